@@ -1,0 +1,40 @@
+/* json.h - JSON from strangers through jansson: bounded depth, places in diagnostics, typed access.
+ *
+ * A document remembers its file so that every complaint names it. Numbers are range-checked where
+ * they are read. Duplicate keys and depth above 64 are refused.
+ */
+#ifndef RSRC_BASE_JSON_H
+#define RSRC_BASE_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "diag.h"
+
+#define RSRC_JSON_MAX_DEPTH 64
+
+/* Parses exactly size_bytes bytes. `slug` prefixes diagnostics ("config-json"). The caller owns the
+ * reference (json_decref). */
+RSRC_NODISCARD enum rsrc_status rsrc_json_parse(struct rsrc_diag *diag, const char *file,
+                                                const void *bytes, uint64_t size_bytes,
+                                                const char *slug, json_t **out);
+
+/* Field readers: a missing field gives the fallback; a field of the wrong type or out of range is a
+ * diagnostic naming file and key, with slug "<slug>-field". */
+RSRC_NODISCARD enum rsrc_status rsrc_json_u32(struct rsrc_diag *diag, const char *file,
+                                              const char *slug, const json_t *object,
+                                              const char *key, uint32_t min, uint32_t max,
+                                              uint32_t fallback, uint32_t *out);
+RSRC_NODISCARD enum rsrc_status rsrc_json_double(struct rsrc_diag *diag, const char *file,
+                                                 const char *slug, const json_t *object,
+                                                 const char *key, double fallback, double *out);
+RSRC_NODISCARD enum rsrc_status rsrc_json_bool(struct rsrc_diag *diag, const char *file,
+                                               const char *slug, const json_t *object,
+                                               const char *key, bool fallback, bool *out);
+/* NULL where missing or null. Borrows from the document. */
+RSRC_NODISCARD enum rsrc_status rsrc_json_string(struct rsrc_diag *diag, const char *file,
+                                                 const char *slug, const json_t *object,
+                                                 const char *key, const char **out);
+
+#endif

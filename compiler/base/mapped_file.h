@@ -1,0 +1,48 @@
+/* mapped_file.h - a whole file mapped read-only, and files written through a temporary.
+ *
+ * Input files are never slurped: readers borrow the mapping. Output files appear under their final
+ * name only when complete.
+ */
+#ifndef RSRC_BASE_MAPPED_FILE_H
+#define RSRC_BASE_MAPPED_FILE_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "diag.h"
+
+struct rsrc_mapping {
+    const char *path;
+    const uint8_t *data;    /* NULL if the file is empty */
+    uint64_t size_bytes;
+    struct rsrc_mapping *next;
+};
+
+/* Refuses what is not a regular file. The path is copied into the arena. */
+RSRC_NODISCARD enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                              const char *path, struct rsrc_mapping *out);
+void rsrc_unmap_file(struct rsrc_mapping *mapping);
+
+/* A file being written as <path>.tmp-XXXXXX beside its final place. Every open one is removed by
+ * rsrc_remove_temporaries(), which is safe in signal handlers and called on every abnormal exit. */
+struct rsrc_output {
+    const char *path;
+    char *temporary;
+    int fd;
+    int slot;
+};
+RSRC_NODISCARD enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                 const char *path, struct rsrc_output *out);
+/* Writes all bytes; a full disk or file-size limit is one diagnostic. */
+RSRC_NODISCARD enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct rsrc_output *out,
+                                                  const void *bytes, uint64_t size_bytes);
+RSRC_NODISCARD enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out);
+void rsrc_output_abandon(struct rsrc_output *out);
+
+/* A private directory for intermediate files, removed with all it holds on exit. */
+RSRC_NODISCARD enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                   const char **path);
+void rsrc_remove_temporaries(void);
+
+#endif

@@ -1,0 +1,379 @@
+/* ir.h - every struct that passes between the stages of the compiler. Read this first.
+ *
+ *   read     checkpoint files      -> rsr_checkpoint   (tensors by name, configuration, tokenizer)
+ *   graph    rsr_checkpoint        -> rsr_graph        (a model: layers with roles and scale rules)
+ *   decode   rsr_layer             -> rsr_matrix       (int8 values, loaded lazily, freed per layer)
+ *   rsr      rsr_matrix            -> rsr_index        (segments of every block of k rows)
+ *   plan     matrix, index, spec   -> rsr_plan         (variant per layer, with its reason)
+ *   schedule rsr_graph, plans      -> rsr_step         (ordered operations over buffers)
+ *   lower    matrix, plan, spec    -> rsr_kernel       (flat operation list) + rsr_blob (packed weights)
+ *   emit     rsr_kernel, rsr_step  -> rsr_unit         (C text)
+ *   link     units, blobs          -> model.so
+ *
+ * All of it is plain data in arenas: nothing here owns memory by itself, and pointers are valid as
+ * long as the arena named at each stage. Enums and structs shared with the runtime are in rsr_abi.h.
+ */
+#ifndef RSRC_IR_H
+#define RSRC_IR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "diag.h"
+#include "rsr_abi.h"
+
+/* ---- read ------------------------------------------------------------------------------------- */
+
+#define RSRC_MAX_DIMS 4
+
+/* One tensor of a checkpoint. The bytes stay in the mapped file. */
+struct rsr_tensor {
+    const char *name;           /* untrusted */
+    enum rsr_dtype dtype;
+    uint32_t n_dims;
+    uint64_t shape[RSRC_MAX_DIMS];
+    const char *file;           /* path, for diagnostics */
+    uint64_t offset;            /* of the data in that file */
+    uint64_t size_bytes;
+    const uint8_t *data;        /* borrows the mapping, unaligned */
+    bool consumed;              /* set by graph; what stays false is refused */
+};
+
+/* Scale convention of packed or latent ternary weights (docs of model/ternary.c). */
+enum rsr_scale_rule {
+    RSR_SCALE_MULTIPLY,         /* packed, autobitlinear offline: y = acc * act * weight_scale */
+    RSR_SCALE_DIVIDE,           /* packed, bitlinear: y = acc * act / weight_scale */
+    RSR_SCALE_ONLINE            /* float masters: t = clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
+};
+
+/* config.json, validated. Fields that the file lacks have the defaults of the architecture. */
+struct rsr_config {
+    const char *file;
+    const char *model_type;     /* "bitnet", "llama" */
+    struct rsr_hyper hyper;     /* head_dim and n_kv_heads resolved */
+    enum rsr_scale_rule scale_rule;
+    const char *scale_reason;   /* which fields decided it, for the report */
+    bool use_rms_norm;          /* quantization_config.use_rms_norm */
+    const char *const *not_converted;   /* modules_to_not_convert */
+    uint32_t n_not_converted;
+    uint32_t bos_token;         /* RSR_NO_TOKEN: none */
+    uint32_t eos_tokens[8];     /* config.json and generation_config.json, without repeats */
+    uint32_t n_eos_tokens;
+};
+
+/* tokenizer.json and tokenizer_config.json, compiled to the section that the runtime reads. */
+struct rsr_tokenizer {
+    const struct rsr_tokenizer_header *section; /* NULL: the checkpoint has no tokenizer */
+    uint64_t size_bytes;
+    const char *chat_template;  /* NULL: none */
+    const char *bos_text;       /* never NULL */
+    const char *eos_text;
+};
+
+struct rsr_checkpoint {
+    const char *path;           /* as given */
+    const char *name;           /* last component of the folder; untrusted */
+    struct rsr_tensor *tensors; /* sorted by name */
+    uint32_t n_tensors;
+    bool has_config;            /* false: matrix mode, config and tokenizer are empty */
+    struct rsr_config config;
+    struct rsr_tokenizer tokenizer;
+    uint8_t hash[16];           /* of configuration and tensor bytes */
+    const char *const *files;   /* every file read, for -MD */
+    uint32_t n_files;
+    struct rsrc_mapping *mappings;      /* owned; base/mapped_file.h */
+};
+
+/* ---- graph ------------------------------------------------------------------------------------ */
+
+/* How a linear layer's integers are stored in its tensor. */
+enum rsr_encoding {
+    RSR_ENCODING_PACKED2,       /* uint8 [out/4, in], four strided codes a byte, code = weight + 1 */
+    RSR_ENCODING_BYTES,         /* uint8 or int8 [out, in], 0 / 1 / 255 (or -1) */
+    RSR_ENCODING_LATENT         /* float [out, in], quantised at compile time */
+};
+
+/* One linear layer. */
+struct rsr_layer {
+    uint32_t block;             /* RSR_NO_BLOCK: none */
+    enum rsr_role role;
+    const char *name;           /* module path in the checkpoint, "model.layers.0.self_attn.q_proj" */
+    const struct rsr_tensor *weight;
+    const struct rsr_tensor *scale;     /* NULL with RSR_SCALE_ONLINE */
+    enum rsr_encoding encoding;
+    enum rsr_scale_rule scale_rule;
+    uint32_t rows, cols;        /* out, in */
+};
+
+/* One RMS norm; role says which. */
+struct rsr_norm_layer {
+    uint32_t block;
+    enum rsr_role role;
+    const char *name;
+    const struct rsr_tensor *weight;
+    uint32_t cols;
+};
+
+struct rsr_block_layers {       /* indexes into layers / norms; UINT32_MAX: absent */
+    uint32_t q, k, v, o, gate, up, down;
+    uint32_t input_norm, attn_sub_norm, post_norm, ffn_sub_norm;
+};
+
+struct rsr_graph {
+    const struct rsr_checkpoint *checkpoint;
+    const char *architecture;   /* of the table that matched */
+    struct rsr_hyper hyper;
+    struct rsr_layer *layers;   /* in order of use */
+    uint32_t n_layers;          /* linear layers, not blocks */
+    struct rsr_norm_layer *norms;
+    uint32_t n_norms;
+    struct rsr_block_layers *blocks;    /* [hyper.n_layers] */
+    uint32_t final_norm;
+    const struct rsr_tensor *embedding;
+    const struct rsr_tensor *head;      /* == embedding when tied */
+};
+
+/* ---- decode ----------------------------------------------------------------------------------- */
+
+enum rsr_alphabet {
+    RSR_TERNARY,                /* -1, 0, +1 */
+    RSR_BINARY_SIGN,            /* -1, +1 */
+    RSR_BINARY_BIT              /* 0, 1 */
+};
+
+struct rsr_matrix {
+    uint32_t rows, cols;
+    enum rsr_alphabet alphabet;
+    const int8_t *values;       /* row-major [rows][cols] */
+    const float *scale;         /* multipliers: y = acc * act_scale * scale[...] */
+    uint32_t n_scales;          /* 1 or rows */
+};
+
+/* ---- rsr -------------------------------------------------------------------------------------- */
+
+#define RSR_MAX_K 16
+
+/* Segments of one block of k rows: columns with the same code, up to sign. */
+struct rsr_index_block {
+    uint32_t first_row;
+    uint32_t n_rows;            /* k, less in the last block */
+    uint32_t n_segments;
+    const uint32_t *codes;      /* [n_segments] canonical codes, ascending; see rsr/segment.h */
+    const uint32_t *begin;      /* [n_segments + 1] into members */
+    const uint32_t *members;    /* column << 1 | negated, ascending columns within a segment */
+};
+
+struct rsr_index {
+    uint32_t rows, cols, k;
+    enum rsr_alphabet alphabet;
+    struct rsr_index_block *blocks;
+    uint32_t n_blocks;
+};
+
+/* What the analysis knows of a matrix at one k; the planner reads it. */
+struct rsr_stats {
+    uint32_t rows, cols, k;
+    uint64_t n_nonzero;         /* weights */
+    uint64_t n_members;         /* non-zero codes over all blocks: additions of the segment sums */
+    uint64_t n_segments;        /* distinct canonical codes over all blocks */
+    uint64_t n_fold_adds;       /* additions of the RSR++ fold over all blocks */
+    uint64_t n_direct_adds;     /* additions of RSR's direct product with Bin_k */
+    uint32_t n_zero_rows, n_zero_cols;
+    uint32_t n_equal_rows;      /* rows equal or opposite to an earlier row (zero rows excluded) */
+    uint32_t max_row_nonzero;   /* bounds |acc| <= 128 * this */
+};
+
+/* ---- spec ------------------------------------------------------------------------------------- */
+
+/* A target description, specs/<name>.yaml with its parents merged in. */
+struct rsr_spec {
+    const char *name;
+    const char *file;           /* NULL: built in (native) */
+    const char *triple;         /* "x86_64-linux-gnu" */
+    const char *cpu;            /* LLVM's CPU name, for reports and the LLVM back end */
+    uint64_t cpu_features;      /* RSR_CPU_MASK bits */
+    uint32_t vector_bits;       /* 0: scalar code */
+    enum rsr_ops_level ops_level;
+    uint32_t cores;
+    uint64_t l1d_bytes, l2_bytes, l3_bytes;
+    double read_gbps;           /* DRAM read, one core */
+    double l2_gbps;
+    double clock_ghz;
+    double dot_gmacs;           /* peak int8 multiply-adds of one core, 1e9/s */
+    double add_gops;            /* scalar adds with a load, one core, 1e9/s: what scatter lives on */
+};
+
+/* ---- plan ------------------------------------------------------------------------------------- */
+
+enum rsr_variant { RSR_VARIANT_SCATTER, RSR_VARIANT_DOT, RSR_VARIANT_COUNT };
+
+enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
+
+enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
+
+struct rsr_plan {
+    uint32_t layer;             /* in rsr_graph.layers */
+    enum rsr_variant variant;
+    uint32_t k;                 /* scatter: rows per block */
+    enum rsr_fold_kind fold;    /* scatter */
+    uint32_t tile_rows;         /* rows of one work item */
+    uint32_t token_tile;        /* dot: tokens that share one unpacking in prefill */
+    double predicted_us[RSR_REGIME_COUNT];  /* decode: one token; prefill: per token at 128 */
+    uint64_t weight_bytes;      /* codes and index as stored */
+    uint64_t acc_bound;         /* proven: |acc| never exceeds it */
+    const char *reason;         /* one sentence; never NULL or empty */
+};
+
+/* ---- lower: the kernel as a flat operation list ------------------------------------------------ *
+ *
+ * A kernel is one function of type rsr_kernel_fn. Values are virtual registers: scalars (lanes 1) or
+ * vectors; a register may be assigned many times (back ends map it to a local variable). Control flow
+ * is counted loops only, marked by LOOP ... END, and IF ... END. Every back end prints exactly these.
+ */
+enum rsr_elem { RSR_ELEM_I8, RSR_ELEM_U8, RSR_ELEM_I16, RSR_ELEM_U16, RSR_ELEM_I32, RSR_ELEM_U32,
+                RSR_ELEM_I64, RSR_ELEM_F32, RSR_ELEM_COUNT };
+
+struct rsr_kreg {
+    const char *name;           /* readable, unique in the kernel, a C identifier */
+    enum rsr_elem elem;
+    uint32_t lanes;             /* 1, 2, 4 ... 64 */
+};
+
+/* Symbolic buffers: the parameters of rsr_kernel_fn and what they lead to. */
+enum rsr_kbuf {
+    RSR_KBUF_X,                 /* activation rows */
+    RSR_KBUF_Y,
+    RSR_KBUF_CODES,
+    RSR_KBUF_INDEX,
+    RSR_KBUF_SCALE,
+    RSR_KBUF_SCRATCH,
+    RSR_KBUF_COUNT
+};
+
+/* X-macro of all operations: name, number of register operands, what it does. `d` is the result. */
+#define RSR_KOPS(X)                                                                                  \
+    X(COMMENT, 0, "text for the reader")                                                             \
+    X(LOOP, 2, "for (d = a; d < b; d += imm); a, b registers")                                       \
+    X(IF, 2, "if (a < b)")                                                                           \
+    X(ELSE, 0, "")                                                                                   \
+    X(END, 0, "ends LOOP or IF")                                                                     \
+    X(CONST, 0, "d = imm in every lane (F32: fimm)")                                                 \
+    X(PARAM, 0, "d = kernel parameter imm (enum rsr_kparam)")                                        \
+    X(COPY, 1, "d = a")                                                                              \
+    X(ADD, 2, "d = a + b; integers wrap")                                                            \
+    X(SUB, 2, "d = a - b")                                                                           \
+    X(MUL, 2, "d = a * b")                                                                           \
+    X(MIN, 2, "d = a < b ? a : b")                                                                   \
+    X(AND, 2, "d = a & b")                                                                           \
+    X(OR, 2, "d = a | b")                                                                            \
+    X(XOR, 2, "d = a ^ b")                                                                           \
+    X(SHR, 1, "d = a >> imm, logical on unsigned, arithmetic on signed elements")                    \
+    X(SHL, 1, "d = a << imm")                                                                        \
+    X(SPLAT, 1, "every lane of d = scalar a")                                                        \
+    X(CONVERT, 1, "lane by lane to d's element type, value preserving where it fits")                \
+    X(BITCAST, 1, "the same bits as d's type")                                                       \
+    X(LOAD, 0, "d = buffer[address], any alignment")                                                 \
+    X(STORE, 1, "buffer[address] = a")                                                               \
+    X(PREFETCH, 0, "hint: buffer[address] is read soon")                                             \
+    X(REDUCE_ADD, 1, "scalar d = sum of the lanes of a (integers only)")                             \
+    X(DOT_U8S8, 3, "d[i] = a[i] + sum over 4 of u8 b[4i+j] * s8 c[4i+j]; needs VNNI")                \
+    X(MADD_U8S8, 2, "i16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); maddubs")        \
+    X(MADD_I16, 2, "i32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")
+
+enum rsr_kop_kind {
+#define X(name, arity, help) RSR_KOP_##name,
+    RSR_KOPS(X)
+#undef X
+    RSR_KOP_COUNT
+};
+
+enum rsr_kparam { RSR_KPARAM_LDX, RSR_KPARAM_LDY, RSR_KPARAM_N_TOKENS, RSR_KPARAM_TILE_BEGIN,
+                  RSR_KPARAM_TILE_END };
+
+#define RSR_NO_KREG UINT16_MAX
+
+struct rsr_kop {
+    uint16_t kind;              /* enum rsr_kop_kind */
+    uint16_t dst;               /* register, or RSR_NO_KREG */
+    uint16_t a, b, c;
+    uint16_t buffer;            /* enum rsr_kbuf, LOAD STORE PREFETCH */
+    /* byte address = imm + sum of term registers (i64 scalars) * term_scale */
+    uint16_t term[3];           /* RSR_NO_KREG: unused */
+    int64_t term_scale[3];
+    int64_t imm;
+    float fimm;
+    const char *text;           /* COMMENT; else an optional end-of-line comment */
+};
+
+struct rsr_kernel {
+    const char *symbol;         /* rsr_l0_q_dot_avx512 */
+    const char *key;            /* equal keys: the same code (shape, variant, epilogue, spec) */
+    const char *title;          /* model, layer, shape: for the header comment; untrusted text */
+    const char *reason;
+    const struct rsr_spec *spec;
+    enum rsr_variant variant;
+    enum rsr_epilogue epilogue;
+    uint32_t rows, cols, tile_rows, n_tiles;
+    uint64_t scratch_bytes;
+    struct rsr_kreg *regs;
+    uint32_t n_regs;
+    struct rsr_kop *ops;
+    uint32_t n_ops;
+};
+
+/* ---- packed weights ---------------------------------------------------------------------------- */
+
+struct rsr_blob {
+    const char *symbol;         /* rsr_w_l0_q_codes */
+    const void *bytes;
+    uint64_t size_bytes;
+    uint32_t align;             /* 64 .. 2 MiB */
+    uint8_t hash[16];
+};
+
+/* What lowering one layer gives: the code, and the data it reads. */
+struct rsr_lowered {
+    struct rsr_kernel kernel;
+    struct rsr_blob codes;
+    struct rsr_blob index;      /* size 0: none */
+    struct rsr_blob scale;      /* float32 */
+};
+
+/* ---- schedule ---------------------------------------------------------------------------------- */
+
+struct rsr_step {
+    const char *regime;
+    uint32_t min_tokens, max_tokens;
+    struct rsr_step_op *ops;
+    uint32_t n_ops;
+    struct rsr_buffer *buffers;
+    uint32_t n_buffers;
+    uint64_t arena_bytes_per_token;
+};
+
+/* ---- emit -------------------------------------------------------------------------------------- */
+
+enum rsr_unit_kind { RSR_UNIT_C, RSR_UNIT_OBJ };
+
+struct rsr_unit {
+    enum rsr_unit_kind kind;
+    const char *name;           /* file stem: "layer_0", "model" */
+    const char *path;           /* of the file, once it is written */
+    struct rsrc_buffer text;
+};
+
+/* One back end; emit/<name>/ holds it. All are fed by rsr_kernel alone. */
+struct rsrc_backend {
+    const char *name;
+    enum rsr_unit_kind kind;
+    /* Appends one kernel to a unit. Declines (RSRC_FAILED, with a sentence in *why, no diagnostic) an
+     * operation it cannot express for the kernel's spec; the driver then falls back and says so. */
+    enum rsrc_status (*begin)(struct rsr_unit *unit, const char *title, const struct rsr_spec *spec);
+    enum rsrc_status (*emit)(struct rsr_unit *unit, const struct rsr_kernel *kernel,
+                             struct rsrc_arena *arena, const char **why);
+};
+
+#endif

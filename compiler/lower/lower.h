@@ -1,0 +1,26 @@
+/* lower.h - from a planned matrix to a kernel's operation list and its packed weights. */
+#ifndef RSRC_LOWER_LOWER_H
+#define RSRC_LOWER_LOWER_H
+
+#include "ir.h"
+
+struct rsrc_lower_input {
+    const char *symbol_stem;    /* "l0_q": symbols become rsr_<stem>_<variant>_<isa>, rsr_w_<stem>_codes */
+    const char *title;          /* for the header comment; untrusted */
+    const struct rsr_matrix *matrix;
+    const struct rsr_index *index;      /* scatter; else NULL */
+    const struct rsr_plan *plan;
+    const struct rsr_spec *spec;
+    enum rsr_epilogue epilogue;
+};
+
+RSRC_NODISCARD enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                 const struct rsrc_lower_input *input,
+                                                 struct rsr_lowered *out);
+/* Registers defined before use, types that fit their operations, loops closed, addresses of loads and
+ * stores of 64-bit terms. */
+RSRC_NODISCARD enum rsrc_status rsrc_verify_kernel(struct rsrc_diag *diag,
+                                                   const struct rsr_kernel *kernel);
+void rsrc_print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out);
+
+#endif

@@ -1,0 +1,34 @@
+/* checkpoint.h - reads a checkpoint: safetensors, config.json, tokenizer.json.
+ *
+ * Input: a .safetensors file, a *.index.json of a sharded one, or a Hugging Face folder. Output: a
+ * validated rsr_checkpoint whose tensors borrow the mapped files. A lone .safetensors file without a
+ * config.json beside it is a matrix file (has_config false).
+ */
+#ifndef RSRC_READER_CHECKPOINT_H
+#define RSRC_READER_CHECKPOINT_H
+
+#include "ir.h"
+
+RSRC_NODISCARD enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag,
+                                                     struct rsrc_arena *arena, const char *path,
+                                                     struct rsr_checkpoint *out);
+void rsrc_checkpoint_close(struct rsr_checkpoint *checkpoint);
+
+/* Binary search by name; NULL if there is none. */
+struct rsr_tensor *rsrc_find_tensor(const struct rsr_checkpoint *checkpoint, const char *name);
+
+/* The parts, apart, for tests and fuzzing; each takes untrusted bytes. `name` is used in messages. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_safetensors(struct rsrc_diag *diag,
+                                                       struct rsrc_arena *arena, const char *name,
+                                                       const uint8_t *bytes, uint64_t size_bytes,
+                                                       struct rsr_tensor **tensors,
+                                                       uint32_t *n_tensors);
+RSRC_NODISCARD enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                  const char *name, const uint8_t *bytes,
+                                                  uint64_t size_bytes, struct rsr_config *out);
+RSRC_NODISCARD enum rsrc_status rsrc_parse_tokenizer(struct rsrc_diag *diag,
+                                                     struct rsrc_arena *arena, const char *name,
+                                                     const uint8_t *bytes, uint64_t size_bytes,
+                                                     struct rsr_tokenizer *out);
+
+#endif

@@ -1,0 +1,19 @@
+/* schedule.h - the step: what one forward pass does, in order, over which buffers. */
+#ifndef RSRC_SCHEDULE_SCHEDULE_H
+#define RSRC_SCHEDULE_SCHEDULE_H
+
+#include "ir.h"
+
+/* Steps for every regime; kernel numbers are indexes of rsr_graph.layers, norm numbers of
+ * rsr_graph.norms. Buffers get lifetimes and share memory where these do not meet. */
+void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
+                      struct rsr_step **steps, uint32_t *n_steps);
+/* Checks what the runtime relies on: operands defined before use, no live buffers overlap, barriers
+ * between operations that are split differently. */
+RSRC_NODISCARD enum rsrc_status rsrc_verify_step(struct rsrc_diag *diag,
+                                                 const struct rsr_graph *graph,
+                                                 const struct rsr_step *step);
+void rsrc_print_step(const struct rsr_graph *graph, const struct rsr_step *step,
+                     struct rsrc_buffer *out);
+
+#endif

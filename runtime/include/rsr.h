@@ -1,0 +1,328 @@
+/* rsr.h - run language models that rsrc compiled.
+ *
+ * A model.so made by `rsrc` holds the weights, the code specialised to them and the runtime. This
+ * header opens such a file and evaluates it. Link with -lrsr, or load the model yourself and pass its
+ * one symbol to rsr_open_query().
+ *
+ *     rsr_error err = RSR_ERROR_INIT;
+ *     rsr_model *model;
+ *     rsr_engine *engine;
+ *     rsr_sequence *seq;
+ *     if (rsr_open("model.so", NULL, &model, &err) != RSR_OK) { puts(err.message); return 1; }
+ *     rsr_engine_create(model, NULL, &engine, &err);
+ *     rsr_sequence_create(engine, &seq, &err);
+ *     rsr_generate(engine, seq, "In the beginning", 16, NULL, on_text, NULL, NULL, &err);
+ *
+ * A model.so is code: load only what you trust.
+ *
+ * Rules that hold everywhere
+ *   Ownership   what *_create or rsr_open returns is the caller's, ended by *_destroy or rsr_close.
+ *               Strings and arrays inside info structs belong to the model.
+ *   Order       an engine ends after its sequences, a model after its engines.
+ *   Threads     a model is immutable and may be shared. An engine runs one call at a time; calls from
+ *               several threads wait for each other. A sequence belongs to one thread at a time.
+ *   Errors      functions return a status; `err` may be NULL, else it receives one sentence. On
+ *               failure no out-parameter is touched. After fork() every call on an object that existed
+ *               before returns RSR_ERR_FORK.
+ *   Options     option structs begin with their size; initialise with the *_INIT macro. NULL means
+ *               the defaults.
+ *   Silence     the library never prints, exits, or reads the environment.
+ *   Exactness   a token's logits depend on the tokens before it in its sequence and on nothing else:
+ *               not on batch, threads, or how the prompt was cut.
+ */
+#ifndef RSR_H
+#define RSR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RSR_EXPORT __attribute__((visibility("default")))
+#define RSR_NODISCARD __attribute__((warn_unused_result))
+#else
+#define RSR_EXPORT
+#define RSR_NODISCARD
+#endif
+
+typedef struct rsr_model rsr_model;
+typedef struct rsr_engine rsr_engine;
+typedef struct rsr_sequence rsr_sequence;
+
+typedef enum rsr_status {
+    RSR_OK = 0,
+    RSR_ERR_ARGUMENT,   /* a parameter is out of range, or an object does not fit the call */
+    RSR_ERR_MEMORY,
+    RSR_ERR_FILE,       /* the module cannot be read or is not one of ours */
+    RSR_ERR_ABI,        /* module and library do not understand each other */
+    RSR_ERR_CPU,        /* the host lacks CPU features that every target of the module needs */
+    RSR_ERR_FULL,       /* no free KV page, or the context is exhausted */
+    RSR_ERR_NUMERIC,    /* NaN or infinity where a number is needed */
+    RSR_ERR_TEXT,       /* a chat template or token that cannot be rendered; no tokenizer */
+    RSR_ERR_STOPPED,    /* a callback asked to stop */
+    RSR_ERR_FORK        /* the object was created in another process */
+} rsr_status;
+
+typedef struct rsr_error {
+    uint32_t size_bytes;
+    rsr_status status;
+    char message[496];  /* one sentence, UTF-8, no newline */
+} rsr_error;
+#define RSR_ERROR_INIT {sizeof(rsr_error), RSR_OK, {0}}
+
+/* ---- Model ----------------------------------------------------------------------------------- */
+
+typedef struct rsr_open_options {
+    uint32_t size_bytes;
+    const char *target;     /* force this target of the module; NULL: the best the host can run */
+    enum { RSR_PAGES_AUTO, RSR_PAGES_COPY, RSR_PAGES_PLAIN } pages;
+                            /* AUTO: ask for huge pages on the mapping; COPY: copy the weights to
+                               anonymous huge pages (costs their size in memory); PLAIN: neither */
+} rsr_open_options;
+#define RSR_OPEN_OPTIONS_INIT {sizeof(rsr_open_options), NULL, RSR_PAGES_AUTO}
+
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_open(const char *path, const rsr_open_options *options,
+                                             rsr_model **model, rsr_error *err);
+
+/* The same for a module that the application loaded or linked itself. `query` is the module's
+ * rsr_module_query. */
+struct rsr_module;
+struct rsr_host;
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_open_query(
+    const struct rsr_module *(*query)(uint32_t, const struct rsr_host *),
+    const rsr_open_options *options, rsr_model **model, rsr_error *err);
+
+RSR_EXPORT void rsr_close(rsr_model *model);
+
+typedef struct rsr_model_info {
+    uint32_t size_bytes;
+    const char *name;           /* untrusted text from the checkpoint */
+    const char *architecture;
+    const char *target;         /* in use */
+    const char *const *targets; /* all of the module */
+    uint32_t n_targets;
+    uint32_t hidden, n_layers, n_heads, n_kv_heads, head_dim, ffn, vocab, context;
+    uint32_t bos_token, eos_token;      /* UINT32_MAX: none */
+    const uint32_t *stop_tokens;
+    uint32_t n_stop_tokens;
+    bool has_tokenizer, has_chat_template;
+    uint64_t weight_bytes;      /* codes, index, embedding and head of the target in use */
+    uint64_t token_bytes;       /* of those, what one decode step reads */
+    uint8_t model_hash[16];
+    const char *compiler_version;
+    const char *pages;          /* what the weights lie on: "huge", "plain", "copied" and why */
+} rsr_model_info;
+#define RSR_MODEL_INFO_INIT {.size_bytes = sizeof(rsr_model_info)}
+
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_info(const rsr_model *model, rsr_model_info *info);
+
+/* One emitted kernel, for reports; index 0 .. until RSR_ERR_ARGUMENT. */
+typedef struct rsr_kernel_info {
+    uint32_t size_bytes;
+    const char *name, *variant, *reason, *role;
+    uint32_t block, rows, cols;     /* block UINT32_MAX: none */
+    uint64_t weight_bytes;
+} rsr_kernel_info;
+#define RSR_KERNEL_INFO_INIT {.size_bytes = sizeof(rsr_kernel_info)}
+
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_kernel(const rsr_model *model, uint32_t index,
+                                                         rsr_kernel_info *info);
+
+/* ---- Text ------------------------------------------------------------------------------------- */
+
+enum {
+    RSR_TOKENIZE_ADD_SPECIAL = 1,   /* what the tokenizer puts around a text (BOS) */
+    RSR_TOKENIZE_PARSE_SPECIAL = 2  /* "<|eot_id|>" in the text is that token, not its letters */
+};
+
+/* Text to tokens. Invalid UTF-8 is replaced by U+FFFD first, as Python's errors='replace' does.
+ * *n_tokens receives the count even if it exceeds `capacity`; then tokens holds the first `capacity`
+ * and the status is RSR_ERR_FULL. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_tokenize(const rsr_model *model, const char *text,
+                                                 size_t text_bytes, uint32_t flags, uint32_t *tokens,
+                                                 size_t capacity, size_t *n_tokens, rsr_error *err);
+
+/* Tokens to text; invalid UTF-8 in the result is replaced by U+FFFD. Writes at most `capacity` bytes,
+ * no terminator; *text_bytes receives the full length. skip_special drops special tokens. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_detokenize(const rsr_model *model, const uint32_t *tokens,
+                                                   size_t n_tokens, bool skip_special, char *text,
+                                                   size_t capacity, size_t *text_bytes,
+                                                   rsr_error *err);
+
+typedef struct rsr_message {
+    const char *role;       /* "system", "user", "assistant" */
+    const char *content;    /* NUL-terminated UTF-8 */
+} rsr_message;
+
+/* Renders messages with the model's chat template. Tokenise the result with
+ * RSR_TOKENIZE_PARSE_SPECIAL. Buffer rules as rsr_detokenize. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_chat_format(const rsr_model *model,
+                                                    const rsr_message *messages, size_t n_messages,
+                                                    bool add_generation_prompt, char *text,
+                                                    size_t capacity, size_t *text_bytes,
+                                                    rsr_error *err);
+
+/* ---- Engine ------------------------------------------------------------------------------------ */
+
+/* What a probe sees. `data` may be changed in place; it is called between barriers on one thread. */
+typedef struct rsr_probe_point {
+    uint32_t size_bytes;
+    enum { RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT, RSR_PROBE_NORM_OUTPUT,
+           RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT, RSR_PROBE_LOGITS_INPUT } kind;
+    uint32_t block;         /* UINT32_MAX: none */
+    const char *role;       /* "q", "gate", ... of the linear or norm; "" else */
+    void *data;             /* LINEAR_INPUT: activation rows (rsr_abi.h), else float rows */
+    size_t row_bytes;       /* distance of rows */
+    uint32_t cols;          /* elements of a row */
+    uint32_t n_tokens;
+    const uint32_t *positions;
+} rsr_probe_point;
+typedef void rsr_probe_fn(void *user, const rsr_probe_point *point);
+
+typedef struct rsr_engine_options {
+    uint32_t size_bytes;
+    uint32_t n_threads;     /* 0: the CPUs this process may use (mask and cgroup quota) */
+    uint32_t context;       /* largest sequence; 0: the model's own */
+    uint32_t kv_tokens;     /* tokens the page pool holds, over all sequences; 0: `context` */
+    uint32_t max_batch;     /* tokens evaluated at once inside; 0: 128 */
+    bool pin_threads;       /* bind the engine's own threads to CPUs, one each */
+    rsr_probe_fn *probe;    /* for tests and traces; NULL: none */
+    void *probe_user;
+} rsr_engine_options;
+#define RSR_ENGINE_OPTIONS_INIT {.size_bytes = sizeof(rsr_engine_options)}
+
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_create(rsr_model *model,
+                                                      const rsr_engine_options *options,
+                                                      rsr_engine **engine, rsr_error *err);
+RSR_EXPORT void rsr_engine_destroy(rsr_engine *engine);
+
+typedef struct rsr_engine_info {
+    uint32_t size_bytes;
+    uint32_t n_threads, context, kv_tokens, max_batch;
+    uint32_t kv_tokens_free;        /* whole pages, in tokens */
+    uint64_t kv_bytes, arena_bytes;
+} rsr_engine_info;
+#define RSR_ENGINE_INFO_INIT {.size_bytes = sizeof(rsr_engine_info)}
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
+                                                        rsr_engine_info *info);
+
+/* Time spent by operation since the last reset, for `rsr-bench model --profile`. Collecting costs two
+ * clock reads per operation; off until enabled. */
+typedef struct rsr_profile_entry {
+    const char *name;       /* "q", "gate", "attention", "head", ... */
+    uint64_t time_ns;       /* of the slowest worker, summed over calls, its barrier included */
+    uint64_t calls;
+    uint64_t weight_bytes;  /* read over all calls */
+} rsr_profile_entry;
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_profile(rsr_engine *engine, bool enable,
+                                                       rsr_profile_entry *entries, size_t capacity,
+                                                       size_t *n_entries);
+
+/* ---- Sequences ---------------------------------------------------------------------------------- */
+
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_create(rsr_engine *engine, rsr_sequence **sequence,
+                                                        rsr_error *err);
+RSR_EXPORT void rsr_sequence_destroy(rsr_sequence *sequence);
+RSR_EXPORT uint32_t rsr_sequence_length(const rsr_sequence *sequence);
+
+/* Forgets every token from position `length` on. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_truncate(rsr_sequence *sequence, uint32_t length,
+                                                          rsr_error *err);
+/* A new sequence with the same content; full pages are shared, the open one is copied. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork,
+                                                      rsr_error *err);
+
+/* ---- Evaluation ----------------------------------------------------------------------------------- */
+
+typedef struct rsr_batch_entry {
+    rsr_sequence *sequence;
+    uint32_t position;      /* must be the next one of its sequence, in batch order */
+    uint32_t token;
+    bool want_logits;
+} rsr_batch_entry;
+
+typedef struct rsr_batch {
+    uint32_t size_bytes;
+    const rsr_batch_entry *entries;
+    size_t n_entries;
+    float *logits;          /* [entries with want_logits][vocab], in entry order */
+    size_t logits_capacity; /* floats */
+} rsr_batch;
+#define RSR_BATCH_INIT {.size_bytes = sizeof(rsr_batch)}
+
+/* Evaluates all entries and appends them to their sequences: a prompt, one decode step of many
+ * sequences and a verification are the same call. On failure no sequence has changed. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch,
+                                             rsr_error *err);
+
+/* ---- Sampling --------------------------------------------------------------------------------------- */
+
+typedef struct rsr_sampling {
+    uint32_t size_bytes;
+    float temperature;      /* 0: greedy (lowest id wins a tie) */
+    uint32_t top_k;         /* 0: off */
+    float top_p;            /* 1: off */
+    float min_p;            /* 0: off; keep p >= min_p * largest p */
+    float repeat_penalty;   /* 1: off; over the last repeat_window tokens */
+    uint32_t repeat_window; /* 0: off */
+    uint64_t seed;          /* noise is hash(seed, sequence_id, position, token) */
+    uint64_t sequence_id;
+} rsr_sampling;
+#define RSR_SAMPLING_INIT {sizeof(rsr_sampling), 0.0f, 0, 1.0f, 0.0f, 1.0f, 64, 0, 0}
+
+/* Picks the token that follows `history` (n_history tokens; its length is the position). Logits are
+ * not changed. RSR_ERR_NUMERIC if a logit is NaN. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_sample(const rsr_model *model, const rsr_sampling *sampling,
+                                               const float *logits, const uint32_t *history,
+                                               size_t n_history, uint32_t *token, rsr_error *err);
+
+/* ---- Generation -------------------------------------------------------------------------------------- */
+
+typedef struct rsr_generate_options {
+    uint32_t size_bytes;
+    uint32_t max_tokens;    /* 0: 128 */
+    uint32_t tokenize_flags;/* for the prompt; default RSR_TOKENIZE_ADD_SPECIAL if the sequence is empty */
+    rsr_sampling sampling;
+    const uint32_t *stop_tokens;    /* besides the model's own */
+    uint32_t n_stop_tokens;
+    bool ignore_stop;       /* do not stop at stop tokens */
+} rsr_generate_options;
+#define RSR_GENERATE_OPTIONS_INIT {sizeof(rsr_generate_options), 0, 1, RSR_SAMPLING_INIT, NULL, 0, false}
+
+/* One generated token. text is complete UTF-8, may be empty while a character is split over tokens,
+ * and lives until the callback returns. Return false to stop. */
+typedef struct rsr_generated {
+    uint32_t size_bytes;
+    uint32_t token;
+    const char *text;
+    size_t text_bytes;
+} rsr_generated;
+typedef bool rsr_generate_fn(void *user, const rsr_generated *generated);
+
+typedef struct rsr_generate_result {
+    uint32_t size_bytes;
+    uint32_t prompt_tokens, tokens;
+    uint64_t prefill_ns, decode_ns;
+    enum { RSR_STOP_LENGTH, RSR_STOP_TOKEN, RSR_STOP_CONTEXT, RSR_STOP_CALLBACK } stop_reason;
+} rsr_generate_result;
+#define RSR_GENERATE_RESULT_INIT {.size_bytes = sizeof(rsr_generate_result)}
+
+/* Appends the prompt to the sequence and generates. The last token produced is not yet in the
+ * sequence's KV pages. result may be NULL. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence,
+                                                 const char *prompt, size_t prompt_bytes,
+                                                 const rsr_generate_options *options,
+                                                 rsr_generate_fn *callback, void *user,
+                                                 rsr_generate_result *result, rsr_error *err);
+
+/* Version of this library, "MAJOR.MINOR.PATCH". */
+RSR_EXPORT const char *rsr_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

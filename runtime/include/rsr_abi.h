@@ -1,0 +1,337 @@
+/* rsr_abi.h - the contract between a compiled model.so and the runtime inside it.
+ *
+ * The compiler emits the tables declared here (as C text) and the runtime walks them. A module
+ * exports exactly one symbol, rsr_module_query(), which returns the root table. Everything is
+ * constant data: pointers are 64-bit relocations in .data.rel.ro, weights live in sections that may
+ * lie beyond 2 GiB. Any change to a struct here raises RSR_ABI_VERSION.
+ *
+ * Applications do not include this file; they include rsr.h.
+ */
+#ifndef RSR_ABI_H
+#define RSR_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RSR_ABI_VERSION 1u
+
+/* ---- CPU features ------------------------------------------------------------------------- */
+
+enum rsr_cpu_feature_bit {
+#define RSR_CPU_FEATURE(id, bit, spec_name, attribute) RSR_CPU_BIT_##id = bit,
+#include "rsr_cpu_features.def"
+#undef RSR_CPU_FEATURE
+    RSR_CPU_BIT_END
+};
+
+#define RSR_CPU_MASK(id) (UINT64_C(1) << RSR_CPU_BIT_##id)
+
+/* Which build of the runtime's float operations a target uses. All levels give the same bits: the
+ * order of every float operation is fixed and no multiply-add is fused. */
+enum rsr_ops_level { RSR_OPS_GENERIC, RSR_OPS_AVX2, RSR_OPS_AVX512, RSR_OPS_LEVEL_COUNT };
+
+/* ---- Activations ---------------------------------------------------------------------------
+ *
+ * A quantised activation row is a 64-byte header followed by `cols` int8 values, zero-padded to a
+ * multiple of RSR_ACT_PAD. A row is 64-byte aligned and rows are ldx bytes apart.
+ *   real value of element j = q[j] * scale
+ *   sum = q[0] + q[1] + ... (exact; lets kernels work on unsigned codes w + 1)
+ */
+#define RSR_ACT_PAD 512u
+#define RSR_ACT_HEADER 64u
+
+struct rsr_act_row {
+    float scale;
+    int32_t sum;
+    int32_t reserved[14];
+    /* int8_t q[] follows at byte RSR_ACT_HEADER */
+};
+
+/* ---- Kernels -------------------------------------------------------------------------------- */
+
+/* What an emitted kernel reads besides activations. Unused pointers are NULL. */
+struct rsr_weights {
+    const void *codes;      /* packed codes or segment members; layout is the variant's own */
+    const void *index;      /* segment table of `scatter`, else NULL */
+    const float *scale;     /* n_scales multipliers: y = acc * (x.scale * scale[..]) */
+    uint32_t n_scales;      /* 1 = per tensor, rows = per row */
+    uint32_t reserved;
+};
+
+/* The share of one worker. A kernel computes the rows of tiles [tile_begin, tile_end). */
+struct rsr_worker {
+    uint32_t tile_begin;
+    uint32_t tile_end;
+    uint32_t index;         /* worker number, 0 .. count-1 */
+    uint32_t count;
+};
+
+/* y[t * ldy + r] for tokens t < n_tokens and the rows r of the worker's tiles.
+ *   x    activation rows (struct rsr_act_row), ldx bytes apart
+ *   y    float (RSR_EPILOGUE_SCALE) or int32_t (RSR_EPILOGUE_RAW), ldy ELEMENTS apart
+ *   scratch  at least rsr_kernel_desc.scratch_bytes, 64-byte aligned, private to the worker
+ * Kernels start no thread, touch no global, and write only rows below `rows`. */
+typedef void rsr_kernel_fn(const void *x, size_t ldx, void *y, size_t ldy, uint32_t n_tokens,
+                           const struct rsr_weights *weights, const struct rsr_worker *worker,
+                           void *scratch);
+
+enum rsr_epilogue {
+    RSR_EPILOGUE_SCALE,     /* float y = (float)acc * (x.scale * weight scale) */
+    RSR_EPILOGUE_RAW        /* int32_t y = acc */
+};
+
+struct rsr_kernel_desc {
+    const char *name;       /* rsr_l<block>_<role>_<variant>_<isa> */
+    const char *variant;    /* "dot", "scatter", ... */
+    const char *reason;     /* the planner's sentence */
+    rsr_kernel_fn *fn;
+    struct rsr_weights weights;
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t n_tiles;
+    uint32_t tile_rows;
+    uint32_t epilogue;      /* enum rsr_epilogue */
+    uint32_t block;         /* transformer block, or RSR_NO_BLOCK */
+    uint32_t role;          /* enum rsr_role */
+    uint32_t reserved;
+    uint64_t scratch_bytes;
+    uint64_t weight_bytes;  /* bytes one call over all tiles reads of codes and index */
+};
+
+#define RSR_NO_BLOCK UINT32_MAX
+
+/* What a tensor or an operation is for. The order is ABI; append only. */
+enum rsr_role {
+    RSR_ROLE_EMBED,
+    RSR_ROLE_Q,
+    RSR_ROLE_K,
+    RSR_ROLE_V,
+    RSR_ROLE_O,
+    RSR_ROLE_GATE,
+    RSR_ROLE_UP,
+    RSR_ROLE_DOWN,
+    RSR_ROLE_HEAD,
+    RSR_ROLE_INPUT_NORM,
+    RSR_ROLE_ATTN_SUB_NORM,
+    RSR_ROLE_POST_NORM,
+    RSR_ROLE_FFN_SUB_NORM,
+    RSR_ROLE_FINAL_NORM,
+    RSR_ROLE_COUNT
+};
+
+/* ---- The step: what one forward pass does ----------------------------------------------------
+ *
+ * A step is an ordered table. Operations work on buffers of n_tokens rows; an operation with
+ * RSR_OP_BARRIER is followed by a barrier of all workers. Operations split by token (marked T) need
+ * no barrier between each other: the same worker owns the same tokens in all of them.
+ */
+enum rsr_op_kind {
+    RSR_OP_EMBED,       /* T  dst f32 <- embedding row of the token */
+    RSR_OP_ROPE_TABLE,  /* T  dst f32[head_dim] <- cos, sin of the token's position, half each */
+    RSR_OP_ADD,         /* T  dst f32 += src0 f32 */
+    RSR_OP_NORM,        /* T  dst f32 <- RMS norm of src0 f32, weights norms[arg] */
+    RSR_OP_QUANT,       /* T  dst act rows <- int8 quantisation of src0 f32 */
+    RSR_OP_ACT_MUL,     /* T  dst f32 <- act(src0) * src1 */
+    RSR_OP_LINEAR,      /* tiles: dst <- kernels[arg] over act rows src0 */
+    RSR_OP_ROPE_APPEND, /* (token, head): rotate q = src0 in place; rotated k = src1, v = src2 go to
+                           the KV pages of `block`; src3 = the rope table */
+    RSR_OP_ATTENTION,   /* (token, KV head): dst f32 <- attention of q = src0 over `block`'s pages */
+    RSR_OP_HEAD,        /* rows x wanted tokens: logits <- head . src0 f32 */
+    RSR_OP_KIND_COUNT
+};
+
+#define RSR_OP_BARRIER 1u
+#define RSR_NO_BUFFER UINT16_MAX
+
+struct rsr_step_op {
+    uint16_t kind;      /* enum rsr_op_kind */
+    uint16_t flags;
+    uint32_t block;
+    uint16_t dst;       /* buffer numbers, or RSR_NO_BUFFER */
+    uint16_t src[4];
+    uint16_t reserved;
+    uint32_t arg;       /* RSR_OP_LINEAR: kernel; RSR_OP_NORM: norm */
+};
+
+/* One buffer: n_tokens rows of row_bytes. Buffers whose lifetimes do not meet share memory: the
+ * buffer starts at offset * max_tokens of the engine's arena. */
+struct rsr_buffer {
+    const char *name;
+    uint32_t row_bytes; /* a multiple of 64 */
+    uint32_t cols;      /* elements per row */
+    uint64_t offset;    /* bytes per token before this buffer, a multiple of 64 */
+};
+
+struct rsr_norm {
+    const char *name;
+    const float *weight; /* [cols] */
+    uint32_t cols;
+    float eps;
+};
+
+/* A step serves batches of min_tokens..max_tokens tokens; steps of a target tile 1..UINT32_MAX. */
+struct rsr_step_table {
+    const char *regime; /* "decode", "verify", "prefill" */
+    uint32_t min_tokens;
+    uint32_t max_tokens;
+    uint32_t n_ops;
+    uint32_t n_buffers;
+    const struct rsr_step_op *ops;
+    const struct rsr_buffer *buffers;
+    uint64_t arena_bytes_per_token;
+};
+
+/* ---- The model -------------------------------------------------------------------------------- */
+
+enum rsr_dtype { RSR_DTYPE_F32, RSR_DTYPE_BF16, RSR_DTYPE_F16, RSR_DTYPE_I8, RSR_DTYPE_U8,
+                 RSR_DTYPE_I32, RSR_DTYPE_I64, RSR_DTYPE_COUNT };
+
+enum rsr_activation { RSR_ACTIVATION_RELU2, RSR_ACTIVATION_SILU };
+
+struct rsr_hyper {
+    uint32_t hidden;
+    uint32_t n_layers;
+    uint32_t n_heads;
+    uint32_t n_kv_heads;
+    uint32_t head_dim;
+    uint32_t ffn;
+    uint32_t vocab;
+    uint32_t context;       /* positions the checkpoint was made for */
+    uint32_t activation;    /* enum rsr_activation */
+    uint32_t tied_head;     /* 1: head == embedding */
+    float norm_eps;
+    float rope_theta;
+};
+
+struct rsr_matrix_data {    /* a dense matrix at its stored width: embedding, head */
+    const void *data;       /* row-major [rows][cols] */
+    uint32_t dtype;         /* enum rsr_dtype: F32, BF16 or F16 */
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t reserved;
+};
+
+struct rsr_target {
+    const char *name;               /* "avx512" */
+    uint64_t cpu_features;          /* all of these bits are required */
+    uint32_t ops_level;             /* enum rsr_ops_level */
+    uint32_t n_kernels;
+    const struct rsr_kernel_desc *kernels;
+    const struct rsr_step_table *steps;
+    uint32_t n_steps;
+    uint32_t n_norms;
+    const struct rsr_norm *norms;
+    struct rsr_matrix_data embedding;
+    struct rsr_matrix_data head;
+};
+
+/* ---- Tokenizer ---------------------------------------------------------------------------------
+ *
+ * One section, little-endian, produced by the compiler from tokenizer.json. All `*_at` fields are
+ * byte offsets from the header, multiples of 8. Token text is raw bytes (the byte-level alphabet
+ * already mapped back).
+ */
+#define RSR_TOKENIZER_MAGIC 0x314b5452u /* "RTK1" */
+#define RSR_NO_TOKEN UINT32_MAX
+
+enum rsr_token_flag {
+    RSR_TOKEN_ADDED = 1,        /* matched in the text before pre-tokenisation */
+    RSR_TOKEN_SPECIAL = 2,      /* skipped when decoding unless asked for */
+    RSR_TOKEN_LSTRIP = 4,       /* swallows white space to its left */
+    RSR_TOKEN_RSTRIP = 8,
+    RSR_TOKEN_SINGLE_WORD = 16,
+    RSR_TOKEN_NORMALIZED = 32,  /* matched in normalised text */
+    RSR_TOKEN_UNUSED = 64       /* an id with no text */
+};
+
+enum rsr_pretokenizer_kind {
+    RSR_PRETOKENIZER_SPLIT,     /* regex; isolated pieces */
+    RSR_PRETOKENIZER_BYTE_LEVEL /* maps bytes; optional prefix space; optional built-in regex */
+};
+
+struct rsr_pretokenizer {
+    uint32_t kind;              /* enum rsr_pretokenizer_kind */
+    uint32_t behavior;          /* SPLIT: 0 isolated, 1 removed, 2 merged with previous, 3 merged with
+                                   next, 4 contiguous */
+    uint32_t invert;            /* SPLIT: pieces are what lies between the matches */
+    uint32_t add_prefix_space;  /* BYTE_LEVEL */
+    uint32_t use_regex;         /* BYTE_LEVEL: the GPT-2 pattern splits first */
+    uint32_t pattern_bytes;     /* SPLIT */
+    uint64_t pattern_at;
+};
+
+enum rsr_normalizer { RSR_NORMALIZER_NONE, RSR_NORMALIZER_NFC };
+
+struct rsr_merge {              /* sorted by (left, right) */
+    uint32_t left;
+    uint32_t right;
+    uint32_t result;
+    uint32_t rank;
+};
+
+struct rsr_tokenizer_header {
+    uint32_t magic;
+    uint32_t n_tokens;
+    uint64_t size_bytes;        /* of the whole section */
+    uint32_t n_merges;
+    uint32_t n_pretokenizers;
+    uint32_t normalizer;        /* enum rsr_normalizer */
+    uint32_t ignore_merges;     /* a whole piece found in the vocabulary is one token */
+    uint32_t n_prefix;          /* tokens the post-processor puts in front (BOS) */
+    uint32_t n_suffix;
+    uint64_t text_begin_at;     /* u64[n_tokens + 1]: offsets into text_at */
+    uint64_t text_at;           /* bytes */
+    uint64_t flags_at;          /* u8[n_tokens] */
+    uint64_t merges_at;         /* struct rsr_merge[n_merges] */
+    uint64_t pretokenizers_at;  /* struct rsr_pretokenizer[n_pretokenizers] */
+    uint64_t prefix_at;         /* u32[n_prefix] */
+    uint64_t suffix_at;         /* u32[n_suffix] */
+    uint32_t byte_token[256];   /* id of each single byte, RSR_NO_TOKEN if there is none */
+};
+
+/* ---- The module ---------------------------------------------------------------------------------- */
+
+struct rsr_api; /* rsr_api.h: the runtime's function table */
+
+struct rsr_module {
+    uint32_t abi_version;
+    uint32_t size_bytes;                /* sizeof(struct rsr_module) */
+    uint32_t size_kernel_desc;          /* sizeof of the tables' elements, checked by the loader */
+    uint32_t size_step_op;
+    const char *model_name;             /* from the checkpoint's folder; untrusted text */
+    const char *architecture;           /* "bitnet", "llama" */
+    const char *compiler_version;
+    uint8_t model_hash[16];             /* of the checkpoint's tensors and configuration */
+    struct rsr_hyper hyper;
+    const float *rope_inv_freq;         /* [head_dim / 2] */
+    const struct rsr_target *targets;   /* best first */
+    uint32_t n_targets;
+    uint32_t n_stop_tokens;
+    const uint32_t *stop_tokens;
+    uint32_t bos_token;                 /* RSR_NO_TOKEN if there is none */
+    uint32_t eos_token;
+    const struct rsr_tokenizer_header *tokenizer;   /* NULL if the checkpoint has none */
+    const char *chat_template;          /* Jinja source, NULL if there is none */
+    const char *bos_text;               /* for the template; "" if there is none */
+    const char *eos_text;
+    const struct rsr_api *api;
+};
+
+/* What the loading side tells the module. */
+struct rsr_host {
+    uint32_t size_bytes;
+    uint32_t abi_version;               /* of the librsr that loads */
+    const char *path;                   /* of the module, for messages; may be NULL */
+};
+
+/* The one exported symbol. Returns NULL if the module's ABI is newer than max_abi. */
+typedef const struct rsr_module *rsr_module_query_fn(uint32_t max_abi, const struct rsr_host *host);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,47 @@
+/* rsr_api.h - the function table through which librsr reaches the runtime inside a module.
+ *
+ * Every opaque object begins with a pointer to the table of the module that made it, so modules of
+ * different ages live in one process. librsr's functions (rsr.h) are one-line forwards. Rows are only
+ * ever appended; size_bytes tells how many there are.
+ */
+#ifndef RSR_API_H
+#define RSR_API_H
+
+#include "rsr.h"
+#include "rsr_abi.h"
+
+struct rsr_api {
+    uint32_t size_bytes;
+    uint32_t abi_version;
+    rsr_status (*open)(const struct rsr_module *, const struct rsr_host *, const rsr_open_options *,
+                       rsr_model **, rsr_error *);
+    void (*close)(rsr_model *);
+    rsr_status (*model_get_info)(const rsr_model *, rsr_model_info *);
+    rsr_status (*model_get_kernel)(const rsr_model *, uint32_t, rsr_kernel_info *);
+    rsr_status (*tokenize)(const rsr_model *, const char *, size_t, uint32_t, uint32_t *, size_t,
+                           size_t *, rsr_error *);
+    rsr_status (*detokenize)(const rsr_model *, const uint32_t *, size_t, bool, char *, size_t,
+                             size_t *, rsr_error *);
+    rsr_status (*chat_format)(const rsr_model *, const rsr_message *, size_t, bool, char *, size_t,
+                              size_t *, rsr_error *);
+    rsr_status (*engine_create)(rsr_model *, const rsr_engine_options *, rsr_engine **, rsr_error *);
+    void (*engine_destroy)(rsr_engine *);
+    rsr_status (*engine_get_info)(const rsr_engine *, rsr_engine_info *);
+    rsr_status (*engine_profile)(rsr_engine *, bool, rsr_profile_entry *, size_t, size_t *);
+    rsr_status (*sequence_create)(rsr_engine *, rsr_sequence **, rsr_error *);
+    void (*sequence_destroy)(rsr_sequence *);
+    uint32_t (*sequence_length)(const rsr_sequence *);
+    rsr_status (*sequence_truncate)(rsr_sequence *, uint32_t, rsr_error *);
+    rsr_status (*sequence_fork)(rsr_sequence *, rsr_sequence **, rsr_error *);
+    rsr_status (*eval)(rsr_engine *, const rsr_batch *, rsr_error *);
+    rsr_status (*sample)(const rsr_model *, const rsr_sampling *, const float *, const uint32_t *,
+                         size_t, uint32_t *, rsr_error *);
+    rsr_status (*generate)(rsr_engine *, rsr_sequence *, const char *, size_t,
+                           const rsr_generate_options *, rsr_generate_fn *, void *,
+                           rsr_generate_result *, rsr_error *);
+};
+
+/* Defined by the runtime that is linked into a module. */
+extern const struct rsr_api rsr_runtime_api;
+
+#endif
