@@ -31,7 +31,9 @@ struct rsrc_diag;   /* opaque */
 /* `stream` gets text or one JSON object a line. */
 struct rsrc_diag *rsrc_diag_create(FILE *stream, bool json, enum rsrc_color color);
 void rsrc_diag_destroy(struct rsrc_diag *diag);
-/* Remarks are dropped unless the pattern matches their pass name; NULL: none. */
+/* Shows remarks whose slug (the pass's name) matches the POSIX extended regular expression; without a
+ * pattern all remarks are dropped. A pattern that does not compile is a diagnostic. */
+bool rsrc_diag_show_remarks(struct rsrc_diag *diag, const char *pattern);
 void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const char *slug,
                     const struct rsrc_place *place, const char *help, const char *format, ...)
     __attribute__((format(printf, 6, 7)));

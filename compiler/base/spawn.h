@@ -1,7 +1,7 @@
 /* spawn.h - runs other programs without a shell.
  *
  * argv[0] is looked up in PATH unless it has a slash. The child's stderr and stdout are captured (at
- * most 64 KiB, the end is kept) and quoted in the diagnostic when it fails.
+ * most the first 64 KiB) and quoted in the diagnostic when it fails.
  */
 #ifndef RSRC_BASE_SPAWN_H
 #define RSRC_BASE_SPAWN_H

@@ -1,0 +1,107 @@
+/* arena.c - region allocation in blocks of at least 64 KiB; large requests get a block of their own. */
+#include "base/arena.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mapped_file.h"
+
+#define BLOCK_BYTES ((size_t)64 << 10)
+
+struct rsrc_arena_block {
+    struct rsrc_arena_block *next;
+    size_t capacity;
+    size_t used;
+    _Alignas(64) unsigned char data[];
+};
+
+_Noreturn void rsrc_out_of_memory(size_t size_bytes) {
+    rsrc_remove_temporaries();
+    fprintf(stderr, "rsrc: internal error: out of memory (%zu bytes wanted)\n", size_bytes);
+    exit(70);
+}
+
+void rsrc_arena_init(struct rsrc_arena *arena) {
+    *arena = (struct rsrc_arena){0};
+}
+
+void rsrc_arena_free(struct rsrc_arena *arena) {
+    for (struct rsrc_arena_block *block = arena->blocks, *next; block != NULL; block = next) {
+        next = block->next;
+        free(block);
+    }
+    *arena = (struct rsrc_arena){0};
+}
+
+void rsrc_arena_reset(struct rsrc_arena *arena) {
+    rsrc_arena_free(arena);
+}
+
+static struct rsrc_arena_block *add_block(struct rsrc_arena *arena, size_t payload_bytes) {
+    const size_t header = sizeof(struct rsrc_arena_block);
+    if (payload_bytes > SIZE_MAX / 2 - header)
+        rsrc_out_of_memory(payload_bytes);
+    /* aligned_alloc wants a multiple of the alignment. */
+    const size_t total = (header + payload_bytes + 63) & ~(size_t)63;
+    struct rsrc_arena_block *block = aligned_alloc(64, total);
+    if (block == NULL)
+        rsrc_out_of_memory(total);
+    block->capacity = total - header;
+    block->used = 0;
+    /* A block made for one large request goes behind the open one, which keeps filling. */
+    if (arena->blocks != NULL && payload_bytes > BLOCK_BYTES) {
+        block->next = arena->blocks->next;
+        arena->blocks->next = block;
+    } else {
+        block->next = arena->blocks;
+        arena->blocks = block;
+    }
+    return block;
+}
+
+void *rsrc_arena_alloc(struct rsrc_arena *arena, size_t size_bytes) {
+    if (size_bytes == 0)
+        size_bytes = 1;
+    const size_t align = size_bytes >= 64 ? 64 : 16;
+    struct rsrc_arena_block *block = arena->blocks;
+    size_t at = block == NULL ? 0 : (block->used + align - 1) & ~(align - 1);
+    if (block == NULL || at > block->capacity || size_bytes > block->capacity - at) {
+        block = add_block(arena, size_bytes > BLOCK_BYTES ? size_bytes : BLOCK_BYTES);
+        at = 0;
+    }
+    void *memory = block->data + at;
+    block->used = at + size_bytes;
+    arena->used_bytes += size_bytes;
+    return memset(memory, 0, size_bytes);
+}
+
+void *rsrc_arena_array(struct rsrc_arena *arena, size_t n, size_t size_bytes) {
+    size_t total;
+    if (__builtin_mul_overflow(n, size_bytes, &total))
+        rsrc_out_of_memory(SIZE_MAX);
+    return rsrc_arena_alloc(arena, total);
+}
+
+char *rsrc_arena_strndup(struct rsrc_arena *arena, const char *text, size_t n_bytes) {
+    char *copy = rsrc_arena_alloc(arena, n_bytes + 1);
+    memcpy(copy, text, n_bytes);
+    return copy;
+}
+
+char *rsrc_arena_strdup(struct rsrc_arena *arena, const char *text) {
+    return rsrc_arena_strndup(arena, text, strlen(text));
+}
+
+char *rsrc_arena_printf(struct rsrc_arena *arena, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    const int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = rsrc_arena_alloc(arena, (size_t)(n < 0 ? 0 : n) + 1);
+    if (n >= 0)
+        vsnprintf(text, (size_t)n + 1, format, again);
+    va_end(again);
+    return text;
+}

@@ -1,0 +1,119 @@
+/* buffer.c - growing byte buffer and the escapers that make untrusted text inert. */
+#include "base/buffer.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+
+static void reserve(struct rsrc_buffer *buffer, size_t n_more) {
+    size_t need;
+    if (__builtin_add_overflow(buffer->size_bytes, n_more, &need) || need > SIZE_MAX / 4)
+        rsrc_out_of_memory(n_more);
+    need++;
+    if (need <= buffer->capacity)
+        return;
+    size_t capacity = buffer->capacity < 256 ? 256 : buffer->capacity;
+    while (capacity < need)
+        capacity *= 2;
+    char *data = realloc(buffer->data, capacity);
+    if (data == NULL)
+        rsrc_out_of_memory(capacity);
+    buffer->data = data;
+    buffer->capacity = capacity;
+}
+
+void rsrc_buffer_free(struct rsrc_buffer *buffer) {
+    free(buffer->data);
+    *buffer = (struct rsrc_buffer){0};
+}
+
+void rsrc_buffer_clear(struct rsrc_buffer *buffer) {
+    buffer->size_bytes = 0;
+    if (buffer->data != NULL)
+        buffer->data[0] = '\0';
+}
+
+void rsrc_buffer_append(struct rsrc_buffer *buffer, const void *bytes, size_t n_bytes) {
+    reserve(buffer, n_bytes);
+    if (n_bytes != 0)
+        memcpy(buffer->data + buffer->size_bytes, bytes, n_bytes);
+    buffer->size_bytes += n_bytes;
+    buffer->data[buffer->size_bytes] = '\0';
+}
+
+void rsrc_buffer_puts(struct rsrc_buffer *buffer, const char *text) {
+    rsrc_buffer_append(buffer, text, strlen(text));
+}
+
+void rsrc_buffer_printf(struct rsrc_buffer *buffer, const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    const int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (n > 0) {
+        reserve(buffer, (size_t)n);
+        vsnprintf(buffer->data + buffer->size_bytes, (size_t)n + 1, format, again);
+        buffer->size_bytes += (size_t)n;
+    }
+    va_end(again);
+}
+
+static bool is_printable(unsigned char c) {
+    return c >= 0x20 && c < 0x7f;
+}
+
+/* Three-digit octal escapes cannot swallow the character behind them, unlike hexadecimal ones; `?` is
+ * escaped because of trigraphs. */
+void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text) {
+    rsrc_buffer_puts(buffer, "\"");
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
+        if (*p == '"' || *p == '\\')
+            rsrc_buffer_printf(buffer, "\\%c", *p);
+        else if (is_printable(*p) && *p != '?')
+            rsrc_buffer_append(buffer, p, 1);
+        else
+            rsrc_buffer_printf(buffer, "\\%03o", *p);
+    }
+    rsrc_buffer_puts(buffer, "\"");
+}
+
+/* Neither a comment's end, nor its start, nor a line splice may come through. */
+void rsrc_buffer_put_comment(struct rsrc_buffer *buffer, const char *text) {
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
+        const bool opens_or_closes = (*p == '*' && p[1] == '/') || (*p == '/' && p[1] == '*');
+        if (is_printable(*p) && *p != '\\' && *p != '?' && !opens_or_closes)
+            rsrc_buffer_append(buffer, p, 1);
+        else
+            rsrc_buffer_printf(buffer, "<%02x>", *p);
+    }
+}
+
+/* Bytes that are not ASCII become U+FFFD rather than be trusted to be UTF-8. */
+void rsrc_buffer_put_json(struct rsrc_buffer *buffer, const char *text) {
+    rsrc_buffer_puts(buffer, "\"");
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
+        if (*p == '"' || *p == '\\')
+            rsrc_buffer_printf(buffer, "\\%c", *p);
+        else if (is_printable(*p))
+            rsrc_buffer_append(buffer, p, 1);
+        else if (*p < 0x80)
+            rsrc_buffer_printf(buffer, "\\u%04x", *p);
+        else
+            rsrc_buffer_puts(buffer, "\\ufffd");
+    }
+    rsrc_buffer_puts(buffer, "\"");
+}
+
+void rsrc_buffer_put_terminal(struct rsrc_buffer *buffer, const char *text) {
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
+        if (is_printable(*p) || *p >= 0xa0)
+            rsrc_buffer_append(buffer, p, 1);
+        else
+            rsrc_buffer_printf(buffer, "\\x%02x", *p);
+    }
+}

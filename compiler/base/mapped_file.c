@@ -1,0 +1,196 @@
+/* mapped_file.c - mapped input files; output files that appear whole or not at all.
+ *
+ * Temporaries are registered in one process-wide table, because whatever ends the process (an error,
+ * running out of memory, a signal, a fatal error inside a library) must find and remove them.
+ */
+#include "base/mapped_file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_TEMPORARIES 256
+
+static struct {
+    pthread_mutex_t lock;
+    char *path[MAX_TEMPORARIES]; /* owned; NULL: free slot */
+    bool is_dir[MAX_TEMPORARIES];
+} temporaries = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int register_temporary(const char *path, bool is_dir) {
+    int slot = -1;
+    pthread_mutex_lock(&temporaries.lock);
+    for (int i = 0; i < MAX_TEMPORARIES && slot < 0; i++) {
+        if (temporaries.path[i] == NULL) {
+            temporaries.path[i] = strdup(path);
+            temporaries.is_dir[i] = is_dir;
+            slot = temporaries.path[i] == NULL ? -1 : i;
+        }
+    }
+    pthread_mutex_unlock(&temporaries.lock);
+    return slot;
+}
+
+static void release_temporary(int slot) {
+    if (slot < 0)
+        return;
+    pthread_mutex_lock(&temporaries.lock);
+    free(temporaries.path[slot]);
+    temporaries.path[slot] = NULL;
+    pthread_mutex_unlock(&temporaries.lock);
+}
+
+/* Our temporary directories are flat. */
+static void remove_dir(const char *path) {
+    DIR *dir = opendir(path);
+    if (dir == NULL)
+        return;
+    const struct dirent *entry;
+    while ((entry = readdir(dir)) != NULL) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    closedir(dir);
+    rmdir(path);
+}
+
+void rsrc_remove_temporaries(void) {
+    pthread_mutex_lock(&temporaries.lock);
+    for (int i = 0; i < MAX_TEMPORARIES; i++) {
+        if (temporaries.path[i] == NULL)
+            continue;
+        if (temporaries.is_dir[i])
+            remove_dir(temporaries.path[i]);
+        else
+            unlink(temporaries.path[i]);
+        free(temporaries.path[i]);
+        temporaries.path[i] = NULL;
+    }
+    pthread_mutex_unlock(&temporaries.lock);
+}
+
+enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *path,
+                               struct rsrc_mapping *out) {
+    const struct rsrc_place place = {.file = path};
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        rsrc_error(diag, "file-unreadable", &place, NULL, "cannot open: %s", strerror(errno));
+        return RSRC_FAILED;
+    }
+    enum rsrc_status status = RSRC_FAILED;
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        rsrc_error(diag, "file-unreadable", &place, NULL, "is not a regular file");
+        goto cleanup;
+    }
+    struct rsrc_mapping mapping = {.path = rsrc_arena_strdup(arena, path),
+                                   .size_bytes = (uint64_t)info.st_size};
+    if (mapping.size_bytes != 0) {
+        void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            rsrc_error(diag, "file-unreadable", &place, NULL, "cannot map: %s", strerror(errno));
+            goto cleanup;
+        }
+        mapping.data = data;
+    }
+    *out = mapping;
+    status = RSRC_OK;
+cleanup:
+    close(fd);
+    return status;
+}
+
+void rsrc_unmap_file(struct rsrc_mapping *mapping) {
+    if (mapping->data != NULL)
+        munmap((void *)(uintptr_t)mapping->data, mapping->size_bytes);
+    mapping->data = NULL;
+    mapping->size_bytes = 0;
+}
+
+enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const char *path, struct rsrc_output *out) {
+    const struct rsrc_place place = {.file = path};
+    char *temporary = rsrc_arena_printf(arena, "%s.tmp-XXXXXX", path);
+    const int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0) {
+        rsrc_error(diag, "output-unwritable", &place, "choose another place with -o",
+                   "cannot create: %s", strerror(errno));
+        return RSRC_FAILED;
+    }
+    /* mkostemp makes private files; a library should be readable as any other output. */
+    const mode_t mask = umask(0);
+    umask(mask);
+    (void)fchmod(fd, 0666 & ~mask);
+    *out = (struct rsrc_output){.path = rsrc_arena_strdup(arena, path),
+                                .temporary = temporary,
+                                .fd = fd,
+                                .slot = register_temporary(temporary, false)};
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct rsrc_output *out,
+                                   const void *bytes, uint64_t size_bytes) {
+    const uint8_t *p = bytes;
+    while (size_bytes != 0) {
+        const size_t chunk = size_bytes < (1u << 30) ? (size_t)size_bytes : (1u << 30);
+        const ssize_t n = write(out->fd, p, chunk);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            const struct rsrc_place place = {.file = out->path};
+            rsrc_error(diag, "output-write-failed", &place, "free some space or raise the limit",
+                       "cannot write: %s", strerror(n < 0 ? errno : ENOSPC));
+            return RSRC_FAILED;
+        }
+        p += n;
+        size_bytes -= (uint64_t)n;
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out) {
+    const int fd = out->fd;
+    out->fd = -1;
+    if (close(fd) != 0 || rename(out->temporary, out->path) != 0) {
+        const struct rsrc_place place = {.file = out->path};
+        rsrc_error(diag, "output-write-failed", &place, NULL, "cannot finish: %s",
+                   strerror(errno));
+        rsrc_output_abandon(out);
+        return RSRC_FAILED;
+    }
+    release_temporary(out->slot);
+    out->slot = -1;
+    return RSRC_OK;
+}
+
+void rsrc_output_abandon(struct rsrc_output *out) {
+    if (out->fd >= 0)
+        close(out->fd);
+    out->fd = -1;
+    if (out->temporary != NULL)
+        unlink(out->temporary);
+    release_temporary(out->slot);
+    out->slot = -1;
+}
+
+enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const char **path) {
+    const char *base = getenv("TMPDIR");
+    char *name = rsrc_arena_printf(arena, "%s/rsrc-XXXXXX",
+                                   base != NULL && base[0] != '\0' ? base : "/tmp");
+    if (mkdtemp(name) == NULL) {
+        const struct rsrc_place place = {.file = name};
+        rsrc_error(diag, "output-unwritable", &place, "set TMPDIR to a writable directory",
+                   "cannot create a temporary directory: %s", strerror(errno));
+        return RSRC_FAILED;
+    }
+    (void)register_temporary(name, true);
+    *path = name;
+    return RSRC_OK;
+}
