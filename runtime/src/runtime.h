@@ -28,11 +28,52 @@ struct rsr_model {
 rsr_status rsr_fail(rsr_error *err, rsr_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Options a caller of another version passed: copies min(given, known) bytes over the defaults. */
+/* Structs of another version's caller, which begin with a uint32_t size. rsr_read_options copies
+ * min(given, known) bytes over the defaults in `known` (given == NULL: nothing); rsr_write_info copies
+ * as much of `known` as the caller's struct holds. Both keep the destination's own size_bytes. */
 void rsr_read_options(void *known, size_t known_bytes, const void *given);
+void rsr_write_info(void *caller, const void *known, size_t known_bytes);
+
+/* Fails with RSR_ERR_FORK if this is not the process that made the object. */
+RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
+
+const char *rsr_role_name(uint32_t role); /* "q", "gate", ...; "" outside enum rsr_role */
 
 /* text.c: built once at open; NULL tokenizer section gives NULL text. */
-rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **text, rsr_error *err);
+RSR_NODISCARD rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **text,
+                                         rsr_error *err);
 void rsr_text_destroy(struct rsr_text *text);
+
+/* The rows of rsr_runtime_api (api.c), named alike. rsr.h says what each does. */
+rsr_status rsr_api_open(const struct rsr_module *, const struct rsr_host *, const rsr_open_options *,
+                        rsr_model **, rsr_error *);                                 /* load.c */
+void rsr_api_close(rsr_model *);
+rsr_status rsr_api_model_get_info(const rsr_model *, rsr_model_info *);
+rsr_status rsr_api_model_get_kernel(const rsr_model *, uint32_t, rsr_kernel_info *);
+rsr_status rsr_api_tokenize(const rsr_model *, const char *, size_t, uint32_t, uint32_t *, size_t,
+                            size_t *, rsr_error *);                                 /* text.c */
+rsr_status rsr_api_detokenize(const rsr_model *, const uint32_t *, size_t, bool, char *, size_t,
+                              size_t *, rsr_error *);
+rsr_status rsr_api_chat_format(const rsr_model *, const rsr_message *, size_t, bool, char *, size_t,
+                               size_t *, rsr_error *);
+rsr_status rsr_api_engine_create(rsr_model *, const rsr_engine_options *, rsr_engine **,
+                                 rsr_error *);                                      /* engine.c */
+void rsr_api_engine_destroy(rsr_engine *);
+rsr_status rsr_api_engine_get_info(const rsr_engine *, rsr_engine_info *);
+rsr_status rsr_api_engine_profile(rsr_engine *, bool, rsr_profile_entry *, size_t, size_t *);
+rsr_status rsr_api_sequence_create(rsr_engine *, rsr_sequence **, rsr_error *);     /* sequence.c */
+void rsr_api_sequence_destroy(rsr_sequence *);
+uint32_t rsr_api_sequence_length(const rsr_sequence *);
+rsr_status rsr_api_sequence_truncate(rsr_sequence *, uint32_t, rsr_error *);
+rsr_status rsr_api_sequence_fork(rsr_sequence *, rsr_sequence **, rsr_error *);
+rsr_status rsr_api_eval(rsr_engine *, const rsr_batch *, rsr_error *);              /* eval.c */
+rsr_status rsr_api_sample(const rsr_model *, const rsr_sampling *, const float *, const uint32_t *,
+                          size_t, uint32_t *, rsr_error *);                         /* sample.c */
+rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,
+                            const rsr_generate_options *, rsr_generate_fn *, void *,
+                            rsr_generate_result *, rsr_error *);                    /* generate.c */
+
+/* What generate.c needs to know of an engine. */
+const rsr_model *rsr_engine_model(const rsr_engine *);
 
 #endif

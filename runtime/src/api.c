@@ -1,0 +1,30 @@
+/* api.c - the one table through which the world reaches this runtime.
+ *
+ * Emitted model.c points rsr_module.api here. Rows are in the order of struct rsr_api; each is
+ * implemented in the file that runtime.h names.
+ */
+#include "runtime.h"
+
+const struct rsr_api rsr_runtime_api = {
+    .size_bytes = sizeof(struct rsr_api),
+    .abi_version = RSR_ABI_VERSION,
+    .open = rsr_api_open,
+    .close = rsr_api_close,
+    .model_get_info = rsr_api_model_get_info,
+    .model_get_kernel = rsr_api_model_get_kernel,
+    .tokenize = rsr_api_tokenize,
+    .detokenize = rsr_api_detokenize,
+    .chat_format = rsr_api_chat_format,
+    .engine_create = rsr_api_engine_create,
+    .engine_destroy = rsr_api_engine_destroy,
+    .engine_get_info = rsr_api_engine_get_info,
+    .engine_profile = rsr_api_engine_profile,
+    .sequence_create = rsr_api_sequence_create,
+    .sequence_destroy = rsr_api_sequence_destroy,
+    .sequence_length = rsr_api_sequence_length,
+    .sequence_truncate = rsr_api_sequence_truncate,
+    .sequence_fork = rsr_api_sequence_fork,
+    .eval = rsr_api_eval,
+    .sample = rsr_api_sample,
+    .generate = rsr_api_generate,
+};
