@@ -208,7 +208,15 @@ struct rsr_spec {
 
 /* ---- plan ------------------------------------------------------------------------------------- */
 
-enum rsr_variant { RSR_VARIANT_SCATTER, RSR_VARIANT_DOT, RSR_VARIANT_COUNT };
+/* X-macro of all variants: enum suffix and the name that users see. */
+#define RSR_VARIANTS(X) X(SCATTER, "scatter") X(DOT, "dot")
+
+enum rsr_variant {
+#define X(id, name) RSR_VARIANT_##id,
+    RSR_VARIANTS(X)
+#undef X
+    RSR_VARIANT_COUNT
+};
 
 enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 
@@ -253,35 +261,37 @@ enum rsr_kbuf {
     RSR_KBUF_COUNT
 };
 
-/* X-macro of all operations: name, number of register operands, what it does. `d` is the result. */
+/* X-macro of all operations: name, number of register operands, what it does. `d` is the result and
+ * n the lanes of d. Operands have d's type unless said otherwise. Lowering proves that no signed
+ * addition, subtraction, multiplication or left shift overflows, so back ends need not define it. */
 #define RSR_KOPS(X)                                                                                  \
     X(COMMENT, 0, "text for the reader")                                                             \
-    X(LOOP, 2, "for (d = a; d < b; d += imm); a, b registers")                                       \
-    X(IF, 2, "if (a < b)")                                                                           \
+    X(LOOP, 2, "for (d = a; d < b; d += imm); i64 scalars, d lives in the loop only")                \
+    X(IF, 2, "if (a < b); i64 scalars")                                                              \
     X(ELSE, 0, "")                                                                                   \
     X(END, 0, "ends LOOP or IF")                                                                     \
     X(CONST, 0, "d = imm in every lane (F32: fimm)")                                                 \
-    X(PARAM, 0, "d = kernel parameter imm (enum rsr_kparam)")                                        \
+    X(PARAM, 0, "d = kernel parameter imm (enum rsr_kparam); i64 scalar")                            \
     X(COPY, 1, "d = a")                                                                              \
-    X(ADD, 2, "d = a + b; integers wrap")                                                            \
-    X(SUB, 2, "d = a - b")                                                                           \
-    X(MUL, 2, "d = a * b")                                                                           \
-    X(MIN, 2, "d = a < b ? a : b")                                                                   \
-    X(AND, 2, "d = a & b")                                                                           \
-    X(OR, 2, "d = a | b")                                                                            \
-    X(XOR, 2, "d = a ^ b")                                                                           \
-    X(SHR, 1, "d = a >> imm, logical on unsigned, arithmetic on signed elements")                    \
-    X(SHL, 1, "d = a << imm")                                                                        \
+    X(ADD, 2, "d = a + b; unsigned elements wrap")                                                   \
+    X(SUB, 2, "d = a - b; unsigned elements wrap")                                                   \
+    X(MUL, 2, "d = a * b; unsigned elements wrap; F32 rounds to nearest even, never fused")          \
+    X(MIN, 2, "d = a < b ? a : b; scalars")                                                          \
+    X(AND, 2, "d = a & b; integers")                                                                 \
+    X(SHR, 1, "d = a >> imm; logical on unsigned, arithmetic on signed elements")                    \
+    X(SHL, 1, "d = a << imm; integers")                                                              \
     X(SPLAT, 1, "every lane of d = scalar a")                                                        \
-    X(CONVERT, 1, "lane by lane to d's element type, value preserving where it fits")                \
+    X(EXTRACT, 1, "scalar d = lane imm of a")                                                        \
+    X(CONVERT, 1, "lane by lane to d's wider integer type, or from I32 to F32 (nearest even)")       \
     X(BITCAST, 1, "the same bits as d's type")                                                       \
     X(LOAD, 0, "d = buffer[address], any alignment")                                                 \
-    X(STORE, 1, "buffer[address] = a")                                                               \
-    X(PREFETCH, 0, "hint: buffer[address] is read soon")                                             \
-    X(REDUCE_ADD, 1, "scalar d = sum of the lanes of a (integers only)")                             \
-    X(DOT_U8S8, 3, "d[i] = a[i] + sum over 4 of u8 b[4i+j] * s8 c[4i+j]; needs VNNI")                \
-    X(MADD_U8S8, 2, "i16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); maddubs")        \
-    X(MADD_I16, 2, "i32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")
+    X(STORE, 1, "buffer[address] = a, any alignment")                                                \
+    X(PREFETCH, 0, "hint: buffer[address] is read soon; the address may lie outside")                \
+    X(ZIP_ADD, 2, "in every 2u lanes, u = imm: d's low u = low + high u of a, d's high u: of b")     \
+    X(HALVES_ADD, 1, "d[i] = a[i] + a[n + i]; a has 2n lanes")                                       \
+    X(DOT_U8S8, 3, "I32 d[i] = a[i] + sum over 4 of u8 b[4i+j] * s8 c[4i+j]; b, c: any type's bits") \
+    X(MADD_U8S8, 2, "I16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); bits as above")  \
+    X(MADD_I16, 2, "I32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")
 
 enum rsr_kop_kind {
 #define X(name, arity, help) RSR_KOP_##name,
