@@ -1,0 +1,164 @@
+/* elf_writer.c - ELF64 relocatable object: header, section data as it comes, then the tables. */
+#include "link/elf_writer.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef SHF_X86_64_LARGE
+#define SHF_X86_64_LARGE 0x10000000
+#endif
+
+/* Huge pages back the weights only if the section starts on one. */
+#define SECTION_ALIGN ((uint64_t)2 << 20)
+
+/* The data begins at this file offset: any multiple of 64 will do in an object file. */
+#define DATA_OFFSET 64
+
+enum section { S_NULL, S_DATA, S_SYMTAB, S_STRTAB, S_SHSTRTAB, S_NOTE, S_COUNT };
+
+static const char SECTION_NAMES[] = "\0.lrodata\0.symtab\0.strtab\0.shstrtab\0.note.GNU-stack";
+
+static uint32_t section_name_at(const char *name) {
+    uint32_t at = 1;
+    while (strcmp(SECTION_NAMES + at, name) != 0)
+        at += (uint32_t)strlen(SECTION_NAMES + at) + 1;
+    return at;
+}
+
+enum rsrc_status rsrc_elf_open(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *path,
+                               const char *triple, struct rsrc_elf_writer *out) {
+    struct rsrc_elf_writer writer = {0};
+    writer.machine = strncmp(triple, "aarch64", 7) == 0 ? EM_AARCH64 : EM_X86_64;
+    if (rsrc_output_open(diag, arena, path, &writer.output) != RSRC_OK)
+        return RSRC_FAILED;
+    const Elf64_Sym none = {0};
+    rsrc_buffer_append(&writer.symbols, &none, sizeof(none));
+    rsrc_buffer_append(&writer.names, "", 1);
+    const Elf64_Ehdr placeholder = {0};
+    if (rsrc_output_write(diag, &writer.output, &placeholder, DATA_OFFSET) != RSRC_OK) {
+        rsrc_elf_abandon(&writer);
+        return RSRC_FAILED;
+    }
+    *out = writer;
+    return RSRC_OK;
+}
+
+static enum rsrc_status pad_to(struct rsrc_diag *diag, struct rsrc_elf_writer *writer,
+                               uint64_t align) {
+    static const uint8_t zeros[4096];
+    uint64_t missing = (align - writer->data_bytes % align) % align;
+    while (missing != 0) {
+        const uint64_t n = missing < sizeof(zeros) ? missing : sizeof(zeros);
+        if (rsrc_output_write(diag, &writer->output, zeros, n) != RSRC_OK)
+            return RSRC_FAILED;
+        writer->data_bytes += n;
+        missing -= n;
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_elf_append(struct rsrc_diag *diag, struct rsrc_elf_writer *writer,
+                                 const struct rsr_blob *blob) {
+    if (blob->size_bytes == 0)
+        return RSRC_OK;
+    if (pad_to(diag, writer, blob->align) != RSRC_OK ||
+        rsrc_output_write(diag, &writer->output, blob->bytes, blob->size_bytes) != RSRC_OK)
+        return RSRC_FAILED;
+    const Elf64_Sym symbol = {.st_name = (Elf64_Word)writer->names.size_bytes,
+                              .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
+                              .st_other = STV_HIDDEN,
+                              .st_shndx = S_DATA,
+                              .st_value = writer->data_bytes,
+                              .st_size = blob->size_bytes};
+    rsrc_buffer_append(&writer->symbols, &symbol, sizeof(symbol));
+    rsrc_buffer_append(&writer->names, blob->symbol, strlen(blob->symbol) + 1);
+    writer->data_bytes += blob->size_bytes;
+    return RSRC_OK;
+}
+
+static enum rsrc_status write_tables(struct rsrc_diag *diag, struct rsrc_elf_writer *writer) {
+    const bool large = writer->machine == EM_X86_64;
+    if (pad_to(diag, writer, 8) != RSRC_OK)
+        return RSRC_FAILED;
+    Elf64_Shdr sections[S_COUNT] = {0};
+    sections[S_DATA] = (Elf64_Shdr){
+        .sh_name = section_name_at(".lrodata"),
+        .sh_type = SHT_PROGBITS,
+        .sh_flags = SHF_ALLOC | (large ? (Elf64_Xword)SHF_X86_64_LARGE : 0),
+        .sh_offset = DATA_OFFSET,
+        .sh_size = writer->data_bytes,
+        .sh_addralign = SECTION_ALIGN};
+    uint64_t at = DATA_OFFSET + writer->data_bytes;
+    sections[S_SYMTAB] = (Elf64_Shdr){.sh_name = section_name_at(".symtab"),
+                                      .sh_type = SHT_SYMTAB,
+                                      .sh_offset = at,
+                                      .sh_size = writer->symbols.size_bytes,
+                                      .sh_link = S_STRTAB,
+                                      .sh_info = 1, /* index of the first global symbol */
+                                      .sh_addralign = 8,
+                                      .sh_entsize = sizeof(Elf64_Sym)};
+    at += writer->symbols.size_bytes;
+    sections[S_STRTAB] = (Elf64_Shdr){.sh_name = section_name_at(".strtab"),
+                                      .sh_type = SHT_STRTAB,
+                                      .sh_offset = at,
+                                      .sh_size = writer->names.size_bytes,
+                                      .sh_addralign = 1};
+    at += writer->names.size_bytes;
+    sections[S_SHSTRTAB] = (Elf64_Shdr){.sh_name = section_name_at(".shstrtab"),
+                                        .sh_type = SHT_STRTAB,
+                                        .sh_offset = at,
+                                        .sh_size = sizeof(SECTION_NAMES),
+                                        .sh_addralign = 1};
+    at += sizeof(SECTION_NAMES);
+    sections[S_NOTE] = (Elf64_Shdr){.sh_name = section_name_at(".note.GNU-stack"),
+                                    .sh_type = SHT_PROGBITS,
+                                    .sh_offset = at,
+                                    .sh_addralign = 1};
+    const uint64_t padding = (8 - at % 8) % 8;
+    const Elf64_Ehdr header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
+                                           ELFDATA2LSB, EV_CURRENT, ELFOSABI_NONE},
+                               .e_type = ET_REL,
+                               .e_machine = writer->machine,
+                               .e_version = EV_CURRENT,
+                               .e_shoff = at + padding,
+                               .e_ehsize = sizeof(Elf64_Ehdr),
+                               .e_shentsize = sizeof(Elf64_Shdr),
+                               .e_shnum = S_COUNT,
+                               .e_shstrndx = S_SHSTRTAB};
+    static const uint8_t zeros[8];
+    struct rsrc_output *output = &writer->output;
+    if (rsrc_output_write(diag, output, writer->symbols.data, writer->symbols.size_bytes) !=
+            RSRC_OK ||
+        rsrc_output_write(diag, output, writer->names.data, writer->names.size_bytes) != RSRC_OK ||
+        rsrc_output_write(diag, output, SECTION_NAMES, sizeof(SECTION_NAMES)) != RSRC_OK ||
+        rsrc_output_write(diag, output, zeros, padding) != RSRC_OK ||
+        rsrc_output_write(diag, output, sections, sizeof(sections)) != RSRC_OK)
+        return RSRC_FAILED;
+    if (pwrite(output->fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
+        const struct rsrc_place place = {.file = output->path};
+        rsrc_error(diag, "output-write-failed", &place, NULL, "cannot write: %s", strerror(errno));
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+static void free_tables(struct rsrc_elf_writer *writer) {
+    rsrc_buffer_free(&writer->symbols);
+    rsrc_buffer_free(&writer->names);
+}
+
+enum rsrc_status rsrc_elf_close(struct rsrc_diag *diag, struct rsrc_elf_writer *writer) {
+    if (write_tables(diag, writer) != RSRC_OK) {
+        rsrc_elf_abandon(writer);
+        return RSRC_FAILED;
+    }
+    free_tables(writer);
+    return rsrc_output_commit(diag, &writer->output);
+}
+
+void rsrc_elf_abandon(struct rsrc_elf_writer *writer) {
+    free_tables(writer);
+    rsrc_output_abandon(&writer->output);
+}

@@ -1,0 +1,35 @@
+/* elf_writer.h - streams packed weights into a relocatable ELF object of one large section.
+ *
+ * A compiler or assembler would hold every blob two or three times in memory; this writer holds none.
+ * The section is .lrodata, 2 MiB aligned and on x86-64 flagged SHF_X86_64_LARGE: linkers place it
+ * beyond code and data, so a model may exceed 2 GiB while everything else keeps its short relocations.
+ * Each blob becomes a hidden global symbol, reached through 64-bit pointers only.
+ */
+#ifndef RSRC_LINK_ELF_WRITER_H
+#define RSRC_LINK_ELF_WRITER_H
+
+#include "base/mapped_file.h"
+#include "ir.h"
+
+struct rsrc_elf_writer {
+    struct rsrc_output output;
+    struct rsrc_buffer symbols;     /* Elf64_Sym records */
+    struct rsrc_buffer names;       /* string table */
+    uint64_t data_bytes;            /* written to the section so far */
+    uint16_t machine;               /* EM_X86_64, EM_AARCH64 */
+};
+
+/* `triple` begins with the architecture ("x86_64-linux-gnu"). */
+RSRC_NODISCARD enum rsrc_status rsrc_elf_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                              const char *path, const char *triple,
+                                              struct rsrc_elf_writer *out);
+/* Appends the blob at its alignment. Empty blobs are skipped and get no symbol. */
+RSRC_NODISCARD enum rsrc_status rsrc_elf_append(struct rsrc_diag *diag,
+                                                struct rsrc_elf_writer *writer,
+                                                const struct rsr_blob *blob);
+/* Writes the tables and renames the file into place. */
+RSRC_NODISCARD enum rsrc_status rsrc_elf_close(struct rsrc_diag *diag,
+                                               struct rsrc_elf_writer *writer);
+void rsrc_elf_abandon(struct rsrc_elf_writer *writer);
+
+#endif

@@ -1,0 +1,227 @@
+/* linker.c - finds the C compiler, linker and runtime; builds their command lines.
+ *
+ * ld.lld is run directly: it needs no compiler driver for a shared library whose only needs are libc,
+ * libm and the OpenMP runtime, and it keeps sections of more than 2 GiB apart from code. `cc -shared`
+ * does where there is no ld.lld.
+ */
+#include "link/linker.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mapped_file.h"
+#include "base/spawn.h"
+
+static const char *const CC_NAMES[] = {"cc", "gcc", "clang", "clang-19"};
+static const char *const LD_NAMES[] = {"ld.lld", "ld.lld-19"};
+#define N_NAMES(names) ((uint32_t)(sizeof(names) / sizeof((names)[0])))
+
+const char *rsrc_beside_executable(struct rsrc_arena *arena, const char *relative) {
+    char path[4096];
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    if (n <= 0)
+        return NULL;
+    path[n] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return NULL;
+    *slash = '\0';
+    return rsrc_arena_printf(arena, "%s/../%s", path, relative);
+}
+
+struct search {
+    const char *option, *option_name;
+    const char *variable;
+    const char *const *names;
+    uint32_t n_names;
+};
+
+/* A program that was asked for by name must exist; only the PATH search may come back empty. */
+static enum rsrc_status find_tool(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const struct search *search, const char **out) {
+    const char *asked = search->option, *source = search->option_name;
+    if (asked == NULL) {
+        asked = getenv(search->variable);
+        source = search->variable;
+    }
+    if (asked != NULL && asked[0] != '\0') {
+        *out = rsrc_find_program(arena, asked);
+        if (*out == NULL) {
+            rsrc_error(diag, "tool-missing", NULL, NULL, "%s names '%s', which cannot be run",
+                       source, asked);
+            return RSRC_FAILED;
+        }
+        return RSRC_OK;
+    }
+    *out = NULL;
+    for (uint32_t i = 0; i < search->n_names && *out == NULL; i++)
+        *out = rsrc_find_program(arena, search->names[i]);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                     const char *cc_option, const char *ld_option,
+                                     const char *triple, struct rsrc_toolchain *out) {
+    struct rsrc_toolchain found = {0};
+    const struct search cc = {cc_option, "--cc", "RSRC_CC", CC_NAMES, N_NAMES(CC_NAMES)};
+    const struct search ld = {ld_option, "--ld", "RSRC_LD", LD_NAMES, N_NAMES(LD_NAMES)};
+    if (find_tool(diag, arena, &cc, &found.cc) != RSRC_OK ||
+        find_tool(diag, arena, &ld, &found.ld) != RSRC_OK)
+        return RSRC_FAILED;
+    if (found.cc == NULL) {
+        rsrc_error(diag, "tool-missing", NULL, "install gcc or clang, or name one with --cc=PATH",
+                   "no C compiler: --cc and RSRC_CC are not set, and PATH has none of cc, gcc, "
+                   "clang, clang-19");
+        return RSRC_FAILED;
+    }
+    const char *const places[] = {
+        rsrc_beside_executable(
+            arena, rsrc_arena_printf(arena, "lib/rsrc/%s/librsr_module.a", triple)),
+        rsrc_arena_printf(arena, "%s/rsrc/%s/librsr_module.a", RSRC_LIBDIR, triple)};
+    for (uint32_t i = 0; i < N_NAMES(places) && found.runtime == NULL; i++)
+        if (places[i] != NULL && access(places[i], R_OK) == 0)
+            found.runtime = places[i];
+    if (found.runtime == NULL) {
+        rsrc_error(diag, "runtime-missing", NULL, "install rsrc with the runtime of that triple",
+                   "no runtime for %s: looked for %s and %s", triple,
+                   places[0] != NULL ? places[0] : "(no executable path)", places[1]);
+        return RSRC_FAILED;
+    }
+    *out = found;
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsrc_toolchain *toolchain, const char *dir,
+                                    const char *const *names, uint32_t n_names,
+                                    uint32_t opt_level) {
+    struct rsrc_command *commands = RSRC_NEW_ARRAY(arena, n_names, struct rsrc_command);
+    for (uint32_t i = 0; i < n_names; i++) {
+        /* Relative names in a private directory keep this machine's paths out of the objects. */
+        const char *const argv[] = {toolchain->cc,
+                                    rsrc_arena_printf(arena, "-O%u", opt_level),
+                                    "-std=gnu11",
+                                    "-fPIC",
+                                    "-fvisibility=hidden",
+                                    "-ffp-contract=off",
+                                    "-ffunction-sections",
+                                    "-c",
+                                    rsrc_arena_printf(arena, "%s.c", names[i]),
+                                    "-o",
+                                    rsrc_arena_printf(arena, "%s.o", names[i]),
+                                    NULL};
+        const char **copy = RSRC_NEW_ARRAY(arena, N_NAMES(argv), const char *);
+        memcpy(copy, argv, sizeof(argv));
+        commands[i] = (struct rsrc_command){.argv = copy, .directory = dir};
+    }
+    return rsrc_spawn_all(diag, arena, commands, n_names, toolchain->n_jobs, toolchain->print);
+}
+
+/* ---- linking -------------------------------------------------------------------------------------- */
+
+struct arguments {
+    struct rsrc_arena *arena;
+    const char **argv;
+    uint32_t n, capacity;
+    bool through_cc;
+};
+
+static void add(struct arguments *args, const char *arg) {
+    if (args->n + 1 >= args->capacity) {
+        const uint32_t capacity = args->capacity * 2 + 64;
+        const char **grown = RSRC_NEW_ARRAY(args->arena, capacity, const char *);
+        if (args->n != 0)
+            memcpy(grown, args->argv, args->n * sizeof(*grown));
+        args->argv = grown;
+        args->capacity = capacity;
+    }
+    args->argv[args->n++] = arg;
+    args->argv[args->n] = NULL;
+}
+
+/* An option of the linker itself, wrapped when a compiler driver runs it. */
+static void add_linker(struct arguments *args, const char *arg) {
+    if (args->through_cc)
+        add(args, "-Xlinker");
+    add(args, arg);
+}
+
+/* The only exported symbol is the module's query function. */
+static const char VERSION_SCRIPT[] = "{ global: rsr_module_query; local: *; };\n";
+
+static enum rsrc_status write_version_script(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                             const char *path) {
+    struct rsrc_output file;
+    if (rsrc_output_open(diag, arena, path, &file) != RSRC_OK)
+        return RSRC_FAILED;
+    if (rsrc_output_write(diag, &file, VERSION_SCRIPT, sizeof(VERSION_SCRIPT) - 1) != RSRC_OK) {
+        rsrc_output_abandon(&file);
+        return RSRC_FAILED;
+    }
+    return rsrc_output_commit(diag, &file);
+}
+
+static void add_shared_options(struct arguments *args, const char *version_script,
+                               const struct rsrc_link_input *input) {
+    static const char *const OPTIONS[] = {
+        "-z", "nodelete",   /* engine threads may outlive dlclose */
+        "-z", "now",
+        "-z", "relro",
+        "-z", "noexecstack",
+        "-z", "max-page-size=0x200000", /* huge pages for the weights */
+        "--gc-sections", "--eh-frame-hdr", "--hash-style=gnu", "--build-id=none"};
+    add(args, "-shared");
+    for (uint32_t i = 0; i < N_NAMES(OPTIONS); i++)
+        add_linker(args, OPTIONS[i]);
+    if (!args->through_cc) {
+        add(args, "-z");
+        add(args, "separate-loadable-segments");
+    }
+    add_linker(args, rsrc_arena_printf(args->arena, "--version-script=%s", version_script));
+    for (uint32_t i = 0; i < input->n_aliases; i++)
+        add_linker(args, rsrc_arena_printf(args->arena, "--defsym=%s", input->aliases[i]));
+}
+
+static void add_libraries(struct arguments *args, const char *triple) {
+    if (args->through_cc) {
+        add(args, RSRC_OPENMP_FILE);
+        add(args, "-lm");
+        return;
+    }
+    add(args, rsrc_arena_printf(args->arena, "-L/lib/%s", triple));
+    add(args, rsrc_arena_printf(args->arena, "-L/usr/lib/%s", triple));
+    add(args, "-L/lib64");
+    add(args, "-L/usr/lib64");
+    add(args, "--as-needed");
+    add(args, RSRC_OPENMP_FILE);
+    add(args, "-l:libm.so.6");
+    add(args, "-l:libc.so.6");
+}
+
+enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                           const struct rsrc_toolchain *toolchain,
+                           const struct rsrc_link_input *input) {
+    struct arguments args = {.arena = arena, .through_cc = toolchain->ld == NULL};
+    add(&args, args.through_cc ? toolchain->cc : toolchain->ld);
+    if (input->relocatable) {
+        add(&args, "-r");
+        if (args.through_cc)
+            add(&args, "-nostdlib");
+    } else {
+        const char *script = rsrc_arena_printf(arena, "%s/exports.map", input->dir);
+        if (write_version_script(diag, arena, script) != RSRC_OK)
+            return RSRC_FAILED;
+        add_shared_options(&args, script, input);
+    }
+    add(&args, "-o");
+    add(&args, input->output);
+    for (uint32_t i = 0; i < input->n_objects; i++)
+        add(&args, input->objects[i]);
+    if (!input->relocatable) {
+        add(&args, toolchain->runtime);
+        add_libraries(&args, input->triple);
+    }
+    const struct rsrc_command command = {.argv = args.argv};
+    return rsrc_spawn_all(diag, arena, &command, 1, 1, toolchain->print);
+}
