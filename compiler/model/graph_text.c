@@ -1,0 +1,102 @@
+/* graph_text.c - the text form of a graph (--dump=graph): one line a layer, in order of use. */
+#include <inttypes.h>
+
+#include "model/graph.h"
+#include "model/tensor_data.h"
+
+static const char *const role_names[RSR_ROLE_COUNT] = {
+    [RSR_ROLE_EMBED] = "embed",
+    [RSR_ROLE_Q] = "q",
+    [RSR_ROLE_K] = "k",
+    [RSR_ROLE_V] = "v",
+    [RSR_ROLE_O] = "o",
+    [RSR_ROLE_GATE] = "gate",
+    [RSR_ROLE_UP] = "up",
+    [RSR_ROLE_DOWN] = "down",
+    [RSR_ROLE_HEAD] = "head",
+    [RSR_ROLE_INPUT_NORM] = "input_norm",
+    [RSR_ROLE_ATTN_SUB_NORM] = "attn_sub_norm",
+    [RSR_ROLE_POST_NORM] = "post_norm",
+    [RSR_ROLE_FFN_SUB_NORM] = "ffn_sub_norm",
+    [RSR_ROLE_FINAL_NORM] = "final_norm",
+};
+
+static const char *const encoding_names[] = {
+    [RSR_ENCODING_PACKED2] = "packed2",
+    [RSR_ENCODING_BYTES] = "bytes",
+    [RSR_ENCODING_LATENT] = "latent",
+};
+
+static const char *const rule_names[] = {
+    [RSR_SCALE_MULTIPLY] = "multiply",
+    [RSR_SCALE_DIVIDE] = "divide",
+    [RSR_SCALE_ONLINE] = "online",
+};
+
+static const char *const activation_names[] = {
+    [RSR_ACTIVATION_RELU2] = "relu2",
+    [RSR_ACTIVATION_SILU] = "silu",
+};
+
+const char *rsrc_role_name(enum rsr_role role) {
+    return role_names[role];
+}
+
+static void print_norm(const struct rsr_graph *graph, uint32_t i, struct rsrc_buffer *out) {
+    if (i == UINT32_MAX)
+        return;
+    const struct rsr_norm_layer *norm = &graph->norms[i];
+    rsrc_buffer_printf(out, "  norm %s [%u] %s %s\n", rsrc_role_name(norm->role), norm->cols,
+                       rsrc_dtype_name(norm->weight->dtype), norm->name);
+}
+
+static void print_linear(const struct rsr_graph *graph, uint32_t i, struct rsrc_buffer *out) {
+    if (i == UINT32_MAX)
+        return;
+    const struct rsr_layer *layer = &graph->layers[i];
+    rsrc_buffer_printf(out, "  linear %s [%u, %u] %s %s %s\n", rsrc_role_name(layer->role),
+                       layer->rows, layer->cols, encoding_names[layer->encoding],
+                       rule_names[layer->scale_rule], layer->name);
+}
+
+static void print_dense(const char *what, const struct rsr_tensor *tensor,
+                        struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, "%s [%" PRIu64 ", %" PRIu64 "] %s %s\n", what, tensor->shape[0],
+                       tensor->shape[1], rsrc_dtype_name(tensor->dtype), tensor->name);
+}
+
+void rsrc_print_graph(const struct rsr_graph *graph, struct rsrc_buffer *out) {
+    const struct rsr_hyper *hyper = &graph->hyper;
+
+    rsrc_buffer_printf(out, "graph %s\n", graph->architecture);
+    rsrc_buffer_printf(out,
+                       "hyper hidden=%u layers=%u heads=%u kv_heads=%u head_dim=%u ffn=%u vocab=%u "
+                       "context=%u activation=%s norm_eps=%g rope_theta=%g\n",
+                       hyper->hidden, hyper->n_layers, hyper->n_heads, hyper->n_kv_heads,
+                       hyper->head_dim, hyper->ffn, hyper->vocab, hyper->context,
+                       activation_names[hyper->activation], (double)hyper->norm_eps,
+                       (double)hyper->rope_theta);
+    print_dense("embed", graph->embedding, out);
+    for (uint32_t block = 0; block < hyper->n_layers; block++) {
+        const struct rsr_block_layers *slots = &graph->blocks[block];
+
+        rsrc_buffer_printf(out, "block %u\n", block);
+        print_norm(graph, slots->input_norm, out);
+        print_linear(graph, slots->q, out);
+        print_linear(graph, slots->k, out);
+        print_linear(graph, slots->v, out);
+        print_norm(graph, slots->attn_sub_norm, out);
+        print_linear(graph, slots->o, out);
+        print_norm(graph, slots->post_norm, out);
+        print_linear(graph, slots->gate, out);
+        print_linear(graph, slots->up, out);
+        print_norm(graph, slots->ffn_sub_norm, out);
+        print_linear(graph, slots->down, out);
+    }
+    rsrc_buffer_puts(out, "final\n");
+    print_norm(graph, graph->final_norm, out);
+    if (graph->head == graph->embedding)
+        rsrc_buffer_puts(out, "head tied\n");
+    else
+        print_dense("head", graph->head, out);
+}
