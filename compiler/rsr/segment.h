@@ -35,10 +35,13 @@ uint32_t rsrc_choose_k(struct rsrc_arena *arena, const struct rsr_matrix *matrix
 /* Text form; what is printed parses back to an equal index. The text is untrusted. */
 void rsrc_print_index(const struct rsr_index *index, const char *layer_name,
                       struct rsrc_buffer *out);
-struct rsr_named_index { const char *layer_name; struct rsr_index index; };
-RSRC_NODISCARD enum rsrc_status rsrc_parse_indexes(struct rsrc_diag *diag,
-                                                   struct rsrc_arena *arena, const char *file,
-                                                   const char *text, uint64_t size_bytes,
+struct rsr_named_index {
+    const char *layer_name;
+    struct rsr_index index;
+};
+RSRC_NODISCARD enum rsrc_status rsrc_parse_indexes(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                   const char *file, const char *text,
+                                                   uint64_t size_bytes,
                                                    struct rsr_named_index **out, uint32_t *n_out);
 /* The matrix that an index stands for. */
 void rsrc_rebuild_matrix(struct rsrc_arena *arena, const struct rsr_index *index,

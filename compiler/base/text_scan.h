@@ -1,0 +1,58 @@
+/* text_scan.h - reads the text forms of indexes and plans: words, numbers and strings, line by line.
+ *
+ * The text is untrusted and need not end in a NUL. Blanks separate tokens, `#` starts a comment, an
+ * end of line is a token of its own. Every function that fails has reported the place with a caret.
+ */
+#ifndef RSRC_BASE_TEXT_SCAN_H
+#define RSRC_BASE_TEXT_SCAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "diag.h"
+
+struct rsrc_scan {
+    struct rsrc_diag *diag; /* borrowed, as all of these */
+    struct rsrc_arena *arena;
+    const char *file;
+    const char *slug; /* of every diagnostic: "rsr-text" */
+    const char *at, *end;
+    const char *line_start;
+    uint32_t line; /* 1-based */
+};
+
+/* Also skips the comments and empty lines at the beginning. */
+void rsrc_scan_init(struct rsrc_scan *scan, struct rsrc_diag *diag, struct rsrc_arena *arena,
+                    const char *file, const char *slug, const char *text, uint64_t size_bytes);
+bool rsrc_scan_at_end(const struct rsrc_scan *scan);
+uint64_t rsrc_scan_bytes_left(const struct rsrc_scan *scan);
+
+/* The next token is not consumed. */
+bool rsrc_scan_at_line_end(struct rsrc_scan *scan);
+bool rsrc_scan_at_word(struct rsrc_scan *scan, const char *word);
+
+RSRC_NODISCARD enum rsrc_status rsrc_scan_word(struct rsrc_scan *scan, const char *word);
+/* Requires the end of the line and goes to the next line that holds anything. */
+RSRC_NODISCARD enum rsrc_status rsrc_scan_line_end(struct rsrc_scan *scan);
+/* Decimal, without a sign. `what` names the number in diagnostics. */
+RSRC_NODISCARD enum rsrc_status rsrc_scan_u64(struct rsrc_scan *scan, const char *what,
+                                              uint64_t min, uint64_t max, uint64_t *out);
+RSRC_NODISCARD enum rsrc_status rsrc_scan_u32(struct rsrc_scan *scan, const char *what,
+                                              uint32_t min, uint32_t max, uint32_t *out);
+/* Finite and not negative. */
+RSRC_NODISCARD enum rsrc_status rsrc_scan_double(struct rsrc_scan *scan, const char *what,
+                                                 double *out);
+/* One of `names`; out is its position. */
+RSRC_NODISCARD enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const char *what,
+                                               const char *const *names, uint32_t n_names,
+                                               uint32_t *out);
+/* "..." as rsrc_buffer_put_c_string prints it, in the arena. */
+RSRC_NODISCARD enum rsrc_status rsrc_scan_string(struct rsrc_scan *scan, const char *what,
+                                                 const char **out);
+
+/* Reports at the current place; always RSRC_FAILED. */
+RSRC_NODISCARD enum rsrc_status rsrc_scan_error(struct rsrc_scan *scan, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,224 @@
+/* stats.c - what there is to gain in a matrix: counts per k, and the best k, without an index.
+ *
+ * Input: a matrix. Output: rsr_stats. Counting needs the codes of a block and a bit per code that
+ * has been seen; nothing is sorted or stored. rsrc_choose_k looks at a sample of the blocks for
+ * each k and takes exact statistics of the winner alone.
+ * Source: RSR, arXiv 2411.06360, section 4.3 (the optimal k solves the cost of the matrix at hand).
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rsr/codes.h"
+#include "rsr/segment.h"
+
+/* Blocks looked at for each k: spread evenly, so that rows of all kinds are in the sample. 8 blocks
+ * of every k are 1,088 rows together, less than one pass over a typical matrix. */
+#define SAMPLE_BLOCKS 8u
+
+/* Additions that one segment costs besides its members: its two bounds are loaded and its inner loop
+ * ends in a mispredicted branch, some 12 cycles where an addition takes 1.5. */
+#define SEGMENT_START_ADDS 8u
+
+struct block_counts {
+    uint64_t n_members, n_segments, n_direct_adds;
+};
+
+/* Scratch of the counting passes. */
+struct counter {
+    const struct rsr_matrix *matrix;
+    uint32_t *keys; /* [cols] */
+    uint64_t *seen; /* one bit a canonical code; all zero between blocks */
+};
+
+static struct counter make_counter(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                                   uint32_t max_k) {
+    uint32_t end_code = rsrc_code_range(matrix->alphabet, max_k).end;
+    return (struct counter){matrix, RSRC_NEW_ARRAY(arena, matrix->cols, uint32_t),
+                            RSRC_NEW_ARRAY(arena, end_code / 64 + 1, uint64_t)};
+}
+
+static void count_block(const struct counter *counter, uint32_t first_row, uint32_t height,
+                        struct block_counts *counts) {
+    const struct rsr_matrix *matrix = counter->matrix;
+    rsrc_block_keys(matrix, first_row, height, counter->keys);
+    for (uint32_t j = 0; j < matrix->cols; j++) {
+        uint32_t code = counter->keys[j] >> 1;
+        uint64_t bit = UINT64_C(1) << code % 64;
+        counts->n_members += code != 0;
+        if (code == 0 || (counter->seen[code / 64] & bit) != 0)
+            continue;
+        counter->seen[code / 64] |= bit;
+        counts->n_segments++;
+        int8_t digits[RSR_MAX_K];
+        rsrc_code_digits(matrix->alphabet, height, code, digits);
+        for (uint32_t i = 0; i < height; i++)
+            counts->n_direct_adds += digits[i] != 0;
+    }
+    for (uint32_t j = 0; j < matrix->cols; j++)
+        counter->seen[counter->keys[j] / 128] = 0;
+}
+
+static uint64_t count_all_fold_adds(const struct rsr_matrix *matrix, uint32_t k) {
+    uint64_t adds = matrix->rows / k * rsrc_count_fold_adds(matrix->alphabet, k);
+    uint32_t rest = matrix->rows % k;
+    return rest == 0 ? adds : adds + rsrc_count_fold_adds(matrix->alphabet, rest);
+}
+
+/* ---- what does not depend on k ---------------------------------------------------------------- */
+
+/* A row's identity up to sign. */
+struct row_hash {
+    uint64_t hash;
+    uint32_t row;
+    int8_t sign; /* of its first non-zero weight */
+};
+
+static uint64_t mix(uint64_t hash, uint64_t word) {
+    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
+/* Hashes sign * row, eight weights at a time. */
+static uint64_t hash_row(const int8_t *row, uint32_t cols, int8_t sign) {
+    uint64_t hash = cols;
+    for (uint32_t j = 0; j < cols; j += 8) {
+        int8_t bytes[8] = {0};
+        uint32_t n = cols - j < 8 ? cols - j : 8;
+        memcpy(bytes, row + j, n);
+        if (sign < 0)
+            for (uint32_t b = 0; b < 8; b++)
+                bytes[b] = (int8_t)-bytes[b];
+        uint64_t word;
+        memcpy(&word, bytes, sizeof word);
+        hash = mix(hash, word);
+    }
+    return hash;
+}
+
+static int8_t first_sign(const int8_t *row, uint32_t cols) {
+    for (uint32_t j = 0; j < cols; j++)
+        if (row[j] != 0)
+            return row[j];
+    return 1;
+}
+
+static uint32_t count_nonzero(const int8_t *restrict row, uint32_t cols,
+                              uint8_t *restrict used_cols) {
+    uint32_t count = 0;
+    for (uint32_t j = 0; j < cols; j++) {
+        uint8_t used = row[j] != 0;
+        used_cols[j] |= used;
+        count += used;
+    }
+    return count;
+}
+
+static int compare_row_hashes(const void *a, const void *b) {
+    const struct row_hash *x = a, *y = b;
+    if (x->hash != y->hash)
+        return x->hash < y->hash ? -1 : 1;
+    return (x->row > y->row) - (x->row < y->row);
+}
+
+static bool rows_match(const struct rsr_matrix *matrix, const struct row_hash *a,
+                       const struct row_hash *b) {
+    const int8_t *x = matrix->values + (size_t)a->row * matrix->cols;
+    const int8_t *y = matrix->values + (size_t)b->row * matrix->cols;
+    if (a->sign == b->sign)
+        return memcmp(x, y, matrix->cols) == 0;
+    for (uint32_t j = 0; j < matrix->cols; j++)
+        if (x[j] != -y[j])
+            return false;
+    return true;
+}
+
+/* Rows that repeat the first row of their hash. A row that shares a hash without being equal, one
+ * pair in 2^64, only goes uncounted. */
+static uint32_t count_equal_rows(const struct rsr_matrix *matrix, struct row_hash *hashes,
+                                 uint32_t n) {
+    qsort(hashes, n, sizeof *hashes, compare_row_hashes);
+    uint32_t equal = 0, first = 0;
+    for (uint32_t i = 1; i < n; i++) {
+        if (hashes[i].hash != hashes[first].hash)
+            first = i;
+        else
+            equal += rows_match(matrix, &hashes[first], &hashes[i]);
+    }
+    return equal;
+}
+
+static void analyse_rows(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                         struct rsr_stats *stats) {
+    uint8_t *used_cols = RSRC_NEW_ARRAY(arena, matrix->cols, uint8_t);
+    struct row_hash *hashes = RSRC_NEW_ARRAY(arena, matrix->rows, struct row_hash);
+    uint32_t n_hashes = 0;
+    for (uint32_t i = 0; i < matrix->rows; i++) {
+        const int8_t *row = matrix->values + (size_t)i * matrix->cols;
+        uint32_t nonzero = count_nonzero(row, matrix->cols, used_cols);
+        stats->n_nonzero += nonzero;
+        if (nonzero > stats->max_row_nonzero)
+            stats->max_row_nonzero = nonzero;
+        if (nonzero == 0) {
+            stats->n_zero_rows++;
+            continue;
+        }
+        int8_t sign = first_sign(row, matrix->cols);
+        hashes[n_hashes++] = (struct row_hash){hash_row(row, matrix->cols, sign), i, sign};
+    }
+    for (uint32_t j = 0; j < matrix->cols; j++)
+        stats->n_zero_cols += used_cols[j] == 0;
+    stats->n_equal_rows = count_equal_rows(matrix, hashes, n_hashes);
+}
+
+/* ---- entry points ----------------------------------------------------------------------------- */
+
+void rsrc_analyse_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix, uint32_t k,
+                         struct rsr_stats *out) {
+    assert(k >= 1 && k <= RSR_MAX_K && matrix->cols <= RSRC_MAX_COLS);
+    struct rsr_stats stats = {.rows = matrix->rows, .cols = matrix->cols, .k = k};
+    analyse_rows(arena, matrix, &stats);
+    struct counter counter = make_counter(arena, matrix, k);
+    struct block_counts counts = {0};
+    for (uint32_t b = 0; b < rsrc_count_blocks(matrix->rows, k); b++)
+        count_block(&counter, b * k, rsrc_block_height(matrix->rows, k, b * k), &counts);
+    stats.n_members = counts.n_members;
+    stats.n_segments = counts.n_segments;
+    stats.n_direct_adds = counts.n_direct_adds;
+    stats.n_fold_adds = count_all_fold_adds(matrix, k);
+    *out = stats;
+}
+
+/* Expected cost of all blocks at k, in additions, with the cheaper of RSR and RSR++. */
+static double estimate_cost(const struct counter *counter, uint32_t k) {
+    const struct rsr_matrix *matrix = counter->matrix;
+    uint32_t n_blocks = rsrc_count_blocks(matrix->rows, k);
+    uint32_t n_samples = n_blocks < SAMPLE_BLOCKS ? n_blocks : SAMPLE_BLOCKS;
+    struct block_counts counts = {0};
+    for (uint32_t s = 0; s < n_samples; s++) {
+        uint32_t first_row = (uint32_t)((uint64_t)s * n_blocks / n_samples) * k;
+        count_block(counter, first_row, rsrc_block_height(matrix->rows, k, first_row), &counts);
+    }
+    double scale = (double)n_blocks / n_samples;
+    double direct = scale * (double)counts.n_direct_adds;
+    double fold = (double)count_all_fold_adds(matrix, k);
+    double sums = (double)(counts.n_members + SEGMENT_START_ADDS * counts.n_segments);
+    return scale * sums + (direct < fold ? direct : fold);
+}
+
+uint32_t rsrc_choose_k(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                       struct rsr_stats *out) {
+    uint32_t max_k = matrix->rows < RSR_MAX_K ? matrix->rows : RSR_MAX_K;
+    struct counter counter = make_counter(arena, matrix, max_k);
+    uint32_t best_k = 1;
+    double best_cost = estimate_cost(&counter, 1);
+    for (uint32_t k = 2; k <= max_k; k++) {
+        double cost = estimate_cost(&counter, k);
+        if (cost < best_cost) {
+            best_cost = cost;
+            best_k = k;
+        }
+    }
+    rsrc_analyse_matrix(arena, matrix, best_k, out);
+    return best_k;
+}
