@@ -235,7 +235,7 @@ static void test_latent_random(enum rsr_dtype dtype) {
     struct rsr_tensor weight = tensor(dtype, halves, sizeof halves);
     struct rsr_layer layer =
         layer_of(&weight, NULL, RSR_ENCODING_LATENT, RSR_SCALE_ONLINE, ROWS, COLS);
-    float s = 1.0f / fmaxf((float)(sum / N), 1e-5f);
+    float s = 1.0f / fmaxf((float)(sum / (double)N), 1e-5f);
 
     fixture_open(&f);
     CHECK_INT(rsrc_decode_layer(f.diag, &f.arena, &layer, &matrix), RSRC_OK);
