@@ -12,4 +12,7 @@ struct rsrc_template {
 
 extern const struct rsrc_template rsrc_templates[];
 
+/* The text of a template that is known to exist. */
+const char *rsrc_template_text(const char *name);
+
 #endif

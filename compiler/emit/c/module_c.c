@@ -1,0 +1,246 @@
+/* module_c.c - model.c: the constant tables of rsr_abi.h for one model, as C text.
+ *
+ * Numbers are printed so that they read back exactly (floats in hexadecimal); text from the checkpoint
+ * goes through the escapers.
+ */
+#include "emit/c/module_c.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "emit/template.h"
+
+static void put_float(struct rsrc_buffer *out, float value) {
+    rsrc_buffer_printf(out, "%af", (double)value);
+}
+
+/* An optional pointer to a weight section. */
+static void put_symbol(struct rsrc_buffer *out, const char *symbol) {
+    rsrc_buffer_puts(out, symbol != NULL ? symbol : "0");
+}
+
+static void put_optional_string(struct rsrc_buffer *out, const char *text) {
+    if (text == NULL)
+        rsrc_buffer_puts(out, "0");
+    else
+        rsrc_buffer_put_c_string(out, text);
+}
+
+static void declare(struct rsrc_buffer *out, const char *type, const char *symbol) {
+    if (symbol != NULL)
+        rsrc_buffer_printf(out, "extern const %s %s[];\n", type, symbol);
+}
+
+static bool seen_before(const struct rsr_module_target *targets, uint32_t target, uint32_t layer,
+                        uint32_t n_layers, const char *symbol) {
+    for (uint32_t t = 0; t <= target; t++)
+        for (uint32_t l = 0; l < (t == target ? layer : n_layers); l++)
+            if (strcmp(targets[t].linears[l].function, symbol) == 0)
+                return true;
+    return false;
+}
+
+static void put_declarations(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+    const uint32_t n_layers = input->graph->n_layers;
+    for (uint32_t t = 0; t < input->n_targets; t++) {
+        for (uint32_t l = 0; l < n_layers; l++) {
+            const struct rsr_linear_unit *linear = &input->targets[t].linears[l];
+            if (!seen_before(input->targets, t, l, n_layers, linear->function))
+                rsrc_buffer_printf(out, "extern rsr_kernel_fn %s;\n", linear->function);
+            declare(out, "uint8_t", linear->codes);
+            declare(out, "uint8_t", linear->index);
+            declare(out, "float", linear->scale);
+        }
+    }
+    for (uint32_t n = 0; n < input->graph->n_norms; n++)
+        declare(out, "float", input->norm_symbols[n]);
+    declare(out, "uint8_t", input->embedding_symbol);
+    if (strcmp(input->head_symbol, input->embedding_symbol) != 0)
+        declare(out, "uint8_t", input->head_symbol);
+    declare(out, "uint8_t", input->tokenizer_symbol);
+}
+
+static void put_kernels(const struct rsr_module_target *target, uint32_t number,
+                        uint32_t n_layers, struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, "\nstatic const struct rsr_kernel_desc kernels_%u[] = {\n", number);
+    for (uint32_t l = 0; l < n_layers; l++) {
+        const struct rsr_linear_unit *linear = &target->linears[l];
+        rsrc_buffer_printf(out, "    {.name = \"%s\",\n     .variant = \"%s\",\n     .reason = ",
+                           linear->name, linear->variant);
+        rsrc_buffer_put_c_string(out, linear->reason);
+        rsrc_buffer_printf(out, ",\n     .fn = %s,\n     .weights = {.codes = ", linear->function);
+        put_symbol(out, linear->codes);
+        rsrc_buffer_puts(out, ", .index = ");
+        put_symbol(out, linear->index);
+        rsrc_buffer_puts(out, ", .scale = ");
+        put_symbol(out, linear->scale);
+        rsrc_buffer_printf(out,
+                           ", .n_scales = %u},\n"
+                           "     .rows = %u, .cols = %u, .n_tiles = %u, .tile_rows = %u,\n"
+                           "     .epilogue = %s, .block = %uu, .role = %u,\n"
+                           "     .scratch_bytes = %" PRIu64 "u, .weight_bytes = %" PRIu64 "u},\n",
+                           linear->n_scales, linear->rows, linear->cols, linear->n_tiles,
+                           linear->tile_rows,
+                           linear->epilogue == RSR_EPILOGUE_RAW ? "RSR_EPILOGUE_RAW"
+                                                                : "RSR_EPILOGUE_SCALE",
+                           linear->block, (unsigned)linear->role, linear->scratch_bytes,
+                           linear->weight_bytes);
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
+static void put_step(const struct rsr_step *step, uint32_t target, uint32_t number,
+                     struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, "\nstatic const struct rsr_buffer buffers_%u_%u[] = {\n", target, number);
+    for (uint32_t b = 0; b < step->n_buffers; b++) {
+        const struct rsr_buffer *buffer = &step->buffers[b];
+        rsrc_buffer_printf(out, "    {\"%s\", %u, %u, %" PRIu64 "u},\n", buffer->name,
+                           buffer->row_bytes, buffer->cols, buffer->offset);
+    }
+    rsrc_buffer_puts(out, "};\n");
+    rsrc_buffer_printf(out,
+                       "\n/* kind, flags, block, dst, {src}, reserved, arg */\n"
+                       "static const struct rsr_step_op ops_%u_%u[] = {\n",
+                       target, number);
+    for (uint32_t i = 0; i < step->n_ops; i++) {
+        const struct rsr_step_op *op = &step->ops[i];
+        rsrc_buffer_printf(out, "    {%u, %u, %uu, %u, {%u, %u, %u, %u}, 0, %u},\n", op->kind,
+                           op->flags, op->block, op->dst, op->src[0], op->src[1], op->src[2],
+                           op->src[3], op->arg);
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
+static void put_steps(const struct rsr_module_target *target, uint32_t number,
+                      struct rsrc_buffer *out) {
+    for (uint32_t s = 0; s < target->n_steps; s++)
+        put_step(&target->steps[s], number, s, out);
+    rsrc_buffer_printf(out, "\nstatic const struct rsr_step_table steps_%u[] = {\n", number);
+    for (uint32_t s = 0; s < target->n_steps; s++) {
+        const struct rsr_step *step = &target->steps[s];
+        rsrc_buffer_printf(out,
+                           "    {\"%s\", %uu, %uu, %u, %u, ops_%u_%u, buffers_%u_%u, %" PRIu64
+                           "u},\n",
+                           step->regime, step->min_tokens, step->max_tokens, step->n_ops,
+                           step->n_buffers, number, s, number, s, step->arena_bytes_per_token);
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
+static void put_norms(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, "\nstatic const struct rsr_norm norms[] = {\n");
+    for (uint32_t n = 0; n < input->graph->n_norms; n++) {
+        const struct rsr_norm_layer *norm = &input->graph->norms[n];
+        rsrc_buffer_puts(out, "    {");
+        rsrc_buffer_put_c_string(out, norm->name);
+        rsrc_buffer_printf(out, ", %s, %u, ", input->norm_symbols[n], norm->cols);
+        put_float(out, input->graph->hyper.norm_eps);
+        rsrc_buffer_puts(out, "},\n");
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
+static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+    const struct rsr_graph *graph = input->graph;
+    rsrc_buffer_puts(out, "\nstatic const struct rsr_target targets[] = {\n");
+    for (uint32_t t = 0; t < input->n_targets; t++) {
+        const struct rsr_module_target *target = &input->targets[t];
+        rsrc_buffer_printf(out,
+                           "    {.name = \"%s\",\n"
+                           "     .cpu_features = UINT64_C(0x%" PRIx64 "),\n"
+                           "     .ops_level = %u,\n"
+                           "     .n_kernels = %u, .kernels = kernels_%u,\n"
+                           "     .steps = steps_%u, .n_steps = %u,\n"
+                           "     .n_norms = %u, .norms = norms,\n"
+                           "     .embedding = {%s, %u, %u, %u, 0},\n"
+                           "     .head = {%s, %u, %u, %u, 0}},\n",
+                           target->spec->name, target->spec->cpu_features,
+                           (unsigned)target->spec->ops_level, graph->n_layers, t, t,
+                           target->n_steps, graph->n_norms, input->embedding_symbol,
+                           (unsigned)graph->embedding->dtype, graph->hyper.vocab,
+                           graph->hyper.hidden, input->head_symbol, (unsigned)graph->head->dtype,
+                           graph->hyper.vocab, graph->hyper.hidden);
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
+/* inv_freq[i] = theta^(-2i / head_dim), each step rounded to float32 as the reference does it. */
+static void put_rope(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, "\nstatic const float rope_inv_freq[] = {\n");
+    for (uint32_t i = 0; i < hyper->head_dim / 2; i++) {
+        const float exponent = (float)(2 * i) / (float)hyper->head_dim;
+        const float power = (float)pow((double)hyper->rope_theta, (double)exponent);
+        rsrc_buffer_puts(out, "    ");
+        put_float(out, 1.0f / power);
+        rsrc_buffer_puts(out, ",\n");
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
+static void put_hyper(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out,
+                       "    .hyper = {.hidden = %u, .n_layers = %u, .n_heads = %u,\n"
+                       "              .n_kv_heads = %u, .head_dim = %u, .ffn = %u, .vocab = %u,\n"
+                       "              .context = %u, .activation = %u, .tied_head = %u,\n"
+                       "              .norm_eps = ",
+                       hyper->hidden, hyper->n_layers, hyper->n_heads, hyper->n_kv_heads,
+                       hyper->head_dim, hyper->ffn, hyper->vocab, hyper->context, hyper->activation,
+                       hyper->tied_head);
+    put_float(out, hyper->norm_eps);
+    rsrc_buffer_puts(out, ", .rope_theta = ");
+    put_float(out, hyper->rope_theta);
+    rsrc_buffer_puts(out, "},\n");
+}
+
+static void put_module(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+    const struct rsr_checkpoint *checkpoint = input->graph->checkpoint;
+    const struct rsr_config *config = &checkpoint->config;
+    rsrc_buffer_puts(out, "\nstatic const uint32_t stop_tokens[] = {");
+    for (uint32_t i = 0; i < config->n_eos_tokens; i++)
+        rsrc_buffer_printf(out, "%u, ", config->eos_tokens[i]);
+    rsrc_buffer_puts(out, "RSR_NO_TOKEN};\n\nstatic const struct rsr_module module = {\n"
+                          "    .abi_version = RSR_ABI_VERSION,\n"
+                          "    .size_bytes = sizeof(struct rsr_module),\n"
+                          "    .size_kernel_desc = sizeof(struct rsr_kernel_desc),\n"
+                          "    .size_step_op = sizeof(struct rsr_step_op),\n"
+                          "    .model_name = ");
+    rsrc_buffer_put_c_string(out, checkpoint->name);
+    rsrc_buffer_printf(out, ",\n    .architecture = \"%s\",\n    .compiler_version = \"%s\",\n",
+                       input->graph->architecture, RSRC_VERSION);
+    rsrc_buffer_puts(out, "    .model_hash = {");
+    for (uint32_t i = 0; i < sizeof(checkpoint->hash); i++)
+        rsrc_buffer_printf(out, "%s0x%02x", i == 0 ? "" : ", ", checkpoint->hash[i]);
+    rsrc_buffer_puts(out, "},\n");
+    put_hyper(&input->graph->hyper, out);
+    rsrc_buffer_printf(out,
+                       "    .rope_inv_freq = rope_inv_freq,\n"
+                       "    .targets = targets,\n    .n_targets = %u,\n"
+                       "    .n_stop_tokens = %u,\n    .stop_tokens = stop_tokens,\n"
+                       "    .bos_token = %uu,\n    .eos_token = %uu,\n",
+                       input->n_targets, config->n_eos_tokens, config->bos_token,
+                       config->n_eos_tokens != 0 ? config->eos_tokens[0] : RSR_NO_TOKEN);
+    rsrc_buffer_puts(out, "    .tokenizer = (const struct rsr_tokenizer_header *)(const void *)");
+    put_symbol(out, input->tokenizer_symbol);
+    rsrc_buffer_puts(out, ",\n    .chat_template = ");
+    put_optional_string(out, checkpoint->tokenizer.chat_template);
+    rsrc_buffer_puts(out, ",\n    .bos_text = ");
+    put_optional_string(out, checkpoint->tokenizer.bos_text);
+    rsrc_buffer_puts(out, ",\n    .eos_text = ");
+    put_optional_string(out, checkpoint->tokenizer.eos_text);
+    rsrc_buffer_puts(out, ",\n    .api = &rsr_runtime_api,\n};\n");
+}
+
+void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, rsrc_template_text("module_head.c.txt"));
+    put_declarations(input, out);
+    put_norms(input, out);
+    for (uint32_t t = 0; t < input->n_targets; t++) {
+        put_kernels(&input->targets[t], t, input->graph->n_layers, out);
+        put_steps(&input->targets[t], t, out);
+    }
+    put_targets(input, out);
+    put_rope(&input->graph->hyper, out);
+    put_module(input, out);
+    rsrc_buffer_puts(out, rsrc_template_text("module_tail.c.txt"));
+}

@@ -1,0 +1,81 @@
+/* rsrc.h - the compiler as a library.
+ *
+ * One call compiles one checkpoint, as the program `rsrc` does:
+ *
+ *     struct rsrc_options options;
+ *     rsrc_options_init(&options);
+ *     options.input = "model/";
+ *     options.output = "model.so";
+ *     int exit_code = rsrc_compile(&options, stderr);
+ *
+ * Diagnostics go to the stream. Strings are borrowed for the duration of the call. One compilation at a
+ * time per process, because temporary files are cleaned up process-wide.
+ */
+#ifndef RSRC_H
+#define RSRC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum rsrc_exit {
+    RSRC_EXIT_OK = 0,
+    RSRC_EXIT_ERROR = 1,        /* bad input, bad options, a tool that failed: diagnosed */
+    RSRC_EXIT_INTERNAL = 70     /* a defect of the compiler, or memory ran out */
+};
+
+/* Bits of rsrc_options.emit. */
+enum rsrc_emit {
+    RSRC_EMIT_SO = 1,
+    RSRC_EMIT_OBJ = 2,
+    RSRC_EMIT_C = 4,
+    RSRC_EMIT_RSR = 8,
+    RSRC_EMIT_PLAN = 16,
+    RSRC_EMIT_STEP = 32,
+    RSRC_EMIT_KERNEL = 64,
+    RSRC_EMIT_REPORT = 128
+};
+
+struct rsrc_variant_choice {
+    const char *role;           /* "q", "down", ... or "*" */
+    const char *variant;        /* "dot", "scatter" */
+};
+
+struct rsrc_options {
+    const char *input;          /* .safetensors, index.json, or folder; with `from`: a text form */
+    const char *output;         /* NULL: from the input's name; "-": stdout (text kinds) */
+    const char *target;         /* comma-separated, best first; default "native" */
+    uint32_t emit;              /* enum rsrc_emit bits; default RSRC_EMIT_SO */
+    const char *layers;         /* POSIX extended regular expression over layer names; NULL: all */
+    const char *from, *to;      /* pass names; NULL: first, last */
+    const char *const *dumps;   /* passes to dump on stdout */
+    uint32_t n_dumps;
+    const struct rsrc_variant_choice *variants;
+    uint32_t n_variants;
+    uint32_t rsr_k;             /* 0: choose */
+    uint32_t opt_level;         /* of the C compiler; default 2 */
+    uint32_t n_jobs;            /* 0: CPUs */
+    bool verify_each;           /* run every pass's verifier */
+    bool verbose;               /* show commands */
+    bool progress;              /* a progress line on stderr */
+    bool json_diagnostics;
+    int color;                  /* enum rsrc_color */
+    const char *remarks;        /* POSIX extended regular expression; NULL: none */
+    const char *report;         /* "text" or "json", with ":FILE" or to stdout; NULL: none */
+    const char *spec_dir;       /* NULL: the installed one */
+    const char *cc, *ld;        /* NULL: search */
+};
+
+void rsrc_options_init(struct rsrc_options *options);
+
+/* Returns an enum rsrc_exit. */
+int rsrc_compile(const struct rsrc_options *options, FILE *messages);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,274 @@
+/* options.c - parses the command line by the table in options.def. */
+#include "options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum option_id {
+#define RSRC_OPTION(id, spelling, argument, help) OPT_##id,
+#include "options.def"
+#undef RSRC_OPTION
+    OPT_COUNT
+};
+
+static const struct option {
+    const char *spelling;
+    const char *argument;
+    const char *help;
+} OPTIONS[OPT_COUNT] = {
+#define RSRC_OPTION(id, spelling, argument, help) [OPT_##id] = {spelling, argument, help},
+#include "options.def"
+#undef RSRC_OPTION
+};
+
+static const struct {
+    const char *name;
+    uint32_t bit;
+} EMIT_KINDS[] = {{"so", RSRC_EMIT_SO},         {"obj", RSRC_EMIT_OBJ},
+                  {"c", RSRC_EMIT_C},           {"rsr", RSRC_EMIT_RSR},
+                  {"plan", RSRC_EMIT_PLAN},     {"step", RSRC_EMIT_STEP},
+                  {"kernel", RSRC_EMIT_KERNEL}, {"report", RSRC_EMIT_REPORT}};
+#define N_EMIT_KINDS (sizeof(EMIT_KINDS) / sizeof(EMIT_KINDS[0]))
+
+void rsrc_options_init(struct rsrc_options *options) {
+    *options = (struct rsrc_options){
+        .target = "native", .emit = RSRC_EMIT_SO, .opt_level = 2, .color = RSRC_COLOR_AUTO};
+#ifndef NDEBUG
+    options->verify_each = true;
+#endif
+}
+
+void rsrc_print_help(FILE *stream) {
+    fputs("usage: rsrc [options] <model.safetensors | index.json | HF folder>\n\n"
+          "Compiles a ternary or binary checkpoint into one library: model.so.\n"
+          "    rsrc model/ --target avx512 -o model.so\n"
+          "    rsr-run model.so -p \"In the beginning\"\n\noptions:\n",
+          stream);
+    for (uint32_t i = 0; i < OPT_COUNT; i++) {
+        const struct option *option = &OPTIONS[i];
+        char left[64];
+        const bool is_long = option->spelling[1] == '-' || strlen(option->spelling) > 2;
+        snprintf(left, sizeof(left), "%s%s%s", option->spelling,
+                 option->argument == NULL ? "" : (is_long ? "=" : " "),
+                 option->argument == NULL ? "" : option->argument);
+        fprintf(stream, "  %-30s %s\n", left, option->help);
+    }
+    fputs("\nExit status: 0 success, 1 an error that was explained, 70 a defect of rsrc.\n", stream);
+}
+
+static enum rsrc_status bad_value(struct rsrc_diag *diag, enum option_id id, const char *value) {
+    rsrc_error(diag, "option-value", NULL, NULL, "%s takes %s, not '%s'", OPTIONS[id].spelling,
+               OPTIONS[id].argument, value);
+    return RSRC_FAILED;
+}
+
+static enum rsrc_status parse_number(struct rsrc_diag *diag, enum option_id id, const char *value,
+                                     uint32_t min, uint32_t max, uint32_t *out) {
+    char *end;
+    errno = 0;
+    const unsigned long n = strtoul(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || n < min || n > max)
+        return bad_value(diag, id, value);
+    *out = (uint32_t)n;
+    return RSRC_OK;
+}
+
+/* The index of `value` in a list of words, or a diagnostic. */
+static enum rsrc_status parse_word(struct rsrc_diag *diag, enum option_id id, const char *value,
+                                   const char *const *words, uint32_t n_words, uint32_t *out) {
+    for (uint32_t i = 0; i < n_words; i++) {
+        if (strcmp(words[i], value) == 0) {
+            *out = i;
+            return RSRC_OK;
+        }
+    }
+    return bad_value(diag, id, value);
+}
+
+static enum rsrc_status parse_emit(struct rsrc_diag *diag, const char *value, uint32_t *out) {
+    const char *names[N_EMIT_KINDS];
+    for (uint32_t i = 0; i < N_EMIT_KINDS; i++)
+        names[i] = EMIT_KINDS[i].name;
+    uint32_t bits = 0;
+    for (const char *at = value; *at != '\0';) {
+        const size_t n = strcspn(at, ",");
+        uint32_t kind = 0;
+        while (kind < N_EMIT_KINDS &&
+               (strlen(names[kind]) != n || memcmp(names[kind], at, n) != 0))
+            kind++;
+        if (kind == N_EMIT_KINDS) {
+            char word[32];
+            snprintf(word, sizeof(word), "%.*s", (int)n, at);
+            const char *close = rsrc_did_you_mean(word, names, N_EMIT_KINDS);
+            rsrc_error(diag, "option-value", NULL,
+                       "kinds are so, obj, c, rsr, plan, step, kernel, report",
+                       "--emit does not know '%s'%s%s%s", word, close ? "; did you mean '" : "",
+                       close ? close : "", close ? "'?" : "");
+            return RSRC_FAILED;
+        }
+        bits |= EMIT_KINDS[kind].bit;
+        at += n + (at[n] == ',');
+    }
+    if (bits == 0)
+        return bad_value(diag, OPT_EMIT, value);
+    *out = bits;
+    return RSRC_OK;
+}
+
+/* Growing lists of repeated options live in the arena; there are never more than arguments. */
+struct parser {
+    struct rsrc_diag *diag;
+    struct rsrc_arena *arena;
+    struct rsrc_command_line *line;
+    struct rsrc_variant_choice *variants;
+    const char **dumps;
+};
+
+static enum rsrc_status add_variant(struct parser *p, const char *value) {
+    const char *equals = strchr(value, '=');
+    if (equals == NULL || equals == value || equals[1] == '\0')
+        return bad_value(p->diag, OPT_VARIANT, value);
+    p->variants[p->line->options.n_variants++] = (struct rsrc_variant_choice){
+        .role = rsrc_arena_strndup(p->arena, value, (size_t)(equals - value)),
+        .variant = equals + 1};
+    return RSRC_OK;
+}
+
+static enum rsrc_status apply(struct parser *p, enum option_id id, const char *value) {
+    static const char *const COLORS[] = {"auto", "always", "never"};
+    static const char *const FORMATS[] = {"text", "json"};
+    struct rsrc_options *options = &p->line->options;
+    uint32_t word = 0;
+    enum rsrc_status status = RSRC_OK;
+    switch (id) {
+    case OPT_TARGET: options->target = value; break;
+    case OPT_OUTPUT: options->output = value; break;
+    case OPT_EMIT: return parse_emit(p->diag, value, &options->emit);
+    case OPT_LAYERS: options->layers = value; break;
+    case OPT_VARIANT: return add_variant(p, value);
+    case OPT_RSR_K:
+        if (strcmp(value, "auto") == 0) {
+            options->rsr_k = 0;
+            return RSRC_OK;
+        }
+        return parse_number(p->diag, id, value, 1, 16, &options->rsr_k);
+    case OPT_OPT_LEVEL: return parse_number(p->diag, id, value, 0, 3, &options->opt_level);
+    case OPT_JOBS: return parse_number(p->diag, id, value, 1, 256, &options->n_jobs);
+    case OPT_REPORT:
+        if (strncmp(value, "text", 4) != 0 && strncmp(value, "json", 4) != 0)
+            return bad_value(p->diag, id, value);
+        if (value[4] != '\0' && (value[4] != ':' || value[5] == '\0'))
+            return bad_value(p->diag, id, value);
+        options->report = value;
+        break;
+    case OPT_RPASS: options->remarks = value; break;
+    case OPT_FROM: options->from = value; break;
+    case OPT_TO: options->to = value; break;
+    case OPT_DUMP: p->dumps[options->n_dumps++] = value; break;
+    case OPT_VERIFY_EACH: options->verify_each = true; break;
+    case OPT_PRINT_TARGETS: p->line->action = RSRC_ACTION_PRINT_TARGETS; break;
+    case OPT_PRINT_TARGET:
+        p->line->action = RSRC_ACTION_PRINT_TARGET;
+        p->line->print_target = value;
+        break;
+    case OPT_PRINT_PASSES: p->line->action = RSRC_ACTION_PRINT_PASSES; break;
+    case OPT_SPEC_DIR: options->spec_dir = value; break;
+    case OPT_CC: options->cc = value; break;
+    case OPT_LD: options->ld = value; break;
+    case OPT_COLOR:
+        status = parse_word(p->diag, id, value, COLORS, 3, &word);
+        options->color = (int)word;
+        return status;
+    case OPT_DIAG_FORMAT:
+        status = parse_word(p->diag, id, value, FORMATS, 2, &word);
+        options->json_diagnostics = word == 1;
+        return status;
+    case OPT_VERBOSE: options->verbose = true; break;
+    case OPT_VERSION: p->line->action = RSRC_ACTION_VERSION; break;
+    case OPT_HELP: p->line->action = RSRC_ACTION_HELP; break;
+    case OPT_COUNT: break;
+    }
+    return status;
+}
+
+/* Matches `arg` against one option: "--opt", "--opt=value", "-oVALUE". *value is NULL if none is in
+ * the argument itself. */
+static bool matches(const struct option *option, const char *arg, const char **value) {
+    const size_t n = strlen(option->spelling);
+    *value = NULL;
+    if (strncmp(arg, option->spelling, n) != 0)
+        return false;
+    if (arg[n] == '\0')
+        return true;
+    const bool is_letter = n == 2 && option->spelling[1] != '-';
+    if (option->argument == NULL || (arg[n] != '=' && !is_letter))
+        return false;
+    *value = arg + n + (arg[n] == '=');
+    return true;
+}
+
+static enum rsrc_status unknown_option(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                       const char *arg) {
+    const char *names[OPT_COUNT];
+    for (uint32_t i = 0; i < OPT_COUNT; i++)
+        names[i] = OPTIONS[i].spelling;
+    const char *close = rsrc_did_you_mean(
+        rsrc_arena_strndup(arena, arg, strcspn(arg, "=")), names, OPT_COUNT);
+    rsrc_error(diag, "option-unknown", NULL, "rsrc --help lists the options",
+               "unknown option '%s'%s%s%s", arg, close ? "; did you mean '" : "",
+               close ? close : "", close ? "'?" : "");
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *arena, int argc,
+                                    char **argv, struct rsrc_command_line *out) {
+    rsrc_options_init(&out->options);
+    out->action = RSRC_ACTION_COMPILE;
+    struct parser parser = {
+        .diag = diag,
+        .arena = arena,
+        .line = out,
+        .variants = RSRC_NEW_ARRAY(arena, (size_t)argc, struct rsrc_variant_choice),
+        .dumps = RSRC_NEW_ARRAY(arena, (size_t)argc, const char *)};
+    bool only_files = false;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i], *value = NULL;
+        if (!only_files && strcmp(arg, "--") == 0) {
+            only_files = true;
+            continue;
+        }
+        if (only_files || arg[0] != '-' || arg[1] == '\0') {
+            if (out->options.input != NULL) {
+                rsrc_error(diag, "option-input", NULL, "compile one checkpoint at a time",
+                           "two inputs: '%s' and '%s'", out->options.input, arg);
+                return RSRC_FAILED;
+            }
+            out->options.input = arg;
+            continue;
+        }
+        enum option_id id = 0;
+        while (id < OPT_COUNT && !matches(&OPTIONS[id], arg, &value))
+            id++;
+        if (id == OPT_COUNT)
+            return unknown_option(diag, arena, arg);
+        if (OPTIONS[id].argument != NULL && value == NULL) {
+            if (i + 1 >= argc) {
+                rsrc_error(diag, "option-value", NULL, NULL, "%s needs %s", arg,
+                           OPTIONS[id].argument);
+                return RSRC_FAILED;
+            }
+            value = argv[++i];
+        }
+        if (apply(&parser, id, value) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    out->options.variants = parser.variants;
+    out->options.dumps = parser.dumps;
+    if (out->action == RSRC_ACTION_COMPILE && out->options.input == NULL) {
+        rsrc_error(diag, "option-input", NULL, "rsrc --help shows how to call it",
+                   "no checkpoint given");
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
