@@ -12,13 +12,9 @@
 #include "rsr/codes.h"
 #include "rsr/segment.h"
 
-/* Blocks looked at for each k: spread evenly, so that rows of all kinds are in the sample. 8 blocks
- * of every k are 1,088 rows together, less than one pass over a typical matrix. */
-#define SAMPLE_BLOCKS 8u
-
-/* Additions that one segment costs besides its members: its two bounds are loaded and its inner loop
- * ends in a mispredicted branch, some 12 cycles where an addition takes 1.5. */
-#define SEGMENT_START_ADDS 8u
+/* Blocks looked at for each k: spread evenly, so that rows of all kinds are in the sample. Four blocks
+ * of every k are 544 rows together, a fraction of a pass over a typical matrix. */
+#define SAMPLE_BLOCKS 4u
 
 struct block_counts {
     uint64_t n_members, n_segments, n_direct_adds;
@@ -202,7 +198,7 @@ static double estimate_cost(const struct counter *counter, uint32_t k) {
     double scale = (double)n_blocks / n_samples;
     double direct = scale * (double)counts.n_direct_adds;
     double fold = (double)count_all_fold_adds(matrix, k);
-    double sums = (double)(counts.n_members + SEGMENT_START_ADDS * counts.n_segments);
+    double sums = (double)(counts.n_members + RSR_SEGMENT_START_ADDS * counts.n_segments);
     return scale * sums + (direct < fold ? direct : fold);
 }
 
