@@ -1,7 +1,8 @@
 /* json.h - JSON from strangers through jansson: bounded depth, places in diagnostics, typed access.
  *
  * A document remembers its file so that every complaint names it. Numbers are range-checked where
- * they are read. Duplicate keys and depth above 64 are refused.
+ * they are read. Duplicate keys, depth above 64 and documents that would take far more memory than
+ * their text are refused before anything is allocated for them.
  */
 #ifndef RSRC_BASE_JSON_H
 #define RSRC_BASE_JSON_H
@@ -14,14 +15,21 @@
 
 #define RSRC_JSON_MAX_DEPTH 64
 
-/* Parses exactly size_bytes bytes. `slug` prefixes diagnostics ("config-json"). The caller owns the
- * reference (json_decref). */
+/* Parses exactly size_bytes bytes; the top level is an object or an array. `slug` prefixes the
+ * diagnostics: "<slug>-syntax", "<slug>-depth", "<slug>-too-large", "<slug>-duplicate". The caller
+ * owns the reference (json_decref). */
 RSRC_NODISCARD enum rsrc_status rsrc_json_parse(struct rsrc_diag *diag, const char *file,
                                                 const void *bytes, uint64_t size_bytes,
                                                 const char *slug, json_t **out);
 
-/* Field readers: a missing field gives the fallback; a field of the wrong type or out of range is a
- * diagnostic naming file and key, with slug "<slug>-field". */
+/* The same for JSON that begins at byte file_offset of a binary file: places are offsets. */
+RSRC_NODISCARD enum rsrc_status rsrc_json_parse_embedded(struct rsrc_diag *diag, const char *file,
+                                                         uint64_t file_offset, const void *bytes,
+                                                         uint64_t size_bytes, const char *slug,
+                                                         json_t **out);
+
+/* Field readers: a missing or null field gives the fallback; a field of the wrong type or out of range
+ * is a diagnostic naming file and key, with slug "<slug>-field". */
 RSRC_NODISCARD enum rsrc_status rsrc_json_u32(struct rsrc_diag *diag, const char *file,
                                               const char *slug, const json_t *object,
                                               const char *key, uint32_t min, uint32_t max,
@@ -36,5 +44,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_json_bool(struct rsrc_diag *diag, const cha
 RSRC_NODISCARD enum rsrc_status rsrc_json_string(struct rsrc_diag *diag, const char *file,
                                                  const char *slug, const json_t *object,
                                                  const char *key, const char **out);
+
+/* "an object", "a string", "null": for messages; value may be NULL ("missing"). */
+const char *rsrc_json_type_name(const json_t *value);
 
 #endif

@@ -1,0 +1,269 @@
+/* json.c - a bounded front to jansson.
+ *
+ * jansson parses recursively and allocates for every value, so a cheap scan of the text comes first:
+ * it bounds nesting (stack) and the number of values (heap). What passes takes at most a few dozen
+ * bytes of memory per byte of text, and no more than a fixed amount in all.
+ */
+#include "base/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The largest tokenizers in use have 260,000 tokens and 580,000 merges written as pairs: about 0.6
+ * million containers and 2.3 million values. */
+#define MAX_CONTAINERS (UINT64_C(1) << 21)
+#define MAX_VALUES (UINT64_C(1) << 23)
+
+/* An empty object takes 250 bytes of heap for 3 bytes of text. Real files have 10 bytes of text and
+ * more for every container; small ones may do as they like. */
+#define FREE_CONTAINERS 4096
+#define MIN_TEXT_BYTES_PER_CONTAINER 8
+
+#define SLUG_BYTES 64
+
+/* Where the document lies, for diagnostics. */
+struct document {
+    struct rsrc_diag *diag;
+    const char *file;
+    const char *slug;
+    bool embedded;
+    uint64_t file_offset; /* of the text, if embedded */
+};
+
+struct scan {
+    uint64_t n_containers;
+    uint64_t n_values;
+    uint32_t line, column; /* where the scan stopped, 1-based */
+    uint64_t position;
+    bool too_deep;
+};
+
+static void make_slug(char out[SLUG_BYTES], const char *prefix, const char *what) {
+    snprintf(out, SLUG_BYTES, "%s-%s", prefix, what);
+}
+
+static struct rsrc_place place_at(const struct document *document, uint32_t line, uint32_t column,
+                                  uint64_t position) {
+    struct rsrc_place place = {.file = document->file};
+    if (document->embedded) {
+        place.has_offset = true;
+        place.offset = document->file_offset + position;
+    } else {
+        place.line = line;
+        place.column = column;
+    }
+    return place;
+}
+
+/* Counts structure outside strings; malformed text is left to the parser. */
+static void scan_text(const char *text, uint64_t size_bytes, struct scan *scan) {
+    uint64_t depth = 0, line_start = 0;
+    bool in_string = false;
+    *scan = (struct scan){.line = 1, .n_values = 1};
+    for (uint64_t i = 0; i < size_bytes && !scan->too_deep; i++) {
+        char c = text[i];
+        scan->position = i;
+        if (c == '\n') {
+            scan->line += scan->line < UINT32_MAX;
+            line_start = i + 1;
+        } else if (in_string) {
+            if (c == '\\') {
+                i++;
+            } else if (c == '"') {
+                in_string = false;
+            }
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            scan->n_containers++;
+            depth++;
+            scan->too_deep = depth > RSRC_JSON_MAX_DEPTH;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        } else if (c == ',') {
+            scan->n_values++;
+        }
+    }
+    uint64_t column = scan->position - line_start + 1;
+    scan->column = column < UINT32_MAX ? (uint32_t)column : UINT32_MAX;
+}
+
+static enum rsrc_status check_bounds(const struct document *document, const char *text,
+                                     uint64_t size_bytes) {
+    struct scan scan;
+    char slug[SLUG_BYTES];
+    scan_text(text, size_bytes, &scan);
+    if (scan.too_deep) {
+        struct rsrc_place place = place_at(document, scan.line, scan.column, scan.position);
+        make_slug(slug, document->slug, "depth");
+        rsrc_error(document->diag, slug, &place, "no valid file of this kind nests that deep",
+                   "JSON nested deeper than %d levels", RSRC_JSON_MAX_DEPTH);
+        return RSRC_FAILED;
+    }
+    uint64_t allowed = FREE_CONTAINERS + size_bytes / MIN_TEXT_BYTES_PER_CONTAINER;
+    if (allowed > MAX_CONTAINERS) {
+        allowed = MAX_CONTAINERS;
+    }
+    if (scan.n_containers > allowed || scan.n_values > MAX_VALUES) {
+        struct rsrc_place place = {.file = document->file};
+        make_slug(slug, document->slug, "too-large");
+        rsrc_error(document->diag, slug, &place, "no valid file of this kind is built like that",
+                   "JSON with %llu arrays and objects and %llu values is too large to read",
+                   (unsigned long long)scan.n_containers, (unsigned long long)scan.n_values);
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status parse_document(const struct document *document, const void *bytes,
+                                       uint64_t size_bytes, json_t **out) {
+    char slug[SLUG_BYTES];
+    if (size_bytes == 0) {
+        struct rsrc_place place = place_at(document, 1, 1, 0);
+        make_slug(slug, document->slug, "syntax");
+        rsrc_error(document->diag, slug, &place, NULL, "empty where JSON is expected");
+        return RSRC_FAILED;
+    }
+    if (check_bounds(document, bytes, size_bytes) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    json_error_t error;
+    json_t *root = json_loadb(bytes, (size_t)size_bytes, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL) {
+        uint32_t line = error.line > 0 ? (uint32_t)error.line : 0;
+        uint32_t column = error.column > 0 ? (uint32_t)error.column : 0;
+        uint64_t position = error.position > 0 ? (uint64_t)error.position : 0;
+        struct rsrc_place place = place_at(document, line, column, position);
+        bool duplicate = json_error_code(&error) == json_error_duplicate_key;
+        make_slug(slug, document->slug, duplicate ? "duplicate" : "syntax");
+        rsrc_error(document->diag, slug, &place,
+                   duplicate ? "keep one of the two: readers disagree on which one counts"
+                             : "the file may be damaged or cut short; fetch it again",
+                   "not valid JSON: %s", error.text);
+        return RSRC_FAILED;
+    }
+    *out = root;
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_json_parse(struct rsrc_diag *diag, const char *file, const void *bytes,
+                                 uint64_t size_bytes, const char *slug, json_t **out) {
+    struct document document = {.diag = diag, .file = file, .slug = slug};
+    return parse_document(&document, bytes, size_bytes, out);
+}
+
+enum rsrc_status rsrc_json_parse_embedded(struct rsrc_diag *diag, const char *file,
+                                          uint64_t file_offset, const void *bytes,
+                                          uint64_t size_bytes, const char *slug, json_t **out) {
+    struct document document = {
+        .diag = diag, .file = file, .slug = slug, .embedded = true, .file_offset = file_offset};
+    return parse_document(&document, bytes, size_bytes, out);
+}
+
+const char *rsrc_json_type_name(const json_t *value) {
+    if (value == NULL) {
+        return "missing";
+    }
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "a list";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        return "an integer";
+    case JSON_REAL:
+        return "a fraction";
+    case JSON_TRUE:
+        return "true";
+    case JSON_FALSE:
+        return "false";
+    case JSON_NULL:
+        return "null";
+    }
+    return "unknown";
+}
+
+/* The field, or NULL where it counts as absent. */
+static const json_t *present_field(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+static enum rsrc_status refuse_type(struct rsrc_diag *diag, const char *file, const char *slug,
+                                    const char *key, const json_t *value, const char *expected) {
+    char full_slug[SLUG_BYTES];
+    struct rsrc_place place = {.file = file};
+    make_slug(full_slug, slug, "field");
+    rsrc_error(diag, full_slug, &place, NULL, "\"%s\" is %s where %s is expected", key,
+               rsrc_json_type_name(value), expected);
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_json_u32(struct rsrc_diag *diag, const char *file, const char *slug,
+                               const json_t *object, const char *key, uint32_t min, uint32_t max,
+                               uint32_t fallback, uint32_t *out) {
+    const json_t *value = present_field(object, key);
+    if (value == NULL) {
+        *out = fallback;
+        return RSRC_OK;
+    }
+    if (!json_is_integer(value)) {
+        return refuse_type(diag, file, slug, key, value, "an integer");
+    }
+    json_int_t number = json_integer_value(value);
+    if (number < (json_int_t)min || number > (json_int_t)max) {
+        char full_slug[SLUG_BYTES];
+        struct rsrc_place place = {.file = file};
+        make_slug(full_slug, slug, "field");
+        rsrc_error(diag, full_slug, &place, NULL, "\"%s\" is %lld, outside %u..%u", key,
+                   (long long)number, min, max);
+        return RSRC_FAILED;
+    }
+    *out = (uint32_t)number;
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_json_double(struct rsrc_diag *diag, const char *file, const char *slug,
+                                  const json_t *object, const char *key, double fallback,
+                                  double *out) {
+    const json_t *value = present_field(object, key);
+    if (value == NULL) {
+        *out = fallback;
+        return RSRC_OK;
+    }
+    if (!json_is_number(value)) {
+        return refuse_type(diag, file, slug, key, value, "a number");
+    }
+    *out = json_number_value(value);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_json_bool(struct rsrc_diag *diag, const char *file, const char *slug,
+                                const json_t *object, const char *key, bool fallback, bool *out) {
+    const json_t *value = present_field(object, key);
+    if (value == NULL) {
+        *out = fallback;
+        return RSRC_OK;
+    }
+    if (!json_is_boolean(value)) {
+        return refuse_type(diag, file, slug, key, value, "true or false");
+    }
+    *out = json_is_true(value);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_json_string(struct rsrc_diag *diag, const char *file, const char *slug,
+                                  const json_t *object, const char *key, const char **out) {
+    const json_t *value = present_field(object, key);
+    if (value == NULL) {
+        *out = NULL;
+        return RSRC_OK;
+    }
+    if (!json_is_string(value)) {
+        return refuse_type(diag, file, slug, key, value, "a string");
+    }
+    *out = json_string_value(value);
+    return RSRC_OK;
+}

@@ -1,0 +1,500 @@
+/* checkpoint.c - finds the files of a checkpoint, maps them and reads them into one rsr_checkpoint.
+ *
+ *   FILE.safetensors    with a config.json beside it a model, alone a matrix file
+ *   FILE.index.json     weight_map: tensor -> shard in the same folder
+ *   FOLDER              model.safetensors.index.json, else model.safetensors, else the only one
+ *
+ * Every file is mapped and stays so until rsrc_checkpoint_close: tensors borrow their bytes.
+ */
+#include "reader/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mapped_file.h"
+#include "reader/reader.h"
+
+#define MAX_SHARDS 4096u
+#define MAX_TENSORS (UINT32_C(1) << 18)
+#define WEIGHTS_SUFFIX ".safetensors"
+#define INDEX_SUFFIX ".index.json"
+#define INDEX_NAME "model.safetensors.index.json"
+
+/* A checkpoint being read. */
+struct opening {
+    struct rsrc_diag *diag;
+    struct rsrc_arena *arena;
+    const char *folder;
+    bool needs_config; /* a lone .safetensors file may be a matrix file */
+    struct rsr_checkpoint *out;
+    const char **files;
+    uint32_t n_files, files_capacity;
+    uint32_t tensors_capacity;
+};
+
+static bool has_suffix(const char *text, const char *suffix) {
+    size_t n = strlen(text), m = strlen(suffix);
+    return n > m && strcmp(text + n - m, suffix) == 0;
+}
+
+static bool exists(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+static const char *beside(const struct opening *opening, const char *name) {
+    return rsrc_arena_printf(opening->arena, "%s/%s", opening->folder, name);
+}
+
+static enum rsrc_status refuse(const struct opening *opening, const char *slug, const char *file,
+                               const char *help, const char *problem) {
+    struct rsrc_place place = {.file = file};
+    rsrc_error(opening->diag, slug, &place, help, "%s", problem);
+    return RSRC_FAILED;
+}
+
+/* Maps a file; the mapping joins those of the checkpoint. */
+static enum rsrc_status open_file(struct opening *opening, const char *path,
+                                  const struct rsrc_mapping **out) {
+    struct rsrc_mapping *mapping = RSRC_NEW(opening->arena, struct rsrc_mapping);
+    if (rsrc_map_file(opening->diag, opening->arena, path, mapping) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    mapping->next = opening->out->mappings;
+    opening->out->mappings = mapping;
+    if (opening->n_files == opening->files_capacity) {
+        uint32_t capacity = 2 * opening->files_capacity + 8;
+        const char **files = RSRC_NEW_ARRAY(opening->arena, capacity, const char *);
+        if (opening->n_files != 0) {
+            memcpy(files, opening->files, opening->n_files * sizeof(*files));
+        }
+        opening->files = files;
+        opening->files_capacity = capacity;
+    }
+    opening->files[opening->n_files++] = mapping->path;
+    *out = mapping;
+    return RSRC_OK;
+}
+
+/* ---- tensors ---------------------------------------------------------------------------------- */
+
+static int compare_names(const void *left, const void *right) {
+    return strcmp(((const struct rsr_tensor *)left)->name,
+                  ((const struct rsr_tensor *)right)->name);
+}
+
+/* Adds the tensors of one file. With a weight_map (tensor -> shard), all of them must be listed for
+ * this shard. */
+static enum rsrc_status read_weights(struct opening *opening, const char *path, const char *shard,
+                                     const json_t *weight_map) {
+    const struct rsrc_mapping *mapping;
+    struct rsr_tensor *tensors;
+    uint32_t n;
+    if (open_file(opening, path, &mapping) != RSRC_OK ||
+        rsrc_parse_safetensors(opening->diag, opening->arena, mapping->path, mapping->data,
+                               mapping->size_bytes, &tensors, &n) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    for (uint32_t i = 0; i < n && weight_map != NULL; i++) {
+        const char *listed = json_string_value(json_object_get(weight_map, tensors[i].name));
+        if (listed == NULL || strcmp(listed, shard) != 0) {
+            struct rsrc_place place = {.file = mapping->path,
+                                       .has_offset = true,
+                                       .offset = tensors[i].offset,
+                                       .tensor = tensors[i].name};
+            rsrc_error(opening->diag, "checkpoint-index", &place,
+                       "fetch index and shards again, from one revision", "the index %s",
+                       listed == NULL ? "does not list it" : "lists it for another shard");
+            return RSRC_FAILED;
+        }
+    }
+    struct rsr_checkpoint *out = opening->out;
+    if (n > MAX_TENSORS - out->n_tensors) {
+        return refuse(opening, "checkpoint-count", path, NULL, "too many tensors");
+    }
+    if (out->n_tensors + n > opening->tensors_capacity) {
+        uint32_t capacity = 2 * opening->tensors_capacity + n;
+        struct rsr_tensor *all = RSRC_NEW_ARRAY(opening->arena, capacity, struct rsr_tensor);
+        if (out->n_tensors != 0) {
+            memcpy(all, out->tensors, out->n_tensors * sizeof(*all));
+        }
+        out->tensors = all;
+        opening->tensors_capacity = capacity;
+    }
+    memcpy(out->tensors + out->n_tensors, tensors, n * sizeof(*tensors));
+    out->n_tensors += n;
+    return RSRC_OK;
+}
+
+static int compare_strings(const void *left, const void *right) {
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+/* A plain file name in the folder of the index. */
+static bool is_shard_name(const char *name) {
+    return name != NULL && strchr(name, '/') == NULL && strstr(name, "..") == NULL &&
+           name[0] != '.' && has_suffix(name, WEIGHTS_SUFFIX);
+}
+
+/* The distinct shards of a weight_map, sorted. */
+static enum rsrc_status list_shards(struct opening *opening, const char *file, json_t *weight_map,
+                                    const char ***out, uint32_t *n_out) {
+    size_t n_entries = json_object_size(weight_map);
+    if (n_entries == 0 || n_entries > MAX_TENSORS) {
+        return refuse(opening, "checkpoint-index", file, NULL,
+                      "\"weight_map\" is missing, empty or too large");
+    }
+    const char **shards = RSRC_NEW_ARRAY(opening->arena, n_entries, const char *);
+    const char *tensor;
+    json_t *value;
+    size_t n = 0;
+    json_object_foreach(weight_map, tensor, value) {
+        const char *shard = json_string_value(value);
+        if (!is_shard_name(shard)) {
+            struct rsrc_place place = {.file = file, .tensor = tensor};
+            rsrc_error(opening->diag, "checkpoint-shard-name", &place,
+                       "shards are *.safetensors files in the folder of the index",
+                       "'%s' is not a shard's name",
+                       shard == NULL ? rsrc_json_type_name(value)
+                                     : rsrc_quote(opening->arena, shard));
+            return RSRC_FAILED;
+        }
+        shards[n++] = shard;
+    }
+    qsort(shards, n, sizeof(*shards), compare_strings);
+    uint32_t n_distinct = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (n_distinct == 0 || strcmp(shards[i], shards[n_distinct - 1]) != 0) {
+            shards[n_distinct++] = shards[i];
+        }
+    }
+    if (n_distinct > MAX_SHARDS) {
+        return refuse(opening, "checkpoint-index", file, NULL, "more than 4096 shards");
+    }
+    *out = shards;
+    *n_out = n_distinct;
+    return RSRC_OK;
+}
+
+/* No shard holds a tensor that is not listed; is every listed one there? */
+static enum rsrc_status check_index_complete(const struct opening *opening, const char *file,
+                                             json_t *weight_map) {
+    const char *tensor;
+    json_t *value;
+    json_object_foreach(weight_map, tensor, value) {
+        if (rsrc_find_tensor(opening->out, tensor) == NULL) {
+            struct rsrc_place place = {.file = file, .tensor = tensor};
+            rsrc_error(opening->diag, "checkpoint-index", &place,
+                       "fetch index and shards again, from one revision",
+                       "shard '%s' does not hold it",
+                       rsrc_quote(opening->arena, json_string_value(value)));
+            return RSRC_FAILED;
+        }
+    }
+    return RSRC_OK;
+}
+
+/* No name occurs twice: not in one file, and over shards the index lists each tensor once. */
+static void sort_tensors(struct rsr_checkpoint *checkpoint) {
+    qsort(checkpoint->tensors, checkpoint->n_tensors, sizeof(*checkpoint->tensors), compare_names);
+}
+
+static enum rsrc_status read_sharded(struct opening *opening, const char *path) {
+    const struct rsrc_mapping *mapping;
+    json_t *root = NULL;
+    const char **shards;
+    uint32_t n_shards;
+    enum rsrc_status status = RSRC_FAILED;
+    if (open_file(opening, path, &mapping) != RSRC_OK ||
+        rsrc_json_parse(opening->diag, mapping->path, mapping->data, mapping->size_bytes,
+                        "checkpoint-index", &root) != RSRC_OK) {
+        goto cleanup;
+    }
+    json_t *weight_map = json_object_get(root, "weight_map");
+    if (list_shards(opening, mapping->path, weight_map, &shards, &n_shards) != RSRC_OK) {
+        goto cleanup;
+    }
+    for (uint32_t i = 0; i < n_shards; i++) {
+        if (read_weights(opening, beside(opening, shards[i]), shards[i], weight_map) != RSRC_OK) {
+            goto cleanup;
+        }
+    }
+    sort_tensors(opening->out);
+    status = check_index_complete(opening, mapping->path, weight_map);
+cleanup:
+    json_decref(root);
+    return status;
+}
+
+static enum rsrc_status read_single(struct opening *opening, const char *path) {
+    if (strstr(path, "-of-") != NULL && exists(beside(opening, INDEX_NAME))) {
+        return refuse(opening, "checkpoint-shard", path,
+                      "give the folder, or its model.safetensors.index.json",
+                      "this is one shard of a checkpoint");
+    }
+    if (read_weights(opening, path, NULL, NULL) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    sort_tensors(opening->out);
+    return RSRC_OK;
+}
+
+/* The only *.safetensors file of the folder. */
+static enum rsrc_status find_only_weights(const struct opening *opening, const char **out) {
+    DIR *dir = opendir(opening->folder);
+    if (dir == NULL) {
+        return refuse(opening, "file-unreadable", opening->folder, NULL, strerror(errno));
+    }
+    const char *found = NULL;
+    uint32_t n = 0;
+    const struct dirent *entry;
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.' && has_suffix(entry->d_name, WEIGHTS_SUFFIX)) {
+            found = n++ == 0 ? beside(opening, entry->d_name) : found;
+        }
+    }
+    closedir(dir);
+    if (n != 1) {
+        return refuse(opening, "checkpoint-no-weights", opening->folder,
+                      n == 0 ? "a Hugging Face folder holds model.safetensors or its shards"
+                             : "name the file to compile, or add model.safetensors.index.json",
+                      n == 0 ? "the folder holds no *.safetensors file"
+                             : "the folder holds several *.safetensors files and no index");
+    }
+    *out = found;
+    return RSRC_OK;
+}
+
+static enum rsrc_status read_folder(struct opening *opening) {
+    const char *index = beside(opening, INDEX_NAME);
+    if (exists(index)) {
+        return read_sharded(opening, index);
+    }
+    const char *single = beside(opening, "model.safetensors");
+    if (!exists(single) && find_only_weights(opening, &single) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    return read_single(opening, single);
+}
+
+/* ---- the files beside the weights ------------------------------------------------------------- */
+
+static enum rsrc_status read_config(struct opening *opening, const char *path) {
+    const struct rsrc_mapping *mapping;
+    struct rsr_config *config = &opening->out->config;
+    if (open_file(opening, path, &mapping) != RSRC_OK ||
+        rsrc_parse_config(opening->diag, opening->arena, mapping->path, mapping->data,
+                          mapping->size_bytes, config) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    opening->out->has_config = true;
+    const char *generation = beside(opening, "generation_config.json");
+    if (!exists(generation)) {
+        return RSRC_OK;
+    }
+    if (open_file(opening, generation, &mapping) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    return rsrc_parse_generation_config(opening->diag, opening->arena, mapping->path, mapping->data,
+                                        mapping->size_bytes, config);
+}
+
+/* Ids that the model has no embedding for can never be fed to it. */
+static enum rsrc_status check_vocabulary(const struct opening *opening, const char *file) {
+    uint32_t n_tokens = opening->out->tokenizer.section->n_tokens;
+    uint32_t vocab = opening->out->config.hyper.vocab;
+    if (n_tokens > vocab) {
+        struct rsrc_place place = {.file = file};
+        rsrc_error(opening->diag, "tokenizer-vocab", &place,
+                   "tokenizer and weights may come from different models",
+                   "the largest token id is %u, but config.json has vocab_size %u", n_tokens - 1,
+                   vocab);
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status read_tokenizer_config(struct opening *opening) {
+    struct rsr_tokenizer *tokenizer = &opening->out->tokenizer;
+    const struct rsrc_mapping *mapping;
+    const char *path = beside(opening, "tokenizer_config.json");
+    if (exists(path) &&
+        (open_file(opening, path, &mapping) != RSRC_OK ||
+         rsrc_parse_tokenizer_config(opening->diag, opening->arena, mapping->path, mapping->data,
+                                     mapping->size_bytes, tokenizer) != RSRC_OK)) {
+        return RSRC_FAILED;
+    }
+    path = beside(opening, "chat_template.jinja");
+    if (exists(path) &&
+        (open_file(opening, path, &mapping) != RSRC_OK ||
+         rsrc_parse_chat_template(opening->diag, opening->arena, mapping->path, mapping->data,
+                                  mapping->size_bytes, tokenizer) != RSRC_OK)) {
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status read_tokenizer(struct opening *opening) {
+    const struct rsrc_mapping *mapping;
+    const char *path = beside(opening, "tokenizer.json");
+    if (!exists(path)) {
+        if (exists(beside(opening, "tokenizer.model"))) {
+            struct rsrc_place place = {.file = beside(opening, "tokenizer.model")};
+            rsrc_warning(opening->diag, "tokenizer-missing", &place,
+                         "only tokenizer.json is read; the module will work on token ids alone",
+                         "SentencePiece tokenizers are not supported");
+        }
+        return RSRC_OK;
+    }
+    if (open_file(opening, path, &mapping) != RSRC_OK ||
+        rsrc_parse_tokenizer(opening->diag, opening->arena, mapping->path, mapping->data,
+                             mapping->size_bytes, &opening->out->tokenizer) != RSRC_OK ||
+        check_vocabulary(opening, mapping->path) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    return read_tokenizer_config(opening);
+}
+
+/* ---- identity --------------------------------------------------------------------------------- */
+
+static void hash_sized(struct rsrc_hash *hash, const void *bytes, uint64_t size_bytes) {
+    rsrc_hash_update(hash, &size_bytes, sizeof(size_bytes));
+    if (size_bytes != 0) {
+        rsrc_hash_update(hash, bytes, (size_t)size_bytes);
+    }
+}
+
+/* Of config.json's bytes and of every tensor's name, type, shape and bytes, in order of name: shards
+ * and the order of tensors in a file do not count. */
+static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
+    struct rsrc_hash hash;
+    rsrc_hash_init(&hash);
+    for (const struct rsrc_mapping *m = checkpoint->mappings; m != NULL; m = m->next) {
+        if (checkpoint->has_config && strcmp(m->path, checkpoint->config.file) == 0) {
+            hash_sized(&hash, m->data, m->size_bytes);
+        }
+    }
+    for (uint32_t i = 0; i < checkpoint->n_tensors; i++) {
+        const struct rsr_tensor *tensor = &checkpoint->tensors[i];
+        uint32_t dtype = (uint32_t)tensor->dtype;
+        hash_sized(&hash, tensor->name, strlen(tensor->name));
+        rsrc_hash_update(&hash, &dtype, sizeof(dtype));
+        hash_sized(&hash, tensor->shape, tensor->n_dims * sizeof(tensor->shape[0]));
+        hash_sized(&hash, tensor->data, tensor->size_bytes);
+    }
+    rsrc_hash_final(&hash, checkpoint->hash);
+}
+
+/* A model is called like its folder, a matrix file like itself. */
+static const char *checkpoint_name(const struct opening *opening, const char *path) {
+    char resolved[PATH_MAX];
+    const char *named = opening->out->has_config ? opening->folder : path;
+    const char *full = realpath(named, resolved) == NULL ? named : resolved;
+    const char *slash = strrchr(full, '/');
+    const char *last = slash == NULL ? full : slash + 1;
+    size_t n = strlen(last);
+    if (!opening->out->has_config && has_suffix(last, WEIGHTS_SUFFIX)) {
+        n -= strlen(WEIGHTS_SUFFIX);
+    }
+    return n == 0 ? "model" : rsrc_arena_strndup(opening->arena, last, n);
+}
+
+/* ---- entry points ----------------------------------------------------------------------------- */
+
+static const char *folder_of(struct rsrc_arena *arena, const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return ".";
+    }
+    return slash == path ? "/" : rsrc_arena_strndup(arena, path, (size_t)(slash - path));
+}
+
+static enum rsrc_status read_by_kind(struct opening *opening, const char *path) {
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        struct rsrc_place place = {.file = path};
+        rsrc_error(opening->diag, "file-unreadable", &place,
+                   "give a .safetensors file, an .index.json file or a Hugging Face folder",
+                   "cannot open: %s", strerror(errno));
+        return RSRC_FAILED;
+    }
+    if (S_ISDIR(info.st_mode)) {
+        opening->folder = path;
+        opening->needs_config = true;
+        return read_folder(opening);
+    }
+    opening->folder = folder_of(opening->arena, path);
+    if (has_suffix(path, INDEX_SUFFIX)) {
+        opening->needs_config = true;
+        return read_sharded(opening, path);
+    }
+    if (has_suffix(path, WEIGHTS_SUFFIX)) {
+        return read_single(opening, path);
+    }
+    return refuse(opening, "checkpoint-kind", path,
+                  "give a .safetensors file, an .index.json file or a Hugging Face folder",
+                  "this kind of file is not read");
+}
+
+enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const char *path, struct rsr_checkpoint *out) {
+    struct rsr_checkpoint checkpoint = {
+        .path = rsrc_arena_strdup(arena, path),
+        .tokenizer = {.bos_text = "", .eos_text = ""},
+        .config = {.bos_token = RSR_NO_TOKEN},
+    };
+    struct opening opening = {.diag = diag, .arena = arena, .out = &checkpoint};
+    if (read_by_kind(&opening, checkpoint.path) != RSRC_OK) {
+        goto failed;
+    }
+    const char *config = beside(&opening, "config.json");
+    if (exists(config)) {
+        if (read_config(&opening, config) != RSRC_OK || read_tokenizer(&opening) != RSRC_OK) {
+            goto failed;
+        }
+    } else if (opening.needs_config) {
+        refuse(&opening, "checkpoint-no-config", opening.folder,
+               "a Hugging Face folder holds config.json; a matrix is given as a .safetensors file",
+               "there is no config.json beside the weights");
+        goto failed;
+    }
+    checkpoint.name = checkpoint_name(&opening, checkpoint.path);
+    checkpoint.files = opening.files;
+    checkpoint.n_files = opening.n_files;
+    hash_checkpoint(&checkpoint);
+    *out = checkpoint;
+    return RSRC_OK;
+failed:
+    rsrc_checkpoint_close(&checkpoint);
+    return RSRC_FAILED;
+}
+
+void rsrc_checkpoint_close(struct rsr_checkpoint *checkpoint) {
+    for (struct rsrc_mapping *m = checkpoint->mappings; m != NULL; m = m->next) {
+        rsrc_unmap_file(m);
+    }
+    checkpoint->mappings = NULL;
+}
+
+struct rsr_tensor *rsrc_find_tensor(const struct rsr_checkpoint *checkpoint, const char *name) {
+    uint32_t low = 0, high = checkpoint->n_tensors;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = strcmp(name, checkpoint->tensors[middle].name);
+        if (order == 0) {
+            return &checkpoint->tensors[middle];
+        }
+        if (order < 0) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,76 @@
+/* reader.h - what the files of this stage share; other stages include checkpoint.h. */
+#ifndef RSRC_READER_READER_H
+#define RSRC_READER_READER_H
+
+#include <jansson.h>
+
+#include "ir.h"
+
+/* Untrusted text for a message: control bytes as \xNN, cut after 80 bytes. Never NULL. */
+const char *rsrc_quote(struct rsrc_arena *arena, const char *text);
+
+/* The eos ids of generation_config.json join those of config.json; bos counts where there is none. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *diag,
+                                                             struct rsrc_arena *arena,
+                                                             const char *name, const uint8_t *bytes,
+                                                             uint64_t size_bytes,
+                                                             struct rsr_config *config);
+
+/* chat_template, bos_token and eos_token of tokenizer_config.json. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag,
+                                                            struct rsrc_arena *arena,
+                                                            const char *name, const uint8_t *bytes,
+                                                            uint64_t size_bytes,
+                                                            struct rsr_tokenizer *tokenizer);
+
+/* The text of chat_template.jinja, which wins over the one of tokenizer_config.json. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_chat_template(struct rsrc_diag *diag,
+                                                         struct rsrc_arena *arena, const char *name,
+                                                         const uint8_t *bytes, uint64_t size_bytes,
+                                                         struct rsr_tokenizer *tokenizer);
+
+/* A tokenizer between tokenizer.json and its section. Texts borrow from `scratch` or the document;
+ * what goes into the section is copied by rsrc_pack_tokenizer. */
+struct rsrc_token_text {
+    const char *bytes;          /* raw bytes; NULL: the id is not used */
+    uint32_t n_bytes;
+    uint8_t flags;              /* enum rsr_token_flag */
+};
+
+struct rsrc_token_split {
+    struct rsr_pretokenizer step;   /* pattern_at is set when packing */
+    const char *pattern;            /* NULL: none */
+};
+
+#define RSRC_MAX_SPLITS 16
+#define RSRC_MAX_TEMPLATE_TOKENS 16
+
+struct rsrc_tokenizer_draft {
+    struct rsrc_diag *diag;
+    struct rsrc_arena *scratch;
+    const char *file;
+    const json_t *vocab;            /* token -> id, checked */
+    struct rsrc_token_text *tokens;
+    uint32_t n_tokens;
+    struct rsr_merge *merges;       /* sorted by (left, right), no pair twice */
+    uint32_t n_merges;
+    struct rsrc_token_split splits[RSRC_MAX_SPLITS];
+    uint32_t n_splits;
+    uint32_t prefix[RSRC_MAX_TEMPLATE_TOKENS];
+    uint32_t n_prefix;
+    uint32_t suffix[RSRC_MAX_TEMPLATE_TOKENS];
+    uint32_t n_suffix;
+    enum rsr_normalizer normalizer;
+    bool ignore_merges;
+};
+
+/* tokenizer_vocab.c: vocabulary, added tokens and merges of the document. */
+RSRC_NODISCARD enum rsrc_status rsrc_draft_vocabulary(struct rsrc_tokenizer_draft *draft,
+                                                      const json_t *root, const json_t *model);
+/* tokenizer_pack.c: the draft as one section in the arena. */
+void rsrc_pack_tokenizer(struct rsrc_arena *arena, const struct rsrc_tokenizer_draft *draft,
+                         struct rsr_tokenizer *out);
+/* The byte that a character of the byte-level alphabet stands for, or -1. */
+int rsrc_byte_of_char(uint32_t code_point);
+
+#endif

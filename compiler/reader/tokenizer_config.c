@@ -1,0 +1,111 @@
+/* tokenizer_config.c - what applications need besides the tokenizer: the chat template and the texts
+ * of the begin and end tokens, from tokenizer_config.json and chat_template.jinja.
+ *
+ * A template is Jinja source and is passed on as it is; the runtime decides what it understands.
+ */
+#include <string.h>
+
+#include "base/json.h"
+#include "reader/reader.h"
+
+#define SLUG "tokenizer-config"
+#define MAX_TEMPLATE_BYTES (UINT64_C(1) << 20)
+
+/* A token as a string or as an object with "content"; null and absent leave *out alone. */
+static enum rsrc_status read_token_text(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                        const char *file, const json_t *root, const char *key,
+                                        const char **out) {
+    const json_t *value = json_object_get(root, key);
+    if (value == NULL || json_is_null(value)) {
+        return RSRC_OK;
+    }
+    if (json_is_object(value)) {
+        value = json_object_get(value, "content");
+    }
+    if (!json_is_string(value)) {
+        struct rsrc_place place = {.file = file};
+        rsrc_error(diag, "tokenizer-config-field", &place, NULL,
+                   "\"%s\" is neither a string nor an object with \"content\"", key);
+        return RSRC_FAILED;
+    }
+    *out = rsrc_arena_strdup(arena, json_string_value(value));
+    return RSRC_OK;
+}
+
+/* The entry called "default" of a list of named templates, or NULL. */
+static const json_t *default_template(const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        const char *name = json_string_value(json_object_get(entry, "name"));
+        if (name != NULL && strcmp(name, "default") == 0) {
+            return json_object_get(entry, "template");
+        }
+    }
+    return NULL;
+}
+
+static enum rsrc_status set_template(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                     const char *file, const char *text, uint64_t n_bytes,
+                                     struct rsr_tokenizer *tokenizer) {
+    if (n_bytes > MAX_TEMPLATE_BYTES || (n_bytes != 0 && memchr(text, '\0', n_bytes) != NULL)) {
+        struct rsrc_place place = {.file = file};
+        rsrc_error(diag, "tokenizer-chat-template", &place, NULL,
+                   "the chat template is longer than %llu bytes or holds a NUL byte",
+                   (unsigned long long)MAX_TEMPLATE_BYTES);
+        return RSRC_FAILED;
+    }
+    tokenizer->chat_template = n_bytes == 0 ? NULL : rsrc_arena_strndup(arena, text, n_bytes);
+    return RSRC_OK;
+}
+
+static enum rsrc_status read_template(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const char *file, const json_t *root,
+                                      struct rsr_tokenizer *tokenizer) {
+    const json_t *value = json_object_get(root, "chat_template");
+    if (value == NULL || json_is_null(value)) {
+        return RSRC_OK;
+    }
+    struct rsrc_place place = {.file = file};
+    if (json_is_array(value)) {
+        value = default_template(value);
+        if (value == NULL) {
+            rsrc_warning(diag, "tokenizer-chat-template", &place,
+                         "name one of them \"default\" to use it",
+                         "none of the chat templates is called \"default\": the model gets none");
+            return RSRC_OK;
+        }
+    }
+    if (!json_is_string(value)) {
+        rsrc_error(diag, "tokenizer-config-field", &place, NULL,
+                   "\"chat_template\" is %s where a string is expected",
+                   rsrc_json_type_name(value));
+        return RSRC_FAILED;
+    }
+    return set_template(diag, arena, file, json_string_value(value), json_string_length(value),
+                        tokenizer);
+}
+
+enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                             const char *name, const uint8_t *bytes,
+                                             uint64_t size_bytes, struct rsr_tokenizer *tokenizer) {
+    json_t *root;
+    if (rsrc_json_parse(diag, name, bytes, size_bytes, SLUG, &root) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    struct rsr_tokenizer result = *tokenizer;
+    enum rsrc_status status = RSRC_FAILED;
+    if (read_token_text(diag, arena, name, root, "bos_token", &result.bos_text) == RSRC_OK &&
+        read_token_text(diag, arena, name, root, "eos_token", &result.eos_text) == RSRC_OK &&
+        read_template(diag, arena, name, root, &result) == RSRC_OK) {
+        *tokenizer = result;
+        status = RSRC_OK;
+    }
+    json_decref(root);
+    return status;
+}
+
+enum rsrc_status rsrc_parse_chat_template(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                          const char *name, const uint8_t *bytes,
+                                          uint64_t size_bytes, struct rsr_tokenizer *tokenizer) {
+    return set_template(diag, arena, name, (const char *)bytes, size_bytes, tokenizer);
+}
