@@ -137,7 +137,7 @@ static bool refuse(struct builder *b, const char *slug, const struct rsr_tensor 
                    const char *expected, const char *help) {
     struct rsrc_place place = rsrc_tensor_place(tensor, 0);
 
-    rsrc_error(b->diag, slug, &place, help, "%s is %s %s, expected %s", tensor->name,
+    rsrc_error(b->diag, slug, &place, help, "%s %s where %s is expected",
                rsrc_dtype_name(tensor->dtype), shape_text(b->arena, tensor), expected);
     b->n_errors++;
     return false;
@@ -286,7 +286,7 @@ static void bind_tied_head(struct builder *b, const char *name) {
     struct rsrc_place place = rsrc_tensor_place(head, 0);
     rsrc_error(b->diag, "graph-tied-head", &place,
                "set tie_word_embeddings to false if the model has a head of its own",
-               "config.json ties the head to the embedding, but %s differs from %s", name,
+               "config.json ties the head to the embedding, but it differs from %s",
                embedding->name);
     b->n_errors++;
 }

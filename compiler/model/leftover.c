@@ -53,7 +53,8 @@ static void report_missing(struct rsrc_diag *diag, const struct rsr_checkpoint *
     struct rsrc_place place = {.file = checkpoint->path};
 
     if (near)
-        rsrc_error(diag, "graph-missing-tensor", &place, "rename it in the checkpoint",
+        rsrc_error(diag, "graph-missing-tensor", &place,
+                   "if that is the tensor, rename it in the checkpoint",
                    "there is no tensor %s, %s; did you mean %s, which nothing uses?", name,
                    expected, near);
     else
@@ -68,13 +69,13 @@ static void report_unexpected(struct rsrc_diag *diag, const struct rsr_tensor *t
     for (size_t i = 0; i < sizeof known_kinds / sizeof *known_kinds; i++) {
         if (ends_with(tensor->name, known_kinds[i].suffix)) {
             rsrc_error(diag, known_kinds[i].slug, &place, known_kinds[i].help,
-                       "nothing in this architecture uses %s", tensor->name);
+                       "nothing in this architecture uses it");
             return;
         }
     }
     rsrc_error(diag, "graph-unexpected-tensor", &place,
                "leaving a weight out would change the model; remove it if it is not needed",
-               "nothing in this architecture uses %s", tensor->name);
+               "nothing in this architecture uses it");
 }
 
 /* Unconsumed tensors but for those already named beside a missing one. Returns how many. */

@@ -233,7 +233,7 @@ static enum rsrc_status decode_scale(struct rsrc_diag *diag, const struct rsr_la
     }
     rsrc_error(diag, "scale-value", &place,
                "a weight scale is a finite number above zero; the checkpoint is damaged",
-               "the scale of %s is %g", layer->name, (double)stored);
+               "the weight scale is %g", (double)stored);
     return RSRC_FAILED;
 }
 
