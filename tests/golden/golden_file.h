@@ -1,0 +1,53 @@
+/* golden_file.h - a golden record (README.md: format) in memory: tensors by name, and which of their
+ * rows have been compared, so that a check that skips something cannot pass. */
+#ifndef TESTS_GOLDEN_FILE_H
+#define TESTS_GOLDEN_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "rsr_abi.h"
+
+struct golden_tensor {
+    const char *name;
+    enum rsr_dtype dtype;
+    uint32_t rows; /* first dimension */
+    uint32_t cols; /* product of the others */
+    void *data;    /* aligned copy, row-major */
+    float largest; /* F32: largest absolute value, "the layer's largest" */
+    bool *seen;    /* [rows] */
+};
+
+struct golden {
+    struct rsrc_arena arena;
+    struct golden_tensor *tensors;
+    uint32_t n_tensors;
+    uint32_t n_tokens, n_rows;
+    const int32_t *tokens; /* [n_tokens] */
+    const int32_t *rows;   /* [n_rows] positions at which floats are recorded, ascending */
+    int32_t *row_of;       /* [n_tokens] index into rows, or -1 */
+};
+
+/* Ends the program with a message if the file cannot be used. */
+void golden_open(struct golden *golden, const char *path);
+void golden_close(struct golden *golden);
+
+/* The tensor of that name and type; NULL if there is none. Another type ends the program. */
+struct golden_tensor *golden_find(const struct golden *golden, enum rsr_dtype dtype,
+                                  const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same, and it must exist with this shape. */
+struct golden_tensor *golden_need(const struct golden *golden, enum rsr_dtype dtype, uint32_t rows,
+                                  uint32_t cols, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* Changes one element in the middle of a tensor, to show that the check notices. */
+void golden_corrupt(const struct golden *golden, const char *name);
+
+/* The first recorded tensor of which some row was not compared since the last call, or NULL. Scales
+ * are read along with what they scale and do not count. */
+const char *golden_unseen(struct golden *golden);
+
+_Noreturn void golden_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
