@@ -117,9 +117,11 @@ static void put_caret(struct rsrc_buffer *out, const struct rsrc_place *place) {
     rsrc_buffer_puts(out, "    ");
     /* One column a byte, so that the caret stands under its character. */
     for (size_t i = 0; i < shown.size_bytes; i++)
-        rsrc_buffer_puts(out, (unsigned char)shown.data[i] < 0x20 ? " " : (char[]){shown.data[i], 0});
+        rsrc_buffer_puts(out,
+                         (unsigned char)shown.data[i] < 0x20 ? " " : (char[]){shown.data[i], 0});
     if (place->column != 0)
-        rsrc_buffer_printf(out, "\n    %*s", (int)(place->column < 4096 ? place->column : 4096), "^");
+        rsrc_buffer_printf(out, "\n    %*s", (int)(place->column < 4096 ? place->column : 4096),
+                           "^");
     rsrc_buffer_puts(out, "\n");
     rsrc_buffer_free(&shown);
 }
@@ -156,7 +158,8 @@ static void put_field(struct rsrc_buffer *out, const char *key, const char *valu
 
 static void put_json(struct rsrc_buffer *out, enum rsrc_severity severity, const char *slug,
                      const struct rsrc_place *place, const char *help, const char *message) {
-    rsrc_buffer_printf(out, "{\"severity\":\"%s\",\"slug\":\"%s\"", SEVERITIES[severity].name, slug);
+    rsrc_buffer_printf(out, "{\"severity\":\"%s\",\"slug\":\"%s\"", SEVERITIES[severity].name,
+                       slug);
     if (place != NULL) {
         put_field(out, "file", place->file);
         if (place->line != 0)

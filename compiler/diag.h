@@ -16,17 +16,17 @@ enum rsrc_severity { RSRC_ERROR, RSRC_WARNING, RSRC_REMARK, RSRC_NOTE };
 /* Where: all fields optional. */
 struct rsrc_place {
     const char *file;
-    uint32_t line;          /* 1-based; 0: unknown */
-    uint32_t column;        /* 1-based; 0: unknown */
+    uint32_t line;   /* 1-based; 0: unknown */
+    uint32_t column; /* 1-based; 0: unknown */
     bool has_offset;
-    uint64_t offset;        /* byte offset, printed file:0x1a40 */
-    const char *tensor;     /* or layer; printed 'in tensor ...' */
-    const char *source_line;/* text of that line, for the caret; may be NULL */
+    uint64_t offset;         /* byte offset, printed file:0x1a40 */
+    const char *tensor;      /* or layer; printed 'in tensor ...' */
+    const char *source_line; /* text of that line, for the caret; may be NULL */
 };
 
 enum rsrc_color { RSRC_COLOR_AUTO, RSRC_COLOR_ALWAYS, RSRC_COLOR_NEVER };
 
-struct rsrc_diag;   /* opaque */
+struct rsrc_diag; /* opaque */
 
 /* `stream` gets text or one JSON object a line. */
 struct rsrc_diag *rsrc_diag_create(FILE *stream, bool json, enum rsrc_color color);
@@ -40,11 +40,11 @@ void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const c
 uint32_t rsrc_diag_error_count(const struct rsrc_diag *diag);
 
 /* place and help may be NULL. */
-#define rsrc_error(diag, slug, place, help, ...)                                                     \
+#define rsrc_error(diag, slug, place, help, ...)                                                   \
     rsrc_diag_emit((diag), RSRC_ERROR, (slug), (place), (help), __VA_ARGS__)
-#define rsrc_warning(diag, slug, place, help, ...)                                                   \
+#define rsrc_warning(diag, slug, place, help, ...)                                                 \
     rsrc_diag_emit((diag), RSRC_WARNING, (slug), (place), (help), __VA_ARGS__)
-#define rsrc_note(diag, slug, place, help, ...)                                                      \
+#define rsrc_note(diag, slug, place, help, ...)                                                    \
     rsrc_diag_emit((diag), RSRC_NOTE, (slug), (place), (help), __VA_ARGS__)
 
 /* What failing functions return. A user's mistake has been reported through diag already. */

@@ -54,7 +54,8 @@ void rsrc_print_help(FILE *stream) {
                  option->argument == NULL ? "" : option->argument);
         fprintf(stream, "  %-30s %s\n", left, option->help);
     }
-    fputs("\nExit status: 0 success, 1 an error that was explained, 70 a defect of rsrc.\n", stream);
+    fputs("\nExit status: 0 success, 1 an error that was explained, 70 a defect of rsrc.\n",
+          stream);
 }
 
 static enum rsrc_status bad_value(struct rsrc_diag *diag, enum option_id id, const char *value) {
@@ -94,8 +95,7 @@ static enum rsrc_status parse_emit(struct rsrc_diag *diag, const char *value, ui
     for (const char *at = value; *at != '\0';) {
         const size_t n = strcspn(at, ",");
         uint32_t kind = 0;
-        while (kind < N_EMIT_KINDS &&
-               (strlen(names[kind]) != n || memcmp(names[kind], at, n) != 0))
+        while (kind < N_EMIT_KINDS && (strlen(names[kind]) != n || memcmp(names[kind], at, n) != 0))
             kind++;
         if (kind == N_EMIT_KINDS) {
             char word[32];
@@ -142,19 +142,29 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
     uint32_t word = 0;
     enum rsrc_status status = RSRC_OK;
     switch (id) {
-    case OPT_TARGET: options->target = value; break;
-    case OPT_OUTPUT: options->output = value; break;
-    case OPT_EMIT: return parse_emit(p->diag, value, &options->emit);
-    case OPT_LAYERS: options->layers = value; break;
-    case OPT_VARIANT: return add_variant(p, value);
+    case OPT_TARGET:
+        options->target = value;
+        break;
+    case OPT_OUTPUT:
+        options->output = value;
+        break;
+    case OPT_EMIT:
+        return parse_emit(p->diag, value, &options->emit);
+    case OPT_LAYERS:
+        options->layers = value;
+        break;
+    case OPT_VARIANT:
+        return add_variant(p, value);
     case OPT_RSR_K:
         if (strcmp(value, "auto") == 0) {
             options->rsr_k = 0;
             return RSRC_OK;
         }
         return parse_number(p->diag, id, value, 1, 16, &options->rsr_k);
-    case OPT_OPT_LEVEL: return parse_number(p->diag, id, value, 0, 3, &options->opt_level);
-    case OPT_JOBS: return parse_number(p->diag, id, value, 1, 256, &options->n_jobs);
+    case OPT_OPT_LEVEL:
+        return parse_number(p->diag, id, value, 0, 3, &options->opt_level);
+    case OPT_JOBS:
+        return parse_number(p->diag, id, value, 1, 256, &options->n_jobs);
     case OPT_REPORT:
         if (strncmp(value, "text", 4) != 0 && strncmp(value, "json", 4) != 0)
             return bad_value(p->diag, id, value);
@@ -162,20 +172,40 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
             return bad_value(p->diag, id, value);
         options->report = value;
         break;
-    case OPT_RPASS: options->remarks = value; break;
-    case OPT_FROM: options->from = value; break;
-    case OPT_TO: options->to = value; break;
-    case OPT_DUMP: p->dumps[options->n_dumps++] = value; break;
-    case OPT_VERIFY_EACH: options->verify_each = true; break;
-    case OPT_PRINT_TARGETS: p->line->action = RSRC_ACTION_PRINT_TARGETS; break;
+    case OPT_RPASS:
+        options->remarks = value;
+        break;
+    case OPT_FROM:
+        options->from = value;
+        break;
+    case OPT_TO:
+        options->to = value;
+        break;
+    case OPT_DUMP:
+        p->dumps[options->n_dumps++] = value;
+        break;
+    case OPT_VERIFY_EACH:
+        options->verify_each = true;
+        break;
+    case OPT_PRINT_TARGETS:
+        p->line->action = RSRC_ACTION_PRINT_TARGETS;
+        break;
     case OPT_PRINT_TARGET:
         p->line->action = RSRC_ACTION_PRINT_TARGET;
         p->line->print_target = value;
         break;
-    case OPT_PRINT_PASSES: p->line->action = RSRC_ACTION_PRINT_PASSES; break;
-    case OPT_SPEC_DIR: options->spec_dir = value; break;
-    case OPT_CC: options->cc = value; break;
-    case OPT_LD: options->ld = value; break;
+    case OPT_PRINT_PASSES:
+        p->line->action = RSRC_ACTION_PRINT_PASSES;
+        break;
+    case OPT_SPEC_DIR:
+        options->spec_dir = value;
+        break;
+    case OPT_CC:
+        options->cc = value;
+        break;
+    case OPT_LD:
+        options->ld = value;
+        break;
     case OPT_COLOR:
         status = parse_word(p->diag, id, value, COLORS, 3, &word);
         options->color = (int)word;
@@ -184,10 +214,17 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
         status = parse_word(p->diag, id, value, FORMATS, 2, &word);
         options->json_diagnostics = word == 1;
         return status;
-    case OPT_VERBOSE: options->verbose = true; break;
-    case OPT_VERSION: p->line->action = RSRC_ACTION_VERSION; break;
-    case OPT_HELP: p->line->action = RSRC_ACTION_HELP; break;
-    case OPT_COUNT: break;
+    case OPT_VERBOSE:
+        options->verbose = true;
+        break;
+    case OPT_VERSION:
+        p->line->action = RSRC_ACTION_VERSION;
+        break;
+    case OPT_HELP:
+        p->line->action = RSRC_ACTION_HELP;
+        break;
+    case OPT_COUNT:
+        break;
     }
     return status;
 }
@@ -213,8 +250,8 @@ static enum rsrc_status unknown_option(struct rsrc_diag *diag, struct rsrc_arena
     const char *names[OPT_COUNT];
     for (uint32_t i = 0; i < OPT_COUNT; i++)
         names[i] = OPTIONS[i].spelling;
-    const char *close = rsrc_did_you_mean(
-        rsrc_arena_strndup(arena, arg, strcspn(arg, "=")), names, OPT_COUNT);
+    const char *close =
+        rsrc_did_you_mean(rsrc_arena_strndup(arena, arg, strcspn(arg, "=")), names, OPT_COUNT);
     rsrc_error(diag, "option-unknown", NULL, "rsrc --help lists the options",
                "unknown option '%s'%s%s%s", arg, close ? "; did you mean '" : "",
                close ? close : "", close ? "'?" : "");
@@ -225,12 +262,12 @@ enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *a
                                     char **argv, struct rsrc_command_line *out) {
     rsrc_options_init(&out->options);
     out->action = RSRC_ACTION_COMPILE;
-    struct parser parser = {
-        .diag = diag,
-        .arena = arena,
-        .line = out,
-        .variants = RSRC_NEW_ARRAY(arena, (size_t)argc, struct rsrc_variant_choice),
-        .dumps = RSRC_NEW_ARRAY(arena, (size_t)argc, const char *)};
+    struct parser parser = {.diag = diag,
+                            .arena = arena,
+                            .line = out,
+                            .variants =
+                                RSRC_NEW_ARRAY(arena, (size_t)argc, struct rsrc_variant_choice),
+                            .dumps = RSRC_NEW_ARRAY(arena, (size_t)argc, const char *)};
     bool only_files = false;
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i], *value = NULL;

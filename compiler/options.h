@@ -6,9 +6,14 @@
 #include "diag.h"
 #include "rsrc.h"
 
-enum rsrc_action { RSRC_ACTION_COMPILE, RSRC_ACTION_HELP, RSRC_ACTION_VERSION,
-                   RSRC_ACTION_PRINT_TARGETS, RSRC_ACTION_PRINT_TARGET,
-                   RSRC_ACTION_PRINT_PASSES };
+enum rsrc_action {
+    RSRC_ACTION_COMPILE,
+    RSRC_ACTION_HELP,
+    RSRC_ACTION_VERSION,
+    RSRC_ACTION_PRINT_TARGETS,
+    RSRC_ACTION_PRINT_TARGET,
+    RSRC_ACTION_PRINT_PASSES
+};
 
 struct rsrc_command_line {
     struct rsrc_options options;

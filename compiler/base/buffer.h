@@ -24,9 +24,9 @@ void rsrc_buffer_printf(struct rsrc_buffer *buffer, const char *format, ...)
 
 /* Untrusted text made inert. Each keeps ASCII letters, digits and plain punctuation, and escapes the
  * rest in the way of the language. */
-void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text);  /* "..." with quotes */
-void rsrc_buffer_put_comment(struct rsrc_buffer *buffer, const char *text);   /* for C comments */
-void rsrc_buffer_put_json(struct rsrc_buffer *buffer, const char *text);      /* "..." with quotes */
-void rsrc_buffer_put_terminal(struct rsrc_buffer *buffer, const char *text);  /* ESC etc. as \x1b */
+void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text); /* "..." with quotes */
+void rsrc_buffer_put_comment(struct rsrc_buffer *buffer, const char *text);  /* for C comments */
+void rsrc_buffer_put_json(struct rsrc_buffer *buffer, const char *text);     /* "..." with quotes */
+void rsrc_buffer_put_terminal(struct rsrc_buffer *buffer, const char *text); /* ESC etc. as \x1b */
 
 #endif

@@ -159,8 +159,7 @@ enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *
     out->fd = -1;
     if (close(fd) != 0 || rename(out->temporary, out->path) != 0) {
         const struct rsrc_place place = {.file = out->path};
-        rsrc_error(diag, "output-write-failed", &place, NULL, "cannot finish: %s",
-                   strerror(errno));
+        rsrc_error(diag, "output-write-failed", &place, NULL, "cannot finish: %s", strerror(errno));
         rsrc_output_abandon(out);
         return RSRC_FAILED;
     }
@@ -180,14 +179,12 @@ void rsrc_output_abandon(struct rsrc_output *out) {
 }
 
 enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                    const char **path) {
-    const char *base = getenv("TMPDIR");
-    char *name = rsrc_arena_printf(arena, "%s/rsrc-XXXXXX",
-                                   base != NULL && base[0] != '\0' ? base : "/tmp");
+                                    const char *beside, const char **path) {
+    char *name = rsrc_arena_printf(arena, "%s.tmp-XXXXXX", beside);
     if (mkdtemp(name) == NULL) {
-        const struct rsrc_place place = {.file = name};
-        rsrc_error(diag, "output-unwritable", &place, "set TMPDIR to a writable directory",
-                   "cannot create a temporary directory: %s", strerror(errno));
+        const struct rsrc_place place = {.file = beside};
+        rsrc_error(diag, "output-unwritable", &place, "choose another place with -o",
+                   "cannot create: %s", strerror(errno));
         return RSRC_FAILED;
     }
     (void)register_temporary(name, true);

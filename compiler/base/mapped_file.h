@@ -14,7 +14,7 @@
 
 struct rsrc_mapping {
     const char *path;
-    const uint8_t *data;    /* NULL if the file is empty */
+    const uint8_t *data; /* NULL if the file is empty */
     uint64_t size_bytes;
     struct rsrc_mapping *next;
 };
@@ -40,9 +40,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct
 RSRC_NODISCARD enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out);
 void rsrc_output_abandon(struct rsrc_output *out);
 
-/* A private directory for intermediate files, removed with all it holds on exit. */
+/* A private directory <beside>.tmp-XXXXXX for intermediate files, removed with all it holds by
+ * rsrc_remove_temporaries(). It lies beside the output because that is where the space is, and so that
+ * the last step is a rename. Flat: no directories inside. */
 RSRC_NODISCARD enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                                   const char **path);
+                                                   const char *beside, const char **path);
 void rsrc_remove_temporaries(void);
 
 #endif

@@ -21,8 +21,8 @@ extern char **environ;
 
 struct job {
     const struct rsrc_command *command;
-    pid_t pid;              /* 0: free slot */
-    int output;             /* read end of the child's stdout and stderr */
+    pid_t pid;  /* 0: free slot */
+    int output; /* read end of the child's stdout and stderr */
     struct rsrc_buffer text;
 };
 
@@ -161,8 +161,8 @@ enum rsrc_status rsrc_spawn_all(struct rsrc_diag *diag, struct rsrc_arena *arena
                 print_command(command);
             const int error = start(slot, command);
             if (error != 0) {
-                rsrc_error(diag, "spawn-missing", NULL, NULL, "cannot run %s: %s",
-                           command->argv[0], strerror(error));
+                rsrc_error(diag, "spawn-missing", NULL, NULL, "cannot run %s: %s", command->argv[0],
+                           strerror(error));
                 status = RSRC_FAILED;
             } else {
                 n_running++;

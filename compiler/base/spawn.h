@@ -13,8 +13,8 @@
 #include "diag.h"
 
 struct rsrc_command {
-    const char *const *argv;    /* NULL-terminated */
-    const char *directory;      /* NULL: the current one */
+    const char *const *argv; /* NULL-terminated */
+    const char *directory;   /* NULL: the current one */
 };
 
 /* Runs the commands, at most n_jobs at a time; `print` shows them on stderr first (-v). The first that

@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 struct rsrc_template {
-    const char *name;       /* file name; NULL ends the table */
-    const char *text;       /* NUL-terminated */
+    const char *name; /* file name; NULL ends the table */
+    const char *text; /* NUL-terminated */
     size_t size_bytes;
 };
 

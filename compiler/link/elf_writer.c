@@ -83,13 +83,13 @@ static enum rsrc_status write_tables(struct rsrc_diag *diag, struct rsrc_elf_wri
     if (pad_to(diag, writer, 8) != RSRC_OK)
         return RSRC_FAILED;
     Elf64_Shdr sections[S_COUNT] = {0};
-    sections[S_DATA] = (Elf64_Shdr){
-        .sh_name = section_name_at(".lrodata"),
-        .sh_type = SHT_PROGBITS,
-        .sh_flags = SHF_ALLOC | (large ? (Elf64_Xword)SHF_X86_64_LARGE : 0),
-        .sh_offset = DATA_OFFSET,
-        .sh_size = writer->data_bytes,
-        .sh_addralign = SECTION_ALIGN};
+    sections[S_DATA] =
+        (Elf64_Shdr){.sh_name = section_name_at(".lrodata"),
+                     .sh_type = SHT_PROGBITS,
+                     .sh_flags = SHF_ALLOC | (large ? (Elf64_Xword)SHF_X86_64_LARGE : 0),
+                     .sh_offset = DATA_OFFSET,
+                     .sh_size = writer->data_bytes,
+                     .sh_addralign = SECTION_ALIGN};
     uint64_t at = DATA_OFFSET + writer->data_bytes;
     sections[S_SYMTAB] = (Elf64_Shdr){.sh_name = section_name_at(".symtab"),
                                       .sh_type = SHT_SYMTAB,

@@ -13,10 +13,10 @@
 
 struct rsrc_elf_writer {
     struct rsrc_output output;
-    struct rsrc_buffer symbols;     /* Elf64_Sym records */
-    struct rsrc_buffer names;       /* string table */
-    uint64_t data_bytes;            /* written to the section so far */
-    uint16_t machine;               /* EM_X86_64, EM_AARCH64 */
+    struct rsrc_buffer symbols; /* Elf64_Sym records */
+    struct rsrc_buffer names;   /* string table */
+    uint64_t data_bytes;        /* written to the section so far */
+    uint16_t machine;           /* EM_X86_64, EM_AARCH64 */
 };
 
 /* `triple` begins with the architecture ("x86_64-linux-gnu"). */

@@ -76,8 +76,8 @@ enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag, struct rsrc_arena *
         return RSRC_FAILED;
     }
     const char *const places[] = {
-        rsrc_beside_executable(
-            arena, rsrc_arena_printf(arena, "lib/rsrc/%s/librsr_module.a", triple)),
+        rsrc_beside_executable(arena,
+                               rsrc_arena_printf(arena, "lib/rsrc/%s/librsr_module.a", triple)),
         rsrc_arena_printf(arena, "%s/rsrc/%s/librsr_module.a", RSRC_LIBDIR, triple)};
     for (uint32_t i = 0; i < N_NAMES(places) && found.runtime == NULL; i++)
         if (places[i] != NULL && access(places[i], R_OK) == 0)
@@ -164,13 +164,20 @@ static enum rsrc_status write_version_script(struct rsrc_diag *diag, struct rsrc
 
 static void add_shared_options(struct arguments *args, const char *version_script,
                                const struct rsrc_link_input *input) {
-    static const char *const OPTIONS[] = {
-        "-z", "nodelete",   /* engine threads may outlive dlclose */
-        "-z", "now",
-        "-z", "relro",
-        "-z", "noexecstack",
-        "-z", "max-page-size=0x200000", /* huge pages for the weights */
-        "--gc-sections", "--eh-frame-hdr", "--hash-style=gnu", "--build-id=none"};
+    static const char *const OPTIONS[] = {"-z",
+                                          "nodelete", /* engine threads may outlive dlclose */
+                                          "-z",
+                                          "now",
+                                          "-z",
+                                          "relro",
+                                          "-z",
+                                          "noexecstack",
+                                          "-z",
+                                          "max-page-size=0x200000", /* huge pages for the weights */
+                                          "--gc-sections",
+                                          "--eh-frame-hdr",
+                                          "--hash-style=gnu",
+                                          "--build-id=none"};
     add(args, "-shared");
     for (uint32_t i = 0; i < N_NAMES(OPTIONS); i++)
         add_linker(args, OPTIONS[i]);

@@ -5,37 +5,35 @@
 #include "ir.h"
 
 struct rsrc_toolchain {
-    const char *cc;             /* absolute path; compiles emitted C */
-    const char *ld;             /* ld.lld, or NULL: link through cc -shared */
-    const char *runtime;        /* librsr_module.a for the triple */
+    const char *cc;      /* absolute path; compiles emitted C */
+    const char *ld;      /* ld.lld, or NULL: link through cc -shared */
+    const char *runtime; /* librsr_module.a for the triple */
     uint32_t n_jobs;
-    bool print;                 /* show commands */
+    bool print; /* show commands */
 };
 
 /* Finds the programs: the given option, then the environment (RSRC_CC, RSRC_LD), then PATH. The
  * diagnostic lists every place that was looked at. cc_option and ld_option may be NULL. */
 RSRC_NODISCARD enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag,
-                                                    struct rsrc_arena *arena,
-                                                    const char *cc_option, const char *ld_option,
-                                                    const char *triple,
+                                                    struct rsrc_arena *arena, const char *cc_option,
+                                                    const char *ld_option, const char *triple,
                                                     struct rsrc_toolchain *out);
 
 /* Compiles <dir>/<name>.c to <dir>/<name>.o for every unit, opt_level 0..3, in parallel. */
-RSRC_NODISCARD enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag,
-                                                   struct rsrc_arena *arena,
+RSRC_NODISCARD enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsrc_toolchain *toolchain,
                                                    const char *dir, const char *const *names,
                                                    uint32_t n_names, uint32_t opt_level);
 
 struct rsrc_link_input {
-    const char *dir;                /* private directory for the linker's own inputs */
-    const char *const *objects;     /* paths */
+    const char *dir;            /* private directory for the linker's own inputs */
+    const char *const *objects; /* paths */
     uint32_t n_objects;
-    const char *const *aliases;     /* "alias=symbol" */
+    const char *const *aliases; /* "alias=symbol" */
     uint32_t n_aliases;
     const char *triple;
-    const char *output;             /* path of the shared library or relocatable object */
-    bool relocatable;               /* --emit=obj: combine, without the runtime */
+    const char *output; /* path of the shared library or relocatable object */
+    bool relocatable;   /* --emit=obj: combine, without the runtime */
 };
 RSRC_NODISCARD enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                           const struct rsrc_toolchain *toolchain,

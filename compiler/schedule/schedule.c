@@ -11,20 +11,20 @@
 
 /* Every buffer of a step. Activations (int8 rows) have the suffix _act. */
 enum buffer_id {
-    B_X,            /* residual stream */
-    B_ROPE,         /* cos and sin of the token's position */
-    B_NORMED,       /* norm of the residual stream */
+    B_X,      /* residual stream */
+    B_ROPE,   /* cos and sin of the token's position */
+    B_NORMED, /* norm of the residual stream */
     B_ACT,
     B_Q,
     B_K,
     B_V,
-    B_ATT,          /* attention output */
+    B_ATT, /* attention output */
     B_ATT_NORMED,
     B_ATT_ACT,
-    B_DELTA,        /* output of o and down, added to the residual stream */
+    B_DELTA, /* output of o and down, added to the residual stream */
     B_GATE,
     B_UP,
-    B_H,            /* act(gate) * up */
+    B_H, /* act(gate) * up */
     B_H_NORMED,
     B_H_ACT,
     B_COUNT
@@ -40,10 +40,10 @@ static struct rsr_buffer f32_rows(const char *name, uint32_t cols) {
 }
 
 static struct rsr_buffer act_rows(const char *name, uint32_t cols) {
-    return (struct rsr_buffer){
-        .name = name,
-        .cols = cols,
-        .row_bytes = (uint32_t)(RSR_ACT_HEADER + round_up(cols, RSR_ACT_PAD))};
+    return (struct rsr_buffer){.name = name,
+                               .cols = cols,
+                               .row_bytes =
+                                   (uint32_t)(RSR_ACT_HEADER + round_up(cols, RSR_ACT_PAD))};
 }
 
 static void describe_buffers(const struct rsr_hyper *hyper, struct rsr_buffer buffers[B_COUNT]) {
@@ -80,10 +80,8 @@ static void add_op(struct rsr_step *step, struct rsr_step_op op) {
 
 static struct rsr_step_op op_of(enum rsr_op_kind kind, uint32_t block, uint16_t dst, uint16_t src0,
                                 uint16_t src1) {
-    return (struct rsr_step_op){.kind = (uint16_t)kind,
-                                .block = block,
-                                .dst = dst,
-                                .src = {src0, src1, NONE, NONE}};
+    return (struct rsr_step_op){
+        .kind = (uint16_t)kind, .block = block, .dst = dst, .src = {src0, src1, NONE, NONE}};
 }
 
 static void add_linear(struct rsr_step *step, uint32_t block, uint16_t dst, uint16_t src,
@@ -149,8 +147,8 @@ static bool reads(const struct rsr_step_op *op, uint32_t buffer) {
 
 static bool writes(const struct rsr_step_op *op, uint32_t buffer) {
     /* The rotation of q and k happens where they lie. */
-    return op->dst == buffer || (op->kind == RSR_OP_ROPE_APPEND &&
-                                 (op->src[0] == buffer || op->src[1] == buffer));
+    return op->dst == buffer ||
+           (op->kind == RSR_OP_ROPE_APPEND && (op->src[0] == buffer || op->src[1] == buffer));
 }
 
 /* live[i]: the buffer holds a value that is still needed before or during operation i, or is written by
@@ -227,8 +225,8 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
     step->buffers = RSRC_NEW_ARRAY(arena, B_COUNT, struct rsr_buffer);
     step->n_buffers = B_COUNT;
     describe_buffers(&graph->hyper, step->buffers);
-    step->ops = RSRC_NEW_ARRAY(
-        arena, (size_t)graph->hyper.n_layers * MAX_BLOCK_OPS + MAX_OUTER_OPS, struct rsr_step_op);
+    step->ops = RSRC_NEW_ARRAY(arena, (size_t)graph->hyper.n_layers * MAX_BLOCK_OPS + MAX_OUTER_OPS,
+                               struct rsr_step_op);
 
     add_op(step, op_of(RSR_OP_EMBED, RSR_NO_BLOCK, B_X, NONE, NONE));
     add_op(step, op_of(RSR_OP_ROPE_TABLE, RSR_NO_BLOCK, B_ROPE, NONE, NONE));
@@ -297,8 +295,8 @@ static enum rsrc_status verify_barriers(struct rsrc_diag *diag, const struct rsr
     for (uint32_t i = 0; i < step->n_ops; i++) {
         for (uint32_t j = i; j < step->n_ops; j++) {
             const struct rsr_step_op *first = &step->ops[i], *second = &step->ops[j];
-            const bool same_split = OPS[first->kind].split == SPLIT_TOKEN &&
-                                    OPS[second->kind].split == SPLIT_TOKEN;
+            const bool same_split =
+                OPS[first->kind].split == SPLIT_TOKEN && OPS[second->kind].split == SPLIT_TOKEN;
             for (uint32_t b = 0; b < step->n_buffers && j > i && !same_split; b++) {
                 const bool touches1 = reads(first, b) || writes(first, b);
                 const bool touches2 = reads(second, b) || writes(second, b);

@@ -61,8 +61,8 @@ static void put_declarations(const struct rsr_module_input *input, struct rsrc_b
     declare(out, "uint8_t", input->tokenizer_symbol);
 }
 
-static void put_kernels(const struct rsr_module_target *target, uint32_t number,
-                        uint32_t n_layers, struct rsrc_buffer *out) {
+static void put_kernels(const struct rsr_module_target *target, uint32_t number, uint32_t n_layers,
+                        struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "\nstatic const struct rsr_kernel_desc kernels_%u[] = {\n", number);
     for (uint32_t l = 0; l < n_layers; l++) {
         const struct rsr_linear_unit *linear = &target->linears[l];
@@ -75,24 +75,23 @@ static void put_kernels(const struct rsr_module_target *target, uint32_t number,
         put_symbol(out, linear->index);
         rsrc_buffer_puts(out, ", .scale = ");
         put_symbol(out, linear->scale);
-        rsrc_buffer_printf(out,
-                           ", .n_scales = %u},\n"
-                           "     .rows = %u, .cols = %u, .n_tiles = %u, .tile_rows = %u,\n"
-                           "     .epilogue = %s, .block = %uu, .role = %u,\n"
-                           "     .scratch_bytes = %" PRIu64 "u, .weight_bytes = %" PRIu64 "u},\n",
-                           linear->n_scales, linear->rows, linear->cols, linear->n_tiles,
-                           linear->tile_rows,
-                           linear->epilogue == RSR_EPILOGUE_RAW ? "RSR_EPILOGUE_RAW"
-                                                                : "RSR_EPILOGUE_SCALE",
-                           linear->block, (unsigned)linear->role, linear->scratch_bytes,
-                           linear->weight_bytes);
+        rsrc_buffer_printf(
+            out,
+            ", .n_scales = %u},\n"
+            "     .rows = %u, .cols = %u, .n_tiles = %u, .tile_rows = %u,\n"
+            "     .epilogue = %s, .block = %uu, .role = %u,\n"
+            "     .scratch_bytes = %" PRIu64 "u, .weight_bytes = %" PRIu64 "u},\n",
+            linear->n_scales, linear->rows, linear->cols, linear->n_tiles, linear->tile_rows,
+            linear->epilogue == RSR_EPILOGUE_RAW ? "RSR_EPILOGUE_RAW" : "RSR_EPILOGUE_SCALE",
+            linear->block, (unsigned)linear->role, linear->scratch_bytes, linear->weight_bytes);
     }
     rsrc_buffer_puts(out, "};\n");
 }
 
 static void put_step(const struct rsr_step *step, uint32_t target, uint32_t number,
                      struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, "\nstatic const struct rsr_buffer buffers_%u_%u[] = {\n", target, number);
+    rsrc_buffer_printf(out, "\nstatic const struct rsr_buffer buffers_%u_%u[] = {\n", target,
+                       number);
     for (uint32_t b = 0; b < step->n_buffers; b++) {
         const struct rsr_buffer *buffer = &step->buffers[b];
         rsrc_buffer_printf(out, "    {\"%s\", %u, %u, %" PRIu64 "u},\n", buffer->name,
@@ -119,11 +118,10 @@ static void put_steps(const struct rsr_module_target *target, uint32_t number,
     rsrc_buffer_printf(out, "\nstatic const struct rsr_step_table steps_%u[] = {\n", number);
     for (uint32_t s = 0; s < target->n_steps; s++) {
         const struct rsr_step *step = &target->steps[s];
-        rsrc_buffer_printf(out,
-                           "    {\"%s\", %uu, %uu, %u, %u, ops_%u_%u, buffers_%u_%u, %" PRIu64
-                           "u},\n",
-                           step->regime, step->min_tokens, step->max_tokens, step->n_ops,
-                           step->n_buffers, number, s, number, s, step->arena_bytes_per_token);
+        rsrc_buffer_printf(
+            out, "    {\"%s\", %uu, %uu, %u, %u, ops_%u_%u, buffers_%u_%u, %" PRIu64 "u},\n",
+            step->regime, step->min_tokens, step->max_tokens, step->n_ops, step->n_buffers, number,
+            s, number, s, step->arena_bytes_per_token);
     }
     rsrc_buffer_puts(out, "};\n");
 }

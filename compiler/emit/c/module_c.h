@@ -6,13 +6,13 @@
 
 /* What remains of a linear layer once its kernel and weights are emitted and its arena is gone. */
 struct rsr_linear_unit {
-    const char *name;           /* rsr_l<block>_<role>_<variant>_<isa> */
-    const char *function;       /* symbol of the kernel: its own name, or that of its equal */
-    const char *codes;          /* symbols of weight sections; NULL: none */
+    const char *name;     /* rsr_l<block>_<role>_<variant>_<isa> */
+    const char *function; /* symbol of the kernel: its own name, or that of its equal */
+    const char *codes;    /* symbols of weight sections; NULL: none */
     const char *index;
     const char *scale;
     uint32_t n_scales;
-    const char *variant;        /* "dot" */
+    const char *variant; /* "dot" */
     enum rsr_epilogue epilogue;
     enum rsr_role role;
     uint32_t block;
@@ -23,19 +23,19 @@ struct rsr_linear_unit {
 
 struct rsr_module_target {
     const struct rsr_spec *spec;
-    const struct rsr_linear_unit *linears;  /* [graph->n_layers] */
+    const struct rsr_linear_unit *linears; /* [graph->n_layers] */
     const struct rsr_step *steps;
     uint32_t n_steps;
 };
 
 struct rsr_module_input {
     const struct rsr_graph *graph;
-    const struct rsr_module_target *targets;    /* best first */
+    const struct rsr_module_target *targets; /* best first */
     uint32_t n_targets;
-    const char *const *norm_symbols;    /* [graph->n_norms] */
+    const char *const *norm_symbols; /* [graph->n_norms] */
     const char *embedding_symbol;
-    const char *head_symbol;            /* == embedding_symbol when tied */
-    const char *tokenizer_symbol;       /* NULL: none */
+    const char *head_symbol;      /* == embedding_symbol when tied */
+    const char *tokenizer_symbol; /* NULL: none */
 };
 
 void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *out);

@@ -1,0 +1,501 @@
+/* driver.c - the table of passes, and one compilation from options to exit code.
+ *
+ * Model passes before the first layer pass run first; then every layer runs through the layer passes
+ * (driver_layers.c); then the remaining model passes run in the table's order.
+ */
+#include "driver.h"
+
+#include <regex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mapped_file.h"
+#include "model/graph.h"
+#include "reader/checkpoint.h"
+#include "rsr/segment.h"
+#include "schedule/schedule.h"
+#include "spec/spec.h"
+
+/* ---- model passes ----------------------------------------------------------------------------------------- */
+
+static enum rsrc_status add_items_of_graph(struct rsrc_compilation *c) {
+    c->items = RSRC_NEW_ARRAY(&c->arena, c->graph.n_layers, struct rsrc_item);
+    for (uint32_t i = 0; i < c->graph.n_layers; i++) {
+        const struct rsr_layer *layer = &c->graph.layers[i];
+        const char *role = rsrc_role_name(layer->role);
+        c->items[i] = (struct rsrc_item){
+            .name = layer->name,
+            .stem = layer->block == RSR_NO_BLOCK
+                        ? role
+                        : rsrc_arena_printf(&c->arena, "l%u_%s", layer->block, role),
+            .block = layer->block,
+            .role = layer->role,
+            .layer = layer};
+    }
+    c->n_items = c->graph.n_layers;
+    return RSRC_OK;
+}
+
+/* Tensor names of a matrix file are anything: symbols are numbered. */
+static void add_item(struct rsrc_compilation *c, const char *name, const struct rsr_tensor *tensor,
+                     const struct rsr_index *index) {
+    c->items[c->n_items] =
+        (struct rsrc_item){.name = name,
+                           .stem = rsrc_arena_printf(&c->arena, "m%u", c->n_items),
+                           .block = RSR_NO_BLOCK,
+                           .role = RSR_ROLE_COUNT,
+                           .tensor = tensor,
+                           .index = index};
+    c->n_items++;
+}
+
+static enum rsrc_status read_text_form(struct rsrc_compilation *c) {
+    struct rsrc_mapping *mapping = RSRC_NEW(&c->arena, struct rsrc_mapping);
+    if (rsrc_map_file(c->diag, &c->arena, c->options->input, mapping) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsr_named_index *named = NULL;
+    uint32_t n = 0;
+    const enum rsrc_status status =
+        rsrc_parse_indexes(c->diag, &c->arena, mapping->path, (const char *)mapping->data,
+                           mapping->size_bytes, &named, &n);
+    rsrc_unmap_file(mapping);
+    if (status != RSRC_OK)
+        return status;
+    c->items = RSRC_NEW_ARRAY(&c->arena, n, struct rsrc_item);
+    for (uint32_t i = 0; i < n; i++)
+        add_item(c, named[i].layer_name, NULL, &named[i].index);
+    return RSRC_OK;
+}
+
+static enum rsrc_status pass_read(struct rsrc_compilation *c) {
+    if (c->from == PASS_RSR)
+        return read_text_form(c);
+    if (rsrc_read_checkpoint(c->diag, &c->arena, c->options->input, &c->checkpoint) != RSRC_OK)
+        return RSRC_FAILED;
+    c->has_checkpoint = true;
+    if (c->checkpoint.has_config)
+        return RSRC_OK;
+    c->items = RSRC_NEW_ARRAY(&c->arena, c->checkpoint.n_tensors, struct rsrc_item);
+    for (uint32_t i = 0; i < c->checkpoint.n_tensors; i++)
+        add_item(c, c->checkpoint.tensors[i].name, &c->checkpoint.tensors[i], NULL);
+    return RSRC_OK;
+}
+
+static void dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out) {
+    static const char *const DTYPES[RSR_DTYPE_COUNT] = {
+        [RSR_DTYPE_F32] = "F32", [RSR_DTYPE_BF16] = "BF16", [RSR_DTYPE_F16] = "F16",
+        [RSR_DTYPE_I8] = "I8",   [RSR_DTYPE_U8] = "U8",     [RSR_DTYPE_I32] = "I32",
+        [RSR_DTYPE_I64] = "I64"};
+    for (uint32_t i = 0; i < c->checkpoint.n_tensors; i++) {
+        const struct rsr_tensor *tensor = &c->checkpoint.tensors[i];
+        rsrc_buffer_puts(out, "tensor ");
+        rsrc_buffer_put_c_string(out, tensor->name);
+        rsrc_buffer_printf(out, " %s [", DTYPES[tensor->dtype]);
+        for (uint32_t d = 0; d < tensor->n_dims; d++)
+            rsrc_buffer_printf(out, "%s%llu", d == 0 ? "" : ", ",
+                               (unsigned long long)tensor->shape[d]);
+        rsrc_buffer_printf(out, "] at 0x%llx\n", (unsigned long long)tensor->offset);
+    }
+}
+
+static enum rsrc_status pass_graph(struct rsrc_compilation *c) {
+    if (!c->has_checkpoint || !c->checkpoint.has_config)
+        return RSRC_OK;
+    if (rsrc_build_graph(c->diag, &c->arena, &c->checkpoint, &c->graph) != RSRC_OK)
+        return RSRC_FAILED;
+    c->has_graph = true;
+    return add_items_of_graph(c);
+}
+
+static void dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out) {
+    if (c->has_graph)
+        rsrc_print_graph(&c->graph, out);
+}
+
+static enum rsrc_status pass_schedule(struct rsrc_compilation *c) {
+    if (!c->has_graph)
+        return RSRC_OK;
+    rsrc_build_steps(&c->arena, &c->graph, &c->steps, &c->n_steps);
+    for (uint32_t s = 0; s < c->n_steps && c->options->verify_each; s++)
+        if (rsrc_verify_step(c->diag, &c->graph, &c->steps[s]) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+static void dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out) {
+    for (uint32_t s = 0; s < c->n_steps; s++)
+        rsrc_print_step(&c->graph, &c->steps[s], out);
+}
+
+static enum rsrc_status pass_link(struct rsrc_compilation *c) {
+    if (rsrc_finish_emission(c) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_link_outputs(c);
+}
+
+static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buffer *out) {
+    const struct rsr_report report = {
+        .model = c->has_checkpoint ? c->checkpoint.name : c->options->input,
+        .architecture = c->has_graph ? c->graph.architecture : "matrices",
+        .scale_reason = c->has_graph ? c->checkpoint.config.scale_reason : NULL,
+        .specs = c->specs,
+        .n_specs = c->n_specs,
+        .layers = c->reports,
+        .n_layers = c->n_items,
+        .embedding_bytes = c->has_graph ? c->graph.embedding->size_bytes : 0,
+        .head_bytes =
+            c->has_graph && c->graph.head != c->graph.embedding ? c->graph.head->size_bytes : 0};
+    (json ? rsrc_report_json : rsrc_report_text)(&report, out);
+}
+
+/* --report=text|json[:FILE]; without a file it goes to stdout. */
+static enum rsrc_status write_asked_report(struct rsrc_compilation *c) {
+    if (c->options->report == NULL)
+        return RSRC_OK;
+    const char *colon = strchr(c->options->report, ':');
+    struct rsrc_buffer text = {0};
+    build_report(c, strncmp(c->options->report, "json", 4) == 0, &text);
+    struct rsrc_sink sink = {.open = true, .is_stdout = colon == NULL};
+    enum rsrc_status status = RSRC_OK;
+    if (colon != NULL)
+        status = rsrc_output_open(c->diag, &c->arena, colon + 1, &sink.file);
+    if (status == RSRC_OK)
+        status = rsrc_sink_write(c, &sink, &text);
+    if (status == RSRC_OK && colon != NULL)
+        status = rsrc_output_commit(c->diag, &sink.file);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+static enum rsrc_status pass_report(struct rsrc_compilation *c) {
+    enum rsrc_status status = write_asked_report(c);
+    if (status == RSRC_OK && c->report_sink.open) {
+        struct rsrc_buffer text = {0};
+        build_report(c, false, &text);
+        status = rsrc_sink_write(c, &c->report_sink, &text);
+        rsrc_buffer_free(&text);
+    }
+    return status;
+}
+
+const struct rsrc_pass rsrc_passes[PASS_COUNT] = {
+    [PASS_READ] = {.name = "read",
+                   .help = "checkpoint files to tensors, configuration, tokenizer",
+                   .run_model = pass_read,
+                   .dump_model = dump_read},
+    [PASS_GRAPH] = {.name = "graph",
+                    .help = "tensors to layers with roles and scale rules",
+                    .run_model = pass_graph,
+                    .dump_model = dump_graph},
+    [PASS_DECODE] = {.name = "decode",
+                     .help = "packed or latent weights to integers",
+                     .run_layer = rsrc_layer_decode,
+                     .dump_layer = rsrc_layer_dump_decode},
+    [PASS_RSR] = {.name = "rsr",
+                  .help = "redundant segments of every block of rows",
+                  .run_layer = rsrc_layer_rsr,
+                  .verify_layer = rsrc_layer_verify_rsr,
+                  .dump_layer = rsrc_layer_dump_rsr},
+    [PASS_PLAN] = {.name = "plan",
+                   .help = "a variant for every layer, with its reason",
+                   .run_layer = rsrc_layer_plan,
+                   .dump_layer = rsrc_layer_dump_plan},
+    [PASS_SCHEDULE] = {.name = "schedule",
+                       .help = "the operations of a forward pass and their buffers",
+                       .run_model = pass_schedule,
+                       .dump_model = dump_schedule},
+    [PASS_LOWER] = {.name = "lower",
+                    .help = "layers to kernels and packed weights",
+                    .run_layer = rsrc_layer_lower,
+                    .verify_layer = rsrc_layer_verify_lower,
+                    .dump_layer = rsrc_layer_dump_kernel},
+    [PASS_EMIT] = {.name = "emit",
+                   .help = "kernels and tables to C, weights to an object",
+                   .run_in_order = rsrc_layer_emit},
+    [PASS_LINK] = {.name = "link",
+                   .help = "everything and the runtime to one library",
+                   .run_model = pass_link},
+    [PASS_REPORT] = {.name = "report", .help = "what was done and why", .run_model = pass_report},
+};
+
+/* ---- options to a compilation -------------------------------------------------------------------------------- */
+
+static enum rsrc_status find_pass(struct rsrc_compilation *c, const char *option, const char *name,
+                                  enum rsrc_pass_id *out) {
+    const char *names[PASS_COUNT];
+    for (uint32_t i = 0; i < PASS_COUNT; i++) {
+        names[i] = rsrc_passes[i].name;
+        if (strcmp(names[i], name) == 0) {
+            *out = (enum rsrc_pass_id)i;
+            return RSRC_OK;
+        }
+    }
+    const char *close = rsrc_did_you_mean(name, names, PASS_COUNT);
+    rsrc_error(c->diag, "option-value", NULL, "rsrc --print-passes lists the passes",
+               "%s: there is no pass '%s'%s%s%s", option, name, close ? "; did you mean '" : "",
+               close ? close : "", close ? "'?" : "");
+    return RSRC_FAILED;
+}
+
+/* Which pass the wanted outputs need. */
+static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
+    static const struct {
+        uint32_t kind;
+        enum rsrc_pass_id pass;
+    } NEEDS[] = {{RSRC_EMIT_SO | RSRC_EMIT_OBJ | RSRC_EMIT_C | RSRC_EMIT_REPORT, PASS_REPORT},
+                 {RSRC_EMIT_KERNEL, PASS_LOWER},
+                 {RSRC_EMIT_STEP, PASS_SCHEDULE},
+                 {RSRC_EMIT_PLAN, PASS_PLAN},
+                 {RSRC_EMIT_RSR, PASS_RSR}};
+    if (options->report != NULL)
+        return PASS_REPORT;
+    for (uint32_t i = 0; i < sizeof(NEEDS) / sizeof(NEEDS[0]); i++)
+        if ((options->emit & NEEDS[i].kind) != 0)
+            return NEEDS[i].pass;
+    return PASS_REPORT;
+}
+
+static enum rsrc_status set_pass_range(struct rsrc_compilation *c) {
+    const struct rsrc_options *options = c->options;
+    c->from = PASS_READ;
+    c->to = last_pass(options);
+    if (options->from != NULL && find_pass(c, "--from", options->from, &c->from) != RSRC_OK)
+        return RSRC_FAILED;
+    if (options->to != NULL && find_pass(c, "--to", options->to, &c->to) != RSRC_OK)
+        return RSRC_FAILED;
+    if (c->from != PASS_READ && c->from != PASS_RSR && c->from != PASS_PLAN) {
+        rsrc_error(c->diag, "option-value", NULL, "start from read, rsr or plan",
+                   "--from: pass '%s' has no text form that can be read", options->from);
+        return RSRC_FAILED;
+    }
+    if (c->from == PASS_PLAN && c->to != PASS_PLAN) {
+        rsrc_error(c->diag, "option-value", NULL, "add --to=plan, or start from rsr",
+                   "--from=plan: a plan holds no weights, so nothing can follow it");
+        return RSRC_FAILED;
+    }
+    for (uint32_t i = 0; i < options->n_dumps; i++) {
+        enum rsrc_pass_id id;
+        if (find_pass(c, "--dump", options->dumps[i], &id) != RSRC_OK)
+            return RSRC_FAILED;
+        if (rsrc_passes[id].dump_model == NULL && rsrc_passes[id].dump_layer == NULL) {
+            rsrc_error(c->diag, "option-value", NULL, "use --emit to get what it makes",
+                       "--dump: pass '%s' has no text form", options->dumps[i]);
+            return RSRC_FAILED;
+        }
+        if (id > c->to) {
+            rsrc_error(c->diag, "option-value", NULL, NULL, "--dump: pass '%s' does not run",
+                       options->dumps[i]);
+            return RSRC_FAILED;
+        }
+        c->dumps |= 1u << id;
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_variants(struct rsrc_compilation *c) {
+    struct rsrc_plan_options *plan = &c->plan_options;
+    plan->k = c->options->rsr_k;
+    for (uint32_t r = 0; r < RSR_ROLE_COUNT; r++)
+        plan->forced_variant[r] = -1;
+    for (uint32_t i = 0; i < c->options->n_variants; i++) {
+        const struct rsrc_variant_choice *choice = &c->options->variants[i];
+        int variant = 0;
+        while (variant < RSR_VARIANT_COUNT &&
+               strcmp(rsrc_variant_name((enum rsr_variant)variant), choice->variant) != 0)
+            variant++;
+        if (variant == RSR_VARIANT_COUNT) {
+            rsrc_error(c->diag, "option-value", NULL, "variants are dot and scatter",
+                       "--variant: there is no variant '%s'", choice->variant);
+            return RSRC_FAILED;
+        }
+        bool found = false;
+        for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++) {
+            if (strcmp(choice->role, "*") == 0 ||
+                strcmp(choice->role, rsrc_role_name((enum rsr_role)r)) == 0) {
+                plan->forced_variant[r] = variant;
+                found = true;
+            }
+        }
+        if (!found) {
+            rsrc_error(c->diag, "option-value", NULL, "roles are q k v o gate up down, or *",
+                       "--variant: there is no role '%s'", choice->role);
+            return RSRC_FAILED;
+        }
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status load_specs(struct rsrc_compilation *c) {
+    uint32_t n = 1;
+    for (const char *p = c->options->target; *p != '\0'; p++)
+        n += *p == ',';
+    c->specs = RSRC_NEW_ARRAY(&c->arena, n, struct rsr_spec);
+    for (const char *at = c->options->target; c->n_specs < n;) {
+        const size_t length = strcspn(at, ",");
+        const char *name = rsrc_arena_strndup(&c->arena, at, length);
+        struct rsr_spec *spec = &c->specs[c->n_specs];
+        if (rsrc_load_spec(c->diag, &c->arena, name, c->options->spec_dir, spec) != RSRC_OK)
+            return RSRC_FAILED;
+        for (uint32_t i = 0; i < c->n_specs; i++) {
+            if (strcmp(c->specs[i].name, spec->name) == 0 ||
+                strcmp(c->specs[i].triple, spec->triple) != 0) {
+                rsrc_error(c->diag, "option-value", NULL, NULL,
+                           "--target: '%s' and '%s' cannot be in one module", c->specs[i].name,
+                           spec->name);
+                return RSRC_FAILED;
+            }
+        }
+        c->n_specs++;
+        at += length + (at[length] == ',');
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_jobs(struct rsrc_compilation *c) {
+    uint32_t n_jobs = c->options->n_jobs;
+    if (n_jobs == 0) {
+        const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+        n_jobs = cpus < 1 ? 1 : cpus > 256 ? 256 : (uint32_t)cpus;
+    }
+    if (c->to >= PASS_LINK && (c->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0 &&
+        rsrc_find_toolchain(c->diag, &c->arena, c->options->cc, c->options->ld, c->specs[0].triple,
+                            &c->toolchain) != RSRC_OK)
+        return RSRC_FAILED;
+    c->toolchain.n_jobs = n_jobs;
+    c->toolchain.print = c->options->verbose;
+    return RSRC_OK;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------- */
+
+static enum rsrc_status run_model_pass(struct rsrc_compilation *c, uint32_t id) {
+    const struct rsrc_pass *pass = &rsrc_passes[id];
+    if (pass->run_model == NULL || id > (uint32_t)c->to)
+        return RSRC_OK;
+    if (pass->run_model(c) != RSRC_OK)
+        return RSRC_FAILED;
+    if ((c->dumps & (1u << id)) == 0 || pass->dump_model == NULL)
+        return RSRC_OK;
+    struct rsrc_buffer text = {0};
+    pass->dump_model(c, &text);
+    struct rsrc_sink out = {.open = true, .is_stdout = true};
+    const enum rsrc_status status = rsrc_sink_write(c, &out, &text);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+/* A module is a whole model; single matrices and chosen layers can be analysed and printed. */
+static enum rsrc_status check_items(struct rsrc_compilation *c) {
+    const bool links = c->to >= PASS_LINK && (c->options->emit & RSRC_EMIT_SO) != 0;
+    const struct rsrc_place place = {.file = c->options->input};
+    if (links && !c->has_graph) {
+        rsrc_error(c->diag, "not-a-model", &place,
+                   "put config.json beside it, or choose --emit=c, rsr, plan, kernel or report",
+                   "has no config.json, so it is a file of matrices and not a model");
+        return RSRC_FAILED;
+    }
+    if (c->options->layers == NULL)
+        return RSRC_OK;
+    if (c->to >= PASS_LINK && (c->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0) {
+        rsrc_error(c->diag, "option-value", NULL, "choose another --emit kind",
+                   "--layers leaves out layers, so no module can be made of the rest");
+        return RSRC_FAILED;
+    }
+    regex_t pattern;
+    if (regcomp(&pattern, c->options->layers, REG_EXTENDED | REG_NOSUB) != 0) {
+        rsrc_error(c->diag, "option-value", NULL, "give a POSIX extended regular expression",
+                   "--layers: bad pattern '%s'", c->options->layers);
+        return RSRC_FAILED;
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n_items; i++)
+        if (regexec(&pattern, c->items[i].name, 0, NULL, 0) == 0)
+            c->items[n++] = c->items[i];
+    regfree(&pattern);
+    if (n == 0)
+        rsrc_error(c->diag, "option-value", NULL, "--dump=graph lists the layers",
+                   "--layers: no layer matches '%s'", c->options->layers);
+    c->n_items = n;
+    return n == 0 ? RSRC_FAILED : RSRC_OK;
+}
+
+static enum rsrc_status echo_plans(struct rsrc_compilation *c) {
+    struct rsrc_mapping mapping;
+    if (rsrc_map_file(c->diag, &c->arena, c->options->input, &mapping) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsr_named_plan *plans = NULL;
+    uint32_t n = 0;
+    enum rsrc_status status =
+        rsrc_parse_plans(c->diag, &c->arena, mapping.path, (const char *)mapping.data,
+                         mapping.size_bytes, &plans, &n);
+    rsrc_unmap_file(&mapping);
+    struct rsrc_buffer text = {0};
+    for (uint32_t i = 0; i < n && status == RSRC_OK; i++)
+        rsrc_print_plan(&plans[i].plan, plans[i].layer_name, &text);
+    struct rsrc_sink out = {.open = true, .is_stdout = true};
+    if (status == RSRC_OK && (c->dumps & (1u << PASS_PLAN)) != 0)
+        status = rsrc_sink_write(c, &out, &text);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+static enum rsrc_status run(struct rsrc_compilation *c) {
+    if (set_pass_range(c) != RSRC_OK || set_variants(c) != RSRC_OK || load_specs(c) != RSRC_OK ||
+        set_jobs(c) != RSRC_OK)
+        return RSRC_FAILED;
+    if (c->from == PASS_PLAN)
+        return echo_plans(c);
+    for (uint32_t id = PASS_READ; id < PASS_DECODE; id++)
+        if (run_model_pass(c, id) != RSRC_OK)
+            return RSRC_FAILED;
+    if (check_items(c) != RSRC_OK)
+        return RSRC_FAILED;
+    const size_t n_results = (size_t)c->n_items * c->n_specs;
+    c->linears = RSRC_NEW_ARRAY(&c->arena, n_results, struct rsr_linear_unit);
+    c->reports = RSRC_NEW_ARRAY(&c->arena, n_results, struct rsr_report_layer);
+    if (rsrc_open_outputs(c) != RSRC_OK)
+        return RSRC_FAILED;
+    if (c->to >= PASS_DECODE && rsrc_run_layers(c) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t id = PASS_DECODE; id < PASS_COUNT; id++)
+        if (run_model_pass(c, id) != RSRC_OK)
+            return RSRC_FAILED;
+    if (c->step_sink.open && c->to >= PASS_SCHEDULE) {
+        struct rsrc_buffer text = {0};
+        dump_schedule(c, &text);
+        const enum rsrc_status status = rsrc_sink_write(c, &c->step_sink, &text);
+        rsrc_buffer_free(&text);
+        if (status != RSRC_OK)
+            return status;
+    }
+    return rsrc_commit_outputs(c);
+}
+
+int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
+    struct rsrc_compilation *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        rsrc_out_of_memory(sizeof(*c));
+    c->options = options;
+    c->diag =
+        rsrc_diag_create(messages, options->json_diagnostics, (enum rsrc_color)options->color);
+    rsrc_arena_init(&c->arena);
+    enum rsrc_status status = RSRC_OK;
+    if (options->remarks != NULL && !rsrc_diag_show_remarks(c->diag, options->remarks))
+        status = RSRC_FAILED;
+    if (status == RSRC_OK)
+        status = run(c);
+    rsrc_abandon_outputs(c);
+    /* Who fails must have said why: silence here is our own defect. */
+    int code = RSRC_EXIT_OK;
+    if (status != RSRC_OK)
+        code = rsrc_diag_error_count(c->diag) != 0 ? RSRC_EXIT_ERROR : RSRC_EXIT_INTERNAL;
+    if (code == RSRC_EXIT_INTERNAL)
+        rsrc_error(c->diag, "internal", NULL, NULL, "failed without a diagnostic");
+    if (c->has_checkpoint)
+        rsrc_checkpoint_close(&c->checkpoint);
+    rsrc_arena_free(&c->arena);
+    rsrc_diag_destroy(c->diag);
+    free(c);
+    return code;
+}

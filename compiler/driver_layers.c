@@ -1,0 +1,305 @@
+/* driver_layers.c - the passes of one layer, and the pool that runs layers in parallel.
+ *
+ * A worker takes the next item, runs its passes in a private arena, then waits for its turn to emit:
+ * results are written in item order whatever finished first, so output is the same at any -j, and no
+ * more layers are in memory than there are workers.
+ */
+#include "driver.h"
+
+#include <string.h>
+
+#include "base/spawn.h"
+#include "lower/lower.h"
+#include "model/graph.h"
+#include "model/ternary.h"
+#include "rsr/segment.h"
+
+/* ---- passes of one layer ---------------------------------------------------------------------------- */
+
+enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
+    const struct rsrc_item *item = state->item;
+    struct rsrc_diag *diag = state->compilation->diag;
+    if (item->layer != NULL)
+        return rsrc_decode_layer(diag, &state->arena, item->layer, &state->matrix);
+    if (item->tensor != NULL)
+        return rsrc_decode_tensor(diag, &state->arena, item->tensor, &state->matrix);
+    rsrc_rebuild_matrix(&state->arena, item->index, &state->matrix);
+    return RSRC_OK;
+}
+
+static void need_index(struct rsrc_layer_state *state) {
+    if (!state->has_index)
+        rsrc_build_index(&state->arena, &state->matrix, state->stats.k, &state->index);
+    state->has_index = true;
+}
+
+enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    const struct rsrc_item *item = state->item;
+    if (item->index != NULL) {
+        state->index = *item->index;
+        state->has_index = true;
+        rsrc_analyse_matrix(&state->arena, &state->matrix, item->index->k, &state->stats);
+    } else if (c->options->rsr_k != 0) {
+        rsrc_analyse_matrix(&state->arena, &state->matrix, c->options->rsr_k, &state->stats);
+    } else {
+        (void)rsrc_choose_k(&state->arena, &state->matrix, &state->stats);
+    }
+    if (c->rsr_sink.open || (c->dumps & (1u << PASS_RSR)) != 0)
+        need_index(state);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
+    need_index(state);
+    return rsrc_verify_index(state->compilation->diag, &state->index, &state->matrix,
+                             state->item->name);
+}
+
+enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    for (uint32_t t = 0; t < c->n_specs; t++) {
+        if (rsrc_plan_layer(c->diag, &state->arena, state->item_index, state->item->name,
+                            state->item->role, state->matrix.alphabet, &state->stats, &c->specs[t],
+                            &c->plan_options, &state->plans[t]) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    const char *model = c->has_checkpoint ? c->checkpoint.name : "matrices";
+    for (uint32_t t = 0; t < c->n_specs; t++) {
+        if (state->plans[t].variant == RSR_VARIANT_SCATTER)
+            need_index(state);
+        const struct rsrc_lower_input input = {
+            .symbol_stem = state->item->stem,
+            .title = rsrc_arena_printf(&state->arena, "%s: %s", model, state->item->name),
+            .matrix = &state->matrix,
+            .index = state->has_index ? &state->index : NULL,
+            .plan = &state->plans[t],
+            .spec = &c->specs[t],
+            .epilogue = state->item->layer != NULL ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW};
+        if (rsrc_lower_layer(c->diag, &state->arena, &input, &state->lowered[t]) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        if (rsrc_verify_kernel(c->diag, &state->lowered[t].kernel) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+/* ---- text forms --------------------------------------------------------------------------------------- */
+
+void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    static const char *const ALPHABETS[] = {
+        [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
+    const struct rsr_matrix *matrix = &state->matrix;
+    uint64_t n_minus = 0, n_plus = 0;
+    for (uint64_t i = 0; i < (uint64_t)matrix->rows * matrix->cols; i++) {
+        n_minus += matrix->values[i] < 0;
+        n_plus += matrix->values[i] > 0;
+    }
+    rsrc_buffer_puts(out, "matrix ");
+    rsrc_buffer_put_c_string(out, state->item->name);
+    rsrc_buffer_printf(out, " %s %ux%u minus %llu plus %llu scales %u first %.9g\n",
+                       ALPHABETS[matrix->alphabet], matrix->rows, matrix->cols,
+                       (unsigned long long)n_minus, (unsigned long long)n_plus, matrix->n_scales,
+                       matrix->n_scales != 0 ? (double)matrix->scale[0] : 1.0);
+}
+
+void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    rsrc_print_index(&state->index, state->item->name, out);
+}
+
+void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    for (uint32_t t = 0; t < state->compilation->n_specs; t++)
+        rsrc_print_plan(&state->plans[t], state->item->name, out);
+}
+
+void rsrc_layer_dump_kernel(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    for (uint32_t t = 0; t < state->compilation->n_specs; t++)
+        rsrc_print_kernel(&state->lowered[t].kernel, out);
+}
+
+/* ---- results, in order --------------------------------------------------------------------------------- */
+
+static enum rsrc_status write_text(struct rsrc_layer_state *state, struct rsrc_sink *sink,
+                                   void (*print)(struct rsrc_layer_state *, struct rsrc_buffer *)) {
+    if (!sink->open)
+        return RSRC_OK;
+    struct rsrc_buffer text = {0};
+    print(state, &text);
+    const enum rsrc_status status = rsrc_sink_write(state->compilation, sink, &text);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+/* What outlives the layer's arena. */
+static void record_report(struct rsrc_layer_state *state, uint32_t target) {
+    struct rsrc_compilation *c = state->compilation;
+    struct rsr_plan plan = state->plans[target];
+    plan.reason = rsrc_arena_strdup(&c->arena, plan.reason);
+    c->reports[(size_t)target * c->n_items + state->item_index] =
+        (struct rsr_report_layer){.name = state->item->name,
+                                  .variant = rsrc_variant_name(plan.variant),
+                                  .stats = state->stats,
+                                  .plan = plan};
+}
+
+static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t target) {
+    struct rsrc_compilation *c = state->compilation;
+    const struct rsr_lowered *lowered = &state->lowered[target];
+    const struct rsr_kernel *kernel = &lowered->kernel;
+    const struct rsr_plan *plan = &state->plans[target];
+    struct rsr_linear_unit linear = {.name = rsrc_arena_strdup(&c->arena, kernel->symbol),
+                                     .n_scales = state->matrix.n_scales,
+                                     .variant = rsrc_variant_name(plan->variant),
+                                     .epilogue = kernel->epilogue,
+                                     .role = state->item->role,
+                                     .block = state->item->block,
+                                     .rows = kernel->rows,
+                                     .cols = kernel->cols,
+                                     .n_tiles = kernel->n_tiles,
+                                     .tile_rows = kernel->tile_rows,
+                                     .scratch_bytes = kernel->scratch_bytes,
+                                     .weight_bytes =
+                                         lowered->codes.size_bytes + lowered->index.size_bytes,
+                                     .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
+    linear.function = linear.name;
+    if (c->link_units.active && rsrc_emit_kernel(c, &c->link_units, state->item, target, kernel,
+                                                 &linear.function) != RSRC_OK)
+        return RSRC_FAILED;
+    const char *own_symbol = NULL;
+    if (c->c_units.active &&
+        rsrc_emit_kernel(c, &c->c_units, state->item, target, kernel, &own_symbol) != RSRC_OK)
+        return RSRC_FAILED;
+    if (rsrc_emit_blob(c, &lowered->codes, &linear.codes) != RSRC_OK ||
+        rsrc_emit_blob(c, &lowered->index, &linear.index) != RSRC_OK ||
+        rsrc_emit_blob(c, &lowered->scale, &linear.scale) != RSRC_OK)
+        return RSRC_FAILED;
+    c->linears[(size_t)target * c->n_items + state->item_index] = linear;
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        if (record_linear(state, t) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+static enum rsrc_status write_layer(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    if (state->dump.size_bytes != 0)
+        fwrite(state->dump.data, 1, state->dump.size_bytes, stdout);
+    if (write_text(state, &c->rsr_sink, rsrc_layer_dump_rsr) != RSRC_OK ||
+        write_text(state, &c->plan_sink, rsrc_layer_dump_plan) != RSRC_OK ||
+        write_text(state, &c->kernel_sink, rsrc_layer_dump_kernel) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t t = 0; t < c->n_specs && c->to >= PASS_PLAN; t++)
+        record_report(state, t);
+    for (uint32_t id = 0; id <= (uint32_t)c->to; id++)
+        if (rsrc_passes[id].run_in_order != NULL && rsrc_passes[id].run_in_order(state) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+/* ---- the pool ---------------------------------------------------------------------------------------------- */
+
+struct pool {
+    struct rsrc_compilation *compilation;
+    pthread_mutex_t lock;
+    pthread_cond_t turn_changed;
+    uint32_t next_item; /* to be taken */
+    uint32_t turn;      /* to be written */
+    bool failed;
+};
+
+static enum rsrc_status run_passes(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    for (uint32_t id = 0; id < PASS_COUNT && id <= (uint32_t)c->to; id++) {
+        const struct rsrc_pass *pass = &rsrc_passes[id];
+        if (pass->run_layer == NULL)
+            continue;
+        if (pass->run_layer(state) != RSRC_OK)
+            return RSRC_FAILED;
+        if (c->options->verify_each && pass->verify_layer != NULL &&
+            pass->verify_layer(state) != RSRC_OK)
+            return RSRC_FAILED;
+        if ((c->dumps & (1u << id)) != 0 && pass->dump_layer != NULL)
+            pass->dump_layer(state, &state->dump);
+    }
+    return RSRC_OK;
+}
+
+static void show_progress(const struct rsrc_compilation *c, uint32_t done) {
+    if (c->options->progress)
+        fprintf(stderr, "\r\033[K[%u/%u] layers", done, c->n_items);
+}
+
+static void process(struct pool *pool, uint32_t item_index) {
+    struct rsrc_compilation *c = pool->compilation;
+    struct rsrc_layer_state state = {
+        .compilation = c, .item = &c->items[item_index], .item_index = item_index};
+    rsrc_arena_init(&state.arena);
+    state.plans = RSRC_NEW_ARRAY(&state.arena, c->n_specs, struct rsr_plan);
+    state.lowered = RSRC_NEW_ARRAY(&state.arena, c->n_specs, struct rsr_lowered);
+    enum rsrc_status status = run_passes(&state);
+
+    pthread_mutex_lock(&pool->lock);
+    while (pool->turn != item_index)
+        pthread_cond_wait(&pool->turn_changed, &pool->lock);
+    if (status == RSRC_OK && !pool->failed)
+        status = write_layer(&state);
+    pool->failed |= status != RSRC_OK;
+    pool->turn++;
+    show_progress(c, pool->turn);
+    pthread_cond_broadcast(&pool->turn_changed);
+    pthread_mutex_unlock(&pool->lock);
+    rsrc_buffer_free(&state.dump);
+    rsrc_arena_free(&state.arena);
+}
+
+static void *work(void *argument) {
+    struct pool *pool = argument;
+    for (;;) {
+        pthread_mutex_lock(&pool->lock);
+        const uint32_t item = pool->next_item;
+        const bool more = item < pool->compilation->n_items && !pool->failed;
+        if (more)
+            pool->next_item++;
+        pthread_mutex_unlock(&pool->lock);
+        if (!more)
+            return NULL;
+        process(pool, item);
+    }
+}
+
+#define MAX_WORKERS 256
+
+enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c) {
+    struct pool pool = {.compilation = c};
+    pthread_mutex_init(&pool.lock, NULL);
+    pthread_cond_init(&pool.turn_changed, NULL);
+    pthread_t threads[MAX_WORKERS];
+    uint32_t n_threads = 0;
+    while (n_threads + 1 < c->toolchain.n_jobs && n_threads + 1 < c->n_items &&
+           n_threads < MAX_WORKERS && pthread_create(&threads[n_threads], NULL, work, &pool) == 0)
+        n_threads++;
+    work(&pool);
+    for (uint32_t i = 0; i < n_threads; i++)
+        pthread_join(threads[i], NULL);
+    pthread_cond_destroy(&pool.turn_changed);
+    pthread_mutex_destroy(&pool.lock);
+    if (c->options->progress)
+        fprintf(stderr, "\r\033[K");
+    return pool.failed ? RSRC_FAILED : RSRC_OK;
+}

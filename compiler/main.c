@@ -1,0 +1,115 @@
+/* main.c - the program rsrc: command line, signals, exit codes. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mapped_file.h"
+#include "driver.h"
+#include "options.h"
+#include "spec/spec.h"
+
+/* Signals are waited for by one thread, which may use ordinary functions to clean up; a handler might
+ * not. Children are in our process group and get a terminal's SIGINT by themselves. */
+static void *wait_for_signal(void *argument) {
+    const sigset_t *signals = argument;
+    int signal_number = 0;
+    sigwait(signals, &signal_number);
+    rsrc_remove_temporaries();
+    _exit(128 + signal_number);
+}
+
+static void watch_signals(sigset_t *signals) {
+    sigemptyset(signals);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+    /* Running into a file-size limit is an error of write(), not the end of the process. */
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, wait_for_signal, signals) == 0)
+        pthread_detach(thread);
+    else
+        pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+}
+
+static enum rsrc_status print_targets(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_options *options) {
+    const char *const *names = NULL;
+    uint32_t n_names = 0;
+    if (rsrc_list_specs(diag, arena, options->spec_dir, &names, &n_names) != RSRC_OK)
+        return RSRC_FAILED;
+    const uint64_t host = rsrc_host_features();
+    for (uint32_t i = 0; i < n_names; i++) {
+        struct rsr_spec spec;
+        if (rsrc_load_spec(diag, arena, names[i], options->spec_dir, &spec) != RSRC_OK)
+            return RSRC_FAILED;
+        const uint64_t missing = spec.cpu_features & ~host;
+        printf("%-14s %-18s %s%s\n", names[i], spec.triple,
+               missing == 0 ? "runs here" : "not here: needs ",
+               missing == 0 ? "" : rsrc_feature_names(arena, missing));
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status print_target(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                     const struct rsrc_command_line *line) {
+    struct rsr_spec spec;
+    if (rsrc_load_spec(diag, arena, line->print_target, line->options.spec_dir, &spec) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsrc_buffer text = {0};
+    rsrc_print_spec(&spec, &text);
+    fwrite(text.data, 1, text.size_bytes, stdout);
+    rsrc_buffer_free(&text);
+    return RSRC_OK;
+}
+
+static enum rsrc_status print_passes(void) {
+    for (uint32_t i = 0; i < PASS_COUNT; i++)
+        printf("%-9s %s\n", rsrc_passes[i].name, rsrc_passes[i].help);
+    return RSRC_OK;
+}
+
+static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_command_line *line) {
+    enum rsrc_status status = RSRC_OK;
+    switch (line->action) {
+    case RSRC_ACTION_COMPILE:
+        line->options.progress =
+            isatty(STDERR_FILENO) && !line->options.json_diagnostics && !line->options.verbose;
+        return rsrc_compile(&line->options, stderr);
+    case RSRC_ACTION_HELP:
+        rsrc_print_help(stdout);
+        break;
+    case RSRC_ACTION_VERSION:
+        printf("rsrc %s\n", RSRC_VERSION);
+        break;
+    case RSRC_ACTION_PRINT_TARGETS:
+        status = print_targets(diag, arena, &line->options);
+        break;
+    case RSRC_ACTION_PRINT_TARGET:
+        status = print_target(diag, arena, line);
+        break;
+    case RSRC_ACTION_PRINT_PASSES:
+        status = print_passes();
+        break;
+    }
+    return status == RSRC_OK && fflush(stdout) == 0 ? RSRC_EXIT_OK : RSRC_EXIT_ERROR;
+}
+
+int main(int argc, char **argv) {
+    static sigset_t signals;
+    watch_signals(&signals);
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    struct rsrc_diag *diag = rsrc_diag_create(stderr, false, RSRC_COLOR_AUTO);
+    struct rsrc_command_line line;
+    int code = RSRC_EXIT_ERROR;
+    if (rsrc_parse_options(diag, &arena, argc, argv, &line) == RSRC_OK)
+        code = act(diag, &arena, &line);
+    rsrc_diag_destroy(diag);
+    rsrc_arena_free(&arena);
+    return code;
+}

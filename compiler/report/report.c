@@ -1,0 +1,111 @@
+/* report.c - the report of a compilation as text and as JSON. */
+#include "report/report.h"
+
+#include <inttypes.h>
+
+static double weights_of(const struct rsr_stats *stats) {
+    return (double)stats->rows * (double)stats->cols;
+}
+
+static double density(const struct rsr_stats *stats) {
+    return weights_of(stats) > 0 ? (double)stats->n_nonzero / weights_of(stats) : 0.0;
+}
+
+static const struct rsr_report_layer *layers_of(const struct rsr_report *report, uint32_t target) {
+    return report->layers + (size_t)target * report->n_layers;
+}
+
+static void put_totals(const struct rsr_report *report, uint32_t target, struct rsrc_buffer *out) {
+    double weights = 0, bytes = 0, decode_us = 0;
+    for (uint32_t i = 0; i < report->n_layers; i++) {
+        const struct rsr_report_layer *layer = &layers_of(report, target)[i];
+        weights += weights_of(&layer->stats);
+        bytes += (double)layer->plan.weight_bytes;
+        decode_us += layer->plan.predicted_us[RSR_REGIME_DECODE];
+    }
+    rsrc_buffer_printf(
+        out,
+        "  total: %.3f M weights in %.3f MB (%.3f bits a weight), predicted %.1f us a "
+        "token on one core\n",
+        weights / 1e6, bytes / 1e6, weights > 0 ? bytes * 8 / weights : 0.0, decode_us);
+}
+
+void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, "model ");
+    rsrc_buffer_put_terminal(out, report->model);
+    rsrc_buffer_printf(out, " (%s)\n", report->architecture);
+    if (report->scale_reason != NULL) {
+        rsrc_buffer_puts(out, "scale rule by ");
+        rsrc_buffer_put_terminal(out, report->scale_reason);
+        rsrc_buffer_puts(out, "\n");
+    }
+    for (uint32_t t = 0; t < report->n_specs; t++) {
+        rsrc_buffer_printf(out, "target %s\n", report->specs[t].name);
+        for (uint32_t i = 0; i < report->n_layers; i++) {
+            const struct rsr_report_layer *layer = &layers_of(report, t)[i];
+            const struct rsr_stats *stats = &layer->stats;
+            rsrc_buffer_puts(out, "  ");
+            rsrc_buffer_put_terminal(out, layer->name);
+            rsrc_buffer_printf(
+                out,
+                "\n    %ux%u, %.1f %% non-zero, %u zero rows, %u zero columns, %u repeated rows\n"
+                "    segments at k=%u: %" PRIu64 " for %" PRIu64 " members; additions %" PRIu64
+                " RSR++, %" PRIu64 " RSR\n"
+                "    %s, %" PRIu64 " bytes, |acc| <= %" PRIu64 "\n    ",
+                stats->rows, stats->cols, density(stats) * 100, stats->n_zero_rows,
+                stats->n_zero_cols, stats->n_equal_rows, stats->k, stats->n_segments,
+                stats->n_members, stats->n_members + stats->n_fold_adds,
+                stats->n_members + stats->n_direct_adds, layer->variant, layer->plan.weight_bytes,
+                layer->plan.acc_bound);
+            rsrc_buffer_put_terminal(out, layer->plan.reason);
+            rsrc_buffer_puts(out, "\n");
+        }
+        put_totals(report, t, out);
+    }
+    if (report->embedding_bytes != 0)
+        rsrc_buffer_printf(out, "embedding %.3f MB, head %.3f MB%s\n",
+                           (double)report->embedding_bytes / 1e6, (double)report->head_bytes / 1e6,
+                           report->head_bytes == 0 ? " (tied)" : "");
+}
+
+static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
+    const struct rsr_stats *stats = &layer->stats;
+    rsrc_buffer_puts(out, "{\"name\":");
+    rsrc_buffer_put_json(out, layer->name);
+    rsrc_buffer_printf(
+        out,
+        ",\"rows\":%u,\"cols\":%u,\"nonzero\":%" PRIu64
+        ",\"zero_rows\":%u,\"zero_cols\":%u,\"equal_rows\":%u,\"k\":%u,\"segments\":%" PRIu64
+        ",\"members\":%" PRIu64 ",\"fold_adds\":%" PRIu64 ",\"direct_adds\":%" PRIu64
+        ",\"variant\":\"%s\",\"weight_bytes\":%" PRIu64 ",\"acc_bound\":%" PRIu64
+        ",\"decode_us\":%.3f,\"prefill_us\":%.3f,\"reason\":",
+        stats->rows, stats->cols, stats->n_nonzero, stats->n_zero_rows, stats->n_zero_cols,
+        stats->n_equal_rows, stats->k, stats->n_segments, stats->n_members, stats->n_fold_adds,
+        stats->n_direct_adds, layer->variant, layer->plan.weight_bytes, layer->plan.acc_bound,
+        layer->plan.predicted_us[RSR_REGIME_DECODE], layer->plan.predicted_us[RSR_REGIME_PREFILL]);
+    rsrc_buffer_put_json(out, layer->plan.reason);
+    rsrc_buffer_puts(out, "}");
+}
+
+void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, "{\"model\":");
+    rsrc_buffer_put_json(out, report->model);
+    rsrc_buffer_printf(out, ",\"architecture\":\"%s\"", report->architecture);
+    if (report->scale_reason != NULL) {
+        rsrc_buffer_puts(out, ",\"scale_reason\":");
+        rsrc_buffer_put_json(out, report->scale_reason);
+    }
+    rsrc_buffer_printf(out,
+                       ",\"embedding_bytes\":%" PRIu64 ",\"head_bytes\":%" PRIu64 ",\"targets\":[",
+                       report->embedding_bytes, report->head_bytes);
+    for (uint32_t t = 0; t < report->n_specs; t++) {
+        rsrc_buffer_printf(out, "%s{\"name\":\"%s\",\"layers\":[", t == 0 ? "" : ",",
+                           report->specs[t].name);
+        for (uint32_t i = 0; i < report->n_layers; i++) {
+            rsrc_buffer_puts(out, i == 0 ? "\n" : ",\n");
+            put_json_layer(&layers_of(report, t)[i], out);
+        }
+        rsrc_buffer_puts(out, "]}");
+    }
+    rsrc_buffer_puts(out, "]}\n");
+}

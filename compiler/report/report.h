@@ -1,0 +1,28 @@
+/* report.h - what was compiled, layer by layer, for people (text) and programs (JSON). */
+#ifndef RSRC_REPORT_REPORT_H
+#define RSRC_REPORT_REPORT_H
+
+#include "ir.h"
+
+struct rsr_report_layer {
+    const char *name; /* untrusted */
+    const char *variant;
+    struct rsr_stats stats;
+    struct rsr_plan plan;
+};
+
+struct rsr_report {
+    const char *model;        /* untrusted */
+    const char *architecture; /* "matrices" without a model */
+    const char *scale_reason; /* NULL: none */
+    const struct rsr_spec *specs;
+    uint32_t n_specs;
+    const struct rsr_report_layer *layers; /* [n_specs][n_layers] */
+    uint32_t n_layers;
+    uint64_t embedding_bytes, head_bytes; /* head 0 when tied */
+};
+
+void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out);
+void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out);
+
+#endif
