@@ -30,9 +30,10 @@ static const struct architecture {
     double norm_eps;
     double rope_theta;
     const char *hidden_act;
+    bool has_attn_sub_norm; /* which is as wide as the hidden state */
 } ARCHITECTURES[] = {
-    {"bitnet", 1e-5, 500000.0, "relu2"},
-    {"llama", 1e-6, 10000.0, "silu"},
+    {"bitnet", 1e-5, 500000.0, "relu2", true},
+    {"llama", 1e-6, 10000.0, "silu", false},
 };
 
 static const struct {
@@ -220,7 +221,8 @@ static const struct architecture *read_architecture(struct reader *reader) {
     return NULL;
 }
 
-static void read_sizes(struct reader *reader, struct rsr_hyper *hyper) {
+static void read_sizes(struct reader *reader, const struct architecture *architecture,
+                       struct rsr_hyper *hyper) {
     hyper->hidden = read_required(reader, "hidden_size", MAX_HIDDEN);
     hyper->n_layers = read_required(reader, "num_hidden_layers", MAX_LAYERS);
     hyper->n_heads = read_required(reader, "num_attention_heads", MAX_HEADS);
@@ -242,9 +244,13 @@ static void read_sizes(struct reader *reader, struct rsr_hyper *hyper) {
         head_dim = hyper->hidden / hyper->n_heads;
     }
     hyper->head_dim = head_dim;
-    if (head_dim * hyper->n_heads != hyper->hidden) {
-        refuse(reader, "config-heads", "only heads that make up the hidden size are supported",
+    uint32_t attention_dim = head_dim * hyper->n_heads;
+    if (architecture->has_attn_sub_norm && attention_dim != hyper->hidden) {
+        refuse(reader, "config-heads", "the norm after the attention is hidden_size wide",
                "%u heads of %u are not hidden_size %u", hyper->n_heads, head_dim, hyper->hidden);
+    } else if (attention_dim > MAX_HIDDEN) {
+        refuse(reader, "config-heads", NULL, "%u heads of %u are wider than %u", hyper->n_heads,
+               head_dim, MAX_HIDDEN);
     } else if (head_dim % 2 != 0 || head_dim > MAX_HEAD_DIM) {
         refuse(reader, "config-heads", NULL,
                "heads of %u dimensions: rotary embeddings need an even number, at most %u",
@@ -523,7 +529,7 @@ enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *ar
     const struct architecture *architecture = read_architecture(&reader);
     if (architecture != NULL) {
         config.model_type = architecture->model_type;
-        read_sizes(&reader, &config.hyper);
+        read_sizes(&reader, architecture, &config.hyper);
         read_activation(&reader, architecture, &config.hyper);
         read_floats(&reader, architecture, &config.hyper);
         config.hyper.tied_head = read_flag(&reader, root, "tie_word_embeddings", false);

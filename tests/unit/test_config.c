@@ -1,0 +1,393 @@
+/* test_config.c - config.json and generation_config.json: defaults, conventions, every refusal.
+ *
+ * Cases are patches: the fields of a small object laid over a good configuration; null removes one.
+ */
+#include "reader_check.h"
+
+#include <jansson.h>
+
+#include "reader/reader.h"
+
+static const char BITNET[] =
+    "{\"model_type\":\"bitnet\",\"hidden_size\":2560,\"num_hidden_layers\":30,"
+    "\"num_attention_heads\":20,\"num_key_value_heads\":5,\"intermediate_size\":6912,"
+    "\"vocab_size\":128256,\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-05,"
+    "\"rope_theta\":500000.0,\"hidden_act\":\"relu2\",\"tie_word_embeddings\":true,"
+    "\"bos_token_id\":128000,\"eos_token_id\":128001,\"torch_dtype\":\"bfloat16\","
+    "\"quantization_config\":{\"quant_method\":\"bitnet\",\"linear_class\":\"autobitlinear\","
+    "\"quantization_mode\":\"offline\",\"modules_to_not_convert\":[\"lm_head\",\"x\"]}}";
+
+static const char LLAMA[] =
+    "{\"model_type\":\"llama\",\"hidden_size\":2048,\"num_hidden_layers\":18,"
+    "\"num_attention_heads\":8,\"intermediate_size\":8192,\"vocab_size\":131072,"
+    "\"max_position_embeddings\":32768,\"quantization_config\":{\"quant_method\":\"bitnet\"}}";
+
+static char *patched(const char *base, const char *patch) {
+    json_t *root = json_loads(base, 0, NULL);
+    json_t *changes = json_loads(patch, 0, NULL);
+    if (root == NULL || changes == NULL || json_object_update(root, changes) != 0) {
+        fprintf(stderr, "bad case: %s\n", patch);
+        abort();
+    }
+    char *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    json_decref(changes);
+    return text;
+}
+
+static enum rsrc_status parse(struct reader_test *test, const char *base, const char *patch,
+                              struct rsr_config *out) {
+    char *text = patched(base, patch);
+    uint8_t *copy = exact_copy(text, strlen(text));
+    reader_test_begin(test);
+    enum rsrc_status status = rsrc_parse_config(test->diag, &test->arena, "config.json", copy,
+                                                strlen(text), out);
+    free(copy);
+    free(text);
+    return status;
+}
+
+static void test_bitnet(void) {
+    struct reader_test test;
+    struct rsr_config config;
+    CHECK(parse(&test, BITNET, "{}", &config) == RSRC_OK);
+    CHECK_STR(reader_test_text(&test), "");
+    CHECK_STR(config.file, "config.json");
+    CHECK_STR(config.model_type, "bitnet");
+    CHECK_INT(config.hyper.hidden, 2560);
+    CHECK_INT(config.hyper.n_layers, 30);
+    CHECK_INT(config.hyper.n_heads, 20);
+    CHECK_INT(config.hyper.n_kv_heads, 5);
+    CHECK_INT(config.hyper.head_dim, 128);
+    CHECK_INT(config.hyper.ffn, 6912);
+    CHECK_INT(config.hyper.vocab, 128256);
+    CHECK_INT(config.hyper.context, 4096);
+    CHECK_INT(config.hyper.activation, RSR_ACTIVATION_RELU2);
+    CHECK_INT(config.hyper.tied_head, 1);
+    CHECK(config.hyper.norm_eps == 1e-5f);
+    CHECK(config.hyper.rope_theta == 500000.0f);
+    CHECK_INT(config.scale_rule, RSR_SCALE_MULTIPLY);
+    CHECK_STR(config.scale_reason, "linear_class \"autobitlinear\", quantization_mode \"offline\"");
+    CHECK_INT(config.n_not_converted, 2);
+    CHECK_STR(config.not_converted[1], "x");
+    CHECK(!config.use_rms_norm);
+    CHECK_INT(config.bos_token, 128000);
+    CHECK_INT(config.n_eos_tokens, 1);
+    CHECK_INT(config.eos_tokens[0], 128001);
+    reader_test_end(&test);
+}
+
+static void test_llama_defaults(void) {
+    struct reader_test test;
+    struct rsr_config config;
+    CHECK(parse(&test, LLAMA, "{}", &config) == RSRC_OK);
+    CHECK_STR(reader_test_text(&test), "");
+    CHECK_STR(config.model_type, "llama");
+    CHECK_INT(config.hyper.n_kv_heads, 8);
+    CHECK_INT(config.hyper.head_dim, 256);
+    CHECK_INT(config.hyper.activation, RSR_ACTIVATION_SILU);
+    CHECK_INT(config.hyper.tied_head, 0);
+    CHECK(config.hyper.norm_eps == 1e-6f);
+    CHECK(config.hyper.rope_theta == 10000.0f);
+    CHECK_INT(config.scale_rule, RSR_SCALE_DIVIDE);
+    CHECK_STR(config.scale_reason, "linear_class \"bitlinear\" (by default), quantization_mode "
+                                   "\"offline\" (by default)");
+    CHECK_INT(config.n_not_converted, 1);
+    CHECK_STR(config.not_converted[0], "lm_head");
+    CHECK_INT(config.bos_token, RSR_NO_TOKEN);
+    CHECK_INT(config.n_eos_tokens, 0);
+    reader_test_end(&test);
+}
+
+/* Spellings that must be taken, with one number that shows that they were. */
+static void test_accepts(void) {
+    static const struct {
+        const char *base, *patch;
+        size_t offset; /* of a uint32_t in rsr_config */
+        uint32_t value;
+    } cases[] = {
+#define FIELD(name) offsetof(struct rsr_config, name)
+        {BITNET,
+         "{\"quantization_config\":{\"quant_method\":\"bitnet\",\"linear_class\":\"autobitlinear\","
+         "\"quantization_mode\":\"online\"}}",
+         FIELD(scale_rule), RSR_SCALE_ONLINE},
+        {BITNET, "{\"quantization_config\":{\"quant_method\":\"bitnet\",\"linear_class\":"
+                 "\"bitlinear\",\"modules_to_not_convert\":null}}",
+         FIELD(scale_rule), RSR_SCALE_DIVIDE},
+        {BITNET, "{\"hidden_act\":\"silu\"}", FIELD(hyper.activation), RSR_ACTIVATION_SILU},
+        {BITNET, "{\"eos_token_id\":[128001,128009,128001]}", FIELD(n_eos_tokens), 2},
+        {BITNET, "{\"eos_token_id\":null}", FIELD(n_eos_tokens), 0},
+        {BITNET, "{\"num_key_value_heads\":null}", FIELD(hyper.n_kv_heads), 20},
+        {BITNET, "{\"head_dim\":128}", FIELD(hyper.head_dim), 128},
+        {LLAMA, "{\"head_dim\":64}", FIELD(hyper.head_dim), 64},
+        {BITNET, "{\"tie_word_embeddings\":null}", FIELD(hyper.tied_head), 0},
+        {BITNET, "{\"attention_bias\":false,\"mlp_bias\":false,\"rope_scaling\":null}",
+         FIELD(hyper.tied_head), 1},
+        {BITNET, "{\"rope_scaling\":{\"type\":\"default\"}}", FIELD(hyper.tied_head), 1},
+        {BITNET, "{\"sliding_window\":4096,\"use_sliding_window\":false}", FIELD(hyper.tied_head), 1},
+        {BITNET, "{\"sliding_window\":null,\"num_experts\":0,\"pretraining_tp\":1}",
+         FIELD(hyper.tied_head), 1},
+        {BITNET, "{\"layer_types\":[\"full_attention\",\"full_attention\"]}",
+         FIELD(hyper.tied_head), 1},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_config config;
+        uint32_t value = 12345;
+        if (parse(&test, cases[i].base, cases[i].patch, &config) == RSRC_OK) {
+            memcpy(&value, (const char *)&config + cases[i].offset, sizeof(value));
+        }
+        CHECK_STR(reader_test_text(&test), "");
+        CHECK_INT(value, cases[i].value);
+        reader_test_end(&test);
+    }
+}
+
+static void test_rope_parameters(void) {
+    static const struct {
+        const char *patch;
+        float theta;
+    } cases[] = {
+        {"{\"rope_theta\":1000042}", 1000042.0f},
+        {"{\"rope_theta\":null}", 500000.0f}, /* the architecture's */
+        {"{\"rope_theta\":null,\"rope_parameters\":{\"rope_theta\":7e5,\"rope_type\":\"default\"}}",
+         7e5f},
+        {"{\"rope_parameters\":{\"rope_theta\":5e5,\"rope_type\":\"default\","
+         "\"partial_rotary_factor\":1.0}}",
+         5e5f},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_config config;
+        CHECK(parse(&test, BITNET, cases[i].patch, &config) == RSRC_OK);
+        CHECK_STR(reader_test_text(&test), "");
+        CHECK(config.hyper.rope_theta == cases[i].theta);
+        reader_test_end(&test);
+    }
+}
+
+#define QUANTIZATION(fields) "{\"quantization_config\":{" fields "}}"
+#define METHOD "\"quant_method\":\"bitnet\","
+
+static const struct {
+    const char *base, *patch, *slug, *names; /* names: what the message must mention */
+} REFUSED[] = {
+    {BITNET, "{\"model_type\":null}", "config-missing", "model_type"},
+    {BITNET, "{\"model_type\":7}", "config-field", "model_type"},
+    {BITNET, "{\"model_type\":\"qwen3\"}", "config-model-type", "qwen3"},
+    {BITNET, "{\"hidden_size\":null}", "config-missing", "hidden_size"},
+    {BITNET, "{\"num_hidden_layers\":null}", "config-missing", "num_hidden_layers"},
+    {BITNET, "{\"num_attention_heads\":null}", "config-missing", "num_attention_heads"},
+    {BITNET, "{\"intermediate_size\":null}", "config-missing", "intermediate_size"},
+    {BITNET, "{\"vocab_size\":null}", "config-missing", "vocab_size"},
+    {BITNET, "{\"max_position_embeddings\":null}", "config-missing", "max_position_embeddings"},
+    {BITNET, "{\"hidden_size\":0}", "config-field", "hidden_size"},
+    {BITNET, "{\"hidden_size\":65537}", "config-field", "hidden_size"},
+    {BITNET, "{\"hidden_size\":-2560}", "config-field", "hidden_size"},
+    {BITNET, "{\"hidden_size\":4294969856}", "config-field", "hidden_size"},
+    {BITNET, "{\"hidden_size\":2560.0}", "config-field", "hidden_size"},
+    {BITNET, "{\"hidden_size\":\"2560\"}", "config-field", "hidden_size"},
+    {BITNET, "{\"num_hidden_layers\":1025}", "config-field", "num_hidden_layers"},
+    {BITNET, "{\"num_attention_heads\":1025}", "config-field", "num_attention_heads"},
+    {BITNET, "{\"intermediate_size\":262145}", "config-field", "intermediate_size"},
+    {BITNET, "{\"vocab_size\":4194305}", "config-field", "vocab_size"},
+    {BITNET, "{\"max_position_embeddings\":16777217}", "config-field", "max_position_embeddings"},
+    {BITNET, "{\"num_attention_heads\":21}", "config-heads", "2560"},
+    {BITNET, "{\"head_dim\":64}", "config-heads", "64"},
+    {LLAMA, "{\"head_dim\":1025}", "config-field", "head_dim"},
+    {LLAMA, "{\"head_dim\":63}", "config-heads", "63"},
+    {LLAMA, "{\"num_attention_heads\":1024,\"head_dim\":1024}", "config-heads", "1024"},
+    {LLAMA, "{\"num_attention_heads\":1}", "config-heads", "2048"},
+    {BITNET, "{\"num_key_value_heads\":3}", "config-heads", "num_key_value_heads 3"},
+    {BITNET, "{\"hidden_act\":\"gelu\"}", "config-activation", "gelu"},
+    {BITNET, "{\"hidden_act\":[]}", "config-field", "hidden_act"},
+    {BITNET, "{\"rms_norm_eps\":0}", "config-field", "rms_norm_eps"},
+    {BITNET, "{\"rms_norm_eps\":1e-60}", "config-field", "rms_norm_eps"},
+    {BITNET, "{\"rms_norm_eps\":2}", "config-field", "rms_norm_eps"},
+    {BITNET, "{\"rms_norm_eps\":\"1e-5\"}", "config-field", "rms_norm_eps"},
+    {BITNET, "{\"rope_theta\":0}", "config-field", "rope_theta"},
+    {BITNET, "{\"rope_theta\":-1}", "config-field", "rope_theta"},
+    {BITNET, "{\"rope_theta\":1e13}", "config-field", "rope_theta"},
+    {BITNET, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}", "config-rope", "linear"},
+    {BITNET, "{\"rope_scaling\":{\"rope_type\":\"llama3\"}}", "config-rope", "llama3"},
+    {BITNET, "{\"rope_scaling\":{\"rope_type\":\"default\",\"type\":\"yarn\"}}", "config-rope",
+     "rope_scaling"},
+    {BITNET, "{\"rope_scaling\":{\"factor\":2}}", "config-rope", "factor"},
+    {BITNET, "{\"rope_scaling\":\"linear\"}", "config-field", "rope_scaling"},
+    {BITNET, "{\"rope_parameters\":{\"rope_theta\":1e4,\"rope_type\":\"default\"}}", "config-rope",
+     "10000"},
+    {BITNET, "{\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e4}}}", "config-rope",
+     "full_attention"},
+    {BITNET, "{\"rope_parameters\":{\"partial_rotary_factor\":0.5}}", "config-rope", "partial"},
+    {BITNET, "{\"tie_word_embeddings\":1}", "config-field", "tie_word_embeddings"},
+    {BITNET, "{\"sliding_window\":4096}", "config-unsupported", "sliding_window"},
+    {BITNET, "{\"sliding_window\":4096,\"use_sliding_window\":true}", "config-unsupported",
+     "sliding_window"},
+    {BITNET, "{\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", "config-unsupported",
+     "sliding_attention"},
+    {BITNET, "{\"layer_types\":\"full_attention\"}", "config-field", "layer_types"},
+    {BITNET, "{\"quantization_config\":null}", "config-quantization", "ternary"},
+    {LLAMA, "{\"quantization_config\":null}", "config-quantization", "ternary"},
+    {BITNET, "{\"quantization_config\":[]}", "config-field", "quantization_config"},
+    {BITNET, QUANTIZATION("\"quant_method\":\"gptq\""), "config-quantization", "gptq"},
+    {BITNET, QUANTIZATION("\"linear_class\":\"bitlinear\""), "config-quantization", "(none)"},
+    {BITNET, QUANTIZATION(METHOD "\"linear_class\":\"turbolinear\""), "config-linear-class",
+     "turbolinear"},
+    {BITNET, QUANTIZATION(METHOD "\"quantization_mode\":\"online\""), "config-linear-class",
+     "online"},
+    {BITNET,
+     QUANTIZATION(METHOD "\"linear_class\":\"autobitlinear\",\"quantization_mode\":\"later\""),
+     "config-linear-class", "later"},
+    {BITNET, QUANTIZATION(METHOD "\"linear_class\":5"), "config-field", "linear_class"},
+    {BITNET, QUANTIZATION(METHOD "\"use_rms_norm\":true"), "config-unsupported", "use_rms_norm"},
+    {BITNET, QUANTIZATION(METHOD "\"use_rms_norm\":\"no\""), "config-field", "use_rms_norm"},
+    {BITNET, QUANTIZATION(METHOD "\"modules_to_not_convert\":\"lm_head\""), "config-field",
+     "modules_to_not_convert"},
+    {BITNET, QUANTIZATION(METHOD "\"modules_to_not_convert\":[1]"), "config-field",
+     "modules_to_not_convert"},
+    {BITNET, "{\"bos_token_id\":128256}", "config-token", "bos_token_id"},
+    {BITNET, "{\"eos_token_id\":128256}", "config-token", "eos_token_id"},
+    {BITNET, "{\"eos_token_id\":[128001,-1]}", "config-token", "-1"},
+    {BITNET, "{\"eos_token_id\":[\"a\"]}", "config-field", "eos_token_id"},
+    {BITNET, "{\"eos_token_id\":{}}", "config-field", "eos_token_id"},
+    {BITNET, "{\"eos_token_id\":[1,2,3,4,5,6,7,8,9]}", "config-token", "8"},
+};
+
+static void check_refused(const char *base, const char *patch, const char *slug,
+                          const char *names) {
+    struct reader_test test;
+    struct rsr_config config = {.n_eos_tokens = 77};
+    CHECK(parse(&test, base, patch, &config) == RSRC_FAILED);
+    check_one_error(&test, slug, patch);
+    CHECK(strstr(reader_test_text(&test), names) != NULL);
+    CHECK_INT(config.n_eos_tokens, 77);
+    reader_test_end(&test);
+}
+
+/* One value that is not neutral for each field of the reader's table. */
+static const char *const NOT_NEUTRAL[][2] = {
+    {"attention_bias", "true"},
+    {"qkv_bias", "true"},
+    {"mlp_bias", "true"},
+    {"use_bias", "true"},
+    {"bias", "1"},
+    {"partial_rotary_factor", "0.25"},
+    {"pretraining_tp", "2"},
+    {"num_experts", "8"},
+    {"num_local_experts", "8"},
+    {"n_routed_experts", "64"},
+    {"attn_logit_softcapping", "50.0"},
+    {"final_logit_softcapping", "30.0"},
+    {"query_pre_attn_scalar", "256"},
+    {"attention_multiplier", "0.0078125"},
+    {"embedding_multiplier", "12.0"},
+    {"residual_multiplier", "0.22"},
+    {"logits_scaling", "8.0"},
+    {"logit_scale", "0.0625"},
+    {"use_qk_norm", "true"},
+    {"qk_norm", "true"},
+    {"alibi", "true"},
+    {"parallel_attn", "true"},
+    {"add_cross_attention", "true"},
+    {"is_encoder_decoder", "true"},
+};
+
+static void test_refuses(void) {
+    for (size_t i = 0; i < sizeof(REFUSED) / sizeof(REFUSED[0]); i++) {
+        check_refused(REFUSED[i].base, REFUSED[i].patch, REFUSED[i].slug, REFUSED[i].names);
+    }
+    for (size_t i = 0; i < sizeof(NOT_NEUTRAL) / sizeof(NOT_NEUTRAL[0]); i++) {
+        char patch[128], quoted[128];
+        snprintf(patch, sizeof(patch), "{\"%s\":%s}", NOT_NEUTRAL[i][0], NOT_NEUTRAL[i][1]);
+        snprintf(quoted, sizeof(quoted), "\"%s\"", NOT_NEUTRAL[i][0]);
+        check_refused(BITNET, patch, "config-unsupported", quoted);
+    }
+}
+
+/* One run shows every problem of a file. */
+static void test_reports_all(void) {
+    struct reader_test test;
+    struct rsr_config config;
+    CHECK(parse(&test, BITNET, "{\"hidden_size\":null,\"hidden_act\":\"gelu\",\"mlp_bias\":true}",
+                &config) == RSRC_FAILED);
+    CHECK_INT(rsrc_diag_error_count(test.diag), 3);
+    reader_test_end(&test);
+}
+
+static void test_refuses_text(void) {
+    static const struct {
+        const char *text, *slug, *place;
+    } cases[] = {
+        {"", "config-syntax", "config.json:1:1: "},
+        {"[]", "config-field", "config.json:1:1: "},
+        {"{\n\"a\": 1,\n\"b\" 2}", "config-syntax", "config.json:3:5: "},
+        {"{\"a\":1,\"a\":2}", "config-duplicate", "config.json:1:"},
+        {"{\"rope_theta\": NaN}", "config-syntax", "config.json:1:"},
+        {"{\"a\":\"\\u0000\"}", "config-syntax", "config.json:1:"},
+        {"{} x", "config-syntax", "config.json:1:"},
+        {"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n", "config-depth",
+         "config.json:1:65: "},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_config config;
+        uint8_t *copy = exact_copy(cases[i].text, strlen(cases[i].text));
+        reader_test_begin(&test);
+        CHECK(rsrc_parse_config(test.diag, &test.arena, "config.json", copy, strlen(cases[i].text),
+                                &config) == RSRC_FAILED);
+        check_one_error(&test, cases[i].slug, cases[i].text);
+        if (strstr(reader_test_text(&test), cases[i].place) == NULL) {
+            fprintf(stderr, "%s", reader_test_text(&test));
+        }
+        CHECK(strstr(reader_test_text(&test), cases[i].place) != NULL);
+        free(copy);
+        reader_test_end(&test);
+    }
+}
+
+static void test_generation_config(void) {
+    static const struct {
+        const char *text;
+        const char *slug; /* NULL: accepted */
+        uint32_t n_eos, last_eos;
+    } cases[] = {
+        {"{\"eos_token_id\":[128001,128009],\"bos_token_id\":5}", NULL, 2, 128009},
+        {"{\"eos_token_id\":128001}", NULL, 1, 128001},
+        {"{\"temperature\":0.6}", NULL, 1, 128001},
+        {"{\"eos_token_id\":200000}", "config-token", 1, 128001},
+        {"{\"eos_token_id\":", "config-syntax", 1, 128001},
+        {"3", "config-syntax", 1, 128001},
+        {"[3]", "config-field", 1, 128001},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_config config;
+        CHECK(parse(&test, BITNET, "{}", &config) == RSRC_OK);
+        enum rsrc_status status = rsrc_parse_generation_config(
+            test.diag, &test.arena, "generation_config.json", (const uint8_t *)cases[i].text,
+            strlen(cases[i].text), &config);
+        if (cases[i].slug == NULL) {
+            CHECK(status == RSRC_OK);
+            CHECK_STR(reader_test_text(&test), "");
+        } else {
+            CHECK(status == RSRC_FAILED);
+            check_one_error(&test, cases[i].slug, cases[i].text);
+        }
+        CHECK_INT(config.n_eos_tokens, cases[i].n_eos);
+        CHECK_INT(config.eos_tokens[config.n_eos_tokens - 1], cases[i].last_eos);
+        CHECK_INT(config.bos_token, 128000);
+        reader_test_end(&test);
+    }
+}
+
+int main(void) {
+    test_bitnet();
+    test_llama_defaults();
+    test_accepts();
+    test_rope_parameters();
+    test_refuses();
+    test_reports_all();
+    test_refuses_text();
+    test_generation_config();
+    return CHECK_EXIT();
+}
