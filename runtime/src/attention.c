@@ -1,0 +1,125 @@
+/* attention.c - dense attention over KV pages: which worker does what, and which page comes when. The
+ * arithmetic of one (query head, page) is ops/ops_attend.c.
+ *
+ * The unit of work is (run, KV head): up to RSR_RUN_TOKENS consecutive tokens of a sequence and all
+ * query heads of the group go over a page before the next page is touched. Units are dealt out
+ * round-robin; a unit's result does not depend on who computes it or on what else is in the run.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "engine.h"
+
+/* A worker's scratch, as many rows as a run has query heads in one group. */
+struct attend_scratch {
+    float *q;                        /* [rows][row_floats], zero from head_dim on */
+    float *out;                      /* [rows][row_floats] */
+    float *page_out;                 /* [row_floats] */
+    struct rsr_attend_state *states; /* [rows] */
+};
+
+static uint32_t group_heads(const struct rsr_hyper *hyper) {
+    return hyper->n_heads / hyper->n_kv_heads;
+}
+
+static uint64_t dense_scratch_bytes(const struct rsr_engine *engine) {
+    const uint64_t rows = (uint64_t)RSR_RUN_TOKENS * group_heads(&engine->model->module->hyper);
+    const uint64_t row_bytes = engine->kv.row_floats * sizeof(float);
+    uint64_t bytes;
+    if (__builtin_mul_overflow(2 * rows + 1, row_bytes, &bytes) ||
+        __builtin_add_overflow(bytes, rows * sizeof(struct rsr_attend_state), &bytes))
+        return 0;
+    return bytes;
+}
+
+static struct attend_scratch cut_scratch(const struct rsr_engine *engine, uint32_t worker) {
+    const size_t rows = (size_t)RSR_RUN_TOKENS * group_heads(&engine->model->module->hyper);
+    const size_t row_floats = engine->kv.row_floats;
+    struct attend_scratch s;
+    s.q = (float *)(void *)engine->workers[worker].scratch;
+    s.out = s.q + rows * row_floats;
+    s.page_out = s.out + rows * row_floats;
+    s.states = (struct rsr_attend_state *)(void *)(s.page_out + row_floats);
+    return s;
+}
+
+struct unit {
+    struct rsr_run run;
+    uint32_t block;
+    uint32_t kv_head;
+};
+
+/* All query heads of the unit's group, at every token of the run that sees the page. */
+static void attend_unit_page(const struct rsr_engine *engine, const struct unit *unit,
+                             const struct attend_scratch *s, uint32_t page_number) {
+    const struct rsr_hyper *hyper = &engine->model->module->hyper;
+    const struct rsr_sequence *sequence = engine->chunk.entries[unit->run.first_token].sequence;
+    const struct rsr_kv_rows rows = engine->kv.layout->rows(
+        &engine->kv, sequence->pages[page_number], unit->block, unit->kv_head);
+    const uint32_t group = group_heads(hyper), row_floats = engine->kv.row_floats;
+    const uint32_t page_begin = page_number * RSR_PAGE_TOKENS;
+    const float scale = 1.0f / sqrtf((float)hyper->head_dim);
+    for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
+        const uint32_t position = engine->chunk.positions[unit->run.first_token + t];
+        if (position < page_begin)
+            continue;
+        const uint32_t seen = position - page_begin + 1;
+        const uint32_t n_keys = seen < RSR_PAGE_TOKENS ? seen : RSR_PAGE_TOKENS;
+        for (uint32_t h = 0; h < group; h++) {
+            const size_t row = (size_t)t * group + h;
+            engine->model->ops->attend_page(&s->states[row], s->out + row * row_floats, s->page_out,
+                                            s->q + row * row_floats, rows.keys, rows.values,
+                                            row_floats, n_keys, scale, page_number == 0);
+        }
+    }
+}
+
+static void attend_unit(const struct rsr_engine *engine, const struct unit *unit,
+                        const struct attend_scratch *s, const char *q, size_t q_row_bytes,
+                        char *out, size_t out_row_bytes) {
+    const struct rsr_hyper *hyper = &engine->model->module->hyper;
+    const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
+    const uint32_t row_floats = engine->kv.row_floats;
+    const size_t head_offset = (size_t)unit->kv_head * group * head_dim;
+    for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
+        const float *from =
+            (const float *)(const void *)(q + (unit->run.first_token + t) * q_row_bytes) +
+            head_offset;
+        for (uint32_t h = 0; h < group; h++) {
+            float *row = s->q + ((size_t)t * group + h) * row_floats;
+            memcpy(row, from + (size_t)h * head_dim, head_dim * sizeof(float));
+            memset(row + head_dim, 0, (row_floats - head_dim) * sizeof(float));
+        }
+    }
+    const uint32_t last = engine->chunk.positions[unit->run.first_token + unit->run.n_tokens - 1];
+    for (uint32_t page = 0; page <= last / RSR_PAGE_TOKENS; page++)
+        attend_unit_page(engine, unit, s, page);
+    for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
+        float *to =
+            (float *)(void *)(out + (unit->run.first_token + t) * out_row_bytes) + head_offset;
+        for (uint32_t h = 0; h < group; h++) {
+            const size_t row = (size_t)t * group + h;
+            engine->model->ops->attend_finish(to + (size_t)h * head_dim, s->out + row * row_floats,
+                                              &s->states[row], head_dim);
+        }
+    }
+}
+
+static void dense_run(const struct rsr_engine *engine, uint32_t block, uint32_t worker,
+                      const char *q, size_t q_row_bytes, char *out, size_t out_row_bytes) {
+    const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
+    const struct attend_scratch scratch = cut_scratch(engine, worker);
+    const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
+    for (uint64_t u = worker; u < n_units; u += engine->n_threads) {
+        const struct unit unit = {.run = engine->chunk.runs[u / n_kv_heads],
+                                  .block = block,
+                                  .kv_head = (uint32_t)(u % n_kv_heads)};
+        attend_unit(engine, &unit, &scratch, q, q_row_bytes, out, out_row_bytes);
+    }
+}
+
+const struct rsr_attention rsr_attention_dense = {
+    .name = "dense",
+    .scratch_bytes = dense_scratch_bytes,
+    .run = dense_run,
+};

@@ -1,0 +1,75 @@
+/* barrier.c - see barrier.h.
+ *
+ * A decode step has some hundred barriers a few microseconds apart, so spinning wins while all workers
+ * run; a worker that lost its CPU would keep the others burning theirs, so after a while they sleep.
+ */
+#include <limits.h>
+#include <stdbool.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "barrier.h"
+
+_Static_assert(sizeof(_Atomic uint32_t) == 4, "a futex is 32 bits");
+
+static inline void pause_cpu(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* True if the value changed within the time. */
+static bool spin(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns) {
+    if (atomic_load_explicit(&signal->value, memory_order_acquire) != old)
+        return true;
+    if (spin_ns == 0)
+        return false;
+    uint64_t end = now_ns() + spin_ns;
+    do {
+        for (int i = 0; i < 16; i++) { /* a clock read costs about as much as one pause */
+            if (atomic_load_explicit(&signal->value, memory_order_acquire) != old)
+                return true;
+            pause_cpu();
+        }
+    } while (now_ns() < end);
+    return false;
+}
+
+/* The sleeper announces itself before the kernel looks at the value; the waker stores the value before
+ * it looks for sleepers. Both are sequentially consistent, so one of them sees the other. */
+void rsr_signal_wait(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns) {
+    if (spin(signal, old, spin_ns))
+        return;
+    atomic_fetch_add(&signal->sleepers, 1);
+    while (atomic_load(&signal->value) == old)
+        syscall(SYS_futex, &signal->value, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    atomic_fetch_sub(&signal->sleepers, 1);
+}
+
+void rsr_signal_set(struct rsr_signal *signal, uint32_t value) {
+    atomic_store(&signal->value, value);
+    if (atomic_load(&signal->sleepers) != 0)
+        syscall(SYS_futex, &signal->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+void rsr_barrier_wait(struct rsr_barrier *barrier) {
+    if (barrier->count == 1)
+        return;
+    uint32_t phase = atomic_load_explicit(&barrier->phase.value, memory_order_acquire);
+    if (atomic_fetch_add(&barrier->arrived, 1) + 1 == barrier->count) {
+        atomic_store(&barrier->arrived, 0);
+        rsr_signal_set(&barrier->phase, phase + 1);
+    } else {
+        rsr_signal_wait(&barrier->phase, phase, barrier->spin_ns);
+    }
+}

@@ -1,0 +1,29 @@
+/* barrier.h - waiting for other threads: spin a little, then sleep on a futex. */
+#ifndef RSR_BARRIER_H
+#define RSR_BARRIER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* A counter that threads wait on to change. On a cache line of its own. */
+struct rsr_signal {
+    _Alignas(64) _Atomic uint32_t value;
+    _Atomic uint32_t sleepers;
+};
+
+/* Waits until the value differs from `old`; spins at most spin_ns before it sleeps. */
+void rsr_signal_wait(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns);
+/* Sets the value and wakes whoever sleeps on it. */
+void rsr_signal_set(struct rsr_signal *signal, uint32_t value);
+
+/* A barrier of `count` threads, reusable at once. */
+struct rsr_barrier {
+    struct rsr_signal phase;
+    _Alignas(64) _Atomic uint32_t arrived;
+    uint32_t count;
+    uint64_t spin_ns;
+};
+
+void rsr_barrier_wait(struct rsr_barrier *barrier);
+
+#endif

@@ -1,0 +1,24 @@
+/* cpu.h - what the host can do: instruction sets, and how many CPUs this process may use. */
+#ifndef RSR_CPU_H
+#define RSR_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* RSR_CPU_MASK bits that the CPU has and the operating system has enabled. */
+uint64_t rsr_cpu_features(void);
+
+/* Asks the kernel for what must be asked for (AMX tiles). False if it refuses. */
+bool rsr_cpu_enable(uint64_t features);
+
+/* "avx512f and avx512bw" into text; "" for no feature. */
+void rsr_cpu_name_features(uint64_t features, char *text, size_t capacity);
+
+/* CPUs of the calling thread's affinity mask, cut by the cgroup's CPU quota (rounded up); at least 1. */
+uint32_t rsr_cpu_available(void);
+
+/* Binds the calling thread to the n-th CPU (modulo their number) of its affinity mask. */
+void rsr_cpu_pin(uint32_t n);
+
+#endif

@@ -1,0 +1,218 @@
+/* engine.c - makes and ends engines: options, threads, arena, scratch, KV pool. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu.h"
+#include "engine.h"
+
+#define DEFAULT_MAX_BATCH 128u
+#define LIMIT_THREADS 1024u
+#define LIMIT_BATCH 65536u
+
+static char *map_memory(uint64_t bytes) {
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    void *memory =
+        mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* ---- Options ---- */
+
+static rsr_status resolve_options(const rsr_model *model, rsr_engine_options *o, rsr_error *err) {
+    const uint32_t context = model->module->hyper.context;
+    if (o->context > context)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "context %u exceeds the %u positions of the checkpoint", o->context,
+                        context);
+    if (o->n_threads > LIMIT_THREADS)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "%u threads; at most %u", o->n_threads,
+                        LIMIT_THREADS);
+    if (o->max_batch > LIMIT_BATCH)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "max_batch %u; at most %u", o->max_batch,
+                        LIMIT_BATCH);
+    if (o->context == 0)
+        o->context = context;
+    if (o->kv_tokens == 0)
+        o->kv_tokens = o->context;
+    if (o->max_batch == 0)
+        o->max_batch = DEFAULT_MAX_BATCH;
+    if (o->n_threads == 0) {
+        o->n_threads = rsr_cpu_available();
+        if (o->n_threads > LIMIT_THREADS)
+            o->n_threads = LIMIT_THREADS;
+    }
+    return RSR_OK;
+}
+
+/* ---- Memory ---- */
+
+static uint64_t round_up_64(uint64_t bytes) {
+    return (bytes + 63) & ~UINT64_C(63);
+}
+
+/* The arena holds the largest step's buffers for max_batch tokens. */
+static rsr_status make_arena(rsr_engine *engine, rsr_error *err) {
+    const struct rsr_target *target = engine->model->target;
+    uint64_t per_token = 64;
+    for (uint32_t i = 0; i < target->n_steps; i++)
+        if (target->steps[i].arena_bytes_per_token > per_token)
+            per_token = target->steps[i].arena_bytes_per_token;
+    uint64_t bytes;
+    if (!__builtin_mul_overflow(per_token, (uint64_t)engine->max_batch, &bytes))
+        engine->arena = map_memory(bytes);
+    if (engine->arena == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY,
+                        "no memory for the buffers of %u tokens; ask for a smaller max_batch",
+                        engine->max_batch);
+    engine->arena_bytes = bytes;
+    madvise(engine->arena, (size_t)bytes, MADV_HUGEPAGE);
+    return RSR_OK;
+}
+
+static rsr_status make_workers(rsr_engine *engine, rsr_error *err) {
+    const struct rsr_target *target = engine->model->target;
+    uint64_t per_worker = engine->attention->scratch_bytes(engine), n_ops = 1;
+    bool ok = per_worker != 0;
+    for (uint32_t i = 0; i < target->n_kernels; i++)
+        if (target->kernels[i].scratch_bytes > per_worker)
+            per_worker = target->kernels[i].scratch_bytes;
+    for (uint32_t i = 0; i < target->n_steps; i++)
+        if (target->steps[i].n_ops > n_ops)
+            n_ops = target->steps[i].n_ops;
+
+    ok = ok && per_worker < UINT64_MAX - 64 &&
+         !__builtin_mul_overflow(round_up_64(per_worker), (uint64_t)engine->n_threads,
+                                 &engine->scratch_bytes);
+    if (ok) {
+        engine->scratch = map_memory(engine->scratch_bytes);
+        engine->workers = aligned_alloc(64, engine->n_threads * sizeof(*engine->workers));
+        ok = engine->scratch != NULL && engine->workers != NULL;
+    }
+    if (engine->workers != NULL)
+        memset(engine->workers, 0, engine->n_threads * sizeof(*engine->workers));
+    for (uint32_t i = 0; ok && i < engine->n_threads; i++) {
+        engine->workers[i].scratch = engine->scratch + i * round_up_64(per_worker);
+        engine->workers[i].op_ns = calloc((size_t)n_ops, sizeof(uint64_t));
+        ok = engine->workers[i].op_ns != NULL;
+    }
+    return ok ? RSR_OK
+              : rsr_fail(err, RSR_ERR_MEMORY, "no memory for the scratch space of %u threads",
+                         engine->n_threads);
+}
+
+static rsr_status make_chunk(rsr_engine *engine, rsr_error *err) {
+    struct rsr_chunk *chunk = &engine->chunk;
+    chunk->positions = calloc(engine->max_batch, sizeof(*chunk->positions));
+    chunk->runs = calloc(engine->max_batch, sizeof(*chunk->runs));
+    chunk->wanted = calloc(engine->max_batch, sizeof(*chunk->wanted));
+    if (chunk->positions == NULL || chunk->runs == NULL || chunk->wanted == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a batch of %u", engine->max_batch);
+    return RSR_OK;
+}
+
+/* ---- Life ---- */
+
+static void free_engine(rsr_engine *engine, bool forked) {
+    rsr_worker_pool_destroy(engine->pool, forked);
+    for (uint32_t i = 0; engine->workers != NULL && i < engine->n_threads; i++)
+        free(engine->workers[i].op_ns);
+    free(engine->workers);
+    if (engine->scratch != NULL)
+        munmap(engine->scratch, (size_t)engine->scratch_bytes);
+    if (engine->arena != NULL)
+        munmap(engine->arena, (size_t)engine->arena_bytes);
+    rsr_kv_pool_destroy(&engine->kv);
+    free(engine->chunk.positions);
+    free(engine->chunk.runs);
+    free(engine->chunk.wanted);
+    if (!forked)
+        pthread_mutex_destroy(&engine->call_lock);
+    free(engine);
+}
+
+static rsr_status fill_engine(rsr_engine *engine, const rsr_engine_options *options,
+                              rsr_error *err) {
+    rsr_status status =
+        rsr_kv_pool_create(&engine->kv, &rsr_kv_layout_host, &engine->model->module->hyper,
+                           rsr_pages_of(options->kv_tokens), err);
+    if (status == RSR_OK)
+        status =
+            rsr_worker_pool_create(options->n_threads, options->pin_threads, &engine->pool, err);
+    if (status != RSR_OK)
+        return status;
+    engine->n_threads = rsr_worker_pool_count(engine->pool);
+    status = make_workers(engine, err);
+    if (status == RSR_OK)
+        status = make_arena(engine, err);
+    if (status == RSR_OK)
+        status = make_chunk(engine, err);
+    return status;
+}
+
+rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *given,
+                                 rsr_engine **result, rsr_error *err) {
+    if (model == NULL || result == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_engine_create: a pointer is NULL");
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_read_options(&options, sizeof(options), given);
+    rsr_status status = rsr_check_owner(model->owner_pid, err);
+    if (status == RSR_OK)
+        status = resolve_options(model, &options, err);
+    if (status != RSR_OK)
+        return status;
+
+    rsr_engine *engine = calloc(1, sizeof(*engine));
+    if (engine == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for an engine");
+    engine->api = model->api;
+    engine->model = model;
+    engine->owner_pid = (int)getpid();
+    engine->context = options.context;
+    engine->max_batch = options.max_batch;
+    engine->probe = options.probe;
+    engine->probe_user = options.probe_user;
+    engine->attention = &rsr_attention_dense;
+    pthread_mutex_init(&engine->call_lock, NULL);
+    status = fill_engine(engine, &options, err);
+    if (status != RSR_OK) {
+        free_engine(engine, false);
+        return status;
+    }
+    *result = engine;
+    return RSR_OK;
+}
+
+void rsr_api_engine_destroy(rsr_engine *engine) {
+    if (engine != NULL)
+        free_engine(engine, engine->owner_pid != (int)getpid());
+}
+
+rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *info) {
+    if (engine == NULL || info == NULL)
+        return RSR_ERR_ARGUMENT;
+    rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
+    if (status != RSR_OK)
+        return status;
+    /* The lock is the one field of a const engine that a reader changes. */
+    pthread_mutex_t *lock = (pthread_mutex_t *)&engine->call_lock;
+    pthread_mutex_lock(lock);
+    const rsr_engine_info known = {
+        .n_threads = engine->n_threads,
+        .context = engine->context,
+        .kv_tokens = engine->kv.n_pages * RSR_PAGE_TOKENS,
+        .max_batch = engine->max_batch,
+        .kv_tokens_free = engine->kv.n_free * RSR_PAGE_TOKENS,
+        .kv_bytes = engine->kv.page_bytes * engine->kv.n_pages,
+        .arena_bytes = engine->arena_bytes,
+    };
+    pthread_mutex_unlock(lock);
+    rsr_write_info(info, &known, sizeof(known));
+    return RSR_OK;
+}
+
+const rsr_model *rsr_engine_model(const rsr_engine *engine) {
+    return engine->model;
+}

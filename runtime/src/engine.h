@@ -1,0 +1,104 @@
+/* engine.h - what an engine is made of; shared by engine.c, sequence.c, eval.c, step_run.c,
+ * attention.c and profile.c. */
+#ifndef RSR_ENGINE_H
+#define RSR_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "kvcache.h"
+#include "ops/ops.h"
+#include "runtime.h"
+#include "worker_pool.h"
+
+/* Consecutive tokens of one sequence inside a chunk. Attention reads a page once for all of them. */
+#define RSR_RUN_TOKENS 8u
+struct rsr_run {
+    uint32_t first_token;
+    uint32_t n_tokens;
+};
+
+/* The part of a batch that one walk over the step table evaluates; at most max_batch tokens. */
+struct rsr_chunk {
+    const struct rsr_step_table *step;
+    const rsr_batch_entry *entries;
+    uint32_t n_tokens;
+    uint32_t *positions; /* [n_tokens] */
+    struct rsr_run *runs;
+    uint32_t n_runs;
+    uint32_t *wanted; /* tokens whose logits are wanted, ascending */
+    uint32_t n_wanted;
+    float *logits; /* [n_wanted][vocab] */
+};
+
+/* How attention is computed; dense is the one there is. */
+struct rsr_attention {
+    const char *name;
+    /* Scratch of one worker; 0: too large. */
+    uint64_t (*scratch_bytes)(const struct rsr_engine *engine);
+    /* This worker's share of one operation: (run, KV head) units. q and out are buffer rows. */
+    void (*run)(const struct rsr_engine *engine, uint32_t block, uint32_t worker, const char *q,
+                size_t q_row_bytes, char *out, size_t out_row_bytes);
+};
+extern const struct rsr_attention rsr_attention_dense;
+
+/* Private to one worker. */
+struct rsr_worker_state {
+    _Alignas(64) char *scratch; /* for kernels and attention */
+    uint64_t *op_ns;            /* [largest n_ops of the target's steps]; only while profiling */
+};
+
+/* Collected times: one row an operation kind, LINEAR one a role. */
+#define RSR_PROFILE_ROWS ((uint32_t)RSR_OP_KIND_COUNT + (uint32_t)RSR_ROLE_COUNT)
+struct rsr_profile {
+    bool enabled;
+    rsr_profile_entry rows[RSR_PROFILE_ROWS];
+};
+
+struct rsr_engine {
+    const struct rsr_api *api; /* first, always */
+    rsr_model *model;
+    int owner_pid;
+    pthread_mutex_t call_lock; /* one call at a time; guards everything below */
+    uint32_t n_threads, context, max_batch;
+    rsr_probe_fn *probe;
+    void *probe_user;
+    struct rsr_worker_pool *pool;
+    struct rsr_kv_pool kv;
+    const struct rsr_attention *attention;
+    char *arena; /* the buffers of a step */
+    uint64_t arena_bytes;
+    char *scratch; /* of all workers */
+    uint64_t scratch_bytes;
+    struct rsr_worker_state *workers;
+    struct rsr_chunk chunk;
+    _Atomic uint32_t failed_op; /* first operation of the chunk that met NaN; UINT32_MAX: none */
+    struct rsr_profile profile;
+};
+
+struct rsr_sequence {
+    const struct rsr_api *api; /* first, always */
+    rsr_engine *engine;
+    uint32_t length;
+    uint32_t pending; /* tokens of the batch being checked */
+    uint32_t n_pages; /* ceil(length / 64), more while a batch runs */
+    uint32_t *pages;  /* [pages a full context takes] */
+};
+
+static inline uint32_t rsr_pages_of(uint32_t n_tokens) {
+    return n_tokens / RSR_PAGE_TOKENS + (n_tokens % RSR_PAGE_TOKENS != 0);
+}
+
+/* Makes the page of `position` exist and belong to this sequence alone. False: no free page. */
+RSR_NODISCARD bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position);
+/* Gives back the pages that the first n_tokens do not need. */
+void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens);
+
+/* A job for the workers: one walk over engine->chunk.step. */
+void rsr_step_run(void *engine, uint32_t worker);
+
+uint64_t rsr_now_ns(void);
+/* Adds the chunk's op_ns to the profile. */
+void rsr_profile_add_chunk(struct rsr_engine *engine);
+
+#endif

@@ -1,0 +1,184 @@
+/* eval.c - rsr_eval: check every entry, reserve every page, then walk the step table chunk by chunk.
+ *
+ * Nothing of a sequence changes before the last chunk has succeeded, but for pages that are reserved
+ * beyond its length; these are given back on failure.
+ */
+#include "engine.h"
+
+/* ---- Checks ---- */
+
+/* Pages that this entry takes from the pool: a new one at a page's first token, a private copy when
+ * the sequence's first new token lands in a page that a fork shares. */
+static uint32_t pages_needed(const struct rsr_sequence *sequence, uint32_t position) {
+    const uint32_t number = position / RSR_PAGE_TOKENS;
+    if (number >= sequence->n_pages)
+        return position % RSR_PAGE_TOKENS == 0;
+    return sequence->pending == 0 &&
+           rsr_kv_page_is_shared(&sequence->engine->kv, sequence->pages[number]);
+}
+
+static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *entry, size_t index,
+                              rsr_error *err) {
+    const struct rsr_sequence *sequence = entry->sequence;
+    if (entry->token >= engine->model->module->hyper.vocab)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "batch entry %zu: token %u is outside the vocabulary of %u", index,
+                        entry->token, engine->model->module->hyper.vocab);
+    const uint32_t expected = sequence->length + sequence->pending;
+    if (entry->position != expected)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "batch entry %zu: position %u, but the next one of its sequence is %u",
+                        index, entry->position, expected);
+    if (entry->position >= engine->context)
+        return rsr_fail(err, RSR_ERR_FULL, "batch entry %zu: the context of %u tokens is exhausted",
+                        index, engine->context);
+    return RSR_OK;
+}
+
+/* Checks all entries in order; `pending` counts along. */
+static rsr_status check_entries(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    uint64_t n_pages = 0;
+    for (size_t i = 0; i < batch->n_entries; i++) {
+        const rsr_batch_entry *entry = &batch->entries[i];
+        rsr_status status = check_entry(engine, entry, i, err);
+        if (status != RSR_OK)
+            return status;
+        n_pages += pages_needed(entry->sequence, entry->position);
+        entry->sequence->pending++;
+    }
+    if (n_pages > engine->kv.n_free)
+        return rsr_fail(err, RSR_ERR_FULL,
+                        "the batch needs %llu more KV pages of %u tokens, %u are free; end a "
+                        "sequence or create the engine with more kv_tokens",
+                        (unsigned long long)n_pages, RSR_PAGE_TOKENS, engine->kv.n_free);
+    return RSR_OK;
+}
+
+static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    if (batch->n_entries > 0 && batch->entries == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "the batch has %zu entries at NULL",
+                        batch->n_entries);
+    size_t n_wanted = 0;
+    for (size_t i = 0; i < batch->n_entries; i++) {
+        const struct rsr_sequence *sequence = batch->entries[i].sequence;
+        if (sequence == NULL || sequence->engine != engine)
+            return rsr_fail(err, RSR_ERR_ARGUMENT, "batch entry %zu: the sequence is %s", i,
+                            sequence == NULL ? "NULL" : "another engine's");
+        n_wanted += batch->entries[i].want_logits;
+    }
+    const size_t vocab = engine->model->module->hyper.vocab;
+    if (n_wanted > 0 && (batch->logits == NULL || batch->logits_capacity / vocab < n_wanted))
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "%zu rows of %zu logits are wanted; there is room for %zu floats", n_wanted,
+                        vocab, batch->logits == NULL ? 0 : batch->logits_capacity);
+
+    for (size_t i = 0; i < batch->n_entries; i++)
+        batch->entries[i].sequence->pending = 0;
+    return check_entries(engine, batch, err);
+}
+
+/* ---- Chunks ---- */
+
+static const struct rsr_step_table *find_step(const struct rsr_target *target, uint32_t n_tokens) {
+    const struct rsr_step_table *step = target->steps;
+    while (n_tokens > step->max_tokens) /* the loader checked that the steps cover all sizes */
+        step++;
+    return step;
+}
+
+static void find_runs(struct rsr_chunk *chunk) {
+    chunk->n_runs = 0;
+    for (uint32_t t = 0; t < chunk->n_tokens; t++) {
+        struct rsr_run *run = chunk->n_runs > 0 ? &chunk->runs[chunk->n_runs - 1] : NULL;
+        if (run != NULL && run->n_tokens < RSR_RUN_TOKENS &&
+            chunk->entries[run->first_token].sequence == chunk->entries[t].sequence)
+            run->n_tokens++; /* the checks made its positions consecutive */
+        else
+            chunk->runs[chunk->n_runs++] = (struct rsr_run){t, 1};
+    }
+}
+
+static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32_t n_tokens,
+                      float *logits) {
+    struct rsr_chunk *chunk = &engine->chunk;
+    chunk->step = find_step(engine->model->target, n_tokens);
+    chunk->entries = entries;
+    chunk->n_tokens = n_tokens;
+    chunk->logits = logits;
+    chunk->n_wanted = 0;
+    for (uint32_t t = 0; t < n_tokens; t++) {
+        chunk->positions[t] = entries[t].position;
+        if (entries[t].want_logits)
+            chunk->wanted[chunk->n_wanted++] = t;
+    }
+    find_runs(chunk);
+}
+
+static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
+    atomic_store(&engine->failed_op, UINT32_MAX);
+    rsr_worker_pool_run(engine->pool, rsr_step_run, engine);
+    if (engine->profile.enabled)
+        rsr_profile_add_chunk(engine);
+    const uint32_t failed = atomic_load(&engine->failed_op);
+    if (failed == UINT32_MAX)
+        return RSR_OK;
+    const struct rsr_step_op *op = &engine->chunk.step->ops[failed];
+    if (op->block == RSR_NO_BLOCK)
+        return rsr_fail(err, RSR_ERR_NUMERIC,
+                        "the activations before the head hold NaN or infinity");
+    return rsr_fail(err, RSR_ERR_NUMERIC, "the activations of block %u hold NaN or infinity",
+                    op->block);
+}
+
+static rsr_status run_batch(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    float *logits = batch->logits;
+    for (size_t done = 0; done < batch->n_entries; done += engine->chunk.n_tokens) {
+        const size_t left = batch->n_entries - done;
+        set_chunk(engine, batch->entries + done,
+                  left < engine->max_batch ? (uint32_t)left : engine->max_batch, logits);
+        rsr_status status = run_chunk(engine, err);
+        if (status != RSR_OK)
+            return status;
+        if (engine->chunk.n_wanted > 0)
+            logits += (size_t)engine->chunk.n_wanted * engine->model->module->hyper.vocab;
+    }
+    return RSR_OK;
+}
+
+static rsr_status reserve_pages(const rsr_batch *batch, rsr_error *err) {
+    for (size_t i = 0; i < batch->n_entries; i++)
+        if (!rsr_sequence_reserve(batch->entries[i].sequence, batch->entries[i].position))
+            return rsr_fail(err, RSR_ERR_FULL, "no free KV page for batch entry %zu", i);
+    return RSR_OK;
+}
+
+static rsr_status eval_locked(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    rsr_status status = check_batch(engine, batch, err);
+    if (status != RSR_OK)
+        return status;
+    status = reserve_pages(batch, err);
+    if (status == RSR_OK)
+        status = run_batch(engine, batch, err);
+    for (size_t i = 0; i < batch->n_entries; i++) {
+        struct rsr_sequence *sequence = batch->entries[i].sequence;
+        if (status == RSR_OK)
+            sequence->length++;
+        else
+            rsr_sequence_release_from(sequence, sequence->length);
+    }
+    return status;
+}
+
+rsr_status rsr_api_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    if (engine == NULL || batch == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_eval: a pointer is NULL");
+    rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status != RSR_OK)
+        return status;
+    rsr_batch known = RSR_BATCH_INIT;
+    rsr_read_options(&known, sizeof(known), batch);
+    pthread_mutex_lock(&engine->call_lock);
+    status = eval_locked(engine, &known, err);
+    pthread_mutex_unlock(&engine->call_lock);
+    return status;
+}

@@ -1,0 +1,117 @@
+/* kvcache.c - see kvcache.h. Memory comes from one lazily committed mapping, so that a long context
+ * costs nothing before it is used. Elements between head_dim and row_floats are never written and stay
+ * the zeros that the kernel gave. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kvcache.h"
+#include "runtime.h"
+
+static size_t head_floats(const struct rsr_kv_pool *pool) {
+    return (size_t)2 * RSR_PAGE_TOKENS * pool->row_floats;
+}
+
+static uint64_t host_page_bytes(const struct rsr_kv_pool *pool) {
+    uint64_t bytes = 2 * RSR_PAGE_TOKENS * sizeof(float);
+    if (__builtin_mul_overflow(bytes, (uint64_t)pool->row_floats, &bytes) ||
+        __builtin_mul_overflow(bytes, (uint64_t)pool->n_layers, &bytes) ||
+        __builtin_mul_overflow(bytes, (uint64_t)pool->n_kv_heads, &bytes))
+        return 0;
+    return bytes;
+}
+
+static struct rsr_kv_rows host_rows(const struct rsr_kv_pool *pool, uint32_t page, uint32_t layer,
+                                    uint32_t kv_head) {
+    float *base = (float *)(void *)(pool->memory + page * pool->page_bytes);
+    float *keys = base + ((size_t)layer * pool->n_kv_heads + kv_head) * head_floats(pool);
+    return (struct rsr_kv_rows){keys, keys + (size_t)RSR_PAGE_TOKENS * pool->row_floats};
+}
+
+static void host_copy(const struct rsr_kv_pool *pool, uint32_t to, uint32_t from,
+                      uint32_t n_tokens) {
+    const size_t bytes = (size_t)n_tokens * pool->row_floats * sizeof(float);
+    for (uint32_t layer = 0; layer < pool->n_layers; layer++) {
+        for (uint32_t head = 0; head < pool->n_kv_heads; head++) {
+            struct rsr_kv_rows source = host_rows(pool, from, layer, head);
+            struct rsr_kv_rows copy = host_rows(pool, to, layer, head);
+            memcpy(copy.keys, source.keys, bytes);
+            memcpy(copy.values, source.values, bytes);
+        }
+    }
+}
+
+const struct rsr_kv_layout rsr_kv_layout_host = {
+    .name = "host float32",
+    .page_bytes = host_page_bytes,
+    .rows = host_rows,
+    .copy = host_copy,
+};
+
+rsr_status rsr_kv_pool_create(struct rsr_kv_pool *pool, const struct rsr_kv_layout *layout,
+                              const struct rsr_hyper *hyper, uint32_t n_pages, rsr_error *err) {
+    struct rsr_kv_pool made = {
+        .layout = layout,
+        .n_layers = hyper->n_layers,
+        .n_kv_heads = hyper->n_kv_heads,
+        .head_dim = hyper->head_dim,
+        .row_floats = (hyper->head_dim + 15u) & ~15u,
+        .n_pages = n_pages,
+        .n_free = n_pages,
+    };
+    uint64_t bytes;
+    made.page_bytes = layout->page_bytes(&made);
+    if (made.page_bytes == 0 ||
+        __builtin_mul_overflow(made.page_bytes, (uint64_t)n_pages, &bytes) || bytes > SIZE_MAX / 2)
+        return rsr_fail(err, RSR_ERR_MEMORY, "a KV pool of %u pages exceeds the address space",
+                        n_pages);
+    made.references = calloc(n_pages, sizeof(*made.references));
+    made.free_pages = malloc(n_pages * sizeof(*made.free_pages));
+    void *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED || made.references == NULL || made.free_pages == NULL) {
+        if (memory != MAP_FAILED)
+            munmap(memory, (size_t)bytes);
+        free(made.references);
+        free(made.free_pages);
+        return rsr_fail(err, RSR_ERR_MEMORY,
+                        "no address space for %llu bytes of KV pages; ask for a smaller context",
+                        (unsigned long long)bytes);
+    }
+    if (made.page_bytes >= (uint64_t)2 << 20) /* else a huge page would commit several KV pages */
+        madvise(memory, (size_t)bytes, MADV_HUGEPAGE);
+    made.memory = memory;
+    for (uint32_t i = 0; i < n_pages; i++)
+        made.free_pages[i] = n_pages - 1 - i; /* low pages first */
+    *pool = made;
+    return RSR_OK;
+}
+
+void rsr_kv_pool_destroy(struct rsr_kv_pool *pool) {
+    if (pool->memory != NULL)
+        munmap(pool->memory, (size_t)(pool->page_bytes * pool->n_pages));
+    free(pool->references);
+    free(pool->free_pages);
+    *pool = (struct rsr_kv_pool){0};
+}
+
+uint32_t rsr_kv_page_take(struct rsr_kv_pool *pool) {
+    if (pool->n_free == 0)
+        return RSR_NO_PAGE;
+    uint32_t page = pool->free_pages[--pool->n_free];
+    pool->references[page] = 1;
+    return page;
+}
+
+void rsr_kv_page_share(struct rsr_kv_pool *pool, uint32_t page) {
+    pool->references[page]++;
+}
+
+void rsr_kv_page_release(struct rsr_kv_pool *pool, uint32_t page) {
+    if (--pool->references[page] == 0)
+        pool->free_pages[pool->n_free++] = page;
+}
+
+bool rsr_kv_page_is_shared(const struct rsr_kv_pool *pool, uint32_t page) {
+    return pool->references[page] > 1;
+}

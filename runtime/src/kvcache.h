@@ -1,0 +1,65 @@
+/* kvcache.h - the pool of KV pages.
+ *
+ * A page holds 64 tokens (RSR_PAGE_TOKENS) of ALL layers and KV heads and is reference-counted:
+ * sequences that share a prefix share its full pages. How the memory of a page is laid out is the
+ * business of a struct rsr_kv_layout; attention asks it for the keys and values of one (page, layer,
+ * KV head). A pool is not thread-safe: the engine's call lock guards allocation, and during a step
+ * workers write different rows only.
+ */
+#ifndef RSR_KVCACHE_H
+#define RSR_KVCACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ops/ops.h"
+#include "rsr.h"
+
+#define RSR_NO_PAGE UINT32_MAX
+
+struct rsr_kv_pool;
+
+/* Keys and values of one (page, layer, KV head): RSR_PAGE_TOKENS rows of row_floats each, zero from
+ * head_dim on. */
+struct rsr_kv_rows {
+    float *keys;
+    float *values;
+};
+
+struct rsr_kv_layout {
+    const char *name;
+    uint64_t (*page_bytes)(const struct rsr_kv_pool *pool); /* 0: too large */
+    struct rsr_kv_rows (*rows)(const struct rsr_kv_pool *pool, uint32_t page, uint32_t layer,
+                               uint32_t kv_head);
+    /* Copies the first n_tokens of a page. */
+    void (*copy)(const struct rsr_kv_pool *pool, uint32_t to, uint32_t from, uint32_t n_tokens);
+};
+
+/* float32 in host memory: per (layer, KV head) the keys, then the values, row-major. */
+extern const struct rsr_kv_layout rsr_kv_layout_host;
+
+struct rsr_kv_pool {
+    const struct rsr_kv_layout *layout;
+    uint32_t n_layers, n_kv_heads, head_dim;
+    uint32_t row_floats; /* head_dim rounded up to 16 */
+    uint32_t n_pages, n_free;
+    uint64_t page_bytes;
+    char *memory;         /* mapped, committed by the kernel when touched */
+    uint32_t *references; /* [n_pages] */
+    uint32_t *free_pages; /* stack of n_free */
+};
+
+RSR_NODISCARD rsr_status rsr_kv_pool_create(struct rsr_kv_pool *pool,
+                                            const struct rsr_kv_layout *layout,
+                                            const struct rsr_hyper *hyper, uint32_t n_pages,
+                                            rsr_error *err);
+void rsr_kv_pool_destroy(struct rsr_kv_pool *pool); /* a zeroed pool is fine */
+
+/* A page with one reference, or RSR_NO_PAGE. Rows are zero beyond head_dim, else undefined. */
+uint32_t rsr_kv_page_take(struct rsr_kv_pool *pool);
+void rsr_kv_page_share(struct rsr_kv_pool *pool, uint32_t page);
+void rsr_kv_page_release(struct rsr_kv_pool *pool, uint32_t page);
+bool rsr_kv_page_is_shared(const struct rsr_kv_pool *pool, uint32_t page);
+
+#endif

@@ -1,0 +1,255 @@
+/* load.c - opens a module: checks its tables, picks a target that the host can run, and keeps what the
+ * engines need to know. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu.h"
+#include "module_check.h"
+#include "ops/ops.h"
+#include "weight_pages.h"
+
+static const char *const role_names[RSR_ROLE_COUNT] = {
+    [RSR_ROLE_EMBED] = "embed",
+    [RSR_ROLE_Q] = "q",
+    [RSR_ROLE_K] = "k",
+    [RSR_ROLE_V] = "v",
+    [RSR_ROLE_O] = "o",
+    [RSR_ROLE_GATE] = "gate",
+    [RSR_ROLE_UP] = "up",
+    [RSR_ROLE_DOWN] = "down",
+    [RSR_ROLE_HEAD] = "head",
+    [RSR_ROLE_INPUT_NORM] = "input_norm",
+    [RSR_ROLE_ATTN_SUB_NORM] = "attn_sub_norm",
+    [RSR_ROLE_POST_NORM] = "post_norm",
+    [RSR_ROLE_FFN_SUB_NORM] = "ffn_sub_norm",
+    [RSR_ROLE_FINAL_NORM] = "final_norm",
+};
+
+const char *rsr_role_name(uint32_t role) {
+    return role < RSR_ROLE_COUNT ? role_names[role] : "";
+}
+
+/* ---- Which target ---- */
+
+/* Features that a target needs and the host lacks. */
+static uint64_t missing_features(const struct rsr_target *target, uint64_t host) {
+    return (target->cpu_features | rsr_ops_features((enum rsr_ops_level)target->ops_level)) & ~host;
+}
+
+/* "avx512 needs avx512vnni; amx needs amx-tile" */
+static void describe_missing(const struct rsr_target *targets, uint32_t n_targets, uint64_t host,
+                             char *text, size_t capacity) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < n_targets; i++) {
+        char names[256];
+        rsr_cpu_name_features(missing_features(&targets[i], host), names, sizeof(names));
+        int n = snprintf(text + used, capacity - used, "%s%s needs %s", used == 0 ? "" : "; ",
+                         targets[i].name, names);
+        if (n < 0 || (size_t)n >= capacity - used)
+            return;
+        used += (size_t)n;
+    }
+}
+
+static rsr_status refuse_cpu(const struct rsr_target *targets, uint32_t n_targets, uint64_t host,
+                             rsr_error *err) {
+    char needs[384];
+    describe_missing(targets, n_targets, host, needs, sizeof(needs));
+    return rsr_fail(err, RSR_ERR_CPU,
+                    "this CPU lacks what the module needs (%s): compile with --target native here, "
+                    "or add the target generic",
+                    needs);
+}
+
+static rsr_status refuse_name(const struct rsr_module *module, const char *name, rsr_error *err) {
+    char list[256] = "";
+    size_t used = 0;
+    for (uint32_t i = 0; i < module->n_targets; i++) {
+        int n = snprintf(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ",
+                         module->targets[i].name);
+        if (n < 0 || (size_t)n >= sizeof(list) - used)
+            break;
+        used += (size_t)n;
+    }
+    return rsr_fail(err, RSR_ERR_ARGUMENT, "the module has no target %.64s; it has %s", name, list);
+}
+
+/* The forced target, or the first that the host can run (the module lists the best first). */
+static rsr_status choose_target(const struct rsr_module *module, const char *forced,
+                                const struct rsr_target **result, rsr_error *err) {
+    const uint64_t host = rsr_cpu_features();
+    for (uint32_t i = 0; i < module->n_targets; i++) {
+        const struct rsr_target *target = &module->targets[i];
+        if (forced != NULL && strcmp(forced, target->name) != 0)
+            continue;
+        if (missing_features(target, host) == 0 &&
+            rsr_ops_get((enum rsr_ops_level)target->ops_level) != NULL &&
+            rsr_cpu_enable(target->cpu_features)) {
+            *result = target;
+            return RSR_OK;
+        }
+        if (forced != NULL)
+            return refuse_cpu(target, 1, host, err);
+    }
+    if (forced != NULL)
+        return refuse_name(module, forced, err);
+    return refuse_cpu(module->targets, module->n_targets, host, err);
+}
+
+static rsr_status check_targets(const struct rsr_module *module, rsr_error *err) {
+    if (module->targets == NULL || module->n_targets == 0)
+        return rsr_fail(err, RSR_ERR_ABI, "the module has no target");
+    for (uint32_t i = 0; i < module->n_targets; i++)
+        if (module->targets[i].name == NULL || module->targets[i].ops_level >= RSR_OPS_LEVEL_COUNT)
+            return rsr_fail(err, RSR_ERR_ABI, "target %u of the module is broken", i);
+    return RSR_OK;
+}
+
+/* ---- Sizes, for the reports ---- */
+
+static uint64_t row_bytes(const struct rsr_matrix_data *matrix) {
+    return (uint64_t)matrix->cols * (matrix->dtype == RSR_DTYPE_F32 ? 4 : 2);
+}
+
+static uint64_t all_weight_bytes(const struct rsr_target *target) {
+    uint64_t bytes = target->embedding.rows * row_bytes(&target->embedding);
+    if (target->head.data != target->embedding.data)
+        bytes += target->head.rows * row_bytes(&target->head);
+    for (uint32_t i = 0; i < target->n_kernels; i++)
+        bytes += target->kernels[i].weight_bytes;
+    return bytes;
+}
+
+/* What the step for one token reads: its kernels, the head, one embedding row. */
+static uint64_t decode_weight_bytes(const struct rsr_target *target) {
+    const struct rsr_step_table *step = &target->steps[0];
+    uint64_t bytes = row_bytes(&target->embedding) + target->head.rows * row_bytes(&target->head);
+    for (uint32_t i = 0; i < step->n_ops; i++)
+        if (step->ops[i].kind == RSR_OP_LINEAR)
+            bytes += target->kernels[step->ops[i].arg].weight_bytes;
+    return bytes;
+}
+
+/* ---- Rows of the table ---- */
+
+static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, rsr_error *err) {
+    const struct rsr_module *module = model->module;
+    rsr_status status = check_targets(module, err);
+    if (status == RSR_OK)
+        status = choose_target(module, options->target, &model->target, err);
+    if (status == RSR_OK)
+        status = rsr_check_module_tables(module, model->target, err);
+    if (status != RSR_OK)
+        return status;
+    model->ops = rsr_ops_get((enum rsr_ops_level)model->target->ops_level);
+    model->weight_bytes = all_weight_bytes(model->target);
+    model->token_bytes = decode_weight_bytes(model->target);
+    model->target_names = malloc(module->n_targets * sizeof(*model->target_names));
+    if (model->target_names == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a model");
+    for (uint32_t i = 0; i < module->n_targets; i++)
+        model->target_names[i] = module->targets[i].name;
+    status = rsr_weight_pages_apply(model, (int)options->pages, err);
+    if (status == RSR_OK)
+        status = rsr_text_create(module, &model->text, err);
+    return status;
+}
+
+rsr_status rsr_api_open(const struct rsr_module *module, const struct rsr_host *host,
+                        const rsr_open_options *given, rsr_model **result, rsr_error *err) {
+    (void)host; /* its path is for messages of the loading side */
+    if (module == NULL || result == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_open: a pointer is NULL");
+    rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
+    rsr_read_options(&options, sizeof(options), given);
+    rsr_status status = rsr_check_module_abi(module, err);
+    if (status != RSR_OK)
+        return status;
+    rsr_model *model = calloc(1, sizeof(*model));
+    if (model == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a model");
+    model->api = &rsr_runtime_api;
+    model->module = module;
+    model->owner_pid = (int)getpid();
+    status = fill_model(model, &options, err);
+    if (status != RSR_OK) {
+        rsr_api_close(model);
+        return status;
+    }
+    *result = model;
+    return RSR_OK;
+}
+
+void rsr_api_close(rsr_model *model) {
+    if (model == NULL)
+        return;
+    if (model->text != NULL)
+        rsr_text_destroy(model->text);
+    if (model->copy != NULL)
+        munmap(model->copy, (size_t)model->copy_bytes);
+    free(model->target_names);
+    free(model);
+}
+
+rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) {
+    if (model == NULL || info == NULL)
+        return RSR_ERR_ARGUMENT;
+    rsr_status status = rsr_check_owner(model->owner_pid, NULL);
+    if (status != RSR_OK)
+        return status;
+    const struct rsr_module *module = model->module;
+    const struct rsr_hyper *h = &module->hyper;
+    rsr_model_info known = {
+        .name = module->model_name,
+        .architecture = module->architecture,
+        .target = model->target->name,
+        .targets = model->target_names,
+        .n_targets = module->n_targets,
+        .hidden = h->hidden,
+        .n_layers = h->n_layers,
+        .n_heads = h->n_heads,
+        .n_kv_heads = h->n_kv_heads,
+        .head_dim = h->head_dim,
+        .ffn = h->ffn,
+        .vocab = h->vocab,
+        .context = h->context,
+        .bos_token = module->bos_token,
+        .eos_token = module->eos_token,
+        .stop_tokens = module->stop_tokens,
+        .n_stop_tokens = module->n_stop_tokens,
+        .has_tokenizer = module->tokenizer != NULL,
+        .has_chat_template = module->chat_template != NULL,
+        .weight_bytes = model->weight_bytes,
+        .token_bytes = model->token_bytes,
+        .compiler_version = module->compiler_version,
+        .pages = model->pages,
+    };
+    memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
+    rsr_write_info(info, &known, sizeof(known));
+    return RSR_OK;
+}
+
+rsr_status rsr_api_model_get_kernel(const rsr_model *model, uint32_t index, rsr_kernel_info *info) {
+    if (model == NULL || info == NULL || index >= model->target->n_kernels)
+        return RSR_ERR_ARGUMENT;
+    rsr_status status = rsr_check_owner(model->owner_pid, NULL);
+    if (status != RSR_OK)
+        return status;
+    const struct rsr_kernel_desc *kernel = &model->target->kernels[index];
+    const rsr_kernel_info known = {
+        .name = kernel->name,
+        .variant = kernel->variant,
+        .reason = kernel->reason,
+        .role = rsr_role_name(kernel->role),
+        .block = kernel->block,
+        .rows = kernel->rows,
+        .cols = kernel->cols,
+        .weight_bytes = kernel->weight_bytes,
+    };
+    rsr_write_info(info, &known, sizeof(known));
+    return RSR_OK;
+}

@@ -1,0 +1,232 @@
+/* module_check.c - the loader's checks of a module's tables: every number that the engine later uses
+ * as an index or a size. They cost microseconds and turn a compiler's bug into a sentence. */
+#include "module_check.h"
+#include "ops/ops.h"
+#include "runtime.h"
+
+/* Positions are float32 integers in RoPE, so 2^24 at most; other sizes far above any model keep
+ * products of two of them inside 64 bits. */
+#define LIMIT_CONTEXT (1u << 24)
+#define LIMIT_SIZE (1u << 28)
+
+#define BROKEN(...) rsr_fail(err, RSR_ERR_ABI, "the module is broken: " __VA_ARGS__)
+
+rsr_status rsr_check_module_abi(const struct rsr_module *module, rsr_error *err) {
+    if (module->abi_version != RSR_ABI_VERSION)
+        return rsr_fail(err, RSR_ERR_ABI,
+                        "the module's tables have version %u, its runtime reads %u; compile again",
+                        module->abi_version, RSR_ABI_VERSION);
+    if (module->size_bytes != sizeof(struct rsr_module) ||
+        module->size_kernel_desc != sizeof(struct rsr_kernel_desc) ||
+        module->size_step_op != sizeof(struct rsr_step_op))
+        return rsr_fail(err, RSR_ERR_ABI,
+                        "the module's tables were laid out for another runtime; compile again");
+    return RSR_OK;
+}
+
+static rsr_status check_hyper(const struct rsr_module *module, rsr_error *err) {
+    const struct rsr_hyper *h = &module->hyper;
+    const uint32_t sizes[] = {h->hidden,   h->n_layers, h->n_heads, h->n_kv_heads,
+                              h->head_dim, h->ffn,      h->vocab,   h->context};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        if (sizes[i] == 0 || sizes[i] > LIMIT_SIZE)
+            return rsr_fail(err, RSR_ERR_ABI,
+                            "the module holds no runnable model (one of its sizes is %u)",
+                            sizes[i]);
+    if (h->n_heads % h->n_kv_heads != 0 || h->head_dim % 2 != 0 || h->context > LIMIT_CONTEXT ||
+        (uint64_t)h->n_heads * h->head_dim > LIMIT_SIZE)
+        return BROKEN("%u heads of %u, %u KV heads and %u positions do not fit together",
+                      h->n_heads, h->head_dim, h->n_kv_heads, h->context);
+    if (h->activation > RSR_ACTIVATION_SILU)
+        return BROKEN("activation %u is unknown", h->activation);
+    if (module->rope_inv_freq == NULL || module->model_name == NULL ||
+        module->architecture == NULL || module->compiler_version == NULL)
+        return BROKEN("a table of the model is missing");
+    return RSR_OK;
+}
+
+static rsr_status check_dense(const struct rsr_matrix_data *m, const char *name,
+                              const struct rsr_hyper *hyper, rsr_error *err) {
+    if (m->data == NULL || m->rows != hyper->vocab || m->cols != hyper->hidden ||
+        (m->dtype != RSR_DTYPE_F32 && m->dtype != RSR_DTYPE_BF16 && m->dtype != RSR_DTYPE_F16))
+        return BROKEN("the %s is %u x %u of type %u", name, m->rows, m->cols, m->dtype);
+    return RSR_OK;
+}
+
+static rsr_status check_kernel(const struct rsr_kernel_desc *k, uint32_t index, rsr_error *err) {
+    if (k->name == NULL || k->variant == NULL || k->reason == NULL || k->fn == NULL ||
+        k->role >= RSR_ROLE_COUNT)
+        return BROKEN("kernel %u is incomplete", index);
+    if (k->rows == 0 || k->cols == 0 || k->rows > LIMIT_SIZE || k->cols > LIMIT_SIZE ||
+        k->n_tiles == 0 || (uint64_t)k->n_tiles * k->tile_rows < k->rows)
+        return BROKEN("kernel %s: %u tiles of %u rows for %u x %u", k->name, k->n_tiles,
+                      k->tile_rows, k->rows, k->cols);
+    if (k->epilogue != RSR_EPILOGUE_SCALE || k->weights.scale == NULL ||
+        (k->weights.n_scales != 1 && k->weights.n_scales != k->rows))
+        return BROKEN("kernel %s: %u scales for %u rows", k->name, k->weights.n_scales, k->rows);
+    return RSR_OK;
+}
+
+/* ---- Steps ---- */
+
+struct step_check {
+    const struct rsr_hyper *hyper;
+    const struct rsr_target *target;
+    const struct rsr_step_table *step;
+    uint32_t index; /* of the operation */
+    rsr_error *err;
+};
+
+static const char *const operand_names[] = {"dst", "src0", "src1", "src2", "src3"};
+
+/* The operand (0: dst, 1..4: src) must be a buffer whose rows hold `bytes`. */
+static rsr_status check_operand(const struct step_check *c, uint32_t operand, uint64_t bytes) {
+    const struct rsr_step_op *op = &c->step->ops[c->index];
+    const uint16_t number = operand == 0 ? op->dst : op->src[operand - 1];
+    rsr_error *err = c->err;
+    if (number >= c->step->n_buffers)
+        return BROKEN("step %s, operation %u: %s is buffer %u of %u", c->step->regime, c->index,
+                      operand_names[operand], number, c->step->n_buffers);
+    const struct rsr_buffer *buffer = &c->step->buffers[number];
+    if (buffer->row_bytes < bytes)
+        return BROKEN("step %s, operation %u: %s has rows of %u bytes, %llu are needed",
+                      c->step->regime, c->index, operand_names[operand], buffer->row_bytes,
+                      (unsigned long long)bytes);
+    return RSR_OK;
+}
+
+static uint64_t act_row_bytes(uint32_t cols) {
+    return RSR_ACT_HEADER + ((uint64_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+}
+
+/* Elements of an operand's rows by its buffer; 0 if there is no such buffer. */
+static uint32_t buffer_cols(const struct step_check *c, uint16_t number) {
+    return number < c->step->n_buffers ? c->step->buffers[number].cols : 0;
+}
+
+/* Bytes that the rows of dst, src0 .. src3 must hold; 0: operand not used. */
+struct operand_bytes {
+    uint64_t bytes[5];
+};
+
+static struct operand_bytes needed_bytes(const struct step_check *c) {
+    const struct rsr_step_op *op = &c->step->ops[c->index];
+    const struct rsr_hyper *h = c->hyper;
+    const uint64_t hidden = 4 * (uint64_t)h->hidden, head = 4 * (uint64_t)h->head_dim;
+    const uint64_t heads = head * h->n_heads, kv_heads = head * h->n_kv_heads;
+    const uint64_t dst = 4 * (uint64_t)buffer_cols(c, op->dst);
+    const uint64_t src = 4 * (uint64_t)buffer_cols(c, op->src[0]);
+    switch ((enum rsr_op_kind)op->kind) {
+    case RSR_OP_EMBED:
+        return (struct operand_bytes){{hidden}};
+    case RSR_OP_ROPE_TABLE:
+        return (struct operand_bytes){{head}};
+    case RSR_OP_ADD:
+        return (struct operand_bytes){{dst, dst}};
+    case RSR_OP_NORM: {
+        const uint64_t norm = 4 * (uint64_t)c->target->norms[op->arg].cols;
+        return (struct operand_bytes){{norm, norm}};
+    }
+    case RSR_OP_QUANT:
+        return (struct operand_bytes){{act_row_bytes(buffer_cols(c, op->src[0])), src}};
+    case RSR_OP_ACT_MUL:
+        return (struct operand_bytes){{dst, dst, dst}};
+    case RSR_OP_LINEAR: {
+        const struct rsr_kernel_desc *k = &c->target->kernels[op->arg];
+        return (struct operand_bytes){{4 * (uint64_t)k->rows, act_row_bytes(k->cols)}};
+    }
+    case RSR_OP_ROPE_APPEND:
+        return (struct operand_bytes){{0, heads, kv_heads, kv_heads, head}};
+    case RSR_OP_ATTENTION:
+        return (struct operand_bytes){{heads, heads}};
+    case RSR_OP_HEAD:
+        return (struct operand_bytes){{0, hidden}};
+    case RSR_OP_KIND_COUNT:
+        break;
+    }
+    return (struct operand_bytes){{0}};
+}
+
+static rsr_status check_op(const struct step_check *c) {
+    const struct rsr_step_op *op = &c->step->ops[c->index];
+    rsr_error *err = c->err;
+    if (op->kind >= RSR_OP_KIND_COUNT ||
+        (op->kind == RSR_OP_LINEAR && op->arg >= c->target->n_kernels) ||
+        (op->kind == RSR_OP_NORM && op->arg >= c->target->n_norms) ||
+        ((op->kind == RSR_OP_ROPE_APPEND || op->kind == RSR_OP_ATTENTION) &&
+         op->block >= c->hyper->n_layers))
+        return BROKEN("step %s, operation %u: kind %u, argument %u, block %u", c->step->regime,
+                      c->index, op->kind, op->arg, op->block);
+    const struct operand_bytes needed = needed_bytes(c);
+    for (uint32_t operand = 0; operand < 5; operand++) {
+        rsr_status status =
+            needed.bytes[operand] == 0 ? RSR_OK : check_operand(c, operand, needed.bytes[operand]);
+        if (status != RSR_OK)
+            return status;
+    }
+    return RSR_OK;
+}
+
+static rsr_status check_buffers(const struct rsr_step_table *step, rsr_error *err) {
+    for (uint32_t i = 0; i < step->n_buffers; i++) {
+        const struct rsr_buffer *b = &step->buffers[i];
+        if (b->row_bytes == 0 || b->cols == 0 || b->row_bytes % 64 != 0 || b->offset % 64 != 0 ||
+            b->offset > step->arena_bytes_per_token ||
+            b->row_bytes > step->arena_bytes_per_token - b->offset)
+            return BROKEN("step %s, buffer %u: rows of %u bytes at %llu of %llu", step->regime, i,
+                          b->row_bytes, (unsigned long long)b->offset,
+                          (unsigned long long)step->arena_bytes_per_token);
+    }
+    return RSR_OK;
+}
+
+static rsr_status check_step(const struct rsr_hyper *hyper, const struct rsr_target *target,
+                             const struct rsr_step_table *step, rsr_error *err) {
+    if (step->regime == NULL || step->ops == NULL || step->buffers == NULL || step->n_ops == 0)
+        return BROKEN("a step table is empty");
+    rsr_status status = check_buffers(step, err);
+    struct step_check check = {.hyper = hyper, .target = target, .step = step, .err = err};
+    for (; status == RSR_OK && check.index < step->n_ops; check.index++)
+        status = check_op(&check);
+    return status;
+}
+
+/* Steps must take every batch size once: 1..a, a+1..b, ... UINT32_MAX. */
+static rsr_status check_steps(const struct rsr_hyper *hyper, const struct rsr_target *target,
+                              rsr_error *err) {
+    uint64_t next = 1;
+    for (uint32_t i = 0; i < target->n_steps; i++) {
+        const struct rsr_step_table *step = &target->steps[i];
+        if (step->min_tokens != next || step->max_tokens < step->min_tokens)
+            return BROKEN("step %u of target %s serves %u to %u tokens", i, target->name,
+                          step->min_tokens, step->max_tokens);
+        next = (uint64_t)step->max_tokens + 1;
+        rsr_status status = check_step(hyper, target, step, err);
+        if (status != RSR_OK)
+            return status;
+    }
+    if (next != (uint64_t)UINT32_MAX + 1)
+        return BROKEN("no step of target %s serves %llu tokens", target->name,
+                      (unsigned long long)next);
+    return RSR_OK;
+}
+
+rsr_status rsr_check_module_tables(const struct rsr_module *module, const struct rsr_target *target,
+                                   rsr_error *err) {
+    rsr_status status = check_hyper(module, err);
+    if (status == RSR_OK)
+        status = check_dense(&target->embedding, "embedding", &module->hyper, err);
+    if (status == RSR_OK)
+        status = check_dense(&target->head, "head", &module->hyper, err);
+    for (uint32_t i = 0; status == RSR_OK && i < target->n_kernels; i++)
+        status = check_kernel(&target->kernels[i], i, err);
+    for (uint32_t i = 0; status == RSR_OK && i < target->n_norms; i++) {
+        const struct rsr_norm *norm = &target->norms[i];
+        if (norm->name == NULL || norm->weight == NULL || norm->cols == 0 ||
+            norm->cols > LIMIT_SIZE || !(norm->eps >= 0.0f))
+            status = BROKEN("norm %u is incomplete", i);
+    }
+    if (status == RSR_OK)
+        status = check_steps(&module->hyper, target, err);
+    return status;
+}

@@ -1,0 +1,86 @@
+/* ops.h - every float operation of the runtime, in ONE order.
+ *
+ * The files of this folder are compiled once per instruction-set level (RSR_OPS_LEVEL); rsr_ops_get()
+ * returns the table of a level. All levels, compilers and hosts give the same bits, because every
+ * operation below is a fixed sequence of IEEE float32 operations (no fused multiply-add, no
+ * reassociation, round to nearest even):
+ *
+ *   dot(a, b, n)   16 partial sums: part[l] = ((+0 + a[l] b[l]) + a[l+16] b[l+16]) + ..., where a tail
+ *                  of fewer than 16 elements is filled up with zeros; then sum16(part).
+ *   sum16(p)       h[l] = p[l] + p[l+8] (l < 8); q[l] = h[l] + h[l+4] (l < 4);
+ *                  (q[0] + q[2]) + (q[1] + q[3]).
+ *   exp            ops_vector.h: at most 2 ulp, exp(-inf) = 0, exp(0) = 1, NaN stays NaN.
+ *   norm           v = dot(x, x) / n; r = 1 / sqrt(v + eps); y[i] = weight[i] * (x[i] * r).
+ *   quantize       s = 127 / max(max |x|, 1e-5); q[i] = clamp(rint(x[i] * s), -128, 127), ties to even;
+ *                  scale = 1 / s; sum = the exact sum of q.
+ *   act_mul        relu2: r = max(g, 0); (r * r) * u.  silu: (g * (1 / (1 + exp(-g)))) * u.
+ *   rope_table     angle = inv_freq[i] * (float)position in float32; cos and sin of that float32, in
+ *                  double, rounded once.
+ *   rope           y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; x1, x2 the halves of the head.
+ *   attention      key j of a page of 64 keys: z[j] = dot(q, k[j]) * (1 / sqrt(head_dim));
+ *                  m = max z; p[j] = exp(z[j] - m); s = sum16 of the 16 partial sums of p by j mod 16,
+ *                  ascending; o[d] = ((+0 + p[0] v[0][d]) + p[1] v[1][d]) + ... ascending.
+ *                  Pages merge in ascending order, (M, S, O) being what came before:
+ *                      M' = max(M, m); a = exp(M - M'); b = exp(m - M');
+ *                      S' = S a + s b;  O'[d] = O[d] a + o[d] b
+ *                  (the first page is taken as it is). The result is O[d] / S.
+ *   head           logit of row r = dot(row r, hidden); rows widened to float32 exactly.
+ *
+ * A result never depends on the other tokens of a batch, on the worker or on the level.
+ */
+#ifndef RSR_OPS_H
+#define RSR_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rsr_abi.h"
+
+/* Keys of one KV page; part of the float order above. */
+#define RSR_PAGE_TOKENS 64u
+
+/* What attention over some pages gave so far, for one query head. */
+struct rsr_attend_state {
+    float max;
+    float sum;
+};
+
+struct rsr_ops {
+    const char *name;
+    /* dst[cols] = row `row` of the matrix */
+    void (*embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row);
+    /* dst[0 .. head_dim/2) = cos, dst[head_dim/2 .. head_dim) = sin */
+    void (*rope_table)(float *dst, const float *inv_freq, uint32_t head_dim, uint32_t position);
+    /* dst may be src */
+    void (*rope)(float *dst, const float *src, const float *table, uint32_t head_dim);
+    void (*add)(float *dst, const float *src, uint32_t n);
+    /* norm and quantize return false if x holds a NaN or infinity (or, norm, its square does); dst is
+     * then safe to go on with but meaningless. */
+    bool (*norm)(float *dst, const float *src, const float *weight, float eps, uint32_t n);
+    /* dst is followed by n int8 values, which are zero-padded to a multiple of RSR_ACT_PAD */
+    bool (*quantize)(struct rsr_act_row *dst, const float *src, uint32_t n);
+    void (*act_mul)(float *dst, const float *gate, const float *up, uint32_t n,
+                    enum rsr_activation activation);
+    /* y[row_begin .. row_end) = rows . x */
+    void (*head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
+                 uint32_t row_end, const float *x);
+    /* Attends to the first n_keys keys of one page and merges into state and out. q, out and page_out
+     * (scratch) have row_floats elements, a multiple of 16, as have the rows of k and v; elements from
+     * head_dim on are zero. */
+    void (*attend_page)(struct rsr_attend_state *state, float *out, float *page_out, const float *q,
+                        const float *k, const float *v, uint32_t row_floats, uint32_t n_keys,
+                        float scale, bool first_page);
+    /* dst[n] = out[n] / state.sum */
+    void (*attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,
+                          uint32_t n);
+    /* y[i] = exp(x[i]), for tests and the sampler */
+    void (*exp)(float *y, const float *x, uint32_t n);
+};
+
+/* The table of a level; NULL if this build of the runtime has none. */
+const struct rsr_ops *rsr_ops_get(enum rsr_ops_level level);
+/* CPU features that the level's code needs. */
+uint64_t rsr_ops_features(enum rsr_ops_level level);
+
+#endif

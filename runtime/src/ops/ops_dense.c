@@ -1,0 +1,93 @@
+/* ops_dense.c - the matrices that stay dense: embedding rows and the logits of the head.
+ *
+ * Both are stored as float32, bfloat16 or float16; widening is exact. */
+#include "ops_functions.h"
+
+static const uint32_t dtype_bytes[] = {
+    [RSR_DTYPE_F32] = 4,
+    [RSR_DTYPE_BF16] = 2,
+    [RSR_DTYPE_F16] = 2,
+};
+
+/* 16 elements from `row` on; dtype is a constant at every call. */
+RSR_INLINE struct rsr_f16 widen16(const void *row, enum rsr_dtype dtype) {
+    if (dtype == RSR_DTYPE_F32)
+        return rsr_load16(row);
+    struct rsr_f16 r;
+    RSR_EACH_PART(i) {
+        rsr_vh h;
+        memcpy(&h, (const char *)row + (size_t)i * sizeof(h), sizeof(h));
+        r.part[i] = dtype == RSR_DTYPE_BF16 ? rsr_from_bf16(h) : rsr_from_f16(h);
+    }
+    return r;
+}
+
+RSR_INLINE struct rsr_f16 widen_tail(const void *row, enum rsr_dtype dtype, uint32_t n) {
+    char padded[64] = {0};
+    memcpy(padded, row, (size_t)n * dtype_bytes[dtype]);
+    return widen16(padded, dtype);
+}
+
+RSR_INLINE void widen_row(float *dst, const char *row, enum rsr_dtype dtype, uint32_t cols) {
+    uint32_t i = 0;
+    for (; i + 16 <= cols; i += 16)
+        rsr_store16(dst + i, widen16(row + (size_t)i * dtype_bytes[dtype], dtype));
+    if (i < cols)
+        rsr_store_tail(dst + i, widen_tail(row + (size_t)i * dtype_bytes[dtype], dtype, cols - i),
+                       cols - i);
+}
+
+void RSR_OPS(embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row) {
+    size_t row_bytes = (size_t)matrix->cols * dtype_bytes[matrix->dtype];
+    const char *from = (const char *)matrix->data + row * row_bytes;
+    if (matrix->dtype == RSR_DTYPE_F32)
+        widen_row(dst, from, RSR_DTYPE_F32, matrix->cols);
+    else if (matrix->dtype == RSR_DTYPE_BF16)
+        widen_row(dst, from, RSR_DTYPE_BF16, matrix->cols);
+    else
+        widen_row(dst, from, RSR_DTYPE_F16, matrix->cols);
+}
+
+/* Four rows at once: four independent chains of additions hide the adder's latency. */
+RSR_INLINE rsr_v4f dot4(const char *rows, size_t row_bytes, enum rsr_dtype dtype, const float *x,
+                        uint32_t cols) {
+    struct rsr_f16 acc[4] = {rsr_zero16(), rsr_zero16(), rsr_zero16(), rsr_zero16()};
+    uint32_t i = 0;
+    for (; i + 16 <= cols; i += 16) {
+        struct rsr_f16 v = rsr_load16(x + i);
+        const char *at = rows + (size_t)i * dtype_bytes[dtype];
+        for (int r = 0; r < 4; r++)
+            acc[r] = rsr_add_product(acc[r], widen16(at + (size_t)r * row_bytes, dtype), v);
+    }
+    if (i < cols) {
+        struct rsr_f16 v = rsr_load_tail(x + i, cols - i);
+        const char *at = rows + (size_t)i * dtype_bytes[dtype];
+        for (int r = 0; r < 4; r++)
+            acc[r] =
+                rsr_add_product(acc[r], widen_tail(at + (size_t)r * row_bytes, dtype, cols - i), v);
+    }
+    return rsr_sum16_of4(acc);
+}
+
+RSR_INLINE void head_rows(float *y, const struct rsr_matrix_data *matrix, enum rsr_dtype dtype,
+                          uint32_t row_begin, uint32_t row_end, const float *x) {
+    size_t row_bytes = (size_t)matrix->cols * dtype_bytes[dtype];
+    const char *rows = matrix->data;
+    uint32_t r = row_begin;
+    for (; r < row_end && row_end - r >= 4; r += 4) {
+        rsr_v4f result = dot4(rows + r * row_bytes, row_bytes, dtype, x, matrix->cols);
+        memcpy(y + r, &result, sizeof(result));
+    }
+    for (; r < row_end; r++) /* the same row four times: the same order without a second function */
+        y[r] = dot4(rows + r * row_bytes, 0, dtype, x, matrix->cols)[0];
+}
+
+void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
+                   uint32_t row_end, const float *x) {
+    if (matrix->dtype == RSR_DTYPE_F32)
+        head_rows(y, matrix, RSR_DTYPE_F32, row_begin, row_end, x);
+    else if (matrix->dtype == RSR_DTYPE_BF16)
+        head_rows(y, matrix, RSR_DTYPE_BF16, row_begin, row_end, x);
+    else
+        head_rows(y, matrix, RSR_DTYPE_F16, row_begin, row_end, x);
+}

@@ -1,0 +1,59 @@
+/* ops_elementwise.c - residual addition, activation, and exp over arrays. */
+#include "ops_functions.h"
+
+void RSR_OPS(add)(float *dst, const float *src, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        dst[i] = dst[i] + src[i];
+}
+
+/* A NaN passes: (NaN < 0) is false. */
+RSR_INLINE rsr_vf relu2(rsr_vf g) {
+    rsr_vf r = rsr_select(g < (rsr_vf){0}, (rsr_vf){0}, g);
+    return r * r;
+}
+
+RSR_INLINE rsr_vf silu(rsr_vf g) {
+    return g * (1.0f / (1.0f + rsr_exp(-g)));
+}
+
+RSR_INLINE struct rsr_f16 activate(struct rsr_f16 gate, struct rsr_f16 up,
+                                   enum rsr_activation activation) {
+    RSR_EACH_PART(i) {
+        rsr_vf g = gate.part[i];
+        gate.part[i] = (activation == RSR_ACTIVATION_RELU2 ? relu2(g) : silu(g)) * up.part[i];
+    }
+    return gate;
+}
+
+RSR_INLINE void act_mul(float *dst, const float *gate, const float *up, uint32_t n,
+                        enum rsr_activation activation) {
+    uint32_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        rsr_store16(dst + i, activate(rsr_load16(gate + i), rsr_load16(up + i), activation));
+    if (i < n)
+        rsr_store_tail(
+            dst + i,
+            activate(rsr_load_tail(gate + i, n - i), rsr_load_tail(up + i, n - i), activation),
+            n - i);
+}
+
+void RSR_OPS(act_mul)(float *dst, const float *gate, const float *up, uint32_t n,
+                      enum rsr_activation activation) {
+    switch (activation) {
+    case RSR_ACTIVATION_RELU2:
+        act_mul(dst, gate, up, n, RSR_ACTIVATION_RELU2);
+        break;
+    case RSR_ACTIVATION_SILU:
+        act_mul(dst, gate, up, n, RSR_ACTIVATION_SILU);
+        break;
+    }
+}
+
+void RSR_OPS(exp)(float *y, const float *x, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += 16) {
+        uint32_t count = n - i < 16 ? n - i : 16;
+        struct rsr_f16 v = rsr_load_tail(x + i, count);
+        RSR_EACH_PART(k) v.part[k] = rsr_exp(v.part[k]);
+        rsr_store_tail(y + i, v, count);
+    }
+}

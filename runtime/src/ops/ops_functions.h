@@ -1,0 +1,24 @@
+/* ops_functions.h - the functions of one level; ops_table.c puts them into struct rsr_ops. */
+#ifndef RSR_OPS_FUNCTIONS_H
+#define RSR_OPS_FUNCTIONS_H
+
+#include "ops_vector.h"
+
+void RSR_OPS(embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row);
+void RSR_OPS(rope_table)(float *dst, const float *inv_freq, uint32_t head_dim, uint32_t position);
+void RSR_OPS(rope)(float *dst, const float *src, const float *table, uint32_t head_dim);
+void RSR_OPS(add)(float *dst, const float *src, uint32_t n);
+bool RSR_OPS(norm)(float *dst, const float *src, const float *weight, float eps, uint32_t n);
+bool RSR_OPS(quantize)(struct rsr_act_row *dst, const float *src, uint32_t n);
+void RSR_OPS(act_mul)(float *dst, const float *gate, const float *up, uint32_t n,
+                      enum rsr_activation activation);
+void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
+                   uint32_t row_end, const float *x);
+void RSR_OPS(attend_page)(struct rsr_attend_state *state, float *out, float *page_out,
+                          const float *q, const float *k, const float *v, uint32_t row_floats,
+                          uint32_t n_keys, float scale, bool first_page);
+void RSR_OPS(attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,
+                            uint32_t n);
+void RSR_OPS(exp)(float *y, const float *x, uint32_t n);
+
+#endif

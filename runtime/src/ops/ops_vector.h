@@ -1,0 +1,175 @@
+/* ops_vector.h - 16 float lanes on any instruction set, for the files of this folder.
+ *
+ * A value of 16 lanes is an array of native vectors: 1 of 16 (AVX-512), 2 of 8 (AVX2) or 4 of 4.
+ * One GNU vector of 16 would read better, but GCC keeps vectors wider than the machine's in memory.
+ * The lane a number lives in never changes its value, so all widths give the same bits.
+ */
+#ifndef RSR_OPS_VECTOR_H
+#define RSR_OPS_VECTOR_H
+
+#include <string.h>
+
+#include "ops.h"
+
+#ifndef RSR_OPS_LEVEL
+#error "compile with -DRSR_OPS_LEVEL=generic, avx2 or avx512"
+#endif
+
+#define RSR_OPS_PASTE2(name, level) rsr_ops_##name##_##level
+#define RSR_OPS_PASTE(name, level) RSR_OPS_PASTE2(name, level)
+/* The name of a function at this level: RSR_OPS(norm) is rsr_ops_norm_avx2. */
+#define RSR_OPS(name) RSR_OPS_PASTE(name, RSR_OPS_LEVEL)
+
+#if defined(__AVX512F__)
+#define RSR_NATIVE 16
+#elif defined(__AVX2__)
+#define RSR_NATIVE 8
+#else
+#define RSR_NATIVE 4
+#endif
+#define RSR_PARTS (16 / RSR_NATIVE)
+
+typedef float rsr_vf __attribute__((vector_size(4 * RSR_NATIVE)));
+typedef int32_t rsr_vi __attribute__((vector_size(4 * RSR_NATIVE)));
+typedef uint32_t rsr_vu __attribute__((vector_size(4 * RSR_NATIVE)));
+typedef uint16_t rsr_vh __attribute__((vector_size(2 * RSR_NATIVE)));
+typedef int8_t rsr_vb __attribute__((vector_size(RSR_NATIVE)));
+typedef float rsr_v8f __attribute__((vector_size(32)));
+typedef float rsr_v4f __attribute__((vector_size(16)));
+
+struct rsr_f16 {
+    rsr_vf part[RSR_PARTS];
+};
+
+#define RSR_INLINE static inline __attribute__((always_inline))
+#define RSR_EACH_PART(i) for (int i = 0; i < RSR_PARTS; i++)
+
+/* ---- Native vectors ---- */
+
+RSR_INLINE rsr_vf rsr_splat(float x) {
+    return (rsr_vf){0} + x; /* +0 + x is x, but for x == -0, which no caller passes */
+}
+
+RSR_INLINE rsr_vf rsr_select(rsr_vi mask, rsr_vf yes, rsr_vf no) {
+    return (rsr_vf)((mask & (rsr_vi)yes) | (~mask & (rsr_vi)no));
+}
+
+RSR_INLINE rsr_vi rsr_select_int(rsr_vi mask, rsr_vi yes, rsr_vi no) {
+    return (mask & yes) | (~mask & no);
+}
+
+/* Adding 1.5 * 2^23 rounds a float of magnitude below 2^22 to an integer, ties to even, and leaves
+ * that integer in the low bits of the sum. */
+#define RSR_ROUND_MAGIC 12582912.0f
+
+/* exp(x) = 2^n exp(r), n = rint(x / ln 2), |r| <= ln 2 / 2. ln 2 is split so that n * LN2_HIGH is
+ * exact; the polynomial is the Cephes library's expf (a minimax of degree 7). 2^n is applied as two
+ * factors so that denormal results round once and overflow becomes infinity. */
+RSR_INLINE rsr_vf rsr_exp(rsr_vf x) {
+    const float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f, log2_e = 1.44269504088896341f;
+    x = rsr_select(x > rsr_splat(89.0f), rsr_splat(89.0f), x);     /* exp(89) overflows */
+    x = rsr_select(x < rsr_splat(-104.0f), rsr_splat(-104.0f), x); /* exp(-104) rounds to 0 */
+    rsr_vf shifted = x * log2_e + RSR_ROUND_MAGIC;
+    rsr_vf n = shifted - RSR_ROUND_MAGIC;
+    rsr_vf r = (x - n * ln2_high) - n * ln2_low;
+    rsr_vf p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = (p * (r * r) + r) + 1.0f;
+    rsr_vu power = (rsr_vu)shifted - 0x4b400000u; /* the bits of RSR_ROUND_MAGIC */
+    rsr_vu half = (rsr_vu)((rsr_vi)power >> 1);
+    return (p * (rsr_vf)((half + 127u) << 23)) * (rsr_vf)((power - half + 127u) << 23);
+}
+
+RSR_INLINE rsr_vf rsr_from_bf16(rsr_vh h) {
+    return (rsr_vf)(__builtin_convertvector(h, rsr_vu) << 16);
+}
+
+/* Exponent and mantissa move in place and a multiplication by 2^112 rebiases, which also normalises
+ * denormals exactly; infinity and NaN get the largest exponent. */
+RSR_INLINE rsr_vf rsr_from_f16(rsr_vh h) {
+    rsr_vu bits = __builtin_convertvector(h, rsr_vu);
+    rsr_vu magnitude = (bits & 0x7fffu) << 13;
+    rsr_vf value = (rsr_vf)magnitude * 0x1p112f;
+    rsr_vi special = (rsr_vi)(magnitude >= 0x0f800000u);
+    rsr_vi result = rsr_select_int(special, (rsr_vi)(magnitude | 0x7f800000u), (rsr_vi)value);
+    return (rsr_vf)((rsr_vu)result | ((bits & 0x8000u) << 16));
+}
+
+/* ---- 16 lanes ---- */
+
+RSR_INLINE struct rsr_f16 rsr_zero16(void) {
+    struct rsr_f16 r;
+    RSR_EACH_PART(i) r.part[i] = (rsr_vf){0};
+    return r;
+}
+
+RSR_INLINE struct rsr_f16 rsr_load16(const float *p) {
+    struct rsr_f16 r;
+    RSR_EACH_PART(i) memcpy(&r.part[i], p + i * RSR_NATIVE, sizeof(rsr_vf));
+    return r;
+}
+
+/* The first n < 16 elements, then zeros. */
+RSR_INLINE struct rsr_f16 rsr_load_tail(const float *p, uint32_t n) {
+    float padded[16] = {0};
+    memcpy(padded, p, n * sizeof(float));
+    return rsr_load16(padded);
+}
+
+RSR_INLINE void rsr_store16(float *p, struct rsr_f16 x) {
+    RSR_EACH_PART(i) memcpy(p + i * RSR_NATIVE, &x.part[i], sizeof(rsr_vf));
+}
+
+RSR_INLINE void rsr_store_tail(float *p, struct rsr_f16 x, uint32_t n) {
+    float padded[16];
+    rsr_store16(padded, x);
+    memcpy(p, padded, n * sizeof(float));
+}
+
+/* acc + a * b, two roundings */
+RSR_INLINE struct rsr_f16 rsr_add_product(struct rsr_f16 acc, struct rsr_f16 a, struct rsr_f16 b) {
+    RSR_EACH_PART(i) acc.part[i] = acc.part[i] + a.part[i] * b.part[i];
+    return acc;
+}
+
+RSR_INLINE struct rsr_f16 rsr_add_scaled(struct rsr_f16 acc, float a, struct rsr_f16 b) {
+    RSR_EACH_PART(i) acc.part[i] = acc.part[i] + a * b.part[i];
+    return acc;
+}
+
+/* The first two levels of sum16: 16 lanes to 4. */
+RSR_INLINE rsr_v4f rsr_fold4(struct rsr_f16 x) {
+#if RSR_NATIVE == 4
+    return (x.part[0] + x.part[2]) + (x.part[1] + x.part[3]);
+#else
+#if RSR_NATIVE == 8
+    rsr_v8f h = x.part[0] + x.part[1];
+#else
+    rsr_v8f h = __builtin_shufflevector(x.part[0], x.part[0], 0, 1, 2, 3, 4, 5, 6, 7) +
+                __builtin_shufflevector(x.part[0], x.part[0], 8, 9, 10, 11, 12, 13, 14, 15);
+#endif
+    return __builtin_shufflevector(h, h, 0, 1, 2, 3) + __builtin_shufflevector(h, h, 4, 5, 6, 7);
+#endif
+}
+
+RSR_INLINE float rsr_sum16(struct rsr_f16 x) {
+    rsr_v4f q = rsr_fold4(x);
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+/* Four sum16 at once; result lane i belongs to x[i]. */
+RSR_INLINE rsr_v4f rsr_sum16_of4(const struct rsr_f16 *x) {
+    rsr_v4f a = rsr_fold4(x[0]), b = rsr_fold4(x[1]), c = rsr_fold4(x[2]), d = rsr_fold4(x[3]);
+    /* (a0+a2, b0+b2, a1+a3, b1+b3) */
+    rsr_v4f ab =
+        __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    rsr_v4f cd =
+        __builtin_shufflevector(c, d, 0, 4, 1, 5) + __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) +
+           __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+}
+
+#endif

@@ -1,0 +1,136 @@
+/* sequence.c - a sequence is a length and a list of KV pages. Full pages may be shared with forks; the
+ * page that is written to never is: rsr_sequence_reserve copies it first if need be. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+static struct rsr_sequence *new_sequence(rsr_engine *engine, rsr_error *err) {
+    const size_t max_pages = rsr_pages_of(engine->context);
+    struct rsr_sequence *sequence = malloc(sizeof(*sequence));
+    uint32_t *pages = malloc(max_pages * sizeof(*pages));
+    if (sequence == NULL || pages == NULL) {
+        free(sequence);
+        free(pages);
+        (void)rsr_fail(err, RSR_ERR_MEMORY, "no memory for a sequence");
+        return NULL;
+    }
+    *sequence = (struct rsr_sequence){.api = engine->api, .engine = engine, .pages = pages};
+    return sequence;
+}
+
+bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
+    struct rsr_kv_pool *kv = &sequence->engine->kv;
+    const uint32_t number = position / RSR_PAGE_TOKENS;
+    if (number < sequence->n_pages && !rsr_kv_page_is_shared(kv, sequence->pages[number]))
+        return true;
+    const uint32_t page = rsr_kv_page_take(kv);
+    if (page == RSR_NO_PAGE)
+        return false;
+    if (number < sequence->n_pages) { /* truncated into a page that a fork still has */
+        kv->layout->copy(kv, page, sequence->pages[number], position % RSR_PAGE_TOKENS);
+        rsr_kv_page_release(kv, sequence->pages[number]);
+    } else {
+        sequence->n_pages++;
+    }
+    sequence->pages[number] = page;
+    return true;
+}
+
+void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens) {
+    while (sequence->n_pages > rsr_pages_of(n_tokens))
+        rsr_kv_page_release(&sequence->engine->kv, sequence->pages[--sequence->n_pages]);
+}
+
+rsr_status rsr_api_sequence_create(rsr_engine *engine, rsr_sequence **sequence, rsr_error *err) {
+    if (engine == NULL || sequence == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sequence_create: a pointer is NULL");
+    rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status != RSR_OK)
+        return status;
+    struct rsr_sequence *made = new_sequence(engine, err);
+    if (made == NULL)
+        return RSR_ERR_MEMORY;
+    *sequence = made;
+    return RSR_OK;
+}
+
+void rsr_api_sequence_destroy(rsr_sequence *sequence) {
+    if (sequence == NULL)
+        return;
+    rsr_engine *engine = sequence->engine;
+    /* After fork() the lock may be held by a thread that is not here, and the pages are moot. */
+    if (engine->owner_pid == (int)getpid()) {
+        pthread_mutex_lock(&engine->call_lock);
+        rsr_sequence_release_from(sequence, 0);
+        pthread_mutex_unlock(&engine->call_lock);
+    }
+    free(sequence->pages);
+    free(sequence);
+}
+
+uint32_t rsr_api_sequence_length(const rsr_sequence *sequence) {
+    return sequence != NULL ? sequence->length : 0;
+}
+
+rsr_status rsr_api_sequence_truncate(rsr_sequence *sequence, uint32_t length, rsr_error *err) {
+    if (sequence == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sequence_truncate: the sequence is NULL");
+    rsr_engine *engine = sequence->engine;
+    rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status != RSR_OK)
+        return status;
+    if (length > sequence->length)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "cannot truncate a sequence of %u tokens to %u",
+                        sequence->length, length);
+    pthread_mutex_lock(&engine->call_lock);
+    rsr_sequence_release_from(sequence, length);
+    sequence->length = length;
+    pthread_mutex_unlock(&engine->call_lock);
+    return RSR_OK;
+}
+
+/* Shares the full pages and copies the open one. False: no free page, and nothing is shared. */
+static bool copy_pages(struct rsr_sequence *to, const struct rsr_sequence *from) {
+    struct rsr_kv_pool *kv = &to->engine->kv;
+    const uint32_t n_full = from->length / RSR_PAGE_TOKENS;
+    const uint32_t n_open = from->length % RSR_PAGE_TOKENS;
+    if (n_open != 0) {
+        const uint32_t page = rsr_kv_page_take(kv);
+        if (page == RSR_NO_PAGE)
+            return false;
+        kv->layout->copy(kv, page, from->pages[n_full], n_open);
+        to->pages[n_full] = page;
+    }
+    for (uint32_t i = 0; i < n_full; i++) {
+        to->pages[i] = from->pages[i];
+        rsr_kv_page_share(kv, to->pages[i]);
+    }
+    to->n_pages = rsr_pages_of(from->length);
+    to->length = from->length;
+    return true;
+}
+
+rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rsr_error *err) {
+    if (sequence == NULL || fork == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sequence_fork: a pointer is NULL");
+    rsr_engine *engine = sequence->engine;
+    rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status != RSR_OK)
+        return status;
+    struct rsr_sequence *made = new_sequence(engine, err);
+    if (made == NULL)
+        return RSR_ERR_MEMORY;
+    pthread_mutex_lock(&engine->call_lock);
+    const bool copied = copy_pages(made, sequence);
+    pthread_mutex_unlock(&engine->call_lock);
+    if (!copied) {
+        free(made->pages);
+        free(made);
+        return rsr_fail(err, RSR_ERR_FULL,
+                        "no free KV page for a fork's last %u tokens; raise kv_tokens",
+                        sequence->length % RSR_PAGE_TOKENS);
+    }
+    *fork = made;
+    return RSR_OK;
+}

@@ -1,0 +1,246 @@
+/* step_run.c - the workers' walk over a step table: one function an operation kind.
+ *
+ * Operations marked T below split the tokens into contiguous shares, so that one worker owns a token
+ * through all of them and no barrier is needed in between. A row that holds NaN is computed to the end
+ * all the same: the chunk finishes, then rsr_eval reports the first operation that saw it.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "engine.h"
+
+struct walk {
+    struct rsr_engine *engine;
+    const struct rsr_chunk *chunk;
+    const struct rsr_ops *ops;
+    const struct rsr_hyper *hyper;
+    uint32_t worker, n_workers;
+    uint32_t token_begin, token_end; /* this worker's share in T operations */
+    uint32_t op_index;
+};
+
+static uint32_t share(uint64_t n, uint32_t worker, uint32_t n_workers) {
+    return (uint32_t)(n * worker / n_workers);
+}
+
+static const struct rsr_buffer *buffer_of(const struct walk *w, uint16_t number) {
+    return &w->chunk->step->buffers[number];
+}
+
+static char *buffer_at(const struct walk *w, uint16_t number) {
+    return w->engine->arena + buffer_of(w, number)->offset * w->engine->max_batch;
+}
+
+static void *row_of(const struct walk *w, uint16_t number, uint32_t token) {
+    return buffer_at(w, number) + (size_t)token * buffer_of(w, number)->row_bytes;
+}
+
+static void report_not_finite(const struct walk *w) {
+    uint32_t first = atomic_load(&w->engine->failed_op);
+    while (w->op_index < first &&
+           !atomic_compare_exchange_weak(&w->engine->failed_op, &first, w->op_index))
+        ;
+}
+
+static void run_embed(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        w->ops->embed(row_of(w, op->dst, t), &w->engine->model->target->embedding,
+                      w->chunk->entries[t].token);
+}
+
+static void run_rope_table(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        w->ops->rope_table(row_of(w, op->dst, t), w->engine->model->module->rope_inv_freq,
+                           w->hyper->head_dim, w->chunk->positions[t]);
+}
+
+static void run_add(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        w->ops->add(row_of(w, op->dst, t), row_of(w, op->src[0], t), buffer_of(w, op->dst)->cols);
+}
+
+static void run_norm(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    const struct rsr_norm *norm = &w->engine->model->target->norms[op->arg];
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        if (!w->ops->norm(row_of(w, op->dst, t), row_of(w, op->src[0], t), norm->weight, norm->eps,
+                          norm->cols))
+            report_not_finite(w);
+}
+
+static void run_quant(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        if (!w->ops->quantize(row_of(w, op->dst, t), row_of(w, op->src[0], t),
+                              buffer_of(w, op->src[0])->cols))
+            report_not_finite(w);
+}
+
+static void run_act_mul(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        w->ops->act_mul(row_of(w, op->dst, t), row_of(w, op->src[0], t), row_of(w, op->src[1], t),
+                        buffer_of(w, op->dst)->cols, (enum rsr_activation)w->hyper->activation);
+}
+
+static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[op->arg];
+    const struct rsr_worker worker = {
+        .tile_begin = share(kernel->n_tiles, w->worker, w->n_workers),
+        .tile_end = share(kernel->n_tiles, w->worker + 1, w->n_workers),
+        .index = w->worker,
+        .count = w->n_workers,
+    };
+    if (worker.tile_begin == worker.tile_end)
+        return;
+    kernel->fn(buffer_at(w, op->src[0]), buffer_of(w, op->src[0])->row_bytes, buffer_at(w, op->dst),
+               buffer_of(w, op->dst)->row_bytes / sizeof(float), w->chunk->n_tokens,
+               &kernel->weights, &worker, w->engine->workers[w->worker].scratch);
+}
+
+/* (token, KV head): the group's query heads in place, the new key and value into their page. */
+static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_kv_pool *kv = &w->engine->kv;
+    const uint32_t head_dim = w->hyper->head_dim, n_kv = w->hyper->n_kv_heads;
+    const uint32_t group = w->hyper->n_heads / n_kv;
+    const uint64_t n_units = (uint64_t)w->chunk->n_tokens * n_kv;
+    const uint64_t end = n_units * (w->worker + 1) / w->n_workers;
+    for (uint64_t unit = n_units * w->worker / w->n_workers; unit < end; unit++) {
+        const uint32_t token = (uint32_t)(unit / n_kv), head = (uint32_t)(unit % n_kv);
+        const float *table = row_of(w, op->src[3], token);
+        float *q = (float *)row_of(w, op->src[0], token) + (size_t)head * group * head_dim;
+        for (uint32_t h = 0; h < group; h++)
+            w->ops->rope(q + (size_t)h * head_dim, q + (size_t)h * head_dim, table, head_dim);
+
+        const float *k = (const float *)row_of(w, op->src[1], token) + (size_t)head * head_dim;
+        const float *v = (const float *)row_of(w, op->src[2], token) + (size_t)head * head_dim;
+        const uint32_t position = w->chunk->positions[token];
+        const struct rsr_sequence *sequence = w->chunk->entries[token].sequence;
+        const struct rsr_kv_rows rows =
+            kv->layout->rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
+        const size_t at = (size_t)(position % RSR_PAGE_TOKENS) * kv->row_floats;
+        w->ops->rope(rows.keys + at, k, table, head_dim);
+        memcpy(rows.values + at, v, head_dim * sizeof(float));
+    }
+}
+
+static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
+    w->engine->attention->run(w->engine, op->block, w->worker, buffer_at(w, op->src[0]),
+                              buffer_of(w, op->src[0])->row_bytes, buffer_at(w, op->dst),
+                              buffer_of(w, op->dst)->row_bytes);
+}
+
+/* Rows in blocks that stay in the cache while all wanted tokens pass over them. A multiple of 16 keeps
+ * workers off each other's cache lines. */
+#define HEAD_BLOCK_ROWS 16u
+
+static void run_head(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_matrix_data *head = &w->engine->model->target->head;
+    const uint32_t n_blocks = head->rows / HEAD_BLOCK_ROWS + (head->rows % HEAD_BLOCK_ROWS != 0);
+    const uint32_t end = share(n_blocks, w->worker + 1, w->n_workers);
+    for (uint32_t b = share(n_blocks, w->worker, w->n_workers); b < end; b++) {
+        const uint32_t row = b * HEAD_BLOCK_ROWS;
+        const uint32_t n_rows =
+            head->rows - row < HEAD_BLOCK_ROWS ? head->rows - row : HEAD_BLOCK_ROWS;
+        for (uint32_t i = 0; i < w->chunk->n_wanted; i++)
+            w->ops->head(w->chunk->logits + (size_t)i * head->rows, head, row, row + n_rows,
+                         row_of(w, op->src[0], w->chunk->wanted[i]));
+    }
+}
+
+static void (*const run_op[RSR_OP_KIND_COUNT])(const struct walk *, const struct rsr_step_op *) = {
+    [RSR_OP_EMBED] = run_embed,
+    [RSR_OP_ROPE_TABLE] = run_rope_table,
+    [RSR_OP_ADD] = run_add,
+    [RSR_OP_NORM] = run_norm,
+    [RSR_OP_QUANT] = run_quant,
+    [RSR_OP_ACT_MUL] = run_act_mul,
+    [RSR_OP_LINEAR] = run_linear,
+    [RSR_OP_ROPE_APPEND] = run_rope_append,
+    [RSR_OP_ATTENTION] = run_attention,
+    [RSR_OP_HEAD] = run_head,
+};
+
+/* ---- Probes ---- */
+
+/* What a probe sees before and after operations of a kind. */
+static const struct probe_row {
+    bool before, after;
+    unsigned before_kind, after_kind;
+} probe_rows[RSR_OP_KIND_COUNT] = {
+    [RSR_OP_NORM] = {.after = true, .after_kind = RSR_PROBE_NORM_OUTPUT},
+    [RSR_OP_LINEAR] = {true, true, RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT},
+    [RSR_OP_ATTENTION] = {true, true, RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT},
+    [RSR_OP_HEAD] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
+};
+
+/* Elements of a probed row: of the kernel or norm, else of the heads or the hidden state. */
+static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, bool before) {
+    const struct rsr_target *target = w->engine->model->target;
+    if (op->kind == RSR_OP_LINEAR)
+        return before ? target->kernels[op->arg].cols : target->kernels[op->arg].rows;
+    if (op->kind == RSR_OP_NORM)
+        return target->norms[op->arg].cols;
+    return op->kind == RSR_OP_HEAD ? w->hyper->hidden : w->hyper->n_heads * w->hyper->head_dim;
+}
+
+/* One worker calls the probe while the others wait. */
+static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool before) {
+    const struct rsr_engine *engine = w->engine;
+    const struct probe_row *row = &probe_rows[op->kind];
+    if (engine->probe == NULL || !(before ? row->before : row->after))
+        return;
+    rsr_worker_pool_barrier(engine->pool);
+    if (w->worker == 0) {
+        const uint16_t buffer = before ? op->src[0] : op->dst;
+        rsr_probe_point point = {
+            .size_bytes = sizeof(point),
+            .block = op->block,
+            .role = "",
+            .data = buffer_at(w, buffer),
+            .row_bytes = buffer_of(w, buffer)->row_bytes,
+            .cols = probe_cols(w, op, before),
+            .n_tokens = w->chunk->n_tokens,
+            .positions = w->chunk->positions,
+        };
+        point.kind = before ? row->before_kind : row->after_kind;
+        if (op->kind == RSR_OP_LINEAR)
+            point.role = rsr_role_name(engine->model->target->kernels[op->arg].role);
+        else if (op->kind == RSR_OP_NORM)
+            point.role = engine->model->target->norms[op->arg].name;
+        engine->probe(engine->probe_user, &point);
+    }
+    rsr_worker_pool_barrier(engine->pool);
+}
+
+/* ---- The walk ---- */
+
+uint64_t rsr_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+void rsr_step_run(void *argument, uint32_t worker) {
+    struct rsr_engine *engine = argument;
+    struct rsr_chunk *chunk = &engine->chunk;
+    struct walk w = {
+        .engine = engine,
+        .chunk = chunk,
+        .ops = engine->model->ops,
+        .hyper = &engine->model->module->hyper,
+        .worker = worker,
+        .n_workers = engine->n_threads,
+        .token_begin = share(chunk->n_tokens, worker, engine->n_threads),
+        .token_end = share(chunk->n_tokens, worker + 1, engine->n_threads),
+    };
+    for (uint32_t i = 0; i < chunk->step->n_ops; i++) {
+        const struct rsr_step_op *op = &chunk->step->ops[i];
+        w.op_index = i;
+        call_probe(&w, op, true);
+        const uint64_t begin = engine->profile.enabled ? rsr_now_ns() : 0;
+        run_op[op->kind](&w, op);
+        if (op->flags & RSR_OP_BARRIER)
+            rsr_worker_pool_barrier(engine->pool);
+        if (engine->profile.enabled)
+            engine->workers[worker].op_ns[i] = rsr_now_ns() - begin;
+        call_probe(&w, op, false);
+    }
+}

@@ -1,0 +1,112 @@
+/* worker_pool.c - see worker_pool.h. */
+#include <fenv.h>
+#include <omp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "barrier.h"
+#include "cpu.h"
+#include "runtime.h"
+#include "worker_pool.h"
+
+/* How long a worker spins before it sleeps. A sleep and a wake-up cost some 5 us each and barriers of
+ * a decode step are less than 20 us apart; twice that, spinning no longer pays. */
+#define SPIN_NS 40000u
+
+struct rsr_worker_pool {
+    struct rsr_signal posted; /* number of the newest job; workers wait on it */
+    struct rsr_signal done;   /* number of the newest finished job; the caller waits on it */
+    struct rsr_barrier barrier;
+    rsr_job_fn *job; /* NULL: leave */
+    void *argument;
+    uint32_t n_threads; /* asked for, then the number there are */
+    uint64_t spin_ns;
+    bool pin;
+    pthread_t leader;
+};
+
+static void work(struct rsr_worker_pool *pool, uint32_t worker) {
+    for (uint32_t number = 0;; number++) {
+        rsr_signal_wait(&pool->posted, number, pool->spin_ns);
+        if (pool->job == NULL)
+            return;
+        pool->job(pool->argument, worker);
+        rsr_barrier_wait(&pool->barrier);
+        if (worker == 0)
+            rsr_signal_set(&pool->done, number + 1);
+    }
+}
+
+static void *lead(void *argument) {
+    struct rsr_worker_pool *pool = argument;
+#pragma omp parallel num_threads((int)pool->n_threads)
+    {
+        const uint32_t worker = (uint32_t)omp_get_thread_num();
+        fesetenv(FE_DFL_ENV);
+        if (pool->pin)
+            rsr_cpu_pin(worker);
+#pragma omp barrier
+#pragma omp master
+        {
+            pool->n_threads = (uint32_t)omp_get_num_threads();
+            pool->barrier.count = pool->n_threads;
+            rsr_signal_set(&pool->done, 0); /* from UINT32_MAX: the team is there */
+        }
+        work(pool, worker);
+    }
+    return NULL;
+}
+
+rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, struct rsr_worker_pool **result,
+                                  rsr_error *err) {
+    struct rsr_worker_pool *pool = aligned_alloc(64, sizeof(*pool));
+    if (pool == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the engine's threads");
+    /* With more workers than CPUs, whoever spins keeps the one that is awaited from running. */
+    uint64_t spin_ns = n_threads > rsr_cpu_available() ? 0 : SPIN_NS;
+    *pool = (struct rsr_worker_pool){.n_threads = n_threads, .pin = pin, .spin_ns = spin_ns};
+    pool->barrier.spin_ns = spin_ns;
+    atomic_store(&pool->done.value, UINT32_MAX);
+
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* threads inherit the mask */
+    int failed = pthread_create(&pool->leader, NULL, lead, pool);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed != 0) {
+        free(pool);
+        return rsr_fail(err, RSR_ERR_MEMORY, "the system refuses to start a thread");
+    }
+    rsr_signal_wait(&pool->done, UINT32_MAX, 0);
+    *result = pool;
+    return RSR_OK;
+}
+
+void rsr_worker_pool_destroy(struct rsr_worker_pool *pool, bool forked) {
+    if (pool == NULL)
+        return;
+    if (!forked) {
+        pool->job = NULL;
+        rsr_signal_set(&pool->posted, atomic_load(&pool->posted.value) + 1);
+        pthread_join(pool->leader, NULL);
+    }
+    free(pool);
+}
+
+uint32_t rsr_worker_pool_count(const struct rsr_worker_pool *pool) {
+    return pool->n_threads;
+}
+
+/* The caller sleeps at once: its CPU is wanted by a worker. */
+void rsr_worker_pool_run(struct rsr_worker_pool *pool, rsr_job_fn *job, void *argument) {
+    const uint32_t number = atomic_load(&pool->posted.value);
+    pool->job = job;
+    pool->argument = argument;
+    rsr_signal_set(&pool->posted, number + 1);
+    rsr_signal_wait(&pool->done, number, 0);
+}
+
+void rsr_worker_pool_barrier(struct rsr_worker_pool *pool) {
+    rsr_barrier_wait(&pool->barrier);
+}
