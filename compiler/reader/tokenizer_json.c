@@ -233,8 +233,11 @@ static enum rsrc_status add_template_ids(const struct rsrc_tokenizer_draft *draf
         json_int_t number = json_integer_value(id);
         if (!json_is_integer(id) || number < 0 || number >= (json_int_t)draft->n_tokens ||
             draft->tokens[number].bytes == NULL) {
-            return refuse(draft, "tokenizer-template", "the id of special token", name,
-                          "it is not in the vocabulary");
+            struct rsrc_place place = {.file = draft->file};
+            rsrc_error(draft->diag, "tokenizer-template", &place, NULL,
+                       "the template gives special token '%s' an id that is not in the vocabulary",
+                       rsrc_quote(draft->scratch, name));
+            return RSRC_FAILED;
         }
         if (*n == RSRC_MAX_TEMPLATE_TOKENS) {
             return refuse_shape(draft, "tokenizer-template",

@@ -40,8 +40,8 @@ static enum rsrc_status parse(struct reader_test *test, const char *base, const 
     char *text = patched(base, patch);
     uint8_t *copy = exact_copy(text, strlen(text));
     reader_test_begin(test);
-    enum rsrc_status status = rsrc_parse_config(test->diag, &test->arena, "config.json", copy,
-                                                strlen(text), out);
+    enum rsrc_status status =
+        rsrc_parse_config(test->diag, &test->arena, "config.json", copy, strlen(text), out);
     free(copy);
     free(text);
     return status;
@@ -111,8 +111,9 @@ static void test_accepts(void) {
          "{\"quantization_config\":{\"quant_method\":\"bitnet\",\"linear_class\":\"autobitlinear\","
          "\"quantization_mode\":\"online\"}}",
          FIELD(scale_rule), RSR_SCALE_ONLINE},
-        {BITNET, "{\"quantization_config\":{\"quant_method\":\"bitnet\",\"linear_class\":"
-                 "\"bitlinear\",\"modules_to_not_convert\":null}}",
+        {BITNET,
+         "{\"quantization_config\":{\"quant_method\":\"bitnet\",\"linear_class\":"
+         "\"bitlinear\",\"modules_to_not_convert\":null}}",
          FIELD(scale_rule), RSR_SCALE_DIVIDE},
         {BITNET, "{\"hidden_act\":\"silu\"}", FIELD(hyper.activation), RSR_ACTIVATION_SILU},
         {BITNET, "{\"eos_token_id\":[128001,128009,128001]}", FIELD(n_eos_tokens), 2},
@@ -124,7 +125,8 @@ static void test_accepts(void) {
         {BITNET, "{\"attention_bias\":false,\"mlp_bias\":false,\"rope_scaling\":null}",
          FIELD(hyper.tied_head), 1},
         {BITNET, "{\"rope_scaling\":{\"type\":\"default\"}}", FIELD(hyper.tied_head), 1},
-        {BITNET, "{\"sliding_window\":4096,\"use_sliding_window\":false}", FIELD(hyper.tied_head), 1},
+        {BITNET, "{\"sliding_window\":4096,\"use_sliding_window\":false}", FIELD(hyper.tied_head),
+         1},
         {BITNET, "{\"sliding_window\":null,\"num_experts\":0,\"pretraining_tp\":1}",
          FIELD(hyper.tied_head), 1},
         {BITNET, "{\"layer_types\":[\"full_attention\",\"full_attention\"]}",

@@ -1,0 +1,500 @@
+/* test_tokenizer_json.c - tokenizer.json to section, tokenizer_config.json, every refusal.
+ *
+ * Cases are patches of a good tokenizer: a path of keys ("model.vocab.Ha") and the JSON to put there,
+ * or NULL to remove it.
+ */
+#include "reader_check.h"
+
+#include <jansson.h>
+
+#include "reader/reader.h"
+
+enum { SPACE_A = 256, A_B, B_A, SPECIAL, PLAIN, N_TOKENS }; /* ids after the 256 single bytes */
+
+static char *print_char(char *out, uint32_t c) {
+    if (c < 0x80) {
+        *out++ = (char)c;
+    } else {
+        *out++ = (char)(0xc0 | c >> 6);
+        *out++ = (char)(0x80 | (c & 0x3f));
+    }
+    *out = '\0';
+    return out;
+}
+
+/* The alphabet as GPT-2's encoder.py builds it. */
+static uint32_t char_of_byte(uint32_t byte) {
+    uint32_t next = 256;
+    for (uint32_t b = 0; b < 256; b++) {
+        bool printable =
+            (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || (b >= 0xae && b <= 0xff);
+        uint32_t c = printable ? b : next++;
+        if (b == byte) {
+            return c;
+        }
+    }
+    abort();
+}
+
+/* 256 bytes in descending order of id, " a", "ab", "ba", one special and one plain added token. */
+static json_t *make_tokenizer(void) {
+    json_t *vocab = json_object();
+    char text[8];
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        print_char(text, char_of_byte(byte));
+        json_object_set_new(vocab, text, json_integer(255 - byte));
+    }
+    json_object_set_new(vocab,
+                        "\xc4\xa0"
+                        "a",
+                        json_integer(SPACE_A));
+    json_object_set_new(vocab, "ab", json_integer(A_B));
+    json_object_set_new(vocab, "ba", json_integer(B_A));
+    json_error_t error;
+    json_t *root = json_pack_ex(
+        &error, 0,
+        "{s:s, s:n, s:[{s:i,s:s,s:b,s:b,s:b,s:b,s:b},{s:i,s:s,s:b,s:b}], s:n,"
+        " s:{s:s,s:[{s:s,s:{s:s},s:s,s:b},{s:s,s:b,s:b,s:b}]},"
+        " s:{s:s,s:[{s:s},{s:s,s:[{s:{s:s,s:i}},{s:{s:s,s:i}}],s:{s:{s:s,s:[i],s:[s]}}}]},"
+        " s:{s:s}, s:{s:s,s:n,s:n,s:b,s:b,s:o,s:[s,[s,s],s]}}",
+        "version", "1.0", "truncation", "added_tokens", "id", SPECIAL, "content", "<s>", "special",
+        1, "lstrip", 0, "rstrip", 1, "single_word", 0, "normalized", 0, "id", PLAIN, "content",
+        "\xe6\x97\xa5 x", "special", 0, "lstrip", 1, "normalizer", "pre_tokenizer", "type",
+        "Sequence", "pretokenizers", "type", "Split", "pattern", "Regex", "\\p{L}+", "behavior",
+        "MergedWithNext", "invert", 1, "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets",
+        1, "use_regex", 0, "post_processor", "type", "Sequence", "processors", "type", "ByteLevel",
+        "type", "TemplateProcessing", "single", "SpecialToken", "id", "<s>", "type_id", 0,
+        "Sequence", "id", "A", "type_id", 0, "special_tokens", "<s>", "id", "<s>", "ids", SPECIAL,
+        "tokens", "<s>", "decoder", "type", "ByteLevel", "model", "type", "BPE", "dropout",
+        "unk_token", "byte_fallback", 0, "ignore_merges", 1, "vocab", vocab, "merges", "b a", "a",
+        "b", "\xc4\xa0 a");
+    if (root == NULL) {
+        fprintf(stderr, "json_pack: %s\n", error.text);
+        abort();
+    }
+    return root;
+}
+
+/* Puts `value` at a dotted path of object keys and list indexes; NULL removes it. */
+static void patch(json_t *root, const char *path, const char *value) {
+    char key[64];
+    json_t *at = root;
+    const char *dot;
+    while ((dot = strchr(path, '.')) != NULL) {
+        snprintf(key, sizeof(key), "%.*s", (int)(dot - path), path);
+        at = json_is_array(at) ? json_array_get(at, strtoul(key, NULL, 10))
+                               : json_object_get(at, key);
+        path = dot + 1;
+    }
+    json_t *parsed = value == NULL ? NULL : json_loads(value, JSON_DECODE_ANY, NULL);
+    int failed;
+    if (value == NULL) {
+        failed = json_object_del(at, path);
+    } else if (json_is_array(at)) {
+        failed = json_array_set_new(at, strtoul(path, NULL, 10), parsed);
+    } else {
+        failed = json_object_set_new(at, path, parsed);
+    }
+    if (failed != 0) {
+        fprintf(stderr, "bad patch: %s\n", path);
+        abort();
+    }
+}
+
+static enum rsrc_status parse(struct reader_test *test, const json_t *root,
+                              struct rsr_tokenizer *out) {
+    char *text = json_dumps(root, JSON_COMPACT);
+    uint8_t *copy = exact_copy(text, strlen(text));
+    reader_test_begin(test);
+    enum rsrc_status status =
+        rsrc_parse_tokenizer(test->diag, &test->arena, "tokenizer.json", copy, strlen(text), out);
+    free(copy);
+    free(text);
+    return status;
+}
+
+static const void *at(const struct rsr_tokenizer_header *header, uint64_t offset) {
+    CHECK_INT(offset % 8, 0);
+    CHECK(offset <= header->size_bytes);
+    return (const char *)header + offset;
+}
+
+static void check_token(const struct rsr_tokenizer_header *header, uint32_t id, const char *text,
+                        size_t n_bytes, uint32_t flags) {
+    const uint64_t *begin = at(header, header->text_begin_at);
+    const char *texts = at(header, header->text_at);
+    const uint8_t *all_flags = at(header, header->flags_at);
+    CHECK_INT(begin[id + 1] - begin[id], n_bytes);
+    CHECK(memcmp(texts + begin[id], text, n_bytes) == 0);
+    CHECK_INT(all_flags[id], flags);
+}
+
+static void test_section(void) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer;
+    json_t *root = make_tokenizer();
+    CHECK(parse(&test, root, &tokenizer) == RSRC_OK);
+    CHECK_STR(reader_test_text(&test), "");
+    const struct rsr_tokenizer_header *header = tokenizer.section;
+    CHECK_INT(header->magic, RSR_TOKENIZER_MAGIC);
+    CHECK_INT(header->size_bytes, tokenizer.size_bytes);
+    CHECK_INT(header->n_tokens, N_TOKENS);
+    CHECK_INT(header->normalizer, RSR_NORMALIZER_NONE);
+    CHECK_INT(header->ignore_merges, 1);
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        char raw = (char)byte;
+        CHECK_INT(header->byte_token[byte], 255 - byte);
+        check_token(header, 255 - byte, &raw, 1, 0);
+    }
+    check_token(header, SPACE_A, " a", 2, 0);
+    check_token(header, SPECIAL, "<s>", 3, RSR_TOKEN_ADDED | RSR_TOKEN_SPECIAL | RSR_TOKEN_RSTRIP);
+    check_token(header, PLAIN, "\xe6\x97\xa5 x", 5, RSR_TOKEN_ADDED | RSR_TOKEN_LSTRIP);
+
+    const struct rsr_merge expected[] = {
+        /* ids fall with the byte: 'b' < 'a' < ' ' */
+        {255 - 'b', 255 - 'a', B_A, 0},
+        {255 - 'a', 255 - 'b', A_B, 1},
+        {255 - ' ', 255 - 'a', SPACE_A, 2},
+    };
+    CHECK_INT(header->n_merges, 3);
+    CHECK(memcmp(at(header, header->merges_at), expected, sizeof(expected)) == 0);
+
+    const struct rsr_pretokenizer *steps = at(header, header->pretokenizers_at);
+    CHECK_INT(header->n_pretokenizers, 2);
+    CHECK_INT(steps[0].kind, RSR_PRETOKENIZER_SPLIT);
+    CHECK_INT(steps[0].behavior, 3);
+    CHECK_INT(steps[0].invert, 1);
+    CHECK_INT(steps[0].pattern_bytes, 6);
+    CHECK(memcmp(at(header, steps[0].pattern_at), "\\p{L}+", 6) == 0);
+    CHECK_INT(steps[1].kind, RSR_PRETOKENIZER_BYTE_LEVEL);
+    CHECK_INT(steps[1].add_prefix_space, 0);
+    CHECK_INT(steps[1].use_regex, 0);
+    CHECK_INT(header->n_prefix, 1);
+    CHECK_INT(header->n_suffix, 0);
+    CHECK_INT(*(const uint32_t *)at(header, header->prefix_at), SPECIAL);
+    CHECK_STR(tokenizer.bos_text, "");
+    CHECK(tokenizer.chat_template == NULL);
+    json_decref(root);
+    reader_test_end(&test);
+}
+
+static const struct rsr_tokenizer_header *parse_patched(struct reader_test *test, const char *path,
+                                                        const char *value,
+                                                        struct rsr_tokenizer *out) {
+    json_t *root = make_tokenizer();
+    patch(root, path, value);
+    enum rsrc_status status = parse(test, root, out);
+    json_decref(root);
+    CHECK(status == RSRC_OK);
+    CHECK_STR(reader_test_text(test), "");
+    return status == RSRC_OK ? out->section : NULL;
+}
+
+/* Of two equal merges the last one counts, as in the tokenizers library. */
+static void test_repeated_merge(void) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer;
+    const struct rsr_tokenizer_header *header = parse_patched(
+        &test, "model.merges", "[\"#version: 0.2\",\"a b\",\"b a\",[\"a\",\"b\"]]", &tokenizer);
+    if (header != NULL) {
+        const struct rsr_merge *merges = at(header, header->merges_at);
+        CHECK_INT(header->n_merges, 2);
+        CHECK_INT(merges[0].result, B_A);
+        CHECK_INT(merges[0].rank, 1);
+        CHECK_INT(merges[1].result, A_B);
+        CHECK_INT(merges[1].rank, 2);
+    }
+    reader_test_end(&test);
+}
+
+static void test_variants(void) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer;
+    const struct rsr_tokenizer_header *header;
+
+    header = parse_patched(&test, "normalizer", "{\"type\":\"NFC\"}", &tokenizer);
+    CHECK(header != NULL && header->normalizer == RSR_NORMALIZER_NFC);
+    reader_test_end(&test);
+
+    header =
+        parse_patched(&test, "normalizer",
+                      "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"}]}", &tokenizer);
+    CHECK(header != NULL && header->normalizer == RSR_NORMALIZER_NFC);
+    reader_test_end(&test);
+
+    header = parse_patched(&test, "pre_tokenizer",
+                           "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", &tokenizer);
+    if (header != NULL) {
+        const struct rsr_pretokenizer *step = at(header, header->pretokenizers_at);
+        CHECK_INT(header->n_pretokenizers, 1);
+        CHECK_INT(step->add_prefix_space, 1);
+        CHECK_INT(step->use_regex, 1);
+    }
+    reader_test_end(&test);
+
+    header = parse_patched(&test, "pre_tokenizer.pretokenizers.0.pattern",
+                           "{\"String\":\"a.(b) \\u00e9\"}", &tokenizer);
+    if (header != NULL) {
+        const struct rsr_pretokenizer *step = at(header, header->pretokenizers_at);
+        static const char want[] = "a\\.\\(b\\)\\ \xc3\xa9";
+        CHECK_INT(step->pattern_bytes, sizeof(want) - 1);
+        CHECK(memcmp(at(header, step->pattern_at), want, sizeof(want) - 1) == 0);
+    }
+    reader_test_end(&test);
+
+    header = parse_patched(&test, "post_processor", "null", &tokenizer);
+    CHECK(header != NULL && header->n_prefix == 0 && header->n_suffix == 0);
+    reader_test_end(&test);
+
+    header = parse_patched(&test, "post_processor.processors.1.single",
+                           "[{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"<s>\"}}]",
+                           &tokenizer);
+    if (header != NULL) {
+        CHECK_INT(header->n_prefix, 0);
+        CHECK_INT(header->n_suffix, 1);
+        CHECK_INT(*(const uint32_t *)at(header, header->suffix_at), SPECIAL);
+    }
+    reader_test_end(&test);
+}
+
+/* Ids without a token; and an added token that is in the vocabulary too: it keeps its id. */
+static void test_gap(void) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer;
+    json_t *root = make_tokenizer();
+    patch(root, "post_processor", "null");
+    patch(root, "added_tokens", "[{\"id\":257,\"content\":\"ab\",\"special\":true}]");
+    patch(root, "model.vocab.ba", "300");
+    patch(root, "model.vocab.a", NULL);
+    patch(root, "model.merges", "[]");
+    CHECK(parse(&test, root, &tokenizer) == RSRC_OK);
+    CHECK_STR(reader_test_text(&test), "");
+    const struct rsr_tokenizer_header *header = tokenizer.section;
+    CHECK_INT(header->n_tokens, 301);
+    check_token(header, A_B, "ab", 2, RSR_TOKEN_ADDED | RSR_TOKEN_SPECIAL);
+    check_token(header, B_A, "", 0, RSR_TOKEN_UNUSED);
+    check_token(header, 300, "ba", 2, 0);
+    CHECK_INT(header->byte_token['a'], RSR_NO_TOKEN);
+    check_token(header, 255 - 'a', "", 0, RSR_TOKEN_UNUSED);
+    json_decref(root);
+    reader_test_end(&test);
+}
+
+#define SPLIT "pre_tokenizer.pretokenizers.0"
+#define TEMPLATE "post_processor.processors.1"
+
+static const struct {
+    const char *path, *value, *slug, *names;
+} REFUSED[] = {
+    {"model", NULL, "tokenizer-model", "(no type)"},
+    {"model.type", "\"Unigram\"", "tokenizer-model", "Unigram"},
+    {"model.dropout", "0.1", "tokenizer-model", "dropout"},
+    {"model.unk_token", "\"<unk>\"", "tokenizer-model", "unk_token"},
+    {"model.continuing_subword_prefix", "\"##\"", "tokenizer-model", "continuing_subword_prefix"},
+    {"model.end_of_word_suffix", "\"</w>\"", "tokenizer-model", "end_of_word_suffix"},
+    {"model.byte_fallback", "true", "tokenizer-model", "byte_fallback"},
+    {"model.ignore_merges", "\"yes\"", "tokenizer-field", "ignore_merges"},
+    {"model.vocab", NULL, "tokenizer-field", "vocab"},
+    {"model.vocab", "[]", "tokenizer-field", "vocab"},
+    {"model.merges", NULL, "tokenizer-field", "merges"},
+    {"added_tokens", "{}", "tokenizer-field", "added_tokens"},
+    {"model.vocab.ab", "-1", "tokenizer-id", "ab"},
+    {"model.vocab.ab", "4194304", "tokenizer-id", "ab"},
+    {"model.vocab.ab", "\"7\"", "tokenizer-id", "ab"},
+    {"model.vocab.ab", "4194303", "tokenizer-id", "4194303"},
+    {"model.vocab.ab", "258", "tokenizer-id", "another token"},
+    {"model.vocab.ab", "259", "tokenizer-id", "another token"},
+    {"model.vocab.\xe6\x97\xa5", "261", "tokenizer-added-token", "numbered"},
+    {"added_tokens.0", "3", "tokenizer-added-token", "content"},
+    {"added_tokens.0.content", "\"\"", "tokenizer-added-token", "content"},
+    {"added_tokens.0.content", "\"ab\"", "tokenizer-added-token", "another id"},
+    {"added_tokens.0.id", "null", "tokenizer-id", "<s>"},
+    {"added_tokens.0.id", "260", "tokenizer-added-token", "numbered"},
+    {"added_tokens.0.id", "0", "tokenizer-added-token", "numbered"},
+    {"added_tokens.1.id", "259", "tokenizer-added-token", "another added token"},
+    {"added_tokens.0.special", "1", "tokenizer-field", "special"},
+    {"model.merges", "[\"ab\"]", "tokenizer-merge", "entry 0"},
+    {"model.merges", "[\"a b\",\"a b a\"]", "tokenizer-merge", "entry 1"},
+    {"model.merges", "[[\"a\"]]", "tokenizer-merge", "pair"},
+    {"model.merges", "[[\"a\",3]]", "tokenizer-merge", "pair"},
+    {"model.merges", "[7]", "tokenizer-merge", "pair"},
+    {"model.merges", "[\"a a\"]", "tokenizer-merge", "'aa'"},
+    {"model.merges", "[\"x ab\"]", "tokenizer-merge", "'xab'"},
+    {"model.merges", "[\" ab\"]", "tokenizer-merge", "'ab'"},
+    {"normalizer", "{\"type\":\"NFKC\"}", "tokenizer-normalizer", "NFKC"},
+    {"normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}",
+     "tokenizer-normalizer", "Lowercase"},
+    {"normalizer",
+     "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"NFC\"}]}",
+     "tokenizer-normalizer", "Sequence"},
+    {"normalizer", "3", "tokenizer-normalizer", "(no type)"},
+    {"decoder", "{\"type\":\"WordPiece\"}", "tokenizer-decoder", "WordPiece"},
+    {"pre_tokenizer", "null", "tokenizer-pretokenizer", "ByteLevel"},
+    {"pre_tokenizer", "{\"type\":\"Sequence\"}", "tokenizer-pretokenizer", "ByteLevel"},
+    {"pre_tokenizer", "{\"type\":\"Whitespace\"}", "tokenizer-pretokenizer", "Whitespace"},
+    {"pre_tokenizer", "{\"type\":\"ByteLevel\"}", "tokenizer-pretokenizer", "add_prefix_space"},
+    {"pre_tokenizer.pretokenizers.1.use_regex", "3", "tokenizer-field", "use_regex"},
+    {SPLIT, "{\"type\":\"Digits\",\"individual_digits\":true}", "tokenizer-pretokenizer", "Digits"},
+    {SPLIT, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", "tokenizer-pretokenizer",
+     "after ByteLevel"},
+    {SPLIT ".pattern", "\"a\"", "tokenizer-pretokenizer", "neither"},
+    {SPLIT ".pattern", "{\"Regex\":\"a\",\"String\":\"a\"}", "tokenizer-pretokenizer", "neither"},
+    {SPLIT ".pattern", "{\"Regex\":\"\"}", "tokenizer-pretokenizer", "empty"},
+    {SPLIT ".behavior", "\"Sideways\"", "tokenizer-pretokenizer", "Sideways"},
+    {SPLIT ".behavior", NULL, "tokenizer-pretokenizer", "(none)"},
+    {SPLIT ".behavior", "3", "tokenizer-field", "behavior"},
+    {SPLIT ".invert", "3", "tokenizer-field", "invert"},
+    {"pre_tokenizer.pretokenizers", "[1,1]", "tokenizer-pretokenizer", "(no type)"},
+    {"post_processor", "{\"type\":\"BertProcessing\"}", "tokenizer-post-processor",
+     "BertProcessing"},
+    {"post_processor.processors.0",
+     "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}}]}",
+     "tokenizer-post-processor", "more than one"},
+    {TEMPLATE ".single", "[]", "tokenizer-template", "exactly once"},
+    {TEMPLATE ".single", "[{\"Sequence\":{\"id\":\"B\"}}]", "tokenizer-template", "understood"},
+    {TEMPLATE ".single", "[{\"SpecialToken\":{\"id\":\"</s>\"}}]", "tokenizer-template", "no ids"},
+    {TEMPLATE ".single", "[{\"SpecialToken\":{}}]", "tokenizer-template", "no ids"},
+    {TEMPLATE ".special_tokens.<s>.ids", "[261]", "tokenizer-template", "<s>"},
+    {TEMPLATE ".special_tokens.<s>.ids", "[-1]", "tokenizer-template", "<s>"},
+    {TEMPLATE ".special_tokens.<s>.ids", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]",
+     "tokenizer-template", "16"},
+};
+
+static void test_refuses(void) {
+    for (size_t i = 0; i < sizeof(REFUSED) / sizeof(REFUSED[0]); i++) {
+        struct reader_test test;
+        struct rsr_tokenizer tokenizer = {.size_bytes = 77};
+        json_t *root = make_tokenizer();
+        patch(root, REFUSED[i].path, REFUSED[i].value);
+        CHECK(parse(&test, root, &tokenizer) == RSRC_FAILED);
+        check_one_error(&test, REFUSED[i].slug, REFUSED[i].path);
+        if (strstr(reader_test_text(&test), REFUSED[i].names) == NULL) {
+            fprintf(stderr, "%s: %s", REFUSED[i].path, reader_test_text(&test));
+        }
+        CHECK(strstr(reader_test_text(&test), REFUSED[i].names) != NULL);
+        CHECK_INT(tokenizer.size_bytes, 77);
+        json_decref(root);
+        reader_test_end(&test);
+    }
+}
+
+/* A character outside the alphabet is fine in an added token and nowhere else. */
+static void test_alphabet(void) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer;
+    static const char *const outside[] = {"\xe6\x97\xa5", "\xc5\x84", "a b", "\xc2\xad",
+                                          "\xc3\xa9 "};
+    for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
+        json_t *root = make_tokenizer();
+        json_object_set_new(json_object_get(json_object_get(root, "model"), "vocab"), outside[i],
+                            json_integer(259));
+        patch(root, "added_tokens", "[]");
+        patch(root, "post_processor", "null");
+        CHECK(parse(&test, root, &tokenizer) == RSRC_FAILED);
+        check_one_error(&test, "tokenizer-alphabet", outside[i]);
+        reader_test_end(&test);
+
+        json_t *added = json_pack("[{s:i,s:s}]", "id", 259, "content", outside[i]);
+        json_object_set_new(root, "added_tokens", added);
+        CHECK(parse(&test, root, &tokenizer) == RSRC_OK);
+        check_token(tokenizer.section, 259, outside[i], strlen(outside[i]), RSR_TOKEN_ADDED);
+        json_decref(root);
+        reader_test_end(&test);
+    }
+}
+
+static void test_too_many_splits(void) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer;
+    json_t *root = make_tokenizer();
+    json_t *list = json_object_get(json_object_get(root, "pre_tokenizer"), "pretokenizers");
+    for (int i = 0; i < 15; i++) {
+        json_array_insert(list, 0, json_array_get(list, 0));
+    }
+    CHECK(parse(&test, root, &tokenizer) == RSRC_FAILED);
+    check_one_error(&test, "tokenizer-pretokenizer", "17 pre-tokenizers");
+    json_decref(root);
+    reader_test_end(&test);
+}
+
+/* ---- tokenizer_config.json -------------------------------------------------------------------- */
+
+static void test_tokenizer_config(void) {
+    static const struct {
+        const char *text, *slug, *chat, *bos, *eos; /* slug NULL: accepted */
+    } cases[] = {
+        {"{}", NULL, NULL, "old", ""},
+        {"{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"chat_template\":\"x\"}",
+         NULL, "x", "<s>", "</s>"},
+        {"{\"bos_token\":null,\"chat_template\":null}", NULL, NULL, "old", ""},
+        {"{\"chat_template\":\"\"}", NULL, NULL, "old", ""},
+        {"{\"chat_template\":[{\"name\":\"tool\",\"template\":\"t\"},"
+         "{\"name\":\"default\",\"template\":\"d\"}]}",
+         NULL, "d", "old", ""},
+        {"{\"bos_token\":3}", "tokenizer-config-field", NULL, "old", ""},
+        {"{\"bos_token\":{}}", "tokenizer-config-field", NULL, "old", ""},
+        {"{\"chat_template\":3}", "tokenizer-config-field", NULL, "old", ""},
+        {"{\"chat_template\":[{\"name\":\"default\",\"template\":3}]}", "tokenizer-config-field",
+         NULL, "old", ""},
+        {"{\"bos_token\":\"<s>\",\"chat_template\":3}", "tokenizer-config-field", NULL, "old", ""},
+        {"{", "tokenizer-config-syntax", NULL, "old", ""},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_tokenizer tokenizer = {.bos_text = "old", .eos_text = ""};
+        reader_test_begin(&test);
+        enum rsrc_status status = rsrc_parse_tokenizer_config(
+            test.diag, &test.arena, "tokenizer_config.json", (const uint8_t *)cases[i].text,
+            strlen(cases[i].text), &tokenizer);
+        if (cases[i].slug == NULL) {
+            CHECK(status == RSRC_OK);
+            CHECK_STR(reader_test_text(&test), "");
+        } else {
+            CHECK(status == RSRC_FAILED);
+            check_one_error(&test, cases[i].slug, cases[i].text);
+        }
+        if (cases[i].chat == NULL) {
+            CHECK(tokenizer.chat_template == NULL);
+        } else {
+            CHECK_STR(tokenizer.chat_template, cases[i].chat);
+        }
+        CHECK_STR(tokenizer.bos_text, cases[i].bos);
+        CHECK_STR(tokenizer.eos_text, cases[i].eos);
+        reader_test_end(&test);
+    }
+}
+
+static void test_chat_template(void) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer = {.chat_template = "old"};
+    static const char *const named = "{\"chat_template\":[{\"name\":\"tool\",\"template\":\"t\"}]}";
+    reader_test_begin(&test);
+    CHECK(rsrc_parse_tokenizer_config(test.diag, &test.arena, "t", (const uint8_t *)named,
+                                      strlen(named), &tokenizer) == RSRC_OK);
+    CHECK_INT(rsrc_diag_error_count(test.diag), 0);
+    CHECK(strstr(reader_test_text(&test), "[tokenizer-chat-template]") != NULL);
+    CHECK_STR(tokenizer.chat_template, "old");
+    reader_test_end(&test);
+
+    reader_test_begin(&test);
+    CHECK(rsrc_parse_chat_template(test.diag, &test.arena, "t.jinja", (const uint8_t *)"new!", 3,
+                                   &tokenizer) == RSRC_OK);
+    CHECK_STR(tokenizer.chat_template, "new");
+    CHECK(rsrc_parse_chat_template(test.diag, &test.arena, "t.jinja", (const uint8_t *)"n\0w", 3,
+                                   &tokenizer) == RSRC_FAILED);
+    check_one_error(&test, "tokenizer-chat-template", "NUL");
+    reader_test_end(&test);
+}
+
+int main(void) {
+    test_section();
+    test_repeated_merge();
+    test_variants();
+    test_gap();
+    test_refuses();
+    test_alphabet();
+    test_too_many_splits();
+    test_tokenizer_config();
+    test_chat_template();
+    return CHECK_EXIT();
+}
