@@ -177,6 +177,8 @@ struct rsr_index {
  * a mispredicted branch. Measured with rsrc_index_multiply on a 2560 x 2560 ternary matrix: with 8, the
  * times of RSR++ at k = 3, 4, 5, 6 and 7 all are within 3 % of 1.05e9 additions a second. */
 #define RSR_SEGMENT_START_ADDS 8u
+/* Additions that one digit of RSR's direct product costs: it is extracted, multiplied and added. */
+#define RSR_DIRECT_DIGIT_ADDS 2u
 
 /* What the analysis knows of a matrix at one k; the planner reads it. */
 struct rsr_stats {
@@ -185,7 +187,7 @@ struct rsr_stats {
     uint64_t n_members;         /* non-zero codes over all blocks: additions of the segment sums */
     uint64_t n_segments;        /* distinct canonical codes over all blocks */
     uint64_t n_fold_adds;       /* additions of the RSR++ fold over all blocks */
-    uint64_t n_direct_adds;     /* additions of RSR's direct product with Bin_k */
+    uint64_t n_direct_adds;     /* multiply-adds of RSR's direct product, a digit of a segment each */
     uint32_t n_zero_rows, n_zero_cols;
     uint32_t n_equal_rows;      /* rows equal or opposite to an earlier row (zero rows excluded) */
     uint32_t max_row_nonzero;   /* bounds |acc| <= 128 * this */

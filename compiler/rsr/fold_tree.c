@@ -2,20 +2,22 @@
  *
  * Both first sum the inputs of every segment, u[c] = sum of +-x[j] over the members j of code c.
  * RSR (arXiv 2411.06360, section 4.1) then multiplies by the matrix of all columns; here only by the
- * columns that occur: row i gets +-u[c] for each segment whose digit i is not zero.
- * RSR++ (section 4.2) peels the last digit off, again and again, over the dense table of codes. The
- * paper folds pairs u[2i], u[2i+1] of plain binary codes; with T the weight of the digit peeled:
+ * columns that occur: row i gets digit i times u[c] for each segment.
+ * RSR++ (section 4.2) peels the first digit off, again and again, over the dense table of codes. As in
+ * the paper, row i is read from the entries whose first digit is not zero, and entries that differ in
+ * that digit alone are then added together, which leaves a table of one digit less:
  *
- *   {0, 1}, T = 2^(d-1). Codes T .. 2T-1 have the digit. Their sum is the row's result; what remains
- *     of code T + r is r: u[r] += u[T + r].
- *   ternary, T = 3^(d-1), h = (T - 1) / 2. Codes T-h .. T+h, all positive codes beyond h, have the
- *     digit +1; their sum is the result. What remains of T + r is r, and of T - r is -r, whose
- *     canonical form is r negated: u[r] += u[T + r] - u[T - r]; of code T itself nothing remains.
- *   {-1, +1}, T = 2^(d-1). Every canonical code T .. 2T-1 has the top digit +1. What remains is
- *     r = code - T with d - 1 digits, canonical if r >= T/2, else the negation of T - 1 - r:
- *     u'[r] = u[T + r] - u[2T - 1 - r] for r = T/2 .. T-1.
+ *   {0, 1}. row = sum of u[2q + 1]; u[q] <- u[2q] + u[2q + 1].
+ *   ternary. Codes are c = 3q + d with d in -1..1, and c > 0 makes q >= 0, with q = 0 for c = 1 alone:
+ *     row = u[1] + sum over q >= 1 of u[3q + 1] - u[3q - 1];
+ *     u[q] <- u[3q - 1] + u[3q] + u[3q + 1], in place because 3q - 1 > q. Canonical codes stay
+ *     canonical: q > 0, so the sign of a code is never the business of its first digit.
+ *   {-1, +1}. Canonical codes have the top bit set; the table is indexed by the bits below it. With U
+ *     the sum of all entries, the top row is U, and a row below is (entries with its bit) - (entries
+ *     without) = 2 (entries with its bit) - U; the bits are peeled as for {0, 1}.
  *
- * Integers wrap nowhere: |u| and |y| are at most 128 * cols, and cols < 2^24.
+ * lower/lower_scatter.c emits the same fold, addition by addition.
+ * Integers: the largest intermediate is 3 * 128 * cols, hence the assertion on cols.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -25,24 +27,18 @@
 #include "rsr/segment.h"
 
 uint64_t rsrc_count_fold_adds(enum rsr_alphabet alphabet, uint32_t height) {
-    uint64_t adds = 0, weight = 1; /* T, from the first digit up */
-    for (uint32_t digit = 0; digit < height; digit++) {
-        switch (alphabet) {
-        case RSR_TERNARY:
-            adds += weight + (weight - 1);
-            weight *= 3;
-            break;
-        case RSR_BINARY_SIGN:
-            adds += weight + weight / 2;
-            weight *= 2;
-            break;
-        case RSR_BINARY_BIT:
-            adds += weight + (weight - 1);
-            weight *= 2;
-            break;
-        }
+    uint64_t adds = 0;
+    switch (alphabet) {
+    case RSR_TERNARY: /* four for each q = 1 .. (3^(d-1) - 1) / 2, d digits being left */
+        for (uint64_t d = 1, weight = 1; d <= height; d++, weight *= 3)
+            adds += 4 * ((weight - 1) / 2);
+        return adds;
+    case RSR_BINARY_SIGN: /* two for each pair, and U is subtracted from every row below the top */
+        return 2 * ((UINT64_C(1) << (height - 1)) - 1) + (height - 1);
+    case RSR_BINARY_BIT:
+        return 2 * ((UINT64_C(1) << height) - 1);
     }
-    return adds;
+    abort();
 }
 
 static int32_t segment_sum(const struct rsr_index_block *block, uint32_t segment, const int8_t *x) {
@@ -66,48 +62,45 @@ static void multiply_direct(const struct rsr_index *index, const struct rsr_inde
     }
 }
 
-static int32_t sum_range(const int32_t *u, uint32_t first, uint32_t end) {
-    int32_t sum = 0;
-    for (uint32_t c = first; c < end; c++)
-        sum += u[c];
-    return sum;
+static void fold_ternary(int32_t *u, uint32_t height, int32_t *y) {
+    for (uint32_t i = 0; i < height; i++) {
+        uint32_t end = rsrc_code_range(RSR_TERNARY, height - i).end / 3 + 1; /* of q */
+        int32_t row = u[1];
+        for (uint32_t q = 1; q < end; q++) {
+            int32_t low = u[3 * q - 1], high = u[3 * q + 1];
+            row += high - low;
+            u[q] = low + u[3 * q] + high;
+        }
+        y[i] = row;
+    }
 }
 
-static void fold_ternary(int32_t *u, uint32_t height, int32_t *y) {
-    uint32_t weight = rsrc_code_range(RSR_TERNARY, height).end * 2 / 3; /* 3^(height-1) */
-    for (uint32_t d = height; d >= 1; d--, weight /= 3) {
-        uint32_t half = (weight - 1) / 2;
-        y[d - 1] = sum_range(u, weight - half, weight + half + 1);
-        for (uint32_t r = 1; r <= half; r++)
-            u[r] += u[weight + r] - u[weight - r];
+/* n_bits levels over 2^n_bits entries; what is left in u[0] is the sum of all. */
+static void fold_bits(int32_t *u, uint32_t n_bits, int32_t *y) {
+    for (uint32_t i = 0; i < n_bits; i++) {
+        int32_t row = 0;
+        for (uint32_t q = 0; q < 1u << (n_bits - i - 1); q++) {
+            row += u[2 * q + 1];
+            u[q] = u[2 * q] + u[2 * q + 1];
+        }
+        y[i] = row;
     }
 }
 
 static void fold_signs(int32_t *u, uint32_t height, int32_t *y) {
-    for (uint32_t d = height; d >= 1; d--) {
-        uint32_t weight = 1u << (d - 1);
-        y[d - 1] = sum_range(u, weight, 2 * weight);
-        if (d > 1)
-            for (uint32_t r = weight / 2; r < weight; r++)
-                u[r] = u[weight + r] - u[2 * weight - 1 - r];
-    }
-}
-
-static void fold_bits(int32_t *u, uint32_t height, int32_t *y) {
-    for (uint32_t d = height; d >= 1; d--) {
-        uint32_t weight = 1u << (d - 1);
-        y[d - 1] = sum_range(u, weight, 2 * weight);
-        for (uint32_t r = 1; r < weight; r++)
-            u[r] += u[weight + r];
-    }
+    fold_bits(u, height - 1, y);
+    y[height - 1] = u[0];
+    for (uint32_t i = 0; i + 1 < height; i++)
+        y[i] = 2 * y[i] - u[0];
 }
 
 static void multiply_tree(const struct rsr_index *index, const struct rsr_index_block *block,
                           const int8_t *x, int32_t *u, int32_t *y) {
     struct rsrc_code_range range = rsrc_code_range(index->alphabet, block->n_rows);
-    memset(u, 0, range.end * sizeof *u);
+    uint32_t base = index->alphabet == RSR_BINARY_SIGN ? range.first : 0;
+    memset(u, 0, (range.end - base) * sizeof *u);
     for (uint32_t s = 0; s < block->n_segments; s++)
-        u[block->codes[s]] = segment_sum(block, s, x);
+        u[block->codes[s] - base] = segment_sum(block, s, x);
     switch (index->alphabet) {
     case RSR_TERNARY:
         fold_ternary(u, block->n_rows, y);
@@ -123,7 +116,7 @@ static void multiply_tree(const struct rsr_index *index, const struct rsr_index_
 
 void rsrc_index_multiply(const struct rsr_index *index, enum rsr_fold_kind fold, const int8_t *x,
                          int32_t *y) {
-    assert(index->cols <= RSRC_MAX_COLS);
+    assert(index->cols <= INT32_MAX / (3 * 128));
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     int32_t *u = NULL;

@@ -23,12 +23,14 @@ RSRC_NODISCARD enum rsrc_status rsrc_verify_index(struct rsrc_diag *diag,
                                                   const struct rsr_matrix *matrix,
                                                   const char *layer_name);
 
-/* Statistics at one k without building the index. */
+/* Statistics at one k without building the index. Scratch stays in the arena. */
 void rsrc_analyse_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix, uint32_t k,
                          struct rsr_stats *out);
 
-/* The k in 1..RSR_MAX_K that minimises additions (n_members + n_fold_adds) for this matrix. Fills
- * its statistics. */
+/* The k in 1..RSR_MAX_K (and at most rows) that minimises the cost of this matrix in additions:
+ * n_members + RSR_SEGMENT_START_ADDS n_segments + the cheaper of n_fold_adds and
+ * RSR_DIRECT_DIGIT_ADDS n_direct_adds. Each k is judged by a sample of the blocks; the statistics of
+ * the chosen one are exact. Scratch stays in the arena. */
 uint32_t rsrc_choose_k(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                        struct rsr_stats *out);
 

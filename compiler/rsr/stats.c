@@ -37,22 +37,22 @@ static struct counter make_counter(struct rsrc_arena *arena, const struct rsr_ma
 static void count_block(const struct counter *counter, uint32_t first_row, uint32_t height,
                         struct block_counts *counts) {
     const struct rsr_matrix *matrix = counter->matrix;
+    uint64_t *seen = counter->seen;
     rsrc_block_keys(matrix, first_row, height, counter->keys);
+    uint32_t n_members = 0, n_segments = 0;
+    seen[0] = 1; /* code 0 is no segment */
     for (uint32_t j = 0; j < matrix->cols; j++) {
         uint32_t code = counter->keys[j] >> 1;
-        uint64_t bit = UINT64_C(1) << code % 64;
-        counts->n_members += code != 0;
-        if (code == 0 || (counter->seen[code / 64] & bit) != 0)
-            continue;
-        counter->seen[code / 64] |= bit;
-        counts->n_segments++;
-        int8_t digits[RSR_MAX_K];
-        rsrc_code_digits(matrix->alphabet, height, code, digits);
-        for (uint32_t i = 0; i < height; i++)
-            counts->n_direct_adds += digits[i] != 0;
+        uint64_t word = seen[code / 64];
+        n_members += code != 0;
+        n_segments += (word >> code % 64 & 1) == 0;
+        seen[code / 64] = word | UINT64_C(1) << code % 64;
     }
     for (uint32_t j = 0; j < matrix->cols; j++)
-        counter->seen[counter->keys[j] / 128] = 0;
+        seen[counter->keys[j] / 128] = 0;
+    counts->n_members += n_members;
+    counts->n_segments += n_segments;
+    counts->n_direct_adds += (uint64_t)n_segments * height;
 }
 
 static uint64_t count_all_fold_adds(const struct rsr_matrix *matrix, uint32_t k) {
@@ -196,7 +196,7 @@ static double estimate_cost(const struct counter *counter, uint32_t k) {
         count_block(counter, first_row, rsrc_block_height(matrix->rows, k, first_row), &counts);
     }
     double scale = (double)n_blocks / n_samples;
-    double direct = scale * (double)counts.n_direct_adds;
+    double direct = scale * (double)(RSR_DIRECT_DIGIT_ADDS * counts.n_direct_adds);
     double fold = (double)count_all_fold_adds(matrix, k);
     double sums = (double)(counts.n_members + RSR_SEGMENT_START_ADDS * counts.n_segments);
     return scale * sums + (direct < fold ? direct : fold);
