@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Generates text with a compiled model through ctypes; needs no packages.
+
+usage: embed.py LIBRSR.so MODEL.so [PROMPT]
+"""
+import ctypes as c
+import sys
+
+
+class Error(c.Structure):
+    _fields_ = [("size_bytes", c.c_uint32), ("status", c.c_int), ("message", c.c_char * 496)]
+
+
+class Generated(c.Structure):
+    _fields_ = [("size_bytes", c.c_uint32), ("token", c.c_uint32),
+                ("text", c.c_void_p), ("text_bytes", c.c_size_t)]
+
+
+GENERATE_FN = c.CFUNCTYPE(c.c_bool, c.c_void_p, c.POINTER(Generated))
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__.strip())
+    rsr = c.CDLL(sys.argv[1])
+    for name in ("rsr_close", "rsr_engine_destroy", "rsr_sequence_destroy"):
+        getattr(rsr, name).argtypes = [c.c_void_p]
+        getattr(rsr, name).restype = None
+    prompt = (sys.argv[3] if len(sys.argv) > 3 else "In the beginning").encode()
+    err = Error(size_bytes=c.sizeof(Error))
+
+    def check(status):
+        if status != 0:
+            sys.exit("embed.py: " + err.message.decode(errors="replace"))
+
+    model, engine, sequence = c.c_void_p(), c.c_void_p(), c.c_void_p()
+    check(rsr.rsr_open(sys.argv[2].encode(), None, c.byref(model), c.byref(err)))
+    check(rsr.rsr_engine_create(model, None, c.byref(engine), c.byref(err)))
+    check(rsr.rsr_sequence_create(engine, c.byref(sequence), c.byref(err)))
+
+    @GENERATE_FN
+    def print_piece(_user, piece):
+        sys.stdout.buffer.write(c.string_at(piece.contents.text, piece.contents.text_bytes))
+        sys.stdout.flush()
+        return True
+
+    sys.stdout.buffer.write(prompt)
+    check(rsr.rsr_generate(engine, sequence, prompt, c.c_size_t(len(prompt)), None, print_piece,
+                           None, None, c.byref(err)))
+    print()
+    rsr.rsr_sequence_destroy(sequence)
+    rsr.rsr_engine_destroy(engine)
+    rsr.rsr_close(model)
+
+
+if __name__ == "__main__":
+    main()

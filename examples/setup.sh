@@ -1,0 +1,46 @@
+# setup.sh - shared by examples/quickstart.sh and tests/check.sh: installs Debian packages and finds
+# tools. Source it from the project's root.
+
+BUILD_PACKAGES="cmake ninja-build pkg-config gcc libc6-dev llvm-19-dev lld-19 libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev libxml2-dev"
+TEST_PACKAGES="clang-19 libclang-rt-19-dev libomp-19-dev llvm-19-tools python3 binutils"
+
+# install_packages build [test]: installs what is missing, asks for nothing.
+install_packages() {
+    packages=$BUILD_PACKAGES
+    [ "${2:-}" != test ] || packages="$packages $TEST_PACKAGES"
+    missing=
+    for package in $packages; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    if ! command -v apt-get >/dev/null; then
+        echo "These packages are needed (names of Debian 12):$missing" >&2
+        echo "Install them and run again with --no-install." >&2
+        return 1
+    fi
+    sudo=
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    echo "Installing:$missing"
+    # shellcheck disable=SC2086
+    $sudo apt-get update -q >build/apt.log 2>&1 &&
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends \
+            $missing >>build/apt.log 2>&1 || {
+        tail -n 20 build/apt.log >&2
+        echo "Installing packages failed; see build/apt.log." >&2
+        return 1
+    }
+}
+
+# lit comes with llvm-19-tools as a source tree.
+find_lit() {
+    for LIT in /usr/lib/llvm-19/build/utils/lit/lit.py "$(command -v lit || true)"; do
+        [ -z "$LIT" ] || [ ! -e "$LIT" ] || return 0
+    done
+    echo "lit was not found: install llvm-19-tools." >&2
+    return 1
+}
+
+find_clang() {
+    command -v clang-19 || command -v clang
+}

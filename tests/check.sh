@@ -1,0 +1,108 @@
+#!/bin/sh
+# Installs what is missing, builds rsrc and runs all its tests.
+set -eu
+
+usage() {
+    cat <<'TEXT'
+usage: tests/check.sh [--no-install] [--quick] [--help]
+
+Installs the needed Debian packages (root or sudo), builds with gcc and clang, and runs:
+  the unit and lit tests of the release build,
+  the same under AddressSanitizer and UndefinedBehaviorSanitizer,
+  every fuzz target for a few seconds,
+  a compilation against the installed tree.
+
+  --no-install  do not install packages
+  --quick       the release build and its tests only
+TEXT
+}
+
+install=yes quick=no
+for arg in "$@"; do
+    case $arg in
+    --no-install) install=no ;;
+    --quick) quick=yes ;;
+    --help | -h) usage; exit 0 ;;
+    *) echo "check.sh: unknown option '$arg'; --help lists the options" >&2; exit 1 ;;
+    esac
+done
+
+cd "$(dirname "$0")/.."
+. examples/setup.sh
+jobs=$(nproc)
+log=build/check.log
+passed=0 failed=0 skipped=0
+
+finish() {
+    status=$?
+    if [ "$status" -ne 0 ]; then
+        echo "check.sh: FAILED (last lines of $log above; exit status $status)"
+    fi
+}
+trap finish EXIT
+
+# Runs a command with its output in the log; shows the end of it on failure.
+step() {
+    title=$1; shift
+    printf '%s ... ' "$title"
+    start=$(date +%s)
+    if "$@" >"$log" 2>&1; then
+        printf 'ok (%s s)\n' "$(($(date +%s) - start))"
+    else
+        printf 'failed\n'
+        tail -n 60 "$log"
+        exit 1
+    fi
+}
+
+# Runs lit over a build and adds up its counts; names every test that did not run.
+run_lit() {
+    name=$1 build=$2; shift 2
+    printf '%s tests ... ' "$name"
+    start=$(date +%s)
+    code=0
+    python3 "$LIT" -j "$jobs" -v --show-unsupported "$@" "$build/tests" >"$log" 2>&1 || code=$?
+    count() { sed -n "s/^ *$1 *: *\([0-9]*\).*/\1/p" "$log" | tail -n 1; }
+    ok=$(count Passed) bad=$(count Failed) unsupported=$(count Unsupported)
+    passed=$((passed + ${ok:-0})) failed=$((failed + ${bad:-0}))
+    skipped=$((skipped + ${unsupported:-0}))
+    printf '%s passed, %s failed, %s skipped (%s s)\n' "${ok:-0}" "${bad:-0}" "${unsupported:-0}" \
+        "$(($(date +%s) - start))"
+    sed -n 's/^UNSUPPORTED: /  SKIPPED on this machine: /p' "$log" | sort -u
+    if [ "$code" -ne 0 ] || [ "${ok:-0}" -eq 0 ]; then
+        grep -v '^PASS\|^UNSUPPORTED' "$log" | tail -n 120
+        exit 1
+    fi
+}
+
+mkdir -p build
+[ "$install" = no ] || install_packages build test
+find_lit
+
+step "configure (gcc)" cmake --preset release -DCMAKE_C_COMPILER=gcc
+step "build (gcc)" cmake --build --preset release -j "$jobs"
+run_lit "release" build/release
+
+if [ "$quick" = no ]; then
+    step "install" cmake --install build/release --prefix "$PWD/build/stage"
+    step "configure (clang, sanitizers, fuzzers)" cmake --preset asan \
+        -DCMAKE_C_COMPILER="$(find_clang)" -DRSRC_FUZZERS=ON
+    step "build (clang, sanitizers, fuzzers)" cmake --build --preset asan -j "$jobs"
+    run_lit "sanitizer" build/asan
+    for fuzzer in build/asan/tests/fuzz/fuzz_*; do
+        name=$(basename "$fuzzer")
+        corpus=tests/fuzz/corpus/${name#fuzz_}
+        work=build/fuzz/$name
+        mkdir -p "$work"
+        [ -d "$corpus" ] || corpus=
+        # shellcheck disable=SC2086
+        step "fuzz ${name#fuzz_}" "$fuzzer" -max_total_time=8 -rss_limit_mb=2048 -timeout=10 \
+            -print_final_stats=1 "$work" $corpus
+        passed=$((passed + 1))
+    done
+fi
+
+trap - EXIT
+echo "check.sh: all tests passed"
+[ "$skipped" -eq 0 ] && echo "$passed passed, $failed failed" ||
+    echo "$passed passed, $failed failed, $skipped skipped"

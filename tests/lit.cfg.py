@@ -1,0 +1,54 @@
+# lit configuration: unit tests (programs) and the *.test files of every stage.
+#
+# Features that tests may require: avx2, avx512vnni (what this machine can execute), asan, model (the
+# bundled checkpoint is there), disk-8g. A test skipped for a missing feature is listed at the end of a
+# run by check.sh.
+import os
+import platform
+import shutil
+
+import lit.formats
+import lit.TestingConfig
+
+config.name = "rsrc"
+config.test_source_root = os.path.join(config.source_dir, "tests")
+config.test_exec_root = os.path.join(config.build_dir, "tests", "lit")
+config.suffixes = [".test"]
+config.excludes = ["fuzz", "bench", "CMakeLists.txt"]
+config.test_format = lit.formats.ShTest(execute_external=True)
+
+tools = [os.path.join(config.build_dir, "bin"), config.llvm_tools_dir]
+config.environment["PATH"] = os.pathsep.join(tools + [os.environ.get("PATH", "")])
+# Tests behave the same whatever the caller's environment says.
+for name in ("RSRC_CC", "RSRC_LD", "NO_COLOR"):
+    config.environment.pop(name, None)
+
+config.substitutions.append(("%source", config.source_dir))
+config.substitutions.append(("%model", os.path.join(config.source_dir, "examples", "model", "kjv")))
+config.substitutions.append(("%build", config.build_dir))
+config.substitutions.append(("%unit", os.path.join(config.build_dir, "tests", "unit")))
+config.substitutions.append(("%cc", config.c_compiler))
+
+flags = set()
+if os.path.exists("/proc/cpuinfo"):
+    with open("/proc/cpuinfo") as cpuinfo:
+        for line in cpuinfo:
+            if line.startswith("flags"):
+                flags = set(line.split(":", 1)[1].split())
+                break
+if {"avx2", "fma", "f16c", "bmi1", "bmi2"} <= flags:
+    config.available_features.add("avx2")
+if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= flags:
+    config.available_features.add("avx512vnni")
+if {"avx512_vnni", "avx512_vbmi", "gfni"} <= flags:
+    config.available_features.add("avx512")
+config.available_features.add(platform.machine())
+if config.sanitize:
+    config.available_features.add("asan")
+    # Modules run inside sanitised programs; leaks are looked for by the unit tests.
+    config.environment["ASAN_OPTIONS"] = "detect_leaks=0:abort_on_error=0"
+    config.environment["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1"
+if os.path.exists(os.path.join(config.source_dir, "examples", "model", "kjv", "model.safetensors")):
+    config.available_features.add("model")
+if shutil.disk_usage(config.build_dir).free > 8 << 30:
+    config.available_features.add("disk-8g")
