@@ -1,0 +1,163 @@
+/* bpe.c - byte-pair merging with a linked list of symbols and a heap of candidate merges.
+ *
+ * The lowest rank merges first, and of equal ranks the leftmost. A candidate whose symbols have changed
+ * since it was queued is dropped when it comes up: its pair then merges to something else or to nothing.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpe.h"
+
+#define NONE UINT32_MAX
+
+struct rsr_bpe_symbol {
+    uint32_t id;
+    uint32_t previous, next; /* NONE at the ends */
+    bool alive;
+};
+
+struct rsr_bpe_candidate {
+    uint64_t order; /* rank << 32 | position of the left symbol */
+    uint32_t result;
+};
+
+/* Room for one more element of a growing array. */
+static bool grow(void **data, size_t size, size_t *capacity, size_t element_bytes) {
+    if (size < *capacity)
+        return true;
+    size_t larger = *capacity * 2 + 64;
+    void *moved = larger > SIZE_MAX / element_bytes ? NULL : realloc(*data, larger * element_bytes);
+    if (!moved)
+        return false;
+    *data = moved;
+    *capacity = larger;
+    return true;
+}
+
+bool rsr_ids_append(struct rsr_ids *ids, uint32_t id) {
+    void *data = ids->data;
+    bool ok = grow(&data, ids->size, &ids->capacity, sizeof(id));
+    ids->data = data;
+    if (ok)
+        ids->data[ids->size++] = id;
+    return ok;
+}
+
+void rsr_bpe_scratch_free(struct rsr_bpe_scratch *scratch) {
+    free(scratch->symbols);
+    free(scratch->heap);
+    *scratch = (struct rsr_bpe_scratch){0};
+}
+
+static bool push(struct rsr_bpe_scratch *s, struct rsr_bpe_candidate candidate) {
+    void *data = s->heap;
+    bool ok = grow(&data, s->n_heap, &s->heap_capacity, sizeof(candidate));
+    s->heap = data;
+    if (!ok)
+        return false;
+    size_t i = s->n_heap++;
+    for (; i > 0 && s->heap[(i - 1) / 2].order > candidate.order; i = (i - 1) / 2)
+        s->heap[i] = s->heap[(i - 1) / 2];
+    s->heap[i] = candidate;
+    return true;
+}
+
+static struct rsr_bpe_candidate pop(struct rsr_bpe_scratch *s) {
+    struct rsr_bpe_candidate top = s->heap[0];
+    struct rsr_bpe_candidate last = s->heap[--s->n_heap];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < s->n_heap; i = child) {
+        if (child + 1 < s->n_heap && s->heap[child + 1].order < s->heap[child].order)
+            child++;
+        if (s->heap[child].order >= last.order)
+            break;
+        s->heap[i] = s->heap[child];
+    }
+    s->heap[i] = last;
+    return top;
+}
+
+/* The merge of two tokens, or NULL; the merges of one left token are sorted by the right one. */
+static const struct rsr_merge *find_merge(const struct rsr_encoder *encoder, uint32_t left,
+                                          uint32_t right) {
+    uint32_t low = encoder->merge_begin[left], high = encoder->merge_begin[left + 1];
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (encoder->merges[middle].right < right)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < encoder->merge_begin[left + 1] && encoder->merges[low].right == right;
+    return found ? &encoder->merges[low] : NULL;
+}
+
+/* Queues the merge of symbol `left` with its next one, if there is such a merge. */
+static bool queue_pair(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s,
+                       uint32_t left) {
+    if (left == NONE || s->symbols[left].next == NONE)
+        return true;
+    const struct rsr_merge *merge =
+        find_merge(encoder, s->symbols[left].id, s->symbols[s->symbols[left].next].id);
+    return !merge || push(s, (struct rsr_bpe_candidate){.order = (uint64_t)merge->rank << 32 | left,
+                                                        .result = merge->result});
+}
+
+static bool start_symbols(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s,
+                          const char *piece, size_t n_bytes) {
+    s->n_symbols = s->n_heap = 0;
+    for (size_t i = 0; i < n_bytes; i++) {
+        uint32_t id = encoder->header->byte_token[(uint8_t)piece[i]];
+        if (id == RSR_NO_TOKEN)
+            continue;
+        void *data = s->symbols;
+        bool ok = grow(&data, s->n_symbols, &s->symbol_capacity, sizeof(s->symbols[0]));
+        s->symbols = data;
+        if (!ok)
+            return false;
+        uint32_t n = (uint32_t)s->n_symbols++;
+        s->symbols[n] =
+            (struct rsr_bpe_symbol){.id = id, .previous = n - 1, .next = n + 1, .alive = true};
+    }
+    if (s->n_symbols > 0)
+        s->symbols[s->n_symbols - 1].next = NONE;
+    for (uint32_t i = 0; i < s->n_symbols; i++)
+        if (!queue_pair(encoder, s, i))
+            return false;
+    return true;
+}
+
+static bool merge_symbols(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s) {
+    while (s->n_heap > 0) {
+        struct rsr_bpe_candidate top = pop(s);
+        uint32_t at = (uint32_t)top.order;
+        struct rsr_bpe_symbol *symbol = &s->symbols[at];
+        if (!symbol->alive || symbol->next == NONE)
+            continue;
+        struct rsr_bpe_symbol *right = &s->symbols[symbol->next];
+        const struct rsr_merge *merge = find_merge(encoder, symbol->id, right->id);
+        if (!merge || merge->result != top.result)
+            continue;
+        symbol->id = top.result;
+        symbol->next = right->next;
+        right->alive = false;
+        if (right->next != NONE)
+            s->symbols[right->next].previous = at;
+        if (!queue_pair(encoder, s, symbol->previous) || !queue_pair(encoder, s, at))
+            return false;
+    }
+    return true;
+}
+
+bool rsr_bpe_encode(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *scratch,
+                    const char *piece, size_t n_bytes, struct rsr_ids *ids) {
+    uint32_t whole = rsr_encoder_find_piece(encoder, piece, n_bytes);
+    if (whole != RSR_NO_TOKEN)
+        return rsr_ids_append(ids, whole);
+    if (!start_symbols(encoder, scratch, piece, n_bytes) || !merge_symbols(encoder, scratch))
+        return false;
+    for (uint32_t i = scratch->n_symbols > 0 ? 0 : NONE; i != NONE; i = scratch->symbols[i].next)
+        if (!rsr_ids_append(ids, scratch->symbols[i].id))
+            return false;
+    return true;
+}

@@ -1,0 +1,32 @@
+/* chat_template.h - renders messages with a checkpoint's chat template: a bounded subset of Jinja.
+ *
+ * What is understood is listed in chat_template_parse.c and chat_template_eval.c; anything else is refused with its
+ * name and line, never guessed. A parsed template is immutable and shared by threads.
+ */
+#ifndef RSR_CHAT_TEMPLATE_H
+#define RSR_CHAT_TEMPLATE_H
+
+#include "runtime.h"
+#include "utf8.h"
+
+struct rsr_chat_template;
+
+/* Parses UTF-8 source; a construct outside the subset is RSR_ERR_TEXT. Borrows nothing. */
+RSR_NODISCARD rsr_status rsr_chat_template_parse(const char *source, size_t n_bytes,
+                                                 struct rsr_chat_template **chat, rsr_error *err);
+void rsr_chat_template_destroy(struct rsr_chat_template *chat);
+
+struct rsr_chat_input {
+    const rsr_message *messages;
+    size_t n_messages;
+    bool add_generation_prompt;
+    const char *bos_text, *eos_text; /* "": not defined in the template */
+};
+
+/* Appends the rendered text. RSR_ERR_TEXT if the template refuses the messages, uses something outside
+ * the subset, or exceeds the limits on steps, memory and output. */
+RSR_NODISCARD rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
+                                                  const struct rsr_chat_input *input,
+                                                  struct rsr_bytes *out, rsr_error *err);
+
+#endif

@@ -1,0 +1,43 @@
+/* tokenizer.h - byte-level BPE, equal to Hugging Face tokenizers, over a section made by the compiler.
+ *
+ * struct rsr_tokenizer_header (rsr_abi.h) describes the section. rsr_encoder_create checks every offset
+ * and id in it once, so that nothing else has to. An encoder is immutable and shared by threads.
+ */
+#ifndef RSR_TOKENIZER_H
+#define RSR_TOKENIZER_H
+
+#include "added_tokens.h"
+#include "pretokenize.h"
+#include "utf8.h"
+
+struct rsr_encoder {
+    const struct rsr_tokenizer_header *header;
+    const uint64_t *text_begin;
+    const char *text;
+    const uint8_t *flags;
+    const struct rsr_merge *merges;
+    const struct rsr_pretokenizer *pretokenizers;
+    const uint32_t *prefix, *suffix;
+    uint32_t *merge_begin; /* [n_tokens + 1]: first merge of each left token */
+    uint32_t *pieces;      /* ignore_merges: open hash table of ids by text, else NULL */
+    uint32_t pieces_mask;
+    struct rsr_splitter **splitters;    /* [n_pretokenizers]; NULL where nothing is split */
+    struct rsr_added_tokens raw;        /* matched in the text as given */
+    struct rsr_added_tokens normalized; /* matched in normalised text */
+    char *normalized_text;              /* contents of `normalized` */
+};
+
+/* `section` is aligned to 8 bytes and outlives the encoder. */
+RSR_NODISCARD rsr_status rsr_encoder_create(const struct rsr_tokenizer_header *section,
+                                            struct rsr_encoder **encoder, rsr_error *err);
+void rsr_encoder_destroy(struct rsr_encoder *encoder);
+
+/* The bytes of a token as the byte-level decoder writes them; id < n_tokens. */
+RSR_NODISCARD bool rsr_encoder_append_token(const struct rsr_encoder *encoder, uint32_t id,
+                                            struct rsr_bytes *out);
+
+/* The token that is the whole piece, if the tokenizer looks for such; else RSR_NO_TOKEN. */
+uint32_t rsr_encoder_find_piece(const struct rsr_encoder *encoder, const char *piece,
+                                size_t n_bytes);
+
+#endif

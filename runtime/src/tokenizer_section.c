@@ -1,0 +1,264 @@
+/* tokenizer_section.c - checks a tokenizer section and builds the look-up tables beside it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "nfc.h"
+#include "tokenizer.h"
+
+#define MAX_PRETOKENIZERS 16u
+#define MAX_AFFIX 64u
+
+/* ---- Bounds ------------------------------------------------------------------------------------- */
+
+static rsr_status broken(rsr_error *err, const char *what) {
+    return rsr_fail(err, RSR_ERR_TEXT, "the model's tokenizer section is damaged: %s", what);
+}
+
+/* The array of n elements at `at`, or NULL if it does not lie inside the section. */
+static const void *part(const struct rsr_tokenizer_header *header, uint64_t at, uint64_t n,
+                        uint64_t element_bytes) {
+    if (at % 8 != 0 || at < sizeof(*header) || at > header->size_bytes ||
+        n > (header->size_bytes - at) / element_bytes)
+        return NULL;
+    return (const char *)header + at;
+}
+
+static rsr_status check_texts(const struct rsr_encoder *e, rsr_error *err) {
+    uint64_t n_tokens = e->header->n_tokens, size_bytes = e->header->size_bytes;
+    for (uint64_t i = 0; i < n_tokens; i++)
+        if (e->text_begin[i] > e->text_begin[i + 1])
+            return broken(err, "token texts overlap");
+    if (e->text_begin[n_tokens] > size_bytes - e->header->text_at)
+        return broken(err, "token texts end outside");
+    return RSR_OK;
+}
+
+static rsr_status check_ids(const struct rsr_encoder *e, rsr_error *err) {
+    uint32_t n_tokens = e->header->n_tokens;
+    for (uint32_t i = 0; i < e->header->n_prefix; i++)
+        if (e->prefix[i] >= n_tokens)
+            return broken(err, "a prefix token is outside the vocabulary");
+    for (uint32_t i = 0; i < e->header->n_suffix; i++)
+        if (e->suffix[i] >= n_tokens)
+            return broken(err, "a suffix token is outside the vocabulary");
+    for (uint32_t i = 0; i < 256; i++)
+        if (e->header->byte_token[i] != RSR_NO_TOKEN && e->header->byte_token[i] >= n_tokens)
+            return broken(err, "a byte's token is outside the vocabulary");
+    return RSR_OK;
+}
+
+static rsr_status check_merges(const struct rsr_encoder *e, rsr_error *err) {
+    uint32_t n_tokens = e->header->n_tokens;
+    for (uint32_t i = 0; i < e->header->n_merges; i++) {
+        const struct rsr_merge *m = &e->merges[i];
+        if (m->left >= n_tokens || m->right >= n_tokens || m->result >= n_tokens)
+            return broken(err, "a merge has a token outside the vocabulary");
+        if (i > 0 && (m[-1].left > m->left || (m[-1].left == m->left && m[-1].right >= m->right)))
+            return broken(err, "merges are not in order");
+    }
+    return RSR_OK;
+}
+
+static rsr_status find_parts(struct rsr_encoder *e, rsr_error *err) {
+    const struct rsr_tokenizer_header *h = e->header;
+    if ((uintptr_t)h % 8 != 0 || h->magic != RSR_TOKENIZER_MAGIC || h->size_bytes < sizeof(*h))
+        return broken(err, "it does not begin with its magic number");
+    if (h->n_tokens == 0 || h->n_tokens > INT32_MAX || h->normalizer > RSR_NORMALIZER_NFC)
+        return broken(err, "its counts are out of range");
+    if (h->n_pretokenizers == 0 || h->n_pretokenizers > MAX_PRETOKENIZERS ||
+        h->n_prefix > MAX_AFFIX || h->n_suffix > MAX_AFFIX)
+        return broken(err, "its counts are out of range");
+    e->text_begin = part(h, h->text_begin_at, (uint64_t)h->n_tokens + 1, sizeof(uint64_t));
+    e->text = part(h, h->text_at, 0, 1);
+    e->flags = part(h, h->flags_at, h->n_tokens, 1);
+    e->merges = part(h, h->merges_at, h->n_merges, sizeof(struct rsr_merge));
+    e->pretokenizers =
+        part(h, h->pretokenizers_at, h->n_pretokenizers, sizeof(struct rsr_pretokenizer));
+    e->prefix = part(h, h->prefix_at, h->n_prefix, sizeof(uint32_t));
+    e->suffix = part(h, h->suffix_at, h->n_suffix, sizeof(uint32_t));
+    if (!e->text_begin || !e->text || !e->flags || !e->merges || !e->pretokenizers || !e->prefix ||
+        !e->suffix)
+        return broken(err, "a table lies outside");
+    rsr_status status = check_texts(e, err);
+    if (status == RSR_OK)
+        status = check_ids(e, err);
+    return status == RSR_OK ? check_merges(e, err) : status;
+}
+
+/* ---- Tables ------------------------------------------------------------------------------------- */
+
+static rsr_status no_memory(rsr_error *err) {
+    return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the tokenizer");
+}
+
+static const char *token_text(const struct rsr_encoder *e, uint32_t id, size_t *n_bytes) {
+    *n_bytes = (size_t)(e->text_begin[id + 1] - e->text_begin[id]);
+    return e->text + e->text_begin[id];
+}
+
+static rsr_status index_merges(struct rsr_encoder *e, rsr_error *err) {
+    e->merge_begin = calloc((size_t)e->header->n_tokens + 1, sizeof(uint32_t));
+    if (!e->merge_begin)
+        return no_memory(err);
+    for (uint32_t i = 0; i < e->header->n_merges; i++)
+        e->merge_begin[e->merges[i].left + 1]++;
+    for (uint32_t i = 0; i < e->header->n_tokens; i++)
+        e->merge_begin[i + 1] += e->merge_begin[i];
+    return RSR_OK;
+}
+
+/* FNV-1a. */
+static uint32_t hash_text(const char *text, size_t n) {
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ (uint8_t)text[i]) * 16777619u;
+    return hash;
+}
+
+uint32_t rsr_encoder_find_piece(const struct rsr_encoder *e, const char *piece, size_t n_bytes) {
+    if (!e->pieces)
+        return RSR_NO_TOKEN;
+    uint32_t slot = hash_text(piece, n_bytes) & e->pieces_mask;
+    for (; e->pieces[slot] != RSR_NO_TOKEN; slot = (slot + 1) & e->pieces_mask) {
+        size_t n;
+        const char *text = token_text(e, e->pieces[slot], &n);
+        if (n == n_bytes && memcmp(text, piece, n) == 0)
+            return e->pieces[slot];
+    }
+    return RSR_NO_TOKEN;
+}
+
+/* Added tokens are not in the table: what the model's own vocabulary lacks must not be found. */
+static rsr_status index_pieces(struct rsr_encoder *e, rsr_error *err) {
+    if (!e->header->ignore_merges)
+        return RSR_OK;
+    uint64_t n_slots = 16;
+    while (n_slots < 2ull * e->header->n_tokens)
+        n_slots *= 2;
+    e->pieces = malloc((size_t)n_slots * sizeof(uint32_t));
+    if (!e->pieces)
+        return no_memory(err);
+    memset(e->pieces, 0xff, (size_t)n_slots * sizeof(uint32_t)); /* RSR_NO_TOKEN */
+    e->pieces_mask = (uint32_t)(n_slots - 1);
+    for (uint32_t id = 0; id < e->header->n_tokens; id++) {
+        size_t n;
+        const char *text = token_text(e, id, &n);
+        if (n == 0 || (e->flags[id] & (RSR_TOKEN_ADDED | RSR_TOKEN_UNUSED)))
+            continue;
+        uint32_t slot = hash_text(text, n) & e->pieces_mask;
+        while (e->pieces[slot] != RSR_NO_TOKEN)
+            slot = (slot + 1) & e->pieces_mask;
+        e->pieces[slot] = id;
+    }
+    return RSR_OK;
+}
+
+/* Contents of tokens that are matched in normalised text are normalised too. */
+static rsr_status normalize_contents(struct rsr_encoder *e, rsr_error *err) {
+    struct rsr_bytes all = {0};
+    struct rsr_added_tokens *set = &e->normalized;
+    for (uint32_t i = 0; i < set->n_tokens; i++) {
+        size_t begin = all.size;
+        if (!rsr_nfc_append(&all, set->tokens[i].content, set->tokens[i].n_bytes)) {
+            rsr_bytes_free(&all);
+            return no_memory(err);
+        }
+        set->tokens[i].n_bytes = all.size - begin;
+    }
+    e->normalized_text = all.data;
+    for (size_t i = 0, begin = 0; i < set->n_tokens; begin += set->tokens[i++].n_bytes)
+        set->tokens[i].content = all.data + begin;
+    return RSR_OK;
+}
+
+static rsr_status collect_added(struct rsr_encoder *e, rsr_error *err) {
+    uint32_t n[2] = {0, 0};
+    for (uint32_t id = 0; id < e->header->n_tokens; id++)
+        if (e->flags[id] & RSR_TOKEN_ADDED)
+            n[(e->flags[id] & RSR_TOKEN_NORMALIZED) != 0]++;
+    struct rsr_added_tokens *sets[2] = {&e->raw, &e->normalized};
+    for (int i = 0; i < 2; i++) {
+        sets[i]->tokens = n[i] > 0 ? calloc(n[i], sizeof(*sets[i]->tokens)) : NULL;
+        if (n[i] > 0 && !sets[i]->tokens)
+            return no_memory(err);
+    }
+    for (uint32_t id = 0; id < e->header->n_tokens; id++) {
+        uint8_t flags = e->flags[id];
+        struct rsr_added_token token = {.id = id, .flags = flags};
+        token.content = token_text(e, id, &token.n_bytes);
+        if (!(flags & RSR_TOKEN_ADDED) || token.n_bytes == 0)
+            continue;
+        if (!rsr_utf8_is_valid(token.content, token.n_bytes))
+            return broken(err, "an added token is not UTF-8");
+        struct rsr_added_tokens *set = sets[(flags & RSR_TOKEN_NORMALIZED) != 0];
+        set->tokens[set->n_tokens++] = token;
+    }
+    rsr_status status =
+        e->header->normalizer == RSR_NORMALIZER_NFC ? normalize_contents(e, err) : RSR_OK;
+    rsr_added_tokens_index(&e->raw);
+    rsr_added_tokens_index(&e->normalized);
+    return status;
+}
+
+/* The last pre-tokenizer is ByteLevel: BPE works on the bytes it makes. */
+static rsr_status compile_splitters(struct rsr_encoder *e, rsr_error *err) {
+    uint32_t n = e->header->n_pretokenizers;
+    e->splitters = calloc(n, sizeof(*e->splitters));
+    if (!e->splitters)
+        return no_memory(err);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct rsr_pretokenizer *p = &e->pretokenizers[i];
+        if (p->kind > RSR_PRETOKENIZER_BYTE_LEVEL ||
+            (p->kind == RSR_PRETOKENIZER_BYTE_LEVEL) != (i + 1 == n))
+            return broken(err, "ByteLevel is not its last pre-tokenizer");
+        rsr_status status = RSR_OK;
+        if (p->kind == RSR_PRETOKENIZER_SPLIT) {
+            const char *pattern = part(e->header, p->pattern_at, p->pattern_bytes, 1);
+            if (!pattern)
+                return broken(err, "a split pattern lies outside");
+            status = rsr_splitter_create(pattern, p->pattern_bytes, p->behavior, p->invert != 0,
+                                         &e->splitters[i], err);
+        } else if (p->use_regex) {
+            status = rsr_splitter_create(rsr_gpt2_pattern, strlen(rsr_gpt2_pattern), 0, false,
+                                         &e->splitters[i], err);
+        }
+        if (status != RSR_OK)
+            return status;
+    }
+    return RSR_OK;
+}
+
+/* ---- Life --------------------------------------------------------------------------------------- */
+
+rsr_status rsr_encoder_create(const struct rsr_tokenizer_header *section,
+                              struct rsr_encoder **encoder, rsr_error *err) {
+    struct rsr_encoder *e = calloc(1, sizeof(*e));
+    if (!e)
+        return no_memory(err);
+    e->header = section;
+    rsr_status (*const steps[])(struct rsr_encoder *, rsr_error *) = {
+        find_parts, index_merges, index_pieces, collect_added, compile_splitters};
+    rsr_status status = RSR_OK;
+    for (size_t i = 0; status == RSR_OK && i < sizeof(steps) / sizeof(steps[0]); i++)
+        status = steps[i](e, err);
+    if (status != RSR_OK) {
+        rsr_encoder_destroy(e);
+        return status;
+    }
+    *encoder = e;
+    return RSR_OK;
+}
+
+void rsr_encoder_destroy(struct rsr_encoder *encoder) {
+    if (!encoder)
+        return;
+    for (uint32_t i = 0; encoder->splitters && i < encoder->header->n_pretokenizers; i++)
+        rsr_splitter_destroy(encoder->splitters[i]);
+    free(encoder->splitters);
+    free(encoder->merge_begin);
+    free(encoder->pieces);
+    free(encoder->raw.tokens);
+    free(encoder->normalized.tokens);
+    free(encoder->normalized_text);
+    free(encoder);
+}

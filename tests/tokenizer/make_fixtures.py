@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+"""Regenerates the tokenizer fixtures of this folder from the `tokenizers` library.
+
+    pip install tokenizers
+    python make_fixtures.py
+
+Writes small byte-level BPE tokenizers in the forms that published models have
+(NAME.tokenizer.json), a corpus of nasty texts (corpus.json), and what the library makes of them
+(NAME.expected.json). test_tokenizer.c compares the runtime with all of it. The output is the same on
+every run of one library version, which expected.json names.
+"""
+import json
+import random
+import unicodedata
+from pathlib import Path
+
+import tokenizers
+from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
+                        pre_tokenizers, processors, trainers)
+
+HERE = Path(__file__).resolve().parent
+BOOK = HERE.parent.parent / "examples/model/heldout.txt"  # public domain, in the repository
+
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+DIGITS = r"\p{N}"
+
+# Text in many scripts, so that the small vocabularies hold merges across them.
+SCRIPTS = """
+Zażółć gęślą jaźń. Příliš žluťoučký kůň úpěl ďábelské ódy. Falsches Üben von Xylophonmusik quält
+jeden größeren Zwerg. Voix ambiguë d'un cœur qui, au zéphyr, préfère les jattes de kiwis.
+Съешь же ещё этих мягких французских булок да выпей чаю. Ξεσκεπάζω την ψυχοφθόρα βδελυγμία.
+עטלף אבק נס דרך מזגן שהתפוצץ כי חם. صِف خَلقَ خَودِ كَمِثلِ الشَمسِ إِذ بَزَغَت.
+ऋषियों को सताने वाले दुष्ट राक्षसों के राजा रावण का सर्वनाश करने वाले विष्णुवतार भगवान श्रीराम।
+いろはにほへと ちりぬるを わかよたれそ つねならむ。天地玄黃 宇宙洪荒 日月盈昃 辰宿列張。
+키스의 고유조건은 입술끼리 만나야 하고 특별한 기술은 필요치 않다. เป็นมนุษย์สุดประเสริฐเลิศคุณค่า
+Tiếng Việt có dấu. 😀😃😄 👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪🇯🇵 👍🏽 ✨ → ∀x∈ℝ: ⌈x⌉ = −⌊−x⌋ ½ ² ①
+""" * 6
+
+
+def training_text():
+    return [BOOK.read_text(encoding="utf-8")[:40000], SCRIPTS,
+            "I'm we're THEY'LL don't 1234567 3.14 x=1;\n\tif (a && b) { return 0; }\r\n" * 20]
+
+
+def train(tok, vocab_size):
+    tok.train_from_iterator(training_text(), trainers.BpeTrainer(
+        vocab_size=vocab_size, show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+
+
+def llama3():
+    tok = Tokenizer(models.BPE(ignore_merges=True))
+    tok.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(LLAMA3), behavior="isolated", invert=False),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tok.decoder = decoders.ByteLevel()
+    train(tok, 1200)
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in (
+        "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
+        "<|eot_id|>", "<|eot|>", "<|eot_id|><|eot_id|>")])
+    tok.post_processor = processors.Sequence([
+        processors.ByteLevel(trim_offsets=True),
+        processors.TemplateProcessing(
+            single="<|begin_of_text|> $A", pair="<|begin_of_text|> $A <|begin_of_text|>:1 $B:1",
+            special_tokens=[("<|begin_of_text|>", tok.token_to_id("<|begin_of_text|>"))])])
+    return tok
+
+
+def gpt2():
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tok.decoder = decoders.ByteLevel()
+    tok.post_processor = processors.ByteLevel(trim_offsets=False)
+    train(tok, 900)
+    tok.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=True)])
+    tok.add_tokens([AddedToken(" " * n, normalized=False) for n in (24, 12, 4)])
+    tok.add_tokens([
+        AddedToken("<left>", lstrip=True, normalized=False),
+        AddedToken("<right>", rstrip=True, normalized=False),
+        AddedToken("<both>", lstrip=True, rstrip=True, normalized=False),
+        AddedToken("word", single_word=True, normalized=False),
+        AddedToken("straße", single_word=True, normalized=True),
+        AddedToken("é", normalized=False),       # decodes through the byte alphabet
+        AddedToken("日本", normalized=True)])
+    return tok
+
+
+def qwen():
+    tok = Tokenizer(models.BPE())
+    tok.normalizer = normalizers.NFC()
+    tok.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(QWEN), behavior="isolated", invert=False),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tok.decoder = decoders.ByteLevel()
+    tok.post_processor = processors.ByteLevel(trim_offsets=False)
+    train(tok, 1100)
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False)
+                            for t in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")])
+    tok.add_tokens([AddedToken("<think>", normalized=False),
+                    AddedToken("caf\u00e9!", normalized=True),   # matched after NFC
+                    AddedToken("Ame\u0301lie", normalized=True),
+                    AddedToken("e\u0301", normalized=False)])    # matched before NFC
+    return tok
+
+
+def falcon():
+    """Digits split one by one before the ByteLevel pattern, a space put in front, EOS at the end."""
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(DIGITS), behavior="isolated", invert=False),
+        pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)])
+    tok.decoder = decoders.ByteLevel()
+    train(tok, 800)
+    tok.add_special_tokens([AddedToken("<s>", special=True, normalized=False),
+                            AddedToken("</s>", special=True, normalized=False)])
+    tok.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>",
+        special_tokens=[("<s>", tok.token_to_id("<s>")), ("</s>", tok.token_to_id("</s>"))])
+    return tok
+
+
+def split_variant(behavior, invert):
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(r"[\r\n]+|\d{2,}|[\p{Han}\p{Lu}]|(?<=a)b|x*"), behavior=behavior,
+                             invert=invert),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tok.decoder = decoders.ByteLevel()
+    train(tok, 500)
+    return tok
+
+
+TOKENIZERS = {
+    "llama3": llama3, "gpt2": gpt2, "qwen": qwen, "falcon": falcon,
+    "split-removed": lambda: split_variant("removed", False),
+    "split-previous": lambda: split_variant("merged_with_previous", False),
+    "split-next": lambda: split_variant("merged_with_next", False),
+    "split-contiguous": lambda: split_variant("contiguous", True),
+}
+
+
+def fixed_texts():
+    yield from ["", " ", "  ", "\n", "\r\n", "\t", "a", "A", "é", "0", "\0", "\0\0a\0", "Hello world",
+                "In the beginning God created the heaven and the earth.", " leading", "trailing ",
+                "two  spaces", "three   spaces   here", " \n \n ", "a\n\n\nb", "a \n\n b", "a\r\n\r\nb\r\r"]
+    yield from [ws * n + tail for ws in (" ", "\t", "\n", "\r\n", "\u00a0", "\u3000", "\u2003", "\u2028",
+                                         "\u0085", "\u180e", "\x0b", "\x0c", "\x1c", "\u200b", "\ufeff")
+                for n, tail in ((1, ""), (3, ""), (3, "x"), (7, "1"), (2, "\n"), (2, "!"))]
+    yield from ["1", "12", "123", "1234", "12345678901234567890", "3.14159", "1,000,000", "٣٤٥٦٧", "१२३४",
+                "½¼¾ ²³ ①②③ Ⅷ ⅷ 〇一二三", "𝟘𝟙𝟚𝟛 𝟜"]
+    yield from ["I'm you're he'll we'd they've it's don't", "I'M YOU'RE HE'LL WE'D THEY'VE IT'S DON'T",
+                "'s't're've'm'll'd", "'S'T'RE'VE'M'LL'D", "'ſ 'K 'ſ'lL'Ll", "''s ' s 'sa 'tt 'rex",
+                "can’t ‘quote’ “double” — dash … ellipsis", "O'Neil's rock'n'roll 'tis y'all'd've"]
+    yield from ["e\u0301", "é", "A\u030a", "\u212b", "\u1e9b\u0323", "a\u0323\u0307", "a\u0307\u0323",
+                "q\u0307\u0323", "\u0301alone", "x\u0301\u0302\u0303\u0304", "\u0958\u0959", "\ufb1d\ufb2a",
+                "각 \u1100\u1161\u11a8 \u1100\u1161 \uac00\u11a8", "\u0344\u0343\u0374\u037e\u0387", "ﬁ ﬂ ﬃ ﬆ",
+                "\U0001d15e\U0001d15f", "caf\u00e9! cafe\u0301! CAFE\u0301!", "Am\u00e9lie Ame\u0301lie",
+                "\u0f71\u0f72\u0f74 \u0f73", "\u0327\u0301c\u0327\u0301 c\u0301\u0327",
+                "a" + "\u0315\u0300\u05ae\u0338" * 20 + "b"]
+    yield from ["😀", "👩‍👩‍👧‍👦 family", "🏳️‍🌈🏴‍☠️", "🇩🇪🇯🇵🇺🇸", "👍🏻👍🏿", "1️⃣#️⃣", "☺️☺︎", "🫠🫡🪿", "a😀b😀c", "😀 😀  😀"]
+    yield from ["שלום עולם", "السلام عليكم", "مرحبا بالعالم ١٢٣", "\u202eright to left\u202c", "abc\u200fdef\u200e",
+                "日本語のテキスト", "你好，世界！", "日本", "日本人", "日 本", "안녕하세요 세계", "สวัสดีชาวโลก", "नमस्ते दुनिया",
+                "Ελληνικά ΚΕΦΑΛΑΙΑ", "Привет, МИР!", "Straße STRASSE straße straßen", "ǅ ǈ ǋ İı ß ẞ", "ªº ʰʲ ⁿ",
+                "𐍈𐌰𐌹 𓀀𓀁 𠀀𠀁", "Ꭰꭰ ꟲ ꟳ", "\u00ad soft\u00adhyphen", "zero\u200bwidth\u2060join\u200d"]
+    yield from ["<|begin_of_text|>", "<|eot_id|>", "a<|eot_id|>b", "<|eot_id|><|eot_id|>", "<|eot_id|>" * 3,
+                "<|eot|><|eot", "<|eot_id", "<<|eot_id|>>", " <|eot_id|> ", "<|EOT_ID|>",
+                "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>", "<|endoftext|>", "x<|endoftext|>y",
+                "<|im_start|>user\nhi<|im_end|>\n", "<think>\nhm\n</think>", "<s>", "</s>", "<s>a</s>b<s></s>"]
+    yield from ["a  <left>  b", "a  <right>  b", "a \n <both> \t b", "<left><right><both>", "  <left>",
+                "<right>  ", "<both> <both>  <left>", "<right> <left>", "a\u00a0<left>\u3000b", "x<right>\u2003\u0085y",
+                "word", "words", "a word here", "sword", "word-word", "word_word", "wordé", "\u24b6word", "word\u0301",
+                "word 日本 word日本", "wordword", "éword", "caféword café", "straße.", "eine Straße, straße!"]
+    yield from [" " * n + "x" for n in (3, 4, 5, 11, 12, 13, 23, 24, 25, 40, 60)]
+    yield from ["if (x && y) {\n\treturn a[i] + 0x1F;\n}\n", "    def f(self):\n        return None\n\n\n",
+                "<html><body class=\"a\">&nbsp;</body></html>", "https://example.org/a?b=c&d=%20#e",
+                "C:\\path\\to\\file", "a_b_c __init__ CamelCaseWord snake_case_word", "!!!??? ...,,,;;; ---===",
+                "!\n", "!\n\n\nx", "?!\r\n\r\nx", ". \n.", "#\n#", "$100 €5 £3 ¥7 ₿2", "∀x∈ℝ: x² ≥ 0 ⇒ √x"]
+    yield from ["x" * 50, "xxyxx", "abab aab", "ab12cd345", "AbcDEF漢字HAN", "a" * 300, "ab" * 300, "=" * 200,
+                " a" * 100, "\n" * 70, "\r\n" * 40, "1" * 100, "é" * 100, "漢" * 60, "😀" * 40]
+
+
+def random_texts(rng):
+    pools = ["abcdefghij", "aeiou rst", " \t\n\r", "0123456789", "'sStTrRdD lL", "ABCxyz'.,!? \n0",
+             "e\u0301\u0323\u0300a\u030aq", "éèüñç ÀÉ", "漢字かなカナ 。", "абв АБВ ё", "مرحب ا", "😀👩\u200d👧🏽 ",
+             "\u00a0\u2003\u3000\u180e x", "<|eot_id|> <s>", "한글 \u1100\u1161\u11a8"]
+    for _ in range(150):
+        chosen = rng.sample(pools, rng.randint(1, 4))
+        yield "".join(rng.choice(rng.choice(chosen)) for _ in range(rng.randint(1, 60)))
+    specials = ["<|eot_id|>", "<|endoftext|>", "<left>", "<right>", "<both>", "word", " ", "  ", "\n", "x",
+                "日本", "é", "e\u0301", "</s>", "<think>", "straße", "<|im_end|>", "caf", "\u00e9!", "1"]
+    for _ in range(150):
+        yield "".join(rng.choice(specials) for _ in range(rng.randint(2, 12)))
+    for _ in range(60):
+        points = [rng.choice((rng.randrange(0x80), rng.randrange(0x250), rng.randrange(0x3000),
+                              rng.randrange(0xd800), rng.randrange(0xe000, 0x10000),
+                              rng.randrange(0x10000, 0x14000), rng.randrange(0x1f000, 0x1fb00)))
+                  for _ in range(rng.randint(1, 24))]
+        yield "".join(c for c in map(chr, points) if is_assigned(c))
+    book = BOOK.read_text(encoding="utf-8")
+    for _ in range(12):
+        at = rng.randrange(len(book) - 400)
+        yield book[at:at + rng.randint(20, 400)]
+    yield "".join(rng.choice("abcdefgh") for _ in range(4000))  # one long word
+    yield "".join(rng.choice("thelordandofi") for _ in range(2000))
+
+
+def is_assigned(char):
+    """Not so are characters newer than this Python's Unicode, of which libraries differ."""
+    return unicodedata.category(char) not in ("Cn", "Cs")
+
+
+def byte_strings(rng):
+    fixed = ["ff", "80", "c0", "c0af", "c1bf", "c2", "c3", "c328", "e0", "e080", "e080af", "e0a0", "e0a0c3",
+             "e2", "e282", "e28228", "e282ac", "ed9fbf", "eda080", "edb080", "edafbfedbfbf", "eebfbf", "efbfbd",
+             "f0", "f09f", "f09f98", "f09f9880", "f08080af", "f0808080", "f48fbfbf", "f4908080", "f5808080",
+             "f8888080", "fc84808080", "fe", "fefe", "ffff", "61f09f9862", "61c3", "c3a9c3", "f09f98f09f98",
+             "e28261", "20e282", "41ff42fe43", "f1808080", "f18080", "f18080e1808061c2", "efbbbf61", "00ff00"]
+    for text in fixed:
+        yield bytes.fromhex(text)
+    for _ in range(60):
+        yield bytes(rng.randrange(256) for _ in range(rng.randint(1, 40)))
+    valid = "é日😀a\u0301".encode()
+    for _ in range(60):
+        data = bytearray(valid * 2)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.choice((0x80, 0xff, 0xc3, 0xe2, 0xf0, 0xed, 0x61))
+        yield bytes(data[:rng.randint(1, len(data))])
+
+
+def corpus():
+    rng = random.Random(20250101)
+    cases = [text.encode() for text in fixed_texts()] + [text.encode() for text in random_texts(rng)]
+    cases += list(byte_strings(rng))
+    return list(dict.fromkeys(cases))
+
+
+def as_json(data):
+    """Valid UTF-8 is a string, other bytes are {"hex": ...}."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"hex": data.hex()}
+
+
+def expected(tok, cases, step):
+    """Every step-th text encoded with special tokens and without; ids decoded both ways."""
+    rows = []
+    for data in cases[::step]:
+        text = data.decode("utf-8", errors="replace")
+        tok.encode_special_tokens = False
+        with_special = tok.encode(text, add_special_tokens=True).ids
+        tok.encode_special_tokens = True
+        plain = tok.encode(text, add_special_tokens=False).ids
+        tok.encode_special_tokens = False
+        rows.append([with_special, plain])
+    decodes = []
+    rng = random.Random(7)
+    ids = range(tok.get_vocab_size())
+    for length in [1] * 80 + [3] * 60 + [12] * 30:
+        chosen = [rng.choice(ids) for _ in range(length)]
+        decodes.append([chosen, tok.decode(chosen, skip_special_tokens=False),
+                        tok.decode(chosen, skip_special_tokens=True)])
+    for data, (with_special, _) in zip(cases[::5 * step], rows[::5]):
+        decodes.append([with_special, tok.decode(with_special, skip_special_tokens=False),
+                        tok.decode(with_special, skip_special_tokens=True)])
+    return {"library": f"tokenizers {tokenizers.__version__}", "step": step, "encode": rows, "decode": decodes}
+
+
+def write(path, value):
+    path.write_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def main():
+    cases = corpus()
+    write(HERE / "corpus.json", [as_json(data) for data in cases])
+    for name, make in TOKENIZERS.items():
+        tok = make()
+        write(HERE / f"{name}.tokenizer.json", json.loads(tok.to_str()))
+        write(HERE / f"{name}.expected.json", expected(tok, cases, 4 if name.startswith("split") else 1))
+    size = sum(p.stat().st_size for p in HERE.glob("*.json"))
+    print(f"{len(cases)} texts, {len(TOKENIZERS)} tokenizers, {size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()

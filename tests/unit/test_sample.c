@@ -1,0 +1,239 @@
+/* test_sample.c - filters by hand-computed cases, the draw against the softmax by chi-square. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "sample.h"
+
+#define VOCAB 8
+
+static struct rsr_module module = {.hyper = {.vocab = VOCAB}};
+static struct rsr_model model = {.module = &module};
+
+static rsr_sampling defaults(void) {
+    rsr_sampling s = RSR_SAMPLING_INIT;
+    return s;
+}
+
+static uint32_t sample(const rsr_sampling *s, const float *logits, const uint32_t *history,
+                       size_t n) {
+    uint32_t token = UINT32_MAX;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(rsr_api_sample(&model, s, logits, history, n, &token, &err), RSR_OK);
+    CHECK_STR(err.message, "");
+    return token;
+}
+
+/* Bit i: token i was drawn at least once in 4000 positions. */
+static uint32_t drawn_set(const rsr_sampling *s, const float *logits) {
+    uint32_t set = 0, token;
+    for (uint64_t position = 0; position < 4000; position++)
+        if (rsr_sample_at(VOCAB, s, logits, NULL, 0, position, &token, NULL) == RSR_OK)
+            set |= 1u << token;
+    return set;
+}
+
+static void test_greedy(void) {
+    const float logits[VOCAB] = {-1, 3, 2, 3, 0, -INFINITY, 2.999f, 1};
+    rsr_sampling s = defaults();
+    CHECK_INT(sample(&s, logits, NULL, 0), 1); /* the lower of two equal ones */
+    CHECK_INT(sample(NULL, logits, NULL, 0), 1);
+    const uint32_t history[] = {1, 1, 1};
+    s.repeat_penalty = 2;
+    CHECK_INT(sample(&s, logits, history, 3), 3); /* 3 / 2, once */
+    s.repeat_window = 0;
+    CHECK_INT(sample(&s, logits, history, 3), 1);
+}
+
+/* The rule of Hugging Face: positive logits are divided, negative ones multiplied. */
+static void test_penalty(void) {
+    const float logits[VOCAB] = {-1, -1.5f, -4, -4, -4, -4, -4, -4};
+    const uint32_t history[] = {7, 0};
+    rsr_sampling s = defaults();
+    s.repeat_penalty = 2;
+    CHECK_INT(sample(&s, logits, history, 2), 1); /* -1 becomes -2 */
+    s.repeat_penalty = 1.25f;
+    CHECK_INT(sample(&s, logits, history, 2), 0); /* -1.25 */
+    s.repeat_penalty = 2;
+    s.repeat_window = 1;
+    const uint32_t older[] = {0, 7};
+    CHECK_INT(sample(&s, logits, older, 2), 0); /* outside the window */
+    const uint32_t twice[] = {0, 0};
+    s.repeat_penalty = 1.4f;
+    s.repeat_window = 64;
+    CHECK_INT(sample(&s, logits, twice, 2), 0); /* -1.4, not -1.96 */
+}
+
+static void test_filters(void) {
+    /* Probabilities 0.4, 0.3, 0.15, 0.1, 0.05. */
+    const float logits[VOCAB] = {-1.8971200f, -0.9162907f, -1.2039728f, -2.9957323f,
+                                 -2.3025851f, -INFINITY,   -INFINITY,   -INFINITY};
+    rsr_sampling s = defaults();
+    s.temperature = 1;
+    CHECK_INT(drawn_set(&s, logits), 0x1f);
+    s.top_k = 2;
+    CHECK_INT(drawn_set(&s, logits), 0x06);
+    s.top_k = 1;
+    CHECK_INT(drawn_set(&s, logits), 0x02);
+    s.top_k = 100;
+    CHECK_INT(drawn_set(&s, logits), 0x1f);
+    s.top_k = 0;
+    static const struct {
+        float top_p;
+        uint32_t set;
+    } nuclei[] = {{0.1f, 0x02},  {0.39f, 0x02}, {0.41f, 0x06}, {0.69f, 0x06},
+                  {0.71f, 0x07}, {0.86f, 0x17}, {0.94f, 0x17}, {0.96f, 0x1f}};
+    for (size_t i = 0; i < sizeof(nuclei) / sizeof(nuclei[0]); i++) {
+        s.top_p = nuclei[i].top_p;
+        CHECK_INT(drawn_set(&s, logits), nuclei[i].set);
+    }
+    /* After top-k 2 the two hold 4/7 and 3/7. */
+    s.top_k = 2;
+    s.top_p = 0.56f;
+    CHECK_INT(drawn_set(&s, logits), 0x02);
+    s.top_p = 0.58f;
+    CHECK_INT(drawn_set(&s, logits), 0x06);
+    s.top_k = 0;
+    s.top_p = 1;
+    s.min_p = 0.74f; /* 0.3 / 0.4 = 0.75 stays */
+    CHECK_INT(drawn_set(&s, logits), 0x06);
+    s.min_p = 0.76f;
+    CHECK_INT(drawn_set(&s, logits), 0x02);
+    s.min_p = 0.24f;
+    CHECK_INT(drawn_set(&s, logits), 0x17);
+    /* The temperature comes first: at 1/2 the ratio is squared. */
+    s.temperature = 0.5f;
+    s.min_p = 0.57f;
+    CHECK_INT(drawn_set(&s, logits), 0x02);
+    s.min_p = 0.55f;
+    CHECK_INT(drawn_set(&s, logits), 0x06);
+}
+
+static void test_ties_at_top_k(void) {
+    const float logits[VOCAB] = {1, 2, 1, 2, 1, 0, 0, 0};
+    rsr_sampling s = defaults();
+    s.temperature = 1;
+    s.top_k = 3;
+    CHECK_INT(drawn_set(&s, logits), 0x1f);
+    s.top_k = 2;
+    CHECK_INT(drawn_set(&s, logits), 0x0a);
+}
+
+/* 100,000 draws; the 99.9 % point of chi-square with 7 degrees of freedom is 24.3. */
+static double chi_square(const rsr_sampling *s, const float *logits) {
+    const double n = 100000;
+    double count[VOCAB] = {0}, weight[VOCAB], total = 0, chi = 0;
+    for (uint32_t i = 0; i < VOCAB; i++)
+        total += weight[i] = exp((double)logits[i] / (double)s->temperature);
+    for (uint64_t position = 0; position < (uint64_t)n; position++) {
+        uint32_t token = 0;
+        CHECK(rsr_sample_at(VOCAB, s, logits, NULL, 0, position, &token, NULL) == RSR_OK);
+        count[token]++;
+    }
+    for (uint32_t i = 0; i < VOCAB; i++) {
+        double expected = n * weight[i] / total;
+        chi += (count[i] - expected) * (count[i] - expected) / expected;
+    }
+    return chi;
+}
+
+static void test_distribution(void) {
+    const float logits[VOCAB] = {1.5f, -0.5f, 0.25f, 2, -3, 0.75f, -1, 1};
+    rsr_sampling s = defaults();
+    static const float temperatures[] = {0.7f, 1, 1.8f};
+    for (size_t i = 0; i < 3; i++) {
+        for (uint64_t seed = 0; seed < 3; seed++) {
+            s.temperature = temperatures[i];
+            s.seed = seed;
+            s.sequence_id = 10 * seed;
+            double chi = chi_square(&s, logits);
+            printf("temperature %.1f seed %d: chi-square %.2f\n", (double)s.temperature, (int)seed,
+                   chi);
+            CHECK(chi < 24.3);
+        }
+    }
+}
+
+/* A draw depends on its seed, sequence and position, and on nothing that was drawn before. */
+static void test_noise(void) {
+    const float logits[VOCAB] = {0};
+    rsr_sampling s = defaults();
+    s.temperature = 1;
+    uint32_t history[40] = {0}, first[40], changed[3] = {0};
+    for (size_t n = 0; n < 40; n++)
+        first[n] = sample(&s, logits, history, n);
+    for (size_t n = 40; n-- > 0;)
+        CHECK_INT(sample(&s, logits, history, n), first[n]);
+    for (size_t n = 0; n < 39; n++)
+        changed[0] += first[n] != first[n + 1];
+    rsr_sampling seeded = s, other = s;
+    seeded.seed = 1;
+    other.sequence_id = 1;
+    for (size_t n = 0; n < 40; n++) {
+        changed[1] += sample(&seeded, logits, history, n) != first[n];
+        changed[2] += sample(&other, logits, history, n) != first[n];
+    }
+    for (size_t i = 0; i < 3; i++)
+        CHECK(changed[i] > 25); /* 35 expected */
+    /* The bits are part of the contract: the same seed draws the same text in every version. */
+    CHECK(rsr_noise(0, 0, 0, 0) == 0x1.0983a45556402p-3);
+    CHECK(rsr_noise(1, 2, 3, 4) == 0x1.aab99a95d679ap-1);
+    CHECK(rsr_noise(1, 2, 4, 3) == 0x1.b1ebc8b0b1350p-1);
+}
+
+static void test_refusals(void) {
+    float logits[VOCAB] = {0};
+    rsr_sampling s = defaults();
+    rsr_error err = RSR_ERROR_INIT;
+    uint32_t token = 77;
+    logits[5] = NAN;
+    CHECK_INT(rsr_api_sample(&model, &s, logits, NULL, 0, &token, &err), RSR_ERR_NUMERIC);
+    CHECK(strstr(err.message, "token 5") != NULL);
+    logits[5] = INFINITY;
+    CHECK_INT(rsr_api_sample(&model, &s, logits, NULL, 0, &token, NULL), RSR_ERR_NUMERIC);
+    for (int i = 0; i < VOCAB; i++)
+        logits[i] = -INFINITY;
+    CHECK_INT(rsr_api_sample(&model, &s, logits, NULL, 0, &token, NULL), RSR_ERR_NUMERIC);
+    logits[5] = 0;
+    const rsr_sampling wrong[] = {
+        {sizeof(s), -1, 0, 1, 0, 1, 64, 0, 0},    {sizeof(s), NAN, 0, 1, 0, 1, 64, 0, 0},
+        {sizeof(s), 1, 0, 0, 0, 1, 64, 0, 0},     {sizeof(s), 1, 0, 1.5f, 0, 1, 64, 0, 0},
+        {sizeof(s), 1, 0, 1, -0.1f, 1, 64, 0, 0}, {sizeof(s), 1, 0, 1, 0, 0, 64, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        CHECK_INT(rsr_api_sample(&model, &wrong[i], logits, NULL, 0, &token, NULL),
+                  RSR_ERR_ARGUMENT);
+    const uint32_t history[] = {VOCAB};
+    s.repeat_penalty = 1.1f;
+    CHECK_INT(rsr_api_sample(&model, &s, logits, history, 1, &token, NULL), RSR_ERR_ARGUMENT);
+    CHECK_INT(token, 77);
+}
+
+/* Against libm, over the range that sampling uses. */
+static void test_functions(void) {
+    uint64_t seed = 5;
+    double worst_log = 0, worst_exp = 0;
+    for (int i = 0; i < 200000; i++) {
+        double u = ((double)(check_random(&seed) >> 11) + 0.5) * 0x1p-53;
+        double x = i % 2 ? u : -log(u), y = -700 * u * u;
+        worst_log = fmax(worst_log, fabs(rsr_log(x) - log(x)) / fmax(fabs(log(x)), 0x1p-1000));
+        worst_exp = fmax(worst_exp, fabs(rsr_exp_negative(y) / exp(y) - 1));
+    }
+    printf("relative error: log %.2g, exp %.2g\n", worst_log, worst_exp);
+    CHECK(worst_log < 4.5e-16 && worst_exp < 4.5e-16);
+    CHECK(rsr_log(1) == 0 && rsr_exp_negative(0) == 1 && rsr_exp_negative(-1e9) == 0);
+    CHECK(fabs(rsr_log(0x1p-1074) - log(0x1p-1074)) < 1e-12);
+    CHECK(fabs(rsr_log(0x1.fffffffffffffp-1) + 0x1p-53) < 1e-31);
+}
+
+int main(void) {
+    test_greedy();
+    test_penalty();
+    test_filters();
+    test_ties_at_top_k();
+    test_distribution();
+    test_noise();
+    test_refusals();
+    test_functions();
+    return CHECK_EXIT();
+}

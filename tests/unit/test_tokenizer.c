@@ -1,0 +1,358 @@
+/* test_tokenizer.c - the runtime's tokenizer against the `tokenizers` library.
+ *
+ * tests/tokenizer/ holds tokenizers, a corpus and what the library makes of it; make_fixtures.py there
+ * writes them. Every tokenizer.json goes through the compiler's reader into the runtime. Besides:
+ * damaged sections, refused patterns, buffer rules, and time linear in the text.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "check.h"
+#include "nfc.h"
+#include "reader/checkpoint.h"
+#include "text.h"
+#include "tokenizer.h"
+
+#define FIXTURES TEST_SOURCE_DIR "/tests/tokenizer/"
+
+struct fixture {
+    struct rsrc_arena arena;
+    struct rsrc_diag *diag;
+    struct rsr_tokenizer tokenizer;
+    struct rsr_module module;
+    struct rsr_model model;
+};
+
+static json_t *load_json(const char *name, const char *suffix) {
+    char path[512];
+    snprintf(path, sizeof(path), FIXTURES "%s%s", name, suffix);
+    json_error_t error;
+    json_t *root = json_load_file(path, JSON_ALLOW_NUL, &error);
+    if (!root)
+        fprintf(stderr, "%s:%d: %s\n", path, error.line, error.text);
+    CHECK(root != NULL);
+    return root;
+}
+
+static char *read_file(const char *path, size_t *n) {
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return NULL;
+    char *bytes = malloc(1 << 22);
+    *n = bytes ? fread(bytes, 1, 1 << 22, file) : 0;
+    fclose(file);
+    return bytes;
+}
+
+static bool open_fixture(struct fixture *f, const char *name) {
+    memset(f, 0, sizeof(*f));
+    rsrc_arena_init(&f->arena);
+    f->diag = rsrc_diag_create(stderr, false, RSRC_COLOR_NEVER);
+    char path[512];
+    size_t n = 0;
+    snprintf(path, sizeof(path), FIXTURES "%s.tokenizer.json", name);
+    char *bytes = read_file(path, &n);
+    bool ok = bytes && rsrc_parse_tokenizer(f->diag, &f->arena, path, (const uint8_t *)bytes, n,
+                                            &f->tokenizer) == RSRC_OK;
+    free(bytes);
+    rsr_error err = RSR_ERROR_INIT;
+    f->module.tokenizer = f->tokenizer.section;
+    f->module.hyper.vocab = ok ? f->tokenizer.section->n_tokens + 3 : 0;
+    f->model.module = &f->module;
+    ok = ok && rsr_text_create(&f->module, &f->model.text, &err) == RSR_OK;
+    if (!ok)
+        fprintf(stderr, "%s: %s\n", name, err.message);
+    CHECK(ok);
+    return ok;
+}
+
+static void close_fixture(struct fixture *f) {
+    rsr_text_destroy(f->model.text);
+    rsrc_diag_destroy(f->diag);
+    rsrc_arena_free(&f->arena);
+}
+
+/* A case of the corpus: a string, or {"hex": ...}. */
+static size_t case_bytes(const json_t *value, char *out, size_t capacity) {
+    if (json_is_string(value)) {
+        size_t n = json_string_length(value);
+        memcpy(out, json_string_value(value), n < capacity ? n : 0);
+        return n;
+    }
+    const char *hex = json_string_value(json_object_get(value, "hex"));
+    size_t n = strlen(hex) / 2;
+    for (size_t i = 0; i < n; i++) {
+        char digits[3] = {hex[2 * i], hex[2 * i + 1], 0};
+        out[i] = (char)strtoul(digits, NULL, 16);
+    }
+    return n;
+}
+
+static bool same_ids(const json_t *expected, const uint32_t *ids, size_t n) {
+    bool same = json_array_size(expected) == n;
+    for (size_t i = 0; same && i < n; i++)
+        same = json_integer_value(json_array_get(expected, i)) == ids[i];
+    return same;
+}
+
+static void print_ids(const char *label, const uint32_t *ids, size_t n) {
+    fprintf(stderr, "  %s", label);
+    for (size_t i = 0; i < n && i < 40; i++)
+        fprintf(stderr, " %u", ids[i]);
+    fprintf(stderr, "\n");
+}
+
+static void check_encode(const struct fixture *f, const char *name, size_t number, const char *text,
+                         size_t n_bytes, uint32_t flags, const json_t *expected) {
+    static uint32_t ids[16384];
+    size_t n = 0;
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_status status = rsr_api_tokenize(&f->model, text, n_bytes, flags, ids, 16384, &n, &err);
+    bool same = status == RSR_OK && same_ids(expected, ids, n);
+    CHECK(same);
+    if (!same) {
+        char *want = json_dumps(expected, JSON_COMPACT);
+        fprintf(stderr, "  %s text %zu flags %u %s\n  want %.200s\n", name, number, flags,
+                err.message, want);
+        print_ids("have", ids, n);
+        free(want);
+    }
+}
+
+static void check_decode(const struct fixture *f, const char *name, const json_t *row) {
+    uint32_t ids[8192];
+    char text[32768];
+    size_t n = json_array_size(json_array_get(row, 0)), n_bytes = 0;
+    for (size_t i = 0; i < n && i < 8192; i++)
+        ids[i] = (uint32_t)json_integer_value(json_array_get(json_array_get(row, 0), i));
+    for (size_t skip = 0; skip < 2; skip++) {
+        const json_t *expected = json_array_get(row, 1 + skip);
+        rsr_status status =
+            rsr_api_detokenize(&f->model, ids, n, skip != 0, text, sizeof(text), &n_bytes, NULL);
+        bool same = status == RSR_OK && n_bytes == json_string_length(expected) &&
+                    memcmp(text, json_string_value(expected), n_bytes) == 0;
+        CHECK(same);
+        if (!same)
+            print_ids(name, ids, n);
+    }
+}
+
+static void test_library(const char *name, const json_t *corpus) {
+    struct fixture f;
+    json_t *expected = load_json(name, ".expected.json");
+    if (expected && open_fixture(&f, name)) {
+        static char text[65536];
+        const json_t *encode = json_object_get(expected, "encode"), *row;
+        size_t step = (size_t)json_integer_value(json_object_get(expected, "step")), i;
+        CHECK(json_array_size(encode) > 100);
+        json_array_foreach(encode, i, row) {
+            size_t n = case_bytes(json_array_get(corpus, i * step), text, sizeof(text));
+            check_encode(&f, name, i * step, text, n,
+                         RSR_TOKENIZE_ADD_SPECIAL | RSR_TOKENIZE_PARSE_SPECIAL,
+                         json_array_get(row, 0));
+            check_encode(&f, name, i * step, text, n, 0, json_array_get(row, 1));
+        }
+        CHECK(json_array_size(json_object_get(expected, "decode")) > 100);
+        json_array_foreach(json_object_get(expected, "decode"), i, row) {
+            check_decode(&f, name, row);
+        }
+        close_fixture(&f);
+    }
+    json_decref(expected);
+}
+
+static void test_buffers(void) {
+    struct fixture f;
+    if (!open_fixture(&f, "llama3"))
+        return;
+    uint32_t ids[4] = {9, 9, 9, 9};
+    size_t n = 77;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(rsr_api_tokenize(&f.model, "1a2", 3, 0, ids, 2, &n, &err), RSR_ERR_FULL);
+    CHECK_INT(n, 3);
+    CHECK(ids[0] != 9 && ids[1] != 9 && ids[2] == 9);
+    CHECK_INT(rsr_api_tokenize(&f.model, "x", 1, 0, NULL, 0, &n, NULL), RSR_ERR_FULL);
+    CHECK_INT(rsr_api_tokenize(&f.model, NULL, 0, 0, NULL, 0, &n, NULL), RSR_OK);
+    CHECK_INT(n, 0);
+    CHECK_INT(rsr_api_tokenize(&f.model, "x", 1, 64, ids, 4, &n, NULL), RSR_ERR_ARGUMENT);
+
+    char text[3] = "??";
+    uint32_t vocab = f.module.hyper.vocab;
+    rsr_status status = rsr_api_tokenize(&f.model, "abc", 3, 0, ids, 4, &n, NULL);
+    CHECK_INT(status, RSR_OK);
+    size_t n_bytes = 0;
+    CHECK_INT(rsr_api_detokenize(&f.model, ids, n, false, text, 2, &n_bytes, NULL), RSR_ERR_FULL);
+    CHECK_INT(n_bytes, 3);
+    CHECK_STR(text, "ab");
+    ids[0] = vocab - 1; /* a padded row of the embedding: no text */
+    CHECK_INT(rsr_api_detokenize(&f.model, ids, 1, false, text, 2, &n_bytes, NULL), RSR_OK);
+    CHECK_INT(n_bytes, 0);
+    ids[0] = vocab;
+    n_bytes = 55;
+    CHECK_INT(rsr_api_detokenize(&f.model, ids, 1, false, text, 2, &n_bytes, &err),
+              RSR_ERR_ARGUMENT);
+    CHECK_INT(n_bytes, 55);
+    CHECK(strstr(err.message, "outside the vocabulary") != NULL);
+
+    struct rsr_model bare = {.module = &f.module};
+    CHECK_INT(rsr_api_tokenize(&bare, "x", 1, 0, ids, 4, &n, &err), RSR_ERR_TEXT);
+    close_fixture(&f);
+}
+
+/* Flips bytes of a section: it is refused or works, and never reads outside (sanitizers watch). */
+static void test_damaged_sections(void) {
+    struct fixture f;
+    if (!open_fixture(&f, "gpt2"))
+        return;
+    size_t size = (size_t)f.tokenizer.size_bytes;
+    char *copy = aligned_alloc(64, (size + 63) / 64 * 64);
+    uint64_t seed = 1, n_refused = 0;
+    for (int round = 0; copy && round < 3000; round++) {
+        memcpy(copy, f.tokenizer.section, size);
+        /* Most of the damage goes to the header, where the offsets are. */
+        size_t range = round % 4 ? sizeof(struct rsr_tokenizer_header) - 1024 : size;
+        size_t at = check_random(&seed) % range;
+        copy[at] = (char)(copy[at] ^ (1 << check_random(&seed) % 8));
+        struct rsr_tokenizer_header header;
+        memcpy(&header, copy, sizeof(header));
+        if (header.size_bytes > size)
+            continue; /* the size is the linker's word, not checked */
+        struct rsr_encoder *encoder;
+        rsr_error err = RSR_ERROR_INIT;
+        if (rsr_encoder_create((const struct rsr_tokenizer_header *)(void *)copy, &encoder, &err) !=
+            RSR_OK) {
+            CHECK(err.message[0] != 0);
+            n_refused++;
+            continue;
+        }
+        struct rsr_text text = {.encoder = encoder};
+        struct rsr_model model = {.module = &f.module, .text = &text};
+        uint32_t ids[256];
+        size_t n;
+        rsr_status status =
+            rsr_api_tokenize(&model, "word <left> 12\xff\n caf\xc3\xa9", 20, 3, ids, 256, &n, NULL);
+        CHECK(status == RSR_OK || status == RSR_ERR_TEXT);
+        rsr_encoder_destroy(encoder);
+    }
+    CHECK(n_refused > 500);
+    free(copy);
+    close_fixture(&f);
+}
+
+static void test_patterns(void) {
+    static const char *const refused[] = {
+        "(?i)a",       "^a",     "a$",
+        "\\w+",        "\\b",    "[[:alpha:]]",
+        "[a&&b]",      "[a[b]]", "(?<n>a)",
+        "\\1",         "a{2}+",  "(*UTF8)a",
+        "\\h",         "[\\S]",  "\\p{NoSuchScript}",
+        "\\pL",        "(",      "[",
+        "\\",          "a)",     "",
+        "\\x{110000}",
+    };
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        struct rsr_splitter *splitter = NULL;
+        rsr_error err = RSR_ERROR_INIT;
+        CHECK_INT(rsr_splitter_create(refused[i], strlen(refused[i]), 0, false, &splitter, &err),
+                  RSR_ERR_TEXT);
+        CHECK(splitter == NULL && strstr(err.message, "split pattern") != NULL);
+        rsr_splitter_destroy(splitter);
+    }
+    static const char *const accepted[] = {
+        "\\u00e9|\\x{e9}",
+        "a{2,}|b{,3}|c{1,2}?|{",
+        "[^\\s\\d\\p{Han}-]",
+        "(?>a|b)++",
+        "\\p{^L}\\P{Lu}",
+        "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{M}]+(?i:'s|'t)?",
+    };
+    for (size_t i = 0; i < sizeof(accepted) / sizeof(accepted[0]); i++) {
+        struct rsr_splitter *splitter = NULL;
+        rsr_error err = RSR_ERROR_INIT;
+        CHECK_INT(rsr_splitter_create(accepted[i], strlen(accepted[i]), 0, false, &splitter, &err),
+                  RSR_OK);
+        CHECK_STR(err.message, "");
+        rsr_splitter_destroy(splitter);
+    }
+}
+
+static rsr_status ignore_piece(void *user, const char *piece, size_t n_bytes, rsr_error *err) {
+    (void)user, (void)piece, (void)n_bytes, (void)err;
+    return RSR_OK;
+}
+
+/* A pattern with exponential backtracking gives up with a sentence. */
+static void test_match_limit(void) {
+    struct rsr_splitter *splitter = NULL;
+    const char *pattern = "(?:a+)+b";
+    char text[65];
+    memset(text, 'a', 64);
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_status status = rsr_splitter_create(pattern, strlen(pattern), 0, false, &splitter, &err);
+    CHECK_INT(status, RSR_OK);
+    if (status != RSR_OK)
+        return;
+    text[63] = 'b'; /* pcre2 looks for the b first: behind the run it is of no use */
+    text[62] = 'c';
+    CHECK_INT(rsr_splitter_run(splitter, text, 64, ignore_piece, NULL, &err), RSR_ERR_TEXT);
+    CHECK(strstr(err.message, "gave up") != NULL);
+    rsr_splitter_destroy(splitter);
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* One megabyte of the worst: nothing is quadratic. The bound is generous for sanitizers and slow hosts;
+ * a quadratic step at this size takes minutes. */
+static void test_time(void) {
+    static const struct {
+        const char *tokenizer, *unit;
+    } runs[] = {
+        {"llama3", "x"},        {"llama3", "the lord said unto him, 12 "},
+        {"llama3", " "},        {"llama3", "<|eot_id|>"},
+        {"llama3", "<|eot_id"}, {"qwen", "\xcc\x95\xcc\x80"},
+        {"gpt2", "  <both>"},   {"gpt2", "\n"},
+        {"llama3", "aab"},      {"gpt2", "\xff"},
+    };
+    const size_t n_bytes = 1 << 20;
+    char *text = malloc(n_bytes);
+    uint32_t *ids = malloc(3 * n_bytes * sizeof(*ids));
+    for (size_t i = 0; text && ids && i < sizeof(runs) / sizeof(runs[0]); i++) {
+        struct fixture f;
+        if (!open_fixture(&f, runs[i].tokenizer))
+            break;
+        for (size_t at = 0; at < n_bytes; at++)
+            text[at] = runs[i].unit[at % strlen(runs[i].unit)];
+        double begin = seconds();
+        size_t n = 0;
+        rsr_error err = RSR_ERROR_INIT;
+        CHECK_INT(rsr_api_tokenize(&f.model, text, n_bytes, 3, ids, 3 * n_bytes, &n, &err), RSR_OK);
+        double taken = seconds() - begin;
+        printf("%-8s %-12.12s 1 MiB in %.3f s, %zu tokens\n", runs[i].tokenizer,
+               runs[i].unit[0] > ' ' ? runs[i].unit : "blank", taken, n);
+        CHECK(taken < 20);
+        close_fixture(&f);
+    }
+    free(text);
+    free(ids);
+}
+
+int main(void) {
+    static const char *const names[] = {
+        "llama3",        "gpt2",           "qwen",       "falcon",
+        "split-removed", "split-previous", "split-next", "split-contiguous"};
+    json_t *corpus = load_json("corpus", ".json");
+    for (size_t i = 0; corpus && i < sizeof(names) / sizeof(names[0]); i++)
+        test_library(names[i], corpus);
+    json_decref(corpus);
+    test_buffers();
+    test_damaged_sections();
+    test_patterns();
+    test_match_limit();
+    test_time();
+    return CHECK_EXIT();
+}
