@@ -1,0 +1,69 @@
+/* fuzz_tokenizer.c - a tokenizer.json from a stranger, then the same bytes as tokenizer_config.json.
+ * Every offset and id of an accepted section is checked as the runtime relies on it. */
+#include <string.h>
+
+#include "fuzz_target.h"
+#include "reader/reader.h"
+
+/* The part lies inside the section, aligned. */
+static const void *part(const struct rsr_tokenizer_header *header, uint64_t at, uint64_t n,
+                        uint64_t width) {
+    assert(at % 8 == 0 && at <= header->size_bytes);
+    assert(n <= (header->size_bytes - at) / width);
+    return (const char *)header + at;
+}
+
+static void check_section(const struct rsr_tokenizer *tokenizer) {
+    const struct rsr_tokenizer_header *h = tokenizer->section;
+    assert(h->magic == RSR_TOKENIZER_MAGIC && h->size_bytes == tokenizer->size_bytes);
+    const uint64_t *begin = part(h, h->text_begin_at, h->n_tokens + UINT64_C(1), 8);
+    const uint8_t *flags = part(h, h->flags_at, h->n_tokens, 1);
+    assert(begin[0] == 0);
+    for (uint32_t i = 0; i < h->n_tokens; i++) {
+        assert(begin[i] <= begin[i + 1]);
+        assert((begin[i] == begin[i + 1]) == ((flags[i] & RSR_TOKEN_UNUSED) != 0));
+    }
+    part(h, h->text_at, begin[h->n_tokens], 1);
+    const struct rsr_merge *merges = part(h, h->merges_at, h->n_merges, sizeof(*merges));
+    for (uint32_t i = 0; i < h->n_merges; i++) {
+        const struct rsr_merge *m = &merges[i];
+        assert(m->left < h->n_tokens && m->right < h->n_tokens && m->result < h->n_tokens);
+        assert(i == 0 || m[-1].left < m->left || (m[-1].left == m->left && m[-1].right < m->right));
+    }
+    const struct rsr_pretokenizer *steps =
+        part(h, h->pretokenizers_at, h->n_pretokenizers, sizeof(*steps));
+    for (uint32_t i = 0; i < h->n_pretokenizers; i++) {
+        part(h, steps[i].pattern_at, steps[i].pattern_bytes, 1);
+        assert(steps[i].behavior <= 4);
+    }
+    const uint32_t *prefix = part(h, h->prefix_at, h->n_prefix, sizeof(*prefix));
+    const uint32_t *suffix = part(h, h->suffix_at, h->n_suffix, sizeof(*suffix));
+    for (uint32_t i = 0; i < h->n_prefix; i++) {
+        assert(prefix[i] < h->n_tokens);
+    }
+    for (uint32_t i = 0; i < h->n_suffix; i++) {
+        assert(suffix[i] < h->n_tokens);
+    }
+    for (uint32_t i = 0; i < 256; i++) {
+        assert(h->byte_token[i] == RSR_NO_TOKEN || h->byte_token[i] < h->n_tokens);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
+    struct fuzz_target target;
+    struct rsr_tokenizer tokenizer = {.bos_text = "", .eos_text = ""};
+    fuzz_target_begin(&target);
+    bool accepted = rsrc_parse_tokenizer(target.diag, &target.arena, "tokenizer.json", bytes,
+                                         size_bytes, &tokenizer) == RSRC_OK;
+    if (accepted) {
+        check_section(&tokenizer);
+    }
+    fuzz_target_end(&target, accepted);
+
+    fuzz_target_begin(&target);
+    accepted = rsrc_parse_tokenizer_config(target.diag, &target.arena, "tokenizer_config.json",
+                                           bytes, size_bytes, &tokenizer) == RSRC_OK;
+    assert(tokenizer.bos_text != NULL && tokenizer.eos_text != NULL);
+    fuzz_target_end(&target, accepted);
+    return 0;
+}
