@@ -154,6 +154,17 @@ enum rsrc_status rsrc_scan_double(struct rsrc_scan *scan, const char *what, doub
     return RSRC_OK;
 }
 
+void rsrc_put_double(struct rsrc_buffer *buffer, double value) {
+    char text[32];
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        double again = strtod(text, NULL);
+        if (memcmp(&again, &value, sizeof value) == 0)
+            break;
+    }
+    rsrc_buffer_puts(buffer, text);
+}
+
 enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const char *what, const char *const *names,
                                 uint32_t n_names, uint32_t *out) {
     size_t n = word_length(scan);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buffer.h"
 #include "diag.h"
 
 struct rsrc_scan {
@@ -43,6 +44,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_scan_u32(struct rsrc_scan *scan, const char
 /* Finite and not negative. */
 RSRC_NODISCARD enum rsrc_status rsrc_scan_double(struct rsrc_scan *scan, const char *what,
                                                  double *out);
+/* The shortest form of a finite number that reads back to the same one. */
+void rsrc_put_double(struct rsrc_buffer *buffer, double value);
+
 /* One of `names`; out is its position. */
 RSRC_NODISCARD enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const char *what,
                                                const char *const *names, uint32_t n_names,

@@ -11,16 +11,17 @@ struct rsrc_plan_options {
 
 /* Plans one layer from its statistics and the target's numbers. `stats_at` has the statistics of the
  * k that would be used. Emits remarks ("plan") for what was chosen and what was declined. */
-RSRC_NODISCARD enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                                uint32_t layer_index, const char *layer_name,
-                                                enum rsr_role role, enum rsr_alphabet alphabet,
-                                                const struct rsr_stats *stats,
-                                                const struct rsr_spec *spec,
-                                                const struct rsrc_plan_options *options,
-                                                struct rsr_plan *out);
+RSRC_NODISCARD enum rsrc_status
+rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena, uint32_t layer_index,
+                const char *layer_name, enum rsr_role role, enum rsr_alphabet alphabet,
+                const struct rsr_stats *stats, const struct rsr_spec *spec,
+                const struct rsrc_plan_options *options, struct rsr_plan *out);
 /* Text form; prints and parses. */
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out);
-struct rsr_named_plan { const char *layer_name; struct rsr_plan plan; };
+struct rsr_named_plan {
+    const char *layer_name;
+    struct rsr_plan plan;
+};
 RSRC_NODISCARD enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *file, const char *text,
                                                  uint64_t size_bytes, struct rsr_named_plan **out,

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/text_scan.h"
 #include "spec/spec.h"
 
 #define MAX_DOCUMENT_BYTES (64u << 10)
@@ -509,17 +510,6 @@ static void print_size(struct rsrc_buffer *out, uint64_t bytes) {
     rsrc_buffer_printf(out, "%llu%.1s", (unsigned long long)bytes, &"\0KMG"[unit]);
 }
 
-/* The shortest form that reads back to the same number. */
-static void print_number(struct rsrc_buffer *out, double value) {
-    char text[32];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) >= value && strtod(text, NULL) <= value)
-            break;
-    }
-    rsrc_buffer_puts(out, text);
-}
-
 static void print_features(struct rsrc_buffer *out, uint64_t mask) {
     const char *separator = "";
     rsrc_buffer_puts(out, "[");
@@ -551,7 +541,7 @@ static void print_field(struct rsrc_buffer *out, const struct field *field, cons
         print_size(out, *(const uint64_t *)value);
         break;
     case FIELD_NUMBER:
-        print_number(out, *(const double *)value);
+        rsrc_put_double(out, *(const double *)value);
         break;
     }
 }

@@ -1,0 +1,113 @@
+/* cost.c - what a layer costs on a target: bytes exactly, microseconds by a model.
+ *
+ * Input: statistics of the matrix and the target's numbers, all of one core. A decoded token reads all
+ * weights once, so its time is the larger of reading and computing; the two overlap. In prefill the
+ * tokens of a batch share the reading, and `dot` shares the unpacking among a few of them.
+ * The sizes follow the layouts of lower/ to the byte; a test compares them with what lowering stores.
+ */
+#include "plan/cost.h"
+
+#include <inttypes.h>
+
+/* Tokens of a batch over which prefill is predicted. */
+#define PREFILL_TOKENS 128.0
+
+/* Time of unpacking a code for one token, in multiply-adds at the peak rate. Vectors: 118-124 Gw/s
+ * were measured with 2-bit codes in cache where the peak is 440 GMAC/s. Scalars: 2.4 against 4.0. */
+#define UNPACK_VECTOR 2.5
+#define UNPACK_SCALAR 0.67
+
+/* Calling a kernel and meeting at the barrier after it; two cores of a 2.5 GHz server. */
+#define CALL_US 0.5
+
+/* What `dot` keeps in registers: four rows by this many tokens. */
+#define MAX_TOKEN_TILE 4u
+
+/* Lowering's limit on the fold table: the second-level cache of a server core. */
+#define MAX_FOLD_BYTES (UINT64_C(2) << 20)
+
+/* Sizes of lowering's records: a block of k rows, a segment, and the line its tables are filled to. */
+#define BLOCK_BYTES 24u
+#define SEGMENT_BYTES 12u
+#define LINE_BYTES 64u
+
+/* bytes at GB/s, in microseconds. */
+static double read_us(uint64_t bytes, double gbps) {
+    return (double)bytes / (gbps * 1e3);
+}
+
+/* operations at 1e9/s, in microseconds. */
+static double work_us(double operations, double giga_per_s) {
+    return operations / (giga_per_s * 1e3);
+}
+
+static double larger(double a, double b) {
+    return a > b ? a : b;
+}
+
+static uint64_t divide_up(uint64_t a, uint64_t b) {
+    return (a + b - 1) / b;
+}
+
+/* Rows padded to 4; columns to whole vectors of every plane of the code. */
+static uint64_t dot_bytes(const struct rsr_stats *stats, enum rsr_alphabet alphabet,
+                          const struct rsr_spec *spec) {
+    uint64_t vector_bytes = spec->vector_bits == 0 ? 1 : spec->vector_bits / 8;
+    uint64_t codes_per_byte = alphabet == RSR_TERNARY ? 4 : 8;
+    return divide_up(stats->rows, 4) * 4 * divide_up(stats->cols, codes_per_byte * vector_bytes) *
+           vector_bytes;
+}
+
+struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                                 enum rsr_alphabet alphabet, const struct rsr_spec *spec) {
+    double macs = (double)stats->rows * stats->cols;
+    double unpack = spec->vector_bits == 0 ? UNPACK_SCALAR : UNPACK_VECTOR;
+    struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT, .fold = RSR_FOLD_TREE};
+    choice.token_tile = spec->vector_bits == 0 ? 1 : MAX_TOKEN_TILE;
+    choice.weight_bytes = dot_bytes(stats, alphabet, spec);
+    choice.memory_us = read_us(choice.weight_bytes, spec->read_gbps);
+    choice.compute_us = work_us(macs * (1 + unpack), spec->dot_gmacs);
+    choice.predicted_us[RSR_REGIME_DECODE] = CALL_US + larger(choice.memory_us, choice.compute_us);
+    choice.predicted_us[RSR_REGIME_PREFILL] =
+        CALL_US / PREFILL_TOKENS +
+        larger(choice.memory_us / PREFILL_TOKENS,
+               work_us(macs * (1 + unpack / choice.token_tile), spec->dot_gmacs));
+    choice.work = rsrc_arena_printf(arena, "%.3g M multiply-adds", macs / 1e6);
+    return choice;
+}
+
+/* Both tables end on a line of their own and are never empty. */
+static uint64_t scatter_bytes(const struct rsr_stats *stats) {
+    uint64_t member_bytes = stats->cols <= 65536 ? 2 : 4;
+    uint64_t n_blocks = divide_up(stats->rows, stats->k);
+    uint64_t members = stats->n_members * member_bytes;
+    uint64_t table = n_blocks * BLOCK_BYTES + stats->n_segments * SEGMENT_BYTES;
+    return (members / LINE_BYTES + 1 + table / LINE_BYTES + 1) * LINE_BYTES;
+}
+
+struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                                     enum rsr_fold_kind fold, const struct rsr_spec *spec) {
+    uint64_t distribute =
+        fold == RSR_FOLD_TREE ? stats->n_fold_adds : RSR_DIRECT_DIGIT_ADDS * stats->n_direct_adds;
+    double adds = (double)stats->n_members + (double)distribute +
+                  RSR_SEGMENT_START_ADDS * (double)stats->n_segments;
+    struct rsrc_choice choice = {.variant = RSR_VARIANT_SCATTER, .fold = fold, .token_tile = 1};
+    choice.weight_bytes = scatter_bytes(stats);
+    choice.memory_us = read_us(choice.weight_bytes, spec->read_gbps);
+    choice.compute_us = work_us(adds, spec->add_gops);
+    choice.predicted_us[RSR_REGIME_DECODE] = CALL_US + larger(choice.memory_us, choice.compute_us);
+    /* A block's index is read once and serves all tokens from the cache. */
+    choice.predicted_us[RSR_REGIME_PREFILL] =
+        CALL_US / PREFILL_TOKENS + larger(choice.memory_us / PREFILL_TOKENS, choice.compute_us);
+    choice.work = rsrc_arena_printf(arena, "%.3g M additions", adds / 1e6);
+    return choice;
+}
+
+bool rsrc_fold_fits(enum rsr_alphabet alphabet, uint32_t k) {
+    uint64_t slots = 1;
+    for (uint32_t i = 0; i < k; i++)
+        slots *= alphabet == RSR_TERNARY ? 3 : 2;
+    if (alphabet != RSR_BINARY_BIT)
+        slots = (slots + 1) / 2;
+    return slots * sizeof(int32_t) <= MAX_FOLD_BYTES;
+}

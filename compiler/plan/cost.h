@@ -1,0 +1,27 @@
+/* cost.h - predicted time and exact size of one layer in each variant. Private to plan/. */
+#ifndef RSRC_PLAN_COST_H
+#define RSRC_PLAN_COST_H
+
+#include "ir.h"
+
+/* One way to compute a layer. */
+struct rsrc_choice {
+    enum rsr_variant variant;
+    enum rsr_fold_kind fold; /* scatter */
+    uint32_t token_tile;     /* dot: tokens that share one unpacking */
+    uint64_t weight_bytes;   /* codes and index as lowering stores them */
+    double memory_us;        /* decode: reading weight_bytes once */
+    double compute_us;       /* decode: one token */
+    double predicted_us[RSR_REGIME_COUNT];
+    const char *work; /* "6.55 M multiply-adds", "0.42 M additions" */
+};
+
+struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                                 enum rsr_alphabet alphabet, const struct rsr_spec *spec);
+struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                                     enum rsr_fold_kind fold, const struct rsr_spec *spec);
+
+/* The fold table of RSR++ fits what lowering accepts. */
+bool rsrc_fold_fits(enum rsr_alphabet alphabet, uint32_t k);
+
+#endif

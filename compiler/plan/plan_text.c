@@ -1,0 +1,118 @@
+/* plan_text.c - the text form of plans: what --dump=plan prints and --from=plan reads.
+ *
+ *   plan 1
+ *   layer "model.layers.0.self_attn.q_proj"
+ *     variant dot k 0 fold tree tile_rows 64 token_tile 4
+ *     decode_us 29.25 prefill_us 4.125 weight_bytes 409600 acc_bound 163840
+ *     reason "dot: ..."
+ *
+ * The text is untrusted: every number is in the range that lowering accepts. A layer is known by its
+ * name; rsr_plan.layer is left 0 for the caller to fill in.
+ */
+#include <inttypes.h>
+
+#include "base/text_scan.h"
+#include "plan/plan.h"
+
+#define MAX_TILE_ROWS (1u << 20)
+#define MAX_TOKEN_TILE 64u
+
+static const char *const FOLD_NAMES[] = {[RSR_FOLD_DIRECT] = "direct", [RSR_FOLD_TREE] = "tree"};
+#define N_FOLDS ((uint32_t)(sizeof FOLD_NAMES / sizeof FOLD_NAMES[0]))
+
+void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out) {
+    if (out->size_bytes == 0)
+        rsrc_buffer_puts(out, "plan 1\n");
+    rsrc_buffer_puts(out, "layer ");
+    rsrc_buffer_put_c_string(out, layer_name);
+    rsrc_buffer_printf(
+        out, "\n  variant %s k %" PRIu32 " fold %s tile_rows %" PRIu32 " token_tile %" PRIu32 "\n",
+        rsrc_variant_name(plan->variant), plan->k, FOLD_NAMES[plan->fold], plan->tile_rows,
+        plan->token_tile);
+    rsrc_buffer_puts(out, "  decode_us ");
+    rsrc_put_double(out, plan->predicted_us[RSR_REGIME_DECODE]);
+    rsrc_buffer_puts(out, " prefill_us ");
+    rsrc_put_double(out, plan->predicted_us[RSR_REGIME_PREFILL]);
+    rsrc_buffer_printf(out, " weight_bytes %" PRIu64 " acc_bound %" PRIu64 "\n  reason ",
+                       plan->weight_bytes, plan->acc_bound);
+    rsrc_buffer_put_c_string(out, plan->reason);
+    rsrc_buffer_puts(out, "\n");
+}
+
+static enum rsrc_status parse_shape(struct rsrc_scan *scan, struct rsr_plan *plan) {
+    const char *variants[RSR_VARIANT_COUNT];
+    for (uint32_t i = 0; i < RSR_VARIANT_COUNT; i++)
+        variants[i] = rsrc_variant_name((enum rsr_variant)i);
+    uint32_t variant, fold;
+    if (rsrc_scan_word(scan, "variant") != RSRC_OK ||
+        rsrc_scan_name(scan, "variant", variants, RSR_VARIANT_COUNT, &variant) != RSRC_OK)
+        return RSRC_FAILED;
+    bool scatter = variant == RSR_VARIANT_SCATTER;
+    if (rsrc_scan_word(scan, "k") != RSRC_OK ||
+        rsrc_scan_u32(scan, "k", scatter ? 1 : 0, scatter ? RSR_MAX_K : 0, &plan->k) != RSRC_OK ||
+        rsrc_scan_word(scan, "fold") != RSRC_OK ||
+        rsrc_scan_name(scan, "fold", FOLD_NAMES, N_FOLDS, &fold) != RSRC_OK ||
+        rsrc_scan_word(scan, "tile_rows") != RSRC_OK ||
+        rsrc_scan_u32(scan, "tile_rows", 1, MAX_TILE_ROWS, &plan->tile_rows) != RSRC_OK)
+        return RSRC_FAILED;
+    uint32_t unit = scatter ? plan->k : 4;
+    if (plan->tile_rows % unit != 0)
+        return rsrc_scan_error(scan, "tile_rows is not a multiple of %" PRIu32, unit);
+    plan->variant = (enum rsr_variant)variant;
+    plan->fold = (enum rsr_fold_kind)fold;
+    if (rsrc_scan_word(scan, "token_tile") != RSRC_OK ||
+        rsrc_scan_u32(scan, "token_tile", 1, MAX_TOKEN_TILE, &plan->token_tile) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_scan_line_end(scan);
+}
+
+static enum rsrc_status parse_numbers(struct rsrc_scan *scan, struct rsr_plan *plan) {
+    if (rsrc_scan_word(scan, "decode_us") != RSRC_OK ||
+        rsrc_scan_double(scan, "decode_us", &plan->predicted_us[RSR_REGIME_DECODE]) != RSRC_OK ||
+        rsrc_scan_word(scan, "prefill_us") != RSRC_OK ||
+        rsrc_scan_double(scan, "prefill_us", &plan->predicted_us[RSR_REGIME_PREFILL]) != RSRC_OK ||
+        rsrc_scan_word(scan, "weight_bytes") != RSRC_OK ||
+        rsrc_scan_u64(scan, "weight_bytes", 0, UINT64_MAX, &plan->weight_bytes) != RSRC_OK ||
+        rsrc_scan_word(scan, "acc_bound") != RSRC_OK ||
+        rsrc_scan_u64(scan, "acc_bound", 0, INT32_MAX, &plan->acc_bound) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_scan_line_end(scan);
+}
+
+static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_plan *out) {
+    if (rsrc_scan_word(scan, "layer") != RSRC_OK ||
+        rsrc_scan_string(scan, "the layer's name", &out->layer_name) != RSRC_OK ||
+        rsrc_scan_line_end(scan) != RSRC_OK || parse_shape(scan, &out->plan) != RSRC_OK ||
+        parse_numbers(scan, &out->plan) != RSRC_OK || rsrc_scan_word(scan, "reason") != RSRC_OK ||
+        rsrc_scan_string(scan, "the reason", &out->plan.reason) != RSRC_OK)
+        return RSRC_FAILED;
+    if (out->plan.reason[0] == '\0')
+        return rsrc_scan_error(scan, "the reason is empty");
+    return rsrc_scan_line_end(scan);
+}
+
+enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const char *file, const char *text, uint64_t size_bytes,
+                                  struct rsr_named_plan **out, uint32_t *n_out) {
+    struct rsrc_scan scan;
+    rsrc_scan_init(&scan, diag, arena, file, "plan-text", text, size_bytes);
+    if (rsrc_scan_word(&scan, "plan") != RSRC_OK || rsrc_scan_word(&scan, "1") != RSRC_OK ||
+        rsrc_scan_line_end(&scan) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsr_named_plan *plans = NULL;
+    uint32_t n_plans = 0, capacity = 0;
+    while (!rsrc_scan_at_end(&scan)) {
+        if (n_plans == capacity) {
+            capacity = capacity == 0 ? 16 : 2 * capacity;
+            struct rsr_named_plan *grown = RSRC_NEW_ARRAY(arena, capacity, struct rsr_named_plan);
+            for (uint32_t i = 0; i < n_plans; i++)
+                grown[i] = plans[i];
+            plans = grown;
+        }
+        if (parse_layer(&scan, &plans[n_plans++]) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    *out = plans;
+    *n_out = n_plans;
+    return RSRC_OK;
+}
