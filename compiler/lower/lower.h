@@ -5,10 +5,11 @@
 #include "ir.h"
 
 struct rsrc_lower_input {
-    const char *symbol_stem;    /* "l0_q": symbols become rsr_<stem>_<variant>_<isa>, rsr_w_<stem>_codes */
-    const char *title;          /* for the header comment; untrusted */
+    const char
+        *symbol_stem;  /* "l0_q": symbols become rsr_<stem>_<variant>_<isa>, rsr_w_<stem>_codes */
+    const char *title; /* for the header comment; untrusted */
     const struct rsr_matrix *matrix;
-    const struct rsr_index *index;      /* scatter; else NULL */
+    const struct rsr_index *index; /* scatter; else NULL */
     const struct rsr_plan *plan;
     const struct rsr_spec *spec;
     enum rsr_epilogue epilogue;

@@ -1,0 +1,176 @@
+/* kernel_builder.c - appends operations and registers to a kernel; see kernel_builder.h. */
+#include "lower/kernel_builder.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+void rsrc_kb_init(struct rsrc_kb *kb, struct rsrc_arena *arena, struct rsr_kernel *kernel) {
+    assert(kernel->n_ops == 0 && kernel->n_regs == 0);
+    *kb = (struct rsrc_kb){.arena = arena, .kernel = kernel};
+}
+
+void rsrc_kb_finish(struct rsrc_kb *kb) {
+    assert(kb->depth == 0);
+    (void)kb;
+}
+
+/* Room for one more element; the old array stays in the arena. */
+static void *grown(struct rsrc_arena *arena, void *array, uint32_t n, uint32_t *capacity,
+                   size_t size_bytes) {
+    if (n < *capacity)
+        return array;
+    const uint32_t more = *capacity == 0 ? 64 : *capacity * 2;
+    void *copy = rsrc_arena_array(arena, more, size_bytes);
+    if (n != 0)
+        memcpy(copy, array, n * size_bytes);
+    *capacity = more;
+    return copy;
+}
+
+uint16_t rsrc_kb_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes, const char *format,
+                     ...) {
+    struct rsr_kernel *kernel = kb->kernel;
+    assert(kernel->n_regs < RSR_NO_KREG);
+    char name[64];
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    assert(n > 0 && (size_t)n < sizeof name);
+    (void)n;
+    kernel->regs =
+        grown(kb->arena, kernel->regs, kernel->n_regs, &kb->regs_capacity, sizeof *kernel->regs);
+    kernel->regs[kernel->n_regs] =
+        (struct rsr_kreg){.name = rsrc_arena_strdup(kb->arena, name), .elem = elem, .lanes = lanes};
+    return (uint16_t)kernel->n_regs++;
+}
+
+/* A new operation of that kind, without operands. */
+static struct rsr_kop *append(struct rsrc_kb *kb, enum rsr_kop_kind kind) {
+    struct rsr_kernel *kernel = kb->kernel;
+    kernel->ops =
+        grown(kb->arena, kernel->ops, kernel->n_ops, &kb->ops_capacity, sizeof *kernel->ops);
+    struct rsr_kop *op = &kernel->ops[kernel->n_ops++];
+    *op = (struct rsr_kop){.kind = (uint16_t)kind,
+                           .dst = RSR_NO_KREG,
+                           .a = RSR_NO_KREG,
+                           .b = RSR_NO_KREG,
+                           .c = RSR_NO_KREG,
+                           .term = {RSR_NO_KREG, RSR_NO_KREG, RSR_NO_KREG}};
+    return op;
+}
+
+static uint16_t append_op(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
+                          uint16_t b, uint16_t c, int64_t imm) {
+    struct rsr_kop *op = append(kb, kind);
+    op->dst = dst;
+    op->a = a;
+    op->b = b;
+    op->c = c;
+    op->imm = imm;
+    return dst;
+}
+
+uint16_t rsrc_kb_binary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
+                        uint16_t b) {
+    return append_op(kb, kind, dst, a, b, RSR_NO_KREG, 0);
+}
+
+uint16_t rsrc_kb_unary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a) {
+    return append_op(kb, kind, dst, a, RSR_NO_KREG, RSR_NO_KREG, 0);
+}
+
+uint16_t rsrc_kb_immediate(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
+                           int64_t imm) {
+    return append_op(kb, kind, dst, a, RSR_NO_KREG, RSR_NO_KREG, imm);
+}
+
+uint16_t rsrc_kb_zip_add(struct rsrc_kb *kb, uint16_t dst, uint16_t a, uint16_t b, uint32_t unit) {
+    return append_op(kb, RSR_KOP_ZIP_ADD, dst, a, b, RSR_NO_KREG, unit);
+}
+
+uint16_t rsrc_kb_dot_u8s8(struct rsrc_kb *kb, uint16_t dst, uint16_t a, uint16_t b, uint16_t c) {
+    return append_op(kb, RSR_KOP_DOT_U8S8, dst, a, b, c, 0);
+}
+
+uint16_t rsrc_kb_const(struct rsrc_kb *kb, uint16_t dst, int64_t value) {
+    return append_op(kb, RSR_KOP_CONST, dst, RSR_NO_KREG, RSR_NO_KREG, RSR_NO_KREG, value);
+}
+
+uint16_t rsrc_kb_param(struct rsrc_kb *kb, uint16_t dst, enum rsr_kparam param) {
+    return append_op(kb, RSR_KOP_PARAM, dst, RSR_NO_KREG, RSR_NO_KREG, RSR_NO_KREG, param);
+}
+
+void rsrc_kb_comment(struct rsrc_kb *kb, const char *format, ...) {
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    append(kb, RSR_KOP_COMMENT)->text = rsrc_arena_strdup(kb->arena, text);
+}
+
+void rsrc_kb_loop(struct rsrc_kb *kb, uint16_t counter, uint16_t first, uint16_t end,
+                  int64_t step) {
+    append_op(kb, RSR_KOP_LOOP, counter, first, end, RSR_NO_KREG, step);
+    kb->depth++;
+}
+
+void rsrc_kb_if_less(struct rsrc_kb *kb, uint16_t a, uint16_t b) {
+    append_op(kb, RSR_KOP_IF, RSR_NO_KREG, a, b, RSR_NO_KREG, 0);
+    kb->depth++;
+}
+
+void rsrc_kb_else(struct rsrc_kb *kb) {
+    assert(kb->depth > 0);
+    append(kb, RSR_KOP_ELSE);
+}
+
+void rsrc_kb_end(struct rsrc_kb *kb) {
+    assert(kb->depth > 0);
+    append(kb, RSR_KOP_END);
+    kb->depth--;
+}
+
+struct rsrc_address rsrc_address_at(enum rsr_kbuf buffer, int64_t imm) {
+    return (struct rsrc_address){.buffer = buffer, .imm = imm};
+}
+
+struct rsrc_address rsrc_address_plus(struct rsrc_address address, uint16_t term, int64_t scale) {
+    assert(address.n_terms < 3);
+    address.term[address.n_terms] = term;
+    address.scale[address.n_terms] = scale;
+    address.n_terms++;
+    return address;
+}
+
+struct rsrc_address rsrc_address_offset(struct rsrc_address address, int64_t imm) {
+    address.imm += imm;
+    return address;
+}
+
+static struct rsr_kop *append_memory(struct rsrc_kb *kb, enum rsr_kop_kind kind,
+                                     const struct rsrc_address *address) {
+    struct rsr_kop *op = append(kb, kind);
+    op->buffer = (uint16_t)address->buffer;
+    op->imm = address->imm;
+    for (uint32_t i = 0; i < address->n_terms; i++) {
+        op->term[i] = address->term[i];
+        op->term_scale[i] = address->scale[i];
+    }
+    return op;
+}
+
+uint16_t rsrc_kb_load(struct rsrc_kb *kb, uint16_t dst, struct rsrc_address address) {
+    append_memory(kb, RSR_KOP_LOAD, &address)->dst = dst;
+    return dst;
+}
+
+void rsrc_kb_store(struct rsrc_kb *kb, uint16_t value, struct rsrc_address address) {
+    append_memory(kb, RSR_KOP_STORE, &address)->a = value;
+}
+
+void rsrc_kb_prefetch(struct rsrc_kb *kb, struct rsrc_address address) {
+    append_memory(kb, RSR_KOP_PREFETCH, &address);
+}

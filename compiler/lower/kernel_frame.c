@@ -1,0 +1,130 @@
+/* kernel_frame.c - prologue, token rows and epilogue of all kernels; see kernel_frame.h. */
+#include "lower/kernel_frame.h"
+
+#include <assert.h>
+
+static uint16_t scalar(struct rsrc_kb *kb, const char *name) {
+    return rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "%s", name);
+}
+
+static uint16_t load_param(struct rsrc_kb *kb, enum rsr_kparam param, const char *name) {
+    return rsrc_kb_param(kb, scalar(kb, name), param);
+}
+
+void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
+                      const struct rsrc_lower_input *input, uint32_t unit_rows,
+                      struct rsr_kernel *kernel) {
+    const struct rsr_matrix *matrix = input->matrix;
+    const uint32_t n_units = (matrix->rows - 1) / unit_rows + 1;
+    /* A tile never needs more units than there are; this keeps the rounding up in range. */
+    const uint32_t planned =
+        input->plan->tile_rows < matrix->rows ? input->plan->tile_rows : matrix->rows;
+    const uint32_t tile_units = planned == 0 ? 1 : (planned - 1) / unit_rows + 1;
+    kernel->rows = matrix->rows;
+    kernel->cols = matrix->cols;
+    kernel->tile_rows = tile_units * unit_rows;
+    kernel->n_tiles = (n_units - 1) / tile_units + 1;
+    kernel->epilogue = input->epilogue;
+
+    *frame = (struct rsrc_frame){.epilogue = input->epilogue,
+                                 .row_scales = matrix->n_scales > 1,
+                                 .unit_rows = unit_rows,
+                                 .weight_scale = RSR_NO_KREG};
+    struct rsrc_kb *kb = &frame->kb;
+    rsrc_kb_init(kb, arena, kernel);
+    frame->ldx = load_param(kb, RSR_KPARAM_LDX, "ldx");
+    frame->ldy = load_param(kb, RSR_KPARAM_LDY, "ldy");
+    frame->n_tokens = load_param(kb, RSR_KPARAM_N_TOKENS, "n_tokens");
+    frame->zero = rsrc_kb_const(kb, scalar(kb, "zero"), 0);
+    frame->one = rsrc_kb_const(kb, scalar(kb, "one"), 1);
+
+    rsrc_kb_comment(kb, "tiles of %u rows; the last may be short", kernel->tile_rows);
+    const uint16_t units = rsrc_kb_const(kb, scalar(kb, "tile_units"), tile_units);
+    const uint16_t n_all = rsrc_kb_const(kb, scalar(kb, "n_units"), n_units);
+    const uint16_t tile_begin = load_param(kb, RSR_KPARAM_TILE_BEGIN, "tile_begin");
+    const uint16_t tile_end = load_param(kb, RSR_KPARAM_TILE_END, "tile_end");
+    frame->unit_begin =
+        rsrc_kb_binary(kb, RSR_KOP_MUL, scalar(kb, "unit_begin"), tile_begin, units);
+    const uint16_t unclipped =
+        rsrc_kb_binary(kb, RSR_KOP_MUL, scalar(kb, "tiles_end"), tile_end, units);
+    frame->unit_end = rsrc_kb_binary(kb, RSR_KOP_MIN, scalar(kb, "unit_end"), unclipped, n_all);
+    if (frame->epilogue == RSR_EPILOGUE_SCALE && !frame->row_scales)
+        frame->weight_scale = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "weight_scale"),
+                                           rsrc_address_at(RSR_KBUF_SCALE, 0));
+}
+
+struct rsrc_frame_token rsrc_frame_token(struct rsrc_frame *frame, uint16_t token,
+                                         const char *suffix) {
+    struct rsrc_kb *kb = &frame->kb;
+    const uint16_t x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix);
+    const uint16_t y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, x_row, token, frame->ldx);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, y_row, token, frame->ldy);
+    return (struct rsrc_frame_token){x_row, y_row};
+}
+
+struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
+                                              const struct rsrc_frame_token *previous,
+                                              const char *suffix) {
+    struct rsrc_kb *kb = &frame->kb;
+    const uint16_t x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix);
+    const uint16_t y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, x_row, previous->x_row, frame->ldx);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, y_row, previous->y_row, frame->ldy);
+    return (struct rsrc_frame_token){x_row, y_row};
+}
+
+static struct rsrc_address header_field(const struct rsrc_frame_token *token, size_t offset) {
+    return rsrc_address_plus(rsrc_address_at(RSR_KBUF_X, (int64_t)offset), token->x_row, 1);
+}
+
+struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token) {
+    return header_field(token, RSR_ACT_HEADER);
+}
+
+uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_token *token,
+                             const char *suffix) {
+    return rsrc_kb_load(&frame->kb, rsrc_kb_reg(&frame->kb, RSR_ELEM_I32, 1, "x_sum%s", suffix),
+                        header_field(token, offsetof(struct rsr_act_row, sum)));
+}
+
+/* The float order of the ABI: m = x.scale * w, then y = (float)acc * m. */
+uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
+                           const struct rsrc_frame_token *token, uint16_t unit, uint32_t row) {
+    if (frame->epilogue == RSR_EPILOGUE_RAW)
+        return value;
+    struct rsrc_kb *kb = &frame->kb;
+    const uint32_t id = frame->n_results++;
+    uint16_t x_scale = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "x_scale%u", id),
+                                    header_field(token, offsetof(struct rsr_act_row, scale)));
+    uint16_t scale;
+    if (frame->row_scales) {
+        struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCALE, (int64_t)row * 4);
+        at = rsrc_address_plus(at, unit, (int64_t)frame->unit_rows * 4);
+        const uint16_t w =
+            rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "w_scale%u", id), at);
+        if (lanes > 1)
+            x_scale = rsrc_kb_unary(
+                kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "x_scales%u", id), x_scale);
+        scale = rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scale%u", id),
+                               x_scale, w);
+    } else {
+        scale = rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "scale%u", id),
+                               x_scale, frame->weight_scale);
+        if (lanes > 1)
+            scale = rsrc_kb_unary(kb, RSR_KOP_SPLAT,
+                                  rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scales%u", id), scale);
+    }
+    const uint16_t real = rsrc_kb_unary(kb, RSR_KOP_CONVERT,
+                                        rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "real%u", id), value);
+    return rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "result%u", id),
+                          real, scale);
+}
+
+void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,
+                      const struct rsrc_frame_token *token, uint16_t unit, uint32_t row) {
+    struct rsrc_address at = rsrc_address_at(RSR_KBUF_Y, (int64_t)row * 4);
+    at = rsrc_address_plus(at, token->y_row, 4);
+    at = rsrc_address_plus(at, unit, (int64_t)frame->unit_rows * 4);
+    rsrc_kb_store(&frame->kb, result, at);
+}

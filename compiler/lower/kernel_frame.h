@@ -1,0 +1,57 @@
+/* kernel_frame.h - what every variant's kernel has in common: the range of the worker's tiles, the rows
+ * of a token, and the epilogue.
+ *
+ * A kernel works in units of `unit_rows` rows (a quad of `dot`, a block of k rows of `scatter`); a tile is
+ * a whole number of units.
+ */
+#ifndef RSRC_LOWER_KERNEL_FRAME_H
+#define RSRC_LOWER_KERNEL_FRAME_H
+
+#include "lower/kernel_builder.h"
+#include "lower/lower.h"
+
+struct rsrc_frame {
+    struct rsrc_kb kb;
+    enum rsr_epilogue epilogue;
+    bool row_scales; /* one weight scale a row, else one a matrix */
+    uint32_t unit_rows;
+    uint16_t ldx, ldy, n_tokens;
+    uint16_t zero, one; /* i64 constants */
+    uint16_t unit_begin, unit_end;
+    uint16_t weight_scale; /* f32, per matrix */
+    uint32_t n_results;    /* makes register names unique */
+};
+
+/* One token inside a kernel: byte offset of its activation row, element offset of its result row. */
+struct rsrc_frame_token {
+    uint16_t x_row, y_row;
+};
+
+/* Sets rows, cols and tiles of the kernel and emits the prologue. The tile is the plan's, rounded up to
+ * whole units. */
+void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
+                      const struct rsrc_lower_input *input, uint32_t unit_rows,
+                      struct rsr_kernel *kernel);
+
+/* The token that register `token` (i64) numbers; names end with `suffix`. */
+struct rsrc_frame_token rsrc_frame_token(struct rsrc_frame *frame, uint16_t token,
+                                         const char *suffix);
+/* The token after `previous`. */
+struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
+                                              const struct rsrc_frame_token *previous,
+                                              const char *suffix);
+/* The i32 sum of the token's activations. */
+uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_token *token,
+                             const char *suffix);
+
+/* The result of the exact sums `value` (i32, `lanes` rows from row unit * unit_rows + row on):
+ * themselves (RAW), or scaled to f32. */
+uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
+                           const struct rsrc_frame_token *token, uint16_t unit, uint32_t row);
+void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,
+                      const struct rsrc_frame_token *token, uint16_t unit, uint32_t row);
+
+/* Byte address of element 0 of an activation row. */
+struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token);
+
+#endif

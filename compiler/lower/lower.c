@@ -1,0 +1,97 @@
+/* lower.c - from a planned matrix to a kernel's operation list and its packed weights.
+ *
+ * Input: matrix, plan, target; `scatter` also reads the segment index. Output: rsr_lowered. The
+ * variants' own files do the work; this one names things, packs the scales and checks the result.
+ */
+#include "lower/lower.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "lower/variants.h"
+
+typedef enum rsrc_status lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                  const char **detail);
+
+struct variant {
+    const char *name;
+    lower_fn *lower;
+};
+
+static const struct variant variants[RSR_VARIANT_COUNT] = {
+    [RSR_VARIANT_SCATTER] = {"scatter", rsrc_lower_scatter},
+    [RSR_VARIANT_DOT] = {"dot", rsrc_lower_dot},
+};
+
+static const char *const alphabet_names[] = {
+    [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
+
+/* Stems and target names may come from files: only letters, digits and '_' reach a symbol. */
+static const char *symbol_text(struct rsrc_arena *arena, const char *text) {
+    char *copy = rsrc_arena_strdup(arena, text);
+    for (char *p = copy; *p != '\0'; p++)
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9')))
+            *p = '_';
+    return copy;
+}
+
+/* Scales padded with 0 to whole quads, so that vector code may load past the last row. */
+static void pack_scale(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                       struct rsr_blob *blob) {
+    assert(matrix->n_scales == 1 || matrix->n_scales == matrix->rows);
+    const size_t n = ((size_t)matrix->n_scales + 3) / 4 * 4;
+    float *scale = RSRC_NEW_ARRAY(arena, n, float);
+    memcpy(scale, matrix->scale, matrix->n_scales * sizeof *scale);
+    blob->bytes = scale;
+    blob->size_bytes = n * sizeof *scale;
+}
+
+static void finish_blob(struct rsrc_arena *arena, struct rsr_blob *blob, const char *stem,
+                        const char *what) {
+    if (blob->size_bytes == 0)
+        return;
+    struct rsrc_hash hash;
+    rsrc_hash_init(&hash);
+    rsrc_hash_update(&hash, blob->bytes, blob->size_bytes);
+    rsrc_hash_final(&hash, blob->hash);
+    blob->symbol = rsrc_arena_printf(arena, "rsr_w_%s_%s", stem, what);
+    blob->align = 64;
+}
+
+enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const struct rsrc_lower_input *input, struct rsr_lowered *out) {
+    const struct rsr_matrix *matrix = input->matrix;
+    const struct variant *variant = &variants[input->plan->variant];
+    assert(matrix->rows >= 1 && matrix->cols >= 1);
+    struct rsr_lowered lowered = {0};
+    struct rsr_kernel *kernel = &lowered.kernel;
+    const char *detail = NULL;
+    if (variant->lower(diag, arena, input, &lowered, &detail) != RSRC_OK)
+        return RSRC_FAILED;
+    rsrc_simplify_kernel(arena, kernel);
+
+    const char *stem = symbol_text(arena, input->symbol_stem);
+    kernel->symbol = rsrc_arena_printf(arena, "rsr_%s_%s_%s", stem, variant->name,
+                                       symbol_text(arena, input->spec->name));
+    kernel->key =
+        rsrc_arena_printf(arena, "%s/%ux%u/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant->name,
+                          matrix->rows, matrix->cols, alphabet_names[matrix->alphabet],
+                          input->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled",
+                          matrix->n_scales > 1 ? "row" : "tensor", kernel->tile_rows, detail,
+                          input->spec->name, (unsigned long long)input->spec->cpu_features);
+    kernel->title = input->title;
+    kernel->reason = input->plan->reason;
+    kernel->spec = input->spec;
+    kernel->variant = input->plan->variant;
+
+    pack_scale(arena, matrix, &lowered.scale);
+    finish_blob(arena, &lowered.codes, stem, "codes");
+    finish_blob(arena, &lowered.index, stem, "index");
+    finish_blob(arena, &lowered.scale, stem, "scale");
+    if (rsrc_verify_kernel(diag, kernel) != RSRC_OK)
+        return RSRC_FAILED;
+    *out = lowered;
+    return RSRC_OK;
+}
