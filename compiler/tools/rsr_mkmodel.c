@@ -1,0 +1,478 @@
+/* rsr_mkmodel.c - writes synthetic checkpoints in Hugging Face form: options, checks, order of work.
+ *
+ * Output: a folder with config.json, weights and tokenizer, or with --matrix a lone safetensors file.
+ * Every file is complete under its name or not there; config.json comes last.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "rsr_mkmodel.h"
+
+#define MAX_MATRICES 64u
+
+/* Files above this size are split, as transformers does by default. */
+#define DEFAULT_SHARD_BYTES UINT64_C(5000000000)
+
+static const char usage[] =
+    "usage: rsr-mkmodel --preset NAME -o DIR [options]\n"
+    "       rsr-mkmodel --matrix ROWSxCOLS:KIND ... -o FILE.safetensors [options]\n"
+    "\n"
+    "Writes a checkpoint with random weights in Hugging Face form. The same options give the\n"
+    "same bytes on every machine.\n"
+    "\n"
+    "  --preset NAME          shape and convention of a published model (--list-presets)\n"
+    "  -o PATH                folder to write, created if need be; with --matrix, a file\n"
+    "  --seed N               of all random data (1)\n"
+    "  --convention NAME      how tensors are called and stored (--list-presets)\n"
+    "  --layers N --hidden N --ffn N --heads N --kv-heads N --head-dim N\n"
+    "  --vocab N --context N  replace sizes of the preset\n"
+    "  --tied, --untied       head is the embedding, or a tensor of its own\n"
+    "  --zero-density F       share of weights that are zero, 0 to 0.99 (0.4)\n"
+    "  --shard-bytes N        largest file of weights (5000000000)\n"
+    "  --break KIND           make it wrong in one way (--list-breaks)\n"
+    "  --matrix ROWSxCOLS:KIND\n"
+    "                         a bare matrix of int8; KIND is ternary (-1 0 1), sign (-1 1) or\n"
+    "                         bit (0 1); may be repeated\n"
+    "  --list-presets         presets and conventions\n"
+    "  --list-breaks          each kind and the diagnostic it must get\n"
+    "  --help\n"
+    "\n"
+    "The tokenizer is always a synthetic byte-level BPE of at most 2048 tokens.\n";
+
+enum option_kind {
+    OPTION_HELP,
+    OPTION_LIST_PRESETS,
+    OPTION_LIST_BREAKS,
+    OPTION_TIED,
+    OPTION_UNTIED,
+    OPTION_PRESET,
+    OPTION_OUTPUT,
+    OPTION_CONVENTION,
+    OPTION_BREAK,
+    OPTION_MATRIX,
+    OPTION_ZERO_DENSITY,
+    OPTION_SEED,
+    OPTION_SHARD_BYTES,
+    OPTION_LAYERS, /* from here on: counts, with their limits in `options` */
+    OPTION_HIDDEN,
+    OPTION_FFN,
+    OPTION_HEADS,
+    OPTION_KV_HEADS,
+    OPTION_HEAD_DIM,
+    OPTION_VOCAB,
+    OPTION_CONTEXT,
+    OPTION_COUNT
+};
+
+static const struct {
+    const char *name;
+    bool has_value;
+    uint32_t min, max; /* of counts */
+} options[OPTION_COUNT] = {
+    [OPTION_HELP] = {"--help", false, 0, 0},
+    [OPTION_LIST_PRESETS] = {"--list-presets", false, 0, 0},
+    [OPTION_LIST_BREAKS] = {"--list-breaks", false, 0, 0},
+    [OPTION_TIED] = {"--tied", false, 0, 0},
+    [OPTION_UNTIED] = {"--untied", false, 0, 0},
+    [OPTION_PRESET] = {"--preset", true, 0, 0},
+    [OPTION_OUTPUT] = {"-o", true, 0, 0},
+    [OPTION_CONVENTION] = {"--convention", true, 0, 0},
+    [OPTION_BREAK] = {"--break", true, 0, 0},
+    [OPTION_MATRIX] = {"--matrix", true, 0, 0},
+    [OPTION_ZERO_DENSITY] = {"--zero-density", true, 0, 0},
+    [OPTION_SEED] = {"--seed", true, 0, 0},
+    [OPTION_SHARD_BYTES] = {"--shard-bytes", true, 0, 0},
+    [OPTION_LAYERS] = {"--layers", true, 1, 1024},
+    [OPTION_HIDDEN] = {"--hidden", true, 4, 65536},
+    [OPTION_FFN] = {"--ffn", true, 4, 262144},
+    [OPTION_HEADS] = {"--heads", true, 1, 1024},
+    [OPTION_KV_HEADS] = {"--kv-heads", true, 1, 1024},
+    [OPTION_HEAD_DIM] = {"--head-dim", true, 2, 1024},
+    [OPTION_VOCAB] = {"--vocab", true, MKMODEL_MIN_VOCAB, 1u << 22},
+    [OPTION_CONTEXT] = {"--context", true, 1, 1u << 24},
+};
+
+/* What the command line said. Counts are 0 where it was silent. */
+struct request {
+    struct rsrc_diag *diag;
+    bool help, list_presets, list_breaks;
+    bool tied, untied;
+    const char *preset, *output, *convention, *fault;
+    double zero_density;
+    uint64_t seed, shard_bytes;
+    uint32_t counts[OPTION_COUNT];
+    struct {
+        uint64_t rows, cols;
+        enum mkmodel_fill fill;
+    } matrices[MAX_MATRICES];
+    uint32_t n_matrices;
+};
+
+/* ---- command line ---------------------------------------------------------------------------------- */
+
+static enum rsrc_status bad_value(const struct request *request, enum option_kind kind,
+                                  const char *value, const char *expected) {
+    rsrc_error(request->diag, "option-value", NULL, expected, "%s cannot be '%s'",
+               options[kind].name, value);
+    return RSRC_FAILED;
+}
+
+/* Decimal digits and nothing else. */
+static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out) {
+    char *end;
+
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value < min || value > max)
+        return false;
+    *out = value;
+    return true;
+}
+
+static enum rsrc_status parse_matrix(struct request *request, const char *value) {
+    static const struct {
+        const char *name;
+        enum mkmodel_fill fill;
+    } kinds[] = {
+        {"ternary", MKMODEL_FILL_TERNARY}, {"sign", MKMODEL_FILL_SIGN}, {"bit", MKMODEL_FILL_BIT}};
+    unsigned rows, cols;
+    char kind[16];
+    int n_read = 0;
+
+    if (request->n_matrices == MAX_MATRICES)
+        return bad_value(request, OPTION_MATRIX, value, "at most 64 matrices in a file");
+    if (sscanf(value, "%9ux%9u:%15[a-z]%n", &rows, &cols, kind, &n_read) == 3 &&
+        value[n_read] == '\0' && rows > 0 && cols > 0 && rows < 1u << 24 && cols < 1u << 24) {
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+            if (strcmp(kinds[i].name, kind) != 0)
+                continue;
+            request->matrices[request->n_matrices].rows = rows;
+            request->matrices[request->n_matrices].cols = cols;
+            request->matrices[request->n_matrices++].fill = kinds[i].fill;
+            return RSRC_OK;
+        }
+    }
+    return bad_value(request, OPTION_MATRIX, value,
+                     "ROWSxCOLS:KIND with kind ternary, sign or bit, like 640x2560:ternary");
+}
+
+static enum rsrc_status parse_density(struct request *request, const char *value) {
+    char *end;
+    double density = strtod(value, &end);
+
+    if (end == value || *end != '\0' || !(density >= 0.0 && density <= 0.99))
+        return bad_value(request, OPTION_ZERO_DENSITY, value, "a number from 0 to 0.99");
+    request->zero_density = density;
+    return RSRC_OK;
+}
+
+static enum rsrc_status take_option(struct request *request, enum option_kind kind,
+                                    const char *value) {
+    uint64_t number;
+
+    switch (kind) {
+    case OPTION_HELP:
+        request->help = true;
+        return RSRC_OK;
+    case OPTION_LIST_PRESETS:
+        request->list_presets = true;
+        return RSRC_OK;
+    case OPTION_LIST_BREAKS:
+        request->list_breaks = true;
+        return RSRC_OK;
+    case OPTION_TIED:
+        request->tied = true;
+        return RSRC_OK;
+    case OPTION_UNTIED:
+        request->untied = true;
+        return RSRC_OK;
+    case OPTION_PRESET:
+        request->preset = value;
+        return RSRC_OK;
+    case OPTION_OUTPUT:
+        request->output = value;
+        return RSRC_OK;
+    case OPTION_CONVENTION:
+        request->convention = value;
+        return RSRC_OK;
+    case OPTION_BREAK:
+        request->fault = value;
+        return RSRC_OK;
+    case OPTION_MATRIX:
+        return parse_matrix(request, value);
+    case OPTION_ZERO_DENSITY:
+        return parse_density(request, value);
+    case OPTION_SEED:
+        return parse_number(value, 0, UINT64_MAX, &request->seed)
+                   ? RSRC_OK
+                   : bad_value(request, kind, value, "a whole number");
+    case OPTION_SHARD_BYTES:
+        return parse_number(value, 1, UINT64_MAX, &request->shard_bytes)
+                   ? RSRC_OK
+                   : bad_value(request, kind, value, "a number of bytes above zero");
+    case OPTION_LAYERS:
+    case OPTION_HIDDEN:
+    case OPTION_FFN:
+    case OPTION_HEADS:
+    case OPTION_KV_HEADS:
+    case OPTION_HEAD_DIM:
+    case OPTION_VOCAB:
+    case OPTION_CONTEXT:
+    case OPTION_COUNT:
+        break;
+    }
+    if (parse_number(value, options[kind].min, options[kind].max, &number)) {
+        request->counts[kind] = (uint32_t)number;
+        return RSRC_OK;
+    }
+    char expected[64];
+    snprintf(expected, sizeof expected, "a number from %u to %u", options[kind].min,
+             options[kind].max);
+    return bad_value(request, kind, value, expected);
+}
+
+static enum rsrc_status unknown_option(const struct request *request, const char *argument) {
+    const char *names[OPTION_COUNT];
+
+    for (uint32_t i = 0; i < OPTION_COUNT; i++)
+        names[i] = options[i].name;
+    const char *near = rsrc_did_you_mean(argument, names, OPTION_COUNT);
+    rsrc_error(request->diag, "option-unknown", NULL, "--help lists the options",
+               "unknown option '%s'%s%s%s", argument, near ? "; did you mean " : "",
+               near ? near : "", near ? "?" : "");
+    return RSRC_FAILED;
+}
+
+/* Accepts --name value and --name=value. */
+static enum rsrc_status parse_command_line(struct request *request, int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        const char *equals = strncmp(argv[i], "--", 2) == 0 ? strchr(argv[i], '=') : NULL;
+        size_t n = equals ? (size_t)(equals - argv[i]) : strlen(argv[i]);
+        uint32_t kind = 0;
+
+        while (kind < OPTION_COUNT &&
+               (strlen(options[kind].name) != n || strncmp(options[kind].name, argv[i], n) != 0))
+            kind++;
+        if (kind == OPTION_COUNT)
+            return unknown_option(request, argv[i]);
+        const char *value = equals ? equals + 1 : NULL;
+        if (options[kind].has_value && !value)
+            value = i + 1 < argc ? argv[++i] : NULL;
+        if (options[kind].has_value != (value != NULL)) {
+            rsrc_error(request->diag, "option-value", NULL, "--help lists the options", "%s %s",
+                       options[kind].name, value ? "takes no value" : "needs a value");
+            return RSRC_FAILED;
+        }
+        if (take_option(request, kind, value) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+static void list_presets(void) {
+    const struct mkmodel_preset *preset;
+    const struct mkmodel_convention *convention;
+
+    puts("presets:");
+    for (uint32_t i = 0; (preset = mkmodel_preset(i)) != NULL; i++)
+        printf("  %-14s %u layers, hidden %u, ffn %u, heads %u:%u of %u, vocab %u, %s, %s\n"
+               "  %-14s %s\n",
+               preset->name, preset->layers, preset->hidden, preset->ffn, preset->heads,
+               preset->kv_heads, preset->head_dim, preset->vocab, preset->tied ? "tied" : "untied",
+               preset->convention, "", preset->help);
+    puts("conventions:");
+    for (uint32_t i = 0; (convention = mkmodel_convention(i)) != NULL; i++)
+        printf("  %-14s %s%s\n", convention->name, convention->help,
+               convention->quantization ? "" : " (rsrc does not read it yet)");
+}
+
+static void list_breaks(void) {
+    const struct mkmodel_fault *fault;
+
+    for (uint32_t i = 0; (fault = mkmodel_fault(i)) != NULL; i++)
+        printf("%s %s\n", mkmodel_fault_name(fault), mkmodel_fault_slug(fault));
+}
+
+/* ---- from request to specification ------------------------------------------------------------------ */
+
+static uint32_t count_or(const struct request *request, enum option_kind kind, uint32_t fallback) {
+    return request->counts[kind] ? request->counts[kind] : fallback;
+}
+
+/* Head sizes: what is given wins; a changed width or number of heads changes their size. */
+static enum rsrc_status resolve_heads(const struct request *request,
+                                      const struct mkmodel_preset *preset,
+                                      struct mkmodel_spec *spec) {
+    spec->heads = count_or(request, OPTION_HEADS, preset->heads);
+    spec->kv_heads = count_or(request, OPTION_KV_HEADS, preset->kv_heads);
+    spec->head_dim = count_or(request, OPTION_HEAD_DIM, spec->hidden / spec->heads);
+    if (spec->heads % spec->kv_heads == 0 && spec->head_dim >= 2 && spec->head_dim % 2 == 0 &&
+        (uint64_t)spec->heads * spec->head_dim == spec->hidden)
+        return RSRC_OK;
+    rsrc_error(request->diag, "option-value", NULL,
+               "choose --hidden, --heads, --kv-heads and --head-dim to fit together",
+               "%u heads (%u for keys) of %u do not make a hidden size of %u", spec->heads,
+               spec->kv_heads, spec->head_dim, spec->hidden);
+    return RSRC_FAILED;
+}
+
+/* transformers packs whole groups of four rows only. */
+static enum rsrc_status check_packing(const struct request *request,
+                                      const struct mkmodel_spec *spec) {
+    enum mkmodel_storage storage = spec->convention->storage;
+
+    if ((storage != MKMODEL_PACKED_MULTIPLY && storage != MKMODEL_PACKED_DIVIDE) ||
+        (spec->hidden % 4 == 0 && spec->ffn % 4 == 0 && spec->kv_heads * spec->head_dim % 4 == 0))
+        return RSRC_OK;
+    rsrc_error(request->diag, "option-value", NULL, "or use --convention bitnet-online",
+               "packed weights need --hidden %u, --ffn %u and the %u key channels to be multiples "
+               "of 4",
+               spec->hidden, spec->ffn, spec->kv_heads * spec->head_dim);
+    return RSRC_FAILED;
+}
+
+static enum rsrc_status unknown_name(const struct request *request, enum option_kind kind,
+                                     const char *value) {
+    return bad_value(request, kind, value, "--list-presets and --list-breaks list the names");
+}
+
+static enum rsrc_status resolve_spec(const struct request *request, struct mkmodel_spec *out) {
+    const struct mkmodel_preset *preset = mkmodel_find_preset(request->preset);
+    struct mkmodel_spec spec = {.zero_density = request->zero_density,
+                                .seed = request->seed,
+                                .shard_bytes = request->shard_bytes};
+
+    if (!preset)
+        return unknown_name(request, OPTION_PRESET, request->preset);
+    const char *convention = request->convention ? request->convention : preset->convention;
+    spec.convention = mkmodel_find_convention(convention);
+    if (!spec.convention)
+        return unknown_name(request, OPTION_CONVENTION, convention);
+    spec.layers = count_or(request, OPTION_LAYERS, preset->layers);
+    spec.hidden = count_or(request, OPTION_HIDDEN, preset->hidden);
+    spec.ffn = count_or(request, OPTION_FFN, preset->ffn);
+    spec.vocab = count_or(request, OPTION_VOCAB, preset->vocab);
+    spec.context = count_or(request, OPTION_CONTEXT, preset->context);
+    spec.tied = request->tied || (preset->tied && !request->untied);
+    spec.rope_theta = preset->rope_theta;
+    spec.norm_eps = preset->norm_eps;
+    if (resolve_heads(request, preset, &spec) != RSRC_OK ||
+        check_packing(request, &spec) != RSRC_OK)
+        return RSRC_FAILED;
+    *out = spec;
+    return RSRC_OK;
+}
+
+/* ---- work ------------------------------------------------------------------------------------------ */
+
+static enum rsrc_status make_model(const struct request *request, struct rsrc_arena *arena) {
+    struct mkmodel_spec spec;
+    struct mkmodel_plan plan = {0};
+    struct mkmodel_writer writer = {
+        .diag = request->diag, .arena = arena, .path = request->output, .spec = &spec};
+
+    if (resolve_spec(request, &spec) != RSRC_OK)
+        return RSRC_FAILED;
+    if (request->fault && !(writer.fault = mkmodel_find_fault(request->fault)))
+        return unknown_name(request, OPTION_BREAK, request->fault);
+    mkmodel_plan_model(arena, &spec, &plan);
+    if (mkmodel_break_tensors(request->diag, arena, writer.fault, &plan) != RSRC_OK)
+        return RSRC_FAILED;
+    mkmodel_plan_order(&plan, spec.shard_bytes);
+    if (mkdir(request->output, 0777) != 0 && errno != EEXIST) {
+        struct rsrc_place place = {.file = request->output};
+        rsrc_error(request->diag, "output-unwritable", &place, "choose another place with -o",
+                   "cannot create the folder: %s", strerror(errno));
+        return RSRC_FAILED;
+    }
+    if (mkmodel_write_weights(&writer, &plan, true) == RSRC_OK &&
+        mkmodel_write_configs(&writer) == RSRC_OK)
+        return RSRC_OK;
+    (void)rmdir(request->output); /* only if nothing is in it */
+    return RSRC_FAILED;
+}
+
+static enum rsrc_status make_matrices(const struct request *request, struct rsrc_arena *arena) {
+    struct mkmodel_spec spec = {.zero_density = request->zero_density, .seed = request->seed};
+    struct mkmodel_plan plan = {0};
+    struct mkmodel_writer writer = {
+        .diag = request->diag, .arena = arena, .path = request->output, .spec = &spec};
+
+    for (uint32_t i = 0; i < request->n_matrices; i++)
+        mkmodel_plan_add(arena, &plan, rsrc_arena_printf(arena, "matrix.%u", i), "I8",
+                         request->matrices[i].rows, request->matrices[i].cols)
+            ->fill = request->matrices[i].fill;
+    mkmodel_plan_order(&plan, UINT64_MAX);
+    return mkmodel_write_weights(&writer, &plan, false);
+}
+
+/* A request that is only about models says nothing about bare matrices. */
+static enum rsrc_status check_request(const struct request *request) {
+    bool sizes = false;
+
+    for (uint32_t i = 0; i < OPTION_COUNT; i++)
+        sizes |= request->counts[i] != 0;
+    if (!request->output || !request->preset == !request->n_matrices) {
+        rsrc_error(request->diag, "option-missing", NULL, "--help shows the two forms",
+                   "give -o and either --preset or --matrix");
+        return RSRC_FAILED;
+    }
+    if (request->n_matrices && (sizes || request->convention || request->fault || request->tied ||
+                                request->untied || request->shard_bytes != DEFAULT_SHARD_BYTES)) {
+        rsrc_error(request->diag, "option-conflict", NULL, "only --seed and --zero-density apply",
+                   "an option is about models, but --matrix writes bare matrices");
+        return RSRC_FAILED;
+    }
+    if (request->tied && request->untied) {
+        rsrc_error(request->diag, "option-conflict", NULL, NULL, "--tied and --untied exclude");
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+static void stop(int signal_number) {
+    rsrc_remove_temporaries();
+    _exit(128 + signal_number);
+}
+
+static enum rsrc_status run(struct request *request, struct rsrc_arena *arena, int argc,
+                            char **argv) {
+    if (parse_command_line(request, argc, argv) != RSRC_OK)
+        return RSRC_FAILED;
+    if (request->help) {
+        fputs(usage, stdout);
+        return RSRC_OK;
+    }
+    if (request->list_presets)
+        list_presets();
+    if (request->list_breaks)
+        list_breaks();
+    if (request->list_presets || request->list_breaks)
+        return RSRC_OK;
+    if (check_request(request) != RSRC_OK)
+        return RSRC_FAILED;
+    return request->n_matrices ? make_matrices(request, arena) : make_model(request, arena);
+}
+
+int main(int argc, char **argv) {
+    struct rsrc_diag *diag = rsrc_diag_create(stderr, false, RSRC_COLOR_AUTO);
+    struct request request = {
+        .diag = diag, .zero_density = 0.4, .seed = 1, .shard_bytes = DEFAULT_SHARD_BYTES};
+    struct rsrc_arena arena;
+
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
+    signal(SIGXFSZ, SIG_IGN); /* writing past a limit is an error to report, not a death */
+    rsrc_arena_init(&arena);
+    enum rsrc_status status = run(&request, &arena, argc, argv);
+    rsrc_arena_free(&arena);
+    rsrc_diag_destroy(diag);
+    return status == RSRC_OK ? 0 : 1;
+}

@@ -1,0 +1,189 @@
+/* rsr_mkmodel.h - what the parts of rsr-mkmodel share.
+ *
+ *   options -> mkmodel_spec -> mkmodel_plan (tensors in file order, faults applied) -> files
+ *
+ * Weights are streamed: nothing here holds more than one buffer of them.
+ */
+#ifndef RSRC_TOOLS_RSR_MKMODEL_H
+#define RSRC_TOOLS_RSR_MKMODEL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/mapped_file.h"
+#include "diag.h"
+
+/* ---- what to make (rsr_mkmodel_presets.c) ---------------------------------------------------------- */
+
+/* How linear weights are stored. */
+enum mkmodel_storage {
+    MKMODEL_PACKED_MULTIPLY, /* uint8, four codes a byte; weight_scale = mean|W| */
+    MKMODEL_PACKED_DIVIDE,   /* same; weight_scale = 1 / mean|W| */
+    MKMODEL_MASTERS,         /* floats that the reader quantises */
+    MKMODEL_SCALED           /* floats that are -s, 0 or s already */
+};
+
+/* The conventions of a published family. NULL norms: the family has none there. */
+struct mkmodel_convention {
+    const char *name;
+    const char *help;
+    const char *model_type;
+    const char *architecture; /* "BitNetForCausalLM" */
+    const char *activation;   /* hidden_act */
+    enum mkmodel_storage storage;
+    const char *float_dtype;   /* "BF16" or "F16" */
+    const char *attn_sub_norm; /* "self_attn.attn_sub_norm" */
+    const char *ffn_sub_norm;
+    const char *quantization; /* JSON of quantization_config; NULL: none */
+    const char *extra;        /* JSON object of other fields of config.json; NULL: none */
+};
+
+struct mkmodel_spec {
+    const struct mkmodel_convention *convention;
+    uint32_t layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context;
+    bool tied;
+    double rope_theta, norm_eps;
+    double zero_density;
+    uint64_t seed;
+    uint64_t shard_bytes;
+};
+
+struct mkmodel_preset {
+    const char *name;
+    const char *help;
+    const char *convention;
+    uint32_t layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context;
+    bool tied;
+    double rope_theta, norm_eps;
+};
+
+const struct mkmodel_convention *mkmodel_find_convention(const char *name);
+const struct mkmodel_preset *mkmodel_find_preset(const char *name);
+/* Rows of the tables in order; NULL past the end. */
+const struct mkmodel_preset *mkmodel_preset(uint32_t i);
+const struct mkmodel_convention *mkmodel_convention(uint32_t i);
+
+/* ---- tensors (rsr_mkmodel_plan.c) ------------------------------------------------------------------ */
+
+enum mkmodel_fill {
+    MKMODEL_FILL_PACKED,   /* four ternary codes a byte */
+    MKMODEL_FILL_NORMAL,   /* mean + spread * (about a standard normal) */
+    MKMODEL_FILL_MASTER,   /* floats whose mean magnitude is `spread` */
+    MKMODEL_FILL_SCALED,   /* -spread, 0, spread */
+    MKMODEL_FILL_CONSTANT, /* mean */
+    MKMODEL_FILL_TERNARY,  /* bytes -1, 0, 1 */
+    MKMODEL_FILL_SIGN,     /* bytes -1, 1 */
+    MKMODEL_FILL_BIT       /* bytes 0, 1 */
+};
+
+struct mkmodel_tensor {
+    const char *name;
+    const char *dtype; /* as safetensors spells it */
+    uint32_t n_dims;
+    uint64_t shape[4];
+    enum mkmodel_fill fill;
+    double mean, spread;
+    const uint8_t *patch; /* bytes that replace the tensor's first ones; NULL: none */
+    uint32_t n_patch;
+    uint32_t shard;
+};
+
+struct mkmodel_plan {
+    struct mkmodel_tensor *tensors; /* by shard, then as the reference serialiser orders them */
+    uint32_t n_tensors;
+    uint32_t capacity;
+    uint32_t n_shards;
+};
+
+uint32_t mkmodel_dtype_bytes(const char *dtype);
+uint64_t mkmodel_tensor_bytes(const struct mkmodel_tensor *tensor);
+struct mkmodel_tensor *mkmodel_plan_add(struct rsrc_arena *arena, struct mkmodel_plan *plan,
+                                        const char *name, const char *dtype, uint64_t rows,
+                                        uint64_t cols);
+void mkmodel_plan_model(struct rsrc_arena *arena, const struct mkmodel_spec *spec,
+                        struct mkmodel_plan *plan);
+/* Assigns shards of at most shard_bytes (one tensor may exceed it) and the order in the files. */
+void mkmodel_plan_order(struct mkmodel_plan *plan, uint64_t shard_bytes);
+
+/* ---- data (rsr_mkmodel_data.c) --------------------------------------------------------------------- */
+
+/* What one tensor's elements are drawn from; see the source. Large: keep one, not on the stack. */
+struct mkmodel_source {
+    uint64_t key;
+    uint32_t element_bytes;
+    uint16_t table[65536];
+};
+
+void mkmodel_source_init(struct mkmodel_source *source, const struct mkmodel_tensor *tensor,
+                         double zero_density, uint64_t seed);
+/* Bytes [offset, offset + n_bytes) of the tensor; offset is a multiple of 64. */
+void mkmodel_source_fill(const struct mkmodel_source *source, uint64_t offset, uint8_t *bytes,
+                         size_t n_bytes);
+uint64_t mkmodel_mix(uint64_t x);
+uint64_t mkmodel_hash_name(uint64_t seed, const char *name);
+
+/* ---- faults (rsr_mkmodel_break.c) ------------------------------------------------------------------ */
+
+struct mkmodel_fault;
+
+const struct mkmodel_fault *mkmodel_find_fault(const char *name);
+const struct mkmodel_fault *mkmodel_fault(uint32_t i);
+const char *mkmodel_fault_name(const struct mkmodel_fault *fault);
+const char *mkmodel_fault_slug(const struct mkmodel_fault *fault);
+
+/* Each does nothing unless the fault is of its kind; fault may be NULL. */
+RSRC_NODISCARD enum rsrc_status mkmodel_break_tensors(struct rsrc_diag *diag,
+                                                      struct rsrc_arena *arena,
+                                                      const struct mkmodel_fault *fault,
+                                                      struct mkmodel_plan *plan);
+/* A JSON file by its name in the folder; *text is its serialised form, replaced where needed. */
+void mkmodel_break_json(const struct mkmodel_fault *fault, const char *file, json_t *root);
+const char *mkmodel_break_text(struct rsrc_arena *arena, const struct mkmodel_fault *fault,
+                               const char *file, const char *text);
+bool mkmodel_break_omits(const struct mkmodel_fault *fault, const char *file);
+/* The safetensors header and length word as they will be written. */
+const char *mkmodel_break_header(struct rsrc_arena *arena, const struct mkmodel_fault *fault,
+                                 const char *header);
+uint64_t mkmodel_break_length(const struct mkmodel_fault *fault, uint64_t length);
+/* Data bytes to leave away at the end (or, negative, to add). */
+int64_t mkmodel_break_cut(const struct mkmodel_fault *fault, uint64_t data_bytes);
+
+/* ---- files ----------------------------------------------------------------------------------------- */
+
+struct mkmodel_writer {
+    struct rsrc_diag *diag;
+    struct rsrc_arena *arena;
+    const char *path; /* folder, or the file of matrices */
+    const struct mkmodel_spec *spec;
+    const struct mkmodel_fault *fault; /* NULL: none */
+};
+
+/* rsr_mkmodel_safetensors.c */
+RSRC_NODISCARD enum rsrc_status mkmodel_write_weights(const struct mkmodel_writer *writer,
+                                                      const struct mkmodel_plan *plan,
+                                                      bool is_folder);
+/* rsr_mkmodel_config.c: config.json, generation_config.json, tokenizer.json, tokenizer_config.json */
+RSRC_NODISCARD enum rsrc_status mkmodel_write_configs(const struct mkmodel_writer *writer);
+/* Takes the reference to root. */
+RSRC_NODISCARD enum rsrc_status mkmodel_write_json(const struct mkmodel_writer *writer,
+                                                   const char *file, json_t *root);
+
+/* ---- tokenizer (rsr_mkmodel_tokenizer.c) ------------------------------------------------------------ */
+
+/* The vocabulary: 256 bytes, synthetic merges, then the special tokens. */
+struct mkmodel_token_ids {
+    uint32_t n_merges;
+    uint32_t bos, eos, eot;
+};
+
+#define MKMODEL_MIN_VOCAB 259u
+
+struct mkmodel_token_ids mkmodel_token_ids(uint32_t vocab);
+/* Owned by the caller. */
+json_t *mkmodel_tokenizer_json(struct rsrc_arena *arena, uint32_t vocab, uint64_t seed);
+extern const char *const mkmodel_special_tokens[3]; /* bos, eos, eot */
+
+#endif

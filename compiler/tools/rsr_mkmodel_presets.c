@@ -1,0 +1,98 @@
+/* rsr_mkmodel_presets.c - published families and their true shapes.
+ *
+ * Shapes are those of the models' config.json files; what the family's tensors are called and how they
+ * are stored is its convention. The tokenizer is always synthetic (see rsr_mkmodel_tokenizer.c).
+ */
+#include <string.h>
+
+#include "rsr_mkmodel.h"
+
+static const struct mkmodel_convention conventions[] = {
+    {.name = "bitnet-packed",
+     .help = "BitNet, packed weights, scale multiplies (autobitlinear, offline)",
+     .model_type = "bitnet",
+     .architecture = "BitNetForCausalLM",
+     .activation = "relu2",
+     .storage = MKMODEL_PACKED_MULTIPLY,
+     .float_dtype = "BF16",
+     .attn_sub_norm = "self_attn.attn_sub_norm",
+     .ffn_sub_norm = "mlp.ffn_sub_norm",
+     .quantization = "{\"quant_method\": \"bitnet\", \"linear_class\": \"autobitlinear\","
+                     " \"quantization_mode\": \"offline\"}"},
+    {.name = "bitnet-online",
+     .help = "BitNet, bf16 masters quantised when loaded (autobitlinear, online)",
+     .model_type = "bitnet",
+     .architecture = "BitNetForCausalLM",
+     .activation = "relu2",
+     .storage = MKMODEL_MASTERS,
+     .float_dtype = "BF16",
+     .attn_sub_norm = "self_attn.attn_sub_norm",
+     .ffn_sub_norm = "mlp.ffn_sub_norm",
+     .quantization = "{\"quant_method\": \"bitnet\", \"linear_class\": \"autobitlinear\","
+                     " \"quantization_mode\": \"online\"}"},
+    {.name = "llama-packed",
+     .help = "Llama without sub-norms, packed weights, scale divides (bitlinear)",
+     .model_type = "llama",
+     .architecture = "LlamaForCausalLM",
+     .activation = "silu",
+     .storage = MKMODEL_PACKED_DIVIDE,
+     .float_dtype = "BF16",
+     .quantization = "{\"quant_method\": \"bitnet\", \"modules_to_not_convert\": null}"},
+    {.name = "1bitllm-latent",
+     .help = "1bitLLM's own BitNet, f16 masters, no quantization_config",
+     .model_type = "llama",
+     .architecture = "BitnetForCausalLM",
+     .activation = "silu",
+     .storage = MKMODEL_MASTERS,
+     .float_dtype = "F16",
+     .attn_sub_norm = "self_attn.inner_attn_ln",
+     .ffn_sub_norm = "mlp.ffn_layernorm",
+     .extra = "{\"weight_bits\": 1, \"input_bits\": 8}"},
+    {.name = "trilm-f16",
+     .help = "TriLM: Llama tensors in f16 that are already ternary times a scale",
+     .model_type = "llama",
+     .architecture = "LlamaForCausalLM",
+     .activation = "silu",
+     .storage = MKMODEL_SCALED,
+     .float_dtype = "F16"},
+};
+
+static const struct mkmodel_preset presets[] = {
+    {"tiny", "two small blocks, for tests", "bitnet-packed", 2, 64, 176, 4, 2, 16, 512, 256, true,
+     10000.0, 1e-5},
+    {"bitnet-2b-4t", "microsoft/bitnet-b1.58-2B-4T", "bitnet-packed", 30, 2560, 6912, 20, 5, 128,
+     128256, 4096, true, 500000.0, 1e-5},
+    {"bitnet-xl", "1bitLLM/bitnet_b1_58-xl", "1bitllm-latent", 24, 2048, 5460, 32, 32, 64, 32002,
+     2048, true, 10000.0, 1e-5},
+    {"llama3-8b", "HF1BitLLM/Llama3-8B-1.58-100B-tokens", "llama-packed", 32, 4096, 14336, 32, 8,
+     128, 128256, 8192, false, 500000.0, 1e-5},
+    {"falcon3-3b", "tiiuae/Falcon3-3B-Instruct-1.58bit", "llama-packed", 22, 3072, 9216, 12, 4, 256,
+     131072, 32768, false, 1000042.0, 1e-6},
+    {"falcon3-10b", "tiiuae/Falcon3-10B-Instruct-1.58bit", "llama-packed", 40, 3072, 23040, 12, 4,
+     256, 131072, 32768, false, 1000042.0, 1e-6},
+    /* From the Spectra paper's table of the 1.1B model, not from a config.json. */
+    {"trilm-1b", "SpectraSuite/TriLM_1.1B", "trilm-f16", 24, 1792, 5120, 28, 28, 64, 50688, 2048,
+     false, 10000.0, 1e-5},
+};
+
+const struct mkmodel_convention *mkmodel_convention(uint32_t i) {
+    return i < sizeof conventions / sizeof *conventions ? &conventions[i] : NULL;
+}
+
+const struct mkmodel_preset *mkmodel_preset(uint32_t i) {
+    return i < sizeof presets / sizeof *presets ? &presets[i] : NULL;
+}
+
+const struct mkmodel_convention *mkmodel_find_convention(const char *name) {
+    for (uint32_t i = 0; mkmodel_convention(i); i++)
+        if (strcmp(conventions[i].name, name) == 0)
+            return &conventions[i];
+    return NULL;
+}
+
+const struct mkmodel_preset *mkmodel_find_preset(const char *name) {
+    for (uint32_t i = 0; mkmodel_preset(i); i++)
+        if (strcmp(presets[i].name, name) == 0)
+            return &presets[i];
+    return NULL;
+}
