@@ -147,7 +147,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_tokenize(const rsr_model *model, const c
                                                  size_t capacity, size_t *n_tokens, rsr_error *err);
 
 /* Tokens to text; invalid UTF-8 in the result is replaced by U+FFFD. Writes at most `capacity` bytes,
- * no terminator; *text_bytes receives the full length. skip_special drops special tokens. */
+ * no terminator; *text_bytes receives the full length, and if that exceeds `capacity` the status is
+ * RSR_ERR_FULL. skip_special drops special tokens. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_detokenize(const rsr_model *model, const uint32_t *tokens,
                                                    size_t n_tokens, bool skip_special, char *text,
                                                    size_t capacity, size_t *text_bytes,
@@ -285,16 +286,21 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sample(const rsr_model *model, const rsr
 typedef struct rsr_generate_options {
     uint32_t size_bytes;
     uint32_t max_tokens;    /* 0: 128 */
-    uint32_t tokenize_flags;/* for the prompt; default RSR_TOKENIZE_ADD_SPECIAL if the sequence is empty */
+    uint32_t tokenize_flags;/* for the prompt; default RSR_TOKENIZE_ADD_SPECIAL, which counts only if
+                               the sequence is empty */
     rsr_sampling sampling;
     const uint32_t *stop_tokens;    /* besides the model's own */
     uint32_t n_stop_tokens;
     bool ignore_stop;       /* do not stop at stop tokens */
+    const uint32_t *prompt_tokens;  /* the prompt as tokens, instead of its text; NULL: none */
+    size_t n_prompt_tokens;
 } rsr_generate_options;
-#define RSR_GENERATE_OPTIONS_INIT {sizeof(rsr_generate_options), 0, 1, RSR_SAMPLING_INIT, NULL, 0, false}
+#define RSR_GENERATE_OPTIONS_INIT                                                                    \
+    {sizeof(rsr_generate_options), 0, 1, RSR_SAMPLING_INIT, NULL, 0, false, NULL, 0}
 
-/* One generated token. text is complete UTF-8, may be empty while a character is split over tokens,
- * and lives until the callback returns. Return false to stop. */
+/* One generated token, a stop token included. text is complete UTF-8, without special and stop tokens; it
+ * may be empty while a character is split over tokens, and lives until the callback returns. Return
+ * false to stop. */
 typedef struct rsr_generated {
     uint32_t size_bytes;
     uint32_t token;
@@ -312,7 +318,9 @@ typedef struct rsr_generate_result {
 #define RSR_GENERATE_RESULT_INIT {.size_bytes = sizeof(rsr_generate_result)}
 
 /* Appends the prompt to the sequence and generates. The last token produced is not yet in the
- * sequence's KV pages. result may be NULL. */
+ * sequence's KV pages. Sampling takes the sequence's length as the position and penalises repeats of
+ * this call's tokens. A callback that stops is no failure: the status is RSR_OK. On failure the
+ * sequence holds what was evaluated. callback and result may be NULL. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence,
                                                  const char *prompt, size_t prompt_bytes,
                                                  const rsr_generate_options *options,
