@@ -132,9 +132,13 @@ static rsr_status encode_repaired(struct encoding *encoding, const char *text, s
     return status;
 }
 
-static rsr_status no_tokenizer(rsr_error *err) {
-    return rsr_fail(err, RSR_ERR_TEXT,
-                    "the model has no tokenizer; compile it from a folder with tokenizer.json");
+static rsr_status check_model(const rsr_model *model, rsr_error *err) {
+    rsr_status status = rsr_check_owner(model->owner_pid, err);
+    if (status == RSR_OK && !model->text)
+        status =
+            rsr_fail(err, RSR_ERR_TEXT,
+                     "the model has no tokenizer; compile it from a folder with tokenizer.json");
+    return status;
 }
 
 rsr_status rsr_api_tokenize(const rsr_model *model, const char *text, size_t text_bytes,
@@ -143,14 +147,15 @@ rsr_status rsr_api_tokenize(const rsr_model *model, const char *text, size_t tex
     if (!n_tokens || (!text && text_bytes > 0) || (!tokens && capacity > 0) ||
         (flags & ~(uint32_t)(RSR_TOKENIZE_ADD_SPECIAL | RSR_TOKENIZE_PARSE_SPECIAL)))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_tokenize: a parameter is NULL or unknown");
-    if (!model->text)
-        return no_tokenizer(err);
+    rsr_status status = check_model(model, err);
+    if (status != RSR_OK)
+        return status;
     if (text_bytes > MAX_TEXT_BYTES)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the text has %zu bytes; at most %d are supported",
                         text_bytes, MAX_TEXT_BYTES);
     struct encoding encoding = {.encoder = model->text->encoder,
                                 .parse_special = (flags & RSR_TOKENIZE_PARSE_SPECIAL) != 0};
-    rsr_status status =
+    status =
         encode_repaired(&encoding, text, text_bytes, (flags & RSR_TOKENIZE_ADD_SPECIAL) != 0, err);
     if (status == RSR_OK) {
         size_t n = encoding.ids.size;
@@ -208,8 +213,6 @@ bool rsr_encoder_append_token(const struct rsr_encoder *encoder, uint32_t id,
 
 rsr_status rsr_text_append_token(const rsr_model *model, uint32_t token, bool skip_special,
                                  struct rsr_bytes *out, rsr_error *err) {
-    if (!model->text)
-        return no_tokenizer(err);
     const struct rsr_encoder *encoder = model->text->encoder;
     uint32_t n_tokens = encoder->header->n_tokens, vocab = model->module->hyper.vocab;
     if (token >= n_tokens && token >= vocab)
@@ -228,10 +231,8 @@ rsr_status rsr_api_detokenize(const rsr_model *model, const uint32_t *tokens, si
                               rsr_error *err) {
     if (!text_bytes || (!tokens && n_tokens > 0) || (!text && capacity > 0))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_detokenize: a parameter is NULL");
-    if (!model->text)
-        return no_tokenizer(err);
+    rsr_status status = check_model(model, err);
     struct rsr_bytes bytes = {0}, repaired = {0};
-    rsr_status status = RSR_OK;
     for (size_t i = 0; status == RSR_OK && i < n_tokens; i++)
         status = rsr_text_append_token(model, tokens[i], skip_special, &bytes, err);
     if (status == RSR_OK && !rsr_utf8_append_repaired(&repaired, bytes.data, bytes.size))

@@ -1,6 +1,7 @@
 /* test_sample.c - filters by hand-computed cases, the draw against the softmax by chi-square. */
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "sample.h"
@@ -227,6 +228,7 @@ static void test_functions(void) {
 }
 
 int main(void) {
+    model.owner_pid = (int)getpid();
     test_greedy();
     test_penalty();
     test_filters();

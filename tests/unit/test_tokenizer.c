@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "nfc.h"
@@ -60,6 +61,7 @@ static bool open_fixture(struct fixture *f, const char *name) {
     f->module.tokenizer = f->tokenizer.section;
     f->module.hyper.vocab = ok ? f->tokenizer.section->n_tokens + 3 : 0;
     f->model.module = &f->module;
+    f->model.owner_pid = (int)getpid();
     ok = ok && rsr_text_create(&f->module, &f->model.text, &err) == RSR_OK;
     if (!ok)
         fprintf(stderr, "%s: %s\n", name, err.message);
@@ -195,7 +197,8 @@ static void test_buffers(void) {
     CHECK_INT(n_bytes, 55);
     CHECK(strstr(err.message, "outside the vocabulary") != NULL);
 
-    struct rsr_model bare = {.module = &f.module};
+    struct rsr_model bare = f.model;
+    bare.text = NULL;
     CHECK_INT(rsr_api_tokenize(&bare, "x", 1, 0, ids, 4, &n, &err), RSR_ERR_TEXT);
     close_fixture(&f);
 }
@@ -227,7 +230,8 @@ static void test_damaged_sections(void) {
             continue;
         }
         struct rsr_text text = {.encoder = encoder};
-        struct rsr_model model = {.module = &f.module, .text = &text};
+        struct rsr_model model = f.model;
+        model.text = &text;
         uint32_t ids[256];
         size_t n;
         rsr_status status =

@@ -1,0 +1,226 @@
+/* generate.c - prompt in, text out: one prefill, then one evaluation a token.
+ *
+ * Text reaches the callback as complete characters: bytes that may still become one are held back until
+ * the next token, and what never became one is repaired, so that all pieces together equal
+ * rsr_detokenize of all tokens.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "bpe.h"
+#include "sample.h"
+#include "text.h"
+
+struct generation {
+    rsr_engine *engine;
+    rsr_sequence *sequence;
+    const rsr_model *model;
+    rsr_generate_options options;
+    rsr_generate_fn *callback;
+    void *user;
+    uint32_t context;
+    float *logits;            /* [vocab] of the last position */
+    struct rsr_ids history;   /* this call's prompt and tokens */
+    struct rsr_bytes pending; /* bytes of tokens not yet handed out */
+    struct rsr_bytes text;    /* repaired, for the callback */
+    rsr_generate_result result;
+};
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static rsr_status no_memory(rsr_error *err) {
+    return rsr_fail(err, RSR_ERR_MEMORY, "no memory to generate text");
+}
+
+/* ---- Prompt ------------------------------------------------------------------------------------- */
+
+static rsr_status tokenize_prompt(struct generation *g, const char *prompt, size_t prompt_bytes,
+                                  rsr_error *err) {
+    const rsr_generate_options *o = &g->options;
+    if (o->prompt_tokens) {
+        for (size_t i = 0; i < o->n_prompt_tokens; i++)
+            if (!rsr_ids_append(&g->history, o->prompt_tokens[i]))
+                return no_memory(err);
+        return RSR_OK;
+    }
+    uint32_t flags = o->tokenize_flags;
+    if (rsr_api_sequence_length(g->sequence) > 0)
+        flags &= ~(uint32_t)RSR_TOKENIZE_ADD_SPECIAL;
+    size_t n = 0;
+    rsr_status status = rsr_api_tokenize(g->model, prompt, prompt_bytes, flags, NULL, 0, &n, err);
+    if (status != RSR_ERR_FULL)
+        return status;
+    g->history.data = malloc(n * sizeof(*g->history.data));
+    if (!g->history.data)
+        return no_memory(err);
+    g->history.capacity = n;
+    return rsr_api_tokenize(g->model, prompt, prompt_bytes, flags, g->history.data, n,
+                            &g->history.size, err);
+}
+
+/* Evaluates the newest n tokens of the history; the last one's logits are kept. */
+static rsr_status evaluate(struct generation *g, size_t n, rsr_error *err) {
+    rsr_batch_entry *entries = calloc(n, sizeof(*entries));
+    if (!entries)
+        return no_memory(err);
+    uint32_t position = rsr_api_sequence_length(g->sequence);
+    const uint32_t *tokens = g->history.data + (g->history.size - n);
+    for (size_t i = 0; i < n; i++)
+        entries[i] = (rsr_batch_entry){.sequence = g->sequence,
+                                       .position = position + (uint32_t)i,
+                                       .token = tokens[i],
+                                       .want_logits = i + 1 == n};
+    rsr_batch batch = {.size_bytes = sizeof(batch),
+                       .entries = entries,
+                       .n_entries = n,
+                       .logits = g->logits,
+                       .logits_capacity = g->model->module->hyper.vocab};
+    rsr_status status = rsr_api_eval(g->engine, &batch, err);
+    free(entries);
+    return status;
+}
+
+static rsr_status prefill(struct generation *g, const char *prompt, size_t prompt_bytes,
+                          rsr_error *err) {
+    rsr_status status = tokenize_prompt(g, prompt, prompt_bytes, err);
+    if (status != RSR_OK)
+        return status;
+    size_t n = g->history.size;
+    uint32_t length = rsr_api_sequence_length(g->sequence);
+    if (n == 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "the prompt has no tokens to continue from");
+    if (n > g->context - length)
+        return rsr_fail(err, RSR_ERR_FULL,
+                        "the prompt has %zu tokens; a context of %u has room for %u", n, g->context,
+                        g->context - length);
+    g->result.prompt_tokens = (uint32_t)n;
+    uint64_t begin = now_ns();
+    status = evaluate(g, n, err);
+    g->result.prefill_ns = now_ns() - begin;
+    return status;
+}
+
+/* ---- Tokens ------------------------------------------------------------------------------------- */
+
+static bool is_stop(const struct generation *g, uint32_t token) {
+    if (g->options.ignore_stop)
+        return false;
+    const struct rsr_module *module = g->model->module;
+    for (uint32_t i = 0; i < module->n_stop_tokens; i++)
+        if (module->stop_tokens[i] == token)
+            return true;
+    for (uint32_t i = 0; i < g->options.n_stop_tokens; i++)
+        if (g->options.stop_tokens[i] == token)
+            return true;
+    return false;
+}
+
+/* Moves what is complete of the pending bytes, or all of them at the end, to the text. */
+static rsr_status take_text(struct generation *g, bool last, rsr_error *err) {
+    size_t held = last ? 0 : rsr_utf8_incomplete_tail(g->pending.data, g->pending.size);
+    size_t n = g->pending.size - held;
+    g->text.size = 0;
+    if (!rsr_utf8_append_repaired(&g->text, g->pending.data, n))
+        return no_memory(err);
+    for (size_t i = 0; i < held; i++)
+        g->pending.data[i] = g->pending.data[n + i];
+    g->pending.size = held;
+    return RSR_OK;
+}
+
+/* Hands one token to the caller; *go_on is false when the callback wants to stop. */
+static rsr_status deliver(struct generation *g, uint32_t token, bool stop, bool last, bool *go_on,
+                          rsr_error *err) {
+    rsr_status status = RSR_OK;
+    if (g->model->text && !stop)
+        status = rsr_text_append_token(g->model, token, true, &g->pending, err);
+    if (status == RSR_OK)
+        status = take_text(g, last, err);
+    if (status != RSR_OK || !g->callback)
+        return status;
+    rsr_generated generated = {.size_bytes = sizeof(generated),
+                               .token = token,
+                               .text = g->text.data ? g->text.data : "",
+                               .text_bytes = g->text.size};
+    *go_on = g->callback(g->user, &generated);
+    return RSR_OK;
+}
+
+static rsr_status decode(struct generation *g, rsr_error *err) {
+    rsr_generate_result *r = &g->result;
+    uint64_t begin = now_ns();
+    for (bool go_on = true;;) {
+        uint32_t token = 0, length = rsr_api_sequence_length(g->sequence);
+        rsr_status status =
+            rsr_sample_at(g->model->module->hyper.vocab, &g->options.sampling, g->logits,
+                          g->history.data, g->history.size, length, &token, err);
+        if (status != RSR_OK)
+            return status;
+        if (!rsr_ids_append(&g->history, token))
+            return no_memory(err);
+        r->tokens++;
+        bool stop = is_stop(g, token), full = length == g->context;
+        bool last = stop || full || r->tokens == g->options.max_tokens;
+        status = deliver(g, token, stop, last, &go_on, err);
+        if (status != RSR_OK)
+            return status;
+        if (last || !go_on) {
+            r->stop_reason = stop     ? RSR_STOP_TOKEN
+                             : !go_on ? RSR_STOP_CALLBACK
+                             : full   ? RSR_STOP_CONTEXT
+                                      : RSR_STOP_LENGTH;
+            break;
+        }
+        status = evaluate(g, 1, err);
+        if (status != RSR_OK)
+            return status;
+    }
+    r->decode_ns = now_ns() - begin;
+    return RSR_OK;
+}
+
+/* ---- Entry -------------------------------------------------------------------------------------- */
+
+static rsr_status set_up(struct generation *g, const rsr_generate_options *options,
+                         rsr_error *err) {
+    g->options = (rsr_generate_options)RSR_GENERATE_OPTIONS_INIT;
+    rsr_read_options(&g->options, sizeof(g->options), options);
+    if (g->options.max_tokens == 0)
+        g->options.max_tokens = 128;
+    if (!g->options.stop_tokens && g->options.n_stop_tokens > 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_generate: stop_tokens is NULL");
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    rsr_status status = rsr_api_engine_get_info(g->engine, &info);
+    if (status != RSR_OK)
+        return rsr_fail(err, status, "rsr_generate: the engine is of another process");
+    g->context = info.context;
+    g->model = rsr_engine_model(g->engine);
+    g->logits = malloc(g->model->module->hyper.vocab * sizeof(*g->logits));
+    return g->logits ? RSR_OK : no_memory(err);
+}
+
+rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const char *prompt,
+                            size_t prompt_bytes, const rsr_generate_options *options,
+                            rsr_generate_fn *callback, void *user, rsr_generate_result *result,
+                            rsr_error *err) {
+    if (!engine || !sequence || (!prompt && prompt_bytes > 0))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_generate: a parameter is NULL");
+    struct generation g = {
+        .engine = engine, .sequence = sequence, .callback = callback, .user = user};
+    rsr_status status = set_up(&g, options, err);
+    if (status == RSR_OK)
+        status = prefill(&g, prompt, prompt_bytes, err);
+    if (status == RSR_OK)
+        status = decode(&g, err);
+    if (status == RSR_OK && result)
+        rsr_write_info(result, &g.result, sizeof(g.result));
+    free(g.logits);
+    free(g.history.data);
+    rsr_bytes_free(&g.pending);
+    rsr_bytes_free(&g.text);
+    return status;
+}
