@@ -1,0 +1,155 @@
+/* rsr_bench.c - the program rsr-bench: command line of the measurements.
+ *
+ * Everything is measured in one run beside the machine's own read bandwidth, so that results are
+ * ratios and survive a noisy machine. Nothing here asserts a time.
+ */
+#include "rsr_bench.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char HELP[] =
+    "usage: rsr-bench kernel --rows R --cols C [options]\n"
+    "       rsr-bench model MODEL.so [options]\n\n"
+    "kernel: compiles a random matrix, checks it against the scalar reference, and measures it "
+    "hot\n"
+    "(one matrix again and again) and streamed (rotating over at least 1.5 GiB of copies).\n"
+    "  --type ternary|binary|bit   {-1,0,+1}, {-1,+1} or {0,1} [ternary]\n"
+    "  --variant V                 dot or scatter [the planner's choice]\n"
+    "  --target X                  target description [native]\n"
+    "  --batch B                   tokens at once [1]\n\n"
+    "model: prefill and decode speed of a compiled model.\n"
+    "  --prompt-tokens P           [128]\n"
+    "  --gen-tokens G              [64]\n"
+    "  --batch B                   sequences decoded together [1]\n"
+    "  --profile                   time by operation\n\n"
+    "both:\n"
+    "  --threads T                 [1 for kernel; all CPUs for model]\n"
+    "  --runs N                    measurements of which the median is shown [7]\n"
+    "  --seed N                    [1]\n"
+    "  --json                      one JSON object on stdout\n";
+
+enum kind { TEXT, NUMBER, SEED, FLAG };
+
+struct bench_option {
+    const char *name;
+    enum kind kind;
+    size_t offset;
+    uint32_t min, max;
+};
+
+#define FIELD(name) offsetof(struct bench_options, name)
+static const struct bench_option OPTIONS[] = {
+    {"--rows", NUMBER, FIELD(rows), 1, 1u << 20},
+    {"--cols", NUMBER, FIELD(cols), 1, 1u << 20},
+    {"--type", TEXT, FIELD(type), 0, 0},
+    {"--variant", TEXT, FIELD(variant), 0, 0},
+    {"--target", TEXT, FIELD(target), 0, 0},
+    {"--batch", NUMBER, FIELD(batch), 1, 4096},
+    {"--threads", NUMBER, FIELD(threads), 1, 1024},
+    {"--prompt-tokens", NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
+    {"--gen-tokens", NUMBER, FIELD(gen_tokens), 1, 1u << 20},
+    {"--runs", NUMBER, FIELD(runs), 1, 1000},
+    {"--seed", SEED, FIELD(seed), 0, 0},
+    {"--profile", FLAG, FIELD(profile), 0, 0},
+    {"--json", FLAG, FIELD(json), 0, 0},
+};
+#define N_OPTIONS (sizeof(OPTIONS) / sizeof(OPTIONS[0]))
+
+static int fail(const char *what, const char *word, const char *more) {
+    fprintf(stderr, "rsr-bench: %s '%s'%s\n", what, word, more);
+    return 1;
+}
+
+static int set_option(const struct bench_option *option, const char *value,
+                      struct bench_options *out) {
+    char *field = (char *)out + option->offset;
+    char *end = NULL;
+    errno = 0;
+    if (option->kind == TEXT) {
+        memcpy(field, &value, sizeof(value));
+        return 0;
+    }
+    const unsigned long long n = strtoull(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0)
+        return fail("not a number:", value, "");
+    if (option->kind == SEED) {
+        memcpy(field, &(uint64_t){n}, sizeof(uint64_t));
+        return 0;
+    }
+    if (n < option->min || n > option->max)
+        return fail("out of range:", value, "");
+    memcpy(field, &(uint32_t){(uint32_t)n}, sizeof(uint32_t));
+    return 0;
+}
+
+static int parse_option(int argc, char **argv, int *at, struct bench_options *out) {
+    const char *arg = argv[*at];
+    const size_t n = strcspn(arg, "=");
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        const struct bench_option *option = &OPTIONS[i];
+        if (strlen(option->name) != n || strncmp(option->name, arg, n) != 0)
+            continue;
+        if (option->kind == FLAG) {
+            *(bool *)((char *)out + option->offset) = true;
+            return arg[n] == '=' ? fail("takes no value:", arg, "") : 0;
+        }
+        if (arg[n] == '=')
+            return set_option(option, arg + n + 1, out);
+        if (*at + 1 >= argc)
+            return fail("needs a value:", arg, "");
+        return set_option(option, argv[++*at], out);
+    }
+    const char *names[N_OPTIONS];
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        names[i] = OPTIONS[i].name;
+    const char *close = rsrc_did_you_mean(arg, names, N_OPTIONS);
+    fprintf(stderr, "rsr-bench: unknown option '%s'%s%s%s\n", arg, close ? "; did you mean '" : "",
+            close ? close : "", close ? "'?" : "");
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
+        printf("rsr-bench %s\n", RSRC_VERSION);
+        return 0;
+    }
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            fputs(HELP, stdout);
+            return 0;
+        }
+    }
+    if (argc < 2) {
+        fputs(HELP, stderr);
+        return 1;
+    }
+    struct bench_options options = {.type = "ternary",
+                                    .target = "native",
+                                    .batch = 1,
+                                    .prompt_tokens = 128,
+                                    .gen_tokens = 64,
+                                    .runs = 7,
+                                    .seed = 1};
+    const bool is_kernel = strcmp(argv[1], "kernel") == 0;
+    if (!is_kernel && strcmp(argv[1], "model") != 0)
+        return fail("unknown command", argv[1], "; there are kernel and model");
+    for (int i = 2; i < argc; i++) {
+        if (argv[i][0] == '-') {
+            if (parse_option(argc, argv, &i, &options) != 0)
+                return 1;
+        } else if (is_kernel || options.model != NULL) {
+            return fail("unexpected argument", argv[i], "");
+        } else {
+            options.model = argv[i];
+        }
+    }
+    if (is_kernel && (options.rows == 0 || options.cols == 0))
+        return fail("needs --rows and --cols:", "kernel", "");
+    if (!is_kernel && options.model == NULL)
+        return fail("needs a MODEL.so:", "model", "");
+    return is_kernel ? bench_kernel(&options) : bench_model(&options);
+}

@@ -1,0 +1,299 @@
+/* rsr_bench_kernel.c - one random matrix through plan, lower, emit and cc; checked, then measured. */
+#include <dlfcn.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mapped_file.h"
+#include "base/spawn.h"
+#include "emit/c/emit_c.h"
+#include "link/linker.h"
+#include "lower/lower.h"
+#include "plan/plan.h"
+#include "rsr/segment.h"
+#include "rsr_bench.h"
+#include "spec/spec.h"
+
+struct kernel_bench {
+    const struct bench_options *options;
+    struct rsrc_diag *diag;
+    struct rsrc_arena arena;
+    struct rsr_spec spec;
+    struct rsr_matrix matrix;
+    struct rsr_plan plan;
+    struct rsr_lowered lowered;
+    void *library;
+    rsr_kernel_fn *fn;
+    uint8_t *x; /* activation rows */
+    size_t ldx;
+    int32_t *y;
+    uint8_t *scratch; /* one a thread */
+    size_t scratch_bytes;
+};
+
+static const char *const TYPES[] = {
+    [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "binary", [RSR_BINARY_BIT] = "bit"};
+
+static bool make_matrix(struct kernel_bench *b) {
+    const struct bench_options *options = b->options;
+    int type = 0;
+    while (type < 3 && strcmp(TYPES[type], options->type) != 0)
+        type++;
+    if (type == 3) {
+        fprintf(stderr, "rsr-bench: --type takes ternary, binary or bit, not '%s'\n",
+                options->type);
+        return false;
+    }
+    const size_t n = (size_t)options->rows * options->cols;
+    int8_t *values = rsrc_arena_alloc(&b->arena, n);
+    uint64_t state = options->seed;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t r = bench_random(&state) >> 32;
+        values[i] = (int8_t)(type == RSR_TERNARY       ? (int)(r % 3) - 1
+                             : type == RSR_BINARY_SIGN ? (int)(r & 1) * 2 - 1
+                                                       : (int)(r & 1));
+    }
+    static const float ONE = 1.0f;
+    b->matrix = (struct rsr_matrix){.rows = options->rows,
+                                    .cols = options->cols,
+                                    .alphabet = (enum rsr_alphabet)type,
+                                    .values = values,
+                                    .scale = &ONE,
+                                    .n_scales = 1};
+    return true;
+}
+
+static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
+    struct rsrc_plan_options plan_options = {0};
+    int forced = -1;
+    for (int v = 0; b->options->variant != NULL && v < RSR_VARIANT_COUNT; v++)
+        if (strcmp(rsrc_variant_name((enum rsr_variant)v), b->options->variant) == 0)
+            forced = v;
+    if (b->options->variant != NULL && forced < 0) {
+        fprintf(stderr, "rsr-bench: there is no variant '%s'\n", b->options->variant);
+        return false;
+    }
+    for (uint32_t r = 0; r < RSR_ROLE_COUNT; r++)
+        plan_options.forced_variant[r] = forced;
+    struct rsr_stats stats;
+    (void)rsrc_choose_k(&b->arena, &b->matrix, &stats);
+    if (rsrc_plan_layer(b->diag, &b->arena, 0, "bench", RSR_ROLE_Q, b->matrix.alphabet, &stats,
+                        &b->spec, &plan_options, &b->plan) != RSRC_OK)
+        return false;
+    if (b->plan.variant == RSR_VARIANT_SCATTER)
+        rsrc_build_index(&b->arena, &b->matrix, b->plan.k, index);
+    return true;
+}
+
+static bool write_unit(struct kernel_bench *b, const char *dir) {
+    struct rsr_unit unit = {.kind = RSR_UNIT_C, .name = "kernel"};
+    const char *why = NULL;
+    struct rsrc_output file;
+    const char *path = rsrc_arena_printf(&b->arena, "%s/kernel.c", dir);
+    bool good = rsrc_backend_c.begin(&unit, "rsr-bench", &b->spec) == RSRC_OK;
+    if (good && rsrc_backend_c.emit(&unit, &b->lowered.kernel, &b->arena, &why) != RSRC_OK) {
+        fprintf(stderr, "rsr-bench: the C back end declined: %s\n", why);
+        good = false;
+    }
+    if (good && rsrc_output_open(b->diag, &b->arena, path, &file) == RSRC_OK)
+        good = rsrc_output_write(b->diag, &file, unit.text.data, unit.text.size_bytes) == RSRC_OK &&
+               rsrc_output_commit(b->diag, &file) == RSRC_OK;
+    else
+        good = false;
+    rsrc_buffer_free(&unit.text);
+    return good;
+}
+
+/* Kernels are hidden in modules; here the one symbol must be found. */
+static bool build_library(struct kernel_bench *b, const char *dir) {
+    struct rsrc_toolchain toolchain;
+    if (rsrc_find_toolchain(b->diag, &b->arena, NULL, NULL, b->spec.triple, &toolchain) != RSRC_OK)
+        return false;
+    const char *const argv[] = {toolchain.cc, "-O2", "-std=gnu11", "-ffp-contract=off", "-fPIC",
+                                "-shared",    "-o",  "kernel.so",  "kernel.c",          NULL};
+    const struct rsrc_command command = {.argv = argv, .directory = dir};
+    if (rsrc_spawn_all(b->diag, &b->arena, &command, 1, 1, false) != RSRC_OK)
+        return false;
+    b->library = dlopen(rsrc_arena_printf(&b->arena, "%s/kernel.so", dir), RTLD_NOW);
+    if (b->library == NULL) {
+        fprintf(stderr, "rsr-bench: %s\n", dlerror());
+        return false;
+    }
+    void *symbol = dlsym(b->library, b->lowered.kernel.symbol);
+    memcpy(&b->fn, &symbol, sizeof(symbol));
+    return symbol != NULL;
+}
+
+static bool build(struct kernel_bench *b) {
+    struct rsr_index index = {0};
+    if (rsrc_load_spec(b->diag, &b->arena, b->options->target, NULL, &b->spec) != RSRC_OK)
+        return false;
+    const uint64_t missing = b->spec.cpu_features & ~rsrc_host_features();
+    if (missing != 0) {
+        fprintf(stderr, "rsr-bench: this machine lacks %s of target %s\n",
+                rsrc_feature_names(&b->arena, missing), b->spec.name);
+        return false;
+    }
+    if (!make_matrix(b) || !make_plan(b, &index))
+        return false;
+    const struct rsrc_lower_input input = {.symbol_stem = "bench",
+                                           .title = "random matrix",
+                                           .matrix = &b->matrix,
+                                           .index = index.blocks != NULL ? &index : NULL,
+                                           .plan = &b->plan,
+                                           .spec = &b->spec,
+                                           .epilogue = RSR_EPILOGUE_RAW};
+    const char *dir = NULL;
+    return rsrc_lower_layer(b->diag, &b->arena, &input, &b->lowered) == RSRC_OK &&
+           rsrc_temporary_dir(b->diag, &b->arena, "/tmp/rsr-bench", &dir) == RSRC_OK &&
+           write_unit(b, dir) && build_library(b, dir);
+}
+
+static void make_activations(struct kernel_bench *b) {
+    const uint32_t cols = b->options->cols, batch = b->options->batch;
+    b->ldx = RSR_ACT_HEADER + (size_t)(cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    b->x = rsrc_arena_alloc(&b->arena, b->ldx * batch);
+    b->y = rsrc_arena_alloc(&b->arena, (size_t)b->options->rows * batch * sizeof(int32_t) + 64);
+    b->scratch_bytes = (b->lowered.kernel.scratch_bytes + 4095) / 4096 * 4096 + 4096;
+    b->scratch = rsrc_arena_alloc(&b->arena, b->scratch_bytes * b->options->threads);
+    uint64_t state = b->options->seed ^ 0xac7u;
+    for (uint32_t t = 0; t < batch; t++) {
+        struct rsr_act_row header = {.scale = 1.0f};
+        int8_t *q = (int8_t *)b->x + t * b->ldx + RSR_ACT_HEADER;
+        for (uint32_t j = 0; j < cols; j++) {
+            q[j] = (int8_t)((int)(bench_random(&state) >> 56) - 128);
+            header.sum += q[j];
+        }
+        memcpy(b->x + t * b->ldx, &header, sizeof(header));
+    }
+}
+
+/* The reference is the definition: a sum of products in 64 bits. */
+static bool is_exact(const struct kernel_bench *b) {
+    const struct rsr_matrix *m = &b->matrix;
+    for (uint32_t t = 0; t < b->options->batch; t++) {
+        const int8_t *q = (const int8_t *)b->x + t * b->ldx + RSR_ACT_HEADER;
+        for (uint32_t r = 0; r < m->rows; r++) {
+            int64_t sum = 0;
+            for (uint32_t j = 0; j < m->cols; j++)
+                sum += m->values[(size_t)r * m->cols + j] * q[j];
+            if (b->y[(size_t)t * m->rows + r] != sum)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Calls the kernel `calls` times over `copies` copies of the weights, all threads in step. Returns
+ * microseconds a call. */
+static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t stride,
+                         uint32_t copies, uint32_t calls) {
+    const struct rsr_kernel *kernel = &b->lowered.kernel;
+    const uint32_t threads = b->options->threads;
+    uint64_t start = 0, end = 0;
+#pragma omp parallel num_threads((int)threads)
+    {
+        const uint32_t id = (uint32_t)omp_get_thread_num();
+        const struct rsr_worker worker = {.tile_begin = kernel->n_tiles * id / threads,
+                                          .tile_end = kernel->n_tiles * (id + 1) / threads,
+                                          .index = id,
+                                          .count = threads};
+#pragma omp barrier
+#pragma omp master
+        start = bench_now_ns();
+        for (uint32_t i = 0; i < calls; i++) {
+            const uint8_t *copy = memory + (uint64_t)(i % copies) * stride;
+            const struct rsr_weights weights = {.codes = copy,
+                                                .index = copy + b->lowered.codes.size_bytes,
+                                                .scale = b->matrix.scale,
+                                                .n_scales = 1};
+            b->fn(b->x, b->ldx, b->y, kernel->rows, b->options->batch, &weights, &worker,
+                  b->scratch + b->scratch_bytes * id);
+#pragma omp barrier
+        }
+#pragma omp master
+        end = bench_now_ns();
+    }
+    return (double)(end - start) / 1e3 / calls;
+}
+
+static uint64_t round_up(uint64_t n, uint64_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+static json_t *measure(struct kernel_bench *b) {
+    const struct bench_options *options = b->options;
+    const struct rsr_lowered *lowered = &b->lowered;
+    const uint64_t weight_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
+    const uint64_t stride = round_up(weight_bytes, 4096);
+    const uint64_t copies = BENCH_STREAM_BYTES / stride + 1;
+    const uint64_t total = round_up(stride * copies, (uint64_t)2 << 20);
+    uint8_t *memory = bench_alloc(total);
+    if (memory == NULL)
+        return NULL;
+    for (uint64_t i = 0; i < copies; i++) {
+        memcpy(memory + i * stride, lowered->codes.bytes, lowered->codes.size_bytes);
+        if (lowered->index.size_bytes != 0)
+            memcpy(memory + i * stride + lowered->codes.size_bytes, lowered->index.bytes,
+                   lowered->index.size_bytes);
+    }
+    const double first_us = time_calls(b, memory, stride, 1, 3);
+    const bool exact = is_exact(b);
+    /* About 50 ms a hot sample; streamed samples go round all copies, but not for ever when the kernel
+     * is bound by its arithmetic. */
+    const uint32_t hot_calls = first_us > 5e4 ? 1 : (uint32_t)(5e4 / first_us) + 1;
+    const double round_us = first_us * (double)copies;
+    const uint32_t streamed_calls =
+        round_us > 4e6 ? (uint32_t)(4e6 / first_us) + 1 : (uint32_t)copies;
+    double *hot = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
+    double *streamed = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
+    for (uint32_t i = 0; i < options->runs; i++) {
+        hot[i] = time_calls(b, memory, stride, 1, hot_calls);
+        streamed[i] = time_calls(b, memory, stride, (uint32_t)copies, streamed_calls);
+    }
+    double hot_spread, spread;
+    const double hot_us = bench_median(hot, options->runs, &hot_spread);
+    const double streamed_us = bench_median(streamed, options->runs, &spread);
+    const double dram_gbps = bench_read_gbps(memory, total, options->threads, options->runs);
+    bench_free(memory, total);
+    const double weights = (double)options->rows * options->cols;
+    const double read_gbps = (double)weight_bytes / streamed_us / 1e3;
+    return json_pack("{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
+                     "s:f, s:i, s:i}",
+                     "variant", rsrc_variant_name(b->plan.variant), "exact", exact ? 1 : 0,
+                     "hot_us", hot_us, "streamed_us", streamed_us, "weights_per_s_streamed",
+                     weights / streamed_us * 1e6, "bits_per_weight",
+                     (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
+                     dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
+                     weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena),
+                     "reason", b->plan.reason, "seed", (json_int_t)options->seed, "runs",
+                     (int)options->runs, "spread", spread, "hot_spread", hot_spread, "threads",
+                     (int)options->threads, "batch", (int)options->batch);
+}
+
+int bench_kernel(const struct bench_options *given) {
+    struct bench_options options = *given;
+    if (options.threads == 0)
+        options.threads = 1;
+    struct kernel_bench b = {.options = &options};
+    b.diag = rsrc_diag_create(stderr, false, RSRC_COLOR_AUTO);
+    rsrc_arena_init(&b.arena);
+    int code = 1;
+    if (build(&b)) {
+        make_activations(&b);
+        json_t *result = measure(&b);
+        if (result != NULL) {
+            code = json_is_true(json_object_get(result, "exact")) ? 0 : 1;
+            bench_print(result, options.json);
+            if (code != 0)
+                fprintf(stderr, "rsr-bench: the kernel differs from the scalar reference\n");
+        }
+    }
+    if (b.library != NULL)
+        dlclose(b.library);
+    rsrc_remove_temporaries();
+    rsrc_arena_free(&b.arena);
+    rsrc_diag_destroy(b.diag);
+    return code;
+}
