@@ -1,0 +1,317 @@
+/* test_plan.c - the planner: that the matrix decides, that bytes are what lowering stores, that forced
+ * variants are honoured, and that the text form survives hostile input. */
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "check.h"
+#include "lower/lower.h"
+#include "plan/cost.h"
+#include "plan/plan.h"
+#include "rsr/segment.h"
+#include "spec/spec.h"
+
+#define SEED UINT64_C(20250407)
+
+struct fixture {
+    struct rsrc_arena arena;
+    struct rsrc_diag *diag;
+    FILE *stream;
+    char *text;
+    size_t size_bytes;
+};
+
+static void setup(struct fixture *f) {
+    rsrc_arena_init(&f->arena);
+    f->text = NULL;
+    f->stream = open_memstream(&f->text, &f->size_bytes);
+    f->diag = rsrc_diag_create(f->stream, false, RSRC_COLOR_NEVER);
+}
+
+static void teardown(struct fixture *f) {
+    rsrc_diag_destroy(f->diag);
+    fclose(f->stream);
+    free(f->text);
+    rsrc_arena_free(&f->arena);
+}
+
+static struct rsr_spec load_spec(struct fixture *f, const char *name) {
+    struct rsr_spec spec = {.name = NULL};
+    CHECK_INT(rsrc_load_spec(f->diag, &f->arena, name, TEST_SOURCE_DIR "/specs", &spec), RSRC_OK);
+    return spec;
+}
+
+/* `n_distinct` different columns, repeated; 0: all random. */
+static struct rsr_matrix make_matrix(struct fixture *f, uint32_t rows, uint32_t cols,
+                                     enum rsr_alphabet alphabet, uint32_t n_distinct) {
+    uint64_t state = SEED;
+    int8_t *values = rsrc_arena_array(&f->arena, rows, cols);
+    static const int8_t letters[][3] = {{-1, 0, 1}, {-1, 1, 1}, {0, 1, 0}};
+    for (uint32_t i = 0; i < rows; i++) {
+        for (uint32_t j = 0; j < cols; j++) {
+            int8_t fresh = letters[alphabet][check_random(&state) % 3];
+            bool repeat = n_distinct != 0 && j >= n_distinct;
+            values[(size_t)i * cols + j] =
+                repeat ? values[(size_t)i * cols + j % n_distinct] : fresh;
+        }
+    }
+    float *scale = RSRC_NEW(&f->arena, float);
+    *scale = 1;
+    return (struct rsr_matrix){.rows = rows,
+                               .cols = cols,
+                               .alphabet = alphabet,
+                               .values = values,
+                               .scale = scale,
+                               .n_scales = 1};
+}
+
+static struct rsrc_plan_options no_options(void) {
+    struct rsrc_plan_options options = {.k = 0};
+    for (int role = 0; role < RSR_ROLE_COUNT; role++)
+        options.forced_variant[role] = -1;
+    return options;
+}
+
+static struct rsr_plan plan_matrix(struct fixture *f, const struct rsr_matrix *matrix,
+                                   const struct rsr_spec *spec,
+                                   const struct rsrc_plan_options *options,
+                                   struct rsr_stats *stats) {
+    if (options->k == 0)
+        rsrc_choose_k(&f->arena, matrix, stats);
+    else
+        rsrc_analyse_matrix(&f->arena, matrix, options->k, stats);
+    struct rsr_plan plan = {.reason = NULL};
+    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, 3, "blk.q", RSR_ROLE_Q, matrix->alphabet, stats,
+                              spec, options, &plan),
+              RSRC_OK);
+    CHECK(plan.reason != NULL && plan.reason[0] != '\0');
+    CHECK_INT(plan.layer, 3);
+    return plan;
+}
+
+/* Same shape, same target: only the contents differ, and the variant follows them. */
+static void test_redundancy_decides(void) {
+    struct fixture f;
+    setup(&f);
+    CHECK(rsrc_diag_show_remarks(f.diag, "plan"));
+    struct rsr_spec generic = load_spec(&f, "generic");
+    struct rsrc_plan_options options = no_options();
+    struct rsr_stats stats;
+    struct rsr_matrix random = make_matrix(&f, 64, 24, RSR_TERNARY, 0);
+    struct rsr_matrix redundant = make_matrix(&f, 64, 24, RSR_TERNARY, 3);
+    struct rsr_plan plan = plan_matrix(&f, &random, &generic, &options, &stats);
+    CHECK_INT(plan.variant, RSR_VARIANT_DOT);
+    CHECK(strncmp(plan.reason, "dot: ", 5) == 0 && strstr(plan.reason, "; scatter k=") != NULL);
+    plan = plan_matrix(&f, &redundant, &generic, &options, &stats);
+    CHECK_INT(plan.variant, RSR_VARIANT_SCATTER);
+    CHECK_INT(plan.k, 16);
+    CHECK_INT(plan.fold, RSR_FOLD_DIRECT);
+    CHECK(strstr(plan.reason, "; dot would take ") != NULL);
+    CHECK(strstr(f.text, "chose scatter k=16 (RSR): ") != NULL);
+    CHECK(strstr(f.text, "declined dot: ") != NULL);
+    /* Mostly zero columns flip it as well. */
+    int8_t *values = rsrc_arena_array(&f.arena, 64, 24);
+    for (uint32_t i = 0; i < 64 * 24; i++)
+        values[i] = i % 24 < 2 ? random.values[i] : 0;
+    struct rsr_matrix sparse = random;
+    sparse.values = values;
+    plan = plan_matrix(&f, &sparse, &generic, &options, &stats);
+    CHECK_INT(plan.variant, RSR_VARIANT_SCATTER);
+    CHECK_INT(stats.n_zero_cols, 22);
+    /* With a wide integer dot product a random matrix of any size is multiplied. */
+    struct rsr_spec avx512 = load_spec(&f, "avx512");
+    struct rsr_matrix large = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
+    plan = plan_matrix(&f, &large, &avx512, &options, &stats);
+    CHECK_INT(plan.variant, RSR_VARIANT_DOT);
+    CHECK_INT(plan.tile_rows, 16);
+    teardown(&f);
+}
+
+/* The prediction is the model's, number by number, for a shape worked out by hand. */
+static void test_cost_numbers(void) {
+    struct fixture f;
+    setup(&f);
+    struct rsr_spec spec = {
+        .vector_bits = 512, .cores = 2, .read_gbps = 16, .dot_gmacs = 440, .add_gops = 1};
+    struct rsr_stats stats = {.rows = 2560, .cols = 2560, .k = 4, .n_members = 1000000};
+    struct rsrc_choice dot = rsrc_cost_dot(&f.arena, &stats, RSR_TERNARY, &spec);
+    CHECK_INT(dot.weight_bytes, 2560 * 2560 / 4);
+    CHECK_INT((int64_t)(dot.memory_us * 10), 1024); /* 1.6384 MB at 16 GB/s */
+    CHECK_INT((int64_t)(dot.compute_us * 10), 521); /* 6.5536 M * 3.5 / 440 */
+    CHECK(dot.predicted_us[RSR_REGIME_DECODE] > dot.memory_us);
+    CHECK(dot.predicted_us[RSR_REGIME_PREFILL] < dot.predicted_us[RSR_REGIME_DECODE]);
+    stats.n_fold_adds = 50000;
+    stats.n_segments = 10000;
+    stats.n_direct_adds = 40000;
+    struct rsrc_choice tree = rsrc_cost_scatter(&f.arena, &stats, RSR_FOLD_TREE, &spec);
+    struct rsrc_choice direct = rsrc_cost_scatter(&f.arena, &stats, RSR_FOLD_DIRECT, &spec);
+    CHECK_INT((int64_t)tree.compute_us, 1130);   /* members + fold + 8 a segment */
+    CHECK_INT((int64_t)direct.compute_us, 1160); /* members + 2 a digit + 8 a segment */
+    CHECK(rsrc_fold_fits(RSR_TERNARY, 12) && !rsrc_fold_fits(RSR_TERNARY, 13));
+    CHECK(rsrc_fold_fits(RSR_BINARY_SIGN, 16) && rsrc_fold_fits(RSR_BINARY_BIT, 16));
+    teardown(&f);
+}
+
+/* weight_bytes against what lowering stores, over odd shapes, targets, alphabets and variants. */
+static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
+                        const struct rsr_spec *spec, int variant, uint32_t k) {
+    struct rsrc_plan_options options = no_options();
+    options.k = k;
+    options.forced_variant[RSR_ROLE_Q] = variant;
+    struct rsr_stats stats;
+    struct rsr_plan plan = plan_matrix(f, matrix, spec, &options, &stats);
+    CHECK_INT(plan.variant, variant);
+    CHECK(strstr(plan.reason, " as asked: ") != NULL);
+    CHECK_INT(plan.tile_rows % (variant == RSR_VARIANT_DOT ? 4 : k), 0);
+    CHECK_INT(plan.acc_bound, (uint64_t)stats.max_row_nonzero * 128);
+    struct rsr_index index;
+    rsrc_build_index(&f->arena, matrix, k, &index);
+    struct rsrc_lower_input input = {.symbol_stem = "l0_q",
+                                     .title = "test",
+                                     .matrix = matrix,
+                                     .index = variant == RSR_VARIANT_SCATTER ? &index : NULL,
+                                     .plan = &plan,
+                                     .spec = spec,
+                                     .epilogue = RSR_EPILOGUE_RAW};
+    struct rsr_lowered lowered;
+    memset(&lowered, 0, sizeof lowered);
+    CHECK_INT(rsrc_lower_layer(f->diag, &f->arena, &input, &lowered), RSRC_OK);
+    CHECK_INT(plan.weight_bytes, lowered.codes.size_bytes + lowered.index.size_bytes);
+}
+
+static void test_bytes(void) {
+    static const uint32_t shapes[][2] = {{1, 1}, {3, 100}, {64, 256}, {65, 1000}, {130, 2049}};
+    static const char *const targets[] = {"generic", "avx2", "avx512vnni", "avx512"};
+    struct fixture f;
+    setup(&f);
+    for (size_t t = 0; t < sizeof targets / sizeof targets[0]; t++) {
+        struct rsr_spec spec = load_spec(&f, targets[t]);
+        for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+            for (int alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
+                struct rsr_matrix matrix =
+                    make_matrix(&f, shapes[s][0], shapes[s][1], (enum rsr_alphabet)alphabet, 0);
+                check_bytes(&f, &matrix, &spec, RSR_VARIANT_DOT, 4);
+                check_bytes(&f, &matrix, &spec, RSR_VARIANT_SCATTER, 3);
+                check_bytes(&f, &matrix, &spec, RSR_VARIANT_SCATTER, 14);
+            }
+        }
+    }
+    teardown(&f);
+}
+
+static void test_tiles(void) {
+    struct fixture f;
+    setup(&f);
+    struct rsr_spec spec = load_spec(&f, "avx2");
+    struct rsrc_plan_options options = no_options();
+    options.k = 5;
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_DOT;
+    static const uint32_t rows_and_tiles[][2] = {{5, 8}, {640, 16}, {2560, 32}, {6912, 64}};
+    for (size_t i = 0; i < 4; i++) {
+        struct rsr_stats stats;
+        struct rsr_matrix matrix = make_matrix(&f, rows_and_tiles[i][0], 8, RSR_TERNARY, 0);
+        CHECK_INT(plan_matrix(&f, &matrix, &spec, &options, &stats).tile_rows,
+                  rows_and_tiles[i][1]);
+    }
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_SCATTER;
+    struct rsr_stats stats;
+    struct rsr_matrix matrix = make_matrix(&f, 640, 8, RSR_TERNARY, 0);
+    CHECK_INT(plan_matrix(&f, &matrix, &spec, &options, &stats).tile_rows, 15);
+    teardown(&f);
+}
+
+/* ---- text ------------------------------------------------------------------------------------- */
+
+static void test_text(void) {
+    struct fixture f;
+    setup(&f);
+    struct rsr_plan plan = {.variant = RSR_VARIANT_SCATTER,
+                            .k = 5,
+                            .fold = RSR_FOLD_TREE,
+                            .tile_rows = 15,
+                            .token_tile = 1,
+                            .predicted_us = {1.0 / 3.0, 1e-9},
+                            .weight_bytes = UINT64_C(1) << 40,
+                            .acc_bound = 12800,
+                            .reason = "because \"x\"\n\x1b"};
+    struct rsrc_buffer text = {0}, again = {0};
+    rsrc_print_plan(&plan, "a\\b", &text);
+    plan.variant = RSR_VARIANT_DOT;
+    plan.k = 0;
+    plan.tile_rows = 64;
+    rsrc_print_plan(&plan, "second", &text);
+    struct rsr_named_plan *parsed = NULL;
+    uint32_t n_parsed = 0;
+    CHECK_INT(rsrc_parse_plans(f.diag, &f.arena, "t.plan", text.data, text.size_bytes, &parsed,
+                               &n_parsed),
+              RSRC_OK);
+    CHECK_INT(n_parsed, 2);
+    for (uint32_t i = 0; i < n_parsed; i++)
+        rsrc_print_plan(&parsed[i].plan, parsed[i].layer_name, &again);
+    CHECK_STR(again.data, text.data);
+    /* No prefix but a whole number of layers is a plan. */
+    for (size_t n = 0; n + 1 < text.size_bytes; n++) {
+        bool whole =
+            n >= 6 && text.data[n] == '\n' && text.data[n - 1] == '"' && text.data[n + 1] == 'l';
+        whole |= n >= 1 && text.data[n - 1] == '\n' && text.data[n] == 'l';
+        whole |= n == strlen("plan 1");
+        enum rsrc_status status =
+            rsrc_parse_plans(f.diag, &f.arena, "t", text.data, n, &parsed, &n_parsed);
+        CHECK(status == RSRC_FAILED || whole);
+    }
+    rsrc_buffer_free(&text);
+    rsrc_buffer_free(&again);
+    teardown(&f);
+}
+
+#define LAYER "plan 1\nlayer \"a\"\n "
+#define TAIL "\n decode_us 1 prefill_us 1 weight_bytes 1 acc_bound 1\n reason \"r\"\n"
+
+static const struct {
+    const char *text, *message;
+} BAD_TEXTS[] = {
+    {"plan 2\n", "expected '1'"},
+    {LAYER "variant dott k 0 fold tree tile_rows 4 token_tile 1" TAIL, "did you mean 'dot'?"},
+    {LAYER "variant dot k 4 fold tree tile_rows 4 token_tile 1" TAIL, "k is 4, not 0..0"},
+    {LAYER "variant scatter k 0 fold tree tile_rows 4 token_tile 1" TAIL, "k is 0, not 1..16"},
+    {LAYER "variant scatter k 17 fold tree tile_rows 4 token_tile 1" TAIL, "k is 17"},
+    {LAYER "variant dot k 0 fold tree tile_rows 6 token_tile 1" TAIL, "not a multiple of 4"},
+    {LAYER "variant scatter k 5 fold tree tile_rows 4 token_tile 1" TAIL, "not a multiple of 5"},
+    {LAYER "variant dot k 0 fold log tile_rows 4 token_tile 1" TAIL, "unknown fold"},
+    {LAYER "variant dot k 0 fold tree tile_rows 0 token_tile 1" TAIL, "tile_rows is 0"},
+    {LAYER "variant dot k 0 fold tree tile_rows 4 token_tile 65" TAIL, "token_tile is 65"},
+    {LAYER "variant dot k 0 fold tree tile_rows 4 token_tile 1\n decode_us inf",
+     "decode_us is not a number"},
+    {LAYER "variant dot k 0 fold tree tile_rows 4 token_tile 1\n decode_us 1 prefill_us 1 "
+           "weight_bytes 1 acc_bound 4294967296",
+     "acc_bound is 4294967296"},
+    {LAYER "variant dot k 0 fold tree tile_rows 4 token_tile 1\n decode_us 1 prefill_us 1 "
+           "weight_bytes 1 acc_bound 1\n reason \"\"\n",
+     "the reason is empty"},
+};
+
+static void test_bad_text(void) {
+    for (size_t i = 0; i < sizeof BAD_TEXTS / sizeof BAD_TEXTS[0]; i++) {
+        struct fixture f;
+        setup(&f);
+        struct rsr_named_plan *parsed = NULL;
+        uint32_t n_parsed = 0;
+        const char *text = BAD_TEXTS[i].text;
+        CHECK_INT(rsrc_parse_plans(f.diag, &f.arena, "t", text, strlen(text), &parsed, &n_parsed),
+                  RSRC_FAILED);
+        CHECK_INT(rsrc_diag_error_count(f.diag), 1);
+        CHECK(strstr(f.text, BAD_TEXTS[i].message) != NULL);
+        if (strstr(f.text, BAD_TEXTS[i].message) == NULL)
+            fprintf(stderr, "text %zu: %s\n", i, f.text);
+        teardown(&f);
+    }
+}
+
+int main(void) {
+    test_redundancy_decides();
+    test_cost_numbers();
+    test_bytes();
+    test_tiles();
+    test_text();
+    test_bad_text();
+    return CHECK_EXIT();
+}
