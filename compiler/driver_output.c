@@ -496,6 +496,7 @@ enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
             .n_aliases = units->n_aliases,
             .triple = c->specs[0].triple,
             .output = rsrc_arena_printf(&c->arena, "%s/%s", c->work_dir, outputs[i].name),
+            .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
             .relocatable = outputs[i].kind == RSRC_EMIT_OBJ};
         if (rsrc_link(c->diag, &c->arena, &c->toolchain, &input) != RSRC_OK)
             return RSRC_FAILED;

@@ -10,8 +10,7 @@
 #define SHF_X86_64_LARGE 0x10000000
 #endif
 
-/* Huge pages back the weights only if the section starts on one. */
-#define SECTION_ALIGN ((uint64_t)2 << 20)
+#define SMALL_ALIGN ((uint64_t)4096)
 
 /* The data begins at this file offset: any multiple of 64 will do in an object file. */
 #define DATA_OFFSET 64
@@ -78,6 +77,10 @@ enum rsrc_status rsrc_elf_append(struct rsrc_diag *diag, struct rsrc_elf_writer 
     return RSRC_OK;
 }
 
+bool rsrc_elf_is_huge(const struct rsrc_elf_writer *writer) {
+    return writer->data_bytes >= 8 * RSRC_HUGE_PAGE;
+}
+
 static enum rsrc_status write_tables(struct rsrc_diag *diag, struct rsrc_elf_writer *writer) {
     const bool large = writer->machine == EM_X86_64;
     if (pad_to(diag, writer, 8) != RSRC_OK)
@@ -89,7 +92,7 @@ static enum rsrc_status write_tables(struct rsrc_diag *diag, struct rsrc_elf_wri
                      .sh_flags = SHF_ALLOC | (large ? (Elf64_Xword)SHF_X86_64_LARGE : 0),
                      .sh_offset = DATA_OFFSET,
                      .sh_size = writer->data_bytes,
-                     .sh_addralign = SECTION_ALIGN};
+                     .sh_addralign = rsrc_elf_is_huge(writer) ? RSRC_HUGE_PAGE : SMALL_ALIGN};
     uint64_t at = DATA_OFFSET + writer->data_bytes;
     sections[S_SYMTAB] = (Elf64_Shdr){.sh_name = section_name_at(".symtab"),
                                       .sh_type = SHT_SYMTAB,

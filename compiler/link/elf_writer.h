@@ -1,8 +1,9 @@
 /* elf_writer.h - streams packed weights into a relocatable ELF object of one large section.
  *
  * A compiler or assembler would hold every blob two or three times in memory; this writer holds none.
- * The section is .lrodata, 2 MiB aligned and on x86-64 flagged SHF_X86_64_LARGE: linkers place it
- * beyond code and data, so a model may exceed 2 GiB while everything else keeps its short relocations.
+ * The section is .lrodata, on x86-64 flagged SHF_X86_64_LARGE: linkers place it beyond code and data, so
+ * a model may exceed 2 GiB while everything else keeps its short relocations. From 16 MiB on it is 2 MiB
+ * aligned, so that huge pages can back it; smaller models are not worth the padding.
  * Each blob becomes a hidden global symbol, reached through 64-bit pointers only.
  */
 #ifndef RSRC_LINK_ELF_WRITER_H
@@ -18,6 +19,11 @@ struct rsrc_elf_writer {
     uint64_t data_bytes;        /* written to the section so far */
     uint16_t machine;           /* EM_X86_64, EM_AARCH64 */
 };
+
+#define RSRC_HUGE_PAGE ((uint64_t)2 << 20)
+
+/* Whether what was written so far is worth huge pages. */
+bool rsrc_elf_is_huge(const struct rsrc_elf_writer *writer);
 
 /* `triple` begins with the architecture ("x86_64-linux-gnu"). */
 RSRC_NODISCARD enum rsrc_status rsrc_elf_open(struct rsrc_diag *diag, struct rsrc_arena *arena,

@@ -162,28 +162,31 @@ static enum rsrc_status write_version_script(struct rsrc_diag *diag, struct rsrc
     return rsrc_output_commit(diag, &file);
 }
 
+static void add_keyword(struct arguments *args, const char *keyword) {
+    add_linker(args, "-z");
+    add_linker(args, keyword);
+}
+
 static void add_shared_options(struct arguments *args, const char *version_script,
                                const struct rsrc_link_input *input) {
-    static const char *const OPTIONS[] = {"-z",
-                                          "nodelete", /* engine threads may outlive dlclose */
-                                          "-z",
-                                          "now",
-                                          "-z",
-                                          "relro",
-                                          "-z",
-                                          "noexecstack",
-                                          "-z",
-                                          "max-page-size=0x200000", /* huge pages for the weights */
-                                          "--gc-sections",
-                                          "--eh-frame-hdr",
-                                          "--hash-style=gnu",
+    static const char *const KEYWORDS[] = {
+        "nodelete", /* engine threads may outlive dlclose */
+        "now",      "relro", "noexecstack",
+#ifndef RSRC_SANITIZED /* a sanitizer's symbols come with the program */
+        "defs",
+#endif
+    };
+    static const char *const OPTIONS[] = {"--gc-sections", "--eh-frame-hdr", "--hash-style=gnu",
                                           "--build-id=none"};
     add(args, "-shared");
+    for (uint32_t i = 0; i < N_NAMES(KEYWORDS); i++)
+        add_keyword(args, KEYWORDS[i]);
     for (uint32_t i = 0; i < N_NAMES(OPTIONS); i++)
         add_linker(args, OPTIONS[i]);
-    if (!args->through_cc) {
-        add(args, "-z");
-        add(args, "separate-loadable-segments");
+    if (input->huge_pages) {
+        add_keyword(args, "max-page-size=0x200000");
+        if (!args->through_cc) /* ld.lld alone knows it */
+            add_keyword(args, "separate-loadable-segments");
     }
     add_linker(args, rsrc_arena_printf(args->arena, "--version-script=%s", version_script));
     for (uint32_t i = 0; i < input->n_aliases; i++)

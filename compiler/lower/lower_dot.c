@@ -55,8 +55,9 @@ struct dot {
     const struct dot_machine *machine;
     struct rsrc_dot_layout layout;
     enum rsr_alphabet alphabet;
-    uint16_t quad;     /* counter */
-    uint16_t n_blocks; /* constants */
+    uint16_t quad;                 /* counter */
+    uint16_t first_quad, end_quad; /* of the group */
+    uint16_t n_blocks;             /* constants */
     uint16_t full_quads;
     uint16_t masks[MAX_GROUPS];
     uint16_t ones; /* i16, for widening */
@@ -419,7 +420,7 @@ static void emit_results(struct dot *dot, const struct dot_tile *tile) {
     }
 }
 
-/* All of a quad for n_tokens tokens from register `token` on. */
+/* The quads of the group for n_tokens tokens from register `token` on. */
 static void emit_tile(struct dot *dot, uint32_t n_tokens, uint32_t n_groups, uint16_t token,
                       const char *suffix) {
     struct dot_tile tile = {.n_tokens = n_tokens, .n_groups = n_groups, .suffix = suffix};
@@ -434,9 +435,11 @@ static void emit_tile(struct dot *dot, uint32_t n_tokens, uint32_t n_groups, uin
     for (uint32_t r = 0; r < QUAD; r++)
         tile.codes[r] = code_reg(dot, "w", r, suffix);
     make_accumulators(dot, &tile);
+    rsrc_kb_loop(kb, dot->quad, dot->first_quad, dot->end_quad, 1);
     clear(dot, &tile, false);
     emit_block_loop(dot, &tile);
     emit_results(dot, &tile);
+    rsrc_kb_end(kb);
 }
 
 /* ---- the kernel --------------------------------------------------------------------------------- */
@@ -483,6 +486,30 @@ static void emit_tokens(struct dot *dot, uint32_t token_tile, uint32_t n_groups)
     rsrc_kb_end(kb);
 }
 
+/* Quads in groups whose codes stay in the L2 cache while all tokens pass over them. */
+static void emit_groups(struct dot *dot, uint32_t group_quads, uint32_t token_tile,
+                        uint32_t n_groups) {
+    struct rsrc_kb *kb = &dot->frame.kb;
+    dot->quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "quad");
+    dot->first_quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "first_quad");
+    dot->end_quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "end_quad");
+    const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "group_quads");
+    rsrc_kb_const(kb, size, group_quads);
+    rsrc_kb_loop(kb, dot->first_quad, dot->frame.unit_begin, dot->frame.unit_end, group_quads);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, dot->end_quad, dot->first_quad, size);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, dot->end_quad, dot->end_quad, dot->frame.unit_end);
+    emit_tokens(dot, token_tile, n_groups);
+    rsrc_kb_end(kb);
+}
+
+/* A quarter of L2 for codes; activations and results need the rest. */
+static uint32_t choose_group_quads(const struct rsrc_dot_layout *layout,
+                                   const struct rsr_spec *spec) {
+    const uint64_t quad_bytes = (uint64_t)layout->n_blocks * QUAD * layout->vector_bytes;
+    const uint64_t quads = spec->l2_bytes / 4 / quad_bytes;
+    return quads == 0 ? 1 : quads < layout->n_quads ? (uint32_t)quads : layout->n_quads;
+}
+
 /* The largest power of two that neither the plan nor the registers exceed. */
 static uint32_t choose_token_tile(const struct dot_machine *machine, uint32_t planned) {
     uint32_t tile = 1;
@@ -511,6 +538,7 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     dot.layout = make_layout(dot.machine, matrix);
     const uint32_t n_groups = dot.machine->n_groups;
     const uint32_t token_tile = choose_token_tile(dot.machine, input->plan->token_tile);
+    const uint32_t group_quads = choose_group_quads(&dot.layout, input->spec);
     if (!sums_fit(&dot, n_groups)) {
         const struct rsrc_place place = {.tensor = input->title};
         rsrc_error(diag, "lower-too-wide", &place,
@@ -528,13 +556,10 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     rsrc_frame_begin(&dot.frame, arena, input, QUAD, &out->kernel);
     struct rsrc_kb *kb = &dot.frame.kb;
     emit_constants(&dot, n_groups);
-    dot.quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "quad");
     rsrc_kb_comment(kb, "quads of 4 rows; a block of %u columns is %u bytes of each row",
                     dot.layout.block_cols, dot.layout.vector_bytes);
-    rsrc_kb_loop(kb, dot.quad, dot.frame.unit_begin, dot.frame.unit_end, 1);
-    emit_tokens(&dot, token_tile, n_groups);
-    rsrc_kb_end(kb);
+    emit_groups(&dot, group_quads, token_tile, n_groups);
     rsrc_kb_finish(kb);
-    *detail = rsrc_arena_printf(arena, "%s-t%u", dot.machine->name, token_tile);
+    *detail = rsrc_arena_printf(arena, "%s-t%u-q%u", dot.machine->name, token_tile, group_quads);
     return RSRC_OK;
 }

@@ -385,6 +385,8 @@ static enum rsrc_status make_model(const struct request *request, struct rsrc_ar
     mkmodel_plan_model(arena, &spec, &plan);
     if (mkmodel_break_tensors(request->diag, arena, writer.fault, &plan) != RSRC_OK)
         return RSRC_FAILED;
+    if (mkmodel_fault_is_sharded(writer.fault) && spec.shard_bytes == DEFAULT_SHARD_BYTES)
+        spec.shard_bytes = mkmodel_plan_bytes(&plan) / 3; /* a fault of shards needs some */
     mkmodel_plan_order(&plan, spec.shard_bytes);
     if (mkdir(request->output, 0777) != 0 && errno != EEXIST) {
         struct rsrc_place place = {.file = request->output};

@@ -100,6 +100,7 @@ struct mkmodel_plan {
 
 uint32_t mkmodel_dtype_bytes(const char *dtype);
 uint64_t mkmodel_tensor_bytes(const struct mkmodel_tensor *tensor);
+uint64_t mkmodel_plan_bytes(const struct mkmodel_plan *plan);
 struct mkmodel_tensor *mkmodel_plan_add(struct rsrc_arena *arena, struct mkmodel_plan *plan,
                                         const char *name, const char *dtype, uint64_t rows,
                                         uint64_t cols);
@@ -133,6 +134,8 @@ const struct mkmodel_fault *mkmodel_find_fault(const char *name);
 const struct mkmodel_fault *mkmodel_fault(uint32_t i);
 const char *mkmodel_fault_name(const struct mkmodel_fault *fault);
 const char *mkmodel_fault_slug(const struct mkmodel_fault *fault);
+/* Is it about several files of weights? NULL: no. */
+bool mkmodel_fault_is_sharded(const struct mkmodel_fault *fault);
 
 /* Each does nothing unless the fault is of its kind; fault may be NULL. */
 RSRC_NODISCARD enum rsrc_status mkmodel_break_tensors(struct rsrc_diag *diag,

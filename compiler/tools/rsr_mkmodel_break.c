@@ -35,10 +35,13 @@ struct mkmodel_fault {
     uint64_t rows, cols;
     int64_t begin, end;
     uint64_t length;
-    int64_t cut; /* data bytes left away; negative: added */
+    int64_t cut;  /* data bytes left away; negative: added */
+    bool sharded; /* several files of weights with an index */
 };
 
 #define CONFIG "config.json"
+#define INDEX "model.safetensors.index.json"
+#define TOKENIZER "tokenizer.json"
 #define WEIGHT "model.layers.1.mlp.up_proj.weight"
 #define SCALE "model.layers.1.mlp.up_proj.weight_scale"
 #define NORM "model.layers.0.input_layernorm.weight"
@@ -162,6 +165,41 @@ static const struct mkmodel_fault faults[] = {
           .value = "513"),
     FAULT("eos-token", "config-token", SET_JSON, .target = CONFIG, .path = "eos_token_id",
           .value = "100000"),
+    FAULT("no-config", "checkpoint-no-config", OMIT_FILE, .target = CONFIG),
+    /* shards and their index */
+    FAULT("index-syntax", "checkpoint-index-syntax", REPLACE_FILE, .target = INDEX,
+          .value = "{\"weight_map\": {", .sharded = true),
+    FAULT("index-empty", "checkpoint-index", SET_JSON, .target = INDEX, .path = "weight_map",
+          .value = "{}", .sharded = true),
+    FAULT("index-entry-missing", "checkpoint-index", SET_JSON, .target = INDEX,
+          .path = "weight_map/" NORM, .sharded = true),
+    FAULT("shard-missing", "file-unreadable", SET_JSON, .target = INDEX,
+          .path = "weight_map/model.extra", .value = "\"model-99999-of-99999.safetensors\"",
+          .sharded = true),
+    FAULT("hostile-shard", "checkpoint-shard-name", SET_JSON, .target = INDEX,
+          .path = "weight_map/" NORM, .value = "\"../../../../etc/passwd\"", .sharded = true),
+    FAULT("shard-truncated", "safetensors-truncated", CUT, .cut = 8, .sharded = true),
+    /* tokenizer.json and tokenizer_config.json */
+    FAULT("tokenizer-syntax", "tokenizer-syntax", REPLACE_FILE, .target = TOKENIZER,
+          .value = "{\"version\": \"1.0\", \"mod"),
+    FAULT("tokenizer-deep", "tokenizer-depth", REPLACE_FILE, .target = TOKENIZER,
+          .value = BRACKETS_80),
+    FAULT("tokenizer-model", "tokenizer-model", SET_JSON, .target = TOKENIZER, .path = "model/type",
+          .value = "\"Unigram\""),
+    FAULT("tokenizer-normalizer", "tokenizer-normalizer", SET_JSON, .target = TOKENIZER,
+          .path = "normalizer", .value = "{\"type\": \"Lowercase\"}"),
+    FAULT("tokenizer-split", "tokenizer-pretokenizer", SET_JSON, .target = TOKENIZER,
+          .path = "pre_tokenizer", .value = "{\"type\": \"Metaspace\"}"),
+    FAULT("tokenizer-merge", "tokenizer-merge", SET_JSON, .target = TOKENIZER,
+          .path = "model/merges", .value = "[\"nowhere everywhere\"]"),
+    FAULT("tokenizer-vocab", "tokenizer-vocab", SET_JSON, .target = TOKENIZER,
+          .path = "model/vocab/zzzz", .value = "100000"),
+    FAULT("tokenizer-id", "tokenizer-id", SET_JSON, .target = TOKENIZER, .path = "model/vocab/zzzz",
+          .value = "-1"),
+    FAULT("hostile-decoder", "tokenizer-decoder", SET_JSON, .target = TOKENIZER,
+          .path = "decoder/type", .value = "\"" HOSTILE "\""),
+    FAULT("eos-text", "tokenizer-config-field", SET_JSON, .target = "tokenizer_config.json",
+          .path = "eos_token", .value = "7"),
 };
 
 #undef FAULT
@@ -183,6 +221,10 @@ const char *mkmodel_fault_name(const struct mkmodel_fault *fault) {
 
 const char *mkmodel_fault_slug(const struct mkmodel_fault *fault) {
     return fault->slug;
+}
+
+bool mkmodel_fault_is_sharded(const struct mkmodel_fault *fault) {
+    return fault && fault->sharded;
 }
 
 /* ---- tensors --------------------------------------------------------------------------------------- */

@@ -30,6 +30,14 @@ uint64_t mkmodel_tensor_bytes(const struct mkmodel_tensor *tensor) {
     return size_bytes;
 }
 
+uint64_t mkmodel_plan_bytes(const struct mkmodel_plan *plan) {
+    uint64_t size_bytes = 0;
+
+    for (uint32_t i = 0; i < plan->n_tensors; i++)
+        size_bytes += mkmodel_tensor_bytes(&plan->tensors[i]);
+    return size_bytes;
+}
+
 /* rows 0: one dimension. */
 struct mkmodel_tensor *mkmodel_plan_add(struct rsrc_arena *arena, struct mkmodel_plan *plan,
                                         const char *name, const char *dtype, uint64_t rows,
