@@ -74,6 +74,8 @@ static const char *check_block(struct rsrc_arena *arena, const struct rsr_index 
         if (wrong != NULL)
             return wrong;
     }
+    if (index->alphabet == RSR_BINARY_SIGN && block->begin[block->n_segments] != index->cols)
+        return "a column of a {-1, +1} matrix is in no segment";
     return NULL;
 }
 

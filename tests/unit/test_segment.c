@@ -429,6 +429,9 @@ static const struct {
     {"rsr 1\nlayer \"a\" rows 2 cols 4 k 2 alphabet bit\nblock 0 segments 1 members 1\n 3 : -1\n"
      "end\n",
      "column 1 is negated in a {0, 1} matrix"},
+    {"rsr 1\nlayer \"a\" rows 2 cols 2 k 2 alphabet sign\nblock 0 segments 1 members 1\n 3 : -1\n"
+     "end\n",
+     "a column of a {-1, +1} matrix is in no segment"},
 };
 
 static void test_bad_text(void) {

@@ -1,0 +1,355 @@
+/* test_spec.c - target descriptions: every diagnostic with its place, inheritance, native, printing. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "check.h"
+#include "spec/spec.h"
+
+#define SPEC_DIR TEST_SOURCE_DIR "/specs"
+
+struct fixture {
+    struct rsrc_arena arena;
+    struct rsrc_diag *diag;
+    FILE *stream;
+    char *text;
+    size_t size_bytes;
+};
+
+static void setup(struct fixture *f) {
+    rsrc_arena_init(&f->arena);
+    f->text = NULL;
+    f->stream = open_memstream(&f->text, &f->size_bytes);
+    f->diag = rsrc_diag_create(f->stream, false, RSRC_COLOR_NEVER);
+}
+
+static void teardown(struct fixture *f) {
+    rsrc_diag_destroy(f->diag);
+    fclose(f->stream);
+    free(f->text);
+    rsrc_arena_free(&f->arena);
+}
+
+/* Every key but `name` and those that a test gives. */
+#define REST                                                                                       \
+    "cpu: x86-64\nops_level: generic\ncores: 2\nl1d_bytes: 32K\nl2_bytes: 2M\nl3_bytes: 0\n"       \
+    "read_gbps: 10.5\nl2_gbps: 40\nclock_ghz: 2.5\ndot_gmacs: 4\nadd_gops: 1\n"
+#define TRIPLE "triple: x86_64-linux-gnu\n"
+#define COMMON TRIPLE "features: []\nvector_bits: 0\n" REST
+
+static const struct {
+    const char *slug;
+    const char *place; /* after the file's name */
+    const char *text;
+    const char *says; /* in message, help, or the quoted line */
+} BAD_SPECS[] = {
+    {"spec-syntax", ":2:7:", "name: a\ncpu: b: c\n", "this is not YAML"},
+    {"spec-syntax", ":2:1:", "name: \"a\n", "this is not YAML"},
+    {"spec-type", ":1:1:", "", "the file is empty"},
+    {"spec-type", ":1:1:", "- a\n- b\n", "is a mapping"},
+    {"spec-type", ":2:8:", "name: a\ncores: [1]\n", "one plain value"},
+    {"spec-type", ":2:8:", "name: a\ncores: {a: 1}\n", "one plain value"},
+    {"spec-type", ":2:1:", "name: a\n[a]: 1\n", "a key is one name"},
+    {"spec-type", ":2:11:", "name: a\nfeatures: avx2\n", "write features: [avx2, fma]"},
+    {"spec-type", ":2:12:", "name: a\nfeatures: [[avx2]]\n", "a feature is one name"},
+    {"spec-type", ":13:1:", "name: a\n" REST "---\nname: b\n", "more than one document"},
+    {"spec-alias", ":1:7:", "name: &x a\ncpu: *x\n", "not supported"},
+    {"spec-alias", ":2:6:", "name: a\ncpu: *x\n", "not supported"},
+    {"spec-alias", ":1:7:", "name: !!str a\n", "not supported"},
+    {"spec-alias", ":1:1:", "&a\nname: a\n", "not supported"},
+    {"spec-unknown-key", ":2:1:", "name: a\nvektor_bits: 0\n", "did you mean 'vector_bits'?"},
+    {"spec-unknown-key", ":2:1:", "name: a\n\"x\\e[31m\": 0\n", "unknown key 'x\\x1b[31m'"},
+    {"spec-duplicate-key", ":3:1:", "name: a\ncores: 1\ncores: 2\n", "'cores' is given twice"},
+    {"spec-value", ":1:7:", "name: ../a\n", "this is not a name"},
+    {"spec-value", ":1:7:", "name: -a\n", "this is not a name"},
+    {"spec-value", ":1:7:", "name: \"a\\0b\"\n", "visible ASCII"},
+    {"spec-value", ":1:7:", "name: \"\"\n", "empty"},
+    {"spec-value", ":2:8:", "name: a\ncores: two\n", "not a whole number"},
+    {"spec-value", ":2:8:", "name: a\ncores: 2K\n", "not a whole number"},
+    {"spec-value", ":2:12:", "name: a\nl1d_bytes: 48KB\n", "write a size as 49152, 48K, 2M or 1G"},
+    {"spec-value", ":2:12:", "name: a\nl1d_bytes: 99999999999999999999\n", "not a whole number"},
+    {"spec-value", ":2:12:", "name: a\nread_gbps: nan\n", "not a number"},
+    {"spec-value", ":2:12:", "name: a\nread_gbps: 1.0x\n", "not a number"},
+    {"spec-value", ":2:14:", "name: a\nvector_bits: 384\n", "no such width"},
+    {"spec-value", ":2:12:", "name: a\nops_level: sse\n", "unknown ops_level"},
+    {"spec-range", ":2:12:", "name: a\nread_gbps: 0\n", "0.001..1e+06"},
+    {"spec-range", ":2:12:", "name: a\nread_gbps: -1\n", "0.001..1e+06"},
+    {"spec-range", ":2:12:", "name: a\nread_gbps: 1e300\n", "0.001..1e+06"},
+    {"spec-range", ":2:8:", "name: a\ncores: 0\n", "1..65536"},
+    {"spec-range", ":2:12:", "name: a\nl1d_bytes: 999999999999999G\n", "1024..1e+12"},
+    {"spec-feature", ":2:17:", "name: a\nfeatures: [fma, avx22]\n", "did you mean 'avx2'?"},
+    {"spec-feature", ":3:11:", "name: a\n" TRIPLE "features: [neon]\nvector_bits: 0\n" REST,
+     "neon is not a feature of x86_64-linux-gnu"},
+    {"spec-feature", ":4:14:", "name: a\n" TRIPLE "features: []\nvector_bits: 256\n" REST,
+     "vector_bits needs the feature avx2"},
+    {"spec-feature", ":4:14:", "name: a\n" TRIPLE "features: [avx2]\nvector_bits: 512\n" REST,
+     "avx512f+avx512bw+avx512vl+avx512dq"},
+    {"spec-missing", ":", COMMON, "has no name"},
+    {"spec-missing", ":", "name: a\n" REST, "'triple' is missing"},
+    {"spec-inherit", ":2:10:", "name: a\ninherit: generic\n", "not possible without files"},
+};
+
+static void test_bad_specs(void) {
+    for (size_t i = 0; i < sizeof BAD_SPECS / sizeof BAD_SPECS[0]; i++) {
+        struct fixture f;
+        setup(&f);
+        struct rsr_spec spec;
+        const char *text = BAD_SPECS[i].text;
+        CHECK_INT(
+            rsrc_parse_spec(f.diag, &f.arena, "t.yaml", (const uint8_t *)text, strlen(text), &spec),
+            RSRC_FAILED);
+        CHECK_INT(rsrc_diag_error_count(f.diag), 1);
+        char slug[64], place[64];
+        snprintf(slug, sizeof slug, "[%s]", BAD_SPECS[i].slug);
+        snprintf(place, sizeof place, "t.yaml%s", BAD_SPECS[i].place);
+        bool good = strstr(f.text, slug) != NULL && strncmp(f.text, place, strlen(place)) == 0 &&
+                    strstr(f.text, BAD_SPECS[i].says) != NULL;
+        CHECK(good);
+        if (!good)
+            fprintf(stderr, "spec %zu wanted %s %s \"%s\", got: %s\n", i, place, slug,
+                    BAD_SPECS[i].says, f.text);
+        teardown(&f);
+    }
+}
+
+/* The line is quoted with a caret under the value. */
+static void test_caret(void) {
+    struct fixture f;
+    setup(&f);
+    static const char text[] = "name: a\ncores: two\n";
+    struct rsr_spec spec;
+    CHECK_INT(
+        rsrc_parse_spec(f.diag, &f.arena, "t.yaml", (const uint8_t *)text, strlen(text), &spec),
+        RSRC_FAILED);
+    CHECK(strstr(f.text, "    cores: two\n           ^\n") != NULL);
+    teardown(&f);
+}
+
+static void test_too_large(void) {
+    struct fixture f;
+    setup(&f);
+    size_t n = (64u << 10) + 1;
+    uint8_t *text = rsrc_arena_alloc(&f.arena, n);
+    memset(text, '#', n);
+    struct rsr_spec spec;
+    CHECK_INT(rsrc_parse_spec(f.diag, &f.arena, "t.yaml", text, n, &spec), RSRC_FAILED);
+    CHECK(strstr(f.text, "[spec-too-large]") != NULL);
+    /* At the limit, nesting as deep as the bytes allow is refused, not followed. */
+    memset(text, '[', n);
+    CHECK_INT(rsrc_parse_spec(f.diag, &f.arena, "t.yaml", text, n - 1, &spec), RSRC_FAILED);
+    teardown(&f);
+}
+
+static void test_values(void) {
+    struct fixture f;
+    setup(&f);
+    static const char text[] = "# comment\nname: my-cpu_1.x\ntriple: x86_64-linux-gnu\n"
+                               "features: [avx2, fma, avx2]\nvector_bits: 256\ncpu: znver3\n"
+                               "ops_level: avx2\ncores: 16\nl1d_bytes: 48K\nl2_bytes: 1000000\n"
+                               "l3_bytes: 1G\nread_gbps: 12.75\nl2_gbps: 1e2\nclock_ghz: 3\n"
+                               "dot_gmacs: 165\nadd_gops: 0.1\n";
+    struct rsr_spec spec;
+    CHECK_INT(
+        rsrc_parse_spec(f.diag, &f.arena, "t.yaml", (const uint8_t *)text, strlen(text), &spec),
+        RSRC_OK);
+    CHECK_STR(spec.name, "my-cpu_1.x");
+    CHECK_STR(spec.cpu, "znver3");
+    CHECK(spec.cpu_features == (RSR_CPU_MASK(AVX2) | RSR_CPU_MASK(FMA)));
+    CHECK_INT(spec.vector_bits, 256);
+    CHECK_INT(spec.ops_level, RSR_OPS_AVX2);
+    CHECK_INT(spec.cores, 16);
+    CHECK_INT(spec.l1d_bytes, 48 << 10);
+    CHECK_INT(spec.l2_bytes, 1000000);
+    CHECK_INT(spec.l3_bytes, 1 << 30);
+    CHECK_INT((int64_t)(spec.read_gbps * 100), 1275);
+    CHECK_INT((int64_t)spec.l2_gbps, 100);
+    struct rsrc_buffer printed = {0}, again = {0};
+    rsrc_print_spec(&spec, &printed);
+    CHECK(strstr(printed.data, "features: [avx2, fma]\n") != NULL);
+    CHECK(strstr(printed.data, "l1d_bytes: 48K\nl2_bytes: 1000000\nl3_bytes: 1G\n") != NULL);
+    CHECK(strstr(printed.data, "add_gops: 0.1\n") != NULL);
+    struct rsr_spec second;
+    CHECK_INT(rsrc_parse_spec(f.diag, &f.arena, "p.yaml", (const uint8_t *)printed.data,
+                              printed.size_bytes, &second),
+              RSRC_OK);
+    rsrc_print_spec(&second, &again);
+    CHECK_STR(again.data, printed.data);
+    rsrc_buffer_free(&printed);
+    rsrc_buffer_free(&again);
+    teardown(&f);
+}
+
+/* ---- the installed descriptions -------------------------------------------------------------------- */
+
+static void test_installed_specs(void) {
+    struct fixture f;
+    setup(&f);
+    const char *const *names;
+    uint32_t n_names = 0;
+    CHECK_INT(rsrc_list_specs(f.diag, &f.arena, SPEC_DIR, &names, &n_names), RSRC_OK);
+    bool has_native = false;
+    for (uint32_t i = 0; i < n_names; i++) {
+        struct rsr_spec spec;
+        CHECK(i == 0 || strcmp(names[i - 1], names[i]) < 0);
+        CHECK_INT(rsrc_load_spec(f.diag, &f.arena, names[i], SPEC_DIR, &spec), RSRC_OK);
+        CHECK_STR(spec.name, names[i]);
+        has_native |= strcmp(names[i], "native") == 0;
+    }
+    CHECK(has_native && n_names >= 5);
+    struct rsr_spec avx512;
+    CHECK_INT(rsrc_load_spec(f.diag, &f.arena, "avx512", SPEC_DIR, &avx512), RSRC_OK);
+    uint64_t wanted = RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VL) |
+                      RSR_CPU_MASK(AVX512DQ) | RSR_CPU_MASK(AVX512VNNI) | RSR_CPU_MASK(AVX512VBMI) |
+                      RSR_CPU_MASK(GFNI) | RSR_CPU_MASK(AVX2);
+    CHECK((avx512.cpu_features & wanted) == wanted);
+    CHECK_INT(avx512.vector_bits, 512);
+    CHECK_STR(avx512.triple, "x86_64-linux-gnu"); /* from the grandparent */
+    struct rsr_spec vnni;
+    CHECK_INT(rsrc_load_spec(f.diag, &f.arena, "avx512vnni", SPEC_DIR, &vnni), RSRC_OK);
+    CHECK((vnni.cpu_features & (RSR_CPU_MASK(AVX512VBMI) | RSR_CPU_MASK(GFNI))) == 0);
+    CHECK((vnni.cpu_features & RSR_CPU_MASK(AVX512VNNI)) != 0);
+    CHECK_STR(rsrc_feature_names(&f.arena, RSR_CPU_MASK(AVX2) | RSR_CPU_MASK(FMA)), "avx2+fma");
+    CHECK_STR(rsrc_feature_names(&f.arena, 0), "none");
+    teardown(&f);
+}
+
+/* native has the host's features and no weaker code than any description that the host can run. */
+static void test_native(void) {
+    struct fixture f;
+    setup(&f);
+    struct rsr_spec native;
+    CHECK_INT(rsrc_load_spec(f.diag, &f.arena, "native", SPEC_DIR, &native), RSRC_OK);
+    CHECK_STR(native.name, "native");
+    CHECK(native.file == NULL);
+    CHECK((native.cpu_features & ~rsrc_host_features()) == 0);
+    CHECK(native.cpu_features == rsrc_host_features());
+    CHECK(native.cores >= 1 && native.l1d_bytes >= 1024);
+    const char *const *names;
+    uint32_t n_names = 0;
+    CHECK_INT(rsrc_list_specs(f.diag, &f.arena, SPEC_DIR, &names, &n_names), RSRC_OK);
+    for (uint32_t i = 0; i < n_names; i++) {
+        struct rsr_spec spec;
+        CHECK_INT(rsrc_load_spec(f.diag, &f.arena, names[i], SPEC_DIR, &spec), RSRC_OK);
+        if ((spec.cpu_features & ~rsrc_host_features()) == 0)
+            CHECK(spec.vector_bits <= native.vector_bits);
+    }
+    /* The kernel's own list is the second opinion on CPUID and XGETBV. */
+    static const struct {
+        const char *flag;
+        uint64_t mask;
+    } flags[] = {
+        {" avx2 ", RSR_CPU_MASK(AVX2)},
+        {" fma ", RSR_CPU_MASK(FMA)},
+        {" avx512_vnni ", RSR_CPU_MASK(AVX512VNNI)},
+        {" avx512vbmi ", RSR_CPU_MASK(AVX512VBMI)},
+        {" gfni ", RSR_CPU_MASK(GFNI)},
+        {" amx_int8 ", RSR_CPU_MASK(AMX_INT8)},
+        {" avx512bw ", RSR_CPU_MASK(AVX512BW)},
+        {" popcnt ", RSR_CPU_MASK(POPCNT)},
+    };
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char line[8192];
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, "flags", 5) != 0)
+            continue;
+        line[strcspn(line, "\n")] = ' ';
+        for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+            CHECK_INT((rsrc_host_features() & flags[i].mask) != 0,
+                      strstr(line, flags[i].flag) != NULL);
+        break;
+    }
+    if (file != NULL)
+        fclose(file);
+    teardown(&f);
+}
+
+/* ---- files and inheritance ---------------------------------------------------------------------------- */
+
+static void write_file(const char *dir, const char *name, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s.yaml", dir, name);
+    FILE *file = fopen(path, "w");
+    CHECK(file != NULL);
+    if (file == NULL)
+        return;
+    fputs(text, file);
+    CHECK_INT(fclose(file), 0);
+}
+
+static void check_failure(const char *target, const char *dir, const char *slug, const char *says) {
+    struct fixture f;
+    setup(&f);
+    struct rsr_spec spec;
+    CHECK_INT(rsrc_load_spec(f.diag, &f.arena, target, dir, &spec), RSRC_FAILED);
+    CHECK_INT(rsrc_diag_error_count(f.diag), 1);
+    bool good = strstr(f.text, slug) != NULL && strstr(f.text, says) != NULL;
+    CHECK(good);
+    if (!good)
+        fprintf(stderr, "target %s: wanted %s \"%s\", got: %s\n", target, slug, says, f.text);
+    teardown(&f);
+}
+
+static void test_inheritance(void) {
+    char dir[] = "/tmp/test_spec_XXXXXX";
+    CHECK(mkdtemp(dir) != NULL);
+    write_file(dir, "base", "name: base\n" COMMON);
+    write_file(dir, "child", "name: child\ninherit: base\nfeatures: [avx2]\ncores: 9\n");
+    write_file(dir, "grand", "name: grand\ninherit: child\nfeatures: [fma]\nvector_bits: 256\n");
+    write_file(dir, "loop_a", "name: loop_a\ninherit: loop_b\n");
+    write_file(dir, "loop_b", "name: loop_b\ninherit: loop_a\n");
+    write_file(dir, "self", "name: self\ninherit: self\n");
+    write_file(dir, "orphan", "name: orphan\ninherit: bass\n");
+    write_file(dir, "other", "name: another\n" COMMON);
+    for (int i = 0; i < 12; i++) {
+        char name[16], text[64];
+        snprintf(name, sizeof name, "deep%d", i);
+        snprintf(text, sizeof text, "name: deep%d\ninherit: deep%d\n", i, i + 1);
+        write_file(dir, name, text);
+    }
+    write_file(dir, "deep12", "name: deep12\n" COMMON);
+
+    struct fixture f;
+    setup(&f);
+    struct rsr_spec spec = {.name = NULL};
+    CHECK_INT(rsrc_load_spec(f.diag, &f.arena, "grand", dir, &spec), RSRC_OK);
+    CHECK(spec.cpu_features == (RSR_CPU_MASK(AVX2) | RSR_CPU_MASK(FMA)));
+    CHECK_INT(spec.cores, 9);
+    CHECK_INT(spec.vector_bits, 256);
+    CHECK_INT(spec.l2_bytes, 2 << 20);
+    CHECK_STR(spec.name, "grand");
+    /* By path, with the parent found beside the child and not in the search directories. */
+    char path[128];
+    snprintf(path, sizeof path, "%s/child.yaml", dir);
+    CHECK_INT(rsrc_load_spec(f.diag, &f.arena, path, SPEC_DIR, &spec), RSRC_OK);
+    CHECK_STR(spec.name, "child");
+    CHECK_STR(spec.file, path);
+    CHECK_INT(rsrc_load_spec(f.diag, &f.arena, "deep5", dir, &spec), RSRC_OK);
+    teardown(&f);
+
+    check_failure("loop_a", dir, "[spec-inherit-cycle]", "loop_b.yaml:2:10:");
+    check_failure("self", dir, "[spec-inherit-cycle]", "self.yaml:2:10:");
+    check_failure("orphan", dir, "[spec-inherit]", "did you mean 'base'?");
+    check_failure("deep0", dir, "[spec-inherit-depth]", "more than 8");
+    check_failure("other", dir, "[spec-name]", "calls itself 'another'");
+    check_failure("grant", dir, "[spec-unknown-target]", "did you mean 'grand'?");
+    check_failure("nativ", dir, "[spec-unknown-target]", "did you mean 'native'?");
+    check_failure("..", dir, "[spec-unknown-target]", "unknown target '..'");
+    check_failure("x", "/nonexistent", "[spec-none]", "/nonexistent");
+    check_failure("native", "/nonexistent", "[spec-none]", "/nonexistent");
+    check_failure("/nonexistent/x.yaml", dir, "error", "/nonexistent/x.yaml");
+
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    CHECK_INT(system(command), 0);
+}
+
+int main(void) {
+    test_bad_specs();
+    test_caret();
+    test_too_large();
+    test_values();
+    test_installed_specs();
+    test_native();
+    test_inheritance();
+    return CHECK_EXIT();
+}
