@@ -24,11 +24,14 @@ static const struct rsr_spec specs[] = {
     {.name = "scalar", .vector_bits = 0},
     {.name = "generic", .vector_bits = 128},
     {.name = "ssse3", .vector_bits = 128, .cpu_features = F(SSSE3)},
-    {.name = "avx2", .vector_bits = 256, .cpu_features = F(AVX2)},
+    {.name = "avx2", .vector_bits = 256, .l2_bytes = 1 << 20, .cpu_features = F(AVX2)},
     {.name = "avxvnni", .vector_bits = 256, .cpu_features = F(AVX2) | F(AVXVNNI)},
     {.name = "avx512bw", .vector_bits = 512, .cpu_features = AVX512},
     {.name = "avx512vl", .vector_bits = 256, .cpu_features = AVX512 | F(AVX512VNNI)},
-    {.name = "avx512", .vector_bits = 512, .cpu_features = AVX512 | F(AVX512VNNI)},
+    {.name = "avx512",
+     .vector_bits = 512,
+     .l2_bytes = 1 << 14,
+     .cpu_features = AVX512 | F(AVX512VNNI)},
 };
 #define N_SPECS (sizeof specs / sizeof *specs)
 
