@@ -15,7 +15,7 @@
 #define MAX_ID ((UINT32_C(1) << 22) - 1)
 
 /* Ids may have gaps, but a small file must not ask for a large table. */
-#define FREE_IDS 65536u
+#define FREE_IDS (1u << 18)
 #define MAX_IDS_PER_TOKEN 4u
 
 #define PRINTABLE_FIRST 0x21
