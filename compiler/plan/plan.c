@@ -124,9 +124,14 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
                                  const struct rsr_spec *spec,
                                  const struct rsrc_plan_options *options, struct rsr_plan *out) {
     assert(stats->k >= 1 && stats->k <= RSR_MAX_K && stats->rows > 0 && stats->cols > 0);
-    assert(options->k == 0 || options->k == stats->k);
     int forced = options->forced_variant[role];
     assert(forced >= -1 && forced < RSR_VARIANT_COUNT);
+    if (options->k != 0 && options->k != stats->k) {
+        struct rsrc_place place = {.tensor = layer_name};
+        rsrc_error(diag, "plan-k", &place, "leave out --rsr-k, or print the index again with it",
+                   "the segment index has k=%u, k=%u is asked for", stats->k, options->k);
+        return RSRC_FAILED;
+    }
     struct rsrc_choice dot = rsrc_cost_dot(arena, stats, alphabet, spec);
     struct rsrc_choice scatter = best_scatter(arena, stats, alphabet, spec);
     bool take_scatter =

@@ -219,6 +219,24 @@ static void test_tiles(void) {
     teardown(&f);
 }
 
+/* An index of one k cannot serve a plan of another. */
+static void test_other_k(void) {
+    struct fixture f;
+    setup(&f);
+    struct rsr_spec spec = load_spec(&f, "generic");
+    struct rsrc_plan_options options = no_options();
+    options.k = 5;
+    struct rsr_stats stats;
+    struct rsr_matrix matrix = make_matrix(&f, 8, 8, RSR_TERNARY, 0);
+    rsrc_analyse_matrix(&f.arena, &matrix, 4, &stats);
+    struct rsr_plan plan;
+    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, 0, "blk.q", RSR_ROLE_Q, RSR_TERNARY, &stats, &spec,
+                              &options, &plan),
+              RSRC_FAILED);
+    CHECK(strstr(f.text, "the segment index has k=4, k=5 is asked for [plan-k]") != NULL);
+    teardown(&f);
+}
+
 /* ---- text ------------------------------------------------------------------------------------- */
 
 static void test_text(void) {
@@ -311,6 +329,7 @@ int main(void) {
     test_cost_numbers();
     test_bytes();
     test_tiles();
+    test_other_k();
     test_text();
     test_bad_text();
     return CHECK_EXIT();
