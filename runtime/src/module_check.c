@@ -99,9 +99,10 @@ static uint64_t act_row_bytes(uint32_t cols) {
     return RSR_ACT_HEADER + ((uint64_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
 }
 
-/* Elements of an operand's rows by its buffer; 0 if there is no such buffer. */
+/* Elements of an operand's rows by its buffer. Without a buffer 1, so that the operand counts as used
+ * and check_operand refuses it. */
 static uint32_t buffer_cols(const struct step_check *c, uint16_t number) {
-    return number < c->step->n_buffers ? c->step->buffers[number].cols : 0;
+    return number < c->step->n_buffers ? c->step->buffers[number].cols : 1;
 }
 
 /* Bytes that the rows of dst, src0 .. src3 must hold; 0: operand not used. */

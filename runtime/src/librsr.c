@@ -1,0 +1,205 @@
+/* librsr.c - the small library that applications link: opens a module and forwards every call to the
+ * table of the module that made the object, so that modules of different ages live in one process.
+ *
+ * A module stays loaded until the process ends: it is linked with -z nodelete, because its threads and
+ * constant tables must outlive every object, so the handle is kept by nobody.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime.h"
+
+/* The table behind an object: its first member. */
+static const struct rsr_api *api_of(const void *object) {
+    const struct rsr_api *api;
+    memcpy(&api, object, sizeof(api));
+    return api;
+}
+
+static rsr_status refuse_null(rsr_error *err, const char *what) {
+    return rsr_fail(err, RSR_ERR_ARGUMENT, "the %s is NULL", what);
+}
+
+/* ---- Opening ---- */
+
+rsr_status rsr_open_query(const struct rsr_module *(*query)(uint32_t, const struct rsr_host *),
+                          const rsr_open_options *options, rsr_model **model, rsr_error *err) {
+    if (query == NULL || model == NULL)
+        return refuse_null(err, query == NULL ? "query function" : "result pointer");
+    const struct rsr_host host = {.size_bytes = sizeof(host), .abi_version = RSR_ABI_VERSION};
+    const struct rsr_module *module = query(RSR_ABI_VERSION, &host);
+    if (module == NULL)
+        return rsr_fail(err, RSR_ERR_ABI,
+                        "the module is newer than this librsr (%s, ABI %u); update librsr",
+                        rsr_version(), RSR_ABI_VERSION);
+    /* Of a module of another version only these two are sure to be where this library looks. */
+    if (module->abi_version != RSR_ABI_VERSION || module->size_bytes != sizeof(*module))
+        return rsr_fail(err, RSR_ERR_ABI,
+                        "the module has ABI %u, this librsr reads %u; compile the model again",
+                        module->abi_version, RSR_ABI_VERSION);
+    if (module->api == NULL || module->api->size_bytes < sizeof(struct rsr_api))
+        return rsr_fail(err, RSR_ERR_ABI,
+                        "the module's runtime lacks functions of this librsr; compile again");
+    return module->api->open(module, &host, options, model, err);
+}
+
+/* dlopen looks up a name without a slash in the library path; a model is a file. Returns owned. */
+static char *file_path(const char *path) {
+    const char *prefix = strchr(path, '/') == NULL ? "./" : "";
+    const size_t capacity = strlen(prefix) + strlen(path) + 1;
+    char *result = malloc(capacity);
+    if (result != NULL) {
+        memcpy(result, prefix, strlen(prefix));
+        memcpy(result + strlen(prefix), path, strlen(path) + 1);
+    }
+    return result;
+}
+
+rsr_status rsr_open(const char *path, const rsr_open_options *options, rsr_model **model,
+                    rsr_error *err) {
+    if (path == NULL || model == NULL)
+        return refuse_null(err, path == NULL ? "path" : "result pointer");
+    if (access(path, R_OK) != 0) {
+        const int reason = errno;
+        return rsr_fail(err, RSR_ERR_FILE, "%s: %s", path, strerror(reason));
+    }
+    char *file = file_path(path);
+    if (file == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a path");
+    void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    free(file);
+    if (handle == NULL)
+        return rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s", dlerror());
+    void *symbol = dlsym(handle, "rsr_module_query");
+    if (symbol == NULL) {
+        dlclose(handle);
+        return rsr_fail(err, RSR_ERR_FILE,
+                        "%s is a shared library, but not a module that rsrc made", path);
+    }
+    rsr_module_query_fn *query;
+    memcpy(&query, &symbol, sizeof(query)); /* ISO C has no cast from void * to a function */
+    rsr_status status = rsr_open_query(query, options, model, err);
+    if (status != RSR_OK)
+        dlclose(handle);
+    return status;
+}
+
+void rsr_close(rsr_model *model) {
+    if (model != NULL)
+        api_of(model)->close(model);
+}
+
+const char *rsr_version(void) {
+    return RSRC_VERSION;
+}
+
+/* ---- Forwards ---- */
+
+rsr_status rsr_model_get_info(const rsr_model *model, rsr_model_info *info) {
+    return model == NULL ? RSR_ERR_ARGUMENT : api_of(model)->model_get_info(model, info);
+}
+
+rsr_status rsr_model_get_kernel(const rsr_model *model, uint32_t index, rsr_kernel_info *info) {
+    return model == NULL ? RSR_ERR_ARGUMENT : api_of(model)->model_get_kernel(model, index, info);
+}
+
+rsr_status rsr_tokenize(const rsr_model *model, const char *text, size_t text_bytes, uint32_t flags,
+                        uint32_t *tokens, size_t capacity, size_t *n_tokens, rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->tokenize(model, text, text_bytes, flags, tokens, capacity, n_tokens, err);
+}
+
+rsr_status rsr_detokenize(const rsr_model *model, const uint32_t *tokens, size_t n_tokens,
+                          bool skip_special, char *text, size_t capacity, size_t *text_bytes,
+                          rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->detokenize(model, tokens, n_tokens, skip_special, text, capacity,
+                                     text_bytes, err);
+}
+
+rsr_status rsr_chat_format(const rsr_model *model, const rsr_message *messages, size_t n_messages,
+                           bool add_generation_prompt, char *text, size_t capacity,
+                           size_t *text_bytes, rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->chat_format(model, messages, n_messages, add_generation_prompt, text,
+                                      capacity, text_bytes, err);
+}
+
+rsr_status rsr_engine_create(rsr_model *model, const rsr_engine_options *options,
+                             rsr_engine **engine, rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->engine_create(model, options, engine, err);
+}
+
+void rsr_engine_destroy(rsr_engine *engine) {
+    if (engine != NULL)
+        api_of(engine)->engine_destroy(engine);
+}
+
+rsr_status rsr_engine_get_info(const rsr_engine *engine, rsr_engine_info *info) {
+    return engine == NULL ? RSR_ERR_ARGUMENT : api_of(engine)->engine_get_info(engine, info);
+}
+
+rsr_status rsr_engine_profile(rsr_engine *engine, bool enable, rsr_profile_entry *entries,
+                              size_t capacity, size_t *n_entries) {
+    if (engine == NULL)
+        return RSR_ERR_ARGUMENT;
+    return api_of(engine)->engine_profile(engine, enable, entries, capacity, n_entries);
+}
+
+rsr_status rsr_sequence_create(rsr_engine *engine, rsr_sequence **sequence, rsr_error *err) {
+    if (engine == NULL)
+        return refuse_null(err, "engine");
+    return api_of(engine)->sequence_create(engine, sequence, err);
+}
+
+void rsr_sequence_destroy(rsr_sequence *sequence) {
+    if (sequence != NULL)
+        api_of(sequence)->sequence_destroy(sequence);
+}
+
+uint32_t rsr_sequence_length(const rsr_sequence *sequence) {
+    return sequence == NULL ? 0 : api_of(sequence)->sequence_length(sequence);
+}
+
+rsr_status rsr_sequence_truncate(rsr_sequence *sequence, uint32_t length, rsr_error *err) {
+    if (sequence == NULL)
+        return refuse_null(err, "sequence");
+    return api_of(sequence)->sequence_truncate(sequence, length, err);
+}
+
+rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rsr_error *err) {
+    if (sequence == NULL)
+        return refuse_null(err, "sequence");
+    return api_of(sequence)->sequence_fork(sequence, fork, err);
+}
+
+rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    if (engine == NULL)
+        return refuse_null(err, "engine");
+    return api_of(engine)->eval(engine, batch, err);
+}
+
+rsr_status rsr_sample(const rsr_model *model, const rsr_sampling *sampling, const float *logits,
+                      const uint32_t *history, size_t n_history, uint32_t *token, rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->sample(model, sampling, logits, history, n_history, token, err);
+}
+
+rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence, const char *prompt,
+                        size_t prompt_bytes, const rsr_generate_options *options,
+                        rsr_generate_fn *callback, void *user, rsr_generate_result *result,
+                        rsr_error *err) {
+    if (engine == NULL)
+        return refuse_null(err, "engine");
+    return api_of(engine)->generate(engine, sequence, prompt, prompt_bytes, options, callback, user,
+                                    result, err);
+}

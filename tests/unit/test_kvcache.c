@@ -1,0 +1,151 @@
+/* The page pool by itself, and sequences as its users: sharing, copying on write, giving back. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "fake_module.h"
+#include "kvcache.h"
+
+static const struct rsr_hyper hyper = {.n_layers = 3, .n_kv_heads = 2, .head_dim = 12};
+
+static void test_counts(void) {
+    struct rsr_kv_pool pool;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &hyper, 3, &err), RSR_OK);
+    CHECK_INT(pool.row_floats, 16);
+    CHECK_INT(pool.page_bytes, 3 * 2 * 2 * 64 * 16 * 4);
+    const uint32_t a = rsr_kv_page_take(&pool), b = rsr_kv_page_take(&pool);
+    const uint32_t c = rsr_kv_page_take(&pool);
+    CHECK(a < 3 && b < 3 && c < 3 && a != b && b != c && a != c);
+    CHECK_INT(rsr_kv_page_take(&pool), RSR_NO_PAGE);
+    CHECK(!rsr_kv_page_is_shared(&pool, b));
+    rsr_kv_page_share(&pool, b);
+    CHECK(rsr_kv_page_is_shared(&pool, b));
+    rsr_kv_page_release(&pool, b);
+    CHECK_INT(pool.n_free, 0);
+    rsr_kv_page_release(&pool, b);
+    CHECK_INT(pool.n_free, 1);
+    CHECK_INT(rsr_kv_page_take(&pool), b);
+    rsr_kv_pool_destroy(&pool);
+}
+
+/* Rows of different (page, layer, head) do not overlap, stay in the pool, and copying takes exactly the
+ * tokens asked for. */
+static void test_rows(void) {
+    struct rsr_kv_pool pool;
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &hyper, 2, NULL), RSR_OK);
+    const size_t n = (size_t)RSR_PAGE_TOKENS * pool.row_floats;
+    for (uint32_t i = 0; i < 12; i++) {
+        const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&pool, i / 6, i / 2 % 3, i % 2);
+        CHECK((char *)rows.keys >= pool.memory && (uintptr_t)rows.keys % 64 == 0);
+        CHECK((char *)(rows.values + n) <= pool.memory + 2 * pool.page_bytes);
+        for (size_t k = 0; k < n; k++) {
+            CHECK(rows.keys[k] == 0.0f && rows.values[k] == 0.0f);
+            rows.keys[k] = (float)(1 + i);
+            rows.values[k] = (float)(100 + i);
+        }
+    }
+    rsr_kv_layout_host.copy(&pool, 1, 0, 5);
+    for (uint32_t i = 0; i < 6; i++) {
+        const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&pool, 1, i / 2, i % 2);
+        const size_t last = 5 * pool.row_floats - 1;
+        CHECK(rows.keys[0] == (float)(1 + i) && rows.keys[last] == (float)(1 + i));
+        CHECK(rows.values[last] == (float)(100 + i));
+        CHECK(rows.keys[last + 1] == (float)(7 + i) && rows.values[last + 1] == (float)(106 + i));
+    }
+    rsr_kv_pool_destroy(&pool);
+}
+
+static void test_too_large(void) {
+    struct rsr_kv_pool pool = {0};
+    rsr_error err = RSR_ERROR_INIT;
+    const struct rsr_hyper huge = {
+        .n_layers = 1u << 27, .n_kv_heads = 1u << 27, .head_dim = 1u << 27};
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &huge, 4, &err), RSR_ERR_MEMORY);
+    CHECK(err.message[0] != '\0');
+    const struct rsr_hyper large = {.n_layers = 1u << 20, .n_kv_heads = 1u << 10, .head_dim = 4096};
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &large, 1u << 20, &err),
+              RSR_ERR_MEMORY);
+    CHECK(pool.memory == NULL);
+}
+
+/* ---- Sequences ---- */
+
+static uint32_t free_pages(const rsr_engine *engine) {
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    CHECK_INT(rsr_runtime_api.engine_get_info(engine, &info), RSR_OK);
+    return info.kv_tokens_free / RSR_PAGE_TOKENS;
+}
+
+static void test_sequences(rsr_engine *engine) {
+    const struct rsr_api *api = &rsr_runtime_api;
+    static uint32_t tokens[300];
+    rsr_sequence *a, *b, *c;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(free_pages(engine), 5);
+    CHECK_INT(api->sequence_create(engine, &a, &err), RSR_OK);
+    CHECK_INT(free_pages(engine), 5);
+    CHECK_INT(fake_feed(engine, a, tokens, 130, 0, NULL), RSR_OK); /* 2 full pages, 2 tokens */
+    CHECK_INT(free_pages(engine), 2);
+    CHECK_INT(api->sequence_fork(a, &b, &err), RSR_OK); /* shares 2, copies the open one */
+    CHECK_INT(api->sequence_length(b), 130);
+    CHECK_INT(free_pages(engine), 1);
+    CHECK_INT(fake_feed(engine, b, tokens, 1, 0, NULL), RSR_OK);
+    CHECK_INT(free_pages(engine), 1);
+    CHECK_INT(api->sequence_truncate(b, 100, &err), RSR_OK); /* its third page comes back */
+    CHECK_INT(free_pages(engine), 2);
+    CHECK_INT(fake_feed(engine, b, tokens, 1, 0, NULL), RSR_OK); /* copies the shared page */
+    CHECK_INT(free_pages(engine), 1);
+    CHECK_INT(api->sequence_truncate(b, 64, &err), RSR_OK);
+    CHECK_INT(free_pages(engine), 2);
+    CHECK_INT(api->sequence_fork(b, &c, &err), RSR_OK); /* no open page: nothing to copy */
+    CHECK_INT(free_pages(engine), 2);
+
+    /* Too many tokens for the pool: nothing changes, and what fits still works. */
+    CHECK_INT(fake_feed(engine, c, tokens, 129, 0, NULL), RSR_ERR_FULL);
+    CHECK_INT(api->sequence_length(c), 64);
+    CHECK_INT(free_pages(engine), 2);
+    CHECK_INT(fake_feed(engine, c, tokens, 128, 0, NULL), RSR_OK);
+    CHECK_INT(free_pages(engine), 0);
+    rsr_sequence *d = NULL;
+    CHECK_INT(api->sequence_fork(a, &d, &err), RSR_ERR_FULL);
+    CHECK(d == NULL && strstr(err.message, "kv_tokens") != NULL);
+
+    /* Truncating c into the page it shares and going on needs a copy that the pool cannot give. */
+    CHECK_INT(api->sequence_truncate(c, 63, &err), RSR_OK);
+    CHECK_INT(free_pages(engine), 2);
+    CHECK_INT(fake_feed(engine, b, tokens, 100, 0, NULL), RSR_OK);
+    CHECK_INT(free_pages(engine), 0);
+    CHECK_INT(fake_feed(engine, c, tokens, 1, 0, NULL), RSR_ERR_FULL);
+    CHECK_INT(api->sequence_length(c), 63);
+    CHECK_INT(api->sequence_truncate(c, 64, &err), RSR_ERR_ARGUMENT);
+    api->sequence_destroy(a);
+    CHECK_INT(free_pages(engine), 2); /* its second page and open one; the first is shared */
+    CHECK_INT(fake_feed(engine, c, tokens, 1, 0, NULL), RSR_OK);
+    api->sequence_destroy(b);
+    api->sequence_destroy(c);
+    CHECK_INT(free_pages(engine), 5);
+}
+
+int main(void) {
+    static struct fake_module fake;
+    const struct fake_shape shape = {.hidden = 20,
+                                     .n_layers = 1,
+                                     .n_heads = 2,
+                                     .n_kv_heads = 1,
+                                     .head_dim = 4,
+                                     .ffn = 8,
+                                     .vocab = 5,
+                                     .context = 400,
+                                     .head_dtype = RSR_DTYPE_F32};
+    test_counts();
+    test_rows();
+    test_too_large();
+    fake_module_init(&fake, &shape, 1);
+    rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
+    rsr_engine *engine = fake_engine(model, 1, 64, 300); /* 5 pages */
+    test_sequences(engine);
+    rsr_runtime_api.engine_destroy(engine);
+    rsr_runtime_api.close(model);
+    return CHECK_EXIT();
+}
