@@ -1,0 +1,29 @@
+"""Checks who may include whom: base <- diag <- ir.h <- stages <- driver; a stage includes no other stage;
+runtime includes nothing of the compiler; LLVM headers stay under emit/llvm."""
+import pathlib
+import re
+import sys
+
+STAGES = {"reader", "spec", "model", "rsr", "plan", "schedule", "lower", "emit", "link", "report"}
+root = pathlib.Path(sys.argv[1])
+errors = []
+n_includes = 0
+for path in sorted(root.glob("compiler/**/*.[ch]")) + sorted(root.glob("runtime/**/*.[ch]")):
+    relative = path.relative_to(root)
+    part = relative.parts[1] if len(relative.parts) > 2 else ""
+    for include in re.findall(r'^\s*#\s*include\s+[<"]([^">]+)[">]', path.read_text(), re.M):
+        n_includes += 1
+        first = include.split("/")[0]
+        if include.startswith("llvm") and relative.parts[:3] != ("compiler", "emit", "llvm"):
+            errors.append(f"{relative}: LLVM header {include}")
+        if relative.parts[0] == "runtime":
+            if (root / "compiler" / include).exists() and "/" in include or include == "ir.h":
+                errors.append(f"{relative}: the runtime includes the compiler's {include}")
+            continue
+        if part == "base" and (first in STAGES or include == "ir.h"):
+            errors.append(f"{relative}: base includes {include}")
+        if part in STAGES and first in STAGES and first != part:
+            errors.append(f"{relative}: stage {part} includes stage {first}: {include}")
+if n_includes < 100:
+    errors.append("too few includes seen: is this the source tree?")
+sys.exit("\n".join(errors) if errors else 0)

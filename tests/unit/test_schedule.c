@@ -1,0 +1,114 @@
+/* test_schedule.c - steps of synthetic graphs verify; every kind of damage to one is caught. */
+#include "base/arena.h"
+#include "check.h"
+#include "schedule/schedule.h"
+
+#define N_BLOCKS 3
+
+struct fixture {
+    struct rsr_graph graph;
+    struct rsr_block_layers blocks[N_BLOCKS];
+    struct rsr_layer layers[N_BLOCKS * 7];
+    struct rsr_norm_layer norms[N_BLOCKS * 4 + 1];
+};
+
+static void make_graph(struct fixture *f, bool sub_norms) {
+    *f = (struct fixture){0};
+    f->graph = (struct rsr_graph){.layers = f->layers,
+                                  .n_layers = N_BLOCKS * 7,
+                                  .norms = f->norms,
+                                  .n_norms = N_BLOCKS * 4 + 1,
+                                  .blocks = f->blocks,
+                                  .final_norm = N_BLOCKS * 4};
+    f->graph.hyper = (struct rsr_hyper){.hidden = 100,
+                                        .n_layers = N_BLOCKS,
+                                        .n_heads = 6,
+                                        .n_kv_heads = 2,
+                                        .head_dim = 20,
+                                        .ffn = 333,
+                                        .vocab = 50};
+    for (uint32_t b = 0; b < N_BLOCKS; b++) {
+        const uint32_t l = b * 7, n = b * 4;
+        f->blocks[b] = (struct rsr_block_layers){.q = l,
+                                                 .k = l + 1,
+                                                 .v = l + 2,
+                                                 .o = l + 3,
+                                                 .gate = l + 4,
+                                                 .up = l + 5,
+                                                 .down = l + 6,
+                                                 .input_norm = n,
+                                                 .attn_sub_norm = sub_norms ? n + 1 : UINT32_MAX,
+                                                 .post_norm = n + 2,
+                                                 .ffn_sub_norm = sub_norms ? n + 3 : UINT32_MAX};
+    }
+}
+
+/* Verification of a damaged step must fail; the damage is undone by the caller's copy. */
+static bool rejects(struct rsrc_diag *diag, const struct rsr_graph *graph,
+                    const struct rsr_step *step) {
+    return rsrc_verify_step(diag, graph, step) == RSRC_FAILED;
+}
+
+static void damage(struct rsrc_diag *diag, struct rsrc_arena *arena, const struct rsr_graph *graph,
+                   const struct rsr_step *good) {
+    struct rsr_step bad = *good;
+    bad.ops = RSRC_NEW_ARRAY(arena, good->n_ops, struct rsr_step_op);
+    bad.buffers = RSRC_NEW_ARRAY(arena, good->n_buffers, struct rsr_buffer);
+    uint32_t n_barriers = 0, n_shared = 0;
+    for (uint32_t i = 0; i < good->n_ops; i++) {
+        memcpy(bad.ops, good->ops, good->n_ops * sizeof(*bad.ops));
+        memcpy(bad.buffers, good->buffers, good->n_buffers * sizeof(*bad.buffers));
+        CHECK(!rejects(diag, graph, &bad));
+        if ((good->ops[i].flags & RSR_OP_BARRIER) != 0 && i + 1 < good->n_ops) {
+            bad.ops[i].flags = 0;
+            CHECK(rejects(diag, graph, &bad));
+            n_barriers++;
+        } else if (good->ops[i].kind == RSR_OP_EMBED) {
+            bad.ops[i].dst = bad.ops[i + 1].dst; /* x is never written */
+            CHECK(rejects(diag, graph, &bad));
+        }
+        if (good->ops[i].kind == RSR_OP_LINEAR) {
+            bad.ops[i].arg = graph->n_layers;
+            CHECK(rejects(diag, graph, &bad));
+        }
+    }
+    /* Putting any live buffer on top of the residual stream, which lives throughout. */
+    for (uint32_t b = 1; b < good->n_buffers; b++) {
+        bool used = false;
+        for (uint32_t i = 0; i < good->n_ops; i++)
+            used |= good->ops[i].dst == b;
+        memcpy(bad.ops, good->ops, good->n_ops * sizeof(*bad.ops));
+        memcpy(bad.buffers, good->buffers, good->n_buffers * sizeof(*bad.buffers));
+        bad.buffers[b].offset = bad.buffers[0].offset;
+        if (!used)
+            continue;
+        CHECK(rejects(diag, graph, &bad));
+        n_shared++;
+    }
+    CHECK(n_barriers > 20 && n_shared > 10);
+}
+
+int main(void) {
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    FILE *messages = tmpfile();
+    struct rsrc_diag *diag = rsrc_diag_create(messages, false, RSRC_COLOR_NEVER);
+    for (int sub_norms = 0; sub_norms < 2; sub_norms++) {
+        struct fixture f;
+        struct rsr_step *steps = NULL;
+        uint32_t n_steps = 0;
+        make_graph(&f, sub_norms != 0);
+        rsrc_build_steps(&arena, &f.graph, &steps, &n_steps);
+        CHECK_INT(n_steps, 1);
+        CHECK(rsrc_verify_step(diag, &f.graph, steps) == RSRC_OK);
+        uint64_t sum = 0;
+        for (uint32_t b = 0; b < steps->n_buffers; b++)
+            sum += steps->buffers[b].row_bytes;
+        CHECK(steps->arena_bytes_per_token < sum * 2 / 3); /* buffers do share memory */
+        damage(diag, &arena, &f.graph, steps);
+    }
+    rsrc_diag_destroy(diag);
+    fclose(messages);
+    rsrc_arena_free(&arena);
+    return CHECK_EXIT();
+}
