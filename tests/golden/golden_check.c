@@ -2,10 +2,10 @@
  *
  *     golden_check [--corrupt=TENSOR] MODEL.so GOLDEN.safetensors
  *
- * Evaluates the recorded tokens four times: teacher-forced and free-running, the whole prompt in one
- * batch and token by token. Where the record holds a text, its tokens and perplexity are compared too.
- * Prints one line a pass and exits 0 if all agree. --corrupt changes one element of the record first,
- * to show that the check can fail.
+ * Evaluates the recorded tokens four times: teacher-forced and free-running, the whole prompt in
+ * one batch and token by token. Where the record holds a text, its tokens and perplexity are
+ * compared too. Prints one line a pass and exits 0 if all agree. --corrupt changes one element of
+ * the record first, to show that the check can fail.
  */
 #include <dlfcn.h>
 #include <math.h>
@@ -134,17 +134,18 @@ static uint32_t run_pass(const struct opened *opened, struct golden *golden, con
     if (pass.n_codes < n_inputs) {
         golden_pass_fail(&pass, "the probe showed too few inputs");
     }
-    if (pass.n_failures > 0) {
-        printf("%s: %u disagreements\n", name, pass.n_failures);
-    } else if (inject) {
+    if (inject) {
         print_teacher_forced(&pass);
     } else {
         print_free_running(&pass, n_clear);
     }
+    if (pass.n_failures > 0) {
+        printf("%s: %u disagreements\n", name, pass.n_failures);
+    }
     return pass.n_failures;
 }
 
-/* The text of the record: tokens equal those of the tokenizers library, perplexity as transformers'. */
+/* The text of the record: the tokenizers library's tokens, and transformers' perplexity. */
 static uint32_t check_text(const struct opened *opened, const struct golden *golden) {
     const struct golden_tensor *text = golden_find(golden, RSR_DTYPE_U8, "text");
     const struct golden_tensor *expected = golden_find(golden, RSR_DTYPE_I32, "text_tokens");

@@ -1,5 +1,5 @@
-/* golden_file.c - loads golden.safetensors through the compiler's own reader and keeps aligned copies
- * of its tensors. Trusted input: anything unexpected ends the program with a sentence. */
+/* golden_file.c - loads golden.safetensors through the compiler's own reader and keeps aligned
+ * copies of its tensors. Trusted input: anything unexpected ends the program with a sentence. */
 #include "golden_file.h"
 
 #include <math.h>

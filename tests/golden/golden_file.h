@@ -1,5 +1,5 @@
-/* golden_file.h - a golden record (README.md: format) in memory: tensors by name, and which of their
- * rows have been compared, so that a check that skips something cannot pass. */
+/* golden_file.h - a golden record (README.md: format) in memory: tensors by name, and which of
+ * their rows have been compared, so that a check that skips something cannot pass. */
 #ifndef TESTS_GOLDEN_FILE_H
 #define TESTS_GOLDEN_FILE_H
 

@@ -118,7 +118,7 @@ static void on_floats(struct golden_pass *pass, const rsr_probe_point *point,
     }
 }
 
-/* ---- quantised inputs --------------------------------------------------------------------------- */
+/* ---- quantised inputs --------------------------------------------------------------------- */
 
 /* Whether `code` is what the reference's value would have become a hair further. */
 static bool is_tie(const struct golden_pass *pass, const int32_t place[4], int8_t code) {
@@ -137,8 +137,8 @@ static bool is_tie(const struct golden_pass *pass, const int32_t place[4], int8_
     return false;
 }
 
-/* An input of which everything upstream is the reference's: it must have the reference's codes up to
- * ties, and the reference's scale. */
+/* An input of which everything upstream is the reference's: it must have the reference's codes up
+ * to ties, and the reference's scale. */
 static void judge_input(struct golden_pass *pass, uint32_t block, enum golden_input input,
                         uint32_t position) {
     const struct golden_difference *difference = difference_at(pass, block, input, position);
@@ -219,7 +219,7 @@ static void on_linear_input(struct golden_pass *pass, const rsr_probe_point *poi
     }
 }
 
-/* ---- linear outputs ------------------------------------------------------------------------------ */
+/* ---- linear outputs ----------------------------------------------------------------------- */
 
 /* The module's multiplier of a linear; it must be the reference's up to the order of a mean. */
 static float weight_scale(struct golden_pass *pass, uint32_t block, enum rsr_role role,
@@ -242,8 +242,9 @@ static float weight_scale(struct golden_pass *pass, uint32_t block, enum rsr_rol
     golden_die("the module has no kernel for block %u, %s", block, name);
 }
 
-/* Sums are equal: the output is bit for bit (float)sum * (act_scale * weight_scale) of the reference's
- * sum. Below 2^22 no two sums share a float after scaling, so this is equality of the integers. */
+/* Sums are equal: the output is, bit for bit, (float)sum * (act_scale * weight_scale) of the
+ * reference's sum. Below 2^22 no two sums share a float after scaling, so this is equality of the
+ * integers. */
 static void compare_sums(struct golden_pass *pass, const rsr_probe_point *point,
                          enum golden_input input, struct golden_tensor *sums, float multiplier) {
     const float *scales = golden_need(pass->golden, RSR_DTYPE_F32, pass->golden->n_tokens, 1,
@@ -316,7 +317,7 @@ void golden_pass_probe(void *user, const rsr_probe_point *point) {
     }
 }
 
-/* ---- logits and tokens --------------------------------------------------------------------------- */
+/* ---- logits and tokens -------------------------------------------------------------------- */
 
 double golden_mean_nll(const float *logits, uint32_t vocab, const int32_t *tokens,
                        uint32_t n_tokens) {
@@ -398,7 +399,7 @@ uint32_t golden_pass_logits(struct golden_pass *pass, const float *logits, uint3
     return compare_tokens(pass, logits, vocab);
 }
 
-/* ---- explanation of differing codes --------------------------------------------------------- */
+/* ---- explanation of differing codes ------------------------------------------------------- */
 
 /* Counts one token's differing codes as downstream of a difference, or judges them by themselves.
  * Returns whether what reads this input sees something else than in the reference. */
@@ -413,8 +414,8 @@ static bool explain_input(struct golden_pass *pass, uint32_t block, enum golden_
     return difference->n_codes > 0 || !(difference->scale <= SCALE_MOVED);
 }
 
-/* Follows the data: q, k and v of a token reach the attention of that token and all later ones; o and
- * down reach everything that the residual stream feeds. */
+/* Follows the data: q, k and v of a token reach the attention of that token and all later ones; o
+ * and down reach everything that the residual stream feeds. */
 void golden_pass_explain(struct golden_pass *pass) {
     const uint32_t n = pass->golden->n_tokens;
     bool *residual = RSRC_NEW_ARRAY(&pass->golden->arena, n, bool);

@@ -1,9 +1,9 @@
 /* golden_pass.h - one evaluation of the recorded tokens, watched through the engine's probe.
  *
- * Teacher-forced (inject): the reference's codes and scales replace ours at the input of every linear,
- * so each stage is judged by itself: our own codes first, then the sums, the float outputs, norms and
- * attention. Free-running: nothing is replaced; codes that differ are remembered by place and explained
- * afterwards.
+ * Teacher-forced (inject): the reference's codes and scales replace ours at the input of every
+ * linear, so each stage is judged by itself: our own codes first, then the sums, the float outputs,
+ * norms and attention. Free-running: nothing is replaced; codes that differ are remembered by place
+ * and explained afterwards.
  */
 #ifndef TESTS_GOLDEN_PASS_H
 #define TESTS_GOLDEN_PASS_H

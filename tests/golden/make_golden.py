@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the golden fixtures: what transformers computes, layer by layer, for golden_check to compare.
+"""Make the golden fixtures: what transformers computes, stage by stage, for golden_check.
 
 Needs  pip: torch transformers accelerate safetensors numpy   (README.md names the versions used)
 
@@ -10,9 +10,9 @@ For each fixture named below the script writes, in the folder of the same name b
 
 The pass is run by transformers' own modeling code: eager attention, CPU, float32 throughout,
 torch.compile disabled so that every operation is the one that the source spells. The record is
-taken by hooks that change nothing, and every derived quantity in it (codes, ternary weights, integer
-sums) is first shown to reproduce the tensors that transformers really computed; a doubt is an
-exception, not a fixture.
+taken by hooks that change nothing, and every derived quantity in it (codes, ternary weights,
+integer sums) is first shown to reproduce the tensors that transformers really computed; a doubt
+is an exception, not a fixture.
 
     python make_golden.py                       # all fixtures
     python make_golden.py bitnet_packed kjv     # some of them
@@ -40,8 +40,8 @@ LLAMA = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_act=
              tie_word_embeddings=False, rms_norm_eps=1e-6, max_position_embeddings=256,
              attention_bias=False, mlp_bias=False)
 
-# One fixture a convention. Shapes are odd on purpose: head sizes that are no power of two, 2, 3 and 1
-# query heads a KV head, a FFN that is no multiple of 64, attention wider than the residual stream.
+# One fixture a convention. Shapes are odd on purpose: head sizes that are no power of two, 2, 3 and
+# 1 query heads a KV head, FFNs that are no multiple of 64, attention wider than the stream.
 # rows: the positions at which floats are recorded (codes and scales are recorded at all of them).
 FIXTURES = {
     "bitnet_packed": dict(
@@ -119,10 +119,12 @@ def random_checkpoint(folder, seed, scale, config):
 
     embedding = torch.randn(vocab, hidden, generator=rng)
     embedding[7] = 0    # the quantiser's lower bound of absmax: a token that is all zeros
-    # A tied head multiplies by it again: kept small there, or every token predicts itself.
+    # A tied head multiplies by it again: kept small there, or every token predicts itself. Random
+    # layers carry one flipped code into every later token, which training would not: a small final
+    # norm keeps the perplexity of such a pass comparable, and changes no other comparison.
     size = 0.1 if config["tie_word_embeddings"] else 0.5
     tensors = {"model.embed_tokens.weight": (embedding * size).bfloat16(),
-               "model.norm.weight": norm_weight(hidden)}
+               "model.norm.weight": norm_weight(hidden) * 0.25}
     if not config["tie_word_embeddings"]:
         head = torch.randn(vocab, hidden, generator=rng)
         tensors["lm_head.weight"] = (head * 0.1).bfloat16()
@@ -149,7 +151,7 @@ def load(folder):
                                                  attn_implementation="eager").eval()
     for tensor in [*model.parameters(), *model.buffers()]:
         if tensor.is_floating_point():
-            tensor.data = tensor.data.float()   # weight_scale, which some versions leave in bfloat16
+            tensor.data = tensor.data.float()   # some versions leave weight_scale in bfloat16
     assert model.config._attn_implementation == "eager"
     return model
 
@@ -194,7 +196,7 @@ def ternary_weight(linear):
 
 
 def exact_sums(linear, codes, s, output):
-    """The integer sums of one linear, shown to give transformers' float output; and the multiplier."""
+    """(integer sums, multiplier) of one linear, shown to give transformers' float output."""
     from transformers.integrations.bitnet import BitLinear
     ternary, multiplier = ternary_weight(linear)
     sums = codes.long() @ ternary.long().T
@@ -341,8 +343,8 @@ def make(name, fixture):
     save_file(out, folder / "golden.safetensors", metadata={"format": "rsrc-golden-1"})
     clear = int((out["margin"] > 0.05 * out["range"]).sum())
     near = int((out["tie_distance"] <= 1e-4).sum())
-    print(f"{name}: {tokens.shape[1]} tokens, {len(out['tie_code'])} near ties ({near} within 1e-4), "
-          f"{clear} clear tokens, mean nll {out['nll'].mean():.4f}, "
+    print(f"{name}: {tokens.shape[1]} tokens, {len(out['tie_code'])} near ties "
+          f"({near} within 1e-4), {clear} clear tokens, mean nll {out['nll'].mean():.4f}, "
           f"{(folder / 'golden.safetensors').stat().st_size} bytes")
 
 
