@@ -13,6 +13,7 @@
 #include "model/arch.h"
 #include "model/leftover.h"
 #include "model/tensor_data.h"
+#include "model/ternary.h"
 
 #define MAX_REPORTED 8u
 
@@ -247,8 +248,11 @@ static void bind_norm(struct builder *b, enum rsr_role role, const char *pattern
         .block = block, .role = role, .name = expand(b->arena, pattern, block, ""), .cols = cols};
     norm->weight = take(b, rsrc_arena_printf(b->arena, "%s.weight", norm->name),
                         "the weights of a normalisation, one a channel");
-    if (norm->weight)
-        check_vector(b, norm->weight, cols, false);
+    if (!norm->weight || !check_vector(b, norm->weight, cols, false))
+        return;
+    /* Norms are few: look at their values now, so that every kind of output refuses a NaN. */
+    const float *values;
+    b->n_errors += rsrc_decode_norm(b->diag, b->arena, norm, &values) != RSRC_OK;
 }
 
 static void bind_block(struct builder *b, uint32_t block) {

@@ -49,6 +49,9 @@ struct mkmodel_fault {
 #define BRACKETS_16 "[[[[[[[[[[[[[[[["
 #define BRACKETS_80 BRACKETS_16 BRACKETS_16 BRACKETS_16 BRACKETS_16 BRACKETS_16
 
+#define ADDED(id, content)                                                                         \
+    "{\"id\": " id ", \"content\": \"" content "\", \"single_word\": false, \"lstrip\": false, "   \
+    "\"rstrip\": false, \"normalized\": false, \"special\": true}"
 #define FAULT(name_, slug_, kind_, ...)                                                            \
     { .name = name_, .slug = slug_, .kind = kind_, __VA_ARGS__ }
 
@@ -193,7 +196,10 @@ static const struct mkmodel_fault faults[] = {
     FAULT("tokenizer-merge", "tokenizer-merge", SET_JSON, .target = TOKENIZER,
           .path = "model/merges", .value = "[\"nowhere everywhere\"]"),
     FAULT("tokenizer-vocab", "tokenizer-vocab", SET_JSON, .target = TOKENIZER,
-          .path = "model/vocab/zzzz", .value = "100000"),
+          .path = "added_tokens",
+          .value =
+              "[" ADDED("509", "<|begin_of_text|>") "," ADDED("510", "<|end_of_text|>") "," ADDED(
+                  "511", "<|eot_id|>") "," ADDED("512", "<|beyond|>") "]"),
     FAULT("tokenizer-id", "tokenizer-id", SET_JSON, .target = TOKENIZER, .path = "model/vocab/zzzz",
           .value = "-1"),
     FAULT("hostile-decoder", "tokenizer-decoder", SET_JSON, .target = TOKENIZER,
@@ -201,8 +207,6 @@ static const struct mkmodel_fault faults[] = {
     FAULT("eos-text", "tokenizer-config-field", SET_JSON, .target = "tokenizer_config.json",
           .path = "eos_token", .value = "7"),
 };
-
-#undef FAULT
 
 const struct mkmodel_fault *mkmodel_fault(uint32_t i) {
     return i < sizeof faults / sizeof *faults ? &faults[i] : NULL;

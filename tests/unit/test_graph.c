@@ -249,6 +249,11 @@ static void test_shapes_and_types(void) {
     named(&f, "model.norm.weight")->shape[0] = HIDDEN + 1;
     CHECK_REFUSED(&f, "graph-shape", "bf16 [9] where");
 
+    static const uint16_t not_finite[HIDDEN] = {[HIDDEN - 1] = 0x7fc0};
+    open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
+    named(&f, "model.norm.weight")->data = (const uint8_t *)not_finite;
+    CHECK_REFUSED(&f, "tensor-not-finite", "element 7 is NaN");
+
     open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
     named(&f, "model.embed_tokens.weight")->dtype = RSR_DTYPE_U8;
     CHECK_REFUSED(&f, "graph-dtype", "quantised embedding");
