@@ -33,6 +33,7 @@ struct rsrc_link_input {
     uint32_t n_aliases;
     const char *triple;
     const char *output; /* path of the shared library or relocatable object */
+    bool huge_pages;    /* align segments to 2 MiB */
     bool relocatable;   /* --emit=obj: combine, without the runtime */
 };
 RSRC_NODISCARD enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
