@@ -296,7 +296,7 @@ static enum rsrc_status set_pass_range(struct rsrc_compilation *c) {
 static enum rsrc_status set_variants(struct rsrc_compilation *c) {
     struct rsrc_plan_options *plan = &c->plan_options;
     plan->k = c->options->rsr_k;
-    for (uint32_t r = 0; r < RSR_ROLE_COUNT; r++)
+    for (uint32_t r = 0; r <= RSR_ROLE_COUNT; r++)
         plan->forced_variant[r] = -1;
     for (uint32_t i = 0; i < c->options->n_variants; i++) {
         const struct rsrc_variant_choice *choice = &c->options->variants[i];
@@ -309,7 +309,9 @@ static enum rsrc_status set_variants(struct rsrc_compilation *c) {
                        "--variant: there is no variant '%s'", choice->variant);
             return RSRC_FAILED;
         }
-        bool found = false;
+        bool found = strcmp(choice->role, "*") == 0;
+        if (found) /* bare matrices too */
+            plan->forced_variant[RSR_ROLE_COUNT] = variant;
         for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++) {
             if (strcmp(choice->role, "*") == 0 ||
                 strcmp(choice->role, rsrc_role_name((enum rsr_role)r)) == 0) {

@@ -41,6 +41,11 @@ static double work_us(double operations, double giga_per_s) {
     return operations / (giga_per_s * 1e3);
 }
 
+static const char *work_text(struct rsrc_arena *arena, double operations, const char *what) {
+    return operations < 1e5 ? rsrc_arena_printf(arena, "%.0f %s", operations, what)
+                            : rsrc_arena_printf(arena, "%.3g M %s", operations / 1e6, what);
+}
+
 static double larger(double a, double b) {
     return a > b ? a : b;
 }
@@ -72,7 +77,7 @@ struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stat
         CALL_US / PREFILL_TOKENS +
         larger(choice.memory_us / PREFILL_TOKENS,
                work_us(macs * (1 + unpack / choice.token_tile), spec->dot_gmacs));
-    choice.work = rsrc_arena_printf(arena, "%.3g M multiply-adds", macs / 1e6);
+    choice.work = work_text(arena, macs, "multiply-adds");
     return choice;
 }
 
@@ -99,7 +104,7 @@ struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_
     /* A block's index is read once and serves all tokens from the cache. */
     choice.predicted_us[RSR_REGIME_PREFILL] =
         CALL_US / PREFILL_TOKENS + larger(choice.memory_us / PREFILL_TOKENS, choice.compute_us);
-    choice.work = rsrc_arena_printf(arena, "%.3g M additions", adds / 1e6);
+    choice.work = work_text(arena, adds, "additions");
     return choice;
 }
 

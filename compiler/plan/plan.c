@@ -124,6 +124,7 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
                                  const struct rsr_spec *spec,
                                  const struct rsrc_plan_options *options, struct rsr_plan *out) {
     assert(stats->k >= 1 && stats->k <= RSR_MAX_K && stats->rows > 0 && stats->cols > 0);
+    assert(role <= RSR_ROLE_COUNT);
     int forced = options->forced_variant[role];
     assert(forced >= -1 && forced < RSR_VARIANT_COUNT);
     if (options->k != 0 && options->k != stats->k) {

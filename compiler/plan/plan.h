@@ -5,7 +5,8 @@
 #include "ir.h"
 
 struct rsrc_plan_options {
-    int forced_variant[RSR_ROLE_COUNT]; /* enum rsr_variant by role, -1: choose */
+    /* enum rsr_variant by role, -1: choose; the last is of bare matrices (RSR_ROLE_COUNT). */
+    int forced_variant[RSR_ROLE_COUNT + 1];
     uint32_t k;                         /* scatter's rows per block; 0: choose */
 };
 
@@ -16,7 +17,8 @@ rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena, uint32_t layer
                 const char *layer_name, enum rsr_role role, enum rsr_alphabet alphabet,
                 const struct rsr_stats *stats, const struct rsr_spec *spec,
                 const struct rsrc_plan_options *options, struct rsr_plan *out);
-/* Text form; prints and parses. */
+/* Text form; what is printed parses back, several dumps one after the other as well. A plan printed
+ * alone has no layer number: parsing leaves `layer` 0 for the caller. */
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out);
 struct rsr_named_plan {
     const char *layer_name;

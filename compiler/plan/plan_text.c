@@ -91,17 +91,28 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_pla
     return rsrc_scan_line_end(scan);
 }
 
+/* Begins the text, and every dump that was appended to it. */
+static enum rsrc_status parse_header(struct rsrc_scan *scan) {
+    if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "1") != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_scan_line_end(scan);
+}
+
 enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const char *file, const char *text, uint64_t size_bytes,
                                   struct rsr_named_plan **out, uint32_t *n_out) {
     struct rsrc_scan scan;
     rsrc_scan_init(&scan, diag, arena, file, "plan-text", text, size_bytes);
-    if (rsrc_scan_word(&scan, "plan") != RSRC_OK || rsrc_scan_word(&scan, "1") != RSRC_OK ||
-        rsrc_scan_line_end(&scan) != RSRC_OK)
+    if (parse_header(&scan) != RSRC_OK)
         return RSRC_FAILED;
     struct rsr_named_plan *plans = NULL;
     uint32_t n_plans = 0, capacity = 0;
     while (!rsrc_scan_at_end(&scan)) {
+        if (rsrc_scan_at_word(&scan, "plan")) {
+            if (parse_header(&scan) != RSRC_OK)
+                return RSRC_FAILED;
+            continue;
+        }
         if (n_plans == capacity) {
             capacity = capacity == 0 ? 16 : 2 * capacity;
             struct rsr_named_plan *grown = RSRC_NEW_ARRAY(arena, capacity, struct rsr_named_plan);

@@ -171,17 +171,28 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_ind
     return wrong == NULL ? RSRC_OK : rsrc_scan_error(&start, "in this layer, %s", wrong);
 }
 
+/* Begins the text, and every dump that was appended to it. */
+static enum rsrc_status parse_header(struct rsrc_scan *scan) {
+    if (rsrc_scan_word(scan, "rsr") != RSRC_OK || rsrc_scan_word(scan, "1") != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_scan_line_end(scan);
+}
+
 enum rsrc_status rsrc_parse_indexes(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const char *file, const char *text, uint64_t size_bytes,
                                     struct rsr_named_index **out, uint32_t *n_out) {
     struct rsrc_scan scan;
     rsrc_scan_init(&scan, diag, arena, file, "rsr-text", text, size_bytes);
-    if (rsrc_scan_word(&scan, "rsr") != RSRC_OK || rsrc_scan_word(&scan, "1") != RSRC_OK ||
-        rsrc_scan_line_end(&scan) != RSRC_OK)
+    if (parse_header(&scan) != RSRC_OK)
         return RSRC_FAILED;
     struct rsr_named_index *layers = NULL;
     uint32_t n_layers = 0, capacity = 0;
     while (!rsrc_scan_at_end(&scan)) {
+        if (rsrc_scan_at_word(&scan, "rsr")) {
+            if (parse_header(&scan) != RSRC_OK)
+                return RSRC_FAILED;
+            continue;
+        }
         if (n_layers == capacity) {
             capacity = capacity == 0 ? 16 : 2 * capacity;
             struct rsr_named_index *grown = RSRC_NEW_ARRAY(arena, capacity, struct rsr_named_index);

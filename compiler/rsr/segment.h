@@ -34,7 +34,8 @@ void rsrc_analyse_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matr
 uint32_t rsrc_choose_k(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                        struct rsr_stats *out);
 
-/* Text form; what is printed parses back to an equal index. The text is untrusted. */
+/* Text form; what is printed parses back to an equal index, several dumps one after the other as
+ * well. The text is untrusted. */
 void rsrc_print_index(const struct rsr_index *index, const char *layer_name,
                       struct rsrc_buffer *out);
 struct rsr_named_index {

@@ -66,7 +66,7 @@ static struct rsr_matrix make_matrix(struct fixture *f, uint32_t rows, uint32_t 
 
 static struct rsrc_plan_options no_options(void) {
     struct rsrc_plan_options options = {.k = 0};
-    for (int role = 0; role < RSR_ROLE_COUNT; role++)
+    for (int role = 0; role <= RSR_ROLE_COUNT; role++)
         options.forced_variant[role] = -1;
     return options;
 }
@@ -108,6 +108,7 @@ static void test_redundancy_decides(void) {
     CHECK(strstr(plan.reason, "; dot would take ") != NULL);
     CHECK(strstr(f.text, "chose scatter k=16 (RSR): ") != NULL);
     CHECK(strstr(f.text, "declined dot: ") != NULL);
+    CHECK(strstr(plan.reason, " additions = ") != NULL);
     /* Mostly zero columns flip it as well. */
     int8_t *values = rsrc_arena_array(&f.arena, 64, 24);
     for (uint32_t i = 0; i < 64 * 24; i++)
@@ -123,6 +124,7 @@ static void test_redundancy_decides(void) {
     plan = plan_matrix(&f, &large, &avx512, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_DOT);
     CHECK_INT(plan.tile_rows, 16);
+    CHECK(strstr(plan.reason, "410 KB at 16.8 GB/s = 24.4 us; scatter k=") != NULL);
     teardown(&f);
 }
 
