@@ -74,7 +74,7 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
         fprintf(stderr, "rsr-bench: there is no variant '%s'\n", b->options->variant);
         return false;
     }
-    for (uint32_t r = 0; r < RSR_ROLE_COUNT; r++)
+    for (uint32_t r = 0; r <= RSR_ROLE_COUNT; r++)
         plan_options.forced_variant[r] = forced;
     struct rsr_stats stats;
     (void)rsrc_choose_k(&b->arena, &b->matrix, &stats);
@@ -96,6 +96,13 @@ static bool write_unit(struct kernel_bench *b, const char *dir) {
         fprintf(stderr, "rsr-bench: the C back end declined: %s\n", why);
         good = false;
     }
+    /* Kernels are hidden in modules; here one must be found. */
+    if (good)
+        rsrc_buffer_printf(&unit.text,
+                           "\nconst void *rsr_bench_kernel(void);\n"
+                           "const void *rsr_bench_kernel(void) {\n"
+                           "    return (const void *)(uintptr_t)%s;\n}\n",
+                           b->lowered.kernel.symbol);
     if (good && rsrc_output_open(b->diag, &b->arena, path, &file) == RSRC_OK)
         good = rsrc_output_write(b->diag, &file, unit.text.data, unit.text.size_bytes) == RSRC_OK &&
                rsrc_output_commit(b->diag, &file) == RSRC_OK;
@@ -105,7 +112,6 @@ static bool write_unit(struct kernel_bench *b, const char *dir) {
     return good;
 }
 
-/* Kernels are hidden in modules; here the one symbol must be found. */
 static bool build_library(struct kernel_bench *b, const char *dir) {
     struct rsrc_toolchain toolchain;
     if (rsrc_find_toolchain(b->diag, &b->arena, NULL, NULL, b->spec.triple, &toolchain) != RSRC_OK)
@@ -120,9 +126,16 @@ static bool build_library(struct kernel_bench *b, const char *dir) {
         fprintf(stderr, "rsr-bench: %s\n", dlerror());
         return false;
     }
-    void *symbol = dlsym(b->library, b->lowered.kernel.symbol);
-    memcpy(&b->fn, &symbol, sizeof(symbol));
-    return symbol != NULL;
+    const void *(*find)(void);
+    void *symbol = dlsym(b->library, "rsr_bench_kernel");
+    if (symbol == NULL) {
+        fprintf(stderr, "rsr-bench: %s\n", dlerror());
+        return false;
+    }
+    memcpy(&find, &symbol, sizeof(symbol));
+    const void *kernel = find();
+    memcpy(&b->fn, &kernel, sizeof(kernel));
+    return true;
 }
 
 static bool build(struct kernel_bench *b) {
