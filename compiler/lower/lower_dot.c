@@ -227,6 +227,9 @@ static void emit_block(struct dot *dot, const struct dot_tile *tile,
     load_codes(dot, tile);
     for (uint32_t plane = 0; plane < dot->layout.n_planes; plane++) {
         const uint32_t group = plane % tile->n_groups;
+        const uint32_t first = plane * dot->layout.vector_bytes;
+        rsrc_kb_comment(kb, "columns %u .. %u of the block", first,
+                        first + dot->layout.vector_bytes - 1);
         load_activations(dot, tile, plane, operands->x);
         for (uint32_t t = 0; plain && t < tile->n_tokens; t++)
             rsrc_kb_unary(kb, RSR_KOP_CONVERT, operands->x_wide[t], operands->x[t]);
@@ -251,7 +254,7 @@ static void make_accumulators(struct dot *dot, struct dot_tile *tile) {
     struct rsrc_kb *kb = &dot->frame.kb;
     const uint32_t lanes = wide_lanes(dot);
     const uint32_t narrow_lanes = dot->machine->style == DOT_MADD ? 2 * lanes : lanes;
-    assert(!is_narrow(dot) || tile->n_groups == 1);
+    assert(tile->n_groups == 1 || (tile->n_tokens == 1 && !is_narrow(dot)));
     for (uint32_t r = 0; r < QUAD; r++)
         for (uint32_t t = 0; t < tile->n_tokens; t++) {
             if (is_narrow(dot))
@@ -259,7 +262,9 @@ static void make_accumulators(struct dot *dot, struct dot_tile *tile) {
                                                  t, tile->suffix);
             for (uint32_t g = 0; g < tile->n_groups; g++)
                 tile->acc[r][t][g] =
-                    rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "acc%u_%u_%u%s", r, t, g, tile->suffix);
+                    tile->n_groups > 1
+                        ? rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "acc%u_p%u%s", r, g, tile->suffix)
+                        : rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "acc%u_%u%s", r, t, tile->suffix);
         }
 }
 
@@ -335,6 +340,7 @@ static void emit_block_loop(struct dot *dot, const struct dot_tile *tile) {
 static uint16_t reduce_quad(struct dot *dot, const struct dot_tile *tile, uint32_t t) {
     struct rsrc_kb *kb = &dot->frame.kb;
     uint32_t lanes = wide_lanes(dot);
+    rsrc_kb_comment(kb, "add the lanes up, one lane a row");
     const uint16_t low = vector_reg(dot, RSR_ELEM_I32, lanes, "rows01_", t, tile->suffix);
     const uint16_t high = vector_reg(dot, RSR_ELEM_I32, lanes, "rows23_", t, tile->suffix);
     rsrc_kb_zip_add(kb, low, tile->acc[0][t][0], tile->acc[1][t][0], 1);
@@ -475,9 +481,9 @@ static void emit_tokens(struct dot *dot, uint32_t token_tile, uint32_t n_groups)
         rsrc_kb_const(kb, mask, -(int64_t)token_tile);
         rsrc_kb_binary(kb, RSR_KOP_AND, first, frame->n_tokens, mask);
         const uint16_t token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "tile_token");
-        rsrc_kb_comment(kb, "%u tokens share one unpacking", token_tile);
+        rsrc_kb_comment(kb, "%u tokens share one unpacking (names end in _b)", token_tile);
         rsrc_kb_loop(kb, token, frame->zero, first, token_tile);
-        emit_tile(dot, token_tile, 1, token, "_tiled");
+        emit_tile(dot, token_tile, 1, token, "_b");
         rsrc_kb_end(kb);
     }
     const uint16_t token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "token");

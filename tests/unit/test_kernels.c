@@ -406,7 +406,7 @@ static void test_text(struct suite *suite) {
     CHECK(strstr(text.data, "kernel rsr_t1_dot_avx512: dot, 64 x 512, raw, 4 tiles of 16 rows") !=
           NULL);
     CHECK(strstr(text.data, "quad: loop first_quad .. end_quad step 1\n") != NULL);
-    CHECK(strstr(text.data, "dot_u8s8 acc0_0_0, code, x0\n") != NULL);
+    CHECK(strstr(text.data, "dot_u8s8 acc0_p0, code, x0\n") != NULL);
     rsrc_buffer_free(&text);
 }
 

@@ -121,6 +121,13 @@ static bool needs_intrinsic(const struct rsr_kop *op) {
            op->kind == RSR_KOP_MADD_I16;
 }
 
+/* The prelude has zip_add for units of 1 and 2 lanes, and halves_add of 8 and 16 lanes of i32. */
+static bool has_macro(const struct rsr_kernel *kernel, const struct rsr_kop *op) {
+    if (op->kind == RSR_KOP_ZIP_ADD)
+        return kernel->regs[op->dst].elem == RSR_ELEM_I32 && op->imm <= 2;
+    return op->kind != RSR_KOP_HALVES_ADD || kernel->regs[op->dst].elem == RSR_ELEM_I32;
+}
+
 /* NULL, or the sentence that says what is missing. */
 static const char *find_obstacle(const struct rsr_kernel *kernel, struct rsrc_arena *arena) {
     for (uint32_t i = 0; i < kernel->n_regs; i++)
@@ -128,6 +135,10 @@ static const char *find_obstacle(const struct rsr_kernel *kernel, struct rsrc_ar
             return rsrc_arena_printf(arena, "register %s has %u lanes of %s, which has no C type",
                                      kernel->regs[i].name, kernel->regs[i].lanes,
                                      elems[kernel->regs[i].elem].short_name);
+    for (uint32_t i = 0; i < kernel->n_ops; i++)
+        if (!has_macro(kernel, &kernel->ops[i]))
+            return rsrc_arena_printf(arena, "operation %u sums neighbours in a way without a macro",
+                                     i);
     for (uint32_t i = 0; i < kernel->n_ops; i++)
         if (needs_intrinsic(&kernel->ops[i]) && find_intrinsic(kernel, &kernel->ops[i]) == NULL)
             return rsrc_arena_printf(arena,
@@ -280,31 +291,6 @@ static void put_const(struct rsrc_buffer *out, const struct rsr_kreg *reg,
         rsrc_buffer_printf(out, "%lld", (long long)op->imm);
 }
 
-/* Lane numbers first, first + step... as the arguments of __builtin_shufflevector. */
-static void put_lanes(struct rsrc_buffer *out, uint32_t first, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++)
-        rsrc_buffer_printf(out, ", %u", first + i);
-}
-
-/* The `half` (0 low, 1 high) operand of ZIP_ADD: in every 2u lanes, u of a, then u of b. */
-static void put_zip(struct rsrc_buffer *out, const char *a, const char *b, uint32_t lanes,
-                    uint32_t unit, uint32_t half) {
-    rsrc_buffer_printf(out, "__builtin_shufflevector(%s, %s", a, b);
-    for (uint32_t group = 0; group < lanes; group += 2 * unit) {
-        put_lanes(out, group + half * unit, unit);
-        put_lanes(out, lanes + group + half * unit, unit);
-    }
-    rsrc_buffer_puts(out, ")");
-}
-
-static void put_halves(struct rsrc_buffer *out, const char *a, uint32_t lanes) {
-    rsrc_buffer_printf(out, "__builtin_shufflevector(%s, %s", a, a);
-    put_lanes(out, 0, lanes);
-    rsrc_buffer_printf(out, ") + __builtin_shufflevector(%s, %s", a, a);
-    put_lanes(out, lanes, lanes);
-    rsrc_buffer_puts(out, ")");
-}
-
 static void put_splat(struct rsrc_buffer *out, const struct rsr_kreg *dst, const char *a) {
     rsrc_buffer_puts(out, "(");
     put_type(out, dst);
@@ -413,12 +399,10 @@ static void put_value(const struct printer *printer, const struct rsr_kop *op) {
         rsrc_buffer_puts(out, ")");
         return;
     case RSR_KOP_ZIP_ADD:
-        put_zip(out, a, b, dst->lanes, (uint32_t)op->imm, 0);
-        rsrc_buffer_puts(out, " + ");
-        put_zip(out, a, b, dst->lanes, (uint32_t)op->imm, 1);
+        rsrc_buffer_printf(out, "zip_add%lld_%u(%s, %s)", (long long)op->imm, dst->lanes, a, b);
         return;
     case RSR_KOP_HALVES_ADD:
-        put_halves(out, a, dst->lanes);
+        rsrc_buffer_printf(out, "halves_add_%u(%s)", regs[op->a].lanes, a);
         return;
     case RSR_KOP_DOT_U8S8:
     case RSR_KOP_MADD_U8S8:
@@ -435,7 +419,7 @@ static void put_value(const struct printer *printer, const struct rsr_kop *op) {
     case RSR_KOP_COUNT:
         break;
     }
-    assert(!"an operation without a result");
+    assert(false); /* an operation without a result */
 }
 
 /* ---- statements ------------------------------------------------------------------------------------ */

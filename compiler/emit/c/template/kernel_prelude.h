@@ -65,3 +65,22 @@ VECTOR(v16f32, float, 64);
 #define madd_i16_512(a, b) ((v16i32)_mm512_madd_epi16((__m512i)(a), (__m512i)(b)))
 #define madd_i16_256(a, b) ((v8i32)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
 #define madd_i16_128(a, b) ((v4i32)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
+
+/* Sums of neighbours: zip_add<u>_<lanes> leaves, in every 2u lanes, u sums of a, then u sums of b. */
+#define shuffle __builtin_shufflevector
+#define zip_add1_4(a, b) (shuffle(a, b, 0, 4, 2, 6) + shuffle(a, b, 1, 5, 3, 7))
+#define zip_add2_4(a, b) (shuffle(a, b, 0, 1, 4, 5) + shuffle(a, b, 2, 3, 6, 7))
+#define zip_add1_8(a, b)                                                                             \
+    (shuffle(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + shuffle(a, b, 1, 9, 3, 11, 5, 13, 7, 15))
+#define zip_add2_8(a, b)                                                                             \
+    (shuffle(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + shuffle(a, b, 2, 3, 10, 11, 6, 7, 14, 15))
+#define zip_add1_16(a, b)                                                                            \
+    (shuffle(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +                      \
+     shuffle(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
+#define zip_add2_16(a, b)                                                                            \
+    (shuffle(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +                       \
+     shuffle(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
+/* The lower half of the lanes plus the upper half. */
+#define halves_add_8(a) (shuffle(a, a, 0, 1, 2, 3) + shuffle(a, a, 4, 5, 6, 7))
+#define halves_add_16(a)                                                                             \
+    (shuffle(a, a, 0, 1, 2, 3, 4, 5, 6, 7) + shuffle(a, a, 8, 9, 10, 11, 12, 13, 14, 15))
