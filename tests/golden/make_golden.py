@@ -124,7 +124,7 @@ def random_checkpoint(folder, seed, scale, config):
     # norm keeps the perplexity of such a pass comparable, and changes no other comparison.
     size = 0.1 if config["tie_word_embeddings"] else 0.5
     tensors = {"model.embed_tokens.weight": (embedding * size).bfloat16(),
-               "model.norm.weight": norm_weight(hidden) * 0.25}
+               "model.norm.weight": (norm_weight(hidden) * 0.1).bfloat16()}
     if not config["tie_word_embeddings"]:
         head = torch.randn(vocab, hidden, generator=rng)
         tensors["lm_head.weight"] = (head * 0.1).bfloat16()
