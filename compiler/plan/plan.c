@@ -7,6 +7,7 @@
 #include "plan/plan.h"
 
 #include <assert.h>
+#include <math.h>
 
 #include "plan/cost.h"
 
@@ -152,8 +153,8 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
         .acc_bound = (uint64_t)stats->max_row_nonzero * 128,
         .reason = reason_text(arena, chosen, declined, stats->k, forced != -1, spec),
     };
-    for (int regime = 0; regime < RSR_REGIME_COUNT; regime++)
-        plan.predicted_us[regime] = chosen->predicted_us[regime];
+    for (int regime = 0; regime < RSR_REGIME_COUNT; regime++) /* to the nanosecond */
+        plan.predicted_us[regime] = round(chosen->predicted_us[regime] * 1e3) / 1e3;
     emit_remarks(diag, arena, layer_name, &plan, chosen, declined, stats->k, spec);
     *out = plan;
     return RSRC_OK;

@@ -21,9 +21,7 @@ static const char *const FOLD_NAMES[] = {[RSR_FOLD_DIRECT] = "direct", [RSR_FOLD
 #define N_FOLDS ((uint32_t)(sizeof FOLD_NAMES / sizeof FOLD_NAMES[0]))
 
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out) {
-    if (out->size_bytes == 0)
-        rsrc_buffer_puts(out, "plan 1\n");
-    rsrc_buffer_puts(out, "layer ");
+    rsrc_buffer_puts(out, "plan 1\nlayer ");
     rsrc_buffer_put_c_string(out, layer_name);
     rsrc_buffer_printf(
         out, "\n  variant %s k %" PRIu32 " fold %s tile_rows %" PRIu32 " token_tile %" PRIu32 "\n",
@@ -91,7 +89,7 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_pla
     return rsrc_scan_line_end(scan);
 }
 
-/* Begins the text, and every dump that was appended to it. */
+/* Begins the text, and every layer that was printed by itself. */
 static enum rsrc_status parse_header(struct rsrc_scan *scan) {
     if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "1") != RSRC_OK)
         return RSRC_FAILED;

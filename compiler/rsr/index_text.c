@@ -35,9 +35,7 @@ static const char *const ALPHABET_NAMES[] = {
 
 void rsrc_print_index(const struct rsr_index *index, const char *layer_name,
                       struct rsrc_buffer *out) {
-    if (out->size_bytes == 0)
-        rsrc_buffer_puts(out, "rsr 1\n");
-    rsrc_buffer_puts(out, "layer ");
+    rsrc_buffer_puts(out, "rsr 1\nlayer ");
     rsrc_buffer_put_c_string(out, layer_name);
     rsrc_buffer_printf(out, " rows %" PRIu32 " cols %" PRIu32 " k %" PRIu32 " alphabet %s\n",
                        index->rows, index->cols, index->k, ALPHABET_NAMES[index->alphabet]);
@@ -171,7 +169,7 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_ind
     return wrong == NULL ? RSRC_OK : rsrc_scan_error(&start, "in this layer, %s", wrong);
 }
 
-/* Begins the text, and every dump that was appended to it. */
+/* Begins the text, and every layer that was printed by itself. */
 static enum rsrc_status parse_header(struct rsrc_scan *scan) {
     if (rsrc_scan_word(scan, "rsr") != RSRC_OK || rsrc_scan_word(scan, "1") != RSRC_OK)
         return RSRC_FAILED;

@@ -268,12 +268,11 @@ static void test_text(void) {
     for (uint32_t i = 0; i < n_parsed; i++)
         rsrc_print_plan(&parsed[i].plan, parsed[i].layer_name, &again);
     CHECK_STR(again.data, text.data);
-    /* No prefix but a whole number of layers is a plan. */
-    for (size_t n = 0; n + 1 < text.size_bytes; n++) {
-        bool whole =
-            n >= 6 && text.data[n] == '\n' && text.data[n - 1] == '"' && text.data[n + 1] == 'l';
-        whole |= n >= 1 && text.data[n - 1] == '\n' && text.data[n] == 'l';
-        whole |= n == strlen("plan 1");
+    /* No prefix is a plan but one that ends with a header or with a layer. */
+    for (size_t n = 0; n < text.size_bytes; n++) {
+        size_t end = n > 0 && text.data[n - 1] == '\n' ? n - 1 : n;
+        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 1", 6) == 0;
+        whole |= end > 0 && text.data[end - 1] == '"' && text.data[end] == '\n';
         enum rsrc_status status =
             rsrc_parse_plans(f.diag, &f.arena, "t", text.data, n, &parsed, &n_parsed);
         CHECK(status == RSRC_FAILED || whole);
