@@ -75,6 +75,8 @@ static void put_immediate(struct rsrc_buffer *out, const struct rsr_kernel *kern
     case RSR_KOP_CONST:
         if (op->dst < kernel->n_regs && kernel->regs[op->dst].elem == RSR_ELEM_F32)
             rsrc_buffer_printf(out, " %.9g", (double)op->fimm);
+        else if (op->dst < kernel->n_regs && kernel->regs[op->dst].elem == RSR_ELEM_U32)
+            rsrc_buffer_printf(out, " 0x%08llx", (unsigned long long)op->imm);
         else
             rsrc_buffer_printf(out, " %lld", (long long)op->imm);
         return;
