@@ -47,14 +47,15 @@ static uint32_t largest_magnitude_bits(const float *x, uint32_t n) {
 /* Quantises 16 floats into q and adds the integers to sum[]. */
 RSR_INLINE void quantize16(int8_t *q, rsr_vi *sum, struct rsr_f16 x, float s) {
     const rsr_vi low = (rsr_vi){0} - 128, high = (rsr_vi){0} + 127;
+    rsr_vi rounded[RSR_PARTS];
     RSR_EACH_PART(k) {
         rsr_vi r = (rsr_vi)(x.part[k] * s + RSR_ROUND_MAGIC) - 0x4b400000;
         r = rsr_select_int(r > high, high, r);
         r = rsr_select_int(r < low, low, r);
         sum[k] += r;
-        rsr_vb bytes = __builtin_convertvector(r, rsr_vb);
-        memcpy(q + k * RSR_NATIVE, &bytes, sizeof(bytes));
+        rounded[k] = r;
     }
+    rsr_store_bytes(q, rounded);
 }
 
 bool RSR_OPS(quantize)(struct rsr_act_row *dst, const float *src, uint32_t n) {
