@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "driver.h"
 #include "emit/template.h"
+#include "model/graph.h"
 #include "model/ternary.h"
 
 /* ---- sinks -------------------------------------------------------------------------------------------- */
@@ -384,8 +385,11 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const struct rsr
 
 static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buffer *text) {
     const char **norms = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
+    const char **roles = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
+    for (uint32_t n = 0; n < c->graph.n_norms; n++)
+        roles[n] = rsrc_role_name(c->graph.norms[n].role);
     struct rsr_module_input input = {
-        .graph = &c->graph, .n_targets = c->n_specs, .norm_symbols = norms};
+        .graph = &c->graph, .n_targets = c->n_specs, .norm_roles = roles, .norm_symbols = norms};
     struct rsr_module_target *targets =
         RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_module_target);
     for (uint32_t t = 0; t < c->n_specs; t++)

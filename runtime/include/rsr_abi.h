@@ -167,7 +167,7 @@ struct rsr_buffer {
 };
 
 struct rsr_norm {
-    const char *name;
+    const char *name;    /* its role: "input_norm" */
     const float *weight; /* [cols] */
     uint32_t cols;
     float eps;

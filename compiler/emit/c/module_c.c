@@ -131,8 +131,8 @@ static void put_norms(const struct rsr_module_input *input, struct rsrc_buffer *
     for (uint32_t n = 0; n < input->graph->n_norms; n++) {
         const struct rsr_norm_layer *norm = &input->graph->norms[n];
         rsrc_buffer_puts(out, "    {");
-        rsrc_buffer_put_c_string(out, norm->name);
-        rsrc_buffer_printf(out, ", %s, %u, ", input->norm_symbols[n], norm->cols);
+        rsrc_buffer_printf(out, "\"%s\", %s, %u, ", input->norm_roles[n], input->norm_symbols[n],
+                           norm->cols);
         put_float(out, input->graph->hyper.norm_eps);
         rsrc_buffer_puts(out, "},\n");
     }
