@@ -1,0 +1,104 @@
+/* chat_ast.h - what the files of the chat template share: memory, tokens, syntax tree.
+ *
+ * chat_template_lex.c makes tokens of the source, chat_template_parse.c a tree of the tokens,
+ * chat_template_eval.c walks the tree, and chat_template_builtins.c has the filters, tests and methods.
+ */
+#ifndef RSR_CHAT_AST_H
+#define RSR_CHAT_AST_H
+
+#include "chat_template.h"
+
+/* Memory that dies at once. Allocation past the limit fails. */
+struct chat_arena {
+    struct chat_block *blocks;
+    size_t used, limit;
+};
+
+void *chat_alloc(struct chat_arena *arena, size_t n_bytes); /* zeroed; NULL: none left */
+void chat_arena_free(struct chat_arena *arena);
+
+struct chat_string {
+    const char *data;
+    size_t size;
+};
+
+#define CHAT_STRING(literal) ((struct chat_string){(literal), sizeof(literal) - 1})
+
+bool chat_equals(struct chat_string a, const char *b);
+
+/* White space of Python's str.isspace. */
+bool chat_is_space(uint32_t code);
+
+enum chat_token_kind {
+    CHAT_DATA,         /* text between tags */
+    CHAT_OUTPUT_BEGIN, /* {{ */
+    CHAT_OUTPUT_END,
+    CHAT_BLOCK_BEGIN, /* {% */
+    CHAT_BLOCK_END,
+    CHAT_NAME,
+    CHAT_STRING_LITERAL, /* text is unescaped */
+    CHAT_INTEGER,
+    CHAT_OPERATOR,
+    CHAT_END
+};
+
+struct chat_token {
+    enum chat_token_kind kind;
+    uint32_t line;
+    struct chat_string text;
+    int64_t integer;
+};
+
+/* Appends the tokens of the source to an array in the arena; the last one is CHAT_END. */
+RSR_NODISCARD rsr_status chat_lex(struct chat_arena *arena, struct chat_string source,
+                                  struct chat_token **tokens, rsr_error *err);
+
+enum chat_node_kind {
+    /* expressions */
+    CHAT_LITERAL_STRING,
+    CHAT_LITERAL_INTEGER,
+    CHAT_LITERAL_BOOL, /* integer */
+    CHAT_LITERAL_NONE,
+    CHAT_VARIABLE,  /* text */
+    CHAT_LIST,      /* args */
+    CHAT_ATTRIBUTE, /* a . text */
+    CHAT_INDEX,     /* a[b] */
+    CHAT_SLICE,     /* a[b:c:d], each may be NULL */
+    CHAT_CALL,      /* a(args) */
+    CHAT_ARGUMENT,  /* a; text: keyword or empty */
+    CHAT_FILTER,    /* a | text(args) */
+    CHAT_TEST,      /* a is text(args) */
+    CHAT_NOT,       /* a */
+    CHAT_NEGATE,    /* a */
+    CHAT_AND,       /* a, b */
+    CHAT_OR,
+    CHAT_BINARY,    /* a text b: + - * // % ~ */
+    CHAT_COMPARE,   /* a text b: == != < <= > >= in, "not in" */
+    CHAT_CONDITION, /* b if a else c, c may be NULL */
+    /* statements */
+    CHAT_TEXT,   /* text */
+    CHAT_OUTPUT, /* a */
+    CHAT_IF,     /* a; body b; else c */
+    CHAT_FOR,    /* text in a; body b; else c; d: only items for which d holds */
+    CHAT_SET,    /* text = a, or text.attribute = a */
+    CHAT_BREAK,
+    CHAT_CONTINUE
+};
+
+struct chat_node {
+    enum chat_node_kind kind;
+    uint32_t line;
+    uint32_t depth;                     /* of the expression below */
+    struct chat_string text, attribute; /* attribute: CHAT_SET; CHAT_FOR: the second target */
+    int64_t integer;
+    struct chat_node *a, *b, *c, *d;
+    struct chat_node *args; /* linked by next */
+    struct chat_node *next; /* the following statement or argument */
+};
+
+struct rsr_chat_template {
+    struct chat_arena arena;
+    struct chat_node *body;
+};
+
+#endif

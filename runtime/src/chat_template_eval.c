@@ -1,0 +1,647 @@
+/* chat_template_eval.c - renders a parsed chat template.
+ *
+ * Templates see what Hugging Face's apply_chat_template gives them for a plain conversation: messages,
+ * add_generation_prompt, bos_token, eos_token, and tools and documents, which are none. Functions:
+ * namespace(), raise_exception(), range(). The date (strftime_now) is not defined: the library reads no
+ * clock for text, and templates have a fixed date to fall back on.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "chat_value.h"
+
+#define MAX_STEPS 10000000u
+#define MAX_BYTES ((size_t)256 << 20) /* of working memory, and of output */
+#define MAX_RANGE 100000
+#define MAX_LIST_DEPTH 64 /* comparing lists recurses */
+
+enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
+
+static struct chat_value evaluate(struct chat_render *r, const struct chat_node *node);
+
+static struct chat_value refuse_types(struct chat_render *r, const struct chat_node *node) {
+    return chat_refuse(r, node->line, "applies to values of the wrong type", node->text);
+}
+
+/* ---- Variables ---------------------------------------------------------------------------------- */
+
+static struct chat_variable *find_in(struct chat_variable *from, const struct chat_variable *to,
+                                     struct chat_string name) {
+    for (; from != to; from = from->next)
+        if (from->name.size == name.size && memcmp(from->name.data, name.data, name.size) == 0)
+            return from;
+    return NULL;
+}
+
+static void define(struct chat_render *r, struct chat_variable **head, struct chat_string name,
+                   struct chat_value value) {
+    struct chat_variable *variable = chat_alloc(&r->arena, sizeof(*variable));
+    if (!variable) {
+        chat_no_memory(r);
+        return;
+    }
+    *variable = (struct chat_variable){name, value, *head};
+    *head = variable;
+}
+
+/* {% set %} changes the variable of this scope, or makes one. */
+static void assign(struct chat_render *r, struct chat_string name, struct chat_value value) {
+    struct chat_variable *variable = find_in(r->variables, r->scope, name);
+    if (variable)
+        variable->value = value;
+    else
+        define(r, &r->variables, name, value);
+}
+
+/* ---- Attributes and items ----------------------------------------------------------------------- */
+
+static struct chat_value loop_attribute(struct chat_render *r, const struct chat_node *node,
+                                        const struct chat_loop *loop, struct chat_string name) {
+    int64_t index = (int64_t)loop->index, n = (int64_t)loop->list.n_items;
+    const struct {
+        const char *name;
+        struct chat_value value;
+    } attributes[] = {
+        {"index", chat_integer(index + 1)},
+        {"index0", chat_integer(index)},
+        {"revindex", chat_integer(n - index)},
+        {"revindex0", chat_integer(n - index - 1)},
+        {"first", chat_bool(index == 0)},
+        {"last", chat_bool(index + 1 == n)},
+        {"length", chat_integer(n)},
+        {"depth", (struct chat_value){0}},
+        {"previtem", index > 0 ? loop->list.items[index - 1] : (struct chat_value){0}},
+        {"nextitem", index + 1 < n ? loop->list.items[index + 1] : (struct chat_value){0}},
+    };
+    for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++)
+        if (chat_equals(name, attributes[i].name) && !chat_equals(name, "depth"))
+            return attributes[i].value;
+    return chat_refuse(r, node->line, "uses the unsupported loop attribute", name);
+}
+
+static struct chat_value message_item(const struct chat_value *message, struct chat_string key) {
+    if (chat_equals(key, "role"))
+        return message->items[0];
+    if (chat_equals(key, "content"))
+        return message->items[1];
+    return (struct chat_value){0};
+}
+
+/* a.name */
+static struct chat_value attribute(struct chat_render *r, const struct chat_node *node,
+                                   const struct chat_value *of, struct chat_string name) {
+    const struct chat_variable *variable;
+    switch (of->kind) {
+    case CHAT_VALUE_MESSAGE:
+        return message_item(of, name);
+    case CHAT_VALUE_NAMESPACE:
+        variable = find_in(*of->names, NULL, name);
+        return variable ? variable->value : (struct chat_value){0};
+    case CHAT_VALUE_LOOP:
+        return loop_attribute(r, node, of->loop, name);
+    case CHAT_VALUE_UNDEFINED:
+        return chat_refuse(r, node->line, "takes an undefined value's attribute", name);
+    case CHAT_VALUE_NONE:
+    case CHAT_VALUE_BOOL:
+    case CHAT_VALUE_INTEGER:
+    case CHAT_VALUE_STRING:
+    case CHAT_VALUE_LIST:
+        break;
+    }
+    return (struct chat_value){0};
+}
+
+/* a[key]; what is not there is undefined. */
+static struct chat_value item(struct chat_render *r, const struct chat_node *node,
+                              const struct chat_value *of, const struct chat_value *key) {
+    if (key->kind == CHAT_VALUE_STRING)
+        return attribute(r, node, of, key->string);
+    bool indexable = of->kind == CHAT_VALUE_LIST || of->kind == CHAT_VALUE_STRING;
+    if (key->kind != CHAT_VALUE_INTEGER || !indexable)
+        return chat_refuse(r, node->line, "indexes a value that has no such index",
+                           CHAT_STRING(""));
+    bool is_text = of->kind == CHAT_VALUE_STRING;
+    int64_t n = (int64_t)(is_text ? chat_length(of->string) : of->n_items);
+    int64_t index = key->integer < 0 ? key->integer + n : key->integer;
+    if (index < 0 || index >= n)
+        return (struct chat_value){0};
+    if (!is_text)
+        return of->items[index];
+    size_t at = chat_offset(of->string, (size_t)index);
+    struct chat_string rest = {of->string.data + at, of->string.size - at};
+    rest.size = chat_offset(rest, 1);
+    return chat_text(rest);
+}
+
+/* A bound of a slice, as Python clamps it. */
+static bool slice_bound(struct chat_render *r, const struct chat_node *bound, int64_t n,
+                        int64_t low, int64_t high, int64_t fallback, int64_t *out) {
+    struct chat_value v = {.kind = CHAT_VALUE_NONE};
+    if (bound)
+        v = evaluate(r, bound);
+    if (v.kind != CHAT_VALUE_INTEGER && v.kind != CHAT_VALUE_NONE)
+        return false;
+    int64_t i = v.integer < 0 ? v.integer + n : v.integer;
+    *out = v.kind == CHAT_VALUE_NONE ? fallback : i < low ? low : i > high ? high : i;
+    return true;
+}
+
+static struct chat_value slice(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value of = evaluate(r, node->a), step = chat_integer(1), list = {0};
+    bool is_text = of.kind == CHAT_VALUE_STRING;
+    if (node->d)
+        step = evaluate(r, node->d);
+    bool step_ok = step.kind == CHAT_VALUE_INTEGER && step.integer != 0 &&
+                   step.integer > -MAX_RANGE && step.integer < MAX_RANGE;
+    if ((!is_text && of.kind != CHAT_VALUE_LIST) || !step_ok)
+        return chat_refuse(r, node->line, "slices a value that cannot be sliced so",
+                           CHAT_STRING(""));
+    struct chat_value all = chat_as_list(r, node->line, &of);
+    int64_t n = (int64_t)all.n_items, down = step.integer < 0, begin, end;
+    if (!slice_bound(r, node->b, n, down ? -1 : 0, down ? n - 1 : n, down ? n - 1 : 0, &begin) ||
+        !slice_bound(r, node->c, n, down ? -1 : 0, down ? n - 1 : n, down ? -1 : n, &end))
+        return chat_refuse(r, node->line, "slices by what is not an integer", CHAT_STRING(""));
+    struct chat_value *items = chat_new_list(r, all.n_items, &list);
+    size_t n_items = 0, n_bytes = 0;
+    for (int64_t i = begin; items && (down ? i > end : i < end); i += step.integer) {
+        n_bytes += all.items[i].string.size;
+        items[n_items++] = all.items[i];
+    }
+    list.n_items = n_items;
+    list.integer = of.integer;
+    if (!is_text || !items)
+        return list;
+    char *text = chat_alloc(&r->arena, n_bytes + 1);
+    if (!text)
+        return chat_no_memory(r);
+    n_bytes = 0;
+    for (size_t i = 0; i < n_items; i++) {
+        memcpy(text + n_bytes, items[i].string.data, items[i].string.size);
+        n_bytes += items[i].string.size;
+    }
+    return chat_text((struct chat_string){text, n_bytes});
+}
+
+/* ---- Operators ---------------------------------------------------------------------------------- */
+
+static struct chat_value add_lists(struct chat_render *r, const struct chat_value *a,
+                                   const struct chat_value *b) {
+    struct chat_value list = {0};
+    struct chat_value *items = chat_new_list(r, a->n_items + b->n_items, &list);
+    for (size_t i = 0; items && i < list.n_items; i++)
+        items[i] = i < a->n_items ? a->items[i] : b->items[i - a->n_items];
+    list.integer = a->integer > b->integer ? a->integer : b->integer;
+    return list;
+}
+
+/* Python's // and % round towards minus infinity. */
+static bool integer_operation(char op, int64_t a, int64_t b, int64_t *out) {
+    switch (op) {
+    case '+':
+        return !__builtin_add_overflow(a, b, out);
+    case '-':
+        return !__builtin_sub_overflow(a, b, out);
+    case '*':
+        return !__builtin_mul_overflow(a, b, out);
+    default:
+        break;
+    }
+    if (b == 0 || (a == INT64_MIN && b == -1))
+        return false;
+    int64_t quotient = a / b, remainder = a % b;
+    if (remainder != 0 && (remainder < 0) != (b < 0)) {
+        quotient--;
+        remainder += b;
+    }
+    *out = op == '/' ? quotient : remainder;
+    return true;
+}
+
+static struct chat_value binary(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value a = evaluate(r, node->a), b = evaluate(r, node->b);
+    char op = node->text.data[0];
+    if (op == '~') {
+        struct chat_string left = chat_to_string(r, node->line, &a);
+        return chat_concatenate(r, left, chat_to_string(r, node->line, &b));
+    }
+    if (op == '+' && a.kind == CHAT_VALUE_STRING && b.kind == CHAT_VALUE_STRING)
+        return chat_concatenate(r, a.string, b.string);
+    if (op == '+' && a.kind == CHAT_VALUE_LIST && b.kind == CHAT_VALUE_LIST)
+        return add_lists(r, &a, &b);
+    int64_t result;
+    if (a.kind != CHAT_VALUE_INTEGER || b.kind != CHAT_VALUE_INTEGER ||
+        !integer_operation(op, a.integer, b.integer, &result))
+        return refuse_types(r, node);
+    return chat_integer(result);
+}
+
+static int compare_strings(struct chat_string a, struct chat_string b) {
+    int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static bool is_inside(struct chat_render *r, const struct chat_node *node,
+                      const struct chat_value *part, const struct chat_value *whole) {
+    size_t at;
+    if (whole->kind == CHAT_VALUE_STRING && part->kind == CHAT_VALUE_STRING)
+        return chat_contains(whole->string, part->string, &at);
+    if (whole->kind == CHAT_VALUE_MESSAGE && part->kind == CHAT_VALUE_STRING)
+        return message_item(whole, part->string).kind != CHAT_VALUE_UNDEFINED;
+    if (whole->kind == CHAT_VALUE_LIST) {
+        for (size_t i = 0; i < whole->n_items; i++)
+            if (chat_values_equal(&whole->items[i], part))
+                return true;
+        return false;
+    }
+    if (whole->kind != CHAT_VALUE_UNDEFINED)
+        refuse_types(r, node);
+    return false;
+}
+
+static struct chat_value compare(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value a = evaluate(r, node->a), b = evaluate(r, node->b);
+    struct chat_string op = node->text;
+    if (chat_equals(op, "=="))
+        return chat_bool(chat_values_equal(&a, &b));
+    if (chat_equals(op, "!="))
+        return chat_bool(!chat_values_equal(&a, &b));
+    if (chat_equals(op, "in"))
+        return chat_bool(is_inside(r, node, &a, &b));
+    if (chat_equals(op, "not in"))
+        return chat_bool(!is_inside(r, node, &a, &b));
+    int order;
+    if (a.kind == CHAT_VALUE_INTEGER && b.kind == CHAT_VALUE_INTEGER)
+        order = (a.integer > b.integer) - (a.integer < b.integer);
+    else if (a.kind == CHAT_VALUE_STRING && b.kind == CHAT_VALUE_STRING)
+        order = compare_strings(a.string, b.string);
+    else
+        return refuse_types(r, node);
+    bool or_equal = op.size == 2;
+    return chat_bool((or_equal && order == 0) || (op.data[0] == '<' ? order < 0 : order > 0));
+}
+
+/* ---- Calls -------------------------------------------------------------------------------------- */
+
+static bool evaluate_arguments(struct chat_render *r, const struct chat_node *node,
+                               struct chat_arguments *arguments) {
+    arguments->n = 0;
+    for (const struct chat_node *a = node->args; a; a = a->next) {
+        if (arguments->n == CHAT_MAX_ARGUMENTS) {
+            chat_refuse(r, node->line, "has a call with too many arguments", CHAT_STRING(""));
+            return false;
+        }
+        arguments->keywords[arguments->n] = a->text;
+        arguments->values[arguments->n++] = evaluate(r, a->a);
+    }
+    return r->status == RSR_OK;
+}
+
+static struct chat_value make_namespace(struct chat_render *r, const struct chat_node *node,
+                                        const struct chat_arguments *arguments) {
+    struct chat_variable **names = chat_alloc(&r->arena, sizeof(*names));
+    if (!names)
+        return chat_no_memory(r);
+    for (uint32_t i = 0; i < arguments->n; i++) {
+        if (arguments->keywords[i].size == 0)
+            return chat_refuse(r, node->line, "gives a value without a name to",
+                               CHAT_STRING("namespace"));
+        define(r, names, arguments->keywords[i], arguments->values[i]);
+    }
+    return (struct chat_value){.kind = CHAT_VALUE_NAMESPACE, .names = names};
+}
+
+static struct chat_value raise_exception(struct chat_render *r, const struct chat_node *node,
+                                         const struct chat_arguments *arguments) {
+    struct chat_string message = CHAT_STRING("without a reason");
+    if (arguments->n > 0)
+        message = chat_to_string(r, node->line, &arguments->values[0]);
+    if (r->status == RSR_OK)
+        r->status = rsr_fail(r->err, RSR_ERR_TEXT, "the chat template refuses these messages: %.*s",
+                             message.size < 400 ? (int)message.size : 400, message.data);
+    return (struct chat_value){0};
+}
+
+/* range(end) or range(begin, end) */
+static struct chat_value make_range(struct chat_render *r, const struct chat_node *node,
+                                    const struct chat_arguments *arguments) {
+    int64_t bounds[2] = {0, 0};
+    for (uint32_t i = 0; i < arguments->n && i < 2; i++) {
+        const struct chat_value *v = &arguments->values[i];
+        if (v->kind != CHAT_VALUE_INTEGER || v->integer < -MAX_RANGE || v->integer > MAX_RANGE)
+            return refuse_types(r, node);
+        bounds[arguments->n == 1 ? 1 : i] = v->integer;
+    }
+    if (arguments->n < 1 || arguments->n > 2)
+        return refuse_types(r, node);
+    struct chat_value list = {0};
+    size_t n = bounds[1] > bounds[0] ? (size_t)(bounds[1] - bounds[0]) : 0;
+    struct chat_value *items = chat_new_list(r, n, &list);
+    for (size_t i = 0; items && i < n; i++)
+        items[i] = chat_integer(bounds[0] + (int64_t)i);
+    return list;
+}
+
+static struct chat_value call(struct chat_render *r, const struct chat_node *node) {
+    static const struct {
+        const char *name;
+        struct chat_value (*fn)(struct chat_render *, const struct chat_node *,
+                                const struct chat_arguments *);
+    } functions[] = {
+        {"namespace", make_namespace}, {"raise_exception", raise_exception}, {"range", make_range}};
+    struct chat_arguments arguments;
+    const struct chat_node *callee = node->a;
+    if (callee->kind == CHAT_VARIABLE) {
+        for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
+            if (chat_equals(callee->text, functions[i].name))
+                return evaluate_arguments(r, node, &arguments)
+                           ? functions[i].fn(r, node, &arguments)
+                           : (struct chat_value){0};
+        return chat_refuse(r, node->line, "calls the unsupported function", callee->text);
+    }
+    if (callee->kind != CHAT_ATTRIBUTE)
+        return chat_refuse(r, node->line, "calls what is not a function", CHAT_STRING(""));
+    struct chat_value of = evaluate(r, callee->a);
+    if (!evaluate_arguments(r, node, &arguments))
+        return (struct chat_value){0};
+    bool is_get = of.kind == CHAT_VALUE_MESSAGE && chat_equals(callee->text, "get");
+    if (is_get && arguments.n >= 1 && arguments.n <= 2 &&
+        arguments.values[0].kind == CHAT_VALUE_STRING) {
+        struct chat_value found = message_item(&of, arguments.values[0].string);
+        struct chat_value none = {.kind = CHAT_VALUE_NONE};
+        return found.kind != CHAT_VALUE_UNDEFINED ? found
+               : arguments.n == 2                 ? arguments.values[1]
+                                                  : none;
+    }
+    return chat_call_method(r, node->line, callee->text, &of, &arguments);
+}
+
+/* ---- Expressions -------------------------------------------------------------------------------- */
+
+static struct chat_value make_list(struct chat_render *r, const struct chat_node *node) {
+    size_t n = 0;
+    for (const struct chat_node *a = node->args; a; a = a->next)
+        n++;
+    struct chat_value list = {0};
+    struct chat_value *items = chat_new_list(r, n, &list);
+    const struct chat_node *a = node->args;
+    for (size_t i = 0; items && i < n; i++, a = a->next) {
+        items[i] = evaluate(r, a->a);
+        if (items[i].kind == CHAT_VALUE_LIST && items[i].integer >= list.integer)
+            list.integer = items[i].integer + 1;
+    }
+    if (list.integer > MAX_LIST_DEPTH)
+        return chat_refuse(r, node->line, "nests lists too deeply", CHAT_STRING(""));
+    return list;
+}
+
+static struct chat_value variable(struct chat_render *r, const struct chat_node *node) {
+    const struct chat_variable *found = find_in(r->variables, NULL, node->text);
+    return found ? found->value : (struct chat_value){0};
+}
+
+static struct chat_value negate(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value v = evaluate(r, node->a);
+    if (v.kind != CHAT_VALUE_INTEGER || v.integer == INT64_MIN)
+        return refuse_types(r, node);
+    return chat_integer(-v.integer);
+}
+
+static struct chat_value filter_or_test(struct chat_render *r, const struct chat_node *node) {
+    struct chat_arguments arguments;
+    struct chat_value v = evaluate(r, node->a);
+    if (!evaluate_arguments(r, node, &arguments))
+        return (struct chat_value){0};
+    return node->kind == CHAT_FILTER ? chat_apply_filter(r, node, &v, &arguments)
+                                     : chat_apply_test(r, node, &v, &arguments);
+}
+
+static struct chat_value evaluate_kind(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value v, key;
+    switch (node->kind) {
+    case CHAT_LITERAL_STRING:
+        return chat_text(node->text);
+    case CHAT_LITERAL_INTEGER:
+        return chat_integer(node->integer);
+    case CHAT_LITERAL_BOOL:
+        return chat_bool(node->integer != 0);
+    case CHAT_LITERAL_NONE:
+        return (struct chat_value){.kind = CHAT_VALUE_NONE};
+    case CHAT_VARIABLE:
+        return variable(r, node);
+    case CHAT_LIST:
+        return make_list(r, node);
+    case CHAT_ATTRIBUTE:
+        v = evaluate(r, node->a);
+        return attribute(r, node, &v, node->text);
+    case CHAT_INDEX:
+        v = evaluate(r, node->a);
+        key = evaluate(r, node->b);
+        return item(r, node, &v, &key);
+    case CHAT_SLICE:
+        return slice(r, node);
+    case CHAT_CALL:
+        return call(r, node);
+    case CHAT_FILTER:
+    case CHAT_TEST:
+        return filter_or_test(r, node);
+    case CHAT_NOT:
+        v = evaluate(r, node->a);
+        return chat_bool(!chat_is_true(&v));
+    case CHAT_NEGATE:
+        return negate(r, node);
+    case CHAT_AND:
+    case CHAT_OR:
+        v = evaluate(r, node->a);
+        return chat_is_true(&v) == (node->kind == CHAT_OR) ? v : evaluate(r, node->b);
+    case CHAT_BINARY:
+        return binary(r, node);
+    case CHAT_COMPARE:
+        return compare(r, node);
+    case CHAT_CONDITION:
+        v = evaluate(r, node->a);
+        if (chat_is_true(&v))
+            return evaluate(r, node->b);
+        return node->c ? evaluate(r, node->c) : (struct chat_value){0};
+    case CHAT_ARGUMENT:
+    case CHAT_TEXT:
+    case CHAT_OUTPUT:
+    case CHAT_IF:
+    case CHAT_FOR:
+    case CHAT_SET:
+    case CHAT_BREAK:
+    case CHAT_CONTINUE:
+        break;
+    }
+    return (struct chat_value){0};
+}
+
+static bool count_step(struct chat_render *r, uint32_t line) {
+    if (r->status == RSR_OK && ++r->n_steps > MAX_STEPS)
+        chat_refuse(r, line, "takes too many steps", CHAT_STRING(""));
+    return r->status == RSR_OK;
+}
+
+static struct chat_value evaluate(struct chat_render *r, const struct chat_node *node) {
+    return count_step(r, node->line) ? evaluate_kind(r, node) : (struct chat_value){0};
+}
+
+/* ---- Statements --------------------------------------------------------------------------------- */
+
+static enum flow run(struct chat_render *r, const struct chat_node *node);
+
+static void print(struct chat_render *r, uint32_t line, struct chat_string text) {
+    if (r->status != RSR_OK)
+        return;
+    if (r->out->size - r->out_begin > MAX_BYTES - (text.size < MAX_BYTES ? text.size : MAX_BYTES))
+        chat_refuse(r, line, "makes too long a text", CHAT_STRING(""));
+    else if (!rsr_bytes_append(r->out, text.data, text.size))
+        chat_no_memory(r);
+}
+
+/* The items of a loop, without those that its condition rules out. */
+static struct chat_value loop_items(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value of = evaluate(r, node->a), kept = {0};
+    if (node->attribute.size > 0)
+        return chat_refuse(r, node->line, "loops over pairs, which is not supported,",
+                           CHAT_STRING(""));
+    struct chat_value all = chat_as_list(r, node->line, &of);
+    struct chat_value *items = node->d ? chat_new_list(r, all.n_items, &kept) : NULL;
+    if (!items)
+        return all;
+    struct chat_variable *variables = r->variables;
+    size_t n = 0;
+    for (size_t i = 0; i < all.n_items && r->status == RSR_OK; i++) {
+        define(r, &r->variables, node->text, all.items[i]);
+        struct chat_value condition = evaluate(r, node->d);
+        if (chat_is_true(&condition))
+            items[n++] = all.items[i];
+        r->variables = variables;
+    }
+    kept.n_items = n;
+    return kept;
+}
+
+/* Each round has a scope of its own: what is set inside is gone after it. */
+static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
+    struct chat_loop loop = {.list = loop_items(r, node)};
+    struct chat_value loop_value = {.kind = CHAT_VALUE_LOOP, .loop = &loop};
+    struct chat_variable *variables = r->variables, *scope = r->scope;
+    if (loop.list.n_items == 0)
+        return node->c ? run(r, node->c) : FLOW_NEXT;
+    struct chat_variable target = {.name = node->text, .next = variables};
+    struct chat_variable special = {CHAT_STRING("loop"), loop_value, &target};
+    r->scope = variables;
+    for (; loop.index < loop.list.n_items && count_step(r, node->line); loop.index++) {
+        target.value = loop.list.items[loop.index];
+        special.value = loop_value;
+        r->variables = &special;
+        if (run(r, node->b) == FLOW_BREAK)
+            break;
+    }
+    r->variables = variables;
+    r->scope = scope;
+    return FLOW_NEXT;
+}
+
+static void run_set(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value value = evaluate(r, node->a);
+    if (r->status != RSR_OK)
+        return;
+    if (node->attribute.size == 0) {
+        assign(r, node->text, value);
+        return;
+    }
+    const struct chat_variable *owner = find_in(r->variables, NULL, node->text);
+    if (!owner || owner->value.kind != CHAT_VALUE_NAMESPACE) {
+        chat_refuse(r, node->line, "sets an attribute of what is not a namespace", node->text);
+        return;
+    }
+    struct chat_variable *member = find_in(*owner->value.names, NULL, node->attribute);
+    if (member)
+        member->value = value;
+    else
+        define(r, owner->value.names, node->attribute, value);
+}
+
+static enum flow run_if(struct chat_render *r, const struct chat_node *node) {
+    /* An elif is an IF in the place of the else; a body of several statements is linked by next, and an
+     * elif has none behind it. */
+    struct chat_value condition = evaluate(r, node->a);
+    if (r->status != RSR_OK)
+        return FLOW_NEXT;
+    return run(r, chat_is_true(&condition) ? node->b : node->c);
+}
+
+static enum flow run(struct chat_render *r, const struct chat_node *node) {
+    enum flow flow = FLOW_NEXT;
+    for (; node && flow == FLOW_NEXT && count_step(r, node->line); node = node->next) {
+        if (node->kind == CHAT_TEXT) {
+            print(r, node->line, node->text);
+        } else if (node->kind == CHAT_OUTPUT) {
+            struct chat_value v = evaluate(r, node->a);
+            print(r, node->line, chat_to_string(r, node->line, &v));
+        } else if (node->kind == CHAT_IF) {
+            flow = run_if(r, node);
+        } else if (node->kind == CHAT_FOR) {
+            flow = run_for(r, node);
+        } else if (node->kind == CHAT_SET) {
+            run_set(r, node);
+        } else {
+            flow = node->kind == CHAT_BREAK ? FLOW_BREAK : FLOW_CONTINUE;
+        }
+    }
+    return flow;
+}
+
+/* ---- Entry -------------------------------------------------------------------------------------- */
+
+/* The caller's text, repaired where it is not UTF-8. */
+static struct chat_value given_text(struct chat_render *r, const char *text) {
+    struct chat_string given = {text, strlen(text)};
+    if (rsr_utf8_is_valid(text, given.size))
+        return chat_text(given);
+    struct rsr_bytes repaired = {0};
+    struct chat_value value =
+        rsr_utf8_append_repaired(&repaired, text, given.size)
+            ? chat_concatenate(r, (struct chat_string){repaired.data, repaired.size},
+                               CHAT_STRING(""))
+            : chat_no_memory(r);
+    rsr_bytes_free(&repaired);
+    return value;
+}
+
+static void define_inputs(struct chat_render *r, const struct rsr_chat_input *input) {
+    struct chat_value messages = {0}, none = {.kind = CHAT_VALUE_NONE};
+    struct chat_value *items = chat_new_list(r, input->n_messages, &messages);
+    for (size_t i = 0; items && i < input->n_messages; i++) {
+        struct chat_value *parts = chat_new_list(r, 2, &items[i]);
+        if (!parts)
+            return;
+        items[i].kind = CHAT_VALUE_MESSAGE;
+        parts[0] = given_text(r, input->messages[i].role);
+        parts[1] = given_text(r, input->messages[i].content);
+    }
+    define(r, &r->variables, CHAT_STRING("messages"), messages);
+    define(r, &r->variables, CHAT_STRING("add_generation_prompt"),
+           chat_bool(input->add_generation_prompt));
+    define(r, &r->variables, CHAT_STRING("tools"), none);
+    define(r, &r->variables, CHAT_STRING("documents"), none);
+    if (input->bos_text[0])
+        define(r, &r->variables, CHAT_STRING("bos_token"), given_text(r, input->bos_text));
+    if (input->eos_text[0])
+        define(r, &r->variables, CHAT_STRING("eos_token"), given_text(r, input->eos_text));
+}
+
+rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
+                                    const struct rsr_chat_input *input, struct rsr_bytes *out,
+                                    rsr_error *err) {
+    struct chat_render r = {
+        .arena = {.limit = MAX_BYTES}, .out = out, .out_begin = out->size, .err = err};
+    define_inputs(&r, input);
+    if (r.status == RSR_OK)
+        run(&r, chat->body);
+    if (r.status != RSR_OK)
+        out->size = r.out_begin;
+    chat_arena_free(&r.arena);
+    return r.status;
+}

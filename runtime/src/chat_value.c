@@ -1,0 +1,174 @@
+/* chat_value.c - values of chat templates: truth, equality, printing, strings by character. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "chat_value.h"
+
+struct chat_value chat_refuse(struct chat_render *r, uint32_t line, const char *what,
+                              struct chat_string name) {
+    int n = name.size < 40 ? (int)name.size : 40;
+    if (r->status == RSR_OK)
+        r->status = rsr_fail(r->err, RSR_ERR_TEXT, "the chat template %s%s%.*s%s in line %u", what,
+                             n ? " '" : "", n, n ? name.data : "", n ? "'" : "", line);
+    return (struct chat_value){0};
+}
+
+struct chat_value chat_no_memory(struct chat_render *r) {
+    if (r->status == RSR_OK)
+        r->status = rsr_fail(r->err, RSR_ERR_TEXT,
+                             "the chat template needs more memory than the limit of %zu bytes",
+                             r->arena.limit);
+    return (struct chat_value){0};
+}
+
+struct chat_value chat_integer(int64_t value) {
+    return (struct chat_value){.kind = CHAT_VALUE_INTEGER, .integer = value};
+}
+
+struct chat_value chat_bool(bool value) {
+    return (struct chat_value){.kind = CHAT_VALUE_BOOL, .integer = value};
+}
+
+struct chat_value chat_text(struct chat_string text) {
+    return (struct chat_value){.kind = CHAT_VALUE_STRING, .string = text};
+}
+
+struct chat_value *chat_new_list(struct chat_render *r, size_t n, struct chat_value *list) {
+    struct chat_value *items =
+        n < SIZE_MAX / sizeof(*items) - 1 ? chat_alloc(&r->arena, (n + 1) * sizeof(*items)) : NULL;
+    if (!items) {
+        chat_no_memory(r);
+        return NULL;
+    }
+    *list = (struct chat_value){.kind = CHAT_VALUE_LIST, .items = items, .n_items = n};
+    return items;
+}
+
+bool chat_is_true(const struct chat_value *v) {
+    switch (v->kind) {
+    case CHAT_VALUE_UNDEFINED:
+    case CHAT_VALUE_NONE:
+        return false;
+    case CHAT_VALUE_BOOL:
+    case CHAT_VALUE_INTEGER:
+        return v->integer != 0;
+    case CHAT_VALUE_STRING:
+        return v->string.size > 0;
+    case CHAT_VALUE_LIST:
+        return v->n_items > 0;
+    case CHAT_VALUE_MESSAGE:
+    case CHAT_VALUE_NAMESPACE:
+    case CHAT_VALUE_LOOP:
+        break;
+    }
+    return true;
+}
+
+static bool is_number(const struct chat_value *v) {
+    return v->kind == CHAT_VALUE_INTEGER || v->kind == CHAT_VALUE_BOOL;
+}
+
+/* The depth of lists is bounded where they are made. */
+bool chat_values_equal(const struct chat_value *a, const struct chat_value *b) {
+    if (is_number(a) && is_number(b))
+        return a->integer == b->integer;
+    if (a->kind != b->kind)
+        return false;
+    if (a->kind == CHAT_VALUE_STRING)
+        return a->string.size == b->string.size &&
+               memcmp(a->string.data, b->string.data, a->string.size) == 0;
+    if (a->kind == CHAT_VALUE_LIST || a->kind == CHAT_VALUE_MESSAGE) {
+        bool equal = a->n_items == b->n_items;
+        for (size_t i = 0; equal && i < a->n_items; i++)
+            equal = chat_values_equal(&a->items[i], &b->items[i]);
+        return equal;
+    }
+    return a->kind == CHAT_VALUE_UNDEFINED || a->kind == CHAT_VALUE_NONE;
+}
+
+struct chat_string chat_to_string(struct chat_render *r, uint32_t line,
+                                  const struct chat_value *v) {
+    char *digits;
+    switch (v->kind) {
+    case CHAT_VALUE_UNDEFINED:
+        return CHAT_STRING("");
+    case CHAT_VALUE_NONE:
+        return CHAT_STRING("None");
+    case CHAT_VALUE_BOOL:
+        return v->integer ? CHAT_STRING("True") : CHAT_STRING("False");
+    case CHAT_VALUE_STRING:
+        return v->string;
+    case CHAT_VALUE_INTEGER:
+        digits = chat_alloc(&r->arena, 24);
+        if (!digits) {
+            chat_no_memory(r);
+            return CHAT_STRING("");
+        }
+        snprintf(digits, 24, "%" PRId64, v->integer);
+        return (struct chat_string){digits, strlen(digits)};
+    case CHAT_VALUE_LIST:
+    case CHAT_VALUE_MESSAGE:
+    case CHAT_VALUE_NAMESPACE:
+    case CHAT_VALUE_LOOP:
+        break;
+    }
+    chat_refuse(r, line, "prints a list or mapping, which is not supported,", CHAT_STRING(""));
+    return CHAT_STRING("");
+}
+
+struct chat_value chat_concatenate(struct chat_render *r, struct chat_string a,
+                                   struct chat_string b) {
+    char *both = chat_alloc(&r->arena, a.size + b.size + 1);
+    if (!both)
+        return chat_no_memory(r);
+    if (a.size > 0)
+        memcpy(both, a.data, a.size);
+    if (b.size > 0)
+        memcpy(both + a.size, b.data, b.size);
+    return chat_text((struct chat_string){both, a.size + b.size});
+}
+
+size_t chat_length(struct chat_string text) {
+    size_t n = 0;
+    for (size_t i = 0; i < text.size; i++)
+        n += ((uint8_t)text.data[i] & 0xc0) != 0x80;
+    return n;
+}
+
+size_t chat_offset(struct chat_string text, size_t index) {
+    size_t at = 0;
+    for (; index > 0 && at < text.size; index--)
+        at += rsr_utf8_scan(text.data + at, text.size - at).length;
+    return at;
+}
+
+struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struct chat_value *v) {
+    struct chat_value list = {.kind = CHAT_VALUE_LIST};
+    if (v->kind == CHAT_VALUE_LIST)
+        return *v;
+    if (v->kind == CHAT_VALUE_UNDEFINED)
+        return list;
+    if (v->kind != CHAT_VALUE_STRING)
+        return chat_refuse(r, line, "goes through what is neither a list nor a string",
+                           CHAT_STRING(""));
+    struct chat_value *items = chat_new_list(r, chat_length(v->string), &list);
+    for (size_t at = 0, i = 0; items && at < v->string.size; i++) {
+        size_t n = rsr_utf8_scan(v->string.data + at, v->string.size - at).length;
+        items[i] = chat_text((struct chat_string){v->string.data + at, n});
+        at += n;
+    }
+    return list;
+}
+
+bool chat_contains(struct chat_string text, struct chat_string part, size_t *at) {
+    if (part.size == 0) {
+        *at = 0;
+        return true;
+    }
+    const char *found =
+        part.size <= text.size ? memmem(text.data, text.size, part.data, part.size) : NULL;
+    if (found)
+        *at = (size_t)(found - text.data);
+    return found != NULL;
+}

@@ -1,0 +1,96 @@
+/* chat_value.h - values of a chat template while it is rendered, and the functions on them. */
+#ifndef RSR_CHAT_VALUE_H
+#define RSR_CHAT_VALUE_H
+
+#include "chat_ast.h"
+
+enum chat_value_kind {
+    CHAT_VALUE_UNDEFINED,
+    CHAT_VALUE_NONE,
+    CHAT_VALUE_BOOL, /* integer */
+    CHAT_VALUE_INTEGER,
+    CHAT_VALUE_STRING,
+    CHAT_VALUE_LIST,    /* integer: how deep lists nest inside */
+    CHAT_VALUE_MESSAGE, /* a mapping with the keys role and content */
+    CHAT_VALUE_NAMESPACE,
+    CHAT_VALUE_LOOP
+};
+
+struct chat_value {
+    enum chat_value_kind kind;
+    int64_t integer;
+    struct chat_string string;
+    const struct chat_value *items; /* LIST: n_items; MESSAGE: role and content */
+    size_t n_items;
+    struct chat_variable **names; /* NAMESPACE: the head of its list */
+    const struct chat_loop *loop;
+};
+
+struct chat_variable {
+    struct chat_string name;
+    struct chat_value value;
+    struct chat_variable *next;
+};
+
+struct chat_loop {
+    struct chat_value list;
+    size_t index;
+};
+
+/* One rendering. The first problem sets the status; everything then returns quickly. */
+struct chat_render {
+    struct chat_arena arena;
+    struct rsr_bytes *out;
+    size_t out_begin;
+    struct chat_variable *variables; /* innermost first */
+    struct chat_variable *scope;     /* variables from here on belong to outer scopes */
+    uint64_t n_steps;
+    rsr_status status;
+    rsr_error *err;
+};
+
+/* An argument list, evaluated. */
+#define CHAT_MAX_ARGUMENTS 8u
+struct chat_arguments {
+    struct chat_string keywords[CHAT_MAX_ARGUMENTS]; /* empty: positional */
+    struct chat_value values[CHAT_MAX_ARGUMENTS];
+    uint32_t n;
+};
+
+/* Both report "the chat template ... in line N" and return an undefined value. */
+struct chat_value chat_refuse(struct chat_render *r, uint32_t line, const char *what,
+                              struct chat_string name);
+struct chat_value chat_no_memory(struct chat_render *r);
+
+struct chat_value chat_integer(int64_t value);
+struct chat_value chat_bool(bool value);
+struct chat_value chat_text(struct chat_string text);
+/* n zeroed values, to be filled in, as a list; NULL with the status set. */
+struct chat_value *chat_new_list(struct chat_render *r, size_t n, struct chat_value *list);
+
+bool chat_is_true(const struct chat_value *value);
+bool chat_values_equal(const struct chat_value *a, const struct chat_value *b);
+/* The value as it is printed; lists and the like are refused. */
+struct chat_string chat_to_string(struct chat_render *r, uint32_t line, const struct chat_value *v);
+struct chat_value chat_concatenate(struct chat_render *r, struct chat_string a,
+                                   struct chat_string b);
+size_t chat_length(struct chat_string text); /* in characters */
+/* Byte offset of a character. */
+size_t chat_offset(struct chat_string text, size_t index);
+/* The characters of a string, or the items of a list. */
+struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struct chat_value *v);
+bool chat_contains(struct chat_string text, struct chat_string part, size_t *at);
+
+/* Looked up by name; unknown ones are refused with it. */
+struct chat_value chat_apply_filter(struct chat_render *r, const struct chat_node *node,
+                                    const struct chat_value *value,
+                                    const struct chat_arguments *arguments);
+struct chat_value chat_apply_test(struct chat_render *r, const struct chat_node *node,
+                                  const struct chat_value *value,
+                                  const struct chat_arguments *arguments);
+/* A method of a string. */
+struct chat_value chat_call_method(struct chat_render *r, uint32_t line, struct chat_string name,
+                                   const struct chat_value *value,
+                                   const struct chat_arguments *arguments);
+
+#endif

@@ -1,0 +1,89 @@
+/* text.c - the text side of a model: built at open, asked by rsr_tokenize and rsr_chat_format. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "chat_template.h"
+#include "text.h"
+#include "tokenizer.h"
+
+rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **text,
+                           rsr_error *err) {
+    if (!module->tokenizer) {
+        *text = NULL;
+        return RSR_OK;
+    }
+    struct rsr_text *created = calloc(1, sizeof(*created));
+    if (!created)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the tokenizer");
+    rsr_status status = rsr_encoder_create(module->tokenizer, &created->encoder, err);
+    if (status != RSR_OK) {
+        free(created);
+        return status;
+    }
+    /* A model whose template is not understood still serves plain prompts: the sentence is kept for
+     * the first rsr_chat_format. */
+    created->chat_error.size_bytes = sizeof(created->chat_error);
+    if (module->chat_template)
+        created->chat_status =
+            rsr_chat_template_parse(module->chat_template, strlen(module->chat_template),
+                                    &created->chat, &created->chat_error);
+    *text = created;
+    return RSR_OK;
+}
+
+void rsr_text_destroy(struct rsr_text *text) {
+    if (!text)
+        return;
+    rsr_encoder_destroy(text->encoder);
+    rsr_chat_template_destroy(text->chat);
+    free(text);
+}
+
+rsr_status rsr_text_deliver(const struct rsr_bytes *bytes, char *text, size_t capacity,
+                            size_t *text_bytes, rsr_error *err) {
+    size_t n = bytes->size < capacity ? bytes->size : capacity;
+    if (n > 0)
+        memcpy(text, bytes->data, n);
+    *text_bytes = bytes->size;
+    if (n < bytes->size)
+        return rsr_fail(err, RSR_ERR_FULL, "the text has %zu bytes; there is room for %zu",
+                        bytes->size, capacity);
+    return RSR_OK;
+}
+
+static rsr_status check_messages(const rsr_message *messages, size_t n_messages, rsr_error *err) {
+    for (size_t i = 0; i < n_messages; i++)
+        if (!messages[i].role || !messages[i].content)
+            return rsr_fail(err, RSR_ERR_ARGUMENT, "message %zu has no role or no content", i);
+    return RSR_OK;
+}
+
+rsr_status rsr_api_chat_format(const rsr_model *model, const rsr_message *messages,
+                               size_t n_messages, bool add_generation_prompt, char *text,
+                               size_t capacity, size_t *text_bytes, rsr_error *err) {
+    if (!text_bytes || (!messages && n_messages > 0) || (!text && capacity > 0))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_chat_format: a parameter is NULL");
+    rsr_status status = rsr_check_owner(model->owner_pid, err);
+    if (status == RSR_OK)
+        status = check_messages(messages, n_messages, err);
+    if (status != RSR_OK)
+        return status;
+    const struct rsr_text *own = model->text;
+    if (!own || (!own->chat && own->chat_status == RSR_OK))
+        return rsr_fail(err, RSR_ERR_TEXT, "the model has no chat template; give it plain text");
+    if (!own->chat)
+        return rsr_fail(err, own->chat_status, "%s", own->chat_error.message);
+    struct rsr_chat_input input = {
+        .messages = messages,
+        .n_messages = n_messages,
+        .add_generation_prompt = add_generation_prompt,
+        .bos_text = model->module->bos_text ? model->module->bos_text : "",
+        .eos_text = model->module->eos_text ? model->module->eos_text : "",
+    };
+    struct rsr_bytes rendered = {0};
+    status = rsr_chat_template_render(own->chat, &input, &rendered, err);
+    if (status == RSR_OK)
+        status = rsr_text_deliver(&rendered, text, capacity, text_bytes, err);
+    rsr_bytes_free(&rendered);
+    return status;
+}

@@ -1,0 +1,342 @@
+#!/usr/bin/env python3
+"""Regenerates chat.json: chat templates, conversations, and what transformers renders.
+
+    pip install transformers jinja2
+    python make_chat_fixtures.py
+
+The templates are of the forms that published models use; the last group exercises the language
+piece by piece. test_chat_template.c compares the runtime's renderer with all of it: equal text, or
+a refusal where transformers raises (null).
+"""
+import json
+from pathlib import Path
+
+import transformers
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+HERE = Path(__file__).resolve().parent
+
+MODELS = {
+    "bitnet-2b-4t": (
+        "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+        "{% set role = message['role'] | capitalize %}{% set content = message['content'] | trim %}"
+        "{{ role + ': ' + content + '<|eot_id|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"),
+    "bundled": (
+        "{% for message in messages %}"
+        "{% set turn = message['role'] | capitalize + ': ' + message['content'] | trim %}"
+        "{{ turn + '<|eot_id|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"),
+    "llama-3": (
+        "{% set loop_messages = messages %}{% for message in loop_messages %}"
+        "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ "
+        "message['content'] | trim + '<|eot_id|>' %}"
+        "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}"
+        "{% endfor %}{% if add_generation_prompt %}"
+        "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"),
+    "llama-3.2": """{{- bos_token }}
+{%- if custom_tools is defined %}
+    {%- set tools = custom_tools %}
+{%- endif %}
+{%- if not tools_in_user_message is defined %}
+    {%- set tools_in_user_message = true %}
+{%- endif %}
+{%- if not date_string is defined %}
+    {%- if custom_clock is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{%- if not tools is defined %}
+    {%- set tools = none %}
+{%- endif %}
+
+{#- This block extracts the system message, so we can slot it into the right place. #}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+
+{#- System message #}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}
+{%- if tools is not none %}
+    {{- "Environment: ipython\\n" }}
+{%- endif %}
+{{- "Cutting Knowledge Date: December 2023\\n" }}
+{{- "Today Date: " + date_string + "\\n\\n" }}
+{%- if tools is not none and not tools_in_user_message %}
+    {%- for t in tools %}
+        {{- t | tojson(indent=4) }}
+        {{- "\\n\\n" }}
+    {%- endfor %}
+{%- endif %}
+{{- system_message }}
+{{- "<|eot_id|>" }}
+{%- for message in messages %}
+    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}
+    {%- elif 'tool_calls' in message %}
+        {%- if not message.tool_calls|length == 1 %}
+            {{- raise_exception("This model only supports single tool-calls at once!") }}
+        {%- endif %}
+        {%- set tool_call = message.tool_calls[0].function %}
+        {%- for arg_name, arg_val in tool_call.arguments | items %}
+            {{- arg_name + '="' + arg_val + '"' }}
+        {%- endfor %}
+    {%- elif message.role == "tool" or message.role == "ipython" %}
+        {{- "<|start_header_id|>ipython<|end_header_id|>\\n\\n" }}
+        {%- if message.content is mapping or message.content is iterable %}
+            {{- message.content }}
+        {%- endif %}
+        {{- "<|eot_id|>" }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+""",
+    "falcon-3": """{%- if tools %}
+{{- '<|system|>\\n' }}
+{%- if messages[0]['role'] == 'system' %}
+{{- messages[0]['content'] }}
+{%- set remaining_messages = messages[1:] %}
+{%- else %}
+{%- set remaining_messages = messages %}
+{%- endif %}
+{{- '# Tools\\n<tools>' + tools|tojson(indent=2) + '</tools>' }}
+{%- for message in remaining_messages %}
+{%- if message['role'] == 'user' %}
+{{- '<|user|>\\n' + message['content'] + '\\n' }}
+{%- endif %}
+{%- endfor %}
+{%- else %}
+{%- for message in messages %}
+{%- if message['role'] == 'system' %}
+{{- '<|system|>\\n' + message['content'] + '\\n' }}
+{%- elif message['role'] == 'user' %}
+{{- '<|user|>\\n' + message['content'] + '\\n' }}
+{%- elif message['role'] == 'assistant' %}
+{%- if not loop.last %}
+{{- '<|assistant|>\\n' + message['content'] + eos_token + '\\n' }}
+{%- else %}
+{{- '<|assistant|>\\n' + message['content'] + eos_token }}
+{%- endif %}
+{%- endif %}
+{%- if loop.last and add_generation_prompt %}
+{{- '<|assistant|>\\n' }}
+{%- endif %}
+{%- endfor %}
+{%- endif %}
+""",
+    "qwen-2.5": """{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- for tool in tools %}
+        {{- "\\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+{%- else %}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}
+    {%- else %}
+        {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+    {%- endif %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == "assistant" %}
+        {{- '<|im_start|>' + message.role }}
+        {%- for tool_call in message.tool_calls %}
+            {%- if tool_call.function is defined %}
+                {%- set tool_call = tool_call.function %}
+            {%- endif %}
+            {{- tool_call.arguments | tojson }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if (loop.index0 == 0) or (messages[loop.index0 - 1].role != "tool") %}
+            {{- '<|im_start|>user' }}
+        {%- endif %}
+        {{- '\\n<tool_response>\\n' }}
+        {{- message.content }}
+        {{- '\\n</tool_response>' }}
+        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
+            {{- '<|im_end|>\\n' }}
+        {%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+""",
+    "qwen-3": """{%- if messages[0].role == 'system' %}
+    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+{%- endif %}
+{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.multi_step_tool and message.role == "user" and message.content is string and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
+        {%- set ns.multi_step_tool = false %}
+        {%- set ns.last_query_index = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- if message.content is string %}
+        {%- set content = message.content %}
+    {%- else %}
+        {%- set content = '' %}
+    {%- endif %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == "assistant" %}
+        {%- set reasoning_content = '' %}
+        {%- if message.reasoning_content is string %}
+            {%- set reasoning_content = message.reasoning_content %}
+        {%- else %}
+            {%- if '</think>' in content %}
+                {%- set reasoning_content = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+                {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+            {%- endif %}
+        {%- endif %}
+        {%- if loop.index0 > ns.last_query_index %}
+            {%- if loop.last or (not loop.last and reasoning_content) %}
+                {{- '<|im_start|>' + message.role + '\\n<think>\\n' + reasoning_content.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+            {%- else %}
+                {{- '<|im_start|>' + message.role + '\\n' + content }}
+            {%- endif %}
+        {%- else %}
+            {{- '<|im_start|>' + message.role + '\\n' + content }}
+        {%- endif %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}
+""",
+    "mistral": (
+        "{{ bos_token }}{% for message in messages %}"
+        "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
+        "{% endif %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+        "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}"
+        "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}"
+        "{% endif %}{% endfor %}"),
+    "zephyr": """{% for message in messages %}
+{% if message['role'] == 'user' %}
+{{ '<|user|>
+' + message['content'] + eos_token }}
+{% elif message['role'] == 'system' %}
+{{ '<|system|>
+' + message['content'] + eos_token }}
+{% elif message['role'] == 'assistant' %}
+{{ '<|assistant|>
+'  + message['content'] + eos_token }}
+{% endif %}
+{% if loop.last and add_generation_prompt %}
+{{ '<|assistant|>' }}
+{% endif %}
+{% endfor %}""",
+    "gemma": (
+        "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not "
+        "supported') }}{% endif %}{% for message in messages %}"
+        "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation "
+        "roles must alternate') }}{% endif %}{% if (message['role'] == 'assistant') %}"
+        "{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}"
+        "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"),
+}
+
+PIECES = [
+    # white space
+    "a\n  {% if true %}\n  b\n  {% endif %}\n c\n", "x {%- if true -%} y {%- endif %} z", "\n\n{{ 'a' }}\n\n",
+    "  {%+ if true %} a {%+ endif +%}\n b", "{# comment #}\na{#- c -#} b {#+ c +#}\n d", "a\r\nb\rc\n{% if 1 %}\r\nd{% endif %}\r\n",
+    "\t{% set x = 1 %}\n\t{{ x }}\n", "a {{- 'b' -}}\n c", "{% if true %}\n\n{% endif %}\n", "{%- set a = '\n' -%} {{ a }}|",
+    "a\n\n", "{{ 'x' }}  {# c #}  \n  {% if true %}y{% endif %}\n", "\u00a0{%- if true %}\u2003{% endif -%}\u3000.",
+    "{% for m in messages %}\n  {{ m.role }}\n{% endfor %}\nend", " {#- a -#} ", "{{ '{{ }} {% %}' }}", "}} %} #}",
+    # literals and strings
+    r"{{ 'a\n\t\\\'\"b' }}", r"{{ '\x41\u00e9\U0001F600\101\q' }}", "{{ 'a' 'b' \"c\" }}", "{{ 12 }}{{ true }}{{ none }}{{ False }}",
+    "{{ [1, 2][1] }}{{ ['a', 'b',][-1] }}", "{{ 'é日😀'[1] }}{{ 'é日😀'[::-1] }}{{ 'é日😀'|length }}",
+    # operators
+    "{{ 1 + 2 * 3 }} {{ (1 + 2) * 3 }} {{ 7 // 2 }} {{ -7 // 2 }} {{ 7 % 3 }} {{ -7 % 3 }} {{ 2 - -1 }}",
+    "{{ 'a' ~ 1 ~ none ~ undefined_thing ~ true }}", "{{ 1 < 2 }} {{ 2 <= 1 }} {{ 1 == 1 }} {{ 1 == true }} {{ 'a' < 'b' }} {{ 'é' > 'z' }}",
+    "{{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }}", "{{ not true or true and false }} {{ not (true or false) }}", "{{ 'a' or 'b' }}{{ '' or 'b' }}{{ 'a' and 'b' }}{{ 0 and 1 }}",
+    "{{ 'a' in 'cat' }} {{ 'x' not in 'cat' }} {{ 1 in [1, 2] }} {{ 'role' in messages[0] }} {{ 'name' in messages[0] }}",
+    "{{ 'yes' if messages else 'no' }}{{ 'x' if false }}|{{ 'a' if 0 else 'b' if 0 else 'c' }}", "{{ [1] + [2] == [1, 2] }}",
+    "{{ 'a' + 'b' | upper }}", "{{ ('a' + 'b') | upper }}", "{{ -1 | string }}", "{{ not 1 is odd }}", "{{ 1 is not odd }}{{ 2 is even and 3 is odd }}",
+    # slices
+    "{% for m in messages[1:] %}{{ m.role }}{% endfor %}", "{% for m in messages[:-1] %}{{ m.role }}{% endfor %}", "{{ 'abcdef'[1:4] }}{{ 'abcdef'[::2] }}{{ 'abcdef'[-2:] }}{{ 'abcdef'[4:1:-1] }}{{ 'abc'[5:] }}{{ 'abc'[-9:2] }}",
+    "{{ messages[-1].content }}", "{{ messages[99] is defined }}",
+    # tests
+    "{{ x is defined }}{{ messages is defined }}{{ x is undefined }}{{ none is none }}{{ x is none }}", "{{ 'a' is string }}{{ 1 is number }}{{ 1 is integer }}{{ true is integer }}{{ true is number }}{{ true is boolean }}",
+    "{{ messages[0] is mapping }}{{ messages is sequence }}{{ 'a' is iterable }}{{ 1 is iterable }}{{ messages is string }}", "{{ 1 is eq 1 }}{{ 1 is equalto(2) }}{{ 1 is ne 2 }}{{ 'a' is in 'abc' }}{{ 1 is in([2]) }}", "{{ true is true }}{{ 1 is true }}{{ false is false }}",
+    "{{ tools is none }}{{ documents is defined }}", "{{ messages[0].name is defined and messages[0].name is not none }}",
+    # filters
+    "{{ '  a b ' | trim }}|{{ 'xxaxx' | trim('x') }}|{{ ' a ' | upper }}|{{ 'ABC' | lower }}|{{ 'hELLO wORLD' | capitalize }}", "{{ [] | length }}{{ 'abc' | count }}{{ messages | length }}",
+    "{{ x | default('d') }}{{ '' | default('d') }}{{ '' | default('d', true) }}{{ x | d }}{{ none | default('n') }}", "{{ ['a', 'b', 1] | join(', ') }}{{ ['a', 'b'] | join }}{{ 'abc' | join('-') }}",
+    "{{ [1, 2] | first }}{{ [1, 2] | last }}{{ 'abc' | first }}{{ [] | first }}|", "{{ 12 | string + 'a' }}{{ 'aXbX' | replace('X', 'yy') }}{{ 12 | upper }}", "{{ messages | map(attribute='role') }}", "{{ 'ÉÀ' | lower }}{{ 'éà' | upper }}{{ 'éA' | capitalize }}{{ 'ǆa' | capitalize }}",
+    "{{ '\u001c\u0085a\u00a0' | trim }}|", "{{ 'a' | tojson }}",
+    # methods
+    "{{ ' a '.strip() }}|{{ 'xxa'.lstrip('x') }}|{{ 'axyx'.rstrip('xy') }}|{{ 'a'.upper() }}{{ 'B'.lower() }}{{ 'cD'.capitalize() }}", "{{ 'abc'.startswith('ab') }}{{ 'abc'.endswith('bc') }}{{ 'abc'.startswith('') }}", "{{ 'a,b,,c'.split(',') | join('|') }}{{ ' a  b c '.split() | join('|') }}{{ ''.split(',') | length }}{{ ''.split() | length }}",
+    "{{ 'aXbXc'.replace('X', '') }}{{ '-'.join(['a', 'b']) }}", "{{ messages[0].get('role') }}{{ messages[0].get('name') }}{{ messages[0].get('name', 'anon') }}", "{{ messages.append(1) }}", "{{ 'a'.nosuch() }}",
+    # statements
+    "{% set x = 1 %}{% for m in messages %}{% set x = 2 %}{% endfor %}{{ x }}", "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}{{ ns.other is defined }}",
+    "{% if false %}a{% elif 0 %}b{% elif '' %}c{% else %}d{% endif %}", "{% if true %}{% set y = 'in' %}{% endif %}{{ y }}", "{% for m in messages %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }};{% endfor %}",
+    "{% for m in messages %}{{ loop.previtem.role if loop.previtem is defined else '-' }}{{ loop.nextitem.role if not loop.last else '-' }};{% endfor %}", "{% for m in [] %}a{% else %}none{% endfor %}", "{% for m in messages if m.role == 'user' %}{{ loop.index }}{{ m.content }}{% else %}no{% endfor %}",
+    "{% for m in messages %}{% if loop.index == 2 %}{% break %}{% endif %}{{ m.role }}{% endfor %}", "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}{{ m.role }}{% endfor %}", "{% for c in 'añb' %}{{ c }}.{% endfor %}{% for i in range(3) %}{{ i }}{% endfor %}{% for i in range(1, 3) %}{{ i }}{% endfor %}",
+    "{% for a in [1, 2] %}{% for b in [3, 4] %}{{ a }}{{ b }}{{ loop.index }} {% endfor %}{{ loop.index }}{% endfor %}", "{% for m in undefined_thing %}a{% endfor %}|", "{% for message in messages %}{% endfor %}{{ message is defined }}", "{% set loop_messages = messages[1:] if messages[0].role == 'system' else messages %}{{ loop_messages | length }}",
+    "{% set messages = [] %}{{ messages | length }}", "{{ raise_exception('no: ' + messages[0].role) }}", "{{ undefined_thing.attribute }}", "{{ undefined_thing }}|{{ messages[0].nothing }}|", "{{ 1 + 'a' }}", "{{ none + 'a' }}", "{{ 1 // 0 }}", "{{ unknown() }}", "{{ bos_token }}{{ eos_token }}{{ pad_token }}",
+]
+
+# Refused at once, whatever the messages.
+REFUSED = ["{% macro f(x) %}{% endmacro %}", "{% include 'x' %}", "{{ {'a': 1} }}", "{{ (1, 2) }}", "{% set x %}a{% endset %}", "{{ 1.5 }}", "{{ 2 ** 3 }}", "{{ 4 / 2 }}",
+           "{% for m in messages recursive %}{% endfor %}", "{% if true %}", "{% endif %}", "{{ 'a }}", "{{ a", "{% for %}", "{{ a b }}", "{{ }}", "{{ a | }}", "{{ a[ }}", "{{ (a }}", "{# a", "{% raw %}{% endraw %}",
+           "{{ a ? b }}", "{% break %}", "{% else %}", "{{ a.1 }}", "{{ 99999999999999999999 }}", "{% set a.b.c = 1 %}", "{{ '\\N{DASH}' }}", "{{ ] }}",
+           "{{ " + "(" * 300 + "1" + ")" * 300 + " }}", "{{ " + "-" * 500 + "1 }}", "{{ 1" + " + 1" * 500 + " }}", "{% if 1 %}" * 100 + "{% endif %}" * 100]
+
+CONVERSATIONS = [
+    [["user", "Hello"]],
+    [["system", " You are terse. "], ["user", "Hi\nthere "], ["assistant", "Yes?"], ["user", "  é日😀 "]],
+    [["user", "q"], ["assistant", "<think>\nhm\n</think>\n\nanswer"], ["user", "r"], ["assistant", "<think>\nso\n</think>\n\nend"]],
+    [["assistant", "first"], ["system", ""], ["user", "<|eot_id|> {{ injected }} {% if %}"]],
+    [["user", "a"], ["tool", "b"], ["tool", "c"]],
+]
+
+
+def render(template, messages, generation):
+    try:
+        return _compile_jinja_template(template).render(
+            messages=[{"role": role, "content": content} for role, content in messages], tools=None,
+            documents=None, add_generation_prompt=generation, bos_token="<|bos|>", eos_token="</s>")
+    except Exception:  # whatever the template makes of these messages
+        return None
+
+
+# Beyond the subset: transformers renders these and the runtime refuses them.
+BEYOND = ("map(attribute", "tojson }}", ".append(")
+
+
+def main():
+    rows = []
+    for name, template in list(MODELS.items()) + [(None, piece) for piece in PIECES]:
+        wanted = []
+        for conversation in CONVERSATIONS if name else CONVERSATIONS[1:2]:
+            for generation in (False, True) if name else (True,):
+                beyond = not name and any(b in template for b in BEYOND)
+                wanted.append(None if beyond else render(template, conversation, generation))
+        rows.append({"template": template, "all": bool(name), "rendered": wanted})
+    value = {"library": f"transformers {transformers.__version__}", "conversations": CONVERSATIONS,
+             "templates": rows, "refused": REFUSED}
+    path = HERE / "chat.json"
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    print(f"{len(rows)} templates, {path.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+/* test_chat_template.c - the chat template renderer against transformers and Jinja.
+ *
+ * tests/tokenizer/chat.json (written by make_chat_fixtures.py) holds templates, conversations and what
+ * transformers renders; null means that it raises, or that the construct is outside our subset, and the
+ * runtime has to refuse with a sentence.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "text.h"
+#include "chat_template.h"
+
+static size_t read_messages(const json_t *conversation, rsr_message *messages) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(conversation, i, row) {
+        messages[i].role = json_string_value(json_array_get(row, 0));
+        messages[i].content = json_string_value(json_array_get(row, 1));
+    }
+    return json_array_size(conversation);
+}
+
+static void check_rendered(const char *template, const struct rsr_chat_template *chat,
+                           const json_t *conversation, bool generation, const json_t *expected) {
+    rsr_message messages[16];
+    struct rsr_chat_input input = {.messages = messages,
+                                   .n_messages = read_messages(conversation, messages),
+                                   .add_generation_prompt = generation,
+                                   .bos_text = "<|bos|>",
+                                   .eos_text = "</s>"};
+    struct rsr_bytes out = {0};
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_status status = rsr_chat_template_render(chat, &input, &out, &err);
+    bool same;
+    if (json_is_null(expected))
+        same = status == RSR_ERR_TEXT && err.message[0] != 0 && out.size == 0;
+    else
+        same = status == RSR_OK && out.size == json_string_length(expected) &&
+               (out.size == 0 || memcmp(out.data, json_string_value(expected), out.size) == 0);
+    CHECK(same);
+    if (!same)
+        fprintf(stderr, "  template: %.300s\n  status %d %s\n  have: %.*s\n  want: %s\n", template,
+                (int)status, err.message, (int)out.size, out.data ? out.data : "",
+                json_is_null(expected) ? "(refused)" : json_string_value(expected));
+    rsr_bytes_free(&out);
+}
+
+static void check_template(const json_t *conversations, const json_t *row) {
+    const char *source = json_string_value(json_object_get(row, "template"));
+    const json_t *rendered = json_object_get(row, "rendered");
+    struct rsr_chat_template *chat = NULL;
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_status status = rsr_chat_template_parse(source, strlen(source), &chat, &err);
+    CHECK_STR(err.message, "");
+    CHECK_INT(status, RSR_OK);
+    if (status != RSR_OK) {
+        fprintf(stderr, "  template: %.300s\n", source);
+        return;
+    }
+    bool all = json_is_true(json_object_get(row, "all"));
+    for (size_t i = 0; i < json_array_size(rendered); i++) {
+        const json_t *conversation = json_array_get(conversations, all ? i / 2 : 1);
+        check_rendered(source, chat, conversation, !all || i % 2, json_array_get(rendered, i));
+    }
+    rsr_chat_template_destroy(chat);
+}
+
+static void check_refused(const char *source) {
+    struct rsr_chat_template *chat = NULL;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(rsr_chat_template_parse(source, strlen(source), &chat, &err), RSR_ERR_TEXT);
+    if (!strstr(err.message, "in line 1"))
+        fprintf(stderr, "  template: %.60s: %s\n", source, err.message);
+    CHECK(chat == NULL && strstr(err.message, "in line 1") != NULL);
+    rsr_chat_template_destroy(chat);
+}
+
+static rsr_status render_source(const char *source, const char *content, rsr_error *err,
+                                size_t *size) {
+    struct rsr_chat_template *chat = NULL;
+    rsr_message message = {"user", content};
+    struct rsr_chat_input input = {&message, 1, false, "", ""};
+    struct rsr_bytes out = {0};
+    rsr_status status = rsr_chat_template_parse(source, strlen(source), &chat, err);
+    if (status == RSR_OK)
+        status = rsr_chat_template_render(chat, &input, &out, err);
+    *size = out.size;
+    rsr_bytes_free(&out);
+    rsr_chat_template_destroy(chat);
+    return status;
+}
+
+/* Hostile templates end with a sentence, soon. */
+static void test_limits(void) {
+    static const struct {
+        const char *source, *words;
+    } cases[] = {
+        {"{% set xs = range(5000) %}{% for a in xs %}{% for b in xs %}{% endfor %}{% endfor %}",
+         "too many steps"},
+        {"{% set n = namespace(s='0123456789') %}{% for a in range(60) %}{% set n.s = n.s + n.s "
+         "%}{% endfor %}",
+         "more memory"},
+        {"{% set n = namespace(s='0123456789') %}{% for a in range(20) %}{% set n.s = n.s + n.s "
+         "%}{% endfor %}"
+         "{% for a in range(100) %}{{ n.s }}{% endfor %}",
+         "too long a text"},
+        {"{% set n = namespace(x=[], y=[]) %}{% for a in range(5000) %}{% set n.x = [n.x] %}{% set "
+         "n.y = [n.y] %}"
+         "{% endfor %}{{ n.x == n.y }}",
+         "nests lists too deeply"},
+        {"\n\n{{ x.y }}", "attribute 'y' in line 3"},
+        {"{{ 'a' | nosuchfilter }}", "the unsupported filter 'nosuchfilter' in line 1"},
+        {"{{ 1 is nosuchtest }}", "the unsupported test 'nosuchtest'"},
+        {"{{ strftime_now('%d') }}", "the unsupported function 'strftime_now'"},
+        {"{% for a, b in messages %}{% endfor %}", "loops over pairs"},
+        {"{{ raise_exception('line\none\x1b[31m') }}", "refuses these messages: line?one?[31m"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        rsr_error err = RSR_ERROR_INIT;
+        size_t size;
+        CHECK_INT(render_source(cases[i].source, "x", &err, &size), RSR_ERR_TEXT);
+        CHECK(strstr(err.message, cases[i].words) != NULL);
+        if (!strstr(err.message, cases[i].words))
+            fprintf(stderr, "  %s: %s\n", cases[i].words, err.message);
+    }
+    rsr_error err = RSR_ERROR_INIT;
+    size_t size = 0;
+    CHECK_INT(render_source("{{ messages[0].content }}", "a\xff\xf0\x9f", &err, &size), RSR_OK);
+    CHECK_INT(size, 7); /* two replaced */
+    CHECK_INT(render_source("\xff", "", &err, &size), RSR_ERR_TEXT);
+}
+
+/* Through the model: buffer rules, and a template that is not understood. */
+static void test_model(void) {
+    struct rsr_text text = {.chat_status = RSR_OK};
+    struct rsr_module module = {.bos_text = "<s>", .eos_text = ""};
+    struct rsr_model model = {.module = &module, .text = &text, .owner_pid = (int)getpid()};
+    rsr_message messages[] = {{"user", "hi"}, {"assistant", NULL}};
+    char out[8] = "#######";
+    size_t n = 99;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(rsr_api_chat_format(&model, messages, 1, true, out, 8, &n, &err), RSR_ERR_TEXT);
+    CHECK(strstr(err.message, "no chat template") != NULL && n == 99);
+    const char *source = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}";
+    CHECK_INT(rsr_chat_template_parse(source, strlen(source), &text.chat, &err), RSR_OK);
+    CHECK_INT(rsr_api_chat_format(&model, messages, 1, true, out, 8, &n, &err), RSR_OK);
+    CHECK(n == 5 && memcmp(out, "<s>hi##", 7) == 0);
+    CHECK_INT(rsr_api_chat_format(&model, messages, 1, true, out, 4, &n, &err), RSR_ERR_FULL);
+    CHECK_INT(n, 5);
+    CHECK_INT(rsr_api_chat_format(&model, messages, 2, true, out, 8, &n, &err), RSR_ERR_ARGUMENT);
+    rsr_chat_template_destroy(text.chat);
+    text.chat = NULL;
+    text.chat_error = (rsr_error)RSR_ERROR_INIT;
+    text.chat_status = rsr_chat_template_parse("{% macro x() %}", 15, &text.chat, &text.chat_error);
+    CHECK_INT(rsr_api_chat_format(&model, messages, 1, true, out, 8, &n, &err), RSR_ERR_TEXT);
+    CHECK(strstr(err.message, "'macro' in line 1") != NULL);
+    model.owner_pid++;
+    CHECK_INT(rsr_api_chat_format(&model, messages, 1, true, out, 8, &n, &err), RSR_ERR_FORK);
+}
+
+int main(void) {
+    json_error_t error;
+    json_t *root =
+        json_load_file(TEST_SOURCE_DIR "/tests/tokenizer/chat.json", JSON_ALLOW_NUL, &error);
+    CHECK(root != NULL);
+    const json_t *templates = json_object_get(root, "templates"), *row;
+    CHECK(json_array_size(templates) > 80);
+    size_t i;
+    json_array_foreach(templates, i, row) {
+        check_template(json_object_get(root, "conversations"), row);
+    }
+    json_array_foreach(json_object_get(root, "refused"), i, row) {
+        check_refused(json_string_value(row));
+    }
+    test_limits();
+    test_model();
+    json_decref(root);
+    return CHECK_EXIT();
+}
