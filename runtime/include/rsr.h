@@ -175,7 +175,7 @@ typedef struct rsr_probe_point {
     enum { RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT, RSR_PROBE_NORM_OUTPUT,
            RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT, RSR_PROBE_LOGITS_INPUT } kind;
     uint32_t block;         /* UINT32_MAX: none */
-    const char *role;       /* "q", "gate", ... of the linear or norm; "" else */
+    const char *role;       /* "q", "gate", ... of a linear; a norm's name; "" else */
     void *data;             /* LINEAR_INPUT: activation rows (rsr_abi.h), else float rows */
     size_t row_bytes;       /* distance of rows */
     uint32_t cols;          /* elements of a row */
@@ -211,8 +211,10 @@ typedef struct rsr_engine_info {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
                                                         rsr_engine_info *info);
 
-/* Time spent by operation since the last reset, for `rsr-bench model --profile`. Collecting costs two
- * clock reads per operation; off until enabled. */
+/* Time spent by operation, for `rsr-bench model --profile`. Reports what was collected since the last
+ * call, starts again from zero, and from now on collects (enable) or not. Collecting costs two clock
+ * reads per operation; off until enabled. entries may be NULL to drop the report. *n_entries (may be
+ * NULL) receives the count; if it exceeds `capacity`, the status is RSR_ERR_FULL and nothing is reset. */
 typedef struct rsr_profile_entry {
     const char *name;       /* "q", "gate", "attention", "head", ... */
     uint64_t time_ns;       /* of the slowest worker, summed over calls, its barrier included */
