@@ -31,6 +31,7 @@ import os
 import random
 import re
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -253,24 +254,30 @@ def make_muon(params, momentum=0.95, weight_decay=0.1):
 class Windows:
     """Endless training windows, each <|begin_of_text|> and then context tokens of the stream.
 
-    Each pass over the stream cuts it at a new phase and shuffles the pieces.
+    Each pass over the stream cuts it at a new phase and shuffles the pieces.  Besides, the share
+    `openings` of the windows begin where a chapter's text does: a prompt usually begins so too.
     """
 
-    def __init__(self, stream, bos, seed):
+    def __init__(self, stream, chapters, bos, seed, openings):
         self.stream, self.bos, self.rng = stream, bos, random.Random(seed)
-        self.starts = []
+        self.chapters = [c for c in chapters if c + SHAPE["context"] <= len(stream)]
+        self.openings = openings
+        self.queues = {"pass": [], "chapters": []}  # shuffled starts not used yet
+
+    def next_start(self):
+        n = SHAPE["context"]
+        name = "chapters" if self.rng.random() < self.openings else "pass"
+        queue = self.queues[name]
+        if not queue:
+            queue.extend(self.chapters if name == "chapters" else
+                         range(self.rng.randrange(n), len(self.stream) - n, n))
+            self.rng.shuffle(queue)
+        return queue.pop()
 
     def next_batch(self, batch):
         import torch
-        n = SHAPE["context"]
-        rows = []
-        while len(rows) < batch:
-            if not self.starts:
-                self.starts = list(range(self.rng.randrange(n), len(self.stream) - n, n))
-                self.rng.shuffle(self.starts)
-            start = self.starts.pop()
-            rows.append([self.bos] + self.stream[start:start + n])
-        rows = torch.tensor(rows)
+        starts = [self.next_start() for _ in range(batch)]
+        rows = torch.tensor([[self.bos] + self.stream[s:s + SHAPE["context"]] for s in starts])
         return rows[:, :-1], rows[:, 1:]
 
 
@@ -290,14 +297,14 @@ def bits_of_text(loss_of, ids, bos):
     return bits
 
 
-def train(args, model, stream, watched, bos):
+def train(args, model, stream, chapters, watched, bos):
     """Train until the clock has used --minutes, going on from the saved state if there is one."""
     import torch
     matrices = [p for name, p in model.named_parameters() if name.endswith("_proj.weight")]
     vectors = [p for name, p in model.named_parameters() if not name.endswith("_proj.weight")]
     muon = make_muon(matrices)
     adam = torch.optim.AdamW(vectors, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
-    data = Windows(stream, bos, args.seed)
+    data = Windows(stream, chapters, bos, args.seed, args.openings)
     step, used = 0, 0.0
     state_path = args.work / "state.pt"
     if state_path.exists():
@@ -305,13 +312,13 @@ def train(args, model, stream, watched, bos):
         model.load_state_dict(state["model"])
         muon.load_state_dict(state["muon"])
         adam.load_state_dict(state["adam"])
-        data.starts, step, used = state["starts"], state["step"], state["used"]
+        data.queues, step, used = state["queues"], state["step"], state["used"]
         data.rng.setstate(state["rng"])
         print(f"going on from step {step}, {used / 60:.1f} minutes", flush=True)
 
     def save():
         state = dict(model=model.state_dict(), muon=muon.state_dict(), adam=adam.state_dict(),
-                     starts=data.starts, rng=data.rng.getstate(), step=step, used=used)
+                     queues=data.queues, rng=data.rng.getstate(), step=step, used=used)
         torch.save(state, state_path.with_suffix(".new"))
         os.replace(state_path.with_suffix(".new"), state_path)
 
@@ -377,7 +384,7 @@ def export(model, tokenizer_path, out):
             if not 0.05 < zeros < 0.95 or (ternary == 1).sum() == 0 or (ternary == -1).sum() == 0:
                 raise SystemExit(f"train.py: {name} is degenerate ({zeros:.0%} zeros)")
             tensors[name] = pack(ternary)
-            tensors[name.replace(".weight", ".weight_scale")] = scale.view(1)
+            tensors[name.replace(".weight", ".weight_scale")] = scale.view(1).to(torch.bfloat16)
         else:
             tensors[name] = value.to(torch.bfloat16)
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
@@ -413,7 +420,6 @@ def export(model, tokenizer_path, out):
         "vocab_size": SHAPE["vocab"],
     })
     write_json(out / "generation_config.json", {
-        "_from_model_config": True,
         "bos_token_id": bos,
         "do_sample": False,
         "eos_token_id": [eos, eot],
@@ -439,7 +445,10 @@ def export(model, tokenizer_path, out):
 
 
 def write_json(path, value):
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Lists of numbers on one line.
+    text = re.sub(r"\[[\d,\s]+\]", lambda found: " ".join(found[0].split()), text)
+    path.write_text(text.replace("[ ", "[").replace(" ]", "]") + "\n", encoding="utf-8")
 
 
 # ---------------------------------------------------------------------------------- evaluation
@@ -449,6 +458,9 @@ def load_with_transformers(folder):
     torch._dynamo.config.disable = True  # plain float32, in the order the source says
     from transformers import AutoTokenizer, BitNetForCausalLM
     model = BitNetForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    # Some versions leave what is stored as bfloat16 in bfloat16, and refuse model.float().
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data = tensor.data.float()
     return model.eval(), AutoTokenizer.from_pretrained(folder)
 
 
@@ -458,7 +470,7 @@ def evaluate(folder):
     import torch.nn.functional as F
     model, tokenizer = load_with_transformers(folder)
     text = (HERE / "heldout.txt").read_bytes()
-    bos, *ids = tokenizer(text.decode("utf-8"))["input_ids"]
+    bos, *ids = tokenizer(text.decode("utf-8"), verbose=False)["input_ids"]
     if bos != tokenizer.bos_token_id or model.config.max_position_embeddings != SHAPE["context"]:
         raise SystemExit("train.py: not a checkpoint of this script")
     with torch.no_grad():
@@ -492,10 +504,13 @@ def write_reference(folder, prompt="In the beginning", count=48):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("work"), help="training state (work)")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "kjv",
+                        help="folder of the training state (kjv in the temporary folder)")
     parser.add_argument("--out", type=Path, default=HERE / "kjv", help="checkpoint folder (kjv)")
     parser.add_argument("--minutes", type=float, default=60, help="time to train (60)")
     parser.add_argument("--batch", type=int, default=8, help="windows a step (8)")
+    parser.add_argument("--openings", type=float, default=0.25,
+                        help="share of windows that begin where a chapter does (0.25)")
     parser.add_argument("--lr", type=float, default=0.02, help="peak rate, ternary layers (0.02)")
     parser.add_argument("--lr-vectors", type=float, default=0.004,
                         help="peak rate, embedding and norms (0.004)")
@@ -510,6 +525,8 @@ def main():
     parser.add_argument("--reference", metavar="DIR", type=Path,
                         help="score a checkpoint and write reference.json")
     args = parser.parse_args()
+    import torch
+    torch.set_num_threads(args.threads)
     if args.evaluate:
         evaluate(args.evaluate)
         return
@@ -517,10 +534,8 @@ def main():
         write_reference(args.reference)
         return
 
-    import torch
     from tokenizers import Tokenizer
     torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     model = build_model()
     tokenizer_path = args.work / "tokenizer.json"
@@ -538,13 +553,18 @@ def main():
         train_tokenizer(seen, tokenizer_path)
     tokenizer = Tokenizer.from_file(str(tokenizer_path))
     bos, eos = tokenizer.token_to_id(SPECIAL[0]), tokenizer.token_to_id(SPECIAL[1])
-    stream = [i for text in seen for i in tokenizer.encode(text).ids + [eos]]
+    stream, chapters = [], []  # the tokens of all books; where the text of each chapter begins
+    for text in seen:
+        encoded = tokenizer.encode(text)
+        chapters += [len(stream) + encoded.char_to_token(heading.end())
+                     for heading in re.finditer(r"^Chapter \d+\n\n", text, re.MULTILINE)]
+        stream += encoded.ids + [eos]
     watched = books[WATCHED]
     watched = tokenizer.encode(watched, add_special_tokens=False).ids, len(watched.encode())
     ternary = sum(p.numel() for n, p in model.named_parameters() if n.endswith("_proj.weight"))
     print(f"{ternary} ternary weights, {len(stream)} training tokens, "
           f"{sum(len(t.encode()) for t in seen) / len(stream):.2f} bytes each", flush=True)
-    train(args, model, stream, watched, bos)
+    train(args, model, stream, chapters, watched, bos)
     export(model, tokenizer_path, args.out)
 
 
