@@ -70,7 +70,8 @@ static struct chat_value loop_attribute(struct chat_render *r, const struct chat
         {"last", chat_bool(index + 1 == n)},
         {"length", chat_integer(n)},
         {"depth", (struct chat_value){0}},
-        {"previtem", index > 0 ? loop->list.items[index - 1] : (struct chat_value){0}},
+        {"previtem",
+         index > 0 && index <= n ? loop->list.items[index - 1] : (struct chat_value){0}},
         {"nextitem", index + 1 < n ? loop->list.items[index + 1] : (struct chat_value){0}},
     };
     for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++)
@@ -523,16 +524,22 @@ static struct chat_value loop_items(struct chat_render *r, const struct chat_nod
 
 /* Each round has a scope of its own: what is set inside is gone after it. */
 static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
-    struct chat_loop loop = {.list = loop_items(r, node)};
-    struct chat_value loop_value = {.kind = CHAT_VALUE_LOOP, .loop = &loop};
+    struct chat_value list = loop_items(r, node);
     struct chat_variable *variables = r->variables, *scope = r->scope;
-    if (loop.list.n_items == 0)
+    if (list.n_items == 0)
         return node->c ? run(r, node->c) : FLOW_NEXT;
+    struct chat_loop *loop = chat_alloc(&r->arena, sizeof(*loop)); /* a namespace may keep it */
+    if (!loop) {
+        chat_no_memory(r);
+        return FLOW_NEXT;
+    }
+    loop->list = list;
+    struct chat_value loop_value = {.kind = CHAT_VALUE_LOOP, .loop = loop};
     struct chat_variable target = {.name = node->text, .next = variables};
     struct chat_variable special = {CHAT_STRING("loop"), loop_value, &target};
     r->scope = variables;
-    for (; loop.index < loop.list.n_items && count_step(r, node->line); loop.index++) {
-        target.value = loop.list.items[loop.index];
+    for (; loop->index < list.n_items && count_step(r, node->line); loop->index++) {
+        target.value = list.items[loop->index];
         special.value = loop_value;
         r->variables = &special;
         if (run(r, node->b) == FLOW_BREAK)

@@ -129,6 +129,12 @@ static void test_limits(void) {
     size_t size = 0;
     CHECK_INT(render_source("{{ messages[0].content }}", "a\xff\xf0\x9f", &err, &size), RSR_OK);
     CHECK_INT(size, 7); /* two replaced */
+    CHECK_INT(render_source(
+                  "{% set n = namespace() %}{% for a in [1, 2] %}{% set n.l = loop %}{% endfor %}"
+                  "{{ n.l.index0 }}{{ n.l.previtem }}{{ n.l.nextitem }}",
+                  "", &err, &size),
+              RSR_OK); /* a loop outlives itself; sanitizers watch */
+    CHECK_INT(size, 2);
     CHECK_INT(render_source("\xff", "", &err, &size), RSR_ERR_TEXT);
 }
 

@@ -1,0 +1,282 @@
+/* rsr_run.c - rsr-run: generates text with a compiled model, from the public API alone.
+ *
+ * Generated text goes to stdout and everything else to stderr. Exit status: 0 success, 1 a mistake or a
+ * failure, said in one sentence, 130 after SIGINT.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rsr_run.h"
+
+/* ---- Output ------------------------------------------------------------------------------------- */
+
+/* Writes text to a stream with its control characters, C1 controls included, as \xNN. */
+static void put_inert(FILE *stream, const char *text, size_t n, bool keep_lines) {
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        bool line = keep_lines && (c == '\n' || c == '\t');
+        bool c1 = c == 0xc2 && i + 1 < n && (unsigned char)text[i + 1] < 0xa0;
+        if ((c < 0x20 && !line) || c == 0x7f || c1)
+            fprintf(stream, "\\x%02x", c1 ? (unsigned char)text[++i] : c);
+        else
+            fputc(c, stream);
+    }
+}
+
+int run_fail(const char *format, ...) {
+    char message[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+    fputs("rsr-run: ", stderr);
+    put_inert(stderr, message, strlen(message), false);
+    fputc('\n', stderr);
+    return 1;
+}
+
+void run_put_text(const char *text, size_t n_bytes) {
+    if (isatty(STDOUT_FILENO))
+        put_inert(stdout, text, n_bytes, true);
+    else
+        fwrite(text, 1, n_bytes, stdout);
+    fflush(stdout);
+}
+
+void run_put_name(const char *name) {
+    put_inert(stdout, name, strlen(name), false);
+}
+
+double run_tokens_per_second(uint64_t tokens, uint64_t time_ns) {
+    return time_ns > 0 ? (double)tokens * 1e9 / (double)time_ns : 0;
+}
+
+const char *run_stop_name(const rsr_generate_result *result) {
+    switch (result->stop_reason) {
+    case RSR_STOP_LENGTH:
+        return "length";
+    case RSR_STOP_TOKEN:
+        return "stop_token";
+    case RSR_STOP_CONTEXT:
+        return "context";
+    case RSR_STOP_CALLBACK:
+        return "interrupted";
+    }
+    return "unknown";
+}
+
+/* The first token comes out of the prefill: decoding n tokens evaluates n - 1. */
+static double decode_speed(const rsr_generate_result *r) {
+    return run_tokens_per_second(r->tokens > 0 ? r->tokens - 1 : 0, r->decode_ns);
+}
+
+void run_print_summary(const rsr_generate_result *r) {
+    fprintf(stderr,
+            "prompt %u tokens, %.1f tokens/s; generated %u tokens, %.1f tokens/s; stop: %s\n",
+            r->prompt_tokens, run_tokens_per_second(r->prompt_tokens, r->prefill_ns), r->tokens,
+            decode_speed(r), run_stop_name(r));
+}
+
+/* ---- Memory and files --------------------------------------------------------------------------- */
+
+void *run_alloc(size_t n, size_t element_bytes) {
+    void *memory = calloc(n > 0 ? n : 1, element_bytes);
+    if (!memory)
+        exit(run_fail("out of memory"));
+    return memory;
+}
+
+void run_text_append(struct run_text *text, const char *bytes, size_t n) {
+    char *data = n < SIZE_MAX - text->size - 1 ? realloc(text->data, text->size + n + 1) : NULL;
+    if (!data)
+        exit(run_fail("out of memory"));
+    memcpy(data + text->size, bytes, n);
+    text->data = data;
+    text->size += n;
+    data[text->size] = '\0';
+}
+
+bool run_read_file(const char *path, struct run_text *text) {
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(path, "rb");
+    if (!file) {
+        run_fail("cannot read %s: %s", path, strerror(errno));
+        return false;
+    }
+    char block[65536];
+    size_t n;
+    run_text_append(text, "", 0);
+    while ((n = fread(block, 1, sizeof(block), file)) > 0)
+        run_text_append(text, block, n);
+    bool failed = ferror(file) != 0;
+    if (failed)
+        run_fail("cannot read %s: %s", is_stdin ? "standard input" : path, strerror(errno));
+    if (!is_stdin)
+        fclose(file);
+    return !failed;
+}
+
+/* ---- Interruption ------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    interrupted = 1;
+}
+
+bool run_interrupted(void) {
+    return interrupted != 0;
+}
+
+/* The second SIGINT ends the program at once. */
+static void catch_interrupt(void) {
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* ---- Prompt ------------------------------------------------------------------------------------- */
+
+struct prompt_output {
+    bool json;
+    struct run_text text;
+};
+
+static bool on_token(void *user, const rsr_generated *generated) {
+    struct prompt_output *output = user;
+    if (output->json)
+        run_text_append(&output->text, generated->text, generated->text_bytes);
+    else
+        run_put_text(generated->text, generated->text_bytes);
+    return !run_interrupted();
+}
+
+static int print_json(const rsr_generate_result *r, const struct run_text *text) {
+    json_t *root = json_object();
+    json_object_set_new(root, "text", json_stringn(text->size ? text->data : "", text->size));
+    json_object_set_new(root, "tokens", json_integer(r->tokens));
+    json_object_set_new(root, "prompt_tokens", json_integer(r->prompt_tokens));
+    json_object_set_new(root, "prefill_tps",
+                        json_real(run_tokens_per_second(r->prompt_tokens, r->prefill_ns)));
+    json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
+    json_object_set_new(root, "stop_reason", json_string(run_stop_name(r)));
+    int failed = json_dumpf(root, stdout, JSON_REAL_PRECISION(6));
+    json_decref(root);
+    putchar('\n');
+    return failed ? run_fail("cannot write JSON") : 0;
+}
+
+int run_prompt(struct run_session *session) {
+    const struct run_options *o = session->options;
+    struct run_text prompt = {0};
+    if (o->prompt)
+        run_text_append(&prompt, o->prompt, strlen(o->prompt));
+    else if (!run_read_file(o->prompt_file, &prompt))
+        return 1;
+    rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
+    options.max_tokens = o->n_tokens;
+    options.sampling = o->sampling;
+    rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
+    rsr_error err = RSR_ERROR_INIT;
+    struct prompt_output output = {.json = o->json};
+    rsr_status status = rsr_generate(session->engine, session->sequence, prompt.data, prompt.size,
+                                     &options, on_token, &output, &result, &err);
+    int code = 0;
+    if (!o->json)
+        run_put_text("\n", 1);
+    if (status != RSR_OK)
+        code = run_fail("%s", err.message);
+    else if (o->json)
+        code = print_json(&result, &output.text);
+    else
+        run_print_summary(&result);
+    free(prompt.data);
+    free(output.text.data);
+    return code == 0 && run_interrupted() ? RUN_EXIT_INTERRUPTED : code;
+}
+
+/* ---- Main --------------------------------------------------------------------------------------- */
+
+static bool open_model(struct run_session *s) {
+    const struct run_options *o = s->options;
+    rsr_open_options open_options = RSR_OPEN_OPTIONS_INIT;
+    open_options.target = o->target;
+    rsr_error err = RSR_ERROR_INIT;
+    s->info = (rsr_model_info)RSR_MODEL_INFO_INIT;
+    if (rsr_open(o->model, &open_options, &s->model, &err) != RSR_OK) {
+        run_fail("%s", err.message);
+        return false;
+    }
+    if (rsr_model_get_info(s->model, &s->info) != RSR_OK) {
+        run_fail("%s does not describe itself", o->model);
+        return false;
+    }
+    return true;
+}
+
+static bool open_engine(struct run_session *s) {
+    const struct run_options *o = s->options;
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    options.n_threads = o->threads;
+    options.context = o->context;
+    options.pin_threads = o->pin;
+    s->engine_info = (rsr_engine_info)RSR_ENGINE_INFO_INIT;
+    rsr_error err = RSR_ERROR_INIT;
+    if (!s->info.has_tokenizer) {
+        run_fail("%s has no tokenizer; only --info works with it", o->model);
+        return false;
+    }
+    if (rsr_engine_create(s->model, &options, &s->engine, &err) != RSR_OK ||
+        rsr_sequence_create(s->engine, &s->sequence, &err) != RSR_OK) {
+        run_fail("%s", err.message);
+        return false;
+    }
+    if (rsr_engine_get_info(s->engine, &s->engine_info) != RSR_OK) {
+        run_fail("the engine does not describe itself");
+        return false;
+    }
+    return true;
+}
+
+static int run(struct run_session *s) {
+    int code = 1;
+    if (open_model(s)) {
+        if (s->options->mode == RUN_INFO)
+            code = run_info(s);
+        else if (open_engine(s))
+            code = s->options->mode == RUN_CHAT         ? run_chat(s)
+                   : s->options->mode == RUN_PERPLEXITY ? run_perplexity(s)
+                                                        : run_prompt(s);
+    }
+    rsr_sequence_destroy(s->sequence);
+    rsr_engine_destroy(s->engine);
+    rsr_close(s->model);
+    return code;
+}
+
+int main(int argc, char **argv) {
+    struct run_options options;
+    if (!run_parse_options(argc, argv, &options))
+        return 1;
+    if (options.help) {
+        run_print_help();
+        return 0;
+    }
+    if (options.version) {
+        printf("rsr-run %s\n", rsr_version());
+        return 0;
+    }
+    catch_interrupt();
+    struct run_session session = {.options = &options};
+    int code = run(&session);
+    if (fflush(stdout) != 0 && code == 0)
+        code = run_fail("cannot write to standard output: %s", strerror(errno));
+    return code;
+}

@@ -1,0 +1,77 @@
+/* rsr_run.h - what the files of rsr-run share: options, the open model, output. */
+#ifndef RSR_RUN_H
+#define RSR_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rsr.h"
+
+/* What to do; one bit each, so that an option can say where it applies. */
+enum run_mode { RUN_NONE = 0, RUN_PROMPT = 1, RUN_CHAT = 2, RUN_INFO = 4, RUN_PERPLEXITY = 8 };
+
+struct run_options {
+    const char *model;
+    enum run_mode mode;
+    const char *prompt;      /* -p */
+    const char *prompt_file; /* -f, or "-" */
+    const char *text_file;   /* --perplexity */
+    const char *system;
+    const char *target;
+    uint32_t n_tokens, context, threads;
+    rsr_sampling sampling;
+    bool pin, json, help, version;
+};
+
+/* Fills `options` from the command line. False after one sentence on stderr. */
+bool run_parse_options(int argc, char **argv, struct run_options *options);
+void run_print_help(void);
+
+struct run_session {
+    const struct run_options *options;
+    rsr_model *model;
+    rsr_model_info info;
+    rsr_engine *engine; /* NULL with --info */
+    rsr_engine_info engine_info;
+    rsr_sequence *sequence;
+};
+
+/* Each returns the exit status. */
+int run_prompt(struct run_session *session);
+int run_chat(struct run_session *session);
+int run_info(struct run_session *session);
+int run_perplexity(struct run_session *session);
+
+/* "rsr-run: <sentence>" on stderr, control characters made visible; returns 1. */
+int run_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Writes text to stdout. On a terminal control characters become \xNN, so that a model cannot send it
+ * escape sequences. */
+void run_put_text(const char *text, size_t n_bytes);
+/* The same, for names from files: never raw. */
+void run_put_name(const char *name);
+
+/* Set once SIGINT has arrived. */
+bool run_interrupted(void);
+#define RUN_EXIT_INTERRUPTED 130
+
+/* A growing string. */
+struct run_text {
+    char *data; /* NUL-terminated once something was appended */
+    size_t size;
+};
+void run_text_append(struct run_text *text, const char *bytes, size_t n);
+
+/* Reads a whole file, "-" being stdin. False after a sentence. */
+bool run_read_file(const char *path, struct run_text *text);
+
+/* Memory or the end of the program. */
+void *run_alloc(size_t n, size_t element_bytes);
+
+double run_tokens_per_second(uint64_t tokens, uint64_t time_ns);
+const char *run_stop_name(const rsr_generate_result *result);
+/* The line on stderr after a generation. */
+void run_print_summary(const rsr_generate_result *result);
+
+#endif

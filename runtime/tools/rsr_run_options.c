@@ -1,0 +1,260 @@
+/* rsr_run_options.c - the command line of rsr-run, from one table. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rsr_run.h"
+
+enum value_kind { VALUE_NONE, VALUE_TEXT, VALUE_COUNT, VALUE_NUMBER, VALUE_SEED };
+
+#define ENGINE_MODES (RUN_PROMPT | RUN_CHAT | RUN_PERPLEXITY)
+#define TEXT_MODES (RUN_PROMPT | RUN_CHAT)
+#define ALL_MODES (RUN_PROMPT | RUN_CHAT | RUN_INFO | RUN_PERPLEXITY)
+
+struct option {
+    const char *name;
+    const char *value; /* NULL: a flag */
+    enum value_kind kind;
+    size_t offset;         /* of the field in struct run_options */
+    unsigned modes;             /* where it applies */
+    enum run_mode selects; /* the mode that it asks for */
+    double min, max;
+    const char *help;
+};
+
+#define FIELD(field) offsetof(struct run_options, field)
+#define SAMPLING(field) offsetof(struct run_options, sampling.field)
+
+static const struct option options_table[] = {
+    {"-p", "TEXT", VALUE_TEXT, FIELD(prompt), RUN_PROMPT, RUN_PROMPT, 0, 0, "continue this text"},
+    {"-f", "FILE", VALUE_TEXT, FIELD(prompt_file), RUN_PROMPT, RUN_PROMPT, 0, 0,
+     "continue the text of a file; a lone - reads standard input"},
+    {"--chat", NULL, VALUE_NONE, 0, RUN_CHAT, RUN_CHAT, 0, 0,
+     "talk: one message a line, with the model's chat template"},
+    {"--system", "TEXT", VALUE_TEXT, FIELD(system), RUN_CHAT, RUN_NONE, 0, 0,
+     "with --chat: the system message"},
+    {"--perplexity", "FILE", VALUE_TEXT, FIELD(text_file), RUN_PERPLEXITY, RUN_PERPLEXITY, 0, 0,
+     "score a text in windows of the context"},
+    {"--info", NULL, VALUE_NONE, 0, RUN_INFO, RUN_INFO, 0, 0, "describe the model and its kernels"},
+    {"-n", "N", VALUE_COUNT, FIELD(n_tokens), TEXT_MODES, RUN_NONE, 1, 1e9,
+     "generate at most N tokens (128)"},
+    {"-c", "N", VALUE_COUNT, FIELD(context), ENGINE_MODES, RUN_NONE, 2, 1e9,
+     "context in tokens (the model's)"},
+    {"-t", "N", VALUE_COUNT, FIELD(threads), ENGINE_MODES, RUN_NONE, 1, 4096,
+     "threads (the CPUs this process may use)"},
+    {"--pin", NULL, VALUE_NONE, FIELD(pin), ENGINE_MODES, RUN_NONE, 0, 0,
+     "bind each thread to a CPU"},
+    {"--target", "NAME", VALUE_TEXT, FIELD(target), ALL_MODES, RUN_NONE, 0, 0,
+     "use this target of the model (the best that the CPU supports)"},
+    {"--temp", "T", VALUE_NUMBER, SAMPLING(temperature), TEXT_MODES, RUN_NONE, 0, 1e6,
+     "temperature; 0 takes the likeliest token (0)"},
+    {"--top-k", "K", VALUE_COUNT, SAMPLING(top_k), TEXT_MODES, RUN_NONE, 0, 1e9,
+     "sample from the K likeliest tokens; 0: from all (0)"},
+    {"--top-p", "P", VALUE_NUMBER, SAMPLING(top_p), TEXT_MODES, RUN_NONE, 1e-9, 1,
+     "sample from the likeliest tokens that hold P of the probability (1)"},
+    {"--min-p", "P", VALUE_NUMBER, SAMPLING(min_p), TEXT_MODES, RUN_NONE, 0, 1,
+     "sample from tokens at least P times as likely as the likeliest (0)"},
+    {"--repeat-penalty", "X", VALUE_NUMBER, SAMPLING(repeat_penalty), TEXT_MODES, RUN_NONE, 1e-6,
+     1e6, "divide the logits of the last 64 tokens by X (1)"},
+    {"--seed", "N", VALUE_SEED, SAMPLING(seed), TEXT_MODES, RUN_NONE, 0, 0,
+     "seed of the sampling noise (0)"},
+    {"--json", NULL, VALUE_NONE, FIELD(json), RUN_PROMPT | RUN_INFO | RUN_PERPLEXITY, RUN_NONE, 0,
+     0, "print one JSON object"},
+    {"--help", NULL, VALUE_NONE, FIELD(help), ALL_MODES, RUN_NONE, 0, 0, "print this text"},
+    {"--version", NULL, VALUE_NONE, FIELD(version), ALL_MODES, RUN_NONE, 0, 0, "print the version"},
+};
+#define N_OPTIONS (sizeof(options_table) / sizeof(options_table[0]))
+
+void run_print_help(void) {
+    printf("usage: rsr-run MODEL.so (-p TEXT | -f FILE | - | --chat | --info | --perplexity FILE) "
+           "[options]\n\n"
+           "Runs a model that rsrc compiled. Generated text goes to standard output, all else to "
+           "standard error.\n\n");
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        const struct option *o = &options_table[i];
+        char left[48];
+        snprintf(left, sizeof(left), "%s%s%s", o->name, o->value ? " " : "",
+                 o->value ? o->value : "");
+        printf("  %-22s %s\n", left, o->help);
+    }
+    printf("\nA model.so is code: run only what you trust.\n");
+}
+
+/* ---- Did you mean ------------------------------------------------------------------------------- */
+
+/* Levenshtein distance of two words of at most 31 bytes. */
+static size_t distance(const char *a, const char *b) {
+    size_t row[32], n = strlen(a), m = strlen(b);
+    if (n > 31 || m > 31)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= m; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            best = best < row[j] + 1 ? best : row[j] + 1;
+            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+        }
+    }
+    return row[m];
+}
+
+static bool unknown_option(const char *given, size_t n) {
+    char name[32] = "";
+    const char *closest = NULL;
+    size_t best = 3;
+    if (n < sizeof(name))
+        memcpy(name, given, n);
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        size_t d = distance(name, options_table[i].name);
+        if (d < best && d < strlen(options_table[i].name) - 1) {
+            best = d;
+            closest = options_table[i].name;
+        }
+    }
+    if (closest)
+        run_fail("unknown option %.*s; did you mean %s?", (int)n, given, closest);
+    else
+        run_fail("unknown option %.*s; --help lists the options", (int)n, given);
+    return false;
+}
+
+/* ---- Values ------------------------------------------------------------------------------------- */
+
+static bool bad_value(const struct option *o, const char *text) {
+    if (o->kind == VALUE_SEED)
+        run_fail("%s %s: expected an integer from 0 to 2^64 - 1", o->name, text);
+    else
+        run_fail("%s %s: expected %s from %g to %g", o->name, text,
+                 o->kind == VALUE_COUNT ? "an integer" : "a number", o->min, o->max);
+    return false;
+}
+
+static bool store_value(const struct option *o, const char *text, struct run_options *options) {
+    char *field = (char *)options + o->offset, *end = NULL;
+    bool is_digit = text && text[0] >= '0' && text[0] <= '9';
+    errno = 0;
+    if (o->kind == VALUE_TEXT) {
+        memcpy(field, &text, sizeof(text));
+    } else if (o->kind == VALUE_NUMBER) {
+        double value = strtod(text, &end);
+        float number = (float)value;
+        if (end == text || *end || !(value >= o->min && value <= o->max))
+            return bad_value(o, text);
+        memcpy(field, &number, sizeof(number));
+    } else if (o->kind != VALUE_NONE) {
+        unsigned long long value = is_digit ? strtoull(text, &end, 10) : 0;
+        if (!is_digit || *end || errno == ERANGE)
+            return bad_value(o, text);
+        if (o->kind == VALUE_SEED) {
+            uint64_t seed = value;
+            memcpy(field, &seed, sizeof(seed));
+            return true;
+        }
+        if ((double)value < o->min || (double)value > o->max)
+            return bad_value(o, text);
+        uint32_t count = (uint32_t)value;
+        memcpy(field, &count, sizeof(count));
+    } else if (o->selects == RUN_NONE) {
+        *(bool *)field = true;
+    }
+    return true;
+}
+
+/* ---- Parsing ------------------------------------------------------------------------------------ */
+
+static bool select_mode(struct run_options *options, enum run_mode mode, const char *name,
+                        const char **selected_by) {
+    if (options->mode != RUN_NONE) {
+        run_fail("%s and %s exclude each other", *selected_by, name);
+        return false;
+    }
+    options->mode = mode;
+    *selected_by = name;
+    return true;
+}
+
+static const struct option *find_option(const char *name, size_t n) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (strlen(options_table[i].name) == n && memcmp(options_table[i].name, name, n) == 0)
+            return &options_table[i];
+    return NULL;
+}
+
+/* An option that would be ignored is a mistake of the user's. */
+static bool check_applicability(const struct run_options *options, const bool *given,
+                                const char *selected_by) {
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        if (given[i] && !(options_table[i].modes & options->mode)) {
+            run_fail("%s has no meaning with %s", options_table[i].name, selected_by);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_complete(const struct run_options *options, const bool *given,
+                           const char *selected_by) {
+    if (options->help || options->version)
+        return true;
+    if (!options->model) {
+        run_fail("no model given; usage: rsr-run MODEL.so -p TEXT");
+        return false;
+    }
+    if (options->mode == RUN_NONE) {
+        run_fail("nothing to do; give -p TEXT, -f FILE, -, --chat, --info or --perplexity FILE");
+        return false;
+    }
+    return check_applicability(options, given, selected_by);
+}
+
+bool run_parse_options(int argc, char **argv, struct run_options *options) {
+    bool given[N_OPTIONS] = {false}, only_names = false;
+    const char *selected_by = NULL;
+    *options = (struct run_options){.n_tokens = 128, .sampling = RSR_SAMPLING_INIT};
+    for (int i = 1; i < argc; i++) {
+        const char *argument = argv[i];
+        if (!only_names && strcmp(argument, "--") == 0) {
+            only_names = true;
+            continue;
+        }
+        if (!only_names && strcmp(argument, "-") == 0) {
+            options->prompt_file = "-";
+            if (!select_mode(options, RUN_PROMPT, "-", &selected_by))
+                return false;
+            continue;
+        }
+        if (only_names || argument[0] != '-') {
+            if (options->model) {
+                run_fail("more than one model given: %s and %s", options->model, argument);
+                return false;
+            }
+            options->model = argument;
+            continue;
+        }
+        size_t n = argument[1] == '-' ? strcspn(argument, "=") : strlen(argument);
+        const struct option *o = find_option(argument, n);
+        if (!o)
+            return unknown_option(argument, n);
+        const char *value = argument[n] == '=' ? argument + n + 1 : NULL;
+        if (value && !o->value) {
+            run_fail("%s takes no value", o->name);
+            return false;
+        }
+        if (o->value && !value && ++i == argc) {
+            run_fail("%s needs a value: %s", o->name, o->value);
+            return false;
+        }
+        if (o->selects != RUN_NONE && !select_mode(options, o->selects, o->name, &selected_by))
+            return false;
+        if (!store_value(o, value ? value : o->value ? argv[i] : NULL, options))
+            return false;
+        given[o - options_table] = true;
+    }
+    return check_complete(options, given, selected_by);
+}
