@@ -43,6 +43,13 @@ if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"} <= flags:
 if {"avx512_vnni", "avx512_vbmi", "gfni"} <= flags:
     config.available_features.add("avx512")
 config.available_features.add(platform.machine())
+# A CPU feature that this machine lacks, as specs spell it: what a module must refuse to run on.
+lacking = [spec for spec, flag in (("amx-int8", "amx_int8"), ("avxvnni", "avx_vnni"),
+                                   ("gfni", "gfni"), ("avx512f", "avx512f"))
+           if flag not in flags]
+if lacking:
+    config.available_features.add("lacks-a-feature")
+    config.substitutions.append(("%lacking", lacking[0]))
 if config.sanitize:
     config.available_features.add("asan")
     # Modules run inside sanitised programs; leaks are looked for by the unit tests.
