@@ -1,4 +1,5 @@
-/* rsr_run_info.c - rsr-run --info: the model, and its kernels by role and variant. */
+/* rsr_run_info.c - rsr-run --info: the model and its kernels; as text by role and variant, as JSON one by
+ * one. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -7,7 +8,7 @@
 
 #include "rsr_run.h"
 
-/* Kernels of one role, shape, variant and reason: usually one a block. */
+/* Kernels of one role, shape and variant: usually one a block. */
 struct kernel_group {
     rsr_kernel_info first;
     uint32_t n;
@@ -16,7 +17,7 @@ struct kernel_group {
 
 static bool same_group(const rsr_kernel_info *a, const rsr_kernel_info *b) {
     return a->rows == b->rows && a->cols == b->cols && strcmp(a->role, b->role) == 0 &&
-           strcmp(a->variant, b->variant) == 0 && strcmp(a->reason, b->reason) == 0;
+           strcmp(a->variant, b->variant) == 0;
 }
 
 static struct kernel_group *collect_kernels(const rsr_model *model, size_t *n_groups) {
@@ -52,7 +53,24 @@ static void print_number(const char *label, uint64_t value) {
     printf("%-16s %" PRIu64 "\n", label, value);
 }
 
-static void print_text(const rsr_model_info *info, const struct kernel_group *groups, size_t n) {
+static void print_kernels(const rsr_model *model) {
+    size_t n = 0;
+    struct kernel_group *groups = collect_kernels(model, &n);
+    printf("\n%-8s %5s  %-16s %-10s %12s  %s\n", "role", "count", "rows x columns", "variant",
+           "bytes", "reason, of the first");
+    for (size_t i = 0; i < n; i++) {
+        const rsr_kernel_info *k = &groups[i].first;
+        char shape[32];
+        snprintf(shape, sizeof(shape), "%" PRIu32 " x %" PRIu32, k->rows, k->cols);
+        printf("%-8s %5" PRIu32 "  %-16s %-10s %12" PRIu64 "  ", k->role, groups[i].n, shape,
+               k->variant, groups[i].weight_bytes);
+        run_put_name(k->reason);
+        putchar('\n');
+    }
+    free(groups);
+}
+
+static void print_text(const rsr_model_info *info) {
     print_row("model", info->name);
     print_row("architecture", info->architecture);
     print_row("compiled by", info->compiler_version);
@@ -84,17 +102,6 @@ static void print_text(const rsr_model_info *info, const struct kernel_group *gr
     print_row("pages", info->pages);
     print_row("tokenizer", info->has_tokenizer ? "yes" : "no");
     print_row("chat template", info->has_chat_template ? "yes" : "no");
-    printf("\n%-8s %5s  %-16s %-10s %12s  %s\n", "role", "count", "rows x columns", "variant",
-           "bytes", "reason");
-    for (size_t i = 0; i < n; i++) {
-        const rsr_kernel_info *k = &groups[i].first;
-        char shape[32];
-        snprintf(shape, sizeof(shape), "%" PRIu32 " x %" PRIu32, k->rows, k->cols);
-        printf("%-8s %5" PRIu32 "  %-16s %-10s %12" PRIu64 "  ", k->role, groups[i].n, shape,
-               k->variant, groups[i].weight_bytes);
-        run_put_name(k->reason);
-        putchar('\n');
-    }
 }
 
 static json_t *info_json(const rsr_model_info *info) {
@@ -120,18 +127,23 @@ static json_t *info_json(const rsr_model_info *info) {
     return root;
 }
 
-static int print_json(const rsr_model_info *info, const struct kernel_group *groups, size_t n) {
-    json_t *root = info_json(info), *kernels = json_array();
-    for (size_t i = 0; i < n; i++) {
-        const rsr_kernel_info *k = &groups[i].first;
-        json_array_append_new(
-            kernels, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "role", k->role, "variant",
-                               k->variant, "reason", k->reason, "count", (json_int_t)groups[i].n,
-                               "rows", (json_int_t)k->rows, "cols", (json_int_t)k->cols,
-                               "weight_bytes", (json_int_t)groups[i].weight_bytes));
-    }
-    if (!root || json_object_set_new(root, "kernels", kernels) != 0)
+static json_t *kernels_json(const rsr_model *model) {
+    json_t *kernels = json_array();
+    rsr_kernel_info k = RSR_KERNEL_INFO_INIT;
+    for (uint32_t i = 0; rsr_model_get_kernel(model, i, &k) == RSR_OK; i++)
+        json_array_append_new(kernels,
+                              json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "name", k.name,
+                                        "role", k.role, "variant", k.variant, "reason", k.reason,
+                                        "rows", (json_int_t)k.rows, "cols", (json_int_t)k.cols,
+                                        "weight_bytes", (json_int_t)k.weight_bytes));
+    return kernels;
+}
+
+static int print_json(const struct run_session *session) {
+    json_t *root = info_json(&session->info);
+    if (!root)
         return run_fail("the model's name is not UTF-8, which JSON cannot hold");
+    json_object_set_new(root, "kernels", kernels_json(session->model));
     int failed = json_dumpf(root, stdout, JSON_INDENT(1));
     json_decref(root);
     putchar('\n');
@@ -139,13 +151,9 @@ static int print_json(const rsr_model_info *info, const struct kernel_group *gro
 }
 
 int run_info(struct run_session *session) {
-    size_t n = 0;
-    struct kernel_group *groups = collect_kernels(session->model, &n);
-    int code = 0;
     if (session->options->json)
-        code = print_json(&session->info, groups, n);
-    else
-        print_text(&session->info, groups, n);
-    free(groups);
-    return code;
+        return print_json(session);
+    print_text(&session->info);
+    print_kernels(session->model);
+    return 0;
 }

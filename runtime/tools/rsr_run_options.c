@@ -18,7 +18,7 @@ struct option {
     const char *value; /* NULL: a flag */
     enum value_kind kind;
     size_t offset;         /* of the field in struct run_options */
-    unsigned modes;             /* where it applies */
+    unsigned modes;        /* where it applies */
     enum run_mode selects; /* the mode that it asks for */
     double min, max;
     const char *help;

@@ -1,0 +1,47 @@
+"""Runs rsr-run, interrupts it, and looks at what a terminal gets. Used by terminal.test."""
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+program, model = sys.argv[1:3]
+
+# More tokens than can be generated before the signal; it is sent once text flows.
+run = subprocess.Popen([program, model, "-p", "In the beginning", "-n", "480"], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE)
+first = os.read(run.stdout.fileno(), 1)
+run.send_signal(signal.SIGINT)
+out, err = run.communicate(timeout=60)
+print("exit", run.returncode)
+print("newline at the end:", (first + out).endswith(b"\n"))
+print("summary:", err.decode().strip())
+
+
+def is_control(byte):
+    return byte < 0x20 and byte not in b"\r\n\t" or byte == 0x7f
+
+
+# At this temperature every token is as likely as another, control characters among them. The terminal
+# gets them as text; a pipe gets them as they are.
+wild = [program, model, "-p", "x", "-n", "400", "--temp", "1000", "--seed", "1"]
+piped = subprocess.run(wild, capture_output=True, timeout=60).stdout
+print("control characters in a pipe:", sum(map(is_control, piped)))
+leader, follower = pty.openpty()
+run = subprocess.Popen(wild, stdout=follower, stderr=subprocess.DEVNULL)
+os.close(follower)
+shown = b""
+while True:
+    try:
+        block = os.read(leader, 4096)
+    except OSError:  # the other end is closed
+        break
+    if not block:
+        break
+    shown += block
+run.wait(timeout=60)
+print("control characters on a terminal:", sum(map(is_control, shown)))
+
+# The same for names in messages, always.
+run = subprocess.run([program, "no\x1b[31msuch.so", "-p", "x"], capture_output=True, timeout=60)
+print("control characters in a message:", sum(map(is_control, run.stderr)))
