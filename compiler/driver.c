@@ -264,6 +264,11 @@ static enum rsrc_status set_pass_range(struct rsrc_compilation *c) {
         return RSRC_FAILED;
     if (options->to != NULL && find_pass(c, "--to", options->to, &c->to) != RSRC_OK)
         return RSRC_FAILED;
+    if (options->report != NULL && c->to != PASS_REPORT) {
+        rsrc_error(c->diag, "option-value", NULL, "choose what to write with --emit",
+                   "--report: there is none when --to=%s ends the compilation", options->to);
+        return RSRC_FAILED;
+    }
     if (c->from != PASS_READ && c->from != PASS_RSR && c->from != PASS_PLAN) {
         rsrc_error(c->diag, "option-value", NULL, "start from read, rsr or plan",
                    "--from: pass '%s' has no text form that can be read", options->from);

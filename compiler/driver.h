@@ -57,10 +57,11 @@ struct rsrc_unit_writer {
     bool share_equal; /* emit equal kernels once and record aliases (linking) */
     const char *dir;
     struct rsrc_sink sink;
-    struct rsr_unit unit; /* being filled */
-    bool unit_open;
-    uint32_t unit_block;
-    uint32_t unit_target;
+    struct rsrc_open_unit { /* being filled, one a target */
+        bool open;
+        uint32_t block;
+        struct rsr_unit unit;
+    } * units;
     const char **names; /* of written units */
     uint32_t n_names;
     struct rsrc_kernel_key {

@@ -135,6 +135,7 @@ static bool wants(const struct rsrc_compilation *c, enum rsrc_emit kind) {
 static void init_units(struct rsrc_compilation *c, struct rsrc_unit_writer *units) {
     const size_t n = (size_t)c->n_items * c->n_specs;
     units->active = true;
+    units->units = RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsrc_open_unit);
     units->names = RSRC_NEW_ARRAY(&c->arena, n + 1, const char *);
     units->keys = RSRC_NEW_ARRAY(&c->arena, n, struct rsrc_kernel_key);
     units->aliases = RSRC_NEW_ARRAY(&c->arena, n, const char *);
@@ -150,6 +151,11 @@ static enum rsrc_status open_c(struct rsrc_compilation *c) {
     const char *path = path_of_kind(c, RSRC_EMIT_C);
     init_units(c, &c->c_units);
     if (!is_directory_name(path)) {
+        if (c->n_specs > 1) {
+            rsrc_error(c->diag, "option-value", NULL, "give a directory: -o DIR/",
+                       "-o: the C of several targets does not fit in one file");
+            return RSRC_FAILED;
+        }
         c->c_units.one_unit = true;
         return open_sink(c, path, &c->c_units.sink);
     }
@@ -203,53 +209,51 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
 
 /* ---- units -------------------------------------------------------------------------------------------------- */
 
-static enum rsrc_status close_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer) {
-    if (!writer->unit_open)
+static enum rsrc_status close_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                   uint32_t target) {
+    if (!writer->active || !writer->units[target].open)
         return RSRC_OK;
-    writer->unit_open = false;
+    writer->units[target].open = false;
+    struct rsr_unit *unit = &writer->units[target].unit;
     enum rsrc_status status;
     if (writer->one_unit) {
-        status = rsrc_sink_write(c, &writer->sink, &writer->unit.text);
+        status = rsrc_sink_write(c, &writer->sink, &unit->text);
     } else {
-        const char *file = rsrc_arena_printf(&c->arena, "%s.c", writer->unit.name);
-        status =
-            write_file(c, writer->dir, file, writer->unit.text.data, writer->unit.text.size_bytes);
-        writer->names[writer->n_names++] = writer->unit.name;
+        const char *file = rsrc_arena_printf(&c->arena, "%s.c", unit->name);
+        status = write_file(c, writer->dir, file, unit->text.data, unit->text.size_bytes);
+        writer->names[writer->n_names++] = unit->name;
     }
-    rsrc_buffer_free(&writer->unit.text);
+    rsrc_buffer_free(&unit->text);
     return status;
 }
 
-static enum rsrc_status open_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
-                                  const struct rsrc_item *item, uint32_t target) {
-    const struct rsr_spec *spec = &c->specs[target];
-    const char *part = writer->one_unit              ? "kernels"
-                       : item->block != RSR_NO_BLOCK ? "layer"
-                                                     : item->stem;
-    struct rsrc_buffer name = {0};
-    rsrc_buffer_puts(&name, part);
-    if (!writer->one_unit && item->block != RSR_NO_BLOCK)
-        rsrc_buffer_printf(&name, "_%u", item->block);
-    if (c->n_specs > 1 && !writer->one_unit)
-        rsrc_buffer_printf(&name, "_%s", spec->name);
-    writer->unit =
-        (struct rsr_unit){.kind = RSR_UNIT_C, .name = rsrc_arena_strdup(&c->arena, name.data)};
-    writer->unit_open = true;
-    writer->unit_block = item->block;
-    writer->unit_target = target;
-    rsrc_buffer_free(&name);
-    const char *model = c->has_checkpoint ? c->checkpoint.name : c->options->input;
-    return rsrc_backend_c.begin(&writer->unit, model, spec);
+static const char *unit_name(struct rsrc_compilation *c, const struct rsrc_unit_writer *writer,
+                             const struct rsrc_item *item, const struct rsr_spec *spec) {
+    if (writer->one_unit)
+        return "kernels";
+    const char *name = item->block == RSR_NO_BLOCK
+                           ? item->stem
+                           : rsrc_arena_printf(&c->arena, "layer_%u", item->block);
+    return c->n_specs == 1 ? name : rsrc_arena_printf(&c->arena, "%s_%s", name, spec->name);
 }
 
 /* A layer's kernels share a file; so do all of a run with one output. Items without a block are files
  * of their own. */
-static bool fits_unit(const struct rsrc_unit_writer *writer, const struct rsrc_item *item,
-                      uint32_t target) {
-    if (!writer->unit_open)
-        return false;
-    return writer->one_unit || (item->block != RSR_NO_BLOCK && writer->unit_block == item->block &&
-                                writer->unit_target == target);
+static enum rsrc_status select_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                    const struct rsrc_item *item, uint32_t target) {
+    struct rsrc_open_unit *open = &writer->units[target];
+    if (open->open &&
+        (writer->one_unit || (item->block != RSR_NO_BLOCK && open->block == item->block)))
+        return RSRC_OK;
+    if (close_unit(c, writer, target) != RSRC_OK)
+        return RSRC_FAILED;
+    const struct rsr_spec *spec = &c->specs[target];
+    *open = (struct rsrc_open_unit){
+        .open = true,
+        .block = item->block,
+        .unit = {.kind = RSR_UNIT_C, .name = unit_name(c, writer, item, spec)}};
+    const char *model = c->has_checkpoint ? c->checkpoint.name : c->options->input;
+    return rsrc_backend_c.begin(&open->unit, model, spec);
 }
 
 enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
@@ -264,13 +268,13 @@ enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c, struct rsrc_unit_w
             return RSRC_OK;
         }
     }
-    if (!fits_unit(writer, item, target) &&
-        (close_unit(c, writer) != RSRC_OK || open_unit(c, writer, item, target) != RSRC_OK))
+    if (select_unit(c, writer, item, target) != RSRC_OK)
         return RSRC_FAILED;
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     const char *why = NULL;
-    const enum rsrc_status status = rsrc_backend_c.emit(&writer->unit, kernel, &arena, &why);
+    const enum rsrc_status status =
+        rsrc_backend_c.emit(&writer->units[target].unit, kernel, &arena, &why);
     if (status != RSRC_OK)
         rsrc_error(c->diag, "emit-declined", NULL, "choose another variant with --variant",
                    "the C back end cannot emit %s: %s", name, why);
@@ -438,8 +442,9 @@ static enum rsrc_status finish_c_directory(struct rsrc_compilation *c) {
 }
 
 enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c) {
-    if (close_unit(c, &c->link_units) != RSRC_OK || close_unit(c, &c->c_units) != RSRC_OK)
-        return RSRC_FAILED;
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        if (close_unit(c, &c->link_units, t) != RSRC_OK || close_unit(c, &c->c_units, t) != RSRC_OK)
+            return RSRC_FAILED;
     enum rsrc_status status = RSRC_OK;
     if (c->has_graph && (c->link_units.active || c->c_units.dir != NULL)) {
         struct rsrc_buffer text = {0};
@@ -548,8 +553,12 @@ void rsrc_abandon_outputs(struct rsrc_compilation *c) {
                                        &c->kernel_sink, &c->report_sink, &c->c_units.sink};
     for (uint32_t i = 0; i < sizeof(sinks) / sizeof(sinks[0]); i++)
         abandon_sink(sinks[i]);
-    rsrc_buffer_free(&c->link_units.unit.text);
-    rsrc_buffer_free(&c->c_units.unit.text);
+    for (uint32_t t = 0; t < c->n_specs; t++) {
+        if (c->link_units.active)
+            rsrc_buffer_free(&c->link_units.units[t].unit.text);
+        if (c->c_units.active)
+            rsrc_buffer_free(&c->c_units.units[t].unit.text);
+    }
     rsrc_buffer_free(&c->weights.stub);
     if (c->weights.elf_open)
         rsrc_elf_abandon(&c->weights.elf);
