@@ -6,8 +6,11 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime.h"
@@ -58,14 +61,53 @@ static char *file_path(const char *path) {
     return result;
 }
 
+/* dlopen maps what the program headers say without looking at the file's size, and reading past the end
+ * of a file that was cut off is SIGBUS. Checks that every segment is in the file. */
+static rsr_status check_segments(int fd, uint64_t file_bytes, const char *path, rsr_error *err) {
+    ElfW(Ehdr) header;
+    if (pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
+        memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(ElfW(Phdr)) ||
+        header.e_phoff > file_bytes)
+        return rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s is no shared library",
+                        path);
+    for (unsigned i = 0; i < header.e_phnum; i++) {
+        ElfW(Phdr) segment;
+        const off_t at = (off_t)(header.e_phoff + i * sizeof(segment));
+        const bool in_file = pread(fd, &segment, sizeof(segment), at) == (ssize_t)sizeof(segment);
+        if (!in_file ||
+            (segment.p_type == PT_LOAD &&
+             (segment.p_offset > file_bytes || segment.p_filesz > file_bytes - segment.p_offset)))
+            return rsr_fail(err, RSR_ERR_FILE,
+                            "%s is cut off: its %llu bytes end before its last segment does", path,
+                            (unsigned long long)file_bytes);
+    }
+    return RSR_OK;
+}
+
+static rsr_status check_file(const char *path, rsr_error *err) {
+    struct stat info;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block */
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        const int reason = errno;
+        if (fd >= 0)
+            close(fd);
+        return rsr_fail(err, RSR_ERR_FILE, "%s: %s", path, strerror(reason));
+    }
+    rsr_status status =
+        S_ISREG(info.st_mode)
+            ? check_segments(fd, (uint64_t)info.st_size, path, err)
+            : rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s is not a file", path);
+    close(fd);
+    return status;
+}
+
 rsr_status rsr_open(const char *path, const rsr_open_options *options, rsr_model **model,
                     rsr_error *err) {
     if (path == NULL || model == NULL)
         return refuse_null(err, path == NULL ? "path" : "result pointer");
-    if (access(path, R_OK) != 0) {
-        const int reason = errno;
-        return rsr_fail(err, RSR_ERR_FILE, "%s: %s", path, strerror(reason));
-    }
+    rsr_status status = check_file(path, err);
+    if (status != RSR_OK)
+        return status;
     char *file = file_path(path);
     if (file == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a path");
@@ -81,7 +123,7 @@ rsr_status rsr_open(const char *path, const rsr_open_options *options, rsr_model
     }
     rsr_module_query_fn *query;
     memcpy(&query, &symbol, sizeof(query)); /* ISO C has no cast from void * to a function */
-    rsr_status status = rsr_open_query(query, options, model, err);
+    status = rsr_open_query(query, options, model, err);
     if (status != RSR_OK)
         dlclose(handle);
     return status;
