@@ -14,7 +14,8 @@
 #include "base/spawn.h"
 
 static const char *const CC_NAMES[] = {"cc", "gcc", "clang", "clang-19"};
-static const char *const LD_NAMES[] = {"ld.lld", "ld.lld-19"};
+/* Releases before 19 do not keep large sections apart, which matters from 2 GiB of weights on. */
+static const char *const LD_NAMES[] = {"ld.lld-19", "ld.lld"};
 #define N_NAMES(names) ((uint32_t)(sizeof(names) / sizeof((names)[0])))
 
 const char *rsrc_beside_executable(struct rsrc_arena *arena, const char *relative) {
@@ -185,8 +186,10 @@ static void add_shared_options(struct arguments *args, const char *version_scrip
         add_linker(args, OPTIONS[i]);
     if (input->huge_pages) {
         add_keyword(args, "max-page-size=0x200000");
-        if (!args->through_cc) /* ld.lld alone knows it */
+        if (!args->through_cc) { /* ld.lld alone knows these */
             add_keyword(args, "separate-loadable-segments");
+            add_keyword(args, "lrodata-after-bss"); /* code reaches its own data across 2 GiB */
+        }
     }
     add_linker(args, rsrc_arena_printf(args->arena, "--version-script=%s", version_script));
     for (uint32_t i = 0; i < input->n_aliases; i++)
