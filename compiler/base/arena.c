@@ -94,14 +94,13 @@ char *rsrc_arena_strdup(struct rsrc_arena *arena, const char *text) {
 }
 
 char *rsrc_arena_printf(struct rsrc_arena *arena, const char *format, ...) {
-    va_list args, again;
+    va_list args;
     va_start(args, format);
-    va_copy(again, args);
-    const int n = vsnprintf(NULL, 0, format, args);
+    char *text = NULL;
+    if (vasprintf(&text, format, args) < 0)
+        rsrc_out_of_memory(strlen(format));
     va_end(args);
-    char *text = rsrc_arena_alloc(arena, (size_t)(n < 0 ? 0 : n) + 1);
-    if (n >= 0)
-        vsnprintf(text, (size_t)n + 1, format, again);
-    va_end(again);
-    return text;
+    char *copy = rsrc_arena_strdup(arena, text);
+    free(text);
+    return copy;
 }

@@ -50,17 +50,15 @@ void rsrc_buffer_puts(struct rsrc_buffer *buffer, const char *text) {
 }
 
 void rsrc_buffer_printf(struct rsrc_buffer *buffer, const char *format, ...) {
-    va_list args, again;
+    va_list args;
     va_start(args, format);
-    va_copy(again, args);
-    const int n = vsnprintf(NULL, 0, format, args);
+    char *text = NULL;
+    const int n = vasprintf(&text, format, args);
+    if (n < 0)
+        rsrc_out_of_memory(strlen(format));
     va_end(args);
-    if (n > 0) {
-        reserve(buffer, (size_t)n);
-        vsnprintf(buffer->data + buffer->size_bytes, (size_t)n + 1, format, again);
-        buffer->size_bytes += (size_t)n;
-    }
-    va_end(again);
+    rsrc_buffer_append(buffer, text, (size_t)n);
+    free(text);
 }
 
 static bool is_printable(unsigned char c) {
