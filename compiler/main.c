@@ -1,4 +1,5 @@
 /* main.c - the program rsrc: command line, signals, exit codes. */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -6,17 +7,19 @@
 #include <unistd.h>
 
 #include "base/mapped_file.h"
+#include "base/spawn.h"
 #include "driver.h"
 #include "options.h"
 #include "spec/spec.h"
 
 /* Signals are waited for by one thread, which may use ordinary functions to clean up; a handler might
- * not. Children are in our process group and get a terminal's SIGINT by themselves. */
+ * not. Children have process groups of their own and are ended by us. */
 static void *wait_for_signal(void *argument) {
     const sigset_t *signals = argument;
     int signal_number = 0;
     sigwait(signals, &signal_number);
-    rsrc_remove_temporaries();
+    rsrc_spawn_kill_all();
+    rsrc_remove_temporaries_and_block();
     _exit(128 + signal_number);
 }
 
@@ -96,7 +99,12 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
         status = print_passes();
         break;
     }
-    return status == RSRC_OK && fflush(stdout) == 0 ? RSRC_EXIT_OK : RSRC_EXIT_ERROR;
+    if (status == RSRC_OK && fflush(stdout) != 0) {
+        rsrc_error(diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
+                   strerror(errno));
+        status = RSRC_FAILED;
+    }
+    return status == RSRC_OK ? RSRC_EXIT_OK : RSRC_EXIT_ERROR;
 }
 
 int main(int argc, char **argv) {

@@ -23,18 +23,16 @@ static struct {
     bool is_dir[MAX_TEMPORARIES];
 } temporaries = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* With the lock held. */
 static int register_temporary(const char *path, bool is_dir) {
-    int slot = -1;
-    pthread_mutex_lock(&temporaries.lock);
-    for (int i = 0; i < MAX_TEMPORARIES && slot < 0; i++) {
+    for (int i = 0; i < MAX_TEMPORARIES; i++) {
         if (temporaries.path[i] == NULL) {
             temporaries.path[i] = strdup(path);
             temporaries.is_dir[i] = is_dir;
-            slot = temporaries.path[i] == NULL ? -1 : i;
+            return temporaries.path[i] == NULL ? -1 : i;
         }
     }
-    pthread_mutex_unlock(&temporaries.lock);
-    return slot;
+    return -1;
 }
 
 static void release_temporary(int slot) {
@@ -46,22 +44,26 @@ static void release_temporary(int slot) {
     pthread_mutex_unlock(&temporaries.lock);
 }
 
-/* Our temporary directories are flat. */
+/* Our temporary directories are flat. A child that was killed a moment ago may still be finishing the
+ * creation of a file, so an attempt is made more than once. */
 static void remove_dir(const char *path) {
-    DIR *dir = opendir(path);
-    if (dir == NULL)
-        return;
-    const struct dirent *entry;
-    while ((entry = readdir(dir)) != NULL) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            unlinkat(dirfd(dir), entry->d_name, 0);
+    for (int attempt = 0; attempt < 20; attempt++) {
+        DIR *dir = opendir(path);
+        if (dir == NULL)
+            return;
+        const struct dirent *entry;
+        while ((entry = readdir(dir)) != NULL) {
+            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                unlinkat(dirfd(dir), entry->d_name, 0);
+        }
+        closedir(dir);
+        if (rmdir(path) == 0)
+            return;
+        usleep(1000);
     }
-    closedir(dir);
-    rmdir(path);
 }
 
-void rsrc_remove_temporaries(void) {
-    pthread_mutex_lock(&temporaries.lock);
+static void remove_all(void) {
     for (int i = 0; i < MAX_TEMPORARIES; i++) {
         if (temporaries.path[i] == NULL)
             continue;
@@ -72,7 +74,17 @@ void rsrc_remove_temporaries(void) {
         free(temporaries.path[i]);
         temporaries.path[i] = NULL;
     }
+}
+
+void rsrc_remove_temporaries(void) {
+    pthread_mutex_lock(&temporaries.lock);
+    remove_all();
     pthread_mutex_unlock(&temporaries.lock);
+}
+
+void rsrc_remove_temporaries_and_block(void) {
+    pthread_mutex_lock(&temporaries.lock);
+    remove_all();
 }
 
 enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *path,
@@ -113,11 +125,28 @@ void rsrc_unmap_file(struct rsrc_mapping *mapping) {
     mapping->size_bytes = 0;
 }
 
+enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path) {
+    struct stat info;
+    if (stat(path, &info) != 0 || S_ISREG(info.st_mode))
+        return RSRC_OK;
+    const struct rsrc_place place = {.file = path};
+    rsrc_error(diag, "output-unwritable", &place,
+               "name a file; where text is written, - is standard output", "%s",
+               S_ISDIR(info.st_mode) ? "is a directory" : "is not a regular file");
+    return RSRC_FAILED;
+}
+
 enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const char *path, struct rsrc_output *out) {
     const struct rsrc_place place = {.file = path};
+    if (rsrc_output_check(diag, path) != RSRC_OK)
+        return RSRC_FAILED;
     char *temporary = rsrc_arena_printf(arena, "%s.tmp-XXXXXX", path);
+    /* Making the file and registering it are one step for whoever cleans up. */
+    pthread_mutex_lock(&temporaries.lock);
     const int fd = mkostemp(temporary, O_CLOEXEC);
+    const int slot = fd < 0 ? -1 : register_temporary(temporary, false);
+    pthread_mutex_unlock(&temporaries.lock);
     if (fd < 0) {
         rsrc_error(diag, "output-unwritable", &place, "choose another place with -o",
                    "cannot create: %s", strerror(errno));
@@ -127,10 +156,8 @@ enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *are
     const mode_t mask = umask(0);
     umask(mask);
     (void)fchmod(fd, 0666 & ~mask);
-    *out = (struct rsrc_output){.path = rsrc_arena_strdup(arena, path),
-                                .temporary = temporary,
-                                .fd = fd,
-                                .slot = register_temporary(temporary, false)};
+    *out = (struct rsrc_output){
+        .path = rsrc_arena_strdup(arena, path), .temporary = temporary, .fd = fd, .slot = slot};
     return RSRC_OK;
 }
 
@@ -181,13 +208,18 @@ void rsrc_output_abandon(struct rsrc_output *out) {
 enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const char *beside, const char **path) {
     char *name = rsrc_arena_printf(arena, "%s.tmp-XXXXXX", beside);
-    if (mkdtemp(name) == NULL) {
+    pthread_mutex_lock(&temporaries.lock);
+    const bool made = mkdtemp(name) != NULL;
+    const int error = errno;
+    if (made)
+        (void)register_temporary(name, true);
+    pthread_mutex_unlock(&temporaries.lock);
+    if (!made) {
         const struct rsrc_place place = {.file = beside};
         rsrc_error(diag, "output-unwritable", &place, "choose another place with -o",
-                   "cannot create: %s", strerror(errno));
+                   "cannot create: %s", strerror(error));
         return RSRC_FAILED;
     }
-    (void)register_temporary(name, true);
     *path = name;
     return RSRC_OK;
 }

@@ -32,6 +32,9 @@ struct rsrc_output {
     int fd;
     int slot;
 };
+/* Refuses a path that no file can be renamed to, before the work is done: a directory. And one that a
+ * file must not replace: a device, a pipe. rsrc_output_open() does it by itself. */
+RSRC_NODISCARD enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path);
 RSRC_NODISCARD enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *path, struct rsrc_output *out);
 /* Writes all bytes; a full disk or file-size limit is one diagnostic. */
@@ -46,5 +49,7 @@ void rsrc_output_abandon(struct rsrc_output *out);
 RSRC_NODISCARD enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *beside, const char **path);
 void rsrc_remove_temporaries(void);
+/* The same on the way out of the process: other threads that would make or rename files wait for ever. */
+void rsrc_remove_temporaries_and_block(void);
 
 #endif

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +21,31 @@ extern char **environ;
 #define MAX_CAPTURE ((size_t)64 << 10)
 #define MAX_JOBS 256
 
+/* Process groups of running children, process-wide like the temporaries of mapped_file.c and for the
+ * same reason: whatever ends the process must find them. */
+static struct {
+    pthread_mutex_t lock;
+    bool closed;
+    pid_t group[MAX_JOBS]; /* 0: free */
+} children = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void rsrc_spawn_kill_all(void) {
+    pthread_mutex_lock(&children.lock);
+    children.closed = true;
+    for (uint32_t i = 0; i < MAX_JOBS; i++)
+        if (children.group[i] != 0)
+            kill(-children.group[i], SIGKILL);
+    pthread_mutex_unlock(&children.lock);
+}
+
+static void forget_child(pid_t pid) {
+    pthread_mutex_lock(&children.lock);
+    for (uint32_t i = 0; i < MAX_JOBS; i++)
+        if (children.group[i] == pid)
+            children.group[i] = 0;
+    pthread_mutex_unlock(&children.lock);
+}
+
 struct job {
     const struct rsrc_command *command;
     pid_t pid;  /* 0: free slot */
@@ -26,15 +53,30 @@ struct job {
     struct rsrc_buffer text;
 };
 
+/* Commands may run in another directory, so their paths must not depend on ours. */
+static const char *absolute_path(struct rsrc_arena *arena, const char *path) {
+    char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    if (here == NULL)
+        return rsrc_arena_strdup(arena, path);
+    const char *absolute = rsrc_arena_printf(arena, "%s/%s", here, path);
+    free(here);
+    return absolute;
+}
+
+static bool is_program(const char *path) {
+    struct stat info;
+    return access(path, X_OK) == 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
 const char *rsrc_find_program(struct rsrc_arena *arena, const char *name) {
     if (strchr(name, '/') != NULL)
-        return access(name, X_OK) == 0 ? rsrc_arena_strdup(arena, name) : NULL;
+        return is_program(name) ? absolute_path(arena, name) : NULL;
     const char *path = getenv("PATH");
     while (path != NULL && *path != '\0') {
         const size_t n = strcspn(path, ":");
         const char *candidate = rsrc_arena_printf(arena, "%.*s/%s", (int)n, path, name);
-        if (n != 0 && access(candidate, X_OK) == 0)
-            return candidate;
+        if (n != 0 && is_program(candidate))
+            return absolute_path(arena, candidate);
         path += n + (path[n] == ':');
     }
     return NULL;
@@ -67,11 +109,22 @@ static int start(struct job *job, const struct rsrc_command *command) {
     sigset_t none;
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
     /* posix_spawn takes char *const[] for historical reasons and does not write to it. */
     char *const *argv = (char *const *)(uintptr_t)command->argv;
     pid_t pid = 0;
-    const int error = posix_spawnp(&pid, argv[0], &actions, &attributes, argv, environ);
+    pthread_mutex_lock(&children.lock);
+    const int error = children.closed
+                          ? ECANCELED
+                          : posix_spawnp(&pid, argv[0], &actions, &attributes, argv, environ);
+    for (uint32_t i = 0; i < MAX_JOBS && error == 0; i++) {
+        if (children.group[i] == 0) {
+            children.group[i] = pid;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&children.lock);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     close(ends[1]);
@@ -98,6 +151,7 @@ static enum rsrc_status finish(struct rsrc_diag *diag, struct job *job, bool rep
     int code = 0;
     while (waitpid(job->pid, &code, 0) < 0 && errno == EINTR) {
     }
+    forget_child(job->pid);
     close(job->output);
     const bool good = WIFEXITED(code) && WEXITSTATUS(code) == 0;
     if (!good && report) {

@@ -23,6 +23,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_spawn_all(struct rsrc_diag *diag, struct rs
                                                const struct rsrc_command *commands,
                                                uint32_t n_commands, uint32_t n_jobs, bool print);
 
+/* Kills every running child with its own children: for the way out after a signal. No command is
+ * started from then on. */
+void rsrc_spawn_kill_all(void);
+
 /* Absolute path of a program in PATH, or NULL. */
 const char *rsrc_find_program(struct rsrc_arena *arena, const char *name);
 
