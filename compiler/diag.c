@@ -13,7 +13,9 @@
 #include "base/buffer.h"
 
 struct rsrc_diag {
-    FILE *stream;
+    FILE *stream;             /* NULL: messages go to `kept` */
+    struct rsrc_diag *parent; /* of a held one: owns the pattern of remarks */
+    struct rsrc_buffer kept;
     bool json;
     bool color;
     bool has_remarks;
@@ -57,6 +59,43 @@ void rsrc_diag_destroy(struct rsrc_diag *diag) {
         regfree(&diag->remarks);
     pthread_mutex_destroy(&diag->lock);
     free(diag);
+}
+
+struct rsrc_diag *rsrc_diag_hold(struct rsrc_diag *parent) {
+    struct rsrc_diag *held = calloc(1, sizeof(*held));
+    if (held == NULL)
+        rsrc_out_of_memory(sizeof(*held));
+    held->parent = parent;
+    held->json = parent->json;
+    held->color = parent->color;
+    pthread_mutex_init(&held->lock, NULL);
+    return held;
+}
+
+/* Appends whole messages. */
+static void deliver(struct rsrc_diag *diag, const struct rsrc_buffer *text, uint32_t n_errors) {
+    pthread_mutex_lock(&diag->lock);
+    diag->n_errors += n_errors;
+    if (diag->stream == NULL) {
+        rsrc_buffer_append(&diag->kept, text->data, text->size_bytes);
+    } else if (text->size_bytes != 0) {
+        fwrite(text->data, 1, text->size_bytes, diag->stream);
+        fflush(diag->stream);
+    }
+    pthread_mutex_unlock(&diag->lock);
+}
+
+void rsrc_diag_close_held(struct rsrc_diag *held, bool keep) {
+    if (keep)
+        deliver(held->parent, &held->kept, held->n_errors);
+    rsrc_buffer_free(&held->kept);
+    rsrc_diag_destroy(held);
+}
+
+static bool shows_remark(const struct rsrc_diag *diag, const char *slug) {
+    while (diag->parent != NULL)
+        diag = diag->parent;
+    return diag->has_remarks && regexec(&diag->remarks, slug, 0, NULL, 0) == 0;
 }
 
 bool rsrc_diag_show_remarks(struct rsrc_diag *diag, const char *pattern) {
@@ -113,18 +152,18 @@ static void put_lines(struct rsrc_buffer *out, const char *text) {
 }
 
 static void put_caret(struct rsrc_buffer *out, const struct rsrc_place *place) {
-    struct rsrc_buffer shown = {0};
-    rsrc_buffer_append(&shown, place->source_line, strcspn(place->source_line, "\r\n"));
+    const size_t n = strcspn(place->source_line, "\r\n");
     rsrc_buffer_puts(out, "    ");
-    /* One column a byte, so that the caret stands under its character. */
-    for (size_t i = 0; i < shown.size_bytes; i++)
-        rsrc_buffer_puts(out,
-                         (unsigned char)shown.data[i] < 0x20 ? " " : (char[]){shown.data[i], 0});
+    /* One column a byte, so that the caret stands under its character, and nothing that a terminal
+     * could take for a command. */
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char c = (unsigned char)place->source_line[i];
+        rsrc_buffer_append(out, c < 0x20 ? " " : c >= 0x7f ? "?" : (const char *)&c, 1);
+    }
     if (place->column != 0)
         rsrc_buffer_printf(out, "\n    %*s", (int)(place->column < 4096 ? place->column : 4096),
                            "^");
     rsrc_buffer_puts(out, "\n");
-    rsrc_buffer_free(&shown);
 }
 
 static void put_text(struct rsrc_buffer *out, const struct rsrc_diag *diag,
@@ -178,8 +217,7 @@ static void put_json(struct rsrc_buffer *out, enum rsrc_severity severity, const
 
 void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const char *slug,
                     const struct rsrc_place *place, const char *help, const char *format, ...) {
-    if (severity == RSRC_REMARK &&
-        (!diag->has_remarks || regexec(&diag->remarks, slug, 0, NULL, 0) != 0))
+    if (severity == RSRC_REMARK && !shows_remark(diag, slug))
         return;
     struct rsrc_buffer message = {0}, out = {0};
     va_list args;
@@ -194,12 +232,7 @@ void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const c
         put_json(&out, severity, slug, place, help, message.data);
     else
         put_text(&out, diag, severity, slug, place, help, message.data);
-    pthread_mutex_lock(&diag->lock);
-    if (severity == RSRC_ERROR)
-        diag->n_errors++;
-    fwrite(out.data, 1, out.size_bytes, diag->stream);
-    fflush(diag->stream);
-    pthread_mutex_unlock(&diag->lock);
+    deliver(diag, &out, severity == RSRC_ERROR);
     rsrc_buffer_free(&message);
     rsrc_buffer_free(&out);
 }

@@ -39,6 +39,11 @@ void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const c
     __attribute__((format(printf, 6, 7)));
 uint32_t rsrc_diag_error_count(const struct rsrc_diag *diag);
 
+/* For work done out of order: a diag that keeps its messages until it is closed, which appends them to
+ * `parent` or drops them, and frees it. Shows the same remarks. */
+struct rsrc_diag *rsrc_diag_hold(struct rsrc_diag *parent);
+void rsrc_diag_close_held(struct rsrc_diag *held, bool keep);
+
 /* place and help may be NULL. */
 #define rsrc_error(diag, slug, place, help, ...)                                                   \
     rsrc_diag_emit((diag), RSRC_ERROR, (slug), (place), (help), __VA_ARGS__)

@@ -238,22 +238,40 @@ static enum rsrc_status find_pass(struct rsrc_compilation *c, const char *option
     return RSRC_FAILED;
 }
 
-/* Which pass the wanted outputs need. */
+/* Which pass completes each kind of output, latest first. */
+static const struct {
+    enum rsrc_emit kind;
+    enum rsrc_pass_id pass;
+    const char *name;
+} NEEDS[] = {{RSRC_EMIT_REPORT, PASS_REPORT, "report"}, {RSRC_EMIT_SO, PASS_LINK, "so"},
+             {RSRC_EMIT_OBJ, PASS_LINK, "obj"},         {RSRC_EMIT_C, PASS_LINK, "c"},
+             {RSRC_EMIT_KERNEL, PASS_LOWER, "kernel"},  {RSRC_EMIT_STEP, PASS_SCHEDULE, "step"},
+             {RSRC_EMIT_PLAN, PASS_PLAN, "plan"},       {RSRC_EMIT_RSR, PASS_RSR, "rsr"}};
+#define N_NEEDS (sizeof(NEEDS) / sizeof(NEEDS[0]))
+
 static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
-    static const struct {
-        uint32_t kind;
-        enum rsrc_pass_id pass;
-    } NEEDS[] = {{RSRC_EMIT_SO | RSRC_EMIT_OBJ | RSRC_EMIT_C | RSRC_EMIT_REPORT, PASS_REPORT},
-                 {RSRC_EMIT_KERNEL, PASS_LOWER},
-                 {RSRC_EMIT_STEP, PASS_SCHEDULE},
-                 {RSRC_EMIT_PLAN, PASS_PLAN},
-                 {RSRC_EMIT_RSR, PASS_RSR}};
     if (options->report != NULL)
         return PASS_REPORT;
-    for (uint32_t i = 0; i < sizeof(NEEDS) / sizeof(NEEDS[0]); i++)
-        if ((options->emit & NEEDS[i].kind) != 0)
+    for (uint32_t i = 0; i < N_NEEDS; i++)
+        if ((options->emit & (uint32_t)NEEDS[i].kind) != 0)
             return NEEDS[i].pass;
     return PASS_REPORT;
+}
+
+/* An output that is asked for must not stay away silently. A module is what nobody asked for yet: the
+ * default, which --to makes a run of passes without output. */
+static enum rsrc_status check_outputs_complete(struct rsrc_compilation *c) {
+    const struct rsrc_options *options = c->options;
+    const char *missing = options->report != NULL && c->to < PASS_REPORT ? "--report" : NULL;
+    for (uint32_t i = 0; i < N_NEEDS && missing == NULL; i++)
+        if ((options->emit & (uint32_t)NEEDS[i].kind) != 0 && NEEDS[i].kind != RSRC_EMIT_SO &&
+            c->to < NEEDS[i].pass)
+            missing = rsrc_arena_printf(&c->arena, "--emit=%s", NEEDS[i].name);
+    if (missing == NULL)
+        return RSRC_OK;
+    rsrc_error(c->diag, "option-value", NULL, "leave out --to, or --dump a pass before it",
+               "%s: there is none when --to=%s ends the compilation", missing, options->to);
+    return RSRC_FAILED;
 }
 
 static enum rsrc_status set_pass_range(struct rsrc_compilation *c) {
@@ -264,11 +282,8 @@ static enum rsrc_status set_pass_range(struct rsrc_compilation *c) {
         return RSRC_FAILED;
     if (options->to != NULL && find_pass(c, "--to", options->to, &c->to) != RSRC_OK)
         return RSRC_FAILED;
-    if (options->report != NULL && c->to != PASS_REPORT) {
-        rsrc_error(c->diag, "option-value", NULL, "choose what to write with --emit",
-                   "--report: there is none when --to=%s ends the compilation", options->to);
+    if (check_outputs_complete(c) != RSRC_OK)
         return RSRC_FAILED;
-    }
     if (c->from != PASS_READ && c->from != PASS_RSR && c->from != PASS_PLAN) {
         rsrc_error(c->diag, "option-value", NULL, "start from read, rsr or plan",
                    "--from: pass '%s' has no text form that can be read", options->from);
@@ -386,8 +401,7 @@ static enum rsrc_status run_model_pass(struct rsrc_compilation *c, uint32_t id) 
         return RSRC_OK;
     struct rsrc_buffer text = {0};
     pass->dump_model(c, &text);
-    struct rsrc_sink out = {.open = true, .is_stdout = true};
-    const enum rsrc_status status = rsrc_sink_write(c, &out, &text);
+    const enum rsrc_status status = rsrc_stdout_write(c, &text);
     rsrc_buffer_free(&text);
     return status;
 }
@@ -400,6 +414,11 @@ static enum rsrc_status check_items(struct rsrc_compilation *c) {
         rsrc_error(c->diag, "not-a-model", &place,
                    "put config.json beside it, or choose --emit=c, rsr, plan, kernel or report",
                    "has no config.json, so it is a file of matrices and not a model");
+        return RSRC_FAILED;
+    }
+    if ((c->options->emit & RSRC_EMIT_STEP) != 0 && !c->has_graph) {
+        rsrc_error(c->diag, "not-a-model", &place, "choose --emit=c, rsr, plan, kernel or report",
+                   "matrices without a config.json have no forward pass");
         return RSRC_FAILED;
     }
     if (c->options->layers == NULL)
@@ -440,9 +459,8 @@ static enum rsrc_status echo_plans(struct rsrc_compilation *c) {
     struct rsrc_buffer text = {0};
     for (uint32_t i = 0; i < n && status == RSRC_OK; i++)
         rsrc_print_plan(&plans[i].plan, plans[i].layer_name, &text);
-    struct rsrc_sink out = {.open = true, .is_stdout = true};
     if (status == RSRC_OK && (c->dumps & (1u << PASS_PLAN)) != 0)
-        status = rsrc_sink_write(c, &out, &text);
+        status = rsrc_stdout_write(c, &text);
     rsrc_buffer_free(&text);
     return status;
 }
@@ -492,6 +510,8 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
         status = RSRC_FAILED;
     if (status == RSRC_OK)
         status = run(c);
+    if (status == RSRC_OK)
+        status = rsrc_stdout_finish(c);
     rsrc_abandon_outputs(c);
     /* Who fails must have said why: silence here is our own defect. */
     int code = RSRC_EXIT_OK;

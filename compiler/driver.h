@@ -121,6 +121,7 @@ struct rsrc_compilation {
 /* One layer on its way through the passes. Everything is in the layer's own arena. */
 struct rsrc_layer_state {
     struct rsrc_compilation *compilation;
+    struct rsrc_diag *diag; /* held back until it is the layer's turn */
     const struct rsrc_item *item;
     uint32_t item_index;
     struct rsrc_arena arena;
@@ -166,6 +167,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_sink_write(struct rsrc_compilation *c, struct rsrc_sink *sink,
                                                 const struct rsrc_buffer *text);
+/* Dumps and reports. Whoever has written calls finish at the end: a full disk may show only then. */
+RSRC_NODISCARD enum rsrc_status rsrc_stdout_write(struct rsrc_compilation *c,
+                                                  const struct rsrc_buffer *text);
+RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c,
                                                  struct rsrc_unit_writer *writer,
                                                  const struct rsrc_item *item, uint32_t target,

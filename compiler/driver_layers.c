@@ -1,8 +1,9 @@
 /* driver_layers.c - the passes of one layer, and the pool that runs layers in parallel.
  *
  * A worker takes the next item, runs its passes in a private arena, then waits for its turn to emit:
- * results are written in item order whatever finished first, so output is the same at any -j, and no
- * more layers are in memory than there are workers.
+ * results and diagnostics are written in item order whatever finished first, and what follows a failed
+ * layer is dropped, so all output is the same at any -j. No more layers are in memory than there are
+ * workers.
  */
 #include "driver.h"
 
@@ -18,7 +19,7 @@
 
 enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
     const struct rsrc_item *item = state->item;
-    struct rsrc_diag *diag = state->compilation->diag;
+    struct rsrc_diag *diag = state->diag;
     if (item->layer != NULL)
         return rsrc_decode_layer(diag, &state->arena, item->layer, &state->matrix);
     if (item->tensor != NULL)
@@ -52,14 +53,13 @@ enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
 
 enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
     need_index(state);
-    return rsrc_verify_index(state->compilation->diag, &state->index, &state->matrix,
-                             state->item->name);
+    return rsrc_verify_index(state->diag, &state->index, &state->matrix, state->item->name);
 }
 
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     for (uint32_t t = 0; t < c->n_specs; t++) {
-        if (rsrc_plan_layer(c->diag, &state->arena, state->item_index, state->item->name,
+        if (rsrc_plan_layer(state->diag, &state->arena, state->item_index, state->item->name,
                             state->item->role, state->matrix.alphabet, &state->stats, &c->specs[t],
                             &c->plan_options, &state->plans[t]) != RSRC_OK)
             return RSRC_FAILED;
@@ -81,7 +81,7 @@ enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state) {
             .plan = &state->plans[t],
             .spec = &c->specs[t],
             .epilogue = state->item->layer != NULL ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW};
-        if (rsrc_lower_layer(c->diag, &state->arena, &input, &state->lowered[t]) != RSRC_OK)
+        if (rsrc_lower_layer(state->diag, &state->arena, &input, &state->lowered[t]) != RSRC_OK)
             return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -90,7 +90,7 @@ enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state) {
 enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     for (uint32_t t = 0; t < c->n_specs; t++)
-        if (rsrc_verify_kernel(c->diag, &state->lowered[t].kernel) != RSRC_OK)
+        if (rsrc_verify_kernel(state->diag, &state->lowered[t].kernel) != RSRC_OK)
             return RSRC_FAILED;
     return RSRC_OK;
 }
@@ -198,9 +198,8 @@ enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state) {
 
 static enum rsrc_status write_layer(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    if (state->dump.size_bytes != 0)
-        fwrite(state->dump.data, 1, state->dump.size_bytes, stdout);
-    if (write_text(state, &c->rsr_sink, rsrc_layer_dump_rsr) != RSRC_OK ||
+    if (rsrc_stdout_write(c, &state->dump) != RSRC_OK ||
+        write_text(state, &c->rsr_sink, rsrc_layer_dump_rsr) != RSRC_OK ||
         write_text(state, &c->plan_sink, rsrc_layer_dump_plan) != RSRC_OK ||
         write_text(state, &c->kernel_sink, rsrc_layer_dump_kernel) != RSRC_OK)
         return RSRC_FAILED;
@@ -247,8 +246,10 @@ static void show_progress(const struct rsrc_compilation *c, uint32_t done) {
 
 static void process(struct pool *pool, uint32_t item_index) {
     struct rsrc_compilation *c = pool->compilation;
-    struct rsrc_layer_state state = {
-        .compilation = c, .item = &c->items[item_index], .item_index = item_index};
+    struct rsrc_layer_state state = {.compilation = c,
+                                     .diag = rsrc_diag_hold(c->diag),
+                                     .item = &c->items[item_index],
+                                     .item_index = item_index};
     rsrc_arena_init(&state.arena);
     state.plans = RSRC_NEW_ARRAY(&state.arena, c->n_specs, struct rsr_plan);
     state.lowered = RSRC_NEW_ARRAY(&state.arena, c->n_specs, struct rsr_lowered);
@@ -257,8 +258,13 @@ static void process(struct pool *pool, uint32_t item_index) {
     pthread_mutex_lock(&pool->lock);
     while (pool->turn != item_index)
         pthread_cond_wait(&pool->turn_changed, &pool->lock);
-    if (status == RSRC_OK && !pool->failed)
+    const bool failed_before = pool->failed;
+    pthread_mutex_unlock(&pool->lock);
+    /* It is this layer's turn until it says otherwise: no lock, so that others may take layers. */
+    rsrc_diag_close_held(state.diag, !failed_before);
+    if (status == RSRC_OK && !failed_before)
         status = write_layer(&state);
+    pthread_mutex_lock(&pool->lock);
     pool->failed |= status != RSRC_OK;
     pool->turn++;
     show_progress(c, pool->turn);

@@ -19,6 +19,23 @@
 
 /* ---- sinks -------------------------------------------------------------------------------------------- */
 
+static enum rsrc_status stdout_failed(struct rsrc_compilation *c) {
+    rsrc_error(c->diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
+               strerror(errno));
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_stdout_write(struct rsrc_compilation *c, const struct rsrc_buffer *text) {
+    if (text->size_bytes == 0 ||
+        fwrite(text->data, 1, text->size_bytes, stdout) == text->size_bytes)
+        return RSRC_OK;
+    return stdout_failed(c);
+}
+
+enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c) {
+    return fflush(stdout) == 0 ? RSRC_OK : stdout_failed(c);
+}
+
 static enum rsrc_status open_sink(struct rsrc_compilation *c, const char *path,
                                   struct rsrc_sink *sink) {
     sink->is_stdout = strcmp(path, "-") == 0;
@@ -34,24 +51,14 @@ enum rsrc_status rsrc_sink_write(struct rsrc_compilation *c, struct rsrc_sink *s
         return RSRC_OK;
     if (!sink->is_stdout)
         return rsrc_output_write(c->diag, &sink->file, text->data, text->size_bytes);
-    if (fwrite(text->data, 1, text->size_bytes, stdout) == text->size_bytes)
-        return RSRC_OK;
-    rsrc_error(c->diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
-               strerror(errno));
-    return RSRC_FAILED;
+    return rsrc_stdout_write(c, text);
 }
 
 static enum rsrc_status commit_sink(struct rsrc_compilation *c, struct rsrc_sink *sink) {
     if (!sink->open)
         return RSRC_OK;
     sink->open = false;
-    if (!sink->is_stdout)
-        return rsrc_output_commit(c->diag, &sink->file);
-    if (fflush(stdout) == 0)
-        return RSRC_OK;
-    rsrc_error(c->diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
-               strerror(errno));
-    return RSRC_FAILED;
+    return sink->is_stdout ? RSRC_OK : rsrc_output_commit(c->diag, &sink->file);
 }
 
 static void abandon_sink(struct rsrc_sink *sink) {
@@ -173,7 +180,8 @@ static enum rsrc_status open_c(struct rsrc_compilation *c) {
 }
 
 static enum rsrc_status open_link(struct rsrc_compilation *c, const char *path) {
-    if (rsrc_temporary_dir(c->diag, &c->arena, path, &c->work_dir) != RSRC_OK)
+    if (rsrc_output_check(c->diag, path) != RSRC_OK ||
+        rsrc_temporary_dir(c->diag, &c->arena, path, &c->work_dir) != RSRC_OK)
         return RSRC_FAILED;
     init_units(c, &c->link_units);
     c->link_units.share_equal = true;
@@ -446,7 +454,8 @@ enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c) {
         if (close_unit(c, &c->link_units, t) != RSRC_OK || close_unit(c, &c->c_units, t) != RSRC_OK)
             return RSRC_FAILED;
     enum rsrc_status status = RSRC_OK;
-    if (c->has_graph && (c->link_units.active || c->c_units.dir != NULL)) {
+    const bool whole = c->has_graph && c->n_items == c->graph.n_layers; /* no --layers */
+    if (whole && (c->link_units.active || c->c_units.dir != NULL)) {
         struct rsrc_buffer text = {0};
         status = emit_tables(c, &text);
         if (status == RSRC_OK && c->link_units.active) {
@@ -467,6 +476,13 @@ enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c) {
 }
 
 /* ---- linking ---------------------------------------------------------------------------------------------------- */
+
+/* What linking makes in the work directory. */
+static const struct {
+    enum rsrc_emit kind;
+    const char *name;
+} LINKED[] = {{RSRC_EMIT_SO, "out.so"}, {RSRC_EMIT_OBJ, "out.o"}};
+#define N_LINKED (sizeof(LINKED) / sizeof(LINKED[0]))
 
 /* The runtime's OpenMP code and our kernels come from C compilers; model.c includes the ABI headers. */
 static enum rsrc_status compile_link_units(struct rsrc_compilation *c) {
@@ -490,12 +506,8 @@ enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
     for (uint32_t i = 0; i < units->n_names; i++)
         objects[i] = rsrc_arena_printf(&c->arena, "%s/%s.o", c->work_dir, units->names[i]);
     objects[units->n_names] = rsrc_arena_printf(&c->arena, "%s/weights.o", c->work_dir);
-    const struct {
-        enum rsrc_emit kind;
-        const char *name;
-    } outputs[] = {{RSRC_EMIT_SO, "out.so"}, {RSRC_EMIT_OBJ, "out.o"}};
-    for (uint32_t i = 0; i < 2; i++) {
-        if (!wants(c, outputs[i].kind))
+    for (uint32_t i = 0; i < N_LINKED; i++) {
+        if (!wants(c, LINKED[i].kind))
             continue;
         const struct rsrc_link_input input = {
             .dir = c->work_dir,
@@ -504,13 +516,20 @@ enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
             .aliases = units->aliases,
             .n_aliases = units->n_aliases,
             .triple = c->specs[0].triple,
-            .output = rsrc_arena_printf(&c->arena, "%s/%s", c->work_dir, outputs[i].name),
+            .output = rsrc_arena_printf(&c->arena, "%s/%s", c->work_dir, LINKED[i].name),
             .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
-            .relocatable = outputs[i].kind == RSRC_EMIT_OBJ};
+            .relocatable = LINKED[i].kind == RSRC_EMIT_OBJ};
         if (rsrc_link(c->diag, &c->arena, &c->toolchain, &input) != RSRC_OK)
             return RSRC_FAILED;
-        const char *path = path_of_kind(c, outputs[i].kind);
-        if (rename(input.output, path) != 0)
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status commit_linked(struct rsrc_compilation *c) {
+    for (uint32_t i = 0; i < N_LINKED && c->link_units.active; i++) {
+        const char *path = path_of_kind(c, LINKED[i].kind);
+        if (wants(c, LINKED[i].kind) &&
+            rename(rsrc_arena_printf(&c->arena, "%s/%s", c->work_dir, LINKED[i].name), path) != 0)
             return cannot_finish(c, path);
     }
     return RSRC_OK;
@@ -545,7 +564,7 @@ enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
     for (uint32_t i = 0; i < sizeof(sinks) / sizeof(sinks[0]); i++)
         if (commit_sink(c, sinks[i]) != RSRC_OK)
             return RSRC_FAILED;
-    return commit_c_directory(c);
+    return commit_c_directory(c) == RSRC_OK ? commit_linked(c) : RSRC_FAILED;
 }
 
 void rsrc_abandon_outputs(struct rsrc_compilation *c) {

@@ -40,6 +40,8 @@ static void skip_empty_lines(struct rsrc_scan *scan) {
 
 void rsrc_scan_init(struct rsrc_scan *scan, struct rsrc_diag *diag, struct rsrc_arena *arena,
                     const char *file, const char *slug, const char *text, uint64_t size_bytes) {
+    if (text == NULL) /* an empty file has no mapping */
+        text = "";
     *scan = (struct rsrc_scan){.diag = diag,
                                .arena = arena,
                                .file = file,

@@ -128,6 +128,7 @@ static void test_spawn(struct rsrc_diag *diag, struct rsrc_arena *arena, FILE *m
     commands[5].argv = missing;
     CHECK(rsrc_spawn_all(diag, arena, commands, 8, 3, false) == RSRC_FAILED);
     CHECK(rsrc_find_program(arena, "sh") != NULL);
+    CHECK(rsrc_find_program(arena, "/tmp") == NULL); /* may be entered, not run */
     CHECK(rsrc_find_program(arena, "no-such-program-here") == NULL);
 }
 
@@ -157,6 +158,45 @@ static void test_diagnostics(void) {
     free(text);
 }
 
+/* Held messages come when they are closed, in that order, or not at all; errors count then. */
+static void test_held_diagnostics(void) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
+    CHECK(rsrc_diag_show_remarks(diag, "plan"));
+    struct rsrc_diag *first = rsrc_diag_hold(diag), *second = rsrc_diag_hold(diag);
+    struct rsrc_diag *third = rsrc_diag_hold(diag);
+    rsrc_error(third, "t", NULL, NULL, "dropped");
+    rsrc_error(second, "t", NULL, NULL, "second");
+    rsrc_diag_emit(first, RSRC_REMARK, "plan", NULL, NULL, "first");
+    rsrc_diag_emit(first, RSRC_REMARK, "emit", NULL, NULL, "dropped");
+    CHECK_INT(rsrc_diag_error_count(diag), 0);
+    rsrc_diag_close_held(first, true);
+    rsrc_diag_close_held(second, true);
+    rsrc_diag_close_held(third, false);
+    CHECK_INT(rsrc_diag_error_count(diag), 1);
+    rsrc_diag_destroy(diag);
+    fclose(stream);
+    CHECK_STR(text, "rsrc: remark: first [plan]\nrsrc: error: second [t]\n");
+    free(text);
+}
+
+/* The line above a caret: a column a byte, and no byte that a terminal would obey. */
+static void test_caret_bytes(void) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
+    const struct rsrc_place place = {
+        .file = "f", .line = 1, .column = 8, .source_line = "a\x1b\x7f\x9b\xc3\xa9 x"};
+    rsrc_error(diag, "t", &place, NULL, "m");
+    rsrc_diag_destroy(diag);
+    fclose(stream);
+    CHECK_STR(text, "f:1:8: error: m [t]\n    a ???? x\n           ^\n");
+    free(text);
+}
+
 int main(void) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
@@ -169,6 +209,8 @@ int main(void) {
     test_hash();
     test_did_you_mean();
     test_diagnostics();
+    test_held_diagnostics();
+    test_caret_bytes();
     test_output_files(diag, &arena);
     test_spawn(diag, &arena, messages);
     rsrc_diag_destroy(diag);
