@@ -43,6 +43,8 @@ echo "Compiling examples/model/kjv for this machine (build/kjv.so)"
 build/release/bin/rsrc examples/model/kjv --target native -o build/kjv.so
 echo "Running it"
 echo
-build/release/bin/rsr-run build/kjv.so -p "$prompt" -n 100
+printf '%s' "$prompt"
+build/release/bin/rsr-run build/kjv.so -p "$prompt" -n 90 --temp 0.75 --top-k 40 \
+    --repeat-penalty 1.1 --seed 22
 echo
 echo "Done. Try: build/release/bin/rsr-run build/kjv.so -p \"And God said\" --temp 0.8 --seed 7"
