@@ -5,20 +5,9 @@
 #include "model/tensor_data.h"
 
 static const char *const role_names[RSR_ROLE_COUNT] = {
-    [RSR_ROLE_EMBED] = "embed",
-    [RSR_ROLE_Q] = "q",
-    [RSR_ROLE_K] = "k",
-    [RSR_ROLE_V] = "v",
-    [RSR_ROLE_O] = "o",
-    [RSR_ROLE_GATE] = "gate",
-    [RSR_ROLE_UP] = "up",
-    [RSR_ROLE_DOWN] = "down",
-    [RSR_ROLE_HEAD] = "head",
-    [RSR_ROLE_INPUT_NORM] = "input_norm",
-    [RSR_ROLE_ATTN_SUB_NORM] = "attn_sub_norm",
-    [RSR_ROLE_POST_NORM] = "post_norm",
-    [RSR_ROLE_FFN_SUB_NORM] = "ffn_sub_norm",
-    [RSR_ROLE_FINAL_NORM] = "final_norm",
+#define ROLE_NAME(id, name) [RSR_ROLE_##id] = name,
+    RSR_ROLES(ROLE_NAME)
+#undef ROLE_NAME
 };
 
 static const char *const encoding_names[] = {

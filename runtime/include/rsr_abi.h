@@ -104,22 +104,28 @@ struct rsr_kernel_desc {
 
 #define RSR_NO_BLOCK UINT32_MAX
 
-/* What a tensor or an operation is for. The order is ABI; append only. */
+/* What a tensor or an operation is for: enum suffix and the name that people see. The order is ABI;
+ * append only. */
+#define RSR_ROLES(X)                                                                                 \
+    X(EMBED, "embed")                                                                                \
+    X(Q, "q")                                                                                        \
+    X(K, "k")                                                                                        \
+    X(V, "v")                                                                                        \
+    X(O, "o")                                                                                        \
+    X(GATE, "gate")                                                                                  \
+    X(UP, "up")                                                                                      \
+    X(DOWN, "down")                                                                                  \
+    X(HEAD, "head")                                                                                  \
+    X(INPUT_NORM, "input_norm")                                                                      \
+    X(ATTN_SUB_NORM, "attn_sub_norm")                                                                \
+    X(POST_NORM, "post_norm")                                                                        \
+    X(FFN_SUB_NORM, "ffn_sub_norm")                                                                  \
+    X(FINAL_NORM, "final_norm")
+
 enum rsr_role {
-    RSR_ROLE_EMBED,
-    RSR_ROLE_Q,
-    RSR_ROLE_K,
-    RSR_ROLE_V,
-    RSR_ROLE_O,
-    RSR_ROLE_GATE,
-    RSR_ROLE_UP,
-    RSR_ROLE_DOWN,
-    RSR_ROLE_HEAD,
-    RSR_ROLE_INPUT_NORM,
-    RSR_ROLE_ATTN_SUB_NORM,
-    RSR_ROLE_POST_NORM,
-    RSR_ROLE_FFN_SUB_NORM,
-    RSR_ROLE_FINAL_NORM,
+#define RSR_ROLE_ROW(id, name) RSR_ROLE_##id,
+    RSR_ROLES(RSR_ROLE_ROW)
+#undef RSR_ROLE_ROW
     RSR_ROLE_COUNT
 };
 
