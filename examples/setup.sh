@@ -24,7 +24,7 @@ install_packages() {
     echo "Installing:$missing"
     # shellcheck disable=SC2086
     $sudo apt-get update -q >build/apt.log 2>&1 &&
-        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends \
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
             $missing >>build/apt.log 2>&1 || {
         tail -n 20 build/apt.log >&2
         echo "Installing packages failed; see build/apt.log." >&2
