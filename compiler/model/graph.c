@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "model/arch.h"
+#include "model/finite.h"
 #include "model/leftover.h"
 #include "model/tensor_data.h"
-#include "model/ternary.h"
 
 #define MAX_REPORTED 8u
 
@@ -166,7 +166,10 @@ static bool check_dense(struct builder *b, const struct rsr_tensor *tensor) {
     if (!has_shape(tensor, hyper->vocab, hyper->hidden))
         return refuse(b, "graph-shape", tensor, expected,
                       "vocab_size or hidden_size in config.json is not that of this checkpoint");
-    return true;
+    if (rsrc_check_finite(b->diag, tensor, (uint64_t)hyper->vocab * hyper->hidden) == RSRC_OK)
+        return true;
+    b->n_errors++;
+    return false;
 }
 
 /* Type and shape decide the encoding; the configuration's scale rule says which types make sense. */
@@ -251,8 +254,7 @@ static void bind_norm(struct builder *b, enum rsr_role role, const char *pattern
     if (!norm->weight || !check_vector(b, norm->weight, cols, false))
         return;
     /* Norms are few: look at their values now, so that every kind of output refuses a NaN. */
-    const float *values;
-    b->n_errors += rsrc_decode_norm(b->diag, b->arena, norm, &values) != RSRC_OK;
+    b->n_errors += rsrc_check_finite(b->diag, norm->weight, cols) != RSRC_OK;
 }
 
 static void bind_block(struct builder *b, uint32_t block) {

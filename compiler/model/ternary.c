@@ -23,6 +23,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "model/finite.h"
 #include "model/tensor_data.h"
 
 #define CODES_PER_BYTE 4u
@@ -151,23 +152,7 @@ static enum rsrc_status decode_bytes(struct rsrc_diag *diag, const struct rsr_te
 
 /* ---- float masters ------------------------------------------------------------------------------ */
 
-/* Names the first NaN or infinity of a tensor that has one. */
-static void report_not_finite(struct rsrc_diag *diag, const struct rsr_tensor *tensor, uint64_t n) {
-    uint32_t bytes = rsrc_dtype_bytes(tensor->dtype);
-    uint64_t at = 0;
-    float value = 0.0f;
-
-    for (; at < n; at++) {
-        rsrc_load_floats(tensor->dtype, tensor->data + at * bytes, 1, &value);
-        if (!isfinite(value))
-            break;
-    }
-    struct rsrc_place place = rsrc_tensor_place(tensor, at * bytes);
-    rsrc_error(diag, "tensor-not-finite", &place, "the checkpoint is damaged or training diverged",
-               "element %" PRIu64 " is %s", at, isnan(value) ? "NaN" : "infinite");
-}
-
-/* Sum of magnitudes in eight double lanes; not finite if any element is not. */
+/* Sum of magnitudes in eight double lanes. */
 static double sum_magnitudes(const struct rsr_tensor *tensor, uint64_t n) {
     uint32_t bytes = rsrc_dtype_bytes(tensor->dtype);
     float chunk[CHUNK];
@@ -204,13 +189,9 @@ static void round_to_ternary(const struct rsr_tensor *tensor, uint64_t n, float 
 
 static enum rsrc_status decode_latent(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
                                       uint64_t n, int8_t *values, float *scale) {
-    double sum = sum_magnitudes(tensor, n);
-
-    if (!isfinite(sum)) {
-        report_not_finite(diag, tensor, n);
+    if (rsrc_check_finite(diag, tensor, n) != RSRC_OK)
         return RSRC_FAILED;
-    }
-    float mean = (float)(sum / (double)n);
+    float mean = (float)(sum_magnitudes(tensor, n) / (double)n);
     float s = 1.0f / (mean > 1e-5f ? mean : 1e-5f);
     round_to_ternary(tensor, n, s, values);
     *scale = 1.0f / s;
@@ -272,15 +253,10 @@ enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *ar
 
 enum rsrc_status rsrc_decode_norm(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const struct rsr_norm_layer *norm, const float **out) {
+    if (rsrc_check_finite(diag, norm->weight, norm->cols) != RSRC_OK)
+        return RSRC_FAILED;
     float *weight = RSRC_NEW_ARRAY(arena, norm->cols, float);
-
     rsrc_load_floats(norm->weight->dtype, norm->weight->data, norm->cols, weight);
-    for (uint32_t i = 0; i < norm->cols; i++) {
-        if (!isfinite(weight[i])) {
-            report_not_finite(diag, norm->weight, norm->cols);
-            return RSRC_FAILED;
-        }
-    }
     *out = weight;
     return RSRC_OK;
 }

@@ -429,7 +429,11 @@ static void read_quantization(struct reader *reader) {
                rsrc_json_type_name(quantization));
         return;
     }
+    const bool failed_before = reader->failed;
     const char *method = read_string(reader, quantization, "quant_method", "(none)");
+    if (reader->failed && !failed_before) {
+        return; /* of the wrong type, as was said */
+    }
     if (strcmp(method, "bitnet") != 0) {
         refuse(reader, "config-quantization", "\"bitnet\" is supported",
                "quant_method '%s' is not supported", rsrc_quote(reader->arena, method));

@@ -36,6 +36,7 @@ struct source {
     const uint8_t *bytes;
     uint64_t size_bytes;
     uint64_t data_at; /* first byte after the header */
+    bool is_cut;      /* a tensor lies beyond the end: all behind it say the same */
 };
 
 static struct rsrc_place header_place(const struct source *source, const char *tensor) {
@@ -135,7 +136,7 @@ static enum rsrc_status read_shape(const struct source *source, const json_t *en
     return RSRC_OK;
 }
 
-static enum rsrc_status read_offsets(const struct source *source, const json_t *entry,
+static enum rsrc_status read_offsets(struct source *source, const json_t *entry,
                                      uint64_t expected_bytes, struct rsr_tensor *tensor) {
     struct rsrc_place place = header_place(source, tensor->name);
     const json_t *offsets = json_object_get(entry, "data_offsets");
@@ -152,6 +153,7 @@ static enum rsrc_status read_offsets(const struct source *source, const json_t *
         return RSRC_FAILED;
     }
     if ((uint64_t)end > source->size_bytes - source->data_at) {
+        source->is_cut = true;
         rsrc_error(source->diag, "safetensors-truncated", &place,
                    "the file may be an unfinished download; fetch it again",
                    "data_offsets [%lld, %lld] reach past the end of the file, which has %llu bytes "
@@ -172,7 +174,7 @@ static enum rsrc_status read_offsets(const struct source *source, const json_t *
     return RSRC_OK;
 }
 
-static enum rsrc_status read_entry(const struct source *source, const char *name,
+static enum rsrc_status read_entry(struct source *source, const char *name,
                                    const json_t *entry, struct rsr_tensor *out) {
     struct rsr_tensor tensor = {.name = rsrc_arena_strdup(source->arena, name),
                                 .file = source->file};
@@ -242,13 +244,13 @@ static enum rsrc_status check_coverage(const struct source *source,
 }
 
 /* Fills `tensors`, which has room for every key of the header. */
-static enum rsrc_status read_entries(const struct source *source, json_t *header,
+static enum rsrc_status read_entries(struct source *source, json_t *header,
                                      struct rsr_tensor *tensors, uint32_t *n_tensors) {
     uint32_t n = 0, n_bad = 0;
     const char *name;
     json_t *entry;
     json_object_foreach(header, name, entry) {
-        if (n_bad == MAX_REPORTED) {
+        if (n_bad == MAX_REPORTED || source->is_cut) {
             break;
         }
         if (strcmp(name, "__metadata__") == 0) {

@@ -116,6 +116,8 @@ static const struct mkmodel_fault faults[] = {
           .n_bytes = 2),
     FAULT("nan-norm", "tensor-not-finite", PATCH_TENSOR, .target = NORM,
           .value = "\x80\x3f\xc0\x7f", .n_bytes = 4),
+    FAULT("nan-embedding", "tensor-not-finite", PATCH_TENSOR, .target = "model.embed_tokens.weight",
+          .value = "\x80\x3f\xc0\x7f", .n_bytes = 4),
     /* config.json */
     FAULT("config-syntax", "config-syntax", REPLACE_FILE, .target = CONFIG,
           .value = "{\"model_type\": \"bitnet\","),

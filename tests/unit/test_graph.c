@@ -254,6 +254,11 @@ static void test_shapes_and_types(void) {
     named(&f, "model.norm.weight")->data = (const uint8_t *)not_finite;
     CHECK_REFUSED(&f, "tensor-not-finite", "element 7 is NaN");
 
+    static const uint16_t infinite[VOCAB * HIDDEN] = {[VOCAB * HIDDEN - 2] = 0xff80};
+    open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
+    named(&f, "model.embed_tokens.weight")->data = (const uint8_t *)infinite;
+    CHECK_REFUSED(&f, "tensor-not-finite", "element 38 is infinite");
+
     open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
     named(&f, "model.embed_tokens.weight")->dtype = RSR_DTYPE_U8;
     CHECK_REFUSED(&f, "graph-dtype", "quantised embedding");

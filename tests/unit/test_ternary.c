@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "model/finite.h"
 #include "model/ternary.h"
 
 /* Diagnostics as JSON text, one decode at a time. */
@@ -350,6 +351,38 @@ static void test_norms(void) {
     fixture_close(&f);
 }
 
+/* One element that is not finite, wherever it is; the largest finite values around it. */
+static void test_check_finite(void) {
+    static const struct {
+        enum rsr_dtype dtype;
+        uint32_t largest, infinite, nan;
+    } TYPES[] = {{RSR_DTYPE_F32, 0xff7fffff, 0x7f800000, 0xffc00001},
+                 {RSR_DTYPE_BF16, 0xff7f, 0xff80, 0x7fc0},
+                 {RSR_DTYPE_F16, 0xfbff, 0x7c00, 0xfe01}};
+    for (size_t t = 0; t < 3; t++) {
+        const uint32_t width = TYPES[t].dtype == RSR_DTYPE_F32 ? 4 : 2;
+        for (uint64_t n = 1; n <= 11; n++) {
+            uint8_t bytes[1 + 11 * 4];
+            for (uint64_t i = 0; i < n; i++)
+                memcpy(bytes + 1 + i * width, &TYPES[t].largest, width);
+            struct rsr_tensor w = tensor(TYPES[t].dtype, bytes + 1, n * width);
+            struct fixture f;
+            fixture_open(&f);
+            CHECK_INT(rsrc_check_finite(f.diag, &w, n), RSRC_OK);
+            for (uint64_t i = 0; i < n; i++) {
+                char expected[40];
+                memcpy(bytes + 1 + i * width, i % 2 ? &TYPES[t].nan : &TYPES[t].infinite, width);
+                CHECK_INT(rsrc_check_finite(f.diag, &w, n), RSRC_FAILED);
+                snprintf(expected, sizeof expected, "element %u is %s", (unsigned)i,
+                         i % 2 ? "NaN" : "infinite");
+                CHECK(said(&f, expected));
+                memcpy(bytes + 1 + i * width, &TYPES[t].largest, width);
+            }
+            fixture_close(&f);
+        }
+    }
+}
+
 int main(void) {
     test_packed_shapes();
     test_packed_example();
@@ -363,5 +396,6 @@ int main(void) {
     test_half_precision();
     test_bare_matrices();
     test_norms();
+    test_check_finite();
     return CHECK_EXIT();
 }
