@@ -20,36 +20,68 @@ struct block_counts {
     uint64_t n_members, n_segments, n_direct_adds;
 };
 
-/* Scratch of the counting passes. */
+/* Ranges of codes up to this many times the columns have a byte each. */
+#define MARKED_CODES_PER_COLUMN 8u
+
+/* Scratch of the counting passes; the tables are all zero between blocks. */
 struct counter {
     const struct rsr_matrix *matrix;
-    uint32_t *keys; /* [cols] */
-    uint64_t *seen; /* one bit a canonical code; all zero between blocks */
+    uint32_t *keys;  /* [cols] */
+    uint64_t *seen;  /* one bit a canonical code */
+    uint8_t *marked; /* one byte a canonical code */
 };
 
 static struct counter make_counter(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                                    uint32_t max_k) {
     uint32_t end_code = rsrc_code_range(matrix->alphabet, max_k).end;
-    return (struct counter){matrix, RSRC_NEW_ARRAY(arena, matrix->cols, uint32_t),
-                            RSRC_NEW_ARRAY(arena, end_code / 64 + 1, uint64_t)};
+    uint64_t max_marked = (uint64_t)matrix->cols * MARKED_CODES_PER_COLUMN;
+    return (struct counter){
+        .matrix = matrix,
+        .keys = RSRC_NEW_ARRAY(arena, matrix->cols, uint32_t),
+        .seen = RSRC_NEW_ARRAY(arena, end_code / 64 + 1, uint64_t),
+        .marked = RSRC_NEW_ARRAY(arena, end_code < max_marked ? end_code : max_marked, uint8_t)};
+}
+
+/* Distinct codes of few: marking them needs no loads, which would wait for the stores before them, and
+ * the sum over the table runs 16 codes at a time. */
+static uint32_t count_marked(uint8_t *marked, uint32_t end_code, const uint32_t *keys, uint32_t n) {
+    uint32_t count = 0;
+    for (uint32_t j = 0; j < n; j++)
+        marked[keys[j] >> 1] = 1;
+    for (uint32_t code = 1; code < end_code; code++) /* code 0 is no segment */
+        count += marked[code];
+    memset(marked, 0, end_code);
+    return count;
+}
+
+/* Distinct codes of many: a bit each, looked at one by one. */
+static uint32_t count_seen(uint64_t *seen, const uint32_t *keys, uint32_t n) {
+    uint32_t count = 0;
+    seen[0] = 1; /* code 0 is no segment */
+    for (uint32_t j = 0; j < n; j++) {
+        uint32_t code = keys[j] >> 1;
+        uint64_t word = seen[code / 64];
+        count += (word >> code % 64 & 1) == 0;
+        seen[code / 64] = word | UINT64_C(1) << code % 64;
+    }
+    seen[0] = 0;
+    for (uint32_t j = 0; j < n; j++)
+        seen[keys[j] / 128] = 0;
+    return count;
 }
 
 static void count_block(const struct counter *counter, uint32_t first_row, uint32_t height,
                         struct block_counts *counts) {
     const struct rsr_matrix *matrix = counter->matrix;
-    uint64_t *seen = counter->seen;
+    const uint32_t *keys = counter->keys;
+    const uint32_t end_code = rsrc_code_range(matrix->alphabet, height).end;
+    uint32_t n_members = 0;
     rsrc_block_keys(matrix, first_row, height, counter->keys);
-    uint32_t n_members = 0, n_segments = 0;
-    seen[0] = 1; /* code 0 is no segment */
-    for (uint32_t j = 0; j < matrix->cols; j++) {
-        uint32_t code = counter->keys[j] >> 1;
-        uint64_t word = seen[code / 64];
-        n_members += code != 0;
-        n_segments += (word >> code % 64 & 1) == 0;
-        seen[code / 64] = word | UINT64_C(1) << code % 64;
-    }
     for (uint32_t j = 0; j < matrix->cols; j++)
-        seen[counter->keys[j] / 128] = 0;
+        n_members += keys[j] != 0;
+    const uint32_t n_segments = end_code / MARKED_CODES_PER_COLUMN < matrix->cols
+                                    ? count_marked(counter->marked, end_code, keys, matrix->cols)
+                                    : count_seen(counter->seen, keys, matrix->cols);
     counts->n_members += n_members;
     counts->n_segments += n_segments;
     counts->n_direct_adds += (uint64_t)n_segments * height;
@@ -70,26 +102,24 @@ struct row_hash {
     int8_t sign; /* of its first non-zero weight */
 };
 
+/* 32 weights as 2-bit fields, non-zero in the low bits and negative in the high ones: eight weights lie
+ * in a word's bytes as 00, 01 or ff, so bit 0 says non-zero and bit 1 negative. */
+#define PACKED_WEIGHTS 32u
+#define LOW_BITS UINT64_C(0x5555555555555555)
+
+static uint64_t pack_weights(const int8_t weights[PACKED_WEIGHTS]) {
+    uint64_t packed = 0;
+    for (uint32_t i = 0; i < PACKED_WEIGHTS / 8; i++) {
+        uint64_t word;
+        memcpy(&word, weights + 8 * i, sizeof word);
+        packed |= (word & UINT64_C(0x0303030303030303)) << 2 * i;
+    }
+    return packed;
+}
+
 static uint64_t mix(uint64_t hash, uint64_t word) {
     hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
     return hash ^ hash >> 29;
-}
-
-/* Hashes sign * row, eight weights at a time. */
-static uint64_t hash_row(const int8_t *row, uint32_t cols, int8_t sign) {
-    uint64_t hash = cols;
-    for (uint32_t j = 0; j < cols; j += 8) {
-        int8_t bytes[8] = {0};
-        uint32_t n = cols - j < 8 ? cols - j : 8;
-        memcpy(bytes, row + j, n);
-        if (sign < 0)
-            for (uint32_t b = 0; b < 8; b++)
-                bytes[b] = (int8_t)-bytes[b];
-        uint64_t word;
-        memcpy(&word, bytes, sizeof word);
-        hash = mix(hash, word);
-    }
-    return hash;
 }
 
 static int8_t first_sign(const int8_t *row, uint32_t cols) {
@@ -99,15 +129,25 @@ static int8_t first_sign(const int8_t *row, uint32_t cols) {
     return 1;
 }
 
-static uint32_t count_nonzero(const int8_t *restrict row, uint32_t cols,
-                              uint8_t *restrict used_cols) {
-    uint32_t count = 0;
-    for (uint32_t j = 0; j < cols; j++) {
-        uint8_t used = row[j] != 0;
-        used_cols[j] |= used;
-        count += used;
+/* Counts the weights of a row, hashes sign * row, marks the columns that are used. */
+static uint32_t scan_row(const int8_t *row, uint32_t cols, int8_t sign, uint64_t *used_cols,
+                         uint64_t *out_hash) {
+    uint64_t hash = cols;
+    uint32_t n_nonzero = 0;
+    for (uint32_t j = 0; j < cols; j += PACKED_WEIGHTS) {
+        int8_t last[PACKED_WEIGHTS] = {0};
+        const int8_t *weights = row + j;
+        if (cols - j < PACKED_WEIGHTS) {
+            memcpy(last, weights, cols - j);
+            weights = last;
+        }
+        uint64_t packed = pack_weights(weights), nonzero = packed & LOW_BITS;
+        used_cols[j / PACKED_WEIGHTS] |= nonzero;
+        n_nonzero += (uint32_t)__builtin_popcountll(nonzero);
+        hash = mix(hash, sign < 0 ? packed ^ nonzero << 1 : packed);
     }
-    return count;
+    *out_hash = hash;
+    return n_nonzero;
 }
 
 static int compare_row_hashes(const void *a, const void *b) {
@@ -146,12 +186,15 @@ static uint32_t count_equal_rows(const struct rsr_matrix *matrix, struct row_has
 
 static void analyse_rows(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                          struct rsr_stats *stats) {
-    uint8_t *used_cols = RSRC_NEW_ARRAY(arena, matrix->cols, uint8_t);
+    uint32_t n_words = (matrix->cols - 1) / PACKED_WEIGHTS + 1, n_used = 0;
+    uint64_t *used_cols = RSRC_NEW_ARRAY(arena, n_words, uint64_t);
     struct row_hash *hashes = RSRC_NEW_ARRAY(arena, matrix->rows, struct row_hash);
     uint32_t n_hashes = 0;
     for (uint32_t i = 0; i < matrix->rows; i++) {
         const int8_t *row = matrix->values + (size_t)i * matrix->cols;
-        uint32_t nonzero = count_nonzero(row, matrix->cols, used_cols);
+        int8_t sign = first_sign(row, matrix->cols);
+        uint64_t hash;
+        uint32_t nonzero = scan_row(row, matrix->cols, sign, used_cols, &hash);
         stats->n_nonzero += nonzero;
         if (nonzero > stats->max_row_nonzero)
             stats->max_row_nonzero = nonzero;
@@ -159,11 +202,11 @@ static void analyse_rows(struct rsrc_arena *arena, const struct rsr_matrix *matr
             stats->n_zero_rows++;
             continue;
         }
-        int8_t sign = first_sign(row, matrix->cols);
-        hashes[n_hashes++] = (struct row_hash){hash_row(row, matrix->cols, sign), i, sign};
+        hashes[n_hashes++] = (struct row_hash){hash, i, sign};
     }
-    for (uint32_t j = 0; j < matrix->cols; j++)
-        stats->n_zero_cols += used_cols[j] == 0;
+    for (uint32_t w = 0; w < n_words; w++)
+        n_used += (uint32_t)__builtin_popcountll(used_cols[w]);
+    stats->n_zero_cols = matrix->cols - n_used;
     stats->n_equal_rows = count_equal_rows(matrix, hashes, n_hashes);
 }
 
