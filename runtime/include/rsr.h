@@ -24,8 +24,9 @@
  *   Errors      functions return a status; `err` may be NULL, else it receives one sentence. On
  *               failure no out-parameter is touched. After fork() every call on an object that existed
  *               before returns RSR_ERR_FORK.
- *   Options     option structs begin with their size; initialise with the *_INIT macro. NULL means
- *               the defaults.
+ *   Options     structs begin with their size; initialise with the *_INIT macro. NULL means the
+ *               defaults. An option that the model's runtime is too old to know is refused, not
+ *               ignored.
  *   Silence     the library never prints, exits, or reads the environment.
  *   Exactness   a token's logits depend on the tokens before it in its sequence and on nothing else:
  *               not on batch, threads, or how the prompt was cut.
@@ -169,7 +170,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_chat_format(const rsr_model *model,
 
 /* ---- Engine ------------------------------------------------------------------------------------ */
 
-/* What a probe sees. `data` may be changed in place; it is called between barriers on one thread. */
+/* What a probe sees. `data` may be changed in place; it is called between barriers on one thread, while
+ * its engine is busy: it must not call the engine or its sequences. */
 typedef struct rsr_probe_point {
     uint32_t size_bytes;
     enum { RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT, RSR_PROBE_NORM_OUTPUT,
@@ -290,7 +292,7 @@ typedef struct rsr_generate_options {
     uint32_t max_tokens;    /* 0: 128 */
     uint32_t tokenize_flags;/* for the prompt; default RSR_TOKENIZE_ADD_SPECIAL, which counts only if
                                the sequence is empty */
-    rsr_sampling sampling;
+    const rsr_sampling *sampling;   /* NULL: greedy */
     const uint32_t *stop_tokens;    /* besides the model's own */
     uint32_t n_stop_tokens;
     bool ignore_stop;       /* do not stop at stop tokens */
@@ -298,7 +300,7 @@ typedef struct rsr_generate_options {
     size_t n_prompt_tokens;
 } rsr_generate_options;
 #define RSR_GENERATE_OPTIONS_INIT                                                                    \
-    {sizeof(rsr_generate_options), 0, 1, RSR_SAMPLING_INIT, NULL, 0, false, NULL, 0}
+    {sizeof(rsr_generate_options), 0, RSR_TOKENIZE_ADD_SPECIAL, NULL, NULL, 0, false, NULL, 0}
 
 /* One generated token, a stop token included. text is complete UTF-8, without special and stop tokens; it
  * may be empty while a character is split over tokens, and lives until the callback returns. Return
@@ -320,9 +322,9 @@ typedef struct rsr_generate_result {
 #define RSR_GENERATE_RESULT_INIT {.size_bytes = sizeof(rsr_generate_result)}
 
 /* Appends the prompt to the sequence and generates. The last token produced is not yet in the
- * sequence's KV pages. Sampling takes the sequence's length as the position and penalises repeats of
- * this call's tokens. A callback that stops is no failure: the status is RSR_OK. On failure the
- * sequence holds what was evaluated. callback and result may be NULL. */
+ * sequence: to go on after it, begin the next call's prompt_tokens with it. Sampling is rsr_sample with
+ * the whole sequence as history, whoever evaluated it. A callback that stops is no failure: the status
+ * is RSR_OK. On failure the sequence holds what was evaluated. callback and result may be NULL. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence,
                                                  const char *prompt, size_t prompt_bytes,
                                                  const rsr_generate_options *options,

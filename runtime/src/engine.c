@@ -10,6 +10,7 @@
 #define DEFAULT_MAX_BATCH 128u
 #define LIMIT_THREADS 1024u
 #define LIMIT_BATCH 65536u
+#define LIMIT_KV_TOKENS (UINT32_MAX - RSR_PAGE_TOKENS + 1) /* whole pages, counted in 32 bits */
 
 static char *map_memory(uint64_t bytes) {
     if (bytes > SIZE_MAX / 2)
@@ -33,6 +34,9 @@ static rsr_status resolve_options(const rsr_model *model, rsr_engine_options *o,
     if (o->max_batch > LIMIT_BATCH)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "max_batch %u; at most %u", o->max_batch,
                         LIMIT_BATCH);
+    if (o->kv_tokens > LIMIT_KV_TOKENS)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "kv_tokens %u; at most %u", o->kv_tokens,
+                        LIMIT_KV_TOKENS);
     if (o->context == 0)
         o->context = context;
     if (o->kv_tokens == 0)
@@ -157,8 +161,9 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *giv
     if (model == NULL || result == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_engine_create: a pointer is NULL");
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
-    rsr_read_options(&options, sizeof(options), given);
-    rsr_status status = rsr_check_owner(model->owner_pid, err);
+    rsr_status status = rsr_read_options(&options, sizeof(options), given, err);
+    if (status == RSR_OK)
+        status = rsr_check_owner(model->owner_pid, err);
     if (status == RSR_OK)
         status = resolve_options(model, &options, err);
     if (status != RSR_OK)
@@ -209,8 +214,7 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
         .arena_bytes = engine->arena_bytes,
     };
     pthread_mutex_unlock(lock);
-    rsr_write_info(info, &known, sizeof(known));
-    return RSR_OK;
+    return rsr_write_info(info, &known, sizeof(known), NULL);
 }
 
 const rsr_model *rsr_engine_model(const rsr_engine *engine) {

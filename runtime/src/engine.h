@@ -83,6 +83,7 @@ struct rsr_sequence {
     uint32_t pending; /* tokens of the batch being checked */
     uint32_t n_pages; /* ceil(length / 64), more while a batch runs */
     uint32_t *pages;  /* [pages a full context takes] */
+    uint32_t *tokens; /* [context]; the first `length` are what the pages hold */
 };
 
 static inline uint32_t rsr_pages_of(uint32_t n_tokens) {

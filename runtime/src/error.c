@@ -40,24 +40,48 @@ rsr_status rsr_fail(rsr_error *err, rsr_status status, const char *format, ...) 
     return status;
 }
 
-void rsr_read_options(void *known, size_t known_bytes, const void *given) {
-    if (given == NULL)
-        return;
-    uint32_t given_bytes;
-    memcpy(&given_bytes, given, sizeof(given_bytes));
-    size_t n = given_bytes < known_bytes ? given_bytes : known_bytes;
-    if (n > sizeof(uint32_t))
-        memcpy((char *)known + sizeof(uint32_t), (const char *)given + sizeof(uint32_t),
-               n - sizeof(uint32_t));
+/* Far above any struct of rsr.h: a larger size is an uninitialised one. */
+#define LIMIT_STRUCT_BYTES 4096u
+
+/* The size that a caller's struct begins with. */
+static rsr_status struct_bytes(const void *given, size_t *n_bytes, rsr_error *err) {
+    uint32_t size_bytes;
+    memcpy(&size_bytes, given, sizeof(size_bytes));
+    *n_bytes = size_bytes;
+    if (size_bytes >= 2 * sizeof(size_bytes) && size_bytes <= LIMIT_STRUCT_BYTES)
+        return RSR_OK;
+    return rsr_fail(err, RSR_ERR_ARGUMENT,
+                    "a struct has the size %u; initialise it with its RSR_..._INIT", size_bytes);
 }
 
-void rsr_write_info(void *caller, const void *known, size_t known_bytes) {
-    uint32_t caller_bytes;
-    memcpy(&caller_bytes, caller, sizeof(caller_bytes));
-    size_t n = caller_bytes < known_bytes ? caller_bytes : known_bytes;
-    if (n > sizeof(uint32_t))
-        memcpy((char *)caller + sizeof(uint32_t), (const char *)known + sizeof(uint32_t),
-               n - sizeof(uint32_t));
+/* Copies what both sides know, but for the size. */
+static void copy_common(void *to, const void *from, size_t n_bytes) {
+    memcpy((char *)to + sizeof(uint32_t), (const char *)from + sizeof(uint32_t),
+           n_bytes - sizeof(uint32_t));
+}
+
+rsr_status rsr_read_options(void *known, size_t known_bytes, const void *given, rsr_error *err) {
+    size_t given_bytes;
+    if (given == NULL)
+        return RSR_OK;
+    rsr_status status = struct_bytes(given, &given_bytes, err);
+    if (status != RSR_OK)
+        return status;
+    for (size_t i = known_bytes; i < given_bytes; i++)
+        if (((const char *)given)[i] != 0)
+            return rsr_fail(err, RSR_ERR_ARGUMENT,
+                            "an option is set that this model's runtime does not know; compile the "
+                            "model again");
+    copy_common(known, given, given_bytes < known_bytes ? given_bytes : known_bytes);
+    return RSR_OK;
+}
+
+rsr_status rsr_write_info(void *caller, const void *known, size_t known_bytes, rsr_error *err) {
+    size_t caller_bytes;
+    rsr_status status = struct_bytes(caller, &caller_bytes, err);
+    if (status == RSR_OK)
+        copy_common(caller, known, caller_bytes < known_bytes ? caller_bytes : known_bytes);
+    return status;
 }
 
 rsr_status rsr_check_owner(int owner_pid, rsr_error *err) {

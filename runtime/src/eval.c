@@ -162,7 +162,7 @@ static rsr_status eval_locked(rsr_engine *engine, const rsr_batch *batch, rsr_er
     for (size_t i = 0; i < batch->n_entries; i++) {
         struct rsr_sequence *sequence = batch->entries[i].sequence;
         if (status == RSR_OK)
-            sequence->length++;
+            sequence->tokens[sequence->length++] = batch->entries[i].token;
         else
             rsr_sequence_release_from(sequence, sequence->length);
     }
@@ -172,11 +172,12 @@ static rsr_status eval_locked(rsr_engine *engine, const rsr_batch *batch, rsr_er
 rsr_status rsr_api_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
     if (engine == NULL || batch == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_eval: a pointer is NULL");
+    rsr_batch known = RSR_BATCH_INIT;
     rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status == RSR_OK)
+        status = rsr_read_options(&known, sizeof(known), batch, err);
     if (status != RSR_OK)
         return status;
-    rsr_batch known = RSR_BATCH_INIT;
-    rsr_read_options(&known, sizeof(known), batch);
     pthread_mutex_lock(&engine->call_lock);
     status = eval_locked(engine, &known, err);
     pthread_mutex_unlock(&engine->call_lock);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "bpe.h"
 #include "sample.h"
 #include "text.h"
 
@@ -16,11 +15,11 @@ struct generation {
     rsr_sequence *sequence;
     const rsr_model *model;
     rsr_generate_options options;
+    rsr_sampling sampling;
     rsr_generate_fn *callback;
     void *user;
     uint32_t context;
     float *logits;            /* [vocab] of the last position */
-    struct rsr_ids history;   /* this call's prompt and tokens */
     struct rsr_bytes pending; /* bytes of tokens not yet handed out */
     struct rsr_bytes text;    /* repaired, for the callback */
     rsr_generate_result result;
@@ -38,40 +37,19 @@ static rsr_status no_memory(rsr_error *err) {
 
 /* ---- Prompt ------------------------------------------------------------------------------------- */
 
-static rsr_status tokenize_prompt(struct generation *g, const char *prompt, size_t prompt_bytes,
-                                  rsr_error *err) {
-    const rsr_generate_options *o = &g->options;
-    if (o->prompt_tokens) {
-        for (size_t i = 0; i < o->n_prompt_tokens; i++)
-            if (!rsr_ids_append(&g->history, o->prompt_tokens[i]))
-                return no_memory(err);
-        return RSR_OK;
-    }
-    uint32_t flags = o->tokenize_flags;
-    if (rsr_api_sequence_length(g->sequence) > 0)
-        flags &= ~(uint32_t)RSR_TOKENIZE_ADD_SPECIAL;
-    size_t n = 0;
-    rsr_status status = rsr_api_tokenize(g->model, prompt, prompt_bytes, flags, NULL, 0, &n, err);
-    if (status != RSR_ERR_FULL)
-        return status;
-    g->history.data = malloc(n * sizeof(*g->history.data));
-    if (!g->history.data)
-        return no_memory(err);
-    g->history.capacity = n;
-    return rsr_api_tokenize(g->model, prompt, prompt_bytes, flags, g->history.data, n,
-                            &g->history.size, err);
-}
-
-/* Evaluates the newest n tokens of the history; the last one's logits are kept. */
-static rsr_status evaluate(struct generation *g, size_t n, rsr_error *err) {
+/* Appends tokens to the sequence; the last one's logits are kept. */
+static rsr_status evaluate(struct generation *g, const uint32_t *tokens, size_t n, rsr_error *err) {
+    const uint32_t length = rsr_api_sequence_length(g->sequence);
+    if (n > g->context - length)
+        return rsr_fail(err, RSR_ERR_FULL,
+                        "the prompt has %zu tokens; a context of %u has room for %u", n, g->context,
+                        g->context - length);
     rsr_batch_entry *entries = calloc(n, sizeof(*entries));
     if (!entries)
         return no_memory(err);
-    uint32_t position = rsr_api_sequence_length(g->sequence);
-    const uint32_t *tokens = g->history.data + (g->history.size - n);
     for (size_t i = 0; i < n; i++)
         entries[i] = (rsr_batch_entry){.sequence = g->sequence,
-                                       .position = position + (uint32_t)i,
+                                       .position = length + (uint32_t)i,
                                        .token = tokens[i],
                                        .want_logits = i + 1 == n};
     rsr_batch batch = {.size_bytes = sizeof(batch),
@@ -84,23 +62,33 @@ static rsr_status evaluate(struct generation *g, size_t n, rsr_error *err) {
     return status;
 }
 
-static rsr_status prefill(struct generation *g, const char *prompt, size_t prompt_bytes,
-                          rsr_error *err) {
-    rsr_status status = tokenize_prompt(g, prompt, prompt_bytes, err);
-    if (status != RSR_OK)
-        return status;
-    size_t n = g->history.size;
-    uint32_t length = rsr_api_sequence_length(g->sequence);
+static rsr_status prefill_tokens(struct generation *g, const uint32_t *tokens, size_t n,
+                                 rsr_error *err) {
     if (n == 0)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the prompt has no tokens to continue from");
-    if (n > g->context - length)
-        return rsr_fail(err, RSR_ERR_FULL,
-                        "the prompt has %zu tokens; a context of %u has room for %u", n, g->context,
-                        g->context - length);
-    g->result.prompt_tokens = (uint32_t)n;
     uint64_t begin = now_ns();
-    status = evaluate(g, n, err);
+    rsr_status status = evaluate(g, tokens, n, err);
     g->result.prefill_ns = now_ns() - begin;
+    g->result.prompt_tokens = (uint32_t)n;
+    return status;
+}
+
+static rsr_status prefill_text(struct generation *g, const char *prompt, size_t prompt_bytes,
+                               rsr_error *err) {
+    uint32_t flags = g->options.tokenize_flags;
+    if (rsr_api_sequence_length(g->sequence) > 0)
+        flags &= ~(uint32_t)RSR_TOKENIZE_ADD_SPECIAL;
+    size_t n = 0;
+    rsr_status status = rsr_api_tokenize(g->model, prompt, prompt_bytes, flags, NULL, 0, &n, err);
+    if (status != RSR_OK && status != RSR_ERR_FULL)
+        return status;
+    uint32_t *tokens = malloc((n > 0 ? n : 1) * sizeof(*tokens));
+    if (!tokens)
+        return no_memory(err);
+    status = rsr_api_tokenize(g->model, prompt, prompt_bytes, flags, tokens, n, &n, err);
+    if (status == RSR_OK)
+        status = prefill_tokens(g, tokens, n, err);
+    free(tokens);
     return status;
 }
 
@@ -154,14 +142,13 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
     rsr_generate_result *r = &g->result;
     uint64_t begin = now_ns();
     for (bool go_on = true;;) {
-        uint32_t token = 0, length = rsr_api_sequence_length(g->sequence);
+        const uint32_t length = rsr_api_sequence_length(g->sequence);
+        uint32_t token = 0;
         rsr_status status =
-            rsr_sample_at(g->model->module->hyper.vocab, &g->options.sampling, g->logits,
-                          g->history.data, g->history.size, length, &token, err);
+            rsr_sample_at(g->model->module->hyper.vocab, &g->sampling, g->logits,
+                          rsr_sequence_tokens(g->sequence), length, length, &token, err);
         if (status != RSR_OK)
             return status;
-        if (!rsr_ids_append(&g->history, token))
-            return no_memory(err);
         r->tokens++;
         bool stop = is_stop(g, token), full = length == g->context;
         bool last = stop || full || r->tokens == g->options.max_tokens;
@@ -175,7 +162,7 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
                                       : RSR_STOP_LENGTH;
             break;
         }
-        status = evaluate(g, 1, err);
+        status = evaluate(g, &token, 1, err);
         if (status != RSR_OK)
             return status;
     }
@@ -188,13 +175,18 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
 static rsr_status set_up(struct generation *g, const rsr_generate_options *options,
                          rsr_error *err) {
     g->options = (rsr_generate_options)RSR_GENERATE_OPTIONS_INIT;
-    rsr_read_options(&g->options, sizeof(g->options), options);
+    g->sampling = (rsr_sampling)RSR_SAMPLING_INIT;
+    rsr_status status = rsr_read_options(&g->options, sizeof(g->options), options, err);
+    if (status == RSR_OK)
+        status = rsr_read_options(&g->sampling, sizeof(g->sampling), g->options.sampling, err);
+    if (status != RSR_OK)
+        return status;
     if (g->options.max_tokens == 0)
         g->options.max_tokens = 128;
     if (!g->options.stop_tokens && g->options.n_stop_tokens > 0)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_generate: stop_tokens is NULL");
     rsr_engine_info info = RSR_ENGINE_INFO_INIT;
-    rsr_status status = rsr_api_engine_get_info(g->engine, &info);
+    status = rsr_api_engine_get_info(g->engine, &info);
     if (status != RSR_OK)
         return rsr_fail(err, status, "rsr_generate: the engine is of another process");
     g->context = info.context;
@@ -213,13 +205,14 @@ rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const ch
         .engine = engine, .sequence = sequence, .callback = callback, .user = user};
     rsr_status status = set_up(&g, options, err);
     if (status == RSR_OK)
-        status = prefill(&g, prompt, prompt_bytes, err);
+        status = g.options.prompt_tokens
+                     ? prefill_tokens(&g, g.options.prompt_tokens, g.options.n_prompt_tokens, err)
+                     : prefill_text(&g, prompt, prompt_bytes, err);
     if (status == RSR_OK)
         status = decode(&g, err);
     if (status == RSR_OK && result)
-        rsr_write_info(result, &g.result, sizeof(g.result));
+        status = rsr_write_info(result, &g.result, sizeof(g.result), err);
     free(g.logits);
-    free(g.history.data);
     rsr_bytes_free(&g.pending);
     rsr_bytes_free(&g.text);
     return status;

@@ -12,20 +12,9 @@
 #include "weight_pages.h"
 
 static const char *const role_names[RSR_ROLE_COUNT] = {
-    [RSR_ROLE_EMBED] = "embed",
-    [RSR_ROLE_Q] = "q",
-    [RSR_ROLE_K] = "k",
-    [RSR_ROLE_V] = "v",
-    [RSR_ROLE_O] = "o",
-    [RSR_ROLE_GATE] = "gate",
-    [RSR_ROLE_UP] = "up",
-    [RSR_ROLE_DOWN] = "down",
-    [RSR_ROLE_HEAD] = "head",
-    [RSR_ROLE_INPUT_NORM] = "input_norm",
-    [RSR_ROLE_ATTN_SUB_NORM] = "attn_sub_norm",
-    [RSR_ROLE_POST_NORM] = "post_norm",
-    [RSR_ROLE_FFN_SUB_NORM] = "ffn_sub_norm",
-    [RSR_ROLE_FINAL_NORM] = "final_norm",
+#define ROLE_NAME(id, name) [RSR_ROLE_##id] = name,
+    RSR_ROLES(ROLE_NAME)
+#undef ROLE_NAME
 };
 
 const char *rsr_role_name(uint32_t role) {
@@ -165,8 +154,9 @@ rsr_status rsr_api_open(const struct rsr_module *module, const struct rsr_host *
     if (module == NULL || result == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_open: a pointer is NULL");
     rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
-    rsr_read_options(&options, sizeof(options), given);
     rsr_status status = rsr_check_module_abi(module, err);
+    if (status == RSR_OK)
+        status = rsr_read_options(&options, sizeof(options), given, err);
     if (status != RSR_OK)
         return status;
     rsr_model *model = calloc(1, sizeof(*model));
@@ -229,8 +219,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .pages = model->pages,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
-    rsr_write_info(info, &known, sizeof(known));
-    return RSR_OK;
+    return rsr_write_info(info, &known, sizeof(known), NULL);
 }
 
 rsr_status rsr_api_model_get_kernel(const rsr_model *model, uint32_t index, rsr_kernel_info *info) {
@@ -250,6 +239,5 @@ rsr_status rsr_api_model_get_kernel(const rsr_model *model, uint32_t index, rsr_
         .cols = kernel->cols,
         .weight_bytes = kernel->weight_bytes,
     };
-    rsr_write_info(info, &known, sizeof(known));
-    return RSR_OK;
+    return rsr_write_info(info, &known, sizeof(known), NULL);
 }

@@ -29,10 +29,14 @@ rsr_status rsr_fail(rsr_error *err, rsr_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Structs of another version's caller, which begin with a uint32_t size. rsr_read_options copies
- * min(given, known) bytes over the defaults in `known` (given == NULL: nothing); rsr_write_info copies
- * as much of `known` as the caller's struct holds. Both keep the destination's own size_bytes. */
-void rsr_read_options(void *known, size_t known_bytes, const void *given);
-void rsr_write_info(void *caller, const void *known, size_t known_bytes);
+ * min(given, known) bytes over the defaults in `known` (given == NULL: nothing) and refuses a newer
+ * struct in which something is set that this version does not know; rsr_write_info copies as much of
+ * `known` as the caller's struct holds. Both keep the destination's own size_bytes and refuse a size
+ * that no version had, as a struct has that was never initialised. */
+RSR_NODISCARD rsr_status rsr_read_options(void *known, size_t known_bytes, const void *given,
+                                          rsr_error *err);
+RSR_NODISCARD rsr_status rsr_write_info(void *caller, const void *known, size_t known_bytes,
+                                        rsr_error *err);
 
 /* Fails with RSR_ERR_FORK if this is not the process that made the object. */
 RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
@@ -73,7 +77,8 @@ rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,
                             const rsr_generate_options *, rsr_generate_fn *, void *,
                             rsr_generate_result *, rsr_error *);                    /* generate.c */
 
-/* What generate.c needs to know of an engine. */
+/* What generate.c needs to know of an engine and of a sequence: as many tokens as it is long. */
 const rsr_model *rsr_engine_model(const rsr_engine *);
+const uint32_t *rsr_sequence_tokens(const rsr_sequence *);
 
 #endif

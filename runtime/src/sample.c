@@ -191,11 +191,12 @@ rsr_status rsr_api_sample(const rsr_model *model, const rsr_sampling *sampling, 
                           rsr_error *err) {
     if (!logits || !token || (!history && n_history > 0))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sample: a parameter is NULL");
+    rsr_sampling options = RSR_SAMPLING_INIT;
     rsr_status status = rsr_check_owner(model->owner_pid, err);
+    if (status == RSR_OK)
+        status = rsr_read_options(&options, sizeof(options), sampling, err);
     if (status != RSR_OK)
         return status;
-    rsr_sampling options = RSR_SAMPLING_INIT;
-    rsr_read_options(&options, sizeof(options), sampling);
     return rsr_sample_at(model->module->hyper.vocab, &options, logits, history, n_history,
                          n_history, token, err);
 }

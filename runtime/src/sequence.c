@@ -1,22 +1,30 @@
-/* sequence.c - a sequence is a length and a list of KV pages. Full pages may be shared with forks; the
- * page that is written to never is: rsr_sequence_reserve copies it first if need be. */
+/* sequence.c - a sequence is its tokens and a list of the KV pages they filled. Full pages may be shared
+ * with forks; the page that is written to never is: rsr_sequence_reserve copies it first if need be. */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "engine.h"
 
+static void free_sequence(struct rsr_sequence *sequence) {
+    free(sequence->pages);
+    free(sequence->tokens);
+    free(sequence);
+}
+
 static struct rsr_sequence *new_sequence(rsr_engine *engine, rsr_error *err) {
-    const size_t max_pages = rsr_pages_of(engine->context);
-    struct rsr_sequence *sequence = malloc(sizeof(*sequence));
-    uint32_t *pages = malloc(max_pages * sizeof(*pages));
-    if (sequence == NULL || pages == NULL) {
-        free(sequence);
-        free(pages);
-        (void)rsr_fail(err, RSR_ERR_MEMORY, "no memory for a sequence");
-        return NULL;
+    struct rsr_sequence *sequence = calloc(1, sizeof(*sequence));
+    if (sequence != NULL) {
+        sequence->api = engine->api;
+        sequence->engine = engine;
+        sequence->pages = malloc(rsr_pages_of(engine->context) * sizeof(*sequence->pages));
+        sequence->tokens = malloc(engine->context * sizeof(*sequence->tokens));
+        if (sequence->pages != NULL && sequence->tokens != NULL)
+            return sequence;
+        free_sequence(sequence);
     }
-    *sequence = (struct rsr_sequence){.api = engine->api, .engine = engine, .pages = pages};
-    return sequence;
+    (void)rsr_fail(err, RSR_ERR_MEMORY, "no memory for a sequence");
+    return NULL;
 }
 
 bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
@@ -65,12 +73,15 @@ void rsr_api_sequence_destroy(rsr_sequence *sequence) {
         rsr_sequence_release_from(sequence, 0);
         pthread_mutex_unlock(&engine->call_lock);
     }
-    free(sequence->pages);
-    free(sequence);
+    free_sequence(sequence);
 }
 
 uint32_t rsr_api_sequence_length(const rsr_sequence *sequence) {
     return sequence != NULL ? sequence->length : 0;
+}
+
+const uint32_t *rsr_sequence_tokens(const rsr_sequence *sequence) {
+    return sequence->tokens;
 }
 
 rsr_status rsr_api_sequence_truncate(rsr_sequence *sequence, uint32_t length, rsr_error *err) {
@@ -106,6 +117,7 @@ static bool copy_pages(struct rsr_sequence *to, const struct rsr_sequence *from)
         to->pages[i] = from->pages[i];
         rsr_kv_page_share(kv, to->pages[i]);
     }
+    memcpy(to->tokens, from->tokens, from->length * sizeof(*to->tokens));
     to->n_pages = rsr_pages_of(from->length);
     to->length = from->length;
     return true;
@@ -125,8 +137,7 @@ rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rs
     const bool copied = copy_pages(made, sequence);
     pthread_mutex_unlock(&engine->call_lock);
     if (!copied) {
-        free(made->pages);
-        free(made);
+        free_sequence(made);
         return rsr_fail(err, RSR_ERR_FULL,
                         "no free KV page for a fork's last %u tokens; raise kv_tokens",
                         sequence->length % RSR_PAGE_TOKENS);

@@ -38,8 +38,32 @@ static void work(struct rsr_worker_pool *pool, uint32_t worker) {
     }
 }
 
+static void *stand_by(void *gate) {
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+/* Whether the system gives n threads at once. OpenMP ends the process when it is refused one of its team,
+ * so all are made once for trial; the C library keeps their stacks for the team. */
+static bool can_start(uint32_t n) {
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t *threads = malloc(n * sizeof(*threads));
+    uint32_t n_started = 0;
+    pthread_mutex_lock(&gate);
+    while (threads != NULL && n_started < n &&
+           pthread_create(&threads[n_started], NULL, stand_by, &gate) == 0)
+        n_started++;
+    pthread_mutex_unlock(&gate);
+    for (uint32_t i = 0; i < n_started; i++)
+        pthread_join(threads[i], NULL);
+    free(threads);
+    return n_started == n;
+}
+
 static void *lead(void *argument) {
     struct rsr_worker_pool *pool = argument;
+    omp_set_dynamic(0); /* else OMP_DYNAMIC=true gives as many threads as there are idle CPUs */
 #pragma omp parallel num_threads((int)pool->n_threads)
     {
         const uint32_t worker = (uint32_t)omp_get_thread_num();
@@ -72,11 +96,13 @@ rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, struct rsr_worke
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* threads inherit the mask */
-    int failed = pthread_create(&pool->leader, NULL, lead, pool);
+    const bool started =
+        can_start(n_threads) && pthread_create(&pool->leader, NULL, lead, pool) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed != 0) {
+    if (!started) {
         free(pool);
-        return rsr_fail(err, RSR_ERR_MEMORY, "the system refuses to start a thread");
+        return rsr_fail(err, RSR_ERR_MEMORY,
+                        "the system refuses to start %u threads; ask for fewer", n_threads);
     }
     rsr_signal_wait(&pool->done, UINT32_MAX, 0);
     *result = pool;

@@ -182,7 +182,7 @@ int run_prompt(struct run_session *session) {
         return 1;
     rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
     options.max_tokens = o->n_tokens;
-    options.sampling = o->sampling;
+    options.sampling = &o->sampling;
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
     rsr_error err = RSR_ERROR_INIT;
     struct prompt_output output = {.json = o->json};

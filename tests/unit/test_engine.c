@@ -3,6 +3,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -468,10 +469,71 @@ static void test_refusals(const struct fixture *f, rsr_model *model) {
     options.n_threads = 1;
     options.max_batch = UINT32_MAX;
     CHECK_INT(API->engine_create(model, &options, &none, &err), RSR_ERR_ARGUMENT);
+    options.max_batch = 1;
+    options.kv_tokens = UINT32_MAX; /* as whole pages it would not fit the info's 32 bits */
+    CHECK_INT(API->engine_create(model, &options, &none, &err), RSR_ERR_ARGUMENT);
     CHECK(none == NULL);
     API->sequence_destroy(sequence);
     API->engine_destroy(engine);
     API->engine_destroy(another);
+}
+
+/* Structs of older and newer callers, and ones that were never initialised. */
+static void test_struct_sizes(const struct fixture *f, rsr_model *model) {
+    struct {
+        rsr_engine_options options;
+        uint64_t later;
+    } newer = {.options = {.size_bytes = sizeof(newer), .n_threads = 1}};
+    rsr_engine *engine = NULL;
+    rsr_error err = RSR_ERROR_INIT;
+    newer.later = 1;
+    CHECK_INT(API->engine_create(model, &newer.options, &engine, &err), RSR_ERR_ARGUMENT);
+    CHECK(strstr(err.message, "does not know") != NULL);
+    newer.options.size_bytes = 0;
+    CHECK_INT(API->engine_create(model, &newer.options, &engine, &err), RSR_ERR_ARGUMENT);
+    newer.options.size_bytes = UINT32_MAX;
+    CHECK_INT(API->engine_create(model, &newer.options, &engine, &err), RSR_ERR_ARGUMENT);
+    CHECK(strstr(err.message, "INIT") != NULL);
+    CHECK(engine == NULL);
+    newer.options.size_bytes = sizeof(newer);
+    newer.later = 0;
+    CHECK_INT(API->engine_create(model, &newer.options, &engine, NULL), RSR_OK);
+
+    rsr_sequence *sequence = new_sequence(engine);
+    const rsr_batch_entry entry = {sequence, 0, f->tokens[0], false};
+    rsr_batch batch = {.size_bytes = 0, .entries = &entry, .n_entries = 1};
+    CHECK_INT(API->eval(engine, &batch, &err), RSR_ERR_ARGUMENT);
+    rsr_engine_info info = {0};
+    CHECK_INT(API->engine_get_info(engine, &info), RSR_ERR_ARGUMENT);
+    info.size_bytes = offsetof(rsr_engine_info, context); /* an older caller's */
+    CHECK_INT(API->engine_get_info(engine, &info), RSR_OK);
+    CHECK_INT(info.n_threads, 1);
+    CHECK_INT(info.context, 0);
+    API->sequence_destroy(sequence);
+    API->engine_destroy(engine);
+}
+
+/* OpenMP would end the process. */
+static void test_refused_threads(const struct fixture *f) {
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        const struct rlimit few = {8, 8};
+        rsr_model *model = fake_open(f->fake, RSR_OPS_GENERIC);
+        rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+        rsr_engine *engine = NULL;
+        options.n_threads = 64;
+        /* Root has no limit of processes. */
+        if ((geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) ||
+            setrlimit(RLIMIT_NPROC, &few) != 0)
+            _exit(2);
+        _exit(API->engine_create(model, &options, &engine, NULL) != RSR_ERR_MEMORY);
+    }
+    int status = 0;
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), 0);
 }
 
 /* A NaN in one token's embedding: the whole batch is refused, all sequences are as before. */
@@ -671,6 +733,8 @@ static void test_shape(const struct fake_shape *shape) {
         API->close(model);
     }
     test_refusals(&f, generic);
+    test_struct_sizes(&f, generic);
+    test_refused_threads(&f);
     test_not_finite(&f, generic);
     test_fork(&f, generic);
     test_copied_weights(&f);
