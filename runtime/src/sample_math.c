@@ -66,5 +66,6 @@ double rsr_noise(uint64_t seed, uint64_t sequence_id, uint64_t position, uint32_
     z = mix((z ^ sequence_id) + golden);
     z = mix((z ^ position) + golden);
     z = mix((z ^ token) + golden);
-    return ((double)(z >> 11) + 0.5) * 0x1p-53;
+    /* 52 bits and a half are exact; with one bit more, the largest would round to 1. */
+    return ((double)(z >> 12) + 0.5) * 0x1p-52;
 }
