@@ -68,7 +68,7 @@ run_lit() {
     skipped=$((skipped + ${unsupported:-0}))
     printf '%s passed, %s failed, %s skipped (%s s)\n' "${ok:-0}" "${bad:-0}" "${unsupported:-0}" \
         "$(($(date +%s) - start))"
-    sed -n 's/^UNSUPPORTED: /  SKIPPED on this machine: /p' "$log" | sort -u
+    sed -n "s/^UNSUPPORTED: rsrc :: \\(.*\\) (.*/  SKIPPED ($name build, this machine): \\1/p" "$log" | sort -u
     if [ "$code" -ne 0 ] || [ "${ok:-0}" -eq 0 ]; then
         grep -v '^PASS\|^UNSUPPORTED' "$log" | tail -n 120
         exit 1
