@@ -100,31 +100,41 @@ static const struct {
 };
 #define N_KINDS (sizeof(KINDS) / sizeof(KINDS[0]))
 
-/* "dir/model.safetensors" and "dir/model/" both give "model", in the current directory. */
+/* "dir/model.safetensors" and "dir/model/" both give "model", in the current directory. Only known endings
+ * go: model names have dots. */
 static const char *stem_of_input(struct rsrc_compilation *c) {
+    static const char *const ENDINGS[] = {".safetensors.index.json", ".index.json", ".safetensors",
+                                          ".rsr"};
     const char *input = c->options->input;
-    size_t n = strlen(input);
-    while (n > 1 && input[n - 1] == '/')
-        n--;
-    size_t begin = n;
+    size_t end = strlen(input);
+    while (end > 1 && input[end - 1] == '/')
+        end--;
+    size_t begin = end;
     while (begin > 0 && input[begin - 1] != '/')
         begin--;
-    size_t end = n;
-    for (size_t i = begin + 1; i < n; i++)
-        if (input[i] == '.') {
-            end = i;
+    for (uint32_t i = 0; i < sizeof(ENDINGS) / sizeof(ENDINGS[0]); i++) {
+        const size_t n = strlen(ENDINGS[i]);
+        if (end - begin > n && memcmp(input + end - n, ENDINGS[i], n) == 0) {
+            end -= n;
             break;
         }
+    }
     const char *stem = rsrc_arena_strndup(&c->arena, input + begin, end - begin);
-    return stem[0] == '\0' || strcmp(stem, "/") == 0 || strcmp(stem, ".") == 0 ? "model" : stem;
+    const bool is_place =
+        strcmp(stem, "") == 0 || strcmp(stem, ".") == 0 || strcmp(stem, "..") == 0;
+    return is_place ? "model" : stem;
 }
 
 /* One kind writes OUT itself; several share it as a stem. */
 static const char *path_of_kind(struct rsrc_compilation *c, enum rsrc_emit kind) {
     const uint32_t all = c->options->emit;
     const bool only = (all & (all - 1)) == 0;
-    if (c->options->output != NULL && only)
-        return c->options->output;
+    if (c->options->output != NULL && only) {
+        /* A name like an option must not become one of the linker's. */
+        const bool like_option = c->options->output[0] == '-' && c->options->output[1] != '\0';
+        return like_option ? rsrc_arena_printf(&c->arena, "./%s", c->options->output)
+                           : c->options->output;
+    }
     const char *suffix = "";
     for (uint32_t i = 0; i < N_KINDS; i++)
         if (KINDS[i].kind == kind)
@@ -193,6 +203,18 @@ static enum rsrc_status open_link(struct rsrc_compilation *c, const char *path) 
     return RSRC_OK;
 }
 
+/* Only one kind, and only text, can go to standard output. */
+static enum rsrc_status check_stdout(struct rsrc_compilation *c) {
+    if (c->options->output == NULL || strcmp(c->options->output, "-") != 0)
+        return RSRC_OK;
+    for (uint32_t i = 0; i < N_KINDS; i++)
+        if (KINDS[i].is_text && c->options->emit == (uint32_t)KINDS[i].kind)
+            return RSRC_OK;
+    rsrc_error(c->diag, "option-value", NULL, "name a file with -o, or choose one text kind",
+               "-o -: standard output takes one of c, rsr, plan, step, kernel, report");
+    return RSRC_FAILED;
+}
+
 enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
     const struct {
         enum rsrc_emit kind;
@@ -202,6 +224,8 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
                  {RSRC_EMIT_STEP, &c->step_sink},
                  {RSRC_EMIT_KERNEL, &c->kernel_sink},
                  {RSRC_EMIT_REPORT, &c->report_sink}};
+    if (check_stdout(c) != RSRC_OK)
+        return RSRC_FAILED;
     for (uint32_t i = 0; i < sizeof(sinks) / sizeof(sinks[0]); i++)
         if (wants(c, sinks[i].kind) &&
             open_sink(c, path_of_kind(c, sinks[i].kind), sinks[i].sink) != RSRC_OK)
