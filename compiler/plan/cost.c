@@ -12,16 +12,26 @@
 /* Tokens of a batch over which prefill is predicted. */
 #define PREFILL_TOKENS 128.0
 
-/* Time of unpacking a code for one token, in multiply-adds at the peak rate. Vectors: 118-124 Gw/s
- * were measured with 2-bit codes in cache where the peak is 440 GMAC/s. Scalars: 2.4 against 4.0. */
-#define UNPACK_VECTOR 2.5
-#define UNPACK_SCALAR 0.67
+/* How `dot` is computed with what a target has: the first row whose features and width it has. */
+static const struct dot_form {
+    uint64_t features;
+    uint32_t vector_bits;
+    /* Time of unpacking a code, in multiply-adds at the peak rate. Integer dot products: 118-124 Gw/s
+     * were measured with 2-bit codes in cache where the peak is 440 GMAC/s. Without them the multiply-
+     * adds take several instructions themselves: 8.1 Gw/s with vectors, 2.3 with scalars. */
+    double unpack;
+    uint32_t max_tokens; /* that share the unpacking: what lowering has registers for */
+} DOT_FORMS[] = {
+    {RSR_CPU_MASK(AVX512BW), 512, 2.5, 4},
+    {RSR_CPU_MASK(AVX512VL) | RSR_CPU_MASK(AVX512VNNI), 256, 2.5, 4},
+    {RSR_CPU_MASK(AVX2), 256, 2.5, 2},
+    {RSR_CPU_MASK(SSSE3), 128, 2.5, 2},
+    {0, 128, 0.9, 1},
+    {0, 0, 0.67, 1},
+};
 
 /* Calling a kernel and meeting at the barrier after it; two cores of a 2.5 GHz server. */
 #define CALL_US 0.5
-
-/* What `dot` keeps in registers: four rows by this many tokens. */
-#define MAX_TOKEN_TILE 4u
 
 /* Lowering's limit on the fold table: the second-level cache of a server core. */
 #define MAX_FOLD_BYTES (UINT64_C(2) << 20)
@@ -54,6 +64,14 @@ static uint64_t divide_up(uint64_t a, uint64_t b) {
     return (a + b - 1) / b;
 }
 
+static const struct dot_form *dot_form(const struct rsr_spec *spec) {
+    const struct dot_form *form = DOT_FORMS;
+    while ((spec->cpu_features & form->features) != form->features ||
+           spec->vector_bits < form->vector_bits)
+        form++;
+    return form;
+}
+
 /* Rows padded to 4; columns to whole vectors of every plane of the code. */
 static uint64_t dot_bytes(const struct rsr_stats *stats, enum rsr_alphabet alphabet,
                           const struct rsr_spec *spec) {
@@ -66,9 +84,9 @@ static uint64_t dot_bytes(const struct rsr_stats *stats, enum rsr_alphabet alpha
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec) {
     double macs = (double)stats->rows * stats->cols;
-    double unpack = spec->vector_bits == 0 ? UNPACK_SCALAR : UNPACK_VECTOR;
+    double unpack = dot_form(spec)->unpack;
     struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT, .fold = RSR_FOLD_TREE};
-    choice.token_tile = spec->vector_bits == 0 ? 1 : MAX_TOKEN_TILE;
+    choice.token_tile = dot_form(spec)->max_tokens;
     choice.weight_bytes = dot_bytes(stats, alphabet, spec);
     choice.memory_us = read_us(choice.weight_bytes, spec->read_gbps);
     choice.compute_us = work_us(macs * (1 + unpack), spec->dot_gmacs);

@@ -96,8 +96,8 @@ static void test_redundancy_decides(void) {
     struct rsr_spec generic = load_spec(&f, "generic");
     struct rsrc_plan_options options = no_options();
     struct rsr_stats stats;
-    struct rsr_matrix random = make_matrix(&f, 64, 24, RSR_TERNARY, 0);
-    struct rsr_matrix redundant = make_matrix(&f, 64, 24, RSR_TERNARY, 3);
+    struct rsr_matrix random = make_matrix(&f, 64, 256, RSR_TERNARY, 0);
+    struct rsr_matrix redundant = make_matrix(&f, 64, 256, RSR_TERNARY, 3);
     struct rsr_plan plan = plan_matrix(&f, &random, &generic, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_DOT);
     CHECK(strncmp(plan.reason, "dot: ", 5) == 0 && strstr(plan.reason, "; scatter k=") != NULL);
@@ -110,14 +110,14 @@ static void test_redundancy_decides(void) {
     CHECK(strstr(f.text, "declined dot: ") != NULL);
     CHECK(strstr(plan.reason, " additions = ") != NULL);
     /* Mostly zero columns flip it as well. */
-    int8_t *values = rsrc_arena_array(&f.arena, 64, 24);
-    for (uint32_t i = 0; i < 64 * 24; i++)
-        values[i] = i % 24 < 2 ? random.values[i] : 0;
+    int8_t *values = rsrc_arena_array(&f.arena, 64, 256);
+    for (uint32_t i = 0; i < 64 * 256; i++)
+        values[i] = i % 256 < 2 ? random.values[i] : 0;
     struct rsr_matrix sparse = random;
     sparse.values = values;
     plan = plan_matrix(&f, &sparse, &generic, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_SCATTER);
-    CHECK_INT(stats.n_zero_cols, 22);
+    CHECK_INT(stats.n_zero_cols, 254);
     /* With a wide integer dot product a random matrix of any size is multiplied. */
     struct rsr_spec avx512 = load_spec(&f, "avx512");
     struct rsr_matrix large = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
@@ -132,8 +132,12 @@ static void test_redundancy_decides(void) {
 static void test_cost_numbers(void) {
     struct fixture f;
     setup(&f);
-    struct rsr_spec spec = {
-        .vector_bits = 512, .cores = 2, .read_gbps = 16, .dot_gmacs = 440, .add_gops = 1};
+    struct rsr_spec spec = {.vector_bits = 512,
+                            .cpu_features = RSR_CPU_MASK(AVX512BW),
+                            .cores = 2,
+                            .read_gbps = 16,
+                            .dot_gmacs = 440,
+                            .add_gops = 1};
     struct rsr_stats stats = {.rows = 2560, .cols = 2560, .k = 4, .n_members = 1000000};
     struct rsrc_choice dot = rsrc_cost_dot(&f.arena, &stats, RSR_TERNARY, &spec);
     CHECK_INT(dot.weight_bytes, 2560 * 2560 / 4);
@@ -178,15 +182,20 @@ static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
     memset(&lowered, 0, sizeof lowered);
     CHECK_INT(rsrc_lower_layer(f->diag, &f->arena, &input, &lowered), RSRC_OK);
     CHECK_INT(plan.weight_bytes, lowered.codes.size_bytes + lowered.index.size_bytes);
+    char token_tile[32]; /* the kernel's key has the one that lowering took */
+    snprintf(token_tile, sizeof token_tile, "-t%u-q", plan.token_tile);
+    CHECK(variant != RSR_VARIANT_DOT || strstr(lowered.kernel.key, token_tile) != NULL);
 }
 
 static void test_bytes(void) {
     static const uint32_t shapes[][2] = {{1, 1}, {3, 100}, {64, 256}, {65, 1000}, {130, 2049}};
-    static const char *const targets[] = {"generic", "avx2", "avx512vnni", "avx512"};
+    static const char *const targets[] = {"scalar", "generic", "avx2", "avx512vnni", "avx512"};
     struct fixture f;
     setup(&f);
     for (size_t t = 0; t < sizeof targets / sizeof targets[0]; t++) {
-        struct rsr_spec spec = load_spec(&f, targets[t]);
+        struct rsr_spec spec = load_spec(&f, t == 0 ? "generic" : targets[t]);
+        if (t == 0)
+            spec.vector_bits = 0;
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
             for (int alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
                 struct rsr_matrix matrix =
