@@ -56,7 +56,6 @@ struct rsr_config {
     struct rsr_hyper hyper;     /* head_dim and n_kv_heads resolved */
     enum rsr_scale_rule scale_rule;
     const char *scale_reason;   /* which fields decided it, for the report */
-    bool use_rms_norm;          /* quantization_config.use_rms_norm */
     const char *const *not_converted;   /* modules_to_not_convert */
     uint32_t n_not_converted;
     uint32_t bos_token;         /* RSR_NO_TOKEN: none */
@@ -230,7 +229,7 @@ enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
 struct rsr_plan {
-    uint32_t layer;             /* in rsr_graph.layers */
+    const char *target;         /* name of the rsr_spec it is for */
     enum rsr_variant variant;
     uint32_t k;                 /* scatter: rows per block */
     enum rsr_fold_kind fold;    /* scatter */
@@ -378,7 +377,6 @@ enum rsr_unit_kind { RSR_UNIT_C, RSR_UNIT_OBJ };
 struct rsr_unit {
     enum rsr_unit_kind kind;
     const char *name;           /* file stem: "layer_0", "model" */
-    const char *path;           /* of the file, once it is written */
     struct rsrc_buffer text;
 };
 

@@ -120,7 +120,7 @@ static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena, const
 }
 
 enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                 uint32_t layer_index, const char *layer_name, enum rsr_role role,
+                                 const char *layer_name, enum rsr_role role,
                                  enum rsr_alphabet alphabet, const struct rsr_stats *stats,
                                  const struct rsr_spec *spec,
                                  const struct rsrc_plan_options *options, struct rsr_plan *out) {
@@ -142,7 +142,7 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     const struct rsrc_choice *chosen = take_scatter ? &scatter : &dot;
     const struct rsrc_choice *declined = take_scatter ? &dot : &scatter;
     struct rsr_plan plan = {
-        .layer = layer_index,
+        .target = spec->name,
         .variant = chosen->variant,
         .k = take_scatter ? stats->k : 0,
         .fold = chosen->fold,

@@ -7,18 +7,16 @@
 struct rsrc_plan_options {
     /* enum rsr_variant by role, -1: choose; the last is of bare matrices (RSR_ROLE_COUNT). */
     int forced_variant[RSR_ROLE_COUNT + 1];
-    uint32_t k;                         /* scatter's rows per block; 0: choose */
+    uint32_t k; /* scatter's rows per block; 0: choose */
 };
 
-/* Plans one layer from its statistics and the target's numbers. `stats_at` has the statistics of the
- * k that would be used. Emits remarks ("plan") for what was chosen and what was declined. */
+/* Plans one layer from its statistics, at the k that scatter would use, and the target's numbers. Emits remarks ("plan") for what was chosen and what was declined. */
 RSRC_NODISCARD enum rsrc_status
-rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena, uint32_t layer_index,
-                const char *layer_name, enum rsr_role role, enum rsr_alphabet alphabet,
-                const struct rsr_stats *stats, const struct rsr_spec *spec,
-                const struct rsrc_plan_options *options, struct rsr_plan *out);
-/* Text form; what is printed parses back, several dumps one after the other as well. A plan printed
- * alone has no layer number: parsing leaves `layer` 0 for the caller. */
+rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *layer_name,
+                enum rsr_role role, enum rsr_alphabet alphabet, const struct rsr_stats *stats,
+                const struct rsr_spec *spec, const struct rsrc_plan_options *options,
+                struct rsr_plan *out);
+/* Text form; what is printed parses back, several dumps one after the other as well. */
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out);
 struct rsr_named_plan {
     const char *layer_name;

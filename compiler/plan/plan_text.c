@@ -1,13 +1,12 @@
 /* plan_text.c - the text form of plans: what --dump=plan prints and --from=plan reads.
  *
  *   plan 1
- *   layer "model.layers.0.self_attn.q_proj"
+ *   layer "model.layers.0.self_attn.q_proj" target "avx512"
  *     variant dot k 0 fold tree tile_rows 64 token_tile 4
  *     decode_us 29.25 prefill_us 4.125 weight_bytes 409600 acc_bound 163840
  *     reason "dot: ..."
  *
- * The text is untrusted: every number is in the range that lowering accepts. A layer is known by its
- * name; rsr_plan.layer is left 0 for the caller to fill in.
+ * The text is untrusted: every number is in the range that lowering accepts.
  */
 #include <inttypes.h>
 
@@ -23,6 +22,8 @@ static const char *const FOLD_NAMES[] = {[RSR_FOLD_DIRECT] = "direct", [RSR_FOLD
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "plan 1\nlayer ");
     rsrc_buffer_put_c_string(out, layer_name);
+    rsrc_buffer_puts(out, " target ");
+    rsrc_buffer_put_c_string(out, plan->target);
     rsrc_buffer_printf(
         out, "\n  variant %s k %" PRIu32 " fold %s tile_rows %" PRIu32 " token_tile %" PRIu32 "\n",
         rsrc_variant_name(plan->variant), plan->k, FOLD_NAMES[plan->fold], plan->tile_rows,
@@ -80,6 +81,8 @@ static enum rsrc_status parse_numbers(struct rsrc_scan *scan, struct rsr_plan *p
 static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_plan *out) {
     if (rsrc_scan_word(scan, "layer") != RSRC_OK ||
         rsrc_scan_string(scan, "the layer's name", &out->layer_name) != RSRC_OK ||
+        rsrc_scan_word(scan, "target") != RSRC_OK ||
+        rsrc_scan_string(scan, "the target's name", &out->plan.target) != RSRC_OK ||
         rsrc_scan_line_end(scan) != RSRC_OK || parse_shape(scan, &out->plan) != RSRC_OK ||
         parse_numbers(scan, &out->plan) != RSRC_OK || rsrc_scan_word(scan, "reason") != RSRC_OK ||
         rsrc_scan_string(scan, "the reason", &out->plan.reason) != RSRC_OK)

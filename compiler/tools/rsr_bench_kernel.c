@@ -78,7 +78,7 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
         plan_options.forced_variant[r] = forced;
     struct rsr_stats stats;
     (void)rsrc_choose_k(&b->arena, &b->matrix, &stats);
-    if (rsrc_plan_layer(b->diag, &b->arena, 0, "bench", RSR_ROLE_Q, b->matrix.alphabet, &stats,
+    if (rsrc_plan_layer(b->diag, &b->arena, "bench", RSR_ROLE_Q, b->matrix.alphabet, &stats,
                         &b->spec, &plan_options, &b->plan) != RSRC_OK)
         return false;
     if (b->plan.variant == RSR_VARIANT_SCATTER)

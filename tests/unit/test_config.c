@@ -70,7 +70,6 @@ static void test_bitnet(void) {
     CHECK_STR(config.scale_reason, "linear_class \"autobitlinear\", quantization_mode \"offline\"");
     CHECK_INT(config.n_not_converted, 2);
     CHECK_STR(config.not_converted[1], "x");
-    CHECK(!config.use_rms_norm);
     CHECK_INT(config.bos_token, 128000);
     CHECK_INT(config.n_eos_tokens, 1);
     CHECK_INT(config.eos_tokens[0], 128001);

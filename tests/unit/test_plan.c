@@ -80,11 +80,11 @@ static struct rsr_plan plan_matrix(struct fixture *f, const struct rsr_matrix *m
     else
         rsrc_analyse_matrix(&f->arena, matrix, options->k, stats);
     struct rsr_plan plan = {.reason = NULL};
-    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, 3, "blk.q", RSR_ROLE_Q, matrix->alphabet, stats,
+    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, "blk.q", RSR_ROLE_Q, matrix->alphabet, stats,
                               spec, options, &plan),
               RSRC_OK);
     CHECK(plan.reason != NULL && plan.reason[0] != '\0');
-    CHECK_INT(plan.layer, 3);
+    CHECK_STR(plan.target, spec->name);
     return plan;
 }
 
@@ -241,7 +241,7 @@ static void test_other_k(void) {
     struct rsr_matrix matrix = make_matrix(&f, 8, 8, RSR_TERNARY, 0);
     rsrc_analyse_matrix(&f.arena, &matrix, 4, &stats);
     struct rsr_plan plan;
-    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, 0, "blk.q", RSR_ROLE_Q, RSR_TERNARY, &stats, &spec,
+    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, "blk.q", RSR_ROLE_Q, RSR_TERNARY, &stats, &spec,
                               &options, &plan),
               RSRC_FAILED);
     CHECK(strstr(f.text, "the segment index has k=4, k=5 is asked for [plan-k]") != NULL);
@@ -253,7 +253,8 @@ static void test_other_k(void) {
 static void test_text(void) {
     struct fixture f;
     setup(&f);
-    struct rsr_plan plan = {.variant = RSR_VARIANT_SCATTER,
+    struct rsr_plan plan = {.target = "avx2",
+                            .variant = RSR_VARIANT_SCATTER,
                             .k = 5,
                             .fold = RSR_FOLD_TREE,
                             .tile_rows = 15,
@@ -264,6 +265,7 @@ static void test_text(void) {
                             .reason = "because \"x\"\n\x1b"};
     struct rsrc_buffer text = {0}, again = {0};
     rsrc_print_plan(&plan, "a\\b", &text);
+    plan.target = "my-target";
     plan.variant = RSR_VARIANT_DOT;
     plan.k = 0;
     plan.tile_rows = 64;
@@ -291,13 +293,14 @@ static void test_text(void) {
     teardown(&f);
 }
 
-#define LAYER "plan 1\nlayer \"a\"\n "
+#define LAYER "plan 1\nlayer \"a\" target \"t\"\n "
 #define TAIL "\n decode_us 1 prefill_us 1 weight_bytes 1 acc_bound 1\n reason \"r\"\n"
 
 static const struct {
     const char *text, *message;
 } BAD_TEXTS[] = {
     {"plan 2\n", "expected '1'"},
+    {"plan 1\nlayer \"a\"\n variant", "expected 'target'"},
     {LAYER "variant dott k 0 fold tree tile_rows 4 token_tile 1" TAIL, "did you mean 'dot'?"},
     {LAYER "variant dot k 4 fold tree tile_rows 4 token_tile 1" TAIL, "k is 4, not 0..0"},
     {LAYER "variant scatter k 0 fold tree tile_rows 4 token_tile 1" TAIL, "k is 0, not 1..16"},
