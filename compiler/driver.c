@@ -164,6 +164,8 @@ static enum rsrc_status write_asked_report(struct rsrc_compilation *c) {
         status = rsrc_sink_write(c, &sink, &text);
     if (status == RSRC_OK && colon != NULL)
         status = rsrc_output_commit(c->diag, &sink.file);
+    else if (colon != NULL && sink.file.temporary != NULL)
+        rsrc_output_abandon(&sink.file);
     rsrc_buffer_free(&text);
     return status;
 }
@@ -348,6 +350,16 @@ static enum rsrc_status set_variants(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
+/* Symbols end in the target's name, with '_' for what C has no letters for. */
+static bool same_in_symbols(const char *a, const char *b) {
+    const char *const other = "_.-";
+    while (*a != '\0' && (*a == *b || (strchr(other, *a) && *b != '\0' && strchr(other, *b)))) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
 static enum rsrc_status load_specs(struct rsrc_compilation *c) {
     uint32_t n = 1;
     for (const char *p = c->options->target; *p != '\0'; p++)
@@ -360,7 +372,7 @@ static enum rsrc_status load_specs(struct rsrc_compilation *c) {
         if (rsrc_load_spec(c->diag, &c->arena, name, c->options->spec_dir, spec) != RSRC_OK)
             return RSRC_FAILED;
         for (uint32_t i = 0; i < c->n_specs; i++) {
-            if (strcmp(c->specs[i].name, spec->name) == 0 ||
+            if (same_in_symbols(c->specs[i].name, spec->name) ||
                 strcmp(c->specs[i].triple, spec->triple) != 0) {
                 rsrc_error(c->diag, "option-value", NULL, NULL,
                            "--target: '%s' and '%s' cannot be in one module", c->specs[i].name,

@@ -176,7 +176,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c,
                                                  const struct rsrc_item *item, uint32_t target,
                                                  const struct rsr_kernel *kernel,
                                                  const char **symbol);
-/* Stores a blob once; *symbol is the section that has its bytes, NULL if it is empty. */
+/* Stores a blob once, by its hash; *symbol is the section that has its bytes, NULL if it is empty. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c,
                                                const struct rsr_blob *blob, const char **symbol);
 /* Writes norms, embedding, head, tokenizer and model.c; closes the units and the weights. */

@@ -368,12 +368,7 @@ enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c, const struct rsr_blo
     *symbol = NULL;
     if (blob->size_bytes == 0)
         return RSRC_OK;
-    struct rsrc_hash hash;
-    uint8_t digest[16];
-    rsrc_hash_init(&hash);
-    rsrc_hash_update(&hash, blob->bytes, blob->size_bytes);
-    rsrc_hash_final(&hash, digest);
-    const char *known = find_section(&c->weights, digest, blob->size_bytes);
+    const char *known = find_section(&c->weights, blob->hash, blob->size_bytes);
     if (known != NULL) {
         *symbol = known;
         return RSRC_OK;
@@ -383,11 +378,21 @@ enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c, const struct rsr_blo
     named.symbol = c->n_specs == 1
                        ? rsrc_arena_strdup(&c->arena, blob->symbol)
                        : rsrc_arena_printf(&c->arena, "%s_%u", blob->symbol, c->weights.n_sections);
-    add_section(c, digest, blob->size_bytes, named.symbol);
+    add_section(c, blob->hash, blob->size_bytes, named.symbol);
     *symbol = named.symbol;
     if (c->weights.elf_open && rsrc_elf_append(c->diag, &c->weights.elf, &named) != RSRC_OK)
         return RSRC_FAILED;
     return c->weights.raw_open ? write_raw(c, &named) : RSRC_OK;
+}
+
+/* A blob that no layer was lowered to. */
+static enum rsrc_status emit_own_blob(struct rsrc_compilation *c, struct rsr_blob blob,
+                                      const char **symbol) {
+    struct rsrc_hash hash;
+    rsrc_hash_init(&hash);
+    rsrc_hash_update(&hash, blob.bytes, blob.size_bytes);
+    rsrc_hash_final(&hash, blob.hash);
+    return rsrc_emit_blob(c, &blob, symbol);
 }
 
 /* ---- the rest of the module -------------------------------------------------------------------------------------- */
@@ -404,7 +409,7 @@ static enum rsrc_status emit_norms(struct rsrc_compilation *c, const char **symb
                                       .size_bytes = (uint64_t)norm->cols * sizeof(float),
                                       .align = 64};
         if (status == RSRC_OK)
-            status = rsrc_emit_blob(c, &blob, &symbols[n]);
+            status = emit_own_blob(c, blob, &symbols[n]);
         rsrc_arena_free(&arena);
         if (status != RSRC_OK)
             return status;
@@ -416,7 +421,7 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const struct rsr
                                     const char *name, const char **symbol) {
     const struct rsr_blob blob = {
         .symbol = name, .bytes = tensor->data, .size_bytes = tensor->size_bytes, .align = 4096};
-    return rsrc_emit_blob(c, &blob, symbol);
+    return emit_own_blob(c, blob, symbol);
 }
 
 static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buffer *text) {
@@ -441,7 +446,7 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
     if (emit_norms(c, norms) != RSRC_OK ||
         emit_tensor(c, c->graph.embedding, "rsr_w_embedding", &input.embedding_symbol) != RSRC_OK ||
         emit_tensor(c, c->graph.head, "rsr_w_head", &input.head_symbol) != RSRC_OK ||
-        rsrc_emit_blob(c, &tokenizer, &input.tokenizer_symbol) != RSRC_OK)
+        emit_own_blob(c, tokenizer, &input.tokenizer_symbol) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_emit_module(&input, text);
     return RSRC_OK;

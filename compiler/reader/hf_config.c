@@ -337,7 +337,9 @@ static void read_floats(struct reader *reader, const struct architecture *archit
     if (theta == 0.0 && field(reader->root, "rope_theta") == NULL) {
         theta = architecture->rope_theta;
     }
-    if (!(theta >= 1.0) || theta > 1e12) {
+    const bool is_number = field(reader->root, "rope_theta") == NULL ||
+                           json_is_number(field(reader->root, "rope_theta"));
+    if (is_number && (!(theta >= 1.0) || theta > 1e12)) { /* what is no number was refused */
         refuse(reader, "config-field", NULL, "\"rope_theta\" is %g, outside [1, 1e12]", theta);
     }
     hyper->norm_eps = (float)eps;

@@ -207,11 +207,13 @@ static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t
     uint64_t start = 0, end = 0;
 #pragma omp parallel num_threads((int)threads)
     {
+        /* There may be fewer than asked for (OMP_THREAD_LIMIT): they still do all of the work. */
         const uint32_t id = (uint32_t)omp_get_thread_num();
-        const struct rsr_worker worker = {.tile_begin = kernel->n_tiles * id / threads,
-                                          .tile_end = kernel->n_tiles * (id + 1) / threads,
+        const uint32_t count = (uint32_t)omp_get_num_threads();
+        const struct rsr_worker worker = {.tile_begin = kernel->n_tiles * id / count,
+                                          .tile_end = kernel->n_tiles * (id + 1) / count,
                                           .index = id,
-                                          .count = threads};
+                                          .count = count};
 #pragma omp barrier
 #pragma omp master
         start = bench_now_ns();

@@ -175,6 +175,8 @@ static const struct {
 } REFUSED[] = {
     {BITNET, "{\"model_type\":null}", "config-missing", "model_type"},
     {BITNET, "{\"model_type\":7}", "config-field", "model_type"},
+    {BITNET, "{\"rope_theta\":\"x\"}", "config-field", "rope_theta"},
+    {BITNET, QUANTIZATION("\"quant_method\":{}"), "config-field", "quant_method"},
     {BITNET, "{\"model_type\":\"qwen3\"}", "config-model-type", "qwen3"},
     {BITNET, "{\"hidden_size\":null}", "config-missing", "hidden_size"},
     {BITNET, "{\"num_hidden_layers\":null}", "config-missing", "num_hidden_layers"},
