@@ -204,10 +204,8 @@ struct rsr_spec {
     uint32_t vector_bits;       /* 0: scalar code */
     enum rsr_ops_level ops_level;
     uint32_t cores;
-    uint64_t l1d_bytes, l2_bytes, l3_bytes;
+    uint64_t l2_bytes;
     double read_gbps;           /* DRAM read, one core */
-    double l2_gbps;
-    double clock_ghz;
     double dot_gmacs;           /* peak int8 multiply-adds of one core, 1e9/s */
     double add_gops;            /* scalar adds with a load, one core, 1e9/s: what scatter lives on */
 };

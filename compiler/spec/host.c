@@ -105,15 +105,6 @@ static uint64_t sysfs_cache_bytes(int index) {
     return (uint64_t)size << (unit == 'K' ? 10 : unit == 'M' ? 20 : 0);
 }
 
-/* sysconf, else sysfs, else what the target description says. */
-static uint64_t cache_bytes(int sysconf_name, int sysfs_index, uint64_t fallback) {
-    long size = sysconf(sysconf_name);
-    if (size > 0)
-        return (uint64_t)size;
-    uint64_t bytes = sysfs_cache_bytes(sysfs_index);
-    return bytes != 0 ? bytes : fallback;
-}
-
 uint32_t rsrc_host_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
@@ -122,8 +113,11 @@ uint32_t rsrc_host_cores(void) {
     return cores > 0 ? (uint32_t)cores : 1;
 }
 
-void rsrc_host_caches(struct rsr_spec *spec) {
-    spec->l1d_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 0, spec->l1d_bytes);
-    spec->l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 2, spec->l2_bytes);
-    spec->l3_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 3, spec->l3_bytes);
+/* sysconf, else sysfs, else what the target description says. */
+uint64_t rsrc_host_l2_bytes(uint64_t fallback) {
+    const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (size > 0)
+        return (uint64_t)size;
+    const uint64_t bytes = sysfs_cache_bytes(2);
+    return bytes != 0 ? bytes : fallback;
 }

@@ -6,7 +6,7 @@
 
 /* Cores that this process may use. */
 uint32_t rsrc_host_cores(void);
-/* Replaces the cache sizes by the machine's, where it tells them. */
-void rsrc_host_caches(struct rsr_spec *spec);
+/* Size of the L2 cache of a core, `fallback` where the machine does not tell. */
+uint64_t rsrc_host_l2_bytes(uint64_t fallback);
 
 #endif

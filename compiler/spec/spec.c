@@ -296,7 +296,7 @@ static enum rsrc_status load_native(const struct search *search, struct rsr_spec
     best.cpu = rsrc_host_cpu_name(search->arena);
     best.cpu_features |= host;
     best.cores = rsrc_host_cores();
-    rsrc_host_caches(&best);
+    best.l2_bytes = rsrc_host_l2_bytes(best.l2_bytes);
     *out = best;
     return RSRC_OK;
 }

@@ -13,12 +13,8 @@
     X(VECTOR_BITS, "vector_bits", VECTOR, vector_bits, 0, 512)                                     \
     X(OPS_LEVEL, "ops_level", OPS, ops_level, 0, 0)                                                \
     X(CORES, "cores", U32, cores, 1, 65536)                                                        \
-    X(L1D_BYTES, "l1d_bytes", SIZE, l1d_bytes, 1024, 1e12)                                         \
     X(L2_BYTES, "l2_bytes", SIZE, l2_bytes, 1024, 1e12)                                            \
-    X(L3_BYTES, "l3_bytes", SIZE, l3_bytes, 0, 1e12)                                               \
     X(READ_GBPS, "read_gbps", NUMBER, read_gbps, 0.001, 1e6)                                       \
-    X(L2_GBPS, "l2_gbps", NUMBER, l2_gbps, 0.001, 1e6)                                             \
-    X(CLOCK_GHZ, "clock_ghz", NUMBER, clock_ghz, 0.001, 1e3)                                       \
     X(DOT_GMACS, "dot_gmacs", NUMBER, dot_gmacs, 0.001, 1e9)                                       \
     X(ADD_GOPS, "add_gops", NUMBER, add_gops, 0.001, 1e6)
 
