@@ -149,23 +149,27 @@ static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buff
     (json ? rsrc_report_json : rsrc_report_text)(&report, out);
 }
 
-/* --report=text|json[:FILE]; without a file it goes to stdout. */
+/* --report=text|json[:FILE]; without a file, or to "-", it goes to stdout. */
 static enum rsrc_status write_asked_report(struct rsrc_compilation *c) {
     if (c->options->report == NULL)
         return RSRC_OK;
     const char *colon = strchr(c->options->report, ':');
     struct rsrc_buffer text = {0};
     build_report(c, strncmp(c->options->report, "json", 4) == 0, &text);
-    struct rsrc_sink sink = {.open = true, .is_stdout = colon == NULL};
-    enum rsrc_status status = RSRC_OK;
-    if (colon != NULL)
-        status = rsrc_output_open(c->diag, &c->arena, colon + 1, &sink.file);
-    if (status == RSRC_OK)
-        status = rsrc_sink_write(c, &sink, &text);
-    if (status == RSRC_OK && colon != NULL)
-        status = rsrc_output_commit(c->diag, &sink.file);
-    else if (colon != NULL && sink.file.temporary != NULL)
-        rsrc_output_abandon(&sink.file);
+    enum rsrc_status status;
+    if (colon == NULL || strcmp(colon + 1, "-") == 0) {
+        status = rsrc_stdout_write(c, &text);
+    } else {
+        struct rsrc_output file;
+        status = rsrc_output_open(c->diag, &c->arena, colon + 1, &file);
+        if (status == RSRC_OK) {
+            status = rsrc_output_write(c->diag, &file, text.data, text.size_bytes);
+            if (status == RSRC_OK)
+                status = rsrc_output_commit(c->diag, &file);
+            else
+                rsrc_output_abandon(&file);
+        }
+    }
     rsrc_buffer_free(&text);
     return status;
 }

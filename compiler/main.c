@@ -1,43 +1,13 @@
 /* main.c - the program rsrc: command line, signals, exit codes. */
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/mapped_file.h"
-#include "base/spawn.h"
+#include "base/process.h"
 #include "driver.h"
 #include "options.h"
 #include "spec/spec.h"
-
-/* Signals are waited for by one thread, which may use ordinary functions to clean up; a handler might
- * not. Children have process groups of their own and are ended by us. */
-static void *wait_for_signal(void *argument) {
-    const sigset_t *signals = argument;
-    int signal_number = 0;
-    sigwait(signals, &signal_number);
-    rsrc_spawn_kill_all();
-    rsrc_remove_temporaries_and_block();
-    _exit(128 + signal_number);
-}
-
-static void watch_signals(sigset_t *signals) {
-    sigemptyset(signals);
-    sigaddset(signals, SIGINT);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, signals, NULL);
-    /* Running into a file-size limit is an error of write(), not the end of the process. */
-    signal(SIGXFSZ, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, wait_for_signal, signals) == 0)
-        pthread_detach(thread);
-    else
-        pthread_sigmask(SIG_UNBLOCK, signals, NULL);
-}
 
 static enum rsrc_status print_targets(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct rsrc_options *options) {
@@ -108,8 +78,7 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
 }
 
 int main(int argc, char **argv) {
-    static sigset_t signals;
-    watch_signals(&signals);
+    rsrc_watch_signals();
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     struct rsrc_diag *diag = rsrc_diag_create(stderr, false, RSRC_COLOR_AUTO);

@@ -11,25 +11,13 @@
 #include <unistd.h>
 
 #include "base/mapped_file.h"
+#include "base/process.h"
 #include "base/spawn.h"
 
 static const char *const CC_NAMES[] = {"cc", "gcc", "clang", "clang-19"};
 /* Releases before 19 do not keep large sections apart, which matters from 2 GiB of weights on. */
 static const char *const LD_NAMES[] = {"ld.lld-19", "ld.lld"};
 #define N_NAMES(names) ((uint32_t)(sizeof(names) / sizeof((names)[0])))
-
-const char *rsrc_beside_executable(struct rsrc_arena *arena, const char *relative) {
-    char path[4096];
-    const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-    if (n <= 0)
-        return NULL;
-    path[n] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        return NULL;
-    *slash = '\0';
-    return rsrc_arena_printf(arena, "%s/../%s", path, relative);
-}
 
 struct search {
     const char *option, *option_name;

@@ -40,7 +40,4 @@ RSRC_NODISCARD enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_ar
                                           const struct rsrc_toolchain *toolchain,
                                           const struct rsrc_link_input *input);
 
-/* <directory of this executable>/../<relative>, or NULL if it cannot be told. */
-const char *rsrc_beside_executable(struct rsrc_arena *arena, const char *relative);
-
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/mapped_file.h"
+#include "base/process.h"
 #include "emit/llvm/host_cpu.h"
 #include "spec/host.h"
 #include "spec/spec_document.h"
@@ -36,20 +37,6 @@ struct search {
 
 /* ---- directories --------------------------------------------------------------------------------- */
 
-/* <directory of the executable>/../share/rsrc/specs, or NULL. */
-static const char *spec_dir_of_executable(struct rsrc_arena *arena) {
-    char path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (n <= 0)
-        return NULL;
-    path[n] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        return NULL;
-    *slash = '\0';
-    return rsrc_arena_printf(arena, "%s/../share/rsrc/specs", path);
-}
-
 static struct search make_search(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                  const char *spec_dir) {
     struct search search = {.diag = diag, .arena = arena};
@@ -57,7 +44,7 @@ static struct search make_search(struct rsrc_diag *diag, struct rsrc_arena *aren
         search.dirs[search.n_dirs++] = spec_dir;
         return search;
     }
-    const char *beside = spec_dir_of_executable(arena);
+    const char *beside = rsrc_beside_executable(arena, "share/rsrc/specs");
     if (beside != NULL)
         search.dirs[search.n_dirs++] = beside;
     search.dirs[search.n_dirs++] = RSRC_SPEC_DIR;

@@ -3,6 +3,7 @@
  * Everything is measured in one run beside the machine's own read bandwidth, so that results are
  * ratios and survive a noisy machine. Nothing here asserts a time.
  */
+#include "base/process.h"
 #include "rsr_bench.h"
 
 #include <errno.h>
@@ -151,5 +152,6 @@ int main(int argc, char **argv) {
         return fail("needs --rows and --cols:", "kernel", "");
     if (!is_kernel && options.model == NULL)
         return fail("needs a MODEL.so:", "model", "");
+    rsrc_watch_signals();
     return is_kernel ? bench_kernel(&options) : bench_model(&options);
 }

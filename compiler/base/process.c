@@ -1,0 +1,58 @@
+/* process.c - the installed tree around the executable; signals. */
+#include "base/process.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mapped_file.h"
+#include "base/spawn.h"
+
+const char *rsrc_beside_executable(struct rsrc_arena *arena, const char *relative) {
+    char path[PATH_MAX];
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    if (n <= 0)
+        return NULL;
+    path[n] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return NULL;
+    *slash = '\0';
+    return rsrc_arena_printf(arena, "%s/../%s", path, relative);
+}
+
+static void fill_signals(sigset_t *signals) {
+    sigemptyset(signals);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGHUP);
+}
+
+/* Signals are waited for by one thread, which may use ordinary functions to clean up; a handler might
+ * not. Children have process groups of their own and are ended by us. */
+static void *wait_for_signal(void *unused) {
+    (void)unused;
+    sigset_t signals;
+    fill_signals(&signals);
+    int signal_number = 0;
+    sigwait(&signals, &signal_number);
+    rsrc_spawn_kill_all();
+    rsrc_remove_temporaries_and_block();
+    _exit(128 + signal_number);
+}
+
+void rsrc_watch_signals(void) {
+    sigset_t signals;
+    fill_signals(&signals);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    /* Running into a file-size limit, or a reader gone, is an error of write() and not the end. */
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, wait_for_signal, NULL) == 0)
+        pthread_detach(thread);
+    else
+        pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+}
