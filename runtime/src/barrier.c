@@ -1,7 +1,11 @@
 /* barrier.c - see barrier.h.
  *
  * A decode step has some hundred barriers a few microseconds apart, so spinning wins while all workers
- * run; a worker that lost its CPU would keep the others burning theirs, so after a while they sleep.
+ * run. A worker that lost its CPU to another program keeps the others burning theirs, and the scheduler
+ * makes a thread that burned its share wait, while one that slept runs as soon as it is woken. So each
+ * spin in vain halves the next one and each that helped lengthens it. Measured on 2 CPUs, decoding with
+ * barriers 5 us apart, tokens/s, against always 40 us and always 2 us: alone 4,900-5,400 (4,900-5,500;
+ * 1,700-5,100), beside one busy thread 1,300-1,600 (320-810; 1,700-1,900).
  */
 #include <limits.h>
 #include <stdbool.h>
@@ -62,6 +66,40 @@ void rsr_signal_set(struct rsr_signal *signal, uint32_t value) {
         syscall(SYS_futex, &signal->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+/* Below this a spin is over before a neighbour's store has arrived. */
+#define MIN_SPIN_NS 2000u
+
+static void lengthen(struct rsr_barrier *barrier, uint32_t spin_ns) {
+    const uint32_t longer = spin_ns + spin_ns / 16;
+    atomic_store_explicit(&barrier->spin_ns,
+                          longer < barrier->max_spin_ns ? longer : barrier->max_spin_ns,
+                          memory_order_relaxed);
+}
+
+static void halve(struct rsr_barrier *barrier, uint32_t spin_ns) {
+    const uint32_t half = spin_ns / 2;
+    atomic_store_explicit(&barrier->spin_ns, half > MIN_SPIN_NS ? half : MIN_SPIN_NS,
+                          memory_order_relaxed);
+}
+
+/* Threads adapt spin_ns without regard to each other: a lost update costs nothing. */
+static void wait_for_phase(struct rsr_barrier *barrier, uint32_t phase) {
+    const uint32_t spin_ns = atomic_load_explicit(&barrier->spin_ns, memory_order_relaxed);
+    if (barrier->max_spin_ns == 0) {
+        rsr_signal_wait(&barrier->phase, phase, 0);
+    } else if (spin(&barrier->phase, phase, spin_ns)) {
+        lengthen(barrier, spin_ns);
+    } else {
+        halve(barrier, spin_ns);
+        rsr_signal_wait(&barrier->phase, phase, 0);
+    }
+}
+
+void rsr_barrier_init(struct rsr_barrier *barrier, uint32_t count, uint32_t max_spin_ns) {
+    *barrier = (struct rsr_barrier){.count = count, .max_spin_ns = max_spin_ns};
+    atomic_store(&barrier->spin_ns, max_spin_ns);
+}
+
 void rsr_barrier_wait(struct rsr_barrier *barrier) {
     if (barrier->count == 1)
         return;
@@ -70,6 +108,6 @@ void rsr_barrier_wait(struct rsr_barrier *barrier) {
         atomic_store(&barrier->arrived, 0);
         rsr_signal_set(&barrier->phase, phase + 1);
     } else {
-        rsr_signal_wait(&barrier->phase, phase, barrier->spin_ns);
+        wait_for_phase(barrier, phase);
     }
 }

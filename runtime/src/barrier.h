@@ -16,14 +16,17 @@ void rsr_signal_wait(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns);
 /* Sets the value and wakes whoever sleeps on it. */
 void rsr_signal_set(struct rsr_signal *signal, uint32_t value);
 
-/* A barrier of `count` threads, reusable at once. */
+/* A barrier of `count` threads, reusable at once. Waiting threads spin for at most max_spin_ns; how long
+ * they do adapts to whether it helped. */
 struct rsr_barrier {
     struct rsr_signal phase;
     _Alignas(64) _Atomic uint32_t arrived;
+    _Atomic uint32_t spin_ns;
+    uint32_t max_spin_ns; /* 0: sleep at once */
     uint32_t count;
-    uint64_t spin_ns;
 };
 
+void rsr_barrier_init(struct rsr_barrier *barrier, uint32_t count, uint32_t max_spin_ns);
 void rsr_barrier_wait(struct rsr_barrier *barrier);
 
 #endif

@@ -21,7 +21,7 @@ struct rsr_worker_pool {
     rsr_job_fn *job; /* NULL: leave */
     void *argument;
     uint32_t n_threads; /* asked for, then the number there are */
-    uint64_t spin_ns;
+    uint32_t spin_ns;
     bool pin;
     pthread_t leader;
 };
@@ -74,7 +74,7 @@ static void *lead(void *argument) {
 #pragma omp master
         {
             pool->n_threads = (uint32_t)omp_get_num_threads();
-            pool->barrier.count = pool->n_threads;
+            rsr_barrier_init(&pool->barrier, pool->n_threads, pool->spin_ns);
             rsr_signal_set(&pool->done, 0); /* from UINT32_MAX: the team is there */
         }
         work(pool, worker);
@@ -88,9 +88,8 @@ rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, struct rsr_worke
     if (pool == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the engine's threads");
     /* With more workers than CPUs, whoever spins keeps the one that is awaited from running. */
-    uint64_t spin_ns = n_threads > rsr_cpu_available() ? 0 : SPIN_NS;
+    const uint32_t spin_ns = n_threads > rsr_cpu_available() ? 0 : SPIN_NS;
     *pool = (struct rsr_worker_pool){.n_threads = n_threads, .pin = pin, .spin_ns = spin_ns};
-    pool->barrier.spin_ns = spin_ns;
     atomic_store(&pool->done.value, UINT32_MAX);
 
     sigset_t all, before;
