@@ -43,6 +43,19 @@ static void *wait_for_signal(void *unused) {
     _exit(128 + signal_number);
 }
 
+/* Raised by our own read of a mapped file, so no lock of ours is held and no call is interrupted. */
+static void input_was_cut(int signal_number) {
+    (void)signal_number;
+    static const char MESSAGE[] =
+        "rsrc: error: an input file was cut while it was being read [file-unreadable]\n"
+        "  help: wait until the file is complete and run again\n";
+    const ssize_t ignored = write(STDERR_FILENO, MESSAGE, sizeof(MESSAGE) - 1);
+    (void)ignored;
+    rsrc_spawn_kill_all();
+    rsrc_remove_temporaries_and_block();
+    _exit(1);
+}
+
 void rsrc_watch_signals(void) {
     sigset_t signals;
     fill_signals(&signals);
@@ -50,6 +63,7 @@ void rsrc_watch_signals(void) {
     /* Running into a file-size limit, or a reader gone, is an error of write() and not the end. */
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGBUS, input_was_cut);
     pthread_t thread;
     if (pthread_create(&thread, NULL, wait_for_signal, NULL) == 0)
         pthread_detach(thread);
