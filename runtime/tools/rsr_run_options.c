@@ -57,7 +57,7 @@ static const struct option options_table[] = {
     {"--min-p", "P", VALUE_NUMBER, SAMPLING(min_p), TEXT_MODES, RUN_NONE, 0, 1,
      "sample from tokens at least P times as likely as the likeliest (0)"},
     {"--repeat-penalty", "X", VALUE_NUMBER, SAMPLING(repeat_penalty), TEXT_MODES, RUN_NONE, 1e-6,
-     1e6, "divide the logits of the last 64 tokens by X (1)"},
+     1e6, "divide the logits of the last 64 tokens, the prompt's too, by X (1)"},
     {"--seed", "N", VALUE_SEED, SAMPLING(seed), TEXT_MODES, RUN_NONE, 0, 0,
      "seed of the sampling noise (0)"},
     {"--json", NULL, VALUE_NONE, FIELD(json), RUN_PROMPT | RUN_INFO | RUN_PERPLEXITY, RUN_NONE, 0,
@@ -68,10 +68,11 @@ static const struct option options_table[] = {
 #define N_OPTIONS (sizeof(options_table) / sizeof(options_table[0]))
 
 void run_print_help(void) {
-    printf("usage: rsr-run MODEL.so (-p TEXT | -f FILE | - | --chat | --info | --perplexity FILE) "
-           "[options]\n\n"
-           "Runs a model that rsrc compiled. Generated text goes to standard output, all else to "
-           "standard error.\n\n");
+    printf(
+        "usage: rsr-run MODEL.so (-p TEXT | -f FILE | - | --chat | --info | --perplexity FILE) "
+        "[options]\n\n"
+        "Runs a model that rsrc compiled. The continuation, without the prompt, goes to standard "
+        "output,\nall else to standard error.\n\n");
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const struct option *o = &options_table[i];
         char left[48];
