@@ -48,7 +48,7 @@ model() {
     json=$("$bin/rsr-bench" model "$2" --threads "$3" --gen-tokens "$4" --runs "$runs" --json)
     printf '| %s, %s | decode %s, prefill of 128: %s tokens/s | %s |\n' "$1" "$5" \
         "$(echo "$json" | field decode_tps 1 .1f)" "$(echo "$json" | field prefill_tps 1 .0f)" \
-        "$(echo "$json" | field roofline_ratio 1 .2f)"
+        "${6:-$(echo "$json" | field roofline_ratio 1 .2f)}"
 }
 
 sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1
@@ -61,4 +61,5 @@ kernel 6912 2560 native 2 '2 threads'
 kernel 6912 2560 avx2 1 '1 thread'
 model 'bitnet-2b-4t shape, synthetic' "$work/2b.so" 1 16 '1 thread'
 model 'bitnet-2b-4t shape, synthetic' "$work/2b.so" 2 16 '2 threads'
-model 'bundled model (fits the caches)' "$work/kjv.so" 1 256 '1 thread'
+model 'bundled model' "$work/kjv.so" 1 256 '1 thread' 'in the caches'
+model 'bundled model' "$work/kjv.so" 2 256 '2 threads' 'in the caches'
