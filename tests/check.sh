@@ -82,6 +82,8 @@ find_lit
 step "configure (gcc)" cmake --preset release -DCMAKE_C_COMPILER=gcc
 step "build (gcc)" cmake --build --preset release -j "$jobs"
 run_lit "release" build/release
+step "quickstart" examples/quickstart.sh --no-install
+grep -q 'In the beginning is before me' "$log"
 
 if [ "$quick" = no ]; then
     step "install" cmake --install build/release --prefix "$PWD/build/stage"
