@@ -11,10 +11,10 @@
 #include <stdbool.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "barrier.h"
+#include "runtime.h"
 
 _Static_assert(sizeof(_Atomic uint32_t) == 4, "a futex is 32 bits");
 
@@ -26,26 +26,20 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
 /* True if the value changed within the time. */
 static bool spin(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns) {
     if (atomic_load_explicit(&signal->value, memory_order_acquire) != old)
         return true;
     if (spin_ns == 0)
         return false;
-    uint64_t end = now_ns() + spin_ns;
+    uint64_t end = rsr_now_ns() + spin_ns;
     do {
         for (int i = 0; i < 16; i++) { /* a clock read costs about as much as one pause */
             if (atomic_load_explicit(&signal->value, memory_order_acquire) != old)
                 return true;
             pause_cpu();
         }
-    } while (now_ns() < end);
+    } while (rsr_now_ns() < end);
     return false;
 }
 

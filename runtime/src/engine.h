@@ -98,7 +98,6 @@ void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens)
 /* A job for the workers: one walk over engine->chunk.step. */
 void rsr_step_run(void *engine, uint32_t worker);
 
-uint64_t rsr_now_ns(void);
 /* Adds the chunk's op_ns to the profile. */
 void rsr_profile_add_chunk(struct rsr_engine *engine);
 

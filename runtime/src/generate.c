@@ -5,7 +5,6 @@
  * rsr_detokenize of all tokens.
  */
 #include <stdlib.h>
-#include <time.h>
 
 #include "sample.h"
 #include "text.h"
@@ -24,12 +23,6 @@ struct generation {
     struct rsr_bytes text;    /* repaired, for the callback */
     rsr_generate_result result;
 };
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
 
 static rsr_status no_memory(rsr_error *err) {
     return rsr_fail(err, RSR_ERR_MEMORY, "no memory to generate text");
@@ -66,9 +59,9 @@ static rsr_status prefill_tokens(struct generation *g, const uint32_t *tokens, s
                                  rsr_error *err) {
     if (n == 0)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the prompt has no tokens to continue from");
-    uint64_t begin = now_ns();
+    uint64_t begin = rsr_now_ns();
     rsr_status status = evaluate(g, tokens, n, err);
-    g->result.prefill_ns = now_ns() - begin;
+    g->result.prefill_ns = rsr_now_ns() - begin;
     g->result.prompt_tokens = (uint32_t)n;
     return status;
 }
@@ -140,7 +133,7 @@ static rsr_status deliver(struct generation *g, uint32_t token, bool stop, bool 
 
 static rsr_status decode(struct generation *g, rsr_error *err) {
     rsr_generate_result *r = &g->result;
-    uint64_t begin = now_ns();
+    uint64_t begin = rsr_now_ns();
     for (bool go_on = true;;) {
         const uint32_t length = rsr_api_sequence_length(g->sequence);
         uint32_t token = 0;
@@ -166,7 +159,7 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
         if (status != RSR_OK)
             return status;
     }
-    r->decode_ns = now_ns() - begin;
+    r->decode_ns = rsr_now_ns() - begin;
     return RSR_OK;
 }
 

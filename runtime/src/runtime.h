@@ -2,23 +2,25 @@
 #ifndef RSR_RUNTIME_H
 #define RSR_RUNTIME_H
 
+#include <time.h>
+
 #include "rsr.h"
 #include "rsr_abi.h"
 #include "rsr_api.h"
 
-struct rsr_text;    /* tokenizer and chat template, ready to use: text.h */
-struct rsr_ops;     /* float operations of one level: ops/ops.h */
+struct rsr_text; /* tokenizer and chat template, ready to use: text.h */
+struct rsr_ops;  /* float operations of one level: ops/ops.h */
 
 struct rsr_model {
-    const struct rsr_api *api;      /* first, always: librsr dispatches through it */
+    const struct rsr_api *api; /* first, always: librsr dispatches through it */
     const struct rsr_module *module;
     const struct rsr_target *target;
     const struct rsr_ops *ops;
-    struct rsr_text *text;          /* NULL: the module has no tokenizer */
-    int owner_pid;                  /* calls from another process are refused */
-    const char *pages;              /* sentence for rsr_model_info */
+    struct rsr_text *text; /* NULL: the module has no tokenizer */
+    int owner_pid;         /* calls from another process are refused */
+    const char *pages;     /* sentence for rsr_model_info */
     const char **target_names;
-    void *copy;                     /* RSR_PAGES_COPY: owned mapping, else NULL */
+    void *copy; /* RSR_PAGES_COPY: owned mapping, else NULL */
     uint64_t copy_bytes;
     uint64_t weight_bytes, token_bytes;
 };
@@ -49,36 +51,43 @@ RSR_NODISCARD rsr_status rsr_text_create(const struct rsr_module *module, struct
 void rsr_text_destroy(struct rsr_text *text);
 
 /* The rows of rsr_runtime_api (api.c), named alike. rsr.h says what each does. */
-rsr_status rsr_api_open(const struct rsr_module *, const struct rsr_host *, const rsr_open_options *,
-                        rsr_model **, rsr_error *);                                 /* load.c */
+rsr_status rsr_api_open(const struct rsr_module *, const struct rsr_host *,
+                        const rsr_open_options *, rsr_model **, rsr_error *); /* load.c */
 void rsr_api_close(rsr_model *);
 rsr_status rsr_api_model_get_info(const rsr_model *, rsr_model_info *);
 rsr_status rsr_api_model_get_kernel(const rsr_model *, uint32_t, rsr_kernel_info *);
 rsr_status rsr_api_tokenize(const rsr_model *, const char *, size_t, uint32_t, uint32_t *, size_t,
-                            size_t *, rsr_error *);                                 /* text.c */
+                            size_t *, rsr_error *); /* text.c */
 rsr_status rsr_api_detokenize(const rsr_model *, const uint32_t *, size_t, bool, char *, size_t,
                               size_t *, rsr_error *);
 rsr_status rsr_api_chat_format(const rsr_model *, const rsr_message *, size_t, bool, char *, size_t,
                                size_t *, rsr_error *);
 rsr_status rsr_api_engine_create(rsr_model *, const rsr_engine_options *, rsr_engine **,
-                                 rsr_error *);                                      /* engine.c */
+                                 rsr_error *); /* engine.c */
 void rsr_api_engine_destroy(rsr_engine *);
 rsr_status rsr_api_engine_get_info(const rsr_engine *, rsr_engine_info *);
 rsr_status rsr_api_engine_profile(rsr_engine *, bool, rsr_profile_entry *, size_t, size_t *);
-rsr_status rsr_api_sequence_create(rsr_engine *, rsr_sequence **, rsr_error *);     /* sequence.c */
+rsr_status rsr_api_sequence_create(rsr_engine *, rsr_sequence **, rsr_error *); /* sequence.c */
 void rsr_api_sequence_destroy(rsr_sequence *);
 uint32_t rsr_api_sequence_length(const rsr_sequence *);
 rsr_status rsr_api_sequence_truncate(rsr_sequence *, uint32_t, rsr_error *);
 rsr_status rsr_api_sequence_fork(rsr_sequence *, rsr_sequence **, rsr_error *);
-rsr_status rsr_api_eval(rsr_engine *, const rsr_batch *, rsr_error *);              /* eval.c */
+rsr_status rsr_api_eval(rsr_engine *, const rsr_batch *, rsr_error *); /* eval.c */
 rsr_status rsr_api_sample(const rsr_model *, const rsr_sampling *, const float *, const uint32_t *,
-                          size_t, uint32_t *, rsr_error *);                         /* sample.c */
+                          size_t, uint32_t *, rsr_error *); /* sample.c */
 rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,
                             const rsr_generate_options *, rsr_generate_fn *, void *,
-                            rsr_generate_result *, rsr_error *);                    /* generate.c */
+                            rsr_generate_result *, rsr_error *); /* generate.c */
 
 /* What generate.c needs to know of an engine and of a sequence: as many tokens as it is long. */
 const rsr_model *rsr_engine_model(const rsr_engine *);
 const uint32_t *rsr_sequence_tokens(const rsr_sequence *);
+
+/* Monotonic time. */
+static inline uint64_t rsr_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
 
 #endif

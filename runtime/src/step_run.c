@@ -5,7 +5,6 @@
  * all the same: the chunk finishes, then rsr_eval reports the first operation that saw it.
  */
 #include <string.h>
-#include <time.h>
 
 #include "engine.h"
 
@@ -211,12 +210,6 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
 }
 
 /* ---- The walk ---- */
-
-uint64_t rsr_now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
 
 void rsr_step_run(void *argument, uint32_t worker) {
     struct rsr_engine *engine = argument;
