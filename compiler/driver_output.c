@@ -452,6 +452,17 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
     return RSRC_OK;
 }
 
+/* model.c includes them. */
+static enum rsrc_status write_abi_headers(struct rsrc_compilation *c, const char *dir) {
+    static const char *const HEADERS[] = {"rsr_abi.h", "rsr_cpu_features.def"};
+    for (uint32_t i = 0; i < sizeof(HEADERS) / sizeof(HEADERS[0]); i++) {
+        const char *text = rsrc_template_text(HEADERS[i]);
+        if (write_file(c, dir, HEADERS[i], text, strlen(text)) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
 /* What a directory of C needs besides its units: the ABI headers, the weights. */
 static enum rsrc_status finish_c_directory(struct rsrc_compilation *c) {
     const char *dir = c->c_units.dir;
@@ -467,11 +478,8 @@ static enum rsrc_status finish_c_directory(struct rsrc_compilation *c) {
     rsrc_buffer_puts(&stub, "    .section .note.GNU-stack, \"\", %progbits\n");
     enum rsrc_status status = write_file(c, dir, "weights.S", stub.data, stub.size_bytes);
     rsrc_buffer_free(&stub);
-    static const char *const HEADERS[] = {"rsr_abi.h", "rsr_cpu_features.def"};
-    for (uint32_t i = 0; i < 2 && status == RSRC_OK && c->has_graph; i++) {
-        const char *text = rsrc_template_text(HEADERS[i]);
-        status = write_file(c, dir, HEADERS[i], text, strlen(text));
-    }
+    if (status == RSRC_OK && c->has_graph)
+        status = write_abi_headers(c, dir);
     if (status != RSRC_OK)
         return status;
     c->weights.raw_open = false;
@@ -513,14 +521,9 @@ static const struct {
 } LINKED[] = {{RSRC_EMIT_SO, "out.so"}, {RSRC_EMIT_OBJ, "out.o"}};
 #define N_LINKED (sizeof(LINKED) / sizeof(LINKED[0]))
 
-/* The runtime's OpenMP code and our kernels come from C compilers; model.c includes the ABI headers. */
 static enum rsrc_status compile_link_units(struct rsrc_compilation *c) {
-    static const char *const HEADERS[] = {"rsr_abi.h", "rsr_cpu_features.def"};
-    for (uint32_t i = 0; i < 2; i++) {
-        const char *text = rsrc_template_text(HEADERS[i]);
-        if (write_file(c, c->work_dir, HEADERS[i], text, strlen(text)) != RSRC_OK)
-            return RSRC_FAILED;
-    }
+    if (write_abi_headers(c, c->work_dir) != RSRC_OK)
+        return RSRC_FAILED;
     return rsrc_compile_units(c->diag, &c->arena, &c->toolchain, c->work_dir, c->link_units.names,
                               c->link_units.n_names, c->options->opt_level);
 }
@@ -587,19 +590,27 @@ static enum rsrc_status commit_c_directory(struct rsrc_compilation *c) {
     return status;
 }
 
+#define N_SINKS 6u
+
+static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SINKS]) {
+    struct rsrc_sink *const all[N_SINKS] = {&c->rsr_sink,    &c->plan_sink,   &c->step_sink,
+                                            &c->kernel_sink, &c->report_sink, &c->c_units.sink};
+    memcpy(sinks, all, sizeof(all));
+}
+
 enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
-    struct rsrc_sink *const sinks[] = {&c->rsr_sink,    &c->plan_sink,   &c->step_sink,
-                                       &c->kernel_sink, &c->report_sink, &c->c_units.sink};
-    for (uint32_t i = 0; i < sizeof(sinks) / sizeof(sinks[0]); i++)
+    struct rsrc_sink *sinks[N_SINKS];
+    list_sinks(c, sinks);
+    for (uint32_t i = 0; i < N_SINKS; i++)
         if (commit_sink(c, sinks[i]) != RSRC_OK)
             return RSRC_FAILED;
     return commit_c_directory(c) == RSRC_OK ? commit_linked(c) : RSRC_FAILED;
 }
 
 void rsrc_abandon_outputs(struct rsrc_compilation *c) {
-    struct rsrc_sink *const sinks[] = {&c->rsr_sink,    &c->plan_sink,   &c->step_sink,
-                                       &c->kernel_sink, &c->report_sink, &c->c_units.sink};
-    for (uint32_t i = 0; i < sizeof(sinks) / sizeof(sinks[0]); i++)
+    struct rsrc_sink *sinks[N_SINKS];
+    list_sinks(c, sinks);
+    for (uint32_t i = 0; i < N_SINKS; i++)
         abandon_sink(sinks[i]);
     for (uint32_t t = 0; t < c->n_specs; t++) {
         if (c->link_units.active)
