@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "check.h"
+#include "diag_fixture.h"
 #include "lower/lower.h"
 #include "plan/cost.h"
 #include "plan/plan.h"
@@ -11,28 +12,6 @@
 #include "spec/spec.h"
 
 #define SEED UINT64_C(20250407)
-
-struct fixture {
-    struct rsrc_arena arena;
-    struct rsrc_diag *diag;
-    FILE *stream;
-    char *text;
-    size_t size_bytes;
-};
-
-static void setup(struct fixture *f) {
-    rsrc_arena_init(&f->arena);
-    f->text = NULL;
-    f->stream = open_memstream(&f->text, &f->size_bytes);
-    f->diag = rsrc_diag_create(f->stream, false, RSRC_COLOR_NEVER);
-}
-
-static void teardown(struct fixture *f) {
-    rsrc_diag_destroy(f->diag);
-    fclose(f->stream);
-    free(f->text);
-    rsrc_arena_free(&f->arena);
-}
 
 static struct rsr_spec load_spec(struct fixture *f, const char *name) {
     struct rsr_spec spec = {.name = NULL};

@@ -4,31 +4,10 @@
 
 #include "base/arena.h"
 #include "check.h"
+#include "diag_fixture.h"
 #include "spec/spec.h"
 
 #define SPEC_DIR TEST_SOURCE_DIR "/specs"
-
-struct fixture {
-    struct rsrc_arena arena;
-    struct rsrc_diag *diag;
-    FILE *stream;
-    char *text;
-    size_t size_bytes;
-};
-
-static void setup(struct fixture *f) {
-    rsrc_arena_init(&f->arena);
-    f->text = NULL;
-    f->stream = open_memstream(&f->text, &f->size_bytes);
-    f->diag = rsrc_diag_create(f->stream, false, RSRC_COLOR_NEVER);
-}
-
-static void teardown(struct fixture *f) {
-    rsrc_diag_destroy(f->diag);
-    fclose(f->stream);
-    free(f->text);
-    rsrc_arena_free(&f->arena);
-}
 
 /* Every key but `name` and those that a test gives. */
 #define REST                                                                                       \
