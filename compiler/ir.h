@@ -213,7 +213,7 @@ struct rsr_spec {
 /* ---- plan ------------------------------------------------------------------------------------- */
 
 /* X-macro of all variants: enum suffix and the name that users see. */
-#define RSR_VARIANTS(X) X(SCATTER, "scatter") X(DOT, "dot")
+#define RSR_VARIANTS(X) X(SCATTER, "scatter") X(DOT, "dot") X(FOLD, "fold") X(LUT, "lut")
 
 enum rsr_variant {
 #define X(id, name) RSR_VARIANT_##id,
@@ -222,21 +222,35 @@ enum rsr_variant {
     RSR_VARIANT_COUNT
 };
 
+/* Batches of up to RSR_DECODE_MAX_TOKENS tokens run the kernels planned for decode, larger ones those
+ * planned for prefill. */
 enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
+#define RSR_DECODE_MAX_TOKENS 4u
 
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
-struct rsr_plan {
-    const char *target;         /* name of the rsr_spec it is for */
+/* How `dot` finds its codes: planes of its own (2 bits or 1 bit), or those that `lut` stored. */
+enum rsr_packing { RSR_PACKING_PLANES, RSR_PACKING_LUT };
+
+/* How one layer is computed in one regime. */
+struct rsr_regime_plan {
     enum rsr_variant variant;
-    uint32_t k;                 /* scatter: rows per block */
+    enum rsr_packing packing;   /* dot */
+    uint32_t k;                 /* scatter, fold: rows per block; else 0 */
     enum rsr_fold_kind fold;    /* scatter */
     uint32_t tile_rows;         /* rows of one work item */
-    uint32_t token_tile;        /* dot: tokens that share one unpacking in prefill */
-    double predicted_us[RSR_REGIME_COUNT];  /* decode: one token; prefill: per token at 128 */
-    uint64_t weight_bytes;      /* codes and index as stored */
-    uint64_t acc_bound;         /* proven: |acc| never exceeds it */
+    uint32_t token_tile;        /* dot: tokens that share one unpacking; fold: tokens in lanes */
+    double predicted_us;        /* decode: one token; prefill: per token at 128 */
+    uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and the
+                                   instructions that hold the index (fold) */
+    uint64_t acc_bound;         /* proven: |acc| never exceeds it (int8 activations) */
     const char *reason;         /* one sentence; never NULL or empty */
+};
+
+struct rsr_plan {
+    const char *target;         /* name of the rsr_spec it is for */
+    enum rsr_input input;
+    struct rsr_regime_plan regimes[RSR_REGIME_COUNT];   /* equal: one kernel serves both */
 };
 
 /* ---- lower: the kernel as a flat operation list ------------------------------------------------ *
@@ -246,7 +260,9 @@ struct rsr_plan {
  * is counted loops only, marked by LOOP ... END, and IF ... END. Every back end prints exactly these.
  */
 enum rsr_elem { RSR_ELEM_I8, RSR_ELEM_U8, RSR_ELEM_I16, RSR_ELEM_U16, RSR_ELEM_I32, RSR_ELEM_U32,
-                RSR_ELEM_I64, RSR_ELEM_F32, RSR_ELEM_COUNT };
+                RSR_ELEM_I64, RSR_ELEM_F32,
+                RSR_ELEM_TILE,  /* a matrix register: 16 rows of 64 bytes; lanes 1 */
+                RSR_ELEM_COUNT };
 
 struct rsr_kreg {
     const char *name;           /* readable, unique in the kernel, a C identifier */
@@ -262,6 +278,8 @@ enum rsr_kbuf {
     RSR_KBUF_INDEX,
     RSR_KBUF_SCALE,
     RSR_KBUF_SCRATCH,
+    RSR_KBUF_COLUMNS,           /* of a body: what CALL passes, see struct rsr_kbody */
+    RSR_KBUF_SUMS,
     RSR_KBUF_COUNT
 };
 
@@ -282,6 +300,8 @@ enum rsr_kbuf {
     X(MUL, 2, "d = a * b; unsigned elements wrap; F32 rounds to nearest even, never fused")          \
     X(MIN, 2, "d = a < b ? a : b; scalars")                                                          \
     X(AND, 2, "d = a & b; integers")                                                                 \
+    X(OR, 2, "d = a | b; integers")                                                                  \
+    X(XOR, 2, "d = a ^ b; integers; F32: the bits")                                                  \
     X(SHR, 1, "d = a >> imm; logical on unsigned, arithmetic on signed elements")                    \
     X(SHL, 1, "d = a << imm; integers")                                                              \
     X(SPLAT, 1, "every lane of d = scalar a")                                                        \
@@ -295,7 +315,29 @@ enum rsr_kbuf {
     X(HALVES_ADD, 1, "d[i] = a[i] + a[n + i]; a has 2n lanes")                                       \
     X(DOT_U8S8, 3, "I32 d[i] = a[i] + sum over 4 of u8 b[4i+j] * s8 c[4i+j]; b, c: any type's bits") \
     X(MADD_U8S8, 2, "I16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); bits as above")  \
-    X(MADD_I16, 2, "I32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")
+    X(DOT_S8S8, 3, "I32 d[i] = a[i] + sum over 4 of s8 b[4i+j] * s8 c[4i+j]; bits as above")         \
+    X(MADD_I16, 2, "I32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")                                   \
+    /* Index as data: look-ups and the shuffles around them (lut). Lane 16 = 16 bytes of a vector. */ \
+    X(LOAD_LANES, 0, "the 16 bytes at buffer[address] in every lane 16 of d")                        \
+    X(SHUFFLE16, 2, "U8 d[i] = b[i / 16 * 16 + a[i]]; every U8 a[i] < 16")                           \
+    X(TABLE, 2, "d[i] = b[a[i] mod n]; a: unsigned, as wide as d")                                   \
+    X(TABLE2, 3, "d[i] = b then c, 2n elements, at a[i] mod 2n; a: unsigned, as wide as d")          \
+    X(SPREAD_BIT, 1, "U8: every bit of d[i] = bit imm of a[i]")                                      \
+    X(ZIP_LOW, 2, "in every lane 16 of d: elements a0 b0 a1 b1 ... of its low 8 bytes of a and b")    \
+    X(ZIP_HIGH, 2, "as ZIP_LOW, of the high 8 bytes")                                                \
+    X(PACK_U8, 2, "U8: in every lane 16 of d, that lane of I16 a as bytes, then of b; all in 0..255") \
+    /* Index as instructions (fold). */                                                              \
+    X(ADD_MEM, 1, "d = a + buffer[address]; one instruction where the machine has memory operands")   \
+    X(SUB_MEM, 1, "d = a - buffer[address]")                                                         \
+    X(CALL, 3, "body number a, its columns at scratch + b, its sums at scratch + c; i64 scalars")    \
+    /* Matrix registers (AMX). d, a, b and c are TILE registers where no other type is given. */     \
+    X(TILE_BEGIN, 0, "configures every TILE register as 16 rows of 64 bytes")                        \
+    X(TILE_END, 0, "releases the TILE registers")                                                    \
+    X(TILE_ZERO, 0, "d = 0")                                                                         \
+    X(TILE_LOAD, 1, "row r of d = the 64 bytes at buffer[address] + r * a; a: i64 scalar")           \
+    X(TILE_STORE, 2, "the 64 bytes at buffer[address] + r * b = row r of a; b: i64 scalar")          \
+    X(TILE_DOT_U8S8, 3, "I32 d[r][i] = a[r][i] + sum over k < 64 of u8 b[r][k] * s8 "                \
+                        "c[k / 4][4i + k mod 4]; d is a")
 
 enum rsr_kop_kind {
 #define X(name, arity, help) RSR_KOP_##name,
@@ -322,6 +364,14 @@ struct rsr_kop {
     const char *text;           /* COMMENT; else an optional end-of-line comment */
 };
 
+/* Straight-line code that its kernel calls by number: the segment index as instructions. A body is a
+ * function of two pointers, RSR_KBUF_COLUMNS (read) and RSR_KBUF_SUMS (read and written); it has no
+ * loop, no IF, no CALL and no address terms, and uses the kernel's body_regs. */
+struct rsr_kbody {
+    struct rsr_kop *ops;
+    uint32_t n_ops;
+};
+
 struct rsr_kernel {
     const char *symbol;         /* rsr_l0_q_dot_avx512 */
     const char *key;            /* equal keys: the same code (shape, variant, epilogue, spec) */
@@ -329,6 +379,7 @@ struct rsr_kernel {
     const char *reason;
     const struct rsr_spec *spec;
     enum rsr_variant variant;
+    enum rsr_input input;
     enum rsr_epilogue epilogue;
     uint32_t rows, cols, tile_rows, n_tiles;
     uint64_t scratch_bytes;
@@ -336,6 +387,10 @@ struct rsr_kernel {
     uint32_t n_regs;
     struct rsr_kop *ops;
     uint32_t n_ops;
+    struct rsr_kreg *body_regs; /* few: an assembler maps them to registers one to one */
+    uint32_t n_body_regs;
+    struct rsr_kbody *bodies;
+    uint32_t n_bodies;
 };
 
 /* ---- packed weights ---------------------------------------------------------------------------- */
@@ -370,23 +425,33 @@ struct rsr_step {
 
 /* ---- emit -------------------------------------------------------------------------------------- */
 
-enum rsr_unit_kind { RSR_UNIT_C, RSR_UNIT_OBJ };
+enum rsr_unit_kind { RSR_UNIT_C, RSR_UNIT_LLVM, RSR_UNIT_ASM, RSR_UNIT_OBJ, RSR_UNIT_PTX,
+                     RSR_UNIT_CUBIN, RSR_UNIT_KIND_COUNT };
 
+/* What a back end is filling: kernels go in one by one, finish() makes the text or the bytes. */
 struct rsr_unit {
-    enum rsr_unit_kind kind;
+    enum rsr_unit_kind kind;    /* what finish() makes */
     const char *name;           /* file stem: "layer_0", "model" */
-    struct rsrc_buffer text;
+    uint32_t opt_level;         /* 0 .. 3 */
+    struct rsrc_buffer text;    /* complete after finish(); owned by the caller */
+    void *state;                /* the back end's, from begin() to finish() or abandon() */
 };
 
 /* One back end; emit/<name>/ holds it. All are fed by rsr_kernel alone. */
 struct rsrc_backend {
-    const char *name;
-    enum rsr_unit_kind kind;
-    /* Appends one kernel to a unit. Declines (RSRC_FAILED, with a sentence in *why, no diagnostic) an
-     * operation it cannot express for the kernel's spec; the driver then falls back and says so. */
-    enum rsrc_status (*begin)(struct rsr_unit *unit, const char *title, const struct rsr_spec *spec);
+    const char *name;           /* "c", "llvm" */
+    uint32_t kinds;             /* bits (1 << enum rsr_unit_kind) that it makes */
+    /* Starts an empty unit for one target. */
+    enum rsrc_status (*begin)(struct rsr_unit *unit, const char *title, const struct rsr_spec *spec,
+                              const char **why);
+    /* Adds one kernel. Declines (RSRC_FAILED, with a sentence in *why, no diagnostic, the unit as it
+     * was) an operation it cannot express for the kernel's spec; the driver then falls back and says so. */
     enum rsrc_status (*emit)(struct rsr_unit *unit, const struct rsr_kernel *kernel,
                              struct rsrc_arena *arena, const char **why);
+    /* Completes unit->text and frees unit->state, also on failure. */
+    enum rsrc_status (*finish)(struct rsr_unit *unit, struct rsrc_arena *arena, const char **why);
+    /* Frees a unit that will not be finished; harmless on one that is. */
+    void (*abandon)(struct rsr_unit *unit);
 };
 
 #endif
