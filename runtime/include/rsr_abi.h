@@ -70,8 +70,15 @@ struct rsr_worker {
     uint32_t count;
 };
 
+/* What a kernel multiplies with. */
+enum rsr_input {
+    RSR_INPUT_I8,           /* x: activation rows (struct rsr_act_row) */
+    RSR_INPUT_F32           /* x: rows of `cols` floats, aligned to 64 bytes, 0 up to a multiple of
+                               RSR_ACT_PAD elements */
+};
+
 /* y[t * ldy + r] for tokens t < n_tokens and the rows r of the worker's tiles.
- *   x    activation rows (struct rsr_act_row), ldx bytes apart
+ *   x    rows as rsr_kernel_desc.input says, ldx bytes apart
  *   y    float (RSR_EPILOGUE_SCALE) or int32_t (RSR_EPILOGUE_RAW), ldy ELEMENTS apart
  *   scratch  at least rsr_kernel_desc.scratch_bytes, 64-byte aligned, private to the worker
  * Kernels start no thread, touch no global, and write only rows below `rows`. */
@@ -80,8 +87,8 @@ typedef void rsr_kernel_fn(const void *x, size_t ldx, void *y, size_t ldy, uint3
                            void *scratch);
 
 enum rsr_epilogue {
-    RSR_EPILOGUE_SCALE,     /* float y = (float)acc * (x.scale * weight scale) */
-    RSR_EPILOGUE_RAW        /* int32_t y = acc */
+    RSR_EPILOGUE_SCALE,     /* float y = (float)acc * (x.scale * weight scale); F32: acc * weight scale */
+    RSR_EPILOGUE_RAW        /* int32_t y = acc; F32: float y = acc */
 };
 
 struct rsr_kernel_desc {
@@ -97,7 +104,7 @@ struct rsr_kernel_desc {
     uint32_t epilogue;      /* enum rsr_epilogue */
     uint32_t block;         /* transformer block, or RSR_NO_BLOCK */
     uint32_t role;          /* enum rsr_role */
-    uint32_t reserved;
+    uint32_t input;         /* enum rsr_input */
     uint64_t scratch_bytes;
     uint64_t weight_bytes;  /* bytes one call over all tiles reads of codes and index */
 };
