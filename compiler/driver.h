@@ -17,6 +17,7 @@
 #include "plan/plan.h"
 #include "report/report.h"
 #include "rsrc.h"
+#include "schedule/schedule.h"
 
 enum rsrc_pass_id {
     PASS_READ,
@@ -105,8 +106,11 @@ struct rsrc_compilation {
     bool has_graph; /* false: matrix file or text form */
     struct rsrc_item *items;
     uint32_t n_items;
-    struct rsr_step *steps;
-    uint32_t n_steps;
+    struct rsrc_target_steps {
+        struct rsrc_step_kernels kernels;
+        struct rsr_step *steps;
+        uint32_t n_steps;
+    } * steps; /* [n_specs] */
 
     const char *work_dir; /* temporary directory, when linking */
     const char *c_dir;    /* where a directory of C goes in the end */
@@ -114,7 +118,7 @@ struct rsrc_compilation {
     struct rsrc_sink rsr_sink, plan_sink, step_sink, kernel_sink, report_sink;
     struct rsrc_unit_writer link_units, c_units;
     struct rsrc_weights_writer weights;
-    struct rsr_linear_unit *linears;  /* [n_specs][n_items] */
+    struct rsr_linear_unit *linears;  /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports; /* [n_specs][n_items] */
 };
 
@@ -130,7 +134,7 @@ struct rsrc_layer_state {
     struct rsr_index index;
     bool has_index;
     struct rsr_plan *plans;      /* [n_specs] */
-    struct rsr_lowered *lowered; /* [n_specs] */
+    struct rsr_lowered *lowered; /* [n_specs][RSR_REGIME_COUNT]; equal kernels only for decode */
     struct rsrc_buffer dump;     /* what --dump prints, in pass order */
 };
 

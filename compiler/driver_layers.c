@@ -67,31 +67,54 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     return RSRC_OK;
 }
 
+/* Kernels of the layer for a target: one a regime, or one for both. */
+static uint32_t n_kernels(const struct rsrc_layer_state *state, uint32_t target) {
+    return rsrc_same_kernel(&state->plans[target]) ? 1 : RSR_REGIME_COUNT;
+}
+
+static struct rsr_lowered *lowered_of(const struct rsrc_layer_state *state, uint32_t target,
+                                      uint32_t regime) {
+    return &state->lowered[(size_t)target * RSR_REGIME_COUNT + regime];
+}
+
+static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t target,
+                                     enum rsr_regime regime) {
+    const struct rsrc_compilation *c = state->compilation;
+    const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
+    const struct rsr_regime_plan *decode = &state->plans[target].regimes[RSR_REGIME_DECODE];
+    const char *model = c->has_checkpoint ? c->checkpoint.name : "matrices";
+    if (plan->variant == RSR_VARIANT_SCATTER || plan->variant == RSR_VARIANT_FOLD)
+        need_index(state);
+    const bool share_codes = regime == RSR_REGIME_PREFILL && plan->packing == RSR_PACKING_LUT &&
+                             decode->variant == RSR_VARIANT_LUT;
+    const struct rsrc_lower_input input = {
+        .symbol_stem = state->item->stem,
+        .title = rsrc_arena_printf(&state->arena, "%s: %s", model, state->item->name),
+        .matrix = &state->matrix,
+        .index = state->has_index ? &state->index : NULL,
+        .plan = plan,
+        .input = state->plans[target].input,
+        .codes = share_codes ? &lowered_of(state, target, RSR_REGIME_DECODE)->codes : NULL,
+        .spec = &c->specs[target],
+        .epilogue = state->item->layer != NULL ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW};
+    return rsrc_lower_layer(state->diag, &state->arena, &input, lowered_of(state, target, regime));
+}
+
 enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    const char *model = c->has_checkpoint ? c->checkpoint.name : "matrices";
-    for (uint32_t t = 0; t < c->n_specs; t++) {
-        if (state->plans[t].variant == RSR_VARIANT_SCATTER)
-            need_index(state);
-        const struct rsrc_lower_input input = {
-            .symbol_stem = state->item->stem,
-            .title = rsrc_arena_printf(&state->arena, "%s: %s", model, state->item->name),
-            .matrix = &state->matrix,
-            .index = state->has_index ? &state->index : NULL,
-            .plan = &state->plans[t],
-            .spec = &c->specs[t],
-            .epilogue = state->item->layer != NULL ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW};
-        if (rsrc_lower_layer(state->diag, &state->arena, &input, &state->lowered[t]) != RSRC_OK)
-            return RSRC_FAILED;
-    }
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        for (uint32_t r = 0; r < n_kernels(state, t); r++)
+            if (lower_regime(state, t, (enum rsr_regime)r) != RSRC_OK)
+                return RSRC_FAILED;
     return RSRC_OK;
 }
 
 enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     for (uint32_t t = 0; t < c->n_specs; t++)
-        if (rsrc_verify_kernel(state->diag, &state->lowered[t].kernel) != RSRC_OK)
-            return RSRC_FAILED;
+        for (uint32_t r = 0; r < n_kernels(state, t); r++)
+            if (rsrc_verify_kernel(state->diag, &lowered_of(state, t, r)->kernel) != RSRC_OK)
+                return RSRC_FAILED;
     return RSRC_OK;
 }
 
@@ -125,7 +148,8 @@ void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *ou
 
 void rsrc_layer_dump_kernel(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
     for (uint32_t t = 0; t < state->compilation->n_specs; t++)
-        rsrc_print_kernel(&state->lowered[t].kernel, out);
+        for (uint32_t r = 0; r < n_kernels(state, t); r++)
+            rsrc_print_kernel(&lowered_of(state, t, r)->kernel, out);
 }
 
 /* ---- results, in order --------------------------------------------------------------------------------- */
@@ -145,22 +169,22 @@ static enum rsrc_status write_text(struct rsrc_layer_state *state, struct rsrc_s
 static void record_report(struct rsrc_layer_state *state, uint32_t target) {
     struct rsrc_compilation *c = state->compilation;
     struct rsr_plan plan = state->plans[target];
-    plan.reason = rsrc_arena_strdup(&c->arena, plan.reason);
+    for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
+        plan.regimes[r].reason = rsrc_arena_strdup(&c->arena, plan.regimes[r].reason);
     c->reports[(size_t)target * c->n_items + state->item_index] =
-        (struct rsr_report_layer){.name = state->item->name,
-                                  .variant = rsrc_variant_name(plan.variant),
-                                  .stats = state->stats,
-                                  .plan = plan};
+        (struct rsr_report_layer){.name = state->item->name, .stats = state->stats, .plan = plan};
 }
 
-static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t target) {
+static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t target,
+                                      uint32_t regime) {
     struct rsrc_compilation *c = state->compilation;
-    const struct rsr_lowered *lowered = &state->lowered[target];
+    const struct rsr_lowered *lowered = lowered_of(state, target, regime);
     const struct rsr_kernel *kernel = &lowered->kernel;
-    const struct rsr_plan *plan = &state->plans[target];
+    const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
     struct rsr_linear_unit linear = {.name = rsrc_arena_strdup(&c->arena, kernel->symbol),
                                      .n_scales = state->matrix.n_scales,
                                      .variant = rsrc_variant_name(plan->variant),
+                                     .input = kernel->input,
                                      .epilogue = kernel->epilogue,
                                      .role = state->item->role,
                                      .block = state->item->block,
@@ -184,15 +208,17 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         rsrc_emit_blob(c, &lowered->index, &linear.index) != RSRC_OK ||
         rsrc_emit_blob(c, &lowered->scale, &linear.scale) != RSRC_OK)
         return RSRC_FAILED;
-    c->linears[(size_t)target * c->n_items + state->item_index] = linear;
+    const size_t item = (size_t)target * c->n_items + state->item_index;
+    c->linears[item * RSR_REGIME_COUNT + regime] = linear;
     return RSRC_OK;
 }
 
 enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     for (uint32_t t = 0; t < c->n_specs; t++)
-        if (record_linear(state, t) != RSRC_OK)
-            return RSRC_FAILED;
+        for (uint32_t r = 0; r < n_kernels(state, t); r++)
+            if (record_linear(state, t, r) != RSRC_OK)
+                return RSRC_FAILED;
     return RSRC_OK;
 }
 
@@ -252,7 +278,8 @@ static void process(struct pool *pool, uint32_t item_index) {
                                      .item_index = item_index};
     rsrc_arena_init(&state.arena);
     state.plans = RSRC_NEW_ARRAY(&state.arena, c->n_specs, struct rsr_plan);
-    state.lowered = RSRC_NEW_ARRAY(&state.arena, c->n_specs, struct rsr_lowered);
+    state.lowered =
+        RSRC_NEW_ARRAY(&state.arena, (size_t)c->n_specs * RSR_REGIME_COUNT, struct rsr_lowered);
     enum rsrc_status status = run_passes(&state);
 
     pthread_mutex_lock(&pool->lock);

@@ -150,7 +150,7 @@ static bool wants(const struct rsrc_compilation *c, enum rsrc_emit kind) {
 /* ---- opening ----------------------------------------------------------------------------------------------- */
 
 static void init_units(struct rsrc_compilation *c, struct rsrc_unit_writer *units) {
-    const size_t n = (size_t)c->n_items * c->n_specs;
+    const size_t n = (size_t)c->n_items * c->n_specs * RSR_REGIME_COUNT;
     units->active = true;
     units->units = RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsrc_open_unit);
     units->names = RSRC_NEW_ARRAY(&c->arena, n + 1, const char *);
@@ -285,7 +285,8 @@ static enum rsrc_status select_unit(struct rsrc_compilation *c, struct rsrc_unit
         .block = item->block,
         .unit = {.kind = RSR_UNIT_C, .name = unit_name(c, writer, item, spec)}};
     const char *model = c->has_checkpoint ? c->checkpoint.name : c->options->input;
-    return rsrc_backend_c.begin(&open->unit, model, spec);
+    const char *why = NULL;
+    return rsrc_backend_c.begin(&open->unit, model, spec, &why);
 }
 
 enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
@@ -424,6 +425,20 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const struct rsr
     return emit_own_blob(c, blob, symbol);
 }
 
+/* By kernel number, see struct rsrc_step_kernels. */
+static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
+    const struct rsrc_step_kernels *kernels = &c->steps[target].kernels;
+    struct rsr_linear_unit *linears =
+        RSRC_NEW_ARRAY(&c->arena, kernels->n_kernels, struct rsr_linear_unit);
+    for (uint32_t i = 0; i < kernels->n_kernels; i++) {
+        const size_t item = (size_t)target * c->n_items + kernels->layer[i];
+        const bool prefill = i >= c->graph.n_layers;
+        linears[i] = c->linears[item * RSR_REGIME_COUNT +
+                                (prefill ? RSR_REGIME_PREFILL : RSR_REGIME_DECODE)];
+    }
+    return linears;
+}
+
 static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buffer *text) {
     const char **norms = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
     const char **roles = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
@@ -435,9 +450,10 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
         RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_module_target);
     for (uint32_t t = 0; t < c->n_specs; t++)
         targets[t] = (struct rsr_module_target){.spec = &c->specs[t],
-                                                .linears = c->linears + (size_t)t * c->n_items,
-                                                .steps = c->steps,
-                                                .n_steps = c->n_steps};
+                                                .linears = list_linears(c, t),
+                                                .n_linears = c->steps[t].kernels.n_kernels,
+                                                .steps = c->steps[t].steps,
+                                                .n_steps = c->steps[t].n_steps};
     input.targets = targets;
     const struct rsr_blob tokenizer = {.symbol = "rsr_w_tokenizer",
                                        .bytes = c->checkpoint.tokenizer.section,

@@ -25,12 +25,18 @@ static const char *const variant_names[] = {
 };
 
 static const char *const elem_names[RSR_ELEM_COUNT] = {
-    [RSR_ELEM_I8] = "i8",   [RSR_ELEM_U8] = "u8",   [RSR_ELEM_I16] = "i16", [RSR_ELEM_U16] = "u16",
-    [RSR_ELEM_I32] = "i32", [RSR_ELEM_U32] = "u32", [RSR_ELEM_I64] = "i64", [RSR_ELEM_F32] = "f32"};
+    [RSR_ELEM_I8] = "i8",   [RSR_ELEM_U8] = "u8",   [RSR_ELEM_I16] = "i16",
+    [RSR_ELEM_U16] = "u16", [RSR_ELEM_I32] = "i32", [RSR_ELEM_U32] = "u32",
+    [RSR_ELEM_I64] = "i64", [RSR_ELEM_F32] = "f32", [RSR_ELEM_TILE] = "tile"};
 
-static const char *const buffer_names[RSR_KBUF_COUNT] = {
-    [RSR_KBUF_X] = "x",         [RSR_KBUF_Y] = "y",         [RSR_KBUF_CODES] = "codes",
-    [RSR_KBUF_INDEX] = "index", [RSR_KBUF_SCALE] = "scale", [RSR_KBUF_SCRATCH] = "scratch"};
+static const char *const buffer_names[RSR_KBUF_COUNT] = {[RSR_KBUF_X] = "x",
+                                                         [RSR_KBUF_Y] = "y",
+                                                         [RSR_KBUF_CODES] = "codes",
+                                                         [RSR_KBUF_INDEX] = "index",
+                                                         [RSR_KBUF_SCALE] = "scale",
+                                                         [RSR_KBUF_SCRATCH] = "scratch",
+                                                         [RSR_KBUF_COLUMNS] = "columns",
+                                                         [RSR_KBUF_SUMS] = "sums"};
 
 static const char *const param_names[] = {[RSR_KPARAM_LDX] = "ldx",
                                           [RSR_KPARAM_LDY] = "ldy",

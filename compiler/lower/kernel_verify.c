@@ -26,8 +26,9 @@ struct verifier {
 };
 
 static const uint8_t elem_bytes[RSR_ELEM_COUNT] = {
-    [RSR_ELEM_I8] = 1,  [RSR_ELEM_U8] = 1,  [RSR_ELEM_I16] = 2, [RSR_ELEM_U16] = 2,
-    [RSR_ELEM_I32] = 4, [RSR_ELEM_U32] = 4, [RSR_ELEM_I64] = 8, [RSR_ELEM_F32] = 4};
+    [RSR_ELEM_I8] = 1,  [RSR_ELEM_U8] = 1,  [RSR_ELEM_I16] = 2,
+    [RSR_ELEM_U16] = 2, [RSR_ELEM_I32] = 4, [RSR_ELEM_U32] = 4,
+    [RSR_ELEM_I64] = 8, [RSR_ELEM_F32] = 4, [RSR_ELEM_TILE] = 0};
 
 static void require(struct verifier *v, bool holds, const char *problem) {
     if (!holds && v->problem == NULL)
@@ -184,14 +185,7 @@ static bool types_fit(const struct rsr_kop *op, const struct rsr_kreg *d, const 
                reg_bytes(b) == reg_bytes(d);
     case RSR_KOP_MADD_I16:
         return d->elem == RSR_ELEM_I32 && is_type(a, RSR_ELEM_I16, 2 * d->lanes) && same_type(a, b);
-    case RSR_KOP_COMMENT:
-    case RSR_KOP_LOOP:
-    case RSR_KOP_IF:
-    case RSR_KOP_ELSE:
-    case RSR_KOP_END:
-    case RSR_KOP_STORE:
-    case RSR_KOP_PREFETCH:
-    case RSR_KOP_COUNT:
+    default:
         break;
     }
     return false;

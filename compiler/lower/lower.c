@@ -23,6 +23,8 @@ struct variant {
 static const struct variant variants[RSR_VARIANT_COUNT] = {
     [RSR_VARIANT_SCATTER] = {"scatter", rsrc_lower_scatter},
     [RSR_VARIANT_DOT] = {"dot", rsrc_lower_dot},
+    [RSR_VARIANT_FOLD] = {"fold", rsrc_lower_fold},
+    [RSR_VARIANT_LUT] = {"lut", rsrc_lower_lut},
 };
 
 static const char *const alphabet_names[] = {
@@ -75,16 +77,17 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     const char *stem = symbol_text(arena, input->symbol_stem);
     kernel->symbol = rsrc_arena_printf(arena, "rsr_%s_%s_%s", stem, variant->name,
                                        symbol_text(arena, input->spec->name));
-    kernel->key =
-        rsrc_arena_printf(arena, "%s/%ux%u/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant->name,
-                          matrix->rows, matrix->cols, alphabet_names[matrix->alphabet],
-                          input->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled",
-                          matrix->n_scales > 1 ? "row" : "tensor", kernel->tile_rows, detail,
-                          input->spec->name, (unsigned long long)input->spec->cpu_features);
+    kernel->key = rsrc_arena_printf(
+        arena, "%s/%ux%u/%s/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant->name, matrix->rows,
+        matrix->cols, alphabet_names[matrix->alphabet], input->input == RSR_INPUT_I8 ? "i8" : "f32",
+        input->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled",
+        matrix->n_scales > 1 ? "row" : "tensor", kernel->tile_rows, detail, input->spec->name,
+        (unsigned long long)input->spec->cpu_features);
     kernel->title = input->title;
     kernel->reason = input->plan->reason;
     kernel->spec = input->spec;
     kernel->variant = input->plan->variant;
+    kernel->input = input->input;
 
     pack_scale(arena, matrix, &lowered.scale);
     finish_blob(arena, &lowered.codes, stem, "codes");

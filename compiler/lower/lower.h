@@ -9,8 +9,11 @@ struct rsrc_lower_input {
         *symbol_stem;  /* "l0_q": symbols become rsr_<stem>_<variant>_<isa>, rsr_w_<stem>_codes */
     const char *title; /* for the header comment; untrusted */
     const struct rsr_matrix *matrix;
-    const struct rsr_index *index; /* scatter; else NULL */
-    const struct rsr_plan *plan;
+    const struct rsr_index *index; /* scatter and fold; else NULL */
+    const struct rsr_regime_plan *plan;
+    enum rsr_input input;
+    const struct rsr_blob
+        *codes; /* dot with RSR_PACKING_LUT: what lut has packed already; or NULL */
     const struct rsr_spec *spec;
     enum rsr_epilogue epilogue;
 };

@@ -324,7 +324,7 @@ static void emit_kernel(struct scatter *s, uint32_t rows) {
 }
 
 static enum rsrc_status check_bounds(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
-    const struct rsr_plan *plan = input->plan;
+    const struct rsr_regime_plan *plan = input->plan;
     const struct rsr_matrix *matrix = input->matrix;
     const struct rsrc_place place = {.tensor = input->title};
     /* Largest intermediate: 2 * (entries with bit i) - U of signs, |x| <= 128. */
@@ -366,7 +366,7 @@ static void pack_tables(struct scatter *s, struct rsrc_arena *arena, const struc
 enum rsrc_status rsrc_lower_scatter(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail) {
-    const struct rsr_plan *plan = input->plan;
+    const struct rsr_regime_plan *plan = input->plan;
     const struct rsr_matrix *matrix = input->matrix;
     assert(input->index != NULL && input->index->k == plan->k);
     assert(plan->k >= 1 && plan->k <= RSR_MAX_K);

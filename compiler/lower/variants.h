@@ -13,6 +13,13 @@ enum rsrc_status rsrc_lower_scatter(struct rsrc_diag *diag, struct rsrc_arena *a
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail);
 
+enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                 const char **detail);
+enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                const char **detail);
+
 /* Removes operations whose results are never read. */
 void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel);
 

@@ -1,8 +1,7 @@
-/* plan.c - chooses the variant of a layer: the one with the least predicted time for a decoded token.
+/* plan.c - chooses the variant of a layer in each regime: the one with the least predicted time.
  *
- * Input: statistics of the matrix, the target, what the user forces. Output: the plan with its reason,
- * and remarks on what was chosen and what was declined. Decoding decides because a user waits for it
- * token by token; at equal times `dot` wins, whose prefill shares its unpacking.
+ * Input: statistics of the matrix, the target, what the user forces. Output: the plan with its reasons,
+ * and remarks on what was chosen and what was declined.
  */
 #include "plan/plan.h"
 
@@ -30,6 +29,12 @@ const char *rsrc_variant_name(enum rsr_variant variant) {
     return names[variant];
 }
 
+const char *rsrc_regime_name(enum rsr_regime regime) {
+    static const char *const names[RSR_REGIME_COUNT] = {
+        [RSR_REGIME_DECODE] = "decode", [RSR_REGIME_PREFILL] = "prefill"};
+    return names[regime];
+}
+
 /* ---- words -------------------------------------------------------------------------------------- */
 
 static const char *time_text(struct rsrc_arena *arena, double us) {
@@ -49,6 +54,8 @@ static const char *choice_name(struct rsrc_arena *arena, const struct rsrc_choic
         return rsrc_arena_printf(arena, "scatter k=%u (%s)", k,
                                  choice->fold == RSR_FOLD_TREE ? "RSR++" : "RSR");
     case RSR_VARIANT_DOT:
+    case RSR_VARIANT_FOLD:
+    case RSR_VARIANT_LUT:
     case RSR_VARIANT_COUNT:
         break;
     }
@@ -68,12 +75,12 @@ static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice 
 }
 
 static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_choice *chosen,
-                               const struct rsrc_choice *declined, uint32_t k, bool forced,
-                               const struct rsr_spec *spec) {
+                               const struct rsrc_choice *declined, enum rsr_regime regime,
+                               uint32_t k, bool forced, const struct rsr_spec *spec) {
     return rsrc_arena_printf(arena, "%s%s: %s; %s would take %s", choice_name(arena, chosen, k),
                              forced ? " as asked" : "", cost_text(arena, chosen, spec),
                              choice_name(arena, declined, k),
-                             time_text(arena, declined->predicted_us[RSR_REGIME_DECODE]));
+                             time_text(arena, declined->predicted_us[regime]));
 }
 
 /* ---- tiles -------------------------------------------------------------------------------------- */
@@ -96,27 +103,76 @@ static uint32_t scatter_tile_rows(uint32_t k) {
 
 /* ---- the choice ----------------------------------------------------------------------------------- */
 
-/* RSR or RSR++, whichever is predicted to be faster and fits. */
-static struct rsrc_choice best_scatter(struct rsrc_arena *arena, const struct rsr_stats *stats,
-                                       enum rsr_alphabet alphabet, const struct rsr_spec *spec) {
-    struct rsrc_choice direct = rsrc_cost_scatter(arena, stats, RSR_FOLD_DIRECT, spec);
-    if (!rsrc_fold_fits(alphabet, stats->k))
-        return direct;
-    struct rsrc_choice tree = rsrc_cost_scatter(arena, stats, RSR_FOLD_TREE, spec);
-    return direct.predicted_us[RSR_REGIME_DECODE] < tree.predicted_us[RSR_REGIME_DECODE] ? direct
-                                                                                         : tree;
+/* Every way that is open to a layer: `dot`, and scatter as RSR and, where its table fits, as RSR++. */
+#define MAX_CHOICES 8
+
+static uint32_t list_choices(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                             enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+                             struct rsrc_choice choices[MAX_CHOICES]) {
+    uint32_t n = 0;
+    choices[n++] = rsrc_cost_dot(arena, stats, alphabet, spec);
+    if (rsrc_fold_fits(alphabet, stats->k))
+        choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_TREE, spec);
+    choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_DIRECT, spec);
+    assert(n <= MAX_CHOICES);
+    return n;
+}
+
+/* The fastest of the choices in a regime, of the forced variant alone or of all; at equal times the
+ * first. `except` (or NULL) is left out, with its variant. */
+static const struct rsrc_choice *best_choice(const struct rsrc_choice *choices, uint32_t n,
+                                             enum rsr_regime regime, int forced,
+                                             const struct rsrc_choice *except) {
+    const struct rsrc_choice *best = NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        if ((forced != -1 && (int)choices[i].variant != forced) ||
+            (except != NULL && choices[i].variant == except->variant))
+            continue;
+        if (best == NULL || choices[i].predicted_us[regime] < best->predicted_us[regime])
+            best = &choices[i];
+    }
+    return best;
 }
 
 static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *layer_name,
-                         const struct rsr_plan *plan, const struct rsrc_choice *chosen,
-                         const struct rsrc_choice *declined, uint32_t k,
-                         const struct rsr_spec *spec) {
+                         enum rsr_regime regime, const struct rsr_regime_plan *plan,
+                         const struct rsrc_choice *chosen, const struct rsrc_choice *declined,
+                         uint32_t k, const struct rsr_spec *spec) {
     struct rsrc_place place = {.tensor = layer_name};
-    rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "chose %s", plan->reason);
-    rsrc_diag_emit(
-        diag, RSRC_REMARK, "plan", &place, NULL, "declined %s: %s, %.2g times the chosen time",
-        choice_name(arena, declined, k), cost_text(arena, declined, spec),
-        declined->predicted_us[RSR_REGIME_DECODE] / chosen->predicted_us[RSR_REGIME_DECODE]);
+    const char *name = rsrc_regime_name(regime);
+    rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: chose %s", name, plan->reason);
+    rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL,
+                   "%s: declined %s: %s, %.2g times the chosen time", name,
+                   choice_name(arena, declined, k), cost_text(arena, declined, spec),
+                   declined->predicted_us[regime] / chosen->predicted_us[regime]);
+}
+
+static void plan_regime(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *layer_name,
+                        const struct rsr_stats *stats, const struct rsr_spec *spec,
+                        const struct rsrc_choice *choices, uint32_t n_choices,
+                        enum rsr_regime regime, int forced, struct rsr_regime_plan *out) {
+    const struct rsrc_choice *chosen = best_choice(choices, n_choices, regime, forced, NULL);
+    const struct rsrc_choice *declined = best_choice(choices, n_choices, regime, -1, chosen);
+    const bool blocks = chosen->variant == RSR_VARIANT_SCATTER;
+    *out = (struct rsr_regime_plan){
+        .variant = chosen->variant,
+        .k = blocks ? stats->k : 0,
+        .fold = chosen->fold,
+        .tile_rows = blocks ? scatter_tile_rows(stats->k) : dot_tile_rows(stats->rows, spec->cores),
+        .token_tile = chosen->token_tile,
+        .predicted_us = round(chosen->predicted_us[regime] * 1e3) / 1e3, /* to the nanosecond */
+        .weight_bytes = chosen->weight_bytes,
+        .acc_bound = (uint64_t)stats->max_row_nonzero * 128,
+        .reason = reason_text(arena, chosen, declined, regime, stats->k, forced != -1, spec),
+    };
+    emit_remarks(diag, arena, layer_name, regime, out, chosen, declined, stats->k, spec);
+}
+
+bool rsrc_same_kernel(const struct rsr_plan *plan) {
+    const struct rsr_regime_plan *a = &plan->regimes[RSR_REGIME_DECODE];
+    const struct rsr_regime_plan *b = &plan->regimes[RSR_REGIME_PREFILL];
+    return a->variant == b->variant && a->packing == b->packing && a->k == b->k &&
+           a->fold == b->fold && a->tile_rows == b->tile_rows && a->token_tile == b->token_tile;
 }
 
 enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -134,28 +190,12 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
                    "the segment index has k=%u, k=%u is asked for", stats->k, options->k);
         return RSRC_FAILED;
     }
-    struct rsrc_choice dot = rsrc_cost_dot(arena, stats, alphabet, spec);
-    struct rsrc_choice scatter = best_scatter(arena, stats, alphabet, spec);
-    bool take_scatter =
-        forced == -1 ? scatter.predicted_us[RSR_REGIME_DECODE] < dot.predicted_us[RSR_REGIME_DECODE]
-                     : forced == RSR_VARIANT_SCATTER;
-    const struct rsrc_choice *chosen = take_scatter ? &scatter : &dot;
-    const struct rsrc_choice *declined = take_scatter ? &dot : &scatter;
-    struct rsr_plan plan = {
-        .target = spec->name,
-        .variant = chosen->variant,
-        .k = take_scatter ? stats->k : 0,
-        .fold = chosen->fold,
-        .tile_rows =
-            take_scatter ? scatter_tile_rows(stats->k) : dot_tile_rows(stats->rows, spec->cores),
-        .token_tile = chosen->token_tile,
-        .weight_bytes = chosen->weight_bytes,
-        .acc_bound = (uint64_t)stats->max_row_nonzero * 128,
-        .reason = reason_text(arena, chosen, declined, stats->k, forced != -1, spec),
-    };
-    for (int regime = 0; regime < RSR_REGIME_COUNT; regime++) /* to the nanosecond */
-        plan.predicted_us[regime] = round(chosen->predicted_us[regime] * 1e3) / 1e3;
-    emit_remarks(diag, arena, layer_name, &plan, chosen, declined, stats->k, spec);
+    struct rsrc_choice choices[MAX_CHOICES];
+    const uint32_t n_choices = list_choices(arena, stats, alphabet, spec, choices);
+    struct rsr_plan plan = {.target = spec->name, .input = RSR_INPUT_I8};
+    for (int regime = 0; regime < RSR_REGIME_COUNT; regime++)
+        plan_regime(diag, arena, layer_name, stats, spec, choices, n_choices,
+                    (enum rsr_regime)regime, forced, &plan.regimes[regime]);
     *out = plan;
     return RSRC_OK;
 }

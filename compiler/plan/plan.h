@@ -10,7 +10,8 @@ struct rsrc_plan_options {
     uint32_t k; /* scatter's rows per block; 0: choose */
 };
 
-/* Plans one layer from its statistics, at the k that scatter would use, and the target's numbers. Emits remarks ("plan") for what was chosen and what was declined. */
+/* Plans one layer from its statistics, at the k that scatter would use, and the target's numbers. Emits
+ * remarks ("plan") for what was chosen and what was declined. */
 RSRC_NODISCARD enum rsrc_status
 rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *layer_name,
                 enum rsr_role role, enum rsr_alphabet alphabet, const struct rsr_stats *stats,
@@ -26,6 +27,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct 
                                                  const char *file, const char *text,
                                                  uint64_t size_bytes, struct rsr_named_plan **out,
                                                  uint32_t *n_out);
+/* The regimes of a plan are computed in the same way: one kernel serves both. */
+bool rsrc_same_kernel(const struct rsr_plan *plan);
 const char *rsrc_variant_name(enum rsr_variant variant);
+const char *rsrc_regime_name(enum rsr_regime regime);
 
 #endif

@@ -20,14 +20,41 @@ static void put_totals(const struct rsr_report *report, uint32_t target, struct 
     for (uint32_t i = 0; i < report->n_layers; i++) {
         const struct rsr_report_layer *layer = &layers_of(report, target)[i];
         weights += weights_of(&layer->stats);
-        bytes += (double)layer->plan.weight_bytes;
-        decode_us += layer->plan.predicted_us[RSR_REGIME_DECODE];
+        bytes += (double)layer->plan.regimes[RSR_REGIME_DECODE].weight_bytes;
+        decode_us += layer->plan.regimes[RSR_REGIME_DECODE].predicted_us;
     }
     rsrc_buffer_printf(
         out,
         "  total: %.3f M weights in %.3f MB (%.3f bits a weight), predicted %.1f us a "
         "token on one core\n",
         weights / 1e6, bytes / 1e6, weights > 0 ? bytes * 8 / weights : 0.0, decode_us);
+}
+
+static const char *const REGIMES[] = {
+    [RSR_REGIME_DECODE] = "decode", [RSR_REGIME_PREFILL] = "prefill"};
+static const char *const VARIANTS[] = {
+#define X(id, name) [RSR_VARIANT_##id] = name,
+    RSR_VARIANTS(X)
+#undef X
+};
+
+static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
+                       struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, "    %s: %s, %" PRIu64 " bytes, |acc| <= %" PRIu64 "\n      ", regime,
+                       VARIANTS[plan->variant], plan->weight_bytes, plan->acc_bound);
+    rsrc_buffer_put_terminal(out, plan->reason);
+    rsrc_buffer_puts(out, "\n");
+}
+
+static void put_json_regime(const struct rsr_regime_plan *plan, const char *regime,
+                            struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out,
+                       ",\"%s\":{\"variant\":\"%s\",\"us\":%.3f,\"weight_bytes\":%" PRIu64
+                       ",\"acc_bound\":%" PRIu64 ",\"reason\":",
+                       regime, VARIANTS[plan->variant], plan->predicted_us, plan->weight_bytes,
+                       plan->acc_bound);
+    rsrc_buffer_put_json(out, plan->reason);
+    rsrc_buffer_puts(out, "}");
 }
 
 void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) {
@@ -50,15 +77,13 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
                 out,
                 "\n    %ux%u, %.1f %% non-zero, %u zero rows, %u zero columns, %u repeated rows\n"
                 "    segments at k=%u: %" PRIu64 " for %" PRIu64 " members; additions %" PRIu64
-                " RSR++, %" PRIu64 " RSR\n"
-                "    %s, %" PRIu64 " bytes, |acc| <= %" PRIu64 "\n    ",
+                " RSR++, %" PRIu64 " RSR\n",
                 stats->rows, stats->cols, density(stats) * 100, stats->n_zero_rows,
                 stats->n_zero_cols, stats->n_equal_rows, stats->k, stats->n_segments,
                 stats->n_members, stats->n_members + stats->n_fold_adds,
-                stats->n_members + stats->n_direct_adds, layer->variant, layer->plan.weight_bytes,
-                layer->plan.acc_bound);
-            rsrc_buffer_put_terminal(out, layer->plan.reason);
-            rsrc_buffer_puts(out, "\n");
+                stats->n_members + stats->n_direct_adds);
+            for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
+                put_regime(&layer->plan.regimes[r], REGIMES[r], out);
         }
         put_totals(report, t, out);
     }
@@ -76,14 +101,12 @@ static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buf
         out,
         ",\"rows\":%u,\"cols\":%u,\"nonzero\":%" PRIu64
         ",\"zero_rows\":%u,\"zero_cols\":%u,\"equal_rows\":%u,\"k\":%u,\"segments\":%" PRIu64
-        ",\"members\":%" PRIu64 ",\"fold_adds\":%" PRIu64 ",\"direct_adds\":%" PRIu64
-        ",\"variant\":\"%s\",\"weight_bytes\":%" PRIu64 ",\"acc_bound\":%" PRIu64
-        ",\"decode_us\":%.3f,\"prefill_us\":%.3f,\"reason\":",
+        ",\"members\":%" PRIu64 ",\"fold_adds\":%" PRIu64 ",\"direct_adds\":%" PRIu64,
         stats->rows, stats->cols, stats->n_nonzero, stats->n_zero_rows, stats->n_zero_cols,
         stats->n_equal_rows, stats->k, stats->n_segments, stats->n_members, stats->n_fold_adds,
-        stats->n_direct_adds, layer->variant, layer->plan.weight_bytes, layer->plan.acc_bound,
-        layer->plan.predicted_us[RSR_REGIME_DECODE], layer->plan.predicted_us[RSR_REGIME_PREFILL]);
-    rsrc_buffer_put_json(out, layer->plan.reason);
+        stats->n_direct_adds);
+    for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
+        put_json_regime(&layer->plan.regimes[r], REGIMES[r], out);
     rsrc_buffer_puts(out, "}");
 }
 

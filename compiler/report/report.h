@@ -6,7 +6,6 @@
 
 struct rsr_report_layer {
     const char *name; /* untrusted */
-    const char *variant;
     struct rsr_stats stats;
     struct rsr_plan plan;
 };

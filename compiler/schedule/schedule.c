@@ -1,8 +1,8 @@
 /* schedule.c - builds the step from the graph: operations in order, buffers placed by lifetime.
  *
- * One table of operations serves every batch size, because each kernel handles any number of tokens;
- * a target with kernels of its own per regime would get one step per regime. Operations split by token
- * follow each other without a barrier (the same worker owns the same tokens); a barrier stands where
+ * One table of operations serves every batch size where decode and prefill use the same kernels; else
+ * each has its own, which differ in kernel numbers alone. Operations split by token follow each other
+ * without a barrier (the same worker owns the same tokens); a barrier stands where
  * the split changes.
  */
 #include "schedule/schedule.h"
@@ -216,12 +216,8 @@ static void place_buffers(struct rsrc_arena *arena, struct rsr_step *step) {
     }
 }
 
-void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
-                      struct rsr_step **steps, uint32_t *n_steps) {
-    struct rsr_step *step = RSRC_NEW(arena, struct rsr_step);
-    step->regime = "any";
-    step->min_tokens = 1;
-    step->max_tokens = UINT32_MAX;
+static void build_step(struct rsrc_arena *arena, const struct rsr_graph *graph,
+                       struct rsr_step *step) {
     step->buffers = RSRC_NEW_ARRAY(arena, B_COUNT, struct rsr_buffer);
     step->n_buffers = B_COUNT;
     describe_buffers(&graph->hyper, step->buffers);
@@ -243,8 +239,28 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
     add_op(step, head);
 
     place_buffers(arena, step);
-    *steps = step;
-    *n_steps = 1;
+}
+
+void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
+                      const struct rsrc_step_kernels *kernels, struct rsr_step **steps,
+                      uint32_t *n_steps) {
+    const bool one = kernels->n_kernels == graph->n_layers;
+    struct rsr_step *built = RSRC_NEW_ARRAY(arena, RSR_REGIME_COUNT, struct rsr_step);
+    built[RSR_REGIME_DECODE] =
+        (struct rsr_step){.regime = one ? "any" : "decode",
+                          .min_tokens = 1,
+                          .max_tokens = one ? UINT32_MAX : RSR_DECODE_MAX_TOKENS};
+    built[RSR_REGIME_PREFILL] = (struct rsr_step){
+        .regime = "prefill", .min_tokens = RSR_DECODE_MAX_TOKENS + 1, .max_tokens = UINT32_MAX};
+    *n_steps = one ? 1 : RSR_REGIME_COUNT;
+    for (uint32_t s = 0; s < *n_steps; s++)
+        build_step(arena, graph, &built[s]);
+    for (uint32_t i = 0; !one && i < built[RSR_REGIME_PREFILL].n_ops; i++) {
+        struct rsr_step_op *op = &built[RSR_REGIME_PREFILL].ops[i];
+        if (op->kind == RSR_OP_LINEAR)
+            op->arg = kernels->prefill[op->arg];
+    }
+    *steps = built;
 }
 
 /* ---- verification ---------------------------------------------------------------------------------- */
@@ -334,10 +350,11 @@ static enum rsrc_status verify_placement(struct rsrc_diag *diag, const struct rs
 }
 
 enum rsrc_status rsrc_verify_step(struct rsrc_diag *diag, const struct rsr_graph *graph,
+                                  const struct rsrc_step_kernels *kernels,
                                   const struct rsr_step *step) {
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
-        if (op->kind == RSR_OP_LINEAR && op->arg >= graph->n_layers)
+        if (op->kind == RSR_OP_LINEAR && op->arg >= kernels->n_kernels)
             return bad_step(diag, i, "names a missing kernel for", step->buffers[op->dst].name);
         if (op->kind == RSR_OP_NORM && op->arg >= graph->n_norms)
             return bad_step(diag, i, "names a missing norm for", step->buffers[op->dst].name);
@@ -349,8 +366,9 @@ enum rsrc_status rsrc_verify_step(struct rsrc_diag *diag, const struct rsr_graph
 
 /* ---- text form -------------------------------------------------------------------------------------- */
 
-static void print_op(const struct rsr_graph *graph, const struct rsr_step *step,
-                     const struct rsr_step_op *op, struct rsrc_buffer *out) {
+static void print_op(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
+                     const struct rsr_step *step, const struct rsr_step_op *op,
+                     struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "  %-11s", OPS[op->kind].name);
     if (op->dst != NONE)
         rsrc_buffer_printf(out, " %s <-", step->buffers[op->dst].name);
@@ -359,14 +377,15 @@ static void print_op(const struct rsr_graph *graph, const struct rsr_step *step,
             rsrc_buffer_printf(out, " %s", step->buffers[op->src[i]].name);
     if (op->kind == RSR_OP_LINEAR || op->kind == RSR_OP_NORM) {
         rsrc_buffer_puts(out, " ; ");
-        rsrc_buffer_put_comment(out, op->kind == RSR_OP_LINEAR ? graph->layers[op->arg].name
-                                                               : graph->norms[op->arg].name);
+        rsrc_buffer_put_comment(out, op->kind == RSR_OP_LINEAR
+                                         ? graph->layers[kernels->layer[op->arg]].name
+                                         : graph->norms[op->arg].name);
     }
     rsrc_buffer_puts(out, (op->flags & RSR_OP_BARRIER) != 0 ? " | barrier\n" : "\n");
 }
 
-void rsrc_print_step(const struct rsr_graph *graph, const struct rsr_step *step,
-                     struct rsrc_buffer *out) {
+void rsrc_print_step(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
+                     const struct rsr_step *step, struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "step %s tokens %u..", step->regime, step->min_tokens);
     if (step->max_tokens != UINT32_MAX)
         rsrc_buffer_printf(out, "%u", step->max_tokens);
@@ -377,5 +396,5 @@ void rsrc_print_step(const struct rsr_graph *graph, const struct rsr_step *step,
                            step->buffers[b].name, step->buffers[b].cols, step->buffers[b].row_bytes,
                            (unsigned long long)step->buffers[b].offset);
     for (uint32_t i = 0; i < step->n_ops; i++)
-        print_op(graph, step, &step->ops[i], out);
+        print_op(graph, kernels, step, &step->ops[i], out);
 }

@@ -4,16 +4,27 @@
 
 #include "ir.h"
 
-/* Steps for every regime; kernel numbers are indexes of rsr_graph.layers, norm numbers of
- * rsr_graph.norms. Buffers get lifetimes and share memory where these do not meet. */
+/* The kernels of one target: those of decode first, in the order of rsr_graph.layers, then those of
+ * prefill that differ from them. */
+struct rsrc_step_kernels {
+    uint32_t n_kernels;
+    const uint32_t *layer;   /* [n_kernels] index of rsr_graph.layers */
+    const uint32_t *prefill; /* [graph->n_layers] kernel number */
+};
+
+/* One step for batches of any size where both regimes use the same kernels, else one a regime. Norm
+ * numbers are indexes of rsr_graph.norms. Buffers get lifetimes and share memory where these do not
+ * meet. */
 void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
-                      struct rsr_step **steps, uint32_t *n_steps);
+                      const struct rsrc_step_kernels *kernels, struct rsr_step **steps,
+                      uint32_t *n_steps);
 /* Checks what the runtime relies on: operands defined before use, no live buffers overlap, barriers
  * between operations that are split differently. */
 RSRC_NODISCARD enum rsrc_status rsrc_verify_step(struct rsrc_diag *diag,
                                                  const struct rsr_graph *graph,
+                                                 const struct rsrc_step_kernels *kernels,
                                                  const struct rsr_step *step);
-void rsrc_print_step(const struct rsr_graph *graph, const struct rsr_step *step,
-                     struct rsrc_buffer *out);
+void rsrc_print_step(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
+                     const struct rsr_step *step, struct rsrc_buffer *out);
 
 #endif

@@ -81,8 +81,9 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
     if (rsrc_plan_layer(b->diag, &b->arena, "bench", RSR_ROLE_Q, b->matrix.alphabet, &stats,
                         &b->spec, &plan_options, &b->plan) != RSRC_OK)
         return false;
-    if (b->plan.variant == RSR_VARIANT_SCATTER)
-        rsrc_build_index(&b->arena, &b->matrix, b->plan.k, index);
+    const struct rsr_regime_plan *plan = &b->plan.regimes[RSR_REGIME_DECODE];
+    if (plan->variant == RSR_VARIANT_SCATTER || plan->variant == RSR_VARIANT_FOLD)
+        rsrc_build_index(&b->arena, &b->matrix, stats.k, index);
     return true;
 }
 
@@ -91,7 +92,7 @@ static bool write_unit(struct kernel_bench *b, const char *dir) {
     const char *why = NULL;
     struct rsrc_output file;
     const char *path = rsrc_arena_printf(&b->arena, "%s/kernel.c", dir);
-    bool good = rsrc_backend_c.begin(&unit, "rsr-bench", &b->spec) == RSRC_OK;
+    bool good = rsrc_backend_c.begin(&unit, "rsr-bench", &b->spec, &why) == RSRC_OK;
     if (good && rsrc_backend_c.emit(&unit, &b->lowered.kernel, &b->arena, &why) != RSRC_OK) {
         fprintf(stderr, "rsr-bench: the C back end declined: %s\n", why);
         good = false;
@@ -154,7 +155,7 @@ static bool build(struct kernel_bench *b) {
                                            .title = "random matrix",
                                            .matrix = &b->matrix,
                                            .index = index.blocks != NULL ? &index : NULL,
-                                           .plan = &b->plan,
+                                           .plan = &b->plan.regimes[RSR_REGIME_DECODE],
                                            .spec = &b->spec,
                                            .epilogue = RSR_EPILOGUE_RAW};
     const char *dir = NULL;
@@ -274,17 +275,17 @@ static json_t *measure(struct kernel_bench *b) {
     bench_free(memory, total);
     const double weights = (double)options->rows * options->cols;
     const double read_gbps = (double)weight_bytes / streamed_us / 1e3;
-    return json_pack("{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
-                     "s:f, s:i, s:i}",
-                     "variant", rsrc_variant_name(b->plan.variant), "exact", exact ? 1 : 0,
-                     "hot_us", hot_us, "streamed_us", streamed_us, "weights_per_s_streamed",
-                     weights / streamed_us * 1e6, "bits_per_weight",
-                     (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
-                     dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
-                     weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena),
-                     "reason", b->plan.reason, "seed", (json_int_t)options->seed, "runs",
-                     (int)options->runs, "spread", spread, "hot_spread", hot_spread, "threads",
-                     (int)options->threads, "batch", (int)options->batch);
+    return json_pack(
+        "{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
+        "s:f, s:i, s:i}",
+        "variant", rsrc_variant_name(b->plan.regimes[RSR_REGIME_DECODE].variant), "exact",
+        exact ? 1 : 0, "hot_us", hot_us, "streamed_us", streamed_us, "weights_per_s_streamed",
+        weights / streamed_us * 1e6, "bits_per_weight", (double)weight_bytes * 8 / weights,
+        "read_gbps", read_gbps, "dram_gbps", dram_gbps, "roofline_ratio", read_gbps / dram_gbps,
+        "gmac_per_s", weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena),
+        "reason", b->plan.regimes[RSR_REGIME_DECODE].reason, "seed", (json_int_t)options->seed,
+        "runs", (int)options->runs, "spread", spread, "hot_spread", hot_spread, "threads",
+        (int)options->threads, "batch", (int)options->batch);
 }
 
 int bench_kernel(const struct bench_options *given) {

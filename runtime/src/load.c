@@ -104,12 +104,22 @@ static uint64_t row_bytes(const struct rsr_matrix_data *matrix) {
     return (uint64_t)matrix->cols * (matrix->dtype == RSR_DTYPE_F32 ? 4 : 2);
 }
 
+/* The kernels of decode and prefill may read the same codes. */
+static bool shares_codes(const struct rsr_kernel_desc *kernels, uint32_t i) {
+    for (uint32_t j = 0; j < i; j++)
+        if (kernels[i].weights.codes != NULL &&
+            kernels[j].weights.codes == kernels[i].weights.codes)
+            return true;
+    return false;
+}
+
 static uint64_t all_weight_bytes(const struct rsr_target *target) {
     uint64_t bytes = target->embedding.rows * row_bytes(&target->embedding);
     if (target->head.data != target->embedding.data)
         bytes += target->head.rows * row_bytes(&target->head);
     for (uint32_t i = 0; i < target->n_kernels; i++)
-        bytes += target->kernels[i].weight_bytes;
+        if (!shares_codes(target->kernels, i))
+            bytes += target->kernels[i].weight_bytes;
     return bytes;
 }
 

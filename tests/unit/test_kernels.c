@@ -43,7 +43,7 @@ static const struct shape {
 
 struct test_case {
     struct rsr_matrix matrix;
-    struct rsr_plan plan;
+    struct rsr_regime_plan plan;
     enum rsr_epilogue epilogue;
     struct rsr_lowered lowered;
     int64_t *expected; /* [MAX_TOKENS][rows] */
@@ -165,10 +165,10 @@ static struct test_case *make_case(struct suite *suite, const struct shape *shap
     make_matrix(suite, c, shape, alphabet, row_scales);
     make_activations(suite, c);
     make_expected(suite, c);
-    c->plan = (struct rsr_plan){.variant = RSR_VARIANT_DOT,
-                                .tile_rows = shape->tile_rows,
-                                .token_tile = 4,
-                                .reason = "chosen by the test */ #error"};
+    c->plan = (struct rsr_regime_plan){.variant = RSR_VARIANT_DOT,
+                                       .tile_rows = shape->tile_rows,
+                                       .token_tile = 4,
+                                       .reason = "chosen by the test */ #error"};
     return c;
 }
 
@@ -261,7 +261,7 @@ static const char *emit_cases(struct suite *suite, struct test_case **cases, uin
     CHECK_INT(rsrc_backend_c.begin(&unit,
                                    "kernels under test */ ?"
                                    "?/",
-                                   spec),
+                                   spec, &why),
               RSRC_OK);
     for (uint32_t i = 0; i < n_cases; i++) {
         CHECK_INT(rsrc_backend_c.emit(&unit, &cases[i]->lowered.kernel, &suite->arena, &why),

@@ -58,13 +58,21 @@ static struct rsr_plan plan_matrix(struct fixture *f, const struct rsr_matrix *m
         rsrc_choose_k(&f->arena, matrix, stats);
     else
         rsrc_analyse_matrix(&f->arena, matrix, options->k, stats);
-    struct rsr_plan plan = {.reason = NULL};
+    struct rsr_plan plan = {.target = NULL};
     CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, "blk.q", RSR_ROLE_Q, matrix->alphabet, stats,
                               spec, options, &plan),
               RSRC_OK);
-    CHECK(plan.reason != NULL && plan.reason[0] != '\0');
+    for (int r = 0; r < RSR_REGIME_COUNT; r++)
+        CHECK(plan.regimes[r].reason != NULL && plan.regimes[r].reason[0] != '\0');
     CHECK_STR(plan.target, spec->name);
     return plan;
+}
+
+static struct rsr_regime_plan plan_decode(struct fixture *f, const struct rsr_matrix *matrix,
+                                          const struct rsr_spec *spec,
+                                          const struct rsrc_plan_options *options,
+                                          struct rsr_stats *stats) {
+    return plan_matrix(f, matrix, spec, options, stats).regimes[RSR_REGIME_DECODE];
 }
 
 /* Same shape, same target: only the contents differ, and the variant follows them. */
@@ -77,16 +85,16 @@ static void test_redundancy_decides(void) {
     struct rsr_stats stats;
     struct rsr_matrix random = make_matrix(&f, 64, 256, RSR_TERNARY, 0);
     struct rsr_matrix redundant = make_matrix(&f, 64, 256, RSR_TERNARY, 3);
-    struct rsr_plan plan = plan_matrix(&f, &random, &generic, &options, &stats);
+    struct rsr_regime_plan plan = plan_decode(&f, &random, &generic, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_DOT);
     CHECK(strncmp(plan.reason, "dot: ", 5) == 0 && strstr(plan.reason, "; scatter k=") != NULL);
-    plan = plan_matrix(&f, &redundant, &generic, &options, &stats);
+    plan = plan_decode(&f, &redundant, &generic, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_SCATTER);
     CHECK_INT(plan.k, 16);
     CHECK_INT(plan.fold, RSR_FOLD_DIRECT);
     CHECK(strstr(plan.reason, "; dot would take ") != NULL);
-    CHECK(strstr(f.text, "chose scatter k=16 (RSR): ") != NULL);
-    CHECK(strstr(f.text, "declined dot: ") != NULL);
+    CHECK(strstr(f.text, "decode: chose scatter k=16 (RSR): ") != NULL);
+    CHECK(strstr(f.text, "decode: declined dot: ") != NULL);
     CHECK(strstr(plan.reason, " additions = ") != NULL);
     /* Mostly zero columns flip it as well. */
     int8_t *values = rsrc_arena_array(&f.arena, 64, 256);
@@ -94,13 +102,13 @@ static void test_redundancy_decides(void) {
         values[i] = i % 256 < 2 ? random.values[i] : 0;
     struct rsr_matrix sparse = random;
     sparse.values = values;
-    plan = plan_matrix(&f, &sparse, &generic, &options, &stats);
+    plan = plan_decode(&f, &sparse, &generic, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_SCATTER);
     CHECK_INT(stats.n_zero_cols, 254);
     /* With a wide integer dot product a random matrix of any size is multiplied. */
     struct rsr_spec avx512 = load_spec(&f, "avx512");
     struct rsr_matrix large = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
-    plan = plan_matrix(&f, &large, &avx512, &options, &stats);
+    plan = plan_decode(&f, &large, &avx512, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_DOT);
     CHECK_INT(plan.tile_rows, 16);
     CHECK(strstr(plan.reason, "410 KB at 16.8 GB/s = 24.4 us; scatter k=") != NULL);
@@ -143,7 +151,7 @@ static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
     options.k = k;
     options.forced_variant[RSR_ROLE_Q] = variant;
     struct rsr_stats stats;
-    struct rsr_plan plan = plan_matrix(f, matrix, spec, &options, &stats);
+    const struct rsr_regime_plan plan = plan_decode(f, matrix, spec, &options, &stats);
     CHECK_INT(plan.variant, variant);
     CHECK(strstr(plan.reason, " as asked: ") != NULL);
     CHECK_INT(plan.tile_rows % (variant == RSR_VARIANT_DOT ? 4 : k), 0);
@@ -199,13 +207,13 @@ static void test_tiles(void) {
     for (size_t i = 0; i < 4; i++) {
         struct rsr_stats stats;
         struct rsr_matrix matrix = make_matrix(&f, rows_and_tiles[i][0], 8, RSR_TERNARY, 0);
-        CHECK_INT(plan_matrix(&f, &matrix, &spec, &options, &stats).tile_rows,
+        CHECK_INT(plan_decode(&f, &matrix, &spec, &options, &stats).tile_rows,
                   rows_and_tiles[i][1]);
     }
     options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_SCATTER;
     struct rsr_stats stats;
     struct rsr_matrix matrix = make_matrix(&f, 640, 8, RSR_TERNARY, 0);
-    CHECK_INT(plan_matrix(&f, &matrix, &spec, &options, &stats).tile_rows, 15);
+    CHECK_INT(plan_decode(&f, &matrix, &spec, &options, &stats).tile_rows, 15);
     teardown(&f);
 }
 
@@ -233,21 +241,26 @@ static void test_text(void) {
     struct fixture f;
     setup(&f);
     struct rsr_plan plan = {.target = "avx2",
-                            .variant = RSR_VARIANT_SCATTER,
-                            .k = 5,
-                            .fold = RSR_FOLD_TREE,
-                            .tile_rows = 15,
-                            .token_tile = 1,
-                            .predicted_us = {1.0 / 3.0, 1e-9},
-                            .weight_bytes = UINT64_C(1) << 40,
-                            .acc_bound = 12800,
-                            .reason = "because \"x\"\n\x1b"};
+                            .input = RSR_INPUT_F32,
+                            .regimes = {{.variant = RSR_VARIANT_SCATTER,
+                                         .k = 5,
+                                         .fold = RSR_FOLD_TREE,
+                                         .tile_rows = 15,
+                                         .token_tile = 1,
+                                         .predicted_us = 1.0 / 3.0,
+                                         .weight_bytes = UINT64_C(1) << 40,
+                                         .acc_bound = 12800,
+                                         .reason = "because \"x\"\n\x1b"},
+                                        {.variant = RSR_VARIANT_DOT,
+                                         .packing = RSR_PACKING_LUT,
+                                         .tile_rows = 64,
+                                         .token_tile = 4,
+                                         .predicted_us = 1e-9,
+                                         .reason = "r"}}};
     struct rsrc_buffer text = {0}, again = {0};
     rsrc_print_plan(&plan, "a\\b", &text);
     plan.target = "my-target";
-    plan.variant = RSR_VARIANT_DOT;
-    plan.k = 0;
-    plan.tile_rows = 64;
+    plan.input = RSR_INPUT_I8;
     rsrc_print_plan(&plan, "second", &text);
     struct rsr_named_plan *parsed = NULL;
     uint32_t n_parsed = 0;
@@ -261,8 +274,8 @@ static void test_text(void) {
     /* No prefix is a plan but one that ends with a header or with a layer. */
     for (size_t n = 0; n < text.size_bytes; n++) {
         size_t end = n > 0 && text.data[n - 1] == '\n' ? n - 1 : n;
-        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 1", 6) == 0;
-        whole |= end > 0 && text.data[end - 1] == '"' && text.data[end] == '\n';
+        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 2", 6) == 0;
+        whole |= end > 10 && memcmp(text.data + end - 10, "reason \"r\"", 10) == 0;
         enum rsrc_status status =
             rsrc_parse_plans(f.diag, &f.arena, "t", text.data, n, &parsed, &n_parsed);
         CHECK(status == RSRC_FAILED || whole);
@@ -272,31 +285,39 @@ static void test_text(void) {
     teardown(&f);
 }
 
-#define LAYER "plan 1\nlayer \"a\" target \"t\"\n "
-#define TAIL "\n decode_us 1 prefill_us 1 weight_bytes 1 acc_bound 1\n reason \"r\"\n"
+#define LAYER "plan 2\nlayer \"a\" target \"t\" input i8\n decode "
+#define SHAPE "packing planes k 0 fold tree tile_rows 4 token_tile 1"
+#define TAIL "\n us 1 weight_bytes 1 acc_bound 1\n reason \"r\"\n"
 
 static const struct {
     const char *text, *message;
 } BAD_TEXTS[] = {
-    {"plan 2\n", "expected '1'"},
-    {"plan 1\nlayer \"a\"\n variant", "expected 'target'"},
-    {LAYER "variant dott k 0 fold tree tile_rows 4 token_tile 1" TAIL, "did you mean 'dot'?"},
-    {LAYER "variant dot k 4 fold tree tile_rows 4 token_tile 1" TAIL, "k is 4, not 0..0"},
-    {LAYER "variant scatter k 0 fold tree tile_rows 4 token_tile 1" TAIL, "k is 0, not 1..16"},
-    {LAYER "variant scatter k 17 fold tree tile_rows 4 token_tile 1" TAIL, "k is 17"},
-    {LAYER "variant dot k 0 fold tree tile_rows 6 token_tile 1" TAIL, "not a multiple of 4"},
-    {LAYER "variant scatter k 5 fold tree tile_rows 4 token_tile 1" TAIL, "not a multiple of 5"},
-    {LAYER "variant dot k 0 fold log tile_rows 4 token_tile 1" TAIL, "unknown fold"},
-    {LAYER "variant dot k 0 fold tree tile_rows 0 token_tile 1" TAIL, "tile_rows is 0"},
-    {LAYER "variant dot k 0 fold tree tile_rows 4 token_tile 65" TAIL, "token_tile is 65"},
-    {LAYER "variant dot k 0 fold tree tile_rows 4 token_tile 1\n decode_us inf",
-     "decode_us is not a number"},
-    {LAYER "variant dot k 0 fold tree tile_rows 4 token_tile 1\n decode_us 1 prefill_us 1 "
-           "weight_bytes 1 acc_bound 4294967296",
+    {"plan 1\n", "expected '2'"},
+    {"plan 2\nlayer \"a\"\n variant", "expected 'target'"},
+    {"plan 2\nlayer \"a\" target \"t\" input f16\n", "unknown input"},
+    {LAYER "variant dott " SHAPE TAIL, "did you mean 'dot'?"},
+    {LAYER "variant dot packing plane k 0", "did you mean 'planes'?"},
+    {LAYER "variant dot packing planes k 4 fold tree tile_rows 4 token_tile 1" TAIL,
+     "k is 4, not 0..0"},
+    {LAYER "variant fold packing planes k 0 fold tree tile_rows 4 token_tile 1" TAIL,
+     "k is 0, not 1..16"},
+    {LAYER "variant scatter packing planes k 17 fold tree tile_rows 4 token_tile 1" TAIL,
+     "k is 17"},
+    {LAYER "variant dot packing planes k 0 fold tree tile_rows 6 token_tile 1" TAIL,
+     "not a multiple of 4"},
+    {LAYER "variant scatter packing planes k 5 fold tree tile_rows 4 token_tile 1" TAIL,
+     "not a multiple of 5"},
+    {LAYER "variant dot packing planes k 0 fold log tile_rows 4 token_tile 1" TAIL, "unknown fold"},
+    {LAYER "variant dot packing planes k 0 fold tree tile_rows 0 token_tile 1" TAIL,
+     "tile_rows is 0"},
+    {LAYER "variant dot packing planes k 0 fold tree tile_rows 4 token_tile 65" TAIL,
+     "token_tile is 65"},
+    {LAYER "variant dot " SHAPE "\n us inf", "us is not a number"},
+    {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 4294967296",
      "acc_bound is 4294967296"},
-    {LAYER "variant dot k 0 fold tree tile_rows 4 token_tile 1\n decode_us 1 prefill_us 1 "
-           "weight_bytes 1 acc_bound 1\n reason \"\"\n",
+    {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 1\n reason \"\"\n",
      "the reason is empty"},
+    {LAYER "variant dot " SHAPE TAIL " decode variant", "expected 'prefill'"},
 };
 
 static void test_bad_text(void) {

@@ -45,12 +45,12 @@ static void make_graph(struct fixture *f, bool sub_norms) {
 
 /* Verification of a damaged step must fail; the damage is undone by the caller's copy. */
 static bool rejects(struct rsrc_diag *diag, const struct rsr_graph *graph,
-                    const struct rsr_step *step) {
-    return rsrc_verify_step(diag, graph, step) == RSRC_FAILED;
+                    const struct rsrc_step_kernels *kernels, const struct rsr_step *step) {
+    return rsrc_verify_step(diag, graph, kernels, step) == RSRC_FAILED;
 }
 
 static void damage(struct rsrc_diag *diag, struct rsrc_arena *arena, const struct rsr_graph *graph,
-                   const struct rsr_step *good) {
+                   const struct rsrc_step_kernels *kernels, const struct rsr_step *good) {
     struct rsr_step bad = *good;
     bad.ops = RSRC_NEW_ARRAY(arena, good->n_ops, struct rsr_step_op);
     bad.buffers = RSRC_NEW_ARRAY(arena, good->n_buffers, struct rsr_buffer);
@@ -58,18 +58,18 @@ static void damage(struct rsrc_diag *diag, struct rsrc_arena *arena, const struc
     for (uint32_t i = 0; i < good->n_ops; i++) {
         memcpy(bad.ops, good->ops, good->n_ops * sizeof(*bad.ops));
         memcpy(bad.buffers, good->buffers, good->n_buffers * sizeof(*bad.buffers));
-        CHECK(!rejects(diag, graph, &bad));
+        CHECK(!rejects(diag, graph, kernels, &bad));
         if ((good->ops[i].flags & RSR_OP_BARRIER) != 0 && i + 1 < good->n_ops) {
             bad.ops[i].flags = 0;
-            CHECK(rejects(diag, graph, &bad));
+            CHECK(rejects(diag, graph, kernels, &bad));
             n_barriers++;
         } else if (good->ops[i].kind == RSR_OP_EMBED) {
             bad.ops[i].dst = bad.ops[i + 1].dst; /* x is never written */
-            CHECK(rejects(diag, graph, &bad));
+            CHECK(rejects(diag, graph, kernels, &bad));
         }
         if (good->ops[i].kind == RSR_OP_LINEAR) {
-            bad.ops[i].arg = graph->n_layers;
-            CHECK(rejects(diag, graph, &bad));
+            bad.ops[i].arg = kernels->n_kernels;
+            CHECK(rejects(diag, graph, kernels, &bad));
         }
     }
     /* Putting any live buffer on top of the residual stream, which lives throughout. */
@@ -82,10 +82,46 @@ static void damage(struct rsrc_diag *diag, struct rsrc_arena *arena, const struc
         bad.buffers[b].offset = bad.buffers[0].offset;
         if (!used)
             continue;
-        CHECK(rejects(diag, graph, &bad));
+        CHECK(rejects(diag, graph, kernels, &bad));
         n_shared++;
     }
     CHECK(n_barriers > 20 && n_shared > 10);
+}
+
+/* The first n_own layers have a kernel of their own for prefill. */
+static struct rsrc_step_kernels number_kernels(uint32_t *layer, uint32_t *prefill, uint32_t n_own) {
+    for (uint32_t l = 0; l < N_BLOCKS * 7; l++) {
+        layer[l] = l;
+        prefill[l] = l < n_own ? N_BLOCKS * 7 + l : l;
+    }
+    for (uint32_t i = 0; i < n_own; i++)
+        layer[N_BLOCKS * 7 + i] = i;
+    return (struct rsrc_step_kernels){
+        .n_kernels = N_BLOCKS * 7 + n_own, .layer = layer, .prefill = prefill};
+}
+
+/* Two steps cover all batch sizes and differ in kernel numbers alone. */
+static void check_regimes(struct rsrc_diag *diag, const struct rsr_graph *graph,
+                          const struct rsrc_step_kernels *kernels, const struct rsr_step *steps,
+                          uint32_t n_steps) {
+    CHECK_INT(n_steps, 2);
+    CHECK_INT(steps[0].min_tokens, 1);
+    CHECK_INT(steps[0].max_tokens + 1, steps[1].min_tokens);
+    CHECK_INT(steps[1].max_tokens, UINT32_MAX);
+    CHECK_INT(steps[0].n_ops, steps[1].n_ops);
+    uint32_t n_own = 0;
+    for (uint32_t i = 0; i < steps[0].n_ops; i++) {
+        struct rsr_step_op decode = steps[0].ops[i], prefill = steps[1].ops[i];
+        if (decode.kind == RSR_OP_LINEAR && decode.arg != prefill.arg) {
+            CHECK_INT(prefill.arg, N_BLOCKS * 7 + decode.arg);
+            prefill.arg = decode.arg;
+            n_own++;
+        }
+        CHECK(memcmp(&decode, &prefill, sizeof decode) == 0);
+    }
+    CHECK_INT(n_own, 2);
+    for (uint32_t s = 0; s < n_steps; s++)
+        CHECK(rsrc_verify_step(diag, graph, kernels, &steps[s]) == RSRC_OK);
 }
 
 int main(void) {
@@ -98,14 +134,19 @@ int main(void) {
         struct rsr_step *steps = NULL;
         uint32_t n_steps = 0;
         make_graph(&f, sub_norms != 0);
-        rsrc_build_steps(&arena, &f.graph, &steps, &n_steps);
+        uint32_t layer[N_BLOCKS * 7 + 2], prefill[N_BLOCKS * 7];
+        struct rsrc_step_kernels kernels = number_kernels(layer, prefill, 0);
+        rsrc_build_steps(&arena, &f.graph, &kernels, &steps, &n_steps);
         CHECK_INT(n_steps, 1);
-        CHECK(rsrc_verify_step(diag, &f.graph, steps) == RSRC_OK);
+        CHECK(rsrc_verify_step(diag, &f.graph, &kernels, steps) == RSRC_OK);
         uint64_t sum = 0;
         for (uint32_t b = 0; b < steps->n_buffers; b++)
             sum += steps->buffers[b].row_bytes;
         CHECK(steps->arena_bytes_per_token < sum * 2 / 3); /* buffers do share memory */
-        damage(diag, &arena, &f.graph, steps);
+        damage(diag, &arena, &f.graph, &kernels, steps);
+        kernels = number_kernels(layer, prefill, 2);
+        rsrc_build_steps(&arena, &f.graph, &kernels, &steps, &n_steps);
+        check_regimes(diag, &f.graph, &kernels, steps, n_steps);
     }
     rsrc_diag_destroy(diag);
     fclose(messages);

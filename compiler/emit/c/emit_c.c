@@ -30,7 +30,8 @@ static const struct elem {
     [RSR_ELEM_I8] = {"i8", "int8_t", 1},    [RSR_ELEM_U8] = {"u8", "uint8_t", 1},
     [RSR_ELEM_I16] = {"i16", "int16_t", 2}, [RSR_ELEM_U16] = {"u16", "uint16_t", 2},
     [RSR_ELEM_I32] = {"i32", "int32_t", 4}, [RSR_ELEM_U32] = {"u32", "uint32_t", 4},
-    [RSR_ELEM_I64] = {"i64", "int64_t", 8}, [RSR_ELEM_F32] = {"f32", "float", 4}};
+    [RSR_ELEM_I64] = {"i64", "int64_t", 8}, [RSR_ELEM_F32] = {"f32", "float", 4},
+    [RSR_ELEM_TILE] = {"tile", "tile", 0}};
 
 /* Vector types that the prelude declares. */
 static const struct vector_type {
@@ -39,9 +40,14 @@ static const struct vector_type {
 } vector_types[] = {{RSR_ELEM_I8, 16, 64}, {RSR_ELEM_U8, 16, 64}, {RSR_ELEM_I16, 8, 32},
                     {RSR_ELEM_I32, 4, 16}, {RSR_ELEM_U32, 4, 16}, {RSR_ELEM_F32, 4, 16}};
 
-static const char *const buffer_names[RSR_KBUF_COUNT] = {
-    [RSR_KBUF_X] = "x",         [RSR_KBUF_Y] = "y",          [RSR_KBUF_CODES] = "codes",
-    [RSR_KBUF_INDEX] = "index", [RSR_KBUF_SCALE] = "scales", [RSR_KBUF_SCRATCH] = "scratch"};
+static const char *const buffer_names[RSR_KBUF_COUNT] = {[RSR_KBUF_X] = "x",
+                                                         [RSR_KBUF_Y] = "y",
+                                                         [RSR_KBUF_CODES] = "codes",
+                                                         [RSR_KBUF_INDEX] = "index",
+                                                         [RSR_KBUF_SCALE] = "scales",
+                                                         [RSR_KBUF_SCRATCH] = "scratch",
+                                                         [RSR_KBUF_COLUMNS] = "columns",
+                                                         [RSR_KBUF_SUMS] = "sums"};
 
 /* How the prologue gets at a buffer. */
 static const char *const buffer_sources[RSR_KBUF_COUNT] = {[RSR_KBUF_X] = "arg_x",
@@ -409,14 +415,7 @@ static void put_value(const struct printer *printer, const struct rsr_kop *op) {
     case RSR_KOP_MADD_I16:
         put_intrinsic(printer, op);
         return;
-    case RSR_KOP_COMMENT:
-    case RSR_KOP_LOOP:
-    case RSR_KOP_IF:
-    case RSR_KOP_ELSE:
-    case RSR_KOP_END:
-    case RSR_KOP_STORE:
-    case RSR_KOP_PREFETCH:
-    case RSR_KOP_COUNT:
+    default:
         break;
     }
     assert(false); /* an operation without a result */
@@ -588,13 +587,13 @@ static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kern
 }
 
 static enum rsrc_status begin_unit(struct rsr_unit *unit, const char *title,
-                                   const struct rsr_spec *spec) {
+                                   const struct rsr_spec *spec, const char **why) {
+    (void)why;
     const struct rsrc_template *prelude = rsrc_templates;
     while (prelude->name != NULL && strcmp(prelude->name, "kernel_prelude.h") != 0)
         prelude++;
     assert(prelude->name != NULL);
     struct rsrc_buffer *out = &unit->text;
-    unit->kind = RSR_UNIT_C;
     rsrc_buffer_puts(out, "/* ");
     rsrc_buffer_put_comment(out, title);
     rsrc_buffer_puts(out, "\n * Target ");
@@ -604,5 +603,20 @@ static enum rsrc_status begin_unit(struct rsr_unit *unit, const char *title,
     return RSRC_OK;
 }
 
-const struct rsrc_backend rsrc_backend_c = {
-    .name = "c", .kind = RSR_UNIT_C, .begin = begin_unit, .emit = emit_kernel};
+/* The text grows as kernels come: nothing is left to do. */
+static enum rsrc_status finish_unit(struct rsr_unit *unit, struct rsrc_arena *arena,
+                                    const char **why) {
+    (void)unit, (void)arena, (void)why;
+    return RSRC_OK;
+}
+
+static void abandon_unit(struct rsr_unit *unit) {
+    (void)unit;
+}
+
+const struct rsrc_backend rsrc_backend_c = {.name = "c",
+                                            .kinds = 1u << RSR_UNIT_C,
+                                            .begin = begin_unit,
+                                            .emit = emit_kernel,
+                                            .finish = finish_unit,
+                                            .abandon = abandon_unit};

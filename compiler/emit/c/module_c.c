@@ -32,21 +32,20 @@ static void declare(struct rsrc_buffer *out, const char *type, const char *symbo
         rsrc_buffer_printf(out, "extern const %s %s[];\n", type, symbol);
 }
 
-static bool seen_before(const struct rsr_module_target *targets, uint32_t target, uint32_t layer,
-                        uint32_t n_layers, const char *symbol) {
+static bool seen_before(const struct rsr_module_target *targets, uint32_t target, uint32_t linear,
+                        const char *symbol) {
     for (uint32_t t = 0; t <= target; t++)
-        for (uint32_t l = 0; l < (t == target ? layer : n_layers); l++)
+        for (uint32_t l = 0; l < (t == target ? linear : targets[t].n_linears); l++)
             if (strcmp(targets[t].linears[l].function, symbol) == 0)
                 return true;
     return false;
 }
 
 static void put_declarations(const struct rsr_module_input *input, struct rsrc_buffer *out) {
-    const uint32_t n_layers = input->graph->n_layers;
     for (uint32_t t = 0; t < input->n_targets; t++) {
-        for (uint32_t l = 0; l < n_layers; l++) {
+        for (uint32_t l = 0; l < input->targets[t].n_linears; l++) {
             const struct rsr_linear_unit *linear = &input->targets[t].linears[l];
-            if (!seen_before(input->targets, t, l, n_layers, linear->function))
+            if (!seen_before(input->targets, t, l, linear->function))
                 rsrc_buffer_printf(out, "extern rsr_kernel_fn %s;\n", linear->function);
             declare(out, "uint8_t", linear->codes);
             declare(out, "uint8_t", linear->index);
@@ -61,10 +60,10 @@ static void put_declarations(const struct rsr_module_input *input, struct rsrc_b
     declare(out, "uint8_t", input->tokenizer_symbol);
 }
 
-static void put_kernels(const struct rsr_module_target *target, uint32_t number, uint32_t n_layers,
+static void put_kernels(const struct rsr_module_target *target, uint32_t number,
                         struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "\nstatic const struct rsr_kernel_desc kernels_%u[] = {\n", number);
-    for (uint32_t l = 0; l < n_layers; l++) {
+    for (uint32_t l = 0; l < target->n_linears; l++) {
         const struct rsr_linear_unit *linear = &target->linears[l];
         rsrc_buffer_printf(out, "    {.name = \"%s\",\n     .variant = \"%s\",\n     .reason = ",
                            linear->name, linear->variant);
@@ -79,11 +78,12 @@ static void put_kernels(const struct rsr_module_target *target, uint32_t number,
             out,
             ", .n_scales = %u},\n"
             "     .rows = %u, .cols = %u, .n_tiles = %u, .tile_rows = %u,\n"
-            "     .epilogue = %s, .block = %uu, .role = %u,\n"
+            "     .epilogue = %s, .block = %uu, .role = %u, .input = %u,\n"
             "     .scratch_bytes = %" PRIu64 "u, .weight_bytes = %" PRIu64 "u},\n",
             linear->n_scales, linear->rows, linear->cols, linear->n_tiles, linear->tile_rows,
             linear->epilogue == RSR_EPILOGUE_RAW ? "RSR_EPILOGUE_RAW" : "RSR_EPILOGUE_SCALE",
-            linear->block, (unsigned)linear->role, linear->scratch_bytes, linear->weight_bytes);
+            linear->block, (unsigned)linear->role, (unsigned)linear->input, linear->scratch_bytes,
+            linear->weight_bytes);
     }
     rsrc_buffer_puts(out, "};\n");
 }
@@ -154,7 +154,7 @@ static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer
                            "     .embedding = {%s, %u, %u, %u, 0},\n"
                            "     .head = {%s, %u, %u, %u, 0}},\n",
                            target->spec->name, target->spec->cpu_features,
-                           (unsigned)target->spec->ops_level, graph->n_layers, t, t,
+                           (unsigned)target->spec->ops_level, target->n_linears, t, t,
                            target->n_steps, graph->n_norms, input->embedding_symbol,
                            (unsigned)graph->embedding->dtype, graph->hyper.vocab,
                            graph->hyper.hidden, input->head_symbol, (unsigned)graph->head->dtype,
@@ -234,7 +234,7 @@ void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *
     put_declarations(input, out);
     put_norms(input, out);
     for (uint32_t t = 0; t < input->n_targets; t++) {
-        put_kernels(&input->targets[t], t, input->graph->n_layers, out);
+        put_kernels(&input->targets[t], t, out);
         put_steps(&input->targets[t], t, out);
     }
     put_targets(input, out);

@@ -13,6 +13,7 @@ struct rsr_linear_unit {
     const char *scale;
     uint32_t n_scales;
     const char *variant; /* "dot" */
+    enum rsr_input input;
     enum rsr_epilogue epilogue;
     enum rsr_role role;
     uint32_t block;
@@ -23,7 +24,8 @@ struct rsr_linear_unit {
 
 struct rsr_module_target {
     const struct rsr_spec *spec;
-    const struct rsr_linear_unit *linears; /* [graph->n_layers] */
+    const struct rsr_linear_unit *linears; /* decode's by layer, then prefill's that differ */
+    uint32_t n_linears;
     const struct rsr_step *steps;
     uint32_t n_steps;
 };
