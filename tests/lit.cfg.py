@@ -28,6 +28,7 @@ config.substitutions.append(("%model", os.path.join(config.source_dir, "examples
 config.substitutions.append(("%build", config.build_dir))
 config.substitutions.append(("%unit", os.path.join(config.build_dir, "tests", "unit")))
 config.substitutions.append(("%cc", config.c_compiler))
+config.substitutions.append(("%triple", config.triple))
 
 flags = set()
 if os.path.exists("/proc/cpuinfo"):

@@ -15,6 +15,8 @@
 #include "base/spawn.h"
 
 static const char *const CC_NAMES[] = {"cc", "gcc", "clang", "clang-19"};
+/* Clang compiles for every machine; gcc is looked for by the triple's name before them. */
+static const char *const CROSS_CC_NAMES[] = {"clang", "clang-19"};
 /* Releases before 19 do not keep large sections apart, which matters from 2 GiB of weights on. */
 static const char *const LD_NAMES[] = {"ld.lld-19", "ld.lld"};
 #define N_NAMES(names) ((uint32_t)(sizeof(names) / sizeof((names)[0])))
@@ -49,34 +51,74 @@ static enum rsrc_status find_tool(struct rsrc_diag *diag, struct rsrc_arena *are
     return RSRC_OK;
 }
 
+static enum rsrc_status find_compiler(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const char *cc_option, const char *triple,
+                                      struct rsrc_toolchain *found) {
+    const bool cross = strcmp(triple, RSRC_TRIPLE) != 0;
+    const char *names[N_NAMES(CC_NAMES) + N_NAMES(CROSS_CC_NAMES) + 1];
+    struct search cc = {cc_option, "--cc", "RSRC_CC", names, 0};
+    if (cross)
+        names[cc.n_names++] = rsrc_arena_printf(arena, "%s-gcc", triple);
+    for (uint32_t i = 0; i < (cross ? N_NAMES(CROSS_CC_NAMES) : N_NAMES(CC_NAMES)); i++)
+        names[cc.n_names++] = cross ? CROSS_CC_NAMES[i] : CC_NAMES[i];
+    if (find_tool(diag, arena, &cc, &found->cc) != RSRC_OK)
+        return RSRC_FAILED;
+    if (found->cc == NULL) {
+        const char *list = names[0];
+        for (uint32_t i = 1; i < cc.n_names; i++)
+            list = rsrc_arena_printf(arena, "%s, %s", list, names[i]);
+        rsrc_error(diag, "tool-missing", NULL,
+                   rsrc_arena_printf(arena, "install %s or clang, or name one with --cc=PATH",
+                                     cross ? names[0] : "gcc"),
+                   "no C compiler for %s: --cc and RSRC_CC are not set, and PATH has none of %s",
+                   triple, list);
+        return RSRC_FAILED;
+    }
+    const char *slash = strrchr(found->cc, '/');
+    if (cross && strstr(slash != NULL ? slash : found->cc, "clang") != NULL)
+        found->cc_target = rsrc_arena_printf(arena, "--target=%s", triple);
+    return RSRC_OK;
+}
+
+/* The runtime's build put beside its archive what linking with it takes besides libm and libc. */
+static enum rsrc_status find_runtime(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                     const char *triple, struct rsrc_toolchain *found) {
+    const char *const dirs[] = {
+        rsrc_beside_executable(arena, rsrc_arena_printf(arena, "lib/rsrc/%s", triple)),
+        rsrc_arena_printf(arena, "%s/rsrc/%s", RSRC_LIBDIR, triple)};
+    for (uint32_t i = 0; i < N_NAMES(dirs); i++) {
+        if (dirs[i] == NULL)
+            continue;
+        const char *archive = rsrc_arena_printf(arena, "%s/librsr_module.a", dirs[i]);
+        const char *args = rsrc_arena_printf(arena, "%s/link.args", dirs[i]);
+        if (access(archive, R_OK) != 0 || access(args, R_OK) != 0)
+            continue;
+        found->runtime = archive;
+        found->runtime_args = rsrc_arena_printf(arena, "@%s", args);
+        return RSRC_OK;
+    }
+    rsrc_error(diag, "runtime-missing", NULL,
+               strcmp(triple, RSRC_TRIPLE) == 0
+                   ? "install rsrc completely"
+                   : rsrc_arena_printf(arena,
+                                       "build the runtime for %s (for AArch64: cmake --preset "
+                                       "aarch64) and install its component 'module' where rsrc is "
+                                       "installed",
+                                       triple),
+               "no runtime for %s: looked for librsr_module.a and link.args in %s and %s", triple,
+               dirs[0] != NULL ? dirs[0] : "(no executable path)", dirs[1]);
+    return RSRC_FAILED;
+}
+
 enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                      const char *cc_option, const char *ld_option,
                                      const char *triple, struct rsrc_toolchain *out) {
     struct rsrc_toolchain found = {0};
-    const struct search cc = {cc_option, "--cc", "RSRC_CC", CC_NAMES, N_NAMES(CC_NAMES)};
     const struct search ld = {ld_option, "--ld", "RSRC_LD", LD_NAMES, N_NAMES(LD_NAMES)};
-    if (find_tool(diag, arena, &cc, &found.cc) != RSRC_OK ||
-        find_tool(diag, arena, &ld, &found.ld) != RSRC_OK)
+    if (find_compiler(diag, arena, cc_option, triple, &found) != RSRC_OK ||
+        find_tool(diag, arena, &ld, &found.ld) != RSRC_OK ||
+        find_runtime(diag, arena, triple, &found) != RSRC_OK)
         return RSRC_FAILED;
-    if (found.cc == NULL) {
-        rsrc_error(diag, "tool-missing", NULL, "install gcc or clang, or name one with --cc=PATH",
-                   "no C compiler: --cc and RSRC_CC are not set, and PATH has none of cc, gcc, "
-                   "clang, clang-19");
-        return RSRC_FAILED;
-    }
-    const char *const places[] = {
-        rsrc_beside_executable(arena,
-                               rsrc_arena_printf(arena, "lib/rsrc/%s/librsr_module.a", triple)),
-        rsrc_arena_printf(arena, "%s/rsrc/%s/librsr_module.a", RSRC_LIBDIR, triple)};
-    for (uint32_t i = 0; i < N_NAMES(places) && found.runtime == NULL; i++)
-        if (places[i] != NULL && access(places[i], R_OK) == 0)
-            found.runtime = places[i];
-    if (found.runtime == NULL) {
-        rsrc_error(diag, "runtime-missing", NULL, "install rsrc with the runtime of that triple",
-                   "no runtime for %s: looked for %s and %s", triple,
-                   places[0] != NULL ? places[0] : "(no executable path)", places[1]);
-        return RSRC_FAILED;
-    }
     *out = found;
     return RSRC_OK;
 }
@@ -99,6 +141,7 @@ enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struct rsrc_arena *a
                                     rsrc_arena_printf(arena, "%s.c", names[i]),
                                     "-o",
                                     rsrc_arena_printf(arena, "%s.o", names[i]),
+                                    toolchain->cc_target, /* or the end */
                                     NULL};
         const char **copy = RSRC_NEW_ARRAY(arena, N_NAMES(argv), const char *);
         memcpy(copy, argv, sizeof(argv));
@@ -184,18 +227,20 @@ static void add_shared_options(struct arguments *args, const char *version_scrip
         add_linker(args, rsrc_arena_printf(args->arena, "--defsym=%s", input->aliases[i]));
 }
 
-static void add_libraries(struct arguments *args, const char *triple) {
+static void add_libraries(struct arguments *args, const struct rsrc_toolchain *toolchain,
+                          const char *triple) {
     if (args->through_cc) {
-        add(args, RSRC_OPENMP_FILE);
+        add(args, toolchain->runtime_args);
         add(args, "-lm");
         return;
     }
     add(args, rsrc_arena_printf(args->arena, "-L/lib/%s", triple));
     add(args, rsrc_arena_printf(args->arena, "-L/usr/lib/%s", triple));
+    add(args, rsrc_arena_printf(args->arena, "-L/usr/%s/lib", triple)); /* Debian's for crossing */
     add(args, "-L/lib64");
     add(args, "-L/usr/lib64");
     add(args, "--as-needed");
-    add(args, RSRC_OPENMP_FILE);
+    add(args, toolchain->runtime_args);
     add(args, "-l:libm.so.6");
     add(args, "-l:libc.so.6");
 }
@@ -205,6 +250,8 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
                            const struct rsrc_link_input *input) {
     struct arguments args = {.arena = arena, .through_cc = toolchain->ld == NULL};
     add(&args, args.through_cc ? toolchain->cc : toolchain->ld);
+    if (args.through_cc && toolchain->cc_target != NULL)
+        add(&args, toolchain->cc_target);
     if (input->relocatable) {
         add(&args, "-r");
         if (args.through_cc)
@@ -221,7 +268,7 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
         add(&args, input->objects[i]);
     if (!input->relocatable) {
         add(&args, toolchain->runtime);
-        add_libraries(&args, input->triple);
+        add_libraries(&args, toolchain, input->triple);
     }
     const struct rsrc_command command = {.argv = args.argv};
     return rsrc_spawn_all(diag, arena, &command, 1, 1, toolchain->print);

@@ -5,9 +5,11 @@
 #include "ir.h"
 
 struct rsrc_toolchain {
-    const char *cc;      /* absolute path; compiles emitted C */
-    const char *ld;      /* ld.lld, or NULL: link through cc -shared */
-    const char *runtime; /* librsr_module.a for the triple */
+    const char *cc;        /* absolute path; compiles emitted C */
+    const char *cc_target; /* --target=TRIPLE where clang compiles for another machine; else NULL */
+    const char *ld;        /* ld.lld, or NULL: link through cc -shared */
+    const char *runtime;   /* librsr_module.a for the triple */
+    const char *runtime_args; /* "@file": its OpenMP library, as linkers and compilers take it */
     uint32_t n_jobs;
     bool print; /* show commands */
 };
