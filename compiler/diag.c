@@ -1,6 +1,7 @@
 /* diag.c - prints diagnostics as text (with a caret where the line is known) or as JSON lines. */
 #include "diag.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <regex.h>
 #include <stdarg.h>
@@ -18,8 +19,10 @@ struct rsrc_diag {
     struct rsrc_buffer kept;
     bool json;
     bool color;
-    bool has_remarks;
-    regex_t remarks;
+    struct pattern {
+        bool is_set;
+        regex_t regex;
+    } remarks[2]; /* chosen, missed: pattern_of() */
     uint32_t n_errors;
     pthread_mutex_t lock;
 };
@@ -28,9 +31,8 @@ static const struct {
     const char *name;
     const char *color;
 } SEVERITIES[] = {
-    [RSRC_ERROR] = {"error", "\033[1;31m"},
-    [RSRC_WARNING] = {"warning", "\033[1;35m"},
-    [RSRC_REMARK] = {"remark", "\033[1;34m"},
+    [RSRC_ERROR] = {"error", "\033[1;31m"},   [RSRC_WARNING] = {"warning", "\033[1;35m"},
+    [RSRC_REMARK] = {"remark", "\033[1;34m"}, [RSRC_REMARK_MISSED] = {"missed", "\033[1;34m"},
     [RSRC_NOTE] = {"note", "\033[1;36m"},
 };
 
@@ -55,8 +57,9 @@ struct rsrc_diag *rsrc_diag_create(FILE *stream, bool json, enum rsrc_color colo
 void rsrc_diag_destroy(struct rsrc_diag *diag) {
     if (diag == NULL)
         return;
-    if (diag->has_remarks)
-        regfree(&diag->remarks);
+    for (uint32_t i = 0; i < sizeof(diag->remarks) / sizeof(diag->remarks[0]); i++)
+        if (diag->remarks[i].is_set)
+            regfree(&diag->remarks[i].regex);
     pthread_mutex_destroy(&diag->lock);
     free(diag);
 }
@@ -92,26 +95,36 @@ void rsrc_diag_close_held(struct rsrc_diag *held, bool keep) {
     rsrc_diag_destroy(held);
 }
 
-static bool shows_remark(const struct rsrc_diag *diag, const char *slug) {
-    while (diag->parent != NULL)
-        diag = diag->parent;
-    return diag->has_remarks && regexec(&diag->remarks, slug, 0, NULL, 0) == 0;
+static bool is_remark(enum rsrc_severity severity) {
+    return severity == RSRC_REMARK || severity == RSRC_REMARK_MISSED;
 }
 
-bool rsrc_diag_show_remarks(struct rsrc_diag *diag, const char *pattern) {
+static struct pattern *pattern_of(struct rsrc_diag *diag, enum rsrc_severity severity) {
+    while (diag->parent != NULL)
+        diag = diag->parent;
+    return &diag->remarks[severity == RSRC_REMARK_MISSED];
+}
+
+static bool shows_remark(struct rsrc_diag *diag, enum rsrc_severity severity, const char *slug) {
+    const struct pattern *pattern = pattern_of(diag, severity);
+    return pattern->is_set && regexec(&pattern->regex, slug, 0, NULL, 0) == 0;
+}
+
+bool rsrc_diag_show_remarks(struct rsrc_diag *diag, enum rsrc_severity severity, const char *text) {
+    assert(is_remark(severity));
     regex_t compiled;
-    const int error = regcomp(&compiled, pattern, REG_EXTENDED | REG_NOSUB);
+    const int error = regcomp(&compiled, text, REG_EXTENDED | REG_NOSUB);
     if (error != 0) {
         char why[128];
         regerror(error, &compiled, why, sizeof(why));
         rsrc_error(diag, "option-value", NULL, "give a POSIX extended regular expression",
-                   "bad pattern '%s': %s", pattern, why);
+                   "bad pattern '%s': %s", text, why);
         return false;
     }
-    if (diag->has_remarks)
-        regfree(&diag->remarks);
-    diag->remarks = compiled;
-    diag->has_remarks = true;
+    struct pattern *pattern = pattern_of(diag, severity);
+    if (pattern->is_set)
+        regfree(&pattern->regex);
+    *pattern = (struct pattern){.is_set = true, .regex = compiled};
     return true;
 }
 
@@ -217,7 +230,7 @@ static void put_json(struct rsrc_buffer *out, enum rsrc_severity severity, const
 
 void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const char *slug,
                     const struct rsrc_place *place, const char *help, const char *format, ...) {
-    if (severity == RSRC_REMARK && !shows_remark(diag, slug))
+    if (is_remark(severity) && !shows_remark(diag, severity, slug))
         return;
     struct rsrc_buffer message = {0}, out = {0};
     va_list args;

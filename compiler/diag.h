@@ -11,7 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum rsrc_severity { RSRC_ERROR, RSRC_WARNING, RSRC_REMARK, RSRC_NOTE };
+/* Remarks tell what a pass chose (-Rpass) and what it declined (-Rpass-missed). */
+enum rsrc_severity { RSRC_ERROR, RSRC_WARNING, RSRC_REMARK, RSRC_REMARK_MISSED, RSRC_NOTE };
 
 /* Where: all fields optional. */
 struct rsrc_place {
@@ -31,9 +32,11 @@ struct rsrc_diag; /* opaque */
 /* `stream` gets text or one JSON object a line. */
 struct rsrc_diag *rsrc_diag_create(FILE *stream, bool json, enum rsrc_color color);
 void rsrc_diag_destroy(struct rsrc_diag *diag);
-/* Shows remarks whose slug (the pass's name) matches the POSIX extended regular expression; without a
- * pattern all remarks are dropped. A pattern that does not compile is a diagnostic. */
-bool rsrc_diag_show_remarks(struct rsrc_diag *diag, const char *pattern);
+/* Shows remarks of one class, RSRC_REMARK or RSRC_REMARK_MISSED, whose slug (the pass's name) matches the
+ * POSIX extended regular expression; without a pattern they are dropped. A pattern that does not compile
+ * is a diagnostic. */
+bool rsrc_diag_show_remarks(struct rsrc_diag *diag, enum rsrc_severity severity,
+                            const char *pattern);
 void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const char *slug,
                     const struct rsrc_place *place, const char *help, const char *format, ...)
     __attribute__((format(printf, 6, 7)));

@@ -538,6 +538,16 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
     return rsrc_commit_outputs(c);
 }
 
+static enum rsrc_status show_remarks(struct rsrc_compilation *c) {
+    const struct rsrc_options *options = c->options;
+    const bool shown =
+        (options->remarks == NULL ||
+         rsrc_diag_show_remarks(c->diag, RSRC_REMARK, options->remarks)) &&
+        (options->missed_remarks == NULL ||
+         rsrc_diag_show_remarks(c->diag, RSRC_REMARK_MISSED, options->missed_remarks));
+    return shown ? RSRC_OK : RSRC_FAILED;
+}
+
 int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
     struct rsrc_compilation *c = calloc(1, sizeof(*c));
     if (c == NULL)
@@ -546,10 +556,8 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
     c->diag =
         rsrc_diag_create(messages, options->json_diagnostics, (enum rsrc_color)options->color);
     rsrc_arena_init(&c->arena);
-    enum rsrc_status status = RSRC_OK;
-    if (options->remarks != NULL && !rsrc_diag_show_remarks(c->diag, options->remarks))
-        status = RSRC_FAILED;
-    if (status == RSRC_OK)
+    enum rsrc_status status = RSRC_FAILED;
+    if (show_remarks(c) == RSRC_OK)
         status = run(c);
     if (status == RSRC_OK)
         status = rsrc_stdout_finish(c);

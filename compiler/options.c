@@ -175,6 +175,9 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
     case OPT_RPASS:
         options->remarks = value;
         break;
+    case OPT_RPASS_MISSED:
+        options->missed_remarks = value;
+        break;
     case OPT_FROM:
         options->from = value;
         break;

@@ -64,7 +64,8 @@ struct rsrc_options {
     bool progress;              /* a progress line on stderr */
     bool json_diagnostics;
     int color;                  /* enum rsrc_color */
-    const char *remarks;        /* POSIX extended regular expression; NULL: none */
+    const char *remarks;        /* what was chosen: POSIX extended regular expression; NULL: none */
+    const char *missed_remarks; /* what was declined */
     const char *report;         /* "text" or "json", with ":FILE" or to stdout; NULL: none */
     const char *spec_dir;       /* NULL: the installed one */
     const char *cc, *ld;        /* NULL: search */

@@ -141,7 +141,7 @@ static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena, const
     struct rsrc_place place = {.tensor = layer_name};
     const char *name = rsrc_regime_name(regime);
     rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: chose %s", name, plan->reason);
-    rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL,
+    rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
                    "%s: declined %s: %s, %.2g times the chosen time", name,
                    choice_name(arena, declined, k), cost_text(arena, declined, spec),
                    declined->predicted_us[regime] / chosen->predicted_us[regime]);

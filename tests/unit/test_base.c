@@ -144,9 +144,12 @@ static void test_diagnostics(void) {
         .file = "m.safetensors", .has_offset = true, .offset = 0x1a40, .tensor = "w"};
     rsrc_warning(diag, "t", &tensor, NULL, "odd%s", "\nrsrc: error: forged");
     rsrc_diag_emit(diag, RSRC_REMARK, "plan", NULL, NULL, "dropped");
-    CHECK(rsrc_diag_show_remarks(diag, "^pl"));
+    CHECK(rsrc_diag_show_remarks(diag, RSRC_REMARK, "^pl"));
     rsrc_diag_emit(diag, RSRC_REMARK, "plan", NULL, NULL, "shown");
     rsrc_diag_emit(diag, RSRC_REMARK, "emit", NULL, NULL, "dropped");
+    rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", NULL, NULL, "dropped");
+    CHECK(rsrc_diag_show_remarks(diag, RSRC_REMARK_MISSED, "plan"));
+    rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", NULL, NULL, "shown");
     CHECK_INT(rsrc_diag_error_count(diag), 1);
     rsrc_diag_destroy(diag);
     fclose(stream);
@@ -154,7 +157,7 @@ static void test_diagnostics(void) {
               "a.yaml:3:5: error: unknown key 'isa\\x1b' [spec-key]\n"
               "    isa: foo\n        ^\n  help: use features\n"
               "m.safetensors:0x1a40: warning: tensor 'w': odd\n    | rsrc: error: forged [t]\n"
-              "rsrc: remark: shown [plan]\n");
+              "rsrc: remark: shown [plan]\nrsrc: missed: shown [plan]\n");
     free(text);
 }
 
@@ -164,7 +167,7 @@ static void test_held_diagnostics(void) {
     size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
     struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
-    CHECK(rsrc_diag_show_remarks(diag, "plan"));
+    CHECK(rsrc_diag_show_remarks(diag, RSRC_REMARK, "plan"));
     struct rsrc_diag *first = rsrc_diag_hold(diag), *second = rsrc_diag_hold(diag);
     struct rsrc_diag *third = rsrc_diag_hold(diag);
     rsrc_error(third, "t", NULL, NULL, "dropped");

@@ -79,7 +79,8 @@ static struct rsr_regime_plan plan_decode(struct fixture *f, const struct rsr_ma
 static void test_redundancy_decides(void) {
     struct fixture f;
     setup(&f);
-    CHECK(rsrc_diag_show_remarks(f.diag, "plan"));
+    CHECK(rsrc_diag_show_remarks(f.diag, RSRC_REMARK, "plan"));
+    CHECK(rsrc_diag_show_remarks(f.diag, RSRC_REMARK_MISSED, "plan"));
     struct rsr_spec generic = load_spec(&f, "generic");
     struct rsrc_plan_options options = no_options();
     struct rsr_stats stats;
