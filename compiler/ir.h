@@ -194,6 +194,15 @@ struct rsr_stats {
 
 /* ---- spec ------------------------------------------------------------------------------------- */
 
+/* What a GPU's description says. Nothing of a CPU's applies to it, nor the other way round. */
+struct rsr_gpu {
+    uint32_t sm;                /* compute capability without its dot: 90; 0: the target is a CPU */
+    uint32_t sm_count;
+    double clock_ghz;           /* sustained */
+    double memory_gbps;         /* peak */
+    double launch_us;           /* one kernel launch */
+};
+
 /* A target description, specs/<name>.yaml with its parents merged in. */
 struct rsr_spec {
     const char *name;
@@ -208,6 +217,7 @@ struct rsr_spec {
     double read_gbps;           /* DRAM read, one core */
     double dot_gmacs;           /* peak int8 multiply-adds of one core, 1e9/s */
     double add_gops;            /* scalar adds with a load, one core, 1e9/s: what scatter lives on */
+    struct rsr_gpu gpu;
 };
 
 /* ---- plan ------------------------------------------------------------------------------------- */
@@ -409,6 +419,49 @@ struct rsr_lowered {
     struct rsr_blob codes;
     struct rsr_blob index;      /* size 0: none */
     struct rsr_blob scale;      /* float32 */
+};
+
+/* ---- GPU ---------------------------------------------------------------------------------------- *
+ *
+ * A GPU computes a layer with the one kernel of cuda/kernels/matvec.cuh, whose constants are this plan:
+ * no operation list is lowered. Eight lanes of a warp work on a row, a warp on four rows; one 16-byte
+ * load a lane is a step. Codes lie in the order in which warps read them: for every four rows, for every
+ * step, for every lane 16 bytes (struct rsr_gpu_plan gives the sizes, lower/pack_gpu.h the bytes).
+ */
+
+/* X-macro of the codes: enum suffix, name that users see, weights of one 16-byte load. */
+#define RSR_GPU_CODES(X) X(BITS2, "bits2", 64) X(BASE3, "base3", 80)
+
+enum rsr_gpu_codes {
+#define X(id, name, weights) RSR_GPU_##id,
+    RSR_GPU_CODES(X)
+#undef X
+    RSR_GPU_CODES_COUNT
+};
+
+#define RSR_GPU_LANES_PER_ROW 8u
+#define RSR_GPU_ROWS_PER_WARP 4u
+
+struct rsr_gpu_plan {
+    enum rsr_gpu_codes codes;
+    uint32_t rows, cols;
+    uint32_t steps;             /* 16-byte loads of a lane that cover a row */
+    uint32_t row_warps;         /* warps of a block on rows of their own */
+    uint32_t col_warps;         /* warps that share a row's steps */
+    uint32_t ahead;             /* loads that a lane has in flight */
+    uint32_t token_tile;        /* tokens that share one reading of the codes */
+    uint32_t blocks;            /* of the grid */
+    bool scale_per_row;
+    enum rsr_epilogue epilogue; /* SCALE: x is float, quantised by the kernel; RAW: activation rows */
+    uint64_t weight_bytes;      /* of the codes, as packed */
+    double predicted_us;        /* one token */
+    const char *reason;         /* one sentence; never NULL or empty */
+};
+
+struct rsr_gpu_kernel {
+    const char *symbol;         /* rsr_l0_q_bits2_sm_90 */
+    const char *title;          /* model, layer: for the header comment; untrusted text */
+    const struct rsr_gpu_plan *plan;
 };
 
 /* ---- schedule ---------------------------------------------------------------------------------- */

@@ -457,12 +457,40 @@ static size_t field_size(enum field_kind kind) {
     abort();
 }
 
+/* What a key says something about. */
+enum machine { ANY_MACHINE, CPU_MACHINE, GPU_MACHINE };
+
+static enum machine machine_of(uint32_t field) {
+    if (field == RSRC_SPEC_FIELD_TRIPLE || field == RSRC_SPEC_FIELD_CPU)
+        return ANY_MACHINE;
+    return field >= RSRC_SPEC_FIELD_SM && field <= RSRC_SPEC_FIELD_LAUNCH_US ? GPU_MACHINE
+                                                                             : CPU_MACHINE;
+}
+
+static bool applies(uint32_t field, bool is_gpu) {
+    const enum machine machine = machine_of(field);
+    return machine == ANY_MACHINE || (machine == GPU_MACHINE) == is_gpu;
+}
+
+static enum rsrc_status fail_foreign_key(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                         const struct rsrc_spec_document *document, uint32_t field,
+                                         bool is_gpu) {
+    return fail_field(diag, arena, document, (enum rsrc_spec_field)field, "spec-foreign-key",
+                      is_gpu ? "leave it out" : "a GPU's description has 'sm' and no CPU as parent",
+                      rsrc_arena_printf(arena, "'%s' says nothing about a %s",
+                                        RSRC_SPEC_KEYS[field], is_gpu ? "GPU" : "CPU"));
+}
+
 enum rsrc_status rsrc_resolve_spec(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const struct rsrc_spec_document *document,
                                    const struct rsr_spec *parent, struct rsr_spec *out) {
     struct rsr_spec spec = document->values;
+    const bool is_gpu = parent != NULL ? parent->gpu.sm != 0 : spec.gpu.sm != 0;
     for (uint32_t f = 0; f < RSRC_SPEC_N_INHERITED; f++) {
-        if ((document->set >> f & 1) != 0)
+        const bool set = (document->set >> f & 1) != 0;
+        if (set && !applies(f, is_gpu))
+            return fail_foreign_key(diag, arena, document, f, is_gpu);
+        if (set || !applies(f, is_gpu))
             continue;
         if (parent == NULL)
             return fail_field(diag, arena, document, (enum rsrc_spec_field)f, "spec-missing",
@@ -473,7 +501,7 @@ enum rsrc_status rsrc_resolve_spec(struct rsrc_diag *diag, struct rsrc_arena *ar
     }
     if (parent != NULL)
         spec.cpu_features |= parent->cpu_features;
-    if (check_features(diag, arena, document, &spec) != RSRC_OK)
+    if (!is_gpu && check_features(diag, arena, document, &spec) != RSRC_OK)
         return RSRC_FAILED;
     *out = spec;
     return RSRC_OK;
@@ -549,6 +577,8 @@ static void print_field(struct rsrc_buffer *out, const struct field *field, cons
 void rsrc_print_spec(const struct rsr_spec *spec, struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "name: %s\n", spec->name);
     for (uint32_t f = 0; f < RSRC_SPEC_N_INHERITED; f++) {
+        if (!applies(f, spec->gpu.sm != 0))
+            continue;
         size_t at = FIELDS[f].offset - offsetof(struct rsrc_spec_document, values);
         rsrc_buffer_printf(out, "%s: ", RSRC_SPEC_KEYS[f]);
         print_field(out, &FIELDS[f], (const char *)spec + at);

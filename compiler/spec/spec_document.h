@@ -4,6 +4,14 @@
 
 #include "ir.h"
 
+/* The keys of a GPU's description, which has `triple` and `cpu` besides and nothing of a CPU's. */
+#define RSRC_SPEC_GPU_FIELDS(X)                                                                    \
+    X(SM, "sm", U32, gpu.sm, 80, 129)                                                              \
+    X(SM_COUNT, "sm_count", U32, gpu.sm_count, 1, 65536)                                           \
+    X(CLOCK_GHZ, "clock_ghz", NUMBER, gpu.clock_ghz, 0.001, 1e3)                                   \
+    X(MEMORY_GBPS, "memory_gbps", NUMBER, gpu.memory_gbps, 0.001, 1e6)                             \
+    X(LAUNCH_US, "launch_us", NUMBER, gpu.launch_us, 0, 1e6)
+
 /* Every key of a target description: name, kind of value, member of rsr_spec, smallest and largest
  * value, text for --print-target's readers. The order is that of printing. */
 #define RSRC_SPEC_FIELDS(X)                                                                        \
@@ -16,7 +24,8 @@
     X(L2_BYTES, "l2_bytes", SIZE, l2_bytes, 1024, 1e12)                                            \
     X(READ_GBPS, "read_gbps", NUMBER, read_gbps, 0.001, 1e6)                                       \
     X(DOT_GMACS, "dot_gmacs", NUMBER, dot_gmacs, 0.001, 1e9)                                       \
-    X(ADD_GOPS, "add_gops", NUMBER, add_gops, 0.001, 1e6)
+    X(ADD_GOPS, "add_gops", NUMBER, add_gops, 0.001, 1e6)                                          \
+    RSRC_SPEC_GPU_FIELDS(X)
 
 enum rsrc_spec_field {
 #define X(id, key, kind, member, min, max) RSRC_SPEC_FIELD_##id,
