@@ -26,7 +26,8 @@ void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
     kernel->n_tiles = (n_units - 1) / tile_units + 1;
     kernel->epilogue = input->epilogue;
 
-    *frame = (struct rsrc_frame){.epilogue = input->epilogue,
+    *frame = (struct rsrc_frame){.input = input->input,
+                                 .epilogue = input->epilogue,
                                  .row_scales = matrix->n_scales > 1,
                                  .unit_rows = unit_rows,
                                  .weight_scale = RSR_NO_KREG};
@@ -60,7 +61,8 @@ struct rsrc_frame_token rsrc_frame_token(struct rsrc_frame *frame, uint16_t toke
     const uint16_t y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
     rsrc_kb_binary(kb, RSR_KOP_MUL, x_row, token, frame->ldx);
     rsrc_kb_binary(kb, RSR_KOP_MUL, y_row, token, frame->ldy);
-    return (struct rsrc_frame_token){x_row, y_row};
+    const uint32_t x_first = frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0;
+    return (struct rsrc_frame_token){x_row, y_row, x_first};
 }
 
 struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
@@ -71,7 +73,7 @@ struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
     const uint16_t y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
     rsrc_kb_binary(kb, RSR_KOP_ADD, x_row, previous->x_row, frame->ldx);
     rsrc_kb_binary(kb, RSR_KOP_ADD, y_row, previous->y_row, frame->ldy);
-    return (struct rsrc_frame_token){x_row, y_row};
+    return (struct rsrc_frame_token){x_row, y_row, previous->x_first};
 }
 
 static struct rsrc_address header_field(const struct rsrc_frame_token *token, size_t offset) {
@@ -79,7 +81,7 @@ static struct rsrc_address header_field(const struct rsrc_frame_token *token, si
 }
 
 struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token) {
-    return header_field(token, RSR_ACT_HEADER);
+    return header_field(token, token->x_first);
 }
 
 uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_token *token,
@@ -88,35 +90,61 @@ uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_t
                         header_field(token, offsetof(struct rsr_act_row, sum)));
 }
 
-/* The float order of the ABI: m = x.scale * w, then y = (float)acc * m. */
+/* The weight scale of `lanes` rows: one a row, or the matrix's in every lane. */
+static uint16_t load_weight_scale(struct rsrc_frame *frame, uint32_t lanes, uint16_t unit,
+                                  uint32_t row, uint32_t id) {
+    struct rsrc_kb *kb = &frame->kb;
+    if (frame->row_scales) {
+        struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCALE, (int64_t)row * 4);
+        at = rsrc_address_plus(at, unit, (int64_t)frame->unit_rows * 4);
+        return rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "w_scale%u", id), at);
+    }
+    if (lanes == 1)
+        return frame->weight_scale;
+    return rsrc_kb_unary(kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "w_scales%u", id),
+                         frame->weight_scale);
+}
+
+/* The product of the token's scale and the weight scales. */
+static uint16_t load_scale(struct rsrc_frame *frame, uint32_t lanes,
+                           const struct rsrc_frame_token *token, uint16_t unit, uint32_t row,
+                           uint32_t id) {
+    struct rsrc_kb *kb = &frame->kb;
+    uint16_t x_scale = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "x_scale%u", id),
+                                    header_field(token, offsetof(struct rsr_act_row, scale)));
+    if (frame->row_scales) {
+        const uint16_t w = load_weight_scale(frame, lanes, unit, row, id);
+        if (lanes > 1)
+            x_scale = rsrc_kb_unary(
+                kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "x_scales%u", id), x_scale);
+        return rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scale%u", id),
+                              x_scale, w);
+    }
+    const uint16_t scale = rsrc_kb_binary(
+        kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "scale%u", id), x_scale,
+        frame->weight_scale);
+    if (lanes == 1)
+        return scale;
+    return rsrc_kb_unary(kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scales%u", id),
+                         scale);
+}
+
+/* The float order of the ABI. int8: m = x.scale * w, then y = (float)acc * m; float: y = acc * w. */
 uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
                            const struct rsrc_frame_token *token, uint16_t unit, uint32_t row) {
     if (frame->epilogue == RSR_EPILOGUE_RAW)
         return value;
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t id = frame->n_results++;
-    uint16_t x_scale = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "x_scale%u", id),
-                                    header_field(token, offsetof(struct rsr_act_row, scale)));
     uint16_t scale;
-    if (frame->row_scales) {
-        struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCALE, (int64_t)row * 4);
-        at = rsrc_address_plus(at, unit, (int64_t)frame->unit_rows * 4);
-        const uint16_t w =
-            rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "w_scale%u", id), at);
-        if (lanes > 1)
-            x_scale = rsrc_kb_unary(
-                kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "x_scales%u", id), x_scale);
-        scale = rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scale%u", id),
-                               x_scale, w);
+    uint16_t real = value;
+    if (frame->input == RSR_INPUT_F32) {
+        scale = load_weight_scale(frame, lanes, unit, row, id);
     } else {
-        scale = rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "scale%u", id),
-                               x_scale, frame->weight_scale);
-        if (lanes > 1)
-            scale = rsrc_kb_unary(kb, RSR_KOP_SPLAT,
-                                  rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scales%u", id), scale);
+        scale = load_scale(frame, lanes, token, unit, row, id);
+        real = rsrc_kb_unary(kb, RSR_KOP_CONVERT,
+                             rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "real%u", id), value);
     }
-    const uint16_t real = rsrc_kb_unary(kb, RSR_KOP_CONVERT,
-                                        rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "real%u", id), value);
     return rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "result%u", id),
                           real, scale);
 }

@@ -12,6 +12,7 @@
 
 struct rsrc_frame {
     struct rsrc_kb kb;
+    enum rsr_input input;
     enum rsr_epilogue epilogue;
     bool row_scales; /* one weight scale a row, else one a matrix */
     uint32_t unit_rows;
@@ -25,6 +26,7 @@ struct rsrc_frame {
 /* One token inside a kernel: byte offset of its activation row, element offset of its result row. */
 struct rsrc_frame_token {
     uint16_t x_row, y_row;
+    uint32_t x_first; /* bytes of the row before its first activation */
 };
 
 /* Sets rows, cols and tiles of the kernel and emits the prologue. The tile is the plan's, rounded up to
@@ -40,12 +42,12 @@ struct rsrc_frame_token rsrc_frame_token(struct rsrc_frame *frame, uint16_t toke
 struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
                                               const struct rsrc_frame_token *previous,
                                               const char *suffix);
-/* The i32 sum of the token's activations. */
+/* The i32 sum of the token's int8 activations. */
 uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_token *token,
                              const char *suffix);
 
-/* The result of the exact sums `value` (i32, `lanes` rows from row unit * unit_rows + row on):
- * themselves (RAW), or scaled to f32. */
+/* The result of the sums `value` (i32, exact; f32 where the input is; `lanes` rows from row
+ * unit * unit_rows + row on): themselves (RAW), or scaled to f32. */
 uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
                            const struct rsrc_frame_token *token, uint16_t unit, uint32_t row);
 void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,
