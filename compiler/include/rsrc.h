@@ -48,7 +48,7 @@ struct rsrc_variant_choice {
 struct rsrc_options {
     const char *input;          /* .safetensors, index.json, or folder; with `from`: a text form */
     const char *output;         /* NULL: from the input's name; "-": stdout (text kinds) */
-    const char *target;         /* comma-separated, best first; default "native" */
+    const char *target;         /* comma-separated; default "native" */
     uint32_t emit;              /* enum rsrc_emit bits; default RSRC_EMIT_SO */
     const char *layers;         /* POSIX extended regular expression over layer names; NULL: all */
     const char *from, *to;      /* pass names; NULL: first, last */

@@ -321,7 +321,7 @@ struct rsr_module {
     uint8_t model_hash[16];             /* of the checkpoint's tensors and configuration */
     struct rsr_hyper hyper;
     const float *rope_inv_freq;         /* [head_dim / 2] */
-    const struct rsr_target *targets;   /* best first */
+    const struct rsr_target *targets;   /* of one architecture; the loader takes the best */
     uint32_t n_targets;
     uint32_t n_stop_tokens;
     const uint32_t *stop_tokens;

@@ -6,10 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rsr_abi.h"
+
 /* RSR_CPU_MASK bits that the CPU has and the operating system has enabled. */
 uint64_t rsr_cpu_features(void);
 
-/* Asks the kernel for what must be asked for (AMX tiles). False if it refuses. */
+/* Features that a process may use only after it asked the kernel: AMX, whose tiles are 8 KiB of state. */
+#define RSR_CPU_ON_REQUEST (RSR_CPU_MASK(AMX_TILE) | RSR_CPU_MASK(AMX_INT8))
+
+/* Asks the kernel for those of `features` that must be asked for. False if it refuses. */
 bool rsr_cpu_enable(uint64_t features);
 
 /* "avx512f and avx512bw" into text; "" for no feature. */

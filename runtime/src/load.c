@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "choose_target.h"
 #include "cpu.h"
 #include "module_check.h"
 #include "ops/ops.h"
@@ -21,73 +22,7 @@ const char *rsr_role_name(uint32_t role) {
     return role < RSR_ROLE_COUNT ? role_names[role] : "";
 }
 
-/* ---- Which target ---- */
-
-/* Features that a target needs and the host lacks. */
-static uint64_t missing_features(const struct rsr_target *target, uint64_t host) {
-    return (target->cpu_features | rsr_ops_features((enum rsr_ops_level)target->ops_level)) & ~host;
-}
-
-/* "avx512 needs avx512vnni; amx needs amx-tile" */
-static void describe_missing(const struct rsr_target *targets, uint32_t n_targets, uint64_t host,
-                             char *text, size_t capacity) {
-    size_t used = 0;
-    text[0] = '\0';
-    for (uint32_t i = 0; i < n_targets; i++) {
-        char names[256];
-        rsr_cpu_name_features(missing_features(&targets[i], host), names, sizeof(names));
-        int n = snprintf(text + used, capacity - used, "%s%s needs %s", used == 0 ? "" : "; ",
-                         targets[i].name, names);
-        if (n < 0 || (size_t)n >= capacity - used)
-            return;
-        used += (size_t)n;
-    }
-}
-
-static rsr_status refuse_cpu(const struct rsr_target *targets, uint32_t n_targets, uint64_t host,
-                             rsr_error *err) {
-    char needs[384];
-    describe_missing(targets, n_targets, host, needs, sizeof(needs));
-    return rsr_fail(err, RSR_ERR_CPU,
-                    "this CPU lacks what the module needs (%s): compile with --target native here, "
-                    "or add the target generic",
-                    needs);
-}
-
-static rsr_status refuse_name(const struct rsr_module *module, const char *name, rsr_error *err) {
-    char list[256] = "";
-    size_t used = 0;
-    for (uint32_t i = 0; i < module->n_targets; i++) {
-        int n = snprintf(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ",
-                         module->targets[i].name);
-        if (n < 0 || (size_t)n >= sizeof(list) - used)
-            break;
-        used += (size_t)n;
-    }
-    return rsr_fail(err, RSR_ERR_ARGUMENT, "the module has no target %.64s; it has %s", name, list);
-}
-
-/* The forced target, or the first that the host can run (the module lists the best first). */
-static rsr_status choose_target(const struct rsr_module *module, const char *forced,
-                                const struct rsr_target **result, rsr_error *err) {
-    const uint64_t host = rsr_cpu_features();
-    for (uint32_t i = 0; i < module->n_targets; i++) {
-        const struct rsr_target *target = &module->targets[i];
-        if (forced != NULL && strcmp(forced, target->name) != 0)
-            continue;
-        if (missing_features(target, host) == 0 &&
-            rsr_ops_get((enum rsr_ops_level)target->ops_level) != NULL &&
-            rsr_cpu_enable(target->cpu_features)) {
-            *result = target;
-            return RSR_OK;
-        }
-        if (forced != NULL)
-            return refuse_cpu(target, 1, host, err);
-    }
-    if (forced != NULL)
-        return refuse_name(module, forced, err);
-    return refuse_cpu(module->targets, module->n_targets, host, err);
-}
+/* ---- What is read of every target, whichever is taken ---- */
 
 static rsr_status check_targets(const struct rsr_module *module, rsr_error *err) {
     if (module->targets == NULL || module->n_targets == 0)
@@ -137,9 +72,10 @@ static uint64_t decode_weight_bytes(const struct rsr_target *target) {
 
 static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, rsr_error *err) {
     const struct rsr_module *module = model->module;
+    const struct rsr_host_cpu cpu = {rsr_cpu_features(), rsr_cpu_enable};
     rsr_status status = check_targets(module, err);
     if (status == RSR_OK)
-        status = choose_target(module, options->target, &model->target, err);
+        status = rsr_choose_target(module, options->target, &cpu, &model->target, err);
     if (status == RSR_OK)
         status = rsr_check_module_tables(module, model->target, err);
     if (status != RSR_OK)

@@ -35,7 +35,7 @@ static void test_cpu_refusal(const struct fake_module *fake) {
     CHECK_INT(open_copy(module, &target, NULL, &err), RSR_ERR_CPU);
     CHECK(strstr(err.message, "unknown") != NULL);
 
-    /* The first target that runs is taken. */
+    /* The target that runs is taken. */
     struct rsr_target pair[2] = {target, fake->targets[0]};
     pair[0].name = "future";
     struct rsr_module two = *module;

@@ -32,7 +32,7 @@ struct rsr_module_target {
 
 struct rsr_module_input {
     const struct rsr_graph *graph;
-    const struct rsr_module_target *targets; /* best first */
+    const struct rsr_module_target *targets;
     uint32_t n_targets;
     const char *const *norm_roles;   /* [graph->n_norms] "input_norm": probes show it */
     const char *const *norm_symbols; /* [graph->n_norms] */

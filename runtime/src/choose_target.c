@@ -1,0 +1,95 @@
+/* choose_target.c - the best target that the host can run, or a sentence about why there is none. */
+#include "choose_target.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu.h"
+#include "ops/ops.h"
+#include "runtime.h"
+
+static uint64_t needed_features(const struct rsr_target *target) {
+    return target->cpu_features | rsr_ops_features((enum rsr_ops_level)target->ops_level);
+}
+
+/* "avx512 needs avx512vnni; amx needs amx-tile" */
+static void describe_missing(const struct rsr_target *targets, uint32_t n_targets, uint64_t has,
+                             char *text, size_t capacity) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < n_targets; i++) {
+        char names[256];
+        rsr_cpu_name_features(needed_features(&targets[i]) & ~has, names, sizeof(names));
+        int n = snprintf(text + used, capacity - used, "%s%s needs %s", used == 0 ? "" : "; ",
+                         targets[i].name, names);
+        if (n < 0 || (size_t)n >= capacity - used)
+            return;
+        used += (size_t)n;
+    }
+}
+
+/* `has` lacks what the kernel refused, if it was asked. */
+static rsr_status refuse(const struct rsr_target *targets, uint32_t n_targets, uint64_t has,
+                         uint64_t refused, rsr_error *err) {
+    char needs[352];
+    describe_missing(targets, n_targets, has, needs, sizeof(needs));
+    return rsr_fail(err, RSR_ERR_CPU,
+                    "this %s what the module needs (%s): compile with --target native here, or add "
+                    "the target generic",
+                    refused != 0 ? "system's kernel refuses to this process" : "CPU lacks", needs);
+}
+
+static rsr_status refuse_name(const struct rsr_module *module, const char *name, rsr_error *err) {
+    char list[256] = "";
+    size_t used = 0;
+    for (uint32_t i = 0; i < module->n_targets; i++) {
+        int n = snprintf(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ",
+                         module->targets[i].name);
+        if (n < 0 || (size_t)n >= sizeof(list) - used)
+            break;
+        used += (size_t)n;
+    }
+    return rsr_fail(err, RSR_ERR_ARGUMENT, "the module has no target %.64s; it has %s", name, list);
+}
+
+/* Among targets that a host with the features `has` can run; NULL if there is none. */
+static const struct rsr_target *best_target(const struct rsr_target *targets, uint32_t n_targets,
+                                            uint64_t has) {
+    const struct rsr_target *best = NULL;
+    for (uint32_t i = 0; i < n_targets; i++) {
+        const struct rsr_target *target = &targets[i];
+        const bool runs = (needed_features(target) & ~has) == 0 &&
+                          rsr_ops_get((enum rsr_ops_level)target->ops_level) != NULL;
+        if (runs && (best == NULL || __builtin_popcountll(target->cpu_features) >
+                                         __builtin_popcountll(best->cpu_features)))
+            best = target;
+    }
+    return best;
+}
+
+rsr_status rsr_choose_target(const struct rsr_module *module, const char *forced,
+                             const struct rsr_host_cpu *host, const struct rsr_target **result,
+                             rsr_error *err) {
+    const struct rsr_target *targets = module->targets;
+    uint32_t n_targets = module->n_targets;
+    if (forced != NULL) {
+        while (n_targets > 0 && strcmp(targets->name, forced) != 0) {
+            targets++;
+            n_targets--;
+        }
+        if (n_targets == 0)
+            return refuse_name(module, forced, err);
+        n_targets = 1;
+    }
+    const struct rsr_target *best = best_target(targets, n_targets, host->features);
+    if (best != NULL && !host->enable(best->cpu_features)) {
+        const uint64_t left = host->features & ~RSR_CPU_ON_REQUEST;
+        best = best_target(targets, n_targets, left);
+        if (best == NULL)
+            return refuse(targets, n_targets, left, RSR_CPU_ON_REQUEST, err);
+    }
+    if (best == NULL)
+        return refuse(targets, n_targets, host->features, 0, err);
+    *result = best;
+    return RSR_OK;
+}
