@@ -52,6 +52,14 @@ static rsr_status refuse_name(const struct rsr_module *module, const char *name,
     return rsr_fail(err, RSR_ERR_ARGUMENT, "the module has no target %.64s; it has %s", name, list);
 }
 
+/* Not the builtin, which calls libgcc where the machine's baseline has no instruction for it. */
+static uint32_t count_features(const struct rsr_target *target) {
+    uint32_t count = 0;
+    for (uint64_t left = target->cpu_features; left != 0; left &= left - 1)
+        count++;
+    return count;
+}
+
 /* Among targets that a host with the features `has` can run; NULL if there is none. */
 static const struct rsr_target *best_target(const struct rsr_target *targets, uint32_t n_targets,
                                             uint64_t has) {
@@ -60,8 +68,7 @@ static const struct rsr_target *best_target(const struct rsr_target *targets, ui
         const struct rsr_target *target = &targets[i];
         const bool runs = (needed_features(target) & ~has) == 0 &&
                           rsr_ops_get((enum rsr_ops_level)target->ops_level) != NULL;
-        if (runs && (best == NULL || __builtin_popcountll(target->cpu_features) >
-                                         __builtin_popcountll(best->cpu_features)))
+        if (runs && (best == NULL || count_features(target) > count_features(best)))
             best = target;
     }
     return best;
