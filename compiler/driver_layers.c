@@ -59,9 +59,13 @@ enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     for (uint32_t t = 0; t < c->n_specs; t++) {
-        if (rsrc_plan_layer(state->diag, &state->arena, state->item->name, state->item->role,
-                            state->matrix.alphabet, &state->stats, &c->specs[t], &c->plan_options,
-                            &state->plans[t]) != RSRC_OK)
+        const struct rsrc_plan_input input = {.layer_name = state->item->name,
+                                              .role = state->item->role,
+                                              .alphabet = state->matrix.alphabet,
+                                              .stats = &state->stats,
+                                              .spec = &c->specs[t],
+                                              .options = &c->plan_options};
+        if (rsrc_plan_layer(state->diag, &state->arena, &input, &state->plans[t]) != RSRC_OK)
             return RSRC_FAILED;
     }
     return RSRC_OK;

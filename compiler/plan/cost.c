@@ -81,20 +81,31 @@ static uint64_t dot_bytes(const struct rsr_stats *stats, enum rsr_alphabet alpha
            vector_bytes;
 }
 
+/* The call, and reading and computing behind each other's back. */
+static struct rsrc_cost make_cost(double memory_us, double compute_us, double call_us) {
+    return (struct rsrc_cost){.memory_us = memory_us,
+                              .compute_us = compute_us,
+                              .predicted_us = call_us + larger(memory_us, compute_us)};
+}
+
+/* Fills both regimes: a batch shares the reading and the call. */
+static void set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
+                      const struct rsr_spec *spec) {
+    const double memory_us = read_us(choice->weight_bytes, spec->read_gbps);
+    choice->cost[RSR_REGIME_DECODE] = make_cost(memory_us, decode_us, CALL_US);
+    choice->cost[RSR_REGIME_PREFILL] =
+        make_cost(memory_us / PREFILL_TOKENS, prefill_us, CALL_US / PREFILL_TOKENS);
+}
+
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec) {
-    double macs = (double)stats->rows * stats->cols;
-    double unpack = dot_form(spec)->unpack;
+    const double macs = (double)stats->rows * stats->cols;
+    const double unpack = dot_form(spec)->unpack;
     struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT, .fold = RSR_FOLD_TREE};
     choice.token_tile = dot_form(spec)->max_tokens;
     choice.weight_bytes = dot_bytes(stats, alphabet, spec);
-    choice.memory_us = read_us(choice.weight_bytes, spec->read_gbps);
-    choice.compute_us = work_us(macs * (1 + unpack), spec->dot_gmacs);
-    choice.predicted_us[RSR_REGIME_DECODE] = CALL_US + larger(choice.memory_us, choice.compute_us);
-    choice.predicted_us[RSR_REGIME_PREFILL] =
-        CALL_US / PREFILL_TOKENS +
-        larger(choice.memory_us / PREFILL_TOKENS,
-               work_us(macs * (1 + unpack / choice.token_tile), spec->dot_gmacs));
+    set_costs(&choice, work_us(macs * (1 + unpack), spec->dot_gmacs),
+              work_us(macs * (1 + unpack / choice.token_tile), spec->dot_gmacs), spec);
     choice.work = work_text(arena, macs, "multiply-adds");
     return choice;
 }
@@ -114,14 +125,11 @@ struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_
         fold == RSR_FOLD_TREE ? stats->n_fold_adds : RSR_DIRECT_DIGIT_ADDS * stats->n_direct_adds;
     double adds = (double)stats->n_members + (double)distribute +
                   RSR_SEGMENT_START_ADDS * (double)stats->n_segments;
-    struct rsrc_choice choice = {.variant = RSR_VARIANT_SCATTER, .fold = fold, .token_tile = 1};
+    struct rsrc_choice choice = {
+        .variant = RSR_VARIANT_SCATTER, .k = stats->k, .fold = fold, .token_tile = 1};
     choice.weight_bytes = scatter_bytes(stats);
-    choice.memory_us = read_us(choice.weight_bytes, spec->read_gbps);
-    choice.compute_us = work_us(adds, spec->add_gops);
-    choice.predicted_us[RSR_REGIME_DECODE] = CALL_US + larger(choice.memory_us, choice.compute_us);
-    /* A block's index is read once and serves all tokens from the cache. */
-    choice.predicted_us[RSR_REGIME_PREFILL] =
-        CALL_US / PREFILL_TOKENS + larger(choice.memory_us / PREFILL_TOKENS, choice.compute_us);
+    const double compute_us = work_us(adds, spec->add_gops);
+    set_costs(&choice, compute_us, compute_us, spec); /* one token at a time */
     choice.work = work_text(arena, adds, "additions");
     return choice;
 }

@@ -4,15 +4,22 @@
 
 #include "ir.h"
 
+/* Microseconds a token: one alone in decode, one of a batch in prefill. */
+struct rsrc_cost {
+    double memory_us; /* reading weight_bytes once a call */
+    double compute_us;
+    double predicted_us; /* the larger, and the call */
+};
+
 /* One way to compute a layer. */
 struct rsrc_choice {
     enum rsr_variant variant;
-    enum rsr_fold_kind fold; /* scatter */
-    uint32_t token_tile;     /* dot: tokens that share one unpacking */
-    uint64_t weight_bytes;   /* codes and index as lowering stores them */
-    double memory_us;        /* decode: reading weight_bytes once */
-    double compute_us;       /* decode: one token */
-    double predicted_us[RSR_REGIME_COUNT];
+    enum rsr_packing packing; /* dot */
+    uint32_t k;               /* scatter, fold; else 0 */
+    enum rsr_fold_kind fold;  /* scatter */
+    uint32_t token_tile;      /* dot: tokens that share one unpacking */
+    uint64_t weight_bytes;    /* codes and index as lowering stores them */
+    struct rsrc_cost cost[RSR_REGIME_COUNT];
     const char *work; /* "6.55 M multiply-adds", "0.42 M additions" */
 };
 

@@ -18,7 +18,7 @@ static const uint32_t DOT_TILE_ROWS[] = {64, 32, 16};
  * more cores than its target description has. */
 #define TILES_PER_CORE 8u
 #define MIN_TILES 64u
-#define SCATTER_TILE_ROWS 16u
+#define BLOCK_TILE_ROWS 16u
 
 const char *rsrc_variant_name(enum rsr_variant variant) {
     static const char *const names[RSR_VARIANT_COUNT] = {
@@ -47,14 +47,17 @@ static const char *size_text(struct rsrc_arena *arena, uint64_t bytes) {
                            : rsrc_arena_printf(arena, "%.3g MB", (double)bytes / 1e6);
 }
 
-static const char *choice_name(struct rsrc_arena *arena, const struct rsrc_choice *choice,
-                               uint32_t k) {
+static const char *choice_name(struct rsrc_arena *arena, const struct rsrc_choice *choice) {
     switch (choice->variant) {
     case RSR_VARIANT_SCATTER:
-        return rsrc_arena_printf(arena, "scatter k=%u (%s)", k,
+        return rsrc_arena_printf(arena, "scatter k=%u (%s)", choice->k,
                                  choice->fold == RSR_FOLD_TREE ? "RSR++" : "RSR");
-    case RSR_VARIANT_DOT:
     case RSR_VARIANT_FOLD:
+        return rsrc_arena_printf(arena, "fold k=%u", choice->k);
+    case RSR_VARIANT_DOT:
+        if (choice->packing == RSR_PACKING_LUT)
+            return "dot over the codes of lut";
+        break;
     case RSR_VARIANT_LUT:
     case RSR_VARIANT_COUNT:
         break;
@@ -64,23 +67,25 @@ static const char *choice_name(struct rsrc_arena *arena, const struct rsrc_choic
 
 /* "0.41 MB at 14 GB/s = 29 us", or what is computed where that takes longer. */
 static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice *choice,
-                             const struct rsr_spec *spec) {
+                             enum rsr_regime regime, const struct rsr_spec *spec) {
+    const struct rsrc_cost *cost = &choice->cost[regime];
     const char *size = size_text(arena, choice->weight_bytes);
-    if (choice->memory_us >= choice->compute_us)
-        return rsrc_arena_printf(arena, "%s at %.3g GB/s = %s", size, spec->read_gbps,
-                                 time_text(arena, choice->memory_us));
-    return rsrc_arena_printf(arena, "%s = %s (reading %s takes %s)", choice->work,
-                             time_text(arena, choice->compute_us), size,
-                             time_text(arena, choice->memory_us));
+    const char *batch = regime == RSR_REGIME_PREFILL ? " a token" : "";
+    if (cost->memory_us >= cost->compute_us)
+        return rsrc_arena_printf(arena, "%s at %.3g GB/s = %s%s", size, spec->read_gbps,
+                                 time_text(arena, cost->memory_us), batch);
+    return rsrc_arena_printf(arena, "%s = %s%s (reading %s takes %s)", choice->work,
+                             time_text(arena, cost->compute_us), batch, size,
+                             time_text(arena, cost->memory_us));
 }
 
 static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_choice *chosen,
                                const struct rsrc_choice *declined, enum rsr_regime regime,
-                               uint32_t k, bool forced, const struct rsr_spec *spec) {
-    return rsrc_arena_printf(arena, "%s%s: %s; %s would take %s", choice_name(arena, chosen, k),
-                             forced ? " as asked" : "", cost_text(arena, chosen, spec),
-                             choice_name(arena, declined, k),
-                             time_text(arena, declined->predicted_us[regime]));
+                               bool forced, const struct rsr_spec *spec) {
+    return rsrc_arena_printf(arena, "%s%s: %s; %s would take %s", choice_name(arena, chosen),
+                             forced ? " as asked" : "", cost_text(arena, chosen, regime, spec),
+                             choice_name(arena, declined),
+                             time_text(arena, declined->cost[regime].predicted_us));
 }
 
 /* ---- tiles -------------------------------------------------------------------------------------- */
@@ -96,9 +101,9 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
     return rows < smallest ? (rows + 3) / 4 * 4 : smallest;
 }
 
-/* Whole blocks of k rows, about SCATTER_TILE_ROWS of them. */
-static uint32_t scatter_tile_rows(uint32_t k) {
-    return k * (SCATTER_TILE_ROWS / k);
+/* Whole blocks of k rows, about BLOCK_TILE_ROWS of them. */
+static uint32_t block_tile_rows(uint32_t k) {
+    return k * (BLOCK_TILE_ROWS / k);
 }
 
 /* ---- the choice ----------------------------------------------------------------------------------- */
@@ -106,66 +111,95 @@ static uint32_t scatter_tile_rows(uint32_t k) {
 /* Every way that is open to a layer: `dot`, and scatter as RSR and, where its table fits, as RSR++. */
 #define MAX_CHOICES 8
 
-static uint32_t list_choices(struct rsrc_arena *arena, const struct rsr_stats *stats,
-                             enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              struct rsrc_choice choices[MAX_CHOICES]) {
+    const struct rsr_stats *stats = input->stats;
     uint32_t n = 0;
-    choices[n++] = rsrc_cost_dot(arena, stats, alphabet, spec);
-    if (rsrc_fold_fits(alphabet, stats->k))
-        choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_TREE, spec);
-    choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_DIRECT, spec);
+    choices[n++] = rsrc_cost_dot(arena, stats, input->alphabet, input->spec);
+    if (rsrc_fold_fits(input->alphabet, stats->k))
+        choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_TREE, input->spec);
+    choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_DIRECT, input->spec);
     assert(n <= MAX_CHOICES);
     return n;
 }
 
-/* The fastest of the choices in a regime, of the forced variant alone or of all; at equal times the
- * first. `except` (or NULL) is left out, with its variant. */
-static const struct rsrc_choice *best_choice(const struct rsrc_choice *choices, uint32_t n,
-                                             enum rsr_regime regime, int forced,
-                                             const struct rsrc_choice *except) {
+/* A module holds every weight once: beside the kernel of decode, prefill has what reads the same data,
+ * or none. */
+static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choice *prefill) {
+    if (prefill->variant == RSR_VARIANT_FOLD)
+        return true;
+    if (prefill->variant == RSR_VARIANT_DOT && prefill->packing == RSR_PACKING_LUT)
+        return decode->variant == RSR_VARIANT_LUT;
+    return prefill->variant == decode->variant && prefill->packing == decode->packing &&
+           prefill->k == decode->k && prefill->fold == decode->fold;
+}
+
+struct selection {
+    const struct rsrc_choice *choices;
+    uint32_t n_choices;
+    enum rsr_regime regime;
+    int forced;                       /* enum rsr_variant, -1: none */
+    const struct rsrc_choice *decode; /* what prefill shares its data with, or NULL */
+    const struct rsrc_choice *except; /* left out with all of its variant, or NULL */
+};
+
+/* The fastest of the choices; at equal times the first. */
+static const struct rsrc_choice *best_choice(const struct selection *among) {
     const struct rsrc_choice *best = NULL;
-    for (uint32_t i = 0; i < n; i++) {
-        if ((forced != -1 && (int)choices[i].variant != forced) ||
-            (except != NULL && choices[i].variant == except->variant))
-            continue;
-        if (best == NULL || choices[i].predicted_us[regime] < best->predicted_us[regime])
-            best = &choices[i];
+    for (uint32_t i = 0; i < among->n_choices; i++) {
+        const struct rsrc_choice *choice = &among->choices[i];
+        const bool open = (among->forced == -1 || (int)choice->variant == among->forced) &&
+                          (among->decode == NULL || shares_data(among->decode, choice)) &&
+                          (among->except == NULL || choice->variant != among->except->variant);
+        if (open && (best == NULL || choice->cost[among->regime].predicted_us <
+                                         best->cost[among->regime].predicted_us))
+            best = choice;
     }
     return best;
 }
 
-static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *layer_name,
-                         enum rsr_regime regime, const struct rsr_regime_plan *plan,
-                         const struct rsrc_choice *chosen, const struct rsrc_choice *declined,
-                         uint32_t k, const struct rsr_spec *spec) {
-    struct rsrc_place place = {.tensor = layer_name};
+static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                         const struct rsrc_plan_input *input, enum rsr_regime regime,
+                         const struct rsr_regime_plan *plan, const struct rsrc_choice *chosen,
+                         const struct rsrc_choice *declined) {
+    struct rsrc_place place = {.tensor = input->layer_name};
     const char *name = rsrc_regime_name(regime);
     rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: chose %s", name, plan->reason);
     rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
                    "%s: declined %s: %s, %.2g times the chosen time", name,
-                   choice_name(arena, declined, k), cost_text(arena, declined, spec),
-                   declined->predicted_us[regime] / chosen->predicted_us[regime]);
+                   choice_name(arena, declined), cost_text(arena, declined, regime, input->spec),
+                   declined->cost[regime].predicted_us / chosen->cost[regime].predicted_us);
 }
 
-static void plan_regime(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *layer_name,
-                        const struct rsr_stats *stats, const struct rsr_spec *spec,
-                        const struct rsrc_choice *choices, uint32_t n_choices,
-                        enum rsr_regime regime, int forced, struct rsr_regime_plan *out) {
-    const struct rsrc_choice *chosen = best_choice(choices, n_choices, regime, forced, NULL);
-    const struct rsrc_choice *declined = best_choice(choices, n_choices, regime, -1, chosen);
-    const bool blocks = chosen->variant == RSR_VARIANT_SCATTER;
+static uint32_t tile_rows(const struct rsrc_choice *choice, const struct rsrc_plan_input *input) {
+    return choice->k != 0 ? block_tile_rows(choice->k)
+                          : dot_tile_rows(input->stats->rows, input->spec->cores);
+}
+
+static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                             const struct rsrc_plan_input *input,
+                                             struct selection among, struct rsr_regime_plan *out) {
+    const struct rsrc_choice *chosen = best_choice(&among);
+    const bool forced = among.forced != -1;
+    among.forced = -1;
+    among.decode = NULL;
+    among.except = chosen;
+    const struct rsrc_choice *declined = best_choice(&among);
     *out = (struct rsr_regime_plan){
         .variant = chosen->variant,
-        .k = blocks ? stats->k : 0,
+        .packing = chosen->packing,
+        .k = chosen->k,
         .fold = chosen->fold,
-        .tile_rows = blocks ? scatter_tile_rows(stats->k) : dot_tile_rows(stats->rows, spec->cores),
+        .tile_rows = tile_rows(chosen, input),
         .token_tile = chosen->token_tile,
-        .predicted_us = round(chosen->predicted_us[regime] * 1e3) / 1e3, /* to the nanosecond */
+        /* to the nanosecond */
+        .predicted_us = round(chosen->cost[among.regime].predicted_us * 1e3) / 1e3,
         .weight_bytes = chosen->weight_bytes,
-        .acc_bound = (uint64_t)stats->max_row_nonzero * 128,
-        .reason = reason_text(arena, chosen, declined, regime, stats->k, forced != -1, spec),
+        .acc_bound = (uint64_t)input->stats->max_row_nonzero * 128,
+        .reason = reason_text(arena, chosen, declined, among.regime, forced, input->spec),
     };
-    emit_remarks(diag, arena, layer_name, regime, out, chosen, declined, stats->k, spec);
+    emit_remarks(diag, arena, input, among.regime, out, chosen, declined);
+    return chosen;
 }
 
 bool rsrc_same_kernel(const struct rsr_plan *plan) {
@@ -176,26 +210,29 @@ bool rsrc_same_kernel(const struct rsr_plan *plan) {
 }
 
 enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                 const char *layer_name, enum rsr_role role,
-                                 enum rsr_alphabet alphabet, const struct rsr_stats *stats,
-                                 const struct rsr_spec *spec,
-                                 const struct rsrc_plan_options *options, struct rsr_plan *out) {
+                                 const struct rsrc_plan_input *input, struct rsr_plan *out) {
+    const struct rsr_stats *stats = input->stats;
     assert(stats->k >= 1 && stats->k <= RSR_MAX_K && stats->rows > 0 && stats->cols > 0);
-    assert(role <= RSR_ROLE_COUNT);
-    int forced = options->forced_variant[role];
-    assert(forced >= -1 && forced < RSR_VARIANT_COUNT);
-    if (options->k != 0 && options->k != stats->k) {
-        struct rsrc_place place = {.tensor = layer_name};
+    assert(input->role <= RSR_ROLE_COUNT);
+    const uint32_t asked_k = input->options->k;
+    if (asked_k != 0 && asked_k != stats->k) {
+        struct rsrc_place place = {.tensor = input->layer_name};
         rsrc_error(diag, "plan-k", &place, "leave out --rsr-k, or print the index again with it",
-                   "the segment index has k=%u, k=%u is asked for", stats->k, options->k);
+                   "the segment index has k=%u, k=%u is asked for", stats->k, asked_k);
         return RSRC_FAILED;
     }
     struct rsrc_choice choices[MAX_CHOICES];
-    const uint32_t n_choices = list_choices(arena, stats, alphabet, spec, choices);
-    struct rsr_plan plan = {.target = spec->name, .input = RSR_INPUT_I8};
-    for (int regime = 0; regime < RSR_REGIME_COUNT; regime++)
-        plan_regime(diag, arena, layer_name, stats, spec, choices, n_choices,
-                    (enum rsr_regime)regime, forced, &plan.regimes[regime]);
+    struct selection among = {.choices = choices,
+                              .n_choices = list_choices(arena, input, choices),
+                              .forced = input->options->forced_variant[input->role]};
+    assert(among.forced >= -1 && among.forced < RSR_VARIANT_COUNT);
+    struct rsr_plan plan = {.target = input->spec->name, .input = input->input};
+    among.regime = RSR_REGIME_DECODE;
+    const struct rsrc_choice *decode =
+        plan_regime(diag, arena, input, among, &plan.regimes[RSR_REGIME_DECODE]);
+    among.regime = RSR_REGIME_PREFILL;
+    among.decode = decode;
+    (void)plan_regime(diag, arena, input, among, &plan.regimes[RSR_REGIME_PREFILL]);
     *out = plan;
     return RSRC_OK;
 }

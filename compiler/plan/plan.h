@@ -10,13 +10,21 @@ struct rsrc_plan_options {
     uint32_t k; /* scatter's rows per block; 0: choose */
 };
 
-/* Plans one layer from its statistics, at the k that scatter would use, and the target's numbers. Emits
- * remarks ("plan") for what was chosen and what was declined. */
-RSRC_NODISCARD enum rsrc_status
-rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *layer_name,
-                enum rsr_role role, enum rsr_alphabet alphabet, const struct rsr_stats *stats,
-                const struct rsr_spec *spec, const struct rsrc_plan_options *options,
-                struct rsr_plan *out);
+struct rsrc_plan_input {
+    const char *layer_name; /* untrusted */
+    enum rsr_role role;     /* RSR_ROLE_COUNT: a bare matrix */
+    enum rsr_alphabet alphabet;
+    enum rsr_input input;
+    const struct rsr_stats *stats; /* at the k that scatter would use */
+    const struct rsr_spec *spec;
+    const struct rsrc_plan_options *options;
+};
+
+/* Plans one layer from its statistics and the target's numbers. Emits remarks ("plan") for what was
+ * chosen and what was declined. */
+RSRC_NODISCARD enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                const struct rsrc_plan_input *input,
+                                                struct rsr_plan *out);
 /* Text form; what is printed parses back, several dumps one after the other as well. */
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out);
 struct rsr_named_plan {

@@ -78,8 +78,13 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
         plan_options.forced_variant[r] = forced;
     struct rsr_stats stats;
     (void)rsrc_choose_k(&b->arena, &b->matrix, &stats);
-    if (rsrc_plan_layer(b->diag, &b->arena, "bench", RSR_ROLE_Q, b->matrix.alphabet, &stats,
-                        &b->spec, &plan_options, &b->plan) != RSRC_OK)
+    const struct rsrc_plan_input input = {.layer_name = "bench",
+                                          .role = RSR_ROLE_COUNT,
+                                          .alphabet = b->matrix.alphabet,
+                                          .stats = &stats,
+                                          .spec = &b->spec,
+                                          .options = &plan_options};
+    if (rsrc_plan_layer(b->diag, &b->arena, &input, &b->plan) != RSRC_OK)
         return false;
     const struct rsr_regime_plan *plan = &b->plan.regimes[RSR_REGIME_DECODE];
     if (plan->variant == RSR_VARIANT_SCATTER || plan->variant == RSR_VARIANT_FOLD)

@@ -59,9 +59,13 @@ static struct rsr_plan plan_matrix(struct fixture *f, const struct rsr_matrix *m
     else
         rsrc_analyse_matrix(&f->arena, matrix, options->k, stats);
     struct rsr_plan plan = {.target = NULL};
-    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, "blk.q", RSR_ROLE_Q, matrix->alphabet, stats,
-                              spec, options, &plan),
-              RSRC_OK);
+    const struct rsrc_plan_input input = {.layer_name = "blk.q",
+                                          .role = RSR_ROLE_Q,
+                                          .alphabet = matrix->alphabet,
+                                          .stats = stats,
+                                          .spec = spec,
+                                          .options = options};
+    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &plan), RSRC_OK);
     for (int r = 0; r < RSR_REGIME_COUNT; r++)
         CHECK(plan.regimes[r].reason != NULL && plan.regimes[r].reason[0] != '\0');
     CHECK_STR(plan.target, spec->name);
@@ -129,17 +133,21 @@ static void test_cost_numbers(void) {
     struct rsr_stats stats = {.rows = 2560, .cols = 2560, .k = 4, .n_members = 1000000};
     struct rsrc_choice dot = rsrc_cost_dot(&f.arena, &stats, RSR_TERNARY, &spec);
     CHECK_INT(dot.weight_bytes, 2560 * 2560 / 4);
-    CHECK_INT((int64_t)(dot.memory_us * 10), 1024); /* 1.6384 MB at 16 GB/s */
-    CHECK_INT((int64_t)(dot.compute_us * 10), 521); /* 6.5536 M * 3.5 / 440 */
-    CHECK(dot.predicted_us[RSR_REGIME_DECODE] > dot.memory_us);
-    CHECK(dot.predicted_us[RSR_REGIME_PREFILL] < dot.predicted_us[RSR_REGIME_DECODE]);
+    CHECK_INT((int64_t)(dot.cost[RSR_REGIME_DECODE].memory_us * 10),
+              1024); /* 1.6384 MB at 16 GB/s */
+    CHECK_INT((int64_t)(dot.cost[RSR_REGIME_DECODE].compute_us * 10),
+              521); /* 6.5536 M * 3.5 / 440 */
+    CHECK(dot.cost[RSR_REGIME_DECODE].predicted_us > dot.cost[RSR_REGIME_DECODE].memory_us);
+    CHECK(dot.cost[RSR_REGIME_PREFILL].predicted_us < dot.cost[RSR_REGIME_DECODE].predicted_us);
     stats.n_fold_adds = 50000;
     stats.n_segments = 10000;
     stats.n_direct_adds = 40000;
     struct rsrc_choice tree = rsrc_cost_scatter(&f.arena, &stats, RSR_FOLD_TREE, &spec);
     struct rsrc_choice direct = rsrc_cost_scatter(&f.arena, &stats, RSR_FOLD_DIRECT, &spec);
-    CHECK_INT((int64_t)tree.compute_us, 1130);   /* members + fold + 8 a segment */
-    CHECK_INT((int64_t)direct.compute_us, 1160); /* members + 2 a digit + 8 a segment */
+    CHECK_INT((int64_t)tree.cost[RSR_REGIME_DECODE].compute_us,
+              1130); /* members + fold + 8 a segment */
+    CHECK_INT((int64_t)direct.cost[RSR_REGIME_DECODE].compute_us,
+              1160); /* members + 2 a digit + 8 a segment */
     CHECK(rsrc_fold_fits(RSR_TERNARY, 12) && !rsrc_fold_fits(RSR_TERNARY, 13));
     CHECK(rsrc_fold_fits(RSR_BINARY_SIGN, 16) && rsrc_fold_fits(RSR_BINARY_BIT, 16));
     teardown(&f);
@@ -229,9 +237,13 @@ static void test_other_k(void) {
     struct rsr_matrix matrix = make_matrix(&f, 8, 8, RSR_TERNARY, 0);
     rsrc_analyse_matrix(&f.arena, &matrix, 4, &stats);
     struct rsr_plan plan;
-    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, "blk.q", RSR_ROLE_Q, RSR_TERNARY, &stats, &spec,
-                              &options, &plan),
-              RSRC_FAILED);
+    const struct rsrc_plan_input input = {.layer_name = "blk.q",
+                                          .role = RSR_ROLE_Q,
+                                          .alphabet = RSR_TERNARY,
+                                          .stats = &stats,
+                                          .spec = &spec,
+                                          .options = &options};
+    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_FAILED);
     CHECK(strstr(f.text, "the segment index has k=4, k=5 is asked for [plan-k]") != NULL);
     teardown(&f);
 }
