@@ -28,7 +28,9 @@
 #include "lower/lower.h"
 #include "rsr/segment.h"
 
+#ifndef MAX_TOKENS
 #define MAX_TOKENS 17
+#endif
 #define GUARD 0xA5
 
 #define F(id) RSR_CPU_MASK(id)
