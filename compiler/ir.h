@@ -3,6 +3,7 @@
  *   read     checkpoint files      -> rsr_checkpoint   (tensors by name, configuration, tokenizer)
  *   graph    rsr_checkpoint        -> rsr_graph        (a model: layers with roles and scale rules)
  *   decode   rsr_layer             -> rsr_matrix       (int8 values, loaded lazily, freed per layer)
+ *   reduce   rsr_matrix            -> rsr_matrix       (rows computed once, no zeros), rsr_reduction
  *   rsr      rsr_matrix            -> rsr_index        (segments of every block of k rows)
  *   plan     matrix, index, spec   -> rsr_plan         (variant per layer, with its reason)
  *   schedule rsr_graph, plans      -> rsr_step         (ordered operations over buffers)
@@ -149,6 +150,32 @@ struct rsr_matrix {
     const int8_t *values;       /* row-major [rows][cols] */
     const float *scale;         /* multipliers: y = acc * act_scale * scale[...] */
     uint32_t n_scales;          /* 1 or rows */
+};
+
+/* ---- reduce ----------------------------------------------------------------------------------- */
+
+/* What the compiler found that need not be computed. A layer's counts do not overlap: a dead row or
+ * column (model/dead_channels.h) is counted as dead alone. */
+struct rsr_reduction_counts {
+    uint32_t rows, cols;        /* of the layer */
+    uint32_t n_dead_rows, n_dead_cols;
+    uint32_t n_zero_rows, n_zero_cols;
+    uint32_t n_repeated_rows;   /* equal or opposite to an earlier row */
+};
+
+/* One row of a layer: `sign` times row `row` of the reduced matrix. */
+struct rsr_row_source {
+    uint32_t row;
+    int32_t sign;               /* +1, -1; 0: the row is zero (and `row` is 0) */
+};
+
+/* How a layer follows from a smaller matrix. Maps that do not pay are left out: what they would drop
+ * is then in the reduced matrix, as zeros or repeated rows. */
+struct rsr_reduction {
+    struct rsr_reduction_counts counts;
+    uint32_t rows, cols;        /* of the reduced matrix; at least 1 */
+    const struct rsr_row_source *row_sources;   /* [counts.rows]; NULL: rows are what they were */
+    const uint32_t *kept_cols;  /* [cols], ascending; NULL: columns are what they were */
 };
 
 /* ---- rsr -------------------------------------------------------------------------------------- */
@@ -391,7 +418,9 @@ struct rsr_kernel {
     enum rsr_variant variant;
     enum rsr_input input;
     enum rsr_epilogue epilogue;
-    uint32_t rows, cols, tile_rows, n_tiles;
+    uint32_t rows, cols;        /* of the layer: what a call reads and writes */
+    uint32_t computed_rows;     /* of the reduced matrix: what tiles divide */
+    uint32_t tile_rows, n_tiles;
     uint64_t scratch_bytes;
     struct rsr_kreg *regs;
     uint32_t n_regs;
