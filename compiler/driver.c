@@ -401,10 +401,17 @@ static enum rsrc_status load_specs(struct rsrc_compilation *c) {
         if (rsrc_load_spec(c->diag, &c->arena, name, c->options->spec_dir, spec) != RSRC_OK)
             return RSRC_FAILED;
         for (uint32_t i = 0; i < c->n_specs; i++) {
-            if (same_in_symbols(c->specs[i].name, spec->name) ||
-                strcmp(c->specs[i].triple, spec->triple) != 0) {
+            const struct rsr_spec *other = &c->specs[i];
+            if (strcmp(other->triple, spec->triple) != 0) {
+                rsrc_error(
+                    c->diag, "option-value", NULL, "compile a module for each",
+                    "--target: '%s' is for %s and '%s' for %s, and a module is for one of them",
+                    other->name, other->triple, spec->name, spec->triple);
+                return RSRC_FAILED;
+            }
+            if (same_in_symbols(other->name, spec->name)) {
                 rsrc_error(c->diag, "option-value", NULL, NULL,
-                           "--target: '%s' and '%s' cannot be in one module", c->specs[i].name,
+                           "--target: '%s' and '%s' cannot be in one module", other->name,
                            spec->name);
                 return RSRC_FAILED;
             }

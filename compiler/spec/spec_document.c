@@ -249,6 +249,9 @@ static enum rsrc_status read_feature(struct reader *reader, uint64_t *mask) {
     for (size_t i = 0; i < N_FEATURES; i++) {
         names[i] = FEATURES[i].name;
         if (strcmp(text, FEATURES[i].name) == 0) {
+            const yaml_mark_t mark = reader->event.start_mark;
+            reader->document->feature_at[__builtin_ctzll(FEATURES[i].mask)] =
+                (struct rsrc_spec_at){(uint32_t)mark.line + 1, (uint32_t)mark.column + 1};
             *mask |= FEATURES[i].mask;
             return RSRC_OK;
         }
@@ -400,41 +403,90 @@ enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag, struct rsrc_ar
 #define NEEDS_AVX512                                                                               \
     (NEEDS_AVX2 | RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VL) |        \
      RSR_CPU_MASK(AVX512DQ))
-#define AARCH64_FEATURES (RSR_CPU_MASK(NEON) | RSR_CPU_MASK(DOTPROD) | RSR_CPU_MASK(I8MM))
+/* rsr_cpu_features.def gives the bits from here on to AArch64. */
+#define AARCH64_FEATURES (UINT64_MAX << 48)
+
+/* The machines that code is made for. */
+static const struct architecture {
+    const char *prefix;        /* of the triple */
+    uint64_t features;         /* that it can have */
+    uint64_t for_256, for_512; /* features that vectors of these bits need */
+    uint32_t max_vector_bits;
+} ARCHITECTURES[] = {
+    {"x86_64-", ~AARCH64_FEATURES, NEEDS_AVX2, NEEDS_AVX512, 512},
+    {"aarch64-", AARCH64_FEATURES, 0, 0, 128},
+};
+
+static enum rsrc_status fail_at_place(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_spec_document *document,
+                                      struct rsrc_spec_at at, const char *slug, const char *help,
+                                      const char *message) {
+    struct rsrc_place place = rsrc_spec_place(arena, document, at.line, at.column);
+    rsrc_error(diag, slug, &place, help, "%s", message);
+    return RSRC_FAILED;
+}
 
 static enum rsrc_status fail_field(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const struct rsrc_spec_document *document,
                                    enum rsrc_spec_field field, const char *slug, const char *help,
                                    const char *message) {
-    struct rsrc_place place =
-        rsrc_spec_place(arena, document, document->at[field].line, document->at[field].column);
-    rsrc_error(diag, slug, &place, help, "%s", message);
-    return RSRC_FAILED;
+    return fail_at_place(diag, arena, document, document->at[field], slug, help, message);
 }
 
-static enum rsrc_status check_features(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                       const struct rsrc_spec_document *document,
-                                       const struct rsr_spec *spec) {
-    bool x86 = strncmp(spec->triple, "x86_64-", 7) == 0;
-    uint64_t foreign = spec->cpu_features & (x86 ? AARCH64_FEATURES : ~AARCH64_FEATURES);
+static const struct architecture *find_architecture(const char *triple) {
+    for (size_t i = 0; i < sizeof ARCHITECTURES / sizeof ARCHITECTURES[0]; i++)
+        if (strncmp(triple, ARCHITECTURES[i].prefix, strlen(ARCHITECTURES[i].prefix)) == 0)
+            return &ARCHITECTURES[i];
+    return NULL;
+}
+
+/* Points at the first of the foreign features, or at the triple that made an inherited one foreign. */
+static enum rsrc_status fail_foreign_features(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                              const struct rsrc_spec_document *document,
+                                              const struct rsr_spec *spec, uint64_t foreign) {
+    struct rsrc_spec_at at = document->at[RSRC_SPEC_FIELD_TRIPLE];
+    for (uint64_t left = foreign; left != 0; left &= left - 1) {
+        const struct rsrc_spec_at own = document->feature_at[__builtin_ctzll(left)];
+        if (own.line != 0) {
+            at = own;
+            break;
+        }
+    }
+    return fail_at_place(diag, arena, document, at, "spec-feature", NULL,
+                         rsrc_arena_printf(arena, "%s is not a feature of %s",
+                                           rsrc_feature_names(arena, foreign), spec->triple));
+}
+
+static enum rsrc_status check_machine(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_spec_document *document,
+                                      const struct rsr_spec *spec) {
+    const struct architecture *architecture = find_architecture(spec->triple);
+    if (architecture == NULL)
+        return fail_field(diag, arena, document, RSRC_SPEC_FIELD_TRIPLE, "spec-triple",
+                          "use x86_64-linux-gnu or aarch64-linux-gnu",
+                          rsrc_arena_printf(arena, "no code is made for %s", spec->triple));
+    const uint64_t foreign = spec->cpu_features & ~architecture->features;
     if (foreign != 0)
-        return fail_field(diag, arena, document, RSRC_SPEC_FIELD_FEATURES, "spec-feature", NULL,
-                          rsrc_arena_printf(arena, "%s is not a feature of %s",
-                                            rsrc_feature_names(arena, foreign), spec->triple));
-    uint64_t for_vector = !x86                       ? 0
-                          : spec->vector_bits == 512 ? NEEDS_AVX512
-                          : spec->vector_bits == 256 ? NEEDS_AVX2
-                                                     : 0;
-    uint64_t for_ops = spec->ops_level == RSR_OPS_AVX512 ? NEEDS_AVX512
-                       : spec->ops_level == RSR_OPS_AVX2 ? NEEDS_AVX2
-                                                         : 0;
-    uint64_t missing = (for_vector | for_ops) & ~spec->cpu_features;
+        return fail_foreign_features(diag, arena, document, spec, foreign);
+    if (spec->vector_bits > architecture->max_vector_bits)
+        return fail_field(diag, arena, document, RSRC_SPEC_FIELD_VECTOR_BITS, "spec-feature", NULL,
+                          rsrc_arena_printf(arena, "%s has vectors of %u bits at most",
+                                            spec->triple, architecture->max_vector_bits));
+    const uint64_t for_vector = spec->vector_bits == 512   ? architecture->for_512
+                                : spec->vector_bits == 256 ? architecture->for_256
+                                                           : 0;
+    const uint64_t for_ops = spec->ops_level == RSR_OPS_AVX512 ? NEEDS_AVX512
+                             : spec->ops_level == RSR_OPS_AVX2 ? NEEDS_AVX2
+                                                               : 0;
+    const uint64_t missing = (for_vector | for_ops) & ~spec->cpu_features;
     if (missing == 0)
         return RSRC_OK;
-    enum rsrc_spec_field field = (for_vector & ~spec->cpu_features) != 0
-                                     ? RSRC_SPEC_FIELD_VECTOR_BITS
-                                     : RSRC_SPEC_FIELD_OPS_LEVEL;
-    return fail_field(diag, arena, document, field, "spec-feature", "add it to 'features'",
+    const bool by_vector = (for_vector & ~spec->cpu_features) != 0;
+    const enum rsrc_spec_field field =
+        by_vector ? RSRC_SPEC_FIELD_VECTOR_BITS : RSRC_SPEC_FIELD_OPS_LEVEL;
+    const bool can_have = (missing & ~architecture->features) == 0;
+    return fail_field(diag, arena, document, field, "spec-feature",
+                      can_have ? "add it to 'features'" : "use generic",
                       rsrc_arena_printf(arena, "%s needs the feature %s", RSRC_SPEC_KEYS[field],
                                         rsrc_feature_names(arena, missing)));
 }
@@ -501,7 +553,7 @@ enum rsrc_status rsrc_resolve_spec(struct rsrc_diag *diag, struct rsrc_arena *ar
     }
     if (parent != NULL)
         spec.cpu_features |= parent->cpu_features;
-    if (!is_gpu && check_features(diag, arena, document, &spec) != RSRC_OK)
+    if (!is_gpu && check_machine(diag, arena, document, &spec) != RSRC_OK)
         return RSRC_FAILED;
     *out = spec;
     return RSRC_OK;

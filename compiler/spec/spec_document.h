@@ -47,9 +47,10 @@ struct rsrc_spec_document {
     uint32_t set;           /* bit per field */
     const char *name;
     const char *inherit; /* NULL: no parent */
-    struct {
+    struct rsrc_spec_at {
         uint32_t line, column;
-    } at[RSRC_SPEC_FIELD_COUNT]; /* of the values */
+    } at[RSRC_SPEC_FIELD_COUNT];        /* of the values */
+    struct rsrc_spec_at feature_at[64]; /* by bit; line 0: not in this document */
 };
 
 RSRC_NODISCARD enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag,

@@ -10,10 +10,10 @@
 #define SPEC_DIR TEST_SOURCE_DIR "/specs"
 
 /* Every key but `name` and those that a test gives. */
-#define REST                                                                                       \
-    "cpu: x86-64\nops_level: generic\ncores: 2\nl2_bytes: 2M\n"                                    \
-    "read_gbps: 10.5\ndot_gmacs: 4\nadd_gops: 1\n"
+#define NUMBERS "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\ndot_gmacs: 4\nadd_gops: 1\n"
+#define REST "ops_level: generic\n" NUMBERS
 #define TRIPLE "triple: x86_64-linux-gnu\n"
+#define AARCH64 "triple: aarch64-linux-gnu\n"
 #define COMMON TRIPLE "features: []\nvector_bits: 0\n" REST
 
 static const struct {
@@ -57,8 +57,19 @@ static const struct {
     {"spec-range", ":2:8:", "name: a\ncores: 0\n", "1..65536"},
     {"spec-range", ":2:11:", "name: a\nl2_bytes: 999999999999999G\n", "1024..1e+12"},
     {"spec-feature", ":2:17:", "name: a\nfeatures: [fma, avx22]\n", "did you mean 'avx2'?"},
-    {"spec-feature", ":3:11:", "name: a\n" TRIPLE "features: [neon]\nvector_bits: 0\n" REST,
+    {"spec-feature", ":3:17:", "name: a\n" TRIPLE "features: [fma, neon]\nvector_bits: 0\n" REST,
      "neon is not a feature of x86_64-linux-gnu"},
+    {"spec-feature",
+     ":3:18:", "name: a\n" AARCH64 "features: [neon, avx2, fma]\nvector_bits: 0\n" REST,
+     "avx2+fma is not a feature of aarch64-linux-gnu"},
+    {"spec-feature", ":4:14:", "name: a\n" AARCH64 "features: [neon]\nvector_bits: 256\n" REST,
+     "aarch64-linux-gnu has vectors of 128 bits at most"},
+    {"spec-feature",
+     ":5:12:", "name: a\n" AARCH64 "features: [neon]\nvector_bits: 128\nops_level: avx2\n" NUMBERS,
+     "ops_level needs the feature avx2"},
+    {"spec-triple",
+     ":2:9:", "name: a\ntriple: riscv64-linux-gnu\nfeatures: []\nvector_bits: 0\n" REST,
+     "no code is made for riscv64-linux-gnu"},
     {"spec-feature", ":4:14:", "name: a\n" TRIPLE "features: []\nvector_bits: 256\n" REST,
      "vector_bits needs the feature avx2"},
     {"spec-feature", ":4:14:", "name: a\n" TRIPLE "features: [avx2]\nvector_bits: 512\n" REST,
