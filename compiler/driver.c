@@ -242,7 +242,7 @@ const struct rsrc_pass rsrc_passes[PASS_COUNT] = {
                     .verify_layer = rsrc_layer_verify_lower,
                     .dump_layer = rsrc_layer_dump_kernel},
     [PASS_EMIT] = {.name = "emit",
-                   .help = "kernels and tables to C, weights to an object",
+                   .help = "kernels to units of C or code, weights to an object",
                    .run_in_order = rsrc_layer_emit},
     [PASS_LINK] = {.name = "link",
                    .help = "everything and the runtime to one library",
@@ -269,24 +269,12 @@ static enum rsrc_status find_pass(struct rsrc_compilation *c, const char *option
     return RSRC_FAILED;
 }
 
-/* Which pass completes each kind of output, latest first. */
-static const struct {
-    enum rsrc_emit kind;
-    enum rsrc_pass_id pass;
-    const char *name;
-} NEEDS[] = {{RSRC_EMIT_REPORT, PASS_REPORT, "report"}, {RSRC_EMIT_SO, PASS_LINK, "so"},
-             {RSRC_EMIT_OBJ, PASS_LINK, "obj"},         {RSRC_EMIT_C, PASS_LINK, "c"},
-             {RSRC_EMIT_KERNEL, PASS_LOWER, "kernel"},  {RSRC_EMIT_STEP, PASS_SCHEDULE, "step"},
-             {RSRC_EMIT_PLAN, PASS_PLAN, "plan"},       {RSRC_EMIT_RSR, PASS_RSR, "rsr"}};
-#define N_NEEDS (sizeof(NEEDS) / sizeof(NEEDS[0]))
-
 static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
-    if (options->report != NULL)
-        return PASS_REPORT;
-    for (uint32_t i = 0; i < N_NEEDS; i++)
-        if ((options->emit & (uint32_t)NEEDS[i].kind) != 0)
-            return NEEDS[i].pass;
-    return PASS_REPORT;
+    enum rsrc_pass_id last = PASS_READ;
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++)
+        if ((options->emit & (uint32_t)rsrc_kinds[k].emit) != 0 && rsrc_kinds[k].pass > last)
+            last = rsrc_kinds[k].pass;
+    return options->report != NULL ? PASS_REPORT : last;
 }
 
 /* An output that is asked for must not stay away silently. A module is what nobody asked for yet: the
@@ -294,10 +282,9 @@ static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
 static enum rsrc_status check_outputs_complete(struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->options;
     const char *missing = options->report != NULL && c->to < PASS_REPORT ? "--report" : NULL;
-    for (uint32_t i = 0; i < N_NEEDS && missing == NULL; i++)
-        if ((options->emit & (uint32_t)NEEDS[i].kind) != 0 && NEEDS[i].kind != RSRC_EMIT_SO &&
-            c->to < NEEDS[i].pass)
-            missing = rsrc_arena_printf(&c->arena, "--emit=%s", NEEDS[i].name);
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT && missing == NULL; k++)
+        if (rsrc_wants(c, rsrc_kinds[k].emit) && k != RSRC_KIND_SO && c->to < rsrc_kinds[k].pass)
+            missing = rsrc_arena_printf(&c->arena, "--emit=%s", rsrc_kinds[k].name);
     if (missing == NULL)
         return RSRC_OK;
     rsrc_error(c->diag, "option-value", NULL, "leave out --to, or --dump a pass before it",
@@ -432,6 +419,7 @@ static enum rsrc_status set_jobs(struct rsrc_compilation *c) {
         rsrc_find_toolchain(c->diag, &c->arena, c->options->cc, c->options->ld, c->specs[0].triple,
                             &c->toolchain) != RSRC_OK)
         return RSRC_FAILED;
+    c->n_jobs = n_jobs;
     c->toolchain.n_jobs = n_jobs;
     c->toolchain.print = c->options->verbose;
     return RSRC_OK;
@@ -459,13 +447,15 @@ static enum rsrc_status check_items(struct rsrc_compilation *c) {
     const bool links = c->to >= PASS_LINK && (c->options->emit & RSRC_EMIT_SO) != 0;
     const struct rsrc_place place = {.file = c->options->input};
     if (links && !c->has_graph) {
-        rsrc_error(c->diag, "not-a-model", &place,
-                   "put config.json beside it, or choose --emit=c, rsr, plan, kernel or report",
-                   "has no config.json, so it is a file of matrices and not a model");
+        rsrc_error(
+            c->diag, "not-a-model", &place,
+            "put config.json beside it, or choose --emit=c, llvm, rsr, plan, kernel or report",
+            "has no config.json, so it is a file of matrices and not a model");
         return RSRC_FAILED;
     }
     if ((c->options->emit & RSRC_EMIT_STEP) != 0 && !c->has_graph) {
-        rsrc_error(c->diag, "not-a-model", &place, "choose --emit=c, rsr, plan, kernel or report",
+        rsrc_error(c->diag, "not-a-model", &place,
+                   "choose --emit=c, llvm, rsr, plan, kernel or report",
                    "matrices without a config.json have no forward pass");
         return RSRC_FAILED;
     }
@@ -563,6 +553,7 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
     c->diag =
         rsrc_diag_create(messages, options->json_diagnostics, (enum rsrc_color)options->color);
     rsrc_arena_init(&c->arena);
+    pthread_mutex_init(&c->pending_lock, NULL);
     enum rsrc_status status = RSRC_FAILED;
     if (show_remarks(c) == RSRC_OK)
         status = run(c);
@@ -579,6 +570,7 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
         rsrc_checkpoint_close(&c->checkpoint);
     rsrc_arena_free(&c->arena);
     rsrc_diag_destroy(c->diag);
+    pthread_mutex_destroy(&c->pending_lock);
     free(c);
     return code;
 }

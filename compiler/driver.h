@@ -2,14 +2,17 @@
  *
  *   driver.c          the table of passes and the order in which they run
  *   driver_layers.c   the passes of one layer; layers in parallel, their results in order
- *   driver_output.c   where results go: text sinks, emitted units, weights
+ *   driver_output.c   where results go: names, text sinks, directories; all or nothing
+ *   driver_units.c    kernels to the units of back ends
+ *   driver_weights.c  packed weights to an object or a file
+ *   driver_module.c   the tables of a module, compiling and linking it
  */
 #ifndef RSRC_DRIVER_H
 #define RSRC_DRIVER_H
 
 #include <pthread.h>
 
-#include "emit/c/emit_c.h"
+#include "base/mapped_file.h"
 #include "emit/c/module_c.h"
 #include "ir.h"
 #include "link/elf_writer.h"
@@ -44,6 +47,24 @@ struct rsrc_item {
     const struct rsr_index *index;
 };
 
+/* What --emit can ask for: a row of kinds.def. */
+struct rsrc_kind {
+    enum rsrc_emit emit;
+    const char *name, *suffix;
+    bool is_text;
+    enum rsrc_pass_id pass;
+    enum rsr_unit_kind unit; /* RSR_UNIT_KIND_COUNT: no unit of a back end */
+};
+
+enum {
+#define RSRC_KIND(id, name, suffix, is_text, pass, unit) RSRC_KIND_##id,
+#include "kinds.def"
+#undef RSRC_KIND
+    RSRC_KIND_COUNT
+};
+
+extern const struct rsrc_kind rsrc_kinds[RSRC_KIND_COUNT];
+
 /* A text output: a file that appears when complete, or stdout. */
 struct rsrc_sink {
     bool open;
@@ -51,20 +72,33 @@ struct rsrc_sink {
     struct rsrc_output file;
 };
 
-/* Emitted C, one unit a block (a file) or all in one. */
+/* Back ends that may make one kind of unit, the preferred one first. */
+#define RSRC_MAX_MAKERS 4u
+
+/* Emitted kernels of one kind: a unit a block (a file), or all in one. */
 struct rsrc_unit_writer {
     bool active;
-    bool one_unit;    /* everything in one text, into `sink` */
-    bool share_equal; /* emit equal kernels once and record aliases (linking) */
+    enum rsr_unit_kind kind; /* of the files in the end: OBJ may go through C and the C compiler */
+    bool one_unit;           /* everything in one text, into `sink` */
+    bool share_equal;        /* emit equal kernels once and record aliases (linking) */
     const char *dir;
     struct rsrc_sink sink;
-    struct rsrc_open_unit { /* being filled, one a target */
+    struct rsrc_maker {
+        const struct rsrc_backend *backend;
+        enum rsr_unit_kind kind; /* what it is asked for */
+    } makers[RSRC_MAX_MAKERS];
+    uint32_t n_makers;
+    struct rsrc_open_unit { /* being filled, [n_specs][RSRC_MAX_MAKERS] */
         bool open;
         uint32_t block;
+        uint32_t n_kernels;
         struct rsr_unit unit;
     } * units;
-    const char **names; /* of written units */
-    uint32_t n_names;
+    struct rsrc_unit_file {
+        const char *name;
+        enum rsr_unit_kind kind;
+    } * files; /* written, or waiting to be finished */
+    uint32_t n_files;
     struct rsrc_kernel_key {
         const char *key, *symbol;
     } * keys;
@@ -73,14 +107,23 @@ struct rsrc_unit_writer {
     uint32_t n_aliases;
 };
 
+/* Units that have all their kernels and are not yet finished: code generation is the longest part, so
+ * whoever closes a unit leaves it here and finishes it when it is no longer its turn to emit. */
+struct rsrc_pending_unit {
+    struct rsrc_unit_writer *writer;
+    const struct rsrc_maker *maker;
+    struct rsr_unit unit;
+    struct rsrc_pending_unit *next;
+};
+
 /* Where packed weights go: an object file for the linker, or a file with an assembler stub. */
 struct rsrc_weights_writer {
     struct rsrc_elf_writer elf;
     bool elf_open;
-    struct rsrc_output raw; /* <dir>/model.weights */
+    struct rsrc_output raw; /* <out_dir>/model.weights */
     uint64_t raw_bytes;
     bool raw_open;
-    struct rsrc_buffer stub; /* <dir>/weights.S */
+    struct rsrc_buffer stub; /* <out_dir>/weights.S */
     struct rsrc_section_key {
         uint8_t hash[16];
         uint64_t size_bytes;
@@ -96,7 +139,7 @@ struct rsrc_compilation {
     enum rsrc_pass_id from, to;
     uint32_t dumps; /* bits of enum rsrc_pass_id */
 
-    struct rsr_spec *specs; /* targets, best first */
+    struct rsr_spec *specs; /* targets */
     uint32_t n_specs;
     struct rsrc_plan_options plan_options;
 
@@ -112,11 +155,19 @@ struct rsrc_compilation {
         uint32_t n_steps;
     } * steps; /* [n_specs] */
 
-    const char *work_dir; /* temporary directory, when linking */
-    const char *c_dir;    /* where a directory of C goes in the end */
+    uint32_t n_jobs;
+    const char *work_dir; /* what is compiled and linked; kept by --save-temps */
+    const char *link_dir; /* temporary, where the linker works */
+    struct rsrc_out_dir {
+        const char *path; /* where a directory of units goes in the end; NULL: none */
+        const char *temporary;
+    } out_dir;
     struct rsrc_toolchain toolchain;
     struct rsrc_sink rsr_sink, plan_sink, step_sink, kernel_sink, report_sink;
-    struct rsrc_unit_writer link_units, c_units;
+    struct rsrc_unit_writer link_units;                 /* of the module */
+    struct rsrc_unit_writer units[RSR_UNIT_KIND_COUNT]; /* asked for by themselves */
+    pthread_mutex_t pending_lock;
+    struct rsrc_pending_unit *pending;
     struct rsrc_weights_writer weights;
     struct rsr_linear_unit *linears;  /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports; /* [n_specs][n_items] */
@@ -169,25 +220,64 @@ RSRC_NODISCARD enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c);
 
 /* driver_output.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *path,
+                                               struct rsrc_sink *sink);
 RSRC_NODISCARD enum rsrc_status rsrc_sink_write(struct rsrc_compilation *c, struct rsrc_sink *sink,
                                                 const struct rsrc_buffer *text);
 /* Dumps and reports. Whoever has written calls finish at the end: a full disk may show only then. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_write(struct rsrc_compilation *c,
                                                   const struct rsrc_buffer *text);
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c);
-RSRC_NODISCARD enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c,
-                                                 struct rsrc_unit_writer *writer,
-                                                 const struct rsrc_item *item, uint32_t target,
-                                                 const struct rsr_kernel *kernel,
-                                                 const char **symbol);
-/* Stores a blob once, by its hash; *symbol is the section that has its bytes, NULL if it is empty. */
-RSRC_NODISCARD enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c,
-                                               const struct rsr_blob *blob, const char **symbol);
-/* Writes norms, embedding, head, tokenizer and model.c; closes the units and the weights. */
-RSRC_NODISCARD enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c);
-RSRC_NODISCARD enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c);
+/* A whole file at once: <dir>/<name>. */
+RSRC_NODISCARD enum rsrc_status rsrc_write_file(struct rsrc_compilation *c, const char *dir,
+                                                const char *name, const void *bytes,
+                                                size_t size_bytes);
+/* Reports that `path` cannot get its name, for the reason in errno; always RSRC_FAILED. */
+RSRC_NODISCARD enum rsrc_status rsrc_cannot_finish(struct rsrc_compilation *c, const char *path);
+/* What modules and units are called in text: never a path. */
+const char *rsrc_model_name(struct rsrc_compilation *c);
+/* Where a kind goes: its final name, or its place in the directory that will get it. */
+const char *rsrc_output_path(struct rsrc_compilation *c, enum rsrc_emit kind);
+bool rsrc_wants(const struct rsrc_compilation *c, enum rsrc_emit kind);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c);
 /* After a failure, and as the last step of every compilation. */
 void rsrc_abandon_outputs(struct rsrc_compilation *c);
+
+/* driver_units.c */
+/* Fails where a back end is asked for that does not exist. */
+RSRC_NODISCARD enum rsrc_status rsrc_open_units(struct rsrc_compilation *c,
+                                                struct rsrc_unit_writer *writer,
+                                                enum rsr_unit_kind kind);
+/* Gives the kernel to everyone who collects them; *symbol is what the module calls. */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c,
+                                                 const struct rsrc_item *item, uint32_t target,
+                                                 const struct rsr_kernel *kernel,
+                                                 const char **symbol);
+/* Any thread, while no lock is held. */
+RSRC_NODISCARD enum rsrc_status rsrc_finish_pending_units(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_close_units(struct rsrc_compilation *c);
+/* Units of the writer that are C and must become objects. */
+RSRC_NODISCARD enum rsrc_status rsrc_compile_c_units(struct rsrc_compilation *c,
+                                                     struct rsrc_unit_writer *writer);
+void rsrc_abandon_units(struct rsrc_compilation *c);
+
+/* driver_weights.c */
+RSRC_NODISCARD enum rsrc_status rsrc_open_raw_weights(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_open_weights_object(struct rsrc_compilation *c);
+/* Stores a blob once, by its hash; *symbol is the section that has its bytes, NULL if it is empty. */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c,
+                                               const struct rsr_blob *blob, const char **symbol);
+/* The same for a blob that no layer was lowered to and nobody has hashed. */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_own_blob(struct rsrc_compilation *c, struct rsr_blob blob,
+                                                   const char **symbol);
+RSRC_NODISCARD enum rsrc_status rsrc_close_weights(struct rsrc_compilation *c);
+void rsrc_abandon_weights(struct rsrc_compilation *c);
+
+/* driver_module.c */
+RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path);
+/* Writes norms, embedding, head, tokenizer and model.c; closes the units and the weights. */
+RSRC_NODISCARD enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
 
 #endif

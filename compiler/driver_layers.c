@@ -200,13 +200,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
                                      .weight_bytes =
                                          lowered->codes.size_bytes + lowered->index.size_bytes,
                                      .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
-    linear.function = linear.name;
-    if (c->link_units.active && rsrc_emit_kernel(c, &c->link_units, state->item, target, kernel,
-                                                 &linear.function) != RSRC_OK)
-        return RSRC_FAILED;
-    const char *own_symbol = NULL;
-    if (c->c_units.active &&
-        rsrc_emit_kernel(c, &c->c_units, state->item, target, kernel, &own_symbol) != RSRC_OK)
+    if (rsrc_emit_kernel(c, state->item, target, kernel, &linear.function) != RSRC_OK)
         return RSRC_FAILED;
     if (rsrc_emit_blob(c, &lowered->codes, &linear.codes) != RSRC_OK ||
         rsrc_emit_blob(c, &lowered->index, &linear.index) != RSRC_OK ||
@@ -274,6 +268,15 @@ static void show_progress(const struct rsrc_compilation *c, uint32_t done) {
         fprintf(stderr, "\r\033[K[%u/%u] layers", done, c->n_items);
 }
 
+/* Out of turn, so that others make code at the same time. */
+static void finish_units(struct pool *pool) {
+    if (rsrc_finish_pending_units(pool->compilation) == RSRC_OK)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->failed = true;
+    pthread_mutex_unlock(&pool->lock);
+}
+
 static void process(struct pool *pool, uint32_t item_index) {
     struct rsrc_compilation *c = pool->compilation;
     struct rsrc_layer_state state = {.compilation = c,
@@ -303,6 +306,7 @@ static void process(struct pool *pool, uint32_t item_index) {
     pthread_mutex_unlock(&pool->lock);
     rsrc_buffer_free(&state.dump);
     rsrc_arena_free(&state.arena);
+    finish_units(pool);
 }
 
 static void *work(void *argument) {
@@ -328,8 +332,8 @@ enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c) {
     pthread_cond_init(&pool.turn_changed, NULL);
     pthread_t threads[MAX_WORKERS];
     uint32_t n_threads = 0;
-    while (n_threads + 1 < c->toolchain.n_jobs && n_threads + 1 < c->n_items &&
-           n_threads < MAX_WORKERS && pthread_create(&threads[n_threads], NULL, work, &pool) == 0)
+    while (n_threads + 1 < c->n_jobs && n_threads + 1 < c->n_items && n_threads < MAX_WORKERS &&
+           pthread_create(&threads[n_threads], NULL, work, &pool) == 0)
         n_threads++;
     work(&pool);
     for (uint32_t i = 0; i < n_threads; i++)

@@ -25,11 +25,17 @@ static const struct option {
 static const struct {
     const char *name;
     uint32_t bit;
-} EMIT_KINDS[] = {{"so", RSRC_EMIT_SO},         {"obj", RSRC_EMIT_OBJ},
-                  {"c", RSRC_EMIT_C},           {"rsr", RSRC_EMIT_RSR},
-                  {"plan", RSRC_EMIT_PLAN},     {"step", RSRC_EMIT_STEP},
-                  {"kernel", RSRC_EMIT_KERNEL}, {"report", RSRC_EMIT_REPORT}};
+} EMIT_KINDS[] = {
+#define RSRC_KIND(id, name, suffix, is_text, pass, unit) {name, RSRC_EMIT_##id},
+#include "kinds.def"
+#undef RSRC_KIND
+};
 #define N_EMIT_KINDS (sizeof(EMIT_KINDS) / sizeof(EMIT_KINDS[0]))
+
+/* "[=DIR]": alone it is a flag. */
+static bool takes_optional(const struct option *option) {
+    return option->argument != NULL && option->argument[0] == '[';
+}
 
 void rsrc_options_init(struct rsrc_options *options) {
     *options = (struct rsrc_options){
@@ -39,21 +45,31 @@ void rsrc_options_init(struct rsrc_options *options) {
 #endif
 }
 
+/* One option: its spelling, then its help, whose further lines stand under the first. */
+static void print_option(FILE *stream, const struct option *option) {
+    char left[64];
+    const bool is_long = option->spelling[1] == '-' || strlen(option->spelling) > 2;
+    const bool optional = takes_optional(option);
+    snprintf(left, sizeof(left), "%s%s%s", option->spelling,
+             option->argument == NULL || optional ? "" : (is_long ? "=" : " "),
+             option->argument == NULL ? "" : option->argument);
+    fprintf(stream, "  %-30s ", left);
+    for (const char *c = option->help; *c != '\0'; c++) {
+        fputc(*c, stream);
+        if (*c == '\n')
+            fprintf(stream, "  %-30s ", "");
+    }
+    fputc('\n', stream);
+}
+
 void rsrc_print_help(FILE *stream) {
     fputs("usage: rsrc [options] <model.safetensors | index.json | HF folder>\n\n"
           "Compiles a ternary or binary checkpoint into one library: model.so.\n"
           "    rsrc model/ --target avx512 -o model.so\n"
           "    rsr-run model.so -p \"In the beginning\"\n\noptions:\n",
           stream);
-    for (uint32_t i = 0; i < OPT_COUNT; i++) {
-        const struct option *option = &OPTIONS[i];
-        char left[64];
-        const bool is_long = option->spelling[1] == '-' || strlen(option->spelling) > 2;
-        snprintf(left, sizeof(left), "%s%s%s", option->spelling,
-                 option->argument == NULL ? "" : (is_long ? "=" : " "),
-                 option->argument == NULL ? "" : option->argument);
-        fprintf(stream, "  %-30s %s\n", left, option->help);
-    }
+    for (uint32_t i = 0; i < OPT_COUNT; i++)
+        print_option(stream, &OPTIONS[i]);
     fputs("\nExit status: 0 success, 1 an error that was explained, 70 a defect of rsrc.\n",
           stream);
 }
@@ -102,7 +118,7 @@ static enum rsrc_status parse_emit(struct rsrc_diag *diag, const char *value, ui
             snprintf(word, sizeof(word), "%.*s", (int)n, at);
             const char *close = rsrc_did_you_mean(word, names, N_EMIT_KINDS);
             rsrc_error(diag, "option-value", NULL,
-                       "kinds are so, obj, c, rsr, plan, step, kernel, report",
+                       "kinds are so, obj, asm, llvm, c, rsr, plan, step, kernel, report",
                        "--emit does not know '%s'%s%s%s", word, close ? "; did you mean '" : "",
                        close ? close : "", close ? "'?" : "");
             return RSRC_FAILED;
@@ -200,6 +216,9 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
     case OPT_PRINT_PASSES:
         p->line->action = RSRC_ACTION_PRINT_PASSES;
         break;
+    case OPT_BACKEND:
+        options->backend = value;
+        break;
     case OPT_SPEC_DIR:
         options->spec_dir = value;
         break;
@@ -292,7 +311,7 @@ enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *a
             id++;
         if (id == OPT_COUNT)
             return unknown_option(diag, arena, arg);
-        if (OPTIONS[id].argument != NULL && value == NULL) {
+        if (OPTIONS[id].argument != NULL && value == NULL && !takes_optional(&OPTIONS[id])) {
             if (i + 1 >= argc) {
                 rsrc_error(diag, "option-value", NULL, NULL, "%s needs %s", arg,
                            OPTIONS[id].argument);

@@ -31,13 +31,15 @@ enum rsrc_exit {
 /* Bits of rsrc_options.emit. */
 enum rsrc_emit {
     RSRC_EMIT_SO = 1,
-    RSRC_EMIT_OBJ = 2,
+    RSRC_EMIT_OBJ = 2,          /* the module, relocatable; into a directory: an object a layer */
     RSRC_EMIT_C = 4,
     RSRC_EMIT_RSR = 8,
     RSRC_EMIT_PLAN = 16,
     RSRC_EMIT_STEP = 32,
     RSRC_EMIT_KERNEL = 64,
-    RSRC_EMIT_REPORT = 128
+    RSRC_EMIT_REPORT = 128,
+    RSRC_EMIT_LLVM = 256,
+    RSRC_EMIT_ASM = 512
 };
 
 struct rsrc_variant_choice {
@@ -57,10 +59,14 @@ struct rsrc_options {
     const struct rsrc_variant_choice *variants;
     uint32_t n_variants;
     uint32_t rsr_k;             /* 0: choose */
-    uint32_t opt_level;         /* of the C compiler; default 2 */
+    uint32_t opt_level;         /* of the C compiler and of back ends; default 2 */
+    const char *backend;        /* makes the kernels of modules and objects: "c", "llvm"; NULL: default */
     uint32_t n_jobs;            /* 0: CPUs */
     bool verify_each;           /* run every pass's verifier */
     bool verbose;               /* show commands */
+    bool dry_run;               /* show commands and run none of them; nothing is written */
+    bool save_temps;            /* keep what is compiled and linked ... */
+    const char *temps_dir;      /* ... here; NULL: in <output>.temps */
     bool progress;              /* a progress line on stderr */
     bool json_diagnostics;
     int color;                  /* enum rsrc_color */

@@ -1,0 +1,224 @@
+/* driver_module.c - the rest of a module besides kernels: its tables and tensors, compiling, linking. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "driver.h"
+#include "emit/template.h"
+#include "model/graph.h"
+#include "model/ternary.h"
+
+/* ---- opening ------------------------------------------------------------------------------------------------ */
+
+/* The linker works in a directory that is removed; what it reads can be kept. */
+static enum rsrc_status open_work_dir(struct rsrc_compilation *c, const char *beside) {
+    if (rsrc_temporary_dir(c->diag, &c->arena, beside, &c->link_dir) != RSRC_OK)
+        return RSRC_FAILED;
+    c->work_dir = c->link_dir;
+    if (!c->options->save_temps)
+        return RSRC_OK;
+    c->work_dir = c->options->temps_dir != NULL ? c->options->temps_dir
+                                                : rsrc_arena_printf(&c->arena, "%s.temps", beside);
+    if (mkdir(c->work_dir, 0777) == 0 || errno == EEXIST)
+        return RSRC_OK;
+    const struct rsrc_place place = {.file = c->work_dir};
+    rsrc_error(c->diag, "output-unwritable", &place, "name another directory with --save-temps=DIR",
+               "cannot create: %s", strerror(errno));
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
+    const char *beside = c->out_dir.path != NULL ? c->out_dir.path : path;
+    if (rsrc_output_check(c->diag, path) != RSRC_OK || open_work_dir(c, beside) != RSRC_OK ||
+        rsrc_open_units(c, &c->link_units, RSR_UNIT_OBJ) != RSRC_OK)
+        return RSRC_FAILED;
+    c->link_units.share_equal = true;
+    c->link_units.dir = c->work_dir;
+    return rsrc_open_weights_object(c);
+}
+
+/* ---- tables and tensors --------------------------------------------------------------------------------------- */
+
+static enum rsrc_status emit_norms(struct rsrc_compilation *c, const char **symbols) {
+    for (uint32_t n = 0; n < c->graph.n_norms; n++) {
+        const struct rsr_norm_layer *norm = &c->graph.norms[n];
+        struct rsrc_arena arena;
+        rsrc_arena_init(&arena);
+        const float *weight = NULL;
+        enum rsrc_status status = rsrc_decode_norm(c->diag, &arena, norm, &weight);
+        const struct rsr_blob blob = {.symbol = rsrc_arena_printf(&arena, "rsr_w_norm_%u", n),
+                                      .bytes = weight,
+                                      .size_bytes = (uint64_t)norm->cols * sizeof(float),
+                                      .align = 64};
+        if (status == RSRC_OK)
+            status = rsrc_emit_own_blob(c, blob, &symbols[n]);
+        rsrc_arena_free(&arena);
+        if (status != RSRC_OK)
+            return status;
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const struct rsr_tensor *tensor,
+                                    const char *name, const char **symbol) {
+    const struct rsr_blob blob = {
+        .symbol = name, .bytes = tensor->data, .size_bytes = tensor->size_bytes, .align = 4096};
+    return rsrc_emit_own_blob(c, blob, symbol);
+}
+
+/* By kernel number, see struct rsrc_step_kernels. */
+static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
+    const struct rsrc_step_kernels *kernels = &c->steps[target].kernels;
+    struct rsr_linear_unit *linears =
+        RSRC_NEW_ARRAY(&c->arena, kernels->n_kernels, struct rsr_linear_unit);
+    for (uint32_t i = 0; i < kernels->n_kernels; i++) {
+        const size_t item = (size_t)target * c->n_items + kernels->layer[i];
+        const bool prefill = i >= c->graph.n_layers;
+        linears[i] = c->linears[item * RSR_REGIME_COUNT +
+                                (prefill ? RSR_REGIME_PREFILL : RSR_REGIME_DECODE)];
+    }
+    return linears;
+}
+
+static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buffer *text) {
+    const char **norms = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
+    const char **roles = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
+    for (uint32_t n = 0; n < c->graph.n_norms; n++)
+        roles[n] = rsrc_role_name(c->graph.norms[n].role);
+    struct rsr_module_input input = {
+        .graph = &c->graph, .n_targets = c->n_specs, .norm_roles = roles, .norm_symbols = norms};
+    struct rsr_module_target *targets =
+        RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_module_target);
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        targets[t] = (struct rsr_module_target){.spec = &c->specs[t],
+                                                .linears = list_linears(c, t),
+                                                .n_linears = c->steps[t].kernels.n_kernels,
+                                                .steps = c->steps[t].steps,
+                                                .n_steps = c->steps[t].n_steps};
+    input.targets = targets;
+    const struct rsr_blob tokenizer = {.symbol = "rsr_w_tokenizer",
+                                       .bytes = c->checkpoint.tokenizer.section,
+                                       .size_bytes = c->checkpoint.tokenizer.size_bytes,
+                                       .align = 64};
+    if (emit_norms(c, norms) != RSRC_OK ||
+        emit_tensor(c, c->graph.embedding, "rsr_w_embedding", &input.embedding_symbol) != RSRC_OK ||
+        emit_tensor(c, c->graph.head, "rsr_w_head", &input.head_symbol) != RSRC_OK ||
+        rsrc_emit_own_blob(c, tokenizer, &input.tokenizer_symbol) != RSRC_OK)
+        return RSRC_FAILED;
+    rsrc_emit_module(&input, text);
+    return RSRC_OK;
+}
+
+/* model.c includes them. */
+static enum rsrc_status write_abi_headers(struct rsrc_compilation *c, const char *dir) {
+    static const char *const HEADERS[] = {"rsr_abi.h", "rsr_cpu_features.def"};
+    for (uint32_t i = 0; i < sizeof(HEADERS) / sizeof(HEADERS[0]); i++) {
+        const char *text = rsrc_template_text(HEADERS[i]);
+        if (rsrc_write_file(c, dir, HEADERS[i], text, strlen(text)) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status write_tables(struct rsrc_compilation *c) {
+    struct rsrc_buffer text = {0};
+    enum rsrc_status status = emit_tables(c, &text);
+    struct rsrc_unit_writer *units = &c->link_units;
+    if (status == RSRC_OK && units->active) {
+        status = write_abi_headers(c, c->work_dir);
+        if (status == RSRC_OK)
+            status = rsrc_write_file(c, c->work_dir, "model.c", text.data, text.size_bytes);
+        units->files[units->n_files++] = (struct rsrc_unit_file){"model", RSR_UNIT_C};
+    }
+    if (status == RSRC_OK && c->out_dir.path != NULL) {
+        status = write_abi_headers(c, c->out_dir.temporary);
+        if (status == RSRC_OK)
+            status =
+                rsrc_write_file(c, c->out_dir.temporary, "model.c", text.data, text.size_bytes);
+    }
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c) {
+    if (rsrc_close_units(c) != RSRC_OK)
+        return RSRC_FAILED;
+    const bool whole = c->has_graph && c->n_items == c->graph.n_layers; /* no --layers */
+    if (whole && (c->link_units.active || c->out_dir.path != NULL) && write_tables(c) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_close_weights(c);
+}
+
+/* ---- linking ---------------------------------------------------------------------------------------------------- */
+
+/* What linking makes in its directory. */
+static const struct {
+    enum rsrc_emit kind;
+    const char *name;
+} LINKED[] = {{RSRC_EMIT_SO, "out.so"}, {RSRC_EMIT_OBJ, "out.o"}};
+#define N_LINKED (sizeof(LINKED) / sizeof(LINKED[0]))
+
+/* Objects a layer, asked for by themselves, go to the directory of the output. */
+static enum rsrc_status compile_own_objects(struct rsrc_compilation *c) {
+    struct rsrc_unit_writer *units = &c->units[RSR_UNIT_OBJ];
+    if (!units->active)
+        return RSRC_OK;
+    if (rsrc_compile_c_units(c, units) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t i = 0; i < units->n_files && !c->options->dry_run; i++) {
+        const char *name = units->files[i].name;
+        const char *to = rsrc_arena_printf(&c->arena, "%s/%s.o", c->out_dir.temporary, name);
+        if (rename(rsrc_arena_printf(&c->arena, "%s/%s.o", units->dir, name), to) != 0)
+            return rsrc_cannot_finish(c, to);
+    }
+    return RSRC_OK;
+}
+
+/* One kind of module, or none where a directory of objects was asked for. */
+static bool links(const struct rsrc_compilation *c, enum rsrc_emit kind) {
+    return c->link_units.active && rsrc_wants(c, kind) &&
+           !(kind == RSRC_EMIT_OBJ && c->units[RSR_UNIT_OBJ].active);
+}
+
+enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
+    if (compile_own_objects(c) != RSRC_OK)
+        return RSRC_FAILED;
+    const struct rsrc_unit_writer *units = &c->link_units;
+    if (!units->active)
+        return RSRC_OK;
+    if (rsrc_compile_c_units(c, &c->link_units) != RSRC_OK)
+        return RSRC_FAILED;
+    const char **objects = RSRC_NEW_ARRAY(&c->arena, units->n_files + 1, const char *);
+    for (uint32_t i = 0; i < units->n_files; i++)
+        objects[i] = rsrc_arena_printf(&c->arena, "%s/%s.o", c->work_dir, units->files[i].name);
+    objects[units->n_files] = rsrc_arena_printf(&c->arena, "%s/weights.o", c->work_dir);
+    for (uint32_t i = 0; i < N_LINKED; i++) {
+        if (!links(c, LINKED[i].kind))
+            continue;
+        const struct rsrc_link_input input = {
+            .dir = c->work_dir,
+            .objects = objects,
+            .n_objects = units->n_files + 1,
+            .aliases = units->aliases,
+            .n_aliases = units->n_aliases,
+            .triple = c->specs[0].triple,
+            .output = rsrc_arena_printf(&c->arena, "%s/%s", c->link_dir, LINKED[i].name),
+            .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
+            .relocatable = LINKED[i].kind == RSRC_EMIT_OBJ};
+        if (rsrc_link(c->diag, &c->arena, &c->toolchain, &input) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c) {
+    for (uint32_t i = 0; i < N_LINKED; i++) {
+        if (!links(c, LINKED[i].kind))
+            continue;
+        const char *path = rsrc_output_path(c, LINKED[i].kind);
+        if (rename(rsrc_arena_printf(&c->arena, "%s/%s", c->link_dir, LINKED[i].name), path) != 0)
+            return rsrc_cannot_finish(c, path);
+    }
+    return RSRC_OK;
+}

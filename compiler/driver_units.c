@@ -1,0 +1,305 @@
+/* driver_units.c - kernels to the units of back ends.
+ *
+ * Kernels come one by one, in the order of the layers. Each goes into a unit of every writer: the
+ * module's own, and one for each kind that --emit asks for. A writer has its makers, the preferred back
+ * end first; a kernel that one declines goes to the next, and a remark says so. A unit that has all its
+ * kernels waits to be finished outside the order, because making code takes longest.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/spawn.h"
+#include "driver.h"
+#include "emit/c/emit_c.h"
+#include "emit/llvm/emit_llvm.h"
+
+/* A new back end is a row. */
+static const struct rsrc_backend *const BACKENDS[] = {&rsrc_backend_c, &rsrc_backend_llvm};
+#define N_BACKENDS (sizeof(BACKENDS) / sizeof(BACKENDS[0]))
+_Static_assert(N_BACKENDS <= RSRC_MAX_MAKERS, "every back end may make a kind");
+
+/* What makes the code of modules unless --backend says otherwise. */
+static const char DEFAULT_BACKEND[] = "c";
+
+static const char *const SUFFIXES[RSR_UNIT_KIND_COUNT] = {
+    [RSR_UNIT_C] = ".c",   [RSR_UNIT_LLVM] = ".ll", [RSR_UNIT_ASM] = ".s",
+    [RSR_UNIT_OBJ] = ".o", [RSR_UNIT_PTX] = ".ptx", [RSR_UNIT_CUBIN] = ".cubin"};
+
+/* ---- who makes what ------------------------------------------------------------------------------------------ */
+
+static enum rsrc_status find_backend(struct rsrc_compilation *c, const struct rsrc_backend **out) {
+    const char *asked = c->options->backend != NULL ? c->options->backend : DEFAULT_BACKEND;
+    const char *names[N_BACKENDS];
+    for (uint32_t i = 0; i < N_BACKENDS; i++) {
+        names[i] = BACKENDS[i]->name;
+        if (strcmp(names[i], asked) == 0) {
+            *out = BACKENDS[i];
+            return RSRC_OK;
+        }
+    }
+    const char *close = rsrc_did_you_mean(asked, names, N_BACKENDS);
+    rsrc_error(c->diag, "option-value", NULL, "back ends are c and llvm",
+               "--backend: there is no back end '%s'%s%s%s", asked, close ? "; did you mean '" : "",
+               close ? close : "", close ? "'?" : "");
+    return RSRC_FAILED;
+}
+
+static void add_maker(struct rsrc_unit_writer *writer, const struct rsrc_backend *backend) {
+    enum rsr_unit_kind kind = writer->kind;
+    if ((backend->kinds & (1u << kind)) == 0) {
+        /* The C compiler makes an object of C. */
+        if (kind != RSR_UNIT_OBJ || (backend->kinds & (1u << RSR_UNIT_C)) == 0)
+            return;
+        kind = RSR_UNIT_C;
+    }
+    writer->makers[writer->n_makers++] = (struct rsrc_maker){backend, kind};
+}
+
+enum rsrc_status rsrc_open_units(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                 enum rsr_unit_kind kind) {
+    const struct rsrc_backend *preferred = NULL;
+    if (find_backend(c, &preferred) != RSRC_OK)
+        return RSRC_FAILED;
+    *writer = (struct rsrc_unit_writer){.active = true, .kind = kind};
+    add_maker(writer, preferred);
+    for (uint32_t i = 0; i < N_BACKENDS; i++)
+        if (BACKENDS[i] != preferred)
+            add_maker(writer, BACKENDS[i]);
+    const size_t n = (size_t)c->n_items * c->n_specs * RSR_REGIME_COUNT;
+    writer->units =
+        RSRC_NEW_ARRAY(&c->arena, (size_t)c->n_specs * RSRC_MAX_MAKERS, struct rsrc_open_unit);
+    writer->files = RSRC_NEW_ARRAY(&c->arena, n + 1, struct rsrc_unit_file);
+    writer->keys = RSRC_NEW_ARRAY(&c->arena, n, struct rsrc_kernel_key);
+    writer->aliases = RSRC_NEW_ARRAY(&c->arena, n, const char *);
+    return RSRC_OK;
+}
+
+/* ---- finishing ------------------------------------------------------------------------------------------------- */
+
+static enum rsrc_status finish_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                    const struct rsrc_maker *maker, struct rsr_unit *unit) {
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    const char *why = NULL;
+    enum rsrc_status status = maker->backend->finish(unit, &arena, &why);
+    if (status != RSRC_OK) {
+        rsrc_error(c->diag, "emit-failed", NULL, "choose another back end with --backend",
+                   "the %s back end cannot finish %s: %s", maker->backend->name, unit->name, why);
+    } else if (writer->one_unit) {
+        status = rsrc_sink_write(c, &writer->sink, &unit->text);
+    } else {
+        const char *file = rsrc_arena_printf(&arena, "%s%s", unit->name, SUFFIXES[unit->kind]);
+        status = rsrc_write_file(c, writer->dir, file, unit->text.data, unit->text.size_bytes);
+    }
+    rsrc_buffer_free(&unit->text);
+    rsrc_arena_free(&arena);
+    return status;
+}
+
+/* The unit has all its kernels. */
+static void close_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer, uint32_t target,
+                       uint32_t maker) {
+    struct rsrc_open_unit *open = &writer->units[target * RSRC_MAX_MAKERS + maker];
+    if (!open->open)
+        return;
+    open->open = false;
+    if (open->n_kernels == 0) {
+        writer->makers[maker].backend->abandon(&open->unit);
+        rsrc_buffer_free(&open->unit.text);
+        return;
+    }
+    struct rsrc_pending_unit *pending = malloc(sizeof(*pending));
+    if (pending == NULL)
+        rsrc_out_of_memory(sizeof(*pending));
+    writer->files[writer->n_files++] =
+        (struct rsrc_unit_file){.name = open->unit.name, .kind = open->unit.kind};
+    pthread_mutex_lock(&c->pending_lock);
+    *pending = (struct rsrc_pending_unit){
+        .writer = writer, .maker = &writer->makers[maker], .unit = open->unit, .next = c->pending};
+    c->pending = pending;
+    pthread_mutex_unlock(&c->pending_lock);
+}
+
+static struct rsrc_pending_unit *take_pending(struct rsrc_compilation *c) {
+    pthread_mutex_lock(&c->pending_lock);
+    struct rsrc_pending_unit *pending = c->pending;
+    if (pending != NULL)
+        c->pending = pending->next;
+    pthread_mutex_unlock(&c->pending_lock);
+    return pending;
+}
+
+enum rsrc_status rsrc_finish_pending_units(struct rsrc_compilation *c) {
+    enum rsrc_status status = RSRC_OK;
+    struct rsrc_pending_unit *pending;
+    while (status == RSRC_OK && (pending = take_pending(c)) != NULL) {
+        status = finish_unit(c, pending->writer, pending->maker, &pending->unit);
+        free(pending);
+    }
+    return status;
+}
+
+/* ---- kernels to units -------------------------------------------------------------------------------------------- */
+
+/* Makers after the first keep units of their own beside it: "+c" can be no part of a target's name. */
+static const char *unit_name(struct rsrc_compilation *c, const struct rsrc_unit_writer *writer,
+                             const struct rsrc_item *item, uint32_t target, uint32_t maker) {
+    if (writer->one_unit)
+        return "kernels";
+    const char *name = item->block == RSR_NO_BLOCK
+                           ? item->stem
+                           : rsrc_arena_printf(&c->arena, "layer_%u", item->block);
+    if (c->n_specs != 1)
+        name = rsrc_arena_printf(&c->arena, "%s_%s", name, c->specs[target].name);
+    return maker == 0
+               ? name
+               : rsrc_arena_printf(&c->arena, "%s+%s", name, writer->makers[maker].backend->name);
+}
+
+/* A layer's kernels share a file; so do all of a run with one output. Items without a block are files
+ * of their own. */
+static bool belongs(const struct rsrc_unit_writer *writer, const struct rsrc_open_unit *open,
+                    const struct rsrc_item *item) {
+    return writer->one_unit || (item->block != RSR_NO_BLOCK && open->block == item->block);
+}
+
+static enum rsrc_status select_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                    const struct rsrc_item *item, uint32_t target, uint32_t maker,
+                                    const char **why) {
+    struct rsrc_open_unit *open = &writer->units[target * RSRC_MAX_MAKERS + maker];
+    if (open->open && belongs(writer, open, item))
+        return RSRC_OK;
+    close_unit(c, writer, target, maker);
+    *open = (struct rsrc_open_unit){.block = item->block,
+                                    .unit = {.kind = writer->makers[maker].kind,
+                                             .name = unit_name(c, writer, item, target, maker),
+                                             .opt_level = c->options->opt_level}};
+    const enum rsrc_status status = writer->makers[maker].backend->begin(
+        &open->unit, rsrc_model_name(c), &c->specs[target], why);
+    open->open = status == RSRC_OK;
+    if (status != RSRC_OK)
+        rsrc_buffer_free(&open->unit.text);
+    return status;
+}
+
+static enum rsrc_status emit_with(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                  const struct rsrc_item *item, uint32_t target, uint32_t maker,
+                                  const struct rsr_kernel *kernel, struct rsrc_arena *arena,
+                                  const char **why) {
+    if (select_unit(c, writer, item, target, maker, why) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsrc_open_unit *open = &writer->units[target * RSRC_MAX_MAKERS + maker];
+    if (writer->makers[maker].backend->emit(&open->unit, kernel, arena, why) != RSRC_OK)
+        return RSRC_FAILED;
+    open->n_kernels++;
+    return RSRC_OK;
+}
+
+/* The first maker that takes the kernel. Every one that declined is told of. */
+static enum rsrc_status make_kernel(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                    const struct rsrc_item *item, uint32_t target,
+                                    const struct rsr_kernel *kernel) {
+    const struct rsrc_place place = {.tensor = item->name};
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    enum rsrc_status status = RSRC_FAILED;
+    for (uint32_t m = 0; m < writer->n_makers && status != RSRC_OK; m++) {
+        const char *why = "it gives no reason";
+        status = emit_with(c, writer, item, target, m, kernel, &arena, &why);
+        if (status == RSRC_OK)
+            continue;
+        const char *name = writer->makers[m].backend->name;
+        if (m + 1 < writer->n_makers)
+            rsrc_diag_emit(c->diag, RSRC_REMARK_MISSED, "emit", &place, NULL,
+                           "the %s back end declined %s, the %s back end is asked: %s", name,
+                           kernel->symbol, writer->makers[m + 1].backend->name, why);
+        else
+            rsrc_error(c->diag, "emit-declined", &place,
+                       "choose another variant with --variant, or another kind with --emit",
+                       "the %s back end cannot emit %s: %s", name, kernel->symbol, why);
+    }
+    rsrc_arena_free(&arena);
+    return status;
+}
+
+static enum rsrc_status write_kernel(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                     const struct rsrc_item *item, uint32_t target,
+                                     const struct rsr_kernel *kernel, const char **symbol) {
+    const char *name = rsrc_arena_strdup(&c->arena, kernel->symbol);
+    for (uint32_t i = 0; writer->share_equal && i < writer->n_keys; i++) {
+        if (strcmp(writer->keys[i].key, kernel->key) == 0) {
+            writer->aliases[writer->n_aliases++] =
+                rsrc_arena_printf(&c->arena, "%s=%s", name, writer->keys[i].symbol);
+            *symbol = writer->keys[i].symbol;
+            return RSRC_OK;
+        }
+    }
+    if (make_kernel(c, writer, item, target, kernel) != RSRC_OK)
+        return RSRC_FAILED;
+    if (writer->share_equal)
+        writer->keys[writer->n_keys++] = (struct rsrc_kernel_key){
+            .key = rsrc_arena_strdup(&c->arena, kernel->key), .symbol = name};
+    *symbol = name;
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c, const struct rsrc_item *item,
+                                  uint32_t target, const struct rsr_kernel *kernel,
+                                  const char **symbol) {
+    const char *own = NULL;
+    for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
+        if (c->units[k].active &&
+            write_kernel(c, &c->units[k], item, target, kernel, &own) != RSRC_OK)
+            return RSRC_FAILED;
+    if (c->link_units.active)
+        return write_kernel(c, &c->link_units, item, target, kernel, symbol);
+    *symbol = rsrc_arena_strdup(&c->arena, kernel->symbol);
+    return RSRC_OK;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------ */
+
+static void close_writer(struct rsrc_compilation *c, struct rsrc_unit_writer *writer) {
+    for (uint32_t t = 0; writer->active && t < c->n_specs; t++)
+        for (uint32_t m = 0; m < writer->n_makers; m++)
+            close_unit(c, writer, t, m);
+}
+
+enum rsrc_status rsrc_close_units(struct rsrc_compilation *c) {
+    close_writer(c, &c->link_units);
+    for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
+        close_writer(c, &c->units[k]);
+    return rsrc_finish_pending_units(c);
+}
+
+enum rsrc_status rsrc_compile_c_units(struct rsrc_compilation *c, struct rsrc_unit_writer *writer) {
+    const char **names = RSRC_NEW_ARRAY(&c->arena, writer->n_files, const char *);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < writer->n_files; i++)
+        if (writer->files[i].kind == RSR_UNIT_C)
+            names[n++] = writer->files[i].name;
+    return rsrc_compile_units(c->diag, &c->arena, &c->toolchain, writer->dir, names, n,
+                              c->options->opt_level);
+}
+
+static void abandon_writer(struct rsrc_compilation *c, struct rsrc_unit_writer *writer) {
+    for (uint32_t u = 0; writer->active && u < c->n_specs * RSRC_MAX_MAKERS; u++) {
+        if (writer->units[u].open)
+            writer->makers[u % RSRC_MAX_MAKERS].backend->abandon(&writer->units[u].unit);
+        if (writer->units[u].open)
+            rsrc_buffer_free(&writer->units[u].unit.text);
+        writer->units[u].open = false;
+    }
+}
+
+void rsrc_abandon_units(struct rsrc_compilation *c) {
+    struct rsrc_pending_unit *pending;
+    while ((pending = take_pending(c)) != NULL) {
+        pending->maker->backend->abandon(&pending->unit);
+        rsrc_buffer_free(&pending->unit.text);
+        free(pending);
+    }
+    abandon_writer(c, &c->link_units);
+    for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
+        abandon_writer(c, &c->units[k]);
+}
