@@ -11,7 +11,7 @@ void rsrc_kb_init(struct rsrc_kb *kb, struct rsrc_arena *arena, struct rsr_kerne
 }
 
 void rsrc_kb_finish(struct rsrc_kb *kb) {
-    assert(kb->depth == 0);
+    assert(kb->depth == 0 && kb->body == NULL);
     (void)kb;
 }
 
@@ -28,30 +28,68 @@ static void *grown(struct rsrc_arena *arena, void *array, uint32_t n, uint32_t *
     return copy;
 }
 
+/* The registers of the kernel, or those of its bodies. */
+struct reg_list {
+    struct rsr_kreg **regs;
+    uint32_t *n_regs, *capacity;
+};
+
+static uint16_t append_reg(struct rsrc_kb *kb, const struct reg_list *list, enum rsr_elem elem,
+                           uint32_t lanes, const char *format, va_list args) {
+    char name[64];
+    const int n = vsnprintf(name, sizeof name, format, args);
+    assert(n > 0 && (size_t)n < sizeof name && *list->n_regs < RSR_NO_KREG);
+    (void)n;
+    *list->regs = grown(kb->arena, *list->regs, *list->n_regs, list->capacity, sizeof **list->regs);
+    (*list->regs)[*list->n_regs] =
+        (struct rsr_kreg){.name = rsrc_arena_strdup(kb->arena, name), .elem = elem, .lanes = lanes};
+    return (uint16_t)(*list->n_regs)++;
+}
+
 uint16_t rsrc_kb_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes, const char *format,
                      ...) {
-    struct rsr_kernel *kernel = kb->kernel;
-    assert(kernel->n_regs < RSR_NO_KREG);
-    char name[64];
+    const struct reg_list list = {&kb->kernel->regs, &kb->kernel->n_regs, &kb->regs_capacity};
     va_list args;
     va_start(args, format);
-    const int n = vsnprintf(name, sizeof name, format, args);
+    const uint16_t reg = append_reg(kb, &list, elem, lanes, format, args);
     va_end(args);
-    assert(n > 0 && (size_t)n < sizeof name);
-    (void)n;
-    kernel->regs =
-        grown(kb->arena, kernel->regs, kernel->n_regs, &kb->regs_capacity, sizeof *kernel->regs);
-    kernel->regs[kernel->n_regs] =
-        (struct rsr_kreg){.name = rsrc_arena_strdup(kb->arena, name), .elem = elem, .lanes = lanes};
-    return (uint16_t)kernel->n_regs++;
+    return reg;
+}
+
+uint16_t rsrc_kb_body_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes,
+                          const char *format, ...) {
+    const struct reg_list list = {&kb->kernel->body_regs, &kb->kernel->n_body_regs,
+                                  &kb->body_regs_capacity};
+    va_list args;
+    va_start(args, format);
+    const uint16_t reg = append_reg(kb, &list, elem, lanes, format, args);
+    va_end(args);
+    return reg;
+}
+
+void rsrc_kb_body_begin(struct rsrc_kb *kb) {
+    struct rsr_kernel *kernel = kb->kernel;
+    assert(kb->body == NULL);
+    kernel->bodies = grown(kb->arena, kernel->bodies, kernel->n_bodies, &kb->bodies_capacity,
+                           sizeof *kernel->bodies);
+    kb->body = &kernel->bodies[kernel->n_bodies++];
+    *kb->body = (struct rsr_kbody){0};
+    kb->body_ops_capacity = 0;
+}
+
+uint32_t rsrc_kb_body_end(struct rsrc_kb *kb) {
+    assert(kb->body != NULL);
+    kb->body = NULL;
+    return kb->kernel->n_bodies - 1;
 }
 
 /* A new operation of that kind, without operands. */
 static struct rsr_kop *append(struct rsrc_kb *kb, enum rsr_kop_kind kind) {
-    struct rsr_kernel *kernel = kb->kernel;
-    kernel->ops =
-        grown(kb->arena, kernel->ops, kernel->n_ops, &kb->ops_capacity, sizeof *kernel->ops);
-    struct rsr_kop *op = &kernel->ops[kernel->n_ops++];
+    struct rsr_kop **ops = kb->body != NULL ? &kb->body->ops : &kb->kernel->ops;
+    uint32_t *n_ops = kb->body != NULL ? &kb->body->n_ops : &kb->kernel->n_ops;
+    uint32_t *capacity = kb->body != NULL ? &kb->body_ops_capacity : &kb->ops_capacity;
+    *ops = grown(kb->arena, *ops, *n_ops, capacity, sizeof **ops);
+    struct rsr_kop *op = &(*ops)[(*n_ops)++];
     *op = (struct rsr_kop){.kind = (uint16_t)kind,
                            .dst = RSR_NO_KREG,
                            .a = RSR_NO_KREG,
@@ -90,12 +128,20 @@ uint16_t rsrc_kb_zip_add(struct rsrc_kb *kb, uint16_t dst, uint16_t a, uint16_t 
     return append_op(kb, RSR_KOP_ZIP_ADD, dst, a, b, RSR_NO_KREG, unit);
 }
 
-uint16_t rsrc_kb_dot_u8s8(struct rsrc_kb *kb, uint16_t dst, uint16_t a, uint16_t b, uint16_t c) {
-    return append_op(kb, RSR_KOP_DOT_U8S8, dst, a, b, c, 0);
+uint16_t rsrc_kb_ternary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
+                         uint16_t b, uint16_t c) {
+    return append_op(kb, kind, dst, a, b, c, 0);
 }
 
 uint16_t rsrc_kb_const(struct rsrc_kb *kb, uint16_t dst, int64_t value) {
     return append_op(kb, RSR_KOP_CONST, dst, RSR_NO_KREG, RSR_NO_KREG, RSR_NO_KREG, value);
+}
+
+uint16_t rsrc_kb_const_f32(struct rsrc_kb *kb, uint16_t dst, float value) {
+    struct rsr_kop *op = append(kb, RSR_KOP_CONST);
+    op->dst = dst;
+    op->fimm = value;
+    return dst;
 }
 
 uint16_t rsrc_kb_param(struct rsrc_kb *kb, uint16_t dst, enum rsr_kparam param) {
@@ -173,4 +219,49 @@ void rsrc_kb_store(struct rsrc_kb *kb, uint16_t value, struct rsrc_address addre
 
 void rsrc_kb_prefetch(struct rsrc_kb *kb, struct rsrc_address address) {
     append_memory(kb, RSR_KOP_PREFETCH, &address);
+}
+
+uint16_t rsrc_kb_load_lanes(struct rsrc_kb *kb, uint16_t dst, struct rsrc_address address) {
+    append_memory(kb, RSR_KOP_LOAD_LANES, &address)->dst = dst;
+    return dst;
+}
+
+uint16_t rsrc_kb_binary_memory(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
+                               struct rsrc_address address) {
+    struct rsr_kop *op = append_memory(kb, kind, &address);
+    op->dst = dst;
+    op->a = a;
+    return dst;
+}
+
+void rsrc_kb_call(struct rsrc_kb *kb, uint16_t body, uint16_t columns, uint16_t sums) {
+    append_op(kb, RSR_KOP_CALL, RSR_NO_KREG, body, columns, sums, 0);
+}
+
+void rsrc_kb_tile_begin(struct rsrc_kb *kb) {
+    append(kb, RSR_KOP_TILE_BEGIN);
+}
+
+void rsrc_kb_tile_end(struct rsrc_kb *kb) {
+    append(kb, RSR_KOP_TILE_END);
+}
+
+uint16_t rsrc_kb_tile_zero(struct rsrc_kb *kb, uint16_t dst) {
+    append(kb, RSR_KOP_TILE_ZERO)->dst = dst;
+    return dst;
+}
+
+uint16_t rsrc_kb_tile_load(struct rsrc_kb *kb, uint16_t dst, struct rsrc_address address,
+                           uint16_t stride) {
+    struct rsr_kop *op = append_memory(kb, RSR_KOP_TILE_LOAD, &address);
+    op->dst = dst;
+    op->a = stride;
+    return dst;
+}
+
+void rsrc_kb_tile_store(struct rsrc_kb *kb, uint16_t tile, struct rsrc_address address,
+                        uint16_t stride) {
+    struct rsr_kop *op = append_memory(kb, RSR_KOP_TILE_STORE, &address);
+    op->a = tile;
+    op->b = stride;
 }

@@ -11,8 +11,9 @@
 struct rsrc_kb {
     struct rsrc_arena *arena;
     struct rsr_kernel *kernel;
-    uint32_t ops_capacity;
-    uint32_t regs_capacity;
+    struct rsr_kbody *body; /* being built; NULL: operations go to the kernel itself */
+    uint32_t ops_capacity, regs_capacity;
+    uint32_t bodies_capacity, body_ops_capacity, body_regs_capacity;
     uint32_t depth; /* open LOOP and IF */
 };
 
@@ -25,16 +26,27 @@ void rsrc_kb_finish(struct rsrc_kb *kb);
 uint16_t rsrc_kb_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes, const char *format,
                      ...) __attribute__((format(printf, 4, 5)));
 
+/* As rsrc_kb_reg, of the registers that all bodies share. */
+uint16_t rsrc_kb_body_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes,
+                          const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Operations between the two go to a new body and name registers of rsrc_kb_body_reg alone. The end
+ * gives the body's number for CALL back. */
+void rsrc_kb_body_begin(struct rsrc_kb *kb);
+uint32_t rsrc_kb_body_end(struct rsrc_kb *kb);
+
 /* Operations that give their result register back, for nesting. */
 uint16_t rsrc_kb_binary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
                         uint16_t b);
 uint16_t rsrc_kb_unary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a);
-/* Unary with an immediate: SHR, SHL, EXTRACT. */
+/* DOT_U8S8, DOT_S8S8, TABLE2, TILE_DOT_U8S8. */
+uint16_t rsrc_kb_ternary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
+                         uint16_t b, uint16_t c);
+/* Unary with an immediate: SHR, SHL, EXTRACT, SPREAD_BIT. */
 uint16_t rsrc_kb_immediate(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
                            int64_t imm);
 uint16_t rsrc_kb_zip_add(struct rsrc_kb *kb, uint16_t dst, uint16_t a, uint16_t b, uint32_t unit);
-uint16_t rsrc_kb_dot_u8s8(struct rsrc_kb *kb, uint16_t dst, uint16_t a, uint16_t b, uint16_t c);
 uint16_t rsrc_kb_const(struct rsrc_kb *kb, uint16_t dst, int64_t value);
+uint16_t rsrc_kb_const_f32(struct rsrc_kb *kb, uint16_t dst, float value);
 uint16_t rsrc_kb_param(struct rsrc_kb *kb, uint16_t dst, enum rsr_kparam param);
 
 void rsrc_kb_comment(struct rsrc_kb *kb, const char *format, ...)
@@ -60,5 +72,19 @@ struct rsrc_address rsrc_address_offset(struct rsrc_address address, int64_t imm
 uint16_t rsrc_kb_load(struct rsrc_kb *kb, uint16_t dst, struct rsrc_address address);
 void rsrc_kb_store(struct rsrc_kb *kb, uint16_t value, struct rsrc_address address);
 void rsrc_kb_prefetch(struct rsrc_kb *kb, struct rsrc_address address);
+uint16_t rsrc_kb_load_lanes(struct rsrc_kb *kb, uint16_t dst, struct rsrc_address address);
+/* ADD_MEM, SUB_MEM. */
+uint16_t rsrc_kb_binary_memory(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
+                               struct rsrc_address address);
+/* All three are 64-bit scalars: a body's number, and bytes from the start of the scratch memory. */
+void rsrc_kb_call(struct rsrc_kb *kb, uint16_t body, uint16_t columns, uint16_t sums);
+
+void rsrc_kb_tile_begin(struct rsrc_kb *kb);
+void rsrc_kb_tile_end(struct rsrc_kb *kb);
+uint16_t rsrc_kb_tile_zero(struct rsrc_kb *kb, uint16_t dst);
+uint16_t rsrc_kb_tile_load(struct rsrc_kb *kb, uint16_t dst, struct rsrc_address address,
+                           uint16_t stride);
+void rsrc_kb_tile_store(struct rsrc_kb *kb, uint16_t tile, struct rsrc_address address,
+                        uint16_t stride);
 
 #endif

@@ -1,12 +1,15 @@
 /* kernel_verify.c - checks a kernel before a back end sees it.
  *
- * Registers are named, typed and defined before use on every path; types fit their operations; loops
- * and branches close; addresses have 64-bit terms; only y and scratch are written. A failure is a defect
- * of lowering, reported with the operation's number so that the printed kernel shows it.
+ * Registers are named, typed and defined before use on every path; loops and branches close; addresses
+ * have 64-bit terms; only y, scratch and a body's sums are written; tiles are used while configured.
+ * kernel_types.c knows which types fit an operation. A failure is a defect of lowering, reported with
+ * the operation's number so that the printed kernel shows it.
  */
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "kernel_ops.h"
+#include "lower/kernel_types.h"
 #include "lower/lower.h"
 
 #define MAX_DEPTH 16
@@ -17,43 +20,25 @@ struct scope {
     uint8_t *defined_before; /* registers defined where the scope opened */
 };
 
+/* The operations of a kernel, or of one of its bodies. */
 struct verifier {
     const struct rsr_kernel *kernel;
-    uint8_t *defined; /* a flag a register */
+    const struct rsr_kreg *regs;
+    uint32_t n_regs;
+    bool in_body;
+    uint8_t
+        *defined; /* a flag a register; one more, behind them: the TILE registers are configured */
     struct scope scopes[MAX_DEPTH];
     uint32_t depth;
     const char *problem; /* NULL: none yet */
 };
-
-static const uint8_t elem_bytes[RSR_ELEM_COUNT] = {
-    [RSR_ELEM_I8] = 1,  [RSR_ELEM_U8] = 1,  [RSR_ELEM_I16] = 2,
-    [RSR_ELEM_U16] = 2, [RSR_ELEM_I32] = 4, [RSR_ELEM_U32] = 4,
-    [RSR_ELEM_I64] = 8, [RSR_ELEM_F32] = 4, [RSR_ELEM_TILE] = 0};
 
 static void require(struct verifier *v, bool holds, const char *problem) {
     if (!holds && v->problem == NULL)
         v->problem = problem;
 }
 
-static uint32_t reg_bytes(const struct rsr_kreg *reg) {
-    return elem_bytes[reg->elem] * reg->lanes;
-}
-
-static bool is_type(const struct rsr_kreg *reg, enum rsr_elem elem, uint32_t lanes) {
-    return reg->elem == elem && reg->lanes == lanes;
-}
-
-static bool is_index(const struct rsr_kreg *reg) {
-    return is_type(reg, RSR_ELEM_I64, 1);
-}
-
-static bool same_type(const struct rsr_kreg *a, const struct rsr_kreg *b) {
-    return is_type(a, b->elem, b->lanes);
-}
-
-static bool is_integer(const struct rsr_kreg *reg) {
-    return reg->elem != RSR_ELEM_F32;
-}
+/* ---- names ----------------------------------------------------------------------------------------- */
 
 static bool is_identifier(const char *name) {
     if (name == NULL || !(name[0] >= 'a' && name[0] <= 'z'))
@@ -61,59 +46,87 @@ static bool is_identifier(const char *name) {
     return name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
 }
 
-static bool check_regs(struct verifier *v) {
-    const struct rsr_kernel *kernel = v->kernel;
-    for (uint32_t i = 0; i < kernel->n_regs; i++) {
-        const struct rsr_kreg *reg = &kernel->regs[i];
-        if ((uint32_t)reg->elem >= RSR_ELEM_COUNT || reg->lanes == 0 || reg->lanes > 64 ||
-            (reg->lanes & (reg->lanes - 1)) != 0) {
-            require(v, false, "register of no type");
-            return false;
-        }
-        require(v, is_identifier(reg->name), "register name is no identifier");
-        for (uint32_t j = 0; j < i && v->problem == NULL; j++)
-            require(v, strcmp(reg->name, kernel->regs[j].name) != 0, "register name used twice");
-    }
-    return v->problem == NULL;
+/* What a linker takes, of any letters. */
+static bool is_symbol(const char *name) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    if (name == NULL || name[0] == '\0' || (name[0] >= '0' && name[0] <= '9'))
+        return false;
+    return name[strspn(name, letters)] == '\0';
 }
+
+static int compare_names(const void *a, const void *b) {
+    const char *const *left = a, *const *right = b;
+    return strcmp(*left, *right);
+}
+
+static const char *check_regs(struct rsrc_arena *arena, const struct rsr_kreg *regs,
+                              uint32_t n_regs) {
+    const char **names = RSRC_NEW_ARRAY(arena, n_regs + 1u, const char *);
+    uint32_t n_tiles = 0;
+    for (uint32_t i = 0; i < n_regs; i++) {
+        const struct rsr_kreg *reg = &regs[i];
+        if ((uint32_t)reg->elem >= RSR_ELEM_COUNT || reg->lanes == 0 || reg->lanes > 64 ||
+            (reg->lanes & (reg->lanes - 1)) != 0 || (reg->elem == RSR_ELEM_TILE && reg->lanes != 1))
+            return "register of no type";
+        if (!is_identifier(reg->name))
+            return "register name is no identifier";
+        n_tiles += reg->elem == RSR_ELEM_TILE;
+        names[i] = reg->name;
+    }
+    qsort(names, n_regs, sizeof *names, compare_names);
+    for (uint32_t i = 1; i < n_regs; i++)
+        if (strcmp(names[i - 1], names[i]) == 0)
+            return "register name used twice";
+    return n_tiles <= RSRC_MAX_TILES ? NULL : "more TILE registers than a machine has";
+}
+
+/* ---- operands -------------------------------------------------------------------------------------- */
 
 /* The register, or NULL after noting that it is missing or undefined. */
 static const struct rsr_kreg *use(struct verifier *v, uint16_t reg) {
-    if (reg >= v->kernel->n_regs) {
+    if (reg >= v->n_regs) {
         require(v, false, "operand missing");
         return NULL;
     }
     require(v, v->defined[reg], "register read before it is set");
-    return &v->kernel->regs[reg];
+    return &v->regs[reg];
 }
 
 static void check_address(struct verifier *v, const struct rsr_kop *op) {
     require(v, op->buffer < RSR_KBUF_COUNT, "no such buffer");
+    const bool of_body = op->buffer == RSR_KBUF_COLUMNS || op->buffer == RSR_KBUF_SUMS;
+    require(v, of_body == v->in_body,
+            v->in_body ? "a body has columns and sums alone" : "columns and sums are of bodies");
     require(v,
-            op->kind != RSR_KOP_STORE || op->buffer == RSR_KBUF_Y || op->buffer == RSR_KBUF_SCRATCH,
+            !rsrc_kop_writes_memory(op->kind) || op->buffer == RSR_KBUF_Y ||
+                op->buffer == RSR_KBUF_SCRATCH || op->buffer == RSR_KBUF_SUMS,
             "store to a buffer that is only read");
     for (uint32_t i = 0; i < 3; i++)
         if (op->term[i] != RSR_NO_KREG) {
+            require(v, !v->in_body, "address term in a body");
             const struct rsr_kreg *term = use(v, op->term[i]);
-            require(v, term == NULL || is_index(term), "address term is no 64-bit scalar");
+            require(v, term == NULL || rsrc_kreg_is_index(term),
+                    "address term is no 64-bit scalar");
         }
 }
+
+/* ---- scopes ---------------------------------------------------------------------------------------- */
 
 static void open_scope(struct verifier *v, const struct rsr_kop *op) {
     if (v->depth == MAX_DEPTH) {
         require(v, false, "nested too deep");
         return;
     }
-    const uint32_t n = v->kernel->n_regs;
+    const size_t n_flags = v->n_regs + 1u;
     struct scope *scope = &v->scopes[v->depth];
     scope->kind = op->kind;
     scope->counter = op->dst;
-    scope->defined_before = v->defined + (size_t)(v->depth + 1) * n;
-    memcpy(scope->defined_before, v->defined, n);
+    scope->defined_before = v->defined + (v->depth + 1) * n_flags;
+    memcpy(scope->defined_before, v->defined, n_flags);
     v->depth++;
     if (op->kind == RSR_KOP_LOOP) {
         require(v, op->imm > 0, "loop step is not positive");
-        if (op->dst >= n || !is_index(&v->kernel->regs[op->dst]))
+        if (op->dst >= v->n_regs || !rsrc_kreg_is_index(&v->regs[op->dst]))
             require(v, false, "loop counter is no 64-bit scalar");
         else {
             require(v, !v->defined[op->dst], "loop counter is used outside its loop");
@@ -129,7 +142,9 @@ static void close_scope(struct verifier *v, const struct rsr_kop *op) {
         return;
     }
     struct scope *scope = &v->scopes[v->depth - 1];
-    memcpy(v->defined, scope->defined_before, v->kernel->n_regs);
+    require(v, v->defined[v->n_regs] == scope->defined_before[v->n_regs],
+            "TILE_BEGIN and TILE_END in different blocks");
+    memcpy(v->defined, scope->defined_before, v->n_regs + 1u);
     if (op->kind == RSR_KOP_ELSE) {
         require(v, scope->kind == RSR_KOP_IF, "ELSE outside IF");
         scope->kind = RSR_KOP_ELSE;
@@ -138,129 +153,157 @@ static void close_scope(struct verifier *v, const struct rsr_kop *op) {
     }
 }
 
-/* The types of one operation with a result. Missing operands are NULL. */
-static bool types_fit(const struct rsr_kop *op, const struct rsr_kreg *d, const struct rsr_kreg *a,
-                      const struct rsr_kreg *b, const struct rsr_kreg *c) {
-    const uint32_t bits = elem_bytes[d->elem] * 8u;
-    const bool shift_fits = op->imm >= 0 && op->imm < bits;
-    switch ((enum rsr_kop_kind)op->kind) {
-    case RSR_KOP_CONST:
-    case RSR_KOP_LOAD:
-        return true;
-    case RSR_KOP_PARAM:
-        return is_index(d) && op->imm >= 0 && op->imm <= RSR_KPARAM_TILE_END;
-    case RSR_KOP_COPY:
-        return same_type(d, a);
-    case RSR_KOP_ADD:
-    case RSR_KOP_SUB:
-    case RSR_KOP_MUL:
-        return same_type(d, a) && same_type(d, b);
-    case RSR_KOP_MIN:
-        return same_type(d, a) && same_type(d, b) && d->lanes == 1;
-    case RSR_KOP_AND:
-        return same_type(d, a) && same_type(d, b) && is_integer(d);
-    case RSR_KOP_SHR:
-    case RSR_KOP_SHL:
-        return same_type(d, a) && is_integer(d) && shift_fits;
-    case RSR_KOP_SPLAT:
-        return is_type(a, d->elem, 1) && d->lanes > 1;
-    case RSR_KOP_EXTRACT:
-        return is_type(d, a->elem, 1) && a->lanes > 1 && op->imm >= 0 && op->imm < a->lanes;
-    case RSR_KOP_CONVERT:
-        return d->lanes == a->lanes &&
-               ((is_integer(d) && is_integer(a) && elem_bytes[d->elem] > elem_bytes[a->elem]) ||
-                (d->elem == RSR_ELEM_F32 && a->elem == RSR_ELEM_I32));
-    case RSR_KOP_BITCAST:
-        return reg_bytes(d) == reg_bytes(a);
-    case RSR_KOP_ZIP_ADD:
-        return same_type(d, a) && same_type(d, b) && is_integer(d) && op->imm >= 1 &&
-               (op->imm & (op->imm - 1)) == 0 && 2 * op->imm <= d->lanes;
-    case RSR_KOP_HALVES_ADD:
-        return is_type(a, d->elem, 2 * d->lanes) && d->lanes > 1 && is_integer(d);
-    case RSR_KOP_DOT_U8S8:
-        return d->elem == RSR_ELEM_I32 && same_type(d, a) && reg_bytes(b) == reg_bytes(d) &&
-               reg_bytes(c) == reg_bytes(d);
-    case RSR_KOP_MADD_U8S8:
-        return d->elem == RSR_ELEM_I16 && reg_bytes(a) == reg_bytes(d) &&
-               reg_bytes(b) == reg_bytes(d);
-    case RSR_KOP_MADD_I16:
-        return d->elem == RSR_ELEM_I32 && is_type(a, RSR_ELEM_I16, 2 * d->lanes) && same_type(a, b);
-    default:
-        break;
-    }
-    return false;
+/* Between TILE_BEGIN and TILE_END; both leave every TILE register undefined. */
+static void configure_tiles(struct verifier *v, bool on) {
+    require(v, v->defined[v->n_regs] != on,
+            on ? "TILE_BEGIN twice" : "TILE_END without TILE_BEGIN");
+    v->defined[v->n_regs] = on;
+    for (uint32_t i = 0; i < v->n_regs; i++)
+        if (v->regs[i].elem == RSR_ELEM_TILE)
+            v->defined[i] = 0;
 }
 
-static void check_op(struct verifier *v, const struct rsr_kop *op) {
-    static const uint8_t arity[RSR_KOP_COUNT] = {
-#define X(name, n, help) [RSR_KOP_##name] = n,
-        RSR_KOPS(X)
-#undef X
-    };
-    const uint16_t operands[3] = {op->a, op->b, op->c};
-    const struct rsr_kreg *regs[3] = {NULL, NULL, NULL};
-    for (uint32_t i = 0; i < arity[op->kind]; i++)
-        regs[i] = use(v, operands[i]);
-    if (op->kind == RSR_KOP_LOAD || op->kind == RSR_KOP_STORE || op->kind == RSR_KOP_PREFETCH)
-        check_address(v, op);
-    if (v->problem != NULL)
-        return;
+/* ---- operations ------------------------------------------------------------------------------------ */
+
+/* Bodies are straight-line functions of two pointers. */
+static bool fits_body(enum rsr_kop_kind kind) {
+    switch (kind) {
+    case RSR_KOP_LOOP:
+    case RSR_KOP_IF:
+    case RSR_KOP_ELSE:
+    case RSR_KOP_END:
+    case RSR_KOP_PARAM:
+    case RSR_KOP_CALL:
+        return false;
+    default:
+        return !rsrc_kop_is_tile(kind);
+    }
+}
+
+/* Operations whose effect is on the verifier's state. False: an ordinary one. */
+static bool check_structure(struct verifier *v, const struct rsr_kop *op) {
     switch ((enum rsr_kop_kind)op->kind) {
     case RSR_KOP_COMMENT:
         require(v, op->text != NULL, "comment without text");
-        return;
+        return true;
     case RSR_KOP_LOOP:
     case RSR_KOP_IF:
-        require(v, is_index(regs[0]) && is_index(regs[1]), "bounds are no 64-bit scalars");
         open_scope(v, op);
-        return;
+        return true;
     case RSR_KOP_ELSE:
     case RSR_KOP_END:
         close_scope(v, op);
-        return;
-    case RSR_KOP_STORE:
-    case RSR_KOP_PREFETCH:
-        return;
+        return true;
+    case RSR_KOP_CALL:
+        require(v, v->kernel->n_bodies != 0, "CALL in a kernel without bodies");
+        return true;
+    case RSR_KOP_TILE_BEGIN:
+    case RSR_KOP_TILE_END:
+        configure_tiles(v, op->kind == RSR_KOP_TILE_BEGIN);
+        return true;
     default:
-        break;
+        return false;
     }
-    if (op->dst >= v->kernel->n_regs) {
-        require(v, false, "result register missing");
-        return;
-    }
+}
+
+static void check_result(struct verifier *v, const struct rsr_kop *op) {
     for (uint32_t i = 0; i < v->depth; i++)
         require(v, v->scopes[i].kind != RSR_KOP_LOOP || v->scopes[i].counter != op->dst,
                 "loop counter is assigned");
-    require(v, types_fit(op, &v->kernel->regs[op->dst], regs[0], regs[1], regs[2]),
-            "types do not fit the operation");
     v->defined[op->dst] = 1;
+}
+
+static void check_op(struct verifier *v, const struct rsr_kop *op) {
+    if (op->kind >= RSR_KOP_COUNT) {
+        require(v, false, "no such operation");
+        return;
+    }
+    require(v, !v->in_body || fits_body(op->kind), "operation that a body cannot have");
+    const uint16_t operands[3] = {op->a, op->b, op->c};
+    const struct rsr_kreg *regs[3] = {NULL, NULL, NULL};
+    for (uint32_t i = 0; i < rsrc_kop_arity(op->kind); i++)
+        regs[i] = use(v, operands[i]);
+    if (rsrc_kop_has_address(op->kind))
+        check_address(v, op);
+    const bool has_result = rsrc_kop_has_result(op->kind);
+    require(v, !has_result || op->dst < v->n_regs, "result register missing");
+    require(v,
+            !rsrc_kop_is_tile(op->kind) || op->kind == RSR_KOP_TILE_BEGIN || v->defined[v->n_regs],
+            "TILE operation outside TILE_BEGIN and TILE_END");
+    if (v->problem != NULL)
+        return;
+    require(
+        v, rsrc_kop_types_fit(op, has_result ? &v->regs[op->dst] : NULL, regs[0], regs[1], regs[2]),
+        "types do not fit the operation");
+    if (v->problem == NULL && !check_structure(v, op) && has_result)
+        check_result(v, op);
+}
+
+/* The number of the operation that is wrong; v->problem says what. */
+static uint32_t check_ops(struct verifier *v, const struct rsr_kop *ops, uint32_t n_ops) {
+    memset(v->defined, 0, v->n_regs + 1u);
+    for (uint32_t i = 0; i < n_ops; i++) {
+        check_op(v, &ops[i]);
+        if (v->problem != NULL)
+            return i;
+    }
+    require(v, v->depth == 0, "LOOP or IF without END");
+    require(v, !v->defined[v->n_regs], "TILE_BEGIN without TILE_END");
+    return n_ops;
+}
+
+/* ---- kernels --------------------------------------------------------------------------------------- */
+
+static enum rsrc_status fail(struct rsrc_diag *diag, const struct rsr_kernel *kernel,
+                             const char *where, const char *problem) {
+    rsrc_error(diag, "kernel-invalid", NULL,
+               "this is a defect of rsrc; please report it with the kernel's text",
+               "kernel '%s', %s%s", kernel->symbol, where, problem);
+    return RSRC_FAILED;
+}
+
+static const char *check_kernel_fields(const struct rsr_kernel *kernel) {
+    if (kernel->tile_rows == 0 || kernel->n_tiles == 0 ||
+        (uint64_t)kernel->tile_rows * (kernel->n_tiles - 1) >= kernel->rows ||
+        (uint64_t)kernel->tile_rows * kernel->n_tiles < kernel->rows)
+        return "tiles do not cover the rows";
+    return is_symbol(kernel->symbol) ? NULL : "symbol is no identifier";
+}
+
+static enum rsrc_status verify(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                               const struct rsr_kernel *kernel) {
+    const char *problem = check_regs(arena, kernel->regs, kernel->n_regs);
+    if (problem == NULL)
+        problem = check_regs(arena, kernel->body_regs, kernel->n_body_regs);
+    if (problem == NULL)
+        problem = check_kernel_fields(kernel);
+    if (problem != NULL)
+        return fail(diag, kernel, "", problem);
+
+    struct verifier v = {.kernel = kernel, .regs = kernel->regs, .n_regs = kernel->n_regs};
+    v.defined = rsrc_arena_array(arena, MAX_DEPTH + 1, kernel->n_regs + 1u);
+    uint32_t at = check_ops(&v, kernel->ops, kernel->n_ops);
+    if (v.problem != NULL)
+        return fail(diag, kernel, rsrc_arena_printf(arena, "operation %u: ", at), v.problem);
+
+    v = (struct verifier){.kernel = kernel,
+                          .regs = kernel->body_regs,
+                          .n_regs = kernel->n_body_regs,
+                          .in_body = true,
+                          .defined = rsrc_arena_array(arena, 1, kernel->n_body_regs + 1u)};
+    for (uint32_t b = 0; b < kernel->n_bodies; b++) {
+        at = check_ops(&v, kernel->bodies[b].ops, kernel->bodies[b].n_ops);
+        if (v.problem != NULL)
+            return fail(diag, kernel, rsrc_arena_printf(arena, "body %u, operation %u: ", b, at),
+                        v.problem);
+    }
+    return RSRC_OK;
 }
 
 enum rsrc_status rsrc_verify_kernel(struct rsrc_diag *diag, const struct rsr_kernel *kernel) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
-    struct verifier v = {.kernel = kernel};
-    v.defined = rsrc_arena_array(&arena, MAX_DEPTH + 1, kernel->n_regs + 1u);
-    uint32_t at = 0;
-    if (check_regs(&v)) {
-        for (; at < kernel->n_ops && v.problem == NULL; at++) {
-            const struct rsr_kop *op = &kernel->ops[at];
-            if (op->kind >= RSR_KOP_COUNT)
-                require(&v, false, "no such operation");
-            else
-                check_op(&v, op);
-        }
-        require(&v, v.depth == 0, "LOOP or IF without END");
-    }
-    require(&v,
-            kernel->tile_rows != 0 && kernel->n_tiles != 0 &&
-                (uint64_t)kernel->tile_rows * (kernel->n_tiles - 1) < kernel->rows &&
-                (uint64_t)kernel->tile_rows * kernel->n_tiles >= kernel->rows,
-            "tiles do not cover the rows");
-    if (v.problem != NULL)
-        rsrc_error(diag, "kernel-invalid", NULL,
-                   "this is a defect of rsrc; please report it with the kernel's text",
-                   "kernel '%s', operation %u: %s", kernel->symbol, at, v.problem);
+    const enum rsrc_status status = verify(diag, &arena, kernel);
     rsrc_arena_free(&arena);
-    return v.problem == NULL ? RSRC_OK : RSRC_FAILED;
+    return status;
 }

@@ -207,7 +207,7 @@ static void multiply(struct dot *dot, const struct dot_tile *tile,
     const uint16_t acc = is_narrow(dot) ? tile->narrow[r][t] : tile->acc[r][t][group];
     switch (dot->machine->style) {
     case DOT_VNNI:
-        rsrc_kb_dot_u8s8(kb, acc, acc, operands->code, operands->x[t]);
+        rsrc_kb_ternary(kb, RSR_KOP_DOT_U8S8, acc, acc, operands->code, operands->x[t]);
         return;
     case DOT_MADD:
         rsrc_kb_binary(kb, RSR_KOP_MADD_U8S8, operands->product, operands->code, operands->x[t]);

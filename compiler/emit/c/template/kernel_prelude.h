@@ -2,6 +2,8 @@
 #include <stdint.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 /* The runtime's structs, as in rsr_abi.h. An activation row is a 64-byte header (float scale, int32 sum)
@@ -35,39 +37,55 @@ SCALAR(i32, int32_t);
 SCALAR(u32, uint32_t);
 SCALAR(i64, int64_t);
 SCALAR(f32, float);
+VECTOR(v8i8, int8_t, 8);
 VECTOR(v16i8, int8_t, 16);
 VECTOR(v32i8, int8_t, 32);
 VECTOR(v64i8, int8_t, 64);
+VECTOR(v8u8, uint8_t, 8);
 VECTOR(v16u8, uint8_t, 16);
 VECTOR(v32u8, uint8_t, 32);
 VECTOR(v64u8, uint8_t, 64);
+VECTOR(v4i16, int16_t, 8);
 VECTOR(v8i16, int16_t, 16);
 VECTOR(v16i16, int16_t, 32);
 VECTOR(v32i16, int16_t, 64);
+VECTOR(v4u16, uint16_t, 8);
+VECTOR(v8u16, uint16_t, 16);
+VECTOR(v16u16, uint16_t, 32);
+VECTOR(v32u16, uint16_t, 64);
+VECTOR(v2i32, int32_t, 8);
 VECTOR(v4i32, int32_t, 16);
 VECTOR(v8i32, int32_t, 32);
 VECTOR(v16i32, int32_t, 64);
+VECTOR(v2u32, uint32_t, 8);
 VECTOR(v4u32, uint32_t, 16);
 VECTOR(v8u32, uint32_t, 32);
 VECTOR(v16u32, uint32_t, 64);
+VECTOR(v2f32, float, 8);
 VECTOR(v4f32, float, 16);
 VECTOR(v8f32, float, 32);
 VECTOR(v16f32, float, 64);
 
-/* Instructions that GNU vectors have no form for. u8s8: unsigned by signed bytes. */
-#define dot_u8s8_512(a, b, c) ((v16i32)_mm512_dpbusd_epi32((__m512i)(a), (__m512i)(b), (__m512i)(c)))
-#define dot_u8s8_256(a, b, c) ((v8i32)_mm256_dpbusd_epi32((__m256i)(a), (__m256i)(b), (__m256i)(c)))
-#define dot_u8s8_256_vex(a, b, c)                                                                    \
-    ((v8i32)_mm256_dpbusd_avx_epi32((__m256i)(a), (__m256i)(b), (__m256i)(c)))
-#define madd_u8s8_512(a, b) ((v32i16)_mm512_maddubs_epi16((__m512i)(a), (__m512i)(b)))
-#define madd_u8s8_256(a, b) ((v16i16)_mm256_maddubs_epi16((__m256i)(a), (__m256i)(b)))
-#define madd_u8s8_128(a, b) ((v8i16)_mm_maddubs_epi16((__m128i)(a), (__m128i)(b)))
-#define madd_i16_512(a, b) ((v16i32)_mm512_madd_epi16((__m512i)(a), (__m512i)(b)))
-#define madd_i16_256(a, b) ((v8i32)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
-#define madd_i16_128(a, b) ((v4i32)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
+/* Bits of scalars; casts of vectors keep theirs. */
+union float_bits {
+    float value;
+    uint32_t bits;
+};
+#define bits_of_float(a) (((union float_bits){.value = (a)}).bits)
+#define float_of_bits(a) (((union float_bits){.bits = (a)}).value)
+
+/* Lane numbers for shuffles: n in a row from i; pairs (i, n + i), (i + 1, n + i + 1) ... */
+#define shuffle __builtin_shufflevector
+#define row2(i) (i), (i) + 1
+#define row4(i) row2(i), row2((i) + 2)
+#define row8(i) row4(i), row4((i) + 4)
+#define row16(i) row8(i), row8((i) + 8)
+#define row32(i) row16(i), row16((i) + 16)
+#define pairs2(n, i) (i), (n) + (i), (i) + 1, (n) + (i) + 1
+#define pairs4(n, i) pairs2(n, i), pairs2(n, (i) + 2)
+#define pairs8(n, i) pairs4(n, i), pairs4(n, (i) + 4)
 
 /* Sums of neighbours: zip_add<u>_<lanes> leaves, in every 2u lanes, u sums of a, then u sums of b. */
-#define shuffle __builtin_shufflevector
 #define zip_add1_4(a, b) (shuffle(a, b, 0, 4, 2, 6) + shuffle(a, b, 1, 5, 3, 7))
 #define zip_add2_4(a, b) (shuffle(a, b, 0, 1, 4, 5) + shuffle(a, b, 2, 3, 6, 7))
 #define zip_add1_8(a, b)                                                                             \
@@ -81,6 +99,134 @@ VECTOR(v16f32, float, 64);
     (shuffle(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +                       \
      shuffle(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
 /* The lower half of the lanes plus the upper half. */
-#define halves_add_8(a) (shuffle(a, a, 0, 1, 2, 3) + shuffle(a, a, 4, 5, 6, 7))
-#define halves_add_16(a)                                                                             \
-    (shuffle(a, a, 0, 1, 2, 3, 4, 5, 6, 7) + shuffle(a, a, 8, 9, 10, 11, 12, 13, 14, 15))
+#define halves_add_4(a) (shuffle(a, a, row2(0)) + shuffle(a, a, row2(2)))
+#define halves_add_8(a) (shuffle(a, a, row4(0)) + shuffle(a, a, row4(4)))
+#define halves_add_16(a) (shuffle(a, a, row8(0)) + shuffle(a, a, row8(8)))
+#define halves_add_32(a) (shuffle(a, a, row16(0)) + shuffle(a, a, row16(16)))
+#define halves_add_64(a) (shuffle(a, a, row32(0)) + shuffle(a, a, row32(32)))
+
+/* Interleaved elements of the low or high halves of each 16 bytes: zip_low_<bits>x<lanes>. */
+#define zip_low_8x16(a, b) shuffle(a, b, pairs8(16, 0))
+#define zip_low_8x32(a, b) shuffle(a, b, pairs8(32, 0), pairs8(32, 16))
+#define zip_low_8x64(a, b)                                                                           \
+    shuffle(a, b, pairs8(64, 0), pairs8(64, 16), pairs8(64, 32), pairs8(64, 48))
+#define zip_low_16x8(a, b) shuffle(a, b, pairs4(8, 0))
+#define zip_low_16x16(a, b) shuffle(a, b, pairs4(16, 0), pairs4(16, 8))
+#define zip_low_16x32(a, b)                                                                          \
+    shuffle(a, b, pairs4(32, 0), pairs4(32, 8), pairs4(32, 16), pairs4(32, 24))
+#define zip_low_32x4(a, b) shuffle(a, b, pairs2(4, 0))
+#define zip_low_32x8(a, b) shuffle(a, b, pairs2(8, 0), pairs2(8, 4))
+#define zip_low_32x16(a, b)                                                                          \
+    shuffle(a, b, pairs2(16, 0), pairs2(16, 4), pairs2(16, 8), pairs2(16, 12))
+#define zip_high_8x16(a, b) shuffle(a, b, pairs8(16, 8))
+#define zip_high_8x32(a, b) shuffle(a, b, pairs8(32, 8), pairs8(32, 24))
+#define zip_high_8x64(a, b)                                                                          \
+    shuffle(a, b, pairs8(64, 8), pairs8(64, 24), pairs8(64, 40), pairs8(64, 56))
+#define zip_high_16x8(a, b) shuffle(a, b, pairs4(8, 4))
+#define zip_high_16x16(a, b) shuffle(a, b, pairs4(16, 4), pairs4(16, 12))
+#define zip_high_16x32(a, b)                                                                         \
+    shuffle(a, b, pairs4(32, 4), pairs4(32, 12), pairs4(32, 20), pairs4(32, 28))
+#define zip_high_32x4(a, b) shuffle(a, b, pairs2(4, 2))
+#define zip_high_32x8(a, b) shuffle(a, b, pairs2(8, 2), pairs2(8, 6))
+#define zip_high_32x16(a, b)                                                                         \
+    shuffle(a, b, pairs2(16, 2), pairs2(16, 6), pairs2(16, 10), pairs2(16, 14))
+
+#define load_lanes_128(p) (*(const v16u8_mem *)(p))
+
+#if defined(__x86_64__)
+/* Instructions that GNU vectors have no form for. u8s8: unsigned by signed bytes. */
+#define dot_u8s8_512(a, b, c) ((v16i32)_mm512_dpbusd_epi32((__m512i)(a), (__m512i)(b), (__m512i)(c)))
+#define dot_u8s8_256(a, b, c) ((v8i32)_mm256_dpbusd_epi32((__m256i)(a), (__m256i)(b), (__m256i)(c)))
+#define dot_u8s8_256_vex(a, b, c)                                                                    \
+    ((v8i32)_mm256_dpbusd_avx_epi32((__m256i)(a), (__m256i)(b), (__m256i)(c)))
+#define dot_u8s8_128(a, b, c) ((v4i32)_mm_dpbusd_epi32((__m128i)(a), (__m128i)(b), (__m128i)(c)))
+#define dot_u8s8_128_vex(a, b, c)                                                                    \
+    ((v4i32)_mm_dpbusd_avx_epi32((__m128i)(a), (__m128i)(b), (__m128i)(c)))
+#define madd_u8s8_512(a, b) ((v32i16)_mm512_maddubs_epi16((__m512i)(a), (__m512i)(b)))
+#define madd_u8s8_256(a, b) ((v16i16)_mm256_maddubs_epi16((__m256i)(a), (__m256i)(b)))
+#define madd_u8s8_128(a, b) ((v8i16)_mm_maddubs_epi16((__m128i)(a), (__m128i)(b)))
+#define madd_i16_512(a, b) ((v16i32)_mm512_madd_epi16((__m512i)(a), (__m512i)(b)))
+#define madd_i16_256(a, b) ((v8i32)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
+#define madd_i16_128(a, b) ((v4i32)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
+
+/* Look-ups in registers and the shuffles around them. */
+#define load_lanes_512(p) _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i_u *)(p)))
+#define load_lanes_256(p) _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i_u *)(p)))
+#define shuffle16_512(a, b) ((v64u8)_mm512_shuffle_epi8((__m512i)(b), (__m512i)(a)))
+#define shuffle16_256(a, b) ((v32u8)_mm256_shuffle_epi8((__m256i)(b), (__m256i)(a)))
+#define shuffle16_128(a, b) ((v16u8)_mm_shuffle_epi8((__m128i)(b), (__m128i)(a)))
+#define table_8x64(a, b) _mm512_permutexvar_epi8((__m512i)(a), (__m512i)(b))
+#define table_8x32(a, b) _mm256_permutexvar_epi8((__m256i)(a), (__m256i)(b))
+#define table_8x16(a, b) _mm_permutexvar_epi8((__m128i)(a), (__m128i)(b))
+#define table_16x32(a, b) _mm512_permutexvar_epi16((__m512i)(a), (__m512i)(b))
+#define table_16x16(a, b) _mm256_permutexvar_epi16((__m256i)(a), (__m256i)(b))
+#define table_16x8(a, b) _mm_permutexvar_epi16((__m128i)(a), (__m128i)(b))
+#define table_32x16(a, b) _mm512_permutexvar_epi32((__m512i)(a), (__m512i)(b))
+#define table_32x8(a, b) _mm256_permutevar8x32_epi32((__m256i)(b), (__m256i)(a))
+#define table_f32x16(a, b) _mm512_permutexvar_ps((__m512i)(a), (__m512)(b))
+#define table_f32x8(a, b) _mm256_permutevar8x32_ps((__m256)(b), (__m256i)(a))
+#define table2_8x64(a, b, c) _mm512_permutex2var_epi8((__m512i)(b), (__m512i)(a), (__m512i)(c))
+#define table2_8x32(a, b, c) _mm256_permutex2var_epi8((__m256i)(b), (__m256i)(a), (__m256i)(c))
+#define table2_8x16(a, b, c) _mm_permutex2var_epi8((__m128i)(b), (__m128i)(a), (__m128i)(c))
+#define table2_16x32(a, b, c) _mm512_permutex2var_epi16((__m512i)(b), (__m512i)(a), (__m512i)(c))
+#define table2_16x16(a, b, c) _mm256_permutex2var_epi16((__m256i)(b), (__m256i)(a), (__m256i)(c))
+#define table2_16x8(a, b, c) _mm_permutex2var_epi16((__m128i)(b), (__m128i)(a), (__m128i)(c))
+#define table2_32x16(a, b, c) _mm512_permutex2var_epi32((__m512i)(b), (__m512i)(a), (__m512i)(c))
+#define table2_32x8(a, b, c) _mm256_permutex2var_epi32((__m256i)(b), (__m256i)(a), (__m256i)(c))
+#define table2_f32x16(a, b, c) _mm512_permutex2var_ps((__m512)(b), (__m512i)(a), (__m512)(c))
+#define table2_f32x8(a, b, c) _mm256_permutex2var_ps((__m256)(b), (__m256i)(a), (__m256)(c))
+/* Bit 3 of a number, moved to the sign, chooses the table. */
+#define table2_f32x8_blend(a, b, c)                                                                  \
+    _mm256_blendv_ps(table_f32x8(a, b), table_f32x8(a, c), (__m256)((v8u32)(a) << 28))
+#define table2_32x8_blend(a, b, c) table2_f32x8_blend(a, b, c)
+/* Every row of the 8 x 8 bit matrix picks the same bit. */
+#define spread_bit_512(a, bit)                                                                       \
+    ((v64u8)_mm512_gf2p8affine_epi64_epi8((__m512i)(a), _mm512_set1_epi8((char)(1 << (bit))), 0))
+#define spread_bit_256(a, bit)                                                                       \
+    ((v32u8)_mm256_gf2p8affine_epi64_epi8((__m256i)(a), _mm256_set1_epi8((char)(1 << (bit))), 0))
+#define spread_bit_128(a, bit)                                                                       \
+    ((v16u8)_mm_gf2p8affine_epi64_epi8((__m128i)(a), _mm_set1_epi8((char)(1 << (bit))), 0))
+#define pack_u8_512(a, b) ((v64u8)_mm512_packus_epi16((__m512i)(a), (__m512i)(b)))
+#define pack_u8_256(a, b) ((v32u8)_mm256_packus_epi16((__m256i)(a), (__m256i)(b)))
+#define pack_u8_128(a, b) ((v16u8)_mm_packus_epi16((__m128i)(a), (__m128i)(b)))
+
+/* Matrix registers. Not <amxtileintrin.h>: GCC 12's _tile_loadconfig tells the compiler of 8 of the 64
+ * bytes alone, and its _tile_loadd does not say that it reads memory. */
+struct tile_config {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+};
+#define tile_begin()                                                                                 \
+    do {                                                                                             \
+        static const struct tile_config all = {                                                      \
+            1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};          \
+        __asm__ volatile("ldtilecfg %0" : : "m"(all));                                               \
+    } while (0)
+#define tile_end() __asm__ volatile("tilerelease")
+#define tile_zero(d) __asm__ volatile("tilezero %tmm" #d)
+#define tile_load(d, p, stride)                                                                      \
+    __asm__ volatile("tileloadd (%0,%1), %%tmm" #d : : "r"(p), "r"(stride) : "memory")
+#define tile_store(a, p, stride)                                                                     \
+    __asm__ volatile("tilestored %%tmm" #a ", (%0,%1)" : : "r"(p), "r"(stride) : "memory")
+#define tile_dot_u8s8(d, b, c)                                                                       \
+    __asm__ volatile("tdpbusd %tmm" #c ", %tmm" #b ", %tmm" #d)
+
+#elif defined(__aarch64__)
+#define dot_u8s8_128(a, b, c)                                                                        \
+    ((v4i32)vusdotq_s32((int32x4_t)(a), (uint8x16_t)(b), (int8x16_t)(c)))
+#define dot_s8s8_128(a, b, c)                                                                        \
+    ((v4i32)vdotq_s32((int32x4_t)(a), (int8x16_t)(b), (int8x16_t)(c)))
+#define madd_i16_128(a, b)                                                                           \
+    ((v4i32)vpaddq_s32(vmull_s16(vget_low_s16((int16x8_t)(a)), vget_low_s16((int16x8_t)(b))),        \
+                       vmull_high_s16((int16x8_t)(a), (int16x8_t)(b))))
+#define shuffle16_128(a, b) ((v16u8)vqtbl1q_u8((uint8x16_t)(b), (uint8x16_t)(a)))
+/* tbl gives 0 beyond its table: the numbers are cut to it. */
+#define table_8x16(a, b)                                                                             \
+    vqtbl1q_u8((uint8x16_t)(b), vandq_u8((uint8x16_t)(a), vdupq_n_u8(15)))
+#define table2_8x16(a, b, c)                                                                         \
+    vqtbl2q_u8(((uint8x16x2_t){{(uint8x16_t)(b), (uint8x16_t)(c)}}),                                 \
+               vandq_u8((uint8x16_t)(a), vdupq_n_u8(31)))
+#define pack_u8_128(a, b)                                                                            \
+    ((v16u8)vcombine_u8(vqmovun_s16((int16x8_t)(a)), vqmovun_s16((int16x8_t)(b))))
+#endif
