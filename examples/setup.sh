@@ -3,11 +3,14 @@
 
 BUILD_PACKAGES="cmake ninja-build pkg-config gcc libc6-dev llvm-19-dev lld-19 libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev libxml2-dev"
 TEST_PACKAGES="clang-19 libclang-rt-19-dev libomp-19-dev llvm-19-tools python3 binutils"
+# For AArch64: a C compiler, the emulator, and what the runtime and rsr-run are made of.
+CROSS_PACKAGES="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+CROSS_LIBRARIES="libpcre2-dev libutf8proc-dev libjansson-dev"
 
 # install_packages build [test]: installs what is missing, asks for nothing.
 install_packages() {
     packages=$BUILD_PACKAGES
-    [ "${2:-}" != test ] || packages="$packages $TEST_PACKAGES"
+    [ "${2:-}" != test ] || packages="$packages $TEST_PACKAGES $CROSS_PACKAGES"
     missing=
     for package in $packages; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
@@ -30,6 +33,27 @@ install_packages() {
         echo "Installing packages failed; see build/apt.log." >&2
         return 1
     }
+}
+
+# unpack_sysroot DIR: the arm64 libraries under DIR. apt keeps lists and packages of its own there, so that
+# this machine neither installs them nor learns of another architecture; it needs no root.
+unpack_sysroot() {
+    sysroot=$1
+    [ ! -e "$sysroot/complete" ] || return 0
+    rm -rf "$sysroot"
+    mkdir -p "$sysroot/apt/lists/partial" "$sysroot/apt/debs"
+    sysroot=$(cd "$sysroot" && pwd)
+    apt_options="-q -o APT::Architectures::=arm64 -o APT::Sandbox::User= \
+        -o Dir::State::lists=$sysroot/apt/lists -o Dir::Cache=$sysroot/apt"
+    # shellcheck disable=SC2086,SC2046
+    apt-get $apt_options update &&
+        (cd "$sysroot/apt/debs" && apt-get $apt_options download \
+            $(printf '%s:arm64 ' $CROSS_LIBRARIES)) || return 1
+    for deb in "$sysroot"/apt/debs/*.deb; do
+        dpkg-deb -x "$deb" "$sysroot" || return 1
+    done
+    rm -rf "$sysroot/apt"
+    touch "$sysroot/complete"
 }
 
 # lit comes with llvm-19-tools as a source tree.

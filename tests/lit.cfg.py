@@ -1,7 +1,8 @@
 # lit configuration: unit tests (programs) and the *.test files of every stage.
 #
-# Features that tests may require: avx2, avx512vnni (what this machine can execute), asan, model (the
-# bundled checkpoint is there), disk-8g. A test skipped for a missing feature is listed at the end of a
+# Features that tests may require: avx2, avx512vnni (what this machine can execute), qemu-aarch64 (the
+# runtime was cross-built, and --param aarch64=DIR says where), asan, model (the bundled checkpoint is
+# there), disk-8g. A test skipped for a missing feature is listed at the end of a
 # run by check.sh.
 import os
 import platform
@@ -51,6 +52,11 @@ lacking = [spec for spec, flag in (("amx-int8", "amx_int8"), ("avxvnni", "avx_vn
 if lacking:
     config.available_features.add("lacks-a-feature")
     config.substitutions.append(("%lacking", lacking[0]))
+aarch64 = lit_config.params.get("aarch64")
+if aarch64:
+    config.available_features.add("qemu-aarch64")
+    # Programs of that build, under the emulator: %aarch64/bin/rsr-run ...
+    config.substitutions.append(("%aarch64", "qemu-aarch64 -L /usr/aarch64-linux-gnu " + aarch64))
 if config.sanitize:
     config.available_features.add("asan")
     # Modules run inside sanitised programs; leaks are looked for by the unit tests.

@@ -29,14 +29,15 @@ static void describe_missing(const struct rsr_target *targets, uint32_t n_target
 }
 
 /* `has` lacks what the kernel refused, if it was asked. */
-static rsr_status refuse(const struct rsr_target *targets, uint32_t n_targets, uint64_t has,
-                         uint64_t refused, rsr_error *err) {
-    char needs[352];
+static rsr_status refuse(const struct rsr_target *targets, uint32_t n_targets, bool forced,
+                         uint64_t has, uint64_t refused, rsr_error *err) {
+    char needs[320];
     describe_missing(targets, n_targets, has, needs, sizeof(needs));
-    return rsr_fail(err, RSR_ERR_CPU,
-                    "this %s what the module needs (%s): compile with --target native here, or add "
-                    "the target generic",
-                    refused != 0 ? "system's kernel refuses to this process" : "CPU lacks", needs);
+    return rsr_fail(err, RSR_ERR_CPU, "this %s what %s needs (%s): %s",
+                    refused != 0 ? "system's kernel refuses to this process" : "CPU lacks",
+                    forced ? "the target" : "the module", needs,
+                    forced ? "open another target, or none for the best that runs here"
+                           : "compile with --target native here, or add the target generic");
 }
 
 static rsr_status refuse_name(const struct rsr_module *module, const char *name, rsr_error *err) {
@@ -93,10 +94,10 @@ rsr_status rsr_choose_target(const struct rsr_module *module, const char *forced
         const uint64_t left = host->features & ~RSR_CPU_ON_REQUEST;
         best = best_target(targets, n_targets, left);
         if (best == NULL)
-            return refuse(targets, n_targets, left, RSR_CPU_ON_REQUEST, err);
+            return refuse(targets, n_targets, forced != NULL, left, RSR_CPU_ON_REQUEST, err);
     }
     if (best == NULL)
-        return refuse(targets, n_targets, host->features, 0, err);
+        return refuse(targets, n_targets, forced != NULL, host->features, 0, err);
     *result = best;
     return RSR_OK;
 }
