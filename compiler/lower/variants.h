@@ -9,6 +9,9 @@
 enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail);
+enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_lower_input *input,
+                                      struct rsr_lowered *out, const char **detail);
 enum rsrc_status rsrc_lower_scatter(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail);
@@ -55,5 +58,52 @@ struct rsrc_scatter_layout {
 };
 void rsrc_pack_scatter(const struct rsr_index *index, enum rsr_fold_kind fold,
                        const struct rsrc_scatter_layout *layout, uint8_t *codes, uint8_t *table);
+
+/* The packed codes of `lut`. Columns are cut into segments of group_cols, rows into vectors of
+ * vector_rows, one row a byte lane; unit_vectors vectors are a unit and share a segment's table (the
+ * last unit has what is left). Segments come in steps of step_segments; of every step, a vector has
+ * step_planes bytes a row.
+ *
+ *   codes  unit u at u * unit_vectors * vector_rows * n_steps * step_planes; in a unit of n vectors,
+ *          plane j of vector v of step s at ((s * step_planes + j) * n + v) * vector_rows
+ *   plane  TABLE128: the segment's code, its sign at bit 7. SHUFFLE16: the codes of segments 2j (bits
+ *          0..3) and 2j + 1 (bits 4..7) of the step; with signs, plane 4: segment i's at bit i
+ *   code   ternary: |c| of c = sum of w_i 3^i, a sign where c < 0. Binary with signs: bit i where
+ *          w_i = w_last (the segment's last column), a sign where w_last is not +1. Binary without:
+ *          bit i where w_i = +1. Columns beyond the matrix count as not +1 (ternary: as 0); segments
+ *          and rows beyond it have code 0, no sign
+ *   lanes  byte 16l + 8a + 2e + b of a vector (a < 2, e < 4, b < 2) is its row
+ *          (2a + b) * vector_rows / 4 + 4l + e: the even and the odd int16 lanes of ZIP_LOW, then of
+ *          ZIP_HIGH, widened, are four runs of rows
+ *   index  the constants that tables are built with; then with signs, for every vector, vector_rows
+ *          int16, of the lanes with a = 0, then of those with a = 1: how many codes of the row have a
+ *          sign */
+enum rsrc_lut_lookup { RSRC_LUT_TABLE128, RSRC_LUT_SHUFFLE16 };
+
+struct rsrc_lut_layout {
+    const char *form; /* names lookup and vector */
+    enum rsr_alphabet alphabet;
+    enum rsrc_lut_lookup lookup;
+    bool has_sign;
+    uint32_t group_cols;
+    uint32_t vector_rows, unit_vectors;
+    uint32_t step_segments, step_planes;
+    uint32_t flush_steps; /* whose sums fit int16 */
+    uint32_t n_segments, n_steps, n_vectors;
+};
+
+/* False: the target has the instructions of no form. */
+bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
+                          uint32_t tile_rows, struct rsrc_lut_layout *out);
+/* The row, within its vector, of a byte lane. */
+uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane);
+/* Where in its vector's corrections a byte lane is. */
+uint32_t rsrc_lut_lane_correction(const struct rsrc_lut_layout *layout, uint32_t lane);
+uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout);
+uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout);
+uint64_t rsrc_lut_index_bytes(const struct rsrc_lut_layout *layout);
+/* Fills zeroed codes and, with signs, corrections (else NULL). At most INT16_MAX segments then. */
+void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                   const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections);
 
 #endif

@@ -1,0 +1,111 @@
+/* lut_layout.c - which form of `lut` a target can run, and how its data lies; see variants.h.
+ *
+ * Input: target, shape, alphabet. Output: struct rsrc_lut_layout. The bounds of the int16 sums are
+ * proven here, from the form alone.
+ */
+#include "lower/variants.h"
+
+#include <assert.h>
+
+/* What a target can look up, best first. */
+static const struct lut_machine {
+    uint64_t features;    /* all required */
+    uint32_t vector_bits; /* at least */
+    enum rsrc_lut_lookup lookup;
+    uint32_t vector_rows;
+    uint32_t max_vectors; /* of a unit: as many sums as the registers hold */
+    const char *form;
+} lut_machines[] = {
+#define F(id) RSR_CPU_MASK(id)
+    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, RSRC_LUT_TABLE128, 64, 4, "table128x64"},
+    {F(AVX512BW), 512, RSRC_LUT_SHUFFLE16, 64, 4, "shuffle16x64"},
+    {F(AVX2), 256, RSRC_LUT_SHUFFLE16, 32, 2, "shuffle16x32"},
+    {F(SSSE3), 128, RSRC_LUT_SHUFFLE16, 16, 2, "shuffle16x16"},
+    {F(NEON), 128, RSRC_LUT_SHUFFLE16, 16, 4, "shuffle16x16"},
+#undef F
+};
+
+/* How segments are coded for a look-up. 122 sums of five ternary digits and 128 of eight signs, up to
+ * sign, fit 128 entries; 14 of three ternary digits, up to sign, and 16 of four bits fit 16. Signs by
+ * bits cost nothing: y = 2 * (sum of x where w = +1) - sum of x. */
+static const struct lut_code {
+    uint32_t group_cols;
+    bool has_sign;
+    uint32_t step_segments, step_planes, flush_steps;
+} lut_codes[2][2] = {
+    /* [lookup][binary] */
+    [RSRC_LUT_TABLE128] = {{5, true, 1, 1, 50}, {8, true, 1, 1, 31}},
+    [RSRC_LUT_SHUFFLE16] = {{3, true, 8, 5, 10}, {4, false, 8, 4, 8}},
+};
+
+/* Sums of a segment reach group_cols * -128 and, by a sign, the opposite and one less: ~t = -t - 1. */
+static bool flush_fits(const struct lut_code *code) {
+    const int32_t n = (int32_t)(code->flush_steps * code->step_segments);
+    const int32_t cols = (int32_t)code->group_cols;
+    const int32_t low = code->has_sign ? -128 * cols - 1 : -128 * cols;
+    const int32_t high = code->has_sign ? 128 * cols : 127 * cols;
+    return n * low >= INT16_MIN && n * high <= INT16_MAX;
+}
+
+static uint32_t divide_up(uint32_t a, uint32_t b) {
+    return (a - 1) / b + 1;
+}
+
+bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
+                          uint32_t tile_rows, struct rsrc_lut_layout *out) {
+    const struct lut_machine *machine = NULL;
+    for (size_t i = 0; machine == NULL && i < sizeof lut_machines / sizeof *lut_machines; i++)
+        if ((spec->cpu_features & lut_machines[i].features) == lut_machines[i].features &&
+            spec->vector_bits >= lut_machines[i].vector_bits)
+            machine = &lut_machines[i];
+    if (machine == NULL)
+        return false;
+    const struct lut_code *code = &lut_codes[machine->lookup][matrix->alphabet != RSR_TERNARY];
+    assert(flush_fits(code));
+    struct rsrc_lut_layout layout = {.form = machine->form,
+                                     .alphabet = matrix->alphabet,
+                                     .lookup = machine->lookup,
+                                     .has_sign = code->has_sign,
+                                     .group_cols = code->group_cols,
+                                     .vector_rows = machine->vector_rows,
+                                     .step_segments = code->step_segments,
+                                     .step_planes = code->step_planes,
+                                     .flush_steps = code->flush_steps};
+    const uint32_t planned = tile_rows / machine->vector_rows;
+    layout.unit_vectors = planned == 0                     ? 1
+                          : planned < machine->max_vectors ? planned
+                                                           : machine->max_vectors;
+    layout.n_segments = divide_up(matrix->cols, layout.group_cols);
+    layout.n_steps = divide_up(layout.n_segments, layout.step_segments);
+    layout.n_vectors = divide_up(matrix->rows, layout.vector_rows);
+    *out = layout;
+    return true;
+}
+
+uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane) {
+    const uint32_t run = (lane % 16 / 8) * 2 + lane % 2;
+    return run * (layout->vector_rows / 4) + lane / 16 * 4 + lane % 8 / 2;
+}
+
+uint32_t rsrc_lut_lane_correction(const struct rsrc_lut_layout *layout, uint32_t lane) {
+    return lane % 16 / 8 * (layout->vector_rows / 2) + lane / 16 * 8 + lane % 8;
+}
+
+uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout) {
+    return (uint64_t)layout->n_vectors * layout->vector_rows * layout->n_steps *
+           layout->step_planes;
+}
+
+/* A shuffle pattern a column, and its digits in every lane of sums: one vector of partial sums and two
+ * selections from it for each quarter of 128 sums, or two vectors with the 16 sums of a lane 16. */
+uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout) {
+    const uint64_t n =
+        layout->lookup == RSRC_LUT_TABLE128 ? 2 * layout->group_cols + 8 : 3 * layout->group_cols;
+    return n * layout->vector_rows;
+}
+
+uint64_t rsrc_lut_index_bytes(const struct rsrc_lut_layout *layout) {
+    const uint64_t corrections =
+        layout->has_sign ? (uint64_t)layout->n_vectors * layout->vector_rows * sizeof(int16_t) : 0;
+    return rsrc_lut_constants_bytes(layout) + corrections;
+}

@@ -1,0 +1,120 @@
+/* pack_lut.c - int8 weights to the segment codes of `lut`, and the corrections that its signs need;
+ * the layout is in variants.h.
+ *
+ * A row's codes are computed in one pass over its weights, as bytes of magnitude and sign (bit 7)
+ * whatever the form, and then put where the layout wants them.
+ */
+#include "lower/variants.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define SIGN 0x80u
+
+/* sum of w_i 3^i as magnitude and sign */
+static inline uint8_t ternary_code(const int8_t *w, uint32_t n) {
+    int code = 0;
+    for (uint32_t i = n; i-- > 0;)
+        code = 3 * code + w[i];
+    return (uint8_t)(code < 0 ? (unsigned)-code | SIGN : (unsigned)code);
+}
+
+static inline uint32_t plus_bits(const int8_t *w, uint32_t n) {
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bits |= (uint32_t)(w[i] > 0) << i;
+    return bits;
+}
+
+/* Eight signs: bit 7 of the complement says whether the last is not +1. */
+static inline uint8_t sign_code(const int8_t *w) {
+    const uint32_t bits = plus_bits(w, 8);
+    return (uint8_t)((bits & SIGN) != 0 ? bits & 0x7fu : (~bits & 0x7fu) | SIGN);
+}
+
+/* Codes of whole segments. The group is a constant in every loop, so that digits are unrolled. */
+static void code_segments(const struct rsrc_lut_layout *layout, const int8_t *w, uint32_t n,
+                          uint8_t *codes) {
+    switch (layout->group_cols) {
+    case 3:
+        for (uint32_t s = 0; s < n; s++)
+            codes[s] = ternary_code(w + (size_t)s * 3, 3);
+        return;
+    case 4:
+        for (uint32_t s = 0; s < n; s++)
+            codes[s] = (uint8_t)plus_bits(w + (size_t)s * 4, 4);
+        return;
+    case 5:
+        for (uint32_t s = 0; s < n; s++)
+            codes[s] = ternary_code(w + (size_t)s * 5, 5);
+        return;
+    default:
+        assert(layout->group_cols == 8);
+        for (uint32_t s = 0; s < n; s++)
+            codes[s] = sign_code(w + (size_t)s * 8);
+    }
+}
+
+static void code_row(const struct rsrc_lut_layout *layout, const int8_t *w, uint32_t cols,
+                     uint8_t *codes) {
+    const uint32_t n_full = cols / layout->group_cols;
+    code_segments(layout, w, n_full, codes);
+    if (n_full < layout->n_segments) {
+        int8_t last[8] = {0};
+        memcpy(last, w + (size_t)n_full * layout->group_cols, cols % layout->group_cols);
+        code_segments(layout, last, 1, codes + n_full);
+    }
+}
+
+/* The step_planes bytes of one step of a row, `apart` bytes apart. */
+static inline void put_step(const struct rsrc_lut_layout *layout, const uint8_t *codes,
+                            uint8_t *out, size_t apart) {
+    if (layout->lookup == RSRC_LUT_TABLE128) {
+        *out = codes[0];
+        return;
+    }
+    uint32_t signs = 0;
+    for (uint32_t j = 0; j < 4; j++) {
+        const uint32_t low = codes[2 * j], high = codes[2 * j + 1];
+        out[j * apart] = (uint8_t)((low & 15) | (high & 15) << 4);
+        signs |= (low >> 7) << (2 * j) | (high >> 7) << (2 * j + 1);
+    }
+    if (layout->has_sign)
+        out[4 * apart] = (uint8_t)signs;
+}
+
+static int16_t count_signs(const uint8_t *codes, uint32_t n) {
+    uint32_t count = 0;
+    for (uint32_t s = 0; s < n; s++)
+        count += codes[s] >> 7;
+    assert(count <= INT16_MAX);
+    return (int16_t)count;
+}
+
+void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                   const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections) {
+    const uint32_t vector_rows = layout->vector_rows;
+    const size_t vector_bytes = (size_t)vector_rows * layout->n_steps * layout->step_planes;
+    /* Segments that only fill the last step stay 0. */
+    const size_t n_coded = (size_t)layout->n_steps * layout->step_segments;
+    uint8_t *row_codes = RSRC_NEW_ARRAY(arena, n_coded, uint8_t);
+    for (uint32_t v = 0; v < layout->n_vectors; v++) {
+        const uint32_t first = v / layout->unit_vectors * layout->unit_vectors;
+        const uint32_t left = layout->n_vectors - first;
+        const size_t apart =
+            (size_t)(left < layout->unit_vectors ? left : layout->unit_vectors) * vector_rows;
+        uint8_t *unit = codes + first * vector_bytes + (size_t)(v - first) * vector_rows;
+        for (uint32_t lane = 0; lane < vector_rows; lane++) {
+            const uint64_t row = (uint64_t)v * vector_rows + rsrc_lut_lane_row(layout, lane);
+            if (row >= matrix->rows)
+                continue;
+            code_row(layout, matrix->values + row * matrix->cols, matrix->cols, row_codes);
+            for (uint32_t s = 0; s < layout->n_steps; s++)
+                put_step(layout, row_codes + (size_t)s * layout->step_segments,
+                         unit + lane + s * layout->step_planes * apart, apart);
+            if (corrections != NULL)
+                corrections[(size_t)v * vector_rows + rsrc_lut_lane_correction(layout, lane)] =
+                    count_signs(row_codes, layout->n_segments);
+        }
+    }
+}
