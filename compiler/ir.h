@@ -458,15 +458,8 @@ struct rsr_lowered {
  * step, for every lane 16 bytes (struct rsr_gpu_plan gives the sizes, lower/pack_gpu.h the bytes).
  */
 
-/* X-macro of the codes: enum suffix, name that users see, weights of one 16-byte load. */
-#define RSR_GPU_CODES(X) X(BITS2, "bits2", 64) X(BASE3, "base3", 80)
-
-enum rsr_gpu_codes {
-#define X(id, name, weights) RSR_GPU_##id,
-    RSR_GPU_CODES(X)
-#undef X
-    RSR_GPU_CODES_COUNT
-};
+/* Codes of 2 bits, or of base-3 digits, five to a byte. */
+enum rsr_gpu_codes { RSR_GPU_BITS2, RSR_GPU_BASE3, RSR_GPU_CODES_COUNT };
 
 #define RSR_GPU_LANES_PER_ROW 8u
 #define RSR_GPU_ROWS_PER_WARP 4u

@@ -1,0 +1,366 @@
+// cuda_emulation.h - runs CUDA C++ kernels on the host, so that their results can be tested without a GPU.
+//
+// Include it before a kernel's header and compile with an ordinary C++ compiler. Every thread of a block
+// is a fiber; barriers and warp collectives are the places where fibers wait, and whoever can go on is
+// chosen at random. Blocks run one after the other, their shared memory filled with garbage first. What a
+// GPU may leave to chance is thus made to go wrong: a value read before the barrier that it needs is
+// garbage, and threads that meet at different collectives are reported, as is a deadlock.
+//
+// options::skip_barrier and options::lane_error break a kernel on purpose, so that a test can show that
+// it would notice.
+#pragma once
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EMULATION_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define EMULATION_ASAN 1
+#endif
+#ifdef EMULATION_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __noinline__
+#define __launch_bounds__(threads)
+
+struct uint3 {
+    unsigned x, y, z;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+    return {x, y, z, w};
+}
+inline float4 make_float4(float x, float y, float z, float w) {
+    return {x, y, z, w};
+}
+
+using std::max;
+using std::min;
+
+// Of the fiber that is running.
+inline uint3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulation {
+
+struct options {
+    uint64_t seed = 1;
+    unsigned skip_barrier =
+        0; // number of the barrier, in a thread's order, that does not wait; 0: none
+    unsigned lane_error = 0; // added to the lane that a shuffle reads from
+};
+
+constexpr unsigned WARP = 32;
+#ifdef EMULATION_ASAN
+constexpr size_t STACK_BYTES = 512 << 10;
+#else
+constexpr size_t STACK_BYTES = 64 << 10;
+#endif
+
+// One thread of the block.
+struct fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack;
+    unsigned index = 0;
+    bool finished = false;
+    unsigned n_barriers = 0;    // passed or waited at
+    unsigned n_collectives = 0; // of its warp
+    void *fake_stack = nullptr; // AddressSanitizer's
+};
+
+// What the lanes of a warp exchange. Collectives alternate between two sets of slots: a lane can be one
+// collective ahead of another, never two.
+struct warp {
+    uint32_t values[2][WARP];
+    unsigned arrived[2] = {0, 0}; // so far, over all collectives that used the slots
+    const char *operation[2] = {nullptr, nullptr};
+};
+
+class block {
+  public:
+    block(unsigned n_threads, const options &chosen, std::function<void()> kernel)
+        : fibers_(n_threads), warps_((n_threads + WARP - 1) / WARP), options_(chosen),
+          kernel_(std::move(kernel)), random_(chosen.seed) {}
+
+    // Empty, or what the kernel did wrong.
+    std::string run() {
+        block *const outer = current_;
+        current_ = this;
+        for (unsigned i = 0; i < fibers_.size(); i++)
+            start(fibers_[i], i);
+        while (error_.empty() && n_finished_ < fibers_.size()) {
+            const uint64_t before = progress_;
+            run_warp(next_random() % static_cast<unsigned>(warps_.size()));
+            for (unsigned w = 0; w < warps_.size() && progress_ == before; w++)
+                run_warp(w); // the warp chosen waits: perhaps for this one
+            if (error_.empty() && progress_ == before)
+                error_ = "deadlock: no thread can go on";
+        }
+        current_ = outer;
+        return error_;
+    }
+
+    void barrier() {
+        const unsigned number = ++running_->n_barriers;
+        progress_++;
+        if (number == options_.skip_barrier)
+            return;
+        n_at_barrier_++;
+        const uint64_t all =
+            static_cast<uint64_t>(fibers_.size()) *
+            (number - (options_.skip_barrier != 0 && number > options_.skip_barrier));
+        while (n_at_barrier_ < all)
+            wait();
+    }
+
+    // Publishes the lane's value and waits for the others'; returns all 32. `operation` must be one text
+    // for all lanes.
+    const uint32_t *exchange(const char *operation, uint32_t value) {
+        warp &mine = warps_[running_->index / WARP];
+        const unsigned number = running_->n_collectives++;
+        const unsigned slot = number % 2;
+        if (mine.arrived[slot] % WARP == 0)
+            mine.operation[slot] = operation;
+        else if (mine.operation[slot] != operation)
+            fail(std::string("lanes of a warp diverge: ") + operation + " meets " +
+                 mine.operation[slot]);
+        mine.values[slot][running_->index % WARP] = value;
+        mine.arrived[slot]++;
+        progress_++;
+        while (mine.arrived[slot] < WARP * (number / 2 + 1))
+            wait();
+        return mine.values[slot];
+    }
+
+    unsigned lane() const {
+        return running_->index % WARP;
+    }
+    const options &chosen() const {
+        return options_;
+    }
+    static block &current() {
+        return *current_;
+    }
+
+  private:
+    void start(fiber &f, unsigned index) {
+        f.index = index;
+        f.stack.reset(new char[STACK_BYTES]);
+        getcontext(&f.context);
+        f.context.uc_stack.ss_sp = f.stack.get();
+        f.context.uc_stack.ss_size = STACK_BYTES;
+        f.context.uc_link = nullptr;
+        makecontext(&f.context, &block::enter, 0);
+    }
+
+    static void enter() {
+        block &self = current();
+        self.arrived_on(nullptr);
+        self.kernel_();
+        self.running_->finished = true;
+        self.n_finished_++;
+        self.progress_++;
+        self.leave(nullptr);
+    }
+
+    void resume(fiber &f) {
+        running_ = &f;
+        threadIdx = {f.index, 0, 0};
+#ifdef EMULATION_ASAN
+        void *own = nullptr;
+        __sanitizer_start_switch_fiber(&own, f.stack.get(), STACK_BYTES);
+        swapcontext(&scheduler_, &f.context);
+        __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
+#else
+        swapcontext(&scheduler_, &f.context);
+#endif
+    }
+
+    // Back to the scheduler; `keep` is where AddressSanitizer saves the fiber's state, null for good.
+    void leave([[maybe_unused]] void **keep) {
+        fiber &f = *running_;
+#ifdef EMULATION_ASAN
+        __sanitizer_start_switch_fiber(keep, scheduler_stack_, scheduler_stack_bytes_);
+#endif
+        swapcontext(&f.context, &scheduler_);
+    }
+
+    void arrived_on([[maybe_unused]] void *fake_stack) {
+#ifdef EMULATION_ASAN
+        __sanitizer_finish_switch_fiber(fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
+#endif
+    }
+
+    void wait() {
+        fiber &f = *running_;
+        leave(&f.fake_stack);
+        arrived_on(f.fake_stack);
+    }
+
+    void fail(const std::string &what) {
+        if (error_.empty())
+            error_ = what;
+        for (;;)
+            wait(); // never resumed: the scheduler stops at the first error
+    }
+
+    // Lets a warp go on for a while, its lanes in a random order, whatever the others do.
+    void run_warp(unsigned w) {
+        const unsigned first = w * WARP;
+        const unsigned n = min(WARP, static_cast<unsigned>(fibers_.size()) - first);
+        const unsigned n_rounds = 1 + next_random() % 64;
+        uint64_t before = 0;
+        for (unsigned round = 0; round < n_rounds && error_.empty(); round++) {
+            if (round != 0 && progress_ == before)
+                break; // waits for other warps
+            before = progress_;
+            const unsigned offset = next_random() % n, stride = 2 * (next_random() % 16) + 1;
+            for (unsigned i = 0; i < WARP && error_.empty(); i++) {
+                const unsigned lane = (offset + i * stride) % WARP; // odd strides visit every lane
+                if (lane < n && !fibers_[first + lane].finished)
+                    resume(fibers_[first + lane]);
+            }
+        }
+    }
+
+    unsigned next_random() {
+        random_ = random_ * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        return static_cast<unsigned>(random_ >> 33);
+    }
+
+    std::vector<fiber> fibers_;
+    std::vector<warp> warps_;
+    options options_;
+    std::function<void()> kernel_;
+    uint64_t random_;
+    ucontext_t scheduler_;
+    [[maybe_unused]] const void *scheduler_stack_ = nullptr;
+    [[maybe_unused]] size_t scheduler_stack_bytes_ = 0;
+    fiber *running_ = nullptr;
+    uint64_t n_at_barrier_ = 0; // arrivals so far, over all barriers
+    uint64_t progress_ = 0;
+    size_t n_finished_ = 0;
+    std::string error_;
+    static inline block *current_ = nullptr;
+};
+
+// Runs a grid of one dimension. `kernel` gets the block's shared memory. Empty, or what went wrong.
+template <class Memory, class Kernel>
+std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen, Kernel kernel) {
+    std::unique_ptr<Memory> shared(new Memory);
+    blockDim = {n_threads, 1, 1};
+    gridDim = {n_blocks, 1, 1};
+    for (unsigned b = 0; b < n_blocks; b++) {
+        memset(static_cast<void *>(shared.get()), 0xa5, sizeof(Memory));
+        blockIdx = {b, 0, 0};
+        options mine = chosen;
+        mine.seed = chosen.seed + b;
+        const std::string error = block(n_threads, mine, [&] { kernel(*shared); }).run();
+        if (!error.empty())
+            return error;
+    }
+    return "";
+}
+
+template <class T> uint32_t bits_of(T value) {
+    static_assert(sizeof(T) == 4, "lanes exchange 32 bits");
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+template <class T> T value_of(uint32_t bits) {
+    T value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+} // namespace emulation
+
+// ---- what kernels call --------------------------------------------------------------------------------
+
+inline void __syncthreads() {
+    emulation::block::current().barrier();
+}
+
+template <class T> T __shfl_xor_sync(unsigned, T value, unsigned distance) {
+    emulation::block &block = emulation::block::current();
+    const uint32_t *all = block.exchange("__shfl_xor_sync", emulation::bits_of(value));
+    const unsigned from = (block.lane() ^ distance) + block.chosen().lane_error;
+    return emulation::value_of<T>(all[from % emulation::WARP]);
+}
+
+inline unsigned __reduce_max_sync(unsigned, unsigned value) {
+    const uint32_t *all = emulation::block::current().exchange("__reduce_max_sync", value);
+    return *std::max_element(all, all + emulation::WARP);
+}
+
+inline int __reduce_add_sync(unsigned, int value) {
+    const uint32_t *all =
+        emulation::block::current().exchange("__reduce_add_sync", emulation::bits_of(value));
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < emulation::WARP; i++)
+        sum += all[i];
+    return emulation::value_of<int>(sum);
+}
+
+template <class T> T __ldg(const T *address) {
+    return *address;
+}
+
+inline int __dp4a(int a, int b, int c) {
+    for (unsigned i = 0; i < 4; i++)
+        c += static_cast<int8_t>(static_cast<unsigned>(a) >> 8 * i) *
+             static_cast<int8_t>(static_cast<unsigned>(b) >> 8 * i);
+    return c;
+}
+
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+    const uint64_t both = static_cast<uint64_t>(high) << 32 | low;
+    unsigned result = 0;
+    for (unsigned i = 0; i < 4; i++)
+        result |= static_cast<unsigned>(both >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
+    return result;
+}
+
+inline unsigned __float_as_uint(float x) {
+    return emulation::bits_of(x);
+}
+inline float __uint_as_float(unsigned bits) {
+    return emulation::value_of<float>(bits);
+}
+inline float __fdiv_rn(float a, float b) {
+    return a / b;
+}
+
+// To nearest even; saturates, and NaN gives 0.
+inline int __float2int_rn(float x) {
+    if (std::isnan(x))
+        return 0;
+    const float rounded = std::nearbyint(x);
+    return rounded >= 0x1p31f   ? INT32_MAX
+           : rounded < -0x1p31f ? INT32_MIN
+                                : static_cast<int>(rounded);
+}

@@ -1,0 +1,45 @@
+// codes.cuh - 16 bytes of packed codes to the operands of __dp4a.
+//
+// A code is weight + 1: 0, 1 or 2. One 32-bit word holds groups of four codes, one in each byte's place;
+// unpack() puts group g of a word into groups[g]. lower/pack_gpu.h says which column a code belongs to.
+#pragma once
+
+namespace rsr {
+
+enum codes { BITS2, BASE3 };
+
+template <codes CODES> struct codec;
+
+// Group g lies in bits 2g, 2g + 1 of every byte: a shift and a mask a group.
+template <> struct codec<BITS2> {
+    static constexpr unsigned GROUPS = 4;
+
+    static __device__ __forceinline__ void unpack(unsigned word, unsigned (&groups)[GROUPS]) {
+#pragma unroll
+        for (unsigned g = 0; g < GROUPS; g++)
+            groups[g] = word >> 2 * g & 0x03030303u;
+    }
+};
+
+// A byte is ceil(v * 256 / 243) for the number v of five digits to base 3. Multiplied by 3, its first
+// digit carries out into the next byte and the rest stays: even and odd bytes therefore work in 16-bit
+// fields of a word each.
+template <> struct codec<BASE3> {
+    static constexpr unsigned GROUPS = 5;
+
+    static __device__ __forceinline__ void unpack(unsigned word, unsigned (&groups)[GROUPS]) {
+        unsigned even = word & 0x00ff00ffu;
+        unsigned odd = word >> 8 & 0x00ff00ffu;
+#pragma unroll
+        for (unsigned g = 0; g < GROUPS; g++) {
+            even *= 3;
+            odd *= 3;
+            groups[g] =
+                __byte_perm(even, odd, 0x7351); // their carries, back in the order of the bytes
+            even &= 0x00ff00ffu;
+            odd &= 0x00ff00ffu;
+        }
+    }
+};
+
+} // namespace rsr

@@ -1,0 +1,182 @@
+// matvec.cuh - y = W x for one ternary or binary matrix of a shape that is known when it is compiled.
+//
+// A warp works on four rows with eight lanes each. A lane's 16-byte load brings 64 or 80 codes (codes.cuh)
+// of its row, the warp's together 512 consecutive bytes; that is a step, and STEPS steps cover a row.
+// ROW_WARPS warps of a block have rows of their own, COL_WARPS share a row's steps. Codes are weight + 1,
+// so the sum of the activations is subtracted once at the end. AHEAD loads a lane are under way at any
+// time, the first of them while the activations are quantised. TOKENS tokens share one reading of the
+// codes; more are done in turns.
+//
+//   SCALE  x: floats, 16-byte aligned rows ldx elements apart (ldx a multiple of 4), quantised here;
+//          y: floats, (float)acc * (x scale * weight scale), rows ldy elements apart
+//   RAW    x: activation rows (rsr_abi.h) ldx bytes apart; y: int32 acc
+//
+// Launch with BLOCKS blocks of THREADS threads. *not_finite is set to 1 where x has an infinity or a NaN.
+#pragma once
+
+#include "activations.cuh"
+#include "codes.cuh"
+
+namespace rsr {
+
+enum epilogue { SCALE, RAW };
+
+struct arguments {
+    const void *x;
+    size_t ldx;
+    const uint4 *codes;
+    const float *scale; // one, or one a row
+    void *y;
+    size_t ldy;
+    unsigned n_tokens;
+    unsigned *not_finite;
+};
+
+template <codes CODES, unsigned ROWS, unsigned COLS, unsigned ROW_WARPS, unsigned COL_WARPS,
+          unsigned AHEAD, unsigned TOKENS, bool SCALE_PER_ROW, epilogue EPILOGUE>
+struct matvec {
+    static constexpr unsigned LANES = 8; // on one row
+    static constexpr unsigned WARP_ROWS = 32 / LANES;
+    static constexpr unsigned GROUPS = codec<CODES>::GROUPS;
+    static constexpr unsigned STEP_COLS = LANES * 16 * GROUPS;
+    static constexpr unsigned STEPS = (COLS + STEP_COLS - 1) / STEP_COLS;
+    static constexpr unsigned WARP_STEPS = (STEPS + COL_WARPS - 1) / COL_WARPS;
+    static constexpr unsigned WARPS = ROW_WARPS * COL_WARPS;
+    static constexpr unsigned THREADS = WARPS * 32;
+    static constexpr unsigned BLOCK_ROWS = ROW_WARPS * WARP_ROWS;
+    static constexpr unsigned ROW_GROUPS = (ROWS + WARP_ROWS - 1) / WARP_ROWS;
+    static constexpr unsigned BLOCKS = (ROW_GROUPS + ROW_WARPS - 1) / ROW_WARPS;
+
+    struct memory { // of a block, shared
+        act_rows<COLS, STEPS * STEP_COLS, TOKENS, WARPS> rows;
+        int partial[COL_WARPS][TOKENS][BLOCK_ROWS];
+    };
+
+    struct window { // the loads under way
+        uint4 codes[AHEAD];
+    };
+
+    // The warp's four rows; the last block's spare warps repeat the last rows and store nothing.
+    static __device__ __forceinline__ const uint4 *first_codes(const uint4 *codes) {
+        const unsigned group = blockIdx.x * ROW_WARPS + threadIdx.x / 32 % ROW_WARPS;
+        return codes + static_cast<size_t>(min(group, ROW_GROUPS - 1)) * (STEPS * 32) +
+               threadIdx.x % 32;
+    }
+
+    static __device__ __forceinline__ void multiply_step(const memory &shared, const uint4 &packed,
+                                                         unsigned step, unsigned n_tokens,
+                                                         int (&acc)[TOKENS]) {
+        unsigned code[4][GROUPS];
+        codec<CODES>::unpack(packed.x, code[0]);
+        codec<CODES>::unpack(packed.y, code[1]);
+        codec<CODES>::unpack(packed.z, code[2]);
+        codec<CODES>::unpack(packed.w, code[3]);
+        const auto group = [&code](unsigned i) {
+            return static_cast<int>(code[i / GROUPS][i % GROUPS]);
+        };
+#pragma unroll
+        for (unsigned t = 0; t < TOKENS; t++) {
+            if (t >= n_tokens)
+                break;
+            const uint4 *row = shared.rows.q[t] + step * (GROUPS * LANES) + threadIdx.x % LANES;
+#pragma unroll
+            for (unsigned i = 0; i < GROUPS; i++) {
+                const uint4 q = row[i * LANES];
+                acc[t] = __dp4a(group(4 * i), static_cast<int>(q.x), acc[t]);
+                acc[t] = __dp4a(group(4 * i + 1), static_cast<int>(q.y), acc[t]);
+                acc[t] = __dp4a(group(4 * i + 2), static_cast<int>(q.z), acc[t]);
+                acc[t] = __dp4a(group(4 * i + 3), static_cast<int>(q.w), acc[t]);
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void start_loads(const uint4 *codes, window &loads) {
+#pragma unroll
+        for (unsigned i = 0; i < AHEAD; i++) {
+            const unsigned step = threadIdx.x / 32 / ROW_WARPS + i * COL_WARPS;
+            loads.codes[i] = step < STEPS ? __ldg(codes + step * 32) : make_uint4(0, 0, 0, 0);
+        }
+    }
+
+    static __device__ __forceinline__ void multiply(const memory &shared, const uint4 *codes,
+                                                    window &loads, unsigned n_tokens,
+                                                    int (&acc)[TOKENS]) {
+#pragma unroll 1
+        for (unsigned begin = 0; begin < WARP_STEPS; begin += AHEAD) {
+#pragma unroll
+            for (unsigned i = 0; i < AHEAD; i++) {
+                const unsigned step = threadIdx.x / 32 / ROW_WARPS + (begin + i) * COL_WARPS;
+                const unsigned next = step + AHEAD * COL_WARPS;
+                if (step >= STEPS)
+                    break;
+                const uint4 packed = loads.codes[i];
+                if (next < STEPS)
+                    loads.codes[i] = __ldg(codes + next * 32);
+                multiply_step(shared, packed, step, n_tokens, acc);
+            }
+        }
+    }
+
+    // Sums of a row's lanes to shared memory. Ends with a barrier.
+    static __device__ __forceinline__ void gather(memory &shared, unsigned n_tokens,
+                                                  int (&acc)[TOKENS]) {
+        const unsigned warp = threadIdx.x / 32;
+        const unsigned row = warp % ROW_WARPS * WARP_ROWS + threadIdx.x % 32 / LANES;
+#pragma unroll
+        for (unsigned t = 0; t < TOKENS; t++) {
+            if (t >= n_tokens)
+                break;
+#pragma unroll
+            for (unsigned distance = LANES / 2; distance != 0; distance /= 2)
+                acc[t] += __shfl_xor_sync(0xffffffffu, acc[t], distance);
+            if (threadIdx.x % LANES == 0)
+                shared.partial[warp / ROW_WARPS][t][row] = acc[t];
+        }
+        __syncthreads();
+    }
+
+    static __device__ __forceinline__ void store(const memory &shared, const arguments &a,
+                                                 unsigned first_token, unsigned n_tokens) {
+        for (unsigned i = threadIdx.x; i < n_tokens * BLOCK_ROWS; i += THREADS) {
+            const unsigned t = i / BLOCK_ROWS;
+            const unsigned row = blockIdx.x * BLOCK_ROWS + i % BLOCK_ROWS;
+            if (row >= ROWS)
+                continue;
+            int acc = 0;
+#pragma unroll
+            for (unsigned c = 0; c < COL_WARPS; c++)
+                acc += shared.partial[c][t][i % BLOCK_ROWS];
+            const size_t token = first_token + t;
+            if constexpr (EPILOGUE == SCALE) {
+                const float scale = shared.rows.scale[t] * a.scale[SCALE_PER_ROW ? row : 0];
+                static_cast<float *>(a.y)[token * a.ldy + row] =
+                    static_cast<float>(acc - shared.rows.sum_of(t)) * scale;
+            } else {
+                const char *x = static_cast<const char *>(a.x) + token * a.ldx;
+                static_cast<int *>(a.y)[token * a.ldy + row] =
+                    acc - reinterpret_cast<const act_row *>(x)->sum;
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void run(memory &shared, const arguments &a) {
+        const uint4 *codes = first_codes(a.codes);
+        for (unsigned first = 0; first < a.n_tokens; first += TOKENS) {
+            const unsigned n_tokens = min(TOKENS, a.n_tokens - first);
+            window loads;
+            start_loads(codes, loads);
+            if constexpr (EPILOGUE == SCALE)
+                shared.rows.quantize_rows(static_cast<const float *>(a.x) + first * a.ldx, a.ldx,
+                                          n_tokens, a.not_finite);
+            else
+                shared.rows.copy_rows(static_cast<const char *>(a.x) + first * a.ldx, a.ldx,
+                                      n_tokens);
+            int acc[TOKENS] = {};
+            multiply(shared, codes, loads, n_tokens, acc);
+            gather(shared, n_tokens, acc);
+            store(shared, a, first, n_tokens);
+        }
+    }
+};
+
+} // namespace rsr

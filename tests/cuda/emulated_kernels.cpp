@@ -1,0 +1,79 @@
+// emulated_kernels.cpp - the CUDA kernels at the shapes of emulated_kernels.h, behind a table for C.
+#include "cuda_emulation.h"
+
+#include "emulated_kernels.h"
+#include "matvec.cuh"
+
+namespace {
+
+using runner = std::string (*)(const emulated_call &);
+
+template <class Kernel> std::string run(const emulated_call &call) {
+    const rsr::arguments arguments = {
+        call.x,        call.ldx,       static_cast<const uint4 *>(call.codes),
+        call.scale,    call.y,         call.ldy,
+        call.n_tokens, call.not_finite};
+    const emulation::options options = {call.seed, call.skip_barrier, call.lane_error};
+    return emulation::launch<typename Kernel::memory>(
+        Kernel::BLOCKS, Kernel::THREADS, options,
+        [&](typename Kernel::memory &shared) { Kernel::run(shared, arguments); });
+}
+
+#define MATVEC(codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)          \
+    rsr::matvec<rsr::codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, rsr::epilogue>
+
+const runner runners[] = {
+#define X(...) run<MATVEC(__VA_ARGS__)>,
+    EMULATED_KERNELS(X)
+#undef X
+};
+
+} // namespace
+
+const emulated_kernel emulated_kernels[] = {
+#define X(codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)               \
+    {rsr::codes,                                                                                   \
+     rows,                                                                                         \
+     cols,                                                                                         \
+     row_warps,                                                                                    \
+     col_warps,                                                                                    \
+     ahead,                                                                                        \
+     tokens,                                                                                       \
+     per_row,                                                                                      \
+     rsr::epilogue,                                                                                \
+     MATVEC(codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)::STEPS,     \
+     MATVEC(codes, rows, cols, row_warps, col_warps, ahead, tokens, per_row, epilogue)::BLOCKS},
+    EMULATED_KERNELS(X)
+#undef X
+};
+
+const unsigned n_emulated_kernels = sizeof runners / sizeof runners[0];
+
+static std::string error_text;
+
+static const char *text_or_null(const std::string &error) {
+    error_text = error;
+    return error.empty() ? nullptr : error_text.c_str();
+}
+
+const char *run_emulated_kernel(unsigned number, const emulated_call *call) {
+    return text_or_null(runners[number](*call));
+}
+
+struct nothing {};
+
+const char *run_divergent_kernel(void) {
+    return text_or_null(emulation::launch<nothing>(1, 32, {}, [](nothing &) {
+        if (threadIdx.x < 16)
+            __reduce_max_sync(0xffffffffu, 1u);
+        else
+            __shfl_xor_sync(0xffffffffu, 1, 1);
+    }));
+}
+
+const char *run_deadlocked_kernel(void) {
+    return text_or_null(emulation::launch<nothing>(1, 64, {}, [](nothing &) {
+        if (threadIdx.x != 5)
+            __syncthreads();
+    }));
+}

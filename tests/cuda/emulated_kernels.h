@@ -1,0 +1,65 @@
+/* emulated_kernels.h - cuda/kernels/matvec.cuh, compiled for the host at the shapes of a test. */
+#ifndef TESTS_CUDA_EMULATED_KERNELS_H
+#define TESTS_CUDA_EMULATED_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* codes, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row, epilogue. Shapes that fill
+ * nothing, that fill everything, several warps on a row, loads that run out, rows that are not there. */
+#define EMULATED_KERNELS(X)                                                                        \
+    X(BITS2, 1, 1, 1, 1, 1, 1, false, SCALE)                                                       \
+    X(BASE3, 1, 1, 1, 1, 1, 1, false, RAW)                                                         \
+    X(BITS2, 3, 67, 2, 1, 1, 4, true, SCALE)                                                       \
+    X(BASE3, 5, 33, 8, 1, 1, 4, true, SCALE)                                                       \
+    X(BITS2, 4, 512, 1, 1, 1, 2, false, RAW)                                                       \
+    X(BASE3, 4, 640, 1, 1, 1, 2, false, SCALE)                                                     \
+    X(BITS2, 37, 513, 4, 2, 1, 3, false, SCALE)                                                    \
+    X(BASE3, 37, 641, 4, 2, 1, 3, false, RAW)                                                      \
+    X(BITS2, 70, 1535, 1, 3, 1, 4, true, SCALE)                                                    \
+    X(BASE3, 18, 2562, 2, 2, 2, 4, true, SCALE)                                                    \
+    X(BITS2, 9, 5461, 1, 4, 2, 2, false, SCALE)                                                    \
+    X(BASE3, 9, 5461, 1, 2, 3, 2, false, RAW)                                                      \
+    X(BITS2, 33, 2560, 8, 1, 5, 4, false, SCALE)                                                   \
+    X(BASE3, 33, 2560, 8, 1, 4, 4, false, SCALE)                                                   \
+    X(BITS2, 11, 7003, 1, 1, 5, 4, false, RAW)                                                     \
+    X(BASE3, 6, 46080, 1, 8, 5, 1, false, SCALE)
+
+struct emulated_kernel {
+    uint32_t codes, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row, epilogue;
+    uint32_t steps, blocks; /* as the kernel computes them */
+};
+
+/* The arguments of the kernel, and how it is run. */
+struct emulated_call {
+    const void *x;
+    size_t ldx;
+    const void *codes;
+    const float *scale;
+    void *y;
+    size_t ldy;
+    unsigned n_tokens;
+    unsigned *not_finite;
+    uint64_t seed;
+    unsigned skip_barrier; /* break the kernel: see cuda_emulation.h */
+    unsigned lane_error;
+};
+
+extern const struct emulated_kernel emulated_kernels[];
+extern const unsigned n_emulated_kernels;
+
+/* Returns NULL, or what went wrong; the text lives until the next call. */
+const char *run_emulated_kernel(unsigned number, const struct emulated_call *call);
+
+/* A kernel whose lanes of one warp disagree, and one that some threads leave early. */
+const char *run_divergent_kernel(void);
+const char *run_deadlocked_kernel(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
