@@ -6,10 +6,10 @@
  * Source: RSR, arXiv 2411.06360, section 4.3 (the optimal k solves the cost of the matrix at hand).
  */
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "rsr/codes.h"
+#include "rsr/rows.h"
 #include "rsr/segment.h"
 
 /* Blocks looked at for each k: spread evenly, so that rows of all kinds are in the sample. Four blocks
@@ -95,119 +95,20 @@ static uint64_t count_all_fold_adds(const struct rsr_matrix *matrix, uint32_t k)
 
 /* ---- what does not depend on k ---------------------------------------------------------------- */
 
-/* A row's identity up to sign. */
-struct row_hash {
-    uint64_t hash;
-    uint32_t row;
-    int8_t sign; /* of its first non-zero weight */
-};
-
-/* 32 weights as 2-bit fields, non-zero in the low bits and negative in the high ones: eight weights lie
- * in a word's bytes as 00, 01 or ff, so bit 0 says non-zero and bit 1 negative. */
-#define PACKED_WEIGHTS 32u
-#define LOW_BITS UINT64_C(0x5555555555555555)
-
-static uint64_t pack_weights(const int8_t weights[PACKED_WEIGHTS]) {
-    uint64_t packed = 0;
-    for (uint32_t i = 0; i < PACKED_WEIGHTS / 8; i++) {
-        uint64_t word;
-        memcpy(&word, weights + 8 * i, sizeof word);
-        packed |= (word & UINT64_C(0x0303030303030303)) << 2 * i;
-    }
-    return packed;
-}
-
-static uint64_t mix(uint64_t hash, uint64_t word) {
-    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-    return hash ^ hash >> 29;
-}
-
-static int8_t first_sign(const int8_t *row, uint32_t cols) {
-    for (uint32_t j = 0; j < cols; j++)
-        if (row[j] != 0)
-            return row[j];
-    return 1;
-}
-
-/* Counts the weights of a row, hashes sign * row, marks the columns that are used. */
-static uint32_t scan_row(const int8_t *row, uint32_t cols, int8_t sign, uint64_t *used_cols,
-                         uint64_t *out_hash) {
-    uint64_t hash = cols;
-    uint32_t n_nonzero = 0;
-    for (uint32_t j = 0; j < cols; j += PACKED_WEIGHTS) {
-        int8_t last[PACKED_WEIGHTS] = {0};
-        const int8_t *weights = row + j;
-        if (cols - j < PACKED_WEIGHTS) {
-            memcpy(last, weights, cols - j);
-            weights = last;
-        }
-        uint64_t packed = pack_weights(weights), nonzero = packed & LOW_BITS;
-        used_cols[j / PACKED_WEIGHTS] |= nonzero;
-        n_nonzero += (uint32_t)__builtin_popcountll(nonzero);
-        hash = mix(hash, sign < 0 ? packed ^ nonzero << 1 : packed);
-    }
-    *out_hash = hash;
-    return n_nonzero;
-}
-
-static int compare_row_hashes(const void *a, const void *b) {
-    const struct row_hash *x = a, *y = b;
-    if (x->hash != y->hash)
-        return x->hash < y->hash ? -1 : 1;
-    return (x->row > y->row) - (x->row < y->row);
-}
-
-static bool rows_match(const struct rsr_matrix *matrix, const struct row_hash *a,
-                       const struct row_hash *b) {
-    const int8_t *x = matrix->values + (size_t)a->row * matrix->cols;
-    const int8_t *y = matrix->values + (size_t)b->row * matrix->cols;
-    if (a->sign == b->sign)
-        return memcmp(x, y, matrix->cols) == 0;
-    for (uint32_t j = 0; j < matrix->cols; j++)
-        if (x[j] != -y[j])
-            return false;
-    return true;
-}
-
-/* Rows that repeat the first row of their hash. A row that shares a hash without being equal, one
- * pair in 2^64, only goes uncounted. */
-static uint32_t count_equal_rows(const struct rsr_matrix *matrix, struct row_hash *hashes,
-                                 uint32_t n) {
-    qsort(hashes, n, sizeof *hashes, compare_row_hashes);
-    uint32_t equal = 0, first = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        if (hashes[i].hash != hashes[first].hash)
-            first = i;
-        else
-            equal += rows_match(matrix, &hashes[first], &hashes[i]);
-    }
-    return equal;
-}
-
 static void analyse_rows(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                          struct rsr_stats *stats) {
-    uint32_t n_words = (matrix->cols - 1) / PACKED_WEIGHTS + 1, n_used = 0;
-    uint64_t *used_cols = RSRC_NEW_ARRAY(arena, n_words, uint64_t);
-    struct row_hash *hashes = RSRC_NEW_ARRAY(arena, matrix->rows, struct row_hash);
-    uint32_t n_hashes = 0;
+    struct rsrc_row_facts facts;
+    rsrc_find_row_facts(arena, matrix, &facts);
     for (uint32_t i = 0; i < matrix->rows; i++) {
-        const int8_t *row = matrix->values + (size_t)i * matrix->cols;
-        int8_t sign = first_sign(row, matrix->cols);
-        uint64_t hash;
-        uint32_t nonzero = scan_row(row, matrix->cols, sign, used_cols, &hash);
-        stats->n_nonzero += nonzero;
-        if (nonzero > stats->max_row_nonzero)
-            stats->max_row_nonzero = nonzero;
-        if (nonzero == 0) {
-            stats->n_zero_rows++;
-            continue;
-        }
-        hashes[n_hashes++] = (struct row_hash){hash, i, sign};
+        const struct rsr_row_source *source = &facts.sources[i];
+        stats->n_nonzero += facts.n_nonzero[i];
+        if (facts.n_nonzero[i] > stats->max_row_nonzero)
+            stats->max_row_nonzero = facts.n_nonzero[i];
+        stats->n_zero_rows += source->sign == 0;
+        stats->n_equal_rows += source->sign != 0 && source->row != i;
     }
-    for (uint32_t w = 0; w < n_words; w++)
-        n_used += (uint32_t)__builtin_popcountll(used_cols[w]);
-    stats->n_zero_cols = matrix->cols - n_used;
-    stats->n_equal_rows = count_equal_rows(matrix, hashes, n_hashes);
+    for (uint32_t j = 0; j < matrix->cols; j++)
+        stats->n_zero_cols += facts.col_used[j] == 0;
 }
 
 /* ---- entry points ----------------------------------------------------------------------------- */
