@@ -1,0 +1,260 @@
+/* test_fold.c - `fold`: the segment index as instructions.
+ *
+ * Kernels of every alphabet, k, lane count and element run through the interpreter and the back ends
+ * against products in 64-bit sums (kernel_harness.h). Their instructions are counted against what the
+ * segment statistics predict, and float results are held to their error bound and to one order for
+ * every lane count.
+ */
+#define MAX_TOKENS 70
+
+#include "kernel_harness.h"
+#include "rsr/codes.h"
+
+struct setting {
+    struct shape shape;
+    enum rsr_alphabet alphabet;
+    uint32_t k;
+    uint32_t token_tile;
+    enum rsr_input input;
+    enum rsr_epilogue epilogue;
+    bool row_scales;
+};
+
+/* One of every vector width: fold asks for nothing else. */
+static const char *const machines[] = {"scalar", "generic", "avx2", "avx512"};
+
+static const struct rsr_spec *find_spec(const char *name) {
+    for (size_t i = 0; i < N_SPECS; i++)
+        if (strcmp(specs[i].name, name) == 0)
+            return &specs[i];
+    abort();
+}
+
+static void set_fold(struct test_case *c, uint32_t k, uint32_t token_tile) {
+    c->plan.variant = RSR_VARIANT_FOLD;
+    c->plan.k = k;
+    c->plan.token_tile = token_tile;
+}
+
+static struct test_case *make_fold(struct suite *suite, const struct setting *s) {
+    struct test_case *c = make_case(suite, &s->shape, s->alphabet, s->epilogue, s->row_scales);
+    set_fold(c, s->k, s->token_tile);
+    if (s->input == RSR_INPUT_F32)
+        make_float_rows(suite, c);
+    return c;
+}
+
+/* ---- products --------------------------------------------------------------------------------------- */
+
+static const struct setting settings[] = {
+    {{1, 1, 4}, RSR_TERNARY, 1, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
+    {{37, 1, 8}, RSR_BINARY_SIGN, 2, 8, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
+    {{7, 700, 4}, RSR_TERNARY, 3, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
+    {{40, 96, 16}, RSR_TERNARY, 4, 16, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, false},
+    {{13, 257, 10}, RSR_BINARY_SIGN, 5, 32, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, false},
+    {{15, 300, 12}, RSR_BINARY_BIT, 6, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
+    {{16, 160, 7}, RSR_TERNARY, 7, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
+    {{14, 130, 12}, RSR_BINARY_SIGN, 3, 1, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
+    {{3, 4100, 6}, RSR_TERNARY, 2, 1, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
+    {{10, 390, 9}, RSR_TERNARY, 4, 32, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, true},
+    {{13, 129, 6}, RSR_BINARY_SIGN, 6, 4, RSR_INPUT_F32, RSR_EPILOGUE_RAW, false},
+    {{6, 400, 6}, RSR_BINARY_BIT, 2, 1, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, false},
+};
+#define N_SETTINGS (sizeof settings / sizeof *settings)
+
+static void test_products(struct suite *suite, const struct rsr_spec *spec) {
+    struct test_case *cases[N_SETTINGS];
+    for (uint32_t i = 0; i < N_SETTINGS; i++)
+        cases[i] = make_fold(suite, &settings[i]);
+    run_cases(suite, cases, N_SETTINGS, spec,
+              rsrc_arena_printf(&suite->arena, "fold_%s", spec->name));
+}
+
+/* Replaces the weights by those of `weight`. */
+static void set_weights(struct suite *suite, struct test_case *c,
+                        int8_t (*weight)(struct suite *suite, uint32_t row, uint32_t col)) {
+    int8_t *values = RSRC_NEW_ARRAY(&suite->arena, (size_t)c->matrix.rows * c->matrix.cols, int8_t);
+    for (uint32_t r = 0; r < c->matrix.rows; r++)
+        for (uint32_t j = 0; j < c->matrix.cols; j++)
+            values[(size_t)r * c->matrix.cols + j] = weight(suite, r, j);
+    c->matrix.values = values;
+    make_expected(suite, c);
+}
+
+/* Rows 0 and 1 have 255 weights of one sign in 510 columns, the others fewer. */
+static int8_t thin_weight(struct suite *suite, uint32_t row, uint32_t col) {
+    if (row < 2)
+        return (int8_t)(col % 2 == row ? 1 - 2 * (int)row : 0);
+    return (int8_t)(check_random(&suite->seed) >> 40 & 3 ? 0 : random_weight(suite, RSR_TERNARY));
+}
+
+/* Three rows out of four, all columns from 300 on and whole blocks are zeros. */
+static int8_t zero_rich_weight(struct suite *suite, uint32_t row, uint32_t col) {
+    if (row % 4 != 0 || col >= 300 || (row >= 8 && row < 24))
+        return 0;
+    return random_weight(suite, RSR_TERNARY);
+}
+
+/* Few different columns, equal and opposite rows. */
+static int8_t redundant_weight(struct suite *suite, uint32_t row, uint32_t col) {
+    (void)suite;
+    const int8_t code[3] = {1, -1, 0};
+    const int8_t w = code[(col % 3 + row / 2) % 3];
+    return row % 2 == 0 ? w : (int8_t)-w;
+}
+
+static void test_structures(struct suite *suite, const struct rsr_spec *spec) {
+    static const struct setting wide = {{9, 1020, 8}, RSR_TERNARY,      4,    32,
+                                        RSR_INPUT_I8, RSR_EPILOGUE_RAW, false};
+    struct test_case *cases[3];
+    int8_t (*const weights[])(struct suite *, uint32_t, uint32_t) = {thin_weight, zero_rich_weight,
+                                                                     redundant_weight};
+    for (uint32_t i = 0; i < 3; i++) {
+        cases[i] = make_fold(suite, &wide);
+        set_weights(suite, cases[i], weights[i]);
+    }
+    run_cases(suite, cases, 3, spec, rsrc_arena_printf(&suite->arena, "shape_%s", spec->name));
+    if (spec->vector_bits >= 128)
+        CHECK(strstr(cases[0]->lowered.kernel.key, "-chunk510-") != NULL);
+}
+
+/* ---- counts ----------------------------------------------------------------------------------------- */
+
+static void count_ops(const struct rsr_kernel *kernel, uint64_t counts[RSR_KOP_COUNT]) {
+    memset(counts, 0, RSR_KOP_COUNT * sizeof *counts);
+    for (uint32_t b = 0; b < kernel->n_bodies; b++)
+        for (uint32_t i = 0; i < kernel->bodies[b].n_ops; i++)
+            counts[kernel->bodies[b].ops[i].kind]++;
+}
+
+/* Every code occurs twice or more, added at least once: nothing of a dense fold is saved or wasted. */
+static int8_t dense_weight(uint32_t row, uint32_t col, enum rsr_alphabet alphabet, uint32_t k) {
+    int8_t digits[RSR_MAX_K];
+    const struct rsrc_code_range range = rsrc_code_range(alphabet, k);
+    rsrc_code_digits(alphabet, k, range.first + col % (range.end - range.first), digits);
+    return digits[row % k];
+}
+
+/* Additions of a dense block's fold, from the statistics' count. A node with a digit takes over its first
+ * child's register, which saves an addition; the empty code of bits has no sum; and 2 B - U, which the
+ * statistics take for one operation, is two. */
+static uint64_t predict_adds(enum rsr_alphabet alphabet, uint32_t k) {
+    const uint64_t adds = rsrc_count_fold_adds(alphabet, k);
+    uint64_t power = 1;
+    switch (alphabet) {
+    case RSR_TERNARY:
+        for (uint32_t d = 1; d < k; d++)
+            power *= 3;
+        return adds - (power - 1) / 2;
+    case RSR_BINARY_SIGN:
+        return k == 1 ? adds : adds + (k - 1) - (UINT64_C(1) << (k - 2));
+    case RSR_BINARY_BIT:
+        break;
+    }
+    return adds - 2 * k - ((UINT64_C(1) << (k - 1)) - 1);
+}
+
+/* Instructions of a dense matrix in one chunk are those of the statistics: one a member, those of the
+ * fold, and seven to widen a row and add it to the sums. */
+static void test_counts(struct suite *suite, enum rsr_alphabet alphabet, uint32_t k) {
+    const struct rsr_spec *spec = find_spec("avx512");
+    const struct rsrc_code_range range = rsrc_code_range(alphabet, k);
+    const uint32_t n_codes = range.end - range.first;
+    const struct shape shape = {3 * k, 2 * n_codes, k};
+    struct test_case *c = make_case(suite, &shape, alphabet, RSR_EPILOGUE_RAW, false);
+    int8_t *values = RSRC_NEW_ARRAY(&suite->arena, (size_t)shape.rows * shape.cols, int8_t);
+    for (uint32_t r = 0; r < shape.rows; r++)
+        for (uint32_t j = 0; j < shape.cols; j++)
+            values[(size_t)r * shape.cols + j] = dense_weight(r, j, alphabet, k);
+    c->matrix.values = values;
+    set_fold(c, k, 32);
+    lower_case(suite, c, spec, k);
+    CHECK_INT(c->lowered.kernel.n_bodies, 3);
+
+    struct rsr_stats stats;
+    rsrc_analyse_matrix(&suite->arena, &c->matrix, k, &stats);
+    uint64_t counts[RSR_KOP_COUNT];
+    count_ops(&c->lowered.kernel, counts);
+    const uint64_t rows = shape.rows;
+    const uint64_t widen_adds = 2 * rows;
+    const uint64_t members = counts[RSR_KOP_LOAD] + counts[RSR_KOP_ADD_MEM] - widen_adds;
+    CHECK_INT(members, stats.n_members);
+    CHECK_INT(counts[RSR_KOP_SUB_MEM], 0);
+    CHECK_INT(counts[RSR_KOP_CONST], 0);
+    CHECK_INT(counts[RSR_KOP_STORE], 2 * rows);
+    CHECK_INT(counts[RSR_KOP_SHL] + counts[RSR_KOP_SHR], 3 * rows);
+    CHECK_INT(counts[RSR_KOP_ADD] + counts[RSR_KOP_SUB] + counts[RSR_KOP_COPY],
+              3 * predict_adds(alphabet, k));
+}
+
+static void test_zeros_emit_nothing(struct suite *suite) {
+    static const struct setting setting = {{24, 600, 8}, RSR_TERNARY,      4,    32,
+                                           RSR_INPUT_I8, RSR_EPILOGUE_RAW, false};
+    struct test_case *c = make_fold(suite, &setting);
+    set_weights(suite, c, zero_rich_weight);
+    lower_case(suite, c, find_spec("avx512"), 1);
+    uint64_t counts[RSR_KOP_COUNT];
+    count_ops(&c->lowered.kernel, counts);
+    CHECK_INT(counts[RSR_KOP_STORE], 2 * 2); /* rows 0 and 4, in the first chunk alone */
+    uint32_t n_empty = 0;
+    for (uint32_t b = 0; b < c->lowered.kernel.n_bodies; b++)
+        n_empty += c->lowered.kernel.bodies[b].n_ops == 0;
+    CHECK_INT(n_empty, c->lowered.kernel.n_bodies - 1);
+}
+
+/* ---- keys and refusals ------------------------------------------------------------------------------ */
+
+static void test_keys(struct suite *suite) {
+    static const struct setting setting = {{20, 100, 8}, RSR_TERNARY,      4,    32,
+                                           RSR_INPUT_I8, RSR_EPILOGUE_RAW, false};
+    const struct rsr_spec *spec = find_spec("avx512");
+    struct test_case *a = make_fold(suite, &setting), *b = make_fold(suite, &setting);
+    lower_case(suite, a, spec, 1);
+    lower_case(suite, b, spec, 1);
+    CHECK(strcmp(a->lowered.kernel.key, b->lowered.kernel.key) != 0);
+    b->matrix = a->matrix;
+    lower_case(suite, b, spec, 2);
+    CHECK_STR(a->lowered.kernel.key, b->lowered.kernel.key);
+    CHECK_INT(a->lowered.codes.size_bytes + a->lowered.index.size_bytes, 0);
+}
+
+static void test_refusal(struct suite *suite) {
+    static const struct setting setting = {{20, 30, 8},  RSR_TERNARY,      8,    32,
+                                           RSR_INPUT_I8, RSR_EPILOGUE_RAW, false};
+    struct test_case *c = make_fold(suite, &setting);
+    struct rsr_index index;
+    rsrc_build_index(&suite->arena, &c->matrix, 8, &index);
+    char *message = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&message, &size);
+    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
+    const struct rsrc_lower_input input = {.symbol_stem = "t",
+                                           .title = "t",
+                                           .matrix = &c->matrix,
+                                           .index = &index,
+                                           .plan = &c->plan,
+                                           .spec = &specs[0],
+                                           .epilogue = c->epilogue};
+    CHECK_INT(rsrc_lower_layer(diag, &suite->arena, &input, &c->lowered), RSRC_FAILED);
+    rsrc_diag_destroy(diag);
+    fclose(stream);
+    CHECK(strstr(message, "lower-k-too-large") != NULL);
+    free(message);
+}
+
+int main(void) {
+    struct suite suite;
+    suite_begin(&suite, "test_fold", 20261121);
+    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
+        test_products(&suite, find_spec(machines[i]));
+        test_structures(&suite, find_spec(machines[i]));
+    }
+    for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
+        for (uint32_t k = 1; k <= (alphabet == RSR_TERNARY ? 5u : 7u); k++)
+            test_counts(&suite, (enum rsr_alphabet)alphabet, k);
+    test_zeros_emit_nothing(&suite);
+    test_keys(&suite);
+    test_refusal(&suite);
+    suite_end(&suite);
+    return CHECK_EXIT();
+}
