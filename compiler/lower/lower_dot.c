@@ -18,6 +18,7 @@
 
 enum dot_style {
     DOT_VNNI,  /* DOT_U8S8 into i32 */
+    DOT_SDOT,  /* DOT_S8S8 into i32: codes stay below 128 */
     DOT_MADD,  /* MADD_U8S8 into i16, widened by MADD_I16 before it could saturate */
     DOT_PLAIN, /* convert, multiply, add; i16 lanes, or i32 scalars */
 };
@@ -28,7 +29,7 @@ struct dot_machine {
     uint32_t vector_bits; /* at least */
     enum dot_style style;
     uint32_t vector_bytes;
-    uint32_t n_groups;   /* for one token: as many as the registers hold; VNNI alone */
+    uint32_t n_groups;   /* for one token: as many as the registers hold; VNNI and SDOT alone */
     uint32_t max_tokens; /* that share one unpacking */
     const char *name;
 };
@@ -40,6 +41,7 @@ static const struct dot_machine dot_machines[] = {
     {F(AVXVNNI), 256, DOT_VNNI, 32, 2, 2, "vnni32-vex"},
     {F(AVX512BW), 512, DOT_MADD, 64, 1, 4, "madd64"},
     {F(AVX2), 256, DOT_MADD, 32, 1, 2, "madd32"},
+    {F(DOTPROD), 128, DOT_SDOT, 16, 2, 4, "sdot16"}, /* the largest code: 2 << 2 */
     {F(SSSE3), 128, DOT_MADD, 16, 1, 2, "madd16"},
     {0, 128, DOT_PLAIN, 16, 1, 1, "plain16"},
     {0, 0, DOT_PLAIN, 1, 1, 1, "scalar"},
@@ -87,7 +89,8 @@ static const struct dot_machine *choose_machine(const struct rsr_spec *spec) {
 
 /* Accumulates in i16 first? */
 static bool is_narrow(const struct dot *dot) {
-    return dot->machine->style != DOT_VNNI && dot->machine->vector_bytes > 1;
+    return dot->machine->style == DOT_MADD ||
+           (dot->machine->style == DOT_PLAIN && dot->machine->vector_bytes > 1);
 }
 
 /* Lanes of i32 that the vector code ends with. */
@@ -208,6 +211,9 @@ static void multiply(struct dot *dot, const struct dot_tile *tile,
     switch (dot->machine->style) {
     case DOT_VNNI:
         rsrc_kb_ternary(kb, RSR_KOP_DOT_U8S8, acc, acc, operands->code, operands->x[t]);
+        return;
+    case DOT_SDOT:
+        rsrc_kb_ternary(kb, RSR_KOP_DOT_S8S8, acc, acc, operands->code, operands->x[t]);
         return;
     case DOT_MADD:
         rsrc_kb_binary(kb, RSR_KOP_MADD_U8S8, operands->product, operands->code, operands->x[t]);
