@@ -1,0 +1,143 @@
+/* llvm_setup.c - see llvm_setup.h. */
+#include "emit/llvm/llvm_setup.h"
+
+#include <llvm-c/Core.h>
+#include <llvm-c/ErrorHandling.h>
+#include <llvm-c/Target.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mapped_file.h"
+
+#define X86_FEATURES ((UINT64_C(1) << 48) - 1)
+
+static const char *const x86_cpus[] = {
+#define X86_CPU(name) name,
+#define AARCH64_CPU(name)
+#include "emit/llvm/llvm_cpus.def"
+#undef X86_CPU
+#undef AARCH64_CPU
+};
+
+static const char *const aarch64_cpus[] = {
+#define X86_CPU(name)
+#define AARCH64_CPU(name) name,
+#include "emit/llvm/llvm_cpus.def"
+#undef X86_CPU
+#undef AARCH64_CPU
+};
+
+static const struct rsrc_llvm_arch archs[] = {
+    {"x86_64-", "x86-64", X86_FEATURES, x86_cpus, sizeof x86_cpus / sizeof *x86_cpus},
+    {"aarch64-", "generic", ~X86_FEATURES, aarch64_cpus,
+     sizeof aarch64_cpus / sizeof *aarch64_cpus},
+};
+
+static const struct {
+    uint64_t mask;
+    const char *name;
+} features[] = {
+#define RSR_CPU_FEATURE(id, bit, spec_name, attribute) {UINT64_C(1) << (bit), "+" spec_name},
+#include "rsr_cpu_features.def"
+#undef RSR_CPU_FEATURE
+    /* LLVM 19 splits 512-bit registers from AVX-512 (AVX10/256 has the latter alone). */
+    {RSR_CPU_MASK(AVX512F), "+evex512"}};
+#define N_FEATURES (sizeof features / sizeof *features)
+
+/* Other threads may be inside LLVM: its destructors must not run. */
+static void end_on_fatal_error(const char *reason) {
+    rsrc_remove_temporaries_and_block();
+    fprintf(stderr, "rsrc: internal error: LLVM gave up: %s\n", reason);
+    fflush(stderr);
+    _exit(70);
+}
+
+static void initialize_once(void) {
+    LLVMInstallFatalErrorHandler(end_on_fatal_error);
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+    LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeAArch64Target();
+    LLVMInitializeAArch64TargetMC();
+    LLVMInitializeAArch64AsmPrinter();
+    LLVMInitializeNVPTXTargetInfo();
+    LLVMInitializeNVPTXTarget();
+    LLVMInitializeNVPTXTargetMC();
+    LLVMInitializeNVPTXAsmPrinter();
+}
+
+void rsrc_llvm_initialize(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, initialize_once);
+}
+
+static bool knows_cpu(const struct rsrc_llvm_arch *arch, const char *cpu) {
+    for (uint32_t i = 0; i < arch->n_cpus; i++)
+        if (strcmp(arch->cpus[i], cpu) == 0)
+            return true;
+    return false;
+}
+
+static uint64_t known_features(void) {
+    uint64_t known = 0;
+    for (size_t i = 0; i < N_FEATURES; i++)
+        known |= features[i].mask;
+    return known;
+}
+
+enum rsrc_status rsrc_llvm_find_arch(const struct rsr_spec *spec,
+                                     const struct rsrc_llvm_arch **arch, const char **why) {
+    const struct rsrc_llvm_arch *found = NULL;
+    for (size_t i = 0; i < sizeof archs / sizeof *archs && spec->triple != NULL; i++)
+        if (strncmp(spec->triple, archs[i].prefix, strlen(archs[i].prefix)) == 0)
+            found = &archs[i];
+    if (found == NULL || strstr(spec->triple, "linux") == NULL) {
+        *why = "the LLVM back end makes code for x86_64 and aarch64 Linux alone";
+        return RSRC_FAILED;
+    }
+    if (spec->cpu == NULL || !knows_cpu(found, spec->cpu)) {
+        *why = "LLVM 19 has no processor of the name that the target gives as its cpu";
+        return RSRC_FAILED;
+    }
+    if ((spec->cpu_features & ~(found->features & known_features())) != 0) {
+        *why = "a CPU feature of the target is not one of its architecture";
+        return RSRC_FAILED;
+    }
+    *arch = found;
+    return RSRC_OK;
+}
+
+const char *rsrc_llvm_feature_string(const struct rsr_spec *spec, struct rsrc_arena *arena) {
+    const char *text = "";
+    for (size_t i = 0; i < N_FEATURES; i++)
+        if ((spec->cpu_features & features[i].mask) != 0)
+            text = rsrc_arena_printf(arena, "%s%s%s", text, text[0] != '\0' ? "," : "",
+                                     features[i].name);
+    return text;
+}
+
+enum rsrc_status rsrc_llvm_create_machine(const struct rsr_spec *spec,
+                                          const struct rsrc_llvm_arch *arch, uint32_t opt_level,
+                                          LLVMTargetMachineRef *machine, const char **why) {
+    static const LLVMCodeGenOptLevel levels[] = {LLVMCodeGenLevelNone, LLVMCodeGenLevelLess,
+                                                 LLVMCodeGenLevelDefault,
+                                                 LLVMCodeGenLevelAggressive};
+    LLVMTargetRef target = NULL;
+    char *message = NULL;
+    char *triple = LLVMNormalizeTargetTriple(spec->triple);
+    if (LLVMGetTargetFromTriple(triple, &target, &message) == 0)
+        *machine = LLVMCreateTargetMachine(target, triple, arch->base_cpu, "",
+                                           levels[opt_level < 3 ? opt_level : 3], LLVMRelocPIC,
+                                           LLVMCodeModelDefault);
+    else
+        *machine = NULL;
+    LLVMDisposeMessage(message);
+    LLVMDisposeMessage(triple);
+    if (*machine != NULL)
+        return RSRC_OK;
+    *why = "this LLVM was built without the target's architecture";
+    return RSRC_FAILED;
+}
