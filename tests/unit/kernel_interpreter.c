@@ -1,0 +1,581 @@
+/* kernel_interpreter.c - runs a kernel operation by operation, written from the definitions of RSR_KOPS
+ * alone: the reference that every back end is held to.
+ *
+ * Every operation reads its operands lane by lane, so a result may be an operand too: it is built
+ * aside and then copied.
+ */
+#include "kernel_interpreter.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel_ops.h"
+
+#define TILE_ROWS 16u
+#define TILE_ROW_BYTES 64u
+#define VALUE_BYTES (TILE_ROWS * TILE_ROW_BYTES)
+#define N_PARAMS (RSR_KPARAM_TILE_END + 1)
+
+/* One register: lanes from byte 0 on, or the rows of a tile. */
+struct value {
+    uint8_t bytes[VALUE_BYTES];
+};
+
+struct machine {
+    const struct rsr_kernel *kernel;
+    int64_t body; /* number; -1: the kernel itself */
+    const struct rsr_kreg *regs;
+    struct value *values;
+    const struct rsr_kop *ops;
+    const uint32_t *partner; /* of LOOP, IF, ELSE: the ELSE or END that closes it */
+    uint8_t *buffers[RSR_KBUF_COUNT];
+    int64_t params[N_PARAMS];
+    struct value *body_values;
+    bool tiles_configured;
+};
+
+_Noreturn static void stop(const struct machine *m, const struct rsr_kop *op, const char *problem) {
+    fprintf(stderr, "kernel '%s', body %lld, operation %u: %s\n", m->kernel->symbol,
+            (long long)m->body, (unsigned)(op - m->ops), problem);
+    abort();
+}
+
+/* ---- lanes ----------------------------------------------------------------------------------------- */
+
+static int64_t integer_at(const uint8_t *bytes, enum rsr_elem elem, uint32_t lane) {
+    union {
+        int8_t i8;
+        uint8_t u8;
+        int16_t i16;
+        uint16_t u16;
+        int32_t i32;
+        uint32_t u32;
+        int64_t i64;
+    } bits;
+    memcpy(&bits, bytes + lane * rsrc_elem_bytes(elem), rsrc_elem_bytes(elem));
+    switch (elem) {
+    case RSR_ELEM_I8:
+        return bits.i8;
+    case RSR_ELEM_U8:
+        return bits.u8;
+    case RSR_ELEM_I16:
+        return bits.i16;
+    case RSR_ELEM_U16:
+        return bits.u16;
+    case RSR_ELEM_I32:
+        return bits.i32;
+    case RSR_ELEM_U32:
+    case RSR_ELEM_F32: /* its bits */
+        return bits.u32;
+    case RSR_ELEM_I64:
+        return bits.i64;
+    case RSR_ELEM_TILE:
+    case RSR_ELEM_COUNT:
+        break;
+    }
+    abort();
+}
+
+/* Little-endian, so a narrower element is the low bytes. */
+static void set_integer(uint8_t *bytes, enum rsr_elem elem, uint32_t lane, int64_t integer) {
+    memcpy(bytes + lane * rsrc_elem_bytes(elem), &integer, rsrc_elem_bytes(elem));
+}
+
+static float float_at(const uint8_t *bytes, uint32_t lane) {
+    float number;
+    memcpy(&number, bytes + lane * sizeof number, sizeof number);
+    return number;
+}
+
+static void set_float(uint8_t *bytes, uint32_t lane, float number) {
+    memcpy(bytes + lane * sizeof number, &number, sizeof number);
+}
+
+static const uint8_t *bytes_of(const struct machine *m, uint16_t reg) {
+    return m->values[reg].bytes;
+}
+
+static int64_t lane_of(const struct machine *m, uint16_t reg, uint32_t lane) {
+    return integer_at(m->values[reg].bytes, m->regs[reg].elem, lane);
+}
+
+static int64_t scalar_of(const struct machine *m, uint16_t reg) {
+    return lane_of(m, reg, 0);
+}
+
+static uint8_t *address_of(const struct machine *m, const struct rsr_kop *op) {
+    int64_t at = op->imm;
+    for (uint32_t i = 0; i < 3; i++)
+        if (op->term[i] != RSR_NO_KREG)
+            at += scalar_of(m, op->term[i]) * op->term_scale[i];
+    return m->buffers[op->buffer] + at;
+}
+
+/* ---- arithmetic ------------------------------------------------------------------------------------ */
+
+/* The result as d's element holds it: unsigned ones wrap, signed ones must fit. */
+static int64_t fit(const struct machine *m, const struct rsr_kop *op, enum rsr_elem elem,
+                   int64_t value) {
+    const uint32_t bits = rsrc_elem_bytes(elem) * 8;
+    if (bits == 64)
+        return value;
+    if (rsrc_elem_is_unsigned(elem))
+        return value & ((INT64_C(1) << bits) - 1);
+    if (value < -(INT64_C(1) << (bits - 1)) || value >= INT64_C(1) << (bits - 1))
+        stop(m, op, "signed overflow");
+    return value;
+}
+
+static int64_t combine(const struct machine *m, const struct rsr_kop *op, enum rsr_elem elem,
+                       int64_t a, int64_t b) {
+    int64_t result = 0;
+    bool overflow = false;
+    switch ((enum rsr_kop_kind)op->kind) {
+    case RSR_KOP_ADD:
+    case RSR_KOP_ADD_MEM:
+        overflow = __builtin_add_overflow(a, b, &result);
+        break;
+    case RSR_KOP_SUB:
+    case RSR_KOP_SUB_MEM:
+        overflow = __builtin_sub_overflow(a, b, &result);
+        break;
+    case RSR_KOP_MUL:
+        if (rsrc_elem_is_unsigned(elem))
+            result = (int64_t)((uint64_t)a * (uint64_t)b);
+        else
+            overflow = __builtin_mul_overflow(a, b, &result);
+        break;
+    case RSR_KOP_MIN:
+        return a < b ? a : b;
+    case RSR_KOP_AND:
+        return a & b;
+    case RSR_KOP_OR:
+        return a | b;
+    case RSR_KOP_XOR:
+        return a ^ b;
+    default:
+        stop(m, op, "not arithmetic");
+    }
+    if (overflow)
+        stop(m, op, "signed overflow");
+    return fit(m, op, elem, result);
+}
+
+static float combine_floats(const struct machine *m, const struct rsr_kop *op, float a, float b) {
+    switch ((enum rsr_kop_kind)op->kind) {
+    case RSR_KOP_ADD:
+    case RSR_KOP_ADD_MEM:
+        return a + b;
+    case RSR_KOP_SUB:
+    case RSR_KOP_SUB_MEM:
+        return a - b;
+    case RSR_KOP_MUL:
+        return a * b;
+    case RSR_KOP_MIN:
+        return a < b ? a : b;
+    default:
+        stop(m, op, "not arithmetic of floats");
+    }
+}
+
+/* d = a op b in every lane. */
+static void combine_lanes(const struct machine *m, const struct rsr_kop *op, const uint8_t *a,
+                          const uint8_t *b, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    const bool floats = reg->elem == RSR_ELEM_F32 && op->kind != RSR_KOP_XOR;
+    for (uint32_t i = 0; i < reg->lanes; i++)
+        if (floats)
+            set_float(d, i, combine_floats(m, op, float_at(a, i), float_at(b, i)));
+        else
+            set_integer(d, reg->elem, i,
+                        combine(m, op, reg->elem, integer_at(a, reg->elem, i),
+                                integer_at(b, reg->elem, i)));
+}
+
+static void shift_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    for (uint32_t i = 0; i < reg->lanes; i++) {
+        const int64_t a = lane_of(m, op->a, i);
+        if (op->kind == RSR_KOP_SHR) { /* values of unsigned elements are not negative here */
+            set_integer(d, reg->elem, i, a >> op->imm);
+            continue;
+        }
+        const int64_t shifted = (int64_t)((uint64_t)a << op->imm);
+        if (!rsrc_elem_is_unsigned(reg->elem) && shifted >> op->imm != a)
+            stop(m, op, "signed overflow");
+        set_integer(d, reg->elem, i, fit(m, op, reg->elem, shifted));
+    }
+}
+
+static void convert_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    for (uint32_t i = 0; i < reg->lanes; i++)
+        if (reg->elem == RSR_ELEM_F32)
+            set_float(d, i, (float)(int32_t)lane_of(m, op->a, i));
+        else
+            set_integer(d, reg->elem, i, lane_of(m, op->a, i));
+}
+
+/* In every 2u lanes: u sums of a, u of b; each of a lane and the one u further. */
+static void zip_add_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    const uint32_t unit = (uint32_t)op->imm;
+    for (uint32_t i = 0; i < reg->lanes; i++) {
+        const uint32_t group = i / (2 * unit) * (2 * unit), within = i % (2 * unit);
+        const uint16_t from = within < unit ? op->a : op->b;
+        const uint32_t lane = group + within % unit;
+        const int64_t sum = lane_of(m, from, lane) + lane_of(m, from, lane + unit);
+        set_integer(d, reg->elem, i, fit(m, op, reg->elem, sum));
+    }
+}
+
+static void halves_add_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    for (uint32_t i = 0; i < reg->lanes; i++)
+        set_integer(
+            d, reg->elem, i,
+            fit(m, op, reg->elem, lane_of(m, op->a, i) + lane_of(m, op->a, reg->lanes + i)));
+}
+
+/* I32 d[i] = a[i] + sum over 4 of b[4i + j] * c[4i + j] */
+static void dot_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const enum rsr_elem left = op->kind == RSR_KOP_DOT_U8S8 ? RSR_ELEM_U8 : RSR_ELEM_I8;
+    for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++) {
+        int64_t sum = lane_of(m, op->a, i);
+        for (uint32_t j = 4 * i; j < 4 * i + 4; j++)
+            sum += integer_at(bytes_of(m, op->b), left, j) *
+                   integer_at(bytes_of(m, op->c), RSR_ELEM_I8, j);
+        set_integer(d, RSR_ELEM_I32, i, fit(m, op, RSR_ELEM_I32, sum));
+    }
+}
+
+static void madd_u8s8_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++) {
+        int64_t sum = 0;
+        for (uint32_t j = 2 * i; j < 2 * i + 2; j++)
+            sum += integer_at(bytes_of(m, op->a), RSR_ELEM_U8, j) *
+                   integer_at(bytes_of(m, op->b), RSR_ELEM_I8, j);
+        sum = sum > INT16_MAX ? INT16_MAX : sum < INT16_MIN ? INT16_MIN : sum;
+        set_integer(d, RSR_ELEM_I16, i, sum);
+    }
+}
+
+static void madd_i16_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++) {
+        const int64_t sum = lane_of(m, op->a, 2 * i) * lane_of(m, op->b, 2 * i) +
+                            lane_of(m, op->a, 2 * i + 1) * lane_of(m, op->b, 2 * i + 1);
+        set_integer(d, RSR_ELEM_I32, i, fit(m, op, RSR_ELEM_I32, sum));
+    }
+}
+
+/* ---- look-ups -------------------------------------------------------------------------------------- */
+
+static void copy_lane(uint8_t *d, uint32_t to, const uint8_t *from, uint32_t lane, uint32_t bytes) {
+    memcpy(d + to * bytes, from + lane * bytes, bytes);
+}
+
+static void shuffle16_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++) {
+        const int64_t number = lane_of(m, op->a, i);
+        if (number >= 16)
+            stop(m, op, "look-up out of range");
+        copy_lane(d, i, bytes_of(m, op->b), i / 16 * 16 + (uint32_t)number, 1);
+    }
+}
+
+/* One table of n elements, or two in a row. */
+static void table_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    const uint32_t n_tables = op->kind == RSR_KOP_TABLE2 ? 2 : 1;
+    for (uint32_t i = 0; i < reg->lanes; i++) {
+        const uint32_t number = (uint32_t)(lane_of(m, op->a, i) % (reg->lanes * n_tables));
+        const uint16_t table = number < reg->lanes ? op->b : op->c;
+        copy_lane(d, i, bytes_of(m, table), number % reg->lanes, rsrc_elem_bytes(reg->elem));
+    }
+}
+
+static void spread_bit_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++)
+        d[i] = (bytes_of(m, op->a)[i] >> op->imm & 1) != 0 ? 0xff : 0;
+}
+
+/* In every 16 bytes: elements of 8 bytes of a and b by turns. */
+static void zip_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    const uint32_t bytes = rsrc_elem_bytes(reg->elem), per_lane16 = 16 / bytes;
+    for (uint32_t i = 0; i < reg->lanes; i++) {
+        const uint32_t first = i / per_lane16 * per_lane16, within = i % per_lane16;
+        const uint32_t high = op->kind == RSR_KOP_ZIP_HIGH ? per_lane16 / 2 : 0;
+        copy_lane(d, i, bytes_of(m, within % 2 == 0 ? op->a : op->b), first + high + within / 2,
+                  bytes);
+    }
+}
+
+static void pack_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++) {
+        const uint32_t lane16 = i / 16, within = i % 16;
+        const int64_t number = lane_of(m, within < 8 ? op->a : op->b, lane16 * 8 + within % 8);
+        if (number < 0 || number > 255)
+            stop(m, op, "packed element out of range");
+        d[i] = (uint8_t)number;
+    }
+}
+
+/* ---- tiles ----------------------------------------------------------------------------------------- */
+
+static void tile_dot(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const uint8_t *a = bytes_of(m, op->a), *b = bytes_of(m, op->b), *c = bytes_of(m, op->c);
+    for (uint32_t r = 0; r < TILE_ROWS; r++)
+        for (uint32_t i = 0; i < TILE_ROW_BYTES / 4; i++) {
+            int64_t sum = integer_at(a + r * TILE_ROW_BYTES, RSR_ELEM_I32, i);
+            for (uint32_t k = 0; k < TILE_ROW_BYTES; k++)
+                sum += integer_at(b + r * TILE_ROW_BYTES, RSR_ELEM_U8, k) *
+                       integer_at(c + k / 4 * TILE_ROW_BYTES, RSR_ELEM_I8, 4 * i + k % 4);
+            set_integer(d + r * TILE_ROW_BYTES, RSR_ELEM_I32, i, fit(m, op, RSR_ELEM_I32, sum));
+        }
+}
+
+static void run_tile_op(struct machine *m, const struct rsr_kop *op) {
+    struct value result = {{0}};
+    if (op->kind != RSR_KOP_TILE_BEGIN && !m->tiles_configured)
+        stop(m, op, "tiles are not configured");
+    switch ((enum rsr_kop_kind)op->kind) {
+    case RSR_KOP_TILE_BEGIN:
+    case RSR_KOP_TILE_END:
+        m->tiles_configured = op->kind == RSR_KOP_TILE_BEGIN;
+        return;
+    case RSR_KOP_TILE_ZERO:
+        break;
+    case RSR_KOP_TILE_LOAD:
+        for (uint32_t r = 0; r < TILE_ROWS; r++)
+            memcpy(result.bytes + r * TILE_ROW_BYTES,
+                   address_of(m, op) + (int64_t)r * scalar_of(m, op->a), TILE_ROW_BYTES);
+        break;
+    case RSR_KOP_TILE_STORE:
+        for (uint32_t r = 0; r < TILE_ROWS; r++)
+            memcpy(address_of(m, op) + (int64_t)r * scalar_of(m, op->b),
+                   bytes_of(m, op->a) + r * TILE_ROW_BYTES, TILE_ROW_BYTES);
+        return;
+    case RSR_KOP_TILE_DOT_U8S8:
+        tile_dot(m, op, result.bytes);
+        break;
+    default:
+        stop(m, op, "no tile operation");
+    }
+    m->values[op->dst] = result;
+}
+
+/* ---- operations ------------------------------------------------------------------------------------ */
+
+/* Fills the lanes of an operation's result. */
+static void compute(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    const struct rsr_kreg *reg = &m->regs[op->dst];
+    const uint32_t bytes = rsrc_kreg_bytes(reg);
+    switch ((enum rsr_kop_kind)op->kind) {
+    case RSR_KOP_CONST:
+        for (uint32_t i = 0; i < reg->lanes; i++)
+            if (reg->elem == RSR_ELEM_F32)
+                set_float(d, i, op->fimm);
+            else
+                set_integer(d, reg->elem, i, op->imm);
+        return;
+    case RSR_KOP_PARAM:
+        set_integer(d, RSR_ELEM_I64, 0, m->params[op->imm]);
+        return;
+    case RSR_KOP_COPY:
+    case RSR_KOP_BITCAST:
+        memcpy(d, bytes_of(m, op->a), bytes);
+        return;
+    case RSR_KOP_ADD:
+    case RSR_KOP_SUB:
+    case RSR_KOP_MUL:
+    case RSR_KOP_MIN:
+    case RSR_KOP_AND:
+    case RSR_KOP_OR:
+    case RSR_KOP_XOR:
+        combine_lanes(m, op, bytes_of(m, op->a), bytes_of(m, op->b), d);
+        return;
+    case RSR_KOP_ADD_MEM:
+    case RSR_KOP_SUB_MEM:
+        combine_lanes(m, op, bytes_of(m, op->a), address_of(m, op), d);
+        return;
+    case RSR_KOP_SHR:
+    case RSR_KOP_SHL:
+        shift_lanes(m, op, d);
+        return;
+    case RSR_KOP_SPLAT:
+        for (uint32_t i = 0; i < reg->lanes; i++)
+            copy_lane(d, i, bytes_of(m, op->a), 0, rsrc_elem_bytes(reg->elem));
+        return;
+    case RSR_KOP_EXTRACT:
+        copy_lane(d, 0, bytes_of(m, op->a), (uint32_t)op->imm, bytes);
+        return;
+    case RSR_KOP_CONVERT:
+        convert_lanes(m, op, d);
+        return;
+    case RSR_KOP_LOAD:
+        memcpy(d, address_of(m, op), bytes);
+        return;
+    case RSR_KOP_LOAD_LANES:
+        for (uint32_t i = 0; i < bytes; i += 16)
+            memcpy(d + i, address_of(m, op), 16);
+        return;
+    case RSR_KOP_ZIP_ADD:
+        zip_add_lanes(m, op, d);
+        return;
+    case RSR_KOP_HALVES_ADD:
+        halves_add_lanes(m, op, d);
+        return;
+    case RSR_KOP_DOT_U8S8:
+    case RSR_KOP_DOT_S8S8:
+        dot_lanes(m, op, d);
+        return;
+    case RSR_KOP_MADD_U8S8:
+        madd_u8s8_lanes(m, op, d);
+        return;
+    case RSR_KOP_MADD_I16:
+        madd_i16_lanes(m, op, d);
+        return;
+    case RSR_KOP_SHUFFLE16:
+        shuffle16_lanes(m, op, d);
+        return;
+    case RSR_KOP_TABLE:
+    case RSR_KOP_TABLE2:
+        table_lanes(m, op, d);
+        return;
+    case RSR_KOP_SPREAD_BIT:
+        spread_bit_lanes(m, op, d);
+        return;
+    case RSR_KOP_ZIP_LOW:
+    case RSR_KOP_ZIP_HIGH:
+        zip_lanes(m, op, d);
+        return;
+    case RSR_KOP_PACK_U8:
+        pack_lanes(m, op, d);
+        return;
+    default:
+        stop(m, op, "operation without a definition");
+    }
+}
+
+static void run(struct machine *m, uint32_t begin, uint32_t end);
+
+static void call_body(struct machine *m, const struct rsr_kop *op) {
+    const int64_t number = scalar_of(m, op->a);
+    if (number < 0 || number >= m->kernel->n_bodies)
+        stop(m, op, "no such body");
+    const struct rsr_kbody *body = &m->kernel->bodies[number];
+    struct machine inner = {.kernel = m->kernel,
+                            .body = number,
+                            .regs = m->kernel->body_regs,
+                            .values = m->body_values,
+                            .ops = body->ops};
+    inner.buffers[RSR_KBUF_COLUMNS] = m->buffers[RSR_KBUF_SCRATCH] + scalar_of(m, op->b);
+    inner.buffers[RSR_KBUF_SUMS] = m->buffers[RSR_KBUF_SCRATCH] + scalar_of(m, op->c);
+    run(&inner, 0, body->n_ops);
+}
+
+static void run_loop(struct machine *m, uint32_t at) {
+    const struct rsr_kop *op = &m->ops[at];
+    for (int64_t i = scalar_of(m, op->a); i < scalar_of(m, op->b); i += op->imm) {
+        set_integer(m->values[op->dst].bytes, RSR_ELEM_I64, 0, i);
+        run(m, at + 1, m->partner[at]);
+    }
+}
+
+/* The operation where IF ... ELSE ... END goes on. */
+static uint32_t run_if(struct machine *m, uint32_t at) {
+    const struct rsr_kop *op = &m->ops[at];
+    const uint32_t close = m->partner[at];
+    const bool has_else = m->ops[close].kind == RSR_KOP_ELSE;
+    if (scalar_of(m, op->a) < scalar_of(m, op->b))
+        run(m, at + 1, close);
+    else if (has_else)
+        run(m, close + 1, m->partner[close]);
+    return has_else ? m->partner[close] : close;
+}
+
+/* Operations [begin, end), whose blocks are closed within. */
+static void run(struct machine *m, uint32_t begin, uint32_t end) {
+    for (uint32_t i = begin; i < end; i++) {
+        const struct rsr_kop *op = &m->ops[i];
+        switch ((enum rsr_kop_kind)op->kind) {
+        case RSR_KOP_COMMENT:
+        case RSR_KOP_PREFETCH:
+            break;
+        case RSR_KOP_LOOP:
+            run_loop(m, i);
+            i = m->partner[i];
+            break;
+        case RSR_KOP_IF:
+            i = run_if(m, i);
+            break;
+        case RSR_KOP_ELSE:
+        case RSR_KOP_END:
+            stop(m, op, "ELSE or END without a beginning");
+        case RSR_KOP_STORE:
+            memcpy(address_of(m, op), bytes_of(m, op->a), rsrc_kreg_bytes(&m->regs[op->a]));
+            break;
+        case RSR_KOP_CALL:
+            call_body(m, op);
+            break;
+        default:
+            if (rsrc_kop_is_tile(op->kind)) {
+                run_tile_op(m, op);
+            } else {
+                uint8_t result[VALUE_BYTES];
+                compute(m, op, result);
+                memcpy(m->values[op->dst].bytes, result, rsrc_kreg_bytes(&m->regs[op->dst]));
+            }
+        }
+    }
+}
+
+static uint32_t *find_partners(const struct rsr_kernel *kernel) {
+    uint32_t *partner = calloc(kernel->n_ops + 1u, sizeof *partner);
+    uint32_t *open = calloc(kernel->n_ops + 1u, sizeof *open);
+    uint32_t depth = 0;
+    for (uint32_t i = 0; i < kernel->n_ops; i++) {
+        const uint16_t kind = kernel->ops[i].kind;
+        if (kind == RSR_KOP_ELSE || kind == RSR_KOP_END)
+            partner[open[--depth]] = i;
+        if (kind == RSR_KOP_LOOP || kind == RSR_KOP_IF || kind == RSR_KOP_ELSE)
+            open[depth++] = i;
+    }
+    free(open);
+    return partner;
+}
+
+/* The views are read alone where the kernel may only read: kernel_verify.c sees to it. */
+static uint8_t *view(const void *bytes) {
+    return (uint8_t *)(uintptr_t)bytes;
+}
+
+void test_interpret_kernel(const struct rsr_kernel *kernel, const void *x, size_t ldx, void *y,
+                           size_t ldy, uint32_t n_tokens, const struct rsr_weights *weights,
+                           const struct rsr_worker *worker, void *scratch) {
+    uint32_t *partner = find_partners(kernel);
+    struct machine m = {.kernel = kernel,
+                        .body = -1,
+                        .regs = kernel->regs,
+                        .values = calloc(kernel->n_regs + 1u, sizeof *m.values),
+                        .ops = kernel->ops,
+                        .partner = partner,
+                        .buffers = {[RSR_KBUF_X] = view(x),
+                                    [RSR_KBUF_Y] = y,
+                                    [RSR_KBUF_CODES] = view(weights->codes),
+                                    [RSR_KBUF_INDEX] = view(weights->index),
+                                    [RSR_KBUF_SCALE] = view(weights->scale),
+                                    [RSR_KBUF_SCRATCH] = scratch},
+                        .params = {[RSR_KPARAM_LDX] = (int64_t)ldx,
+                                   [RSR_KPARAM_LDY] = (int64_t)ldy,
+                                   [RSR_KPARAM_N_TOKENS] = n_tokens,
+                                   [RSR_KPARAM_TILE_BEGIN] = worker->tile_begin,
+                                   [RSR_KPARAM_TILE_END] = worker->tile_end},
+                        .body_values = calloc(kernel->n_body_regs + 1u, sizeof *m.body_values)};
+    run(&m, 0, kernel->n_ops);
+    free(m.values);
+    free(m.body_values);
+    free(partner);
+}
