@@ -20,6 +20,7 @@
 #include "base/spawn.h"
 #include "check.h"
 #include "emit/c/emit_c.h"
+#include "emit/llvm/emit_llvm.h"
 #include "isa_emulator.h"
 #if __has_include("kernel_interpreter.h")
 #include "kernel_interpreter.h"
@@ -108,7 +109,8 @@ static const struct harness_backend {
     const struct rsrc_backend *backend;
     enum rsr_unit_kind kind;
     const char *suffix;
-} harness_backends[] = {{&rsrc_backend_c, RSR_UNIT_C, "c"}};
+} harness_backends[] = {{&rsrc_backend_c, RSR_UNIT_C, "c"},
+                        {&rsrc_backend_llvm, RSR_UNIT_OBJ, "o"}};
 #define N_BACKENDS (sizeof harness_backends / sizeof *harness_backends)
 
 static inline bool host_supports(const struct rsr_spec *spec) {
