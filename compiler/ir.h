@@ -243,6 +243,7 @@ struct rsr_spec {
     uint64_t l2_bytes;
     double read_gbps;           /* DRAM read, one core */
     double dot_gmacs;           /* peak int8 multiply-adds of one core, 1e9/s */
+    double vector_gips;         /* vector instructions of one core, 1e9/s: look-ups, adds from memory */
     double add_gops;            /* scalar adds with a load, one core, 1e9/s: what scatter lives on */
     struct rsr_gpu gpu;
 };
@@ -430,6 +431,7 @@ struct rsr_kernel {
     uint32_t n_body_regs;
     struct rsr_kbody *bodies;
     uint32_t n_bodies;
+    bool extern_bodies;         /* bodies are defined elsewhere, hidden, as <symbol>_body_<number> */
 };
 
 /* ---- packed weights ---------------------------------------------------------------------------- */

@@ -108,31 +108,41 @@ static void put_function_comment(struct rsrc_buffer *out, const struct rsr_kerne
     rsrc_buffer_puts(out, " */\n");
 }
 
+static void put_body(const struct rsr_kernel *kernel, uint32_t number, struct rsrc_arena *arena,
+                     struct rsrc_buffer *out) {
+    struct rsrc_c_code code = {.kernel = kernel,
+                               .regs = kernel->body_regs,
+                               .n_regs = kernel->n_body_regs,
+                               .ops = kernel->bodies[number].ops,
+                               .n_ops = kernel->bodies[number].n_ops};
+    bool used[RSR_KBUF_COUNT] = {false};
+    find_used_buffers(&code, used);
+    rsrc_c_place_declarations(&code, arena);
+    rsrc_buffer_puts(out, "__attribute__((noinline))\n");
+    put_target_attribute(out, kernel->spec);
+    rsrc_buffer_printf(out,
+                       "static void %s_body_%u(const unsigned char *columns,"
+                       " unsigned char *sums) {\n",
+                       kernel->symbol, number);
+    if (!used[RSR_KBUF_COLUMNS])
+        rsrc_buffer_puts(out, "    (void)columns;\n");
+    if (!used[RSR_KBUF_SUMS])
+        rsrc_buffer_puts(out, "    (void)sums;\n");
+    rsrc_c_put_code(&code, out);
+    rsrc_buffer_puts(out, "}\n\n");
+}
+
 /* The bodies, each a function of its own, and the table that CALL goes through. */
 static void put_bodies(const struct rsr_kernel *kernel, struct rsrc_arena *arena,
                        struct rsrc_buffer *out) {
-    for (uint32_t b = 0; b < kernel->n_bodies; b++) {
-        struct rsrc_c_code code = {.kernel = kernel,
-                                   .regs = kernel->body_regs,
-                                   .n_regs = kernel->n_body_regs,
-                                   .ops = kernel->bodies[b].ops,
-                                   .n_ops = kernel->bodies[b].n_ops};
-        bool used[RSR_KBUF_COUNT] = {false};
-        find_used_buffers(&code, used);
-        rsrc_c_place_declarations(&code, arena);
-        rsrc_buffer_puts(out, "__attribute__((noinline))\n");
-        put_target_attribute(out, kernel->spec);
-        rsrc_buffer_printf(out,
-                           "static void %s_body_%u(const unsigned char *columns,"
-                           " unsigned char *sums) {\n",
-                           kernel->symbol, b);
-        if (!used[RSR_KBUF_COLUMNS])
-            rsrc_buffer_puts(out, "    (void)columns;\n");
-        if (!used[RSR_KBUF_SUMS])
-            rsrc_buffer_puts(out, "    (void)sums;\n");
-        rsrc_c_put_code(&code, out);
-        rsrc_buffer_puts(out, "}\n\n");
-    }
+    for (uint32_t b = 0; b < kernel->n_bodies; b++)
+        if (!kernel->extern_bodies)
+            put_body(kernel, b, arena, out);
+        else
+            rsrc_buffer_printf(out,
+                               "__attribute__((visibility(\"hidden\"))) void %s_body_%u("
+                               "const unsigned char *, unsigned char *);\n",
+                               kernel->symbol, b);
     rsrc_buffer_printf(out,
                        "static void (*const %s_bodies[])(const unsigned char *columns,"
                        " unsigned char *sums) = {\n",
@@ -153,7 +163,8 @@ static bool has_calls(const struct rsr_kernel *kernel) {
 static const char *find_obstacle(const struct rsrc_c_code *main, struct rsrc_arena *arena) {
     const struct rsr_kernel *kernel = main->kernel;
     const char *obstacle = rsrc_c_find_obstacle(main, arena);
-    for (uint32_t b = 0; b < kernel->n_bodies && obstacle == NULL; b++) {
+    const uint32_t n_bodies = kernel->extern_bodies ? 0 : kernel->n_bodies;
+    for (uint32_t b = 0; b < n_bodies && obstacle == NULL; b++) {
         const struct rsrc_c_code code = {.kernel = kernel,
                                          .regs = kernel->body_regs,
                                          .n_regs = kernel->n_body_regs,

@@ -121,7 +121,8 @@ static const char *find_obstacle(const struct module_state *state, const struct 
     if (LLVMGetNamedFunction(state->module, kernel->symbol) != NULL)
         return rsrc_arena_printf(arena, "the unit has a kernel '%s' already", kernel->symbol);
     obstacle = rsrc_llvm_find_obstacle(spec, kernel->regs, kernel->ops, kernel->n_ops, arena);
-    for (uint32_t i = 0; i < kernel->n_bodies && obstacle == NULL; i++)
+    const uint32_t n_bodies = kernel->extern_bodies ? 0 : kernel->n_bodies;
+    for (uint32_t i = 0; i < n_bodies && obstacle == NULL; i++)
         obstacle = rsrc_llvm_find_obstacle(spec, kernel->body_regs, kernel->bodies[i].ops,
                                            kernel->bodies[i].n_ops, arena);
     return obstacle;

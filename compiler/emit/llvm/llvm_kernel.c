@@ -172,7 +172,11 @@ static LLVMValueRef add_body(const struct function_builder *f, uint32_t number) 
     LLVMTypeRef type =
         LLVMFunctionType(LLVMVoidTypeInContext(f->context), parameters, BODY_COUNT, false);
     LLVMValueRef function = LLVMAddFunction(
-        f->module, rsrc_arena_printf(f->arena, "%s_body%u", kernel->symbol, number), type);
+        f->module, rsrc_arena_printf(f->arena, "%s_body_%u", kernel->symbol, number), type);
+    if (kernel->extern_bodies) {
+        LLVMSetVisibility(function, LLVMHiddenVisibility);
+        return function;
+    }
     LLVMSetLinkage(function, LLVMInternalLinkage);
     add_function_attributes(f, function);
     add_attribute(f, function, ON_FUNCTION, "noinline", 0);
