@@ -7,6 +7,7 @@
  */
 #define MAX_TOKENS 70
 
+#include "emit/asm/emit_asm.h"
 #include "kernel_harness.h"
 #include "rsr/codes.h"
 
@@ -62,12 +63,56 @@ static const struct setting settings[] = {
 };
 #define N_SETTINGS (sizeof settings / sizeof *settings)
 
+/* The bodies of the cases, which have been lowered for `spec`, as one object. */
+static const char *assemble_bodies(struct suite *suite, struct test_case **cases, uint32_t n_cases,
+                                   const struct rsr_spec *spec, const char *name) {
+    struct rsrc_buffer text = {0}, object = {0};
+    const char *why = "";
+    for (uint32_t i = 0; i < n_cases; i++)
+        CHECK_INT(rsrc_asm_bodies(&cases[i]->lowered.kernel, &text, &why), RSRC_OK);
+    CHECK_INT(rsrc_asm_assemble(spec, &text, &suite->arena, &object, &why), RSRC_OK);
+    CHECK_STR(why, "");
+    const char *path = write_test_file(suite, &object, name, "bodies.o");
+    rsrc_buffer_free(&text);
+    rsrc_buffer_free(&object);
+    return path;
+}
+
+/* Runs kernels whose loops are C and whose bodies are assembly. */
+static void run_assembled(struct suite *suite, struct test_case **cases, uint32_t n_cases,
+                          const struct rsr_spec *spec, const char *name) {
+    for (uint32_t i = 0; i < n_cases; i++)
+        cases[i]->lowered.kernel.extern_bodies = true;
+    const char *bodies = assemble_bodies(suite, cases, n_cases, spec, name);
+    const char *unit = emit_cases(suite, cases, n_cases, spec, &harness_backends[0], name);
+    for (uint32_t i = 0; i < n_cases; i++)
+        cases[i]->lowered.kernel.extern_bodies = false;
+    if (!host_supports(spec))
+        return;
+    const char *library = rsrc_arena_printf(&suite->arena, "%s.asm.so", unit);
+    const char *table = write_table(suite, cases, n_cases, name);
+    const char *const argv[] = {"cc", "-O2",   "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared",
+                                "-o", library, table,   unit,      bodies,    NULL};
+    const struct rsrc_command command = {.argv = argv};
+    const bool linked =
+        rsrc_spawn_all(suite->diag, &suite->arena, &command, 1, 1, false) == RSRC_OK;
+    CHECK(linked);
+    void *handle = linked ? dlopen(library, RTLD_NOW) : NULL;
+    rsr_kernel_fn *const *functions = handle ? dlsym(handle, "test_kernels") : NULL;
+    CHECK(functions != NULL);
+    for (uint32_t i = 0; functions != NULL && i < n_cases; i++)
+        run_case(cases[i], functions[i], "assembly");
+    if (handle != NULL)
+        dlclose(handle);
+}
+
 static void test_products(struct suite *suite, const struct rsr_spec *spec) {
     struct test_case *cases[N_SETTINGS];
     for (uint32_t i = 0; i < N_SETTINGS; i++)
         cases[i] = make_fold(suite, &settings[i]);
-    run_cases(suite, cases, N_SETTINGS, spec,
-              rsrc_arena_printf(&suite->arena, "fold_%s", spec->name));
+    const char *name = rsrc_arena_printf(&suite->arena, "fold_%s", spec->name);
+    run_cases(suite, cases, N_SETTINGS, spec, name);
+    run_assembled(suite, cases, N_SETTINGS, spec, name);
 }
 
 /* Replaces the weights by those of `weight`. */
@@ -113,7 +158,9 @@ static void test_structures(struct suite *suite, const struct rsr_spec *spec) {
         cases[i] = make_fold(suite, &wide);
         set_weights(suite, cases[i], weights[i]);
     }
-    run_cases(suite, cases, 3, spec, rsrc_arena_printf(&suite->arena, "shape_%s", spec->name));
+    const char *name = rsrc_arena_printf(&suite->arena, "shape_%s", spec->name);
+    run_cases(suite, cases, 3, spec, name);
+    run_assembled(suite, cases, 3, spec, name);
     if (spec->vector_bits >= 128)
         CHECK(strstr(cases[0]->lowered.kernel.key, "-chunk510-") != NULL);
 }
