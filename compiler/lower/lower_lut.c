@@ -1,12 +1,487 @@
-/* lower_lut.c - `lut`: sums of every code of a segment looked up by rows. */
-#include "lower/variants.h"
+/* lower_lut.c - `lut`: the transposed form of RSR, for decoding.
+ *
+ * Columns are cut into segments. Every distinct sum of a segment's activations is computed once a token
+ * (lut_tables.c); then every row selects its own with the byte or nibble that is its code. Rows are byte
+ * lanes: one look-up gives the low bytes of 16 to 64 rows' sums, one the high bytes. A sign is one's
+ * complement, t XOR -1 = -t - 1, of both bytes; the missing ones of a row are known to the compiler and
+ * begin its sum. Bytes zipped to int16 are added, and widened before they could overflow.
+ *
+ * Tables of a block of columns stay in the L2 cache for LUT_TOKENS tokens; codes are read once for those.
+ * With several blocks, int32 sums of the rows wait in the scratch memory.
+ */
+#include "lower/lut_kernel.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#define MAX_VECTORS 4 /* of a unit */
+#define RUNS 4        /* of int32 sums in a vector of rows: a quarter of them each */
+#define LINE_BYTES 64
+#define PREFETCH_BYTES 4096 /* ahead of the codes: 69.6 -> 73.7 Gw/s streamed; 8 KB ahead hurt */
+#define MAX_ACTIVATION 128  /* |x|, reached by -128 alone */
+
+/* Registers of the code for units of n_vectors vectors. */
+struct unit {
+    struct rsrc_lut_kernel *lut;
+    struct rsrc_kb *kb;
+    uint32_t n_vectors;
+    uint32_t n_rows;    /* stored */
+    const char *suffix; /* of register names */
+    uint16_t number;    /* of the unit */
+    uint16_t slot, table_base;
+    uint16_t step;
+    uint16_t nibble_mask; /* u32 */
+    struct rsrc_frame_token token;
+    uint16_t sums[MAX_VECTORS][RUNS]; /* i32 */
+    uint16_t narrow[MAX_VECTORS][2];  /* i16 */
+    uint16_t codes[MAX_VECTORS];      /* u8; u32 for nibbles */
+    uint16_t signs[MAX_VECTORS];      /* u8, SHUFFLE16: bits of a step's segments */
+    uint16_t code, nibble, low, high, sign;
+    uint16_t zipped[2], terms[2]; /* u8, i16 */
+    uint16_t pairs, wide;         /* u32, i32 */
+    uint16_t tables[4];           /* u8 */
+};
+
+static const struct rsrc_lut_layout *layout_of(const struct unit *u) {
+    return &u->lut->layout;
+}
+
+static uint16_t vector_reg(struct unit *u, enum rsr_elem elem, const char *name, uint32_t i) {
+    static const uint32_t elem_bytes[RSR_ELEM_COUNT] = {
+        [RSR_ELEM_U8] = 1, [RSR_ELEM_I16] = 2, [RSR_ELEM_I32] = 4, [RSR_ELEM_U32] = 4};
+    return rsrc_kb_reg(u->kb, elem, layout_of(u)->vector_rows / elem_bytes[elem], "%s%u%s", name, i,
+                       u->suffix);
+}
+
+static uint16_t index_reg(struct unit *u, const char *name) {
+    return rsrc_kb_reg(u->kb, RSR_ELEM_I64, 1, "%s%s", name, u->suffix);
+}
+
+static void make_registers(struct unit *u) {
+    const bool nibbles = layout_of(u)->lookup == RSRC_LUT_SHUFFLE16;
+    for (uint32_t v = 0; v < u->n_vectors; v++) {
+        for (uint32_t run = 0; run < RUNS; run++)
+            u->sums[v][run] = rsrc_kb_reg(u->kb, RSR_ELEM_I32, layout_of(u)->vector_rows / RUNS,
+                                          "sum%u_%u%s", v, run, u->suffix);
+        u->narrow[v][0] = vector_reg(u, RSR_ELEM_I16, "narrow_low", v);
+        u->narrow[v][1] = vector_reg(u, RSR_ELEM_I16, "narrow_high", v);
+        u->codes[v] = vector_reg(u, nibbles ? RSR_ELEM_U32 : RSR_ELEM_U8, "codes", v);
+        u->signs[v] = vector_reg(u, RSR_ELEM_U8, "signs", v);
+    }
+    u->code = nibbles ? vector_reg(u, RSR_ELEM_U8, "code", 0) : RSR_NO_KREG;
+    u->nibble = vector_reg(u, RSR_ELEM_U32, "nibble", 0);
+    u->low = vector_reg(u, RSR_ELEM_U8, "low_bytes", 0);
+    u->high = vector_reg(u, RSR_ELEM_U8, "high_bytes", 0);
+    u->sign = vector_reg(u, RSR_ELEM_U8, "sign", 0);
+    u->pairs = vector_reg(u, RSR_ELEM_U32, "pairs", 0);
+    u->wide = vector_reg(u, RSR_ELEM_I32, "wide", 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        u->zipped[i] = vector_reg(u, RSR_ELEM_U8, "zipped", i);
+        u->terms[i] = vector_reg(u, RSR_ELEM_I16, "term", i);
+    }
+    for (uint32_t i = 0; i < 4; i++)
+        u->tables[i] = vector_reg(u, RSR_ELEM_U8, "table", i);
+}
+
+/* ---- one step of segments ------------------------------------------------------------------------- */
+
+static struct rsrc_address code_address(const struct unit *u, uint32_t plane, uint32_t vector) {
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    const int64_t rows = layout->vector_rows;
+    const int64_t row_bytes = (int64_t)layout->n_steps * layout->step_planes;
+    struct rsrc_address at =
+        rsrc_address_at(RSR_KBUF_CODES, ((int64_t)plane * u->n_vectors + vector) * rows);
+    at = rsrc_address_plus(at, u->number, layout->unit_vectors * rows * row_bytes);
+    return rsrc_address_plus(at, u->step, layout->step_planes * u->n_vectors * rows);
+}
+
+static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
+    struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, offset);
+    at = rsrc_address_plus(at, u->table_base, 1);
+    return rsrc_address_plus(at, u->step, LUT_TABLE_STEP_BYTES);
+}
+
+static void prefetch_codes(struct unit *u) {
+    const int64_t step_bytes =
+        (int64_t)layout_of(u)->step_planes * u->n_vectors * layout_of(u)->vector_rows;
+    for (int64_t line = 0; line < step_bytes; line += LINE_BYTES)
+        rsrc_kb_prefetch(u->kb, rsrc_address_offset(code_address(u, 0, 0), PREFETCH_BYTES + line));
+}
+
+/* narrow += the looked-up bytes as int16, where bit `bit` of `signs` is set less their twofold and 1 */
+static void add_bytes(struct unit *u, uint32_t v, uint16_t signs, uint32_t bit) {
+    struct rsrc_kb *kb = u->kb;
+    if (layout_of(u)->has_sign) {
+        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, u->sign, signs, bit);
+        rsrc_kb_binary(kb, RSR_KOP_XOR, u->low, u->low, u->sign);
+        rsrc_kb_binary(kb, RSR_KOP_XOR, u->high, u->high, u->sign);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        rsrc_kb_binary(kb, i == 0 ? RSR_KOP_ZIP_LOW : RSR_KOP_ZIP_HIGH, u->zipped[i], u->low,
+                       u->high);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->terms[i], u->zipped[i]);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, u->narrow[v][i], u->narrow[v][i], u->terms[i]);
+    }
+}
+
+static void emit_table128_step(struct unit *u) {
+    struct rsrc_kb *kb = u->kb;
+    for (uint32_t i = 0; i < 4; i++)
+        rsrc_kb_load(kb, u->tables[i], table_address(u, (int64_t)i * layout_of(u)->vector_rows));
+    for (uint32_t v = 0; v < u->n_vectors; v++) {
+        rsrc_kb_load(kb, u->codes[v], code_address(u, 0, v));
+        rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->low, u->codes[v], u->tables[0], u->tables[1]);
+        rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->high, u->codes[v], u->tables[2], u->tables[3]);
+        add_bytes(u, v, u->codes[v], 7);
+    }
+}
+
+/* The nibbles of one segment; the odd ones are above the even ones. */
+static void emit_nibble_segment(struct unit *u, uint32_t segment) {
+    struct rsrc_kb *kb = u->kb;
+    const uint32_t rows = layout_of(u)->vector_rows, group = rows / 16;
+    const int64_t at = (int64_t)(segment / group) * 2 * rows + segment % group * 16;
+    rsrc_kb_load_lanes(kb, u->tables[0], table_address(u, at));
+    rsrc_kb_load_lanes(kb, u->tables[1], table_address(u, at + rows));
+    for (uint32_t v = 0; v < u->n_vectors; v++) {
+        uint16_t bits = u->codes[v];
+        if (segment % 2 != 0)
+            bits = rsrc_kb_immediate(kb, RSR_KOP_SHR, u->nibble, bits, 4);
+        rsrc_kb_binary(kb, RSR_KOP_AND, u->nibble, bits, u->nibble_mask);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->code, u->nibble);
+        rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, u->low, u->code, u->tables[0]);
+        rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, u->high, u->code, u->tables[1]);
+        add_bytes(u, v, u->signs[v], segment);
+    }
+}
+
+static void emit_nibble_step(struct unit *u) {
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    for (uint32_t v = 0; layout->has_sign && v < u->n_vectors; v++)
+        rsrc_kb_load(u->kb, u->signs[v], code_address(u, layout->step_planes - 1, v));
+    for (uint32_t s = 0; s < layout->step_segments; s++) {
+        for (uint32_t v = 0; s % 2 == 0 && v < u->n_vectors; v++)
+            rsrc_kb_load(u->kb, u->codes[v], code_address(u, s / 2, v));
+        emit_nibble_segment(u, s);
+    }
+}
+
+/* ---- sums of a unit's rows -------------------------------------------------------------------------- */
+
+/* sums += the even and the odd lanes of two vectors of int16. */
+static void widen(struct unit *u, uint32_t v, const uint16_t narrow[2]) {
+    struct rsrc_kb *kb = u->kb;
+    for (uint32_t run = 0; run < RUNS; run++) {
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->pairs, narrow[run / 2]);
+        if (run % 2 == 0)
+            rsrc_kb_immediate(kb, RSR_KOP_SHL, u->pairs, u->pairs, 16);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->wide, u->pairs);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, u->wide, u->wide, 16);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, u->sums[v][run], u->sums[v][run], u->wide);
+    }
+}
+
+/* Sums of a run of rows between column blocks. */
+static struct rsrc_address partial_address(const struct unit *u, uint32_t v, uint32_t run) {
+    const struct rsrc_lut_kernel *lut = u->lut;
+    const int64_t rows = lut->layout.vector_rows;
+    struct rsrc_address at =
+        rsrc_address_at(RSR_KBUF_SCRATCH, lut->partials_at + v * rows * 4 + run * rows);
+    at = rsrc_address_plus(at, u->slot, lut->token_partials_bytes);
+    return rsrc_address_plus(at, u->number, lut->layout.unit_vectors * rows * 4);
+}
+
+/* The ones that complements lack. */
+static void add_corrections(struct unit *u) {
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    const int64_t rows = layout->vector_rows;
+    for (uint32_t v = 0; layout->has_sign && v < u->n_vectors; v++) {
+        for (uint32_t i = 0; i < 2; i++) {
+            const int64_t first = (int64_t)rsrc_lut_constants_bytes(layout) + v * rows * 2;
+            struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, first + i * rows);
+            at = rsrc_address_plus(at, u->number, layout->unit_vectors * rows * 2);
+            rsrc_kb_load(u->kb, u->narrow[v][i], at);
+        }
+        widen(u, v, u->narrow[v]);
+    }
+}
+
+static void begin_sums(struct unit *u) {
+    struct rsrc_kb *kb = u->kb;
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        for (uint32_t run = 0; run < RUNS; run++)
+            rsrc_kb_const(kb, u->sums[v][run], 0);
+    if (u->lut->n_blocks == 1) {
+        add_corrections(u);
+        return;
+    }
+    rsrc_kb_if_less(kb, u->lut->frame.zero, u->lut->first_step);
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        for (uint32_t run = 0; run < RUNS; run++)
+            rsrc_kb_load(kb, u->sums[v][run], partial_address(u, v, run));
+    if (layout_of(u)->has_sign) {
+        rsrc_kb_else(kb);
+        add_corrections(u);
+    }
+    rsrc_kb_end(kb);
+}
+
+static void emit_steps(struct unit *u) {
+    struct rsrc_kb *kb = u->kb;
+    const struct rsrc_lut_kernel *lut = u->lut;
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    const uint16_t first = index_reg(u, "flush"), end = index_reg(u, "flush_end");
+    const uint16_t size = index_reg(u, "flush_steps");
+    rsrc_kb_comment(kb, "int16 sums hold %u segments of %u columns",
+                    layout->flush_steps * layout->step_segments, layout->group_cols);
+    rsrc_kb_const(kb, size, layout->flush_steps);
+    rsrc_kb_loop(kb, first, lut->first_step, lut->end_step, layout->flush_steps);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, size);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, lut->end_step);
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        for (uint32_t i = 0; i < 2; i++)
+            rsrc_kb_const(kb, u->narrow[v][i], 0);
+    rsrc_kb_loop(kb, u->step, first, end, 1);
+    prefetch_codes(u);
+    if (layout->lookup == RSRC_LUT_TABLE128)
+        emit_table128_step(u);
+    else
+        emit_nibble_step(u);
+    rsrc_kb_end(kb);
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        widen(u, v, u->narrow[v]);
+    rsrc_kb_end(kb);
+}
+
+/* ---- results ---------------------------------------------------------------------------------------- */
+
+/* Bits computed as signs s = 2w - 1: (s.x + sum x) / 2. Signs computed as bits: 2 w.x - sum x. */
+static void correct(struct unit *u, uint16_t sums, uint16_t x_sums) {
+    struct rsrc_kb *kb = u->kb;
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    if (layout->alphabet == RSR_BINARY_BIT && layout->has_sign) {
+        rsrc_kb_binary(kb, RSR_KOP_ADD, sums, sums, x_sums);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, sums, sums, 1);
+    }
+    if (layout->alphabet == RSR_BINARY_SIGN && !layout->has_sign) {
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, sums, sums, 1);
+        rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sums);
+    }
+}
+
+static void store_rows(struct unit *u, uint16_t sums, uint32_t lanes, uint32_t row) {
+    struct rsrc_frame *frame = &u->lut->frame;
+    rsrc_frame_store(frame, rsrc_frame_result(frame, sums, lanes, &u->token, u->number, row),
+                     &u->token, u->number, row);
+}
+
+/* A run of rows; what the matrix lacks of the last is not stored. */
+static void store_run(struct unit *u, uint32_t v, uint32_t run) {
+    const uint32_t lanes = layout_of(u)->vector_rows / RUNS;
+    const uint32_t row = (v * RUNS + run) * lanes;
+    const uint32_t n_left = row < u->n_rows ? u->n_rows - row : 0;
+    if (n_left >= lanes) {
+        store_rows(u, u->sums[v][run], lanes, row);
+        return;
+    }
+    for (uint32_t i = 0; i < n_left; i++) {
+        const uint16_t one = rsrc_kb_reg(u->kb, RSR_ELEM_I32, 1, "row%u%s", row + i, u->suffix);
+        rsrc_kb_immediate(u->kb, RSR_KOP_EXTRACT, one, u->sums[v][run], i);
+        store_rows(u, one, 1, row + i);
+    }
+}
+
+static void emit_results(struct unit *u) {
+    struct rsrc_kb *kb = u->kb;
+    const uint16_t x_sum = rsrc_frame_load_sum(&u->lut->frame, &u->token, u->suffix);
+    const uint16_t x_sums = vector_reg(u, RSR_ELEM_I32, "x_sums", 0);
+    rsrc_kb_unary(kb, RSR_KOP_SPLAT, x_sums, x_sum);
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        for (uint32_t run = 0; run < RUNS; run++) {
+            correct(u, u->sums[v][run], x_sums);
+            store_run(u, v, run);
+        }
+}
+
+static void end_sums(struct unit *u) {
+    struct rsrc_kb *kb = u->kb;
+    if (u->lut->n_blocks == 1) {
+        emit_results(u);
+        return;
+    }
+    rsrc_kb_if_less(kb, u->lut->end_step, u->lut->n_steps);
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        for (uint32_t run = 0; run < RUNS; run++)
+            rsrc_kb_store(kb, u->sums[v][run], partial_address(u, v, run));
+    rsrc_kb_else(kb);
+    emit_results(u);
+    rsrc_kb_end(kb);
+}
+
+/* ---- the kernel ------------------------------------------------------------------------------------- */
+
+/* Unit `number`, of n_rows rows, for the tokens of the group. */
+static void emit_unit(struct rsrc_lut_kernel *lut, uint16_t number, uint32_t n_rows,
+                      const char *suffix) {
+    struct rsrc_kb *kb = &lut->frame.kb;
+    struct unit u = {.lut = lut, .kb = kb, .n_rows = n_rows, .suffix = suffix, .number = number};
+    u.n_vectors = (n_rows - 1) / lut->layout.vector_rows + 1;
+    assert(u.n_vectors <= MAX_VECTORS);
+    make_registers(&u);
+    const uint16_t token = index_reg(&u, "token");
+    u.step = index_reg(&u, "step");
+    if (lut->layout.lookup == RSRC_LUT_SHUFFLE16)
+        u.nibble_mask =
+            rsrc_kb_const(kb, vector_reg(&u, RSR_ELEM_U32, "nibble_mask", 0), 0x0f0f0f0f);
+    rsrc_kb_loop(kb, token, lut->first_token, lut->end_token, 1);
+    u.token = rsrc_frame_token(&lut->frame, token, suffix);
+    u.table_base = rsrc_lut_table_base(lut, token, suffix, &u.slot);
+    begin_sums(&u);
+    emit_steps(&u);
+    end_sums(&u);
+    rsrc_kb_end(kb);
+}
+
+/* The worker's whole units in a loop; the matrix's last unit, where it is short, by itself. */
+static void emit_units(struct rsrc_lut_kernel *lut, uint32_t rows) {
+    struct rsrc_frame *frame = &lut->frame;
+    struct rsrc_kb *kb = &frame->kb;
+    const uint32_t n_full = rows / frame->unit_rows, n_last = rows % frame->unit_rows;
+    const uint16_t full_units =
+        rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "full_units"), n_full);
+    if (n_full != 0) {
+        const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "full_end");
+        const uint16_t unit = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "unit");
+        rsrc_kb_binary(kb, RSR_KOP_MIN, end, frame->unit_end, full_units);
+        rsrc_kb_loop(kb, unit, frame->unit_begin, end, 1);
+        emit_unit(lut, unit, frame->unit_rows, "");
+        rsrc_kb_end(kb);
+    }
+    if (n_last != 0) {
+        rsrc_kb_comment(kb, "the last unit has %u rows (names end in _last)", n_last);
+        rsrc_kb_if_less(kb, full_units, frame->unit_end);
+        rsrc_kb_if_less(kb, frame->unit_begin, frame->unit_end);
+        emit_unit(lut, full_units, n_last, "_last");
+        rsrc_kb_end(kb);
+        rsrc_kb_end(kb);
+    }
+}
+
+static void emit_kernel(struct rsrc_lut_kernel *lut, uint32_t rows) {
+    struct rsrc_kb *kb = &lut->frame.kb;
+    const struct rsrc_lut_layout *layout = &lut->layout;
+    const uint16_t group = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "group_tokens");
+    lut->first_token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "first_token");
+    lut->end_token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "end_token");
+    lut->table_stride = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "table_stride");
+    lut->step_bytes = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "table_step_bytes");
+    lut->n_steps = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "n_steps");
+    rsrc_kb_const(kb, group, LUT_TOKENS);
+    rsrc_kb_const(kb, lut->table_stride, lut->token_table_bytes);
+    rsrc_kb_const(kb, lut->step_bytes, LUT_TABLE_STEP_BYTES);
+    rsrc_kb_const(kb, lut->n_steps, layout->n_steps);
+    rsrc_kb_comment(kb,
+                    "%s: vectors of %u rows, %u a unit; %u columns a segment, %u segments a step",
+                    layout->form, layout->vector_rows, layout->unit_vectors, layout->group_cols,
+                    layout->step_segments);
+    rsrc_kb_loop(kb, lut->first_token, lut->frame.zero, lut->frame.n_tokens, LUT_TOKENS);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, lut->end_token, lut->first_token, group);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, lut->end_token, lut->end_token, lut->frame.n_tokens);
+    lut->first_step = lut->frame.zero;
+    lut->end_step = lut->n_steps;
+    if (lut->n_blocks > 1) {
+        const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "block_steps");
+        lut->first_step = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "first_step");
+        lut->end_step = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "end_step");
+        rsrc_kb_const(kb, size, lut->block_steps);
+        rsrc_kb_loop(kb, lut->first_step, lut->frame.zero, lut->n_steps, lut->block_steps);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, lut->end_step, lut->first_step, size);
+        rsrc_kb_binary(kb, RSR_KOP_MIN, lut->end_step, lut->end_step, lut->n_steps);
+    }
+    rsrc_lut_emit_tables(lut);
+    emit_units(lut, rows);
+    if (lut->n_blocks > 1)
+        rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
+}
+
+/* Blocks of columns whose tables take an eighth of L2 a token: half of it for LUT_TOKENS tokens, the rest
+ * is for codes on their way. */
+static void plan_scratch(struct rsrc_lut_kernel *lut, uint64_t l2_bytes) {
+    const struct rsrc_lut_layout *layout = &lut->layout;
+    const uint64_t fitting = l2_bytes / 8 / LUT_TABLE_STEP_BYTES;
+    uint64_t steps = fitting / layout->flush_steps * layout->flush_steps;
+    if (steps == 0)
+        steps = layout->flush_steps;
+    lut->block_steps = steps < layout->n_steps ? (uint32_t)steps : layout->n_steps;
+    lut->n_blocks = (layout->n_steps - 1) / lut->block_steps + 1;
+    lut->token_table_bytes = (int64_t)lut->block_steps * LUT_TABLE_STEP_BYTES;
+    lut->partials_at = LUT_TOKENS * lut->token_table_bytes;
+    lut->token_partials_bytes =
+        lut->n_blocks == 1
+            ? 0
+            : (int64_t)layout->n_vectors * layout->vector_rows * (int64_t)sizeof(int32_t);
+    lut->x_at = lut->partials_at + LUT_TOKENS * lut->token_partials_bytes;
+    lut->frame.kb.kernel->scratch_bytes = (uint64_t)lut->x_at + rsrc_lut_x_bytes(lut);
+}
+
+static void pack(const struct rsrc_lut_layout *layout, struct rsrc_arena *arena,
+                 const struct rsr_matrix *matrix, struct rsr_lowered *out) {
+    const uint64_t n_constants = rsrc_lut_constants_bytes(layout);
+    out->codes.size_bytes = rsrc_lut_codes_bytes(layout);
+    out->index.size_bytes = rsrc_lut_index_bytes(layout);
+    uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
+    uint8_t *index = rsrc_arena_alloc(arena, out->index.size_bytes);
+    int16_t *corrections = layout->has_sign ? (int16_t *)(void *)(index + n_constants) : NULL;
+    rsrc_lut_pack_constants(layout, index);
+    rsrc_pack_lut(arena, matrix, layout, codes, corrections);
+    out->codes.bytes = codes;
+    out->index.bytes = index;
+}
+
+static enum rsrc_status check(struct rsrc_diag *diag, const struct rsrc_lower_input *input,
+                              struct rsrc_lut_layout *layout) {
+    const struct rsrc_place place = {.tensor = input->title};
+    const struct rsr_matrix *matrix = input->matrix;
+    if (input->input != RSR_INPUT_I8) {
+        rsrc_error(diag, "lower-lut", &place, "choose another variant with --variant",
+                   "lut looks up sums of int8 activations, not of floats");
+        return RSRC_FAILED;
+    }
+    if (!rsrc_make_lut_layout(input->spec, matrix, layout)) {
+        rsrc_error(diag, "lower-lut", &place,
+                   "choose another variant with --variant, or a target "
+                   "with one of them",
+                   "lut looks bytes up with SSSE3, AVX2, AVX-512BW or NEON; target '%s' has none",
+                   input->spec->name);
+        return RSRC_FAILED;
+    }
+    /* Sums of the largest kind: 2 w.x - sum x. A correction is at most the number of segments. */
+    const uint32_t max_segments = layout->has_sign ? INT16_MAX : UINT32_MAX;
+    if ((uint64_t)matrix->cols * 3 * MAX_ACTIVATION > INT32_MAX ||
+        layout->n_segments > max_segments) {
+        rsrc_error(diag, "lower-too-wide", &place, "choose another variant with --variant",
+                   "lut's sums of %u columns could overflow", matrix->cols);
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
 
 enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail) {
-    (void)arena, (void)out, (void)detail;
-    const struct rsrc_place place = {.tensor = input->title};
-    rsrc_error(diag, "lower-lut", &place, "choose another variant with --variant",
-               "lut: not lowered");
-    return RSRC_FAILED;
+    const struct rsr_matrix *matrix = input->matrix;
+    struct rsrc_lut_kernel lut = {.cols = matrix->cols};
+    if (check(diag, input, &lut.layout) != RSRC_OK)
+        return RSRC_FAILED;
+    const struct rsrc_lut_layout *layout = &lut.layout;
+    pack(layout, arena, matrix, out);
+    rsrc_frame_begin(&lut.frame, arena, input, layout->unit_vectors * layout->vector_rows,
+                     &out->kernel);
+    plan_scratch(&lut, input->spec->l2_bytes);
+    emit_kernel(&lut, matrix->rows);
+    rsrc_kb_finish(&lut.frame.kb);
+    *detail =
+        rsrc_arena_printf(arena, "%s-u%u-b%u", layout->form, layout->unit_vectors, lut.block_steps);
+    return RSRC_OK;
 }

@@ -5,7 +5,8 @@
  */
 #include "lower/variants.h"
 
-#include <assert.h>
+/* A worker's share is then whole units within a quarter. */
+#define UNITS_PER_CORE 4
 
 /* What a target can look up, best first. */
 static const struct lut_machine {
@@ -25,34 +26,42 @@ static const struct lut_machine {
 #undef F
 };
 
-/* How segments are coded for a look-up. 122 sums of five ternary digits and 128 of eight signs, up to
- * sign, fit 128 entries; 14 of three ternary digits, up to sign, and 16 of four bits fit 16. Signs by
- * bits cost nothing: y = 2 * (sum of x where w = +1) - sum of x. */
+/* How segments are coded for a look-up. 122 sums of five ternary digits and 128 of eight signs fit 128
+ * entries up to sign; 14 of three ternary digits up to sign, and all 16 of four bits, fit 16. Sums of
+ * bits serve signs as well: y = 2 * (sum of x where w = +1) - sum of x. */
 static const struct lut_code {
     uint32_t group_cols;
     bool has_sign;
-    uint32_t step_segments, step_planes, flush_steps;
+    uint32_t step_segments, step_planes;
 } lut_codes[2][2] = {
     /* [lookup][binary] */
-    [RSRC_LUT_TABLE128] = {{5, true, 1, 1, 50}, {8, true, 1, 1, 31}},
-    [RSRC_LUT_SHUFFLE16] = {{3, true, 8, 5, 10}, {4, false, 8, 4, 8}},
+    [RSRC_LUT_TABLE128] = {{5, true, 1, 1}, {8, true, 1, 1}},
+    [RSRC_LUT_SHUFFLE16] = {{3, true, 8, 5}, {4, false, 8, 4}},
 };
 
-/* Sums of a segment reach group_cols * -128 and, by a sign, the opposite and one less: ~t = -t - 1. */
-static bool flush_fits(const struct lut_code *code) {
-    const int32_t n = (int32_t)(code->flush_steps * code->step_segments);
-    const int32_t cols = (int32_t)code->group_cols;
-    const int32_t low = code->has_sign ? -128 * cols - 1 : -128 * cols;
-    const int32_t high = code->has_sign ? 128 * cols : 127 * cols;
-    return n * low >= INT16_MIN && n * high <= INT16_MAX;
+/* Steps whose sums fit int16. A segment's sum reaches -128 a column; with a sign also the opposite, and
+ * one less: ~t = -t - 1. Ternary: 51 segments of 5 or 80 of 3 columns, binary: 31 of 8 or 64 of 4. */
+static uint32_t flush_steps(const struct lut_code *code) {
+    const uint32_t lowest = 128 * code->group_cols + code->has_sign;
+    const uint32_t highest = (code->has_sign ? 128 : 127) * code->group_cols;
+    const uint32_t down = 32768 / lowest, up = 32767 / highest;
+    return (down < up ? down : up) / code->step_segments;
 }
 
 static uint32_t divide_up(uint32_t a, uint32_t b) {
     return (a - 1) / b + 1;
 }
 
+/* As many as the registers hold, but enough units to share them out among the cores. */
+static uint32_t choose_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores) {
+    uint32_t n = max_vectors;
+    while (n > 1 && n_vectors / n < (uint64_t)cores * UNITS_PER_CORE)
+        n /= 2;
+    return n;
+}
+
 bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
-                          uint32_t tile_rows, struct rsrc_lut_layout *out) {
+                          struct rsrc_lut_layout *out) {
     const struct lut_machine *machine = NULL;
     for (size_t i = 0; machine == NULL && i < sizeof lut_machines / sizeof *lut_machines; i++)
         if ((spec->cpu_features & lut_machines[i].features) == lut_machines[i].features &&
@@ -61,7 +70,6 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
     if (machine == NULL)
         return false;
     const struct lut_code *code = &lut_codes[machine->lookup][matrix->alphabet != RSR_TERNARY];
-    assert(flush_fits(code));
     struct rsrc_lut_layout layout = {.form = machine->form,
                                      .alphabet = matrix->alphabet,
                                      .lookup = machine->lookup,
@@ -70,14 +78,11 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
                                      .vector_rows = machine->vector_rows,
                                      .step_segments = code->step_segments,
                                      .step_planes = code->step_planes,
-                                     .flush_steps = code->flush_steps};
-    const uint32_t planned = tile_rows / machine->vector_rows;
-    layout.unit_vectors = planned == 0                     ? 1
-                          : planned < machine->max_vectors ? planned
-                                                           : machine->max_vectors;
+                                     .flush_steps = flush_steps(code)};
     layout.n_segments = divide_up(matrix->cols, layout.group_cols);
     layout.n_steps = divide_up(layout.n_segments, layout.step_segments);
     layout.n_vectors = divide_up(matrix->rows, layout.vector_rows);
+    layout.unit_vectors = choose_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
     *out = layout;
     return true;
 }

@@ -92,9 +92,10 @@ struct rsrc_lut_layout {
     uint32_t n_segments, n_steps, n_vectors;
 };
 
-/* False: the target has the instructions of no form. */
+/* False: the target has the instructions of no form. Of shape, alphabet and target alone: kernels of both
+ * regimes find the same layout. */
 bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
-                          uint32_t tile_rows, struct rsrc_lut_layout *out);
+                          struct rsrc_lut_layout *out);
 /* The row, within its vector, of a byte lane. */
 uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane);
 /* Where in its vector's corrections a byte lane is. */

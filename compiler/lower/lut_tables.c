@@ -1,0 +1,310 @@
+/* lut_tables.c - the part of a `lut` kernel that builds the tables of a token, and its constants.
+ *
+ * A table holds the sum of a segment's activations for every code. Column i of the segment is spread over
+ * a vector (SHUFFLE16 by a pattern, then a shift that widens it to int16), multiplied by digit i of each
+ * lane's code and added. SHUFFLE16 forms get their 16 sums so. Of the 128 sums of TABLE128 only parts are
+ * computed, of the low digits (lanes 0..15) and of the high ones (lanes 16..31); every sum adds two of
+ * those, selected by TABLE.
+ */
+#include "lower/lut_kernel.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define MAX_GROUP_COLS 8
+#define LOAD_BYTES 16 /* of LOAD_LANES */
+
+/* Segments that one pass builds the tables of. */
+static uint32_t pass_segments(const struct rsrc_lut_layout *layout) {
+    return layout->lookup == RSRC_LUT_TABLE128 ? 1 : layout->vector_rows / 16;
+}
+
+static uint32_t pass_cols(const struct rsrc_lut_layout *layout) {
+    return pass_segments(layout) * layout->group_cols;
+}
+
+static uint32_t passes_per_step(const struct rsrc_lut_layout *layout) {
+    return layout->step_segments / pass_segments(layout);
+}
+
+static uint32_t sum_vectors(const struct rsrc_lut_layout *layout) {
+    return layout->lookup == RSRC_LUT_TABLE128 ? 1 : 2;
+}
+
+/* ---- constants ---------------------------------------------------------------------------------- */
+
+/* Digits of parts of 128 sums: columns 0 and 1 of five are low digits, columns 0 .. 3 of eight signs. */
+#define LOW_TERNARY_COLS 2
+#define LOW_BINARY_COLS 4
+#define HIGH_LANE 16
+
+static int balanced_digit(int code, uint32_t i) {
+    for (;; i--) {
+        const int digit = (code % 3 + 4) % 3 - 1;
+        if (i == 0)
+            return digit;
+        code = (code - digit) / 3;
+    }
+}
+
+static int bit_digit(uint32_t code, uint32_t i) {
+    return (code >> i & 1) != 0 ? 1 : -1;
+}
+
+/* Digit i of the code that lane `lane` of the partial sums stands for; ternary low digits are -4..4. */
+static int part_digit(const struct rsrc_lut_layout *layout, uint32_t lane, uint32_t i) {
+    const uint32_t high = lane >= HIGH_LANE ? lane - HIGH_LANE : 0;
+    if (layout->alphabet == RSR_TERNARY) {
+        if (lane < HIGH_LANE)
+            return i < LOW_TERNARY_COLS && lane <= 8 ? balanced_digit((int)lane - 4, i) : 0;
+        return i >= LOW_TERNARY_COLS && high <= 13 ? balanced_digit((int)high, i - LOW_TERNARY_COLS)
+                                                   : 0;
+    }
+    if (lane < HIGH_LANE)
+        return i < LOW_BINARY_COLS ? bit_digit(lane, i) : 0;
+    if (i < LOW_BINARY_COLS || high >= 8)
+        return 0;
+    return i == layout->group_cols - 1 ? 1 : bit_digit(high, i - LOW_BINARY_COLS);
+}
+
+/* The lanes of partial sums that code c adds. Codes beyond the last are never looked up. */
+static void select_parts(const struct rsrc_lut_layout *layout, uint32_t c, uint16_t *low,
+                         uint16_t *high) {
+    if (layout->alphabet == RSR_TERNARY) {
+        const uint32_t quotient = (c + 4) / 9; /* nearest */
+        *low = (uint16_t)(c + 4 - 9 * quotient);
+        *high = (uint16_t)(HIGH_LANE + (quotient <= 13 ? quotient : 0));
+        return;
+    }
+    *low = (uint16_t)(c % 16);
+    *high = (uint16_t)(HIGH_LANE + c / 16);
+}
+
+/* The entry of its 16 that lane `lane` of sum vector `half` holds: PACK_U8 puts the 8 lanes of the first
+ * vector before those of the second. */
+static uint32_t nibble_of_lane(uint32_t half, uint32_t lane) {
+    return half * 8 + lane % 8;
+}
+
+static int nibble_digit(const struct rsrc_lut_layout *layout, uint32_t code, uint32_t i) {
+    return layout->alphabet == RSR_TERNARY ? balanced_digit((int)code, i) : (int)(code >> i & 1);
+}
+
+static uint8_t *put_lanes(uint8_t *out, const uint16_t *lanes, uint32_t n) {
+    memcpy(out, lanes, n * sizeof *lanes);
+    return out + n * sizeof *lanes;
+}
+
+void rsrc_lut_pack_constants(const struct rsrc_lut_layout *layout, uint8_t *out) {
+    const uint32_t n = layout->vector_rows / 2; /* int16 lanes */
+    const bool table128 = layout->lookup == RSRC_LUT_TABLE128;
+    for (uint32_t i = 0; i < layout->group_cols; i++)
+        for (uint32_t byte = 0; byte < layout->vector_rows; byte++)
+            *out++ = (uint8_t)(table128 ? i : byte / 16 * layout->group_cols + i);
+    uint16_t lanes[32];
+    assert(n <= 32);
+    for (uint32_t half = 0; half < sum_vectors(layout); half++)
+        for (uint32_t i = 0; i < layout->group_cols; i++) {
+            for (uint32_t lane = 0; lane < n; lane++)
+                lanes[lane] =
+                    (uint16_t)(table128 ? part_digit(layout, lane, i)
+                                        : nibble_digit(layout, nibble_of_lane(half, lane), i));
+            out = put_lanes(out, lanes, n);
+        }
+    for (uint32_t quarter = 0; table128 && quarter < 4; quarter++) {
+        uint16_t low[32], high[32];
+        for (uint32_t lane = 0; lane < n; lane++)
+            select_parts(layout,
+                         quarter / 2 * 64 + lane / 8 * 16 + nibble_of_lane(quarter % 2, lane),
+                         &low[lane], &high[lane]);
+        out = put_lanes(put_lanes(out, low, n), high, n);
+    }
+}
+
+/* ---- registers ------------------------------------------------------------------------------------ */
+
+struct tables {
+    struct rsrc_lut_kernel *lut;
+    struct rsrc_kb *kb;
+    uint16_t patterns[MAX_GROUP_COLS];  /* u8 */
+    uint16_t digits[2][MAX_GROUP_COLS]; /* i16 */
+    uint16_t selects[4][2];             /* u16 */
+    uint16_t low_mask;                  /* i16 255 */
+};
+
+static uint16_t bytes_reg(struct tables *t, const char *name, uint32_t i) {
+    return rsrc_kb_reg(t->kb, RSR_ELEM_U8, t->lut->layout.vector_rows, "%s%u", name, i);
+}
+
+static uint16_t words_reg(struct tables *t, const char *name, uint32_t i) {
+    return rsrc_kb_reg(t->kb, RSR_ELEM_I16, t->lut->layout.vector_rows / 2, "%s%u", name, i);
+}
+
+static uint16_t unsigned_reg(struct tables *t, const char *name, uint32_t i) {
+    return rsrc_kb_reg(t->kb, RSR_ELEM_U16, t->lut->layout.vector_rows / 2, "%s%u", name, i);
+}
+
+static uint16_t load_constant(struct tables *t, uint16_t reg, uint32_t *n_loaded) {
+    const int64_t at = (int64_t)(*n_loaded)++ * t->lut->layout.vector_rows;
+    return rsrc_kb_load(t->kb, reg, rsrc_address_at(RSR_KBUF_INDEX, at));
+}
+
+static void load_constants(struct tables *t) {
+    const struct rsrc_lut_layout *layout = &t->lut->layout;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < layout->group_cols; i++)
+        t->patterns[i] = load_constant(t, bytes_reg(t, "spread", i), &n);
+    for (uint32_t half = 0; half < sum_vectors(layout); half++)
+        for (uint32_t i = 0; i < layout->group_cols; i++)
+            t->digits[half][i] =
+                load_constant(t, words_reg(t, half == 0 ? "digit" : "digit_b", i), &n);
+    for (uint32_t q = 0; layout->lookup == RSRC_LUT_TABLE128 && q < 4; q++) {
+        t->selects[q][0] = load_constant(t, unsigned_reg(t, "select_low", q), &n);
+        t->selects[q][1] = load_constant(t, unsigned_reg(t, "select_high", q), &n);
+    }
+    assert((uint64_t)n * layout->vector_rows == rsrc_lut_constants_bytes(layout));
+    t->low_mask = rsrc_kb_const(t->kb, words_reg(t, "byte_mask", 0), 255);
+}
+
+/* ---- operations ----------------------------------------------------------------------------------- */
+
+/* sums[half] = sum over the columns of x * digit */
+static void emit_sums(struct tables *t, uint16_t x, const uint16_t sums[2]) {
+    const struct rsrc_lut_layout *layout = &t->lut->layout;
+    struct rsrc_kb *kb = t->kb;
+    const uint16_t spread = bytes_reg(t, "x_spread", 0);
+    const uint16_t wide = words_reg(t, "x_wide", 0);
+    const uint16_t product = words_reg(t, "product", 0);
+    for (uint32_t i = 0; i < layout->group_cols; i++) {
+        rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, spread, t->patterns[i], x);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, wide, spread);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 8);
+        for (uint32_t half = 0; half < sum_vectors(layout); half++) {
+            rsrc_kb_binary(kb, RSR_KOP_MUL, i == 0 ? sums[half] : product, wide,
+                           t->digits[half][i]);
+            if (i != 0)
+                rsrc_kb_binary(kb, RSR_KOP_ADD, sums[half], sums[half], product);
+        }
+    }
+}
+
+/* Stores the low and the high bytes of two vectors of sums, 16 bytes of which are a lane 16. */
+static void emit_bytes(struct tables *t, uint16_t a, uint16_t b, struct rsrc_address low_at,
+                       struct rsrc_address high_at, uint32_t number) {
+    struct rsrc_kb *kb = t->kb;
+    const uint16_t sums[2] = {a, b};
+    uint16_t low[2], high[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t name = 2 * number + i;
+        low[i] = rsrc_kb_binary(kb, RSR_KOP_AND, words_reg(t, "low", name), sums[i], t->low_mask);
+        const uint16_t bits = unsigned_reg(t, "bits", name);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, bits, sums[i]);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, bits, bits, 8);
+        high[i] = rsrc_kb_unary(kb, RSR_KOP_BITCAST, words_reg(t, "high", name), bits);
+    }
+    const uint16_t lows = bytes_reg(t, "lows", number), highs = bytes_reg(t, "highs", number);
+    rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, lows, low[0], low[1]), low_at);
+    rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, highs, high[0], high[1]), high_at);
+}
+
+/* sum = selected low part + selected high part */
+static uint16_t emit_quarter(struct tables *t, uint16_t parts, uint32_t q) {
+    const uint16_t low = words_reg(t, "part_low", q), high = words_reg(t, "part_high", q);
+    rsrc_kb_binary(t->kb, RSR_KOP_TABLE, low, t->selects[q][0], parts);
+    rsrc_kb_binary(t->kb, RSR_KOP_TABLE, high, t->selects[q][1], parts);
+    return rsrc_kb_binary(t->kb, RSR_KOP_ADD, words_reg(t, "quarter", q), low, high);
+}
+
+/* The tables of pass_segments segments. */
+static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
+    const struct rsrc_lut_layout *layout = &t->lut->layout;
+    const int64_t vector_bytes = layout->vector_rows;
+    const uint16_t x = bytes_reg(t, "x_lanes", 0);
+    struct rsrc_address from = rsrc_address_at(RSR_KBUF_SCRATCH, t->lut->x_at);
+    from = rsrc_address_plus(from, pass, pass_cols(layout));
+    rsrc_kb_load_lanes(t->kb, x, from);
+    const uint16_t sums[2] = {words_reg(t, "sums", 0), words_reg(t, "sums", 1)};
+    emit_sums(t, x, sums);
+
+    struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, 0);
+    at = rsrc_address_plus(at, base, 1);
+    at = rsrc_address_plus(at, pass, LUT_TABLE_STEP_BYTES / passes_per_step(layout));
+    if (layout->lookup == RSRC_LUT_SHUFFLE16) {
+        emit_bytes(t, sums[0], sums[1], at, rsrc_address_offset(at, vector_bytes), 0);
+        return;
+    }
+    for (uint32_t half = 0; half < 2; half++) {
+        const uint16_t a = emit_quarter(t, sums[0], 2 * half);
+        const uint16_t b = emit_quarter(t, sums[0], 2 * half + 1);
+        const struct rsrc_address low_at = rsrc_address_offset(at, half * vector_bytes);
+        emit_bytes(t, a, b, low_at, rsrc_address_offset(low_at, 2 * vector_bytes), half);
+    }
+}
+
+/* x, to the end of its padding, and zeros beyond: vector loads may then pass the end of the row. */
+static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) {
+    struct rsrc_kb *kb = t->kb;
+    const struct rsrc_lut_kernel *lut = t->lut;
+    const uint32_t step = lut->layout.vector_rows;
+    const uint64_t row_bytes = ((uint64_t)lut->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_end");
+    const uint16_t at = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_at");
+    const uint16_t bytes = bytes_reg(t, "x_bytes", 0);
+    const uint16_t zeros = rsrc_kb_const(kb, bytes_reg(t, "zeros", 0), 0);
+    const struct rsrc_address copy = rsrc_address_at(RSR_KBUF_SCRATCH, lut->x_at);
+    rsrc_kb_comment(kb, "a copy of x with zeros behind it");
+    rsrc_kb_const(kb, end, (int64_t)row_bytes);
+    rsrc_kb_loop(kb, at, lut->frame.zero, end, step);
+    rsrc_kb_load(kb, bytes, rsrc_address_plus(rsrc_frame_activations(token), at, 1));
+    rsrc_kb_store(kb, bytes, rsrc_address_plus(copy, at, 1));
+    rsrc_kb_end(kb);
+    for (uint64_t i = row_bytes; i < rsrc_lut_x_bytes(lut); i += step)
+        rsrc_kb_store(kb, zeros, rsrc_address_offset(copy, (int64_t)i));
+}
+
+uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
+    const uint64_t row_bytes = ((uint64_t)lut->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    const uint64_t n_passes = (uint64_t)lut->layout.n_steps * passes_per_step(&lut->layout);
+    const uint64_t loaded = (n_passes - 1) * pass_cols(&lut->layout) + LOAD_BYTES;
+    const uint64_t bytes = loaded > row_bytes ? loaded : row_bytes;
+    return (bytes + 63) / 64 * 64;
+}
+
+uint16_t rsrc_lut_table_base(struct rsrc_lut_kernel *lut, uint16_t token, const char *suffix,
+                             uint16_t *slot) {
+    struct rsrc_kb *kb = &lut->frame.kb;
+    const uint16_t base = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "table_base%s", suffix);
+    *slot = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "slot%s", suffix);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, *slot, token, lut->first_token);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, base, *slot, lut->table_stride);
+    if (lut->n_blocks == 1)
+        return base;
+    const uint16_t skipped = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "skipped%s", suffix);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, skipped, lut->first_step, lut->step_bytes);
+    return rsrc_kb_binary(kb, RSR_KOP_SUB, base, base, skipped);
+}
+
+void rsrc_lut_emit_tables(struct rsrc_lut_kernel *lut) {
+    struct rsrc_kb *kb = &lut->frame.kb;
+    struct tables tables = {.lut = lut, .kb = kb};
+    const uint16_t token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "token_t");
+    const uint16_t pass = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "pass");
+    const uint16_t n_passes = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "passes_per_step");
+    const uint16_t first_pass = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "first_pass");
+    const uint16_t end_pass = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "end_pass");
+    rsrc_kb_comment(kb, "tables: the sums of %u columns for every code, %u segments a pass",
+                    lut->layout.group_cols, pass_segments(&lut->layout));
+    rsrc_kb_const(kb, n_passes, passes_per_step(&lut->layout));
+    rsrc_kb_binary(kb, RSR_KOP_MUL, first_pass, lut->first_step, n_passes);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, end_pass, lut->end_step, n_passes);
+    load_constants(&tables);
+    rsrc_kb_loop(kb, token, lut->first_token, lut->end_token, 1);
+    const struct rsrc_frame_token row = rsrc_frame_token(&lut->frame, token, "_t");
+    uint16_t slot;
+    const uint16_t base = rsrc_lut_table_base(lut, token, "_t", &slot);
+    emit_x_copy(&tables, &row);
+    rsrc_kb_loop(kb, pass, first_pass, end_pass, 1);
+    emit_pass(&tables, pass, base);
+    rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
+}

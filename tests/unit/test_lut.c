@@ -1,0 +1,319 @@
+/* test_lut.c - `lut` in every form and alphabet against 64-bit sums (kernel_harness.h), its packing decoded
+ * back to the matrix, any split of its tiles, and what it refuses. */
+#include "kernel_harness.h"
+
+#include "lower/variants.h"
+
+/* One a form, and one whose small L2 cache makes column blocks; cores decide on the size of units. */
+static struct rsr_spec lut_specs[] = {
+    {.name = "ssse3", .cores = 1},
+    {.name = "avx2"},
+    {.name = "avx512bw", .cores = 1},
+    {.name = "avx512"},
+    {.name = "avx512vbmi"},
+    {.name = "neon",
+     .triple = "aarch64-linux-gnu",
+     .cpu = "generic",
+     .vector_bits = 128,
+     .cores = 2,
+     .l2_bytes = 1 << 20,
+     .cpu_features = F(NEON)},
+};
+#define N_LUT_SPECS (sizeof lut_specs / sizeof *lut_specs)
+#define AVX2_SPEC (&lut_specs[1])
+#define AVX512BW_SPEC (&lut_specs[2])
+#define VBMI_SPEC (&lut_specs[4])
+
+/* What kernel_harness.h knows of the targets. */
+static void fill_specs(void) {
+    for (size_t i = 0; i < N_LUT_SPECS; i++) {
+        const uint32_t cores = lut_specs[i].cores;
+        for (size_t s = 0; s < N_SPECS; s++)
+            if (strcmp(specs[s].name, lut_specs[i].name) == 0)
+                lut_specs[i] = specs[s];
+        lut_specs[i].cores = cores;
+        CHECK(lut_specs[i].cpu_features != 0);
+    }
+}
+
+/* Rows around vectors and units of 16 to 256, columns around segments, flushes and column blocks. */
+static const struct shape shapes[] = {
+    {1, 1, 64},    {5, 4, 16},       {63, 5, 64},   {64, 7, 64},    {65, 249, 128},
+    {640, 24, 64}, {641, 257, 64},   {17, 512, 1},  {2, 5460, 64},  {3, 14341, 64},
+    {70, 256, 99}, {33, 1300, 4096}, {32, 250, 32}, {130, 251, 32},
+};
+#define N_SHAPES (sizeof shapes / sizeof *shapes)
+
+static struct test_case *make_lut_case(struct suite *suite, const struct shape *shape,
+                                       uint32_t alphabet, uint32_t number) {
+    struct test_case *c =
+        make_case(suite, shape, (enum rsr_alphabet)alphabet,
+                  number % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, number % 4 == 1);
+    c->plan.variant = RSR_VARIANT_LUT;
+    return c;
+}
+
+/* ---- results ------------------------------------------------------------------------------------ */
+
+static bool is_native(const struct rsr_spec *spec) {
+#if defined(__x86_64__)
+    return strcmp(spec->triple, X86_TRIPLE) == 0;
+#else
+    return strcmp(spec->triple, X86_TRIPLE) != 0;
+#endif
+}
+
+/* Kernels for another architecture: interpreted, and compiled if there is a compiler. */
+static void run_foreign(struct suite *suite, struct test_case **cases, uint32_t n_cases,
+                        const struct rsr_spec *spec) {
+    const char *compiler = rsrc_arena_printf(&suite->arena, "%s-gcc", spec->triple);
+    for (uint32_t i = 0; i < n_cases; i++) {
+        lower_case(suite, cases[i], spec, i);
+        interpret_case(cases[i]);
+    }
+    const char *unit = emit_cases(suite, cases, n_cases, spec, &harness_backends[0], spec->name);
+    if (rsrc_find_program(&suite->arena, compiler) == NULL)
+        fprintf(stderr, "SKIPPED: compiling with %s: not found\n", compiler);
+    else
+        CHECK(compile(suite, compiler, unit, "-c", rsrc_arena_printf(&suite->arena, "%s.o", unit),
+                      NULL));
+}
+
+/* Compiling takes its time: every alphabet of a shape is compiled for two of six targets. */
+static void test_products(struct suite *suite, uint32_t spec) {
+    struct test_case *cases[N_SHAPES * 3];
+    uint32_t n = 0;
+    for (uint32_t s = 0; s < N_SHAPES; s++)
+        for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
+            if ((s + alphabet + spec) % 3 == 0) {
+                cases[n] = make_lut_case(suite, &shapes[s], alphabet, s + spec);
+                n++;
+            }
+    if (is_native(&lut_specs[spec]))
+        run_cases(suite, cases, n, &lut_specs[spec],
+                  rsrc_arena_printf(&suite->arena, "lut_%s", lut_specs[spec].name));
+    else
+        run_foreign(suite, cases, n, &lut_specs[spec]);
+}
+
+/* What test_products did not compile. */
+static void test_interpreted(struct suite *suite, uint32_t spec) {
+    for (uint32_t s = 0; s < N_SHAPES; s++)
+        for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
+            if ((s + alphabet + spec) % 3 != 0 &&
+                (uint64_t)shapes[s].rows * shapes[s].cols <= 10000) {
+                struct test_case *c = make_lut_case(suite, &shapes[s], alphabet, s + spec + 1);
+                lower_case(suite, c, &lut_specs[spec], s);
+                interpret_case(c);
+            }
+}
+
+/* Any share of the tiles, also none, is computed by itself. */
+static void test_tile_splits(struct suite *suite, uint32_t spec) {
+    const struct shape shape = {330, 40, 64};
+    struct test_case *c = make_lut_case(suite, &shape, RSR_TERNARY, spec);
+    struct rsr_spec many_cores = lut_specs[spec];
+    many_cores.cores = 16;
+    lower_case(suite, c, &many_cores, 0);
+    const uint32_t n_tiles = c->lowered.kernel.n_tiles;
+    CHECK(n_tiles >= 5);
+    for (uint32_t begin = 0; begin <= n_tiles; begin++)
+        for (uint32_t end = begin; end <= n_tiles; end++)
+            check_call(c, NULL, "interpreter", 1 + (begin + end) % 6, begin, end);
+}
+
+/* ---- packing -------------------------------------------------------------------------------------- */
+
+static struct rsr_lowered pack(struct suite *suite, struct test_case *c,
+                               const struct rsr_spec *spec, struct rsrc_lut_layout *layout) {
+    lower_case(suite, c, spec, 0);
+    CHECK(rsrc_make_lut_layout(spec, &c->matrix, layout));
+    return c->lowered;
+}
+
+/* Code and sign of a row's segment, found as variants.h says. */
+static uint32_t stored_code(const struct rsrc_lut_layout *layout, const uint8_t *codes,
+                            uint32_t row, uint32_t segment, bool *sign) {
+    const uint32_t vector = row / layout->vector_rows;
+    const uint32_t unit = vector / layout->unit_vectors;
+    const uint32_t first = unit * layout->unit_vectors;
+    const uint32_t n_left = layout->n_vectors - first;
+    const uint32_t n = n_left < layout->unit_vectors ? n_left : layout->unit_vectors;
+    const uint32_t step = segment / layout->step_segments, i = segment % layout->step_segments;
+    const uint8_t *bytes =
+        codes + (size_t)first * layout->vector_rows * layout->n_steps * layout->step_planes;
+    uint32_t lane = 0;
+    while (rsrc_lut_lane_row(layout, lane) != row % layout->vector_rows)
+        lane++;
+#define PLANE(j)                                                                                   \
+    bytes[((size_t)(step * layout->step_planes + (j)) * n + (vector - first)) *                    \
+              layout->vector_rows +                                                                \
+          lane]
+    if (layout->lookup == RSRC_LUT_TABLE128) {
+        *sign = PLANE(0) >> 7 != 0;
+        return PLANE(0) & 127;
+    }
+    *sign = layout->has_sign && (PLANE(4) >> i & 1) != 0;
+    return PLANE(i / 2) >> (i % 2 * 4) & 15;
+#undef PLANE
+}
+
+/* Weight `i` of a segment. */
+static int stored_weight(const struct rsrc_lut_layout *layout, uint32_t code, bool sign,
+                         uint32_t i) {
+    int weight = 0;
+    if (layout->alphabet == RSR_TERNARY) {
+        int rest = (int)code;
+        for (uint32_t j = 0; j <= i; j++) {
+            weight = rest % 3 == 2 ? -1 : rest % 3;
+            rest = (rest - weight) / 3;
+        }
+        return sign ? -weight : weight;
+    }
+    const bool is_last = layout->has_sign && i == layout->group_cols - 1;
+    const bool plus = (is_last || (code >> i & 1) != 0) != sign;
+    return plus ? 1 : layout->alphabet == RSR_BINARY_SIGN ? -1 : 0;
+}
+
+static void test_packing(struct suite *suite, const struct rsr_spec *spec, uint32_t alphabet) {
+    static const struct shape packed[] = {{1, 1, 64}, {641, 29, 128}, {70, 257, 4096}};
+    for (size_t s = 0; s < sizeof packed / sizeof *packed; s++) {
+        struct test_case *c = make_lut_case(suite, &packed[s], alphabet, 0);
+        struct rsrc_lut_layout layout;
+        const struct rsr_lowered lowered = pack(suite, c, spec, &layout);
+        const uint64_t constants = rsrc_lut_constants_bytes(&layout);
+        CHECK_INT(lowered.codes.size_bytes, rsrc_lut_codes_bytes(&layout));
+        CHECK_INT(lowered.index.size_bytes, rsrc_lut_index_bytes(&layout));
+        uint32_t n_wrong = 0;
+        for (uint32_t row = 0; row < c->matrix.rows; row++) {
+            int16_t n_signs = 0;
+            for (uint32_t segment = 0; segment < layout.n_segments; segment++) {
+                bool sign;
+                const uint32_t code =
+                    stored_code(&layout, lowered.codes.bytes, row, segment, &sign);
+                n_signs = (int16_t)(n_signs + sign);
+                for (uint32_t i = 0; i < layout.group_cols; i++) {
+                    const uint32_t col = segment * layout.group_cols + i;
+                    if (col < c->matrix.cols)
+                        n_wrong += stored_weight(&layout, code, sign, i) !=
+                                   c->matrix.values[(size_t)row * c->matrix.cols + col];
+                }
+            }
+            uint32_t lane = 0;
+            while (rsrc_lut_lane_row(&layout, lane) != row % layout.vector_rows)
+                lane++;
+            int16_t correction = 0;
+            if (layout.has_sign)
+                memcpy(&correction,
+                       (const uint8_t *)lowered.index.bytes + constants +
+                           ((size_t)(row / layout.vector_rows) * layout.vector_rows +
+                            rsrc_lut_lane_correction(&layout, lane)) *
+                               sizeof correction,
+                       sizeof correction);
+            n_wrong += correction != n_signs;
+        }
+        CHECK_INT(n_wrong, 0);
+    }
+}
+
+/* Bits a weight, to the byte: 1.6 and 1 with tables of 128, 1.67 and 1 with tables of 16. */
+static void test_sizes(struct suite *suite) {
+    static const struct {
+        const struct rsr_spec *spec;
+        uint32_t alphabet;
+        uint64_t codes, index;
+    } sizes[] = {
+        {VBMI_SPEC, RSR_TERNARY, 640 * 48, 18 * 64 + 640 * 2},
+        {VBMI_SPEC, RSR_BINARY_SIGN, 640 * 30, 24 * 64 + 640 * 2},
+        {AVX512BW_SPEC, RSR_TERNARY, 640 * 50, 9 * 64 + 640 * 2},
+        {AVX512BW_SPEC, RSR_BINARY_BIT, 640 * 32, 12 * 64},
+        {AVX2_SPEC, RSR_TERNARY, 640 * 50, 9 * 32 + 640 * 2},
+    };
+    const struct shape shape = {640, 240, 256};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct test_case *c = make_lut_case(suite, &shape, sizes[i].alphabet, 0);
+        struct rsrc_lut_layout layout;
+        const struct rsr_lowered lowered = pack(suite, c, sizes[i].spec, &layout);
+        CHECK_INT(lowered.codes.size_bytes, sizes[i].codes);
+        CHECK_INT(lowered.index.size_bytes, sizes[i].index);
+    }
+}
+
+/* Units shrink where there are few rows for many cores; the plan's tile is rounded up to whole units. */
+static void test_units(struct suite *suite) {
+    static const struct {
+        uint32_t cores, tile_rows, unit_vectors, kernel_tile_rows, n_tiles;
+    } units[] = {{0, 1, 4, 256, 3},   {1, 1, 2, 128, 5},   {2, 64, 1, 64, 10},
+                 {1, 129, 2, 256, 3}, {64, 65, 1, 128, 5}, {1, UINT32_MAX, 2, 640, 1},
+                 {0, 513, 4, 768, 1}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        const struct shape shape = {640, 10, units[i].tile_rows};
+        struct test_case *c = make_lut_case(suite, &shape, RSR_TERNARY, 0);
+        struct rsr_spec spec = *VBMI_SPEC;
+        struct rsrc_lut_layout layout;
+        spec.cores = units[i].cores;
+        const struct rsr_lowered lowered = pack(suite, c, &spec, &layout);
+        CHECK_INT(layout.unit_vectors, units[i].unit_vectors);
+        CHECK_INT(lowered.kernel.tile_rows, units[i].kernel_tile_rows);
+        CHECK_INT(lowered.kernel.n_tiles, units[i].n_tiles);
+    }
+}
+
+/* ---- refusals ------------------------------------------------------------------------------------- */
+
+static void expect_refused(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
+                           const char *slug, const char *text) {
+    char *message = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&message, &size);
+    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
+    const struct rsrc_lower_input input = {.symbol_stem = "t",
+                                           .title = "t",
+                                           .matrix = &c->matrix,
+                                           .plan = &c->plan,
+                                           .input = c->input,
+                                           .spec = spec,
+                                           .epilogue = c->epilogue};
+    CHECK_INT(rsrc_lower_layer(diag, &suite->arena, &input, &c->lowered), RSRC_FAILED);
+    rsrc_diag_destroy(diag);
+    fclose(stream);
+    CHECK(strstr(message, slug) != NULL);
+    CHECK(strstr(message, text) != NULL);
+    free(message);
+}
+
+static void test_refusals(struct suite *suite) {
+    const struct shape shape = {1, 10, 64};
+    struct test_case *c = make_lut_case(suite, &shape, RSR_TERNARY, 0);
+    expect_refused(suite, c, &specs[1], "lower-lut", "target 'generic' has none");
+    c->input = RSR_INPUT_F32;
+    expect_refused(suite, c, AVX2_SPEC, "lower-lut", "not of floats");
+
+    /* The last segment count whose signs int16 counts, and the first it does not. */
+    const struct shape wide = {1, 3 * INT16_MAX, 64};
+    c = make_lut_case(suite, &wide, RSR_TERNARY, 0);
+    lower_case(suite, c, AVX2_SPEC, 0);
+    c->matrix.cols++; /* refused before a value is read */
+    expect_refused(suite, c, AVX2_SPEC, "lower-too-wide", "98302 columns");
+    c->matrix.alphabet = RSR_BINARY_SIGN;
+    c->matrix.cols = 6000000;
+    expect_refused(suite, c, AVX2_SPEC, "lower-too-wide", "6000000 columns");
+}
+
+int main(void) {
+    struct suite suite;
+    suite_begin(&suite, "test_lut", 20260722);
+    fill_specs();
+    for (uint32_t i = 0; i < N_LUT_SPECS; i++) {
+        for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
+            test_packing(&suite, &lut_specs[i], alphabet);
+        test_products(&suite, i);
+        test_interpreted(&suite, i);
+        test_tile_splits(&suite, i);
+    }
+    test_sizes(&suite);
+    test_units(&suite);
+    test_refusals(&suite);
+    suite_end(&suite);
+    return CHECK_EXIT();
+}
