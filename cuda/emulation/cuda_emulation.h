@@ -73,8 +73,10 @@ struct options {
 };
 
 constexpr unsigned WARP = 32;
+// A byte of shared memory at a block's start. As int it is large, and eight of it do not overflow.
+constexpr int GARBAGE = 0x0b;
 #ifdef EMULATION_ASAN
-constexpr size_t STACK_BYTES = 512 << 10;
+constexpr size_t STACK_BYTES = 128 << 10;
 #else
 constexpr size_t STACK_BYTES = 64 << 10;
 #endif
@@ -82,7 +84,7 @@ constexpr size_t STACK_BYTES = 64 << 10;
 // One thread of the block.
 struct fiber {
     ucontext_t context;
-    std::unique_ptr<char[]> stack;
+    char *stack = nullptr;
     unsigned index = 0;
     bool finished = false;
     unsigned n_barriers = 0;    // passed or waited at
@@ -100,9 +102,11 @@ struct warp {
 
 class block {
   public:
-    block(unsigned n_threads, const options &chosen, std::function<void()> kernel)
-        : fibers_(n_threads), warps_((n_threads + WARP - 1) / WARP), options_(chosen),
-          kernel_(std::move(kernel)), random_(chosen.seed) {}
+    // `stacks` has one for every thread, and is used again by the next block.
+    block(unsigned n_threads, const options &chosen, std::vector<std::unique_ptr<char[]>> &stacks,
+          std::function<void()> kernel)
+        : stacks_(stacks), fibers_(n_threads), warps_((n_threads + WARP - 1) / WARP),
+          options_(chosen), kernel_(std::move(kernel)), random_(chosen.seed) {}
 
     // Empty, or what the kernel did wrong.
     std::string run() {
@@ -167,9 +171,9 @@ class block {
   private:
     void start(fiber &f, unsigned index) {
         f.index = index;
-        f.stack.reset(new char[STACK_BYTES]);
+        f.stack = stacks_[index].get();
         getcontext(&f.context);
-        f.context.uc_stack.ss_sp = f.stack.get();
+        f.context.uc_stack.ss_sp = f.stack;
         f.context.uc_stack.ss_size = STACK_BYTES;
         f.context.uc_link = nullptr;
         makecontext(&f.context, &block::enter, 0);
@@ -190,7 +194,7 @@ class block {
         threadIdx = {f.index, 0, 0};
 #ifdef EMULATION_ASAN
         void *own = nullptr;
-        __sanitizer_start_switch_fiber(&own, f.stack.get(), STACK_BYTES);
+        __sanitizer_start_switch_fiber(&own, f.stack, STACK_BYTES);
         swapcontext(&scheduler_, &f.context);
         __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
 #else
@@ -250,6 +254,7 @@ class block {
         return static_cast<unsigned>(random_ >> 33);
     }
 
+    std::vector<std::unique_ptr<char[]>> &stacks_;
     std::vector<fiber> fibers_;
     std::vector<warp> warps_;
     options options_;
@@ -270,14 +275,17 @@ class block {
 template <class Memory, class Kernel>
 std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen, Kernel kernel) {
     std::unique_ptr<Memory> shared(new Memory);
+    std::vector<std::unique_ptr<char[]>> stacks;
+    for (unsigned i = 0; i < n_threads; i++)
+        stacks.emplace_back(new char[STACK_BYTES]);
     blockDim = {n_threads, 1, 1};
     gridDim = {n_blocks, 1, 1};
     for (unsigned b = 0; b < n_blocks; b++) {
-        memset(static_cast<void *>(shared.get()), 0xa5, sizeof(Memory));
+        memset(static_cast<void *>(shared.get()), GARBAGE, sizeof(Memory));
         blockIdx = {b, 0, 0};
         options mine = chosen;
         mine.seed = chosen.seed + b;
-        const std::string error = block(n_threads, mine, [&] { kernel(*shared); }).run();
+        const std::string error = block(n_threads, mine, stacks, [&] { kernel(*shared); }).run();
         if (!error.empty())
             return error;
     }

@@ -15,7 +15,7 @@ struct act_row {
 };
 static_assert(sizeof(act_row) == 64, "the header of rsr_abi.h has 64 bytes");
 
-constexpr unsigned INFINITY_BITS = 0x7f800000u;
+enum : unsigned { INFINITY_BITS = 0x7f800000u };
 
 // TOKENS rows of COLS values, PADDED with zeros to whole steps of the kernel, and what belongs to a row:
 // its scale, and a share of its sum for every warp that quantised it.

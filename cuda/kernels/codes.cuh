@@ -12,7 +12,7 @@ template <codes CODES> struct codec;
 
 // Group g lies in bits 2g, 2g + 1 of every byte: a shift and a mask a group.
 template <> struct codec<BITS2> {
-    static constexpr unsigned GROUPS = 4;
+    enum : unsigned { GROUPS = 4 };
 
     static __device__ __forceinline__ void unpack(unsigned word, unsigned (&groups)[GROUPS]) {
 #pragma unroll
@@ -25,7 +25,7 @@ template <> struct codec<BITS2> {
 // digit carries out into the next byte and the rest stays: even and odd bytes therefore work in 16-bit
 // fields of a word each.
 template <> struct codec<BASE3> {
-    static constexpr unsigned GROUPS = 5;
+    enum : unsigned { GROUPS = 5 };
 
     static __device__ __forceinline__ void unpack(unsigned word, unsigned (&groups)[GROUPS]) {
         unsigned even = word & 0x00ff00ffu;

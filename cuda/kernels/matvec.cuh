@@ -35,17 +35,20 @@ struct arguments {
 template <codes CODES, unsigned ROWS, unsigned COLS, unsigned ROW_WARPS, unsigned COL_WARPS,
           unsigned AHEAD, unsigned TOKENS, bool SCALE_PER_ROW, epilogue EPILOGUE>
 struct matvec {
-    static constexpr unsigned LANES = 8; // on one row
-    static constexpr unsigned WARP_ROWS = 32 / LANES;
-    static constexpr unsigned GROUPS = codec<CODES>::GROUPS;
-    static constexpr unsigned STEP_COLS = LANES * 16 * GROUPS;
-    static constexpr unsigned STEPS = (COLS + STEP_COLS - 1) / STEP_COLS;
-    static constexpr unsigned WARP_STEPS = (STEPS + COL_WARPS - 1) / COL_WARPS;
-    static constexpr unsigned WARPS = ROW_WARPS * COL_WARPS;
-    static constexpr unsigned THREADS = WARPS * 32;
-    static constexpr unsigned BLOCK_ROWS = ROW_WARPS * WARP_ROWS;
-    static constexpr unsigned ROW_GROUPS = (ROWS + WARP_ROWS - 1) / WARP_ROWS;
-    static constexpr unsigned BLOCKS = (ROW_GROUPS + ROW_WARPS - 1) / ROW_WARPS;
+    // An enumeration: constexpr members would be variables in the PTX.
+    enum : unsigned {
+        LANES = 8, // on one row
+        WARP_ROWS = 32 / LANES,
+        GROUPS = codec<CODES>::GROUPS,
+        STEP_COLS = LANES * 16 * GROUPS,
+        STEPS = (COLS + STEP_COLS - 1) / STEP_COLS,
+        WARP_STEPS = (STEPS + COL_WARPS - 1) / COL_WARPS,
+        WARPS = ROW_WARPS * COL_WARPS,
+        THREADS = WARPS * 32,
+        BLOCK_ROWS = ROW_WARPS * WARP_ROWS,
+        ROW_GROUPS = (ROWS + WARP_ROWS - 1) / WARP_ROWS,
+        BLOCKS = (ROW_GROUPS + ROW_WARPS - 1) / ROW_WARPS,
+    };
 
     struct memory { // of a block, shared
         act_rows<COLS, STEPS * STEP_COLS, TOKENS, WARPS> rows;

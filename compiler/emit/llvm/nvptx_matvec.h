@@ -1,0 +1,10 @@
+/* nvptx_matvec.h - builds one matvec kernel. Private to emit/llvm/nvptx*.c. */
+#ifndef RSRC_EMIT_LLVM_NVPTX_MATVEC_H
+#define RSRC_EMIT_LLVM_NVPTX_MATVEC_H
+
+#include "emit/llvm/nvptx_ir.h"
+
+/* A module with the kernel alone; the caller disposes of it. */
+void rsrc_build_nvptx_matvec(struct nvptx *p, const struct rsr_gpu_kernel *kernel);
+
+#endif

@@ -1,0 +1,18 @@
+/* cuda_unit.h - the CUDA C++ text that instantiates cuda/kernels/matvec.cuh for planned layers. */
+#ifndef RSRC_EMIT_PTX_CUDA_UNIT_H
+#define RSRC_EMIT_PTX_CUDA_UNIT_H
+
+#include "ir.h"
+
+/* The headers that the text includes; templates by these names have their contents. */
+#define RSRC_CUDA_HEADERS(X) X("matvec.cuh") X("activations.cuh") X("codes.cuh")
+
+/* One __global__ function a kernel, each with its title and reason in a comment. */
+void rsrc_print_cuda_unit(const struct rsr_gpu_kernel *kernels, uint32_t n_kernels,
+                          struct rsrc_buffer *out);
+/* The comment before a kernel, the same in CUDA C++ and PTX: what it computes, how to launch it, why. */
+void rsrc_print_gpu_comment(const struct rsr_gpu_kernel *kernel, struct rsrc_buffer *out);
+/* Threads of one block. */
+uint32_t rsrc_gpu_threads(const struct rsr_gpu_plan *plan);
+
+#endif

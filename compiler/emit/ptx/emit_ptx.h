@@ -1,0 +1,27 @@
+/* emit_ptx.h - GPU kernels as PTX text or as a cubin.
+ *
+ * The kernels are cuda/kernels/matvec.cuh with a plan's constants, compiled by NVRTC where a CUDA toolkit
+ * is found; else LLVM's NVPTX builds the same computation (emit/llvm/nvptx_matvec.c) as text.
+ */
+#ifndef RSRC_EMIT_PTX_EMIT_PTX_H
+#define RSRC_EMIT_PTX_EMIT_PTX_H
+
+#include "ir.h"
+
+struct rsrc_ptx_unit {
+    const char *title; /* of the model, for the first comment; untrusted text */
+    const struct rsr_spec *spec;
+    const struct rsr_gpu_kernel *kernels;
+    uint32_t n_kernels;
+    enum rsr_unit_kind kind; /* RSR_UNIT_PTX or RSR_UNIT_CUBIN */
+    /* Where CUDA is: NULL: $CUDA_PATH, $CUDA_HOME and the usual places, LLVM where there is none; a
+     * directory: there or nowhere; "none": LLVM. */
+    const char *cuda_path;
+};
+
+/* Appends the unit to `out`. Emits a remark ("ptx") that says who compiled it. */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_ptx(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                              const struct rsrc_ptx_unit *unit,
+                                              struct rsrc_buffer *out);
+
+#endif
