@@ -11,9 +11,9 @@ static uint16_t load_param(struct rsrc_kb *kb, enum rsr_kparam param, const char
     return rsrc_kb_param(kb, scalar(kb, name), param);
 }
 
-void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
-                      const struct rsrc_lower_input *input, uint32_t unit_rows,
-                      struct rsr_kernel *kernel) {
+static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
+                  const struct rsrc_lower_input *input, uint32_t unit_rows, bool all_columns,
+                  struct rsr_kernel *kernel) {
     const struct rsr_matrix *matrix = input->matrix;
     const uint32_t n_units = (matrix->rows - 1) / unit_rows + 1;
     /* A tile never needs more units than there are; this keeps the rounding up in range. */
@@ -21,12 +21,15 @@ void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
         input->plan->tile_rows < matrix->rows ? input->plan->tile_rows : matrix->rows;
     const uint32_t tile_units = planned == 0 ? 1 : (planned - 1) / unit_rows + 1;
     kernel->rows = matrix->rows;
-    kernel->cols = matrix->cols;
+    kernel->computed_rows = matrix->rows;
+    kernel->cols =
+        all_columns && input->reduction != NULL ? input->reduction->counts.cols : matrix->cols;
     kernel->tile_rows = tile_units * unit_rows;
     kernel->n_tiles = (n_units - 1) / tile_units + 1;
     kernel->epilogue = input->epilogue;
 
-    *frame = (struct rsrc_frame){.input = input->input,
+    *frame = (struct rsrc_frame){.layer = input,
+                                 .input = input->input,
                                  .epilogue = input->epilogue,
                                  .row_scales = matrix->n_scales > 1,
                                  .unit_rows = unit_rows,
@@ -52,32 +55,71 @@ void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
     if (frame->epilogue == RSR_EPILOGUE_SCALE && !frame->row_scales)
         frame->weight_scale = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "weight_scale"),
                                            rsrc_address_at(RSR_KBUF_SCALE, 0));
+    rsrc_begin_maps(frame, !all_columns);
+}
+
+void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
+                      const struct rsrc_lower_input *input, uint32_t unit_rows,
+                      struct rsr_kernel *kernel) {
+    begin(frame, arena, input, unit_rows, false, kernel);
+}
+
+void rsrc_frame_begin_all_columns(struct rsrc_frame *frame, struct rsrc_arena *arena,
+                                  const struct rsrc_lower_input *input, uint32_t unit_rows,
+                                  struct rsr_kernel *kernel) {
+    begin(frame, arena, input, unit_rows, true, kernel);
+}
+
+void rsrc_frame_end(struct rsrc_frame *frame, struct rsr_lowered *out) {
+    const struct rsr_reduction *reduction = frame->layer->reduction;
+    rsrc_end_maps(frame, out);
+    rsrc_kb_finish(&frame->kb);
+    if (reduction != NULL) {
+        out->kernel.rows = reduction->counts.rows;
+        out->kernel.cols = reduction->counts.cols;
+    }
+}
+
+uint32_t rsrc_layer_column(const struct rsrc_lower_input *input, uint32_t col) {
+    const bool dropped = input->reduction != NULL && input->reduction->kept_cols != NULL;
+    return dropped ? input->reduction->kept_cols[col] : col;
 }
 
 struct rsrc_frame_token rsrc_frame_token(struct rsrc_frame *frame, uint16_t token,
                                          const char *suffix) {
     struct rsrc_kb *kb = &frame->kb;
-    const uint16_t x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix);
-    const uint16_t y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, x_row, token, frame->ldx);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, y_row, token, frame->ldy);
-    const uint32_t x_first = frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0;
-    return (struct rsrc_frame_token){x_row, y_row, x_first};
+    struct rsrc_frame_token row = {
+        .x_buffer = RSR_KBUF_X,
+        .x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix),
+        .y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix),
+        .x_first = frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0,
+    };
+    if (frame->maps.active) {
+        rsrc_place_mapped_token(frame, token, &row, suffix);
+        return row;
+    }
+    rsrc_kb_binary(kb, RSR_KOP_MUL, row.x_row, token, frame->ldx);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, row.y_row, token, frame->ldy);
+    return row;
 }
 
 struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
                                               const struct rsrc_frame_token *previous,
                                               const char *suffix) {
     struct rsrc_kb *kb = &frame->kb;
-    const uint16_t x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix);
-    const uint16_t y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, x_row, previous->x_row, frame->ldx);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, y_row, previous->y_row, frame->ldy);
-    return (struct rsrc_frame_token){x_row, y_row, previous->x_first};
+    const struct rsrc_frame_maps *maps = &frame->maps;
+    struct rsrc_frame_token row = *previous;
+    row.x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix);
+    row.y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, row.x_row, previous->x_row,
+                   maps->gathers ? maps->x_step : frame->ldx);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, row.y_row, previous->y_row,
+                   maps->expands ? maps->sums_step : frame->ldy);
+    return row;
 }
 
 static struct rsrc_address header_field(const struct rsrc_frame_token *token, size_t offset) {
-    return rsrc_address_plus(rsrc_address_at(RSR_KBUF_X, (int64_t)offset), token->x_row, 1);
+    return rsrc_address_plus(rsrc_address_at(token->x_buffer, (int64_t)offset), token->x_row, 1);
 }
 
 struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token) {
@@ -120,9 +162,9 @@ static uint16_t load_scale(struct rsrc_frame *frame, uint32_t lanes,
         return rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scale%u", id),
                               x_scale, w);
     }
-    const uint16_t scale = rsrc_kb_binary(
-        kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "scale%u", id), x_scale,
-        frame->weight_scale);
+    const uint16_t scale =
+        rsrc_kb_binary(kb, RSR_KOP_MUL, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "scale%u", id), x_scale,
+                       frame->weight_scale);
     if (lanes == 1)
         return scale;
     return rsrc_kb_unary(kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scales%u", id),
@@ -132,7 +174,7 @@ static uint16_t load_scale(struct rsrc_frame *frame, uint32_t lanes,
 /* The float order of the ABI. int8: m = x.scale * w, then y = (float)acc * m; float: y = acc * w. */
 uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
                            const struct rsrc_frame_token *token, uint16_t unit, uint32_t row) {
-    if (frame->epilogue == RSR_EPILOGUE_RAW)
+    if (frame->epilogue == RSR_EPILOGUE_RAW || frame->maps.expands)
         return value;
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t id = frame->n_results++;
@@ -151,7 +193,9 @@ uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t la
 
 void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,
                       const struct rsrc_frame_token *token, uint16_t unit, uint32_t row) {
-    struct rsrc_address at = rsrc_address_at(RSR_KBUF_Y, (int64_t)row * 4);
+    const struct rsrc_address first =
+        frame->maps.expands ? rsrc_mapped_sums(frame) : rsrc_address_at(RSR_KBUF_Y, 0);
+    struct rsrc_address at = rsrc_address_offset(first, (int64_t)row * 4);
     at = rsrc_address_plus(at, token->y_row, 4);
     at = rsrc_address_plus(at, unit, (int64_t)frame->unit_rows * 4);
     rsrc_kb_store(&frame->kb, result, at);

@@ -1,17 +1,21 @@
 /* kernel_frame.h - what every variant's kernel has in common: the range of the worker's tiles, the rows
- * of a token, and the epilogue.
+ * of a token, the epilogue, and the maps of a reduced layer.
  *
  * A kernel works in units of `unit_rows` rows (a quad of `dot`, a block of k rows of `scatter`); a tile is
- * a whole number of units.
+ * a whole number of units. Between begin and end, rows and columns are those of the matrix that is
+ * lowered; if that is a reduced one, the frame gathers and expands around the variant's code
+ * (kernel_maps.h), which need not know.
  */
 #ifndef RSRC_LOWER_KERNEL_FRAME_H
 #define RSRC_LOWER_KERNEL_FRAME_H
 
 #include "lower/kernel_builder.h"
+#include "lower/kernel_maps.h"
 #include "lower/lower.h"
 
 struct rsrc_frame {
     struct rsrc_kb kb;
+    const struct rsrc_lower_input *layer;
     enum rsr_input input;
     enum rsr_epilogue epilogue;
     bool row_scales; /* one weight scale a row, else one a matrix */
@@ -21,10 +25,12 @@ struct rsrc_frame {
     uint16_t unit_begin, unit_end;
     uint16_t weight_scale; /* f32, per matrix */
     uint32_t n_results;    /* makes register names unique */
+    struct rsrc_frame_maps maps;
 };
 
-/* One token inside a kernel: byte offset of its activation row, element offset of its result row. */
+/* One token inside a kernel: byte offset of its activation row, element offset of its row of results. */
 struct rsrc_frame_token {
+    enum rsr_kbuf x_buffer;
     uint16_t x_row, y_row;
     uint32_t x_first; /* bytes of the row before its first activation */
 };
@@ -34,6 +40,16 @@ struct rsrc_frame_token {
 void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
                       const struct rsrc_lower_input *input, uint32_t unit_rows,
                       struct rsr_kernel *kernel);
+/* The same for a variant that finds the layer's own columns in the activations, by
+ * rsrc_layer_column(): nothing is gathered, and kernel->cols are the layer's. */
+void rsrc_frame_begin_all_columns(struct rsrc_frame *frame, struct rsrc_arena *arena,
+                                  const struct rsrc_lower_input *input, uint32_t unit_rows,
+                                  struct rsr_kernel *kernel);
+/* Ends the kernel. The scratch memory and the index of out are the variant's own until here; what the
+ * maps need is added behind them. */
+void rsrc_frame_end(struct rsrc_frame *frame, struct rsr_lowered *out);
+/* The layer's column that column `col` of the lowered matrix is. */
+uint32_t rsrc_layer_column(const struct rsrc_lower_input *input, uint32_t col);
 
 /* The token that register `token` (i64) numbers; names end with `suffix`. */
 struct rsrc_frame_token rsrc_frame_token(struct rsrc_frame *frame, uint16_t token,
@@ -47,7 +63,8 @@ uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_t
                              const char *suffix);
 
 /* The result of the sums `value` (i32, exact; f32 where the input is; `lanes` rows from row
- * unit * unit_rows + row on): themselves (RAW), or scaled to f32. */
+ * unit * unit_rows + row on): themselves (RAW, and where rows are expanded later), or scaled to
+ * f32. */
 uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
                            const struct rsrc_frame_token *token, uint16_t unit, uint32_t row);
 void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,

@@ -264,8 +264,9 @@ static enum rsrc_status fail(struct rsrc_diag *diag, const struct rsr_kernel *ke
 
 static const char *check_kernel_fields(const struct rsr_kernel *kernel) {
     if (kernel->tile_rows == 0 || kernel->n_tiles == 0 ||
-        (uint64_t)kernel->tile_rows * (kernel->n_tiles - 1) >= kernel->rows ||
-        (uint64_t)kernel->tile_rows * kernel->n_tiles < kernel->rows)
+        (uint64_t)kernel->tile_rows * (kernel->n_tiles - 1) >= kernel->computed_rows ||
+        (uint64_t)kernel->tile_rows * kernel->n_tiles < kernel->computed_rows ||
+        kernel->computed_rows > kernel->rows)
         return "tiles do not cover the rows";
     return is_symbol(kernel->symbol) ? NULL : "symbol is no identifier";
 }

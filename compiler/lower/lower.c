@@ -39,15 +39,25 @@ static const char *symbol_text(struct rsrc_arena *arena, const char *text) {
     return copy;
 }
 
-/* Scales padded with 0 to whole quads, so that vector code may load past the last row. */
+/* Scales padded with 0 to whole quads, so that vector code may load past the last row. They are of the
+ * layer's rows, also where the matrix is reduced. */
 static void pack_scale(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                        struct rsr_blob *blob) {
-    assert(matrix->n_scales == 1 || matrix->n_scales == matrix->rows);
     const size_t n = ((size_t)matrix->n_scales + 3) / 4 * 4;
     float *scale = RSRC_NEW_ARRAY(arena, n, float);
     memcpy(scale, matrix->scale, matrix->n_scales * sizeof *scale);
     blob->bytes = scale;
     blob->size_bytes = n * sizeof *scale;
+}
+
+/* What a kernel's code depends on by its maps: their shape, and where the tables lie. */
+static const char *maps_text(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
+                             const struct rsr_lowered *lowered) {
+    const struct rsr_reduction *reduction = input->reduction;
+    if (reduction == NULL || (reduction->row_sources == NULL && reduction->kept_cols == NULL))
+        return "";
+    return rsrc_arena_printf(arena, "/of-%ux%u-%llu", reduction->counts.rows,
+                             reduction->counts.cols, (unsigned long long)lowered->index.size_bytes);
 }
 
 static void finish_blob(struct rsrc_arena *arena, struct rsr_blob *blob, const char *stem,
@@ -78,8 +88,9 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     kernel->symbol = rsrc_arena_printf(arena, "rsr_%s_%s_%s", stem, variant->name,
                                        symbol_text(arena, input->spec->name));
     kernel->key = rsrc_arena_printf(
-        arena, "%s/%ux%u/%s/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant->name, matrix->rows,
-        matrix->cols, alphabet_names[matrix->alphabet], input->input == RSR_INPUT_I8 ? "i8" : "f32",
+        arena, "%s/%ux%u%s/%s/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant->name, matrix->rows,
+        matrix->cols, maps_text(arena, input, &lowered), alphabet_names[matrix->alphabet],
+        input->input == RSR_INPUT_I8 ? "i8" : "f32",
         input->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled",
         matrix->n_scales > 1 ? "row" : "tensor", kernel->tile_rows, detail, input->spec->name,
         (unsigned long long)input->spec->cpu_features);

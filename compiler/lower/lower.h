@@ -8,8 +8,9 @@ struct rsrc_lower_input {
     const char
         *symbol_stem;  /* "l0_q": symbols become rsr_<stem>_<variant>_<isa>, rsr_w_<stem>_codes */
     const char *title; /* for the header comment; untrusted */
-    const struct rsr_matrix *matrix;
-    const struct rsr_index *index; /* scatter and fold; else NULL */
+    const struct rsr_matrix *matrix;       /* reduced, if `reduction` is given */
+    const struct rsr_reduction *reduction; /* NULL: the matrix is the layer's own */
+    const struct rsr_index *index;         /* scatter and fold; else NULL */
     const struct rsr_regime_plan *plan;
     enum rsr_input input;
     const struct rsr_blob

@@ -572,7 +572,7 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     rsrc_kb_comment(kb, "quads of 4 rows; a block of %u columns is %u bytes of each row",
                     dot.layout.block_cols, dot.layout.vector_bytes);
     emit_groups(&dot, group_quads, token_tile, n_groups);
-    rsrc_kb_finish(kb);
+    rsrc_frame_end(&dot.frame, out);
     *detail = rsrc_arena_printf(arena, "%s-t%u-q%u", dot.machine->name, token_tile, group_quads);
     return RSRC_OK;
 }

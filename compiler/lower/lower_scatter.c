@@ -345,8 +345,9 @@ static enum rsrc_status check_bounds(struct rsrc_diag *diag, const struct rsrc_l
 }
 
 /* codes and index of the lowered layer. Both end on whole lines, so they are never empty. */
-static void pack_tables(struct scatter *s, struct rsrc_arena *arena, const struct rsr_index *index,
-                        struct rsr_lowered *out) {
+static void pack_tables(struct scatter *s, struct rsrc_arena *arena,
+                        const struct rsrc_lower_input *input, struct rsr_lowered *out) {
+    const struct rsr_index *index = input->index;
     for (uint32_t b = 0; b < index->n_blocks; b++) {
         s->layout.n_segments += index->blocks[b].n_segments;
         s->layout.n_members += index->blocks[b].begin[index->blocks[b].n_segments];
@@ -358,7 +359,7 @@ static void pack_tables(struct scatter *s, struct rsrc_arena *arena, const struc
     out->index.size_bytes = (table / 64 + 1) * 64;
     uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
     uint8_t *segments = rsrc_arena_alloc(arena, out->index.size_bytes);
-    rsrc_pack_scatter(index, s->fold, &s->layout, codes, segments);
+    rsrc_pack_scatter(input, &s->layout, codes, segments);
     out->codes.bytes = codes;
     out->index.bytes = segments;
 }
@@ -373,13 +374,14 @@ enum rsrc_status rsrc_lower_scatter(struct rsrc_diag *diag, struct rsrc_arena *a
     if (check_bounds(diag, input) != RSRC_OK)
         return RSRC_FAILED;
     struct scatter s = {.alphabet = matrix->alphabet, .fold = plan->fold, .k = plan->k};
-    s.layout.member_bytes = matrix->cols <= 65536 ? 2 : 4;
-    pack_tables(&s, arena, input->index, out);
-    rsrc_frame_begin(&s.frame, arena, input, plan->k, &out->kernel);
+    const uint32_t last_col = rsrc_layer_column(input, matrix->cols - 1);
+    s.layout.member_bytes = last_col < 65536 ? 2 : 4;
+    pack_tables(&s, arena, input, out);
+    rsrc_frame_begin_all_columns(&s.frame, arena, input, plan->k, &out->kernel);
     emit_kernel(&s, matrix->rows);
-    rsrc_kb_finish(&s.frame.kb);
     if (s.fold == RSR_FOLD_TREE)
         out->kernel.scratch_bytes = table_bytes(matrix->alphabet, plan->k);
+    rsrc_frame_end(&s.frame, out);
     *detail =
         rsrc_arena_printf(arena, "k%u-%s", plan->k, s.fold == RSR_FOLD_TREE ? "tree" : "direct");
     return RSRC_OK;

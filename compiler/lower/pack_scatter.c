@@ -3,6 +3,7 @@
  * The order of members inside a segment carries no information, so the negated ones go last: two
  * counts replace a sign bit on every member.
  */
+#include "lower/kernel_frame.h"
 #include "lower/variants.h"
 
 #include <assert.h>
@@ -39,18 +40,20 @@ static void put_member(const struct rsrc_scatter_layout *layout, uint8_t *codes,
 }
 
 /* Copies the members whose negation flag is `negated`; returns how many. */
-static uint32_t put_members(const struct rsrc_scatter_layout *layout,
+static uint32_t put_members(const struct rsrc_lower_input *input,
+                            const struct rsrc_scatter_layout *layout,
                             const struct rsr_index_block *block, uint32_t segment, uint32_t negated,
                             uint8_t *codes, uint64_t at) {
     uint32_t n = 0;
     for (uint32_t m = block->begin[segment]; m < block->begin[segment + 1]; m++)
         if ((block->members[m] & 1) == negated)
-            put_member(layout, codes, at + n++, block->members[m] >> 1);
+            put_member(layout, codes, at + n++, rsrc_layer_column(input, block->members[m] >> 1));
     return n;
 }
 
-void rsrc_pack_scatter(const struct rsr_index *index, enum rsr_fold_kind fold,
+void rsrc_pack_scatter(const struct rsrc_lower_input *input,
                        const struct rsrc_scatter_layout *layout, uint8_t *codes, uint8_t *table) {
+    const struct rsr_index *index = input->index;
     struct rsrc_scatter_block *blocks = (struct rsrc_scatter_block *)table;
     struct rsrc_scatter_segment *segment =
         (struct rsrc_scatter_segment *)(blocks + index->n_blocks);
@@ -62,10 +65,10 @@ void rsrc_pack_scatter(const struct rsr_index *index, enum rsr_fold_kind fold,
                                                 .n_segments = block->n_segments};
         n_segments += block->n_segments;
         for (uint32_t s = 0; s < block->n_segments; s++, segment++) {
-            segment->slot = segment_slot(index, fold, block->n_rows, block->codes[s]);
-            segment->n_added = put_members(layout, block, s, 0, codes, n_members);
+            segment->slot = segment_slot(index, input->plan->fold, block->n_rows, block->codes[s]);
+            segment->n_added = put_members(input, layout, block, s, 0, codes, n_members);
             n_members += segment->n_added;
-            segment->n_subtracted = put_members(layout, block, s, 1, codes, n_members);
+            segment->n_subtracted = put_members(input, layout, block, s, 1, codes, n_members);
             n_members += segment->n_subtracted;
         }
     }

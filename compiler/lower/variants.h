@@ -10,8 +10,8 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail);
 enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                      const struct rsrc_lower_input *input,
-                                      struct rsr_lowered *out, const char **detail);
+                                      const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                      const char **detail);
 enum rsrc_status rsrc_lower_scatter(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail);
@@ -40,8 +40,9 @@ struct rsrc_dot_layout {
 void rsrc_pack_dot(const struct rsr_matrix *matrix, const struct rsrc_dot_layout *layout,
                    uint8_t *out);
 
-/* The tables of `scatter`. codes: members, the column numbers of all segments in order, 16-bit where
- * cols <= 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows, then the segments. */
+/* The tables of `scatter`. codes: members, the layer's column numbers of all segments in order, 16-bit
+ * where all are below 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows, then the
+ * segments. */
 struct rsrc_scatter_block {
     uint64_t first_member; /* element of codes */
     uint64_t first_segment;
@@ -56,7 +57,7 @@ struct rsrc_scatter_layout {
     uint32_t member_bytes;
     uint64_t n_members, n_segments;
 };
-void rsrc_pack_scatter(const struct rsr_index *index, enum rsr_fold_kind fold,
+void rsrc_pack_scatter(const struct rsrc_lower_input *input,
                        const struct rsrc_scatter_layout *layout, uint8_t *codes, uint8_t *table);
 
 /* The packed codes of `lut`. Columns are cut into segments of group_cols, rows into vectors of

@@ -87,6 +87,10 @@ struct shape {
 
 struct test_case {
     struct rsr_matrix matrix;
+    /* What is lowered instead: the reduced matrix, and for every row the kept row whose tile writes it. */
+    struct rsr_matrix reduced;
+    const struct rsr_reduction *reduction; /* NULL: the matrix itself is lowered */
+    const uint32_t *slots;
     struct rsr_regime_plan plan;
     enum rsr_input input;
     enum rsr_epilogue epilogue;
@@ -274,17 +278,25 @@ static inline void lower_case(struct suite *suite, struct test_case *c, const st
     struct rsr_index index;
     struct rsrc_lower_input input = {.symbol_stem = rsrc_arena_printf(&suite->arena, "t%u", number),
                                      .title = "a title */ \n#error \"\\",
-                                     .matrix = &c->matrix,
+                                     .matrix = c->reduction != NULL ? &c->reduced : &c->matrix,
+                                     .reduction = c->reduction,
                                      .plan = &c->plan,
                                      .input = c->input,
                                      .spec = spec,
                                      .epilogue = c->epilogue};
     if (c->plan.variant == RSR_VARIANT_SCATTER || c->plan.variant == RSR_VARIANT_FOLD) {
-        rsrc_build_index(&suite->arena, &c->matrix, c->plan.k, &index);
+        rsrc_build_index(&suite->arena, input.matrix, c->plan.k, &index);
         input.index = &index;
     }
     CHECK_INT(rsrc_lower_layer(suite->diag, &suite->arena, &input, &c->lowered), RSRC_OK);
     snprintf(c->description, sizeof c->description, "%s", c->lowered.kernel.key);
+}
+
+/* Is the row of one of the tiles [begin, end)? */
+static inline bool is_of_tiles(const struct test_case *c, size_t row, uint32_t begin,
+                               uint32_t end) {
+    const size_t tile = (c->slots != NULL ? c->slots[row] : row) / c->lowered.kernel.tile_rows;
+    return tile >= begin && tile < end;
 }
 
 /* Calls the kernel (fn NULL: interprets it) on tiles [begin, end) and checks every byte of y. */
@@ -315,9 +327,8 @@ static inline void check_call(struct test_case *c, rsr_kernel_fn *fn, const char
     uint32_t n_wrong = 0;
     for (size_t i = 0; i < n_y; i++) {
         const size_t at = i - 8, token = at / ldy, row = at % ldy;
-        const bool written = i >= 8 && token < n_tokens && row < rows &&
-                             row / c->lowered.kernel.tile_rows >= begin &&
-                             row / c->lowered.kernel.tile_rows < end;
+        const bool written =
+            i >= 8 && token < n_tokens && row < rows && is_of_tiles(c, row, begin, end);
         const uint32_t want = written ? expected_bits(c, (uint32_t)token, (uint32_t)row) : guard;
         if (y[i] != want && n_wrong++ == 0)
             fprintf(stderr,
