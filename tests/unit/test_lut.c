@@ -39,8 +39,8 @@ static void fill_specs(void) {
 /* Rows around vectors and units of 16 to 256, columns around segments, flushes and column blocks. */
 static const struct shape shapes[] = {
     {1, 1, 64},    {5, 4, 16},       {63, 5, 64},   {64, 7, 64},    {65, 249, 128},
-    {640, 24, 64}, {641, 257, 64},   {17, 512, 1},  {2, 5460, 64},  {3, 14341, 64},
-    {70, 256, 99}, {33, 1300, 4096}, {32, 250, 32}, {130, 251, 32},
+    {640, 24, 64}, {641, 25, 64},    {17, 512, 1},  {2, 5460, 64},  {3, 14341, 64},
+    {66, 257, 99}, {33, 1300, 4096}, {32, 256, 32}, {130, 251, 32},
 };
 #define N_SHAPES (sizeof shapes / sizeof *shapes)
 
