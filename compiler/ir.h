@@ -234,6 +234,8 @@ struct rsr_gpu {
 struct rsr_spec {
     const char *name;
     const char *file;           /* NULL: built in (native) */
+    const char *const *files;   /* every file read for it, for -MD */
+    uint32_t n_files;
     const char *triple;         /* "x86_64-linux-gnu" */
     const char *cpu;            /* LLVM's CPU name, for reports and the LLVM back end */
     uint64_t cpu_features;      /* RSR_CPU_MASK bits */
@@ -375,7 +377,7 @@ enum rsr_kbuf {
     X(TILE_LOAD, 1, "row r of d = the 64 bytes at buffer[address] + r * a; a: i64 scalar")           \
     X(TILE_STORE, 2, "the 64 bytes at buffer[address] + r * b = row r of a; b: i64 scalar")          \
     X(TILE_DOT_U8S8, 3, "I32 d[r][i] = a[r][i] + sum over k < 64 of u8 b[r][k] * s8 "                \
-                        "c[k / 4][4i + k mod 4]; d is a")
+                        "c[k / 4][4i + k mod 4]; d is a; b, c and d differ")
 
 enum rsr_kop_kind {
 #define X(name, arity, help) RSR_KOP_##name,

@@ -81,18 +81,25 @@ static void put_memory(const struct printer *printer, const struct rsr_kop *op,
 
 static void put_const(struct rsrc_buffer *out, const struct rsr_kreg *reg,
                       const struct rsr_kop *op) {
+    if (reg->elem == RSR_ELEM_F32) {
+        rsrc_buffer_printf(out, "%af", (double)op->fimm);
+        if (reg->lanes > 1) /* -0 + 0 would be 0 */
+            rsrc_buffer_printf(out, " - (v%uf32){0}", reg->lanes);
+        return;
+    }
     if (reg->lanes > 1) {
         rsrc_buffer_puts(out, "(");
         put_type(out, reg);
         rsrc_buffer_puts(out, "){0}");
-        if (op->imm == 0 && reg->elem != RSR_ELEM_F32)
+        if (op->imm == 0)
             return;
         rsrc_buffer_puts(out, " + ");
     }
-    if (reg->elem == RSR_ELEM_F32)
-        rsrc_buffer_printf(out, "%af", (double)op->fimm);
-    else if (rsrc_elem_is_unsigned(reg->elem))
+    if (rsrc_elem_is_unsigned(reg->elem))
         rsrc_buffer_printf(out, "0x%llxu", (unsigned long long)op->imm);
+    else if (op->imm == INT64_MIN || (op->imm == INT32_MIN && reg->elem == RSR_ELEM_I32))
+        rsrc_buffer_printf(out, "%lld - 1",
+                           (long long)(op->imm + 1)); /* -2147483648 is an operation */
     else
         rsrc_buffer_printf(out, "%lld", (long long)op->imm);
 }
@@ -170,7 +177,7 @@ static void put_bitcast(struct rsrc_buffer *out, const struct rsr_kreg *dst,
     rsrc_buffer_puts(out, "(");
     put_type(out, dst);
     rsrc_buffer_puts(out, ")");
-    if (dst->lanes > 1 || to_float == from_float)
+    if (dst->lanes > 1 || a->lanes > 1 || to_float == from_float)
         rsrc_buffer_puts(out, a->name);
     else
         rsrc_buffer_printf(out, "%s(%s)", to_float ? "float_of_bits" : "bits_of_float", a->name);
