@@ -27,6 +27,13 @@ static const struct variant variants[RSR_VARIANT_COUNT] = {
     [RSR_VARIANT_LUT] = {"lut", rsrc_lower_lut},
 };
 
+/* `dot` has two lowerings: one for codes of its own, one for those that lut stored. */
+static lower_fn *find_lowering(const struct rsr_regime_plan *plan) {
+    if (plan->variant == RSR_VARIANT_DOT && plan->packing == RSR_PACKING_LUT)
+        return rsrc_lower_dot_panel;
+    return variants[plan->variant].lower;
+}
+
 static const char *const alphabet_names[] = {
     [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
 
@@ -80,7 +87,7 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     struct rsr_lowered lowered = {0};
     struct rsr_kernel *kernel = &lowered.kernel;
     const char *detail = NULL;
-    if (variant->lower(diag, arena, input, &lowered, &detail) != RSRC_OK)
+    if (find_lowering(input->plan)(diag, arena, input, &lowered, &detail) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_simplify_kernel(arena, kernel);
 

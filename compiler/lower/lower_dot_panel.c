@@ -1,0 +1,758 @@
+/* lower_dot_panel.c - `dot` over the codes of `lut`, for batches: one stored copy serves both regimes.
+ *
+ * A vector of rows at a time, codes become a panel in the second-level cache: bytes u >= 0 with four
+ * columns of a row side by side, as the integer dot product wants them. Then all tokens of a group pass
+ * over the panel, a few at a time, each splatting four of its activations. Ternary u = w + 1, signs
+ * u = (w + 1) / 2, bits u = w; y = alpha * sum of u x + beta * sum of x as in lower_dot.c.
+ *
+ * Unpacking a column costs about six instructions a vector and a product one a token and quarter of a
+ * vector, so that 128 tokens hide it. Partial sums wait in scratch memory: rows may be longer than the
+ * panel.
+ */
+#include "lower/kernel_frame.h"
+#include "lower/variants.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#define QUARTERS 4 /* vectors of int32 sums of a vector of rows */
+#define MAX_TOKENS 6
+#define GROUP_TOKENS 128
+/* Quads of columns whose sums fit int16: two products of at most 2 * 128 each. */
+#define NARROW_QUADS 63
+#define MIN_PANEL_BYTES (32u << 10)
+
+enum panel_style { PANEL_DOT, PANEL_MADD };
+
+/* What a target multiplies with, best first. */
+static const struct panel_machine {
+    uint64_t features; /* all required */
+    uint32_t vector_rows;
+    enum panel_style style;
+    enum rsr_kop_kind dot; /* PANEL_DOT */
+    uint32_t n_tokens;     /* whose sums fit the registers */
+    const char *name;
+} panel_machines[] = {
+#define F(id) RSR_CPU_MASK(id)
+    {F(AVX512BW) | F(AVX512VNNI), 64, PANEL_DOT, RSR_KOP_DOT_U8S8, 6, "vnni64"},
+    {F(AVX512BW), 64, PANEL_MADD, RSR_KOP_COUNT, 4, "madd64"},
+    {F(AVX512VL) | F(AVX512VNNI), 32, PANEL_DOT, RSR_KOP_DOT_U8S8, 6, "vnni32"},
+    {F(AVXVNNI), 32, PANEL_DOT, RSR_KOP_DOT_U8S8, 2, "vnni32"},
+    {F(AVX2), 32, PANEL_MADD, RSR_KOP_COUNT, 2, "madd32"},
+    {F(SSSE3), 16, PANEL_MADD, RSR_KOP_COUNT, 2, "madd16"},
+    {F(DOTPROD), 16, PANEL_DOT, RSR_KOP_DOT_S8S8, 6, "sdot16"}, /* u < 128 either way */
+#undef F
+};
+
+struct panel {
+    struct rsrc_frame frame;
+    const struct panel_machine *machine;
+    struct rsrc_lut_layout layout;
+    uint32_t cols;
+    uint32_t macro_steps; /* steps of codes that make whole quads of columns */
+    uint32_t macro_quads;
+    uint32_t n_macros, block_macros;
+    int64_t sums_at, tail_at; /* scratch memory; the panel is at 0 */
+    /* Registers, i64. */
+    uint16_t row;      /* first row of the vector */
+    uint16_t codes_at; /* first byte of its codes, step_stride bytes to the next step */
+    uint16_t step_stride, plane_stride;
+    uint16_t first_macro, end_macro, n_quads, block_x;
+    uint16_t first_token, end_token;
+    /* Constants of the unpacking. */
+    uint16_t digits[5][2], three, one, nibble;
+};
+
+static uint16_t index_reg(struct panel *panel, const char *name) {
+    return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_I64, 1, "%s", name);
+}
+
+static uint16_t index_const(struct panel *panel, const char *name, int64_t value) {
+    return rsrc_kb_const(&panel->frame.kb, index_reg(panel, name), value);
+}
+
+static uint16_t index_op(struct panel *panel, enum rsr_kop_kind kind, const char *name, uint16_t a,
+                         uint16_t b) {
+    return rsrc_kb_binary(&panel->frame.kb, kind, index_reg(panel, name), a, b);
+}
+
+static uint32_t lanes32(const struct panel *panel) {
+    return panel->layout.vector_rows / 4;
+}
+
+/* ---- unpacking -------------------------------------------------------------------------------------- */
+
+static uint16_t bytes_reg(struct panel *panel, const char *name, uint32_t i) {
+    return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U8, panel->layout.vector_rows, "%s%u", name, i);
+}
+
+/* The digit i of a magnitude, plus one. */
+static uint8_t digit_code(uint32_t magnitude, uint32_t i) {
+    int32_t value = (int32_t)magnitude, digit = 0;
+    for (uint32_t j = 0; j <= i; j++) {
+        digit = (value + 1) % 3 - 1;
+        value = (value - digit) / 3;
+    }
+    return (uint8_t)(digit + 1);
+}
+
+static uint32_t table_bytes(const struct rsrc_lut_layout *layout) {
+    return layout->lookup == RSRC_LUT_TABLE128 ? 128 : 16;
+}
+
+/* A table a digit of ternary codes; none for binary ones. */
+static void pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
+                        struct rsr_blob *index) {
+    if (layout->alphabet != RSR_TERNARY)
+        return;
+    const uint32_t n = table_bytes(layout);
+    uint8_t *bytes = rsrc_arena_alloc(arena, (size_t)n * layout->group_cols);
+    for (uint32_t i = 0; i < layout->group_cols; i++)
+        for (uint32_t m = 0; m < n; m++)
+            bytes[i * n + m] = digit_code(m, i);
+    index->bytes = bytes;
+    index->size_bytes = (uint64_t)n * layout->group_cols;
+}
+
+static void emit_constants(struct panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    panel->one = rsrc_kb_const(kb, bytes_reg(panel, "ones", 0), 1);
+    if (layout->lookup == RSRC_LUT_SHUFFLE16)
+        panel->nibble = rsrc_kb_const(kb, bytes_reg(panel, "nibbles", 0), 15);
+    if (layout->alphabet != RSR_TERNARY)
+        return;
+    panel->three = rsrc_kb_const(kb, bytes_reg(panel, "threes", 0), 3);
+    for (uint32_t i = 0; i < layout->group_cols; i++) {
+        const int64_t at = (int64_t)i * table_bytes(layout);
+        const struct rsrc_address table = rsrc_address_at(RSR_KBUF_INDEX, at);
+        panel->digits[i][0] = bytes_reg(panel, "digit_low", i);
+        if (layout->lookup == RSRC_LUT_SHUFFLE16) {
+            rsrc_kb_load_lanes(kb, panel->digits[i][0], table);
+            continue;
+        }
+        panel->digits[i][1] = bytes_reg(panel, "digit_high", i);
+        rsrc_kb_load(kb, panel->digits[i][0], table);
+        rsrc_kb_load(kb, panel->digits[i][1], rsrc_address_offset(table, 64));
+    }
+}
+
+/* Names of temporaries must differ: they end in the number of the column they lead to. */
+struct unpacking {
+    struct panel *panel;
+    uint16_t quad_at;    /* byte of the panel where the macro step begins */
+    uint32_t n_columns;  /* unpacked so far */
+    uint16_t columns[4]; /* of the quad that is growing */
+};
+
+/* Four columns of all rows to four vectors with a row's columns side by side. */
+static void store_quad(struct unpacking *u) {
+    struct panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t rows = panel->layout.vector_rows, q = u->n_columns / 4 - 1;
+    static const enum rsr_kop_kind zips[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
+    for (uint32_t half = 0; half < 2; half++) {
+        uint16_t pairs[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint16_t zipped = rsrc_kb_binary(
+                kb, zips[half], rsrc_kb_reg(kb, RSR_ELEM_U8, rows, "pair%u_%u_%u", q, half, i),
+                u->columns[2 * i], u->columns[2 * i + 1]);
+            pairs[i] = rsrc_kb_unary(
+                kb, RSR_KOP_BITCAST,
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "wide%u_%u_%u", q, half, i), zipped);
+        }
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint16_t quarter = rsrc_kb_binary(
+                kb, zips[i],
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "quarter%u_%u", q, 2 * half + i), pairs[0],
+                pairs[1]);
+            const int64_t at = (int64_t)q * 4 * rows + (2 * half + i) * rows;
+            rsrc_kb_store(kb, quarter,
+                          rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), u->quad_at, 1));
+        }
+    }
+}
+
+static void add_column(struct unpacking *u, uint16_t column) {
+    u->columns[u->n_columns % 4] = column;
+    u->n_columns++;
+    if (u->n_columns % 4 == 0)
+        store_quad(u);
+}
+
+/* The columns of one ternary segment: u(w) = d + 1 of its digit, and of its negation 2 - u, which is
+ * ~u + 3. */
+static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mask) {
+    struct panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t n = u->n_columns;
+    const uint16_t three_if =
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "three_if", n), sign_mask, panel->three);
+    for (uint32_t i = 0; i < panel->layout.group_cols; i++) {
+        const uint16_t digit = bytes_reg(panel, "digit", n + i);
+        if (panel->layout.lookup == RSRC_LUT_TABLE128)
+            rsrc_kb_ternary(kb, RSR_KOP_TABLE2, digit, code, panel->digits[i][0],
+                            panel->digits[i][1]);
+        else
+            rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, digit, code, panel->digits[i][0]);
+        const uint16_t flipped = bytes_reg(panel, "flipped", n + i);
+        rsrc_kb_binary(kb, RSR_KOP_XOR, flipped, digit, sign_mask);
+        add_column(
+            u, rsrc_kb_binary(kb, RSR_KOP_ADD, bytes_reg(panel, "u", n + i), flipped, three_if));
+    }
+}
+
+/* The columns that bits first .. first + n - 1 of every byte stand for. */
+static void unpack_bits(struct unpacking *u, uint16_t bits, uint32_t n) {
+    struct panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint16_t spread = rsrc_kb_immediate(
+            kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "spread", u->n_columns), bits, i);
+        add_column(u, rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "u", u->n_columns), spread,
+                                     panel->one));
+    }
+}
+
+static struct rsrc_address plane_address(uint16_t step_at, uint16_t plane_at) {
+    struct rsrc_address at = rsrc_address_plus(rsrc_address_at(RSR_KBUF_CODES, 0), step_at, 1);
+    return plane_at == RSR_NO_KREG ? at : rsrc_address_plus(at, plane_at, 1);
+}
+
+/* A segment of 128 codes a step: `code` is its byte. */
+static void unpack_table128(struct unpacking *u, uint16_t code) {
+    struct panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t n = u->n_columns;
+    const uint16_t sign =
+        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "sign", n), code, 7);
+    if (panel->layout.alphabet == RSR_TERNARY) {
+        unpack_ternary(u, code, sign);
+        return;
+    }
+    /* Bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of +1. */
+    const uint16_t bits = rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(panel, "bits", n), code, sign);
+    unpack_bits(u, bits, 7);
+    const uint16_t minus =
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "minus", n), sign, panel->one);
+    add_column(u, rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(panel, "u", n + 7), minus, panel->one));
+}
+
+/* Steps of a macro beyond the last have code 0, whatever lies there. */
+static void unpack_macro_table128(struct unpacking *u, uint16_t step, uint16_t step_at,
+                                  uint16_t n_steps) {
+    struct panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    for (uint32_t i = 0; i < panel->macro_steps; i++) {
+        const uint16_t code = bytes_reg(panel, "code", i);
+        if (i == 0) {
+            rsrc_kb_load(kb, code, plane_address(step_at, RSR_NO_KREG));
+        } else {
+            rsrc_kb_binary(kb, RSR_KOP_ADD, step, step, panel->frame.one);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, panel->step_stride);
+            rsrc_kb_const(kb, code, 0);
+            rsrc_kb_if_less(kb, step, n_steps);
+            rsrc_kb_load(kb, code, plane_address(step_at, RSR_NO_KREG));
+            rsrc_kb_end(kb);
+        }
+        unpack_table128(u, code);
+    }
+}
+
+/* Two segments of 16 codes a byte, and the signs of eight in the last plane. */
+static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
+    struct panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint32_t n_pairs = layout->step_segments / 2;
+    uint16_t plane_at = RSR_NO_KREG, signs = RSR_NO_KREG;
+    if (layout->has_sign) {
+        const uint16_t to_signs = index_const(panel, "n_code_planes", n_pairs);
+        rsrc_kb_binary(kb, RSR_KOP_MUL, to_signs, to_signs, panel->plane_stride);
+        signs = rsrc_kb_load(kb, bytes_reg(panel, "signs", 0), plane_address(step_at, to_signs));
+    }
+    for (uint32_t j = 0; j < n_pairs; j++) {
+        const uint16_t code =
+            rsrc_kb_load(kb, bytes_reg(panel, "code", j), plane_address(step_at, plane_at));
+        if (plane_at == RSR_NO_KREG)
+            plane_at =
+                rsrc_kb_unary(kb, RSR_KOP_COPY, index_reg(panel, "plane_at"), panel->plane_stride);
+        else
+            rsrc_kb_binary(kb, RSR_KOP_ADD, plane_at, plane_at, panel->plane_stride);
+        if (layout->alphabet != RSR_TERNARY) {
+            unpack_bits(u, code, 8);
+            continue;
+        }
+        /* No shift of bytes: the high nibbles move as parts of 16-bit lanes. */
+        const uint32_t half = layout->vector_rows / 2;
+        const uint16_t wide = rsrc_kb_unary(
+            kb, RSR_KOP_BITCAST, rsrc_kb_reg(kb, RSR_ELEM_U16, half, "code_wide%u", j), code);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 4);
+        const uint16_t high = rsrc_kb_unary(kb, RSR_KOP_BITCAST, bytes_reg(panel, "high", j), wide);
+        const uint16_t nibbles[2] = {
+            rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "low_code", j), code, panel->nibble),
+            rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "high_code", j), high, panel->nibble)};
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint32_t segment = 2 * j + i;
+            const uint16_t sign = rsrc_kb_immediate(
+                kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "sign", segment), signs, segment);
+            unpack_ternary(u, nibbles[i], sign);
+        }
+    }
+}
+
+/* The panel of the column block at work. */
+static void emit_unpack(struct panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
+    const uint16_t macro = index_reg(panel, "macro");
+    const uint16_t n_steps = index_const(panel, "n_steps", panel->layout.n_steps);
+    const uint16_t macro_steps = index_const(panel, "macro_steps", panel->macro_steps);
+    rsrc_kb_loop(kb, macro, panel->first_macro, panel->end_macro, 1);
+    const uint16_t step = index_op(panel, RSR_KOP_MUL, "step", macro, macro_steps);
+    const uint16_t step_at = index_op(panel, RSR_KOP_MUL, "step_at", step, panel->step_stride);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, panel->codes_at);
+    const uint16_t quad_at = index_const(
+        panel, "macro_bytes", (int64_t)panel->macro_quads * 4 * panel->layout.vector_rows);
+    const uint16_t in_block =
+        index_op(panel, RSR_KOP_SUB, "macro_in_block", macro, panel->first_macro);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, quad_at, quad_at, in_block);
+    struct unpacking u = {.panel = panel, .quad_at = quad_at};
+    if (panel->layout.lookup == RSRC_LUT_TABLE128)
+        unpack_macro_table128(&u, step, step_at, n_steps);
+    else
+        unpack_step_shuffle16(&u, step_at);
+    assert(u.n_columns == panel->macro_quads * 4);
+    rsrc_kb_end(kb);
+}
+
+/* ---- products --------------------------------------------------------------------------------------- */
+
+/* A tile of tokens that pass over the panel together. */
+struct panel_tile {
+    uint32_t n_tokens;
+    const char *suffix;
+    struct rsrc_frame_token tokens[MAX_TOKENS];
+    uint16_t sums_at; /* of the first token */
+    uint16_t acc[MAX_TOKENS][QUARTERS];
+};
+
+static struct rsrc_address sums_address(const struct panel *panel, const struct panel_tile *tile,
+                                        uint32_t t, uint32_t quarter) {
+    const uint32_t rows = panel->layout.vector_rows;
+    const int64_t at = panel->sums_at + (int64_t)t * 4 * rows + quarter * rows;
+    return rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), tile->sums_at, 1);
+}
+
+static uint16_t emit_splat(struct panel *panel, const struct panel_tile *tile, uint32_t t,
+                           uint16_t quad) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    struct rsrc_address at = rsrc_frame_activations(&tile->tokens[t]);
+    at = rsrc_address_plus(at, panel->block_x, 1);
+    const uint16_t four =
+        rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "x%u%s", t, tile->suffix),
+                     rsrc_address_plus(at, quad, 4));
+    return rsrc_kb_unary(kb, RSR_KOP_SPLAT,
+                         rsrc_kb_reg(kb, RSR_ELEM_I32, lanes32(panel), "xs%u%s", t, tile->suffix),
+                         four);
+}
+
+static void emit_products(struct panel *panel, const struct panel_tile *tile, uint16_t quad) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t rows = panel->layout.vector_rows;
+    uint16_t weights[QUARTERS];
+    for (uint32_t q = 0; q < QUARTERS; q++)
+        weights[q] =
+            rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, rows, "weights%u%s", q, tile->suffix),
+                         rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, (int64_t)q * rows),
+                                           quad, 4 * (int64_t)rows));
+    for (uint32_t t = 0; t < tile->n_tokens; t++) {
+        const uint16_t x = emit_splat(panel, tile, t, quad);
+        for (uint32_t q = 0; q < QUARTERS; q++) {
+            const uint16_t acc = tile->acc[t][q];
+            if (panel->machine->style == PANEL_DOT) {
+                rsrc_kb_ternary(kb, panel->machine->dot, acc, acc, weights[q], x);
+                continue;
+            }
+            const uint16_t pairs = rsrc_kb_binary(
+                kb, RSR_KOP_MADD_U8S8,
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "pairs%u_%u%s", t, q, tile->suffix),
+                weights[q], x);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, acc, acc, pairs);
+        }
+    }
+}
+
+static void emit_dot_tile(struct panel *panel, struct panel_tile *tile) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t q = 0; q < QUARTERS; q++)
+            rsrc_kb_load(kb, tile->acc[t][q], sums_address(panel, tile, t, q));
+    const uint16_t quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "quad%s", tile->suffix);
+    rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, 1);
+    emit_products(panel, tile, quad);
+    rsrc_kb_end(kb);
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t q = 0; q < QUARTERS; q++)
+            rsrc_kb_store(kb, tile->acc[t][q], sums_address(panel, tile, t, q));
+}
+
+/* int16 sums of as many quads as fit, added to the sums in memory. */
+static void emit_madd_tile(struct panel *panel, struct panel_tile *tile) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const char *s = tile->suffix;
+    const uint16_t first = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk%s", s);
+    const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk_end%s", s);
+    const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk_quads%s", s);
+    const uint16_t quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "quad%s", s);
+    const uint16_t ones =
+        rsrc_kb_reg(kb, RSR_ELEM_I16, panel->layout.vector_rows / 2, "one16%s", s);
+    rsrc_kb_const(kb, size, NARROW_QUADS);
+    rsrc_kb_const(kb, ones, 1);
+    rsrc_kb_loop(kb, first, panel->frame.zero, panel->n_quads, NARROW_QUADS);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, size);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, panel->n_quads);
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t q = 0; q < QUARTERS; q++)
+            rsrc_kb_const(kb, tile->acc[t][q], 0);
+    rsrc_kb_loop(kb, quad, first, end, 1);
+    emit_products(panel, tile, quad);
+    rsrc_kb_end(kb);
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t q = 0; q < QUARTERS; q++) {
+            const struct rsrc_address at = sums_address(panel, tile, t, q);
+            const uint16_t sums = rsrc_kb_load(
+                kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes32(panel), "sums%u_%u%s", t, q, s), at);
+            const uint16_t wide =
+                rsrc_kb_binary(kb, RSR_KOP_MADD_I16,
+                               rsrc_kb_reg(kb, RSR_ELEM_I32, lanes32(panel), "sum%u_%u%s", t, q, s),
+                               tile->acc[t][q], ones);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, sums, sums, wide);
+            rsrc_kb_store(kb, sums, at);
+        }
+    rsrc_kb_end(kb);
+}
+
+/* Byte offset of a token's sums from sums_at. */
+static uint16_t emit_sums_at(struct panel *panel, uint16_t token, const char *suffix) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t at = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "sums_at%s", suffix);
+    const uint16_t bytes = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "sums_bytes%s", suffix);
+    rsrc_kb_const(kb, bytes, 4 * (int64_t)panel->layout.vector_rows);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, at, token, panel->first_token);
+    return rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, bytes);
+}
+
+static void emit_tile(struct panel *panel, uint32_t n_tokens, uint16_t token, const char *suffix) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    struct panel_tile tile = {.n_tokens = n_tokens, .suffix = suffix};
+    const uint32_t rows = panel->layout.vector_rows;
+    const bool wide = panel->machine->style == PANEL_DOT;
+    for (uint32_t t = 0; t < n_tokens; t++) {
+        char name[24];
+        snprintf(name, sizeof name, "%u%s", t, suffix);
+        tile.tokens[t] = t == 0 ? rsrc_frame_token(&panel->frame, token, name)
+                                : rsrc_frame_next_token(&panel->frame, &tile.tokens[t - 1], name);
+        for (uint32_t q = 0; q < QUARTERS; q++)
+            tile.acc[t][q] = rsrc_kb_reg(kb, wide ? RSR_ELEM_I32 : RSR_ELEM_I16,
+                                         wide ? rows / 4 : rows / 2, "acc%u_%u%s", t, q, suffix);
+    }
+    tile.sums_at = emit_sums_at(panel, token, suffix);
+    if (wide)
+        emit_dot_tile(panel, &tile);
+    else
+        emit_madd_tile(panel, &tile);
+}
+
+/* All tokens of the group over the panel, in tiles, the rest one by one. */
+static void emit_tokens(struct panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t tile = panel->machine->n_tokens;
+    const uint16_t n_tail = index_const(panel, "tile_tail", tile - 1);
+    const uint16_t full_end = index_op(panel, RSR_KOP_SUB, "full_end", panel->end_token, n_tail);
+    const uint16_t next =
+        rsrc_kb_unary(kb, RSR_KOP_COPY, index_reg(panel, "next_token"), panel->first_token);
+    const uint16_t tiled = index_reg(panel, "tile_token");
+    const uint16_t size = index_const(panel, "tile_tokens", tile);
+    rsrc_kb_comment(kb, "%u tokens share every load of the panel (names end in _b)", tile);
+    rsrc_kb_loop(kb, tiled, panel->first_token, full_end, tile);
+    emit_tile(panel, tile, tiled, "_b");
+    rsrc_kb_binary(kb, RSR_KOP_ADD, next, tiled, size);
+    rsrc_kb_end(kb);
+    const uint16_t single = index_reg(panel, "token");
+    rsrc_kb_comment(kb, "the rest one by one");
+    rsrc_kb_loop(kb, single, next, panel->end_token, 1);
+    emit_tile(panel, 1, single, "");
+    rsrc_kb_end(kb);
+}
+
+/* ---- results ---------------------------------------------------------------------------------------- */
+
+static void correct(struct panel *panel, uint16_t sums, uint32_t lanes, uint16_t x_sum,
+                    const char *name) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    if (panel->layout.alphabet == RSR_BINARY_SIGN)
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, sums, sums, 1);
+    if (panel->layout.alphabet == RSR_BINARY_BIT)
+        return;
+    if (lanes > 1)
+        x_sum = rsrc_kb_unary(kb, RSR_KOP_SPLAT,
+                              rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "x_sums_%s", name), x_sum);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sum);
+}
+
+/* Sums of four consecutive runs of rows: quarters q, q + 1 hold runs q and q + 1 with rows in pairs apart
+ * (see the lanes of variants.h), which two rounds of zips sort. */
+static void sort_rows(struct panel *panel, const uint16_t quarters[QUARTERS],
+                      uint16_t runs[QUARTERS]) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t lanes = lanes32(panel);
+    for (uint32_t q = 0; q < QUARTERS; q += 2) {
+        uint16_t low = rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zip_low%u", q);
+        uint16_t high = rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zip_high%u", q);
+        rsrc_kb_binary(kb, RSR_KOP_ZIP_LOW, low, quarters[q], quarters[q + 1]);
+        rsrc_kb_binary(kb, RSR_KOP_ZIP_HIGH, high, quarters[q], quarters[q + 1]);
+        runs[q] = rsrc_kb_binary(kb, RSR_KOP_ZIP_LOW,
+                                 rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "run%u", q), low, high);
+        runs[q + 1] = rsrc_kb_binary(
+            kb, RSR_KOP_ZIP_HIGH, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "run%u", q + 1), low, high);
+    }
+}
+
+static void store_runs(struct panel *panel, const struct rsrc_frame_token *token,
+                       const uint16_t runs[QUARTERS], uint16_t x_sum) {
+    const uint32_t lanes = lanes32(panel);
+    for (uint32_t r = 0; r < QUARTERS; r++) {
+        char name[16];
+        snprintf(name, sizeof name, "run%u", r);
+        correct(panel, runs[r], lanes, x_sum, name);
+        const uint16_t result =
+            rsrc_frame_result(&panel->frame, runs[r], lanes, token, panel->row, r * lanes);
+        rsrc_frame_store(&panel->frame, result, token, panel->row, r * lanes);
+    }
+}
+
+/* The last, short vector: through memory, a row at a time. */
+static void store_tail(struct panel *panel, const struct rsrc_frame_token *token,
+                       const uint16_t runs[QUARTERS], uint16_t x_sum) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t lanes = lanes32(panel), n_tail = kb->kernel->rows % panel->layout.vector_rows;
+    for (uint32_t r = 0; r < QUARTERS; r++)
+        rsrc_kb_store(kb, runs[r],
+                      rsrc_address_at(RSR_KBUF_SCRATCH, panel->tail_at + r * lanes * 4));
+    const uint16_t end = index_const(panel, "n_tail_rows", n_tail);
+    const uint16_t i = index_reg(panel, "tail_row");
+    rsrc_kb_loop(kb, i, panel->frame.zero, end, 1);
+    const uint16_t sum =
+        rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "tail_sum"),
+                     rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, panel->tail_at), i, 4));
+    correct(panel, sum, 1, x_sum, "tail");
+    const uint16_t row = index_op(panel, RSR_KOP_ADD, "tail_at", panel->row, i);
+    rsrc_frame_store(&panel->frame, rsrc_frame_result(&panel->frame, sum, 1, token, row, 0), token,
+                     row, 0);
+    rsrc_kb_end(kb);
+}
+
+static void emit_results(struct panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t rows = panel->layout.vector_rows, lanes = lanes32(panel);
+    rsrc_kb_comment(kb, "sums to results, rows in order");
+    const uint16_t token = index_reg(panel, "result_token");
+    rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
+    struct panel_tile tile = {.n_tokens = 1, .suffix = "_r"};
+    tile.tokens[0] = rsrc_frame_token(&panel->frame, token, "_r");
+    tile.sums_at = emit_sums_at(panel, token, "_r");
+    uint16_t quarters[QUARTERS], runs[QUARTERS];
+    for (uint32_t q = 0; q < QUARTERS; q++)
+        quarters[q] = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "total%u", q),
+                                   sums_address(panel, &tile, 0, q));
+    sort_rows(panel, quarters, runs);
+    const uint16_t x_sum = panel->layout.alphabet == RSR_BINARY_BIT
+                               ? RSR_NO_KREG
+                               : rsrc_frame_load_sum(&panel->frame, &tile.tokens[0], "_r");
+    if (kb->kernel->rows % rows == 0) {
+        store_runs(panel, &tile.tokens[0], runs, x_sum);
+    } else {
+        const uint16_t full_rows =
+            index_const(panel, "full_rows", kb->kernel->rows / rows * (int64_t)rows);
+        rsrc_kb_if_less(kb, panel->row, full_rows);
+        store_runs(panel, &tile.tokens[0], runs, x_sum);
+        rsrc_kb_else(kb);
+        store_tail(panel, &tile.tokens[0], runs, x_sum);
+        rsrc_kb_end(kb);
+    }
+    rsrc_kb_end(kb);
+}
+
+/* ---- the kernel ------------------------------------------------------------------------------------- */
+
+static void emit_clear(struct panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t token = index_reg(panel, "clear_token");
+    const uint16_t zeros =
+        rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes32(panel), "zeros"), 0);
+    rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
+    const struct panel_tile tile = {.sums_at = emit_sums_at(panel, token, "_c")};
+    for (uint32_t q = 0; q < QUARTERS; q++)
+        rsrc_kb_store(kb, zeros, sums_address(panel, &tile, 0, q));
+    rsrc_kb_end(kb);
+}
+
+/* The column blocks of one vector of rows for one group of tokens. */
+static void emit_blocks(struct panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t n_macros = index_const(panel, "n_macros", panel->n_macros);
+    const uint16_t size = index_const(panel, "block_macros", panel->block_macros);
+    const uint16_t macro_quads = index_const(panel, "macro_quads", panel->macro_quads);
+    const uint16_t all_quads = index_const(panel, "n_col_quads", (panel->cols - 1) / 4 + 1);
+    const uint16_t four = index_const(panel, "quad_cols", 4);
+    panel->first_macro = index_reg(panel, "first_macro");
+    rsrc_kb_loop(kb, panel->first_macro, panel->frame.zero, n_macros, panel->block_macros);
+    panel->end_macro = index_op(panel, RSR_KOP_ADD, "end_macro", panel->first_macro, size);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, panel->end_macro, panel->end_macro, n_macros);
+    /* Activations are zero only up to the row's end: no quad beyond the columns is multiplied. */
+    const uint16_t first =
+        index_op(panel, RSR_KOP_MUL, "first_quad", panel->first_macro, macro_quads);
+    panel->n_quads = index_op(panel, RSR_KOP_MUL, "n_quads", panel->end_macro, macro_quads);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, panel->n_quads, panel->n_quads, all_quads);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, panel->n_quads, panel->n_quads, first);
+    panel->block_x = index_op(panel, RSR_KOP_MUL, "block_x", first, four);
+    emit_unpack(panel);
+    emit_tokens(panel);
+    rsrc_kb_end(kb);
+}
+
+static void emit_groups(struct panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t size = index_const(panel, "group_tokens", GROUP_TOKENS);
+    panel->first_token = index_reg(panel, "first_token");
+    rsrc_kb_loop(kb, panel->first_token, panel->frame.zero, panel->frame.n_tokens, GROUP_TOKENS);
+    panel->end_token = index_op(panel, RSR_KOP_ADD, "end_token", panel->first_token, size);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, panel->end_token, panel->end_token, panel->frame.n_tokens);
+    emit_clear(panel);
+    emit_blocks(panel);
+    emit_results(panel);
+    rsrc_kb_end(kb);
+}
+
+/* Vectors of the worker's units, each through all tokens. */
+static void emit_vectors(struct panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint32_t vector_rows = layout->vector_rows;
+    const uint16_t n_vectors = index_const(panel, "n_vectors", layout->n_vectors);
+    const uint16_t unit_vectors = index_const(panel, "unit_vectors", layout->unit_vectors);
+    const uint16_t unit_bytes = index_const(panel, "unit_bytes",
+                                            (int64_t)layout->unit_vectors * vector_rows *
+                                                layout->n_steps * layout->step_planes);
+    const uint16_t row_bytes = index_const(panel, "vector_rows", vector_rows);
+    const uint16_t planes = index_const(panel, "step_planes", layout->step_planes);
+    const uint16_t unit = index_reg(panel, "unit");
+    rsrc_kb_loop(kb, unit, panel->frame.unit_begin, panel->frame.unit_end, 1);
+    const uint16_t first = index_op(panel, RSR_KOP_MUL, "first_vector", unit, unit_vectors);
+    const uint16_t end = index_op(panel, RSR_KOP_ADD, "end_vector", first, unit_vectors);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, n_vectors);
+    const uint16_t here = index_op(panel, RSR_KOP_SUB, "vectors_here", end, first);
+    panel->plane_stride = index_op(panel, RSR_KOP_MUL, "plane_stride", here, row_bytes);
+    panel->step_stride = index_op(panel, RSR_KOP_MUL, "step_stride", panel->plane_stride, planes);
+    const uint16_t unit_at = index_op(panel, RSR_KOP_MUL, "unit_at", unit, unit_bytes);
+    const uint16_t vector = index_reg(panel, "vector");
+    rsrc_kb_loop(kb, vector, first, end, 1);
+    panel->row = index_op(panel, RSR_KOP_MUL, "row", vector, row_bytes);
+    panel->codes_at = index_op(panel, RSR_KOP_SUB, "codes_at", vector, first);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, panel->codes_at, panel->codes_at, row_bytes);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, panel->codes_at, panel->codes_at, unit_at);
+    emit_groups(panel);
+    rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
+}
+
+static const struct panel_machine *choose_machine(const struct rsr_spec *spec,
+                                                  const struct rsrc_lut_layout *layout) {
+    for (size_t i = 0; i < sizeof panel_machines / sizeof *panel_machines; i++)
+        if ((spec->cpu_features & panel_machines[i].features) == panel_machines[i].features &&
+            layout->vector_rows == panel_machines[i].vector_rows)
+            return &panel_machines[i];
+    return NULL;
+}
+
+/* A panel in a quarter of the second-level cache; activations and sums need the rest. */
+static void choose_blocks(struct panel *panel, const struct rsr_spec *spec) {
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint32_t step_cols = layout->step_segments * layout->group_cols;
+    panel->macro_steps = step_cols % 4 == 0 ? 1 : 4;
+    panel->macro_quads = step_cols * panel->macro_steps / 4;
+    panel->n_macros = (layout->n_steps - 1) / panel->macro_steps + 1;
+    const uint64_t macro_bytes = (uint64_t)panel->macro_quads * 4 * layout->vector_rows;
+    const uint64_t budget =
+        spec->l2_bytes / 4 > MIN_PANEL_BYTES ? spec->l2_bytes / 4 : MIN_PANEL_BYTES;
+    const uint64_t macros = budget / macro_bytes;
+    panel->block_macros = macros < panel->n_macros ? (uint32_t)macros : panel->n_macros;
+    panel->sums_at = (int64_t)(panel->block_macros * macro_bytes);
+    panel->tail_at = panel->sums_at + GROUP_TOKENS * 4 * (int64_t)layout->vector_rows;
+}
+
+/* |sum of u x| <= 2 * 128 * cols, doubled by signs. */
+static bool sums_fit(const struct rsr_matrix *matrix) {
+    return (uint64_t)matrix->cols * 512 <= INT32_MAX;
+}
+
+static enum rsrc_status refuse(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
+    const struct rsrc_place place = {.tensor = input->title};
+    if (!sums_fit(input->matrix))
+        rsrc_error(diag, "lower-too-wide", &place,
+                   "a row this long needs 64-bit sums, which rsrc does not have",
+                   "int32 sums of %u columns could overflow", input->matrix->cols);
+    else
+        rsrc_error(diag, "lower-dot-panel", &place, "choose another variant with --variant",
+                   "target %s has no instructions to multiply the codes of lut", input->spec->name);
+    return RSRC_FAILED;
+}
+
+/* The codes that lut has packed, or the same again. */
+static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
+                       const struct rsrc_lut_layout *layout, struct rsr_blob *codes) {
+    if (input->codes != NULL) {
+        assert(input->codes->size_bytes == rsrc_lut_codes_bytes(layout));
+        *codes = *input->codes;
+        return;
+    }
+    uint8_t *bytes = rsrc_arena_alloc(arena, rsrc_lut_codes_bytes(layout));
+    int16_t *corrections =
+        layout->has_sign
+            ? RSRC_NEW_ARRAY(arena, (size_t)layout->n_vectors * layout->vector_rows, int16_t)
+            : NULL;
+    rsrc_pack_lut(arena, input->matrix, layout, bytes, corrections);
+    codes->bytes = bytes;
+    codes->size_bytes = rsrc_lut_codes_bytes(layout);
+}
+
+enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                      const char **detail) {
+    const struct rsr_matrix *matrix = input->matrix;
+    struct panel panel = {.cols = matrix->cols};
+    if (!sums_fit(matrix) ||
+        !rsrc_make_lut_layout(input->spec, matrix, &panel.layout))
+        return refuse(diag, input);
+    panel.machine = choose_machine(input->spec, &panel.layout);
+    if (panel.machine == NULL)
+        return refuse(diag, input);
+    assert(panel.machine->n_tokens <= MAX_TOKENS);
+    choose_blocks(&panel, input->spec);
+    take_codes(arena, input, &panel.layout, &out->codes);
+    pack_digits(arena, &panel.layout, &out->index);
+
+    rsrc_frame_begin(&panel.frame, arena, input,
+                     panel.layout.unit_vectors * panel.layout.vector_rows, &out->kernel);
+    panel.frame.unit_rows = 1; /* results are addressed by rows from here on */
+    out->kernel.scratch_bytes = (uint64_t)panel.tail_at + 4 * panel.layout.vector_rows;
+    rsrc_kb_comment(&panel.frame.kb, "vectors of %u rows, %u quads of columns a panel",
+                    panel.layout.vector_rows, panel.block_macros * panel.macro_quads);
+    emit_constants(&panel);
+    emit_vectors(&panel);
+    rsrc_frame_end(&panel.frame, out);
+    *detail = rsrc_arena_printf(arena, "panel-%s-%s-u%u-b%u", panel.machine->name,
+                                panel.layout.form, panel.layout.unit_vectors, panel.block_macros);
+    return RSRC_OK;
+}

@@ -1,0 +1,113 @@
+/* cost_lut.c - what `lut`, and `dot` over its codes, cost on a target; cost.h says in which numbers.
+ *
+ * Forms, codes and sizes are those of lower/lut_layout.c and lower_dot_panel.c; tests compare the bytes
+ * with what lowering stores.
+ */
+#include "plan/cost.h"
+
+/* What a target looks sums up with: the first row whose features and width it has. */
+static const struct lut_form {
+    uint64_t features;
+    uint32_t vector_bits;
+    uint32_t vector_rows;
+    bool table128;       /* 128 sums a segment, else 16 */
+    uint64_t multiplies; /* any of these features: prefill can multiply the unpacked codes */
+    uint32_t panel_tokens;
+} LUT_FORMS[] = {
+#define F(id) RSR_CPU_MASK(id)
+    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, 64, true, F(AVX512BW), 6},
+    {F(AVX512BW), 512, 64, false, F(AVX512BW), 6},
+    {F(AVX2), 256, 32, false, F(AVX2), 2},
+    {F(SSSE3), 128, 16, false, F(SSSE3), 2},
+    {F(NEON), 128, 16, false, F(DOTPROD), 6},
+#undef F
+};
+
+/* A segment of codes: columns, bytes of codes and constants, and vector instructions a segment and vector
+ * of rows (loads of codes, look-ups, signs, sums) and a table. */
+static const struct lut_code {
+    uint32_t group_cols, step_segments, step_planes;
+    bool has_sign;
+    uint32_t constant_vectors;
+    double look_up, build;
+} LUT_CODES[2][2] = {
+    /* [table128][binary] */
+    {{3, 8, 5, true, 9, 12.5, 8}, {4, 8, 4, false, 12, 8, 10}},
+    {{5, 1, 1, true, 18, 10, 45}, {8, 1, 1, true, 24, 10, 60}},
+};
+
+/* Vector instructions that unpack one column of a vector of rows for the integer dot product. */
+#define UNPACK_COLUMN 7.0
+
+static const struct lut_form *find_form(const struct rsr_spec *spec) {
+    for (size_t i = 0; i < sizeof LUT_FORMS / sizeof *LUT_FORMS; i++)
+        if ((spec->cpu_features & LUT_FORMS[i].features) == LUT_FORMS[i].features &&
+            spec->vector_bits >= LUT_FORMS[i].vector_bits)
+            return &LUT_FORMS[i];
+    return NULL;
+}
+
+static uint64_t divide_up(uint64_t a, uint64_t b) {
+    return (a + b - 1) / b;
+}
+
+struct lut_sizes {
+    uint64_t n_segments, n_vectors;
+    uint64_t codes_bytes, index_bytes;
+};
+
+static struct lut_sizes count_sizes(const struct rsr_stats *stats, const struct lut_form *form,
+                                    const struct lut_code *code) {
+    struct lut_sizes sizes = {.n_segments = divide_up(stats->cols, code->group_cols),
+                              .n_vectors = divide_up(stats->rows, form->vector_rows)};
+    const uint64_t padded_rows = sizes.n_vectors * form->vector_rows;
+    const uint64_t n_steps = divide_up(sizes.n_segments, code->step_segments);
+    sizes.codes_bytes = padded_rows * n_steps * code->step_planes;
+    sizes.index_bytes = (uint64_t)code->constant_vectors * form->vector_rows +
+                        (code->has_sign ? padded_rows * sizeof(int16_t) : 0);
+    return sizes;
+}
+
+bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                   enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+                   struct rsrc_choice *out) {
+    const struct lut_form *form = find_form(spec);
+    if (form == NULL)
+        return false;
+    const struct lut_code *code = &LUT_CODES[form->table128][alphabet != RSR_TERNARY];
+    const struct lut_sizes sizes = count_sizes(stats, form, code);
+    const double look_ups = (double)sizes.n_segments * (double)sizes.n_vectors;
+    const double instructions = look_ups * code->look_up + (double)sizes.n_segments * code->build;
+    struct rsrc_choice choice = {
+        .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
+    choice.weight_bytes = sizes.codes_bytes + sizes.index_bytes;
+    const double compute_us = rsrc_work_us(instructions, spec->vector_gips);
+    rsrc_set_costs(&choice, compute_us, compute_us, spec); /* a token at a time */
+    choice.work = rsrc_work_text(arena, look_ups * form->vector_rows, "look-ups");
+    *out = choice;
+    return true;
+}
+
+bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                       enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+                       struct rsrc_choice *out) {
+    const struct lut_form *form = find_form(spec);
+    if (form == NULL || (spec->cpu_features & form->multiplies) == 0)
+        return false;
+    const struct lut_code *code = &LUT_CODES[form->table128][alphabet != RSR_TERNARY];
+    const struct lut_sizes sizes = count_sizes(stats, form, code);
+    const double macs = (double)stats->rows * stats->cols;
+    const double unpack_us =
+        rsrc_work_us((double)sizes.n_vectors * stats->cols * UNPACK_COLUMN, spec->vector_gips);
+    const double multiply_us = rsrc_work_us(macs, spec->dot_gmacs);
+    struct rsrc_choice choice = {
+        .variant = RSR_VARIANT_DOT, .packing = RSR_PACKING_LUT, .token_tile = form->panel_tokens};
+    const uint64_t digits =
+        alphabet == RSR_TERNARY ? (uint64_t)code->group_cols * (form->table128 ? 128 : 16) : 0;
+    choice.weight_bytes = sizes.codes_bytes + digits;
+    rsrc_set_costs(&choice, unpack_us + multiply_us, unpack_us / RSRC_PREFILL_TOKENS + multiply_us,
+                   spec);
+    choice.work = rsrc_work_text(arena, macs, "multiply-adds");
+    *out = choice;
+    return true;
+}

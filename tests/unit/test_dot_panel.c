@@ -1,0 +1,44 @@
+/* test_dot_panel.c - `dot` over the codes of `lut`: every form, alphabet and target at odd shapes, more
+ * tokens than a group, more columns than a panel, against 64-bit sums (kernel_harness.h). */
+#define MAX_TOKENS 135
+#include "kernel_harness.h"
+
+static const struct shape shapes[] = {{1, 1, 4},       {5, 249, 64},   {63, 254, 64},
+                                      {64, 7, 64},     {65, 1021, 64}, {130, 40, 32},
+                                      {321, 510, 320}, {20, 5460, 16}, {640, 96, 128}};
+#define N_SHAPES (sizeof shapes / sizeof *shapes)
+
+static struct test_case *make_panel_case(struct suite *suite, const struct shape *shape,
+                                         enum rsr_alphabet alphabet, uint32_t n) {
+    struct test_case *c = make_case(suite, shape, alphabet,
+                                    n % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, n % 4 == 1);
+    c->plan.variant = RSR_VARIANT_DOT;
+    c->plan.packing = RSR_PACKING_LUT;
+    return c;
+}
+
+static void test_target(struct suite *suite, const struct rsr_spec *spec) {
+    struct test_case *cases[N_SHAPES * 3];
+    uint32_t n = 0;
+    for (uint32_t s = 0; s < N_SHAPES; s++)
+        for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
+            if ((s + alphabet + spec - specs) % 2 == 0) { /* half of them, to save compiling */
+                cases[n] = make_panel_case(suite, &shapes[s], (enum rsr_alphabet)alphabet, n);
+                n++;
+            }
+    run_cases(suite, cases, n, spec, rsrc_arena_printf(&suite->arena, "panel_%s", spec->name));
+}
+
+int main(void) {
+    struct suite suite;
+    suite_begin(&suite, "test_dot_panel", 20260722);
+    uint32_t n_targets = 0;
+    for (size_t i = 0; i < N_SPECS; i++)
+        if ((specs[i].cpu_features & F(SSSE3)) != 0) { /* lut has a form for it */
+            test_target(&suite, &specs[i]);
+            n_targets++;
+        }
+    CHECK(n_targets >= 6);
+    suite_end(&suite);
+    return CHECK_EXIT();
+}
