@@ -9,9 +9,6 @@
 
 #include <inttypes.h>
 
-/* Tokens of a batch over which prefill is predicted. */
-#define PREFILL_TOKENS 128.0
-
 /* How `dot` is computed with what a target has: the first row whose features and width it has. */
 static const struct dot_form {
     uint64_t features;
@@ -46,12 +43,11 @@ static double read_us(uint64_t bytes, double gbps) {
     return (double)bytes / (gbps * 1e3);
 }
 
-/* operations at 1e9/s, in microseconds. */
-static double work_us(double operations, double giga_per_s) {
+double rsrc_work_us(double operations, double giga_per_s) {
     return operations / (giga_per_s * 1e3);
 }
 
-static const char *work_text(struct rsrc_arena *arena, double operations, const char *what) {
+const char *rsrc_work_text(struct rsrc_arena *arena, double operations, const char *what) {
     return operations < 1e5 ? rsrc_arena_printf(arena, "%.0f %s", operations, what)
                             : rsrc_arena_printf(arena, "%.3g M %s", operations / 1e6, what);
 }
@@ -88,13 +84,12 @@ static struct rsrc_cost make_cost(double memory_us, double compute_us, double ca
                               .predicted_us = call_us + larger(memory_us, compute_us)};
 }
 
-/* Fills both regimes: a batch shares the reading and the call. */
-static void set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
-                      const struct rsr_spec *spec) {
+void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
+                    const struct rsr_spec *spec) {
     const double memory_us = read_us(choice->weight_bytes, spec->read_gbps);
     choice->cost[RSR_REGIME_DECODE] = make_cost(memory_us, decode_us, CALL_US);
     choice->cost[RSR_REGIME_PREFILL] =
-        make_cost(memory_us / PREFILL_TOKENS, prefill_us, CALL_US / PREFILL_TOKENS);
+        make_cost(memory_us / RSRC_PREFILL_TOKENS, prefill_us, CALL_US / RSRC_PREFILL_TOKENS);
 }
 
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
@@ -104,9 +99,9 @@ struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stat
     struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT, .fold = RSR_FOLD_TREE};
     choice.token_tile = dot_form(spec)->max_tokens;
     choice.weight_bytes = dot_bytes(stats, alphabet, spec);
-    set_costs(&choice, work_us(macs * (1 + unpack), spec->dot_gmacs),
-              work_us(macs * (1 + unpack / choice.token_tile), spec->dot_gmacs), spec);
-    choice.work = work_text(arena, macs, "multiply-adds");
+    rsrc_set_costs(&choice, rsrc_work_us(macs * (1 + unpack), spec->dot_gmacs),
+                   rsrc_work_us(macs * (1 + unpack / choice.token_tile), spec->dot_gmacs), spec);
+    choice.work = rsrc_work_text(arena, macs, "multiply-adds");
     return choice;
 }
 
@@ -128,9 +123,9 @@ struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_SCATTER, .k = stats->k, .fold = fold, .token_tile = 1};
     choice.weight_bytes = scatter_bytes(stats);
-    const double compute_us = work_us(adds, spec->add_gops);
-    set_costs(&choice, compute_us, compute_us, spec); /* one token at a time */
-    choice.work = work_text(arena, adds, "additions");
+    const double compute_us = rsrc_work_us(adds, spec->add_gops);
+    rsrc_set_costs(&choice, compute_us, compute_us, spec); /* one token at a time */
+    choice.work = rsrc_work_text(arena, adds, "additions");
     return choice;
 }
 

@@ -23,10 +23,30 @@ struct rsrc_choice {
     const char *work; /* "6.55 M multiply-adds", "0.42 M additions" */
 };
 
+/* False: the target has no instructions for it. Prefill of `dot` over the codes of lut reads no data of
+ * its own but a few tables. */
+bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                   enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+                   struct rsrc_choice *out);
+bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                       enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+                       struct rsrc_choice *out);
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec);
 struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                      enum rsr_fold_kind fold, const struct rsr_spec *spec);
+
+/* Tokens of a batch over which prefill is predicted. */
+#define RSRC_PREFILL_TOKENS 128.0
+
+/* operations at 1e9/s, in microseconds. */
+double rsrc_work_us(double operations, double giga_per_s);
+/* Fills both regimes from weight_bytes and the microseconds that computing a token takes: a batch shares
+ * the reading and the call. */
+void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
+                    const struct rsr_spec *spec);
+/* "6.55 M multiply-adds" */
+const char *rsrc_work_text(struct rsrc_arena *arena, double operations, const char *what);
 
 /* The fold table of RSR++ fits what lowering accepts. */
 bool rsrc_fold_fits(enum rsr_alphabet alphabet, uint32_t k);

@@ -108,8 +108,9 @@ static uint32_t block_tile_rows(uint32_t k) {
 
 /* ---- the choice ----------------------------------------------------------------------------------- */
 
-/* Every way that is open to a layer: `dot`, and scatter as RSR and, where its table fits, as RSR++. */
-#define MAX_CHOICES 8
+/* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++, and where
+ * the target has the look-ups, `lut` and `dot` over its codes. */
+#define MAX_CHOICES 8u
 
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              struct rsrc_choice choices[MAX_CHOICES]) {
@@ -119,13 +120,19 @@ static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_in
     if (rsrc_fold_fits(input->alphabet, stats->k))
         choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_TREE, input->spec);
     choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_DIRECT, input->spec);
+    if (rsrc_cost_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
+        n++;
+    if (rsrc_cost_dot_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
+        n++;
     assert(n <= MAX_CHOICES);
     return n;
 }
 
 /* A module holds every weight once: beside the kernel of decode, prefill has what reads the same data,
- * or none. */
+ * or none. A token alone is not worth unpacking the codes of lut. */
 static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choice *prefill) {
+    if (decode == NULL)
+        return prefill->packing != RSR_PACKING_LUT;
     if (prefill->variant == RSR_VARIANT_FOLD)
         return true;
     if (prefill->variant == RSR_VARIANT_DOT && prefill->packing == RSR_PACKING_LUT)
@@ -149,7 +156,7 @@ static const struct rsrc_choice *best_choice(const struct selection *among) {
     for (uint32_t i = 0; i < among->n_choices; i++) {
         const struct rsrc_choice *choice = &among->choices[i];
         const bool open = (among->forced == -1 || (int)choice->variant == among->forced) &&
-                          (among->decode == NULL || shares_data(among->decode, choice)) &&
+                          shares_data(among->decode, choice) &&
                           (among->except == NULL || choice->variant != among->except->variant);
         if (open && (best == NULL || choice->cost[among->regime].predicted_us <
                                          best->cost[among->regime].predicted_us))
@@ -202,6 +209,15 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     return chosen;
 }
 
+static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc_plan_input *input,
+                                       enum rsr_variant variant) {
+    const struct rsrc_place place = {.tensor = input->layer_name};
+    rsrc_error(diag, "plan-variant", &place, "leave out --variant, or choose another one",
+               "target %s has no instructions for variant '%s'", input->spec->name,
+               rsrc_variant_name(variant));
+    return RSRC_FAILED;
+}
+
 bool rsrc_same_kernel(const struct rsr_plan *plan) {
     const struct rsr_regime_plan *a = &plan->regimes[RSR_REGIME_DECODE];
     const struct rsr_regime_plan *b = &plan->regimes[RSR_REGIME_PREFILL];
@@ -228,6 +244,8 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     assert(among.forced >= -1 && among.forced < RSR_VARIANT_COUNT);
     struct rsr_plan plan = {.target = input->spec->name, .input = input->input};
     among.regime = RSR_REGIME_DECODE;
+    if (best_choice(&among) == NULL)
+        return refuse_variant(diag, input, (enum rsr_variant)among.forced);
     const struct rsrc_choice *decode =
         plan_regime(diag, arena, input, among, &plan.regimes[RSR_REGIME_DECODE]);
     among.regime = RSR_REGIME_PREFILL;

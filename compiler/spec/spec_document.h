@@ -24,6 +24,7 @@
     X(L2_BYTES, "l2_bytes", SIZE, l2_bytes, 1024, 1e12)                                            \
     X(READ_GBPS, "read_gbps", NUMBER, read_gbps, 0.001, 1e6)                                       \
     X(DOT_GMACS, "dot_gmacs", NUMBER, dot_gmacs, 0.001, 1e9)                                       \
+    X(VECTOR_GIPS, "vector_gips", NUMBER, vector_gips, 0.001, 1e6)                                 \
     X(ADD_GOPS, "add_gops", NUMBER, add_gops, 0.001, 1e6)                                          \
     RSRC_SPEC_GPU_FIELDS(X)
 

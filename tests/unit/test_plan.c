@@ -110,13 +110,14 @@ static void test_redundancy_decides(void) {
     plan = plan_decode(&f, &sparse, &generic, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_SCATTER);
     CHECK_INT(stats.n_zero_cols, 254);
-    /* With a wide integer dot product a random matrix of any size is multiplied. */
+    /* With wide look-ups a random matrix of any size is read at 1.6 bits a weight. */
     struct rsr_spec avx512 = load_spec(&f, "avx512");
     struct rsr_matrix large = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
     plan = plan_decode(&f, &large, &avx512, &options, &stats);
-    CHECK_INT(plan.variant, RSR_VARIANT_DOT);
+    CHECK_INT(plan.variant, RSR_VARIANT_LUT);
     CHECK_INT(plan.tile_rows, 16);
-    CHECK(strstr(plan.reason, "410 KB at 16.8 GB/s = 24.4 us; scatter k=") != NULL);
+    CHECK(strstr(plan.reason, "lut: 330 KB at 16.8 GB/s = 19.6 us; dot would take 24.9 us") !=
+          NULL);
     teardown(&f);
 }
 
@@ -154,6 +155,29 @@ static void test_cost_numbers(void) {
 }
 
 /* weight_bytes against what lowering stores, over odd shapes, targets, alphabets and variants. */
+static void check_lowered(struct fixture *f, const struct rsr_matrix *matrix,
+                          const struct rsr_spec *spec, const struct rsr_regime_plan *plan) {
+    struct rsr_index index;
+    struct rsrc_lower_input input = {.symbol_stem = "l0_q",
+                                     .title = "test",
+                                     .matrix = matrix,
+                                     .plan = plan,
+                                     .spec = spec,
+                                     .epilogue = RSR_EPILOGUE_RAW};
+    if (plan->k != 0) {
+        rsrc_build_index(&f->arena, matrix, plan->k, &index);
+        input.index = &index;
+    }
+    struct rsr_lowered lowered;
+    memset(&lowered, 0, sizeof lowered);
+    CHECK_INT(rsrc_lower_layer(f->diag, &f->arena, &input, &lowered), RSRC_OK);
+    CHECK_INT(plan->weight_bytes, lowered.codes.size_bytes + lowered.index.size_bytes);
+    char token_tile[32]; /* the kernel's key has the one that lowering took */
+    snprintf(token_tile, sizeof token_tile, "-t%u-q", plan->token_tile);
+    CHECK(plan->variant != RSR_VARIANT_DOT || plan->packing == RSR_PACKING_LUT ||
+          strstr(lowered.kernel.key, token_tile) != NULL);
+}
+
 static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
                         const struct rsr_spec *spec, int variant, uint32_t k) {
     struct rsrc_plan_options options = no_options();
@@ -163,24 +187,32 @@ static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
     const struct rsr_regime_plan plan = plan_decode(f, matrix, spec, &options, &stats);
     CHECK_INT(plan.variant, variant);
     CHECK(strstr(plan.reason, " as asked: ") != NULL);
-    CHECK_INT(plan.tile_rows % (variant == RSR_VARIANT_DOT ? 4 : k), 0);
+    CHECK_INT(plan.tile_rows % (variant == RSR_VARIANT_SCATTER ? k : 4), 0);
     CHECK_INT(plan.acc_bound, (uint64_t)stats.max_row_nonzero * 128);
-    struct rsr_index index;
-    rsrc_build_index(&f->arena, matrix, k, &index);
-    struct rsrc_lower_input input = {.symbol_stem = "l0_q",
-                                     .title = "test",
-                                     .matrix = matrix,
-                                     .index = variant == RSR_VARIANT_SCATTER ? &index : NULL,
-                                     .plan = &plan,
-                                     .spec = spec,
-                                     .epilogue = RSR_EPILOGUE_RAW};
-    struct rsr_lowered lowered;
-    memset(&lowered, 0, sizeof lowered);
-    CHECK_INT(rsrc_lower_layer(f->diag, &f->arena, &input, &lowered), RSRC_OK);
-    CHECK_INT(plan.weight_bytes, lowered.codes.size_bytes + lowered.index.size_bytes);
-    char token_tile[32]; /* the kernel's key has the one that lowering took */
-    snprintf(token_tile, sizeof token_tile, "-t%u-q", plan.token_tile);
-    CHECK(variant != RSR_VARIANT_DOT || strstr(lowered.kernel.key, token_tile) != NULL);
+    check_lowered(f, matrix, spec, &plan);
+}
+
+/* Both kernels where decode looks sums up and prefill multiplies: the second has the first's codes. */
+static void check_lut(struct fixture *f, const struct rsr_matrix *matrix,
+                      const struct rsr_spec *spec) {
+    struct rsr_stats stats;
+    rsrc_analyse_matrix(&f->arena, matrix, 4, &stats);
+    struct rsrc_choice lut, dot;
+    CHECK(rsrc_cost_lut(&f->arena, &stats, matrix->alphabet, spec, &lut));
+    CHECK(rsrc_cost_dot_lut(&f->arena, &stats, matrix->alphabet, spec, &dot));
+    const struct rsr_regime_plan decode = {.variant = RSR_VARIANT_LUT,
+                                           .tile_rows = 64,
+                                           .token_tile = lut.token_tile,
+                                           .weight_bytes = lut.weight_bytes,
+                                           .reason = "r"};
+    const struct rsr_regime_plan prefill = {.variant = RSR_VARIANT_DOT,
+                                            .packing = RSR_PACKING_LUT,
+                                            .tile_rows = 64,
+                                            .token_tile = dot.token_tile,
+                                            .weight_bytes = dot.weight_bytes,
+                                            .reason = "r"};
+    check_lowered(f, matrix, spec, &decode);
+    check_lowered(f, matrix, spec, &prefill);
 }
 
 static void test_bytes(void) {
@@ -199,9 +231,43 @@ static void test_bytes(void) {
                 check_bytes(&f, &matrix, &spec, RSR_VARIANT_DOT, 4);
                 check_bytes(&f, &matrix, &spec, RSR_VARIANT_SCATTER, 3);
                 check_bytes(&f, &matrix, &spec, RSR_VARIANT_SCATTER, 14);
+                if (t >= 2)
+                    check_lut(&f, &matrix, &spec);
             }
         }
     }
+    teardown(&f);
+}
+
+/* A module stores each weight once: prefill multiplies the codes that decode looks up, or both regimes
+ * have one kernel. What a target cannot do is refused. */
+static void test_shared_data(void) {
+    struct fixture f;
+    setup(&f);
+    struct rsr_spec avx512 = load_spec(&f, "avx512");
+    struct rsrc_plan_options options = no_options();
+    struct rsr_stats stats;
+    struct rsr_matrix matrix = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
+    struct rsr_plan plan = plan_matrix(&f, &matrix, &avx512, &options, &stats);
+    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].variant, RSR_VARIANT_LUT);
+    CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].variant, RSR_VARIANT_DOT);
+    CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].packing, RSR_PACKING_LUT);
+    CHECK(!rsrc_same_kernel(&plan));
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_DOT;
+    plan = plan_matrix(&f, &matrix, &avx512, &options, &stats);
+    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].packing, RSR_PACKING_PLANES);
+    CHECK(rsrc_same_kernel(&plan));
+    struct rsr_spec generic = load_spec(&f, "generic");
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_LUT;
+    const struct rsrc_plan_input input = {.layer_name = "blk.q",
+                                          .role = RSR_ROLE_Q,
+                                          .alphabet = RSR_TERNARY,
+                                          .stats = &stats,
+                                          .spec = &generic,
+                                          .options = &options};
+    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_FAILED);
+    CHECK(strstr(f.text, "target generic has no instructions for variant 'lut' [plan-variant]") !=
+          NULL);
     teardown(&f);
 }
 
@@ -354,6 +420,7 @@ int main(void) {
     test_redundancy_decides();
     test_cost_numbers();
     test_bytes();
+    test_shared_data();
     test_tiles();
     test_other_k();
     test_text();

@@ -10,7 +10,9 @@
 #define SPEC_DIR TEST_SOURCE_DIR "/specs"
 
 /* Every key but `name` and those that a test gives. */
-#define NUMBERS "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\ndot_gmacs: 4\nadd_gops: 1\n"
+#define NUMBERS                                                                                    \
+    "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\ndot_gmacs: 4\nvector_gips: "            \
+    "3\nadd_gops: 1\n"
 #define REST "ops_level: generic\n" NUMBERS
 #define TRIPLE "triple: x86_64-linux-gnu\n"
 #define AARCH64 "triple: aarch64-linux-gnu\n"
@@ -31,7 +33,7 @@ static const struct {
     {"spec-type", ":2:1:", "name: a\n[a]: 1\n", "a key is one name"},
     {"spec-type", ":2:11:", "name: a\nfeatures: avx2\n", "write features: [avx2, fma]"},
     {"spec-type", ":2:12:", "name: a\nfeatures: [[avx2]]\n", "a feature is one name"},
-    {"spec-type", ":9:1:", "name: a\n" REST "---\nname: b\n", "more than one document"},
+    {"spec-type", ":10:1:", "name: a\n" REST "---\nname: b\n", "more than one document"},
     {"spec-alias", ":1:7:", "name: &x a\ncpu: *x\n", "not supported"},
     {"spec-alias", ":2:6:", "name: a\ncpu: *x\n", "not supported"},
     {"spec-alias", ":1:7:", "name: !!str a\n", "not supported"},
@@ -137,7 +139,7 @@ static void test_values(void) {
                                "features: [avx2, fma, avx2]\nvector_bits: 256\ncpu: znver3\n"
                                "ops_level: avx2\ncores: 16\nl2_bytes: 1000000\n"
                                "read_gbps: 12.75\n"
-                               "dot_gmacs: 1.65e2\nadd_gops: 0.1\n";
+                               "dot_gmacs: 1.65e2\nvector_gips: 2.5\nadd_gops: 0.1\n";
     struct rsr_spec spec;
     CHECK_INT(
         rsrc_parse_spec(f.diag, &f.arena, "t.yaml", (const uint8_t *)text, strlen(text), &spec),
