@@ -33,13 +33,21 @@ struct search {
     struct rsrc_arena *arena;
     const char *dirs[MAX_DIRS];
     uint32_t n_dirs;
+    struct file_list *files; /* read so far */
+};
+
+/* Growing; every description of a directory and its parents at most. */
+struct file_list {
+    const char **paths;
+    uint32_t n, capacity;
 };
 
 /* ---- directories --------------------------------------------------------------------------------- */
 
 static struct search make_search(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                  const char *spec_dir) {
-    struct search search = {.diag = diag, .arena = arena};
+    struct search search = {
+        .diag = diag, .arena = arena, .files = RSRC_NEW(arena, struct file_list)};
     if (spec_dir != NULL) {
         search.dirs[search.n_dirs++] = spec_dir;
         return search;
@@ -206,12 +214,29 @@ static enum rsrc_status load_mapped(const struct search *search, const struct rs
                              document.inherit != NULL ? &parent : NULL, out);
 }
 
+static void remember_file(const struct search *search, const char *path) {
+    struct file_list *files = search->files;
+    for (uint32_t i = 0; i < files->n; i++)
+        if (strcmp(files->paths[i], path) == 0)
+            return;
+    if (files->n == files->capacity) {
+        const uint32_t capacity = files->capacity * 2 + 8;
+        const char **grown = RSRC_NEW_ARRAY(search->arena, capacity, const char *);
+        for (uint32_t i = 0; i < files->n; i++)
+            grown[i] = files->paths[i];
+        files->paths = grown;
+        files->capacity = capacity;
+    }
+    files->paths[files->n++] = rsrc_arena_strdup(search->arena, path);
+}
+
 static enum rsrc_status load_file(const struct search *search, const char *path,
                                   const struct chain *child, struct rsr_spec *out) {
     struct chain chain = {path, child, child == NULL ? 1 : child->depth + 1};
     struct rsrc_mapping mapping;
     if (rsrc_map_file(search->diag, search->arena, path, &mapping) != RSRC_OK)
         return RSRC_FAILED;
+    remember_file(search, path);
     enum rsrc_status status = load_mapped(search, &mapping, &chain, out);
     rsrc_unmap_file(&mapping);
     return status;
@@ -291,9 +316,16 @@ static enum rsrc_status load_native(const struct search *search, struct rsr_spec
 enum rsrc_status rsrc_load_spec(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const char *target, const char *spec_dir, struct rsr_spec *out) {
     struct search search = make_search(diag, arena, spec_dir);
-    if (strcmp(target, "native") == 0)
-        return load_native(&search, out);
+    struct rsr_spec spec;
     size_t n = strlen(target);
     bool is_path = strchr(target, '/') != NULL || (n > 5 && strcmp(target + n - 5, ".yaml") == 0);
-    return is_path ? load_file(&search, target, NULL, out) : load_name(&search, target, out);
+    enum rsrc_status status = strcmp(target, "native") == 0 ? load_native(&search, &spec)
+                              : is_path ? load_file(&search, target, NULL, &spec)
+                                        : load_name(&search, target, &spec);
+    if (status != RSRC_OK)
+        return status;
+    spec.files = search.files->paths;
+    spec.n_files = search.files->n;
+    *out = spec;
+    return RSRC_OK;
 }
