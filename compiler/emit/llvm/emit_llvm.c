@@ -41,7 +41,7 @@ static const char *const pipelines[] = {
     "instcombine<no-verify-fixpoint>,simplifycfg)",
 };
 
-/* ---- units ------------------------------------------------------------------------------------------ */
+/* ---- units ----------------------------------------------------------------------------------- */
 
 /* Errors of the code generator, which by default would end the process. */
 static void note_error(LLVMDiagnosticInfoRef info, void *user) {
@@ -106,7 +106,7 @@ static enum rsrc_status begin_unit(struct rsr_unit *unit, const char *title,
     return RSRC_OK;
 }
 
-/* ---- kernels ---------------------------------------------------------------------------------------- */
+/* ---- kernels --------------------------------------------------------------------------------- */
 
 static const char *find_obstacle(const struct module_state *state, const struct rsr_kernel *kernel,
                                  struct rsrc_arena *arena) {
@@ -157,7 +157,7 @@ static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kern
     return RSRC_OK;
 }
 
-/* ---- results ------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 /* NULL, or what is wrong, in the arena. Takes the message. */
 static const char *take_message(char *message, struct rsrc_arena *arena) {

@@ -135,7 +135,7 @@ static void close_if(struct rsrc_llvm_code *code, struct scope *scope) {
     }
 }
 
-/* ---- operations without a result -------------------------------------------------------------------- */
+/* ---- operations without a result ------------------------------------------------------------- */
 
 static void build_store(struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     LLVMValueRef store =
@@ -172,7 +172,7 @@ static void build_call(struct rsrc_llvm_code *code, const struct rsr_kop *op) {
                    body, arguments, 2, "");
 }
 
-/* ---- matrix registers -------------------------------------------------------------------------------- */
+/* ---- matrix registers ------------------------------------------------------------------------ */
 
 /* The n-th TILE register is tile n. */
 static LLVMValueRef tile_number(const struct rsrc_llvm_code *code, uint16_t reg) {
@@ -234,7 +234,7 @@ static void build_tile_operation(struct rsrc_llvm_code *code, const struct rsr_k
                    n);
 }
 
-/* ---- the list ----------------------------------------------------------------------------------------- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 static void build_assignment(struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     LLVMValueRef value = rsrc_llvm_build_value(code, op);

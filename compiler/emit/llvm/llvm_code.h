@@ -30,7 +30,7 @@ struct rsrc_llvm_code {
 /* Appends the operations to the open block and leaves the last block open. */
 void rsrc_llvm_build_code(struct rsrc_llvm_code *code);
 
-/* ---- llvm_value.c: single operations ------------------------------------------------------------- */
+/* ---- llvm_value.c: single operations --------------------------------------------------------- */
 
 LLVMTypeRef rsrc_llvm_type(const struct rsrc_llvm_code *code, enum rsr_elem elem, uint32_t lanes);
 LLVMTypeRef rsrc_llvm_reg_type(const struct rsrc_llvm_code *code, uint16_t reg);

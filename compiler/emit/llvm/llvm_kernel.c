@@ -34,7 +34,7 @@ struct function_builder {
     struct rsrc_arena *arena;
 };
 
-/* ---- attributes ----------------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 /* An attribute without a value, or with one. `at`: a parameter's number + 1, or the function. */
 static void add_attribute(const struct function_builder *f, LLVMValueRef function,
@@ -86,7 +86,7 @@ static void add_parameter_attributes(const struct function_builder *f, LLVMValue
     }
 }
 
-/* ---- arguments ------------------------------------------------------------------------------------- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 /* A field of what an argument points to. */
 static LLVMValueRef load_field(const struct rsrc_llvm_code *code, enum parameter argument,
@@ -144,7 +144,7 @@ static void load_params(struct rsrc_llvm_code *code) {
                 code->builder, load_field(code, ARG_WORKER, fields[i].offset, i32, ""), i64, "");
 }
 
-/* ---- functions -------------------------------------------------------------------------------------- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 /* Opens the function's entry block. */
 static struct rsrc_llvm_code begin_code(const struct function_builder *f, LLVMValueRef function,

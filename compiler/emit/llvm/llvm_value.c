@@ -14,7 +14,7 @@
 #define MAX_LANES 64
 #define LANE16_BYTES 16u
 
-/* ---- types and constants ------------------------------------------------------------------------- */
+/* ---- types and constants --------------------------------------------------------------------- */
 
 LLVMTypeRef rsrc_llvm_type(const struct rsrc_llvm_code *code, enum rsr_elem elem, uint32_t lanes) {
     LLVMTypeRef type = elem == RSR_ELEM_F32
@@ -58,7 +58,7 @@ static LLVMValueRef shuffle(const struct rsrc_llvm_code *code, LLVMValueRef a, L
     return LLVMBuildShuffleVector(code->builder, a, b, LLVMConstVector(mask, n_lanes), "");
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Term by term, so that accesses which differ in the displacement share the rest. */
 LLVMValueRef rsrc_llvm_address(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
@@ -105,7 +105,7 @@ static LLVMValueRef build_load_lanes(const struct rsrc_llvm_code *code, const st
     return dst->lanes == period ? lane : shuffle(code, lane, lane, lanes, dst->lanes);
 }
 
-/* ---- intrinsics -------------------------------------------------------------------------------------- */
+/* ---- intrinsics ------------------------------------------------------------------------------ */
 
 static LLVMValueRef cast_bits(const struct rsrc_llvm_code *code, LLVMValueRef value,
                               LLVMTypeRef type) {
@@ -164,7 +164,7 @@ static LLVMValueRef build_intrinsic(const struct rsrc_llvm_code *code, const str
     return cast_bits(code, result, rsrc_llvm_reg_type(code, op->dst));
 }
 
-/* ---- plain IR ------------------------------------------------------------------------------------------ */
+/* ---- plain IR -------------------------------------------------------------------------------- */
 
 static LLVMValueRef build_arithmetic(const struct rsrc_llvm_code *code, const struct rsr_kreg *reg,
                                      uint32_t kind, LLVMValueRef a, LLVMValueRef b) {

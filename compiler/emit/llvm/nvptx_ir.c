@@ -57,7 +57,7 @@ void nvptx_dispose(struct nvptx *p) {
     LLVMContextDispose(p->context);
 }
 
-/* ---- arithmetic ---------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 LLVMValueRef nvptx_u32(struct nvptx *p, uint32_t value) {
     return LLVMConstInt(p->i32, value, false);
@@ -89,7 +89,7 @@ LLVMValueRef nvptx_max(struct nvptx *p, LLVMValueRef a, LLVMValueRef b) {
     return LLVMBuildSelect(p->builder, nvptx_less(p, a, b), b, a, "");
 }
 
-/* ---- memory ---------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 LLVMValueRef nvptx_at(struct nvptx *p, LLVMValueRef base, LLVMValueRef bytes) {
     LLVMValueRef wide = LLVMBuildZExt(p->builder, bytes, p->i64, "");
@@ -138,7 +138,7 @@ void nvptx_set(struct nvptx *p, LLVMValueRef variable, LLVMValueRef value) {
     LLVMBuildStore(p->builder, value, variable);
 }
 
-/* ---- control ----------------------------------------------------------------------------------------- */
+/* ---- control --------------------------------------------------------------------------------- */
 
 static LLVMBasicBlockRef new_block(struct nvptx *p, const char *name) {
     return LLVMAppendBasicBlockInContext(p->context, p->function, name);
@@ -178,7 +178,7 @@ void nvptx_end_if(struct nvptx *p, LLVMBasicBlockRef end) {
     LLVMPositionBuilderAtEnd(p->builder, end);
 }
 
-/* ---- instructions of the GPU ------------------------------------------------------------------------- */
+/* ---- instructions of the GPU ----------------------------------------------------------------- */
 
 LLVMValueRef nvptx_call(struct nvptx *p, const char *intrinsic, LLVMTypeRef result,
                         const LLVMValueRef *arguments, uint32_t n_arguments) {

@@ -77,7 +77,7 @@ static LLVMValueRef x_row(const struct matvec *m, LLVMValueRef t, uint64_t unit_
     return nvptx_at(p, parameter(m, X), nvptx_affine(p, distance, unit_bytes, 0));
 }
 
-/* ---- activations ---------------------------------------------------------------------------------- */
+/* ---- activations ----------------------------------------------------------------------------- */
 
 /* Element c of columns 4i .. 4i + 3 as bits; zero beyond the last column. */
 static LLVMValueRef load_quad(const struct matvec *m, LLVMValueRef row, LLVMValueRef i) {
@@ -243,7 +243,7 @@ static void prepare_rows(const struct matvec *m) {
     nvptx_barrier(m->p);
 }
 
-/* ---- codes ------------------------------------------------------------------------------------------ */
+/* ---- codes ----------------------------------------------------------------------------------- */
 
 static void unpack_bits2(struct nvptx *p, LLVMValueRef word, LLVMValueRef *groups) {
     for (uint32_t g = 0; g < 4; g++) {
@@ -331,7 +331,7 @@ static void multiply(const struct matvec *m) {
     nvptx_end_loop(p, &loop);
 }
 
-/* ---- results ------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 /* Element of partial[col_warp][t][row], as the number of an int. */
 static LLVMValueRef partial_number(const struct matvec *m, LLVMValueRef col_warp, LLVMValueRef t,
@@ -412,7 +412,7 @@ static void store(const struct matvec *m) {
     nvptx_end_loop(p, &loop);
 }
 
-/* ---- the kernel ------------------------------------------------------------------------------------------ */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 static LLVMValueRef declare_shared(struct nvptx *p, const char *symbol, uint32_t size_bytes) {
     char name[256];
