@@ -341,7 +341,7 @@ enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *aren
     out->kernel.scratch_bytes = f.n_slots * (f.columns_bytes + f.sums_bytes);
     emit_kernel(&f);
     rsrc_fold_bodies(&f.frame.kb, input->index, &f.form);
-    rsrc_kb_finish(&f.frame.kb);
+    rsrc_frame_end(&f.frame, out);
     *detail = rsrc_arena_printf(arena, "k%u-%ux%u-chunk%u-slots%u-%s", f.form.k, f.form.lanes,
                                 f.form.elem == RSR_ELEM_I16 ? 16 : 32, f.form.chunk_cols, f.n_slots,
                                 hash_index(arena, input->index));

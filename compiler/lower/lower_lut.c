@@ -480,7 +480,7 @@ enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena
                      &out->kernel);
     plan_scratch(&lut, input->spec->l2_bytes);
     emit_kernel(&lut, matrix->rows);
-    rsrc_kb_finish(&lut.frame.kb);
+    rsrc_frame_end(&lut.frame, out);
     *detail =
         rsrc_arena_printf(arena, "%s-u%u-b%u", layout->form, layout->unit_vectors, lut.block_steps);
     return RSRC_OK;

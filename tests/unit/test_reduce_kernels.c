@@ -94,6 +94,8 @@ static void test_variant(struct suite *suite, enum rsr_variant variant,
             c->plan.variant = variant;
             if (variant == RSR_VARIANT_SCATTER || variant == RSR_VARIANT_FOLD)
                 c->plan.k = 4;
+            if (variant == RSR_VARIANT_FOLD && s % 2 == 0)
+                make_float_rows(suite, c);
             c->plan.fold = s % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
             cases[n++] = c;
         }
@@ -145,11 +147,17 @@ static void test_keys(struct suite *suite) {
 }
 
 int main(void) {
+    /* Every variant, with scalars, vectors of each width, and emulated instructions. */
+    static const struct {
+        enum rsr_variant variant;
+        uint32_t spec;
+    } runs[] = {{RSR_VARIANT_SCATTER, 0}, {RSR_VARIANT_DOT, 0},  {RSR_VARIANT_DOT, 3},
+                {RSR_VARIANT_DOT, 7},     {RSR_VARIANT_FOLD, 3}, {RSR_VARIANT_FOLD, 7},
+                {RSR_VARIANT_LUT, 3},     {RSR_VARIANT_LUT, 8}};
     struct suite suite;
     suite_begin(&suite, "test_reduce_kernels", 20260911);
-    for (size_t i = 0; i < N_SPECS; i++)
-        test_variant(&suite, RSR_VARIANT_DOT, &specs[i]);
-    test_variant(&suite, RSR_VARIANT_SCATTER, &specs[0]);
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
+        test_variant(&suite, runs[i].variant, &specs[runs[i].spec]);
     test_groups(&suite);
     test_keys(&suite);
     suite_end(&suite);
