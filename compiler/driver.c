@@ -504,8 +504,11 @@ static enum rsrc_status echo_plans(struct rsrc_compilation *c) {
 }
 
 static enum rsrc_status run(struct rsrc_compilation *c) {
-    if (set_pass_range(c) != RSRC_OK || set_variants(c) != RSRC_OK || load_specs(c) != RSRC_OK ||
-        set_jobs(c) != RSRC_OK)
+    if (set_pass_range(c) != RSRC_OK || load_specs(c) != RSRC_OK ||
+        rsrc_check_machine(c) != RSRC_OK)
+        return RSRC_FAILED;
+    const bool is_gpu = rsrc_is_gpu(c);
+    if ((!is_gpu && set_variants(c) != RSRC_OK) || set_jobs(c) != RSRC_OK)
         return RSRC_FAILED;
     if (c->from == PASS_PLAN)
         return echo_plans(c);
@@ -514,6 +517,8 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
             return RSRC_FAILED;
     if (check_items(c) != RSRC_OK)
         return RSRC_FAILED;
+    if (is_gpu)
+        return rsrc_run_gpu(c);
     const size_t n_results = (size_t)c->n_items * c->n_specs;
     c->linears = RSRC_NEW_ARRAY(&c->arena, n_results * RSR_REGIME_COUNT, struct rsr_linear_unit);
     c->reports = RSRC_NEW_ARRAY(&c->arena, n_results, struct rsr_report_layer);

@@ -280,4 +280,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c)
 RSRC_NODISCARD enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
 
+/* driver_gpu.c */
+bool rsrc_is_gpu(const struct rsrc_compilation *c);
+/* Whether the target can be asked for what the options ask. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_machine(struct rsrc_compilation *c);
+/* The layers of a GPU target, from decoding to committed outputs. */
+RSRC_NODISCARD enum rsrc_status rsrc_run_gpu(struct rsrc_compilation *c);
+
 #endif

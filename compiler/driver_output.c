@@ -207,7 +207,7 @@ static enum rsrc_status open_units(struct rsrc_compilation *c) {
             return RSRC_FAILED;
         any = true;
     }
-    return any && c->out_dir.path != NULL ? rsrc_open_raw_weights(c) : RSRC_OK;
+    return any && c->out_dir.path != NULL && !rsrc_is_gpu(c) ? rsrc_open_raw_weights(c) : RSRC_OK;
 }
 
 /* Only one kind, and only text, can go to standard output. */

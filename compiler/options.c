@@ -118,7 +118,7 @@ static enum rsrc_status parse_emit(struct rsrc_diag *diag, const char *value, ui
             snprintf(word, sizeof(word), "%.*s", (int)n, at);
             const char *close = rsrc_did_you_mean(word, names, N_EMIT_KINDS);
             rsrc_error(diag, "option-value", NULL,
-                       "kinds are so, obj, asm, llvm, c, rsr, plan, step, kernel, report",
+                       "kinds are so, obj, asm, llvm, c, ptx, cubin, rsr, plan, step, kernel, report",
                        "--emit does not know '%s'%s%s%s", word, close ? "; did you mean '" : "",
                        close ? close : "", close ? "'?" : "");
             return RSRC_FAILED;
@@ -227,6 +227,9 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
         break;
     case OPT_LD:
         options->ld = value;
+        break;
+    case OPT_CUDA_PATH:
+        options->cuda_path = value;
         break;
     case OPT_COLOR:
         status = parse_word(p->diag, id, value, COLORS, 3, &word);

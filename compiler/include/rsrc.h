@@ -39,7 +39,9 @@ enum rsrc_emit {
     RSRC_EMIT_KERNEL = 64,
     RSRC_EMIT_REPORT = 128,
     RSRC_EMIT_LLVM = 256,
-    RSRC_EMIT_ASM = 512
+    RSRC_EMIT_ASM = 512,
+    RSRC_EMIT_PTX = 1024,       /* GPU targets */
+    RSRC_EMIT_CUBIN = 2048
 };
 
 struct rsrc_variant_choice {
@@ -75,6 +77,7 @@ struct rsrc_options {
     const char *report;         /* "text" or "json", with ":FILE" or to stdout; NULL: none */
     const char *spec_dir;       /* NULL: the installed one */
     const char *cc, *ld;        /* NULL: search */
+    const char *cuda_path;      /* a CUDA installation; NULL: search; "none": LLVM makes PTX */
 };
 
 void rsrc_options_init(struct rsrc_options *options);

@@ -11,29 +11,32 @@
 #include "emit/ptx/cuda_unit.h"
 #include "emit/ptx/nvrtc.h"
 
-struct emitter {
-    struct rsrc_diag *diag;
-    struct rsrc_arena *arena;
-    const struct rsrc_ptx_unit *unit;
-    struct rsrc_nvrtc *nvrtc; /* NULL: LLVM */
-    const char *compiler;
-};
-
 /* One compiled entry, as text. */
 struct entry {
-    const struct rsr_gpu_kernel *kernel;
+    struct rsr_gpu_plan plan;
+    const char *symbol;
     const char *header; /* .version, .target, .address_size */
     const char *body;   /* what follows */
+    struct entry *next;
+};
+
+struct rsrc_ptx {
+    struct rsrc_diag *diag;
+    struct rsrc_arena *arena;
+    const struct rsrc_ptx_options *options;
+    struct rsrc_nvrtc *nvrtc; /* NULL: LLVM */
+    const char *compiler;
+    struct entry *entries; /* newest first */
 };
 
 /* ---- who compiles ---------------------------------------------------------------------------------- */
 
-static enum rsrc_status choose_compiler(struct emitter *e) {
-    const struct rsrc_ptx_unit *unit = e->unit;
+static enum rsrc_status choose_compiler(struct rsrc_ptx *e) {
+    const struct rsrc_ptx_options *options = e->options;
     const char *places = NULL;
-    const bool avoid = unit->cuda_path != NULL && strcmp(unit->cuda_path, "none") == 0;
+    const bool avoid = options->cuda_path != NULL && strcmp(options->cuda_path, "none") == 0;
     if (!avoid)
-        e->nvrtc = rsrc_nvrtc_open(e->arena, unit->cuda_path, &places);
+        e->nvrtc = rsrc_nvrtc_open(e->arena, options->cuda_path, &places);
     if (e->nvrtc != NULL) {
         e->compiler = rsrc_nvrtc_name(e->arena, e->nvrtc);
         return RSRC_OK;
@@ -42,15 +45,15 @@ static enum rsrc_status choose_compiler(struct emitter *e) {
                                 : rsrc_arena_printf(e->arena, "looked in %s", places);
     const char *const help = "install CUDA or NVIDIA's package nvidia-cuda-nvrtc, or name its "
                              "directory with --cuda-path";
-    if (unit->kind == RSR_UNIT_CUBIN || (!avoid && unit->cuda_path != NULL)) {
+    if (options->kind == RSR_UNIT_CUBIN || (!avoid && options->cuda_path != NULL)) {
         rsrc_error(e->diag, "cuda-missing", NULL, help, "%s needs NVRTC (libnvrtc.so): %s",
-                   unit->kind == RSR_UNIT_CUBIN ? "a cubin" : "--cuda-path", nowhere);
+                   options->kind == RSR_UNIT_CUBIN ? "a cubin" : "--cuda-path", nowhere);
         return RSRC_FAILED;
     }
-    if (!rsrc_nvptx_knows(unit->spec->cpu)) {
+    if (!rsrc_nvptx_knows(options->spec->cpu)) {
         rsrc_error(e->diag, "cuda-missing", NULL, help,
                    "LLVM does not know %s, and NVRTC (libnvrtc.so) was not found: %s",
-                   unit->spec->cpu, nowhere);
+                   options->spec->cpu, nowhere);
         return RSRC_FAILED;
     }
     e->compiler = rsrc_nvptx_name(e->arena);
@@ -67,13 +70,13 @@ static bool same_code(const struct rsr_gpu_plan *a, const struct rsr_gpu_plan *b
 }
 
 /* PTX of one kernel; `out` is empty before. */
-static enum rsrc_status compile_text(struct emitter *e, const struct rsr_gpu_kernel *kernel,
+static enum rsrc_status compile_text(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernel,
                                      struct rsrc_buffer *out) {
     if (e->nvrtc == NULL)
-        return rsrc_nvptx_compile(e->diag, kernel, e->unit->spec, out);
+        return rsrc_nvptx_compile(e->diag, kernel, e->options->spec, out);
     struct rsrc_buffer source = {0};
     rsrc_print_cuda_unit(kernel, 1, &source);
-    const struct rsrc_nvrtc_job job = {source.data, e->unit->spec->gpu.sm, RSR_UNIT_PTX};
+    const struct rsrc_nvrtc_job job = {source.data, e->options->spec->gpu.sm, RSR_UNIT_PTX};
     const enum rsrc_status status = rsrc_nvrtc_compile(e->diag, e->arena, e->nvrtc, &job, out);
     rsrc_buffer_free(&source);
     return status;
@@ -90,20 +93,36 @@ static const char *header_of(struct rsrc_arena *arena, const char *text, const c
     return rsrc_arena_strndup(arena, version + 1, (size_t)(end + 1 - (version + 1)));
 }
 
-static enum rsrc_status compile_entry(struct emitter *e, const struct rsr_gpu_kernel *kernel,
-                                      struct entry *out) {
+static enum rsrc_status compile_entry(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernel,
+                                      struct entry **out) {
     struct rsrc_buffer text = {0};
     enum rsrc_status status = compile_text(e, kernel, &text);
     if (status == RSRC_OK) {
-        *out = (struct entry){.kernel = kernel};
-        out->header = header_of(e->arena, text.data, &out->body);
-        if (out->header == NULL) {
+        struct entry *entry = RSRC_NEW(e->arena, struct entry);
+        *entry = (struct entry){.plan = *kernel->plan,
+                                .symbol = rsrc_arena_strdup(e->arena, kernel->symbol),
+                                .next = e->entries};
+        entry->header = header_of(e->arena, text.data, &entry->body);
+        if (entry->header == NULL) {
             rsrc_error(e->diag, "ptx-text", NULL, NULL, "%s made text that is no PTX", e->compiler);
             status = RSRC_FAILED;
         }
+        e->entries = entry;
+        *out = entry;
     }
     rsrc_buffer_free(&text);
     return status;
+}
+
+/* The entry of an equal plan, compiled now if there is none yet. */
+static enum rsrc_status find_entry(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernel,
+                                   struct entry **out) {
+    for (struct entry *entry = e->entries; entry != NULL; entry = entry->next)
+        if (same_code(&entry->plan, kernel->plan)) {
+            *out = entry;
+            return RSRC_OK;
+        }
+    return compile_entry(e, kernel, out);
 }
 
 /* The body with one symbol in place of another. */
@@ -117,57 +136,59 @@ static void put_renamed(struct rsrc_buffer *out, const char *body, const char *f
     rsrc_buffer_puts(out, body);
 }
 
-static void put_title(const struct emitter *e, struct rsrc_buffer *out) {
+static void put_title(const struct rsrc_ptx *e, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "// ");
-    rsrc_buffer_put_comment(out, e->unit->title);
+    rsrc_buffer_put_comment(out, e->options->title);
     rsrc_buffer_printf(out, " for %s, compiled by rsrc " RSRC_VERSION " with %s\n",
-                       e->unit->spec->name, e->compiler);
+                       e->options->spec->name, e->compiler);
 }
 
-static enum rsrc_status emit_text(struct emitter *e, struct rsrc_buffer *out) {
-    const struct rsrc_ptx_unit *unit = e->unit;
-    struct entry *entries = RSRC_NEW_ARRAY(e->arena, unit->n_kernels, struct entry);
-    uint32_t n_entries = 0;
+static enum rsrc_status emit_text(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernels,
+                                  uint32_t n_kernels, struct rsrc_buffer *out) {
     put_title(e, out);
-    for (uint32_t i = 0; i < unit->n_kernels; i++) {
-        const struct rsr_gpu_kernel *kernel = &unit->kernels[i];
-        uint32_t k = 0;
-        while (k < n_entries && !same_code(entries[k].kernel->plan, kernel->plan))
-            k++;
-        if (k == n_entries) {
-            if (compile_entry(e, kernel, &entries[k]) != RSRC_OK)
-                return RSRC_FAILED;
-            n_entries++;
-        }
+    for (uint32_t i = 0; i < n_kernels; i++) {
+        struct entry *entry = NULL;
+        if (find_entry(e, &kernels[i], &entry) != RSRC_OK)
+            return RSRC_FAILED;
         if (i == 0)
-            rsrc_buffer_puts(out, entries[0].header);
+            rsrc_buffer_puts(out, entry->header);
         rsrc_buffer_puts(out, "\n");
-        rsrc_print_gpu_comment(kernel, out);
-        put_renamed(out, entries[k].body, entries[k].kernel->symbol, kernel->symbol);
+        rsrc_print_gpu_comment(&kernels[i], out);
+        put_renamed(out, entry->body, entry->symbol, kernels[i].symbol);
     }
     return RSRC_OK;
 }
 
-static enum rsrc_status emit_cubin(struct emitter *e, struct rsrc_buffer *out) {
+static enum rsrc_status emit_cubin(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernels,
+                                   uint32_t n_kernels, struct rsrc_buffer *out) {
     struct rsrc_buffer source = {0};
     put_title(e, &source);
-    rsrc_print_cuda_unit(e->unit->kernels, e->unit->n_kernels, &source);
-    const struct rsrc_nvrtc_job job = {source.data, e->unit->spec->gpu.sm, RSR_UNIT_CUBIN};
+    rsrc_print_cuda_unit(kernels, n_kernels, &source);
+    const struct rsrc_nvrtc_job job = {source.data, e->options->spec->gpu.sm, RSR_UNIT_CUBIN};
     const enum rsrc_status status = rsrc_nvrtc_compile(e->diag, e->arena, e->nvrtc, &job, out);
     rsrc_buffer_free(&source);
     return status;
 }
 
-enum rsrc_status rsrc_emit_ptx(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                               const struct rsrc_ptx_unit *unit, struct rsrc_buffer *out) {
-    struct emitter e = {.diag = diag, .arena = arena, .unit = unit};
-    if (choose_compiler(&e) != RSRC_OK)
+enum rsrc_status rsrc_ptx_emit(struct rsrc_ptx *ptx, const struct rsr_gpu_kernel *kernels,
+                               uint32_t n_kernels, struct rsrc_buffer *out) {
+    return ptx->options->kind == RSR_UNIT_PTX ? emit_text(ptx, kernels, n_kernels, out)
+                                              : emit_cubin(ptx, kernels, n_kernels, out);
+}
+
+enum rsrc_status rsrc_ptx_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                               const struct rsrc_ptx_options *options, struct rsrc_ptx **out) {
+    struct rsrc_ptx *ptx = RSRC_NEW(arena, struct rsrc_ptx);
+    *ptx = (struct rsrc_ptx){.diag = diag, .arena = arena, .options = options};
+    if (choose_compiler(ptx) != RSRC_OK)
         return RSRC_FAILED;
-    rsrc_diag_emit(diag, RSRC_REMARK, "ptx", NULL, NULL, "%u kernels for %s compiled by %s",
-                   unit->n_kernels, unit->spec->name, e.compiler);
-    const enum rsrc_status status =
-        unit->kind == RSR_UNIT_PTX ? emit_text(&e, out) : emit_cubin(&e, out);
-    if (e.nvrtc != NULL)
-        rsrc_nvrtc_close(e.nvrtc);
-    return status;
+    rsrc_diag_emit(diag, RSRC_REMARK, "ptx", NULL, NULL, "%s compiles the kernels for %s",
+                   ptx->compiler, options->spec->name);
+    *out = ptx;
+    return RSRC_OK;
+}
+
+void rsrc_ptx_close(struct rsrc_ptx *ptx) {
+    if (ptx->nvrtc != NULL)
+        rsrc_nvrtc_close(ptx->nvrtc);
 }

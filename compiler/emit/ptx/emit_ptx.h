@@ -8,20 +8,25 @@
 
 #include "ir.h"
 
-struct rsrc_ptx_unit {
+struct rsrc_ptx; /* opaque: a compiler that was found, and what it has made so far */
+
+struct rsrc_ptx_options {
     const char *title; /* of the model, for the first comment; untrusted text */
     const struct rsr_spec *spec;
-    const struct rsr_gpu_kernel *kernels;
-    uint32_t n_kernels;
     enum rsr_unit_kind kind; /* RSR_UNIT_PTX or RSR_UNIT_CUBIN */
     /* Where CUDA is: NULL: $CUDA_PATH, $CUDA_HOME and the usual places, LLVM where there is none; a
      * directory: there or nowhere; "none": LLVM. */
     const char *cuda_path;
 };
 
-/* Appends the unit to `out`. Emits a remark ("ptx") that says who compiled it. */
-RSRC_NODISCARD enum rsrc_status rsrc_emit_ptx(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                              const struct rsrc_ptx_unit *unit,
-                                              struct rsrc_buffer *out);
+/* Finds a compiler; a remark ("ptx") says which. All memory is the arena's; `options` is borrowed. */
+RSRC_NODISCARD enum rsrc_status rsrc_ptx_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                              const struct rsrc_ptx_options *options,
+                                              struct rsrc_ptx **out);
+/* Appends one unit with these kernels to `out`. Kernels of equal plans are compiled once. */
+RSRC_NODISCARD enum rsrc_status rsrc_ptx_emit(struct rsrc_ptx *ptx,
+                                              const struct rsr_gpu_kernel *kernels,
+                                              uint32_t n_kernels, struct rsrc_buffer *out);
+void rsrc_ptx_close(struct rsrc_ptx *ptx);
 
 #endif
