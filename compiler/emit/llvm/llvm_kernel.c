@@ -165,6 +165,7 @@ static struct rsrc_llvm_code begin_code(const struct function_builder *f, LLVMVa
                                    .values = RSRC_NEW_ARRAY(f->arena, n_regs + 1u, LLVMValueRef)};
 }
 
+/* Defined, or with extern_bodies declared. */
 static LLVMValueRef add_body(const struct function_builder *f, uint32_t number) {
     const struct rsr_kernel *kernel = f->kernel;
     LLVMTypeRef pointer = LLVMPointerTypeInContext(f->context, 0);
