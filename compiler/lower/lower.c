@@ -67,15 +67,16 @@ static const char *maps_text(struct rsrc_arena *arena, const struct rsrc_lower_i
                              reduction->counts.cols, (unsigned long long)lowered->index.size_bytes);
 }
 
+/* Both kernels of a layer may have an index: the variant tells them apart. */
 static void finish_blob(struct rsrc_arena *arena, struct rsr_blob *blob, const char *stem,
-                        const char *what) {
+                        const char *variant, const char *what) {
     if (blob->size_bytes == 0)
         return;
     struct rsrc_hash hash;
     rsrc_hash_init(&hash);
     rsrc_hash_update(&hash, blob->bytes, blob->size_bytes);
     rsrc_hash_final(&hash, blob->hash);
-    blob->symbol = rsrc_arena_printf(arena, "rsr_w_%s_%s", stem, what);
+    blob->symbol = rsrc_arena_printf(arena, "rsr_w_%s_%s_%s", stem, variant, what);
     blob->align = 64;
 }
 
@@ -108,9 +109,9 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     kernel->input = input->input;
 
     pack_scale(arena, matrix, &lowered.scale);
-    finish_blob(arena, &lowered.codes, stem, "codes");
-    finish_blob(arena, &lowered.index, stem, "index");
-    finish_blob(arena, &lowered.scale, stem, "scale");
+    finish_blob(arena, &lowered.codes, stem, variant->name, "codes");
+    finish_blob(arena, &lowered.index, stem, variant->name, "index");
+    finish_blob(arena, &lowered.scale, stem, variant->name, "scale");
     if (rsrc_verify_kernel(diag, kernel) != RSRC_OK)
         return RSRC_FAILED;
     *out = lowered;

@@ -97,7 +97,7 @@ static void test_keys(struct suite *suite) {
     CHECK(strcmp(emit_text(suite, a), emit_text(suite, c)) != 0);
     CHECK(memcmp(a->lowered.codes.hash, b->lowered.codes.hash, 16) != 0);
     CHECK_STR(a->lowered.kernel.symbol, "rsr_t1_dot_avx512");
-    CHECK_STR(a->lowered.codes.symbol, "rsr_w_t1_codes");
+    CHECK_STR(a->lowered.codes.symbol, "rsr_w_t1_dot_codes");
     CHECK_INT(a->lowered.codes.size_bytes, 64 * 512 / 4);
 }
 
