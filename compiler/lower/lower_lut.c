@@ -1,13 +1,14 @@
 /* lower_lut.c - `lut`: the transposed form of RSR, for decoding.
  *
- * Columns are cut into segments. Every distinct sum of a segment's activations is computed once a token
- * (lut_tables.c); then every row selects its own with the byte or nibble that is its code. Rows are byte
- * lanes: one look-up gives the low bytes of 16 to 64 rows' sums, one the high bytes. A sign is one's
- * complement, t XOR -1 = -t - 1, of both bytes; the missing ones of a row are known to the compiler and
- * begin its sum. Bytes zipped to int16 are added, and widened before they could overflow.
+ * Columns are cut into segments. Every distinct sum of a segment's activations is computed once a
+ * token (lut_tables.c); then every row selects its own with the byte or nibble that is its code.
+ * Rows are byte lanes: one look-up gives the low bytes of 16 to 64 rows' sums, one the high
+ * bytes. A sign is one's complement, t XOR -1 = -t - 1, of both bytes; the missing ones of a row
+ * are known to the compiler and begin its sum. Bytes zipped to int16 are added, and widened
+ * before they could overflow.
  *
- * Tables of a block of columns stay in the L2 cache for LUT_TOKENS tokens; codes are read once for those.
- * With several blocks, int32 sums of the rows wait in the scratch memory.
+ * Tables of a block of columns stay in the L2 cache for LUT_TOKENS tokens; codes are read once
+ * for those. With several blocks, int32 sums of the rows wait in the scratch memory.
  */
 #include "lower/lut_kernel.h"
 
@@ -46,11 +47,17 @@ static const struct rsrc_lut_layout *layout_of(const struct unit *u) {
     return &u->lut->layout;
 }
 
-static uint16_t vector_reg(struct unit *u, enum rsr_elem elem, const char *name, uint32_t i) {
+static uint16_t vector_reg(struct unit *u, enum rsr_elem elem, const char *name) {
     static const uint32_t elem_bytes[RSR_ELEM_COUNT] = {
         [RSR_ELEM_U8] = 1, [RSR_ELEM_I16] = 2, [RSR_ELEM_I32] = 4, [RSR_ELEM_U32] = 4};
-    return rsrc_kb_reg(u->kb, elem, layout_of(u)->vector_rows / elem_bytes[elem], "%s%u%s", name, i,
+    return rsrc_kb_reg(u->kb, elem, layout_of(u)->vector_rows / elem_bytes[elem], "%s%s", name,
                        u->suffix);
+}
+
+static uint16_t numbered_reg(struct unit *u, enum rsr_elem elem, const char *name, uint32_t i) {
+    char numbered[32];
+    snprintf(numbered, sizeof numbered, "%s%u", name, i);
+    return vector_reg(u, elem, numbered);
 }
 
 static uint16_t index_reg(struct unit *u, const char *name) {
@@ -63,27 +70,27 @@ static void make_registers(struct unit *u) {
         for (uint32_t run = 0; run < RUNS; run++)
             u->sums[v][run] = rsrc_kb_reg(u->kb, RSR_ELEM_I32, layout_of(u)->vector_rows / RUNS,
                                           "sum%u_%u%s", v, run, u->suffix);
-        u->narrow[v][0] = vector_reg(u, RSR_ELEM_I16, "narrow_low", v);
-        u->narrow[v][1] = vector_reg(u, RSR_ELEM_I16, "narrow_high", v);
-        u->codes[v] = vector_reg(u, nibbles ? RSR_ELEM_U32 : RSR_ELEM_U8, "codes", v);
-        u->signs[v] = vector_reg(u, RSR_ELEM_U8, "signs", v);
+        u->narrow[v][0] = numbered_reg(u, RSR_ELEM_I16, "narrow_low", v);
+        u->narrow[v][1] = numbered_reg(u, RSR_ELEM_I16, "narrow_high", v);
+        u->codes[v] = numbered_reg(u, nibbles ? RSR_ELEM_U32 : RSR_ELEM_U8, "codes", v);
+        u->signs[v] = numbered_reg(u, RSR_ELEM_U8, "signs", v);
     }
-    u->code = nibbles ? vector_reg(u, RSR_ELEM_U8, "code", 0) : RSR_NO_KREG;
-    u->nibble = vector_reg(u, RSR_ELEM_U32, "nibble", 0);
-    u->low = vector_reg(u, RSR_ELEM_U8, "low_bytes", 0);
-    u->high = vector_reg(u, RSR_ELEM_U8, "high_bytes", 0);
-    u->sign = vector_reg(u, RSR_ELEM_U8, "sign", 0);
-    u->pairs = vector_reg(u, RSR_ELEM_U32, "pairs", 0);
-    u->wide = vector_reg(u, RSR_ELEM_I32, "wide", 0);
+    u->code = nibbles ? vector_reg(u, RSR_ELEM_U8, "code") : RSR_NO_KREG;
+    u->nibble = vector_reg(u, RSR_ELEM_U32, "nibble");
+    u->low = vector_reg(u, RSR_ELEM_U8, "low_bytes");
+    u->high = vector_reg(u, RSR_ELEM_U8, "high_bytes");
+    u->sign = vector_reg(u, RSR_ELEM_U8, "sign");
+    u->pairs = vector_reg(u, RSR_ELEM_U32, "pairs");
+    u->wide = vector_reg(u, RSR_ELEM_I32, "wide");
     for (uint32_t i = 0; i < 2; i++) {
-        u->zipped[i] = vector_reg(u, RSR_ELEM_U8, "zipped", i);
-        u->terms[i] = vector_reg(u, RSR_ELEM_I16, "term", i);
+        u->zipped[i] = numbered_reg(u, RSR_ELEM_U8, "zipped", i);
+        u->terms[i] = numbered_reg(u, RSR_ELEM_I16, "term", i);
     }
     for (uint32_t i = 0; i < 4; i++)
-        u->tables[i] = vector_reg(u, RSR_ELEM_U8, "table", i);
+        u->tables[i] = numbered_reg(u, RSR_ELEM_U8, "table", i);
 }
 
-/* ---- one step of segments ------------------------------------------------------------------------- */
+/* ---- one step of segments -------------------------------------------------------------------- */
 
 static struct rsrc_address code_address(const struct unit *u, uint32_t plane, uint32_t vector) {
     const struct rsrc_lut_layout *layout = layout_of(u);
@@ -108,7 +115,8 @@ static void prefetch_codes(struct unit *u) {
         rsrc_kb_prefetch(u->kb, rsrc_address_offset(code_address(u, 0, 0), PREFETCH_BYTES + line));
 }
 
-/* narrow += the looked-up bytes as int16, where bit `bit` of `signs` is set less their twofold and 1 */
+/* narrow += the looked-up bytes as int16, where bit `bit` of `signs` is set less their twofold
+ * and 1 */
 static void add_bytes(struct unit *u, uint32_t v, uint16_t signs, uint32_t bit) {
     struct rsrc_kb *kb = u->kb;
     if (layout_of(u)->has_sign) {
@@ -166,7 +174,7 @@ static void emit_nibble_step(struct unit *u) {
     }
 }
 
-/* ---- sums of a unit's rows -------------------------------------------------------------------------- */
+/* ---- sums of a unit's rows ------------------------------------------------------------------- */
 
 /* sums += the even and the odd lanes of two vectors of int16. */
 static void widen(struct unit *u, uint32_t v, const uint16_t narrow[2]) {
@@ -253,7 +261,7 @@ static void emit_steps(struct unit *u) {
     rsrc_kb_end(kb);
 }
 
-/* ---- results ---------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 /* Bits computed as signs s = 2w - 1: (s.x + sum x) / 2. Signs computed as bits: 2 w.x - sum x. */
 static void correct(struct unit *u, uint16_t sums, uint16_t x_sums) {
@@ -294,7 +302,7 @@ static void store_run(struct unit *u, uint32_t v, uint32_t run) {
 static void emit_results(struct unit *u) {
     struct rsrc_kb *kb = u->kb;
     const uint16_t x_sum = rsrc_frame_load_sum(&u->lut->frame, &u->token, u->suffix);
-    const uint16_t x_sums = vector_reg(u, RSR_ELEM_I32, "x_sums", 0);
+    const uint16_t x_sums = vector_reg(u, RSR_ELEM_I32, "x_sums");
     rsrc_kb_unary(kb, RSR_KOP_SPLAT, x_sums, x_sum);
     for (uint32_t v = 0; v < u->n_vectors; v++)
         for (uint32_t run = 0; run < RUNS; run++) {
@@ -318,7 +326,7 @@ static void end_sums(struct unit *u) {
     rsrc_kb_end(kb);
 }
 
-/* ---- the kernel ------------------------------------------------------------------------------------- */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 /* Unit `number`, of n_rows rows, for the tokens of the group. */
 static void emit_unit(struct rsrc_lut_kernel *lut, uint16_t number, uint32_t n_rows,
@@ -331,8 +339,7 @@ static void emit_unit(struct rsrc_lut_kernel *lut, uint16_t number, uint32_t n_r
     const uint16_t token = index_reg(&u, "token");
     u.step = index_reg(&u, "step");
     if (lut->layout.lookup == RSRC_LUT_SHUFFLE16)
-        u.nibble_mask =
-            rsrc_kb_const(kb, vector_reg(&u, RSR_ELEM_U32, "nibble_mask", 0), 0x0f0f0f0f);
+        u.nibble_mask = rsrc_kb_const(kb, vector_reg(&u, RSR_ELEM_U32, "nibble_mask"), 0x0f0f0f0f);
     rsrc_kb_loop(kb, token, lut->first_token, lut->end_token, 1);
     u.token = rsrc_frame_token(&lut->frame, token, suffix);
     u.table_base = rsrc_lut_table_base(lut, token, suffix, &u.slot);
@@ -405,8 +412,8 @@ static void emit_kernel(struct rsrc_lut_kernel *lut, uint32_t rows) {
     rsrc_kb_end(kb);
 }
 
-/* Blocks of columns whose tables take an eighth of L2 a token: half of it for LUT_TOKENS tokens, the rest
- * is for codes on their way. */
+/* Blocks of columns whose tables take an eighth of L2 a token: half of it for LUT_TOKENS tokens,
+ * the rest is for codes on their way. */
 static void plan_scratch(struct rsrc_lut_kernel *lut, uint64_t l2_bytes) {
     const struct rsrc_lut_layout *layout = &lut->layout;
     const uint64_t fitting = l2_bytes / 8 / LUT_TABLE_STEP_BYTES;

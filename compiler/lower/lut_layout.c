@@ -26,9 +26,9 @@ static const struct lut_machine {
 #undef F
 };
 
-/* How segments are coded for a look-up. 122 sums of five ternary digits and 128 of eight signs fit 128
- * entries up to sign; 14 of three ternary digits up to sign, and all 16 of four bits, fit 16. Sums of
- * bits serve signs as well: y = 2 * (sum of x where w = +1) - sum of x. */
+/* How segments are coded for a look-up. 122 sums of five ternary digits and 128 of eight signs
+ * fit 128 entries up to sign; 14 of three ternary digits up to sign, and all 16 of four bits, fit
+ * 16. Sums of bits serve signs as well: y = 2 * (sum of x where w = +1) - sum of x. */
 static const struct lut_code {
     uint32_t group_cols;
     bool has_sign;
@@ -39,8 +39,9 @@ static const struct lut_code {
     [RSRC_LUT_SHUFFLE16] = {{3, true, 8, 5}, {4, false, 8, 4}},
 };
 
-/* Steps whose sums fit int16. A segment's sum reaches -128 a column; with a sign also the opposite, and
- * one less: ~t = -t - 1. Ternary: 51 segments of 5 or 80 of 3 columns, binary: 31 of 8 or 64 of 4. */
+/* Steps whose sums fit int16. A segment's sum reaches -128 a column; with a sign also the
+ * opposite, and one less: ~t = -t - 1. Ternary: 51 segments of 5 or 80 of 3 columns, binary: 31
+ * of 8 or 64 of 4. */
 static uint32_t flush_steps(const struct lut_code *code) {
     const uint32_t lowest = 128 * code->group_cols + code->has_sign;
     const uint32_t highest = (code->has_sign ? 128 : 127) * code->group_cols;
@@ -101,8 +102,9 @@ uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout) {
            layout->step_planes;
 }
 
-/* A shuffle pattern a column, and its digits in every lane of sums: one vector of partial sums and two
- * selections from it for each quarter of 128 sums, or two vectors with the 16 sums of a lane 16. */
+/* A shuffle pattern a column, and its digits in every lane of sums: one vector of partial sums
+ * and two selections from it for each quarter of 128 sums, or two vectors with the 16 sums of a
+ * lane 16. */
 uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout) {
     const uint64_t n =
         layout->lookup == RSRC_LUT_TABLE128 ? 2 * layout->group_cols + 8 : 3 * layout->group_cols;

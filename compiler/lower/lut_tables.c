@@ -1,14 +1,15 @@
 /* lut_tables.c - the part of a `lut` kernel that builds the tables of a token, and its constants.
  *
- * A table holds the sum of a segment's activations for every code. Column i of the segment is spread over
- * a vector (SHUFFLE16 by a pattern, then a shift that widens it to int16), multiplied by digit i of each
- * lane's code and added. SHUFFLE16 forms get their 16 sums so. Of the 128 sums of TABLE128 only parts are
- * computed, of the low digits (lanes 0..15) and of the high ones (lanes 16..31); every sum adds two of
- * those, selected by TABLE.
+ * A table holds the sum of a segment's activations for every code. Column i of the segment is
+ * spread over a vector (SHUFFLE16 by a pattern, then a shift that widens it to int16), multiplied
+ * by digit i of each lane's code and added. SHUFFLE16 forms get their 16 sums so. Of the 128 sums
+ * of TABLE128 only parts are computed, of the low digits (lanes 0..15) and of the high ones
+ * (lanes 16..31); every sum adds two of those, selected by TABLE.
  */
 #include "lower/lut_kernel.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_GROUP_COLS 8
@@ -31,9 +32,10 @@ static uint32_t sum_vectors(const struct rsrc_lut_layout *layout) {
     return layout->lookup == RSRC_LUT_TABLE128 ? 1 : 2;
 }
 
-/* ---- constants ---------------------------------------------------------------------------------- */
+/* ---- constants ------------------------------------------------------------------------------- */
 
-/* Digits of parts of 128 sums: columns 0 and 1 of five are low digits, columns 0 .. 3 of eight signs. */
+/* Digits of parts of 128 sums: columns 0 and 1 of five are low digits, columns 0 .. 3 of eight
+ * signs. */
 #define LOW_TERNARY_COLS 2
 #define LOW_BINARY_COLS 4
 #define HIGH_LANE 16
@@ -51,7 +53,8 @@ static int bit_digit(uint32_t code, uint32_t i) {
     return (code >> i & 1) != 0 ? 1 : -1;
 }
 
-/* Digit i of the code that lane `lane` of the partial sums stands for; ternary low digits are -4..4. */
+/* Digit i of the code that lane `lane` of the partial sums stands for; ternary low digits are
+ * -4..4. */
 static int part_digit(const struct rsrc_lut_layout *layout, uint32_t lane, uint32_t i) {
     const uint32_t high = lane >= HIGH_LANE ? lane - HIGH_LANE : 0;
     if (layout->alphabet == RSR_TERNARY) {
@@ -80,8 +83,8 @@ static void select_parts(const struct rsrc_lut_layout *layout, uint32_t c, uint1
     *high = (uint16_t)(HIGH_LANE + c / 16);
 }
 
-/* The entry of its 16 that lane `lane` of sum vector `half` holds: PACK_U8 puts the 8 lanes of the first
- * vector before those of the second. */
+/* The entry of its 16 that lane `lane` of sum vector `half` holds: PACK_U8 puts the 8 lanes of
+ * the first vector before those of the second. */
 static uint32_t nibble_of_lane(uint32_t half, uint32_t lane) {
     return half * 8 + lane % 8;
 }
@@ -121,7 +124,7 @@ void rsrc_lut_pack_constants(const struct rsrc_lut_layout *layout, uint8_t *out)
     }
 }
 
-/* ---- registers ------------------------------------------------------------------------------------ */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 struct tables {
     struct rsrc_lut_kernel *lut;
@@ -132,16 +135,16 @@ struct tables {
     uint16_t low_mask;                  /* i16 255 */
 };
 
-static uint16_t bytes_reg(struct tables *t, const char *name, uint32_t i) {
-    return rsrc_kb_reg(t->kb, RSR_ELEM_U8, t->lut->layout.vector_rows, "%s%u", name, i);
+/* A vector of u8, i16 or u16 lanes. */
+static uint16_t vector_reg(struct tables *t, enum rsr_elem elem, const char *name) {
+    const uint32_t elem_bytes = elem == RSR_ELEM_U8 ? 1 : 2;
+    return rsrc_kb_reg(t->kb, elem, t->lut->layout.vector_rows / elem_bytes, "%s", name);
 }
 
-static uint16_t words_reg(struct tables *t, const char *name, uint32_t i) {
-    return rsrc_kb_reg(t->kb, RSR_ELEM_I16, t->lut->layout.vector_rows / 2, "%s%u", name, i);
-}
-
-static uint16_t unsigned_reg(struct tables *t, const char *name, uint32_t i) {
-    return rsrc_kb_reg(t->kb, RSR_ELEM_U16, t->lut->layout.vector_rows / 2, "%s%u", name, i);
+static uint16_t numbered_reg(struct tables *t, enum rsr_elem elem, const char *name, uint32_t i) {
+    char numbered[32];
+    snprintf(numbered, sizeof numbered, "%s%u", name, i);
+    return vector_reg(t, elem, numbered);
 }
 
 static uint16_t load_constant(struct tables *t, uint16_t reg, uint32_t *n_loaded) {
@@ -153,28 +156,28 @@ static void load_constants(struct tables *t) {
     const struct rsrc_lut_layout *layout = &t->lut->layout;
     uint32_t n = 0;
     for (uint32_t i = 0; i < layout->group_cols; i++)
-        t->patterns[i] = load_constant(t, bytes_reg(t, "spread", i), &n);
+        t->patterns[i] = load_constant(t, numbered_reg(t, RSR_ELEM_U8, "spread", i), &n);
     for (uint32_t half = 0; half < sum_vectors(layout); half++)
         for (uint32_t i = 0; i < layout->group_cols; i++)
-            t->digits[half][i] =
-                load_constant(t, words_reg(t, half == 0 ? "digit" : "digit_b", i), &n);
+            t->digits[half][i] = load_constant(
+                t, numbered_reg(t, RSR_ELEM_I16, half == 0 ? "digit" : "digit_b", i), &n);
     for (uint32_t q = 0; layout->lookup == RSRC_LUT_TABLE128 && q < 4; q++) {
-        t->selects[q][0] = load_constant(t, unsigned_reg(t, "select_low", q), &n);
-        t->selects[q][1] = load_constant(t, unsigned_reg(t, "select_high", q), &n);
+        t->selects[q][0] = load_constant(t, numbered_reg(t, RSR_ELEM_U16, "select_low", q), &n);
+        t->selects[q][1] = load_constant(t, numbered_reg(t, RSR_ELEM_U16, "select_high", q), &n);
     }
     assert((uint64_t)n * layout->vector_rows == rsrc_lut_constants_bytes(layout));
-    t->low_mask = rsrc_kb_const(t->kb, words_reg(t, "byte_mask", 0), 255);
+    t->low_mask = rsrc_kb_const(t->kb, vector_reg(t, RSR_ELEM_I16, "byte_mask"), 255);
 }
 
-/* ---- operations ----------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 /* sums[half] = sum over the columns of x * digit */
 static void emit_sums(struct tables *t, uint16_t x, const uint16_t sums[2]) {
     const struct rsrc_lut_layout *layout = &t->lut->layout;
     struct rsrc_kb *kb = t->kb;
-    const uint16_t spread = bytes_reg(t, "x_spread", 0);
-    const uint16_t wide = words_reg(t, "x_wide", 0);
-    const uint16_t product = words_reg(t, "product", 0);
+    const uint16_t spread = vector_reg(t, RSR_ELEM_U8, "x_spread");
+    const uint16_t wide = vector_reg(t, RSR_ELEM_I16, "x_wide");
+    const uint16_t product = vector_reg(t, RSR_ELEM_I16, "product");
     for (uint32_t i = 0; i < layout->group_cols; i++) {
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, spread, t->patterns[i], x);
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, wide, spread);
@@ -196,34 +199,40 @@ static void emit_bytes(struct tables *t, uint16_t a, uint16_t b, struct rsrc_add
     uint16_t low[2], high[2];
     for (uint32_t i = 0; i < 2; i++) {
         const uint32_t name = 2 * number + i;
-        low[i] = rsrc_kb_binary(kb, RSR_KOP_AND, words_reg(t, "low", name), sums[i], t->low_mask);
-        const uint16_t bits = unsigned_reg(t, "bits", name);
+        low[i] = rsrc_kb_binary(kb, RSR_KOP_AND, numbered_reg(t, RSR_ELEM_I16, "low", name),
+                                sums[i], t->low_mask);
+        const uint16_t bits = numbered_reg(t, RSR_ELEM_U16, "bits", name);
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, bits, sums[i]);
         rsrc_kb_immediate(kb, RSR_KOP_SHR, bits, bits, 8);
-        high[i] = rsrc_kb_unary(kb, RSR_KOP_BITCAST, words_reg(t, "high", name), bits);
+        high[i] =
+            rsrc_kb_unary(kb, RSR_KOP_BITCAST, numbered_reg(t, RSR_ELEM_I16, "high", name), bits);
     }
-    const uint16_t lows = bytes_reg(t, "lows", number), highs = bytes_reg(t, "highs", number);
+    const uint16_t lows = numbered_reg(t, RSR_ELEM_U8, "lows", number),
+                   highs = numbered_reg(t, RSR_ELEM_U8, "highs", number);
     rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, lows, low[0], low[1]), low_at);
     rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, highs, high[0], high[1]), high_at);
 }
 
 /* sum = selected low part + selected high part */
 static uint16_t emit_quarter(struct tables *t, uint16_t parts, uint32_t q) {
-    const uint16_t low = words_reg(t, "part_low", q), high = words_reg(t, "part_high", q);
+    const uint16_t low = numbered_reg(t, RSR_ELEM_I16, "part_low", q),
+                   high = numbered_reg(t, RSR_ELEM_I16, "part_high", q);
     rsrc_kb_binary(t->kb, RSR_KOP_TABLE, low, t->selects[q][0], parts);
     rsrc_kb_binary(t->kb, RSR_KOP_TABLE, high, t->selects[q][1], parts);
-    return rsrc_kb_binary(t->kb, RSR_KOP_ADD, words_reg(t, "quarter", q), low, high);
+    return rsrc_kb_binary(t->kb, RSR_KOP_ADD, numbered_reg(t, RSR_ELEM_I16, "quarter", q), low,
+                          high);
 }
 
 /* The tables of pass_segments segments. */
 static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
     const struct rsrc_lut_layout *layout = &t->lut->layout;
     const int64_t vector_bytes = layout->vector_rows;
-    const uint16_t x = bytes_reg(t, "x_lanes", 0);
+    const uint16_t x = vector_reg(t, RSR_ELEM_U8, "x_lanes");
     struct rsrc_address from = rsrc_address_at(RSR_KBUF_SCRATCH, t->lut->x_at);
     from = rsrc_address_plus(from, pass, pass_cols(layout));
     rsrc_kb_load_lanes(t->kb, x, from);
-    const uint16_t sums[2] = {words_reg(t, "sums", 0), words_reg(t, "sums", 1)};
+    const uint16_t sums[2] = {numbered_reg(t, RSR_ELEM_I16, "sums", 0),
+                              numbered_reg(t, RSR_ELEM_I16, "sums", 1)};
     emit_sums(t, x, sums);
 
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, 0);
@@ -249,8 +258,8 @@ static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) 
     const uint64_t row_bytes = ((uint64_t)lut->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
     const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_end");
     const uint16_t at = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_at");
-    const uint16_t bytes = bytes_reg(t, "x_bytes", 0);
-    const uint16_t zeros = rsrc_kb_const(kb, bytes_reg(t, "zeros", 0), 0);
+    const uint16_t bytes = vector_reg(t, RSR_ELEM_U8, "x_bytes");
+    const uint16_t zeros = rsrc_kb_const(kb, vector_reg(t, RSR_ELEM_U8, "zeros"), 0);
     const struct rsrc_address copy = rsrc_address_at(RSR_KBUF_SCRATCH, lut->x_at);
     rsrc_kb_comment(kb, "a copy of x with zeros behind it");
     rsrc_kb_const(kb, end, (int64_t)row_bytes);

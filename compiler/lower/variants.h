@@ -93,8 +93,8 @@ struct rsrc_lut_layout {
     uint32_t n_segments, n_steps, n_vectors;
 };
 
-/* False: the target has the instructions of no form. Of shape, alphabet and target alone: kernels of both
- * regimes find the same layout. */
+/* False: the target has the instructions of no form. Follows from shape, alphabet and target alone:
+ * kernels of both regimes find the same layout. */
 bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
                           struct rsrc_lut_layout *out);
 /* The row, within its vector, of a byte lane. */

@@ -1,10 +1,11 @@
-/* test_lut.c - `lut` in every form and alphabet against 64-bit sums (kernel_harness.h), its packing decoded
- * back to the matrix, any split of its tiles, and what it refuses. */
+/* test_lut.c - `lut` in every form and alphabet against 64-bit sums (kernel_harness.h), its
+ * packing decoded back to the matrix, any split of its tiles, and what it refuses. */
 #include "kernel_harness.h"
 
 #include "lower/variants.h"
 
-/* One a form, and one whose small L2 cache makes column blocks; cores decide on the size of units. */
+/* One a form, and one whose small L2 cache makes column blocks; cores decide on the size of
+ * units. */
 static struct rsr_spec lut_specs[] = {
     {.name = "ssse3", .cores = 1},
     {.name = "avx2"},
@@ -36,7 +37,7 @@ static void fill_specs(void) {
     }
 }
 
-/* Rows around vectors and units of 16 to 256, columns around segments, flushes and column blocks. */
+/* Rows around vectors and units, columns around segments, flushes and column blocks. */
 static const struct shape shapes[] = {
     {1, 1, 64},    {5, 4, 16},       {63, 5, 64},   {64, 7, 64},    {65, 249, 128},
     {640, 24, 64}, {641, 25, 64},    {17, 512, 1},  {2, 5460, 64},  {3, 14341, 64},
@@ -53,7 +54,7 @@ static struct test_case *make_lut_case(struct suite *suite, const struct shape *
     return c;
 }
 
-/* ---- results ------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static bool is_native(const struct rsr_spec *spec) {
 #if defined(__x86_64__)
@@ -122,7 +123,7 @@ static void test_tile_splits(struct suite *suite, uint32_t spec) {
             check_call(c, NULL, "interpreter", 1 + (begin + end) % 6, begin, end);
 }
 
-/* ---- packing -------------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 static struct rsr_lowered pack(struct suite *suite, struct test_case *c,
                                const struct rsr_spec *spec, struct rsrc_lut_layout *layout) {
@@ -239,7 +240,8 @@ static void test_sizes(struct suite *suite) {
     }
 }
 
-/* Units shrink where there are few rows for many cores; the plan's tile is rounded up to whole units. */
+/* Units shrink where there are few rows for many cores; the plan's tile is rounded up to whole
+ * units. */
 static void test_units(struct suite *suite) {
     static const struct {
         uint32_t cores, tile_rows, unit_vectors, kernel_tile_rows, n_tiles;
@@ -259,7 +261,7 @@ static void test_units(struct suite *suite) {
     }
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void expect_refused(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
                            const char *slug, const char *text) {
