@@ -167,6 +167,71 @@ void rsrc_put_double(struct rsrc_buffer *buffer, double value) {
     rsrc_buffer_puts(buffer, text);
 }
 
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+static bool is_name_char(char c) {
+    return is_digit(c) || c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+enum rsrc_status rsrc_scan_identifier(struct rsrc_scan *scan, const char *what,
+                                      char out[RSRC_SCAN_NAME_BYTES]) {
+    skip_blanks(scan);
+    size_t n = 0, rest = (size_t)(scan->end - scan->at);
+    while (n < rest && n < RSRC_SCAN_NAME_BYTES && is_name_char(scan->at[n]))
+        n++;
+    if (n == 0 || is_digit(scan->at[0]))
+        return rsrc_scan_error(scan, "%s is missing", what);
+    if (n == RSRC_SCAN_NAME_BYTES)
+        return rsrc_scan_error(scan, "%s has more than %u characters", what,
+                               RSRC_SCAN_NAME_BYTES - 1);
+    memcpy(out, scan->at, n);
+    out[n] = '\0';
+    scan->at += n;
+    return RSRC_OK;
+}
+
+bool rsrc_scan_at_symbol(struct rsrc_scan *scan, const char *symbol) {
+    skip_blanks(scan);
+    const size_t n = strlen(symbol);
+    return n <= (size_t)(scan->end - scan->at) && memcmp(scan->at, symbol, n) == 0;
+}
+
+enum rsrc_status rsrc_scan_symbol(struct rsrc_scan *scan, const char *symbol) {
+    if (!rsrc_scan_at_symbol(scan, symbol))
+        return rsrc_scan_error(scan, "expected '%s'", symbol);
+    scan->at += strlen(symbol);
+    return RSRC_OK;
+}
+
+/* The value of a digit; 16 and above: none. */
+static uint32_t digit_value(char c) {
+    if (is_digit(c))
+        return (uint32_t)(c - '0');
+    return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
+}
+
+enum rsrc_status rsrc_scan_i64(struct rsrc_scan *scan, const char *what, int64_t *out) {
+    const bool negative = rsrc_scan_at_symbol(scan, "-");
+    scan->at += negative;
+    const bool hexadecimal = !negative && rsrc_scan_at_symbol(scan, "0x");
+    scan->at += hexadecimal ? 2 : 0;
+    const uint32_t base = hexadecimal ? 16 : 10;
+    int64_t value = 0;
+    size_t n = 0;
+    for (; scan->at < scan->end && digit_value(*scan->at) < base; scan->at++, n++) {
+        const int64_t digit = digit_value(*scan->at);
+        if (__builtin_mul_overflow(value, (int64_t)base, &value) ||
+            __builtin_add_overflow(value, negative ? -digit : digit, &value))
+            return rsrc_scan_error(scan, "%s is too large", what);
+    }
+    if (n == 0)
+        return rsrc_scan_error(scan, "%s is missing or not a number", what);
+    *out = value;
+    return RSRC_OK;
+}
+
 enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const char *what, const char *const *names,
                                 uint32_t n_names, uint32_t *out) {
     size_t n = word_length(scan);

@@ -1,4 +1,5 @@
-/* text_scan.h - reads the text forms of indexes and plans: words, numbers and strings, line by line.
+/* text_scan.h - reads text forms (of indexes, plans, steps, kernels): words, numbers and strings, line by
+ * line.
  *
  * The text is untrusted and need not end in a NUL. Blanks separate tokens, `#` starts a comment, an
  * end of line is a token of its own. Every function that fails has reported the place with a caret.
@@ -46,6 +47,17 @@ RSRC_NODISCARD enum rsrc_status rsrc_scan_double(struct rsrc_scan *scan, const c
                                                  double *out);
 /* The shortest form of a finite number that reads back to the same one. */
 void rsrc_put_double(struct rsrc_buffer *buffer, double value);
+
+/* Tokens that need no blank behind them: "y[0 + t*4], sum". */
+#define RSRC_SCAN_NAME_BYTES 64u
+/* Letters, digits and '_', not a digit first, in the caller's array. */
+RSRC_NODISCARD enum rsrc_status rsrc_scan_identifier(struct rsrc_scan *scan, const char *what,
+                                                     char out[RSRC_SCAN_NAME_BYTES]);
+bool rsrc_scan_at_symbol(struct rsrc_scan *scan, const char *symbol);
+RSRC_NODISCARD enum rsrc_status rsrc_scan_symbol(struct rsrc_scan *scan, const char *symbol);
+/* Decimal with an optional '-', or hexadecimal after 0x. */
+RSRC_NODISCARD enum rsrc_status rsrc_scan_i64(struct rsrc_scan *scan, const char *what,
+                                              int64_t *out);
 
 /* One of `names`; out is its position. */
 RSRC_NODISCARD enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const char *what,

@@ -1,6 +1,8 @@
 /* kernel_types.c - which types fit a kernel operation; see RSR_KOPS of ir.h for what each does. */
 #include "lower/kernel_types.h"
 
+#include <math.h>
+
 #include "kernel_ops.h"
 
 static bool is_type(const struct rsr_kreg *reg, enum rsr_elem elem, uint32_t lanes) {
@@ -32,9 +34,12 @@ static bool has_lanes16(const struct rsr_kreg *reg) {
     return reg->lanes > 1 && rsrc_kreg_bytes(reg) % 16 == 0 && rsrc_kreg_bytes(reg) != 0;
 }
 
-static bool const_fits(const struct rsr_kreg *d, int64_t imm) {
+static bool const_fits(const struct rsr_kop *op, const struct rsr_kreg *d) {
     const uint32_t bits = rsrc_elem_bytes(d->elem) * 8u;
-    if (d->elem == RSR_ELEM_F32 || bits == 64)
+    const int64_t imm = op->imm;
+    if (d->elem == RSR_ELEM_F32)
+        return isfinite(op->fimm);
+    if (bits == 64)
         return true;
     if (rsrc_elem_is_unsigned(d->elem))
         return imm >= 0 && imm < INT64_C(1) << bits;
@@ -74,7 +79,7 @@ bool rsrc_kop_types_fit(const struct rsr_kop *op, const struct rsr_kreg *d,
     case RSR_KOP_IF:
         return rsrc_kreg_is_index(a) && rsrc_kreg_is_index(b);
     case RSR_KOP_CONST:
-        return !is_tile(d) && const_fits(d, op->imm);
+        return !is_tile(d) && const_fits(op, d);
     case RSR_KOP_PARAM:
         return rsrc_kreg_is_index(d) && op->imm >= 0 && op->imm <= RSR_KPARAM_TILE_END;
     case RSR_KOP_COPY:

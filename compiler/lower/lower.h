@@ -26,6 +26,16 @@ RSRC_NODISCARD enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct 
  * stores of 64-bit terms. */
 RSRC_NODISCARD enum rsrc_status rsrc_verify_kernel(struct rsrc_diag *diag,
                                                    const struct rsr_kernel *kernel);
+/* Text form; what is printed parses back, several dumps one after the other as well. */
 void rsrc_print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out);
+struct rsr_parsed_kernel {
+    const char *target; /* name of the rsr_spec that it is for; untrusted */
+    struct rsr_kernel kernel;
+};
+/* The kernels are verified; their `spec` is NULL, for the caller to find. */
+RSRC_NODISCARD enum rsrc_status
+rsrc_parse_kernels(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *file,
+                   const char *text, uint64_t size_bytes, struct rsr_parsed_kernel **out,
+                   uint32_t *n_out);
 
 #endif
