@@ -2,8 +2,10 @@
 #
 # Features that tests may require: avx2, avx512vnni (what this machine can execute), qemu-aarch64 (the
 # runtime was cross-built, and --param aarch64=DIR says where), asan, model (the bundled checkpoint is
-# there), disk-8g. A test skipped for a missing feature is listed at the end of a
+# there), disk-8g, nvrtc and ptxas (of a CUDA installation: --param cuda=DIR, $CUDA_PATH or
+# /usr/local/cuda). A test skipped for a missing feature is listed at the end of a
 # run by check.sh.
+import glob
 import os
 import platform
 import shutil
@@ -21,7 +23,7 @@ config.test_format = lit.formats.ShTest(execute_external=True)
 tools = [os.path.join(config.build_dir, "bin"), config.llvm_tools_dir]
 config.environment["PATH"] = os.pathsep.join(tools + [os.environ.get("PATH", "")])
 # Tests behave the same whatever the caller's environment says.
-for name in ("RSRC_CC", "RSRC_LD", "NO_COLOR"):
+for name in ("RSRC_CC", "RSRC_LD", "NO_COLOR", "CUDA_HOME"):
     config.environment.pop(name, None)
 
 config.substitutions.append(("%source", config.source_dir))
@@ -64,5 +66,13 @@ if config.sanitize:
     config.environment["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1"
 if os.path.exists(os.path.join(config.source_dir, "examples", "model", "kjv", "model.safetensors")):
     config.available_features.add("model")
+# A CUDA toolkit, or NVIDIA's Python packages; LLVM's PTX is tested without.
+for cuda in (lit_config.params.get("cuda"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
+    if cuda and any(glob.glob(os.path.join(cuda, folder, "libnvrtc.so*")) for folder in ("lib64", "lib")):
+        config.available_features.add("nvrtc")
+        config.substitutions.append(("%cuda", cuda))
+        if os.access(os.path.join(cuda, "bin", "ptxas"), os.X_OK):
+            config.available_features.add("ptxas")
+        break
 if shutil.disk_usage(config.build_dir).free > 8 << 30:
     config.available_features.add("disk-8g")

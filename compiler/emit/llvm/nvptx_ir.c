@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "emit/ptx/cuda_unit.h"
+
 #define ALL_LANES 0xffffffffu
 #define MAX_PARAMETERS 16u
 
@@ -12,7 +14,7 @@ static void annotate_kernel(struct nvptx *p, uint32_t n_threads) {
     const struct {
         const char *name;
         uint32_t value;
-    } annotations[] = {{"kernel", 1}, {"maxntidx", n_threads}};
+    } annotations[] = {{"kernel", 1}, {"maxntidx", n_threads}, {"minctasm", RSRC_GPU_MIN_BLOCKS}};
     for (size_t i = 0; i < sizeof annotations / sizeof annotations[0]; i++) {
         LLVMMetadataRef node[] = {
             LLVMValueAsMetadata(p->function),

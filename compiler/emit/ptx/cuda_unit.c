@@ -42,14 +42,14 @@ static void print_kernel(const struct rsr_gpu_kernel *kernel, struct rsrc_buffer
     rsrc_buffer_printf(
         out,
         "static_assert(%s_matvec::STEPS == %u && %s_matvec::BLOCKS == %u, \"as planned\");\n"
-        "extern \"C\" __global__ void __launch_bounds__(%u)\n"
+        "extern \"C\" __global__ void __launch_bounds__(%u, %u)\n"
         "%s(const void *x, size_t ldx, const uint4 *codes, const float *scale,\n"
         "    void *y, size_t ldy, unsigned n_tokens, unsigned *not_finite) {\n"
         "    __shared__ %s_matvec::memory shared;\n"
         "    %s_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens, not_finite});\n"
         "}\n",
         kernel->symbol, plan->steps, kernel->symbol, plan->blocks, rsrc_gpu_threads(plan),
-        kernel->symbol, kernel->symbol, kernel->symbol);
+        RSRC_GPU_MIN_BLOCKS, kernel->symbol, kernel->symbol, kernel->symbol);
 }
 
 void rsrc_print_cuda_unit(const struct rsr_gpu_kernel *kernels, uint32_t n_kernels,
