@@ -100,8 +100,10 @@ bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     const double unpack_us =
         rsrc_work_us((double)sizes.n_vectors * stats->cols * UNPACK_COLUMN, spec->vector_gips);
     const double multiply_us = rsrc_work_us(macs, spec->dot_gmacs);
-    struct rsrc_choice choice = {
-        .variant = RSR_VARIANT_DOT, .packing = RSR_PACKING_LUT, .token_tile = form->panel_tokens};
+    struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT,
+                                 .packing = RSR_PACKING_LUT,
+                                 .fold = RSR_FOLD_TREE,
+                                 .token_tile = form->panel_tokens};
     const uint64_t digits =
         alphabet == RSR_TERNARY ? (uint64_t)code->group_cols * (form->table128 ? 128 : 16) : 0;
     choice.weight_bytes = sizes.codes_bytes + digits;
