@@ -376,7 +376,7 @@ enum rsr_kbuf {
     X(TILE_ZERO, 0, "d = 0")                                                                         \
     X(TILE_LOAD, 1, "row r of d = the 64 bytes at buffer[address] + r * a; a: i64 scalar")           \
     X(TILE_STORE, 2, "the 64 bytes at buffer[address] + r * b = row r of a; b: i64 scalar")          \
-    X(TILE_DOT_U8S8, 3, "I32 d[r][i] = a[r][i] + sum over k < 64 of u8 b[r][k] * s8 "                \
+    X(TILE_DOT_S8S8, 3, "I32 d[r][i] = a[r][i] + sum over k < 64 of s8 b[r][k] * s8 "                \
                         "c[k / 4][4i + k mod 4]; d is a; b, c and d differ")
 
 enum rsr_kop_kind {
