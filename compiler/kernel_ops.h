@@ -55,7 +55,7 @@ static inline bool rsrc_kop_has_result(uint32_t kind) {
 }
 
 static inline bool rsrc_kop_is_tile(uint32_t kind) {
-    return kind >= RSR_KOP_TILE_BEGIN && kind <= RSR_KOP_TILE_DOT_U8S8;
+    return kind >= RSR_KOP_TILE_BEGIN && kind <= RSR_KOP_TILE_DOT_S8S8;
 }
 
 /* 0: a TILE, which is no value of vectors and scalars. */

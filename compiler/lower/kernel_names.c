@@ -48,7 +48,7 @@ const char *const rsrc_kop_names[RSR_KOP_COUNT] = {
     [RSR_KOP_TILE_ZERO] = "tile_zero",
     [RSR_KOP_TILE_LOAD] = "tile_load",
     [RSR_KOP_TILE_STORE] = "tile_store",
-    [RSR_KOP_TILE_DOT_U8S8] = "tile_dot_u8s8",
+    [RSR_KOP_TILE_DOT_S8S8] = "tile_dot_s8s8",
 };
 
 const char *const rsrc_elem_names[RSR_ELEM_COUNT] = {

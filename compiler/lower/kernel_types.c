@@ -146,7 +146,7 @@ bool rsrc_kop_types_fit(const struct rsr_kop *op, const struct rsr_kreg *d,
         return is_tile(d) && rsrc_kreg_is_index(a);
     case RSR_KOP_TILE_STORE:
         return is_tile(a) && rsrc_kreg_is_index(b);
-    case RSR_KOP_TILE_DOT_U8S8:
+    case RSR_KOP_TILE_DOT_S8S8:
         return is_tile(d) && op->dst == op->a && is_tile(b) && is_tile(c) && op->b != op->c &&
                op->b != op->dst && op->c != op->dst;
     case RSR_KOP_COUNT:

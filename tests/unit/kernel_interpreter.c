@@ -330,7 +330,7 @@ static void tile_dot(const struct machine *m, const struct rsr_kop *op, uint8_t 
         for (uint32_t i = 0; i < TILE_ROW_BYTES / 4; i++) {
             int64_t sum = integer_at(a + r * TILE_ROW_BYTES, RSR_ELEM_I32, i);
             for (uint32_t k = 0; k < TILE_ROW_BYTES; k++)
-                sum += integer_at(b + r * TILE_ROW_BYTES, RSR_ELEM_U8, k) *
+                sum += integer_at(b + r * TILE_ROW_BYTES, RSR_ELEM_I8, k) *
                        integer_at(c + k / 4 * TILE_ROW_BYTES, RSR_ELEM_I8, 4 * i + k % 4);
             set_integer(d + r * TILE_ROW_BYTES, RSR_ELEM_I32, i, fit(m, op, RSR_ELEM_I32, sum));
         }
@@ -357,7 +357,7 @@ static void run_tile_op(struct machine *m, const struct rsr_kop *op) {
             memcpy(address_of(m, op) + (int64_t)r * scalar_of(m, op->b),
                    bytes_of(m, op->a) + r * TILE_ROW_BYTES, TILE_ROW_BYTES);
         return;
-    case RSR_KOP_TILE_DOT_U8S8:
+    case RSR_KOP_TILE_DOT_S8S8:
         tile_dot(m, op, result.bytes);
         break;
     default:

@@ -409,7 +409,7 @@ static void build_tiles(struct rsrc_kb *kb) {
         rsrc_kb_tile_load(kb, tiles[i], rsrc_address_at(RSR_KBUF_X, 1024 * (i - 4)),
                           i % 2 == 0 ? stride : wide);
     for (uint32_t i = 0; i < 8; i++)
-        rsrc_kb_ternary(kb, RSR_KOP_TILE_DOT_U8S8, tiles[i % 4], tiles[i % 4], tiles[4 + i % 2],
+        rsrc_kb_ternary(kb, RSR_KOP_TILE_DOT_S8S8, tiles[i % 4], tiles[i % 4], tiles[4 + i % 2],
                         tiles[6 + i / 4]);
     for (uint32_t i = 0; i < RSRC_MAX_TILES; i++)
         rsrc_kb_tile_store(kb, tiles[i], rsrc_address_at(RSR_KBUF_Y, 1300 * i),

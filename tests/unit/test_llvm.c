@@ -439,7 +439,7 @@ static void test_tiles(struct suite *suite) {
     rsrc_kb_tile_load(&kb, left, operand_at(0), stride);
     rsrc_kb_tile_load(&kb, right, operand_at(0), stride);
     for (uint32_t i = 0; i < 2; i++)
-        rsrc_kb_ternary(&kb, RSR_KOP_TILE_DOT_U8S8, sums, sums, left, right);
+        rsrc_kb_ternary(&kb, RSR_KOP_TILE_DOT_S8S8, sums, sums, left, right);
     rsrc_kb_tile_store(&kb, sums, rsrc_address_at(RSR_KBUF_SCRATCH, 1024), stride);
     rsrc_kb_tile_end(&kb);
     for (uint32_t i = 0; i < 4; i++) {

@@ -102,7 +102,7 @@ static const struct selection {
     {RSR_KOP_TILE_ZERO, ANY, 0, F(AMX_TILE), "tile_zero"},
     {RSR_KOP_TILE_LOAD, ANY, 0, F(AMX_TILE), "tile_load"},
     {RSR_KOP_TILE_STORE, ANY, 0, F(AMX_TILE), "tile_store"},
-    {RSR_KOP_TILE_DOT_U8S8, ANY, 0, F(AMX_TILE) | F(AMX_INT8), "tile_dot_u8s8"},
+    {RSR_KOP_TILE_DOT_S8S8, ANY, 0, F(AMX_TILE) | F(AMX_INT8), "tile_dot_s8s8"},
 };
 #define N_SELECTIONS (sizeof selections / sizeof *selections)
 

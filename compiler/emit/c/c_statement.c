@@ -345,7 +345,7 @@ static void put_tile_statement(const struct printer *printer, const struct rsr_k
         put_address(printer, op);
         rsrc_buffer_printf(out, ", %s", reg_name(printer, op->b));
         break;
-    case RSR_KOP_TILE_DOT_U8S8:
+    case RSR_KOP_TILE_DOT_S8S8:
         rsrc_buffer_printf(out, "%u, %u, %u", tile_number(printer, op->dst),
                            tile_number(printer, op->b), tile_number(printer, op->c));
         break;

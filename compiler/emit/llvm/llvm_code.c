@@ -222,7 +222,7 @@ static void build_tile_operation(struct rsrc_llvm_code *code, const struct rsr_k
         arguments[n++] = rsrc_llvm_address(code, op);
         arguments[n++] = code->values[op->b];
         break;
-    case RSR_KOP_TILE_DOT_U8S8:
+    case RSR_KOP_TILE_DOT_S8S8:
         arguments[n++] = tile_number(code, op->dst);
         arguments[n++] = tile_number(code, op->b);
         arguments[n++] = tile_number(code, op->c);

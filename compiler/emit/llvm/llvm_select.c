@@ -75,7 +75,7 @@ static const struct rsrc_llvm_intrinsic intrinsics[] = {
     {RSR_KOP_TILE_ZERO, ANY, 0, F(AMX_TILE), X86("tilezero"), "", 0},
     {RSR_KOP_TILE_LOAD, ANY, 0, F(AMX_TILE), X86("tileloadd64"), "", 0},
     {RSR_KOP_TILE_STORE, ANY, 0, F(AMX_TILE), X86("tilestored64"), "", 0},
-    {RSR_KOP_TILE_DOT_U8S8, ANY, 0, F(AMX_TILE) | F(AMX_INT8), X86("tdpbusd"), "", 0},
+    {RSR_KOP_TILE_DOT_S8S8, ANY, 0, F(AMX_TILE) | F(AMX_INT8), X86("tdpbssd"), "", 0},
 };
 #define N_INTRINSICS (sizeof intrinsics / sizeof *intrinsics)
 

@@ -209,8 +209,8 @@ struct tile_config {
     __asm__ volatile("tileloadd (%0,%1), %%tmm" #d : : "r"(p), "r"(stride) : "memory")
 #define tile_store(a, p, stride)                                                                     \
     __asm__ volatile("tilestored %%tmm" #a ", (%0,%1)" : : "r"(p), "r"(stride) : "memory")
-#define tile_dot_u8s8(d, b, c)                                                                       \
-    __asm__ volatile("tdpbusd %tmm" #c ", %tmm" #b ", %tmm" #d)
+#define tile_dot_s8s8(d, b, c)                                                                       \
+    __asm__ volatile("tdpbssd %tmm" #c ", %tmm" #b ", %tmm" #d)
 
 #elif defined(__aarch64__)
 #define dot_u8s8_128(a, b, c)                                                                        \
