@@ -29,6 +29,7 @@ enum buffer_id {
     B_H_ACT,
     B_COUNT
 };
+_Static_assert(B_COUNT <= RSRC_MAX_STEP_BUFFERS, "a step has too many buffers");
 
 static uint64_t round_up(uint64_t n, uint64_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
@@ -266,22 +267,11 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
 /* ---- verification ---------------------------------------------------------------------------------- */
 
 /* How an operation divides its work; see enum rsr_op_kind. */
-enum split { SPLIT_TOKEN, SPLIT_OTHER };
+enum split { SPLIT_OTHER, SPLIT_TOKEN };
 
-static const struct {
-    const char *name;
-    enum split split;
-} OPS[RSR_OP_KIND_COUNT] = {
-    [RSR_OP_EMBED] = {"embed", SPLIT_TOKEN},
-    [RSR_OP_ROPE_TABLE] = {"rope_table", SPLIT_TOKEN},
-    [RSR_OP_ADD] = {"add", SPLIT_TOKEN},
-    [RSR_OP_NORM] = {"norm", SPLIT_TOKEN},
-    [RSR_OP_QUANT] = {"quant", SPLIT_TOKEN},
-    [RSR_OP_ACT_MUL] = {"act_mul", SPLIT_TOKEN},
-    [RSR_OP_LINEAR] = {"linear", SPLIT_OTHER},
-    [RSR_OP_ROPE_APPEND] = {"rope_append", SPLIT_OTHER},
-    [RSR_OP_ATTENTION] = {"attention", SPLIT_OTHER},
-    [RSR_OP_HEAD] = {"head", SPLIT_OTHER},
+static const enum split SPLITS[RSR_OP_KIND_COUNT] = {
+    [RSR_OP_EMBED] = SPLIT_TOKEN, [RSR_OP_ROPE_TABLE] = SPLIT_TOKEN, [RSR_OP_ADD] = SPLIT_TOKEN,
+    [RSR_OP_NORM] = SPLIT_TOKEN,  [RSR_OP_QUANT] = SPLIT_TOKEN,      [RSR_OP_ACT_MUL] = SPLIT_TOKEN,
 };
 
 static enum rsrc_status bad_step(struct rsrc_diag *diag, uint32_t op, const char *what,
@@ -293,7 +283,7 @@ static enum rsrc_status bad_step(struct rsrc_diag *diag, uint32_t op, const char
 
 /* Operands: every buffer read was written before. */
 static enum rsrc_status verify_definitions(struct rsrc_diag *diag, const struct rsr_step *step) {
-    bool defined[B_COUNT] = {false};
+    bool defined[RSRC_MAX_STEP_BUFFERS] = {false};
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
         for (uint32_t b = 0; b < step->n_buffers; b++)
@@ -312,7 +302,7 @@ static enum rsrc_status verify_barriers(struct rsrc_diag *diag, const struct rsr
         for (uint32_t j = i; j < step->n_ops; j++) {
             const struct rsr_step_op *first = &step->ops[i], *second = &step->ops[j];
             const bool same_split =
-                OPS[first->kind].split == SPLIT_TOKEN && OPS[second->kind].split == SPLIT_TOKEN;
+                SPLITS[first->kind] == SPLIT_TOKEN && SPLITS[second->kind] == SPLIT_TOKEN;
             for (uint32_t b = 0; b < step->n_buffers && j > i && !same_split; b++) {
                 const bool touches1 = reads(first, b) || writes(first, b);
                 const bool touches2 = reads(second, b) || writes(second, b);
@@ -329,7 +319,7 @@ static enum rsrc_status verify_barriers(struct rsrc_diag *diag, const struct rsr
 static enum rsrc_status verify_placement(struct rsrc_diag *diag, const struct rsr_step *step) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
-    bool *live[B_COUNT];
+    bool *live[RSRC_MAX_STEP_BUFFERS];
     enum rsrc_status status = RSRC_OK;
     for (uint32_t b = 0; b < step->n_buffers; b++) {
         live[b] = RSRC_NEW_ARRAY(&arena, step->n_ops, bool);
@@ -362,39 +352,4 @@ enum rsrc_status rsrc_verify_step(struct rsrc_diag *diag, const struct rsr_graph
     if (verify_definitions(diag, step) != RSRC_OK || verify_barriers(diag, step) != RSRC_OK)
         return RSRC_FAILED;
     return verify_placement(diag, step);
-}
-
-/* ---- text form -------------------------------------------------------------------------------------- */
-
-static void print_op(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
-                     const struct rsr_step *step, const struct rsr_step_op *op,
-                     struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, "  %-11s", OPS[op->kind].name);
-    if (op->dst != NONE)
-        rsrc_buffer_printf(out, " %s <-", step->buffers[op->dst].name);
-    for (uint32_t i = 0; i < 4; i++)
-        if (op->src[i] != NONE)
-            rsrc_buffer_printf(out, " %s", step->buffers[op->src[i]].name);
-    if (op->kind == RSR_OP_LINEAR || op->kind == RSR_OP_NORM) {
-        rsrc_buffer_puts(out, " ; ");
-        rsrc_buffer_put_comment(out, op->kind == RSR_OP_LINEAR
-                                         ? graph->layers[kernels->layer[op->arg]].name
-                                         : graph->norms[op->arg].name);
-    }
-    rsrc_buffer_puts(out, (op->flags & RSR_OP_BARRIER) != 0 ? " | barrier\n" : "\n");
-}
-
-void rsrc_print_step(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
-                     const struct rsr_step *step, struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, "step %s tokens %u..", step->regime, step->min_tokens);
-    if (step->max_tokens != UINT32_MAX)
-        rsrc_buffer_printf(out, "%u", step->max_tokens);
-    rsrc_buffer_printf(out, " arena %llu bytes a token\n",
-                       (unsigned long long)step->arena_bytes_per_token);
-    for (uint32_t b = 0; b < step->n_buffers; b++)
-        rsrc_buffer_printf(out, "  buffer %-10s cols %u row_bytes %u offset %llu\n",
-                           step->buffers[b].name, step->buffers[b].cols, step->buffers[b].row_bytes,
-                           (unsigned long long)step->buffers[b].offset);
-    for (uint32_t i = 0; i < step->n_ops; i++)
-        print_op(graph, kernels, step, &step->ops[i], out);
 }

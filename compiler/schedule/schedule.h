@@ -12,6 +12,9 @@ struct rsrc_step_kernels {
     const uint32_t *prefill; /* [graph->n_layers] kernel number */
 };
 
+/* Buffers of one step, at most. */
+#define RSRC_MAX_STEP_BUFFERS 32u
+
 /* One step for batches of any size where both regimes use the same kernels, else one a regime. Norm
  * numbers are indexes of rsr_graph.norms. Buffers get lifetimes and share memory where these do not
  * meet. */
@@ -24,7 +27,21 @@ RSRC_NODISCARD enum rsrc_status rsrc_verify_step(struct rsrc_diag *diag,
                                                  const struct rsr_graph *graph,
                                                  const struct rsrc_step_kernels *kernels,
                                                  const struct rsr_step *step);
+/* Text form; what is printed parses back, several dumps one after the other as well. */
 void rsrc_print_step(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
                      const struct rsr_step *step, struct rsrc_buffer *out);
+
+/* A step from its text, without the graph. */
+struct rsr_parsed_step {
+    struct rsr_step step;
+    const char *
+        *names; /* [n_ops] layer of RSR_OP_LINEAR, norm of RSR_OP_NORM; else NULL; untrusted */
+};
+/* The steps are verified, but for the numbers of kernels and norms. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_steps(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                 const char *file, const char *text,
+                                                 uint64_t size_bytes, struct rsr_parsed_step **out,
+                                                 uint32_t *n_out);
+void rsrc_print_parsed_step(const struct rsr_parsed_step *parsed, struct rsrc_buffer *out);
 
 #endif

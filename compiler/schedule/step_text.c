@@ -1,0 +1,294 @@
+/* step_text.c - the text form of steps: what --dump=schedule prints and --from=step reads.
+ *
+ *   steps 1
+ *   step "any" tokens 1 .. 4294967295 arena 12800
+ *     buffer x cols 64 row_bytes 256 offset 0
+ *     embed       x <-
+ *     norm        normed <- x : norm 0 "model.layers.0.input_layernorm" block 0
+ *     quant       act <- normed block 0 | barrier
+ *     linear      q <- act : kernel 0 "model.layers.0.self_attn.q_proj" block 0
+ *   end step
+ *
+ * Names of layers and norms are for the reader: the numbers count. The text is untrusted: every buffer
+ * is declared, every number in range, and rsrc_verify_step has the last word.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/text_scan.h"
+#include "schedule/schedule.h"
+
+#define NONE RSR_NO_BUFFER
+#define MAX_OPS (1u << 20)
+/* Operations that no barrier separates are compared with each other. */
+#define MAX_RUN 64u
+#define MAX_ROW_BYTES (1u << 30)
+#define MAX_OFFSET (UINT64_C(1) << 40)
+
+static const char *const OP_NAMES[RSR_OP_KIND_COUNT] = {
+    [RSR_OP_EMBED] = "embed",
+    [RSR_OP_ROPE_TABLE] = "rope_table",
+    [RSR_OP_ADD] = "add",
+    [RSR_OP_NORM] = "norm",
+    [RSR_OP_QUANT] = "quant",
+    [RSR_OP_ACT_MUL] = "act_mul",
+    [RSR_OP_LINEAR] = "linear",
+    [RSR_OP_ROPE_APPEND] = "rope_append",
+    [RSR_OP_ATTENTION] = "attention",
+    [RSR_OP_HEAD] = "head",
+};
+
+/* What an operation's number counts; NULL: it has none. */
+static const char *arg_word(uint32_t kind) {
+    return kind == RSR_OP_LINEAR ? "kernel" : kind == RSR_OP_NORM ? "norm" : NULL;
+}
+
+/* ---- printing -------------------------------------------------------------------------------------- */
+
+static void put_op(const struct rsr_step *step, const struct rsr_step_op *op, const char *name,
+                   struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, "  %-11s", OP_NAMES[op->kind]);
+    if (op->dst != NONE)
+        rsrc_buffer_printf(out, " %s <-", step->buffers[op->dst].name);
+    for (uint32_t i = 0; i < 4; i++)
+        if (op->src[i] != NONE)
+            rsrc_buffer_printf(out, " %s", step->buffers[op->src[i]].name);
+    if (arg_word(op->kind) != NULL) {
+        rsrc_buffer_printf(out, " : %s %" PRIu32 " ", arg_word(op->kind), op->arg);
+        rsrc_buffer_put_c_string(out, name);
+    }
+    if (op->block != RSR_NO_BLOCK)
+        rsrc_buffer_printf(out, " block %" PRIu32, op->block);
+    rsrc_buffer_puts(out, (op->flags & RSR_OP_BARRIER) != 0 ? " | barrier\n" : "\n");
+}
+
+static void put_step_head(const struct rsr_step *step, struct rsrc_buffer *out) {
+    rsrc_buffer_puts(out, "steps 1\nstep ");
+    rsrc_buffer_put_c_string(out, step->regime);
+    rsrc_buffer_printf(out, " tokens %" PRIu32 " .. %" PRIu32 " arena %" PRIu64 "\n",
+                       step->min_tokens, step->max_tokens, step->arena_bytes_per_token);
+    for (uint32_t b = 0; b < step->n_buffers; b++)
+        rsrc_buffer_printf(
+            out, "  buffer %-10s cols %" PRIu32 " row_bytes %" PRIu32 " offset %" PRIu64 "\n",
+            step->buffers[b].name, step->buffers[b].cols, step->buffers[b].row_bytes,
+            step->buffers[b].offset);
+}
+
+void rsrc_print_step(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
+                     const struct rsr_step *step, struct rsrc_buffer *out) {
+    put_step_head(step, out);
+    for (uint32_t i = 0; i < step->n_ops; i++) {
+        const struct rsr_step_op *op = &step->ops[i];
+        const char *name = NULL;
+        if (op->kind == RSR_OP_LINEAR)
+            name = graph->layers[kernels->layer[op->arg]].name;
+        else if (op->kind == RSR_OP_NORM)
+            name = graph->norms[op->arg].name;
+        put_op(step, op, name, out);
+    }
+    rsrc_buffer_puts(out, "end step\n");
+}
+
+void rsrc_print_parsed_step(const struct rsr_parsed_step *parsed, struct rsrc_buffer *out) {
+    const struct rsr_step *step = &parsed->step;
+    put_step_head(step, out);
+    for (uint32_t i = 0; i < step->n_ops; i++)
+        put_op(step, &step->ops[i], parsed->names[i], out);
+    rsrc_buffer_puts(out, "end step\n");
+}
+
+/* ---- parsing --------------------------------------------------------------------------------------- */
+
+/* buffer x cols 64 row_bytes 256 offset 0 */
+static enum rsrc_status parse_buffer(struct rsrc_scan *scan, struct rsr_step *step) {
+    char name[RSRC_SCAN_NAME_BYTES];
+    if (step->n_buffers == RSRC_MAX_STEP_BUFFERS)
+        return rsrc_scan_error(scan, "more than %u buffers", RSRC_MAX_STEP_BUFFERS);
+    struct rsr_buffer *buffer = &step->buffers[step->n_buffers];
+    if (rsrc_scan_word(scan, "buffer") != RSRC_OK ||
+        rsrc_scan_identifier(scan, "the buffer's name", name) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t b = 0; b < step->n_buffers; b++)
+        if (strcmp(step->buffers[b].name, name) == 0)
+            return rsrc_scan_error(scan, "buffer '%s' is there twice", name);
+    if (strcmp(name, "block") == 0)
+        return rsrc_scan_error(scan, "a buffer cannot be called 'block'");
+    if (rsrc_scan_word(scan, "cols") != RSRC_OK ||
+        rsrc_scan_u32(scan, "cols", 1, UINT32_MAX, &buffer->cols) != RSRC_OK ||
+        rsrc_scan_word(scan, "row_bytes") != RSRC_OK ||
+        rsrc_scan_u32(scan, "row_bytes", 64, MAX_ROW_BYTES, &buffer->row_bytes) != RSRC_OK ||
+        rsrc_scan_word(scan, "offset") != RSRC_OK ||
+        rsrc_scan_u64(scan, "the offset", 0, MAX_OFFSET, &buffer->offset) != RSRC_OK)
+        return RSRC_FAILED;
+    if (buffer->row_bytes % 64 != 0 || buffer->offset % 64 != 0)
+        return rsrc_scan_error(scan, "row_bytes and offset must be multiples of 64");
+    buffer->name = rsrc_arena_strdup(scan->arena, name);
+    step->n_buffers++;
+    return rsrc_scan_line_end(scan);
+}
+
+static enum rsrc_status parse_buffer_name(struct rsrc_scan *scan, const struct rsr_step *step,
+                                          uint16_t *out) {
+    char name[RSRC_SCAN_NAME_BYTES];
+    const struct rsrc_scan start = *scan;
+    if (rsrc_scan_identifier(scan, "the buffer", name) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t b = 0; b < step->n_buffers; b++)
+        if (strcmp(step->buffers[b].name, name) == 0) {
+            *out = (uint16_t)b;
+            return RSRC_OK;
+        }
+    *scan = start;
+    return rsrc_scan_error(scan, "no buffer is called '%s'", name);
+}
+
+/* q <- act, or the sources alone */
+static enum rsrc_status parse_operands(struct rsrc_scan *scan, const struct rsr_step *step,
+                                       struct rsr_step_op *op) {
+    for (uint32_t n = 0; !rsrc_scan_at_line_end(scan) && !rsrc_scan_at_symbol(scan, ":") &&
+                         !rsrc_scan_at_symbol(scan, "|") && !rsrc_scan_at_word(scan, "block");
+         n++) {
+        uint16_t buffer = NONE;
+        if (n == 4)
+            return rsrc_scan_error(scan, "an operation has at most four sources");
+        if (parse_buffer_name(scan, step, &buffer) != RSRC_OK)
+            return RSRC_FAILED;
+        if (n == 0 && op->dst == NONE && rsrc_scan_at_symbol(scan, "<-")) {
+            if (rsrc_scan_symbol(scan, "<-") != RSRC_OK)
+                return RSRC_FAILED;
+            op->dst = buffer;
+            n = UINT32_MAX; /* the sources begin here */
+        } else {
+            op->src[n] = buffer;
+        }
+    }
+    return RSRC_OK;
+}
+
+static enum rsrc_status parse_op(struct rsrc_scan *scan, const struct rsr_step *step,
+                                 struct rsr_step_op *op, const char **name) {
+    uint32_t kind;
+    if (rsrc_scan_name(scan, "operation", OP_NAMES, RSR_OP_KIND_COUNT, &kind) != RSRC_OK)
+        return RSRC_FAILED;
+    *op = (struct rsr_step_op){.kind = (uint16_t)kind,
+                               .block = RSR_NO_BLOCK,
+                               .dst = NONE,
+                               .src = {NONE, NONE, NONE, NONE}};
+    if (parse_operands(scan, step, op) != RSRC_OK)
+        return RSRC_FAILED;
+    const char *word = arg_word(kind);
+    if (word != NULL &&
+        (rsrc_scan_symbol(scan, ":") != RSRC_OK || rsrc_scan_word(scan, word) != RSRC_OK ||
+         rsrc_scan_u32(scan, word, 0, UINT32_MAX - 1, &op->arg) != RSRC_OK ||
+         rsrc_scan_string(scan, "its name", name) != RSRC_OK))
+        return RSRC_FAILED;
+    if (rsrc_scan_at_word(scan, "block") &&
+        (rsrc_scan_word(scan, "block") != RSRC_OK ||
+         rsrc_scan_u32(scan, "the block", 0, RSR_NO_BLOCK - 1, &op->block) != RSRC_OK))
+        return RSRC_FAILED;
+    if (rsrc_scan_at_symbol(scan, "|")) {
+        if (rsrc_scan_symbol(scan, "|") != RSRC_OK || rsrc_scan_word(scan, "barrier") != RSRC_OK)
+            return RSRC_FAILED;
+        op->flags = RSR_OP_BARRIER;
+    }
+    return rsrc_scan_line_end(scan);
+}
+
+static enum rsrc_status parse_ops(struct rsrc_scan *scan, struct rsr_parsed_step *out) {
+    struct rsr_step *step = &out->step;
+    uint32_t capacity = 0, run = 0;
+    while (!rsrc_scan_at_word(scan, "end")) {
+        if (step->n_ops == MAX_OPS || run == MAX_RUN)
+            return rsrc_scan_error(scan, "more than %u operations%s",
+                                   run == MAX_RUN ? MAX_RUN : MAX_OPS,
+                                   run == MAX_RUN ? " without a barrier" : "");
+        if (step->n_ops == capacity) {
+            const struct rsr_parsed_step old = *out;
+            capacity = capacity == 0 ? 64 : 2 * capacity;
+            step->ops = RSRC_NEW_ARRAY(scan->arena, capacity, struct rsr_step_op);
+            out->names = RSRC_NEW_ARRAY(scan->arena, capacity, const char *);
+            for (uint32_t i = 0; i < step->n_ops; i++) {
+                step->ops[i] = old.step.ops[i];
+                out->names[i] = old.names[i];
+            }
+        }
+        struct rsr_step_op *op = &step->ops[step->n_ops];
+        if (parse_op(scan, step, op, &out->names[step->n_ops]) != RSRC_OK)
+            return RSRC_FAILED;
+        run = (op->flags & RSR_OP_BARRIER) != 0 ? 0 : run + 1;
+        step->n_ops++;
+    }
+    if (rsrc_scan_word(scan, "end") != RSRC_OK || rsrc_scan_word(scan, "step") != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_scan_line_end(scan);
+}
+
+/* step "any" tokens 1 .. 4294967295 arena 12800 */
+static enum rsrc_status parse_step_line(struct rsrc_scan *scan, struct rsr_step *step) {
+    if (rsrc_scan_word(scan, "step") != RSRC_OK ||
+        rsrc_scan_string(scan, "the regime", &step->regime) != RSRC_OK ||
+        rsrc_scan_word(scan, "tokens") != RSRC_OK ||
+        rsrc_scan_u32(scan, "the fewest tokens", 1, UINT32_MAX, &step->min_tokens) != RSRC_OK ||
+        rsrc_scan_word(scan, "..") != RSRC_OK ||
+        rsrc_scan_u32(scan, "the most tokens", step->min_tokens, UINT32_MAX, &step->max_tokens) !=
+            RSRC_OK ||
+        rsrc_scan_word(scan, "arena") != RSRC_OK ||
+        rsrc_scan_u64(scan, "arena", 0, 2 * MAX_OFFSET, &step->arena_bytes_per_token) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_scan_line_end(scan);
+}
+
+/* Kernels and norms are numbers of something that is not here: any will do. */
+static enum rsrc_status verify_alone(struct rsrc_diag *diag, const struct rsr_step *step) {
+    const struct rsr_graph graph = {.n_norms = UINT32_MAX};
+    const struct rsrc_step_kernels kernels = {.n_kernels = UINT32_MAX};
+    return rsrc_verify_step(diag, &graph, &kernels, step);
+}
+
+static enum rsrc_status parse_step(struct rsrc_scan *scan, struct rsr_parsed_step *out) {
+    *out = (struct rsr_parsed_step){0};
+    out->step.buffers = RSRC_NEW_ARRAY(scan->arena, RSRC_MAX_STEP_BUFFERS, struct rsr_buffer);
+    if (parse_step_line(scan, &out->step) != RSRC_OK)
+        return RSRC_FAILED;
+    while (rsrc_scan_at_word(scan, "buffer"))
+        if (parse_buffer(scan, &out->step) != RSRC_OK)
+            return RSRC_FAILED;
+    return parse_ops(scan, out) != RSRC_OK ? RSRC_FAILED : verify_alone(scan->diag, &out->step);
+}
+
+/* Begins the text, and every step that was printed by itself. */
+static enum rsrc_status parse_header(struct rsrc_scan *scan) {
+    if (rsrc_scan_word(scan, "steps") != RSRC_OK || rsrc_scan_word(scan, "1") != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_scan_line_end(scan);
+}
+
+enum rsrc_status rsrc_parse_steps(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const char *file, const char *text, uint64_t size_bytes,
+                                  struct rsr_parsed_step **out, uint32_t *n_out) {
+    struct rsrc_scan scan;
+    rsrc_scan_init(&scan, diag, arena, file, "step-text", text, size_bytes);
+    if (parse_header(&scan) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsr_parsed_step *steps = NULL;
+    uint32_t n_steps = 0, capacity = 0;
+    while (!rsrc_scan_at_end(&scan)) {
+        if (rsrc_scan_at_word(&scan, "steps")) {
+            if (parse_header(&scan) != RSRC_OK)
+                return RSRC_FAILED;
+            continue;
+        }
+        if (n_steps == capacity) {
+            capacity = capacity == 0 ? 4 : 2 * capacity;
+            struct rsr_parsed_step *grown = RSRC_NEW_ARRAY(arena, capacity, struct rsr_parsed_step);
+            for (uint32_t i = 0; i < n_steps; i++)
+                grown[i] = steps[i];
+            steps = grown;
+        }
+        if (parse_step(&scan, &steps[n_steps++]) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    *out = steps;
+    *n_out = n_steps;
+    return RSRC_OK;
+}
