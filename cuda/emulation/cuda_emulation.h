@@ -271,25 +271,33 @@ class block {
     static inline block *current_ = nullptr;
 };
 
-// Runs a grid of one dimension. `kernel` gets the block's shared memory. Empty, or what went wrong.
-template <class Memory, class Kernel>
-std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen, Kernel kernel) {
-    std::unique_ptr<Memory> shared(new Memory);
+// Runs a grid of one dimension; `shared` is the memory of one block after the other. Empty, or what went
+// wrong.
+inline std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen,
+                          void *shared, size_t shared_bytes, const std::function<void()> &kernel) {
     std::vector<std::unique_ptr<char[]>> stacks;
     for (unsigned i = 0; i < n_threads; i++)
         stacks.emplace_back(new char[STACK_BYTES]);
     blockDim = {n_threads, 1, 1};
     gridDim = {n_blocks, 1, 1};
     for (unsigned b = 0; b < n_blocks; b++) {
-        memset(static_cast<void *>(shared.get()), GARBAGE, sizeof(Memory));
+        memset(shared, GARBAGE, shared_bytes);
         blockIdx = {b, 0, 0};
         options mine = chosen;
         mine.seed = chosen.seed + b;
-        const std::string error = block(n_threads, mine, stacks, [&] { kernel(*shared); }).run();
+        const std::string error = block(n_threads, mine, stacks, kernel).run();
         if (!error.empty())
             return error;
     }
     return "";
+}
+
+// The same; `kernel` gets the block's shared memory, a Memory.
+template <class Memory, class Kernel>
+std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen, Kernel kernel) {
+    const std::unique_ptr<Memory> shared(new Memory);
+    return launch(n_blocks, n_threads, chosen, shared.get(), sizeof(Memory),
+                  [&] { kernel(*shared); });
 }
 
 template <class T> uint32_t bits_of(T value) {

@@ -1,4 +1,5 @@
-/* test_cuda_kernels.c - the CUDA kernels' results, run on the host, against the scalar reference.
+/* test_cuda_kernels.c - the GPU kernels' results, run on the host, against the scalar reference: the CUDA
+ * C++, and what LLVM's back end is given where there is no CUDA.
  *
  * Weights go through rsrc_pack_gpu, floats are quantised by the runtime's own operation, and sums are
  * compared as integers (RAW) or bit for bit as floats (SCALE). Kernels that were broken on purpose must
@@ -10,6 +11,7 @@
 #include "check.h"
 #include "emulated_kernels.h"
 #include "lower/pack_gpu.h"
+#include "nvptx_on_host.h"
 #include "ops/ops.h"
 
 #define TOKENS 9u /* more than two turns of every token tile */
@@ -26,6 +28,7 @@ struct problem {
     uint32_t *expected; /* [TOKENS][rows], as bits */
     uint32_t *y;        /* [TOKENS][ldy] */
     unsigned not_finite;
+    const struct host_code *llvm; /* run this instead of the CUDA C++ */
 };
 
 enum values { VALUES_RANDOM, VALUES_ALL_MIN, VALUES_ZERO, VALUES_NAN };
@@ -89,6 +92,22 @@ static void compute_expected(struct problem *p) {
         }
 }
 
+static struct rsr_gpu_plan plan_of(const struct emulated_kernel *kernel) {
+    return (struct rsr_gpu_plan){.codes = (enum rsr_gpu_codes)kernel->codes,
+                                 .rows = kernel->rows,
+                                 .cols = kernel->cols,
+                                 .steps = kernel->steps,
+                                 .row_warps = kernel->row_warps,
+                                 .col_warps = kernel->col_warps,
+                                 .ahead = kernel->ahead,
+                                 .token_tile = kernel->token_tile,
+                                 .blocks = kernel->blocks,
+                                 .scale_per_row = kernel->scale_per_row != 0,
+                                 .epilogue = (enum rsr_epilogue)kernel->epilogue,
+                                 .weight_bytes =
+                                     (uint64_t)((kernel->rows + 3) / 4) * kernel->steps * 512};
+}
+
 static void make_problem(struct problem *p, const struct emulated_kernel *kernel,
                          enum values values, uint64_t *state) {
     const uint32_t rows = kernel->rows, cols = kernel->cols;
@@ -101,12 +120,7 @@ static void make_problem(struct problem *p, const struct emulated_kernel *kernel
                           .row_bytes =
                               RSR_ACT_HEADER + (cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD,
                           .ldy = rows + 3u};
-    const struct rsr_gpu_plan plan = {.codes = (enum rsr_gpu_codes)kernel->codes,
-                                      .rows = rows,
-                                      .cols = cols,
-                                      .steps = kernel->steps,
-                                      .weight_bytes =
-                                          (uint64_t)((rows + 3) / 4) * kernel->steps * 512};
+    const struct rsr_gpu_plan plan = plan_of(kernel);
     p->codes = aligned_alloc(512, plan.weight_bytes);
     p->scale = malloc(p->matrix.n_scales * sizeof(float));
     p->x = aligned_alloc(64, (TOKENS * p->ldx * sizeof(float) + 63) / 64 * 64);
@@ -145,7 +159,10 @@ static bool run(struct problem *p, uint32_t n_tokens, const struct emulated_call
     call.not_finite = &p->not_finite;
     memset(p->y, 0x5a, TOKENS * p->ldy * 4);
     p->not_finite = 0;
-    *error = run_emulated_kernel((unsigned)(p->kernel - emulated_kernels), &call);
+    *error = p->llvm == NULL ? run_emulated_kernel((unsigned)(p->kernel - emulated_kernels), &call)
+                             : run_host_kernel(p->llvm->kernel, p->kernel->blocks,
+                                               p->kernel->row_warps * p->kernel->col_warps * 32,
+                                               p->llvm->shared, p->llvm->shared_bytes, &call);
     bool right = true;
     for (uint32_t t = 0; t < TOKENS; t++)
         for (uint32_t r = 0; r < p->ldy; r++) {
@@ -157,29 +174,51 @@ static bool run(struct problem *p, uint32_t n_tokens, const struct emulated_call
     return right;
 }
 
-static void test_results(void) {
+/* All batches, values and what they must give; llvm: NULL for the CUDA C++. */
+static void test_kernel(unsigned k, const struct host_code *llvm, uint64_t *state) {
     static const uint32_t BATCHES[] = {1, 2, 3, 4, 5, 8, TOKENS, 0};
-    uint64_t state = 7;
-    for (unsigned k = 0; k < n_emulated_kernels; k++) {
-        const bool large = (uint64_t)emulated_kernels[k].rows * emulated_kernels[k].cols > 100000;
-        for (int values = VALUES_RANDOM; values <= VALUES_NAN; values++) {
-            struct problem p;
-            make_problem(&p, &emulated_kernels[k], (enum values)values, &state);
-            for (uint32_t b = 0; b < sizeof BATCHES / sizeof *BATCHES; b += large ? 3 : 1) {
-                const struct emulated_call how = {.seed = state + b};
-                const char *error = NULL;
-                const bool right = run(&p, BATCHES[b], &how, &error);
-                check_count++;
-                if (error != NULL || !right) {
-                    check_failures++;
-                    fprintf(stderr, "kernel %u, values %d, batch %u: %s\n", k, values, BATCHES[b],
-                            error != NULL ? error : "wrong");
-                }
-                if (p.kernel->epilogue == RSR_EPILOGUE_SCALE)
-                    CHECK_INT(p.not_finite, values == VALUES_NAN && BATCHES[b] != 0);
+    const struct emulated_kernel *kernel = &emulated_kernels[k];
+    const bool large = (uint64_t)kernel->rows * kernel->cols > 100000;
+    for (int values = VALUES_RANDOM; values <= VALUES_NAN; values++) {
+        struct problem p;
+        make_problem(&p, kernel, (enum values)values, state);
+        p.llvm = llvm;
+        for (uint32_t b = 0; b < sizeof BATCHES / sizeof *BATCHES; b += large ? 3 : 1) {
+            const struct emulated_call how = {.seed = *state + b};
+            const char *error = NULL;
+            const bool right = run(&p, BATCHES[b], &how, &error);
+            check_count++;
+            if (error != NULL || !right) {
+                check_failures++;
+                fprintf(stderr, "%s kernel %u, values %d, batch %u: %s\n",
+                        llvm != NULL ? "LLVM" : "CUDA", k, values, BATCHES[b],
+                        error != NULL ? error : "wrong");
             }
-            free_problem(&p);
+            if (kernel->epilogue == RSR_EPILOGUE_SCALE)
+                CHECK_INT(p.not_finite, values == VALUES_NAN && BATCHES[b] != 0);
         }
+        free_problem(&p);
+    }
+}
+
+static void test_results(void) {
+    uint64_t state = 7;
+    for (unsigned k = 0; k < n_emulated_kernels; k++)
+        test_kernel(k, NULL, &state);
+}
+
+static void test_llvm_results(void) {
+    uint64_t state = 9;
+    for (unsigned k = 0; k < n_emulated_kernels; k++) {
+        const struct rsr_gpu_plan plan = plan_of(&emulated_kernels[k]);
+        const struct rsr_gpu_kernel kernel = {"kernel", "a kernel", &plan};
+        struct host_code code;
+        const bool compiled = compile_for_host(&kernel, &code);
+        CHECK(compiled);
+        if (!compiled)
+            continue;
+        test_kernel(k, &code, &state);
+        free_host_code(&code);
     }
 }
 
@@ -226,6 +265,7 @@ static void test_broken_kernels_are_noticed(void) {
 
 int main(void) {
     test_results();
+    test_llvm_results();
     test_broken_kernels_are_noticed();
     return CHECK_EXIT();
 }
