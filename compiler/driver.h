@@ -17,6 +17,7 @@
 #include "ir.h"
 #include "link/elf_writer.h"
 #include "link/linker.h"
+#include "model/dead_channels.h"
 #include "plan/plan.h"
 #include "report/report.h"
 #include "rsrc.h"
@@ -149,6 +150,7 @@ struct rsrc_compilation {
     bool has_graph; /* false: matrix file or text form */
     struct rsrc_item *items;
     uint32_t n_items;
+    struct rsrc_dead_channels *dead_channels; /* of the graph; NULL: none is looked for */
     struct rsrc_target_steps {
         struct rsrc_step_kernels kernels;
         struct rsr_step *steps;
@@ -180,8 +182,11 @@ struct rsrc_layer_state {
     const struct rsrc_item *item;
     uint32_t item_index;
     struct rsrc_arena arena;
-    struct rsr_matrix matrix;
-    struct rsr_stats stats;
+    struct rsr_matrix matrix;       /* the layer's own */
+    struct rsr_dead dead;
+    struct rsr_matrix reduced;      /* what is analysed, planned and lowered */
+    struct rsr_reduction reduction; /* how the layer follows from it */
+    struct rsr_stats stats;         /* of the reduced matrix, as is the index */
     struct rsr_index index;
     bool has_index;
     struct rsr_plan *plans;      /* [n_specs] */

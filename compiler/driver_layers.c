@@ -11,8 +11,10 @@
 
 #include "base/spawn.h"
 #include "lower/lower.h"
+#include "model/dead_channels.h"
 #include "model/graph.h"
 #include "model/ternary.h"
+#include "rsr/reduce.h"
 #include "rsr/segment.h"
 
 /* ---- passes of one layer ---------------------------------------------------------------------------- */
@@ -30,21 +32,52 @@ enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
 
 static void need_index(struct rsrc_layer_state *state) {
     if (!state->has_index)
-        rsrc_build_index(&state->arena, &state->matrix, state->stats.k, &state->index);
+        rsrc_build_index(&state->arena, &state->reduced, state->stats.k, &state->index);
     state->has_index = true;
+}
+
+static void remark_reduction(struct rsrc_layer_state *state) {
+    const struct rsr_reduction *reduction = &state->reduction;
+    const char *text = rsrc_reduction_text(&state->arena, reduction);
+    if (text == NULL)
+        return;
+    const struct rsrc_place place = {.tensor = state->item->name};
+    const bool used = reduction->row_sources != NULL || reduction->kept_cols != NULL;
+    rsrc_diag_emit(state->diag, used ? RSRC_REMARK : RSRC_REMARK_MISSED, "rsr", &place, NULL, "%s",
+                   text);
+}
+
+static void reduce(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    if (c->options->no_reduce) {
+        rsrc_keep_matrix(&state->matrix, &state->reduced, &state->reduction);
+        return;
+    }
+    if (state->item->layer != NULL && c->dead_channels != NULL)
+        rsrc_find_dead(c->dead_channels, &state->arena, state->item->layer, &state->dead);
+    rsrc_reduce_matrix(&state->arena, &state->matrix, &state->dead, &state->reduced,
+                       &state->reduction);
+    remark_reduction(state);
+}
+
+/* Was nothing dropped or masked? */
+static bool is_unreduced(const struct rsrc_layer_state *state) {
+    return state->reduced.values == state->matrix.values;
 }
 
 enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     const struct rsrc_item *item = state->item;
+    reduce(state);
     if (item->index != NULL) {
-        state->index = *item->index;
-        state->has_index = true;
-        rsrc_analyse_matrix(&state->arena, &state->matrix, item->index->k, &state->stats);
+        state->has_index = is_unreduced(state);
+        if (state->has_index)
+            state->index = *item->index;
+        rsrc_analyse_matrix(&state->arena, &state->reduced, item->index->k, &state->stats);
     } else if (c->options->rsr_k != 0) {
-        rsrc_analyse_matrix(&state->arena, &state->matrix, c->options->rsr_k, &state->stats);
+        rsrc_analyse_matrix(&state->arena, &state->reduced, c->options->rsr_k, &state->stats);
     } else {
-        (void)rsrc_choose_k(&state->arena, &state->matrix, &state->stats);
+        (void)rsrc_choose_k(&state->arena, &state->reduced, &state->stats);
     }
     if (c->rsr_sink.open || (c->dumps & (1u << PASS_RSR)) != 0)
         need_index(state);
@@ -52,8 +85,19 @@ enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
 }
 
 enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
+    if (rsrc_verify_reduction(state->diag, &state->matrix, &state->dead, &state->reduced,
+                              &state->reduction, state->item->name) != RSRC_OK)
+        return RSRC_FAILED;
     need_index(state);
-    return rsrc_verify_index(state->diag, &state->index, &state->matrix, state->item->name);
+    return rsrc_verify_index(state->diag, &state->index, &state->reduced, state->item->name);
+}
+
+/* What was dropped is part of why a plan costs what it costs. */
+static void add_reduction_to_reasons(struct rsrc_layer_state *state, struct rsr_plan *plan) {
+    const char *text = rsrc_reduction_text(&state->arena, &state->reduction);
+    for (uint32_t r = 0; r < RSR_REGIME_COUNT && text != NULL; r++)
+        plan->regimes[r].reason =
+            rsrc_arena_printf(&state->arena, "%s; %s", plan->regimes[r].reason, text);
 }
 
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
@@ -61,12 +105,13 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     for (uint32_t t = 0; t < c->n_specs; t++) {
         const struct rsrc_plan_input input = {.layer_name = state->item->name,
                                               .role = state->item->role,
-                                              .alphabet = state->matrix.alphabet,
+                                              .alphabet = state->reduced.alphabet,
                                               .stats = &state->stats,
                                               .spec = &c->specs[t],
                                               .options = &c->plan_options};
         if (rsrc_plan_layer(state->diag, &state->arena, &input, &state->plans[t]) != RSRC_OK)
             return RSRC_FAILED;
+        add_reduction_to_reasons(state, &state->plans[t]);
     }
     return RSRC_OK;
 }
@@ -94,7 +139,8 @@ static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t ta
     const struct rsrc_lower_input input = {
         .symbol_stem = state->item->stem,
         .title = rsrc_arena_printf(&state->arena, "%s: %s", model, state->item->name),
-        .matrix = &state->matrix,
+        .matrix = &state->reduced,
+        .reduction = &state->reduction,
         .index = state->has_index ? &state->index : NULL,
         .plan = plan,
         .input = state->plans[target].input,
@@ -141,8 +187,12 @@ void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *
                        matrix->n_scales != 0 ? (double)matrix->scale[0] : 1.0);
 }
 
+/* The index of the layer's own matrix: what reads it back finds the same reduction. */
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
-    rsrc_print_index(&state->index, state->item->name, out);
+    struct rsr_index index = state->index;
+    if (!is_unreduced(state))
+        rsrc_build_index(&state->arena, &state->matrix, state->stats.k, &index);
+    rsrc_print_index(&index, state->item->name, out);
 }
 
 void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
@@ -176,7 +226,16 @@ static void record_report(struct rsrc_layer_state *state, uint32_t target) {
     for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
         plan.regimes[r].reason = rsrc_arena_strdup(&c->arena, plan.regimes[r].reason);
     c->reports[(size_t)target * c->n_items + state->item_index] =
-        (struct rsr_report_layer){.name = state->item->name, .stats = state->stats, .plan = plan};
+        (struct rsr_report_layer){.name = state->item->name,
+                                  .found = state->reduction.counts,
+                                  .stats = state->stats,
+                                  .plan = plan};
+}
+
+/* Kept rows have no fixed number of results: the ABI has the mean of those of a tile, rounded up. */
+static uint32_t results_of_tile(const struct rsr_kernel *kernel) {
+    return kernel->computed_rows == kernel->rows ? kernel->tile_rows
+                                                 : (kernel->rows - 1) / kernel->n_tiles + 1;
 }
 
 static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t target,
@@ -195,7 +254,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
                                      .rows = kernel->rows,
                                      .cols = kernel->cols,
                                      .n_tiles = kernel->n_tiles,
-                                     .tile_rows = kernel->tile_rows,
+                                     .tile_rows = results_of_tile(kernel),
                                      .scratch_bytes = kernel->scratch_bytes,
                                      .weight_bytes =
                                          lowered->codes.size_bytes + lowered->index.size_bytes,
@@ -328,6 +387,8 @@ static void *work(void *argument) {
 
 enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c) {
     struct pool pool = {.compilation = c};
+    if (c->has_graph && !c->options->no_reduce)
+        c->dead_channels = rsrc_dead_channels_create(&c->arena, &c->graph);
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.turn_changed, NULL);
     pthread_t threads[MAX_WORKERS];
@@ -340,6 +401,7 @@ enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c) {
         pthread_join(threads[i], NULL);
     pthread_cond_destroy(&pool.turn_changed);
     pthread_mutex_destroy(&pool.lock);
+    rsrc_dead_channels_destroy(c->dead_channels);
     if (c->options->progress)
         fprintf(stderr, "\r\033[K");
     return pool.failed ? RSRC_FAILED : RSRC_OK;

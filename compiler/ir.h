@@ -154,8 +154,14 @@ struct rsr_matrix {
 
 /* ---- reduce ----------------------------------------------------------------------------------- */
 
+/* Rows whose results nobody reads, columns whose activations are always 0: a flag each, or NULL for
+ * none. model/dead_channels.h has the rules. */
+struct rsr_dead {
+    const uint8_t *rows, *cols;
+};
+
 /* What the compiler found that need not be computed. A layer's counts do not overlap: a dead row or
- * column (model/dead_channels.h) is counted as dead alone. */
+ * column is counted as dead alone. */
 struct rsr_reduction_counts {
     uint32_t rows, cols;        /* of the layer */
     uint32_t n_dead_rows, n_dead_cols;

@@ -203,6 +203,9 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
     case OPT_DUMP:
         p->dumps[options->n_dumps++] = value;
         break;
+    case OPT_NO_REDUCE:
+        options->no_reduce = true;
+        break;
     case OPT_VERIFY_EACH:
         options->verify_each = true;
         break;

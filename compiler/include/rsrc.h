@@ -61,6 +61,7 @@ struct rsrc_options {
     const struct rsrc_variant_choice *variants;
     uint32_t n_variants;
     uint32_t rsr_k;             /* 0: choose */
+    bool no_reduce;             /* compute every row and read every column */
     uint32_t opt_level;         /* of the C compiler and of back ends; default 2 */
     const char *backend;        /* makes the kernels of modules and objects: "c", "llvm"; NULL: default */
     uint32_t n_jobs;            /* 0: CPUs */

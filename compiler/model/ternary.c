@@ -187,12 +187,18 @@ static void round_to_ternary(const struct rsr_tensor *tensor, uint64_t n, float 
     }
 }
 
+/* s of the n weights of a tensor. */
+static float latent_factor(const struct rsr_tensor *tensor, uint64_t n) {
+    float mean = (float)(sum_magnitudes(tensor, n) / (double)n);
+
+    return 1.0f / (mean > 1e-5f ? mean : 1e-5f);
+}
+
 static enum rsrc_status decode_latent(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
                                       uint64_t n, int8_t *values, float *scale) {
     if (rsrc_check_finite(diag, tensor, n) != RSRC_OK)
         return RSRC_FAILED;
-    float mean = (float)(sum_magnitudes(tensor, n) / (double)n);
-    float s = 1.0f / (mean > 1e-5f ? mean : 1e-5f);
+    float s = latent_factor(tensor, n);
     round_to_ternary(tensor, n, s, values);
     *scale = 1.0f / s;
     return RSRC_OK;
@@ -216,6 +222,55 @@ static enum rsrc_status decode_scale(struct rsrc_diag *diag, const struct rsr_la
                "a weight scale is a finite number above zero; the checkpoint is damaged",
                "the weight scale is %g", (double)stored);
     return RSRC_FAILED;
+}
+
+/* ---- rows of zeros ------------------------------------------------------------------------------ */
+
+/* Four rows at a time: a byte of zero weights has code 1 in every place. */
+static void find_zero_packed(const struct rsr_layer *layer, uint8_t *zero) {
+    uint32_t n_packed_rows = layer->rows / CODES_PER_BYTE + (layer->rows % CODES_PER_BYTE != 0);
+
+    for (uint32_t r = 0; r < n_packed_rows; r++) {
+        const uint8_t *packed = layer->weight->data + (uint64_t)r * layer->cols;
+        uint8_t used = 0;
+
+        for (uint32_t c = 0; c < layer->cols; c++)
+            used |= packed[c] ^ 0x55u;
+        for (uint64_t i = 0; i < CODES_PER_BYTE && i * n_packed_rows + r < layer->rows; i++)
+            zero[i * n_packed_rows + r] = (used >> (2 * i) & 3) == 0;
+    }
+}
+
+static void find_zero_bytes(const struct rsr_layer *layer, uint8_t *zero) {
+    for (uint32_t r = 0; r < layer->rows; r++) {
+        const uint8_t *row = layer->weight->data + (uint64_t)r * layer->cols;
+        uint8_t used = 0;
+
+        for (uint32_t c = 0; c < layer->cols; c++)
+            used |= row[c];
+        zero[r] = used == 0;
+    }
+}
+
+static void find_zero_latent(const struct rsr_layer *layer, uint8_t *zero) {
+    const struct rsr_tensor *tensor = layer->weight;
+    uint32_t bytes = rsrc_dtype_bytes(tensor->dtype);
+    float s = latent_factor(tensor, (uint64_t)layer->rows * layer->cols);
+    float chunk[CHUNK];
+
+    for (uint32_t r = 0; r < layer->rows; r++) {
+        const uint8_t *row = tensor->data + (uint64_t)r * layer->cols * bytes;
+        bool used = false;
+
+        for (uint32_t begin = 0; begin < layer->cols && !used; begin += CHUNK) {
+            uint32_t count = layer->cols - begin < CHUNK ? layer->cols - begin : CHUNK;
+
+            rsrc_load_floats(tensor->dtype, row + (uint64_t)begin * bytes, count, chunk);
+            for (uint32_t i = 0; i < count; i++)
+                used |= chunk[i] * s > 0.5f || chunk[i] * s < -0.5f; /* as round_to_ternary() */
+        }
+        zero[r] = !used;
+    }
 }
 
 /* ---- public ------------------------------------------------------------------------------------- */
@@ -249,6 +304,20 @@ enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *ar
                                .scale = scale,
                                .n_scales = 1};
     return RSRC_OK;
+}
+
+void rsrc_find_zero_rows(const struct rsr_layer *layer, uint8_t *zero) {
+    switch (layer->encoding) {
+    case RSR_ENCODING_PACKED2:
+        find_zero_packed(layer, zero);
+        return;
+    case RSR_ENCODING_BYTES:
+        find_zero_bytes(layer, zero);
+        return;
+    case RSR_ENCODING_LATENT:
+        find_zero_latent(layer, zero);
+        return;
+    }
 }
 
 enum rsrc_status rsrc_decode_norm(struct rsrc_diag *diag, struct rsrc_arena *arena,

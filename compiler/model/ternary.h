@@ -10,6 +10,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct
                                                   const struct rsr_layer *layer,
                                                   struct rsr_matrix *out);
 
+/* zero[i] = 1 for every row of weights that are all zero, else 0. Reads the stored tensor and keeps
+ * nothing; what is wrong with it is for rsrc_decode_layer() to say. */
+void rsrc_find_zero_rows(const struct rsr_layer *layer, uint8_t *zero);
+
 /* Matrix mode: a bare tensor of integers or floats in a ternary or binary alphabet. */
 RSRC_NODISCARD enum rsrc_status rsrc_decode_tensor(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsr_tensor *tensor,

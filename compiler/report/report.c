@@ -3,12 +3,14 @@
 
 #include <inttypes.h>
 
-static double weights_of(const struct rsr_stats *stats) {
-    return (double)stats->rows * (double)stats->cols;
+static double weights_of(const struct rsr_report_layer *layer) {
+    return (double)layer->found.rows * (double)layer->found.cols;
 }
 
+/* Of the weights that are computed with. */
 static double density(const struct rsr_stats *stats) {
-    return weights_of(stats) > 0 ? (double)stats->n_nonzero / weights_of(stats) : 0.0;
+    const double n = (double)stats->rows * (double)stats->cols;
+    return n > 0 ? (double)stats->n_nonzero / n : 0.0;
 }
 
 static const struct rsr_report_layer *layers_of(const struct rsr_report *report, uint32_t target) {
@@ -19,7 +21,7 @@ static void put_totals(const struct rsr_report *report, uint32_t target, struct 
     double weights = 0, bytes = 0, decode_us = 0;
     for (uint32_t i = 0; i < report->n_layers; i++) {
         const struct rsr_report_layer *layer = &layers_of(report, target)[i];
-        weights += weights_of(&layer->stats);
+        weights += weights_of(layer);
         bytes += (double)layer->plan.regimes[RSR_REGIME_DECODE].weight_bytes;
         decode_us += layer->plan.regimes[RSR_REGIME_DECODE].predicted_us;
     }
@@ -37,6 +39,33 @@ static const char *const VARIANTS[] = {
     RSR_VARIANTS(X)
 #undef X
 };
+
+/* "640x2560 computed as 320x2560" */
+static void put_shape(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
+    const struct rsr_reduction_counts *found = &layer->found;
+    rsrc_buffer_printf(out, "%ux%u", found->rows, found->cols);
+    if (found->rows != layer->stats.rows || found->cols != layer->stats.cols)
+        rsrc_buffer_printf(out, " computed as %ux%u", layer->stats.rows, layer->stats.cols);
+}
+
+static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
+    const struct rsr_reduction_counts *found = &layer->found;
+    const struct rsr_stats *stats = &layer->stats;
+    rsrc_buffer_puts(out, "    ");
+    put_shape(layer, out);
+    rsrc_buffer_printf(out, ", %.1f %% non-zero, %u zero rows, %u zero columns, %u repeated rows",
+                       density(stats) * 100, found->n_zero_rows, found->n_zero_cols,
+                       found->n_repeated_rows);
+    if (found->n_dead_rows != 0 || found->n_dead_cols != 0)
+        rsrc_buffer_printf(out, ", %u dead rows, %u dead columns", found->n_dead_rows,
+                           found->n_dead_cols);
+    rsrc_buffer_printf(out,
+                       "\n    segments at k=%u: %" PRIu64 " for %" PRIu64
+                       " members; additions %" PRIu64 " RSR++, %" PRIu64 " RSR\n",
+                       stats->k, stats->n_segments, stats->n_members,
+                       stats->n_members + stats->n_fold_adds,
+                       stats->n_members + stats->n_direct_adds);
+}
 
 static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
                        struct rsrc_buffer *out) {
@@ -70,18 +99,10 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
         rsrc_buffer_printf(out, "target %s\n", report->specs[t].name);
         for (uint32_t i = 0; i < report->n_layers; i++) {
             const struct rsr_report_layer *layer = &layers_of(report, t)[i];
-            const struct rsr_stats *stats = &layer->stats;
             rsrc_buffer_puts(out, "  ");
             rsrc_buffer_put_terminal(out, layer->name);
-            rsrc_buffer_printf(
-                out,
-                "\n    %ux%u, %.1f %% non-zero, %u zero rows, %u zero columns, %u repeated rows\n"
-                "    segments at k=%u: %" PRIu64 " for %" PRIu64 " members; additions %" PRIu64
-                " RSR++, %" PRIu64 " RSR\n",
-                stats->rows, stats->cols, density(stats) * 100, stats->n_zero_rows,
-                stats->n_zero_cols, stats->n_equal_rows, stats->k, stats->n_segments,
-                stats->n_members, stats->n_members + stats->n_fold_adds,
-                stats->n_members + stats->n_direct_adds);
+            rsrc_buffer_puts(out, "\n");
+            put_analysis(layer, out);
             for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
                 put_regime(&layer->plan.regimes[r], REGIMES[r], out);
         }
@@ -95,16 +116,18 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
 
 static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
     const struct rsr_stats *stats = &layer->stats;
+    const struct rsr_reduction_counts *found = &layer->found;
     rsrc_buffer_puts(out, "{\"name\":");
     rsrc_buffer_put_json(out, layer->name);
     rsrc_buffer_printf(
         out,
         ",\"rows\":%u,\"cols\":%u,\"nonzero\":%" PRIu64
-        ",\"zero_rows\":%u,\"zero_cols\":%u,\"equal_rows\":%u,\"k\":%u,\"segments\":%" PRIu64
+        ",\"computed_rows\":%u,\"computed_cols\":%u,\"zero_rows\":%u,\"zero_cols\":%u"
+        ",\"repeated_rows\":%u,\"dead_rows\":%u,\"dead_cols\":%u,\"k\":%u,\"segments\":%" PRIu64
         ",\"members\":%" PRIu64 ",\"fold_adds\":%" PRIu64 ",\"direct_adds\":%" PRIu64,
-        stats->rows, stats->cols, stats->n_nonzero, stats->n_zero_rows, stats->n_zero_cols,
-        stats->n_equal_rows, stats->k, stats->n_segments, stats->n_members, stats->n_fold_adds,
-        stats->n_direct_adds);
+        found->rows, found->cols, stats->n_nonzero, stats->rows, stats->cols, found->n_zero_rows,
+        found->n_zero_cols, found->n_repeated_rows, found->n_dead_rows, found->n_dead_cols,
+        stats->k, stats->n_segments, stats->n_members, stats->n_fold_adds, stats->n_direct_adds);
     for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
         put_json_regime(&layer->plan.regimes[r], REGIMES[r], out);
     rsrc_buffer_puts(out, "}");

@@ -6,7 +6,8 @@
 
 struct rsr_report_layer {
     const char *name; /* untrusted */
-    struct rsr_stats stats;
+    struct rsr_reduction_counts found;
+    struct rsr_stats stats; /* of what is computed */
     struct rsr_plan plan;
 };
 

@@ -47,7 +47,7 @@ static bool is_flagged(const uint8_t *flags, uint32_t i) {
 
 /* The matrix with dead rows and columns zero; its own values where none is dead. */
 static const int8_t *mask_values(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
-                                 const struct rsrc_dead *dead) {
+                                 const struct rsr_dead *dead) {
     const uint32_t cols = matrix->cols;
     if (dead->rows == NULL && dead->cols == NULL)
         return matrix->values;
@@ -67,7 +67,7 @@ static const int8_t *mask_values(struct rsrc_arena *arena, const struct rsr_matr
 }
 
 static struct rsr_reduction_counts count_findings(const struct rsr_matrix *matrix,
-                                                  const struct rsrc_dead *dead,
+                                                  const struct rsr_dead *dead,
                                                   const struct rsrc_row_facts *facts) {
     struct rsr_reduction_counts counts = {.rows = matrix->rows, .cols = matrix->cols};
     for (uint32_t i = 0; i < matrix->rows; i++) {
@@ -134,7 +134,7 @@ static const int8_t *copy_kept(struct rsrc_arena *arena, const int8_t *values, u
 }
 
 void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
-                        const struct rsrc_dead *dead, struct rsr_matrix *reduced,
+                        const struct rsr_dead *dead, struct rsr_matrix *reduced,
                         struct rsr_reduction *reduction) {
     struct rsr_matrix masked = *matrix;
     masked.values = mask_values(arena, matrix, dead);
@@ -211,7 +211,7 @@ static void rebuild_row(const struct rsr_matrix *reduced, const struct rsr_reduc
 }
 
 static const char *compare_rows(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
-                                const struct rsrc_dead *dead, const struct rsr_matrix *reduced,
+                                const struct rsr_dead *dead, const struct rsr_matrix *reduced,
                                 const struct rsr_reduction *reduction) {
     int8_t *row = rsrc_arena_alloc(arena, matrix->cols);
     for (uint32_t i = 0; i < matrix->rows; i++) {
@@ -230,7 +230,7 @@ static const char *compare_rows(struct rsrc_arena *arena, const struct rsr_matri
 }
 
 enum rsrc_status rsrc_verify_reduction(struct rsrc_diag *diag, const struct rsr_matrix *matrix,
-                                       const struct rsrc_dead *dead,
+                                       const struct rsr_dead *dead,
                                        const struct rsr_matrix *reduced,
                                        const struct rsr_reduction *reduction,
                                        const char *layer_name) {

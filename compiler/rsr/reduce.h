@@ -6,17 +6,11 @@
 
 #include "ir.h"
 
-/* What is known of a layer beyond its weights: rows whose results nobody reads and columns whose
- * activations are always 0 (model/dead_channels.h). A flag each, or NULL: none. */
-struct rsrc_dead {
-    const uint8_t *rows, *cols;
-};
-
 /* Makes the reduced matrix and the maps back, both in the arena; *reduced may borrow the matrix's
  * values. Dead rows and columns count as zero, so the alphabet must have one where there are any.
  * Scales stay those of the layer: one, or one for each of ITS rows. */
 void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
-                        const struct rsrc_dead *dead, struct rsr_matrix *reduced,
+                        const struct rsr_dead *dead, struct rsr_matrix *reduced,
                         struct rsr_reduction *reduction);
 /* The same without reducing anything: no maps, and counts of 0. */
 void rsrc_keep_matrix(const struct rsr_matrix *matrix, struct rsr_matrix *reduced,
@@ -26,7 +20,7 @@ void rsrc_keep_matrix(const struct rsr_matrix *matrix, struct rsr_matrix *reduce
  * compares every entry. Reports the first difference. */
 RSRC_NODISCARD enum rsrc_status
 rsrc_verify_reduction(struct rsrc_diag *diag, const struct rsr_matrix *matrix,
-                      const struct rsrc_dead *dead, const struct rsr_matrix *reduced,
+                      const struct rsr_dead *dead, const struct rsr_matrix *reduced,
                       const struct rsr_reduction *reduction, const char *layer_name);
 
 /* What was found and what came of it, for reasons and remarks: "computes 320 of 640 rows (320 repeat

@@ -18,7 +18,7 @@ struct fixture {
     struct rsrc_arena arena;
     uint64_t seed;
     struct rsr_matrix matrix;
-    struct rsrc_dead dead;
+    struct rsr_dead dead;
     struct rsr_matrix reduced;
     struct rsr_reduction reduction;
 };
@@ -60,8 +60,8 @@ static void plant(struct fixture *f, uint32_t rows, uint32_t cols, enum rsr_alph
     }
     f->matrix = (struct rsr_matrix){
         .rows = rows, .cols = cols, .alphabet = alphabet, .values = values, .n_scales = 1};
-    f->dead = (struct rsrc_dead){.rows = random_flags(f, rows, planted->dead_rows),
-                                 .cols = random_flags(f, cols, planted->dead_cols)};
+    f->dead = (struct rsr_dead){.rows = random_flags(f, rows, planted->dead_rows),
+                                .cols = random_flags(f, cols, planted->dead_cols)};
 }
 
 static enum rsrc_status verify(struct fixture *f, struct rsrc_diag *diag) {
