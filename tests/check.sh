@@ -105,6 +105,28 @@ build_aarch64() {
         --prefix "$PWD/build/release"
 }
 
+# What the PTX tests compile and assemble with: a CUDA toolkit, else NVIDIA's Python packages in build/cuda.
+# Without either, those of LLVM's PTX still run. Sets cuda.
+find_cuda() {
+    cuda=${CUDA_PATH:-/usr/local/cuda}
+    [ ! -x "$cuda/bin/ptxas" ] || return 0
+    if [ "$install" = yes ] && [ ! -e build/cuda/complete ]; then
+        printf 'NVRTC and ptxas from PyPI ... '
+        if { python3 -m venv build/cuda && build/cuda/bin/pip install -q --no-deps \
+            'nvidia-cuda-nvrtc==13.*' 'nvidia-cuda-nvcc==13.*' &&
+            touch build/cuda/complete; } >"$log" 2>&1; then
+            echo "ok"
+        else
+            echo "failed: $(tail -n 1 "$log")"
+        fi
+    fi
+    for cuda in "$PWD"/build/cuda/lib/python3*/site-packages/nvidia/cu13; do
+        [ ! -x "$cuda/bin/ptxas" ] || return 0
+    done
+    echo "SKIPPED: PTX through NVRTC and ptxas; there is no CUDA toolkit and none can be installed"
+    return 1
+}
+
 mkdir -p build
 [ "$install" = no ] || install_packages build test
 find_lit
@@ -115,6 +137,7 @@ set --
 if [ "$quick" = no ] && build_aarch64; then
     set -- --param "aarch64=$PWD/build/aarch64"
 fi
+! find_cuda || set -- "$@" --param "cuda=$cuda"
 run_lit "release" build/release "$@"
 step "quickstart" quickstart
 
@@ -123,7 +146,7 @@ if [ "$quick" = no ]; then
     step "configure (clang, sanitizers, fuzzers)" cmake --preset asan \
         -DCMAKE_C_COMPILER="$(find_clang)" -DRSRC_FUZZERS=ON
     step "build (clang, sanitizers, fuzzers)" cmake --build --preset asan -j "$jobs"
-    run_lit "sanitizer" build/asan
+    run_lit "sanitizer" build/asan --param "cuda=$cuda"
     for fuzzer in build/asan/tests/fuzz/fuzz_*; do
         name=$(basename "$fuzzer")
         corpus=tests/fuzz/corpus/${name#fuzz_}
