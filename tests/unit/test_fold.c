@@ -7,6 +7,8 @@
  */
 #define MAX_TOKENS 70
 
+#include <math.h>
+
 #include "emit/asm/emit_asm.h"
 #include "kernel_harness.h"
 #include "rsr/codes.h"
@@ -50,26 +52,31 @@ static struct test_case *make_fold(struct suite *suite, const struct setting *s)
 static const struct setting settings[] = {
     {{1, 1, 4}, RSR_TERNARY, 1, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
     {{37, 1, 8}, RSR_BINARY_SIGN, 2, 8, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
-    {{7, 700, 4}, RSR_TERNARY, 3, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
+    {{5, 600, 4}, RSR_TERNARY, 3, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
     {{40, 96, 16}, RSR_TERNARY, 4, 16, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, false},
     {{13, 257, 10}, RSR_BINARY_SIGN, 5, 32, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, false},
-    {{15, 300, 12}, RSR_BINARY_BIT, 6, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
+    {{11, 300, 8}, RSR_BINARY_BIT, 6, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
     {{16, 160, 7}, RSR_TERNARY, 7, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
     {{14, 130, 12}, RSR_BINARY_SIGN, 3, 1, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
-    {{3, 4100, 6}, RSR_TERNARY, 2, 1, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
-    {{10, 390, 9}, RSR_TERNARY, 4, 32, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, true},
+    {{2, 4100, 6}, RSR_TERNARY, 2, 1, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
+    {{6, 390, 5}, RSR_TERNARY, 4, 32, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, true},
     {{13, 129, 6}, RSR_BINARY_SIGN, 6, 4, RSR_INPUT_F32, RSR_EPILOGUE_RAW, false},
     {{6, 400, 6}, RSR_BINARY_BIT, 2, 1, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, false},
 };
 #define N_SETTINGS (sizeof settings / sizeof *settings)
 
-/* The bodies of the cases, which have been lowered for `spec`, as one object. */
+/* The bodies of the cases, which have been lowered for `spec`, and the table of their kernels as one
+ * object. */
 static const char *assemble_bodies(struct suite *suite, struct test_case **cases, uint32_t n_cases,
                                    const struct rsr_spec *spec, const char *name) {
     struct rsrc_buffer text = {0}, object = {0};
     const char *why = "";
     for (uint32_t i = 0; i < n_cases; i++)
         CHECK_INT(rsrc_asm_bodies(&cases[i]->lowered.kernel, &text, &why), RSRC_OK);
+    rsrc_buffer_puts(&text,
+                     "\t.section .data.rel.ro, \"aw\"\n\t.globl test_kernels\ntest_kernels:\n");
+    for (uint32_t i = 0; i < n_cases; i++)
+        rsrc_buffer_printf(&text, "\t.quad %s\n", cases[i]->lowered.kernel.symbol);
     CHECK_INT(rsrc_asm_assemble(spec, &text, &suite->arena, &object, &why), RSRC_OK);
     CHECK_STR(why, "");
     const char *path = write_test_file(suite, &object, name, "bodies.o");
@@ -78,9 +85,10 @@ static const char *assemble_bodies(struct suite *suite, struct test_case **cases
     return path;
 }
 
-/* Runs kernels whose loops are C and whose bodies are assembly. */
-static void run_assembled(struct suite *suite, struct test_case **cases, uint32_t n_cases,
-                          const struct rsr_spec *spec, const char *name) {
+/* Kernels whose loops are C and whose bodies are assembly; NULL where the host cannot run them. */
+static rsr_kernel_fn *const *load_assembled(struct suite *suite, struct test_case **cases,
+                                            uint32_t n_cases, const struct rsr_spec *spec,
+                                            const char *name) {
     for (uint32_t i = 0; i < n_cases; i++)
         cases[i]->lowered.kernel.extern_bodies = true;
     const char *bodies = assemble_bodies(suite, cases, n_cases, spec, name);
@@ -88,22 +96,20 @@ static void run_assembled(struct suite *suite, struct test_case **cases, uint32_
     for (uint32_t i = 0; i < n_cases; i++)
         cases[i]->lowered.kernel.extern_bodies = false;
     if (!host_supports(spec))
-        return;
+        return NULL;
     const char *library = rsrc_arena_printf(&suite->arena, "%s.asm.so", unit);
-    const char *table = write_table(suite, cases, n_cases, name);
-    const char *const argv[] = {"cc", "-O2",   "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared",
-                                "-o", library, table,   unit,      bodies,    NULL};
-    const struct rsrc_command command = {.argv = argv};
-    const bool linked =
-        rsrc_spawn_all(suite->diag, &suite->arena, &command, 1, 1, false) == RSRC_OK;
-    CHECK(linked);
-    void *handle = linked ? dlopen(library, RTLD_NOW) : NULL;
+    CHECK(compile(suite, "cc", unit, "-shared", library, bodies));
+    void *handle = dlopen(library, RTLD_NOW); /* stays open: its functions are used */
     rsr_kernel_fn *const *functions = handle ? dlsym(handle, "test_kernels") : NULL;
     CHECK(functions != NULL);
+    return functions;
+}
+
+static void run_assembled(struct suite *suite, struct test_case **cases, uint32_t n_cases,
+                          const struct rsr_spec *spec, const char *name) {
+    rsr_kernel_fn *const *functions = load_assembled(suite, cases, n_cases, spec, name);
     for (uint32_t i = 0; functions != NULL && i < n_cases; i++)
         run_case(cases[i], functions[i], "assembly");
-    if (handle != NULL)
-        dlclose(handle);
 }
 
 static void test_products(struct suite *suite, const struct rsr_spec *spec) {
@@ -149,7 +155,7 @@ static int8_t redundant_weight(struct suite *suite, uint32_t row, uint32_t col) 
 }
 
 static void test_structures(struct suite *suite, const struct rsr_spec *spec) {
-    static const struct setting wide = {{9, 1020, 8}, RSR_TERNARY,      4,    32,
+    static const struct setting wide = {{5, 1020, 4}, RSR_TERNARY,      4,    32,
                                         RSR_INPUT_I8, RSR_EPILOGUE_RAW, false};
     struct test_case *cases[3];
     int8_t (*const weights[])(struct suite *, uint32_t, uint32_t) = {thin_weight, zero_rich_weight,
@@ -163,6 +169,85 @@ static void test_structures(struct suite *suite, const struct rsr_spec *spec) {
     run_assembled(suite, cases, 3, spec, name);
     if (spec->vector_bits >= 128)
         CHECK(strstr(cases[0]->lowered.kernel.key, "-chunk510-") != NULL);
+}
+
+/* ---- floats ----------------------------------------------------------------------------------------- */
+
+#define FLOAT_TOKENS 19u
+
+/* Activations of many magnitudes, whose sums round. */
+static void make_random_floats(struct suite *suite, struct test_case *c) {
+    for (uint32_t t = 0; t < FLOAT_TOKENS; t++)
+        for (uint32_t j = 0; j < c->matrix.cols; j++) {
+            const uint64_t r = check_random(&suite->seed);
+            const float value =
+                ldexpf((float)(int32_t)(r >> 32) * 0x1p-31f, (int)(r >> 8 & 15) - 8);
+            memcpy(c->x + t * c->ldx + j * sizeof value, &value, sizeof value);
+        }
+}
+
+/* y[token * rows + row], by the kernel or (fn NULL) the interpreter. */
+static float *run_float(struct suite *suite, struct test_case *c, rsr_kernel_fn *fn) {
+    const struct rsr_kernel *kernel = &c->lowered.kernel;
+    const uint32_t rows = c->matrix.rows;
+    float *y = RSRC_NEW_ARRAY(&suite->arena, FLOAT_TOKENS * rows, float);
+    void *scratch = aligned_rows(suite, kernel->scratch_bytes);
+    const struct rsr_weights weights = {.scale = c->lowered.scale.bytes, .n_scales = 1};
+    const struct rsr_worker worker = {.tile_end = kernel->n_tiles, .count = 1};
+    if (fn != NULL)
+        fn(c->x, c->ldx, y, rows, FLOAT_TOKENS, &weights, &worker, scratch);
+    else
+        test_interpret_kernel(kernel, c->x, c->ldx, y, rows, FLOAT_TOKENS, &weights, &worker,
+                              scratch);
+    return y;
+}
+
+/* |error| <= n u sum |w x| */
+static void check_float_bound(const struct test_case *c, const float *y) {
+    const uint32_t rows = c->matrix.rows, cols = c->matrix.cols;
+    uint32_t n_outside = 0, n_inexact = 0;
+    for (uint32_t t = 0; t < FLOAT_TOKENS; t++)
+        for (uint32_t r = 0; r < rows; r++) {
+            const float *x = (const float *)(const void *)(c->x + t * c->ldx);
+            double exact = 0, magnitude = 0;
+            for (uint32_t j = 0; j < cols; j++) {
+                const double term = (double)c->matrix.values[(size_t)r * cols + j] * (double)x[j];
+                exact += term;
+                magnitude += fabs(term);
+            }
+            const double error = fabs((double)y[t * rows + r] - exact);
+            n_outside += error > cols * 0x1p-24 * magnitude;
+            n_inexact += error > 0;
+        }
+    CHECK_INT(n_outside, 0);
+    CHECK(n_inexact > rows); /* or the test would show nothing */
+}
+
+/* One order of additions, whatever the lanes, the tiles and the way bodies are made; on every `step`th
+ * machine. */
+static void test_float_order(struct suite *suite, enum rsr_alphabet alphabet, uint32_t k,
+                             uint32_t step) {
+    static const uint32_t tile_rows[] = {1, 6, 100, 9};
+    const struct shape shape = {13, 900, 4};
+    struct test_case *c = make_case(suite, &shape, alphabet, RSR_EPILOGUE_RAW, false);
+    make_float_rows(suite, c);
+    make_random_floats(suite, c);
+    set_fold(c, k, 32);
+    float *first = NULL;
+    for (uint32_t i = 0; i < sizeof machines / sizeof *machines; i += step) {
+        const struct rsr_spec *spec = find_spec(machines[i]);
+        c->plan.tile_rows = tile_rows[i];
+        lower_case(suite, c, spec, i);
+        float *y = run_float(suite, c, NULL);
+        if (first == NULL)
+            check_float_bound(c, first = y);
+        CHECK(memcmp(y, first, FLOAT_TOKENS * shape.rows * sizeof *y) == 0);
+        const char *name = rsrc_arena_printf(&suite->arena, "order%d_%s", alphabet, spec->name);
+        rsr_kernel_fn *const *functions = load_assembled(suite, &c, 1, spec, name);
+        if (functions != NULL)
+            CHECK(memcmp(run_float(suite, c, functions[0]), first,
+                         FLOAT_TOKENS * shape.rows * sizeof *y) == 0);
+    }
 }
 
 /* ---- counts ----------------------------------------------------------------------------------------- */
@@ -294,8 +379,12 @@ int main(void) {
     suite_begin(&suite, "test_fold", 20261121);
     for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
         test_products(&suite, find_spec(machines[i]));
-        test_structures(&suite, find_spec(machines[i]));
+        if (i % 2 == 1)
+            test_structures(&suite, find_spec(machines[i]));
     }
+    test_float_order(&suite, RSR_TERNARY, 4, 1);
+    test_float_order(&suite, RSR_BINARY_SIGN, 5, 3);
+    test_float_order(&suite, RSR_BINARY_BIT, 3, 3);
     for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
         for (uint32_t k = 1; k <= (alphabet == RSR_TERNARY ? 5u : 7u); k++)
             test_counts(&suite, (enum rsr_alphabet)alphabet, k);
