@@ -21,6 +21,7 @@ static const char HELP[] =
     "  --type ternary|binary|bit   {-1,0,+1}, {-1,+1} or {0,1} [ternary]\n"
     "  --variant V                 dot or scatter [the planner's choice]\n"
     "  --target X                  target description [native]\n"
+    "  --backend c|llvm            what compiles it: the C compiler of RSRC_CC, or LLVM [c]\n"
     "  --batch B                   tokens at once [1]\n\n"
     "model: prefill and decode speed of a compiled model.\n"
     "  --prompt-tokens P           [128]\n"
@@ -49,6 +50,7 @@ static const struct bench_option OPTIONS[] = {
     {"--type", TEXT, FIELD(type), 0, 0},
     {"--variant", TEXT, FIELD(variant), 0, 0},
     {"--target", TEXT, FIELD(target), 0, 0},
+    {"--backend", TEXT, FIELD(backend), 0, 0},
     {"--batch", NUMBER, FIELD(batch), 1, 4096},
     {"--threads", NUMBER, FIELD(threads), 1, 1024},
     {"--prompt-tokens", NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
@@ -130,6 +132,7 @@ int main(int argc, char **argv) {
     }
     struct bench_options options = {.type = "ternary",
                                     .target = "native",
+                                    .backend = "c",
                                     .batch = 1,
                                     .prompt_tokens = 128,
                                     .gen_tokens = 64,

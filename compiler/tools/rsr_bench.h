@@ -16,6 +16,7 @@ struct bench_options {
     const char *type;
     const char *variant; /* NULL: the planner chooses */
     const char *target;
+    const char *backend;
     uint32_t batch;
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;

@@ -1,4 +1,4 @@
-/* rsr_bench_kernel.c - one random matrix through plan, lower, emit and cc; checked, then measured. */
+/* rsr_bench_kernel.c - one random matrix through plan, lower, emit and link; checked, then measured. */
 #include <dlfcn.h>
 #include <omp.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include "base/mapped_file.h"
 #include "base/spawn.h"
 #include "emit/c/emit_c.h"
+#include "emit/llvm/emit_llvm.h"
 #include "link/linker.h"
 #include "lower/lower.h"
 #include "plan/plan.h"
@@ -23,6 +24,7 @@ struct kernel_bench {
     struct rsr_matrix matrix;
     struct rsr_plan plan;
     struct rsr_lowered lowered;
+    double emit_ms; /* until the back end had made its text or object */
     void *library;
     rsr_kernel_fn *fn;
     uint8_t *x; /* activation rows */
@@ -92,38 +94,70 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
     return true;
 }
 
-static bool write_unit(struct kernel_bench *b, const char *dir) {
-    struct rsr_unit unit = {.kind = RSR_UNIT_C, .name = "kernel"};
-    const char *why = NULL;
+/* The back ends to compare; the C compiler of the first is RSRC_CC. */
+static const struct {
+    const struct rsrc_backend *backend;
+    enum rsr_unit_kind kind;
+    const char *file;
+} BACKENDS[] = {{&rsrc_backend_c, RSR_UNIT_C, "kernel.c"},
+                {&rsrc_backend_llvm, RSR_UNIT_OBJ, "kernel.o"}};
+
+static bool write_text(struct kernel_bench *b, const char *dir, const char *name,
+                       const struct rsrc_buffer *text) {
     struct rsrc_output file;
-    const char *path = rsrc_arena_printf(&b->arena, "%s/kernel.c", dir);
-    bool good = rsrc_backend_c.begin(&unit, "rsr-bench", &b->spec, &why) == RSRC_OK;
-    if (good && rsrc_backend_c.emit(&unit, &b->lowered.kernel, &b->arena, &why) != RSRC_OK) {
-        fprintf(stderr, "rsr-bench: the C back end declined: %s\n", why);
-        good = false;
-    }
-    /* Kernels are hidden in modules; here one must be found. */
-    if (good)
-        rsrc_buffer_printf(&unit.text,
-                           "\nconst void *rsr_bench_kernel(void);\n"
-                           "const void *rsr_bench_kernel(void) {\n"
-                           "    return (const void *)(uintptr_t)%s;\n}\n",
-                           b->lowered.kernel.symbol);
-    if (good && rsrc_output_open(b->diag, &b->arena, path, &file) == RSRC_OK)
-        good = rsrc_output_write(b->diag, &file, unit.text.data, unit.text.size_bytes) == RSRC_OK &&
-               rsrc_output_commit(b->diag, &file) == RSRC_OK;
-    else
-        good = false;
-    rsrc_buffer_free(&unit.text);
-    return good;
+    const char *path = rsrc_arena_printf(&b->arena, "%s/%s", dir, name);
+    return rsrc_output_open(b->diag, &b->arena, path, &file) == RSRC_OK &&
+           rsrc_output_write(b->diag, &file, text->data, text->size_bytes) == RSRC_OK &&
+           rsrc_output_commit(b->diag, &file) == RSRC_OK;
 }
 
-static bool build_library(struct kernel_bench *b, const char *dir) {
+/* NULL: failed, with a message. */
+static const char *write_kernel(struct kernel_bench *b, const char *dir) {
+    size_t i = 0;
+    while (i < sizeof(BACKENDS) / sizeof(BACKENDS[0]) &&
+           strcmp(BACKENDS[i].backend->name, b->options->backend) != 0)
+        i++;
+    if (i == sizeof(BACKENDS) / sizeof(BACKENDS[0])) {
+        fprintf(stderr, "rsr-bench: --backend takes c or llvm, not '%s'\n", b->options->backend);
+        return NULL;
+    }
+    const struct rsrc_backend *backend = BACKENDS[i].backend;
+    struct rsr_unit unit = {.kind = BACKENDS[i].kind, .name = "kernel", .opt_level = 2};
+    const char *why = NULL;
+    const uint64_t start_ns = bench_now_ns();
+    const bool made = backend->begin(&unit, "rsr-bench", &b->spec, &why) == RSRC_OK &&
+                      backend->emit(&unit, &b->lowered.kernel, &b->arena, &why) == RSRC_OK &&
+                      backend->finish(&unit, &b->arena, &why) == RSRC_OK;
+    b->emit_ms = (double)(bench_now_ns() - start_ns) / 1e6;
+    backend->abandon(&unit);
+    if (!made)
+        fprintf(stderr, "rsr-bench: the %s back end declined: %s\n", backend->name, why);
+    const bool written = made && write_text(b, dir, BACKENDS[i].file, &unit.text);
+    rsrc_buffer_free(&unit.text);
+    return written ? BACKENDS[i].file : NULL;
+}
+
+/* Kernels are hidden in modules; here one must be found. */
+static bool write_finder(struct kernel_bench *b, const char *dir) {
+    struct rsrc_buffer text = {0};
+    rsrc_buffer_printf(&text,
+                       "__attribute__((visibility(\"hidden\"))) void %s(void);\n"
+                       "const void *rsr_bench_kernel(void);\n"
+                       "const void *rsr_bench_kernel(void) {\n"
+                       "    return (const void *)%s;\n}\n",
+                       b->lowered.kernel.symbol, b->lowered.kernel.symbol);
+    const bool written = write_text(b, dir, "finder.c", &text);
+    rsrc_buffer_free(&text);
+    return written;
+}
+
+static bool build_library(struct kernel_bench *b, const char *dir, const char *kernel_file) {
     struct rsrc_toolchain toolchain;
     if (rsrc_find_toolchain(b->diag, &b->arena, NULL, NULL, b->spec.triple, &toolchain) != RSRC_OK)
         return false;
-    const char *const argv[] = {toolchain.cc, "-O2", "-std=gnu11", "-ffp-contract=off", "-fPIC",
-                                "-shared",    "-o",  "kernel.so",  "kernel.c",          NULL};
+    const char *const argv[] = {toolchain.cc, "-O2",      "-std=gnu11", "-ffp-contract=off",
+                                "-fPIC",      "-shared",  "-o",         "kernel.so",
+                                kernel_file,  "finder.c", NULL};
     const struct rsrc_command command = {.argv = argv, .directory = dir};
     if (rsrc_spawn_all(b->diag, &b->arena, &command, 1, 1, false) != RSRC_OK)
         return false;
@@ -164,9 +198,11 @@ static bool build(struct kernel_bench *b) {
                                            .spec = &b->spec,
                                            .epilogue = RSR_EPILOGUE_RAW};
     const char *dir = NULL;
-    return rsrc_lower_layer(b->diag, &b->arena, &input, &b->lowered) == RSRC_OK &&
-           rsrc_temporary_dir(b->diag, &b->arena, "/tmp/rsr-bench", &dir) == RSRC_OK &&
-           write_unit(b, dir) && build_library(b, dir);
+    if (rsrc_lower_layer(b->diag, &b->arena, &input, &b->lowered) != RSRC_OK ||
+        rsrc_temporary_dir(b->diag, &b->arena, "/tmp/rsr-bench", &dir) != RSRC_OK)
+        return false;
+    const char *kernel_file = write_kernel(b, dir);
+    return kernel_file != NULL && write_finder(b, dir) && build_library(b, dir, kernel_file);
 }
 
 static void make_activations(struct kernel_bench *b) {
@@ -280,17 +316,18 @@ static json_t *measure(struct kernel_bench *b) {
     bench_free(memory, total);
     const double weights = (double)options->rows * options->cols;
     const double read_gbps = (double)weight_bytes / streamed_us / 1e3;
-    return json_pack(
-        "{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
-        "s:f, s:i, s:i}",
-        "variant", rsrc_variant_name(b->plan.regimes[RSR_REGIME_DECODE].variant), "exact",
-        exact ? 1 : 0, "hot_us", hot_us, "streamed_us", streamed_us, "weights_per_s_streamed",
-        weights / streamed_us * 1e6, "bits_per_weight", (double)weight_bytes * 8 / weights,
-        "read_gbps", read_gbps, "dram_gbps", dram_gbps, "roofline_ratio", read_gbps / dram_gbps,
-        "gmac_per_s", weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena),
-        "reason", b->plan.regimes[RSR_REGIME_DECODE].reason, "seed", (json_int_t)options->seed,
-        "runs", (int)options->runs, "spread", spread, "hot_spread", hot_spread, "threads",
-        (int)options->threads, "batch", (int)options->batch);
+    return json_pack("{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
+                     "s:f, s:i, s:i, s:s, s:f}",
+                     "variant", rsrc_variant_name(b->plan.regimes[RSR_REGIME_DECODE].variant),
+                     "exact", exact ? 1 : 0, "hot_us", hot_us, "streamed_us", streamed_us,
+                     "weights_per_s_streamed", weights / streamed_us * 1e6, "bits_per_weight",
+                     (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
+                     dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
+                     weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena),
+                     "reason", b->plan.regimes[RSR_REGIME_DECODE].reason, "seed",
+                     (json_int_t)options->seed, "runs", (int)options->runs, "spread", spread,
+                     "hot_spread", hot_spread, "threads", (int)options->threads, "batch",
+                     (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms);
 }
 
 int bench_kernel(const struct bench_options *given) {
