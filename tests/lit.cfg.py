@@ -1,10 +1,10 @@
 # lit configuration: unit tests (programs) and the *.test files of every stage.
 #
-# Features that tests may require: avx2, avx512vnni (what this machine can execute), qemu-aarch64 (the
-# runtime was cross-built, and --param aarch64=DIR says where), asan, model (the bundled checkpoint is
-# there), disk-8g, nvrtc and ptxas (of a CUDA installation: --param cuda=DIR, $CUDA_PATH or
-# /usr/local/cuda). A test skipped for a missing feature is listed at the end of a
-# run by check.sh.
+# Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc (the cross
+# compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR says where),
+# asan, model (the bundled checkpoint is there), disk-8g, nvrtc and ptxas (of a CUDA installation:
+# --param cuda=DIR, $CUDA_PATH or /usr/local/cuda). A test skipped for a missing feature is listed at
+# the end of a run by check.sh.
 import glob
 import os
 import platform
@@ -54,6 +54,8 @@ lacking = [spec for spec, flag in (("amx-int8", "amx_int8"), ("avxvnni", "avx_vn
 if lacking:
     config.available_features.add("lacks-a-feature")
     config.substitutions.append(("%lacking", lacking[0]))
+if shutil.which("aarch64-linux-gnu-gcc"):
+    config.available_features.add("aarch64-gcc")
 aarch64 = lit_config.params.get("aarch64")
 if aarch64:
     config.available_features.add("qemu-aarch64")
