@@ -33,6 +33,11 @@ static const char usage[] =
     "  --vocab N --context N  replace sizes of the preset\n"
     "  --tied, --untied       head is the embedding, or a tensor of its own\n"
     "  --zero-density F       share of weights that are zero, 0 to 0.99 (0.4)\n"
+    "  --repeat-rows F        share of a matrix's rows that repeat an earlier one up to sign (0)\n"
+    "  --zero-rows F, --zero-cols F\n"
+    "                         shares of rows and columns that are zero (0)\n"
+    "  --dead-channels F      share of the channels whose gate or up row is zero (0)\n"
+    "  --zero-norm F          share of norm weights that are zero (0)\n"
     "  --shard-bytes N        largest file of weights (5000000000)\n"
     "  --break KIND           make it wrong in one way (--list-breaks)\n"
     "  --matrix ROWSxCOLS:KIND\n"
@@ -56,6 +61,11 @@ enum option_kind {
     OPTION_BREAK,
     OPTION_MATRIX,
     OPTION_ZERO_DENSITY,
+    OPTION_REPEAT_ROWS,
+    OPTION_ZERO_ROWS,
+    OPTION_ZERO_COLS,
+    OPTION_DEAD_CHANNELS,
+    OPTION_ZERO_NORM,
     OPTION_SEED,
     OPTION_SHARD_BYTES,
     OPTION_LAYERS, /* from here on: counts, with their limits in `options` */
@@ -85,6 +95,11 @@ static const struct {
     [OPTION_BREAK] = {"--break", true, 0, 0},
     [OPTION_MATRIX] = {"--matrix", true, 0, 0},
     [OPTION_ZERO_DENSITY] = {"--zero-density", true, 0, 0},
+    [OPTION_REPEAT_ROWS] = {"--repeat-rows", true, 0, 0},
+    [OPTION_ZERO_ROWS] = {"--zero-rows", true, 0, 0},
+    [OPTION_ZERO_COLS] = {"--zero-cols", true, 0, 0},
+    [OPTION_DEAD_CHANNELS] = {"--dead-channels", true, 0, 0},
+    [OPTION_ZERO_NORM] = {"--zero-norm", true, 0, 0},
     [OPTION_SEED] = {"--seed", true, 0, 0},
     [OPTION_SHARD_BYTES] = {"--shard-bytes", true, 0, 0},
     [OPTION_LAYERS] = {"--layers", true, 1, 1024},
@@ -104,6 +119,7 @@ struct request {
     bool tied, untied;
     const char *preset, *output, *convention, *fault;
     double zero_density;
+    struct mkmodel_redundancy redundancy;
     uint64_t seed, shard_bytes;
     uint32_t counts[OPTION_COUNT];
     struct {
@@ -163,13 +179,14 @@ static enum rsrc_status parse_matrix(struct request *request, const char *value)
                      "ROWSxCOLS:KIND with kind ternary, sign or bit, like 640x2560:ternary");
 }
 
-static enum rsrc_status parse_density(struct request *request, const char *value) {
+static enum rsrc_status parse_share(const struct request *request, enum option_kind kind,
+                                    const char *value, double *out) {
     char *end;
-    double density = strtod(value, &end);
+    double share = strtod(value, &end);
 
-    if (end == value || *end != '\0' || !(density >= 0.0 && density <= 0.99))
-        return bad_value(request, OPTION_ZERO_DENSITY, value, "a number from 0 to 0.99");
-    request->zero_density = density;
+    if (end == value || *end != '\0' || !(share >= 0.0 && share <= 0.99))
+        return bad_value(request, kind, value, "a number from 0 to 0.99");
+    *out = share;
     return RSRC_OK;
 }
 
@@ -208,7 +225,17 @@ static enum rsrc_status take_option(struct request *request, enum option_kind ki
     case OPTION_MATRIX:
         return parse_matrix(request, value);
     case OPTION_ZERO_DENSITY:
-        return parse_density(request, value);
+        return parse_share(request, kind, value, &request->zero_density);
+    case OPTION_REPEAT_ROWS:
+        return parse_share(request, kind, value, &request->redundancy.repeated_rows);
+    case OPTION_ZERO_ROWS:
+        return parse_share(request, kind, value, &request->redundancy.zero_rows);
+    case OPTION_ZERO_COLS:
+        return parse_share(request, kind, value, &request->redundancy.zero_cols);
+    case OPTION_DEAD_CHANNELS:
+        return parse_share(request, kind, value, &request->redundancy.dead_channels);
+    case OPTION_ZERO_NORM:
+        return parse_share(request, kind, value, &request->redundancy.zero_norm);
     case OPTION_SEED:
         return parse_number(value, 0, UINT64_MAX, &request->seed)
                    ? RSRC_OK
@@ -346,6 +373,7 @@ static enum rsrc_status unknown_name(const struct request *request, enum option_
 static enum rsrc_status resolve_spec(const struct request *request, struct mkmodel_spec *out) {
     const struct mkmodel_preset *preset = mkmodel_find_preset(request->preset);
     struct mkmodel_spec spec = {.zero_density = request->zero_density,
+                                .redundancy = request->redundancy,
                                 .seed = request->seed,
                                 .shard_bytes = request->shard_bytes};
 
@@ -402,7 +430,9 @@ static enum rsrc_status make_model(const struct request *request, struct rsrc_ar
 }
 
 static enum rsrc_status make_matrices(const struct request *request, struct rsrc_arena *arena) {
-    struct mkmodel_spec spec = {.zero_density = request->zero_density, .seed = request->seed};
+    struct mkmodel_spec spec = {.zero_density = request->zero_density,
+                                .redundancy = request->redundancy,
+                                .seed = request->seed};
     struct mkmodel_plan plan = {0};
     struct mkmodel_writer writer = {
         .diag = request->diag, .arena = arena, .path = request->output, .spec = &spec};
@@ -426,9 +456,12 @@ static enum rsrc_status check_request(const struct request *request) {
                    "give -o and either --preset or --matrix");
         return RSRC_FAILED;
     }
-    if (request->n_matrices && (sizes || request->convention || request->fault || request->tied ||
-                                request->untied || request->shard_bytes != DEFAULT_SHARD_BYTES)) {
-        rsrc_error(request->diag, "option-conflict", NULL, "only --seed and --zero-density apply",
+    if (request->n_matrices &&
+        (sizes || request->convention || request->fault || request->tied || request->untied ||
+         request->redundancy.dead_channels > 0 || request->redundancy.zero_norm > 0 ||
+         request->shard_bytes != DEFAULT_SHARD_BYTES)) {
+        rsrc_error(request->diag, "option-conflict", NULL,
+                   "--seed, --zero-density, --repeat-rows, --zero-rows and --zero-cols apply",
                    "an option is about models, but --matrix writes bare matrices");
         return RSRC_FAILED;
     }

@@ -41,12 +41,21 @@ struct mkmodel_convention {
     const char *extra;        /* JSON object of other fields of config.json; NULL: none */
 };
 
+/* Shares, 0 to 1, of what a compiler could find (rsr_mkmodel_redundancy.c). */
+struct mkmodel_redundancy {
+    double repeated_rows; /* of every linear layer: equal or opposite to an earlier row */
+    double zero_rows, zero_cols;
+    double dead_channels; /* of every feed-forward part: rows of gate or of up that are zero */
+    double zero_norm;     /* of the weights of every norm */
+};
+
 struct mkmodel_spec {
     const struct mkmodel_convention *convention;
     uint32_t layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context;
     bool tied;
     double rope_theta, norm_eps;
     double zero_density;
+    struct mkmodel_redundancy redundancy;
     uint64_t seed;
     uint64_t shard_bytes;
 };
@@ -123,8 +132,32 @@ void mkmodel_source_init(struct mkmodel_source *source, const struct mkmodel_ten
 /* Bytes [offset, offset + n_bytes) of the tensor; offset is a multiple of 64. */
 void mkmodel_source_fill(const struct mkmodel_source *source, uint64_t offset, uint8_t *bytes,
                          size_t n_bytes);
+/* Element `number` alone. */
+uint16_t mkmodel_source_element(const struct mkmodel_source *source, uint64_t number);
 uint64_t mkmodel_mix(uint64_t x);
 uint64_t mkmodel_hash_name(uint64_t seed, const char *name);
+
+/* ---- redundancy (rsr_mkmodel_redundancy.c) --------------------------------------------------------- */
+
+/* One tensor on its way; see the source. */
+struct mkmodel_redundant {
+    const struct mkmodel_redundancy *redundancy;
+    enum mkmodel_fill fill;
+    bool is_norm, is_linear;
+    uint64_t key;
+    uint64_t channel_key;  /* of gate and up together */
+    uint32_t channel_half; /* 1: gate, 2: up; else 0 */
+    uint64_t rows, cols;
+    uint64_t lane_rows; /* rows of bytes: a quarter of packed rows */
+};
+
+bool mkmodel_has_redundancy(const struct mkmodel_redundancy *redundancy);
+void mkmodel_redundant_init(struct mkmodel_redundant *tensor_of,
+                            const struct mkmodel_redundancy *redundancy,
+                            const struct mkmodel_tensor *tensor, uint64_t seed);
+/* As mkmodel_source_fill(). */
+void mkmodel_redundant_fill(const struct mkmodel_redundant *r, const struct mkmodel_source *source,
+                            uint64_t offset, uint8_t *bytes, size_t n_bytes);
 
 /* ---- faults (rsr_mkmodel_break.c) ------------------------------------------------------------------ */
 

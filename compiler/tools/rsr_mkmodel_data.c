@@ -148,6 +148,10 @@ void mkmodel_source_init(struct mkmodel_source *source, const struct mkmodel_ten
         source->table[i] = sample(tensor, i, zero_density);
 }
 
+uint16_t mkmodel_source_element(const struct mkmodel_source *source, uint64_t number) {
+    return source->table[mkmodel_mix(source->key + number / 4) >> (16 * (number % 4)) & 0xffff];
+}
+
 /* ---- streams --------------------------------------------------------------------------------------- */
 
 /* Four elements from one number; element_bytes is a constant in both calls. */

@@ -69,11 +69,18 @@ static enum rsrc_status write_header(const struct mkmodel_writer *writer, struct
 static enum rsrc_status write_tensor(const struct mkmodel_writer *writer, struct rsrc_output *out,
                                      const struct mkmodel_tensor *tensor, uint64_t size_bytes,
                                      struct mkmodel_source *source, uint8_t *chunk) {
+    const struct mkmodel_redundancy *redundancy = &writer->spec->redundancy;
+    struct mkmodel_redundant redundant;
+
     mkmodel_source_init(source, tensor, writer->spec->zero_density, writer->spec->seed);
+    mkmodel_redundant_init(&redundant, redundancy, tensor, writer->spec->seed);
     for (uint64_t at = 0; at < size_bytes; at += CHUNK_BYTES) {
         uint64_t n = size_bytes - at < CHUNK_BYTES ? size_bytes - at : CHUNK_BYTES;
 
-        mkmodel_source_fill(source, at, chunk, n);
+        if (mkmodel_has_redundancy(redundancy))
+            mkmodel_redundant_fill(&redundant, source, at, chunk, n);
+        else
+            mkmodel_source_fill(source, at, chunk, n);
         if (at == 0 && tensor->patch)
             memcpy(chunk, tensor->patch, tensor->n_patch < n ? tensor->n_patch : n);
         if (rsrc_output_write(writer->diag, out, chunk, n) != RSRC_OK)
