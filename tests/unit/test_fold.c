@@ -132,7 +132,7 @@ static void set_weights(struct suite *suite, struct test_case *c,
     make_expected(suite, c);
 }
 
-/* Rows 0 and 1 have 255 weights of one sign in 510 columns, the others fewer. */
+/* Every other weight of rows 0 and 1 is of one sign: 255 terms in 510 columns; the others have fewer. */
 static int8_t thin_weight(struct suite *suite, uint32_t row, uint32_t col) {
     if (row < 2)
         return (int8_t)(col % 2 == row ? 1 - 2 * (int)row : 0);
@@ -155,20 +155,29 @@ static int8_t redundant_weight(struct suite *suite, uint32_t row, uint32_t col) 
 }
 
 static void test_structures(struct suite *suite, const struct rsr_spec *spec) {
-    static const struct setting wide = {{5, 1020, 4}, RSR_TERNARY,      4,    32,
-                                        RSR_INPUT_I8, RSR_EPILOGUE_RAW, false};
-    struct test_case *cases[3];
-    int8_t (*const weights[])(struct suite *, uint32_t, uint32_t) = {thin_weight, zero_rich_weight,
-                                                                     redundant_weight};
-    for (uint32_t i = 0; i < 3; i++) {
-        cases[i] = make_fold(suite, &wide);
-        set_weights(suite, cases[i], weights[i]);
+    static const struct {
+        uint32_t cols;
+        int8_t (*weight)(struct suite *suite, uint32_t row, uint32_t col);
+        const char *chunk; /* vectors of int16: as wide as the weights allow */
+    } structures[] = {
+        {1020, thin_weight, "-chunk510-"},
+        {1024, thin_weight, "-chunk342-"}, /* chunks of 512 would have 256 terms */
+        {1020, zero_rich_weight, "-chunk510-"},
+        {1020, redundant_weight, "-chunk340-"},
+    };
+    enum { N_STRUCTURES = sizeof structures / sizeof *structures };
+    struct test_case *cases[N_STRUCTURES];
+    for (uint32_t i = 0; i < N_STRUCTURES; i++) {
+        const struct setting setting = {
+            {5, structures[i].cols, 4}, RSR_TERNARY, 4, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false};
+        cases[i] = make_fold(suite, &setting);
+        set_weights(suite, cases[i], structures[i].weight);
     }
     const char *name = rsrc_arena_printf(&suite->arena, "shape_%s", spec->name);
-    run_cases(suite, cases, 3, spec, name);
-    run_assembled(suite, cases, 3, spec, name);
-    if (spec->vector_bits >= 128)
-        CHECK(strstr(cases[0]->lowered.kernel.key, "-chunk510-") != NULL);
+    run_cases(suite, cases, N_STRUCTURES, spec, name);
+    for (uint32_t i = 0; i < N_STRUCTURES && spec->vector_bits >= 128; i++)
+        CHECK(strstr(cases[i]->lowered.kernel.key, structures[i].chunk) != NULL);
+    run_assembled(suite, cases, N_STRUCTURES, spec, name);
 }
 
 /* ---- floats ----------------------------------------------------------------------------------------- */
