@@ -250,7 +250,8 @@ static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
     }
 }
 
-/* x, to the end of its padding, and zeros beyond: vector loads may then pass the end of the row. */
+/* x to the end of its padding. Vector loads pass the end of the row, where the caller may have no
+ * memory; what they find there meets digits that are 0. */
 static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) {
     struct rsrc_kb *kb = t->kb;
     const struct rsrc_lut_kernel *lut = t->lut;
@@ -259,16 +260,13 @@ static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) 
     const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_end");
     const uint16_t at = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_at");
     const uint16_t bytes = vector_reg(t, RSR_ELEM_U8, "x_bytes");
-    const uint16_t zeros = rsrc_kb_const(kb, vector_reg(t, RSR_ELEM_U8, "zeros"), 0);
     const struct rsrc_address copy = rsrc_address_at(RSR_KBUF_SCRATCH, lut->x_at);
-    rsrc_kb_comment(kb, "a copy of x with zeros behind it");
+    rsrc_kb_comment(kb, "a copy of x, behind which vector loads may reach");
     rsrc_kb_const(kb, end, (int64_t)row_bytes);
     rsrc_kb_loop(kb, at, lut->frame.zero, end, step);
     rsrc_kb_load(kb, bytes, rsrc_address_plus(rsrc_frame_activations(token), at, 1));
     rsrc_kb_store(kb, bytes, rsrc_address_plus(copy, at, 1));
     rsrc_kb_end(kb);
-    for (uint64_t i = row_bytes; i < rsrc_lut_x_bytes(lut); i += step)
-        rsrc_kb_store(kb, zeros, rsrc_address_offset(copy, (int64_t)i));
 }
 
 uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
