@@ -13,10 +13,10 @@
  *   - a segment of one member needs no sum: the member is added to both.
  *
  * Of a dense table of ternary codes this leaves 4 additions for each q as fold_tree.c counts them, less one
- * for each q with a digit: about 3 2/3. What does not occur emits nothing. Binary signs are folded as
- * bits: with U the sum of the top row, which has +1 in every canonical code, and B the sum of a row's
- * ones, the row is B - U + B, each step of which is a sum of inputs with signs. In floating point that
- * would round twice: there the digits -1 and +1 are folded as they are.
+ * for two q in three, those with a digit: 59 where it counts 72 for k = 4. What does not occur emits
+ * nothing. Binary signs are folded as bits: with U the sum of the top row, which has +1 in every canonical
+ * code, and B the sum of a row's ones, the row is B - U + B, each step of which is a sum of inputs with
+ * signs. In floating point that would round twice: there the digits -1 and +1 are folded as they are.
  *
  * Bounds. Every intermediate is a sum of inputs of one row's non-zero weights within the chunk (a node's
  * those of the row of its top digit), each once and with a sign; the chunk is chosen such that 128 times

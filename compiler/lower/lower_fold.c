@@ -22,9 +22,9 @@
 
 /* 128 times as many terms fit 16 bits. */
 #define MAX_NARROW_TERMS 255u
-/* Columns of a chunk, besides that bound. Vectors: half of the smallest L1 in use (32 KiB) of 64-byte
- * columns. Floats: as many for every lane count, because the chunk is part of the order of additions.
- * Scalars: half of that L1 too. */
+/* Columns of a chunk, besides that bound: an L1 of 32 KiB holds 512 vectors of 64 bytes. Floats have as
+ * many for every lane count, because the chunk is part of the order of additions, and leave room for
+ * the sums. Scalars, of 4 bytes, fill half of that L1. */
 #define MAX_NARROW_COLS 512u
 #define FLOAT_COLS 384u
 #define MAX_SCALAR_COLS 4096u
