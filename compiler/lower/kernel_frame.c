@@ -111,8 +111,7 @@ struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
     struct rsrc_frame_token row = *previous;
     row.x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix);
     row.y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, row.x_row, previous->x_row,
-                   maps->gathers ? maps->x_step : frame->ldx);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, row.x_row, previous->x_row, rsrc_frame_x_stride(frame));
     rsrc_kb_binary(kb, RSR_KOP_ADD, row.y_row, previous->y_row,
                    maps->expands ? maps->sums_step : frame->ldy);
     return row;
@@ -120,6 +119,10 @@ struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
 
 static struct rsrc_address header_field(const struct rsrc_frame_token *token, size_t offset) {
     return rsrc_address_plus(rsrc_address_at(token->x_buffer, (int64_t)offset), token->x_row, 1);
+}
+
+uint16_t rsrc_frame_x_stride(const struct rsrc_frame *frame) {
+    return frame->maps.gathers ? frame->maps.x_step : frame->ldx;
 }
 
 struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token) {

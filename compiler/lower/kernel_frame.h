@@ -70,6 +70,8 @@ uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t la
 void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,
                       const struct rsrc_frame_token *token, uint16_t unit, uint32_t row);
 
+/* The i64 register of the bytes between the activation rows of two tokens. */
+uint16_t rsrc_frame_x_stride(const struct rsrc_frame *frame);
 /* Byte address of element 0 of an activation row. */
 struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token);
 

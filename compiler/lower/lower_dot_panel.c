@@ -7,7 +7,8 @@
  *
  * Unpacking a column costs about six instructions a vector and a product one a token and quarter of a
  * vector, so that 128 tokens hide it. Partial sums wait in scratch memory: rows may be longer than the
- * panel.
+ * panel. A target with matrix registers takes 16 tokens at a time, their activations as they lie, and the
+ * panel's bytes as signed ones (u <= 2); what is left of the tokens goes the other way.
  */
 #include "lower/kernel_frame.h"
 #include "lower/variants.h"
@@ -20,6 +21,9 @@
 #define GROUP_TOKENS 128
 /* Quads of columns whose sums fit int16: two products of at most 2 * 128 each. */
 #define NARROW_QUADS 63
+/* Matrix registers: 16 rows of 64 bytes, 16 tokens or 16 quads of columns. */
+#define TILE_TOKENS 16
+#define TILE_QUADS 16
 #define MIN_PANEL_BYTES (32u << 10)
 
 enum panel_style { PANEL_DOT, PANEL_MADD };
@@ -31,16 +35,20 @@ static const struct panel_machine {
     enum panel_style style;
     enum rsr_kop_kind dot; /* PANEL_DOT */
     uint32_t n_tokens;     /* whose sums fit the registers */
+    bool has_tiles;
     const char *name;
 } panel_machines[] = {
 #define F(id) RSR_CPU_MASK(id)
-    {F(AVX512BW) | F(AVX512VNNI), 64, PANEL_DOT, RSR_KOP_DOT_U8S8, 6, "vnni64"},
-    {F(AVX512BW), 64, PANEL_MADD, RSR_KOP_COUNT, 4, "madd64"},
-    {F(AVX512VL) | F(AVX512VNNI), 32, PANEL_DOT, RSR_KOP_DOT_U8S8, 6, "vnni32"},
-    {F(AVXVNNI), 32, PANEL_DOT, RSR_KOP_DOT_U8S8, 2, "vnni32"},
-    {F(AVX2), 32, PANEL_MADD, RSR_KOP_COUNT, 2, "madd32"},
-    {F(SSSE3), 16, PANEL_MADD, RSR_KOP_COUNT, 2, "madd16"},
-    {F(DOTPROD), 16, PANEL_DOT, RSR_KOP_DOT_S8S8, 6, "sdot16"}, /* u < 128 either way */
+    {F(AVX512BW) | F(AVX512VNNI) | F(AMX_TILE) | F(AMX_INT8), 64, PANEL_DOT, RSR_KOP_DOT_U8S8, 6,
+     true, "amx64"},
+    {F(AVX512BW) | F(AVX512VNNI), 64, PANEL_DOT, RSR_KOP_DOT_U8S8, 6, false, "vnni64"},
+    {F(AVX512BW), 64, PANEL_MADD, RSR_KOP_COUNT, 4, false, "madd64"},
+    {F(AVX512VL) | F(AVX512VNNI), 32, PANEL_DOT, RSR_KOP_DOT_U8S8, 6, false, "vnni32"},
+    {F(AVXVNNI), 32, PANEL_DOT, RSR_KOP_DOT_U8S8, 2, false, "vnni32"},
+    {F(AVX2), 32, PANEL_MADD, RSR_KOP_COUNT, 2, false, "madd32"},
+    {F(SSSE3), 16, PANEL_MADD, RSR_KOP_COUNT, 2, false, "madd16"},
+    /* u < 128 either way */
+    {F(DOTPROD), 16, PANEL_DOT, RSR_KOP_DOT_S8S8, 6, false, "sdot16"},
 #undef F
 };
 
@@ -464,26 +472,78 @@ static void emit_tile(struct panel *panel, uint32_t n_tokens, uint16_t token, co
         emit_madd_tile(panel, &tile);
 }
 
+/* TILE_TOKENS tokens in matrix registers: the rows of the product are tokens, its columns rows of the
+ * matrix. Quads beyond the last meet activations that are 0. */
+static void emit_matrix_tile(struct panel *panel, uint16_t token) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const int64_t rows = panel->layout.vector_rows;
+    struct panel_tile tile = {.n_tokens = 1, .suffix = "_m"};
+    tile.tokens[0] = rsrc_frame_token(&panel->frame, token, "_m");
+    tile.sums_at = emit_sums_at(panel, token, "_m");
+    const uint16_t stride = index_const(panel, "quad_bytes", 4 * rows);
+    uint16_t sums[QUARTERS];
+    for (uint32_t q = 0; q < QUARTERS; q++) {
+        sums[q] = rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "sums%u_m", q);
+        rsrc_kb_tile_load(kb, sums[q], sums_address(panel, &tile, 0, q), stride);
+    }
+    const uint16_t quad = index_reg(panel, "quad_m");
+    rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, TILE_QUADS);
+    struct rsrc_address x = rsrc_frame_activations(&tile.tokens[0]);
+    x = rsrc_address_plus(rsrc_address_plus(x, panel->block_x, 1), quad, 4);
+    const uint16_t x_tile = rsrc_kb_tile_load(kb, rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "x_m"), x,
+                                              rsrc_frame_x_stride(&panel->frame));
+    for (uint32_t q = 0; q < QUARTERS; q++) {
+        const struct rsrc_address at =
+            rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, q * rows), quad, 4 * rows);
+        /* Two registers in turn: a load need not wait for the product before. */
+        const uint16_t weights =
+            q < 2 ? rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "weights%u_m", q) : tile.acc[0][q - 2];
+        tile.acc[0][q] = weights;
+        rsrc_kb_tile_load(kb, weights, at, stride);
+        rsrc_kb_ternary(kb, RSR_KOP_TILE_DOT_S8S8, sums[q], sums[q], x_tile, weights);
+    }
+    rsrc_kb_end(kb);
+    for (uint32_t q = 0; q < QUARTERS; q++)
+        rsrc_kb_tile_store(kb, sums[q], sums_address(panel, &tile, 0, q), stride);
+}
+
+/* As many whole tiles of n_tokens tokens as there are from register `next` on, which moves behind them. */
+static void emit_tiles(struct panel *panel, uint32_t n_tokens, bool in_matrices, uint16_t next,
+                       const char *suffix) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "token%s", suffix);
+    const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "tokens_at_once%s", suffix);
+    const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "whole_end%s", suffix);
+    rsrc_kb_const(kb, end, n_tokens - 1);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, end, panel->end_token, end);
+    rsrc_kb_const(kb, size, n_tokens);
+    if (in_matrices)
+        rsrc_kb_tile_begin(kb);
+    rsrc_kb_loop(kb, token, next, end, n_tokens);
+    if (in_matrices)
+        emit_matrix_tile(panel, token);
+    else
+        emit_tile(panel, n_tokens, token, suffix);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, next, token, size);
+    rsrc_kb_end(kb);
+    if (in_matrices)
+        rsrc_kb_tile_end(kb);
+}
+
 /* All tokens of the group over the panel, in tiles, the rest one by one. */
 static void emit_tokens(struct panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint32_t tile = panel->machine->n_tokens;
-    const uint16_t n_tail = index_const(panel, "tile_tail", tile - 1);
-    const uint16_t full_end = index_op(panel, RSR_KOP_SUB, "full_end", panel->end_token, n_tail);
     const uint16_t next =
         rsrc_kb_unary(kb, RSR_KOP_COPY, index_reg(panel, "next_token"), panel->first_token);
-    const uint16_t tiled = index_reg(panel, "tile_token");
-    const uint16_t size = index_const(panel, "tile_tokens", tile);
-    rsrc_kb_comment(kb, "%u tokens share every load of the panel (names end in _b)", tile);
-    rsrc_kb_loop(kb, tiled, panel->first_token, full_end, tile);
-    emit_tile(panel, tile, tiled, "_b");
-    rsrc_kb_binary(kb, RSR_KOP_ADD, next, tiled, size);
-    rsrc_kb_end(kb);
-    const uint16_t single = index_reg(panel, "token");
+    if (panel->machine->has_tiles) {
+        rsrc_kb_comment(kb, "%u tokens in matrix registers (names end in _m)", TILE_TOKENS);
+        emit_tiles(panel, TILE_TOKENS, true, next, "_m");
+    }
+    rsrc_kb_comment(kb, "%u tokens share every load of the panel (names end in _b)",
+                    panel->machine->n_tokens);
+    emit_tiles(panel, panel->machine->n_tokens, false, next, "_b");
     rsrc_kb_comment(kb, "the rest one by one");
-    rsrc_kb_loop(kb, single, next, panel->end_token, 1);
-    emit_tile(panel, 1, single, "");
-    rsrc_kb_end(kb);
+    emit_tiles(panel, 1, false, next, "");
 }
 
 /* ---- results ---------------------------------------------------------------------------------------- */
@@ -676,19 +736,22 @@ static const struct panel_machine *choose_machine(const struct rsr_spec *spec,
     return NULL;
 }
 
-/* A panel in a quarter of the second-level cache; activations and sums need the rest. */
+/* A panel in a quarter of the second-level cache; activations and sums need the rest. Where there are
+ * several, each is whole tiles of quads. */
 static void choose_blocks(struct panel *panel, const struct rsr_spec *spec) {
     const struct rsrc_lut_layout *layout = &panel->layout;
     const uint32_t step_cols = layout->step_segments * layout->group_cols;
     panel->macro_steps = step_cols % 4 == 0 ? 1 : 4;
     panel->macro_quads = step_cols * panel->macro_steps / 4;
     panel->n_macros = (layout->n_steps - 1) / panel->macro_steps + 1;
-    const uint64_t macro_bytes = (uint64_t)panel->macro_quads * 4 * layout->vector_rows;
+    const uint64_t quad_bytes = 4 * (uint64_t)layout->vector_rows;
     const uint64_t budget =
         spec->l2_bytes / 4 > MIN_PANEL_BYTES ? spec->l2_bytes / 4 : MIN_PANEL_BYTES;
-    const uint64_t macros = budget / macro_bytes;
-    panel->block_macros = macros < panel->n_macros ? (uint32_t)macros : panel->n_macros;
-    panel->sums_at = (int64_t)(panel->block_macros * macro_bytes);
+    const uint64_t macros = budget / (panel->macro_quads * quad_bytes * TILE_QUADS) * TILE_QUADS;
+    const uint64_t whole = macros != 0 ? macros : TILE_QUADS;
+    panel->block_macros = whole < panel->n_macros ? (uint32_t)whole : panel->n_macros;
+    const uint64_t n_quads = (uint64_t)panel->block_macros * panel->macro_quads;
+    panel->sums_at = (int64_t)((n_quads + TILE_QUADS - 1) / TILE_QUADS * TILE_QUADS * quad_bytes);
     panel->tail_at = panel->sums_at + GROUP_TOKENS * 4 * (int64_t)layout->vector_rows;
 }
 
@@ -732,8 +795,7 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
                                       const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
     struct panel panel = {.cols = matrix->cols};
-    if (!sums_fit(matrix) ||
-        !rsrc_make_lut_layout(input->spec, matrix, &panel.layout))
+    if (!sums_fit(matrix) || !rsrc_make_lut_layout(input->spec, matrix, &panel.layout))
         return refuse(diag, input);
     panel.machine = choose_machine(input->spec, &panel.layout);
     if (panel.machine == NULL)

@@ -78,6 +78,13 @@ static const struct rsr_spec specs[] = {
      .vector_bits = 512,
      .l2_bytes = 1 << 16,
      .cpu_features = F(SSSE3) | AVX512 | F(AVX512VNNI) | F(AVX512VBMI) | F(GFNI)},
+    {.name = "amx",
+     .triple = X86_TRIPLE,
+     .cpu = "sapphirerapids",
+     .vector_bits = 512,
+     .l2_bytes = 1 << 18,
+     .cpu_features =
+         F(SSSE3) | AVX512 | F(AVX512VNNI) | F(AVX512VBMI) | F(GFNI) | F(AMX_TILE) | F(AMX_INT8)},
 };
 #define N_SPECS (sizeof specs / sizeof *specs)
 
