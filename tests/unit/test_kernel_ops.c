@@ -388,6 +388,8 @@ static void build_bodies(struct rsrc_kb *kb) {
     for (uint32_t i = 0; i < 6; i++) {
         rsrc_kb_const(kb, number, (int64_t[]){3, 0, 4, 1, 2, 4}[i]);
         rsrc_kb_call(kb, number, columns, sums);
+    }
+    for (uint32_t i = 0; i < 5; i++) {
         rsrc_kb_load(kb, value, rsrc_address_at(RSR_KBUF_SCRATCH, 256 + 16 * i));
         rsrc_kb_store(kb, value, rsrc_address_at(RSR_KBUF_Y, 16 * i));
     }
