@@ -147,9 +147,12 @@ class block {
         const unsigned slot = number % 2;
         if (mine.arrived[slot] % WARP == 0)
             mine.operation[slot] = operation;
-        else if (mine.operation[slot] != operation)
-            fail(std::string("lanes of a warp diverge: ") + operation + " meets " +
-                 mine.operation[slot]);
+        else if (mine.operation[slot] != operation) {
+            error_ = std::string("lanes of a warp diverge: ") + operation + " meets " +
+                     mine.operation[slot];
+            for (;;)
+                wait(); // never resumed: the scheduler stops at the first error
+        }
         mine.values[slot][running_->index % WARP] = value;
         mine.arrived[slot]++;
         progress_++;
@@ -221,13 +224,6 @@ class block {
         fiber &f = *running_;
         leave(&f.fake_stack);
         arrived_on(f.fake_stack);
-    }
-
-    void fail(const std::string &what) {
-        if (error_.empty())
-            error_ = what;
-        for (;;)
-            wait(); // never resumed: the scheduler stops at the first error
     }
 
     // Lets a warp go on for a while, its lanes in a random order, whatever the others do.

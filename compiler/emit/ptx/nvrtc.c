@@ -78,7 +78,8 @@ static void try_library(struct search *search, const char *path) {
     if (search->found != NULL)
         return;
     struct rsrc_nvrtc *nvrtc = RSRC_NEW(search->arena, struct rsrc_nvrtc);
-    nvrtc->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    /* NODELETE: NVRTC keeps memory for the process, which unloading it would lose. */
+    nvrtc->library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (nvrtc->library == NULL)
         return;
     if (bind_functions(nvrtc))
