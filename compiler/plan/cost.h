@@ -2,7 +2,7 @@
 #ifndef RSRC_PLAN_COST_H
 #define RSRC_PLAN_COST_H
 
-#include "ir.h"
+#include "plan/plan.h"
 
 /* Microseconds a token: one alone in decode, one of a batch in prefill. */
 struct rsrc_cost {
@@ -17,7 +17,7 @@ struct rsrc_choice {
     enum rsr_packing packing; /* dot */
     uint32_t k;               /* scatter, fold; else 0 */
     enum rsr_fold_kind fold;  /* scatter */
-    uint32_t token_tile;      /* dot: tokens that share one unpacking */
+    uint32_t token_tile;      /* dot: tokens that share one unpacking; fold: tokens in lanes */
     uint64_t weight_bytes;    /* codes and index as lowering stores them */
     struct rsrc_cost cost[RSR_REGIME_COUNT];
     const char *work; /* "6.55 M multiply-adds", "0.42 M additions" */
@@ -31,6 +31,10 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
 bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                        enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                        struct rsrc_choice *out);
+/* False: not open, because there are no statistics, no vectors, or blocks too high. The weights are
+ * instructions, their bytes an estimate. */
+bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input, bool scalar,
+                    struct rsrc_choice *out);
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec);
 struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_stats *stats,

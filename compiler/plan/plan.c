@@ -18,7 +18,10 @@ static const uint32_t DOT_TILE_ROWS[] = {64, 32, 16};
  * more cores than its target description has. */
 #define TILES_PER_CORE 8u
 #define MIN_TILES 64u
-#define BLOCK_TILE_ROWS 16u
+/* Whole blocks of k rows, about as many. A body of fold is called once for a tile and a chunk of columns:
+ * 32 rows of it fill the first-level instruction cache. */
+#define SCATTER_TILE_ROWS 16u
+#define FOLD_TILE_ROWS 32u
 
 const char *rsrc_variant_name(enum rsr_variant variant) {
     static const char *const names[RSR_VARIANT_COUNT] = {
@@ -101,15 +104,10 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
     return rows < smallest ? (rows + 3) / 4 * 4 : smallest;
 }
 
-/* Whole blocks of k rows, about BLOCK_TILE_ROWS of them. */
-static uint32_t block_tile_rows(uint32_t k) {
-    return k * (BLOCK_TILE_ROWS / k);
-}
-
 /* ---- the choice ----------------------------------------------------------------------------------- */
 
-/* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++, and where
- * the target has the look-ups, `lut` and `dot` over its codes. */
+/* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++, where the
+ * target has the look-ups, `lut` and `dot` over its codes, and fold with tokens in lanes or alone. */
 #define MAX_CHOICES 8u
 
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
@@ -124,6 +122,9 @@ static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_in
         n++;
     if (rsrc_cost_dot_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
         n++;
+    for (int scalar = 0; scalar < 2; scalar++)
+        if (rsrc_cost_fold(arena, input, scalar != 0, &choices[n]))
+            n++;
     assert(n <= MAX_CHOICES);
     return n;
 }
@@ -144,11 +145,18 @@ static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choi
 struct selection {
     const struct rsrc_choice *choices;
     uint32_t n_choices;
+    uint64_t fold_budget;
     enum rsr_regime regime;
     int forced;                       /* enum rsr_variant, -1: none */
     const struct rsrc_choice *decode; /* what prefill shares its data with, or NULL */
     const struct rsrc_choice *except; /* left out with all of its variant, or NULL */
 };
+
+/* Code grows where fold is used: unasked only within the budget. */
+static bool fits_budget(const struct selection *among, const struct rsrc_choice *choice) {
+    return choice->variant != RSR_VARIANT_FOLD || among->forced == RSR_VARIANT_FOLD ||
+           choice->weight_bytes <= among->fold_budget;
+}
 
 /* The fastest of the choices; at equal times the first. */
 static const struct rsrc_choice *best_choice(const struct selection *among) {
@@ -156,7 +164,7 @@ static const struct rsrc_choice *best_choice(const struct selection *among) {
     for (uint32_t i = 0; i < among->n_choices; i++) {
         const struct rsrc_choice *choice = &among->choices[i];
         const bool open = (among->forced == -1 || (int)choice->variant == among->forced) &&
-                          shares_data(among->decode, choice) &&
+                          shares_data(among->decode, choice) && fits_budget(among, choice) &&
                           (among->except == NULL || choice->variant != among->except->variant);
         if (open && (best == NULL || choice->cost[among->regime].predicted_us <
                                          best->cost[among->regime].predicted_us))
@@ -178,8 +186,28 @@ static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    declined->cost[regime].predicted_us / chosen->cost[regime].predicted_us);
 }
 
+/* fold would be faster, and is too much code: whoever raises the budget gets it. */
+static void remark_budget(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                          const struct rsrc_plan_input *input, const struct selection *among,
+                          const struct rsrc_choice *chosen) {
+    struct selection any = *among;
+    any.forced = RSR_VARIANT_FOLD;
+    const struct rsrc_choice *fold = best_choice(&any);
+    const enum rsr_regime regime = among->regime;
+    if (among->forced != -1 || fold == NULL || fold->weight_bytes <= input->fold_budget ||
+        fold->cost[regime].predicted_us >= chosen->cost[regime].predicted_us)
+        return;
+    const struct rsrc_place place = {.tensor = input->layer_name};
+    rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, "raise --fold-budget to let code grow",
+                   "%s: declined %s: %s, but its code of %s is over the layer's budget of %s",
+                   rsrc_regime_name(regime), choice_name(arena, fold),
+                   time_text(arena, fold->cost[regime].predicted_us),
+                   size_text(arena, fold->weight_bytes), size_text(arena, input->fold_budget));
+}
+
 static uint32_t tile_rows(const struct rsrc_choice *choice, const struct rsrc_plan_input *input) {
-    return choice->k != 0 ? block_tile_rows(choice->k)
+    const uint32_t rows = choice->variant == RSR_VARIANT_FOLD ? FOLD_TILE_ROWS : SCATTER_TILE_ROWS;
+    return choice->k != 0 ? rows / choice->k * choice->k
                           : dot_tile_rows(input->stats->rows, input->spec->cores);
 }
 
@@ -188,6 +216,7 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
                                              struct selection among, struct rsr_regime_plan *out) {
     const struct rsrc_choice *chosen = best_choice(&among);
     const bool forced = among.forced != -1;
+    remark_budget(diag, arena, input, &among, chosen);
     among.forced = -1;
     among.decode = NULL;
     among.except = chosen;
@@ -240,6 +269,7 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     struct rsrc_choice choices[MAX_CHOICES];
     struct selection among = {.choices = choices,
                               .n_choices = list_choices(arena, input, choices),
+                              .fold_budget = input->fold_budget,
                               .forced = input->options->forced_variant[input->role]};
     assert(among.forced >= -1 && among.forced < RSR_VARIANT_COUNT);
     struct rsr_plan plan = {.target = input->spec->name, .input = input->input};

@@ -15,7 +15,9 @@ struct rsrc_plan_input {
     enum rsr_role role;     /* RSR_ROLE_COUNT: a bare matrix */
     enum rsr_alphabet alphabet;
     enum rsr_input input;
-    const struct rsr_stats *stats; /* at the k that scatter would use */
+    const struct rsr_stats *stats;      /* at the k that scatter would use */
+    const struct rsr_stats *fold_stats; /* at the k that fold would use; NULL: fold is not open */
+    uint64_t fold_budget;               /* bytes of code that the layer may take unasked */
     const struct rsr_spec *spec;
     const struct rsrc_plan_options *options;
 };

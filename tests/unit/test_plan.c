@@ -271,6 +271,76 @@ static void test_shared_data(void) {
     teardown(&f);
 }
 
+/* Bytes of the bodies' instructions, as cost_fold.c counts them. */
+static double body_bytes(const struct rsr_kernel *kernel, double memory_bytes,
+                         double register_bytes) {
+    double bytes = 0;
+    for (uint32_t b = 0; b < kernel->n_bodies; b++)
+        for (uint32_t i = 0; i < kernel->bodies[b].n_ops; i++) {
+            const uint16_t kind = kernel->bodies[b].ops[i].kind;
+            const bool memory = kind == RSR_KOP_LOAD || kind == RSR_KOP_ADD_MEM ||
+                                kind == RSR_KOP_SUB_MEM || kind == RSR_KOP_STORE;
+            if (kind != RSR_KOP_COMMENT)
+                bytes += memory ? memory_bytes : register_bytes;
+        }
+    return bytes;
+}
+
+/* The estimate of folded code against the bodies that lowering makes, and what the budget does. */
+static void test_fold(void) {
+    struct fixture f;
+    setup(&f);
+    CHECK(rsrc_diag_show_remarks(f.diag, RSRC_REMARK_MISSED, "plan"));
+    struct rsr_spec spec = load_spec(&f, "avx512vnni");
+    struct rsr_matrix matrix = make_matrix(&f, 256, 1280, RSR_TERNARY, 0);
+    struct rsrc_plan_options options = no_options();
+    struct rsr_stats stats;
+    rsrc_analyse_matrix(&f.arena, &matrix, 4, &stats);
+    struct rsrc_plan_input input = {.layer_name = "blk.q",
+                                    .role = RSR_ROLE_Q,
+                                    .alphabet = RSR_TERNARY,
+                                    .stats = &stats,
+                                    .fold_stats = &stats,
+                                    .fold_budget = 1 << 20,
+                                    .spec = &spec,
+                                    .options = &options};
+    struct rsr_plan plan;
+    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
+    const struct rsr_regime_plan *prefill = &plan.regimes[RSR_REGIME_PREFILL];
+    CHECK(plan.regimes[RSR_REGIME_DECODE].variant != RSR_VARIANT_FOLD);
+    CHECK_INT(prefill->variant, RSR_VARIANT_FOLD);
+    CHECK_INT(prefill->k, 4);
+    CHECK_INT(prefill->token_tile, 32);
+    CHECK_INT(prefill->tile_rows, 32);
+    struct rsr_index index;
+    rsrc_build_index(&f.arena, &matrix, 4, &index);
+    const struct rsrc_lower_input lower = {.symbol_stem = "l0_q",
+                                           .title = "test",
+                                           .matrix = &matrix,
+                                           .index = &index,
+                                           .plan = prefill,
+                                           .spec = &spec,
+                                           .epilogue = RSR_EPILOGUE_RAW};
+    struct rsr_lowered lowered;
+    memset(&lowered, 0, sizeof lowered);
+    CHECK_INT(rsrc_lower_layer(f.diag, &f.arena, &lower, &lowered), RSRC_OK);
+    const double bytes = body_bytes(&lowered.kernel, 7, 6);
+    CHECK(bytes > 0 && (double)prefill->weight_bytes > 0.9 * bytes &&
+          (double)prefill->weight_bytes < 1.1 * bytes);
+    /* A byte too little, and the planner says what it would have taken. */
+    CHECK(strstr(f.text, "over the layer's budget") == NULL);
+    input.fold_budget = prefill->weight_bytes - 1;
+    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
+    CHECK(plan.regimes[RSR_REGIME_PREFILL].variant != RSR_VARIANT_FOLD);
+    CHECK(strstr(f.text, "prefill: declined fold k=4: ") != NULL &&
+          strstr(f.text, "over the layer's budget") != NULL);
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_FOLD;
+    CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
+    for (int r = 0; r < RSR_REGIME_COUNT; r++)
+        CHECK_INT(plan.regimes[r].variant, RSR_VARIANT_FOLD);
+    teardown(&f);
+}
+
 static void test_tiles(void) {
     struct fixture f;
     setup(&f);
@@ -421,6 +491,7 @@ int main(void) {
     test_cost_numbers();
     test_bytes();
     test_shared_data();
+    test_fold();
     test_tiles();
     test_other_k();
     test_text();
