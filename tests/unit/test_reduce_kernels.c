@@ -146,6 +146,27 @@ static void test_keys(struct suite *suite) {
     CHECK_INT(c->lowered.index.size_bytes, 0);
 }
 
+static uint64_t count_body_ops(const struct rsr_kernel *kernel) {
+    uint64_t n = 0;
+    for (uint32_t b = 0; b < kernel->n_bodies; b++)
+        n += kernel->bodies[b].n_ops;
+    return n;
+}
+
+/* Where the index becomes instructions, what is left out is no instruction. (A column of zeros is none
+ * in any case; a third of the rows makes the difference.) */
+static void test_instructions(struct suite *suite) {
+    const struct setting setting = {192, 64, 600, 300, 16};
+    struct test_case *c = make_reduced_case(suite, &setting, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
+    c->plan.variant = RSR_VARIANT_FOLD;
+    c->plan.k = 4;
+    lower_case(suite, c, &specs[3], 0);
+    const uint64_t n_reduced = count_body_ops(&c->lowered.kernel);
+    c->reduction = NULL;
+    lower_case(suite, c, &specs[3], 0);
+    CHECK(n_reduced > 0 && n_reduced < count_body_ops(&c->lowered.kernel) / 2);
+}
+
 int main(void) {
     /* Every variant, with scalars, vectors of each width, and emulated instructions. */
     static const struct {
@@ -160,6 +181,7 @@ int main(void) {
         test_variant(&suite, runs[i].variant, &specs[runs[i].spec]);
     test_groups(&suite);
     test_keys(&suite);
+    test_instructions(&suite);
     suite_end(&suite);
     return CHECK_EXIT();
 }
