@@ -1,6 +1,7 @@
 /* checkpoint.c - finds the files of a checkpoint, maps them and reads them into one rsr_checkpoint.
  *
  *   FILE.safetensors    with a config.json beside it a model, alone a matrix file
+ *   FILE.npy            a matrix file
  *   FILE.index.json     weight_map: tensor -> shard in the same folder
  *   FOLDER              model.safetensors.index.json, else model.safetensors, else the only one
  *
@@ -18,6 +19,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "reader/npy.h"
 #include "reader/reader.h"
 
 #define MAX_SHARDS 4096u
@@ -25,13 +27,28 @@
 #define WEIGHTS_SUFFIX ".safetensors"
 #define INDEX_SUFFIX ".index.json"
 #define INDEX_NAME "model.safetensors.index.json"
+#define INPUT_HELP                                                                                 \
+    "give a .safetensors or .npy file, an .index.json file or a Hugging Face folder"
+
+/* Files of tensors, by how their names end. */
+static const struct format {
+    const char *suffix;
+    bool may_be_model; /* with a config.json beside it */
+    enum rsrc_status (*parse)(struct rsrc_diag *, struct rsrc_arena *, const char *,
+                              const uint8_t *, uint64_t, struct rsr_tensor **, uint32_t *);
+} FORMATS[] = {
+    {WEIGHTS_SUFFIX, true, rsrc_parse_safetensors},
+    {".npy", false, rsrc_parse_npy},
+};
+#define N_FORMATS (sizeof(FORMATS) / sizeof(FORMATS[0]))
 
 /* A checkpoint being read. */
 struct opening {
     struct rsrc_diag *diag;
     struct rsrc_arena *arena;
     const char *folder;
-    bool needs_config; /* a lone .safetensors file may be a matrix file */
+    bool needs_config;   /* a lone file may be a matrix file */
+    bool ignores_config; /* its format is of matrices alone */
     struct rsr_checkpoint *out;
     const char **files;
     uint32_t n_files, files_capacity;
@@ -41,6 +58,14 @@ struct opening {
 static bool has_suffix(const char *text, const char *suffix) {
     size_t n = strlen(text), m = strlen(suffix);
     return n > m && strcmp(text + n - m, suffix) == 0;
+}
+
+/* NULL: none. */
+static const struct format *find_format(const char *path) {
+    for (size_t i = 0; i < N_FORMATS; i++)
+        if (has_suffix(path, FORMATS[i].suffix))
+            return &FORMATS[i];
+    return NULL;
 }
 
 static bool exists(const char *path) {
@@ -93,12 +118,13 @@ static int compare_names(const void *left, const void *right) {
  * this shard. */
 static enum rsrc_status read_weights(struct opening *opening, const char *path, const char *shard,
                                      const json_t *weight_map) {
+    const struct format *format = find_format(path); /* the caller has looked */
     const struct rsrc_mapping *mapping;
     struct rsr_tensor *tensors;
     uint32_t n;
     if (open_file(opening, path, &mapping) != RSRC_OK ||
-        rsrc_parse_safetensors(opening->diag, opening->arena, mapping->path, mapping->data,
-                               mapping->size_bytes, &tensors, &n) != RSRC_OK) {
+        format->parse(opening->diag, opening->arena, mapping->path, mapping->data,
+                      mapping->size_bytes, &tensors, &n) != RSRC_OK) {
         return RSRC_FAILED;
     }
     for (uint32_t i = 0; i < n && weight_map != NULL; i++) {
@@ -399,8 +425,9 @@ static const char *checkpoint_name(const struct opening *opening, const char *pa
     const char *slash = strrchr(full, '/');
     const char *last = slash == NULL ? full : slash + 1;
     size_t n = strlen(last);
-    if (!opening->out->has_config && has_suffix(last, WEIGHTS_SUFFIX)) {
-        n -= strlen(WEIGHTS_SUFFIX);
+    const struct format *format = find_format(last);
+    if (!opening->out->has_config && format != NULL) {
+        n -= strlen(format->suffix);
     }
     return n == 0 ? "model" : rsrc_arena_strndup(opening->arena, last, n);
 }
@@ -419,9 +446,8 @@ static enum rsrc_status read_by_kind(struct opening *opening, const char *path) 
     struct stat info;
     if (stat(path, &info) != 0) {
         struct rsrc_place place = {.file = path};
-        rsrc_error(opening->diag, "file-unreadable", &place,
-                   "give a .safetensors file, an .index.json file or a Hugging Face folder",
-                   "cannot open: %s", strerror(errno));
+        rsrc_error(opening->diag, "file-unreadable", &place, INPUT_HELP, "cannot open: %s",
+                   strerror(errno));
         return RSRC_FAILED;
     }
     if (S_ISDIR(info.st_mode)) {
@@ -434,12 +460,13 @@ static enum rsrc_status read_by_kind(struct opening *opening, const char *path) 
         opening->needs_config = true;
         return read_sharded(opening, path);
     }
-    if (has_suffix(path, WEIGHTS_SUFFIX)) {
-        return read_single(opening, path);
+    const struct format *format = find_format(path);
+    if (format == NULL) {
+        return refuse(opening, "checkpoint-kind", path, INPUT_HELP,
+                      "this kind of file is not read");
     }
-    return refuse(opening, "checkpoint-kind", path,
-                  "give a .safetensors file, an .index.json file or a Hugging Face folder",
-                  "this kind of file is not read");
+    opening->ignores_config = !format->may_be_model;
+    return read_single(opening, path);
 }
 
 enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -454,13 +481,14 @@ enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena 
         goto failed;
     }
     const char *config = beside(&opening, "config.json");
-    if (exists(config)) {
+    if (exists(config) && !opening.ignores_config) {
         if (read_config(&opening, config) != RSRC_OK || read_tokenizer(&opening) != RSRC_OK) {
             goto failed;
         }
     } else if (opening.needs_config) {
         refuse(&opening, "checkpoint-no-config", opening.folder,
-               "a Hugging Face folder holds config.json; a matrix is given as a .safetensors file",
+               "a Hugging Face folder holds config.json; a matrix is given as a .safetensors or "
+               ".npy file",
                "there is no config.json beside the weights");
         goto failed;
     }

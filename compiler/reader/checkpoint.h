@@ -1,8 +1,8 @@
-/* checkpoint.h - reads a checkpoint: safetensors, config.json, tokenizer.json.
+/* checkpoint.h - reads a checkpoint: safetensors, config.json, tokenizer.json; or a matrix file.
  *
  * Input: a .safetensors file, a *.index.json of a sharded one, or a Hugging Face folder. Output: a
  * validated rsr_checkpoint whose tensors borrow the mapped files. A lone .safetensors file without a
- * config.json beside it is a matrix file (has_config false).
+ * config.json beside it is a matrix file (has_config false), and so is every .npy file.
  */
 #ifndef RSRC_READER_CHECKPOINT_H
 #define RSRC_READER_CHECKPOINT_H
