@@ -80,27 +80,37 @@ static struct test_case *make_reduced_case(struct suite *suite, const struct set
     return c;
 }
 
-static void test_variant(struct suite *suite, enum rsr_variant variant,
-                         const struct rsr_spec *spec) {
+struct way {
+    enum rsr_variant variant;
+    enum rsr_packing packing;
+    bool floats; /* in every other case */
+    uint32_t spec;
+};
+
+static void test_way(struct suite *suite, const struct way *way) {
+    const enum rsr_variant variant = way->variant;
+    const struct rsr_spec *spec = &specs[way->spec];
     struct test_case *cases[N_SETTINGS * 3];
     uint32_t n = 0;
     for (uint32_t s = 0; s < N_SETTINGS; s++)
         for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
-            if ((s + alphabet + (uint32_t)(spec - specs)) % 3 != 0)
+            if ((s + alphabet + way->spec) % 3 != 0)
                 continue; /* to save compiling */
             struct test_case *c =
                 make_reduced_case(suite, &settings[s], (enum rsr_alphabet)alphabet,
                                   n % 3 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, n % 3 == 1);
             c->plan.variant = variant;
+            c->plan.packing = way->packing;
             if (variant == RSR_VARIANT_SCATTER || variant == RSR_VARIANT_FOLD)
                 c->plan.k = 4;
-            if (variant == RSR_VARIANT_FOLD && s % 2 == 0)
+            if (way->floats && n % 2 == 0)
                 make_float_rows(suite, c);
             c->plan.fold = s % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
             cases[n++] = c;
         }
-    run_cases(suite, cases, n, spec,
-              rsrc_arena_printf(&suite->arena, "reduced_%u_%s", variant, spec->name));
+    run_cases(
+        suite, cases, n, spec,
+        rsrc_arena_printf(&suite->arena, "reduced_%u%u_%s", variant, way->packing, spec->name));
 }
 
 /* More tokens than a group has: the harness's batches repeated behind each other. */
@@ -169,16 +179,20 @@ static void test_instructions(struct suite *suite) {
 
 int main(void) {
     /* Every variant, with scalars, vectors of each width, and emulated instructions. */
-    static const struct {
-        enum rsr_variant variant;
-        uint32_t spec;
-    } runs[] = {{RSR_VARIANT_SCATTER, 0}, {RSR_VARIANT_DOT, 0},  {RSR_VARIANT_DOT, 3},
-                {RSR_VARIANT_DOT, 7},     {RSR_VARIANT_FOLD, 3}, {RSR_VARIANT_FOLD, 7},
-                {RSR_VARIANT_LUT, 3},     {RSR_VARIANT_LUT, 8}};
+    static const struct way ways[] = {{.variant = RSR_VARIANT_SCATTER, .spec = 0},
+                                      {.variant = RSR_VARIANT_DOT, .spec = 0},
+                                      {.variant = RSR_VARIANT_DOT, .spec = 3},
+                                      {.variant = RSR_VARIANT_DOT, .spec = 7},
+                                      {RSR_VARIANT_DOT, RSR_PACKING_LUT, false, 3},
+                                      {RSR_VARIANT_DOT, RSR_PACKING_LUT, false, 7},
+                                      {.variant = RSR_VARIANT_FOLD, .floats = true, .spec = 3},
+                                      {.variant = RSR_VARIANT_FOLD, .floats = true, .spec = 7},
+                                      {.variant = RSR_VARIANT_LUT, .spec = 3},
+                                      {.variant = RSR_VARIANT_LUT, .spec = 8}};
     struct suite suite;
     suite_begin(&suite, "test_reduce_kernels", 20260911);
-    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
-        test_variant(&suite, runs[i].variant, &specs[runs[i].spec]);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        test_way(&suite, &ways[i]);
     test_groups(&suite);
     test_keys(&suite);
     test_instructions(&suite);
