@@ -34,6 +34,15 @@ static lower_fn *find_lowering(const struct rsr_regime_plan *plan) {
     return variants[plan->variant].lower;
 }
 
+static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
+    if (input->input == RSR_INPUT_I8 || input->plan->variant != RSR_VARIANT_DOT)
+        return RSRC_OK;
+    const struct rsrc_place place = {.tensor = input->title};
+    rsrc_error(diag, "lower-dot", &place, "choose lut, fold or scatter with --variant",
+               "dot multiplies int8 activations, not floats");
+    return RSRC_FAILED;
+}
+
 static const char *const alphabet_names[] = {
     [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
 
@@ -88,6 +97,8 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     struct rsr_lowered lowered = {0};
     struct rsr_kernel *kernel = &lowered.kernel;
     const char *detail = NULL;
+    if (check_input(diag, input) != RSRC_OK)
+        return RSRC_FAILED;
     if (find_lowering(input->plan)(diag, arena, input, &lowered, &detail) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_simplify_kernel(arena, kernel);

@@ -450,11 +450,6 @@ static enum rsrc_status check(struct rsrc_diag *diag, const struct rsrc_lower_in
                               struct rsrc_lut_layout *layout) {
     const struct rsrc_place place = {.tensor = input->title};
     const struct rsr_matrix *matrix = input->matrix;
-    if (input->input != RSR_INPUT_I8) {
-        rsrc_error(diag, "lower-lut", &place, "choose another variant with --variant",
-                   "lut looks up sums of int8 activations, not of floats");
-        return RSRC_FAILED;
-    }
     if (!rsrc_make_lut_layout(input->spec, matrix, layout)) {
         rsrc_error(diag, "lower-lut", &place,
                    "choose another variant with --variant, or a target "
@@ -477,6 +472,8 @@ static enum rsrc_status check(struct rsrc_diag *diag, const struct rsrc_lower_in
 enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail) {
+    if (input->input == RSR_INPUT_F32)
+        return rsrc_lower_lut_f32(diag, arena, input, out, detail);
     const struct rsr_matrix *matrix = input->matrix;
     struct rsrc_lut_kernel lut = {.cols = matrix->cols};
     if (check(diag, input, &lut.layout) != RSRC_OK)

@@ -5,6 +5,11 @@
  * with one slot a code and folds it digit by digit: row i gets the entries whose digit i is +1 minus those
  * whose digit is -1, then entries that differ in digit i alone are added together.
  * Source: RSR, arXiv 2411.06360, sections 3 and 4; rsr/segment.h defines the codes.
+ *
+ * Float activations take the same way, one addition after the other: in a segment its added members by
+ * column, then the subtracted ones; over segments by ascending code; in a fold by ascending entry, +1
+ * before -1. Every addition joins sums of disjoint columns, n - 1 of them a row of n weights, so that
+ * the error is at most n u sum |w x| (u = 2^-24), and no tile or batch changes a bit.
  */
 #include "lower/kernel_frame.h"
 #include "lower/variants.h"
@@ -31,15 +36,25 @@ struct scatter {
 struct scatter_body {
     uint32_t n_rows;
     const char *suffix;
-    uint16_t rows[RSR_MAX_K]; /* i32 results */
+    uint16_t rows[RSR_MAX_K]; /* results: i32, or f32 of float activations */
 };
 
 static uint16_t index_reg(struct scatter *s, const char *name, const char *suffix) {
     return rsrc_kb_reg(&s->frame.kb, RSR_ELEM_I64, 1, "%s%s", name, suffix);
 }
 
+static bool is_float(const struct scatter *s) {
+    return s->frame.input == RSR_INPUT_F32;
+}
+
 static uint16_t sum_reg(struct scatter *s, const char *name, const char *suffix) {
-    return rsrc_kb_reg(&s->frame.kb, RSR_ELEM_I32, 1, "%s%s", name, suffix);
+    return rsrc_kb_reg(&s->frame.kb, is_float(s) ? RSR_ELEM_F32 : RSR_ELEM_I32, 1, "%s%s", name,
+                       suffix);
+}
+
+static uint16_t clear_sum(struct scatter *s, uint16_t sum) {
+    return is_float(s) ? rsrc_kb_const_f32(&s->frame.kb, sum, 0.0f)
+                       : rsrc_kb_const(&s->frame.kb, sum, 0);
 }
 
 static uint16_t index_const(struct scatter *s, const char *name, const char *suffix,
@@ -94,36 +109,50 @@ static void emit_members(struct scatter *s, enum rsr_kop_kind kind, uint16_t sum
     const uint16_t member = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "%s%s", what, suffix);
     const uint16_t column = rsrc_kb_reg(kb, elem, 1, "%s_column%s", what, suffix);
     const uint16_t offset = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "%s_at%s", what, suffix);
-    const uint16_t byte = rsrc_kb_reg(kb, RSR_ELEM_I8, 1, "%s_x%s", what, suffix);
-    const uint16_t value = rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "%s_value%s", what, suffix);
+    const uint32_t x_bytes = is_float(s) ? sizeof(float) : sizeof(int8_t);
     rsrc_kb_loop(kb, member, first, end, 1);
     rsrc_kb_load(
         kb, column,
         rsrc_address_plus(rsrc_address_at(RSR_KBUF_CODES, 0), member, s->layout.member_bytes));
     rsrc_kb_unary(kb, RSR_KOP_CONVERT, offset, column);
-    rsrc_kb_load(kb, byte, rsrc_address_plus(rsrc_frame_activations(&s->row), offset, 1));
-    rsrc_kb_unary(kb, RSR_KOP_CONVERT, value, byte);
+    const struct rsrc_address at =
+        rsrc_address_plus(rsrc_frame_activations(&s->row), offset, x_bytes);
+    const uint16_t value =
+        rsrc_kb_reg(kb, is_float(s) ? RSR_ELEM_F32 : RSR_ELEM_I32, 1, "%s_value%s", what, suffix);
+    if (is_float(s)) {
+        rsrc_kb_load(kb, value, at);
+    } else {
+        const uint16_t byte = rsrc_kb_reg(kb, RSR_ELEM_I8, 1, "%s_x%s", what, suffix);
+        rsrc_kb_unary(kb, RSR_KOP_CONVERT, value, rsrc_kb_load(kb, byte, at));
+    }
     rsrc_kb_binary(kb, kind, sum, sum, value);
     rsrc_kb_end(kb);
 }
 
-/* rows[i] += digit i * sum */
+static uint16_t digit_reg(struct scatter *s, const char *name, const char *suffix) {
+    return rsrc_kb_reg(&s->frame.kb, RSR_ELEM_I32, 1, "%s%s", name, suffix);
+}
+
+/* rows[i] += digit i * sum; the product is exact */
 static void emit_direct(struct scatter *s, const struct scatter_body *body, uint16_t segment,
                         uint16_t sum) {
     struct rsrc_kb *kb = &s->frame.kb;
     struct rsrc_address at = rsrc_address_at(
         RSR_KBUF_INDEX, s->segments_at + (int64_t)offsetof(struct rsrc_scatter_segment, slot));
     at = rsrc_address_plus(at, segment, sizeof(struct rsrc_scatter_segment));
-    const uint16_t digits = rsrc_kb_load(kb, sum_reg(s, "digits", body->suffix), at);
-    const uint16_t three = rsrc_kb_const(kb, sum_reg(s, "three", body->suffix), 3);
-    const uint16_t bias = rsrc_kb_const(kb, sum_reg(s, "bias", body->suffix), 1);
-    const uint16_t digit = sum_reg(s, "digit", body->suffix);
+    const uint16_t digits = rsrc_kb_load(kb, digit_reg(s, "digits", body->suffix), at);
+    const uint16_t three = rsrc_kb_const(kb, digit_reg(s, "three", body->suffix), 3);
+    const uint16_t bias = rsrc_kb_const(kb, digit_reg(s, "bias", body->suffix), 1);
+    const uint16_t digit = digit_reg(s, "digit", body->suffix);
+    const uint16_t product = sum_reg(s, "product", body->suffix);
     for (uint32_t i = 0; i < body->n_rows; i++) {
         rsrc_kb_immediate(kb, RSR_KOP_SHR, digit, digits, 2 * i);
         rsrc_kb_binary(kb, RSR_KOP_AND, digit, digit, three);
         rsrc_kb_binary(kb, RSR_KOP_SUB, digit, digit, bias);
-        rsrc_kb_binary(kb, RSR_KOP_MUL, digit, digit, sum);
-        rsrc_kb_binary(kb, RSR_KOP_ADD, body->rows[i], body->rows[i], digit);
+        if (is_float(s))
+            rsrc_kb_unary(kb, RSR_KOP_CONVERT, product, digit);
+        rsrc_kb_binary(kb, RSR_KOP_MUL, product, is_float(s) ? product : digit, sum);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, body->rows[i], body->rows[i], product);
     }
 }
 
@@ -134,7 +163,7 @@ static void emit_segments(struct scatter *s, const struct scatter_body *body) {
     const uint16_t segment = index_reg(s, "segment", suffix);
     rsrc_kb_unary(kb, RSR_KOP_COPY, member, s->first_member);
     rsrc_kb_loop(kb, segment, s->first_segment, s->end_segment, 1);
-    const uint16_t sum = rsrc_kb_const(kb, sum_reg(s, "sum", suffix), 0);
+    const uint16_t sum = clear_sum(s, sum_reg(s, "sum", suffix));
     const uint16_t n_added =
         load_field(s, segment, offsetof(struct rsrc_scatter_segment, n_added), "n_added", suffix);
     uint16_t end = index_reg(s, "added_end", suffix);
@@ -169,7 +198,7 @@ static void emit_clear_table(struct scatter *s, const struct scatter_body *body)
     const uint16_t at = index_reg(s, "table_at", body->suffix);
     const uint16_t zeros = rsrc_kb_reg(kb, RSR_ELEM_I32, 4, "zeros%s", body->suffix);
     rsrc_kb_comment(kb, "u[c] = sum of the segment with code c; codes that do not occur are 0");
-    rsrc_kb_const(kb, zeros, 0);
+    rsrc_kb_const(kb, zeros, 0); /* of floats too */
     rsrc_kb_loop(kb, at, s->frame.zero, end, 16);
     rsrc_kb_store(kb, zeros, rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, 0), at, 1));
     rsrc_kb_end(kb);
@@ -207,35 +236,38 @@ static void emit_ternary_level(struct scatter *s, const struct scatter_body *bod
     rsrc_kb_end(kb);
 }
 
-/* One bit of n_digits left: row = sum of the odd entries; u[q] <- u[2q] + u[2q+1]. */
+/* One bit of n_digits left: row = sum of the odd entries, less the even ones if `subtract_even`;
+ * u[q] <- u[2q] + u[2q+1]. */
 static void emit_binary_level(struct scatter *s, const struct scatter_body *body, uint32_t level,
-                              uint32_t n_digits) {
+                              uint32_t n_digits, bool subtract_even) {
     struct rsrc_kb *kb = &s->frame.kb;
     char suffix[24];
     snprintf(suffix, sizeof suffix, "%u%s", level, body->suffix);
     const uint16_t row = body->rows[level];
     const uint16_t q = index_reg(s, "q", suffix);
     const uint16_t low = sum_reg(s, "low", suffix), high = sum_reg(s, "high", suffix);
-    rsrc_kb_const(kb, row, 0);
+    clear_sum(s, row);
     rsrc_kb_loop(kb, q, s->frame.zero,
                  index_const(s, "q_end", suffix, UINT64_C(1) << (n_digits - 1)), 1);
     load_slot(s, low, q, 2, 0);
     load_slot(s, high, q, 2, 1);
     rsrc_kb_binary(kb, RSR_KOP_ADD, row, row, high);
+    if (subtract_even)
+        rsrc_kb_binary(kb, RSR_KOP_SUB, row, row, low);
     rsrc_kb_binary(kb, RSR_KOP_ADD, low, low, high);
     rsrc_kb_store(kb, low, slot_address(q, 1, 0));
     rsrc_kb_end(kb);
 }
 
 /* Signs: the top row is +1 in every code, so the total U is its result; row i = 2 * (entries with bit i)
- * - U. */
+ * - U. Not of floats: the row would have the error of U and twice that of its entries. */
 static void emit_sign_rows(struct scatter *s, const struct scatter_body *body) {
     struct rsrc_kb *kb = &s->frame.kb;
     const uint32_t top = body->n_rows - 1;
     for (uint32_t i = 0; i < top; i++)
-        emit_binary_level(s, body, i, top - i);
+        emit_binary_level(s, body, i, top - i, is_float(s));
     load_slot(s, body->rows[top], s->frame.zero, 1, 0);
-    for (uint32_t i = 0; i < top; i++) {
+    for (uint32_t i = 0; i < top && !is_float(s); i++) {
         rsrc_kb_immediate(kb, RSR_KOP_SHL, body->rows[i], body->rows[i], 1);
         rsrc_kb_binary(kb, RSR_KOP_SUB, body->rows[i], body->rows[i], body->rows[top]);
     }
@@ -253,7 +285,7 @@ static void emit_fold(struct scatter *s, const struct scatter_body *body) {
         return;
     case RSR_BINARY_BIT:
         for (uint32_t i = 0; i < body->n_rows; i++)
-            emit_binary_level(s, body, i, body->n_rows - i);
+            emit_binary_level(s, body, i, body->n_rows - i, false);
         return;
     }
 }
@@ -265,14 +297,15 @@ static void emit_body(struct scatter *s, uint32_t n_rows, const char *suffix) {
     struct rsrc_kb *kb = &s->frame.kb;
     struct scatter_body body = {.n_rows = n_rows, .suffix = suffix};
     for (uint32_t i = 0; i < n_rows; i++)
-        body.rows[i] = rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "row%u%s", i, suffix);
+        body.rows[i] =
+            rsrc_kb_reg(kb, is_float(s) ? RSR_ELEM_F32 : RSR_ELEM_I32, 1, "row%u%s", i, suffix);
     if (s->fold == RSR_FOLD_TREE) {
         emit_clear_table(s, &body);
         emit_segments(s, &body);
         emit_fold(s, &body);
     } else {
         for (uint32_t i = 0; i < n_rows; i++)
-            rsrc_kb_const(kb, body.rows[i], 0);
+            clear_sum(s, body.rows[i]);
         emit_segments(s, &body);
     }
     for (uint32_t i = 0; i < n_rows; i++)
@@ -328,7 +361,7 @@ static enum rsrc_status check_bounds(struct rsrc_diag *diag, const struct rsrc_l
     const struct rsr_matrix *matrix = input->matrix;
     const struct rsrc_place place = {.tensor = input->title};
     /* Largest intermediate: 2 * (entries with bit i) - U of signs, |x| <= 128. */
-    if ((uint64_t)matrix->cols * 3 * 128 > INT32_MAX) {
+    if (input->input == RSR_INPUT_I8 && (uint64_t)matrix->cols * 3 * 128 > INT32_MAX) {
         rsrc_error(diag, "lower-too-wide", &place,
                    "a row this long needs 64-bit sums, which rsrc does not have",
                    "int32 sums of %u columns could overflow", matrix->cols);

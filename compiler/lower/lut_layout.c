@@ -53,8 +53,7 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
     return (a - 1) / b + 1;
 }
 
-/* As many as the registers hold, but enough units to share them out among the cores. */
-static uint32_t choose_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores) {
+uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores) {
     uint32_t n = max_vectors;
     while (n > 1 && n_vectors / n < (uint64_t)cores * UNITS_PER_CORE)
         n /= 2;
@@ -83,7 +82,7 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
     layout.n_segments = divide_up(matrix->cols, layout.group_cols);
     layout.n_steps = divide_up(layout.n_segments, layout.step_segments);
     layout.n_vectors = divide_up(matrix->rows, layout.vector_rows);
-    layout.unit_vectors = choose_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
+    layout.unit_vectors = rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
     *out = layout;
     return true;
 }

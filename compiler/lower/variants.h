@@ -22,6 +22,10 @@ enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *aren
 enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail);
+/* The same of float activations; rsrc_lower_lut() goes there. */
+enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                    const char **detail);
 
 /* Removes operations whose results are never read. */
 void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel);
@@ -97,6 +101,9 @@ struct rsrc_lut_layout {
  * kernels of both regimes find the same layout. */
 bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
                           struct rsrc_lut_layout *out);
+/* Vectors of a unit: as many as the registers hold, but enough units to share them out among the
+ * cores. */
+uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores);
 /* The row, within its vector, of a byte lane. */
 uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane);
 /* Where in its vector's corrections a byte lane is. */

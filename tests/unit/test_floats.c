@@ -1,0 +1,295 @@
+/* test_floats.c - float activations in `scatter` and `lut` (test_fold.c has those of `fold`).
+ *
+ * Integer-valued rows are exact and go through kernel_harness.h like int8 ones. Rows of many magnitudes
+ * are held to n u sum |w x| of sums in float64, and to the same bits for every machine, tile, batch and
+ * back end; for `lut` also to the order of additions that lower_lut_f32.c documents.
+ */
+#include <math.h>
+
+#include "kernel_harness.h"
+
+static const struct rsr_spec *find_spec(const char *name) {
+    for (size_t i = 0; i < N_SPECS; i++)
+        if (strcmp(specs[i].name, name) == 0)
+            return &specs[i];
+    abort();
+}
+
+static struct test_case *make_float_case(struct suite *suite, const struct shape *shape,
+                                         uint32_t alphabet, uint32_t number,
+                                         enum rsr_variant variant) {
+    struct test_case *c =
+        make_case(suite, shape, (enum rsr_alphabet)alphabet,
+                  number % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, number % 4 == 1);
+    make_float_rows(suite, c);
+    c->plan.variant = variant;
+    c->plan.token_tile = 1;
+    return c;
+}
+
+/* What lies between rows is nobody's: it would show in every sum. */
+static void poison_gaps(struct test_case *c) {
+    const uint32_t padded = (c->matrix.cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    const float poison = NAN;
+    for (uint32_t t = 0; t < MAX_TOKENS; t++)
+        for (size_t at = padded * sizeof poison; at < c->ldx; at += sizeof poison)
+            memcpy(c->x + t * c->ldx + at, &poison, sizeof poison);
+}
+
+/* ---- exact products -------------------------------------------------------------------------- */
+
+static void test_scatter(struct suite *suite) {
+    static const struct {
+        struct shape shape;
+        uint32_t k;
+        enum rsr_fold_kind fold;
+    } settings[] = {{{1, 1, 1}, 1, RSR_FOLD_TREE},       {{7, 40, 3}, 3, RSR_FOLD_TREE},
+                    {{3, 200, 8}, 5, RSR_FOLD_TREE},     {{37, 1, 8}, 4, RSR_FOLD_DIRECT},
+                    {{64, 512, 16}, 8, RSR_FOLD_TREE},   {{50, 300, 20}, 16, RSR_FOLD_DIRECT},
+                    {{23, 5460, 8}, 7, RSR_FOLD_DIRECT}, {{3, 66000, 4}, 2, RSR_FOLD_TREE},
+                    {{129, 257, 64}, 5, RSR_FOLD_TREE}};
+    enum { N = sizeof settings / sizeof *settings };
+    struct test_case *cases[3 * N];
+    for (uint32_t n = 0; n < 3 * N; n++) {
+        cases[n] = make_float_case(suite, &settings[n / 3].shape, n % 3, n, RSR_VARIANT_SCATTER);
+        cases[n]->plan.k = settings[n / 3].k;
+        cases[n]->plan.fold = settings[n / 3].fold;
+        poison_gaps(cases[n]);
+    }
+    run_cases(suite, cases, 3 * N, find_spec("scalar"), "scatter_f32");
+}
+
+/* Both widths, with and without AVX-512's two-table look-up, and column blocks by a small L2 cache. */
+static const char *const lut_machines[] = {"avx2", "avx512vl", "avx512bw", "avx512"};
+#define N_LUT_MACHINES (sizeof lut_machines / sizeof *lut_machines)
+
+/* Rows around vectors and units, columns around segments, steps, blocks and the padding of x. */
+static const struct shape lut_shapes[] = {
+    {1, 1, 64},   {5, 4, 16},    {15, 2, 64},    {16, 24, 64},  {17, 23, 64},   {33, 32, 64},
+    {63, 33, 64}, {64, 511, 32}, {65, 512, 128}, {66, 513, 99}, {130, 1024, 8}, {9, 5460, 64},
+};
+#define N_LUT_SHAPES (sizeof lut_shapes / sizeof *lut_shapes)
+
+static void test_lut(struct suite *suite, uint32_t machine) {
+    struct rsr_spec spec = *find_spec(lut_machines[machine]);
+    spec.cores = machine % 2; /* units of several vectors, and of one */
+    struct test_case *cases[3 * N_LUT_SHAPES];
+    for (uint32_t n = 0; n < 3 * N_LUT_SHAPES; n++) {
+        cases[n] = make_float_case(suite, &lut_shapes[n / 3], n % 3, n, RSR_VARIANT_LUT);
+        poison_gaps(cases[n]);
+    }
+    run_cases(suite, cases, 3 * N_LUT_SHAPES, &spec,
+              rsrc_arena_printf(&suite->arena, "lut_f32_%s", spec.name));
+}
+
+/* Bits a weight, to the byte: 1.67 and 1. */
+static void test_sizes(struct suite *suite) {
+    const struct shape shape = {640, 480, 64};
+    static const uint64_t codes[] = {640 * 480 / 24 * 5, 640 * 480 / 8, 640 * 480 / 8};
+    for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
+        struct test_case *c = make_float_case(suite, &shape, alphabet, 0, RSR_VARIANT_LUT);
+        lower_case(suite, c, find_spec("avx512"), 0);
+        CHECK_INT(c->lowered.codes.size_bytes, codes[alphabet]);
+        CHECK_INT(c->lowered.index.size_bytes, (alphabet == RSR_TERNARY ? 3 : 4) * 64);
+    }
+}
+
+/* ---- rounding -------------------------------------------------------------------------------- */
+
+/* Activations of many magnitudes, whose sums round. */
+static void make_random_floats(struct suite *suite, struct test_case *c) {
+    for (uint32_t t = 0; t < MAX_TOKENS; t++)
+        for (uint32_t j = 0; j < c->matrix.cols; j++) {
+            const uint64_t r = check_random(&suite->seed);
+            const float value =
+                ldexpf((float)(int32_t)(r >> 32) * 0x1p-31f, (int)(r >> 8 & 15) - 8);
+            memcpy(c->x + t * c->ldx + j * sizeof value, &value, sizeof value);
+        }
+}
+
+static const float *float_row(const struct test_case *c, uint32_t token) {
+    return (const float *)(const void *)(c->x + token * c->ldx);
+}
+
+/* y[token * rows + row] in batches of `batch`, by the kernel or (fn NULL) the interpreter. */
+static float *run_floats(struct suite *suite, struct test_case *c, rsr_kernel_fn *fn,
+                         uint32_t batch) {
+    const struct rsr_kernel *kernel = &c->lowered.kernel;
+    const uint32_t rows = c->matrix.rows;
+    float *y = RSRC_NEW_ARRAY(&suite->arena, MAX_TOKENS * rows, float);
+    void *scratch = aligned_rows(suite, kernel->scratch_bytes);
+    memset(scratch, 0xff, kernel->scratch_bytes); /* NaN */
+    const struct rsr_weights weights = {.codes = c->lowered.codes.bytes,
+                                        .index = c->lowered.index.bytes,
+                                        .scale = c->lowered.scale.bytes,
+                                        .n_scales = 1};
+    const struct rsr_worker worker = {.tile_end = kernel->n_tiles, .count = 1};
+    for (uint32_t t = 0; t < MAX_TOKENS; t += batch) {
+        const uint32_t n = MAX_TOKENS - t < batch ? MAX_TOKENS - t : batch;
+        if (fn != NULL)
+            fn(c->x + t * c->ldx, c->ldx, y + t * rows, rows, n, &weights, &worker, scratch);
+        else
+            test_interpret_kernel(kernel, c->x + t * c->ldx, c->ldx, y + t * rows, rows, n,
+                                  &weights, &worker, scratch);
+    }
+    return y;
+}
+
+/* |error| <= n u sum |w x| */
+static void check_bound(const struct test_case *c, const float *y) {
+    const uint32_t rows = c->matrix.rows, cols = c->matrix.cols;
+    uint32_t n_outside = 0, n_inexact = 0;
+    for (uint32_t t = 0; t < MAX_TOKENS; t++)
+        for (uint32_t r = 0; r < rows; r++) {
+            double exact = 0, magnitude = 0;
+            for (uint32_t j = 0; j < cols; j++) {
+                const double w = c->matrix.values[(size_t)r * cols + j];
+                exact += w * (double)float_row(c, t)[j];
+                magnitude += fabs(w * (double)float_row(c, t)[j]);
+            }
+            const double error = fabs((double)y[t * rows + r] - exact);
+            n_outside += !(error <= cols * 0x1p-24 * magnitude);
+            n_inexact += error > 0;
+        }
+    CHECK_INT(n_outside, 0);
+    CHECK(n_inexact > rows); /* or the test would show nothing */
+}
+
+static bool same_bits(const struct test_case *c, const float *a, const float *b) {
+    return memcmp(a, b, MAX_TOKENS * c->matrix.rows * sizeof *a) == 0;
+}
+
+/* The kernel made by a back end; NULL where the host cannot run it. The library stays open. */
+static rsr_kernel_fn *load_kernel(struct suite *suite, struct test_case *c,
+                                  const struct rsr_spec *spec, const struct harness_backend *with,
+                                  const char *name) {
+    if (!host_supports(spec))
+        return NULL;
+    const char *unit = emit_cases(suite, &c, 1, spec, with, name);
+    const char *object = unit;
+    if (with->kind == RSR_UNIT_C) {
+        object = rsrc_arena_printf(&suite->arena, "%s.o", unit);
+        CHECK(compile(suite, "cc", unit, "-c", object, NULL));
+    }
+    const char *library = rsrc_arena_printf(&suite->arena, "%s.so", unit);
+    CHECK(compile(suite, "cc", write_table(suite, &c, 1, name), "-shared", library, object));
+    void *handle = dlopen(library, RTLD_NOW);
+    rsr_kernel_fn *const *functions = handle ? dlsym(handle, "test_kernels") : NULL;
+    CHECK(functions != NULL);
+    return functions != NULL ? functions[0] : NULL;
+}
+
+/* The lowered case gives the bits of `expected` by interpreter and back ends, alone and in batches. */
+static void check_every_way(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
+                            const float *expected, const char *name) {
+    CHECK(same_bits(c, run_floats(suite, c, NULL, 1), expected));
+    CHECK(same_bits(c, run_floats(suite, c, NULL, 7), expected));
+    for (size_t b = 0; b < N_BACKENDS; b++) {
+        rsr_kernel_fn *fn = load_kernel(suite, c, spec, &harness_backends[b], name);
+        if (fn == NULL)
+            continue;
+        CHECK(same_bits(c, run_floats(suite, c, fn, 1), expected));
+        CHECK(same_bits(c, run_floats(suite, c, fn, MAX_TOKENS), expected));
+    }
+}
+
+static void test_scatter_order(struct suite *suite, uint32_t alphabet, enum rsr_fold_kind fold) {
+    static const uint32_t tile_rows[] = {100, 5, 15};
+    const struct shape shape = {13, 900, 5};
+    const struct rsr_spec *spec = find_spec("scalar");
+    struct test_case *c = make_float_case(suite, &shape, alphabet, 0, RSR_VARIANT_SCATTER);
+    make_random_floats(suite, c);
+    c->plan.k = 5;
+    c->plan.fold = fold;
+    lower_case(suite, c, spec, 0);
+    const float *expected = run_floats(suite, c, NULL, MAX_TOKENS);
+    check_bound(c, expected);
+    for (uint32_t i = 0; i < sizeof tile_rows / sizeof *tile_rows; i++) {
+        c->plan.tile_rows = tile_rows[i];
+        lower_case(suite, c, spec, i);
+        const char *name = rsrc_arena_printf(&suite->arena, "scatter_%u_%d_%u", alphabet, fold, i);
+        check_every_way(suite, c, spec, expected, name);
+    }
+}
+
+/* As lower_lut_f32.c says: a segment by column, a row by segment. */
+static float *sum_segments(struct suite *suite, const struct test_case *c) {
+    const uint32_t rows = c->matrix.rows, cols = c->matrix.cols;
+    const uint32_t group = c->matrix.alphabet == RSR_TERNARY ? 3 : 4;
+    float *y = RSRC_NEW_ARRAY(&suite->arena, MAX_TOKENS * rows, float);
+    for (uint32_t t = 0; t < MAX_TOKENS; t++)
+        for (uint32_t r = 0; r < rows; r++)
+            for (uint32_t first = 0; first < cols; first += group) {
+                float sum = 0;
+                for (uint32_t j = first; j < first + group && j < cols; j++)
+                    sum += c->matrix.values[(size_t)r * cols + j] * float_row(c, t)[j];
+                y[t * rows + r] += sum;
+            }
+    return y;
+}
+
+static void test_lut_order(struct suite *suite, uint32_t alphabet) {
+    static const uint32_t tile_rows[N_LUT_MACHINES] = {8, 64, 16, 1000};
+    const struct shape shape = {75, 901, 64};
+    struct test_case *c = make_float_case(suite, &shape, alphabet, 0, RSR_VARIANT_LUT);
+    make_random_floats(suite, c);
+    const float *expected = sum_segments(suite, c);
+    check_bound(c, expected);
+    for (uint32_t i = 0; i < N_LUT_MACHINES; i++) {
+        const struct rsr_spec *spec = find_spec(lut_machines[i]);
+        c->plan.tile_rows = tile_rows[i];
+        lower_case(suite, c, spec, i);
+        const char *name = rsrc_arena_printf(&suite->arena, "lut_%u_%s", alphabet, spec->name);
+        check_every_way(suite, c, spec, expected, name);
+    }
+}
+
+/* ---- refusals -------------------------------------------------------------------------------- */
+
+static void expect_refused(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
+                           const char *slug, const char *text) {
+    char *message = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&message, &size);
+    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
+    const struct rsrc_lower_input input = {.symbol_stem = "t",
+                                           .title = "t",
+                                           .matrix = &c->matrix,
+                                           .plan = &c->plan,
+                                           .input = c->input,
+                                           .spec = spec,
+                                           .epilogue = c->epilogue};
+    CHECK_INT(rsrc_lower_layer(diag, &suite->arena, &input, &c->lowered), RSRC_FAILED);
+    rsrc_diag_destroy(diag);
+    fclose(stream);
+    CHECK(strstr(message, slug) != NULL);
+    CHECK(strstr(message, text) != NULL);
+    free(message);
+}
+
+static void test_refusals(struct suite *suite) {
+    const struct shape shape = {10, 10, 4};
+    struct test_case *c = make_float_case(suite, &shape, RSR_TERNARY, 0, RSR_VARIANT_LUT);
+    expect_refused(suite, c, find_spec("ssse3"), "lower-lut", "target 'ssse3' has neither");
+    c->plan.variant = RSR_VARIANT_DOT;
+    expect_refused(suite, c, find_spec("avx512"), "lower-dot", "not floats");
+    c->plan.packing = RSR_PACKING_LUT;
+    expect_refused(suite, c, find_spec("avx512"), "lower-dot", "not floats");
+}
+
+int main(void) {
+    struct suite suite;
+    suite_begin(&suite, "test_floats", 20261205);
+    test_scatter(&suite);
+    for (uint32_t i = 0; i < N_LUT_MACHINES; i++)
+        test_lut(&suite, i);
+    test_sizes(&suite);
+    for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
+        test_scatter_order(&suite, alphabet, RSR_FOLD_TREE);
+        test_scatter_order(&suite, alphabet, RSR_FOLD_DIRECT);
+        test_lut_order(&suite, alphabet);
+    }
+    test_refusals(&suite);
+    suite_end(&suite);
+    return CHECK_EXIT();
+}
