@@ -153,10 +153,23 @@ static void dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out) {
             rsrc_print_step(&c->graph, &c->steps[t].kernels, &c->steps[t].steps[s], out);
 }
 
+static void add_tool(struct rsrc_compilation *c, uint32_t row,
+                     const struct rsrc_spawn_usage *usage) {
+    c->times.rows[row].n_runs = usage->n_commands;
+    c->times.rows[row].wall_s = usage->wall_s;
+    c->times.rows[row].cpu_s = usage->cpu_s;
+    c->times.rows[row].peak_bytes = usage->peak_bytes;
+}
+
 static enum rsrc_status pass_link(struct rsrc_compilation *c) {
     if (rsrc_finish_emission(c) != RSRC_OK)
         return RSRC_FAILED;
-    return rsrc_link_outputs(c);
+    const enum rsrc_status status = rsrc_link_outputs(c);
+    add_tool(c, TIME_CC, &c->cc_usage);
+    add_tool(c, TIME_LD, &c->ld_usage);
+    if (c->options->progress)
+        fputs("\r\033[K", stderr);
+    return status;
 }
 
 static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buffer *out) {
@@ -166,6 +179,7 @@ static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buff
         .scale_reason = c->has_graph ? c->checkpoint.config.scale_reason : NULL,
         .specs = c->specs,
         .n_specs = c->n_specs,
+        .times = c->options->time_report ? &c->times : NULL,
         .layers = c->reports,
         .n_layers = c->n_items,
         .embedding_bytes = c->has_graph ? c->graph.embedding->size_bytes : 0,
@@ -200,6 +214,8 @@ static enum rsrc_status write_asked_report(struct rsrc_compilation *c) {
 }
 
 static enum rsrc_status pass_report(struct rsrc_compilation *c) {
+    if (c->options->dry_run)
+        return RSRC_OK;
     enum rsrc_status status = write_asked_report(c);
     if (status == RSRC_OK && c->report_sink.open) {
         struct rsrc_buffer text = {0};
@@ -243,6 +259,7 @@ const struct rsrc_pass rsrc_passes[PASS_COUNT] = {
                     .dump_layer = rsrc_layer_dump_kernel},
     [PASS_EMIT] = {.name = "emit",
                    .help = "kernels to units of C or code, weights to an object",
+                   .run_layer = rsrc_layer_assemble,
                    .run_in_order = rsrc_layer_emit},
     [PASS_LINK] = {.name = "link",
                    .help = "everything and the runtime to one library",
@@ -343,7 +360,7 @@ static enum rsrc_status set_variants(struct rsrc_compilation *c) {
                strcmp(rsrc_variant_name((enum rsr_variant)variant), choice->variant) != 0)
             variant++;
         if (variant == RSR_VARIANT_COUNT) {
-            rsrc_error(c->diag, "option-value", NULL, "variants are dot and scatter",
+            rsrc_error(c->diag, "option-value", NULL, "variants are dot, lut, fold and scatter",
                        "--variant: there is no variant '%s'", choice->variant);
             return RSRC_FAILED;
         }
@@ -409,6 +426,16 @@ static enum rsrc_status load_specs(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
+void rsrc_show_progress(const struct rsrc_compilation *c, const char *what, uint32_t done,
+                        uint32_t total) {
+    if (c->options->progress)
+        fprintf(stderr, "\r\033[K[%u/%u] %s", done, total, what);
+}
+
+static void show_compiled(void *context, uint32_t done, uint32_t total) {
+    rsrc_show_progress(context, "units compiled", done, total);
+}
+
 static enum rsrc_status set_jobs(struct rsrc_compilation *c) {
     uint32_t n_jobs = c->options->n_jobs;
     if (n_jobs == 0) {
@@ -420,8 +447,15 @@ static enum rsrc_status set_jobs(struct rsrc_compilation *c) {
                             &c->toolchain) != RSRC_OK)
         return RSRC_FAILED;
     c->n_jobs = n_jobs;
-    c->toolchain.n_jobs = n_jobs;
-    c->toolchain.print = c->options->verbose;
+    const struct rsrc_spawn_options spawn = {.n_jobs = n_jobs,
+                                             .print = c->options->verbose,
+                                             .dry_run = c->options->dry_run,
+                                             .context = c};
+    c->toolchain.compiling = spawn;
+    c->toolchain.compiling.usage = &c->cc_usage;
+    c->toolchain.compiling.progress = show_compiled;
+    c->toolchain.linking = spawn;
+    c->toolchain.linking.usage = &c->ld_usage;
     return RSRC_OK;
 }
 
@@ -431,7 +465,10 @@ static enum rsrc_status run_model_pass(struct rsrc_compilation *c, uint32_t id) 
     const struct rsrc_pass *pass = &rsrc_passes[id];
     if (pass->run_model == NULL || id > (uint32_t)c->to)
         return RSRC_OK;
-    if (pass->run_model(c) != RSRC_OK)
+    const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+    const enum rsrc_status ran = pass->run_model(c);
+    rsrc_lap_end(&c->times, id, &lap);
+    if (ran != RSRC_OK)
         return RSRC_FAILED;
     if ((c->dumps & (1u << id)) == 0 || pass->dump_model == NULL)
         return RSRC_OK;
@@ -503,6 +540,33 @@ static enum rsrc_status echo_plans(struct rsrc_compilation *c) {
     return status;
 }
 
+static double count_weights(const struct rsrc_item *item) {
+    if (item->layer != NULL)
+        return (double)item->layer->rows * item->layer->cols;
+    if (item->index != NULL)
+        return (double)item->index->rows * item->index->cols;
+    double n = 1;
+    for (uint32_t d = 0; d < item->tensor->n_dims; d++)
+        n *= (double)item->tensor->shape[d];
+    return n;
+}
+
+/* Folded code of a random ternary matrix takes 2.2 bytes a weight. */
+#define FOLD_BYTES_PER_WEIGHT 2.5
+
+/* In the order of the layers, to those whose code should fit into what is left: by shape alone, so that
+ * no layer waits for what another one is planned to take. */
+static void share_fold_budget(struct rsrc_compilation *c) {
+    uint64_t left = c->options->fold_budget;
+    for (uint32_t i = 0; i < c->n_items; i++) {
+        const double bytes = count_weights(&c->items[i]) * FOLD_BYTES_PER_WEIGHT;
+        if (bytes > (double)left)
+            continue;
+        c->items[i].fold_budget = (uint64_t)bytes;
+        left -= c->items[i].fold_budget;
+    }
+}
+
 static enum rsrc_status run(struct rsrc_compilation *c) {
     if (set_pass_range(c) != RSRC_OK || load_specs(c) != RSRC_OK ||
         rsrc_check_machine(c) != RSRC_OK)
@@ -519,6 +583,7 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
         return RSRC_FAILED;
     if (is_gpu)
         return rsrc_run_gpu(c);
+    share_fold_budget(c);
     const size_t n_results = (size_t)c->n_items * c->n_specs;
     c->linears = RSRC_NEW_ARRAY(&c->arena, n_results * RSR_REGIME_COUNT, struct rsr_linear_unit);
     c->reports = RSRC_NEW_ARRAY(&c->arena, n_results, struct rsr_report_layer);
@@ -540,6 +605,28 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
     return rsrc_commit_outputs(c);
 }
 
+static void begin_times(struct rsrc_compilation *c) {
+    rsrc_times_init(&c->times, c->options->time_report);
+    for (uint32_t id = 0; id < PASS_COUNT; id++)
+        c->times.rows[id].name = rsrc_passes[id].name;
+    c->times.rows[TIME_CC].name = "(cc)";
+    c->times.rows[TIME_LD].name = "(ld)";
+    c->times.n_rows = TIME_COUNT;
+}
+
+static void print_times(struct rsrc_compilation *c, FILE *stream) {
+    struct rsrc_buffer text = {0};
+    if (c->options->json_diagnostics) {
+        rsrc_buffer_puts(&text, "{\"times\":");
+        rsrc_times_json(&c->times, &text);
+        rsrc_buffer_puts(&text, "}\n");
+    } else {
+        rsrc_times_text(&c->times, &text);
+    }
+    fwrite(text.data, 1, text.size_bytes, stream);
+    rsrc_buffer_free(&text);
+}
+
 static enum rsrc_status show_remarks(struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->options;
     const bool shown =
@@ -559,11 +646,14 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
         rsrc_diag_create(messages, options->json_diagnostics, (enum rsrc_color)options->color);
     rsrc_arena_init(&c->arena);
     pthread_mutex_init(&c->pending_lock, NULL);
+    begin_times(c);
     enum rsrc_status status = RSRC_FAILED;
     if (show_remarks(c) == RSRC_OK)
         status = run(c);
     if (status == RSRC_OK)
         status = rsrc_stdout_finish(c);
+    if (status == RSRC_OK && options->time_report)
+        print_times(c, messages);
     rsrc_abandon_outputs(c);
     /* Who fails must have said why: silence here is our own defect. */
     int code = RSRC_EXIT_OK;
@@ -576,6 +666,7 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
     rsrc_arena_free(&c->arena);
     rsrc_diag_destroy(c->diag);
     pthread_mutex_destroy(&c->pending_lock);
+    rsrc_times_destroy(&c->times);
     free(c);
     return code;
 }

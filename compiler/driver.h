@@ -5,6 +5,7 @@
  *   driver_output.c   where results go: names, text sinks, directories; all or nothing
  *   driver_units.c    kernels to the units of back ends
  *   driver_weights.c  packed weights to an object or a file
+ *   driver_deps.c     the dependency file of -MD
  *   driver_module.c   the tables of a module, compiling and linking it
  */
 #ifndef RSRC_DRIVER_H
@@ -20,6 +21,7 @@
 #include "model/dead_channels.h"
 #include "plan/plan.h"
 #include "report/report.h"
+#include "report/time_report.h"
 #include "rsrc.h"
 #include "schedule/schedule.h"
 
@@ -46,6 +48,7 @@ struct rsrc_item {
     const struct rsr_layer *layer; /* exactly one of these three is set */
     const struct rsr_tensor *tensor;
     const struct rsr_index *index;
+    uint64_t fold_budget; /* bytes of code that fold may take unasked */
 };
 
 /* What --emit can ask for: a row of kinds.def. */
@@ -94,6 +97,7 @@ struct rsrc_unit_writer {
         uint32_t block;
         uint32_t n_kernels;
         struct rsr_unit unit;
+        struct rsrc_buffer bodies; /* assembly that follows the unit's own */
     } * units;
     struct rsrc_unit_file {
         const char *name;
@@ -114,6 +118,7 @@ struct rsrc_pending_unit {
     struct rsrc_unit_writer *writer;
     const struct rsrc_maker *maker;
     struct rsr_unit unit;
+    struct rsrc_buffer bodies;
     struct rsrc_pending_unit *next;
 };
 
@@ -132,6 +137,9 @@ struct rsrc_weights_writer {
     } * sections;
     uint32_t n_sections, capacity;
 };
+
+/* Rows of -ftime-report after those of the passes: programs that were run. */
+enum { TIME_CC = PASS_COUNT, TIME_LD, TIME_COUNT };
 
 struct rsrc_compilation {
     const struct rsrc_options *options;
@@ -165,6 +173,9 @@ struct rsrc_compilation {
         const char *temporary;
     } out_dir;
     struct rsrc_toolchain toolchain;
+    struct rsrc_times times;
+    struct rsrc_spawn_usage cc_usage, ld_usage;
+    struct rsrc_sink dependency_sink;
     struct rsrc_sink rsr_sink, plan_sink, step_sink, kernel_sink, report_sink;
     struct rsrc_unit_writer link_units;                 /* of the module */
     struct rsrc_unit_writer units[RSR_UNIT_KIND_COUNT]; /* asked for by themselves */
@@ -173,6 +184,11 @@ struct rsrc_compilation {
     struct rsrc_weights_writer weights;
     struct rsr_linear_unit *linears;  /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports; /* [n_specs][n_items] */
+};
+
+/* The bodies of one kernel, assembled; both empty where the target's assembler does not serve. */
+struct rsrc_bodies {
+    struct rsrc_buffer text, object;
 };
 
 /* One layer on its way through the passes. Everything is in the layer's own arena. */
@@ -186,18 +202,22 @@ struct rsrc_layer_state {
     struct rsr_dead dead;
     struct rsr_matrix reduced;      /* what is analysed, planned and lowered */
     struct rsr_reduction reduction; /* how the layer follows from it */
-    struct rsr_stats stats;         /* of the reduced matrix, as is the index */
-    struct rsr_index index;
-    bool has_index;
+    struct rsr_stats stats;         /* of the reduced matrix, at the k of scatter */
+    struct rsr_stats fold_stats;    /* and of fold, where has_fold_stats */
+    bool has_fold_stats;
+    struct rsr_index index; /* of the reduced matrix; k 0: none yet */
+    struct rsr_index fold_index;
     struct rsr_plan *plans;      /* [n_specs] */
     struct rsr_lowered *lowered; /* [n_specs][RSR_REGIME_COUNT]; equal kernels only for decode */
+    struct rsrc_bodies *bodies;  /* the same, of kernels that have some */
     struct rsrc_buffer dump;     /* what --dump prints, in pass order */
 };
 
 struct rsrc_pass {
     const char *name;
     const char *help;
-    /* A pass works on the model, on each layer, or on each layer in order: one of these is set. */
+    /* A pass works on the model, or on each layer: what can be done in any order, then what must be done in
+     * the order of the layers. */
     enum rsrc_status (*run_model)(struct rsrc_compilation *);
     enum rsrc_status (*run_layer)(struct rsrc_layer_state *);
     enum rsrc_status (*run_in_order)(struct rsrc_layer_state *);
@@ -208,6 +228,10 @@ struct rsrc_pass {
 
 extern const struct rsrc_pass rsrc_passes[PASS_COUNT];
 
+/* The progress line, on a terminal: "[3/210] layers". */
+void rsrc_show_progress(const struct rsrc_compilation *c, const char *what, uint32_t done,
+                        uint32_t total);
+
 /* driver_layers.c */
 enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state);
@@ -215,6 +239,8 @@ enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state);
+/* Assembles the bodies of kernels, where units call them. */
+enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state);
 /* In order: adds the layer's kernels and weights to the outputs. */
 enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state);
 void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *out);
@@ -248,15 +274,22 @@ RSRC_NODISCARD enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c);
 /* After a failure, and as the last step of every compilation. */
 void rsrc_abandon_outputs(struct rsrc_compilation *c);
 
+/* driver_deps.c */
+RSRC_NODISCARD enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c);
+
 /* driver_units.c */
 /* Fails where a back end is asked for that does not exist. */
 RSRC_NODISCARD enum rsrc_status rsrc_open_units(struct rsrc_compilation *c,
                                                 struct rsrc_unit_writer *writer,
                                                 enum rsr_unit_kind kind);
+/* Is there a unit that calls bodies rather than having them in its own text? */
+bool rsrc_wants_bodies(const struct rsrc_compilation *c);
 /* Gives the kernel to everyone who collects them; *symbol is what the module calls. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c,
                                                  const struct rsrc_item *item, uint32_t target,
                                                  const struct rsr_kernel *kernel,
+                                                 const struct rsrc_bodies *bodies,
                                                  const char **symbol);
 /* Any thread, while no lock is held. */
 RSRC_NODISCARD enum rsrc_status rsrc_finish_pending_units(struct rsrc_compilation *c);

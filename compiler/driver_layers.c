@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/spawn.h"
+#include "emit/asm/emit_asm.h"
 #include "lower/lower.h"
 #include "model/dead_channels.h"
 #include "model/graph.h"
@@ -30,10 +31,12 @@ enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
     return RSRC_OK;
 }
 
-static void need_index(struct rsrc_layer_state *state) {
-    if (!state->has_index)
-        rsrc_build_index(&state->arena, &state->reduced, state->stats.k, &state->index);
-    state->has_index = true;
+/* The segment index with blocks of k rows: that of the statistics, or of fold's. */
+static const struct rsr_index *index_at(struct rsrc_layer_state *state, uint32_t k) {
+    struct rsr_index *index = k == state->stats.k ? &state->index : &state->fold_index;
+    if (index->k != k)
+        rsrc_build_index(&state->arena, &state->reduced, k, index);
+    return index;
 }
 
 static void remark_reduction(struct rsrc_layer_state *state) {
@@ -65,13 +68,31 @@ static bool is_unreduced(const struct rsrc_layer_state *state) {
     return state->reduced.values == state->matrix.values;
 }
 
+/* Blocks of 4 rows need the fewest instructions for a random ternary matrix in chunks of some 320 columns:
+ * 324 for 1000 weights were counted, more at 3 and at 5. */
+#define FOLD_K 4u
+/* Statistics for fold, where it may be taken: the user's k, else 4 or fewer rows. */
+static void analyse_for_fold(struct rsrc_layer_state *state) {
+    const struct rsrc_compilation *c = state->compilation;
+    const struct rsr_matrix *matrix = &state->reduced;
+    const uint32_t most = matrix->rows < FOLD_K ? matrix->rows : FOLD_K;
+    const uint32_t k = c->options->rsr_k != 0 ? c->options->rsr_k : most;
+    if (c->plan_options.forced_variant[state->item->role] != RSR_VARIANT_FOLD &&
+        state->item->fold_budget == 0)
+        return;
+    state->has_fold_stats = true;
+    if (k == state->stats.k)
+        state->fold_stats = state->stats;
+    else
+        rsrc_analyse_matrix(&state->arena, matrix, k, &state->fold_stats);
+}
+
 enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     const struct rsrc_item *item = state->item;
     reduce(state);
     if (item->index != NULL) {
-        state->has_index = is_unreduced(state);
-        if (state->has_index)
+        if (is_unreduced(state))
             state->index = *item->index;
         rsrc_analyse_matrix(&state->arena, &state->reduced, item->index->k, &state->stats);
     } else if (c->options->rsr_k != 0) {
@@ -79,8 +100,7 @@ enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
     } else {
         (void)rsrc_choose_k(&state->arena, &state->reduced, &state->stats);
     }
-    if (c->rsr_sink.open || (c->dumps & (1u << PASS_RSR)) != 0)
-        need_index(state);
+    analyse_for_fold(state);
     return RSRC_OK;
 }
 
@@ -88,8 +108,8 @@ enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
     if (rsrc_verify_reduction(state->diag, &state->matrix, &state->dead, &state->reduced,
                               &state->reduction, state->item->name) != RSRC_OK)
         return RSRC_FAILED;
-    need_index(state);
-    return rsrc_verify_index(state->diag, &state->index, &state->reduced, state->item->name);
+    return rsrc_verify_index(state->diag, index_at(state, state->stats.k), &state->reduced,
+                             state->item->name);
 }
 
 /* What was dropped is part of why a plan costs what it costs. */
@@ -107,6 +127,9 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
                                               .role = state->item->role,
                                               .alphabet = state->reduced.alphabet,
                                               .stats = &state->stats,
+                                              .fold_stats =
+                                                  state->has_fold_stats ? &state->fold_stats : NULL,
+                                              .fold_budget = state->item->fold_budget,
                                               .spec = &c->specs[t],
                                               .options = &c->plan_options};
         if (rsrc_plan_layer(state->diag, &state->arena, &input, &state->plans[t]) != RSRC_OK)
@@ -132,8 +155,6 @@ static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t ta
     const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
     const struct rsr_regime_plan *decode = &state->plans[target].regimes[RSR_REGIME_DECODE];
     const char *model = c->has_checkpoint ? c->checkpoint.name : "matrices";
-    if (plan->variant == RSR_VARIANT_SCATTER || plan->variant == RSR_VARIANT_FOLD)
-        need_index(state);
     const bool share_codes = regime == RSR_REGIME_PREFILL && plan->packing == RSR_PACKING_LUT &&
                              decode->variant == RSR_VARIANT_LUT;
     const struct rsrc_lower_input input = {
@@ -141,7 +162,7 @@ static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t ta
         .title = rsrc_arena_printf(&state->arena, "%s: %s", model, state->item->name),
         .matrix = &state->reduced,
         .reduction = &state->reduction,
-        .index = state->has_index ? &state->index : NULL,
+        .index = plan->k != 0 ? index_at(state, plan->k) : NULL,
         .plan = plan,
         .input = state->plans[target].input,
         .codes = share_codes ? &lowered_of(state, target, RSR_REGIME_DECODE)->codes : NULL,
@@ -156,6 +177,38 @@ enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state) {
         for (uint32_t r = 0; r < n_kernels(state, t); r++)
             if (lower_regime(state, t, (enum rsr_regime)r) != RSRC_OK)
                 return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+static struct rsrc_bodies *bodies_of(const struct rsrc_layer_state *state, uint32_t target,
+                                     uint32_t regime) {
+    return &state->bodies[(size_t)target * RSR_REGIME_COUNT + regime];
+}
+
+/* What the assembler declines, the back ends print with the kernel. */
+static void assemble(struct rsrc_layer_state *state, const struct rsr_kernel *kernel,
+                     struct rsrc_bodies *bodies) {
+    const struct rsrc_place place = {.tensor = state->item->name};
+    const char *why = NULL;
+    if (rsrc_asm_bodies(kernel, &bodies->text, &why) == RSRC_OK &&
+        rsrc_asm_assemble(kernel->spec, &bodies->text, &state->arena, &bodies->object, &why) ==
+            RSRC_OK)
+        return;
+    rsrc_diag_emit(state->diag, RSRC_REMARK_MISSED, "emit", &place, NULL,
+                   "the assembler declined the bodies of %s, the back ends are asked: %s",
+                   kernel->symbol, why);
+    rsrc_buffer_free(&bodies->text);
+    rsrc_buffer_free(&bodies->object);
+}
+
+enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    if (!rsrc_wants_bodies(c))
+        return RSRC_OK;
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        for (uint32_t r = 0; r < n_kernels(state, t); r++)
+            if (lowered_of(state, t, r)->kernel.n_bodies != 0)
+                assemble(state, &lowered_of(state, t, r)->kernel, bodies_of(state, t, r));
     return RSRC_OK;
 }
 
@@ -189,10 +242,11 @@ void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *
 
 /* The index of the layer's own matrix: what reads it back finds the same reduction. */
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
-    struct rsr_index index = state->index;
+    struct rsr_index own;
     if (!is_unreduced(state))
-        rsrc_build_index(&state->arena, &state->matrix, state->stats.k, &index);
-    rsrc_print_index(&index, state->item->name, out);
+        rsrc_build_index(&state->arena, &state->matrix, state->stats.k, &own);
+    rsrc_print_index(is_unreduced(state) ? index_at(state, state->stats.k) : &own,
+                     state->item->name, out);
 }
 
 void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
@@ -256,10 +310,13 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
                                      .n_tiles = kernel->n_tiles,
                                      .tile_rows = results_of_tile(kernel),
                                      .scratch_bytes = kernel->scratch_bytes,
-                                     .weight_bytes =
-                                         lowered->codes.size_bytes + lowered->index.size_bytes,
+                                     .weight_bytes = kernel->n_bodies != 0
+                                                         ? plan->weight_bytes
+                                                         : lowered->codes.size_bytes +
+                                                               lowered->index.size_bytes,
                                      .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
-    if (rsrc_emit_kernel(c, state->item, target, kernel, &linear.function) != RSRC_OK)
+    if (rsrc_emit_kernel(c, state->item, target, kernel, bodies_of(state, target, regime),
+                         &linear.function) != RSRC_OK)
         return RSRC_FAILED;
     if (rsrc_emit_blob(c, &lowered->codes, &linear.codes) != RSRC_OK ||
         rsrc_emit_blob(c, &lowered->index, &linear.index) != RSRC_OK ||
@@ -288,10 +345,15 @@ static enum rsrc_status write_layer(struct rsrc_layer_state *state) {
         return RSRC_FAILED;
     for (uint32_t t = 0; t < c->n_specs && c->to >= PASS_PLAN; t++)
         record_report(state, t);
-    for (uint32_t id = 0; id <= (uint32_t)c->to; id++)
-        if (rsrc_passes[id].run_in_order != NULL && rsrc_passes[id].run_in_order(state) != RSRC_OK)
-            return RSRC_FAILED;
-    return RSRC_OK;
+    enum rsrc_status status = RSRC_OK;
+    for (uint32_t id = 0; id <= (uint32_t)c->to && status == RSRC_OK; id++) {
+        if (rsrc_passes[id].run_in_order == NULL)
+            continue;
+        const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+        status = rsrc_passes[id].run_in_order(state);
+        rsrc_lap_end(&c->times, id, &lap);
+    }
+    return status;
 }
 
 /* ---- the pool ---------------------------------------------------------------------------------------------- */
@@ -311,7 +373,10 @@ static enum rsrc_status run_passes(struct rsrc_layer_state *state) {
         const struct rsrc_pass *pass = &rsrc_passes[id];
         if (pass->run_layer == NULL)
             continue;
-        if (pass->run_layer(state) != RSRC_OK)
+        const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+        const enum rsrc_status ran = pass->run_layer(state);
+        rsrc_lap_end(&c->times, id, &lap);
+        if (ran != RSRC_OK)
             return RSRC_FAILED;
         if (c->options->verify_each && pass->verify_layer != NULL &&
             pass->verify_layer(state) != RSRC_OK)
@@ -322,14 +387,13 @@ static enum rsrc_status run_passes(struct rsrc_layer_state *state) {
     return RSRC_OK;
 }
 
-static void show_progress(const struct rsrc_compilation *c, uint32_t done) {
-    if (c->options->progress)
-        fprintf(stderr, "\r\033[K[%u/%u] layers", done, c->n_items);
-}
-
 /* Out of turn, so that others make code at the same time. */
 static void finish_units(struct pool *pool) {
-    if (rsrc_finish_pending_units(pool->compilation) == RSRC_OK)
+    struct rsrc_compilation *c = pool->compilation;
+    const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+    const enum rsrc_status status = rsrc_finish_pending_units(c);
+    rsrc_lap_end(&c->times, PASS_EMIT, &lap);
+    if (status == RSRC_OK)
         return;
     pthread_mutex_lock(&pool->lock);
     pool->failed = true;
@@ -346,6 +410,8 @@ static void process(struct pool *pool, uint32_t item_index) {
     state.plans = RSRC_NEW_ARRAY(&state.arena, c->n_specs, struct rsr_plan);
     state.lowered =
         RSRC_NEW_ARRAY(&state.arena, (size_t)c->n_specs * RSR_REGIME_COUNT, struct rsr_lowered);
+    state.bodies =
+        RSRC_NEW_ARRAY(&state.arena, (size_t)c->n_specs * RSR_REGIME_COUNT, struct rsrc_bodies);
     enum rsrc_status status = run_passes(&state);
 
     pthread_mutex_lock(&pool->lock);
@@ -360,10 +426,14 @@ static void process(struct pool *pool, uint32_t item_index) {
     pthread_mutex_lock(&pool->lock);
     pool->failed |= status != RSRC_OK;
     pool->turn++;
-    show_progress(c, pool->turn);
+    rsrc_show_progress(c, "layers", pool->turn, c->n_items);
     pthread_cond_broadcast(&pool->turn_changed);
     pthread_mutex_unlock(&pool->lock);
     rsrc_buffer_free(&state.dump);
+    for (uint32_t i = 0; i < c->n_specs * RSR_REGIME_COUNT; i++) {
+        rsrc_buffer_free(&state.bodies[i].text);
+        rsrc_buffer_free(&state.bodies[i].object);
+    }
     rsrc_arena_free(&state.arena);
     finish_units(pool);
 }

@@ -16,7 +16,7 @@ static enum rsrc_status open_work_dir(struct rsrc_compilation *c, const char *be
     if (rsrc_temporary_dir(c->diag, &c->arena, beside, &c->link_dir) != RSRC_OK)
         return RSRC_FAILED;
     c->work_dir = c->link_dir;
-    if (!c->options->save_temps)
+    if (!c->options->save_temps || c->options->dry_run)
         return RSRC_OK;
     c->work_dir = c->options->temps_dir != NULL ? c->options->temps_dir
                                                 : rsrc_arena_printf(&c->arena, "%s.temps", beside);
@@ -196,6 +196,7 @@ enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
     for (uint32_t i = 0; i < N_LINKED; i++) {
         if (!links(c, LINKED[i].kind))
             continue;
+        rsrc_show_progress(c, "modules linked", 0, 1);
         const struct rsrc_link_input input = {
             .dir = c->work_dir,
             .objects = objects,

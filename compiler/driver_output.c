@@ -41,7 +41,7 @@ enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *path,
 
 enum rsrc_status rsrc_sink_write(struct rsrc_compilation *c, struct rsrc_sink *sink,
                                  const struct rsrc_buffer *text) {
-    if (!sink->open || text->size_bytes == 0)
+    if (!sink->open || text->size_bytes == 0 || c->options->dry_run)
         return RSRC_OK;
     if (!sink->is_stdout)
         return rsrc_output_write(c->diag, &sink->file, text->data, text->size_bytes);
@@ -247,7 +247,8 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
                  {RSRC_EMIT_STEP, &c->step_sink},
                  {RSRC_EMIT_KERNEL, &c->kernel_sink},
                  {RSRC_EMIT_REPORT, &c->report_sink}};
-    if (check_stdout(c) != RSRC_OK || (needs_directory(c) && open_out_dir(c) != RSRC_OK))
+    if (check_stdout(c) != RSRC_OK || (needs_directory(c) && open_out_dir(c) != RSRC_OK) ||
+        rsrc_open_dependencies(c) != RSRC_OK)
         return RSRC_FAILED;
     for (uint32_t i = 0; i < sizeof(sinks) / sizeof(sinks[0]); i++)
         if (rsrc_wants(c, sinks[i].kind) &&
@@ -289,18 +290,23 @@ static enum rsrc_status commit_directory(struct rsrc_compilation *c) {
     return status;
 }
 
-#define N_OWN_SINKS 5u
+#define N_OWN_SINKS 6u
 #define N_SINKS (N_OWN_SINKS + RSR_UNIT_KIND_COUNT)
 
 static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SINKS]) {
-    struct rsrc_sink *const own[N_OWN_SINKS] = {&c->rsr_sink, &c->plan_sink, &c->step_sink,
-                                                &c->kernel_sink, &c->report_sink};
+    struct rsrc_sink *const own[N_OWN_SINKS] = {&c->rsr_sink,    &c->plan_sink,
+                                                &c->step_sink,   &c->kernel_sink,
+                                                &c->report_sink, &c->dependency_sink};
     memcpy(sinks, own, sizeof(own));
     for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
         sinks[N_OWN_SINKS + k] = &c->units[k].sink;
 }
 
 enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
+    if (c->options->dry_run)
+        return RSRC_OK;
+    if (rsrc_write_dependencies(c) != RSRC_OK)
+        return RSRC_FAILED;
     struct rsrc_sink *sinks[N_SINKS];
     list_sinks(c, sinks);
     for (uint32_t i = 0; i < N_SINKS; i++)

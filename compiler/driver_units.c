@@ -68,7 +68,7 @@ enum rsrc_status rsrc_open_units(struct rsrc_compilation *c, struct rsrc_unit_wr
     const size_t n = (size_t)c->n_items * c->n_specs * RSR_REGIME_COUNT;
     writer->units =
         RSRC_NEW_ARRAY(&c->arena, (size_t)c->n_specs * RSRC_MAX_MAKERS, struct rsrc_open_unit);
-    writer->files = RSRC_NEW_ARRAY(&c->arena, n + 1, struct rsrc_unit_file);
+    writer->files = RSRC_NEW_ARRAY(&c->arena, 2 * n + 1, struct rsrc_unit_file);
     writer->keys = RSRC_NEW_ARRAY(&c->arena, n, struct rsrc_kernel_key);
     writer->aliases = RSRC_NEW_ARRAY(&c->arena, n, const char *);
     return RSRC_OK;
@@ -77,11 +77,15 @@ enum rsrc_status rsrc_open_units(struct rsrc_compilation *c, struct rsrc_unit_wr
 /* ---- finishing ------------------------------------------------------------------------------------------------- */
 
 static enum rsrc_status finish_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
-                                    const struct rsrc_maker *maker, struct rsr_unit *unit) {
+                                    const struct rsrc_maker *maker, struct rsr_unit *unit,
+                                    struct rsrc_buffer *bodies) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     const char *why = NULL;
     enum rsrc_status status = maker->backend->finish(unit, &arena, &why);
+    if (status == RSRC_OK && bodies->size_bytes != 0)
+        rsrc_buffer_append(&unit->text, bodies->data, bodies->size_bytes);
+    rsrc_buffer_free(bodies);
     if (status != RSRC_OK) {
         rsrc_error(c->diag, "emit-failed", NULL, "choose another back end with --backend",
                    "the %s back end cannot finish %s: %s", maker->backend->name, unit->name, why);
@@ -106,6 +110,7 @@ static void close_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writ
     if (open->n_kernels == 0) {
         writer->makers[maker].backend->abandon(&open->unit);
         rsrc_buffer_free(&open->unit.text);
+        rsrc_buffer_free(&open->bodies);
         return;
     }
     struct rsrc_pending_unit *pending = malloc(sizeof(*pending));
@@ -114,8 +119,11 @@ static void close_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writ
     writer->files[writer->n_files++] =
         (struct rsrc_unit_file){.name = open->unit.name, .kind = open->unit.kind};
     pthread_mutex_lock(&c->pending_lock);
-    *pending = (struct rsrc_pending_unit){
-        .writer = writer, .maker = &writer->makers[maker], .unit = open->unit, .next = c->pending};
+    *pending = (struct rsrc_pending_unit){.writer = writer,
+                                          .maker = &writer->makers[maker],
+                                          .unit = open->unit,
+                                          .bodies = open->bodies,
+                                          .next = c->pending};
     c->pending = pending;
     pthread_mutex_unlock(&c->pending_lock);
 }
@@ -133,7 +141,7 @@ enum rsrc_status rsrc_finish_pending_units(struct rsrc_compilation *c) {
     enum rsrc_status status = RSRC_OK;
     struct rsrc_pending_unit *pending;
     while (status == RSRC_OK && (pending = take_pending(c)) != NULL) {
-        status = finish_unit(c, pending->writer, pending->maker, &pending->unit);
+        status = finish_unit(c, pending->writer, pending->maker, &pending->unit, &pending->bodies);
         free(pending);
     }
     return status;
@@ -198,7 +206,7 @@ static enum rsrc_status emit_with(struct rsrc_compilation *c, struct rsrc_unit_w
 /* The first maker that takes the kernel. Every one that declined is told of. */
 static enum rsrc_status make_kernel(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
                                     const struct rsrc_item *item, uint32_t target,
-                                    const struct rsr_kernel *kernel) {
+                                    const struct rsr_kernel *kernel, uint32_t *maker) {
     const struct rsrc_place place = {.tensor = item->name};
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
@@ -206,6 +214,7 @@ static enum rsrc_status make_kernel(struct rsrc_compilation *c, struct rsrc_unit
     for (uint32_t m = 0; m < writer->n_makers && status != RSRC_OK; m++) {
         const char *why = "it gives no reason";
         status = emit_with(c, writer, item, target, m, kernel, &arena, &why);
+        *maker = m;
         if (status == RSRC_OK)
             continue;
         const char *name = writer->makers[m].backend->name;
@@ -222,9 +231,39 @@ static enum rsrc_status make_kernel(struct rsrc_compilation *c, struct rsrc_unit
     return status;
 }
 
+/* ---- bodies ------------------------------------------------------------------------------------------------------ */
+
+/* C and LLVM IR show a kernel whole; objects and assembly take its bodies from the assembler. */
+static bool calls_bodies(const struct rsrc_unit_writer *writer) {
+    return writer->active && (writer->kind == RSR_UNIT_OBJ || writer->kind == RSR_UNIT_ASM);
+}
+
+bool rsrc_wants_bodies(const struct rsrc_compilation *c) {
+    bool wanted = calls_bodies(&c->link_units);
+    for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
+        wanted |= calls_bodies(&c->units[k]);
+    return wanted;
+}
+
+/* Objects stand beside the unit that calls them, listings follow its own. */
+static enum rsrc_status write_bodies(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
+                                     uint32_t target, uint32_t maker, const char *symbol,
+                                     const struct rsrc_bodies *bodies) {
+    if (writer->kind == RSR_UNIT_ASM) {
+        rsrc_buffer_append(&writer->units[target * RSRC_MAX_MAKERS + maker].bodies,
+                           bodies->text.data, bodies->text.size_bytes);
+        return RSRC_OK;
+    }
+    const char *name = rsrc_arena_printf(&c->arena, "%s_bodies", symbol);
+    const char *file = rsrc_arena_printf(&c->arena, "%s%s", name, SUFFIXES[RSR_UNIT_OBJ]);
+    writer->files[writer->n_files++] = (struct rsrc_unit_file){.name = name, .kind = RSR_UNIT_OBJ};
+    return rsrc_write_file(c, writer->dir, file, bodies->object.data, bodies->object.size_bytes);
+}
+
 static enum rsrc_status write_kernel(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
                                      const struct rsrc_item *item, uint32_t target,
-                                     const struct rsr_kernel *kernel, const char **symbol) {
+                                     const struct rsr_kernel *kernel,
+                                     const struct rsrc_bodies *bodies, const char **symbol) {
     const char *name = rsrc_arena_strdup(&c->arena, kernel->symbol);
     for (uint32_t i = 0; writer->share_equal && i < writer->n_keys; i++) {
         if (strcmp(writer->keys[i].key, kernel->key) == 0) {
@@ -234,7 +273,12 @@ static enum rsrc_status write_kernel(struct rsrc_compilation *c, struct rsrc_uni
             return RSRC_OK;
         }
     }
-    if (make_kernel(c, writer, item, target, kernel) != RSRC_OK)
+    struct rsr_kernel caller = *kernel;
+    caller.extern_bodies = calls_bodies(writer) && bodies->object.size_bytes != 0;
+    uint32_t maker = 0;
+    if (make_kernel(c, writer, item, target, &caller, &maker) != RSRC_OK ||
+        (caller.extern_bodies &&
+         write_bodies(c, writer, target, maker, kernel->symbol, bodies) != RSRC_OK))
         return RSRC_FAILED;
     if (writer->share_equal)
         writer->keys[writer->n_keys++] = (struct rsrc_kernel_key){
@@ -245,14 +289,14 @@ static enum rsrc_status write_kernel(struct rsrc_compilation *c, struct rsrc_uni
 
 enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c, const struct rsrc_item *item,
                                   uint32_t target, const struct rsr_kernel *kernel,
-                                  const char **symbol) {
+                                  const struct rsrc_bodies *bodies, const char **symbol) {
     const char *own = NULL;
     for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
         if (c->units[k].active &&
-            write_kernel(c, &c->units[k], item, target, kernel, &own) != RSRC_OK)
+            write_kernel(c, &c->units[k], item, target, kernel, bodies, &own) != RSRC_OK)
             return RSRC_FAILED;
     if (c->link_units.active)
-        return write_kernel(c, &c->link_units, item, target, kernel, symbol);
+        return write_kernel(c, &c->link_units, item, target, kernel, bodies, symbol);
     *symbol = rsrc_arena_strdup(&c->arena, kernel->symbol);
     return RSRC_OK;
 }
@@ -288,6 +332,7 @@ static void abandon_writer(struct rsrc_compilation *c, struct rsrc_unit_writer *
             writer->makers[u % RSRC_MAX_MAKERS].backend->abandon(&writer->units[u].unit);
         if (writer->units[u].open)
             rsrc_buffer_free(&writer->units[u].unit.text);
+        rsrc_buffer_free(&writer->units[u].bodies);
         writer->units[u].open = false;
     }
 }
@@ -297,6 +342,7 @@ void rsrc_abandon_units(struct rsrc_compilation *c) {
     while ((pending = take_pending(c)) != NULL) {
         pending->maker->backend->abandon(&pending->unit);
         rsrc_buffer_free(&pending->unit.text);
+        rsrc_buffer_free(&pending->bodies);
         free(pending);
     }
     abandon_writer(c, &c->link_units);

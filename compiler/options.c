@@ -38,8 +38,11 @@ static bool takes_optional(const struct option *option) {
 }
 
 void rsrc_options_init(struct rsrc_options *options) {
-    *options = (struct rsrc_options){
-        .target = "native", .emit = RSRC_EMIT_SO, .opt_level = 2, .color = RSRC_COLOR_AUTO};
+    *options = (struct rsrc_options){.target = "native",
+                                     .emit = RSRC_EMIT_SO,
+                                     .opt_level = 2,
+                                     .fold_budget = 4 << 20,
+                                     .color = RSRC_COLOR_AUTO};
 #ifndef NDEBUG
     options->verify_each = true;
 #endif
@@ -80,6 +83,22 @@ static enum rsrc_status bad_value(struct rsrc_diag *diag, enum option_id id, con
     return RSRC_FAILED;
 }
 
+/* "4M": bytes, with K, M or G for powers of 1024. */
+static enum rsrc_status parse_size(struct rsrc_diag *diag, enum option_id id, const char *text,
+                                   uint64_t *out) {
+    static const char SUFFIXES[] = "KMG";
+    char *end = NULL;
+    errno = 0;
+    const unsigned long long number = strtoull(text, &end, 10);
+    const char *suffix = *end != '\0' ? strchr(SUFFIXES, *end) : NULL;
+    const unsigned shift = suffix != NULL ? 10 * ((unsigned)(suffix - SUFFIXES) + 1) : 0;
+    if (errno != 0 || *text < '0' || *text > '9' || end[suffix != NULL] != '\0' ||
+        number > UINT64_MAX >> (shift + 1))
+        return bad_value(diag, id, text);
+    *out = (uint64_t)number << shift;
+    return RSRC_OK;
+}
+
 static enum rsrc_status parse_number(struct rsrc_diag *diag, enum option_id id, const char *value,
                                      uint32_t min, uint32_t max, uint32_t *out) {
     char *end;
@@ -117,10 +136,11 @@ static enum rsrc_status parse_emit(struct rsrc_diag *diag, const char *value, ui
             char word[32];
             snprintf(word, sizeof(word), "%.*s", (int)n, at);
             const char *close = rsrc_did_you_mean(word, names, N_EMIT_KINDS);
-            rsrc_error(diag, "option-value", NULL,
-                       "kinds are so, obj, asm, llvm, c, ptx, cubin, rsr, plan, step, kernel, report",
-                       "--emit does not know '%s'%s%s%s", word, close ? "; did you mean '" : "",
-                       close ? close : "", close ? "'?" : "");
+            rsrc_error(
+                diag, "option-value", NULL,
+                "kinds are so, obj, asm, llvm, c, ptx, cubin, rsr, plan, step, kernel, report",
+                "--emit does not know '%s'%s%s%s", word, close ? "; did you mean '" : "",
+                close ? close : "", close ? "'?" : "");
             return RSRC_FAILED;
         }
         bits |= EMIT_KINDS[kind].bit;
@@ -177,6 +197,8 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
             return RSRC_OK;
         }
         return parse_number(p->diag, id, value, 1, 16, &options->rsr_k);
+    case OPT_FOLD_BUDGET:
+        return parse_size(p->diag, id, value, &options->fold_budget);
     case OPT_OPT_LEVEL:
         return parse_number(p->diag, id, value, 0, 3, &options->opt_level);
     case OPT_JOBS:
@@ -218,6 +240,22 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
         break;
     case OPT_PRINT_PASSES:
         p->line->action = RSRC_ACTION_PRINT_PASSES;
+        break;
+    case OPT_TIME_REPORT:
+        options->time_report = true;
+        break;
+    case OPT_SAVE_TEMPS:
+        options->save_temps = true;
+        options->temps_dir = value;
+        break;
+    case OPT_DRY_RUN:
+        options->dry_run = true;
+        break;
+    case OPT_DEPENDENCIES:
+        options->dependencies = true;
+        break;
+    case OPT_DEPENDENCY_FILE:
+        options->dependency_file = value;
         break;
     case OPT_BACKEND:
         options->backend = value;

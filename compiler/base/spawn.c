@@ -9,8 +9,10 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -50,6 +52,7 @@ struct job {
     const struct rsrc_command *command;
     pid_t pid;  /* 0: free slot */
     int output; /* read end of the child's stdout and stderr */
+    struct timespec start;
     struct rsrc_buffer text;
 };
 
@@ -82,11 +85,39 @@ const char *rsrc_find_program(struct rsrc_arena *arena, const char *name) {
     return NULL;
 }
 
+/* As a shell would need it: plain, in single quotes, or with escapes where a terminal would obey. */
+static void put_quoted(struct rsrc_buffer *out, const char *arg) {
+    static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-+=./,:@%";
+    if (arg[0] != '\0' && strspn(arg, PLAIN) == strlen(arg)) {
+        rsrc_buffer_puts(out, arg);
+        return;
+    }
+    bool printable = true;
+    for (const char *c = arg; *c != '\0'; c++)
+        printable &= *c >= ' ' && *c <= '~';
+    rsrc_buffer_puts(out, printable ? "'" : "$'");
+    for (const char *c = arg; *c != '\0'; c++) {
+        if (printable && *c == '\'')
+            rsrc_buffer_puts(out, "'\\''");
+        else if (printable || (*c >= ' ' && *c <= '~' && *c != '\'' && *c != '\\'))
+            rsrc_buffer_append(out, c, 1);
+        else
+            rsrc_buffer_printf(out, "\\%03o", (unsigned)(unsigned char)*c);
+    }
+    rsrc_buffer_puts(out, "'");
+}
+
 static void print_command(const struct rsrc_command *command) {
     struct rsrc_buffer line = {0};
+    if (command->directory != NULL) {
+        rsrc_buffer_puts(&line, " cd ");
+        put_quoted(&line, command->directory);
+        rsrc_buffer_puts(&line, " &&");
+    }
     for (const char *const *arg = command->argv; *arg != NULL; arg++) {
         rsrc_buffer_puts(&line, " ");
-        rsrc_buffer_put_c_string(&line, *arg);
+        put_quoted(&line, *arg);
     }
     fprintf(stderr, "%s\n", line.data);
     rsrc_buffer_free(&line);
@@ -133,6 +164,7 @@ static int start(struct job *job, const struct rsrc_command *command) {
         return error;
     }
     *job = (struct job){.command = command, .pid = pid, .output = ends[0]};
+    clock_gettime(CLOCK_MONOTONIC, &job->start);
     return 0;
 }
 
@@ -147,10 +179,31 @@ static bool drain(struct job *job) {
     return n > 0;
 }
 
-static enum rsrc_status finish(struct rsrc_diag *diag, struct job *job, bool report) {
+static double seconds(struct timeval time) {
+    return (double)time.tv_sec + (double)time.tv_usec * 1e-6;
+}
+
+static void add_usage(const struct job *job, const struct rusage *resources,
+                      struct rsrc_spawn_usage *usage) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t peak = (uint64_t)resources->ru_maxrss * 1024;
+    usage->n_commands++;
+    usage->wall_s += (double)(now.tv_sec - job->start.tv_sec) +
+                     (double)(now.tv_nsec - job->start.tv_nsec) * 1e-9;
+    usage->cpu_s += seconds(resources->ru_utime) + seconds(resources->ru_stime);
+    if (peak > usage->peak_bytes)
+        usage->peak_bytes = peak;
+}
+
+static enum rsrc_status finish(struct rsrc_diag *diag, struct job *job,
+                               struct rsrc_spawn_usage *usage, bool report) {
     int code = 0;
-    while (waitpid(job->pid, &code, 0) < 0 && errno == EINTR) {
+    struct rusage resources = {0};
+    while (wait4(job->pid, &code, 0, &resources) < 0 && errno == EINTR) {
     }
+    if (usage != NULL)
+        add_usage(job, &resources, usage);
     forget_child(job->pid);
     close(job->output);
     const bool good = WIFEXITED(code) && WEXITSTATUS(code) == 0;
@@ -170,61 +223,69 @@ static enum rsrc_status finish(struct rsrc_diag *diag, struct job *job, bool rep
     return good ? RSRC_OK : RSRC_FAILED;
 }
 
+/* The jobs of one call. */
+struct pool {
+    struct rsrc_diag *diag;
+    const struct rsrc_spawn_options *options;
+    struct job *jobs;
+    uint32_t n_jobs, n_running, n_done, n_commands;
+    enum rsrc_status status;
+};
+
 /* Waits for output or the end of any running job and collects the ended ones. */
-static enum rsrc_status wait_some(struct rsrc_diag *diag, struct job *jobs, uint32_t n_jobs,
-                                  uint32_t *n_running, bool report) {
+static void wait_some(struct pool *pool) {
     struct pollfd fds[MAX_JOBS];
     struct job *owner[MAX_JOBS];
     nfds_t n = 0;
-    for (uint32_t i = 0; i < n_jobs; i++) {
-        if (jobs[i].pid != 0) {
-            fds[n] = (struct pollfd){.fd = jobs[i].output, .events = POLLIN};
-            owner[n++] = &jobs[i];
+    for (uint32_t i = 0; i < pool->n_jobs; i++) {
+        if (pool->jobs[i].pid != 0) {
+            fds[n] = (struct pollfd){.fd = pool->jobs[i].output, .events = POLLIN};
+            owner[n++] = &pool->jobs[i];
         }
     }
-    enum rsrc_status status = RSRC_OK;
     if (poll(fds, n, -1) < 0)
-        return RSRC_OK;
+        return;
     for (nfds_t i = 0; i < n; i++) {
         if (fds[i].revents == 0 || drain(owner[i]))
             continue;
-        (*n_running)--;
-        if (finish(diag, owner[i], report && status == RSRC_OK) != RSRC_OK)
-            status = RSRC_FAILED;
+        pool->n_running--;
+        if (finish(pool->diag, owner[i], pool->options->usage, pool->status == RSRC_OK) != RSRC_OK)
+            pool->status = RSRC_FAILED;
+        else if (pool->options->progress != NULL)
+            pool->options->progress(pool->options->context, ++pool->n_done, pool->n_commands);
     }
-    return status;
+}
+
+static void start_command(struct pool *pool, const struct rsrc_command *command) {
+    if (pool->options->print || pool->options->dry_run)
+        print_command(command);
+    if (pool->options->dry_run)
+        return;
+    struct job *slot = pool->jobs;
+    while (slot->pid != 0)
+        slot++;
+    const int error = start(slot, command);
+    if (error == 0) {
+        pool->n_running++;
+        return;
+    }
+    rsrc_error(pool->diag, "spawn-missing", NULL, NULL, "cannot run %s: %s", command->argv[0],
+               strerror(error));
+    pool->status = RSRC_FAILED;
 }
 
 enum rsrc_status rsrc_spawn_all(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const struct rsrc_command *commands, uint32_t n_commands,
-                                uint32_t n_jobs, bool print) {
-    if (n_jobs < 1)
-        n_jobs = 1;
-    if (n_jobs > MAX_JOBS)
-        n_jobs = MAX_JOBS;
-    struct job *jobs = RSRC_NEW_ARRAY(arena, n_jobs, struct job);
-    enum rsrc_status status = RSRC_OK;
-    uint32_t next = 0, n_running = 0;
-    while ((next < n_commands && status == RSRC_OK) || n_running > 0) {
-        if (next < n_commands && n_running < n_jobs && status == RSRC_OK) {
-            struct job *slot = jobs;
-            while (slot->pid != 0)
-                slot++;
-            const struct rsrc_command *command = &commands[next++];
-            if (print)
-                print_command(command);
-            const int error = start(slot, command);
-            if (error != 0) {
-                rsrc_error(diag, "spawn-missing", NULL, NULL, "cannot run %s: %s", command->argv[0],
-                           strerror(error));
-                status = RSRC_FAILED;
-            } else {
-                n_running++;
-            }
-            continue;
-        }
-        if (wait_some(diag, jobs, n_jobs, &n_running, status == RSRC_OK) != RSRC_OK)
-            status = RSRC_FAILED;
+                                const struct rsrc_spawn_options *options) {
+    struct pool pool = {.diag = diag, .options = options, .n_commands = n_commands};
+    pool.n_jobs = options->n_jobs < 1 ? 1 : options->n_jobs > MAX_JOBS ? MAX_JOBS : options->n_jobs;
+    pool.jobs = RSRC_NEW_ARRAY(arena, pool.n_jobs, struct job);
+    uint32_t next = 0;
+    while ((next < n_commands && pool.status == RSRC_OK) || pool.n_running > 0) {
+        if (next < n_commands && pool.n_running < pool.n_jobs && pool.status == RSRC_OK)
+            start_command(&pool, &commands[next++]);
+        else
+            wait_some(&pool);
     }
-    return status;
+    return pool.status;
 }

@@ -17,11 +17,29 @@ struct rsrc_command {
     const char *directory;   /* NULL: the current one */
 };
 
-/* Runs the commands, at most n_jobs at a time; `print` shows them on stderr first (-v). The first that
- * fails is reported with slug "spawn-failed" (or "spawn-missing" if it cannot be started). */
+/* What commands took, all together. */
+struct rsrc_spawn_usage {
+    uint32_t n_commands;
+    double wall_s, cpu_s;
+    uint64_t peak_bytes; /* of the largest one */
+};
+
+struct rsrc_spawn_options {
+    uint32_t n_jobs;                /* at a time */
+    bool print;                     /* show commands on stderr, quoted for a shell */
+    bool dry_run;                   /* and run none */
+    struct rsrc_spawn_usage *usage; /* added to; NULL: nobody asks */
+    /* Called when a command has ended well, from the calling thread; or NULL. */
+    void (*progress)(void *context, uint32_t n_done, uint32_t n_commands);
+    void *context;
+};
+
+/* Runs the commands. The first that fails is reported with slug "spawn-failed" (or "spawn-missing" if it
+ * cannot be started). */
 RSRC_NODISCARD enum rsrc_status rsrc_spawn_all(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                const struct rsrc_command *commands,
-                                               uint32_t n_commands, uint32_t n_jobs, bool print);
+                                               uint32_t n_commands,
+                                               const struct rsrc_spawn_options *options);
 
 /* Kills every running child with its own children: for the way out after a signal. No command is
  * started from then on. */

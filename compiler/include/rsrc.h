@@ -61,6 +61,7 @@ struct rsrc_options {
     const struct rsrc_variant_choice *variants;
     uint32_t n_variants;
     uint32_t rsr_k;             /* 0: choose */
+    uint64_t fold_budget;       /* bytes of code that fold may take unasked; default 4 MiB */
     bool no_reduce;             /* compute every row and read every column */
     uint32_t opt_level;         /* of the C compiler and of back ends; default 2 */
     const char *backend;        /* makes the kernels of modules and objects: "c", "llvm"; NULL: default */
@@ -68,6 +69,9 @@ struct rsrc_options {
     bool verify_each;           /* run every pass's verifier */
     bool verbose;               /* show commands */
     bool dry_run;               /* show commands and run none of them; nothing is written */
+    bool time_report;           /* what every pass cost, on the stream of messages */
+    bool dependencies;          /* write a make-style dependency file ... */
+    const char *dependency_file; /* ... here; NULL: OUT's name with .d */
     bool save_temps;            /* keep what is compiled and linked ... */
     const char *temps_dir;      /* ... here; NULL: in <output>.temps */
     bool progress;              /* a progress line on stderr */

@@ -147,7 +147,7 @@ enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struct rsrc_arena *a
         memcpy(copy, argv, sizeof(argv));
         commands[i] = (struct rsrc_command){.argv = copy, .directory = dir};
     }
-    return rsrc_spawn_all(diag, arena, commands, n_names, toolchain->n_jobs, toolchain->print);
+    return rsrc_spawn_all(diag, arena, commands, n_names, &toolchain->compiling);
 }
 
 /* ---- linking -------------------------------------------------------------------------------------- */
@@ -271,5 +271,5 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
         add_libraries(&args, toolchain, input->triple);
     }
     const struct rsrc_command command = {.argv = args.argv};
-    return rsrc_spawn_all(diag, arena, &command, 1, 1, toolchain->print);
+    return rsrc_spawn_all(diag, arena, &command, 1, &toolchain->linking);
 }

@@ -2,6 +2,7 @@
 #ifndef RSRC_LINK_LINKER_H
 #define RSRC_LINK_LINKER_H
 
+#include "base/spawn.h"
 #include "ir.h"
 
 struct rsrc_toolchain {
@@ -10,8 +11,7 @@ struct rsrc_toolchain {
     const char *ld;        /* ld.lld, or NULL: link through cc -shared */
     const char *runtime;   /* librsr_module.a for the triple */
     const char *runtime_args; /* "@file": its OpenMP library, as linkers and compilers take it */
-    uint32_t n_jobs;
-    bool print; /* show commands */
+    struct rsrc_spawn_options compiling, linking; /* set by who runs them */
 };
 
 /* Finds the programs: the given option, then the environment (RSRC_CC, RSRC_LD), then PATH. The

@@ -31,9 +31,9 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
 bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                        enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                        struct rsrc_choice *out);
-/* False: not open, because there are no statistics, no vectors, or blocks too high. The weights are
+/* False: not open, because there are no statistics, or blocks too high. The weights are
  * instructions, their bytes an estimate. */
-bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input, bool scalar,
+bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                     struct rsrc_choice *out);
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec);

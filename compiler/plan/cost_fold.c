@@ -71,13 +71,14 @@ static double n_chunks(const struct rsr_stats *stats, enum rsr_input input, bool
     return at_least(nonzero / NARROW_TERMS, stats->cols / MAX_NARROW_COLS) + 0.5;
 }
 
-/* Whole vectors of tokens; one token where there are no vectors, or one a pass is asked for. */
-bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input, bool scalar,
+/* Whole vectors of tokens, in decode as well: one token in a scalar takes as many instructions. */
+bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                     struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->fold_stats;
     const struct rsr_spec *spec = input->spec;
-    if (stats == NULL || stats->k > MAX_K || (!scalar && spec->vector_bits == 0))
+    if (stats == NULL || stats->k > MAX_K)
         return false;
+    const bool scalar = spec->vector_bits == 0;
     const struct fold_machine *machine = find_machine(spec, scalar);
     const uint32_t lane_bits = input->input == RSR_INPUT_F32 ? 32 : 16;
     const uint32_t lanes = scalar ? 1 : spec->vector_bits / lane_bits;

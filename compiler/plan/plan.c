@@ -107,7 +107,7 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
 /* ---- the choice ----------------------------------------------------------------------------------- */
 
 /* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++, where the
- * target has the look-ups, `lut` and `dot` over its codes, and fold with tokens in lanes or alone. */
+ * target has the look-ups, `lut` and `dot` over its codes, and fold. */
 #define MAX_CHOICES 8u
 
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
@@ -122,9 +122,8 @@ static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_in
         n++;
     if (rsrc_cost_dot_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
         n++;
-    for (int scalar = 0; scalar < 2; scalar++)
-        if (rsrc_cost_fold(arena, input, scalar != 0, &choices[n]))
-            n++;
+    if (rsrc_cost_fold(arena, input, &choices[n]))
+        n++;
     assert(n <= MAX_CHOICES);
     return n;
 }

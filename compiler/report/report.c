@@ -153,5 +153,10 @@ void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out) 
         }
         rsrc_buffer_puts(out, "]}");
     }
-    rsrc_buffer_puts(out, "]}\n");
+    rsrc_buffer_puts(out, "]");
+    if (report->times != NULL) {
+        rsrc_buffer_puts(out, ",\"times\":");
+        rsrc_times_json(report->times, out);
+    }
+    rsrc_buffer_puts(out, "}\n");
 }

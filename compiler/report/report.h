@@ -3,6 +3,7 @@
 #define RSRC_REPORT_REPORT_H
 
 #include "ir.h"
+#include "report/time_report.h"
 
 struct rsr_report_layer {
     const char *name; /* untrusted */
@@ -20,6 +21,7 @@ struct rsr_report {
     const struct rsr_report_layer *layers; /* [n_specs][n_layers] */
     uint32_t n_layers;
     uint64_t embedding_bytes, head_bytes; /* head 0 when tied */
+    struct rsrc_times *times;             /* in the JSON; NULL: not asked for */
 };
 
 void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out);

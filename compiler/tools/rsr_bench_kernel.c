@@ -159,7 +159,8 @@ static bool build_library(struct kernel_bench *b, const char *dir, const char *k
                                 "-fPIC",      "-shared",  "-o",         "kernel.so",
                                 kernel_file,  "finder.c", NULL};
     const struct rsrc_command command = {.argv = argv, .directory = dir};
-    if (rsrc_spawn_all(b->diag, &b->arena, &command, 1, 1, false) != RSRC_OK)
+    const struct rsrc_spawn_options one = {.n_jobs = 1};
+    if (rsrc_spawn_all(b->diag, &b->arena, &command, 1, &one) != RSRC_OK)
         return false;
     b->library = dlopen(rsrc_arena_printf(&b->arena, "%s/kernel.so", dir), RTLD_NOW);
     if (b->library == NULL) {

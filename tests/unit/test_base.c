@@ -113,20 +113,26 @@ static void test_output_files(struct rsrc_diag *diag, struct rsrc_arena *arena) 
 static void test_spawn(struct rsrc_diag *diag, struct rsrc_arena *arena, FILE *messages) {
     const char *const good[] = {"true", NULL}, *const bad[] = {"ls", "/nowhere-at-all", NULL};
     const char *const missing[] = {"no-such-program-here", NULL};
+    struct rsrc_spawn_usage usage = {0};
+    const struct rsrc_spawn_options three = {.n_jobs = 3, .usage = &usage};
+    const struct rsrc_spawn_options dry = {.n_jobs = 3, .dry_run = true};
     struct rsrc_command commands[8];
     for (int i = 0; i < 8; i++)
         commands[i] = (struct rsrc_command){.argv = good};
-    CHECK(rsrc_spawn_all(diag, arena, commands, 8, 3, false) == RSRC_OK);
+    CHECK(rsrc_spawn_all(diag, arena, commands, 8, &three) == RSRC_OK);
+    CHECK_INT(usage.n_commands, 8);
+    CHECK(usage.wall_s > 0 && usage.peak_bytes > 0);
     commands[5].argv = bad;
+    CHECK(rsrc_spawn_all(diag, arena, commands, 8, &dry) == RSRC_OK);
     const long before = ftell(messages);
-    CHECK(rsrc_spawn_all(diag, arena, commands, 8, 3, false) == RSRC_FAILED);
+    CHECK(rsrc_spawn_all(diag, arena, commands, 8, &three) == RSRC_FAILED);
     char text[512] = {0};
     fseek(messages, before, SEEK_SET);
     CHECK(fread(text, 1, sizeof(text) - 1, messages) > 0);
     CHECK(strstr(text, "ls failed with exit status 2") != NULL);
     CHECK(strstr(text, "nowhere-at-all") != NULL);
     commands[5].argv = missing;
-    CHECK(rsrc_spawn_all(diag, arena, commands, 8, 3, false) == RSRC_FAILED);
+    CHECK(rsrc_spawn_all(diag, arena, commands, 8, &three) == RSRC_FAILED);
     CHECK(rsrc_find_program(arena, "sh") != NULL);
     CHECK(rsrc_find_program(arena, "/tmp") == NULL); /* may be entered, not run */
     CHECK(rsrc_find_program(arena, "no-such-program-here") == NULL);

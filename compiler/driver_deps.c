@@ -1,0 +1,165 @@
+/* driver_deps.c - the make-style dependency file of -MD: every output needs every file that was read.
+ *
+ * Each file read gets an empty rule of its own, so that make goes on when one is removed.
+ */
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver.h"
+
+struct path_list {
+    struct rsrc_arena *arena;
+    const char **paths;
+    uint32_t n, capacity;
+};
+
+static void add_path(struct path_list *list, const char *path) {
+    for (uint32_t i = 0; i < list->n; i++)
+        if (strcmp(list->paths[i], path) == 0)
+            return;
+    if (list->n == list->capacity) {
+        const uint32_t capacity = list->capacity * 2 + 16;
+        const char **grown = RSRC_NEW_ARRAY(list->arena, capacity, const char *);
+        for (uint32_t i = 0; i < list->n; i++)
+            grown[i] = list->paths[i];
+        list->paths = grown;
+        list->capacity = capacity;
+    }
+    list->paths[list->n++] = path;
+}
+
+static int compare_paths(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* ---- what was read, what is written ------------------------------------------------------------------------- */
+
+static void list_inputs(struct rsrc_compilation *c, struct path_list *list) {
+    if (!c->has_checkpoint)
+        add_path(list, c->options->input);
+    for (uint32_t i = 0; c->has_checkpoint && i < c->checkpoint.n_files; i++)
+        add_path(list, c->checkpoint.files[i]);
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        for (uint32_t i = 0; i < c->specs[t].n_files; i++)
+            add_path(list, c->specs[t].files[i]);
+    if (c->link_units.active && rsrc_wants(c, RSRC_EMIT_SO))
+        add_path(list, c->toolchain.runtime);
+}
+
+/* Files of the directory that are complete; those still being written are outputs by their kind. */
+static void list_directory(struct rsrc_compilation *c, struct path_list *list) {
+    DIR *dir = opendir(c->out_dir.temporary);
+    const struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.' && strstr(entry->d_name, ".tmp-") == NULL)
+            add_path(list, rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name));
+    if (dir != NULL)
+        closedir(dir);
+}
+
+static void list_outputs(struct rsrc_compilation *c, struct path_list *list) {
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
+        const struct rsrc_kind *kind = &rsrc_kinds[k];
+        if (!rsrc_wants(c, kind->emit) || (uint32_t)c->to < (uint32_t)kind->pass)
+            continue;
+        if (c->out_dir.path == NULL) {
+            add_path(list, rsrc_output_path(c, kind->emit));
+        } else if (kind->unit == RSR_UNIT_KIND_COUNT) {
+            const char *path = rsrc_output_path(c, kind->emit);
+            add_path(list, rsrc_arena_printf(&c->arena, "%s%s", c->out_dir.path,
+                                             path + strlen(c->out_dir.temporary)));
+        }
+    }
+    if (c->out_dir.path != NULL)
+        list_directory(c, list);
+    if (list->n != 0)
+        qsort(list->paths, list->n, sizeof(*list->paths), compare_paths);
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------ */
+
+/* As make reads names: blanks and # with a backslash, whose own backslashes are then doubled; $ twice. */
+static void put_name(struct rsrc_buffer *out, const char *name) {
+    for (const char *c = name; *c != '\0'; c++) {
+        if (*c == ' ' || *c == '\t' || *c == '#') {
+            for (const char *b = c; b > name && b[-1] == '\\'; b--)
+                rsrc_buffer_puts(out, "\\");
+            rsrc_buffer_puts(out, "\\");
+        } else if (*c == '$') {
+            rsrc_buffer_puts(out, "$");
+        }
+        rsrc_buffer_append(out, c, 1);
+    }
+}
+
+static enum rsrc_status check_names(struct rsrc_compilation *c, const struct path_list *list) {
+    for (uint32_t i = 0; i < list->n; i++) {
+        if (strpbrk(list->paths[i], "\r\n") == NULL)
+            continue;
+        const struct rsrc_place place = {.file = list->paths[i]};
+        rsrc_error(c->diag, "dependency-name", &place, "rename it, or leave out -MD",
+                   "a dependency file cannot hold a name with a line end");
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c) {
+    if (!c->dependency_sink.open)
+        return RSRC_OK;
+    struct path_list outputs = {.arena = &c->arena}, inputs = {.arena = &c->arena};
+    list_outputs(c, &outputs);
+    list_inputs(c, &inputs);
+    if (check_names(c, &outputs) != RSRC_OK || check_names(c, &inputs) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsrc_buffer text = {0};
+    for (uint32_t i = 0; i < outputs.n; i++) {
+        rsrc_buffer_puts(&text, i == 0 ? "" : " ");
+        put_name(&text, outputs.paths[i]);
+    }
+    rsrc_buffer_puts(&text, ":");
+    for (uint32_t i = 0; i < inputs.n; i++) {
+        rsrc_buffer_puts(&text, " \\\n  ");
+        put_name(&text, inputs.paths[i]);
+    }
+    rsrc_buffer_puts(&text, "\n");
+    for (uint32_t i = 0; i < inputs.n; i++) {
+        rsrc_buffer_puts(&text, "\n");
+        put_name(&text, inputs.paths[i]);
+        rsrc_buffer_puts(&text, ":\n");
+    }
+    const enum rsrc_status status = rsrc_sink_write(c, &c->dependency_sink, &text);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+/* OUT with its ending replaced, or put behind it. */
+static const char *default_path(struct rsrc_compilation *c) {
+    if (c->out_dir.path != NULL)
+        return rsrc_arena_printf(&c->arena, "%s.d", c->out_dir.path);
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
+        if (!rsrc_wants(c, rsrc_kinds[k].emit))
+            continue;
+        const char *path = rsrc_output_path(c, rsrc_kinds[k].emit);
+        const size_t n = strlen(path), n_suffix = strlen(rsrc_kinds[k].suffix);
+        const bool ends = n > n_suffix && strcmp(path + n - n_suffix, rsrc_kinds[k].suffix) == 0;
+        return rsrc_arena_printf(&c->arena, "%.*s.d", (int)(ends ? n - n_suffix : n), path);
+    }
+    return NULL;
+}
+
+enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c) {
+    const struct rsrc_options *options = c->options;
+    if (!options->dependencies && options->dependency_file == NULL)
+        return RSRC_OK;
+    const bool to_stdout = options->output != NULL && strcmp(options->output, "-") == 0;
+    if (to_stdout && options->dependency_file == NULL) {
+        rsrc_error(c->diag, "option-value", NULL, "name the dependency file with -MF FILE",
+                   "-MD: standard output has no name to depend on");
+        return RSRC_FAILED;
+    }
+    const char *path =
+        options->dependency_file != NULL ? options->dependency_file : default_path(c);
+    return rsrc_sink_open(c, path, &c->dependency_sink);
+}
