@@ -269,9 +269,10 @@ enum rsr_variant {
 };
 
 /* Batches of up to RSR_DECODE_MAX_TOKENS tokens run the kernels planned for decode, larger ones those
- * planned for prefill. */
+ * planned for prefill. From 7 tokens on, unpacking for all of them is cheaper than looking up for each,
+ * and a vector of 32 tokens in lanes, most of them empty, cheaper than either. */
 enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
-#define RSR_DECODE_MAX_TOKENS 4u
+#define RSR_DECODE_MAX_TOKENS 8u
 
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
