@@ -18,7 +18,7 @@
 
 #include <assert.h>
 
-#define LUT_TOKENS RSR_DECODE_MAX_TOKENS
+#define LUT_TOKENS 4u
 #define MAX_VECTORS 4u
 #define MAX_GROUP_COLS 4u
 #define MAX_HALVES 2u

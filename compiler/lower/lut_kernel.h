@@ -31,7 +31,7 @@ struct rsrc_lut_kernel {
 };
 
 /* Tokens whose tables are in the scratch memory together: all of them use codes read once. */
-#define LUT_TOKENS RSR_DECODE_MAX_TOKENS
+#define LUT_TOKENS 4u
 
 /* Bytes of the scratch memory's copy of x: the columns of every step and what vector loads reach
  * beyond. */
