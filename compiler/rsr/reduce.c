@@ -66,6 +66,20 @@ static const int8_t *mask_values(struct rsrc_arena *arena, const struct rsr_matr
     return values;
 }
 
+/* The matrix without what is dead, and what can be said of it. */
+struct view {
+    struct rsr_matrix matrix;
+    struct rsrc_row_facts facts;
+};
+
+static struct view look_at(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                           const struct rsr_dead *dead) {
+    struct view view = {.matrix = *matrix};
+    view.matrix.values = mask_values(arena, matrix, dead);
+    rsrc_find_row_facts(arena, &view.matrix, &view.facts);
+    return view;
+}
+
 static struct rsr_reduction_counts count_findings(const struct rsr_matrix *matrix,
                                                   const struct rsr_dead *dead,
                                                   const struct rsrc_row_facts *facts) {
@@ -136,30 +150,30 @@ static const int8_t *copy_kept(struct rsrc_arena *arena, const int8_t *values, u
 void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                         const struct rsr_dead *dead, struct rsr_matrix *reduced,
                         struct rsr_reduction *reduction) {
-    struct rsr_matrix masked = *matrix;
-    masked.values = mask_values(arena, matrix, dead);
-    struct rsrc_row_facts facts;
-    rsrc_find_row_facts(arena, &masked, &facts);
-    struct rsr_reduction result = {
-        .counts = count_findings(matrix, dead, &facts), .rows = matrix->rows, .cols = matrix->cols};
+    struct view view = look_at(arena, matrix, dead);
+    struct rsr_reduction result = {.counts = count_findings(matrix, dead, &view.facts),
+                                   .rows = matrix->rows,
+                                   .cols = matrix->cols};
     uint32_t *kept_rows = RSRC_NEW_ARRAY(arena, matrix->rows, uint32_t);
-    const uint32_t n_kept_rows = number_rows(matrix->rows, facts.sources, kept_rows);
+    const uint32_t n_kept_rows = number_rows(matrix->rows, view.facts.sources, kept_rows);
     if (row_map_pays(&result.counts, n_kept_rows, matrix->cols)) {
         result.rows = n_kept_rows;
-        result.row_sources = facts.sources;
+        result.row_sources = view.facts.sources;
+    } else if (dead->rows != NULL) { /* they are computed, so they may as well be right */
+        view = look_at(arena, matrix, &(struct rsr_dead){.cols = dead->cols});
     }
     uint32_t *kept_cols = RSRC_NEW_ARRAY(arena, matrix->cols, uint32_t);
-    const uint32_t n_kept_cols = list_used_cols(&facts, matrix->cols, kept_cols);
+    const uint32_t n_kept_cols = list_used_cols(&view.facts, matrix->cols, kept_cols);
     if (column_map_pays(&result.counts, n_kept_cols, result.rows)) {
         result.cols = n_kept_cols;
         result.kept_cols = kept_cols;
     }
-    masked.rows = result.rows;
-    masked.cols = result.cols;
+    view.matrix.rows = result.rows;
+    view.matrix.cols = result.cols;
     if (result.row_sources != NULL || result.kept_cols != NULL)
-        masked.values = copy_kept(arena, masked.values, matrix->cols,
-                                  result.row_sources != NULL ? kept_rows : NULL, &result);
-    *reduced = masked;
+        view.matrix.values = copy_kept(arena, view.matrix.values, matrix->cols,
+                                       result.row_sources != NULL ? kept_rows : NULL, &result);
+    *reduced = view.matrix;
     *reduction = result;
 }
 
@@ -215,10 +229,12 @@ static const char *compare_rows(struct rsrc_arena *arena, const struct rsr_matri
                                 const struct rsr_reduction *reduction) {
     int8_t *row = rsrc_arena_alloc(arena, matrix->cols);
     for (uint32_t i = 0; i < matrix->rows; i++) {
+        const bool is_dropped = reduction->row_sources != NULL && is_flagged(dead->rows, i);
         rebuild_row(reduced, reduction, i, row);
         for (uint32_t j = 0; j < matrix->cols; j++) {
-            const bool is_dead = is_flagged(dead->rows, i) || is_flagged(dead->cols, j);
-            const int wanted = is_dead ? 0 : matrix->values[(size_t)i * matrix->cols + j];
+            const int wanted = is_dropped || is_flagged(dead->cols, j)
+                                   ? 0
+                                   : matrix->values[(size_t)i * matrix->cols + j];
             if (row[j] != wanted)
                 return rsrc_arena_printf(arena,
                                          "row %" PRIu32 ", column %" PRIu32

@@ -7,7 +7,8 @@
 #include "ir.h"
 
 /* Makes the reduced matrix and the maps back, both in the arena; *reduced may borrow the matrix's
- * values. Dead rows and columns count as zero, so the alphabet must have one where there are any.
+ * values. Dead columns count as zero, and so do dead rows where the row map pays; else they are computed
+ * like others. The alphabet must have a zero where anything is dead.
  * Scales stay those of the layer: one, or one for each of ITS rows. */
 void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                         const struct rsr_dead *dead, struct rsr_matrix *reduced,
@@ -16,7 +17,7 @@ void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matri
 void rsrc_keep_matrix(const struct rsr_matrix *matrix, struct rsr_matrix *reduced,
                       struct rsr_reduction *reduction);
 
-/* Rebuilds the layer's matrix, dead rows and columns zero, from the reduced one and the maps, and
+/* Rebuilds the layer's matrix, with zeros for what is dead and dropped, from the reduced one and the maps, and
  * compares every entry. Reports the first difference. */
 RSRC_NODISCARD enum rsrc_status
 rsrc_verify_reduction(struct rsrc_diag *diag, const struct rsr_matrix *matrix,
