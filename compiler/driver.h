@@ -29,6 +29,7 @@ enum rsrc_pass_id {
     PASS_READ,
     PASS_GRAPH,
     PASS_DECODE,
+    PASS_REDUCE,
     PASS_RSR,
     PASS_PLAN,
     PASS_SCHEDULE,
@@ -234,6 +235,8 @@ void rsrc_show_progress(const struct rsrc_compilation *c, const char *what, uint
 
 /* driver_layers.c */
 enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state);
+enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state);
+enum rsrc_status rsrc_layer_verify_reduce(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state);
@@ -244,6 +247,7 @@ enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state);
 /* In order: adds the layer's kernels and weights to the outputs. */
 enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state);
 void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *out);
+void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_kernel(struct rsrc_layer_state *state, struct rsrc_buffer *out);

@@ -46,21 +46,27 @@ static void remark_reduction(struct rsrc_layer_state *state) {
         return;
     const struct rsrc_place place = {.tensor = state->item->name};
     const bool used = reduction->row_sources != NULL || reduction->kept_cols != NULL;
-    rsrc_diag_emit(state->diag, used ? RSRC_REMARK : RSRC_REMARK_MISSED, "rsr", &place, NULL, "%s",
-                   text);
+    rsrc_diag_emit(state->diag, used ? RSRC_REMARK : RSRC_REMARK_MISSED, "reduce", &place, NULL,
+                   "%s", text);
 }
 
-static void reduce(struct rsrc_layer_state *state) {
+enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     if (c->options->no_reduce) {
         rsrc_keep_matrix(&state->matrix, &state->reduced, &state->reduction);
-        return;
+        return RSRC_OK;
     }
     if (state->item->layer != NULL && c->dead_channels != NULL)
         rsrc_find_dead(c->dead_channels, &state->arena, state->item->layer, &state->dead);
     rsrc_reduce_matrix(&state->arena, &state->matrix, &state->dead, &state->reduced,
                        &state->reduction);
     remark_reduction(state);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_verify_reduce(struct rsrc_layer_state *state) {
+    return rsrc_verify_reduction(state->diag, &state->matrix, &state->dead, &state->reduced,
+                                 &state->reduction, state->item->name);
 }
 
 /* Was nothing dropped or masked? */
@@ -90,7 +96,6 @@ static void analyse_for_fold(struct rsrc_layer_state *state) {
 enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     const struct rsrc_item *item = state->item;
-    reduce(state);
     if (item->index != NULL) {
         if (is_unreduced(state))
             state->index = *item->index;
@@ -105,9 +110,6 @@ enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
 }
 
 enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
-    if (rsrc_verify_reduction(state->diag, &state->matrix, &state->dead, &state->reduced,
-                              &state->reduction, state->item->name) != RSRC_OK)
-        return RSRC_FAILED;
     return rsrc_verify_index(state->diag, index_at(state, state->stats.k), &state->reduced,
                              state->item->name);
 }
@@ -238,6 +240,10 @@ void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *
                        ALPHABETS[matrix->alphabet], matrix->rows, matrix->cols,
                        (unsigned long long)n_minus, (unsigned long long)n_plus, matrix->n_scales,
                        matrix->n_scales != 0 ? (double)matrix->scale[0] : 1.0);
+}
+
+void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    rsrc_print_reduction(&state->reduction, state->item->name, out);
 }
 
 /* The index of the layer's own matrix: what reads it back finds the same reduction. */

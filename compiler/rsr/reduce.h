@@ -28,4 +28,8 @@ rsrc_verify_reduction(struct rsrc_diag *diag, const struct rsr_matrix *matrix,
  * others)". NULL: nothing was found. */
 const char *rsrc_reduction_text(struct rsrc_arena *arena, const struct rsr_reduction *reduction);
 
+/* The text form; see reduce_text.c. */
+void rsrc_print_reduction(const struct rsr_reduction *reduction, const char *layer_name,
+                          struct rsrc_buffer *out);
+
 #endif
