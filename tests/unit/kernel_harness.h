@@ -380,7 +380,8 @@ static inline bool compile(struct suite *suite, const char *compiler, const char
     const char *const argv[] = {compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC",
                                 mode,     "-o",  output,  source,    object,    NULL};
     const struct rsrc_command command = {.argv = argv};
-    return rsrc_spawn_all(suite->diag, &suite->arena, &command, 1, 1, false) == RSRC_OK;
+    const struct rsrc_spawn_options one = {.n_jobs = 1};
+    return rsrc_spawn_all(suite->diag, &suite->arena, &command, 1, &one) == RSRC_OK;
 }
 
 static inline const char *write_test_file(struct suite *suite, const struct rsrc_buffer *text,

@@ -484,7 +484,8 @@ _Static_assert(X_BYTES == 1024 && Y_BYTES == 256, "as in the program above");
 
 static bool run(struct suite *suite, const char *const *argv) {
     const struct rsrc_command command = {.argv = argv};
-    return rsrc_spawn_all(suite->diag, &suite->arena, &command, 1, 1, false) == RSRC_OK;
+    const struct rsrc_spawn_options one = {.n_jobs = 1};
+    return rsrc_spawn_all(suite->diag, &suite->arena, &command, 1, &one) == RSRC_OK;
 }
 
 static void test_aarch64(struct suite *suite) {
