@@ -19,10 +19,13 @@ static const char HELP[] =
     "hot\n"
     "(one matrix again and again) and streamed (rotating over at least 1.5 GiB of copies).\n"
     "  --type ternary|binary|bit   {-1,0,+1}, {-1,+1} or {0,1} [ternary]\n"
-    "  --variant V                 dot or scatter [the planner's choice]\n"
+    "  --variant V                 dot, lut, fold or scatter [the planner's choice]\n"
+    "  --repeat-rows F             part of the rows that repeat another one [0]\n"
+    "  --zero-rows F, --zero-cols F  parts that are zero [0]\n"
     "  --target X                  target description [native]\n"
     "  --backend c|llvm            what compiles it: the C compiler of RSRC_CC, or LLVM [c]\n"
-    "  --batch B                   tokens at once [1]\n\n"
+    "  --batch B                   tokens at once: up to 8 the kernel of decode, more that of\n"
+    "                              prefill [1]\n\n"
     "model: prefill and decode speed of a compiled model.\n"
     "  --prompt-tokens P           [128]\n"
     "  --gen-tokens G              [64]\n"
@@ -34,7 +37,7 @@ static const char HELP[] =
     "  --seed N                    [1]\n"
     "  --json                      one JSON object on stdout\n";
 
-enum kind { TEXT, NUMBER, SEED, FLAG };
+enum kind { TEXT, NUMBER, PART, SEED, FLAG };
 
 struct bench_option {
     const char *name;
@@ -52,6 +55,9 @@ static const struct bench_option OPTIONS[] = {
     {"--target", TEXT, FIELD(target), 0, 0},
     {"--backend", TEXT, FIELD(backend), 0, 0},
     {"--batch", NUMBER, FIELD(batch), 1, 4096},
+    {"--repeat-rows", PART, FIELD(repeat_rows), 0, 0},
+    {"--zero-rows", PART, FIELD(zero_rows), 0, 0},
+    {"--zero-cols", PART, FIELD(zero_cols), 0, 0},
     {"--threads", NUMBER, FIELD(threads), 1, 1024},
     {"--prompt-tokens", NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
     {"--gen-tokens", NUMBER, FIELD(gen_tokens), 1, 1u << 20},
@@ -74,6 +80,13 @@ static int set_option(const struct bench_option *option, const char *value,
     errno = 0;
     if (option->kind == TEXT) {
         memcpy(field, &value, sizeof(value));
+        return 0;
+    }
+    if (option->kind == PART) {
+        const double part = strtod(value, &end);
+        if (end == value || *end != '\0' || !(part >= 0 && part <= 1))
+            return fail("no part between 0 and 1:", value, "");
+        memcpy(field, &part, sizeof(part));
         return 0;
     }
     const unsigned long long n = strtoull(value, &end, 10);

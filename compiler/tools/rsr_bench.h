@@ -18,6 +18,7 @@ struct bench_options {
     const char *target;
     const char *backend;
     uint32_t batch;
+    double repeat_rows, zero_rows, zero_cols; /* parts of the matrix, 0 .. 1 */
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
     uint32_t runs;

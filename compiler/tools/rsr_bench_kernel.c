@@ -7,11 +7,13 @@
 
 #include "base/mapped_file.h"
 #include "base/spawn.h"
+#include "emit/asm/emit_asm.h"
 #include "emit/c/emit_c.h"
 #include "emit/llvm/emit_llvm.h"
 #include "link/linker.h"
 #include "lower/lower.h"
 #include "plan/plan.h"
+#include "rsr/reduce.h"
 #include "rsr/segment.h"
 #include "rsr_bench.h"
 #include "spec/spec.h"
@@ -22,6 +24,8 @@ struct kernel_bench {
     struct rsrc_arena arena;
     struct rsr_spec spec;
     struct rsr_matrix matrix;
+    struct rsr_matrix reduced;
+    struct rsr_reduction reduction;
     struct rsr_plan plan;
     struct rsr_lowered lowered;
     double emit_ms; /* until the back end had made its text or object */
@@ -36,6 +40,26 @@ struct kernel_bench {
 
 static const char *const TYPES[] = {
     [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "binary", [RSR_BINARY_BIT] = "bit"};
+
+static bool draw(uint64_t *state, double part) {
+    return (double)(bench_random(state) >> 11) < part * 9007199254740992.0; /* of 2^53 */
+}
+
+/* Rows that are zero or repeat an earlier one, columns that are zero, as the options say. */
+static void plant_redundancy(const struct bench_options *options, int8_t *values) {
+    const uint32_t rows = options->rows, cols = options->cols;
+    uint64_t state = options->seed ^ 0x5eedu;
+    for (uint32_t j = 0; j < cols; j++)
+        for (uint32_t r = 0, zero = draw(&state, options->zero_cols); zero && r < rows; r++)
+            values[(size_t)r * cols + j] = 0;
+    for (uint32_t r = 0; r < rows; r++) {
+        int8_t *row = values + (size_t)r * cols;
+        if (draw(&state, options->zero_rows))
+            memset(row, 0, cols);
+        else if (r != 0 && draw(&state, options->repeat_rows))
+            memcpy(row, values + (size_t)(bench_random(&state) % r) * cols, cols);
+    }
+}
 
 static bool make_matrix(struct kernel_bench *b) {
     const struct bench_options *options = b->options;
@@ -56,6 +80,7 @@ static bool make_matrix(struct kernel_bench *b) {
                              : type == RSR_BINARY_SIGN ? (int)(r & 1) * 2 - 1
                                                        : (int)(r & 1));
     }
+    plant_redundancy(options, values);
     static const float ONE = 1.0f;
     b->matrix = (struct rsr_matrix){.rows = options->rows,
                                     .cols = options->cols,
@@ -64,6 +89,16 @@ static bool make_matrix(struct kernel_bench *b) {
                                     .scale = &ONE,
                                     .n_scales = 1};
     return true;
+}
+
+/* Code that fold may take unasked, as in rsrc. */
+#define FOLD_BUDGET (UINT64_C(4) << 20)
+#define FOLD_K 4u
+
+/* The kernel that a batch of this size gets in a model. */
+static const struct rsr_regime_plan *plan_of(const struct kernel_bench *b) {
+    const bool prefill = b->options->batch > RSR_DECODE_MAX_TOKENS;
+    return &b->plan.regimes[prefill ? RSR_REGIME_PREFILL : RSR_REGIME_DECODE];
 }
 
 static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
@@ -78,19 +113,24 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
     }
     for (uint32_t r = 0; r <= RSR_ROLE_COUNT; r++)
         plan_options.forced_variant[r] = forced;
-    struct rsr_stats stats;
-    (void)rsrc_choose_k(&b->arena, &b->matrix, &stats);
+    const struct rsr_dead none = {NULL, NULL};
+    rsrc_reduce_matrix(&b->arena, &b->matrix, &none, &b->reduced, &b->reduction);
+    struct rsr_stats stats, fold_stats;
+    (void)rsrc_choose_k(&b->arena, &b->reduced, &stats);
+    rsrc_analyse_matrix(&b->arena, &b->reduced, b->reduced.rows < FOLD_K ? b->reduced.rows : FOLD_K,
+                        &fold_stats);
     const struct rsrc_plan_input input = {.layer_name = "bench",
                                           .role = RSR_ROLE_COUNT,
-                                          .alphabet = b->matrix.alphabet,
+                                          .alphabet = b->reduced.alphabet,
                                           .stats = &stats,
+                                          .fold_stats = &fold_stats,
+                                          .fold_budget = FOLD_BUDGET,
                                           .spec = &b->spec,
                                           .options = &plan_options};
     if (rsrc_plan_layer(b->diag, &b->arena, &input, &b->plan) != RSRC_OK)
         return false;
-    const struct rsr_regime_plan *plan = &b->plan.regimes[RSR_REGIME_DECODE];
-    if (plan->variant == RSR_VARIANT_SCATTER || plan->variant == RSR_VARIANT_FOLD)
-        rsrc_build_index(&b->arena, &b->matrix, stats.k, index);
+    if (plan_of(b)->k != 0)
+        rsrc_build_index(&b->arena, &b->reduced, plan_of(b)->k, index);
     return true;
 }
 
@@ -111,6 +151,26 @@ static bool write_text(struct kernel_bench *b, const char *dir, const char *name
            rsrc_output_commit(b->diag, &file) == RSRC_OK;
 }
 
+#define BODIES_FILE "bodies.o"
+
+/* Bodies are assembled as in modules; where there are none, nothing is written. */
+static bool assemble_bodies(struct kernel_bench *b, const char *dir) {
+    struct rsr_kernel *kernel = &b->lowered.kernel;
+    if (kernel->n_bodies == 0)
+        return true;
+    struct rsrc_buffer text = {0}, object = {0};
+    const char *why = NULL;
+    const bool made = rsrc_asm_bodies(kernel, &text, &why) == RSRC_OK &&
+                      rsrc_asm_assemble(&b->spec, &text, &b->arena, &object, &why) == RSRC_OK;
+    if (!made)
+        fprintf(stderr, "rsr-bench: the assembler declined: %s\n", why);
+    kernel->extern_bodies = made;
+    const bool written = made && write_text(b, dir, BODIES_FILE, &object);
+    rsrc_buffer_free(&text);
+    rsrc_buffer_free(&object);
+    return written;
+}
+
 /* NULL: failed, with a message. */
 static const char *write_kernel(struct kernel_bench *b, const char *dir) {
     size_t i = 0;
@@ -122,6 +182,8 @@ static const char *write_kernel(struct kernel_bench *b, const char *dir) {
         return NULL;
     }
     const struct rsrc_backend *backend = BACKENDS[i].backend;
+    if (!assemble_bodies(b, dir))
+        return NULL;
     struct rsr_unit unit = {.kind = BACKENDS[i].kind, .name = "kernel", .opt_level = 2};
     const char *why = NULL;
     const uint64_t start_ns = bench_now_ns();
@@ -155,9 +217,18 @@ static bool build_library(struct kernel_bench *b, const char *dir, const char *k
     struct rsrc_toolchain toolchain;
     if (rsrc_find_toolchain(b->diag, &b->arena, NULL, NULL, b->spec.triple, &toolchain) != RSRC_OK)
         return false;
-    const char *const argv[] = {toolchain.cc, "-O2",      "-std=gnu11", "-ffp-contract=off",
-                                "-fPIC",      "-shared",  "-o",         "kernel.so",
-                                kernel_file,  "finder.c", NULL};
+    const char *const argv[] = {toolchain.cc,
+                                "-O2",
+                                "-std=gnu11",
+                                "-ffp-contract=off",
+                                "-fPIC",
+                                "-shared",
+                                "-o",
+                                "kernel.so",
+                                kernel_file,
+                                "finder.c",
+                                b->lowered.kernel.n_bodies != 0 ? BODIES_FILE : NULL,
+                                NULL};
     const struct rsrc_command command = {.argv = argv, .directory = dir};
     const struct rsrc_spawn_options one = {.n_jobs = 1};
     if (rsrc_spawn_all(b->diag, &b->arena, &command, 1, &one) != RSRC_OK)
@@ -193,9 +264,10 @@ static bool build(struct kernel_bench *b) {
         return false;
     const struct rsrc_lower_input input = {.symbol_stem = "bench",
                                            .title = "random matrix",
-                                           .matrix = &b->matrix,
+                                           .matrix = &b->reduced,
+                                           .reduction = &b->reduction,
                                            .index = index.blocks != NULL ? &index : NULL,
-                                           .plan = &b->plan.regimes[RSR_REGIME_DECODE],
+                                           .plan = plan_of(b),
                                            .spec = &b->spec,
                                            .epilogue = RSR_EPILOGUE_RAW};
     const char *dir = NULL;
@@ -283,15 +355,19 @@ static uint64_t round_up(uint64_t n, uint64_t multiple) {
 static json_t *measure(struct kernel_bench *b) {
     const struct bench_options *options = b->options;
     const struct rsr_lowered *lowered = &b->lowered;
-    const uint64_t weight_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
-    const uint64_t stride = round_up(weight_bytes, 4096);
+    /* Code is in one place: streaming it would take as many kernels. */
+    const bool is_code = lowered->kernel.n_bodies != 0;
+    const uint64_t data_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
+    const uint64_t weight_bytes = is_code ? plan_of(b)->weight_bytes : data_bytes;
+    const uint64_t stride = round_up(is_code ? BENCH_STREAM_BYTES : weight_bytes, 4096);
     const uint64_t copies = BENCH_STREAM_BYTES / stride + 1;
     const uint64_t total = round_up(stride * copies, (uint64_t)2 << 20);
     uint8_t *memory = bench_alloc(total);
     if (memory == NULL)
         return NULL;
     for (uint64_t i = 0; i < copies; i++) {
-        memcpy(memory + i * stride, lowered->codes.bytes, lowered->codes.size_bytes);
+        if (lowered->codes.size_bytes != 0)
+            memcpy(memory + i * stride, lowered->codes.bytes, lowered->codes.size_bytes);
         if (lowered->index.size_bytes != 0)
             memcpy(memory + i * stride + lowered->codes.size_bytes, lowered->index.bytes,
                    lowered->index.size_bytes);
@@ -317,18 +393,17 @@ static json_t *measure(struct kernel_bench *b) {
     bench_free(memory, total);
     const double weights = (double)options->rows * options->cols;
     const double read_gbps = (double)weight_bytes / streamed_us / 1e3;
-    return json_pack("{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
-                     "s:f, s:i, s:i, s:s, s:f}",
-                     "variant", rsrc_variant_name(b->plan.regimes[RSR_REGIME_DECODE].variant),
-                     "exact", exact ? 1 : 0, "hot_us", hot_us, "streamed_us", streamed_us,
-                     "weights_per_s_streamed", weights / streamed_us * 1e6, "bits_per_weight",
-                     (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
-                     dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
-                     weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena),
-                     "reason", b->plan.regimes[RSR_REGIME_DECODE].reason, "seed",
-                     (json_int_t)options->seed, "runs", (int)options->runs, "spread", spread,
-                     "hot_spread", hot_spread, "threads", (int)options->threads, "batch",
-                     (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms);
+    return json_pack(
+        "{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
+        "s:f, s:i, s:i, s:s, s:f}",
+        "variant", rsrc_variant_name(plan_of(b)->variant), "exact", exact ? 1 : 0, "hot_us", hot_us,
+        "streamed_us", streamed_us, "weights_per_s_streamed", weights / streamed_us * 1e6,
+        "bits_per_weight", (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
+        dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
+        weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena), "reason",
+        plan_of(b)->reason, "seed", (json_int_t)options->seed, "runs", (int)options->runs, "spread",
+        spread, "hot_spread", hot_spread, "threads", (int)options->threads, "batch",
+        (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms);
 }
 
 int bench_kernel(const struct bench_options *given) {
