@@ -77,15 +77,27 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
     return status == RSRC_OK ? RSRC_EXIT_OK : RSRC_EXIT_ERROR;
 }
 
+static struct rsrc_diag *make_diag(const struct rsrc_arguments *arguments) {
+    const struct rsrc_diag_choice choice = rsrc_choose_diagnostics(arguments);
+    return rsrc_diag_create(stderr, choice.json, choice.color);
+}
+
 int main(int argc, char **argv) {
     rsrc_watch_signals();
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
-    struct rsrc_diag *diag = rsrc_diag_create(stderr, false, RSRC_COLOR_AUTO);
+    struct rsrc_arguments arguments = {0};
+    for (int i = 1; i < argc; i++)
+        rsrc_add_argument(&arena, argv[i], &arguments);
+    struct rsrc_diag *diag = make_diag(&arguments);
     struct rsrc_command_line line;
     int code = RSRC_EXIT_ERROR;
-    if (rsrc_parse_options(diag, &arena, argc, argv, &line) == RSRC_OK)
-        code = act(diag, &arena, &line);
+    if (rsrc_expand_arguments(diag, &arena, &arguments) == RSRC_OK) {
+        rsrc_diag_destroy(diag);
+        diag = make_diag(&arguments);
+        if (rsrc_parse_options(diag, &arena, &arguments, &line) == RSRC_OK)
+            code = act(diag, &arena, &line);
+    }
     rsrc_diag_destroy(diag);
     rsrc_arena_free(&arena);
     return code;

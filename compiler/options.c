@@ -66,7 +66,7 @@ static void print_option(FILE *stream, const struct option *option) {
 }
 
 void rsrc_print_help(FILE *stream) {
-    fputs("usage: rsrc [options] <model.safetensors | index.json | HF folder>\n\n"
+    fputs("usage: rsrc [options] [@file] <model.safetensors | index.json | HF folder>\n\n"
           "Compiles a ternary or binary checkpoint into one library: model.so.\n"
           "    rsrc model/ --target avx512 -o model.so\n"
           "    rsr-run model.so -p \"In the beginning\"\n\noptions:\n",
@@ -324,48 +324,91 @@ static enum rsrc_status unknown_option(struct rsrc_diag *diag, struct rsrc_arena
     return RSRC_FAILED;
 }
 
-enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *arena, int argc,
-                                    char **argv, struct rsrc_command_line *out) {
-    rsrc_options_init(&out->options);
-    out->action = RSRC_ACTION_COMPILE;
-    struct parser parser = {.diag = diag,
-                            .arena = arena,
-                            .line = out,
-                            .variants =
-                                RSRC_NEW_ARRAY(arena, (size_t)argc, struct rsrc_variant_choice),
-                            .dumps = RSRC_NEW_ARRAY(arena, (size_t)argc, const char *)};
+static enum option_id find_option(const char *arg, const char **value) {
+    enum option_id id = 0;
+    while (id < OPT_COUNT && !matches(&OPTIONS[id], arg, value))
+        id++;
+    return id;
+}
+
+static bool needs_next(enum option_id id, const char *value) {
+    return OPTIONS[id].argument != NULL && value == NULL && !takes_optional(&OPTIONS[id]);
+}
+
+struct rsrc_diag_choice rsrc_choose_diagnostics(const struct rsrc_arguments *arguments) {
+    struct rsrc_diag_choice choice = {.json = false, .color = RSRC_COLOR_AUTO};
+    for (uint32_t i = 0; i < arguments->n && strcmp(arguments->args[i], "--") != 0; i++) {
+        const char *value = NULL;
+        const enum option_id id = find_option(arguments->args[i], &value);
+        if (id == OPT_COUNT)
+            continue;
+        if (needs_next(id, value))
+            value = ++i < arguments->n ? arguments->args[i] : "";
+        if (id == OPT_DIAG_FORMAT)
+            choice.json = strcmp(value, "json") == 0;
+        if (id == OPT_COLOR)
+            choice.color = strcmp(value, "always") == 0  ? RSRC_COLOR_ALWAYS
+                           : strcmp(value, "never") == 0 ? RSRC_COLOR_NEVER
+                                                         : RSRC_COLOR_AUTO;
+    }
+    return choice;
+}
+
+static enum rsrc_status add_input(struct parser *p, const char *arg) {
+    struct rsrc_options *options = &p->line->options;
+    if (options->input != NULL) {
+        rsrc_error(p->diag, "option-input", NULL, "compile one checkpoint at a time",
+                   "two inputs: '%s' and '%s'", options->input, arg);
+        return RSRC_FAILED;
+    }
+    options->input = arg;
+    return RSRC_OK;
+}
+
+static enum rsrc_status parse_all(struct parser *p, const struct rsrc_arguments *arguments) {
     bool only_files = false;
-    for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i], *value = NULL;
+    for (uint32_t i = 0; i < arguments->n; i++) {
+        const char *arg = arguments->args[i], *value = NULL;
         if (!only_files && strcmp(arg, "--") == 0) {
             only_files = true;
             continue;
         }
         if (only_files || arg[0] != '-' || arg[1] == '\0') {
-            if (out->options.input != NULL) {
-                rsrc_error(diag, "option-input", NULL, "compile one checkpoint at a time",
-                           "two inputs: '%s' and '%s'", out->options.input, arg);
+            if (add_input(p, arg) != RSRC_OK)
                 return RSRC_FAILED;
-            }
-            out->options.input = arg;
             continue;
         }
-        enum option_id id = 0;
-        while (id < OPT_COUNT && !matches(&OPTIONS[id], arg, &value))
-            id++;
+        const enum option_id id = find_option(arg, &value);
         if (id == OPT_COUNT)
-            return unknown_option(diag, arena, arg);
-        if (OPTIONS[id].argument != NULL && value == NULL && !takes_optional(&OPTIONS[id])) {
-            if (i + 1 >= argc) {
-                rsrc_error(diag, "option-value", NULL, NULL, "%s needs %s", arg,
+            return unknown_option(p->diag, p->arena, arg);
+        if (needs_next(id, value)) {
+            if (i + 1 >= arguments->n) {
+                rsrc_error(p->diag, "option-value", NULL, NULL, "%s needs %s", arg,
                            OPTIONS[id].argument);
                 return RSRC_FAILED;
             }
-            value = argv[++i];
+            value = arguments->args[++i];
         }
-        if (apply(&parser, id, value) != RSRC_OK)
+        if (apply(p, id, value) != RSRC_OK)
             return RSRC_FAILED;
     }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsrc_arguments *arguments,
+                                    struct rsrc_command_line *out) {
+    rsrc_options_init(&out->options);
+    out->action = RSRC_ACTION_COMPILE;
+    out->print_target = NULL;
+    struct parser parser = {.diag = diag,
+                            .arena = arena,
+                            .line = out,
+                            .variants =
+                                RSRC_NEW_ARRAY(arena, arguments->n, struct rsrc_variant_choice),
+                            .dumps = RSRC_NEW_ARRAY(arena, arguments->n, const char *)};
+    if (parse_all(&parser, arguments) != RSRC_OK)
+        return RSRC_FAILED;
     out->options.variants = parser.variants;
     out->options.dumps = parser.dumps;
     if (out->action == RSRC_ACTION_COMPILE && out->options.input == NULL) {

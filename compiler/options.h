@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "diag.h"
+#include "response_file.h"
 #include "rsrc.h"
 
 enum rsrc_action {
@@ -21,8 +22,16 @@ struct rsrc_command_line {
     const char *print_target;
 };
 
+/* How diagnostics are to be printed, known before the first of them: also one about an option. */
+struct rsrc_diag_choice {
+    bool json;
+    enum rsrc_color color;
+};
+struct rsrc_diag_choice rsrc_choose_diagnostics(const struct rsrc_arguments *arguments);
+
+/* The arguments are those after the program's name, response files expanded. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                                   int argc, char **argv,
+                                                   const struct rsrc_arguments *arguments,
                                                    struct rsrc_command_line *out);
 void rsrc_print_help(FILE *stream);
 

@@ -1,0 +1,31 @@
+/* response_file.h - @file arguments: a file's words in place of its name.
+ *
+ * Words are separated by white space. Single and double quotes keep it, a backslash keeps the next
+ * character, in quotes too: the rules of gcc and clang. Files may name further ones; after "--" an
+ * argument that begins with @ is a file's name like any other.
+ */
+#ifndef RSRC_RESPONSE_FILE_H
+#define RSRC_RESPONSE_FILE_H
+
+#include "base/arena.h"
+#include "diag.h"
+
+struct rsrc_arguments {
+    const char **args;
+    uint32_t n, capacity;
+};
+
+void rsrc_add_argument(struct rsrc_arena *arena, const char *arg, struct rsrc_arguments *out);
+
+/* Puts the words of response files in their place. What is wrong is reported with slug "response-file",
+ * a file that cannot be read with "file-unreadable". */
+RSRC_NODISCARD enum rsrc_status rsrc_expand_arguments(struct rsrc_diag *diag,
+                                                      struct rsrc_arena *arena,
+                                                      struct rsrc_arguments *arguments);
+
+/* The words of one text, which need not end in a NUL, nested files not expanded; for tests. */
+RSRC_NODISCARD enum rsrc_status rsrc_split_words(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                 const char *file, const char *text,
+                                                 uint64_t size_bytes, struct rsrc_arguments *out);
+
+#endif
