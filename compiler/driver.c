@@ -36,19 +36,6 @@ static enum rsrc_status add_items_of_graph(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* Tensor names of a matrix file are anything: symbols are numbered. */
-static void add_item(struct rsrc_compilation *c, const char *name, const struct rsr_tensor *tensor,
-                     const struct rsr_index *index) {
-    c->items[c->n_items] =
-        (struct rsrc_item){.name = name,
-                           .stem = rsrc_arena_printf(&c->arena, "m%u", c->n_items),
-                           .block = RSR_NO_BLOCK,
-                           .role = RSR_ROLE_COUNT,
-                           .tensor = tensor,
-                           .index = index};
-    c->n_items++;
-}
-
 static enum rsrc_status read_text_form(struct rsrc_compilation *c) {
     struct rsrc_mapping *mapping = RSRC_NEW(&c->arena, struct rsrc_mapping);
     if (rsrc_map_file(c->diag, &c->arena, c->options->input, mapping) != RSRC_OK)
@@ -61,9 +48,7 @@ static enum rsrc_status read_text_form(struct rsrc_compilation *c) {
     rsrc_unmap_file(mapping);
     if (status != RSRC_OK)
         return status;
-    c->items = RSRC_NEW_ARRAY(&c->arena, n, struct rsrc_item);
-    for (uint32_t i = 0; i < n; i++)
-        add_item(c, named[i].layer_name, NULL, &named[i].index);
+    rsrc_add_matrices(c, NULL, named, n);
     return RSRC_OK;
 }
 
@@ -75,9 +60,7 @@ static enum rsrc_status pass_read(struct rsrc_compilation *c) {
     c->has_checkpoint = true;
     if (c->checkpoint.has_config)
         return RSRC_OK;
-    c->items = RSRC_NEW_ARRAY(&c->arena, c->checkpoint.n_tensors, struct rsrc_item);
-    for (uint32_t i = 0; i < c->checkpoint.n_tensors; i++)
-        add_item(c, c->checkpoint.tensors[i].name, &c->checkpoint.tensors[i], NULL);
+    rsrc_add_matrices(c, c->checkpoint.tensors, NULL, c->checkpoint.n_tensors);
     return RSRC_OK;
 }
 
@@ -484,20 +467,13 @@ static enum rsrc_status run_model_pass(struct rsrc_compilation *c, uint32_t id) 
     return status;
 }
 
-/* A module is a whole model; single matrices and chosen layers can be analysed and printed. */
+/* A module is all of its input; chosen layers can be analysed and printed. */
 static enum rsrc_status check_items(struct rsrc_compilation *c) {
-    const bool links = c->to >= PASS_LINK && (c->options->emit & RSRC_EMIT_SO) != 0;
     const struct rsrc_place place = {.file = c->options->input};
-    if (links && !c->has_graph) {
-        rsrc_error(
-            c->diag, "not-a-model", &place,
-            "put config.json beside it, or choose --emit=c, llvm, rsr, plan, kernel or report",
-            "has no config.json, so it is a file of matrices and not a model");
+    if (rsrc_check_matrices(c) != RSRC_OK)
         return RSRC_FAILED;
-    }
     if ((c->options->emit & RSRC_EMIT_STEP) != 0 && !c->has_graph) {
-        rsrc_error(c->diag, "not-a-model", &place,
-                   "choose --emit=c, llvm, rsr, plan, kernel or report",
+        rsrc_error(c->diag, "not-a-model", &place, "choose another --emit kind",
                    "matrices without a config.json have no forward pass");
         return RSRC_FAILED;
     }

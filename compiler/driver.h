@@ -7,6 +7,7 @@
  *   driver_weights.c  packed weights to an object or a file
  *   driver_deps.c     the dependency file of -MD
  *   driver_module.c   the tables of a module, compiling and linking it
+ *   driver_matrices.c the functions and the header of a library of matrices
  */
 #ifndef RSRC_DRIVER_H
 #define RSRC_DRIVER_H
@@ -49,6 +50,7 @@ struct rsrc_item {
     const struct rsr_layer *layer; /* exactly one of these three is set */
     const struct rsr_tensor *tensor;
     const struct rsr_index *index;
+    enum rsr_input input;
     uint64_t fold_budget; /* bytes of code that fold may take unasked */
 };
 
@@ -95,7 +97,7 @@ struct rsrc_unit_writer {
     uint32_t n_makers;
     struct rsrc_open_unit { /* being filled, [n_specs][RSRC_MAX_MAKERS] */
         bool open;
-        uint32_t block;
+        const struct rsrc_item *item; /* the first */
         uint32_t n_kernels;
         struct rsr_unit unit;
         struct rsrc_buffer bodies; /* assembly that follows the unit's own */
@@ -177,6 +179,9 @@ struct rsrc_compilation {
     struct rsrc_times times;
     struct rsrc_spawn_usage cc_usage, ld_usage;
     struct rsrc_sink dependency_sink;
+    struct rsrc_sink header_sink; /* of a library of matrices */
+    const char *const *exports;   /* what a linked library shows */
+    uint32_t n_exports;
     struct rsrc_sink rsr_sink, plan_sink, step_sink, kernel_sink, report_sink;
     struct rsrc_unit_writer link_units;                 /* of the module */
     struct rsrc_unit_writer units[RSR_UNIT_KIND_COUNT]; /* asked for by themselves */
@@ -199,7 +204,7 @@ struct rsrc_layer_state {
     const struct rsrc_item *item;
     uint32_t item_index;
     struct rsrc_arena arena;
-    struct rsr_matrix matrix;       /* the layer's own */
+    struct rsr_matrix matrix; /* the layer's own */
     struct rsr_dead dead;
     struct rsr_matrix reduced;      /* what is analysed, planned and lowered */
     struct rsr_reduction reduction; /* how the layer follows from it */
@@ -321,6 +326,20 @@ RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const
 RSRC_NODISCARD enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
+
+/* <name>.c with what it includes, to the linker and to the directory of units. */
+RSRC_NODISCARD enum rsrc_status rsrc_write_c(struct rsrc_compilation *c, const char *name,
+                                             const struct rsrc_buffer *text);
+
+/* driver_matrices.c */
+/* Items of n tensors or (NULL) of n indexes: one for each type of vectors that is asked for. */
+struct rsr_named_index;
+void rsrc_add_matrices(struct rsrc_compilation *c, const struct rsr_tensor *tensors,
+                       const struct rsr_named_index *indexes, uint32_t n);
+RSRC_NODISCARD enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c);
+/* mats.h for mats.so; NULL: no library of matrices is made. */
+const char *rsrc_header_path(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c);
 
 /* driver_gpu.c */
 bool rsrc_is_gpu(const struct rsrc_compilation *c);

@@ -73,6 +73,8 @@ static void list_outputs(struct rsrc_compilation *c, struct path_list *list) {
     }
     if (c->out_dir.path != NULL)
         list_directory(c, list);
+    else if (c->header_sink.open)
+        add_path(list, rsrc_header_path(c));
     if (list->n != 0)
         qsort(list->paths, list->n, sizeof(*list->paths), compare_paths);
 }

@@ -128,6 +128,7 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
         const struct rsrc_plan_input input = {.layer_name = state->item->name,
                                               .role = state->item->role,
                                               .alphabet = state->reduced.alphabet,
+                                              .input = state->item->input,
                                               .stats = &state->stats,
                                               .fold_stats =
                                                   state->has_fold_stats ? &state->fold_stats : NULL,

@@ -121,23 +121,34 @@ static enum rsrc_status write_abi_headers(struct rsrc_compilation *c, const char
     return RSRC_OK;
 }
 
-static enum rsrc_status write_tables(struct rsrc_compilation *c) {
-    struct rsrc_buffer text = {0};
-    enum rsrc_status status = emit_tables(c, &text);
+enum rsrc_status rsrc_write_c(struct rsrc_compilation *c, const char *name,
+                              const struct rsrc_buffer *text) {
+    const char *file = rsrc_arena_printf(&c->arena, "%s.c", name);
     struct rsrc_unit_writer *units = &c->link_units;
-    if (status == RSRC_OK && units->active) {
+    enum rsrc_status status = RSRC_OK;
+    if (units->active) {
         status = write_abi_headers(c, c->work_dir);
         if (status == RSRC_OK)
-            status = rsrc_write_file(c, c->work_dir, "model.c", text.data, text.size_bytes);
-        units->files[units->n_files++] = (struct rsrc_unit_file){"model", RSR_UNIT_C};
+            status = rsrc_write_file(c, c->work_dir, file, text->data, text->size_bytes);
+        units->files[units->n_files++] = (struct rsrc_unit_file){name, RSR_UNIT_C};
     }
     if (status == RSRC_OK && c->out_dir.path != NULL) {
         status = write_abi_headers(c, c->out_dir.temporary);
         if (status == RSRC_OK)
-            status =
-                rsrc_write_file(c, c->out_dir.temporary, "model.c", text.data, text.size_bytes);
+            status = rsrc_write_file(c, c->out_dir.temporary, file, text->data, text->size_bytes);
     }
+    return status;
+}
+
+static enum rsrc_status write_tables(struct rsrc_compilation *c) {
+    static const char *const QUERY[] = {"rsr_module_query"};
+    struct rsrc_buffer text = {0};
+    enum rsrc_status status = emit_tables(c, &text);
+    if (status == RSRC_OK)
+        status = rsrc_write_c(c, "model", &text);
     rsrc_buffer_free(&text);
+    c->exports = QUERY;
+    c->n_exports = 1;
     return status;
 }
 
@@ -145,7 +156,10 @@ enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c) {
     if (rsrc_close_units(c) != RSRC_OK)
         return RSRC_FAILED;
     const bool whole = c->has_graph && c->n_items == c->graph.n_layers; /* no --layers */
-    if (whole && (c->link_units.active || c->out_dir.path != NULL) && write_tables(c) != RSRC_OK)
+    const bool collects = c->link_units.active || c->out_dir.path != NULL;
+    if (whole && collects && write_tables(c) != RSRC_OK)
+        return RSRC_FAILED;
+    if (!c->has_graph && collects && rsrc_write_matrices(c) != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_close_weights(c);
 }
@@ -203,6 +217,8 @@ enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
             .n_objects = units->n_files + 1,
             .aliases = units->aliases,
             .n_aliases = units->n_aliases,
+            .exports = c->exports,
+            .n_exports = c->n_exports,
             .triple = c->specs[0].triple,
             .output = rsrc_arena_printf(&c->arena, "%s/%s", c->link_dir, LINKED[i].name),
             .huge_pages = rsrc_elf_is_huge(&c->weights.elf),

@@ -258,6 +258,9 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (open_units(c) != RSRC_OK)
         return RSRC_FAILED;
+    const char *header = rsrc_header_path(c);
+    if (header != NULL && rsrc_sink_open(c, header, &c->header_sink) != RSRC_OK)
+        return RSRC_FAILED;
     if (rsrc_wants(c, RSRC_EMIT_SO))
         return rsrc_open_link(c, rsrc_output_path(c, RSRC_EMIT_SO));
     const bool module = rsrc_wants(c, RSRC_EMIT_OBJ) && !c->units[RSR_UNIT_OBJ].active;
@@ -290,13 +293,13 @@ static enum rsrc_status commit_directory(struct rsrc_compilation *c) {
     return status;
 }
 
-#define N_OWN_SINKS 6u
+#define N_OWN_SINKS 7u
 #define N_SINKS (N_OWN_SINKS + RSR_UNIT_KIND_COUNT)
 
 static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SINKS]) {
-    struct rsrc_sink *const own[N_OWN_SINKS] = {&c->rsr_sink,    &c->plan_sink,
-                                                &c->step_sink,   &c->kernel_sink,
-                                                &c->report_sink, &c->dependency_sink};
+    struct rsrc_sink *const own[N_OWN_SINKS] = {
+        &c->rsr_sink,    &c->plan_sink,       &c->step_sink,  &c->kernel_sink,
+        &c->report_sink, &c->dependency_sink, &c->header_sink};
     memcpy(sinks, own, sizeof(own));
     for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
         sinks[N_OWN_SINKS + k] = &c->units[k].sink;

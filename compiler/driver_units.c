@@ -164,11 +164,12 @@ static const char *unit_name(struct rsrc_compilation *c, const struct rsrc_unit_
                : rsrc_arena_printf(&c->arena, "%s+%s", name, writer->makers[maker].backend->name);
 }
 
-/* A layer's kernels share a file; so do all of a run with one output. Items without a block are files
- * of their own. */
+/* The kernels of a block share a file; so do all of a run with one output. An item without a block has a
+ * file of its own. */
 static bool belongs(const struct rsrc_unit_writer *writer, const struct rsrc_open_unit *open,
                     const struct rsrc_item *item) {
-    return writer->one_unit || (item->block != RSR_NO_BLOCK && open->block == item->block);
+    return writer->one_unit || open->item == item ||
+           (item->block != RSR_NO_BLOCK && open->item->block == item->block);
 }
 
 static enum rsrc_status select_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
@@ -178,7 +179,7 @@ static enum rsrc_status select_unit(struct rsrc_compilation *c, struct rsrc_unit
     if (open->open && belongs(writer, open, item))
         return RSRC_OK;
     close_unit(c, writer, target, maker);
-    *open = (struct rsrc_open_unit){.block = item->block,
+    *open = (struct rsrc_open_unit){.item = item,
                                     .unit = {.kind = writer->makers[maker].kind,
                                              .name = unit_name(c, writer, item, target, maker),
                                              .opt_level = c->options->opt_level}};

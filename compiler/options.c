@@ -152,6 +152,19 @@ static enum rsrc_status parse_emit(struct rsrc_diag *diag, const char *value, ui
     return RSRC_OK;
 }
 
+static enum rsrc_status parse_inputs(struct rsrc_diag *diag, const char *value, uint32_t *out) {
+    static const char *const VALUES[] = {"i8", "f32", "i8,f32", "f32,i8"};
+    static const uint32_t BITS[] = {RSRC_INPUTS_I8, RSRC_INPUTS_F32,
+                                    RSRC_INPUTS_I8 | RSRC_INPUTS_F32,
+                                    RSRC_INPUTS_I8 | RSRC_INPUTS_F32};
+    uint32_t word = 0;
+    if (parse_word(diag, OPT_INPUT, value, VALUES, sizeof(VALUES) / sizeof(VALUES[0]), &word) !=
+        RSRC_OK)
+        return RSRC_FAILED;
+    *out = BITS[word];
+    return RSRC_OK;
+}
+
 /* Growing lists of repeated options live in the arena; there are never more than arguments. */
 struct parser {
     struct rsrc_diag *diag;
@@ -186,6 +199,8 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
         break;
     case OPT_EMIT:
         return parse_emit(p->diag, value, &options->emit);
+    case OPT_INPUT:
+        return parse_inputs(p->diag, value, &options->inputs);
     case OPT_LAYERS:
         options->layers = value;
         break;

@@ -44,6 +44,9 @@ enum rsrc_emit {
     RSRC_EMIT_CUBIN = 2048
 };
 
+/* Bits of rsrc_options.inputs. */
+enum rsrc_inputs { RSRC_INPUTS_I8 = 1, RSRC_INPUTS_F32 = 2 };
+
 struct rsrc_variant_choice {
     const char *role;           /* "q", "down", ... or "*" */
     const char *variant;        /* "dot", "scatter" */
@@ -54,6 +57,7 @@ struct rsrc_options {
     const char *output;         /* NULL: from the input's name; "-": stdout (text kinds) */
     const char *target;         /* comma-separated; default "native" */
     uint32_t emit;              /* enum rsrc_emit bits; default RSRC_EMIT_SO */
+    uint32_t inputs;            /* of matrices: enum rsrc_inputs bits; 0: int8 */
     const char *layers;         /* POSIX extended regular expression over layer names; NULL: all */
     const char *from, *to;      /* pass names; NULL: first, last */
     const char *const *dumps;   /* passes to dump on stdout */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/mapped_file.h"
 #include "base/process.h"
 #include "base/spawn.h"
@@ -179,19 +180,25 @@ static void add_linker(struct arguments *args, const char *arg) {
     add(args, arg);
 }
 
-/* The only exported symbol is the module's query function. */
-static const char VERSION_SCRIPT[] = "{ global: rsr_module_query; local: *; };\n";
-
 static enum rsrc_status write_version_script(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                             const char *path) {
+                                             const char *path,
+                                             const struct rsrc_link_input *input) {
     struct rsrc_output file;
     if (rsrc_output_open(diag, arena, path, &file) != RSRC_OK)
         return RSRC_FAILED;
-    if (rsrc_output_write(diag, &file, VERSION_SCRIPT, sizeof(VERSION_SCRIPT) - 1) != RSRC_OK) {
-        rsrc_output_abandon(&file);
-        return RSRC_FAILED;
-    }
-    return rsrc_output_commit(diag, &file);
+    struct rsrc_buffer text = {0};
+    rsrc_buffer_puts(&text, "{\n");
+    if (input->n_exports != 0)
+        rsrc_buffer_puts(&text, "global:\n");
+    for (uint32_t i = 0; i < input->n_exports; i++)
+        rsrc_buffer_printf(&text, "    %s;\n", input->exports[i]);
+    rsrc_buffer_puts(&text, "local:\n    *;\n};\n");
+    const enum rsrc_status status = rsrc_output_write(diag, &file, text.data, text.size_bytes);
+    rsrc_buffer_free(&text);
+    if (status == RSRC_OK)
+        return rsrc_output_commit(diag, &file);
+    rsrc_output_abandon(&file);
+    return RSRC_FAILED;
 }
 
 static void add_keyword(struct arguments *args, const char *keyword) {
@@ -258,7 +265,7 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
             add(&args, "-nostdlib");
     } else {
         const char *script = rsrc_arena_printf(arena, "%s/exports.map", input->dir);
-        if (write_version_script(diag, arena, script) != RSRC_OK)
+        if (write_version_script(diag, arena, script, input) != RSRC_OK)
             return RSRC_FAILED;
         add_shared_options(&args, script, input);
     }

@@ -33,6 +33,8 @@ struct rsrc_link_input {
     uint32_t n_objects;
     const char *const *aliases; /* "alias=symbol" */
     uint32_t n_aliases;
+    const char *const *exports; /* the symbols that the shared library shows */
+    uint32_t n_exports;
     const char *triple;
     const char *output; /* path of the shared library or relocatable object */
     bool huge_pages;    /* align segments to 2 MiB */

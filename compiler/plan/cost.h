@@ -28,6 +28,10 @@ struct rsrc_choice {
 bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                    enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                    struct rsrc_choice *out);
+/* The same of float activations. */
+bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                       enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+                       struct rsrc_choice *out);
 bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                        enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                        struct rsrc_choice *out);

@@ -88,6 +88,51 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     return true;
 }
 
+/* Floats are looked up in tables of 16, one vector on AVX-512 and two on AVX2 (lower/pack_lut_f32.c).
+ * Vector instructions a segment and vector of rows, and a table, of ternary and of binary codes. */
+static const struct float_form {
+    uint64_t features;
+    uint32_t vector_bits;
+    uint32_t vector_rows;
+    double look_up[2], build[2];
+} FLOAT_FORMS[] = {
+    {RSR_CPU_MASK(AVX512F), 512, 16, {5, 3}, {9, 12}},
+    {RSR_CPU_MASK(AVX2), 256, 8, {9, 6}, {15, 20}},
+};
+
+#define FLOAT_STEP_SEGMENTS 8u /* a word of codes, and a byte of signs where ternary */
+#define FLOAT_CODES 16u
+
+bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsr_stats *stats,
+                       enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+                       struct rsrc_choice *out) {
+    const struct float_form *form = NULL;
+    for (size_t i = 0; form == NULL && i < sizeof FLOAT_FORMS / sizeof *FLOAT_FORMS; i++)
+        if ((spec->cpu_features & FLOAT_FORMS[i].features) == FLOAT_FORMS[i].features &&
+            spec->vector_bits >= FLOAT_FORMS[i].vector_bits)
+            form = &FLOAT_FORMS[i];
+    if (form == NULL)
+        return false;
+    const bool binary = alphabet != RSR_TERNARY;
+    const uint32_t group_cols = binary ? 4 : 3;
+    const uint64_t n_segments = divide_up(stats->cols, group_cols);
+    const uint64_t n_vectors = divide_up(stats->rows, form->vector_rows);
+    const uint64_t padded_rows = n_vectors * form->vector_rows;
+    const double look_ups = (double)n_segments * (double)n_vectors;
+    struct rsrc_choice choice = {
+        .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
+    choice.weight_bytes =
+        padded_rows * divide_up(n_segments, FLOAT_STEP_SEGMENTS) * (binary ? 4 : 5) +
+        (uint64_t)group_cols * FLOAT_CODES * sizeof(float);
+    const double compute_us =
+        rsrc_work_us(look_ups * form->look_up[binary] + (double)n_segments * form->build[binary],
+                     spec->vector_gips);
+    rsrc_set_costs(&choice, compute_us, compute_us, spec); /* a token at a time */
+    choice.work = rsrc_work_text(arena, look_ups * form->vector_rows, "look-ups");
+    *out = choice;
+    return true;
+}
+
 bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                        enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                        struct rsrc_choice *out) {

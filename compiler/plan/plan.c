@@ -85,10 +85,14 @@ static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice 
 static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_choice *chosen,
                                const struct rsrc_choice *declined, enum rsr_regime regime,
                                bool forced, const struct rsr_spec *spec) {
-    return rsrc_arena_printf(arena, "%s%s: %s; %s would take %s", choice_name(arena, chosen),
-                             forced ? " as asked" : "", cost_text(arena, chosen, regime, spec),
-                             choice_name(arena, declined),
-                             time_text(arena, declined->cost[regime].predicted_us));
+    const char *text =
+        rsrc_arena_printf(arena, "%s%s: %s", choice_name(arena, chosen), forced ? " as asked" : "",
+                          cost_text(arena, chosen, regime, spec));
+    return declined == NULL
+               ? rsrc_arena_printf(arena, "%s; no other variant is open", text)
+               : rsrc_arena_printf(arena, "%s; %s would take %s", text,
+                                   choice_name(arena, declined),
+                                   time_text(arena, declined->cost[regime].predicted_us));
 }
 
 /* ---- tiles -------------------------------------------------------------------------------------- */
@@ -107,20 +111,23 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
 /* ---- the choice ----------------------------------------------------------------------------------- */
 
 /* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++, where the
- * target has the look-ups, `lut` and `dot` over its codes, and fold. */
+ * target has the look-ups, `lut` and `dot` over its codes, and fold; no `dot` of floats. */
 #define MAX_CHOICES 8u
 
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              struct rsrc_choice choices[MAX_CHOICES]) {
     const struct rsr_stats *stats = input->stats;
+    const bool floats = input->input == RSR_INPUT_F32;
     uint32_t n = 0;
-    choices[n++] = rsrc_cost_dot(arena, stats, input->alphabet, input->spec);
+    if (!floats)
+        choices[n++] = rsrc_cost_dot(arena, stats, input->alphabet, input->spec);
     if (rsrc_fold_fits(input->alphabet, stats->k))
         choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_TREE, input->spec);
     choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_DIRECT, input->spec);
-    if (rsrc_cost_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
+    if ((floats ? rsrc_cost_lut_f32 : rsrc_cost_lut)(arena, stats, input->alphabet, input->spec,
+                                                     &choices[n]))
         n++;
-    if (rsrc_cost_dot_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
+    if (!floats && rsrc_cost_dot_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
         n++;
     if (rsrc_cost_fold(arena, input, &choices[n]))
         n++;
@@ -130,10 +137,12 @@ static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_in
 
 /* A module holds every weight once: beside the kernel of decode, prefill has what reads the same data,
  * or none. A token alone is not worth unpacking the codes of lut. */
-static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choice *prefill) {
+static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choice *prefill,
+                        enum rsr_input input) {
     if (decode == NULL)
         return prefill->packing != RSR_PACKING_LUT;
-    if (prefill->variant == RSR_VARIANT_FOLD)
+    /* Floats have one order of additions, however many tokens there are. */
+    if (prefill->variant == RSR_VARIANT_FOLD && input == RSR_INPUT_I8)
         return true;
     if (prefill->variant == RSR_VARIANT_DOT && prefill->packing == RSR_PACKING_LUT)
         return decode->variant == RSR_VARIANT_LUT;
@@ -144,6 +153,7 @@ static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choi
 struct selection {
     const struct rsrc_choice *choices;
     uint32_t n_choices;
+    enum rsr_input input;
     uint64_t fold_budget;
     enum rsr_regime regime;
     int forced;                       /* enum rsr_variant, -1: none */
@@ -163,7 +173,8 @@ static const struct rsrc_choice *best_choice(const struct selection *among) {
     for (uint32_t i = 0; i < among->n_choices; i++) {
         const struct rsrc_choice *choice = &among->choices[i];
         const bool open = (among->forced == -1 || (int)choice->variant == among->forced) &&
-                          shares_data(among->decode, choice) && fits_budget(among, choice) &&
+                          shares_data(among->decode, choice, among->input) &&
+                          fits_budget(among, choice) &&
                           (among->except == NULL || choice->variant != among->except->variant);
         if (open && (best == NULL || choice->cost[among->regime].predicted_us <
                                          best->cost[among->regime].predicted_us))
@@ -179,6 +190,8 @@ static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena,
     struct rsrc_place place = {.tensor = input->layer_name};
     const char *name = rsrc_regime_name(regime);
     rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: chose %s", name, plan->reason);
+    if (declined == NULL)
+        return;
     rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
                    "%s: declined %s: %s, %.2g times the chosen time", name,
                    choice_name(arena, declined), cost_text(arena, declined, regime, input->spec),
@@ -240,9 +253,14 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
 static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc_plan_input *input,
                                        enum rsr_variant variant) {
     const struct rsrc_place place = {.tensor = input->layer_name};
-    rsrc_error(diag, "plan-variant", &place, "leave out --variant, or choose another one",
-               "target %s has no instructions for variant '%s'", input->spec->name,
-               rsrc_variant_name(variant));
+    const char *help = "leave out --variant, or choose another one";
+    if (variant == RSR_VARIANT_DOT)
+        rsrc_error(diag, "plan-variant", &place, help,
+                   "variant 'dot' multiplies int8 activations, not floats");
+    else
+        rsrc_error(diag, "plan-variant", &place, help,
+                   "target %s has no instructions for variant '%s'", input->spec->name,
+                   rsrc_variant_name(variant));
     return RSRC_FAILED;
 }
 
@@ -268,6 +286,7 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     struct rsrc_choice choices[MAX_CHOICES];
     struct selection among = {.choices = choices,
                               .n_choices = list_choices(arena, input, choices),
+                              .input = input->input,
                               .fold_budget = input->fold_budget,
                               .forced = input->options->forced_variant[input->role]};
     assert(among.forced >= -1 && among.forced < RSR_VARIANT_COUNT);

@@ -334,6 +334,33 @@ struct rsr_module {
     const struct rsr_api *api;
 };
 
+/* ---- Matrices ------------------------------------------------------------------------------------
+ *
+ * A library of matrices without a model. Each of its functions is one call of rsr_multiply_matrix(),
+ * which gives 0 or why there is no result; the numbers are those of the generated header.
+ */
+enum rsr_matrix_status { RSR_MATRIX_OK, RSR_MATRIX_NO_MEMORY, RSR_MATRIX_NO_CPU, RSR_MATRIX_BAD_CALL };
+
+struct rsr_matrix_library {
+    const struct rsr_target *targets;   /* kernels alone; entry e has kernels 2e, which serves few
+                                           vectors, and 2e + 1, which serves many */
+    uint32_t n_targets;
+    uint32_t max_few;                   /* vectors that are few */
+    const struct rsr_target **chosen;   /* the library's; NULL until its first call */
+};
+
+struct rsr_matrix_call {
+    const void *x;                      /* n vectors of int8_t or float, ldx ELEMENTS apart */
+    size_t ldx;
+    void *y;                            /* n vectors of int32_t or float, ldy ELEMENTS apart */
+    size_t ldy;
+    uint32_t n;
+    uint32_t part, n_parts;             /* of the rows */
+};
+
+int rsr_multiply_matrix(const struct rsr_matrix_library *library, uint32_t entry,
+                        const struct rsr_matrix_call *call);
+
 /* What the loading side tells the module. */
 struct rsr_host {
     uint32_t size_bytes;

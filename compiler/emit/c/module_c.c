@@ -41,17 +41,22 @@ static bool seen_before(const struct rsr_module_target *targets, uint32_t target
     return false;
 }
 
-static void put_declarations(const struct rsr_module_input *input, struct rsrc_buffer *out) {
-    for (uint32_t t = 0; t < input->n_targets; t++) {
-        for (uint32_t l = 0; l < input->targets[t].n_linears; l++) {
-            const struct rsr_linear_unit *linear = &input->targets[t].linears[l];
-            if (!seen_before(input->targets, t, l, linear->function))
+void rsrc_put_linear_declarations(const struct rsr_module_target *targets, uint32_t n_targets,
+                                  struct rsrc_buffer *out) {
+    for (uint32_t t = 0; t < n_targets; t++) {
+        for (uint32_t l = 0; l < targets[t].n_linears; l++) {
+            const struct rsr_linear_unit *linear = &targets[t].linears[l];
+            if (!seen_before(targets, t, l, linear->function))
                 rsrc_buffer_printf(out, "extern rsr_kernel_fn %s;\n", linear->function);
             declare(out, "uint8_t", linear->codes);
             declare(out, "uint8_t", linear->index);
             declare(out, "float", linear->scale);
         }
     }
+}
+
+static void put_declarations(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+    rsrc_put_linear_declarations(input->targets, input->n_targets, out);
     for (uint32_t n = 0; n < input->graph->n_norms; n++)
         declare(out, "float", input->norm_symbols[n]);
     declare(out, "uint8_t", input->embedding_symbol);
@@ -60,8 +65,8 @@ static void put_declarations(const struct rsr_module_input *input, struct rsrc_b
     declare(out, "uint8_t", input->tokenizer_symbol);
 }
 
-static void put_kernels(const struct rsr_module_target *target, uint32_t number,
-                        struct rsrc_buffer *out) {
+void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
+                      struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "\nstatic const struct rsr_kernel_desc kernels_%u[] = {\n", number);
     for (uint32_t l = 0; l < target->n_linears; l++) {
         const struct rsr_linear_unit *linear = &target->linears[l];
@@ -234,7 +239,7 @@ void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *
     put_declarations(input, out);
     put_norms(input, out);
     for (uint32_t t = 0; t < input->n_targets; t++) {
-        put_kernels(&input->targets[t], t, out);
+        rsrc_put_kernels(&input->targets[t], t, out);
         put_steps(&input->targets[t], t, out);
     }
     put_targets(input, out);

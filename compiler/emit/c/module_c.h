@@ -41,6 +41,13 @@ struct rsr_module_input {
     const char *tokenizer_symbol; /* NULL: none */
 };
 
+/* Of every kernel and weight section that the targets' tables name. */
+void rsrc_put_linear_declarations(const struct rsr_module_target *targets, uint32_t n_targets,
+                                  struct rsrc_buffer *out);
+/* kernels_<number>[] */
+void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
+                      struct rsrc_buffer *out);
+
 void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *out);
 
 #endif

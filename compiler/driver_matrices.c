@@ -1,0 +1,216 @@
+/* driver_matrices.c - a file of matrices without a model: its items, and the library's functions.
+ *
+ * Functions are <stem>_<matrix>_<i8 or f32>, of the output's name and the tensor's. Both may be anything:
+ * what is no letter, digit or '_' becomes '_', long names are cut, and a name that another tensor has
+ * already gets a number, in the order of the tensors. Macros are upper case, so that case alone does not
+ * make a name.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "driver.h"
+#include "emit/c/matrices_c.h"
+#include "rsr/segment.h"
+
+#define MAX_NAME 100
+
+/* ---- items -------------------------------------------------------------------------------------------------- */
+
+/* Tensor names are anything: symbols of kernels are numbered. */
+static void add_item(struct rsrc_compilation *c, struct rsrc_item item) {
+    item.stem = rsrc_arena_printf(&c->arena, "m%u", c->n_items);
+    item.block = RSR_NO_BLOCK;
+    item.role = RSR_ROLE_COUNT;
+    c->items[c->n_items++] = item;
+}
+
+void rsrc_add_matrices(struct rsrc_compilation *c, const struct rsr_tensor *tensors,
+                       const struct rsr_named_index *indexes, uint32_t n) {
+    const uint32_t inputs = c->options->inputs != 0 ? c->options->inputs : RSRC_INPUTS_I8;
+    c->items = RSRC_NEW_ARRAY(&c->arena, 2 * (size_t)n, struct rsrc_item);
+    for (uint32_t i = 0; i < n; i++) {
+        struct rsrc_item item = {.name = tensors != NULL ? tensors[i].name : indexes[i].layer_name,
+                                 .tensor = tensors != NULL ? &tensors[i] : NULL,
+                                 .index = tensors != NULL ? NULL : &indexes[i].index};
+        if ((inputs & RSRC_INPUTS_I8) != 0)
+            add_item(c, item);
+        item.input = RSR_INPUT_F32;
+        if ((inputs & RSRC_INPUTS_F32) != 0)
+            add_item(c, item);
+    }
+}
+
+enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c) {
+    const struct rsrc_place place = {.file = c->options->input};
+    if (c->has_graph && c->options->inputs != 0) {
+        rsrc_error(c->diag, "option-value", &place, "leave out --input",
+                   "--input: a model's layers multiply what its graph says, int8 activations");
+        return RSRC_FAILED;
+    }
+    if (rsrc_is_gpu(c) && (c->options->inputs & RSRC_INPUTS_F32) != 0) {
+        rsrc_error(c->diag, "option-value", NULL, "leave out --input",
+                   "--input: matrices for a GPU multiply int8 vectors alone");
+        return RSRC_FAILED;
+    }
+    if (!c->has_graph && c->n_items == 0) {
+        rsrc_error(c->diag, "no-matrices", &place, "put tensors of two dimensions in",
+                   "has no tensors to compile");
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+/* ---- names -------------------------------------------------------------------------------------------------- */
+
+static bool is_letter(char ch) {
+    return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
+}
+
+static char *to_identifier(struct rsrc_arena *arena, const char *text, size_t length) {
+    char *name = rsrc_arena_strndup(arena, text, length < MAX_NAME ? length : MAX_NAME);
+    for (char *at = name; *at != '\0'; at++)
+        if (!is_letter(*at) && !(*at >= '0' && *at <= '9'))
+            *at = '_';
+    return name;
+}
+
+/* Names that are taken, by open addressing: more than half of the slots stay empty. */
+struct names {
+    const char **slots;
+    uint32_t mask;
+};
+
+static bool same_name(const char *a, const char *b) {
+    return strcasecmp(a, b) == 0;
+}
+
+/* False: somebody has it. */
+static bool take_name(struct names *names, const char *name) {
+    uint32_t at = 2166136261u; /* FNV-1a, of letters in one case */
+    for (const char *ch = name; *ch != '\0'; ch++)
+        at = (at ^ (uint8_t)(is_letter(*ch) ? *ch | 0x20 : *ch)) * 16777619u;
+    for (at &= names->mask; names->slots[at] != NULL; at = (at + 1) & names->mask)
+        if (same_name(names->slots[at], name))
+            return false;
+    names->slots[at] = name;
+    return true;
+}
+
+static struct names make_names(struct rsrc_arena *arena, uint32_t n) {
+    uint32_t n_slots = 16;
+    while (n_slots / 2 <= n)
+        n_slots *= 2;
+    return (struct names){RSRC_NEW_ARRAY(arena, n_slots, const char *), n_slots - 1};
+}
+
+static const char *unique_name(struct rsrc_arena *arena, struct names *names, const char *tensor) {
+    const char *base = to_identifier(arena, tensor, strlen(tensor));
+    const char *name = base;
+    for (uint32_t number = 2; !take_name(names, name); number++)
+        name = rsrc_arena_printf(arena, "%s_%u", base, number);
+    return name;
+}
+
+/* What every name begins with: the output's own, "mats" of "out/mats.so". Leading '_' are reserved. */
+static const char *library_stem(struct rsrc_compilation *c) {
+    const char *path = rsrc_header_path(c);
+    if (path == NULL)
+        path = rsrc_model_name(c);
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    const size_t length = strlen(name);
+    const bool ends = length > 2 && strcmp(name + length - 2, ".h") == 0;
+    const char *stem = to_identifier(&c->arena, name, ends ? length - 2 : length);
+    return is_letter(stem[0]) ? stem : rsrc_arena_printf(&c->arena, "m%s", stem);
+}
+
+const char *rsrc_header_path(struct rsrc_compilation *c) {
+    const bool so = rsrc_wants(c, RSRC_EMIT_SO);
+    const bool obj = rsrc_wants(c, RSRC_EMIT_OBJ) && !c->units[RSR_UNIT_OBJ].active;
+    if (c->has_graph || rsrc_is_gpu(c) || (!so && !obj))
+        return NULL;
+    const char *path = rsrc_output_path(c, so ? RSRC_EMIT_SO : RSRC_EMIT_OBJ);
+    const char *suffix = rsrc_kinds[so ? RSRC_KIND_SO : RSRC_KIND_OBJ].suffix;
+    const size_t n = strlen(path), n_suffix = strlen(suffix);
+    const bool ends = n > n_suffix && strcmp(path + n - n_suffix, suffix) == 0;
+    return rsrc_arena_printf(&c->arena, "%.*s.h", (int)(ends ? n - n_suffix : n), path);
+}
+
+/* ---- the library ---------------------------------------------------------------------------------------------- */
+
+/* Two kernels an item: what serves few vectors serves many where the plan has no other. */
+static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
+    const size_t n = (size_t)c->n_items * RSR_REGIME_COUNT;
+    struct rsr_linear_unit *linears = RSRC_NEW_ARRAY(&c->arena, n, struct rsr_linear_unit);
+    memcpy(linears, &c->linears[target * n], n * sizeof(*linears));
+    for (size_t i = RSR_REGIME_PREFILL; i < n; i += RSR_REGIME_COUNT)
+        if (linears[i].function == NULL)
+            linears[i] = linears[i - 1];
+    return linears;
+}
+
+static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
+    struct rsr_matrix_entry *entries =
+        RSRC_NEW_ARRAY(&c->arena, c->n_items, struct rsr_matrix_entry);
+    struct rsr_module_target *targets =
+        RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_module_target);
+    struct names names = make_names(&c->arena, c->n_items);
+    for (uint32_t i = 0; i < c->n_items; i++) {
+        const struct rsrc_item *item = &c->items[i];
+        const struct rsr_linear_unit *linear = &c->linears[(size_t)i * RSR_REGIME_COUNT];
+        const bool again =
+            i > 0 && item->tensor == item[-1].tensor && item->index == item[-1].index;
+        entries[i] = (struct rsr_matrix_entry){
+            .tensor = item->name,
+            .symbol = again ? entries[i - 1].symbol : unique_name(&c->arena, &names, item->name),
+            .input = item->input,
+            .rows = linear->rows,
+            .cols = linear->cols};
+    }
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        targets[t] = (struct rsr_module_target){.spec = &c->specs[t],
+                                                .linears = list_linears(c, t),
+                                                .n_linears = c->n_items * RSR_REGIME_COUNT};
+    return (struct rsr_matrices_input){.source = rsrc_model_name(c),
+                                       .stem = library_stem(c),
+                                       .entries = entries,
+                                       .n_entries = c->n_items,
+                                       .targets = targets,
+                                       .n_targets = c->n_specs};
+}
+
+static void list_exports(struct rsrc_compilation *c, const struct rsr_matrices_input *input) {
+    const char **exports =
+        RSRC_NEW_ARRAY(&c->arena, (size_t)input->n_entries * RSRC_MATRIX_FORMS, const char *);
+    for (uint32_t e = 0; e < input->n_entries; e++)
+        for (uint32_t form = 0; form < RSRC_MATRIX_FORMS; form++)
+            exports[c->n_exports++] =
+                rsrc_matrix_function(&c->arena, input, &input->entries[e], form);
+    c->exports = exports;
+}
+
+/* matrices.c includes it by a name that is nobody's but ours. */
+static enum rsrc_status write_header(struct rsrc_compilation *c, const struct rsrc_buffer *text) {
+    if (rsrc_sink_write(c, &c->header_sink, text) != RSRC_OK)
+        return RSRC_FAILED;
+    const char *const dirs[] = {c->link_units.active ? c->work_dir : NULL, c->out_dir.temporary};
+    for (uint32_t i = 0; i < 2; i++)
+        if (dirs[i] != NULL &&
+            rsrc_write_file(c, dirs[i], "matrices.h", text->data, text->size_bytes) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c) {
+    const struct rsr_matrices_input input = describe(c);
+    struct rsrc_buffer header = {0}, text = {0};
+    rsrc_emit_matrices_header(&c->arena, &input, &header);
+    rsrc_emit_matrices(&c->arena, &input, &text);
+    enum rsrc_status status = write_header(c, &header);
+    if (status == RSRC_OK)
+        status = rsrc_write_c(c, "matrices", &text);
+    list_exports(c, &input);
+    rsrc_buffer_free(&header);
+    rsrc_buffer_free(&text);
+    return status;
+}

@@ -1,0 +1,36 @@
+/* matrices_c.h - prints the functions of a library of matrices, as C and as the header to call it by. */
+#ifndef RSRC_EMIT_C_MATRICES_H
+#define RSRC_EMIT_C_MATRICES_H
+
+#include "emit/c/module_c.h"
+
+/* One matrix with one type of vectors. */
+struct rsr_matrix_entry {
+    const char *tensor; /* untrusted */
+    const char *symbol; /* its part of names, no other's in any case: "w_out" */
+    enum rsr_input input;
+    uint32_t rows, cols;
+};
+
+struct rsr_matrices_input {
+    const char *source;                     /* what was compiled, for a comment; untrusted */
+    const char *stem;                       /* begins every name: a C identifier */
+    const struct rsr_matrix_entry *entries; /* those of one tensor are neighbours */
+    uint32_t n_entries;
+    const struct rsr_module_target *targets; /* linears: 2 an entry, for few vectors and for many */
+    uint32_t n_targets;
+};
+
+/* The functions of an entry: one vector, a batch, a part of a batch's rows. */
+#define RSRC_MATRIX_FORMS 3u
+
+/* "mats_w_out_i8_batch" */
+const char *rsrc_matrix_function(struct rsrc_arena *arena, const struct rsr_matrices_input *input,
+                                 const struct rsr_matrix_entry *entry, uint32_t form);
+void rsrc_emit_matrices_header(struct rsrc_arena *arena, const struct rsr_matrices_input *input,
+                               struct rsrc_buffer *out);
+/* Includes the header as "matrices.h". */
+void rsrc_emit_matrices(struct rsrc_arena *arena, const struct rsr_matrices_input *input,
+                        struct rsrc_buffer *out);
+
+#endif
