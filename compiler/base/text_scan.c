@@ -79,6 +79,14 @@ enum rsrc_status rsrc_scan_error(struct rsrc_scan *scan, const char *format, ...
     return RSRC_FAILED;
 }
 
+void rsrc_scan_advance(struct rsrc_scan *scan, const char *at) {
+    for (; scan->at < at; scan->at++)
+        if (*scan->at == '\n') {
+            scan->line++;
+            scan->line_start = scan->at + 1;
+        }
+}
+
 bool rsrc_scan_at_line_end(struct rsrc_scan *scan) {
     skip_blanks(scan);
     return scan->at == scan->end || *scan->at == '\n';

@@ -67,6 +67,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const cha
 RSRC_NODISCARD enum rsrc_status rsrc_scan_string(struct rsrc_scan *scan, const char *what,
                                                  const char **out);
 
+/* Goes on to a later place of the text, for a report there. */
+void rsrc_scan_advance(struct rsrc_scan *scan, const char *at);
+
 /* Reports at the current place; always RSRC_FAILED. */
 RSRC_NODISCARD enum rsrc_status rsrc_scan_error(struct rsrc_scan *scan, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

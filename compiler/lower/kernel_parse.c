@@ -1,7 +1,7 @@
 /* kernel_parse.c - reads the text form of kernels; see kernel_text.c.
  *
  * The text is untrusted: every word is known, every name declared, every number in range, and
- * rsrc_verify_kernel has the last word. Diagnostics have the place and the slug "kernel-text".
+ * rsrc_find_kernel_problem has the last word. Diagnostics have the place and the slug "kernel-text".
  */
 #include <inttypes.h>
 #include <math.h>
@@ -21,6 +21,13 @@ struct reg_table {
 
 struct op_list {
     struct rsr_kop *ops;
+    uint32_t n, capacity;
+};
+
+/* Where the lines of operations begin: those of the code, then those of every body, each closed by the
+ * line behind it. */
+struct place_list {
+    const char **at;
     uint32_t n, capacity;
 };
 
@@ -301,18 +308,27 @@ static bool at_end_of_kernel(const struct rsrc_scan *scan) {
     return rsrc_scan_at_word(&ahead, "kernel");
 }
 
+static void add_place(struct rsrc_scan *scan, struct place_list *places) {
+    places->at = grown(scan->arena, places->at, places->n, &places->capacity, sizeof *places->at);
+    (void)rsrc_scan_at_line_end(scan); /* skips blanks */
+    places->at[places->n++] = scan->at;
+}
+
 /* Up to the next body or the end of the kernel. */
 static enum rsrc_status parse_ops(struct rsrc_scan *scan, const struct reg_list *regs,
-                                  struct rsr_kop **out, uint32_t *n_out) {
+                                  struct place_list *places, struct rsr_kop **out,
+                                  uint32_t *n_out) {
     struct op_list list = {0};
     while (!at_end_of_kernel(scan) && !rsrc_scan_at_word(scan, "body")) {
         if (rsrc_scan_at_end(scan))
             return rsrc_scan_error(scan, "the kernel is cut off: 'end kernel' is missing");
         list.ops = grown(scan->arena, list.ops, list.n, &list.capacity, sizeof *list.ops);
+        add_place(scan, places);
         if (parse_op(scan, regs, &list.ops[list.n++]) != RSRC_OK ||
             rsrc_scan_line_end(scan) != RSRC_OK)
             return RSRC_FAILED;
     }
+    add_place(scan, places);
     *out = list.ops;
     *n_out = list.n;
     return RSRC_OK;
@@ -390,22 +406,43 @@ static enum rsrc_status parse_target_line(struct rsrc_scan *scan, struct rsr_par
 }
 
 static enum rsrc_status parse_bodies(struct rsrc_scan *scan, const struct reg_list *regs,
-                                     struct rsr_kernel *kernel) {
+                                     struct place_list *places, struct rsr_kernel *kernel) {
     kernel->bodies = RSRC_NEW_ARRAY(scan->arena, kernel->n_bodies, struct rsr_kbody);
     for (uint32_t b = 0; b < kernel->n_bodies; b++) {
         uint32_t number;
         if (rsrc_scan_word(scan, "body") != RSRC_OK ||
             rsrc_scan_u32(scan, "the body's number", b, b, &number) != RSRC_OK ||
             rsrc_scan_line_end(scan) != RSRC_OK ||
-            parse_ops(scan, regs, &kernel->bodies[b].ops, &kernel->bodies[b].n_ops) != RSRC_OK)
+            parse_ops(scan, regs, places, &kernel->bodies[b].ops, &kernel->bodies[b].n_ops) !=
+                RSRC_OK)
             return RSRC_FAILED;
     }
     return RSRC_OK;
 }
 
+/* What no single line shows. `start` is where the kernel begins. */
+static enum rsrc_status verify(const struct rsrc_scan *start, const struct place_list *places,
+                               const struct rsr_kernel *kernel) {
+    const struct rsrc_kernel_problem problem = rsrc_find_kernel_problem(kernel);
+    if (problem.what == NULL)
+        return RSRC_OK;
+    struct rsrc_scan scan = *start;
+    if (problem.op != RSRC_NO_OP) {
+        uint32_t place = problem.op;
+        if (problem.body != RSRC_NO_BODY)
+            place += kernel->n_ops + 1;
+        for (uint32_t b = 0; problem.body != RSRC_NO_BODY && b < problem.body; b++)
+            place += kernel->bodies[b].n_ops + 1;
+        rsrc_scan_advance(&scan, places->at[place]);
+    }
+    return rsrc_scan_error(&scan, "%s", problem.what);
+}
+
 static enum rsrc_status parse_kernel(struct rsrc_scan *scan, struct rsr_parsed_kernel *out) {
     struct rsr_kernel *kernel = &out->kernel;
     struct reg_list regs, body_regs;
+    struct place_list places = {0};
+    const struct rsrc_scan start = *scan;
     *out = (struct rsr_parsed_kernel){0};
     if (parse_title_line(scan, kernel) != RSRC_OK ||
         parse_string_line(scan, "key", &kernel->key) != RSRC_OK ||
@@ -414,8 +451,8 @@ static enum rsrc_status parse_kernel(struct rsrc_scan *scan, struct rsr_parsed_k
         parse_target_line(scan, out) != RSRC_OK || parse_regs(scan, "regs", &regs) != RSRC_OK ||
         parse_regs(scan, "body_regs", &body_regs) != RSRC_OK ||
         rsrc_scan_word(scan, "code") != RSRC_OK || rsrc_scan_line_end(scan) != RSRC_OK ||
-        parse_ops(scan, &regs, &kernel->ops, &kernel->n_ops) != RSRC_OK ||
-        parse_bodies(scan, &body_regs, kernel) != RSRC_OK ||
+        parse_ops(scan, &regs, &places, &kernel->ops, &kernel->n_ops) != RSRC_OK ||
+        parse_bodies(scan, &body_regs, &places, kernel) != RSRC_OK ||
         rsrc_scan_word(scan, "end") != RSRC_OK || rsrc_scan_word(scan, "kernel") != RSRC_OK ||
         rsrc_scan_line_end(scan) != RSRC_OK)
         return RSRC_FAILED;
@@ -423,7 +460,7 @@ static enum rsrc_status parse_kernel(struct rsrc_scan *scan, struct rsr_parsed_k
     kernel->n_regs = regs.n;
     kernel->body_regs = body_regs.regs;
     kernel->n_body_regs = body_regs.n;
-    return rsrc_verify_kernel(scan->diag, kernel);
+    return verify(&start, &places, kernel);
 }
 
 /* Begins the text, and every kernel that was printed by itself. */

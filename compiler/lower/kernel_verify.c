@@ -2,9 +2,11 @@
  *
  * Registers are named, typed and defined before use on every path; loops and branches close; addresses
  * have 64-bit terms; only y, scratch and a body's sums are written; tiles are used while configured.
- * kernel_types.c knows which types fit an operation. A failure is a defect of lowering, reported with
- * the operation's number so that the printed kernel shows it.
+ * kernel_types.c knows which types fit an operation. A failure is a defect of lowering, or of a text that
+ * the kernel was read from; the operation's number says where.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +48,33 @@ static bool is_identifier(const char *name) {
     return name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
 }
 
+/* Words that C, or what the C back end prints around the code of a kernel, has another meaning for. */
+static const char *const RESERVED[] = {
+    "asm",         "auto",    "break",    "case",     "char",     "const",   "continue",
+    "default",     "do",      "double",   "else",     "enum",     "extern",  "float",
+    "for",         "goto",    "if",       "inline",   "int",      "long",    "register",
+    "restrict",    "return",  "short",    "signed",   "sizeof",   "static",  "struct",
+    "switch",      "typedef", "typeof",   "union",    "unsigned", "void",    "volatile",
+    "while",       "linux",   "unix",     "shuffle",  "int8_t",   "int16_t", "int32_t",
+    "int64_t",     "uint8_t", "uint16_t", "uint32_t", "uint64_t", "size_t",  "weights",
+    "worker",      "x",       "y",        "codes",    "index",    "scale",   "scratch",
+    "columns",     "sums",    "arg_x",    "arg_ldx",  "arg_y",    "arg_ldy", "arg_n_tokens",
+    "arg_scratch",
+};
+
+/* One of those words, or the type of a vector: "v16i32", "u8_mem". */
+static bool is_reserved(const char *name) {
+    for (size_t i = 0; i < sizeof RESERVED / sizeof *RESERVED; i++)
+        if (strcmp(name, RESERVED[i]) == 0)
+            return true;
+    const size_t length = strlen(name);
+    if (length >= 4 && strcmp(name + length - 4, "_mem") == 0)
+        return true;
+    const char *elem = name + 1 + strspn(name + 1, "0123456789");
+    return name[0] == 'v' && elem != name + 1 && *elem != '\0' && strchr("iuf", *elem) != NULL &&
+           elem[1 + strspn(elem + 1, "0123456789")] == '\0';
+}
+
 /* What a linker takes, of any letters. */
 static bool is_symbol(const char *name) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
@@ -70,6 +99,8 @@ static const char *check_regs(struct rsrc_arena *arena, const struct rsr_kreg *r
             return "register of no type";
         if (!is_identifier(reg->name))
             return "register name is no identifier";
+        if (is_reserved(reg->name))
+            return "register name is a word of C";
         n_tiles += reg->elem == RSR_ELEM_TILE;
         names[i] = reg->name;
     }
@@ -254,14 +285,6 @@ static uint32_t check_ops(struct verifier *v, const struct rsr_kop *ops, uint32_
 
 /* ---- kernels --------------------------------------------------------------------------------------- */
 
-static enum rsrc_status fail(struct rsrc_diag *diag, const struct rsr_kernel *kernel,
-                             const char *where, const char *problem) {
-    rsrc_error(diag, "kernel-invalid", NULL,
-               "this is a defect of rsrc; please report it with the kernel's text",
-               "kernel '%s', %s%s", kernel->symbol, where, problem);
-    return RSRC_FAILED;
-}
-
 static const char *check_kernel_fields(const struct rsr_kernel *kernel) {
     if (kernel->tile_rows == 0 || kernel->n_tiles == 0 ||
         (uint64_t)kernel->tile_rows * (kernel->n_tiles - 1) >= kernel->computed_rows ||
@@ -271,40 +294,55 @@ static const char *check_kernel_fields(const struct rsr_kernel *kernel) {
     return is_symbol(kernel->symbol) ? NULL : "symbol is no identifier";
 }
 
-static enum rsrc_status verify(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                               const struct rsr_kernel *kernel) {
-    const char *problem = check_regs(arena, kernel->regs, kernel->n_regs);
-    if (problem == NULL)
-        problem = check_regs(arena, kernel->body_regs, kernel->n_body_regs);
-    if (problem == NULL)
-        problem = check_kernel_fields(kernel);
-    if (problem != NULL)
-        return fail(diag, kernel, "", problem);
+static struct rsrc_kernel_problem find_problem(struct rsrc_arena *arena,
+                                               const struct rsr_kernel *kernel) {
+    struct rsrc_kernel_problem problem = {.body = RSRC_NO_BODY, .op = RSRC_NO_OP};
+    problem.what = check_regs(arena, kernel->regs, kernel->n_regs);
+    if (problem.what == NULL)
+        problem.what = check_regs(arena, kernel->body_regs, kernel->n_body_regs);
+    if (problem.what == NULL)
+        problem.what = check_kernel_fields(kernel);
+    if (problem.what != NULL)
+        return problem;
 
     struct verifier v = {.kernel = kernel, .regs = kernel->regs, .n_regs = kernel->n_regs};
     v.defined = rsrc_arena_array(arena, MAX_DEPTH + 1, kernel->n_regs + 1u);
-    uint32_t at = check_ops(&v, kernel->ops, kernel->n_ops);
-    if (v.problem != NULL)
-        return fail(diag, kernel, rsrc_arena_printf(arena, "operation %u: ", at), v.problem);
-
-    v = (struct verifier){.kernel = kernel,
-                          .regs = kernel->body_regs,
-                          .n_regs = kernel->n_body_regs,
-                          .in_body = true,
-                          .defined = rsrc_arena_array(arena, 1, kernel->n_body_regs + 1u)};
-    for (uint32_t b = 0; b < kernel->n_bodies; b++) {
-        at = check_ops(&v, kernel->bodies[b].ops, kernel->bodies[b].n_ops);
-        if (v.problem != NULL)
-            return fail(diag, kernel, rsrc_arena_printf(arena, "body %u, operation %u: ", b, at),
-                        v.problem);
+    problem.op = check_ops(&v, kernel->ops, kernel->n_ops);
+    if (v.problem == NULL) {
+        v = (struct verifier){.kernel = kernel,
+                              .regs = kernel->body_regs,
+                              .n_regs = kernel->n_body_regs,
+                              .in_body = true,
+                              .defined = rsrc_arena_array(arena, 1, kernel->n_body_regs + 1u)};
+        for (uint32_t b = 0; b < kernel->n_bodies && v.problem == NULL; b++) {
+            problem.body = b;
+            problem.op = check_ops(&v, kernel->bodies[b].ops, kernel->bodies[b].n_ops);
+        }
     }
-    return RSRC_OK;
+    problem.what = v.problem;
+    return problem;
+}
+
+struct rsrc_kernel_problem rsrc_find_kernel_problem(const struct rsr_kernel *kernel) {
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    const struct rsrc_kernel_problem problem = find_problem(&arena, kernel);
+    rsrc_arena_free(&arena);
+    return problem;
 }
 
 enum rsrc_status rsrc_verify_kernel(struct rsrc_diag *diag, const struct rsr_kernel *kernel) {
-    struct rsrc_arena arena;
-    rsrc_arena_init(&arena);
-    const enum rsrc_status status = verify(diag, &arena, kernel);
-    rsrc_arena_free(&arena);
-    return status;
+    const struct rsrc_kernel_problem problem = rsrc_find_kernel_problem(kernel);
+    if (problem.what == NULL)
+        return RSRC_OK;
+    char where[64] = "";
+    if (problem.body != RSRC_NO_BODY)
+        snprintf(where, sizeof where, "body %" PRIu32 ", operation %" PRIu32 ": ", problem.body,
+                 problem.op);
+    else if (problem.op != RSRC_NO_OP)
+        snprintf(where, sizeof where, "operation %" PRIu32 ": ", problem.op);
+    rsrc_error(diag, "kernel-invalid", NULL,
+               "this is a defect of rsrc; please report it with the kernel's text",
+               "kernel '%s', %s%s", kernel->symbol, where, problem.what);
+    return RSRC_FAILED;
 }

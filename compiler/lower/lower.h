@@ -22,8 +22,19 @@ struct rsrc_lower_input {
 RSRC_NODISCARD enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const struct rsrc_lower_input *input,
                                                  struct rsr_lowered *out);
+
+/* What is wrong with a kernel, and where. */
+#define RSRC_NO_BODY UINT32_MAX
+#define RSRC_NO_OP UINT32_MAX
+struct rsrc_kernel_problem {
+    const char *what; /* NULL: nothing */
+    uint32_t body;    /* RSRC_NO_BODY: in the code */
+    uint32_t op;      /* the number of operations: at the end; RSRC_NO_OP: in registers or fields */
+};
 /* Registers defined before use, types that fit their operations, loops closed, addresses of loads and
  * stores of 64-bit terms. */
+struct rsrc_kernel_problem rsrc_find_kernel_problem(const struct rsr_kernel *kernel);
+/* The same for a kernel that lowering made: a problem is reported as a defect. */
 RSRC_NODISCARD enum rsrc_status rsrc_verify_kernel(struct rsrc_diag *diag,
                                                    const struct rsr_kernel *kernel);
 /* Text form; what is printed parses back, several dumps one after the other as well. */

@@ -7,6 +7,7 @@
  */
 #include "schedule/schedule.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* Every buffer of a step. Activations (int8 rows) have the suffix _act. */
@@ -274,30 +275,29 @@ static const enum split SPLITS[RSR_OP_KIND_COUNT] = {
     [RSR_OP_NORM] = SPLIT_TOKEN,  [RSR_OP_QUANT] = SPLIT_TOKEN,      [RSR_OP_ACT_MUL] = SPLIT_TOKEN,
 };
 
-static enum rsrc_status bad_step(struct rsrc_diag *diag, uint32_t op, const char *what,
-                                 const char *buffer) {
-    rsrc_error(diag, "step-invalid", NULL, "this is a defect of the compiler",
-               "step operation %u: %s '%s'", op, what, buffer);
-    return RSRC_FAILED;
+static struct rsrc_step_problem problem_at(uint32_t op, const char *what, const char *buffer) {
+    return (struct rsrc_step_problem){.what = what, .buffer = buffer, .op = op};
 }
 
+static const struct rsrc_step_problem no_problem = {.what = NULL};
+
 /* Operands: every buffer read was written before. */
-static enum rsrc_status verify_definitions(struct rsrc_diag *diag, const struct rsr_step *step) {
+static struct rsrc_step_problem check_definitions(const struct rsr_step *step) {
     bool defined[RSRC_MAX_STEP_BUFFERS] = {false};
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
         for (uint32_t b = 0; b < step->n_buffers; b++)
             if (reads(op, b) && !defined[b])
-                return bad_step(diag, i, "reads undefined buffer", step->buffers[b].name);
+                return problem_at(i, "reads undefined buffer", step->buffers[b].name);
         if (op->dst != NONE)
             defined[op->dst] = true;
     }
-    return RSRC_OK;
+    return no_problem;
 }
 
 /* Between two barriers, a buffer written by one operation and touched by another must be split by token
  * in both. */
-static enum rsrc_status verify_barriers(struct rsrc_diag *diag, const struct rsr_step *step) {
+static struct rsrc_step_problem check_barriers(const struct rsr_step *step) {
     for (uint32_t i = 0; i < step->n_ops; i++) {
         for (uint32_t j = i; j < step->n_ops; j++) {
             const struct rsr_step_op *first = &step->ops[i], *second = &step->ops[j];
@@ -307,49 +307,68 @@ static enum rsrc_status verify_barriers(struct rsrc_diag *diag, const struct rsr
                 const bool touches1 = reads(first, b) || writes(first, b);
                 const bool touches2 = reads(second, b) || writes(second, b);
                 if (touches1 && touches2 && (writes(first, b) || writes(second, b)))
-                    return bad_step(diag, j, "no barrier before it uses", step->buffers[b].name);
+                    return problem_at(j, "no barrier before it uses", step->buffers[b].name);
             }
             if ((second->flags & RSR_OP_BARRIER) != 0)
                 break;
         }
     }
-    return RSRC_OK;
+    return no_problem;
 }
 
-static enum rsrc_status verify_placement(struct rsrc_diag *diag, const struct rsr_step *step) {
+static struct rsrc_step_problem check_placement(const struct rsr_step *step) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     bool *live[RSRC_MAX_STEP_BUFFERS];
-    enum rsrc_status status = RSRC_OK;
+    struct rsrc_step_problem problem = no_problem;
     for (uint32_t b = 0; b < step->n_buffers; b++) {
         live[b] = RSRC_NEW_ARRAY(&arena, step->n_ops, bool);
         find_lifetime(step, b, live[b]);
         const struct rsr_buffer *mine = &step->buffers[b];
         if (mine->offset + mine->row_bytes > step->arena_bytes_per_token)
-            status = bad_step(diag, 0, "the arena is too small for", mine->name);
+            problem = problem_at(RSRC_NO_STEP_OP, "the arena is too small for", mine->name);
         for (uint32_t other = 0; other < b; other++) {
             const struct rsr_buffer *theirs = &step->buffers[other];
             if (mine->offset < theirs->offset + theirs->row_bytes &&
                 theirs->offset < mine->offset + mine->row_bytes &&
                 meet(live[b], live[other], step->n_ops))
-                status = bad_step(diag, 0, "two live buffers share memory, one is", mine->name);
+                problem = problem_at(RSRC_NO_STEP_OP, "two live buffers share memory, one is",
+                                     mine->name);
         }
     }
     rsrc_arena_free(&arena);
-    return status;
+    return problem;
+}
+
+struct rsrc_step_problem rsrc_find_step_problem(const struct rsr_graph *graph,
+                                                const struct rsrc_step_kernels *kernels,
+                                                const struct rsr_step *step) {
+    for (uint32_t i = 0; i < step->n_ops; i++) {
+        const struct rsr_step_op *op = &step->ops[i];
+        const char *dst = op->dst != NONE ? step->buffers[op->dst].name : "?";
+        if (op->kind == RSR_OP_LINEAR && op->arg >= kernels->n_kernels)
+            return problem_at(i, "names a missing kernel for", dst);
+        if (op->kind == RSR_OP_NORM && op->arg >= graph->n_norms)
+            return problem_at(i, "names a missing norm for", dst);
+    }
+    struct rsrc_step_problem problem = check_definitions(step);
+    if (problem.what == NULL)
+        problem = check_barriers(step);
+    return problem.what != NULL ? problem : check_placement(step);
 }
 
 enum rsrc_status rsrc_verify_step(struct rsrc_diag *diag, const struct rsr_graph *graph,
                                   const struct rsrc_step_kernels *kernels,
                                   const struct rsr_step *step) {
-    for (uint32_t i = 0; i < step->n_ops; i++) {
-        const struct rsr_step_op *op = &step->ops[i];
-        if (op->kind == RSR_OP_LINEAR && op->arg >= kernels->n_kernels)
-            return bad_step(diag, i, "names a missing kernel for", step->buffers[op->dst].name);
-        if (op->kind == RSR_OP_NORM && op->arg >= graph->n_norms)
-            return bad_step(diag, i, "names a missing norm for", step->buffers[op->dst].name);
-    }
-    if (verify_definitions(diag, step) != RSRC_OK || verify_barriers(diag, step) != RSRC_OK)
-        return RSRC_FAILED;
-    return verify_placement(diag, step);
+    const struct rsrc_step_problem problem = rsrc_find_step_problem(graph, kernels, step);
+    if (problem.what == NULL)
+        return RSRC_OK;
+    const char *const help = "this is a defect of the compiler";
+    if (problem.op == RSRC_NO_STEP_OP)
+        rsrc_error(diag, "step-invalid", NULL, help, "step '%s': %s '%s'", step->regime,
+                   problem.what, problem.buffer);
+    else
+        rsrc_error(diag, "step-invalid", NULL, help, "step operation %" PRIu32 ": %s '%s'",
+                   problem.op, problem.what, problem.buffer);
+    return RSRC_FAILED;
 }

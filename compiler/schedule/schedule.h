@@ -21,8 +21,20 @@ struct rsrc_step_kernels {
 void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
                       const struct rsrc_step_kernels *kernels, struct rsr_step **steps,
                       uint32_t *n_steps);
+
+/* What is wrong with a step: `what` of the buffer. */
+#define RSRC_NO_STEP_OP UINT32_MAX
+struct rsrc_step_problem {
+    const char *what; /* NULL: nothing is wrong */
+    const char *buffer;
+    uint32_t op; /* RSRC_NO_STEP_OP: the placement of buffers */
+};
 /* Checks what the runtime relies on: operands defined before use, no live buffers overlap, barriers
  * between operations that are split differently. */
+struct rsrc_step_problem rsrc_find_step_problem(const struct rsr_graph *graph,
+                                                const struct rsrc_step_kernels *kernels,
+                                                const struct rsr_step *step);
+/* The same for a step that scheduling made: a problem is reported as a defect. */
 RSRC_NODISCARD enum rsrc_status rsrc_verify_step(struct rsrc_diag *diag,
                                                  const struct rsr_graph *graph,
                                                  const struct rsrc_step_kernels *kernels,

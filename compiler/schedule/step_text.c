@@ -10,7 +10,7 @@
  *   end step
  *
  * Names of layers and norms are for the reader: the numbers count. The text is untrusted: every buffer
- * is declared, every number in range, and rsrc_verify_step has the last word.
+ * is declared, every number in range, and rsrc_find_step_problem has the last word.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -194,7 +194,9 @@ static enum rsrc_status parse_op(struct rsrc_scan *scan, const struct rsr_step *
     return rsrc_scan_line_end(scan);
 }
 
-static enum rsrc_status parse_ops(struct rsrc_scan *scan, struct rsr_parsed_step *out) {
+/* `places` gets where the operations begin. */
+static enum rsrc_status parse_ops(struct rsrc_scan *scan, struct rsr_parsed_step *out,
+                                  const char ***places) {
     struct rsr_step *step = &out->step;
     uint32_t capacity = 0, run = 0;
     while (!rsrc_scan_at_word(scan, "end")) {
@@ -204,15 +206,19 @@ static enum rsrc_status parse_ops(struct rsrc_scan *scan, struct rsr_parsed_step
                                    run == MAX_RUN ? " without a barrier" : "");
         if (step->n_ops == capacity) {
             const struct rsr_parsed_step old = *out;
+            const char *const *const old_places = *places;
             capacity = capacity == 0 ? 64 : 2 * capacity;
             step->ops = RSRC_NEW_ARRAY(scan->arena, capacity, struct rsr_step_op);
             out->names = RSRC_NEW_ARRAY(scan->arena, capacity, const char *);
+            *places = RSRC_NEW_ARRAY(scan->arena, capacity, const char *);
             for (uint32_t i = 0; i < step->n_ops; i++) {
                 step->ops[i] = old.step.ops[i];
                 out->names[i] = old.names[i];
+                (*places)[i] = old_places[i];
             }
         }
         struct rsr_step_op *op = &step->ops[step->n_ops];
+        (*places)[step->n_ops] = scan->at;
         if (parse_op(scan, step, op, &out->names[step->n_ops]) != RSRC_OK)
             return RSRC_FAILED;
         run = (op->flags & RSR_OP_BARRIER) != 0 ? 0 : run + 1;
@@ -238,14 +244,24 @@ static enum rsrc_status parse_step_line(struct rsrc_scan *scan, struct rsr_step 
     return rsrc_scan_line_end(scan);
 }
 
-/* Kernels and norms are numbers of something that is not here: any will do. */
-static enum rsrc_status verify_alone(struct rsrc_diag *diag, const struct rsr_step *step) {
+/* What no single line shows. Kernels and norms are numbers of something that is not here: any will do.
+ * `start` is where the step begins. */
+static enum rsrc_status verify(const struct rsrc_scan *start, const char *const *places,
+                               const struct rsr_step *step) {
     const struct rsr_graph graph = {.n_norms = UINT32_MAX};
     const struct rsrc_step_kernels kernels = {.n_kernels = UINT32_MAX};
-    return rsrc_verify_step(diag, &graph, &kernels, step);
+    const struct rsrc_step_problem problem = rsrc_find_step_problem(&graph, &kernels, step);
+    if (problem.what == NULL)
+        return RSRC_OK;
+    struct rsrc_scan scan = *start;
+    if (problem.op != RSRC_NO_STEP_OP)
+        rsrc_scan_advance(&scan, places[problem.op]);
+    return rsrc_scan_error(&scan, "%s '%s'", problem.what, problem.buffer);
 }
 
 static enum rsrc_status parse_step(struct rsrc_scan *scan, struct rsr_parsed_step *out) {
+    const struct rsrc_scan start = *scan;
+    const char **places = NULL;
     *out = (struct rsr_parsed_step){0};
     out->step.buffers = RSRC_NEW_ARRAY(scan->arena, RSRC_MAX_STEP_BUFFERS, struct rsr_buffer);
     if (parse_step_line(scan, &out->step) != RSRC_OK)
@@ -253,7 +269,9 @@ static enum rsrc_status parse_step(struct rsrc_scan *scan, struct rsr_parsed_ste
     while (rsrc_scan_at_word(scan, "buffer"))
         if (parse_buffer(scan, &out->step) != RSRC_OK)
             return RSRC_FAILED;
-    return parse_ops(scan, out) != RSRC_OK ? RSRC_FAILED : verify_alone(scan->diag, &out->step);
+    if (parse_ops(scan, out, &places) != RSRC_OK)
+        return RSRC_FAILED;
+    return verify(&start, places, &out->step);
 }
 
 /* Begins the text, and every step that was printed by itself. */

@@ -221,7 +221,15 @@ static void test_refusals(const char *text) {
     expect_refused(text, "+ i0*512", "+ i0*512 + i0*1 + i1*1", "k.txt:", "at most three terms");
     expect_refused(text, "codes[-3]", "code[-3]", "k.txt:", "did you mean 'codes'");
     expect_refused(text, "= const -0", "= const inf", "k.txt:", "no finite number");
-    expect_refused(text, "step 2", "step 0", "kernel-invalid", "step is not positive");
+    expect_refused(text, " i5", " int", "k.txt:2:1:", "register name is a word of C");
+    expect_refused(text, " i5", " v16i32", "k.txt:2:1:", "register name is a word of C");
+    expect_refused(text, " i5", " codes", "k.txt:2:1:", "register name is a word of C");
+    expect_refused(text, " i5", " I5", "k.txt:2:1:", "register name is no identifier");
+    expect_refused(text, "20 computed", "31 computed", "k.txt:2:1:", "tiles do not cover the rows");
+    expect_refused(text, "step 2", "step 0", "k.txt:17:5:", "step is not positive");
+    expect_refused(text, "    tile_end\n", "", "  body 0\n", "TILE_BEGIN without TILE_END");
+    expect_refused(text, "store sums[0], sum", "store y[0], sum", "store y[0], sum\n",
+                   "a body has columns and sums alone");
     expect_refused(text, "end kernel", "", "k.txt:", "'end kernel' is missing");
 }
 

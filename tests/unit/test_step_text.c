@@ -110,7 +110,11 @@ static void test_refusals(const char *text) {
     expect_refused(text, "normed <- x :", "normed <- xx :", "s.txt:", "no buffer is called 'xx'");
     expect_refused(text, "norm 0", "kernel 0", "s.txt:", "expected 'norm'");
     expect_refused(text, "q k v rope", "q k v rope x", "s.txt:", "at most four sources");
-    expect_refused(text, " | barrier", "", "step-invalid", "no barrier before it uses");
+    expect_refused(text, " | barrier", "", "linear      q <- act",
+                   "no barrier before it uses 'act'");
+    expect_refused(text, "normed <- x :", "normed <- att :", "norm        normed <- att :",
+                   "reads undefined buffer 'att'");
+    expect_refused(text, "arena ", "arena 64 # ", "s.txt:2:1:", "the arena is too small for '");
     expect_refused(text, "end step", "", "s.txt:", "unknown operation");
 }
 
