@@ -352,6 +352,12 @@ static uint64_t round_up(uint64_t n, uint64_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
 }
 
+static const char *reason_text(struct kernel_bench *b) {
+    const char *found = rsrc_reduction_text(&b->arena, &b->reduction);
+    return found == NULL ? plan_of(b)->reason
+                         : rsrc_arena_printf(&b->arena, "%s; %s", plan_of(b)->reason, found);
+}
+
 static json_t *measure(struct kernel_bench *b) {
     const struct bench_options *options = b->options;
     const struct rsr_lowered *lowered = &b->lowered;
@@ -360,7 +366,7 @@ static json_t *measure(struct kernel_bench *b) {
     const uint64_t data_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
     const uint64_t weight_bytes = is_code ? plan_of(b)->weight_bytes : data_bytes;
     const uint64_t stride = round_up(is_code ? BENCH_STREAM_BYTES : weight_bytes, 4096);
-    const uint64_t copies = BENCH_STREAM_BYTES / stride + 1;
+    const uint64_t copies = is_code ? 1 : BENCH_STREAM_BYTES / stride + 1;
     const uint64_t total = round_up(stride * copies, (uint64_t)2 << 20);
     uint8_t *memory = bench_alloc(total);
     if (memory == NULL)
@@ -401,7 +407,7 @@ static json_t *measure(struct kernel_bench *b) {
         "bits_per_weight", (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
         dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
         weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena), "reason",
-        plan_of(b)->reason, "seed", (json_int_t)options->seed, "runs", (int)options->runs, "spread",
+        reason_text(b), "seed", (json_int_t)options->seed, "runs", (int)options->runs, "spread",
         spread, "hot_spread", hot_spread, "threads", (int)options->threads, "batch",
         (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms);
 }
