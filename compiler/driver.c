@@ -629,13 +629,15 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
     pthread_mutex_init(&c->pending_lock, NULL);
     begin_times(c);
     enum rsrc_status status = RSRC_FAILED;
-    if (show_remarks(c) == RSRC_OK)
+    if (rsrc_cache_open(c->diag, options->cache_dir, options->dry_run, &c->cache) == RSRC_OK &&
+        show_remarks(c) == RSRC_OK)
         status = run(c);
     if (status == RSRC_OK)
         status = rsrc_stdout_finish(c);
     if (status == RSRC_OK && options->time_report)
         print_times(c, messages);
     rsrc_abandon_outputs(c);
+    rsrc_cache_close(&c->cache, RSRC_CACHE_MAX_BYTES);
     /* Who fails must have said why: silence here is our own defect. */
     int code = RSRC_EXIT_OK;
     if (status != RSRC_OK)

@@ -4,6 +4,7 @@
  *   driver_layers.c   the passes of one layer; layers in parallel, their results in order
  *   driver_output.c   where results go: names, text sinks, directories; all or nothing
  *   driver_units.c    kernels to the units of back ends
+ *   driver_cache.c    machine code that an earlier compilation has made
  *   driver_weights.c  packed weights to an object or a file
  *   driver_deps.c     the dependency file of -MD
  *   driver_module.c   the tables of a module, compiling and linking it
@@ -15,6 +16,7 @@
 #include <pthread.h>
 
 #include "base/mapped_file.h"
+#include "cache/cache.h"
 #include "emit/c/module_c.h"
 #include "ir.h"
 #include "link/elf_writer.h"
@@ -100,6 +102,7 @@ struct rsrc_unit_writer {
         const struct rsrc_item *item; /* the first */
         uint32_t n_kernels;
         struct rsr_unit unit;
+        struct rsrc_hash key; /* of what it holds, where there is a cache */
         struct rsrc_buffer bodies; /* assembly that follows the unit's own */
     } * units;
     struct rsrc_unit_file {
@@ -121,6 +124,7 @@ struct rsrc_pending_unit {
     struct rsrc_unit_writer *writer;
     const struct rsrc_maker *maker;
     struct rsr_unit unit;
+    struct rsrc_cache_key key;
     struct rsrc_buffer bodies;
     struct rsrc_pending_unit *next;
 };
@@ -176,6 +180,7 @@ struct rsrc_compilation {
         const char *temporary;
     } out_dir;
     struct rsrc_toolchain toolchain;
+    struct rsrc_cache cache;
     struct rsrc_times times;
     struct rsrc_spawn_usage cc_usage, ld_usage;
     struct rsrc_sink dependency_sink;
@@ -307,6 +312,20 @@ RSRC_NODISCARD enum rsrc_status rsrc_close_units(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_compile_c_units(struct rsrc_compilation *c,
                                                      struct rsrc_unit_writer *writer);
 void rsrc_abandon_units(struct rsrc_compilation *c);
+
+/* driver_cache.c */
+struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_compilation *c,
+                                           const struct rsr_spec *spec,
+                                           const struct rsrc_buffer *text);
+/* The key of a unit grows with its kernels; nothing is done where there is no cache. */
+void rsrc_begin_unit_key(const struct rsrc_compilation *c, const struct rsrc_maker *maker,
+                         const struct rsr_unit *unit, const struct rsr_spec *spec,
+                         const char *title, struct rsrc_hash *hash);
+void rsrc_add_to_unit_key(const struct rsrc_compilation *c, const struct rsr_kernel *kernel,
+                          struct rsrc_hash *hash);
+/* rsrc_compile_units() for those whose objects the cache does not have. */
+RSRC_NODISCARD enum rsrc_status rsrc_compile_cached(struct rsrc_compilation *c, const char *dir,
+                                                    const char *const *names, uint32_t n_names);
 
 /* driver_weights.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_raw_weights(struct rsrc_compilation *c);

@@ -188,14 +188,27 @@ static struct rsrc_bodies *bodies_of(const struct rsrc_layer_state *state, uint3
     return &state->bodies[(size_t)target * RSR_REGIME_COUNT + regime];
 }
 
+static enum rsrc_status assemble_text(struct rsrc_layer_state *state, const struct rsr_spec *spec,
+                                      struct rsrc_bodies *bodies, const char **why) {
+    struct rsrc_compilation *c = state->compilation;
+    if (c->cache.dir == NULL)
+        return rsrc_asm_assemble(spec, &bodies->text, &state->arena, &bodies->object, why);
+    const struct rsrc_cache_key key = rsrc_key_of_assembly(c, spec, &bodies->text);
+    if (rsrc_cache_get(&c->cache, state->diag, &key, &bodies->object))
+        return RSRC_OK;
+    if (rsrc_asm_assemble(spec, &bodies->text, &state->arena, &bodies->object, why) != RSRC_OK)
+        return RSRC_FAILED;
+    rsrc_cache_put(&c->cache, state->diag, &key, bodies->object.data, bodies->object.size_bytes);
+    return RSRC_OK;
+}
+
 /* What the assembler declines, the back ends print with the kernel. */
 static void assemble(struct rsrc_layer_state *state, const struct rsr_kernel *kernel,
                      struct rsrc_bodies *bodies) {
     const struct rsrc_place place = {.tensor = state->item->name};
     const char *why = NULL;
     if (rsrc_asm_bodies(kernel, &bodies->text, &why) == RSRC_OK &&
-        rsrc_asm_assemble(kernel->spec, &bodies->text, &state->arena, &bodies->object, &why) ==
-            RSRC_OK)
+        assemble_text(state, kernel->spec, bodies, &why) == RSRC_OK)
         return;
     rsrc_diag_emit(state->diag, RSRC_REMARK_MISSED, "emit", &place, NULL,
                    "the assembler declined the bodies of %s, the back ends are asked: %s",

@@ -76,19 +76,40 @@ enum rsrc_status rsrc_open_units(struct rsrc_compilation *c, struct rsrc_unit_wr
 
 /* ---- finishing ------------------------------------------------------------------------------------------------- */
 
-static enum rsrc_status finish_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
-                                    const struct rsrc_maker *maker, struct rsr_unit *unit,
-                                    struct rsrc_buffer *bodies) {
+/* Makes the code, or finds what an earlier compilation made of the same kernels. */
+static enum rsrc_status make_code(struct rsrc_compilation *c, struct rsrc_pending_unit *pending,
+                                  struct rsrc_arena *arena, const char **why) {
+    const struct rsrc_backend *backend = pending->maker->backend;
+    struct rsr_unit *unit = &pending->unit;
+    if (unit->kind != RSR_UNIT_OBJ || c->cache.dir == NULL)
+        return backend->finish(unit, arena, why);
+    struct rsrc_buffer known = {0};
+    if (rsrc_cache_get(&c->cache, c->diag, &pending->key, &known)) {
+        backend->abandon(unit);
+        rsrc_buffer_free(&unit->text);
+        unit->text = known;
+        return RSRC_OK;
+    }
+    if (backend->finish(unit, arena, why) != RSRC_OK)
+        return RSRC_FAILED;
+    rsrc_cache_put(&c->cache, c->diag, &pending->key, unit->text.data, unit->text.size_bytes);
+    return RSRC_OK;
+}
+
+static enum rsrc_status finish_unit(struct rsrc_compilation *c, struct rsrc_pending_unit *pending) {
+    struct rsrc_unit_writer *writer = pending->writer;
+    struct rsr_unit *unit = &pending->unit;
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     const char *why = NULL;
-    enum rsrc_status status = maker->backend->finish(unit, &arena, &why);
-    if (status == RSRC_OK && bodies->size_bytes != 0)
-        rsrc_buffer_append(&unit->text, bodies->data, bodies->size_bytes);
-    rsrc_buffer_free(bodies);
+    enum rsrc_status status = make_code(c, pending, &arena, &why);
+    if (status == RSRC_OK && pending->bodies.size_bytes != 0)
+        rsrc_buffer_append(&unit->text, pending->bodies.data, pending->bodies.size_bytes);
+    rsrc_buffer_free(&pending->bodies);
     if (status != RSRC_OK) {
         rsrc_error(c->diag, "emit-failed", NULL, "choose another back end with --backend",
-                   "the %s back end cannot finish %s: %s", maker->backend->name, unit->name, why);
+                   "the %s back end cannot finish %s: %s", pending->maker->backend->name,
+                   unit->name, why);
     } else if (writer->one_unit) {
         status = rsrc_sink_write(c, &writer->sink, &unit->text);
     } else {
@@ -122,6 +143,7 @@ static void close_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writ
     *pending = (struct rsrc_pending_unit){.writer = writer,
                                           .maker = &writer->makers[maker],
                                           .unit = open->unit,
+                                          .key = rsrc_cache_key_end(&open->key),
                                           .bodies = open->bodies,
                                           .next = c->pending};
     c->pending = pending;
@@ -141,7 +163,7 @@ enum rsrc_status rsrc_finish_pending_units(struct rsrc_compilation *c) {
     enum rsrc_status status = RSRC_OK;
     struct rsrc_pending_unit *pending;
     while (status == RSRC_OK && (pending = take_pending(c)) != NULL) {
-        status = finish_unit(c, pending->writer, pending->maker, &pending->unit, &pending->bodies);
+        status = finish_unit(c, pending);
         free(pending);
     }
     return status;
@@ -183,8 +205,11 @@ static enum rsrc_status select_unit(struct rsrc_compilation *c, struct rsrc_unit
                                     .unit = {.kind = writer->makers[maker].kind,
                                              .name = unit_name(c, writer, item, target, maker),
                                              .opt_level = c->options->opt_level}};
-    const enum rsrc_status status = writer->makers[maker].backend->begin(
-        &open->unit, rsrc_model_name(c), &c->specs[target], why);
+    const char *title = rsrc_model_name(c);
+    const struct rsr_spec *spec = &c->specs[target];
+    const enum rsrc_status status =
+        writer->makers[maker].backend->begin(&open->unit, title, spec, why);
+    rsrc_begin_unit_key(c, &writer->makers[maker], &open->unit, spec, title, &open->key);
     open->open = status == RSRC_OK;
     if (status != RSRC_OK)
         rsrc_buffer_free(&open->unit.text);
@@ -201,6 +226,8 @@ static enum rsrc_status emit_with(struct rsrc_compilation *c, struct rsrc_unit_w
     if (writer->makers[maker].backend->emit(&open->unit, kernel, arena, why) != RSRC_OK)
         return RSRC_FAILED;
     open->n_kernels++;
+    if (open->unit.kind == RSR_UNIT_OBJ)
+        rsrc_add_to_unit_key(c, kernel, &open->key);
     return RSRC_OK;
 }
 
@@ -323,8 +350,7 @@ enum rsrc_status rsrc_compile_c_units(struct rsrc_compilation *c, struct rsrc_un
     for (uint32_t i = 0; i < writer->n_files; i++)
         if (writer->files[i].kind == RSR_UNIT_C)
             names[n++] = writer->files[i].name;
-    return rsrc_compile_units(c->diag, &c->arena, &c->toolchain, writer->dir, names, n,
-                              c->options->opt_level);
+    return rsrc_compile_cached(c, writer->dir, names, n);
 }
 
 static void abandon_writer(struct rsrc_compilation *c, struct rsrc_unit_writer *writer) {

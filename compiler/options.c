@@ -256,6 +256,9 @@ static enum rsrc_status apply(struct parser *p, enum option_id id, const char *v
     case OPT_PRINT_PASSES:
         p->line->action = RSRC_ACTION_PRINT_PASSES;
         break;
+    case OPT_CACHE_DIR:
+        options->cache_dir = value;
+        break;
     case OPT_TIME_REPORT:
         options->time_report = true;
         break;

@@ -81,6 +81,8 @@ static enum rsrc_status read_word(struct rsrc_diag *diag, const char *file, uint
 enum rsrc_status rsrc_split_words(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const char *file, const char *text, uint64_t size_bytes,
                                   struct rsrc_arguments *out) {
+    if (size_bytes == 0)
+        return RSRC_OK;
     const char *at = text, *const end = text + size_bytes;
     uint32_t line = 1;
     struct rsrc_buffer word = {0};

@@ -73,6 +73,7 @@ struct rsrc_options {
     bool verify_each;           /* run every pass's verifier */
     bool verbose;               /* show commands */
     bool dry_run;               /* show commands and run none of them; nothing is written */
+    const char *cache_dir;      /* machine code of earlier compilations; NULL: none is kept */
     bool time_report;           /* what every pass cost, on the stream of messages */
     bool dependencies;          /* write a make-style dependency file ... */
     const char *dependency_file; /* ... here; NULL: OUT's name with .d */

@@ -4,7 +4,7 @@ import pathlib
 import re
 import sys
 
-STAGES = {"reader", "spec", "model", "rsr", "plan", "schedule", "lower", "emit", "link", "report"}
+STAGES = {"reader", "spec", "model", "rsr", "plan", "schedule", "lower", "emit", "link", "report", "cache"}
 # The host CPU's name comes from LLVM, whose headers stay under emit/llvm.
 ALLOWED = {("compiler/spec/spec.c", "emit/llvm/host_cpu.h")}
 root = pathlib.Path(sys.argv[1])

@@ -1,0 +1,135 @@
+/* driver_cache.c - which machine code of a compilation the cache keeps, and what decides it.
+ *
+ *   assembled bodies    the assembly text, the target
+ *   objects of LLVM     the text of every kernel in the unit, names, level, target
+ *   objects of C        the C text, the C compiler, level
+ *
+ * The three are what a module is linked from besides its weights. Everything else that decides them is
+ * this program itself, which every key begins with.
+ */
+#include <string.h>
+
+#include "driver.h"
+#include "lower/lower.h"
+#include "spec/spec.h"
+
+static void key_number(struct rsrc_hash *hash, uint64_t number) {
+    rsrc_hash_update(hash, &number, sizeof(number));
+}
+
+static void key_string(struct rsrc_hash *hash, const char *text) {
+    rsrc_cache_key_text(hash, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+}
+
+static void key_spec(struct rsrc_hash *hash, const struct rsr_spec *spec) {
+    struct rsrc_buffer text = {0};
+    rsrc_print_spec(spec, &text);
+    rsrc_cache_key_text(hash, text.data, text.size_bytes);
+    rsrc_buffer_free(&text);
+}
+
+struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_compilation *c,
+                                           const struct rsr_spec *spec,
+                                           const struct rsrc_buffer *text) {
+    struct rsrc_hash hash;
+    rsrc_cache_key_begin(&c->cache, "assembly", &hash);
+    key_spec(&hash, spec);
+    rsrc_cache_key_text(&hash, text->data, text->size_bytes);
+    return rsrc_cache_key_end(&hash);
+}
+
+void rsrc_begin_unit_key(const struct rsrc_compilation *c, const struct rsrc_maker *maker,
+                         const struct rsr_unit *unit, const struct rsr_spec *spec,
+                         const char *title, struct rsrc_hash *hash) {
+    if (c->cache.dir == NULL)
+        return;
+    rsrc_cache_key_begin(&c->cache, "unit", hash);
+    key_string(hash, maker->backend->name);
+    key_string(hash, unit->name);
+    key_string(hash, title);
+    key_number(hash, unit->kind);
+    key_number(hash, unit->opt_level);
+    key_spec(hash, spec);
+}
+
+void rsrc_add_to_unit_key(const struct rsrc_compilation *c, const struct rsr_kernel *kernel,
+                          struct rsrc_hash *hash) {
+    if (c->cache.dir == NULL)
+        return;
+    struct rsrc_buffer text = {0};
+    rsrc_print_kernel(kernel, &text);
+    rsrc_cache_key_text(hash, text.data, text.size_bytes);
+    key_number(hash, kernel->extern_bodies);
+    rsrc_buffer_free(&text);
+}
+
+/* ---- what the C compiler makes ------------------------------------------------------------------------------- */
+
+static enum rsrc_status key_of_c_unit(struct rsrc_compilation *c, const char *path,
+                                      struct rsrc_cache_key *out) {
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    struct rsrc_mapping text;
+    const enum rsrc_status status = rsrc_map_file(c->diag, &arena, path, &text);
+    if (status == RSRC_OK) {
+        struct rsrc_hash hash;
+        rsrc_cache_key_begin(&c->cache, "c", &hash);
+        rsrc_cache_key_program(&hash, c->toolchain.cc);
+        key_string(&hash, c->toolchain.cc_target);
+        key_number(&hash, c->options->opt_level);
+        rsrc_cache_key_text(&hash, text.data, (size_t)text.size_bytes);
+        *out = rsrc_cache_key_end(&hash);
+        rsrc_unmap_file(&text);
+    }
+    rsrc_arena_free(&arena);
+    return status;
+}
+
+static enum rsrc_status load_object(struct rsrc_compilation *c, const char *dir, const char *name,
+                                    const struct rsrc_cache_key *key, bool *found) {
+    struct rsrc_buffer object = {0};
+    enum rsrc_status status = RSRC_OK;
+    *found = rsrc_cache_get(&c->cache, c->diag, key, &object);
+    if (*found)
+        status = rsrc_write_file(c, dir, rsrc_arena_printf(&c->arena, "%s.o", name), object.data,
+                                 object.size_bytes);
+    rsrc_buffer_free(&object);
+    return status;
+}
+
+static enum rsrc_status store_objects(struct rsrc_compilation *c, const char *dir,
+                                      const char *const *names, const struct rsrc_cache_key *keys,
+                                      uint32_t n) {
+    for (uint32_t i = 0; i < n && !c->options->dry_run; i++) {
+        struct rsrc_mapping object;
+        const char *path = rsrc_arena_printf(&c->arena, "%s/%s.o", dir, names[i]);
+        if (rsrc_map_file(c->diag, &c->arena, path, &object) != RSRC_OK)
+            return RSRC_FAILED;
+        rsrc_cache_put(&c->cache, c->diag, &keys[i], object.data, (size_t)object.size_bytes);
+        rsrc_unmap_file(&object);
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_compile_cached(struct rsrc_compilation *c, const char *dir,
+                                     const char *const *names, uint32_t n_names) {
+    if (c->cache.dir == NULL)
+        return rsrc_compile_units(c->diag, &c->arena, &c->toolchain, dir, names, n_names,
+                                  c->options->opt_level);
+    const char **missing = RSRC_NEW_ARRAY(&c->arena, n_names, const char *);
+    struct rsrc_cache_key *keys = RSRC_NEW_ARRAY(&c->arena, n_names, struct rsrc_cache_key);
+    uint32_t n_missing = 0;
+    for (uint32_t i = 0; i < n_names; i++) {
+        bool found = false;
+        const char *path = rsrc_arena_printf(&c->arena, "%s/%s.c", dir, names[i]);
+        if (key_of_c_unit(c, path, &keys[n_missing]) != RSRC_OK ||
+            load_object(c, dir, names[i], &keys[n_missing], &found) != RSRC_OK)
+            return RSRC_FAILED;
+        if (!found)
+            missing[n_missing++] = names[i];
+    }
+    if (rsrc_compile_units(c->diag, &c->arena, &c->toolchain, dir, missing, n_missing,
+                           c->options->opt_level) != RSRC_OK)
+        return RSRC_FAILED;
+    return store_objects(c, dir, missing, keys, n_missing);
+}
