@@ -58,23 +58,25 @@ static void list_directory(struct rsrc_compilation *c, struct path_list *list) {
         closedir(dir);
 }
 
+/* The name that a path has in the end. */
+static const char *final_name(struct rsrc_compilation *c, const char *path) {
+    return c->out_dir.path == NULL ? path
+                                   : rsrc_arena_printf(&c->arena, "%s%s", c->out_dir.path,
+                                                       path + strlen(c->out_dir.temporary));
+}
+
 static void list_outputs(struct rsrc_compilation *c, struct path_list *list) {
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
         const struct rsrc_kind *kind = &rsrc_kinds[k];
         if (!rsrc_wants(c, kind->emit) || (uint32_t)c->to < (uint32_t)kind->pass)
             continue;
-        if (c->out_dir.path == NULL) {
-            add_path(list, rsrc_output_path(c, kind->emit));
-        } else if (kind->unit == RSR_UNIT_KIND_COUNT) {
-            const char *path = rsrc_output_path(c, kind->emit);
-            add_path(list, rsrc_arena_printf(&c->arena, "%s%s", c->out_dir.path,
-                                             path + strlen(c->out_dir.temporary)));
-        }
+        if (c->out_dir.path == NULL || kind->unit == RSR_UNIT_KIND_COUNT)
+            add_path(list, final_name(c, rsrc_output_path(c, kind->emit)));
     }
+    if (c->header_sink.open)
+        add_path(list, final_name(c, rsrc_header_path(c)));
     if (c->out_dir.path != NULL)
         list_directory(c, list);
-    else if (c->header_sink.open)
-        add_path(list, rsrc_header_path(c));
     if (list->n != 0)
         qsort(list->paths, list->n, sizeof(*list->paths), compare_paths);
 }

@@ -1,9 +1,9 @@
 /* driver_matrices.c - a file of matrices without a model: its items, and the library's functions.
  *
  * Functions are <stem>_<matrix>_<i8 or f32>, of the output's name and the tensor's. Both may be anything:
- * what is no letter, digit or '_' becomes '_', long names are cut, and a name that another tensor has
- * already gets a number, in the order of the tensors. Macros are upper case, so that case alone does not
- * make a name.
+ * what stands between letters and digits becomes '_', long names are cut, and a name that another tensor
+ * has already gets a number, in the order of the tensors. Macros are upper case, so that case alone does
+ * not make a name.
  */
 #include <string.h>
 #include <strings.h>
@@ -53,8 +53,7 @@ enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c) {
         return RSRC_FAILED;
     }
     if (!c->has_graph && c->n_items == 0) {
-        rsrc_error(c->diag, "no-matrices", &place, "put tensors of two dimensions in",
-                   "has no tensors to compile");
+        rsrc_error(c->diag, "no-matrices", &place, NULL, "has no matrices to compile");
         return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -66,12 +65,24 @@ static bool is_letter(char ch) {
     return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
 }
 
-static char *to_identifier(struct rsrc_arena *arena, const char *text, size_t length) {
+static bool is_digit(char ch) {
+    return ch >= '0' && ch <= '9';
+}
+
+/* Letters and digits, and a '_' for whatever stands between two of them. */
+static const char *to_identifier(struct rsrc_arena *arena, const char *text, size_t length) {
     char *name = rsrc_arena_strndup(arena, text, length < MAX_NAME ? length : MAX_NAME);
-    for (char *at = name; *at != '\0'; at++)
-        if (!is_letter(*at) && !(*at >= '0' && *at <= '9'))
-            *at = '_';
-    return name;
+    size_t n = 0;
+    for (const char *at = name; *at != '\0'; at++) {
+        if (is_letter(*at) || is_digit(*at))
+            name[n++] = *at;
+        else if (n != 0 && name[n - 1] != '_')
+            name[n++] = '_';
+    }
+    if (n != 0 && name[n - 1] == '_')
+        n--;
+    name[n] = '\0';
+    return n == 0 ? "matrix" : name;
 }
 
 /* Names that are taken, by open addressing: more than half of the slots stay empty. */
@@ -111,7 +122,7 @@ static const char *unique_name(struct rsrc_arena *arena, struct names *names, co
     return name;
 }
 
-/* What every name begins with: the output's own, "mats" of "out/mats.so". Leading '_' are reserved. */
+/* What every name begins with: the output's own, "mats" of "out/mats.so". */
 static const char *library_stem(struct rsrc_compilation *c) {
     const char *path = rsrc_header_path(c);
     if (path == NULL)

@@ -1,4 +1,4 @@
-/* test_floats.c - float activations in `scatter` and `lut` (test_fold.c has those of `fold`).
+/* test_float_kernels.c - float activations in `scatter` and `lut` (test_fold.c has those of `fold`).
  *
  * Integer-valued rows are exact and go through kernel_harness.h like int8 ones. Rows of many magnitudes
  * are held to n u sum |w x| of sums in float64, and to the same bits for every machine, tile, batch and
@@ -7,6 +7,8 @@
 #include <math.h>
 
 #include "kernel_harness.h"
+
+#include "plan/cost.h"
 
 static const struct rsr_spec *find_spec(const char *name) {
     for (size_t i = 0; i < N_SPECS; i++)
@@ -82,7 +84,7 @@ static void test_lut(struct suite *suite, uint32_t machine) {
               rsrc_arena_printf(&suite->arena, "lut_f32_%s", spec.name));
 }
 
-/* Bits a weight, to the byte: 1.67 and 1. */
+/* Bits a weight, to the byte: 1.67 and 1. The planner counts the same. */
 static void test_sizes(struct suite *suite) {
     const struct shape shape = {640, 480, 64};
     static const uint64_t codes[] = {640 * 480 / 24 * 5, 640 * 480 / 8, 640 * 480 / 8};
@@ -91,6 +93,16 @@ static void test_sizes(struct suite *suite) {
         lower_case(suite, c, find_spec("avx512"), 0);
         CHECK_INT(c->lowered.codes.size_bytes, codes[alphabet]);
         CHECK_INT(c->lowered.index.size_bytes, (alphabet == RSR_TERNARY ? 3 : 4) * 64);
+    }
+    for (uint32_t n = 0; n < 3 * N_LUT_SHAPES; n++) {
+        const struct rsr_spec *spec = find_spec(lut_machines[n % N_LUT_MACHINES]);
+        struct test_case *c = make_float_case(suite, &lut_shapes[n / 3], n % 3, 0, RSR_VARIANT_LUT);
+        struct rsr_stats stats;
+        struct rsrc_choice choice = {0};
+        lower_case(suite, c, spec, 0);
+        rsrc_analyse_matrix(&suite->arena, &c->matrix, 2, &stats);
+        CHECK(rsrc_cost_lut_f32(&suite->arena, &stats, c->matrix.alphabet, spec, &choice));
+        CHECK_INT(choice.weight_bytes, c->lowered.codes.size_bytes + c->lowered.index.size_bytes);
     }
 }
 
@@ -279,7 +291,7 @@ static void test_refusals(struct suite *suite) {
 
 int main(void) {
     struct suite suite;
-    suite_begin(&suite, "test_floats", 20261205);
+    suite_begin(&suite, "test_float_kernels", 20261205);
     test_scatter(&suite);
     for (uint32_t i = 0; i < N_LUT_MACHINES; i++)
         test_lut(&suite, i);
