@@ -146,6 +146,7 @@ static void close_unit(struct rsrc_compilation *c, struct rsrc_unit_writer *writ
                                           .key = rsrc_cache_key_end(&open->key),
                                           .bodies = open->bodies,
                                           .next = c->pending};
+    open->bodies = (struct rsrc_buffer){0};
     c->pending = pending;
     pthread_mutex_unlock(&c->pending_lock);
 }
