@@ -52,7 +52,9 @@ enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c) {
                    "--input: matrices for a GPU multiply int8 vectors alone");
         return RSRC_FAILED;
     }
-    if (!c->has_graph && c->n_items == 0) {
+    /* Its graph may not be there yet. */
+    const bool is_model = c->has_checkpoint && c->checkpoint.has_config;
+    if (!is_model && c->n_items == 0) {
         rsrc_error(c->diag, "no-matrices", &place, NULL, "has no matrices to compile");
         return RSRC_FAILED;
     }
