@@ -96,7 +96,8 @@ struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stat
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec) {
     const double macs = (double)stats->rows * stats->cols;
     const double unpack = dot_form(spec)->unpack;
-    struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT, .fold = RSR_FOLD_TREE};
+    struct rsrc_choice choice = {
+        .variant = RSR_VARIANT_DOT, .fold = RSR_FOLD_TREE, .max_cols = RSRC_MAX_SUM_COLS};
     choice.token_tile = dot_form(spec)->max_tokens;
     choice.weight_bytes = dot_bytes(stats, alphabet, spec);
     rsrc_set_costs(&choice, rsrc_work_us(macs * (1 + unpack), spec->dot_gmacs),
@@ -122,6 +123,7 @@ struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_
                   RSR_SEGMENT_START_ADDS * (double)stats->n_segments;
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_SCATTER, .k = stats->k, .fold = fold, .token_tile = 1};
+    choice.max_cols = UINT32_MAX;
     choice.weight_bytes = scatter_bytes(stats);
     const double compute_us = rsrc_work_us(adds, spec->add_gops);
     rsrc_set_costs(&choice, compute_us, compute_us, spec); /* one token at a time */

@@ -19,9 +19,14 @@ struct rsrc_choice {
     enum rsr_fold_kind fold;  /* scatter */
     uint32_t token_tile;      /* dot: tokens that share one unpacking; fold: tokens in lanes */
     uint64_t weight_bytes;    /* codes and index as lowering stores them */
+    uint32_t max_cols;        /* of a matrix that lowering accepts: what its sums can hold */
     struct rsrc_cost cost[RSR_REGIME_COUNT];
     const char *work; /* "6.55 M multiply-adds", "0.42 M additions" */
 };
+
+/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits, in
+ * every form of `dot` and `lut`. */
+#define RSRC_MAX_SUM_COLS (INT32_MAX / 512)
 
 /* False: the target has no instructions for it. Prefill of `dot` over the codes of lut reads no data of
  * its own but a few tables. */

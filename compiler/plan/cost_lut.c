@@ -68,6 +68,11 @@ static struct lut_sizes count_sizes(const struct rsr_stats *stats, const struct 
     return sizes;
 }
 
+/* The signs of a row are counted in 16 bits (lower/pack_lut.c). */
+static uint32_t max_cols(const struct lut_code *code) {
+    return code->has_sign ? (uint32_t)INT16_MAX * code->group_cols : RSRC_MAX_SUM_COLS;
+}
+
 bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                    enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                    struct rsrc_choice *out) {
@@ -81,6 +86,7 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
     choice.weight_bytes = sizes.codes_bytes + sizes.index_bytes;
+    choice.max_cols = max_cols(code);
     const double compute_us = rsrc_work_us(instructions, spec->vector_gips);
     rsrc_set_costs(&choice, compute_us, compute_us, spec); /* a token at a time */
     choice.work = rsrc_work_text(arena, look_ups * form->vector_rows, "look-ups");
@@ -121,6 +127,7 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsr_stats *stats,
     const double look_ups = (double)n_segments * (double)n_vectors;
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
+    choice.max_cols = UINT32_MAX;
     choice.weight_bytes =
         padded_rows * divide_up(n_segments, FLOAT_STEP_SEGMENTS) * (binary ? 4 : 5) +
         (uint64_t)group_cols * FLOAT_CODES * sizeof(float);
@@ -152,6 +159,7 @@ bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     const uint64_t digits =
         alphabet == RSR_TERNARY ? (uint64_t)code->group_cols * (form->table128 ? 128 : 16) : 0;
     choice.weight_bytes = sizes.codes_bytes + digits;
+    choice.max_cols = max_cols(code);
     rsrc_set_costs(&choice, unpack_us + multiply_us, unpack_us / RSRC_PREFILL_TOKENS + multiply_us,
                    spec);
     choice.work = rsrc_work_text(arena, macs, "multiply-adds");

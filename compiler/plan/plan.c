@@ -154,6 +154,7 @@ struct selection {
     const struct rsrc_choice *choices;
     uint32_t n_choices;
     enum rsr_input input;
+    uint32_t cols;
     uint64_t fold_budget;
     enum rsr_regime regime;
     int forced;                       /* enum rsr_variant, -1: none */
@@ -167,6 +168,11 @@ static bool fits_budget(const struct selection *among, const struct rsrc_choice 
            choice->weight_bytes <= among->fold_budget;
 }
 
+/* What lowering would refuse is taken only where it is asked for: there it says why. */
+static bool fits_sums(const struct selection *among, const struct rsrc_choice *choice) {
+    return among->forced != -1 || among->cols <= choice->max_cols;
+}
+
 /* The fastest of the choices; at equal times the first. */
 static const struct rsrc_choice *best_choice(const struct selection *among) {
     const struct rsrc_choice *best = NULL;
@@ -174,7 +180,7 @@ static const struct rsrc_choice *best_choice(const struct selection *among) {
         const struct rsrc_choice *choice = &among->choices[i];
         const bool open = (among->forced == -1 || (int)choice->variant == among->forced) &&
                           shares_data(among->decode, choice, among->input) &&
-                          fits_budget(among, choice) &&
+                          fits_budget(among, choice) && fits_sums(among, choice) &&
                           (among->except == NULL || choice->variant != among->except->variant);
         if (open && (best == NULL || choice->cost[among->regime].predicted_us <
                                          best->cost[among->regime].predicted_us))
@@ -287,6 +293,7 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     struct selection among = {.choices = choices,
                               .n_choices = list_choices(arena, input, choices),
                               .input = input->input,
+                              .cols = stats->cols,
                               .fold_budget = input->fold_budget,
                               .forced = input->options->forced_variant[input->role]};
     assert(among.forced >= -1 && among.forced < RSR_VARIANT_COUNT);

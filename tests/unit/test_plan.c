@@ -271,6 +271,31 @@ static void test_shared_data(void) {
     teardown(&f);
 }
 
+/* `lut` counts the signs of a row in 16 bits: one column more, and it is not chosen unasked. */
+static void test_too_wide(void) {
+    struct fixture f;
+    setup(&f);
+    struct rsr_spec neon = load_spec(&f, "neon");
+    struct rsrc_plan_options options = no_options();
+    for (uint32_t more = 0; more < 2; more++) {
+        struct rsr_stats stats;
+        struct rsr_matrix matrix = make_matrix(&f, 16, 3 * INT16_MAX + more, RSR_TERNARY, 0);
+        const struct rsr_regime_plan plan = plan_decode(&f, &matrix, &neon, &options, &stats);
+        CHECK_INT(plan.variant == RSR_VARIANT_LUT, more == 0);
+        struct rsr_index index;
+        rsrc_build_index(&f.arena, &matrix, stats.k, &index);
+        const struct rsrc_lower_input input = {.symbol_stem = "wide",
+                                               .title = "wide",
+                                               .matrix = &matrix,
+                                               .index = &index,
+                                               .plan = &plan,
+                                               .spec = &neon};
+        struct rsr_lowered lowered;
+        CHECK_INT(rsrc_lower_layer(f.diag, &f.arena, &input, &lowered), RSRC_OK);
+    }
+    teardown(&f);
+}
+
 /* Bytes of the bodies' instructions, as cost_fold.c counts them. */
 static double body_bytes(const struct rsr_kernel *kernel, double memory_bytes,
                          double register_bytes) {
@@ -491,6 +516,7 @@ int main(void) {
     test_cost_numbers();
     test_bytes();
     test_shared_data();
+    test_too_wide();
     test_fold();
     test_tiles();
     test_other_k();
