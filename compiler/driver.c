@@ -297,26 +297,32 @@ static enum rsrc_status check_outputs_complete(struct rsrc_compilation *c) {
     return RSRC_FAILED;
 }
 
+/* By the name of the pass, or of the text form that it makes. */
+static enum rsrc_status find_start(struct rsrc_compilation *c, const char *name) {
+    if (strcmp(name, "step") == 0 || strcmp(name, "kernel") == 0) {
+        c->from = name[0] == 's' ? PASS_SCHEDULE : PASS_LOWER;
+        return RSRC_OK;
+    }
+    return find_pass(c, "--from", name, &c->from);
+}
+
 static enum rsrc_status set_pass_range(struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->options;
     c->from = PASS_READ;
     c->to = last_pass(options);
-    if (options->from != NULL && find_pass(c, "--from", options->from, &c->from) != RSRC_OK)
+    if (options->from != NULL && find_start(c, options->from) != RSRC_OK)
         return RSRC_FAILED;
     if (options->to != NULL && find_pass(c, "--to", options->to, &c->to) != RSRC_OK)
         return RSRC_FAILED;
     if (check_outputs_complete(c) != RSRC_OK)
         return RSRC_FAILED;
-    if (c->from != PASS_READ && c->from != PASS_RSR && c->from != PASS_PLAN) {
-        rsrc_error(c->diag, "option-value", NULL, "start from read, rsr or plan",
+    if (c->from != PASS_READ && c->from != PASS_RSR && !rsrc_starts_from_text(c)) {
+        rsrc_error(c->diag, "option-value", NULL, "start from read, rsr, plan, step or kernel",
                    "--from: pass '%s' has no text form that can be read", options->from);
         return RSRC_FAILED;
     }
-    if (c->from == PASS_PLAN && c->to != PASS_PLAN) {
-        rsrc_error(c->diag, "option-value", NULL, "add --to=plan, or start from rsr",
-                   "--from=plan: a plan holds no weights, so nothing can follow it");
+    if (rsrc_check_text_start(c) != RSRC_OK)
         return RSRC_FAILED;
-    }
     for (uint32_t i = 0; i < options->n_dumps; i++) {
         enum rsrc_pass_id id;
         if (find_pass(c, "--dump", options->dumps[i], &id) != RSRC_OK)
@@ -502,25 +508,6 @@ static enum rsrc_status check_items(struct rsrc_compilation *c) {
     return n == 0 ? RSRC_FAILED : RSRC_OK;
 }
 
-static enum rsrc_status echo_plans(struct rsrc_compilation *c) {
-    struct rsrc_mapping mapping;
-    if (rsrc_map_file(c->diag, &c->arena, c->options->input, &mapping) != RSRC_OK)
-        return RSRC_FAILED;
-    struct rsr_named_plan *plans = NULL;
-    uint32_t n = 0;
-    enum rsrc_status status =
-        rsrc_parse_plans(c->diag, &c->arena, mapping.path, (const char *)mapping.data,
-                         mapping.size_bytes, &plans, &n);
-    rsrc_unmap_file(&mapping);
-    struct rsrc_buffer text = {0};
-    for (uint32_t i = 0; i < n && status == RSRC_OK; i++)
-        rsrc_print_plan(&plans[i].plan, plans[i].layer_name, &text);
-    if (status == RSRC_OK && (c->dumps & (1u << PASS_PLAN)) != 0)
-        status = rsrc_stdout_write(c, &text);
-    rsrc_buffer_free(&text);
-    return status;
-}
-
 static double count_weights(const struct rsrc_item *item) {
     if (item->layer != NULL)
         return (double)item->layer->rows * item->layer->cols;
@@ -555,8 +542,8 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
     const bool is_gpu = rsrc_is_gpu(c);
     if ((!is_gpu && set_variants(c) != RSRC_OK) || set_jobs(c) != RSRC_OK)
         return RSRC_FAILED;
-    if (c->from == PASS_PLAN)
-        return echo_plans(c);
+    if (rsrc_starts_from_text(c))
+        return rsrc_run_text(c);
     for (uint32_t id = PASS_READ; id < PASS_DECODE; id++)
         if (run_model_pass(c, id) != RSRC_OK)
             return RSRC_FAILED;

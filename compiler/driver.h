@@ -3,6 +3,7 @@
  *   driver.c          the table of passes and the order in which they run
  *   driver_layers.c   the passes of one layer; layers in parallel, their results in order
  *   driver_output.c   where results go: names, text sinks, directories; all or nothing
+ *   driver_texts.c    compilations that start from a plan, a step or kernels as text
  *   driver_units.c    kernels to the units of back ends
  *   driver_cache.c    machine code that an earlier compilation has made
  *   driver_weights.c  packed weights to an object or a file
@@ -291,6 +292,14 @@ void rsrc_abandon_outputs(struct rsrc_compilation *c);
 /* driver_deps.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c);
+
+/* driver_texts.c */
+/* Is the input the text of a plan, a step or kernels? */
+bool rsrc_starts_from_text(const struct rsrc_compilation *c);
+/* Whether what is asked for can be made from it. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_text_start(struct rsrc_compilation *c);
+/* From reading the text to committed outputs. */
+RSRC_NODISCARD enum rsrc_status rsrc_run_text(struct rsrc_compilation *c);
 
 /* driver_units.c */
 /* Fails where a back end is asked for that does not exist. */

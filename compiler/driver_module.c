@@ -33,7 +33,7 @@ enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
     if (rsrc_output_check(c->diag, path) != RSRC_OK || open_work_dir(c, beside) != RSRC_OK ||
         rsrc_open_units(c, &c->link_units, RSR_UNIT_OBJ) != RSRC_OK)
         return RSRC_FAILED;
-    c->link_units.share_equal = true;
+    c->link_units.share_equal = !rsrc_starts_from_text(c); /* keys of a text prove nothing */
     c->link_units.dir = c->work_dir;
     return rsrc_open_weights_object(c);
 }

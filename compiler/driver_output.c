@@ -108,8 +108,13 @@ static bool wants_one_kind(const struct rsrc_compilation *c) {
 /* "dir/model.safetensors" and "dir/model/" both give "model", in the current directory. Only known endings
  * go: model names have dots. */
 static const char *stem_of_input(struct rsrc_compilation *c) {
-    static const char *const ENDINGS[] = {".safetensors.index.json", ".index.json", ".safetensors",
-                                          ".rsr"};
+    static const char *const ENDINGS[] = {".safetensors.index.json",
+                                          ".index.json",
+                                          ".safetensors",
+                                          ".rsr",
+                                          ".plan",
+                                          ".step",
+                                          ".kernel"};
     const char *input = c->options->input;
     size_t end = strlen(input);
     while (end > 1 && input[end - 1] == '/')
@@ -207,7 +212,8 @@ static enum rsrc_status open_units(struct rsrc_compilation *c) {
             return RSRC_FAILED;
         any = true;
     }
-    return any && c->out_dir.path != NULL && !rsrc_is_gpu(c) ? rsrc_open_raw_weights(c) : RSRC_OK;
+    const bool has_weights = !rsrc_is_gpu(c) && !rsrc_starts_from_text(c);
+    return any && c->out_dir.path != NULL && has_weights ? rsrc_open_raw_weights(c) : RSRC_OK;
 }
 
 /* Only one kind, and only text, can go to standard output. */
