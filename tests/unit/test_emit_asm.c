@@ -84,6 +84,22 @@ static void test_declined(struct suite *suite) {
     rsrc_buffer_free(&text);
 }
 
+/* With two operands, a result over the second one would be copied over it before it is added. */
+static void test_result_over_operand(struct suite *suite) {
+    static const enum rsr_kop_kind kinds[] = {RSR_KOP_ADD, RSR_KOP_SUB};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct rsr_kernel *kernel = &lower_small(suite, find_spec("generic"))->lowered.kernel;
+        struct rsrc_buffer text = {0};
+        const char *why = "";
+        kernel->bodies[0].ops[0] =
+            (struct rsr_kop){.kind = (uint16_t)kinds[i], .dst = 1, .a = 0, .b = 1};
+        CHECK_INT(rsrc_asm_bodies(kernel, &text, &why), RSRC_FAILED);
+        kernel->spec = find_spec("avx2");
+        CHECK_INT(rsrc_asm_bodies(kernel, &text, &why), RSRC_OK);
+        rsrc_buffer_free(&text);
+    }
+}
+
 static void test_mistakes(struct suite *suite) {
     struct rsrc_buffer text = {0}, object = {0};
     const char *why = "";
@@ -112,6 +128,7 @@ int main(int argc, char **argv) {
     suite_begin(&suite, "test_emit_asm", 20261122);
     test_encodings(&suite);
     test_declined(&suite);
+    test_result_over_operand(&suite);
     test_mistakes(&suite);
     suite_end(&suite);
     return CHECK_EXIT();

@@ -332,7 +332,6 @@ static bool is_printable(const struct rsr_kernel *kernel, enum encoding encoding
     case RSR_KOP_SHR:
         return class_of(&regs[op->dst]) == DWORDS;
     case RSR_KOP_ADD:
-        return true;
     case RSR_KOP_SUB: /* with two operands, a result over the second one would destroy it */
         return (encoding == VEX || encoding == EVEX) || op->dst != op->b || op->dst == op->a;
     case RSR_KOP_COMMENT:
