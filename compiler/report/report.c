@@ -101,7 +101,7 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
             const struct rsr_report_layer *layer = &layers_of(report, t)[i];
             rsrc_buffer_puts(out, "  ");
             rsrc_buffer_put_terminal(out, layer->name);
-            rsrc_buffer_puts(out, "\n");
+            rsrc_buffer_puts(out, layer->plan.input == RSR_INPUT_F32 ? " (float vectors)\n" : "\n");
             put_analysis(layer, out);
             for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
                 put_regime(&layer->plan.regimes[r], REGIMES[r], out);
@@ -121,13 +121,14 @@ static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buf
     rsrc_buffer_put_json(out, layer->name);
     rsrc_buffer_printf(
         out,
-        ",\"rows\":%u,\"cols\":%u,\"nonzero\":%" PRIu64
+        ",\"input\":\"%s\",\"rows\":%u,\"cols\":%u,\"nonzero\":%" PRIu64
         ",\"computed_rows\":%u,\"computed_cols\":%u,\"zero_rows\":%u,\"zero_cols\":%u"
         ",\"repeated_rows\":%u,\"dead_rows\":%u,\"dead_cols\":%u,\"k\":%u,\"segments\":%" PRIu64
         ",\"members\":%" PRIu64 ",\"fold_adds\":%" PRIu64 ",\"direct_adds\":%" PRIu64,
-        found->rows, found->cols, stats->n_nonzero, stats->rows, stats->cols, found->n_zero_rows,
-        found->n_zero_cols, found->n_repeated_rows, found->n_dead_rows, found->n_dead_cols,
-        stats->k, stats->n_segments, stats->n_members, stats->n_fold_adds, stats->n_direct_adds);
+        layer->plan.input == RSR_INPUT_F32 ? "f32" : "i8", found->rows, found->cols,
+        stats->n_nonzero, stats->rows, stats->cols, found->n_zero_rows, found->n_zero_cols,
+        found->n_repeated_rows, found->n_dead_rows, found->n_dead_cols, stats->k, stats->n_segments,
+        stats->n_members, stats->n_fold_adds, stats->n_direct_adds);
     for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
         put_json_regime(&layer->plan.regimes[r], REGIMES[r], out);
     rsrc_buffer_puts(out, "}");
