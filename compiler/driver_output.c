@@ -30,9 +30,30 @@ enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c) {
     return fflush(stdout) == 0 ? RSRC_OK : stdout_failed(c);
 }
 
+/* The one file that is compiled, or the files of a checkpoint, by whatever name they are reached. */
+static enum rsrc_status check_not_input(struct rsrc_compilation *c, const char *path) {
+    struct stat output, input;
+    if (stat(path, &output) != 0)
+        return RSRC_OK;
+    const uint32_t n = c->has_checkpoint ? c->checkpoint.n_files : 1;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *name = c->has_checkpoint ? c->checkpoint.files[i] : c->options->input;
+        if (stat(name, &input) != 0 || input.st_dev != output.st_dev ||
+            input.st_ino != output.st_ino)
+            continue;
+        const struct rsrc_place place = {.file = path};
+        rsrc_error(c->diag, "output-is-input", &place, "choose another name with -o",
+                   "is read by this compilation and would be replaced");
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
 enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *path,
                                 struct rsrc_sink *sink) {
     sink->is_stdout = strcmp(path, "-") == 0;
+    if (!sink->is_stdout && check_not_input(c, path) != RSRC_OK)
+        return RSRC_FAILED;
     if (!sink->is_stdout && rsrc_output_open(c->diag, &c->arena, path, &sink->file) != RSRC_OK)
         return RSRC_FAILED;
     sink->open = true;
@@ -111,6 +132,7 @@ static const char *stem_of_input(struct rsrc_compilation *c) {
     static const char *const ENDINGS[] = {".safetensors.index.json",
                                           ".index.json",
                                           ".safetensors",
+                                          ".npy",
                                           ".rsr",
                                           ".plan",
                                           ".step",
@@ -244,6 +266,11 @@ static bool needs_directory(const struct rsrc_compilation *c) {
            ((c->options->emit & units) != 0 || !wants_one_kind(c));
 }
 
+static enum rsrc_status open_link(struct rsrc_compilation *c, enum rsrc_emit kind) {
+    const char *path = rsrc_output_path(c, kind);
+    return check_not_input(c, path) == RSRC_OK ? rsrc_open_link(c, path) : RSRC_FAILED;
+}
+
 enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
     const struct {
         enum rsrc_emit kind;
@@ -268,9 +295,9 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
     if (header != NULL && rsrc_sink_open(c, header, &c->header_sink) != RSRC_OK)
         return RSRC_FAILED;
     if (rsrc_wants(c, RSRC_EMIT_SO))
-        return rsrc_open_link(c, rsrc_output_path(c, RSRC_EMIT_SO));
+        return open_link(c, RSRC_EMIT_SO);
     const bool module = rsrc_wants(c, RSRC_EMIT_OBJ) && !c->units[RSR_UNIT_OBJ].active;
-    return module ? rsrc_open_link(c, rsrc_output_path(c, RSRC_EMIT_OBJ)) : RSRC_OK;
+    return module ? open_link(c, RSRC_EMIT_OBJ) : RSRC_OK;
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */

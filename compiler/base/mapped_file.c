@@ -125,11 +125,18 @@ void rsrc_unmap_file(struct rsrc_mapping *mapping) {
     mapping->size_bytes = 0;
 }
 
-enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path) {
+/* /dev/stdout and its like are links to what is open: a rename would replace the link. */
+static bool is_link_to_open_file(const char *path) {
     struct stat info;
-    if (stat(path, &info) != 0 || S_ISREG(info.st_mode))
-        return RSRC_OK;
+    return (strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0) &&
+           lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+}
+
+enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path) {
     const struct rsrc_place place = {.file = path};
+    struct stat info;
+    if ((stat(path, &info) != 0 || S_ISREG(info.st_mode)) && !is_link_to_open_file(path))
+        return RSRC_OK;
     rsrc_error(diag, "output-unwritable", &place,
                "name a file; where text is written, - is standard output", "%s",
                S_ISDIR(info.st_mode) ? "is a directory" : "is not a regular file");
