@@ -61,7 +61,8 @@ static void pack_scale(struct rsrc_arena *arena, const struct rsr_matrix *matrix
                        struct rsr_blob *blob) {
     const size_t n = ((size_t)matrix->n_scales + 3) / 4 * 4;
     float *scale = RSRC_NEW_ARRAY(arena, n, float);
-    memcpy(scale, matrix->scale, matrix->n_scales * sizeof *scale);
+    if (n != 0) /* a matrix by itself has none */
+        memcpy(scale, matrix->scale, matrix->n_scales * sizeof *scale);
     blob->bytes = scale;
     blob->size_bytes = n * sizeof *scale;
 }

@@ -389,8 +389,8 @@ static struct op_kernel *make_bodies(struct suite *suite, const struct rsr_spec 
     const uint16_t begin = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "begin");
     const uint16_t end = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "end");
     const uint16_t body = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "body");
-    const uint16_t columns = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "columns");
-    const uint16_t sums = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "sums");
+    const uint16_t columns = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "columns_at");
+    const uint16_t sums = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "sums_at");
     rsrc_kb_const(&kb, begin, 0);
     rsrc_kb_const(&kb, end, 3);
     rsrc_kb_const(&kb, columns, 16);
@@ -429,7 +429,7 @@ static void test_tiles(struct suite *suite) {
     struct rsrc_kb kb;
     rsrc_kb_init(&kb, &suite->arena, &k->kernel);
     const uint16_t stride = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "stride");
-    const uint16_t sums = rsrc_kb_reg(&kb, RSR_ELEM_TILE, 1, "sums");
+    const uint16_t sums = rsrc_kb_reg(&kb, RSR_ELEM_TILE, 1, "totals");
     const uint16_t left = rsrc_kb_reg(&kb, RSR_ELEM_TILE, 1, "left");
     const uint16_t right = rsrc_kb_reg(&kb, RSR_ELEM_TILE, 1, "right");
     const uint16_t row = rsrc_kb_reg(&kb, RSR_ELEM_I32, 16, "row");
