@@ -2,35 +2,85 @@
 #include "options.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+
+/* ---- the table ---------------------------------------------------------------------------------------- */
+
+/* Growing lists of repeated options live in the arena; there are never more than arguments. */
+struct parser {
+    struct rsrc_diag *diag;
+    struct rsrc_arena *arena;
+    struct rsrc_command_line *line;
+    struct rsrc_variant_choice *variants;
+    const char **dumps;
+};
+
+struct word {
+    const char *name;
+    uint32_t value;
+};
+
+struct option;
+typedef enum rsrc_status setter(struct parser *p, const struct option *option, const char *value);
+
+struct option {
+    const char *spelling;
+    const char *argument;
+    const char *help;
+    setter *set;
+    size_t member; /* its offset in struct rsrc_options */
+    const struct word *words;
+    uint32_t n_words;
+    uint32_t min, max;
+    enum rsrc_action action;
+};
+
+static const struct word KINDS[] = {
+#define RSRC_KIND(id, name, suffix, is_text, pass, unit) {name, RSRC_EMIT_##id},
+#include "kinds.def"
+#undef RSRC_KIND
+};
+static const struct word INPUTS[] = {{"i8", RSRC_INPUTS_I8}, {"f32", RSRC_INPUTS_F32}};
+static const struct word COLORS[] = {
+    {"auto", RSRC_COLOR_AUTO}, {"always", RSRC_COLOR_ALWAYS}, {"never", RSRC_COLOR_NEVER}};
+static const struct word FORMATS[] = {{"text", false}, {"json", true}};
+static const struct word AUTO[] = {{"auto", 0}};
+
 enum option_id {
-#define RSRC_OPTION(id, spelling, argument, help) OPT_##id,
+#define RSRC_OPTION(id, spelling, argument, help, value) OPT_##id,
 #include "options.def"
 #undef RSRC_OPTION
     OPT_COUNT
 };
 
-static const struct option {
-    const char *spelling;
-    const char *argument;
-    const char *help;
-} OPTIONS[OPT_COUNT] = {
-#define RSRC_OPTION(id, spelling, argument, help) [OPT_##id] = {spelling, argument, help},
+static setter set_flag, set_text, set_pattern, set_number, set_size, set_word, set_words;
+static setter set_action, set_report, set_save_temps, set_diagnostics_format, print_target;
+static setter add_variant, add_dump;
+
+#define MEMBER(name) .member = offsetof(struct rsrc_options, name)
+#define TABLE(table) .words = (table), .n_words = sizeof(table) / sizeof((table)[0])
+#define FLAG(name) .set = set_flag, MEMBER(name)
+#define TEXT(name) .set = set_text, MEMBER(name)
+#define PATTERN(name) .set = set_pattern, MEMBER(name)
+#define NUMBER(name, least, most) .set = set_number, MEMBER(name), .min = (least), .max = (most)
+#define NUMBER_OR(name, table, least, most) NUMBER(name, least, most), TABLE(table)
+#define SIZE(name) .set = set_size, MEMBER(name)
+#define WORD(name, table) .set = set_word, MEMBER(name), TABLE(table)
+#define WORDS(name, table) .set = set_words, MEMBER(name), TABLE(table)
+#define ACTION(id) .set = set_action, .action = RSRC_ACTION_##id
+#define OWN(function) .set = function
+#define OWN_WORD(function, table) OWN(function), TABLE(table)
+
+static const struct option OPTIONS[OPT_COUNT] = {
+#define RSRC_OPTION(id, spelling, argument, help, value)                                           \
+    [OPT_##id] = {spelling, argument, help, value},
 #include "options.def"
 #undef RSRC_OPTION
 };
-
-static const struct {
-    const char *name;
-    uint32_t bit;
-} EMIT_KINDS[] = {
-#define RSRC_KIND(id, name, suffix, is_text, pass, unit) {name, RSRC_EMIT_##id},
-#include "kinds.def"
-#undef RSRC_KIND
-};
-#define N_EMIT_KINDS (sizeof(EMIT_KINDS) / sizeof(EMIT_KINDS[0]))
 
 /* "[=DIR]": alone it is a flag. */
 static bool takes_optional(const struct option *option) {
@@ -48,15 +98,25 @@ void rsrc_options_init(struct rsrc_options *options) {
 #endif
 }
 
-/* One option: its spelling, then its help, whose further lines stand under the first. */
-static void print_option(FILE *stream, const struct option *option) {
-    char left[64];
+/* ---- help --------------------------------------------------------------------------------------------- */
+
+/* "--target=NAME", "-j N", "-v". */
+static void put_usage(struct rsrc_buffer *out, const struct option *option) {
     const bool is_long = option->spelling[1] == '-' || strlen(option->spelling) > 2;
-    const bool optional = takes_optional(option);
-    snprintf(left, sizeof(left), "%s%s%s", option->spelling,
-             option->argument == NULL || optional ? "" : (is_long ? "=" : " "),
-             option->argument == NULL ? "" : option->argument);
-    fprintf(stream, "  %-30s ", left);
+    rsrc_buffer_puts(out, option->spelling);
+    if (option->argument == NULL)
+        return;
+    if (!takes_optional(option))
+        rsrc_buffer_puts(out, is_long ? "=" : " ");
+    rsrc_buffer_puts(out, option->argument);
+}
+
+/* One option: its usage, then its help, whose further lines stand under the first. */
+static void print_option(FILE *stream, const struct option *option) {
+    struct rsrc_buffer usage = {0};
+    put_usage(&usage, option);
+    fprintf(stream, "  %-30s ", usage.data);
+    rsrc_buffer_free(&usage);
     for (const char *c = option->help; *c != '\0'; c++) {
         fputc(*c, stream);
         if (*c == '\n')
@@ -66,7 +126,8 @@ static void print_option(FILE *stream, const struct option *option) {
 }
 
 void rsrc_print_help(FILE *stream) {
-    fputs("usage: rsrc [options] [@file] <model.safetensors | index.json | HF folder | matrix.npy>\n\n"
+    fputs("usage: rsrc [options] [@file] <model.safetensors | index.json | HF folder | "
+          "matrix.npy>\n\n"
           "Compiles a ternary or binary checkpoint into one library: model.so.\n"
           "    rsrc model/ --target avx512 -o model.so\n"
           "    rsr-run model.so -p \"In the beginning\"\n\noptions:\n",
@@ -77,241 +138,218 @@ void rsrc_print_help(FILE *stream) {
           stream);
 }
 
-static enum rsrc_status bad_value(struct rsrc_diag *diag, enum option_id id, const char *value) {
-    rsrc_error(diag, "option-value", NULL, NULL, "%s takes %s, not '%s'", OPTIONS[id].spelling,
-               OPTIONS[id].argument, value);
+/* ---- what is wrong with a value ------------------------------------------------------------------------ */
+
+/* The option's line of --help. */
+static const char *help_of(struct parser *p, const struct option *option) {
+    struct rsrc_buffer text = {0};
+    put_usage(&text, option);
+    rsrc_buffer_printf(&text, ": %s", option->help);
+    char *help = rsrc_arena_strdup(p->arena, text.data);
+    rsrc_buffer_free(&text);
+    for (char *c = help; *c != '\0'; c++)
+        if (*c == '\n')
+            *c = ' ';
+    return help;
+}
+
+/* "auto, always or never" */
+static void put_words(struct rsrc_buffer *out, const struct option *option) {
+    for (uint32_t i = 0; i < option->n_words; i++)
+        rsrc_buffer_printf(out, "%s%s",
+                           i == 0                    ? ""
+                           : i + 1 < option->n_words ? ", "
+                                                     : " or ",
+                           option->words[i].name);
+}
+
+/* What may stand there, in words. */
+static const char *allowed(struct parser *p, const struct option *option) {
+    struct rsrc_buffer text = {0};
+    put_words(&text, option);
+    if (option->set == set_number)
+        rsrc_buffer_printf(&text, "%sa number from %u to %u", option->n_words != 0 ? " or " : "",
+                           option->min, option->max);
+    else if (option->set == set_size)
+        rsrc_buffer_puts(&text, "a number of bytes, with K, M or G behind it if need be");
+    else if (option->set == set_words)
+        rsrc_buffer_puts(&text, ", or several with commas");
+    else if (option->n_words == 0)
+        rsrc_buffer_puts(&text, option->argument);
+    const char *copy = rsrc_arena_strdup(p->arena, text.data);
+    rsrc_buffer_free(&text);
+    return copy;
+}
+
+static const char *closest_word(struct parser *p, const struct option *option, const char *value) {
+    const char **names = RSRC_NEW_ARRAY(p->arena, option->n_words, const char *);
+    for (uint32_t i = 0; i < option->n_words; i++)
+        names[i] = option->words[i].name;
+    return rsrc_did_you_mean(value, names, option->n_words);
+}
+
+static enum rsrc_status bad_value(struct parser *p, const struct option *option,
+                                  const char *value) {
+    const char *close = closest_word(p, option, value);
+    rsrc_error(p->diag, "option-value", NULL, help_of(p, option), "%s takes %s, not '%s'%s%s%s",
+               option->spelling, allowed(p, option), value, close ? "; did you mean '" : "",
+               close ? close : "", close ? "'?" : "");
     return RSRC_FAILED;
 }
 
+/* ---- values of each kind ------------------------------------------------------------------------------- */
+
+static void *member_of(const struct parser *p, const struct option *option) {
+    return (char *)&p->line->options + option->member;
+}
+
+static enum rsrc_status set_flag(struct parser *p, const struct option *option, const char *value) {
+    (void)value;
+    *(bool *)member_of(p, option) = true;
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_pattern(struct parser *p, const struct option *option,
+                                    const char *value) {
+    *(const char **)member_of(p, option) = value;
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_text(struct parser *p, const struct option *option, const char *value) {
+    return value[0] != '\0' ? set_pattern(p, option, value) : bad_value(p, option, value);
+}
+
+/* The word of that name and length, or NULL. */
+static const struct word *find_word(const struct option *option, const char *name, size_t length) {
+    for (uint32_t i = 0; i < option->n_words; i++) {
+        const char *word = option->words[i].name;
+        if (strlen(word) == length && memcmp(word, name, length) == 0)
+            return &option->words[i];
+    }
+    return NULL;
+}
+
+/* Members that hold a word's value are uint32_t or int. */
+static enum rsrc_status set_word(struct parser *p, const struct option *option, const char *value) {
+    const struct word *word = find_word(option, value, strlen(value));
+    if (word == NULL)
+        return bad_value(p, option, value);
+    memcpy(member_of(p, option), &word->value, sizeof(word->value));
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_words(struct parser *p, const struct option *option,
+                                  const char *value) {
+    uint32_t bits = 0;
+    for (const char *at = value;; at++) {
+        const size_t n = strcspn(at, ",");
+        const struct word *word = find_word(option, at, n);
+        if (n == 0 && value[0] != '\0') {
+            rsrc_error(p->diag, "option-value", NULL, help_of(p, option),
+                       "%s: a part of '%s' is empty", option->spelling, value);
+            return RSRC_FAILED;
+        }
+        if (word == NULL)
+            return bad_value(p, option, rsrc_arena_strndup(p->arena, at, n));
+        bits |= word->value;
+        at += n;
+        if (*at == '\0')
+            break;
+    }
+    *(uint32_t *)member_of(p, option) = bits;
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_number(struct parser *p, const struct option *option,
+                                   const char *value) {
+    const struct word *word = find_word(option, value, strlen(value));
+    char *end = NULL;
+    errno = 0;
+    const unsigned long n = word != NULL ? word->value : strtoul(value, &end, 10);
+    if (word == NULL && (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 ||
+                         n < option->min || n > option->max))
+        return bad_value(p, option, value);
+    *(uint32_t *)member_of(p, option) = (uint32_t)n;
+    return RSRC_OK;
+}
+
 /* "4M": bytes, with K, M or G for powers of 1024. */
-static enum rsrc_status parse_size(struct rsrc_diag *diag, enum option_id id, const char *text,
-                                   uint64_t *out) {
+static enum rsrc_status set_size(struct parser *p, const struct option *option, const char *value) {
     static const char SUFFIXES[] = "KMG";
     char *end = NULL;
     errno = 0;
-    const unsigned long long number = strtoull(text, &end, 10);
+    const unsigned long long number = strtoull(value, &end, 10);
     const char *suffix = *end != '\0' ? strchr(SUFFIXES, *end) : NULL;
     const unsigned shift = suffix != NULL ? 10 * ((unsigned)(suffix - SUFFIXES) + 1) : 0;
-    if (errno != 0 || *text < '0' || *text > '9' || end[suffix != NULL] != '\0' ||
+    if (errno != 0 || *value < '0' || *value > '9' || end[suffix != NULL] != '\0' ||
         number > UINT64_MAX >> (shift + 1))
-        return bad_value(diag, id, text);
-    *out = (uint64_t)number << shift;
+        return bad_value(p, option, value);
+    *(uint64_t *)member_of(p, option) = (uint64_t)number << shift;
     return RSRC_OK;
 }
 
-static enum rsrc_status parse_number(struct rsrc_diag *diag, enum option_id id, const char *value,
-                                     uint32_t min, uint32_t max, uint32_t *out) {
-    char *end;
-    errno = 0;
-    const unsigned long n = strtoul(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || n < min || n > max)
-        return bad_value(diag, id, value);
-    *out = (uint32_t)n;
+static enum rsrc_status set_action(struct parser *p, const struct option *option,
+                                   const char *value) {
+    (void)value;
+    p->line->action = option->action;
     return RSRC_OK;
 }
 
-/* The index of `value` in a list of words, or a diagnostic. */
-static enum rsrc_status parse_word(struct rsrc_diag *diag, enum option_id id, const char *value,
-                                   const char *const *words, uint32_t n_words, uint32_t *out) {
-    for (uint32_t i = 0; i < n_words; i++) {
-        if (strcmp(words[i], value) == 0) {
-            *out = i;
-            return RSRC_OK;
-        }
-    }
-    return bad_value(diag, id, value);
-}
+/* ---- values of single options --------------------------------------------------------------------------- */
 
-static enum rsrc_status parse_emit(struct rsrc_diag *diag, const char *value, uint32_t *out) {
-    const char *names[N_EMIT_KINDS];
-    for (uint32_t i = 0; i < N_EMIT_KINDS; i++)
-        names[i] = EMIT_KINDS[i].name;
-    uint32_t bits = 0;
-    for (const char *at = value; *at != '\0';) {
-        const size_t n = strcspn(at, ",");
-        uint32_t kind = 0;
-        while (kind < N_EMIT_KINDS && (strlen(names[kind]) != n || memcmp(names[kind], at, n) != 0))
-            kind++;
-        if (kind == N_EMIT_KINDS) {
-            char word[32];
-            snprintf(word, sizeof(word), "%.*s", (int)n, at);
-            const char *close = rsrc_did_you_mean(word, names, N_EMIT_KINDS);
-            rsrc_error(
-                diag, "option-value", NULL,
-                "kinds are so, obj, asm, llvm, c, ptx, cubin, rsr, plan, step, kernel, report",
-                "--emit does not know '%s'%s%s%s", word, close ? "; did you mean '" : "",
-                close ? close : "", close ? "'?" : "");
-            return RSRC_FAILED;
-        }
-        bits |= EMIT_KINDS[kind].bit;
-        at += n + (at[n] == ',');
-    }
-    if (bits == 0)
-        return bad_value(diag, OPT_EMIT, value);
-    *out = bits;
-    return RSRC_OK;
-}
-
-static enum rsrc_status parse_inputs(struct rsrc_diag *diag, const char *value, uint32_t *out) {
-    static const char *const VALUES[] = {"i8", "f32", "i8,f32", "f32,i8"};
-    static const uint32_t BITS[] = {RSRC_INPUTS_I8, RSRC_INPUTS_F32,
-                                    RSRC_INPUTS_I8 | RSRC_INPUTS_F32,
-                                    RSRC_INPUTS_I8 | RSRC_INPUTS_F32};
-    uint32_t word = 0;
-    if (parse_word(diag, OPT_INPUT, value, VALUES, sizeof(VALUES) / sizeof(VALUES[0]), &word) !=
-        RSRC_OK)
-        return RSRC_FAILED;
-    *out = BITS[word];
-    return RSRC_OK;
-}
-
-/* Growing lists of repeated options live in the arena; there are never more than arguments. */
-struct parser {
-    struct rsrc_diag *diag;
-    struct rsrc_arena *arena;
-    struct rsrc_command_line *line;
-    struct rsrc_variant_choice *variants;
-    const char **dumps;
-};
-
-static enum rsrc_status add_variant(struct parser *p, const char *value) {
+static enum rsrc_status add_variant(struct parser *p, const struct option *option,
+                                    const char *value) {
     const char *equals = strchr(value, '=');
     if (equals == NULL || equals == value || equals[1] == '\0')
-        return bad_value(p->diag, OPT_VARIANT, value);
+        return bad_value(p, option, value);
     p->variants[p->line->options.n_variants++] = (struct rsrc_variant_choice){
         .role = rsrc_arena_strndup(p->arena, value, (size_t)(equals - value)),
         .variant = equals + 1};
     return RSRC_OK;
 }
 
-static enum rsrc_status apply(struct parser *p, enum option_id id, const char *value) {
-    static const char *const COLORS[] = {"auto", "always", "never"};
-    static const char *const FORMATS[] = {"text", "json"};
-    struct rsrc_options *options = &p->line->options;
-    uint32_t word = 0;
-    enum rsrc_status status = RSRC_OK;
-    switch (id) {
-    case OPT_TARGET:
-        options->target = value;
-        break;
-    case OPT_OUTPUT:
-        options->output = value;
-        break;
-    case OPT_EMIT:
-        return parse_emit(p->diag, value, &options->emit);
-    case OPT_INPUT:
-        return parse_inputs(p->diag, value, &options->inputs);
-    case OPT_LAYERS:
-        options->layers = value;
-        break;
-    case OPT_VARIANT:
-        return add_variant(p, value);
-    case OPT_RSR_K:
-        if (strcmp(value, "auto") == 0) {
-            options->rsr_k = 0;
-            return RSRC_OK;
-        }
-        return parse_number(p->diag, id, value, 1, 16, &options->rsr_k);
-    case OPT_FOLD_BUDGET:
-        return parse_size(p->diag, id, value, &options->fold_budget);
-    case OPT_OPT_LEVEL:
-        return parse_number(p->diag, id, value, 0, 3, &options->opt_level);
-    case OPT_JOBS:
-        return parse_number(p->diag, id, value, 1, 256, &options->n_jobs);
-    case OPT_REPORT:
-        if (strncmp(value, "text", 4) != 0 && strncmp(value, "json", 4) != 0)
-            return bad_value(p->diag, id, value);
-        if (value[4] != '\0' && (value[4] != ':' || value[5] == '\0'))
-            return bad_value(p->diag, id, value);
-        options->report = value;
-        break;
-    case OPT_RPASS:
-        options->remarks = value;
-        break;
-    case OPT_RPASS_MISSED:
-        options->missed_remarks = value;
-        break;
-    case OPT_FROM:
-        options->from = value;
-        break;
-    case OPT_TO:
-        options->to = value;
-        break;
-    case OPT_DUMP:
-        p->dumps[options->n_dumps++] = value;
-        break;
-    case OPT_NO_REDUCE:
-        options->no_reduce = true;
-        break;
-    case OPT_VERIFY_EACH:
-        options->verify_each = true;
-        break;
-    case OPT_PRINT_TARGETS:
-        p->line->action = RSRC_ACTION_PRINT_TARGETS;
-        break;
-    case OPT_PRINT_TARGET:
-        p->line->action = RSRC_ACTION_PRINT_TARGET;
-        p->line->print_target = value;
-        break;
-    case OPT_PRINT_PASSES:
-        p->line->action = RSRC_ACTION_PRINT_PASSES;
-        break;
-    case OPT_CACHE_DIR:
-        options->cache_dir = value;
-        break;
-    case OPT_TIME_REPORT:
-        options->time_report = true;
-        break;
-    case OPT_SAVE_TEMPS:
-        options->save_temps = true;
-        options->temps_dir = value;
-        break;
-    case OPT_DRY_RUN:
-        options->dry_run = true;
-        break;
-    case OPT_DEPENDENCIES:
-        options->dependencies = true;
-        break;
-    case OPT_DEPENDENCY_FILE:
-        options->dependency_file = value;
-        break;
-    case OPT_BACKEND:
-        options->backend = value;
-        break;
-    case OPT_SPEC_DIR:
-        options->spec_dir = value;
-        break;
-    case OPT_CC:
-        options->cc = value;
-        break;
-    case OPT_LD:
-        options->ld = value;
-        break;
-    case OPT_CUDA_PATH:
-        options->cuda_path = value;
-        break;
-    case OPT_COLOR:
-        status = parse_word(p->diag, id, value, COLORS, 3, &word);
-        options->color = (int)word;
-        return status;
-    case OPT_DIAG_FORMAT:
-        status = parse_word(p->diag, id, value, FORMATS, 2, &word);
-        options->json_diagnostics = word == 1;
-        return status;
-    case OPT_VERBOSE:
-        options->verbose = true;
-        break;
-    case OPT_VERSION:
-        p->line->action = RSRC_ACTION_VERSION;
-        break;
-    case OPT_HELP:
-        p->line->action = RSRC_ACTION_HELP;
-        break;
-    case OPT_COUNT:
-        break;
-    }
-    return status;
+static enum rsrc_status add_dump(struct parser *p, const struct option *option, const char *value) {
+    (void)option;
+    p->dumps[p->line->options.n_dumps++] = value;
+    return RSRC_OK;
 }
+
+static enum rsrc_status set_report(struct parser *p, const struct option *option,
+                                   const char *value) {
+    if ((strncmp(value, "text", 4) != 0 && strncmp(value, "json", 4) != 0) ||
+        (value[4] != '\0' && (value[4] != ':' || value[5] == '\0')))
+        return bad_value(p, option, value);
+    p->line->options.report = value;
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_save_temps(struct parser *p, const struct option *option,
+                                       const char *value) {
+    if (value != NULL && value[0] == '\0')
+        return bad_value(p, option, value);
+    p->line->options.save_temps = true;
+    p->line->options.temps_dir = value;
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_diagnostics_format(struct parser *p, const struct option *option,
+                                               const char *value) {
+    const struct word *word = find_word(option, value, strlen(value));
+    if (word == NULL)
+        return bad_value(p, option, value);
+    p->line->options.json_diagnostics = word->value;
+    return RSRC_OK;
+}
+
+static enum rsrc_status print_target(struct parser *p, const struct option *option,
+                                     const char *value) {
+    (void)option;
+    p->line->action = RSRC_ACTION_PRINT_TARGET;
+    p->line->print_target = value;
+    return RSRC_OK;
+}
+
+/* ---- arguments ------------------------------------------------------------------------------------------ */
 
 /* Matches `arg` against one option: "--opt", "--opt=value", "-oVALUE". *value is NULL if none is in
  * the argument itself. */
@@ -322,8 +360,8 @@ static bool matches(const struct option *option, const char *arg, const char **v
         return false;
     if (arg[n] == '\0')
         return true;
-    const bool is_letter = n == 2 && option->spelling[1] != '-';
-    if (option->argument == NULL || (arg[n] != '=' && !is_letter))
+    const bool is_letter = n == 2 && option->spelling[1] != '-' && option->argument != NULL;
+    if (arg[n] != '=' && !is_letter)
         return false;
     *value = arg + n + (arg[n] == '=');
     return true;
@@ -349,8 +387,8 @@ static enum option_id find_option(const char *arg, const char **value) {
     return id;
 }
 
-static bool needs_next(enum option_id id, const char *value) {
-    return OPTIONS[id].argument != NULL && value == NULL && !takes_optional(&OPTIONS[id]);
+static bool needs_next(const struct option *option, const char *value) {
+    return option->argument != NULL && value == NULL && !takes_optional(option);
 }
 
 struct rsrc_diag_choice rsrc_choose_diagnostics(const struct rsrc_arguments *arguments) {
@@ -360,7 +398,7 @@ struct rsrc_diag_choice rsrc_choose_diagnostics(const struct rsrc_arguments *arg
         const enum option_id id = find_option(arguments->args[i], &value);
         if (id == OPT_COUNT)
             continue;
-        if (needs_next(id, value))
+        if (needs_next(&OPTIONS[id], value))
             value = ++i < arguments->n ? arguments->args[i] : "";
         if (id == OPT_DIAG_FORMAT)
             choice.json = strcmp(value, "json") == 0;
@@ -379,7 +417,28 @@ static enum rsrc_status add_input(struct parser *p, const char *arg) {
                    "two inputs: '%s' and '%s'", options->input, arg);
         return RSRC_FAILED;
     }
+    if (arg[0] == '\0') {
+        rsrc_error(p->diag, "option-input", NULL, "rsrc --help shows how to call it",
+                   "the name of the checkpoint is empty");
+        return RSRC_FAILED;
+    }
     options->input = arg;
+    return RSRC_OK;
+}
+
+/* A value where the option takes one, and none where it is a flag. */
+static enum rsrc_status check_presence(struct parser *p, const struct option *option,
+                                       const char *value) {
+    if (needs_next(option, value)) {
+        rsrc_error(p->diag, "option-value", NULL, help_of(p, option), "%s needs %s",
+                   option->spelling, option->argument);
+        return RSRC_FAILED;
+    }
+    if (option->argument == NULL && value != NULL) {
+        rsrc_error(p->diag, "option-value", NULL, help_of(p, option),
+                   "%s takes no value, and got '%s'", option->spelling, value);
+        return RSRC_FAILED;
+    }
     return RSRC_OK;
 }
 
@@ -399,15 +458,10 @@ static enum rsrc_status parse_all(struct parser *p, const struct rsrc_arguments 
         const enum option_id id = find_option(arg, &value);
         if (id == OPT_COUNT)
             return unknown_option(p->diag, p->arena, arg);
-        if (needs_next(id, value)) {
-            if (i + 1 >= arguments->n) {
-                rsrc_error(p->diag, "option-value", NULL, NULL, "%s needs %s", arg,
-                           OPTIONS[id].argument);
-                return RSRC_FAILED;
-            }
+        const struct option *option = &OPTIONS[id];
+        if (needs_next(option, value) && i + 1 < arguments->n)
             value = arguments->args[++i];
-        }
-        if (apply(p, id, value) != RSRC_OK)
+        if (check_presence(p, option, value) != RSRC_OK || option->set(p, option, value) != RSRC_OK)
             return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -427,6 +481,8 @@ enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *a
                             .dumps = RSRC_NEW_ARRAY(arena, arguments->n, const char *)};
     if (parse_all(&parser, arguments) != RSRC_OK)
         return RSRC_FAILED;
+    out->options.keep_files = arguments->files;
+    out->options.n_keep_files = arguments->n_files;
     out->options.variants = parser.variants;
     out->options.dumps = parser.dumps;
     if (out->action == RSRC_ACTION_COMPILE && out->options.input == NULL) {

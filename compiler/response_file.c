@@ -117,6 +117,7 @@ static enum rsrc_status expand_file(struct expansion *e, const char *path, uint3
     struct rsrc_mapping mapping;
     if (rsrc_map_file(e->diag, e->arena, path, &mapping) != RSRC_OK)
         return RSRC_FAILED;
+    e->out->files[e->out->n_files++] = mapping.path;
     struct rsrc_arguments words = {0};
     e->n_bytes += mapping.size_bytes;
     enum rsrc_status status =
@@ -140,7 +141,7 @@ static enum rsrc_status expand(struct expansion *e, const char *file, const char
 
 enum rsrc_status rsrc_expand_arguments(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                        struct rsrc_arguments *arguments) {
-    struct rsrc_arguments found = {0};
+    struct rsrc_arguments found = {.files = RSRC_NEW_ARRAY(arena, MAX_FILES, const char *)};
     struct expansion e = {.diag = diag, .arena = arena, .out = &found};
     for (uint32_t i = 0; i < arguments->n; i++)
         if (expand(&e, NULL, arguments->args[i], 0) != RSRC_OK)

@@ -13,6 +13,8 @@
 struct rsrc_arguments {
     const char **args;
     uint32_t n, capacity;
+    const char **files; /* that words came from */
+    uint32_t n_files;
 };
 
 void rsrc_add_argument(struct rsrc_arena *arena, const char *arg, struct rsrc_arguments *out);

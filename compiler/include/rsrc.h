@@ -54,6 +54,8 @@ struct rsrc_variant_choice {
 
 struct rsrc_options {
     const char *input;          /* .safetensors, index.json, or folder; with `from`: a text form */
+    const char *const *keep_files; /* what else no output may replace: response files */
+    uint32_t n_keep_files;
     const char *output;         /* NULL: from the input's name; "-": stdout (text kinds) */
     const char *target;         /* comma-separated; default "native" */
     uint32_t emit;              /* enum rsrc_emit bits; default RSRC_EMIT_SO */
