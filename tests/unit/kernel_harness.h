@@ -33,6 +33,7 @@
 #define MAX_TOKENS 17
 #endif
 #define GUARD 0xA5
+#define SCRATCH_GUARD_BYTES 4096u /* behind what a kernel asked for */
 
 #define F(id) RSR_CPU_MASK(id)
 #define AVX512 (F(AVX2) | F(AVX512F) | F(AVX512BW) | F(AVX512VL) | F(AVX512DQ))
@@ -187,7 +188,6 @@ static inline void make_matrix(struct suite *suite, struct test_case *c, const s
     c->matrix = (struct rsr_matrix){rows, cols, alphabet, values, scale, n_scales};
 }
 
-/* The arena gives zeros: rows are padded with them. */
 static inline void *aligned_rows(struct suite *suite, size_t size_bytes) {
     const uintptr_t rows = (uintptr_t)rsrc_arena_alloc(&suite->arena, size_bytes + 64);
     return (void *)((rows + 63) / 64 * 64);
@@ -198,9 +198,11 @@ static inline void make_activations(struct suite *suite, struct test_case *c) {
     const size_t padded = ((size_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
     c->ldx = RSR_ACT_HEADER + padded + 64;
     c->x = aligned_rows(suite, c->ldx * MAX_TOKENS);
+    memset(c->x, GUARD, c->ldx * MAX_TOKENS); /* what lies behind a row is no zero */
     for (uint32_t t = 0; t < MAX_TOKENS; t++) {
         struct rsr_act_row row = {.scale = 0.01f + 0.003f * (float)t};
         int8_t *q = (int8_t *)c->x + t * c->ldx + RSR_ACT_HEADER;
+        memset(q, 0, padded);
         for (uint32_t j = 0; j < cols; j++) {
             q[j] = t == 0 ? -128 : t == 1 ? 127 : (int8_t)(check_random(&suite->seed) >> 40);
             row.sum += q[j];
@@ -217,11 +219,14 @@ static inline void make_float_rows(struct suite *suite, struct test_case *c) {
     const size_t bytes_apart = c->ldx;
     c->ldx = padded * sizeof(float) + 64;
     c->x = aligned_rows(suite, c->ldx * MAX_TOKENS);
-    for (uint32_t t = 0; t < MAX_TOKENS; t++)
+    memset(c->x, 0xff, c->ldx * MAX_TOKENS); /* behind a row: NaN, which shows in every sum */
+    for (uint32_t t = 0; t < MAX_TOKENS; t++) {
+        memset(c->x + t * c->ldx, 0, padded * sizeof(float));
         for (uint32_t j = 0; j < cols; j++) {
             const float value = (int8_t)bytes[t * bytes_apart + RSR_ACT_HEADER + j];
             memcpy(c->x + t * c->ldx + j * sizeof value, &value, sizeof value);
         }
+    }
     c->input = RSR_INPUT_F32;
 }
 
@@ -313,9 +318,10 @@ static inline void check_call(struct test_case *c, rsr_kernel_fn *fn, const char
     const size_t ldy = rows + 3u;
     const size_t n_y = ldy * MAX_TOKENS + 16;
     uint32_t *y = malloc(n_y * sizeof *y);
-    void *scratch = aligned_alloc(64, (c->lowered.kernel.scratch_bytes / 64 + 1) * 64);
+    const size_t scratch_bytes = c->lowered.kernel.scratch_bytes;
+    uint8_t *scratch = aligned_alloc(64, (scratch_bytes + SCRATCH_GUARD_BYTES + 63) / 64 * 64);
     memset(y, GUARD, n_y * sizeof *y);
-    memset(scratch, GUARD, c->lowered.kernel.scratch_bytes);
+    memset(scratch, GUARD, scratch_bytes + SCRATCH_GUARD_BYTES);
     const struct rsr_weights weights = {.codes = c->lowered.codes.bytes,
                                         .index = c->lowered.index.bytes,
                                         .scale = c->lowered.scale.bytes,
@@ -342,6 +348,10 @@ static inline void check_call(struct test_case *c, rsr_kernel_fn *fn, const char
                     "%s: %s, %u tokens, tiles %u..%u: token %zu row %zu is %08x, not %08x\n",
                     backend, c->description, n_tokens, begin, end, token, row, y[i], want);
     }
+    for (size_t i = scratch_bytes; i < scratch_bytes + SCRATCH_GUARD_BYTES; i++)
+        if (scratch[i] != (uint8_t)GUARD && n_wrong++ == 0)
+            fprintf(stderr, "%s: %s, %u tokens: byte %zu of %zu bytes of scratch is written\n",
+                    backend, c->description, n_tokens, i, scratch_bytes);
     CHECK_INT(n_wrong, 0);
     free(y);
     free(scratch);
