@@ -1,15 +1,25 @@
 /* driver.h - one compilation: what the passes share, and the state of the layer being compiled.
  *
+ * The way of the data:
  *   driver.c          the table of passes and the order in which they run
- *   driver_layers.c   the passes of one layer; layers in parallel, their results in order
- *   driver_output.c   where results go: names, text sinks, directories; all or nothing
- *   driver_texts.c    compilations that start from a plan, a step or kernels as text
+ *   driver_setup.c    options to a compilation: passes, targets, variants, tools
+ *   driver_read.c     the input to items: layers or matrices
+ *   driver_pool.c     layers in parallel, their results in order
+ *   driver_layers.c   a layer by itself: decoded, reduced, analysed, planned, lowered
+ *   driver_emit.c     what a layer has become, to the outputs
  *   driver_units.c    kernels to the units of back ends
  *   driver_cache.c    machine code that an earlier compilation has made
  *   driver_weights.c  packed weights to an object or a file
- *   driver_deps.c     the dependency file of -MD
+ *   driver_schedule.c the steps of a forward pass
  *   driver_module.c   the tables of a module, compiling and linking it
  *   driver_matrices.c the functions and the header of a library of matrices
+ *   driver_report.c   what was done and why
+ * Other ways:
+ *   driver_texts.c    compilations that start from a plan, a step or kernels as text
+ *   driver_gpu.c      compilations for a GPU
+ * Files:
+ *   driver_output.c   where results go: names, text sinks, directories; all or nothing
+ *   driver_deps.c     the dependency file of -MD
  */
 #ifndef RSRC_DRIVER_H
 #define RSRC_DRIVER_H
@@ -103,7 +113,7 @@ struct rsrc_unit_writer {
         const struct rsrc_item *item; /* the first */
         uint32_t n_kernels;
         struct rsr_unit unit;
-        struct rsrc_hash key; /* of what it holds, where there is a cache */
+        struct rsrc_hash key;      /* of what it holds, where there is a cache */
         struct rsrc_buffer bodies; /* assembly that follows the unit's own */
     } * units;
     struct rsrc_unit_file {
@@ -244,7 +254,25 @@ extern const struct rsrc_pass rsrc_passes[PASS_COUNT];
 void rsrc_show_progress(const struct rsrc_compilation *c, const char *what, uint32_t done,
                         uint32_t total);
 
+/* driver_setup.c */
+RSRC_NODISCARD enum rsrc_status rsrc_set_up(struct rsrc_compilation *c);
+
+/* driver_read.c */
+enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
+void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);
+enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c);
+void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
+/* Whether what is asked for can be made of the items; those that --layers names; their fold budgets. */
+RSRC_NODISCARD enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
+
+/* driver_pool.c */
+RSRC_NODISCARD enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c);
+
 /* driver_layers.c */
+/* Kernels of the layer for a target: one a regime, or one for both. */
+uint32_t rsrc_n_kernels(const struct rsrc_layer_state *state, uint32_t target);
+struct rsr_lowered *rsrc_lowered_of(const struct rsrc_layer_state *state, uint32_t target,
+                                    uint32_t regime);
 enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_verify_reduce(struct rsrc_layer_state *state);
@@ -253,16 +281,26 @@ enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state);
-/* Assembles the bodies of kernels, where units call them. */
-enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state);
-/* In order: adds the layer's kernels and weights to the outputs. */
-enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state);
 void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_kernel(struct rsrc_layer_state *state, struct rsrc_buffer *out);
-RSRC_NODISCARD enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c);
+
+/* driver_emit.c */
+/* Assembles the bodies of kernels, where units call them. */
+enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state);
+/* In order: adds the layer's kernels and weights to the outputs. */
+enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state);
+/* In order: all that there is of the layer, by the passes that run in order too. */
+RSRC_NODISCARD enum rsrc_status rsrc_layer_write(struct rsrc_layer_state *state);
+
+/* driver_schedule.c */
+enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
+void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
+
+/* driver_report.c */
+enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
 /* driver_output.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c);
@@ -350,8 +388,8 @@ void rsrc_abandon_weights(struct rsrc_compilation *c);
 
 /* driver_module.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path);
-/* Writes norms, embedding, head, tokenizer and model.c; closes the units and the weights. */
-RSRC_NODISCARD enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c);
+/* Writes norms, embedding, head, tokenizer and model.c, closes the units and the weights, and links. */
+enum rsrc_status rsrc_model_link(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
 

@@ -152,7 +152,7 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
     return status;
 }
 
-enum rsrc_status rsrc_finish_emission(struct rsrc_compilation *c) {
+static enum rsrc_status finish_emission(struct rsrc_compilation *c) {
     if (rsrc_close_units(c) != RSRC_OK)
         return RSRC_FAILED;
     const bool whole = c->has_graph && c->n_items == c->graph.n_layers; /* no --layers */
@@ -238,4 +238,23 @@ enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c) {
             return rsrc_cannot_finish(c, path);
     }
     return RSRC_OK;
+}
+
+static void add_tool(struct rsrc_compilation *c, uint32_t row,
+                     const struct rsrc_spawn_usage *usage) {
+    c->times.rows[row].n_runs = usage->n_commands;
+    c->times.rows[row].wall_s = usage->wall_s;
+    c->times.rows[row].cpu_s = usage->cpu_s;
+    c->times.rows[row].peak_bytes = usage->peak_bytes;
+}
+
+enum rsrc_status rsrc_model_link(struct rsrc_compilation *c) {
+    if (finish_emission(c) != RSRC_OK)
+        return RSRC_FAILED;
+    const enum rsrc_status status = rsrc_link_outputs(c);
+    add_tool(c, TIME_CC, &c->cc_usage);
+    add_tool(c, TIME_LD, &c->ld_usage);
+    if (c->options->progress)
+        fputs("\r\033[K", stderr);
+    return status;
 }

@@ -1,0 +1,151 @@
+/* driver_emit.c - what a layer has become, to the outputs: text forms, kernels, weights, its row of reports.
+ *
+ * Assembling its bodies can be done in any order; everything else is in the order of the layers.
+ */
+#include "driver.h"
+#include "emit/asm/emit_asm.h"
+
+/* ---- bodies -------------------------------------------------------------------------------------------------- */
+
+static struct rsrc_bodies *bodies_of(const struct rsrc_layer_state *state, uint32_t target,
+                                     uint32_t regime) {
+    return &state->bodies[(size_t)target * RSR_REGIME_COUNT + regime];
+}
+
+static enum rsrc_status assemble_text(struct rsrc_layer_state *state, const struct rsr_spec *spec,
+                                      struct rsrc_bodies *bodies, const char **why) {
+    struct rsrc_compilation *c = state->compilation;
+    if (c->cache.dir == NULL)
+        return rsrc_asm_assemble(spec, &bodies->text, &state->arena, &bodies->object, why);
+    const struct rsrc_cache_key key = rsrc_key_of_assembly(c, spec, &bodies->text);
+    if (rsrc_cache_get(&c->cache, state->diag, &key, &bodies->object))
+        return RSRC_OK;
+    if (rsrc_asm_assemble(spec, &bodies->text, &state->arena, &bodies->object, why) != RSRC_OK)
+        return RSRC_FAILED;
+    rsrc_cache_put(&c->cache, state->diag, &key, bodies->object.data, bodies->object.size_bytes);
+    return RSRC_OK;
+}
+
+/* What the assembler declines, the back ends print with the kernel. */
+static void assemble(struct rsrc_layer_state *state, const struct rsr_kernel *kernel,
+                     struct rsrc_bodies *bodies) {
+    const struct rsrc_place place = {.tensor = state->item->name};
+    const char *why = NULL;
+    if (rsrc_asm_bodies(kernel, &bodies->text, &why) == RSRC_OK &&
+        assemble_text(state, kernel->spec, bodies, &why) == RSRC_OK)
+        return;
+    rsrc_diag_emit(state->diag, RSRC_REMARK_MISSED, "emit", &place, NULL,
+                   "the assembler declined the bodies of %s, the back ends are asked: %s",
+                   kernel->symbol, why);
+    rsrc_buffer_free(&bodies->text);
+    rsrc_buffer_free(&bodies->object);
+}
+
+enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    if (!rsrc_wants_bodies(c))
+        return RSRC_OK;
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
+            if (rsrc_lowered_of(state, t, r)->kernel.n_bodies != 0)
+                assemble(state, &rsrc_lowered_of(state, t, r)->kernel, bodies_of(state, t, r));
+    return RSRC_OK;
+}
+
+/* ---- kernels and weights ------------------------------------------------------------------------------------- */
+
+/* Kept rows have no fixed number of results: the ABI has the mean of those of a tile, rounded up. */
+static uint32_t results_of_tile(const struct rsr_kernel *kernel) {
+    return kernel->computed_rows == kernel->rows ? kernel->tile_rows
+                                                 : (kernel->rows - 1) / kernel->n_tiles + 1;
+}
+
+static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t target,
+                                      uint32_t regime) {
+    struct rsrc_compilation *c = state->compilation;
+    const struct rsr_lowered *lowered = rsrc_lowered_of(state, target, regime);
+    const struct rsr_kernel *kernel = &lowered->kernel;
+    const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
+    struct rsr_linear_unit linear = {.name = rsrc_arena_strdup(&c->arena, kernel->symbol),
+                                     .n_scales = state->matrix.n_scales,
+                                     .variant = rsrc_variant_name(plan->variant),
+                                     .input = kernel->input,
+                                     .epilogue = kernel->epilogue,
+                                     .role = state->item->role,
+                                     .block = state->item->block,
+                                     .rows = kernel->rows,
+                                     .cols = kernel->cols,
+                                     .n_tiles = kernel->n_tiles,
+                                     .tile_rows = results_of_tile(kernel),
+                                     .scratch_bytes = kernel->scratch_bytes,
+                                     .weight_bytes = kernel->n_bodies != 0
+                                                         ? plan->weight_bytes
+                                                         : lowered->codes.size_bytes +
+                                                               lowered->index.size_bytes,
+                                     .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
+    if (rsrc_emit_kernel(c, state->item, target, kernel, bodies_of(state, target, regime),
+                         &linear.function) != RSRC_OK)
+        return RSRC_FAILED;
+    if (rsrc_emit_blob(c, &lowered->codes, &linear.codes) != RSRC_OK ||
+        rsrc_emit_blob(c, &lowered->index, &linear.index) != RSRC_OK ||
+        rsrc_emit_blob(c, &lowered->scale, &linear.scale) != RSRC_OK)
+        return RSRC_FAILED;
+    const size_t item = (size_t)target * c->n_items + state->item_index;
+    c->linears[item * RSR_REGIME_COUNT + regime] = linear;
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
+            if (record_linear(state, t, r) != RSRC_OK)
+                return RSRC_FAILED;
+    return RSRC_OK;
+}
+
+/* ---- everything, in order ------------------------------------------------------------------------------------ */
+
+static enum rsrc_status write_text(struct rsrc_layer_state *state, struct rsrc_sink *sink,
+                                   void (*print)(struct rsrc_layer_state *, struct rsrc_buffer *)) {
+    if (!sink->open)
+        return RSRC_OK;
+    struct rsrc_buffer text = {0};
+    print(state, &text);
+    const enum rsrc_status status = rsrc_sink_write(state->compilation, sink, &text);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+/* What outlives the layer's arena. */
+static void record_report(struct rsrc_layer_state *state, uint32_t target) {
+    struct rsrc_compilation *c = state->compilation;
+    struct rsr_plan plan = state->plans[target];
+    for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
+        plan.regimes[r].reason = rsrc_arena_strdup(&c->arena, plan.regimes[r].reason);
+    c->reports[(size_t)target * c->n_items + state->item_index] =
+        (struct rsr_report_layer){.name = state->item->name,
+                                  .found = state->reduction.counts,
+                                  .stats = state->stats,
+                                  .plan = plan};
+}
+
+enum rsrc_status rsrc_layer_write(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    if (rsrc_stdout_write(c, &state->dump) != RSRC_OK ||
+        write_text(state, &c->rsr_sink, rsrc_layer_dump_rsr) != RSRC_OK ||
+        write_text(state, &c->plan_sink, rsrc_layer_dump_plan) != RSRC_OK ||
+        write_text(state, &c->kernel_sink, rsrc_layer_dump_kernel) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t t = 0; t < c->n_specs && c->to >= PASS_PLAN; t++)
+        record_report(state, t);
+    enum rsrc_status status = RSRC_OK;
+    for (uint32_t id = 0; id <= (uint32_t)c->to && status == RSRC_OK; id++) {
+        if (rsrc_passes[id].run_in_order == NULL)
+            continue;
+        const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+        status = rsrc_passes[id].run_in_order(state);
+        rsrc_lap_end(&c->times, id, &lap);
+    }
+    return status;
+}

@@ -1,0 +1,128 @@
+/* driver_pool.c - layers in parallel, their results in order.
+ *
+ * A worker takes the next item, runs its passes in a private arena, then waits for its turn to emit:
+ * results and diagnostics are written in item order whatever finished first, and what follows a failed
+ * layer is dropped, so all output is the same at any -j. No more layers are in memory than there are
+ * workers.
+ */
+#include "driver.h"
+#include "model/dead_channels.h"
+
+struct pool {
+    struct rsrc_compilation *compilation;
+    pthread_mutex_t lock;
+    pthread_cond_t turn_changed;
+    uint32_t next_item; /* to be taken */
+    uint32_t turn;      /* to be written */
+    bool failed;
+};
+
+static enum rsrc_status run_passes(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    for (uint32_t id = 0; id < PASS_COUNT && id <= (uint32_t)c->to; id++) {
+        const struct rsrc_pass *pass = &rsrc_passes[id];
+        if (pass->run_layer == NULL)
+            continue;
+        const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+        const enum rsrc_status ran = pass->run_layer(state);
+        rsrc_lap_end(&c->times, id, &lap);
+        if (ran != RSRC_OK)
+            return RSRC_FAILED;
+        if (c->options->verify_each && pass->verify_layer != NULL &&
+            pass->verify_layer(state) != RSRC_OK)
+            return RSRC_FAILED;
+        if ((c->dumps & (1u << id)) != 0 && pass->dump_layer != NULL)
+            pass->dump_layer(state, &state->dump);
+    }
+    return RSRC_OK;
+}
+
+/* Out of turn, so that others make code at the same time. */
+static void finish_units(struct pool *pool) {
+    struct rsrc_compilation *c = pool->compilation;
+    const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+    const enum rsrc_status status = rsrc_finish_pending_units(c);
+    rsrc_lap_end(&c->times, PASS_EMIT, &lap);
+    if (status == RSRC_OK)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->failed = true;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void process(struct pool *pool, uint32_t item_index) {
+    struct rsrc_compilation *c = pool->compilation;
+    struct rsrc_layer_state state = {.compilation = c,
+                                     .diag = rsrc_diag_hold(c->diag),
+                                     .item = &c->items[item_index],
+                                     .item_index = item_index};
+    rsrc_arena_init(&state.arena);
+    state.plans = RSRC_NEW_ARRAY(&state.arena, c->n_specs, struct rsr_plan);
+    state.lowered =
+        RSRC_NEW_ARRAY(&state.arena, (size_t)c->n_specs * RSR_REGIME_COUNT, struct rsr_lowered);
+    state.bodies =
+        RSRC_NEW_ARRAY(&state.arena, (size_t)c->n_specs * RSR_REGIME_COUNT, struct rsrc_bodies);
+    enum rsrc_status status = run_passes(&state);
+
+    pthread_mutex_lock(&pool->lock);
+    while (pool->turn != item_index)
+        pthread_cond_wait(&pool->turn_changed, &pool->lock);
+    const bool failed_before = pool->failed;
+    pthread_mutex_unlock(&pool->lock);
+    /* It is this layer's turn until it says otherwise: no lock, so that others may take layers. */
+    rsrc_diag_close_held(state.diag, !failed_before);
+    if (status == RSRC_OK && !failed_before)
+        status = rsrc_layer_write(&state);
+    pthread_mutex_lock(&pool->lock);
+    pool->failed |= status != RSRC_OK;
+    pool->turn++;
+    rsrc_show_progress(c, "layers", pool->turn, c->n_items);
+    pthread_cond_broadcast(&pool->turn_changed);
+    pthread_mutex_unlock(&pool->lock);
+    rsrc_buffer_free(&state.dump);
+    for (uint32_t i = 0; i < c->n_specs * RSR_REGIME_COUNT; i++) {
+        rsrc_buffer_free(&state.bodies[i].text);
+        rsrc_buffer_free(&state.bodies[i].object);
+    }
+    rsrc_arena_free(&state.arena);
+    finish_units(pool);
+}
+
+static void *work(void *argument) {
+    struct pool *pool = argument;
+    for (;;) {
+        pthread_mutex_lock(&pool->lock);
+        const uint32_t item = pool->next_item;
+        const bool more = item < pool->compilation->n_items && !pool->failed;
+        if (more)
+            pool->next_item++;
+        pthread_mutex_unlock(&pool->lock);
+        if (!more)
+            return NULL;
+        process(pool, item);
+    }
+}
+
+#define MAX_WORKERS 256
+
+enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c) {
+    struct pool pool = {.compilation = c};
+    if (c->has_graph && !c->options->no_reduce)
+        c->dead_channels = rsrc_dead_channels_create(&c->arena, &c->graph);
+    pthread_mutex_init(&pool.lock, NULL);
+    pthread_cond_init(&pool.turn_changed, NULL);
+    pthread_t threads[MAX_WORKERS];
+    uint32_t n_threads = 0;
+    while (n_threads + 1 < c->n_jobs && n_threads + 1 < c->n_items && n_threads < MAX_WORKERS &&
+           pthread_create(&threads[n_threads], NULL, work, &pool) == 0)
+        n_threads++;
+    work(&pool);
+    for (uint32_t i = 0; i < n_threads; i++)
+        pthread_join(threads[i], NULL);
+    pthread_cond_destroy(&pool.turn_changed);
+    pthread_mutex_destroy(&pool.lock);
+    rsrc_dead_channels_destroy(c->dead_channels);
+    if (c->options->progress)
+        fprintf(stderr, "\r\033[K");
+    return pool.failed ? RSRC_FAILED : RSRC_OK;
+}
