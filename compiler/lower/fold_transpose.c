@@ -15,10 +15,6 @@ struct transpose {
     uint16_t n_cols;  /* constant: columns in whole steps */
 };
 
-static uint16_t index_reg(struct transpose *t, const char *name) {
-    return rsrc_kb_reg(&t->frame->kb, RSR_ELEM_I64, 1, "%s", name);
-}
-
 /* scratch[columns + offset + j * column_bytes] */
 static struct rsrc_address column_address(const struct transpose *t, uint16_t j, int64_t imm) {
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, imm);
@@ -36,7 +32,7 @@ static uint32_t element_bytes(const struct rsrc_fold_form *form) {
 static void emit_token(struct transpose *t, uint16_t token, uint16_t at) {
     struct rsrc_kb *kb = &t->frame->kb;
     const struct rsrc_fold_form *form = t->form;
-    const uint16_t column = index_reg(t, "column");
+    const uint16_t column = rsrc_kb_index_reg(kb, "column");
     const uint16_t value = rsrc_kb_reg(kb, form->elem, 1, "value");
     struct transpose lane = *t;
     lane.columns = at;
@@ -55,7 +51,7 @@ static void emit_token(struct transpose *t, uint16_t token, uint16_t at) {
     rsrc_kb_end(kb);
     rsrc_kb_else(kb);
     rsrc_kb_comment(kb, "no such token: its lane is computed on zeros and not stored");
-    const uint16_t missing = index_reg(t, "missing");
+    const uint16_t missing = rsrc_kb_index_reg(kb, "missing");
     const uint16_t nothing = rsrc_kb_reg(kb, form->elem, 1, "nothing");
     if (form->elem == RSR_ELEM_F32)
         rsrc_kb_const_f32(kb, nothing, 0.0f);
@@ -70,9 +66,9 @@ static void emit_token(struct transpose *t, uint16_t token, uint16_t at) {
 /* Tokens first .. end - 1, whose first lane is at byte `at` of the columns. */
 static void emit_tokens(struct transpose *t, uint16_t first, uint16_t end, uint16_t at) {
     struct rsrc_kb *kb = &t->frame->kb;
-    const uint16_t token = index_reg(t, "lane_token");
-    const uint16_t lane_at = index_reg(t, "lane_at");
-    const uint16_t step = rsrc_kb_const(kb, index_reg(t, "lane_bytes"), element_bytes(t->form));
+    const uint16_t token = rsrc_kb_index_reg(kb, "lane_token");
+    const uint16_t lane_at = rsrc_kb_index_reg(kb, "lane_at");
+    const uint16_t step = rsrc_kb_index_const(kb, element_bytes(t->form), "lane_bytes");
     rsrc_kb_unary(kb, RSR_KOP_COPY, lane_at, at);
     rsrc_kb_loop(kb, token, first, end, 1);
     emit_token(t, token, lane_at);
@@ -115,7 +111,7 @@ static void emit_octet(struct transpose *t, uint16_t first, uint16_t at) {
         rows[i] =
             rsrc_frame_next_token(t->frame, &rows[i - 1], rsrc_arena_printf(kb->arena, "_t%u", i));
     const uint16_t zeros = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "zero_bytes"), 0);
-    const uint16_t column = index_reg(t, "columns16");
+    const uint16_t column = rsrc_kb_index_reg(kb, "columns16");
     rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, RSRC_FOLD_COLUMN_STEP);
     uint16_t vectors[2][OCTET];
     for (uint32_t i = 0; i < OCTET; i++)
@@ -134,21 +130,19 @@ static void emit_octet(struct transpose *t, uint16_t first, uint16_t at) {
 /* The tile's tokens by eights; those that lie beyond the last token go one by one. */
 static void emit_octets(struct transpose *t, uint16_t first, uint16_t end) {
     struct rsrc_kb *kb = &t->frame->kb;
-    const uint16_t octet = index_reg(t, "octet");
-    const uint16_t at = index_reg(t, "octet_at");
+    const uint16_t octet = rsrc_kb_index_reg(kb, "octet");
+    const uint16_t at = rsrc_kb_index_reg(kb, "octet_at");
     const uint16_t bytes =
-        rsrc_kb_const(kb, index_reg(t, "octet_bytes"), (int64_t)OCTET * element_bytes(t->form));
-    const uint16_t last = rsrc_kb_const(kb, index_reg(t, "octet_last"), OCTET - 1);
-    const uint16_t size = rsrc_kb_const(kb, index_reg(t, "octet_size"), OCTET);
+        rsrc_kb_index_const(kb, (int64_t)OCTET * element_bytes(t->form), "octet_bytes");
+    const uint16_t last = rsrc_kb_index_const(kb, OCTET - 1, "octet_last");
+    const uint16_t size = rsrc_kb_index_const(kb, OCTET, "octet_size");
     rsrc_kb_unary(kb, RSR_KOP_COPY, at, t->columns);
     rsrc_kb_loop(kb, octet, first, end, OCTET);
-    const uint16_t last_token =
-        rsrc_kb_binary(kb, RSR_KOP_ADD, index_reg(t, "octet_last_token"), octet, last);
+    const uint16_t last_token = rsrc_kb_index_op(kb, RSR_KOP_ADD, octet, last, "octet_last_token");
     rsrc_kb_if_less(kb, last_token, t->frame->n_tokens);
     emit_octet(t, octet, at);
     rsrc_kb_else(kb);
-    const uint16_t octet_end =
-        rsrc_kb_binary(kb, RSR_KOP_ADD, index_reg(t, "octet_end"), octet, size);
+    const uint16_t octet_end = rsrc_kb_index_op(kb, RSR_KOP_ADD, octet, size, "octet_end");
     emit_tokens(t, octet, octet_end, at);
     rsrc_kb_end(kb);
     rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, bytes);
@@ -163,11 +157,9 @@ void rsrc_fold_transpose(struct rsrc_frame *frame, const struct rsrc_fold_form *
     const uint32_t steps = (cols - 1) / RSRC_FOLD_COLUMN_STEP + 1;
     const bool octets = form->elem == RSR_ELEM_I16;
     /* Activations are zeros up to a multiple of RSR_ACT_PAD, so whole steps may be read. */
-    t.n_cols =
-        rsrc_kb_const(kb, index_reg(&t, "n_cols"), octets ? steps * RSRC_FOLD_COLUMN_STEP : cols);
-    const uint16_t lanes = rsrc_kb_const(kb, index_reg(&t, "columns_lanes"), form->lanes);
-    const uint16_t end =
-        rsrc_kb_binary(kb, RSR_KOP_ADD, index_reg(&t, "columns_end"), first, lanes);
+    t.n_cols = rsrc_kb_index_const(kb, octets ? steps * RSRC_FOLD_COLUMN_STEP : cols, "n_cols");
+    const uint16_t lanes = rsrc_kb_index_const(kb, form->lanes, "columns_lanes");
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "columns_end");
     if (octets)
         emit_octets(&t, first, end);
     else

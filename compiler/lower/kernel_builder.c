@@ -46,12 +46,17 @@ static uint16_t append_reg(struct rsrc_kb *kb, const struct reg_list *list, enum
     return (uint16_t)(*list->n_regs)++;
 }
 
+static uint16_t append_kernel_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes,
+                                  const char *format, va_list args) {
+    const struct reg_list list = {&kb->kernel->regs, &kb->kernel->n_regs, &kb->regs_capacity};
+    return append_reg(kb, &list, elem, lanes, format, args);
+}
+
 uint16_t rsrc_kb_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes, const char *format,
                      ...) {
-    const struct reg_list list = {&kb->kernel->regs, &kb->kernel->n_regs, &kb->regs_capacity};
     va_list args;
     va_start(args, format);
-    const uint16_t reg = append_reg(kb, &list, elem, lanes, format, args);
+    const uint16_t reg = append_kernel_reg(kb, elem, lanes, format, args);
     va_end(args);
     return reg;
 }
@@ -146,6 +151,31 @@ uint16_t rsrc_kb_const_f32(struct rsrc_kb *kb, uint16_t dst, float value) {
 
 uint16_t rsrc_kb_param(struct rsrc_kb *kb, uint16_t dst, enum rsr_kparam param) {
     return append_op(kb, RSR_KOP_PARAM, dst, RSR_NO_KREG, RSR_NO_KREG, RSR_NO_KREG, param);
+}
+
+uint16_t rsrc_kb_index_reg(struct rsrc_kb *kb, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const uint16_t reg = append_kernel_reg(kb, RSR_ELEM_I64, 1, format, args);
+    va_end(args);
+    return reg;
+}
+
+uint16_t rsrc_kb_index_const(struct rsrc_kb *kb, uint64_t value, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const uint16_t reg = append_kernel_reg(kb, RSR_ELEM_I64, 1, format, args);
+    va_end(args);
+    return rsrc_kb_const(kb, reg, (int64_t)value);
+}
+
+uint16_t rsrc_kb_index_op(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t a, uint16_t b,
+                          const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const uint16_t reg = append_kernel_reg(kb, RSR_ELEM_I64, 1, format, args);
+    va_end(args);
+    return rsrc_kb_binary(kb, kind, reg, a, b);
 }
 
 void rsrc_kb_comment(struct rsrc_kb *kb, const char *format, ...) {

@@ -49,6 +49,15 @@ uint16_t rsrc_kb_const(struct rsrc_kb *kb, uint16_t dst, int64_t value);
 uint16_t rsrc_kb_const_f32(struct rsrc_kb *kb, uint16_t dst, float value);
 uint16_t rsrc_kb_param(struct rsrc_kb *kb, uint16_t dst, enum rsr_kparam param);
 
+/* Indexes are i64 scalars: counters, sizes, offsets in bytes. A new register; one with a constant; one
+ * with the result of a binary operation. */
+uint16_t rsrc_kb_index_reg(struct rsrc_kb *kb, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+uint16_t rsrc_kb_index_const(struct rsrc_kb *kb, uint64_t value, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+uint16_t rsrc_kb_index_op(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t a, uint16_t b,
+                          const char *format, ...) __attribute__((format(printf, 5, 6)));
+
 void rsrc_kb_comment(struct rsrc_kb *kb, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void rsrc_kb_loop(struct rsrc_kb *kb, uint16_t counter, uint16_t first, uint16_t end, int64_t step);

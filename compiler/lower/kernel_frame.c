@@ -3,12 +3,8 @@
 
 #include <assert.h>
 
-static uint16_t scalar(struct rsrc_kb *kb, const char *name) {
-    return rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "%s", name);
-}
-
 static uint16_t load_param(struct rsrc_kb *kb, enum rsr_kparam param, const char *name) {
-    return rsrc_kb_param(kb, scalar(kb, name), param);
+    return rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "%s", name), param);
 }
 
 static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
@@ -39,19 +35,17 @@ static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
     frame->ldx = load_param(kb, RSR_KPARAM_LDX, "ldx");
     frame->ldy = load_param(kb, RSR_KPARAM_LDY, "ldy");
     frame->n_tokens = load_param(kb, RSR_KPARAM_N_TOKENS, "n_tokens");
-    frame->zero = rsrc_kb_const(kb, scalar(kb, "zero"), 0);
-    frame->one = rsrc_kb_const(kb, scalar(kb, "one"), 1);
+    frame->zero = rsrc_kb_index_const(kb, 0, "zero");
+    frame->one = rsrc_kb_index_const(kb, 1, "one");
 
     rsrc_kb_comment(kb, "tiles of %u rows; the last may be short", kernel->tile_rows);
-    const uint16_t units = rsrc_kb_const(kb, scalar(kb, "tile_units"), tile_units);
-    const uint16_t n_all = rsrc_kb_const(kb, scalar(kb, "n_units"), n_units);
+    const uint16_t units = rsrc_kb_index_const(kb, tile_units, "tile_units");
+    const uint16_t n_all = rsrc_kb_index_const(kb, n_units, "n_units");
     const uint16_t tile_begin = load_param(kb, RSR_KPARAM_TILE_BEGIN, "tile_begin");
     const uint16_t tile_end = load_param(kb, RSR_KPARAM_TILE_END, "tile_end");
-    frame->unit_begin =
-        rsrc_kb_binary(kb, RSR_KOP_MUL, scalar(kb, "unit_begin"), tile_begin, units);
-    const uint16_t unclipped =
-        rsrc_kb_binary(kb, RSR_KOP_MUL, scalar(kb, "tiles_end"), tile_end, units);
-    frame->unit_end = rsrc_kb_binary(kb, RSR_KOP_MIN, scalar(kb, "unit_end"), unclipped, n_all);
+    frame->unit_begin = rsrc_kb_index_op(kb, RSR_KOP_MUL, tile_begin, units, "unit_begin");
+    const uint16_t unclipped = rsrc_kb_index_op(kb, RSR_KOP_MUL, tile_end, units, "tiles_end");
+    frame->unit_end = rsrc_kb_index_op(kb, RSR_KOP_MIN, unclipped, n_all, "unit_end");
     if (frame->epilogue == RSR_EPILOGUE_SCALE && !frame->row_scales)
         frame->weight_scale = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "weight_scale"),
                                            rsrc_address_at(RSR_KBUF_SCALE, 0));
@@ -90,8 +84,8 @@ struct rsrc_frame_token rsrc_frame_token(struct rsrc_frame *frame, uint16_t toke
     struct rsrc_kb *kb = &frame->kb;
     struct rsrc_frame_token row = {
         .x_buffer = RSR_KBUF_X,
-        .x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix),
-        .y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix),
+        .x_row = rsrc_kb_index_reg(kb, "x_row%s", suffix),
+        .y_row = rsrc_kb_index_reg(kb, "y_row%s", suffix),
         .x_first = frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0,
     };
     if (frame->maps.active) {
@@ -109,8 +103,8 @@ struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
     struct rsrc_kb *kb = &frame->kb;
     const struct rsrc_frame_maps *maps = &frame->maps;
     struct rsrc_frame_token row = *previous;
-    row.x_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_row%s", suffix);
-    row.y_row = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "y_row%s", suffix);
+    row.x_row = rsrc_kb_index_reg(kb, "x_row%s", suffix);
+    row.y_row = rsrc_kb_index_reg(kb, "y_row%s", suffix);
     rsrc_kb_binary(kb, RSR_KOP_ADD, row.x_row, previous->x_row, rsrc_frame_x_stride(frame));
     rsrc_kb_binary(kb, RSR_KOP_ADD, row.y_row, previous->y_row,
                    maps->expands ? maps->sums_step : frame->ldy);

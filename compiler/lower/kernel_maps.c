@@ -11,14 +11,6 @@
 /* Bytes that one store of zeros clears. */
 #define CLEAR_BYTES 16u
 
-static uint16_t index_reg(struct rsrc_frame *frame, const char *name, const char *suffix) {
-    return rsrc_kb_reg(&frame->kb, RSR_ELEM_I64, 1, "%s%s", name, suffix);
-}
-
-static uint16_t index_const(struct rsrc_frame *frame, const char *name, uint64_t value) {
-    return rsrc_kb_const(&frame->kb, index_reg(frame, name, ""), (int64_t)value);
-}
-
 static uint64_t whole_lines(uint64_t size_bytes) {
     return (size_bytes + 63) / 64 * 64;
 }
@@ -48,7 +40,7 @@ static uint16_t load_number(struct rsrc_frame *frame, enum rsr_elem elem, const 
                             struct rsrc_address at) {
     struct rsrc_kb *kb = &frame->kb;
     const uint16_t raw = rsrc_kb_reg(kb, elem, 1, "%s_raw", name);
-    return rsrc_kb_unary(kb, RSR_KOP_CONVERT, index_reg(frame, name, ""),
+    return rsrc_kb_unary(kb, RSR_KOP_CONVERT, rsrc_kb_index_reg(kb, "%s", name),
                          rsrc_kb_load(kb, raw, at));
 }
 
@@ -59,12 +51,12 @@ static void clear_padding(struct rsrc_frame *frame, uint16_t to, uint32_t first_
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t used = frame->layer->reduction->cols * element_bytes(frame);
     const uint16_t zeros = rsrc_kb_reg(kb, RSR_ELEM_I32, 4, "gather_zeros");
-    const uint16_t at = index_reg(frame, "gather_clear", "");
+    const uint16_t at = rsrc_kb_index_reg(kb, "gather_clear");
     rsrc_kb_const(kb, zeros, 0);
-    rsrc_kb_loop(
-        kb, at,
-        index_const(frame, "gather_clear_begin", first_at + used / CLEAR_BYTES * CLEAR_BYTES),
-        index_const(frame, "gather_clear_end", frame->maps.x_bytes), CLEAR_BYTES);
+    const uint16_t end = rsrc_kb_index_const(kb, frame->maps.x_bytes, "gather_clear_end");
+    const uint16_t begin =
+        rsrc_kb_index_const(kb, first_at + used / CLEAR_BYTES * CLEAR_BYTES, "gather_clear_begin");
+    rsrc_kb_loop(kb, at, begin, end, CLEAR_BYTES);
     struct rsrc_address clear = rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, 0), to, 1);
     rsrc_kb_store(kb, zeros, rsrc_address_plus(clear, at, 1));
     rsrc_kb_end(kb);
@@ -80,9 +72,9 @@ static uint16_t gather_columns(struct rsrc_frame *frame, uint16_t from, uint16_t
     const uint16_t sum = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "gather_sum"), 0);
     const uint16_t value =
         rsrc_kb_reg(kb, is_integer ? RSR_ELEM_I8 : RSR_ELEM_F32, 1, "gather_value");
-    const uint16_t kept = index_reg(frame, "gather_col", "");
+    const uint16_t kept = rsrc_kb_index_reg(kb, "gather_col");
     rsrc_kb_loop(kb, kept, frame->zero,
-                 index_const(frame, "gather_n_cols", frame->layer->reduction->cols), 1);
+                 rsrc_kb_index_const(kb, frame->layer->reduction->cols, "gather_n_cols"), 1);
     struct rsrc_address number = table_address(frame, layout->columns_at);
     number = rsrc_address_plus(number, kept, layout->column_bytes);
     const uint16_t column = load_number(
@@ -104,12 +96,12 @@ static uint16_t gather_columns(struct rsrc_frame *frame, uint16_t from, uint16_t
 static void emit_gather(struct rsrc_frame *frame) {
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t first_at = frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0;
-    const uint16_t token = index_reg(frame, "gather_token", "");
+    const uint16_t token = rsrc_kb_index_reg(kb, "gather_token");
     rsrc_kb_comment(kb, "gather %u of %u columns", frame->layer->reduction->cols,
                     frame->layer->reduction->counts.cols);
     rsrc_kb_loop(kb, token, frame->zero, frame->n_tokens, 1);
-    const uint16_t from = index_reg(frame, "gather_from", ""),
-                   to = index_reg(frame, "gather_to", "");
+    const uint16_t from = rsrc_kb_index_reg(kb, "gather_from"),
+                   to = rsrc_kb_index_reg(kb, "gather_to");
     rsrc_kb_binary(kb, RSR_KOP_ADD, from, frame->maps.first_token, token);
     rsrc_kb_binary(kb, RSR_KOP_MUL, from, from, frame->ldx);
     rsrc_kb_binary(kb, RSR_KOP_MUL, to, token, frame->maps.x_step);
@@ -179,12 +171,12 @@ static uint16_t scale_sum(struct rsrc_frame *frame, uint16_t sum, uint16_t row, 
 
 static void emit_expansion(struct rsrc_frame *frame) {
     struct rsrc_kb *kb = &frame->kb;
-    const uint16_t token = index_reg(frame, "map_token", "");
+    const uint16_t token = rsrc_kb_index_reg(kb, "map_token");
     rsrc_kb_comment(kb, "%u rows follow from the sums of %u", frame->layer->reduction->counts.rows,
                     frame->layer->reduction->rows);
     rsrc_kb_loop(kb, token, frame->zero, frame->n_tokens, 1);
     const struct rsrc_frame_token from = rsrc_frame_token(frame, token, "_map");
-    const uint16_t to = index_reg(frame, "map_to", "");
+    const uint16_t to = rsrc_kb_index_reg(kb, "map_to");
     rsrc_kb_binary(kb, RSR_KOP_ADD, to, frame->maps.first_token, token);
     rsrc_kb_binary(kb, RSR_KOP_MUL, to, to, frame->ldy);
     uint16_t x_scale = RSR_NO_KREG;
@@ -194,7 +186,7 @@ static void emit_expansion(struct rsrc_frame *frame) {
             rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "map_x_scale"),
                          rsrc_address_plus(rsrc_address_at(from.x_buffer, at), from.x_row, 1));
     }
-    const uint16_t entry = index_reg(frame, "map_entry", "");
+    const uint16_t entry = rsrc_kb_index_reg(kb, "map_entry");
     rsrc_kb_loop(kb, entry, frame->maps.first_entry, frame->maps.end_entry, 1);
     const uint16_t row =
         load_number(frame, RSR_ELEM_U32, "map_row",
@@ -212,9 +204,9 @@ static void load_entry_range(struct rsrc_frame *frame) {
     struct rsrc_frame_maps *maps = &frame->maps;
     const struct rsrc_address tiles = table_address(frame, maps->layout.tiles_at);
     const uint16_t begin =
-        rsrc_kb_param(kb, index_reg(frame, "map_tile_begin", ""), RSR_KPARAM_TILE_BEGIN);
+        rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "map_tile_begin"), RSR_KPARAM_TILE_BEGIN);
     const uint16_t end =
-        rsrc_kb_param(kb, index_reg(frame, "map_tile_end", ""), RSR_KPARAM_TILE_END);
+        rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "map_tile_end"), RSR_KPARAM_TILE_END);
     maps->first_entry =
         load_number(frame, RSR_ELEM_U32, "map_first_entry", rsrc_address_plus(tiles, begin, 4));
     maps->end_entry =
@@ -227,7 +219,7 @@ void rsrc_place_mapped_token(struct rsrc_frame *frame, uint16_t token, struct rs
                              const char *suffix) {
     struct rsrc_kb *kb = &frame->kb;
     const struct rsrc_frame_maps *maps = &frame->maps;
-    const uint16_t number = index_reg(frame, "map_number", suffix);
+    const uint16_t number = rsrc_kb_index_reg(kb, "map_number%s", suffix);
     if (!maps->gathers || !maps->expands)
         rsrc_kb_binary(kb, RSR_KOP_ADD, number, maps->first_token, token);
     if (maps->gathers) {
@@ -244,7 +236,7 @@ void rsrc_place_mapped_token(struct rsrc_frame *frame, uint16_t token, struct rs
 }
 
 static uint16_t late_const(struct rsrc_frame *frame, const char *name, uint32_t *op) {
-    const uint16_t reg = index_const(frame, name, 0);
+    const uint16_t reg = rsrc_kb_index_const(&frame->kb, 0, "%s", name);
     *op = frame->kb.kernel->n_ops - 1;
     return reg;
 }
@@ -267,19 +259,18 @@ void rsrc_begin_maps(struct rsrc_frame *frame, bool may_gather) {
     maps->group_tokens = token_tile > GROUP_TOKENS ? token_tile : GROUP_TOKENS;
     maps->tables = late_const(frame, "map_tables", &maps->tables_op);
     maps->scratch = late_const(frame, "map_scratch", &maps->scratch_op);
-    maps->x_step = index_const(frame, "gather_bytes", maps->x_bytes);
-    maps->sums_step = index_const(frame, "map_sums_rows", maps->sums_rows);
+    maps->x_step = rsrc_kb_index_const(kb, maps->x_bytes, "gather_bytes");
+    maps->sums_step = rsrc_kb_index_const(kb, maps->sums_rows, "map_sums_rows");
     if (maps->expands)
         load_entry_range(frame);
 
     const uint16_t n_all = frame->n_tokens;
-    const uint16_t size = index_const(frame, "map_group_tokens", maps->group_tokens);
-    maps->first_token = index_reg(frame, "map_first_token", "");
+    const uint16_t size = rsrc_kb_index_const(kb, maps->group_tokens, "map_group_tokens");
+    maps->first_token = rsrc_kb_index_reg(kb, "map_first_token");
     rsrc_kb_loop(kb, maps->first_token, frame->zero, n_all, maps->group_tokens);
-    const uint16_t left = rsrc_kb_binary(kb, RSR_KOP_SUB, index_reg(frame, "map_tokens_left", ""),
-                                         n_all, maps->first_token);
-    frame->n_tokens =
-        rsrc_kb_binary(kb, RSR_KOP_MIN, index_reg(frame, "map_n_tokens", ""), left, size);
+    const uint16_t left =
+        rsrc_kb_index_op(kb, RSR_KOP_SUB, n_all, maps->first_token, "map_tokens_left");
+    frame->n_tokens = rsrc_kb_index_op(kb, RSR_KOP_MIN, left, size, "map_n_tokens");
     if (maps->gathers)
         emit_gather(frame);
 }

@@ -327,9 +327,9 @@ static void emit_block_loop(struct dot *dot, const struct dot_tile *tile) {
     }
     const uint32_t chunk = narrow_blocks(dot);
     rsrc_kb_comment(kb, "int16 sums hold %u blocks", chunk);
-    const uint16_t first = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk%s", tile->suffix);
-    const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk_size%s", tile->suffix);
-    const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk_end%s", tile->suffix);
+    const uint16_t first = rsrc_kb_index_reg(kb, "chunk%s", tile->suffix);
+    const uint16_t size = rsrc_kb_index_reg(kb, "chunk_size%s", tile->suffix);
+    const uint16_t end = rsrc_kb_index_reg(kb, "chunk_end%s", tile->suffix);
     rsrc_kb_loop(kb, first, dot->frame.zero, dot->n_blocks, chunk);
     rsrc_kb_const(kb, size, chunk);
     rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, size);
@@ -444,7 +444,7 @@ static void emit_tile(struct dot *dot, uint32_t n_tokens, uint32_t n_groups, uin
         tile.tokens[t] = t == 0 ? rsrc_frame_token(&dot->frame, token, name)
                                 : rsrc_frame_next_token(&dot->frame, &tile.tokens[t - 1], name);
     }
-    tile.block = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "block%s", suffix);
+    tile.block = rsrc_kb_index_reg(kb, "block%s", suffix);
     for (uint32_t r = 0; r < QUAD; r++)
         tile.codes[r] = code_reg(dot, "w", r, suffix);
     make_accumulators(dot, &tile);
@@ -460,11 +460,9 @@ static void emit_tile(struct dot *dot, uint32_t n_tokens, uint32_t n_groups, uin
 static void emit_constants(struct dot *dot, uint32_t n_groups) {
     struct rsrc_kb *kb = &dot->frame.kb;
     const struct rsrc_dot_layout *layout = &dot->layout;
-    dot->n_blocks =
-        rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "n_blocks"), layout->n_blocks);
+    dot->n_blocks = rsrc_kb_index_const(kb, layout->n_blocks, "n_blocks");
     if (kb->kernel->rows % QUAD != 0)
-        dot->full_quads = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "full_quads"),
-                                        kb->kernel->rows / QUAD);
+        dot->full_quads = rsrc_kb_index_const(kb, kb->kernel->rows / QUAD, "full_quads");
     const uint32_t code_mask = (1u << layout->code_bits) - 1;
     for (uint32_t g = 0; g < n_groups; g++) {
         const uint32_t byte = code_mask << (g * layout->code_bits);
@@ -482,17 +480,17 @@ static void emit_tokens(struct dot *dot, uint32_t token_tile, uint32_t n_groups)
     struct rsrc_kb *kb = &frame->kb;
     uint16_t first = frame->zero;
     if (token_tile > 1) {
-        first = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "tiled_tokens");
-        const uint16_t mask = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "token_mask");
+        first = rsrc_kb_index_reg(kb, "tiled_tokens");
+        const uint16_t mask = rsrc_kb_index_reg(kb, "token_mask");
         rsrc_kb_const(kb, mask, -(int64_t)token_tile);
         rsrc_kb_binary(kb, RSR_KOP_AND, first, frame->n_tokens, mask);
-        const uint16_t token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "tile_token");
+        const uint16_t token = rsrc_kb_index_reg(kb, "tile_token");
         rsrc_kb_comment(kb, "%u tokens share one unpacking (names end in _b)", token_tile);
         rsrc_kb_loop(kb, token, frame->zero, first, token_tile);
         emit_tile(dot, token_tile, 1, token, "_b");
         rsrc_kb_end(kb);
     }
-    const uint16_t token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "token");
+    const uint16_t token = rsrc_kb_index_reg(kb, "token");
     rsrc_kb_comment(kb, "one token at a time");
     rsrc_kb_loop(kb, token, first, frame->n_tokens, 1);
     emit_tile(dot, 1, n_groups, token, "");
@@ -503,11 +501,10 @@ static void emit_tokens(struct dot *dot, uint32_t token_tile, uint32_t n_groups)
 static void emit_groups(struct dot *dot, uint32_t group_quads, uint32_t token_tile,
                         uint32_t n_groups) {
     struct rsrc_kb *kb = &dot->frame.kb;
-    dot->quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "quad");
-    dot->first_quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "first_quad");
-    dot->end_quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "end_quad");
-    const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "group_quads");
-    rsrc_kb_const(kb, size, group_quads);
+    dot->quad = rsrc_kb_index_reg(kb, "quad");
+    dot->first_quad = rsrc_kb_index_reg(kb, "first_quad");
+    dot->end_quad = rsrc_kb_index_reg(kb, "end_quad");
+    const uint16_t size = rsrc_kb_index_const(kb, group_quads, "group_quads");
     rsrc_kb_loop(kb, dot->first_quad, dot->frame.unit_begin, dot->frame.unit_end, group_quads);
     rsrc_kb_binary(kb, RSR_KOP_ADD, dot->end_quad, dot->first_quad, size);
     rsrc_kb_binary(kb, RSR_KOP_MIN, dot->end_quad, dot->end_quad, dot->frame.unit_end);

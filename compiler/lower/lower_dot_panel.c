@@ -71,19 +71,6 @@ struct panel {
     uint16_t digits[5][2], three, one, nibble;
 };
 
-static uint16_t index_reg(struct panel *panel, const char *name) {
-    return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_I64, 1, "%s", name);
-}
-
-static uint16_t index_const(struct panel *panel, const char *name, int64_t value) {
-    return rsrc_kb_const(&panel->frame.kb, index_reg(panel, name), value);
-}
-
-static uint16_t index_op(struct panel *panel, enum rsr_kop_kind kind, const char *name, uint16_t a,
-                         uint16_t b) {
-    return rsrc_kb_binary(&panel->frame.kb, kind, index_reg(panel, name), a, b);
-}
-
 static uint32_t lanes32(const struct panel *panel) {
     return panel->layout.vector_rows / 4;
 }
@@ -275,7 +262,7 @@ static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
     const uint32_t n_pairs = layout->step_segments / 2;
     uint16_t plane_at = RSR_NO_KREG, signs = RSR_NO_KREG;
     if (layout->has_sign) {
-        const uint16_t to_signs = index_const(panel, "n_code_planes", n_pairs);
+        const uint16_t to_signs = rsrc_kb_index_const(kb, n_pairs, "n_code_planes");
         rsrc_kb_binary(kb, RSR_KOP_MUL, to_signs, to_signs, panel->plane_stride);
         signs = rsrc_kb_load(kb, bytes_reg(panel, "signs", 0), plane_address(step_at, to_signs));
     }
@@ -283,8 +270,8 @@ static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
         const uint16_t code =
             rsrc_kb_load(kb, bytes_reg(panel, "code", j), plane_address(step_at, plane_at));
         if (plane_at == RSR_NO_KREG)
-            plane_at =
-                rsrc_kb_unary(kb, RSR_KOP_COPY, index_reg(panel, "plane_at"), panel->plane_stride);
+            plane_at = rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "plane_at"),
+                                     panel->plane_stride);
         else
             rsrc_kb_binary(kb, RSR_KOP_ADD, plane_at, plane_at, panel->plane_stride);
         if (layout->alphabet != RSR_TERNARY) {
@@ -313,17 +300,17 @@ static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
 static void emit_unpack(struct panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
-    const uint16_t macro = index_reg(panel, "macro");
-    const uint16_t n_steps = index_const(panel, "n_steps", panel->layout.n_steps);
-    const uint16_t macro_steps = index_const(panel, "macro_steps", panel->macro_steps);
+    const uint16_t macro = rsrc_kb_index_reg(kb, "macro");
+    const uint16_t n_steps = rsrc_kb_index_const(kb, panel->layout.n_steps, "n_steps");
+    const uint16_t macro_steps = rsrc_kb_index_const(kb, panel->macro_steps, "macro_steps");
     rsrc_kb_loop(kb, macro, panel->first_macro, panel->end_macro, 1);
-    const uint16_t step = index_op(panel, RSR_KOP_MUL, "step", macro, macro_steps);
-    const uint16_t step_at = index_op(panel, RSR_KOP_MUL, "step_at", step, panel->step_stride);
+    const uint16_t step = rsrc_kb_index_op(kb, RSR_KOP_MUL, macro, macro_steps, "step");
+    const uint16_t step_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, step, panel->step_stride, "step_at");
     rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, panel->codes_at);
-    const uint16_t quad_at = index_const(
-        panel, "macro_bytes", (int64_t)panel->macro_quads * 4 * panel->layout.vector_rows);
+    const uint16_t quad_at = rsrc_kb_index_const(
+        kb, (uint64_t)panel->macro_quads * 4 * panel->layout.vector_rows, "macro_bytes");
     const uint16_t in_block =
-        index_op(panel, RSR_KOP_SUB, "macro_in_block", macro, panel->first_macro);
+        rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, panel->first_macro, "macro_in_block");
     rsrc_kb_binary(kb, RSR_KOP_MUL, quad_at, quad_at, in_block);
     struct unpacking u = {.panel = panel, .quad_at = quad_at};
     if (panel->layout.lookup == RSRC_LUT_TABLE128)
@@ -396,7 +383,7 @@ static void emit_dot_tile(struct panel *panel, struct panel_tile *tile) {
     for (uint32_t t = 0; t < tile->n_tokens; t++)
         for (uint32_t q = 0; q < QUARTERS; q++)
             rsrc_kb_load(kb, tile->acc[t][q], sums_address(panel, tile, t, q));
-    const uint16_t quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "quad%s", tile->suffix);
+    const uint16_t quad = rsrc_kb_index_reg(kb, "quad%s", tile->suffix);
     rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, 1);
     emit_products(panel, tile, quad);
     rsrc_kb_end(kb);
@@ -409,10 +396,10 @@ static void emit_dot_tile(struct panel *panel, struct panel_tile *tile) {
 static void emit_madd_tile(struct panel *panel, struct panel_tile *tile) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const char *s = tile->suffix;
-    const uint16_t first = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk%s", s);
-    const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk_end%s", s);
-    const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "chunk_quads%s", s);
-    const uint16_t quad = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "quad%s", s);
+    const uint16_t first = rsrc_kb_index_reg(kb, "chunk%s", s);
+    const uint16_t end = rsrc_kb_index_reg(kb, "chunk_end%s", s);
+    const uint16_t size = rsrc_kb_index_reg(kb, "chunk_quads%s", s);
+    const uint16_t quad = rsrc_kb_index_reg(kb, "quad%s", s);
     const uint16_t ones =
         rsrc_kb_reg(kb, RSR_ELEM_I16, panel->layout.vector_rows / 2, "one16%s", s);
     rsrc_kb_const(kb, size, NARROW_QUADS);
@@ -444,9 +431,9 @@ static void emit_madd_tile(struct panel *panel, struct panel_tile *tile) {
 /* Byte offset of a token's sums from sums_at. */
 static uint16_t emit_sums_at(struct panel *panel, uint16_t token, const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint16_t at = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "sums_at%s", suffix);
-    const uint16_t bytes = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "sums_bytes%s", suffix);
-    rsrc_kb_const(kb, bytes, 4 * (int64_t)panel->layout.vector_rows);
+    const uint16_t at = rsrc_kb_index_reg(kb, "sums_at%s", suffix);
+    const uint16_t bytes =
+        rsrc_kb_index_const(kb, 4 * panel->layout.vector_rows, "sums_bytes%s", suffix);
     rsrc_kb_binary(kb, RSR_KOP_SUB, at, token, panel->first_token);
     return rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, bytes);
 }
@@ -480,13 +467,13 @@ static void emit_matrix_tile(struct panel *panel, uint16_t token) {
     struct panel_tile tile = {.n_tokens = 1, .suffix = "_m"};
     tile.tokens[0] = rsrc_frame_token(&panel->frame, token, "_m");
     tile.sums_at = emit_sums_at(panel, token, "_m");
-    const uint16_t stride = index_const(panel, "quad_bytes", 4 * rows);
+    const uint16_t stride = rsrc_kb_index_const(kb, 4 * panel->layout.vector_rows, "quad_bytes");
     uint16_t sums[QUARTERS];
     for (uint32_t q = 0; q < QUARTERS; q++) {
         sums[q] = rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "sums%u_m", q);
         rsrc_kb_tile_load(kb, sums[q], sums_address(panel, &tile, 0, q), stride);
     }
-    const uint16_t quad = index_reg(panel, "quad_m");
+    const uint16_t quad = rsrc_kb_index_reg(kb, "quad_m");
     rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, TILE_QUADS);
     struct rsrc_address x = rsrc_frame_activations(&tile.tokens[0]);
     x = rsrc_address_plus(rsrc_address_plus(x, panel->block_x, 1), quad, 4);
@@ -511,9 +498,9 @@ static void emit_matrix_tile(struct panel *panel, uint16_t token) {
 static void emit_tiles(struct panel *panel, uint32_t n_tokens, bool in_matrices, uint16_t next,
                        const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint16_t token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "token%s", suffix);
-    const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "tokens_at_once%s", suffix);
-    const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "whole_end%s", suffix);
+    const uint16_t token = rsrc_kb_index_reg(kb, "token%s", suffix);
+    const uint16_t size = rsrc_kb_index_reg(kb, "tokens_at_once%s", suffix);
+    const uint16_t end = rsrc_kb_index_reg(kb, "whole_end%s", suffix);
     rsrc_kb_const(kb, end, n_tokens - 1);
     rsrc_kb_binary(kb, RSR_KOP_SUB, end, panel->end_token, end);
     rsrc_kb_const(kb, size, n_tokens);
@@ -534,7 +521,7 @@ static void emit_tiles(struct panel *panel, uint32_t n_tokens, bool in_matrices,
 static void emit_tokens(struct panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint16_t next =
-        rsrc_kb_unary(kb, RSR_KOP_COPY, index_reg(panel, "next_token"), panel->first_token);
+        rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "next_token"), panel->first_token);
     if (panel->machine->has_tiles) {
         rsrc_kb_comment(kb, "%u tokens in matrix registers (names end in _m)", TILE_TOKENS);
         emit_tiles(panel, TILE_TOKENS, true, next, "_m");
@@ -600,14 +587,14 @@ static void store_tail(struct panel *panel, const struct rsrc_frame_token *token
     for (uint32_t r = 0; r < QUARTERS; r++)
         rsrc_kb_store(kb, runs[r],
                       rsrc_address_at(RSR_KBUF_SCRATCH, panel->tail_at + r * lanes * 4));
-    const uint16_t end = index_const(panel, "n_tail_rows", n_tail);
-    const uint16_t i = index_reg(panel, "tail_row");
+    const uint16_t end = rsrc_kb_index_const(kb, n_tail, "n_tail_rows");
+    const uint16_t i = rsrc_kb_index_reg(kb, "tail_row");
     rsrc_kb_loop(kb, i, panel->frame.zero, end, 1);
     const uint16_t sum =
         rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "tail_sum"),
                      rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, panel->tail_at), i, 4));
     correct(panel, sum, 1, x_sum, "tail");
-    const uint16_t row = index_op(panel, RSR_KOP_ADD, "tail_at", panel->row, i);
+    const uint16_t row = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->row, i, "tail_at");
     rsrc_frame_store(&panel->frame, rsrc_frame_result(&panel->frame, sum, 1, token, row, 0), token,
                      row, 0);
     rsrc_kb_end(kb);
@@ -617,7 +604,7 @@ static void emit_results(struct panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint32_t rows = panel->layout.vector_rows, lanes = lanes32(panel);
     rsrc_kb_comment(kb, "sums to results, rows in order");
-    const uint16_t token = index_reg(panel, "result_token");
+    const uint16_t token = rsrc_kb_index_reg(kb, "result_token");
     rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
     struct panel_tile tile = {.n_tokens = 1, .suffix = "_r"};
     tile.tokens[0] = rsrc_frame_token(&panel->frame, token, "_r");
@@ -634,7 +621,7 @@ static void emit_results(struct panel *panel) {
         store_runs(panel, &tile.tokens[0], runs, x_sum);
     } else {
         const uint16_t full_rows =
-            index_const(panel, "full_rows", kb->kernel->rows / rows * (int64_t)rows);
+            rsrc_kb_index_const(kb, kb->kernel->rows / rows * rows, "full_rows");
         rsrc_kb_if_less(kb, panel->row, full_rows);
         store_runs(panel, &tile.tokens[0], runs, x_sum);
         rsrc_kb_else(kb);
@@ -648,7 +635,7 @@ static void emit_results(struct panel *panel) {
 
 static void emit_clear(struct panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint16_t token = index_reg(panel, "clear_token");
+    const uint16_t token = rsrc_kb_index_reg(kb, "clear_token");
     const uint16_t zeros =
         rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes32(panel), "zeros"), 0);
     rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
@@ -661,22 +648,22 @@ static void emit_clear(struct panel *panel) {
 /* The column blocks of one vector of rows for one group of tokens. */
 static void emit_blocks(struct panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint16_t n_macros = index_const(panel, "n_macros", panel->n_macros);
-    const uint16_t size = index_const(panel, "block_macros", panel->block_macros);
-    const uint16_t macro_quads = index_const(panel, "macro_quads", panel->macro_quads);
-    const uint16_t all_quads = index_const(panel, "n_col_quads", (panel->cols - 1) / 4 + 1);
-    const uint16_t four = index_const(panel, "quad_cols", 4);
-    panel->first_macro = index_reg(panel, "first_macro");
+    const uint16_t n_macros = rsrc_kb_index_const(kb, panel->n_macros, "n_macros");
+    const uint16_t size = rsrc_kb_index_const(kb, panel->block_macros, "block_macros");
+    const uint16_t macro_quads = rsrc_kb_index_const(kb, panel->macro_quads, "macro_quads");
+    const uint16_t all_quads = rsrc_kb_index_const(kb, (panel->cols - 1) / 4 + 1, "n_col_quads");
+    const uint16_t four = rsrc_kb_index_const(kb, 4, "quad_cols");
+    panel->first_macro = rsrc_kb_index_reg(kb, "first_macro");
     rsrc_kb_loop(kb, panel->first_macro, panel->frame.zero, n_macros, panel->block_macros);
-    panel->end_macro = index_op(panel, RSR_KOP_ADD, "end_macro", panel->first_macro, size);
+    panel->end_macro = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->first_macro, size, "end_macro");
     rsrc_kb_binary(kb, RSR_KOP_MIN, panel->end_macro, panel->end_macro, n_macros);
     /* Activations are zero only up to the row's end: no quad beyond the columns is multiplied. */
     const uint16_t first =
-        index_op(panel, RSR_KOP_MUL, "first_quad", panel->first_macro, macro_quads);
-    panel->n_quads = index_op(panel, RSR_KOP_MUL, "n_quads", panel->end_macro, macro_quads);
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->first_macro, macro_quads, "first_quad");
+    panel->n_quads = rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->end_macro, macro_quads, "n_quads");
     rsrc_kb_binary(kb, RSR_KOP_MIN, panel->n_quads, panel->n_quads, all_quads);
     rsrc_kb_binary(kb, RSR_KOP_SUB, panel->n_quads, panel->n_quads, first);
-    panel->block_x = index_op(panel, RSR_KOP_MUL, "block_x", first, four);
+    panel->block_x = rsrc_kb_index_op(kb, RSR_KOP_MUL, first, four, "block_x");
     emit_unpack(panel);
     emit_tokens(panel);
     rsrc_kb_end(kb);
@@ -684,10 +671,10 @@ static void emit_blocks(struct panel *panel) {
 
 static void emit_groups(struct panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint16_t size = index_const(panel, "group_tokens", GROUP_TOKENS);
-    panel->first_token = index_reg(panel, "first_token");
+    const uint16_t size = rsrc_kb_index_const(kb, GROUP_TOKENS, "group_tokens");
+    panel->first_token = rsrc_kb_index_reg(kb, "first_token");
     rsrc_kb_loop(kb, panel->first_token, panel->frame.zero, panel->frame.n_tokens, GROUP_TOKENS);
-    panel->end_token = index_op(panel, RSR_KOP_ADD, "end_token", panel->first_token, size);
+    panel->end_token = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->first_token, size, "end_token");
     rsrc_kb_binary(kb, RSR_KOP_MIN, panel->end_token, panel->end_token, panel->frame.n_tokens);
     emit_clear(panel);
     emit_blocks(panel);
@@ -700,26 +687,27 @@ static void emit_vectors(struct panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const struct rsrc_lut_layout *layout = &panel->layout;
     const uint32_t vector_rows = layout->vector_rows;
-    const uint16_t n_vectors = index_const(panel, "n_vectors", layout->n_vectors);
-    const uint16_t unit_vectors = index_const(panel, "unit_vectors", layout->unit_vectors);
-    const uint16_t unit_bytes = index_const(panel, "unit_bytes",
-                                            (int64_t)layout->unit_vectors * vector_rows *
-                                                layout->n_steps * layout->step_planes);
-    const uint16_t row_bytes = index_const(panel, "vector_rows", vector_rows);
-    const uint16_t planes = index_const(panel, "step_planes", layout->step_planes);
-    const uint16_t unit = index_reg(panel, "unit");
+    const uint16_t n_vectors = rsrc_kb_index_const(kb, layout->n_vectors, "n_vectors");
+    const uint16_t unit_vectors = rsrc_kb_index_const(kb, layout->unit_vectors, "unit_vectors");
+    const uint16_t unit_bytes = rsrc_kb_index_const(
+        kb, (uint64_t)layout->unit_vectors * vector_rows * layout->n_steps * layout->step_planes,
+        "unit_bytes");
+    const uint16_t row_bytes = rsrc_kb_index_const(kb, vector_rows, "vector_rows");
+    const uint16_t planes = rsrc_kb_index_const(kb, layout->step_planes, "step_planes");
+    const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
     rsrc_kb_loop(kb, unit, panel->frame.unit_begin, panel->frame.unit_end, 1);
-    const uint16_t first = index_op(panel, RSR_KOP_MUL, "first_vector", unit, unit_vectors);
-    const uint16_t end = index_op(panel, RSR_KOP_ADD, "end_vector", first, unit_vectors);
+    const uint16_t first = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, unit_vectors, "first_vector");
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, unit_vectors, "end_vector");
     rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, n_vectors);
-    const uint16_t here = index_op(panel, RSR_KOP_SUB, "vectors_here", end, first);
-    panel->plane_stride = index_op(panel, RSR_KOP_MUL, "plane_stride", here, row_bytes);
-    panel->step_stride = index_op(panel, RSR_KOP_MUL, "step_stride", panel->plane_stride, planes);
-    const uint16_t unit_at = index_op(panel, RSR_KOP_MUL, "unit_at", unit, unit_bytes);
-    const uint16_t vector = index_reg(panel, "vector");
+    const uint16_t here = rsrc_kb_index_op(kb, RSR_KOP_SUB, end, first, "vectors_here");
+    panel->plane_stride = rsrc_kb_index_op(kb, RSR_KOP_MUL, here, row_bytes, "plane_stride");
+    panel->step_stride =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->plane_stride, planes, "step_stride");
+    const uint16_t unit_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, unit_bytes, "unit_at");
+    const uint16_t vector = rsrc_kb_index_reg(kb, "vector");
     rsrc_kb_loop(kb, vector, first, end, 1);
-    panel->row = index_op(panel, RSR_KOP_MUL, "row", vector, row_bytes);
-    panel->codes_at = index_op(panel, RSR_KOP_SUB, "codes_at", vector, first);
+    panel->row = rsrc_kb_index_op(kb, RSR_KOP_MUL, vector, row_bytes, "row");
+    panel->codes_at = rsrc_kb_index_op(kb, RSR_KOP_SUB, vector, first, "codes_at");
     rsrc_kb_binary(kb, RSR_KOP_MUL, panel->codes_at, panel->codes_at, row_bytes);
     rsrc_kb_binary(kb, RSR_KOP_ADD, panel->codes_at, panel->codes_at, unit_at);
     emit_groups(panel);

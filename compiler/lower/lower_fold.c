@@ -46,19 +46,6 @@ struct fold {
     uint16_t first_row, end_row; /* of the tile */
 };
 
-static uint16_t index_reg(struct fold *f, const char *name) {
-    return rsrc_kb_reg(&f->frame.kb, RSR_ELEM_I64, 1, "%s", name);
-}
-
-static uint16_t index_const(struct fold *f, const char *name, uint64_t value) {
-    return rsrc_kb_const(&f->frame.kb, index_reg(f, name), (int64_t)value);
-}
-
-static uint16_t emit_index(struct fold *f, enum rsr_kop_kind kind, const char *name, uint16_t a,
-                           uint16_t b) {
-    return rsrc_kb_binary(&f->frame.kb, kind, index_reg(f, name), a, b);
-}
-
 /* ---- the form ------------------------------------------------------------------------------------- */
 
 /* The most non-zero weights that one row has in one chunk, or any number above `limit`. */
@@ -134,13 +121,11 @@ static void place_scratch(struct fold *f, const struct rsrc_lower_input *input) 
 static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const char *name) {
     struct rsrc_kb *kb = &f->frame.kb;
     const uint64_t token_bytes = (f->columns_bytes + f->sums_bytes) / f->form.lanes;
-    const uint16_t at = index_reg(f, name);
+    const uint16_t at = rsrc_kb_index_reg(kb, "%s", name);
     rsrc_kb_binary(kb, RSR_KOP_SUB, at, first, f->group);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, at, at,
-                   index_const(f, rsrc_arena_printf(kb->arena, "%s_step", name), token_bytes));
+    rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, rsrc_kb_index_const(kb, token_bytes, "%s_step", name));
     if (offset != 0)
-        rsrc_kb_binary(kb, RSR_KOP_ADD, at, at,
-                       index_const(f, rsrc_arena_printf(kb->arena, "%s_offset", name), offset));
+        rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, rsrc_kb_index_const(kb, offset, "%s_offset", name));
     return at;
 }
 
@@ -148,7 +133,7 @@ static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const
 
 /* Loops over the token tiles of the group; gives the register of the first token. */
 static uint16_t begin_token_tiles(struct fold *f, const char *name) {
-    const uint16_t first = index_reg(f, name);
+    const uint16_t first = rsrc_kb_index_reg(&f->frame.kb, "%s", name);
     rsrc_kb_loop(&f->frame.kb, first, f->group, f->group_end, f->form.lanes);
     return first;
 }
@@ -174,10 +159,10 @@ static void emit_clear_sums(struct fold *f) {
         rsrc_kb_const_f32(kb, zeros, 0.0f);
     else
         rsrc_kb_const(kb, zeros, 0);
-    const uint16_t end = index_const(f, "sums_bytes", f->sums_bytes);
+    const uint16_t end = rsrc_kb_index_const(kb, f->sums_bytes, "sums_bytes");
     const uint16_t first = begin_token_tiles(f, "clear_token");
     const uint16_t at = emit_slot(f, first, f->columns_bytes, "clear_at");
-    const uint16_t byte = index_reg(f, "sum_byte");
+    const uint16_t byte = rsrc_kb_index_reg(kb, "sum_byte");
     rsrc_kb_loop(kb, byte, f->frame.zero, end, step);
     rsrc_kb_store(
         kb, zeros,
@@ -190,14 +175,15 @@ static void emit_clear_sums(struct fold *f) {
 static void emit_calls(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
     const uint64_t column_bytes = rsrc_fold_column_bytes(&f->form);
-    const uint16_t n_chunks = index_const(f, "n_chunks", f->form.n_chunks);
-    const uint16_t chunk_bytes = index_const(f, "chunk_bytes", f->form.chunk_cols * column_bytes);
-    const uint16_t number = index_reg(f, "body");
+    const uint16_t n_chunks = rsrc_kb_index_const(kb, f->form.n_chunks, "n_chunks");
+    const uint16_t chunk_bytes =
+        rsrc_kb_index_const(kb, f->form.chunk_cols * column_bytes, "chunk_bytes");
+    const uint16_t number = rsrc_kb_index_reg(kb, "body");
     rsrc_kb_comment(kb, "chunks of %u columns, each one body", f->form.chunk_cols);
     rsrc_kb_binary(kb, RSR_KOP_MUL, number, f->tile, n_chunks);
-    f->chunk = index_reg(f, "chunk");
+    f->chunk = rsrc_kb_index_reg(kb, "chunk");
     rsrc_kb_loop(kb, f->chunk, f->frame.zero, n_chunks, 1);
-    const uint16_t chunk_at = emit_index(f, RSR_KOP_MUL, "chunk_at", f->chunk, chunk_bytes);
+    const uint16_t chunk_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, f->chunk, chunk_bytes, "chunk_at");
     const uint16_t first = begin_token_tiles(f, "first_token");
     const uint16_t columns = emit_slot(f, first, f->form.bias_cols * column_bytes, "body_columns");
     rsrc_kb_binary(kb, RSR_KOP_ADD, columns, columns, chunk_at);
@@ -211,15 +197,15 @@ static void emit_calls(struct fold *f) {
 /* Byte of a token's lane within a row's sums. */
 static uint16_t emit_lane(struct fold *f, uint16_t lane) {
     struct rsrc_kb *kb = &f->frame.kb;
-    const uint16_t at = index_reg(f, "lane_sum");
+    const uint16_t at = rsrc_kb_index_reg(kb, "lane_sum");
     if (f->form.elem != RSR_ELEM_I16)
         return rsrc_kb_immediate(kb, RSR_KOP_SHL, at, lane, 2);
-    const uint16_t odd = emit_index(f, RSR_KOP_AND, "lane_odd", lane, f->frame.one);
+    const uint16_t odd = rsrc_kb_index_op(kb, RSR_KOP_AND, lane, f->frame.one, "lane_odd");
     rsrc_kb_comment(kb, "the sums of odd lanes lie behind those of even ones");
     rsrc_kb_immediate(kb, RSR_KOP_SHR, at, lane, 1);
     rsrc_kb_immediate(kb, RSR_KOP_SHL, at, at, 2);
     rsrc_kb_binary(kb, RSR_KOP_MUL, odd, odd,
-                   index_const(f, "odd_sums", rsrc_fold_sum_bytes(&f->form) / 2));
+                   rsrc_kb_index_const(kb, rsrc_fold_sum_bytes(&f->form) / 2, "odd_sums"));
     return rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, odd);
 }
 
@@ -229,7 +215,7 @@ static void emit_token_results(struct fold *f, uint16_t token, uint16_t lane, ui
     const struct rsrc_frame_token row_of = rsrc_frame_token(&f->frame, token, "");
     const uint16_t at = emit_lane(f, lane);
     rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, sums);
-    const uint16_t row = index_reg(f, "row");
+    const uint16_t row = rsrc_kb_index_reg(kb, "row");
     const uint16_t value =
         rsrc_kb_reg(kb, f->form.elem == RSR_ELEM_F32 ? RSR_ELEM_F32 : RSR_ELEM_I32, 1, "value_sum");
     rsrc_kb_loop(kb, row, f->first_row, f->end_row, 1);
@@ -237,21 +223,21 @@ static void emit_token_results(struct fold *f, uint16_t token, uint16_t lane, ui
     rsrc_frame_store(&f->frame, rsrc_frame_result(&f->frame, value, 1, &row_of, row, 0), &row_of,
                      row, 0);
     rsrc_kb_binary(kb, RSR_KOP_ADD, at, at,
-                   index_const(f, "row_sums", rsrc_fold_sum_bytes(&f->form)));
+                   rsrc_kb_index_const(kb, rsrc_fold_sum_bytes(&f->form), "row_sums"));
     rsrc_kb_end(kb);
 }
 
 static void emit_results(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
     rsrc_kb_comment(kb, "results, token by token");
-    const uint16_t lanes = index_const(f, "lanes", f->form.lanes);
+    const uint16_t lanes = rsrc_kb_index_const(kb, f->form.lanes, "lanes");
     const uint16_t first = begin_token_tiles(f, "result_tile");
     const uint16_t sums = emit_slot(f, first, f->columns_bytes, "result_sums");
-    const uint16_t all = emit_index(f, RSR_KOP_ADD, "result_lanes", first, lanes);
-    const uint16_t end = emit_index(f, RSR_KOP_MIN, "result_end", all, f->frame.n_tokens);
-    const uint16_t token = index_reg(f, "token");
+    const uint16_t all = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "result_lanes");
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MIN, all, f->frame.n_tokens, "result_end");
+    const uint16_t token = rsrc_kb_index_reg(kb, "token");
     rsrc_kb_loop(kb, token, first, end, 1);
-    const uint16_t lane = emit_index(f, RSR_KOP_SUB, "lane", token, first);
+    const uint16_t lane = rsrc_kb_index_op(kb, RSR_KOP_SUB, token, first, "lane");
     emit_token_results(f, token, lane, sums);
     rsrc_kb_end(kb);
     rsrc_kb_end(kb);
@@ -260,22 +246,25 @@ static void emit_results(struct fold *f) {
 static void emit_kernel(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
     const uint32_t rows = kb->kernel->rows;
-    const uint16_t n_rows = index_const(f, "n_rows", rows);
-    const uint16_t tile_rows = index_const(f, "tile_rows", f->tile_rows);
+    const uint16_t n_rows = rsrc_kb_index_const(kb, rows, "n_rows");
+    const uint16_t tile_rows = rsrc_kb_index_const(kb, f->tile_rows, "tile_rows");
     const uint16_t tile_begin =
-        rsrc_kb_param(kb, index_reg(f, "first_tile"), RSR_KPARAM_TILE_BEGIN);
-    const uint16_t tile_end = rsrc_kb_param(kb, index_reg(f, "end_tile"), RSR_KPARAM_TILE_END);
-    const uint16_t group_tokens = index_const(f, "group_tokens", f->n_slots * f->form.lanes);
-    f->group = index_reg(f, "group");
+        rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "first_tile"), RSR_KPARAM_TILE_BEGIN);
+    const uint16_t tile_end =
+        rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "end_tile"), RSR_KPARAM_TILE_END);
+    const uint16_t group_tokens =
+        rsrc_kb_index_const(kb, f->n_slots * f->form.lanes, "group_tokens");
+    f->group = rsrc_kb_index_reg(kb, "group");
     rsrc_kb_loop(kb, f->group, f->frame.zero, f->frame.n_tokens, f->n_slots * f->form.lanes);
-    const uint16_t unclipped = emit_index(f, RSR_KOP_ADD, "group_full", f->group, group_tokens);
-    f->group_end = emit_index(f, RSR_KOP_MIN, "group_end", unclipped, f->frame.n_tokens);
+    const uint16_t unclipped =
+        rsrc_kb_index_op(kb, RSR_KOP_ADD, f->group, group_tokens, "group_full");
+    f->group_end = rsrc_kb_index_op(kb, RSR_KOP_MIN, unclipped, f->frame.n_tokens, "group_end");
     emit_columns(f);
-    f->tile = index_reg(f, "tile");
+    f->tile = rsrc_kb_index_reg(kb, "tile");
     rsrc_kb_loop(kb, f->tile, tile_begin, tile_end, 1);
-    f->first_row = emit_index(f, RSR_KOP_MUL, "first_row", f->tile, tile_rows);
-    const uint16_t full = emit_index(f, RSR_KOP_ADD, "full_rows", f->first_row, tile_rows);
-    f->end_row = emit_index(f, RSR_KOP_MIN, "end_row", full, n_rows);
+    f->first_row = rsrc_kb_index_op(kb, RSR_KOP_MUL, f->tile, tile_rows, "first_row");
+    const uint16_t full = rsrc_kb_index_op(kb, RSR_KOP_ADD, f->first_row, tile_rows, "full_rows");
+    f->end_row = rsrc_kb_index_op(kb, RSR_KOP_MIN, full, n_rows, "end_row");
     emit_clear_sums(f);
     emit_calls(f);
     emit_results(f);

@@ -60,10 +60,6 @@ static uint16_t numbered_reg(struct unit *u, enum rsr_elem elem, const char *nam
     return vector_reg(u, elem, numbered);
 }
 
-static uint16_t index_reg(struct unit *u, const char *name) {
-    return rsrc_kb_reg(u->kb, RSR_ELEM_I64, 1, "%s%s", name, u->suffix);
-}
-
 static void make_registers(struct unit *u) {
     const bool nibbles = layout_of(u)->lookup == RSRC_LUT_SHUFFLE16;
     for (uint32_t v = 0; v < u->n_vectors; v++) {
@@ -238,8 +234,9 @@ static void emit_steps(struct unit *u) {
     struct rsrc_kb *kb = u->kb;
     const struct rsrc_lut_kernel *lut = u->lut;
     const struct rsrc_lut_layout *layout = layout_of(u);
-    const uint16_t first = index_reg(u, "flush"), end = index_reg(u, "flush_end");
-    const uint16_t size = index_reg(u, "flush_steps");
+    const uint16_t first = rsrc_kb_index_reg(kb, "flush%s", u->suffix),
+                   end = rsrc_kb_index_reg(kb, "flush_end%s", u->suffix);
+    const uint16_t size = rsrc_kb_index_reg(kb, "flush_steps%s", u->suffix);
     rsrc_kb_comment(kb, "int16 sums hold %u segments of %u columns",
                     layout->flush_steps * layout->step_segments, layout->group_cols);
     rsrc_kb_const(kb, size, layout->flush_steps);
@@ -336,8 +333,8 @@ static void emit_unit(struct rsrc_lut_kernel *lut, uint16_t number, uint32_t n_r
     u.n_vectors = (n_rows - 1) / lut->layout.vector_rows + 1;
     assert(u.n_vectors <= MAX_VECTORS);
     make_registers(&u);
-    const uint16_t token = index_reg(&u, "token");
-    u.step = index_reg(&u, "step");
+    const uint16_t token = rsrc_kb_index_reg(kb, "token%s", suffix);
+    u.step = rsrc_kb_index_reg(kb, "step%s", suffix);
     if (lut->layout.lookup == RSRC_LUT_SHUFFLE16)
         u.nibble_mask = rsrc_kb_const(kb, vector_reg(&u, RSR_ELEM_U32, "nibble_mask"), 0x0f0f0f0f);
     rsrc_kb_loop(kb, token, lut->first_token, lut->end_token, 1);
@@ -354,11 +351,10 @@ static void emit_units(struct rsrc_lut_kernel *lut, uint32_t rows) {
     struct rsrc_frame *frame = &lut->frame;
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t n_full = rows / frame->unit_rows, n_last = rows % frame->unit_rows;
-    const uint16_t full_units =
-        rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "full_units"), n_full);
+    const uint16_t full_units = rsrc_kb_index_const(kb, n_full, "full_units");
     if (n_full != 0) {
-        const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "full_end");
-        const uint16_t unit = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "unit");
+        const uint16_t end = rsrc_kb_index_reg(kb, "full_end");
+        const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
         rsrc_kb_binary(kb, RSR_KOP_MIN, end, frame->unit_end, full_units);
         rsrc_kb_loop(kb, unit, frame->unit_begin, end, 1);
         emit_unit(lut, unit, frame->unit_rows, "");
@@ -377,12 +373,12 @@ static void emit_units(struct rsrc_lut_kernel *lut, uint32_t rows) {
 static void emit_kernel(struct rsrc_lut_kernel *lut, uint32_t rows) {
     struct rsrc_kb *kb = &lut->frame.kb;
     const struct rsrc_lut_layout *layout = &lut->layout;
-    const uint16_t group = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "group_tokens");
-    lut->first_token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "first_token");
-    lut->end_token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "end_token");
-    lut->table_stride = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "table_stride");
-    lut->step_bytes = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "table_step_bytes");
-    lut->n_steps = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "n_steps");
+    const uint16_t group = rsrc_kb_index_reg(kb, "group_tokens");
+    lut->first_token = rsrc_kb_index_reg(kb, "first_token");
+    lut->end_token = rsrc_kb_index_reg(kb, "end_token");
+    lut->table_stride = rsrc_kb_index_reg(kb, "table_stride");
+    lut->step_bytes = rsrc_kb_index_reg(kb, "table_step_bytes");
+    lut->n_steps = rsrc_kb_index_reg(kb, "n_steps");
     rsrc_kb_const(kb, group, LUT_TOKENS);
     rsrc_kb_const(kb, lut->table_stride, lut->token_table_bytes);
     rsrc_kb_const(kb, lut->step_bytes, LUT_TABLE_STEP_BYTES);
@@ -397,9 +393,9 @@ static void emit_kernel(struct rsrc_lut_kernel *lut, uint32_t rows) {
     lut->first_step = lut->frame.zero;
     lut->end_step = lut->n_steps;
     if (lut->n_blocks > 1) {
-        const uint16_t size = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "block_steps");
-        lut->first_step = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "first_step");
-        lut->end_step = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "end_step");
+        const uint16_t size = rsrc_kb_index_reg(kb, "block_steps");
+        lut->first_step = rsrc_kb_index_reg(kb, "first_step");
+        lut->end_step = rsrc_kb_index_reg(kb, "end_step");
         rsrc_kb_const(kb, size, lut->block_steps);
         rsrc_kb_loop(kb, lut->first_step, lut->frame.zero, lut->n_steps, lut->block_steps);
         rsrc_kb_binary(kb, RSR_KOP_ADD, lut->end_step, lut->first_step, size);

@@ -42,14 +42,6 @@ struct lut {
     uint16_t n_steps, table_stride, step_bytes;
 };
 
-static uint16_t index_reg(struct lut *lut, const char *name, const char *suffix) {
-    return rsrc_kb_reg(&lut->frame.kb, RSR_ELEM_I64, 1, "%s%s", name, suffix);
-}
-
-static uint16_t index_const(struct lut *lut, const char *name, uint64_t value) {
-    return rsrc_kb_const(&lut->frame.kb, index_reg(lut, name, ""), (int64_t)value);
-}
-
 /* A register of one 32-bit lane a row. */
 static uint16_t lanes_reg(struct lut *lut, enum rsr_elem elem, const char *name, uint32_t number,
                           const char *suffix) {
@@ -62,14 +54,13 @@ static uint16_t lanes_reg(struct lut *lut, enum rsr_elem elem, const char *name,
 static uint16_t emit_table_base(struct lut *lut, uint16_t token, const char *suffix,
                                 uint16_t *slot) {
     struct rsrc_kb *kb = &lut->frame.kb;
-    const uint16_t base = index_reg(lut, "table_base", suffix);
-    *slot =
-        rsrc_kb_binary(kb, RSR_KOP_SUB, index_reg(lut, "slot", suffix), token, lut->first_token);
+    const uint16_t base = rsrc_kb_index_reg(kb, "table_base%s", suffix);
+    *slot = rsrc_kb_index_op(kb, RSR_KOP_SUB, token, lut->first_token, "slot%s", suffix);
     rsrc_kb_binary(kb, RSR_KOP_MUL, base, *slot, lut->table_stride);
     if (lut->n_blocks == 1)
         return base;
-    const uint16_t skipped = rsrc_kb_binary(kb, RSR_KOP_MUL, index_reg(lut, "skipped", suffix),
-                                            lut->first_step, lut->step_bytes);
+    const uint16_t skipped =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, lut->first_step, lut->step_bytes, "skipped%s", suffix);
     return rsrc_kb_binary(kb, RSR_KOP_SUB, base, base, skipped);
 }
 
@@ -125,7 +116,7 @@ static void emit_last_tables(struct lut *lut, const struct tables *t, uint16_t n
                              uint16_t end_segment) {
     struct rsrc_kb *kb = &lut->frame.kb;
     const uint32_t n_cols = lut->cols % lut->layout.group_cols;
-    const uint16_t padding = index_reg(lut, "padding", "");
+    const uint16_t padding = rsrc_kb_index_reg(kb, "padding");
     if (lut->layout.n_steps * LUT_F32_STEP_SEGMENTS == lut->cols / lut->layout.group_cols)
         return;
     rsrc_kb_loop(kb, padding, n_full, end_segment, 1);
@@ -149,20 +140,19 @@ static void emit_tables(struct lut *lut) {
     for (uint32_t half = 0; half < lut->n_halves; half++)
         t.sums[half] = lanes_reg(lut, RSR_ELEM_F32, "entries", half, "");
     load_digits(lut, &t);
-    const uint16_t segments = index_const(lut, "step_segments", LUT_F32_STEP_SEGMENTS);
-    const uint16_t n_full = index_const(lut, "full_segments", lut->cols / lut->layout.group_cols);
-    const uint16_t first = rsrc_kb_binary(kb, RSR_KOP_MUL, index_reg(lut, "first_segment", ""),
-                                          lut->first_step, segments);
-    const uint16_t end =
-        rsrc_kb_binary(kb, RSR_KOP_MUL, index_reg(lut, "end_segment", ""), lut->end_step, segments);
-    const uint16_t end_full =
-        rsrc_kb_binary(kb, RSR_KOP_MIN, index_reg(lut, "end_full", ""), end, n_full);
-    const uint16_t token = index_reg(lut, "token", "_t");
+    const uint16_t segments = rsrc_kb_index_const(kb, LUT_F32_STEP_SEGMENTS, "step_segments");
+    const uint16_t n_full =
+        rsrc_kb_index_const(kb, lut->cols / lut->layout.group_cols, "full_segments");
+    const uint16_t first =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, lut->first_step, segments, "first_segment");
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MUL, lut->end_step, segments, "end_segment");
+    const uint16_t end_full = rsrc_kb_index_op(kb, RSR_KOP_MIN, end, n_full, "end_full");
+    const uint16_t token = rsrc_kb_index_reg(kb, "token_t");
     rsrc_kb_loop(kb, token, lut->first_token, lut->end_token, 1);
     t.token = rsrc_frame_token(&lut->frame, token, "_t");
     uint16_t slot;
     t.base = emit_table_base(lut, token, "_t", &slot);
-    const uint16_t segment = index_reg(lut, "segment", "");
+    const uint16_t segment = rsrc_kb_index_reg(kb, "segment");
     rsrc_kb_loop(kb, segment, first, end_full, 1);
     emit_table(lut, &t, segment, lut->layout.group_cols);
     rsrc_kb_end(kb);
@@ -338,8 +328,8 @@ static void emit_unit(struct lut *lut, uint16_t number, uint32_t n_rows, const c
     u.n_vectors = (n_rows - 1) / lut->layout.vector_rows + 1;
     assert(u.n_vectors <= MAX_VECTORS);
     make_registers(&u);
-    const uint16_t token = index_reg(lut, "token", suffix);
-    u.step = index_reg(lut, "step", suffix);
+    const uint16_t token = rsrc_kb_index_reg(kb, "token%s", suffix);
+    u.step = rsrc_kb_index_reg(kb, "step%s", suffix);
     rsrc_kb_loop(kb, token, lut->first_token, lut->end_token, 1);
     u.token = rsrc_frame_token(&lut->frame, token, suffix);
     u.table_base = emit_table_base(lut, token, suffix, &u.slot);
@@ -354,11 +344,11 @@ static void emit_units(struct lut *lut, uint32_t rows) {
     struct rsrc_frame *frame = &lut->frame;
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t n_full = rows / frame->unit_rows, n_last = rows % frame->unit_rows;
-    const uint16_t full_units = index_const(lut, "full_units", n_full);
+    const uint16_t full_units = rsrc_kb_index_const(kb, n_full, "full_units");
     if (n_full != 0) {
-        const uint16_t unit = index_reg(lut, "unit", "");
-        const uint16_t end = rsrc_kb_binary(kb, RSR_KOP_MIN, index_reg(lut, "full_end", ""),
-                                            frame->unit_end, full_units);
+        const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
+        const uint16_t end =
+            rsrc_kb_index_op(kb, RSR_KOP_MIN, frame->unit_end, full_units, "full_end");
         rsrc_kb_loop(kb, unit, frame->unit_begin, end, 1);
         emit_unit(lut, unit, frame->unit_rows, "");
         rsrc_kb_end(kb);
@@ -380,9 +370,9 @@ static bool begin_blocks(struct lut *lut) {
     lut->end_step = lut->n_steps;
     if (lut->n_blocks == 1)
         return false;
-    const uint16_t size = index_const(lut, "block_steps", lut->block_steps);
-    lut->first_step = index_reg(lut, "first_step", "");
-    lut->end_step = index_reg(lut, "end_step", "");
+    const uint16_t size = rsrc_kb_index_const(kb, lut->block_steps, "block_steps");
+    lut->first_step = rsrc_kb_index_reg(kb, "first_step");
+    lut->end_step = rsrc_kb_index_reg(kb, "end_step");
     rsrc_kb_loop(kb, lut->first_step, lut->frame.zero, lut->n_steps, lut->block_steps);
     rsrc_kb_binary(kb, RSR_KOP_ADD, lut->end_step, lut->first_step, size);
     rsrc_kb_binary(kb, RSR_KOP_MIN, lut->end_step, lut->end_step, lut->n_steps);
@@ -391,12 +381,12 @@ static bool begin_blocks(struct lut *lut) {
 
 static void emit_kernel(struct lut *lut, uint32_t rows) {
     struct rsrc_kb *kb = &lut->frame.kb;
-    const uint16_t group = index_const(lut, "group_tokens", LUT_TOKENS);
-    lut->table_stride = index_const(lut, "table_stride", (uint64_t)lut->token_table_bytes);
-    lut->step_bytes = index_const(lut, "table_step_bytes", TABLE_STEP_BYTES);
-    lut->n_steps = index_const(lut, "n_steps", lut->layout.n_steps);
-    lut->first_token = index_reg(lut, "first_token", "");
-    lut->end_token = index_reg(lut, "end_token", "");
+    const uint16_t group = rsrc_kb_index_const(kb, LUT_TOKENS, "group_tokens");
+    lut->table_stride = rsrc_kb_index_const(kb, (uint64_t)lut->token_table_bytes, "table_stride");
+    lut->step_bytes = rsrc_kb_index_const(kb, TABLE_STEP_BYTES, "table_step_bytes");
+    lut->n_steps = rsrc_kb_index_const(kb, lut->layout.n_steps, "n_steps");
+    lut->first_token = rsrc_kb_index_reg(kb, "first_token");
+    lut->end_token = rsrc_kb_index_reg(kb, "end_token");
     rsrc_kb_comment(kb, "vectors of %u rows, %u a unit; %u columns a segment, %u segments a step",
                     lut->layout.vector_rows, lut->layout.unit_vectors, lut->layout.group_cols,
                     LUT_F32_STEP_SEGMENTS);

@@ -39,10 +39,6 @@ struct scatter_body {
     uint16_t rows[RSR_MAX_K]; /* results: i32, or f32 of float activations */
 };
 
-static uint16_t index_reg(struct scatter *s, const char *name, const char *suffix) {
-    return rsrc_kb_reg(&s->frame.kb, RSR_ELEM_I64, 1, "%s%s", name, suffix);
-}
-
 static bool is_float(const struct scatter *s) {
     return s->frame.input == RSR_INPUT_F32;
 }
@@ -55,11 +51,6 @@ static uint16_t sum_reg(struct scatter *s, const char *name, const char *suffix)
 static uint16_t clear_sum(struct scatter *s, uint16_t sum) {
     return is_float(s) ? rsrc_kb_const_f32(&s->frame.kb, sum, 0.0f)
                        : rsrc_kb_const(&s->frame.kb, sum, 0);
-}
-
-static uint16_t index_const(struct scatter *s, const char *name, const char *suffix,
-                            uint64_t value) {
-    return rsrc_kb_const(&s->frame.kb, index_reg(s, name, suffix), (int64_t)value);
 }
 
 /* Slots of the fold table of a block: one a canonical code, slot 0 empty unless signs use it. */
@@ -96,7 +87,7 @@ static uint16_t load_field(struct scatter *s, uint16_t segment, size_t offset, c
     const uint16_t raw = rsrc_kb_reg(kb, RSR_ELEM_U32, 1, "%s_u32%s", name, suffix);
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, s->segments_at + (int64_t)offset);
     at = rsrc_address_plus(at, segment, sizeof(struct rsrc_scatter_segment));
-    return rsrc_kb_unary(kb, RSR_KOP_CONVERT, index_reg(s, name, suffix),
+    return rsrc_kb_unary(kb, RSR_KOP_CONVERT, rsrc_kb_index_reg(kb, "%s%s", name, suffix),
                          rsrc_kb_load(kb, raw, at));
 }
 
@@ -106,9 +97,9 @@ static void emit_members(struct scatter *s, enum rsr_kop_kind kind, uint16_t sum
     struct rsrc_kb *kb = &s->frame.kb;
     const char *what = kind == RSR_KOP_ADD ? "added" : "subtracted";
     const enum rsr_elem elem = s->layout.member_bytes == 2 ? RSR_ELEM_U16 : RSR_ELEM_U32;
-    const uint16_t member = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "%s%s", what, suffix);
+    const uint16_t member = rsrc_kb_index_reg(kb, "%s%s", what, suffix);
     const uint16_t column = rsrc_kb_reg(kb, elem, 1, "%s_column%s", what, suffix);
-    const uint16_t offset = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "%s_at%s", what, suffix);
+    const uint16_t offset = rsrc_kb_index_reg(kb, "%s_at%s", what, suffix);
     const uint32_t x_bytes = is_float(s) ? sizeof(float) : sizeof(int8_t);
     rsrc_kb_loop(kb, member, first, end, 1);
     rsrc_kb_load(
@@ -159,14 +150,14 @@ static void emit_direct(struct scatter *s, const struct scatter_body *body, uint
 static void emit_segments(struct scatter *s, const struct scatter_body *body) {
     struct rsrc_kb *kb = &s->frame.kb;
     const char *suffix = body->suffix;
-    const uint16_t member = index_reg(s, "member", suffix);
-    const uint16_t segment = index_reg(s, "segment", suffix);
+    const uint16_t member = rsrc_kb_index_reg(kb, "member%s", suffix);
+    const uint16_t segment = rsrc_kb_index_reg(kb, "segment%s", suffix);
     rsrc_kb_unary(kb, RSR_KOP_COPY, member, s->first_member);
     rsrc_kb_loop(kb, segment, s->first_segment, s->end_segment, 1);
     const uint16_t sum = clear_sum(s, sum_reg(s, "sum", suffix));
     const uint16_t n_added =
         load_field(s, segment, offsetof(struct rsrc_scatter_segment, n_added), "n_added", suffix);
-    uint16_t end = index_reg(s, "added_end", suffix);
+    uint16_t end = rsrc_kb_index_reg(kb, "added_end%s", suffix);
     rsrc_kb_binary(kb, RSR_KOP_ADD, end, member, n_added);
     emit_members(s, RSR_KOP_ADD, sum, member, end, suffix);
     if (s->alphabet != RSR_BINARY_BIT) {
@@ -174,7 +165,7 @@ static void emit_segments(struct scatter *s, const struct scatter_body *body) {
             load_field(s, segment, offsetof(struct rsrc_scatter_segment, n_subtracted),
                        "n_subtracted", suffix);
         const uint16_t first = end;
-        end = index_reg(s, "subtracted_end", suffix);
+        end = rsrc_kb_index_reg(kb, "subtracted_end%s", suffix);
         rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, n_subtracted);
         emit_members(s, RSR_KOP_SUB, sum, first, end, suffix);
     }
@@ -193,9 +184,9 @@ static void emit_segments(struct scatter *s, const struct scatter_body *body) {
 
 static void emit_clear_table(struct scatter *s, const struct scatter_body *body) {
     struct rsrc_kb *kb = &s->frame.kb;
-    const uint16_t end =
-        index_const(s, "table_bytes", body->suffix, table_bytes(s->alphabet, body->n_rows));
-    const uint16_t at = index_reg(s, "table_at", body->suffix);
+    const uint16_t end = rsrc_kb_index_const(kb, table_bytes(s->alphabet, body->n_rows),
+                                             "table_bytes%s", body->suffix);
+    const uint16_t at = rsrc_kb_index_reg(kb, "table_at%s", body->suffix);
     const uint16_t zeros = rsrc_kb_reg(kb, RSR_ELEM_I32, 4, "zeros%s", body->suffix);
     rsrc_kb_comment(kb, "u[c] = sum of the segment with code c; codes that do not occur are 0");
     rsrc_kb_const(kb, zeros, 0); /* of floats too */
@@ -221,10 +212,10 @@ static void emit_ternary_level(struct scatter *s, const struct scatter_body *bod
     load_slot(s, row, s->frame.zero, 1, 1);
     if (end <= 1)
         return;
-    const uint16_t q = index_reg(s, "q", suffix);
+    const uint16_t q = rsrc_kb_index_reg(kb, "q%s", suffix);
     const uint16_t low = sum_reg(s, "low", suffix), middle = sum_reg(s, "middle", suffix);
     const uint16_t high = sum_reg(s, "high", suffix);
-    rsrc_kb_loop(kb, q, s->frame.one, index_const(s, "q_end", suffix, end), 1);
+    rsrc_kb_loop(kb, q, s->frame.one, rsrc_kb_index_const(kb, end, "q_end%s", suffix), 1);
     load_slot(s, low, q, 3, -1);
     load_slot(s, middle, q, 3, 0);
     load_slot(s, high, q, 3, 1);
@@ -244,11 +235,11 @@ static void emit_binary_level(struct scatter *s, const struct scatter_body *body
     char suffix[24];
     snprintf(suffix, sizeof suffix, "%u%s", level, body->suffix);
     const uint16_t row = body->rows[level];
-    const uint16_t q = index_reg(s, "q", suffix);
+    const uint16_t q = rsrc_kb_index_reg(kb, "q%s", suffix);
     const uint16_t low = sum_reg(s, "low", suffix), high = sum_reg(s, "high", suffix);
     clear_sum(s, row);
     rsrc_kb_loop(kb, q, s->frame.zero,
-                 index_const(s, "q_end", suffix, UINT64_C(1) << (n_digits - 1)), 1);
+                 rsrc_kb_index_const(kb, UINT64_C(1) << (n_digits - 1), "q_end%s", suffix), 1);
     load_slot(s, low, q, 2, 0);
     load_slot(s, high, q, 2, 1);
     rsrc_kb_binary(kb, RSR_KOP_ADD, row, row, high);
@@ -317,7 +308,7 @@ static void emit_body(struct scatter *s, uint32_t n_rows, const char *suffix) {
 static uint16_t load_block_field(struct scatter *s, size_t offset, const char *name) {
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, (int64_t)offset);
     at = rsrc_address_plus(at, s->block, sizeof(struct rsrc_scatter_block));
-    return rsrc_kb_load(&s->frame.kb, index_reg(s, name, ""), at);
+    return rsrc_kb_load(&s->frame.kb, rsrc_kb_index_reg(&s->frame.kb, "%s", name), at);
 }
 
 static void emit_kernel(struct scatter *s, uint32_t rows) {
@@ -325,9 +316,9 @@ static void emit_kernel(struct scatter *s, uint32_t rows) {
     const uint32_t n_last = rows % s->k;
     uint16_t full_blocks = RSR_NO_KREG;
     if (n_last != 0 && rows > s->k)
-        full_blocks = index_const(s, "full_blocks", "", rows / s->k);
-    s->block = index_reg(s, "block", "");
-    s->token = index_reg(s, "token", "");
+        full_blocks = rsrc_kb_index_const(kb, rows / s->k, "full_blocks");
+    s->block = rsrc_kb_index_reg(kb, "block");
+    s->token = rsrc_kb_index_reg(kb, "token");
     rsrc_kb_comment(kb, "blocks of %u rows", s->k);
     rsrc_kb_loop(kb, s->block, s->frame.unit_begin, s->frame.unit_end, 1);
     s->first_member =
@@ -336,8 +327,7 @@ static void emit_kernel(struct scatter *s, uint32_t rows) {
         load_block_field(s, offsetof(struct rsrc_scatter_block, first_segment), "first_segment");
     const uint16_t n_segments =
         load_block_field(s, offsetof(struct rsrc_scatter_block, n_segments), "n_segments");
-    s->end_segment = rsrc_kb_binary(kb, RSR_KOP_ADD, index_reg(s, "end_segment", ""),
-                                    s->first_segment, n_segments);
+    s->end_segment = rsrc_kb_index_op(kb, RSR_KOP_ADD, s->first_segment, n_segments, "end_segment");
     rsrc_kb_loop(kb, s->token, s->frame.zero, s->frame.n_tokens, 1);
     s->row = rsrc_frame_token(&s->frame, s->token, "");
     if (n_last == 0) {

@@ -257,8 +257,8 @@ static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) 
     const struct rsrc_lut_kernel *lut = t->lut;
     const uint32_t step = lut->layout.vector_rows;
     const uint64_t row_bytes = ((uint64_t)lut->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
-    const uint16_t end = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_end");
-    const uint16_t at = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "x_at");
+    const uint16_t end = rsrc_kb_index_reg(kb, "x_end");
+    const uint16_t at = rsrc_kb_index_reg(kb, "x_at");
     const uint16_t bytes = vector_reg(t, RSR_ELEM_U8, "x_bytes");
     const struct rsrc_address copy = rsrc_address_at(RSR_KBUF_SCRATCH, lut->x_at);
     rsrc_kb_comment(kb, "a copy of x, behind which vector loads may reach");
@@ -280,25 +280,24 @@ uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
 uint16_t rsrc_lut_table_base(struct rsrc_lut_kernel *lut, uint16_t token, const char *suffix,
                              uint16_t *slot) {
     struct rsrc_kb *kb = &lut->frame.kb;
-    const uint16_t base = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "table_base%s", suffix);
-    *slot = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "slot%s", suffix);
-    rsrc_kb_binary(kb, RSR_KOP_SUB, *slot, token, lut->first_token);
+    const uint16_t base = rsrc_kb_index_reg(kb, "table_base%s", suffix);
+    *slot = rsrc_kb_index_op(kb, RSR_KOP_SUB, token, lut->first_token, "slot%s", suffix);
     rsrc_kb_binary(kb, RSR_KOP_MUL, base, *slot, lut->table_stride);
     if (lut->n_blocks == 1)
         return base;
-    const uint16_t skipped = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "skipped%s", suffix);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, skipped, lut->first_step, lut->step_bytes);
+    const uint16_t skipped =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, lut->first_step, lut->step_bytes, "skipped%s", suffix);
     return rsrc_kb_binary(kb, RSR_KOP_SUB, base, base, skipped);
 }
 
 void rsrc_lut_emit_tables(struct rsrc_lut_kernel *lut) {
     struct rsrc_kb *kb = &lut->frame.kb;
     struct tables tables = {.lut = lut, .kb = kb};
-    const uint16_t token = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "token_t");
-    const uint16_t pass = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "pass");
-    const uint16_t n_passes = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "passes_per_step");
-    const uint16_t first_pass = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "first_pass");
-    const uint16_t end_pass = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "end_pass");
+    const uint16_t token = rsrc_kb_index_reg(kb, "token_t");
+    const uint16_t pass = rsrc_kb_index_reg(kb, "pass");
+    const uint16_t n_passes = rsrc_kb_index_reg(kb, "passes_per_step");
+    const uint16_t first_pass = rsrc_kb_index_reg(kb, "first_pass");
+    const uint16_t end_pass = rsrc_kb_index_reg(kb, "end_pass");
     rsrc_kb_comment(kb, "tables: the sums of %u columns for every code, %u segments a pass",
                     lut->layout.group_cols, pass_segments(&lut->layout));
     rsrc_kb_const(kb, n_passes, passes_per_step(&lut->layout));
