@@ -72,6 +72,10 @@ void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,
 
 /* The i64 register of the bytes between the activation rows of two tokens. */
 uint16_t rsrc_frame_x_stride(const struct rsrc_frame *frame);
+/* Hints that what lies ahead of the size_bytes codes at `at` is read soon. */
+void rsrc_frame_prefetch_codes(struct rsrc_frame *frame, struct rsrc_address at,
+                               uint64_t size_bytes);
+
 /* Byte address of element 0 of an activation row. */
 struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token);
 

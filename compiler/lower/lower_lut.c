@@ -7,36 +7,27 @@
  * are known to the compiler and begin its sum. Bytes zipped to int16 are added, and widened
  * before they could overflow.
  *
- * Tables of a block of columns stay in the L2 cache for LUT_TOKENS tokens; codes are read once
- * for those. With several blocks, int32 sums of the rows wait in the scratch memory.
+ * lut_walk.h has the loops over tokens, column blocks and units of rows.
  */
 #include "lower/lut_kernel.h"
 
 #include <assert.h>
 #include <stdio.h>
 
-#define MAX_VECTORS 4 /* of a unit */
-#define RUNS 4        /* of int32 sums in a vector of rows: a quarter of them each */
-#define LINE_BYTES 64
-#define PREFETCH_BYTES 4096 /* ahead of the codes: 69.6 -> 73.7 Gw/s streamed; 8 KB ahead hurt */
-#define MAX_ACTIVATION 128  /* |x|, reached by -128 alone */
+#define MAX_VECTORS 4      /* of a unit */
+#define RUNS 4             /* of int32 sums in a vector of rows: a quarter of them each */
+#define MAX_ACTIVATION 128 /* |x|, reached by -128 alone */
 
 /* Registers of the code for units of n_vectors vectors. */
 struct unit {
-    struct rsrc_lut_kernel *lut;
+    struct rsrc_lut_unit base; /* sums: four runs a vector */
+    const struct rsrc_lut_kernel *lut;
     struct rsrc_kb *kb;
     uint32_t n_vectors;
-    uint32_t n_rows;    /* stored */
-    const char *suffix; /* of register names */
-    uint16_t number;    /* of the unit */
-    uint16_t slot, table_base;
-    uint16_t step;
-    uint16_t nibble_mask; /* u32 */
-    struct rsrc_frame_token token;
-    uint16_t sums[MAX_VECTORS][RUNS]; /* i32 */
-    uint16_t narrow[MAX_VECTORS][2];  /* i16 */
-    uint16_t codes[MAX_VECTORS];      /* u8; u32 for nibbles */
-    uint16_t signs[MAX_VECTORS];      /* u8, SHUFFLE16: bits of a step's segments */
+    uint16_t nibble_mask;            /* u32 */
+    uint16_t narrow[MAX_VECTORS][2]; /* i16 */
+    uint16_t codes[MAX_VECTORS];     /* u8; u32 for nibbles */
+    uint16_t signs[MAX_VECTORS];     /* u8, SHUFFLE16: bits of a step's segments */
     uint16_t code, nibble, low, high, sign;
     uint16_t zipped[2], terms[2]; /* u8, i16 */
     uint16_t pairs, wide;         /* u32, i32 */
@@ -51,7 +42,7 @@ static uint16_t vector_reg(struct unit *u, enum rsr_elem elem, const char *name)
     static const uint32_t elem_bytes[RSR_ELEM_COUNT] = {
         [RSR_ELEM_U8] = 1, [RSR_ELEM_I16] = 2, [RSR_ELEM_I32] = 4, [RSR_ELEM_U32] = 4};
     return rsrc_kb_reg(u->kb, elem, layout_of(u)->vector_rows / elem_bytes[elem], "%s%s", name,
-                       u->suffix);
+                       u->base.suffix);
 }
 
 static uint16_t numbered_reg(struct unit *u, enum rsr_elem elem, const char *name, uint32_t i) {
@@ -64,8 +55,9 @@ static void make_registers(struct unit *u) {
     const bool nibbles = layout_of(u)->lookup == RSRC_LUT_SHUFFLE16;
     for (uint32_t v = 0; v < u->n_vectors; v++) {
         for (uint32_t run = 0; run < RUNS; run++)
-            u->sums[v][run] = rsrc_kb_reg(u->kb, RSR_ELEM_I32, layout_of(u)->vector_rows / RUNS,
-                                          "sum%u_%u%s", v, run, u->suffix);
+            u->base.sums[v * RUNS + run] =
+                rsrc_kb_reg(u->kb, RSR_ELEM_I32, layout_of(u)->vector_rows / RUNS, "sum%u_%u%s", v,
+                            run, u->base.suffix);
         u->narrow[v][0] = numbered_reg(u, RSR_ELEM_I16, "narrow_low", v);
         u->narrow[v][1] = numbered_reg(u, RSR_ELEM_I16, "narrow_high", v);
         u->codes[v] = numbered_reg(u, nibbles ? RSR_ELEM_U32 : RSR_ELEM_U8, "codes", v);
@@ -94,21 +86,14 @@ static struct rsrc_address code_address(const struct unit *u, uint32_t plane, ui
     const int64_t row_bytes = (int64_t)layout->n_steps * layout->step_planes;
     struct rsrc_address at =
         rsrc_address_at(RSR_KBUF_CODES, ((int64_t)plane * u->n_vectors + vector) * rows);
-    at = rsrc_address_plus(at, u->number, layout->unit_vectors * rows * row_bytes);
-    return rsrc_address_plus(at, u->step, layout->step_planes * u->n_vectors * rows);
+    at = rsrc_address_plus(at, u->base.number, layout->unit_vectors * rows * row_bytes);
+    return rsrc_address_plus(at, u->base.step, layout->step_planes * u->n_vectors * rows);
 }
 
 static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, offset);
-    at = rsrc_address_plus(at, u->table_base, 1);
-    return rsrc_address_plus(at, u->step, LUT_TABLE_STEP_BYTES);
-}
-
-static void prefetch_codes(struct unit *u) {
-    const int64_t step_bytes =
-        (int64_t)layout_of(u)->step_planes * u->n_vectors * layout_of(u)->vector_rows;
-    for (int64_t line = 0; line < step_bytes; line += LINE_BYTES)
-        rsrc_kb_prefetch(u->kb, rsrc_address_offset(code_address(u, 0, 0), PREFETCH_BYTES + line));
+    at = rsrc_address_plus(at, u->base.table_base, 1);
+    return rsrc_address_plus(at, u->base.step, LUT_TABLE_STEP_BYTES);
 }
 
 /* narrow += the looked-up bytes as int16, where bit `bit` of `signs` is set less their twofold
@@ -181,73 +166,46 @@ static void widen(struct unit *u, uint32_t v, const uint16_t narrow[2]) {
             rsrc_kb_immediate(kb, RSR_KOP_SHL, u->pairs, u->pairs, 16);
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->wide, u->pairs);
         rsrc_kb_immediate(kb, RSR_KOP_SHR, u->wide, u->wide, 16);
-        rsrc_kb_binary(kb, RSR_KOP_ADD, u->sums[v][run], u->sums[v][run], u->wide);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, u->base.sums[v * RUNS + run], u->base.sums[v * RUNS + run],
+                       u->wide);
     }
 }
 
-/* Sums of a run of rows between column blocks. */
-static struct rsrc_address partial_address(const struct unit *u, uint32_t v, uint32_t run) {
-    const struct rsrc_lut_kernel *lut = u->lut;
-    const int64_t rows = lut->layout.vector_rows;
-    struct rsrc_address at =
-        rsrc_address_at(RSR_KBUF_SCRATCH, lut->partials_at + v * rows * 4 + run * rows);
-    at = rsrc_address_plus(at, u->slot, lut->token_partials_bytes);
-    return rsrc_address_plus(at, u->number, lut->layout.unit_vectors * rows * 4);
-}
-
 /* The ones that complements lack. */
-static void add_corrections(struct unit *u) {
+static void add_corrections(struct rsrc_lut_unit *base) {
+    struct unit *u = (struct unit *)base;
     const struct rsrc_lut_layout *layout = layout_of(u);
     const int64_t rows = layout->vector_rows;
-    for (uint32_t v = 0; layout->has_sign && v < u->n_vectors; v++) {
+    for (uint32_t v = 0; v < u->n_vectors; v++) {
         for (uint32_t i = 0; i < 2; i++) {
             const int64_t first = (int64_t)rsrc_lut_constants_bytes(layout) + v * rows * 2;
             struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, first + i * rows);
-            at = rsrc_address_plus(at, u->number, layout->unit_vectors * rows * 2);
+            at = rsrc_address_plus(at, u->base.number, layout->unit_vectors * rows * 2);
             rsrc_kb_load(u->kb, u->narrow[v][i], at);
         }
         widen(u, v, u->narrow[v]);
     }
 }
 
-static void begin_sums(struct unit *u) {
-    struct rsrc_kb *kb = u->kb;
-    for (uint32_t v = 0; v < u->n_vectors; v++)
-        for (uint32_t run = 0; run < RUNS; run++)
-            rsrc_kb_const(kb, u->sums[v][run], 0);
-    if (u->lut->n_blocks == 1) {
-        add_corrections(u);
-        return;
-    }
-    rsrc_kb_if_less(kb, u->lut->frame.zero, u->lut->first_step);
-    for (uint32_t v = 0; v < u->n_vectors; v++)
-        for (uint32_t run = 0; run < RUNS; run++)
-            rsrc_kb_load(kb, u->sums[v][run], partial_address(u, v, run));
-    if (layout_of(u)->has_sign) {
-        rsrc_kb_else(kb);
-        add_corrections(u);
-    }
-    rsrc_kb_end(kb);
-}
-
 static void emit_steps(struct unit *u) {
     struct rsrc_kb *kb = u->kb;
-    const struct rsrc_lut_kernel *lut = u->lut;
+    const struct rsrc_lut_walk *walk = u->base.walk;
     const struct rsrc_lut_layout *layout = layout_of(u);
-    const uint16_t first = rsrc_kb_index_reg(kb, "flush%s", u->suffix),
-                   end = rsrc_kb_index_reg(kb, "flush_end%s", u->suffix);
-    const uint16_t size = rsrc_kb_index_reg(kb, "flush_steps%s", u->suffix);
+    const uint16_t first = rsrc_kb_index_reg(kb, "flush%s", u->base.suffix),
+                   end = rsrc_kb_index_reg(kb, "flush_end%s", u->base.suffix);
+    const uint16_t size = rsrc_kb_index_reg(kb, "flush_steps%s", u->base.suffix);
     rsrc_kb_comment(kb, "int16 sums hold %u segments of %u columns",
                     layout->flush_steps * layout->step_segments, layout->group_cols);
     rsrc_kb_const(kb, size, layout->flush_steps);
-    rsrc_kb_loop(kb, first, lut->first_step, lut->end_step, layout->flush_steps);
+    rsrc_kb_loop(kb, first, walk->first_step, walk->end_step, layout->flush_steps);
     rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, size);
-    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, lut->end_step);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, walk->end_step);
     for (uint32_t v = 0; v < u->n_vectors; v++)
         for (uint32_t i = 0; i < 2; i++)
             rsrc_kb_const(kb, u->narrow[v][i], 0);
-    rsrc_kb_loop(kb, u->step, first, end, 1);
-    prefetch_codes(u);
+    rsrc_kb_loop(kb, u->base.step, first, end, 1);
+    rsrc_frame_prefetch_codes(&u->base.walk->frame, code_address(u, 0, 0),
+                              (uint64_t)layout->step_planes * u->n_vectors * layout->vector_rows);
     if (layout->lookup == RSRC_LUT_TABLE128)
         emit_table128_step(u);
     else
@@ -274,158 +232,53 @@ static void correct(struct unit *u, uint16_t sums, uint16_t x_sums) {
     }
 }
 
-static void store_rows(struct unit *u, uint16_t sums, uint32_t lanes, uint32_t row) {
-    struct rsrc_frame *frame = &u->lut->frame;
-    rsrc_frame_store(frame, rsrc_frame_result(frame, sums, lanes, &u->token, u->number, row),
-                     &u->token, u->number, row);
-}
-
-/* A run of rows; what the matrix lacks of the last is not stored. */
-static void store_run(struct unit *u, uint32_t v, uint32_t run) {
-    const uint32_t lanes = layout_of(u)->vector_rows / RUNS;
-    const uint32_t row = (v * RUNS + run) * lanes;
-    const uint32_t n_left = row < u->n_rows ? u->n_rows - row : 0;
-    if (n_left >= lanes) {
-        store_rows(u, u->sums[v][run], lanes, row);
-        return;
-    }
-    for (uint32_t i = 0; i < n_left; i++) {
-        const uint16_t one = rsrc_kb_reg(u->kb, RSR_ELEM_I32, 1, "row%u%s", row + i, u->suffix);
-        rsrc_kb_immediate(u->kb, RSR_KOP_EXTRACT, one, u->sums[v][run], i);
-        store_rows(u, one, 1, row + i);
-    }
-}
-
-static void emit_results(struct unit *u) {
-    struct rsrc_kb *kb = u->kb;
-    const uint16_t x_sum = rsrc_frame_load_sum(&u->lut->frame, &u->token, u->suffix);
+static void emit_results(struct rsrc_lut_unit *base) {
+    struct unit *u = (struct unit *)base;
+    const uint16_t x_sum = rsrc_frame_load_sum(&base->walk->frame, &base->token, base->suffix);
     const uint16_t x_sums = vector_reg(u, RSR_ELEM_I32, "x_sums");
-    rsrc_kb_unary(kb, RSR_KOP_SPLAT, x_sums, x_sum);
-    for (uint32_t v = 0; v < u->n_vectors; v++)
-        for (uint32_t run = 0; run < RUNS; run++) {
-            correct(u, u->sums[v][run], x_sums);
-            store_run(u, v, run);
-        }
-}
-
-static void end_sums(struct unit *u) {
-    struct rsrc_kb *kb = u->kb;
-    if (u->lut->n_blocks == 1) {
-        emit_results(u);
-        return;
+    rsrc_kb_unary(u->kb, RSR_KOP_SPLAT, x_sums, x_sum);
+    for (uint32_t run = 0; run < base->n_runs; run++) {
+        correct(u, base->sums[run], x_sums);
+        rsrc_lut_store_run(base, run);
     }
-    rsrc_kb_if_less(kb, u->lut->end_step, u->lut->n_steps);
-    for (uint32_t v = 0; v < u->n_vectors; v++)
-        for (uint32_t run = 0; run < RUNS; run++)
-            rsrc_kb_store(kb, u->sums[v][run], partial_address(u, v, run));
-    rsrc_kb_else(kb);
-    emit_results(u);
-    rsrc_kb_end(kb);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
-/* Unit `number`, of n_rows rows, for the tokens of the group. */
-static void emit_unit(struct rsrc_lut_kernel *lut, uint16_t number, uint32_t n_rows,
+static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_rows,
                       const char *suffix) {
-    struct rsrc_kb *kb = &lut->frame.kb;
-    struct unit u = {.lut = lut, .kb = kb, .n_rows = n_rows, .suffix = suffix, .number = number};
+    const struct rsrc_lut_kernel *lut = (const struct rsrc_lut_kernel *)walk;
+    struct rsrc_kb *kb = &walk->frame.kb;
+    struct unit u = {.base = {.walk = walk,
+                              .n_rows = n_rows,
+                              .suffix = suffix,
+                              .elem = RSR_ELEM_I32,
+                              .lanes = lut->layout.vector_rows / RUNS,
+                              .number = number},
+                     .lut = lut,
+                     .kb = kb};
     u.n_vectors = (n_rows - 1) / lut->layout.vector_rows + 1;
+    u.base.n_runs = u.n_vectors * RUNS;
     assert(u.n_vectors <= MAX_VECTORS);
     make_registers(&u);
-    const uint16_t token = rsrc_kb_index_reg(kb, "token%s", suffix);
-    u.step = rsrc_kb_index_reg(kb, "step%s", suffix);
+    rsrc_lut_make_counters(&u.base);
     if (lut->layout.lookup == RSRC_LUT_SHUFFLE16)
         u.nibble_mask = rsrc_kb_const(kb, vector_reg(&u, RSR_ELEM_U32, "nibble_mask"), 0x0f0f0f0f);
-    rsrc_kb_loop(kb, token, lut->first_token, lut->end_token, 1);
-    u.token = rsrc_frame_token(&lut->frame, token, suffix);
-    u.table_base = rsrc_lut_table_base(lut, token, suffix, &u.slot);
-    begin_sums(&u);
+    rsrc_lut_begin_token(&u.base);
+    rsrc_lut_begin_sums(&u.base, lut->layout.has_sign ? add_corrections : NULL);
     emit_steps(&u);
-    end_sums(&u);
+    rsrc_lut_end_sums(&u.base, emit_results);
     rsrc_kb_end(kb);
 }
 
-/* The worker's whole units in a loop; the matrix's last unit, where it is short, by itself. */
-static void emit_units(struct rsrc_lut_kernel *lut, uint32_t rows) {
-    struct rsrc_frame *frame = &lut->frame;
-    struct rsrc_kb *kb = &frame->kb;
-    const uint32_t n_full = rows / frame->unit_rows, n_last = rows % frame->unit_rows;
-    const uint16_t full_units = rsrc_kb_index_const(kb, n_full, "full_units");
-    if (n_full != 0) {
-        const uint16_t end = rsrc_kb_index_reg(kb, "full_end");
-        const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
-        rsrc_kb_binary(kb, RSR_KOP_MIN, end, frame->unit_end, full_units);
-        rsrc_kb_loop(kb, unit, frame->unit_begin, end, 1);
-        emit_unit(lut, unit, frame->unit_rows, "");
-        rsrc_kb_end(kb);
-    }
-    if (n_last != 0) {
-        rsrc_kb_comment(kb, "the last unit has %u rows (names end in _last)", n_last);
-        rsrc_kb_if_less(kb, full_units, frame->unit_end);
-        rsrc_kb_if_less(kb, frame->unit_begin, frame->unit_end);
-        emit_unit(lut, full_units, n_last, "_last");
-        rsrc_kb_end(kb);
-        rsrc_kb_end(kb);
-    }
-}
-
-static void emit_kernel(struct rsrc_lut_kernel *lut, uint32_t rows) {
-    struct rsrc_kb *kb = &lut->frame.kb;
+static void emit_kernel(struct rsrc_lut_kernel *lut) {
+    static const struct rsrc_lut_form form = {rsrc_lut_emit_tables, emit_unit};
     const struct rsrc_lut_layout *layout = &lut->layout;
-    const uint16_t group = rsrc_kb_index_reg(kb, "group_tokens");
-    lut->first_token = rsrc_kb_index_reg(kb, "first_token");
-    lut->end_token = rsrc_kb_index_reg(kb, "end_token");
-    lut->table_stride = rsrc_kb_index_reg(kb, "table_stride");
-    lut->step_bytes = rsrc_kb_index_reg(kb, "table_step_bytes");
-    lut->n_steps = rsrc_kb_index_reg(kb, "n_steps");
-    rsrc_kb_const(kb, group, LUT_TOKENS);
-    rsrc_kb_const(kb, lut->table_stride, lut->token_table_bytes);
-    rsrc_kb_const(kb, lut->step_bytes, LUT_TABLE_STEP_BYTES);
-    rsrc_kb_const(kb, lut->n_steps, layout->n_steps);
-    rsrc_kb_comment(kb,
-                    "%s: vectors of %u rows, %u a unit; %u columns a segment, %u segments a step",
-                    layout->form, layout->vector_rows, layout->unit_vectors, layout->group_cols,
-                    layout->step_segments);
-    rsrc_kb_loop(kb, lut->first_token, lut->frame.zero, lut->frame.n_tokens, LUT_TOKENS);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, lut->end_token, lut->first_token, group);
-    rsrc_kb_binary(kb, RSR_KOP_MIN, lut->end_token, lut->end_token, lut->frame.n_tokens);
-    lut->first_step = lut->frame.zero;
-    lut->end_step = lut->n_steps;
-    if (lut->n_blocks > 1) {
-        const uint16_t size = rsrc_kb_index_reg(kb, "block_steps");
-        lut->first_step = rsrc_kb_index_reg(kb, "first_step");
-        lut->end_step = rsrc_kb_index_reg(kb, "end_step");
-        rsrc_kb_const(kb, size, lut->block_steps);
-        rsrc_kb_loop(kb, lut->first_step, lut->frame.zero, lut->n_steps, lut->block_steps);
-        rsrc_kb_binary(kb, RSR_KOP_ADD, lut->end_step, lut->first_step, size);
-        rsrc_kb_binary(kb, RSR_KOP_MIN, lut->end_step, lut->end_step, lut->n_steps);
-    }
-    rsrc_lut_emit_tables(lut);
-    emit_units(lut, rows);
-    if (lut->n_blocks > 1)
-        rsrc_kb_end(kb);
-    rsrc_kb_end(kb);
-}
-
-/* Blocks of columns whose tables take an eighth of L2 a token: half of it for LUT_TOKENS tokens,
- * the rest is for codes on their way. */
-static void plan_scratch(struct rsrc_lut_kernel *lut, uint64_t l2_bytes) {
-    const struct rsrc_lut_layout *layout = &lut->layout;
-    const uint64_t fitting = l2_bytes / 8 / LUT_TABLE_STEP_BYTES;
-    uint64_t steps = fitting / layout->flush_steps * layout->flush_steps;
-    if (steps == 0)
-        steps = layout->flush_steps;
-    lut->block_steps = steps < layout->n_steps ? (uint32_t)steps : layout->n_steps;
-    lut->n_blocks = (layout->n_steps - 1) / lut->block_steps + 1;
-    lut->token_table_bytes = (int64_t)lut->block_steps * LUT_TABLE_STEP_BYTES;
-    lut->partials_at = LUT_TOKENS * lut->token_table_bytes;
-    lut->token_partials_bytes =
-        lut->n_blocks == 1
-            ? 0
-            : (int64_t)layout->n_vectors * layout->vector_rows * (int64_t)sizeof(int32_t);
-    lut->x_at = lut->partials_at + LUT_TOKENS * lut->token_partials_bytes;
-    lut->frame.kb.kernel->scratch_bytes = (uint64_t)lut->x_at + rsrc_lut_x_bytes(lut);
+    const char *comment = rsrc_arena_printf(
+        lut->walk.frame.kb.arena,
+        "%s: vectors of %u rows, %u a unit; %u columns a segment, %u segments a step", layout->form,
+        layout->vector_rows, layout->unit_vectors, layout->group_cols, layout->step_segments);
+    rsrc_lut_emit_walk(&lut->walk, &form, comment);
 }
 
 static void pack(const struct rsrc_lut_layout *layout, struct rsrc_arena *arena,
@@ -476,12 +329,16 @@ enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena
         return RSRC_FAILED;
     const struct rsrc_lut_layout *layout = &lut.layout;
     pack(layout, arena, matrix, out);
-    rsrc_frame_begin(&lut.frame, arena, input, layout->unit_vectors * layout->vector_rows,
+    rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,
                      &out->kernel);
-    plan_scratch(&lut, input->spec->l2_bytes);
-    emit_kernel(&lut, matrix->rows);
-    rsrc_frame_end(&lut.frame, out);
-    *detail =
-        rsrc_arena_printf(arena, "%s-u%u-b%u", layout->form, layout->unit_vectors, lut.block_steps);
+    lut.walk.n_steps = layout->n_steps;
+    lut.walk.table_step_bytes = LUT_TABLE_STEP_BYTES;
+    lut.x_at = (int64_t)rsrc_lut_plan_scratch(&lut.walk, layout->flush_steps,
+                                              (uint64_t)layout->n_vectors * layout->vector_rows);
+    out->kernel.scratch_bytes += rsrc_lut_x_bytes(&lut);
+    emit_kernel(&lut);
+    rsrc_frame_end(&lut.walk.frame, out);
+    *detail = rsrc_arena_printf(arena, "%s-u%u-b%u", layout->form, layout->unit_vectors,
+                                lut.walk.block_steps);
     return RSRC_OK;
 }

@@ -263,7 +263,7 @@ static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) 
     const struct rsrc_address copy = rsrc_address_at(RSR_KBUF_SCRATCH, lut->x_at);
     rsrc_kb_comment(kb, "a copy of x, behind which vector loads may reach");
     rsrc_kb_const(kb, end, (int64_t)row_bytes);
-    rsrc_kb_loop(kb, at, lut->frame.zero, end, step);
+    rsrc_kb_loop(kb, at, lut->walk.frame.zero, end, step);
     rsrc_kb_load(kb, bytes, rsrc_address_plus(rsrc_frame_activations(token), at, 1));
     rsrc_kb_store(kb, bytes, rsrc_address_plus(copy, at, 1));
     rsrc_kb_end(kb);
@@ -277,21 +277,9 @@ uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
     return (bytes + 63) / 64 * 64;
 }
 
-uint16_t rsrc_lut_table_base(struct rsrc_lut_kernel *lut, uint16_t token, const char *suffix,
-                             uint16_t *slot) {
-    struct rsrc_kb *kb = &lut->frame.kb;
-    const uint16_t base = rsrc_kb_index_reg(kb, "table_base%s", suffix);
-    *slot = rsrc_kb_index_op(kb, RSR_KOP_SUB, token, lut->first_token, "slot%s", suffix);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, base, *slot, lut->table_stride);
-    if (lut->n_blocks == 1)
-        return base;
-    const uint16_t skipped =
-        rsrc_kb_index_op(kb, RSR_KOP_MUL, lut->first_step, lut->step_bytes, "skipped%s", suffix);
-    return rsrc_kb_binary(kb, RSR_KOP_SUB, base, base, skipped);
-}
-
-void rsrc_lut_emit_tables(struct rsrc_lut_kernel *lut) {
-    struct rsrc_kb *kb = &lut->frame.kb;
+void rsrc_lut_emit_tables(struct rsrc_lut_walk *walk) {
+    struct rsrc_lut_kernel *lut = (struct rsrc_lut_kernel *)walk;
+    struct rsrc_kb *kb = &walk->frame.kb;
     struct tables tables = {.lut = lut, .kb = kb};
     const uint16_t token = rsrc_kb_index_reg(kb, "token_t");
     const uint16_t pass = rsrc_kb_index_reg(kb, "pass");
@@ -301,13 +289,13 @@ void rsrc_lut_emit_tables(struct rsrc_lut_kernel *lut) {
     rsrc_kb_comment(kb, "tables: the sums of %u columns for every code, %u segments a pass",
                     lut->layout.group_cols, pass_segments(&lut->layout));
     rsrc_kb_const(kb, n_passes, passes_per_step(&lut->layout));
-    rsrc_kb_binary(kb, RSR_KOP_MUL, first_pass, lut->first_step, n_passes);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, end_pass, lut->end_step, n_passes);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, first_pass, walk->first_step, n_passes);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, end_pass, walk->end_step, n_passes);
     load_constants(&tables);
-    rsrc_kb_loop(kb, token, lut->first_token, lut->end_token, 1);
-    const struct rsrc_frame_token row = rsrc_frame_token(&lut->frame, token, "_t");
+    rsrc_kb_loop(kb, token, walk->first_token, walk->end_token, 1);
+    const struct rsrc_frame_token row = rsrc_frame_token(&walk->frame, token, "_t");
     uint16_t slot;
-    const uint16_t base = rsrc_lut_table_base(lut, token, "_t", &slot);
+    const uint16_t base = rsrc_lut_table_base(walk, token, "_t", &slot);
     emit_x_copy(&tables, &row);
     rsrc_kb_loop(kb, pass, first_pass, end_pass, 1);
     emit_pass(&tables, pass, base);

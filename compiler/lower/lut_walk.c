@@ -111,8 +111,8 @@ void rsrc_lut_begin_token(struct rsrc_lut_unit *unit) {
 /* Where the sums of run `i` wait between column blocks. */
 static struct rsrc_address partial_address(const struct rsrc_lut_unit *unit, uint32_t i) {
     const struct rsrc_lut_walk *walk = unit->walk;
-    struct rsrc_address at = rsrc_address_at(
-        RSR_KBUF_SCRATCH, walk->partials_at + (int64_t)i * unit->lanes * SUM_BYTES);
+    struct rsrc_address at =
+        rsrc_address_at(RSR_KBUF_SCRATCH, walk->partials_at + (int64_t)i * unit->lanes * SUM_BYTES);
     at = rsrc_address_plus(at, unit->slot, walk->token_partials_bytes);
     return rsrc_address_plus(at, unit->number, (int64_t)walk->frame.unit_rows * SUM_BYTES);
 }
@@ -155,8 +155,7 @@ void rsrc_lut_end_sums(struct rsrc_lut_unit *unit, rsrc_lut_unit_fn *finish) {
 
 static void store_rows(struct rsrc_lut_unit *unit, uint16_t sums, uint32_t lanes, uint32_t row) {
     struct rsrc_frame *frame = &unit->walk->frame;
-    const uint16_t result =
-        rsrc_frame_result(frame, sums, lanes, &unit->token, unit->number, row);
+    const uint16_t result = rsrc_frame_result(frame, sums, lanes, &unit->token, unit->number, row);
     rsrc_frame_store(frame, result, &unit->token, unit->number, row);
 }
 
@@ -169,8 +168,7 @@ void rsrc_lut_store_run(struct rsrc_lut_unit *unit, uint32_t i) {
         return;
     }
     for (uint32_t lane = 0; lane < n_left; lane++) {
-        const uint16_t one =
-            rsrc_kb_reg(kb, unit->elem, 1, "row%u%s", row + lane, unit->suffix);
+        const uint16_t one = rsrc_kb_reg(kb, unit->elem, 1, "row%u%s", row + lane, unit->suffix);
         rsrc_kb_immediate(kb, RSR_KOP_EXTRACT, one, unit->sums[i], lane);
         store_rows(unit, one, 1, row + lane);
     }
