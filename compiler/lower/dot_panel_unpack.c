@@ -1,0 +1,260 @@
+/* dot_panel_unpack.c - the codes of `lut` to a panel: bytes u >= 0, four columns of a row side by side.
+ *
+ * A step of codes is read as lut has stored it (variants.h), its segments are taken apart into a vector
+ * of rows a column, and every four of those are zipped to four vectors of quads. dot_panel.h has the
+ * whole.
+ */
+#include "lower/dot_panel.h"
+
+#include <assert.h>
+
+static uint16_t bytes_reg(struct rsrc_panel *panel, const char *name, uint32_t i) {
+    return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U8, panel->layout.vector_rows, "%s%u", name, i);
+}
+
+/* The digit i of a magnitude, plus one. */
+static uint8_t digit_code(uint32_t magnitude, uint32_t i) {
+    int32_t value = (int32_t)magnitude, digit = 0;
+    for (uint32_t j = 0; j <= i; j++) {
+        digit = (value + 1) % 3 - 1;
+        value = (value - digit) / 3;
+    }
+    return (uint8_t)(digit + 1);
+}
+
+static uint32_t table_bytes(const struct rsrc_lut_layout *layout) {
+    return layout->lookup == RSRC_LUT_TABLE128 ? 128 : 16;
+}
+
+void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
+                            struct rsr_blob *index) {
+    if (layout->alphabet != RSR_TERNARY)
+        return;
+    const uint32_t n = table_bytes(layout);
+    uint8_t *bytes = rsrc_arena_alloc(arena, (size_t)n * layout->group_cols);
+    for (uint32_t i = 0; i < layout->group_cols; i++)
+        for (uint32_t m = 0; m < n; m++)
+            bytes[i * n + m] = digit_code(m, i);
+    index->bytes = bytes;
+    index->size_bytes = (uint64_t)n * layout->group_cols;
+}
+
+void rsrc_panel_load_constants(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    panel->one = rsrc_kb_const(kb, bytes_reg(panel, "ones", 0), 1);
+    if (layout->lookup == RSRC_LUT_SHUFFLE16)
+        panel->nibble = rsrc_kb_const(kb, bytes_reg(panel, "nibbles", 0), 15);
+    if (layout->alphabet != RSR_TERNARY)
+        return;
+    panel->three = rsrc_kb_const(kb, bytes_reg(panel, "threes", 0), 3);
+    for (uint32_t i = 0; i < layout->group_cols; i++) {
+        const int64_t at = (int64_t)i * table_bytes(layout);
+        const struct rsrc_address table = rsrc_address_at(RSR_KBUF_INDEX, at);
+        panel->digits[i][0] = bytes_reg(panel, "digit_low", i);
+        if (layout->lookup == RSRC_LUT_SHUFFLE16) {
+            rsrc_kb_load_lanes(kb, panel->digits[i][0], table);
+            continue;
+        }
+        panel->digits[i][1] = bytes_reg(panel, "digit_high", i);
+        rsrc_kb_load(kb, panel->digits[i][0], table);
+        rsrc_kb_load(kb, panel->digits[i][1], rsrc_address_offset(table, 64));
+    }
+}
+
+/* Names of temporaries must differ: they end in the number of the column they lead to. */
+struct unpacking {
+    struct rsrc_panel *panel;
+    uint16_t quad_at;    /* byte of the panel where the macro step begins */
+    uint32_t n_columns;  /* unpacked so far */
+    uint16_t columns[4]; /* of the quad that is growing */
+};
+
+/* Four columns of all rows to four vectors with a row's columns side by side. */
+static void store_quad(struct unpacking *u) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t rows = panel->layout.vector_rows, q = u->n_columns / 4 - 1;
+    static const enum rsr_kop_kind zips[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
+    for (uint32_t half = 0; half < 2; half++) {
+        uint16_t pairs[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint16_t zipped = rsrc_kb_binary(
+                kb, zips[half], rsrc_kb_reg(kb, RSR_ELEM_U8, rows, "pair%u_%u_%u", q, half, i),
+                u->columns[2 * i], u->columns[2 * i + 1]);
+            pairs[i] = rsrc_kb_unary(
+                kb, RSR_KOP_BITCAST,
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "wide%u_%u_%u", q, half, i), zipped);
+        }
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint16_t quarter = rsrc_kb_binary(
+                kb, zips[i],
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "quarter%u_%u", q, 2 * half + i), pairs[0],
+                pairs[1]);
+            const int64_t at = (int64_t)q * 4 * rows + (2 * half + i) * rows;
+            rsrc_kb_store(kb, quarter,
+                          rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), u->quad_at, 1));
+        }
+    }
+}
+
+static void add_column(struct unpacking *u, uint16_t column) {
+    u->columns[u->n_columns % 4] = column;
+    u->n_columns++;
+    if (u->n_columns % 4 == 0)
+        store_quad(u);
+}
+
+/* The columns of one ternary segment: u(w) = d + 1 of its digit, and of its negation 2 - u, which is
+ * ~u + 3. */
+static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mask) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t n = u->n_columns;
+    const uint16_t three_if =
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "three_if", n), sign_mask, panel->three);
+    for (uint32_t i = 0; i < panel->layout.group_cols; i++) {
+        const uint16_t digit = bytes_reg(panel, "digit", n + i);
+        if (panel->layout.lookup == RSRC_LUT_TABLE128)
+            rsrc_kb_ternary(kb, RSR_KOP_TABLE2, digit, code, panel->digits[i][0],
+                            panel->digits[i][1]);
+        else
+            rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, digit, code, panel->digits[i][0]);
+        const uint16_t flipped = bytes_reg(panel, "flipped", n + i);
+        rsrc_kb_binary(kb, RSR_KOP_XOR, flipped, digit, sign_mask);
+        add_column(
+            u, rsrc_kb_binary(kb, RSR_KOP_ADD, bytes_reg(panel, "u", n + i), flipped, three_if));
+    }
+}
+
+/* The columns that bits first .. first + n - 1 of every byte stand for. */
+static void unpack_bits(struct unpacking *u, uint16_t bits, uint32_t n) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint16_t spread = rsrc_kb_immediate(
+            kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "spread", u->n_columns), bits, i);
+        add_column(u, rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "u", u->n_columns), spread,
+                                     panel->one));
+    }
+}
+
+static struct rsrc_address plane_address(uint16_t step_at, uint16_t plane_at) {
+    struct rsrc_address at = rsrc_address_plus(rsrc_address_at(RSR_KBUF_CODES, 0), step_at, 1);
+    return plane_at == RSR_NO_KREG ? at : rsrc_address_plus(at, plane_at, 1);
+}
+
+/* A segment of 128 codes a step: `code` is its byte. */
+static void unpack_table128(struct unpacking *u, uint16_t code) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t n = u->n_columns;
+    const uint16_t sign =
+        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "sign", n), code, 7);
+    if (panel->layout.alphabet == RSR_TERNARY) {
+        unpack_ternary(u, code, sign);
+        return;
+    }
+    /* Bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of +1. */
+    const uint16_t bits = rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(panel, "bits", n), code, sign);
+    unpack_bits(u, bits, 7);
+    const uint16_t minus =
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "minus", n), sign, panel->one);
+    add_column(u, rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(panel, "u", n + 7), minus, panel->one));
+}
+
+/* Steps of a macro beyond the last have code 0, whatever lies there. */
+static void unpack_macro_table128(struct unpacking *u, uint16_t step, uint16_t step_at,
+                                  uint16_t n_steps) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    for (uint32_t i = 0; i < panel->macro_steps; i++) {
+        const uint16_t code = bytes_reg(panel, "code", i);
+        if (i == 0) {
+            rsrc_kb_load(kb, code, plane_address(step_at, RSR_NO_KREG));
+        } else {
+            rsrc_kb_binary(kb, RSR_KOP_ADD, step, step, panel->frame.one);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, panel->step_stride);
+            rsrc_kb_const(kb, code, 0);
+            rsrc_kb_if_less(kb, step, n_steps);
+            rsrc_kb_load(kb, code, plane_address(step_at, RSR_NO_KREG));
+            rsrc_kb_end(kb);
+        }
+        unpack_table128(u, code);
+    }
+}
+
+/* Byte j of a step of ternary codes: segments 2j and 2j + 1. There is no shift of bytes: the high nibbles
+ * move as parts of 16-bit lanes. */
+static void unpack_nibbles(struct unpacking *u, uint16_t code, uint16_t signs, uint32_t j) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t half = panel->layout.vector_rows / 2;
+    const uint16_t wide = rsrc_kb_unary(
+        kb, RSR_KOP_BITCAST, rsrc_kb_reg(kb, RSR_ELEM_U16, half, "code_wide%u", j), code);
+    rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 4);
+    const uint16_t high = rsrc_kb_unary(kb, RSR_KOP_BITCAST, bytes_reg(panel, "high", j), wide);
+    uint16_t nibbles[2];
+    nibbles[0] =
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "low_code", j), code, panel->nibble);
+    nibbles[1] =
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "high_code", j), high, panel->nibble);
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t segment = 2 * j + i;
+        const uint16_t sign = rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT,
+                                                bytes_reg(panel, "sign", segment), signs, segment);
+        unpack_ternary(u, nibbles[i], sign);
+    }
+}
+
+/* Two segments of 16 codes a byte, and the signs of eight in the last plane. */
+static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint32_t n_pairs = layout->step_segments / 2;
+    uint16_t plane_at = RSR_NO_KREG, signs = RSR_NO_KREG;
+    if (layout->has_sign) {
+        const uint16_t to_signs = rsrc_kb_index_const(kb, n_pairs, "n_code_planes");
+        rsrc_kb_binary(kb, RSR_KOP_MUL, to_signs, to_signs, panel->plane_stride);
+        signs = rsrc_kb_load(kb, bytes_reg(panel, "signs", 0), plane_address(step_at, to_signs));
+    }
+    for (uint32_t j = 0; j < n_pairs; j++) {
+        const uint16_t code =
+            rsrc_kb_load(kb, bytes_reg(panel, "code", j), plane_address(step_at, plane_at));
+        if (plane_at == RSR_NO_KREG)
+            plane_at = rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "plane_at"),
+                                     panel->plane_stride);
+        else
+            rsrc_kb_binary(kb, RSR_KOP_ADD, plane_at, plane_at, panel->plane_stride);
+        if (layout->alphabet != RSR_TERNARY) {
+            unpack_bits(u, code, 8);
+            continue;
+        }
+        unpack_nibbles(u, code, signs, j);
+    }
+}
+
+void rsrc_panel_unpack(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
+    const uint16_t macro = rsrc_kb_index_reg(kb, "macro");
+    const uint16_t n_steps = rsrc_kb_index_const(kb, panel->layout.n_steps, "n_steps");
+    const uint16_t macro_steps = rsrc_kb_index_const(kb, panel->macro_steps, "macro_steps");
+    rsrc_kb_loop(kb, macro, panel->first_macro, panel->end_macro, 1);
+    const uint16_t step = rsrc_kb_index_op(kb, RSR_KOP_MUL, macro, macro_steps, "step");
+    const uint16_t step_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, step, panel->step_stride, "step_at");
+    rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, panel->codes_at);
+    const uint16_t quad_at = rsrc_kb_index_const(
+        kb, (uint64_t)panel->macro_quads * 4 * panel->layout.vector_rows, "macro_bytes");
+    const uint16_t in_block =
+        rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, panel->first_macro, "macro_in_block");
+    rsrc_kb_binary(kb, RSR_KOP_MUL, quad_at, quad_at, in_block);
+    struct unpacking u = {.panel = panel, .quad_at = quad_at};
+    if (panel->layout.lookup == RSRC_LUT_TABLE128)
+        unpack_macro_table128(&u, step, step_at, n_steps);
+    else
+        unpack_step_shuffle16(&u, step_at);
+    assert(u.n_columns == panel->macro_quads * 4);
+    rsrc_kb_end(kb);
+}
