@@ -118,7 +118,8 @@ bool rsrc_diag_show_remarks(struct rsrc_diag *diag, enum rsrc_severity severity,
         char why[128];
         regerror(error, &compiled, why, sizeof(why));
         rsrc_error(diag, "option-value", NULL, "give a POSIX extended regular expression",
-                   "bad pattern '%s': %s", text, why);
+                   "%s: bad pattern '%s': %s", severity == RSRC_REMARK ? "-Rpass" : "-Rpass-missed",
+                   text, why);
         return false;
     }
     struct pattern *pattern = pattern_of(diag, severity);

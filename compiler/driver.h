@@ -19,6 +19,7 @@
  *   driver_gpu.c      compilations for a GPU
  * Files:
  *   driver_output.c   where results go: names, text sinks, directories; all or nothing
+ *   driver_paths.c    what is read and written: no two outputs of one name, none over an input
  *   driver_deps.c     the dependency file of -MD
  */
 #ifndef RSRC_DRIVER_H
@@ -84,6 +85,20 @@ enum {
 };
 
 extern const struct rsrc_kind rsrc_kinds[RSRC_KIND_COUNT];
+
+/* Each once. */
+struct rsrc_paths {
+    struct rsrc_arena *arena;
+    const char **paths;
+    uint32_t n, capacity;
+};
+
+/* A kind each, a directory, its intermediate files, a header, a report and a dependency file. */
+#define RSRC_MAX_OUTPUTS (RSRC_KIND_COUNT + 5)
+struct rsrc_output_name {
+    const char *option; /* that asks for it */
+    const char *path;
+};
 
 /* A text output: a file that appears when complete, or stdout. */
 struct rsrc_sink {
@@ -194,9 +209,13 @@ struct rsrc_compilation {
     struct rsrc_cache cache;
     struct rsrc_times times;
     struct rsrc_spawn_usage cc_usage, ld_usage;
+    struct rsrc_paths kept; /* by all outputs; driver_paths.c */
+    struct rsrc_output_name outputs[RSRC_MAX_OUTPUTS];
+    uint32_t n_outputs;
     struct rsrc_sink dependency_sink;
-    struct rsrc_sink header_sink; /* of a library of matrices */
-    const char *const *exports;   /* what a linked library shows */
+    struct rsrc_sink asked_report_sink; /* --report */
+    struct rsrc_sink header_sink;       /* of a library of matrices */
+    const char *const *exports;         /* what a linked library shows */
     uint32_t n_exports;
     struct rsrc_sink rsr_sink, plan_sink, step_sink, kernel_sink, report_sink;
     struct rsrc_unit_writer link_units;                 /* of the module */
@@ -304,8 +323,9 @@ enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
 /* driver_output.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c);
-RSRC_NODISCARD enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *path,
-                                               struct rsrc_sink *sink);
+/* `option` asks for it, in messages. */
+RSRC_NODISCARD enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *option,
+                                               const char *path, struct rsrc_sink *sink);
 RSRC_NODISCARD enum rsrc_status rsrc_sink_write(struct rsrc_compilation *c, struct rsrc_sink *sink,
                                                 const struct rsrc_buffer *text);
 /* Dumps and reports. Whoever has written calls finish at the end: a full disk may show only then. */
@@ -322,10 +342,23 @@ RSRC_NODISCARD enum rsrc_status rsrc_cannot_finish(struct rsrc_compilation *c, c
 const char *rsrc_model_name(struct rsrc_compilation *c);
 /* Where a kind goes: its final name, or its place in the directory that will get it. */
 const char *rsrc_output_path(struct rsrc_compilation *c, enum rsrc_emit kind);
+/* The name that it has in the end. */
+const char *rsrc_final_path(struct rsrc_compilation *c, const char *path);
 bool rsrc_wants(const struct rsrc_compilation *c, enum rsrc_emit kind);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c);
 /* After a failure, and as the last step of every compilation. */
 void rsrc_abandon_outputs(struct rsrc_compilation *c);
+
+/* driver_paths.c */
+void rsrc_add_path(struct rsrc_paths *list, const char *path);
+/* What the outputs are made of: the checkpoint's files, the targets' descriptions. */
+void rsrc_list_inputs(struct rsrc_compilation *c, struct rsrc_paths *list);
+/* Refuses the name of another output or of what is read; `option` asks for it. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_output(struct rsrc_compilation *c, const char *option,
+                                                  const char *path);
+/* The same, and from now on it is an output's. */
+RSRC_NODISCARD enum rsrc_status rsrc_claim_output(struct rsrc_compilation *c, const char *option,
+                                                  const char *path);
 
 /* driver_deps.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c);
@@ -340,7 +373,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_text_start(struct rsrc_compilation *c
 RSRC_NODISCARD enum rsrc_status rsrc_run_text(struct rsrc_compilation *c);
 
 /* driver_units.c */
-/* Fails where a back end is asked for that does not exist. */
+/* Whether --backend names one. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_backend(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_open_units(struct rsrc_compilation *c,
                                                 struct rsrc_unit_writer *writer,
                                                 enum rsr_unit_kind kind);

@@ -8,73 +8,41 @@
 
 #include "driver.h"
 
-struct path_list {
-    struct rsrc_arena *arena;
-    const char **paths;
-    uint32_t n, capacity;
-};
-
-static void add_path(struct path_list *list, const char *path) {
-    for (uint32_t i = 0; i < list->n; i++)
-        if (strcmp(list->paths[i], path) == 0)
-            return;
-    if (list->n == list->capacity) {
-        const uint32_t capacity = list->capacity * 2 + 16;
-        const char **grown = RSRC_NEW_ARRAY(list->arena, capacity, const char *);
-        for (uint32_t i = 0; i < list->n; i++)
-            grown[i] = list->paths[i];
-        list->paths = grown;
-        list->capacity = capacity;
-    }
-    list->paths[list->n++] = path;
-}
-
 static int compare_paths(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 /* ---- what was read, what is written ------------------------------------------------------------------------- */
 
-static void list_inputs(struct rsrc_compilation *c, struct path_list *list) {
-    if (!c->has_checkpoint)
-        add_path(list, c->options->input);
-    for (uint32_t i = 0; c->has_checkpoint && i < c->checkpoint.n_files; i++)
-        add_path(list, c->checkpoint.files[i]);
-    for (uint32_t t = 0; t < c->n_specs; t++)
-        for (uint32_t i = 0; i < c->specs[t].n_files; i++)
-            add_path(list, c->specs[t].files[i]);
+/* The runtime is one of them where it is linked. */
+static void list_inputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
+    rsrc_list_inputs(c, list);
     if (c->link_units.active && rsrc_wants(c, RSRC_EMIT_SO))
-        add_path(list, c->toolchain.runtime);
+        rsrc_add_path(list, c->toolchain.runtime);
 }
 
 /* Files of the directory that are complete; those still being written are outputs by their kind. */
-static void list_directory(struct rsrc_compilation *c, struct path_list *list) {
+static void list_directory(struct rsrc_compilation *c, struct rsrc_paths *list) {
     DIR *dir = opendir(c->out_dir.temporary);
     const struct dirent *entry;
     while (dir != NULL && (entry = readdir(dir)) != NULL)
         if (entry->d_name[0] != '.' && strstr(entry->d_name, ".tmp-") == NULL)
-            add_path(list, rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name));
+            rsrc_add_path(list,
+                          rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name));
     if (dir != NULL)
         closedir(dir);
 }
 
-/* The name that a path has in the end. */
-static const char *final_name(struct rsrc_compilation *c, const char *path) {
-    return c->out_dir.path == NULL ? path
-                                   : rsrc_arena_printf(&c->arena, "%s%s", c->out_dir.path,
-                                                       path + strlen(c->out_dir.temporary));
-}
-
-static void list_outputs(struct rsrc_compilation *c, struct path_list *list) {
+static void list_outputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
         const struct rsrc_kind *kind = &rsrc_kinds[k];
         if (!rsrc_wants(c, kind->emit) || (uint32_t)c->to < (uint32_t)kind->pass)
             continue;
         if (c->out_dir.path == NULL || kind->unit == RSR_UNIT_KIND_COUNT)
-            add_path(list, final_name(c, rsrc_output_path(c, kind->emit)));
+            rsrc_add_path(list, rsrc_final_path(c, rsrc_output_path(c, kind->emit)));
     }
     if (c->header_sink.open)
-        add_path(list, final_name(c, rsrc_header_path(c)));
+        rsrc_add_path(list, rsrc_final_path(c, rsrc_header_path(c)));
     if (c->out_dir.path != NULL)
         list_directory(c, list);
     if (list->n != 0)
@@ -97,7 +65,7 @@ static void put_name(struct rsrc_buffer *out, const char *name) {
     }
 }
 
-static enum rsrc_status check_names(struct rsrc_compilation *c, const struct path_list *list) {
+static enum rsrc_status check_names(struct rsrc_compilation *c, const struct rsrc_paths *list) {
     for (uint32_t i = 0; i < list->n; i++) {
         if (strpbrk(list->paths[i], "\r\n") == NULL)
             continue;
@@ -112,7 +80,7 @@ static enum rsrc_status check_names(struct rsrc_compilation *c, const struct pat
 enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c) {
     if (!c->dependency_sink.open)
         return RSRC_OK;
-    struct path_list outputs = {.arena = &c->arena}, inputs = {.arena = &c->arena};
+    struct rsrc_paths outputs = {.arena = &c->arena}, inputs = {.arena = &c->arena};
     list_outputs(c, &outputs);
     list_inputs(c, &inputs);
     if (check_names(c, &outputs) != RSRC_OK || check_names(c, &inputs) != RSRC_OK)
@@ -165,5 +133,6 @@ enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c) {
     }
     const char *path =
         options->dependency_file != NULL ? options->dependency_file : default_path(c);
-    return rsrc_sink_open(c, path, &c->dependency_sink);
+    const char *option = options->dependency_file != NULL ? "-MF" : "-MD";
+    return rsrc_sink_open(c, option, path, &c->dependency_sink);
 }

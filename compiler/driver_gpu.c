@@ -43,6 +43,12 @@ enum rsrc_status rsrc_check_machine(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (options->from != NULL)
         return refuse(c, "--from", "give a checkpoint");
+    if (options->backend != NULL)
+        return refuse(c, "--backend", "--cuda-path=none asks for LLVM's PTX");
+    if (options->rsr_k != 0)
+        return refuse(c, "--rsr-k", "a GPU's kernels have no segments");
+    if (options->no_reduce)
+        return refuse(c, "--no-reduce", "nothing is reduced for a GPU");
     if (options->report != NULL)
         return refuse(c, "--report", "-Rpass=plan tells what was planned, and why");
     if (c->dumps >> PASS_DECODE != 0)

@@ -20,6 +20,8 @@ static enum rsrc_status open_work_dir(struct rsrc_compilation *c, const char *be
         return RSRC_OK;
     c->work_dir = c->options->temps_dir != NULL ? c->options->temps_dir
                                                 : rsrc_arena_printf(&c->arena, "%s.temps", beside);
+    if (rsrc_claim_output(c, "--save-temps", c->work_dir) != RSRC_OK)
+        return RSRC_FAILED;
     if (mkdir(c->work_dir, 0777) == 0 || errno == EEXIST)
         return RSRC_OK;
     const struct rsrc_place place = {.file = c->work_dir};

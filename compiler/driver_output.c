@@ -30,29 +30,10 @@ enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c) {
     return fflush(stdout) == 0 ? RSRC_OK : stdout_failed(c);
 }
 
-/* The one file that is compiled, or the files of a checkpoint, by whatever name they are reached. */
-static enum rsrc_status check_not_input(struct rsrc_compilation *c, const char *path) {
-    struct stat output, input;
-    if (stat(path, &output) != 0)
-        return RSRC_OK;
-    const uint32_t n = c->has_checkpoint ? c->checkpoint.n_files : 1;
-    for (uint32_t i = 0; i < n; i++) {
-        const char *name = c->has_checkpoint ? c->checkpoint.files[i] : c->options->input;
-        if (stat(name, &input) != 0 || input.st_dev != output.st_dev ||
-            input.st_ino != output.st_ino)
-            continue;
-        const struct rsrc_place place = {.file = path};
-        rsrc_error(c->diag, "output-is-input", &place, "choose another name with -o",
-                   "is read by this compilation and would be replaced");
-        return RSRC_FAILED;
-    }
-    return RSRC_OK;
-}
-
-enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *path,
+enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *option, const char *path,
                                 struct rsrc_sink *sink) {
     sink->is_stdout = strcmp(path, "-") == 0;
-    if (!sink->is_stdout && check_not_input(c, path) != RSRC_OK)
+    if (rsrc_claim_output(c, option, rsrc_final_path(c, path)) != RSRC_OK)
         return RSRC_FAILED;
     if (!sink->is_stdout && rsrc_output_open(c->diag, &c->arena, path, &sink->file) != RSRC_OK)
         return RSRC_FAILED;
@@ -182,6 +163,24 @@ const char *rsrc_output_path(struct rsrc_compilation *c, enum rsrc_emit kind) {
     return rsrc_arena_printf(&c->arena, "%s%s", stem, suffix);
 }
 
+/* In messages: what asked for an output of the kind. */
+static const char *option_of(struct rsrc_compilation *c, enum rsrc_emit kind) {
+    if (c->options->output != NULL && wants_one_kind(c))
+        return "-o";
+    uint32_t k = 0;
+    while (rsrc_kinds[k].emit != kind)
+        k++;
+    return rsrc_arena_printf(&c->arena, "--emit=%s", rsrc_kinds[k].name);
+}
+
+const char *rsrc_final_path(struct rsrc_compilation *c, const char *path) {
+    if (c->out_dir.path == NULL)
+        return path;
+    const size_t n = strlen(c->out_dir.temporary);
+    const bool inside = strncmp(path, c->out_dir.temporary, n) == 0 && path[n] == '/';
+    return inside ? rsrc_arena_printf(&c->arena, "%s%s", c->out_dir.path, path + n) : path;
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------------- */
 
 static bool is_directory_name(const char *path) {
@@ -196,7 +195,8 @@ static enum rsrc_status open_out_dir(struct rsrc_compilation *c) {
     while (n > 1 && path[n - 1] == '/')
         n--;
     const char *name = rsrc_arena_strndup(&c->arena, path, n);
-    if (rsrc_temporary_dir(c->diag, &c->arena, name, &c->out_dir.temporary) != RSRC_OK)
+    if (rsrc_claim_output(c, "-o", name) != RSRC_OK ||
+        rsrc_temporary_dir(c->diag, &c->arena, name, &c->out_dir.temporary) != RSRC_OK)
         return RSRC_FAILED;
     c->out_dir.path = name;
     return RSRC_OK;
@@ -221,7 +221,8 @@ static enum rsrc_status open_unit_kind(struct rsrc_compilation *c, const struct 
                    "--emit=%s: the kernels of several targets do not fit in one file", kind->name);
         return RSRC_FAILED;
     }
-    return rsrc_sink_open(c, rsrc_output_path(c, kind->emit), &writer->sink);
+    return rsrc_sink_open(c, option_of(c, kind->emit), rsrc_output_path(c, kind->emit),
+                          &writer->sink);
 }
 
 static enum rsrc_status open_units(struct rsrc_compilation *c) {
@@ -266,12 +267,31 @@ static bool needs_directory(const struct rsrc_compilation *c) {
            ((c->options->emit & units) != 0 || !wants_one_kind(c));
 }
 
-static enum rsrc_status open_link(struct rsrc_compilation *c, enum rsrc_emit kind) {
-    const char *path = rsrc_output_path(c, kind);
-    return check_not_input(c, path) == RSRC_OK ? rsrc_open_link(c, path) : RSRC_FAILED;
+/* Where one file is written, its name is expected. */
+static enum rsrc_status check_names_file(struct rsrc_compilation *c) {
+    const char *output = c->options->output;
+    if (output == NULL || output[strlen(output) - 1] != '/' || needs_directory(c))
+        return RSRC_OK;
+    uint32_t k = 0;
+    while (!rsrc_wants(c, rsrc_kinds[k].emit))
+        k++;
+    const struct rsrc_place place = {.file = output};
+    rsrc_error(c->diag, "output-unwritable", &place,
+               rsrc_arena_printf(&c->arena, "name the file: -o %s%s%s", output, stem_of_input(c),
+                                 rsrc_kinds[k].suffix),
+               "names a directory, and --emit=%s makes one file", rsrc_kinds[k].name);
+    return RSRC_FAILED;
 }
 
-enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
+/* --report=text|json[:FILE]; without a file it goes to stdout. */
+static enum rsrc_status open_asked_report(struct rsrc_compilation *c) {
+    if (c->options->report == NULL)
+        return RSRC_OK;
+    const char *colon = strchr(c->options->report, ':');
+    return rsrc_sink_open(c, "--report", colon != NULL ? colon + 1 : "-", &c->asked_report_sink);
+}
+
+static enum rsrc_status open_texts(struct rsrc_compilation *c) {
     const struct {
         enum rsrc_emit kind;
         struct rsrc_sink *sink;
@@ -280,27 +300,70 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
                  {RSRC_EMIT_STEP, &c->step_sink},
                  {RSRC_EMIT_KERNEL, &c->kernel_sink},
                  {RSRC_EMIT_REPORT, &c->report_sink}};
-    if (check_stdout(c) != RSRC_OK || (needs_directory(c) && open_out_dir(c) != RSRC_OK) ||
-        rsrc_open_dependencies(c) != RSRC_OK)
-        return RSRC_FAILED;
     for (uint32_t i = 0; i < sizeof(sinks) / sizeof(sinks[0]); i++)
         if (rsrc_wants(c, sinks[i].kind) &&
-            rsrc_sink_open(c, rsrc_output_path(c, sinks[i].kind), sinks[i].sink) != RSRC_OK)
+            rsrc_sink_open(c, option_of(c, sinks[i].kind), rsrc_output_path(c, sinks[i].kind),
+                           sinks[i].sink) != RSRC_OK)
             return RSRC_FAILED;
-    if (c->to < PASS_LINK)
+    return RSRC_OK;
+}
+
+/* The module, with its header where it is a library of matrices. */
+static enum rsrc_status open_module(struct rsrc_compilation *c) {
+    const bool so = rsrc_wants(c, RSRC_EMIT_SO);
+    const enum rsrc_emit kind = so ? RSRC_EMIT_SO : RSRC_EMIT_OBJ;
+    if (!so && (!rsrc_wants(c, RSRC_EMIT_OBJ) || c->units[RSR_UNIT_OBJ].active))
         return RSRC_OK;
-    if (open_units(c) != RSRC_OK)
+    const char *path = rsrc_output_path(c, kind), *header = rsrc_header_path(c);
+    const char *option = option_of(c, kind);
+    if (header != NULL &&
+        rsrc_sink_open(c, rsrc_arena_printf(&c->arena, "the header of %s", option), header,
+                       &c->header_sink) != RSRC_OK)
         return RSRC_FAILED;
-    const char *header = rsrc_header_path(c);
-    if (header != NULL && rsrc_sink_open(c, header, &c->header_sink) != RSRC_OK)
+    return rsrc_claim_output(c, option, rsrc_final_path(c, path)) == RSRC_OK
+               ? rsrc_open_link(c, path)
+               : RSRC_FAILED;
+}
+
+static enum rsrc_status check_temps_made(struct rsrc_compilation *c) {
+    if (!c->options->save_temps || c->link_units.active)
+        return RSRC_OK;
+    rsrc_error(c->diag, "option-value", NULL, "leave it out, or make a module: --emit=so or obj",
+               "--save-temps: nothing is compiled and linked by this compilation");
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
+    if (check_stdout(c) != RSRC_OK || check_names_file(c) != RSRC_OK ||
+        (needs_directory(c) && open_out_dir(c) != RSRC_OK) ||
+        rsrc_open_dependencies(c) != RSRC_OK || open_asked_report(c) != RSRC_OK ||
+        open_texts(c) != RSRC_OK)
         return RSRC_FAILED;
-    if (rsrc_wants(c, RSRC_EMIT_SO))
-        return open_link(c, RSRC_EMIT_SO);
-    const bool module = rsrc_wants(c, RSRC_EMIT_OBJ) && !c->units[RSR_UNIT_OBJ].active;
-    return module ? open_link(c, RSRC_EMIT_OBJ) : RSRC_OK;
+    if (c->to >= PASS_LINK && (open_units(c) != RSRC_OK || open_module(c) != RSRC_OK))
+        return RSRC_FAILED;
+    return check_temps_made(c);
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */
+
+/* Units have the names of layers: none may be that of an output which was named, or of an input. */
+static enum rsrc_status check_directory(struct rsrc_compilation *c) {
+    if (c->out_dir.path == NULL)
+        return RSRC_OK;
+    DIR *dir = opendir(c->out_dir.temporary);
+    if (dir == NULL)
+        return rsrc_cannot_finish(c, c->out_dir.temporary);
+    enum rsrc_status status = RSRC_OK;
+    const struct dirent *entry;
+    while (status == RSRC_OK && (entry = readdir(dir)) != NULL) {
+        /* Text outputs are still temporaries, and have claimed their names. */
+        if (entry->d_name[0] != '.' && strstr(entry->d_name, ".tmp-") == NULL)
+            status = rsrc_check_output(
+                c, "-o", rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name));
+    }
+    closedir(dir);
+    return status;
+}
 
 /* The files of a directory move to their place one by one: it may have existed before. */
 static enum rsrc_status commit_directory(struct rsrc_compilation *c) {
@@ -326,13 +389,13 @@ static enum rsrc_status commit_directory(struct rsrc_compilation *c) {
     return status;
 }
 
-#define N_OWN_SINKS 7u
+#define N_OWN_SINKS 8u
 #define N_SINKS (N_OWN_SINKS + RSR_UNIT_KIND_COUNT)
 
 static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SINKS]) {
     struct rsrc_sink *const own[N_OWN_SINKS] = {
-        &c->rsr_sink,    &c->plan_sink,       &c->step_sink,  &c->kernel_sink,
-        &c->report_sink, &c->dependency_sink, &c->header_sink};
+        &c->rsr_sink,    &c->plan_sink,       &c->step_sink,   &c->kernel_sink,
+        &c->report_sink, &c->dependency_sink, &c->header_sink, &c->asked_report_sink};
     memcpy(sinks, own, sizeof(own));
     for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
         sinks[N_OWN_SINKS + k] = &c->units[k].sink;
@@ -341,7 +404,7 @@ static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SIN
 enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
     if (c->options->dry_run)
         return RSRC_OK;
-    if (rsrc_write_dependencies(c) != RSRC_OK)
+    if (rsrc_write_dependencies(c) != RSRC_OK || check_directory(c) != RSRC_OK)
         return RSRC_FAILED;
     struct rsrc_sink *sinks[N_SINKS];
     list_sinks(c, sinks);

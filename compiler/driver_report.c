@@ -19,40 +19,23 @@ static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buff
     (json ? rsrc_report_json : rsrc_report_text)(&report, out);
 }
 
-/* --report=text|json[:FILE]; without a file, or to "-", it goes to stdout. */
-static enum rsrc_status write_asked_report(struct rsrc_compilation *c) {
-    if (c->options->report == NULL)
+static enum rsrc_status write_report(struct rsrc_compilation *c, bool json,
+                                     struct rsrc_sink *sink) {
+    if (!sink->open)
         return RSRC_OK;
-    const char *colon = strchr(c->options->report, ':');
     struct rsrc_buffer text = {0};
-    build_report(c, strncmp(c->options->report, "json", 4) == 0, &text);
-    enum rsrc_status status;
-    if (colon == NULL || strcmp(colon + 1, "-") == 0) {
-        status = rsrc_stdout_write(c, &text);
-    } else {
-        struct rsrc_output file;
-        status = rsrc_output_open(c->diag, &c->arena, colon + 1, &file);
-        if (status == RSRC_OK) {
-            status = rsrc_output_write(c->diag, &file, text.data, text.size_bytes);
-            if (status == RSRC_OK)
-                status = rsrc_output_commit(c->diag, &file);
-            else
-                rsrc_output_abandon(&file);
-        }
-    }
+    build_report(c, json, &text);
+    const enum rsrc_status status = rsrc_sink_write(c, sink, &text);
     rsrc_buffer_free(&text);
     return status;
 }
 
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c) {
+    const char *asked = c->options->report;
     if (c->options->dry_run)
         return RSRC_OK;
-    enum rsrc_status status = write_asked_report(c);
-    if (status == RSRC_OK && c->report_sink.open) {
-        struct rsrc_buffer text = {0};
-        build_report(c, false, &text);
-        status = rsrc_sink_write(c, &c->report_sink, &text);
-        rsrc_buffer_free(&text);
-    }
-    return status;
+    if (write_report(c, asked != NULL && strncmp(asked, "json", 4) == 0, &c->asked_report_sink) !=
+        RSRC_OK)
+        return RSRC_FAILED;
+    return write_report(c, false, &c->report_sink);
 }

@@ -33,18 +33,34 @@ static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
     return options->report != NULL ? PASS_REPORT : last;
 }
 
-/* An output that is asked for must not stay away silently. A module is what nobody asked for yet: the
- * default, which --to makes a run of passes without output. */
+/* What would be written where nothing is: a module is the default, which nobody has asked for, and --to
+ * makes a run of passes of it. */
+static const char *find_unwritten(const struct rsrc_options *options) {
+    return options->output != NULL            ? "-o"
+           : options->dependency_file != NULL ? "-MF"
+           : options->dependencies            ? "-MD"
+                                              : NULL;
+}
+
+/* An output that is asked for must not stay away silently. */
 static enum rsrc_status check_outputs_complete(struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->options;
+    const bool by_default = options->emit == RSRC_EMIT_SO && c->to < PASS_LINK;
     const char *missing = options->report != NULL && c->to < PASS_REPORT ? "--report" : NULL;
-    for (uint32_t k = 0; k < RSRC_KIND_COUNT && missing == NULL; k++)
-        if (rsrc_wants(c, rsrc_kinds[k].emit) && k != RSRC_KIND_SO && c->to < rsrc_kinds[k].pass)
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT && missing == NULL && !by_default; k++)
+        if (rsrc_wants(c, rsrc_kinds[k].emit) && c->to < rsrc_kinds[k].pass)
             missing = rsrc_arena_printf(&c->arena, "--emit=%s", rsrc_kinds[k].name);
-    if (missing == NULL)
+    if (missing != NULL) {
+        rsrc_error(c->diag, "option-value", NULL, "leave out --to, or --dump a pass before it",
+                   "%s: there is none when --to=%s ends the compilation", missing, options->to);
+        return RSRC_FAILED;
+    }
+    const char *unwritten = by_default ? find_unwritten(options) : NULL;
+    if (unwritten == NULL)
         return RSRC_OK;
-    rsrc_error(c->diag, "option-value", NULL, "leave out --to, or --dump a pass before it",
-               "%s: there is none when --to=%s ends the compilation", missing, options->to);
+    rsrc_error(c->diag, "option-value", NULL,
+               "leave out --to, or choose with --emit what is made until there",
+               "%s: nothing is written when --to=%s ends the compilation", unwritten, options->to);
     return RSRC_FAILED;
 }
 
@@ -108,33 +124,48 @@ static bool same_in_symbols(const char *a, const char *b) {
     return *a == *b;
 }
 
+/* Whether it can be in one module with those before it. */
+static enum rsrc_status check_spec(struct rsrc_compilation *c, const struct rsr_spec *spec) {
+    for (uint32_t i = 0; i < c->n_specs; i++) {
+        const struct rsr_spec *other = &c->specs[i];
+        if (strcmp(other->triple, spec->triple) != 0) {
+            rsrc_error(c->diag, "option-value", NULL, "compile a module for each",
+                       "--target: '%s' is for %s and '%s' for %s, and a module is for one of them",
+                       other->name, other->triple, spec->name, spec->triple);
+            return RSRC_FAILED;
+        }
+        if (strcmp(other->name, spec->name) == 0) {
+            rsrc_error(c->diag, "option-value", NULL, "name each target once",
+                       "--target: '%s' is given twice", spec->name);
+            return RSRC_FAILED;
+        }
+        if (same_in_symbols(other->name, spec->name)) {
+            rsrc_error(c->diag, "option-value", NULL, "change the name in one description",
+                       "--target: '%s' and '%s' cannot be in one module", other->name, spec->name);
+            return RSRC_FAILED;
+        }
+    }
+    return RSRC_OK;
+}
+
 static enum rsrc_status load_specs(struct rsrc_compilation *c) {
+    const char *targets = c->options->target;
     uint32_t n = 1;
-    for (const char *p = c->options->target; *p != '\0'; p++)
+    for (const char *p = targets; *p != '\0'; p++)
         n += *p == ',';
     c->specs = RSRC_NEW_ARRAY(&c->arena, n, struct rsr_spec);
-    for (const char *at = c->options->target; c->n_specs < n;) {
+    for (const char *at = targets; c->n_specs < n;) {
         const size_t length = strcspn(at, ",");
-        const char *name = rsrc_arena_strndup(&c->arena, at, length);
-        struct rsr_spec *spec = &c->specs[c->n_specs];
-        if (rsrc_load_spec(c->diag, &c->arena, name, c->options->spec_dir, spec) != RSRC_OK)
+        if (length == 0) {
+            rsrc_error(c->diag, "option-value", NULL, "rsrc --print-targets lists the targets",
+                       "--target: a part of '%s' is empty", targets);
             return RSRC_FAILED;
-        for (uint32_t i = 0; i < c->n_specs; i++) {
-            const struct rsr_spec *other = &c->specs[i];
-            if (strcmp(other->triple, spec->triple) != 0) {
-                rsrc_error(
-                    c->diag, "option-value", NULL, "compile a module for each",
-                    "--target: '%s' is for %s and '%s' for %s, and a module is for one of them",
-                    other->name, other->triple, spec->name, spec->triple);
-                return RSRC_FAILED;
-            }
-            if (same_in_symbols(other->name, spec->name)) {
-                rsrc_error(c->diag, "option-value", NULL, NULL,
-                           "--target: '%s' and '%s' cannot be in one module", other->name,
-                           spec->name);
-                return RSRC_FAILED;
-            }
         }
+        struct rsr_spec *spec = &c->specs[c->n_specs];
+        if (rsrc_load_spec(c->diag, &c->arena, rsrc_arena_strndup(&c->arena, at, length),
+                           c->options->spec_dir, spec) != RSRC_OK ||
+            check_spec(c, spec) != RSRC_OK)
+            return RSRC_FAILED;
         c->n_specs++;
         at += length + (at[length] == ',');
     }
@@ -206,7 +237,8 @@ static enum rsrc_status set_jobs(struct rsrc_compilation *c) {
 }
 
 enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
-    if (set_pass_range(c) != RSRC_OK || set_dumps(c) != RSRC_OK || load_specs(c) != RSRC_OK ||
+    if (set_pass_range(c) != RSRC_OK || set_dumps(c) != RSRC_OK ||
+        rsrc_check_backend(c) != RSRC_OK || load_specs(c) != RSRC_OK ||
         rsrc_check_machine(c) != RSRC_OK)
         return RSRC_FAILED;
     if (!rsrc_is_gpu(c) && set_variants(c) != RSRC_OK)

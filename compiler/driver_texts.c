@@ -32,11 +32,29 @@ bool rsrc_starts_from_text(const struct rsrc_compilation *c) {
     return form_of(c) != NULL;
 }
 
+/* Options about what has happened before the text was written. */
+static enum rsrc_status check_settled(struct rsrc_compilation *c) {
+    const struct rsrc_options *options = c->options;
+    const char *settled = options->layers != NULL    ? "--layers"
+                          : options->inputs != 0     ? "--input"
+                          : options->n_variants != 0 ? "--variant"
+                          : options->rsr_k != 0      ? "--rsr-k"
+                          : options->no_reduce       ? "--no-reduce"
+                                                     : NULL;
+    if (settled == NULL)
+        return RSRC_OK;
+    rsrc_error(c->diag, "option-value", NULL, "leave it out, or start from the checkpoint or rsr",
+               "%s: not with --from=%s, whose text is what it is", settled, options->from);
+    return RSRC_FAILED;
+}
+
 enum rsrc_status rsrc_check_text_start(struct rsrc_compilation *c) {
     const struct text_form *form = form_of(c);
     if (form == NULL)
         return RSRC_OK;
-    bool fits = c->options->report == NULL && c->options->layers == NULL && c->to >= form->pass;
+    if (check_settled(c) != RSRC_OK)
+        return RSRC_FAILED;
+    bool fits = c->options->report == NULL && c->to >= form->pass;
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++)
         fits &= !rsrc_wants(c, rsrc_kinds[k].emit) || c->to < rsrc_kinds[k].pass ||
                 (form->emits & (uint32_t)rsrc_kinds[k].emit) != 0;

@@ -27,20 +27,23 @@ static const char *const SUFFIXES[RSR_UNIT_KIND_COUNT] = {
 
 /* ---- who makes what ------------------------------------------------------------------------------------------ */
 
-static enum rsrc_status find_backend(struct rsrc_compilation *c, const struct rsrc_backend **out) {
+/* The row of that name, or N_BACKENDS. */
+static uint32_t find_backend(const struct rsrc_compilation *c) {
     const char *asked = c->options->backend != NULL ? c->options->backend : DEFAULT_BACKEND;
-    const char *names[N_BACKENDS];
-    for (uint32_t i = 0; i < N_BACKENDS; i++) {
-        names[i] = BACKENDS[i]->name;
-        if (strcmp(names[i], asked) == 0) {
-            *out = BACKENDS[i];
-            return RSRC_OK;
-        }
-    }
-    const char *close = rsrc_did_you_mean(asked, names, N_BACKENDS);
-    rsrc_error(c->diag, "option-value", NULL, "back ends are c and llvm",
-               "--backend: there is no back end '%s'%s%s%s", asked, close ? "; did you mean '" : "",
-               close ? close : "", close ? "'?" : "");
+    uint32_t b = 0;
+    while (b < N_BACKENDS && strcmp(BACKENDS[b]->name, asked) != 0)
+        b++;
+    return b;
+}
+
+enum rsrc_status rsrc_check_backend(struct rsrc_compilation *c) {
+    if (find_backend(c) != N_BACKENDS)
+        return RSRC_OK;
+    const char *names = BACKENDS[0]->name;
+    for (uint32_t b = 1; b < N_BACKENDS; b++)
+        names = rsrc_arena_printf(&c->arena, "%s or %s", names, BACKENDS[b]->name);
+    rsrc_error(c->diag, "option-value", NULL, "it makes the kernels of modules and objects",
+               "--backend takes %s, not '%s'", names, c->options->backend);
     return RSRC_FAILED;
 }
 
@@ -57,9 +60,7 @@ static void add_maker(struct rsrc_unit_writer *writer, const struct rsrc_backend
 
 enum rsrc_status rsrc_open_units(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
                                  enum rsr_unit_kind kind) {
-    const struct rsrc_backend *preferred = NULL;
-    if (find_backend(c, &preferred) != RSRC_OK)
-        return RSRC_FAILED;
+    const struct rsrc_backend *preferred = BACKENDS[find_backend(c)];
     *writer = (struct rsrc_unit_writer){.active = true, .kind = kind};
     add_maker(writer, preferred);
     for (uint32_t i = 0; i < N_BACKENDS; i++)

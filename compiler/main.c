@@ -22,7 +22,9 @@ static enum rsrc_status print_targets(struct rsrc_diag *diag, struct rsrc_arena 
             return RSRC_FAILED;
         const uint64_t missing = spec.cpu_features & ~host;
         printf("%-14s %-18s %s%s\n", names[i], spec.triple,
-               missing == 0 ? "runs here" : "not here: needs ",
+               spec.gpu.sm != 0 ? "GPU: for --emit=ptx and cubin"
+               : missing == 0   ? "runs here"
+                                : "not here: needs ",
                missing == 0 ? "" : rsrc_feature_names(arena, missing));
     }
     return RSRC_OK;

@@ -1,0 +1,121 @@
+/* driver_paths.c - what a compilation reads and writes, by name: no two outputs share one, and none
+ * replaces what is read.
+ *
+ * Outputs are renamed to their place, so two of them are one where they have the same name in the same
+ * directory, and an input is in the way by whatever name or link it is reached.
+ */
+#include <assert.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "driver.h"
+
+/* ---- lists of paths -------------------------------------------------------------------------------------- */
+
+void rsrc_add_path(struct rsrc_paths *list, const char *path) {
+    for (uint32_t i = 0; i < list->n; i++)
+        if (strcmp(list->paths[i], path) == 0)
+            return;
+    if (list->n == list->capacity) {
+        const uint32_t capacity = list->capacity * 2 + 16;
+        const char **grown = RSRC_NEW_ARRAY(list->arena, capacity, const char *);
+        for (uint32_t i = 0; i < list->n; i++)
+            grown[i] = list->paths[i];
+        list->paths = grown;
+        list->capacity = capacity;
+    }
+    list->paths[list->n++] = path;
+}
+
+void rsrc_list_inputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
+    if (!c->has_checkpoint)
+        rsrc_add_path(list, c->options->input);
+    for (uint32_t i = 0; c->has_checkpoint && i < c->checkpoint.n_files; i++)
+        rsrc_add_path(list, c->checkpoint.files[i]);
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        for (uint32_t i = 0; i < c->specs[t].n_files; i++)
+            rsrc_add_path(list, c->specs[t].files[i]);
+}
+
+/* Everything that is read, besides what only the C compiler and the linker look at. */
+static void list_kept(struct rsrc_compilation *c, struct rsrc_paths *list) {
+    rsrc_list_inputs(c, list);
+    for (uint32_t i = 0; i < c->options->n_keep_files; i++)
+        rsrc_add_path(list, c->options->keep_files[i]);
+    if (c->toolchain.runtime != NULL)
+        rsrc_add_path(list, c->toolchain.runtime);
+}
+
+/* ---- equal places ---------------------------------------------------------------------------------------- */
+
+static bool same_file(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Where the last component of a path begins. */
+static size_t base_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? 0 : (size_t)(slash + 1 - path);
+}
+
+static bool stat_parent(struct rsrc_arena *arena, const char *path, struct stat *out) {
+    const size_t n = base_of(path);
+    return stat(n == 0 ? "." : rsrc_arena_strndup(arena, path, n), out) == 0;
+}
+
+static bool same_place(struct rsrc_arena *arena, const char *a, const char *b) {
+    struct stat info_a, info_b;
+    if (strcmp(a, b) == 0 || strcmp(a, "-") == 0 || strcmp(b, "-") == 0)
+        return strcmp(a, b) == 0;
+    if (stat(a, &info_a) == 0 && S_ISDIR(info_a.st_mode) && stat(b, &info_b) == 0)
+        return same_file(&info_a, &info_b);
+    return strcmp(a + base_of(a), b + base_of(b)) == 0 && stat_parent(arena, a, &info_a) &&
+           stat_parent(arena, b, &info_b) && same_file(&info_a, &info_b);
+}
+
+/* ---- outputs --------------------------------------------------------------------------------------------- */
+
+static enum rsrc_status check_not_input(struct rsrc_compilation *c, const char *option,
+                                        const char *path) {
+    struct stat output, input;
+    if (stat(path, &output) != 0)
+        return RSRC_OK;
+    if (c->kept.arena == NULL) {
+        c->kept.arena = &c->arena;
+        list_kept(c, &c->kept);
+    }
+    for (uint32_t i = 0; i < c->kept.n; i++) {
+        if (stat(c->kept.paths[i], &input) != 0 || !same_file(&input, &output))
+            continue;
+        const struct rsrc_place place = {.file = path};
+        rsrc_error(c->diag, "output-is-input", &place, "give the output another name",
+                   "is read by this compilation, and %s would replace it", option);
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_check_output(struct rsrc_compilation *c, const char *option,
+                                   const char *path) {
+    for (uint32_t i = 0; i < c->n_outputs; i++) {
+        const struct rsrc_output_name *other = &c->outputs[i];
+        if (!same_place(&c->arena, path, other->path))
+            continue;
+        const bool is_stdout = strcmp(path, "-") == 0;
+        const struct rsrc_place place = {.file = path};
+        rsrc_error(c->diag, "output-twice", is_stdout ? NULL : &place,
+                   "give each output a name of its own", "%s and %s would both write %s",
+                   other->option, option, is_stdout ? "to standard output" : "it");
+        return RSRC_FAILED;
+    }
+    return strcmp(path, "-") == 0 ? RSRC_OK : check_not_input(c, option, path);
+}
+
+enum rsrc_status rsrc_claim_output(struct rsrc_compilation *c, const char *option,
+                                   const char *path) {
+    if (rsrc_check_output(c, option, path) != RSRC_OK)
+        return RSRC_FAILED;
+    assert(c->n_outputs < RSRC_MAX_OUTPUTS);
+    c->outputs[c->n_outputs++] = (struct rsrc_output_name){option, path};
+    return RSRC_OK;
+}
