@@ -70,7 +70,12 @@ if os.path.exists(os.path.join(config.source_dir, "examples", "model", "kjv", "m
     config.available_features.add("model")
 # A CUDA toolkit, or NVIDIA's Python packages; LLVM's PTX is tested without.
 for cuda in (lit_config.params.get("cuda"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
-    if cuda and any(glob.glob(os.path.join(cuda, folder, "libnvrtc.so*")) for folder in ("lib64", "lib")):
+    libraries = [os.path.dirname(path) for folder in ("lib64", "lib") if cuda
+                 for path in glob.glob(os.path.join(cuda, folder, "libnvrtc.so*"))]
+    if libraries:
+        # Through the sanitizer's dlopen NVRTC does not find the library beside it.
+        if "asan" in config.available_features:
+            config.environment["LD_LIBRARY_PATH"] = libraries[0]
         config.available_features.add("nvrtc")
         config.substitutions.append(("%cuda", cuda))
         if os.access(os.path.join(cuda, "bin", "ptxas"), os.X_OK):
