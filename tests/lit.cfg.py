@@ -3,12 +3,15 @@
 # Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc (the cross
 # compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR says where),
 # asan, model (the bundled checkpoint is there), disk-8g, nvrtc and ptxas (of a CUDA installation:
-# --param cuda=DIR, $CUDA_PATH or /usr/local/cuda). A test skipped for a missing feature is listed at
+# --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
+# cuda-on-host. A test skipped for a missing feature is listed at
 # the end of a run by check.sh.
 import glob
 import os
 import platform
+import re
 import shutil
+import subprocess
 
 import lit.formats
 import lit.TestingConfig
@@ -81,5 +84,15 @@ for cuda in (lit_config.params.get("cuda"), os.environ.get("CUDA_PATH"), "/usr/l
         if os.access(os.path.join(cuda, "bin", "ptxas"), os.X_OK):
             config.available_features.add("ptxas")
         break
+# A GPU that the driver opens and specs/ describes: %gpu is its description.
+runner = os.path.join(config.build_dir, "tests", "cuda", "run_on_gpu")
+if os.path.exists(runner):
+    config.available_features.add("cuda-on-host")  # built, as there is a C++ compiler
+    found = subprocess.run([runner], capture_output=True, text=True)
+    name = re.search(r"\bsm_\d+\b", found.stdout) if found.returncode == 0 else None
+    spec = os.path.join(config.source_dir, "specs", name.group() + ".yaml") if name else ""
+    if os.path.exists(spec):
+        config.available_features.add("gpu")
+        config.substitutions.append(("%gpu", spec))
 if shutil.disk_usage(config.build_dir).free > 8 << 30:
     config.available_features.add("disk-8g")

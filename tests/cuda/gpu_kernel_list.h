@@ -1,0 +1,26 @@
+/* gpu_kernel_list.h - what write_gpu_kernels leaves in a folder for run_on_gpu, which needs no compiler:
+ * modules that all have the same kernels, and `kernels.txt`, one line a module and one a kernel. */
+#ifndef TESTS_CUDA_GPU_KERNEL_LIST_H
+#define TESTS_CUDA_GPU_KERNEL_LIST_H
+
+#include <stdio.h>
+
+#include "ir.h"
+
+#define GPU_LIST_NAME "kernels.txt"
+#define GPU_MAX_MODULES 4u
+#define GPU_MAX_KERNELS 64u
+
+struct gpu_kernel_list {
+    char modules[GPU_MAX_MODULES][32]; /* files of the folder */
+    uint32_t n_modules;
+    struct rsr_gpu_plan plans[GPU_MAX_KERNELS]; /* entry i is called kernel_i */
+    bool full_size[GPU_MAX_KERNELS];            /* a true layer: worth timing */
+    uint32_t n_kernels;
+};
+
+void gpu_kernel_list_write(const struct gpu_kernel_list *list, FILE *file);
+/* False: a line is malformed, or there is none. */
+RSRC_NODISCARD bool gpu_kernel_list_read(struct gpu_kernel_list *list, FILE *file);
+
+#endif

@@ -1,0 +1,130 @@
+/* write_gpu_kernels.c - kernels for run_on_gpu: the shapes that the emulation runs, and the layers of
+ * bitnet-2b-4t as they are planned, by every compiler that is there.
+ *
+ * usage: write_gpu_kernels TARGET CUDA FOLDER [--odd-only]
+ *   TARGET  a description, specs/sm_90.yaml
+ *   CUDA    a toolkit, for NVRTC's PTX and cubin; "none": LLVM's PTX alone
+ *   FOLDER  exists
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "emit/ptx/emit_ptx.h"
+#include "emulated_plan.h"
+#include "gpu_kernel_list.h"
+#include "plan/plan_gpu.h"
+#include "spec/spec.h"
+
+static const struct {
+    uint32_t rows, cols;
+} LAYERS[] = {{2560, 2560}, {640, 2560}, {6912, 2560}, {2560, 6912}};
+
+struct writer {
+    struct rsrc_diag *diag;
+    struct rsrc_arena arena;
+    struct rsr_spec spec;
+    const char *folder;
+    struct gpu_kernel_list list;
+};
+
+static void add_emulated(struct gpu_kernel_list *list) {
+    for (unsigned k = 0; k < n_emulated_kernels; k++)
+        list->plans[list->n_kernels++] = emulated_plan(k);
+}
+
+/* Every layer in both codes, from floats and from int8. */
+static enum rsrc_status add_layers(struct writer *w) {
+    for (size_t i = 0; i < sizeof LAYERS / sizeof *LAYERS; i++)
+        for (int codes = 0; codes < RSR_GPU_CODES_COUNT; codes++)
+            for (int raw = 0; raw < 2; raw++) {
+                const struct rsrc_gpu_layer layer = {.name = "a layer",
+                                                     .rows = LAYERS[i].rows,
+                                                     .cols = LAYERS[i].cols,
+                                                     .n_scales = 1,
+                                                     .epilogue = raw ? RSR_EPILOGUE_RAW
+                                                                     : RSR_EPILOGUE_SCALE,
+                                                     .forced_codes = codes};
+                const uint32_t k = w->list.n_kernels++;
+                w->list.full_size[k] = true;
+                if (rsrc_plan_gpu_layer(w->diag, &w->arena, &layer, &w->spec, &w->list.plans[k]) !=
+                    RSRC_OK)
+                    return RSRC_FAILED;
+            }
+    return RSRC_OK;
+}
+
+static FILE *create(struct writer *w, const char *name) {
+    FILE *file = fopen(rsrc_arena_printf(&w->arena, "%s/%s", w->folder, name), "wb");
+    if (file == NULL)
+        perror(name);
+    return file;
+}
+
+static enum rsrc_status close_file(FILE *file) {
+    const bool failed = ferror(file) != 0;
+    return fclose(file) != 0 || failed ? RSRC_FAILED : RSRC_OK;
+}
+
+/* One module with all kernels, in the folder and in the list. */
+static enum rsrc_status add_module(struct writer *w, const char *name, const char *cuda,
+                                   enum rsr_unit_kind kind) {
+    struct rsr_gpu_kernel kernels[GPU_MAX_KERNELS];
+    for (uint32_t i = 0; i < w->list.n_kernels; i++)
+        kernels[i] = (struct rsr_gpu_kernel){rsrc_arena_printf(&w->arena, "kernel_%u", i), "test",
+                                             &w->list.plans[i]};
+    const struct rsrc_ptx_options options = {
+        .title = name, .spec = &w->spec, .kind = kind, .cuda_path = cuda};
+    struct rsrc_ptx *ptx = NULL;
+    if (rsrc_ptx_open(w->diag, &w->arena, &options, &ptx) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsrc_buffer out = {0};
+    enum rsrc_status status = rsrc_ptx_emit(ptx, kernels, w->list.n_kernels, &out);
+    rsrc_ptx_close(ptx);
+    FILE *file = status == RSRC_OK ? create(w, name) : NULL;
+    if (file == NULL) {
+        status = RSRC_FAILED;
+    } else {
+        fwrite(out.data, 1, out.size_bytes, file);
+        status = close_file(file);
+    }
+    rsrc_buffer_free(&out);
+    snprintf(w->list.modules[w->list.n_modules++], sizeof w->list.modules[0], "%s", name);
+    return status;
+}
+
+static enum rsrc_status write_all(struct writer *w, const char *target, const char *cuda,
+                                  bool layers) {
+    if (rsrc_load_spec(w->diag, &w->arena, target, NULL, &w->spec) != RSRC_OK)
+        return RSRC_FAILED;
+    add_emulated(&w->list);
+    if (layers && add_layers(w) != RSRC_OK)
+        return RSRC_FAILED;
+    if (strcmp(cuda, "none") != 0 &&
+        (add_module(w, "nvrtc.cubin", cuda, RSR_UNIT_CUBIN) != RSRC_OK ||
+         add_module(w, "nvrtc.ptx", cuda, RSR_UNIT_PTX) != RSRC_OK))
+        return RSRC_FAILED;
+    if (add_module(w, "llvm.ptx", "none", RSR_UNIT_PTX) != RSRC_OK)
+        return RSRC_FAILED;
+    FILE *file = create(w, GPU_LIST_NAME);
+    if (file == NULL)
+        return RSRC_FAILED;
+    gpu_kernel_list_write(&w->list, file);
+    return close_file(file);
+}
+
+int main(int argc, char **argv) {
+    const bool odd_only = argc == 5 && strcmp(argv[4], "--odd-only") == 0;
+    if (argc != 4 && !odd_only) {
+        fputs("usage: write_gpu_kernels TARGET CUDA FOLDER [--odd-only]\n", stderr);
+        return 1;
+    }
+    struct writer w = {.diag = rsrc_diag_create(stderr, false, RSRC_COLOR_NEVER),
+                       .folder = argv[3]};
+    rsrc_arena_init(&w.arena);
+    const enum rsrc_status status = write_all(&w, argv[1], argv[2], !odd_only);
+    rsrc_arena_free(&w.arena);
+    rsrc_diag_destroy(w.diag);
+    return status == RSRC_OK ? 0 : 1;
+}
