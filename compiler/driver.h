@@ -336,6 +336,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_write_file(struct rsrc_compilation *c, const char *dir,
                                                 const char *name, const void *bytes,
                                                 size_t size_bytes);
+/* Refuses a file where a directory is named, with `help` for what to do. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_directory(struct rsrc_compilation *c, const char *path,
+                                                     const char *help);
 /* Reports that `path` cannot get its name, for the reason in errno; always RSRC_FAILED. */
 RSRC_NODISCARD enum rsrc_status rsrc_cannot_finish(struct rsrc_compilation *c, const char *path);
 /* What modules and units are called in text: never a path. */

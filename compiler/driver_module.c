@@ -11,28 +11,34 @@
 
 /* ---- opening ------------------------------------------------------------------------------------------------ */
 
-/* The linker works in a directory that is removed; what it reads can be kept. */
-static enum rsrc_status open_work_dir(struct rsrc_compilation *c, const char *beside) {
-    if (rsrc_temporary_dir(c->diag, &c->arena, beside, &c->link_dir) != RSRC_OK)
+/* The linker works in a directory that is removed, on the file system of its output; what it reads can be
+ * kept. */
+static enum rsrc_status open_work_dir(struct rsrc_compilation *c, const char *output) {
+    const struct rsrc_options *options = c->options;
+    const bool shared = c->out_dir.path != NULL;
+    if (rsrc_temporary_dir(c->diag, &c->arena, shared ? c->out_dir.temporary : output,
+                           &c->link_dir) != RSRC_OK)
         return RSRC_FAILED;
     c->work_dir = c->link_dir;
-    if (!c->options->save_temps || c->options->dry_run)
+    if (!options->save_temps || options->dry_run)
         return RSRC_OK;
-    c->work_dir = c->options->temps_dir != NULL ? c->options->temps_dir
-                                                : rsrc_arena_printf(&c->arena, "%s.temps", beside);
-    if (rsrc_claim_output(c, "--save-temps", c->work_dir) != RSRC_OK)
+    const char *help = "name a directory with --save-temps=DIR";
+    c->work_dir = options->temps_dir != NULL
+                      ? options->temps_dir
+                      : rsrc_arena_printf(&c->arena, "%s.temps", shared ? c->out_dir.path : output);
+    if (rsrc_claim_output(c, "--save-temps", c->work_dir) != RSRC_OK ||
+        rsrc_check_directory(c, c->work_dir, help) != RSRC_OK)
         return RSRC_FAILED;
     if (mkdir(c->work_dir, 0777) == 0 || errno == EEXIST)
         return RSRC_OK;
     const struct rsrc_place place = {.file = c->work_dir};
-    rsrc_error(c->diag, "output-unwritable", &place, "name another directory with --save-temps=DIR",
-               "cannot create: %s", strerror(errno));
+    rsrc_error(c->diag, "output-unwritable", &place, help, "cannot create: %s", strerror(errno));
     return RSRC_FAILED;
 }
 
 enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
-    const char *beside = c->out_dir.path != NULL ? c->out_dir.path : path;
-    if (rsrc_output_check(c->diag, path) != RSRC_OK || open_work_dir(c, beside) != RSRC_OK ||
+    if (rsrc_output_check(c->diag, rsrc_final_path(c, path)) != RSRC_OK ||
+        open_work_dir(c, path) != RSRC_OK ||
         rsrc_open_units(c, &c->link_units, RSR_UNIT_OBJ) != RSRC_OK)
         return RSRC_FAILED;
     c->link_units.share_equal = !rsrc_starts_from_text(c); /* keys of a text prove nothing */

@@ -33,7 +33,9 @@ enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c) {
 enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *option, const char *path,
                                 struct rsrc_sink *sink) {
     sink->is_stdout = strcmp(path, "-") == 0;
-    if (rsrc_claim_output(c, option, rsrc_final_path(c, path)) != RSRC_OK)
+    const char *final = rsrc_final_path(c, path);
+    if (rsrc_claim_output(c, option, final) != RSRC_OK ||
+        (!sink->is_stdout && rsrc_output_check(c->diag, final) != RSRC_OK))
         return RSRC_FAILED;
     if (!sink->is_stdout && rsrc_output_open(c->diag, &c->arena, path, &sink->file) != RSRC_OK)
         return RSRC_FAILED;
@@ -189,14 +191,29 @@ static bool is_directory_name(const char *path) {
     return (n != 0 && path[n - 1] == '/') || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
 }
 
+enum rsrc_status rsrc_check_directory(struct rsrc_compilation *c, const char *path,
+                                      const char *help) {
+    const struct rsrc_place place = {.file = path};
+    struct stat info;
+    if (stat(path, &info) != 0 || S_ISDIR(info.st_mode))
+        return RSRC_OK;
+    rsrc_error(c->diag, "output-unwritable", &place, help, "is not a directory");
+    return RSRC_FAILED;
+}
+
 static enum rsrc_status open_out_dir(struct rsrc_compilation *c) {
     const char *path = not_an_option(c, c->options->output);
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/')
         n--;
     const char *name = rsrc_arena_strndup(&c->arena, path, n);
-    if (rsrc_claim_output(c, "-o", name) != RSRC_OK ||
-        rsrc_temporary_dir(c->diag, &c->arena, name, &c->out_dir.temporary) != RSRC_OK)
+    struct stat info;
+    /* Inside where it exists: it may be a file system of its own, and files are renamed to it. */
+    const char *beside =
+        stat(name, &info) == 0 ? rsrc_arena_printf(&c->arena, "%s/rsrc", name) : name;
+    if (rsrc_check_directory(c, name, "name a directory with -o") != RSRC_OK ||
+        rsrc_claim_output(c, "-o", name) != RSRC_OK ||
+        rsrc_temporary_dir(c->diag, &c->arena, beside, &c->out_dir.temporary) != RSRC_OK)
         return RSRC_FAILED;
     c->out_dir.path = name;
     return RSRC_OK;
@@ -212,7 +229,7 @@ static enum rsrc_status open_unit_kind(struct rsrc_compilation *c, const struct 
         return RSRC_FAILED;
     writer->dir = c->out_dir.temporary;
     if (kind->unit == RSR_UNIT_OBJ)
-        return rsrc_temporary_dir(c->diag, &c->arena, c->out_dir.path, &writer->dir);
+        return rsrc_temporary_dir(c->diag, &c->arena, c->out_dir.temporary, &writer->dir);
     if (c->out_dir.path != NULL)
         return RSRC_OK;
     writer->one_unit = true;
@@ -357,9 +374,12 @@ static enum rsrc_status check_directory(struct rsrc_compilation *c) {
     const struct dirent *entry;
     while (status == RSRC_OK && (entry = readdir(dir)) != NULL) {
         /* Text outputs are still temporaries, and have claimed their names. */
-        if (entry->d_name[0] != '.' && strstr(entry->d_name, ".tmp-") == NULL)
-            status = rsrc_check_output(
-                c, "-o", rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name));
+        if (entry->d_name[0] == '.' || strstr(entry->d_name, ".tmp-") != NULL)
+            continue;
+        const char *path = rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name);
+        status = rsrc_check_output(c, "-o", path);
+        if (status == RSRC_OK)
+            status = rsrc_output_check(c->diag, path);
     }
     closedir(dir);
     return status;
