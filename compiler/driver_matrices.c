@@ -58,6 +58,14 @@ enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c) {
         rsrc_error(c->diag, "no-matrices", &place, NULL, "has no matrices to compile");
         return RSRC_FAILED;
     }
+    for (uint32_t i = 0; !is_model && i < c->options->n_variants; i++) {
+        const char *role = c->options->variants[i].role;
+        if (strcmp(role, "*") == 0)
+            continue;
+        rsrc_error(c->diag, "option-value", &place, "give the variant of all: --variant='*=V'",
+                   "--variant: matrices have no roles, and '%s' is one", role);
+        return RSRC_FAILED;
+    }
     return RSRC_OK;
 }
 

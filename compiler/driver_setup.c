@@ -172,6 +172,27 @@ static enum rsrc_status load_specs(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
+static bool names_role(const struct rsrc_variant_choice *choice, uint32_t role) {
+    return strcmp(choice->role, "*") == 0 ||
+           strcmp(choice->role, rsrc_role_name((enum rsr_role)role)) == 0;
+}
+
+static enum rsrc_status check_roles(struct rsrc_compilation *c) {
+    for (uint32_t i = 0; i < c->options->n_variants; i++) {
+        const struct rsrc_variant_choice *choice = &c->options->variants[i];
+        uint32_t role = RSR_ROLE_Q;
+        while (role <= RSR_ROLE_DOWN && !names_role(choice, role))
+            role++;
+        if (role > RSR_ROLE_DOWN) {
+            rsrc_error(c->diag, "option-value", NULL, "roles are q k v o gate up down, or *",
+                       "--variant: there is no role '%s'", choice->role);
+            return RSRC_FAILED;
+        }
+    }
+    return RSRC_OK;
+}
+
+/* Of a CPU; those of a GPU are others (driver_gpu.c). */
 static enum rsrc_status set_variants(struct rsrc_compilation *c) {
     struct rsrc_plan_options *plan = &c->plan_options;
     plan->k = c->options->rsr_k;
@@ -188,21 +209,11 @@ static enum rsrc_status set_variants(struct rsrc_compilation *c) {
                        "--variant: there is no variant '%s'", choice->variant);
             return RSRC_FAILED;
         }
-        bool found = strcmp(choice->role, "*") == 0;
-        if (found) /* bare matrices too */
-            plan->forced_variant[RSR_ROLE_COUNT] = variant;
-        for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++) {
-            if (strcmp(choice->role, "*") == 0 ||
-                strcmp(choice->role, rsrc_role_name((enum rsr_role)r)) == 0) {
+        for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++)
+            if (names_role(choice, r))
                 plan->forced_variant[r] = variant;
-                found = true;
-            }
-        }
-        if (!found) {
-            rsrc_error(c->diag, "option-value", NULL, "roles are q k v o gate up down, or *",
-                       "--variant: there is no role '%s'", choice->role);
-            return RSRC_FAILED;
-        }
+        if (strcmp(choice->role, "*") == 0) /* bare matrices too */
+            plan->forced_variant[RSR_ROLE_COUNT] = variant;
     }
     return RSRC_OK;
 }
@@ -241,7 +252,7 @@ enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
         rsrc_check_backend(c) != RSRC_OK || load_specs(c) != RSRC_OK ||
         rsrc_check_machine(c) != RSRC_OK)
         return RSRC_FAILED;
-    if (!rsrc_is_gpu(c) && set_variants(c) != RSRC_OK)
+    if (check_roles(c) != RSRC_OK || (!rsrc_is_gpu(c) && set_variants(c) != RSRC_OK))
         return RSRC_FAILED;
     return set_jobs(c);
 }
