@@ -145,7 +145,8 @@ static enum rsrc_status refuse(struct rsrc_diag *diag, const struct rsrc_lower_i
     return RSRC_FAILED;
 }
 
-/* The codes that lut has packed, or the same again. */
+/* The codes that lut has packed, or the same again. Without the corrections of lut, which products do not
+ * need, rows may have more signs than those can count. */
 static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                        const struct rsrc_lut_layout *layout, struct rsr_blob *codes) {
     if (input->codes != NULL) {
@@ -154,11 +155,7 @@ static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *
         return;
     }
     uint8_t *bytes = rsrc_arena_alloc(arena, rsrc_lut_codes_bytes(layout));
-    int16_t *corrections =
-        layout->has_sign
-            ? RSRC_NEW_ARRAY(arena, (size_t)layout->n_vectors * layout->vector_rows, int16_t)
-            : NULL;
-    rsrc_pack_lut(arena, input->matrix, layout, bytes, corrections);
+    rsrc_pack_lut(arena, input->matrix, layout, bytes, NULL);
     codes->bytes = bytes;
     codes->size_bytes = rsrc_lut_codes_bytes(layout);
 }

@@ -111,7 +111,8 @@ uint32_t rsrc_lut_lane_correction(const struct rsrc_lut_layout *layout, uint32_t
 uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_index_bytes(const struct rsrc_lut_layout *layout);
-/* Fills zeroed codes and, with signs, corrections (else NULL). At most INT16_MAX segments then. */
+/* Fills zeroed codes and, where they are wanted, the corrections of codes with signs (else NULL): a row
+ * has at most INT16_MAX segments then. */
 void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                    const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections);
 

@@ -29,12 +29,21 @@ static void test_target(struct suite *suite, const struct rsr_spec *spec) {
     run_cases(suite, cases, n, spec, rsrc_arena_printf(&suite->arena, "panel_%s", spec->name));
 }
 
+/* A row with more signs than a correction of lut could count: products need none. */
+static void test_many_signs(struct suite *suite, const struct rsr_spec *spec) {
+    const struct shape wide = {2, 3 * INT16_MAX + 100, 4};
+    struct test_case *c = make_panel_case(suite, &wide, RSR_TERNARY, 0);
+    run_cases(suite, &c, 1, spec, "panel_many_signs");
+}
+
 int main(void) {
     struct suite suite;
     suite_begin(&suite, "test_dot_panel", 20260722);
     uint32_t n_targets = 0;
     for (size_t i = 0; i < N_SPECS; i++)
         if ((specs[i].cpu_features & F(SSSE3)) != 0) { /* lut has a form for it */
+            if (n_targets == 0)
+                test_many_signs(&suite, &specs[i]);
             test_target(&suite, &specs[i]);
             n_targets++;
         }
