@@ -6,6 +6,8 @@
  */
 #include "lower/fold_transpose.h"
 
+#include "base/round.h"
+
 #define OCTET 8u /* tokens of one shuffle: its vectors are 16 bytes */
 
 struct transpose {
@@ -154,7 +156,7 @@ void rsrc_fold_transpose(struct rsrc_frame *frame, const struct rsrc_fold_form *
     struct rsrc_kb *kb = &frame->kb;
     const uint32_t cols = kb->kernel->cols;
     struct transpose t = {.frame = frame, .form = form, .columns = columns};
-    const uint32_t steps = (cols - 1) / RSRC_FOLD_COLUMN_STEP + 1;
+    const uint32_t steps = rsrc_divide_up(cols, RSRC_FOLD_COLUMN_STEP);
     const bool octets = form->elem == RSR_ELEM_I16;
     /* Activations are zeros up to a multiple of RSR_ACT_PAD, so whole steps may be read. */
     t.n_cols = rsrc_kb_index_const(kb, octets ? steps * RSRC_FOLD_COLUMN_STEP : cols, "n_cols");

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "base/round.h"
+
 #define PREFETCH_BYTES 4096 /* ahead of the codes: 69.6 -> 73.7 Gw/s streamed; 8 KB ahead hurt */
 #define LINE_BYTES 64
 
@@ -14,17 +16,17 @@ static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
                   const struct rsrc_lower_input *input, uint32_t unit_rows, bool all_columns,
                   struct rsr_kernel *kernel) {
     const struct rsr_matrix *matrix = input->matrix;
-    const uint32_t n_units = (matrix->rows - 1) / unit_rows + 1;
+    const uint32_t n_units = rsrc_divide_up(matrix->rows, unit_rows);
     /* A tile never needs more units than there are; this keeps the rounding up in range. */
     const uint32_t planned =
         input->plan->tile_rows < matrix->rows ? input->plan->tile_rows : matrix->rows;
-    const uint32_t tile_units = planned == 0 ? 1 : (planned - 1) / unit_rows + 1;
+    const uint32_t tile_units = planned == 0 ? 1 : rsrc_divide_up(planned, unit_rows);
     kernel->rows = matrix->rows;
     kernel->computed_rows = matrix->rows;
     kernel->cols =
         all_columns && input->reduction != NULL ? input->reduction->counts.cols : matrix->cols;
     kernel->tile_rows = tile_units * unit_rows;
-    kernel->n_tiles = (n_units - 1) / tile_units + 1;
+    kernel->n_tiles = rsrc_divide_up(n_units, tile_units);
     kernel->epilogue = input->epilogue;
 
     *frame = (struct rsrc_frame){.layer = input,

@@ -11,10 +11,6 @@
 /* Bytes that one store of zeros clears. */
 #define CLEAR_BYTES 16u
 
-static uint64_t whole_lines(uint64_t size_bytes) {
-    return (size_bytes + 63) / 64 * 64;
-}
-
 static uint32_t element_bytes(const struct rsrc_frame *frame) {
     return frame->input == RSR_INPUT_I8 ? 1 : 4;
 }
@@ -22,7 +18,7 @@ static uint32_t element_bytes(const struct rsrc_frame *frame) {
 /* Of a compact activation row: header, kept columns, zeros up to what the ABI promises. */
 static uint32_t gathered_row_bytes(const struct rsrc_frame *frame) {
     const uint32_t cols = frame->layer->reduction->cols;
-    const uint32_t padded = (cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    const uint32_t padded = rsrc_divide_up(cols, RSR_ACT_PAD) * RSR_ACT_PAD;
     return (frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0) + padded * element_bytes(frame);
 }
 
@@ -254,7 +250,7 @@ void rsrc_begin_maps(struct rsrc_frame *frame, bool may_gather) {
         return;
     maps->layout = rsrc_make_map_layout(reduction, maps->gathers, kb->kernel->n_tiles);
     maps->x_bytes = maps->gathers ? gathered_row_bytes(frame) : 0;
-    maps->sums_rows = maps->expands ? (reduction->rows + 15) / 16 * 16 : 0;
+    maps->sums_rows = maps->expands ? rsrc_divide_up(reduction->rows, 16) * 16 : 0;
     const uint32_t token_tile = frame->layer->plan->token_tile;
     maps->group_tokens = token_tile > GROUP_TOKENS ? token_tile : GROUP_TOKENS;
     maps->tables = late_const(frame, "map_tables", &maps->tables_op);
@@ -297,8 +293,8 @@ void rsrc_end_maps(struct rsrc_frame *frame, struct rsr_lowered *out) {
     if (maps->expands)
         emit_expansion(frame);
     rsrc_kb_end(&frame->kb);
-    const uint64_t tables_at = whole_lines(out->index.size_bytes);
-    const uint64_t scratch_at = whole_lines(kernel->scratch_bytes);
+    const uint64_t tables_at = rsrc_whole_lines(out->index.size_bytes);
+    const uint64_t scratch_at = rsrc_whole_lines(kernel->scratch_bytes);
     kernel->ops[maps->tables_op].imm = (int64_t)tables_at;
     kernel->ops[maps->scratch_op].imm = (int64_t)scratch_at;
     append_tables(frame, tables_at, &out->index);

@@ -14,6 +14,7 @@
 #ifndef RSRC_LOWER_KERNEL_MAPS_H
 #define RSRC_LOWER_KERNEL_MAPS_H
 
+#include "base/round.h"
 #include "lower/kernel_builder.h"
 #include "lower/lower.h"
 
@@ -65,6 +66,11 @@ void rsrc_place_mapped_token(struct rsrc_frame *frame, uint16_t token, struct rs
                              const char *suffix);
 /* Sum 0 of token 0 of the group. */
 struct rsrc_address rsrc_mapped_sums(const struct rsrc_frame *frame);
+
+/* Tables, and what the maps add to the scratch memory, begin on lines of the cache. */
+static inline uint64_t rsrc_whole_lines(uint64_t size_bytes) {
+    return rsrc_round_up(size_bytes, 64);
+}
 
 struct rsrc_map_layout rsrc_make_map_layout(const struct rsr_reduction *reduction, bool gathers,
                                             uint32_t n_tiles);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/round.h"
 #include "lower/variants.h"
 
 typedef enum rsrc_status lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -59,7 +60,7 @@ static const char *symbol_text(struct rsrc_arena *arena, const char *text) {
  * layer's rows, also where the matrix is reduced. */
 static void pack_scale(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                        struct rsr_blob *blob) {
-    const size_t n = ((size_t)matrix->n_scales + 3) / 4 * 4;
+    const size_t n = rsrc_round_up(matrix->n_scales, 4);
     float *scale = RSRC_NEW_ARRAY(arena, n, float);
     if (n != 0) /* a matrix by itself has none */
         memcpy(scale, matrix->scale, matrix->n_scales * sizeof *scale);

@@ -10,6 +10,7 @@
  * with VNNI that is a third fewer instructions and no chain of dependent sums: 1.33 times as fast as
  * shifting every plane, measured at 2560 x 2560. MADD gained nothing.)
  */
+#include "base/round.h"
 #include "lower/kernel_frame.h"
 #include "lower/variants.h"
 
@@ -532,8 +533,8 @@ static struct rsrc_dot_layout make_layout(const struct dot_machine *machine,
                                      .code_bits = matrix->alphabet == RSR_TERNARY ? 2 : 1};
     layout.n_planes = 8 / layout.code_bits;
     layout.block_cols = layout.n_planes * layout.vector_bytes;
-    layout.n_blocks = (matrix->cols - 1) / layout.block_cols + 1;
-    layout.n_quads = (matrix->rows - 1) / QUAD + 1;
+    layout.n_blocks = rsrc_divide_up(matrix->cols, layout.block_cols);
+    layout.n_quads = rsrc_divide_up(matrix->rows, QUAD);
     assert(RSR_ACT_PAD % layout.block_cols == 0);
     return layout;
 }

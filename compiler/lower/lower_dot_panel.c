@@ -5,6 +5,8 @@
 
 #include <assert.h>
 
+#include "base/round.h"
+
 #define MIN_PANEL_BYTES (32u << 10)
 
 /* Best first. */
@@ -31,7 +33,8 @@ static void emit_blocks(struct rsrc_panel *panel) {
     const uint16_t n_macros = rsrc_kb_index_const(kb, panel->n_macros, "n_macros");
     const uint16_t size = rsrc_kb_index_const(kb, panel->block_macros, "block_macros");
     const uint16_t macro_quads = rsrc_kb_index_const(kb, panel->macro_quads, "macro_quads");
-    const uint16_t all_quads = rsrc_kb_index_const(kb, (panel->cols - 1) / 4 + 1, "n_col_quads");
+    const uint16_t all_quads =
+        rsrc_kb_index_const(kb, rsrc_divide_up(panel->cols, 4), "n_col_quads");
     const uint16_t four = rsrc_kb_index_const(kb, 4, "quad_cols");
     panel->first_macro = rsrc_kb_index_reg(kb, "first_macro");
     rsrc_kb_loop(kb, panel->first_macro, panel->frame.zero, n_macros, panel->block_macros);
@@ -114,7 +117,7 @@ static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec)
     const uint32_t step_cols = layout->step_segments * layout->group_cols;
     panel->macro_steps = step_cols % 4 == 0 ? 1 : 4;
     panel->macro_quads = step_cols * panel->macro_steps / 4;
-    panel->n_macros = (layout->n_steps - 1) / panel->macro_steps + 1;
+    panel->n_macros = rsrc_divide_up(layout->n_steps, panel->macro_steps);
     const uint64_t quad_bytes = 4 * (uint64_t)layout->vector_rows;
     const uint64_t budget =
         spec->l2_bytes / 4 > MIN_PANEL_BYTES ? spec->l2_bytes / 4 : MIN_PANEL_BYTES;
@@ -123,8 +126,7 @@ static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec)
     const uint64_t whole = macros != 0 ? macros : RSRC_PANEL_TILE_QUADS;
     panel->block_macros = whole < panel->n_macros ? (uint32_t)whole : panel->n_macros;
     const uint64_t n_quads = (uint64_t)panel->block_macros * panel->macro_quads;
-    panel->sums_at = (int64_t)((n_quads + RSRC_PANEL_TILE_QUADS - 1) / RSRC_PANEL_TILE_QUADS *
-                               RSRC_PANEL_TILE_QUADS * quad_bytes);
+    panel->sums_at = (int64_t)(rsrc_round_up(n_quads, RSRC_PANEL_TILE_QUADS) * quad_bytes);
     panel->tail_at = panel->sums_at + RSRC_PANEL_GROUP_TOKENS * 4 * (int64_t)layout->vector_rows;
 }
 

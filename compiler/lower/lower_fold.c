@@ -15,6 +15,7 @@
 #include <assert.h>
 
 #include "base/hash.h"
+#include "base/round.h"
 #include "lower/fold_body.h"
 #include "lower/fold_transpose.h"
 #include "lower/kernel_frame.h"
@@ -72,12 +73,12 @@ static void choose_chunks(struct rsrc_fold_form *form, const struct rsr_matrix *
     const uint32_t max_cols = form->elem == RSR_ELEM_I16   ? MAX_NARROW_COLS
                               : form->elem == RSR_ELEM_F32 ? FLOAT_COLS
                                                            : MAX_SCALAR_COLS;
-    uint32_t n = (cols - 1) / max_cols + 1;
-    form->chunk_cols = (cols - 1) / n + 1;
+    uint32_t n = rsrc_divide_up(cols, max_cols);
+    form->chunk_cols = rsrc_divide_up(cols, n);
     while (form->elem == RSR_ELEM_I16 && form->chunk_cols > MAX_NARROW_TERMS &&
            max_chunk_terms(matrix, form->chunk_cols, MAX_NARROW_TERMS) > MAX_NARROW_TERMS)
-        form->chunk_cols = (cols - 1) / ++n + 1;
-    form->n_chunks = (cols - 1) / form->chunk_cols + 1;
+        form->chunk_cols = rsrc_divide_up(cols, ++n);
+    form->n_chunks = rsrc_divide_up(cols, form->chunk_cols);
     form->bias_cols = form->lanes > 1 && form->chunk_cols > BIAS_COLS ? BIAS_COLS : 0;
 }
 
@@ -106,10 +107,9 @@ static void choose_form(struct fold *f, const struct rsrc_lower_input *input) {
 
 /* Sizes of the scratch memory, once the tile is known. */
 static void place_scratch(struct fold *f, const struct rsrc_lower_input *input) {
-    const uint64_t cols = ((uint64_t)input->matrix->cols - 1) / RSRC_FOLD_COLUMN_STEP + 1;
-    f->columns_bytes = cols * RSRC_FOLD_COLUMN_STEP * (uint64_t)rsrc_fold_column_bytes(&f->form);
-    const uint64_t rows = ((uint64_t)f->tile_rows - 1) / 16 + 1;
-    f->sums_bytes = rows * 16 * (uint64_t)rsrc_fold_sum_bytes(&f->form);
+    f->columns_bytes = rsrc_round_up(input->matrix->cols, RSRC_FOLD_COLUMN_STEP) *
+                       rsrc_fold_column_bytes(&f->form);
+    f->sums_bytes = rsrc_round_up(f->tile_rows, 16) * rsrc_fold_sum_bytes(&f->form);
     const uint64_t slot_bytes = f->columns_bytes + f->sums_bytes;
     const uint64_t slots = input->spec->l2_bytes / 2 / slot_bytes;
     f->n_slots = slots == 0 ? 1 : slots < MAX_SLOTS ? (uint32_t)slots : MAX_SLOTS;

@@ -14,6 +14,8 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/round.h"
+
 #define MAX_VECTORS 4      /* of a unit */
 #define RUNS 4             /* of int32 sums in a vector of rows: a quarter of them each */
 #define MAX_ACTIVATION 128 /* |x|, reached by -128 alone */
@@ -257,7 +259,7 @@ static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_ro
                               .number = number},
                      .lut = lut,
                      .kb = kb};
-    u.n_vectors = (n_rows - 1) / lut->layout.vector_rows + 1;
+    u.n_vectors = rsrc_divide_up(n_rows, lut->layout.vector_rows);
     u.base.n_runs = u.n_vectors * RUNS;
     assert(u.n_vectors <= MAX_VECTORS);
     make_registers(&u);

@@ -12,6 +12,7 @@
  *
  * lut_walk.h has the loops over tokens, column blocks and units of rows.
  */
+#include "base/round.h"
 #include "lower/lut_f32.h"
 #include "lower/lut_walk.h"
 
@@ -247,7 +248,7 @@ static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_ro
                               .lanes = lut->layout.vector_rows,
                               .number = number},
                      .lut = lut};
-    u.n_vectors = (n_rows - 1) / lut->layout.vector_rows + 1;
+    u.n_vectors = rsrc_divide_up(n_rows, lut->layout.vector_rows);
     u.base.n_runs = u.n_vectors;
     assert(u.n_vectors <= MAX_VECTORS);
     make_registers(&u);

@@ -11,6 +11,7 @@
  * before -1. Every addition joins sums of disjoint columns, n - 1 of them a row of n weights, so that
  * the error is at most n u sum |w x| (u = 2^-24), and no tile or batch changes a bit.
  */
+#include "base/round.h"
 #include "lower/kernel_frame.h"
 #include "lower/variants.h"
 
@@ -70,7 +71,7 @@ static uint64_t table_slots(enum rsr_alphabet alphabet, uint32_t n_rows) {
 }
 
 static uint64_t table_bytes(enum rsr_alphabet alphabet, uint32_t n_rows) {
-    return (table_slots(alphabet, n_rows) * 4 + 15) / 16 * 16;
+    return rsrc_round_up(table_slots(alphabet, n_rows) * 4, 16);
 }
 
 /* scratch[counter * step + offset], in slots */

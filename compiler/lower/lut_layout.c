@@ -3,6 +3,7 @@
  * Input: target, shape, alphabet. Output: struct rsrc_lut_layout. The bounds of the int16 sums are
  * proven here, from the form alone.
  */
+#include "base/round.h"
 #include "lower/variants.h"
 
 /* A worker's share is then whole units within a quarter. */
@@ -49,10 +50,6 @@ static uint32_t flush_steps(const struct lut_code *code) {
     return (down < up ? down : up) / code->step_segments;
 }
 
-static uint32_t divide_up(uint32_t a, uint32_t b) {
-    return (a - 1) / b + 1;
-}
-
 uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores) {
     uint32_t n = max_vectors;
     while (n > 1 && n_vectors / n < (uint64_t)cores * UNITS_PER_CORE)
@@ -79,10 +76,11 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
                                      .step_segments = code->step_segments,
                                      .step_planes = code->step_planes,
                                      .flush_steps = flush_steps(code)};
-    layout.n_segments = divide_up(matrix->cols, layout.group_cols);
-    layout.n_steps = divide_up(layout.n_segments, layout.step_segments);
-    layout.n_vectors = divide_up(matrix->rows, layout.vector_rows);
-    layout.unit_vectors = rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
+    layout.n_segments = rsrc_divide_up(matrix->cols, layout.group_cols);
+    layout.n_steps = rsrc_divide_up(layout.n_segments, layout.step_segments);
+    layout.n_vectors = rsrc_divide_up(matrix->rows, layout.vector_rows);
+    layout.unit_vectors =
+        rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
     *out = layout;
     return true;
 }

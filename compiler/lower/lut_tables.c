@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/round.h"
+
 #define MAX_GROUP_COLS 8
 #define LOAD_BYTES 16 /* of LOAD_LANES */
 
@@ -256,7 +258,7 @@ static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) 
     struct rsrc_kb *kb = t->kb;
     const struct rsrc_lut_kernel *lut = t->lut;
     const uint32_t step = lut->layout.vector_rows;
-    const uint64_t row_bytes = ((uint64_t)lut->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    const uint64_t row_bytes = rsrc_round_up(lut->cols, RSR_ACT_PAD);
     const uint16_t end = rsrc_kb_index_reg(kb, "x_end");
     const uint16_t at = rsrc_kb_index_reg(kb, "x_at");
     const uint16_t bytes = vector_reg(t, RSR_ELEM_U8, "x_bytes");
@@ -270,11 +272,11 @@ static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) 
 }
 
 uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
-    const uint64_t row_bytes = ((uint64_t)lut->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    const uint64_t row_bytes = rsrc_round_up(lut->cols, RSR_ACT_PAD);
     const uint64_t n_passes = (uint64_t)lut->layout.n_steps * passes_per_step(&lut->layout);
     const uint64_t loaded = (n_passes - 1) * pass_cols(&lut->layout) + LOAD_BYTES;
     const uint64_t bytes = loaded > row_bytes ? loaded : row_bytes;
-    return (bytes + 63) / 64 * 64;
+    return rsrc_round_up(bytes, 64);
 }
 
 void rsrc_lut_emit_tables(struct rsrc_lut_walk *walk) {

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "base/round.h"
+
 #define SUM_BYTES 4 /* of an i32 or a float */
 
 uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, uint64_t n_rows) {
@@ -11,7 +13,7 @@ uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, 
     if (steps == 0)
         steps = unit_steps;
     walk->block_steps = steps < walk->n_steps ? (uint32_t)steps : walk->n_steps;
-    walk->n_blocks = (walk->n_steps - 1) / walk->block_steps + 1;
+    walk->n_blocks = rsrc_divide_up(walk->n_steps, walk->block_steps);
     walk->token_table_bytes = (int64_t)walk->block_steps * walk->table_step_bytes;
     walk->partials_at = LUT_TOKENS * walk->token_table_bytes;
     walk->token_partials_bytes = walk->n_blocks == 1 ? 0 : (int64_t)n_rows * SUM_BYTES;

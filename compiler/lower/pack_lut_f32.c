@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/round.h"
+
 #define TERNARY_COLS 3u /* 14 sums up to sign */
 #define BINARY_COLS 4u  /* all 16 sums */
 
@@ -31,9 +33,9 @@ bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsr_matr
                                          .has_sign = ternary,
                                          .group_cols = ternary ? TERNARY_COLS : BINARY_COLS,
                                          .vector_rows = machine->vector_rows};
-    layout.n_segments = (matrix->cols - 1) / layout.group_cols + 1;
-    layout.n_steps = (layout.n_segments - 1) / LUT_F32_STEP_SEGMENTS + 1;
-    layout.n_vectors = (matrix->rows - 1) / layout.vector_rows + 1;
+    layout.n_segments = rsrc_divide_up(matrix->cols, layout.group_cols);
+    layout.n_steps = rsrc_divide_up(layout.n_segments, LUT_F32_STEP_SEGMENTS);
+    layout.n_vectors = rsrc_divide_up(matrix->rows, layout.vector_rows);
     layout.unit_vectors =
         rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
     *out = layout;

@@ -4,22 +4,18 @@
 #include <assert.h>
 #include <string.h>
 
-static uint64_t whole_lines(uint64_t size_bytes) {
-    return (size_bytes + 63) / 64 * 64;
-}
-
 struct rsrc_map_layout rsrc_make_map_layout(const struct rsr_reduction *reduction, bool gathers,
                                             uint32_t n_tiles) {
     struct rsrc_map_layout layout = {0};
     if (gathers)
         layout.column_bytes = reduction->counts.cols <= 65536 ? 2 : 4;
-    layout.tiles_at = whole_lines((uint64_t)reduction->cols * layout.column_bytes);
+    layout.tiles_at = rsrc_whole_lines((uint64_t)reduction->cols * layout.column_bytes);
     layout.entries_at = layout.tiles_at;
     layout.size_bytes = layout.tiles_at;
     if (reduction->row_sources != NULL) {
-        layout.entries_at += whole_lines((n_tiles + UINT64_C(1)) * sizeof(uint32_t));
-        layout.size_bytes = layout.entries_at + whole_lines((uint64_t)reduction->counts.rows *
-                                                            sizeof(struct rsrc_map_entry));
+        layout.entries_at += rsrc_whole_lines((n_tiles + UINT64_C(1)) * sizeof(uint32_t));
+        layout.size_bytes = layout.entries_at + rsrc_whole_lines((uint64_t)reduction->counts.rows *
+                                                                 sizeof(struct rsrc_map_entry));
     }
     return layout;
 }

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <math.h>
 
+#include "base/round.h"
 #include "plan/cost.h"
 
 /* Rows of a dot tile, largest first. A tile is worth its loop overhead from 16 rows on; larger ones
@@ -105,7 +106,7 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
         if (rows / DOT_TILE_ROWS[i] >= wanted)
             return DOT_TILE_ROWS[i];
     uint32_t smallest = DOT_TILE_ROWS[N_DOT_TILE_ROWS - 1];
-    return rows < smallest ? (rows + 3) / 4 * 4 : smallest;
+    return rows < smallest ? rsrc_divide_up(rows, 4) * 4 : smallest;
 }
 
 /* ---- the choice ----------------------------------------------------------------------------------- */

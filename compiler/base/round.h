@@ -1,0 +1,21 @@
+/* round.h - how many units hold n, and what they hold. */
+#ifndef RSRC_BASE_ROUND_H
+#define RSRC_BASE_ROUND_H
+
+#include <stdint.h>
+
+/* n / unit, rounded up; unit >= 1. No sum overflows on the way. */
+static inline uint32_t rsrc_divide_up(uint32_t n, uint32_t unit) {
+    return n / unit + (n % unit != 0);
+}
+
+static inline uint64_t rsrc_divide_up64(uint64_t n, uint64_t unit) {
+    return n / unit + (n % unit != 0);
+}
+
+/* The first multiple of unit from n on, which must be below 2^64. */
+static inline uint64_t rsrc_round_up(uint64_t n, uint64_t unit) {
+    return rsrc_divide_up64(n, unit) * unit;
+}
+
+#endif
