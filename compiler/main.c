@@ -1,5 +1,6 @@
 /* main.c - the program rsrc: command line, signals, exit codes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,12 +80,22 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
     return status == RSRC_OK ? RSRC_EXIT_OK : RSRC_EXIT_ERROR;
 }
 
+/* A stream that the caller has closed would be the next file that is opened, and messages would go to an
+ * output. What stands in can be neither read from stdin nor written to the others. */
+static void fill_closed_streams(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            _exit(RSRC_EXIT_ERROR);
+}
+
 static struct rsrc_diag *make_diag(const struct rsrc_arguments *arguments) {
     const struct rsrc_diag_choice choice = rsrc_choose_diagnostics(arguments);
     return rsrc_diag_create(stderr, choice.json, choice.color);
 }
 
 int main(int argc, char **argv) {
+    fill_closed_streams();
     rsrc_watch_signals();
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
