@@ -12,16 +12,6 @@ static uint16_t bytes_reg(struct rsrc_panel *panel, const char *name, uint32_t i
     return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U8, panel->layout.vector_rows, "%s%u", name, i);
 }
 
-/* The digit i of a magnitude, plus one. */
-static uint8_t digit_code(uint32_t magnitude, uint32_t i) {
-    int32_t value = (int32_t)magnitude, digit = 0;
-    for (uint32_t j = 0; j <= i; j++) {
-        digit = (value + 1) % 3 - 1;
-        value = (value - digit) / 3;
-    }
-    return (uint8_t)(digit + 1);
-}
-
 static uint32_t table_bytes(const struct rsrc_lut_layout *layout) {
     return layout->lookup == RSRC_LUT_TABLE128 ? 128 : 16;
 }
@@ -34,7 +24,7 @@ void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layo
     uint8_t *bytes = rsrc_arena_alloc(arena, (size_t)n * layout->group_cols);
     for (uint32_t i = 0; i < layout->group_cols; i++)
         for (uint32_t m = 0; m < n; m++)
-            bytes[i * n + m] = digit_code(m, i);
+            bytes[i * n + m] = (uint8_t)(rsrc_balanced_digit((int)m, i) + 1);
     index->bytes = bytes;
     index->size_bytes = (uint64_t)n * layout->group_cols;
 }

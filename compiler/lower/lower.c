@@ -35,6 +35,14 @@ static lower_fn *find_lowering(const struct rsr_regime_plan *plan) {
     return variants[plan->variant].lower;
 }
 
+enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
+    const struct rsrc_place place = {.tensor = input->title};
+    rsrc_error(diag, "lower-too-wide", &place,
+               "a row this long needs 64-bit sums, which rsrc does not have",
+               "int32 sums of %u columns could overflow", input->matrix->cols);
+    return RSRC_FAILED;
+}
+
 static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
     if (input->input == RSR_INPUT_I8 || input->plan->variant != RSR_VARIANT_DOT)
         return RSRC_OK;

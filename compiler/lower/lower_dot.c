@@ -81,8 +81,7 @@ struct dot_tile {
 
 static const struct dot_machine *choose_machine(const struct rsr_spec *spec) {
     const struct dot_machine *machine = dot_machines;
-    while ((spec->cpu_features & machine->features) != machine->features ||
-           spec->vector_bits < machine->vector_bits)
+    while (!rsrc_target_has(spec, machine->features) || spec->vector_bits < machine->vector_bits)
         machine++;
     return machine;
 }
@@ -548,13 +547,8 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     const uint32_t n_groups = dot.machine->n_groups;
     const uint32_t token_tile = choose_token_tile(dot.machine, input->plan->token_tile);
     const uint32_t group_quads = choose_group_quads(&dot.layout, input->spec);
-    if (!sums_fit(&dot)) {
-        const struct rsrc_place place = {.tensor = input->title};
-        rsrc_error(diag, "lower-too-wide", &place,
-                   "a row this long needs 64-bit sums, which rsrc does not have",
-                   "int32 sums of %u columns could overflow", matrix->cols);
-        return RSRC_FAILED;
-    }
+    if (!sums_fit(&dot))
+        return rsrc_refuse_wide(diag, input);
     const size_t n_bytes =
         (size_t)dot.layout.n_quads * dot.layout.n_blocks * QUAD * dot.layout.vector_bytes;
     uint8_t *codes = rsrc_arena_alloc(arena, n_bytes);

@@ -104,7 +104,7 @@ static void emit_vectors(struct rsrc_panel *panel) {
 static const struct rsrc_panel_machine *choose_machine(const struct rsr_spec *spec,
                                                        const struct rsrc_lut_layout *layout) {
     for (size_t i = 0; i < sizeof machines / sizeof *machines; i++)
-        if ((spec->cpu_features & machines[i].features) == machines[i].features &&
+        if (rsrc_target_has(spec, machines[i].features) &&
             layout->vector_rows == machines[i].vector_rows)
             return &machines[i];
     return NULL;
@@ -135,15 +135,11 @@ static bool sums_fit(const struct rsr_matrix *matrix) {
     return (uint64_t)matrix->cols * 512 <= INT32_MAX;
 }
 
-static enum rsrc_status refuse(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
+static enum rsrc_status refuse_target(struct rsrc_diag *diag,
+                                      const struct rsrc_lower_input *input) {
     const struct rsrc_place place = {.tensor = input->title};
-    if (!sums_fit(input->matrix))
-        rsrc_error(diag, "lower-too-wide", &place,
-                   "a row this long needs 64-bit sums, which rsrc does not have",
-                   "int32 sums of %u columns could overflow", input->matrix->cols);
-    else
-        rsrc_error(diag, "lower-dot-panel", &place, "choose another variant with --variant",
-                   "target %s has no instructions to multiply the codes of lut", input->spec->name);
+    rsrc_error(diag, "lower-dot-panel", &place, "choose another variant with --variant",
+               "target %s has no instructions to multiply the codes of lut", input->spec->name);
     return RSRC_FAILED;
 }
 
@@ -167,11 +163,13 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
                                       const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
     struct rsrc_panel panel = {.cols = matrix->cols};
-    if (!sums_fit(matrix) || !rsrc_make_lut_layout(input->spec, matrix, &panel.layout))
-        return refuse(diag, input);
+    if (!sums_fit(matrix))
+        return rsrc_refuse_wide(diag, input);
+    if (!rsrc_make_lut_layout(input->spec, matrix, &panel.layout))
+        return refuse_target(diag, input);
     panel.machine = choose_machine(input->spec, &panel.layout);
     if (panel.machine == NULL)
-        return refuse(diag, input);
+        return refuse_target(diag, input);
     assert(panel.machine->n_tokens <= RSRC_PANEL_MAX_TOKENS);
     choose_blocks(&panel, input->spec);
     take_codes(arena, input, &panel.layout, &out->codes);

@@ -282,12 +282,8 @@ static enum rsrc_status check_limits(struct rsrc_diag *diag, const struct rsrc_l
                    input->plan->k, RSRC_FOLD_MAX_K);
         return RSRC_FAILED;
     }
-    if ((uint64_t)input->matrix->cols * 128 > INT32_MAX) {
-        rsrc_error(diag, "lower-too-wide", &place,
-                   "a row this long needs 64-bit sums, which rsrc does not have",
-                   "int32 sums of %u columns could overflow", input->matrix->cols);
-        return RSRC_FAILED;
-    }
+    if ((uint64_t)input->matrix->cols * 128 > INT32_MAX)
+        return rsrc_refuse_wide(diag, input);
     return RSRC_OK;
 }
 

@@ -352,12 +352,8 @@ static enum rsrc_status check_bounds(struct rsrc_diag *diag, const struct rsrc_l
     const struct rsr_matrix *matrix = input->matrix;
     const struct rsrc_place place = {.tensor = input->title};
     /* Largest intermediate: 2 * (entries with bit i) - U of signs, |x| <= 128. */
-    if (input->input == RSR_INPUT_I8 && (uint64_t)matrix->cols * 3 * 128 > INT32_MAX) {
-        rsrc_error(diag, "lower-too-wide", &place,
-                   "a row this long needs 64-bit sums, which rsrc does not have",
-                   "int32 sums of %u columns could overflow", matrix->cols);
-        return RSRC_FAILED;
-    }
+    if (input->input == RSR_INPUT_I8 && (uint64_t)matrix->cols * 3 * 128 > INT32_MAX)
+        return rsrc_refuse_wide(diag, input);
     if (plan->fold == RSR_FOLD_TREE && table_bytes(matrix->alphabet, plan->k) > MAX_TABLE_BYTES) {
         rsrc_error(diag, "lower-k-too-large", &place, "choose a smaller k, or leave it to rsrc",
                    "k = %u needs a fold table of %llu bytes; the limit is %llu", plan->k,

@@ -61,7 +61,7 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
                           struct rsrc_lut_layout *out) {
     const struct lut_machine *machine = NULL;
     for (size_t i = 0; machine == NULL && i < sizeof lut_machines / sizeof *lut_machines; i++)
-        if ((spec->cpu_features & lut_machines[i].features) == lut_machines[i].features &&
+        if (rsrc_target_has(spec, lut_machines[i].features) &&
             spec->vector_bits >= lut_machines[i].vector_bits)
             machine = &lut_machines[i];
     if (machine == NULL)
@@ -83,6 +83,15 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
         rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
     *out = layout;
     return true;
+}
+
+int rsrc_balanced_digit(int code, uint32_t i) {
+    for (;; i--) {
+        const int digit = (code % 3 + 4) % 3 - 1;
+        if (i == 0)
+            return digit;
+        code = (code - digit) / 3;
+    }
 }
 
 uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane) {

@@ -42,15 +42,6 @@ static uint32_t sum_vectors(const struct rsrc_lut_layout *layout) {
 #define LOW_BINARY_COLS 4
 #define HIGH_LANE 16
 
-static int balanced_digit(int code, uint32_t i) {
-    for (;; i--) {
-        const int digit = (code % 3 + 4) % 3 - 1;
-        if (i == 0)
-            return digit;
-        code = (code - digit) / 3;
-    }
-}
-
 static int bit_digit(uint32_t code, uint32_t i) {
     return (code >> i & 1) != 0 ? 1 : -1;
 }
@@ -61,9 +52,10 @@ static int part_digit(const struct rsrc_lut_layout *layout, uint32_t lane, uint3
     const uint32_t high = lane >= HIGH_LANE ? lane - HIGH_LANE : 0;
     if (layout->alphabet == RSR_TERNARY) {
         if (lane < HIGH_LANE)
-            return i < LOW_TERNARY_COLS && lane <= 8 ? balanced_digit((int)lane - 4, i) : 0;
-        return i >= LOW_TERNARY_COLS && high <= 13 ? balanced_digit((int)high, i - LOW_TERNARY_COLS)
-                                                   : 0;
+            return i < LOW_TERNARY_COLS && lane <= 8 ? rsrc_balanced_digit((int)lane - 4, i) : 0;
+        return i >= LOW_TERNARY_COLS && high <= 13
+                   ? rsrc_balanced_digit((int)high, i - LOW_TERNARY_COLS)
+                   : 0;
     }
     if (lane < HIGH_LANE)
         return i < LOW_BINARY_COLS ? bit_digit(lane, i) : 0;
@@ -92,7 +84,8 @@ static uint32_t nibble_of_lane(uint32_t half, uint32_t lane) {
 }
 
 static int nibble_digit(const struct rsrc_lut_layout *layout, uint32_t code, uint32_t i) {
-    return layout->alphabet == RSR_TERNARY ? balanced_digit((int)code, i) : (int)(code >> i & 1);
+    return layout->alphabet == RSR_TERNARY ? rsrc_balanced_digit((int)code, i)
+                                           : (int)(code >> i & 1);
 }
 
 static uint8_t *put_lanes(uint8_t *out, const uint16_t *lanes, uint32_t n) {

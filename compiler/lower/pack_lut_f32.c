@@ -23,7 +23,7 @@ bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsr_matr
                               struct rsrc_lut_f32_layout *out) {
     const struct machine *machine = NULL;
     for (size_t i = 0; machine == NULL && i < sizeof machines / sizeof *machines; i++)
-        if ((spec->cpu_features & machines[i].features) == machines[i].features &&
+        if (rsrc_target_has(spec, machines[i].features) &&
             spec->vector_bits >= machines[i].vector_bits)
             machine = &machines[i];
     if (machine == NULL)
@@ -52,18 +52,11 @@ uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout) {
 
 /* ---- digits and codes -------------------------------------------------------------------------- */
 
-/* Digit i of balanced base 3. */
-static int ternary_digit(uint32_t code, uint32_t i) {
-    for (; i > 0; i--)
-        code = (code + 1) / 3;
-    return (int)((code + 1) % 3) - 1;
-}
-
 static int code_digit(enum rsr_alphabet alphabet, uint32_t code, uint32_t i) {
     const int bit = (int)(code >> i & 1);
     switch (alphabet) {
     case RSR_TERNARY:
-        return ternary_digit(code, i);
+        return rsrc_balanced_digit((int)code, i);
     case RSR_BINARY_SIGN:
         return 2 * bit - 1;
     case RSR_BINARY_BIT:

@@ -27,6 +27,14 @@ enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *a
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail);
 
+/* Reports that int32 does not hold the sums of the layer's columns. */
+RSRC_NODISCARD enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag,
+                                                 const struct rsrc_lower_input *input);
+
+static inline bool rsrc_target_has(const struct rsr_spec *spec, uint64_t features) {
+    return (spec->cpu_features & features) == features;
+}
+
 /* Removes operations whose results are never read. */
 void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel);
 
@@ -104,6 +112,8 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
 /* Vectors of a unit: as many as the registers hold, but enough units to share them out among the
  * cores. */
 uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores);
+/* Digit i, of -1, 0 and 1, of a ternary code sum of w_i 3^i. */
+int rsrc_balanced_digit(int code, uint32_t i);
 /* The row, within its vector, of a byte lane. */
 uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane);
 /* Where in its vector's corrections a byte lane is. */
