@@ -83,6 +83,20 @@ void *rsrc_arena_array(struct rsrc_arena *arena, size_t n, size_t size_bytes) {
     return rsrc_arena_alloc(arena, total);
 }
 
+void *rsrc_arena_grown(struct rsrc_arena *arena, void *array, uint32_t n, uint32_t *capacity,
+                       size_t size_bytes) {
+    if (n < *capacity)
+        return array;
+    if (*capacity > UINT32_MAX / 2)
+        rsrc_out_of_memory(SIZE_MAX);
+    const uint32_t more = *capacity == 0 ? 64 : *capacity * 2;
+    void *copy = rsrc_arena_array(arena, more, size_bytes);
+    if (n != 0)
+        memcpy(copy, array, n * size_bytes);
+    *capacity = more;
+    return copy;
+}
+
 char *rsrc_arena_strndup(struct rsrc_arena *arena, const char *text, size_t n_bytes) {
     char *copy = rsrc_arena_alloc(arena, n_bytes + 1);
     memcpy(copy, text, n_bytes);

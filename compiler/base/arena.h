@@ -27,6 +27,10 @@ void rsrc_arena_reset(struct rsrc_arena *arena);
 void *rsrc_arena_alloc(struct rsrc_arena *arena, size_t size_bytes);
 /* n * size_bytes, checked for overflow. */
 void *rsrc_arena_array(struct rsrc_arena *arena, size_t n, size_t size_bytes);
+/* The array of n elements with room for one more, where capacity is used up as a larger copy; the old
+ * one stays in the arena. The first has no capacity. */
+void *rsrc_arena_grown(struct rsrc_arena *arena, void *array, uint32_t n, uint32_t *capacity,
+                       size_t size_bytes);
 char *rsrc_arena_strdup(struct rsrc_arena *arena, const char *text);
 char *rsrc_arena_strndup(struct rsrc_arena *arena, const char *text, size_t n_bytes);
 char *rsrc_arena_printf(struct rsrc_arena *arena, const char *format, ...)

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <string.h>
 
 void rsrc_kb_init(struct rsrc_kb *kb, struct rsrc_arena *arena, struct rsr_kernel *kernel) {
     assert(kernel->n_ops == 0 && kernel->n_regs == 0);
@@ -13,19 +12,6 @@ void rsrc_kb_init(struct rsrc_kb *kb, struct rsrc_arena *arena, struct rsr_kerne
 void rsrc_kb_finish(struct rsrc_kb *kb) {
     assert(kb->depth == 0 && kb->body == NULL);
     (void)kb;
-}
-
-/* Room for one more element; the old array stays in the arena. */
-static void *grown(struct rsrc_arena *arena, void *array, uint32_t n, uint32_t *capacity,
-                   size_t size_bytes) {
-    if (n < *capacity)
-        return array;
-    const uint32_t more = *capacity == 0 ? 64 : *capacity * 2;
-    void *copy = rsrc_arena_array(arena, more, size_bytes);
-    if (n != 0)
-        memcpy(copy, array, n * size_bytes);
-    *capacity = more;
-    return copy;
 }
 
 /* The registers of the kernel, or those of its bodies. */
@@ -40,7 +26,7 @@ static uint16_t append_reg(struct rsrc_kb *kb, const struct reg_list *list, enum
     const int n = vsnprintf(name, sizeof name, format, args);
     assert(n > 0 && (size_t)n < sizeof name && *list->n_regs < RSR_NO_KREG);
     (void)n;
-    *list->regs = grown(kb->arena, *list->regs, *list->n_regs, list->capacity, sizeof **list->regs);
+    *list->regs = rsrc_arena_grown(kb->arena, *list->regs, *list->n_regs, list->capacity, sizeof **list->regs);
     (*list->regs)[*list->n_regs] =
         (struct rsr_kreg){.name = rsrc_arena_strdup(kb->arena, name), .elem = elem, .lanes = lanes};
     return (uint16_t)(*list->n_regs)++;
@@ -75,7 +61,7 @@ uint16_t rsrc_kb_body_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes
 void rsrc_kb_body_begin(struct rsrc_kb *kb) {
     struct rsr_kernel *kernel = kb->kernel;
     assert(kb->body == NULL);
-    kernel->bodies = grown(kb->arena, kernel->bodies, kernel->n_bodies, &kb->bodies_capacity,
+    kernel->bodies = rsrc_arena_grown(kb->arena, kernel->bodies, kernel->n_bodies, &kb->bodies_capacity,
                            sizeof *kernel->bodies);
     kb->body = &kernel->bodies[kernel->n_bodies++];
     *kb->body = (struct rsr_kbody){0};
@@ -93,7 +79,7 @@ static struct rsr_kop *append(struct rsrc_kb *kb, enum rsr_kop_kind kind) {
     struct rsr_kop **ops = kb->body != NULL ? &kb->body->ops : &kb->kernel->ops;
     uint32_t *n_ops = kb->body != NULL ? &kb->body->n_ops : &kb->kernel->n_ops;
     uint32_t *capacity = kb->body != NULL ? &kb->body_ops_capacity : &kb->ops_capacity;
-    *ops = grown(kb->arena, *ops, *n_ops, capacity, sizeof **ops);
+    *ops = rsrc_arena_grown(kb->arena, *ops, *n_ops, capacity, sizeof **ops);
     struct rsr_kop *op = &(*ops)[(*n_ops)++];
     *op = (struct rsr_kop){.kind = (uint16_t)kind,
                            .dst = RSR_NO_KREG,

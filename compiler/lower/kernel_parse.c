@@ -37,20 +37,6 @@ struct reg_list {
     struct reg_table table;
 };
 
-/* ---- growing arrays -------------------------------------------------------------------------------- */
-
-static void *grown(struct rsrc_arena *arena, void *array, uint32_t n, uint32_t *capacity,
-                   size_t size_bytes) {
-    if (n < *capacity)
-        return array;
-    const uint32_t more = *capacity == 0 ? 64 : *capacity * 2;
-    void *copy = rsrc_arena_array(arena, more, size_bytes);
-    if (n != 0)
-        memcpy(copy, array, n * size_bytes);
-    *capacity = more;
-    return copy;
-}
-
 /* ---- registers ------------------------------------------------------------------------------------- */
 
 /* FNV-1a */
@@ -115,7 +101,7 @@ static enum rsrc_status parse_regs_line(struct rsrc_scan *scan, struct reg_list 
         uint32_t *slot = find_slot(list, name);
         if (*slot != 0)
             return rsrc_scan_error(scan, "register '%s' is there twice", name);
-        list->regs = grown(scan->arena, list->regs, list->n, &list->capacity, sizeof *list->regs);
+        list->regs = rsrc_arena_grown(scan->arena, list->regs, list->n, &list->capacity, sizeof *list->regs);
         reg.name = rsrc_arena_strdup(scan->arena, name);
         list->regs[list->n++] = reg;
         *slot = list->n;
@@ -309,7 +295,7 @@ static bool at_end_of_kernel(const struct rsrc_scan *scan) {
 }
 
 static void add_place(struct rsrc_scan *scan, struct place_list *places) {
-    places->at = grown(scan->arena, places->at, places->n, &places->capacity, sizeof *places->at);
+    places->at = rsrc_arena_grown(scan->arena, places->at, places->n, &places->capacity, sizeof *places->at);
     (void)rsrc_scan_at_line_end(scan); /* skips blanks */
     places->at[places->n++] = scan->at;
 }
@@ -322,7 +308,7 @@ static enum rsrc_status parse_ops(struct rsrc_scan *scan, const struct reg_list 
     while (!at_end_of_kernel(scan) && !rsrc_scan_at_word(scan, "body")) {
         if (rsrc_scan_at_end(scan))
             return rsrc_scan_error(scan, "the kernel is cut off: 'end kernel' is missing");
-        list.ops = grown(scan->arena, list.ops, list.n, &list.capacity, sizeof *list.ops);
+        list.ops = rsrc_arena_grown(scan->arena, list.ops, list.n, &list.capacity, sizeof *list.ops);
         add_place(scan, places);
         if (parse_op(scan, regs, &list.ops[list.n++]) != RSRC_OK ||
             rsrc_scan_line_end(scan) != RSRC_OK)
@@ -485,7 +471,7 @@ enum rsrc_status rsrc_parse_kernels(struct rsrc_diag *diag, struct rsrc_arena *a
                 return RSRC_FAILED;
             continue;
         }
-        kernels = grown(arena, kernels, n_kernels, &capacity, sizeof *kernels);
+        kernels = rsrc_arena_grown(arena, kernels, n_kernels, &capacity, sizeof *kernels);
         if (parse_kernel(&scan, &kernels[n_kernels++]) != RSRC_OK)
             return RSRC_FAILED;
     }

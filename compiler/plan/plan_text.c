@@ -145,13 +145,7 @@ enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct rsrc_arena *are
                 return RSRC_FAILED;
             continue;
         }
-        if (n_plans == capacity) {
-            capacity = capacity == 0 ? 16 : 2 * capacity;
-            struct rsr_named_plan *grown = RSRC_NEW_ARRAY(arena, capacity, struct rsr_named_plan);
-            for (uint32_t i = 0; i < n_plans; i++)
-                grown[i] = plans[i];
-            plans = grown;
-        }
+        plans = rsrc_arena_grown(arena, plans, n_plans, &capacity, sizeof *plans);
         if (parse_layer(&scan, &plans[n_plans++]) != RSRC_OK)
             return RSRC_FAILED;
     }
