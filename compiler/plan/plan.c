@@ -250,7 +250,8 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
         /* to the nanosecond */
         .predicted_us = round(chosen->cost[among.regime].predicted_us * 1e3) / 1e3,
         .weight_bytes = chosen->weight_bytes,
-        .acc_bound = (uint64_t)input->stats->max_row_nonzero * 128,
+        .acc_bound =
+            input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0,
         .reason = reason_text(arena, chosen, declined, among.regime, forced, input->spec),
     };
     emit_remarks(diag, arena, input, among.regime, out, chosen, declined);

@@ -1,6 +1,6 @@
 /* plan_text.c - the text form of plans: what --dump=plan prints and --from=plan reads.
  *
- *   plan 2
+ *   plan 3
  *   layer "model.layers.0.self_attn.q_proj" target "avx512" input i8
  *     decode variant lut packing planes k 0 fold tree tile_rows 64 token_tile 1
  *       us 29.25 weight_bytes 409600 acc_bound 163840
@@ -8,6 +8,8 @@
  *     prefill variant dot packing lut k 0 fold tree tile_rows 64 token_tile 4
  *       us 4.125 weight_bytes 409600 acc_bound 163840
  *       reason "dot: ..."
+ *
+ * Layers of float activations have no acc_bound: nothing of theirs overflows.
  *
  * The text is untrusted: every number is in the range that lowering accepts.
  */
@@ -28,8 +30,8 @@ static const char *const PACKING_NAMES[] = {
 static const char *const INPUT_NAMES[] = {[RSR_INPUT_I8] = "i8", [RSR_INPUT_F32] = "f32"};
 #define N_INPUTS ((uint32_t)(sizeof INPUT_NAMES / sizeof INPUT_NAMES[0]))
 
-static void print_regime(const struct rsr_regime_plan *plan, enum rsr_regime regime,
-                         struct rsrc_buffer *out) {
+static void print_regime(const struct rsr_regime_plan *plan, enum rsr_input input,
+                         enum rsr_regime regime, struct rsrc_buffer *out) {
     rsrc_buffer_printf(out,
                        "  %s variant %s packing %s k %" PRIu32 " fold %s tile_rows %" PRIu32
                        " token_tile %" PRIu32 "\n    us ",
@@ -37,20 +39,22 @@ static void print_regime(const struct rsr_regime_plan *plan, enum rsr_regime reg
                        PACKING_NAMES[plan->packing], plan->k, FOLD_NAMES[plan->fold],
                        plan->tile_rows, plan->token_tile);
     rsrc_put_double(out, plan->predicted_us);
-    rsrc_buffer_printf(out, " weight_bytes %" PRIu64 " acc_bound %" PRIu64 "\n    reason ",
-                       plan->weight_bytes, plan->acc_bound);
+    rsrc_buffer_printf(out, " weight_bytes %" PRIu64, plan->weight_bytes);
+    if (input == RSR_INPUT_I8)
+        rsrc_buffer_printf(out, " acc_bound %" PRIu64, plan->acc_bound);
+    rsrc_buffer_puts(out, "\n    reason ");
     rsrc_buffer_put_c_string(out, plan->reason);
     rsrc_buffer_puts(out, "\n");
 }
 
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out) {
-    rsrc_buffer_puts(out, "plan 2\nlayer ");
+    rsrc_buffer_puts(out, "plan 3\nlayer ");
     rsrc_buffer_put_c_string(out, layer_name);
     rsrc_buffer_puts(out, " target ");
     rsrc_buffer_put_c_string(out, plan->target);
     rsrc_buffer_printf(out, " input %s\n", INPUT_NAMES[plan->input]);
     for (int regime = 0; regime < RSR_REGIME_COUNT; regime++)
-        print_regime(&plan->regimes[regime], (enum rsr_regime)regime, out);
+        print_regime(&plan->regimes[regime], plan->input, (enum rsr_regime)regime, out);
 }
 
 static enum rsrc_status parse_shape(struct rsrc_scan *scan, struct rsr_regime_plan *plan) {
@@ -83,21 +87,24 @@ static enum rsrc_status parse_shape(struct rsrc_scan *scan, struct rsr_regime_pl
     return rsrc_scan_line_end(scan);
 }
 
-static enum rsrc_status parse_numbers(struct rsrc_scan *scan, struct rsr_regime_plan *plan) {
+static enum rsrc_status parse_numbers(struct rsrc_scan *scan, enum rsr_input input,
+                                      struct rsr_regime_plan *plan) {
     if (rsrc_scan_word(scan, "us") != RSRC_OK ||
         rsrc_scan_double(scan, "us", &plan->predicted_us) != RSRC_OK ||
         rsrc_scan_word(scan, "weight_bytes") != RSRC_OK ||
-        rsrc_scan_u64(scan, "weight_bytes", 0, UINT64_MAX, &plan->weight_bytes) != RSRC_OK ||
-        rsrc_scan_word(scan, "acc_bound") != RSRC_OK ||
-        rsrc_scan_u64(scan, "acc_bound", 0, INT32_MAX, &plan->acc_bound) != RSRC_OK)
+        rsrc_scan_u64(scan, "weight_bytes", 0, UINT64_MAX, &plan->weight_bytes) != RSRC_OK)
+        return RSRC_FAILED;
+    if (input == RSR_INPUT_I8 &&
+        (rsrc_scan_word(scan, "acc_bound") != RSRC_OK ||
+         rsrc_scan_u64(scan, "acc_bound", 0, INT32_MAX, &plan->acc_bound) != RSRC_OK))
         return RSRC_FAILED;
     return rsrc_scan_line_end(scan);
 }
 
-static enum rsrc_status parse_regime(struct rsrc_scan *scan, enum rsr_regime regime,
-                                     struct rsr_regime_plan *plan) {
+static enum rsrc_status parse_regime(struct rsrc_scan *scan, enum rsr_input input,
+                                     enum rsr_regime regime, struct rsr_regime_plan *plan) {
     if (rsrc_scan_word(scan, rsrc_regime_name(regime)) != RSRC_OK ||
-        parse_shape(scan, plan) != RSRC_OK || parse_numbers(scan, plan) != RSRC_OK ||
+        parse_shape(scan, plan) != RSRC_OK || parse_numbers(scan, input, plan) != RSRC_OK ||
         rsrc_scan_word(scan, "reason") != RSRC_OK ||
         rsrc_scan_string(scan, "the reason", &plan->reason) != RSRC_OK)
         return RSRC_FAILED;
@@ -118,14 +125,15 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_pla
         return RSRC_FAILED;
     out->plan.input = (enum rsr_input)input;
     for (int regime = 0; regime < RSR_REGIME_COUNT; regime++)
-        if (parse_regime(scan, (enum rsr_regime)regime, &out->plan.regimes[regime]) != RSRC_OK)
+        if (parse_regime(scan, out->plan.input, (enum rsr_regime)regime,
+                         &out->plan.regimes[regime]) != RSRC_OK)
             return RSRC_FAILED;
     return RSRC_OK;
 }
 
 /* Begins the text, and every layer that was printed by itself. */
 static enum rsrc_status parse_header(struct rsrc_scan *scan) {
-    if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "2") != RSRC_OK)
+    if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "3") != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_scan_line_end(scan);
 }

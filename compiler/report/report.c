@@ -69,8 +69,11 @@ static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffe
 
 static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
                        struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, "    %s: %s, %" PRIu64 " bytes, |acc| <= %" PRIu64 "\n      ", regime,
-                       VARIANTS[plan->variant], plan->weight_bytes, plan->acc_bound);
+    rsrc_buffer_printf(out, "    %s: %s, %" PRIu64 " bytes", regime, VARIANTS[plan->variant],
+                       plan->weight_bytes);
+    if (plan->acc_bound != 0) /* of integer sums */
+        rsrc_buffer_printf(out, ", |acc| <= %" PRIu64, plan->acc_bound);
+    rsrc_buffer_puts(out, "\n      ");
     rsrc_buffer_put_terminal(out, plan->reason);
     rsrc_buffer_puts(out, "\n");
 }

@@ -433,6 +433,7 @@ static void test_text(void) {
                                          .reason = "r"}}};
     struct rsrc_buffer text = {0}, again = {0};
     rsrc_print_plan(&plan, "a\\b", &text);
+    CHECK(strstr(text.data, "acc_bound") == NULL); /* floats do not overflow */
     plan.target = "my-target";
     plan.input = RSR_INPUT_I8;
     rsrc_print_plan(&plan, "second", &text);
@@ -448,7 +449,7 @@ static void test_text(void) {
     /* No prefix is a plan but one that ends with a header or with a layer. */
     for (size_t n = 0; n < text.size_bytes; n++) {
         size_t end = n > 0 && text.data[n - 1] == '\n' ? n - 1 : n;
-        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 2", 6) == 0;
+        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 3", 6) == 0;
         whole |= end > 10 && memcmp(text.data + end - 10, "reason \"r\"", 10) == 0;
         enum rsrc_status status =
             rsrc_parse_plans(f.diag, &f.arena, "t", text.data, n, &parsed, &n_parsed);
@@ -459,16 +460,16 @@ static void test_text(void) {
     teardown(&f);
 }
 
-#define LAYER "plan 2\nlayer \"a\" target \"t\" input i8\n decode "
+#define LAYER "plan 3\nlayer \"a\" target \"t\" input i8\n decode "
 #define SHAPE "packing planes k 0 fold tree tile_rows 4 token_tile 1"
 #define TAIL "\n us 1 weight_bytes 1 acc_bound 1\n reason \"r\"\n"
 
 static const struct {
     const char *text, *message;
 } BAD_TEXTS[] = {
-    {"plan 1\n", "expected '2'"},
-    {"plan 2\nlayer \"a\"\n variant", "expected 'target'"},
-    {"plan 2\nlayer \"a\" target \"t\" input f16\n", "unknown input"},
+    {"plan 2\n", "expected '3'"},
+    {"plan 3\nlayer \"a\"\n variant", "expected 'target'"},
+    {"plan 3\nlayer \"a\" target \"t\" input f16\n", "unknown input"},
     {LAYER "variant dott " SHAPE TAIL, "did you mean 'dot'?"},
     {LAYER "variant dot packing plane k 0", "did you mean 'planes'?"},
     {LAYER "variant dot packing planes k 4 fold tree tile_rows 4 token_tile 1" TAIL,
@@ -489,6 +490,8 @@ static const struct {
     {LAYER "variant dot " SHAPE "\n us inf", "us is not a number"},
     {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 4294967296",
      "acc_bound is 4294967296"},
+    {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1\n reason", "expected 'acc_bound'"},
+    {"plan 3\nlayer \"a\" target \"t\" input f32\n decode variant dot " SHAPE TAIL, "acc_bound"},
     {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 1\n reason \"\"\n",
      "the reason is empty"},
     {LAYER "variant dot " SHAPE TAIL " decode variant", "expected 'prefill'"},
