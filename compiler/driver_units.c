@@ -19,7 +19,7 @@ static const struct rsrc_backend *const BACKENDS[] = {&rsrc_backend_c, &rsrc_bac
 _Static_assert(N_BACKENDS <= RSRC_MAX_MAKERS, "every back end may make a kind");
 
 /* What makes the code of modules unless --backend says otherwise. */
-static const char DEFAULT_BACKEND[] = "c";
+static const char DEFAULT_BACKEND[] = "llvm";
 
 static const char *const SUFFIXES[RSR_UNIT_KIND_COUNT] = {
     [RSR_UNIT_C] = ".c",   [RSR_UNIT_LLVM] = ".ll", [RSR_UNIT_ASM] = ".s",
