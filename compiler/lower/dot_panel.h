@@ -1,19 +1,20 @@
-/* dot_panel.h - `dot` over the codes of `lut`, for batches: one stored copy serves both regimes. What its
- * files share; private to them.
+/* dot_panel.h - `dot` over the codes of `lut`, for batches: one stored copy serves both regimes.
+ * What its files share; private to them.
  *
- * A vector of rows at a time, codes become a panel in the second-level cache: bytes u >= 0 with four
- * columns of a row side by side (a quad), as the integer dot product wants them. Then all tokens of a
- * group pass over the panel, a few at a time. Ternary u = w + 1, signs u = (w + 1) / 2, bits u = w;
- * y = alpha * sum of u x + beta * sum of x as in lower_dot.c.
+ * A vector of rows at a time, codes become a panel in the second-level cache: bytes u >= 0 with
+ * four columns of a row side by side (a quad), as the integer dot product wants them. Then all
+ * tokens of a group pass over the panel, a few at a time. Ternary u = w + 1, signs u = (w + 1) / 2,
+ * bits u = w; y = alpha * sum of u x + beta * sum of x as in lower_dot.c.
  *
  *   codes of lut ── dot_panel_unpack.c ──> panel ──┐
  *                                                  ├─ dot_panel_products.c ──> sums, int32
  *   activations, a few tokens at a time ───────────┘                            │
  *   results <── dot_panel_sums.c: rows in order, corrected, scaled ─────────────┘
  *
- * lower_dot_panel.c has the loops around them. Unpacking a column costs about six instructions a vector
- * and a product one a token and quarter of a vector, so that 128 tokens hide it. Scratch memory: the
- * panel; the sums of the group's tokens, since rows may be longer than the panel; a last, short vector.
+ * lower_dot_panel.c has the loops around them. Unpacking a column costs about six instructions a
+ * vector and a product one a token and quarter of a vector, so that 128 tokens hide it. Scratch
+ * memory: the panel; the sums of the group's tokens, since rows may be longer than the panel; a
+ * last, short vector.
  */
 #ifndef RSRC_LOWER_DOT_PANEL_H
 #define RSRC_LOWER_DOT_PANEL_H
@@ -63,7 +64,7 @@ static inline uint32_t rsrc_panel_lanes(const struct rsrc_panel *panel) {
     return panel->layout.vector_rows / 4;
 }
 
-/* ---- dot_panel_unpack.c -------------------------------------------------------------------------- */
+/* ---- dot_panel_unpack.c ---------------------------------------------------------------------- */
 
 /* A table a digit of ternary codes; none for binary ones. */
 void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
@@ -72,12 +73,12 @@ void rsrc_panel_load_constants(struct rsrc_panel *panel);
 /* The panel of the column block at work. */
 void rsrc_panel_unpack(struct rsrc_panel *panel);
 
-/* ---- dot_panel_products.c ------------------------------------------------------------------------ */
+/* ---- dot_panel_products.c -------------------------------------------------------------------- */
 
 /* All tokens of the group over the panel. */
 void rsrc_panel_multiply(struct rsrc_panel *panel);
 
-/* ---- dot_panel_sums.c ---------------------------------------------------------------------------- */
+/* ---- dot_panel_sums.c ------------------------------------------------------------------------ */
 
 void rsrc_panel_clear_sums(struct rsrc_panel *panel);
 /* The register of a token's offset within the sums. */

@@ -1,8 +1,9 @@
 /* dot_panel_products.c - the tokens of a group over a panel: products and their sums.
  *
- * Tokens go in tiles that share every load of the panel, each splatting four of its activations; the rest
- * goes one by one. A target with matrix registers takes 16 tokens at a time, their activations as they
- * lie, and the panel's bytes as signed ones (u <= 2). dot_panel.h has the whole.
+ * Tokens go in tiles that share every load of the panel, each splatting four of its activations;
+ * the rest goes one by one. A target with matrix registers takes 16 tokens at a time, their
+ * activations as they lie, and the panel's bytes as signed ones (u <= 2). dot_panel.h has the
+ * whole.
  */
 #include "lower/dot_panel.h"
 
@@ -134,8 +135,8 @@ static void emit_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t toke
         emit_madd_tile(panel, &tile);
 }
 
-/* TILE_TOKENS tokens in matrix registers: the rows of the product are tokens, its columns rows of the
- * matrix. Quads beyond the last meet activations that are 0. */
+/* TILE_TOKENS tokens in matrix registers: the rows of the product are tokens, its columns rows of
+ * the matrix. Quads beyond the last meet activations that are 0. */
 static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const int64_t rows = panel->layout.vector_rows;
@@ -167,7 +168,7 @@ static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
         rsrc_kb_tile_store(kb, sums[q], rsrc_panel_sums(panel, sums_at, 0, q), stride);
 }
 
-/* As many whole tiles of n_tokens tokens as there are from register `next` on, which moves behind them. */
+/* The whole tiles of n_tokens tokens from register `next` on, which moves behind them. */
 static void emit_tiles(struct rsrc_panel *panel, uint32_t n_tokens, bool in_matrices, uint16_t next,
                        const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;

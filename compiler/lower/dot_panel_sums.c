@@ -1,14 +1,15 @@
 /* dot_panel_sums.c - the sums of a panel's rows: where they wait between column blocks, and what
  * becomes of them.
  *
- * Products leave sums of u x in scratch memory, in the lanes that codes lie in; here they are brought in
- * the order of rows, corrected to sums of w x, scaled and stored. dot_panel.h has the whole.
+ * Products leave sums of u x in scratch memory, in the lanes that codes lie in; here they are
+ * brought in the order of rows, corrected to sums of w x, scaled and stored. dot_panel.h has the
+ * whole.
  */
 #include "lower/dot_panel.h"
 
 #include <stdio.h>
 
-/* ---- in scratch memory --------------------------------------------------------------------------- */
+/* ---- in scratch memory ----------------------------------------------------------------------- */
 
 uint16_t rsrc_panel_sums_at(struct rsrc_panel *panel, uint16_t token, const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -38,7 +39,7 @@ void rsrc_panel_clear_sums(struct rsrc_panel *panel) {
     rsrc_kb_end(kb);
 }
 
-/* ---- results -------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static void correct(struct rsrc_panel *panel, uint16_t sums, uint32_t lanes, uint16_t x_sum,
                     const char *name) {
@@ -53,8 +54,8 @@ static void correct(struct rsrc_panel *panel, uint16_t sums, uint32_t lanes, uin
     rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sum);
 }
 
-/* Sums of four consecutive runs of rows: quarters q, q + 1 hold runs q and q + 1 with rows in pairs apart
- * (see the lanes of variants.h), which two rounds of zips sort. */
+/* Sums of four consecutive runs of rows: quarters q, q + 1 hold runs q and q + 1 with rows in pairs
+ * apart (see the lanes of variants.h), which two rounds of zips sort. */
 static void sort_rows(struct rsrc_panel *panel, const uint16_t quarters[RSRC_PANEL_QUARTERS],
                       uint16_t runs[RSRC_PANEL_QUARTERS]) {
     struct rsrc_kb *kb = &panel->frame.kb;

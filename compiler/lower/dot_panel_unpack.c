@@ -1,8 +1,8 @@
-/* dot_panel_unpack.c - the codes of `lut` to a panel: bytes u >= 0, four columns of a row side by side.
+/* dot_panel_unpack.c - the codes of `lut` to a panel: bytes u >= 0, a row's in quads of columns.
  *
- * A step of codes is read as lut has stored it (variants.h), its segments are taken apart into a vector
- * of rows a column, and every four of those are zipped to four vectors of quads. dot_panel.h has the
- * whole.
+ * A step of codes is read as lut has stored it (variants.h), its segments are taken apart into a
+ * vector of rows a column, and every four of those are zipped to four vectors of quads. dot_panel.h
+ * has the whole.
  */
 #include "lower/dot_panel.h"
 
@@ -95,8 +95,8 @@ static void add_column(struct unpacking *u, uint16_t column) {
         store_quad(u);
 }
 
-/* The columns of one ternary segment: u(w) = d + 1 of its digit, and of its negation 2 - u, which is
- * ~u + 3. */
+/* The columns of one ternary segment: u(w) = d + 1 of its digit, and of its negation 2 - u, which
+ * is ~u + 3. */
 static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mask) {
     struct rsrc_panel *panel = u->panel;
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -174,8 +174,8 @@ static void unpack_macro_table128(struct unpacking *u, uint16_t step, uint16_t s
     }
 }
 
-/* Byte j of a step of ternary codes: segments 2j and 2j + 1. There is no shift of bytes: the high nibbles
- * move as parts of 16-bit lanes. */
+/* Byte j of a step of ternary codes: segments 2j and 2j + 1. There is no shift of bytes: the high
+ * nibbles move as parts of 16-bit lanes. */
 static void unpack_nibbles(struct unpacking *u, uint16_t code, uint16_t signs, uint32_t j) {
     struct rsrc_panel *panel = u->panel;
     struct rsrc_kb *kb = &panel->frame.kb;

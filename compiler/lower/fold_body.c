@@ -1,32 +1,34 @@
 /* fold_body.c - the segment index as instructions: a member's column is a displacement, its sign an
  * opcode.
  *
- * The fold of RSR++ (rsr/fold_tree.c) is a tree. Its leaves are segments; a node of level i is what the
- * codes that agree from digit i on have in common: their canonical code without its first i digits. The
- * node's sum, of all inputs below it, is wanted by row i (times digit i) and by its parent at level
- * i + 1, unless no digit is left behind digit i. Segments lie in the order of their codes, so a walk of
- * the tree in depth-first order meets them one after the other and needs one register a level:
+ * The fold of RSR++ (rsr/fold_tree.c) is a tree. Its leaves are segments; a node of level i is what
+ * the codes that agree from digit i on have in common: their canonical code without its first i
+ * digits. The node's sum, of all inputs below it, is wanted by row i (times digit i) and by its
+ * parent at level i + 1, unless no digit is left behind digit i. Segments lie in the order of their
+ * codes, so a walk of the tree in depth-first order meets them one after the other and needs one
+ * register a level:
  *
  *   - a sum that is wanted once (digit 0, or no parent) is added up where it is wanted;
  *   - the first child of a node is added up in the node's own register, which then goes on;
  *   - any other child has the register of its level, which is free again behind it;
  *   - a segment of one member needs no sum: the member is added to both.
  *
- * Of a dense table of ternary codes this leaves 4 additions for each q as fold_tree.c counts them, less one
- * for two q in three, those with a digit: 59 where it counts 72 for k = 4. What does not occur emits
- * nothing. Binary signs are folded as bits: with U the sum of the top row, which has +1 in every canonical
- * code, and B the sum of a row's ones, the row is B - U + B, each step of which is a sum of inputs with
- * signs. In floating point that would round twice: there the digits -1 and +1 are folded as they are.
+ * Of a dense table of ternary codes this leaves 4 additions for each q as fold_tree.c counts them,
+ * less one for two q in three, those with a digit: 59 where it counts 72 for k = 4. What does not
+ * occur emits nothing. Binary signs are folded as bits: with U the sum of the top row, which has +1
+ * in every canonical code, and B the sum of a row's ones, the row is B - U + B, each step of which
+ * is a sum of inputs with signs. In floating point that would round twice: there the digits -1 and
+ * +1 are folded as they are.
  *
- * Bounds. Every intermediate is a sum of inputs of one row's non-zero weights within the chunk (a node's
- * those of the row of its top digit), each once and with a sign; the chunk is chosen such that 128 times
- * their number fits the element. Source: RSR, arXiv 2411.06360, section 4.2.
+ * Bounds. Every intermediate is a sum of inputs of one row's non-zero weights within the chunk (a
+ * node's those of the row of its top digit), each once and with a sign; the chunk is chosen such
+ * that 128 times their number fits the element. Source: RSR, arXiv 2411.06360, section 4.2.
  *
- * Order of floats. Within a segment, added members come first, then subtracted ones, columns ascending;
- * children with a digit are added in ascending order of their codes, then the one without; what is
- * wanted once is added input by input; chunks ascend. It is one tree of additions for each row, given by
- * the matrix, k and the chunk alone: never by lanes or tiles. An input meets fewer additions than the row
- * has columns, so the error is at most n u sum |w x|.
+ * Order of floats. Within a segment, added members come first, then subtracted ones, columns
+ * ascending; children with a digit are added in ascending order of their codes, then the one
+ * without; what is wanted once is added input by input; chunks ascend. It is one tree of additions
+ * for each row, given by the matrix, k and the chunk alone: never by lanes or tiles. An input meets
+ * fewer additions than the row has columns, so the error is at most n u sum |w x|.
  */
 #include "lower/fold_body.h"
 
@@ -53,7 +55,7 @@ struct folder {
     uint32_t height;                   /* rows of the block */
 };
 
-/* ---- the tree ----------------------------------------------------------------------------------- */
+/* ---- the tree -------------------------------------------------------------------------------- */
 
 static uint32_t parent_code(enum rsr_alphabet alphabet, uint32_t code) {
     return alphabet == RSR_TERNARY ? (code + 1) / 3 : code >> 1;
@@ -74,7 +76,7 @@ static int first_digit(const struct folder *f, uint32_t code) {
     return (int)(code & 1);
 }
 
-/* ---- operations --------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 static void set_zero(struct folder *f, uint16_t reg) {
     if (f->form->elem == RSR_ELEM_F32)
@@ -119,7 +121,7 @@ static void add_sum(struct folder *f, uint16_t reg, uint16_t sum, int sign) {
     f->started[reg] = true;
 }
 
-/* ---- the walk ----------------------------------------------------------------------------------- */
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 static void add_child(struct folder *f, uint32_t level, uint32_t first, uint32_t end, uint16_t reg);
 
@@ -138,8 +140,8 @@ static void add_children(struct folder *f, uint32_t level, uint32_t first, uint3
     }
 }
 
-/* Adds the sum of segments [first, end), one node of `level`, to reg. The child of digit 0 comes last,
- * as it does not mind that the register has been started. */
+/* Adds the sum of segments [first, end), one node of `level`, to reg. The child of digit 0 comes
+ * last, as it does not mind that the register has been started. */
 static void add_node(struct folder *f, uint32_t level, uint32_t first, uint32_t end, uint16_t reg) {
     if (level == 0) {
         assert(end - first == 1);
@@ -213,8 +215,8 @@ static void add_to_memory(struct folder *f, uint16_t value, int64_t offset) {
     rsrc_kb_store(f->kb, value, at);
 }
 
-/* Even lanes of I16 are the low halves of 32-bit lanes, odd ones the high halves: shifts widen both in
- * place, where taking a vector's halves apart would cross lanes. */
+/* Even lanes of I16 are the low halves of 32-bit lanes, odd ones the high halves: shifts widen both
+ * in place, where taking a vector's halves apart would cross lanes. */
 static void flush_row(struct folder *f, uint16_t row, int64_t offset) {
     if (f->form->elem != RSR_ELEM_I16) {
         add_to_memory(f, row, offset);
@@ -253,9 +255,9 @@ static void fold_block(struct folder *f, const struct span *spans, uint32_t n_sp
                       first_sum + (int64_t)i * (int64_t)rsrc_fold_sum_bytes(f->form));
 }
 
-/* ---- blocks and chunks -------------------------------------------------------------------------- */
+/* ---- blocks and chunks ----------------------------------------------------------------------- */
 
-/* The segments of a block that have members below column `end`, from where `cursor` stands in each. */
+/* The segments of a block with members below column `end`, from where `cursor` stands in each. */
 static uint32_t next_spans(const struct rsr_index_block *block, uint32_t end, uint32_t *cursor,
                            struct span *spans) {
     uint32_t n = 0;

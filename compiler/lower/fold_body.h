@@ -1,16 +1,16 @@
-/* fold_body.h - the bodies of `fold`: one block row of the segment index as straight-line operations.
+/* fold_body.h - the bodies of `fold`: block rows of the segment index as straight-line code.
  *
- * A body serves one tile of rows and one chunk of columns. It reads the chunk's activations, transposed:
- * column after column, each a vector with one token a lane; it adds the tile's results over the chunk to
- * the sums, row after row.
+ * A body serves one tile of rows and one chunk of columns. It reads the chunk's activations,
+ * transposed: column after column, each a vector with one token a lane; it adds the tile's results
+ * over the chunk to the sums, row after row.
  */
 #ifndef RSRC_LOWER_FOLD_BODY_H
 #define RSRC_LOWER_FOLD_BODY_H
 
 #include "lower/kernel_builder.h"
 
-/* A body of k rows needs 2k - 1 registers, and three more to widen 16-bit sums: 16 vector registers, or
- * the 13 general registers that x86-64 has besides the stack and two pointers. */
+/* A body of k rows needs 2k - 1 registers, and three more to widen 16-bit sums: 16 vector
+ * registers, or the 13 general registers that x86-64 has besides the stack and two pointers. */
 #define RSRC_FOLD_MAX_K 7u
 
 /* What the bodies and the loops around them agree on. */
@@ -28,8 +28,8 @@ static inline uint32_t rsrc_fold_column_bytes(const struct rsrc_fold_form *form)
     return form->lanes * (form->elem == RSR_ELEM_I16 ? 2 : 4);
 }
 
-/* Bytes of the sums of one row: 32 bits a lane. Vectors of I16 are widened to their even lanes, then
- * their odd ones; the others lie in order. */
+/* Bytes of the sums of one row: 32 bits a lane. Vectors of I16 are widened to their even lanes,
+ * then their odd ones; the others lie in order. */
 static inline uint32_t rsrc_fold_sum_bytes(const struct rsrc_fold_form *form) {
     return form->lanes * 4;
 }

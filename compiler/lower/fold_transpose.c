@@ -1,8 +1,8 @@
-/* fold_transpose.c - activations of a token tile as columns, one token a lane; see fold_transpose.h.
+/* fold_transpose.c - activations of a token tile as columns, a token a lane; see its header.
  *
- * Eight tokens by sixteen columns of int8 are transposed in registers: three perfect shuffles of eight
- * vectors bring the eight tokens of a column together, and a shift widens them with their sign. Tokens
- * that do not fill an eight, other elements and scalar targets go value by value.
+ * Eight tokens by sixteen columns of int8 are transposed in registers: three perfect shuffles of
+ * eight vectors bring the eight tokens of a column together, and a shift widens them with their
+ * sign. Tokens that do not fill an eight, other elements and scalar targets go value by value.
  */
 #include "lower/fold_transpose.h"
 
@@ -28,7 +28,7 @@ static uint32_t element_bytes(const struct rsrc_fold_form *form) {
     return rsrc_fold_column_bytes(form) / form->lanes;
 }
 
-/* ---- value by value ------------------------------------------------------------------------------ */
+/* ---- value by value -------------------------------------------------------------------------- */
 
 /* One token's activations go to one lane: `at` is `columns` plus the lane's bytes. */
 static void emit_token(struct transpose *t, uint16_t token, uint16_t at) {
@@ -78,7 +78,7 @@ static void emit_tokens(struct transpose *t, uint16_t first, uint16_t end, uint1
     rsrc_kb_end(kb);
 }
 
-/* ---- eight tokens at once ------------------------------------------------------------------------ */
+/* ---- eight tokens at once -------------------------------------------------------------------- */
 
 /* One perfect shuffle: vector 2i is the low, 2i + 1 the high halves of vectors i and i + 4. */
 static void emit_shuffle(struct rsrc_kb *kb, const uint16_t in[OCTET], uint16_t out[OCTET],

@@ -26,7 +26,8 @@ static uint16_t append_reg(struct rsrc_kb *kb, const struct reg_list *list, enum
     const int n = vsnprintf(name, sizeof name, format, args);
     assert(n > 0 && (size_t)n < sizeof name && *list->n_regs < RSR_NO_KREG);
     (void)n;
-    *list->regs = rsrc_arena_grown(kb->arena, *list->regs, *list->n_regs, list->capacity, sizeof **list->regs);
+    *list->regs = rsrc_arena_grown(kb->arena, *list->regs, *list->n_regs, list->capacity,
+                                   sizeof **list->regs);
     (*list->regs)[*list->n_regs] =
         (struct rsr_kreg){.name = rsrc_arena_strdup(kb->arena, name), .elem = elem, .lanes = lanes};
     return (uint16_t)(*list->n_regs)++;
@@ -61,8 +62,8 @@ uint16_t rsrc_kb_body_reg(struct rsrc_kb *kb, enum rsr_elem elem, uint32_t lanes
 void rsrc_kb_body_begin(struct rsrc_kb *kb) {
     struct rsr_kernel *kernel = kb->kernel;
     assert(kb->body == NULL);
-    kernel->bodies = rsrc_arena_grown(kb->arena, kernel->bodies, kernel->n_bodies, &kb->bodies_capacity,
-                           sizeof *kernel->bodies);
+    kernel->bodies = rsrc_arena_grown(kb->arena, kernel->bodies, kernel->n_bodies,
+                                      &kb->bodies_capacity, sizeof *kernel->bodies);
     kb->body = &kernel->bodies[kernel->n_bodies++];
     *kb->body = (struct rsr_kbody){0};
     kb->body_ops_capacity = 0;

@@ -1,7 +1,7 @@
 /* kernel_builder.h - appends operations and registers to a kernel.
  *
- * Lowering builds kernels with these calls alone. Mistakes of lowering (too many registers, loops left
- * open) are caught by asserts here and by kernel_verify.c.
+ * Lowering builds kernels with these calls alone. Mistakes of lowering (too many registers, loops
+ * left open) are caught by asserts here and by kernel_verify.c.
  */
 #ifndef RSRC_LOWER_KERNEL_BUILDER_H
 #define RSRC_LOWER_KERNEL_BUILDER_H
@@ -49,8 +49,8 @@ uint16_t rsrc_kb_const(struct rsrc_kb *kb, uint16_t dst, int64_t value);
 uint16_t rsrc_kb_const_f32(struct rsrc_kb *kb, uint16_t dst, float value);
 uint16_t rsrc_kb_param(struct rsrc_kb *kb, uint16_t dst, enum rsr_kparam param);
 
-/* Indexes are i64 scalars: counters, sizes, offsets in bytes. A new register; one with a constant; one
- * with the result of a binary operation. */
+/* Indexes are i64 scalars: counters, sizes, offsets in bytes. A new register; one with a constant;
+ * one with the result of a binary operation. */
 uint16_t rsrc_kb_index_reg(struct rsrc_kb *kb, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 uint16_t rsrc_kb_index_const(struct rsrc_kb *kb, uint64_t value, const char *format, ...)

@@ -179,7 +179,7 @@ static uint16_t load_scale(struct rsrc_frame *frame, uint32_t lanes,
                          scale);
 }
 
-/* The float order of the ABI. int8: m = x.scale * w, then y = (float)acc * m; float: y = acc * w. */
+/* The order of the ABI. int8: m = x.scale * w, then y = (float)acc * m; float: y = acc * w. */
 uint16_t rsrc_frame_result(struct rsrc_frame *frame, uint16_t value, uint32_t lanes,
                            const struct rsrc_frame_token *token, uint16_t unit, uint32_t row) {
     if (frame->epilogue == RSR_EPILOGUE_RAW || frame->maps.expands)

@@ -1,10 +1,10 @@
-/* kernel_frame.h - what every variant's kernel has in common: the range of the worker's tiles, the rows
- * of a token, the epilogue, and the maps of a reduced layer.
+/* kernel_frame.h - what every variant's kernel has in common: the range of the worker's tiles, the
+ * rows of a token, the epilogue, and the maps of a reduced layer.
  *
- * A kernel works in units of `unit_rows` rows (a quad of `dot`, a block of k rows of `scatter`); a tile is
- * a whole number of units. Between begin and end, rows and columns are those of the matrix that is
- * lowered; if that is a reduced one, the frame gathers and expands around the variant's code
- * (kernel_maps.h), which need not know.
+ * A kernel works in units of `unit_rows` rows (a quad of `dot`, a block of k rows of `scatter`); a
+ * tile is a whole number of units. Between begin and end, rows and columns are those of the matrix
+ * that is lowered; if that is a reduced one, the frame gathers and expands around the variant's
+ * code (kernel_maps.h), which need not know.
  */
 #ifndef RSRC_LOWER_KERNEL_FRAME_H
 #define RSRC_LOWER_KERNEL_FRAME_H
@@ -28,15 +28,16 @@ struct rsrc_frame {
     struct rsrc_frame_maps maps;
 };
 
-/* One token inside a kernel: byte offset of its activation row, element offset of its row of results. */
+/* One token inside a kernel: byte offset of its activation row, element offset of its row of
+ * results. */
 struct rsrc_frame_token {
     enum rsr_kbuf x_buffer;
     uint16_t x_row, y_row;
     uint32_t x_first; /* bytes of the row before its first activation */
 };
 
-/* Sets rows, cols and tiles of the kernel and emits the prologue. The tile is the plan's, rounded up to
- * whole units. */
+/* Sets rows, cols and tiles of the kernel and emits the prologue. The tile is the plan's, rounded
+ * up to whole units. */
 void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
                       const struct rsrc_lower_input *input, uint32_t unit_rows,
                       struct rsr_kernel *kernel);
@@ -45,8 +46,8 @@ void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
 void rsrc_frame_begin_all_columns(struct rsrc_frame *frame, struct rsrc_arena *arena,
                                   const struct rsrc_lower_input *input, uint32_t unit_rows,
                                   struct rsr_kernel *kernel);
-/* Ends the kernel. The scratch memory and the index of out are the variant's own until here; what the
- * maps need is added behind them. */
+/* Ends the kernel. The scratch memory and the index of out are the variant's own until here; what
+ * the maps need is added behind them. */
 void rsrc_frame_end(struct rsrc_frame *frame, struct rsr_lowered *out);
 /* The layer's column that column `col` of the lowered matrix is. */
 uint32_t rsrc_layer_column(const struct rsrc_lower_input *input, uint32_t col);

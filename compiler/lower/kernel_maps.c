@@ -1,11 +1,11 @@
-/* kernel_maps.c - gathering columns and expanding rows around a variant's code; see kernel_maps.h. */
+/* kernel_maps.c - gathers columns and expands rows around a variant's code; see kernel_maps.h. */
 #include <assert.h>
 #include <string.h>
 
 #include "lower/kernel_frame.h"
 
-/* Tokens of a group: enough to share a reading of the weights, few enough for scratch memory. 32 tokens
- * of 6912 sums are 0.9 MB. A multiple of every power of two that variants tile tokens by. */
+/* Tokens of a group: enough to share a reading of the weights, few enough for scratch memory. 32
+ * tokens of 6912 sums are 0.9 MB. A multiple of every power of two that variants tile tokens by. */
 #define GROUP_TOKENS 32u
 
 /* Bytes that one store of zeros clears. */
@@ -40,7 +40,7 @@ static uint16_t load_number(struct rsrc_frame *frame, enum rsr_elem elem, const 
                          rsrc_kb_load(kb, raw, at));
 }
 
-/* ---- gathering ---------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
 /* The padding, with what lies between it and the last whole vector. */
 static void clear_padding(struct rsrc_frame *frame, uint16_t to, uint32_t first_at) {
@@ -117,7 +117,7 @@ static void emit_gather(struct rsrc_frame *frame) {
     rsrc_kb_end(kb);
 }
 
-/* ---- expanding ---------------------------------------------------------------------------------- */
+/* ---- expanding ------------------------------------------------------------------------------- */
 
 static struct rsrc_address entry_field(const struct rsrc_frame *frame, uint16_t entry,
                                        size_t offset) {
@@ -125,7 +125,7 @@ static struct rsrc_address entry_field(const struct rsrc_frame *frame, uint16_t 
                              sizeof(struct rsrc_map_entry));
 }
 
-/* The sum of the entry's row: exact, and +0 where it is zero, as if it had been computed by itself. */
+/* The sum of the entry's row: exact, and +0 where it is zero, as if computed by itself. */
 static uint16_t load_signed_sum(struct rsrc_frame *frame, uint16_t entry, uint16_t sums_row) {
     struct rsrc_kb *kb = &frame->kb;
     const enum rsr_elem elem = frame->input == RSR_INPUT_I8 ? RSR_ELEM_I32 : RSR_ELEM_F32;
@@ -209,7 +209,7 @@ static void load_entry_range(struct rsrc_frame *frame) {
         load_number(frame, RSR_ELEM_U32, "map_end_entry", rsrc_address_plus(tiles, end, 4));
 }
 
-/* ---- the frame's side --------------------------------------------------------------------------- */
+/* ---- the frame's side ------------------------------------------------------------------------ */
 
 void rsrc_place_mapped_token(struct rsrc_frame *frame, uint16_t token, struct rsrc_frame_token *row,
                              const char *suffix) {

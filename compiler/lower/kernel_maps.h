@@ -1,5 +1,5 @@
-/* kernel_maps.h - the maps of a reduced layer inside its kernel: columns gathered before the variant's
- * code, rows expanded after it. Private to the frame.
+/* kernel_maps.h - the maps of a reduced layer inside its kernel: columns gathered before the
+ * variant's code, rows expanded after it. Private to the frame.
  *
  * The tokens of a call go through the kernel in groups, so that the scratch memory stays bounded:
  *
@@ -56,8 +56,8 @@ struct rsrc_frame_maps {
 struct rsrc_frame;
 struct rsrc_frame_token;
 
-/* Opens the loop over groups and gathers; frame->n_tokens is the group's from here on. Does nothing for
- * a layer without maps. */
+/* Opens the loop over groups and gathers; frame->n_tokens is the group's from here on. Does nothing
+ * for a layer without maps. */
 void rsrc_begin_maps(struct rsrc_frame *frame, bool may_gather);
 /* Expands, closes the loop, adds tables and scratch memory. */
 void rsrc_end_maps(struct rsrc_frame *frame, struct rsr_lowered *out);

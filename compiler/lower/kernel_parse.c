@@ -1,7 +1,8 @@
 /* kernel_parse.c - reads the text form of kernels; see kernel_text.c.
  *
  * The text is untrusted: every word is known, every name declared, every number in range, and
- * rsrc_find_kernel_problem has the last word. Diagnostics have the place and the slug "kernel-text".
+ * rsrc_find_kernel_problem has the last word. Diagnostics have the place and the slug
+ * "kernel-text".
  */
 #include <inttypes.h>
 #include <math.h>
@@ -24,8 +25,8 @@ struct op_list {
     uint32_t n, capacity;
 };
 
-/* Where the lines of operations begin: those of the code, then those of every body, each closed by the
- * line behind it. */
+/* Where the lines of operations begin: those of the code, then those of every body, each closed by
+ * the line behind it. */
 struct place_list {
     const char **at;
     uint32_t n, capacity;
@@ -37,7 +38,7 @@ struct reg_list {
     struct reg_table table;
 };
 
-/* ---- registers ------------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 /* FNV-1a */
 static uint32_t hash_name(const char *name) {
@@ -101,7 +102,8 @@ static enum rsrc_status parse_regs_line(struct rsrc_scan *scan, struct reg_list 
         uint32_t *slot = find_slot(list, name);
         if (*slot != 0)
             return rsrc_scan_error(scan, "register '%s' is there twice", name);
-        list->regs = rsrc_arena_grown(scan->arena, list->regs, list->n, &list->capacity, sizeof *list->regs);
+        list->regs =
+            rsrc_arena_grown(scan->arena, list->regs, list->n, &list->capacity, sizeof *list->regs);
         reg.name = rsrc_arena_strdup(scan->arena, name);
         list->regs[list->n++] = reg;
         *slot = list->n;
@@ -133,7 +135,7 @@ static enum rsrc_status parse_reg(struct rsrc_scan *scan, const struct reg_list 
     return RSRC_OK;
 }
 
-/* ---- operations ------------------------------------------------------------------------------------ */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 static enum rsrc_status parse_name(struct rsrc_scan *scan, const char *what,
                                    const char *const *names, uint32_t n_names, uint32_t *out) {
@@ -295,7 +297,8 @@ static bool at_end_of_kernel(const struct rsrc_scan *scan) {
 }
 
 static void add_place(struct rsrc_scan *scan, struct place_list *places) {
-    places->at = rsrc_arena_grown(scan->arena, places->at, places->n, &places->capacity, sizeof *places->at);
+    places->at =
+        rsrc_arena_grown(scan->arena, places->at, places->n, &places->capacity, sizeof *places->at);
     (void)rsrc_scan_at_line_end(scan); /* skips blanks */
     places->at[places->n++] = scan->at;
 }
@@ -308,7 +311,8 @@ static enum rsrc_status parse_ops(struct rsrc_scan *scan, const struct reg_list 
     while (!at_end_of_kernel(scan) && !rsrc_scan_at_word(scan, "body")) {
         if (rsrc_scan_at_end(scan))
             return rsrc_scan_error(scan, "the kernel is cut off: 'end kernel' is missing");
-        list.ops = rsrc_arena_grown(scan->arena, list.ops, list.n, &list.capacity, sizeof *list.ops);
+        list.ops =
+            rsrc_arena_grown(scan->arena, list.ops, list.n, &list.capacity, sizeof *list.ops);
         add_place(scan, places);
         if (parse_op(scan, regs, &list.ops[list.n++]) != RSRC_OK ||
             rsrc_scan_line_end(scan) != RSRC_OK)
@@ -320,7 +324,7 @@ static enum rsrc_status parse_ops(struct rsrc_scan *scan, const struct reg_list 
     return RSRC_OK;
 }
 
-/* ---- kernels --------------------------------------------------------------------------------------- */
+/* ---- kernels --------------------------------------------------------------------------------- */
 
 static enum rsrc_status parse_u32(struct rsrc_scan *scan, const char *what, uint32_t min,
                                   uint32_t *out) {

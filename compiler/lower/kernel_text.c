@@ -1,5 +1,5 @@
-/* kernel_text.c - a kernel as text, one operation a line: what --dump=lower prints and --from=kernel
- * reads (kernel_parse.c).
+/* kernel_text.c - a kernel as text, one operation a line: what --dump=lower prints and
+ * --from=kernel reads (kernel_parse.c).
  *
  *   kernels 1
  *   kernel rsr_l0_q_dot_avx512: dot, 2560 x 2560, scaled, 40 tiles of 64 rows, 2560 computed,

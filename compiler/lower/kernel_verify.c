@@ -1,9 +1,9 @@
 /* kernel_verify.c - checks a kernel before a back end sees it.
  *
- * Registers are named, typed and defined before use on every path; loops and branches close; addresses
- * have 64-bit terms; only y, scratch and a body's sums are written; tiles are used while configured.
- * kernel_types.c knows which types fit an operation. A failure is a defect of lowering, or of a text that
- * the kernel was read from; the operation's number says where.
+ * Registers are named, typed and defined before use on every path; loops and branches close;
+ * addresses have 64-bit terms; only y, scratch and a body's sums are written; tiles are used while
+ * configured. kernel_types.c knows which types fit an operation. A failure is a defect of lowering,
+ * or of a text that the kernel was read from; the operation's number says where.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ static void require(struct verifier *v, bool holds, const char *problem) {
         v->problem = problem;
 }
 
-/* ---- names ----------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool is_identifier(const char *name) {
     if (name == NULL || !(name[0] >= 'a' && name[0] <= 'z'))
@@ -48,7 +48,7 @@ static bool is_identifier(const char *name) {
     return name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
 }
 
-/* Words that C, or what the C back end prints around the code of a kernel, has another meaning for. */
+/* Words that mean something else to C, or to what the C back end prints around a kernel. */
 static const char *const RESERVED[] = {
     "asm",         "auto",    "break",    "case",     "char",     "const",   "continue",
     "default",     "do",      "double",   "else",     "enum",     "extern",  "float",
@@ -111,7 +111,7 @@ static const char *check_regs(struct rsrc_arena *arena, const struct rsr_kreg *r
     return n_tiles <= RSRC_MAX_TILES ? NULL : "more TILE registers than a machine has";
 }
 
-/* ---- operands -------------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 /* The register, or NULL after noting that it is missing or undefined. */
 static const struct rsr_kreg *use(struct verifier *v, uint16_t reg) {
@@ -141,7 +141,7 @@ static void check_address(struct verifier *v, const struct rsr_kop *op) {
         }
 }
 
-/* ---- scopes ---------------------------------------------------------------------------------------- */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 static void open_scope(struct verifier *v, const struct rsr_kop *op) {
     if (v->depth == MAX_DEPTH) {
@@ -194,7 +194,7 @@ static void configure_tiles(struct verifier *v, bool on) {
             v->defined[i] = 0;
 }
 
-/* ---- operations ------------------------------------------------------------------------------------ */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 /* Bodies are straight-line functions of two pointers. */
 static bool fits_body(enum rsr_kop_kind kind) {
@@ -283,7 +283,7 @@ static uint32_t check_ops(struct verifier *v, const struct rsr_kop *ops, uint32_
     return n_ops;
 }
 
-/* ---- kernels --------------------------------------------------------------------------------------- */
+/* ---- kernels --------------------------------------------------------------------------------- */
 
 static const char *check_kernel_fields(const struct rsr_kernel *kernel) {
     if (kernel->tile_rows == 0 || kernel->n_tiles == 0 ||

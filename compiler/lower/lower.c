@@ -64,8 +64,8 @@ static const char *symbol_text(struct rsrc_arena *arena, const char *text) {
     return copy;
 }
 
-/* Scales padded with 0 to whole quads, so that vector code may load past the last row. They are of the
- * layer's rows, also where the matrix is reduced. */
+/* Scales padded with 0 to whole quads, so that vector code may load past the last row. They are of
+ * the layer's rows, also where the matrix is reduced. */
 static void pack_scale(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                        struct rsr_blob *blob) {
     const size_t n = rsrc_round_up(matrix->n_scales, 4);

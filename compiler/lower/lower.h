@@ -31,8 +31,8 @@ struct rsrc_kernel_problem {
     uint32_t body;    /* RSRC_NO_BODY: in the code */
     uint32_t op;      /* the number of operations: at the end; RSRC_NO_OP: in registers or fields */
 };
-/* Registers defined before use, types that fit their operations, loops closed, addresses of loads and
- * stores of 64-bit terms. */
+/* Registers defined before use, types that fit their operations, loops closed, addresses of loads
+ * and stores of 64-bit terms. */
 struct rsrc_kernel_problem rsrc_find_kernel_problem(const struct rsr_kernel *kernel);
 /* The same for a kernel that lowering made: a problem is reported as a defect. */
 RSRC_NODISCARD enum rsrc_status rsrc_verify_kernel(struct rsrc_diag *diag,

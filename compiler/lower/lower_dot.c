@@ -1,14 +1,15 @@
 /* lower_dot.c - `dot`: expand packed codes to bytes and multiply with the integer dot product.
  *
- * y = alpha * dot(codes, x) + beta * sum(x), with codes c >= 0: ternary c = w + 1 (1, -1), sign matrices
- * c = (w + 1) / 2 (2, -1), bit matrices c = w (1, 0). Codes are small, so int8 activations need no bias.
+ * y = alpha * dot(codes, x) + beta * sum(x), with codes c >= 0: ternary c = w + 1 (1, -1), sign
+ * matrices c = (w + 1) / 2 (2, -1), bit matrices c = w (1, 0). Codes are small, so int8 activations
+ * need no bias.
  *
- * Four rows share every load of x, up to four tokens every unpacking. A code needs no shift down to bit
- * 0: masked in place it counts 2^s-fold, so planes of equal shift have an accumulator of their own and
- * one exact arithmetic shift at the end repairs it. `n_groups` planes stay unshifted; with few registers
- * or many tokens it is less than n_planes, and codes move down n_groups planes at a time. (For one token
- * with VNNI that is a third fewer instructions and no chain of dependent sums: 1.33 times as fast as
- * shifting every plane, measured at 2560 x 2560. MADD gained nothing.)
+ * Four rows share every load of x, up to four tokens every unpacking. A code needs no shift down to
+ * bit 0: masked in place it counts 2^s-fold, so planes of equal shift have an accumulator of their
+ * own and one exact arithmetic shift at the end repairs it. `n_groups` planes stay unshifted; with
+ * few registers or many tokens it is less than n_planes, and codes move down n_groups planes at a
+ * time. (For one token with VNNI that is a third fewer instructions and no chain of dependent sums:
+ * 1.33 times as fast as shifting every plane, measured at 2560 x 2560. MADD gained nothing.)
  */
 #include "base/round.h"
 #include "lower/kernel_frame.h"
@@ -98,16 +99,16 @@ static uint32_t wide_lanes(const struct dot *dot) {
     return dot->machine->style == DOT_PLAIN ? bytes : bytes / 4;
 }
 
-/* The largest |sum| that one block adds to a lane that takes `products` products of each of n_planes
- * planes, when the codes count scale-fold. */
+/* The largest |sum| that one block adds to a lane that takes `products` products of each of
+ * n_planes planes, when the codes count scale-fold. */
 static int64_t block_bound(const struct dot *dot, uint32_t n_planes, uint32_t products,
                            uint32_t scale) {
     const int64_t code = dot->layout.code_bits == 2 ? 2 : 1;
     return code * scale * MAX_ACTIVATION * products * n_planes;
 }
 
-/* Blocks that fit an i16 accumulator: 16 for MADD. Sums reach -bound only (x = -128), and -32768 fits;
- * upwards x <= 127 leaves room. A single MADD_U8S8 is part of such a sum, so it never saturates. */
+/* Blocks that fit an i16 accumulator: 16 for MADD. Sums reach -bound only (x = -128), and -32768
+ * fits; upwards x <= 127 leaves room. No MADD_U8S8 saturates: it is part of such a sum. */
 static uint32_t narrow_blocks(const struct dot *dot) {
     const uint32_t products = dot->machine->style == DOT_MADD ? 2 : 1;
     const int64_t bound = block_bound(dot, dot->layout.n_planes, products, 1);
@@ -115,7 +116,7 @@ static uint32_t narrow_blocks(const struct dot *dot) {
     return (uint32_t)(32768 / bound);
 }
 
-/* i32 sums: lanes of the group whose codes count most, and alpha * dot + beta * sum, within 2^31. */
+/* i32 sums: lanes of the group whose codes count most, and alpha * dot + beta * sum; below 2^31. */
 static bool sums_fit(const struct dot *dot) {
     const struct rsrc_dot_layout *layout = &dot->layout;
     const uint32_t n_groups = dot->machine->n_groups;
@@ -131,10 +132,10 @@ static uint16_t vector_reg(struct dot *dot, enum rsr_elem elem, uint32_t lanes, 
     return rsrc_kb_reg(&dot->frame.kb, elem, lanes, "%s%u%s", name, i, suffix);
 }
 
-/* ---- one block -------------------------------------------------------------------------------- */
+/* ---- one block ------------------------------------------------------------------------------- */
 
-/* Registers of codes: u32 lanes, because no machine shifts bytes. The bits that cross from one byte into
- * the next are masked away. */
+/* Registers of codes: u32 lanes, because no machine shifts bytes. The bits that cross from one byte
+ * into the next are masked away. */
 static uint16_t code_reg(struct dot *dot, const char *name, uint32_t i, const char *suffix) {
     const uint32_t bytes = dot->machine->vector_bytes;
     return bytes == 1 ? vector_reg(dot, RSR_ELEM_U8, 1, name, i, suffix)
@@ -252,7 +253,7 @@ static void emit_block(struct dot *dot, const struct dot_tile *tile,
     }
 }
 
-/* ---- one tile of tokens ----------------------------------------------------------------------- */
+/* ---- one tile of tokens ---------------------------------------------------------------------- */
 
 static void make_accumulators(struct dot *dot, struct dot_tile *tile) {
     struct rsrc_kb *kb = &dot->frame.kb;
@@ -453,7 +454,7 @@ static void emit_tile(struct dot *dot, uint32_t n_tokens, uint32_t n_groups, uin
     rsrc_kb_end(kb);
 }
 
-/* ---- the kernel --------------------------------------------------------------------------------- */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 static void emit_constants(struct dot *dot, uint32_t n_groups) {
     struct rsrc_kb *kb = &dot->frame.kb;

@@ -1,5 +1,5 @@
-/* lower_dot_panel.c - `dot` over the codes of `lut`: what a target multiplies with, how rows are cut to
- * panels, and the loops around unpacking, products and results. dot_panel.h has the whole.
+/* lower_dot_panel.c - `dot` over the codes of `lut`: what a target multiplies with, how rows are
+ * cut to panels, and the loops around unpacking, products and results. dot_panel.h has the whole.
  */
 #include "lower/dot_panel.h"
 
@@ -25,7 +25,7 @@ static const struct rsrc_panel_machine machines[] = {
 #undef F
 };
 
-/* ---- the loops ----------------------------------------------------------------------------------- */
+/* ---- the loops ------------------------------------------------------------------------------- */
 
 /* The column blocks of one vector of rows for one group of tokens. */
 static void emit_blocks(struct rsrc_panel *panel) {
@@ -99,7 +99,7 @@ static void emit_vectors(struct rsrc_panel *panel) {
     rsrc_kb_end(kb);
 }
 
-/* ---- sizes ---------------------------------------------------------------------------------------- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 static const struct rsrc_panel_machine *choose_machine(const struct rsr_spec *spec,
                                                        const struct rsrc_lut_layout *layout) {
@@ -110,8 +110,8 @@ static const struct rsrc_panel_machine *choose_machine(const struct rsr_spec *sp
     return NULL;
 }
 
-/* A panel in a quarter of the second-level cache; activations and sums need the rest. Where there are
- * several, each is whole tiles of quads. */
+/* A panel in a quarter of the second-level cache; activations and sums need the rest. Where there
+ * are several, each is whole tiles of quads. */
 static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec) {
     const struct rsrc_lut_layout *layout = &panel->layout;
     const uint32_t step_cols = layout->step_segments * layout->group_cols;
@@ -143,8 +143,8 @@ static enum rsrc_status refuse_target(struct rsrc_diag *diag,
     return RSRC_FAILED;
 }
 
-/* The codes that lut has packed, or the same again. Without the corrections of lut, which products do not
- * need, rows may have more signs than those can count. */
+/* The codes that lut has packed, or the same again. Without the corrections of lut, which products
+ * do not need, rows may have more signs than those can count. */
 static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                        const struct rsrc_lut_layout *layout, struct rsr_blob *codes) {
     if (input->codes != NULL) {

@@ -1,13 +1,15 @@
 /* lower_fold.c - `fold`: the segment index as instructions.
  *
- * The matrix is cut into tiles of whole blocks and chunks of columns; a body (fold_body.h) is the code of
- * one tile and one chunk. The kernel brings a few token tiles of activations into columns, one token a
- * lane, then calls, for every tile of rows and every chunk, the body on one token tile after the other, so
- * that code is fetched once for all of them; the epilogue gathers each token's sums.
+ * The matrix is cut into tiles of whole blocks and chunks of columns; a body (fold_body.h) is the
+ * code of one tile and one chunk. The kernel brings a few token tiles of activations into columns,
+ * one token a lane, then calls, for every tile of rows and every chunk, the body on one token tile
+ * after the other, so that code is fetched once for all of them; the epilogue gathers each token's
+ * sums.
  *
- * Lanes are 16 bits wide for int8 activations: chunks are as wide as the matrix allows, such that no row
- * has more than 255 non-zero weights in any (255 * 128 < 2^15). Float activations have float lanes. A plan
- * for one token, or a target without vectors, takes scalars: int32 for int8 activations, or float.
+ * Lanes are 16 bits wide for int8 activations: chunks are as wide as the matrix allows, such that
+ * no row has more than 255 non-zero weights in any (255 * 128 < 2^15). Float activations have float
+ * lanes. A plan for one token, or a target without vectors, takes scalars: int32 for int8
+ * activations, or float.
  *
  * Nothing of the index is data: the key holds its hash, and kernels of different matrices differ.
  * Source: RSR, arXiv 2411.06360, sections 3 and 4.
@@ -23,16 +25,16 @@
 
 /* 128 times as many terms fit 16 bits. */
 #define MAX_NARROW_TERMS 255u
-/* Columns of a chunk, besides that bound: an L1 of 32 KiB holds 512 vectors of 64 bytes. Floats have as
- * many for every lane count, because the chunk is part of the order of additions, and leave room for
- * the sums. Scalars, of 4 bytes, fill half of that L1. */
+/* Columns of a chunk, besides that bound: an L1 of 32 KiB holds 512 vectors of 64 bytes. Floats
+ * have as many for every lane count, because the chunk is part of the order of additions, and leave
+ * room for the sums. Scalars, of 4 bytes, fill half of that L1. */
 #define MAX_NARROW_COLS 512u
 #define FLOAT_COLS 384u
 #define MAX_SCALAR_COLS 4096u
-/* At a 64-byte stride the 8-bit displacement of an instruction, scaled by its vector, reaches 128 columns
- * to either side. */
+/* At a 64-byte stride the 8-bit displacement of an instruction, scaled by its vector, reaches 128
+ * columns to either side. */
 #define BIAS_COLS 128u
-/* Token tiles whose columns and sums share the scratch memory, as far as half of the L2 holds them. */
+/* Token tiles whose columns and sums share the scratch memory, as far as half of L2 holds them. */
 #define MAX_SLOTS 8u
 
 struct fold {
@@ -47,7 +49,7 @@ struct fold {
     uint16_t first_row, end_row; /* of the tile */
 };
 
-/* ---- the form ------------------------------------------------------------------------------------- */
+/* ---- the form -------------------------------------------------------------------------------- */
 
 /* The most non-zero weights that one row has in one chunk, or any number above `limit`. */
 static uint32_t max_chunk_terms(const struct rsr_matrix *matrix, uint32_t chunk_cols,
@@ -115,7 +117,7 @@ static void place_scratch(struct fold *f, const struct rsrc_lower_input *input) 
     f->n_slots = slots == 0 ? 1 : slots < MAX_SLOTS ? (uint32_t)slots : MAX_SLOTS;
 }
 
-/* ---- addresses in the scratch memory -------------------------------------------------------------- */
+/* ---- addresses in the scratch memory --------------------------------------------------------- */
 
 /* Byte of the slot of the token tile whose first token is `first`, plus `offset`. */
 static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const char *name) {
@@ -129,7 +131,7 @@ static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const
     return at;
 }
 
-/* ---- the loops ------------------------------------------------------------------------------------ */
+/* ---- the loops ------------------------------------------------------------------------------- */
 
 /* Loops over the token tiles of the group; gives the register of the first token. */
 static uint16_t begin_token_tiles(struct fold *f, const char *name) {
@@ -272,7 +274,7 @@ static void emit_kernel(struct fold *f) {
     rsrc_kb_end(kb);
 }
 
-/* ---- limits and the key --------------------------------------------------------------------------- */
+/* ---- limits and the key ---------------------------------------------------------------------- */
 
 static enum rsrc_status check_limits(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
     const struct rsrc_place place = {.tensor = input->title};

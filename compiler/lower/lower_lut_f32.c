@@ -1,14 +1,18 @@
 /* lower_lut_f32.c - `lut` for float activations: rows select sums of a few columns instead of
  * multiplying.
  *
- * The 16 sums of a segment are one vector of floats, or two of half the width; a row's code selects its
- * sum (TABLE, TABLE2: only the low bits of an index count) and its sign is XORed into bit 31. Rows are
- * lanes. lut_f32.h has the layout, lower_lut.c the same for int8.
+ * The 16 sums of a segment are one vector of floats, or two of half the width; a row's code selects
+ * its sum (TABLE, TABLE2: only the low bits of an index count) and its sign is XORed into bit 31.
+ * Rows are lanes. lut_f32.h has the layout, lower_lut.c the same for int8.
  *
  * The one order of additions, whatever the vectors, tiles, units and batches:
  *   table  ((d0 x0 + d1 x1) + d2 x2) + d3 x3, digits d in -1..1
  *   row    its segments' entries in ascending order, from +0 on
  * Every addition joins sums of disjoint columns, so that the error is at most n u sum |w x|.
+ *
+ * Activations are finite: the header of a library of matrices asks for it (emit/c/matrices_c.c). A
+ * digit of 0 times an infinity or a NaN is a NaN, so one of those spoils also rows whose weight for
+ * it is 0, which a fold leaves alone.
  *
  * lut_walk.h has the loops over tokens, column blocks and units of rows.
  */
@@ -87,7 +91,8 @@ static void emit_table(struct lut *lut, const struct tables *t, uint16_t segment
     store_table(lut, t, segment);
 }
 
-/* What ends the last step: segments of no columns, and the last one's few. Nothing is read behind x. */
+/* What ends the last step: segments of no columns, and the last one's few. No read goes behind
+ * x. */
 static void emit_last_tables(struct lut *lut, const struct tables *t, uint16_t n_full,
                              uint16_t end_segment) {
     struct rsrc_kb *kb = &lut->walk.frame.kb;

@@ -1,15 +1,16 @@
 /* lower_scatter.c - `scatter`: RSR and RSR++ with the segment index as data, in scalar operations.
  *
- * For every block of k rows: sum the inputs of each segment once, then distribute the sums to the rows.
- * RSR (direct) multiplies each sum by the segment's k digits. RSR++ (tree) writes the sums to a table
- * with one slot a code and folds it digit by digit: row i gets the entries whose digit i is +1 minus those
- * whose digit is -1, then entries that differ in digit i alone are added together.
+ * For every block of k rows: sum the inputs of each segment once, then distribute the sums to the
+ * rows. RSR (direct) multiplies each sum by the segment's k digits. RSR++ (tree) writes the sums to
+ * a table with one slot a code and folds it digit by digit: row i gets the entries whose digit i is
+ * +1 minus those whose digit is -1, then entries that differ in digit i alone are added together.
  * Source: RSR, arXiv 2411.06360, sections 3 and 4; rsr/segment.h defines the codes.
  *
- * Float activations take the same way, one addition after the other: in a segment its added members by
- * column, then the subtracted ones; over segments by ascending code; in a fold by ascending entry, +1
- * before -1. Every addition joins sums of disjoint columns, n - 1 of them a row of n weights, so that
- * the error is at most n u sum |w x| (u = 2^-24), and no tile or batch changes a bit.
+ * Float activations take the same way, one addition after the other: in a segment its added members
+ * by column, then the subtracted ones; over segments by ascending code; in a fold by ascending
+ * entry, +1 before -1. Every addition joins sums of disjoint columns, n - 1 of them a row of n
+ * weights, so that the error is at most n u sum |w x| (u = 2^-24), and no tile or batch changes a
+ * bit.
  */
 #include "base/round.h"
 #include "lower/kernel_frame.h"
@@ -18,7 +19,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* Ternary k = 12 needs 1.06 MB; a larger table would live in memory, where folding it never pays. */
+/* Ternary k = 12 needs 1.06 MB; to fold a larger table, which lives in memory, never pays. */
 #define MAX_TABLE_BYTES (UINT64_C(2) << 20)
 
 struct scatter {
@@ -79,7 +80,7 @@ static struct rsrc_address slot_address(uint16_t counter, int64_t step, int64_t 
     return rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, offset * 4), counter, step * 4);
 }
 
-/* ---- sums of segments --------------------------------------------------------------------------- */
+/* ---- sums of segments ------------------------------------------------------------------------ */
 
 /* A u32 field of segment record `segment` as an index. */
 static uint16_t load_field(struct scatter *s, uint16_t segment, size_t offset, const char *name,
@@ -181,7 +182,7 @@ static void emit_segments(struct scatter *s, const struct scatter_body *body) {
     rsrc_kb_end(kb);
 }
 
-/* ---- the fold of RSR++ -------------------------------------------------------------------------- */
+/* ---- the fold of RSR++ ----------------------------------------------------------------------- */
 
 static void emit_clear_table(struct scatter *s, const struct scatter_body *body) {
     struct rsrc_kb *kb = &s->frame.kb;
@@ -202,8 +203,8 @@ static uint16_t load_slot(struct scatter *s, uint16_t dst, uint16_t counter, int
     return rsrc_kb_load(&s->frame.kb, dst, slot_address(counter, step, offset));
 }
 
-/* One digit of balanced base 3: codes are c = 3q + d, d in -1..1, c > 0. Row += u[3q+1] - u[3q-1] over
- * q >= 1, and u[1] (q = 0); u[q] <- u[3q-1] + u[3q] + u[3q+1], in place since 3q-1 > q. */
+/* One digit of balanced base 3: codes are c = 3q + d, d in -1..1, c > 0. Row += u[3q+1] - u[3q-1]
+ * over q >= 1, and u[1] (q = 0); u[q] <- u[3q-1] + u[3q] + u[3q+1], in place since 3q-1 > q. */
 static void emit_ternary_level(struct scatter *s, const struct scatter_body *body, uint32_t level) {
     struct rsrc_kb *kb = &s->frame.kb;
     const uint64_t end = table_slots(RSR_TERNARY, body->n_rows - level - 1);
@@ -251,8 +252,9 @@ static void emit_binary_level(struct scatter *s, const struct scatter_body *body
     rsrc_kb_end(kb);
 }
 
-/* Signs: the top row is +1 in every code, so the total U is its result; row i = 2 * (entries with bit i)
- * - U. Not of floats: the row would have the error of U and twice that of its entries. */
+/* Signs: the top row is +1 in every code, so the total U is its result; row i is twice the entries
+ * with bit i, less U. Not of floats: the row would have the error of U and twice that of its
+ * entries. */
 static void emit_sign_rows(struct scatter *s, const struct scatter_body *body) {
     struct rsrc_kb *kb = &s->frame.kb;
     const uint32_t top = body->n_rows - 1;
@@ -282,7 +284,7 @@ static void emit_fold(struct scatter *s, const struct scatter_body *body) {
     }
 }
 
-/* ---- the kernel ------------------------------------------------------------------------------------ */
+/* ---- the kernel ------------------------------------------------------------------------------ */
 
 /* One block of n_rows rows for one token. */
 static void emit_body(struct scatter *s, uint32_t n_rows, const char *suffix) {

@@ -1,12 +1,12 @@
-/* lut_f32.h - `lut` for float activations: its layout, and what packing and lowering share. Private to
+/* lut_f32.h - `lut` for float activations: its layout, private to packing and lowering.
+ *
+ * Columns are cut into segments of group_cols, rows into vectors of vector_rows, one row a 32-bit
+ * lane; unit_vectors vectors are a unit (the last unit has what is left). Segments come in steps of
+ * 8: of every step, a vector has a word of eight codes a row and, where codes have signs, a byte of
  * them.
  *
- * Columns are cut into segments of group_cols, rows into vectors of vector_rows, one row a 32-bit lane;
- * unit_vectors vectors are a unit (the last unit has what is left). Segments come in steps of 8: of every
- * step, a vector has a word of eight codes a row and, where codes have signs, a byte of them.
- *
- *   codes  unit u at u * unit_vectors * n_steps * vector bytes of a step; in a unit of n vectors, step
- *          after step, each the n vectors of words, then the n vectors of sign bytes
+ *   codes  unit u at u * unit_vectors * n_steps * vector bytes of a step; in a unit of n vectors,
+ *          step after step, each the n vectors of words, then the n vectors of sign bytes
  *   word   the code of segment i of the step at bits 4i; byte: its sign at bit i
  *   code   ternary: |c| of c = sum of w_i 3^i, a sign where c < 0. Binary: bit i where w_i = +1.
  *          Columns beyond the matrix count as 0; segments and rows beyond it have code 0

@@ -21,7 +21,7 @@ uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, 
     return walk->frame.kb.kernel->scratch_bytes = (uint64_t)end;
 }
 
-/* ---- the loops --------------------------------------------------------------------------------- */
+/* ---- the loops ------------------------------------------------------------------------------- */
 
 /* The worker's whole units in a loop; the matrix's last unit, where it is short, by itself. */
 static void emit_units(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *form) {
@@ -96,7 +96,7 @@ uint16_t rsrc_lut_table_base(struct rsrc_lut_walk *walk, uint16_t token, const c
     return rsrc_kb_binary(kb, RSR_KOP_SUB, base, base, skipped);
 }
 
-/* ---- a unit of rows ---------------------------------------------------------------------------- */
+/* ---- a unit of rows -------------------------------------------------------------------------- */
 
 void rsrc_lut_make_counters(struct rsrc_lut_unit *unit) {
     unit->token_number = rsrc_kb_index_reg(&unit->walk->frame.kb, "token%s", unit->suffix);

@@ -1,5 +1,5 @@
-/* lut_walk.h - the loops that both forms of `lut`, of int8 and of float activations, have around their
- * tables and look-ups. Private to them.
+/* lut_walk.h - the loops that both forms of `lut`, of int8 and of float activations, have around
+ * their tables and look-ups. Private to them.
  *
  *   for every group of LUT_TOKENS tokens
  *       for every block of columns, whose tables the scratch memory holds
@@ -28,7 +28,7 @@ struct rsrc_lut_walk;
 struct rsrc_lut_form {
     /* Tables of the tokens and steps at work. */
     void (*emit_tables)(struct rsrc_lut_walk *walk);
-    /* Unit `number`, of n_rows rows, for the tokens of the group; register names end with `suffix`. */
+    /* Unit `number`, of n_rows rows, for the group's tokens; register names end with `suffix`. */
     void (*emit_unit)(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_rows,
                       const char *suffix);
 };
@@ -48,22 +48,22 @@ struct rsrc_lut_walk {
     uint16_t all_steps, table_stride, step_bytes;
 };
 
-/* Blocks of columns, each a multiple of `unit_steps` steps, whose tables take an eighth of L2 a token:
- * half of it for LUT_TOKENS tokens, the rest is for codes on their way. n_rows: stored. Sets the kernel's
- * scratch memory and returns its size. */
+/* Blocks of columns, each a multiple of `unit_steps` steps, whose tables take an eighth of L2 a
+ * token: half of it for LUT_TOKENS tokens, the rest is for codes on their way. n_rows: stored. Sets
+ * the kernel's scratch memory and returns its size. */
 uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, uint64_t n_rows);
 /* The loops; `comment` stands before them. */
 void rsrc_lut_emit_walk(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *form,
                         const char *comment);
-/* The register of the byte offset in scratch memory of a token's table of step 0, given the steps at
- * work: step s is at the offset + s * table_step_bytes. Also gives `slot`, the token's number. */
+/* The register of a token's table of step 0: its byte offset in scratch memory, given the steps at
+ * work. Step s is at the offset + s * table_step_bytes. Also gives `slot`, the token's number. */
 uint16_t rsrc_lut_table_base(struct rsrc_lut_walk *walk, uint16_t token, const char *suffix,
                              uint16_t *slot);
 
-/* ---- a unit of rows ---------------------------------------------------------------------------- */
+/* ---- a unit of rows -------------------------------------------------------------------------- */
 
-/* The first member of what a form knows of the unit that it emits. Its sums are runs of rows, `lanes`
- * consecutive ones a register. */
+/* The first member of what a form knows of the unit that it emits. Its sums are runs of rows,
+ * `lanes` consecutive ones a register. */
 struct rsrc_lut_unit {
     struct rsrc_lut_walk *walk;
     uint32_t n_rows;    /* stored */

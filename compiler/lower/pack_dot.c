@@ -26,7 +26,8 @@ static inline void pack_binary(const int8_t *restrict w, uint8_t *restrict out, 
     }
 }
 
-/* One block of one row. The run lengths are spelt out so that the loops have constant trip counts. */
+/* One block of one row. The run lengths are spelt out so that the loops have constant trip
+ * counts. */
 static void pack_block(const int8_t *w, uint8_t *out, const struct rsrc_dot_layout *layout) {
     const bool ternary = layout->code_bits == 2;
     switch (layout->vector_bytes) {

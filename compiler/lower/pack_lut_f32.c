@@ -50,7 +50,7 @@ uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout) {
     return (uint64_t)layout->n_vectors * layout->n_steps * rsrc_lut_f32_step_bytes(layout);
 }
 
-/* ---- digits and codes -------------------------------------------------------------------------- */
+/* ---- digits and codes ------------------------------------------------------------------------ */
 
 static int code_digit(enum rsr_alphabet alphabet, uint32_t code, uint32_t i) {
     const int bit = (int)(code >> i & 1);

@@ -1,8 +1,8 @@
 /* simplify.c - removes operations whose results nobody reads.
  *
  * Lowering emits constants and parameters before it knows whether an epilogue, a ragged edge or an
- * alphabet needs them; C compilers warn of unused variables. Input and output: a kernel's operations.
- * Bodies hold only what their generator counted.
+ * alphabet needs them; C compilers warn of unused variables. Input and output: a kernel's
+ * operations. Bodies hold only what their generator counted.
  */
 #include "kernel_ops.h"
 #include "lower/variants.h"
@@ -26,8 +26,8 @@ void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel) {
     uint32_t *n_reads = RSRC_NEW_ARRAY(arena, kernel->n_regs + 1u, uint32_t);
     for (uint32_t i = 0; i < kernel->n_ops; i++)
         count_reads(&kernel->ops[i], n_reads, 1);
-    /* Backwards, so that what only dead operations read goes in the same round; a reader earlier in a
-     * loop's body takes another. */
+    /* Backwards, so that what only dead operations read goes in the same round; a reader earlier in
+     * a loop's body takes another. */
     uint32_t n_before;
     do {
         n_before = kernel->n_ops;

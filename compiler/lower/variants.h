@@ -52,9 +52,9 @@ struct rsrc_dot_layout {
 void rsrc_pack_dot(const struct rsr_matrix *matrix, const struct rsrc_dot_layout *layout,
                    uint8_t *out);
 
-/* The tables of `scatter`. codes: members, the layer's column numbers of all segments in order, 16-bit
- * where all are below 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows, then the
- * segments. */
+/* The tables of `scatter`. codes: members, the layer's column numbers of all segments in order,
+ * 16-bit where all are below 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows,
+ * then the segments. */
 struct rsrc_scatter_block {
     uint64_t first_member; /* element of codes */
     uint64_t first_segment;
@@ -73,24 +73,25 @@ void rsrc_pack_scatter(const struct rsrc_lower_input *input,
                        const struct rsrc_scatter_layout *layout, uint8_t *codes, uint8_t *table);
 
 /* The packed codes of `lut`. Columns are cut into segments of group_cols, rows into vectors of
- * vector_rows, one row a byte lane; unit_vectors vectors are a unit and share a segment's table (the
- * last unit has what is left). Segments come in steps of step_segments; of every step, a vector has
- * step_planes bytes a row.
+ * vector_rows, one row a byte lane; unit_vectors vectors are a unit and share a segment's table
+ * (the last unit has what is left). Segments come in steps of step_segments; of every step, a
+ * vector has step_planes bytes a row.
  *
- *   codes  unit u at u * unit_vectors * vector_rows * n_steps * step_planes; in a unit of n vectors,
- *          plane j of vector v of step s at ((s * step_planes + j) * n + v) * vector_rows
- *   plane  TABLE128: the segment's code, its sign at bit 7. SHUFFLE16: the codes of segments 2j (bits
- *          0..3) and 2j + 1 (bits 4..7) of the step; with signs, plane 4: segment i's at bit i
+ *   codes  unit u at u * unit_vectors * vector_rows * n_steps * step_planes; in a unit of n
+ *          vectors, plane j of vector v of step s at ((s * step_planes + j) * n + v) * vector_rows
+ *   plane  TABLE128: the segment's code, its sign at bit 7. SHUFFLE16: the codes of segments 2j
+ *          (bits 0..3) and 2j + 1 (bits 4..7) of the step; with signs, plane 4: segment i's at bit
+ *          i
  *   code   ternary: |c| of c = sum of w_i 3^i, a sign where c < 0. Binary with signs: bit i where
  *          w_i = w_last (the segment's last column), a sign where w_last is not +1. Binary without:
- *          bit i where w_i = +1. Columns beyond the matrix count as not +1 (ternary: as 0); segments
- *          and rows beyond it have code 0, no sign
+ *          bit i where w_i = +1. Columns beyond the matrix count as not +1 (ternary: as 0);
+ *          segments and rows beyond it have code 0, no sign
  *   lanes  byte 16l + 8a + 2e + b of a vector (a < 2, e < 4, b < 2) is its row
- *          (2a + b) * vector_rows / 4 + 4l + e: the even and the odd int16 lanes of ZIP_LOW, then of
- *          ZIP_HIGH, widened, are four runs of rows
+ *          (2a + b) * vector_rows / 4 + 4l + e: the even and the odd int16 lanes of ZIP_LOW, then
+ *          of ZIP_HIGH, widened, are four runs of rows
  *   index  the constants that tables are built with; then with signs, for every vector, vector_rows
- *          int16, of the lanes with a = 0, then of those with a = 1: how many codes of the row have a
- *          sign */
+ *          int16, of the lanes with a = 0, then of those with a = 1: how many codes of the row have
+ *          a sign */
 enum rsrc_lut_lookup { RSRC_LUT_TABLE128, RSRC_LUT_SHUFFLE16 };
 
 struct rsrc_lut_layout {
@@ -121,8 +122,8 @@ uint32_t rsrc_lut_lane_correction(const struct rsrc_lut_layout *layout, uint32_t
 uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_index_bytes(const struct rsrc_lut_layout *layout);
-/* Fills zeroed codes and, where they are wanted, the corrections of codes with signs (else NULL): a row
- * has at most INT16_MAX segments then. */
+/* Fills zeroed codes and, where they are wanted, the corrections of codes with signs (else NULL): a
+ * row has at most INT16_MAX segments then. */
 void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                    const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections);
 

@@ -1,7 +1,7 @@
 /* plan.c - chooses the variant of a layer in each regime: the one with the least predicted time.
  *
- * Input: statistics of the matrix, the target, what the user forces. Output: the plan with its reasons,
- * and remarks on what was chosen and what was declined.
+ * Input: statistics of the matrix, the target, what the user forces. Output: the plan with its
+ * reasons, and remarks on what was chosen and what was declined.
  */
 #include "plan/plan.h"
 
@@ -19,8 +19,8 @@ static const uint32_t DOT_TILE_ROWS[] = {64, 32, 16};
  * more cores than its target description has. */
 #define TILES_PER_CORE 8u
 #define MIN_TILES 64u
-/* Whole blocks of k rows, about as many. A body of fold is called once for a tile and a chunk of columns:
- * 32 rows of it fill the first-level instruction cache. */
+/* Whole blocks of k rows, about as many. A body of fold is called once for a tile and a chunk of
+ * columns: 32 rows of it fill the first-level instruction cache. */
 #define SCATTER_TILE_ROWS 16u
 #define FOLD_TILE_ROWS 32u
 
@@ -39,7 +39,7 @@ const char *rsrc_regime_name(enum rsr_regime regime) {
     return names[regime];
 }
 
-/* ---- words -------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static const char *time_text(struct rsrc_arena *arena, double us) {
     return us < 1000 ? rsrc_arena_printf(arena, "%.3g us", us)
@@ -96,7 +96,7 @@ static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_choic
                                    time_text(arena, declined->cost[regime].predicted_us));
 }
 
-/* ---- tiles -------------------------------------------------------------------------------------- */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
     uint64_t wanted = (uint64_t)cores * TILES_PER_CORE;
@@ -109,10 +109,10 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
     return rows < smallest ? rsrc_divide_up(rows, 4) * 4 : smallest;
 }
 
-/* ---- the choice ----------------------------------------------------------------------------------- */
+/* ---- the choice ------------------------------------------------------------------------------ */
 
-/* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++, where the
- * target has the look-ups, `lut` and `dot` over its codes, and fold; no `dot` of floats. */
+/* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++,
+ * where the target has the look-ups, `lut` and `dot` over its codes, and fold. Floats: no `dot`. */
 #define MAX_CHOICES 8u
 
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
@@ -136,8 +136,8 @@ static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_in
     return n;
 }
 
-/* A module holds every weight once: beside the kernel of decode, prefill has what reads the same data,
- * or none. A token alone is not worth unpacking the codes of lut. */
+/* A module holds every weight once: beside the kernel of decode, prefill has what reads the same
+ * data, or none. A token alone is not worth unpacking the codes of lut. */
 static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choice *prefill,
                         enum rsr_input input) {
     if (decode == NULL)
