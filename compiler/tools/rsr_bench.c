@@ -23,7 +23,7 @@ static const char HELP[] =
     "  --repeat-rows F             part of the rows that repeat another one [0]\n"
     "  --zero-rows F, --zero-cols F  parts that are zero [0]\n"
     "  --target X                  target description [native]\n"
-    "  --backend c|llvm            what compiles it: the C compiler of RSRC_CC, or LLVM [c]\n"
+    "  --backend c|llvm            what compiles it: the C compiler of RSRC_CC, or LLVM [llvm]\n"
     "  --batch B                   tokens at once: up to 8 the kernel of decode, more that of\n"
     "                              prefill [1]\n\n"
     "model: prefill and decode speed of a compiled model.\n"
@@ -145,7 +145,7 @@ int main(int argc, char **argv) {
     }
     struct bench_options options = {.type = "ternary",
                                     .target = "native",
-                                    .backend = "c",
+                                    .backend = "llvm",
                                     .batch = 1,
                                     .prompt_tokens = 128,
                                     .gen_tokens = 64,
