@@ -210,16 +210,20 @@ static void list_exports(struct rsrc_compilation *c, const struct rsr_matrices_i
     c->exports = exports;
 }
 
-/* matrices.c includes it by a name that is nobody's but ours. */
+/* matrices.c includes it by a name that is nobody's but ours, unless the library is called so too. */
 static enum rsrc_status write_header(struct rsrc_compilation *c, const struct rsrc_buffer *text) {
+    static const char NAME[] = "matrices.h";
     if (rsrc_sink_write(c, &c->header_sink, text) != RSRC_OK)
         return RSRC_FAILED;
-    const char *const dirs[] = {c->link_units.active ? c->work_dir : NULL, c->out_dir.temporary};
-    for (uint32_t i = 0; i < 2; i++)
-        if (dirs[i] != NULL &&
-            rsrc_write_file(c, dirs[i], "matrices.h", text->data, text->size_bytes) != RSRC_OK)
-            return RSRC_FAILED;
-    return RSRC_OK;
+    if (c->link_units.active &&
+        rsrc_write_file(c, c->work_dir, NAME, text->data, text->size_bytes) != RSRC_OK)
+        return RSRC_FAILED;
+    const char *dir = c->out_dir.temporary;
+    if (dir == NULL ||
+        (c->header_sink.open &&
+         strcmp(c->header_sink.file.path, rsrc_arena_printf(&c->arena, "%s/%s", dir, NAME)) == 0))
+        return RSRC_OK;
+    return rsrc_write_file(c, dir, NAME, text->data, text->size_bytes);
 }
 
 enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c) {
