@@ -1,18 +1,18 @@
 /* ir.h - every struct that passes between the stages of the compiler. Read this first.
  *
- *   read     checkpoint files      -> rsr_checkpoint   (tensors by name, configuration, tokenizer)
- *   graph    rsr_checkpoint        -> rsr_graph        (a model: layers with roles and scale rules)
- *   decode   rsr_layer             -> rsr_matrix       (int8 values, loaded lazily, freed per layer)
- *   reduce   rsr_matrix            -> rsr_matrix       (rows computed once, no zeros), rsr_reduction
- *   rsr      rsr_matrix            -> rsr_index        (segments of every block of k rows)
- *   plan     matrix, index, spec   -> rsr_plan         (variant per layer, with its reason)
- *   schedule rsr_graph, plans      -> rsr_step         (ordered operations over buffers)
- *   lower    matrix, plan, spec    -> rsr_kernel       (flat operation list) + rsr_blob (packed weights)
- *   emit     rsr_kernel, rsr_step  -> rsr_unit         (C text)
- *   link     units, blobs          -> model.so
+ *   read     checkpoint files     -> rsr_checkpoint   (tensors by name, configuration, tokenizer)
+ *   graph    rsr_checkpoint       -> rsr_graph        (a model: layers with roles and scale rules)
+ *   decode   rsr_layer            -> rsr_matrix       (int8 values, loaded lazily, freed per layer)
+ *   reduce   rsr_matrix           -> rsr_matrix, rsr_reduction    (rows computed once, no zeros)
+ *   rsr      rsr_matrix           -> rsr_index        (segments of every block of k rows)
+ *   plan     matrix, index, spec  -> rsr_plan         (variant per layer, with its reason)
+ *   schedule rsr_graph, plans     -> rsr_step         (ordered operations over buffers)
+ *   lower    matrix, plan, spec   -> rsr_kernel       (flat operation list), rsr_blob (weights)
+ *   emit     rsr_kernel, rsr_step -> rsr_unit         (C text)
+ *   link     units, blobs         -> model.so
  *
  * All of it is plain data in arenas: nothing here owns memory by itself, and pointers are valid as
- * long as the arena named at each stage. Enums and structs shared with the runtime are in rsr_abi.h.
+ * long as the arena named at each stage. rsr_abi.h has what is shared with the runtime.
  */
 #ifndef RSRC_IR_H
 #define RSRC_IR_H
@@ -26,7 +26,7 @@
 #include "diag.h"
 #include "rsr_abi.h"
 
-/* ---- read ------------------------------------------------------------------------------------- */
+/* ---- read ------------------------------------------------------------------------------------ */
 
 #define RSRC_MAX_DIMS 4
 
@@ -47,7 +47,7 @@ struct rsr_tensor {
 enum rsr_scale_rule {
     RSR_SCALE_MULTIPLY,         /* packed, autobitlinear offline: y = acc * act * weight_scale */
     RSR_SCALE_DIVIDE,           /* packed, bitlinear: y = acc * act / weight_scale */
-    RSR_SCALE_ONLINE            /* float masters: t = clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
+    RSR_SCALE_ONLINE            /* float masters: clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
 };
 
 /* config.json, validated. Fields that the file lacks have the defaults of the architecture. */
@@ -87,11 +87,11 @@ struct rsr_checkpoint {
     struct rsrc_mapping *mappings;      /* owned; base/mapped_file.h */
 };
 
-/* ---- graph ------------------------------------------------------------------------------------ */
+/* ---- graph ----------------------------------------------------------------------------------- */
 
 /* How a linear layer's integers are stored in its tensor. */
 enum rsr_encoding {
-    RSR_ENCODING_PACKED2,       /* uint8 [out/4, in], four strided codes a byte, code = weight + 1 */
+    RSR_ENCODING_PACKED2,       /* uint8 [out/4, in], four strided codes weight + 1 a byte */
     RSR_ENCODING_BYTES,         /* uint8 or int8 [out, in], 0 / 1 / 255 (or -1) */
     RSR_ENCODING_LATENT         /* float [out, in], quantised at compile time */
 };
@@ -100,7 +100,7 @@ enum rsr_encoding {
 struct rsr_layer {
     uint32_t block;             /* RSR_NO_BLOCK: none */
     enum rsr_role role;
-    const char *name;           /* module path in the checkpoint, "model.layers.0.self_attn.q_proj" */
+    const char *name;           /* path in the checkpoint: "model.layers.0.self_attn.q_proj" */
     const struct rsr_tensor *weight;
     const struct rsr_tensor *scale;     /* NULL with RSR_SCALE_ONLINE */
     enum rsr_encoding encoding;
@@ -136,7 +136,7 @@ struct rsr_graph {
     const struct rsr_tensor *head;      /* == embedding when tied */
 };
 
-/* ---- decode ----------------------------------------------------------------------------------- */
+/* ---- decode ---------------------------------------------------------------------------------- */
 
 enum rsr_alphabet {
     RSR_TERNARY,                /* -1, 0, +1 */
@@ -152,7 +152,7 @@ struct rsr_matrix {
     uint32_t n_scales;          /* 1 or rows */
 };
 
-/* ---- reduce ----------------------------------------------------------------------------------- */
+/* ---- reduce ---------------------------------------------------------------------------------- */
 
 /* Rows whose results nobody reads, columns whose activations are always 0: a flag each, or NULL for
  * none. model/dead_channels.h has the rules. */
@@ -175,8 +175,8 @@ struct rsr_row_source {
     int32_t sign;               /* +1, -1; 0: the row is zero (and `row` is 0) */
 };
 
-/* How a layer follows from a smaller matrix. Maps that do not pay are left out: what they would drop
- * is then in the reduced matrix, as zeros or repeated rows. */
+/* How a layer follows from a smaller matrix. Maps that do not pay are left out: what they would
+ * drop is then in the reduced matrix, as zeros or repeated rows. */
 struct rsr_reduction {
     struct rsr_reduction_counts counts;
     uint32_t rows, cols;        /* of the reduced matrix; at least 1 */
@@ -184,7 +184,7 @@ struct rsr_reduction {
     const uint32_t *kept_cols;  /* [cols], ascending; NULL: columns are what they were */
 };
 
-/* ---- rsr -------------------------------------------------------------------------------------- */
+/* ---- rsr ------------------------------------------------------------------------------------- */
 
 #define RSR_MAX_K 16
 
@@ -205,9 +205,9 @@ struct rsr_index {
     uint32_t n_blocks;
 };
 
-/* Additions that a segment costs besides its members: its bounds are loaded and its inner loop ends in
- * a mispredicted branch. Measured with rsrc_index_multiply on a 2560 x 2560 ternary matrix: with 8, the
- * times of RSR++ at k = 3, 4, 5, 6 and 7 all are within 3 % of 1.05e9 additions a second. */
+/* Additions that a segment costs besides its members: its bounds are loaded and its inner loop ends
+ * in a mispredicted branch. Measured with rsrc_index_multiply on a 2560 x 2560 ternary matrix: with
+ * 8, the times of RSR++ at k = 3, 4, 5, 6 and 7 all are within 3 % of 1.05e9 additions a second. */
 #define RSR_SEGMENT_START_ADDS 8u
 /* Additions that one digit of RSR's direct product costs: it is extracted, multiplied and added. */
 #define RSR_DIRECT_DIGIT_ADDS 2u
@@ -219,13 +219,13 @@ struct rsr_stats {
     uint64_t n_members;         /* non-zero codes over all blocks: additions of the segment sums */
     uint64_t n_segments;        /* distinct canonical codes over all blocks */
     uint64_t n_fold_adds;       /* additions of the RSR++ fold over all blocks */
-    uint64_t n_direct_adds;     /* multiply-adds of RSR's direct product, a digit of a segment each */
+    uint64_t n_direct_adds;     /* multiply-adds of RSR's direct product: a digit of a segment */
     uint32_t n_zero_rows, n_zero_cols;
     uint32_t n_equal_rows;      /* rows equal or opposite to an earlier row (zero rows excluded) */
     uint32_t max_row_nonzero;   /* bounds |acc| <= 128 * this */
 };
 
-/* ---- spec ------------------------------------------------------------------------------------- */
+/* ---- spec ------------------------------------------------------------------------------------ */
 
 /* What a GPU's description says. Nothing of a CPU's applies to it, nor the other way round. */
 struct rsr_gpu {
@@ -251,12 +251,12 @@ struct rsr_spec {
     uint64_t l2_bytes;
     double read_gbps;           /* DRAM read, one core */
     double dot_gmacs;           /* peak int8 multiply-adds of one core, 1e9/s */
-    double vector_gips;         /* vector instructions of one core, 1e9/s: look-ups, adds from memory */
-    double add_gops;            /* scalar adds with a load, one core, 1e9/s: what scatter lives on */
+    double vector_gips;         /* vector instructions of one core, 1e9/s: look-ups, adds */
+    double add_gops;            /* scalar adds with a load, one core, 1e9/s: scatter's */
     struct rsr_gpu gpu;
 };
 
-/* ---- plan ------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 /* X-macro of all variants: enum suffix and the name that users see. */
 #define RSR_VARIANTS(X) X(SCATTER, "scatter") X(DOT, "dot") X(FOLD, "fold") X(LUT, "lut")
@@ -268,9 +268,9 @@ enum rsr_variant {
     RSR_VARIANT_COUNT
 };
 
-/* Batches of up to RSR_DECODE_MAX_TOKENS tokens run the kernels planned for decode, larger ones those
- * planned for prefill. From 7 tokens on, unpacking for all of them is cheaper than looking up for each,
- * and a vector of 32 tokens in lanes, most of them empty, cheaper than either. */
+/* Batches of up to RSR_DECODE_MAX_TOKENS tokens run the kernels planned for decode, larger ones
+ * those planned for prefill. From 7 tokens on, unpacking for all of them is cheaper than looking up
+ * for each, and a vector of 32 tokens in lanes, most of them empty, cheaper than either. */
 enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 #define RSR_DECODE_MAX_TOKENS 8u
 
@@ -285,12 +285,12 @@ struct rsr_regime_plan {
     enum rsr_packing packing;   /* dot */
     uint32_t k;                 /* scatter, fold: rows per block; else 0 */
     enum rsr_fold_kind fold;    /* scatter */
-    uint32_t tile_rows;         /* rows of one work item */
+    uint32_t tile_rows;         /* rows of one work item; of a reduced layer: kept rows */
     uint32_t token_tile;        /* dot: tokens that share one unpacking; fold: tokens in lanes */
     double predicted_us;        /* decode: one token; prefill: per token at 128 */
-    uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and the
-                                   instructions that hold the index (fold) */
-    uint64_t acc_bound;         /* proven: |acc| never exceeds it (int8 activations) */
+    uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and
+                                   the instructions that hold the index (fold) */
+    uint64_t acc_bound;         /* int8 activations: |acc| never exceeds it, proven; floats: 0 */
     const char *reason;         /* one sentence; never NULL or empty */
 };
 
@@ -300,11 +300,12 @@ struct rsr_plan {
     struct rsr_regime_plan regimes[RSR_REGIME_COUNT];   /* equal: one kernel serves both */
 };
 
-/* ---- lower: the kernel as a flat operation list ------------------------------------------------ *
+/* ---- lower: the kernel as a flat operation list ----------------------------------------------- *
  *
- * A kernel is one function of type rsr_kernel_fn. Values are virtual registers: scalars (lanes 1) or
- * vectors; a register may be assigned many times (back ends map it to a local variable). Control flow
- * is counted loops only, marked by LOOP ... END, and IF ... END. Every back end prints exactly these.
+ * A kernel is one function of type rsr_kernel_fn. Values are virtual registers: scalars (lanes 1)
+ * or vectors; a register may be assigned many times (back ends map it to a local variable). Control
+ * flow is counted loops only, marked by LOOP ... END, and IF ... END. Every back end prints exactly
+ * these.
  */
 enum rsr_elem { RSR_ELEM_I8, RSR_ELEM_U8, RSR_ELEM_I16, RSR_ELEM_U16, RSR_ELEM_I32, RSR_ELEM_U32,
                 RSR_ELEM_I64, RSR_ELEM_F32,
@@ -332,58 +333,58 @@ enum rsr_kbuf {
 
 /* X-macro of all operations: name, number of register operands, what it does. `d` is the result and
  * n the lanes of d. Operands have d's type unless said otherwise. Lowering proves that no signed
- * addition, subtraction, multiplication or left shift overflows, so back ends need not define it. */
-#define RSR_KOPS(X)                                                                                  \
-    X(COMMENT, 0, "text for the reader")                                                             \
-    X(LOOP, 2, "for (d = a; d < b; d += imm); i64 scalars, d lives in the loop only")                \
-    X(IF, 2, "if (a < b); i64 scalars")                                                              \
-    X(ELSE, 0, "")                                                                                   \
-    X(END, 0, "ends LOOP or IF")                                                                     \
-    X(CONST, 0, "d = imm in every lane (F32: fimm)")                                                 \
-    X(PARAM, 0, "d = kernel parameter imm (enum rsr_kparam); i64 scalar")                            \
-    X(COPY, 1, "d = a")                                                                              \
-    X(ADD, 2, "d = a + b; unsigned elements wrap")                                                   \
-    X(SUB, 2, "d = a - b; unsigned elements wrap")                                                   \
-    X(MUL, 2, "d = a * b; unsigned elements wrap; F32 rounds to nearest even, never fused")          \
-    X(MIN, 2, "d = a < b ? a : b; scalars")                                                          \
-    X(AND, 2, "d = a & b; integers")                                                                 \
-    X(OR, 2, "d = a | b; integers")                                                                  \
-    X(XOR, 2, "d = a ^ b; integers; F32: the bits")                                                  \
-    X(SHR, 1, "d = a >> imm; logical on unsigned, arithmetic on signed elements")                    \
-    X(SHL, 1, "d = a << imm; integers")                                                              \
-    X(SPLAT, 1, "every lane of d = scalar a")                                                        \
-    X(EXTRACT, 1, "scalar d = lane imm of a")                                                        \
-    X(CONVERT, 1, "lane by lane to d's wider integer type, or from I32 to F32 (nearest even)")       \
-    X(BITCAST, 1, "the same bits as d's type")                                                       \
-    X(LOAD, 0, "d = buffer[address], any alignment")                                                 \
-    X(STORE, 1, "buffer[address] = a, any alignment")                                                \
-    X(PREFETCH, 0, "hint: buffer[address] is read soon; the address may lie outside")                \
-    X(ZIP_ADD, 2, "in every 2u lanes, u = imm: d's low u = low + high u of a, d's high u: of b")     \
-    X(HALVES_ADD, 1, "d[i] = a[i] + a[n + i]; a has 2n lanes")                                       \
+ * addition, subtraction, multiplication or left shift overflows, so none need be defined. */
+#define RSR_KOPS(X)                                                                                \
+    X(COMMENT, 0, "text for the reader")                                                           \
+    X(LOOP, 2, "for (d = a; d < b; d += imm); i64 scalars, d lives in the loop only")              \
+    X(IF, 2, "if (a < b); i64 scalars")                                                            \
+    X(ELSE, 0, "")                                                                                 \
+    X(END, 0, "ends LOOP or IF")                                                                   \
+    X(CONST, 0, "d = imm in every lane (F32: fimm)")                                               \
+    X(PARAM, 0, "d = kernel parameter imm (enum rsr_kparam); i64 scalar")                          \
+    X(COPY, 1, "d = a")                                                                            \
+    X(ADD, 2, "d = a + b; unsigned elements wrap")                                                 \
+    X(SUB, 2, "d = a - b; unsigned elements wrap")                                                 \
+    X(MUL, 2, "d = a * b; unsigned elements wrap; F32 rounds to nearest even, never fused")        \
+    X(MIN, 2, "d = a < b ? a : b; scalars")                                                        \
+    X(AND, 2, "d = a & b; integers")                                                               \
+    X(OR, 2, "d = a | b; integers")                                                                \
+    X(XOR, 2, "d = a ^ b; integers; F32: the bits")                                                \
+    X(SHR, 1, "d = a >> imm; logical on unsigned, arithmetic on signed elements")                  \
+    X(SHL, 1, "d = a << imm; integers")                                                            \
+    X(SPLAT, 1, "every lane of d = scalar a")                                                      \
+    X(EXTRACT, 1, "scalar d = lane imm of a")                                                      \
+    X(CONVERT, 1, "lane by lane to d's wider integer type, or from I32 to F32 (nearest even)")     \
+    X(BITCAST, 1, "the same bits as d's type")                                                     \
+    X(LOAD, 0, "d = buffer[address], any alignment")                                               \
+    X(STORE, 1, "buffer[address] = a, any alignment")                                              \
+    X(PREFETCH, 0, "hint: buffer[address] is read soon; the address may lie outside")              \
+    X(ZIP_ADD, 2, "in every 2u lanes, u = imm: d's low u = low + high u of a, d's high u: of b")   \
+    X(HALVES_ADD, 1, "d[i] = a[i] + a[n + i]; a has 2n lanes")                                     \
     X(DOT_U8S8, 3, "I32 d[i] = a[i] + sum over 4 of u8 b[4i+j] * s8 c[4i+j]; b, c: any type's bits") \
-    X(MADD_U8S8, 2, "I16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); bits as above")  \
-    X(DOT_S8S8, 3, "I32 d[i] = a[i] + sum over 4 of s8 b[4i+j] * s8 c[4i+j]; bits as above")         \
-    X(MADD_I16, 2, "I32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")                                   \
-    /* Index as data: look-ups and the shuffles around them (lut). Lane 16 = 16 bytes of a vector. */ \
-    X(LOAD_LANES, 0, "the 16 bytes at buffer[address] in every lane 16 of d")                        \
-    X(SHUFFLE16, 2, "U8 d[i] = b[i / 16 * 16 + a[i]]; every U8 a[i] < 16")                           \
-    X(TABLE, 2, "d[i] = b[a[i] mod n]; a: unsigned, as wide as d")                                   \
-    X(TABLE2, 3, "d[i] = b then c, 2n elements, at a[i] mod 2n; a: unsigned, as wide as d")          \
-    X(SPREAD_BIT, 1, "U8: every bit of d[i] = bit imm of a[i]")                                      \
-    X(ZIP_LOW, 2, "in every lane 16 of d: elements a0 b0 a1 b1 ... of its low 8 bytes of a and b")    \
-    X(ZIP_HIGH, 2, "as ZIP_LOW, of the high 8 bytes")                                                \
+    X(MADD_U8S8, 2, "I16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); bits as above") \
+    X(DOT_S8S8, 3, "I32 d[i] = a[i] + sum over 4 of s8 b[4i+j] * s8 c[4i+j]; bits as above")       \
+    X(MADD_I16, 2, "I32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")                                 \
+    /* Index as data: look-ups and the shuffles around them (lut). Lane 16: 16 bytes. */           \
+    X(LOAD_LANES, 0, "the 16 bytes at buffer[address] in every lane 16 of d")                      \
+    X(SHUFFLE16, 2, "U8 d[i] = b[i / 16 * 16 + a[i]]; every U8 a[i] < 16")                         \
+    X(TABLE, 2, "d[i] = b[a[i] mod n]; a: unsigned, as wide as d")                                 \
+    X(TABLE2, 3, "d[i] = b then c, 2n elements, at a[i] mod 2n; a: unsigned, as wide as d")        \
+    X(SPREAD_BIT, 1, "U8: every bit of d[i] = bit imm of a[i]")                                    \
+    X(ZIP_LOW, 2, "in every lane 16 of d: elements a0 b0 a1 b1 ... of its low 8 bytes of a and b") \
+    X(ZIP_HIGH, 2, "as ZIP_LOW, of the high 8 bytes")                                              \
     X(PACK_U8, 2, "U8: in every lane 16 of d, that lane of I16 a as bytes, then of b; all in 0..255") \
-    /* Index as instructions (fold). */                                                              \
-    X(ADD_MEM, 1, "d = a + buffer[address]; one instruction where the machine has memory operands")   \
-    X(SUB_MEM, 1, "d = a - buffer[address]")                                                         \
-    X(CALL, 3, "body number a, its columns at scratch + b, its sums at scratch + c; i64 scalars")    \
-    /* Matrix registers (AMX). d, a, b and c are TILE registers where no other type is given. */     \
-    X(TILE_BEGIN, 0, "configures every TILE register as 16 rows of 64 bytes")                        \
-    X(TILE_END, 0, "releases the TILE registers")                                                    \
-    X(TILE_ZERO, 0, "d = 0")                                                                         \
-    X(TILE_LOAD, 1, "row r of d = the 64 bytes at buffer[address] + r * a; a: i64 scalar")           \
-    X(TILE_STORE, 2, "the 64 bytes at buffer[address] + r * b = row r of a; b: i64 scalar")          \
-    X(TILE_DOT_S8S8, 3, "I32 d[r][i] = a[r][i] + sum over k < 64 of s8 b[r][k] * s8 "                \
+    /* Index as instructions (fold). */                                                            \
+    X(ADD_MEM, 1, "d = a + buffer[address]; one instruction where the machine has memory operands") \
+    X(SUB_MEM, 1, "d = a - buffer[address]")                                                       \
+    X(CALL, 3, "body number a, its columns at scratch + b, its sums at scratch + c; i64 scalars")  \
+    /* Matrix registers (AMX). d, a, b and c are TILE registers where no other type is given. */   \
+    X(TILE_BEGIN, 0, "configures every TILE register as 16 rows of 64 bytes")                      \
+    X(TILE_END, 0, "releases the TILE registers")                                                  \
+    X(TILE_ZERO, 0, "d = 0")                                                                       \
+    X(TILE_LOAD, 1, "row r of d = the 64 bytes at buffer[address] + r * a; a: i64 scalar")         \
+    X(TILE_STORE, 2, "the 64 bytes at buffer[address] + r * b = row r of a; b: i64 scalar")        \
+    X(TILE_DOT_S8S8, 3, "I32 d[r][i] = a[r][i] + sum over k < 64 of s8 b[r][k] * s8 "              \
                         "c[k / 4][4i + k mod 4]; d is a; b, c and d differ")
 
 enum rsr_kop_kind {
@@ -411,9 +412,9 @@ struct rsr_kop {
     const char *text;           /* COMMENT; else an optional end-of-line comment */
 };
 
-/* Straight-line code that its kernel calls by number: the segment index as instructions. A body is a
- * function of two pointers, RSR_KBUF_COLUMNS (read) and RSR_KBUF_SUMS (read and written); it has no
- * loop, no IF, no CALL and no address terms, and uses the kernel's body_regs. */
+/* Straight-line code that its kernel calls by number: the segment index as instructions. A body is
+ * a function of two pointers, RSR_KBUF_COLUMNS (read) and RSR_KBUF_SUMS (read and written); it has
+ * no loop, no IF, no CALL and no address terms, and uses the kernel's body_regs. */
 struct rsr_kbody {
     struct rsr_kop *ops;
     uint32_t n_ops;
@@ -430,7 +431,8 @@ struct rsr_kernel {
     enum rsr_epilogue epilogue;
     uint32_t rows, cols;        /* of the layer: what a call reads and writes */
     uint32_t computed_rows;     /* of the reduced matrix: what tiles divide */
-    uint32_t tile_rows, n_tiles;
+    uint32_t tile_rows, n_tiles;        /* a tile computes tile_rows of computed_rows and writes
+                                           every row of the layer that follows from them */
     uint64_t scratch_bytes;
     struct rsr_kreg *regs;
     uint32_t n_regs;
@@ -440,10 +442,10 @@ struct rsr_kernel {
     uint32_t n_body_regs;
     struct rsr_kbody *bodies;
     uint32_t n_bodies;
-    bool extern_bodies;         /* bodies are defined elsewhere, hidden, as <symbol>_body_<number> */
+    bool extern_bodies;         /* bodies are elsewhere, hidden: <symbol>_body_<number> */
 };
 
-/* ---- packed weights ---------------------------------------------------------------------------- */
+/* ---- packed weights -------------------------------------------------------------------------- */
 
 struct rsr_blob {
     const char *symbol;         /* rsr_w_l0_q_codes */
@@ -457,16 +459,18 @@ struct rsr_blob {
 struct rsr_lowered {
     struct rsr_kernel kernel;
     struct rsr_blob codes;
-    struct rsr_blob index;      /* size 0: none */
+    struct rsr_blob index;      /* what the variant looks up; behind it, of a reduced layer, the
+                                   tables of its maps (lower/kernel_maps.h); size 0: none */
     struct rsr_blob scale;      /* float32 */
 };
 
-/* ---- GPU ---------------------------------------------------------------------------------------- *
+/* ---- GPU -------------------------------------------------------------------------------------- *
  *
- * A GPU computes a layer with the one kernel of cuda/kernels/matvec.cuh, whose constants are this plan:
- * no operation list is lowered. Eight lanes of a warp work on a row, a warp on four rows; one 16-byte
- * load a lane is a step. Codes lie in the order in which warps read them: for every four rows, for every
- * step, for every lane 16 bytes (struct rsr_gpu_plan gives the sizes, lower/pack_gpu.h the bytes).
+ * A GPU computes a layer with the one kernel of cuda/kernels/matvec.cuh, whose constants are this
+ * plan: no operation list is lowered. Eight lanes of a warp work on a row, a warp on four rows; one
+ * 16-byte load a lane is a step. Codes lie in the order in which warps read them: for every four
+ * rows, for every step, for every lane 16 bytes (struct rsr_gpu_plan gives the sizes,
+ * lower/pack_gpu.h the bytes).
  */
 
 /* Codes of 2 bits, or of base-3 digits, five to a byte. */
@@ -485,7 +489,7 @@ struct rsr_gpu_plan {
     uint32_t token_tile;        /* tokens that share one reading of the codes */
     uint32_t blocks;            /* of the grid */
     bool scale_per_row;
-    enum rsr_epilogue epilogue; /* SCALE: x is float, quantised by the kernel; RAW: activation rows */
+    enum rsr_epilogue epilogue; /* SCALE: x is float, the kernel quantises it; RAW: act rows */
     uint64_t weight_bytes;      /* of the codes, as packed */
     double predicted_us;        /* one token */
     const char *reason;         /* one sentence; never NULL or empty */
@@ -497,7 +501,7 @@ struct rsr_gpu_kernel {
     const struct rsr_gpu_plan *plan;
 };
 
-/* ---- schedule ---------------------------------------------------------------------------------- */
+/* ---- schedule -------------------------------------------------------------------------------- */
 
 struct rsr_step {
     const char *regime;
@@ -509,7 +513,7 @@ struct rsr_step {
     uint64_t arena_bytes_per_token;
 };
 
-/* ---- emit -------------------------------------------------------------------------------------- */
+/* ---- emit ------------------------------------------------------------------------------------ */
 
 enum rsr_unit_kind { RSR_UNIT_C, RSR_UNIT_LLVM, RSR_UNIT_ASM, RSR_UNIT_OBJ, RSR_UNIT_PTX,
                      RSR_UNIT_CUBIN, RSR_UNIT_KIND_COUNT };
@@ -530,8 +534,9 @@ struct rsrc_backend {
     /* Starts an empty unit for one target. */
     enum rsrc_status (*begin)(struct rsr_unit *unit, const char *title, const struct rsr_spec *spec,
                               const char **why);
-    /* Adds one kernel. Declines (RSRC_FAILED, with a sentence in *why, no diagnostic, the unit as it
-     * was) an operation it cannot express for the kernel's spec; the driver then falls back and says so. */
+    /* Adds one kernel. Declines (RSRC_FAILED, with a sentence in *why, no diagnostic, the unit as
+     * it was) an operation it cannot express for the kernel's spec; the driver then falls back and
+     * says so. */
     enum rsrc_status (*emit)(struct rsr_unit *unit, const struct rsr_kernel *kernel,
                              struct rsrc_arena *arena, const char **why);
     /* Completes unit->text and frees unit->state, also on failure. */
