@@ -490,6 +490,35 @@ static inline void run_cases(struct suite *suite, struct test_case **cases, uint
         run_backend(suite, cases, n_cases, spec, &harness_backends[b], name);
 }
 
+/* ---- refusals ------------------------------------------------------------------------------------ */
+
+/* Lowering the case (index: NULL where the variant has none) fails with a diagnostic of the slug that
+ * holds the text. */
+static inline void expect_lower_refused(struct suite *suite, struct test_case *c,
+                                        const struct rsr_spec *spec, const struct rsr_index *index,
+                                        const char *slug, const char *text) {
+    char *message = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&message, &size);
+    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
+    const struct rsrc_lower_input input = {.symbol_stem = "t",
+                                           .title = "t",
+                                           .matrix = &c->matrix,
+                                           .index = index,
+                                           .plan = &c->plan,
+                                           .input = c->input,
+                                           .spec = spec,
+                                           .epilogue = c->epilogue};
+    CHECK_INT(rsrc_lower_layer(diag, &suite->arena, &input, &c->lowered), RSRC_FAILED);
+    rsrc_diag_destroy(diag);
+    fclose(stream);
+    CHECK(strstr(message, slug) != NULL);
+    CHECK(strstr(message, text) != NULL);
+    free(message);
+}
+
+/* ---- the program --------------------------------------------------------------------------------- */
+
 /* `name`: of the test, for the directory of its files. */
 static inline void suite_begin(struct suite *suite, const char *name, uint64_t seed) {
     *suite = (struct suite){.seed = seed};

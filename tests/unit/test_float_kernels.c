@@ -250,35 +250,15 @@ static void test_lut_order(struct suite *suite, uint32_t alphabet) {
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
-static void expect_refused(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
-                           const char *slug, const char *text) {
-    char *message = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&message, &size);
-    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
-    const struct rsrc_lower_input input = {.symbol_stem = "t",
-                                           .title = "t",
-                                           .matrix = &c->matrix,
-                                           .plan = &c->plan,
-                                           .input = c->input,
-                                           .spec = spec,
-                                           .epilogue = c->epilogue};
-    CHECK_INT(rsrc_lower_layer(diag, &suite->arena, &input, &c->lowered), RSRC_FAILED);
-    rsrc_diag_destroy(diag);
-    fclose(stream);
-    CHECK(strstr(message, slug) != NULL);
-    CHECK(strstr(message, text) != NULL);
-    free(message);
-}
-
 static void test_refusals(struct suite *suite) {
     const struct shape shape = {10, 10, 4};
     struct test_case *c = make_float_case(suite, &shape, RSR_TERNARY, 0, RSR_VARIANT_LUT);
-    expect_refused(suite, c, find_spec("ssse3"), "lower-lut", "target 'ssse3' has neither");
+    expect_lower_refused(suite, c, find_spec("ssse3"), NULL, "lower-lut",
+                         "target 'ssse3' has neither");
     c->plan.variant = RSR_VARIANT_DOT;
-    expect_refused(suite, c, find_spec("avx512"), "lower-dot", "not floats");
+    expect_lower_refused(suite, c, find_spec("avx512"), NULL, "lower-dot", "not floats");
     c->plan.packing = RSR_PACKING_LUT;
-    expect_refused(suite, c, find_spec("avx512"), "lower-dot", "not floats");
+    expect_lower_refused(suite, c, find_spec("avx512"), NULL, "lower-dot", "not floats");
 }
 
 int main(void) {

@@ -365,22 +365,7 @@ static void test_refusal(struct suite *suite) {
     struct test_case *c = make_fold(suite, &setting);
     struct rsr_index index;
     rsrc_build_index(&suite->arena, &c->matrix, 8, &index);
-    char *message = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&message, &size);
-    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
-    const struct rsrc_lower_input input = {.symbol_stem = "t",
-                                           .title = "t",
-                                           .matrix = &c->matrix,
-                                           .index = &index,
-                                           .plan = &c->plan,
-                                           .spec = &specs[0],
-                                           .epilogue = c->epilogue};
-    CHECK_INT(rsrc_lower_layer(diag, &suite->arena, &input, &c->lowered), RSRC_FAILED);
-    rsrc_diag_destroy(diag);
-    fclose(stream);
-    CHECK(strstr(message, "lower-k-too-large") != NULL);
-    free(message);
+    expect_lower_refused(suite, c, &specs[0], &index, "lower-k-too-large", "fold: k = 8");
 }
 
 int main(void) {

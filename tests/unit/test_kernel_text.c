@@ -1,7 +1,7 @@
 /* test_kernel_text.c - kernels print, parse back to the same, and damaged text is refused with a place. */
-#include "diag_fixture.h"
 #include "kernel_harness.h"
 #include "lower/kernel_builder.h"
+#include "text_damage.h"
 
 /* ---- kernels that hold every form of line ---------------------------------------------------------- */
 
@@ -180,26 +180,17 @@ static void test_lowered(struct suite *suite) {
 
 /* ---- damage ---------------------------------------------------------------------------------------- */
 
-/* Replaces the first `from` of the text and expects a message with its line. */
-static void expect_refused(const char *text, const char *from, const char *to, const char *place,
-                           const char *message) {
-    struct fixture f;
-    setup(&f);
-    const char *at = strstr(text, from);
-    CHECK(at != NULL);
-    if (at == NULL)
-        return;
-    const char *damaged =
-        rsrc_arena_printf(&f.arena, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+static enum rsrc_status parse(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *text,
+                              size_t size_bytes) {
     struct rsr_parsed_kernel *parsed;
     uint32_t n;
-    CHECK_INT(rsrc_parse_kernels(f.diag, &f.arena, "k.txt", damaged, strlen(damaged), &parsed, &n),
-              RSRC_FAILED);
-    const bool as_expected = strstr(f.text, place) != NULL && strstr(f.text, message) != NULL;
-    if (!as_expected)
-        fprintf(stderr, "got: %s\nnot: %s %s\n", f.text, place, message);
-    CHECK(as_expected);
-    teardown(&f);
+    return rsrc_parse_kernels(diag, arena, "k.txt", text, size_bytes, &parsed, &n);
+}
+
+/* `from` replaced by `to` is told at `place`. */
+static void expect_refused(const char *text, const char *from, const char *to, const char *place,
+                           const char *message) {
+    expect_damage_refused(parse, text, from, to, place, message);
 }
 
 static void test_refusals(const char *text) {
@@ -233,25 +224,6 @@ static void test_refusals(const char *text) {
     expect_refused(text, "end kernel", "", "k.txt:", "'end kernel' is missing");
 }
 
-/* Any prefix, and any one byte changed: refused with a diagnostic, or a kernel that prints again. */
-static void test_damage(const char *text) {
-    uint64_t seed = 7;
-    const size_t n_bytes = strlen(text);
-    for (size_t i = 0; i < n_bytes; i++) {
-        struct fixture f;
-        setup(&f);
-        char *damaged = rsrc_arena_strdup(&f.arena, text);
-        const size_t kept = i % 2 == 0 ? i : n_bytes;
-        damaged[i] = (char)(check_random(&seed) >> 40);
-        struct rsr_parsed_kernel *parsed;
-        uint32_t n;
-        const enum rsrc_status status =
-            rsrc_parse_kernels(f.diag, &f.arena, "k.txt", damaged, kept, &parsed, &n);
-        CHECK((status == RSRC_OK) == (rsrc_diag_error_count(f.diag) == 0));
-        teardown(&f);
-    }
-}
-
 int main(void) {
     struct suite suite;
     suite_begin(&suite, "test_kernel_text", 20261122);
@@ -262,7 +234,7 @@ int main(void) {
     struct rsrc_buffer text = {0};
     rsrc_print_kernel(&kernel, &text);
     test_refusals(text.data);
-    test_damage(text.data);
+    check_any_damage(parse, text.data, 7);
     rsrc_buffer_free(&text);
     suite_end(&suite);
     return CHECK_EXIT();

@@ -184,26 +184,6 @@ static void test_verifier(struct suite *suite) {
 
 /* ---- refusals -------------------------------------------------------------------------------------- */
 
-static void expect_refused(struct suite *suite, struct test_case *c, const struct rsr_index *index,
-                           const char *slug) {
-    char *message = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&message, &size);
-    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
-    const struct rsrc_lower_input input = {.symbol_stem = "t",
-                                           .title = "t",
-                                           .matrix = &c->matrix,
-                                           .index = index,
-                                           .plan = &c->plan,
-                                           .spec = &specs[0],
-                                           .epilogue = c->epilogue};
-    CHECK_INT(rsrc_lower_layer(diag, &suite->arena, &input, &c->lowered), RSRC_FAILED);
-    rsrc_diag_destroy(diag);
-    fclose(stream);
-    CHECK(strstr(message, slug) != NULL);
-    free(message);
-}
-
 static void test_refusals(struct suite *suite) {
     const struct shape shape = {20, 10, 4};
     struct test_case *c = make_case(suite, &shape, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
@@ -212,10 +192,10 @@ static void test_refusals(struct suite *suite) {
     c->plan.fold = RSR_FOLD_TREE;
     c->plan.k = 16;
     rsrc_build_index(&suite->arena, &c->matrix, 16, &index);
-    expect_refused(suite, c, &index, "lower-k-too-large");
+    expect_lower_refused(suite, c, &specs[0], &index, "lower-k-too-large", "k = 16 needs");
     c->plan.variant = RSR_VARIANT_DOT;
     c->matrix.cols = 6000000; /* refused before a value is read */
-    expect_refused(suite, c, NULL, "lower-too-wide");
+    expect_lower_refused(suite, c, &specs[0], NULL, "lower-too-wide", "6000000 columns");
 
     /* A kernel for one machine is declined for another. */
     struct test_case *d = make_case(suite, &shape, RSR_TERNARY, RSR_EPILOGUE_RAW, false);

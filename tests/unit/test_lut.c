@@ -263,41 +263,20 @@ static void test_units(struct suite *suite) {
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
-static void expect_refused(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
-                           const char *slug, const char *text) {
-    char *message = NULL;
-    size_t size = 0;
-    FILE *stream = open_memstream(&message, &size);
-    struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
-    const struct rsrc_lower_input input = {.symbol_stem = "t",
-                                           .title = "t",
-                                           .matrix = &c->matrix,
-                                           .plan = &c->plan,
-                                           .input = c->input,
-                                           .spec = spec,
-                                           .epilogue = c->epilogue};
-    CHECK_INT(rsrc_lower_layer(diag, &suite->arena, &input, &c->lowered), RSRC_FAILED);
-    rsrc_diag_destroy(diag);
-    fclose(stream);
-    CHECK(strstr(message, slug) != NULL);
-    CHECK(strstr(message, text) != NULL);
-    free(message);
-}
-
 static void test_refusals(struct suite *suite) {
     const struct shape shape = {1, 10, 64};
     struct test_case *c = make_lut_case(suite, &shape, RSR_TERNARY, 0);
-    expect_refused(suite, c, &specs[1], "lower-lut", "target 'generic' has none");
+    expect_lower_refused(suite, c, &specs[1], NULL, "lower-lut", "target 'generic' has none");
 
     /* The last segment count whose signs int16 counts, and the first it does not. */
     const struct shape wide = {1, 3 * INT16_MAX, 64};
     c = make_lut_case(suite, &wide, RSR_TERNARY, 0);
     lower_case(suite, c, AVX2_SPEC, 0);
     c->matrix.cols++; /* refused before a value is read */
-    expect_refused(suite, c, AVX2_SPEC, "lower-too-wide", "98302 columns");
+    expect_lower_refused(suite, c, AVX2_SPEC, NULL, "lower-too-wide", "98302 columns");
     c->matrix.alphabet = RSR_BINARY_SIGN;
     c->matrix.cols = 6000000;
-    expect_refused(suite, c, AVX2_SPEC, "lower-too-wide", "6000000 columns");
+    expect_lower_refused(suite, c, AVX2_SPEC, NULL, "lower-too-wide", "6000000 columns");
 }
 
 int main(void) {

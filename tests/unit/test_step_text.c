@@ -1,7 +1,6 @@
 /* test_step_text.c - steps print, parse back to the same, and damaged text is refused with a place. */
-#include "check.h"
-#include "diag_fixture.h"
 #include "schedule/schedule.h"
+#include "text_damage.h"
 
 #define N_BLOCKS 2
 #define N_LAYERS (N_BLOCKS * 7)
@@ -79,26 +78,17 @@ static void test_round_trip(struct fixture *f, const struct model *m, const stru
     rsrc_buffer_free(&second);
 }
 
-/* Replaces the first `from` of the text and expects a message with its place. */
-static void expect_refused(const char *text, const char *from, const char *to, const char *place,
-                           const char *message) {
-    struct fixture f;
-    setup(&f);
-    const char *at = strstr(text, from);
-    CHECK(at != NULL);
-    if (at == NULL)
-        return;
-    const char *damaged =
-        rsrc_arena_printf(&f.arena, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+static enum rsrc_status parse(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *text,
+                              size_t size_bytes) {
     struct rsr_parsed_step *parsed;
     uint32_t n;
-    CHECK_INT(rsrc_parse_steps(f.diag, &f.arena, "s.txt", damaged, strlen(damaged), &parsed, &n),
-              RSRC_FAILED);
-    const bool as_expected = strstr(f.text, place) != NULL && strstr(f.text, message) != NULL;
-    if (!as_expected)
-        fprintf(stderr, "got: %s\nnot: %s %s\n", f.text, place, message);
-    CHECK(as_expected);
-    teardown(&f);
+    return rsrc_parse_steps(diag, arena, "s.txt", text, size_bytes, &parsed, &n);
+}
+
+/* `from` replaced by `to` is told at `place`. */
+static void expect_refused(const char *text, const char *from, const char *to, const char *place,
+                           const char *message) {
+    expect_damage_refused(parse, text, from, to, place, message);
 }
 
 static void test_refusals(const char *text) {
@@ -137,24 +127,6 @@ static void test_long_run(void) {
     teardown(&f);
 }
 
-/* Any prefix, and any one byte changed: refused with a diagnostic, or read. */
-static void test_damage(const char *text) {
-    uint64_t seed = 11;
-    const size_t n_bytes = strlen(text);
-    for (size_t i = 0; i < n_bytes; i++) {
-        struct fixture f;
-        setup(&f);
-        char *damaged = rsrc_arena_strdup(&f.arena, text);
-        damaged[i] = (char)(check_random(&seed) >> 40);
-        struct rsr_parsed_step *parsed;
-        uint32_t n;
-        const enum rsrc_status status =
-            rsrc_parse_steps(f.diag, &f.arena, "s", damaged, i % 2 == 0 ? i : n_bytes, &parsed, &n);
-        CHECK((status == RSRC_OK) == (rsrc_diag_error_count(f.diag) == 0));
-        teardown(&f);
-    }
-}
-
 int main(void) {
     struct fixture f;
     setup(&f);
@@ -168,7 +140,7 @@ int main(void) {
     rsrc_print_step(&m.graph, &m.kernels, steps, &text);
     test_refusals(text.data);
     test_long_run();
-    test_damage(text.data);
+    check_any_damage(parse, text.data, 11);
     rsrc_buffer_free(&text);
     teardown(&f);
     return CHECK_EXIT();
