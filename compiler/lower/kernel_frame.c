@@ -87,12 +87,10 @@ uint32_t rsrc_layer_column(const struct rsrc_lower_input *input, uint32_t col) {
 struct rsrc_frame_token rsrc_frame_token(struct rsrc_frame *frame, uint16_t token,
                                          const char *suffix) {
     struct rsrc_kb *kb = &frame->kb;
-    struct rsrc_frame_token row = {
-        .x_buffer = RSR_KBUF_X,
-        .x_row = rsrc_kb_index_reg(kb, "x_row%s", suffix),
-        .y_row = rsrc_kb_index_reg(kb, "y_row%s", suffix),
-        .x_first = frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0,
-    };
+    struct rsrc_frame_token row = {.x_buffer = RSR_KBUF_X,
+                                   .x_first = frame->input == RSR_INPUT_I8 ? RSR_ACT_HEADER : 0};
+    row.x_row = rsrc_kb_index_reg(kb, "x_row%s", suffix);
+    row.y_row = rsrc_kb_index_reg(kb, "y_row%s", suffix);
     if (frame->maps.active) {
         rsrc_place_mapped_token(frame, token, &row, suffix);
         return row;

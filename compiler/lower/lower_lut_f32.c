@@ -115,9 +115,10 @@ static void emit_last_tables(struct lut *lut, const struct tables *t, uint16_t n
 static void emit_tables(struct rsrc_lut_walk *walk) {
     struct lut *lut = (struct lut *)walk;
     struct rsrc_kb *kb = &walk->frame.kb;
-    struct tables t = {.product = lanes_reg(lut, RSR_ELEM_F32, "product", 0, ""),
-                       .spread = lanes_reg(lut, RSR_ELEM_F32, "x_spread", 0, ""),
-                       .x = rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "x_one")};
+    struct tables t;
+    t.product = lanes_reg(lut, RSR_ELEM_F32, "product", 0, "");
+    t.spread = lanes_reg(lut, RSR_ELEM_F32, "x_spread", 0, "");
+    t.x = rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "x_one");
     rsrc_kb_comment(kb, "tables: the sums of %u columns for every code", lut->layout.group_cols);
     for (uint32_t half = 0; half < lut->n_halves; half++)
         t.sums[half] = lanes_reg(lut, RSR_ELEM_F32, "entries", half, "");

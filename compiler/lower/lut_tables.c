@@ -226,8 +226,9 @@ static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
     struct rsrc_address from = rsrc_address_at(RSR_KBUF_SCRATCH, t->lut->x_at);
     from = rsrc_address_plus(from, pass, pass_cols(layout));
     rsrc_kb_load_lanes(t->kb, x, from);
-    const uint16_t sums[2] = {numbered_reg(t, RSR_ELEM_I16, "sums", 0),
-                              numbered_reg(t, RSR_ELEM_I16, "sums", 1)};
+    uint16_t sums[2];
+    for (uint32_t i = 0; i < 2; i++)
+        sums[i] = numbered_reg(t, RSR_ELEM_I16, "sums", i);
     emit_sums(t, x, sums);
 
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, 0);
