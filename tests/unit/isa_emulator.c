@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 /* ---- the interrupted thread's registers -------------------------------------------------------------- */
 
@@ -120,7 +121,7 @@ struct instruction {
 static bool decode_prefix(const uint8_t **at, struct instruction *i, uint32_t *x, uint32_t *b) {
     const uint8_t *p = *at;
     uint32_t r, r2 = 0, v2 = 0;
-    if (p[0] == 0x62) { /* EVEX */
+    if (p[0] == 0x62 && (p[1] & 8) == 0 && (p[2] & 4) != 0) { /* EVEX */
         i->evex = true;
         i->map = p[1] & 7;
         r = (p[1] >> 7 & 1) ^ 1;
@@ -247,6 +248,16 @@ static struct vector look_up(const struct vector *index, const struct vector *lo
     return result;
 }
 
+/* Zeroing needs a mask. */
+static bool has_valid_mask(const struct instruction *i) {
+    return !i->zeroing || i->mask != 0;
+}
+
+static bool is_permute(const struct instruction *i) {
+    return i->evex && i->map == 2 && i->prefix == 1 && !i->w && !i->broadcast &&
+           (i->opcode == 0x75 || i->opcode == 0x7d || i->opcode == 0x8d) && has_valid_mask(i);
+}
+
 static const uint8_t *permute(const struct frame *f, const struct instruction *i) {
     const struct vector dst = read_vector(f, i->reg), v = read_vector(f, i->vvvv);
     const struct vector operand = read_operand(f, i, i->end);
@@ -270,6 +281,11 @@ static uint8_t affine_byte(const uint8_t *matrix, uint8_t byte, uint8_t constant
     return result;
 }
 
+static bool is_affine(const struct instruction *i) {
+    return i->map == 3 && i->prefix == 1 && i->w && i->opcode == 0xce &&
+           !(i->broadcast && i->is_register) && has_valid_mask(i);
+}
+
 static const uint8_t *affine(const struct frame *f, const struct instruction *i) {
     const uint8_t constant = *i->end, *next = i->end + 1;
     const struct vector v = read_vector(f, i->vvvv), matrices = read_operand(f, i, next);
@@ -287,24 +303,27 @@ static const uint8_t *affine(const struct frame *f, const struct instruction *i)
 
 /* Tile state is a thread's own, as in the processor. */
 static __thread struct {
-    bool configured;
     uint8_t rows[N_TILES];
     uint16_t row_bytes[N_TILES];
     uint8_t data[N_TILES][TILE_ROWS][64];
 } tiles;
 
+/* False: the processor faults, or an interrupted load would go on at a row, which is not emulated. */
 static bool configure_tiles(const uint8_t *config) {
     memset(&tiles, 0, sizeof tiles);
     if (config[0] == 0)
         return true;
+    for (uint32_t at = 1; at < 64; at++)
+        if ((at < 16 || (at >= 32 && at < 48) || at >= 56) && config[at] != 0)
+            return false;
     for (uint32_t t = 0; t < N_TILES; t++) {
         memcpy(&tiles.row_bytes[t], config + 16 + 2 * t, 2);
         tiles.rows[t] = config[48 + t];
-        if (tiles.rows[t] > TILE_ROWS || tiles.row_bytes[t] > 64)
-            return false; /* the processor faults */
+        if (tiles.rows[t] > TILE_ROWS || tiles.row_bytes[t] > 64 ||
+            (tiles.rows[t] == 0) != (tiles.row_bytes[t] == 0))
+            return false;
     }
-    tiles.configured = config[0] == 1;
-    return tiles.configured;
+    return config[0] == 1;
 }
 
 static void move_tile(const struct frame *f, const struct instruction *i, bool load) {
@@ -313,7 +332,7 @@ static void move_tile(const struct frame *f, const struct instruction *i, bool l
     first.index = NO_REG;
     const uint64_t stride = i->index == NO_REG ? 0 : read_general(f, i->index) << i->scale;
     const uint8_t *memory = address_of(f, &first, 1, i->end);
-    const uint32_t t = i->reg & 7;
+    const uint32_t t = i->reg;
     if (load)
         memset(tiles.data[t], 0, sizeof tiles.data[t]);
     for (uint32_t r = 0; r < tiles.rows[t]; r++) {
@@ -329,10 +348,17 @@ static int32_t widen(uint8_t byte, bool is_signed) {
     return is_signed ? (int8_t)byte : byte;
 }
 
-static void multiply_tiles(const struct instruction *i) {
-    const uint32_t d = i->reg & 7, a = i->rm & 7, b = i->vvvv & 7;
+/* Three tiles whose shapes fit. */
+static bool is_product(uint32_t d, uint32_t a, uint32_t b) {
+    return d < N_TILES && a < N_TILES && b < N_TILES && d != a && d != b && a != b &&
+           tiles.rows[d] != 0 && tiles.rows[d] == tiles.rows[a] &&
+           tiles.row_bytes[d] == tiles.row_bytes[b] && tiles.row_bytes[a] == 4 * tiles.rows[b] &&
+           tiles.row_bytes[d] % 4 == 0;
+}
+
+static void multiply_tiles(uint32_t d, uint32_t a, uint32_t b, uint32_t prefix) {
     /* prefix: none uu, 66 us, F3 su, F2 ss (a's signedness, then b's) */
-    const bool a_signed = i->prefix >= 2, b_signed = i->prefix == 1 || i->prefix == 3;
+    const bool a_signed = prefix >= 2, b_signed = prefix == 1 || prefix == 3;
     for (uint32_t r = 0; r < tiles.rows[d]; r++)
         for (uint32_t n = 0; n < tiles.row_bytes[d] / 4u; n++) {
             uint32_t sum;
@@ -344,23 +370,31 @@ static void multiply_tiles(const struct instruction *i) {
         }
 }
 
-static const uint8_t *tile_operation(const struct frame *f, const struct instruction *i) {
-    if (i->opcode == 0x49 && i->prefix == 0 && !i->is_register)
+/* LDTILECFG and TILERELEASE, which have no operand but memory. */
+static const uint8_t *configuration_operation(const struct frame *f, const struct instruction *i) {
+    if (i->reg != 0 || i->vvvv != 0 || (i->is_register && i->rm != 0))
+        return NULL;
+    if (!i->is_register)
         return configure_tiles(address_of(f, i, 1, i->end)) ? i->end : NULL;
-    if (i->opcode == 0x49 && i->prefix == 0) {
-        memset(&tiles, 0, sizeof tiles); /* tilerelease */
+    memset(&tiles, 0, sizeof tiles);
+    return i->end;
+}
+
+static const uint8_t *tile_operation(const struct frame *f, const struct instruction *i) {
+    if (i->opcode == 0x49 && i->prefix == 0)
+        return configuration_operation(f, i);
+    if (i->opcode == 0x5e && i->is_register && is_product(i->reg, i->rm, i->vvvv)) {
+        multiply_tiles(i->reg, i->rm, i->vvvv, i->prefix);
         return i->end;
     }
-    if (!tiles.configured)
+    if (i->reg >= N_TILES || tiles.rows[i->reg] == 0 || i->vvvv != 0)
         return NULL;
-    if (i->opcode == 0x49 && i->prefix == 3 && i->is_register)
-        memset(tiles.data[i->reg & 7], 0, sizeof tiles.data[0]);
+    if (i->opcode == 0x49 && i->prefix == 3 && i->is_register && i->rm == 0)
+        memset(tiles.data[i->reg], 0, sizeof tiles.data[0]);
     else if (i->opcode == 0x4b && (i->prefix == 3 || i->prefix == 1) && i->has_sib)
         move_tile(f, i, true);
     else if (i->opcode == 0x4b && i->prefix == 2 && i->has_sib)
         move_tile(f, i, false);
-    else if (i->opcode == 0x5e && i->is_register)
-        multiply_tiles(i);
     else
         return NULL;
     return i->end;
@@ -373,22 +407,38 @@ static const uint8_t *emulate(const struct frame *f, const uint8_t *at) {
     struct instruction i;
     if (!decode(at, &i))
         return NULL;
-    if (i.evex && i.map == 2 && i.prefix == 1 && !i.w &&
-        (i.opcode == 0x75 || i.opcode == 0x7d || i.opcode == 0x8d))
+    if (is_permute(&i))
         return permute(f, &i);
-    if (i.map == 3 && i.prefix == 1 && i.w && i.opcode == 0xce)
+    if (is_affine(&i))
         return affine(f, &i);
-    if (!i.evex && i.map == 2 && !i.w)
+    if (!i.evex && i.map == 2 && !i.w && i.bytes == 16)
         return tile_operation(f, &i);
     return NULL;
+}
+
+/* What cannot be emulated, byte by byte as far as its page goes, with what a signal handler may call. */
+static void tell_refusal(const uint8_t *at) {
+    static const char digits[] = "0123456789abcdef";
+    char text[80] = "isa_emulator: cannot emulate";
+    size_t n = strlen(text);
+    const size_t left = 4096 - (size_t)((uintptr_t)at & 4095);
+    for (size_t i = 0; i < 11 && i < left; i++) {
+        text[n++] = ' ';
+        text[n++] = digits[at[i] >> 4];
+        text[n++] = digits[at[i] & 15];
+    }
+    text[n++] = '\n';
+    (void)!write(STDERR_FILENO, text, n);
 }
 
 static void on_illegal(int signal_number, siginfo_t *info, void *context) {
     (void)info;
     ucontext_t *user = context;
     const struct frame f = {(uint8_t *)user->uc_mcontext.fpregs, user->uc_mcontext.gregs};
-    const uint8_t *next = emulate(&f, (const uint8_t *)(uintptr_t)user->uc_mcontext.gregs[REG_RIP]);
+    const uint8_t *at = (const uint8_t *)(uintptr_t)user->uc_mcontext.gregs[REG_RIP];
+    const uint8_t *next = emulate(&f, at);
     if (next == NULL) { /* the instruction runs again and ends the process */
+        tell_refusal(at);
         signal(signal_number, SIG_DFL);
         return;
     }

@@ -4,7 +4,8 @@
  * on the interrupted thread's registers, and execution goes on behind it: AVX-512 VBMI's vpermb, vpermi2b
  * and vpermt2b, GFNI's vgf2p8affineqb (VEX and EVEX, masks, memory operands), and AMX's tiles with int8
  * products. Tests of emitted machine code then have results on machines that cannot run it; a trap costs
- * microseconds. Anything else illegal ends the process as before. x86-64 Linux with AVX-512 state only.
+ * microseconds. Anything else illegal, encodings of these instructions that no processor takes among it, is
+ * told on stderr and ends the process as before. x86-64 Linux with AVX-512 state only.
  */
 #ifndef TESTS_UNIT_ISA_EMULATOR_H
 #define TESTS_UNIT_ISA_EMULATOR_H
