@@ -9,6 +9,8 @@
 
 #include <inttypes.h>
 
+#include "base/round.h"
+
 /* How `dot` is computed with what a target has: the first row whose features and width it has. */
 static const struct dot_form {
     uint64_t features;
@@ -56,10 +58,6 @@ static double larger(double a, double b) {
     return a > b ? a : b;
 }
 
-static uint64_t divide_up(uint64_t a, uint64_t b) {
-    return (a + b - 1) / b;
-}
-
 static const struct dot_form *dot_form(const struct rsr_spec *spec) {
     const struct dot_form *form = DOT_FORMS;
     while ((spec->cpu_features & form->features) != form->features ||
@@ -73,8 +71,8 @@ static uint64_t dot_bytes(const struct rsr_stats *stats, enum rsr_alphabet alpha
                           const struct rsr_spec *spec) {
     uint64_t vector_bytes = spec->vector_bits == 0 ? 1 : spec->vector_bits / 8;
     uint64_t codes_per_byte = alphabet == RSR_TERNARY ? 4 : 8;
-    return divide_up(stats->rows, 4) * 4 * divide_up(stats->cols, codes_per_byte * vector_bytes) *
-           vector_bytes;
+    return rsrc_divide_up64(stats->rows, 4) * 4 *
+           rsrc_divide_up64(stats->cols, codes_per_byte * vector_bytes) * vector_bytes;
 }
 
 /* The call, and reading and computing behind each other's back. */
@@ -109,7 +107,7 @@ struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stat
 /* Both tables end on a line of their own and are never empty. */
 static uint64_t scatter_bytes(const struct rsr_stats *stats) {
     uint64_t member_bytes = stats->cols <= 65536 ? 2 : 4;
-    uint64_t n_blocks = divide_up(stats->rows, stats->k);
+    uint64_t n_blocks = rsrc_divide_up64(stats->rows, stats->k);
     uint64_t members = stats->n_members * member_bytes;
     uint64_t table = n_blocks * BLOCK_BYTES + stats->n_segments * SEGMENT_BYTES;
     return (members / LINE_BYTES + 1 + table / LINE_BYTES + 1) * LINE_BYTES;

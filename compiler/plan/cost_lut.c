@@ -5,6 +5,8 @@
  */
 #include "plan/cost.h"
 
+#include "base/round.h"
+
 /* What a target looks sums up with: the first row whose features and width it has. */
 static const struct lut_form {
     uint64_t features;
@@ -47,10 +49,6 @@ static const struct lut_form *find_form(const struct rsr_spec *spec) {
     return NULL;
 }
 
-static uint64_t divide_up(uint64_t a, uint64_t b) {
-    return (a + b - 1) / b;
-}
-
 struct lut_sizes {
     uint64_t n_segments, n_vectors;
     uint64_t codes_bytes, index_bytes;
@@ -58,10 +56,10 @@ struct lut_sizes {
 
 static struct lut_sizes count_sizes(const struct rsr_stats *stats, const struct lut_form *form,
                                     const struct lut_code *code) {
-    struct lut_sizes sizes = {.n_segments = divide_up(stats->cols, code->group_cols),
-                              .n_vectors = divide_up(stats->rows, form->vector_rows)};
+    struct lut_sizes sizes = {.n_segments = rsrc_divide_up64(stats->cols, code->group_cols),
+                              .n_vectors = rsrc_divide_up64(stats->rows, form->vector_rows)};
     const uint64_t padded_rows = sizes.n_vectors * form->vector_rows;
-    const uint64_t n_steps = divide_up(sizes.n_segments, code->step_segments);
+    const uint64_t n_steps = rsrc_divide_up64(sizes.n_segments, code->step_segments);
     sizes.codes_bytes = padded_rows * n_steps * code->step_planes;
     sizes.index_bytes = (uint64_t)code->constant_vectors * form->vector_rows +
                         (code->has_sign ? padded_rows * sizeof(int16_t) : 0);
@@ -121,15 +119,15 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsr_stats *stats,
         return false;
     const bool binary = alphabet != RSR_TERNARY;
     const uint32_t group_cols = binary ? 4 : 3;
-    const uint64_t n_segments = divide_up(stats->cols, group_cols);
-    const uint64_t n_vectors = divide_up(stats->rows, form->vector_rows);
+    const uint64_t n_segments = rsrc_divide_up64(stats->cols, group_cols);
+    const uint64_t n_vectors = rsrc_divide_up64(stats->rows, form->vector_rows);
     const uint64_t padded_rows = n_vectors * form->vector_rows;
     const double look_ups = (double)n_segments * (double)n_vectors;
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
     choice.max_cols = UINT32_MAX;
     choice.weight_bytes =
-        padded_rows * divide_up(n_segments, FLOAT_STEP_SEGMENTS) * (binary ? 4 : 5) +
+        padded_rows * rsrc_divide_up64(n_segments, FLOAT_STEP_SEGMENTS) * (binary ? 4 : 5) +
         (uint64_t)group_cols * FLOAT_CODES * sizeof(float);
     const double compute_us =
         rsrc_work_us(look_ups * form->look_up[binary] + (double)n_segments * form->build[binary],

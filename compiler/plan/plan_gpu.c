@@ -6,6 +6,8 @@
  */
 #include "plan/plan_gpu.h"
 
+#include "base/round.h"
+
 /* Share of the data sheet's bandwidth that one kernel reads with. */
 #define READ_SHARE 0.75
 /* Integer instructions that a multiprocessor starts in a cycle, over lanes (sm_80 to sm_100), and the
@@ -39,10 +41,6 @@ const char *rsrc_gpu_codes_name(enum rsr_gpu_codes codes) {
     return CODES[codes].name;
 }
 
-static uint32_t divide_up(uint32_t a, uint32_t b) {
-    return a / b + (a % b != 0);
-}
-
 static uint32_t smaller(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
@@ -52,13 +50,13 @@ static uint32_t step_cols(enum rsr_gpu_codes codes) {
 }
 
 static uint32_t row_groups(const struct rsrc_gpu_layer *layer) {
-    return divide_up(layer->rows, RSR_GPU_ROWS_PER_WARP);
+    return rsrc_divide_up(layer->rows, RSR_GPU_ROWS_PER_WARP);
 }
 
 static struct cost cost_of(const struct rsrc_gpu_layer *layer, const struct rsr_gpu *gpu,
                            enum rsr_gpu_codes codes) {
     const uint64_t loads = (uint64_t)row_groups(layer) * RSR_GPU_ROWS_PER_WARP *
-                           RSR_GPU_LANES_PER_ROW * divide_up(layer->cols, step_cols(codes));
+                           RSR_GPU_LANES_PER_ROW * rsrc_divide_up(layer->cols, step_cols(codes));
     const double instructions =
         (double)(loads * CODES[codes].weights) / 4 * (CODES[codes].unpack + 1);
     struct cost cost = {.weight_bytes = loads * BYTES_OF_LOAD};
@@ -73,12 +71,13 @@ static struct cost cost_of(const struct rsrc_gpu_layer *layer, const struct rsr_
 static void share_work(const struct rsrc_gpu_layer *layer, const struct rsr_gpu *gpu,
                        struct rsr_gpu_plan *plan) {
     plan->row_warps = MAX_WARPS;
-    while (plan->row_warps > 1 && divide_up(row_groups(layer), plan->row_warps) < gpu->sm_count)
+    while (plan->row_warps > 1 &&
+           rsrc_divide_up(row_groups(layer), plan->row_warps) < gpu->sm_count)
         plan->row_warps /= 2;
-    plan->blocks = divide_up(row_groups(layer), plan->row_warps);
+    plan->blocks = rsrc_divide_up(row_groups(layer), plan->row_warps);
     plan->col_warps = smaller(MAX_WARPS / plan->row_warps, plan->steps);
-    const uint32_t warp_steps = divide_up(plan->steps, plan->col_warps);
-    plan->ahead = divide_up(warp_steps, divide_up(warp_steps, MAX_AHEAD));
+    const uint32_t warp_steps = rsrc_divide_up(plan->steps, plan->col_warps);
+    plan->ahead = rsrc_divide_up(warp_steps, rsrc_divide_up(warp_steps, MAX_AHEAD));
     const uint32_t row_bytes = plan->steps * step_cols(plan->codes);
     plan->token_tile = smaller(MAX_TOKEN_TILE, SHARED_BYTES / row_bytes);
 }
@@ -120,7 +119,7 @@ enum rsrc_status rsrc_plan_gpu_layer(struct rsrc_diag *diag, struct rsrc_arena *
     plan.codes = forced ? (enum rsr_gpu_codes)layer->forced_codes
                  : costs[RSR_GPU_BASE3].total_us < costs[RSR_GPU_BITS2].total_us ? RSR_GPU_BASE3
                                                                                  : RSR_GPU_BITS2;
-    plan.steps = divide_up(layer->cols, step_cols(plan.codes));
+    plan.steps = rsrc_divide_up(layer->cols, step_cols(plan.codes));
     share_work(layer, &spec->gpu, &plan);
     plan.weight_bytes = costs[plan.codes].weight_bytes;
     plan.predicted_us = costs[plan.codes].total_us;

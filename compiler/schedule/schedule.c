@@ -10,6 +10,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/round.h"
+
 /* Every buffer of a step. Activations (int8 rows) have the suffix _act. */
 enum buffer_id {
     B_X,      /* residual stream */
@@ -32,20 +34,16 @@ enum buffer_id {
 };
 _Static_assert(B_COUNT <= RSRC_MAX_STEP_BUFFERS, "a step has too many buffers");
 
-static uint64_t round_up(uint64_t n, uint64_t multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 static struct rsr_buffer f32_rows(const char *name, uint32_t cols) {
     return (struct rsr_buffer){
-        .name = name, .cols = cols, .row_bytes = (uint32_t)round_up((uint64_t)cols * 4, 64)};
+        .name = name, .cols = cols, .row_bytes = (uint32_t)rsrc_round_up((uint64_t)cols * 4, 64)};
 }
 
 static struct rsr_buffer act_rows(const char *name, uint32_t cols) {
     return (struct rsr_buffer){.name = name,
                                .cols = cols,
                                .row_bytes =
-                                   (uint32_t)(RSR_ACT_HEADER + round_up(cols, RSR_ACT_PAD))};
+                                   (uint32_t)(RSR_ACT_HEADER + rsrc_round_up(cols, RSR_ACT_PAD))};
 }
 
 static void describe_buffers(const struct rsr_hyper *hyper, struct rsr_buffer buffers[B_COUNT]) {

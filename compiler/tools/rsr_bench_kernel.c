@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mapped_file.h"
+#include "base/round.h"
 #include "base/spawn.h"
 #include "emit/asm/emit_asm.h"
 #include "emit/c/emit_c.h"
@@ -348,10 +349,6 @@ static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t
     return (double)(end - start) / 1e3 / calls;
 }
 
-static uint64_t round_up(uint64_t n, uint64_t multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 static const char *reason_text(struct kernel_bench *b) {
     const char *found = rsrc_reduction_text(&b->arena, &b->reduction);
     return found == NULL ? plan_of(b)->reason
@@ -365,9 +362,9 @@ static json_t *measure(struct kernel_bench *b) {
     const bool is_code = lowered->kernel.n_bodies != 0;
     const uint64_t data_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
     const uint64_t weight_bytes = is_code ? plan_of(b)->weight_bytes : data_bytes;
-    const uint64_t stride = round_up(is_code ? BENCH_STREAM_BYTES : weight_bytes, 4096);
+    const uint64_t stride = rsrc_round_up(is_code ? BENCH_STREAM_BYTES : weight_bytes, 4096);
     const uint64_t copies = is_code ? 1 : BENCH_STREAM_BYTES / stride + 1;
-    const uint64_t total = round_up(stride * copies, (uint64_t)2 << 20);
+    const uint64_t total = rsrc_round_up(stride * copies, (uint64_t)2 << 20);
     uint8_t *memory = bench_alloc(total);
     if (memory == NULL)
         return NULL;
