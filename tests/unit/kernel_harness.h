@@ -372,14 +372,21 @@ static inline bool is_small(const struct test_case *c) {
     return (uint64_t)c->matrix.rows * c->matrix.cols <= 200000;
 }
 
-/* Large products once, with as many tokens as share a tile. */
+/* Where machine code runs too, in every way, larger products are interpreted once, with as many tokens as
+ * share a tile. */
+static inline bool is_interpreted_once(const struct test_case *c) {
+    const struct rsr_spec *spec = c->lowered.kernel.spec;
+    if (!is_small(c))
+        return true;
+    return (uint64_t)c->matrix.rows * c->matrix.cols > 20000 &&
+           (host_supports(spec) || host_emulates(spec));
+}
+
 static inline void interpret_case(struct test_case *c) {
-    const uint32_t n_tiles = c->lowered.kernel.n_tiles;
-    if (!is_small(c)) {
-        check_call(c, NULL, "interpreter", 5, 0, n_tiles);
-        return;
-    }
-    run_case(c, NULL, "interpreter");
+    if (is_interpreted_once(c))
+        check_call(c, NULL, "interpreter", 5, 0, c->lowered.kernel.n_tiles);
+    else
+        run_case(c, NULL, "interpreter");
 }
 
 /* ---- one unit ------------------------------------------------------------------------------------- */
@@ -444,37 +451,49 @@ static inline const char *write_table(struct suite *suite, struct test_case **ca
     return path;
 }
 
+/* The kernels of the cases, from a unit with their code; NULL if it cannot be linked. */
+static inline rsr_kernel_fn *const *load_kernels(struct suite *suite, struct test_case **cases,
+                                                 uint32_t n_cases, const char *name,
+                                                 const char *object) {
+    const char *library = rsrc_arena_printf(&suite->arena, "%s.so", object);
+    const char *table = write_table(suite, cases, n_cases, name);
+    const bool compiled = compile(suite, "cc", table, "-shared", library, object);
+    CHECK(compiled);
+    void *handle = compiled ? dlopen(library, RTLD_NOW) : NULL; /* stays open: kernels are called */
+    rsr_kernel_fn *const *functions = handle ? dlsym(handle, "test_kernels") : NULL;
+    CHECK(functions != NULL);
+    return functions;
+}
+
+/* The object that a back end makes of the cases, which were lowered for `spec`. */
+static inline const char *make_object(struct suite *suite, struct test_case **cases,
+                                      uint32_t n_cases, const struct rsr_spec *spec,
+                                      const struct harness_backend *with, const char *name) {
+    const char *unit = emit_cases(suite, cases, n_cases, spec, with, name);
+    if (with->kind != RSR_UNIT_C)
+        return unit;
+    const char *object = rsrc_arena_printf(&suite->arena, "%s.o", unit);
+    CHECK(compile(suite, "cc", unit, "-c", object, NULL));
+    return object;
+}
+
 static inline void run_backend(struct suite *suite, struct test_case **cases, uint32_t n_cases,
                                const struct rsr_spec *spec, const struct harness_backend *with,
                                const char *name) {
-    const char *unit = emit_cases(suite, cases, n_cases, spec, with, name);
-    const char *object = unit;
-    if (with->kind == RSR_UNIT_C) {
-        object = rsrc_arena_printf(&suite->arena, "%s.o", unit);
-        CHECK(compile(suite, "cc", unit, "-c", object, NULL));
-    }
+    const char *object = make_object(suite, cases, n_cases, spec, with, name);
     const bool native = host_supports(spec);
-    const bool emulated = !native && host_emulates(spec);
-    if (!native && !emulated) {
+    if (!native && !host_emulates(spec)) {
         fprintf(stderr, "SKIPPED: running the kernels of '%s': this CPU lacks its features\n",
                 name);
         return;
     }
-    const char *library = rsrc_arena_printf(&suite->arena, "%s.so", unit);
-    const char *table = write_table(suite, cases, n_cases, name);
-    const bool compiled = compile(suite, "cc", table, "-shared", library, object);
-    CHECK(compiled);
-    void *handle = compiled ? dlopen(library, RTLD_NOW) : NULL;
-    rsr_kernel_fn *const *functions = handle ? dlsym(handle, "test_kernels") : NULL;
-    CHECK(functions != NULL);
+    rsr_kernel_fn *const *functions = load_kernels(suite, cases, n_cases, name, object);
     for (uint32_t i = 0; functions != NULL && i < n_cases; i++)
         if (native || is_small(cases[i]))
             run_case(cases[i], functions[i], with->backend->name);
         else
             check_call(cases[i], functions[i], with->backend->name, 1, 0,
                        cases[i]->lowered.kernel.n_tiles);
-    if (handle != NULL)
-        dlclose(handle);
 }
 
 /* Lowers the cases for a target and checks them in the interpreter and in every back end. */

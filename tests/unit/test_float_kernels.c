@@ -163,57 +163,67 @@ static bool same_bits(const struct test_case *c, const float *a, const float *b)
     return memcmp(a, b, MAX_TOKENS * c->matrix.rows * sizeof *a) == 0;
 }
 
-/* The kernel made by a back end; NULL where the host cannot run it. The library stays open. */
-static rsr_kernel_fn *load_kernel(struct suite *suite, struct test_case *c,
-                                  const struct rsr_spec *spec, const struct harness_backend *with,
-                                  const char *name) {
-    if (!host_supports(spec))
-        return NULL;
-    const char *unit = emit_cases(suite, &c, 1, spec, with, name);
-    const char *object = unit;
-    if (with->kind == RSR_UNIT_C) {
-        object = rsrc_arena_printf(&suite->arena, "%s.o", unit);
-        CHECK(compile(suite, "cc", unit, "-c", object, NULL));
-    }
-    const char *library = rsrc_arena_printf(&suite->arena, "%s.so", unit);
-    CHECK(compile(suite, "cc", write_table(suite, &c, 1, name), "-shared", library, object));
-    void *handle = dlopen(library, RTLD_NOW);
-    rsr_kernel_fn *const *functions = handle ? dlsym(handle, "test_kernels") : NULL;
-    CHECK(functions != NULL);
-    return functions != NULL ? functions[0] : NULL;
+#define MAX_WAYS 18u
+
+/* Cases lowered for one machine, and the bits that each of them must give. */
+struct ways {
+    struct test_case *cases[MAX_WAYS];
+    const float *expected[MAX_WAYS];
+    uint32_t n;
+};
+
+/* The case cut into other tiles. */
+static void add_way(struct suite *suite, struct ways *ways, const struct test_case *c,
+                    const struct rsr_spec *spec, uint32_t tile_rows, const float *expected) {
+    struct test_case *way = RSRC_NEW(&suite->arena, struct test_case);
+    *way = *c;
+    way->plan.tile_rows = tile_rows;
+    lower_case(suite, way, spec, ways->n);
+    CHECK(ways->n < MAX_WAYS);
+    ways->expected[ways->n] = expected;
+    ways->cases[ways->n++] = way;
 }
 
-/* The lowered case gives the bits of `expected` by interpreter and back ends, alone and in batches. */
-static void check_every_way(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
-                            const float *expected, const char *name) {
-    CHECK(same_bits(c, run_floats(suite, c, NULL, 1), expected));
-    CHECK(same_bits(c, run_floats(suite, c, NULL, 7), expected));
-    for (size_t b = 0; b < N_BACKENDS; b++) {
-        rsr_kernel_fn *fn = load_kernel(suite, c, spec, &harness_backends[b], name);
-        if (fn == NULL)
-            continue;
-        CHECK(same_bits(c, run_floats(suite, c, fn, 1), expected));
-        CHECK(same_bits(c, run_floats(suite, c, fn, MAX_TOKENS), expected));
+/* Interpreter and back ends give the expected bits, alone and in batches. */
+static void check_ways(struct suite *suite, const struct ways *all, const struct rsr_spec *spec,
+                       const char *name) {
+    struct ways ways = *all;
+    for (uint32_t i = 0; i < ways.n; i++) {
+        CHECK(
+            same_bits(ways.cases[i], run_floats(suite, ways.cases[i], NULL, 1), ways.expected[i]));
+        CHECK(
+            same_bits(ways.cases[i], run_floats(suite, ways.cases[i], NULL, 7), ways.expected[i]));
+    }
+    for (size_t b = 0; b < N_BACKENDS && host_supports(spec); b++) {
+        const char *object =
+            make_object(suite, ways.cases, ways.n, spec, &harness_backends[b], name);
+        rsr_kernel_fn *const *functions = load_kernels(suite, ways.cases, ways.n, name, object);
+        for (uint32_t i = 0; functions != NULL && i < ways.n; i++) {
+            struct test_case *c = ways.cases[i];
+            CHECK(same_bits(c, run_floats(suite, c, functions[i], 1), ways.expected[i]));
+            CHECK(same_bits(c, run_floats(suite, c, functions[i], MAX_TOKENS), ways.expected[i]));
+        }
     }
 }
 
-static void test_scatter_order(struct suite *suite, uint32_t alphabet, enum rsr_fold_kind fold) {
+/* One order whatever the tiles: that of one tile, in each alphabet and by both folds. */
+static void test_scatter_order(struct suite *suite) {
     static const uint32_t tile_rows[] = {100, 5, 15};
     const struct shape shape = {13, 900, 5};
     const struct rsr_spec *spec = find_spec("scalar");
-    struct test_case *c = make_float_case(suite, &shape, alphabet, 0, RSR_VARIANT_SCATTER);
-    make_random_floats(suite, c);
-    c->plan.k = 5;
-    c->plan.fold = fold;
-    lower_case(suite, c, spec, 0);
-    const float *expected = run_floats(suite, c, NULL, MAX_TOKENS);
-    check_bound(c, expected);
-    for (uint32_t i = 0; i < sizeof tile_rows / sizeof *tile_rows; i++) {
-        c->plan.tile_rows = tile_rows[i];
-        lower_case(suite, c, spec, i);
-        const char *name = rsrc_arena_printf(&suite->arena, "scatter_%u_%d_%u", alphabet, fold, i);
-        check_every_way(suite, c, spec, expected, name);
+    struct ways ways = {.n = 0};
+    for (uint32_t n = 0; n < 6; n++) {
+        struct test_case *c = make_float_case(suite, &shape, n / 2, 0, RSR_VARIANT_SCATTER);
+        make_random_floats(suite, c);
+        c->plan.k = 5;
+        c->plan.fold = n % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
+        lower_case(suite, c, spec, 0);
+        const float *expected = run_floats(suite, c, NULL, MAX_TOKENS);
+        check_bound(c, expected);
+        for (uint32_t i = 0; i < sizeof tile_rows / sizeof *tile_rows; i++)
+            add_way(suite, &ways, c, spec, tile_rows[i], expected);
     }
+    check_ways(suite, &ways, spec, "scatter_order");
 }
 
 /* As lower_lut_f32.c says: a segment by column, a row by segment. */
@@ -232,19 +242,23 @@ static float *sum_segments(struct suite *suite, const struct test_case *c) {
     return y;
 }
 
-static void test_lut_order(struct suite *suite, uint32_t alphabet) {
+static void test_lut_order(struct suite *suite) {
     static const uint32_t tile_rows[N_LUT_MACHINES] = {8, 64, 16, 1000};
     const struct shape shape = {75, 601, 64};
-    struct test_case *c = make_float_case(suite, &shape, alphabet, 0, RSR_VARIANT_LUT);
-    make_random_floats(suite, c);
-    const float *expected = sum_segments(suite, c);
-    check_bound(c, expected);
+    struct test_case *cases[RSR_BINARY_BIT + 1];
+    const float *expected[RSR_BINARY_BIT + 1];
+    for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
+        cases[alphabet] = make_float_case(suite, &shape, alphabet, 0, RSR_VARIANT_LUT);
+        make_random_floats(suite, cases[alphabet]);
+        expected[alphabet] = sum_segments(suite, cases[alphabet]);
+        check_bound(cases[alphabet], expected[alphabet]);
+    }
     for (uint32_t i = 0; i < N_LUT_MACHINES; i++) {
         const struct rsr_spec *spec = find_spec(lut_machines[i]);
-        c->plan.tile_rows = tile_rows[i];
-        lower_case(suite, c, spec, i);
-        const char *name = rsrc_arena_printf(&suite->arena, "lut_%u_%s", alphabet, spec->name);
-        check_every_way(suite, c, spec, expected, name);
+        struct ways ways = {.n = 0};
+        for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
+            add_way(suite, &ways, cases[alphabet], spec, tile_rows[i], expected[alphabet]);
+        check_ways(suite, &ways, spec, rsrc_arena_printf(&suite->arena, "lut_%s", spec->name));
     }
 }
 
@@ -268,11 +282,8 @@ int main(void) {
     for (uint32_t i = 0; i < N_LUT_MACHINES; i++)
         test_lut(&suite, i);
     test_sizes(&suite);
-    for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
-        test_scatter_order(&suite, alphabet, RSR_FOLD_TREE);
-        test_scatter_order(&suite, alphabet, RSR_FOLD_DIRECT);
-        test_lut_order(&suite, alphabet);
-    }
+    test_scatter_order(&suite);
+    test_lut_order(&suite);
     test_refusals(&suite);
     suite_end(&suite);
     return CHECK_EXIT();

@@ -25,6 +25,7 @@ struct setting {
 
 /* One of every vector width: fold asks for nothing else. */
 static const char *const machines[] = {"scalar", "generic", "avx2", "avx512"};
+#define N_MACHINES (sizeof machines / sizeof *machines)
 
 static const struct rsr_spec *find_spec(const char *name) {
     for (size_t i = 0; i < N_SPECS; i++)
@@ -58,10 +59,12 @@ static const struct setting settings[] = {
     {{11, 300, 8}, RSR_BINARY_BIT, 6, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
     {{16, 160, 7}, RSR_TERNARY, 7, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
     {{14, 130, 12}, RSR_BINARY_SIGN, 3, 1, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
-    {{2, 4100, 6}, RSR_TERNARY, 2, 1, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
     {{6, 390, 5}, RSR_TERNARY, 4, 32, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, true},
     {{13, 129, 6}, RSR_BINARY_SIGN, 6, 4, RSR_INPUT_F32, RSR_EPILOGUE_RAW, false},
     {{6, 400, 6}, RSR_BINARY_BIT, 2, 1, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, false},
+    /* One token a lane and more columns than such chunks have: the same code for every machine, large,
+     * and compiled for the first alone. */
+    {{2, 4100, 6}, RSR_TERNARY, 2, 1, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
 };
 #define N_SETTINGS (sizeof settings / sizeof *settings)
 
@@ -112,15 +115,6 @@ static void run_assembled(struct suite *suite, struct test_case **cases, uint32_
         run_case(cases[i], functions[i], "assembly");
 }
 
-static void test_products(struct suite *suite, const struct rsr_spec *spec) {
-    struct test_case *cases[N_SETTINGS];
-    for (uint32_t i = 0; i < N_SETTINGS; i++)
-        cases[i] = make_fold(suite, &settings[i]);
-    const char *name = rsrc_arena_printf(&suite->arena, "fold_%s", spec->name);
-    run_cases(suite, cases, N_SETTINGS, spec, name);
-    run_assembled(suite, cases, N_SETTINGS, spec, name);
-}
-
 /* Replaces the weights by those of `weight`. */
 static void set_weights(struct suite *suite, struct test_case *c,
                         int8_t (*weight)(struct suite *suite, uint32_t row, uint32_t col)) {
@@ -154,30 +148,42 @@ static int8_t redundant_weight(struct suite *suite, uint32_t row, uint32_t col) 
     return row % 2 == 0 ? w : (int8_t)-w;
 }
 
-static void test_structures(struct suite *suite, const struct rsr_spec *spec) {
-    static const struct {
-        uint32_t cols;
-        int8_t (*weight)(struct suite *suite, uint32_t row, uint32_t col);
-        const char *chunk; /* vectors of int16: as wide as the weights allow */
-    } structures[] = {
-        {1020, thin_weight, "-chunk510-"},
-        {1024, thin_weight, "-chunk342-"}, /* chunks of 512 would have 256 terms */
-        {1020, zero_rich_weight, "-chunk510-"},
-        {1020, redundant_weight, "-chunk340-"},
-    };
-    enum { N_STRUCTURES = sizeof structures / sizeof *structures };
-    struct test_case *cases[N_STRUCTURES];
-    for (uint32_t i = 0; i < N_STRUCTURES; i++) {
-        const struct setting setting = {
-            {5, structures[i].cols, 4}, RSR_TERNARY, 4, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false};
-        cases[i] = make_fold(suite, &setting);
-        set_weights(suite, cases[i], structures[i].weight);
-    }
-    const char *name = rsrc_arena_printf(&suite->arena, "shape_%s", spec->name);
-    run_cases(suite, cases, N_STRUCTURES, spec, name);
-    for (uint32_t i = 0; i < N_STRUCTURES && spec->vector_bits >= 128; i++)
-        CHECK(strstr(cases[i]->lowered.kernel.key, structures[i].chunk) != NULL);
-    run_assembled(suite, cases, N_STRUCTURES, spec, name);
+static const struct structure {
+    uint32_t cols;
+    int8_t (*weight)(struct suite *suite, uint32_t row, uint32_t col);
+    const char *chunk; /* vectors of int16: as wide as the weights allow */
+} structures[] = {
+    {1020, thin_weight, "-chunk510-"},
+    {1024, thin_weight, "-chunk342-"}, /* chunks of 512 would have 256 terms */
+    {1020, zero_rich_weight, "-chunk510-"},
+    {1020, redundant_weight, "-chunk340-"},
+};
+#define N_STRUCTURES (sizeof structures / sizeof *structures)
+
+static struct test_case *make_structure(struct suite *suite, const struct structure *structure) {
+    const struct setting setting = {{5, structure->cols, 4}, RSR_TERNARY, 4, 32, RSR_INPUT_I8,
+                                    RSR_EPILOGUE_RAW,        false};
+    struct test_case *c = make_fold(suite, &setting);
+    set_weights(suite, c, structure->weight);
+    return c;
+}
+
+/* Every setting, and the structures for every other machine, as one unit: compilers read their headers
+ * longer than these kernels. */
+static void test_products(struct suite *suite, size_t machine) {
+    const struct rsr_spec *spec = find_spec(machines[machine]);
+    struct test_case *cases[N_SETTINGS + N_STRUCTURES];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < N_SETTINGS - (machine > 0); i++)
+        cases[n++] = make_fold(suite, &settings[i]);
+    const uint32_t first = n;
+    for (uint32_t i = 0; i < N_STRUCTURES && machine % 2 == 1; i++)
+        cases[n++] = make_structure(suite, &structures[i]);
+    const char *name = rsrc_arena_printf(&suite->arena, "fold_%s", spec->name);
+    run_cases(suite, cases, n, spec, name);
+    for (uint32_t i = first; i < n; i++)
+        CHECK(strstr(cases[i]->lowered.kernel.key, structures[i - first].chunk) != NULL);
+    run_assembled(suite, cases, n, spec, name);
 }
 
 /* ---- floats ----------------------------------------------------------------------------------------- */
@@ -232,30 +238,37 @@ static void check_float_bound(const struct test_case *c, const float *y) {
     CHECK(n_inexact > rows); /* or the test would show nothing */
 }
 
-/* One order of additions, whatever the lanes, the tiles and the way bodies are made; on every `step`th
- * machine. */
-static void test_float_order(struct suite *suite, enum rsr_alphabet alphabet, uint32_t k,
-                             uint32_t step) {
+/* One order of additions, whatever the lanes, the tiles and the way bodies are made: ternary on every
+ * machine, the others on the first and the last. */
+static void test_float_order(struct suite *suite) {
+    enum { N_ALPHABETS = RSR_BINARY_BIT + 1 };
     static const uint32_t tile_rows[] = {1, 6, 100, 9};
+    static const uint32_t k[N_ALPHABETS] = {4, 5, 3};
     const struct shape shape = {13, 900, 4};
-    struct test_case *c = make_case(suite, &shape, alphabet, RSR_EPILOGUE_RAW, false);
-    make_float_rows(suite, c);
-    make_random_floats(suite, c);
-    set_fold(c, k, 32);
-    float *first = NULL;
-    for (uint32_t i = 0; i < sizeof machines / sizeof *machines; i += step) {
+    struct test_case *cases[N_ALPHABETS];
+    float *first[N_ALPHABETS];
+    const size_t size_bytes = FLOAT_TOKENS * shape.rows * sizeof **first;
+    for (uint32_t a = 0; a < N_ALPHABETS; a++) {
+        cases[a] = make_case(suite, &shape, (enum rsr_alphabet)a, RSR_EPILOGUE_RAW, false);
+        make_float_rows(suite, cases[a]);
+        make_random_floats(suite, cases[a]);
+        set_fold(cases[a], k[a], 32);
+    }
+    for (uint32_t i = 0; i < N_MACHINES; i++) {
         const struct rsr_spec *spec = find_spec(machines[i]);
-        c->plan.tile_rows = tile_rows[i];
-        lower_case(suite, c, spec, i);
-        float *y = run_float(suite, c, NULL);
-        if (first == NULL)
-            check_float_bound(c, first = y);
-        CHECK(memcmp(y, first, FLOAT_TOKENS * shape.rows * sizeof *y) == 0);
-        const char *name = rsrc_arena_printf(&suite->arena, "order%d_%s", alphabet, spec->name);
-        rsr_kernel_fn *const *functions = load_assembled(suite, &c, 1, spec, name);
-        if (functions != NULL)
-            CHECK(memcmp(run_float(suite, c, functions[0]), first,
-                         FLOAT_TOKENS * shape.rows * sizeof *y) == 0);
+        const uint32_t n = i % (N_MACHINES - 1) == 0 ? N_ALPHABETS : 1;
+        for (uint32_t a = 0; a < n; a++) {
+            cases[a]->plan.tile_rows = tile_rows[i];
+            lower_case(suite, cases[a], spec, a);
+            float *y = run_float(suite, cases[a], NULL);
+            if (i == 0)
+                check_float_bound(cases[a], first[a] = y);
+            CHECK(memcmp(y, first[a], size_bytes) == 0);
+        }
+        const char *name = rsrc_arena_printf(&suite->arena, "order_%s", spec->name);
+        rsr_kernel_fn *const *functions = load_assembled(suite, cases, n, spec, name);
+        for (uint32_t a = 0; functions != NULL && a < n; a++)
+            CHECK(memcmp(run_float(suite, cases[a], functions[a]), first[a], size_bytes) == 0);
     }
 }
 
@@ -371,14 +384,9 @@ static void test_refusal(struct suite *suite) {
 int main(void) {
     struct suite suite;
     suite_begin(&suite, "test_fold", 20261121);
-    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++) {
-        test_products(&suite, find_spec(machines[i]));
-        if (i % 2 == 1)
-            test_structures(&suite, find_spec(machines[i]));
-    }
-    test_float_order(&suite, RSR_TERNARY, 4, 1);
-    test_float_order(&suite, RSR_BINARY_SIGN, 5, 3);
-    test_float_order(&suite, RSR_BINARY_BIT, 3, 3);
+    for (size_t i = 0; i < N_MACHINES; i++)
+        test_products(&suite, i);
+    test_float_order(&suite);
     for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
         for (uint32_t k = 1; k <= (alphabet == RSR_TERNARY ? 5u : 7u); k++)
             test_counts(&suite, (enum rsr_alphabet)alphabet, k);
