@@ -19,6 +19,7 @@
 #include "base/hash.h"
 #include "base/round.h"
 #include "lower/fold_body.h"
+#include "lower/fold_results.h"
 #include "lower/fold_transpose.h"
 #include "lower/kernel_frame.h"
 #include "lower/variants.h"
@@ -196,39 +197,6 @@ static void emit_calls(struct fold *f) {
     rsrc_kb_end(kb);
 }
 
-/* Byte of a token's lane within a row's sums. */
-static uint16_t emit_lane(struct fold *f, uint16_t lane) {
-    struct rsrc_kb *kb = &f->frame.kb;
-    const uint16_t at = rsrc_kb_index_reg(kb, "lane_sum");
-    if (f->form.elem != RSR_ELEM_I16)
-        return rsrc_kb_immediate(kb, RSR_KOP_SHL, at, lane, 2);
-    const uint16_t odd = rsrc_kb_index_op(kb, RSR_KOP_AND, lane, f->frame.one, "lane_odd");
-    rsrc_kb_comment(kb, "the sums of odd lanes lie behind those of even ones");
-    rsrc_kb_immediate(kb, RSR_KOP_SHR, at, lane, 1);
-    rsrc_kb_immediate(kb, RSR_KOP_SHL, at, at, 2);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, odd, odd,
-                   rsrc_kb_index_const(kb, rsrc_fold_sum_bytes(&f->form) / 2, "odd_sums"));
-    return rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, odd);
-}
-
-/* Results of one token: those of its lane in every row of the tile. */
-static void emit_token_results(struct fold *f, uint16_t token, uint16_t lane, uint16_t sums) {
-    struct rsrc_kb *kb = &f->frame.kb;
-    const struct rsrc_frame_token row_of = rsrc_frame_token(&f->frame, token, "");
-    const uint16_t at = emit_lane(f, lane);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, sums);
-    const uint16_t row = rsrc_kb_index_reg(kb, "row");
-    const uint16_t value =
-        rsrc_kb_reg(kb, f->form.elem == RSR_ELEM_F32 ? RSR_ELEM_F32 : RSR_ELEM_I32, 1, "value_sum");
-    rsrc_kb_loop(kb, row, f->first_row, f->end_row, 1);
-    rsrc_kb_load(kb, value, rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, 0), at, 1));
-    rsrc_frame_store(&f->frame, rsrc_frame_result(&f->frame, value, 1, &row_of, row, 0), &row_of,
-                     row, 0);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, at, at,
-                   rsrc_kb_index_const(kb, rsrc_fold_sum_bytes(&f->form), "row_sums"));
-    rsrc_kb_end(kb);
-}
-
 static void emit_results(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
     rsrc_kb_comment(kb, "results, token by token");
@@ -237,11 +205,14 @@ static void emit_results(struct fold *f) {
     const uint16_t sums = emit_slot(f, first, f->columns_bytes, "result_sums");
     const uint16_t all = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "result_lanes");
     const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MIN, all, f->frame.n_tokens, "result_end");
-    const uint16_t token = rsrc_kb_index_reg(kb, "token");
-    rsrc_kb_loop(kb, token, first, end, 1);
-    const uint16_t lane = rsrc_kb_index_op(kb, RSR_KOP_SUB, token, first, "lane");
-    emit_token_results(f, token, lane, sums);
-    rsrc_kb_end(kb);
+    const struct rsrc_fold_range range = {.first_row = f->first_row,
+                                          .end_row = f->end_row,
+                                          .first = first,
+                                          .end = end,
+                                          .sums = sums,
+                                          .whole_quads =
+                                              (kb->kernel->rows | f->tile_rows) % 4 == 0};
+    rsrc_fold_results(&f->frame, &f->form, &range);
     rsrc_kb_end(kb);
 }
 
