@@ -1,0 +1,163 @@
+/* sketch.h - low-bit copies of vectors that bound inner products from above, with proof.
+ *
+ * 64 vectors are a block. A block keeps their common centre and, per vector and slice of 32 dimensions,
+ * 4-bit codes with an 8-bit scale, optionally 4 bits more (a second plane), and the norm of what the
+ * codes lost, rounded up. For a query q the block gives numbers ub[j] with q . k[j] <= ub[j], read from
+ * 4 (or 8) bits a dimension. Whoever drops k[j] because ub[j] < T never drops a vector with
+ * q . k[j] >= T, whatever the data.
+ *
+ * THEOREM. Let k be a vector of finite float32, q a query of finite float32, both of at most
+ * RSR_SKETCH_MAX_DIM dimensions; rounding to nearest, no flushing of denormals (rsr_sketch_float_mode).
+ * Then, over the reals,
+ *
+ *     q . k <= frame.offset[p] + frame.unit * t[p]           for each plane p.
+ *
+ * PROOF. Write u = 2^-24, v = 2^-53, s for slices, n for their number, |.| for Euclidean norms.
+ *
+ * 1. The parts. mu is the centre (any numbers do), x = k - mu, X = sum c S unit the sketch (c codes,
+ *    S integer scales, unit a power of two: X is exact), e = x - X. The quantised query Q = sum a i 2^E
+ *    (i int8 codes, a float32, E an integer) is exact too; d = q - Q. Then
+ *        q . k = q . mu + sum_s (Q_s . X_s + d_s . X_s + q_s . e_s)
+ *             <= q . mu + sum_s (Q_s . X_s + |d_s| |X_s| + |q_s| |e_s|)            (Cauchy-Schwarz).
+ *
+ * 2. |e_s|. The double r = fl(k - mu) is x (1 + d1), |d1| <= v; X is exact in double (16 bits times a
+ *    power of two); so fl(r - X) = (e + x d1)(1 + d2), and |e_s| <= (1 + 2v) (|computed e_s| + v |x_s|).
+ *    All these are multiples of 2^-180 below 2^130: no square under- or overflows. A sum of m
+ *    non-negative squares and its root are off by at most (m + 1) v relatively. The stored norm is
+ *        (computed |e_s| + 2^-50 computed |x_s|) (1 + 2^-36), divided by unit (exact), rounded up
+ *    to a code by an exact ceil(). 2^-36 > (m + 8) v for every m <= RSR_SKETCH_MAX_DIM: rounded up.
+ *    "UP" below is this: non-negative terms, fewer than 2^14 operations, times (1 + 2^-36).
+ *
+ * 3. |X_s| <= unit N_s, N_s the largest of the block, UP and then up to float32. |d_s| <= 2^E D_s and
+ *    |q_s| <= 2^E M_s: codes times a are exact in double, their difference with q 2^-E (exact) rounds
+ *    once; UP and then up to float32; M_s, D_s are 0 or at least 2^-60, a is 0 or at least 2^-60.
+ *
+ * 4. The scan computes, in float32, t = sum_s (a_s (i_s . c_s) S_s + M_s R_s), R_s the stored |e_s|.
+ *    i_s . c_s and S_s are exact integers below 2^20; every product is 0 or at least 2^-64 and below
+ *    2^64, so its rounding is relative; sums of float32 never underflow inexactly. A term meets at most 2
+ *    products and 2n sums: the error is at most g sum_s (a_s |i_s . c_s| S_s + M_s R_s) with
+ *    g = (2n + 3) u, and a_s |i_s . c_s| S_s <= (M_s + D_s) N_s, R_s <= R, the largest of the block. Thus
+ *        slack = sum_s (D_s N_s + g ((M_s + D_s) N_s + M_s R)), UP,
+ *    covers both the query's quantisation and the scan, in units of frame.unit = 2^E unit.
+ *
+ * 5. q . mu: a product of two float32 is exact in double; the sum of m terms is off by at most
+ *    m 2^-52 sum |q_i mu_i| <= m 2^-52 |q| |mu|, added UP. The last sum is stepped to the next double, which
+ *    is at least the real sum: a sum rounded to nearest is at most half a step below it.    QED
+ *
+ * Two more bounds need no codes: with |x_i| <= h_i (8-bit, rounded up) and |x| <= radius,
+ *     q . k <= frame.bound = q . mu + min(sum_i |q_i| h_i, |q| radius)      for all vectors of the block.
+ *
+ * Nothing here allocates; functions are pure and may run in any thread.
+ */
+#ifndef RSR_SKETCH_H
+#define RSR_SKETCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RSR_SKETCH_VECTORS 64u /* of a block */
+#define RSR_SKETCH_SLICE 32u   /* dimensions that share a scale and a residual norm */
+#define RSR_SKETCH_LANES 16u   /* vectors that one call of a scan bounds */
+#define RSR_SKETCH_MAX_PLANES 2u
+#define RSR_SKETCH_MAX_DIM 8192u
+
+/* Where things are in a block. A slice's codes are 4 words of 4 bytes; byte b of word w has dimension
+ * 8w + b in its low bits and 8w + 4 + b in its high bits, each plus 8. The first plane is read whole, by
+ * lanes: [16 vectors a group][slice][word][lane]. The second is read for single vectors:
+ * [vector][slice][word]. */
+struct rsr_sketch_shape {
+    uint32_t dim;
+    uint32_t n_slices; /* dim is filled up with zeros to n_slices * 32 */
+    uint32_t n_planes;
+    uint32_t norms_at;                        /* float [n_slices]: N_s */
+    uint32_t centre_at;                       /* uint16 [n_slices * 32]: bfloat16 */
+    uint32_t box_at;                          /* uint8 [n_slices * 32]: h_i in units of box_unit */
+    uint32_t scales_at;                       /* uint8 [n_slices][64]: S_s, coded */
+    uint32_t plane_at[RSR_SKETCH_MAX_PLANES]; /* codes, 16 bytes a vector and slice */
+    /* uint8: R_s, coded; of the first plane [n_slices][64], of the second [64][n_slices] */
+    uint32_t residual_at[RSR_SKETCH_MAX_PLANES];
+    uint32_t block_bytes; /* a multiple of 64 */
+};
+
+/* What a block begins with. */
+struct rsr_sketch_header {
+    int16_t unit_exponent;                           /* unit = 2^this */
+    uint8_t largest_residual[RSR_SKETCH_MAX_PLANES]; /* R, coded */
+    float box_unit;
+    double centre_norm, radius; /* rounded up */
+};
+
+/* A query made ready: points into the memory that rsr_sketch_prepare got, and to q. */
+struct rsr_sketch_query {
+    const float *q;
+    double norm;                               /* |q|, rounded up */
+    int exponent;                              /* E */
+    const float *scale[RSR_SKETCH_MAX_PLANES]; /* a, [n_slices]; by plane 2 a 16th of it */
+    const float *norms;                        /* M, [n_slices] */
+    const float *errors;                       /* D, [n_slices] */
+    const int32_t *sums;                       /* 8 times the sum of a slice's codes */
+    const int8_t *codes; /* i, [n_slices][2][4][4]: what meets low bits, then high bits */
+};
+
+struct rsr_sketch_frame {
+    double bound;                         /* of every vector of the block */
+    double offset[RSR_SKETCH_MAX_PLANES]; /* see the theorem */
+    double unit;
+};
+
+/* The theorem's t by the first plane, of vectors 16 group .. 16 group + 15. */
+typedef void rsr_sketch_scan_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                const struct rsr_sketch_query *query, uint32_t group, float *t);
+/* The theorem's t by both planes, of one vector. */
+typedef float rsr_sketch_refine_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                   const struct rsr_sketch_query *query, uint32_t vector);
+
+/* All rows give the same bits. */
+struct rsr_sketch_kernel {
+    const char *name;
+    uint64_t features; /* CPU features that it needs: RSR_CPU_MASK bits */
+    rsr_sketch_scan_fn *scan;
+    rsr_sketch_refine_fn *refine;
+};
+
+/* Kernels of this build, best first; the last needs no feature. NULL past the end. */
+const struct rsr_sketch_kernel *rsr_sketch_kernel_at(uint32_t index);
+/* The first one that runs with these features. */
+const struct rsr_sketch_kernel *rsr_sketch_kernel_for(uint64_t cpu_features);
+
+/* dim 1 .. RSR_SKETCH_MAX_DIM, n_planes 1 .. 2. */
+struct rsr_sketch_shape rsr_sketch_shape_of(uint32_t dim, uint32_t n_planes);
+
+/* Whether the calling thread rounds to nearest and keeps denormals, as the theorem needs. */
+bool rsr_sketch_float_mode(void);
+
+/* Makes the block (64-byte aligned) of 64 finite vectors, `stride` floats apart. */
+void rsr_sketch_build(const struct rsr_sketch_shape *shape, void *block, const float *vectors,
+                      size_t stride);
+
+/* `memory` has rsr_sketch_query_bytes(), 64-byte aligned. q is finite and outlives the query. */
+size_t rsr_sketch_query_bytes(const struct rsr_sketch_shape *shape);
+void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, void *memory,
+                        struct rsr_sketch_query *query);
+
+struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape, const void *block,
+                                            const struct rsr_sketch_query *query);
+
+/* A float such that t < floor proves offset + unit t < threshold. Never NaN unless threshold is. */
+float rsr_sketch_floor(const struct rsr_sketch_frame *frame, uint32_t plane, double threshold);
+
+/* offset + unit t, rounded up. */
+double rsr_sketch_upper(const struct rsr_sketch_frame *frame, uint32_t plane, float t);
+
+/* What the files of this folder share. */
+static inline const struct rsr_sketch_header *rsr_sketch_header_of(const void *block) {
+    return (const struct rsr_sketch_header *)block;
+}
+
+/* 8-bit codes of scales and residual norms: 4 bits of exponent, 4 of mantissa, denormals below 16. */
+static inline uint32_t rsr_sketch_decode(uint8_t code) {
+    return code < 16 ? code : (16u + (code & 15u)) << ((code >> 4) - 1);
+}
+
+#endif

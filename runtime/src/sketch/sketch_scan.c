@@ -1,0 +1,91 @@
+/* sketch_scan.c - scanning and refining in portable C, and the table of all kernels. */
+#include <string.h>
+
+#include "sketch_scan.h"
+
+/* The inner product of a word's 8 digits, each plus 8, with the query's codes. */
+static int32_t dot_word(const uint8_t *bytes, const int8_t *q) {
+    int32_t sum = 0;
+    for (uint32_t b = 0; b < 4; b++)
+        sum += (bytes[b] & 15) * q[b] + (bytes[b] >> 4) * q[16 + b];
+    return sum;
+}
+
+static void scan_portable(const struct rsr_sketch_shape *shape, const void *memory,
+                          const struct rsr_sketch_query *query, uint32_t group, float *t) {
+    const uint8_t *block = memory;
+    memset(t, 0, RSR_SKETCH_LANES * sizeof(*t));
+    for (uint32_t s = 0; s < shape->n_slices; s++) {
+        const size_t lanes_at = (size_t)s * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
+        const uint8_t *scales = block + shape->scales_at + lanes_at;
+        const uint8_t *residuals = block + shape->residual_at[0] + lanes_at;
+        const uint8_t *codes =
+            block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, s, 0);
+        const int8_t *q = query->codes + (size_t)s * RSR_SKETCH_SLICE;
+        for (uint32_t lane = 0; lane < RSR_SKETCH_LANES; lane++) {
+            int32_t dot = -query->sums[s];
+            for (uint32_t w = 0; w < 4; w++)
+                dot += dot_word(codes + (w * RSR_SKETCH_LANES + lane) * 4, q + 4 * w);
+            const float product = (float)dot * (float)rsr_sketch_decode(scales[lane]);
+            t[lane] = t[lane] + product * query->scale[0][s];
+            t[lane] = t[lane] + query->norms[s] * (float)rsr_sketch_decode(residuals[lane]);
+        }
+    }
+}
+
+float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *memory,
+                         const struct rsr_sketch_query *query, uint32_t vector,
+                         const int32_t *dots) {
+    const uint8_t *block = memory;
+    const uint8_t *scales = block + shape->scales_at + vector;
+    const uint8_t *residuals = block + shape->residual_at[1] + (size_t)vector * shape->n_slices;
+    float t = 0.0f;
+    for (uint32_t s = 0; s < shape->n_slices; s++) {
+        const float dot = (float)(dots[s] - 17 * query->sums[s]);
+        const float product = dot * (float)rsr_sketch_decode(scales[s * RSR_SKETCH_VECTORS]);
+        t = t + product * query->scale[1][s];
+        t = t + query->norms[s] * (float)rsr_sketch_decode(residuals[s]);
+    }
+    return t;
+}
+
+static float refine_portable(const struct rsr_sketch_shape *shape, const void *memory,
+                             const struct rsr_sketch_query *query, uint32_t vector) {
+    const uint8_t *block = memory;
+    const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
+    int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE];
+    for (uint32_t s = 0; s < shape->n_slices; s++) {
+        const int8_t *q = query->codes + (size_t)s * RSR_SKETCH_SLICE;
+        dots[s] = 0;
+        for (uint32_t w = 0; w < 4; w++) {
+            const size_t high = rsr_sketch_lane_word(shape, group, s, w) + lane;
+            const size_t low = rsr_sketch_vector_word(shape, vector, s) + w;
+            dots[s] += 16 * dot_word(block + shape->plane_at[0] + 4 * high, q + 4 * w) +
+                       dot_word(block + shape->plane_at[1] + 4 * low, q + 4 * w);
+        }
+    }
+    return rsr_sketch_refined(shape, block, query, vector, dots);
+}
+
+static const struct rsr_sketch_kernel kernels[] = {
+#if defined(__x86_64__)
+    {"avx512vnni",
+     RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VNNI) | RSR_CPU_MASK(AVX2),
+     rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx2},
+    {"avx2", RSR_CPU_MASK(AVX2), rsr_sketch_scan_avx2, rsr_sketch_refine_avx2},
+#endif
+    {"portable", 0, scan_portable, refine_portable},
+};
+
+#define N_KERNELS (sizeof(kernels) / sizeof(kernels[0]))
+
+const struct rsr_sketch_kernel *rsr_sketch_kernel_at(uint32_t index) {
+    return index < N_KERNELS ? &kernels[index] : NULL;
+}
+
+const struct rsr_sketch_kernel *rsr_sketch_kernel_for(uint64_t cpu_features) {
+    uint32_t i = 0;
+    while ((kernels[i].features & ~cpu_features) != 0) /* the last one needs none */
+        i++;
+    return &kernels[i];
+}

@@ -1,0 +1,31 @@
+/* sketch_scan.h - how codes lie in a block, and the kernels that are rows of the table in sketch_scan.c. */
+#ifndef RSR_SKETCH_SCAN_H
+#define RSR_SKETCH_SCAN_H
+
+#include "rsr_abi.h"
+#include "sketch.h"
+
+/* In the first plane: where the 16 lanes of a word begin, in words. */
+static inline size_t rsr_sketch_lane_word(const struct rsr_sketch_shape *shape, uint32_t group,
+                                          uint32_t slice, uint32_t word) {
+    return (((size_t)group * shape->n_slices + slice) * 4 + word) * RSR_SKETCH_LANES;
+}
+
+/* In the second plane: where a vector's slice begins, in words. */
+static inline size_t rsr_sketch_vector_word(const struct rsr_sketch_shape *shape, uint32_t vector,
+                                            uint32_t slice) {
+    return ((size_t)vector * shape->n_slices + slice) * 4;
+}
+
+/* t of one vector by both planes from the integers dots[slice], the products of its 8-bit codes, plus
+ * 8 times 17 for each code: the float operations of every refine kernel. */
+float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block,
+                         const struct rsr_sketch_query *query, uint32_t vector,
+                         const int32_t *dots);
+
+#if defined(__x86_64__)
+rsr_sketch_scan_fn rsr_sketch_scan_avx512vnni, rsr_sketch_scan_avx2;
+rsr_sketch_refine_fn rsr_sketch_refine_avx2;
+#endif
+
+#endif

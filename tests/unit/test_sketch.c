@@ -1,0 +1,425 @@
+/* Bounds of sketches against exact products: no vector may be dropped at a threshold that its product
+ * reaches, whatever the data; and bounds must be tight, or they would drop nothing.
+ *
+ * Compiled with RSR_SKETCH_OMIT=n this file and its own copy of sketch.c leave one term out of the bound,
+ * and the program succeeds if it then finds vectors missed: the tests can fail. */
+#include <fenv.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include "check.h"
+#include "cpu.h"
+#include "sketch/sketch.h"
+#include "sketch/sketch_round.h"
+
+#if defined(__SIZEOF_FLOAT128__)
+typedef __float128 wide;
+#else
+typedef long double wide;
+#endif
+
+#define N RSR_SKETCH_VECTORS
+
+static double uniform(uint64_t *state) {
+    return ((double)(check_random(state) >> 11) + 0.5) * 0x1p-53;
+}
+
+static double gaussian(uint64_t *state) {
+    return sqrt(-2.0 * log(uniform(state))) * cos(6.283185307179586 * uniform(state));
+}
+
+/* ---- Data ---- */
+
+struct data {
+    uint32_t dim;
+    float *vectors; /* [N][dim] */
+    float *q;
+};
+
+static void fill_gaussian(const struct data *d, uint64_t *state) {
+    for (uint32_t i = 0; i < N * d->dim; i++)
+        d->vectors[i] = (float)gaussian(state);
+    for (uint32_t i = 0; i < d->dim; i++)
+        d->q[i] = (float)gaussian(state);
+}
+
+static void fill_off_centre(const struct data *d, uint64_t *state) {
+    fill_gaussian(d, state);
+    for (uint32_t i = 0; i < N * d->dim; i++)
+        d->vectors[i] += (float)(100.0 * sin(i % d->dim));
+}
+
+static void fill_clustered(const struct data *d, uint64_t *state) {
+    fill_gaussian(d, state);
+    for (uint32_t i = d->dim; i < N * d->dim; i++)
+        d->vectors[i] = d->vectors[i % d->dim] + 0.01f * d->vectors[i];
+}
+
+static void fill_duplicates(const struct data *d, uint64_t *state) {
+    fill_gaussian(d, state);
+    for (uint32_t i = d->dim; i < N * d->dim; i++)
+        d->vectors[i] = d->vectors[i % d->dim];
+}
+
+static void fill_scaled(const struct data *d, uint64_t *state, double keys, double query) {
+    fill_gaussian(d, state);
+    for (uint32_t i = 0; i < N * d->dim; i++)
+        d->vectors[i] = (float)(d->vectors[i] * keys);
+    for (uint32_t i = 0; i < d->dim; i++)
+        d->q[i] = (float)(d->q[i] * query);
+}
+
+static void fill_huge(const struct data *d, uint64_t *state) {
+    fill_scaled(d, state, 3e37, 3e37);
+}
+
+static void fill_denormal(const struct data *d, uint64_t *state) {
+    fill_scaled(d, state, 1e-43, 1e-40);
+}
+
+static void fill_largest(const struct data *d, uint64_t *state) {
+    for (uint32_t i = 0; i < N * d->dim; i++)
+        d->vectors[i] = check_random(state) % 8 == 0 ? -3.4028234664e38f : 3.4028234664e38f;
+    for (uint32_t i = 0; i < d->dim; i++)
+        d->q[i] = check_random(state) % 2 == 0 ? -3.4028234664e38f : 3.4028234664e38f;
+}
+
+/* Norms over 70 orders of magnitude, in one block, one vector, one query. */
+static void fill_mixed(const struct data *d, uint64_t *state) {
+    fill_gaussian(d, state);
+    for (uint32_t j = 0; j < N; j++) {
+        const double scale = pow(10.0, uniform(state) * 70.0 - 40.0);
+        for (uint32_t i = 0; i < d->dim; i++)
+            d->vectors[j * d->dim + i] *= (float)(i < d->dim / 2 ? scale : 1e-3);
+    }
+    for (uint32_t i = 0; i < d->dim; i++)
+        d->q[i] *= (float)pow(10.0, uniform(state) * 60.0 - 40.0);
+}
+
+static void fill_zero(const struct data *d, uint64_t *state) {
+    fill_gaussian(d, state);
+    memset(check_random(state) % 2 == 0 ? d->vectors : d->q, 0, d->dim * sizeof(float));
+    if (check_random(state) % 2 == 0)
+        memset(d->vectors, 0, (size_t)N * d->dim * sizeof(float));
+}
+
+static void fill_sparse(const struct data *d, uint64_t *state) {
+    fill_gaussian(d, state);
+    for (uint32_t i = 0; i < N * d->dim; i++)
+        d->vectors[i] = check_random(state) % 16 == 0 ? d->vectors[i] : 0.0f;
+}
+
+/* Vectors that 8-bit codes hold without loss, in pairs k, -k so that the centre is 0: the bound of the
+ * second plane has nothing in hand but what is there for the query and for roundings. */
+static void fill_lattice(const struct data *d, uint64_t *state) {
+    fill_gaussian(d, state);
+    for (uint32_t j = 0; j < N; j += 2)
+        for (uint32_t i = 0; i < d->dim; i++) {
+            const int random = (int)(check_random(state) % 239) - 119;
+            const int code = i % RSR_SKETCH_SLICE == 0 ? 119 : random;
+            d->vectors[j * d->dim + i] = (float)code;
+            d->vectors[(j + 1) * d->dim + i] = (float)-code;
+        }
+}
+
+/* The same, and a query that int8 holds without loss: only the roundings of the scan are left. Large sums
+ * of one sign make them large. */
+static void fill_exact(const struct data *d, uint64_t *state) {
+    for (uint32_t j = 0; j < N; j += 2)
+        for (uint32_t i = 0; i < d->dim; i++) {
+            const int code =
+                i % RSR_SKETCH_SLICE == 0 ? 119 : 119 - (int)(check_random(state) % 16);
+            d->vectors[j * d->dim + i] = (float)code * 1.0625f;
+            d->vectors[(j + 1) * d->dim + i] = (float)-code * 1.0625f;
+        }
+    for (uint32_t i = 0; i < d->dim; i++)
+        d->q[i] = i % RSR_SKETCH_SLICE == 0 ? 127.0f : (float)(127 - check_random(state) % 16);
+}
+
+/* The query points along what the codes of vector 0 lose, where Cauchy-Schwarz is nearly tight. */
+static void fill_adversarial(const struct data *d, uint64_t *state) {
+    fill_gaussian(d, state);
+    for (uint32_t s = 0; s < d->dim; s += RSR_SKETCH_SLICE) {
+        float largest = 0.0f;
+        for (uint32_t i = s; i < d->dim && i < s + RSR_SKETCH_SLICE; i++) {
+            for (uint32_t j = 1; j < N; j++) /* no centre */
+                d->vectors[j * d->dim + i] = j % 2 == 0 ? 0.0f : -d->vectors[i] * (j == 1);
+            largest = fmaxf(largest, fabsf(d->vectors[i]));
+        }
+        for (uint32_t i = s; i < d->dim && i < s + RSR_SKETCH_SLICE; i++) {
+            const float scale = largest * 16.0f / 119.0f, x = d->vectors[i];
+            d->q[i] = x - scale * rintf(x / scale);
+        }
+    }
+}
+
+static const struct {
+    const char *name;
+    void (*fill)(const struct data *, uint64_t *);
+    uint32_t dims[6];
+} cases[] = {
+    {"gaussian", fill_gaussian, {64, 80, 96, 100, 128, 256}},
+    {"off centre", fill_off_centre, {64, 128, 1, 33}},
+    {"clustered", fill_clustered, {128, 31, 256}},
+    {"duplicates", fill_duplicates, {128, 7}},
+    {"huge", fill_huge, {128, 256, 5}},
+    {"largest", fill_largest, {128, 256, 1}},
+    {"denormal", fill_denormal, {128, 64, 3}},
+    {"mixed", fill_mixed, {128, 256, 64}},
+    {"zero", fill_zero, {128, 32, 2}},
+    {"sparse", fill_sparse, {128, 96}},
+    {"lattice", fill_lattice, {128, 256, 32}},
+    {"exact", fill_exact, {RSR_SKETCH_MAX_DIM, 128}},
+    {"adversarial", fill_adversarial, {128, 64, 256}},
+};
+
+/* ---- Bounds ---- */
+
+static wide exact_product(const struct data *d, uint32_t vector) {
+    wide sum = 0;
+    for (uint32_t i = 0; i < d->dim; i++)
+        sum += (wide)d->q[i] * (wide)d->vectors[(size_t)vector * d->dim + i];
+    return sum;
+}
+
+/* The largest double that is at most the product less the error of summing it. */
+static double threshold_of(const struct data *d, uint32_t vector) {
+    wide size = 0;
+    for (uint32_t i = 0; i < d->dim; i++)
+        size += (wide)fabs((double)d->q[i] * (double)d->vectors[(size_t)vector * d->dim + i]);
+    const wide low = exact_product(d, vector) - size * (wide)0x1p-90;
+    double t = (double)low;
+    while ((wide)t > low)
+        t = nextafter(t, -INFINITY);
+    return t;
+}
+
+struct fixture {
+    struct rsr_sketch_shape shape;
+    void *block, *memory;
+    struct rsr_sketch_query query;
+};
+
+static void make_fixture(struct fixture *f, const struct data *d) {
+    f->shape = rsr_sketch_shape_of(d->dim, 2);
+    const size_t query_bytes = rsr_sketch_query_bytes(&f->shape);
+    f->block = aligned_alloc(64, f->shape.block_bytes);
+    f->memory = aligned_alloc(64, query_bytes);
+    memset(f->block, 0x5a, f->shape.block_bytes);
+    memset(f->memory, 0x5a, query_bytes);
+    rsr_sketch_build(&f->shape, f->block, d->vectors, d->dim);
+    rsr_sketch_prepare(&f->shape, d->q, f->memory, &f->query);
+}
+
+static void free_fixture(struct fixture *f) {
+    free(f->block);
+    free(f->memory);
+}
+
+/* Vectors whose product is proven to be below what it is: misses. */
+static int count_misses(const struct data *d, const struct fixture *f,
+                        const struct rsr_sketch_kernel *kernel) {
+    const struct rsr_sketch_frame frame = rsr_sketch_frame_of(&f->shape, f->block, &f->query);
+    float t[N];
+    int misses = 0;
+    for (uint32_t group = 0; group < N / RSR_SKETCH_LANES; group++)
+        kernel->scan(&f->shape, f->block, &f->query, group, t + group * RSR_SKETCH_LANES);
+    for (uint32_t j = 0; j < N; j++) {
+        const double threshold = threshold_of(d, j);
+        const float refined = kernel->refine(&f->shape, f->block, &f->query, j);
+        misses += frame.bound < threshold;
+        misses += t[j] < rsr_sketch_floor(&frame, 0, threshold);
+        misses += refined < rsr_sketch_floor(&frame, 1, threshold);
+        misses += rsr_sketch_upper(&frame, 0, t[j]) < threshold;
+        misses += rsr_sketch_upper(&frame, 1, refined) < threshold;
+    }
+    return misses;
+}
+
+static int test_case(size_t c, uint32_t dim, uint64_t seed) {
+    uint64_t state = seed;
+    struct data d = {.dim = dim};
+    d.vectors = malloc((size_t)N * dim * sizeof(float));
+    d.q = malloc(dim * sizeof(float));
+    cases[c].fill(&d, &state);
+    struct fixture f;
+    make_fixture(&f, &d);
+    const int misses = count_misses(&d, &f, rsr_sketch_kernel_for(rsr_cpu_features()));
+    free_fixture(&f);
+    free(d.vectors);
+    free(d.q);
+    return misses;
+}
+
+static int test_misses(uint32_t rounds) {
+    int total = 0;
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        int misses = 0, blocks = 0;
+        for (size_t i = 0; i < 6 && cases[c].dims[i] != 0; i++) {
+            const uint32_t dim = cases[c].dims[i], n = 1 + rounds * 64 / (dim + 64);
+            for (uint32_t seed = 1; seed <= n; seed++, blocks++) {
+                const int missed = test_case(c, dim, seed);
+                if (missed != 0 && misses == 0)
+                    printf("%s: first misses at dim %u, seed %u\n", cases[c].name, dim, seed);
+                misses += missed;
+            }
+        }
+        printf("%-12s %5d blocks, %d misses\n", cases[c].name, blocks, misses);
+        total += misses;
+    }
+    return total;
+}
+
+#if !defined(RSR_SKETCH_OMIT)
+
+/* How far above the product bounds are, in standard deviations of the products of Gaussian vectors: 4 bits
+ * are worth some 1.1 of them, 8 bits a tenth. */
+static void test_tightness(void) {
+    uint64_t state = 5;
+    double excess[2] = {0.0, 0.0};
+    struct data d = {.dim = 128};
+    d.vectors = malloc((size_t)N * d.dim * sizeof(float));
+    d.q = malloc(d.dim * sizeof(float));
+    for (int round = 0; round < 20; round++) {
+        struct fixture f;
+        fill_gaussian(&d, &state);
+        make_fixture(&f, &d);
+        const struct rsr_sketch_kernel *kernel = rsr_sketch_kernel_for(0);
+        const struct rsr_sketch_frame frame = rsr_sketch_frame_of(&f.shape, f.block, &f.query);
+        for (uint32_t j = 0; j < N; j++) {
+            float t[RSR_SKETCH_LANES];
+            kernel->scan(&f.shape, f.block, &f.query, j / RSR_SKETCH_LANES, t);
+            const float refined = kernel->refine(&f.shape, f.block, &f.query, j);
+            const double product = (double)exact_product(&d, j), deviation = f.query.norm;
+            excess[0] += rsr_sketch_upper(&frame, 0, t[j % RSR_SKETCH_LANES]) / deviation;
+            excess[1] += rsr_sketch_upper(&frame, 1, refined) / deviation;
+            excess[0] -= product / deviation;
+            excess[1] -= product / deviation;
+        }
+        free_fixture(&f);
+    }
+    printf("bounds exceed products by %.3f and %.3f deviations\n", excess[0] / 20 / N,
+           excess[1] / 20 / N);
+    CHECK(excess[0] / 20 / N < 1.3);
+    CHECK(excess[1] / 20 / N < 0.16);
+    free(d.vectors);
+    free(d.q);
+}
+
+static void test_kernels_agree(void) {
+    const struct rsr_sketch_kernel *portable = rsr_sketch_kernel_for(0);
+    const uint32_t dims[] = {1, 32, 100, 128, 256, 1000};
+    uint64_t state = 77;
+    CHECK_STR(portable->name, "portable");
+    for (uint32_t k = 0; rsr_sketch_kernel_at(k) != NULL; k++) {
+        const struct rsr_sketch_kernel *kernel = rsr_sketch_kernel_at(k);
+        if ((kernel->features & ~rsr_cpu_features()) != 0)
+            continue;
+        printf("kernel %s\n", kernel->name);
+        for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]); i++) {
+            struct data d = {.dim = dims[i]};
+            struct fixture f;
+            d.vectors = malloc((size_t)N * d.dim * sizeof(float));
+            d.q = malloc(d.dim * sizeof(float));
+            (i % 2 == 0 ? fill_mixed : fill_gaussian)(&d, &state);
+            make_fixture(&f, &d);
+            for (uint32_t j = 0; j < N; j++) {
+                float a[RSR_SKETCH_LANES], b[RSR_SKETCH_LANES];
+                kernel->scan(&f.shape, f.block, &f.query, j / RSR_SKETCH_LANES, a);
+                portable->scan(&f.shape, f.block, &f.query, j / RSR_SKETCH_LANES, b);
+                CHECK(memcmp(a, b, sizeof(a)) == 0);
+                a[0] = kernel->refine(&f.shape, f.block, &f.query, j);
+                b[0] = portable->refine(&f.shape, f.block, &f.query, j);
+                CHECK(memcmp(a, b, sizeof(a[0])) == 0);
+            }
+            free_fixture(&f);
+            free(d.vectors);
+            free(d.q);
+        }
+    }
+}
+
+static void test_rounding(void) {
+    const double some[] = {0.0,    -0.0,   1.0,     -1.0,     0x1p-1074, -0x1p-1074,
+                           1e300,  -1e300, 0.1,     -0.1,     1e-46,     -1e-46,
+                           3.5e38, 1e-320, DBL_MAX, -DBL_MAX, 16777217.0};
+    for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+        const double x = some[i];
+        CHECK(rsr_round_up(x) == nextafter(x, INFINITY));
+        CHECK(rsr_round_down(x) == nextafter(x, -INFINITY));
+        CHECK((double)rsr_float_up(x) >= x && (double)rsr_float_down(x) <= x);
+        CHECK((double)nextafterf(rsr_float_up(x), -INFINITY) < x || x < -3.5e38);
+        CHECK((double)nextafterf(rsr_float_down(x), INFINITY) > x || x > 3.4028234e38);
+    }
+    CHECK(rsr_round_up(INFINITY) == INFINITY && rsr_round_down(-INFINITY) == -INFINITY);
+    CHECK(isnan(rsr_round_up(NAN)) && isnan(rsr_float_up(NAN)));
+    for (int code = 1; code < 256; code++)
+        CHECK(rsr_sketch_decode((uint8_t)code) > rsr_sketch_decode((uint8_t)(code - 1)));
+    CHECK_INT(rsr_sketch_decode(255), 507904);
+}
+
+static void test_floors(void) {
+    const struct rsr_sketch_frame frame = {.bound = 1.0, .offset = {0.5, -2.0}, .unit = 0x1p-20};
+    CHECK(rsr_sketch_floor(&frame, 0, -INFINITY) == -INFINITY);
+    CHECK(rsr_sketch_floor(&frame, 0, INFINITY) > 1e38f);
+    CHECK(isnan(rsr_sketch_floor(&frame, 0, NAN)));
+    const float floor = rsr_sketch_floor(&frame, 1, -1.0);
+    CHECK(floor <= 0x1p20f && floor > 0x1p20f * 0.999999f);
+}
+
+static void test_float_mode(void) {
+    const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    CHECK(rsr_sketch_float_mode());
+    for (size_t i = 0; i < 3; i++) {
+        fesetround(modes[i]);
+        const bool accepted = rsr_sketch_float_mode();
+        fesetround(FE_TONEAREST);
+        CHECK(!accepted);
+    }
+#if defined(__x86_64__)
+    const unsigned before = _mm_getcsr(), bits[] = {0x8000, 0x40}; /* flush; denormals are zero */
+    for (size_t i = 0; i < 2; i++) {
+        _mm_setcsr(before | bits[i]);
+        const bool accepted = rsr_sketch_float_mode();
+        _mm_setcsr(before);
+        CHECK(!accepted);
+    }
+#endif
+}
+
+static void test_sizes(void) {
+    const struct rsr_sketch_shape one = rsr_sketch_shape_of(128, 1);
+    const struct rsr_sketch_shape two = rsr_sketch_shape_of(128, 2);
+    printf("%.1f and %.1f bytes a vector of 128\n", one.block_bytes / 64.0, two.block_bytes / 64.0);
+    CHECK(one.block_bytes <= 80 * 64 && one.block_bytes % 64 == 0);
+    CHECK(two.block_bytes <= 149 * 64 && two.block_bytes % 64 == 0);
+}
+
+#endif
+
+/* RSR_TEST_LONG=n: n times as many blocks. */
+static uint32_t long_factor(void) {
+    const char *text = getenv("RSR_TEST_LONG");
+    const int factor = text == NULL ? 1 : atoi(text);
+    return factor > 0 ? (uint32_t)factor : 1;
+}
+
+int main(void) {
+    const int misses = test_misses(20 * long_factor());
+#if defined(RSR_SKETCH_OMIT)
+    CHECK(misses > 0);
+#else
+    CHECK_INT(misses, 0);
+    test_tightness();
+    test_kernels_agree();
+    test_rounding();
+    test_floors();
+    test_float_mode();
+    test_sizes();
+#endif
+    return CHECK_EXIT();
+}
