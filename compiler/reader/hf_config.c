@@ -10,18 +10,11 @@
 
 #include "base/json.h"
 #include "reader/checkpoint.h"
+#include "reader/limits.h"
 #include "reader/reader.h"
 
 #define SLUG "config"
 
-/* Beyond every published model by a factor of 4 and more; products of two stay far below 2^64. */
-#define MAX_HIDDEN 65536u
-#define MAX_FFN 262144u
-#define MAX_LAYERS 1024u
-#define MAX_HEADS 1024u
-#define MAX_HEAD_DIM 1024u
-#define MAX_VOCAB (1u << 22)
-#define MAX_CONTEXT (1u << 24)
 #define MAX_MODULES 4096u
 
 /* What transformers assumes where the file is silent. The sizes of a model are never assumed. */
@@ -223,14 +216,14 @@ static const struct architecture *read_architecture(struct reader *reader) {
 
 static void read_sizes(struct reader *reader, const struct architecture *architecture,
                        struct rsr_hyper *hyper) {
-    hyper->hidden = read_required(reader, "hidden_size", MAX_HIDDEN);
-    hyper->n_layers = read_required(reader, "num_hidden_layers", MAX_LAYERS);
-    hyper->n_heads = read_required(reader, "num_attention_heads", MAX_HEADS);
-    hyper->ffn = read_required(reader, "intermediate_size", MAX_FFN);
-    hyper->vocab = read_required(reader, "vocab_size", MAX_VOCAB);
-    hyper->context = read_required(reader, "max_position_embeddings", MAX_CONTEXT);
-    hyper->n_kv_heads = read_count(reader, "num_key_value_heads", MAX_HEADS, hyper->n_heads);
-    uint32_t head_dim = read_count(reader, "head_dim", MAX_HEAD_DIM, 0);
+    hyper->hidden = read_required(reader, "hidden_size", RSRC_MAX_HIDDEN);
+    hyper->n_layers = read_required(reader, "num_hidden_layers", RSRC_MAX_LAYERS);
+    hyper->n_heads = read_required(reader, "num_attention_heads", RSRC_MAX_HEADS);
+    hyper->ffn = read_required(reader, "intermediate_size", RSRC_MAX_FFN);
+    hyper->vocab = read_required(reader, "vocab_size", RSRC_MAX_VOCAB);
+    hyper->context = read_required(reader, "max_position_embeddings", RSRC_MAX_CONTEXT);
+    hyper->n_kv_heads = read_count(reader, "num_key_value_heads", RSRC_MAX_HEADS, hyper->n_heads);
+    uint32_t head_dim = read_count(reader, "head_dim", RSRC_MAX_HEAD_DIM, 0);
     if (reader->failed) {
         return;
     }
@@ -248,13 +241,13 @@ static void read_sizes(struct reader *reader, const struct architecture *archite
     if (architecture->has_attn_sub_norm && attention_dim != hyper->hidden) {
         refuse(reader, "config-heads", "the norm after the attention is hidden_size wide",
                "%u heads of %u are not hidden_size %u", hyper->n_heads, head_dim, hyper->hidden);
-    } else if (attention_dim > MAX_HIDDEN) {
+    } else if (attention_dim > RSRC_MAX_HIDDEN) {
         refuse(reader, "config-heads", NULL, "%u heads of %u are wider than %u", hyper->n_heads,
-               head_dim, MAX_HIDDEN);
-    } else if (head_dim % 2 != 0 || head_dim > MAX_HEAD_DIM) {
+               head_dim, RSRC_MAX_HIDDEN);
+    } else if (head_dim % 2 != 0 || head_dim > RSRC_MAX_HEAD_DIM) {
         refuse(reader, "config-heads", NULL,
                "heads of %u dimensions: rotary embeddings need an even number, at most %u",
-               head_dim, MAX_HEAD_DIM);
+               head_dim, RSRC_MAX_HEAD_DIM);
     } else if (hyper->n_heads % hyper->n_kv_heads != 0) {
         refuse(reader, "config-heads", NULL,
                "num_attention_heads %u is not a multiple of num_key_value_heads %u", hyper->n_heads,

@@ -1,0 +1,14 @@
+/* limits.h - the largest sizes that a configuration may ask for: beyond every published model by a
+ * factor of 4 and more; products of two stay far below 2^64. */
+#ifndef RSRC_READER_LIMITS_H
+#define RSRC_READER_LIMITS_H
+
+#define RSRC_MAX_HIDDEN 65536u
+#define RSRC_MAX_FFN 262144u
+#define RSRC_MAX_LAYERS 1024u
+#define RSRC_MAX_HEADS 1024u
+#define RSRC_MAX_HEAD_DIM 1024u
+#define RSRC_MAX_VOCAB (1u << 22)
+#define RSRC_MAX_CONTEXT (1u << 24)
+
+#endif
