@@ -6,6 +6,7 @@
 
 #include "base/mapped_file.h"
 #include "driver.h"
+#include "model/gguf_blocks.h"
 #include "model/graph.h"
 #include "reader/checkpoint.h"
 #include "rsr/segment.h"
@@ -49,7 +50,9 @@ void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out) {
         const struct rsr_tensor *tensor = &c->checkpoint.tensors[i];
         rsrc_buffer_puts(out, "tensor ");
         rsrc_buffer_put_c_string(out, tensor->name);
-        rsrc_buffer_printf(out, " %s [", DTYPES[tensor->dtype]);
+        rsrc_buffer_printf(out, " %s [",
+                           tensor->blocks == RSR_BLOCKS_NONE ? DTYPES[tensor->dtype]
+                                                             : rsrc_blocks_name(tensor->blocks));
         for (uint32_t d = 0; d < tensor->n_dims; d++)
             rsrc_buffer_printf(out, "%s%llu", d == 0 ? "" : ", ",
                                (unsigned long long)tensor->shape[d]);

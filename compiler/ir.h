@@ -30,10 +30,15 @@
 
 #define RSRC_MAX_DIMS 4
 
+/* Ternary weights in blocks of 256 along a row (docs of model/gguf_blocks.c). */
+enum rsr_blocks { RSR_BLOCKS_NONE, RSR_BLOCKS_TQ1_0, RSR_BLOCKS_TQ2_0 };
+
 /* One tensor of a checkpoint. The bytes stay in the mapped file. */
 struct rsr_tensor {
     const char *name;           /* untrusted */
-    enum rsr_dtype dtype;
+    enum rsr_dtype dtype;       /* U8 where blocks says how to read the bytes */
+    enum rsr_blocks blocks;
+    uint32_t interleaved_heads; /* blocks: rows of so many heads are in pairs; 0: rows in order */
     uint32_t n_dims;
     uint64_t shape[RSRC_MAX_DIMS];
     const char *file;           /* path, for diagnostics */
@@ -47,10 +52,12 @@ struct rsr_tensor {
 enum rsr_scale_rule {
     RSR_SCALE_MULTIPLY,         /* packed, autobitlinear offline: y = acc * act * weight_scale */
     RSR_SCALE_DIVIDE,           /* packed, bitlinear: y = acc * act / weight_scale */
-    RSR_SCALE_ONLINE            /* float masters: clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
+    RSR_SCALE_ONLINE,           /* float masters: clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
+    RSR_SCALE_BLOCKS            /* the blocks hold it; weight_scale, if any, multiplies on top */
 };
 
-/* config.json, validated. Fields that the file lacks have the defaults of the architecture. */
+/* config.json or a GGUF file's metadata, validated. What is not in them has the default of the
+ * architecture. */
 struct rsr_config {
     const char *file;
     const char *model_type;     /* "bitnet", "llama" */
@@ -93,7 +100,8 @@ struct rsr_checkpoint {
 enum rsr_encoding {
     RSR_ENCODING_PACKED2,       /* uint8 [out/4, in], four strided codes weight + 1 a byte */
     RSR_ENCODING_BYTES,         /* uint8 or int8 [out, in], 0 / 1 / 255 (or -1) */
-    RSR_ENCODING_LATENT         /* float [out, in], quantised at compile time */
+    RSR_ENCODING_LATENT,        /* float [out, in], quantised at compile time */
+    RSR_ENCODING_BLOCKS         /* [out, in] in blocks of rsr_tensor.blocks */
 };
 
 /* One linear layer. */
@@ -102,7 +110,7 @@ struct rsr_layer {
     enum rsr_role role;
     const char *name;           /* path in the checkpoint: "model.layers.0.self_attn.q_proj" */
     const struct rsr_tensor *weight;
-    const struct rsr_tensor *scale;     /* NULL with RSR_SCALE_ONLINE */
+    const struct rsr_tensor *scale;     /* NULL with RSR_SCALE_ONLINE, may be with _BLOCKS */
     enum rsr_encoding encoding;
     enum rsr_scale_rule scale_rule;
     uint32_t rows, cols;        /* out, in */

@@ -139,7 +139,7 @@ static bool refuse(struct builder *b, const char *slug, const struct rsr_tensor 
     struct rsrc_place place = rsrc_tensor_place(tensor, 0);
 
     rsrc_error(b->diag, slug, &place, help, "%s %s where %s is expected",
-               rsrc_dtype_name(tensor->dtype), shape_text(b->arena, tensor), expected);
+               rsrc_tensor_type_name(tensor), shape_text(b->arena, tensor), expected);
     b->n_errors++;
     return false;
 }
@@ -184,6 +184,16 @@ static bool find_encoding(struct builder *b, const struct rsr_tensor *tensor,
         layer->encoding = RSR_ENCODING_LATENT;
         if (!rsrc_dtype_is_float(tensor->dtype))
             return refuse(b, "graph-dtype", tensor, expected, b->checkpoint->config.scale_reason);
+        return has_shape(tensor, layer->rows, layer->cols) ||
+               refuse(b, "graph-shape", tensor, expected, NULL);
+    }
+    if (layer->scale_rule == RSR_SCALE_BLOCKS) {
+        const char *expected = rsrc_arena_printf(b->arena, "ternary blocks TQ1_0 or TQ2_0 [%u, %u]",
+                                                 layer->rows, layer->cols);
+        layer->encoding = RSR_ENCODING_BLOCKS;
+        if (tensor->blocks == RSR_BLOCKS_NONE)
+            return refuse(b, "graph-dtype", tensor, expected,
+                          "quantise the linear layers of every block to one of them");
         return has_shape(tensor, layer->rows, layer->cols) ||
                refuse(b, "graph-shape", tensor, expected, NULL);
     }
@@ -237,8 +247,10 @@ static void bind_linear(struct builder *b, const struct rsrc_arch_entry *entry, 
         find_encoding(b, layer->weight, layer);
     if (layer->scale_rule == RSR_SCALE_ONLINE)
         return;
-    layer->scale = take(b, rsrc_arena_printf(b->arena, "%s.weight_scale", layer->name),
-                        "the scale of packed weights, a float of shape [1]");
+    const char *scale_name = rsrc_arena_printf(b->arena, "%s.weight_scale", layer->name);
+    layer->scale = layer->scale_rule == RSR_SCALE_BLOCKS
+                       ? take_optional(b, scale_name)
+                       : take(b, scale_name, "the scale of packed weights, a float of shape [1]");
     if (layer->scale)
         check_vector(b, layer->scale, 1, true);
 }

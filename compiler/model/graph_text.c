@@ -14,12 +14,14 @@ static const char *const encoding_names[] = {
     [RSR_ENCODING_PACKED2] = "packed2",
     [RSR_ENCODING_BYTES] = "bytes",
     [RSR_ENCODING_LATENT] = "latent",
+    [RSR_ENCODING_BLOCKS] = "blocks",
 };
 
 static const char *const rule_names[] = {
     [RSR_SCALE_MULTIPLY] = "multiply",
     [RSR_SCALE_DIVIDE] = "divide",
     [RSR_SCALE_ONLINE] = "online",
+    [RSR_SCALE_BLOCKS] = "blocks",
 };
 
 static const char *const activation_names[] = {

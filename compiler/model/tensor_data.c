@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "model/gguf_blocks.h"
 #include "model/ternary.h"
 
 static const struct {
@@ -35,6 +36,11 @@ const char *rsrc_dtype_name(enum rsr_dtype dtype) {
 
 uint32_t rsrc_dtype_bytes(enum rsr_dtype dtype) {
     return dtypes[dtype].bytes;
+}
+
+const char *rsrc_tensor_type_name(const struct rsr_tensor *tensor) {
+    return tensor->blocks == RSR_BLOCKS_NONE ? rsrc_dtype_name(tensor->dtype)
+                                             : rsrc_blocks_name(tensor->blocks);
 }
 
 bool rsrc_dtype_is_float(enum rsr_dtype dtype) {

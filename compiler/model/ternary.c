@@ -13,6 +13,7 @@
  *            lanes (column mod 8) and rounded once, so it is the correctly rounded mean but for
  *            1e-9 odds. A framework's own mean may differ in the last bit; a weight within one
  *            rounding of s W = +-0.5 could then fall on the other side.
+ *   BLOCKS   the blocks of GGUF: model/gguf_blocks.c, which finds the multiplier too.
  *
  * Multiplier: MULTIPLY is weight_scale itself, DIVIDE its inverse, ONLINE 1 / s. Values of a layer are
  * always declared ternary; a bare matrix gets the smallest alphabet that holds it.
@@ -24,6 +25,7 @@
 #include <string.h>
 
 #include "model/finite.h"
+#include "model/gguf_blocks.h"
 #include "model/tensor_data.h"
 
 #define CODES_PER_BYTE 4u
@@ -292,8 +294,13 @@ enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *ar
     case RSR_ENCODING_LATENT:
         status = decode_latent(diag, layer->weight, n, values, scale);
         break;
+    case RSR_ENCODING_BLOCKS:
+        status = rsrc_decode_blocks(diag, layer, values, scale);
+        break;
     }
-    if (status == RSRC_OK && layer->encoding != RSR_ENCODING_LATENT)
+    const bool has_stored_scale =
+        layer->encoding == RSR_ENCODING_PACKED2 || layer->encoding == RSR_ENCODING_BYTES;
+    if (status == RSRC_OK && has_stored_scale)
         status = decode_scale(diag, layer, scale);
     if (status != RSRC_OK)
         return RSRC_FAILED;
@@ -316,6 +323,9 @@ void rsrc_find_zero_rows(const struct rsr_layer *layer, uint8_t *zero) {
         return;
     case RSR_ENCODING_LATENT:
         find_zero_latent(layer, zero);
+        return;
+    case RSR_ENCODING_BLOCKS:
+        rsrc_find_zero_block_rows(layer, zero);
         return;
     }
 }

@@ -67,6 +67,8 @@ static struct rsr_layer make_layer(struct fixture *f, enum rsr_encoding encoding
         tensor->dtype = RSR_DTYPE_F32;
         store_latent(f, weights, n, data);
         break;
+    case RSR_ENCODING_BLOCKS: /* test_gguf_blocks.c */
+        break;
     }
     return (struct rsr_layer){.block = 0,
                               .name = "w",
