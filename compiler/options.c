@@ -127,7 +127,7 @@ static void print_option(FILE *stream, const struct option *option) {
 
 void rsrc_print_help(FILE *stream) {
     fputs("usage: rsrc [options] [@file] <model.safetensors | index.json | HF folder | "
-          "matrix.npy>\n\n"
+          "model.gguf | matrix.npy>\n\n"
           "Compiles a ternary or binary checkpoint into one library: model.so.\n"
           "    rsrc model/ --target avx512 -o model.so\n"
           "    rsr-run model.so -p \"In the beginning\"\n\noptions:\n",

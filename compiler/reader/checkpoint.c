@@ -2,6 +2,7 @@
  *
  *   FILE.safetensors    with a config.json beside it a model, alone a matrix file
  *   FILE.npy            a matrix file
+ *   FILE.gguf           a model
  *   FILE.index.json     weight_map: tensor -> shard in the same folder
  *   FOLDER              model.safetensors.index.json, else model.safetensors, else the only one
  *
@@ -28,17 +29,22 @@
 #define INDEX_SUFFIX ".index.json"
 #define INDEX_NAME "model.safetensors.index.json"
 #define INPUT_HELP                                                                                 \
-    "give a .safetensors or .npy file, an .index.json file or a Hugging Face folder"
+    "give a .safetensors, .gguf or .npy file, an .index.json file or a Hugging Face folder"
+
+/* Where a file's configuration is: in a config.json beside it, which makes it a model. */
+enum config_place { CONFIG_BESIDE, CONFIG_NOWHERE, CONFIG_INSIDE };
 
 /* Files of tensors, by how their names end. */
 static const struct format {
     const char *suffix;
-    bool may_be_model; /* with a config.json beside it */
+    enum config_place config;
+    /* NULL where the configuration is inside: read_gguf() */
     enum rsrc_status (*parse)(struct rsrc_diag *, struct rsrc_arena *, const char *,
                               const uint8_t *, uint64_t, struct rsr_tensor **, uint32_t *);
 } FORMATS[] = {
-    {WEIGHTS_SUFFIX, true, rsrc_parse_safetensors},
-    {".npy", false, rsrc_parse_npy},
+    {WEIGHTS_SUFFIX, CONFIG_BESIDE, rsrc_parse_safetensors},
+    {".npy", CONFIG_NOWHERE, rsrc_parse_npy},
+    {".gguf", CONFIG_INSIDE, NULL},
 };
 #define N_FORMATS (sizeof(FORMATS) / sizeof(FORMATS[0]))
 
@@ -48,7 +54,7 @@ struct opening {
     struct rsrc_arena *arena;
     const char *folder;
     bool needs_config;   /* a lone file may be a matrix file */
-    bool ignores_config; /* its format is of matrices alone */
+    bool ignores_config; /* its format is of matrices alone, or has one inside */
     struct rsr_checkpoint *out;
     const char **files;
     uint32_t n_files, files_capacity;
@@ -271,6 +277,14 @@ static enum rsrc_status read_single(struct opening *opening, const char *path) {
     return RSRC_OK;
 }
 
+static enum rsrc_status read_gguf(struct opening *opening, const char *path) {
+    const struct rsrc_mapping *mapping;
+    if (open_file(opening, path, &mapping) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_parse_gguf(opening->diag, opening->arena, mapping->path, mapping->data,
+                           mapping->size_bytes, opening->out);
+}
+
 /* The only *.safetensors file of the folder. */
 static enum rsrc_status find_only_weights(const struct opening *opening, const char **out) {
     DIR *dir = opendir(opening->folder);
@@ -396,8 +410,8 @@ static void hash_sized(struct rsrc_hash *hash, const void *bytes, uint64_t size_
     }
 }
 
-/* Of config.json's bytes and of every tensor's name, type, shape and bytes, in order of name: shards
- * and the order of tensors in a file do not count. */
+/* Of the bytes of the file with the configuration and of every tensor's name, type, shape and bytes,
+ * in order of name: shards and the order of tensors in a file do not count. */
 static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
     struct rsrc_hash hash;
     rsrc_hash_init(&hash);
@@ -417,16 +431,18 @@ static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
     rsrc_hash_final(&hash, checkpoint->hash);
 }
 
-/* A model is called like its folder, a matrix file like itself. */
+/* A model of a folder is called like that, any other file like itself. */
 static const char *checkpoint_name(const struct opening *opening, const char *path) {
     char resolved[PATH_MAX];
-    const char *named = opening->out->has_config ? opening->folder : path;
+    const struct format *format = find_format(path);
+    const bool is_folder =
+        opening->out->has_config && (format == NULL || format->config == CONFIG_BESIDE);
+    const char *named = is_folder ? opening->folder : path;
     const char *full = realpath(named, resolved) == NULL ? named : resolved;
     const char *slash = strrchr(full, '/');
     const char *last = slash == NULL ? full : slash + 1;
     size_t n = strlen(last);
-    const struct format *format = find_format(last);
-    if (!opening->out->has_config && format != NULL) {
+    if (!is_folder && format != NULL && has_suffix(last, format->suffix)) {
         n -= strlen(format->suffix);
     }
     return n == 0 ? "model" : rsrc_arena_strndup(opening->arena, last, n);
@@ -465,8 +481,8 @@ static enum rsrc_status read_by_kind(struct opening *opening, const char *path) 
         return refuse(opening, "checkpoint-kind", path, INPUT_HELP,
                       "this kind of file is not read");
     }
-    opening->ignores_config = !format->may_be_model;
-    return read_single(opening, path);
+    opening->ignores_config = format->config != CONFIG_BESIDE;
+    return format->config == CONFIG_INSIDE ? read_gguf(opening, path) : read_single(opening, path);
 }
 
 enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena *arena,

@@ -1,8 +1,9 @@
-/* checkpoint.h - reads a checkpoint: safetensors, config.json, tokenizer.json; or a matrix file.
+/* checkpoint.h - reads a checkpoint: safetensors, config.json, tokenizer.json; GGUF; a matrix file.
  *
- * Input: a .safetensors file, a *.index.json of a sharded one, or a Hugging Face folder. Output: a
- * validated rsr_checkpoint whose tensors borrow the mapped files. A lone .safetensors file without a
- * config.json beside it is a matrix file (has_config false), and so is every .npy file.
+ * Input: a .safetensors file, a *.index.json of a sharded one, a Hugging Face folder, or a .gguf
+ * file, which holds its configuration. Output: a validated rsr_checkpoint whose tensors borrow the
+ * mapped files. A lone .safetensors file without a config.json beside it is a matrix file
+ * (has_config false), and so is every .npy file.
  */
 #ifndef RSRC_READER_CHECKPOINT_H
 #define RSRC_READER_CHECKPOINT_H
@@ -23,6 +24,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_safetensors(struct rsrc_diag *diag,
                                                        const uint8_t *bytes, uint64_t size_bytes,
                                                        struct rsr_tensor **tensors,
                                                        uint32_t *n_tensors);
+/* Fills tensors, sorted, and config. The tensors get the names of Hugging Face checkpoints, which all
+ * later messages use. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                const char *name, const uint8_t *bytes,
+                                                uint64_t size_bytes, struct rsr_checkpoint *out);
 RSRC_NODISCARD enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                   const char *name, const uint8_t *bytes,
                                                   uint64_t size_bytes, struct rsr_config *out);

@@ -100,7 +100,9 @@ static void test_matrix_file(void) {
     check_refused("", "checkpoint-no-config", "config.json");
     check_refused("nothing.safetensors", "file-unreadable", "nothing");
     put_text("w.gguf", "GGUF");
-    check_refused("w.gguf", "checkpoint-kind", "w.gguf");
+    check_refused("w.gguf", "gguf-truncated", "w.gguf");
+    put_text("w.bin", "GGUF");
+    check_refused("w.bin", "checkpoint-kind", "w.bin");
     put_text("empty.safetensors", "");
     check_refused("empty.safetensors", "safetensors-truncated", "empty");
 }

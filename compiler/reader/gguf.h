@@ -1,0 +1,59 @@
+/* gguf.h - the container of a GGUF file: its metadata by key and its tensors by name.
+ *
+ * gguf.c checks what the container promises, gguf_model.c what its metadata say of a model. Both
+ * borrow the file.
+ */
+#ifndef RSRC_READER_GGUF_H
+#define RSRC_READER_GGUF_H
+
+#include "ir.h"
+
+/* As the file numbers them. */
+enum rsrc_gguf_type {
+    RSRC_GGUF_U8,
+    RSRC_GGUF_I8,
+    RSRC_GGUF_U16,
+    RSRC_GGUF_I16,
+    RSRC_GGUF_U32,
+    RSRC_GGUF_I32,
+    RSRC_GGUF_F32,
+    RSRC_GGUF_BOOL,
+    RSRC_GGUF_STRING,
+    RSRC_GGUF_ARRAY,
+    RSRC_GGUF_U64,
+    RSRC_GGUF_I64,
+    RSRC_GGUF_F64,
+    RSRC_GGUF_TYPE_COUNT
+};
+
+/* One entry of the metadata. */
+struct rsrc_gguf_value {
+    const char *key; /* untrusted */
+    enum rsrc_gguf_type type;
+    enum rsrc_gguf_type item_type; /* of an array */
+    uint64_t n;                    /* items of an array, bytes of a string, else 1 */
+    const uint8_t *data;           /* the number, the first item, the bytes; unaligned */
+    uint64_t offset;               /* of data in the file */
+};
+
+struct rsrc_gguf {
+    struct rsrc_gguf_value *values; /* sorted by key, none twice */
+    uint32_t n_values;
+    struct rsr_tensor *tensors; /* at least one; as the file orders them */
+    uint32_t n_tensors;
+};
+
+/* Version 3, little-endian. Every size, offset and count is checked; the types of tensors are those
+ * that this compiler reads, their dimensions rows first, their names not yet known to be different.
+ * */
+RSRC_NODISCARD enum rsrc_status rsrc_read_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                               const char *file, const uint8_t *bytes,
+                                               uint64_t size_bytes, struct rsrc_gguf *out);
+
+/* NULL: there is none. */
+const struct rsrc_gguf_value *rsrc_gguf_find(const struct rsrc_gguf *gguf, const char *key);
+
+/* "u32", "array": for messages. */
+const char *rsrc_gguf_type_name(enum rsrc_gguf_type type);
+
+#endif
