@@ -127,6 +127,23 @@ find_cuda() {
     return 1
 }
 
+# The library that writes GGUF files for tests, in build/gguf. Sets gguf_python, empty where it is not there.
+find_gguf() {
+    gguf_python=$PWD/build/gguf/bin/python3
+    if [ "$install" = yes ] && [ ! -e build/gguf/complete ]; then
+        printf 'gguf from PyPI ... '
+        if { python3 -m venv build/gguf && build/gguf/bin/pip install -q 'gguf>=0.17,<1' &&
+            touch build/gguf/complete; } >"$log" 2>&1; then
+            echo "ok"
+        else
+            echo "failed: $(tail -n 1 "$log")"
+        fi
+    fi
+    [ ! -e build/gguf/complete ] || return 0
+    gguf_python=
+    echo "SKIPPED: GGUF files of an independent library; it is not there and cannot be installed"
+}
+
 mkdir -p build
 [ "$install" = no ] || install_packages build test
 find_lit
@@ -138,6 +155,8 @@ if [ "$quick" = no ] && build_aarch64; then
     set -- --param "aarch64=$PWD/build/aarch64"
 fi
 ! find_cuda || set -- "$@" --param "cuda=$cuda"
+find_gguf
+set -- "$@" --param "gguf_python=$gguf_python"
 run_lit "release" build/release "$@"
 step "quickstart" quickstart
 
@@ -146,7 +165,7 @@ if [ "$quick" = no ]; then
     step "configure (clang, sanitizers, fuzzers)" cmake --preset asan \
         -DCMAKE_C_COMPILER="$(find_clang)" -DRSRC_FUZZERS=ON
     step "build (clang, sanitizers, fuzzers)" cmake --build --preset asan -j "$jobs"
-    run_lit "sanitizer" build/asan --param "cuda=$cuda"
+    run_lit "sanitizer" build/asan --param "cuda=$cuda" --param "gguf_python=$gguf_python"
     for fuzzer in build/asan/tests/fuzz/fuzz_*; do
         name=$(basename "$fuzzer")
         corpus=tests/fuzz/corpus/${name#fuzz_}

@@ -4,7 +4,7 @@
 # compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR says where),
 # asan, model (the bundled checkpoint is there), disk-8g, nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
-# cuda-on-host. A test skipped for a missing feature is listed at
+# cuda-on-host, gguf-library (--param gguf_python=PYTHON). A test skipped for a missing feature is listed at
 # the end of a run by check.sh.
 import glob
 import os
@@ -94,5 +94,10 @@ if os.path.exists(runner):
     if os.path.exists(spec):
         config.available_features.add("gpu")
         config.substitutions.append(("%gpu", spec))
+# A Python with the gguf package, which writes models for tests of that format.
+gguf_python = lit_config.params.get("gguf_python")
+if gguf_python:
+    config.available_features.add("gguf-library")
+    config.substitutions.append(("%gguf_python", gguf_python))
 if shutil.disk_usage(config.build_dir).free > 8 << 30:
     config.available_features.add("disk-8g")
