@@ -1,0 +1,137 @@
+/* rsr_louver.h - an index of keys that never misses, usable without any model.
+ *
+ * An index holds the keys and values of one KV head. Asked with a query q and a threshold T it finds
+ * { i : q . k[i] >= T }: every one of them, for any data, proven by rounding every bound up (the theorem
+ * is in the sources, sketch.h). Keys far below T are dropped by reading a bound of 64 keys at once, then
+ * by 4, then by 8 bits a dimension; only what is left reads keys and values.
+ *
+ *     rsr_error err = RSR_ERROR_INIT;
+ *     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+ *     rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+ *     rsr_louver *index;
+ *     options.head_dim = 128;
+ *     if (rsr_louver_create(&options, &index, &err) != RSR_OK) { puts(err.message); return 1; }
+ *     rsr_louver_append(index, keys, values, n_keys, &err);
+ *     query.q = q; query.n_heads = 4; query.out = out;
+ *     rsr_louver_threshold_parse("mass:1e-3", &query.threshold, &err);
+ *     rsr_louver_attend(index, &query, NULL, &err);
+ *
+ * The rules of rsr.h hold (ownership, errors, options, silence). An index belongs to one thread at a
+ * time; a fork and its origin may belong to different ones. It has no threads of its own, so unlike an
+ * engine it lives on in both processes after fork(). Calls need the floating-point environment
+ * that C programs start with: a thread that flushes denormals or rounds otherwise gets RSR_ERR_NUMERIC.
+ */
+#ifndef RSR_LOUVER_H
+#define RSR_LOUVER_H
+
+#include "rsr.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rsr_louver rsr_louver;
+
+typedef struct rsr_louver_options {
+    uint32_t size_bytes;
+    uint32_t head_dim;      /* 1 .. 256 */
+    uint32_t n_planes;      /* 1: 4 bits a dimension; 2: 4 more, read for the few that pass the first */
+    float scale;            /* of softmax; 0: 1 / sqrt(head_dim) */
+} rsr_louver_options;
+#define RSR_LOUVER_OPTIONS_INIT {sizeof(rsr_louver_options), 0, 2, 0.0f}
+
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_create(const rsr_louver_options *options,
+                                                      rsr_louver **index, rsr_error *err);
+RSR_EXPORT void rsr_louver_destroy(rsr_louver *index);
+
+/* Appends n_keys rows of head_dim floats each. Growing never moves a key. RSR_ERR_NUMERIC if one is NaN
+ * or infinite. On failure the index has not changed. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_append(rsr_louver *index, const float *keys,
+                                                      const float *values, size_t n_keys,
+                                                      rsr_error *err);
+
+/* Forgets every key from `length` on. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_truncate(rsr_louver *index, uint32_t length,
+                                                        rsr_error *err);
+
+/* A new index with the same content; full pages are shared, the open one is copied. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_fork(const rsr_louver *index, rsr_louver **fork,
+                                                    rsr_error *err);
+
+typedef struct rsr_louver_info {
+    uint32_t size_bytes;
+    uint32_t length;        /* keys */
+    uint32_t head_dim, n_planes;
+    uint64_t kv_bytes;      /* of keys and values, whole pages */
+    uint64_t index_bytes;   /* what the index adds to them */
+    const char *kernel;     /* that scans, chosen for this CPU */
+} rsr_louver_info;
+#define RSR_LOUVER_INFO_INIT {.size_bytes = sizeof(rsr_louver_info)}
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
+                                                        rsr_louver_info *info);
+
+/* ---- Queries ---------------------------------------------------------------------------------- */
+
+/* Which keys are relevant to a query. Products are unscaled: the real numbers q . k.
+ *   value:T    q . k >= T. T = -inf is every key, T = inf none.
+ *   topk:K     q . k >= the K-th largest product: the K best and what ties with the last.
+ *   mass:EPS   keys are left out, those of the lowest bounds first, as long as they surely carry at most
+ *              EPS of the softmax; 0 is every key. 0 <= EPS < 1. */
+typedef struct rsr_louver_threshold {
+    enum { RSR_LOUVER_VALUE, RSR_LOUVER_TOPK, RSR_LOUVER_MASS } kind;
+    double value;           /* T or EPS */
+    uint32_t k;
+} rsr_louver_threshold;
+#define RSR_LOUVER_THRESHOLD_DEFAULT {RSR_LOUVER_MASS, 1e-3, 0}
+
+/* "value:-3.5", "topk:20", "mass:1e-3". */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_threshold_parse(const char *text,
+                                                               rsr_louver_threshold *threshold,
+                                                               rsr_error *err);
+
+/* What one query head got. */
+typedef struct rsr_louver_head {
+    uint32_t n_attended;    /* keys */
+    double threshold;       /* every key left out has a product below it; -inf if none was */
+    double mass;            /* at most this part of the softmax was left out */
+    double certified_error; /* |out - attention over all keys| <= this, but for float32 rounding, which
+                               dense attention has too */
+} rsr_louver_head;
+
+/* The query heads of one KV head, answered together: every page is read once for all. Attention is dense
+ * attention, in its order of float operations, over the attended keys as if there were no others; over
+ * all keys it has dense attention's very bits. Over no key it is 0, and its error that of `mass` 1. */
+typedef struct rsr_louver_query {
+    uint32_t size_bytes;
+    uint32_t n_heads;           /* 1 .. 64 */
+    const float *q;             /* [n_heads][head_dim] */
+    rsr_louver_threshold threshold;
+    const double *values;       /* [n_heads], for value: T of each head; NULL: threshold.value */
+    float *out;                 /* [n_heads][head_dim]: attention; NULL: not wanted */
+    uint32_t *indices;          /* [n_heads][capacity]: attended keys, ascending; NULL: not wanted */
+    size_t capacity;            /* if a head attends to more: RSR_ERR_FULL, but all is filled in */
+    rsr_louver_head *heads;     /* [n_heads]; NULL: not wanted */
+} rsr_louver_query;
+#define RSR_LOUVER_QUERY_INIT                                                                        \
+    {sizeof(rsr_louver_query), 1, NULL, RSR_LOUVER_THRESHOLD_DEFAULT, NULL, NULL, NULL, 0, NULL}
+
+/* What answering read, counted in keys and pages, not in heads. */
+typedef struct rsr_louver_stats {
+    uint32_t size_bytes;
+    uint32_t n_keys;
+    uint32_t pages, pages_skipped;  /* sealed ones; skipped: no sketch was read */
+    uint32_t scanned;               /* keys of which some head read the first plane */
+    uint32_t plane2;                /* the second plane */
+    uint32_t exact;                 /* the key itself, those of the open page included */
+} rsr_louver_stats;
+#define RSR_LOUVER_STATS_INIT {.size_bytes = sizeof(rsr_louver_stats)}
+
+/* stats may be NULL. RSR_ERR_NUMERIC if a query or the threshold is NaN, or a query infinite. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_attend(rsr_louver *index,
+                                                      const rsr_louver_query *query,
+                                                      rsr_louver_stats *stats, rsr_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,606 @@
+/* The KV index against float64: random lives of an index (growth, cuts into pages, forks) over data of many
+ * kinds, queried with every threshold; no relevant key may be missed, and what was left out must be
+ * within the certified error. How much was scanned and read is reported, and bounded where it must be
+ * small: an index that reads everything misses nothing either.
+ *
+ *     test_louver [LIVES [FIRST_SEED]]        a failing life is shortened to its fewest steps */
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "cpu.h"
+#include "louver/louver.h"
+
+#define MAX_KEYS 1200u
+#define MAX_HEADS 5u
+#define MAX_DIM 256u
+
+static double uniform(uint64_t *state) {
+    return ((double)(check_random(state) >> 11) + 0.5) * 0x1p-53;
+}
+
+static double gaussian(uint64_t *state) {
+    return sqrt(-2.0 * log(uniform(state))) * cos(6.283185307179586 * uniform(state));
+}
+
+/* ---- Data: a row of a life that began with `seed` ---- */
+
+static void row_gaussian(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
+    (void)seed;
+    for (uint32_t i = 0; i < dim; i++)
+        row[i] = (float)gaussian(state);
+}
+
+static uint64_t current_cluster; /* 0 when a life begins */
+
+/* 8 centres of spread 0.35, in runs of about 256. */
+static void row_clustered(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
+    if (check_random(state) % 256 == 0)
+        current_cluster = check_random(state) % 8;
+    uint64_t centre = seed * 8 + current_cluster;
+    for (uint32_t i = 0; i < dim; i++)
+        row[i] = (float)(gaussian(&centre) + 0.35 * gaussian(state));
+}
+
+/* One of three rows. */
+static void row_duplicate(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
+    uint64_t which = seed + check_random(state) % 3;
+    row_gaussian(row, dim, seed, &which);
+}
+
+/* Small integers: products tie. */
+static void row_tied(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
+    (void)seed;
+    for (uint32_t i = 0; i < dim; i++)
+        row[i] = (float)((int)(check_random(state) % 3) - 1);
+}
+
+static void row_huge(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
+    row_gaussian(row, dim, seed, state);
+    const float scale = check_random(state) % 50 == 0 ? 1e18f : 1.0f;
+    for (uint32_t i = 0; i < dim; i++)
+        row[i] *= scale;
+}
+
+static void row_denormal(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
+    row_gaussian(row, dim, seed, state);
+    for (uint32_t i = 0; i < dim; i++)
+        row[i] *= 1e-41f;
+}
+
+/* Rows that lie almost along one direction, with what 4 bits lose pointing along it. */
+static void row_adversarial(float *row, uint32_t dim, uint64_t seed, uint64_t *state) {
+    uint64_t direction = seed;
+    for (uint32_t i = 0; i < dim; i++) {
+        const double d = gaussian(&direction);
+        row[i] = (float)(rint(uniform(state) * 14.0 - 7.0) + 0.49 * (d > 0.0 ? 1.0 : -1.0));
+    }
+}
+
+typedef void row_fn(float *row, uint32_t dim, uint64_t seed, uint64_t *state);
+static row_fn *const row_kinds[] = {row_gaussian, row_clustered, row_duplicate,  row_tied,
+                                    row_huge,     row_denormal,  row_adversarial};
+#define N_KINDS (sizeof(row_kinds) / sizeof(row_kinds[0]))
+
+/* ---- An index and what it should hold ---- */
+
+struct life {
+    uint64_t seed, state;
+    uint32_t head_dim, n_planes;
+    row_fn *row;
+    rsr_louver *index;
+    uint32_t n_keys;
+    float *keys, *values; /* [MAX_KEYS][head_dim] */
+};
+
+static uint64_t total_queries, total_missed, total_ties;
+static rsr_louver_stats total;
+
+static void life_append(struct life *life, uint32_t n) {
+    if (n > MAX_KEYS - life->n_keys)
+        n = MAX_KEYS - life->n_keys;
+    for (uint32_t i = life->n_keys; i < life->n_keys + n; i++) {
+        life->row(life->keys + (size_t)i * life->head_dim, life->head_dim, life->seed,
+                  &life->state);
+        row_gaussian(life->values + (size_t)i * life->head_dim, life->head_dim, 0, &life->state);
+    }
+    const size_t at = (size_t)life->n_keys * life->head_dim;
+    CHECK_INT(rsr_louver_append(life->index, life->keys + at, life->values + at, n, NULL), RSR_OK);
+    life->n_keys += n;
+}
+
+/* 70 keys that do not belong to the life, from a position on. */
+static void spoil(struct life *life, rsr_louver *other, uint32_t position) {
+    float row[MAX_DIM];
+    rsr_louver_info info = RSR_LOUVER_INFO_INIT;
+    CHECK_INT(rsr_louver_get_info(other, &info), RSR_OK);
+    if (position < info.length)
+        CHECK_INT(rsr_louver_truncate(other, position, NULL), RSR_OK);
+    for (uint32_t i = 0; i < 70; i++) {
+        row_gaussian(row, life->head_dim, 0, &life->state);
+        CHECK_INT(rsr_louver_append(other, row, row, 1, NULL), RSR_OK);
+    }
+}
+
+/* Goes on with a fork or with its origin, while the other one is cut, grows, and ends: nothing of that may
+ * be seen. */
+static void life_fork(struct life *life) {
+    rsr_louver *other = NULL;
+    CHECK_INT(rsr_louver_fork(life->index, &other, NULL), RSR_OK);
+    if (check_random(&life->state) % 2 == 0) {
+        rsr_louver *fork = other;
+        other = life->index;
+        life->index = fork;
+    }
+    const uint32_t cut = check_random(&life->state) % 2 == 0 ? life->n_keys : life->n_keys / 2;
+    life_append(life, 40);
+    spoil(life, other, cut);
+    life_append(life, 40);
+    spoil(life, other, cut);
+    rsr_louver_destroy(other);
+}
+
+static void life_truncate(struct life *life) {
+    const uint32_t length = (uint32_t)(check_random(&life->state) % (life->n_keys + 1));
+    CHECK_INT(rsr_louver_truncate(life->index, length, NULL), RSR_OK);
+    life->n_keys = length;
+}
+
+/* ---- float64 references ---- */
+
+struct product {
+    double value, error; /* |value - q . k| <= error */
+};
+
+static struct product product_of(const struct life *life, const float *q, uint32_t key) {
+    const float *k = life->keys + (size_t)key * life->head_dim;
+    double sum = 0.0, size = 0.0;
+    for (uint32_t i = 0; i < life->head_dim; i++) {
+        sum += (double)q[i] * (double)k[i];
+        size += fabs((double)q[i] * (double)k[i]);
+    }
+    return (struct product){sum, size * 0x1p-44};
+}
+
+/* Softmax attention over the keys marked, and the part of the whole softmax that they have. */
+static double exact_attention(const struct life *life, const struct product *products,
+                              const bool *marked, double *out) {
+    const double scale = (double)(1.0f / sqrtf((float)life->head_dim));
+    double max = -INFINITY, sum = 0.0, whole = 0.0;
+    for (uint32_t i = 0; i < life->n_keys; i++)
+        max = marked[i] ? fmax(max, scale * products[i].value) : max;
+    memset(out, 0, life->head_dim * sizeof(*out));
+    for (uint32_t i = 0; i < life->n_keys; i++) {
+        const double p = exp(scale * products[i].value - max);
+        whole += p;
+        if (!marked[i])
+            continue;
+        sum += p;
+        for (uint32_t d = 0; d < life->head_dim; d++)
+            out[d] += p * (double)life->values[(size_t)i * life->head_dim + d];
+    }
+    for (uint32_t d = 0; d < life->head_dim && sum > 0.0; d++)
+        out[d] /= sum;
+    return sum > 0.0 ? sum / whole : 0.0;
+}
+
+/* ---- One head's answer ---- */
+
+struct answer {
+    const float *q, *out;
+    const uint32_t *indices;
+    rsr_louver_threshold threshold;
+    rsr_louver_head head;
+};
+
+static int compare_doubles(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y); /* descending */
+}
+
+/* The least a key must reach to be relevant, and the most that still is a tie with it. */
+static double relevant_from(const struct life *life, const struct answer *a,
+                            const struct product *products) {
+    static double lower[MAX_KEYS];
+    if (a->threshold.kind == RSR_LOUVER_VALUE)
+        return a->threshold.value;
+    if (a->threshold.kind == RSR_LOUVER_MASS || a->threshold.k >= life->n_keys)
+        return a->head.threshold;
+    for (uint32_t i = 0; i < life->n_keys; i++)
+        lower[i] = products[i].value;
+    qsort(lower, life->n_keys, sizeof(*lower), compare_doubles);
+    return lower[a->threshold.k - 1];
+}
+
+static void check_members(const struct life *life, const struct answer *a,
+                          const struct product *products, const bool *marked) {
+    const double from = relevant_from(life, a, products);
+    for (uint32_t i = 0; i < life->n_keys; i++) {
+        const bool surely_in = products[i].value - products[i].error >= from;
+        const bool surely_out = products[i].value + products[i].error < from;
+        if (a->threshold.kind == RSR_LOUVER_TOPK) { /* `from` has an error, too */
+            const bool near = fabs(products[i].value - from) <= 4.0 * products[i].error;
+            total_missed += !near && products[i].value > from && !marked[i];
+            total_ties += near;
+            CHECK(near || marked[i] == (products[i].value > from));
+            continue;
+        }
+        total_missed += surely_in && !marked[i];
+        total_ties += marked[i] && !surely_in;
+        CHECK(marked[i] || !surely_in);
+        CHECK(!marked[i] || !surely_out || a->threshold.kind == RSR_LOUVER_MASS);
+    }
+}
+
+static void check_output(const struct life *life, const struct answer *a,
+                         const struct product *products, const bool *marked) {
+    static bool all[MAX_KEYS];
+    double attended[MAX_DIM], dense[MAX_DIM], gap = 0.0, value_error = 0.0, spread = 0.0;
+    const double part = exact_attention(life, products, marked, attended);
+    memset(all, true, sizeof(all));
+    exact_attention(life, products, all, dense);
+    for (uint32_t d = 0; d < life->head_dim; d++) {
+        gap += ((double)a->out[d] - dense[d]) * ((double)a->out[d] - dense[d]);
+        value_error = fmax(value_error, fabs((double)a->out[d] - attended[d]));
+    }
+    /* float32 scores of magnitude z are off by about z 2^-20, and outputs by as much of the values */
+    for (uint32_t i = 0; i < life->n_keys; i++)
+        spread = fmax(spread, products[i].error * 0x1p44);
+    const double rounding = 8.0 * sqrt((double)life->head_dim) *
+                            (1e-6 + spread / sqrt((double)life->head_dim) * 0x1p-20);
+    CHECK(rounding > 1.0 || value_error <= rounding);
+    CHECK(rounding > 1.0 || sqrt(gap) <= a->head.certified_error + rounding);
+    CHECK(life->n_keys == 0 || 1.0 - part <= a->head.mass + 1e-12);
+    CHECK(a->head.mass <= 1.0 && a->head.certified_error >= 0.0);
+    if (a->threshold.kind == RSR_LOUVER_MASS)
+        CHECK(a->head.mass <= a->threshold.value);
+    if (a->head.n_attended == life->n_keys)
+        CHECK(a->head.mass == 0.0 && a->head.certified_error == 0.0);
+}
+
+static void check_answer(const struct life *life, const struct answer *a) {
+    static struct product products[MAX_KEYS];
+    static bool marked[MAX_KEYS];
+    memset(marked, 0, sizeof(marked));
+    for (uint32_t i = 0; i < life->n_keys; i++)
+        products[i] = product_of(life, a->q, i);
+    for (uint32_t i = 0; i < a->head.n_attended; i++) {
+        CHECK(a->indices[i] < life->n_keys && (i == 0 || a->indices[i] > a->indices[i - 1]));
+        marked[a->indices[i]] = true;
+    }
+    check_members(life, a, products, marked);
+    check_output(life, a, products, marked);
+    total_queries++;
+}
+
+/* The bits of dense attention, by the operations that the engine uses. */
+static void check_dense_bits(const struct life *life, const float *q, const float *out) {
+    const uint32_t dim = life->head_dim, row_floats = (dim + 15) / 16 * 16;
+    static float k[64 * MAX_DIM], v[64 * MAX_DIM];
+    float padded[MAX_DIM] = {0}, sum[MAX_DIM], page[MAX_DIM], expected[MAX_DIM];
+    struct rsr_attend_state state = {0.0f, 1.0f};
+    const struct rsr_ops *ops = rsr_ops_get(RSR_OPS_GENERIC);
+    memcpy(padded, q, dim * sizeof(float));
+    memset(sum, 0, sizeof(sum));
+    for (uint32_t first = 0; first < life->n_keys; first += 64) {
+        const uint32_t n = life->n_keys - first < 64 ? life->n_keys - first : 64;
+        memset(k, 0, sizeof(k));
+        memset(v, 0, sizeof(v));
+        for (uint32_t j = 0; j < n; j++) {
+            memcpy(k + j * row_floats, life->keys + (size_t)(first + j) * dim, dim * sizeof(float));
+            memcpy(v + j * row_floats, life->values + (size_t)(first + j) * dim,
+                   dim * sizeof(float));
+        }
+        ops->attend_page(&state, sum, page, padded, k, v, row_floats, n, 1.0f / sqrtf((float)dim),
+                         first == 0);
+    }
+    ops->attend_finish(expected, sum, &state, dim);
+    CHECK(memcmp(out, expected, dim * sizeof(float)) == 0);
+}
+
+/* ---- A life ---- */
+
+/* Thresholds that matter: infinities, and exactly the product of some key. */
+static rsr_louver_threshold random_threshold(struct life *life, const float *q) {
+    const double masses[] = {0.0, 1e-6, 1e-3, 0.1, 0.9};
+    const uint32_t counts[] = {1, 3, 20, 64, 5000};
+    const uint64_t choice = check_random(&life->state) % 8;
+    if (choice < 2)
+        return (rsr_louver_threshold){RSR_LOUVER_MASS, masses[check_random(&life->state) % 5], 0};
+    if (choice < 4)
+        return (rsr_louver_threshold){RSR_LOUVER_TOPK, 0.0, counts[check_random(&life->state) % 5]};
+    if (choice == 4 || life->n_keys == 0)
+        return (rsr_louver_threshold){
+            RSR_LOUVER_VALUE, check_random(&life->state) % 4 == 0 ? INFINITY : -INFINITY, 0};
+    const uint32_t key = (uint32_t)(check_random(&life->state) % life->n_keys);
+    return (rsr_louver_threshold){RSR_LOUVER_VALUE, product_of(life, q, key).value, 0};
+}
+
+static void life_query(struct life *life) {
+    static float q[MAX_HEADS * MAX_DIM], out[MAX_HEADS * MAX_DIM];
+    static uint32_t indices[MAX_HEADS * MAX_KEYS];
+    rsr_louver_head heads[MAX_HEADS];
+    rsr_louver_stats stats = RSR_LOUVER_STATS_INIT;
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    query.n_heads = 1 + (uint32_t)(check_random(&life->state) % MAX_HEADS);
+    for (uint32_t h = 0; h < query.n_heads; h++)
+        life->row(q + (size_t)h * life->head_dim, life->head_dim, life->seed, &life->state);
+    query.q = q;
+    query.threshold = random_threshold(life, q);
+    query.out = out;
+    query.indices = indices;
+    query.capacity = MAX_KEYS;
+    query.heads = heads;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(rsr_louver_attend(life->index, &query, &stats, &err), RSR_OK);
+    CHECK_INT(stats.n_keys, life->n_keys);
+    CHECK(stats.exact <= life->n_keys && stats.plane2 <= stats.scanned);
+    for (uint32_t h = 0; h < query.n_heads; h++) {
+        const struct answer a = {q + (size_t)h * life->head_dim, out + (size_t)h * life->head_dim,
+                                 indices + (size_t)h * MAX_KEYS, query.threshold, heads[h]};
+        check_answer(life, &a);
+        if (heads[h].n_attended == life->n_keys && life->n_keys > 0)
+            check_dense_bits(life, a.q, a.out);
+    }
+    total.n_keys += stats.n_keys;
+    total.pages += stats.pages;
+    total.pages_skipped += stats.pages_skipped;
+    total.scanned += stats.scanned;
+    total.plane2 += stats.plane2;
+    total.exact += stats.exact;
+}
+
+/* Lives at most n_steps; returns the checks that failed. */
+static int live(uint64_t seed, uint32_t n_steps) {
+    static const uint32_t dims[] = {64, 80, 96, 100, 128, 256, 1, 17};
+    static float keys[MAX_KEYS * MAX_DIM], values[MAX_KEYS * MAX_DIM];
+    const int failures = check_failures;
+    struct life life = {.seed = seed, .state = seed * 1000003, .keys = keys, .values = values};
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    current_cluster = 0;
+    life.head_dim = options.head_dim = dims[check_random(&life.state) % 8];
+    life.n_planes = options.n_planes = 1 + (uint32_t)(check_random(&life.state) % 2);
+    life.row = row_kinds[seed % N_KINDS];
+    CHECK_INT(rsr_louver_create(&options, &life.index, NULL), RSR_OK);
+    for (uint32_t step = 0; step < n_steps && check_failures == failures; step++) {
+        const uint64_t choice = check_random(&life.state) % 16;
+        if (choice < 4)
+            life_append(&life, (uint32_t)(check_random(&life.state) % 300));
+        else if (choice < 6)
+            life_append(&life, 1 + (uint32_t)(check_random(&life.state) % 3));
+        else if (choice < 7)
+            life_truncate(&life);
+        else if (choice < 8)
+            life_fork(&life);
+        else
+            life_query(&life);
+    }
+    rsr_louver_destroy(life.index);
+    return check_failures - failures;
+}
+
+static void test_lives(uint32_t n_lives, uint64_t first_seed) {
+    const uint32_t most_steps = 24;
+    for (uint64_t seed = first_seed; seed < first_seed + n_lives; seed++) {
+        if (live(seed, most_steps) == 0)
+            continue;
+        uint32_t steps = 1;
+        while (steps < most_steps && live(seed, steps) == 0)
+            steps++;
+        fprintf(stderr, "life %llu fails at step %u\n", (unsigned long long)seed, steps);
+        return;
+    }
+    printf("%u lives, %llu queries: %llu missed, %llu ties; of keys %.3f scanned, %.3f plane 2, "
+           "%.3f exact; of pages %.3f skipped\n",
+           n_lives, (unsigned long long)total_queries, (unsigned long long)total_missed,
+           (unsigned long long)total_ties, (double)total.scanned / total.n_keys,
+           (double)total.plane2 / total.n_keys, (double)total.exact / total.n_keys,
+           (double)total.pages_skipped / total.pages);
+    CHECK_INT(total_missed, 0);
+}
+
+/* ---- Selectivity ---- */
+
+struct fractions {
+    double scanned, plane2, exact, skipped;
+};
+
+static struct fractions report(const char *what, const rsr_louver_stats *stats) {
+    const double n = stats->n_keys;
+    const struct fractions f = {stats->scanned / n, stats->plane2 / n, stats->exact / n,
+                                (double)stats->pages_skipped / stats->pages};
+    printf("%-19s of %u keys: scanned %.4f, plane 2 %.4f, exact %.4f; pages skipped %.4f\n", what,
+           stats->n_keys, f.scanned, f.plane2, f.exact, f.skipped);
+    return f;
+}
+
+static void fill_index(rsr_louver *index, row_fn *row, uint32_t n, uint64_t *state) {
+    float k[128], v[128];
+    current_cluster = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        row(k, 128, 3, state);
+        row_gaussian(v, 128, 3, state);
+        CHECK_INT(rsr_louver_append(index, k, v, 1, NULL), RSR_OK);
+    }
+}
+
+/* The 20 best keys of 8192 for each of 4 heads: their thresholds are found first, then asked for. */
+static struct fractions measure(row_fn *row, const char *name, struct fractions *by_mass) {
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    rsr_louver_stats stats = RSR_LOUVER_STATS_INIT;
+    rsr_louver_head heads[4];
+    rsr_louver *index;
+    float q[4 * 128];
+    double values[4];
+    uint64_t state = 99;
+    options.head_dim = 128;
+    CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+    fill_index(index, row, 8192, &state);
+    for (uint32_t h = 0; h < 4; h++)
+        row(q + h * 128, 128, 3, &state);
+    printf("%s\n", name);
+    query.n_heads = 4;
+    query.q = q;
+    query.heads = heads;
+    query.threshold = (rsr_louver_threshold){RSR_LOUVER_MASS, 0.1, 0};
+    CHECK_INT(rsr_louver_attend(index, &query, &stats, NULL), RSR_OK);
+    *by_mass = report("  mass:0.1", &stats);
+    query.threshold = (rsr_louver_threshold){RSR_LOUVER_TOPK, 0.0, 20};
+    CHECK_INT(rsr_louver_attend(index, &query, &stats, NULL), RSR_OK);
+    report("  topk:20", &stats);
+    for (uint32_t h = 0; h < 4; h++) {
+        CHECK_INT(heads[h].n_attended, 20);
+        values[h] = heads[h].threshold;
+    }
+    query.threshold.kind = RSR_LOUVER_VALUE;
+    query.values = values;
+    CHECK_INT(rsr_louver_attend(index, &query, &stats, NULL), RSR_OK);
+    for (uint32_t h = 0; h < 4; h++)
+        CHECK_INT(heads[h].n_attended, 20);
+    rsr_louver_destroy(index);
+    return report("  value:T of topk:20", &stats);
+}
+
+static void test_selectivity(void) {
+    struct fractions mass;
+    const struct fractions g = measure(row_gaussian, "gaussian", &mass);
+    CHECK(g.plane2 < 0.20 && g.exact < 0.02);
+    const struct fractions c = measure(row_clustered, "clustered", &mass);
+    CHECK(c.plane2 < 0.1 && c.exact < 0.03 && c.skipped > 0.5);
+    CHECK(mass.exact < 0.2);
+}
+
+/* ---- Edges of the interface ---- */
+
+static void test_refusals(void) {
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    rsr_louver *index = NULL, *fork = NULL;
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
+    options.head_dim = 257;
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
+    options.head_dim = 4;
+    options.n_planes = 3;
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
+    options.n_planes = 2;
+    options.scale = NAN;
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
+    options.scale = 0.0f;
+    CHECK(index == NULL);
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_OK);
+
+    float rows[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    const float good = rows[9], bad[] = {NAN, INFINITY, -INFINITY};
+    CHECK_INT(rsr_louver_append(index, NULL, rows, 1, &err), RSR_ERR_ARGUMENT);
+    CHECK_INT(rsr_louver_append(index, rows, rows, 2, &err), RSR_OK);
+    for (int i = 0; i < 3; i++) {
+        float values[12] = {0};
+        rows[9] = bad[i];
+        CHECK_INT(rsr_louver_append(index, rows, values, 3, &err), RSR_ERR_NUMERIC);
+        CHECK(strstr(err.message, "key 2 ") != NULL);
+        CHECK_INT(rsr_louver_append(index, values, rows, 3, &err), RSR_ERR_NUMERIC);
+        CHECK(strstr(err.message, "value 2 ") != NULL);
+    }
+    rows[9] = good;
+    CHECK_INT(rsr_louver_truncate(index, 3, &err), RSR_ERR_ARGUMENT);
+    CHECK_INT(rsr_louver_fork(index, NULL, &err), RSR_ERR_ARGUMENT);
+
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    float out[4] = {7, 7, 7, 7};
+    uint32_t indices[2] = {9, 9};
+    query.out = out;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.q = rows;
+    for (int i = 0; i < 3; i++) {
+        rows[3] = bad[i];
+        CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
+    }
+    rows[3] = 4.0f;
+    query.threshold = (rsr_louver_threshold){RSR_LOUVER_VALUE, NAN, 0};
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
+    query.threshold = (rsr_louver_threshold){RSR_LOUVER_TOPK, 0.0, 0};
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.threshold = (rsr_louver_threshold){RSR_LOUVER_MASS, 1.0, 0};
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.n_heads = 65;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    CHECK(out[0] == 7.0f);
+
+    /* Nothing is relevant; more is than there is room for. */
+    query.n_heads = 1;
+    query.threshold = (rsr_louver_threshold){RSR_LOUVER_VALUE, INFINITY, 0};
+    rsr_louver_head head;
+    query.heads = &head;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK);
+    CHECK(out[0] == 0.0f && head.n_attended == 0 && head.mass == 1.0);
+    CHECK(head.certified_error > 13.19 && head.certified_error < 13.20); /* |(5, 6, 7, 8)| */
+    query.threshold = (rsr_louver_threshold){RSR_LOUVER_VALUE, -INFINITY, 0};
+    query.indices = indices;
+    query.capacity = 1;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_FULL);
+    CHECK(indices[0] == 0 && indices[1] == 9 && head.n_attended == 2);
+
+    CHECK_INT(rsr_louver_truncate(index, 0, &err), RSR_OK);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK);
+    CHECK(head.n_attended == 0 && head.mass == 0.0 && head.certified_error == 0.0);
+    CHECK_INT(rsr_louver_fork(index, &fork, &err), RSR_OK);
+    rsr_louver_destroy(fork);
+    rsr_louver_destroy(index);
+    rsr_louver_destroy(NULL);
+}
+
+static void test_thresholds(void) {
+    static const char *const wrong[] = {
+        "",         "value", "value:",   "value:x",         "value:nan",    "topk:0",
+        "topk:-1",  "topk:", "topk:2x",  "topk:4294967296", "mass:1",       "mass:-1",
+        "mass:nan", "mass:", "budget:3", "value: 1",        "sample_max:1", "mass"};
+    rsr_louver_threshold t = {RSR_LOUVER_TOPK, 0.0, 77};
+    rsr_error err = RSR_ERROR_INIT;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        err.message[0] = '\0';
+        CHECK_INT(rsr_louver_threshold_parse(wrong[i], &t, &err), RSR_ERR_ARGUMENT);
+        CHECK(err.message[0] != '\0' && t.k == 77);
+    }
+    CHECK(strstr(err.message, "value:T, topk:K and mass:EPS") != NULL);
+    CHECK_INT(rsr_louver_threshold_parse("value:-2.5", &t, &err), RSR_OK);
+    CHECK(t.kind == RSR_LOUVER_VALUE && t.value == -2.5);
+    CHECK_INT(rsr_louver_threshold_parse("value:-inf", &t, &err), RSR_OK);
+    CHECK(t.kind == RSR_LOUVER_VALUE && t.value == -INFINITY);
+    CHECK_INT(rsr_louver_threshold_parse("topk:20", &t, &err), RSR_OK);
+    CHECK(t.kind == RSR_LOUVER_TOPK && t.k == 20);
+    CHECK_INT(rsr_louver_threshold_parse("mass:1e-3", &t, &err), RSR_OK);
+    CHECK(t.kind == RSR_LOUVER_MASS && t.value == 1e-3);
+}
+
+/* The memory that the index adds: 81 bytes a key with one plane, 150 with two. */
+static void test_memory(void) {
+    for (uint32_t planes = 1; planes <= 2; planes++) {
+        rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+        rsr_louver *index;
+        rsr_louver_info info = RSR_LOUVER_INFO_INIT;
+        float row[128] = {1.0f};
+        options.head_dim = 128;
+        options.n_planes = planes;
+        CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+        for (int i = 0; i < 640; i++)
+            CHECK_INT(rsr_louver_append(index, row, row, 1, NULL), RSR_OK);
+        CHECK_INT(rsr_louver_get_info(index, &info), RSR_OK);
+        CHECK_INT(info.length, 640);
+        CHECK_INT(info.kv_bytes, 640 * 2 * 128 * 4);
+        CHECK(info.index_bytes <= 640 * (planes == 1 ? 81 : 150));
+        rsr_louver_destroy(index);
+    }
+}
+
+int main(int argc, char **argv) {
+    const int lives = argc > 1 ? atoi(argv[1]) : 60;
+    const uint64_t first_seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    test_lives(lives > 0 ? (uint32_t)lives : 1, first_seed);
+    test_selectivity();
+    test_refusals();
+    test_thresholds();
+    test_memory();
+    return CHECK_EXIT();
+}
