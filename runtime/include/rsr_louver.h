@@ -77,8 +77,10 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
  *   topk:K     q . k >= the K-th largest product: the K best and what ties with the last.
  *   mass:EPS   keys are left out, those of the lowest bounds first, as long as they surely carry at most
  *              EPS of the softmax; 0 is every key. 0 <= EPS < 1. */
+typedef enum rsr_louver_kind { RSR_LOUVER_VALUE, RSR_LOUVER_TOPK, RSR_LOUVER_MASS } rsr_louver_kind;
+
 typedef struct rsr_louver_threshold {
-    enum { RSR_LOUVER_VALUE, RSR_LOUVER_TOPK, RSR_LOUVER_MASS } kind;
+    rsr_louver_kind kind;
     double value;           /* T or EPS */
     uint32_t k;
 } rsr_louver_threshold;

@@ -4,12 +4,11 @@
  * small: an index that reads everything misses nothing either.
  *
  *     test_louver [LIVES [FIRST_SEED]]        a failing life is shortened to its fewest steps */
-#include <float.h>
+#include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "check.h"
-#include "cpu.h"
 #include "louver/louver.h"
 
 #define MAX_KEYS 1200u
@@ -524,6 +523,15 @@ static void test_refusals(void) {
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
     query.threshold = (rsr_louver_threshold){RSR_LOUVER_MASS, 1.0, 0};
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.threshold.kind = (rsr_louver_kind)3;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.threshold = (rsr_louver_threshold){RSR_LOUVER_TOPK, 0.0, 1};
+    fesetround(FE_DOWNWARD); /* bounds would not hold */
+    const rsr_status attended = rsr_louver_attend(index, &query, NULL, NULL);
+    const rsr_status appended = rsr_louver_append(index, rows, rows, 1, NULL);
+    fesetround(FE_TONEAREST);
+    CHECK_INT(attended, RSR_ERR_NUMERIC);
+    CHECK_INT(appended, RSR_ERR_NUMERIC);
     query.n_heads = 65;
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
     CHECK(out[0] == 7.0f);
