@@ -387,8 +387,9 @@ static enum rsrc_status read_tokenizer(struct opening *opening) {
         if (exists(beside(opening, "tokenizer.model"))) {
             struct rsrc_place place = {.file = beside(opening, "tokenizer.model")};
             rsrc_warning(opening->diag, "tokenizer-missing", &place,
-                         "only tokenizer.json is read; the module will work on token ids alone",
-                         "SentencePiece tokenizers are not supported");
+                         "save the tokenizer as tokenizer.json with transformers; without it the "
+                         "module works on token ids alone",
+                         "of SentencePiece tokenizers tokenizer.json is read, not this file");
         }
         return RSRC_OK;
     }

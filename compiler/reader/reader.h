@@ -42,8 +42,22 @@ struct rsrc_token_split {
     const char *pattern;            /* NULL: none */
 };
 
+/* Every `pattern` becomes `content`; both UTF-8, at most RSRC_MAX_LITERAL bytes. */
+struct rsrc_token_replacement {
+    const char *pattern;            /* "": none */
+    const char *content;
+};
+
+struct rsrc_token_normalizer {
+    enum rsr_normalizer_kind kind;
+    struct rsrc_token_replacement text;
+};
+
+#define RSRC_MAX_NORMALIZERS 8
 #define RSRC_MAX_SPLITS 16
 #define RSRC_MAX_TEMPLATE_TOKENS 16
+#define RSRC_MAX_LITERAL 16
+#define RSRC_MAX_TEXT_GROWTH 16
 
 struct rsrc_tokenizer_draft {
     struct rsrc_diag *diag;
@@ -54,15 +68,39 @@ struct rsrc_tokenizer_draft {
     uint32_t n_tokens;
     struct rsr_merge *merges;       /* sorted by (left, right), no pair twice */
     uint32_t n_merges;
+    enum rsr_bpe_alphabet alphabet;
+    uint32_t unk_token;             /* RSR_NO_TOKEN: none */
+    bool fuse_unk;
+    bool byte_fallback;             /* of the model: characters it lacks are tokens <0xNN> */
+    struct rsrc_token_normalizer normalizers[RSRC_MAX_NORMALIZERS];
+    uint32_t n_normalizers;
     struct rsrc_token_split splits[RSRC_MAX_SPLITS];
     uint32_t n_splits;
+    struct rsr_decoder decoder;     /* replace is set when packing */
+    struct rsrc_token_replacement decoder_text;
     uint32_t prefix[RSRC_MAX_TEMPLATE_TOKENS];
     uint32_t n_prefix;
     uint32_t suffix[RSRC_MAX_TEMPLATE_TOKENS];
     uint32_t n_suffix;
-    enum rsr_normalizer normalizer;
     bool ignore_merges;
 };
+
+/* Diagnostics of these files: "<what> '<found>' is not supported", and a sentence. */
+enum rsrc_status rsrc_refuse_component(const struct rsrc_tokenizer_draft *draft, const char *slug,
+                                       const char *what, const char *found, const char *help);
+enum rsrc_status rsrc_refuse_tokenizer(const struct rsrc_tokenizer_draft *draft, const char *slug,
+                                       const char *problem);
+/* The "type" of a component of tokenizer.json; never NULL. */
+const char *rsrc_component_type(const json_t *component);
+
+/* tokenizer_text.c: what happens to text before and after the model. Pre-tokenizers come first:
+ * they tell the alphabet. */
+RSRC_NODISCARD enum rsrc_status rsrc_draft_pretokenizers(struct rsrc_tokenizer_draft *draft,
+                                                         const json_t *root);
+RSRC_NODISCARD enum rsrc_status rsrc_draft_normalizers(struct rsrc_tokenizer_draft *draft,
+                                                       const json_t *root);
+RSRC_NODISCARD enum rsrc_status rsrc_draft_decoder(struct rsrc_tokenizer_draft *draft,
+                                                   const json_t *root);
 
 /* tokenizer_vocab.c: vocabulary, added tokens and merges of the document. */
 RSRC_NODISCARD enum rsrc_status rsrc_draft_vocabulary(struct rsrc_tokenizer_draft *draft,

@@ -1,17 +1,20 @@
 /* tokenizer_pack.c - lays a drafted tokenizer out as the section of rsr_abi.h.
  *
- *   header | text offsets | merges | pre-tokenizers | prefix | suffix | flags | patterns | text
+ *   header | text offsets | merges | normalizers | pre-tokenizers | prefix | suffix | flags
+ *   | literals and patterns | text
  *
- * Every part begins at a multiple of 8. Sizes were bounded by the readers of the draft: each part is a
- * small multiple of the text it came from.
+ * Every part begins at a multiple of 8. Sizes were bounded by the readers of the draft: each part is
+ * a small multiple of the text it came from.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "reader/reader.h"
 
 /* Gives out aligned places one after the other; the first pass measures, the second one fills. */
 struct layout {
-    uint64_t begin_at, merges_at, splits_at, prefix_at, suffix_at, flags_at, patterns_at, text_at;
+    uint64_t begin_at, merges_at, normalizers_at, splits_at, prefix_at, suffix_at, flags_at;
+    uint64_t strings_at, text_at;
     uint64_t size_bytes;
 };
 
@@ -21,10 +24,20 @@ static uint64_t take(uint64_t *end, uint64_t size_bytes) {
     return at;
 }
 
-static uint64_t pattern_bytes(const struct rsrc_tokenizer_draft *draft) {
+static uint64_t replacement_bytes(const struct rsrc_token_replacement *replacement) {
     uint64_t total = 0;
+    take(&total, strlen(replacement->pattern));
+    take(&total, strlen(replacement->content));
+    return total;
+}
+
+static uint64_t string_bytes(const struct rsrc_tokenizer_draft *draft) {
+    uint64_t total = replacement_bytes(&draft->decoder_text);
+    for (uint32_t i = 0; i < draft->n_normalizers; i++) {
+        total += replacement_bytes(&draft->normalizers[i].text);
+    }
     for (uint32_t i = 0; i < draft->n_splits; i++) {
-        total += (draft->splits[i].step.pattern_bytes + UINT64_C(7)) & ~UINT64_C(7);
+        take(&total, draft->splits[i].step.pattern_bytes);
     }
     return total;
 }
@@ -39,11 +52,13 @@ static struct layout lay_out(const struct rsrc_tokenizer_draft *draft) {
     struct layout layout;
     layout.begin_at = take(&end, (draft->n_tokens + UINT64_C(1)) * sizeof(uint64_t));
     layout.merges_at = take(&end, draft->n_merges * (uint64_t)sizeof(struct rsr_merge));
+    layout.normalizers_at =
+        take(&end, draft->n_normalizers * (uint64_t)sizeof(struct rsr_normalizer));
     layout.splits_at = take(&end, draft->n_splits * (uint64_t)sizeof(struct rsr_pretokenizer));
     layout.prefix_at = take(&end, draft->n_prefix * (uint64_t)sizeof(uint32_t));
     layout.suffix_at = take(&end, draft->n_suffix * (uint64_t)sizeof(uint32_t));
     layout.flags_at = take(&end, draft->n_tokens);
-    layout.patterns_at = take(&end, pattern_bytes(draft));
+    layout.strings_at = take(&end, string_bytes(draft));
     layout.text_at = take(&end, text_bytes);
     layout.size_bytes = end;
     return layout;
@@ -65,17 +80,50 @@ static void pack_tokens(uint8_t *section, const struct layout *layout,
     begin[draft->n_tokens] = at;
 }
 
-static void pack_splits(uint8_t *section, const struct layout *layout,
-                        const struct rsrc_tokenizer_draft *draft) {
-    uint64_t at = layout->patterns_at;
+/* Puts a string at the end of those that are there and returns its place. */
+static uint64_t pack_string(uint8_t *section, uint64_t *end, const char *text, size_t n_bytes) {
+    uint64_t at = take(end, n_bytes);
+    if (n_bytes != 0) {
+        memcpy(section + at, text, n_bytes);
+    }
+    return at;
+}
+
+static struct rsr_replacement pack_replacement(uint8_t *section, uint64_t *end,
+                                               const struct rsrc_token_replacement *text) {
+    struct rsr_replacement out = {.pattern_bytes = (uint32_t)strlen(text->pattern),
+                                  .content_bytes = (uint32_t)strlen(text->content)};
+    out.pattern_at = pack_string(section, end, text->pattern, out.pattern_bytes);
+    out.content_at = pack_string(section, end, text->content, out.content_bytes);
+    return out;
+}
+
+/* Normalizers, pre-tokenizers and the decoder, with their strings. */
+static void pack_steps(uint8_t *section, const struct layout *layout,
+                       const struct rsrc_tokenizer_draft *draft, struct rsr_decoder *decoder) {
+    uint64_t end = layout->strings_at;
+    for (uint32_t i = 0; i < draft->n_normalizers; i++) {
+        struct rsr_normalizer step = {.kind = draft->normalizers[i].kind};
+        step.text = pack_replacement(section, &end, &draft->normalizers[i].text);
+        memcpy(section + layout->normalizers_at + i * sizeof(step), &step, sizeof(step));
+    }
     for (uint32_t i = 0; i < draft->n_splits; i++) {
         struct rsr_pretokenizer step = draft->splits[i].step;
-        step.pattern_at = at;
-        if (step.pattern_bytes != 0) {
-            memcpy(section + take(&at, step.pattern_bytes), draft->splits[i].pattern,
-                   step.pattern_bytes);
-        }
+        step.pattern_at = pack_string(section, &end, draft->splits[i].pattern, step.pattern_bytes);
         memcpy(section + layout->splits_at + i * sizeof(step), &step, sizeof(step));
+    }
+    *decoder = draft->decoder;
+    decoder->replace = pack_replacement(section, &end, &draft->decoder_text);
+}
+
+/* Which token is each single byte: SentencePiece's <0xNN>. */
+static void find_fallback_tokens(const struct rsrc_tokenizer_draft *draft,
+                                 uint32_t byte_token[256]) {
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        char text[8];
+        snprintf(text, sizeof(text), "<0x%02X>", byte);
+        const json_t *id = draft->byte_fallback ? json_object_get(draft->vocab, text) : NULL;
+        byte_token[byte] = id == NULL ? RSR_NO_TOKEN : (uint32_t)json_integer_value(id);
     }
 }
 
@@ -116,22 +164,30 @@ void rsrc_pack_tokenizer(struct rsrc_arena *arena, const struct rsrc_tokenizer_d
         .n_tokens = draft->n_tokens,
         .size_bytes = layout.size_bytes,
         .n_merges = draft->n_merges,
+        .n_normalizers = draft->n_normalizers,
         .n_pretokenizers = draft->n_splits,
-        .normalizer = draft->normalizer,
+        .alphabet = draft->alphabet,
         .ignore_merges = draft->ignore_merges,
+        .unk_token = draft->unk_token,
+        .fuse_unk = draft->fuse_unk,
         .n_prefix = draft->n_prefix,
         .n_suffix = draft->n_suffix,
         .text_begin_at = layout.begin_at,
         .text_at = layout.text_at,
         .flags_at = layout.flags_at,
         .merges_at = layout.merges_at,
+        .normalizers_at = layout.normalizers_at,
         .pretokenizers_at = layout.splits_at,
         .prefix_at = layout.prefix_at,
         .suffix_at = layout.suffix_at,
     };
-    find_byte_tokens(draft, header->byte_token);
+    if (draft->alphabet == RSR_BPE_BYTES) {
+        find_byte_tokens(draft, header->byte_token);
+    } else {
+        find_fallback_tokens(draft, header->byte_token);
+    }
     pack_tokens(section, &layout, draft);
-    pack_splits(section, &layout, draft);
+    pack_steps(section, &layout, draft, &header->decoder);
     copy_part(section, layout.merges_at, draft->merges,
               draft->n_merges * (uint64_t)sizeof(*draft->merges));
     copy_part(section, layout.prefix_at, draft->prefix,

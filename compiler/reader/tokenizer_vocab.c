@@ -1,10 +1,10 @@
-/* tokenizer_vocab.c - vocabulary, added tokens and merges of a byte-level BPE tokenizer.json.
+/* tokenizer_vocab.c - vocabulary, added tokens and merges of a tokenizer.json with BPE.
  *
- * The vocabulary is written in the byte-level alphabet, in which every byte is a printable character;
- * it is mapped back to raw bytes here. Added tokens are plain text. Ids and merges follow the
- * `tokenizers` library: of equal merges the last one counts, and added tokens outside the vocabulary
- * are numbered on from its size (a file that says otherwise is refused, since the library would
- * silently use its own numbers).
+ * Byte level: the vocabulary is written in an alphabet in which every byte is a printable
+ * character; it is mapped back to raw bytes here. Else, and for added tokens, it is plain text. Ids
+ * and merges follow the `tokenizers` library: of equal merges the last one counts, and added tokens
+ * outside the vocabulary are numbered on from its size (a file that says otherwise is refused,
+ * since the library would silently use its own numbers).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -173,24 +173,44 @@ static enum rsrc_status read_added_tokens(struct rsrc_tokenizer_draft *draft, co
     return RSRC_OK;
 }
 
+/* The text of a token of the vocabulary; false if it is not of the alphabet. */
+static bool read_vocab_text(const struct rsrc_tokenizer_draft *draft, const char *text,
+                            const char **bytes, uint32_t *n_bytes) {
+    size_t length = strlen(text);
+    if (draft->alphabet == RSR_BPE_CHARACTERS) {
+        *bytes = text;
+        *n_bytes = (uint32_t)length;
+        return true;
+    }
+    char *unmapped = rsrc_arena_alloc(draft->scratch, length + 1);
+    *bytes = unmapped;
+    return unmap_bytes(text, length, unmapped, n_bytes);
+}
+
 static enum rsrc_status read_vocab_tokens(struct rsrc_tokenizer_draft *draft, json_t *vocab) {
     const char *text;
     json_t *value;
     json_object_foreach(vocab, text, value) {
         struct rsrc_token_text *token = &draft->tokens[json_integer_value(value)];
+        const char *bytes;
+        uint32_t n_bytes;
+        bool readable = read_vocab_text(draft, text, &bytes, &n_bytes);
         if ((token->flags & RSR_TOKEN_ADDED) != 0 && strcmp(token->bytes, text) == 0) {
-            continue; /* an added token that is in the vocabulary too: plain text */
+            /* An added token that is in the vocabulary too is plain text; does it mean the same? */
+            if (readable && n_bytes == token->n_bytes && memcmp(bytes, text, n_bytes) == 0) {
+                token->flags |= (uint8_t)RSR_TOKEN_IN_VOCABULARY;
+            }
+            continue;
         }
         if (token->bytes != NULL) {
             return refuse(draft, "tokenizer-id", text, "has the id of another token");
         }
-        size_t n_bytes = strlen(text);
-        char *bytes = rsrc_arena_alloc(draft->scratch, n_bytes + 1);
-        if (!unmap_bytes(text, n_bytes, bytes, &token->n_bytes)) {
+        if (!readable) {
             return refuse(draft, "tokenizer-alphabet", text,
                           "is not in the byte-level alphabet and not an added token");
         }
         token->bytes = bytes;
+        token->n_bytes = n_bytes;
     }
     return RSRC_OK;
 }

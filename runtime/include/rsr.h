@@ -150,7 +150,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_tokenize(const rsr_model *model, const c
 
 /* Tokens to text; invalid UTF-8 in the result is replaced by U+FFFD. Writes at most `capacity` bytes,
  * no terminator; *text_bytes receives the full length, and if that exceeds `capacity` the status is
- * RSR_ERR_FULL. skip_special drops special tokens. */
+ * RSR_ERR_FULL. skip_special drops special tokens. Many tokenizers put a space in front of every text,
+ * which is dropped here: detokenise a text as a whole. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_detokenize(const rsr_model *model, const uint32_t *tokens,
                                                    size_t n_tokens, bool skip_special, char *text,
                                                    size_t capacity, size_t *text_bytes,
@@ -304,8 +305,8 @@ typedef struct rsr_generate_options {
     {sizeof(rsr_generate_options), 0, RSR_TOKENIZE_ADD_SPECIAL, NULL, NULL, 0, false, NULL, 0}
 
 /* One generated token, a stop token included. text is complete UTF-8, without special and stop tokens; it
- * may be empty while a character is split over tokens, and lives until the callback returns. Return
- * false to stop. */
+ * may be empty while later tokens decide what a character is, and lives until the callback returns.
+ * Return false to stop. */
 typedef struct rsr_generated {
     uint32_t size_bytes;
     uint32_t token;

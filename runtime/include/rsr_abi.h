@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 1u
+#define RSR_ABI_VERSION 2u
 
 /* ---- CPU features ------------------------------------------------------------------------- */
 
@@ -245,11 +245,18 @@ struct rsr_target {
 /* ---- Tokenizer ---------------------------------------------------------------------------------
  *
  * One section, little-endian, produced by the compiler from tokenizer.json. All `*_at` fields are
- * byte offsets from the header, multiples of 8. Token text is raw bytes (the byte-level alphabet
- * already mapped back).
+ * byte offsets from the header, multiples of 8. Texts are UTF-8 but for the tokens of
+ * RSR_BPE_BYTES, which are raw bytes (the byte-level alphabet already mapped back).
  */
-#define RSR_TOKENIZER_MAGIC 0x314b5452u /* "RTK1" */
+#define RSR_TOKENIZER_MAGIC 0x324b5452u /* "RTK2" */
 #define RSR_NO_TOKEN UINT32_MAX
+
+/* What pairs merge from. */
+enum rsr_bpe_alphabet {
+    RSR_BPE_BYTES,              /* GPT-2's: each byte of a piece is a token */
+    RSR_BPE_CHARACTERS          /* SentencePiece's: each character is a token, or else its bytes are
+                                   (byte_token), or else it is unk_token */
+};
 
 enum rsr_token_flag {
     RSR_TOKEN_ADDED = 1,        /* matched in the text before pre-tokenisation */
@@ -258,12 +265,41 @@ enum rsr_token_flag {
     RSR_TOKEN_RSTRIP = 8,
     RSR_TOKEN_SINGLE_WORD = 16,
     RSR_TOKEN_NORMALIZED = 32,  /* matched in normalised text */
-    RSR_TOKEN_UNUSED = 64       /* an id with no text */
+    RSR_TOKEN_UNUSED = 64,      /* an id with no text */
+    RSR_TOKEN_IN_VOCABULARY = 128   /* ADDED: the model's vocabulary has the same text */
+};
+
+/* Every `pattern` of a text becomes `content`, from left to right; both are UTF-8. */
+struct rsr_replacement {
+    uint64_t pattern_at;
+    uint64_t content_at;
+    uint32_t pattern_bytes;
+    uint32_t content_bytes;
+};
+
+enum rsr_normalizer_kind {
+    RSR_NORMALIZER_NFC,
+    RSR_NORMALIZER_PREPEND,     /* puts `content` in front of a text that is not empty */
+    RSR_NORMALIZER_REPLACE
+};
+
+struct rsr_normalizer {
+    uint32_t kind;              /* enum rsr_normalizer_kind */
+    uint32_t reserved;
+    struct rsr_replacement text;
 };
 
 enum rsr_pretokenizer_kind {
-    RSR_PRETOKENIZER_SPLIT,     /* regex; isolated pieces */
-    RSR_PRETOKENIZER_BYTE_LEVEL /* maps bytes; optional prefix space; optional built-in regex */
+    RSR_PRETOKENIZER_SPLIT,      /* regex; isolated pieces */
+    RSR_PRETOKENIZER_BYTE_LEVEL, /* maps bytes; optional prefix " "; optional built-in regex */
+    RSR_PRETOKENIZER_METASPACE   /* " " becomes the pattern, a literal; that is the prefix too */
+};
+
+/* When a piece that does not begin with the prefix gets it. */
+enum rsr_prefix {
+    RSR_PREFIX_NEVER,
+    RSR_PREFIX_ALWAYS,
+    RSR_PREFIX_FIRST            /* METASPACE: if it begins the whole text */
 };
 
 struct rsr_pretokenizer {
@@ -271,13 +307,11 @@ struct rsr_pretokenizer {
     uint32_t behavior;          /* SPLIT: 0 isolated, 1 removed, 2 merged with previous, 3 merged with
                                    next, 4 contiguous */
     uint32_t invert;            /* SPLIT: pieces are what lies between the matches */
-    uint32_t add_prefix_space;  /* BYTE_LEVEL */
+    uint32_t prefix;            /* BYTE_LEVEL, METASPACE: enum rsr_prefix */
     uint32_t use_regex;         /* BYTE_LEVEL: the GPT-2 pattern splits first */
-    uint32_t pattern_bytes;     /* SPLIT */
+    uint32_t pattern_bytes;     /* SPLIT, METASPACE */
     uint64_t pattern_at;
 };
-
-enum rsr_normalizer { RSR_NORMALIZER_NONE, RSR_NORMALIZER_NFC };
 
 struct rsr_merge {              /* sorted by (left, right) */
     uint32_t left;
@@ -286,23 +320,47 @@ struct rsr_merge {              /* sorted by (left, right) */
     uint32_t rank;
 };
 
+enum rsr_decoder_kind {
+    RSR_DECODER_BYTE_LEVEL,     /* tokens are bytes of the text */
+    RSR_DECODER_TEXT            /* tokens are text, changed as struct rsr_decoder says */
+};
+
+/* RSR_DECODER_TEXT alone uses what follows `kind`. */
+struct rsr_decoder {
+    uint32_t kind;              /* enum rsr_decoder_kind */
+    uint32_t byte_fallback;     /* a run of tokens <0xNN> is its bytes, or one U+FFFD a token if those
+                                   are not UTF-8 */
+    uint32_t drops_first;       /* in the first token `content` is "" instead */
+    uint32_t strip_code;        /* code point that goes from the front of the whole text, */
+    uint32_t strip_count;       /* at most so many times */
+    uint32_t reserved;
+    struct rsr_replacement replace; /* in every token, before all else; pattern_bytes 0: none */
+};
+
 struct rsr_tokenizer_header {
     uint32_t magic;
     uint32_t n_tokens;
     uint64_t size_bytes;        /* of the whole section */
     uint32_t n_merges;
+    uint32_t n_normalizers;
     uint32_t n_pretokenizers;
-    uint32_t normalizer;        /* enum rsr_normalizer */
+    uint32_t alphabet;          /* enum rsr_bpe_alphabet; BYTES: the last pre-tokenizer is BYTE_LEVEL, and
+                                   there and nowhere else is one */
     uint32_t ignore_merges;     /* a whole piece found in the vocabulary is one token */
+    uint32_t unk_token;         /* CHARACTERS; RSR_NO_TOKEN: unknown characters are dropped */
+    uint32_t fuse_unk;          /* unknown characters in a row are one unk_token */
     uint32_t n_prefix;          /* tokens the post-processor puts in front (BOS) */
     uint32_t n_suffix;
+    uint32_t reserved;
     uint64_t text_begin_at;     /* u64[n_tokens + 1]: offsets into text_at */
     uint64_t text_at;           /* bytes */
     uint64_t flags_at;          /* u8[n_tokens] */
     uint64_t merges_at;         /* struct rsr_merge[n_merges] */
+    uint64_t normalizers_at;    /* struct rsr_normalizer[n_normalizers] */
     uint64_t pretokenizers_at;  /* struct rsr_pretokenizer[n_pretokenizers] */
     uint64_t prefix_at;         /* u32[n_prefix] */
     uint64_t suffix_at;         /* u32[n_suffix] */
+    struct rsr_decoder decoder;
     uint32_t byte_token[256];   /* id of each single byte, RSR_NO_TOKEN if there is none */
 };
 

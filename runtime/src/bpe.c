@@ -1,7 +1,12 @@
-/* bpe.c - byte-pair merging with a linked list of symbols and a heap of candidate merges.
+/* bpe.c - pair merging with a linked list of symbols and a heap of candidate merges.
  *
- * The lowest rank merges first, and of equal ranks the leftmost. A candidate whose symbols have changed
- * since it was queued is dropped when it comes up: its pair then merges to something else or to nothing.
+ * The lowest rank merges first, and of equal ranks the leftmost. A candidate whose symbols have
+ * changed since it was queued is dropped when it comes up: its pair then merges to something else
+ * or to nothing.
+ *
+ * SentencePiece's pieces may be a whole text. They are cut where no merge can join, between words
+ * most of all, which changes nothing but keeps list and heap in the cache: 1 MB of English takes a
+ * quarter of the time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -103,27 +108,81 @@ static bool queue_pair(const struct rsr_encoder *encoder, struct rsr_bpe_scratch
                                                         .result = merge->result});
 }
 
+static bool add_symbol(struct rsr_bpe_scratch *s, uint32_t id) {
+    void *data = s->symbols;
+    bool ok = grow(&data, s->n_symbols, &s->symbol_capacity, sizeof(s->symbols[0]));
+    s->symbols = data;
+    if (!ok)
+        return false;
+    uint32_t n = (uint32_t)s->n_symbols++;
+    s->symbols[n] =
+        (struct rsr_bpe_symbol){.id = id, .previous = n - 1, .next = n + 1, .alive = true};
+    return true;
+}
+
+/* Adds the tokens of single bytes; those without one are passed over. */
+static bool add_bytes(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s,
+                      const char *text, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i++) {
+        uint32_t id = encoder->header->byte_token[(uint8_t)text[i]];
+        if (id != RSR_NO_TOKEN && !add_symbol(s, id))
+            return false;
+    }
+    return true;
+}
+
+static bool has_bytes(const struct rsr_encoder *encoder, const char *text, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i++)
+        if (encoder->header->byte_token[(uint8_t)text[i]] == RSR_NO_TOKEN)
+            return false;
+    return true;
+}
+
+/* Adds the tokens of single characters. An unknown one waits for the next character that is a
+ * token or unknown itself, so that it comes behind bytes that follow it: that is the library's
+ * order. */
+static bool add_characters(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s,
+                           const char *piece, size_t n_bytes) {
+    const struct rsr_tokenizer_header *header = encoder->header;
+    bool unknown_waits = false, ok = true;
+    size_t length;
+    for (size_t i = 0; ok && i < n_bytes; i += length) {
+        length = rsr_utf8_scan(piece + i, n_bytes - i).length;
+        uint32_t id = rsr_encoder_find_piece(encoder, piece + i, length);
+        if (id != RSR_NO_TOKEN) {
+            ok = (!unknown_waits || add_symbol(s, header->unk_token)) && add_symbol(s, id);
+            unknown_waits = false;
+        } else if (has_bytes(encoder, piece + i, length)) {
+            ok = add_bytes(encoder, s, piece + i, length);
+        } else if (header->unk_token != RSR_NO_TOKEN) {
+            ok = !unknown_waits || header->fuse_unk != 0 || add_symbol(s, header->unk_token);
+            unknown_waits = true;
+        }
+    }
+    return ok && (!unknown_waits || add_symbol(s, header->unk_token));
+}
+
 static bool start_symbols(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s,
                           const char *piece, size_t n_bytes) {
     s->n_symbols = s->n_heap = 0;
-    for (size_t i = 0; i < n_bytes; i++) {
-        uint32_t id = encoder->header->byte_token[(uint8_t)piece[i]];
-        if (id == RSR_NO_TOKEN)
-            continue;
-        void *data = s->symbols;
-        bool ok = grow(&data, s->n_symbols, &s->symbol_capacity, sizeof(s->symbols[0]));
-        s->symbols = data;
-        if (!ok)
-            return false;
-        uint32_t n = (uint32_t)s->n_symbols++;
-        s->symbols[n] =
-            (struct rsr_bpe_symbol){.id = id, .previous = n - 1, .next = n + 1, .alive = true};
-    }
-    if (s->n_symbols > 0)
-        s->symbols[s->n_symbols - 1].next = NONE;
-    for (uint32_t i = 0; i < s->n_symbols; i++)
+    return encoder->header->alphabet == RSR_BPE_BYTES ? add_bytes(encoder, s, piece, n_bytes)
+                                                      : add_characters(encoder, s, piece, n_bytes);
+}
+
+/* Links the symbols from `begin` on up to where no merge can join them, and queues their merges.
+ * Returns the end of that run in *end. */
+static bool start_run(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *s, uint32_t begin,
+                      uint32_t *end) {
+    uint32_t last = begin;
+    while (last + 1 < s->n_symbols &&
+           rsr_encoder_may_join(encoder, s->symbols[last].id, s->symbols[last + 1].id))
+        last++;
+    s->symbols[begin].previous = NONE;
+    s->symbols[last].next = NONE;
+    for (uint32_t i = begin; i < last; i++)
         if (!queue_pair(encoder, s, i))
             return false;
+    *end = last + 1;
     return true;
 }
 
@@ -151,13 +210,18 @@ static bool merge_symbols(const struct rsr_encoder *encoder, struct rsr_bpe_scra
 
 bool rsr_bpe_encode(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *scratch,
                     const char *piece, size_t n_bytes, struct rsr_ids *ids) {
-    uint32_t whole = rsr_encoder_find_piece(encoder, piece, n_bytes);
+    uint32_t whole = RSR_NO_TOKEN;
+    if (encoder->header->ignore_merges)
+        whole = rsr_encoder_find_piece(encoder, piece, n_bytes);
     if (whole != RSR_NO_TOKEN)
         return rsr_ids_append(ids, whole);
-    if (!start_symbols(encoder, scratch, piece, n_bytes) || !merge_symbols(encoder, scratch))
+    if (!start_symbols(encoder, scratch, piece, n_bytes))
         return false;
-    for (uint32_t i = scratch->n_symbols > 0 ? 0 : NONE; i != NONE; i = scratch->symbols[i].next)
-        if (!rsr_ids_append(ids, scratch->symbols[i].id))
+    for (uint32_t begin = 0; begin < scratch->n_symbols;)
+        if (!start_run(encoder, scratch, begin, &begin) || !merge_symbols(encoder, scratch))
+            return false;
+    for (size_t i = 0; i < scratch->n_symbols; i++)
+        if (scratch->symbols[i].alive && !rsr_ids_append(ids, scratch->symbols[i].id))
             return false;
     return true;
 }

@@ -1,4 +1,4 @@
-/* bpe.h - byte-pair merging inside one piece of text. */
+/* bpe.h - pair merging inside one piece of text. */
 #ifndef RSR_BPE_H
 #define RSR_BPE_H
 
@@ -26,8 +26,8 @@ struct rsr_bpe_scratch {
 
 void rsr_bpe_scratch_free(struct rsr_bpe_scratch *scratch);
 
-/* Appends the tokens of one piece; bytes without a token are dropped, as the library does without an
- * unknown token. n log n in the length of the piece. False when memory is out. */
+/* Appends the tokens of one piece; bytes and characters without any are dropped, as the library
+ * does. n log n in the length of the piece. False when memory is out. */
 bool rsr_bpe_encode(const struct rsr_encoder *encoder, struct rsr_bpe_scratch *scratch,
                     const char *piece, size_t n_bytes, struct rsr_ids *ids);
 

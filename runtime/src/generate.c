@@ -1,11 +1,12 @@
 /* generate.c - prompt in, text out: one prefill, then one evaluation a token.
  *
- * Text reaches the callback as complete characters: bytes that may still become one are held back until
- * the next token, and what never became one is repaired, so that all pieces together equal
- * rsr_detokenize of all tokens.
+ * Text reaches the callback as complete characters: what later tokens may still change is held
+ * back, so that all pieces together are what the tokens add to rsr_detokenize of the sequence
+ * before them.
  */
 #include <stdlib.h>
 
+#include "detokenize.h"
 #include "sample.h"
 #include "text.h"
 
@@ -18,9 +19,9 @@ struct generation {
     rsr_generate_fn *callback;
     void *user;
     uint32_t context;
-    float *logits;            /* [vocab] of the last position */
-    struct rsr_bytes pending; /* bytes of tokens not yet handed out */
-    struct rsr_bytes text;    /* repaired, for the callback */
+    float *logits;                      /* [vocab] of the last position */
+    struct rsr_detokenizer detokenizer; /* of a model with a tokenizer */
+    struct rsr_bytes text;              /* for the callback */
     rsr_generate_result result;
 };
 
@@ -100,27 +101,24 @@ static bool is_stop(const struct generation *g, uint32_t token) {
     return false;
 }
 
-/* Moves what is complete of the pending bytes, or all of them at the end, to the text. */
-static rsr_status take_text(struct generation *g, bool last, rsr_error *err) {
-    size_t held = last ? 0 : rsr_utf8_incomplete_tail(g->pending.data, g->pending.size);
-    size_t n = g->pending.size - held;
+/* The text that is certain with this token, or all of it if it is the last one. */
+static rsr_status take_text(struct generation *g, uint32_t token, bool stop, bool last,
+                            rsr_error *err) {
+    rsr_status status = RSR_OK;
     g->text.size = 0;
-    if (!rsr_utf8_append_repaired(&g->text, g->pending.data, n))
-        return no_memory(err);
-    for (size_t i = 0; i < held; i++)
-        g->pending.data[i] = g->pending.data[n + i];
-    g->pending.size = held;
-    return RSR_OK;
+    if (!g->model->text)
+        return RSR_OK;
+    if (!stop)
+        status = rsr_detokenizer_push(&g->detokenizer, token, &g->text, err);
+    if (status == RSR_OK && last)
+        status = rsr_detokenizer_finish(&g->detokenizer, &g->text, err);
+    return status;
 }
 
 /* Hands one token to the caller; *go_on is false when the callback wants to stop. */
 static rsr_status deliver(struct generation *g, uint32_t token, bool stop, bool last, bool *go_on,
                           rsr_error *err) {
-    rsr_status status = RSR_OK;
-    if (g->model->text && !stop)
-        status = rsr_text_append_token(g->model, token, true, &g->pending, err);
-    if (status == RSR_OK)
-        status = take_text(g, last, err);
+    rsr_status status = take_text(g, token, stop, last, err);
     if (status != RSR_OK || !g->callback)
         return status;
     rsr_generated generated = {.size_bytes = sizeof(generated),
@@ -134,6 +132,13 @@ static rsr_status deliver(struct generation *g, uint32_t token, bool stop, bool 
 static rsr_status decode(struct generation *g, rsr_error *err) {
     rsr_generate_result *r = &g->result;
     uint64_t begin = rsr_now_ns();
+    if (g->model->text) {
+        rsr_status status =
+            rsr_detokenizer_continue(&g->detokenizer, rsr_sequence_tokens(g->sequence),
+                                     rsr_api_sequence_length(g->sequence), err);
+        if (status != RSR_OK)
+            return status;
+    }
     for (bool go_on = true;;) {
         const uint32_t length = rsr_api_sequence_length(g->sequence);
         uint32_t token = 0;
@@ -184,6 +189,8 @@ static rsr_status set_up(struct generation *g, const rsr_generate_options *optio
         return rsr_fail(err, status, "rsr_generate: the engine is of another process");
     g->context = info.context;
     g->model = rsr_engine_model(g->engine);
+    if (g->model->text)
+        rsr_detokenizer_begin(&g->detokenizer, g->model, true);
     g->logits = malloc(g->model->module->hyper.vocab * sizeof(*g->logits));
     return g->logits ? RSR_OK : no_memory(err);
 }
@@ -206,7 +213,7 @@ rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const ch
     if (status == RSR_OK && result)
         status = rsr_write_info(result, &g.result, sizeof(g.result), err);
     free(g.logits);
-    rsr_bytes_free(&g.pending);
+    rsr_detokenizer_free(&g.detokenizer);
     rsr_bytes_free(&g.text);
     return status;
 }

@@ -16,11 +16,8 @@ struct rsr_text {
     rsr_error chat_error;
 };
 
-/* Appends the bytes of one token of a model with a tokenizer; they may be part of a character.
- * Tokens without text add nothing; RSR_ERR_ARGUMENT for a token outside the vocabulary. */
-RSR_NODISCARD rsr_status rsr_text_append_token(const rsr_model *model, uint32_t token,
-                                               bool skip_special, struct rsr_bytes *out,
-                                               rsr_error *err);
+/* Whether the model is of this process and has a tokenizer. */
+RSR_NODISCARD rsr_status rsr_check_tokenizer(const rsr_model *model, rsr_error *err);
 
 /* Copies what fits of `bytes` to the caller and tells the full length: the rule of rsr.h for text. */
 RSR_NODISCARD rsr_status rsr_text_deliver(const struct rsr_bytes *bytes, char *text,

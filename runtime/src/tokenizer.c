@@ -1,21 +1,21 @@
-/* tokenizer.c - text to tokens and back: see tokenizer.h.
+/* tokenizer.c - text to tokens: see tokenizer.h.
  *
- * Encoding: repair UTF-8; cut out added tokens; normalise what lies between; cut out the added tokens
- * that are matched in normalised text; split the rest by the pre-tokenizers; merge byte pairs in every
+ * Repair UTF-8; cut out added tokens; normalise what lies between; cut out the added tokens that
+ * are matched in normalised text; split the rest by the pre-tokenizers; merge byte pairs in every
  * piece; put the post-processor's tokens around it.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "bpe.h"
-#include "nfc.h"
+#include "normalize.h"
 #include "text.h"
-
-#define MAX_TEXT_BYTES INT32_MAX /* symbols and ranks are 32-bit */
 
 struct encoding {
     const struct rsr_encoder *encoder;
     bool parse_special;
+    const char *text;  /* the whole text */
+    const char *first; /* its begin in normal form; NULL in stretches that do not begin it */
     struct rsr_bpe_scratch scratch;
     struct rsr_ids ids;
 };
@@ -24,26 +24,43 @@ struct encoding {
 struct stage {
     struct encoding *encoding;
     uint32_t next;
+    bool begins_text; /* told to the first pre-tokenizer alone */
 };
 
 static rsr_status no_memory(rsr_error *err) {
     return rsr_fail(err, RSR_ERR_MEMORY, "no memory to tokenise the text");
 }
 
-static rsr_status pretokenize(void *user, const char *piece, size_t n_bytes, rsr_error *err);
+static bool begins_with(const char *text, size_t n_bytes, struct rsr_literal prefix) {
+    return n_bytes >= prefix.n_bytes && memcmp(text, prefix.bytes, prefix.n_bytes) == 0;
+}
 
-/* ByteLevel with add_prefix_space: a piece that does not begin with a space gets one. */
-static rsr_status pretokenize_spaced(struct stage *stage, const char *piece, size_t n_bytes,
-                                     const struct rsr_splitter *splitter, rsr_error *err) {
-    struct rsr_bytes spaced = {0};
+/* What ByteLevel and Metaspace do before they split: Metaspace writes spaces as its own
+ * character, and a piece that does not begin with the prefix gets it. Points *piece to the
+ * result, in `out` if it differs. */
+static rsr_status mark_spaces(const struct stage *stage, const struct rsr_pretokenizer *p,
+                              struct rsr_bytes *out, const char **piece, size_t *n_bytes,
+                              rsr_error *err) {
+    const struct rsr_literal space = {" ", 1};
+    struct rsr_literal mark = space;
+    bool is_metaspace = p->kind == RSR_PRETOKENIZER_METASPACE;
+    if (is_metaspace)
+        mark = rsr_literal_at(stage->encoding->encoder->header, p->pattern_at, p->pattern_bytes);
+    bool wanted =
+        p->prefix == RSR_PREFIX_ALWAYS || (p->prefix == RSR_PREFIX_FIRST && stage->begins_text);
+    bool missing =
+        wanted && !begins_with(*piece, *n_bytes, mark) && !begins_with(*piece, *n_bytes, space);
+    if (missing && !rsr_bytes_append(out, mark.bytes, mark.n_bytes))
+        return no_memory(err);
     rsr_status status = RSR_OK;
-    if (!rsr_bytes_append(&spaced, " ", 1) || !rsr_bytes_append(&spaced, piece, n_bytes))
+    if (is_metaspace)
+        status = rsr_append_replaced(out, *piece, *n_bytes, space, mark, err);
+    else if (missing && !rsr_bytes_append(out, *piece, *n_bytes))
         status = no_memory(err);
-    else if (splitter)
-        status = rsr_splitter_run(splitter, spaced.data, spaced.size, pretokenize, stage, err);
-    else
-        status = pretokenize(stage, spaced.data, spaced.size, err);
-    rsr_bytes_free(&spaced);
+    if (status == RSR_OK && (is_metaspace || missing)) {
+        *piece = out->data;
+        *n_bytes = out->size;
+    }
     return status;
 }
 
@@ -57,12 +74,16 @@ static rsr_status pretokenize(void *user, const char *piece, size_t n_bytes, rsr
                    : no_memory(err);
     const struct rsr_pretokenizer *p = &encoder->pretokenizers[stage->next];
     const struct rsr_splitter *splitter = encoder->splitters[stage->next];
-    struct stage following = {encoding, stage->next + 1};
-    if (p->kind == RSR_PRETOKENIZER_BYTE_LEVEL && p->add_prefix_space && piece[0] != ' ')
-        return pretokenize_spaced(&following, piece, n_bytes, splitter, err);
-    if (splitter)
-        return rsr_splitter_run(splitter, piece, n_bytes, pretokenize, &following, err);
-    return pretokenize(&following, piece, n_bytes, err);
+    struct stage following = {encoding, stage->next + 1, false};
+    struct rsr_bytes marked = {0};
+    rsr_status status = RSR_OK;
+    if (p->kind != RSR_PRETOKENIZER_SPLIT)
+        status = mark_spaces(stage, p, &marked, &piece, &n_bytes, err);
+    if (status == RSR_OK)
+        status = splitter ? rsr_splitter_run(splitter, piece, n_bytes, pretokenize, &following, err)
+                          : pretokenize(&following, piece, n_bytes, err);
+    rsr_bytes_free(&marked);
+    return status;
 }
 
 /* A stretch of normalised text, or an added token found in it. */
@@ -71,7 +92,7 @@ static rsr_status encode_normalized(void *user, uint32_t id, const char *text, s
     struct encoding *encoding = user;
     if (id != RSR_NO_TOKEN)
         return rsr_ids_append(&encoding->ids, id) ? RSR_OK : no_memory(err);
-    struct stage first = {encoding, 0};
+    struct stage first = {encoding, 0, text == encoding->first};
     return pretokenize(&first, text, n_bytes, err);
 }
 
@@ -82,19 +103,15 @@ static rsr_status encode_raw(void *user, uint32_t id, const char *text, size_t n
     const struct rsr_encoder *encoder = encoding->encoder;
     if (id != RSR_NO_TOKEN)
         return rsr_ids_append(&encoding->ids, id) ? RSR_OK : no_memory(err);
-    struct rsr_bytes normal = {0};
-    if (encoder->header->normalizer == RSR_NORMALIZER_NFC && rsr_nfc_may_change(text, n_bytes)) {
-        if (!rsr_nfc_append(&normal, text, n_bytes)) {
-            rsr_bytes_free(&normal);
-            return no_memory(err);
-        }
-        text = normal.data;
-        n_bytes = normal.size;
-    }
-    rsr_status status =
-        rsr_added_tokens_split(&encoder->normalized, text, n_bytes, encoding->parse_special,
-                               encode_normalized, encoding, err);
-    rsr_bytes_free(&normal);
+    struct rsr_bytes work[2] = {{0}, {0}};
+    bool begins_text = text == encoding->text;
+    rsr_status status = rsr_normalize(encoder, work, &text, &n_bytes, err);
+    encoding->first = begins_text ? text : NULL;
+    if (status == RSR_OK)
+        status = rsr_added_tokens_split(&encoder->normalized, text, n_bytes,
+                                        encoding->parse_special, encode_normalized, encoding, err);
+    rsr_bytes_free(&work[0]);
+    rsr_bytes_free(&work[1]);
     return status;
 }
 
@@ -110,6 +127,7 @@ static rsr_status encode(struct encoding *encoding, const char *text, size_t n_b
                          bool add_special, rsr_error *err) {
     const struct rsr_encoder *encoder = encoding->encoder;
     rsr_status status = RSR_OK;
+    encoding->text = text;
     if (add_special)
         status = append_ids(&encoding->ids, encoder->prefix, encoder->header->n_prefix, err);
     if (status == RSR_OK)
@@ -132,7 +150,7 @@ static rsr_status encode_repaired(struct encoding *encoding, const char *text, s
     return status;
 }
 
-static rsr_status check_model(const rsr_model *model, rsr_error *err) {
+rsr_status rsr_check_tokenizer(const rsr_model *model, rsr_error *err) {
     rsr_status status = rsr_check_owner(model->owner_pid, err);
     if (status == RSR_OK && !model->text)
         status =
@@ -147,12 +165,12 @@ rsr_status rsr_api_tokenize(const rsr_model *model, const char *text, size_t tex
     if (!n_tokens || (!text && text_bytes > 0) || (!tokens && capacity > 0) ||
         (flags & ~(uint32_t)(RSR_TOKENIZE_ADD_SPECIAL | RSR_TOKENIZE_PARSE_SPECIAL)))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_tokenize: a parameter is NULL or unknown");
-    rsr_status status = check_model(model, err);
+    rsr_status status = rsr_check_tokenizer(model, err);
     if (status != RSR_OK)
         return status;
-    if (text_bytes > MAX_TEXT_BYTES)
+    if (text_bytes > RSR_MAX_TEXT_BYTES)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the text has %zu bytes; at most %d are supported",
-                        text_bytes, MAX_TEXT_BYTES);
+                        text_bytes, RSR_MAX_TEXT_BYTES);
     struct encoding encoding = {.encoder = model->text->encoder,
                                 .parse_special = (flags & RSR_TOKENIZE_PARSE_SPECIAL) != 0};
     status =
@@ -168,78 +186,5 @@ rsr_status rsr_api_tokenize(const rsr_model *model, const char *text, size_t tex
     }
     free(encoding.ids.data);
     rsr_bpe_scratch_free(&encoding.scratch);
-    return status;
-}
-
-/* ---- Decoding ----------------------------------------------------------------------------------- */
-
-/* The byte of a character of the byte-level alphabet, or -1. Printable Latin-1 stands for itself, the
- * other 68 bytes for U+0100 and up, in order. */
-static int alphabet_byte(uint32_t code) {
-    if ((code >= 0x21 && code <= 0x7e) || (code >= 0xa1 && code <= 0xff && code != 0xad))
-        return (int)code;
-    if (code < 0x100 || code >= 0x144)
-        return -1;
-    uint32_t n = code - 0x100;
-    return (int)(n <= 0x20 ? n : n < 0x43 ? n - 0x21 + 0x7f : 0xad);
-}
-
-/* The decoder maps an added token through the alphabet too if all of its characters are in it, so an
- * added "e with acute" decodes to the single byte E9. */
-static bool append_added(const char *text, size_t n, struct rsr_bytes *out) {
-    size_t begin = out->size;
-    for (size_t i = 0; i < n;) {
-        struct rsr_utf8_step step = rsr_utf8_scan(text + i, n - i);
-        int byte = alphabet_byte(step.code);
-        if (byte < 0) {
-            out->size = begin;
-            return rsr_bytes_append(out, text, n);
-        }
-        char c = (char)byte;
-        if (!rsr_bytes_append(out, &c, 1))
-            return false;
-        i += step.length;
-    }
-    return true;
-}
-
-bool rsr_encoder_append_token(const struct rsr_encoder *encoder, uint32_t id,
-                              struct rsr_bytes *out) {
-    const char *text = encoder->text + encoder->text_begin[id];
-    size_t n = (size_t)(encoder->text_begin[id + 1] - encoder->text_begin[id]);
-    return encoder->flags[id] & RSR_TOKEN_ADDED ? append_added(text, n, out)
-                                                : rsr_bytes_append(out, text, n);
-}
-
-rsr_status rsr_text_append_token(const rsr_model *model, uint32_t token, bool skip_special,
-                                 struct rsr_bytes *out, rsr_error *err) {
-    const struct rsr_encoder *encoder = model->text->encoder;
-    uint32_t n_tokens = encoder->header->n_tokens, vocab = model->module->hyper.vocab;
-    if (token >= n_tokens && token >= vocab)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "token %u is outside the vocabulary of %u", token,
-                        vocab);
-    /* Rows of the embedding behind the tokenizer's last token have no text. */
-    if (token >= n_tokens || (skip_special && (encoder->flags[token] & RSR_TOKEN_SPECIAL)))
-        return RSR_OK;
-    if (!rsr_encoder_append_token(encoder, token, out))
-        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the text of the tokens");
-    return RSR_OK;
-}
-
-rsr_status rsr_api_detokenize(const rsr_model *model, const uint32_t *tokens, size_t n_tokens,
-                              bool skip_special, char *text, size_t capacity, size_t *text_bytes,
-                              rsr_error *err) {
-    if (!text_bytes || (!tokens && n_tokens > 0) || (!text && capacity > 0))
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_detokenize: a parameter is NULL");
-    rsr_status status = check_model(model, err);
-    struct rsr_bytes bytes = {0}, repaired = {0};
-    for (size_t i = 0; status == RSR_OK && i < n_tokens; i++)
-        status = rsr_text_append_token(model, tokens[i], skip_special, &bytes, err);
-    if (status == RSR_OK && !rsr_utf8_append_repaired(&repaired, bytes.data, bytes.size))
-        status = rsr_fail(err, RSR_ERR_MEMORY, "no memory for the text of the tokens");
-    if (status == RSR_OK)
-        status = rsr_text_deliver(&repaired, text, capacity, text_bytes, err);
-    rsr_bytes_free(&bytes);
-    rsr_bytes_free(&repaired);
     return status;
 }

@@ -1,7 +1,9 @@
-/* tokenizer.h - byte-level BPE, equal to Hugging Face tokenizers, over a section made by the compiler.
+/* tokenizer.h - byte-level and SentencePiece-style BPE, equal to Hugging Face tokenizers, over a
+ * section made by the compiler.
  *
- * struct rsr_tokenizer_header (rsr_abi.h) describes the section. rsr_encoder_create checks every offset
- * and id in it once, so that nothing else has to. An encoder is immutable and shared by threads.
+ * struct rsr_tokenizer_header (rsr_abi.h) describes the section. rsr_encoder_create checks every
+ * offset and id in it once, so that nothing else has to. An encoder is immutable and shared by
+ * threads.
  */
 #ifndef RSR_TOKENIZER_H
 #define RSR_TOKENIZER_H
@@ -16,11 +18,14 @@ struct rsr_encoder {
     const char *text;
     const uint8_t *flags;
     const struct rsr_merge *merges;
+    const struct rsr_normalizer *normalizers;
     const struct rsr_pretokenizer *pretokenizers;
     const uint32_t *prefix, *suffix;
     uint32_t *merge_begin; /* [n_tokens + 1]: first merge of each left token */
-    uint32_t *pieces;      /* ignore_merges: open hash table of ids by text, else NULL */
+    uint32_t *pieces; /* open hash table of the vocabulary's ids by text; NULL where nothing looks
+                              tokens up by text: bytes without ignore_merges */
     uint32_t pieces_mask;
+    uint8_t *joints; /* CHARACTERS: a bit for each pair of characters that a merge may join */
     struct rsr_splitter **splitters;    /* [n_pretokenizers]; NULL where nothing is split */
     struct rsr_added_tokens raw;        /* matched in the text as given */
     struct rsr_added_tokens normalized; /* matched in normalised text */
@@ -32,12 +37,13 @@ RSR_NODISCARD rsr_status rsr_encoder_create(const struct rsr_tokenizer_header *s
                                             struct rsr_encoder **encoder, rsr_error *err);
 void rsr_encoder_destroy(struct rsr_encoder *encoder);
 
-/* The bytes of a token as the byte-level decoder writes them; id < n_tokens. */
-RSR_NODISCARD bool rsr_encoder_append_token(const struct rsr_encoder *encoder, uint32_t id,
-                                            struct rsr_bytes *out);
-
-/* The token that is the whole piece, if the tokenizer looks for such; else RSR_NO_TOKEN. */
+/* The token of the vocabulary with this text, if the tokenizer looks for such; else
+ * RSR_NO_TOKEN. */
 uint32_t rsr_encoder_find_piece(const struct rsr_encoder *encoder, const char *piece,
                                 size_t n_bytes);
+
+/* Whether a merge may ever join what ends with the one token to what begins with the other;
+ * false is certain. */
+bool rsr_encoder_may_join(const struct rsr_encoder *encoder, uint32_t left, uint32_t right);
 
 #endif

@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nfc.h"
-#include "tokenizer.h"
+#include "normalize.h"
 
+#define MAX_NORMALIZERS 8u
 #define MAX_PRETOKENIZERS 16u
 #define MAX_AFFIX 64u
 
@@ -44,6 +44,8 @@ static rsr_status check_ids(const struct rsr_encoder *e, rsr_error *err) {
     for (uint32_t i = 0; i < 256; i++)
         if (e->header->byte_token[i] != RSR_NO_TOKEN && e->header->byte_token[i] >= n_tokens)
             return broken(err, "a byte's token is outside the vocabulary");
+    if (e->header->unk_token != RSR_NO_TOKEN && e->header->unk_token >= n_tokens)
+        return broken(err, "the unknown token is outside the vocabulary");
     return RSR_OK;
 }
 
@@ -59,30 +61,63 @@ static rsr_status check_merges(const struct rsr_encoder *e, rsr_error *err) {
     return RSR_OK;
 }
 
+/* A literal inside the section, of valid UTF-8. */
+static bool is_literal(const struct rsr_tokenizer_header *header, uint64_t at, uint32_t n_bytes) {
+    const char *text = part(header, at, n_bytes, 1);
+    return text && rsr_utf8_is_valid(text, n_bytes);
+}
+
+static bool is_replacement(const struct rsr_tokenizer_header *header,
+                           const struct rsr_replacement *r) {
+    return r->pattern_bytes > 0 && is_literal(header, r->pattern_at, r->pattern_bytes) &&
+           is_literal(header, r->content_at, r->content_bytes);
+}
+
+static rsr_status check_literals(const struct rsr_encoder *e, rsr_error *err) {
+    const struct rsr_tokenizer_header *h = e->header;
+    for (uint32_t i = 0; i < h->n_normalizers; i++) {
+        const struct rsr_normalizer *n = &e->normalizers[i];
+        if (n->kind > RSR_NORMALIZER_REPLACE ||
+            (n->kind == RSR_NORMALIZER_REPLACE && !is_replacement(h, &n->text)) ||
+            (n->kind == RSR_NORMALIZER_PREPEND &&
+             !is_literal(h, n->text.content_at, n->text.content_bytes)))
+            return broken(err, "a normalizer is not understood");
+    }
+    const struct rsr_decoder *d = &h->decoder;
+    if (d->kind > RSR_DECODER_TEXT ||
+        (d->kind == RSR_DECODER_TEXT && d->replace.pattern_bytes > 0 &&
+         !is_replacement(h, &d->replace)))
+        return broken(err, "its decoder is not understood");
+    return RSR_OK;
+}
+
 static rsr_status find_parts(struct rsr_encoder *e, rsr_error *err) {
     const struct rsr_tokenizer_header *h = e->header;
     if ((uintptr_t)h % 8 != 0 || h->magic != RSR_TOKENIZER_MAGIC || h->size_bytes < sizeof(*h))
         return broken(err, "it does not begin with its magic number");
-    if (h->n_tokens == 0 || h->n_tokens > INT32_MAX || h->normalizer > RSR_NORMALIZER_NFC)
+    if (h->n_tokens == 0 || h->n_tokens > INT32_MAX || h->alphabet > RSR_BPE_CHARACTERS)
         return broken(err, "its counts are out of range");
-    if (h->n_pretokenizers == 0 || h->n_pretokenizers > MAX_PRETOKENIZERS ||
+    if (h->n_normalizers > MAX_NORMALIZERS || h->n_pretokenizers > MAX_PRETOKENIZERS ||
         h->n_prefix > MAX_AFFIX || h->n_suffix > MAX_AFFIX)
         return broken(err, "its counts are out of range");
     e->text_begin = part(h, h->text_begin_at, (uint64_t)h->n_tokens + 1, sizeof(uint64_t));
     e->text = part(h, h->text_at, 0, 1);
     e->flags = part(h, h->flags_at, h->n_tokens, 1);
     e->merges = part(h, h->merges_at, h->n_merges, sizeof(struct rsr_merge));
+    e->normalizers = part(h, h->normalizers_at, h->n_normalizers, sizeof(struct rsr_normalizer));
     e->pretokenizers =
         part(h, h->pretokenizers_at, h->n_pretokenizers, sizeof(struct rsr_pretokenizer));
     e->prefix = part(h, h->prefix_at, h->n_prefix, sizeof(uint32_t));
     e->suffix = part(h, h->suffix_at, h->n_suffix, sizeof(uint32_t));
-    if (!e->text_begin || !e->text || !e->flags || !e->merges || !e->pretokenizers || !e->prefix ||
-        !e->suffix)
+    if (!e->text_begin || !e->text || !e->flags || !e->merges || !e->normalizers ||
+        !e->pretokenizers || !e->prefix || !e->suffix)
         return broken(err, "a table lies outside");
     rsr_status status = check_texts(e, err);
     if (status == RSR_OK)
         status = check_ids(e, err);
-    return status == RSR_OK ? check_merges(e, err) : status;
+    if (status == RSR_OK)
+        status = check_merges(e, err);
+    return status == RSR_OK ? check_literals(e, err) : status;
 }
 
 /* ---- Tables ------------------------------------------------------------------------------------- */
@@ -128,9 +163,14 @@ uint32_t rsr_encoder_find_piece(const struct rsr_encoder *e, const char *piece, 
     return RSR_NO_TOKEN;
 }
 
-/* Added tokens are not in the table: what the model's own vocabulary lacks must not be found. */
+/* What the model's own vocabulary lacks must not be found. */
+static bool is_piece(uint8_t flags) {
+    return !(flags & RSR_TOKEN_UNUSED) &&
+           (!(flags & RSR_TOKEN_ADDED) || (flags & RSR_TOKEN_IN_VOCABULARY));
+}
+
 static rsr_status index_pieces(struct rsr_encoder *e, rsr_error *err) {
-    if (!e->header->ignore_merges)
+    if (!e->header->ignore_merges && e->header->alphabet == RSR_BPE_BYTES)
         return RSR_OK;
     uint64_t n_slots = 16;
     while (n_slots < 2ull * e->header->n_tokens)
@@ -143,7 +183,7 @@ static rsr_status index_pieces(struct rsr_encoder *e, rsr_error *err) {
     for (uint32_t id = 0; id < e->header->n_tokens; id++) {
         size_t n;
         const char *text = token_text(e, id, &n);
-        if (n == 0 || (e->flags[id] & (RSR_TOKEN_ADDED | RSR_TOKEN_UNUSED)))
+        if (n == 0 || !is_piece(e->flags[id]))
             continue;
         uint32_t slot = hash_text(text, n) & e->pieces_mask;
         while (e->pieces[slot] != RSR_NO_TOKEN)
@@ -153,22 +193,70 @@ static rsr_status index_pieces(struct rsr_encoder *e, rsr_error *err) {
     return RSR_OK;
 }
 
+/* Pairs are hashed to bits; that some share one only costs time. */
+#define JOINT_BITS (1u << 19)
+
+/* The bit of the characters on both sides of the place where two tokens meet. */
+static uint32_t joint_of(const struct rsr_encoder *e, uint32_t left, uint32_t right) {
+    size_t n_left, n_right;
+    const char *before = token_text(e, left, &n_left), *after = token_text(e, right, &n_right);
+    uint32_t last = 0, first = 0;
+    if (n_left > 0) {
+        size_t at = rsr_utf8_previous(before, n_left);
+        last = rsr_utf8_scan(before + at, n_left - at).code;
+    }
+    if (n_right > 0)
+        first = rsr_utf8_scan(after, n_right).code;
+    uint32_t hash = last * 2654435761u ^ first * 2246822519u;
+    return (hash ^ hash >> 15) % JOINT_BITS;
+}
+
+static rsr_status index_joints(struct rsr_encoder *e, rsr_error *err) {
+    if (e->header->alphabet == RSR_BPE_BYTES)
+        return RSR_OK;
+    e->joints = calloc(JOINT_BITS / 8, 1);
+    if (!e->joints)
+        return no_memory(err);
+    for (uint32_t i = 0; i < e->header->n_merges; i++) {
+        uint32_t joint = joint_of(e, e->merges[i].left, e->merges[i].right);
+        e->joints[joint / 8] |= (uint8_t)(1u << joint % 8);
+    }
+    return RSR_OK;
+}
+
+bool rsr_encoder_may_join(const struct rsr_encoder *e, uint32_t left, uint32_t right) {
+    if (!e->joints)
+        return true;
+    uint32_t joint = joint_of(e, left, right);
+    return (e->joints[joint / 8] >> joint % 8 & 1) != 0;
+}
+
 /* Contents of tokens that are matched in normalised text are normalised too. */
 static rsr_status normalize_contents(struct rsr_encoder *e, rsr_error *err) {
-    struct rsr_bytes all = {0};
+    struct rsr_bytes all = {0}, work[2] = {{0}, {0}};
     struct rsr_added_tokens *set = &e->normalized;
-    for (uint32_t i = 0; i < set->n_tokens; i++) {
-        size_t begin = all.size;
-        if (!rsr_nfc_append(&all, set->tokens[i].content, set->tokens[i].n_bytes)) {
-            rsr_bytes_free(&all);
-            return no_memory(err);
-        }
-        set->tokens[i].n_bytes = all.size - begin;
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0; status == RSR_OK && i < set->n_tokens; i++) {
+        struct rsr_added_token *token = &set->tokens[i];
+        status = rsr_normalize(e, work, &token->content, &token->n_bytes, err);
+        if (status == RSR_OK && !rsr_bytes_append(&all, token->content, token->n_bytes))
+            status = no_memory(err);
     }
+    rsr_bytes_free(&work[0]);
+    rsr_bytes_free(&work[1]);
     e->normalized_text = all.data;
     for (size_t i = 0, begin = 0; i < set->n_tokens; begin += set->tokens[i++].n_bytes)
         set->tokens[i].content = all.data + begin;
-    return RSR_OK;
+    return status;
+}
+
+/* Tokens of which normalisation leaves nothing match nothing. */
+static void drop_empty(struct rsr_added_tokens *set) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < set->n_tokens; i++)
+        if (set->tokens[i].n_bytes > 0)
+            set->tokens[n++] = set->tokens[i];
+    set->n_tokens = n;
 }
 
 static rsr_status collect_added(struct rsr_encoder *e, rsr_error *err) {
@@ -193,24 +281,39 @@ static rsr_status collect_added(struct rsr_encoder *e, rsr_error *err) {
         struct rsr_added_tokens *set = sets[(flags & RSR_TOKEN_NORMALIZED) != 0];
         set->tokens[set->n_tokens++] = token;
     }
-    rsr_status status =
-        e->header->normalizer == RSR_NORMALIZER_NFC ? normalize_contents(e, err) : RSR_OK;
+    rsr_status status = e->header->n_normalizers > 0 ? normalize_contents(e, err) : RSR_OK;
+    if (status != RSR_OK)
+        return status;
+    drop_empty(&e->normalized);
     rsr_added_tokens_index(&e->raw);
     rsr_added_tokens_index(&e->normalized);
-    return status;
+    return RSR_OK;
 }
 
-/* The last pre-tokenizer is ByteLevel: BPE works on the bytes it makes. */
+/* Bytes are made by ByteLevel, last of all; Metaspace sees the text before it is split. */
+static bool is_in_place(const struct rsr_tokenizer_header *header, const struct rsr_pretokenizer *p,
+                        uint32_t index) {
+    bool is_last = index + 1 == header->n_pretokenizers;
+    bool makes_bytes = header->alphabet == RSR_BPE_BYTES && is_last;
+    if ((p->kind == RSR_PRETOKENIZER_BYTE_LEVEL) != makes_bytes ||
+        p->kind > RSR_PRETOKENIZER_METASPACE || p->prefix > RSR_PREFIX_FIRST)
+        return false;
+    return p->kind != RSR_PRETOKENIZER_METASPACE ||
+           (index == 0 && p->pattern_bytes > 0 &&
+            is_literal(header, p->pattern_at, p->pattern_bytes));
+}
+
 static rsr_status compile_splitters(struct rsr_encoder *e, rsr_error *err) {
     uint32_t n = e->header->n_pretokenizers;
-    e->splitters = calloc(n, sizeof(*e->splitters));
+    if (n == 0 && e->header->alphabet == RSR_BPE_BYTES)
+        return broken(err, "it has no pre-tokenizer that makes bytes");
+    e->splitters = calloc((size_t)n + 1, sizeof(*e->splitters));
     if (!e->splitters)
         return no_memory(err);
     for (uint32_t i = 0; i < n; i++) {
         const struct rsr_pretokenizer *p = &e->pretokenizers[i];
-        if (p->kind > RSR_PRETOKENIZER_BYTE_LEVEL ||
-            (p->kind == RSR_PRETOKENIZER_BYTE_LEVEL) != (i + 1 == n))
-            return broken(err, "ByteLevel is not its last pre-tokenizer");
+        if (!is_in_place(e->header, p, i))
+            return broken(err, "a pre-tokenizer is not understood where it stands");
         rsr_status status = RSR_OK;
         if (p->kind == RSR_PRETOKENIZER_SPLIT) {
             const char *pattern = part(e->header, p->pattern_at, p->pattern_bytes, 1);
@@ -218,7 +321,7 @@ static rsr_status compile_splitters(struct rsr_encoder *e, rsr_error *err) {
                 return broken(err, "a split pattern lies outside");
             status = rsr_splitter_create(pattern, p->pattern_bytes, p->behavior, p->invert != 0,
                                          &e->splitters[i], err);
-        } else if (p->use_regex) {
+        } else if (p->kind == RSR_PRETOKENIZER_BYTE_LEVEL && p->use_regex) {
             status = rsr_splitter_create(rsr_gpt2_pattern, strlen(rsr_gpt2_pattern), 0, false,
                                          &e->splitters[i], err);
         }
@@ -237,7 +340,7 @@ rsr_status rsr_encoder_create(const struct rsr_tokenizer_header *section,
         return no_memory(err);
     e->header = section;
     rsr_status (*const steps[])(struct rsr_encoder *, rsr_error *) = {
-        find_parts, index_merges, index_pieces, collect_added, compile_splitters};
+        find_parts, index_merges, index_pieces, index_joints, collect_added, compile_splitters};
     rsr_status status = RSR_OK;
     for (size_t i = 0; status == RSR_OK && i < sizeof(steps) / sizeof(steps[0]); i++)
         status = steps[i](e, err);
@@ -257,6 +360,7 @@ void rsr_encoder_destroy(struct rsr_encoder *encoder) {
     free(encoder->splitters);
     free(encoder->merge_begin);
     free(encoder->pieces);
+    free(encoder->joints);
     free(encoder->raw.tokens);
     free(encoder->normalized.tokens);
     free(encoder->normalized_text);

@@ -139,7 +139,10 @@ static void test_section(void) {
     CHECK_INT(header->magic, RSR_TOKENIZER_MAGIC);
     CHECK_INT(header->size_bytes, tokenizer.size_bytes);
     CHECK_INT(header->n_tokens, N_TOKENS);
-    CHECK_INT(header->normalizer, RSR_NORMALIZER_NONE);
+    CHECK_INT(header->n_normalizers, 0);
+    CHECK_INT(header->alphabet, RSR_BPE_BYTES);
+    CHECK_INT(header->unk_token, RSR_NO_TOKEN);
+    CHECK_INT(header->decoder.kind, RSR_DECODER_BYTE_LEVEL);
     CHECK_INT(header->ignore_merges, 1);
     for (uint32_t byte = 0; byte < 256; byte++) {
         char raw = (char)byte;
@@ -167,7 +170,7 @@ static void test_section(void) {
     CHECK_INT(steps[0].pattern_bytes, 6);
     CHECK(memcmp(at(header, steps[0].pattern_at), "\\p{L}+", 6) == 0);
     CHECK_INT(steps[1].kind, RSR_PRETOKENIZER_BYTE_LEVEL);
-    CHECK_INT(steps[1].add_prefix_space, 0);
+    CHECK_INT(steps[1].prefix, RSR_PREFIX_NEVER);
     CHECK_INT(steps[1].use_regex, 0);
     CHECK_INT(header->n_prefix, 1);
     CHECK_INT(header->n_suffix, 0);
@@ -207,19 +210,32 @@ static void test_repeated_merge(void) {
     reader_test_end(&test);
 }
 
+static const struct rsr_normalizer *normalizer(const struct rsr_tokenizer_header *header,
+                                               uint32_t index) {
+    const struct rsr_normalizer *all = at(header, header->normalizers_at);
+    CHECK(index < header->n_normalizers);
+    return &all[index];
+}
+
+static void check_literal(const struct rsr_tokenizer_header *header, uint64_t offset,
+                          uint32_t n_bytes, const char *expected) {
+    CHECK_INT(n_bytes, strlen(expected));
+    CHECK(memcmp(at(header, offset), expected, n_bytes) == 0);
+}
+
 static void test_variants(void) {
     struct reader_test test;
     struct rsr_tokenizer tokenizer;
     const struct rsr_tokenizer_header *header;
 
     header = parse_patched(&test, "normalizer", "{\"type\":\"NFC\"}", &tokenizer);
-    CHECK(header != NULL && header->normalizer == RSR_NORMALIZER_NFC);
+    CHECK(header != NULL && normalizer(header, 0)->kind == RSR_NORMALIZER_NFC);
     reader_test_end(&test);
 
     header =
         parse_patched(&test, "normalizer",
                       "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"}]}", &tokenizer);
-    CHECK(header != NULL && header->normalizer == RSR_NORMALIZER_NFC);
+    CHECK(header != NULL && normalizer(header, 0)->kind == RSR_NORMALIZER_NFC);
     reader_test_end(&test);
 
     header = parse_patched(&test, "pre_tokenizer",
@@ -227,7 +243,7 @@ static void test_variants(void) {
     if (header != NULL) {
         const struct rsr_pretokenizer *step = at(header, header->pretokenizers_at);
         CHECK_INT(header->n_pretokenizers, 1);
-        CHECK_INT(step->add_prefix_space, 1);
+        CHECK_INT(step->prefix, RSR_PREFIX_ALWAYS);
         CHECK_INT(step->use_regex, 1);
     }
     reader_test_end(&test);
@@ -236,7 +252,7 @@ static void test_variants(void) {
                            "{\"String\":\"a.(b) \\u00e9\"}", &tokenizer);
     if (header != NULL) {
         const struct rsr_pretokenizer *step = at(header, header->pretokenizers_at);
-        static const char want[] = "a\\.\\(b\\)\\ \xc3\xa9";
+        static const char want[] = "a\\.\\(b\\) \xc3\xa9";
         CHECK_INT(step->pattern_bytes, sizeof(want) - 1);
         CHECK(memcmp(at(header, step->pattern_at), want, sizeof(want) - 1) == 0);
     }
@@ -271,7 +287,8 @@ static void test_gap(void) {
     CHECK_STR(reader_test_text(&test), "");
     const struct rsr_tokenizer_header *header = tokenizer.section;
     CHECK_INT(header->n_tokens, 301);
-    check_token(header, A_B, "ab", 2, RSR_TOKEN_ADDED | RSR_TOKEN_SPECIAL);
+    check_token(header, A_B, "ab", 2,
+                RSR_TOKEN_ADDED | RSR_TOKEN_SPECIAL | RSR_TOKEN_IN_VOCABULARY);
     check_token(header, B_A, "", 0, RSR_TOKEN_UNUSED);
     check_token(header, 300, "ba", 2, 0);
     CHECK_INT(header->byte_token['a'], RSR_NO_TOKEN);
@@ -283,9 +300,12 @@ static void test_gap(void) {
 #define SPLIT "pre_tokenizer.pretokenizers.0"
 #define TEMPLATE "post_processor.processors.1"
 
-static const struct {
+/* A patch, the slug of its one diagnostic, and what the message names. */
+struct refusal {
     const char *path, *value, *slug, *names;
-} REFUSED[] = {
+};
+
+static const struct refusal REFUSED[] = {
     {"model", NULL, "tokenizer-model", "(no type)"},
     {"model.type", "\"Unigram\"", "tokenizer-model", "Unigram"},
     {"model.dropout", "0.1", "tokenizer-model", "dropout"},
@@ -324,13 +344,13 @@ static const struct {
     {"normalizer", "{\"type\":\"NFKC\"}", "tokenizer-normalizer", "NFKC"},
     {"normalizer", "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Lowercase\"}]}",
      "tokenizer-normalizer", "Lowercase"},
-    {"normalizer",
-     "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"NFC\"}]}",
-     "tokenizer-normalizer", "Sequence"},
+    {"normalizer", "{\"type\":\"Sequence\"}", "tokenizer-normalizer", "Sequence"},
+    {"normalizer", "{\"type\":\"Sequence\",\"normalizers\":[1,2]}", "tokenizer-normalizer",
+     "(no type)"},
     {"normalizer", "3", "tokenizer-normalizer", "(no type)"},
     {"decoder", "{\"type\":\"WordPiece\"}", "tokenizer-decoder", "WordPiece"},
-    {"pre_tokenizer", "null", "tokenizer-pretokenizer", "ByteLevel"},
-    {"pre_tokenizer", "{\"type\":\"Sequence\"}", "tokenizer-pretokenizer", "ByteLevel"},
+    {"pre_tokenizer", "null", "tokenizer-decoder", "ByteLevel"},
+    {"pre_tokenizer", "{\"type\":\"Sequence\"}", "tokenizer-pretokenizer", "Sequence"},
     {"pre_tokenizer", "{\"type\":\"Whitespace\"}", "tokenizer-pretokenizer", "Whitespace"},
     {"pre_tokenizer", "{\"type\":\"ByteLevel\"}", "tokenizer-pretokenizer", "add_prefix_space"},
     {"pre_tokenizer.pretokenizers.1.use_regex", "3", "tokenizer-field", "use_regex"},
@@ -360,21 +380,188 @@ static const struct {
      "tokenizer-template", "16"},
 };
 
+/* ---- SentencePiece
+ * ---------------------------------------------------------------------------- */
+
+#define MARK "\xe2\x96\x81"
+
+/* As transformers writes Llama 2, with two of the bytes. */
+static json_t *make_sentencepiece(void) {
+    static const char text[] =
+        "{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true}],"
+        "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
+        "{\"type\":\"Prepend\",\"prepend\":\"" MARK "\"},"
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" MARK "\"}]},"
+        "\"pre_tokenizer\":null,"
+        "\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\"" MARK "\"},\"content\":\" \"},"
+        "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},"
+        "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]},"
+        "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,"
+        "\"byte_fallback\":true,\"vocab\":{\"<unk>\":0,\"<0x0A>\":1,\"<0xFF>\":2,\"" MARK
+        "\":3,\"\xc3\xa9\":4,\"" MARK "\xc3\xa9\":5},\"merges\":[[\"" MARK "\",\"\xc3\xa9\"]]}}";
+    json_t *root = json_loads(text, 0, NULL);
+    if (root == NULL) {
+        abort();
+    }
+    return root;
+}
+
+static void test_sentencepiece(void) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer;
+    json_t *root = make_sentencepiece();
+    CHECK(parse(&test, root, &tokenizer) == RSRC_OK);
+    CHECK_STR(reader_test_text(&test), "");
+    const struct rsr_tokenizer_header *header = tokenizer.section;
+    CHECK_INT(header->n_tokens, 6);
+    CHECK_INT(header->alphabet, RSR_BPE_CHARACTERS);
+    CHECK_INT(header->unk_token, 0);
+    CHECK_INT(header->fuse_unk, 1);
+    CHECK_INT(header->n_pretokenizers, 0);
+    CHECK_INT(header->n_merges, 1);
+    check_token(header, 0, "<unk>", 5,
+                RSR_TOKEN_ADDED | RSR_TOKEN_SPECIAL | RSR_TOKEN_IN_VOCABULARY);
+    check_token(header, 5, MARK "\xc3\xa9", 5, 0);
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        CHECK_INT(header->byte_token[byte], byte == 10 ? 1 : byte == 255 ? 2 : RSR_NO_TOKEN);
+    }
+    const struct rsr_replacement *prepend = &normalizer(header, 0)->text;
+    const struct rsr_replacement *replace = &normalizer(header, 1)->text;
+    CHECK_INT(header->n_normalizers, 2);
+    CHECK_INT(normalizer(header, 0)->kind, RSR_NORMALIZER_PREPEND);
+    check_literal(header, prepend->content_at, prepend->content_bytes, MARK);
+    CHECK_INT(normalizer(header, 1)->kind, RSR_NORMALIZER_REPLACE);
+    check_literal(header, replace->pattern_at, replace->pattern_bytes, " ");
+    check_literal(header, replace->content_at, replace->content_bytes, MARK);
+    const struct rsr_decoder *decoder = &header->decoder;
+    CHECK_INT(decoder->kind, RSR_DECODER_TEXT);
+    CHECK_INT(decoder->byte_fallback, 1);
+    CHECK_INT(decoder->drops_first, 0);
+    CHECK_INT(decoder->strip_code, ' ');
+    CHECK_INT(decoder->strip_count, 1);
+    check_literal(header, decoder->replace.pattern_at, decoder->replace.pattern_bytes, MARK);
+    check_literal(header, decoder->replace.content_at, decoder->replace.content_bytes, " ");
+    json_decref(root);
+    reader_test_end(&test);
+}
+
+static const struct rsr_tokenizer_header *
+parse_metaspace(struct reader_test *test, const char *value, struct rsr_tokenizer *out) {
+    json_t *root = make_sentencepiece();
+    patch(root, "normalizer", "null");
+    patch(root, "pre_tokenizer", value);
+    patch(root, "decoder", value);
+    patch(root, "model.byte_fallback", "false");
+    patch(root, "model.unk_token", "null");
+    CHECK(parse(test, root, out) == RSRC_OK);
+    CHECK_STR(reader_test_text(test), "");
+    json_decref(root);
+    return out->section;
+}
+
+static void test_metaspace(void) {
+    static const struct {
+        const char *fields;
+        uint32_t prefix, n_steps, drops_first;
+    } cases[] = {
+        {"", RSR_PREFIX_ALWAYS, 2, 1},
+        {",\"add_prefix_space\":true", RSR_PREFIX_ALWAYS, 2, 1},
+        {",\"prepend_scheme\":\"first\",\"split\":false", RSR_PREFIX_FIRST, 1, 1},
+        {",\"prepend_scheme\":\"never\",\"add_prefix_space\":false", RSR_PREFIX_NEVER, 2, 0},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_tokenizer tokenizer;
+        char value[128];
+        snprintf(value, sizeof(value), "{\"type\":\"Metaspace\",\"replacement\":\"%s\"%s}", MARK,
+                 cases[i].fields);
+        const struct rsr_tokenizer_header *header = parse_metaspace(&test, value, &tokenizer);
+        const struct rsr_pretokenizer *steps = at(header, header->pretokenizers_at);
+        CHECK_INT(header->n_pretokenizers, cases[i].n_steps);
+        CHECK_INT(steps[0].kind, RSR_PRETOKENIZER_METASPACE);
+        CHECK_INT(steps[0].prefix, cases[i].prefix);
+        check_literal(header, steps[0].pattern_at, steps[0].pattern_bytes, MARK);
+        if (cases[i].n_steps == 2) {
+            CHECK_INT(steps[1].kind, RSR_PRETOKENIZER_SPLIT);
+            CHECK_INT(steps[1].behavior, 3);
+            check_literal(header, steps[1].pattern_at, steps[1].pattern_bytes, MARK);
+        }
+        CHECK_INT(header->decoder.drops_first, cases[i].drops_first);
+        CHECK_INT(header->unk_token, RSR_NO_TOKEN);
+        CHECK_INT(header->byte_token[10], RSR_NO_TOKEN);
+        reader_test_end(&test);
+    }
+}
+
+#define METASPACE "{\"type\":\"Metaspace\",\"replacement\":\"" MARK "\""
+#define DECODERS(list) "{\"type\":\"Sequence\",\"decoders\":[" list "]}"
+
+static const struct refusal SENTENCEPIECE_REFUSED[] = {
+    {"model.unk_token", "\"<none>\"", "tokenizer-model", "unk_token"},
+    {"model.unk_token", "3", "tokenizer-field", "unk_token"},
+    {"model.fuse_unk", "3", "tokenizer-field", "fuse_unk"},
+    {"model.byte_fallback", "3", "tokenizer-field", "byte_fallback"},
+    {"model.end_of_word_suffix", "\"</w>\"", "tokenizer-model", "end_of_word_suffix"},
+    {"normalizer", "{\"type\":\"Prepend\"}", "tokenizer-normalizer", "prepend"},
+    {"normalizer", "{\"type\":\"Precompiled\"}", "tokenizer-normalizer", "Precompiled"},
+    {"normalizer.normalizers.1.pattern", "{\"Regex\":\" \"}", "tokenizer-normalizer", "String"},
+    {"normalizer.normalizers.1.pattern", "{\"String\":\"\"}", "tokenizer-normalizer", "String"},
+    {"normalizer.normalizers.1.content", "null", "tokenizer-normalizer", "content"},
+    {"normalizer.normalizers", "[1]", "tokenizer-normalizer", "(no type)"},
+    {"normalizer.normalizers.0.prepend", "\"12345678901234567\"", "tokenizer-normalizer", "16"},
+    {"normalizer.normalizers",
+     "[{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaaa\"},"
+     "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaa\"}]",
+     "tokenizer-normalizer", "16 times"},
+    {"pre_tokenizer", "{\"type\":\"Metaspace\"}", "tokenizer-pretokenizer", "replacement"},
+    {"pre_tokenizer", "{\"type\":\"Metaspace\",\"replacement\":\"__\"}", "tokenizer-pretokenizer",
+     "replacement"},
+    {"pre_tokenizer", METASPACE ",\"prepend_scheme\":\"last\"}", "tokenizer-pretokenizer", "last"},
+    {"pre_tokenizer", METASPACE ",\"add_prefix_space\":false}", "tokenizer-pretokenizer",
+     "add_prefix_space"},
+    {"pre_tokenizer", METASPACE ",\"split\":3}", "tokenizer-field", "split"},
+    {"pre_tokenizer", METASPACE ",\"prepend_scheme\":\"first\"}", "tokenizer-normalizer", "first"},
+    {"pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[" METASPACE "}," METASPACE "}]}",
+     "tokenizer-pretokenizer", "after another"},
+    {"decoder", "null", "tokenizer-decoder", "no decoder"},
+    {"decoder", "{\"type\":\"Sequence\"}", "tokenizer-decoder", "Sequence"},
+    {"decoder", "{\"type\":\"ByteLevel\"}", "tokenizer-decoder", "ByteLevel"},
+    {"decoder", DECODERS("{\"type\":\"CTC\"}"), "tokenizer-decoder", "CTC"},
+    {"decoder", DECODERS("{\"type\":\"Fuse\"},{\"type\":\"ByteFallback\"}"), "tokenizer-decoder",
+     "this place"},
+    {"decoder", DECODERS("{\"type\":\"Fuse\"},{\"type\":\"Fuse\"}"), "tokenizer-decoder",
+     "this place"},
+    {"decoder", DECODERS(METASPACE "}"), "tokenizer-decoder", "Metaspace"},
+    {"decoder", DECODERS("{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}"),
+     "tokenizer-decoder", "Strip"},
+    {"decoder.decoders.3.stop", "1", "tokenizer-decoder", "Strip"},
+    {"decoder.decoders.3.start", "-1", "tokenizer-field", "start"},
+    {"decoder.decoders.3.content", "\"ab\"", "tokenizer-decoder", "Strip"},
+    {"decoder.decoders.0.pattern", "{\"Regex\":\"a\"}", "tokenizer-decoder", "Replace"},
+};
+
+static void check_refused(json_t *root, const struct refusal *refusal) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer = {.size_bytes = 77};
+    patch(root, refusal->path, refusal->value);
+    CHECK(parse(&test, root, &tokenizer) == RSRC_FAILED);
+    check_one_error(&test, refusal->slug, refusal->path);
+    if (strstr(reader_test_text(&test), refusal->names) == NULL) {
+        fprintf(stderr, "%s: %s", refusal->path, reader_test_text(&test));
+    }
+    CHECK(strstr(reader_test_text(&test), refusal->names) != NULL);
+    CHECK_INT(tokenizer.size_bytes, 77);
+    json_decref(root);
+    reader_test_end(&test);
+}
+
 static void test_refuses(void) {
     for (size_t i = 0; i < sizeof(REFUSED) / sizeof(REFUSED[0]); i++) {
-        struct reader_test test;
-        struct rsr_tokenizer tokenizer = {.size_bytes = 77};
-        json_t *root = make_tokenizer();
-        patch(root, REFUSED[i].path, REFUSED[i].value);
-        CHECK(parse(&test, root, &tokenizer) == RSRC_FAILED);
-        check_one_error(&test, REFUSED[i].slug, REFUSED[i].path);
-        if (strstr(reader_test_text(&test), REFUSED[i].names) == NULL) {
-            fprintf(stderr, "%s: %s", REFUSED[i].path, reader_test_text(&test));
-        }
-        CHECK(strstr(reader_test_text(&test), REFUSED[i].names) != NULL);
-        CHECK_INT(tokenizer.size_bytes, 77);
-        json_decref(root);
-        reader_test_end(&test);
+        check_refused(make_tokenizer(), &REFUSED[i]);
+    }
+    for (size_t i = 0; i < sizeof(SENTENCEPIECE_REFUSED) / sizeof(SENTENCEPIECE_REFUSED[0]); i++) {
+        check_refused(make_sentencepiece(), &SENTENCEPIECE_REFUSED[i]);
     }
 }
 
@@ -491,6 +678,8 @@ int main(void) {
     test_repeated_merge();
     test_variants();
     test_gap();
+    test_sentencepiece();
+    test_metaspace();
     test_refuses();
     test_alphabet();
     test_too_many_splits();

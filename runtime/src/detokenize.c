@@ -1,0 +1,226 @@
+/* detokenize.c - tokens to text: see detokenize.h.
+ *
+ * Byte level: tokens are bytes, repaired where they are no UTF-8. Text: literals are replaced in
+ * every token; then tokens <0xNN> are bytes; then characters go from the front. In one thing the
+ * library is not followed: it forgets that a token is special if normalisation changes its text.
+ */
+#include <string.h>
+
+#include "detokenize.h"
+#include "normalize.h"
+#include "text.h"
+
+#define REPLACEMENT "\xef\xbf\xbd"
+
+static rsr_status no_memory(rsr_error *err) {
+    return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the text of the tokens");
+}
+
+void rsr_detokenizer_begin(struct rsr_detokenizer *d, const rsr_model *model, bool skip_special) {
+    *d = (struct rsr_detokenizer){.model = model,
+                                  .skip_special = skip_special,
+                                  .strip_left = model->text->encoder->header->decoder.strip_count};
+}
+
+void rsr_detokenizer_free(struct rsr_detokenizer *d) {
+    rsr_bytes_free(&d->held);
+    for (size_t i = 0; i < sizeof(d->work) / sizeof(d->work[0]); i++)
+        rsr_bytes_free(&d->work[i]);
+}
+
+/* ---- Byte level
+ * --------------------------------------------------------------------------------- */
+
+/* The byte of a character of the byte-level alphabet, or -1. Printable Latin-1 stands for
+ * itself, the other 68 bytes for U+0100 and up, in order. */
+static int alphabet_byte(uint32_t code) {
+    if ((code >= 0x21 && code <= 0x7e) || (code >= 0xa1 && code <= 0xff && code != 0xad))
+        return (int)code;
+    if (code < 0x100 || code >= 0x144)
+        return -1;
+    uint32_t n = code - 0x100;
+    return (int)(n <= 0x20 ? n : n < 0x43 ? n - 0x21 + 0x7f : 0xad);
+}
+
+/* The decoder maps an added token through the alphabet too if all of its characters are in it,
+ * so an added "e with acute" decodes to the single byte E9. */
+static bool append_added(const char *text, size_t n, struct rsr_bytes *out) {
+    size_t begin = out->size;
+    for (size_t i = 0; i < n;) {
+        struct rsr_utf8_step step = rsr_utf8_scan(text + i, n - i);
+        int byte = alphabet_byte(step.code);
+        if (byte < 0) {
+            out->size = begin;
+            return rsr_bytes_append(out, text, n);
+        }
+        char c = (char)byte;
+        if (!rsr_bytes_append(out, &c, 1))
+            return false;
+        i += step.length;
+    }
+    return true;
+}
+
+/* Moves the first n held bytes to the text. */
+static bool release(struct rsr_detokenizer *d, size_t n, struct rsr_bytes *out) {
+    if (!rsr_utf8_append_repaired(out, d->held.data, n))
+        return false;
+    d->held.size -= n;
+    if (d->held.size > 0)
+        memmove(d->held.data, d->held.data + n, d->held.size);
+    return true;
+}
+
+static rsr_status push_bytes(struct rsr_detokenizer *d, bool added, const char *text, size_t n,
+                             struct rsr_bytes *out, rsr_error *err) {
+    bool ok = added ? append_added(text, n, &d->held) : rsr_bytes_append(&d->held, text, n);
+    if (!ok)
+        return no_memory(err);
+    size_t n_complete = d->held.size - rsr_utf8_incomplete_tail(d->held.data, d->held.size);
+    return release(d, n_complete, out) ? RSR_OK : no_memory(err);
+}
+
+/* ---- Text
+ * --------------------------------------------------------------------------------------- */
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The byte that a token <0xNN> stands for, or -1. The library's parser takes "+N" for a number
+ * too. */
+static int byte_of_token(const char *text, size_t n) {
+    if (n != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
+        return -1;
+    int high = text[3] == '+' ? 0 : hex_digit(text[3]), low = hex_digit(text[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+/* Appends text without what is to go from the front of all text. */
+static bool append_stripped(struct rsr_detokenizer *d, const char *text, size_t n,
+                            struct rsr_bytes *out) {
+    while (d->strip_left > 0 && n > 0) {
+        struct rsr_utf8_step step = rsr_utf8_scan(text, n);
+        if (step.code != d->model->text->encoder->header->decoder.strip_code) {
+            d->strip_left = 0;
+            break;
+        }
+        d->strip_left--;
+        text += step.length;
+        n -= step.length;
+    }
+    return rsr_utf8_append_repaired(out, text, n);
+}
+
+/* The run of byte tokens is over. */
+static bool end_run(struct rsr_detokenizer *d, struct rsr_bytes *out) {
+    size_t n = d->held.size;
+    bool ok = true;
+    if (n > 0 && rsr_utf8_is_valid(d->held.data, n))
+        ok = append_stripped(d, d->held.data, n, out);
+    else
+        for (size_t i = 0; ok && i < n; i++)
+            ok = append_stripped(d, REPLACEMENT, 3, out);
+    d->held.size = 0;
+    return ok;
+}
+
+static rsr_status push_text(struct rsr_detokenizer *d, const char *text, size_t n,
+                            struct rsr_bytes *out, rsr_error *err) {
+    const struct rsr_tokenizer_header *header = d->model->text->encoder->header;
+    const struct rsr_decoder *decoder = &header->decoder;
+    const struct rsr_replacement *r = &decoder->replace;
+    if (r->pattern_bytes > 0) {
+        uint32_t content_bytes = decoder->drops_first && !d->started ? 0 : r->content_bytes;
+        d->work[2].size = 0;
+        rsr_status status = rsr_append_replaced(
+            &d->work[2], text, n, rsr_literal_at(header, r->pattern_at, r->pattern_bytes),
+            rsr_literal_at(header, r->content_at, content_bytes), err);
+        if (status != RSR_OK)
+            return status;
+        text = d->work[2].data;
+        n = d->work[2].size;
+    }
+    int byte = decoder->byte_fallback ? byte_of_token(text, n) : -1;
+    if (byte >= 0) {
+        char c = (char)byte;
+        return rsr_bytes_append(&d->held, &c, 1) ? RSR_OK : no_memory(err);
+    }
+    return end_run(d, out) && append_stripped(d, text, n, out) ? RSR_OK : no_memory(err);
+}
+
+/* ---- Both
+ * --------------------------------------------------------------------------------------- */
+
+rsr_status rsr_detokenizer_push(struct rsr_detokenizer *d, uint32_t token, struct rsr_bytes *out,
+                                rsr_error *err) {
+    const struct rsr_encoder *e = d->model->text->encoder;
+    uint32_t n_tokens = e->header->n_tokens, vocab = d->model->module->hyper.vocab;
+    if (token >= n_tokens && token >= vocab)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "token %u is outside the vocabulary of %u", token,
+                        vocab);
+    /* Rows of the embedding behind the tokenizer's last token have no text. */
+    if (token >= n_tokens || (e->flags[token] & RSR_TOKEN_UNUSED) ||
+        (d->skip_special && (e->flags[token] & RSR_TOKEN_SPECIAL)))
+        return RSR_OK;
+    const char *text = e->text + e->text_begin[token];
+    size_t n = (size_t)(e->text_begin[token + 1] - e->text_begin[token]);
+    uint8_t in_normal_form = RSR_TOKEN_ADDED | RSR_TOKEN_NORMALIZED;
+    rsr_status status = RSR_OK;
+    if ((e->flags[token] & in_normal_form) == in_normal_form)
+        status = rsr_normalize(e, d->work, &text, &n, err);
+    if (status != RSR_OK)
+        return status;
+    status = e->header->decoder.kind == RSR_DECODER_TEXT
+                 ? push_text(d, text, n, out, err)
+                 : push_bytes(d, (e->flags[token] & RSR_TOKEN_ADDED) != 0, text, n, out, err);
+    d->started = true;
+    return status;
+}
+
+rsr_status rsr_detokenizer_finish(struct rsr_detokenizer *d, struct rsr_bytes *out,
+                                  rsr_error *err) {
+    bool ok = d->model->text->encoder->header->decoder.kind == RSR_DECODER_TEXT
+                  ? end_run(d, out)
+                  : release(d, d->held.size, out);
+    return ok ? RSR_OK : no_memory(err);
+}
+
+rsr_status rsr_detokenizer_continue(struct rsr_detokenizer *d, const uint32_t *tokens,
+                                    size_t n_tokens, rsr_error *err) {
+    struct rsr_bytes unwanted = {0};
+    rsr_status status = RSR_OK;
+    /* No token behind the front of the text matters to what follows. */
+    for (size_t i = 0; status == RSR_OK && i < n_tokens && (!d->started || d->strip_left > 0); i++)
+        status = rsr_detokenizer_push(d, tokens[i], &unwanted, err);
+    if (status == RSR_OK)
+        status = rsr_detokenizer_finish(d, &unwanted, err);
+    rsr_bytes_free(&unwanted);
+    return status;
+}
+
+rsr_status rsr_api_detokenize(const rsr_model *model, const uint32_t *tokens, size_t n_tokens,
+                              bool skip_special, char *text, size_t capacity, size_t *text_bytes,
+                              rsr_error *err) {
+    if (!text_bytes || (!tokens && n_tokens > 0) || (!text && capacity > 0))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_detokenize: a parameter is NULL");
+    rsr_status status = rsr_check_tokenizer(model, err);
+    if (status != RSR_OK)
+        return status;
+    struct rsr_detokenizer d;
+    struct rsr_bytes bytes = {0};
+    rsr_detokenizer_begin(&d, model, skip_special);
+    for (size_t i = 0; status == RSR_OK && i < n_tokens; i++)
+        status = rsr_detokenizer_push(&d, tokens[i], &bytes, err);
+    if (status == RSR_OK)
+        status = rsr_detokenizer_finish(&d, &bytes, err);
+    if (status == RSR_OK)
+        status = rsr_text_deliver(&bytes, text, capacity, text_bytes, err);
+    rsr_detokenizer_free(&d);
+    rsr_bytes_free(&bytes);
+    return status;
+}

@@ -1,0 +1,39 @@
+/* detokenize.h - tokens to text, one token at a time.
+ *
+ * The text of a token may depend on its neighbours: bytes of one character lie in several tokens, a
+ * run of byte tokens is text only as a whole, and the first space of a text may be the tokenizer's
+ * own. So bytes are held back until it is certain what they are; all pieces together are what the
+ * `tokenizers` library makes of all tokens at once.
+ */
+#ifndef RSR_DETOKENIZE_H
+#define RSR_DETOKENIZE_H
+
+#include "tokenizer.h"
+
+struct rsr_detokenizer {
+    const rsr_model *model;
+    bool skip_special;
+    bool started;             /* a token has come */
+    uint32_t strip_left;      /* characters that may still go from the front */
+    struct rsr_bytes held;    /* bytes that later tokens decide about */
+    struct rsr_bytes work[3]; /* a token on its way */
+};
+
+/* For a model with a tokenizer, at the begin of a text. */
+void rsr_detokenizer_begin(struct rsr_detokenizer *d, const rsr_model *model, bool skip_special);
+void rsr_detokenizer_free(struct rsr_detokenizer *d);
+
+/* The text that follows continues these tokens, whose own text is not wanted. */
+RSR_NODISCARD rsr_status rsr_detokenizer_continue(struct rsr_detokenizer *d, const uint32_t *tokens,
+                                                  size_t n_tokens, rsr_error *err);
+
+/* Appends the text that is certain with this token: complete UTF-8, often none. RSR_ERR_ARGUMENT
+ * for a token outside the vocabulary. */
+RSR_NODISCARD rsr_status rsr_detokenizer_push(struct rsr_detokenizer *d, uint32_t token,
+                                              struct rsr_bytes *out, rsr_error *err);
+
+/* Appends what is held back: no token follows, or none that belongs to it. */
+RSR_NODISCARD rsr_status rsr_detokenizer_finish(struct rsr_detokenizer *d, struct rsr_bytes *out,
+                                                rsr_error *err);
+
+#endif
