@@ -1,7 +1,8 @@
 /* fuzz_tokenize.c - any bytes as text: tokenising and back must agree with repairing the bytes.
  *
- * The first byte picks the tokenizer of tests/tokenizer/ and the flags. Byte-level BPE loses nothing, so
- * without special tokens, normalisation and an added space, decoding the tokens gives the repaired text.
+ * The first byte picks the tokenizer of tests/tokenizer/ and the flags. Byte-level BPE loses
+ * nothing, so without special tokens, normalisation and an added space, decoding the tokens gives
+ * the repaired text. Whatever the tokenizer, decoding makes valid UTF-8.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,14 +42,16 @@ static bool load(const char *name, struct subject *s) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char *const names[] = {"llama3", "gpt2", "qwen", "falcon"};
-    static struct subject subjects[4];
+    static const char *const names[] = {"llama3", "gpt2",  "qwen",      "falcon",
+                                        "llama2", "gemma", "metaspace", "metaspace-always"};
+    enum { N_NAMES = sizeof(names) / sizeof(names[0]) };
+    static struct subject subjects[N_NAMES];
     if (size == 0)
         return 0;
-    struct subject *s = &subjects[data[0] % 4];
-    if (!s->model.text && !load(names[data[0] % 4], s))
+    struct subject *s = &subjects[data[0] % N_NAMES];
+    if (!s->model.text && !load(names[data[0] % N_NAMES], s))
         abort();
-    uint32_t flags = data[0] >> 2 & 3;
+    uint32_t flags = data[0] / N_NAMES & 3;
     const char *text = (const char *)data + 1;
     size_t n_bytes = size - 1, n = 0, n_again = 0;
     uint32_t *ids = malloc((3 * n_bytes + 16) * sizeof(*ids));
@@ -60,9 +63,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t capacity = 6 * n_bytes + 4096;
     if (rsr_api_detokenize(&s->model, ids, n, false, back, capacity, &n_again, NULL) != RSR_OK)
         abort();
+    if (!rsr_utf8_is_valid(back, n_again))
+        abort();
     /* llama3 has special tokens alone beside its vocabulary, and does not normalise. */
     struct rsr_bytes repaired = {0};
-    if (data[0] % 4 == 0 && flags == 0) {
+    if (data[0] % N_NAMES == 0 && flags == 0) {
         bool ok = rsr_utf8_append_repaired(&repaired, text, n_bytes);
         if (!ok || repaired.size != n_again ||
             (n_again > 0 && memcmp(repaired.data, back, n_again) != 0))

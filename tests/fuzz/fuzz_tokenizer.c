@@ -1,9 +1,14 @@
-/* fuzz_tokenizer.c - a tokenizer.json from a stranger, then the same bytes as tokenizer_config.json.
- * Every offset and id of an accepted section is checked as the runtime relies on it. */
+/* fuzz_tokenizer.c - a tokenizer.json from a stranger, then the same bytes as
+ * tokenizer_config.json. Every offset and id of an accepted section is checked as the runtime
+ * relies on it; then the runtime, which may refuse its patterns alone, takes text through it and
+ * back. */
 #include <string.h>
+#include <unistd.h>
 
 #include "fuzz_target.h"
 #include "reader/reader.h"
+#include "text.h"
+#include "tokenizer.h"
 
 /* The part lies inside the section, aligned. */
 static const void *part(const struct rsr_tokenizer_header *header, uint64_t at, uint64_t n,
@@ -49,6 +54,30 @@ static void check_section(const struct rsr_tokenizer *tokenizer) {
     }
 }
 
+static void use_section(const struct rsr_tokenizer *tokenizer) {
+    static const char text[] =
+        " a<s>  b\xc3\xa9\xe2\x96\x81 e\xcc\x81\xff\xf0\x9f\x98\x80<0x0A>\n ab";
+    struct rsr_module module = {.tokenizer = tokenizer->section,
+                                .hyper.vocab = tokenizer->section->n_tokens};
+    struct rsr_model model = {.module = &module, .owner_pid = (int)getpid()};
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_status status = rsr_text_create(&module, &model.text, &err);
+    assert(status == RSR_OK || (status == RSR_ERR_TEXT && strstr(err.message, "split pattern")));
+    if (status != RSR_OK)
+        return;
+    uint32_t ids[512];
+    char back[512];
+    size_t n_ids = 0, n_bytes = 0;
+    status = rsr_api_tokenize(&model, text, sizeof(text) - 1, 3, ids, 512, &n_ids, NULL);
+    assert(status == RSR_OK || status == RSR_ERR_FULL || status == RSR_ERR_TEXT);
+    if (status == RSR_OK) {
+        status = rsr_api_detokenize(&model, ids, n_ids, false, back, sizeof(back), &n_bytes, NULL);
+        assert(status == RSR_OK || status == RSR_ERR_FULL || status == RSR_ERR_TEXT);
+        assert(status != RSR_OK || rsr_utf8_is_valid(back, n_bytes));
+    }
+    rsr_text_destroy(model.text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
     struct fuzz_target target;
     struct rsr_tokenizer tokenizer = {.bos_text = "", .eos_text = ""};
@@ -57,6 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
                                          size_bytes, &tokenizer) == RSRC_OK;
     if (accepted) {
         check_section(&tokenizer);
+        use_section(&tokenizer);
     }
     fuzz_target_end(&target, accepted);
 

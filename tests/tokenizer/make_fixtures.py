@@ -4,13 +4,14 @@
     pip install tokenizers
     python make_fixtures.py
 
-Writes small byte-level BPE tokenizers in the forms that published models have
+Writes small BPE tokenizers, byte-level and SentencePiece's, in the forms that published models have
 (NAME.tokenizer.json), a corpus of nasty texts (corpus.json), and what the library makes of them
 (NAME.expected.json). test_tokenizer.c compares the runtime with all of it. The output is the same on
 every run of one library version, which expected.json names.
 """
 import json
 import random
+import re
 import unicodedata
 from pathlib import Path
 
@@ -132,13 +133,115 @@ def split_variant(behavior, invert):
     return tok
 
 
+def neox():
+    """GPT-NeoX: NFC, the GPT-2 pattern, and runs of spaces as added tokens that are normalised."""
+    tok = Tokenizer(models.BPE())
+    tok.normalizer = normalizers.NFC()
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True)
+    tok.decoder = decoders.ByteLevel(add_prefix_space=False, trim_offsets=True)
+    tok.post_processor = processors.ByteLevel(add_prefix_space=False, trim_offsets=True)
+    tok.train_from_iterator(training_text(), trainers.BpeTrainer(
+        vocab_size=700, show_progress=False, special_tokens=["<|endoftext|>", "<|padding|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    tok.add_tokens([AddedToken(" " * n, normalized=True) for n in range(24, 1, -1)])
+    return tok
+
+
+METASPACE_DECODER = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+
+
+def sentencepiece(vocab_size, missing=(), **options):
+    """BPE over characters: <unk>, <s>, </s>, the 256 bytes but the missing ones, and trained merges.
+
+    Characters that are rare in the text are left out, so that bytes have to stand in for them."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trained.train_from_iterator(training_text(), trainers.BpeTrainer(
+        vocab_size=vocab_size, show_progress=False, limit_alphabet=110))
+    model = json.loads(trained.to_str())["model"]
+    pieces = ["<unk>", "<s>", "</s>"]
+    pieces += [f"<0x{byte:02X}>" for byte in range(256) if byte not in missing]
+    pieces += sorted(model["vocab"], key=model["vocab"].get)
+    merges = [tuple(pair) for pair in model["merges"]]
+    # Runs of spaces are pieces in SentencePiece.
+    pieces += ["\u2581\u2581", "\u2581\u2581\u2581\u2581"]
+    merges += [("\u2581", "\u2581"), ("\u2581\u2581", "\u2581\u2581")]
+    return Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=merges,
+                                **options))
+
+
+def add_sentence_tokens(tok, single):
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False)
+                            for t in ("<unk>", "<s>", "</s>")])
+    tok.post_processor = processors.TemplateProcessing(
+        single=single, pair=f"{single} $B",
+        special_tokens=[(t, tok.token_to_id(t)) for t in ("<s>", "</s>")])
+
+
+def llama2():
+    """As transformers writes Llama 2: normalizers put the marks, and nothing splits."""
+    tok = sentencepiece(800, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tok.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"),
+                                           normalizers.Replace(" ", "\u2581")])
+    tok.decoder = decoders.Sequence(METASPACE_DECODER + [decoders.Strip(content=" ", left=1, right=0)])
+    add_sentence_tokens(tok, "<s> $A")
+    tok.add_tokens([AddedToken("<pad>", normalized=False), AddedToken("</line>", normalized=True),
+                    AddedToken("word", single_word=True, normalized=False),
+                    AddedToken("<left>", lstrip=True, normalized=False),
+                    AddedToken("<right>", rstrip=True, normalized=False),
+                    AddedToken("日本", normalized=True), AddedToken("<0xE9>x", normalized=False)])
+    return tok
+
+
+def metaspace():
+    """As transformers writes Llama 2 with legacy off, but bytes are missing, and unknown characters are
+    not fused."""
+    tok = sentencepiece(700, missing=(0x0a, 0xe2, 0xe6), unk_token="<unk>", fuse_unk=False,
+                        byte_fallback=True, ignore_merges=True)
+    tok.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tok.decoder = decoders.Sequence(METASPACE_DECODER + [decoders.Strip(content=" ", left=1, right=0)])
+    add_sentence_tokens(tok, "<s> $A </s>")
+    tok.add_tokens([AddedToken("e", single_word=True, normalized=False),  # in the vocabulary too
+                    AddedToken("\u2581", single_word=True, normalized=True),
+                    AddedToken("straße", single_word=True, normalized=True)])
+    return tok
+
+
+def gemma():
+    tok = sentencepiece(700, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tok.normalizer = normalizers.Replace(" ", "\u2581")
+    tok.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous", invert=False)
+    tok.decoder = decoders.Sequence(METASPACE_DECODER)
+    add_sentence_tokens(tok, "<s> $A")
+    tok.add_tokens([AddedToken("\n" * n, normalized=False) for n in (2, 3, 5)] +
+                   [AddedToken("\u2581" * n, normalized=False) for n in (2, 3, 8)])
+    return tok
+
+
+def metaspace_split(scheme, fuse_unk, unk_token):
+    """Words begin at the marks; no bytes stand in for what is unknown."""
+    tok = sentencepiece(500, missing=range(256), unk_token=unk_token, fuse_unk=fuse_unk)
+    tok.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=True)
+    tok.decoder = decoders.Metaspace(prepend_scheme=scheme, split=True)
+    tok.add_special_tokens([AddedToken("</s>", special=True, normalized=False)])
+    tok.add_tokens([AddedToken("<both>", lstrip=True, rstrip=True, normalized=False)])
+    return tok
+
+
 TOKENIZERS = {
-    "llama3": llama3, "gpt2": gpt2, "qwen": qwen, "falcon": falcon,
+    "llama3": llama3, "gpt2": gpt2, "qwen": qwen, "falcon": falcon, "neox": neox,
+    "llama2": llama2, "metaspace": metaspace, "gemma": gemma,
+    "metaspace-always": lambda: metaspace_split("always", True, "<unk>"),
+    "metaspace-never": lambda: metaspace_split("never", False, None),
     "split-removed": lambda: split_variant("removed", False),
     "split-previous": lambda: split_variant("merged_with_previous", False),
     "split-next": lambda: split_variant("merged_with_next", False),
     "split-contiguous": lambda: split_variant("contiguous", True),
 }
+
+
+# Of the corpus, every so manyth text for tokenizers of this kind.
+STEPS = {"split": 4, "neox": 3, "gemma": 3, "metaspace": 2}
 
 
 def fixed_texts():
@@ -177,6 +280,9 @@ def fixed_texts():
                 "<html><body class=\"a\">&nbsp;</body></html>", "https://example.org/a?b=c&d=%20#e",
                 "C:\\path\\to\\file", "a_b_c __init__ CamelCaseWord snake_case_word", "!!!??? ...,,,;;; ---===",
                 "!\n", "!\n\n\nx", "?!\r\n\r\nx", ". \n.", "#\n#", "$100 €5 £3 ¥7 ₿2", "∀x∈ℝ: x² ≥ 0 ⇒ √x"]
+    yield from ["\u2581", "\u2581a", " \u2581 a\u2581b", "a\u2581\u2581\u2581\u2581\u2581b", "<unk>", "a<unk> b", "</line>",
+                "the</line>", "the </line> and", "<pad><pad> x", " <s>the", "<s> the", "</s> the", "<0x41>", "<0xE9>x",
+                "\nthe\n", "\u2603the\u2603\u2603\n\u2603", "\u2603\u2603 \u2603", "日本日本 日本", "e", "e e", " e ", "the e"]
     yield from ["x" * 50, "xxyxx", "abab aab", "ab12cd345", "AbcDEF漢字HAN", "a" * 300, "ab" * 300, "=" * 200,
                 " a" * 100, "\n" * 70, "\r\n" * 40, "1" * 100, "é" * 100, "漢" * 60, "😀" * 40]
 
@@ -258,8 +364,20 @@ def expected(tok, cases, step):
     decodes = []
     rng = random.Random(7)
     ids = range(tok.get_vocab_size())
+    byte_ids = [i for i in ids if re.fullmatch("<0x..>", tok.id_to_token(i))]
+    for token in sorted(tok.get_added_tokens_decoder()):
+        decodes.append([[token], tok.decode([token], skip_special_tokens=False),
+                        tok.decode([token], skip_special_tokens=True)])
     for length in [1] * 80 + [3] * 60 + [12] * 30:
         chosen = [rng.choice(ids) for _ in range(length)]
+        decodes.append([chosen, tok.decode(chosen, skip_special_tokens=False),
+                        tok.decode(chosen, skip_special_tokens=True)])
+    for _ in range(100 if byte_ids else 0):  # runs of bytes, most of them not UTF-8
+        text = rng.choice("é日😀\n\u00a0a")
+        bytes_of_text = [tok.token_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
+        chosen = [i for i in bytes_of_text if i is not None]
+        for _ in range(rng.randint(0, 3)):
+            chosen.insert(rng.randrange(len(chosen) + 1), rng.choice(rng.choice((byte_ids, ids))))
         decodes.append([chosen, tok.decode(chosen, skip_special_tokens=False),
                         tok.decode(chosen, skip_special_tokens=True)])
     for data, (with_special, _) in zip(cases[::5 * step], rows[::5]):
@@ -278,7 +396,7 @@ def main():
     for name, make in TOKENIZERS.items():
         tok = make()
         write(HERE / f"{name}.tokenizer.json", json.loads(tok.to_str()))
-        write(HERE / f"{name}.expected.json", expected(tok, cases, 4 if name.startswith("split") else 1))
+        write(HERE / f"{name}.expected.json", expected(tok, cases, STEPS.get(name.split("-")[0], 1)))
     size = sum(p.stat().st_size for p in HERE.glob("*.json"))
     print(f"{len(cases)} texts, {len(TOKENIZERS)} tokenizers, {size / 1024:.0f} KiB")
 

@@ -1,8 +1,9 @@
 /* test_tokenizer.c - the runtime's tokenizer against the `tokenizers` library.
  *
- * tests/tokenizer/ holds tokenizers, a corpus and what the library makes of it; make_fixtures.py there
- * writes them. Every tokenizer.json goes through the compiler's reader into the runtime. Besides:
- * damaged sections, refused patterns, buffer rules, and time linear in the text.
+ * tests/tokenizer/ holds tokenizers, a corpus and what the library makes of it; make_fixtures.py
+ * there writes them. Every tokenizer.json goes through the compiler's reader into the runtime.
+ * Besides: damaged sections, refused patterns, buffer rules, text token by token, and time linear
+ * in the text.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "nfc.h"
+#include "detokenize.h"
 #include "reader/checkpoint.h"
 #include "text.h"
 #include "tokenizer.h"
@@ -122,6 +123,27 @@ static void check_encode(const struct fixture *f, const char *name, size_t numbe
     }
 }
 
+/* Token by token comes the same text, in pieces of valid UTF-8. */
+static void check_stream(const struct fixture *f, const uint32_t *ids, size_t n, bool skip_special,
+                         const json_t *expected) {
+    struct rsr_detokenizer d;
+    struct rsr_bytes all = {0};
+    rsr_status status = RSR_OK;
+    rsr_detokenizer_begin(&d, &f->model, skip_special);
+    for (size_t i = 0; status == RSR_OK && i <= n; i++) {
+        size_t begin = all.size;
+        status = i < n ? rsr_detokenizer_push(&d, ids[i], &all, NULL)
+                       : rsr_detokenizer_finish(&d, &all, NULL);
+        CHECK(all.size == begin || rsr_utf8_is_valid(all.data + begin, all.size - begin));
+    }
+    CHECK_INT(status, RSR_OK);
+    CHECK(rsr_bytes_append(&all, "", 1));
+    CHECK(all.size == json_string_length(expected) + 1 &&
+          memcmp(all.data, json_string_value(expected), all.size) == 0);
+    rsr_detokenizer_free(&d);
+    rsr_bytes_free(&all);
+}
+
 static void check_decode(const struct fixture *f, const char *name, const json_t *row) {
     uint32_t ids[8192];
     char text[32768];
@@ -137,6 +159,7 @@ static void check_decode(const struct fixture *f, const char *name, const json_t
         CHECK(same);
         if (!same)
             print_ids(name, ids, n);
+        check_stream(f, ids, n, skip != 0, expected);
     }
 }
 
@@ -203,10 +226,82 @@ static void test_buffers(void) {
     close_fixture(&f);
 }
 
-/* Flips bytes of a section: it is refused or works, and never reads outside (sanitizers watch). */
-static void test_damaged_sections(void) {
+/* The ids of a text without special tokens; the caller frees them. */
+static uint32_t *ids_of(const struct fixture *f, const char *text, size_t *n) {
+    uint32_t *ids = malloc(64 * sizeof(*ids));
+    CHECK(ids != NULL);
+    CHECK_INT(rsr_api_tokenize(&f->model, text, strlen(text), 0, ids, 64, n, NULL), RSR_OK);
+    return ids;
+}
+
+/* What a text gains by more tokens: the space that begins every text is not lost in its middle. */
+static void check_continued(const char *name, const char *before, const char *more,
+                            const char *expected) {
     struct fixture f;
-    if (!open_fixture(&f, "gpt2"))
+    if (!open_fixture(&f, name))
+        return;
+    size_t n_before, n_more;
+    uint32_t *first = ids_of(&f, before, &n_before), *next = ids_of(&f, more, &n_more);
+    struct rsr_detokenizer d;
+    struct rsr_bytes text = {0};
+    rsr_detokenizer_begin(&d, &f.model, true);
+    CHECK_INT(rsr_detokenizer_continue(&d, first, n_before, NULL), RSR_OK);
+    for (size_t i = 0; i < n_more; i++)
+        CHECK_INT(rsr_detokenizer_push(&d, next[i], &text, NULL), RSR_OK);
+    CHECK_INT(rsr_detokenizer_finish(&d, &text, NULL), RSR_OK);
+    CHECK(rsr_bytes_append(&text, "", 1));
+    CHECK_STR(text.data, expected);
+    rsr_detokenizer_free(&d);
+    rsr_bytes_free(&text);
+    free(first);
+    free(next);
+    close_fixture(&f);
+}
+
+static void test_continued(void) {
+    check_continued("llama2", "", "the lord", "the lord");
+    check_continued("llama2", "In the beginning", "the lord", " the lord");
+    check_continued("llama2", " ", "the lord", " the lord");
+    check_continued("llama2", "line\n", "the lord", " the lord");
+    check_continued("metaspace-always", "", "the lord", "the lord");
+    check_continued("metaspace-always", "the", "the lord", " the lord");
+    check_continued("llama3", "In", " the lord", " the lord");
+}
+
+/* Bytes are text when no more of them can follow: one that is no UTF-8 spoils its whole run. */
+static void test_held_bytes(void) {
+    struct fixture f;
+    if (!open_fixture(&f, "llama2"))
+        return;
+    const uint32_t first = 3; /* <0x00> */
+    const uint32_t ids[] = {first + 0xf0, first + 0x9f, first + 0x98, first + 0x80, first + 0xff};
+    struct rsr_detokenizer d;
+    struct rsr_bytes text = {0};
+    rsr_detokenizer_begin(&d, &f.model, true);
+    for (size_t i = 0; i < 4; i++)
+        CHECK_INT(rsr_detokenizer_push(&d, ids[i], &text, NULL), RSR_OK);
+    CHECK_INT(text.size, 0);
+    size_t n;
+    uint32_t *next = ids_of(&f, "the", &n);
+    CHECK_INT(rsr_detokenizer_push(&d, next[0], &text, NULL), RSR_OK);
+    CHECK(text.size > 4 && memcmp(text.data, "\xf0\x9f\x98\x80", 4) == 0);
+    text.size = 0;
+    for (size_t i = 0; i < 5; i++)
+        CHECK_INT(rsr_detokenizer_push(&d, ids[i], &text, NULL), RSR_OK);
+    CHECK_INT(text.size, 0);
+    CHECK_INT(rsr_detokenizer_finish(&d, &text, NULL), RSR_OK);
+    CHECK_INT(text.size, 5 * 3);
+    CHECK(memcmp(text.data, "\xef\xbf\xbd\xef\xbf\xbd", 6) == 0);
+    rsr_detokenizer_free(&d);
+    rsr_bytes_free(&text);
+    free(next);
+    close_fixture(&f);
+}
+
+/* Flips bytes of a section: it is refused or works, and never reads outside (sanitizers watch). */
+static void test_damaged_sections(const char *name) {
+    struct fixture f;
+    if (!open_fixture(&f, name))
         return;
     size_t size = (size_t)f.tokenizer.size_bytes;
     char *copy = aligned_alloc(64, (size + 63) / 64 * 64);
@@ -237,6 +332,10 @@ static void test_damaged_sections(void) {
         rsr_status status =
             rsr_api_tokenize(&model, "word <left> 12\xff\n caf\xc3\xa9", 20, 3, ids, 256, &n, NULL);
         CHECK(status == RSR_OK || status == RSR_ERR_TEXT);
+        char back[512];
+        if (status == RSR_OK)
+            status = rsr_api_detokenize(&model, ids, n, false, back, sizeof(back), &n, NULL);
+        CHECK(status == RSR_OK || status == RSR_ERR_TEXT || status == RSR_ERR_FULL);
         rsr_encoder_destroy(encoder);
     }
     CHECK(n_refused > 500);
@@ -321,6 +420,10 @@ static void test_time(void) {
         {"llama3", "<|eot_id"}, {"qwen", "\xcc\x95\xcc\x80"},
         {"gpt2", "  <both>"},   {"gpt2", "\n"},
         {"llama3", "aab"},      {"gpt2", "\xff"},
+        {"llama2", "x"},        {"llama2", "the lord said unto him, 12 "},
+        {"llama2", " "},        {"llama2", "\xf0\x9f\x98\x80"},
+        {"llama2", "aab"},      {"metaspace", "\xe2\x98\x83"},
+        {"llama2", "the"},      {"metaspace-always", "the lord "},
     };
     const size_t n_bytes = 1 << 20;
     char *text = malloc(n_bytes);
@@ -347,14 +450,19 @@ static void test_time(void) {
 
 int main(void) {
     static const char *const names[] = {
-        "llama3",        "gpt2",           "qwen",       "falcon",
+        "llama3",        "gpt2",           "qwen",       "falcon",           "neox",
+        "llama2",        "metaspace",      "gemma",      "metaspace-always", "metaspace-never",
         "split-removed", "split-previous", "split-next", "split-contiguous"};
     json_t *corpus = load_json("corpus", ".json");
     for (size_t i = 0; corpus && i < sizeof(names) / sizeof(names[0]); i++)
         test_library(names[i], corpus);
     json_decref(corpus);
     test_buffers();
-    test_damaged_sections();
+    test_continued();
+    test_held_bytes();
+    test_damaged_sections("gpt2");
+    test_damaged_sections("llama2");
+    test_damaged_sections("metaspace");
     test_patterns();
     test_match_limit();
     test_time();
