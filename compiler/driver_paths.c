@@ -16,14 +16,8 @@ void rsrc_add_path(struct rsrc_paths *list, const char *path) {
     for (uint32_t i = 0; i < list->n; i++)
         if (strcmp(list->paths[i], path) == 0)
             return;
-    if (list->n == list->capacity) {
-        const uint32_t capacity = list->capacity * 2 + 16;
-        const char **grown = RSRC_NEW_ARRAY(list->arena, capacity, const char *);
-        for (uint32_t i = 0; i < list->n; i++)
-            grown[i] = list->paths[i];
-        list->paths = grown;
-        list->capacity = capacity;
-    }
+    list->paths =
+        rsrc_arena_grown(list->arena, list->paths, list->n, &list->capacity, sizeof(*list->paths));
     list->paths[list->n++] = path;
 }
 

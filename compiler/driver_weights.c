@@ -36,15 +36,8 @@ static const char *find_section(struct rsrc_weights_writer *weights, const uint8
 static void add_section(struct rsrc_compilation *c, const uint8_t hash[16], uint64_t size_bytes,
                         const char *symbol) {
     struct rsrc_weights_writer *weights = &c->weights;
-    if (weights->n_sections == weights->capacity) {
-        const uint32_t capacity = weights->capacity * 2 + 64;
-        struct rsrc_section_key *grown =
-            RSRC_NEW_ARRAY(&c->arena, capacity, struct rsrc_section_key);
-        if (weights->n_sections != 0)
-            memcpy(grown, weights->sections, weights->n_sections * sizeof(*grown));
-        weights->sections = grown;
-        weights->capacity = capacity;
-    }
+    weights->sections = rsrc_arena_grown(&c->arena, weights->sections, weights->n_sections,
+                                         &weights->capacity, sizeof(*weights->sections));
     struct rsrc_section_key *section = &weights->sections[weights->n_sections++];
     *section = (struct rsrc_section_key){.size_bytes = size_bytes, .symbol = symbol};
     memcpy(section->hash, hash, 16);

@@ -30,14 +30,7 @@ static enum rsrc_status fail(struct rsrc_diag *diag, const char *file, uint32_t 
 }
 
 void rsrc_add_argument(struct rsrc_arena *arena, const char *arg, struct rsrc_arguments *out) {
-    if (out->n == out->capacity) {
-        const uint32_t capacity = out->capacity * 2 + 64;
-        const char **grown = RSRC_NEW_ARRAY(arena, capacity, const char *);
-        for (uint32_t i = 0; i < out->n; i++)
-            grown[i] = out->args[i];
-        out->args = grown;
-        out->capacity = capacity;
-    }
+    out->args = rsrc_arena_grown(arena, out->args, out->n, &out->capacity, sizeof(*out->args));
     out->args[out->n++] = arg;
 }
 

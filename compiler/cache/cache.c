@@ -236,13 +236,7 @@ static uint32_t list_entries(const struct rsrc_cache *cache, struct rsrc_arena *
         struct stat info;
         if (!is_entry(found->d_name) || lstat(path, &info) != 0 || !S_ISREG(info.st_mode))
             continue;
-        if (n == capacity) {
-            capacity = capacity * 2 + 64;
-            struct entry *grown = RSRC_NEW_ARRAY(arena, capacity, struct entry);
-            for (uint32_t i = 0; i < n; i++)
-                grown[i] = entries[i];
-            entries = grown;
-        }
+        entries = rsrc_arena_grown(arena, entries, n, &capacity, sizeof(*entries));
         entries[n++] = (struct entry){path, (uint64_t)info.st_size, info.st_mtim};
     }
     if (dir != NULL)

@@ -160,16 +160,15 @@ struct arguments {
     bool through_cc;
 };
 
+static void make_room(struct arguments *args) {
+    args->argv =
+        rsrc_arena_grown(args->arena, args->argv, args->n, &args->capacity, sizeof(*args->argv));
+}
+
 static void add(struct arguments *args, const char *arg) {
-    if (args->n + 1 >= args->capacity) {
-        const uint32_t capacity = args->capacity * 2 + 64;
-        const char **grown = RSRC_NEW_ARRAY(args->arena, capacity, const char *);
-        if (args->n != 0)
-            memcpy(grown, args->argv, args->n * sizeof(*grown));
-        args->argv = grown;
-        args->capacity = capacity;
-    }
+    make_room(args);
     args->argv[args->n++] = arg;
+    make_room(args);
     args->argv[args->n] = NULL;
 }
 

@@ -219,14 +219,8 @@ static void remember_file(const struct search *search, const char *path) {
     for (uint32_t i = 0; i < files->n; i++)
         if (strcmp(files->paths[i], path) == 0)
             return;
-    if (files->n == files->capacity) {
-        const uint32_t capacity = files->capacity * 2 + 8;
-        const char **grown = RSRC_NEW_ARRAY(search->arena, capacity, const char *);
-        for (uint32_t i = 0; i < files->n; i++)
-            grown[i] = files->paths[i];
-        files->paths = grown;
-        files->capacity = capacity;
-    }
+    files->paths = rsrc_arena_grown(search->arena, files->paths, files->n, &files->capacity,
+                                    sizeof(*files->paths));
     files->paths[files->n++] = rsrc_arena_strdup(search->arena, path);
 }
 
