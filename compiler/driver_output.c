@@ -363,26 +363,41 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */
 
-/* Units have the names of layers: none may be that of an output which was named, or of an input. */
-static enum rsrc_status check_directory(struct rsrc_compilation *c) {
-    if (c->out_dir.path == NULL)
-        return RSRC_OK;
+typedef enum rsrc_status file_visitor(struct rsrc_compilation *c, const char *name);
+
+/* Every file that -o DIR/ is going to get, as long as all goes well. */
+static enum rsrc_status visit_files(struct rsrc_compilation *c, file_visitor *visit) {
     DIR *dir = opendir(c->out_dir.temporary);
     if (dir == NULL)
         return rsrc_cannot_finish(c, c->out_dir.temporary);
     enum rsrc_status status = RSRC_OK;
     const struct dirent *entry;
-    while (status == RSRC_OK && (entry = readdir(dir)) != NULL) {
-        /* Text outputs are still temporaries, and have claimed their names. */
-        if (entry->d_name[0] == '.' || strstr(entry->d_name, ".tmp-") != NULL)
-            continue;
-        const char *path = rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name);
-        status = rsrc_check_output(c, "-o", path);
-        if (status == RSRC_OK)
-            status = rsrc_output_check(c->diag, path);
-    }
+    while (status == RSRC_OK && (entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            status = visit(c, entry->d_name);
     closedir(dir);
     return status;
+}
+
+static enum rsrc_status check_file(struct rsrc_compilation *c, const char *name) {
+    /* Text outputs are still temporaries, and have claimed their names. */
+    if (strstr(name, ".tmp-") != NULL)
+        return RSRC_OK;
+    const char *path = rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, name);
+    if (rsrc_check_output(c, "-o", path) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_output_check(c->diag, path);
+}
+
+static enum rsrc_status move_file(struct rsrc_compilation *c, const char *name) {
+    const char *from = rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.temporary, name);
+    const char *to = rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, name);
+    return rename(from, to) == 0 ? RSRC_OK : rsrc_cannot_finish(c, to);
+}
+
+/* Units have the names of layers: none may be that of an output which was named, or of an input. */
+static enum rsrc_status check_directory(struct rsrc_compilation *c) {
+    return c->out_dir.path == NULL ? RSRC_OK : visit_files(c, check_file);
 }
 
 /* The files of a directory move to their place one by one: it may have existed before. */
@@ -391,22 +406,7 @@ static enum rsrc_status commit_directory(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (mkdir(c->out_dir.path, 0777) != 0 && errno != EEXIST)
         return rsrc_cannot_finish(c, c->out_dir.path);
-    DIR *dir = opendir(c->out_dir.temporary);
-    if (dir == NULL)
-        return rsrc_cannot_finish(c, c->out_dir.temporary);
-    enum rsrc_status status = RSRC_OK;
-    const struct dirent *entry;
-    while (status == RSRC_OK && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] == '.')
-            continue;
-        const char *from =
-            rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.temporary, entry->d_name);
-        const char *to = rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name);
-        if (rename(from, to) != 0)
-            status = rsrc_cannot_finish(c, to);
-    }
-    closedir(dir);
-    return status;
+    return visit_files(c, move_file);
 }
 
 #define N_OWN_SINKS 8u
