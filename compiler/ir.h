@@ -157,7 +157,9 @@ struct rsr_matrix {
     enum rsr_alphabet alphabet;
     const int8_t *values;       /* row-major [rows][cols] */
     const float *scale;         /* multipliers: y = acc * act_scale * scale[...] */
-    uint32_t n_scales;          /* 1 or rows */
+    uint32_t n_scales;          /* 1, rows, or rows * groups of a row */
+    uint32_t group_cols;        /* columns that share one scale of their row, scale[row][group], the
+                                   last group of a row may have fewer; 0: no groups */
 };
 
 /* ---- reduce ---------------------------------------------------------------------------------- */
