@@ -64,6 +64,8 @@ struct rsr_config {
     struct rsr_hyper hyper;     /* head_dim and n_kv_heads resolved */
     enum rsr_scale_rule scale_rule;
     const char *scale_reason;   /* which fields decided it, for the report */
+    enum rsr_input input;       /* what linear layers multiply with */
+    const char *input_reason;   /* what decided it; a sentence or a part of one */
     const char *const *not_converted;   /* modules_to_not_convert */
     uint32_t n_not_converted;
     uint32_t bos_token;         /* RSR_NO_TOKEN: none */

@@ -544,7 +544,9 @@ enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *aren
     model.config = (struct rsr_config){.file = model.file,
                                        .model_type = model.architecture->model_type,
                                        .scale_rule = RSR_SCALE_BLOCKS,
-                                       .scale_reason = "a GGUF file keeps the scale in the blocks"};
+                                       .scale_reason = "a GGUF file keeps the scale in the blocks",
+                                       .input = RSR_INPUT_I8,
+                                       .input_reason = "ternary GGUF models are those of BitNet"};
     check_keys(&model);
     read_activation(&model);
     read_floats(&model);

@@ -390,6 +390,8 @@ static void read_scale_rule(struct reader *reader, const json_t *quantization) {
     if (reader->failed) {
         return;
     }
+    reader->config->input = RSR_INPUT_I8;
+    reader->config->input_reason = "quant_method \"bitnet\" quantises activations to int8";
     const char *linear_class = given_class == NULL ? "bitlinear" : given_class;
     const char *mode = given_mode == NULL ? "offline" : given_mode;
     for (size_t i = 0; i < sizeof(SCALE_RULES) / sizeof(SCALE_RULES[0]); i++) {
