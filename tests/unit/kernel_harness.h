@@ -185,7 +185,12 @@ static inline void make_matrix(struct suite *suite, struct test_case *c, const s
     float *scale = RSRC_NEW_ARRAY(&suite->arena, n_scales, float);
     for (uint32_t i = 0; i < n_scales; i++)
         scale[i] = 0.37f + (float)(check_random(&suite->seed) % 1000) / 777.0f;
-    c->matrix = (struct rsr_matrix){rows, cols, alphabet, values, scale, n_scales};
+    c->matrix = (struct rsr_matrix){.rows = rows,
+                                    .cols = cols,
+                                    .alphabet = alphabet,
+                                    .values = values,
+                                    .scale = scale,
+                                    .n_scales = n_scales};
 }
 
 static inline void *aligned_rows(struct suite *suite, size_t size_bytes) {
