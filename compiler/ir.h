@@ -30,8 +30,23 @@
 
 #define RSRC_MAX_DIMS 4
 
-/* Ternary weights in blocks of 256 along a row (docs of model/gguf_blocks.c). */
-enum rsr_blocks { RSR_BLOCKS_NONE, RSR_BLOCKS_TQ1_0, RSR_BLOCKS_TQ2_0 };
+/* Types of GGUF: ternary and binary weights in blocks along a row (docs of model/gguf_blocks.c), and
+ * of embeddings and heads, which the reader expands (docs of reader/gguf_dense.c). */
+enum rsr_blocks {
+    RSR_BLOCKS_NONE,
+    RSR_BLOCKS_TQ1_0,
+    RSR_BLOCKS_TQ2_0,
+    RSR_BLOCKS_Q2_0,
+    RSR_BLOCKS_Q2_0_G128,       /* the same with blocks of 128 */
+    RSR_BLOCKS_Q1_0,
+    RSR_BLOCKS_I2_S_X86,
+    RSR_BLOCKS_I2_S_ARM,
+    RSR_BLOCKS_IQ1_BN,
+    RSR_BLOCKS_IQ2_BN,
+    RSR_BLOCKS_Q8_0,
+    RSR_BLOCKS_Q6_K,
+    RSR_BLOCKS_COUNT
+};
 
 /* One tensor of a checkpoint. The bytes stay in the mapped file. */
 struct rsr_tensor {
