@@ -19,6 +19,7 @@ static const char HELP[] =
     "hot\n"
     "(one matrix again and again) and streamed (rotating over at least 1.5 GiB of copies).\n"
     "  --type ternary|binary|bit   {-1,0,+1}, {-1,+1} or {0,1} [ternary]\n"
+    "  --input i8|f32              activations: int8, or floats [i8]\n"
     "  --variant V                 dot, lut, fold or scatter [the planner's choice]\n"
     "  --repeat-rows F             part of the rows that repeat another one [0]\n"
     "  --zero-rows F, --zero-cols F  parts that are zero [0]\n"
@@ -51,6 +52,7 @@ static const struct bench_option OPTIONS[] = {
     {"--rows", NUMBER, FIELD(rows), 1, 1u << 20},
     {"--cols", NUMBER, FIELD(cols), 1, 1u << 20},
     {"--type", TEXT, FIELD(type), 0, 0},
+    {"--input", TEXT, FIELD(input), 0, 0},
     {"--variant", TEXT, FIELD(variant), 0, 0},
     {"--target", TEXT, FIELD(target), 0, 0},
     {"--backend", TEXT, FIELD(backend), 0, 0},
@@ -144,6 +146,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     struct bench_options options = {.type = "ternary",
+                                    .input = "i8",
                                     .target = "native",
                                     .backend = "llvm",
                                     .batch = 1,

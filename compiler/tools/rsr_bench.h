@@ -14,6 +14,7 @@ struct bench_options {
     const char *model; /* rsr-bench model */
     uint32_t rows, cols;
     const char *type;
+    const char *input;
     const char *variant; /* NULL: the planner chooses */
     const char *target;
     const char *backend;

@@ -24,6 +24,7 @@ struct kernel_bench {
     struct rsrc_diag *diag;
     struct rsrc_arena arena;
     struct rsr_spec spec;
+    enum rsr_input input;
     struct rsr_matrix matrix;
     struct rsr_matrix reduced;
     struct rsr_reduction reduction;
@@ -34,13 +35,22 @@ struct kernel_bench {
     rsr_kernel_fn *fn;
     uint8_t *x; /* activation rows */
     size_t ldx;
-    int32_t *y;
+    int32_t *y; /* of floats, their bits */
     uint8_t *scratch; /* one a thread */
     size_t scratch_bytes;
 };
 
 static const char *const TYPES[] = {
     [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "binary", [RSR_BINARY_BIT] = "bit"};
+
+static bool read_input(struct kernel_bench *b) {
+    const bool floats = strcmp(b->options->input, "f32") == 0;
+    b->input = floats ? RSR_INPUT_F32 : RSR_INPUT_I8;
+    if (floats || strcmp(b->options->input, "i8") == 0)
+        return true;
+    fprintf(stderr, "rsr-bench: --input takes i8 or f32, not '%s'\n", b->options->input);
+    return false;
+}
 
 static bool draw(uint64_t *state, double part) {
     return (double)(bench_random(state) >> 11) < part * 9007199254740992.0; /* of 2^53 */
@@ -123,6 +133,7 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
     const struct rsrc_plan_input input = {.layer_name = "bench",
                                           .role = RSR_ROLE_COUNT,
                                           .alphabet = b->reduced.alphabet,
+                                          .input = b->input,
                                           .stats = &stats,
                                           .fold_stats = &fold_stats,
                                           .fold_budget = FOLD_BUDGET,
@@ -261,7 +272,7 @@ static bool build(struct kernel_bench *b) {
                 rsrc_feature_names(&b->arena, missing), b->spec.name);
         return false;
     }
-    if (!make_matrix(b) || !make_plan(b, &index))
+    if (!read_input(b) || !make_matrix(b) || !make_plan(b, &index))
         return false;
     const struct rsrc_lower_input input = {.symbol_stem = "bench",
                                            .title = "random matrix",
@@ -269,6 +280,7 @@ static bool build(struct kernel_bench *b) {
                                            .reduction = &b->reduction,
                                            .index = index.blocks != NULL ? &index : NULL,
                                            .plan = plan_of(b),
+                                           .input = b->input,
                                            .spec = &b->spec,
                                            .epilogue = RSR_EPILOGUE_RAW};
     const char *dir = NULL;
@@ -279,35 +291,64 @@ static bool build(struct kernel_bench *b) {
     return kernel_file != NULL && write_finder(b, dir) && build_library(b, dir, kernel_file);
 }
 
+/* A row of int8 activations, and its header. */
+static void make_int8_row(struct kernel_bench *b, uint8_t *row, uint64_t *state) {
+    struct rsr_act_row header = {.scale = 1.0f};
+    int8_t *q = (int8_t *)row + RSR_ACT_HEADER;
+    for (uint32_t j = 0; j < b->options->cols; j++) {
+        q[j] = (int8_t)((int)(bench_random(state) >> 56) - 128);
+        header.sum += q[j];
+    }
+    memcpy(row, &header, sizeof(header));
+}
+
+/* Floats are whole numbers of the same size, so that their sums are exact too. */
+static void make_float_row(struct kernel_bench *b, uint8_t *row, uint64_t *state) {
+    for (uint32_t j = 0; j < b->options->cols; j++) {
+        const float x = (float)((int)(bench_random(state) >> 56) - 128);
+        memcpy(row + j * sizeof(x), &x, sizeof(x));
+    }
+}
+
 static void make_activations(struct kernel_bench *b) {
-    const uint32_t cols = b->options->cols, batch = b->options->batch;
-    b->ldx = RSR_ACT_HEADER + (size_t)(cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    const uint32_t batch = b->options->batch;
+    const bool floats = b->input == RSR_INPUT_F32;
+    const size_t padded = rsrc_round_up(b->options->cols, RSR_ACT_PAD);
+    b->ldx = floats ? padded * sizeof(float) : RSR_ACT_HEADER + padded;
     b->x = rsrc_arena_alloc(&b->arena, b->ldx * batch);
     b->y = rsrc_arena_alloc(&b->arena, (size_t)b->options->rows * batch * sizeof(int32_t) + 64);
     b->scratch_bytes = (b->lowered.kernel.scratch_bytes + 4095) / 4096 * 4096 + 4096;
     b->scratch = rsrc_arena_alloc(&b->arena, b->scratch_bytes * b->options->threads);
     uint64_t state = b->options->seed ^ 0xac7u;
-    for (uint32_t t = 0; t < batch; t++) {
-        struct rsr_act_row header = {.scale = 1.0f};
-        int8_t *q = (int8_t *)b->x + t * b->ldx + RSR_ACT_HEADER;
-        for (uint32_t j = 0; j < cols; j++) {
-            q[j] = (int8_t)((int)(bench_random(&state) >> 56) - 128);
-            header.sum += q[j];
-        }
-        memcpy(b->x + t * b->ldx, &header, sizeof(header));
-    }
+    for (uint32_t t = 0; t < batch; t++)
+        (floats ? make_float_row : make_int8_row)(b, b->x + t * b->ldx, &state);
 }
 
-/* The reference is the definition: a sum of products in 64 bits. */
+/* The definition: a sum of products in 64 bits. */
+static int64_t exact_sum(const struct kernel_bench *b, uint32_t token, uint32_t row) {
+    const int8_t *w = b->matrix.values + (size_t)row * b->matrix.cols;
+    const uint8_t *x = b->x + token * b->ldx;
+    int64_t sum = 0;
+    for (uint32_t j = 0; j < b->matrix.cols; j++) {
+        float real = 0;
+        if (b->input == RSR_INPUT_F32)
+            memcpy(&real, x + j * sizeof(real), sizeof(real));
+        else
+            real = (int8_t)x[RSR_ACT_HEADER + j];
+        sum += w[j] * (int)real;
+    }
+    return sum;
+}
+
 static bool is_exact(const struct kernel_bench *b) {
-    const struct rsr_matrix *m = &b->matrix;
+    const uint32_t rows = b->matrix.rows;
     for (uint32_t t = 0; t < b->options->batch; t++) {
-        const int8_t *q = (const int8_t *)b->x + t * b->ldx + RSR_ACT_HEADER;
-        for (uint32_t r = 0; r < m->rows; r++) {
-            int64_t sum = 0;
-            for (uint32_t j = 0; j < m->cols; j++)
-                sum += m->values[(size_t)r * m->cols + j] * q[j];
-            if (b->y[(size_t)t * m->rows + r] != sum)
+        for (uint32_t r = 0; r < rows; r++) {
+            const int64_t sum = exact_sum(b, t, r);
+            const int32_t *y = &b->y[(size_t)t * rows + r];
+            float real;
+            memcpy(&real, y, sizeof(real));
+            if (b->input == RSR_INPUT_F32 ? real != (float)sum : *y != sum)
                 return false;
         }
     }
