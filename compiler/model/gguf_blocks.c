@@ -1,13 +1,24 @@
-/* gguf_blocks.c - the ternary blocks of GGUF as int8 values and one multiplier.
+/* gguf_blocks.c - the ternary and binary types of GGUF as int8 values and multipliers.
  *
- * A block is 256 weights of a row, then their scale d as float16; the weights are d * (-1, 0, 1).
- *   TQ2_0  weight n is bits 2i..2i+1 of byte 32 (n / 128) + n % 32, i = n % 128 / 32, plus one;
- *          code 3 is illegal
- *   TQ1_0  bytes of base-3 digits, the first digit the most significant: a byte b holds them as a
- *          fraction b / 256, and digit i is the integer part of 3 frac(3^i b / 256). Bytes 0-31 have 5
- *          digits each, then 32-47, then 48-51 with 4; weights go digit by digit over each group.
- * A layer has one multiplier, so all blocks must agree on d; a block whose weights are all 0 says
- * nothing, and writers put 0 there. A scale tensor beside the weights multiplies on top.
+ * Weights are d * (-1, 0, 1). A block is so many of a row; which weight of it is where:
+ *   TQ2_0   256: bits 2i..2i+1 of byte 32 (n / 128) + n % 32, i = n % 128 / 32; d is float16 behind
+ *   TQ1_0   256: bytes of base-3 digits, the first digit the most significant: a byte b holds them as a
+ *           fraction b / 256, and digit i is the integer part of 3 frac(3^i b / 256). Bytes 0-31 have 5
+ *           digits each, then 32-47, then 48-51 with 4; weights go digit by digit over each group; d
+ *           is float16 behind
+ *   Q2_0    64, or 128 in files of a fork: bits 2 (n % 4).. of byte n / 4; d is float16 in front
+ *   Q1_0    128: bit n % 8 of byte n / 8, 1 for +d and 0 for -d; d is float16 in front
+ *   I2_S    128 on x86, 64 on ARM: with a quarter q of that, bits 6 - 2 (n / q).. of byte n % q; one
+ *           float32 d behind the tensor's weights, then what pads it
+ *   IQ2_BN  64: bits 2 (n / 16).. of byte n % 16; one float32 d in front of the row
+ *   IQ1_BN  64: base 3 as in TQ1_0, but weights go byte by byte: 15 in three bytes, the 16th is digit
+ *           n / 16 of byte 12; one float16 d in front of the row
+ * Two bits are the weight plus one; code 3 is illegal. Sources: ggml's ggml-common.h and ggml-quants.c
+ * (TQ, Q), BitNet's ggml-bitnet-mad.cpp (I2_S, built for activations in parallel, as all published
+ * files were), ik_llama.cpp's iqk_quantize.cpp (BN).
+ *
+ * A block whose weights are all 0 says nothing of d, and writers put 0 there. With d = 0 the weights of
+ * Q1_0, which has no code for it, are 0. A scale tensor beside the weights multiplies on top.
  *
  * Rows of interleaved heads: element j + p h / 2 of a head of h rows is stored as row 2 j + p.
  */
@@ -20,44 +31,171 @@
 #include "model/tensor_data.h"
 #include "model/ternary.h"
 
-#define BLOCK 256u
+#define MAX_BLOCK 256u
 
-/* Unpacks a block; false: it holds a code that stands for no weight. */
-static bool unpack_tq2_0(const uint8_t *bytes, int8_t *values) {
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+/* Two bits a weight: `n_bytes` bytes, in each of which field i, from the lowest bits on, is weight
+ * i * stride + (the byte's number) of the block, or, `from_high`, of the fields from the highest bits
+ * on. False: a code is 3. */
+static bool unpack_fields(const uint8_t *bytes, uint32_t n_bytes, bool from_high, int8_t *values) {
     uint32_t threes = 0;
-    for (uint32_t half = 0; half < 2; half++, bytes += 32, values += 128) {
-        for (uint32_t m = 0; m < 32; m++) {
-            threes |= bytes[m] & (bytes[m] >> 1) & 0x55u;
-            for (uint32_t i = 0; i < 4; i++)
-                values[32 * i + m] = (int8_t)(((bytes[m] >> (2 * i)) & 3) - 1);
-        }
+    for (uint32_t m = 0; m < n_bytes; m++)
+        threes |= bytes[m] & (bytes[m] >> 1) & 0x55u;
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t shift = 2 * (from_high ? 3 - i : i);
+        for (uint32_t m = 0; m < n_bytes; m++)
+            *values++ = (int8_t)(((bytes[m] >> shift) & 3) - 1);
     }
     return threes == 0;
 }
 
+static bool unpack_tq2_0(const uint8_t *bytes, int8_t *values) {
+    const bool low = unpack_fields(bytes, 32, false, values);
+    return unpack_fields(bytes + 32, 32, false, values + 128) && low;
+}
+
+static bool unpack_i2_s_x86(const uint8_t *bytes, int8_t *values) {
+    return unpack_fields(bytes, 32, true, values);
+}
+
+static bool unpack_i2_s_arm(const uint8_t *bytes, int8_t *values) {
+    return unpack_fields(bytes, 16, true, values);
+}
+
+static bool unpack_iq2_bn(const uint8_t *bytes, int8_t *values) {
+    return unpack_fields(bytes, 16, false, values);
+}
+
+/* Four weights a byte, one after the other. */
+static bool unpack_pairs(const uint8_t *bytes, uint32_t n_bytes, int8_t *values) {
+    uint32_t threes = 0;
+    for (uint32_t m = 0; m < n_bytes; m++) {
+        threes |= bytes[m] & (bytes[m] >> 1) & 0x55u;
+        for (uint32_t i = 0; i < 4; i++)
+            *values++ = (int8_t)(((bytes[m] >> (2 * i)) & 3) - 1);
+    }
+    return threes == 0;
+}
+
+static bool unpack_q2_0(const uint8_t *bytes, int8_t *values) {
+    return unpack_pairs(bytes, 16, values);
+}
+
+static bool unpack_q2_0_g128(const uint8_t *bytes, int8_t *values) {
+    return unpack_pairs(bytes, 32, values);
+}
+
+static bool unpack_q1_0(const uint8_t *bytes, int8_t *values) {
+    for (uint32_t n = 0; n < 128; n++)
+        values[n] = (int8_t)((bytes[n / 8] >> (n % 8) & 1) * 2 - 1);
+    return true;
+}
+
+/* The digit of a byte after `power` = 3 to that of its number, minus one. */
+static int8_t digit_of(uint8_t byte, uint32_t power) {
+    return (int8_t)(((uint8_t)(byte * power) * 3u >> 8) - 1);
+}
+
+static const uint32_t powers[] = {1, 3, 9, 27, 81};
+
 static bool unpack_tq1_0(const uint8_t *bytes, int8_t *values) {
     static const struct { uint32_t n_bytes, n_digits; } groups[] = {{32, 5}, {16, 5}, {4, 4}};
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-        uint32_t power = 1;
-        for (uint32_t digit = 0; digit < groups[g].n_digits; digit++, power *= 3)
+        for (uint32_t digit = 0; digit < groups[g].n_digits; digit++)
             for (uint32_t m = 0; m < groups[g].n_bytes; m++)
-                *values++ = (int8_t)(((uint8_t)(bytes[m] * power) * 3u >> 8) - 1);
+                *values++ = digit_of(bytes[m], powers[digit]);
         bytes += groups[g].n_bytes;
     }
     return true;
 }
 
+static bool unpack_iq1_bn(const uint8_t *bytes, int8_t *values) {
+    for (uint32_t sixteen = 0; sixteen < 4; sixteen++) {
+        for (uint32_t n = 0; n < 15; n++)
+            *values++ = digit_of(bytes[3 * sixteen + n / 5], powers[n % 5]);
+        *values++ = digit_of(bytes[12], powers[sixteen]);
+    }
+    return true;
+}
+
+/* ---- formats --------------------------------------------------------------------------------- */
+
+/* Whose d it is; a layer's is behind its weights, a row's in front of them. */
+enum scale_of { SCALE_OF_BLOCK, SCALE_OF_ROW, SCALE_OF_LAYER };
+
 static const struct format {
     const char *name;
-    uint32_t bytes, scale_at;
+    uint32_t items, bytes; /* of a block, d included if it has one; items 0: no type for layers */
+    uint32_t weights_at;   /* in a block */
+    enum scale_of scale_of;
+    enum rsr_dtype scale_dtype;
+    uint32_t scale_at; /* in a block */
     bool (*unpack)(const uint8_t *bytes, int8_t *values);
-} formats[] = {
-    [RSR_BLOCKS_TQ1_0] = {"TQ1_0", 54, 52, unpack_tq1_0},
-    [RSR_BLOCKS_TQ2_0] = {"TQ2_0", 66, 64, unpack_tq2_0},
+} formats[RSR_BLOCKS_COUNT] = {
+    [RSR_BLOCKS_TQ1_0] = {"TQ1_0", 256, 54, 0, SCALE_OF_BLOCK, RSR_DTYPE_F16, 52, unpack_tq1_0},
+    [RSR_BLOCKS_TQ2_0] = {"TQ2_0", 256, 66, 0, SCALE_OF_BLOCK, RSR_DTYPE_F16, 64, unpack_tq2_0},
+    [RSR_BLOCKS_Q2_0] = {"Q2_0", 64, 18, 2, SCALE_OF_BLOCK, RSR_DTYPE_F16, 0, unpack_q2_0},
+    [RSR_BLOCKS_Q2_0_G128] = {"Q2_0_G128", 128, 34, 2, SCALE_OF_BLOCK, RSR_DTYPE_F16, 0,
+                              unpack_q2_0_g128},
+    [RSR_BLOCKS_Q1_0] = {"Q1_0", 128, 18, 2, SCALE_OF_BLOCK, RSR_DTYPE_F16, 0, unpack_q1_0},
+    [RSR_BLOCKS_I2_S_X86] = {"I2_S", 128, 32, 0, SCALE_OF_LAYER, RSR_DTYPE_F32, 0, unpack_i2_s_x86},
+    [RSR_BLOCKS_I2_S_ARM] = {"I2_S", 64, 16, 0, SCALE_OF_LAYER, RSR_DTYPE_F32, 0, unpack_i2_s_arm},
+    [RSR_BLOCKS_IQ1_BN] = {"IQ1_BN", 64, 13, 0, SCALE_OF_ROW, RSR_DTYPE_F16, 0, unpack_iq1_bn},
+    [RSR_BLOCKS_IQ2_BN] = {"IQ2_BN", 64, 16, 0, SCALE_OF_ROW, RSR_DTYPE_F32, 0, unpack_iq2_bn},
 };
 
 const char *rsrc_blocks_name(enum rsr_blocks blocks) {
     return formats[blocks].name;
+}
+
+bool rsrc_blocks_are_ternary(enum rsr_blocks blocks) {
+    return formats[blocks].items != 0;
+}
+
+/* One row of a layer, block by block; the offsets are in its tensor. */
+struct row {
+    const struct format *format;
+    const uint8_t *data; /* the tensor's */
+    uint64_t blocks_at, scale_at;
+};
+
+static struct row row_at(const struct rsr_layer *layer, uint32_t stored) {
+    const struct format *format = &formats[layer->weight->blocks];
+    const uint32_t head =
+        format->scale_of == SCALE_OF_ROW ? rsrc_dtype_bytes(format->scale_dtype) : 0;
+    const uint64_t stride = head + (uint64_t)(layer->cols / format->items) * format->bytes;
+    const uint64_t begin = stored * stride;
+    return (struct row){.format = format,
+                        .data = layer->weight->data,
+                        .blocks_at = begin + head,
+                        .scale_at =
+                            format->scale_of == SCALE_OF_LAYER ? layer->rows * stride : begin};
+}
+
+static uint64_t block_at(const struct row *row, uint32_t block) {
+    return row->blocks_at + (uint64_t)block * row->format->bytes;
+}
+
+static uint64_t scale_at(const struct row *row, uint32_t block) {
+    return row->format->scale_of == SCALE_OF_BLOCK ? block_at(row, block) + row->format->scale_at
+                                                   : row->scale_at;
+}
+
+static float load_scale(const struct row *row, uint32_t block) {
+    float scale;
+    rsrc_load_floats(row->format->scale_dtype, row->data + scale_at(row, block), 1, &scale);
+    return scale;
+}
+
+/* False: a code stands for no weight. */
+static bool unpack_block(const struct row *row, uint32_t block, int8_t *values) {
+    const struct format *format = row->format;
+    const bool legal =
+        format->unpack(row->data + block_at(row, block) + format->weights_at, values);
+    if (format->unpack == unpack_q1_0 && load_scale(row, block) == 0.0f)
+        memset(values, 0, format->items);
+    return legal;
 }
 
 static uint32_t row_of(const struct rsr_layer *layer, uint32_t stored) {
@@ -69,101 +207,150 @@ static uint32_t row_of(const struct rsr_layer *layer, uint32_t stored) {
     return stored - in_head + in_head % 2 * (head_rows / 2) + in_head / 2;
 }
 
-static bool any_nonzero(const int8_t *values) {
+static bool any_nonzero(const int8_t *values, uint32_t n) {
     uint8_t used = 0;
-    for (uint32_t i = 0; i < BLOCK; i++)
+    for (uint32_t i = 0; i < n; i++)
         used |= (uint8_t)values[i];
     return used != 0;
 }
 
-/* ---- scales --------------------------------------------------------------------------------- */
+/* ---- scales ---------------------------------------------------------------------------------- */
 
-/* The scale that blocks agreed on so far. */
-struct agreed {
-    bool is_known;
-    uint16_t bits;
+/* What is known of the scales: of[row][group], 0 where no weight needs one. */
+struct scales {
+    float *of;
+    uint32_t rows, groups; /* groups of a row */
+    uint32_t group_cols;
 };
 
-static enum rsrc_status agree(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
-                              uint64_t offset, struct agreed *agreed) {
-    uint16_t bits;
-    memcpy(&bits, tensor->data + offset, sizeof bits);
-    const float scale = rsrc_f16_to_f32(bits);
-    const struct rsrc_place place = rsrc_tensor_place(tensor, offset);
-    if (!(scale > 0.0f) || !isfinite(scale)) {
-        rsrc_error(diag, "scale-value", &place,
-                   "a weight scale is a finite number above zero; the checkpoint is damaged",
-                   "the scale of a block is %g", (double)scale);
-        return RSRC_FAILED;
-    }
-    if (agreed->is_known && bits != agreed->bits) {
-        rsrc_error(diag, "gguf-scales", &place,
-                   "one scale a tensor is supported, not one a group of weights",
-                   "the scale of a block is %g, that of blocks before it %g", (double)scale,
-                   (double)rsrc_f16_to_f32(agreed->bits));
-        return RSRC_FAILED;
-    }
-    *agreed = (struct agreed){.is_known = true, .bits = bits};
-    return RSRC_OK;
+/* Two groups can share a scale if they have the same one, or one of them needs none. */
+static bool can_share(float a, float b) {
+    return a == b || a == 0.0f || b == 0.0f;
 }
 
-/* The product is rounded once. */
-static enum rsrc_status find_multiplier(struct rsrc_diag *diag, const struct rsr_layer *layer,
-                                        const struct agreed *agreed, float *multiplier) {
-    float scale = 1.0f; /* without a weight that is not 0, any is right */
-    if (agreed->is_known)
-        scale = rsrc_f16_to_f32(agreed->bits);
-    if (layer->scale) {
-        float factor;
-        rsrc_load_floats(layer->scale->dtype, layer->scale->data, 1, &factor);
-        scale = (float)((double)scale * (double)factor);
+static bool can_halve(const struct scales *scales) {
+    const float *of = scales->of;
+    for (uint32_t r = 0; r < scales->rows; r++, of += scales->groups)
+        for (uint32_t g = 0; g + 1 < scales->groups; g += 2)
+            if (!can_share(of[g], of[g + 1]))
+                return false;
+    return scales->groups > 1;
+}
+
+/* Groups of twice as many columns. */
+static void halve(struct scales *scales) {
+    const float *from = scales->of;
+    float *to = scales->of;
+    for (uint32_t r = 0; r < scales->rows; r++) {
+        for (uint32_t g = 0; g < scales->groups; g += 2) {
+            const float second = g + 1 < scales->groups ? from[g + 1] : 0.0f;
+            *to++ = from[g] != 0.0f ? from[g] : second;
+        }
+        from += scales->groups;
     }
-    if (scale > 0.0f && isfinite(scale)) {
-        *multiplier = scale;
-        return RSRC_OK;
+    scales->groups = scales->groups / 2 + scales->groups % 2;
+    scales->group_cols *= 2;
+}
+
+/* One scale for all rows of one group, if they can share it. */
+static void join_rows(struct scales *scales) {
+    float all = 0.0f;
+    for (uint32_t r = 0; r < scales->rows; r++) {
+        if (!can_share(all, scales->of[r]))
+            return;
+        all = all != 0.0f ? all : scales->of[r];
     }
-    const struct rsrc_place place = rsrc_tensor_place(layer->scale, 0);
+    scales->of[0] = all;
+    scales->rows = 1;
+}
+
+static enum rsrc_status refuse_scale(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
+                                     uint64_t offset, const char *what, float scale) {
+    const struct rsrc_place place = rsrc_tensor_place(tensor, offset);
     rsrc_error(diag, "scale-value", &place,
-               "a weight scale is a finite number above zero; the checkpoint is damaged",
-               "with it, the scale of the layer is %g", (double)scale);
+               "a weight scale is a finite number above zero; the checkpoint is damaged", "%s %g",
+               what, (double)scale);
     return RSRC_FAILED;
 }
 
-/* ---- public --------------------------------------------------------------------------------- */
-
-enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag, const struct rsr_layer *layer,
-                                    int8_t *values, float *multiplier) {
-    const struct format *format = &formats[layer->weight->blocks];
-    struct agreed agreed = {0};
-    uint64_t offset = 0;
-    for (uint32_t stored = 0; stored < layer->rows; stored++) {
-        int8_t *row = values + (uint64_t)row_of(layer, stored) * layer->cols;
-        for (uint32_t c = 0; c < layer->cols; c += BLOCK, offset += format->bytes) {
-            if (!format->unpack(layer->weight->data + offset, row + c)) {
-                const struct rsrc_place place = rsrc_tensor_place(layer->weight, offset);
-                rsrc_error(diag, "ternary-code", &place,
-                           "codes 0, 1 and 2 stand for -1, 0 and 1; the file is damaged",
-                           "code 3 in a block stands for no ternary weight (row %u, columns %u to "
-                           "%u)",
-                           stored, c, c + BLOCK - 1);
-                return RSRC_FAILED;
-            }
-            if (any_nonzero(row + c) &&
-                agree(diag, layer->weight, offset + format->scale_at, &agreed) != RSRC_OK)
-                return RSRC_FAILED;
-        }
+/* Where no weight needs a scale any is right: 1. The product with the scale tensor's is rounded once.
+ */
+static enum rsrc_status finish_scales(struct rsrc_diag *diag, const struct rsr_layer *layer,
+                                      const struct scales *scales, struct rsr_matrix *out) {
+    float factor = 1.0f;
+    if (layer->scale != NULL)
+        rsrc_load_floats(layer->scale->dtype, layer->scale->data, 1, &factor);
+    const uint32_t n = scales->rows * scales->groups;
+    for (uint32_t i = 0; i < n; i++) {
+        const double scale = scales->of[i] != 0.0f ? (double)scales->of[i] : 1.0;
+        scales->of[i] = (float)(scale * (double)factor);
+        if (!(scales->of[i] > 0.0f) || !isfinite(scales->of[i]))
+            return refuse_scale(diag, layer->scale == NULL ? layer->weight : layer->scale, 0,
+                                "with it, the scale of the layer is", scales->of[i]);
     }
-    return find_multiplier(diag, layer, &agreed, multiplier);
+    out->scale = scales->of;
+    out->n_scales = n;
+    out->group_cols = scales->groups == 1 ? 0 : scales->group_cols;
+    return RSRC_OK;
+}
+
+/* ---- public ---------------------------------------------------------------------------------- */
+
+/* The weights of one stored row, and what they need of scales[groups]. */
+static enum rsrc_status decode_row(struct rsrc_diag *diag, const struct rsr_layer *layer,
+                                   uint32_t stored, int8_t *values, float *scales) {
+    const struct row row = row_at(layer, stored);
+    const uint32_t items = row.format->items;
+    for (uint32_t b = 0; b < layer->cols / items; b++, values += items) {
+        if (!unpack_block(&row, b, values)) {
+            const struct rsrc_place place = rsrc_tensor_place(layer->weight, block_at(&row, b));
+            rsrc_error(diag, "ternary-code", &place,
+                       "codes 0, 1 and 2 stand for -1, 0 and 1; the file is damaged",
+                       "code 3 in a block stands for no ternary weight (row %u, columns %u to %u)",
+                       stored, b * items, b * items + items - 1);
+            return RSRC_FAILED;
+        }
+        if (!any_nonzero(values, items))
+            continue;
+        const float scale = load_scale(&row, b);
+        if (!(scale > 0.0f) || !isfinite(scale))
+            return refuse_scale(diag, layer->weight, scale_at(&row, b), "the scale of a block is",
+                                scale);
+        scales[row.format->scale_of == SCALE_OF_BLOCK ? b : 0] = scale;
+    }
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsr_layer *layer, int8_t *values,
+                                    struct rsr_matrix *out) {
+    const struct format *format = &formats[layer->weight->blocks];
+    struct scales scales = {.rows = layer->rows, .groups = 1, .group_cols = layer->cols};
+    if (format->scale_of == SCALE_OF_BLOCK) {
+        scales.groups = layer->cols / format->items;
+        scales.group_cols = format->items;
+    }
+    scales.of = RSRC_NEW_ARRAY(arena, (size_t)scales.rows * scales.groups, float);
+    for (uint32_t stored = 0; stored < layer->rows; stored++) {
+        const uint32_t row = row_of(layer, stored);
+        if (decode_row(diag, layer, stored, values + (uint64_t)row * layer->cols,
+                       scales.of + (uint64_t)row * scales.groups) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    while (can_halve(&scales))
+        halve(&scales);
+    if (scales.groups == 1)
+        join_rows(&scales);
+    return finish_scales(diag, layer, &scales, out);
 }
 
 void rsrc_find_zero_block_rows(const struct rsr_layer *layer, uint8_t *zero) {
-    const struct format *format = &formats[layer->weight->blocks];
-    const uint8_t *bytes = layer->weight->data;
-    int8_t values[BLOCK];
+    int8_t values[MAX_BLOCK];
     for (uint32_t stored = 0; stored < layer->rows; stored++) {
+        const struct row row = row_at(layer, stored);
         bool used = false;
-        for (uint32_t c = 0; c < layer->cols; c += BLOCK, bytes += format->bytes)
-            used |= !format->unpack(bytes, values) || any_nonzero(values);
+        for (uint32_t b = 0; b < layer->cols / row.format->items; b++)
+            used |= !unpack_block(&row, b, values) || any_nonzero(values, row.format->items);
         zero[row_of(layer, stored)] = !used;
     }
 }

@@ -1,4 +1,4 @@
-/* gguf_blocks.h - weights in the ternary blocks of GGUF: 256 weights of a row and their scale. */
+/* gguf_blocks.h - weights in the ternary and binary types of GGUF. */
 #ifndef RSRC_MODEL_GGUF_BLOCKS_H
 #define RSRC_MODEL_GGUF_BLOCKS_H
 
@@ -6,12 +6,16 @@
 
 /* "TQ2_0"; a tensor without blocks: NULL. */
 const char *rsrc_blocks_name(enum rsr_blocks blocks);
+/* Do they hold the weights of a linear layer? */
+bool rsrc_blocks_are_ternary(enum rsr_blocks blocks);
 
-/* Fills values[rows][cols] and the layer's one multiplier. Refuses code 3, scales that differ
- * between blocks, and scales that are no finite number above zero, naming tensor and offset. */
-RSRC_NODISCARD enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag,
+/* Fills values[rows][cols], and scale, n_scales and group_cols of `out`: one scale for the layer where
+ * all agree, else one a row, else one a group of columns, the widest in which all rows agree. Refuses
+ * codes that stand for no weight and scales that are no finite number above zero, naming tensor and
+ * offset. */
+RSRC_NODISCARD enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsr_layer *layer, int8_t *values,
-                                                   float *multiplier);
+                                                   struct rsr_matrix *out);
 
 /* As rsrc_find_zero_rows(). */
 void rsrc_find_zero_block_rows(const struct rsr_layer *layer, uint8_t *zero);

@@ -12,6 +12,7 @@
 
 #include "model/arch.h"
 #include "model/finite.h"
+#include "model/gguf_blocks.h"
 #include "model/leftover.h"
 #include "model/tensor_data.h"
 
@@ -188,12 +189,13 @@ static bool find_encoding(struct builder *b, const struct rsr_tensor *tensor,
                refuse(b, "graph-shape", tensor, expected, NULL);
     }
     if (layer->scale_rule == RSR_SCALE_BLOCKS) {
-        const char *expected = rsrc_arena_printf(b->arena, "ternary blocks TQ1_0 or TQ2_0 [%u, %u]",
-                                                 layer->rows, layer->cols);
+        const char *expected =
+            rsrc_arena_printf(b->arena, "a ternary type of GGUF [%u, %u]", layer->rows, layer->cols);
         layer->encoding = RSR_ENCODING_BLOCKS;
-        if (tensor->blocks == RSR_BLOCKS_NONE)
+        if (!rsrc_blocks_are_ternary(tensor->blocks))
             return refuse(b, "graph-dtype", tensor, expected,
-                          "quantise the linear layers of every block to one of them");
+                          "quantise the linear layers of every block to TQ1_0, TQ2_0, Q2_0, Q1_0, "
+                          "I2_S, IQ1_BN or IQ2_BN");
         return has_shape(tensor, layer->rows, layer->cols) ||
                refuse(b, "graph-shape", tensor, expected, NULL);
     }

@@ -13,7 +13,7 @@
  *            lanes (column mod 8) and rounded once, so it is the correctly rounded mean but for
  *            1e-9 odds. A framework's own mean may differ in the last bit; a weight within one
  *            rounding of s W = +-0.5 could then fall on the other side.
- *   BLOCKS   the blocks of GGUF: model/gguf_blocks.c, which finds the multiplier too.
+ *   BLOCKS   the blocks of GGUF: model/gguf_blocks.c, which finds the multipliers too.
  *
  * Multiplier: MULTIPLY is weight_scale itself, DIVIDE its inverse, ONLINE 1 / s. Values of a layer are
  * always declared ternary; a bare matrix gets the smallest alphabet that holds it.
@@ -282,6 +282,12 @@ enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *ar
     uint64_t n = (uint64_t)layer->rows * layer->cols;
     int8_t *values = rsrc_arena_array(arena, layer->rows, layer->cols);
     float *scale = RSRC_NEW(arena, float);
+    struct rsr_matrix matrix = {.rows = layer->rows,
+                                .cols = layer->cols,
+                                .alphabet = RSR_TERNARY,
+                                .values = values,
+                                .scale = scale,
+                                .n_scales = 1};
     enum rsrc_status status = RSRC_FAILED;
 
     switch (layer->encoding) {
@@ -295,7 +301,7 @@ enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *ar
         status = decode_latent(diag, layer->weight, n, values, scale);
         break;
     case RSR_ENCODING_BLOCKS:
-        status = rsrc_decode_blocks(diag, layer, values, scale);
+        status = rsrc_decode_blocks(diag, arena, layer, values, &matrix);
         break;
     }
     const bool has_stored_scale =
@@ -304,12 +310,7 @@ enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *ar
         status = decode_scale(diag, layer, scale);
     if (status != RSRC_OK)
         return RSRC_FAILED;
-    *out = (struct rsr_matrix){.rows = layer->rows,
-                               .cols = layer->cols,
-                               .alphabet = RSR_TERNARY,
-                               .values = values,
-                               .scale = scale,
-                               .n_scales = 1};
+    *out = matrix;
     return RSRC_OK;
 }
 
