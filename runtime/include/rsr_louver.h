@@ -100,9 +100,10 @@ typedef struct rsr_louver_head {
                                dense attention has too */
 } rsr_louver_head;
 
-/* The query heads of one KV head, answered together: every page is read once for all. Attention is dense
- * attention, in its order of float operations, over the attended keys as if there were no others; over
- * all keys it has dense attention's very bits. Over no key it is 0, and its error that of `mass` 1. */
+/* The query heads of one KV head, answered together: every page is read once for all. Attention has dense
+ * attention's order of float operations, page by page of 64 keys, in which keys that are left out weigh
+ * nothing; over all keys it has dense attention's very bits. Over no key it is 0, and its error that of
+ * `mass` 1. */
 typedef struct rsr_louver_query {
     uint32_t size_bytes;
     uint32_t n_heads;           /* 1 .. 64 */
@@ -121,7 +122,7 @@ typedef struct rsr_louver_query {
 typedef struct rsr_louver_stats {
     uint32_t size_bytes;
     uint32_t n_keys;
-    uint32_t pages, pages_skipped;  /* sealed ones; skipped: no sketch was read */
+    uint32_t pages, pages_skipped;  /* sealed ones; skipped: only their bounds were read */
     uint32_t scanned;               /* keys of which some head read the first plane */
     uint32_t plane2;                /* the second plane */
     uint32_t exact;                 /* the key itself, those of the open page included */

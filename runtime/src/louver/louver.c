@@ -6,63 +6,46 @@
 #include "cpu.h"
 #include "louver.h"
 #include "runtime.h"
-#include "sketch/sketch_round.h"
 
 /* ---- Pages ---- */
 
 static size_t head_bytes(void) {
-    return (sizeof(struct louver_page) + 63u) & ~(size_t)63u;
+    return (sizeof(struct louver_block) + 63u) & ~(size_t)63u;
 }
 
 static size_t row_bytes(const rsr_louver *index) {
-    return index->row_floats * sizeof(float);
+    return index->setup.row_floats * sizeof(float);
 }
 
-static struct louver_page *create_page(const rsr_louver *index) {
+static struct louver_block *create_block(const rsr_louver *index) {
     const size_t rows = RSR_PAGE_TOKENS * row_bytes(index);
-    const size_t bytes = head_bytes() + 2 * rows + index->shape.block_bytes;
-    char *memory = aligned_alloc(64, bytes);
+    char *memory = aligned_alloc(64, head_bytes() + 2 * rows + louver_sidecar_bytes(&index->setup));
     if (memory == NULL)
         return NULL;
     memset(memory, 0, head_bytes() + 2 * rows); /* rows end in zeros */
-    struct louver_page *page = (struct louver_page *)(void *)memory;
-    atomic_init(&page->references, 1);
-    page->keys = (float *)(void *)(memory + head_bytes());
-    page->values = page->keys + (size_t)RSR_PAGE_TOKENS * index->row_floats;
-    page->sketch = memory + head_bytes() + 2 * rows;
-    return page;
+    struct louver_block *block = (struct louver_block *)(void *)memory;
+    atomic_init(&block->references, 1);
+    block->keys = (float *)(void *)(memory + head_bytes());
+    block->values = block->keys + (size_t)RSR_PAGE_TOKENS * index->setup.row_floats;
+    block->sidecar = (struct louver_sidecar *)(void *)(memory + head_bytes() + 2 * rows);
+    return block;
 }
 
-static void release_page(struct louver_page *page) {
-    if (page != NULL && atomic_fetch_sub_explicit(&page->references, 1, memory_order_acq_rel) == 1)
-        free(page);
+static void release_block(struct louver_block *block) {
+    if (block != NULL &&
+        atomic_fetch_sub_explicit(&block->references, 1, memory_order_acq_rel) == 1)
+        free(block);
 }
 
 /* The first n_keys rows of a page in a new one; NULL if there is no memory. */
-static struct louver_page *copy_page(const rsr_louver *index, const struct louver_page *from,
-                                     uint32_t n_keys) {
-    struct louver_page *page = create_page(index);
-    if (page != NULL) {
-        memcpy(page->keys, from->keys, n_keys * row_bytes(index));
-        memcpy(page->values, from->values, n_keys * row_bytes(index));
+static struct louver_block *copy_block(const rsr_louver *index, const struct louver_block *from,
+                                       uint32_t n_keys) {
+    struct louver_block *block = create_block(index);
+    if (block != NULL) {
+        memcpy(block->keys, from->keys, n_keys * row_bytes(index));
+        memcpy(block->values, from->values, n_keys * row_bytes(index));
     }
-    return page;
-}
-
-double louver_row_norm(const float *row, uint32_t n) {
-    double sum = 0.0;
-    for (uint32_t i = 0; i < n; i++)
-        sum += (double)row[i] * (double)row[i];
-    return rsr_sum_up(sqrt(sum));
-}
-
-static void seal_page(const rsr_louver *index, struct louver_page *page) {
-    page->value_norm = 0.0;
-    for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
-        page->value_norm =
-            fmax(page->value_norm,
-                 louver_row_norm(page->values + (size_t)j * index->row_floats, index->head_dim));
-    rsr_sketch_build(&index->shape, page->sketch, page->keys, index->row_floats);
+    return block;
 }
 
 /* ---- Creating and ending ---- */
@@ -103,12 +86,8 @@ rsr_status rsr_louver_create(const rsr_louver_options *options, rsr_louver **ind
     if (made == NULL)
         return refuse_memory(err, "an index");
     const uint64_t features = rsr_cpu_features();
-    made->head_dim = known.head_dim;
-    made->row_floats = (known.head_dim + 15u) & ~15u;
-    made->scale = known.scale > 0.0f ? known.scale : 1.0f / sqrtf((float)known.head_dim);
-    made->shape = rsr_sketch_shape_of(known.head_dim, known.n_planes);
-    made->kernel = rsr_sketch_kernel_for(features);
-    made->ops = best_ops(features);
+    made->setup =
+        louver_setup_of(known.head_dim, known.n_planes, known.scale, best_ops(features), features);
     *index = made;
     return RSR_OK;
 }
@@ -116,42 +95,37 @@ rsr_status rsr_louver_create(const rsr_louver_options *options, rsr_louver **ind
 void rsr_louver_destroy(rsr_louver *index) {
     if (index == NULL)
         return;
-    for (uint32_t i = 0; i < index->n_pages; i++)
-        release_page(index->pages[i]);
-    free(index->pages);
-    free(index->scratch.hits);
-    free(index->scratch.bounds);
-    free(index->scratch.masks);
-    free(index->scratch.best);
-    free(index->scratch.frames);
-    free(index->scratch.queries);
-    free(index->scratch.attention);
+    for (uint32_t i = 0; i < index->n_blocks; i++)
+        release_block(index->blocks[i]);
+    free(index->blocks);
+    free(index->scratch);
     free(index);
 }
 
 /* ---- Growing ---- */
 
-static rsr_status reserve_pages(rsr_louver *index, uint32_t n_pages, rsr_error *err) {
-    if (n_pages > index->capacity_pages) {
-        const uint32_t doubled = index->capacity_pages * 2,
-                       capacity = n_pages > doubled ? n_pages : doubled;
-        struct louver_page **pages = realloc(index->pages, capacity * sizeof(struct louver_page *));
-        if (pages == NULL)
+static rsr_status reserve_blocks(rsr_louver *index, uint32_t n_blocks, rsr_error *err) {
+    if (n_blocks > index->capacity_blocks) {
+        const uint32_t doubled = index->capacity_blocks * 2,
+                       capacity = n_blocks > doubled ? n_blocks : doubled;
+        struct louver_block **blocks =
+            realloc(index->blocks, capacity * sizeof(struct louver_block *));
+        if (blocks == NULL)
             return refuse_memory(err, "the list of pages");
-        index->pages = pages;
-        index->capacity_pages = capacity;
+        index->blocks = blocks;
+        index->capacity_blocks = capacity;
     }
-    const uint32_t before = index->n_pages;
-    for (uint32_t i = before; i < n_pages; i++) {
-        index->pages[i] = create_page(index);
-        if (index->pages[i] == NULL) {
+    const uint32_t before = index->n_blocks;
+    for (uint32_t i = before; i < n_blocks; i++) {
+        index->blocks[i] = create_block(index);
+        if (index->blocks[i] == NULL) {
             while (i > before)
-                release_page(index->pages[--i]);
+                release_block(index->blocks[--i]);
             return refuse_memory(err, "a page of keys");
         }
     }
-    if (n_pages > before)
-        index->n_pages = n_pages;
+    if (n_blocks > before)
+        index->n_blocks = n_blocks;
     return RSR_OK;
 }
 
@@ -180,22 +154,22 @@ rsr_status rsr_louver_append(rsr_louver *index, const float *keys, const float *
         return rsr_fail(err, RSR_ERR_FULL, "an index holds at most %d keys", INT32_MAX);
     rsr_status status = louver_check_float_mode(err);
     if (status == RSR_OK)
-        status = louver_check_finite(keys, n_keys, index->head_dim, "key", err);
+        status = louver_check_finite(keys, n_keys, index->setup.head_dim, "key", err);
     if (status == RSR_OK)
-        status = louver_check_finite(values, n_keys, index->head_dim, "value", err);
+        status = louver_check_finite(values, n_keys, index->setup.head_dim, "value", err);
     const uint32_t n_after = index->n_keys + (uint32_t)n_keys;
     if (status == RSR_OK)
-        status = reserve_pages(index, (n_after + RSR_PAGE_TOKENS - 1) / RSR_PAGE_TOKENS, err);
+        status = reserve_blocks(index, (n_after + RSR_PAGE_TOKENS - 1) / RSR_PAGE_TOKENS, err);
     if (status != RSR_OK)
         return status;
     for (size_t i = 0; i < n_keys; i++) {
-        struct louver_page *page = index->pages[index->n_keys / RSR_PAGE_TOKENS];
-        const size_t row = (size_t)(index->n_keys % RSR_PAGE_TOKENS) * index->row_floats;
-        const size_t bytes = index->head_dim * sizeof(float);
-        memcpy(page->keys + row, keys + i * index->head_dim, bytes);
-        memcpy(page->values + row, values + i * index->head_dim, bytes);
+        struct louver_block *block = index->blocks[index->n_keys / RSR_PAGE_TOKENS];
+        const size_t row = (size_t)(index->n_keys % RSR_PAGE_TOKENS) * index->setup.row_floats;
+        const size_t bytes = index->setup.head_dim * sizeof(float);
+        memcpy(block->keys + row, keys + i * index->setup.head_dim, bytes);
+        memcpy(block->values + row, values + i * index->setup.head_dim, bytes);
         if (++index->n_keys % RSR_PAGE_TOKENS == 0)
-            seal_page(index, page);
+            louver_seal(&index->setup, block->sidecar, block->keys, block->values);
     }
     return RSR_OK;
 }
@@ -211,16 +185,16 @@ rsr_status rsr_louver_truncate(rsr_louver *index, uint32_t length, rsr_error *er
     const uint32_t open_keys = length % RSR_PAGE_TOKENS, last = length / RSR_PAGE_TOKENS;
     /* A page that becomes the open one must be this index's own. */
     if (open_keys != 0 &&
-        atomic_load_explicit(&index->pages[last]->references, memory_order_acquire) > 1) {
-        struct louver_page *own = copy_page(index, index->pages[last], open_keys);
+        atomic_load_explicit(&index->blocks[last]->references, memory_order_acquire) > 1) {
+        struct louver_block *own = copy_block(index, index->blocks[last], open_keys);
         if (own == NULL)
             return refuse_memory(err, "a page of keys");
-        release_page(index->pages[last]);
-        index->pages[last] = own;
+        release_block(index->blocks[last]);
+        index->blocks[last] = own;
     }
-    const uint32_t n_pages = last + (open_keys != 0);
-    while (index->n_pages > n_pages)
-        release_page(index->pages[--index->n_pages]);
+    const uint32_t n_blocks = last + (open_keys != 0);
+    while (index->n_blocks > n_blocks)
+        release_block(index->blocks[--index->n_blocks]);
     index->n_keys = length;
     return RSR_OK;
 }
@@ -228,29 +202,30 @@ rsr_status rsr_louver_truncate(rsr_louver *index, uint32_t length, rsr_error *er
 rsr_status rsr_louver_fork(const rsr_louver *index, rsr_louver **fork, rsr_error *err) {
     if (index == NULL || fork == NULL)
         return refuse_null(err, index == NULL ? "index" : "result pointer");
-    const uint32_t n_sealed = louver_sealed_pages(index);
+    const uint32_t n_sealed = index->n_keys / RSR_PAGE_TOKENS;
     const uint32_t open_keys = index->n_keys % RSR_PAGE_TOKENS;
     rsr_louver *made = malloc(sizeof(*made));
-    struct louver_page **pages = calloc(index->n_pages + 1u, sizeof(struct louver_page *));
-    struct louver_page *open = NULL;
+    struct louver_block **blocks = calloc(index->n_blocks + 1u, sizeof(struct louver_block *));
+    struct louver_block *open = NULL;
     if (open_keys != 0)
-        open = copy_page(index, index->pages[n_sealed], open_keys);
-    if (made == NULL || pages == NULL || (open_keys != 0 && open == NULL)) {
+        open = copy_block(index, index->blocks[n_sealed], open_keys);
+    if (made == NULL || blocks == NULL || (open_keys != 0 && open == NULL)) {
         free(made);
-        free(pages);
-        release_page(open);
+        free(blocks);
+        release_block(open);
         return refuse_memory(err, "a fork");
     }
     for (uint32_t i = 0; i < n_sealed; i++) {
-        pages[i] = index->pages[i];
-        atomic_fetch_add_explicit(&pages[i]->references, 1, memory_order_relaxed);
+        blocks[i] = index->blocks[i];
+        atomic_fetch_add_explicit(&blocks[i]->references, 1, memory_order_relaxed);
     }
-    pages[n_sealed] = open;
+    blocks[n_sealed] = open;
     *made = *index;
-    made->scratch = (struct louver_scratch){0};
-    made->pages = pages;
-    made->n_pages = n_sealed + (open != NULL);
-    made->capacity_pages = index->n_pages + 1u;
+    made->scratch = NULL;
+    made->scratch_bytes = 0;
+    made->blocks = blocks;
+    made->n_blocks = n_sealed + (open != NULL);
+    made->capacity_blocks = index->n_blocks + 1u;
     *fork = made;
     return RSR_OK;
 }
@@ -261,11 +236,12 @@ rsr_status rsr_louver_get_info(const rsr_louver *index, rsr_louver_info *info) {
     const rsr_louver_info known = {
         .size_bytes = sizeof(known),
         .length = index->n_keys,
-        .head_dim = index->head_dim,
-        .n_planes = index->shape.n_planes,
-        .kv_bytes = (uint64_t)index->n_pages * 2 * RSR_PAGE_TOKENS * row_bytes(index),
-        .index_bytes = (uint64_t)index->n_pages * (head_bytes() + index->shape.block_bytes),
-        .kernel = index->kernel->name,
+        .head_dim = index->setup.head_dim,
+        .n_planes = index->setup.shape.n_planes,
+        .kv_bytes = (uint64_t)index->n_blocks * 2 * RSR_PAGE_TOKENS * row_bytes(index),
+        .index_bytes =
+            (uint64_t)index->n_blocks * (head_bytes() + louver_sidecar_bytes(&index->setup)),
+        .kernel = index->setup.kernel->name,
     };
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }

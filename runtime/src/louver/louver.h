@@ -1,8 +1,12 @@
 /* louver.h - what the files of the KV index share. rsr_louver.h says what it does.
  *
- * Keys lie in pages of 64, as in the KV cache; a page is one allocation that never moves. A full page is
- * sealed: its sketch block is made, once, and from then on nothing in it changes, so that forks share it.
- * The open page belongs to one index and has no sketch: its keys are scored exactly.
+ * A query works on views of pages: 64 keys and values as they lie in the KV cache, and a sidecar with the
+ * page's sketches and bounds. The same code thus serves the pages of rsr_louver.h and those of an engine;
+ * no key is copied. A page without a sidecar (the open one, or one that a window cuts) is scored key by key.
+ *
+ *     louver_pass_begin   views, thresholds and queries; scratch is cut
+ *     louver_pass_run     masks of the keys that each head attends to, then attention over them
+ *     louver_certify      what was left out
  */
 #ifndef RSR_LOUVER_INTERNAL_H
 #define RSR_LOUVER_INTERNAL_H
@@ -13,102 +17,152 @@
 #include "rsr_louver.h"
 #include "sketch/sketch.h"
 
-#define LOUVER_MAX_HEADS 64u /* bits of a mask */
+#define LOUVER_MAX_HEADS 64u
 #define LOUVER_MAX_DIM 256u
 
-_Static_assert(RSR_PAGE_TOKENS == RSR_SKETCH_VECTORS, "a page is a block");
+_Static_assert(RSR_PAGE_TOKENS == RSR_SKETCH_VECTORS && RSR_PAGE_TOKENS == 64,
+               "a page is a block, and a mask has a bit for each key");
 
-struct louver_page {
-    atomic_uint references;
-    float *keys, *values; /* [64][row_floats], zero from head_dim on */
-    void *sketch;         /* of a sealed page */
-    double value_norm;    /* largest |v| of a sealed page, rounded up */
-};
-
-/* An attended key: its product lies between the two. */
-struct louver_hit {
-    double lower, upper;
-    uint32_t key;
-};
-
-/* What a query works on, kept for the next one. Arrays [heads] grow with the largest group asked for,
- * arrays [heads][capacity_keys] with the index. */
-struct louver_scratch {
-    uint32_t n_heads, capacity_keys;
-    struct louver_hit *hits; /* [heads][capacity_keys] */
-    double *best;    /* [heads][capacity_keys], topk only: heap of the largest lower bounds */
-    float *bounds;   /* [heads][capacity_keys], mass only, as the next two */
-    uint64_t *masks; /* [heads][capacity_keys / 64] */
-    struct rsr_sketch_frame *frames; /* [heads][capacity_keys / 64] */
-    char *queries;                   /* [heads] memory of prepared queries */
-    float *attention;                /* 3 rows, then a page of keys and one of values */
-};
-
-struct rsr_louver {
+/* What all pages of an index have in common. */
+struct louver_setup {
     uint32_t head_dim, row_floats;
     float scale;
     struct rsr_sketch_shape shape;
     const struct rsr_sketch_kernel *kernel;
     const struct rsr_ops *ops;
-    struct louver_page **pages;
-    uint32_t n_pages, capacity_pages, n_keys;
-    struct louver_scratch scratch;
 };
 
-/* One query head on its way. */
+/* What sealing a page makes of it; the sketch block follows at LOUVER_SKETCH_AT. Norms are rounded up. */
+struct louver_sidecar {
+    double key_norm, value_norm; /* largest |k| and |v| */
+    bool usable;                 /* false: a key or value is not finite */
+};
+#define LOUVER_SKETCH_AT 64u
+
+/* A view of a page; owns nothing. */
+struct louver_page {
+    const float *keys,
+        *values; /* [n_keys][row_floats], readable up to the next multiple of 4 rows */
+    uint32_t n_keys;
+    const struct louver_sidecar *sidecar; /* of 64 keys; NULL: none */
+};
+
+/* One query head on its way. Arrays [keys] have 64 elements a page. */
 struct louver_head_state {
     struct rsr_sketch_query sketch;
-    double threshold;        /* a key whose bound is below it is left out */
-    struct louver_hit *hits; /* ascending keys */
-    uint32_t n_hits;
-    double *best; /* heap, least first */
+    double threshold; /* a key whose bound is below it is left out */
+    uint64_t *masks;  /* [pages]: keys that are attended to */
+    uint32_t n_attended;
+    const float *q; /* [row_floats] */
+    float *out;     /* [row_floats]: attention, not yet divided by state.sum */
+    struct rsr_attend_state state;
+    /* topk */
+    double *uppers; /* [keys]: upper bounds of the products of keys in the masks */
+    double *best;   /* [keys]: heap of the n_best largest lower bounds, least first */
     uint32_t n_best;
-    double
-        skipped; /* mass: upper bound of the sum of exp(scale q.k - reference) over keys left out */
-    double reference;
+    /* mass: upper bound of the sum of exp(scale q.k - reference) over keys left out, and lower bound of
+     * that over keys attended to */
+    float *x;                        /* [keys] */
+    struct rsr_sketch_frame *frames; /* [pages] */
+    double skipped, attended;
+    float reference;
 };
 
 struct louver_pass {
-    const rsr_louver *index;
+    const struct louver_setup *setup;
+    const struct louver_page *pages;
+    uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
-    uint32_t n_heads;
+    double key_norm; /* largest |k| of all pages, rounded up */
+    float *page_out; /* [row_floats] */
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
 };
 
-static inline uint32_t louver_sealed_pages(const rsr_louver *index) {
-    return index->n_keys / RSR_PAGE_TOKENS;
+static inline uint64_t louver_all_keys(uint32_t n_keys) {
+    return n_keys < 64 ? (UINT64_C(1) << n_keys) - 1 : UINT64_MAX;
 }
 
-/* Between which two numbers q . k lies; the key is 0. louver_query.c */
-struct louver_hit louver_exact_product(const float *q, const float *k, uint32_t head_dim);
+static inline const void *louver_sketch(const struct louver_page *page) {
+    return (const char *)page->sidecar + LOUVER_SKETCH_AT;
+}
 
-/* Scores the keys of a page whose bit is set in heads_of[h] for head h, and takes those that are relevant
- * to the head's threshold. louver_query.c */
-void louver_score_page(struct louver_pass *pass, uint32_t page, const uint64_t *keys_of_head);
+/* ---- louver_page.c ---- */
 
-/* Every head leaves out what may carry at most EPS of its softmax, and scores the rest. louver_mass.c */
+/* scale 0: 1 / sqrt(head_dim). */
+struct louver_setup louver_setup_of(uint32_t head_dim, uint32_t n_planes, float scale,
+                                    const struct rsr_ops *ops, uint64_t cpu_features);
+
+/* Of one sidecar, a multiple of 64; its memory is aligned to 64 bytes. */
+uint32_t louver_sidecar_bytes(const struct louver_setup *setup);
+void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
+                 const float *keys, const float *values);
+
+/* |v| of a row, rounded up. */
+double louver_row_norm(const float *row, uint32_t n);
+/* The largest |k| of a page, rounded up. */
+double louver_key_norm(const struct louver_setup *setup, const struct louver_page *page);
+
+/* z[j] = scale * dot(q, k[j]) for the keys in the mask: the float operations of attention. Others are
+ * left alone. */
+void louver_scores(const struct louver_setup *setup, const struct louver_page *page, const float *q,
+                   uint64_t mask, float *z);
+/* How far such a z is from the real number, at most. */
+double louver_score_error(const struct louver_setup *setup, double q_norm, double key_norm);
+
+/* ---- louver_pass.c ---- */
+
+/* Memory of a pass, 64-byte aligned; UINT64_MAX: too large. */
+uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
+                           uint32_t n_pages);
+/* Fills *pass. q is finite, [n_heads] rows q_stride floats apart; `values`, if not NULL, has a T a head. */
+void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
+                       const struct louver_page *pages, uint32_t n_pages,
+                       const rsr_louver_threshold *threshold, const double *values, const float *q,
+                       size_t q_stride, uint32_t n_heads, void *memory);
+void louver_pass_run(struct louver_pass *pass);
+
+/* ---- louver_mass.c: every head leaves out what may carry at most EPS of its softmax ---- */
 void louver_run_mass(struct louver_pass *pass);
 
-/* What a head got: masses and errors from its hits. out may be NULL. louver_error.c */
+/* ---- louver_attend.c: attention over the keys in the masks, which it counts ---- */
+void louver_attend(struct louver_pass *pass);
+
+/* ---- louver_error.c ---- */
+
+/* What a head got, after louver_pass_run. `out` is its final output. */
 void louver_certify(const struct louver_pass *pass, const struct louver_head_state *state,
                     const float *out, rsr_louver_head *head);
 
-/* Upper bounds of exp: y[i] >= exp(x[i]), and the lower ones. At most 64 at once. */
+/* Upper bounds of exp: y[i] >= exp(x[i]). At most 64 at once. */
 void louver_exp_upper(const struct rsr_ops *ops, float *y, const float *x, uint32_t n);
-void louver_exp_lower(const struct rsr_ops *ops, float *y, const float *x, uint32_t n);
+/* At most the sum of exp of n real numbers that are within `error` of z[i] - reference. n <= 64. */
+double louver_exp_sum_lower(const struct rsr_ops *ops, const float *z, uint32_t n, float reference,
+                            double error);
+/* scale * product - reference, rounded up. */
+float louver_exponent_up(const struct louver_setup *setup, double product, double reference);
 
-/* scale * product - reference, rounded up or down. */
-float louver_exponent_up(const rsr_louver *index, double product, double reference);
-float louver_exponent_down(const rsr_louver *index, double product, double reference);
+/* ---- louver.c ---- */
 
 /* Refuse n rows of which one is not finite ("key 3 is not finite ..."), and a thread whose floating-point
- * environment would break the bounds. louver.c */
+ * environment would break the bounds. */
 RSR_NODISCARD rsr_status louver_check_finite(const float *rows, size_t n, uint32_t head_dim,
                                              const char *what, rsr_error *err);
 RSR_NODISCARD rsr_status louver_check_float_mode(rsr_error *err);
 
-/* |v| of a row, rounded up. */
-double louver_row_norm(const float *row, uint32_t n);
+/* A page that indexes own, shared by forks. */
+struct louver_block {
+    atomic_uint references;
+    float *keys, *values; /* [64][row_floats], zero from head_dim on */
+    struct louver_sidecar *sidecar;
+};
+
+struct rsr_louver {
+    struct louver_setup setup;
+    struct louver_block **blocks;
+    uint32_t n_blocks, capacity_blocks, n_keys;
+    void *scratch; /* of queries, kept for the next one */
+    uint64_t scratch_bytes;
+};
 
 #endif

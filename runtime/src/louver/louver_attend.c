@@ -1,0 +1,100 @@
+/* louver_attend.c - attention over the keys in the masks.
+ *
+ * The float order is that of ops.h, in which a key that is left out has z = -infinity: it weighs nothing,
+ * changes no lane, and a page without any key is passed over. Over all keys the bits are thus those of
+ * dense attention. (Adding 0 v to a sum changes nothing: a sum that began at +0 is never -0.)
+ */
+#include <math.h>
+#include <string.h>
+
+#include "louver.h"
+
+static float sum16(const float *part) {
+    float h[8], q[4];
+    for (uint32_t i = 0; i < 8; i++)
+        h[i] = part[i] + part[i + 8];
+    for (uint32_t i = 0; i < 4; i++)
+        q[i] = h[i] + h[i + 4];
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+/* z becomes p = exp(z - max), 0 outside the mask; returns (max, sum of p). */
+static struct rsr_attend_state masked_softmax(const struct rsr_ops *ops, float *z, uint64_t mask) {
+    float p[RSR_PAGE_TOKENS], lanes[16] = {0.0f};
+    struct rsr_attend_state state = {.max = -INFINITY};
+    uint32_t n = 0;
+    for (uint64_t left = mask; left != 0; left &= left - 1) {
+        const float score = z[__builtin_ctzll(left)];
+        state.max = score > state.max ? score : state.max; /* a NaN stays in the sum */
+    }
+    for (uint64_t left = mask; left != 0; left &= left - 1)
+        p[n++] = z[__builtin_ctzll(left)] - state.max;
+    ops->exp(p, p, n);
+    n = 0;
+    for (uint64_t left = mask; left != 0; left &= left - 1) {
+        const uint32_t j = (uint32_t)__builtin_ctzll(left);
+        lanes[j % 16] = lanes[j % 16] + p[n];
+        z[j] = p[n++];
+    }
+    state.sum = sum16(lanes);
+    return state;
+}
+
+static void masked_values(float *restrict out, const float *p, const float *restrict v,
+                          uint32_t row_floats, uint64_t mask) {
+    memset(out, 0, row_floats * sizeof(float));
+    for (uint64_t left = mask; left != 0; left &= left - 1) {
+        const uint32_t j = (uint32_t)__builtin_ctzll(left);
+        const float *restrict row = v + (size_t)j * row_floats;
+        for (uint32_t d = 0; d < row_floats; d += 16)
+            for (uint32_t i = 0; i < 16; i++)
+                out[d + i] = out[d + i] + p[j] * row[d + i];
+    }
+}
+
+static void merge(const struct rsr_ops *ops, struct louver_head_state *head,
+                  struct rsr_attend_state page, const float *page_out, uint32_t row_floats) {
+    const float max = page.max > head->state.max ? page.max : head->state.max;
+    float factors[2] = {head->state.max - max, page.max - max};
+    ops->exp(factors, factors, 2);
+    head->state.max = max;
+    head->state.sum = head->state.sum * factors[0] + page.sum * factors[1];
+    for (uint32_t d = 0; d < row_floats; d++)
+        head->out[d] = head->out[d] * factors[0] + page_out[d] * factors[1];
+}
+
+static void attend_masked(const struct louver_pass *pass, struct louver_head_state *head,
+                          const struct louver_page *page, uint64_t mask) {
+    const struct louver_setup *setup = pass->setup;
+    const bool first = head->n_attended == 0;
+    float z[RSR_PAGE_TOKENS], *out = first ? head->out : pass->page_out;
+    louver_scores(setup, page, head->q, mask, z);
+    const struct rsr_attend_state state = masked_softmax(setup->ops, z, mask);
+    masked_values(out, z, page->values, setup->row_floats, mask);
+    if (first)
+        head->state = state;
+    else
+        merge(setup->ops, head, state, out, setup->row_floats);
+}
+
+/* A page is read once for all heads. */
+void louver_attend(struct louver_pass *pass) {
+    const struct louver_setup *setup = pass->setup;
+    for (uint32_t p = 0; p < pass->n_pages; p++) {
+        const struct louver_page *page = &pass->pages[p];
+        for (uint32_t h = 0; h < pass->n_heads; h++) {
+            struct louver_head_state *head = &pass->heads[h];
+            const uint64_t mask = head->masks[p];
+            if (mask == 0)
+                continue;
+            const uint32_t n = (uint32_t)__builtin_popcountll(mask);
+            if (mask == louver_all_keys(n)) /* no gap: one vectorised walk */
+                setup->ops->attend_page(&head->state, head->out, pass->page_out, head->q,
+                                        page->keys, page->values, setup->row_floats, n,
+                                        setup->scale, head->n_attended == 0);
+            else
+                attend_masked(pass, head, page, mask);
+            head->n_attended += n;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+/* louver_page.c - one page: sealing it, and the scores of its keys in the float order of attention. */
+#include <math.h>
+#include <string.h>
+
+#include "louver.h"
+#include "sketch/sketch_round.h"
+
+_Static_assert(sizeof(struct louver_sidecar) <= LOUVER_SKETCH_AT, "the sketch follows");
+
+struct louver_setup louver_setup_of(uint32_t head_dim, uint32_t n_planes, float scale,
+                                    const struct rsr_ops *ops, uint64_t cpu_features) {
+    return (struct louver_setup){
+        .head_dim = head_dim,
+        .row_floats = (head_dim + 15u) & ~15u,
+        .scale = scale > 0.0f ? scale : 1.0f / sqrtf((float)head_dim),
+        .shape = rsr_sketch_shape_of(head_dim, n_planes),
+        .kernel = rsr_sketch_kernel_for(cpu_features),
+        .ops = ops,
+    };
+}
+
+uint32_t louver_sidecar_bytes(const struct louver_setup *setup) {
+    return LOUVER_SKETCH_AT + setup->shape.block_bytes;
+}
+
+/* In 8 partial sums, which compilers put into vector lanes. */
+double louver_row_norm(const float *row, uint32_t n) {
+    double sums[8] = {0.0}, sum = 0.0;
+    uint32_t d = 0;
+    for (; d + 8 <= n; d += 8)
+        for (uint32_t i = 0; i < 8; i++)
+            sums[i] += (double)row[d + i] * (double)row[d + i];
+    for (; d < n; d++)
+        sum += (double)row[d] * (double)row[d];
+    for (uint32_t i = 0; i < 8; i++)
+        sum += sums[i];
+    return rsr_sum_up(sqrt(sum));
+}
+
+static double largest_norm(const struct louver_setup *setup, const float *rows) {
+    double largest = 0.0;
+    for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++) {
+        const double norm = louver_row_norm(rows + (size_t)j * setup->row_floats, setup->head_dim);
+        if (!(norm <= largest)) /* a NaN stays */
+            largest = norm;
+    }
+    return largest;
+}
+
+void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
+                 const float *keys, const float *values) {
+    sidecar->key_norm = largest_norm(setup, keys);
+    sidecar->value_norm = largest_norm(setup, values);
+    /* Norms of finite float32 rows are finite doubles. */
+    sidecar->usable = isfinite(sidecar->key_norm) && isfinite(sidecar->value_norm);
+    if (sidecar->usable)
+        rsr_sketch_build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT, keys,
+                         setup->row_floats);
+}
+
+static struct rsr_matrix_data matrix_of(const struct louver_setup *setup,
+                                        const struct louver_page *page) {
+    return (struct rsr_matrix_data){.data = page->keys,
+                                    .dtype = RSR_DTYPE_F32,
+                                    .rows = page->n_keys,
+                                    .cols = setup->row_floats};
+}
+
+/* The squares are float32 dots of rows with themselves: off by less than 2^-10 relatively, and by what
+ * underflows, less than 2^-140. One that overflows is infinite. */
+double louver_key_norm(const struct louver_setup *setup, const struct louver_page *page) {
+    if (page->sidecar != NULL)
+        return page->sidecar->key_norm;
+    const struct rsr_matrix_data matrix = matrix_of(setup, page);
+    float squares[RSR_PAGE_TOKENS];
+    double largest = 0.0;
+    for (uint32_t j = 0; j < page->n_keys; j++) {
+        setup->ops->head(squares, &matrix, j, j + 1, page->keys + (size_t)j * setup->row_floats);
+        if (!((double)squares[j] <= largest))
+            largest = (double)squares[j];
+    }
+    return sqrt(largest * (1.0 + 0x1p-9) + 0x1p-139);
+}
+
+void louver_scores(const struct louver_setup *setup, const struct louver_page *page, const float *q,
+                   uint64_t mask, float *z) {
+    const struct rsr_matrix_data matrix = matrix_of(setup, page);
+    float dots[RSR_PAGE_TOKENS];
+    while (mask != 0) { /* runs of keys */
+        const uint32_t begin = (uint32_t)__builtin_ctzll(mask);
+        const uint64_t after = ~(mask >> begin);
+        const uint32_t end = after != 0 ? begin + (uint32_t)__builtin_ctzll(after) : 64;
+        setup->ops->head(dots, &matrix, begin, end, q);
+        for (uint32_t j = begin; j < end; j++)
+            z[j] = dots[j] * setup->scale;
+        mask &= end < 64 ? UINT64_MAX << end : 0;
+    }
+}
+
+/* A product, row_floats / 16 additions, 4 of the tree and the scale: each within 2^-24 relatively, of sums
+ * that are at most |q| |k|; products that underflow add less than 2^-140. */
+double louver_score_error(const struct louver_setup *setup, double q_norm, double key_norm) {
+    const double roundings = (setup->row_floats / 16 + 8) * 0x1p-24;
+    return (double)setup->scale * (roundings * q_norm * key_norm + 0x1p-140) * (1.0 + 0x1p-9) +
+           0x1p-140;
+}
