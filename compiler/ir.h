@@ -68,7 +68,8 @@ enum rsr_scale_rule {
     RSR_SCALE_MULTIPLY,         /* packed, autobitlinear offline: y = acc * act * weight_scale */
     RSR_SCALE_DIVIDE,           /* packed, bitlinear: y = acc * act / weight_scale */
     RSR_SCALE_ONLINE,           /* float masters: clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
-    RSR_SCALE_BLOCKS            /* the blocks hold it; weight_scale, if any, multiplies on top */
+    RSR_SCALE_BLOCKS,           /* the blocks hold it; weight_scale, if any, multiplies on top */
+    RSR_SCALE_VALUES            /* floats that already are -s, 0, s: model/ternary_values.h finds s */
 };
 
 /* config.json or a GGUF file's metadata, validated. What is not in them has the default of the
@@ -133,6 +134,15 @@ struct rsr_layer {
     uint32_t rows, cols;        /* out, in */
 };
 
+/* A linear layer that is not ternary: one that modules_to_not_convert names. */
+struct rsr_dense_layer {
+    uint32_t block;
+    enum rsr_role role;
+    const char *name;
+    const struct rsr_tensor *weight;    /* float [rows, cols] */
+    uint32_t rows, cols;
+};
+
 /* One RMS norm; role says which. */
 struct rsr_norm_layer {
     uint32_t block;
@@ -140,7 +150,11 @@ struct rsr_norm_layer {
     const char *name;
     const struct rsr_tensor *weight;
     uint32_t cols;
+    float eps;
+    float offset;               /* added to every weight: 1 where the checkpoint stores w - 1 */
 };
+
+#define RSR_NO_LAYER UINT32_MAX
 
 struct rsr_block_layers {       /* indexes into layers / norms; UINT32_MAX: absent */
     uint32_t q, k, v, o, gate, up, down;
@@ -153,12 +167,19 @@ struct rsr_graph {
     struct rsr_hyper hyper;
     struct rsr_layer *layers;   /* in order of use */
     uint32_t n_layers;          /* linear layers, not blocks */
+    enum rsr_input input;       /* of all of them */
+    struct rsr_dense_layer *dense;
+    uint32_t n_dense;
+    struct rsr_rope *ropes;     /* inv_freq [hyper.head_dim / 2] */
+    uint32_t n_ropes;
     struct rsr_norm_layer *norms;
     uint32_t n_norms;
     struct rsr_block_layers *blocks;    /* [hyper.n_layers] */
     uint32_t final_norm;
     const struct rsr_tensor *embedding;
-    const struct rsr_tensor *head;      /* == embedding when tied */
+    const struct rsr_tensor *head;      /* == embedding when tied; NULL: an embedding model */
+    uint32_t head_layer;        /* index into layers of a ternary head (the last); RSR_NO_LAYER: the
+                                   head is dense */
 };
 
 /* ---- decode ---------------------------------------------------------------------------------- */
