@@ -50,7 +50,10 @@ static bool is_zero_at_zero(enum rsr_activation activation) {
     switch (activation) {
     case RSR_ACTIVATION_RELU2:
     case RSR_ACTIVATION_SILU:
+    case RSR_ACTIVATION_GELU_TANH:
         return true;
+    case RSR_ACTIVATION_COUNT:
+        break;
     }
     return false;
 }
@@ -123,6 +126,11 @@ static uint32_t norm_before(const struct rsr_block_layers *layers, enum rsr_role
     case RSR_ROLE_POST_NORM:
     case RSR_ROLE_FFN_SUB_NORM:
     case RSR_ROLE_FINAL_NORM:
+    case RSR_ROLE_Q_NORM:
+    case RSR_ROLE_K_NORM:
+    case RSR_ROLE_ATTN_OUT_NORM:
+    case RSR_ROLE_FFN_OUT_NORM:
+    case RSR_ROLE_PROJ_NORM:
     case RSR_ROLE_COUNT:
         break; /* no linear layer of a block */
     }

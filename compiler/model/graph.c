@@ -8,6 +8,7 @@
 #include "model/graph.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "model/arch.h"
@@ -79,6 +80,14 @@ static enum rsrc_status resolve_dims(struct builder *b) {
         return RSRC_FAILED;
     }
     return RSRC_OK;
+}
+
+/* What a configuration that says nothing means: the root of the head size, and embeddings as they are. */
+static void set_scales(struct rsr_hyper *hyper) {
+    if (hyper->attention_scale == 0.0f)
+        hyper->attention_scale = (float)(1.0 / sqrt((double)hyper->head_dim));
+    if (hyper->embedding_scale == 0.0f)
+        hyper->embedding_scale = 1.0f;
 }
 
 /* ---- tensors by name ----------------------------------------------------------------------------- */
@@ -364,6 +373,7 @@ enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *are
     if (!b.arch || resolve_dims(&b) != RSRC_OK)
         return RSRC_FAILED;
     graph.architecture = b.arch->model_type;
+    set_scales(&graph.hyper);
     allocate(&b);
     for (uint32_t block = 0; block < graph.hyper.n_layers && b.n_errors < MAX_REPORTED; block++)
         bind_block(&b, block);

@@ -27,6 +27,7 @@ static const char *const rule_names[] = {
 static const char *const activation_names[] = {
     [RSR_ACTIVATION_RELU2] = "relu2",
     [RSR_ACTIVATION_SILU] = "silu",
+    [RSR_ACTIVATION_GELU_TANH] = "gelu_tanh",
 };
 
 const char *rsrc_role_name(enum rsr_role role) {

@@ -115,6 +115,7 @@ static void add_attention(struct rsr_step *step, uint32_t block,
     struct rsr_step_op append = op_of(RSR_OP_ROPE_APPEND, block, NONE, B_Q, B_K);
     append.src[2] = B_V;
     append.src[3] = B_ROPE;
+    append.arg = RSR_NO_NORM;
     append.flags = RSR_OP_BARRIER;
     add_op(step, append);
     struct rsr_step_op attention = op_of(RSR_OP_ATTENTION, block, B_ATT, B_Q, NONE);
@@ -141,8 +142,8 @@ static bool reads(const struct rsr_step_op *op, uint32_t buffer) {
     for (uint32_t i = 0; i < 4; i++)
         if (op->src[i] == buffer)
             return true;
-    /* An addition updates its destination in place. */
-    return op->kind == RSR_OP_ADD && op->dst == buffer;
+    /* These update their destination in place. */
+    return (op->kind == RSR_OP_ADD || op->kind == RSR_OP_PAD) && op->dst == buffer;
 }
 
 static bool writes(const struct rsr_step_op *op, uint32_t buffer) {
@@ -235,6 +236,7 @@ static void build_step(struct rsrc_arena *arena, const struct rsr_graph *graph,
     norm.flags = RSR_OP_BARRIER;
     add_op(step, norm);
     struct rsr_step_op head = op_of(RSR_OP_HEAD, RSR_NO_BLOCK, NONE, B_NORMED, NONE);
+    head.arg = RSR_NO_KERNEL;
     head.flags = RSR_OP_BARRIER;
     add_op(step, head);
 
@@ -271,6 +273,7 @@ enum split { SPLIT_OTHER, SPLIT_TOKEN };
 static const enum split SPLITS[RSR_OP_KIND_COUNT] = {
     [RSR_OP_EMBED] = SPLIT_TOKEN, [RSR_OP_ROPE_TABLE] = SPLIT_TOKEN, [RSR_OP_ADD] = SPLIT_TOKEN,
     [RSR_OP_NORM] = SPLIT_TOKEN,  [RSR_OP_QUANT] = SPLIT_TOKEN,      [RSR_OP_ACT_MUL] = SPLIT_TOKEN,
+    [RSR_OP_PAD] = SPLIT_TOKEN,   [RSR_OP_OUTPUT] = SPLIT_TOKEN,
 };
 
 static struct rsrc_step_problem problem_at(uint32_t op, const char *what, const char *buffer) {

@@ -36,11 +36,31 @@ static const char *const OP_NAMES[RSR_OP_KIND_COUNT] = {
     [RSR_OP_ROPE_APPEND] = "rope_append",
     [RSR_OP_ATTENTION] = "attention",
     [RSR_OP_HEAD] = "head",
+    [RSR_OP_DENSE] = "dense",
+    [RSR_OP_PAD] = "pad",
+    [RSR_OP_OUTPUT] = "output",
 };
 
-/* What an operation's number counts; NULL: it has none. */
-static const char *arg_word(uint32_t kind) {
-    return kind == RSR_OP_LINEAR ? "kernel" : kind == RSR_OP_NORM ? "norm" : NULL;
+/* What an operation's number is; word NULL: it has none. An optional one is not printed where it says
+ * nothing: where it is `absent`. */
+static const struct arg_form {
+    const char *word;
+    bool named; /* the name of what is meant follows */
+    bool optional;
+    uint32_t absent;
+} ARG_FORMS[RSR_OP_KIND_COUNT] = {
+    [RSR_OP_ROPE_TABLE] = {.word = "rope", .optional = true, .absent = 0},
+    [RSR_OP_NORM] = {.word = "norm", .named = true},
+    [RSR_OP_LINEAR] = {.word = "kernel", .named = true},
+    [RSR_OP_ROPE_APPEND] = {.word = "norms", .optional = true, .absent = RSR_NO_NORM},
+    [RSR_OP_ATTENTION] = {.word = "window", .optional = true, .absent = 0},
+    [RSR_OP_HEAD] = {.word = "kernel", .named = true, .optional = true, .absent = RSR_NO_KERNEL},
+    [RSR_OP_DENSE] = {.word = "dense", .named = true},
+};
+
+static bool has_arg(const struct rsr_step_op *op) {
+    const struct arg_form *form = &ARG_FORMS[op->kind];
+    return form->word != NULL && !(form->optional && op->arg == form->absent);
 }
 
 /* ---- printing -------------------------------------------------------------------------------------- */
@@ -53,8 +73,10 @@ static void put_op(const struct rsr_step *step, const struct rsr_step_op *op, co
     for (uint32_t i = 0; i < 4; i++)
         if (op->src[i] != NONE)
             rsrc_buffer_printf(out, " %s", step->buffers[op->src[i]].name);
-    if (arg_word(op->kind) != NULL) {
-        rsrc_buffer_printf(out, " : %s %" PRIu32 " ", arg_word(op->kind), op->arg);
+    if (has_arg(op))
+        rsrc_buffer_printf(out, " : %s %" PRIu32, ARG_FORMS[op->kind].word, op->arg);
+    if (has_arg(op) && ARG_FORMS[op->kind].named) {
+        rsrc_buffer_puts(out, " ");
         rsrc_buffer_put_c_string(out, name);
     }
     if (op->block != RSR_NO_BLOCK)
@@ -74,17 +96,23 @@ static void put_step_head(const struct rsr_step *step, struct rsrc_buffer *out) 
             step->buffers[b].offset);
 }
 
+/* NULL: the operation names nothing. */
+static const char *arg_name(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
+                            const struct rsr_step_op *op) {
+    if (!has_arg(op) || !ARG_FORMS[op->kind].named)
+        return NULL;
+    if (op->kind == RSR_OP_NORM)
+        return graph->norms[op->arg].name;
+    return op->kind == RSR_OP_DENSE ? graph->dense[op->arg].name
+                                    : graph->layers[kernels->layer[op->arg]].name;
+}
+
 void rsrc_print_step(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
                      const struct rsr_step *step, struct rsrc_buffer *out) {
     put_step_head(step, out);
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
-        const char *name = NULL;
-        if (op->kind == RSR_OP_LINEAR)
-            name = graph->layers[kernels->layer[op->arg]].name;
-        else if (op->kind == RSR_OP_NORM)
-            name = graph->norms[op->arg].name;
-        put_op(step, op, name, out);
+        put_op(step, op, arg_name(graph, kernels, op), out);
     }
     rsrc_buffer_puts(out, "end step\n");
 }
@@ -165,6 +193,21 @@ static enum rsrc_status parse_operands(struct rsrc_scan *scan, const struct rsr_
     return RSRC_OK;
 }
 
+/* : kernel 0 "model.layers.0.self_attn.q_proj" */
+static enum rsrc_status parse_arg(struct rsrc_scan *scan, struct rsr_step_op *op,
+                                  const char **name) {
+    const struct arg_form *form = &ARG_FORMS[op->kind];
+    if (form->word == NULL)
+        return RSRC_OK;
+    op->arg = form->absent;
+    if (form->optional && !rsrc_scan_at_symbol(scan, ":"))
+        return RSRC_OK;
+    if (rsrc_scan_symbol(scan, ":") != RSRC_OK || rsrc_scan_word(scan, form->word) != RSRC_OK ||
+        rsrc_scan_u32(scan, form->word, 0, UINT32_MAX - 1, &op->arg) != RSRC_OK)
+        return RSRC_FAILED;
+    return form->named ? rsrc_scan_string(scan, "its name", name) : RSRC_OK;
+}
+
 static enum rsrc_status parse_op(struct rsrc_scan *scan, const struct rsr_step *step,
                                  struct rsr_step_op *op, const char **name) {
     uint32_t kind;
@@ -176,11 +219,7 @@ static enum rsrc_status parse_op(struct rsrc_scan *scan, const struct rsr_step *
                                .src = {NONE, NONE, NONE, NONE}};
     if (parse_operands(scan, step, op) != RSRC_OK)
         return RSRC_FAILED;
-    const char *word = arg_word(kind);
-    if (word != NULL &&
-        (rsrc_scan_symbol(scan, ":") != RSRC_OK || rsrc_scan_word(scan, word) != RSRC_OK ||
-         rsrc_scan_u32(scan, word, 0, UINT32_MAX - 1, &op->arg) != RSRC_OK ||
-         rsrc_scan_string(scan, "its name", name) != RSRC_OK))
+    if (parse_arg(scan, op, name) != RSRC_OK)
         return RSRC_FAILED;
     if (rsrc_scan_at_word(scan, "block") &&
         (rsrc_scan_word(scan, "block") != RSRC_OK ||
@@ -248,7 +287,7 @@ static enum rsrc_status parse_step_line(struct rsrc_scan *scan, struct rsr_step 
  * `start` is where the step begins. */
 static enum rsrc_status verify(const struct rsrc_scan *start, const char *const *places,
                                const struct rsr_step *step) {
-    const struct rsr_graph graph = {.n_norms = UINT32_MAX};
+    const struct rsr_graph graph = {.n_norms = UINT32_MAX, .n_dense = UINT32_MAX};
     const struct rsrc_step_kernels kernels = {.n_kernels = UINT32_MAX};
     const struct rsrc_step_problem problem = rsrc_find_step_problem(&graph, &kernels, step);
     if (problem.what == NULL)

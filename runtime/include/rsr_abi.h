@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 2u
+#define RSR_ABI_VERSION 3u
 
 /* ---- CPU features ------------------------------------------------------------------------- */
 
@@ -58,7 +58,7 @@ struct rsr_weights {
     const void *codes;      /* packed codes or segment members; layout is the variant's own */
     const void *index;      /* segment table of `scatter`, else NULL */
     const float *scale;     /* n_scales multipliers: y = acc * (x.scale * scale[..]) */
-    uint32_t n_scales;      /* 1 = per tensor, rows = per row */
+    uint32_t n_scales;      /* 1 = per tensor, rows = per row, more = per row and group of columns */
     uint32_t reserved;
 };
 
@@ -127,7 +127,12 @@ struct rsr_kernel_desc {
     X(ATTN_SUB_NORM, "attn_sub_norm")                                                                \
     X(POST_NORM, "post_norm")                                                                        \
     X(FFN_SUB_NORM, "ffn_sub_norm")                                                                  \
-    X(FINAL_NORM, "final_norm")
+    X(FINAL_NORM, "final_norm")                                                                      \
+    X(Q_NORM, "q_norm")               /* of every query head, before its rotation */                 \
+    X(K_NORM, "k_norm")                                                                              \
+    X(ATTN_OUT_NORM, "attn_out_norm") /* of what attention adds to the residual stream */            \
+    X(FFN_OUT_NORM, "ffn_out_norm")                                                                  \
+    X(PROJ_NORM, "proj_norm")         /* of one linear layer's input */
 
 enum rsr_role {
 #define RSR_ROLE_ROW(id, name) RSR_ROLE_##id,
@@ -144,20 +149,30 @@ enum rsr_role {
  */
 enum rsr_op_kind {
     RSR_OP_EMBED,       /* T  dst f32 <- embedding row of the token */
-    RSR_OP_ROPE_TABLE,  /* T  dst f32[head_dim] <- cos, sin of the token's position, half each */
+    RSR_OP_ROPE_TABLE,  /* T  dst f32[head_dim] <- cos, sin of the token's position, half each, by
+                           ropes[arg] */
     RSR_OP_ADD,         /* T  dst f32 += src0 f32 */
     RSR_OP_NORM,        /* T  dst f32 <- RMS norm of src0 f32, weights norms[arg] */
     RSR_OP_QUANT,       /* T  dst act rows <- int8 quantisation of src0 f32 */
     RSR_OP_ACT_MUL,     /* T  dst f32 <- act(src0) * src1 */
-    RSR_OP_LINEAR,      /* tiles: dst <- kernels[arg] over act rows src0 */
-    RSR_OP_ROPE_APPEND, /* (token, head): rotate q = src0 in place; rotated k = src1, v = src2 go to
-                           the KV pages of `block`; src3 = the rope table */
-    RSR_OP_ATTENTION,   /* (token, KV head): dst f32 <- attention of q = src0 over `block`'s pages */
-    RSR_OP_HEAD,        /* rows x wanted tokens: logits <- head . src0 f32 */
+    RSR_OP_LINEAR,      /* tiles: dst f32 <- kernels[arg] over src0, act rows or f32 as its input is */
+    RSR_OP_ROPE_APPEND, /* (token, head): q = src0 in place and k = src1 are normalised head by head
+                           with norms[arg] and norms[arg + 1], unless arg is RSR_NO_NORM, and
+                           rotated; k and v = src2 go to the KV pages of `block`; src3 = the rope
+                           table */
+    RSR_OP_ATTENTION,   /* (token, KV head): dst f32 <- attention of q = src0 over `block`'s pages;
+                           a token sees the last arg keys, its own included; 0: all */
+    RSR_OP_HEAD,        /* rows x wanted tokens: logits <- head . src0 f32; arg RSR_NO_KERNEL: the
+                           target's head, else kernels[arg] of RSR_INPUT_F32 */
+    RSR_OP_DENSE,       /* rows: dst f32 <- dense[arg] . src0 f32 */
+    RSR_OP_PAD,         /* T  dst f32, from its cols to the end of the row, <- 0 */
+    RSR_OP_OUTPUT,      /* T  outputs of wanted tokens <- src0 f32 */
     RSR_OP_KIND_COUNT
 };
 
 #define RSR_OP_BARRIER 1u
+#define RSR_NO_NORM UINT32_MAX
+#define RSR_NO_KERNEL UINT32_MAX
 #define RSR_NO_BUFFER UINT16_MAX
 
 struct rsr_step_op {
@@ -167,7 +182,7 @@ struct rsr_step_op {
     uint16_t dst;       /* buffer numbers, or RSR_NO_BUFFER */
     uint16_t src[4];
     uint16_t reserved;
-    uint32_t arg;       /* RSR_OP_LINEAR: kernel; RSR_OP_NORM: norm */
+    uint32_t arg;       /* number in a table of the target or module, or what the kind says */
 };
 
 /* One buffer: n_tokens rows of row_bytes. Buffers whose lifetimes do not meet share memory: the
@@ -203,7 +218,21 @@ struct rsr_step_table {
 enum rsr_dtype { RSR_DTYPE_F32, RSR_DTYPE_BF16, RSR_DTYPE_F16, RSR_DTYPE_I8, RSR_DTYPE_U8,
                  RSR_DTYPE_I32, RSR_DTYPE_I64, RSR_DTYPE_COUNT };
 
-enum rsr_activation { RSR_ACTIVATION_RELU2, RSR_ACTIVATION_SILU };
+enum rsr_activation {
+    RSR_ACTIVATION_RELU2,
+    RSR_ACTIVATION_SILU,
+    RSR_ACTIVATION_GELU_TANH,
+    RSR_ACTIVATION_COUNT
+};
+
+/* What a model gives for a text. */
+enum rsr_pooling {
+    RSR_POOLING_NONE,   /* a language model: logits of a token */
+    RSR_POOLING_LAST,   /* an embedding model: the last token's hidden state, */
+    RSR_POOLING_FIRST,  /* the first one's, */
+    RSR_POOLING_MEAN,   /* or their mean */
+    RSR_POOLING_COUNT
+};
 
 struct rsr_hyper {
     uint32_t hidden;
@@ -216,8 +245,18 @@ struct rsr_hyper {
     uint32_t context;       /* positions the checkpoint was made for */
     uint32_t activation;    /* enum rsr_activation */
     uint32_t tied_head;     /* 1: head == embedding */
+    uint32_t pooling;       /* enum rsr_pooling */
+    uint32_t normalized;    /* 1: an embedding is divided by its Euclidean length */
     float norm_eps;
     float rope_theta;
+    float attention_scale;  /* of q . k */
+    float embedding_scale;  /* what a row of the embedding is multiplied by */
+};
+
+/* One way of rotating queries and keys. */
+struct rsr_rope {
+    const float *inv_freq;  /* [head_dim / 2] */
+    float scale;            /* of cosines and sines (YaRN's attention factor); else 1 */
 };
 
 struct rsr_matrix_data {    /* a dense matrix at its stored width: embedding, head */
@@ -238,8 +277,11 @@ struct rsr_target {
     uint32_t n_steps;
     uint32_t n_norms;
     const struct rsr_norm *norms;
+    const struct rsr_matrix_data *dense;    /* linear layers that are not ternary */
+    uint32_t n_dense;
     struct rsr_matrix_data embedding;
-    struct rsr_matrix_data head;
+    struct rsr_matrix_data head;            /* data NULL: an embedding model has none, or the head is
+                                               a kernel */
 };
 
 /* ---- Tokenizer ---------------------------------------------------------------------------------
@@ -378,7 +420,8 @@ struct rsr_module {
     const char *compiler_version;
     uint8_t model_hash[16];             /* of the checkpoint's tensors and configuration */
     struct rsr_hyper hyper;
-    const float *rope_inv_freq;         /* [head_dim / 2] */
+    const struct rsr_rope *ropes;
+    uint32_t n_ropes;
     const struct rsr_target *targets;   /* of one architecture; the loader takes the best */
     uint32_t n_targets;
     uint32_t n_stop_tokens;

@@ -5,7 +5,6 @@
  * query heads of the group go over a page before the next page is touched. Units are dealt out
  * round-robin; a unit's result does not depend on who computes it or on what else is in the run.
  */
-#include <math.h>
 #include <string.h>
 
 #include "engine.h"
@@ -46,8 +45,14 @@ static struct attend_scratch cut_scratch(const struct rsr_engine *engine, uint32
 struct unit {
     struct rsr_run run;
     uint32_t block;
+    uint32_t window;
     uint32_t kv_head;
 };
+
+/* The first position that a token sees. */
+static uint32_t first_seen(uint32_t position, uint32_t window) {
+    return window != 0 && position >= window ? position - window + 1 : 0;
+}
 
 /* All query heads of the unit's group, at every token of the run that sees the page. */
 static void attend_unit_page(const struct rsr_engine *engine, const struct unit *unit,
@@ -58,33 +63,35 @@ static void attend_unit_page(const struct rsr_engine *engine, const struct unit 
         &engine->kv, sequence->pages[page_number], unit->block, unit->kv_head);
     const uint32_t group = group_heads(hyper), row_floats = engine->kv.row_floats;
     const uint32_t page_begin = page_number * RSR_PAGE_TOKENS;
-    const float scale = 1.0f / sqrtf((float)hyper->head_dim);
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         const uint32_t position = engine->chunk.positions[unit->run.first_token + t];
-        if (position < page_begin)
+        const uint32_t first = first_seen(position, unit->window);
+        if (position < page_begin || first >= page_begin + RSR_PAGE_TOKENS)
             continue;
         const uint32_t seen = position - page_begin + 1;
-        const uint32_t n_keys = seen < RSR_PAGE_TOKENS ? seen : RSR_PAGE_TOKENS;
+        const uint32_t skipped = first > page_begin ? first - page_begin : 0;
+        const uint32_t n_keys = (seen < RSR_PAGE_TOKENS ? seen : RSR_PAGE_TOKENS) - skipped;
+        const size_t at = (size_t)skipped * row_floats;
         for (uint32_t h = 0; h < group; h++) {
             const size_t row = (size_t)t * group + h;
             engine->model->ops->attend_page(&s->states[row], s->out + row * row_floats, s->page_out,
-                                            s->q + row * row_floats, rows.keys, rows.values,
-                                            row_floats, n_keys, scale, page_number == 0);
+                                            s->q + row * row_floats, rows.keys + at,
+                                            rows.values + at, row_floats, n_keys,
+                                            hyper->attention_scale, first >= page_begin);
         }
     }
 }
 
 static void attend_unit(const struct rsr_engine *engine, const struct unit *unit,
-                        const struct attend_scratch *s, const char *q, size_t q_row_bytes,
-                        char *out, size_t out_row_bytes) {
+                        const struct attend_scratch *s, const struct rsr_attention_call *call) {
     const struct rsr_hyper *hyper = &engine->model->module->hyper;
     const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
     const uint32_t row_floats = engine->kv.row_floats;
     const size_t head_offset = (size_t)unit->kv_head * group * head_dim;
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
-        const float *from =
-            (const float *)(const void *)(q + (unit->run.first_token + t) * q_row_bytes) +
-            head_offset;
+        const float *from = (const float *)(const void *)(call->q + (unit->run.first_token + t) *
+                                                                        call->q_row_bytes) +
+                            head_offset;
         for (uint32_t h = 0; h < group; h++) {
             float *row = s->q + ((size_t)t * group + h) * row_floats;
             memcpy(row, from + (size_t)h * head_dim, head_dim * sizeof(float));
@@ -92,11 +99,13 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
         }
     }
     const uint32_t last = engine->chunk.positions[unit->run.first_token + unit->run.n_tokens - 1];
-    for (uint32_t page = 0; page <= last / RSR_PAGE_TOKENS; page++)
+    const uint32_t first = first_seen(engine->chunk.positions[unit->run.first_token], unit->window);
+    for (uint32_t page = first / RSR_PAGE_TOKENS; page <= last / RSR_PAGE_TOKENS; page++)
         attend_unit_page(engine, unit, s, page);
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         float *to =
-            (float *)(void *)(out + (unit->run.first_token + t) * out_row_bytes) + head_offset;
+            (float *)(void *)(call->out + (unit->run.first_token + t) * call->out_row_bytes) +
+            head_offset;
         for (uint32_t h = 0; h < group; h++) {
             const size_t row = (size_t)t * group + h;
             engine->model->ops->attend_finish(to + (size_t)h * head_dim, s->out + row * row_floats,
@@ -105,16 +114,16 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
     }
 }
 
-static void dense_run(const struct rsr_engine *engine, uint32_t block, uint32_t worker,
-                      const char *q, size_t q_row_bytes, char *out, size_t out_row_bytes) {
+static void dense_run(const struct rsr_engine *engine, const struct rsr_attention_call *call) {
     const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
-    const struct attend_scratch scratch = cut_scratch(engine, worker);
+    const struct attend_scratch scratch = cut_scratch(engine, call->worker);
     const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
-    for (uint64_t u = worker; u < n_units; u += engine->n_threads) {
+    for (uint64_t u = call->worker; u < n_units; u += engine->n_threads) {
         const struct unit unit = {.run = engine->chunk.runs[u / n_kv_heads],
-                                  .block = block,
+                                  .block = call->block,
+                                  .window = call->window,
                                   .kv_head = (uint32_t)(u % n_kv_heads)};
-        attend_unit(engine, &unit, &scratch, q, q_row_bytes, out, out_row_bytes);
+        attend_unit(engine, &unit, &scratch, call);
     }
 }
 

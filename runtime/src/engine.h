@@ -28,7 +28,18 @@ struct rsr_chunk {
     uint32_t n_runs;
     uint32_t *wanted; /* tokens whose logits are wanted, ascending */
     uint32_t n_wanted;
-    float *logits; /* [n_wanted][vocab] */
+    float *outputs; /* [n_wanted][rsr_output_size()] */
+};
+
+/* One worker's call for one operation. q and out are buffer rows. */
+struct rsr_attention_call {
+    uint32_t block;
+    uint32_t window; /* keys that a token sees, its own included; 0: all */
+    uint32_t worker;
+    const char *q;
+    size_t q_row_bytes;
+    char *out;
+    size_t out_row_bytes;
 };
 
 /* How attention is computed; dense is the one there is. */
@@ -36,9 +47,8 @@ struct rsr_attention {
     const char *name;
     /* Scratch of one worker; 0: too large. */
     uint64_t (*scratch_bytes)(const struct rsr_engine *engine);
-    /* This worker's share of one operation: (run, KV head) units. q and out are buffer rows. */
-    void (*run)(const struct rsr_engine *engine, uint32_t block, uint32_t worker, const char *q,
-                size_t q_row_bytes, char *out, size_t out_row_bytes);
+    /* This worker's share of one operation: (run, KV head) units. */
+    void (*run)(const struct rsr_engine *engine, const struct rsr_attention_call *call);
 };
 extern const struct rsr_attention rsr_attention_dense;
 

@@ -66,11 +66,11 @@ static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, 
                             sequence == NULL ? "NULL" : "another engine's");
         n_wanted += batch->entries[i].want_logits;
     }
-    const size_t vocab = engine->model->module->hyper.vocab;
-    if (n_wanted > 0 && (batch->logits == NULL || batch->logits_capacity / vocab < n_wanted))
+    const size_t size = rsr_output_size(&engine->model->module->hyper);
+    if (n_wanted > 0 && (batch->logits == NULL || batch->logits_capacity / size < n_wanted))
         return rsr_fail(err, RSR_ERR_ARGUMENT,
-                        "%zu rows of %zu logits are wanted; there is room for %zu floats", n_wanted,
-                        vocab, batch->logits == NULL ? 0 : batch->logits_capacity);
+                        "%zu rows of %zu floats are wanted; there is room for %zu floats", n_wanted,
+                        size, batch->logits == NULL ? 0 : batch->logits_capacity);
 
     for (size_t i = 0; i < batch->n_entries; i++)
         batch->entries[i].sequence->pending = 0;
@@ -99,12 +99,12 @@ static void find_runs(struct rsr_chunk *chunk) {
 }
 
 static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32_t n_tokens,
-                      float *logits) {
+                      float *outputs) {
     struct rsr_chunk *chunk = &engine->chunk;
     chunk->step = find_step(engine->model->target, n_tokens);
     chunk->entries = entries;
     chunk->n_tokens = n_tokens;
-    chunk->logits = logits;
+    chunk->outputs = outputs;
     chunk->n_wanted = 0;
     for (uint32_t t = 0; t < n_tokens; t++) {
         chunk->positions[t] = entries[t].position;
@@ -131,16 +131,17 @@ static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
 }
 
 static rsr_status run_batch(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
-    float *logits = batch->logits;
+    float *outputs = batch->logits;
     for (size_t done = 0; done < batch->n_entries; done += engine->chunk.n_tokens) {
         const size_t left = batch->n_entries - done;
         set_chunk(engine, batch->entries + done,
-                  left < engine->max_batch ? (uint32_t)left : engine->max_batch, logits);
+                  left < engine->max_batch ? (uint32_t)left : engine->max_batch, outputs);
         rsr_status status = run_chunk(engine, err);
         if (status != RSR_OK)
             return status;
         if (engine->chunk.n_wanted > 0)
-            logits += (size_t)engine->chunk.n_wanted * engine->model->module->hyper.vocab;
+            outputs +=
+                (size_t)engine->chunk.n_wanted * rsr_output_size(&engine->model->module->hyper);
     }
     return RSR_OK;
 }

@@ -35,8 +35,18 @@ static rsr_status check_targets(const struct rsr_module *module, rsr_error *err)
 
 /* ---- Sizes, for the reports ---- */
 
-static uint64_t row_bytes(const struct rsr_matrix_data *matrix) {
-    return (uint64_t)matrix->cols * (matrix->dtype == RSR_DTYPE_F32 ? 4 : 2);
+static uint64_t matrix_bytes(const struct rsr_matrix_data *matrix) {
+    return matrix->data == NULL ? 0 : matrix->rows * rsr_matrix_row_bytes(matrix);
+}
+
+uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op) {
+    if (op->kind == RSR_OP_DENSE)
+        return matrix_bytes(&target->dense[op->arg]);
+    if (op->kind == RSR_OP_HEAD && op->arg == RSR_NO_KERNEL)
+        return matrix_bytes(&target->head);
+    return op->kind == RSR_OP_LINEAR || op->kind == RSR_OP_HEAD
+               ? target->kernels[op->arg].weight_bytes
+               : 0;
 }
 
 /* The kernels of decode and prefill may read the same codes. */
@@ -49,22 +59,23 @@ static bool shares_codes(const struct rsr_kernel_desc *kernels, uint32_t i) {
 }
 
 static uint64_t all_weight_bytes(const struct rsr_target *target) {
-    uint64_t bytes = target->embedding.rows * row_bytes(&target->embedding);
+    uint64_t bytes = matrix_bytes(&target->embedding);
     if (target->head.data != target->embedding.data)
-        bytes += target->head.rows * row_bytes(&target->head);
+        bytes += matrix_bytes(&target->head);
+    for (uint32_t i = 0; i < target->n_dense; i++)
+        bytes += matrix_bytes(&target->dense[i]);
     for (uint32_t i = 0; i < target->n_kernels; i++)
         if (!shares_codes(target->kernels, i))
             bytes += target->kernels[i].weight_bytes;
     return bytes;
 }
 
-/* What the step for one token reads: its kernels, the head, one embedding row. */
+/* What the step for one token reads: its layers, the head, one embedding row. */
 static uint64_t decode_weight_bytes(const struct rsr_target *target) {
     const struct rsr_step_table *step = &target->steps[0];
-    uint64_t bytes = row_bytes(&target->embedding) + target->head.rows * row_bytes(&target->head);
+    uint64_t bytes = rsr_matrix_row_bytes(&target->embedding);
     for (uint32_t i = 0; i < step->n_ops; i++)
-        if (step->ops[i].kind == RSR_OP_LINEAR)
-            bytes += target->kernels[step->ops[i].arg].weight_bytes;
+        bytes += rsr_op_weight_bytes(target, &step->ops[i]);
     return bytes;
 }
 

@@ -1,6 +1,9 @@
 /* module_check.c - the loader's checks of a module's tables: every number that the engine later uses
  * as an index or a size. They cost microseconds and turn a compiler's bug into a sentence. */
 #include "module_check.h"
+
+#include <math.h>
+
 #include "ops/ops.h"
 #include "runtime.h"
 
@@ -37,17 +40,23 @@ static rsr_status check_hyper(const struct rsr_module *module, rsr_error *err) {
         (uint64_t)h->n_heads * h->head_dim > LIMIT_SIZE)
         return BROKEN("%u heads of %u, %u KV heads and %u positions do not fit together",
                       h->n_heads, h->head_dim, h->n_kv_heads, h->context);
-    if (h->activation > RSR_ACTIVATION_SILU)
-        return BROKEN("activation %u is unknown", h->activation);
-    if (module->rope_inv_freq == NULL || module->model_name == NULL ||
+    if (h->activation >= RSR_ACTIVATION_COUNT || h->pooling >= RSR_POOLING_COUNT)
+        return BROKEN("activation %u or pooling %u is unknown", h->activation, h->pooling);
+    if (!isfinite(h->attention_scale) || !isfinite(h->embedding_scale))
+        return BROKEN("a scale of the model is not finite");
+    if (module->ropes == NULL || module->n_ropes == 0 || module->model_name == NULL ||
         module->architecture == NULL || module->compiler_version == NULL)
         return BROKEN("a table of the model is missing");
+    for (uint32_t i = 0; i < module->n_ropes; i++)
+        if (module->ropes[i].inv_freq == NULL || !isfinite(module->ropes[i].scale))
+            return BROKEN("rotary table %u is incomplete", i);
     return RSR_OK;
 }
 
-static rsr_status check_dense(const struct rsr_matrix_data *m, const char *name,
-                              const struct rsr_hyper *hyper, rsr_error *err) {
-    if (m->data == NULL || m->rows != hyper->vocab || m->cols != hyper->hidden ||
+static rsr_status check_dense(const struct rsr_matrix_data *m, const char *name, uint32_t rows,
+                              uint32_t cols, rsr_error *err) {
+    if (m->data == NULL || m->rows != rows || m->cols != cols || rows == 0 || cols == 0 ||
+        rows > LIMIT_SIZE || cols > LIMIT_SIZE ||
         (m->dtype != RSR_DTYPE_F32 && m->dtype != RSR_DTYPE_BF16 && m->dtype != RSR_DTYPE_F16))
         return BROKEN("the %s is %u x %u of type %u", name, m->rows, m->cols, m->dtype);
     return RSR_OK;
@@ -62,7 +71,8 @@ static rsr_status check_kernel(const struct rsr_kernel_desc *k, uint32_t index, 
         return BROKEN("kernel %s: %u tiles of %u rows for %u x %u", k->name, k->n_tiles,
                       k->tile_rows, k->rows, k->cols);
     if (k->epilogue != RSR_EPILOGUE_SCALE || k->weights.scale == NULL ||
-        (k->weights.n_scales != 1 && k->weights.n_scales != k->rows))
+        (k->weights.n_scales != 1 && k->weights.n_scales % k->rows != 0) ||
+        k->input > RSR_INPUT_F32)
         return BROKEN("kernel %s: %u scales for %u rows", k->name, k->weights.n_scales, k->rows);
     return RSR_OK;
 }
@@ -70,7 +80,7 @@ static rsr_status check_kernel(const struct rsr_kernel_desc *k, uint32_t index, 
 /* ---- Steps ---- */
 
 struct step_check {
-    const struct rsr_hyper *hyper;
+    const struct rsr_module *module;
     const struct rsr_target *target;
     const struct rsr_step_table *step;
     uint32_t index; /* of the operation */
@@ -99,6 +109,12 @@ static uint64_t act_row_bytes(uint32_t cols) {
     return RSR_ACT_HEADER + ((uint64_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
 }
 
+/* What a kernel reads of a row. */
+static uint64_t kernel_row_bytes(const struct rsr_kernel_desc *k) {
+    const uint64_t padded = ((uint64_t)k->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    return k->input == RSR_INPUT_F32 ? 4 * padded : RSR_ACT_HEADER + padded;
+}
+
 /* Elements of an operand's rows by its buffer. Without a buffer 1, so that the operand counts as used
  * and check_operand refuses it. */
 static uint32_t buffer_cols(const struct step_check *c, uint16_t number) {
@@ -112,7 +128,7 @@ struct operand_bytes {
 
 static struct operand_bytes needed_bytes(const struct step_check *c) {
     const struct rsr_step_op *op = &c->step->ops[c->index];
-    const struct rsr_hyper *h = c->hyper;
+    const struct rsr_hyper *h = &c->module->hyper;
     const uint64_t hidden = 4 * (uint64_t)h->hidden, head = 4 * (uint64_t)h->head_dim;
     const uint64_t heads = head * h->n_heads, kv_heads = head * h->n_kv_heads;
     const uint64_t dst = 4 * (uint64_t)buffer_cols(c, op->dst);
@@ -134,13 +150,23 @@ static struct operand_bytes needed_bytes(const struct step_check *c) {
         return (struct operand_bytes){{dst, dst, dst}};
     case RSR_OP_LINEAR: {
         const struct rsr_kernel_desc *k = &c->target->kernels[op->arg];
-        return (struct operand_bytes){{4 * (uint64_t)k->rows, act_row_bytes(k->cols)}};
+        return (struct operand_bytes){{4 * (uint64_t)k->rows, kernel_row_bytes(k)}};
     }
     case RSR_OP_ROPE_APPEND:
         return (struct operand_bytes){{0, heads, kv_heads, kv_heads, head}};
     case RSR_OP_ATTENTION:
         return (struct operand_bytes){{heads, heads}};
     case RSR_OP_HEAD:
+        return (struct operand_bytes){{0, op->arg == RSR_NO_KERNEL
+                                              ? hidden
+                                              : kernel_row_bytes(&c->target->kernels[op->arg])}};
+    case RSR_OP_DENSE: {
+        const struct rsr_matrix_data *m = &c->target->dense[op->arg];
+        return (struct operand_bytes){{4 * (uint64_t)m->rows, 4 * (uint64_t)m->cols}};
+    }
+    case RSR_OP_PAD:
+        return (struct operand_bytes){{dst}};
+    case RSR_OP_OUTPUT:
         return (struct operand_bytes){{0, hidden}};
     case RSR_OP_KIND_COUNT:
         break;
@@ -148,14 +174,58 @@ static struct operand_bytes needed_bytes(const struct step_check *c) {
     return (struct operand_bytes){{0}};
 }
 
+/* The kernel of a ternary head. */
+static bool is_head_kernel(const struct step_check *c, uint32_t number) {
+    const struct rsr_hyper *h = &c->module->hyper;
+    const struct rsr_kernel_desc *k = &c->target->kernels[number];
+    return k->rows == h->vocab && k->cols == h->hidden && k->input == RSR_INPUT_F32;
+}
+
+/* Norms of query and key heads. */
+static bool are_head_norms(const struct step_check *c, uint32_t first) {
+    const struct rsr_norm *norms = c->target->norms;
+    const uint32_t head_dim = c->module->hyper.head_dim;
+    return first < c->target->n_norms && first + 1 < c->target->n_norms &&
+           norms[first].cols == head_dim && norms[first + 1].cols == head_dim;
+}
+
+/* The argument names something that there is. */
+static bool has_argument(const struct step_check *c) {
+    const struct rsr_step_op *op = &c->step->ops[c->index];
+    switch ((enum rsr_op_kind)op->kind) {
+    case RSR_OP_ROPE_TABLE:
+        return op->arg < c->module->n_ropes;
+    case RSR_OP_NORM:
+        return op->arg < c->target->n_norms;
+    case RSR_OP_LINEAR:
+        return op->arg < c->target->n_kernels;
+    case RSR_OP_DENSE:
+        return op->arg < c->target->n_dense;
+    case RSR_OP_ROPE_APPEND:
+        return op->arg == RSR_NO_NORM || are_head_norms(c, op->arg);
+    case RSR_OP_HEAD:
+        return op->arg == RSR_NO_KERNEL
+                   ? c->target->head.data != NULL
+                   : op->arg < c->target->n_kernels && is_head_kernel(c, op->arg);
+    case RSR_OP_EMBED:
+    case RSR_OP_ADD:
+    case RSR_OP_QUANT:
+    case RSR_OP_ACT_MUL:
+    case RSR_OP_ATTENTION:
+    case RSR_OP_PAD:
+    case RSR_OP_OUTPUT:
+        return true;
+    case RSR_OP_KIND_COUNT:
+        break;
+    }
+    return false;
+}
+
 static rsr_status check_op(const struct step_check *c) {
     const struct rsr_step_op *op = &c->step->ops[c->index];
     rsr_error *err = c->err;
-    if (op->kind >= RSR_OP_KIND_COUNT ||
-        (op->kind == RSR_OP_LINEAR && op->arg >= c->target->n_kernels) ||
-        (op->kind == RSR_OP_NORM && op->arg >= c->target->n_norms) ||
-        ((op->kind == RSR_OP_ROPE_APPEND || op->kind == RSR_OP_ATTENTION) &&
-         op->block >= c->hyper->n_layers))
+    if (!has_argument(c) || ((op->kind == RSR_OP_ROPE_APPEND || op->kind == RSR_OP_ATTENTION) &&
+                             op->block >= c->module->hyper.n_layers))
         return BROKEN("step %s, operation %u: kind %u, argument %u, block %u", c->step->regime,
                       c->index, op->kind, op->arg, op->block);
     const struct operand_bytes needed = needed_bytes(c);
@@ -181,19 +251,19 @@ static rsr_status check_buffers(const struct rsr_step_table *step, rsr_error *er
     return RSR_OK;
 }
 
-static rsr_status check_step(const struct rsr_hyper *hyper, const struct rsr_target *target,
+static rsr_status check_step(const struct rsr_module *module, const struct rsr_target *target,
                              const struct rsr_step_table *step, rsr_error *err) {
     if (step->regime == NULL || step->ops == NULL || step->buffers == NULL || step->n_ops == 0)
         return BROKEN("a step table is empty");
     rsr_status status = check_buffers(step, err);
-    struct step_check check = {.hyper = hyper, .target = target, .step = step, .err = err};
+    struct step_check check = {.module = module, .target = target, .step = step, .err = err};
     for (; status == RSR_OK && check.index < step->n_ops; check.index++)
         status = check_op(&check);
     return status;
 }
 
 /* Steps must take every batch size once: 1..a, a+1..b, ... UINT32_MAX. */
-static rsr_status check_steps(const struct rsr_hyper *hyper, const struct rsr_target *target,
+static rsr_status check_steps(const struct rsr_module *module, const struct rsr_target *target,
                               rsr_error *err) {
     uint64_t next = 1;
     for (uint32_t i = 0; i < target->n_steps; i++) {
@@ -202,7 +272,7 @@ static rsr_status check_steps(const struct rsr_hyper *hyper, const struct rsr_ta
             return BROKEN("step %u of target %s serves %u to %u tokens", i, target->name,
                           step->min_tokens, step->max_tokens);
         next = (uint64_t)step->max_tokens + 1;
-        rsr_status status = check_step(hyper, target, step, err);
+        rsr_status status = check_step(module, target, step, err);
         if (status != RSR_OK)
             return status;
     }
@@ -214,11 +284,15 @@ static rsr_status check_steps(const struct rsr_hyper *hyper, const struct rsr_ta
 
 rsr_status rsr_check_module_tables(const struct rsr_module *module, const struct rsr_target *target,
                                    rsr_error *err) {
+    const struct rsr_hyper *hyper = &module->hyper;
     rsr_status status = check_hyper(module, err);
     if (status == RSR_OK)
-        status = check_dense(&target->embedding, "embedding", &module->hyper, err);
-    if (status == RSR_OK)
-        status = check_dense(&target->head, "head", &module->hyper, err);
+        status = check_dense(&target->embedding, "embedding", hyper->vocab, hyper->hidden, err);
+    if (status == RSR_OK && target->head.data != NULL)
+        status = check_dense(&target->head, "head", hyper->vocab, hyper->hidden, err);
+    for (uint32_t i = 0; status == RSR_OK && i < target->n_dense; i++)
+        status = check_dense(&target->dense[i], "dense layer", target->dense[i].rows,
+                             target->dense[i].cols, err);
     for (uint32_t i = 0; status == RSR_OK && i < target->n_kernels; i++)
         status = check_kernel(&target->kernels[i], i, err);
     for (uint32_t i = 0; status == RSR_OK && i < target->n_norms; i++) {
@@ -228,6 +302,6 @@ rsr_status rsr_check_module_tables(const struct rsr_module *module, const struct
             status = BROKEN("norm %u is incomplete", i);
     }
     if (status == RSR_OK)
-        status = check_steps(&module->hyper, target, err);
+        status = check_steps(module, target, err);
     return status;
 }

@@ -15,22 +15,19 @@ static const char *const kind_names[RSR_OP_KIND_COUNT] = {
     [RSR_OP_ROPE_APPEND] = "rope_append",
     [RSR_OP_ATTENTION] = "attention",
     [RSR_OP_HEAD] = "head",
+    [RSR_OP_DENSE] = "dense",
+    [RSR_OP_PAD] = "pad",
+    [RSR_OP_OUTPUT] = "output",
 };
-
-static uint64_t row_bytes(const struct rsr_matrix_data *matrix) {
-    return (uint64_t)matrix->cols * (matrix->dtype == RSR_DTYPE_F32 ? 4 : 2);
-}
 
 /* Weights that one execution of the operation reads. */
 static uint64_t op_weight_bytes(const struct rsr_engine *engine, const struct rsr_step_op *op) {
     const struct rsr_target *target = engine->model->target;
-    if (op->kind == RSR_OP_LINEAR)
-        return target->kernels[op->arg].weight_bytes;
     if (op->kind == RSR_OP_EMBED)
-        return engine->chunk.n_tokens * row_bytes(&target->embedding);
-    if (op->kind == RSR_OP_HEAD && engine->chunk.n_wanted > 0)
-        return target->head.rows * row_bytes(&target->head);
-    return 0;
+        return engine->chunk.n_tokens * rsr_matrix_row_bytes(&target->embedding);
+    if (op->kind == RSR_OP_HEAD && engine->chunk.n_wanted == 0)
+        return 0;
+    return rsr_op_weight_bytes(target, op);
 }
 
 void rsr_profile_add_chunk(struct rsr_engine *engine) {

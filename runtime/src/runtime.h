@@ -43,6 +43,9 @@ RSR_NODISCARD rsr_status rsr_write_info(void *caller, const void *known, size_t 
 /* Fails with RSR_ERR_FORK if this is not the process that made the object. */
 RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
 
+/* Weights that one execution of an operation reads; embedding rows are not counted. load.c */
+uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op);
+
 const char *rsr_role_name(uint32_t role); /* "q", "gate", ...; "" outside enum rsr_role */
 
 /* text.c: built once at open; NULL tokenizer section gives NULL text. */
@@ -82,6 +85,16 @@ rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,
 /* What generate.c needs to know of an engine and of a sequence: as many tokens as it is long. */
 const rsr_model *rsr_engine_model(const rsr_engine *);
 const uint32_t *rsr_sequence_tokens(const rsr_sequence *);
+
+/* Floats that a wanted token gives: logits, or the hidden state of an embedding model. */
+static inline uint32_t rsr_output_size(const struct rsr_hyper *hyper) {
+    return hyper->pooling == RSR_POOLING_NONE ? hyper->vocab : hyper->hidden;
+}
+
+/* Bytes of a row of a dense matrix. */
+static inline uint64_t rsr_matrix_row_bytes(const struct rsr_matrix_data *matrix) {
+    return (uint64_t)matrix->cols * (matrix->dtype == RSR_DTYPE_F32 ? 4 : 2);
+}
 
 /* Monotonic time. */
 static inline uint64_t rsr_now_ns(void) {

@@ -42,14 +42,17 @@ static void report_not_finite(const struct walk *w) {
 }
 
 static void run_embed(const struct walk *w, const struct rsr_step_op *op) { /* T */
-    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+    for (uint32_t t = w->token_begin; t < w->token_end; t++) {
         w->ops->embed(row_of(w, op->dst, t), &w->engine->model->target->embedding,
                       w->chunk->entries[t].token);
+        if (w->hyper->embedding_scale != 1.0f)
+            w->ops->scale(row_of(w, op->dst, t), w->hyper->embedding_scale, w->hyper->hidden);
+    }
 }
 
 static void run_rope_table(const struct walk *w, const struct rsr_step_op *op) { /* T */
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
-        w->ops->rope_table(row_of(w, op->dst, t), w->engine->model->module->rope_inv_freq,
+        w->ops->rope_table(row_of(w, op->dst, t), &w->engine->model->module->ropes[op->arg],
                            w->hyper->head_dim, w->chunk->positions[t]);
 }
 
@@ -79,8 +82,25 @@ static void run_act_mul(const struct walk *w, const struct rsr_step_op *op) { /*
                         buffer_of(w, op->dst)->cols, (enum rsr_activation)w->hyper->activation);
 }
 
-static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[op->arg];
+static void run_pad(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    const struct rsr_buffer *buffer = buffer_of(w, op->dst);
+    const size_t used = buffer->cols * sizeof(float);
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        memset((char *)row_of(w, op->dst, t) + used, 0, buffer->row_bytes - used);
+}
+
+/* What a kernel reads and writes; see rsr_kernel_fn. */
+struct kernel_rows {
+    const void *x;
+    size_t ldx;
+    float *y;
+    size_t ldy;
+    uint32_t n_tokens;
+};
+
+/* This worker's tiles. */
+static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
+    const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[number];
     const struct rsr_worker worker = {
         .tile_begin = share(kernel->n_tiles, w->worker, w->n_workers),
         .tile_end = share(kernel->n_tiles, w->worker + 1, w->n_workers),
@@ -89,9 +109,67 @@ static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
     };
     if (worker.tile_begin == worker.tile_end)
         return;
-    kernel->fn(buffer_at(w, op->src[0]), buffer_of(w, op->src[0])->row_bytes, buffer_at(w, op->dst),
-               buffer_of(w, op->dst)->row_bytes / sizeof(float), w->chunk->n_tokens,
-               &kernel->weights, &worker, w->engine->workers[w->worker].scratch);
+    kernel->fn(rows->x, rows->ldx, rows->y, rows->ldy, rows->n_tokens, &kernel->weights, &worker,
+               w->engine->workers[w->worker].scratch);
+}
+
+static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
+    const struct kernel_rows rows = {
+        .x = buffer_at(w, op->src[0]),
+        .ldx = buffer_of(w, op->src[0])->row_bytes,
+        .y = (float *)(void *)buffer_at(w, op->dst),
+        .ldy = buffer_of(w, op->dst)->row_bytes / sizeof(float),
+        .n_tokens = w->chunk->n_tokens,
+    };
+    run_kernel(w, op->arg, &rows);
+}
+
+/* Rows in blocks that stay in the cache while all tokens pass over them. A multiple of 16 keeps workers
+ * off each other's cache lines. */
+#define DENSE_BLOCK_ROWS 16u
+
+/* One block of rows of a dense matrix for one token. */
+struct dense_block {
+    uint32_t row_begin, row_end;
+};
+
+/* This worker's share of the blocks. */
+static void share_blocks(const struct walk *w, const struct rsr_matrix_data *matrix,
+                         uint32_t *begin, uint32_t *end) {
+    const uint32_t n = matrix->rows / DENSE_BLOCK_ROWS + (matrix->rows % DENSE_BLOCK_ROWS != 0);
+    *begin = share(n, w->worker, w->n_workers);
+    *end = share(n, w->worker + 1, w->n_workers);
+}
+
+static struct dense_block block_rows(const struct rsr_matrix_data *matrix, uint32_t block) {
+    const uint32_t row = block * DENSE_BLOCK_ROWS;
+    const uint32_t left = matrix->rows - row;
+    return (struct dense_block){row, row + (left < DENSE_BLOCK_ROWS ? left : DENSE_BLOCK_ROWS)};
+}
+
+static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_matrix_data *matrix = &w->engine->model->target->dense[op->arg];
+    uint32_t begin, end;
+    share_blocks(w, matrix, &begin, &end);
+    for (uint32_t b = begin; b < end; b++) {
+        const struct dense_block rows = block_rows(matrix, b);
+        for (uint32_t t = 0; t < w->chunk->n_tokens; t++)
+            w->ops->head(row_of(w, op->dst, t), matrix, rows.row_begin, rows.row_end,
+                         row_of(w, op->src[0], t));
+    }
+}
+
+/* A head's rotation, after its norm if there is one. dst may be src; without a norm nothing is written
+ * but the result. */
+static void rotate_head(const struct walk *w, float *dst, const float *src, const float *table,
+                        const struct rsr_norm *norm) {
+    const uint32_t head_dim = w->hyper->head_dim;
+    if (norm != NULL) {
+        if (!w->ops->norm(dst, src, norm->weight, norm->eps, head_dim))
+            report_not_finite(w);
+        src = dst;
+    }
+    w->ops->rope(dst, src, table, head_dim);
 }
 
 /* (token, KV head): the group's query heads in place, the new key and value into their page. */
@@ -99,6 +177,8 @@ static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) 
     const struct rsr_kv_pool *kv = &w->engine->kv;
     const uint32_t head_dim = w->hyper->head_dim, n_kv = w->hyper->n_kv_heads;
     const uint32_t group = w->hyper->n_heads / n_kv;
+    const struct rsr_norm *norms =
+        op->arg == RSR_NO_NORM ? NULL : &w->engine->model->target->norms[op->arg];
     const uint64_t n_units = (uint64_t)w->chunk->n_tokens * n_kv;
     const uint64_t end = n_units * (w->worker + 1) / w->n_workers;
     for (uint64_t unit = n_units * w->worker / w->n_workers; unit < end; unit++) {
@@ -106,7 +186,7 @@ static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) 
         const float *table = row_of(w, op->src[3], token);
         float *q = (float *)row_of(w, op->src[0], token) + (size_t)head * group * head_dim;
         for (uint32_t h = 0; h < group; h++)
-            w->ops->rope(q + (size_t)h * head_dim, q + (size_t)h * head_dim, table, head_dim);
+            rotate_head(w, q + (size_t)h * head_dim, q + (size_t)h * head_dim, table, norms);
 
         const float *k = (const float *)row_of(w, op->src[1], token) + (size_t)head * head_dim;
         const float *v = (const float *)row_of(w, op->src[2], token) + (size_t)head * head_dim;
@@ -115,32 +195,64 @@ static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) 
         const struct rsr_kv_rows rows =
             kv->layout->rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
         const size_t at = (size_t)(position % RSR_PAGE_TOKENS) * kv->row_floats;
-        w->ops->rope(rows.keys + at, k, table, head_dim);
+        rotate_head(w, rows.keys + at, k, table, norms == NULL ? NULL : norms + 1);
         memcpy(rows.values + at, v, head_dim * sizeof(float));
     }
 }
 
 static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
-    w->engine->attention->run(w->engine, op->block, w->worker, buffer_at(w, op->src[0]),
-                              buffer_of(w, op->src[0])->row_bytes, buffer_at(w, op->dst),
-                              buffer_of(w, op->dst)->row_bytes);
+    const struct rsr_attention_call call = {.block = op->block,
+                                            .window = op->arg,
+                                            .worker = w->worker,
+                                            .q = buffer_at(w, op->src[0]),
+                                            .q_row_bytes = buffer_of(w, op->src[0])->row_bytes,
+                                            .out = buffer_at(w, op->dst),
+                                            .out_row_bytes = buffer_of(w, op->dst)->row_bytes};
+    w->engine->attention->run(w->engine, &call);
 }
 
-/* Rows in blocks that stay in the cache while all wanted tokens pass over them. A multiple of 16 keeps
- * workers off each other's cache lines. */
-#define HEAD_BLOCK_ROWS 16u
+static void run_dense_head(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_matrix_data *head = &w->engine->model->target->head;
+    uint32_t begin, end;
+    share_blocks(w, head, &begin, &end);
+    for (uint32_t b = begin; b < end; b++) {
+        const struct dense_block rows = block_rows(head, b);
+        for (uint32_t i = 0; i < w->chunk->n_wanted; i++)
+            w->ops->head(w->chunk->outputs + (size_t)i * head->rows, head, rows.row_begin,
+                         rows.row_end, row_of(w, op->src[0], w->chunk->wanted[i]));
+    }
+}
+
+/* Wanted tokens that follow each other are one batch of the kernel. */
+static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_chunk *chunk = w->chunk;
+    for (uint32_t i = 0, n; i < chunk->n_wanted; i += n) {
+        for (n = 1; i + n < chunk->n_wanted && chunk->wanted[i + n] == chunk->wanted[i] + n; n++)
+            ;
+        const struct kernel_rows rows = {
+            .x = row_of(w, op->src[0], chunk->wanted[i]),
+            .ldx = buffer_of(w, op->src[0])->row_bytes,
+            .y = chunk->outputs + (size_t)i * w->hyper->vocab,
+            .ldy = w->hyper->vocab,
+            .n_tokens = n,
+        };
+        run_kernel(w, op->arg, &rows);
+    }
+}
 
 static void run_head(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_matrix_data *head = &w->engine->model->target->head;
-    const uint32_t n_blocks = head->rows / HEAD_BLOCK_ROWS + (head->rows % HEAD_BLOCK_ROWS != 0);
-    const uint32_t end = share(n_blocks, w->worker + 1, w->n_workers);
-    for (uint32_t b = share(n_blocks, w->worker, w->n_workers); b < end; b++) {
-        const uint32_t row = b * HEAD_BLOCK_ROWS;
-        const uint32_t n_rows =
-            head->rows - row < HEAD_BLOCK_ROWS ? head->rows - row : HEAD_BLOCK_ROWS;
-        for (uint32_t i = 0; i < w->chunk->n_wanted; i++)
-            w->ops->head(w->chunk->logits + (size_t)i * head->rows, head, row, row + n_rows,
-                         row_of(w, op->src[0], w->chunk->wanted[i]));
+    if (op->arg == RSR_NO_KERNEL)
+        run_dense_head(w, op);
+    else
+        run_kernel_head(w, op);
+}
+
+static void run_output(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    for (uint32_t i = 0; i < w->chunk->n_wanted; i++) {
+        const uint32_t token = w->chunk->wanted[i];
+        if (token >= w->token_begin && token < w->token_end)
+            memcpy(w->chunk->outputs + (size_t)i * w->hyper->hidden, row_of(w, op->src[0], token),
+                   w->hyper->hidden * sizeof(float));
     }
 }
 
@@ -155,6 +267,9 @@ static void (*const run_op[RSR_OP_KIND_COUNT])(const struct walk *, const struct
     [RSR_OP_ROPE_APPEND] = run_rope_append,
     [RSR_OP_ATTENTION] = run_attention,
     [RSR_OP_HEAD] = run_head,
+    [RSR_OP_DENSE] = run_dense,
+    [RSR_OP_PAD] = run_pad,
+    [RSR_OP_OUTPUT] = run_output,
 };
 
 /* ---- Probes ---- */
@@ -168,6 +283,7 @@ static const struct probe_row {
     [RSR_OP_LINEAR] = {true, true, RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT},
     [RSR_OP_ATTENTION] = {true, true, RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT},
     [RSR_OP_HEAD] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
+    [RSR_OP_OUTPUT] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
 };
 
 /* Elements of a probed row: of the kernel or norm, else of the heads or the hidden state. */
@@ -177,7 +293,7 @@ static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, b
         return before ? target->kernels[op->arg].cols : target->kernels[op->arg].rows;
     if (op->kind == RSR_OP_NORM)
         return target->norms[op->arg].cols;
-    return op->kind == RSR_OP_HEAD ? w->hyper->hidden : w->hyper->n_heads * w->hyper->head_dim;
+    return op->kind == RSR_OP_ATTENTION ? w->hyper->n_heads * w->hyper->head_dim : w->hyper->hidden;
 }
 
 /* One worker calls the probe while the others wait. */

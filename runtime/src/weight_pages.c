@@ -66,6 +66,8 @@ static struct segments find_segments(const struct rsr_target *target) {
         add_segment_of(&segments, target->kernels[i].weights.codes);
         add_segment_of(&segments, target->kernels[i].weights.index);
     }
+    for (uint32_t i = 0; i < target->n_dense; i++)
+        add_segment_of(&segments, target->dense[i].data);
     add_segment_of(&segments, target->embedding.data);
     add_segment_of(&segments, target->head.data);
     return segments;
@@ -140,11 +142,16 @@ static const void *moved(struct segments *segments, char *copy, const void *poin
     return s == NULL ? pointer : copy + s->copy_offset + ((uintptr_t)pointer - s->begin);
 }
 
-/* The head of the copy: the target and its kernel table, pointing to the copied weights. */
+/* The head of the copy: the target, its kernels and its dense matrices, pointing to the copied weights. */
 struct target_copy {
     struct rsr_target target;
-    struct rsr_kernel_desc kernels[];
+    struct rsr_kernel_desc kernels[]; /* then struct rsr_matrix_data [target.n_dense] */
 };
+
+static uint64_t target_copy_bytes(const struct rsr_target *target) {
+    return sizeof(struct target_copy) + (uint64_t)target->n_kernels * sizeof(*target->kernels) +
+           (uint64_t)target->n_dense * sizeof(*target->dense);
+}
 
 static void patch_target(struct target_copy *head, const struct rsr_target *target,
                          struct segments *segments) {
@@ -153,6 +160,12 @@ static void patch_target(struct target_copy *head, const struct rsr_target *targ
     head->target.kernels = head->kernels;
     head->target.embedding.data = moved(segments, copy, target->embedding.data);
     head->target.head.data = moved(segments, copy, target->head.data);
+    struct rsr_matrix_data *dense = (void *)&head->kernels[target->n_kernels];
+    head->target.dense = dense;
+    for (uint32_t i = 0; i < target->n_dense; i++) {
+        dense[i] = target->dense[i];
+        dense[i].data = moved(segments, copy, dense[i].data);
+    }
     for (uint32_t i = 0; i < target->n_kernels; i++) {
         struct rsr_kernel_desc *kernel = &head->kernels[i];
         *kernel = target->kernels[i];
@@ -182,8 +195,7 @@ static rsr_status copy_weights(rsr_model *model, rsr_error *err) {
         model->pages = "plain: the weights lie in no loaded file, so nothing was copied";
         return RSR_OK;
     }
-    uint64_t bytes =
-        sizeof(struct target_copy) + (uint64_t)target->n_kernels * sizeof(*target->kernels);
+    uint64_t bytes = target_copy_bytes(target);
     for (uint32_t i = 0; i < segments.count; i++) {
         struct segment *s = &segments.list[i];
         s->copy_offset = round_up(bytes, HUGE_PAGE) + s->begin % HUGE_PAGE; /* keeps alignment */

@@ -47,6 +47,7 @@ struct fake_module {
     struct rsr_step_op ops[FAKE_MAX_OPS];
     struct rsr_step_table steps[2];
     float inv_freq[256];
+    struct rsr_rope rope;
     struct fake_shape shape;
 };
 
@@ -168,7 +169,7 @@ static inline void fake_attention_ops(struct fake_module *m, uint32_t *n, uint32
     fake_linear(m, n, b, RSR_ROLE_Q, FAKE_Q, false);
     fake_linear(m, n, b, RSR_ROLE_K, FAKE_K, false);
     fake_linear(m, n, b, RSR_ROLE_V, FAKE_V, true);
-    fake_op(m, n, RSR_OP_ROPE_APPEND, b, RSR_NO_BUFFER, FAKE_Q, 0, true);
+    fake_op(m, n, RSR_OP_ROPE_APPEND, b, RSR_NO_BUFFER, FAKE_Q, RSR_NO_NORM, true);
     m->ops[*n - 1].src[1] = FAKE_K;
     m->ops[*n - 1].src[2] = FAKE_V;
     m->ops[*n - 1].src[3] = FAKE_ROPE;
@@ -205,7 +206,7 @@ static inline uint32_t fake_fill_ops(struct fake_module *m) {
     }
     fake_op(m, &n, RSR_OP_NORM, RSR_NO_BLOCK, FAKE_NORMED, FAKE_X, m->shape.n_layers * FAKE_NORMS,
             true);
-    fake_op(m, &n, RSR_OP_HEAD, RSR_NO_BLOCK, RSR_NO_BUFFER, FAKE_NORMED, 0, true);
+    fake_op(m, &n, RSR_OP_HEAD, RSR_NO_BLOCK, RSR_NO_BUFFER, FAKE_NORMED, RSR_NO_KERNEL, true);
     return n;
 }
 
@@ -287,33 +288,38 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
                                             .head = embedding};
     for (uint32_t i = 0; i < shape->head_dim / 2; i++)
         m->inv_freq[i] = (float)(1.0 / pow(10000.0, 2.0 * i / shape->head_dim));
-    m->module = (struct rsr_module){.abi_version = RSR_ABI_VERSION,
-                                    .size_bytes = sizeof(struct rsr_module),
-                                    .size_kernel_desc = sizeof(struct rsr_kernel_desc),
-                                    .size_step_op = sizeof(struct rsr_step_op),
-                                    .model_name = "fake",
-                                    .architecture = "bitnet",
-                                    .compiler_version = "0",
-                                    .hyper = {.hidden = shape->hidden,
-                                              .n_layers = shape->n_layers,
-                                              .n_heads = shape->n_heads,
-                                              .n_kv_heads = shape->n_kv_heads,
-                                              .head_dim = shape->head_dim,
-                                              .ffn = shape->ffn,
-                                              .vocab = shape->vocab,
-                                              .context = shape->context,
-                                              .activation = shape->activation,
-                                              .tied_head = 1,
-                                              .norm_eps = 1e-5f,
-                                              .rope_theta = 10000.0f},
-                                    .rope_inv_freq = m->inv_freq,
-                                    .targets = m->targets,
-                                    .n_targets = RSR_OPS_LEVEL_COUNT,
-                                    .bos_token = RSR_NO_TOKEN,
-                                    .eos_token = RSR_NO_TOKEN,
-                                    .bos_text = "",
-                                    .eos_text = "",
-                                    .api = &rsr_runtime_api};
+    m->rope = (struct rsr_rope){m->inv_freq, 1.0f};
+    m->module =
+        (struct rsr_module){.abi_version = RSR_ABI_VERSION,
+                            .size_bytes = sizeof(struct rsr_module),
+                            .size_kernel_desc = sizeof(struct rsr_kernel_desc),
+                            .size_step_op = sizeof(struct rsr_step_op),
+                            .model_name = "fake",
+                            .architecture = "bitnet",
+                            .compiler_version = "0",
+                            .hyper = {.hidden = shape->hidden,
+                                      .n_layers = shape->n_layers,
+                                      .n_heads = shape->n_heads,
+                                      .n_kv_heads = shape->n_kv_heads,
+                                      .head_dim = shape->head_dim,
+                                      .ffn = shape->ffn,
+                                      .vocab = shape->vocab,
+                                      .context = shape->context,
+                                      .activation = shape->activation,
+                                      .tied_head = 1,
+                                      .norm_eps = 1e-5f,
+                                      .attention_scale = (float)(1.0 / sqrt(shape->head_dim)),
+                                      .embedding_scale = 1.0f,
+                                      .rope_theta = 10000.0f},
+                            .ropes = &m->rope,
+                            .n_ropes = 1,
+                            .targets = m->targets,
+                            .n_targets = RSR_OPS_LEVEL_COUNT,
+                            .bos_token = RSR_NO_TOKEN,
+                            .eos_token = RSR_NO_TOKEN,
+                            .bos_text = "",
+                            .eos_text = "",
+                            .api = &rsr_runtime_api};
 }
 
 /* ---- Use ---- */

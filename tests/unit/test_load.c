@@ -78,7 +78,10 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.module.hyper.n_kv_heads = 3 + broken.module.hyper.n_heads);
     EXPECT_BROKEN(broken.module.hyper.context = 1u << 25);
     EXPECT_BROKEN(broken.module.hyper.activation = 9);
-    EXPECT_BROKEN(broken.module.rope_inv_freq = NULL);
+    EXPECT_BROKEN(broken.module.ropes = NULL);
+    EXPECT_BROKEN(broken.module.n_ropes = 0);
+    EXPECT_BROKEN(broken.module.hyper.pooling = RSR_POOLING_COUNT);
+    EXPECT_BROKEN(broken.module.hyper.attention_scale = INFINITY);
     EXPECT_BROKEN(broken.targets[0].ops_level = 77);
     EXPECT_BROKEN(broken.targets[0].embedding.rows++);
     EXPECT_BROKEN(broken.targets[0].head.dtype = RSR_DTYPE_I8);

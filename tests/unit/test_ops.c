@@ -167,9 +167,10 @@ static void test_rope(const struct rsr_ops *ops, uint64_t *state) {
     float inv_freq[64], table[128], x[128], y[128];
     for (int i = 0; i < 64; i++)
         inv_freq[i] = (float)(1.0 / pow(500000.0, i / 64.0));
+    const struct rsr_rope rope = {inv_freq, 1.0f};
     double worst = 0.0;
     for (size_t p = 0; p < sizeof(positions) / sizeof(positions[0]); p++) {
-        ops->rope_table(table, inv_freq, 128, positions[p]);
+        ops->rope_table(table, &rope, 128, positions[p]);
         for (int i = 0; i < 64; i++) {
             const double angle = (double)(inv_freq[i] * (float)positions[p]);
             worst = fmax(worst, fabs((double)table[i] - cos(angle)));
@@ -368,9 +369,10 @@ static void test_levels_agree(const struct rsr_ops *a, const struct rsr_ops *b) 
     CHECK(same_bits(ya, yb, 4096));
     for (int i = 0; i < 32; i++)
         inv_freq[i] = (float)(1.0 / pow(10000.0, i / 32.0));
+    const struct rsr_rope rope = {inv_freq, 1.25f};
     for (uint32_t position = 0; position < 5000; position += 7) {
-        a->rope_table(ya, inv_freq, 64, position);
-        b->rope_table(yb, inv_freq, 64, position);
+        a->rope_table(ya, &rope, 64, position);
+        b->rope_table(yb, &rope, 64, position);
         CHECK(same_bits(ya, yb, 64));
     }
 }

@@ -170,7 +170,7 @@ static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer
 
 /* inv_freq[i] = theta^(-2i / head_dim), each step rounded to float32 as the reference does it. */
 static void put_rope(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
-    rsrc_buffer_puts(out, "\nstatic const float rope_inv_freq[] = {\n");
+    rsrc_buffer_puts(out, "\nstatic const float inv_freq_0[] = {\n");
     for (uint32_t i = 0; i < hyper->head_dim / 2; i++) {
         const float exponent = (float)(2 * i) / (float)hyper->head_dim;
         const float power = (float)pow((double)hyper->rope_theta, (double)exponent);
@@ -178,7 +178,8 @@ static void put_rope(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
         put_float(out, 1.0f / power);
         rsrc_buffer_puts(out, ",\n");
     }
-    rsrc_buffer_puts(out, "};\n");
+    rsrc_buffer_puts(
+        out, "};\n\nstatic const struct rsr_rope ropes[] = {\n    {inv_freq_0, 1.0f},\n};\n");
 }
 
 static void put_hyper(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
@@ -193,7 +194,12 @@ static void put_hyper(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
     put_float(out, hyper->norm_eps);
     rsrc_buffer_puts(out, ", .rope_theta = ");
     put_float(out, hyper->rope_theta);
-    rsrc_buffer_puts(out, "},\n");
+    rsrc_buffer_puts(out, ",\n              .attention_scale = ");
+    put_float(out, hyper->attention_scale);
+    rsrc_buffer_puts(out, ", .embedding_scale = ");
+    put_float(out, hyper->embedding_scale);
+    rsrc_buffer_printf(out, ",\n              .pooling = %u, .normalized = %u},\n", hyper->pooling,
+                       hyper->normalized);
 }
 
 static void put_module(const struct rsr_module_input *input, struct rsrc_buffer *out) {
@@ -217,7 +223,7 @@ static void put_module(const struct rsr_module_input *input, struct rsrc_buffer 
     rsrc_buffer_puts(out, "},\n");
     put_hyper(&input->graph->hyper, out);
     rsrc_buffer_printf(out,
-                       "    .rope_inv_freq = rope_inv_freq,\n"
+                       "    .ropes = ropes,\n    .n_ropes = 1,\n"
                        "    .targets = targets,\n    .n_targets = %u,\n"
                        "    .n_stop_tokens = %u,\n    .stop_tokens = stop_tokens,\n"
                        "    .bos_token = %uu,\n    .eos_token = %uu,\n",

@@ -14,16 +14,20 @@
  *   quantize       s = 127 / max(max |x|, 1e-5); q[i] = clamp(rint(x[i] * s), -128, 127), ties to even;
  *                  scale = 1 / s; sum = the exact sum of q.
  *   act_mul        relu2: r = max(g, 0); (r * r) * u.  silu: (g * (1 / (1 + exp(-g)))) * u.
+ *                  gelu_tanh: t = (sqrt(8 / pi) * (g + (0.044715 * g) * (g * g)));
+ *                  (g * (1 / (1 + exp(-t)))) * u, which is 0.5 g (1 + tanh(t / 2)) u.
+ *   scale          x[i] * factor.
  *   rope_table     angle = inv_freq[i] * (float)position in float32; cos and sin of that float32, in
- *                  double, rounded once.
+ *                  double, rounded once; then times scale.
  *   rope           y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; x1, x2 the halves of the head.
- *   attention      key j of a page of 64 keys: z[j] = dot(q, k[j]) * (1 / sqrt(head_dim));
+ *   attention      key j of a page of 64 keys: z[j] = dot(q, k[j]) * attention_scale;
  *                  m = max z; p[j] = exp(z[j] - m); s = sum16 of the 16 partial sums of p by j mod 16,
  *                  ascending; o[d] = ((+0 + p[0] v[0][d]) + p[1] v[1][d]) + ... ascending.
  *                  Pages merge in ascending order, (M, S, O) being what came before:
  *                      M' = max(M, m); a = exp(M - M'); b = exp(m - M');
  *                      S' = S a + s b;  O'[d] = O[d] a + o[d] b
- *                  (the first page is taken as it is). The result is O[d] / S.
+ *                  (the first page is taken as it is). The result is O[d] / S. Where a token sees a
+ *                  window of keys only, its first page begins with the first of them (j = 0).
  *   head           logit of row r = dot(row r, hidden); rows widened to float32 exactly.
  *
  * A result never depends on the other tokens of a batch, on the worker or on the level.
@@ -50,13 +54,16 @@ struct rsr_ops {
     const char *name;
     /* dst[cols] = row `row` of the matrix */
     void (*embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row);
+    /* x[n] *= factor */
+    void (*scale)(float *x, float factor, uint32_t n);
     /* dst[0 .. head_dim/2) = cos, dst[head_dim/2 .. head_dim) = sin */
-    void (*rope_table)(float *dst, const float *inv_freq, uint32_t head_dim, uint32_t position);
+    void (*rope_table)(float *dst, const struct rsr_rope *rope, uint32_t head_dim,
+                       uint32_t position);
     /* dst may be src */
     void (*rope)(float *dst, const float *src, const float *table, uint32_t head_dim);
     void (*add)(float *dst, const float *src, uint32_t n);
     /* norm and quantize return false if x holds a NaN or infinity (or, norm, its square does); dst is
-     * then safe to go on with but meaningless. */
+     * then safe to go on with but meaningless. norm: dst may be src. */
     bool (*norm)(float *dst, const float *src, const float *weight, float eps, uint32_t n);
     /* dst is followed by n int8 values, which are zero-padded to a multiple of RSR_ACT_PAD */
     bool (*quantize)(struct rsr_act_row *dst, const float *src, uint32_t n);
@@ -67,7 +74,7 @@ struct rsr_ops {
                  uint32_t row_end, const float *x);
     /* Attends to the first n_keys keys of one page and merges into state and out. q, out and page_out
      * (scratch) have row_floats elements, a multiple of 16, as have the rows of k and v; elements from
-     * head_dim on are zero. */
+     * head_dim on are zero. Up to three rows behind the last key are read. */
     void (*attend_page)(struct rsr_attend_state *state, float *out, float *page_out, const float *q,
                         const float *k, const float *v, uint32_t row_floats, uint32_t n_keys,
                         float scale, bool first_page);

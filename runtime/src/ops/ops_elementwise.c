@@ -1,9 +1,14 @@
-/* ops_elementwise.c - residual addition, activation, and exp over arrays. */
+/* ops_elementwise.c - residual addition, scaling, activation, and exp over arrays. */
 #include "ops_functions.h"
 
 void RSR_OPS(add)(float *dst, const float *src, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
         dst[i] = dst[i] + src[i];
+}
+
+void RSR_OPS(scale)(float *x, float factor, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        x[i] = x[i] * factor;
 }
 
 /* A NaN passes: (NaN < 0) is false. */
@@ -16,12 +21,24 @@ RSR_INLINE rsr_vf silu(rsr_vf g) {
     return g * (1.0f / (1.0f + rsr_exp(-g)));
 }
 
+/* sqrt(8 / pi), twice the factor inside the tanh: (1 + tanh(z)) / 2 = 1 / (1 + exp(-2 z)). */
+#define GELU_SLOPE 0x1.988454p+0f
+
+RSR_INLINE rsr_vf gelu_tanh(rsr_vf g) {
+    rsr_vf t = GELU_SLOPE * (g + (0.044715f * g) * (g * g));
+    return g * (1.0f / (1.0f + rsr_exp(-t)));
+}
+
+RSR_INLINE rsr_vf activate_part(rsr_vf g, enum rsr_activation activation) {
+    if (activation == RSR_ACTIVATION_RELU2)
+        return relu2(g);
+    return activation == RSR_ACTIVATION_SILU ? silu(g) : gelu_tanh(g);
+}
+
 RSR_INLINE struct rsr_f16 activate(struct rsr_f16 gate, struct rsr_f16 up,
                                    enum rsr_activation activation) {
-    RSR_EACH_PART(i) {
-        rsr_vf g = gate.part[i];
-        gate.part[i] = (activation == RSR_ACTIVATION_RELU2 ? relu2(g) : silu(g)) * up.part[i];
-    }
+    RSR_EACH_PART(i)
+    gate.part[i] = activate_part(gate.part[i], activation) * up.part[i];
     return gate;
 }
 
@@ -45,6 +62,11 @@ void RSR_OPS(act_mul)(float *dst, const float *gate, const float *up, uint32_t n
         break;
     case RSR_ACTIVATION_SILU:
         act_mul(dst, gate, up, n, RSR_ACTIVATION_SILU);
+        break;
+    case RSR_ACTIVATION_GELU_TANH:
+        act_mul(dst, gate, up, n, RSR_ACTIVATION_GELU_TANH);
+        break;
+    case RSR_ACTIVATION_COUNT:
         break;
     }
 }

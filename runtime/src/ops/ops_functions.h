@@ -5,7 +5,9 @@
 #include "ops_vector.h"
 
 void RSR_OPS(embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row);
-void RSR_OPS(rope_table)(float *dst, const float *inv_freq, uint32_t head_dim, uint32_t position);
+void RSR_OPS(scale)(float *x, float factor, uint32_t n);
+void RSR_OPS(rope_table)(float *dst, const struct rsr_rope *rope, uint32_t head_dim,
+                         uint32_t position);
 void RSR_OPS(rope)(float *dst, const float *src, const float *table, uint32_t head_dim);
 void RSR_OPS(add)(float *dst, const float *src, uint32_t n);
 bool RSR_OPS(norm)(float *dst, const float *src, const float *weight, float eps, uint32_t n);

@@ -52,10 +52,14 @@ static void sin_cos(float angle, float *sine, float *cosine) {
     }
 }
 
-void RSR_OPS(rope_table)(float *dst, const float *inv_freq, uint32_t head_dim, uint32_t position) {
+void RSR_OPS(rope_table)(float *dst, const struct rsr_rope *rope, uint32_t head_dim,
+                         uint32_t position) {
     uint32_t half = head_dim / 2;
-    for (uint32_t i = 0; i < half; i++)
-        sin_cos(inv_freq[i] * (float)position, &dst[half + i], &dst[i]);
+    for (uint32_t i = 0; i < half; i++) {
+        sin_cos(rope->inv_freq[i] * (float)position, &dst[half + i], &dst[i]);
+        dst[i] = dst[i] * rope->scale;
+        dst[half + i] = dst[half + i] * rope->scale;
+    }
 }
 
 void RSR_OPS(rope)(float *dst, const float *src, const float *table, uint32_t head_dim) {

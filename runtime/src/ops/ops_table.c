@@ -9,6 +9,7 @@ extern const struct rsr_ops RSR_OPS(table);
 const struct rsr_ops RSR_OPS(table) = {
     .name = LEVEL_TEXT(RSR_OPS_LEVEL),
     .embed = RSR_OPS(embed),
+    .scale = RSR_OPS(scale),
     .rope_table = RSR_OPS(rope_table),
     .rope = RSR_OPS(rope),
     .add = RSR_OPS(add),
