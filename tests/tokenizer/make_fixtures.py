@@ -9,6 +9,7 @@ Writes small BPE tokenizers, byte-level and SentencePiece's, in the forms that p
 (NAME.expected.json). test_tokenizer.c compares the runtime with all of it. The output is the same on
 every run of one library version, which expected.json names.
 """
+import collections
 import json
 import random
 import re
@@ -156,8 +157,11 @@ def sentencepiece(vocab_size, missing=(), **options):
     Characters that are rare in the text are left out, so that bytes have to stand in for them."""
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    counts = collections.Counter("".join(training_text()).replace(" ", "\u2581"))
+    # Given as a whole: the trainer breaks ties between rare characters by chance.
+    alphabet = sorted(sorted(counts), key=lambda c: -counts[c])[:110]
     trained.train_from_iterator(training_text(), trainers.BpeTrainer(
-        vocab_size=vocab_size, show_progress=False, limit_alphabet=110))
+        vocab_size=vocab_size, show_progress=False, limit_alphabet=110, initial_alphabet=alphabet))
     model = json.loads(trained.to_str())["model"]
     pieces = ["<unk>", "<s>", "</s>"]
     pieces += [f"<0x{byte:02X}>" for byte in range(256) if byte not in missing]
@@ -285,6 +289,67 @@ def fixed_texts():
                 "\nthe\n", "\u2603the\u2603\u2603\n\u2603", "\u2603\u2603 \u2603", "日本日本 日本", "e", "e e", " e ", "the e"]
     yield from ["x" * 50, "xxyxx", "abab aab", "ab12cd345", "AbcDEF漢字HAN", "a" * 300, "ab" * 300, "=" * 200,
                 " a" * 100, "\n" * 70, "\r\n" * 40, "1" * 100, "é" * 100, "漢" * 60, "😀" * 40]
+    yield from nasty_texts()
+
+
+def nasty_texts():
+    # Every control character, between letters and alone; byte order marks; noncharacters; private use.
+    controls = [chr(c) for c in [*range(0x20), *range(0x7f, 0xa0)]]
+    yield from ("".join(controls), "a".join(controls), " ".join(controls), "\ufeffthe\ufeff the\ufeff",
+                "\ufffe\uffff\U0010ffff x", "\ue000\uf8ff\U000f0000 \ufff9\ufffa\ufffb\ufffc\ufffd")
+    yield from ("a\r\n\r\nb\n\rc\r\r\n", "\t\tx\t y\t\n\t", " \t \t ", "x \r\n y\r\n\t z \n\n ",
+                " \n  \n   \nx", "\n \n\n  x")
+    yield from (" " * 1000, " " * 1000 + "x", "x" + " " * 999 + "\n", "\n" * 500 + " x",
+                "\t" * 300 + "a" + "\t" * 299, "\u3000" * 100 + "\u2003x", " \u00a0" * 60)
+    yield from (" ".join("1234567890123"[:n] for n in range(1, 14)), "a1b22c333d4444e55555",
+                "0x1F 1e-9 1_000 1.234.567,89 12:34:56",
+                "\u06f1\u06f2\u06f3\u06f4 \u0be7\u0be8\u0be9 \u0f20\u0f21 \u1040\u1041\u1042\u1043",
+                "1\u00b22\u00bd3\u2460\u2461\u2462", "\U0001d7ce1\U0001d7cf2\u4e00\u4e8c\u4e09")
+    # Marks: long runs, many classes, what Unicode 9.0 does not know, and what composition has to skip.
+    yield from ("o\u0302\u0301\u0323o\u0323\u0302\u0301", "\u1ebf\u0323\u1ec7\u0301",
+                "\u0041\u030a\u0327\u0041\u0327\u030a", "a\u0345\u0301\u1fb4\u0345",
+                "\u0300\u0301\u0302" * 40 + "e", "e" + "\u0323\u0301" * 50,
+                "\u0308\u0301\u0390\u03b9\u0308\u0301", "\u0cc6\u0cc2\u0cd5\u0dd9\u0dcf\u0dca",
+                "\u09c7\u09be\u0b47\u0b56\u0bc6\u0bd7", "\u0300\u08d3\u0301",
+                "\U00011935\U00011930\U00011938", "\u0345\u1ac8e\u0360\u1df6",
+                "\U0001d157\U0001d165\U0001d16e\u2adc\u0338", "\ufb2a\u05c1\u05e9\u05bc\u05c2",
+                "\u3099\u304b\u3099\u309a\u30cf\u309a")
+    # Hangul: parts, whole, halves, fillers and the consonant that is none.
+    yield from ("\u1100\u1161\u11a7\u11a8", "\uac00\u11a7", "\uac00\u11a8\u11a8\uac01\u11a8",
+                "\u1112\u1161\u11ab\u1100\u1173\u11af", "\u115f\u1161\u1100\u1160",
+                "\u1113\u1161\ua960\ud7b0\ud7cb", "\u3131\u314f\u3134 \uffa1\uffc2",
+                "\ub300\ud55c\ubbfc\uad6d\ub9cc\uc138 \u1103\u1162\u1112\u1161\u11ab")
+    yield from ("\U0001f468\u200d\U0001f469\u200d\U0001f466\u200d\U0001f466\U0001f3fd\u200d\U0001f4bb",
+                "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+                "\U0001f1e9\U0001f1ea\U0001f1ef x \U0001f1f5", "\u2764\ufe0f\u200d\U0001f525 \u2764\ufe0e",
+                "\u200d\u200d\U0001f600\u200da\u200c", "0\ufe0f\u20e3*\u20e3 \u00a9\ufe0f\u2122",
+                "\U0001f44d" * 70, "\U0001f9d1\U0001f3ff\u200d\U0001f91d\u200d\U0001f9d1\U0001f3fb")
+    yield from ("\u202babc \u05d0\u05d1 123\u202c \u2067x\u2069",
+                "\u0644\u0627 \ufefb \u0640\u0640 \u064b\u0651\u0670",
+                "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd", "a\u0627b\u05d0c1\u0661d",
+                "\u0646\u06cc\u200c\u0645", "\u061cx\u200e\u200f\u202d")
+    yield from ("\u0e01\u0e33\u0e44\u0e23 \u0e40\u0e01\u0e47\u0e1a",
+                "\u0e9b\u0eb0\u0ec0\u0e97\u0e94\u0ea5\u0eb2\u0ea7", "\u1781\u17d2\u1798\u17c2\u179a",
+                "\u1019\u103c\u1014\u103a\u1019\u102c", "\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42",
+                "\u0915\u094d\u200d\u0937 \u0915\u094d\u200c\u0937",
+                "\u0ba4\u0bae\u0bbf\u0bb4\u0bcd \u0c24\u0c46\u0c32\u0c41\u0c17\u0c41",
+                "\u4e2d\u6587english\u65e5\u672c\u8a9e\ud55c\uad6d\uc5b4\u0440\u0443\u0441",
+                "\u300c\u3053\u3093\u306b\u3061\u306f\u300d\u3068\uff01\uff1f\u3001\u30fc\u301c",
+                "\uff21\uff22\uff43\uff11\uff12\uff61\uff76\uff9e",
+                "\U00020bb7\u91ce\u5bb6 \U0002a700 \u9fff\u3400", "\u5d29\u0300\u4e00\u309a",
+                "\u1e9e\u00df\u0130i\u0307\u0131\u017f\u212a",
+                "\u1c80\u1c90\u10d0\ua64a\U00010400\U00010428\u2c2f")
+    # Added tokens: beside each other, inside words, one in another, white space that two of them claim.
+    yield from ("<both><both>", " <both> <both> ", "<right>    <left>", "<right>" + " " * 24 + "<left>",
+                "<right>\n\n<both>\t<left>", "x<right> <right> y", "<left> <right>",
+                "  <left><left>  <right>  <right>", "word<both>word <both> word", "<both>word<left>",
+                "\u65e5\u672c<both>\u65e5\u672c", "caf\u00e9!\u0301", "cafe\u0301!cafe\u0301!",
+                "e\u0301e\u0301\u0323", "<|eot_id|><|eot_id|><|eot_id|><|eot", "<|eot_id|>\u0301",
+                "<|im_start|><|im_end|> <think></think>", "<|begin_of_text|><|begin_of_text|>",
+                "<s><s> <s>\n</s>x</s>", "<<s>>", "<s</s>s>", "</s", "<unk><unk>\u2603<unk>",
+                "\u2581<s>\u2581\u2581</s>\u2581", "<0x0A><0x0a>\n", "<pad></line><pad>", " </line> ",
+                "word\u200dword", "_word word_ word1 1word (word)", "stra\u00dfe\u0301 stra\u00dfe",
+                "\n\n\n\n\n\n\n\n x", "\u2581" * 20)
 
 
 def random_texts(rng):
@@ -350,7 +415,28 @@ def as_json(data):
         return {"hex": data.hex()}
 
 
-def expected(tok, cases, step):
+def decoded(tok, ids):
+    return [ids, tok.decode(ids, skip_special_tokens=False), tok.decode(ids, skip_special_tokens=True)]
+
+
+def random_ids(tok, n):
+    """Tokens of a few lengths, and runs of bytes of which most are not UTF-8."""
+    rng = random.Random(7)
+    ids = range(tok.get_vocab_size())
+    byte_ids = [i for i in ids if re.fullmatch("<0x..>", tok.id_to_token(i))]
+    for length, share in ((1, 0.47), (3, 0.35), (12, 0.18)):
+        for _ in range(round(n * share)):
+            yield [rng.choice(ids) for _ in range(length)]
+    for _ in range(round(n * 0.6) if byte_ids else 0):
+        text = rng.choice("é日😀\n\u00a0a")
+        bytes_of_text = [tok.token_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
+        chosen = [i for i in bytes_of_text if i is not None]
+        for _ in range(rng.randint(0, 3)):
+            chosen.insert(rng.randrange(len(chosen) + 1), rng.choice(rng.choice((byte_ids, ids))))
+        yield chosen
+
+
+def expected(tok, cases, step, decode_step=5, n_random_ids=170):
     """Every step-th text encoded with special tokens and without; ids decoded both ways."""
     rows = []
     for data in cases[::step]:
@@ -361,28 +447,9 @@ def expected(tok, cases, step):
         plain = tok.encode(text, add_special_tokens=False).ids
         tok.encode_special_tokens = False
         rows.append([with_special, plain])
-    decodes = []
-    rng = random.Random(7)
-    ids = range(tok.get_vocab_size())
-    byte_ids = [i for i in ids if re.fullmatch("<0x..>", tok.id_to_token(i))]
-    for token in sorted(tok.get_added_tokens_decoder()):
-        decodes.append([[token], tok.decode([token], skip_special_tokens=False),
-                        tok.decode([token], skip_special_tokens=True)])
-    for length in [1] * 80 + [3] * 60 + [12] * 30:
-        chosen = [rng.choice(ids) for _ in range(length)]
-        decodes.append([chosen, tok.decode(chosen, skip_special_tokens=False),
-                        tok.decode(chosen, skip_special_tokens=True)])
-    for _ in range(100 if byte_ids else 0):  # runs of bytes, most of them not UTF-8
-        text = rng.choice("é日😀\n\u00a0a")
-        bytes_of_text = [tok.token_to_id(f"<0x{byte:02X}>") for byte in text.encode()]
-        chosen = [i for i in bytes_of_text if i is not None]
-        for _ in range(rng.randint(0, 3)):
-            chosen.insert(rng.randrange(len(chosen) + 1), rng.choice(rng.choice((byte_ids, ids))))
-        decodes.append([chosen, tok.decode(chosen, skip_special_tokens=False),
-                        tok.decode(chosen, skip_special_tokens=True)])
-    for data, (with_special, _) in zip(cases[::5 * step], rows[::5]):
-        decodes.append([with_special, tok.decode(with_special, skip_special_tokens=False),
-                        tok.decode(with_special, skip_special_tokens=True)])
+    decodes = [decoded(tok, [token]) for token in sorted(tok.get_added_tokens_decoder())]
+    decodes += [decoded(tok, ids) for ids in random_ids(tok, n_random_ids)]
+    decodes += [decoded(tok, with_special) for with_special, _ in rows[::decode_step]]
     return {"library": f"tokenizers {tokenizers.__version__}", "step": step, "encode": rows, "decode": decodes}
 
 

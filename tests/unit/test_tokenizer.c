@@ -3,7 +3,8 @@
  * tests/tokenizer/ holds tokenizers, a corpus and what the library makes of it; make_fixtures.py
  * there writes them. Every tokenizer.json goes through the compiler's reader into the runtime.
  * Besides: damaged sections, refused patterns, buffer rules, text token by token, and time linear
- * in the text.
+ * in the text. With arguments FOLDER NAME... it compares these tokenizers of another folder of the
+ * same form, and nothing else: compare_random.py makes such folders.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 #include "text.h"
 #include "tokenizer.h"
 
-#define FIXTURES TEST_SOURCE_DIR "/tests/tokenizer/"
+#define FIXTURES TEST_SOURCE_DIR "/tests/tokenizer"
 
 struct fixture {
     struct rsrc_arena arena;
@@ -26,9 +27,9 @@ struct fixture {
     struct rsr_model model;
 };
 
-static json_t *load_json(const char *name, const char *suffix) {
+static json_t *load_json(const char *folder, const char *name, const char *suffix) {
     char path[512];
-    snprintf(path, sizeof(path), FIXTURES "%s%s", name, suffix);
+    snprintf(path, sizeof(path), "%s/%s%s", folder, name, suffix);
     json_error_t error;
     json_t *root = json_load_file(path, JSON_ALLOW_NUL, &error);
     if (!root)
@@ -47,13 +48,13 @@ static char *read_file(const char *path, size_t *n) {
     return bytes;
 }
 
-static bool open_fixture(struct fixture *f, const char *name) {
+static bool open_fixture_of(struct fixture *f, const char *folder, const char *name) {
     memset(f, 0, sizeof(*f));
     rsrc_arena_init(&f->arena);
     f->diag = rsrc_diag_create(stderr, false, RSRC_COLOR_NEVER);
     char path[512];
     size_t n = 0;
-    snprintf(path, sizeof(path), FIXTURES "%s.tokenizer.json", name);
+    snprintf(path, sizeof(path), "%s/%s.tokenizer.json", folder, name);
     char *bytes = read_file(path, &n);
     bool ok = bytes && rsrc_parse_tokenizer(f->diag, &f->arena, path, (const uint8_t *)bytes, n,
                                             &f->tokenizer) == RSRC_OK;
@@ -68,6 +69,10 @@ static bool open_fixture(struct fixture *f, const char *name) {
         fprintf(stderr, "%s: %s\n", name, err.message);
     CHECK(ok);
     return ok;
+}
+
+static bool open_fixture(struct fixture *f, const char *name) {
+    return open_fixture_of(f, FIXTURES, name);
 }
 
 static void close_fixture(struct fixture *f) {
@@ -163,10 +168,10 @@ static void check_decode(const struct fixture *f, const char *name, const json_t
     }
 }
 
-static void test_library(const char *name, const json_t *corpus) {
+static void test_library(const char *folder, const char *name, const json_t *corpus) {
     struct fixture f;
-    json_t *expected = load_json(name, ".expected.json");
-    if (expected && open_fixture(&f, name)) {
+    json_t *expected = load_json(folder, name, ".expected.json");
+    if (expected && open_fixture_of(&f, folder, name)) {
         static char text[65536];
         const json_t *encode = json_object_get(expected, "encode"), *row;
         size_t step = (size_t)json_integer_value(json_object_get(expected, "step")), i;
@@ -448,15 +453,23 @@ static void test_time(void) {
     free(ids);
 }
 
-int main(void) {
+static void test_libraries(const char *folder, const char *const *names, size_t n) {
+    json_t *corpus = load_json(folder, "corpus", ".json");
+    for (size_t i = 0; corpus && i < n; i++)
+        test_library(folder, names[i], corpus);
+    json_decref(corpus);
+}
+
+int main(int argc, char **argv) {
     static const char *const names[] = {
         "llama3",        "gpt2",           "qwen",       "falcon",           "neox",
         "llama2",        "metaspace",      "gemma",      "metaspace-always", "metaspace-never",
         "split-removed", "split-previous", "split-next", "split-contiguous"};
-    json_t *corpus = load_json("corpus", ".json");
-    for (size_t i = 0; corpus && i < sizeof(names) / sizeof(names[0]); i++)
-        test_library(names[i], corpus);
-    json_decref(corpus);
+    if (argc > 1) {
+        test_libraries(argv[1], (const char *const *)argv + 2, (size_t)argc - 2);
+        return CHECK_EXIT();
+    }
+    test_libraries(FIXTURES, names, sizeof(names) / sizeof(names[0]));
     test_buffers();
     test_continued();
     test_held_bytes();
