@@ -140,7 +140,7 @@ static void free_engine(rsr_engine *engine, bool forked) {
 static rsr_status fill_engine(rsr_engine *engine, const rsr_engine_options *options,
                               rsr_error *err) {
     rsr_status status =
-        rsr_kv_pool_create(&engine->kv, &rsr_kv_layout_host, &engine->model->module->hyper,
+        rsr_kv_pool_create(&engine->kv, &rsr_kv_layout_host, &engine->model->module->hyper, 0,
                            rsr_pages_of(options->kv_tokens), err);
     if (status == RSR_OK)
         status =

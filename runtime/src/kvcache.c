@@ -8,14 +8,14 @@
 #include "kvcache.h"
 #include "runtime.h"
 
-static size_t head_floats(const struct rsr_kv_pool *pool) {
-    return (size_t)2 * RSR_PAGE_TOKENS * pool->row_floats;
+/* Keys, values and sidecar of one (page, layer, KV head). */
+static uint64_t head_bytes(const struct rsr_kv_pool *pool) {
+    return 2 * RSR_PAGE_TOKENS * sizeof(float) * (uint64_t)pool->row_floats + pool->sidecar_bytes;
 }
 
 static uint64_t host_page_bytes(const struct rsr_kv_pool *pool) {
-    uint64_t bytes = 2 * RSR_PAGE_TOKENS * sizeof(float);
-    if (__builtin_mul_overflow(bytes, (uint64_t)pool->row_floats, &bytes) ||
-        __builtin_mul_overflow(bytes, (uint64_t)pool->n_layers, &bytes) ||
+    uint64_t bytes = head_bytes(pool);
+    if (__builtin_mul_overflow(bytes, (uint64_t)pool->n_layers, &bytes) ||
         __builtin_mul_overflow(bytes, (uint64_t)pool->n_kv_heads, &bytes))
         return 0;
     return bytes;
@@ -23,9 +23,16 @@ static uint64_t host_page_bytes(const struct rsr_kv_pool *pool) {
 
 static struct rsr_kv_rows host_rows(const struct rsr_kv_pool *pool, uint32_t page, uint32_t layer,
                                     uint32_t kv_head) {
-    float *base = (float *)(void *)(pool->memory + page * pool->page_bytes);
-    float *keys = base + ((size_t)layer * pool->n_kv_heads + kv_head) * head_floats(pool);
+    char *base = pool->memory + page * pool->page_bytes;
+    const size_t head = (size_t)layer * pool->n_kv_heads + kv_head;
+    float *keys = (float *)(void *)(base + head * head_bytes(pool));
     return (struct rsr_kv_rows){keys, keys + (size_t)RSR_PAGE_TOKENS * pool->row_floats};
+}
+
+static void *host_sidecar(const struct rsr_kv_pool *pool, uint32_t page, uint32_t layer,
+                          uint32_t kv_head) {
+    const struct rsr_kv_rows rows = host_rows(pool, page, layer, kv_head);
+    return rows.values + (size_t)RSR_PAGE_TOKENS * pool->row_floats;
 }
 
 static void host_copy(const struct rsr_kv_pool *pool, uint32_t to, uint32_t from,
@@ -45,17 +52,20 @@ const struct rsr_kv_layout rsr_kv_layout_host = {
     .name = "host float32",
     .page_bytes = host_page_bytes,
     .rows = host_rows,
+    .sidecar = host_sidecar,
     .copy = host_copy,
 };
 
 rsr_status rsr_kv_pool_create(struct rsr_kv_pool *pool, const struct rsr_kv_layout *layout,
-                              const struct rsr_hyper *hyper, uint32_t n_pages, rsr_error *err) {
+                              const struct rsr_hyper *hyper, uint32_t sidecar_bytes,
+                              uint32_t n_pages, rsr_error *err) {
     struct rsr_kv_pool made = {
         .layout = layout,
         .n_layers = hyper->n_layers,
         .n_kv_heads = hyper->n_kv_heads,
         .head_dim = hyper->head_dim,
         .row_floats = (hyper->head_dim + 15u) & ~15u,
+        .sidecar_bytes = sidecar_bytes,
         .n_pages = n_pages,
         .n_free = n_pages,
     };

@@ -11,7 +11,7 @@ static const struct rsr_hyper hyper = {.n_layers = 3, .n_kv_heads = 2, .head_dim
 static void test_counts(void) {
     struct rsr_kv_pool pool;
     rsr_error err = RSR_ERROR_INIT;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &hyper, 3, &err), RSR_OK);
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &hyper, 0, 3, &err), RSR_OK);
     CHECK_INT(pool.row_floats, 16);
     CHECK_INT(pool.page_bytes, 3 * 2 * 2 * 64 * 16 * 4);
     const uint32_t a = rsr_kv_page_take(&pool), b = rsr_kv_page_take(&pool);
@@ -29,29 +29,40 @@ static void test_counts(void) {
     rsr_kv_pool_destroy(&pool);
 }
 
-/* Rows of different (page, layer, head) do not overlap, stay in the pool, and copying takes exactly the
- * tokens asked for. */
-static void test_rows(void) {
+/* Rows and sidecars of different (page, layer, head) do not overlap, stay in the pool, and copying takes
+ * exactly the tokens asked for, and no sidecar. */
+static void test_rows(uint32_t sidecar_bytes) {
     struct rsr_kv_pool pool;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &hyper, 2, NULL), RSR_OK);
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &hyper, sidecar_bytes, 2, NULL),
+              RSR_OK);
+    CHECK_INT(pool.page_bytes, 3 * 2 * (2 * 64 * 16 * 4 + sidecar_bytes));
     const size_t n = (size_t)RSR_PAGE_TOKENS * pool.row_floats;
     for (uint32_t i = 0; i < 12; i++) {
         const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&pool, i / 6, i / 2 % 3, i % 2);
+        char *sidecar = rsr_kv_layout_host.sidecar(&pool, i / 6, i / 2 % 3, i % 2);
         CHECK((char *)rows.keys >= pool.memory && (uintptr_t)rows.keys % 64 == 0);
-        CHECK((char *)(rows.values + n) <= pool.memory + 2 * pool.page_bytes);
+        CHECK((uintptr_t)sidecar % 64 == 0);
+        CHECK(sidecar + sidecar_bytes <= pool.memory + 2 * pool.page_bytes);
         for (size_t k = 0; k < n; k++) {
             CHECK(rows.keys[k] == 0.0f && rows.values[k] == 0.0f);
             rows.keys[k] = (float)(1 + i);
             rows.values[k] = (float)(100 + i);
         }
+        for (uint32_t k = 0; k < sidecar_bytes; k++) {
+            CHECK(sidecar[k] == 0);
+            sidecar[k] = (char)(50 + i);
+        }
     }
     rsr_kv_layout_host.copy(&pool, 1, 0, 5);
     for (uint32_t i = 0; i < 6; i++) {
         const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&pool, 1, i / 2, i % 2);
+        const char *sidecar = rsr_kv_layout_host.sidecar(&pool, 1, i / 2, i % 2);
         const size_t last = 5 * pool.row_floats - 1;
         CHECK(rows.keys[0] == (float)(1 + i) && rows.keys[last] == (float)(1 + i));
         CHECK(rows.values[last] == (float)(100 + i));
         CHECK(rows.keys[last + 1] == (float)(7 + i) && rows.values[last + 1] == (float)(106 + i));
+        for (uint32_t k = 0; k < sidecar_bytes; k++)
+            CHECK(sidecar[k] == (char)(56 + i));
     }
     rsr_kv_pool_destroy(&pool);
 }
@@ -61,10 +72,10 @@ static void test_too_large(void) {
     rsr_error err = RSR_ERROR_INIT;
     const struct rsr_hyper huge = {
         .n_layers = 1u << 27, .n_kv_heads = 1u << 27, .head_dim = 1u << 27};
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &huge, 4, &err), RSR_ERR_MEMORY);
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &huge, 0, 4, &err), RSR_ERR_MEMORY);
     CHECK(err.message[0] != '\0');
     const struct rsr_hyper large = {.n_layers = 1u << 20, .n_kv_heads = 1u << 10, .head_dim = 4096};
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &large, 1u << 20, &err),
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &large, 0, 1u << 20, &err),
               RSR_ERR_MEMORY);
     CHECK(pool.memory == NULL);
 }
@@ -139,7 +150,8 @@ int main(void) {
                                      .context = 400,
                                      .head_dtype = RSR_DTYPE_F32};
     test_counts();
-    test_rows();
+    test_rows(0);
+    test_rows(192);
     test_too_large();
     fake_module_init(&fake, &shape, 1);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
