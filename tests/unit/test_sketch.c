@@ -310,6 +310,38 @@ static void test_tightness(void) {
     free(d.q);
 }
 
+/* Every kernel makes the same bytes, of vectors that lie anyhow. */
+static void test_builds_agree(void) {
+    uint64_t state = 3;
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        for (size_t i = 0; i < 6 && cases[c].dims[i] != 0; i++) {
+            struct data d = {.dim = cases[c].dims[i]};
+            const uint32_t n_planes = 1 + (uint32_t)i % 2, stride = d.dim + 3;
+            const struct rsr_sketch_shape shape = rsr_sketch_shape_of(d.dim, n_planes);
+            float *vectors = malloc((size_t)N * stride * sizeof(float));
+            char *blocks = aligned_alloc(64, 2 * (size_t)shape.block_bytes);
+            d.vectors = malloc((size_t)N * d.dim * sizeof(float));
+            d.q = malloc(d.dim * sizeof(float));
+            cases[c].fill(&d, &state);
+            for (uint32_t j = 0; j < N; j++)
+                memcpy(vectors + j * stride, d.vectors + j * d.dim, d.dim * sizeof(float));
+            rsr_sketch_build(&shape, blocks, vectors, stride);
+            for (uint32_t k = 0; rsr_sketch_kernel_at(k) != NULL; k++) {
+                const struct rsr_sketch_kernel *kernel = rsr_sketch_kernel_at(k);
+                if ((kernel->features & ~rsr_cpu_features()) != 0)
+                    continue;
+                memset(blocks + shape.block_bytes, 0x5a, shape.block_bytes);
+                kernel->build(&shape, blocks + shape.block_bytes, vectors, stride);
+                CHECK(memcmp(blocks, blocks + shape.block_bytes, shape.block_bytes) == 0);
+            }
+            free(vectors);
+            free(blocks);
+            free(d.vectors);
+            free(d.q);
+        }
+    }
+}
+
 static void test_kernels_agree(void) {
     const struct rsr_sketch_kernel *portable = rsr_sketch_kernel_for(0);
     const uint32_t dims[] = {1, 32, 100, 128, 256, 1000};
@@ -415,6 +447,7 @@ int main(void) {
 #else
     CHECK_INT(misses, 0);
     test_tightness();
+    test_builds_agree();
     test_kernels_agree();
     test_rounding();
     test_floors();

@@ -54,8 +54,8 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
     /* Norms of finite float32 rows are finite doubles. */
     sidecar->usable = isfinite(sidecar->key_norm) && isfinite(sidecar->value_norm);
     if (sidecar->usable)
-        rsr_sketch_build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT, keys,
-                         setup->row_floats);
+        setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT, keys,
+                             setup->row_floats);
 }
 
 static struct rsr_matrix_data matrix_of(const struct louver_setup *setup,

@@ -17,27 +17,33 @@
  * 1. The parts. mu is the centre (any numbers do), x = k - mu, X = sum c S unit the sketch (c codes,
  *    S integer scales, unit a power of two: X is exact), e = x - X. The quantised query Q = sum a i 2^E
  *    (i int8 codes, a float32, E an integer) is exact too; d = q - Q. Then
- *        q . k = q . mu + sum_s (Q_s . X_s + d_s . X_s + q_s . e_s)
- *             <= q . mu + sum_s (Q_s . X_s + |d_s| |X_s| + |q_s| |e_s|)            (Cauchy-Schwarz).
+ *        q . k = q . mu + sum_s (Q_s . X_s + Q_s . e_s + d_s . x_s)
+ *             <= q . mu + sum_s (Q_s . X_s + |Q_s| |e_s| + |d_s| |x_s|)            (Cauchy-Schwarz).
  *
- * 2. |e_s|. The double r = fl(k - mu) is x (1 + d1), |d1| <= v; X is exact in double (16 bits times a
- *    power of two); so fl(r - X) = (e + x d1)(1 + d2), and |e_s| <= (1 + 2v) (|computed e_s| + v |x_s|).
- *    All these are multiples of 2^-180 below 2^130: no square under- or overflows. A sum of m
- *    non-negative squares and its root are off by at most (m + 1) v relatively. The stored norm is
- *        (computed |e_s| + 2^-50 computed |x_s|) (1 + 2^-36), divided by unit (exact), rounded up
- *    to a code by an exact ceil(). 2^-36 > (m + 8) v for every m <= RSR_SKETCH_MAX_DIM: rounded up.
- *    "UP" below is this: non-negative terms, fewer than 2^14 operations, times (1 + 2^-36).
+ * 2. |e_s| and |x_s|, in float32 and in units, x' = fl(k - mu) / unit. No difference overflows, for
+ *    |mu| < 2^102; it is off by at most u |x|, and x' of it by 2^-150 more, where it is denormal. (unit is at
+ *    least 2^-126, and |x'| < 2^19.) A plane's digit times its scale is exact, so what the planes lose,
+ *        l_0 = fl(x' - h S),  l_1 = fl(l_0 - h' S / 16),
+ *    has |e_p| <= |l_p| (1 + 2u) + 2u |l_0| + 2u |x'| + 2^-149, in units, element by element. Of the sum of 32
+ *    squares all roundings together are at most 33 u relatively (and 2^-145, where squares are denormal),
+ *    its root is rounded once: |l| <= (1 + 19 u) fl|l| + 2^-72. The norm that is stored,
+ *        (fl|l_p| + 4u (fl|x'| + fl|l_0|)) (1 + 2^-17) + 2^-60,
+ *    rounded up to a code, has 128 u in hand for 19 u and six roundings of its own; below 2^-36 the code is
+ *    1 anyway. It is 0 only where every k - mu of the slice is exactly 0. |x_s| <= unit N_s with N_s the
+ *    largest fl|x'| (1 + 2^-17) + 2^-60 of the block, and that of all slices, of at most 290 u more, in the
+ *    same way with 2^-14.
  *
- * 3. |X_s| <= unit N_s, N_s the largest of the block, UP and then up to float32. |d_s| <= 2^E D_s and
- *    |q_s| <= 2^E M_s: codes times a are exact in double, their difference with q 2^-E (exact) rounds
- *    once; UP and then up to float32; M_s, D_s are 0 or at least 2^-60, a is 0 or at least 2^-60.
+ * 3. |d_s| <= 2^E D_s and |Q_s| <= 2^E M_s: q 2^-E and codes times a are exact in double, their
+ *    difference rounds once; fewer than 2^14 operations on non-negative doubles, times 1 + 2^-36 ("UP"),
+ *    and then up to float32; M_s, D_s are 0 or at least 2^-60, a is 0 or at least 2^-60.
  *
  * 4. The scan computes, in float32, t = sum_s (a_s (i_s . c_s) S_s + M_s R_s), R_s the stored |e_s|.
  *    i_s . c_s and S_s are exact integers below 2^20; every product is 0 or at least 2^-64 and below
  *    2^64, so its rounding is relative; sums of float32 never underflow inexactly. A term meets at most 2
  *    products and 2n sums: the error is at most g sum_s (a_s |i_s . c_s| S_s + M_s R_s) with
- *    g = (2n + 3) u, and a_s |i_s . c_s| S_s <= (M_s + D_s) N_s, R_s <= R, the largest of the block. Thus
- *        slack = sum_s (D_s N_s + g ((M_s + D_s) N_s + M_s R)), UP,
+ *    g = (2n + 3) u, and a_s |i_s . c_s| S_s <= M_s (N_s + R), for X = x - e; R_s <= R, the largest of the
+ *    block. Thus
+ *        slack = sum_s (D_s N_s + g M_s (N_s + 2 R)), UP,
  *    covers both the query's quantisation and the scan, in units of frame.unit = 2^E unit.
  *
  * 5. q . mu: a product of two float32 is exact in double; the sum of m terms is off by at most
@@ -106,6 +112,9 @@ struct rsr_sketch_frame {
     double unit;
 };
 
+/* Makes the block (64-byte aligned) of 64 finite vectors, `stride` floats apart. */
+typedef void rsr_sketch_build_fn(const struct rsr_sketch_shape *shape, void *block,
+                                 const float *vectors, size_t stride);
 /* The theorem's t by the first plane, of vectors 16 group .. 16 group + 15. */
 typedef void rsr_sketch_scan_fn(const struct rsr_sketch_shape *shape, const void *block,
                                 const struct rsr_sketch_query *query, uint32_t group, float *t);
@@ -117,6 +126,7 @@ typedef float rsr_sketch_refine_fn(const struct rsr_sketch_shape *shape, const v
 struct rsr_sketch_kernel {
     const char *name;
     uint64_t features; /* CPU features that it needs: RSR_CPU_MASK bits */
+    rsr_sketch_build_fn *build;
     rsr_sketch_scan_fn *scan;
     rsr_sketch_refine_fn *refine;
 };
@@ -132,7 +142,7 @@ struct rsr_sketch_shape rsr_sketch_shape_of(uint32_t dim, uint32_t n_planes);
 /* Whether the calling thread rounds to nearest and keeps denormals, as the theorem needs. */
 bool rsr_sketch_float_mode(void);
 
-/* Makes the block (64-byte aligned) of 64 finite vectors, `stride` floats apart. */
+/* What every kernel's `build` does. */
 void rsr_sketch_build(const struct rsr_sketch_shape *shape, void *block, const float *vectors,
                       size_t stride);
 

@@ -1,7 +1,7 @@
 /* sketch_scan.c - scanning and refining in portable C, and the table of all kernels. */
 #include <string.h>
 
-#include "sketch_scan.h"
+#include "sketch_build.h"
 
 /* The inner product of a word's 8 digits, each plus 8, with the query's codes. */
 static int32_t dot_word(const uint8_t *bytes, const int8_t *q) {
@@ -71,10 +71,11 @@ static const struct rsr_sketch_kernel kernels[] = {
 #if defined(__x86_64__)
     {"avx512vnni",
      RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VNNI) | RSR_CPU_MASK(AVX2),
-     rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx2},
-    {"avx2", RSR_CPU_MASK(AVX2), rsr_sketch_scan_avx2, rsr_sketch_refine_avx2},
+     rsr_sketch_build_avx512, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx2},
+    {"avx2", RSR_CPU_MASK(AVX2), rsr_sketch_build_avx2, rsr_sketch_scan_avx2,
+     rsr_sketch_refine_avx2},
 #endif
-    {"portable", 0, scan_portable, refine_portable},
+    {"portable", 0, rsr_sketch_build, scan_portable, refine_portable},
 };
 
 #define N_KERNELS (sizeof(kernels) / sizeof(kernels[0]))

@@ -1,0 +1,52 @@
+/* sketch_build.h - what making a block does once, whatever the width of its vectors: sketch_build_lanes.h
+ * does the rest, compiled once per instruction set. */
+#ifndef RSR_SKETCH_BUILD_H
+#define RSR_SKETCH_BUILD_H
+
+#include "sketch_scan.h"
+
+/* Where no centre is subtracted: less than half of what adds to the largest float. */
+#define RSR_SKETCH_LARGEST_CENTRE 0x1p102f
+
+/* The largest |k - mu| has 19 bits before the point, in units. Then scales, which are a 7.4375th of it or
+ * less, and residuals, at most 3 scales, are within the 507,904 units of a code. */
+#define RSR_SKETCH_UNIT_BITS 18
+#define RSR_SKETCH_SMALLEST_UNIT (-126)
+
+/* 7 and 7 16ths of the scale are the largest element; a hair less, so that vectors of 8-bit integers keep
+ * their scale although the product is rounded. First digits stay below 7.5. */
+#define RSR_SKETCH_SCALE_OF_LARGEST (16.0f / 119.0f * (1.0f - 0x1p-20f))
+
+/* A block on its way. Arrays are filled up with zeros to whole slices. */
+struct rsr_sketch_making {
+    const struct rsr_sketch_shape *shape;
+    char *block;
+    const float *vectors; /* [64], `stride` floats apart */
+    size_t stride;
+    float centre[RSR_SKETCH_MAX_DIM];
+    float extent[RSR_SKETCH_MAX_DIM];    /* largest |fl(k - mu)| of the vectors */
+    float tail[RSR_SKETCH_VECTORS * 32]; /* the last slice of all vectors, if it is not full */
+    float inverse_unit;                  /* a power of two */
+    float inverse_box; /* a box code is extent * inverse_unit * inverse_box, rounded up */
+};
+
+/* The rows of a slice, 32 floats each; returns them with their stride. */
+static inline const float *rsr_sketch_slice_rows(const struct rsr_sketch_making *making,
+                                                 uint32_t slice, size_t *stride) {
+    const bool full = (slice + 1) * RSR_SKETCH_SLICE <= making->shape->dim;
+    *stride = full ? making->stride : RSR_SKETCH_SLICE;
+    return full ? making->vectors + (size_t)slice * RSR_SKETCH_SLICE : making->tail;
+}
+
+void rsr_sketch_begin(struct rsr_sketch_making *making, const struct rsr_sketch_shape *shape,
+                      void *block, const float *vectors, size_t stride);
+/* Once centre and extent are known, whose largest is `largest`: centre and units. */
+void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest);
+/* largest_square: of the |fl(k - mu)| in units, the largest sum of squares. */
+void rsr_sketch_set_radius(struct rsr_sketch_making *making, float largest_square);
+
+#if defined(__x86_64__)
+rsr_sketch_build_fn rsr_sketch_build_avx2, rsr_sketch_build_avx512;
+#endif
+
+#endif

@@ -1,0 +1,257 @@
+/* sketch_build_lanes.h - makes blocks, a vector a lane: included by one file per instruction set.
+ *
+ * That file defines LANES (4, 8 or 16), TARGET (the attribute of its functions), BUILD_NAME, and, with
+ * LANES_OWN, what GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_push, transpose and
+ * store_rows. Lanes never meet, so every width gives the same bits. Steps are those of sketch.h.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "sketch_build.h"
+
+#define CHUNKS (RSR_SKETCH_SLICE / LANES)
+#define INLINE TARGET static inline __attribute__((always_inline))
+
+/* ---- Lanes ---- */
+
+INLINE lanes_f splat(float x) {
+    return x - (lanes_f){0};
+}
+
+INLINE lanes_f load(const float *p) {
+    lanes_f x;
+    memcpy(&x, p, sizeof(x));
+    return x;
+}
+
+INLINE void store(float *p, lanes_f x) {
+    memcpy(p, &x, sizeof(x));
+}
+
+INLINE lanes_i choose(lanes_i mask, lanes_i yes, lanes_i no) {
+    return (mask & yes) | (~mask & no);
+}
+
+INLINE lanes_f magnitude(lanes_f x) {
+    return (lanes_f)((lanes_i)x & 0x7fffffff);
+}
+
+INLINE float largest_lane(lanes_f x) {
+    float lanes[LANES], largest = 0.0f;
+    store(lanes, x);
+    for (uint32_t i = 0; i < LANES; i++)
+        largest = lanes[i] > largest ? lanes[i] : largest;
+    return largest;
+}
+
+/* Adding it rounds a float of magnitude below 2^21 to an integer, ties to even, whose low 4 bits plus 8
+ * are those of the sum. */
+#define ROUND_MAGIC 12582920.0f /* 1.5 * 2^23 + 8 */
+
+/* The smallest integer >= x; 0 <= x < 2^21. */
+INLINE lanes_i ceiling(lanes_f x) {
+    const lanes_f shifted = x + splat(ROUND_MAGIC);
+    const lanes_i rounded = (lanes_i)shifted - (lanes_i)splat(ROUND_MAGIC);
+    return rounded - (lanes_i)(shifted - splat(ROUND_MAGIC) < x); /* a true comparison is -1 */
+}
+
+/* The smallest code of at least x, and its value: from 16 on a code is the top of a float's bits. */
+#define CODE_BIAS 2080 /* (127 + 3) * 16 */
+
+INLINE lanes_i encode(lanes_f x) {
+    const lanes_i bits = (lanes_i)x + 0x7ffff;
+    return choose((lanes_i)(x < splat(16.0f)), ceiling(x), (bits >> 19) - CODE_BIAS);
+}
+
+INLINE lanes_f decode(lanes_i code) {
+    const lanes_f small = __builtin_convertvector(code, lanes_f);
+    return (lanes_f)choose((lanes_i)(code < 16), (lanes_i)small, (code + CODE_BIAS) << 19);
+}
+
+/* ---- Centre and extents: a dimension a lane ---- */
+
+/* Of the LANES dimensions from `at` on; returns the extents. */
+INLINE lanes_f measure(const float *rows, size_t stride, float *centre, float *extent) {
+    lanes_f sum = splat(0.0f), low = load(rows), high = low;
+    for (uint32_t j = 0; j < RSR_SKETCH_VECTORS; j += 4) {
+        const float *row = rows + j * stride;
+        const lanes_f a = load(row), b = load(row + stride);
+        const lanes_f c = load(row + 2 * stride), d = load(row + 3 * stride);
+        sum = sum + ((a + b) + (c + d));
+        low = lanes_min(low, lanes_min(lanes_min(a, b), lanes_min(c, d)));
+        high = lanes_max(high, lanes_max(lanes_max(a, b), lanes_max(c, d)));
+    }
+    /* Cut to bfloat16, and nothing where k - mu might overflow. */
+    const lanes_f mean = sum * splat(1.0f / RSR_SKETCH_VECTORS);
+    const lanes_i fits = (lanes_i)(magnitude(mean) < splat(RSR_SKETCH_LARGEST_CENTRE));
+    const lanes_f mu = (lanes_f)((lanes_i)mean & fits & -0x10000);
+    const lanes_f farthest = lanes_max(magnitude(low - mu), magnitude(high - mu));
+    store(centre, mu);
+    store(extent, farthest);
+    return farthest;
+}
+
+TARGET static float measure_all(struct rsr_sketch_making *making) {
+    lanes_f largest = splat(0.0f);
+    for (uint32_t slice = 0; slice < making->shape->n_slices; slice++) {
+        size_t stride;
+        const float *rows = rsr_sketch_slice_rows(making, slice, &stride);
+        for (uint32_t at = 0; at < RSR_SKETCH_SLICE; at += LANES) {
+            const size_t d = (size_t)slice * RSR_SKETCH_SLICE + at;
+            largest = lanes_max(largest,
+                                measure(rows + at, stride, making->centre + d, making->extent + d));
+        }
+    }
+    return largest_lane(largest);
+}
+
+/* The extents in codes. */
+TARGET static void store_box(const struct rsr_sketch_making *making) {
+    uint8_t *box = (uint8_t *)making->block + making->shape->box_at;
+    for (uint32_t d = 0; d < making->shape->n_slices * RSR_SKETCH_SLICE; d += LANES) {
+        const lanes_f extent = load(making->extent + d);
+        const lanes_f code = extent * splat(making->inverse_unit) * splat(making->inverse_box);
+        /* What the products lost, were they rounded or flushed to zero. */
+        const lanes_f any = (lanes_f)((lanes_i)(extent > splat(0.0f)) & (lanes_i)splat(0x1p-20f));
+        const lanes_i codes = ceiling(code + any);
+        for (uint32_t i = 0; i < LANES; i++)
+            box[d + i] = (uint8_t)codes[i];
+    }
+}
+
+/* ---- Codes: a vector a lane ---- */
+
+struct row_results {
+    lanes_f squares;                          /* of k - mu, in units, over the slices so far */
+    lanes_i residuals[RSR_SKETCH_MAX_PLANES]; /* largest codes so far */
+};
+
+/* x = k - mu in units of LANES vectors and one slice; returns the largest |k - mu|. */
+INLINE lanes_f centred_slice(const struct rsr_sketch_making *making, uint32_t vector,
+                             uint32_t slice, lanes_f *x) {
+    size_t stride;
+    const float *rows = rsr_sketch_slice_rows(making, slice, &stride) + vector * stride;
+    const float *centre = making->centre + (size_t)slice * RSR_SKETCH_SLICE;
+    lanes_f largest = splat(0.0f);
+    for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
+        transpose(x + (size_t)chunk * LANES, rows + (size_t)chunk * LANES, stride);
+    for (uint32_t d = 0; d < RSR_SKETCH_SLICE; d++) {
+        const lanes_f difference = x[d] - splat(centre[d]);
+        largest = lanes_max(largest, magnitude(difference));
+        x[d] = difference * splat(making->inverse_unit);
+    }
+    return largest;
+}
+
+struct sliced {
+    lanes_i words[RSR_SKETCH_MAX_PLANES][4];
+    lanes_f squares, lost[RSR_SKETCH_MAX_PLANES]; /* sums of squares */
+};
+
+/* Digits of both planes. A first digit is at most 7.4375 before it is rounded, so it needs no limit; the
+ * second one may be 8, half a unit of the first. */
+INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
+    const lanes_i some = (lanes_i)(scale > splat(0.0f));
+    const lanes_f inverse = (lanes_f)((lanes_i)(splat(1.0f) / scale) & some);
+    const lanes_f scale2 = scale * splat(1.0f / 16), inverse2 = inverse * splat(16.0f);
+    const lanes_f magic = splat(ROUND_MAGIC), magic7 = splat(ROUND_MAGIC + 7);
+    lanes_f squares = splat(0.0f), lost_squares = squares, lost2_squares = squares;
+    for (uint32_t w = 0; w < 4; w++) {
+        lanes_i word = {0}, word2 = {0};
+        for (uint32_t digit = 8; digit-- > 0;) { /* those of high bits first */
+            const lanes_f value = x[8 * w + digit % 2 * 4 + digit / 2];
+            const lanes_f first = value * inverse + magic;
+            const lanes_f lost = value - (first - magic) * scale;
+            const lanes_f second = lanes_min(lost * inverse2 + magic, magic7);
+            const lanes_f lost2 = lost - (second - magic) * scale2;
+            word = lanes_push(word, (lanes_i)first);
+            word2 = lanes_push(word2, (lanes_i)second);
+            squares = squares + value * value;
+            lost_squares = lost_squares + lost * lost;
+            lost2_squares = lost2_squares + lost2 * lost2;
+        }
+        out->words[0][w] = word;
+        out->words[1][w] = word2;
+    }
+    out->squares = squares;
+    out->lost[0] = lost_squares;
+    out->lost[1] = lost2_squares;
+}
+
+INLINE void store_codes(uint8_t *at, size_t stride, lanes_i codes) {
+    for (uint32_t i = 0; i < LANES; i++)
+        at[i * stride] = (uint8_t)codes[i];
+}
+
+INLINE void store_plane(const struct rsr_sketch_making *making, uint32_t plane, uint32_t vector,
+                        uint32_t slice, const lanes_i *words) {
+    const struct rsr_sketch_shape *shape = making->shape;
+    char *codes = making->block + shape->plane_at[plane];
+    if (plane == 1) {
+        store_rows(codes + 4 * rsr_sketch_vector_word(shape, vector, slice),
+                   (size_t)16 * shape->n_slices, words);
+        return;
+    }
+    for (uint32_t w = 0; w < 4; w++) {
+        const size_t word = rsr_sketch_lane_word(shape, vector / RSR_SKETCH_LANES, slice, w);
+        memcpy(codes + 4 * (word + vector % RSR_SKETCH_LANES), &words[w], sizeof(words[w]));
+    }
+}
+
+/* LANES vectors, one slice. Returns N_s of these vectors. */
+TARGET static lanes_f build_slice(const struct rsr_sketch_making *making, uint32_t vector,
+                                  uint32_t slice, struct row_results *results) {
+    const struct rsr_sketch_shape *shape = making->shape;
+    const size_t by_slice = (size_t)slice * RSR_SKETCH_VECTORS + vector;
+    lanes_f x[RSR_SKETCH_SLICE];
+    struct sliced sliced;
+    const lanes_f largest = centred_slice(making, vector, slice, x);
+    const lanes_i scale =
+        encode(largest * splat(making->inverse_unit) * splat(RSR_SKETCH_SCALE_OF_LARGEST));
+    quantise(x, decode(scale), &sliced);
+    store_codes((uint8_t *)making->block + shape->scales_at + by_slice, 1, scale);
+    results->squares = results->squares + sliced.squares;
+    const lanes_f norm = lanes_sqrt(sliced.squares);
+    const lanes_f fuzz = (norm + lanes_sqrt(sliced.lost[0])) * splat(0x1p-22f);
+    const lanes_i any = (lanes_i)(largest > splat(0.0f));
+    for (uint32_t p = 0; p < shape->n_planes; p++) {
+        const lanes_f lost = (lanes_sqrt(sliced.lost[p]) + fuzz) * splat(1.0f + 0x1p-17f);
+        const lanes_i code = encode(lost + splat(0x1p-60f)) & any;
+        const size_t at[] = {by_slice, (size_t)vector * shape->n_slices + slice};
+        const size_t strides[] = {1, shape->n_slices};
+        store_codes((uint8_t *)making->block + shape->residual_at[p] + at[p], strides[p], code);
+        const lanes_i larger = (lanes_i)(code > results->residuals[p]);
+        results->residuals[p] = choose(larger, code, results->residuals[p]);
+        store_plane(making, p, vector, slice, sliced.words[p]);
+    }
+    return norm * splat(1.0f + 0x1p-17f) + splat(0x1p-60f);
+}
+
+TARGET static void build_codes(const struct rsr_sketch_making *making, lanes_f *squares) {
+    const struct rsr_sketch_shape *shape = making->shape;
+    struct rsr_sketch_header *header = (struct rsr_sketch_header *)(void *)making->block;
+    float *norms = (float *)(void *)(making->block + shape->norms_at);
+    for (uint32_t vector = 0; vector < RSR_SKETCH_VECTORS; vector += LANES) {
+        struct row_results results = {.squares = splat(0.0f)};
+        for (uint32_t slice = 0; slice < shape->n_slices; slice++) {
+            const float norm = largest_lane(build_slice(making, vector, slice, &results));
+            norms[slice] = norm > norms[slice] ? norm : norms[slice];
+        }
+        *squares = lanes_max(*squares, results.squares);
+        for (uint32_t p = 0; p < shape->n_planes; p++)
+            for (uint32_t i = 0; i < LANES; i++)
+                if (results.residuals[p][i] > header->largest_residual[p])
+                    header->largest_residual[p] = (uint8_t)results.residuals[p][i];
+    }
+}
+
+TARGET void BUILD_NAME(const struct rsr_sketch_shape *shape, void *block, const float *vectors,
+                       size_t stride) {
+    struct rsr_sketch_making making;
+    lanes_f squares = splat(0.0f);
+    rsr_sketch_begin(&making, shape, block, vectors, stride);
+    rsr_sketch_set_units(&making, measure_all(&making));
+    store_box(&making);
+    build_codes(&making, &squares);
+    rsr_sketch_set_radius(&making, largest_lane(squares));
+}
