@@ -32,7 +32,11 @@ static enum rsrc_status read_text_form(struct rsrc_compilation *c) {
 enum rsrc_status rsrc_model_read(struct rsrc_compilation *c) {
     if (c->from == PASS_RSR)
         return read_text_form(c);
-    if (rsrc_read_checkpoint(c->diag, &c->arena, c->options->input, &c->checkpoint) != RSRC_OK)
+    const struct rsrc_read_choices choices = {
+        .i2s_layout = (enum rsrc_i2s_layout)c->options->i2s_layout,
+        .activations = (enum rsrc_activations)c->options->activations};
+    if (rsrc_read_checkpoint(c->diag, &c->arena, c->options->input, &choices, &c->checkpoint) !=
+        RSRC_OK)
         return RSRC_FAILED;
     c->has_checkpoint = true;
     if (c->checkpoint.has_config)
@@ -85,6 +89,12 @@ enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (rsrc_build_graph(c->diag, &c->arena, &c->checkpoint, &c->graph) != RSRC_OK)
         return RSRC_FAILED;
+    if (c->checkpoint.config.input != RSR_INPUT_I8) {
+        const struct rsrc_place place = {.file = c->checkpoint.config.file};
+        rsrc_error(c->diag, "model-float-activations", &place, c->checkpoint.config.input_reason,
+                   "models whose linear layers take float activations are not supported");
+        return RSRC_FAILED;
+    }
     c->has_graph = true;
     return add_items_of_graph(c);
 }

@@ -45,6 +45,11 @@ static const struct word KINDS[] = {
 #undef RSRC_KIND
 };
 static const struct word INPUTS[] = {{"i8", RSRC_INPUTS_I8}, {"f32", RSRC_INPUTS_F32}};
+static const struct word ACTIVATIONS[] = {{"auto", RSRC_ACTIVATIONS_AUTO},
+                                          {"int8", RSRC_ACTIVATIONS_INT8},
+                                          {"float", RSRC_ACTIVATIONS_FLOAT}};
+static const struct word I2S_LAYOUTS[] = {
+    {"auto", RSRC_I2S_AUTO}, {"x86", RSRC_I2S_X86}, {"arm", RSRC_I2S_ARM}};
 static const struct word COLORS[] = {
     {"auto", RSRC_COLOR_AUTO}, {"always", RSRC_COLOR_ALWAYS}, {"never", RSRC_COLOR_NEVER}};
 static const struct word FORMATS[] = {{"text", false}, {"json", true}};

@@ -47,6 +47,10 @@ enum rsrc_emit {
 /* Bits of rsrc_options.inputs. */
 enum rsrc_inputs { RSRC_INPUTS_I8 = 1, RSRC_INPUTS_F32 = 2 };
 
+/* What a GGUF file may not say of itself; where it does, it may not be contradicted. */
+enum rsrc_i2s_layout { RSRC_I2S_AUTO, RSRC_I2S_X86, RSRC_I2S_ARM };
+enum rsrc_activations { RSRC_ACTIVATIONS_AUTO, RSRC_ACTIVATIONS_INT8, RSRC_ACTIVATIONS_FLOAT };
+
 struct rsrc_variant_choice {
     const char *role;           /* "q", "down", ... or "*" */
     const char *variant;        /* "dot", "scatter" */
@@ -60,6 +64,8 @@ struct rsrc_options {
     const char *target;         /* comma-separated; default "native" */
     uint32_t emit;              /* enum rsrc_emit bits; default RSRC_EMIT_SO */
     uint32_t inputs;            /* of matrices: enum rsrc_inputs bits; 0: int8 */
+    uint32_t activations;       /* of linear layers of GGUF models: enum rsrc_activations */
+    uint32_t i2s_layout;        /* enum rsrc_i2s_layout: the machine that quantised to I2_S */
     const char *layers;         /* POSIX extended regular expression over layer names; NULL: all */
     const char *from, *to;      /* pass names; NULL: first, last */
     const char *const *dumps;   /* passes to dump on stdout */

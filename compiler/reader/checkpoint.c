@@ -55,6 +55,7 @@ struct opening {
     const char *folder;
     bool needs_config;   /* a lone file may be a matrix file */
     bool ignores_config; /* its format is of matrices alone, or has one inside */
+    const struct rsrc_read_choices *choices;
     struct rsr_checkpoint *out;
     const char **files;
     uint32_t n_files, files_capacity;
@@ -282,7 +283,7 @@ static enum rsrc_status read_gguf(struct opening *opening, const char *path) {
     if (open_file(opening, path, &mapping) != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_parse_gguf(opening->diag, opening->arena, mapping->path, mapping->data,
-                           mapping->size_bytes, opening->out);
+                           mapping->size_bytes, opening->choices, opening->out);
 }
 
 /* The only *.safetensors file of the folder. */
@@ -487,13 +488,15 @@ static enum rsrc_status read_by_kind(struct opening *opening, const char *path) 
 }
 
 enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                      const char *path, struct rsr_checkpoint *out) {
+                                      const char *path, const struct rsrc_read_choices *choices,
+                                      struct rsr_checkpoint *out) {
     struct rsr_checkpoint checkpoint = {
         .path = rsrc_arena_strdup(arena, path),
         .tokenizer = {.bos_text = "", .eos_text = ""},
         .config = {.bos_token = RSR_NO_TOKEN},
     };
-    struct opening opening = {.diag = diag, .arena = arena, .out = &checkpoint};
+    struct opening opening = {
+        .diag = diag, .arena = arena, .choices = choices, .out = &checkpoint};
     if (read_by_kind(&opening, checkpoint.path) != RSRC_OK) {
         goto failed;
     }

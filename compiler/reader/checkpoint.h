@@ -9,9 +9,17 @@
 #define RSRC_READER_CHECKPOINT_H
 
 #include "ir.h"
+#include "rsrc.h"
+
+/* What a user may have to say of a GGUF file, which does not say it itself. */
+struct rsrc_read_choices {
+    enum rsrc_i2s_layout i2s_layout;
+    enum rsrc_activations activations;
+};
 
 RSRC_NODISCARD enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag,
                                                      struct rsrc_arena *arena, const char *path,
+                                                     const struct rsrc_read_choices *choices,
                                                      struct rsr_checkpoint *out);
 void rsrc_checkpoint_close(struct rsr_checkpoint *checkpoint);
 
@@ -28,7 +36,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_safetensors(struct rsrc_diag *diag,
  * later messages use. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const char *name, const uint8_t *bytes,
-                                                uint64_t size_bytes, struct rsr_checkpoint *out);
+                                                uint64_t size_bytes,
+                                                const struct rsrc_read_choices *choices,
+                                                struct rsr_checkpoint *out);
 RSRC_NODISCARD enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                   const char *name, const uint8_t *bytes,
                                                   uint64_t size_bytes, struct rsr_config *out);

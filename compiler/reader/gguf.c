@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reader/gguf_evidence.h"
 #include "reader/reader.h"
 
 #define MAGIC "GGUF"
@@ -48,30 +49,40 @@ static const struct {
     [RSRC_GGUF_F64] = {"f64", 8},
 };
 
-/* Types of tensors that are read: `bytes` for every `items` of a row. */
+/* Types of tensors that are read: `bytes` for every `items` of a row, before them row_bytes, and
+ * tensor_bytes behind all rows. */
 static const struct tensor_type {
     uint32_t id;
     uint32_t items, bytes;
+    uint32_t row_bytes, tensor_bytes;
     enum rsr_dtype dtype;
     enum rsr_blocks blocks;
 } TENSOR_TYPES[] = {
-    {0, 1, 4, RSR_DTYPE_F32, RSR_BLOCKS_NONE},     {1, 1, 2, RSR_DTYPE_F16, RSR_BLOCKS_NONE},
-    {30, 1, 2, RSR_DTYPE_BF16, RSR_BLOCKS_NONE},   {34, 256, 54, RSR_DTYPE_U8, RSR_BLOCKS_TQ1_0},
-    {35, 256, 66, RSR_DTYPE_U8, RSR_BLOCKS_TQ2_0},
+    {0, 1, 4, 0, 0, RSR_DTYPE_F32, RSR_BLOCKS_NONE},
+    {1, 1, 2, 0, 0, RSR_DTYPE_F16, RSR_BLOCKS_NONE},
+    {30, 1, 2, 0, 0, RSR_DTYPE_BF16, RSR_BLOCKS_NONE},
+    {34, 256, 54, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_TQ1_0},
+    {35, 256, 66, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_TQ2_0},
+    {36, 64, 16, 0, 32, RSR_DTYPE_U8, RSR_BLOCKS_I2_S_X86}, /* or ARM's: gguf_evidence.c */
+    {41, 128, 18, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_Q1_0},
+    {42, 64, 18, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_Q2_0}, /* or of 128: gguf_evidence.c */
+    {134, 64, 13, 2, 0, RSR_DTYPE_U8, RSR_BLOCKS_IQ1_BN},
+    {135, 64, 16, 4, 0, RSR_DTYPE_U8, RSR_BLOCKS_IQ2_BN},
+    {142, 128, 34, 0, 0, RSR_DTYPE_U8,
+     RSR_BLOCKS_Q2_0_G128}, /* the fork's, since it has its own id */
 };
 
 /* The others, so that a message can name them. */
-#define I2_S 36u
 static const struct {
     uint32_t id;
     const char *name;
 } OTHER_TYPES[] = {
-    {2, "Q4_0"},     {3, "Q4_1"},     {6, "Q5_0"},     {7, "Q5_1"},   {8, "Q8_0"},    {9, "Q8_1"},
-    {10, "Q2_K"},    {11, "Q3_K"},    {12, "Q4_K"},    {13, "Q5_K"},  {14, "Q6_K"},   {15, "Q8_K"},
-    {16, "IQ2_XXS"}, {17, "IQ2_XS"},  {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},
-    {22, "IQ2_S"},   {23, "IQ4_XS"},  {24, "I8"},      {25, "I16"},   {26, "I32"},    {27, "I64"},
-    {28, "F64"},     {29, "IQ1_M"},   {I2_S, "I2_S"},  {39, "MXFP4"}, {41, "Q1_0"},   {42, "Q2_0"},
-    {134, "IQ1_BN"}, {135, "IQ2_BN"},
+    {2, "Q4_0"},   {3, "Q4_1"},    {6, "Q5_0"},     {7, "Q5_1"},        {8, "Q8_0"},
+    {9, "Q8_1"},   {10, "Q2_K"},   {11, "Q3_K"},    {12, "Q4_K"},       {13, "Q5_K"},
+    {14, "Q6_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"}, {17, "IQ2_XS"},     {18, "IQ3_XXS"},
+    {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},   {22, "IQ2_S"},      {23, "IQ4_XS"},
+    {24, "I8"},    {25, "I16"},    {26, "I32"},     {27, "I64"},        {28, "F64"},
+    {29, "IQ1_M"}, {39, "MXFP4"},  {40, "NVFP4"},   {335, "IQ2_BN_R4"},
 };
 
 #define N_TENSOR_TYPES (sizeof(TENSOR_TYPES) / sizeof(TENSOR_TYPES[0]))
@@ -310,10 +321,9 @@ static enum rsrc_status refuse_type(const struct source *source, const struct rs
         name = OTHER_TYPES[i].id == id ? OTHER_TYPES[i].name : name;
     return refuse_tensor(
         source, tensor, offset, "gguf-type",
-        id == I2_S
-            ? "its layout on x86 is not that on ARM, and the file does not say which it has; "
-              "TQ1_0 and TQ2_0 are read"
-            : "TQ1_0 and TQ2_0 are read for linear layers, F32, F16 and BF16 for the rest",
+        "TQ1_0, TQ2_0, Q2_0, Q1_0, I2_S, IQ1_BN and IQ2_BN are read for linear layers, F32, F16 "
+        "and "
+        "BF16 for the rest",
         rsrc_arena_printf(source->arena, "type %s (%" PRIu64 ") is not supported", name, id));
 }
 
@@ -326,13 +336,14 @@ static enum rsrc_status size_tensor(const struct source *source, uint64_t offset
                              rsrc_arena_printf(source->arena,
                                                "rows of %" PRIu64 " do not consist of blocks of %u",
                                                cols, type->items));
-    uint64_t size = type->bytes, n_blocks = cols / type->items;
-    for (uint32_t d = 0; d < tensor->n_dims; d++) {
-        const uint64_t n = d + 1 == tensor->n_dims ? n_blocks : tensor->shape[d];
-        if (n == 0 || __builtin_mul_overflow(size, n, &size))
-            return refuse_tensor(source, tensor, offset, "gguf-shape", NULL,
-                                 "a dimension is 0, or their product does not fit in 64 bits");
-    }
+    uint64_t size;
+    bool is_too_large = __builtin_mul_overflow(cols / type->items, type->bytes, &size) ||
+                        __builtin_add_overflow(size, type->row_bytes, &size);
+    for (uint32_t d = 0; d + 1 < tensor->n_dims; d++)
+        is_too_large = is_too_large || __builtin_mul_overflow(size, tensor->shape[d], &size);
+    if (size == 0 || is_too_large || __builtin_add_overflow(size, type->tensor_bytes, &size))
+        return refuse_tensor(source, tensor, offset, "gguf-shape", NULL,
+                             "a dimension is 0, or their product does not fit in 64 bits");
     tensor->size_bytes = size;
     return RSRC_OK;
 }
@@ -428,6 +439,10 @@ static enum rsrc_status find_data(struct source *source) {
     if (data_at > source->size_bytes)
         return refuse_cut(source, "the padding before the data");
     const uint64_t n_data = source->size_bytes - data_at;
+    qsort(gguf->tensors, gguf->n_tensors, sizeof(*gguf->tensors), compare_offsets);
+    if (rsrc_gguf_find_q2_blocks(source->diag, source->file, gguf, data_at, n_data,
+                                 source->alignment) != RSRC_OK)
+        return RSRC_FAILED;
     for (uint32_t i = 0; i < gguf->n_tensors; i++) {
         struct rsr_tensor *tensor = &gguf->tensors[i];
         if (tensor->offset > n_data || tensor->size_bytes > n_data - tensor->offset)
@@ -440,7 +455,6 @@ static enum rsrc_status find_data(struct source *source) {
         tensor->offset += data_at;
         tensor->data = source->bytes + tensor->offset;
     }
-    qsort(gguf->tensors, gguf->n_tensors, sizeof(*gguf->tensors), compare_offsets);
     return check_layout(source, data_at);
 }
 

@@ -39,7 +39,7 @@ struct rsrc_gguf_value {
 struct rsrc_gguf {
     struct rsrc_gguf_value *values; /* sorted by key, none twice */
     uint32_t n_values;
-    struct rsr_tensor *tensors; /* at least one; as the file orders them */
+    struct rsr_tensor *tensors; /* at least one; as their data follow each other */
     uint32_t n_tensors;
 };
 
@@ -52,6 +52,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_read_gguf(struct rsrc_diag *diag, struct rs
 
 /* NULL: there is none. */
 const struct rsrc_gguf_value *rsrc_gguf_find(const struct rsrc_gguf *gguf, const char *key);
+
+/* A number of any type as double, exact below 2^53; false: it is none. */
+bool rsrc_gguf_number(const struct rsrc_gguf_value *value, double *out);
+/* Is it a string, and this one? */
+bool rsrc_gguf_is_text(const struct rsrc_gguf_value *value, const char *text);
 
 /* "u32", "array": for messages. */
 const char *rsrc_gguf_type_name(enum rsrc_gguf_type type);

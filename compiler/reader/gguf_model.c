@@ -15,6 +15,8 @@
 
 #include "reader/checkpoint.h"
 #include "reader/gguf.h"
+#include "reader/gguf_activations.h"
+#include "reader/gguf_evidence.h"
 #include "reader/limits.h"
 #include "reader/reader.h"
 
@@ -22,13 +24,14 @@ static const struct architecture {
     const char *name;       /* general.architecture */
     const char *model_type; /* of the table in model/ */
     enum rsr_activation activation;
-    bool may_say_activation; /* "hidden_activation" */
-    bool is_interleaved;     /* rows of q and k */
-    bool has_sub_norms;      /* the first as wide as the hidden state */
+    bool may_say_activation;     /* "hidden_activation" */
+    bool is_interleaved;         /* rows of q and k */
+    bool has_sub_norms;          /* the first as wide as the hidden state */
+    enum rsrc_activations input; /* of linear layers, where all models have the same */
 } ARCHITECTURES[] = {
-    {"llama", "llama", RSR_ACTIVATION_SILU, false, true, false},
-    {"bitnet", "bitnet", RSR_ACTIVATION_SILU, true, false, true},
-    {"bitnet-b1.58", "bitnet", RSR_ACTIVATION_RELU2, false, false, true},
+    {"llama", "llama", RSR_ACTIVATION_SILU, false, true, false, RSRC_ACTIVATIONS_AUTO},
+    {"bitnet", "bitnet", RSR_ACTIVATION_SILU, true, false, true, RSRC_ACTIVATIONS_INT8},
+    {"bitnet-b1.58", "bitnet", RSR_ACTIVATION_RELU2, false, false, true, RSRC_ACTIVATIONS_INT8},
 };
 #define N_ARCHITECTURES (sizeof(ARCHITECTURES) / sizeof(ARCHITECTURES[0]))
 #define ARCHITECTURE_HELP "\"llama\", \"bitnet\" and \"bitnet-b1.58\" are supported"
@@ -118,72 +121,6 @@ static void refuse(struct model *model, const struct rsrc_gguf_value *value, con
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static double float_of(const uint8_t *data) {
-    float value;
-    memcpy(&value, data, sizeof(value));
-    return (double)value;
-}
-
-static double double_of(const uint8_t *data) {
-    double value;
-    memcpy(&value, data, sizeof(value));
-    return value;
-}
-
-static uint64_t bits_of(const uint8_t *data, uint32_t n_bytes) {
-    uint64_t bits = 0;
-    for (uint32_t i = 0; i < n_bytes; i++)
-        bits |= (uint64_t)data[i] << (8 * i);
-    return bits;
-}
-
-/* A number of any type as double, exact below 2^53; false: it is none. */
-static bool number_of(const struct rsrc_gguf_value *value, double *out) {
-    switch (value->type) {
-    case RSRC_GGUF_U8:
-    case RSRC_GGUF_BOOL:
-        *out = (double)value->data[0];
-        return true;
-    case RSRC_GGUF_I8:
-        *out = (double)(int8_t)value->data[0];
-        return true;
-    case RSRC_GGUF_U16:
-        *out = (double)bits_of(value->data, 2);
-        return true;
-    case RSRC_GGUF_I16:
-        *out = (double)(int16_t)bits_of(value->data, 2);
-        return true;
-    case RSRC_GGUF_U32:
-        *out = (double)bits_of(value->data, 4);
-        return true;
-    case RSRC_GGUF_I32:
-        *out = (double)(int32_t)bits_of(value->data, 4);
-        return true;
-    case RSRC_GGUF_U64:
-        *out = (double)bits_of(value->data, 8);
-        return true;
-    case RSRC_GGUF_I64:
-        *out = (double)(int64_t)bits_of(value->data, 8);
-        return true;
-    case RSRC_GGUF_F32:
-        *out = float_of(value->data);
-        return true;
-    case RSRC_GGUF_F64:
-        *out = double_of(value->data);
-        return true;
-    case RSRC_GGUF_STRING:
-    case RSRC_GGUF_ARRAY:
-    case RSRC_GGUF_TYPE_COUNT:
-        break;
-    }
-    return false;
-}
-
-static bool is_text(const struct rsrc_gguf_value *value, const char *text) {
-    return value->type == RSRC_GGUF_STRING && value->n == strlen(text) &&
-           memcmp(value->data, text, (size_t)value->n) == 0;
-}
-
 /* For messages. */
 static const char *text_of(const struct model *model, const struct rsrc_gguf_value *value) {
     if (value->type != RSRC_GGUF_STRING)
@@ -210,7 +147,7 @@ static bool read_number(struct model *model, const char *key, bool is_required, 
                    "\"%s\" is missing", full_key(model, key));
         return false;
     }
-    if (number_of(value, out))
+    if (rsrc_gguf_number(value, out))
         return true;
     refuse(model, value, "gguf-field",
            value->type == RSRC_GGUF_ARRAY ? "blocks of different sizes are not supported" : NULL,
@@ -238,10 +175,10 @@ static void find_architecture(struct model *model) {
     const struct rsrc_gguf_value *name = rsrc_gguf_find(&model->gguf, "general.architecture");
     double n_parts = 1.0;
     const struct rsrc_gguf_value *split = rsrc_gguf_find(&model->gguf, "split.count");
-    if (split != NULL && (!number_of(split, &n_parts) || n_parts > 1.0))
+    if (split != NULL && (!rsrc_gguf_number(split, &n_parts) || n_parts > 1.0))
         refuse(model, split, "gguf-split", "join the parts with llama-gguf-split --merge",
                "this is one part of a model in several files");
-    if (type != NULL && !is_text(type, "model"))
+    if (type != NULL && !rsrc_gguf_is_text(type, "model"))
         refuse(model, type, "gguf-kind", NULL, "the file holds '%s' and not a model",
                text_of(model, type));
     if (name == NULL) {
@@ -250,7 +187,7 @@ static void find_architecture(struct model *model) {
         return;
     }
     for (size_t i = 0; i < N_ARCHITECTURES; i++)
-        if (is_text(name, ARCHITECTURES[i].name))
+        if (rsrc_gguf_is_text(name, ARCHITECTURES[i].name))
             model->architecture = &ARCHITECTURES[i];
     if (model->architecture == NULL)
         refuse(model, name, "gguf-architecture", ARCHITECTURE_HELP,
@@ -286,13 +223,15 @@ static void check_keys(struct model *model) {
     for (size_t i = 0; i < sizeof(RESTRICTED) / sizeof(RESTRICTED[0]); i++) {
         const struct rsrc_gguf_value *value = find(model, RESTRICTED[i].key);
         double number;
-        if (value != NULL && (!number_of(value, &number) || number != RESTRICTED[i].harmless))
+        if (value != NULL &&
+            (!rsrc_gguf_number(value, &number) || number != RESTRICTED[i].harmless))
             refuse(model, value, "gguf-unsupported",
                    "this model cannot be compiled by this version",
                    "\"%s\" asks for %s, which are not supported", value->key, RESTRICTED[i].what);
     }
     const struct rsrc_gguf_value *scaling = find(model, KEY_SCALING);
-    if (scaling != NULL && !is_text(scaling, "none") && !is_text(scaling, "linear"))
+    if (scaling != NULL && !rsrc_gguf_is_text(scaling, "none") &&
+        !rsrc_gguf_is_text(scaling, "linear"))
         refuse(model, scaling, "gguf-unsupported",
                "only unscaled rotary embeddings (\"none\", \"linear\" by 1) are supported",
                "\"%s\" is '%s'", scaling->key, text_of(model, scaling));
@@ -307,9 +246,9 @@ static void read_activation(struct model *model) {
     if (!model->architecture->may_say_activation)
         refuse(model, value, "gguf-unsupported", NULL, "the key '%s' is not understood here",
                value->key);
-    else if (is_text(value, "relu2"))
+    else if (rsrc_gguf_is_text(value, "relu2"))
         hyper->activation = RSR_ACTIVATION_RELU2;
-    else if (is_text(value, "silu"))
+    else if (rsrc_gguf_is_text(value, "silu"))
         hyper->activation = RSR_ACTIVATION_SILU;
     else
         refuse(model, value, "gguf-unsupported", "\"relu2\" and \"silu\" are supported",
@@ -497,7 +436,7 @@ static uint32_t read_token(struct model *model, const char *key) {
     double id;
     if (value == NULL)
         return RSR_NO_TOKEN;
-    if (number_of(value, &id) && id >= 0.0 && id < (double)model->config.hyper.vocab &&
+    if (rsrc_gguf_number(value, &id) && id >= 0.0 && id < (double)model->config.hyper.vocab &&
         id == floor(id))
         return (uint32_t)id;
     refuse(model, value, "gguf-token", NULL, "\"%s\" is no id of the vocabulary's %u tokens", key,
@@ -520,7 +459,7 @@ static void read_tokens(struct model *model) {
             config->eos_tokens[config->n_eos_tokens++] = id;
     }
     const struct rsrc_gguf_value *kind = rsrc_gguf_find(&model->gguf, "tokenizer.ggml.model");
-    if (kind != NULL && !is_text(kind, "none") && !model->failed) {
+    if (kind != NULL && !rsrc_gguf_is_text(kind, "none") && !model->failed) {
         const struct rsrc_place place = {
             .file = model->file, .has_offset = true, .offset = kind->offset};
         rsrc_warning(model->diag, "gguf-tokenizer", &place,
@@ -534,6 +473,7 @@ static void read_tokens(struct model *model) {
 
 enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
                                  const uint8_t *bytes, uint64_t size_bytes,
+                                 const struct rsrc_read_choices *choices,
                                  struct rsr_checkpoint *out) {
     struct model model = {.diag = diag, .arena = arena, .file = rsrc_arena_strdup(arena, name)};
     if (rsrc_read_gguf(diag, arena, model.file, bytes, size_bytes, &model.gguf) != RSRC_OK)
@@ -544,14 +484,15 @@ enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *aren
     model.config = (struct rsr_config){.file = model.file,
                                        .model_type = model.architecture->model_type,
                                        .scale_rule = RSR_SCALE_BLOCKS,
-                                       .scale_reason = "a GGUF file keeps the scale in the blocks",
-                                       .input = RSR_INPUT_I8,
-                                       .input_reason = "ternary GGUF models are those of BitNet"};
+                                       .scale_reason = "a GGUF file keeps the scale in the blocks"};
     check_keys(&model);
     read_activation(&model);
     read_floats(&model);
     read_sizes(&model);
-    if (model.failed)
+    if (model.failed ||
+        rsrc_gguf_find_i2s_layout(diag, model.file, &model.gguf, choices->i2s_layout) != RSRC_OK ||
+        rsrc_gguf_find_input(diag, model.file, &model.gguf, model.architecture->input,
+                             choices->activations, &model.config) != RSRC_OK)
         return RSRC_FAILED;
     name_tensors(&model);
     read_ends(&model);

@@ -35,9 +35,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
     struct fuzz_target target;
     struct rsr_checkpoint checkpoint = {.path = "fuzz.gguf"};
     struct rsr_graph graph;
+    const struct rsrc_read_choices choices = {.i2s_layout =
+                                                  size_bytes % 2 == 0 ? RSRC_I2S_X86 : RSRC_I2S_ARM,
+                                              .activations = RSRC_ACTIVATIONS_INT8};
     fuzz_target_begin(&target);
     bool accepted = rsrc_parse_gguf(target.diag, &target.arena, "fuzz.gguf", bytes, size_bytes,
-                                    &checkpoint) == RSRC_OK;
+                                    &choices, &checkpoint) == RSRC_OK;
     assert(target.arena.used_bytes < 16 * size_bytes + 4096);
     if (accepted) {
         read_tensors(&checkpoint);

@@ -5,7 +5,7 @@ import sys
 
 folder = pathlib.Path(sys.argv[1])
 U8, U32, F32, BOOL, STRING, ARRAY = 0, 4, 6, 7, 8, 9
-TYPE_F32, TYPE_Q4_K, TYPE_TQ2_0 = 0, 12, 35
+TYPE_F32, TYPE_Q4_K, TYPE_TQ2_0, TYPE_I2_S, TYPE_Q2_0 = 0, 12, 35, 36, 42
 
 
 def string(text):
@@ -61,6 +61,10 @@ write("gguf-shape", infos=(EMBEDDING, info("output.weight", [255, 6], TYPE_TQ2_0
 write("gguf-overlap", infos=(EMBEDDING, info("output.weight", [4, 6], TYPE_F32, 64)), data=bytes(192))
 write("gguf-hole", infos=(EMBEDDING, info("output.weight", [4, 6], TYPE_F32, 128)), data=bytes(256))
 write("gguf-trailing", data=bytes(97))
+write("gguf-q2-blocks", infos=(EMBEDDING, info("output.weight", [1024, 6], TYPE_Q2_0, 96)), data=bytes(96 + 1664))
+write("gguf-i2s-layout", infos=(EMBEDDING, info("output.weight", [128, 6], TYPE_I2_S, 96)), data=bytes(96 + 224))
+write("gguf-activations", infos=(EMBEDDING, info("blk.0.attn_q.weight", [256, 16], TYPE_TQ2_0, 96)),
+      data=bytes(96 + 1056))
 write("gguf-missing", values=MODEL[:-1])
 write("gguf-architecture", values=[entry("general.architecture", STRING, string("mamba\n"))] + MODEL[1:])
 write("gguf-kind", entry("general.type", STRING, string("adapter")))

@@ -2,9 +2,11 @@
 
     gguf_models.py FOLDER OUT.gguf TYPE [--scale-tensors] [--float F32] [--break HOW]
 
-TYPE is TQ1_0 or TQ2_0. Scales are in the blocks, which float16 must hold exactly, or, with --scale-tensors,
-beside them. Embedding and head stay BF16 or become F32. --break spoils the weights of the first q: "groups"
-doubles the scale of its last row, "dtype" stores it as F16.
+TQ1_0 and TQ2_0 are quantised by the library; the bytes of the other types are made here, from their definitions.
+Q2_0 with blocks of 128 has the number of Q2_0, PQ2_0 the same blocks and a number of its own. Scales are in the
+blocks, which float16 must hold exactly, or, with --scale-tensors, beside them. Embedding and head stay BF16 or become
+F32. --break spoils the weights of the first q: "groups" doubles the scale of its last row's last 128 weights, "dtype"
+stores it as F16.
 """
 import argparse
 import json
@@ -13,10 +15,13 @@ import pathlib
 import gguf
 import numpy as np
 
+TYPES = {"TQ1_0": 34, "TQ2_0": 35, "I2_S-x86": 36, "I2_S-arm": 36, "Q1_0": 41, "Q2_0": 42, "Q2_0-128": 42,
+         "IQ1_BN": 134, "IQ2_BN": 135, "PQ2_0": 142}
+
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=pathlib.Path)
 parser.add_argument("out")
-parser.add_argument("type", choices=["TQ1_0", "TQ2_0"])
+parser.add_argument("type", choices=TYPES)
 parser.add_argument("--scale-tensors", action="store_true")
 parser.add_argument("--float", dest="float_type", choices=["BF16", "F32"], default="BF16")
 parser.add_argument("--break", dest="how", choices=["groups", "dtype"])
@@ -25,7 +30,6 @@ args = parser.parse_args()
 config = json.loads((args.folder / "config.json").read_text())
 is_llama = config["model_type"] == "llama"
 n_heads, n_kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-block_type = gguf.GGMLQuantizationType[args.type]
 
 
 def read_safetensors(path):
@@ -66,26 +70,78 @@ def permute(weights, heads):
     return weights.reshape(heads, 2, weights.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(weights.shape)
 
 
+def fields(codes, n_bytes, shifts):
+    """Two bits a weight: field i of n_bytes bytes at a time holds their n_bytes next weights."""
+    return np.bitwise_or.reduce(codes.reshape(-1, 4, n_bytes) << np.array(shifts, np.uint8)[None, :, None], axis=1)
+
+
+def neighbours(codes, n_bits):
+    """Codes of consecutive weights in one byte, the lowest bits first."""
+    codes = codes.reshape(-1, 8 // n_bits) << np.arange(0, 8, n_bits, dtype=np.uint8)
+    return np.bitwise_or.reduce(codes, axis=1)
+
+
+def base_3(digits):
+    """Bytes of digits, the first the most significant, as fractions of 256."""
+    numbers = (digits.astype(np.uint32) * np.array([81, 27, 9, 3, 1])[:digits.shape[-1]]).sum(axis=-1)
+    return ((numbers * 256 + 242) // 243).astype(np.uint8)
+
+
+def with_block_scales(ternary, scales, items, blocks):
+    """Blocks of so many weights with their float16 in front; scales: one for every weight."""
+    d = scales.reshape(-1, items)[:, :1].astype(np.float16)
+    return np.hstack([d.view(np.uint8), blocks.reshape(len(d), -1)])
+
+
+def encode(ternary, scales):
+    """ternary: weights of -1, 0, 1; scales: theirs, of the same shape."""
+    codes = (ternary + 1).astype(np.uint8)
+    rows = len(codes)
+    if args.type in ("TQ1_0", "TQ2_0"):
+        return gguf.quants.quantize((ternary * scales).astype(np.float32), gguf.GGMLQuantizationType[args.type])
+    if args.type == "Q1_0":
+        assert ternary.all()
+        return with_block_scales(ternary, scales, 128, neighbours((ternary > 0).astype(np.uint8), 1))
+    if args.type == "Q2_0":
+        return with_block_scales(ternary, scales, 64, neighbours(codes, 2))
+    if args.type in ("Q2_0-128", "PQ2_0"):
+        return with_block_scales(ternary, scales, 128, neighbours(codes, 2))
+    assert (scales == scales[0, 0]).all()
+    d = scales[:, :1].astype(np.float32)
+    if args.type in ("I2_S-x86", "I2_S-arm"):
+        n_bytes = 32 if args.type == "I2_S-x86" else 16
+        tail = np.hstack([d[0].view(np.uint8), np.full(28, 0xaa, np.uint8)])
+        return np.hstack([fields(codes, n_bytes, [6, 4, 2, 0]).ravel(), tail])
+    if args.type == "IQ2_BN":
+        return np.hstack([d.view(np.uint8), fields(codes, 16, [0, 2, 4, 6]).reshape(rows, -1)])
+    sixteens = codes.reshape(-1, 4, 16)
+    blocks = np.hstack([base_3(sixteens[:, :, :15].reshape(-1, 12, 5)), base_3(sixteens[:, :, 15])[:, None]])
+    return np.hstack([d.astype(np.float16).view(np.uint8), blocks.reshape(rows, -1)])
+
+
 def add_linear(writer, module, packed, stored_scale):
-    weights = np.concatenate([(packed >> (2 * i)) & 3 for i in range(4)]).astype(np.float32) - 1
+    ternary = np.concatenate([(packed >> (2 * i)) & 3 for i in range(4)]).astype(np.float32) - 1
     scale = np.float32(1 / np.float64(stored_scale)) if is_llama else np.float32(stored_scale)
     if is_llama and module.endswith("q_proj"):
-        weights = permute(weights, n_heads)
+        ternary = permute(ternary, n_heads)
     if is_llama and module.endswith("k_proj"):
-        weights = permute(weights, n_kv_heads)
+        ternary = permute(ternary, n_kv_heads)
     name = gguf_name(module)
     if args.scale_tensors:
         writer.add_tensor(name + ".scale", np.array([scale], dtype=np.float32))
         scale = np.float32(1)
     assert np.float32(np.float16(scale)) == scale
-    weights = weights * scale
+    scales = np.full(ternary.shape, scale)
     how = args.how if module.endswith("layers.0.self_attn.q_proj") else None
     if how == "groups":
-        weights[-1] *= 2
+        scales[-1, -128:] *= 2
     if how == "dtype":
-        writer.add_tensor(name + ".weight", weights.astype(np.float16))
+        writer.add_tensor(name + ".weight", ternary.astype(np.float16))
         return
-    writer.add_tensor(name + ".weight", gguf.quants.quantize(weights, block_type), raw_dtype=block_type)
+    data = encode(ternary, scales)
+    # The library's way in for types that it has no name for: their bytes beside the shape.
+    writer.add_tensor_info(name + ".weight", ternary.shape, np.dtype(np.float32), data.nbytes, TYPES[args.type])
+    writer.tensors[-1][name + ".weight"].tensor = data
 
 
 architecture = "llama" if is_llama else "bitnet"
@@ -102,7 +158,6 @@ writer.add_rope_dimension_count(config["head_dim"])
 writer.add_rope_freq_base(config["rope_theta"])
 writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
 writer.add_vocab_size(config["vocab_size"])
-writer.add_file_type(gguf.LlamaFileType["MOSTLY_" + args.type])
 if is_llama:
     writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
 else:

@@ -59,9 +59,12 @@ static const char TOKENIZER[] =
 #define INDEX "model.safetensors.index.json"
 
 /* Reads folder/name and checks for success or for one error. */
+static const struct rsrc_read_choices NO_CHOICES;
+
 static bool read_ok(struct reader_test *test, const char *name, struct rsr_checkpoint *out) {
     reader_test_begin(test);
-    enum rsrc_status status = rsrc_read_checkpoint(test->diag, &test->arena, path_of(name), out);
+    enum rsrc_status status =
+        rsrc_read_checkpoint(test->diag, &test->arena, path_of(name), &NO_CHOICES, out);
     CHECK(status == RSRC_OK);
     CHECK_STR(reader_test_text(test), "");
     return status == RSRC_OK;
@@ -71,7 +74,8 @@ static void check_refused(const char *name, const char *slug, const char *names)
     struct reader_test test;
     struct rsr_checkpoint checkpoint;
     reader_test_begin(&test);
-    CHECK(rsrc_read_checkpoint(test.diag, &test.arena, path_of(name), &checkpoint) == RSRC_FAILED);
+    CHECK(rsrc_read_checkpoint(test.diag, &test.arena, path_of(name), &NO_CHOICES, &checkpoint) ==
+          RSRC_FAILED);
     check_one_error(&test, slug, name);
     CHECK(strstr(reader_test_text(&test), names) != NULL);
     reader_test_end(&test);
@@ -183,7 +187,8 @@ static void test_sentencepiece(void) {
     put_weights("model.safetensors", "w", 7);
     put_text("tokenizer.model", "x");
     reader_test_begin(&test);
-    CHECK(rsrc_read_checkpoint(test.diag, &test.arena, path_of(""), &checkpoint) == RSRC_OK);
+    CHECK(rsrc_read_checkpoint(test.diag, &test.arena, path_of(""), &NO_CHOICES, &checkpoint) ==
+          RSRC_OK);
     CHECK(strstr(reader_test_text(&test), "[tokenizer-missing]") != NULL);
     CHECK(checkpoint.tokenizer.section == NULL);
     rsrc_checkpoint_close(&checkpoint);

@@ -47,9 +47,11 @@ static struct rsrc_buffer make_llama(void) {
 
 /* ---- accepted -------------------------------------------------------------------------------- */
 
+static const struct rsrc_read_choices INT8 = {.activations = RSRC_ACTIVATIONS_INT8};
+
 static enum rsrc_status parse(struct reader_test *test, const void *bytes, size_t n_bytes,
                               struct rsr_checkpoint *out) {
-    return rsrc_parse_gguf(test->diag, &test->arena, "m.gguf", bytes, n_bytes, out);
+    return rsrc_parse_gguf(test->diag, &test->arena, "m.gguf", bytes, n_bytes, &INT8, out);
 }
 
 static const struct rsr_tensor *tensor_of(const struct rsr_checkpoint *checkpoint,
@@ -360,7 +362,12 @@ static void check_tensor(const char *name, uint32_t type, uint64_t rows, uint64_
 
 static void test_tensors(void) {
     check_tensor("t", 8, 1, 32, 34, "gguf-type");
-    check_tensor("t", 36, 1, 128, 64, "gguf-type");
+    check_tensor("t", 36, 1, 128, 32 + 32, "gguf-i2s-layout");
+    check_tensor("t", 36, 1, 32, 8 + 32, "gguf-shape");
+    check_tensor("t", 36, 1, 128, 32 + 31, "gguf-truncated");
+    check_tensor("t", 134, 2, 128, 2 * 28 - 1, "gguf-truncated");
+    check_tensor("t", 135, 2, 128, 2 * 36 - 1, "gguf-truncated");
+    check_tensor("t", 135, UINT64_C(1) << 61, 64, 20, "gguf-shape");
     check_tensor("t", 4000, 1, 32, 34, "gguf-type");
     check_tensor("t", 35, 1, 255, 66, "gguf-shape");
     check_tensor("t", 34, 1, 128, 54, "gguf-shape");
@@ -372,6 +379,135 @@ static void test_tensors(void) {
     check_tensor("", 0, 2, 3, 24, "gguf-name");
     check_tensor("token_embd.weight", 0, 6, 4, 96, "gguf-duplicate");
     check_tensor("model.embed_tokens.weight", 0, 6, 4, 96, "gguf-duplicate");
+}
+
+/* ---- what only the user or other evidence can say ---------------------------------------------- */
+
+static enum rsrc_status parse_with(struct reader_test *test, struct gguf_file *file,
+                                   const struct rsrc_read_choices *choices,
+                                   struct rsr_checkpoint *out) {
+    struct rsrc_buffer bytes = gguf_finish(file);
+    uint8_t *copy = rsrc_arena_alloc(&test->arena, bytes.size_bytes);
+    memcpy(copy, bytes.data, bytes.size_bytes);
+    const enum rsrc_status status =
+        rsrc_parse_gguf(test->diag, &test->arena, "m.gguf", copy, bytes.size_bytes, choices, out);
+    rsrc_buffer_free(&bytes);
+    return status;
+}
+
+/* Two tensors of type Q2_0: rows of cols weights and so many bytes. */
+static void test_q2_blocks(void) {
+    static const struct {
+        uint64_t cols, bytes[2];
+        enum rsr_blocks blocks; /* NONE: refused */
+        const char *slug;
+    } cases[] = {
+        {1024, {16 * 18 * 4, 16 * 18 * 4}, RSR_BLOCKS_Q2_0, NULL},
+        {1024, {8 * 34 * 4, 8 * 34 * 4}, RSR_BLOCKS_Q2_0_G128, NULL},
+        {1024, {8 * 34 * 4, 16 * 18 * 4}, RSR_BLOCKS_NONE, "gguf-q2-blocks"},
+        {1024, {16 * 18 * 4, 8 * 34 * 4}, RSR_BLOCKS_NONE, "gguf-q2-blocks"},
+        {1024, {16 * 18 * 4, 16 * 18 * 4 + 32}, RSR_BLOCKS_NONE, "gguf-q2-blocks"},
+        {1024, {8 * 34 * 4, 8 * 34 * 4 - 1}, RSR_BLOCKS_NONE, "gguf-truncated"},
+        {64, {18 * 4, 18 * 4}, RSR_BLOCKS_Q2_0, NULL},
+        {128, {36 * 4, 36 * 4}, RSR_BLOCKS_NONE, "gguf-q2-blocks"}, /* 136 and 144 pad to 160 */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct reader_test test;
+        struct rsr_checkpoint checkpoint = {0};
+        struct gguf_file file = {0};
+        reader_test_begin(&test);
+        put_model(&file, "llama");
+        put_tensors(&file);
+        gguf_tensor(&file, "blk.0.attn_q.weight", 42, 4, cases[i].cols, cases[i].bytes[0]);
+        gguf_tensor(&file, "blk.0.attn_v.weight", 42, 4, cases[i].cols, cases[i].bytes[1]);
+        const enum rsrc_status status = parse_with(&test, &file, &INT8, &checkpoint);
+        CHECK_INT(status == RSRC_OK, cases[i].slug == NULL);
+        if (status == RSRC_OK)
+            CHECK_INT(tensor_of(&checkpoint, "model.layers.0.self_attn.v_proj.weight")->blocks,
+                      cases[i].blocks);
+        else
+            check_one_error(&test, cases[i].slug, "Q2_0");
+        reader_test_end(&test);
+    }
+}
+
+static void test_i2s_layout(void) {
+    static const struct {
+        uint64_t cols;
+        enum rsrc_i2s_layout wanted;
+        enum rsr_blocks blocks; /* NONE: refused */
+    } cases[] = {
+        {256, RSRC_I2S_AUTO, RSR_BLOCKS_NONE},    {256, RSRC_I2S_X86, RSR_BLOCKS_I2_S_X86},
+        {256, RSRC_I2S_ARM, RSR_BLOCKS_I2_S_ARM}, {192, RSRC_I2S_AUTO, RSR_BLOCKS_I2_S_ARM},
+        {192, RSRC_I2S_X86, RSR_BLOCKS_NONE},     {192, RSRC_I2S_ARM, RSR_BLOCKS_I2_S_ARM},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct reader_test test;
+        struct rsr_checkpoint checkpoint = {0};
+        struct gguf_file file = {0};
+        const struct rsrc_read_choices choices = {.i2s_layout = cases[i].wanted};
+        reader_test_begin(&test);
+        put_model(&file, "llama");
+        gguf_tensor(&file, "token_embd.weight", 0, 6, 4, 96);
+        gguf_tensor(&file, "blk.0.attn_q.weight", 36, 4, 256, 256 + 32);
+        gguf_tensor(&file, "blk.0.attn_v.weight", 36, 4, cases[i].cols, cases[i].cols + 32);
+        const enum rsrc_status status = parse_with(&test, &file, &choices, &checkpoint);
+        CHECK_INT(status == RSRC_OK, cases[i].blocks != RSR_BLOCKS_NONE);
+        if (status == RSRC_OK) {
+            CHECK_INT(tensor_of(&checkpoint, "model.layers.0.self_attn.q_proj.weight")->blocks,
+                      cases[i].blocks);
+            CHECK_INT(checkpoint.config.input, RSR_INPUT_I8);
+        } else {
+            check_one_error(&test, "gguf-i2s-layout", "I2_S");
+        }
+        reader_test_end(&test);
+    }
+}
+
+/* Scales of the four blocks of a tensor of type TQ2_0, or a tensor of another type. */
+static void test_activations(void) {
+    static const struct {
+        const char *architecture;
+        uint32_t type;
+        uint16_t scales[4];
+        enum rsrc_activations wanted;
+        bool is_refused;
+        enum rsr_input input;
+    } cases[] = {
+        {"llama", 35, {1, 1, 0, 1}, RSRC_ACTIVATIONS_AUTO, true, 0},
+        {"llama", 35, {1, 1, 0, 1}, RSRC_ACTIVATIONS_INT8, false, RSR_INPUT_I8},
+        {"llama", 35, {1, 1, 0, 1}, RSRC_ACTIVATIONS_FLOAT, false, RSR_INPUT_F32},
+        {"llama", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_F32},
+        {"llama", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_FLOAT, false, RSR_INPUT_F32},
+        {"llama", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_INT8, true, 0},
+        {"bitnet", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_I8},
+        {"bitnet", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_INT8, false, RSR_INPUT_I8},
+        {"bitnet", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_FLOAT, true, 0},
+        {"llama", 135, {0}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_I8},
+        {"llama", 134, {0}, RSRC_ACTIVATIONS_FLOAT, true, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct reader_test test;
+        struct rsr_checkpoint checkpoint = {0};
+        struct gguf_file file = {0};
+        const struct rsrc_read_choices choices = {.activations = cases[i].wanted};
+        const uint64_t bytes = cases[i].type == 35 ? 66 : cases[i].type == 134 ? 2 + 52 : 4 + 64;
+        reader_test_begin(&test);
+        put_model(&file, cases[i].architecture);
+        gguf_tensor(&file, "token_embd.weight", 0, 6, 4, 96);
+        gguf_tensor(&file, "blk.0.attn_v.weight", cases[i].type, 4, 256, 4 * bytes);
+        for (uint32_t b = 0; b < 4 && cases[i].type == 35; b++)
+            memcpy(file.data.data + 96 + 66 * b + 64, &cases[i].scales[b], 2);
+        const enum rsrc_status status = parse_with(&test, &file, &choices, &checkpoint);
+        CHECK_INT(status != RSRC_OK, cases[i].is_refused);
+        if (status == RSRC_OK) {
+            CHECK_INT(checkpoint.config.input, cases[i].input);
+            CHECK(checkpoint.config.input_reason != NULL);
+        } else {
+            check_one_error(&test, "gguf-activations", "activations");
+        }
+        reader_test_end(&test);
+    }
 }
 
 /* The offset of the last tensor, which is the last number before the data. */
@@ -486,6 +622,9 @@ int main(void) {
     test_missing();
     test_arrays();
     test_tensors();
+    test_q2_blocks();
+    test_i2s_layout();
+    test_activations();
     test_offsets();
     test_header();
     test_every_cut();

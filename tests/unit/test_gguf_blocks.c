@@ -1,68 +1,161 @@
-/* test_gguf_blocks.c - ternary blocks of GGUF: the definition's weights, one scale, rows in pairs.
- * */
+/* test_gguf_blocks.c - the ternary and binary types of GGUF: the definition's weights, scales of a
+ * layer, a row and a group, rows in pairs. */
 #include <math.h>
 
 #include "model/gguf_blocks.h"
 #include "model/ternary.h"
 #include "reader_check.h"
 
-enum { BLOCK = 256, MAX_BYTES = 66 };
+enum { BLOCK = 256 };
 #define HALF_OF_1 0x3c00 /* float16 */
 #define HALF_OF_3_8 0x3600
 
-/* The place of weight n in a block of TQ2_0, as the format's description has it. */
-static void put_tq2_0(uint8_t *block, uint32_t n, uint32_t code) {
-    block[32 * (n / 128) + n % 32] |= (uint8_t)(code << (2 * (n % 128 / 32)));
+/* Where weight n of a block is: bits shift.. of a byte, or the base-3 digit of it after which `shift`
+ * more follow. */
+struct spot {
+    uint32_t byte, shift;
+};
+
+static struct spot place_tq2_0(uint32_t n) {
+    return (struct spot){32 * (n / 128) + n % 32, 2 * (n % 128 / 32)};
 }
 
-/* Digits of TQ1_0, weight by weight: byte and how many digits are after it. */
-static void place_tq1_0(uint32_t n, uint32_t *byte, uint32_t *after) {
-    if (n < 160) {
-        *byte = n % 32;
-        *after = 4 - n / 32;
-    } else if (n < 240) {
-        *byte = 32 + (n - 160) % 16;
-        *after = 4 - (n - 160) / 16;
-    } else {
-        *byte = 48 + (n - 240) % 4;
-        *after = 4 - (n - 240) / 4;
-    }
+static struct spot place_tq1_0(uint32_t n) {
+    if (n < 160)
+        return (struct spot){n % 32, 4 - n / 32};
+    if (n < 240)
+        return (struct spot){32 + (n - 160) % 16, 4 - (n - 160) / 16};
+    return (struct spot){48 + (n - 240) % 4, 4 - (n - 240) / 4};
 }
 
-static void pack_tq1_0(const int8_t *weights, uint8_t *block) {
-    static const uint32_t powers[] = {1, 3, 9, 27, 81};
-    uint32_t numbers[52] = {0};
-    for (uint32_t n = 0; n < BLOCK; n++) {
-        uint32_t byte, after;
-        place_tq1_0(n, &byte, &after);
-        numbers[byte] += (uint32_t)(weights[n] + 1) * powers[after];
-    }
-    for (uint32_t i = 0; i < 52; i++) /* v / 243, rounded up to v' / 256 */
-        block[i] = (uint8_t)((numbers[i] * 256 + 242) / 243);
+static struct spot place_q2_0(uint32_t n) {
+    return (struct spot){2 + n / 4, 2 * (n % 4)};
+}
+
+static struct spot place_q1_0(uint32_t n) {
+    return (struct spot){2 + n / 8, n % 8};
+}
+
+static struct spot place_i2_s_x86(uint32_t n) {
+    return (struct spot){n % 32, 6 - 2 * (n / 32)};
+}
+
+static struct spot place_i2_s_arm(uint32_t n) {
+    return (struct spot){n % 16, 6 - 2 * (n / 16)};
+}
+
+static struct spot place_iq2_bn(uint32_t n) {
+    return (struct spot){n % 16, 2 * (n / 16)};
+}
+
+static struct spot place_iq1_bn(uint32_t n) {
+    if (n % 16 == 15)
+        return (struct spot){12, 4 - n / 16};
+    return (struct spot){3 * (n / 16) + n % 16 / 5, 4 - n % 16 % 5};
+}
+
+/* Where the scale is, of which every block, row or layer has one. */
+enum place { IN_BLOCK, BEFORE_ROW, BEHIND_LAYER };
+
+static const struct kind {
+    enum rsr_blocks blocks;
+    uint32_t items, bytes, bits; /* bits 0: base 3 */
+    struct spot (*place)(uint32_t n);
+    enum place scale_place;
+    uint32_t scale_at, scale_bytes;
+} KINDS[] = {
+    {RSR_BLOCKS_TQ1_0, 256, 54, 0, place_tq1_0, IN_BLOCK, 52, 2},
+    {RSR_BLOCKS_TQ2_0, 256, 66, 2, place_tq2_0, IN_BLOCK, 64, 2},
+    {RSR_BLOCKS_Q2_0, 64, 18, 2, place_q2_0, IN_BLOCK, 0, 2},
+    {RSR_BLOCKS_Q2_0_G128, 128, 34, 2, place_q2_0, IN_BLOCK, 0, 2},
+    {RSR_BLOCKS_Q1_0, 128, 18, 1, place_q1_0, IN_BLOCK, 0, 2},
+    {RSR_BLOCKS_I2_S_X86, 128, 32, 2, place_i2_s_x86, BEHIND_LAYER, 0, 4},
+    {RSR_BLOCKS_I2_S_ARM, 64, 16, 2, place_i2_s_arm, BEHIND_LAYER, 0, 4},
+    {RSR_BLOCKS_IQ1_BN, 64, 13, 0, place_iq1_bn, BEFORE_ROW, 0, 2},
+    {RSR_BLOCKS_IQ2_BN, 64, 16, 2, place_iq2_bn, BEFORE_ROW, 0, 4},
+};
+#define N_KINDS ((uint32_t)(sizeof KINDS / sizeof *KINDS))
+
+static const struct kind *kind_of(enum rsr_blocks blocks) {
+    const struct kind *kind = KINDS;
+    while (kind->blocks != blocks)
+        kind++;
+    return kind;
 }
 
 struct stored {
     enum rsr_blocks blocks;
-    uint32_t rows, cols, block_bytes, scale_at;
+    uint32_t rows, cols;
+    uint32_t row_bytes;
     uint8_t *data;
     struct rsr_tensor tensor;
 };
 
+static uint8_t *block_of(const struct stored *stored, uint32_t row, uint32_t block) {
+    const struct kind *kind = kind_of(stored->blocks);
+    return stored->data + (size_t)row * stored->row_bytes +
+           (kind->scale_place == BEFORE_ROW ? kind->scale_bytes : 0) + (size_t)block * kind->bytes;
+}
+
+static uint8_t *scale_of(const struct stored *stored, uint32_t row, uint32_t block) {
+    const struct kind *kind = kind_of(stored->blocks);
+    switch (kind->scale_place) {
+    case IN_BLOCK:
+        return block_of(stored, row, block) + kind->scale_at;
+    case BEFORE_ROW:
+        return stored->data + (size_t)row * stored->row_bytes;
+    case BEHIND_LAYER:
+        break;
+    }
+    return stored->data + (size_t)stored->rows * stored->row_bytes;
+}
+
+/* The float16 `scale`, in the type of the kind's. */
+static void put_scale(const struct stored *stored, uint32_t row, uint32_t block, uint16_t scale) {
+    const float value = rsrc_f16_to_f32(scale);
+    if (kind_of(stored->blocks)->scale_bytes == 2)
+        memcpy(scale_of(stored, row, block), &scale, sizeof scale);
+    else
+        memcpy(scale_of(stored, row, block), &value, sizeof value);
+}
+
+static void put_code(const struct stored *stored, uint32_t row, uint32_t col, uint32_t code) {
+    const struct kind *kind = kind_of(stored->blocks);
+    const struct spot spot = kind->place(col % kind->items);
+    block_of(stored, row, col / kind->items)[spot.byte] |= (uint8_t)(code << spot.shift);
+}
+
+/* Digits first give numbers v, then bytes v / 243, rounded up to v' / 256. */
+static void pack_base_3(const struct kind *kind, const int8_t *weights, uint8_t *block) {
+    static const uint32_t powers[] = {1, 3, 9, 27, 81};
+    uint32_t numbers[52] = {0};
+    for (uint32_t n = 0; n < kind->items; n++) {
+        const struct spot spot = kind->place(n);
+        numbers[spot.byte] += (uint32_t)(weights[n] + 1) * powers[spot.shift];
+    }
+    const uint32_t n_bytes = kind->bytes - (kind->scale_place == IN_BLOCK ? 2 : 0);
+    for (uint32_t i = 0; i < n_bytes; i++)
+        block[i] = (uint8_t)((numbers[i] * 256 + 242) / 243);
+}
+
 static void store(struct reader_test *test, struct stored *stored, const int8_t *weights,
                   uint16_t scale) {
-    const bool is_tq1 = stored->blocks == RSR_BLOCKS_TQ1_0;
-    stored->block_bytes = is_tq1 ? 54 : 66;
-    stored->scale_at = stored->block_bytes - 2;
-    const uint32_t n_blocks = stored->rows * (stored->cols / BLOCK);
-    stored->data = rsrc_arena_array(&test->arena, n_blocks, stored->block_bytes);
-    for (uint32_t b = 0; b < n_blocks; b++, weights += BLOCK) {
-        uint8_t *block = stored->data + (size_t)b * stored->block_bytes;
-        if (is_tq1)
-            pack_tq1_0(weights, block);
-        else
-            for (uint32_t n = 0; n < BLOCK; n++)
-                put_tq2_0(block, n, (uint32_t)(weights[n] + 1));
-        memcpy(block + stored->scale_at, &scale, sizeof scale);
+    const struct kind *kind = kind_of(stored->blocks);
+    const uint32_t n_blocks = stored->cols / kind->items;
+    stored->row_bytes =
+        n_blocks * kind->bytes + (kind->scale_place == BEFORE_ROW ? kind->scale_bytes : 0);
+    const size_t size =
+        (size_t)stored->rows * stored->row_bytes + (kind->scale_place == BEHIND_LAYER ? 32 : 0);
+    stored->data = rsrc_arena_alloc(&test->arena, size);
+    for (uint32_t r = 0; r < stored->rows; r++) {
+        const int8_t *row = weights + (size_t)r * stored->cols;
+        for (uint32_t c = 0; c < stored->cols && kind->bits != 0; c++)
+            put_code(stored, r, c, kind->bits == 2 ? (uint32_t)(row[c] + 1) : row[c] > 0);
+        for (uint32_t b = 0; b < n_blocks; b++) {
+            if (kind->bits == 0)
+                pack_base_3(kind, row + (size_t)b * kind->items, block_of(stored, r, b));
+            put_scale(stored, r, b, scale);
+        }
     }
     stored->tensor = (struct rsr_tensor){.name = "w",
                                          .dtype = RSR_DTYPE_U8,
@@ -70,7 +163,7 @@ static void store(struct reader_test *test, struct stored *stored, const int8_t 
                                          .n_dims = 2,
                                          .shape = {stored->rows, stored->cols},
                                          .file = "m.gguf",
-                                         .size_bytes = (uint64_t)n_blocks * stored->block_bytes,
+                                         .size_bytes = size,
                                          .data = stored->data};
 }
 
@@ -84,26 +177,31 @@ static struct rsr_layer layer_of(const struct stored *stored, const struct rsr_t
                               .cols = stored->cols};
 }
 
-static int8_t *random_weights(struct reader_test *test, uint64_t *seed, uint32_t n) {
+static int8_t *random_weights(struct reader_test *test, uint64_t *seed, uint32_t n, bool binary) {
     int8_t *weights = rsrc_arena_alloc(&test->arena, n);
     for (uint32_t i = 0; i < n; i++)
-        weights[i] = (int8_t)((int)(check_random(seed) % 3) - 1);
+        weights[i] = (int8_t)(binary ? (int)(check_random(seed) % 2) * 2 - 1
+                                     : (int)(check_random(seed) % 3) - 1);
     return weights;
 }
 
-/* Both types, one and several blocks a row, with a row of zeros; then in pairs of rows. */
+/* Every type, one and several blocks a row, with a row of zeros; then in pairs of rows. Type Q1_0 has
+ * no zero but by its scale. */
 static void test_weights(void) {
     uint64_t seed = 7;
-    for (uint32_t round = 0; round < 12; round++) {
+    for (uint32_t round = 0; round < 6 * N_KINDS; round++) {
         struct reader_test test;
         reader_test_begin(&test);
-        struct stored stored = {.blocks = round % 2 == 0 ? RSR_BLOCKS_TQ1_0 : RSR_BLOCKS_TQ2_0,
-                                .rows = 12,
-                                .cols = BLOCK * (1 + round % 3)};
-        const uint32_t n_heads = round < 6 ? 0 : 2;
-        int8_t *weights = random_weights(&test, &seed, stored.rows * stored.cols);
+        const struct kind *kind = &KINDS[round % N_KINDS];
+        struct stored stored = {
+            .blocks = kind->blocks, .rows = 12, .cols = kind->items * (1 + round / N_KINDS % 3)};
+        const uint32_t n_heads = round < 3 * N_KINDS ? 0 : 2;
+        int8_t *weights = random_weights(&test, &seed, stored.rows * stored.cols, kind->bits == 1);
         memset(weights + 5 * (size_t)stored.cols, 0, stored.cols);
         store(&test, &stored, weights, HALF_OF_3_8);
+        for (uint32_t b = 0; b < stored.cols / kind->items && kind->scale_place != BEHIND_LAYER;
+             b++)
+            put_scale(&stored, 5, b, 0);
         stored.tensor.interleaved_heads = n_heads;
         const struct rsr_layer layer = layer_of(&stored, NULL);
         struct rsr_matrix matrix = {0};
@@ -111,7 +209,7 @@ static void test_weights(void) {
         CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix), RSRC_OK);
         CHECK_STR(reader_test_text(&test), "");
         rsrc_find_zero_rows(&layer, zero);
-        CHECK(matrix.n_scales == 1 && *matrix.scale == 0.375f);
+        CHECK(matrix.n_scales == 1 && *matrix.scale == 0.375f && matrix.group_cols == 0);
         for (uint32_t stored_row = 0; stored_row < stored.rows; stored_row++) {
             /* Heads of 6 rows: 0 3 1 4 2 5 is how 0 1 2 3 4 5 are stored. */
             static const uint32_t order[] = {0, 3, 1, 4, 2, 5};
@@ -153,7 +251,7 @@ static void test_scales(void) {
         weights[17] = 1;
         struct stored stored = {.blocks = RSR_BLOCKS_TQ2_0, .rows = 2, .cols = BLOCK};
         store(&test, &stored, weights, cases[i].first);
-        memcpy(stored.data + 66 + 64, &cases[i].second, 2);
+        put_scale(&stored, 1, 0, cases[i].second);
         const struct rsr_tensor scale = {.name = "s",
                                          .dtype = RSR_DTYPE_F32,
                                          .data = (const uint8_t *)&cases[i].factor,
@@ -170,49 +268,112 @@ static void test_scales(void) {
     }
 }
 
-/* Two blocks with weights and different scales; no weight at all. */
-static void test_groups(void) {
-    static const enum rsr_blocks kinds[] = {RSR_BLOCKS_TQ1_0, RSR_BLOCKS_TQ2_0};
-    for (size_t i = 0; i < 2; i++) {
+/* No weight at all. */
+static void test_no_weights(void) {
+    for (size_t i = 0; i < N_KINDS; i++) {
         struct reader_test test;
         reader_test_begin(&test);
         int8_t weights[2 * BLOCK] = {0};
-        struct stored stored = {.blocks = kinds[i], .rows = 1, .cols = 2 * BLOCK};
+        struct stored stored = {.blocks = KINDS[i].blocks, .rows = 1, .cols = 2 * BLOCK};
         struct rsr_matrix matrix = {0};
         store(&test, &stored, weights, 0);
-        struct rsr_layer layer = layer_of(&stored, NULL);
+        const struct rsr_layer layer = layer_of(&stored, NULL);
         CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix), RSRC_OK);
-        CHECK(matrix.scale != NULL && *matrix.scale == 1.0f);
-        weights[0] = weights[BLOCK] = 1;
-        store(&test, &stored, weights, HALF_OF_1);
-        stored.data[stored.block_bytes + stored.scale_at] = 1; /* the next float16 */
-        CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix), RSRC_FAILED);
-        check_one_error(&test, "gguf-scales", "two scales");
+        CHECK(matrix.scale != NULL && *matrix.scale == 1.0f && matrix.n_scales == 1);
         reader_test_end(&test);
     }
 }
 
-static void test_code_3(void) {
-    for (uint32_t n = 0; n < BLOCK; n++) {
+/* Scales of two rows of four blocks of 64, as float16 bits above those of 1, and what they make. */
+static void test_groups(void) {
+    enum { NONE = -1 }; /* a block without weights */
+    static const struct {
+        int scales[2][4];
+        uint32_t n_scales, group_cols;
+        int expected[8];
+    } cases[] = {
+        {{{3, 3, 3, 3}, {3, 3, 3, 3}}, 1, 0, {3}},
+        {{{NONE, 3, 3, NONE}, {NONE, NONE, NONE, NONE}}, 1, 0, {3}},
+        {{{3, 3, 3, 3}, {3, NONE, 4, 4}}, 4, 128, {3, 3, 3, 4}},
+        {{{3, 3, 3, 3}, {4, NONE, 4, 4}}, 2, 0, {3, 4}},
+        {{{3, 3, 4, NONE}, {5, 5, 6, 6}}, 4, 128, {3, 4, 5, 6}},
+        {{{3, NONE, 4, 4}, {5, 5, NONE, 6}}, 4, 128, {3, 4, 5, 6}},
+        {{{3, 4, 4, 4}, {5, 5, 5, 5}}, 8, 64, {3, 4, 4, 4, 5, 5, 5, 5}},
+        {{{3, 3, 3, 3}, {NONE, 4, 5, NONE}}, 4, 128, {3, 3, 4, 5}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reader_test test;
         reader_test_begin(&test);
-        int8_t weights[BLOCK];
-        memset(weights, -1, sizeof weights); /* code 0 */
-        struct stored stored = {.blocks = RSR_BLOCKS_TQ2_0, .rows = 1, .cols = BLOCK};
-        store(&test, &stored, weights, HALF_OF_1);
-        put_tq2_0(stored.data, n, 3);
-        const struct rsr_layer layer = layer_of(&stored, NULL);
+        int8_t weights[2 * BLOCK] = {0};
+        for (uint32_t b = 0; b < 8; b++)
+            weights[64 * b + 5] = cases[i].scales[b / 4][b % 4] != NONE;
+        struct stored stored = {.blocks = RSR_BLOCKS_Q2_0, .rows = 2, .cols = BLOCK};
+        store(&test, &stored, weights, 0);
+        for (uint32_t b = 0; b < 8; b++)
+            if (cases[i].scales[b / 4][b % 4] != NONE)
+                put_scale(&stored, b / 4, b % 4,
+                          (uint16_t)(HALF_OF_1 + cases[i].scales[b / 4][b % 4]));
+        const float two = 2.0f;
+        const struct rsr_tensor scale = {
+            .name = "s", .dtype = RSR_DTYPE_F32, .data = (const uint8_t *)&two, .size_bytes = 4};
+        const struct rsr_layer layer = layer_of(&stored, &scale);
         struct rsr_matrix matrix = {0};
-        CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix), RSRC_FAILED);
-        check_one_error(&test, "ternary-code", "code 3");
+        CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix), RSRC_OK);
+        CHECK_INT(matrix.n_scales, cases[i].n_scales);
+        CHECK_INT(matrix.group_cols, cases[i].group_cols);
+        for (uint32_t k = 0; k < cases[i].n_scales; k++)
+            CHECK(matrix.scale[k] ==
+                  2 * rsrc_f16_to_f32((uint16_t)(HALF_OF_1 + cases[i].expected[k])));
         reader_test_end(&test);
+    }
+}
+
+/* Rows in pairs take their scales along. */
+static void test_row_scales(void) {
+    struct reader_test test;
+    reader_test_begin(&test);
+    int8_t weights[4 * 64];
+    memset(weights, 1, sizeof weights);
+    struct stored stored = {.blocks = RSR_BLOCKS_IQ2_BN, .rows = 4, .cols = 64};
+    store(&test, &stored, weights, HALF_OF_1);
+    for (uint32_t r = 0; r < 4; r++)
+        put_scale(&stored, r, 0, (uint16_t)(HALF_OF_1 + r));
+    stored.tensor.interleaved_heads = 1;
+    const struct rsr_layer layer = layer_of(&stored, NULL);
+    struct rsr_matrix matrix = {0};
+    CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix), RSRC_OK);
+    CHECK(matrix.n_scales == 4 && matrix.group_cols == 0);
+    static const uint16_t order[] = {0, 2, 1, 3}; /* where each row is stored */
+    for (uint32_t r = 0; r < 4; r++)
+        CHECK(matrix.scale[r] == rsrc_f16_to_f32((uint16_t)(HALF_OF_1 + order[r])));
+    reader_test_end(&test);
+}
+
+static void test_code_3(void) {
+    for (size_t i = 0; i < N_KINDS; i++) {
+        for (uint32_t n = 0; n < KINDS[i].items && KINDS[i].bits == 2; n++) {
+            struct reader_test test;
+            reader_test_begin(&test);
+            int8_t weights[BLOCK];
+            memset(weights, -1, sizeof weights); /* code 0 */
+            struct stored stored = {.blocks = KINDS[i].blocks, .rows = 1, .cols = KINDS[i].items};
+            store(&test, &stored, weights, HALF_OF_1);
+            put_code(&stored, 0, n, 3);
+            const struct rsr_layer layer = layer_of(&stored, NULL);
+            struct rsr_matrix matrix = {0};
+            CHECK_INT(rsrc_decode_layer(test.diag, &test.arena, &layer, &matrix), RSRC_FAILED);
+            check_one_error(&test, "ternary-code", "code 3");
+            reader_test_end(&test);
+        }
     }
 }
 
 int main(void) {
     test_weights();
     test_scales();
+    test_no_weights();
     test_groups();
+    test_row_scales();
     test_code_3();
     return CHECK_EXIT();
 }

@@ -1,0 +1,112 @@
+/* gguf_activations.c - int8 or float activations, by what a GGUF file shows.
+ *
+ * No key says it. Models of BitNet quantise them to int8: its architectures are theirs, and so are
+ * I2_S, IQ1_BN and IQ2_BN, whose kernels do nothing else. Weights that have one scale a group came from
+ * a float model that was rounded, and are multiplied as such. One scale a tensor in a type of ggml's is
+ * what both leave: Llama models trained like BitNet (int8) and TriLM (float). Guessing wrong would give
+ * fluent nonsense, so then the user has to say it.
+ */
+#include "reader/gguf_activations.h"
+
+#include <string.h>
+
+/* Types that do not tell, and where a block has its scale, a float16. */
+static const struct group_type {
+    enum rsr_blocks blocks;
+    uint32_t bytes, scale_at;
+} GROUP_TYPES[] = {
+    {RSR_BLOCKS_TQ1_0, 54, 52},    {RSR_BLOCKS_TQ2_0, 66, 64}, {RSR_BLOCKS_Q2_0, 18, 0},
+    {RSR_BLOCKS_Q2_0_G128, 34, 0}, {RSR_BLOCKS_Q1_0, 18, 0},
+};
+
+static const struct group_type *find_group_type(enum rsr_blocks blocks) {
+    for (size_t i = 0; i < sizeof(GROUP_TYPES) / sizeof(GROUP_TYPES[0]); i++)
+        if (GROUP_TYPES[i].blocks == blocks)
+            return &GROUP_TYPES[i];
+    return NULL;
+}
+
+/* Blocks without weights have the scale 0. */
+static bool has_group_scales(const struct rsr_tensor *tensor, const struct group_type *type) {
+    uint16_t first = 0;
+    for (uint64_t at = type->scale_at; at < tensor->size_bytes; at += type->bytes) {
+        uint16_t scale;
+        memcpy(&scale, tensor->data + at, sizeof(scale));
+        if (scale != 0 && first != 0 && scale != first)
+            return true;
+        first = scale != 0 ? scale : first;
+    }
+    return false;
+}
+
+/* What the file shows. */
+struct shown {
+    enum rsrc_activations activations; /* AUTO: nothing */
+    const char *reason;
+    const struct rsr_tensor *tensor; /* the first of a linear layer; NULL: there is none */
+};
+
+static struct shown look_at(const struct rsrc_gguf *gguf) {
+    struct shown shown = {.activations = RSRC_ACTIVATIONS_AUTO};
+    for (uint32_t i = 0; i < gguf->n_tensors; i++) {
+        const struct rsr_tensor *tensor = &gguf->tensors[i];
+        const struct group_type *type = find_group_type(tensor->blocks);
+        const bool is_bitnet =
+            tensor->blocks == RSR_BLOCKS_I2_S_X86 || tensor->blocks == RSR_BLOCKS_I2_S_ARM ||
+            tensor->blocks == RSR_BLOCKS_IQ1_BN || tensor->blocks == RSR_BLOCKS_IQ2_BN;
+        if ((type != NULL || is_bitnet) && shown.tensor == NULL)
+            shown.tensor = tensor;
+        if (is_bitnet)
+            return (struct shown){RSRC_ACTIVATIONS_INT8,
+                                  "types I2_S, IQ1_BN and IQ2_BN are those of BitNet", tensor};
+        if (shown.activations == RSRC_ACTIVATIONS_AUTO && type != NULL &&
+            has_group_scales(tensor, type))
+            shown = (struct shown){RSRC_ACTIVATIONS_FLOAT,
+                                   "groups of weights have scales of their own", tensor};
+    }
+    return shown;
+}
+
+static enum rsrc_status refuse(struct rsrc_diag *diag, const char *file,
+                               const struct rsr_tensor *tensor, const char *help,
+                               const char *problem) {
+    const struct rsrc_place place = {.file = file,
+                                     .has_offset = tensor != NULL,
+                                     .offset = tensor == NULL ? 0 : tensor->offset,
+                                     .tensor = tensor == NULL ? NULL : tensor->name};
+    rsrc_error(diag, "gguf-activations", &place, help, "%s", problem);
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_gguf_find_input(struct rsrc_diag *diag, const char *file,
+                                      const struct rsrc_gguf *gguf,
+                                      enum rsrc_activations of_architecture,
+                                      enum rsrc_activations wanted, struct rsr_config *config) {
+    struct shown shown = look_at(gguf);
+    if (of_architecture != RSRC_ACTIVATIONS_AUTO) {
+        shown.activations = of_architecture;
+        shown.reason = of_architecture == RSRC_ACTIVATIONS_INT8
+                           ? "models of this architecture quantise activations to int8"
+                           : "models of this architecture have float activations";
+    }
+    if (shown.activations == RSRC_ACTIVATIONS_AUTO && shown.tensor == NULL)
+        shown = (struct shown){RSRC_ACTIVATIONS_INT8, "there is no ternary layer", NULL};
+    if (shown.activations == RSRC_ACTIVATIONS_AUTO && wanted == RSRC_ACTIVATIONS_AUTO)
+        return refuse(
+            diag, file, shown.tensor,
+            "say it: --activations=int8 for models trained like BitNet (Falcon3-1.58bit, "
+            "Llama3-8B-1.58), --activations=float for TriLM; the wrong one gives nonsense "
+            "without an error",
+            "nothing in the file says whether linear layers with these weights take int8 "
+            "or float activations");
+    if (shown.activations == RSRC_ACTIVATIONS_AUTO)
+        shown = (struct shown){wanted, "--activations says so", shown.tensor};
+    if (wanted != RSRC_ACTIVATIONS_AUTO && wanted != shown.activations)
+        return refuse(diag, file, shown.tensor, shown.reason,
+                      wanted == RSRC_ACTIVATIONS_INT8
+                          ? "--activations=int8: this model's linear layers take floats"
+                          : "--activations=float: this model's linear layers take int8");
+    config->input = shown.activations == RSRC_ACTIVATIONS_FLOAT ? RSR_INPUT_F32 : RSR_INPUT_I8;
+    config->input_reason = shown.reason;
+    return RSRC_OK;
+}

@@ -1,0 +1,16 @@
+/* gguf_activations.h - what the linear layers of a GGUF model multiply with. */
+#ifndef RSRC_READER_GGUF_ACTIVATIONS_H
+#define RSRC_READER_GGUF_ACTIVATIONS_H
+
+#include "reader/checkpoint.h"
+#include "reader/gguf.h"
+
+/* Fills input and input_reason of `config`. `of_architecture`: what all models of the architecture do.
+ * Refuses a model that neither the file nor the user says it of, and a user who contradicts the file. */
+RSRC_NODISCARD enum rsrc_status rsrc_gguf_find_input(struct rsrc_diag *diag, const char *file,
+                                                     const struct rsrc_gguf *gguf,
+                                                     enum rsrc_activations of_architecture,
+                                                     enum rsrc_activations wanted,
+                                                     struct rsr_config *config);
+
+#endif
