@@ -342,6 +342,47 @@ static void test_builds_agree(void) {
     }
 }
 
+static uint64_t add_to_checksum(uint64_t sum, const void *bytes, size_t n) {
+    const uint8_t *p = bytes;
+    for (size_t i = 0; i < n; i++)
+        sum = (sum ^ p[i]) * UINT64_C(0x100000001b3);
+    return sum;
+}
+
+/* Blocks and bounds are the same on every machine: numbers of data that no library computes. */
+static void test_checksum(void) {
+    const uint64_t expected = UINT64_C(0xc018642467e46bba);
+    uint64_t state = 9, sum = UINT64_C(0xcbf29ce484222325);
+    const struct rsr_sketch_kernel *kernel = rsr_sketch_kernel_for(rsr_cpu_features());
+    for (uint32_t dim = 96; dim <= 130; dim += 17) {
+        struct data d = {.dim = dim};
+        struct fixture f;
+        d.vectors = malloc((size_t)N * dim * sizeof(float));
+        d.q = malloc(dim * sizeof(float));
+        for (uint32_t i = 0; i < N * dim; i++)
+            d.vectors[i] = (float)((int32_t)(check_random(&state) >> 40) - (1 << 23)) * 0x1p-23f;
+        for (uint32_t i = 0; i < dim; i++)
+            d.q[i] = (float)((int32_t)(check_random(&state) >> 40) - (1 << 23)) * 0x1p-20f;
+        make_fixture(&f, &d);
+        sum = add_to_checksum(sum, f.block, f.shape.block_bytes);
+        const struct rsr_sketch_frame frame = rsr_sketch_frame_of(&f.shape, f.block, &f.query);
+        sum = add_to_checksum(sum, &frame, sizeof(frame));
+        for (uint32_t j = 0; j < N; j++) {
+            float t[RSR_SKETCH_LANES];
+            kernel->scan(&f.shape, f.block, &f.query, j / RSR_SKETCH_LANES, t);
+            sum = add_to_checksum(sum, t, sizeof(t));
+            t[0] = kernel->refine(&f.shape, f.block, &f.query, j);
+            sum = add_to_checksum(sum, t, sizeof(t[0]));
+        }
+        free_fixture(&f);
+        free(d.vectors);
+        free(d.q);
+    }
+    if (sum != expected)
+        printf("checksum %016llx\n", (unsigned long long)sum);
+    CHECK(sum == expected);
+}
+
 static void test_kernels_agree(void) {
     const struct rsr_sketch_kernel *portable = rsr_sketch_kernel_for(0);
     const uint32_t dims[] = {1, 32, 100, 128, 256, 1000};
@@ -449,6 +490,7 @@ int main(void) {
     test_tightness();
     test_builds_agree();
     test_kernels_agree();
+    test_checksum();
     test_rounding();
     test_floors();
     test_float_mode();

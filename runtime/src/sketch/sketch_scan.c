@@ -74,6 +74,10 @@ static const struct rsr_sketch_kernel kernels[] = {
      rsr_sketch_build_avx512, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx2},
     {"avx2", RSR_CPU_MASK(AVX2), rsr_sketch_build_avx2, rsr_sketch_scan_avx2,
      rsr_sketch_refine_avx2},
+#elif defined(__aarch64__)
+    {"neon-dotprod", RSR_CPU_MASK(NEON) | RSR_CPU_MASK(DOTPROD), rsr_sketch_build,
+     rsr_sketch_scan_dotprod, rsr_sketch_refine_neon},
+    {"neon", RSR_CPU_MASK(NEON), rsr_sketch_build, rsr_sketch_scan_neon, rsr_sketch_refine_neon},
 #endif
     {"portable", 0, rsr_sketch_build, scan_portable, refine_portable},
 };

@@ -26,6 +26,9 @@ float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block
 #if defined(__x86_64__)
 rsr_sketch_scan_fn rsr_sketch_scan_avx512vnni, rsr_sketch_scan_avx2;
 rsr_sketch_refine_fn rsr_sketch_refine_avx2;
+#elif defined(__aarch64__)
+rsr_sketch_scan_fn rsr_sketch_scan_neon, rsr_sketch_scan_dotprod;
+rsr_sketch_refine_fn rsr_sketch_refine_neon;
 #endif
 
 #endif
