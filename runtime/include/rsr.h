@@ -180,7 +180,8 @@ typedef struct rsr_probe_point {
            RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT, RSR_PROBE_LOGITS_INPUT } kind;
     uint32_t block;         /* UINT32_MAX: none */
     const char *role;       /* "q", "gate", ... of a linear; a norm's name; "" else */
-    void *data;             /* LINEAR_INPUT: activation rows (rsr_abi.h), else float rows */
+    void *data;             /* LINEAR_INPUT: activation rows (rsr_abi.h) of a layer that multiplies int8;
+                               else float rows */
     size_t row_bytes;       /* distance of rows */
     uint32_t cols;          /* elements of a row */
     uint32_t n_tokens;

@@ -264,7 +264,7 @@ struct rsr_matrix_data {    /* a dense matrix at its stored width: embedding, he
     uint32_t dtype;         /* enum rsr_dtype: F32, BF16 or F16 */
     uint32_t rows;
     uint32_t cols;
-    uint32_t reserved;
+    uint32_t role;          /* enum rsr_role of a linear layer; else not used */
 };
 
 struct rsr_target {

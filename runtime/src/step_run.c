@@ -283,17 +283,29 @@ static const struct probe_row {
     [RSR_OP_LINEAR] = {true, true, RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT},
     [RSR_OP_ATTENTION] = {true, true, RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT},
     [RSR_OP_HEAD] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
+    [RSR_OP_DENSE] = {true, true, RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT},
     [RSR_OP_OUTPUT] = {.before = true, .before_kind = RSR_PROBE_LOGITS_INPUT},
 };
 
-/* Elements of a probed row: of the kernel or norm, else of the heads or the hidden state. */
+/* Elements of a probed row: of the layer or norm, else of the heads or the hidden state. */
 static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, bool before) {
     const struct rsr_target *target = w->engine->model->target;
     if (op->kind == RSR_OP_LINEAR)
         return before ? target->kernels[op->arg].cols : target->kernels[op->arg].rows;
+    if (op->kind == RSR_OP_DENSE)
+        return before ? target->dense[op->arg].cols : target->dense[op->arg].rows;
     if (op->kind == RSR_OP_NORM)
         return target->norms[op->arg].cols;
     return op->kind == RSR_OP_ATTENTION ? w->hyper->n_heads * w->hyper->head_dim : w->hyper->hidden;
+}
+
+static const char *probe_role(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_target *target = w->engine->model->target;
+    if (op->kind == RSR_OP_LINEAR)
+        return rsr_role_name(target->kernels[op->arg].role);
+    if (op->kind == RSR_OP_DENSE)
+        return rsr_role_name(target->dense[op->arg].role);
+    return op->kind == RSR_OP_NORM ? target->norms[op->arg].name : "";
 }
 
 /* One worker calls the probe while the others wait. */
@@ -308,7 +320,7 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
         rsr_probe_point point = {
             .size_bytes = sizeof(point),
             .block = op->block,
-            .role = "",
+            .role = probe_role(w, op),
             .data = buffer_at(w, buffer),
             .row_bytes = buffer_of(w, buffer)->row_bytes,
             .cols = probe_cols(w, op, before),
@@ -316,10 +328,6 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
             .positions = w->chunk->positions,
         };
         point.kind = before ? row->before_kind : row->after_kind;
-        if (op->kind == RSR_OP_LINEAR)
-            point.role = rsr_role_name(engine->model->target->kernels[op->arg].role);
-        else if (op->kind == RSR_OP_NORM)
-            point.role = engine->model->target->norms[op->arg].name;
         engine->probe(engine->probe_user, &point);
     }
     rsr_worker_pool_barrier(engine->pool);
