@@ -83,15 +83,23 @@ static enum rsrc_status run_model_pass(struct rsrc_compilation *c, uint32_t id) 
     return status;
 }
 
-static enum rsrc_status run(struct rsrc_compilation *c) {
-    if (rsrc_set_up(c) != RSRC_OK)
-        return RSRC_FAILED;
-    if (rsrc_starts_from_text(c))
-        return rsrc_run_text(c);
+static enum rsrc_status read_input(struct rsrc_compilation *c) {
     for (uint32_t id = PASS_READ; id < PASS_DECODE; id++)
         if (run_model_pass(c, id) != RSRC_OK)
             return RSRC_FAILED;
-    if (rsrc_choose_items(c) != RSRC_OK)
+    return rsrc_choose_items(c);
+}
+
+static enum rsrc_status run(struct rsrc_compilation *c) {
+    const bool describes = c->options->info != RSRC_INFO_NONE;
+    if ((describes && rsrc_check_info(c) != RSRC_OK) || rsrc_set_up(c) != RSRC_OK)
+        return RSRC_FAILED;
+    if (rsrc_starts_from_text(c))
+        return rsrc_run_text(c);
+    const enum rsrc_status read = read_input(c);
+    if (describes)
+        return rsrc_run_info(c, read);
+    if (read != RSRC_OK)
         return RSRC_FAILED;
     if (rsrc_is_gpu(c))
         return rsrc_run_gpu(c);
@@ -159,7 +167,8 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
     pthread_mutex_init(&c->pending_lock, NULL);
     begin_times(c);
     enum rsrc_status status = RSRC_FAILED;
-    if (rsrc_cache_open(c->diag, options->cache_dir, options->dry_run, &c->cache) == RSRC_OK &&
+    const bool reads_cache = options->dry_run || options->info != RSRC_INFO_NONE;
+    if (rsrc_cache_open(c->diag, options->cache_dir, reads_cache, &c->cache) == RSRC_OK &&
         show_remarks(c) == RSRC_OK)
         status = run(c);
     if (status == RSRC_OK)

@@ -17,6 +17,7 @@
  * Other ways:
  *   driver_texts.c    compilations that start from a plan, a step or kernels as text
  *   driver_gpu.c      compilations for a GPU
+ *   driver_info.c     --info: no compilation, but a look at all that it would be made of
  * Files:
  *   driver_output.c   where results go: names, text sinks, directories; all or nothing
  *   driver_paths.c    what is read and written: no two outputs of one name, none over an input
@@ -225,6 +226,7 @@ struct rsrc_compilation {
     struct rsrc_weights_writer weights;
     struct rsr_linear_unit *linears;  /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports; /* [n_specs][n_items] */
+    struct rsrc_survey *survey;       /* of --info; NULL: a compilation */
 };
 
 /* The bodies of one kernel, assembled; both empty where the target's assembler does not serve. */
@@ -313,6 +315,18 @@ enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state);
 /* In order: all that there is of the layer, by the passes that run in order too. */
 RSRC_NODISCARD enum rsrc_status rsrc_layer_write(struct rsrc_layer_state *state);
+
+/* What one call of the kernel reads: as packed, or the instructions that hold the index. */
+uint64_t rsrc_weight_bytes_of(const struct rsrc_layer_state *state, uint32_t target,
+                              uint32_t regime);
+
+/* driver_info.c */
+/* Whether --info is all that is asked for. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_info(struct rsrc_compilation *c);
+/* Looks at every layer, unless reading the input has failed, and prints. Fails if anything is refused. */
+RSRC_NODISCARD enum rsrc_status rsrc_run_info(struct rsrc_compilation *c, enum rsrc_status read);
+/* Any thread: what is to be told of a layer that has run through the passes, as far as it came. */
+void rsrc_survey_layer(struct rsrc_layer_state *state, enum rsrc_status status);
 
 /* driver_schedule.c */
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
@@ -450,5 +464,9 @@ bool rsrc_is_gpu(const struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_check_machine(struct rsrc_compilation *c);
 /* The layers of a GPU target, from decoding to committed outputs. */
 RSRC_NODISCARD enum rsrc_status rsrc_run_gpu(struct rsrc_compilation *c);
+/* The codes that --variant=ROLE=bits2|base3 asks for; -1: none. */
+RSRC_NODISCARD enum rsrc_status rsrc_find_gpu_codes(const struct rsrc_compilation *c,
+                                                    struct rsrc_diag *diag,
+                                                    const struct rsrc_item *item, int *out);
 
 #endif

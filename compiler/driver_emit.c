@@ -78,10 +78,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
                                      .n_tiles = kernel->n_tiles,
                                      .tile_rows = results_of_tile(kernel),
                                      .scratch_bytes = kernel->scratch_bytes,
-                                     .weight_bytes = kernel->n_bodies != 0
-                                                         ? plan->weight_bytes
-                                                         : lowered->codes.size_bytes +
-                                                               lowered->index.size_bytes,
+                                     .weight_bytes = rsrc_weight_bytes_of(state, target, regime),
                                      .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
     if (rsrc_emit_kernel(c, state->item, target, kernel, bodies_of(state, target, regime),
                          &linear.function) != RSRC_OK)

@@ -53,7 +53,7 @@ enum rsrc_status rsrc_check_machine(struct rsrc_compilation *c) {
         return refuse(c, "--report", "-Rpass=plan tells what was planned, and why");
     if (c->dumps >> PASS_DECODE != 0)
         return refuse(c, "--dump of a pass after graph", "-Rpass=plan tells what was planned");
-    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++)
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT && options->info == RSRC_INFO_NONE; k++)
         if (rsrc_wants(c, rsrc_kinds[k].emit) && (GPU_KINDS & (uint32_t)rsrc_kinds[k].emit) == 0)
             return refuse(c, rsrc_arena_printf(&c->arena, "--emit=%s", rsrc_kinds[k].name), works);
     return RSRC_OK;
@@ -61,9 +61,8 @@ enum rsrc_status rsrc_check_machine(struct rsrc_compilation *c) {
 
 /* ---- layers ------------------------------------------------------------------------------------------------ */
 
-/* The codes that --variant=ROLE=bits2|base3 asks for; -1: none. */
-static enum rsrc_status find_codes(struct rsrc_compilation *c, const struct rsrc_item *item,
-                                   int *out) {
+enum rsrc_status rsrc_find_gpu_codes(const struct rsrc_compilation *c, struct rsrc_diag *diag,
+                                     const struct rsrc_item *item, int *out) {
     *out = -1;
     for (uint32_t i = 0; i < c->options->n_variants; i++) {
         const struct rsrc_variant_choice *choice = &c->options->variants[i];
@@ -72,7 +71,7 @@ static enum rsrc_status find_codes(struct rsrc_compilation *c, const struct rsrc
                strcmp(rsrc_gpu_codes_name((enum rsr_gpu_codes)codes), choice->variant) != 0)
             codes++;
         if (codes == RSR_GPU_CODES_COUNT) {
-            rsrc_error(c->diag, "option-value", NULL, "variants of a GPU are bits2 and base3",
+            rsrc_error(diag, "option-value", NULL, "variants of a GPU are bits2 and base3",
                        "--variant: %s has no variant '%s'", c->specs[0].name, choice->variant);
             return RSRC_FAILED;
         }
@@ -99,7 +98,7 @@ static enum rsrc_status plan_item(struct rsrc_compilation *c, const struct rsrc_
                                    .n_scales = matrix->n_scales,
                                    .epilogue =
                                        item->layer != NULL ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW};
-    if (find_codes(c, item, &layer.forced_codes) != RSRC_OK ||
+    if (rsrc_find_gpu_codes(c, c->diag, item, &layer.forced_codes) != RSRC_OK ||
         rsrc_plan_gpu_layer(c->diag, &c->arena, &layer, &c->specs[0], plan) != RSRC_OK)
         return RSRC_FAILED;
     /* Names of targets may have what symbols may not. */

@@ -163,6 +163,13 @@ struct rsr_lowered *rsrc_lowered_of(const struct rsrc_layer_state *state, uint32
     return &state->lowered[(size_t)target * RSR_REGIME_COUNT + regime];
 }
 
+uint64_t rsrc_weight_bytes_of(const struct rsrc_layer_state *state, uint32_t target,
+                              uint32_t regime) {
+    const struct rsr_lowered *lowered = rsrc_lowered_of(state, target, regime);
+    return lowered->kernel.n_bodies != 0 ? state->plans[target].regimes[regime].weight_bytes
+                                         : lowered->codes.size_bytes + lowered->index.size_bytes;
+}
+
 static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t target,
                                      enum rsr_regime regime) {
     const struct rsrc_compilation *c = state->compilation;

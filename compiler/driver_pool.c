@@ -3,7 +3,7 @@
  * A worker takes the next item, runs its passes in a private arena, then waits for its turn to emit:
  * results and diagnostics are written in item order whatever finished first, and what follows a failed
  * layer is dropped, so all output is the same at any -j. No more layers are in memory than there are
- * workers.
+ * workers. With --info no layer is dropped, and none written.
  */
 #include "driver.h"
 #include "model/dead_channels.h"
@@ -63,6 +63,8 @@ static void process(struct pool *pool, uint32_t item_index) {
     state.bodies =
         RSRC_NEW_ARRAY(&state.arena, (size_t)c->n_specs * RSR_REGIME_COUNT, struct rsrc_bodies);
     enum rsrc_status status = run_passes(&state);
+    if (c->survey != NULL)
+        rsrc_survey_layer(&state, status);
 
     pthread_mutex_lock(&pool->lock);
     while (pool->turn != item_index)
@@ -70,8 +72,8 @@ static void process(struct pool *pool, uint32_t item_index) {
     const bool failed_before = pool->failed;
     pthread_mutex_unlock(&pool->lock);
     /* It is this layer's turn until it says otherwise: no lock, so that others may take layers. */
-    rsrc_diag_close_held(state.diag, !failed_before);
-    if (status == RSRC_OK && !failed_before)
+    rsrc_diag_close_held(state.diag, !failed_before || c->survey != NULL);
+    if (status == RSRC_OK && !failed_before && c->survey == NULL)
         status = rsrc_layer_write(&state);
     pthread_mutex_lock(&pool->lock);
     pool->failed |= status != RSRC_OK;
@@ -93,7 +95,8 @@ static void *work(void *argument) {
     for (;;) {
         pthread_mutex_lock(&pool->lock);
         const uint32_t item = pool->next_item;
-        const bool more = item < pool->compilation->n_items && !pool->failed;
+        const struct rsrc_compilation *c = pool->compilation;
+        const bool more = item < c->n_items && (!pool->failed || c->survey != NULL);
         if (more)
             pool->next_item++;
         pthread_mutex_unlock(&pool->lock);

@@ -27,6 +27,8 @@ static enum rsrc_status find_pass(struct rsrc_compilation *c, const char *option
 
 static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
     enum rsrc_pass_id last = PASS_READ;
+    if (options->info != RSRC_INFO_NONE)
+        return PASS_LOWER;
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++)
         if ((options->emit & (uint32_t)rsrc_kinds[k].emit) != 0 && rsrc_kinds[k].pass > last)
             last = rsrc_kinds[k].pass;

@@ -53,6 +53,7 @@ static const struct word I2S_LAYOUTS[] = {
 static const struct word COLORS[] = {
     {"auto", RSRC_COLOR_AUTO}, {"always", RSRC_COLOR_ALWAYS}, {"never", RSRC_COLOR_NEVER}};
 static const struct word FORMATS[] = {{"text", false}, {"json", true}};
+static const struct word INFOS[] = {{"text", RSRC_INFO_TEXT}, {"json", RSRC_INFO_JSON}};
 static const struct word AUTO[] = {{"auto", 0}};
 
 enum option_id {
@@ -64,7 +65,7 @@ enum option_id {
 
 static setter set_flag, set_text, set_pattern, set_number, set_size, set_word, set_words;
 static setter set_action, set_report, set_save_temps, set_diagnostics_format, print_target;
-static setter add_variant, add_dump;
+static setter add_variant, add_dump, set_info;
 
 #define MEMBER(name) .member = offsetof(struct rsrc_options, name)
 #define TABLE(table) .words = (table), .n_words = sizeof(table) / sizeof((table)[0])
@@ -325,6 +326,16 @@ static enum rsrc_status set_report(struct parser *p, const struct option *option
         (value[4] != '\0' && (value[4] != ':' || value[5] == '\0')))
         return bad_value(p, option, value);
     p->line->options.report = value;
+    return RSRC_OK;
+}
+
+static enum rsrc_status set_info(struct parser *p, const struct option *option, const char *value) {
+    const struct word *word = &option->words[0];
+    if (value != NULL)
+        word = find_word(option, value, strlen(value));
+    if (word == NULL)
+        return bad_value(p, option, value);
+    p->line->options.info = word->value;
     return RSRC_OK;
 }
 

@@ -51,6 +51,8 @@ enum rsrc_inputs { RSRC_INPUTS_I8 = 1, RSRC_INPUTS_F32 = 2 };
 enum rsrc_i2s_layout { RSRC_I2S_AUTO, RSRC_I2S_X86, RSRC_I2S_ARM };
 enum rsrc_activations { RSRC_ACTIVATIONS_AUTO, RSRC_ACTIVATIONS_INT8, RSRC_ACTIVATIONS_FLOAT };
 
+enum rsrc_info { RSRC_INFO_NONE, RSRC_INFO_TEXT, RSRC_INFO_JSON };
+
 struct rsrc_variant_choice {
     const char *role;           /* "q", "down", ... or "*" */
     const char *variant;        /* "dot", "scatter" */
@@ -93,6 +95,7 @@ struct rsrc_options {
     const char *remarks;        /* what was chosen: POSIX extended regular expression; NULL: none */
     const char *missed_remarks; /* what was declined */
     const char *report;         /* "text" or "json", with ":FILE" or to stdout; NULL: none */
+    uint32_t info;              /* enum rsrc_info: only describe the input, on stdout */
     const char *spec_dir;       /* NULL: the installed one */
     const char *cc, *ld;        /* NULL: search */
     const char *cuda_path;      /* a CUDA installation; NULL: search; "none": LLVM makes PTX */

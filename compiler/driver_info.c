@@ -1,0 +1,403 @@
+/* driver_info.c - rsrc --info: what a checkpoint is, what would be refused, and what would become of it.
+ *
+ * Every layer runs through the passes up to lowering, and nothing is written. Unlike a compilation this goes
+ * on behind a layer that is refused, so that all mistakes are told at once. What could be found out is
+ * printed in any case.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/round.h"
+#include "driver.h"
+#include "model/graph.h"
+#include "model/tensor_data.h"
+#include "plan/plan_gpu.h"
+#include "report/info.h"
+
+/* ---- options --------------------------------------------------------------------------------------------- */
+
+/* What would be made, or be left out, where nothing is made. */
+static const char *find_other_work(const struct rsrc_options *options) {
+    return options->output != NULL                             ? "-o"
+           : options->emit != RSRC_EMIT_SO                     ? "--emit"
+           : options->report != NULL                           ? "--report"
+           : options->dependency_file || options->dependencies ? "-MD"
+           : options->save_temps                               ? "--save-temps"
+           : options->dry_run                                  ? "-###"
+           : options->n_dumps != 0                             ? "--dump"
+           : options->from != NULL                             ? "--from"
+           : options->to != NULL                               ? "--to"
+           : options->layers != NULL                           ? "--layers"
+                                                               : NULL;
+}
+
+enum rsrc_status rsrc_check_info(struct rsrc_compilation *c) {
+    const char *other = find_other_work(c->options);
+    if (other == NULL)
+        return RSRC_OK;
+    rsrc_error(c->diag, "option-value", NULL, "leave out one of them",
+               "%s: --info describes the whole input and makes nothing of it", other);
+    return RSRC_FAILED;
+}
+
+/* ---- layers ---------------------------------------------------------------------------------------------- */
+
+/* What lowering a layer for one regime of one target adds to a module. */
+struct survey_kernel {
+    uint8_t key[16]; /* equal keys: the same code */
+    uint64_t code_bytes;
+    struct survey_blob {
+        uint8_t hash[16];
+        uint64_t size_bytes;
+        uint32_t align;
+    } blobs[3];
+};
+
+struct rsrc_survey {
+    struct rsr_info_layer *layers; /* [n_items] */
+    struct survey_kernel *kernels; /* [n_items][n_specs][RSR_REGIME_COUNT]; code_bytes 0: none */
+};
+
+/* Counted in compiled kernels of every variant. */
+#define CODE_BYTES_PER_OP 8u
+
+/* Weights are -1, 0 and 1: those that are not zero are odd. */
+static uint64_t count_zeros(const struct rsr_matrix *matrix) {
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t n = (uint64_t)matrix->rows * matrix->cols;
+    uint64_t n_odd = 0, i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t bytes;
+        memcpy(&bytes, matrix->values + i, sizeof(bytes));
+        n_odd += (bytes & ones) * ones >> 56; /* at most 8 */
+    }
+    for (; i < n; i++)
+        n_odd += matrix->values[i] & 1;
+    return n - n_odd;
+}
+
+static struct survey_blob describe_blob(const struct rsr_blob *blob) {
+    struct survey_blob described = {.size_bytes = blob->size_bytes, .align = blob->align};
+    memcpy(described.hash, blob->hash, sizeof(described.hash));
+    return described;
+}
+
+static void survey_kernel(const struct rsrc_layer_state *state, uint32_t target, uint32_t regime,
+                          struct survey_kernel *out) {
+    const struct rsr_lowered *lowered = rsrc_lowered_of(state, target, regime);
+    const struct rsr_kernel *kernel = &lowered->kernel;
+    struct rsrc_hash hash;
+    rsrc_hash_init(&hash);
+    rsrc_hash_update(&hash, kernel->key, strlen(kernel->key));
+    rsrc_hash_final(&hash, out->key);
+    out->code_bytes = (uint64_t)kernel->n_ops * CODE_BYTES_PER_OP;
+    if (kernel->n_bodies != 0) /* the index is code */
+        out->code_bytes += rsrc_weight_bytes_of(state, target, regime);
+    out->blobs[0] = describe_blob(&lowered->codes);
+    out->blobs[1] = describe_blob(&lowered->index);
+    out->blobs[2] = describe_blob(&lowered->scale);
+}
+
+static void survey_cpu(const struct rsrc_layer_state *state, struct rsr_info_layer *layer) {
+    const struct rsrc_compilation *c = state->compilation;
+    for (uint32_t t = 0; t < c->n_specs; t++) {
+        struct rsr_info_use *use = &layer->uses[t];
+        for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++) {
+            use->variant[r] = rsrc_variant_name(state->plans[t].regimes[r].variant);
+            use->us[r] = state->plans[t].regimes[r].predicted_us;
+        }
+        use->token_bytes = rsrc_weight_bytes_of(state, t, RSR_REGIME_DECODE);
+        const size_t first = ((size_t)state->item_index * c->n_specs + t) * RSR_REGIME_COUNT;
+        for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
+            survey_kernel(state, t, r, &c->survey->kernels[first + r]);
+    }
+}
+
+static void survey_gpu(struct rsrc_layer_state *state, struct rsr_info_layer *layer) {
+    const struct rsrc_compilation *c = state->compilation;
+    const struct rsr_matrix *matrix = &state->matrix;
+    struct rsrc_gpu_layer gpu = {.name = state->item->name,
+                                 .rows = matrix->rows,
+                                 .cols = matrix->cols,
+                                 .n_scales = matrix->n_scales,
+                                 .epilogue = state->item->layer != NULL ? RSR_EPILOGUE_SCALE
+                                                                        : RSR_EPILOGUE_RAW};
+    struct rsr_gpu_plan plan;
+    if (rsrc_find_gpu_codes(c, state->diag, state->item, &gpu.forced_codes) != RSRC_OK ||
+        rsrc_plan_gpu_layer(state->diag, &state->arena, &gpu, &c->specs[0], &plan) != RSRC_OK)
+        return;
+    struct rsr_info_use *use = &layer->uses[0];
+    use->variant[RSR_REGIME_DECODE] = rsrc_gpu_codes_name(plan.codes);
+    use->us[RSR_REGIME_DECODE] = plan.predicted_us;
+    use->token_bytes = plan.weight_bytes;
+}
+
+void rsrc_survey_layer(struct rsrc_layer_state *state, enum rsrc_status status) {
+    static const char *const ALPHABETS[] = {
+        [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
+    struct rsr_info_layer *layer = &state->compilation->survey->layers[state->item_index];
+    if (state->matrix.values == NULL)
+        return;
+    layer->is_decoded = true;
+    layer->rows = state->matrix.rows;
+    layer->cols = state->matrix.cols;
+    layer->alphabet = ALPHABETS[state->matrix.alphabet];
+    layer->n_zero = count_zeros(&state->matrix);
+    if (status != RSRC_OK)
+        return;
+    if (rsrc_is_gpu(state->compilation))
+        survey_gpu(state, layer);
+    else
+        survey_cpu(state, layer);
+}
+
+/* As the checkpoint gives it; of what cannot be decoded this is all. */
+static struct rsr_info_layer begin_layer(const struct rsrc_item *item) {
+    const struct rsr_tensor *tensor = item->layer != NULL ? item->layer->weight : item->tensor;
+    struct rsr_info_layer layer = {
+        .label = item->name, .stored = rsrc_tensor_type_name(tensor), .input = item->input};
+    if (item->layer != NULL) {
+        layer.label = rsrc_role_name(item->role);
+        layer.rows = item->layer->rows;
+        layer.cols = item->layer->cols;
+        if (item->layer->encoding == RSR_ENCODING_PACKED2)
+            layer.stored = "packed2";
+    }
+    return layer;
+}
+
+static enum rsrc_status survey_layers(struct rsrc_compilation *c, struct rsrc_survey *survey) {
+    survey->layers = RSRC_NEW_ARRAY(&c->arena, c->n_items, struct rsr_info_layer);
+    survey->kernels = RSRC_NEW_ARRAY(&c->arena, (size_t)c->n_items * c->n_specs * RSR_REGIME_COUNT,
+                                     struct survey_kernel);
+    for (uint32_t i = 0; i < c->n_items; i++) {
+        survey->layers[i] = begin_layer(&c->items[i]);
+        survey->layers[i].uses = RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_info_use);
+    }
+    if (rsrc_is_gpu(c))
+        c->to = PASS_DECODE;
+    c->survey = survey;
+    const enum rsrc_status status = rsrc_run_layers(c);
+    c->survey = NULL;
+    return status;
+}
+
+/* ---- the size of the module ------------------------------------------------------------------------------ */
+
+/* The runtime of a Release build, its tables of characters and its code; in a library of matrices little of
+ * it is linked. */
+#define RUNTIME_DATA_BYTES UINT64_C(570000)
+#define RUNTIME_CODE_BYTES UINT64_C(560000)
+#define MATRIX_RUNTIME_CODE_BYTES UINT64_C(8000)
+/* Descriptor, relocations, names and the reason of a kernel, its operations in a step. */
+#define KERNEL_TABLE_BYTES UINT64_C(800)
+/* Symbols and section headers. */
+#define SYMBOL_BYTES UINT64_C(35000)
+#define MATRIX_SYMBOL_BYTES UINT64_C(4000)
+
+static int compare_blobs(const void *left, const void *right) {
+    const struct survey_blob *a = left, *b = right;
+    if (a->size_bytes != b->size_bytes)
+        return a->size_bytes < b->size_bytes ? -1 : 1;
+    return memcmp(a->hash, b->hash, sizeof(a->hash));
+}
+
+/* Each once, at its alignment. */
+static uint64_t add_blobs(struct survey_blob *blobs, size_t n) {
+    qsort(blobs, n, sizeof(*blobs), compare_blobs);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        if (blobs[i].size_bytes != 0 && (i == 0 || compare_blobs(&blobs[i], &blobs[i - 1]) != 0))
+            bytes += rsrc_round_up(blobs[i].size_bytes, blobs[i].align);
+    return bytes;
+}
+
+static int compare_kernels(const void *left, const void *right) {
+    const struct survey_kernel *a = left, *b = right;
+    return memcmp(a->key, b->key, sizeof(a->key));
+}
+
+static uint64_t add_code(struct survey_kernel *kernels, size_t n) {
+    qsort(kernels, n, sizeof(*kernels), compare_kernels);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || compare_kernels(&kernels[i], &kernels[i - 1]) != 0)
+            bytes += kernels[i].code_bytes;
+    return bytes;
+}
+
+/* Layers as they are packed; code as it is counted. */
+static void add_layers(struct rsrc_compilation *c, struct rsrc_survey *survey,
+                       struct rsr_info_module *module, size_t *n_kernels) {
+    const size_t n = (size_t)c->n_items * c->n_specs * RSR_REGIME_COUNT;
+    struct survey_blob *blobs = RSRC_NEW_ARRAY(&c->arena, 3 * n, struct survey_blob);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&blobs[3 * i], survey->kernels[i].blobs, sizeof(survey->kernels[i].blobs));
+        *n_kernels += survey->kernels[i].code_bytes != 0;
+    }
+    module->layer_bytes = add_blobs(blobs, 3 * n);
+    module->code_bytes = add_code(survey->kernels, n);
+}
+
+static uint64_t page_bytes(uint64_t bytes) {
+    return rsrc_round_up(bytes, 4096);
+}
+
+static uint64_t add_other_data(const struct rsrc_compilation *c) {
+    if (!c->has_graph)
+        return 0;
+    const struct rsr_graph *graph = &c->graph;
+    uint64_t bytes = page_bytes(graph->embedding->size_bytes) + c->checkpoint.tokenizer.size_bytes;
+    if (graph->head != NULL && graph->head != graph->embedding)
+        bytes += page_bytes(graph->head->size_bytes);
+    for (uint32_t i = 0; i < graph->n_dense; i++)
+        bytes += page_bytes(graph->dense[i].weight->size_bytes);
+    for (uint32_t n = 0; n < graph->n_norms; n++)
+        bytes += rsrc_round_up((uint64_t)graph->norms[n].cols * sizeof(float), 64);
+    return bytes;
+}
+
+/* Where data is aligned to huge pages, so is every segment of the file: tables, code, and two small ones of
+ * relocated data. */
+static uint64_t add_segments(uint64_t data, uint64_t tables, uint64_t code) {
+    if (data < 8 * RSRC_HUGE_PAGE)
+        return data + tables + code;
+    return data + rsrc_round_up(tables, RSRC_HUGE_PAGE) + rsrc_round_up(code, RSRC_HUGE_PAGE) +
+           2 * RSRC_HUGE_PAGE;
+}
+
+static struct rsr_info_module estimate_module(struct rsrc_compilation *c,
+                                              struct rsrc_survey *survey) {
+    struct rsr_info_module module = {.other_bytes = add_other_data(c)};
+    size_t n_kernels = 0;
+    add_layers(c, survey, &module, &n_kernels);
+    const uint64_t code =
+        module.code_bytes + (c->has_graph ? RUNTIME_CODE_BYTES : MATRIX_RUNTIME_CODE_BYTES);
+    const uint64_t tables =
+        n_kernels * KERNEL_TABLE_BYTES + (c->has_graph ? RUNTIME_DATA_BYTES : 0);
+    const uint64_t symbols = c->has_graph ? SYMBOL_BYTES : MATRIX_SYMBOL_BYTES;
+    module.code_bytes = code + tables + symbols;
+    module.total_bytes =
+        add_segments(module.layer_bytes + module.other_bytes, tables, code) + symbols;
+    return module;
+}
+
+/* ---- what is told ---------------------------------------------------------------------------------------- */
+
+static bool has_suffix(const char *text, const char *suffix) {
+    const size_t n = strlen(text), m = strlen(suffix);
+    return n >= m && strcmp(text + n - m, suffix) == 0;
+}
+
+static const char *name_container(const struct rsr_checkpoint *checkpoint) {
+    uint32_t n_shards = 0;
+    for (uint32_t i = 0; i < checkpoint->n_files; i++) {
+        if (has_suffix(checkpoint->files[i], ".gguf"))
+            return "gguf";
+        if (has_suffix(checkpoint->files[i], ".npy"))
+            return "npy";
+        n_shards += has_suffix(checkpoint->files[i], ".safetensors");
+    }
+    return n_shards > 1 ? "sharded safetensors" : "safetensors";
+}
+
+static const char *name_scale_rule(enum rsr_scale_rule rule) {
+    switch (rule) {
+    case RSR_SCALE_MULTIPLY:
+        return "multiply";
+    case RSR_SCALE_DIVIDE:
+        return "divide";
+    case RSR_SCALE_ONLINE:
+        return "online";
+    case RSR_SCALE_BLOCKS:
+        return "blocks";
+    case RSR_SCALE_VALUES:
+        return "values";
+    }
+    return "unknown";
+}
+
+static const char *name_activation(uint32_t activation) {
+    static const char *const NAMES[RSR_ACTIVATION_COUNT] = {[RSR_ACTIVATION_RELU2] = "relu2",
+                                                            [RSR_ACTIVATION_SILU] = "silu",
+                                                            [RSR_ACTIVATION_GELU_TANH] =
+                                                                "gelu_tanh"};
+    return NAMES[activation];
+}
+
+/* NULL: a language model. */
+static const char *name_pooling(uint32_t pooling) {
+    static const char *const NAMES[RSR_POOLING_COUNT] = {
+        [RSR_POOLING_LAST] = "last", [RSR_POOLING_FIRST] = "first", [RSR_POOLING_MEAN] = "mean"};
+    return NAMES[pooling];
+}
+
+static struct rsr_info_dense describe_dense(const struct rsr_tensor *tensor) {
+    if (tensor == NULL)
+        return (struct rsr_info_dense){0};
+    return (struct rsr_info_dense){.dtype = rsrc_tensor_type_name(tensor),
+                                   .rows = tensor->shape[0],
+                                   .cols = tensor->shape[1],
+                                   .size_bytes = tensor->size_bytes};
+}
+
+static void describe_checkpoint(const struct rsrc_compilation *c, struct rsr_info *info) {
+    const struct rsr_checkpoint *checkpoint = &c->checkpoint;
+    info->name = checkpoint->name;
+    info->container = name_container(checkpoint);
+    info->n_files = checkpoint->n_files;
+    for (const struct rsrc_mapping *m = checkpoint->mappings; m != NULL; m = m->next)
+        info->file_bytes += m->size_bytes;
+    if (!checkpoint->has_config)
+        return;
+    info->config = &checkpoint->config;
+    info->scale_rule = name_scale_rule(checkpoint->config.scale_rule);
+    info->activation = name_activation(checkpoint->config.hyper.activation);
+    info->pooling = name_pooling(checkpoint->config.hyper.pooling);
+    info->tokenizer = checkpoint->tokenizer.section != NULL ? &checkpoint->tokenizer : NULL;
+}
+
+static void describe_graph(const struct rsr_graph *graph, struct rsr_info *info) {
+    info->architecture = graph->architecture;
+    info->tied_head = graph->head == graph->embedding;
+    info->embedding = describe_dense(graph->embedding);
+    info->head = describe_dense(info->tied_head ? NULL : graph->head);
+    info->n_dense = graph->n_dense;
+    for (uint32_t i = 0; i < graph->n_dense; i++)
+        info->dense_bytes += graph->dense[i].weight->size_bytes;
+}
+
+static enum rsrc_status print(struct rsrc_compilation *c, const struct rsr_info *info) {
+    struct rsrc_buffer text = {0};
+    (c->options->info == RSRC_INFO_JSON ? rsrc_info_json : rsrc_info_text)(info, &text);
+    enum rsrc_status status = rsrc_stdout_write(c, &text);
+    if (status == RSRC_OK)
+        status = rsrc_stdout_finish(c);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+enum rsrc_status rsrc_run_info(struct rsrc_compilation *c, enum rsrc_status read) {
+    struct rsr_info info = {.name = c->options->input};
+    struct rsrc_survey survey = {0};
+    if (c->has_checkpoint)
+        describe_checkpoint(c, &info);
+    if (c->has_graph)
+        describe_graph(&c->graph, &info);
+    enum rsrc_status status = read;
+    if (read == RSRC_OK) {
+        status = survey_layers(c, &survey);
+        info.layers = survey.layers;
+        info.n_layers = c->n_items;
+        info.specs = c->specs;
+        info.n_targets = c->n_specs;
+        rsrc_info_group(&c->arena, &info);
+    }
+    info.n_errors = rsrc_diag_error_count(c->diag);
+    if (info.n_errors == 0 && !rsrc_is_gpu(c))
+        info.module = estimate_module(c, &survey);
+    if (print(c, &info) != RSRC_OK)
+        return RSRC_FAILED;
+    return info.n_errors == 0 ? status : RSRC_FAILED;
+}
