@@ -126,7 +126,7 @@ enum scale_of { SCALE_OF_BLOCK, SCALE_OF_ROW, SCALE_OF_LAYER };
 
 static const struct format {
     const char *name;
-    uint32_t items, bytes; /* of a block, d included if it has one; items 0: no type for layers */
+    uint32_t items, bytes; /* of a block, d included if it has one; items 0: not of linear layers */
     uint32_t weights_at;   /* in a block */
     enum scale_of scale_of;
     enum rsr_dtype scale_dtype;
@@ -143,6 +143,8 @@ static const struct format {
     [RSR_BLOCKS_I2_S_ARM] = {"I2_S", 64, 16, 0, SCALE_OF_LAYER, RSR_DTYPE_F32, 0, unpack_i2_s_arm},
     [RSR_BLOCKS_IQ1_BN] = {"IQ1_BN", 64, 13, 0, SCALE_OF_ROW, RSR_DTYPE_F16, 0, unpack_iq1_bn},
     [RSR_BLOCKS_IQ2_BN] = {"IQ2_BN", 64, 16, 0, SCALE_OF_ROW, RSR_DTYPE_F32, 0, unpack_iq2_bn},
+    [RSR_BLOCKS_Q8_0] = {.name = "Q8_0"},
+    [RSR_BLOCKS_Q6_K] = {.name = "Q6_K"},
 };
 
 const char *rsrc_blocks_name(enum rsr_blocks blocks) {

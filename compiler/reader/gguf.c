@@ -60,6 +60,8 @@ static const struct tensor_type {
 } TENSOR_TYPES[] = {
     {0, 1, 4, 0, 0, RSR_DTYPE_F32, RSR_BLOCKS_NONE},
     {1, 1, 2, 0, 0, RSR_DTYPE_F16, RSR_BLOCKS_NONE},
+    {8, 32, 34, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_Q8_0},
+    {14, 256, 210, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_Q6_K},
     {30, 1, 2, 0, 0, RSR_DTYPE_BF16, RSR_BLOCKS_NONE},
     {34, 256, 54, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_TQ1_0},
     {35, 256, 66, 0, 0, RSR_DTYPE_U8, RSR_BLOCKS_TQ2_0},
@@ -77,12 +79,12 @@ static const struct {
     uint32_t id;
     const char *name;
 } OTHER_TYPES[] = {
-    {2, "Q4_0"},   {3, "Q4_1"},    {6, "Q5_0"},     {7, "Q5_1"},        {8, "Q8_0"},
-    {9, "Q8_1"},   {10, "Q2_K"},   {11, "Q3_K"},    {12, "Q4_K"},       {13, "Q5_K"},
-    {14, "Q6_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"}, {17, "IQ2_XS"},     {18, "IQ3_XXS"},
-    {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},   {22, "IQ2_S"},      {23, "IQ4_XS"},
-    {24, "I8"},    {25, "I16"},    {26, "I32"},     {27, "I64"},        {28, "F64"},
-    {29, "IQ1_M"}, {39, "MXFP4"},  {40, "NVFP4"},   {335, "IQ2_BN_R4"},
+    {2, "Q4_0"},     {3, "Q4_1"},        {6, "Q5_0"},     {7, "Q5_1"},   {9, "Q8_1"},
+    {10, "Q2_K"},    {11, "Q3_K"},       {12, "Q4_K"},    {13, "Q5_K"},  {15, "Q8_K"},
+    {16, "IQ2_XXS"}, {17, "IQ2_XS"},     {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"},
+    {21, "IQ3_S"},   {22, "IQ2_S"},      {23, "IQ4_XS"},  {24, "I8"},    {25, "I16"},
+    {26, "I32"},     {27, "I64"},        {28, "F64"},     {29, "IQ1_M"}, {39, "MXFP4"},
+    {40, "NVFP4"},   {335, "IQ2_BN_R4"},
 };
 
 #define N_TENSOR_TYPES (sizeof(TENSOR_TYPES) / sizeof(TENSOR_TYPES[0]))
@@ -321,9 +323,8 @@ static enum rsrc_status refuse_type(const struct source *source, const struct rs
         name = OTHER_TYPES[i].id == id ? OTHER_TYPES[i].name : name;
     return refuse_tensor(
         source, tensor, offset, "gguf-type",
-        "TQ1_0, TQ2_0, Q2_0, Q1_0, I2_S, IQ1_BN and IQ2_BN are read for linear layers, F32, F16 "
-        "and "
-        "BF16 for the rest",
+        "TQ1_0, TQ2_0, Q2_0, Q1_0, I2_S, IQ1_BN and IQ2_BN are read for linear layers, F32, F16, "
+        "BF16, Q8_0 and Q6_K for embedding and head, the first three of them for the rest",
         rsrc_arena_printf(source->arena, "type %s (%" PRIu64 ") is not supported", name, id));
 }
 

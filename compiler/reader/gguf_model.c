@@ -16,6 +16,7 @@
 #include "reader/checkpoint.h"
 #include "reader/gguf.h"
 #include "reader/gguf_activations.h"
+#include "reader/gguf_dense.h"
 #include "reader/gguf_evidence.h"
 #include "reader/limits.h"
 #include "reader/reader.h"
@@ -404,7 +405,7 @@ static void name_tensors(struct model *model) {
                    rsrc_quote(model->arena, gguf->tensors[i].name));
 }
 
-static const struct rsr_tensor *find_tensor(const struct model *model, const char *name) {
+static struct rsr_tensor *find_tensor(const struct model *model, const char *name) {
     const struct rsr_tensor wanted = {.name = name};
     return bsearch(&wanted, model->gguf.tensors, model->gguf.n_tensors, sizeof(wanted),
                    compare_names);
@@ -413,8 +414,9 @@ static const struct rsr_tensor *find_tensor(const struct model *model, const cha
 /* The rows of the embedding are the vocabulary; without a head of its own, it is the head. */
 static void read_ends(struct model *model) {
     struct rsr_hyper *hyper = &model->config.hyper;
-    const struct rsr_tensor *embedding = find_tensor(model, "model.embed_tokens.weight");
-    hyper->tied_head = find_tensor(model, "lm_head.weight") == NULL;
+    struct rsr_tensor *embedding = find_tensor(model, "model.embed_tokens.weight");
+    struct rsr_tensor *head = find_tensor(model, "lm_head.weight");
+    hyper->tied_head = head == NULL;
     if (embedding == NULL || embedding->shape[0] > RSRC_MAX_VOCAB) {
         refuse(model, NULL, "gguf-missing", NULL,
                embedding == NULL ? "there is no tensor token_embd.weight"
@@ -427,6 +429,9 @@ static void read_ends(struct model *model) {
                full_key(model, COUNTS[COUNT_VOCAB].key), hyper->vocab,
                (unsigned long long)embedding->shape[0]);
     hyper->vocab = (uint32_t)embedding->shape[0];
+    if (rsrc_gguf_expand(model->diag, model->arena, embedding) != RSRC_OK ||
+        (head != NULL && rsrc_gguf_expand(model->diag, model->arena, head) != RSRC_OK))
+        model->failed = true;
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------- */

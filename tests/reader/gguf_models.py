@@ -1,11 +1,11 @@
 """Writes a checkpoint of rsr-mkmodel as GGUF, with the gguf library and in the way of llama.cpp's converter:
 
-    gguf_models.py FOLDER OUT.gguf TYPE [--scale-tensors] [--float F32] [--break HOW]
+    gguf_models.py FOLDER OUT.gguf TYPE [--scale-tensors] [--float TYPE] [--expand] [--break HOW]
 
 TQ1_0 and TQ2_0 are quantised by the library; the bytes of the other types are made here, from their definitions.
 Q2_0 with blocks of 128 has the number of Q2_0, PQ2_0 the same blocks and a number of its own. Scales are in the
 blocks, which float16 must hold exactly, or, with --scale-tensors, beside them. Embedding and head stay BF16 or become
-F32. --break spoils the weights of the first q: "groups" doubles the scale of its last row's last 128 weights, "dtype"
+F32, Q8_0 or, with random blocks, Q6_K; --expand makes F32 of the last two, as the library does. --break spoils the weights of the first q: "groups" doubles the scale of its last row's last 128 weights, "dtype"
 stores it as F16.
 """
 import argparse
@@ -23,7 +23,8 @@ parser.add_argument("folder", type=pathlib.Path)
 parser.add_argument("out")
 parser.add_argument("type", choices=TYPES)
 parser.add_argument("--scale-tensors", action="store_true")
-parser.add_argument("--float", dest="float_type", choices=["BF16", "F32"], default="BF16")
+parser.add_argument("--float", dest="float_type", choices=["BF16", "F32", "Q8_0", "Q6_K"], default="BF16")
+parser.add_argument("--expand", action="store_true")
 parser.add_argument("--break", dest="how", choices=["groups", "dtype"])
 args = parser.parse_args()
 
@@ -144,6 +145,22 @@ def add_linear(writer, module, packed, stored_scale):
     writer.tensors[-1][name + ".weight"].tensor = data
 
 
+def add_dense(writer, name, values):
+    kind = gguf.GGMLQuantizationType[args.float_type]
+    if args.float_type == "Q8_0":
+        data = gguf.quants.quantize(values, kind)
+    else:
+        random = np.random.default_rng(len(name))
+        data = random.integers(0, 256, (len(values), values.shape[1] // 256, 210), np.uint8)
+        d = random.uniform(1e-5, 2e-5, data.shape[:2] + (1,)).astype(np.float16)
+        data[:, :, 208:] = d.view(np.uint8)
+        data = data.reshape(len(values), -1)
+    if args.expand:
+        writer.add_tensor(name, gguf.quants.dequantize(data, kind))
+    else:
+        writer.add_tensor(name, data, raw_dtype=kind)
+
+
 architecture = "llama" if is_llama else "bitnet"
 writer = gguf.GGUFWriter(args.out, architecture)
 writer.add_block_count(config["num_hidden_layers"])
@@ -177,6 +194,8 @@ for name, raw in tensors.items():
         add_linear(writer, module, raw, bf16_to_float(tensors[module + ".weight_scale"])[0])
     elif raw.ndim == 1 or args.float_type == "F32":
         writer.add_tensor(gguf_name(module) + ".weight", bf16_to_float(raw))
+    elif args.float_type != "BF16":
+        add_dense(writer, gguf_name(module) + ".weight", bf16_to_float(raw))
     else:
         writer.add_tensor(gguf_name(module) + ".weight", raw, raw_dtype=gguf.GGMLQuantizationType.BF16)
 writer.write_header_to_file()

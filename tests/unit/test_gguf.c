@@ -361,7 +361,8 @@ static void check_tensor(const char *name, uint32_t type, uint64_t rows, uint64_
 }
 
 static void test_tensors(void) {
-    check_tensor("t", 8, 1, 32, 34, "gguf-type");
+    check_tensor("t", 9, 1, 32, 36, "gguf-type");
+    check_tensor("t", 8, 1, 33, 34, "gguf-shape");
     check_tensor("t", 36, 1, 128, 32 + 32, "gguf-i2s-layout");
     check_tensor("t", 36, 1, 32, 8 + 32, "gguf-shape");
     check_tensor("t", 36, 1, 128, 32 + 31, "gguf-truncated");
