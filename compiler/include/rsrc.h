@@ -53,10 +53,6 @@ enum rsrc_activations { RSRC_ACTIVATIONS_AUTO, RSRC_ACTIVATIONS_INT8, RSRC_ACTIV
 
 enum rsrc_info { RSRC_INFO_NONE, RSRC_INFO_TEXT, RSRC_INFO_JSON };
 
-/* What a GGUF file may not say of itself; where it does, it may not be contradicted. */
-enum rsrc_i2s_layout { RSRC_I2S_AUTO, RSRC_I2S_X86, RSRC_I2S_ARM };
-enum rsrc_activations { RSRC_ACTIVATIONS_AUTO, RSRC_ACTIVATIONS_INT8, RSRC_ACTIVATIONS_FLOAT };
-
 struct rsrc_variant_choice {
     const char *role;           /* "q", "down", ... or "*" */
     const char *variant;        /* "dot", "scatter" */
