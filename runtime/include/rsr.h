@@ -198,6 +198,10 @@ typedef struct rsr_engine_options {
     bool pin_threads;       /* bind the engine's own threads to CPUs, one each */
     rsr_probe_fn *probe;    /* for tests and traces; NULL: none */
     void *probe_user;
+    const char *attention;  /* "dense", or through the KV index of rsr_louver.h:
+                               "louver[:THRESHOLD][,min=KEYS]", THRESHOLD "value:T", "topk:K" or
+                               "mass:EPS" (mass:1e-3); tokens that see fewer than KEYS keys have
+                               dense attention (a measured number). NULL: dense */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT {.size_bytes = sizeof(rsr_engine_options)}
 
@@ -229,6 +233,27 @@ typedef struct rsr_profile_entry {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_profile(rsr_engine *engine, bool enable,
                                                        rsr_profile_entry *entries, size_t capacity,
                                                        size_t *n_entries);
+
+/* What attention read and left out since the engine was created or the last reset; with "dense", names
+ * only. Errors are of single operations: |output of a head - dense attention over the same query, keys and
+ * values| <= max_error, but for float32 rounding. They change what later layers see, so nothing is said
+ * of logits. */
+typedef struct rsr_attention_stats {
+    uint32_t size_bytes;
+    uint32_t min_keys;              /* fewer keys than this are attended to densely */
+    const char *name;               /* "dense", "louver" */
+    uint64_t dense, indexed;        /* (token, layer, KV head): without and through the index; */
+    uint64_t keys;                  /* that the latter see; of these some query head read */
+    uint64_t scanned;               /* the first plane, */
+    uint64_t plane2;                /* the second plane, */
+    uint64_t exact;                 /* key and value */
+    uint64_t pages, pages_skipped;  /* full ones; skipped: only their bounds were read */
+    double max_mass;                /* largest part of a softmax that was left out, at most this */
+    double max_error;               /* largest certified_error (rsr_louver.h) */
+} rsr_attention_stats;
+#define RSR_ATTENTION_STATS_INIT {.size_bytes = sizeof(rsr_attention_stats)}
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset,
+                                                               rsr_attention_stats *stats);
 
 /* ---- Sequences ---------------------------------------------------------------------------------- */
 

@@ -39,6 +39,7 @@ struct rsr_api {
     rsr_status (*generate)(rsr_engine *, rsr_sequence *, const char *, size_t,
                            const rsr_generate_options *, rsr_generate_fn *, void *,
                            rsr_generate_result *, rsr_error *);
+    rsr_status (*engine_attention_stats)(rsr_engine *, bool, rsr_attention_stats *);
 };
 
 /* Defined by the runtime that is linked into a module. */

@@ -27,4 +27,5 @@ const struct rsr_api rsr_runtime_api = {
     .eval = rsr_api_eval,
     .sample = rsr_api_sample,
     .generate = rsr_api_generate,
+    .engine_attention_stats = rsr_api_engine_attention_stats,
 };

@@ -49,11 +49,6 @@ struct unit {
     uint32_t kv_head;
 };
 
-/* The first position that a token sees. */
-static uint32_t first_seen(uint32_t position, uint32_t window) {
-    return window != 0 && position >= window ? position - window + 1 : 0;
-}
-
 /* All query heads of the unit's group, at every token of the run that sees the page. */
 static void attend_unit_page(const struct rsr_engine *engine, const struct unit *unit,
                              const struct attend_scratch *s, uint32_t page_number) {
@@ -65,7 +60,7 @@ static void attend_unit_page(const struct rsr_engine *engine, const struct unit 
     const uint32_t page_begin = page_number * RSR_PAGE_TOKENS;
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         const uint32_t position = engine->chunk.positions[unit->run.first_token + t];
-        const uint32_t first = first_seen(position, unit->window);
+        const uint32_t first = rsr_first_seen(position, unit->window);
         if (position < page_begin || first >= page_begin + RSR_PAGE_TOKENS)
             continue;
         const uint32_t seen = position - page_begin + 1;
@@ -99,7 +94,8 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
         }
     }
     const uint32_t last = engine->chunk.positions[unit->run.first_token + unit->run.n_tokens - 1];
-    const uint32_t first = first_seen(engine->chunk.positions[unit->run.first_token], unit->window);
+    const uint32_t first =
+        rsr_first_seen(engine->chunk.positions[unit->run.first_token], unit->window);
     for (uint32_t page = first / RSR_PAGE_TOKENS; page <= last / RSR_PAGE_TOKENS; page++)
         attend_unit_page(engine, unit, s, page);
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
@@ -114,21 +110,38 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
     }
 }
 
+void rsr_attention_dense_unit(const struct rsr_engine *engine,
+                              const struct rsr_attention_call *call, struct rsr_run run,
+                              uint32_t kv_head) {
+    const struct attend_scratch scratch = cut_scratch(engine, call->worker);
+    const struct unit unit = {
+        .run = run, .block = call->block, .window = call->window, .kv_head = kv_head};
+    attend_unit(engine, &unit, &scratch, call);
+}
+
 static void dense_run(const struct rsr_engine *engine, const struct rsr_attention_call *call) {
     const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
-    const struct attend_scratch scratch = cut_scratch(engine, call->worker);
     const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
-    for (uint64_t u = call->worker; u < n_units; u += engine->n_threads) {
-        const struct unit unit = {.run = engine->chunk.runs[u / n_kv_heads],
-                                  .block = call->block,
-                                  .window = call->window,
-                                  .kv_head = (uint32_t)(u % n_kv_heads)};
-        attend_unit(engine, &unit, &scratch, call);
-    }
+    for (uint64_t u = call->worker; u < n_units; u += engine->n_threads)
+        rsr_attention_dense_unit(engine, call, engine->chunk.runs[u / n_kv_heads],
+                                 (uint32_t)(u % n_kv_heads));
+}
+
+static rsr_status dense_begin(struct rsr_engine *engine, rsr_error *err) {
+    (void)engine;
+    (void)err;
+    return RSR_OK;
+}
+
+static uint32_t dense_sidecar_bytes(const struct rsr_engine *engine) {
+    (void)engine;
+    return 0;
 }
 
 const struct rsr_attention rsr_attention_dense = {
     .name = "dense",
+    .begin = dense_begin,
+    .sidecar_bytes = dense_sidecar_bytes,
     .scratch_bytes = dense_scratch_bytes,
     .run = dense_run,
 };

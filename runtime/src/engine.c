@@ -1,4 +1,5 @@
 /* engine.c - makes and ends engines: options, threads, arena, scratch, KV pool. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -139,9 +140,11 @@ static void free_engine(rsr_engine *engine, bool forked) {
 
 static rsr_status fill_engine(rsr_engine *engine, const rsr_engine_options *options,
                               rsr_error *err) {
-    rsr_status status =
-        rsr_kv_pool_create(&engine->kv, &rsr_kv_layout_host, &engine->model->module->hyper, 0,
-                           rsr_pages_of(options->kv_tokens), err);
+    rsr_status status = engine->attention->begin(engine, err);
+    if (status == RSR_OK)
+        status = rsr_kv_pool_create(&engine->kv, &rsr_kv_layout_host, &engine->model->module->hyper,
+                                    engine->attention->sidecar_bytes(engine),
+                                    rsr_pages_of(options->kv_tokens), err);
     if (status == RSR_OK)
         status =
             rsr_worker_pool_create(options->n_threads, options->pin_threads, &engine->pool, err);
@@ -166,6 +169,10 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *giv
         status = rsr_check_owner(model->owner_pid, err);
     if (status == RSR_OK)
         status = resolve_options(model, &options, err);
+    const struct rsr_attention *attention = NULL;
+    struct rsr_attention_options attention_options;
+    if (status == RSR_OK)
+        status = rsr_attention_choose(options.attention, &attention, &attention_options, err);
     if (status != RSR_OK)
         return status;
 
@@ -179,7 +186,8 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *giv
     engine->max_batch = options.max_batch;
     engine->probe = options.probe;
     engine->probe_user = options.probe_user;
-    engine->attention = &rsr_attention_dense;
+    engine->attention = attention;
+    engine->attention_options = attention_options;
     pthread_mutex_init(&engine->call_lock, NULL);
     status = fill_engine(engine, &options, err);
     if (status != RSR_OK) {
@@ -215,6 +223,37 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
     };
     pthread_mutex_unlock(lock);
     return rsr_write_info(info, &known, sizeof(known), NULL);
+}
+
+rsr_status rsr_api_engine_attention_stats(rsr_engine *engine, bool reset,
+                                          rsr_attention_stats *stats) {
+    if (engine == NULL || stats == NULL)
+        return RSR_ERR_ARGUMENT;
+    rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
+    if (status != RSR_OK)
+        return status;
+    rsr_attention_stats total = {.size_bytes = sizeof(total),
+                                 .min_keys = engine->attention_options.min_keys,
+                                 .name = engine->attention->name};
+    pthread_mutex_lock(&engine->call_lock);
+    for (uint32_t i = 0; i < engine->n_threads; i++) {
+        const rsr_attention_stats *worker = &engine->workers[i].attention;
+        total.dense += worker->dense;
+        total.indexed += worker->indexed;
+        total.keys += worker->keys;
+        total.pages += worker->pages;
+        total.pages_skipped += worker->pages_skipped;
+        total.scanned += worker->scanned;
+        total.plane2 += worker->plane2;
+        total.exact += worker->exact;
+        total.max_mass = fmax(total.max_mass, worker->max_mass);
+        total.max_error = fmax(total.max_error, worker->max_error);
+    }
+    status = rsr_write_info(stats, &total, sizeof(total), NULL);
+    for (uint32_t i = 0; status == RSR_OK && reset && i < engine->n_threads; i++)
+        engine->workers[i].attention = (rsr_attention_stats){0};
+    pthread_mutex_unlock(&engine->call_lock);
+    return status;
 }
 
 const rsr_model *rsr_engine_model(const rsr_engine *engine) {

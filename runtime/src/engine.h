@@ -1,5 +1,5 @@
 /* engine.h - what an engine is made of; shared by engine.c, sequence.c, eval.c, step_run.c,
- * attention.c and profile.c. */
+ * attention*.c and profile.c. */
 #ifndef RSR_ENGINE_H
 #define RSR_ENGINE_H
 
@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "kvcache.h"
+#include "louver/louver.h"
 #include "ops/ops.h"
 #include "runtime.h"
 #include "worker_pool.h"
@@ -42,20 +43,47 @@ struct rsr_attention_call {
     size_t out_row_bytes;
 };
 
-/* How attention is computed; dense is the one there is. */
+/* How attention is computed. */
 struct rsr_attention {
     const char *name;
+    uint32_t min_keys; /* the default of rsr_attention_options */
+    /* Called first; sets what the others need. */
+    RSR_NODISCARD rsr_status (*begin)(struct rsr_engine *engine, rsr_error *err);
+    /* Of a sidecar in the KV pages; 0: none. */
+    uint32_t (*sidecar_bytes)(const struct rsr_engine *engine);
     /* Scratch of one worker; 0: too large. */
     uint64_t (*scratch_bytes)(const struct rsr_engine *engine);
     /* This worker's share of one operation: (run, KV head) units. */
     void (*run)(const struct rsr_engine *engine, const struct rsr_attention_call *call);
 };
-extern const struct rsr_attention rsr_attention_dense;
+extern const struct rsr_attention rsr_attention_dense, rsr_attention_louver;
+
+/* Of attention that is not dense. */
+struct rsr_attention_options {
+    rsr_louver_threshold threshold;
+    uint32_t min_keys; /* a token that sees fewer has dense attention */
+};
+/* What rsr_engine_options.attention says; NULL is dense. attention_choice.c */
+RSR_NODISCARD rsr_status rsr_attention_choose(const char *text,
+                                              const struct rsr_attention **attention,
+                                              struct rsr_attention_options *options,
+                                              rsr_error *err);
+
+/* The first position that a token sees. */
+static inline uint32_t rsr_first_seen(uint32_t position, uint32_t window) {
+    return window != 0 && position >= window ? position - window + 1 : 0;
+}
+
+/* Dense attention of one unit, for kinds that leave it to that. */
+void rsr_attention_dense_unit(const struct rsr_engine *engine,
+                              const struct rsr_attention_call *call, struct rsr_run run,
+                              uint32_t kv_head);
 
 /* Private to one worker. */
 struct rsr_worker_state {
     _Alignas(64) char *scratch; /* for kernels and attention */
     uint64_t *op_ns;            /* [largest n_ops of the target's steps]; only while profiling */
+    rsr_attention_stats attention;
 };
 
 /* Collected times: one row an operation kind, LINEAR one a role. */
@@ -76,7 +104,9 @@ struct rsr_engine {
     struct rsr_worker_pool *pool;
     struct rsr_kv_pool kv;
     const struct rsr_attention *attention;
-    char *arena; /* the buffers of a step */
+    struct rsr_attention_options attention_options;
+    struct louver_setup louver; /* if attention is louver */
+    char *arena;                /* the buffers of a step */
     uint64_t arena_bytes;
     char *scratch; /* of all workers */
     uint64_t scratch_bytes;

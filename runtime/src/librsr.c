@@ -196,6 +196,12 @@ rsr_status rsr_engine_profile(rsr_engine *engine, bool enable, rsr_profile_entry
     return api_of(engine)->engine_profile(engine, enable, entries, capacity, n_entries);
 }
 
+rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset, rsr_attention_stats *stats) {
+    if (engine == NULL)
+        return RSR_ERR_ARGUMENT;
+    return api_of(engine)->engine_attention_stats(engine, reset, stats);
+}
+
 rsr_status rsr_sequence_create(rsr_engine *engine, rsr_sequence **sequence, rsr_error *err) {
     if (engine == NULL)
         return refuse_null(err, "engine");

@@ -83,6 +83,14 @@ static inline uint64_t louver_all_keys(uint32_t n_keys) {
     return n_keys < 64 ? (UINT64_C(1) << n_keys) - 1 : UINT64_MAX;
 }
 
+/* How many; without the processor's instruction compilers call their own library, which modules do without. */
+static inline uint32_t louver_count_keys(uint64_t mask) {
+    mask -= mask >> 1 & UINT64_C(0x5555555555555555);
+    mask = (mask & UINT64_C(0x3333333333333333)) + (mask >> 2 & UINT64_C(0x3333333333333333));
+    mask = (mask + (mask >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (uint32_t)(mask * UINT64_C(0x0101010101010101) >> 56);
+}
+
 static inline const void *louver_sketch(const struct louver_page *page) {
     return (const char *)page->sidecar + LOUVER_SKETCH_AT;
 }

@@ -87,7 +87,7 @@ void louver_attend(struct louver_pass *pass) {
             const uint64_t mask = head->masks[p];
             if (mask == 0)
                 continue;
-            const uint32_t n = (uint32_t)__builtin_popcountll(mask);
+            const uint32_t n = louver_count_keys(mask);
             if (mask == louver_all_keys(n)) /* no gap: one vectorised walk */
                 setup->ops->attend_page(&head->state, head->out, pass->page_out, head->q,
                                         page->keys, page->values, setup->row_floats, n,

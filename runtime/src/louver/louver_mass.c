@@ -205,7 +205,7 @@ static void bound_keys(struct louver_pass *pass, const struct mass_head *heads, 
                 refine_page(pass, state, p);
         }
         if (plane > 0) {
-            pass->stats.plane2 += (uint32_t)__builtin_popcountll(read);
+            pass->stats.plane2 += louver_count_keys(read);
             continue;
         }
         pass->stats.scanned += read != 0 ? RSR_PAGE_TOKENS : 0;
@@ -219,11 +219,11 @@ static void finish(struct louver_pass *pass, const struct mass_head *heads) {
         uint64_t read = 0;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
             uint64_t *mask = &heads[h].state->masks[p];
-            if (__builtin_popcountll(*mask) >= (int)WHOLE_PAGE_KEYS)
+            if (louver_count_keys(*mask) >= WHOLE_PAGE_KEYS)
                 *mask = louver_all_keys(pass->pages[p].n_keys);
             read |= *mask;
         }
-        pass->stats.exact += (uint32_t)__builtin_popcountll(read);
+        pass->stats.exact += louver_count_keys(read);
     }
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         const double x = rsr_round_up(heads[h].cut + (double)heads[h].state->reference);

@@ -244,8 +244,8 @@ static void visit_page(struct louver_pass *pass, uint32_t p) {
     }
     pass->stats.pages_skipped += page->sidecar != NULL && !scanned && exact == 0;
     pass->stats.scanned += scanned ? RSR_PAGE_TOKENS : 0;
-    pass->stats.plane2 += (uint32_t)__builtin_popcountll(refined);
-    pass->stats.exact += (uint32_t)__builtin_popcountll(exact);
+    pass->stats.plane2 += louver_count_keys(refined);
+    pass->stats.exact += louver_count_keys(exact);
 }
 
 /* Leaves out what topk took before the threshold rose. */

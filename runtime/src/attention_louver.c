@@ -1,0 +1,230 @@
+/* attention_louver.c - attention through the KV index (rsr_louver.h): full pages are read through the
+ * sketches in their sidecars, and keys and values only where the threshold asks for them.
+ *
+ * The 64th key of a page is written by the step that now attends: before anything else, the workers seal
+ * the pages that the chunk filled, dealt out by (page, KV head), and meet at a barrier. Most steps fill
+ * none.
+ *
+ * What a token attends to must not depend on how its prompt was cut. So every token goes through the
+ * index, in a prompt of one token or of many, and for each the page of its own position is the open
+ * one, scored key by key, even if tokens behind it in the chunk have filled that page already. Dense
+ * attention would be exact for prompts, but then logits would tell a prompt of 65 tokens from one of 64
+ * and one more.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "cpu.h"
+#include "engine.h"
+
+/* One worker's call, and who answers it. */
+struct call {
+    const struct rsr_engine *engine;
+    const struct rsr_attention_call *given;
+    struct rsr_worker_state *worker;
+};
+
+static uint32_t group_heads(const struct rsr_engine *engine) {
+    const struct rsr_hyper *hyper = &engine->model->module->hyper;
+    return hyper->n_heads / hyper->n_kv_heads;
+}
+
+/* Query heads that one pass takes. */
+static uint32_t pass_heads(const struct rsr_engine *engine) {
+    const uint32_t group = group_heads(engine);
+    return group < LOUVER_MAX_HEADS ? group : LOUVER_MAX_HEADS;
+}
+
+/* ---- Memory ---- */
+
+static rsr_status louver_begin(struct rsr_engine *engine, rsr_error *err) {
+    const uint32_t head_dim = engine->model->module->hyper.head_dim;
+    const float scale = engine->model->module->hyper.attention_scale;
+    if (!(scale > 0.0f))
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "attention louver takes a positive scale of products; this model's is %g",
+                        (double)scale);
+    if (head_dim > LOUVER_MAX_DIM)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "attention louver takes heads of at most %u dimensions; this model's "
+                        "have %u",
+                        LOUVER_MAX_DIM, head_dim);
+    engine->louver = louver_setup_of(head_dim, RSR_SKETCH_MAX_PLANES, scale, engine->model->ops,
+                                     rsr_cpu_features());
+    return RSR_OK;
+}
+
+static uint32_t louver_sidecar_size(const struct rsr_engine *engine) {
+    return louver_sidecar_bytes(&engine->louver);
+}
+
+static uint64_t views_bytes(const struct rsr_engine *engine) {
+    return (rsr_pages_of(engine->context) * sizeof(struct louver_page) + 63u) & ~UINT64_C(63);
+}
+
+/* Views and a pass; or dense attention, below min_keys. */
+static uint64_t louver_scratch_bytes(const struct rsr_engine *engine) {
+    const uint64_t dense = rsr_attention_dense.scratch_bytes(engine);
+    uint64_t bytes = louver_pass_bytes(&engine->louver, engine->attention_options.threshold.kind,
+                                       pass_heads(engine), rsr_pages_of(engine->context));
+    if (dense == 0 || __builtin_add_overflow(bytes, views_bytes(engine), &bytes))
+        return 0;
+    return bytes > dense ? bytes : dense;
+}
+
+/* ---- Sealing ---- */
+
+/* Seals this worker's share of the pages that the chunk fills. False: it fills none. */
+static bool seal_filled_pages(const struct call *call) {
+    const struct rsr_engine *engine = call->engine;
+    const struct rsr_kv_pool *kv = &engine->kv;
+    uint64_t n_units = 0;
+    for (uint32_t t = 0; t < engine->chunk.n_tokens; t++) {
+        const uint32_t position = engine->chunk.positions[t];
+        if (position % RSR_PAGE_TOKENS != RSR_PAGE_TOKENS - 1)
+            continue;
+        const uint32_t page = engine->chunk.entries[t].sequence->pages[position / RSR_PAGE_TOKENS];
+        for (uint32_t head = 0; head < kv->n_kv_heads; head++) {
+            if (n_units++ % engine->n_threads != call->given->worker)
+                continue;
+            const struct rsr_kv_rows rows = kv->layout->rows(kv, page, call->given->block, head);
+            louver_seal(&engine->louver, kv->layout->sidecar(kv, page, call->given->block, head),
+                        rows.keys, rows.values);
+        }
+    }
+    return n_units > 0;
+}
+
+/* ---- One token and KV head ---- */
+
+/* The page behind number p of the token's sequence, as far as keys [first, end) go. */
+static struct louver_page view_page(const struct call *call, const struct rsr_sequence *sequence,
+                                    uint32_t kv_head, uint32_t p, uint32_t first, uint32_t end) {
+    const struct rsr_kv_pool *kv = &call->engine->kv;
+    const uint32_t page = sequence->pages[p], block = call->given->block;
+    const struct rsr_kv_rows rows = kv->layout->rows(kv, page, block, kv_head);
+    const uint32_t begin = p * RSR_PAGE_TOKENS;
+    const uint32_t skipped = first > begin ? first - begin : 0;
+    const bool is_open = end - begin <= RSR_PAGE_TOKENS;
+    const size_t at = (size_t)skipped * kv->row_floats;
+    const struct louver_sidecar *sidecar = NULL;
+    if (!is_open && skipped == 0)
+        sidecar = kv->layout->sidecar(kv, page, block, kv_head);
+    return (struct louver_page){
+        .keys = rows.keys + at,
+        .values = rows.values + at,
+        .n_keys = (is_open ? end - begin : RSR_PAGE_TOKENS) - skipped,
+        .sidecar = sidecar != NULL && sidecar->usable ? sidecar : NULL,
+    };
+}
+
+/* What a token sees. Returns the number of pages. */
+static uint32_t view_pages(const struct call *call, uint32_t token, uint32_t kv_head,
+                           struct louver_page *pages) {
+    const uint32_t position = call->engine->chunk.positions[token];
+    const uint32_t first = rsr_first_seen(position, call->given->window);
+    uint32_t n = 0;
+    for (uint32_t p = first / RSR_PAGE_TOKENS; p <= position / RSR_PAGE_TOKENS; p++)
+        pages[n++] = view_page(call, call->engine->chunk.entries[token].sequence, kv_head, p, first,
+                               position + 1);
+    return n;
+}
+
+static void count_pass(rsr_attention_stats *total, const struct louver_pass *pass) {
+    total->keys += pass->n_keys;
+    total->pages += pass->stats.pages;
+    total->pages_skipped += pass->stats.pages_skipped;
+    total->scanned += pass->stats.scanned;
+    total->plane2 += pass->stats.plane2;
+    total->exact += pass->stats.exact;
+}
+
+static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) {
+    total->max_mass = fmax(total->max_mass, head->mass);
+    total->max_error = fmax(total->max_error, head->certified_error);
+}
+
+static void attend_heads(const struct call *call, const struct louver_page *pages, uint32_t n_pages,
+                         const float *q, float *out, uint32_t n_heads) {
+    const struct rsr_engine *engine = call->engine;
+    const struct louver_setup *setup = &engine->louver;
+    struct louver_pass pass;
+    louver_pass_begin(&pass, setup, pages, n_pages, &engine->attention_options.threshold, NULL, q,
+                      setup->head_dim, n_heads, call->worker->scratch + views_bytes(engine));
+    louver_pass_run(&pass);
+    count_pass(&call->worker->attention, &pass);
+    for (uint32_t h = 0; h < n_heads; h++) {
+        const struct louver_head_state *head = &pass.heads[h];
+        float *to = out + (size_t)h * setup->head_dim;
+        rsr_louver_head got;
+        setup->ops->attend_finish(to, head->out, &head->state, setup->head_dim);
+        louver_certify(&pass, head, to, &got);
+        count_head(&call->worker->attention, &got);
+    }
+}
+
+static bool all_finite(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
+static void attend_densely(const struct call *call, struct rsr_run run, uint32_t kv_head) {
+    rsr_attention_dense_unit(call->engine, call->given, run, kv_head);
+    call->worker->attention.dense += run.n_tokens;
+}
+
+static void attend_token(const struct call *call, uint32_t token, uint32_t kv_head) {
+    const struct rsr_engine *engine = call->engine;
+    const struct rsr_attention_call *given = call->given;
+    const uint32_t group = group_heads(engine), head_dim = engine->louver.head_dim;
+    const size_t head_offset = (size_t)kv_head * group * head_dim;
+    const float *q =
+        (const float *)(const void *)(given->q + token * given->q_row_bytes) + head_offset;
+    float *out = (float *)(void *)(given->out + token * given->out_row_bytes) + head_offset;
+    /* What is not finite goes its way through dense attention, and is reported after it. */
+    if (!all_finite(q, (size_t)group * head_dim)) {
+        attend_densely(call, (struct rsr_run){token, 1}, kv_head);
+        return;
+    }
+    struct louver_page *pages = (struct louver_page *)(void *)call->worker->scratch;
+    const uint32_t n_pages = view_pages(call, token, kv_head, pages), most = pass_heads(engine);
+    for (uint32_t h = 0; h < group; h += most)
+        attend_heads(call, pages, n_pages, q + (size_t)h * head_dim, out + (size_t)h * head_dim,
+                     group - h < most ? group - h : most);
+    call->worker->attention.indexed++;
+}
+
+/* Tokens that see few keys come first in a run. */
+static void attend_run(const struct call *call, struct rsr_run run, uint32_t kv_head) {
+    const uint32_t *positions = call->engine->chunk.positions + run.first_token;
+    uint32_t n_dense = 0;
+    while (n_dense < run.n_tokens &&
+           positions[n_dense] - rsr_first_seen(positions[n_dense], call->given->window) + 1 <
+               call->engine->attention_options.min_keys)
+        n_dense++;
+    if (n_dense > 0)
+        attend_densely(call, (struct rsr_run){run.first_token, n_dense}, kv_head);
+    for (uint32_t t = n_dense; t < run.n_tokens; t++)
+        attend_token(call, run.first_token + t, kv_head);
+}
+
+static void louver_run(const struct rsr_engine *engine, const struct rsr_attention_call *given) {
+    const struct call call = {engine, given, &engine->workers[given->worker]};
+    const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
+    const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
+    if (seal_filled_pages(&call))
+        rsr_worker_pool_barrier(engine->pool);
+    for (uint64_t u = given->worker; u < n_units; u += engine->n_threads)
+        attend_run(&call, engine->chunk.runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
+}
+
+const struct rsr_attention rsr_attention_louver = {
+    .name = "louver",
+    .min_keys = 1024,
+    .begin = louver_begin,
+    .sidecar_bytes = louver_sidecar_size,
+    .scratch_bytes = louver_scratch_bytes,
+    .run = louver_run,
+};
