@@ -14,7 +14,8 @@
 
 static const char HELP[] =
     "usage: rsr-bench kernel --rows R --cols C [options]\n"
-    "       rsr-bench model MODEL.so [options]\n\n"
+    "       rsr-bench model MODEL.so [options]\n"
+    "       rsr-bench attention --context N [options]\n\n"
     "kernel: compiles a random matrix, checks it against the scalar reference, and measures it "
     "hot\n"
     "(one matrix again and again) and streamed (rotating over at least 1.5 GiB of copies).\n"
@@ -32,8 +33,21 @@ static const char HELP[] =
     "  --gen-tokens G              [64]\n"
     "  --batch B                   sequences decoded together [1]\n"
     "  --profile                   time by operation\n\n"
-    "both:\n"
-    "  --threads T                 [1 for kernel; all CPUs for model]\n"
+    "attention: one layer over a long context, dense and through the KV index, rotating over at "
+    "least\n"
+    "1.5 GiB of distinct keys and values. Keys left out and outputs are checked in float64.\n"
+    "  --context N                 keys\n"
+    "  --head-dim D                1 to 256 [128]\n"
+    "  --heads H, --kv-heads G     of queries, of keys [32, 8]\n"
+    "  --data gaussian|clustered   N(0, 1); or 64 centres of it and a spread of 0.35, in runs of 256\n"
+    "                              keys. Queries and values are N(0, 1) [gaussian]\n"
+    "  --threshold T               value:T, topk:K or mass:EPS; topk has the K-th product found\n"
+    "                              beforehand, and search_us is what the index takes to find it\n"
+    "                              itself [mass:1e-3]\n"
+    "  --planes P                  1: 4 bits a dimension; 2: 4 more [2]\n"
+    "  --quick                     one layer, whatever fits the caches: no figures to publish\n\n"
+    "all:\n"
+    "  --threads T                 [all CPUs for model; else 1]\n"
     "  --runs N                    measurements of which the median is shown [7]\n"
     "  --seed N                    [1]\n"
     "  --json                      one JSON object on stdout\n";
@@ -63,6 +77,14 @@ static const struct bench_option OPTIONS[] = {
     {"--threads", NUMBER, FIELD(threads), 1, 1024},
     {"--prompt-tokens", NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
     {"--gen-tokens", NUMBER, FIELD(gen_tokens), 1, 1u << 20},
+    {"--context", NUMBER, FIELD(context), 1, 1u << 24},
+    {"--head-dim", NUMBER, FIELD(head_dim), 1, 256},
+    {"--heads", NUMBER, FIELD(heads), 1, 4096},
+    {"--kv-heads", NUMBER, FIELD(kv_heads), 1, 4096},
+    {"--data", TEXT, FIELD(data), 0, 0},
+    {"--threshold", TEXT, FIELD(threshold), 0, 0},
+    {"--planes", NUMBER, FIELD(planes), 1, 2},
+    {"--quick", FLAG, FIELD(quick), 0, 0},
     {"--runs", NUMBER, FIELD(runs), 1, 1000},
     {"--seed", SEED, FIELD(seed), 0, 0},
     {"--profile", FLAG, FIELD(profile), 0, 0},
@@ -130,6 +152,39 @@ static int parse_option(int argc, char **argv, int *at, struct bench_options *ou
     return 1;
 }
 
+/* ---- Commands ---- */
+
+static bool has_matrix(const struct bench_options *options) {
+    return options->rows != 0 && options->cols != 0;
+}
+
+static bool has_model(const struct bench_options *options) {
+    return options->model != NULL;
+}
+
+static bool has_context(const struct bench_options *options) {
+    return options->context != 0;
+}
+
+static const struct bench_command {
+    const char *name;
+    bool takes_model;
+    bool (*is_complete)(const struct bench_options *options);
+    const char *needs; /* said if it is not complete */
+    int (*run)(const struct bench_options *options);
+} COMMANDS[] = {
+    {"kernel", false, has_matrix, "needs --rows and --cols:", bench_kernel},
+    {"model", true, has_model, "needs a MODEL.so:", bench_model},
+    {"attention", false, has_context, "needs --context:", bench_attention},
+};
+
+static const struct bench_command *command_of(const char *name) {
+    for (size_t i = 0; i < sizeof(COMMANDS) / sizeof(COMMANDS[0]); i++)
+        if (strcmp(COMMANDS[i].name, name) == 0)
+            return &COMMANDS[i];
+    return NULL;
+}
+
 int main(int argc, char **argv) {
     if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
         printf("rsr-bench %s\n", RSRC_VERSION);
@@ -152,25 +207,29 @@ int main(int argc, char **argv) {
                                     .batch = 1,
                                     .prompt_tokens = 128,
                                     .gen_tokens = 64,
+                                    .head_dim = 128,
+                                    .heads = 32,
+                                    .kv_heads = 8,
+                                    .data = "gaussian",
+                                    .threshold = "mass:1e-3",
+                                    .planes = 2,
                                     .runs = 7,
                                     .seed = 1};
-    const bool is_kernel = strcmp(argv[1], "kernel") == 0;
-    if (!is_kernel && strcmp(argv[1], "model") != 0)
-        return fail("unknown command", argv[1], "; there are kernel and model");
+    const struct bench_command *command = command_of(argv[1]);
+    if (command == NULL)
+        return fail("unknown command", argv[1], "; there are kernel, model and attention");
     for (int i = 2; i < argc; i++) {
         if (argv[i][0] == '-') {
             if (parse_option(argc, argv, &i, &options) != 0)
                 return 1;
-        } else if (is_kernel || options.model != NULL) {
+        } else if (!command->takes_model || options.model != NULL) {
             return fail("unexpected argument", argv[i], "");
         } else {
             options.model = argv[i];
         }
     }
-    if (is_kernel && (options.rows == 0 || options.cols == 0))
-        return fail("needs --rows and --cols:", "kernel", "");
-    if (!is_kernel && options.model == NULL)
-        return fail("needs a MODEL.so:", "model", "");
+    if (!command->is_complete(&options))
+        return fail(command->needs, command->name, "");
     rsrc_watch_signals();
-    return is_kernel ? bench_kernel(&options) : bench_model(&options);
+    return command->run(&options);
 }

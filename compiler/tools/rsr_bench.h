@@ -22,6 +22,11 @@ struct bench_options {
     double repeat_rows, zero_rows, zero_cols; /* parts of the matrix, 0 .. 1 */
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
+    uint32_t context, head_dim, heads, kv_heads; /* rsr-bench attention */
+    const char *data;
+    const char *threshold;
+    uint32_t planes;
+    bool quick;
     uint32_t runs;
     uint64_t seed;
     bool profile;
@@ -31,6 +36,7 @@ struct bench_options {
 /* Each returns the exit status. */
 int bench_kernel(const struct bench_options *options);
 int bench_model(const struct bench_options *options);
+int bench_attention(const struct bench_options *options);
 
 /* Streaming is measured over at least this much distinct memory: several times any cache. */
 #define BENCH_STREAM_BYTES ((uint64_t)1536 << 20)

@@ -1,0 +1,593 @@
+/* rsr_bench_attention.c - attention of one layer over a long context: dense, and through the KV index.
+ *
+ * Both go over at least 1.5 GiB of distinct keys and values, one layer after another as a model decodes.
+ * Dense attention is the runtime's own, one pass over keys and values for all query heads of a KV head.
+ * It has to reach 80 % of the read bandwidth of the same run, or the speed-up compares with nothing.
+ * Keys left out are compared with products in float64, outputs with attention in float64.
+ */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/round.h"
+#include "cpu.h"
+#include "ops/ops.h"
+#include "rsr_bench.h"
+#include "rsr_louver.h"
+#include "sketch/sketch.h"
+
+#define MAX_GROUP 64u /* query heads a KV head */
+#define MAX_DIM 256u
+#define CHECKED_QUERIES 64u /* at least */
+#define N_CENTRES 64u       /* of clustered keys */
+#define CLUSTER_SPREAD 0.35
+#define CLUSTER_RUN 256u /* tokens of one centre */
+#define DENSE_SHARE 0.8  /* of the read bandwidth, that dense attention must reach */
+
+/* What measured steps read, in pages and keys of a KV head. */
+struct counts {
+    double pages_skipped, scanned, plane2, exact;
+};
+
+struct attention_bench {
+    const struct bench_options *options;
+    const struct rsr_ops *ops;
+    uint32_t n_keys, head_dim, row_floats, group, kv_heads, n_layers, n_steps;
+    float scale;
+    rsr_louver_threshold threshold;
+    uint64_t head_floats; /* keys, then values of a KV head in kv */
+    uint64_t kv_bytes;
+    float *kv;             /* [layer][KV head] */
+    rsr_louver **indices;  /* [layer][KV head] */
+    float *queries;        /* [step][KV head][group][head_dim] */
+    double *thresholds;    /* [step][KV head][group]: that of topk:K, found beforehand */
+    float *outputs;        /* [KV head][group][head_dim]: of the last step */
+    struct counts *counts; /* [KV head] */
+    bool failed;
+};
+
+/* What the comparison with float64 found. */
+struct findings {
+    uint64_t misses;
+    double error, certified; /* largest */
+};
+
+/* ---- Data ---- */
+
+static double uniform(uint64_t *state) {
+    return ((double)(bench_random(state) >> 11) + 0.5) * 0x1p-53;
+}
+
+/* n numbers of N(0, 1), times spread. */
+static void draw_gaussian(float *x, size_t n, double spread, uint64_t *state) {
+    for (size_t i = 0; i < n; i += 2) {
+        const double radius = spread * sqrt(-2.0 * log(uniform(state)));
+        const double angle = 6.283185307179586 * uniform(state);
+        x[i] = (float)(radius * cos(angle));
+        if (i + 1 < n)
+            x[i + 1] = (float)(radius * sin(angle));
+    }
+}
+
+static void draw_rows(const struct attention_bench *b, float *rows, double spread,
+                      uint64_t *state) {
+    memset(rows, 0, (size_t)b->n_keys * b->row_floats * sizeof(float));
+    for (uint32_t i = 0; i < b->n_keys; i++)
+        draw_gaussian(rows + (size_t)i * b->row_floats, b->head_dim, spread, state);
+}
+
+/* Centres of N(0, 1), one for every run of tokens. */
+static void add_clusters(const struct attention_bench *b, float *rows, uint64_t *state) {
+    float *centres = calloc((size_t)N_CENTRES * b->head_dim, sizeof(float));
+    if (centres == NULL)
+        abort(); /* 64 KiB */
+    draw_gaussian(centres, (size_t)N_CENTRES * b->head_dim, 1.0, state);
+    const float *centre = centres;
+    for (uint32_t i = 0; i < b->n_keys; i++) {
+        if (i % CLUSTER_RUN == 0)
+            centre = centres + bench_random(state) % N_CENTRES * b->head_dim;
+        for (uint32_t d = 0; d < b->head_dim; d++)
+            rows[(size_t)i * b->row_floats + d] += centre[d];
+    }
+    free(centres);
+}
+
+static float *keys_of(const struct attention_bench *b, uint32_t layer, uint32_t head) {
+    return b->kv + ((uint64_t)layer * b->kv_heads + head) * b->head_floats;
+}
+
+static const float *values_of(const struct attention_bench *b, uint32_t layer, uint32_t head) {
+    return keys_of(b, layer, head) + b->head_floats / 2;
+}
+
+static float *query_of(const struct attention_bench *b, uint32_t step, uint32_t head) {
+    return b->queries + ((size_t)step * b->kv_heads + head) * b->group * b->head_dim;
+}
+
+static double *thresholds_of(const struct attention_bench *b, uint32_t step, uint32_t head) {
+    return b->thresholds + ((size_t)step * b->kv_heads + head) * b->group;
+}
+
+/* Numbers of the first layer; the others have the same in memory of their own. */
+static void fill_keys(struct attention_bench *b) {
+    const bool clustered = strcmp(b->options->data, "clustered") == 0;
+#pragma omp parallel for num_threads((int)b->options->threads)
+    for (uint32_t head = 0; head < b->kv_heads; head++) {
+        uint64_t state = b->options->seed + UINT64_C(0x1000) * (head + 1);
+        float *keys = keys_of(b, 0, head);
+        draw_rows(b, keys, clustered ? CLUSTER_SPREAD : 1.0, &state);
+        if (clustered)
+            add_clusters(b, keys, &state);
+        draw_rows(b, keys + b->head_floats / 2, 1.0, &state);
+        for (uint32_t layer = 1; layer < b->n_layers; layer++)
+            memcpy(keys_of(b, layer, head), keys, b->head_floats * sizeof(float));
+    }
+    uint64_t state = b->options->seed;
+    draw_gaussian(b->queries, (size_t)b->n_steps * b->kv_heads * b->group * b->head_dim, 1.0,
+                  &state);
+}
+
+static double product(const float *a, const float *b, uint32_t n) {
+    double sums[4] = {0.0};
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (uint32_t j = 0; j < 4; j++)
+            sums[j] += (double)a[i + j] * (double)b[i + j];
+    for (; i < n; i++)
+        sums[0] += (double)a[i] * (double)b[i];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+static void products_of(const struct attention_bench *b, uint32_t head, const float *q,
+                        double *products) {
+    const float *keys = keys_of(b, 0, head);
+    for (uint32_t i = 0; i < b->n_keys; i++)
+        products[i] = product(q, keys + (size_t)i * b->row_floats, b->head_dim);
+}
+
+static int descending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The K-th largest product of every query: T of topk:K, which an oracle would know. */
+static bool find_thresholds(struct attention_bench *b) {
+    const uint32_t k = b->threshold.k < b->n_keys ? b->threshold.k : b->n_keys;
+    double *products = calloc(b->n_keys, sizeof(*products));
+    if (products == NULL)
+        return false;
+    for (uint32_t step = 0; step < b->n_steps; step++) {
+        for (uint32_t head = 0; head < b->kv_heads; head++) {
+            for (uint32_t h = 0; h < b->group; h++) {
+                products_of(b, head, query_of(b, step, head) + (size_t)h * b->head_dim, products);
+                qsort(products, b->n_keys, sizeof(*products), descending);
+                thresholds_of(b, step, head)[h] = products[k - 1];
+            }
+        }
+    }
+    free(products);
+    return true;
+}
+
+/* ---- Dense ---- */
+
+/* The next page comes to the caches, a part with each query head, while this one is worked on. */
+static void fetch_part(const float *page, uint32_t floats, uint32_t part, uint32_t n_parts) {
+    const uint32_t begin = floats / n_parts * part, end = floats / n_parts * (part + 1);
+    for (uint32_t i = begin; i < end; i += 16)
+        __builtin_prefetch(page + i, 0, 2);
+}
+
+/* queries and outputs: [group][head_dim] */
+static void attend_dense(const struct attention_bench *b, uint32_t layer, uint32_t head,
+                         const float *queries, float *outputs) {
+    const float *keys = keys_of(b, layer, head), *values = values_of(b, layer, head);
+    struct rsr_attend_state states[MAX_GROUP];
+    float q[MAX_GROUP][MAX_DIM] = {{0.0f}}, out[MAX_GROUP][MAX_DIM], page_out[MAX_DIM];
+    for (uint32_t h = 0; h < b->group; h++)
+        memcpy(q[h], queries + (size_t)h * b->head_dim, b->head_dim * sizeof(float));
+    for (uint32_t at = 0; at < b->n_keys; at += RSR_PAGE_TOKENS) {
+        const uint32_t left = b->n_keys - at, n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
+        const uint32_t floats = n * b->row_floats;
+        const float *k = keys + (size_t)at * b->row_floats, *v = values + (k - keys);
+        for (uint32_t h = 0; h < b->group; h++) {
+            if (left >= 2 * RSR_PAGE_TOKENS) {
+                fetch_part(k + floats, floats, h, b->group);
+                fetch_part(v + floats, floats, h, b->group);
+            }
+            b->ops->attend_page(&states[h], out[h], page_out, q[h], k, v, b->row_floats, n,
+                                b->scale, at == 0);
+        }
+    }
+    for (uint32_t h = 0; h < b->group; h++)
+        b->ops->attend_finish(outputs + (size_t)h * b->head_dim, out[h], &states[h], b->head_dim);
+}
+
+/* One step of a layer. */
+static void step_dense(struct attention_bench *b, uint32_t layer, uint32_t step) {
+#pragma omp parallel for num_threads((int)b->options->threads) schedule(static)
+    for (uint32_t head = 0; head < b->kv_heads; head++)
+        attend_dense(b, layer, head, query_of(b, step, head),
+                     b->outputs + (size_t)head * b->group * b->head_dim);
+}
+
+/* ---- Through the index ---- */
+
+static void fail_once(struct attention_bench *b, const rsr_error *err) {
+#pragma omp critical
+    {
+        if (!b->failed)
+            fprintf(stderr, "rsr-bench: %s\n", err->message);
+        b->failed = true;
+    }
+}
+
+static void count(struct counts *sum, const rsr_louver_stats *stats) {
+    sum->pages_skipped += stats->pages_skipped;
+    sum->scanned += stats->scanned;
+    sum->plane2 += stats->plane2;
+    sum->exact += stats->exact;
+}
+
+/* What a step asks of one KV head's index. `search`: the index is to find the threshold of topk. */
+static rsr_louver_query query_for(const struct attention_bench *b, uint32_t step, uint32_t head,
+                                  bool search) {
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    query.n_heads = b->group;
+    query.q = query_of(b, step, head);
+    query.threshold = b->threshold;
+    if (b->threshold.kind == RSR_LOUVER_TOPK && !search) {
+        query.threshold.kind = RSR_LOUVER_VALUE;
+        query.values = thresholds_of(b, step, head);
+    }
+    return query;
+}
+
+static void step_index(struct attention_bench *b, uint32_t layer, uint32_t step, bool search) {
+#pragma omp parallel for num_threads((int)b->options->threads) schedule(static)
+    for (uint32_t head = 0; head < b->kv_heads; head++) {
+        rsr_error err = RSR_ERROR_INIT;
+        rsr_louver_stats stats = RSR_LOUVER_STATS_INIT;
+        rsr_louver_head heads[MAX_GROUP];
+        rsr_louver_query query = query_for(b, step, head, search);
+        query.out = b->outputs + (size_t)head * b->group * b->head_dim;
+        query.heads = heads;
+        if (rsr_louver_attend(b->indices[(size_t)layer * b->kv_heads + head], &query, &stats,
+                              &err) != RSR_OK)
+            fail_once(b, &err);
+        if (!search)
+            count(&b->counts[head], &stats);
+    }
+}
+
+static bool fill_indices(struct attention_bench *b) {
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    options.head_dim = b->head_dim;
+    options.n_planes = b->options->planes;
+#pragma omp parallel for num_threads((int)b->options->threads)
+    for (uint32_t i = 0; i < b->n_layers * b->kv_heads; i++) {
+        rsr_error err = RSR_ERROR_INIT;
+        const float *keys = keys_of(b, i / b->kv_heads, i % b->kv_heads);
+        const float *values = keys + b->head_floats / 2;
+        rsr_status status = rsr_louver_create(&options, &b->indices[i], &err);
+        for (uint32_t j = 0; j < b->n_keys && status == RSR_OK; j++)
+            status = rsr_louver_append(b->indices[i], keys + (size_t)j * b->row_floats,
+                                       values + (size_t)j * b->row_floats, 1, &err);
+        if (status != RSR_OK)
+            fail_once(b, &err);
+    }
+    return !b->failed;
+}
+
+/* ---- Checking ---- */
+
+struct checked_head {
+    double *products; /* [keys] */
+    uint32_t *attended, n_attended;
+    const float *out;
+};
+
+/* Keys left out although they are relevant: to the threshold of the oracle, or to what the index says. */
+static uint64_t count_misses(const struct attention_bench *b, const struct checked_head *c,
+                             double threshold) {
+    uint64_t misses = 0;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < b->n_keys; i++) {
+        if (at < c->n_attended && c->attended[at] == i)
+            at++;
+        else
+            misses += c->products[i] >= threshold;
+    }
+    return misses;
+}
+
+/* |out - attention over all keys|, in float64. */
+static double output_error(const struct attention_bench *b, const struct checked_head *c,
+                           uint32_t head) {
+    const float *values = values_of(b, 0, head);
+    double sums[MAX_DIM] = {0.0}, largest = -INFINITY, total = 0.0, error = 0.0;
+    for (uint32_t i = 0; i < b->n_keys; i++)
+        largest = c->products[i] > largest ? c->products[i] : largest;
+    for (uint32_t i = 0; i < b->n_keys; i++) {
+        const double p = exp((double)b->scale * (c->products[i] - largest));
+        const float *v = values + (size_t)i * b->row_floats;
+        total += p;
+        for (uint32_t d = 0; d < b->head_dim; d++)
+            sums[d] += p * (double)v[d];
+    }
+    for (uint32_t d = 0; d < b->head_dim; d++) {
+        const double difference = (double)c->out[d] - sums[d] / total;
+        error += difference * difference;
+    }
+    return sqrt(error);
+}
+
+static bool check_head(struct attention_bench *b, uint32_t step, uint32_t head,
+                       struct checked_head *c, struct findings *found) {
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_louver_head results[MAX_GROUP];
+    rsr_louver_query query = query_for(b, step, head, false);
+    query.out = b->outputs;
+    query.heads = results;
+    query.indices = c->attended;
+    query.capacity = b->n_keys;
+    if (rsr_louver_attend(b->indices[head], &query, NULL, &err) != RSR_OK) {
+        fail_once(b, &err);
+        return false;
+    }
+    for (uint32_t h = 0; h < b->group; h++) {
+        struct checked_head one = {.products = c->products,
+                                   .attended = c->attended + (size_t)h * b->n_keys,
+                                   .n_attended = results[h].n_attended,
+                                   .out = b->outputs + (size_t)h * b->head_dim};
+        products_of(b, head, query.q + (size_t)h * b->head_dim, one.products);
+        found->misses +=
+            count_misses(b, &one, query.values != NULL ? query.values[h] : results[h].threshold);
+        found->error = fmax(found->error, output_error(b, &one, head));
+        found->certified = fmax(found->certified, results[h].certified_error);
+    }
+    return true;
+}
+
+static bool check(struct attention_bench *b, struct findings *found) {
+    struct checked_head c = {.products = calloc(b->n_keys, sizeof(double)),
+                             .attended = calloc((size_t)b->n_keys * b->group, sizeof(uint32_t))};
+    bool ok = c.products != NULL && c.attended != NULL;
+    for (uint32_t step = 0; ok && step < b->n_steps; step++)
+        for (uint32_t head = 0; ok && head < b->kv_heads; head++)
+            ok = check_head(b, step, head, &c, found);
+    free(c.products);
+    free(c.attended);
+    return ok;
+}
+
+/* ---- Measuring ---- */
+
+typedef void step_fn(struct attention_bench *b, uint32_t layer, uint32_t step);
+
+static void step_oracle(struct attention_bench *b, uint32_t layer, uint32_t step) {
+    step_index(b, layer, step, false);
+}
+
+static void step_search(struct attention_bench *b, uint32_t layer, uint32_t step) {
+    step_index(b, layer, step, true);
+}
+
+/* One step of every layer; microseconds a layer. */
+static double time_layers(struct attention_bench *b, step_fn *step, uint32_t run) {
+    const uint64_t start = bench_now_ns();
+    for (uint32_t layer = 0; layer < b->n_layers; layer++)
+        step(b, layer, (run + layer) % b->n_steps);
+    return (double)(bench_now_ns() - start) * 1e-3 / b->n_layers;
+}
+
+/* Appends a page to every index, a token at a time over all layers, and takes it away again. */
+static bool time_append(struct attention_bench *b, double *us) {
+    const uint32_t n = b->n_layers * b->kv_heads;
+    rsr_error err = RSR_ERROR_INIT;
+    const uint64_t start = bench_now_ns();
+    for (uint32_t token = 0; token < RSR_PAGE_TOKENS; token++) {
+        for (uint32_t i = 0; i < n; i++) {
+            const float *key = keys_of(b, i / b->kv_heads, i % b->kv_heads);
+            key += (size_t)(token % b->n_keys) * b->row_floats;
+            if (rsr_louver_append(b->indices[i], key, key + b->head_floats / 2, 1, &err) !=
+                RSR_OK) {
+                fail_once(b, &err);
+                return false;
+            }
+        }
+    }
+    *us = (double)(bench_now_ns() - start) * 1e-3 / RSR_PAGE_TOKENS / b->n_layers;
+    for (uint32_t i = 0; i < n && !b->failed; i++)
+        if (rsr_louver_truncate(b->indices[i], b->n_keys, &err) != RSR_OK)
+            fail_once(b, &err);
+    return !b->failed;
+}
+
+struct timings {
+    double dense_us, louver_us, search_us, append_us, dram_gbps, spread;
+};
+
+static bool measure(struct attention_bench *b, struct timings *t) {
+    const uint32_t runs = b->options->runs;
+    double *samples = calloc((size_t)3 * runs, sizeof(*samples)), unused;
+    if (samples == NULL)
+        return false;
+    memset(b->counts, 0, b->kv_heads * sizeof(*b->counts));
+    const bool search = b->threshold.kind == RSR_LOUVER_TOPK;
+    for (uint32_t i = 0; i < runs && !b->failed; i++) {
+        samples[i] = time_layers(b, step_dense, i);
+        samples[runs + i] = time_layers(b, step_oracle, i);
+        if (search)
+            samples[2 * runs + i] = time_layers(b, step_search, i);
+    }
+    t->dense_us = bench_median(samples, runs, &unused);
+    t->louver_us = bench_median(samples + runs, runs, &t->spread);
+    t->search_us = bench_median(samples + 2 * (size_t)runs, runs, &unused);
+    free(samples);
+    t->dram_gbps = bench_read_gbps(b->kv, b->kv_bytes, b->options->threads, runs);
+    return !b->failed && time_append(b, &t->append_us);
+}
+
+/* ---- Reporting ---- */
+
+/* Of measured steps, in keys of a KV head: what reading them costs. V of every key that was read
+ * exactly is counted, although only that of keys attended to is read. */
+static double bytes_read(const struct attention_bench *b, const struct counts *sum, double pages) {
+    const struct rsr_sketch_shape shape = rsr_sketch_shape_of(b->head_dim, b->options->planes);
+    const double codes = 16.0 * shape.n_slices;
+    const double scales = (double)(shape.plane_at[0] - shape.scales_at) / RSR_SKETCH_VECTORS;
+    return pages * shape.scales_at + sum->scanned * (codes + scales) +
+           sum->plane2 * (codes + shape.n_slices) +
+           sum->exact * 2.0 * (double)b->row_floats * sizeof(float);
+}
+
+static json_t *describe(const struct attention_bench *b, const struct timings *t,
+                        const struct findings *found) {
+    const struct bench_options *o = b->options;
+    struct counts sum = {0};
+    rsr_louver_info info = RSR_LOUVER_INFO_INIT;
+    for (uint32_t head = 0; head < b->kv_heads; head++) {
+        sum.pages_skipped += b->counts[head].pages_skipped;
+        sum.scanned += b->counts[head].scanned;
+        sum.plane2 += b->counts[head].plane2;
+        sum.exact += b->counts[head].exact;
+    }
+    if (rsr_louver_get_info(b->indices[0], &info) != RSR_OK)
+        return NULL;
+    const double visits = (double)o->runs * b->n_layers * b->kv_heads; /* of an index */
+    const double keys = visits * b->n_keys, pages = visits * (b->n_keys / RSR_PAGE_TOKENS);
+    const double dense_bytes = 2.0 * (double)b->row_floats * sizeof(float);
+    const double dense_gbps = dense_bytes * b->n_keys * b->kv_heads / t->dense_us * 1e-3;
+    json_t *result = json_object();
+    json_object_set_new(result, "context", json_integer(b->n_keys));
+    json_object_set_new(result, "head_dim", json_integer(b->head_dim));
+    json_object_set_new(result, "heads", json_integer(o->heads));
+    json_object_set_new(result, "kv_heads", json_integer(b->kv_heads));
+    json_object_set_new(result, "data", json_string(o->data));
+    json_object_set_new(result, "threshold", json_string(o->threshold));
+    json_object_set_new(result, "planes", json_integer(o->planes));
+    json_object_set_new(result, "threads", json_integer(o->threads));
+    json_object_set_new(result, "kernel", json_string(info.kernel));
+    json_object_set_new(result, "kv_mib", json_integer((json_int_t)(b->kv_bytes >> 20)));
+    json_object_set_new(result, "dense_us", json_real(t->dense_us));
+    json_object_set_new(result, "louver_us", json_real(t->louver_us));
+    if (b->threshold.kind == RSR_LOUVER_TOPK)
+        json_object_set_new(result, "search_us", json_real(t->search_us));
+    json_object_set_new(result, "speedup", json_real(t->dense_us / t->louver_us));
+    json_object_set_new(result, "scanned_fraction", json_real(sum.scanned / keys));
+    json_object_set_new(result, "plane2_fraction", json_real(sum.plane2 / keys));
+    json_object_set_new(result, "exact_fraction", json_real(sum.exact / keys));
+    json_object_set_new(result, "page_skip_rate",
+                        json_real(pages > 0.0 ? sum.pages_skipped / pages : 0.0));
+    json_object_set_new(result, "bytes_read_ratio",
+                        json_real(bytes_read(b, &sum, pages) / (dense_bytes * keys)));
+    json_object_set_new(result, "misses", json_integer((json_int_t)found->misses));
+    json_object_set_new(result, "checked_queries",
+                        json_integer((json_int_t)b->n_steps * (json_int_t)o->heads));
+    json_object_set_new(result, "max_output_error", json_real(found->error));
+    json_object_set_new(result, "certified_error", json_real(found->certified));
+    json_object_set_new(result, "append_us", json_real(t->append_us));
+    json_object_set_new(result, "index_bytes_per_token",
+                        json_real((double)info.index_bytes / (double)b->n_keys));
+    json_object_set_new(result, "dense_read_gbps", json_real(dense_gbps));
+    json_object_set_new(result, "dram_gbps", json_real(t->dram_gbps));
+    json_object_set_new(result, "spread", json_real(t->spread));
+    if (dense_gbps < DENSE_SHARE * t->dram_gbps)
+        fprintf(stderr,
+                "rsr-bench: warning: dense attention reads %.1f of %.1f GB/s, less than %.0f %%: "
+                "the speed-up does not count\n",
+                dense_gbps, t->dram_gbps, 100.0 * DENSE_SHARE);
+    return result;
+}
+
+/* ---- The command ---- */
+
+static bool refuse(const char *sentence) {
+    fprintf(stderr, "rsr-bench: %s\n", sentence);
+    return false;
+}
+
+static bool check_options(const struct bench_options *o) {
+    if (strcmp(o->data, "gaussian") != 0 && strcmp(o->data, "clustered") != 0)
+        return refuse("--data takes gaussian or clustered");
+    if (o->heads % o->kv_heads != 0 || o->heads / o->kv_heads > MAX_GROUP)
+        return refuse("--heads must be a multiple of --kv-heads, at most 64 times as many");
+    return true;
+}
+
+static const struct rsr_ops *best_ops(uint64_t features) {
+    int level = RSR_OPS_LEVEL_COUNT - 1;
+    while (rsr_ops_get((enum rsr_ops_level)level) == NULL ||
+           (rsr_ops_features((enum rsr_ops_level)level) & ~features) != 0)
+        level--; /* RSR_OPS_GENERIC runs anywhere */
+    return rsr_ops_get((enum rsr_ops_level)level);
+}
+
+static bool set_up(struct attention_bench *b) {
+    const struct bench_options *o = b->options;
+    b->ops = best_ops(rsr_cpu_features());
+    b->n_keys = o->context;
+    b->head_dim = o->head_dim;
+    b->row_floats = (b->head_dim + 15u) & ~15u;
+    b->kv_heads = o->kv_heads;
+    b->group = o->heads / o->kv_heads;
+    b->scale = 1.0f / sqrtf((float)b->head_dim);
+    b->n_steps = rsrc_divide_up(CHECKED_QUERIES, o->heads);
+    /* Rows up to the next multiple of 4 are read. */
+    b->head_floats = UINT64_C(2) * ((b->n_keys + 3u) & ~3u) * b->row_floats;
+    const uint64_t layer_bytes = b->head_floats * sizeof(float) * b->kv_heads;
+    const uint64_t n_layers = (BENCH_STREAM_BYTES + layer_bytes - 1) / layer_bytes;
+    b->n_layers = o->quick ? 1 : (uint32_t)n_layers;
+    b->kv_bytes = layer_bytes * b->n_layers;
+    const size_t n_queries = (size_t)b->n_steps * o->heads;
+    b->indices = calloc((size_t)b->n_layers * b->kv_heads, sizeof(rsr_louver *));
+    b->queries = calloc(n_queries * b->head_dim, sizeof(float));
+    b->thresholds = calloc(n_queries, sizeof(double));
+    b->outputs = calloc((size_t)o->heads * b->head_dim, sizeof(float));
+    b->counts = calloc(b->kv_heads, sizeof(*b->counts));
+    if (b->indices == NULL || b->queries == NULL || b->thresholds == NULL || b->outputs == NULL ||
+        b->counts == NULL)
+        return refuse("no memory for queries");
+    b->kv = bench_alloc(b->kv_bytes);
+    if (b->kv == NULL)
+        return false;
+    fill_keys(b);
+    return (b->threshold.kind != RSR_LOUVER_TOPK || find_thresholds(b)) && fill_indices(b);
+}
+
+static void release(struct attention_bench *b) {
+    for (uint32_t i = 0; b->indices != NULL && i < b->n_layers * b->kv_heads; i++)
+        rsr_louver_destroy(b->indices[i]);
+    free(b->indices);
+    free(b->queries);
+    free(b->thresholds);
+    free(b->outputs);
+    free(b->counts);
+    bench_free(b->kv, b->kv_bytes);
+}
+
+int bench_attention(const struct bench_options *options) {
+    struct bench_options known = *options;
+    known.threads = known.threads == 0 ? 1 : known.threads;
+    struct attention_bench b = {.options = &known};
+    struct findings found = {0};
+    struct timings timings = {0};
+    rsr_error err = RSR_ERROR_INIT;
+    if (rsr_louver_threshold_parse(known.threshold, &b.threshold, &err) != RSR_OK)
+        return refuse(err.message) ? 0 : 1;
+    if (!check_options(&known))
+        return 1;
+    json_t *result = NULL;
+    if (set_up(&b) && check(&b, &found) && measure(&b, &timings))
+        result = describe(&b, &timings, &found);
+    release(&b);
+    if (result == NULL)
+        return 1;
+    bench_print(result, known.json);
+    if (found.misses != 0)
+        refuse("keys were missed: a bug");
+    return found.misses != 0;
+}
