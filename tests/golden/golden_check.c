@@ -17,11 +17,13 @@
 #include "golden_pass.h"
 #include "rsr.h"
 
-/* The module is opened by hand, so that the multipliers in its tables can be read. */
+/* The module is opened by hand, so that what is in its tables can be read. */
 struct opened {
     void *library;
     rsr_model *model;
     rsr_model_info info;
+    bool embeds;      /* it gives hidden states, not logits */
+    uint32_t outputs; /* floats a token */
     const struct rsr_target *target;
 };
 
@@ -48,7 +50,12 @@ static void open_model(const char *path, struct opened *out) {
     must(rsr_model_get_info(out->model, &out->info), "rsr_model_get_info", &err);
     const struct rsr_host host = {.size_bytes = sizeof(host), .abi_version = RSR_ABI_VERSION};
     const struct rsr_module *module = query(RSR_ABI_VERSION, &host);
-    for (uint32_t i = 0; module != NULL && i < module->n_targets; i++) {
+    if (module == NULL) {
+        golden_die("%s is of another version", path);
+    }
+    out->embeds = module->hyper.pooling != RSR_POOLING_NONE;
+    out->outputs = out->embeds ? module->hyper.hidden : module->hyper.vocab;
+    for (uint32_t i = 0; i < module->n_targets; i++) {
         if (strcmp(module->targets[i].name, out->info.target) == 0) {
             out->target = &module->targets[i];
         }
@@ -63,10 +70,10 @@ static void close_model(struct opened *opened) {
     dlclose(opened->library);
 }
 
-/* Logits of every token, [n_tokens][vocab]; `batch` tokens an evaluation. The caller frees them. */
+/* Outputs of every token, [n_tokens][outputs]; `batch` tokens an evaluation. The caller frees them. */
 static float *evaluate(const struct opened *opened, const int32_t *tokens, uint32_t n_tokens,
                        uint32_t batch, struct golden_pass *pass) {
-    const uint32_t vocab = opened->info.vocab;
+    const uint32_t cols = opened->outputs;
     rsr_error err = RSR_ERROR_INIT;
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.n_threads = batch == 1 ? 1 : 2;
@@ -77,9 +84,9 @@ static float *evaluate(const struct opened *opened, const int32_t *tokens, uint3
     must(rsr_engine_create(opened->model, &options, &engine, &err), "rsr_engine_create", &err);
     must(rsr_sequence_create(engine, &sequence, &err), "rsr_sequence_create", &err);
 
-    float *logits = calloc((size_t)n_tokens * vocab, sizeof(*logits));
+    float *outputs = calloc((size_t)n_tokens * cols, sizeof(*outputs));
     rsr_batch_entry *entries = calloc(batch, sizeof(*entries));
-    if (logits == NULL || entries == NULL) {
+    if (outputs == NULL || entries == NULL) {
         golden_die("out of memory");
     }
     for (uint32_t done = 0; done < n_tokens; done += batch) {
@@ -90,23 +97,24 @@ static float *evaluate(const struct opened *opened, const int32_t *tokens, uint3
         rsr_batch request = RSR_BATCH_INIT;
         request.entries = entries;
         request.n_entries = n;
-        request.logits = logits + (size_t)done * vocab;
-        request.logits_capacity = (size_t)n * vocab;
+        request.logits = outputs + (size_t)done * cols;
+        request.logits_capacity = (size_t)n * cols;
         must(rsr_eval(engine, &request, &err), "rsr_eval", &err);
     }
     free(entries);
     rsr_sequence_destroy(sequence);
     rsr_engine_destroy(engine);
-    return logits;
+    return outputs;
 }
 
 static void print_teacher_forced(const struct golden_pass *pass) {
     printf(
-        "%s: %llu sums equal, %llu codes, %llu ties; error over largest: outputs %.1e, norms %.1e, "
-        "attention %.1e, logits %.1e\n",
+        "%s: %llu sums equal, %llu codes, %llu ties, %llu floats; error over largest: inputs %.1e, "
+        "outputs %.1e, norms %.1e, attention %.1e, results %.1e\n",
         pass->name, (unsigned long long)pass->n_sums, (unsigned long long)pass->n_codes,
-        (unsigned long long)pass->n_ties, (double)pass->worst_output, (double)pass->worst_norm,
-        (double)pass->worst_attention, (double)pass->worst_logits);
+        (unsigned long long)pass->n_ties, (unsigned long long)pass->n_floats,
+        (double)pass->worst_input, (double)pass->worst_output, (double)pass->worst_norm,
+        (double)pass->worst_attention, (double)pass->worst_result);
 }
 
 static void print_free_running(const struct golden_pass *pass, uint32_t n_clear) {
@@ -120,9 +128,14 @@ static uint32_t run_pass(const struct opened *opened, struct golden *golden, con
                          uint32_t batch, bool inject) {
     struct golden_pass pass;
     golden_pass_init(&pass, golden, name, opened->target, opened->info.n_layers, inject);
-    float *logits = evaluate(opened, golden->tokens, golden->n_tokens, batch, &pass);
-    uint32_t n_clear = golden_pass_logits(&pass, logits, opened->info.vocab);
-    free(logits);
+    float *outputs = evaluate(opened, golden->tokens, golden->n_tokens, batch, &pass);
+    uint32_t n_clear = 0;
+    if (opened->embeds) {
+        golden_pass_hidden(&pass, outputs, opened->outputs);
+    } else {
+        n_clear = golden_pass_logits(&pass, outputs, opened->outputs);
+    }
+    free(outputs);
     if (!inject) {
         golden_pass_explain(&pass);
     }
@@ -130,8 +143,7 @@ static uint32_t run_pass(const struct opened *opened, struct golden *golden, con
     if (inject && unseen != NULL) {
         golden_pass_fail(&pass, "'%s' was recorded and never compared", unseen);
     }
-    const uint64_t n_inputs = (uint64_t)opened->info.n_layers * INPUT_COUNT * golden->n_tokens;
-    if (pass.n_codes < n_inputs) {
+    if (pass.n_inputs != golden_count_inputs(golden)) {
         golden_pass_fail(&pass, "the probe showed too few inputs");
     }
     if (inject) {
@@ -169,7 +181,7 @@ static uint32_t check_text(const struct opened *opened, const struct golden *gol
     }
     free(tokens);
     float *logits = evaluate(opened, expected->data, expected->rows, expected->rows, NULL);
-    double nll = golden_mean_nll(logits, opened->info.vocab, expected->data, expected->rows);
+    double nll = golden_mean_nll(logits, opened->outputs, expected->data, expected->rows);
     free(logits);
     const float *reference = golden_need(golden, RSR_DTYPE_F32, 1, 1, "text_nll")->data;
     double error = golden_perplexity_error(nll, (double)*reference);

@@ -156,12 +156,27 @@ void golden_corrupt(const struct golden *golden, const char *name) {
     golden_die("no tensor '%s' to corrupt", name);
 }
 
-static bool is_compared(const char *name) {
+static bool ends_with(const char *name, const char *suffix) {
     const char *last = strrchr(name, '.');
-    if (last == NULL) {
+    return last != NULL && strcmp(last, suffix) == 0;
+}
+
+uint64_t golden_count_inputs(const struct golden *golden) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < golden->n_tensors; i++) {
+        const struct golden_tensor *tensor = &golden->tensors[i];
+        if (ends_with(tensor->name, ".codes") || ends_with(tensor->name, ".input")) {
+            n += tensor->rows;
+        }
+    }
+    return n;
+}
+
+static bool is_compared(const char *name) {
+    if (strncmp(name, "block.", strlen("block.")) != 0) {
         return strcmp(name, "logits") == 0 || strcmp(name, "final_norm") == 0;
     }
-    return strcmp(last, ".scale") != 0 && strcmp(last, ".weight_scale") != 0;
+    return !ends_with(name, ".scale") && !ends_with(name, ".weight_scale");
 }
 
 const char *golden_unseen(struct golden *golden) {

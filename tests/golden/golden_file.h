@@ -44,8 +44,11 @@ struct golden_tensor *golden_need(const struct golden *golden, enum rsr_dtype dt
 /* Changes one element in the middle of a tensor, to show that the check notices. */
 void golden_corrupt(const struct golden *golden, const char *name);
 
+/* Rows of recorded inputs of linear layers. */
+uint64_t golden_count_inputs(const struct golden *golden);
+
 /* The first recorded tensor of which some row was not compared since the last call, or NULL. Scales
- * are read along with what they scale and do not count. */
+ * are read along with what they scale and do not count; embeddings are compared by themselves. */
 const char *golden_unseen(struct golden *golden);
 
 _Noreturn void golden_die(const char *format, ...) __attribute__((format(printf, 1, 2)));

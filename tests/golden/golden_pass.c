@@ -14,17 +14,18 @@
 #define WEIGHT_SCALE_TOLERANCE 1e-6f /* a mean of weights may be summed in another order */
 #define MAX_PRINTED 10
 
-static const char *const input_names[INPUT_COUNT] = {"q", "o", "gate", "down"};
-
 static const struct {
     const char *name;
     enum rsr_role role;
-    enum golden_input input;
-} linears[] = {
-    {"q", RSR_ROLE_Q, INPUT_QKV},           {"k", RSR_ROLE_K, INPUT_QKV},
-    {"v", RSR_ROLE_V, INPUT_QKV},           {"o", RSR_ROLE_O, INPUT_O},
-    {"gate", RSR_ROLE_GATE, INPUT_GATE_UP}, {"up", RSR_ROLE_UP, INPUT_GATE_UP},
-    {"down", RSR_ROLE_DOWN, INPUT_DOWN},
+    enum golden_linear first; /* of the linears that may read the same as this one */
+} linears[LINEAR_COUNT] = {
+    [LINEAR_Q] = {"q", RSR_ROLE_Q, LINEAR_Q},
+    [LINEAR_K] = {"k", RSR_ROLE_K, LINEAR_Q},
+    [LINEAR_V] = {"v", RSR_ROLE_V, LINEAR_Q},
+    [LINEAR_O] = {"o", RSR_ROLE_O, LINEAR_O},
+    [LINEAR_GATE] = {"gate", RSR_ROLE_GATE, LINEAR_GATE},
+    [LINEAR_UP] = {"up", RSR_ROLE_UP, LINEAR_GATE},
+    [LINEAR_DOWN] = {"down", RSR_ROLE_DOWN, LINEAR_DOWN},
 };
 
 void golden_pass_init(struct golden_pass *pass, struct golden *golden, const char *name,
@@ -32,7 +33,7 @@ void golden_pass_init(struct golden_pass *pass, struct golden *golden, const cha
     *pass = (struct golden_pass){
         .golden = golden, .target = target, .name = name, .n_blocks = n_blocks, .inject = inject};
     pass->differences =
-        RSRC_NEW_ARRAY(&golden->arena, (size_t)n_blocks * INPUT_COUNT * golden->n_tokens,
+        RSRC_NEW_ARRAY(&golden->arena, (size_t)n_blocks * LINEAR_COUNT * golden->n_tokens,
                        struct golden_difference);
 }
 
@@ -49,20 +50,53 @@ void golden_pass_fail(struct golden_pass *pass, const char *format, ...) {
     va_end(args);
 }
 
-static size_t linear_of_role(const char *role) {
-    size_t i = 0;
-    while (i < sizeof(linears) / sizeof(linears[0]) && strcmp(role, linears[i].name) != 0) {
-        i++;
+static enum golden_linear linear_of(const struct golden_pass *pass, const rsr_probe_point *point) {
+    if (point->block >= pass->n_blocks) {
+        golden_die("the probe reports block %u of %u", point->block, pass->n_blocks);
     }
-    if (i == sizeof(linears) / sizeof(linears[0])) {
-        golden_die("the probe reports a linear '%s' that is not in the reference", role);
+    for (int i = 0; i < LINEAR_COUNT; i++) {
+        if (strcmp(point->role, linears[i].name) == 0) {
+            return (enum golden_linear)i;
+        }
     }
-    return i;
+    golden_die("the probe reports a linear '%s' that is not in the reference", point->role);
+}
+
+/* NULL: the layer is not ternary. */
+static const struct rsr_kernel_desc *kernel_of(const struct golden_pass *pass, uint32_t block,
+                                               enum golden_linear linear) {
+    for (uint32_t i = 0; i < pass->target->n_kernels; i++) {
+        const struct rsr_kernel_desc *kernel = &pass->target->kernels[i];
+        if (kernel->block == block && kernel->role == (uint32_t)linears[linear].role) {
+            return kernel;
+        }
+    }
+    return NULL;
+}
+
+static bool is_quantised(const struct golden_pass *pass, uint32_t block,
+                         enum golden_linear linear) {
+    const struct rsr_kernel_desc *kernel = kernel_of(pass, block, linear);
+    return kernel != NULL && kernel->input == RSR_INPUT_I8;
+}
+
+/* The linear under whose name this one's input is recorded: itself, or the nearest one before it that
+ * reads the same. */
+static enum golden_linear owner_of(const struct golden *golden, uint32_t block,
+                                   enum golden_linear linear, bool quantised) {
+    const enum rsr_dtype dtype = quantised ? RSR_DTYPE_I8 : RSR_DTYPE_F32;
+    const char *what = quantised ? "codes" : "input";
+    for (int i = (int)linear; i >= (int)linears[linear].first; i--) {
+        if (golden_find(golden, dtype, "block.%u.%s.%s", block, linears[i].name, what) != NULL) {
+            return (enum golden_linear)i;
+        }
+    }
+    golden_die("the record lacks the %s of block %u, %s", what, block, linears[linear].name);
 }
 
 static struct golden_difference *difference_at(const struct golden_pass *pass, uint32_t block,
-                                               enum golden_input input, uint32_t position) {
-    size_t row = (size_t)block * INPUT_COUNT + (size_t)input;
+                                               enum golden_linear input, uint32_t position) {
+    size_t row = (size_t)block * LINEAR_COUNT + (size_t)input;
     return &pass->differences[row * pass->golden->n_tokens + position];
 }
 
@@ -76,27 +110,43 @@ static int32_t record_row(const struct golden_pass *pass, const rsr_probe_point 
     return pass->golden->row_of[position];
 }
 
-static void compare_floats(struct golden_pass *pass, struct golden_tensor *tensor, int32_t r,
-                           const float *ours, float *worst) {
-    const float *theirs = (const float *)tensor->data + (size_t)r * tensor->cols;
-    float worst_here = 0.0f;
-    uint32_t worst_at = 0;
-    for (uint32_t c = 0; c < tensor->cols; c++) {
+/* The largest difference, and where; NaN if there is one. */
+static float largest_error(const float *ours, const float *theirs, uint32_t n, uint32_t *at) {
+    float largest = 0.0f;
+    *at = 0;
+    for (uint32_t c = 0; c < n; c++) {
         float error = fabsf(ours[c] - theirs[c]);
-        if (!(error <= worst_here) && !isnan(worst_here)) { /* NaN gets here and stays */
-            worst_here = error;
-            worst_at = c;
+        if (!(error <= largest) && !isnan(largest)) { /* NaN gets here and stays */
+            largest = error;
+            *at = c;
         }
     }
-    tensor->seen[r] = true;
-    if (!(worst_here <= FLOAT_TOLERANCE * tensor->largest)) {
-        golden_pass_fail(pass,
-                         "%s, position %d, element %u: %.9g, the reference has %.9g (largest %.9g)",
-                         tensor->name, pass->golden->rows[r], worst_at, (double)ours[worst_at],
-                         (double)theirs[worst_at], (double)tensor->largest);
-    }
+    return largest;
+}
+
+bool golden_floats_close(const struct golden_tensor *tensor, uint32_t row, const float *ours,
+                         float *worst) {
+    uint32_t at;
+    float error = largest_error(ours, (const float *)tensor->data + (size_t)row * tensor->cols,
+                                tensor->cols, &at);
     if (tensor->largest > 0.0f) {
-        *worst = fmaxf(*worst, worst_here / tensor->largest);
+        *worst = fmaxf(*worst, error / tensor->largest);
+    }
+    return error <= FLOAT_TOLERANCE * tensor->largest;
+}
+
+static void compare_floats(struct golden_pass *pass, struct golden_tensor *tensor, uint32_t row,
+                           uint32_t position, const float *ours, float *worst) {
+    tensor->seen[row] = true;
+    pass->n_floats += tensor->cols;
+    if (!golden_floats_close(tensor, row, ours, worst)) {
+        const float *theirs = (const float *)tensor->data + (size_t)row * tensor->cols;
+        uint32_t at;
+        (void)largest_error(ours, theirs, tensor->cols, &at);
+        golden_pass_fail(pass,
+                         "%s, position %u, element %u: %.9g, the reference has %.9g (largest %.9g)",
+                         tensor->name, position, at, (double)ours[at], (double)theirs[at],
+                         (double)tensor->largest);
     }
 }
 
@@ -113,7 +163,8 @@ static void on_floats(struct golden_pass *pass, const rsr_probe_point *point,
         int32_t r = record_row(pass, point, i);
         if (r >= 0) {
             const uint8_t *row = (const uint8_t *)point->data + i * point->row_bytes;
-            compare_floats(pass, tensor, r, (const float *)(const void *)row, worst);
+            compare_floats(pass, tensor, (uint32_t)r, point->positions[i],
+                           (const float *)(const void *)row, worst);
         }
     }
 }
@@ -139,22 +190,22 @@ static bool is_tie(const struct golden_pass *pass, const int32_t place[4], int8_
 
 /* An input of which everything upstream is the reference's: it must have the reference's codes up
  * to ties, and the reference's scale. */
-static void judge_input(struct golden_pass *pass, uint32_t block, enum golden_input input,
+static void judge_input(struct golden_pass *pass, uint32_t block, enum golden_linear input,
                         uint32_t position) {
     const struct golden_difference *difference = difference_at(pass, block, input, position);
     pass->n_ties += difference->n_codes - difference->n_far;
     if (difference->n_far > 0) {
         golden_pass_fail(pass,
                          "block %u, input of %s, position %u: %u codes differ and are no ties",
-                         block, input_names[input], position, difference->n_far);
+                         block, linears[input].name, position, difference->n_far);
     }
     if (!(difference->scale <= SCALE_TOLERANCE)) {
         golden_pass_fail(pass, "block %u, input of %s, position %u: the scale is off by %.3g",
-                         block, input_names[input], position, (double)difference->scale);
+                         block, linears[input].name, position, (double)difference->scale);
     }
 }
 
-static void compare_codes(struct golden_pass *pass, uint32_t block, enum golden_input input,
+static void compare_codes(struct golden_pass *pass, uint32_t block, enum golden_linear input,
                           uint32_t position, const struct rsr_act_row *header, const int8_t *ours,
                           const int8_t *theirs, uint32_t cols, float scale) {
     struct golden_difference *difference = difference_at(pass, block, input, position);
@@ -177,17 +228,14 @@ static void compare_codes(struct golden_pass *pass, uint32_t block, enum golden_
         golden_pass_fail(pass,
                          "block %u, input of %s, position %u: the row says its codes sum to %d, "
                          "they sum to %d",
-                         block, input_names[input], position, header->sum, sum);
+                         block, linears[input].name, position, header->sum, sum);
     }
 }
 
-static void on_linear_input(struct golden_pass *pass, const rsr_probe_point *point) {
+static void on_codes(struct golden_pass *pass, const rsr_probe_point *point,
+                     enum golden_linear input) {
     const struct golden *golden = pass->golden;
-    enum golden_input input = linears[linear_of_role(point->role)].input;
-    const char *name = input_names[input];
-    if (point->block >= pass->n_blocks) {
-        golden_die("the probe reports block %u of %u", point->block, pass->n_blocks);
-    }
+    const char *name = linears[input].name;
     struct golden_tensor *codes = golden_need(golden, RSR_DTYPE_I8, golden->n_tokens, point->cols,
                                               "block.%u.%s.codes", point->block, name);
     const float *scales = golden_need(golden, RSR_DTYPE_F32, golden->n_tokens, 1,
@@ -206,6 +254,7 @@ static void on_linear_input(struct golden_pass *pass, const rsr_probe_point *poi
             compare_codes(pass, point->block, input, position, &header, ours, theirs, point->cols,
                           scale);
             codes->seen[position] = true;
+            pass->n_inputs++;
         }
         if (pass->inject) {
             memcpy(ours, theirs, point->cols);
@@ -219,36 +268,67 @@ static void on_linear_input(struct golden_pass *pass, const rsr_probe_point *poi
     }
 }
 
+/* ---- float inputs ------------------------------------------------------------------------- */
+
+static void on_float_input(struct golden_pass *pass, const rsr_probe_point *point,
+                           enum golden_linear input) {
+    const struct golden *golden = pass->golden;
+    struct golden_tensor *floats =
+        golden_need(golden, RSR_DTYPE_F32, golden->n_tokens, point->cols, "block.%u.%s.input",
+                    point->block, linears[input].name);
+    for (uint32_t i = 0; i < point->n_tokens; i++) {
+        float *ours = (float *)(void *)((uint8_t *)point->data + i * point->row_bytes);
+        (void)record_row(pass, point, i); /* checks the position */
+        uint32_t position = point->positions[i];
+        if (!floats->seen[position]) {
+            floats->seen[position] = true;
+            pass->n_inputs++;
+            if (pass->inject) {
+                compare_floats(pass, floats, position, position, ours, &pass->worst_input);
+            }
+        }
+        if (pass->inject) {
+            memcpy(ours, (const float *)floats->data + (size_t)position * floats->cols,
+                   floats->cols * sizeof(float));
+        }
+    }
+}
+
+static void on_linear_input(struct golden_pass *pass, const rsr_probe_point *point) {
+    const enum golden_linear linear = linear_of(pass, point);
+    const bool quantised = is_quantised(pass, point->block, linear);
+    const enum golden_linear owner = owner_of(pass->golden, point->block, linear, quantised);
+    if (quantised) {
+        on_codes(pass, point, owner);
+    } else {
+        on_float_input(pass, point, owner);
+    }
+}
+
 /* ---- linear outputs ----------------------------------------------------------------------- */
 
 /* The module's multiplier of a linear; it must be the reference's up to the order of a mean. */
-static float weight_scale(struct golden_pass *pass, uint32_t block, enum rsr_role role,
-                          const char *name) {
-    const float *reference =
-        golden_need(pass->golden, RSR_DTYPE_F32, 1, 1, "block.%u.%s.weight_scale", block, name)
-            ->data;
-    for (uint32_t i = 0; i < pass->target->n_kernels; i++) {
-        const struct rsr_kernel_desc *kernel = &pass->target->kernels[i];
-        if (kernel->block == block && kernel->role == (uint32_t)role) {
-            float scale = kernel->weights.scale[0];
-            if (kernel->weights.n_scales != 1 ||
-                !(fabsf(scale - *reference) <= WEIGHT_SCALE_TOLERANCE * *reference)) {
-                golden_pass_fail(pass, "block %u, %s: multiplier %.9g, the reference's is %.9g",
-                                 block, name, (double)scale, (double)*reference);
-            }
-            return scale;
-        }
+static float weight_scale(struct golden_pass *pass, uint32_t block, enum golden_linear linear) {
+    const float *reference = golden_need(pass->golden, RSR_DTYPE_F32, 1, 1,
+                                         "block.%u.%s.weight_scale", block, linears[linear].name)
+                                 ->data;
+    const struct rsr_weights *weights = &kernel_of(pass, block, linear)->weights;
+    const float scale = weights->scale[0];
+    if (weights->n_scales != 1 ||
+        !(fabsf(scale - *reference) <= WEIGHT_SCALE_TOLERANCE * *reference)) {
+        golden_pass_fail(pass, "block %u, %s: multiplier %.9g, the reference's is %.9g", block,
+                         linears[linear].name, (double)scale, (double)*reference);
     }
-    golden_die("the module has no kernel for block %u, %s", block, name);
+    return scale;
 }
 
 /* Sums are equal: the output is, bit for bit, (float)sum * (act_scale * weight_scale) of the
  * reference's sum. Below 2^22 no two sums share a float after scaling, so this is equality of the
  * integers. */
 static void compare_sums(struct golden_pass *pass, const rsr_probe_point *point,
-                         enum golden_input input, struct golden_tensor *sums, float multiplier) {
+                         enum golden_linear input, struct golden_tensor *sums, float multiplier) {
     const float *scales = golden_need(pass->golden, RSR_DTYPE_F32, pass->golden->n_tokens, 1,
-                                      "block.%u.%s.scale", point->block, input_names[input])
+                                      "block.%u.%s.scale", point->block, linears[input].name)
                               ->data;
     for (uint32_t i = 0; i < point->n_tokens; i++) {
         int32_t r = record_row(pass, point, i);
@@ -274,16 +354,18 @@ static void compare_sums(struct golden_pass *pass, const rsr_probe_point *point,
 
 static void on_linear_output(struct golden_pass *pass, const rsr_probe_point *point) {
     const struct golden *golden = pass->golden;
-    size_t linear = linear_of_role(point->role);
+    const enum golden_linear linear = linear_of(pass, point);
     struct golden_tensor *output =
         golden_find(golden, RSR_DTYPE_F32, "block.%u.%s.output", point->block, point->role);
     if (output == NULL || !pass->inject) {
         return; /* not a recorded block, or judged by the codes that follow */
     }
-    struct golden_tensor *sums = golden_need(golden, RSR_DTYPE_I32, golden->n_rows, point->cols,
-                                             "block.%u.%s.sum", point->block, point->role);
-    compare_sums(pass, point, linears[linear].input, sums,
-                 weight_scale(pass, point->block, linears[linear].role, point->role));
+    if (is_quantised(pass, point->block, linear)) {
+        struct golden_tensor *sums = golden_need(golden, RSR_DTYPE_I32, golden->n_rows, point->cols,
+                                                 "block.%u.%s.sum", point->block, point->role);
+        compare_sums(pass, point, owner_of(golden, point->block, linear, true), sums,
+                     weight_scale(pass, point->block, linear));
+    }
     on_floats(pass, point, output, &pass->worst_output);
 }
 
@@ -384,34 +466,66 @@ static void compare_perplexity(struct golden_pass *pass, const float *logits, ui
     }
 }
 
-uint32_t golden_pass_logits(struct golden_pass *pass, const float *logits, uint32_t vocab) {
+/* Rows that evaluation returned, one a token, against recorded ones. */
+static void compare_results(struct golden_pass *pass, struct golden_tensor *recorded,
+                            const float *results) {
     const struct golden *golden = pass->golden;
+    for (uint32_t r = 0; r < golden->n_rows; r++) {
+        const uint32_t position = (uint32_t)golden->rows[r];
+        compare_floats(pass, recorded, r, position, results + (size_t)position * recorded->cols,
+                       &pass->worst_result);
+    }
+}
+
+uint32_t golden_pass_logits(struct golden_pass *pass, const float *logits, uint32_t vocab) {
     struct golden_tensor *recorded =
-        golden_need(golden, RSR_DTYPE_F32, golden->n_rows, vocab, "logits");
-    if (!pass->inject) {
-        compare_perplexity(pass, logits, vocab);
+        golden_need(pass->golden, RSR_DTYPE_F32, pass->golden->n_rows, vocab, "logits");
+    if (pass->inject) {
+        compare_results(pass, recorded, logits);
     } else {
-        for (uint32_t r = 0; r < golden->n_rows; r++) {
-            const float *row = logits + (size_t)golden->rows[r] * vocab;
-            compare_floats(pass, recorded, (int32_t)r, row, &pass->worst_logits);
-        }
+        compare_perplexity(pass, logits, vocab);
     }
     return compare_tokens(pass, logits, vocab);
+}
+
+void golden_pass_hidden(struct golden_pass *pass, const float *hidden, uint32_t cols) {
+    if (pass->inject) {
+        compare_results(
+            pass,
+            golden_need(pass->golden, RSR_DTYPE_F32, pass->golden->n_rows, cols, "final_norm"),
+            hidden);
+    }
 }
 
 /* ---- explanation of differing codes ------------------------------------------------------- */
 
 /* Counts one token's differing codes as downstream of a difference, or judges them by themselves.
- * Returns whether what reads this input sees something else than in the reference. */
-static bool explain_input(struct golden_pass *pass, uint32_t block, enum golden_input input,
+ * Returns whether the linear sees something else than in the reference. */
+static bool explain_input(struct golden_pass *pass, uint32_t block, enum golden_linear linear,
                           uint32_t position, bool downstream) {
-    const struct golden_difference *difference = difference_at(pass, block, input, position);
+    if (!is_quantised(pass, block, linear)) {
+        return downstream; /* nothing is rounded */
+    }
+    if (owner_of(pass->golden, block, linear, true) != linear) {
+        return false; /* explained with its owner */
+    }
+    const struct golden_difference *difference = difference_at(pass, block, linear, position);
     if (downstream) {
         pass->n_downstream += difference->n_codes;
     } else {
-        judge_input(pass, block, input, position);
+        judge_input(pass, block, linear, position);
     }
     return difference->n_codes > 0 || !(difference->scale <= SCALE_MOVED);
+}
+
+/* The same for all linears from `first` to `last`. */
+static bool explain_inputs(struct golden_pass *pass, uint32_t block, enum golden_linear first,
+                           enum golden_linear last, uint32_t position, bool downstream) {
+    bool differs = false;
+    for (int i = (int)first; i <= (int)last; i++) {
+        differs |= explain_input(pass, block, (enum golden_linear)i, position, downstream);
+    }
+    return differs;
 }
 
 /* Follows the data: q, k and v of a token reach the attention of that token and all later ones; o
@@ -422,10 +536,10 @@ void golden_pass_explain(struct golden_pass *pass) {
     for (uint32_t block = 0; block < pass->n_blocks; block++) {
         bool keys = false; /* some key or value up to this token differs */
         for (uint32_t t = 0; t < n; t++) {
-            keys |= explain_input(pass, block, INPUT_QKV, t, residual[t]);
-            residual[t] |= explain_input(pass, block, INPUT_O, t, keys);
-            bool hidden = explain_input(pass, block, INPUT_GATE_UP, t, residual[t]);
-            residual[t] |= explain_input(pass, block, INPUT_DOWN, t, hidden);
+            keys |= explain_inputs(pass, block, LINEAR_Q, LINEAR_V, t, residual[t]);
+            residual[t] |= explain_inputs(pass, block, LINEAR_O, LINEAR_O, t, keys);
+            bool hidden = explain_inputs(pass, block, LINEAR_GATE, LINEAR_UP, t, residual[t]);
+            residual[t] |= explain_inputs(pass, block, LINEAR_DOWN, LINEAR_DOWN, t, hidden);
         }
     }
 }

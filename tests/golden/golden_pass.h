@@ -1,9 +1,9 @@
 /* golden_pass.h - one evaluation of the recorded tokens, watched through the engine's probe.
  *
- * Teacher-forced (inject): the reference's codes and scales replace ours at the input of every
- * linear, so each stage is judged by itself: our own codes first, then the sums, the float outputs,
- * norms and attention. Free-running: nothing is replaced; codes that differ are remembered by place
- * and explained afterwards.
+ * Teacher-forced (inject): the reference's input, codes with their scale or floats, replaces ours at
+ * every linear, so each stage is judged by itself: our own input first, then the sums, the float
+ * outputs, norms and attention. Free-running: nothing is replaced; codes that differ are remembered
+ * by place and explained afterwards.
  */
 #ifndef TESTS_GOLDEN_PASS_H
 #define TESTS_GOLDEN_PASS_H
@@ -14,8 +14,17 @@
 #include "golden_file.h"
 #include "rsr.h"
 
-/* Quantised inputs of a block, in the order of computation; q, k, v share one, gate and up too. */
-enum golden_input { INPUT_QKV, INPUT_O, INPUT_GATE_UP, INPUT_DOWN, INPUT_COUNT };
+/* Linears of a block, in the order of computation and of the record's `tie_at`. */
+enum golden_linear {
+    LINEAR_Q,
+    LINEAR_K,
+    LINEAR_V,
+    LINEAR_O,
+    LINEAR_GATE,
+    LINEAR_UP,
+    LINEAR_DOWN,
+    LINEAR_COUNT
+};
 
 /* How one token's quantised input differs from the reference's. */
 struct golden_difference {
@@ -30,10 +39,12 @@ struct golden_pass {
     const char *name;                /* "teacher-forced, whole" */
     uint32_t n_blocks;
     bool inject;
-    struct golden_difference *differences; /* [n_blocks][INPUT_COUNT][n_tokens] */
-    uint64_t n_codes, n_sums;              /* compared */
+    struct golden_difference *differences; /* [n_blocks][LINEAR_COUNT][n_tokens] */
+    uint64_t n_inputs;                     /* rows of recorded inputs that the probe showed */
+    uint64_t n_codes, n_sums, n_floats;    /* compared */
     uint64_t n_ties, n_downstream;         /* codes that differ */
-    float worst_output, worst_norm, worst_attention, worst_logits; /* relative to the largest */
+    /* Relative to the largest: */
+    float worst_input, worst_output, worst_norm, worst_attention, worst_result;
     uint32_t n_failures;
 };
 
@@ -47,10 +58,18 @@ void golden_pass_probe(void *user, const rsr_probe_point *point);
  * Free-running: the same best token wherever the reference is clear about it, and the perplexity.
  * Returns the number of clear positions, all of which were compared. */
 uint32_t golden_pass_logits(struct golden_pass *pass, const float *logits, uint32_t vocab);
+/* The same for an embedding model's hidden states, [n_tokens][hidden]: teacher-forced, they are
+ * close to the recorded ones; free-running, their codes are what is judged. */
+void golden_pass_hidden(struct golden_pass *pass, const float *hidden, uint32_t cols);
 
 /* After a free-running pass: every differing code is a tie or downstream of one. Fills n_ties and
  * n_downstream. */
 void golden_pass_explain(struct golden_pass *pass);
+
+/* Whether floats are within the contract's bound of recorded ones, of the layer's largest. *worst, if
+ * it is less, becomes the error over the largest. */
+bool golden_floats_close(const struct golden_tensor *tensor, uint32_t row, const float *ours,
+                         float *worst);
 
 /* Counts a failure and prints the first few. */
 void golden_pass_fail(struct golden_pass *pass, const char *format, ...)
