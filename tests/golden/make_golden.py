@@ -95,6 +95,24 @@ FIXTURES = {
             config=dict(architectures=["BitnetForCausalLM"], model_type="llama", weight_bits=1,
                         input_bits=8, attention_bias=False, pretraining_tp=1, rope_scaling=None),
             names={"attn_sub_norm": "inner_attn_ln", "ffn_sub_norm": "ffn_layernorm"})),
+    # What multiplies is float: weights are float16 products of -1, 0, 1 and a scale.
+    "trilm": dict(
+        seed=7, scale=("tensor", "shards"), dtype=torch.float16, prompt=30, rows=range(3, 30, 5),
+        config=dict(LLAMA, hidden_size=72, intermediate_size=116, num_hidden_layers=2,
+                    num_attention_heads=3, num_key_value_heads=3, vocab_size=203,
+                    rms_norm_eps=1e-5, rope_theta=10000.0)),
+    "bonsai": dict(
+        seed=8, scale="groups", dtype=torch.float16, prompt=26, rows=range(1, 26, 5),
+        config=dict(QWEN3, hidden_size=136, intermediate_size=256, num_hidden_layers=2,
+                    num_attention_heads=2, num_key_value_heads=1, head_dim=72, vocab_size=155,
+                    rope_theta=1000000)),
+    "bonsai_tied": dict(
+        seed=9, scale="groups", dtype=torch.float16, prompt=40, rows=range(3, 40, 6),
+        config=dict(QWEN3, hidden_size=136, intermediate_size=164, num_hidden_layers=1,
+                    num_attention_heads=4, num_key_value_heads=2, head_dim=40, vocab_size=163,
+                    rope_theta=10000, tie_word_embeddings=True,
+                    rope_scaling=dict(rope_type="yarn", factor=4.0,
+                                      original_max_position_embeddings=64))),
     "kjv": dict(checkpoint=BUNDLED / "kjv", prompt=48, greedy=48, text=1600,
                 rows=range(7, 96, 8), blocks=(0, 5)),
 }
