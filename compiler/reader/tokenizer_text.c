@@ -1,7 +1,8 @@
 /* tokenizer_text.c - what a tokenizer.json does to text before and after the model.
  *
- * Pre-tokenizers Split, Metaspace and ByteLevel; normalizers NFC, Prepend and Replace; the decoders
- * ByteLevel and Metaspace, and SentencePiece's sequence of Replace, ByteFallback, Fuse and Strip.
+ * Pre-tokenizers Split, Digits, Punctuation, Metaspace and ByteLevel; normalizers NFC, Prepend and
+ * Replace; the decoders ByteLevel and Metaspace, and SentencePiece's sequence of Replace,
+ * ByteFallback, Fuse and Strip.
  * Each other one is refused by name. Regular expressions are passed on as they are: the runtime
  * compiles them.
  */
@@ -22,13 +23,33 @@ static size_t count_characters(const char *text) {
     return n;
 }
 
-/* ---- pre-tokenizers
- * --------------------------------------------------------------------------- */
+/* ---- pre-tokenizers ---------------------------------------------------------------------------- */
 
 /* In the order of rsr_pretokenizer.behavior. */
 static const char *const BEHAVIORS[] = {"Isolated", "Removed", "MergedWithPrevious",
                                         "MergedWithNext", "Contiguous"};
-#define MERGED_WITH_NEXT 3
+enum { ISOLATED = 0, MERGED_WITH_NEXT = 3, CONTIGUOUS = 4 };
+
+/* The field "behavior"; `fallback` stands for an absent one, and NULL for none. */
+static enum rsrc_status read_behavior(struct rsrc_tokenizer_draft *draft, const json_t *component,
+                                      const char *fallback, uint32_t *out) {
+    const char *behavior;
+    if (rsrc_json_string(draft->diag, draft->file, SLUG, component, "behavior", &behavior) !=
+        RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    if (behavior == NULL) {
+        behavior = fallback;
+    }
+    for (uint32_t i = 0; behavior != NULL && i < sizeof(BEHAVIORS) / sizeof(BEHAVIORS[0]); i++) {
+        if (strcmp(behavior, BEHAVIORS[i]) == 0) {
+            *out = i;
+            return RSRC_OK;
+        }
+    }
+    return rsrc_refuse_component(draft, "tokenizer-pretokenizer", "Split behavior",
+                                 behavior == NULL ? "(none)" : behavior, NULL);
+}
 
 /* A literal as a regular expression: every ASCII character that could mean something is escaped. */
 static const char *escape_literal(struct rsrc_arena *arena, const char *text) {
@@ -60,27 +81,63 @@ static enum rsrc_status read_split(struct rsrc_tokenizer_draft *draft, const jso
     out->step.kind = RSR_PRETOKENIZER_SPLIT;
     out->step.pattern_bytes = (uint32_t)n_bytes;
     bool invert;
-    const char *behavior;
     if (rsrc_json_bool(draft->diag, draft->file, SLUG, component, "invert", false, &invert) !=
-            RSRC_OK ||
-        rsrc_json_string(draft->diag, draft->file, SLUG, component, "behavior", &behavior) !=
-            RSRC_OK) {
+        RSRC_OK) {
         return RSRC_FAILED;
     }
     out->step.invert = invert;
-    for (uint32_t i = 0; behavior != NULL && i < sizeof(BEHAVIORS) / sizeof(BEHAVIORS[0]); i++) {
-        if (strcmp(behavior, BEHAVIORS[i]) == 0) {
-            out->step.behavior = i;
-            return RSRC_OK;
-        }
+    return read_behavior(draft, component, NULL, &out->step.behavior);
+}
+
+static void set_pattern(struct rsrc_token_split *out, const char *pattern, uint32_t behavior) {
+    out->pattern = pattern;
+    out->step = (struct rsr_pretokenizer){.kind = RSR_PRETOKENIZER_SPLIT,
+                                          .behavior = behavior,
+                                          .pattern_bytes = (uint32_t)strlen(pattern)};
+}
+
+/* Digits are the numbers of Unicode: one piece each, or one for all that stand together. */
+static enum rsrc_status read_digits(struct rsrc_tokenizer_draft *draft, const json_t *component,
+                                    struct rsrc_token_split *out) {
+    bool individual;
+    if (rsrc_json_bool(draft->diag, draft->file, SLUG, component, "individual_digits", false,
+                       &individual) != RSRC_OK) {
+        return RSRC_FAILED;
     }
-    return rsrc_refuse_component(draft, "tokenizer-pretokenizer", "Split behavior",
-                                 behavior == NULL ? "(none)" : behavior, NULL);
+    set_pattern(out, "\\p{N}", individual ? ISOLATED : CONTIGUOUS);
+    return RSRC_OK;
+}
+
+/* Punctuation is Unicode's and ASCII's, which has symbols too. The library's table is of Unicode 8:
+ * what later versions added is none, and two characters are that are symbols today. */
+static const char PUNCTUATION[] =
+    "[\\p{P}$+<=>^`|~\\x{166d}\\x{111c9}](?<![\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}"
+    "\\x{1b4e}\\x{1b4f}\\x{1b7d}-\\x{1b7f}\\x{2e43}-\\x{2e63}\\x{10d6e}\\x{10ead}\\x{10ed0}"
+    "\\x{10f55}-\\x{10f59}\\x{10f86}-\\x{10f89}\\x{113d4}-\\x{113d8}\\x{1144b}-\\x{1144f}"
+    "\\x{1145a}-\\x{1145d}\\x{11660}-\\x{1166c}\\x{116b9}\\x{1183b}\\x{11944}-\\x{11946}"
+    "\\x{119e2}\\x{11a3f}-\\x{11a46}\\x{11a9a}-\\x{11aa2}\\x{11b00}-\\x{11b09}\\x{11be1}"
+    "\\x{11c41}-\\x{11c45}\\x{11c70}\\x{11c71}\\x{11ef7}\\x{11ef8}\\x{11f43}-\\x{11f4f}"
+    "\\x{11fff}\\x{12ff1}\\x{12ff2}\\x{16d6d}-\\x{16d6f}\\x{16e97}-\\x{16e9a}\\x{16fe2}"
+    "\\x{1e5ff}\\x{1e95e}\\x{1e95f}])";
+
+static enum rsrc_status read_punctuation(struct rsrc_tokenizer_draft *draft,
+                                         const json_t *component, struct rsrc_token_split *out) {
+    uint32_t behavior;
+    if (read_behavior(draft, component, "Isolated", &behavior) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    set_pattern(out, PUNCTUATION, behavior);
+    return RSRC_OK;
 }
 
 static enum rsrc_status read_byte_level(struct rsrc_tokenizer_draft *draft, const json_t *component,
                                         struct rsrc_token_split *out) {
     bool prefix_space, use_regex;
+    if (draft->alphabet == RSR_BPE_BYTES) {
+        return rsrc_refuse_tokenizer(draft, "tokenizer-pretokenizer",
+                                     "more than one ByteLevel is not supported");
+    }
+    draft->alphabet = RSR_BPE_BYTES;
     /* The library requires add_prefix_space and takes use_regex for true. */
     if (!json_is_boolean(json_object_get(component, "add_prefix_space"))) {
         return rsrc_refuse_tokenizer(draft, "tokenizer-pretokenizer",
@@ -155,14 +212,23 @@ static enum rsrc_status read_metaspace_split(struct rsrc_tokenizer_draft *draft,
     out->step.kind = RSR_PRETOKENIZER_METASPACE;
     out->step.pattern_bytes = (uint32_t)strlen(out->pattern);
     if (split) {
-        struct rsrc_token_split *marks = &draft->splits[draft->n_splits++];
-        marks->pattern = escape_literal(draft->scratch, out->pattern);
-        marks->step = (struct rsr_pretokenizer){.kind = RSR_PRETOKENIZER_SPLIT,
-                                                .behavior = MERGED_WITH_NEXT,
-                                                .pattern_bytes = (uint32_t)strlen(marks->pattern)};
+        set_pattern(&draft->splits[draft->n_splits++], escape_literal(draft->scratch, out->pattern),
+                    MERGED_WITH_NEXT);
     }
     return RSRC_OK;
 }
+
+static const struct {
+    const char *type;
+    enum rsrc_status (*read)(struct rsrc_tokenizer_draft *, const json_t *,
+                             struct rsrc_token_split *);
+} PRETOKENIZERS[] = {
+    {"Split", read_split},
+    {"Digits", read_digits},
+    {"Punctuation", read_punctuation},
+    {"Metaspace", read_metaspace_split},
+    {"ByteLevel", read_byte_level},
+};
 
 static enum rsrc_status read_pretokenizer(struct rsrc_tokenizer_draft *draft,
                                           const json_t *component) {
@@ -171,24 +237,15 @@ static enum rsrc_status read_pretokenizer(struct rsrc_tokenizer_draft *draft,
         return rsrc_refuse_tokenizer(draft, "tokenizer-pretokenizer",
                                      "more than 16 pre-tokenizers");
     }
-    if (draft->alphabet == RSR_BPE_BYTES) {
-        return rsrc_refuse_tokenizer(draft, "tokenizer-pretokenizer",
-                                     "a pre-tokenizer after ByteLevel is not supported");
-    }
     struct rsrc_token_split *out = &draft->splits[draft->n_splits++];
-    if (strcmp(type, "Split") == 0) {
-        return read_split(draft, component, out);
+    for (size_t i = 0; i < sizeof(PRETOKENIZERS) / sizeof(PRETOKENIZERS[0]); i++) {
+        if (strcmp(type, PRETOKENIZERS[i].type) == 0) {
+            return PRETOKENIZERS[i].read(draft, component, out);
+        }
     }
-    if (strcmp(type, "Metaspace") == 0) {
-        return read_metaspace_split(draft, component, out);
-    }
-    if (strcmp(type, "ByteLevel") == 0) {
-        draft->alphabet = RSR_BPE_BYTES;
-        return read_byte_level(draft, component, out);
-    }
-    return rsrc_refuse_component(
-        draft, "tokenizer-pretokenizer", "pre-tokenizer", type,
-        "Split, ByteLevel and Metaspace, alone or in a Sequence, are supported");
+    return rsrc_refuse_component(draft, "tokenizer-pretokenizer", "pre-tokenizer", type,
+                                 "Split, Digits, Punctuation, ByteLevel and Metaspace, alone or in "
+                                 "a Sequence, are supported");
 }
 
 enum rsrc_status rsrc_draft_pretokenizers(struct rsrc_tokenizer_draft *draft, const json_t *root) {
@@ -213,8 +270,7 @@ enum rsrc_status rsrc_draft_pretokenizers(struct rsrc_tokenizer_draft *draft, co
     return RSRC_OK;
 }
 
-/* ---- normalizers
- * ------------------------------------------------------------------------------ */
+/* ---- normalizers ------------------------------------------------------------------------------- */
 
 /* A string field that is no longer than a literal may be. */
 static enum rsrc_status read_literal(const struct rsrc_tokenizer_draft *draft, const char *slug,
@@ -239,6 +295,10 @@ static enum rsrc_status read_replace(const struct rsrc_tokenizer_draft *draft, c
                                      const json_t *component, struct rsrc_token_replacement *out) {
     const json_t *pattern = json_object_get(component, "pattern");
     const char *literal = json_string_value(json_object_get(pattern, "String"));
+    if (json_object_get(pattern, "Regex") != NULL) {
+        return rsrc_refuse_component(draft, slug, "the pattern of a Replace", "Regex",
+                                     "a String of 1 to 16 bytes is supported");
+    }
     if (literal == NULL || literal[0] == '\0' || strlen(literal) > RSRC_MAX_LITERAL ||
         json_object_size(pattern) != 1) {
         return rsrc_refuse_tokenizer(draft, slug,
@@ -319,8 +379,7 @@ enum rsrc_status rsrc_draft_normalizers(struct rsrc_tokenizer_draft *draft, cons
     return check_normalizers(draft);
 }
 
-/* ---- decoder
- * ---------------------------------------------------------------------------------- */
+/* ---- decoder ----------------------------------------------------------------------------------- */
 
 #define DECODER "tokenizer-decoder"
 

@@ -386,8 +386,8 @@ struct rsr_tokenizer_header {
     uint32_t n_merges;
     uint32_t n_normalizers;
     uint32_t n_pretokenizers;
-    uint32_t alphabet;          /* enum rsr_bpe_alphabet; BYTES: the last pre-tokenizer is BYTE_LEVEL, and
-                                   there and nowhere else is one */
+    uint32_t alphabet;          /* enum rsr_bpe_alphabet; BYTES: one pre-tokenizer is BYTE_LEVEL; those
+                                   behind it see the byte-level alphabet. Else none is */
     uint32_t ignore_merges;     /* a whole piece found in the vocabulary is one token */
     uint32_t unk_token;         /* CHARACTERS; RSR_NO_TOKEN: unknown characters are dropped */
     uint32_t fuse_unk;          /* unknown characters in a row are one unk_token */

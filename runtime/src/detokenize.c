@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "byte_alphabet.h"
 #include "detokenize.h"
 #include "normalize.h"
 #include "text.h"
@@ -31,24 +32,13 @@ void rsr_detokenizer_free(struct rsr_detokenizer *d) {
 /* ---- Byte level
  * --------------------------------------------------------------------------------- */
 
-/* The byte of a character of the byte-level alphabet, or -1. Printable Latin-1 stands for
- * itself, the other 68 bytes for U+0100 and up, in order. */
-static int alphabet_byte(uint32_t code) {
-    if ((code >= 0x21 && code <= 0x7e) || (code >= 0xa1 && code <= 0xff && code != 0xad))
-        return (int)code;
-    if (code < 0x100 || code >= 0x144)
-        return -1;
-    uint32_t n = code - 0x100;
-    return (int)(n <= 0x20 ? n : n < 0x43 ? n - 0x21 + 0x7f : 0xad);
-}
-
 /* The decoder maps an added token through the alphabet too if all of its characters are in it,
  * so an added "e with acute" decodes to the single byte E9. */
 static bool append_added(const char *text, size_t n, struct rsr_bytes *out) {
     size_t begin = out->size;
     for (size_t i = 0; i < n;) {
         struct rsr_utf8_step step = rsr_utf8_scan(text + i, n - i);
-        int byte = alphabet_byte(step.code);
+        int byte = rsr_alphabet_byte(step.code);
         if (byte < 0) {
             out->size = begin;
             return rsr_bytes_append(out, text, n);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bpe.h"
+#include "byte_alphabet.h"
 #include "normalize.h"
 #include "text.h"
 
@@ -25,6 +26,7 @@ struct stage {
     struct encoding *encoding;
     uint32_t next;
     bool begins_text; /* told to the first pre-tokenizer alone */
+    bool is_mapped;   /* the piece is in the byte-level alphabet */
 };
 
 static rsr_status no_memory(rsr_error *err) {
@@ -64,24 +66,53 @@ static rsr_status mark_spaces(const struct stage *stage, const struct rsr_pretok
     return status;
 }
 
+static rsr_status merge_pairs(const struct stage *stage, const char *piece, size_t n_bytes,
+                              rsr_error *err) {
+    struct encoding *encoding = stage->encoding;
+    struct rsr_bytes bytes = {0};
+    bool ok = true;
+    if (stage->is_mapped) {
+        ok = rsr_bytes_append(&bytes, piece, n_bytes);
+        piece = bytes.data;
+        n_bytes = ok ? rsr_alphabet_read(bytes.data, n_bytes) : 0;
+    }
+    ok =
+        ok && rsr_bpe_encode(encoding->encoder, &encoding->scratch, piece, n_bytes, &encoding->ids);
+    rsr_bytes_free(&bytes);
+    return ok ? RSR_OK : no_memory(err);
+}
+
+static rsr_status pretokenize(void *user, const char *piece, size_t n_bytes, rsr_error *err);
+
+/* A piece that ByteLevel has cut, where others cut on: they see its bytes as the alphabet. */
+static rsr_status map_bytes(void *user, const char *piece, size_t n_bytes, rsr_error *err) {
+    struct rsr_bytes mapped = {0};
+    rsr_status status = rsr_alphabet_append(&mapped, piece, n_bytes)
+                            ? pretokenize(user, mapped.data, mapped.size, err)
+                            : no_memory(err);
+    rsr_bytes_free(&mapped);
+    return status;
+}
+
 static rsr_status pretokenize(void *user, const char *piece, size_t n_bytes, rsr_error *err) {
     const struct stage *stage = user;
-    struct encoding *encoding = stage->encoding;
-    const struct rsr_encoder *encoder = encoding->encoder;
+    const struct rsr_encoder *encoder = stage->encoding->encoder;
     if (stage->next == encoder->header->n_pretokenizers)
-        return rsr_bpe_encode(encoder, &encoding->scratch, piece, n_bytes, &encoding->ids)
-                   ? RSR_OK
-                   : no_memory(err);
+        return merge_pairs(stage, piece, n_bytes, err);
     const struct rsr_pretokenizer *p = &encoder->pretokenizers[stage->next];
     const struct rsr_splitter *splitter = encoder->splitters[stage->next];
-    struct stage following = {encoding, stage->next + 1, false};
+    struct stage following = {stage->encoding, stage->next + 1, false, stage->is_mapped};
+    bool maps =
+        p->kind == RSR_PRETOKENIZER_BYTE_LEVEL && following.next < encoder->header->n_pretokenizers;
+    following.is_mapped = stage->is_mapped || maps;
+    rsr_piece_fn *next = maps ? map_bytes : pretokenize;
     struct rsr_bytes marked = {0};
     rsr_status status = RSR_OK;
     if (p->kind != RSR_PRETOKENIZER_SPLIT)
         status = mark_spaces(stage, p, &marked, &piece, &n_bytes, err);
     if (status == RSR_OK)
-        status = splitter ? rsr_splitter_run(splitter, piece, n_bytes, pretokenize, &following, err)
-                          : pretokenize(&following, piece, n_bytes, err);
+        status = splitter ? rsr_splitter_run(splitter, piece, n_bytes, next, &following, err)
+                          : next(&following, piece, n_bytes, err);
     rsr_bytes_free(&marked);
     return status;
 }
@@ -92,7 +123,7 @@ static rsr_status encode_normalized(void *user, uint32_t id, const char *text, s
     struct encoding *encoding = user;
     if (id != RSR_NO_TOKEN)
         return rsr_ids_append(&encoding->ids, id) ? RSR_OK : no_memory(err);
-    struct stage first = {encoding, 0, text == encoding->first};
+    struct stage first = {encoding, 0, text == encoding->first, false};
     return pretokenize(&first, text, n_bytes, err);
 }
 

@@ -9,6 +9,7 @@
 #define RSR_TOKENIZER_H
 
 #include "added_tokens.h"
+#include "piece_table.h"
 #include "pretokenize.h"
 #include "utf8.h"
 
@@ -21,10 +22,9 @@ struct rsr_encoder {
     const struct rsr_normalizer *normalizers;
     const struct rsr_pretokenizer *pretokenizers;
     const uint32_t *prefix, *suffix;
-    uint32_t *merge_begin; /* [n_tokens + 1]: first merge of each left token */
-    uint32_t *pieces; /* open hash table of the vocabulary's ids by text; NULL where nothing looks
-                              tokens up by text: bytes without ignore_merges */
-    uint32_t pieces_mask;
+    uint32_t *merge_begin;          /* [n_tokens + 1]: first merge of each left token */
+    struct rsr_piece_table *pieces; /* NULL where nothing looks tokens up by text: bytes without
+                                       ignore_merges */
     uint8_t *joints; /* CHARACTERS: a bit for each pair of characters that a merge may join */
     struct rsr_splitter **splitters;    /* [n_pretokenizers]; NULL where nothing is split */
     struct rsr_added_tokens raw;        /* matched in the text as given */

@@ -142,25 +142,8 @@ static rsr_status index_merges(struct rsr_encoder *e, rsr_error *err) {
     return RSR_OK;
 }
 
-/* FNV-1a. */
-static uint32_t hash_text(const char *text, size_t n) {
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ (uint8_t)text[i]) * 16777619u;
-    return hash;
-}
-
 uint32_t rsr_encoder_find_piece(const struct rsr_encoder *e, const char *piece, size_t n_bytes) {
-    if (!e->pieces)
-        return RSR_NO_TOKEN;
-    uint32_t slot = hash_text(piece, n_bytes) & e->pieces_mask;
-    for (; e->pieces[slot] != RSR_NO_TOKEN; slot = (slot + 1) & e->pieces_mask) {
-        size_t n;
-        const char *text = token_text(e, e->pieces[slot], &n);
-        if (n == n_bytes && memcmp(text, piece, n) == 0)
-            return e->pieces[slot];
-    }
-    return RSR_NO_TOKEN;
+    return e->pieces ? rsr_piece_table_find(e->pieces, piece, n_bytes) : RSR_NO_TOKEN;
 }
 
 /* What the model's own vocabulary lacks must not be found. */
@@ -172,25 +155,19 @@ static bool is_piece(uint8_t flags) {
 static rsr_status index_pieces(struct rsr_encoder *e, rsr_error *err) {
     if (!e->header->ignore_merges && e->header->alphabet == RSR_BPE_BYTES)
         return RSR_OK;
-    uint64_t n_slots = 16;
-    while (n_slots < 2ull * e->header->n_tokens)
-        n_slots *= 2;
-    e->pieces = malloc((size_t)n_slots * sizeof(uint32_t));
-    if (!e->pieces)
+    struct rsr_piece *pieces = malloc(e->header->n_tokens * sizeof(*pieces));
+    if (!pieces)
         return no_memory(err);
-    memset(e->pieces, 0xff, (size_t)n_slots * sizeof(uint32_t)); /* RSR_NO_TOKEN */
-    e->pieces_mask = (uint32_t)(n_slots - 1);
+    uint32_t n = 0;
     for (uint32_t id = 0; id < e->header->n_tokens; id++) {
-        size_t n;
-        const char *text = token_text(e, id, &n);
-        if (n == 0 || !is_piece(e->flags[id]))
-            continue;
-        uint32_t slot = hash_text(text, n) & e->pieces_mask;
-        while (e->pieces[slot] != RSR_NO_TOKEN)
-            slot = (slot + 1) & e->pieces_mask;
-        e->pieces[slot] = id;
+        struct rsr_piece piece = {.id = id};
+        piece.text = token_text(e, id, &piece.n_bytes);
+        if (piece.n_bytes > 0 && piece.n_bytes <= UINT32_MAX && is_piece(e->flags[id]))
+            pieces[n++] = piece;
     }
-    return RSR_OK;
+    e->pieces = rsr_piece_table_create(pieces, n);
+    free(pieces);
+    return e->pieces ? RSR_OK : no_memory(err);
 }
 
 /* Pairs are hashed to bits; that some share one only costs time. */
@@ -290,23 +267,28 @@ static rsr_status collect_added(struct rsr_encoder *e, rsr_error *err) {
     return RSR_OK;
 }
 
-/* Bytes are made by ByteLevel, last of all; Metaspace sees the text before it is split. */
+/* Metaspace sees the text before it is split. */
 static bool is_in_place(const struct rsr_tokenizer_header *header, const struct rsr_pretokenizer *p,
                         uint32_t index) {
-    bool is_last = index + 1 == header->n_pretokenizers;
-    bool makes_bytes = header->alphabet == RSR_BPE_BYTES && is_last;
-    if ((p->kind == RSR_PRETOKENIZER_BYTE_LEVEL) != makes_bytes ||
-        p->kind > RSR_PRETOKENIZER_METASPACE || p->prefix > RSR_PREFIX_FIRST)
+    if (p->kind > RSR_PRETOKENIZER_METASPACE || p->prefix > RSR_PREFIX_FIRST)
         return false;
     return p->kind != RSR_PRETOKENIZER_METASPACE ||
            (index == 0 && p->pattern_bytes > 0 &&
             is_literal(header, p->pattern_at, p->pattern_bytes));
 }
 
+/* Bytes are made by one ByteLevel. */
+static bool makes_alphabet(const struct rsr_encoder *e) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < e->header->n_pretokenizers; i++)
+        n += e->pretokenizers[i].kind == RSR_PRETOKENIZER_BYTE_LEVEL;
+    return n == (e->header->alphabet == RSR_BPE_BYTES ? 1 : 0);
+}
+
 static rsr_status compile_splitters(struct rsr_encoder *e, rsr_error *err) {
     uint32_t n = e->header->n_pretokenizers;
-    if (n == 0 && e->header->alphabet == RSR_BPE_BYTES)
-        return broken(err, "it has no pre-tokenizer that makes bytes");
+    if (!makes_alphabet(e))
+        return broken(err, "its pre-tokenizers do not make what its pairs merge from");
     e->splitters = calloc((size_t)n + 1, sizeof(*e->splitters));
     if (!e->splitters)
         return no_memory(err);
@@ -359,7 +341,7 @@ void rsr_encoder_destroy(struct rsr_encoder *encoder) {
         rsr_splitter_destroy(encoder->splitters[i]);
     free(encoder->splitters);
     free(encoder->merge_begin);
-    free(encoder->pieces);
+    rsr_piece_table_destroy(encoder->pieces);
     free(encoder->joints);
     free(encoder->raw.tokens);
     free(encoder->normalized.tokens);

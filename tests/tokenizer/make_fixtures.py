@@ -26,7 +26,6 @@ BOOK = HERE.parent.parent / "examples/model/heldout.txt"  # public domain, in th
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-DIGITS = r"\p{N}"
 
 # Text in many scripts, so that the small vocabularies hold merges across them.
 SCRIPTS = """
@@ -111,7 +110,7 @@ def falcon():
     """Digits split one by one before the ByteLevel pattern, a space put in front, EOS at the end."""
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(DIGITS), behavior="isolated", invert=False),
+        pre_tokenizers.Digits(individual_digits=True),
         pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)])
     tok.decoder = decoders.ByteLevel()
     train(tok, 800)
@@ -120,6 +119,22 @@ def falcon():
     tok.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B </s>",
         special_tokens=[("<s>", tok.token_to_id("<s>")), ("</s>", tok.token_to_id("</s>"))])
+    return tok
+
+
+def punctuation():
+    """Falcon 7B's: what follows ByteLevel splits its alphabet, not the text."""
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Punctuation(behavior="contiguous"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        pre_tokenizers.Digits(individual_digits=False),
+        pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), behavior="isolated", invert=False)])
+    tok.decoder = decoders.ByteLevel()
+    tok.post_processor = processors.ByteLevel(trim_offsets=False)
+    train(tok, 900)
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False)
+                            for t in (">>TITLE<<", "<|endoftext|>")])
     return tok
 
 
@@ -233,7 +248,8 @@ def metaspace_split(scheme, fuse_unk, unk_token):
 
 
 TOKENIZERS = {
-    "llama3": llama3, "gpt2": gpt2, "qwen": qwen, "falcon": falcon, "neox": neox,
+    "llama3": llama3, "gpt2": gpt2, "qwen": qwen, "falcon": falcon, "punctuation": punctuation,
+    "neox": neox,
     "llama2": llama2, "metaspace": metaspace, "gemma": gemma,
     "metaspace-always": lambda: metaspace_split("always", True, "<unk>"),
     "metaspace-never": lambda: metaspace_split("never", False, None),
@@ -245,7 +261,7 @@ TOKENIZERS = {
 
 
 # Of the corpus, every so manyth text for tokenizers of this kind.
-STEPS = {"split": 4, "neox": 3, "gemma": 3, "metaspace": 2}
+STEPS = {"split": 4, "neox": 3, "punctuation": 2, "gemma": 3, "metaspace": 2}
 
 
 def fixed_texts():

@@ -48,17 +48,13 @@ static char *read_file(const char *path, size_t *n) {
     return bytes;
 }
 
-static bool open_fixture_of(struct fixture *f, const char *folder, const char *name) {
+/* The model of a tokenizer.json of n bytes; `json` may be NULL, for a file that is not there. */
+static bool parse_fixture(struct fixture *f, const char *name, const char *json, size_t n) {
     memset(f, 0, sizeof(*f));
     rsrc_arena_init(&f->arena);
     f->diag = rsrc_diag_create(stderr, false, RSRC_COLOR_NEVER);
-    char path[512];
-    size_t n = 0;
-    snprintf(path, sizeof(path), "%s/%s.tokenizer.json", folder, name);
-    char *bytes = read_file(path, &n);
-    bool ok = bytes && rsrc_parse_tokenizer(f->diag, &f->arena, path, (const uint8_t *)bytes, n,
-                                            &f->tokenizer) == RSRC_OK;
-    free(bytes);
+    bool ok = json && rsrc_parse_tokenizer(f->diag, &f->arena, name, (const uint8_t *)json, n,
+                                           &f->tokenizer) == RSRC_OK;
     rsr_error err = RSR_ERROR_INIT;
     f->module.tokenizer = f->tokenizer.section;
     f->module.hyper.vocab = ok ? f->tokenizer.section->n_tokens + 3 : 0;
@@ -68,6 +64,16 @@ static bool open_fixture_of(struct fixture *f, const char *folder, const char *n
     if (!ok)
         fprintf(stderr, "%s: %s\n", name, err.message);
     CHECK(ok);
+    return ok;
+}
+
+static bool open_fixture_of(struct fixture *f, const char *folder, const char *name) {
+    char path[512];
+    size_t n = 0;
+    snprintf(path, sizeof(path), "%s/%s.tokenizer.json", folder, name);
+    char *bytes = read_file(path, &n);
+    bool ok = parse_fixture(f, name, bytes, n);
+    free(bytes);
     return ok;
 }
 
@@ -420,15 +426,25 @@ static void test_time(void) {
     static const struct {
         const char *tokenizer, *unit;
     } runs[] = {
-        {"llama3", "x"},        {"llama3", "the lord said unto him, 12 "},
-        {"llama3", " "},        {"llama3", "<|eot_id|>"},
-        {"llama3", "<|eot_id"}, {"qwen", "\xcc\x95\xcc\x80"},
-        {"gpt2", "  <both>"},   {"gpt2", "\n"},
-        {"llama3", "aab"},      {"gpt2", "\xff"},
-        {"llama2", "x"},        {"llama2", "the lord said unto him, 12 "},
-        {"llama2", " "},        {"llama2", "\xf0\x9f\x98\x80"},
-        {"llama2", "aab"},      {"metaspace", "\xe2\x98\x83"},
-        {"llama2", "the"},      {"metaspace-always", "the lord "},
+        {"llama3", "x"},
+        {"llama3", "the lord said unto him, 12 "},
+        {"llama3", " "},
+        {"llama3", "<|eot_id|>"},
+        {"llama3", "<|eot_id"},
+        {"qwen", "\xcc\x95\xcc\x80"},
+        {"gpt2", "  <both>"},
+        {"gpt2", "\n"},
+        {"llama3", "aab"},
+        {"gpt2", "\xff"},
+        {"llama2", "x"},
+        {"llama2", "the lord said unto him, 12 "},
+        {"llama2", " "},
+        {"llama2", "\xf0\x9f\x98\x80"},
+        {"llama2", "aab"},
+        {"metaspace", "\xe2\x98\x83"},
+        {"llama2", "the"},
+        {"metaspace-always", "the lord "},
+        {"punctuation", "the lord said, 12345 \xc2\xb2"},
     };
     const size_t n_bytes = 1 << 20;
     char *text = malloc(n_bytes);
@@ -460,11 +476,92 @@ static void test_libraries(const char *folder, const char *const *names, size_t 
     json_decref(corpus);
 }
 
+/* ---- A vocabulary made to collide --------------------------------------------------------------- */
+
+#define N_COLLIDING 30000u /* its table has 2^16 slots at most */
+
+static uint32_t hash_low16(uint32_t hash, uint32_t byte) {
+    return ((hash ^ byte) * 16777619u) & 0xffff; /* FNV-1a: low bits depend on low bits alone */
+}
+
+/* The next word of letters whose hash ends with 16 zero bits: a prefix, and two letters that make
+ * it so if there are any. */
+static void next_colliding(uint32_t *prefix, char word[8]) {
+    for (;; ++*prefix) {
+        uint32_t hash = 2166136261u & 0xffff, n = 0;
+        for (uint32_t rest = *prefix + 26 * 26 * 26; rest > 0; rest /= 26) {
+            word[n] = (char)('a' + rest % 26);
+            hash = hash_low16(hash, (uint8_t)word[n++]);
+        }
+        for (uint32_t pair = 0; pair < 26 * 26; pair++) {
+            word[n] = (char)('a' + pair / 26);
+            word[n + 1] = (char)('a' + pair % 26);
+            if (hash_low16(hash_low16(hash, (uint8_t)word[n]), (uint8_t)word[n + 1]) == 0) {
+                word[n + 2] = 0;
+                ++*prefix;
+                return;
+            }
+        }
+    }
+}
+
+/* Words that are pieces, all in one bucket of the table: each is found without a walk through it. */
+static void test_colliding_vocabulary(void) {
+    json_t *vocab = json_object();
+    struct rsr_bytes text = {0};
+    char word[16];
+    uint32_t prefix = 0;
+    for (uint32_t i = 0; i < N_COLLIDING; i++) {
+        next_colliding(&prefix, word);
+        json_object_set_new(vocab, word, json_integer(i));
+        CHECK(rsr_bytes_append(&text, word, strlen(word)) && rsr_bytes_append(&text, " ", 1));
+    }
+    json_t *root =
+        json_pack("{s:{s:s,s:{s:s},s:s}, s:{s:s}, s:{s:s,s:b,s:o,s:[]}}", "pre_tokenizer", "type",
+                  "Split", "pattern", "String", " ", "behavior", "Removed", "decoder", "type",
+                  "Fuse", "model", "type", "BPE", "ignore_merges", 1, "vocab", vocab, "merges");
+    char *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    uint32_t *ids = malloc(N_COLLIDING * sizeof(*ids));
+    struct fixture f;
+    CHECK(json != NULL && ids != NULL);
+    double begin = seconds();
+    if (json && ids && parse_fixture(&f, "colliding", json, strlen(json))) {
+        size_t n = 0;
+        for (int round = 0; round < 16; round++)
+            CHECK_INT(
+                rsr_api_tokenize(&f.model, text.data, text.size, 0, ids, N_COLLIDING, &n, NULL),
+                RSR_OK);
+        CHECK_INT(n, N_COLLIDING);
+        for (uint32_t i = 0; i < n; i++)
+            CHECK(ids[i] == i);
+        double taken = seconds() - begin;
+        printf("%u colliding pieces: %.3f s\n", N_COLLIDING, taken);
+        CHECK(taken < 5);
+    }
+    if (json && ids)
+        close_fixture(&f);
+    free(ids);
+    free(json);
+    json_decref(root);
+    rsr_bytes_free(&text);
+}
+
 int main(int argc, char **argv) {
-    static const char *const names[] = {
-        "llama3",        "gpt2",           "qwen",       "falcon",           "neox",
-        "llama2",        "metaspace",      "gemma",      "metaspace-always", "metaspace-never",
-        "split-removed", "split-previous", "split-next", "split-contiguous"};
+    static const char *const names[] = {"llama3",
+                                        "gpt2",
+                                        "qwen",
+                                        "falcon",
+                                        "punctuation",
+                                        "neox",
+                                        "llama2",
+                                        "metaspace",
+                                        "gemma",
+                                        "metaspace-always",
+                                        "metaspace-never",
+                                        "split-removed",
+                                        "split-previous",
+                                        "split-next",
+                                        "split-contiguous"};
     if (argc > 1) {
         test_libraries(argv[1], (const char *const *)argv + 2, (size_t)argc - 2);
         return CHECK_EXIT();
@@ -476,6 +573,8 @@ int main(int argc, char **argv) {
     test_damaged_sections("gpt2");
     test_damaged_sections("llama2");
     test_damaged_sections("metaspace");
+    test_damaged_sections("punctuation");
+    test_colliding_vocabulary();
     test_patterns();
     test_match_limit();
     test_time();

@@ -223,6 +223,26 @@ static void check_literal(const struct rsr_tokenizer_header *header, uint64_t of
     CHECK(memcmp(at(header, offset), expected, n_bytes) == 0);
 }
 
+#define SPLIT "pre_tokenizer.pretokenizers.0"
+
+/* A pre-tokenizer that becomes a Split with this pattern, or one that begins so. */
+static void check_split(const char *path, const char *value, const char *pattern,
+                        uint32_t behavior) {
+    struct reader_test test;
+    struct rsr_tokenizer tokenizer;
+    const struct rsr_tokenizer_header *header = parse_patched(&test, path, value, &tokenizer);
+    if (header != NULL) {
+        const struct rsr_pretokenizer *step = at(header, header->pretokenizers_at);
+        CHECK_INT(header->n_pretokenizers, 2);
+        CHECK_INT(step->kind, RSR_PRETOKENIZER_SPLIT);
+        CHECK_INT(step->behavior, behavior);
+        CHECK_INT(step->invert, 0);
+        CHECK(step->pattern_bytes >= strlen(pattern) &&
+              memcmp(at(header, step->pattern_at), pattern, strlen(pattern)) == 0);
+    }
+    reader_test_end(&test);
+}
+
 static void test_variants(void) {
     struct reader_test test;
     struct rsr_tokenizer tokenizer;
@@ -248,8 +268,7 @@ static void test_variants(void) {
     }
     reader_test_end(&test);
 
-    header = parse_patched(&test, "pre_tokenizer.pretokenizers.0.pattern",
-                           "{\"String\":\"a.(b) \\u00e9\"}", &tokenizer);
+    header = parse_patched(&test, SPLIT ".pattern", "{\"String\":\"a.(b) \\u00e9\"}", &tokenizer);
     if (header != NULL) {
         const struct rsr_pretokenizer *step = at(header, header->pretokenizers_at);
         static const char want[] = "a\\.\\(b\\) \xc3\xa9";
@@ -257,6 +276,12 @@ static void test_variants(void) {
         CHECK(memcmp(at(header, step->pattern_at), want, sizeof(want) - 1) == 0);
     }
     reader_test_end(&test);
+
+    check_split(SPLIT, "{\"type\":\"Digits\",\"individual_digits\":true}", "\\p{N}", 0);
+    check_split(SPLIT, "{\"type\":\"Digits\"}", "\\p{N}", 4);
+    check_split(SPLIT, "{\"type\":\"Punctuation\"}", "[\\p{P}$", 0);
+    check_split(SPLIT, "{\"type\":\"Punctuation\",\"behavior\":\"MergedWithPrevious\"}", "[\\p{P}$",
+                2);
 
     header = parse_patched(&test, "post_processor", "null", &tokenizer);
     CHECK(header != NULL && header->n_prefix == 0 && header->n_suffix == 0);
@@ -297,7 +322,6 @@ static void test_gap(void) {
     reader_test_end(&test);
 }
 
-#define SPLIT "pre_tokenizer.pretokenizers.0"
 #define TEMPLATE "post_processor.processors.1"
 
 /* A patch, the slug of its one diagnostic, and what the message names. */
@@ -354,9 +378,13 @@ static const struct refusal REFUSED[] = {
     {"pre_tokenizer", "{\"type\":\"Whitespace\"}", "tokenizer-pretokenizer", "Whitespace"},
     {"pre_tokenizer", "{\"type\":\"ByteLevel\"}", "tokenizer-pretokenizer", "add_prefix_space"},
     {"pre_tokenizer.pretokenizers.1.use_regex", "3", "tokenizer-field", "use_regex"},
-    {SPLIT, "{\"type\":\"Digits\",\"individual_digits\":true}", "tokenizer-pretokenizer", "Digits"},
+    {SPLIT, "{\"type\":\"CharDelimiterSplit\",\"delimiter\":\"-\"}", "tokenizer-pretokenizer",
+     "CharDelimiterSplit"},
+    {SPLIT, "{\"type\":\"Digits\",\"individual_digits\":7}", "tokenizer-field",
+     "individual_digits"},
+    {SPLIT, "{\"type\":\"Punctuation\",\"behavior\":\"Gone\"}", "tokenizer-pretokenizer", "Gone"},
     {SPLIT, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", "tokenizer-pretokenizer",
-     "after ByteLevel"},
+     "more than one ByteLevel"},
     {SPLIT ".pattern", "\"a\"", "tokenizer-pretokenizer", "neither"},
     {SPLIT ".pattern", "{\"Regex\":\"a\",\"String\":\"a\"}", "tokenizer-pretokenizer", "neither"},
     {SPLIT ".pattern", "{\"Regex\":\"\"}", "tokenizer-pretokenizer", "empty"},
@@ -505,7 +533,7 @@ static const struct refusal SENTENCEPIECE_REFUSED[] = {
     {"model.end_of_word_suffix", "\"</w>\"", "tokenizer-model", "end_of_word_suffix"},
     {"normalizer", "{\"type\":\"Prepend\"}", "tokenizer-normalizer", "prepend"},
     {"normalizer", "{\"type\":\"Precompiled\"}", "tokenizer-normalizer", "Precompiled"},
-    {"normalizer.normalizers.1.pattern", "{\"Regex\":\" \"}", "tokenizer-normalizer", "String"},
+    {"normalizer.normalizers.1.pattern", "{\"Regex\":\" \"}", "tokenizer-normalizer", "Regex"},
     {"normalizer.normalizers.1.pattern", "{\"String\":\"\"}", "tokenizer-normalizer", "String"},
     {"normalizer.normalizers.1.content", "null", "tokenizer-normalizer", "content"},
     {"normalizer.normalizers", "[1]", "tokenizer-normalizer", "(no type)"},
