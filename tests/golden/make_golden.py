@@ -36,6 +36,10 @@ QWEN3 = dict(architectures=["Qwen3ForCausalLM"], model_type="qwen3", hidden_act=
              tie_word_embeddings=False, rms_norm_eps=1e-6, max_position_embeddings=256,
              attention_bias=False, use_sliding_window=False, sliding_window=None,
              max_window_layers=2)
+GEMMA3 = dict(architectures=["Gemma3TextModel"], model_type="gemma3_text",
+              hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True, rms_norm_eps=1e-6,
+              max_position_embeddings=256, attention_bias=False, attn_logit_softcapping=None,
+              final_logit_softcapping=None, use_bidirectional_attention=False)
 
 
 def bitnet_quantization(**fields):
@@ -113,6 +117,28 @@ FIXTURES = {
                     rope_theta=10000, tie_word_embeddings=True,
                     rope_scaling=dict(rope_type="yarn", factor=4.0,
                                       original_max_position_embeddings=64))),
+    # Embedding models: no head, and tensors without "model.".
+    "embed_qwen3": dict(
+        seed=10, scale="online", prompt=34, rows=range(4, 34, 6), pooling="lasttoken",
+        lengths=(1, 5, 12),
+        config=dict(QWEN3, architectures=["Qwen3Model"], hidden_size=88, intermediate_size=140,
+                    num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
+                    vocab_size=150, rope_theta=1000000, tie_word_embeddings=True,
+                    quantization_config=bitnet_quantization(
+                        linear_class="autobitlinear", quantization_mode="online",
+                        use_rms_norm=True, rms_norm_eps=1e-6))),
+    "embed_gemma3": dict(
+        seed=11, scale="online", prompt=60, rows=range(5, 60, 9), pooling="mean_tokens",
+        lengths=(1, 4, 11),
+        config=dict(GEMMA3, hidden_size=84, intermediate_size=132, num_hidden_layers=2,
+                    num_attention_heads=2, num_key_value_heads=1, head_dim=48, vocab_size=140,
+                    query_pre_attn_scalar=40, sliding_window=24,
+                    layer_types=["sliding_attention", "full_attention"],
+                    rope_theta=1000000.0, rope_local_base_freq=10000.0,
+                    quantization_config=bitnet_quantization(
+                        linear_class="autobitlinear", quantization_mode="online",
+                        use_rms_norm=True, rms_norm_eps=1e-6)),
+        published=dict(config={}, names={"_proj.rms_norm.": "_proj.norm."})),
     "kjv": dict(checkpoint=BUNDLED / "kjv", prompt=48, greedy=48, text=1600,
                 rows=range(7, 96, 8), blocks=(0, 5)),
 }
