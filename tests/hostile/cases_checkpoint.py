@@ -100,6 +100,11 @@ def nothing(_path):
     pass
 
 
+def line_end_in_a_name(folder):
+    (folder / "a\nb.safetensors").write_bytes(safetensors({"w": tensor(0, 1, [1, 1])}, b"\1"))
+    return ["a\nb.safetensors", *ARGUMENTS[1:], "-MD"]
+
+
 # ---- tensors of a model --------------------------------------------------------------------------
 
 def weights(name, slug, change, place="tensor"):
@@ -182,6 +187,7 @@ CASES = [
     input_is("links-to-itself", "file-unreadable", link_to_itself),
     input_is("links-to-nothing", "file-unreadable", dangling_link),
     Case("input-behind-a-file", "file-unreadable", behind_a_file),
+    Case("input-with-a-line-end-and-MD", "dependency-name", line_end_in_a_name),
     input_is("with-a-long-name", "file-unreadable", nothing, "x" * 5000 + ".safetensors"),
     *[input_is(f"named-{name}", "checkpoint-kind", lambda path: path.write_bytes(b"\0" * 64), "input" + suffix)
       for name, suffix in [("bin", ".bin"), ("nothing", ""), ("json", ".json"), ("capitals", ".GGUF"), ("pt", ".pt")]],

@@ -53,6 +53,31 @@ def array(kind, n, content=b""):
     return gguf_entry("a", ARRAY, u32(kind) + u64(n) + content)
 
 
+# A whole model of one layer, whose ternary weights have one 1 a block, and the scale 1.
+WIDTH = 256
+LAYER = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+BLOCKS = (b"\x56" + b"\x55" * 63 + struct.pack("<e", 1)) * WIDTH
+
+
+def whole(name, slug, place="file", arguments=("--activations=int8",), leave_out=(), **contents):
+    """The whole model, with the bytes of some tensors replaced."""
+    sizes = {**NUMBERS, "embedding_length": WIDTH, "feed_forward_length": WIDTH}
+    values = [gguf_text("general.architecture", "llama"), gguf_float(EPS, 1e-5)]
+    values += [gguf_number("llama." + key, value) for key, value in sizes.items()]
+    tensors_of = [("token_embd", [WIDTH, 6], GGML_F32, bytes(4 * 6 * WIDTH))]
+    tensors_of += [(norm, [WIDTH], GGML_F32, bytes(4 * WIDTH))
+                   for norm in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm")]
+    tensors_of += [("blk.0." + part, [WIDTH, WIDTH], GGML_TQ2_0, BLOCKS) for part in LAYER]
+    infos, data = [], b""
+    for stem, dims, kind, content in tensors_of:
+        if stem not in leave_out:
+            infos.append(gguf_info(stem + ".weight", dims, kind, len(data)))
+            data += contents.get(stem.split(".")[-1], content)
+            data += bytes(-len(data) % 32)
+    made = case(name, slug, gguf(values, infos, data), place)
+    return Case(name, slug, lambda folder: [*made.make(folder), *arguments], place)
+
+
 HUGE = [("2-to-the-32", 1 << 32), ("2-to-the-61", 1 << 61), ("2-to-the-63", 1 << 63), ("largest", (1 << 64) - 1)]
 
 CASES = [
@@ -169,5 +194,13 @@ CASES = [
             "file"),
     tensors("without-embedding", "gguf-missing", gguf_info("blk.0.attn_q.weight", [4, 6], GGML_F32, 0), place="file"),
     tensors("embedding-as-f16", "gguf-trailing", gguf_info("token_embd.weight", [4, 6], GGML_F16, 0)),
+    *[whole(f"without-{stem}", "graph-missing-tensor", leave_out=[stem])
+      for stem in ["output_norm", "blk.0.attn_norm", *["blk.0." + part for part in LAYER]]],
+    *[whole(f"block-scale-{name}", "scale-value", "tensor", ffn_up=(BLOCKS[:64] + content) * WIDTH)
+      for name, content in [("nan", b"\0\x7e"), ("inf", b"\0\x7c"), ("negative", b"\0\xbc")]],
+    whole("block-code-3", "ternary-code", "tensor", ffn_up=b"\xff" + BLOCKS[1:]),
+    whole("norm-nan", "tensor-not-finite", "tensor", ffn_norm=b"\0\0\xc0\x7f" * WIDTH),
+    whole("activations-of-no-kind", "gguf-activations", "offset", arguments=()),
+    whole("activations-not-supported", "model-float-activations", arguments=["--activations=float"]),
     case("without-layers", "graph-missing-tensor", WHOLE, "file"),
 ]

@@ -67,6 +67,7 @@ CASES = [
     raw("very-deep", "safetensors-depth", "[" * 1000000),
     raw("deep-objects", "safetensors-depth", '{"a":' * 100000),
     raw("many-containers", "safetensors-too-large", "[" + "[]," * 400000 + "[]]", "file"),
+    raw("too-many-tensors", "safetensors-count", json.dumps(dict.fromkeys(map(str, range((1 << 18) + 1))))),
     raw("twice-the-tensor", "safetensors-duplicate", '{"w": %s, "w": %s}' % ((json.dumps(GOOD["w"]),) * 2)),
     raw("twice-the-shape", "safetensors-duplicate", '{"w": {"shape": [6], "shape": [2, 3]}}'),
     raw("only-metadata", "safetensors-empty", '{"__metadata__": {"format": "pt"}}'),

@@ -7,6 +7,9 @@ NUMBERS = {"cores": "2", "l2_bytes": "1M", "read_gbps": "10", "dot_gmacs": "10",
 GENERIC = {"name": "x", "triple": "x86_64-linux-gnu", "cpu": "x86-64", "features": "[]", "vector_bits": "128",
            "ops_level": "generic", **NUMBERS}
 
+GPU = {"name": "x", "triple": "nvptx64-nvidia-cuda", "cpu": "sm_90", "sm": "90", "sm_count": "1", "clock_ghz": "1",
+       "memory_gbps": "1", "launch_us": "1"}
+
 
 def print_target(path="x.yaml"):
     return ["--print-target=./" + path]
@@ -54,6 +57,12 @@ def misnamed(folder):
     (folder / "specs").mkdir()
     (folder / "specs" / "x.yaml").write_text("".join(f"{k}: {v}\n" for k, v in {**GENERIC, "name": "y"}.items()))
     return ["--print-target=x", "--spec-dir=specs"]
+
+
+def of_another_machine(folder):
+    (folder / "specs").mkdir()
+    (folder / "specs" / "x.yaml").write_text("".join(f"{k}: {v}\n" for k, v in GPU.items()))
+    return ["--print-target=native", "--spec-dir=specs"]
 
 
 def no_descriptions(folder):
@@ -140,5 +149,6 @@ CASES = [
     files("parent-broken", "spec-syntax", x="name: x\ninherit: y\n", y="{"),
     files("cpu-with-a-gpu-as-parent", "spec-foreign-key", x="name: x\ninherit: sm_90\ncores: 1\n"),
     Case("name-of-another", "spec-name", misnamed),
+    Case("folder-of-another-machine", "spec-native", of_another_machine, ""),
     Case("folder-without-descriptions", "spec-none", no_descriptions, ""),
 ]

@@ -36,9 +36,16 @@ static void test_many_signs(struct suite *suite, const struct rsr_spec *spec) {
     run_cases(suite, &c, 1, spec, "panel_many_signs");
 }
 
+/* Where lut has no form there are no codes of it to multiply. */
+static void test_no_form(struct suite *suite) {
+    struct test_case *c = make_panel_case(suite, &shapes[0], RSR_TERNARY, 0);
+    expect_lower_refused(suite, c, &specs[1], NULL, "lower-dot-panel", "target generic");
+}
+
 int main(void) {
     struct suite suite;
     suite_begin(&suite, "test_dot_panel", 20260722);
+    test_no_form(&suite);
     uint32_t n_targets = 0;
     for (size_t i = 0; i < N_SPECS; i++)
         if ((specs[i].cpu_features & F(SSSE3)) != 0) { /* lut has a form for it */

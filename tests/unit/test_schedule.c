@@ -149,6 +149,10 @@ int main(void) {
         check_regimes(diag, &f.graph, &kernels, steps, n_steps);
     }
     rsrc_diag_destroy(diag);
+    char text[256];
+    rewind(messages);
+    text[fread(text, 1, sizeof(text) - 1, messages)] = '\0';
+    CHECK(strstr(text, "[step-invalid]") != NULL);
     fclose(messages);
     rsrc_arena_free(&arena);
     return CHECK_EXIT();
