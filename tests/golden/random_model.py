@@ -98,12 +98,14 @@ def random_tensors(rng, fixture):
             return values["weight"]
         return torch.randn(vocab, hidden, generator=rng) * size
 
-    # A tied head multiplies by it again: kept small there, or every token predicts itself. Random
-    # layers carry one flipped code into every later token, which training would not: a small final
-    # norm keeps the perplexity of such a pass comparable, and changes no other comparison.
+    # A tied head multiplies by it again: kept small there, or every token predicts itself.
     embedding = matrix(0.1 if tied else 0.5, fixture["scale"] if tied else "dense")
     embedding[7] = 0    # the quantiser's lower bound of absmax: a token that is all zeros
-    final = norm_weight(hidden, offset) if embeds else norm_weight(hidden) * 0.1
+    final = norm_weight(hidden, offset)
+    # Random layers carry one flipped code into every later token, which training would not: a small
+    # final norm keeps the perplexity of such a pass comparable, and changes no other comparison.
+    if fixture["scale"] in ("multiply", "divide", "online") and not embeds:
+        final = final * 0.1
     tensors = {prefix + "embed_tokens.weight": embedding.to(dtype), prefix + "norm.weight": final}
     if not tied:
         tensors["lm_head.weight"] = matrix(0.1, fixture["scale"]).to(dtype)
