@@ -269,6 +269,12 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_truncate(rsr_sequence *sequence
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork,
                                                       rsr_error *err);
 
+/* The stored key and value of the token at `position` in a layer, for traces: [n_kv_heads][head_dim] floats
+ * each, as attention reads them. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position,
+                                                         uint32_t layer, float *keys, float *values,
+                                                         rsr_error *err);
+
 /* ---- Evaluation ----------------------------------------------------------------------------------- */
 
 typedef struct rsr_batch_entry {

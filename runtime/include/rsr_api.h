@@ -40,6 +40,8 @@ struct rsr_api {
                            const rsr_generate_options *, rsr_generate_fn *, void *,
                            rsr_generate_result *, rsr_error *);
     rsr_status (*engine_attention_stats)(rsr_engine *, bool, rsr_attention_stats *);
+    rsr_status (*sequence_read_kv)(rsr_sequence *, uint32_t, uint32_t, float *, float *,
+                                   rsr_error *);
 };
 
 /* Defined by the runtime that is linked into a module. */

@@ -229,6 +229,13 @@ rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rsr_er
     return api_of(sequence)->sequence_fork(sequence, fork, err);
 }
 
+rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position, uint32_t layer,
+                                float *keys, float *values, rsr_error *err) {
+    if (sequence == NULL)
+        return refuse_null(err, "sequence");
+    return api_of(sequence)->sequence_read_kv(sequence, position, layer, keys, values, err);
+}
+
 rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
     if (engine == NULL)
         return refuse_null(err, "engine");

@@ -75,6 +75,8 @@ rsr_status rsr_api_sequence_create(rsr_engine *, rsr_sequence **, rsr_error *); 
 void rsr_api_sequence_destroy(rsr_sequence *);
 uint32_t rsr_api_sequence_length(const rsr_sequence *);
 rsr_status rsr_api_sequence_truncate(rsr_sequence *, uint32_t, rsr_error *);
+rsr_status rsr_api_sequence_read_kv(rsr_sequence *, uint32_t, uint32_t, float *, float *,
+                                    rsr_error *);
 rsr_status rsr_api_sequence_fork(rsr_sequence *, rsr_sequence **, rsr_error *);
 rsr_status rsr_api_eval(rsr_engine *, const rsr_batch *, rsr_error *); /* eval.c */
 rsr_status rsr_api_sample(const rsr_model *, const rsr_sampling *, const float *, const uint32_t *,

@@ -145,3 +145,30 @@ rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rs
     *fork = made;
     return RSR_OK;
 }
+
+rsr_status rsr_api_sequence_read_kv(rsr_sequence *sequence, uint32_t position, uint32_t layer,
+                                    float *keys, float *values, rsr_error *err) {
+    if (sequence == NULL || keys == NULL || values == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sequence_read_kv: a pointer is NULL");
+    rsr_engine *engine = sequence->engine;
+    const struct rsr_kv_pool *kv = &engine->kv;
+    rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status != RSR_OK)
+        return status;
+    if (position >= sequence->length || layer >= kv->n_layers)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "no key of position %u in layer %u: the sequence has %u tokens, the model "
+                        "%u layers",
+                        position, layer, sequence->length, kv->n_layers);
+    const uint32_t page = sequence->pages[position / RSR_PAGE_TOKENS];
+    const size_t at = (size_t)(position % RSR_PAGE_TOKENS) * kv->row_floats;
+    const size_t bytes = kv->head_dim * sizeof(float);
+    pthread_mutex_lock(&engine->call_lock);
+    for (uint32_t head = 0; head < kv->n_kv_heads; head++) {
+        const struct rsr_kv_rows rows = kv->layout->rows(kv, page, layer, head);
+        memcpy(keys + (size_t)head * kv->head_dim, rows.keys + at, bytes);
+        memcpy(values + (size_t)head * kv->head_dim, rows.values + at, bytes);
+    }
+    pthread_mutex_unlock(&engine->call_lock);
+    return RSR_OK;
+}

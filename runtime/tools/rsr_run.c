@@ -158,7 +158,8 @@ static bool on_token(void *user, const rsr_generated *generated) {
     return !run_interrupted();
 }
 
-static int print_json(const rsr_generate_result *r, const struct run_text *text) {
+static int print_json(const struct run_session *session, const rsr_generate_result *r,
+                      const struct run_text *text) {
     json_t *root = json_object();
     json_object_set_new(root, "text", json_stringn(text->size ? text->data : "", text->size));
     json_object_set_new(root, "tokens", json_integer(r->tokens));
@@ -167,6 +168,9 @@ static int print_json(const rsr_generate_result *r, const struct run_text *text)
                         json_real(run_tokens_per_second(r->prompt_tokens, r->prefill_ns)));
     json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
     json_object_set_new(root, "stop_reason", json_string(run_stop_name(r)));
+    json_t *attention = run_attention_json(session);
+    if (attention)
+        json_object_set_new(root, "attention", attention);
     int failed = json_dumpf(root, stdout, JSON_REAL_PRECISION(6));
     json_decref(root);
     putchar('\n');
@@ -194,9 +198,13 @@ int run_prompt(struct run_session *session) {
     if (status != RSR_OK)
         code = run_fail("%s", err.message);
     else if (o->json)
-        code = print_json(&result, &output.text);
+        code = print_json(session, &result, &output.text);
     else
         run_print_summary(&result);
+    if (status == RSR_OK && !o->json)
+        run_print_attention(session);
+    if (status == RSR_OK && session->trace && !run_trace_write(session))
+        code = 1;
     free(prompt.data);
     free(output.text.data);
     return code == 0 && run_interrupted() ? RUN_EXIT_INTERRUPTED : code;
@@ -227,6 +235,9 @@ static bool open_engine(struct run_session *s) {
     options.n_threads = o->threads;
     options.context = o->context;
     options.pin_threads = o->pin;
+    options.attention = o->attention;
+    if (o->qkv_file)
+        s->trace = run_trace_create(s, &options);
     s->engine_info = (rsr_engine_info)RSR_ENGINE_INFO_INIT;
     rsr_error err = RSR_ERROR_INIT;
     if (!s->info.has_tokenizer) {
@@ -257,6 +268,7 @@ static int run(struct run_session *s) {
     }
     rsr_sequence_destroy(s->sequence);
     rsr_engine_destroy(s->engine);
+    run_trace_destroy(s->trace);
     rsr_close(s->model);
     return code;
 }

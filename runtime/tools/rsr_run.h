@@ -19,6 +19,8 @@ struct run_options {
     const char *text_file;   /* --perplexity */
     const char *system;
     const char *target;
+    const char *attention;
+    const char *qkv_file; /* --dump-qkv */
     uint32_t n_tokens, context, threads;
     rsr_sampling sampling;
     bool pin, json, help, version;
@@ -28,6 +30,8 @@ struct run_options {
 bool run_parse_options(int argc, char **argv, struct run_options *options);
 void run_print_help(void);
 
+struct run_trace;
+
 struct run_session {
     const struct run_options *options;
     rsr_model *model;
@@ -35,6 +39,7 @@ struct run_session {
     rsr_engine *engine; /* NULL with --info */
     rsr_engine_info engine_info;
     rsr_sequence *sequence;
+    struct run_trace *trace; /* NULL without --dump-qkv */
 };
 
 /* Each returns the exit status. */
@@ -71,6 +76,17 @@ void *run_alloc(size_t n, size_t element_bytes);
 
 double run_tokens_per_second(uint64_t tokens, uint64_t time_ns);
 const char *run_stop_name(const rsr_generate_result *result);
+/* Lines on stderr about the KV index, if attention goes through it. */
+void run_print_attention(const struct run_session *session);
+/* The same as a JSON object, new; NULL for dense attention. */
+struct json_t *run_attention_json(const struct run_session *session);
+
+/* --dump-qkv: an engine with these options collects queries; the file is written from its sequence in the
+ * end (rsr_run_attention.c has the format). False after a sentence. */
+struct run_trace *run_trace_create(const struct run_session *session, rsr_engine_options *options);
+bool run_trace_write(const struct run_session *session);
+void run_trace_destroy(struct run_trace *trace);
+
 /* The line on stderr after a generation. */
 void run_print_summary(const rsr_generate_result *result);
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "engine.h"
 #include "fake_module.h"
-#include "kvcache.h"
 
 static const struct rsr_hyper hyper = {.n_layers = 3, .n_kv_heads = 2, .head_dim = 12};
 
@@ -98,6 +98,15 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(free_pages(engine), 5);
     CHECK_INT(fake_feed(engine, a, tokens, 130, 0, NULL), RSR_OK); /* 2 full pages, 2 tokens */
     CHECK_INT(free_pages(engine), 2);
+    float keys[4] = {9, 9, 9, 9}, values[4] = {9, 9, 9, 9};
+    CHECK_INT(api->sequence_read_kv(a, 130, 0, keys, values, &err), RSR_ERR_ARGUMENT);
+    CHECK_INT(api->sequence_read_kv(a, 129, 1, keys, values, &err), RSR_ERR_ARGUMENT);
+    CHECK_INT(api->sequence_read_kv(a, 129, 0, NULL, values, &err), RSR_ERR_ARGUMENT);
+    CHECK(keys[0] == 9.0f && values[3] == 9.0f);
+    CHECK_INT(api->sequence_read_kv(a, 129, 0, keys, values, &err), RSR_OK);
+    const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&engine->kv, a->pages[2], 0, 0);
+    CHECK(memcmp(keys, rows.keys + 16, sizeof(keys)) == 0);
+    CHECK(memcmp(values, rows.values + 16, sizeof(values)) == 0);
     CHECK_INT(api->sequence_fork(a, &b, &err), RSR_OK); /* shares 2, copies the open one */
     CHECK_INT(api->sequence_length(b), 130);
     CHECK_INT(free_pages(engine), 1);
