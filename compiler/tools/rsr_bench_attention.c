@@ -1,8 +1,9 @@
 /* rsr_bench_attention.c - attention of one layer over a long context: dense, and through the KV index.
  *
  * Both go over at least 1.5 GiB of distinct keys and values, one layer after another as a model decodes.
- * Dense attention is the runtime's own, one pass over keys and values for all query heads of a KV head.
- * It has to reach 80 % of the read bandwidth of the same run, or the speed-up compares with nothing.
+ * Dense attention is one pass over keys and values for all query heads of a KV head: rsr_bench_dense.c for
+ * up to four of them where AVX-512 can be had, else the runtime's own. It has to reach 80 % of the read
+ * bandwidth of the same run, or the speed-up compares with nothing.
  * Keys left out are compared with products in float64, outputs with attention in float64.
  */
 #include <math.h>
@@ -15,6 +16,7 @@
 #include "cpu.h"
 #include "ops/ops.h"
 #include "rsr_bench.h"
+#include "rsr_bench_dense.h"
 #include "rsr_louver.h"
 #include "sketch/sketch.h"
 
@@ -31,9 +33,12 @@ struct counts {
     double pages_skipped, scanned, plane2, exact;
 };
 
+#define LARGEST_DENSE_ERROR 1e-3 /* of outputs that float32 summed */
+
 struct attention_bench {
     const struct bench_options *options;
     const struct rsr_ops *ops;
+    bench_dense_fn *dense; /* NULL: ops */
     uint32_t n_keys, head_dim, row_floats, group, kv_heads, n_layers, n_steps;
     float scale;
     rsr_louver_threshold threshold;
@@ -51,7 +56,7 @@ struct attention_bench {
 /* What the comparison with float64 found. */
 struct findings {
     uint64_t misses;
-    double error, certified; /* largest */
+    double error, certified, dense_error; /* largest */
 };
 
 /* ---- Data ---- */
@@ -173,36 +178,40 @@ static bool find_thresholds(struct attention_bench *b) {
 
 /* ---- Dense ---- */
 
-/* The next page comes to the caches, a part with each query head, while this one is worked on. */
-static void fetch_part(const float *page, uint32_t floats, uint32_t part, uint32_t n_parts) {
-    const uint32_t begin = floats / n_parts * part, end = floats / n_parts * (part + 1);
-    for (uint32_t i = begin; i < end; i += 16)
-        __builtin_prefetch(page + i, 0, 2);
+/* queries and outputs: [MAX_GROUP][row_floats], zero from head_dim on */
+static void attend_ops(const struct attention_bench *b, const float *keys, const float *values,
+                       const float *queries, float *outputs) {
+    struct rsr_attend_state states[MAX_GROUP];
+    float page_out[MAX_DIM];
+    for (uint32_t at = 0; at < b->n_keys; at += RSR_PAGE_TOKENS) {
+        const uint32_t left = b->n_keys - at, n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
+        const size_t page = (size_t)at * b->row_floats;
+        for (uint32_t h = 0; h < b->group; h++) {
+            const size_t row = (size_t)h * b->row_floats;
+            b->ops->attend_page(&states[h], outputs + row, page_out, queries + row, keys + page,
+                                values + page, b->row_floats, n, b->scale, at == 0);
+        }
+    }
+    for (uint32_t h = 0; h < b->group; h++) {
+        float *out = outputs + (size_t)h * b->row_floats;
+        b->ops->attend_finish(out, out, &states[h], b->head_dim);
+    }
 }
 
 /* queries and outputs: [group][head_dim] */
 static void attend_dense(const struct attention_bench *b, uint32_t layer, uint32_t head,
                          const float *queries, float *outputs) {
     const float *keys = keys_of(b, layer, head), *values = values_of(b, layer, head);
-    struct rsr_attend_state states[MAX_GROUP];
-    float q[MAX_GROUP][MAX_DIM] = {{0.0f}}, out[MAX_GROUP][MAX_DIM], page_out[MAX_DIM];
+    const size_t row_bytes = b->head_dim * sizeof(float);
+    float q[MAX_GROUP * MAX_DIM] = {0.0f}, out[MAX_GROUP * MAX_DIM];
     for (uint32_t h = 0; h < b->group; h++)
-        memcpy(q[h], queries + (size_t)h * b->head_dim, b->head_dim * sizeof(float));
-    for (uint32_t at = 0; at < b->n_keys; at += RSR_PAGE_TOKENS) {
-        const uint32_t left = b->n_keys - at, n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
-        const uint32_t floats = n * b->row_floats;
-        const float *k = keys + (size_t)at * b->row_floats, *v = values + (k - keys);
-        for (uint32_t h = 0; h < b->group; h++) {
-            if (left >= 2 * RSR_PAGE_TOKENS) {
-                fetch_part(k + floats, floats, h, b->group);
-                fetch_part(v + floats, floats, h, b->group);
-            }
-            b->ops->attend_page(&states[h], out[h], page_out, q[h], k, v, b->row_floats, n,
-                                b->scale, at == 0);
-        }
-    }
+        memcpy(q + (size_t)h * b->row_floats, queries + (size_t)h * b->head_dim, row_bytes);
+    if (b->dense != NULL)
+        b->dense(out, q, keys, values, b->row_floats, b->n_keys, b->scale);
+    else
+        attend_ops(b, keys, values, q, out);
     for (uint32_t h = 0; h < b->group; h++)
-        b->ops->attend_finish(outputs + (size_t)h * b->head_dim, out[h], &states[h], b->head_dim);
+        memcpy(outputs + (size_t)h * b->head_dim, out + (size_t)h * b->row_floats, row_bytes);
 }
 
 /* One step of a layer. */
@@ -286,7 +295,7 @@ static bool fill_indices(struct attention_bench *b) {
 struct checked_head {
     double *products; /* [keys] */
     uint32_t *attended, n_attended;
-    const float *out;
+    const float *out, *dense;
 };
 
 /* Keys left out although they are relevant: to the threshold of the oracle, or to what the index says. */
@@ -303,11 +312,20 @@ static uint64_t count_misses(const struct attention_bench *b, const struct check
     return misses;
 }
 
-/* |out - attention over all keys|, in float64. */
-static double output_error(const struct attention_bench *b, const struct checked_head *c,
-                           uint32_t head) {
+static double distance(const float *x, const double *sums, double total, uint32_t n) {
+    double squares = 0.0;
+    for (uint32_t i = 0; i < n; i++) {
+        const double difference = (double)x[i] - sums[i] / total;
+        squares += difference * difference;
+    }
+    return sqrt(squares);
+}
+
+/* Distances to attention over all keys, in float64. */
+static void compare_outputs(const struct attention_bench *b, const struct checked_head *c,
+                            uint32_t head, struct findings *found) {
     const float *values = values_of(b, 0, head);
-    double sums[MAX_DIM] = {0.0}, largest = -INFINITY, total = 0.0, error = 0.0;
+    double sums[MAX_DIM] = {0.0}, largest = -INFINITY, total = 0.0;
     for (uint32_t i = 0; i < b->n_keys; i++)
         largest = c->products[i] > largest ? c->products[i] : largest;
     for (uint32_t i = 0; i < b->n_keys; i++) {
@@ -317,18 +335,17 @@ static double output_error(const struct attention_bench *b, const struct checked
         for (uint32_t d = 0; d < b->head_dim; d++)
             sums[d] += p * (double)v[d];
     }
-    for (uint32_t d = 0; d < b->head_dim; d++) {
-        const double difference = (double)c->out[d] - sums[d] / total;
-        error += difference * difference;
-    }
-    return sqrt(error);
+    found->error = fmax(found->error, distance(c->out, sums, total, b->head_dim));
+    found->dense_error = fmax(found->dense_error, distance(c->dense, sums, total, b->head_dim));
 }
 
 static bool check_head(struct attention_bench *b, uint32_t step, uint32_t head,
                        struct checked_head *c, struct findings *found) {
     rsr_error err = RSR_ERROR_INIT;
     rsr_louver_head results[MAX_GROUP];
+    float dense[MAX_GROUP * MAX_DIM];
     rsr_louver_query query = query_for(b, step, head, false);
+    attend_dense(b, 0, head, query.q, dense);
     query.out = b->outputs;
     query.heads = results;
     query.indices = c->attended;
@@ -341,11 +358,12 @@ static bool check_head(struct attention_bench *b, uint32_t step, uint32_t head,
         struct checked_head one = {.products = c->products,
                                    .attended = c->attended + (size_t)h * b->n_keys,
                                    .n_attended = results[h].n_attended,
-                                   .out = b->outputs + (size_t)h * b->head_dim};
+                                   .out = b->outputs + (size_t)h * b->head_dim,
+                                   .dense = dense + (size_t)h * b->head_dim};
         products_of(b, head, query.q + (size_t)h * b->head_dim, one.products);
         found->misses +=
             count_misses(b, &one, query.values != NULL ? query.values[h] : results[h].threshold);
-        found->error = fmax(found->error, output_error(b, &one, head));
+        compare_outputs(b, &one, head, found);
         found->certified = fmax(found->certified, results[h].certified_error);
     }
     return true;
@@ -471,6 +489,8 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
     json_object_set_new(result, "planes", json_integer(o->planes));
     json_object_set_new(result, "threads", json_integer(o->threads));
     json_object_set_new(result, "kernel", json_string(info.kernel));
+    json_object_set_new(result, "dense_kernel",
+                        json_string(b->dense != NULL ? "avx512, 4 heads" : b->ops->name));
     json_object_set_new(result, "kv_mib", json_integer((json_int_t)(b->kv_bytes >> 20)));
     json_object_set_new(result, "dense_us", json_real(t->dense_us));
     json_object_set_new(result, "louver_us", json_real(t->louver_us));
@@ -489,6 +509,7 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
                         json_integer((json_int_t)b->n_steps * (json_int_t)o->heads));
     json_object_set_new(result, "max_output_error", json_real(found->error));
     json_object_set_new(result, "certified_error", json_real(found->certified));
+    json_object_set_new(result, "dense_error", json_real(found->dense_error));
     json_object_set_new(result, "append_us", json_real(t->append_us));
     json_object_set_new(result, "index_bytes_per_token",
                         json_real((double)info.index_bytes / (double)b->n_keys));
@@ -528,12 +549,14 @@ static const struct rsr_ops *best_ops(uint64_t features) {
 
 static bool set_up(struct attention_bench *b) {
     const struct bench_options *o = b->options;
-    b->ops = best_ops(rsr_cpu_features());
+    const uint64_t features = rsr_cpu_features();
+    b->ops = best_ops(features);
     b->n_keys = o->context;
     b->head_dim = o->head_dim;
     b->row_floats = (b->head_dim + 15u) & ~15u;
     b->kv_heads = o->kv_heads;
     b->group = o->heads / o->kv_heads;
+    b->dense = b->group <= BENCH_DENSE_HEADS ? bench_dense_for(features) : NULL;
     b->scale = 1.0f / sqrtf((float)b->head_dim);
     b->n_steps = rsrc_divide_up(CHECKED_QUERIES, o->heads);
     /* Rows up to the next multiple of 4 are read. */
@@ -587,7 +610,8 @@ int bench_attention(const struct bench_options *options) {
     if (result == NULL)
         return 1;
     bench_print(result, known.json);
-    if (found.misses != 0)
-        refuse("keys were missed: a bug");
-    return found.misses != 0;
+    const bool wrong = found.misses != 0 || !(found.dense_error < LARGEST_DENSE_ERROR);
+    if (wrong)
+        refuse("keys were missed, or dense attention is wrong: a bug");
+    return wrong;
 }
