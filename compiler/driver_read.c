@@ -34,7 +34,8 @@ enum rsrc_status rsrc_model_read(struct rsrc_compilation *c) {
         return read_text_form(c);
     const struct rsrc_read_choices choices = {
         .i2s_layout = (enum rsrc_i2s_layout)c->options->i2s_layout,
-        .activations = (enum rsrc_activations)c->options->activations};
+        .activations = (enum rsrc_activations)c->options->activations,
+        .goes_on = c->options->info != RSRC_INFO_NONE};
     if (rsrc_read_checkpoint(c->diag, &c->arena, c->options->input, &choices, &c->checkpoint) !=
         RSRC_OK)
         return RSRC_FAILED;

@@ -397,10 +397,25 @@ static enum rsrc_status read_tokenizer(struct opening *opening) {
     if (open_file(opening, path, &mapping) != RSRC_OK ||
         rsrc_parse_tokenizer(opening->diag, opening->arena, mapping->path, mapping->data,
                              mapping->size_bytes, &opening->out->tokenizer) != RSRC_OK ||
-        check_vocabulary(opening, mapping->path) != RSRC_OK) {
+        (opening->out->has_config && check_vocabulary(opening, mapping->path) != RSRC_OK)) {
         return RSRC_FAILED;
     }
     return read_tokenizer_config(opening);
+}
+
+/* Of what is not understood in either file, both tell. */
+static enum rsrc_status read_model_files(struct opening *opening, const char *config) {
+    const bool goes_on = opening->choices->goes_on;
+    const struct rsr_tokenizer none = opening->out->tokenizer;
+    const enum rsrc_status status = read_config(opening, config);
+    if (status != RSRC_OK && !goes_on) {
+        return RSRC_FAILED;
+    }
+    if (read_tokenizer(opening) == RSRC_OK) {
+        return status;
+    }
+    opening->out->tokenizer = none;
+    return goes_on ? status : RSRC_FAILED;
 }
 
 /* ---- identity --------------------------------------------------------------------------------- */
@@ -502,7 +517,7 @@ enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena 
     }
     const char *config = beside(&opening, "config.json");
     if (exists(config) && !opening.ignores_config) {
-        if (read_config(&opening, config) != RSRC_OK || read_tokenizer(&opening) != RSRC_OK) {
+        if (read_model_files(&opening, config) != RSRC_OK) {
             goto failed;
         }
     } else if (opening.needs_config) {

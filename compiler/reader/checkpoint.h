@@ -11,10 +11,13 @@
 #include "ir.h"
 #include "rsrc.h"
 
-/* What a user may have to say of a GGUF file, which does not say it itself. */
+/* What a user may have to say of a GGUF file, which does not say it itself; and whether reading goes on
+ * behind a configuration or a tokenizer that is refused: all mistakes are told, and a checkpoint whose
+ * tokenizer alone is refused is read without one. */
 struct rsrc_read_choices {
     enum rsrc_i2s_layout i2s_layout;
     enum rsrc_activations activations;
+    bool goes_on;
 };
 
 RSRC_NODISCARD enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag,

@@ -112,7 +112,8 @@ static void put_tokens(const struct rsr_info *info, struct rsrc_buffer *out) {
     const struct rsr_config *config = info->config;
     const struct rsr_tokenizer *tokenizer = info->tokenizer;
     if (tokenizer == NULL)
-        put_row(out, "tokenizer", "none: the module works on token ids");
+        put_row(out, "tokenizer", "%s",
+                info->n_errors != 0 ? "not read" : "none: the module works on token ids");
     else
         put_row(out, "tokenizer", "%s, %u tokens, %u merges", rsrc_info_tokenizer_kind(tokenizer),
                 tokenizer->section->n_tokens, tokenizer->section->n_merges);
