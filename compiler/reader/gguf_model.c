@@ -18,6 +18,7 @@
 #include "reader/gguf_activations.h"
 #include "reader/gguf_dense.h"
 #include "reader/gguf_evidence.h"
+#include "reader/gguf_tokenizer.h"
 #include "reader/limits.h"
 #include "reader/reader.h"
 
@@ -463,15 +464,6 @@ static void read_tokens(struct model *model) {
         if (is_new)
             config->eos_tokens[config->n_eos_tokens++] = id;
     }
-    const struct rsrc_gguf_value *kind = rsrc_gguf_find(&model->gguf, "tokenizer.ggml.model");
-    if (kind != NULL && !rsrc_gguf_is_text(kind, "none") && !model->failed) {
-        const struct rsrc_place place = {
-            .file = model->file, .has_offset = true, .offset = kind->offset};
-        rsrc_warning(model->diag, "gguf-tokenizer", &place,
-                     "compile the Hugging Face folder of this model for one that reads text",
-                     "the tokenizer of a GGUF file is not read: the module will work on token ids "
-                     "alone");
-    }
 }
 
 /* ---- entry point ----------------------------------------------------------------------------- */
@@ -502,11 +494,14 @@ enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *aren
     name_tensors(&model);
     read_ends(&model);
     read_tokens(&model);
-    if (model.failed)
+    struct rsr_tokenizer tokenizer;
+    if (model.failed || rsrc_gguf_read_tokenizer(diag, arena, model.file, &model.gguf,
+                                                 &model.config, &tokenizer) != RSRC_OK)
         return RSRC_FAILED;
     out->tensors = model.gguf.tensors;
     out->n_tensors = model.gguf.n_tensors;
     out->config = model.config;
+    out->tokenizer = tokenizer;
     out->has_config = true;
     return RSRC_OK;
 }

@@ -110,5 +110,8 @@ void rsrc_pack_tokenizer(struct rsrc_arena *arena, const struct rsrc_tokenizer_d
                          struct rsr_tokenizer *out);
 /* The byte that a character of the byte-level alphabet stands for, or -1. */
 int rsrc_byte_of_char(uint32_t code_point);
+/* Maps valid UTF-8 in that alphabet to bytes; false if a character is not of it. `out` has room for as
+ * many bytes as the text. */
+bool rsrc_unmap_bytes(const char *text, size_t n_bytes, char *out, uint32_t *n_out);
 
 #endif

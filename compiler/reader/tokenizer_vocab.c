@@ -47,9 +47,7 @@ int rsrc_byte_of_char(uint32_t c) {
     return n < UPPER_CONTROLS ? (int)(0x7f + n) : 0xad;
 }
 
-/* Maps valid UTF-8 in the byte-level alphabet to bytes; false if a character is not of it. `out` has
- * room for as many bytes as the text. */
-static bool unmap_bytes(const char *text, size_t n_bytes, char *out, uint32_t *n_out) {
+bool rsrc_unmap_bytes(const char *text, size_t n_bytes, char *out, uint32_t *n_out) {
     uint32_t n = 0;
     for (size_t i = 0; i < n_bytes; i++) {
         uint32_t c = (unsigned char)text[i];
@@ -184,7 +182,7 @@ static bool read_vocab_text(const struct rsrc_tokenizer_draft *draft, const char
     }
     char *unmapped = rsrc_arena_alloc(draft->scratch, length + 1);
     *bytes = unmapped;
-    return unmap_bytes(text, length, unmapped, n_bytes);
+    return rsrc_unmap_bytes(text, length, unmapped, n_bytes);
 }
 
 static enum rsrc_status read_vocab_tokens(struct rsrc_tokenizer_draft *draft, json_t *vocab) {

@@ -15,6 +15,8 @@ import pathlib
 import gguf
 import numpy as np
 
+import gguf_tokenizers
+
 TYPES = {"TQ1_0": 34, "TQ2_0": 35, "I2_S-x86": 36, "I2_S-arm": 36, "Q1_0": 41, "Q2_0": 42, "Q2_0-128": 42,
          "IQ1_BN": 134, "IQ2_BN": 135, "PQ2_0": 142}
 
@@ -181,9 +183,8 @@ else:
     writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
     writer.add_rope_scaling_factor(1.0)
     writer.add_string("bitnet.hidden_activation", config["hidden_act"])
-writer.add_tokenizer_model("gpt2")
-writer.add_token_list(["a", "b"])
-writer.add_token_types([gguf.TokenType.NORMAL] * 2)
+tokenizer = gguf_tokenizers.simplify(json.loads((args.folder / "tokenizer.json").read_text()))
+gguf_tokenizers.add_tokenizer(writer, tokenizer, "gpt2", "gpt-2")
 writer.add_bos_token_id(0)
 writer.add_eos_token_id(1)
 for name, raw in tensors.items():

@@ -205,22 +205,6 @@ static void test_value_types(void) {
     reader_test_end(&test);
 }
 
-static void test_tokenizer_warning(void) {
-    struct reader_test test;
-    struct rsr_checkpoint checkpoint = {0};
-    struct gguf_file file = {0};
-    reader_test_begin(&test);
-    put_model(&file, "llama");
-    gguf_text(&file, "tokenizer.ggml.model", "gpt2");
-    put_tensors(&file);
-    struct rsrc_buffer bytes = gguf_finish(&file);
-    CHECK_INT(parse(&test, bytes.data, bytes.size_bytes, &checkpoint), RSRC_OK);
-    CHECK(strstr(reader_test_text(&test), "warning: ") != NULL);
-    CHECK(strstr(reader_test_text(&test), "[gguf-tokenizer]") != NULL);
-    rsrc_buffer_free(&bytes);
-    reader_test_end(&test);
-}
-
 /* ---- refused --------------------------------------------------------------------------------- */
 
 static void check_refused(const void *bytes, size_t n_bytes, const char *slug, const char *about) {
@@ -618,7 +602,6 @@ int main(void) {
     test_llama();
     test_bitnet();
     test_value_types();
-    test_tokenizer_warning();
     test_values();
     test_missing();
     test_arrays();
