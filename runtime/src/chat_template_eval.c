@@ -10,10 +10,8 @@
 
 #include "chat_value.h"
 
-#define MAX_STEPS 10000000u
 #define MAX_BYTES ((size_t)256 << 20) /* of working memory, and of output */
 #define MAX_RANGE 100000
-#define MAX_LIST_DEPTH 64 /* comparing lists recurses */
 
 enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
 
@@ -55,7 +53,7 @@ static void assign(struct chat_render *r, struct chat_string name, struct chat_v
 
 /* ---- Attributes and items ----------------------------------------------------------------------- */
 
-static struct chat_value loop_attribute(struct chat_render *r, const struct chat_node *node,
+static struct chat_value loop_attribute(struct chat_render *r, uint32_t line,
                                         const struct chat_loop *loop, struct chat_string name) {
     int64_t index = (int64_t)loop->index, n = (int64_t)loop->list.n_items;
     const struct {
@@ -77,7 +75,7 @@ static struct chat_value loop_attribute(struct chat_render *r, const struct chat
     for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++)
         if (chat_equals(name, attributes[i].name) && !chat_equals(name, "depth"))
             return attributes[i].value;
-    return chat_refuse(r, node->line, "uses the unsupported loop attribute", name);
+    return chat_refuse(r, line, "uses the unsupported loop attribute", name);
 }
 
 static struct chat_value message_item(const struct chat_value *message, struct chat_string key) {
@@ -88,9 +86,8 @@ static struct chat_value message_item(const struct chat_value *message, struct c
     return (struct chat_value){0};
 }
 
-/* a.name */
-static struct chat_value attribute(struct chat_render *r, const struct chat_node *node,
-                                   const struct chat_value *of, struct chat_string name) {
+struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct chat_value *of,
+                            struct chat_string name) {
     const struct chat_variable *variable;
     switch (of->kind) {
     case CHAT_VALUE_MESSAGE:
@@ -99,14 +96,15 @@ static struct chat_value attribute(struct chat_render *r, const struct chat_node
         variable = find_in(*of->names, NULL, name);
         return variable ? variable->value : (struct chat_value){0};
     case CHAT_VALUE_LOOP:
-        return loop_attribute(r, node, of->loop, name);
+        return loop_attribute(r, line, of->loop, name);
     case CHAT_VALUE_UNDEFINED:
-        return chat_refuse(r, node->line, "takes an undefined value's attribute", name);
+        return chat_refuse(r, line, "takes an undefined value's attribute", name);
     case CHAT_VALUE_NONE:
     case CHAT_VALUE_BOOL:
     case CHAT_VALUE_INTEGER:
     case CHAT_VALUE_STRING:
     case CHAT_VALUE_LIST:
+    case CHAT_VALUE_GENERATOR:
         break;
     }
     return (struct chat_value){0};
@@ -116,12 +114,13 @@ static struct chat_value attribute(struct chat_render *r, const struct chat_node
 static struct chat_value item(struct chat_render *r, const struct chat_node *node,
                               const struct chat_value *of, const struct chat_value *key) {
     if (key->kind == CHAT_VALUE_STRING)
-        return attribute(r, node, of, key->string);
+        return chat_item(r, node->line, of, key->string);
     bool indexable = of->kind == CHAT_VALUE_LIST || of->kind == CHAT_VALUE_STRING;
     if (key->kind != CHAT_VALUE_INTEGER || !indexable)
         return chat_refuse(r, node->line, "indexes a value that has no such index",
                            CHAT_STRING(""));
     bool is_text = of->kind == CHAT_VALUE_STRING;
+    chat_charge(r, node->line, of);
     int64_t n = (int64_t)(is_text ? chat_length(of->string) : of->n_items);
     int64_t index = key->integer < 0 ? key->integer + n : key->integer;
     if (index < 0 || index >= n)
@@ -150,6 +149,7 @@ static bool slice_bound(struct chat_render *r, const struct chat_node *bound, in
 static struct chat_value slice(struct chat_render *r, const struct chat_node *node) {
     struct chat_value of = evaluate(r, node->a), step = chat_integer(1), list = {0};
     bool is_text = of.kind == CHAT_VALUE_STRING;
+    chat_charge(r, node->line, &of);
     if (node->d)
         step = evaluate(r, node->d);
     bool step_ok = step.kind == CHAT_VALUE_INTEGER && step.integer != 0 &&
@@ -169,9 +169,8 @@ static struct chat_value slice(struct chat_render *r, const struct chat_node *no
         items[n_items++] = all.items[i];
     }
     list.n_items = n_items;
-    list.integer = of.integer;
     if (!is_text || !items)
-        return list;
+        return chat_close_list(r, node->line, list);
     char *text = chat_alloc(&r->arena, n_bytes + 1);
     if (!text)
         return chat_no_memory(r);
@@ -185,14 +184,13 @@ static struct chat_value slice(struct chat_render *r, const struct chat_node *no
 
 /* ---- Operators ---------------------------------------------------------------------------------- */
 
-static struct chat_value add_lists(struct chat_render *r, const struct chat_value *a,
-                                   const struct chat_value *b) {
+static struct chat_value add_lists(struct chat_render *r, const struct chat_node *node,
+                                   const struct chat_value *a, const struct chat_value *b) {
     struct chat_value list = {0};
     struct chat_value *items = chat_new_list(r, a->n_items + b->n_items, &list);
     for (size_t i = 0; items && i < list.n_items; i++)
         items[i] = i < a->n_items ? a->items[i] : b->items[i - a->n_items];
-    list.integer = a->integer > b->integer ? a->integer : b->integer;
-    return list;
+    return chat_close_list(r, node->line, list);
 }
 
 /* Python's // and % round towards minus infinity. */
@@ -220,6 +218,8 @@ static bool integer_operation(char op, int64_t a, int64_t b, int64_t *out) {
 
 static struct chat_value binary(struct chat_render *r, const struct chat_node *node) {
     struct chat_value a = evaluate(r, node->a), b = evaluate(r, node->b);
+    chat_charge(r, node->line, &a);
+    chat_charge(r, node->line, &b);
     char op = node->text.data[0];
     if (op == '~') {
         struct chat_string left = chat_to_string(r, node->line, &a);
@@ -228,7 +228,7 @@ static struct chat_value binary(struct chat_render *r, const struct chat_node *n
     if (op == '+' && a.kind == CHAT_VALUE_STRING && b.kind == CHAT_VALUE_STRING)
         return chat_concatenate(r, a.string, b.string);
     if (op == '+' && a.kind == CHAT_VALUE_LIST && b.kind == CHAT_VALUE_LIST)
-        return add_lists(r, &a, &b);
+        return add_lists(r, node, &a, &b);
     int64_t result;
     if (a.kind != CHAT_VALUE_INTEGER || b.kind != CHAT_VALUE_INTEGER ||
         !integer_operation(op, a.integer, b.integer, &result))
@@ -250,7 +250,7 @@ static bool is_inside(struct chat_render *r, const struct chat_node *node,
         return message_item(whole, part->string).kind != CHAT_VALUE_UNDEFINED;
     if (whole->kind == CHAT_VALUE_LIST) {
         for (size_t i = 0; i < whole->n_items; i++)
-            if (chat_values_equal(&whole->items[i], part))
+            if (chat_values_equal(r, node->line, &whole->items[i], part))
                 return true;
         return false;
     }
@@ -261,11 +261,13 @@ static bool is_inside(struct chat_render *r, const struct chat_node *node,
 
 static struct chat_value compare(struct chat_render *r, const struct chat_node *node) {
     struct chat_value a = evaluate(r, node->a), b = evaluate(r, node->b);
+    chat_charge(r, node->line, &a);
+    chat_charge(r, node->line, &b);
     struct chat_string op = node->text;
     if (chat_equals(op, "=="))
-        return chat_bool(chat_values_equal(&a, &b));
+        return chat_bool(chat_values_equal(r, node->line, &a, &b));
     if (chat_equals(op, "!="))
-        return chat_bool(!chat_values_equal(&a, &b));
+        return chat_bool(!chat_values_equal(r, node->line, &a, &b));
     if (chat_equals(op, "in"))
         return chat_bool(is_inside(r, node, &a, &b));
     if (chat_equals(op, "not in"))
@@ -292,7 +294,8 @@ static bool evaluate_arguments(struct chat_render *r, const struct chat_node *no
             return false;
         }
         arguments->keywords[arguments->n] = a->text;
-        arguments->values[arguments->n++] = evaluate(r, a->a);
+        arguments->values[arguments->n] = evaluate(r, a->a);
+        chat_charge(r, node->line, &arguments->values[arguments->n++]);
     }
     return r->status == RSR_OK;
 }
@@ -362,6 +365,7 @@ static struct chat_value call(struct chat_render *r, const struct chat_node *nod
     if (callee->kind != CHAT_ATTRIBUTE)
         return chat_refuse(r, node->line, "calls what is not a function", CHAT_STRING(""));
     struct chat_value of = evaluate(r, callee->a);
+    chat_charge(r, node->line, &of);
     if (!evaluate_arguments(r, node, &arguments))
         return (struct chat_value){0};
     bool is_get = of.kind == CHAT_VALUE_MESSAGE && chat_equals(callee->text, "get");
@@ -385,14 +389,9 @@ static struct chat_value make_list(struct chat_render *r, const struct chat_node
     struct chat_value list = {0};
     struct chat_value *items = chat_new_list(r, n, &list);
     const struct chat_node *a = node->args;
-    for (size_t i = 0; items && i < n; i++, a = a->next) {
+    for (size_t i = 0; items && i < n; i++, a = a->next)
         items[i] = evaluate(r, a->a);
-        if (items[i].kind == CHAT_VALUE_LIST && items[i].integer >= list.integer)
-            list.integer = items[i].integer + 1;
-    }
-    if (list.integer > MAX_LIST_DEPTH)
-        return chat_refuse(r, node->line, "nests lists too deeply", CHAT_STRING(""));
-    return list;
+    return chat_close_list(r, node->line, list);
 }
 
 static struct chat_value variable(struct chat_render *r, const struct chat_node *node) {
@@ -410,6 +409,7 @@ static struct chat_value negate(struct chat_render *r, const struct chat_node *n
 static struct chat_value filter_or_test(struct chat_render *r, const struct chat_node *node) {
     struct chat_arguments arguments;
     struct chat_value v = evaluate(r, node->a);
+    chat_charge(r, node->line, &v);
     if (!evaluate_arguments(r, node, &arguments))
         return (struct chat_value){0};
     return node->kind == CHAT_FILTER ? chat_apply_filter(r, node, &v, &arguments)
@@ -433,7 +433,7 @@ static struct chat_value evaluate_kind(struct chat_render *r, const struct chat_
         return make_list(r, node);
     case CHAT_ATTRIBUTE:
         v = evaluate(r, node->a);
-        return attribute(r, node, &v, node->text);
+        return chat_item(r, node->line, &v, node->text);
     case CHAT_INDEX:
         v = evaluate(r, node->a);
         key = evaluate(r, node->b);
@@ -476,14 +476,8 @@ static struct chat_value evaluate_kind(struct chat_render *r, const struct chat_
     return (struct chat_value){0};
 }
 
-static bool count_step(struct chat_render *r, uint32_t line) {
-    if (r->status == RSR_OK && ++r->n_steps > MAX_STEPS)
-        chat_refuse(r, line, "takes too many steps", CHAT_STRING(""));
-    return r->status == RSR_OK;
-}
-
 static struct chat_value evaluate(struct chat_render *r, const struct chat_node *node) {
-    return count_step(r, node->line) ? evaluate_kind(r, node) : (struct chat_value){0};
+    return chat_count_steps(r, node->line, 1) ? evaluate_kind(r, node) : (struct chat_value){0};
 }
 
 /* ---- Statements --------------------------------------------------------------------------------- */
@@ -538,7 +532,7 @@ static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
     struct chat_variable target = {.name = node->text, .next = variables};
     struct chat_variable special = {CHAT_STRING("loop"), loop_value, &target};
     r->scope = variables;
-    for (; loop->index < list.n_items && count_step(r, node->line); loop->index++) {
+    for (; loop->index < list.n_items && chat_count_steps(r, node->line, 1); loop->index++) {
         target.value = list.items[loop->index];
         special.value = loop_value;
         r->variables = &special;
@@ -581,7 +575,7 @@ static enum flow run_if(struct chat_render *r, const struct chat_node *node) {
 
 static enum flow run(struct chat_render *r, const struct chat_node *node) {
     enum flow flow = FLOW_NEXT;
-    for (; node && flow == FLOW_NEXT && count_step(r, node->line); node = node->next) {
+    for (; node && flow == FLOW_NEXT && chat_count_steps(r, node->line, 1); node = node->next) {
         if (node->kind == CHAT_TEXT) {
             print(r, node->line, node->text);
         } else if (node->kind == CHAT_OUTPUT) {

@@ -22,6 +22,19 @@ struct chat_value chat_no_memory(struct chat_render *r) {
     return (struct chat_value){0};
 }
 
+bool chat_count_steps(struct chat_render *r, uint32_t line, uint64_t n) {
+    if (r->status != RSR_OK)
+        return false;
+    r->n_steps += n;
+    if (r->n_steps > CHAT_MAX_STEPS)
+        chat_refuse(r, line, "takes too many steps", CHAT_STRING(""));
+    return r->status == RSR_OK;
+}
+
+void chat_charge(struct chat_render *r, uint32_t line, const struct chat_value *v) {
+    chat_count_steps(r, line, (v->string.size + v->weight) / CHAT_BYTES_PER_STEP);
+}
+
 struct chat_value chat_integer(int64_t value) {
     return (struct chat_value){.kind = CHAT_VALUE_INTEGER, .integer = value};
 }
@@ -41,8 +54,22 @@ struct chat_value *chat_new_list(struct chat_render *r, size_t n, struct chat_va
         chat_no_memory(r);
         return NULL;
     }
-    *list = (struct chat_value){.kind = CHAT_VALUE_LIST, .items = items, .n_items = n};
+    *list = (struct chat_value){.kind = CHAT_VALUE_LIST, .items = items, .n_items = n, .weight = n};
     return items;
+}
+
+struct chat_value chat_close_list(struct chat_render *r, uint32_t line, struct chat_value list) {
+    list.integer = 0;
+    list.weight = list.n_items;
+    for (size_t i = 0; i < list.n_items; i++) {
+        const struct chat_value *inside = &list.items[i];
+        list.weight += inside->weight;
+        if (inside->kind == CHAT_VALUE_LIST && inside->integer >= list.integer)
+            list.integer = inside->integer + 1;
+        if (list.integer > CHAT_MAX_LIST_DEPTH || list.weight > CHAT_MAX_LIST_WEIGHT)
+            return chat_refuse(r, line, "nests lists too deeply", CHAT_STRING(""));
+    }
+    return list;
 }
 
 bool chat_is_true(const struct chat_value *v) {
@@ -57,6 +84,7 @@ bool chat_is_true(const struct chat_value *v) {
         return v->string.size > 0;
     case CHAT_VALUE_LIST:
         return v->n_items > 0;
+    case CHAT_VALUE_GENERATOR:
     case CHAT_VALUE_MESSAGE:
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
@@ -69,11 +97,11 @@ static bool is_number(const struct chat_value *v) {
     return v->kind == CHAT_VALUE_INTEGER || v->kind == CHAT_VALUE_BOOL;
 }
 
-/* The depth of lists is bounded where they are made. */
-bool chat_values_equal(const struct chat_value *a, const struct chat_value *b) {
+bool chat_values_equal(struct chat_render *r, uint32_t line, const struct chat_value *a,
+                       const struct chat_value *b) {
     if (is_number(a) && is_number(b))
         return a->integer == b->integer;
-    if (a->kind != b->kind)
+    if (a->kind != b->kind || !chat_count_steps(r, line, 1 + a->string.size / CHAT_BYTES_PER_STEP))
         return false;
     if (a->kind == CHAT_VALUE_STRING)
         return a->string.size == b->string.size &&
@@ -81,7 +109,7 @@ bool chat_values_equal(const struct chat_value *a, const struct chat_value *b) {
     if (a->kind == CHAT_VALUE_LIST || a->kind == CHAT_VALUE_MESSAGE) {
         bool equal = a->n_items == b->n_items;
         for (size_t i = 0; equal && i < a->n_items; i++)
-            equal = chat_values_equal(&a->items[i], &b->items[i]);
+            equal = chat_values_equal(r, line, &a->items[i], &b->items[i]);
         return equal;
     }
     return a->kind == CHAT_VALUE_UNDEFINED || a->kind == CHAT_VALUE_NONE;
@@ -108,6 +136,7 @@ struct chat_string chat_to_string(struct chat_render *r, uint32_t line,
         snprintf(digits, 24, "%" PRId64, v->integer);
         return (struct chat_string){digits, strlen(digits)};
     case CHAT_VALUE_LIST:
+    case CHAT_VALUE_GENERATOR:
     case CHAT_VALUE_MESSAGE:
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
@@ -143,16 +172,46 @@ size_t chat_offset(struct chat_string text, size_t index) {
     return at;
 }
 
+/* The items of a generator, the first time. */
+static struct chat_value go_through(struct chat_render *r, uint32_t line,
+                                    const struct chat_value *generator) {
+    struct chat_value list = *generator;
+    if (*generator->spent)
+        return chat_refuse(r, line, "goes twice through what map or select gave", CHAT_STRING(""));
+    *generator->spent = true;
+    list.kind = CHAT_VALUE_LIST;
+    list.spent = NULL;
+    return list;
+}
+
 struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struct chat_value *v) {
     struct chat_value list = {.kind = CHAT_VALUE_LIST};
-    if (v->kind == CHAT_VALUE_LIST)
+    struct chat_value *items;
+    switch (v->kind) {
+    case CHAT_VALUE_LIST:
         return *v;
-    if (v->kind == CHAT_VALUE_UNDEFINED)
+    case CHAT_VALUE_UNDEFINED:
         return list;
-    if (v->kind != CHAT_VALUE_STRING)
+    case CHAT_VALUE_GENERATOR:
+        return go_through(r, line, v);
+    case CHAT_VALUE_MESSAGE:
+        items = chat_new_list(r, 2, &list);
+        if (items) {
+            items[0] = chat_text(CHAT_STRING("role"));
+            items[1] = chat_text(CHAT_STRING("content"));
+        }
+        return list;
+    case CHAT_VALUE_NONE:
+    case CHAT_VALUE_BOOL:
+    case CHAT_VALUE_INTEGER:
+    case CHAT_VALUE_NAMESPACE:
+    case CHAT_VALUE_LOOP:
         return chat_refuse(r, line, "goes through what is neither a list nor a string",
                            CHAT_STRING(""));
-    struct chat_value *items = chat_new_list(r, chat_length(v->string), &list);
+    case CHAT_VALUE_STRING:
+        break;
+    }
+    items = chat_new_list(r, chat_length(v->string), &list);
     for (size_t at = 0, i = 0; items && at < v->string.size; i++) {
         size_t n = rsr_utf8_scan(v->string.data + at, v->string.size - at).length;
         items[i] = chat_text((struct chat_string){v->string.data + at, n});

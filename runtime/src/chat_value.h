@@ -10,8 +10,9 @@ enum chat_value_kind {
     CHAT_VALUE_BOOL, /* integer */
     CHAT_VALUE_INTEGER,
     CHAT_VALUE_STRING,
-    CHAT_VALUE_LIST,    /* integer: how deep lists nest inside */
-    CHAT_VALUE_MESSAGE, /* a mapping with the keys role and content */
+    CHAT_VALUE_LIST,      /* integer: how deep lists nest inside */
+    CHAT_VALUE_GENERATOR, /* what select and map give: items to go through once */
+    CHAT_VALUE_MESSAGE,   /* a mapping with the keys role and content */
     CHAT_VALUE_NAMESPACE,
     CHAT_VALUE_LOOP
 };
@@ -20,8 +21,10 @@ struct chat_value {
     enum chat_value_kind kind;
     int64_t integer;
     struct chat_string string;
-    const struct chat_value *items; /* LIST: n_items; MESSAGE: role and content */
+    const struct chat_value *items; /* LIST, GENERATOR: n_items; MESSAGE: role and content */
     size_t n_items;
+    uint64_t weight;              /* LIST: of all values inside, however often they are shared */
+    bool *spent;                  /* GENERATOR: whether it was gone through; shared by its copies */
     struct chat_variable **names; /* NAMESPACE: the head of its list */
     const struct chat_loop *loop;
 };
@@ -36,6 +39,13 @@ struct chat_loop {
     struct chat_value list;
     size_t index;
 };
+
+/* Comparing and printing recurse, and go through a shared list each time they meet it. */
+#define CHAT_MAX_LIST_DEPTH 64
+#define CHAT_MAX_LIST_WEIGHT (1u << 20)
+
+#define CHAT_MAX_STEPS 10000000u
+#define CHAT_BYTES_PER_STEP 64u
 
 /* One rendering. The first problem sets the status; everything then returns quickly. */
 struct chat_render {
@@ -62,14 +72,22 @@ struct chat_value chat_refuse(struct chat_render *r, uint32_t line, const char *
                               struct chat_string name);
 struct chat_value chat_no_memory(struct chat_render *r);
 
+/* Counts n steps; false once there are too many, or after another problem. */
+bool chat_count_steps(struct chat_render *r, uint32_t line, uint64_t n);
+/* Counts the steps that an operation on the whole value may take. */
+void chat_charge(struct chat_render *r, uint32_t line, const struct chat_value *v);
+
 struct chat_value chat_integer(int64_t value);
 struct chat_value chat_bool(bool value);
 struct chat_value chat_text(struct chat_string text);
 /* n zeroed values, to be filled in, as a list; NULL with the status set. */
 struct chat_value *chat_new_list(struct chat_render *r, size_t n, struct chat_value *list);
+/* The list is filled in: measures it, and refuses one that is too deep or too heavy. */
+struct chat_value chat_close_list(struct chat_render *r, uint32_t line, struct chat_value list);
 
 bool chat_is_true(const struct chat_value *value);
-bool chat_values_equal(const struct chat_value *a, const struct chat_value *b);
+bool chat_values_equal(struct chat_render *r, uint32_t line, const struct chat_value *a,
+                       const struct chat_value *b);
 /* The value as it is printed; lists and the like are refused. */
 struct chat_string chat_to_string(struct chat_render *r, uint32_t line, const struct chat_value *v);
 struct chat_value chat_concatenate(struct chat_render *r, struct chat_string a,
@@ -77,7 +95,10 @@ struct chat_value chat_concatenate(struct chat_render *r, struct chat_string a,
 size_t chat_length(struct chat_string text); /* in characters */
 /* Byte offset of a character. */
 size_t chat_offset(struct chat_string text, size_t index);
-/* The characters of a string, or the items of a list. */
+/* The value of a[key] for a key that is a string; what is not there is undefined. */
+struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct chat_value *of,
+                            struct chat_string key);
+/* The characters of a string, the keys of a message, or the items of a list or generator. */
 struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struct chat_value *v);
 bool chat_contains(struct chat_string text, struct chat_string part, size_t *at);
 

@@ -89,6 +89,8 @@ MODELS = {
     {%- elif message.role == "tool" or message.role == "ipython" %}
         {{- "<|start_header_id|>ipython<|end_header_id|>\\n\\n" }}
         {%- if message.content is mapping or message.content is iterable %}
+            {{- message.content | tojson }}
+        {%- else %}
             {{- message.content }}
         {%- endif %}
         {{- "<|eot_id|>" }}
@@ -172,8 +174,21 @@ MODELS = {
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """,
-    "qwen-3": """{%- if messages[0].role == 'system' %}
-    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+    "qwen-3": """{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- if messages[0].role == 'system' %}
+        {{- messages[0].content + '\\n\\n' }}
+    {%- endif %}
+    {{- "Call one of these with {\\"name\\": <name>, \\"arguments\\": <object>}:\\n<tools>" }}
+    {%- for tool in tools %}
+        {{- "\\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- "\\n</tools><|im_end|>\\n" }}
+{%- else %}
+    {%- if messages[0].role == 'system' %}
+        {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+    {%- endif %}
 {%- endif %}
 {%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
 {%- for message in messages[::-1] %}
@@ -210,7 +225,34 @@ MODELS = {
         {%- else %}
             {{- '<|im_start|>' + message.role + '\\n' + content }}
         {%- endif %}
+        {%- if message.tool_calls %}
+            {%- for tool_call in message.tool_calls %}
+                {%- if (loop.first and content) or (not loop.first) %}
+                    {{- '\\n' }}
+                {%- endif %}
+                {%- if tool_call.function %}
+                    {%- set tool_call = tool_call.function %}
+                {%- endif %}
+                {{- '<tool_call>\\n{"name": "' }}
+                {{- tool_call.name }}
+                {{- '", "arguments": ' }}
+                {%- if tool_call.arguments is string %}
+                    {{- tool_call.arguments }}
+                {%- else %}
+                    {{- tool_call.arguments | tojson }}
+                {%- endif %}
+                {{- '}\\n</tool_call>' }}
+            {%- endfor %}
+        {%- endif %}
         {{- '<|im_end|>\\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if loop.first or (messages[loop.index0 - 1].role != "tool") %}
+            {{- '<|im_start|>user' }}
+        {%- endif %}
+        {{- '\\n<tool_response>\\n' + content + '\\n</tool_response>' }}
+        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
+            {{- '<|im_end|>\\n' }}
+        {%- endif %}
     {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
@@ -220,6 +262,127 @@ MODELS = {
     {%- endif %}
 {%- endif %}
 """,
+    "chatml": (
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"),
+    "chatml-default-system": (
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\nBe helpful.<|im_end|>\n' }}{% endif %}"
+        "{{'<|im_start|>' + message['role'] + '\n' + message['content']}}"
+        "{% if (loop.last and add_generation_prompt) or not loop.last %}{{ '<|im_end|>' + '\n'}}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{ '<|im_start|>assistant\n' }}{% endif %}"),
+    "llama-2": (
+        "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}"
+        "{% set system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}"
+        "{% set system_message = false %}{% endif %}{% for message in loop_messages %}"
+        "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('Roles must alternate user/assistant/...') }}{% endif %}"
+        "{% if loop.index0 == 0 and system_message != false %}"
+        "{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}"
+        "{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}"
+        "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+        "{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"),
+    "mistral-tools": """{%- if messages[0]["role"] == "system" %}
+    {%- set system_message = messages[0]["content"] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{%- if not tools is defined %}
+    {%- set tools = none %}
+{%- endif %}
+{%- set user_messages = loop_messages | selectattr("role", "equalto", "user") | list %}
+{%- set ns = namespace() %}
+{%- set ns.index = 0 %}
+{%- for message in loop_messages %}
+    {%- if not (message.role == "tool" or message.role == "tool_results" or (message.tool_calls is defined and message.tool_calls is not none)) %}
+        {%- if (message["role"] == "user") != (ns.index % 2 == 0) %}
+            {{- raise_exception("After the optional system message, roles must alternate") }}
+        {%- endif %}
+        {%- set ns.index = ns.index + 1 %}
+    {%- endif %}
+{%- endfor %}
+{{- bos_token }}
+{%- for message in loop_messages %}
+    {%- if message["role"] == "user" %}
+        {%- if tools is not none and (message == user_messages[-1]) %}
+            {{- "[AVAILABLE_TOOLS] [" }}
+            {%- for tool in tools %}
+                {%- for key, val in tool.function.items() if key != "return" %}
+                    {{- '"' + key + '": ' + val|tojson }}
+                {%- endfor %}
+            {%- endfor %}
+        {%- endif %}
+        {%- if loop.last and system_message is defined %}
+            {{- "[INST] " + system_message + "\\n\\n" + message["content"] + "[/INST]" }}
+        {%- else %}
+            {{- "[INST] " + message["content"] + "[/INST]" }}
+        {%- endif %}
+    {%- elif message.tool_calls is defined and message.tool_calls is not none %}
+        {{- "[TOOL_CALLS] [" }}
+    {%- elif message["role"] == "assistant" %}
+        {{- " " + message["content"]|trim + eos_token }}
+    {%- elif message["role"] == "tool_results" or message["role"] == "tool" %}
+        {%- set content = message.content.content if message.content.content is defined else message.content %}
+        {{- '[TOOL_RESULTS] {"content": ' + content|string + "}[/TOOL_RESULTS]" }}
+    {%- else %}
+        {{- raise_exception("Only user and assistant roles are supported") }}
+    {%- endif %}
+{%- endfor %}
+""",
+    "gemma-3": """{{ bos_token }}
+{%- if messages[0]['role'] == 'system' -%}
+    {%- if messages[0]['content'] is string -%}
+        {%- set first_user_prefix = messages[0]['content'] + '\n\n' -%}
+    {%- else -%}
+        {%- set first_user_prefix = messages[0]['content'][0]['text'] + '\n\n' -%}
+    {%- endif -%}
+    {%- set loop_messages = messages[1:] -%}
+{%- else -%}
+    {%- set first_user_prefix = "" -%}
+    {%- set loop_messages = messages -%}
+{%- endif -%}
+{%- for message in loop_messages -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{ raise_exception("Conversation roles must alternate") }}
+    {%- endif -%}
+    {%- if (message['role'] == 'assistant') -%}
+        {%- set role = "model" -%}
+    {%- else -%}
+        {%- set role = message['role'] -%}
+    {%- endif -%}
+    {{ '<start_of_turn>' + role + '\n' + (first_user_prefix if loop.first else "") }}
+    {%- if message['content'] is string -%}
+        {{ message['content'] | trim }}
+    {%- elif message['content'] is iterable -%}
+        {%- for item in message['content'] -%}
+            {%- if item['type'] == 'image' -%}
+                {{ '<start_of_image>' }}
+            {%- elif item['type'] == 'text' -%}
+                {{ item['text'] | trim }}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- else -%}
+        {{ raise_exception("Invalid content type") }}
+    {%- endif -%}
+    {{ '<end_of_turn>\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{'<start_of_turn>model\n'}}
+{%- endif -%}
+""",
+    "reasoning-dropped": """{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}
+{%- set ns = namespace(is_first=false, is_tool=false, system_prompt='') -%}
+{%- for message in messages %}{%- if message['role'] == 'system' %}{% set ns.system_prompt = message['content'] %}{%- endif %}{%- endfor %}
+{{- bos_token }}{{ ns.system_prompt }}
+{%- for message in messages %}
+{%- if message['role'] == 'user' %}{%- set ns.is_tool = false -%}{{ '<|User|>' + message['content'] }}{%- endif %}
+{%- if message['role'] == 'assistant' and message['content'] is not none %}
+{%- if ns.is_tool %}{{ '<|tool_outputs_end|>' + message['content'] + eos_token }}{%- set ns.is_tool = false -%}
+{%- else %}{% set content = message['content'] %}{% if '</think>' in content %}{% set content = content.split('</think>', 1)[1] %}{% endif %}{{ '<|Assistant|>' + content + eos_token }}{%- endif %}{%- endif %}
+{%- if message['role'] == 'tool' %}{%- set ns.is_tool = true -%}{{ '<|tool_output|>' + message['content'] }}{%- endif %}
+{%- endfor -%}
+{% if add_generation_prompt and not ns.is_tool %}{{ '<|Assistant|>' }}{% endif %}""",
     "mistral": (
         "{{ bos_token }}{% for message in messages %}"
         "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
@@ -281,9 +444,16 @@ PIECES = [
     "{{ '  a b ' | trim }}|{{ 'xxaxx' | trim('x') }}|{{ ' a ' | upper }}|{{ 'ABC' | lower }}|{{ 'hELLO wORLD' | capitalize }}", "{{ [] | length }}{{ 'abc' | count }}{{ messages | length }}",
     "{{ x | default('d') }}{{ '' | default('d') }}{{ '' | default('d', true) }}{{ x | d }}{{ none | default('n') }}", "{{ ['a', 'b', 1] | join(', ') }}{{ ['a', 'b'] | join }}{{ 'abc' | join('-') }}",
     "{{ [1, 2] | first }}{{ [1, 2] | last }}{{ 'abc' | first }}{{ [] | first }}|", "{{ 12 | string + 'a' }}{{ 'aXbX' | replace('X', 'yy') }}{{ 12 | upper }}", "{{ messages | map(attribute='role') }}", "{{ 'ÉÀ' | lower }}{{ 'éà' | upper }}{{ 'éA' | capitalize }}{{ 'ǆa' | capitalize }}",
-    "{{ '\u001c\u0085a\u00a0' | trim }}|", "{{ 'a' | tojson }}",
+    "{{ '\u001c\u0085a\u00a0' | trim }}|", "{{ 'xa' | trim(chars='x') }}{{ x | default(default_value='d') }}{{ '' | default('d', boolean=true) }}",
+    r"{{ 'a\"\\\n\r\t\b\f\x01\x1f\x7fé日😀\u2028/' | tojson }}", "{{ [1, -2, true, none, [], ['a', []]] | tojson }}", "{{ messages | tojson }}",
+    "{{ messages | tojson(indent=2) }}{{ [] | tojson(indent=4) }}{{ [[], [1]] | tojson(ensure_ascii=false, indent=0) }}", "{{ 'é' | tojson(ensure_ascii=true) }}", "{{ x | tojson }}", "{{ 1 | tojson(indent=none) }}{{ 'a' | tojson(nosuch=1) }}",
+    "{{ messages | map(attribute='role') | join(',') }}", "{{ messages | map(attribute='name', default='-') | join }}{{ ['a', 'bc'] | map('upper') | list | length }}{{ ['xa', 'b'] | map('replace', 'x', 'y') | join }}",
+    "{% for m in messages | selectattr('role', 'equalto', 'user') %}{{ loop.index }}{{ m.content }}{{ loop.last }}{% endfor %}", "{{ messages | selectattr('name') | list | length }}{{ messages | rejectattr('role', 'eq', 'user') | map(attribute='role') | join }}",
+    "{{ [1, 2, 3, 4] | select('odd') | join }}{{ [0, '', 'a', none] | select | join }}{{ [1, 2] | reject('in', [2]) | first }}{{ x | select | list | length }}{{ none | map('upper') | join }}|", "{{ messages | selectattr('role') | length }}", "{{ messages | selectattr | list }}", "{{ messages | map | list }}", "{{ messages | map('nosuch') | list }}",
+    "{{ (messages | map(attribute='role')) is iterable }}{{ (messages | map(attribute='role')) is sequence }}{{ 1 if [] | select else 0 }}", "{{ 1 is eq(x) }}{{ 1 is ne(x) }}{{ x is eq(x) }}{{ 1 is in(x) }}", "{{ ','.join(x) }}|", "{% for key in messages[0] %}{{ key }},{% endfor %}{{ messages[0] | list | join }}{{ messages[0] | first }}",
     # methods
     "{{ ' a '.strip() }}|{{ 'xxa'.lstrip('x') }}|{{ 'axyx'.rstrip('xy') }}|{{ 'a'.upper() }}{{ 'B'.lower() }}{{ 'cD'.capitalize() }}", "{{ 'abc'.startswith('ab') }}{{ 'abc'.endswith('bc') }}{{ 'abc'.startswith('') }}", "{{ 'a,b,,c'.split(',') | join('|') }}{{ ' a  b c '.split() | join('|') }}{{ ''.split(',') | length }}{{ ''.split() | length }}",
+    "{{ 'a,b,c'.split(',', 1) | join('|') }}{{ 'a,b,c'.split(',', maxsplit=0) | length }}{{ 'a,b,c'.split(',', -1) | length }}{{ 'a,b'.split(sep=',') | last }}", "{{ 'a b'.split(none, 1) | last }}", "{{ 'a'.split('') }}",
     "{{ 'aXbXc'.replace('X', '') }}{{ '-'.join(['a', 'b']) }}", "{{ messages[0].get('role') }}{{ messages[0].get('name') }}{{ messages[0].get('name', 'anon') }}", "{{ messages.append(1) }}", "{{ 'a'.nosuch() }}",
     # statements
     "{% set x = 1 %}{% for m in messages %}{% set x = 2 %}{% endfor %}{{ x }}", "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}{{ ns.other is defined }}",
@@ -305,7 +475,9 @@ CONVERSATIONS = [
     [["system", " You are terse. "], ["user", "Hi\nthere "], ["assistant", "Yes?"], ["user", "  é日😀 "]],
     [["user", "q"], ["assistant", "<think>\nhm\n</think>\n\nanswer"], ["user", "r"], ["assistant", "<think>\nso\n</think>\n\nend"]],
     [["assistant", "first"], ["system", ""], ["user", "<|eot_id|> {{ injected }} {% if %}"]],
-    [["user", "a"], ["tool", "b"], ["tool", "c"]],
+    [["user", "a"], ["tool", "b"], ["tool", "c\"\n{'x': 1}"]],
+    [["user", "say \"hi\" 'there' {{ x }} {% raw %} \\n \\"], ["assistant", "{\"a\": [1]}"], ["user", "\u05e9\u05dc\u05d5\u05dd \u65e5\u672c\r\n\t"]],
+    [["system", "S"], ["user", "a"], ["assistant", "b"], ["user", "c"], ["assistant", "d"], ["user", "e"]],
 ]
 
 
@@ -319,7 +491,7 @@ def render(template, messages, generation):
 
 
 # Beyond the subset: transformers renders these and the runtime refuses them.
-BEYOND = ("map(attribute", "tojson }}", ".append(")
+BEYOND = ("map(attribute='role') }}", "ensure_ascii=true", ".append(", ".split(none, 1)")
 
 
 def main():

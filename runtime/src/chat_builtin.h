@@ -1,0 +1,35 @@
+/* chat_builtin.h - what the files with filters, tests and methods of chat templates share. */
+#ifndef RSR_CHAT_BUILTIN_H
+#define RSR_CHAT_BUILTIN_H
+
+#include "chat_value.h"
+
+/* What a built-in works on. Arguments given by keyword stand at the place of their parameter; what
+ * was not given is undefined. */
+struct chat_call {
+    struct chat_render *r;
+    uint32_t line;
+    struct chat_string name;
+    const struct chat_value *value;
+    const struct chat_arguments *arguments;
+};
+
+typedef struct chat_value chat_builtin_fn(const struct chat_call *);
+
+/* "applies to a value of the wrong type", with the built-in's name. */
+struct chat_value chat_wrong_type(const struct chat_call *c);
+/* NULL if it was not given. */
+const struct chat_value *chat_argument(const struct chat_call *c, uint32_t i);
+bool chat_string_argument(const struct chat_call *c, uint32_t i, struct chat_string *text);
+
+/* chat_template_select.c */
+struct chat_value chat_map(const struct chat_call *c);
+struct chat_value chat_select(const struct chat_call *c);
+struct chat_value chat_reject(const struct chat_call *c);
+struct chat_value chat_selectattr(const struct chat_call *c);
+struct chat_value chat_rejectattr(const struct chat_call *c);
+
+/* chat_template_json.c */
+struct chat_value chat_tojson(const struct chat_call *c);
+
+#endif
