@@ -63,8 +63,9 @@ static void put_decision(struct rsrc_buffer *out, const char *label, const char 
     put_label(out, label);
     rsrc_buffer_puts(out, what);
     if (reason != NULL) {
-        rsrc_buffer_puts(out, "; by ");
+        rsrc_buffer_puts(out, " (");
         rsrc_buffer_put_terminal(out, reason);
+        rsrc_buffer_puts(out, ")");
     }
     rsrc_buffer_puts(out, "\n");
 }
