@@ -5,6 +5,12 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
+/* A product is rounded before it is added, whatever the compiler is told. */
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#else
+#pragma GCC optimize("fp-contract=off")
+#endif
 
 /* The runtime's structs, as in rsr_abi.h. An activation row is a 64-byte header (float scale, int32 sum)
  * followed by int8 values, zero-padded to a multiple of 512. */
