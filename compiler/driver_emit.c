@@ -67,7 +67,10 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
     const struct rsr_kernel *kernel = &lowered->kernel;
     const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
     struct rsr_linear_unit linear = {.name = rsrc_arena_strdup(&c->arena, kernel->symbol),
-                                     .n_scales = state->matrix.n_scales,
+                                     /* those of groups are among the codes */
+                                     .n_scales = state->matrix.group_cols != 0
+                                                     ? 1
+                                                     : state->matrix.n_scales,
                                      .variant = rsrc_variant_name(plan->variant),
                                      .input = kernel->input,
                                      .epilogue = kernel->epilogue,

@@ -138,6 +138,9 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
                                               .role = state->item->role,
                                               .alphabet = state->reduced.alphabet,
                                               .input = state->item->input,
+                                              .group_cols = state->reduced.group_cols,
+                                              .scale_bytes =
+                                                  rsrc_group_scale_bytes(&state->reduced),
                                               .stats = &state->stats,
                                               .fold_stats =
                                                   state->has_fold_stats ? &state->fold_stats : NULL,

@@ -29,9 +29,11 @@ static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
     kernel->n_tiles = rsrc_divide_up(n_units, tile_units);
     kernel->epilogue = input->epilogue;
 
+    /* Scales of groups are in the sums that a variant makes. */
+    const bool is_scaled = matrix->group_cols == 0 && input->epilogue == RSR_EPILOGUE_SCALE;
     *frame = (struct rsrc_frame){.layer = input,
                                  .input = input->input,
-                                 .epilogue = input->epilogue,
+                                 .epilogue = is_scaled ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW,
                                  .row_scales = matrix->n_scales > 1,
                                  .unit_rows = unit_rows,
                                  .weight_scale = RSR_NO_KREG};

@@ -43,10 +43,21 @@ enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag, const struct rsrc_lowe
     return RSRC_FAILED;
 }
 
+/* What the planner does not choose, but a plan from a text may. */
 static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
-    if (input->input == RSR_INPUT_I8 || input->plan->variant != RSR_VARIANT_DOT)
-        return RSRC_OK;
+    const enum rsr_variant variant = input->plan->variant;
+    const bool floats = input->input == RSR_INPUT_F32;
     const struct rsrc_place place = {.tensor = input->title};
+    if (input->matrix->group_cols != 0 &&
+        !(floats && (variant == RSR_VARIANT_LUT || variant == RSR_VARIANT_SCATTER))) {
+        rsrc_error(diag, "lower-groups", &place,
+                   "choose lut or scatter with --variant, for float activations",
+                   "%s of %s activations has no scales of column groups", variants[variant].name,
+                   floats ? "float" : "int8");
+        return RSRC_FAILED;
+    }
+    if (!floats || variant != RSR_VARIANT_DOT)
+        return RSRC_OK;
     rsrc_error(diag, "lower-dot", &place, "choose lut, fold or scatter with --variant",
                "dot multiplies int8 activations, not floats");
     return RSRC_FAILED;
@@ -65,25 +76,40 @@ static const char *symbol_text(struct rsrc_arena *arena, const char *text) {
 }
 
 /* Scales padded with 0 to whole quads, so that vector code may load past the last row. They are of
- * the layer's rows, also where the matrix is reduced. */
+ * the layer's rows, also where the matrix is reduced. Those of groups are among the codes or in the
+ * index, where the variant reads them in order; what is left for a layer is 1. */
 static void pack_scale(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                        struct rsr_blob *blob) {
-    const size_t n = rsrc_round_up(matrix->n_scales, 4);
+    static const float one = 1;
+    const bool groups = matrix->group_cols != 0;
+    const size_t n_scales = groups ? 1 : matrix->n_scales;
+    const size_t n = rsrc_round_up(n_scales, 4);
     float *scale = RSRC_NEW_ARRAY(arena, n, float);
     if (n != 0) /* a matrix by itself has none */
-        memcpy(scale, matrix->scale, matrix->n_scales * sizeof *scale);
+        memcpy(scale, groups ? &one : matrix->scale, n_scales * sizeof *scale);
     blob->bytes = scale;
     blob->size_bytes = n * sizeof *scale;
+}
+
+static bool is_mapped(const struct rsr_reduction *reduction) {
+    return reduction != NULL && (reduction->row_sources != NULL || reduction->kept_cols != NULL);
 }
 
 /* What a kernel's code depends on by its maps: their shape, and where the tables lie. */
 static const char *maps_text(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                              const struct rsr_lowered *lowered) {
     const struct rsr_reduction *reduction = input->reduction;
-    if (reduction == NULL || (reduction->row_sources == NULL && reduction->kept_cols == NULL))
+    if (!is_mapped(reduction))
         return "";
     return rsrc_arena_printf(arena, "/of-%ux%u-%llu", reduction->counts.rows,
                              reduction->counts.cols, (unsigned long long)lowered->index.size_bytes);
+}
+
+/* Whose scales a kernel multiplies with. */
+static const char *scales_text(struct rsrc_arena *arena, const struct rsr_matrix *matrix) {
+    if (matrix->group_cols != 0)
+        return rsrc_arena_printf(arena, "group%u", matrix->group_cols);
+    return matrix->n_scales > 1 ? "row" : "tensor";
 }
 
 /* Both kernels of a layer may have an index: the variant tells them apart. */
@@ -104,6 +130,10 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     const struct rsr_matrix *matrix = input->matrix;
     const struct variant *variant = &variants[input->plan->variant];
     assert(matrix->rows >= 1 && matrix->cols >= 1);
+    assert(matrix->group_cols == 0 ||
+           (input->epilogue == RSR_EPILOGUE_SCALE && !is_mapped(input->reduction) &&
+            matrix->n_scales ==
+                (uint64_t)matrix->rows * rsrc_divide_up(matrix->cols, matrix->group_cols)));
     struct rsr_lowered lowered = {0};
     struct rsr_kernel *kernel = &lowered.kernel;
     const char *detail = NULL;
@@ -120,8 +150,8 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
         arena, "%s/%ux%u%s/%s/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant->name, matrix->rows,
         matrix->cols, maps_text(arena, input, &lowered), alphabet_names[matrix->alphabet],
         input->input == RSR_INPUT_I8 ? "i8" : "f32",
-        input->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled",
-        matrix->n_scales > 1 ? "row" : "tensor", kernel->tile_rows, detail, input->spec->name,
+        input->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled", scales_text(arena, matrix),
+        kernel->tile_rows, detail, input->spec->name,
         (unsigned long long)input->spec->cpu_features);
     kernel->title = input->title;
     kernel->reason = input->plan->reason;

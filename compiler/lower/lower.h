@@ -16,12 +16,16 @@ struct rsrc_lower_input {
     const struct rsr_blob
         *codes; /* dot with RSR_PACKING_LUT: what lut has packed already; or NULL */
     const struct rsr_spec *spec;
-    enum rsr_epilogue epilogue;
+    enum rsr_epilogue epilogue; /* of scales of column groups: SCALE */
 };
 
 RSRC_NODISCARD enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const struct rsrc_lower_input *input,
                                                  struct rsr_lowered *out);
+
+/* Bytes that `lut` stores a group's scale in: 2 where all of the matrix are binary16 numbers, else
+ * 4; 0: groups have no scales. */
+uint32_t rsrc_group_scale_bytes(const struct rsr_matrix *matrix);
 
 /* What is wrong with a kernel, and where. */
 #define RSRC_NO_BODY UINT32_MAX

@@ -1,20 +1,24 @@
 /* lower_lut_f32.c - `lut` for float activations: rows select sums of a few columns instead of
  * multiplying.
  *
- * The 16 sums of a segment are one vector of floats, or two of half the width; a row's code selects
- * its sum (TABLE, TABLE2: only the low bits of an index count) and its sign is XORed into bit 31.
- * Rows are lanes. lut_f32.h has the layout, lower_lut.c the same for int8.
+ * The sums of a segment are one vector of floats, or two; a row's code selects its sum (TABLE,
+ * TABLE2: only the low bits of an index count). Where a table holds magnitudes, the code's sign is
+ * XORed into bit 31. Rows are lanes. lut_f32.h has the layout, lower_lut.c the same for int8.
  *
  * The one order of additions, whatever the vectors, tiles, units and batches:
- *   table  ((d0 x0 + d1 x1) + d2 x2) + d3 x3, digits d in -1..1
- *   row    its segments' entries in ascending order, from +0 on
- * Every addition joins sums of disjoint columns, so that the error is at most n u sum |w x|.
+ *   table  (d0 x0 + d1 x1) + d2 x2 ..., digits d in -1..1
+ *   group  its segments' entries in ascending order, from +0 on
+ *   row    without scales of groups: its one group. With them: what each group times its scale
+ *          gives, in ascending order, from +0 on
+ * Every addition joins sums of disjoint columns, and a product rounds no more often than the sums
+ * of its group could, so that the error is at most n u sum |w x|.
  *
  * Activations are finite: the header of a library of matrices asks for it (emit/c/matrices_c.c). A
  * digit of 0 times an infinity or a NaN is a NaN, so one of those spoils also rows whose weight for
  * it is 0, which a fold leaves alone.
  *
- * lut_walk.h has the loops over tokens, column blocks and units of rows.
+ * lut_walk.h has the loops over tokens, column blocks and units of rows; its steps are those of
+ * lut_f32.h, or, where groups have scales, whole groups.
  */
 #include "base/round.h"
 #include "lower/lut_f32.h"
@@ -22,93 +26,174 @@
 
 #include <assert.h>
 
-#define MAX_VECTORS 4u
-#define MAX_GROUP_COLS 4u
+#define MAX_VECTORS 8u
+#define MAX_SEGMENT_COLS 4u
 #define MAX_HALVES 2u
-#define TABLE_BYTES (LUT_F32_CODES * (uint32_t)sizeof(float))
-#define TABLE_STEP_BYTES (LUT_F32_STEP_SEGMENTS * TABLE_BYTES)
 #define SIGN_BIT INT64_C(0x80000000)
+/* From a binary16 number's bits, at their place in a binary32 one, to its value. */
+#define HALF_SHIFT 13
+#define HALF_FACTOR 0x1p112f
 
 struct lut {
     struct rsrc_lut_walk walk;
     struct rsrc_lut_f32_layout layout;
-    uint32_t cols;
-    uint32_t n_halves; /* vectors of a table */
+    int64_t vector_bytes; /* of floats */
 };
 
-/* A register of one 32-bit lane a row. */
+static bool has_group_scales(const struct lut *lut) {
+    return lut->layout.scale_bytes != 0;
+}
+
+/* A register of one lane a row. */
 static uint16_t lanes_reg(struct lut *lut, enum rsr_elem elem, const char *name, uint32_t number,
                           const char *suffix) {
     return rsrc_kb_reg(&lut->walk.frame.kb, elem, lut->layout.vector_rows, "%s%u%s", name, number,
                        suffix);
 }
 
+/* The one column of a ternary step has three sums; others need all lanes of one vector or two. */
+static bool is_single(const struct lut *lut, uint32_t segment) {
+    return rsrc_lut_f32_segment_cols(&lut->layout, segment, lut->layout.step_cols) == 1;
+}
+
+/* Vectors of a segment's table. */
+static uint32_t n_halves(const struct lut *lut, uint32_t segment) {
+    return is_single(lut, segment) ? 1 : lut->layout.table_sums / lut->layout.vector_rows;
+}
+
+/* Of a segment's table in those of its step. */
+static int64_t table_at(const struct lut *lut, uint32_t segment) {
+    return (int64_t)segment * lut->layout.table_sums * (int64_t)sizeof(float);
+}
+
+static int64_t step_tables_bytes(const struct lut *lut) {
+    const uint32_t last = lut->layout.n_segments - 1;
+    return table_at(lut, last) + n_halves(lut, last) * lut->vector_bytes;
+}
+
 /* ---- tables ---------------------------------------------------------------------------------- */
 
+/* Steps whose tables are made: all at work, or those of one group. */
+struct span {
+    uint16_t group;      /* its number; RSR_NO_KREG: there is only one group */
+    uint16_t first, end; /* steps of the group */
+    uint32_t n_cols;     /* of the group */
+    const char *suffix;
+};
+
 struct tables {
-    uint16_t digits[MAX_GROUP_COLS][MAX_HALVES];
+    uint16_t digits[MAX_SEGMENT_COLS][MAX_HALVES], single_digits;
     uint16_t sums[MAX_HALVES], product, spread, x;
     uint16_t base;
     struct rsrc_frame_token token;
 };
 
 static void load_digits(struct lut *lut, struct tables *t) {
+    const struct rsrc_lut_f32_layout *layout = &lut->layout;
     struct rsrc_kb *kb = &lut->walk.frame.kb;
-    for (uint32_t i = 0; i < lut->layout.group_cols; i++)
-        for (uint32_t half = 0; half < lut->n_halves; half++) {
-            const int64_t at = (int64_t)i * TABLE_BYTES + half * lut->layout.vector_rows * 4;
-            t->digits[i][half] =
-                rsrc_kb_load(kb, lanes_reg(lut, RSR_ELEM_F32, "digit", i, half == 0 ? "" : "_high"),
-                             rsrc_address_at(RSR_KBUF_INDEX, at));
-        }
+    const uint32_t halves = n_halves(lut, 0);
+    for (uint32_t i = 0; i < layout->segment_cols; i++)
+        for (uint32_t half = 0; half < halves; half++)
+            t->digits[i][half] = rsrc_kb_load(
+                kb, lanes_reg(lut, RSR_ELEM_F32, "digit", i, half == 0 ? "" : "_high"),
+                rsrc_address_at(RSR_KBUF_INDEX, (i * halves + half) * lut->vector_bytes));
+    if (is_single(lut, layout->n_segments - 1))
+        t->single_digits = rsrc_kb_load(
+            kb, lanes_reg(lut, RSR_ELEM_F32, "single_digits", 0, ""),
+            rsrc_address_at(RSR_KBUF_INDEX, layout->segment_cols * halves * lut->vector_bytes));
 }
 
-static void store_table(struct lut *lut, const struct tables *t, uint16_t segment) {
-    for (uint32_t half = 0; half < lut->n_halves; half++) {
-        struct rsrc_address at =
-            rsrc_address_at(RSR_KBUF_SCRATCH, half * lut->layout.vector_rows * 4);
-        at = rsrc_address_plus(at, t->base, 1);
-        rsrc_kb_store(&lut->walk.frame.kb, t->sums[half],
-                      rsrc_address_plus(at, segment, TABLE_BYTES));
-    }
+/* Column `col` of a step. */
+static struct rsrc_address column_address(const struct lut *lut, const struct tables *t,
+                                          const struct span *span, uint16_t step, uint32_t col) {
+    struct rsrc_address at = rsrc_frame_activations(&t->token);
+    if (span->group != RSR_NO_KREG)
+        at = rsrc_address_plus(at, span->group, lut->layout.group_cols * (int64_t)sizeof(float));
+    at = rsrc_address_plus(at, step, lut->layout.step_cols * (int64_t)sizeof(float));
+    return rsrc_address_offset(at, col * (int64_t)sizeof(float));
 }
 
-/* The table of a segment of n_cols columns. */
-static void emit_table(struct lut *lut, const struct tables *t, uint16_t segment, uint32_t n_cols) {
+/* sums = those of the n_cols columns that a segment has; none: 0 */
+static void emit_sums(struct lut *lut, const struct tables *t, const struct span *span,
+                      uint16_t step, uint32_t segment, uint32_t n_cols) {
     struct rsrc_kb *kb = &lut->walk.frame.kb;
+    for (uint32_t half = 0; n_cols == 0 && half < n_halves(lut, segment); half++)
+        rsrc_kb_const_f32(kb, t->sums[half], 0.0f);
     for (uint32_t i = 0; i < n_cols; i++) {
-        struct rsrc_address at = rsrc_frame_activations(&t->token);
-        at = rsrc_address_plus(at, segment, lut->layout.group_cols * sizeof(float));
-        rsrc_kb_load(kb, t->x, rsrc_address_offset(at, i * (int64_t)sizeof(float)));
+        const uint32_t col = segment * lut->layout.segment_cols + i;
+        rsrc_kb_load(kb, t->x, column_address(lut, t, span, step, col));
         rsrc_kb_unary(kb, RSR_KOP_SPLAT, t->spread, t->x);
-        for (uint32_t half = 0; half < lut->n_halves; half++) {
+        for (uint32_t half = 0; half < n_halves(lut, segment); half++) {
             rsrc_kb_binary(kb, RSR_KOP_MUL, i == 0 ? t->sums[half] : t->product, t->spread,
-                           t->digits[i][half]);
+                           is_single(lut, segment) ? t->single_digits : t->digits[i][half]);
             if (i != 0)
                 rsrc_kb_binary(kb, RSR_KOP_ADD, t->sums[half], t->sums[half], t->product);
         }
     }
-    store_table(lut, t, segment);
 }
 
-/* What ends the last step: segments of no columns, and the last one's few. No read goes behind
- * x. */
-static void emit_last_tables(struct lut *lut, const struct tables *t, uint16_t n_full,
-                             uint16_t end_segment) {
+/* The tables of a step of n_cols columns. */
+static void emit_step_tables(struct lut *lut, const struct tables *t, const struct span *span,
+                             uint16_t step, uint32_t n_cols) {
+    for (uint32_t i = 0; i < lut->layout.n_segments; i++) {
+        emit_sums(lut, t, span, step, i, rsrc_lut_f32_segment_cols(&lut->layout, i, n_cols));
+        for (uint32_t half = 0; half < n_halves(lut, i); half++) {
+            struct rsrc_address at =
+                rsrc_address_at(RSR_KBUF_SCRATCH, table_at(lut, i) + half * lut->vector_bytes);
+            at = rsrc_address_plus(at, t->base, 1);
+            if (span->group != RSR_NO_KREG)
+                at = rsrc_address_plus(at, span->group, lut->walk.table_step_bytes);
+            at = rsrc_address_plus(at, step, step_tables_bytes(lut));
+            rsrc_kb_store(&lut->walk.frame.kb, t->sums[half], at);
+        }
+    }
+}
+
+/* The last step of a group may be short. No read goes behind x. */
+static void emit_span_tables(struct lut *lut, const struct tables *t, const struct span *span) {
     struct rsrc_kb *kb = &lut->walk.frame.kb;
-    const uint32_t n_cols = lut->cols % lut->layout.group_cols;
-    const uint16_t padding = rsrc_kb_index_reg(kb, "padding");
-    if (lut->layout.n_steps * LUT_F32_STEP_SEGMENTS == lut->cols / lut->layout.group_cols)
-        return;
-    rsrc_kb_loop(kb, padding, n_full, end_segment, 1);
-    for (uint32_t half = 0; half < lut->n_halves; half++)
-        rsrc_kb_const_f32(kb, t->sums[half], 0.0f);
-    store_table(lut, t, padding);
+    const uint32_t n_last = span->n_cols % lut->layout.step_cols;
+    const uint16_t n_full =
+        rsrc_kb_index_const(kb, span->n_cols / lut->layout.step_cols, "full_steps%s", span->suffix);
+    const uint16_t end_full =
+        rsrc_kb_index_op(kb, RSR_KOP_MIN, span->end, n_full, "end_full%s", span->suffix);
+    const uint16_t step = rsrc_kb_index_reg(kb, "step_t%s", span->suffix);
+    rsrc_kb_loop(kb, step, span->first, end_full, 1);
+    emit_step_tables(lut, t, span, step, lut->layout.step_cols);
     rsrc_kb_end(kb);
-    if (n_cols == 0)
+    if (n_last == 0)
         return;
-    rsrc_kb_if_less(kb, n_full, end_segment);
-    emit_table(lut, t, n_full, n_cols);
+    rsrc_kb_if_less(kb, n_full, span->end);
+    emit_step_tables(lut, t, span, n_full, n_last);
+    rsrc_kb_end(kb);
+}
+
+/* Groups of the same size in a loop; the matrix's last, where it is short, by itself. */
+static void emit_group_tables(struct lut *lut, const struct tables *t) {
+    const struct rsrc_lut_f32_layout *layout = &lut->layout;
+    const struct rsrc_lut_walk *walk = &lut->walk;
+    struct rsrc_kb *kb = &lut->walk.frame.kb;
+    const uint32_t n_last = layout->cols % layout->group_cols;
+    const uint16_t n_whole =
+        rsrc_kb_index_const(kb, layout->cols / layout->group_cols, "whole_groups");
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MIN, walk->end_step, n_whole, "end_whole");
+    struct span span = {.group = rsrc_kb_index_reg(kb, "group_t"),
+                        .first = walk->frame.zero,
+                        .end = rsrc_kb_index_const(kb, layout->group_steps, "group_steps_t"),
+                        .n_cols = layout->group_cols,
+                        .suffix = ""};
+    rsrc_kb_loop(kb, span.group, walk->first_step, end, 1);
+    emit_span_tables(lut, t, &span);
+    rsrc_kb_end(kb);
+    if (n_last == 0)
+        return;
+    span.group = n_whole;
+    span.n_cols = n_last;
+    span.end =
+        rsrc_kb_index_const(kb, rsrc_divide_up(n_last, layout->step_cols), "group_steps_last");
+    span.suffix = "_last";
+    rsrc_kb_if_less(kb, n_whole, walk->end_step);
+    emit_span_tables(lut, t, &span);
     rsrc_kb_end(kb);
 }
 
@@ -119,27 +204,25 @@ static void emit_tables(struct rsrc_lut_walk *walk) {
     t.product = lanes_reg(lut, RSR_ELEM_F32, "product", 0, "");
     t.spread = lanes_reg(lut, RSR_ELEM_F32, "x_spread", 0, "");
     t.x = rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "x_one");
-    rsrc_kb_comment(kb, "tables: the sums of %u columns for every code", lut->layout.group_cols);
-    for (uint32_t half = 0; half < lut->n_halves; half++)
+    rsrc_kb_comment(kb, "tables: the sums of a segment's columns for every code");
+    for (uint32_t half = 0; half < n_halves(lut, 0); half++)
         t.sums[half] = lanes_reg(lut, RSR_ELEM_F32, "entries", half, "");
     load_digits(lut, &t);
-    const uint16_t segments = rsrc_kb_index_const(kb, LUT_F32_STEP_SEGMENTS, "step_segments");
-    const uint16_t n_full =
-        rsrc_kb_index_const(kb, lut->cols / lut->layout.group_cols, "full_segments");
-    const uint16_t first =
-        rsrc_kb_index_op(kb, RSR_KOP_MUL, walk->first_step, segments, "first_segment");
-    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MUL, walk->end_step, segments, "end_segment");
-    const uint16_t end_full = rsrc_kb_index_op(kb, RSR_KOP_MIN, end, n_full, "end_full");
     const uint16_t token = rsrc_kb_index_reg(kb, "token_t");
     rsrc_kb_loop(kb, token, walk->first_token, walk->end_token, 1);
     t.token = rsrc_frame_token(&walk->frame, token, "_t");
     uint16_t slot;
     t.base = rsrc_lut_table_base(walk, token, "_t", &slot);
-    const uint16_t segment = rsrc_kb_index_reg(kb, "segment");
-    rsrc_kb_loop(kb, segment, first, end_full, 1);
-    emit_table(lut, &t, segment, lut->layout.group_cols);
-    rsrc_kb_end(kb);
-    emit_last_tables(lut, &t, n_full, end);
+    if (has_group_scales(lut)) {
+        emit_group_tables(lut, &t);
+    } else {
+        const struct span all = {.group = RSR_NO_KREG,
+                                 .first = walk->first_step,
+                                 .end = walk->end_step,
+                                 .n_cols = lut->layout.cols,
+                                 .suffix = ""};
+        emit_span_tables(lut, &t, &all);
+    }
     rsrc_kb_end(kb);
 }
 
@@ -150,86 +233,115 @@ struct unit {
     struct rsrc_lut_unit base; /* sums: a run a vector */
     struct lut *lut;
     uint32_t n_vectors;
-    uint16_t words[MAX_VECTORS], signs[MAX_VECTORS]; /* u32 */
-    uint16_t sign_bytes, code, sign, sign_mask, term, sign_term;
+    uint16_t group;                   /* counter; RSR_NO_KREG: groups have no scales */
+    const uint16_t *steps_sums;       /* what steps add to: the group's sums, or the rows' */
+    uint16_t group_sums[MAX_VECTORS]; /* only where groups have scales */
+    uint16_t words[MAX_VECTORS];      /* u32 */
+    uint16_t code, sign, sign_mask, term, sign_term;
     uint16_t tables[MAX_HALVES];
+    uint16_t scale, half, half_bits, half_factor; /* of groups */
 };
+
+static void make_group_registers(struct unit *u) {
+    struct lut *lut = u->lut;
+    struct rsrc_kb *kb = &lut->walk.frame.kb;
+    const char *suffix = u->base.suffix;
+    u->group = rsrc_kb_index_reg(kb, "group%s", suffix);
+    u->steps_sums = u->group_sums;
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        u->group_sums[v] = lanes_reg(lut, RSR_ELEM_F32, "group_sums", v, suffix);
+    u->scale = lanes_reg(lut, RSR_ELEM_F32, "scale", 0, suffix);
+    if (lut->layout.scale_bytes == sizeof(float))
+        return;
+    u->half = lanes_reg(lut, RSR_ELEM_U16, "half", 0, suffix);
+    u->half_bits = lanes_reg(lut, RSR_ELEM_U32, "half_bits", 0, suffix);
+    u->half_factor =
+        rsrc_kb_const_f32(kb, lanes_reg(lut, RSR_ELEM_F32, "half_factor", 0, suffix), HALF_FACTOR);
+}
 
 static void make_registers(struct unit *u) {
     struct lut *lut = u->lut;
+    const char *suffix = u->base.suffix;
     for (uint32_t v = 0; v < u->n_vectors; v++) {
-        u->base.sums[v] = lanes_reg(lut, RSR_ELEM_F32, "sums", v, u->base.suffix);
-        u->words[v] = lanes_reg(lut, RSR_ELEM_U32, "words", v, u->base.suffix);
-        u->signs[v] = lanes_reg(lut, RSR_ELEM_U32, "signs", v, u->base.suffix);
+        u->base.sums[v] = lanes_reg(lut, RSR_ELEM_F32, "sums", v, suffix);
+        u->words[v] = lanes_reg(lut, RSR_ELEM_U32, "words", v, suffix);
     }
-    for (uint32_t half = 0; half < lut->n_halves; half++)
-        u->tables[half] = lanes_reg(lut, RSR_ELEM_F32, "table", half, u->base.suffix);
-    u->sign_bytes = lanes_reg(lut, RSR_ELEM_U8, "sign_bytes", 0, u->base.suffix);
-    u->code = lanes_reg(lut, RSR_ELEM_U32, "code", 0, u->base.suffix);
-    u->sign = lanes_reg(lut, RSR_ELEM_U32, "sign", 0, u->base.suffix);
-    u->sign_term = lanes_reg(lut, RSR_ELEM_F32, "sign_term", 0, u->base.suffix);
-    u->term = lanes_reg(lut, RSR_ELEM_F32, "term", 0, u->base.suffix);
-    u->sign_mask =
-        rsrc_kb_const(&lut->walk.frame.kb,
-                      lanes_reg(lut, RSR_ELEM_U32, "sign_mask", 0, u->base.suffix), SIGN_BIT);
+    for (uint32_t half = 0; half < n_halves(lut, 0); half++)
+        u->tables[half] = lanes_reg(lut, RSR_ELEM_F32, "table", half, suffix);
+    u->code = lanes_reg(lut, RSR_ELEM_U32, "code", 0, suffix);
+    u->term = lanes_reg(lut, RSR_ELEM_F32, "term", 0, suffix);
+    u->steps_sums = u->base.sums;
+    rsrc_lut_make_counters(&u->base);
+    u->group = RSR_NO_KREG;
+    if (has_group_scales(lut))
+        make_group_registers(u);
+    if (!lut->layout.has_sign)
+        return;
+    u->sign = lanes_reg(lut, RSR_ELEM_U32, "sign", 0, suffix);
+    u->sign_term = lanes_reg(lut, RSR_ELEM_F32, "sign_term", 0, suffix);
+    u->sign_mask = rsrc_kb_const(&lut->walk.frame.kb,
+                                 lanes_reg(lut, RSR_ELEM_U32, "sign_mask", 0, suffix), SIGN_BIT);
 }
 
-/* Byte `at` of the unit's step. */
-static struct rsrc_address step_address(const struct unit *u, int64_t at) {
+/* Byte `at` of a part of the unit's codes: with groups, of the current one. */
+static struct rsrc_address codes_address(const struct unit *u, int64_t at) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
-    const int64_t step_bytes = rsrc_lut_f32_step_bytes(layout);
     struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, at);
-    address = rsrc_address_plus(address, u->base.number,
-                                (int64_t)layout->unit_vectors * layout->n_steps * step_bytes);
-    return rsrc_address_plus(address, u->base.step, u->n_vectors * step_bytes);
+    address = rsrc_address_plus(
+        address, u->base.number,
+        (int64_t)(layout->unit_vectors * (rsrc_lut_f32_codes_bytes(layout) / layout->n_vectors)));
+    if (u->group != RSR_NO_KREG)
+        address = rsrc_address_plus(address, u->group,
+                                    (int64_t)(u->n_vectors * rsrc_lut_f32_group_bytes(layout)));
+    return address;
 }
 
-static void load_codes(struct unit *u) {
+static void load_words(struct unit *u) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
-    struct rsrc_kb *kb = &u->base.walk->frame.kb;
-    const int64_t rows = layout->vector_rows, words_bytes = u->n_vectors * rows * 4;
-    const uint64_t step_bytes = (uint64_t)u->n_vectors * rsrc_lut_f32_step_bytes(layout);
-    rsrc_frame_prefetch_codes(&u->base.walk->frame, step_address(u, 0), step_bytes);
-    for (uint32_t v = 0; v < u->n_vectors; v++) {
-        rsrc_kb_load(kb, u->words[v], step_address(u, v * rows * 4));
-        if (!layout->has_sign)
-            continue;
-        rsrc_kb_load(kb, u->sign_bytes, step_address(u, words_bytes + v * rows));
-        rsrc_kb_unary(kb, RSR_KOP_CONVERT, u->signs[v], u->sign_bytes);
-    }
+    const uint32_t step_bytes = u->n_vectors * rsrc_lut_f32_step_bytes(layout);
+    const int64_t scales_bytes = (int64_t)u->n_vectors * layout->vector_rows * layout->scale_bytes;
+    const struct rsrc_address at =
+        rsrc_address_plus(codes_address(u, scales_bytes), u->base.step, step_bytes);
+    rsrc_frame_prefetch_codes(&u->base.walk->frame, at, step_bytes);
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        rsrc_kb_load(&u->base.walk->frame.kb, u->words[v],
+                     rsrc_address_offset(at, v * (int64_t)rsrc_lut_f32_step_bytes(layout)));
 }
 
 /* sums += the entries that segment i of the step selects */
 static void add_segment(struct unit *u, uint32_t v, uint32_t i) {
+    const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
     struct rsrc_kb *kb = &u->base.walk->frame.kb;
     uint16_t code = u->words[v];
     if (i != 0)
-        code = rsrc_kb_immediate(kb, RSR_KOP_SHR, u->code, code, 4 * i);
-    if (u->lut->n_halves == 2)
+        code = rsrc_kb_immediate(kb, RSR_KOP_SHR, u->code, code, layout->code_bits * i);
+    if (n_halves(u->lut, i) == 2)
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->term, code, u->tables[0], u->tables[1]);
     else
         rsrc_kb_binary(kb, RSR_KOP_TABLE, u->term, code, u->tables[0]);
-    if (u->lut->layout.has_sign) {
-        rsrc_kb_immediate(kb, RSR_KOP_SHL, u->sign, u->signs[v], 31 - i);
+    if (layout->has_sign && !is_single(u->lut, i)) {
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, u->sign, u->words[v], 32 - layout->code_bits * (i + 1));
         rsrc_kb_binary(kb, RSR_KOP_AND, u->sign, u->sign, u->sign_mask);
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->sign_term, u->sign);
         rsrc_kb_binary(kb, RSR_KOP_XOR, u->term, u->term, u->sign_term);
     }
-    rsrc_kb_binary(kb, RSR_KOP_ADD, u->base.sums[v], u->base.sums[v], u->term);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->steps_sums[v], u->steps_sums[v], u->term);
 }
 
-static void emit_steps(struct unit *u) {
+static void emit_steps(struct unit *u, uint16_t first, uint16_t end) {
     struct lut *lut = u->lut;
     struct rsrc_kb *kb = &lut->walk.frame.kb;
-    rsrc_kb_loop(kb, u->base.step, lut->walk.first_step, lut->walk.end_step, 1);
-    load_codes(u);
-    for (uint32_t i = 0; i < LUT_F32_STEP_SEGMENTS; i++) {
-        for (uint32_t half = 0; half < lut->n_halves; half++) {
-            struct rsrc_address at = rsrc_address_at(
-                RSR_KBUF_SCRATCH, i * TABLE_BYTES + half * lut->layout.vector_rows * 4);
+    rsrc_kb_loop(kb, u->base.step, first, end, 1);
+    load_words(u);
+    for (uint32_t i = 0; i < lut->layout.n_segments; i++) {
+        for (uint32_t half = 0; half < n_halves(lut, i); half++) {
+            struct rsrc_address at =
+                rsrc_address_at(RSR_KBUF_SCRATCH, table_at(lut, i) + half * lut->vector_bytes);
             at = rsrc_address_plus(at, u->base.table_base, 1);
+            if (u->group != RSR_NO_KREG)
+                at = rsrc_address_plus(at, u->group, lut->walk.table_step_bytes);
             rsrc_kb_load(kb, u->tables[half],
-                         rsrc_address_plus(at, u->base.step, TABLE_STEP_BYTES));
+                         rsrc_address_plus(at, u->base.step, step_tables_bytes(lut)));
         }
         for (uint32_t v = 0; v < u->n_vectors; v++)
             add_segment(u, v, i);
@@ -237,12 +349,58 @@ static void emit_steps(struct unit *u) {
     rsrc_kb_end(kb);
 }
 
+/* ---- scales of groups ------------------------------------------------------------------------ */
+
+/* scale = those of the group, of vector v */
+static void load_scales(struct unit *u, uint32_t v) {
+    const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
+    struct rsrc_kb *kb = &u->base.walk->frame.kb;
+    const struct rsrc_address at =
+        codes_address(u, (int64_t)v * layout->vector_rows * layout->scale_bytes);
+    if (layout->scale_bytes == sizeof(float)) {
+        rsrc_kb_load(kb, u->scale, at);
+        return;
+    }
+    rsrc_kb_load(kb, u->half, at);
+    rsrc_kb_unary(kb, RSR_KOP_CONVERT, u->half_bits, u->half);
+    rsrc_kb_immediate(kb, RSR_KOP_SHL, u->half_bits, u->half_bits, HALF_SHIFT);
+    rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->scale, u->half_bits);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, u->scale, u->scale, u->half_factor);
+}
+
+/* The groups at work: their sums, and those times their scales to the rows'. */
+static void emit_groups(struct unit *u) {
+    const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
+    const struct rsrc_lut_walk *walk = u->base.walk;
+    struct rsrc_kb *kb = &u->base.walk->frame.kb;
+    const char *suffix = u->base.suffix;
+    const uint16_t group_steps = rsrc_kb_index_const(kb, layout->group_steps, "steps%s", suffix);
+    const uint16_t n_steps = rsrc_kb_index_const(kb, layout->n_steps, "all_steps%s", suffix);
+    rsrc_kb_loop(kb, u->group, walk->first_step, walk->end_step, 1);
+    rsrc_frame_prefetch_codes(&u->base.walk->frame, codes_address(u, 0),
+                              (uint64_t)u->n_vectors * layout->vector_rows * layout->scale_bytes);
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        rsrc_kb_const_f32(kb, u->group_sums[v], 0.0f);
+    const uint16_t before =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, u->group, group_steps, "steps_before%s", suffix);
+    const uint16_t left =
+        rsrc_kb_index_op(kb, RSR_KOP_SUB, n_steps, before, "steps_left%s", suffix);
+    emit_steps(u, walk->frame.zero,
+               rsrc_kb_index_op(kb, RSR_KOP_MIN, left, group_steps, "group_end%s", suffix));
+    for (uint32_t v = 0; v < u->n_vectors; v++) {
+        load_scales(u, v);
+        rsrc_kb_binary(kb, RSR_KOP_MUL, u->group_sums[v], u->group_sums[v], u->scale);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, u->base.sums[v], u->base.sums[v], u->group_sums[v]);
+    }
+    rsrc_kb_end(kb);
+}
+
+/* ---- the kernel ------------------------------------------------------------------------------ */
+
 static void store_results(struct rsrc_lut_unit *unit) {
     for (uint32_t run = 0; run < unit->n_runs; run++)
         rsrc_lut_store_run(unit, run);
 }
-
-/* ---- the kernel ------------------------------------------------------------------------------ */
 
 static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_rows,
                       const char *suffix) {
@@ -258,10 +416,12 @@ static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_ro
     u.base.n_runs = u.n_vectors;
     assert(u.n_vectors <= MAX_VECTORS);
     make_registers(&u);
-    rsrc_lut_make_counters(&u.base);
     rsrc_lut_begin_token(&u.base);
     rsrc_lut_begin_sums(&u.base, NULL);
-    emit_steps(&u);
+    if (has_group_scales(lut))
+        emit_groups(&u);
+    else
+        emit_steps(&u, walk->first_step, walk->end_step);
     rsrc_lut_end_sums(&u.base, store_results);
     rsrc_kb_end(&walk->frame.kb);
 }
@@ -269,31 +429,46 @@ static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_ro
 static void emit_kernel(struct lut *lut) {
     static const struct rsrc_lut_form form = {emit_tables, emit_unit};
     const struct rsrc_lut_f32_layout *layout = &lut->layout;
-    const char *comment = rsrc_arena_printf(
-        lut->walk.frame.kb.arena,
-        "vectors of %u rows, %u a unit; %u columns a segment, %u segments a step",
-        layout->vector_rows, layout->unit_vectors, layout->group_cols, LUT_F32_STEP_SEGMENTS);
-    rsrc_lut_emit_walk(&lut->walk, &form, comment);
+    struct rsrc_arena *arena = lut->walk.frame.kb.arena;
+    const char *groups = !has_group_scales(lut)
+                             ? ""
+                             : rsrc_arena_printf(arena, "; a scale of %u bits every %u columns",
+                                                 8 * layout->scale_bytes, layout->group_cols);
+    rsrc_lut_emit_walk(&lut->walk, &form,
+                       rsrc_arena_printf(arena,
+                                         "vectors of %u rows, %u a unit; %u columns a step, in %u "
+                                         "segments%s",
+                                         layout->vector_rows, layout->unit_vectors,
+                                         layout->step_cols, layout->n_segments, groups));
 }
 
 static void pack(const struct rsrc_lut_f32_layout *layout, struct rsrc_arena *arena,
                  const struct rsr_matrix *matrix, struct rsr_lowered *out) {
+    const uint32_t n_digits = rsrc_lut_f32_n_digits(layout);
     out->codes.size_bytes = rsrc_lut_f32_codes_bytes(layout);
-    out->index.size_bytes = (uint64_t)layout->group_cols * TABLE_BYTES;
+    out->index.size_bytes = n_digits * sizeof(float);
     uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
-    float *digits = RSRC_NEW_ARRAY(arena, (size_t)layout->group_cols * LUT_F32_CODES, float);
-    rsrc_pack_lut_f32(arena, matrix, layout, codes);
+    float *digits = RSRC_NEW_ARRAY(arena, n_digits, float);
+    rsrc_pack_lut_f32(matrix, layout, codes);
     rsrc_pack_lut_f32_digits(layout, digits);
     out->codes.bytes = codes;
     out->index.bytes = digits;
 }
 
+static void plan_scratch(struct lut *lut) {
+    const struct rsrc_lut_f32_layout *layout = &lut->layout;
+    const bool groups = has_group_scales(lut);
+    lut->walk.n_steps = groups ? layout->n_groups : layout->n_steps;
+    lut->walk.table_step_bytes =
+        (uint32_t)step_tables_bytes(lut) * (groups ? layout->group_steps : 1);
+    rsrc_lut_plan_scratch(&lut->walk, 1, (uint64_t)layout->n_vectors * layout->vector_rows);
+}
+
 enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail) {
-    const struct rsr_matrix *matrix = input->matrix;
-    struct lut lut = {.cols = matrix->cols};
-    if (!rsrc_make_lut_f32_layout(input->spec, matrix, &lut.layout)) {
+    struct lut lut = {.vector_bytes = 0};
+    if (!rsrc_make_lut_f32_layout(input->spec, input->matrix, &lut.layout)) {
         const struct rsrc_place place = {.tensor = input->title};
         rsrc_error(diag, "lower-lut", &place,
                    "choose another variant with --variant, or a target with one of them",
@@ -302,16 +477,15 @@ enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *a
         return RSRC_FAILED;
     }
     const struct rsrc_lut_f32_layout *layout = &lut.layout;
-    lut.n_halves = LUT_F32_CODES / layout->vector_rows;
-    pack(layout, arena, matrix, out);
+    lut.vector_bytes = layout->vector_rows * (int64_t)sizeof(float);
+    pack(layout, arena, input->matrix, out);
     rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,
                      &out->kernel);
-    lut.walk.n_steps = layout->n_steps;
-    lut.walk.table_step_bytes = TABLE_STEP_BYTES;
-    rsrc_lut_plan_scratch(&lut.walk, 1, (uint64_t)layout->n_vectors * layout->vector_rows);
+    plan_scratch(&lut);
     emit_kernel(&lut);
     rsrc_frame_end(&lut.walk.frame, out);
-    *detail = rsrc_arena_printf(arena, "table16x%u-u%u-b%u", layout->vector_rows,
-                                layout->unit_vectors, lut.walk.block_steps);
+    *detail =
+        rsrc_arena_printf(arena, "table%ux%u-u%u-b%u-s%u", layout->table_sums, layout->vector_rows,
+                          layout->unit_vectors, lut.walk.block_steps, 8 * layout->scale_bytes);
     return RSRC_OK;
 }

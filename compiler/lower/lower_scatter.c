@@ -10,7 +10,9 @@
  * by column, then the subtracted ones; over segments by ascending code; in a fold by ascending
  * entry, +1 before -1. Every addition joins sums of disjoint columns, n - 1 of them a row of n
  * weights, so that the error is at most n u sum |w x| (u = 2^-24), and no tile or batch changes a
- * bit.
+ * bit. Where groups of columns have scales, each group is summed in this way by itself; what it
+ * gives times its scale is added to the row, in ascending order, from +0 on: a rounding more a
+ * group, which is one fewer column in the sums before.
  */
 #include "base/round.h"
 #include "lower/kernel_frame.h"
@@ -28,9 +30,10 @@ struct scatter {
     enum rsr_fold_kind fold;
     uint32_t k;
     struct rsrc_scatter_layout layout;
-    int64_t segments_at;   /* of the segment records in the index */
-    uint16_t block, token; /* counters */
-    uint16_t first_member, first_segment, end_segment;
+    int64_t segments_at, scales_at; /* of segments, and of groups' scales, in the index */
+    uint16_t block, token, group;   /* counters; group: where groups have scales */
+    uint16_t n_groups;
+    uint16_t first_member, first_segment, n_segments, end_segment;
     struct rsrc_frame_token row;
 };
 
@@ -286,32 +289,94 @@ static void emit_fold(struct scatter *s, const struct scatter_body *body) {
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
+static bool has_group_scales(const struct scatter *s) {
+    return s->frame.layer->matrix->group_cols != 0;
+}
+
+static void load_block_field(struct scatter *s, uint16_t dst, size_t offset) {
+    struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, (int64_t)offset);
+    at = rsrc_address_plus(at, s->block,
+                           s->layout.n_groups * (int64_t)sizeof(struct rsrc_scatter_block));
+    if (has_group_scales(s))
+        at = rsrc_address_plus(at, s->group, sizeof(struct rsrc_scatter_block));
+    rsrc_kb_load(&s->frame.kb, dst, at);
+}
+
+/* Which segments the block has: where groups have scales, in the group. */
+static void load_block(struct scatter *s) {
+    load_block_field(s, s->first_member, offsetof(struct rsrc_scatter_block, first_member));
+    load_block_field(s, s->first_segment, offsetof(struct rsrc_scatter_block, first_segment));
+    load_block_field(s, s->n_segments, offsetof(struct rsrc_scatter_block, n_segments));
+    rsrc_kb_binary(&s->frame.kb, RSR_KOP_ADD, s->end_segment, s->first_segment, s->n_segments);
+}
+
+/* rows = what the segments give */
+static void emit_rows(struct scatter *s, const struct scatter_body *body) {
+    if (s->fold == RSR_FOLD_TREE) {
+        emit_clear_table(s, body);
+        emit_segments(s, body);
+        emit_fold(s, body);
+        return;
+    }
+    for (uint32_t i = 0; i < body->n_rows; i++)
+        clear_sum(s, body->rows[i]);
+    emit_segments(s, body);
+}
+
+/* totals = what each group gives times its scale */
+static void emit_groups(struct scatter *s, const struct scatter_body *body,
+                        uint16_t totals[RSR_MAX_K]) {
+    struct rsrc_kb *kb = &s->frame.kb;
+    const int64_t row_bytes = s->layout.n_groups * (int64_t)sizeof(float);
+    for (uint32_t i = 0; i < body->n_rows; i++)
+        totals[i] = clear_sum(s, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "total%u%s", i, body->suffix));
+    const uint16_t scale = rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "group_scale%s", body->suffix);
+    rsrc_kb_loop(kb, s->group, s->frame.zero, s->n_groups, 1);
+    load_block(s);
+    emit_rows(s, body);
+    for (uint32_t i = 0; i < body->n_rows; i++) {
+        struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, s->scales_at + i * row_bytes);
+        at = rsrc_address_plus(at, s->block, s->k * row_bytes);
+        rsrc_kb_load(kb, scale, rsrc_address_plus(at, s->group, sizeof(float)));
+        rsrc_kb_binary(kb, RSR_KOP_MUL, body->rows[i], body->rows[i], scale);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, totals[i], totals[i], body->rows[i]);
+    }
+    rsrc_kb_end(kb);
+}
+
 /* One block of n_rows rows for one token. */
 static void emit_body(struct scatter *s, uint32_t n_rows, const char *suffix) {
     struct rsrc_kb *kb = &s->frame.kb;
     struct scatter_body body = {.n_rows = n_rows, .suffix = suffix};
+    uint16_t totals[RSR_MAX_K];
     for (uint32_t i = 0; i < n_rows; i++)
         body.rows[i] =
             rsrc_kb_reg(kb, is_float(s) ? RSR_ELEM_F32 : RSR_ELEM_I32, 1, "row%u%s", i, suffix);
-    if (s->fold == RSR_FOLD_TREE) {
-        emit_clear_table(s, &body);
-        emit_segments(s, &body);
-        emit_fold(s, &body);
-    } else {
-        for (uint32_t i = 0; i < n_rows; i++)
-            clear_sum(s, body.rows[i]);
-        emit_segments(s, &body);
-    }
+    const bool groups = has_group_scales(s);
+    if (groups)
+        emit_groups(s, &body, totals);
+    else
+        emit_rows(s, &body);
     for (uint32_t i = 0; i < n_rows; i++)
         rsrc_frame_store(&s->frame,
-                         rsrc_frame_result(&s->frame, body.rows[i], 1, &s->row, s->block, i),
+                         rsrc_frame_result(&s->frame, groups ? totals[i] : body.rows[i], 1, &s->row,
+                                           s->block, i),
                          &s->row, s->block, i);
 }
 
-static uint16_t load_block_field(struct scatter *s, size_t offset, const char *name) {
-    struct rsrc_address at = rsrc_address_at(RSR_KBUF_INDEX, (int64_t)offset);
-    at = rsrc_address_plus(at, s->block, sizeof(struct rsrc_scatter_block));
-    return rsrc_kb_load(&s->frame.kb, rsrc_kb_index_reg(&s->frame.kb, "%s", name), at);
+/* Counters and what is known of a block. */
+static void make_registers(struct scatter *s) {
+    struct rsrc_kb *kb = &s->frame.kb;
+    s->block = rsrc_kb_index_reg(kb, "block");
+    s->token = rsrc_kb_index_reg(kb, "token");
+    s->first_member = rsrc_kb_index_reg(kb, "first_member");
+    s->first_segment = rsrc_kb_index_reg(kb, "first_segment");
+    s->n_segments = rsrc_kb_index_reg(kb, "n_segments");
+    s->end_segment = rsrc_kb_index_reg(kb, "end_segment");
+    if (!has_group_scales(s))
+        return;
+    s->group = rsrc_kb_index_reg(kb, "group");
+    s->n_groups = rsrc_kb_index_const(kb, s->layout.n_groups, "n_groups");
 }
 
 static void emit_kernel(struct scatter *s, uint32_t rows) {
@@ -320,17 +385,11 @@ static void emit_kernel(struct scatter *s, uint32_t rows) {
     uint16_t full_blocks = RSR_NO_KREG;
     if (n_last != 0 && rows > s->k)
         full_blocks = rsrc_kb_index_const(kb, rows / s->k, "full_blocks");
-    s->block = rsrc_kb_index_reg(kb, "block");
-    s->token = rsrc_kb_index_reg(kb, "token");
+    make_registers(s);
     rsrc_kb_comment(kb, "blocks of %u rows", s->k);
     rsrc_kb_loop(kb, s->block, s->frame.unit_begin, s->frame.unit_end, 1);
-    s->first_member =
-        load_block_field(s, offsetof(struct rsrc_scatter_block, first_member), "first_member");
-    s->first_segment =
-        load_block_field(s, offsetof(struct rsrc_scatter_block, first_segment), "first_segment");
-    const uint16_t n_segments =
-        load_block_field(s, offsetof(struct rsrc_scatter_block, n_segments), "n_segments");
-    s->end_segment = rsrc_kb_index_op(kb, RSR_KOP_ADD, s->first_segment, n_segments, "end_segment");
+    if (!has_group_scales(s))
+        load_block(s);
     rsrc_kb_loop(kb, s->token, s->frame.zero, s->frame.n_tokens, 1);
     s->row = rsrc_frame_token(&s->frame, s->token, "");
     if (n_last == 0) {
@@ -370,18 +429,24 @@ static enum rsrc_status check_bounds(struct rsrc_diag *diag, const struct rsrc_l
 static void pack_tables(struct scatter *s, struct rsrc_arena *arena,
                         const struct rsrc_lower_input *input, struct rsr_lowered *out) {
     const struct rsr_index *index = input->index;
-    for (uint32_t b = 0; b < index->n_blocks; b++) {
-        s->layout.n_segments += index->blocks[b].n_segments;
+    const struct rsr_matrix *matrix = input->matrix;
+    const bool groups = matrix->group_cols != 0;
+    s->layout.group_cols =
+        groups && matrix->group_cols < matrix->cols ? matrix->group_cols : matrix->cols;
+    s->layout.n_groups = rsrc_divide_up(matrix->cols, s->layout.group_cols);
+    s->layout.n_segments = rsrc_count_scatter_segments(index, s->layout.group_cols);
+    for (uint32_t b = 0; b < index->n_blocks; b++)
         s->layout.n_members += index->blocks[b].begin[index->blocks[b].n_segments];
-    }
-    s->segments_at = (int64_t)(index->n_blocks * sizeof(struct rsrc_scatter_block));
-    const size_t table =
-        (size_t)s->segments_at + s->layout.n_segments * sizeof(struct rsrc_scatter_segment);
+    s->segments_at = (int64_t)((uint64_t)index->n_blocks * s->layout.n_groups *
+                               sizeof(struct rsrc_scatter_block));
+    s->scales_at =
+        s->segments_at + (int64_t)(s->layout.n_segments * sizeof(struct rsrc_scatter_segment));
+    const size_t table = (size_t)s->scales_at + (groups ? matrix->n_scales * sizeof(float) : 0);
     out->codes.size_bytes = (s->layout.n_members * s->layout.member_bytes / 64 + 1) * 64;
     out->index.size_bytes = (table / 64 + 1) * 64;
     uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
     uint8_t *segments = rsrc_arena_alloc(arena, out->index.size_bytes);
-    rsrc_pack_scatter(input, &s->layout, codes, segments);
+    rsrc_pack_scatter(arena, input, &s->layout, codes, segments);
     out->codes.bytes = codes;
     out->index.bytes = segments;
 }

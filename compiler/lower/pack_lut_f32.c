@@ -6,18 +6,27 @@
 
 #include "base/round.h"
 
-#define TERNARY_COLS 3u /* 14 sums up to sign */
-#define BINARY_COLS 4u  /* all 16 sums */
+#define MIDDLE_CODE 13 /* of the 27 of three ternary columns: that of zeros */
+#define SIGN_CODE 16u
+#define HALF_MANTISSA_SHIFT 13 /* between the mantissas of binary16 and binary32 */
+#define HALF_INFINITY 0x7c00u
 
-/* 16 floats are a vector, or two. */
+/* Two vectors of floats are a table of ternary sums: 27 of them on AVX-512; where they have only 16
+ * lanes, the 14 that differ by more than their sign. */
 static const struct machine {
     uint64_t features;
     uint32_t vector_bits; /* at least */
     uint32_t vector_rows, max_vectors;
 } machines[] = {
-    {RSR_CPU_MASK(AVX512F), 512, 16, 4},
+    {RSR_CPU_MASK(AVX512F), 512, 16, 8},
     {RSR_CPU_MASK(AVX2), 256, 8, 2},
 };
+
+static const struct alphabet_codes {
+    uint32_t step_cols, segment_cols, n_segments, code_bits;
+} alphabet_codes[] = {[RSR_TERNARY] = {19, 3, 7, 5},
+                      [RSR_BINARY_SIGN] = {32, 4, 8, 4},
+                      [RSR_BINARY_BIT] = {32, 4, 8, 4}};
 
 bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
                               struct rsrc_lut_f32_layout *out) {
@@ -28,13 +37,26 @@ bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsr_matr
             machine = &machines[i];
     if (machine == NULL)
         return false;
-    const bool ternary = matrix->alphabet == RSR_TERNARY;
+    const struct alphabet_codes *codes = &alphabet_codes[matrix->alphabet];
     struct rsrc_lut_f32_layout layout = {.alphabet = matrix->alphabet,
-                                         .has_sign = ternary,
-                                         .group_cols = ternary ? TERNARY_COLS : BINARY_COLS,
-                                         .vector_rows = machine->vector_rows};
-    layout.n_segments = rsrc_divide_up(matrix->cols, layout.group_cols);
-    layout.n_steps = rsrc_divide_up(layout.n_segments, LUT_F32_STEP_SEGMENTS);
+                                         .step_cols = codes->step_cols,
+                                         .segment_cols = codes->segment_cols,
+                                         .n_segments = codes->n_segments,
+                                         .code_bits = codes->code_bits,
+                                         .vector_rows = machine->vector_rows,
+                                         .cols = matrix->cols};
+    const bool ternary = matrix->alphabet == RSR_TERNARY;
+    layout.table_sums = ternary ? 2 * layout.vector_rows : 16;
+    layout.has_sign = ternary && layout.table_sums == 16;
+    layout.group_cols = matrix->group_cols != 0 && matrix->group_cols < matrix->cols
+                            ? matrix->group_cols
+                            : matrix->cols;
+    layout.n_groups = rsrc_divide_up(matrix->cols, layout.group_cols);
+    layout.group_steps = rsrc_divide_up(layout.group_cols, layout.step_cols);
+    layout.n_steps =
+        (layout.n_groups - 1) * layout.group_steps +
+        rsrc_divide_up(matrix->cols - (layout.n_groups - 1) * layout.group_cols, layout.step_cols);
+    layout.scale_bytes = rsrc_group_scale_bytes(matrix);
     layout.n_vectors = rsrc_divide_up(matrix->rows, layout.vector_rows);
     layout.unit_vectors =
         rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
@@ -42,21 +64,38 @@ bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsr_matr
     return true;
 }
 
+uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout, uint32_t i,
+                                   uint32_t n_cols) {
+    const uint32_t first = i * layout->segment_cols;
+    const uint32_t left = first < n_cols ? n_cols - first : 0;
+    return left < layout->segment_cols ? left : layout->segment_cols;
+}
+
 uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout) {
-    return layout->vector_rows * (uint32_t)(sizeof(uint32_t) + layout->has_sign);
+    return layout->vector_rows * (uint32_t)sizeof(uint32_t);
+}
+
+uint64_t rsrc_lut_f32_group_bytes(const struct rsrc_lut_f32_layout *layout) {
+    return (uint64_t)layout->group_steps * rsrc_lut_f32_step_bytes(layout) +
+           (uint64_t)layout->vector_rows * layout->scale_bytes;
+}
+
+static uint64_t vector_bytes(const struct rsrc_lut_f32_layout *layout) {
+    return (uint64_t)layout->n_steps * rsrc_lut_f32_step_bytes(layout) +
+           (uint64_t)layout->n_groups * layout->vector_rows * layout->scale_bytes;
 }
 
 uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout) {
-    return (uint64_t)layout->n_vectors * layout->n_steps * rsrc_lut_f32_step_bytes(layout);
+    return layout->n_vectors * vector_bytes(layout);
 }
 
-/* ---- digits and codes ------------------------------------------------------------------------ */
+/* ---- digits ---------------------------------------------------------------------------------- */
 
-static int code_digit(enum rsr_alphabet alphabet, uint32_t code, uint32_t i) {
+static int code_digit(const struct rsrc_lut_f32_layout *layout, uint32_t code, uint32_t i) {
     const int bit = (int)(code >> i & 1);
-    switch (alphabet) {
+    switch (layout->alphabet) {
     case RSR_TERNARY:
-        return rsrc_balanced_digit((int)code, i);
+        return rsrc_balanced_digit((int)code - (layout->has_sign ? 0 : MIDDLE_CODE), i);
     case RSR_BINARY_SIGN:
         return 2 * bit - 1;
     case RSR_BINARY_BIT:
@@ -65,58 +104,118 @@ static int code_digit(enum rsr_alphabet alphabet, uint32_t code, uint32_t i) {
     return bit;
 }
 
+uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout) {
+    return layout->segment_cols * layout->table_sums +
+           (layout->alphabet == RSR_TERNARY ? layout->vector_rows : 0);
+}
+
 void rsrc_pack_lut_f32_digits(const struct rsrc_lut_f32_layout *layout, float *digits) {
-    for (uint32_t i = 0; i < layout->group_cols; i++)
-        for (uint32_t code = 0; code < LUT_F32_CODES; code++)
-            *digits++ = (float)code_digit(layout->alphabet, code, i);
+    for (uint32_t i = 0; i < layout->segment_cols; i++)
+        for (uint32_t code = 0; code < layout->table_sums; code++)
+            *digits++ = (float)code_digit(layout, code, i);
+    if (layout->alphabet == RSR_TERNARY)
+        for (uint32_t code = 0; code < layout->vector_rows; code++)
+            *digits++ = code < 3 ? (float)code - 1 : 0;
 }
 
-static uint32_t segment_code(enum rsr_alphabet alphabet, const int8_t *w, uint32_t n, bool *sign) {
+/* ---- codes ----------------------------------------------------------------------------------- */
+
+/* Of the n_cols columns of segment i; the others are 0. */
+static uint32_t segment_code(const struct rsrc_lut_f32_layout *layout, const int8_t *w, uint32_t i,
+                             uint32_t n_cols) {
     int code = 0;
-    for (uint32_t i = n; i-- > 0;)
-        code = alphabet == RSR_TERNARY ? 3 * code + w[i] : 2 * code + (w[i] > 0);
-    *sign = code < 0;
-    return (uint32_t)(code < 0 ? -code : code);
+    for (uint32_t j = n_cols; j-- > 0;)
+        code = layout->alphabet == RSR_TERNARY ? 3 * code + w[j] : 2 * code + (w[j] > 0);
+    if (layout->alphabet != RSR_TERNARY)
+        return (uint32_t)code;
+    if (rsrc_lut_f32_segment_cols(layout, i, layout->step_cols) == 1)
+        return (uint32_t)(code + 1);
+    if (!layout->has_sign)
+        return (uint32_t)(code + MIDDLE_CODE);
+    return code < 0 ? SIGN_CODE | (uint32_t)-code : (uint32_t)code;
 }
 
-/* The codes of a row: a word and a byte of signs a step. */
-static void code_row(const struct rsrc_lut_f32_layout *layout, const int8_t *w, uint32_t cols,
-                     uint32_t *words, uint8_t *signs) {
-    memset(words, 0, layout->n_steps * sizeof *words);
-    memset(signs, 0, layout->n_steps);
-    for (uint32_t s = 0; s < layout->n_segments; s++) {
-        const uint32_t first = s * layout->group_cols;
-        const uint32_t left = cols - first;
-        const uint32_t at = s % LUT_F32_STEP_SEGMENTS;
-        bool sign;
-        const uint32_t code =
-            segment_code(layout->alphabet, w + first,
-                         left < layout->group_cols ? left : layout->group_cols, &sign);
-        words[s / LUT_F32_STEP_SEGMENTS] |= code << (4 * at);
-        signs[s / LUT_F32_STEP_SEGMENTS] |= (uint8_t)((uint32_t)sign << at);
+static uint32_t step_word(const struct rsrc_lut_f32_layout *layout, const int8_t *w,
+                          uint32_t n_cols) {
+    uint32_t word = 0;
+    for (uint32_t i = 0; i < layout->n_segments; i++)
+        word |= segment_code(layout, w + (size_t)i * layout->segment_cols, i,
+                             rsrc_lut_f32_segment_cols(layout, i, n_cols))
+                << (i * layout->code_bits);
+    return word;
+}
+
+/* ---- scales of groups ------------------------------------------------------------------------ */
+
+/* What the kernel does backwards: the bits of a binary16 number that is not negative are those of
+ * the binary32 number 2^112 times smaller, subnormal ones too. False: it is none. */
+static bool to_half(float value, uint16_t *out) {
+    const float small = value * 0x1p-112f;
+    uint32_t bits;
+    memcpy(&bits, &small, sizeof bits);
+    *out = (uint16_t)(bits >> HALF_MANTISSA_SHIFT);
+    return bits >> HALF_MANTISSA_SHIFT < HALF_INFINITY &&
+           (uint32_t)*out << HALF_MANTISSA_SHIFT == bits && small * 0x1p112f == value;
+}
+
+uint32_t rsrc_group_scale_bytes(const struct rsr_matrix *matrix) {
+    uint16_t half;
+    if (matrix->group_cols == 0)
+        return 0;
+    for (uint32_t i = 0; i < matrix->n_scales; i++)
+        if (!to_half(matrix->scale[i], &half))
+            return sizeof(float);
+    return sizeof half;
+}
+
+static void put_scale(const struct rsrc_lut_f32_layout *layout, float scale, uint8_t *to) {
+    uint16_t half;
+    if (layout->scale_bytes == sizeof half && to_half(scale, &half))
+        memcpy(to, &half, sizeof half);
+    else
+        memcpy(to, &scale, layout->scale_bytes);
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* Where a row's parts are in its unit. */
+struct row_place {
+    uint8_t *unit;
+    size_t unit_rows; /* stored */
+    size_t row;       /* of the unit */
+};
+
+static void pack_row(const struct rsrc_lut_f32_layout *layout, const struct row_place *place,
+                     const int8_t *w, const float *scales) {
+    size_t at = 0; /* bytes of a row before the part, times the unit's rows */
+    for (uint32_t g = 0; g < layout->n_groups; g++) {
+        const uint32_t first = g * layout->group_cols;
+        const uint32_t left = layout->cols - first;
+        const uint32_t n_cols = left < layout->group_cols ? left : layout->group_cols;
+        if (layout->scale_bytes != 0)
+            put_scale(layout, scales[g], place->unit + at + place->row * layout->scale_bytes);
+        at += place->unit_rows * layout->scale_bytes;
+        for (uint32_t col = 0; col < n_cols; col += layout->step_cols) {
+            const uint32_t rest = n_cols - col;
+            const uint32_t n = rest < layout->step_cols ? rest : layout->step_cols;
+            const uint32_t word = step_word(layout, w + first + col, n);
+            memcpy(place->unit + at + place->row * sizeof word, &word, sizeof word);
+            at += place->unit_rows * sizeof word;
+        }
     }
 }
 
-void rsrc_pack_lut_f32(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
-                       const struct rsrc_lut_f32_layout *layout, uint8_t *codes) {
-    uint32_t *words = RSRC_NEW_ARRAY(arena, layout->n_steps, uint32_t);
-    uint8_t *signs = RSRC_NEW_ARRAY(arena, layout->n_steps, uint8_t);
-    const size_t step_bytes = rsrc_lut_f32_step_bytes(layout);
-    const size_t word_vector_bytes = layout->vector_rows * sizeof(uint32_t);
+void rsrc_pack_lut_f32(const struct rsr_matrix *matrix, const struct rsrc_lut_f32_layout *layout,
+                       uint8_t *codes) {
     for (uint32_t row = 0; row < matrix->rows; row++) {
-        code_row(layout, matrix->values + (size_t)row * matrix->cols, matrix->cols, words, signs);
-        const uint32_t vector = row / layout->vector_rows, lane = row % layout->vector_rows;
+        const uint32_t vector = row / layout->vector_rows;
         const uint32_t first = vector / layout->unit_vectors * layout->unit_vectors;
         const uint32_t left = layout->n_vectors - first;
-        const size_t n = left < layout->unit_vectors ? left : layout->unit_vectors;
-        uint8_t *unit = codes + (size_t)first * layout->n_steps * step_bytes;
-        for (uint32_t s = 0; s < layout->n_steps; s++) {
-            uint8_t *step = unit + s * n * step_bytes;
-            memcpy(step + (vector - first) * word_vector_bytes + lane * sizeof *words, &words[s],
-                   sizeof *words);
-            if (layout->has_sign)
-                step[n * word_vector_bytes + (vector - first) * layout->vector_rows + lane] =
-                    signs[s];
-        }
+        const uint32_t n = left < layout->unit_vectors ? left : layout->unit_vectors;
+        const struct row_place place = {.unit = codes + first * vector_bytes(layout),
+                                        .unit_rows = (size_t)n * layout->vector_rows,
+                                        .row = row - first * layout->vector_rows};
+        pack_row(layout, &place, matrix->values + (size_t)row * matrix->cols,
+                 layout->scale_bytes == 0 ? NULL : matrix->scale + (size_t)row * layout->n_groups);
     }
 }

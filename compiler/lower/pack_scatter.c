@@ -30,6 +30,10 @@ static uint32_t segment_slot(const struct rsr_index *index, enum rsr_fold_kind f
     return digits;
 }
 
+struct range {
+    uint32_t first, end;
+};
+
 static void put_member(const struct rsrc_scatter_layout *layout, uint8_t *codes, uint64_t at,
                        uint32_t column) {
     const uint16_t narrow = (uint16_t)column;
@@ -39,38 +43,90 @@ static void put_member(const struct rsrc_scatter_layout *layout, uint8_t *codes,
         memcpy(codes + 4 * at, &column, 4);
 }
 
-/* Copies the members whose negation flag is `negated`; returns how many. */
+/* Copies members [first, end) whose negation flag is `negated`; returns how many. */
 static uint32_t put_members(const struct rsrc_lower_input *input,
-                            const struct rsrc_scatter_layout *layout,
-                            const struct rsr_index_block *block, uint32_t segment, uint32_t negated,
-                            uint8_t *codes, uint64_t at) {
+                            const struct rsrc_scatter_layout *layout, const uint32_t *members,
+                            struct range range, uint32_t negated, uint8_t *codes, uint64_t at) {
     uint32_t n = 0;
-    for (uint32_t m = block->begin[segment]; m < block->begin[segment + 1]; m++)
-        if ((block->members[m] & 1) == negated)
-            put_member(layout, codes, at + n++, rsrc_layer_column(input, block->members[m] >> 1));
+    for (uint32_t m = range.first; m < range.end; m++)
+        if ((members[m] & 1) == negated)
+            put_member(layout, codes, at + n++, rsrc_layer_column(input, members[m] >> 1));
     return n;
 }
 
-void rsrc_pack_scatter(const struct rsrc_lower_input *input,
-                       const struct rsrc_scatter_layout *layout, uint8_t *codes, uint8_t *table) {
-    const struct rsr_index *index = input->index;
-    struct rsrc_scatter_block *blocks = (struct rsrc_scatter_block *)table;
-    struct rsrc_scatter_segment *segment =
-        (struct rsrc_scatter_segment *)(blocks + index->n_blocks);
-    uint64_t n_members = 0, n_segments = 0;
+uint64_t rsrc_count_scatter_segments(const struct rsr_index *index, uint32_t group_cols) {
+    uint64_t n = 0;
     for (uint32_t b = 0; b < index->n_blocks; b++) {
         const struct rsr_index_block *block = &index->blocks[b];
-        blocks[b] = (struct rsrc_scatter_block){.first_member = n_members,
-                                                .first_segment = n_segments,
-                                                .n_segments = block->n_segments};
-        n_segments += block->n_segments;
-        for (uint32_t s = 0; s < block->n_segments; s++, segment++) {
-            segment->slot = segment_slot(index, input->plan->fold, block->n_rows, block->codes[s]);
-            segment->n_added = put_members(input, layout, block, s, 0, codes, n_members);
-            n_members += segment->n_added;
-            segment->n_subtracted = put_members(input, layout, block, s, 1, codes, n_members);
-            n_members += segment->n_subtracted;
+        for (uint32_t s = 0; s < block->n_segments; s++) {
+            uint64_t end_col = 0; /* of the last member's group */
+            for (uint32_t m = block->begin[s]; m < block->begin[s + 1]; m++) {
+                const uint32_t col = block->members[m] >> 1;
+                if (col < end_col)
+                    continue;
+                end_col = ((uint64_t)col / group_cols + 1) * group_cols;
+                n++;
+            }
         }
     }
-    assert(n_members == layout->n_members && n_segments == layout->n_segments);
+    return n;
+}
+
+/* Where packing is. */
+struct cursor {
+    struct rsrc_scatter_segment *segment;
+    uint64_t n_members, n_segments;
+    uint32_t *next; /* of every segment of the block, the first member that is not packed */
+};
+
+/* The segments of a block in the columns up to end_col. */
+static void pack_group(const struct rsrc_lower_input *input,
+                       const struct rsrc_scatter_layout *layout,
+                       const struct rsr_index_block *block, uint64_t end_col, uint8_t *codes,
+                       struct cursor *at) {
+    for (uint32_t s = 0; s < block->n_segments; s++) {
+        struct range range = {.first = at->next[s], .end = at->next[s]};
+        while (range.end < block->begin[s + 1] && block->members[range.end] >> 1 < end_col)
+            range.end++;
+        if (range.first == range.end)
+            continue;
+        at->next[s] = range.end;
+        struct rsrc_scatter_segment *segment = at->segment++;
+        segment->slot =
+            segment_slot(input->index, input->plan->fold, block->n_rows, block->codes[s]);
+        segment->n_added =
+            put_members(input, layout, block->members, range, 0, codes, at->n_members);
+        at->n_members += segment->n_added;
+        segment->n_subtracted =
+            put_members(input, layout, block->members, range, 1, codes, at->n_members);
+        at->n_members += segment->n_subtracted;
+        at->n_segments++;
+    }
+}
+
+void rsrc_pack_scatter(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
+                       const struct rsrc_scatter_layout *layout, uint8_t *codes, uint8_t *table) {
+    const struct rsr_index *index = input->index;
+    const size_t n_records = (size_t)index->n_blocks * layout->n_groups;
+    struct rsrc_scatter_block *record = (struct rsrc_scatter_block *)table;
+    struct cursor at = {.segment = (struct rsrc_scatter_segment *)(record + n_records)};
+    uint32_t max_segments = 0;
+    for (uint32_t b = 0; b < index->n_blocks; b++)
+        if (index->blocks[b].n_segments > max_segments)
+            max_segments = index->blocks[b].n_segments;
+    at.next = RSRC_NEW_ARRAY(arena, max_segments, uint32_t);
+    for (uint32_t b = 0; b < index->n_blocks; b++) {
+        const struct rsr_index_block *block = &index->blocks[b];
+        if (block->n_segments != 0)
+            memcpy(at.next, block->begin, block->n_segments * sizeof *at.next);
+        for (uint32_t g = 0; g < layout->n_groups; g++, record++) {
+            *record = (struct rsrc_scatter_block){.first_member = at.n_members,
+                                                  .first_segment = at.n_segments};
+            pack_group(input, layout, block, ((uint64_t)g + 1) * layout->group_cols, codes, &at);
+            record->n_segments = at.n_segments - record->first_segment;
+        }
+    }
+    assert(at.n_members == layout->n_members && at.n_segments == layout->n_segments);
+    if (input->matrix->group_cols != 0)
+        memcpy(at.segment, input->matrix->scale, input->matrix->n_scales * sizeof(float));
 }

@@ -53,8 +53,9 @@ void rsrc_pack_dot(const struct rsr_matrix *matrix, const struct rsrc_dot_layout
                    uint8_t *out);
 
 /* The tables of `scatter`. codes: members, the layer's column numbers of all segments in order,
- * 16-bit where all are below 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows,
- * then the segments. */
+ * 16-bit where all are below 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows and
+ * group of columns (all columns are one group where groups have no scales), then the segments, then
+ * the scales of groups, float[rows][n_groups]. */
 struct rsrc_scatter_block {
     uint64_t first_member; /* element of codes */
     uint64_t first_segment;
@@ -67,9 +68,12 @@ struct rsrc_scatter_segment {
 };
 struct rsrc_scatter_layout {
     uint32_t member_bytes;
+    uint32_t group_cols, n_groups;
     uint64_t n_members, n_segments;
 };
-void rsrc_pack_scatter(const struct rsrc_lower_input *input,
+/* Those of an index whose segments are cut where groups of columns begin. */
+uint64_t rsrc_count_scatter_segments(const struct rsr_index *index, uint32_t group_cols);
+void rsrc_pack_scatter(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                        const struct rsrc_scatter_layout *layout, uint8_t *codes, uint8_t *table);
 
 /* The packed codes of `lut`. Columns are cut into segments of group_cols, rows into vectors of

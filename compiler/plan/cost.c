@@ -104,17 +104,31 @@ struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stat
     return choice;
 }
 
+uint32_t rsrc_plan_group_cols(const struct rsrc_plan_input *input) {
+    const uint32_t cols = input->stats->cols;
+    return input->group_cols != 0 && input->group_cols < cols ? input->group_cols : cols;
+}
+
+uint32_t rsrc_plan_n_groups(const struct rsrc_plan_input *input) {
+    return rsrc_divide_up(input->stats->cols, rsrc_plan_group_cols(input));
+}
+
 /* Both tables end on a line of their own and are never empty. */
-static uint64_t scatter_bytes(const struct rsr_stats *stats) {
+static uint64_t scatter_bytes(const struct rsrc_plan_input *input) {
+    const struct rsr_stats *stats = input->stats;
+    const uint64_t n_groups = rsrc_plan_n_groups(input);
+    const uint64_t n_scales = input->group_cols == 0 ? 0 : stats->rows * n_groups;
     uint64_t member_bytes = stats->cols <= 65536 ? 2 : 4;
-    uint64_t n_blocks = rsrc_divide_up64(stats->rows, stats->k);
+    uint64_t n_blocks = rsrc_divide_up64(stats->rows, stats->k) * n_groups;
     uint64_t members = stats->n_members * member_bytes;
-    uint64_t table = n_blocks * BLOCK_BYTES + stats->n_segments * SEGMENT_BYTES;
+    uint64_t table =
+        n_blocks * BLOCK_BYTES + stats->n_segments * SEGMENT_BYTES + n_scales * sizeof(float);
     return (members / LINE_BYTES + 1 + table / LINE_BYTES + 1) * LINE_BYTES;
 }
 
-struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_stats *stats,
-                                     enum rsr_fold_kind fold, const struct rsr_spec *spec) {
+struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                                     enum rsr_fold_kind fold) {
+    const struct rsr_stats *stats = input->stats;
     uint64_t distribute =
         fold == RSR_FOLD_TREE ? stats->n_fold_adds : RSR_DIRECT_DIGIT_ADDS * stats->n_direct_adds;
     double adds = (double)stats->n_members + (double)distribute +
@@ -122,9 +136,9 @@ struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_SCATTER, .k = stats->k, .fold = fold, .token_tile = 1};
     choice.max_cols = UINT32_MAX;
-    choice.weight_bytes = scatter_bytes(stats);
-    const double compute_us = rsrc_work_us(adds, spec->add_gops);
-    rsrc_set_costs(&choice, compute_us, compute_us, spec); /* one token at a time */
+    choice.weight_bytes = scatter_bytes(input);
+    const double compute_us = rsrc_work_us(adds, input->spec->add_gops);
+    rsrc_set_costs(&choice, compute_us, compute_us, input->spec); /* one token at a time */
     choice.work = rsrc_work_text(arena, adds, "additions");
     return choice;
 }

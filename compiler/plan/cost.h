@@ -34,20 +34,24 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                    enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                    struct rsrc_choice *out);
 /* The same of float activations. */
-bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsr_stats *stats,
-                       enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                        struct rsrc_choice *out);
 bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                        enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                        struct rsrc_choice *out);
-/* False: not open, because there are no statistics, or blocks too high. The weights are
+/* False: not open, because there are no statistics, blocks too high, or scales of groups. The weights are
  * instructions, their bytes an estimate. */
 bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                     struct rsrc_choice *out);
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec);
-struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsr_stats *stats,
-                                     enum rsr_fold_kind fold, const struct rsr_spec *spec);
+struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                                     enum rsr_fold_kind fold);
+
+/* Columns that share a scale, and how many such groups a row has; without scales of groups, all
+ * columns are one. */
+uint32_t rsrc_plan_group_cols(const struct rsrc_plan_input *input);
+uint32_t rsrc_plan_n_groups(const struct rsrc_plan_input *input);
 
 /* Tokens of a batch over which prefill is predicted. */
 #define RSRC_PREFILL_TOKENS 128.0

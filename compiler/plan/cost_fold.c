@@ -90,7 +90,7 @@ bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *inpu
                     struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->fold_stats;
     const struct rsr_spec *spec = input->spec;
-    if (stats == NULL || stats->k > MAX_K)
+    if (stats == NULL || stats->k > MAX_K || input->group_cols != 0)
         return false;
     const bool scalar = spec->vector_bits == 0;
     const struct fold_machine *machine = find_machine(spec, scalar);

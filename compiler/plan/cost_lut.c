@@ -95,24 +95,34 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     return true;
 }
 
-/* Floats are looked up in tables of 16, one vector on AVX-512 and two on AVX2 (lower/pack_lut_f32.c).
- * Vector instructions a segment and vector of rows, and a table, of ternary and of binary codes. */
+/* What floats are looked up with (lower/pack_lut_f32.c), and vector instructions a step of one word of
+ * codes and vector of rows, and a step's tables, of ternary and of binary codes. */
 static const struct float_form {
     uint64_t features;
     uint32_t vector_bits;
     uint32_t vector_rows;
+    uint32_t digits_bytes[2];
     double look_up[2], build[2];
 } FLOAT_FORMS[] = {
-    {RSR_CPU_MASK(AVX512F), 512, 16, {5, 3}, {9, 12}},
-    {RSR_CPU_MASK(AVX2), 256, 8, {9, 6}, {15, 20}},
+    {RSR_CPU_MASK(AVX512F), 512, 16, {448, 256}, {24, 26}, {90, 100}},
+    {RSR_CPU_MASK(AVX2), 256, 8, {224, 256}, {66, 60}, {100, 160}},
 };
+static const uint32_t FLOAT_STEP_COLS[2] = {19, 32}, FLOAT_STEP_SEGMENTS[2] = {7, 8};
+/* Vector instructions that scale a group's sums of a vector of rows: of binary16 and binary32 scales. */
+#define SCALE_HALF 6.0
+#define SCALE_FLOAT 3.0
 
-#define FLOAT_STEP_SEGMENTS 8u /* a word of codes, and a byte of signs where ternary */
-#define FLOAT_CODES 16u
+static uint64_t count_float_steps(const struct rsrc_plan_input *input, uint32_t step_cols) {
+    const uint32_t cols = input->stats->cols;
+    const uint32_t group_cols = rsrc_plan_group_cols(input);
+    const uint32_t last = cols - (rsrc_plan_n_groups(input) - 1) * group_cols;
+    return (uint64_t)(rsrc_plan_n_groups(input) - 1) * rsrc_divide_up(group_cols, step_cols) +
+           rsrc_divide_up(last, step_cols);
+}
 
-bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsr_stats *stats,
-                       enum rsr_alphabet alphabet, const struct rsr_spec *spec,
+bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                        struct rsrc_choice *out) {
+    const struct rsr_spec *spec = input->spec;
     const struct float_form *form = NULL;
     for (size_t i = 0; form == NULL && i < sizeof FLOAT_FORMS / sizeof *FLOAT_FORMS; i++)
         if ((spec->cpu_features & FLOAT_FORMS[i].features) == FLOAT_FORMS[i].features &&
@@ -120,23 +130,25 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsr_stats *stats,
             form = &FLOAT_FORMS[i];
     if (form == NULL)
         return false;
-    const bool binary = alphabet != RSR_TERNARY;
-    const uint32_t group_cols = binary ? 4 : 3;
-    const uint64_t n_segments = rsrc_divide_up64(stats->cols, group_cols);
-    const uint64_t n_vectors = rsrc_divide_up64(stats->rows, form->vector_rows);
-    const uint64_t padded_rows = n_vectors * form->vector_rows;
-    const double look_ups = (double)n_segments * (double)n_vectors;
+    const bool binary = input->alphabet != RSR_TERNARY;
+    const uint64_t n_steps = count_float_steps(input, FLOAT_STEP_COLS[binary]);
+    const uint64_t n_vectors = rsrc_divide_up64(input->stats->rows, form->vector_rows);
+    const uint64_t n_scales = input->group_cols == 0 ? 0 : rsrc_plan_n_groups(input); /* a row */
+    const double scale = input->scale_bytes == 2 ? SCALE_HALF : SCALE_FLOAT;
+    const double instructions =
+        (double)n_vectors * ((double)n_steps * form->look_up[binary] + (double)n_scales * scale) +
+        (double)n_steps * form->build[binary];
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
     choice.max_cols = UINT32_MAX;
-    choice.weight_bytes =
-        padded_rows * rsrc_divide_up64(n_segments, FLOAT_STEP_SEGMENTS) * (binary ? 4 : 5) +
-        (uint64_t)group_cols * FLOAT_CODES * sizeof(float);
-    const double compute_us =
-        rsrc_work_us(look_ups * form->look_up[binary] + (double)n_segments * form->build[binary],
-                     spec->vector_gips);
+    choice.weight_bytes = n_vectors * form->vector_rows *
+                              (n_steps * sizeof(uint32_t) + n_scales * input->scale_bytes) +
+                          form->digits_bytes[binary];
+    const double compute_us = rsrc_work_us(instructions, spec->vector_gips);
     rsrc_set_costs(&choice, compute_us, compute_us, spec); /* a token at a time */
-    choice.work = rsrc_work_text(arena, look_ups * form->vector_rows, "look-ups");
+    choice.work = rsrc_work_text(
+        arena, (double)(n_vectors * form->vector_rows * n_steps) * FLOAT_STEP_SEGMENTS[binary],
+        "look-ups");
     *out = choice;
     return true;
 }

@@ -83,12 +83,16 @@ static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice 
                              time_text(arena, cost->memory_us));
 }
 
-static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_choice *chosen,
-                               const struct rsrc_choice *declined, enum rsr_regime regime,
-                               bool forced, const struct rsr_spec *spec) {
+static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                               const struct rsrc_choice *chosen, const struct rsrc_choice *declined,
+                               enum rsr_regime regime, bool forced) {
+    const char *groups =
+        input->group_cols == 0
+            ? ""
+            : rsrc_arena_printf(arena, " with a scale every %u columns", input->group_cols);
     const char *text =
-        rsrc_arena_printf(arena, "%s%s: %s", choice_name(arena, chosen), forced ? " as asked" : "",
-                          cost_text(arena, chosen, regime, spec));
+        rsrc_arena_printf(arena, "%s%s%s: %s", choice_name(arena, chosen), groups,
+                          forced ? " as asked" : "", cost_text(arena, chosen, regime, input->spec));
     return declined == NULL
                ? rsrc_arena_printf(arena, "%s; no other variant is open", text)
                : rsrc_arena_printf(arena, "%s; %s would take %s", text,
@@ -112,7 +116,8 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 /* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++,
- * where the target has the look-ups, `lut` and `dot` over its codes, and fold. Floats: no `dot`. */
+ * where the target has the look-ups, `lut` and `dot` over its codes, and fold. Floats: no `dot`. With
+ * scales of groups: no fold. */
 #define MAX_CHOICES 8u
 
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
@@ -123,10 +128,10 @@ static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_in
     if (!floats)
         choices[n++] = rsrc_cost_dot(arena, stats, input->alphabet, input->spec);
     if (rsrc_fold_fits(input->alphabet, stats->k))
-        choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_TREE, input->spec);
-    choices[n++] = rsrc_cost_scatter(arena, stats, RSR_FOLD_DIRECT, input->spec);
-    if ((floats ? rsrc_cost_lut_f32 : rsrc_cost_lut)(arena, stats, input->alphabet, input->spec,
-                                                     &choices[n]))
+        choices[n++] = rsrc_cost_scatter(arena, input, RSR_FOLD_TREE);
+    choices[n++] = rsrc_cost_scatter(arena, input, RSR_FOLD_DIRECT);
+    if (floats ? rsrc_cost_lut_f32(arena, input, &choices[n])
+               : rsrc_cost_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
         n++;
     if (!floats && rsrc_cost_dot_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
         n++;
@@ -252,7 +257,7 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
         .weight_bytes = chosen->weight_bytes,
         .acc_bound =
             input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0,
-        .reason = reason_text(arena, chosen, declined, among.regime, forced, input->spec),
+        .reason = reason_text(arena, input, chosen, declined, among.regime, forced),
     };
     emit_remarks(diag, arena, input, among.regime, out, chosen, declined);
     return chosen;
@@ -262,13 +267,30 @@ static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc
                                        enum rsr_variant variant) {
     const struct rsrc_place place = {.tensor = input->layer_name};
     const char *help = "leave out --variant, or choose another one";
-    if (variant == RSR_VARIANT_DOT)
+    if (variant == RSR_VARIANT_FOLD && input->group_cols != 0)
+        rsrc_error(diag, "plan-variant", &place, help,
+                   "variant 'fold' has no scales of groups of %u columns", input->group_cols);
+    else if (variant == RSR_VARIANT_DOT)
         rsrc_error(diag, "plan-variant", &place, help,
                    "variant 'dot' multiplies int8 activations, not floats");
     else
         rsrc_error(diag, "plan-variant", &place, help,
                    "target %s has no instructions for variant '%s'", input->spec->name,
                    rsrc_variant_name(variant));
+    return RSRC_FAILED;
+}
+
+/* Sums of int8 activations are integers until they are scaled; only floats are scaled a group at a
+ * time. */
+static enum rsrc_status check_groups(struct rsrc_diag *diag, const struct rsrc_plan_input *input) {
+    if (input->group_cols == 0 || input->input == RSR_INPUT_F32)
+        return RSRC_OK;
+    const struct rsrc_place place = {.tensor = input->layer_name};
+    rsrc_error(diag, "plan-groups", &place,
+               "int8 activations go with one scale a layer or a row; float activations with groups "
+               "as well",
+               "a scale for every %u columns of a row is not supported with int8 activations",
+               input->group_cols);
     return RSRC_FAILED;
 }
 
@@ -291,6 +313,8 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
                    "the segment index has k=%u, k=%u is asked for", stats->k, asked_k);
         return RSRC_FAILED;
     }
+    if (check_groups(diag, input) != RSRC_OK)
+        return RSRC_FAILED;
     struct rsrc_choice choices[MAX_CHOICES];
     struct selection among = {.choices = choices,
                               .n_choices = list_choices(arena, input, choices),

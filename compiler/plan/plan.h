@@ -15,6 +15,8 @@ struct rsrc_plan_input {
     enum rsr_role role;     /* RSR_ROLE_COUNT: a bare matrix */
     enum rsr_alphabet alphabet;
     enum rsr_input input;
+    uint32_t group_cols;                /* columns that share a scale of their row; 0: no groups */
+    uint32_t scale_bytes;               /* in which lut stores the scale of a group */
     const struct rsr_stats *stats;      /* at the k that scatter would use */
     const struct rsr_stats *fold_stats; /* at the k that fold would use; NULL: fold is not open */
     uint64_t fold_budget;               /* bytes of code that the layer may take unasked */

@@ -147,9 +147,16 @@ static const int8_t *copy_kept(struct rsrc_arena *arena, const int8_t *values, u
     return out;
 }
 
+/* Where groups of columns have scales, rows with equal weights differ, and a column that is left out
+ * would move others to another group. */
 void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                         const struct rsr_dead *dead, struct rsr_matrix *reduced,
                         struct rsr_reduction *reduction) {
+    if (matrix->group_cols != 0) {
+        rsrc_keep_matrix(matrix, reduced, reduction);
+        reduced->values = mask_values(arena, matrix, &(struct rsr_dead){.cols = dead->cols});
+        return;
+    }
     struct view view = look_at(arena, matrix, dead);
     struct rsr_reduction result = {.counts = count_findings(matrix, dead, &view.facts),
                                    .rows = matrix->rows,

@@ -9,7 +9,8 @@
 /* Makes the reduced matrix and the maps back, both in the arena; *reduced may borrow the matrix's
  * values. Dead columns count as zero, and so do dead rows where the row map pays; else they are computed
  * like others. The alphabet must have a zero where anything is dead.
- * Scales stay those of the layer: one, or one for each of ITS rows. */
+ * Scales stay those of the layer: one, or one for each of ITS rows. Where groups of columns have them,
+ * all rows and columns stay. */
 void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                         const struct rsr_dead *dead, struct rsr_matrix *reduced,
                         struct rsr_reduction *reduction);

@@ -1,6 +1,7 @@
 /* stats.c - what there is to gain in a matrix: counts per k, and the best k, without an index.
  *
- * Input: a matrix. Output: rsr_stats. Counting needs the codes of a block and a bit per code that
+ * Input: a matrix. Output: rsr_stats. Where groups of columns have scales, segments, folds and products
+ * are counted in every group by itself. Counting needs the codes of a block and a bit per code that
  * has been seen; nothing is sorted or stored. rsrc_choose_k looks at a sample of the blocks for
  * each k and takes exact statistics of the winner alone.
  * Source: RSR, arXiv 2411.06360, section 4.3 (the optimal k solves the cost of the matrix at hand).
@@ -8,6 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "rsr/codes.h"
 #include "rsr/rows.h"
 #include "rsr/segment.h"
@@ -40,6 +42,12 @@ static struct counter make_counter(struct rsrc_arena *arena, const struct rsr_ma
         .keys = RSRC_NEW_ARRAY(arena, matrix->cols, uint32_t),
         .seen = RSRC_NEW_ARRAY(arena, end_code / 64 + 1, uint64_t),
         .marked = RSRC_NEW_ARRAY(arena, end_code < max_marked ? end_code : max_marked, uint8_t)};
+}
+
+/* Columns that share segments. */
+static uint32_t segment_cols(const struct rsr_matrix *matrix) {
+    return matrix->group_cols != 0 && matrix->group_cols < matrix->cols ? matrix->group_cols
+                                                                        : matrix->cols;
 }
 
 /* Distinct codes of few: marking them needs no loads, which would wait for the stores before them, and
@@ -75,22 +83,29 @@ static void count_block(const struct counter *counter, uint32_t first_row, uint3
     const struct rsr_matrix *matrix = counter->matrix;
     const uint32_t *keys = counter->keys;
     const uint32_t end_code = rsrc_code_range(matrix->alphabet, height).end;
+    const uint32_t group_cols = segment_cols(matrix);
     uint32_t n_members = 0;
+    uint64_t n_segments = 0;
     rsrc_block_keys(matrix, first_row, height, counter->keys);
     for (uint32_t j = 0; j < matrix->cols; j++)
         n_members += keys[j] != 0;
-    const uint32_t n_segments = end_code / MARKED_CODES_PER_COLUMN < matrix->cols
-                                    ? count_marked(counter->marked, end_code, keys, matrix->cols)
-                                    : count_seen(counter->seen, keys, matrix->cols);
+    for (uint32_t j = 0; j < matrix->cols; j += group_cols) {
+        const uint32_t left = matrix->cols - j;
+        const uint32_t n = left < group_cols ? left : group_cols;
+        n_segments += end_code / MARKED_CODES_PER_COLUMN < n
+                          ? count_marked(counter->marked, end_code, keys + j, n)
+                          : count_seen(counter->seen, keys + j, n);
+    }
     counts->n_members += n_members;
     counts->n_segments += n_segments;
-    counts->n_direct_adds += (uint64_t)n_segments * height;
+    counts->n_direct_adds += n_segments * height;
 }
 
 static uint64_t count_all_fold_adds(const struct rsr_matrix *matrix, uint32_t k) {
+    const uint64_t n_groups = rsrc_divide_up(matrix->cols, segment_cols(matrix));
     uint64_t adds = matrix->rows / k * rsrc_count_fold_adds(matrix->alphabet, k);
     uint32_t rest = matrix->rows % k;
-    return rest == 0 ? adds : adds + rsrc_count_fold_adds(matrix->alphabet, rest);
+    return n_groups * (rest == 0 ? adds : adds + rsrc_count_fold_adds(matrix->alphabet, rest));
 }
 
 /* ---- what does not depend on k ---------------------------------------------------------------- */

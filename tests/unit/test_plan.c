@@ -143,8 +143,9 @@ static void test_cost_numbers(void) {
     stats.n_fold_adds = 50000;
     stats.n_segments = 10000;
     stats.n_direct_adds = 40000;
-    struct rsrc_choice tree = rsrc_cost_scatter(&f.arena, &stats, RSR_FOLD_TREE, &spec);
-    struct rsrc_choice direct = rsrc_cost_scatter(&f.arena, &stats, RSR_FOLD_DIRECT, &spec);
+    const struct rsrc_plan_input input = {.stats = &stats, .spec = &spec};
+    struct rsrc_choice tree = rsrc_cost_scatter(&f.arena, &input, RSR_FOLD_TREE);
+    struct rsrc_choice direct = rsrc_cost_scatter(&f.arena, &input, RSR_FOLD_DIRECT);
     CHECK_INT((int64_t)tree.cost[RSR_REGIME_DECODE].compute_us,
               1130); /* members + fold + 8 a segment */
     CHECK_INT((int64_t)direct.cost[RSR_REGIME_DECODE].compute_us,
