@@ -21,6 +21,7 @@ static const char HELP[] =
     "(one matrix again and again) and streamed (rotating over at least 1.5 GiB of copies).\n"
     "  --type ternary|binary|bit   {-1,0,+1}, {-1,+1} or {0,1} [ternary]\n"
     "  --input i8|f32              activations: int8, or floats [i8]\n"
+    "  --group-cols N              columns that share a scale of their row; 0: one scale [0]\n"
     "  --variant V                 dot, lut, fold or scatter [the planner's choice]\n"
     "  --repeat-rows F             part of the rows that repeat another one [0]\n"
     "  --zero-rows F, --zero-cols F  parts that are zero [0]\n"
@@ -67,6 +68,7 @@ static const struct bench_option OPTIONS[] = {
     {"--cols", NUMBER, FIELD(cols), 1, 1u << 20},
     {"--type", TEXT, FIELD(type), 0, 0},
     {"--input", TEXT, FIELD(input), 0, 0},
+    {"--group-cols", NUMBER, FIELD(group_cols), 0, 1u << 20},
     {"--variant", TEXT, FIELD(variant), 0, 0},
     {"--target", TEXT, FIELD(target), 0, 0},
     {"--backend", TEXT, FIELD(backend), 0, 0},

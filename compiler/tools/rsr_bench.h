@@ -15,6 +15,7 @@ struct bench_options {
     uint32_t rows, cols;
     const char *type;
     const char *input;
+    uint32_t group_cols;
     const char *variant; /* NULL: the planner chooses */
     const char *target;
     const char *backend;

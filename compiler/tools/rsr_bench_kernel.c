@@ -35,7 +35,7 @@ struct kernel_bench {
     rsr_kernel_fn *fn;
     uint8_t *x; /* activation rows */
     size_t ldx;
-    int32_t *y; /* of floats, their bits */
+    int32_t *y;       /* of floats, their bits */
     uint8_t *scratch; /* one a thread */
     size_t scratch_bytes;
 };
@@ -92,13 +92,19 @@ static bool make_matrix(struct kernel_bench *b) {
                                                        : (int)(r & 1));
     }
     plant_redundancy(options, values);
-    static const float ONE = 1.0f;
+    const uint32_t n_groups =
+        options->group_cols == 0 ? 1 : rsrc_divide_up(options->cols, options->group_cols);
+    const uint32_t n_scales = options->group_cols == 0 ? 1 : options->rows * n_groups;
+    float *scale = rsrc_arena_array(&b->arena, n_scales, sizeof *scale);
+    for (uint32_t i = 0; i < n_scales; i++)
+        scale[i] = 1.0f / (float)(1u << (options->group_cols == 0 ? 0 : i % 4));
     b->matrix = (struct rsr_matrix){.rows = options->rows,
                                     .cols = options->cols,
                                     .alphabet = (enum rsr_alphabet)type,
                                     .values = values,
-                                    .scale = &ONE,
-                                    .n_scales = 1};
+                                    .scale = scale,
+                                    .n_scales = n_scales,
+                                    .group_cols = options->group_cols};
     return true;
 }
 
@@ -134,6 +140,8 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
                                           .role = RSR_ROLE_COUNT,
                                           .alphabet = b->reduced.alphabet,
                                           .input = b->input,
+                                          .group_cols = b->reduced.group_cols,
+                                          .scale_bytes = rsrc_group_scale_bytes(&b->reduced),
                                           .stats = &stats,
                                           .fold_stats = &fold_stats,
                                           .fold_budget = FOLD_BUDGET,
@@ -274,15 +282,16 @@ static bool build(struct kernel_bench *b) {
     }
     if (!read_input(b) || !make_matrix(b) || !make_plan(b, &index))
         return false;
-    const struct rsrc_lower_input input = {.symbol_stem = "bench",
-                                           .title = "random matrix",
-                                           .matrix = &b->reduced,
-                                           .reduction = &b->reduction,
-                                           .index = index.blocks != NULL ? &index : NULL,
-                                           .plan = plan_of(b),
-                                           .input = b->input,
-                                           .spec = &b->spec,
-                                           .epilogue = RSR_EPILOGUE_RAW};
+    const struct rsrc_lower_input input = {
+        .symbol_stem = "bench",
+        .title = "random matrix",
+        .matrix = &b->reduced,
+        .reduction = &b->reduction,
+        .index = index.blocks != NULL ? &index : NULL,
+        .plan = plan_of(b),
+        .input = b->input,
+        .spec = &b->spec,
+        .epilogue = b->options->group_cols == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE};
     const char *dir = NULL;
     if (rsrc_lower_layer(b->diag, &b->arena, &input, &b->lowered) != RSRC_OK ||
         rsrc_temporary_dir(b->diag, &b->arena, "/tmp/rsr-bench", &dir) != RSRC_OK)
@@ -324,18 +333,22 @@ static void make_activations(struct kernel_bench *b) {
         (floats ? make_float_row : make_int8_row)(b, b->x + t * b->ldx, &state);
 }
 
-/* The definition: a sum of products in 64 bits. */
-static int64_t exact_sum(const struct kernel_bench *b, uint32_t token, uint32_t row) {
-    const int8_t *w = b->matrix.values + (size_t)row * b->matrix.cols;
+/* The definition: a sum of products. All of them are whole numbers of eighths, far below 2^53. */
+static double exact_sum(const struct kernel_bench *b, uint32_t token, uint32_t row) {
+    const struct rsr_matrix *m = &b->matrix;
+    const int8_t *w = m->values + (size_t)row * m->cols;
     const uint8_t *x = b->x + token * b->ldx;
-    int64_t sum = 0;
-    for (uint32_t j = 0; j < b->matrix.cols; j++) {
+    const uint32_t group_cols = m->group_cols != 0 ? m->group_cols : m->cols;
+    const float *scale =
+        m->scale + (m->group_cols != 0 ? row * (size_t)rsrc_divide_up(m->cols, group_cols) : 0);
+    double sum = 0;
+    for (uint32_t j = 0; j < m->cols; j++) {
         float real = 0;
         if (b->input == RSR_INPUT_F32)
             memcpy(&real, x + j * sizeof(real), sizeof(real));
         else
             real = (int8_t)x[RSR_ACT_HEADER + j];
-        sum += w[j] * (int)real;
+        sum += w[j] * (double)real * (double)scale[j / group_cols];
     }
     return sum;
 }
@@ -344,11 +357,11 @@ static bool is_exact(const struct kernel_bench *b) {
     const uint32_t rows = b->matrix.rows;
     for (uint32_t t = 0; t < b->options->batch; t++) {
         for (uint32_t r = 0; r < rows; r++) {
-            const int64_t sum = exact_sum(b, t, r);
+            const double sum = exact_sum(b, t, r);
             const int32_t *y = &b->y[(size_t)t * rows + r];
             float real;
             memcpy(&real, y, sizeof(real));
-            if (b->input == RSR_INPUT_F32 ? real != (float)sum : *y != sum)
+            if (b->input == RSR_INPUT_F32 ? (double)real != sum : (double)*y != sum)
                 return false;
         }
     }
