@@ -168,13 +168,7 @@ if [ "$quick" = no ]; then
     run_lit "sanitizer" build/asan --param "cuda=$cuda" --param "gguf_python=$gguf_python"
     for fuzzer in build/asan/tests/fuzz/fuzz_*; do
         name=$(basename "$fuzzer")
-        corpus=tests/fuzz/corpus/${name#fuzz_}
-        work=build/fuzz/$name
-        mkdir -p "$work"
-        [ -d "$corpus" ] || corpus=
-        # shellcheck disable=SC2086
-        step "fuzz ${name#fuzz_}" "$fuzzer" -max_total_time=8 -rss_limit_mb=2048 -timeout=10 \
-            -print_final_stats=1 "$work" $corpus
+        step "fuzz ${name#fuzz_}" tests/fuzz/run.sh -b build/asan 8 "${name#fuzz_}"
         passed=$((passed + 1))
     done
 fi

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Runs the fuzz targets of a build and prints one line about each: run.sh [-b BUILD] [SECONDS] [TARGET...]
+#
+# BUILD (build/asan) was configured with -DRSRC_FUZZERS=ON; TARGET is a name such as npy, all by default.
+# What a target learns is kept in BUILD/fuzz/TARGET, where the next run goes on; what makes it fail, and
+# its log, are in BUILD/fuzz. Exit status 1 if a target failed.
+set -eu
+
+source=$(cd "$(dirname "$0")" && pwd)
+build=$source/../../build/asan
+if [ "${1:-}" = -b ]; then
+    build=$2
+    shift 2
+fi
+seconds=60
+case ${1:-} in
+*[!0-9]* | "") ;;
+*) seconds=$1; shift ;;
+esac
+[ $# -ne 0 ] || set -- $(ls "$source" | sed -n 's/^fuzz_\(.*\)\.c$/\1/p')
+
+failed=0
+for target in "$@"; do
+    program=$build/tests/fuzz/fuzz_$target
+    work=$build/fuzz/$target
+    if [ ! -x "$program" ]; then
+        echo "$target: there is no $program; build it with -DRSRC_FUZZERS=ON" >&2
+        exit 1
+    fi
+    mkdir -p "$work"
+    corpus=$source/corpus/$target dictionary=$source/dictionaries/$target.dict
+    [ -d "$corpus" ] || corpus=
+    [ -e "$dictionary" ] && dictionary=-dict=$dictionary || dictionary=
+    if "$program" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 \
+        -artifact_prefix="$build/fuzz/$target-" ${dictionary:+"$dictionary"} "$work" ${corpus:+"$corpus"} \
+        >"$work.log" 2>&1; then
+        edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$work.log" | tail -n 1)
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work.log")
+        inputs=$(ls "$work" | wc -l)
+        echo "$target: no finding in $runs runs; $edges edges, $inputs inputs kept"
+    else
+        echo "$target: FAILED; the end of $work.log:"
+        grep -v '^#' "$work.log" | tail -n 40
+        failed=1
+    fi
+done
+exit $failed
