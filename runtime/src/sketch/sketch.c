@@ -54,9 +54,25 @@ bool rsr_sketch_float_mode(void) {
 
 /* ---- Queries ---- */
 
+/* Where things are in the memory of a query. */
+struct query_layout {
+    size_t slack, codes, floats, bytes; /* q as double is first */
+};
+
+#define FLOATS_PER_SLICE 4 /* 3 arrays of float, one of int32 */
+
+static struct query_layout query_layout_of(const struct rsr_sketch_shape *shape) {
+    const uint32_t n = shape->n_slices;
+    struct query_layout layout;
+    layout.slack = (size_t)n * RSR_SKETCH_SLICE * sizeof(double);
+    layout.codes = layout.slack + align64(n * (uint32_t)sizeof(double));
+    layout.floats = layout.codes + align64(n * RSR_SKETCH_SLICE);
+    layout.bytes = layout.floats + align64(n * FLOATS_PER_SLICE * (uint32_t)sizeof(float));
+    return layout;
+}
+
 size_t rsr_sketch_query_bytes(const struct rsr_sketch_shape *shape) {
-    return align64(shape->n_slices * RSR_SKETCH_SLICE) +
-           (size_t)align64(shape->n_slices * 5 * (uint32_t)sizeof(float));
+    return query_layout_of(shape).bytes;
 }
 
 /* Not below 2^-60 unless 0: step 3. */
@@ -106,25 +122,34 @@ static int32_t sum_of_squares(const int8_t *codes) {
     return sum;
 }
 
+static float largest_magnitude(const float *x, uint32_t n) {
+    float largest = 0.0f;
+    for (uint32_t i = 0; i < n; i++)
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    return largest;
+}
+
 void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, void *memory,
                         struct rsr_sketch_query *query) {
+    const struct query_layout layout = query_layout_of(shape);
     const uint32_t n = shape->n_slices;
-    int8_t *codes = memory;
-    float *floats = (float *)(void *)((char *)memory + align64(n * RSR_SKETCH_SLICE));
-    float *scale = floats, *scale2 = floats + n, *norms = floats + 2 * n, *errors = floats + 3 * n;
-    int32_t *sums = (int32_t *)(void *)(floats + 4 * n);
-    float largest = 0.0f;
-    for (uint32_t d = 0; d < shape->dim; d++)
-        largest = fabsf(q[d]) > largest ? fabsf(q[d]) : largest;
+    char *bytes = memory;
+    double *wide = memory, *slack = (double *)(void *)(bytes + layout.slack);
+    int8_t *codes = (int8_t *)(bytes + layout.codes);
+    float *scale = (float *)(void *)(bytes + layout.floats), *scale2 = scale + n;
+    float *norms = scale + 2 * n;
+    int32_t *sums = (int32_t *)(void *)(scale + 3 * n);
+    const float largest = largest_magnitude(q, shape->dim);
     const int exponent = largest > 0.0f ? ilogbf(largest) + 1 : 0;
     const double unit = ldexp(1.0, -exponent);
-    double sum = 0.0;
+    const double g = UNLESS_OMITTED(OMIT_SCAN_ERROR, (2.0 * n + 3.0) * 0x1p-24);
+    double squares = 0.0, norm_sum = 0.0;
+    for (uint32_t d = 0; d < n * RSR_SKETCH_SLICE; d++)
+        wide[d] = d < shape->dim ? (double)q[d] : 0.0;
     for (uint32_t s = 0; s < n; s++) {
         double x[RSR_SKETCH_SLICE], lost[RSR_SKETCH_SLICE];
-        for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++) {
-            const uint32_t d = s * RSR_SKETCH_SLICE + i;
-            x[i] = d < shape->dim ? (double)q[d] * unit : 0.0;
-        }
+        for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++)
+            x[i] = wide[s * RSR_SKETCH_SLICE + i] * unit;
         const double a = largest_of(x) / 127.0;
         scale[s] = a < SMALLEST_SCALE ? 0.0f : (float)a;
         scale2[s] = scale[s] / 16.0f;
@@ -132,20 +157,58 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
         const double size = (double)sum_of_squares(codes + s * RSR_SKETCH_SLICE);
         norms[s] = (float)UNLESS_OMITTED(OMIT_RESIDUAL,
                                          scaled_norm((double)scale[s] * (double)scale[s] * size));
-        errors[s] = scaled_norm(squares_of(lost));
-        sum += squares_of(x);
+        slack[s] =
+            UNLESS_OMITTED(OMIT_QUERY_ERROR, scaled_norm(squares_of(lost))) + g * (double)norms[s];
+        norm_sum += (double)norms[s];
+        squares += squares_of(x);
     }
     *query = (struct rsr_sketch_query){.q = q,
-                                       .norm = ldexp(rsr_sum_up(sqrt(sum)), exponent),
+                                       .norm = ldexp(rsr_sum_up(sqrt(squares)), exponent),
                                        .exponent = exponent,
                                        .scale = {scale, scale2},
                                        .norms = norms,
-                                       .errors = errors,
                                        .sums = sums,
-                                       .codes = codes};
+                                       .codes = codes,
+                                       .wide = wide,
+                                       .slack = slack,
+                                       .residual_slack = 2.0 * g * norm_sum};
 }
 
 /* ---- Bounds of a block ---- */
+
+/* 2^exponent, a normal number. */
+static double power_of_two(int exponent) {
+    const uint64_t bits = (uint64_t)(exponent + 1023) << 52;
+    double value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *shape,
+                                              const void *block,
+                                              const struct rsr_sketch_query *query,
+                                              struct rsr_sketch_dots dots) {
+    const struct rsr_sketch_header *header = rsr_sketch_header_of(block);
+    const float *norms = (const float *)(const void *)((const char *)block + shape->norms_at);
+    const double centre_error =
+        rsr_sum_up(shape->dim * 0x1p-52 * query->norm * header->centre_norm);
+    const double box = rsr_sum_up(dots.box * (double)header->box_unit);
+    const double ball = rsr_sum_up(query->norm * header->radius);
+    const double least = UNLESS_OMITTED(OMIT_BOX, box < ball ? box : ball);
+    struct rsr_sketch_frame frame = {
+        .bound = rsr_round_up(dots.centre + rsr_sum_up(centre_error + least)),
+        .unit = power_of_two(header->unit_exponent + query->exponent),
+    };
+    double slack = 0.0; /* step 4 */
+    for (uint32_t s = 0; s < shape->n_slices; s++)
+        slack += (double)norms[s] * query->slack[s];
+    for (uint32_t p = 0; p < shape->n_planes; p++) {
+        const double residual = (double)rsr_sketch_decode(header->largest_residual[p]);
+        const double all = frame.unit * (slack + residual * query->residual_slack);
+        frame.offset[p] = rsr_round_up(dots.centre + rsr_sum_up(centre_error + all));
+    }
+    return frame;
+}
 
 static float centre_value(uint16_t bits) {
     const uint32_t wide = (uint32_t)bits << 16;
@@ -154,69 +217,20 @@ static float centre_value(uint16_t bits) {
     return value;
 }
 
-struct centre_dots {
-    double centre, box; /* q . mu and sum |q_i| h_i */
-};
-
-/* In 8 partial sums, which compilers put into vector lanes. */
-static struct centre_dots dot_centre(const struct rsr_sketch_shape *shape, const char *block,
-                                     const float *q) {
-    const uint16_t *centre = (const uint16_t *)(const void *)(block + shape->centre_at);
-    const uint8_t *box = (const uint8_t *)(block + shape->box_at);
-    double c[8] = {0.0}, b[8] = {0.0};
-    uint32_t d = 0;
-    for (; d + 8 <= shape->dim; d += 8) {
-        for (uint32_t i = 0; i < 8; i++) {
-            c[i] += (double)q[d + i] * (double)centre_value(centre[d + i]);
-            b[i] += fabs((double)q[d + i]) * (double)box[d + i];
-        }
-    }
-    for (; d < shape->dim; d++) {
-        c[0] += (double)q[d] * (double)centre_value(centre[d]);
-        b[0] += fabs((double)q[d]) * (double)box[d];
-    }
-    struct centre_dots sums = {0.0, 0.0};
-    for (uint32_t i = 0; i < 8; i++) {
-        sums.centre += c[i];
-        sums.box += b[i];
-    }
-    return sums;
-}
-
-/* Step 4: the quantisation of the query and the roundings of a scan, in frame units. */
-static double plane_slack(const struct rsr_sketch_shape *shape, const char *block,
-                          const struct rsr_sketch_query *query, uint32_t plane) {
-    const float *norms = (const float *)(const void *)(block + shape->norms_at);
-    const double g = UNLESS_OMITTED(OMIT_SCAN_ERROR, (2.0 * shape->n_slices + 3.0) * 0x1p-24);
-    const double residual =
-        (double)rsr_sketch_decode(rsr_sketch_header_of(block)->largest_residual[plane]);
-    double sum = 0.0;
-    for (uint32_t s = 0; s < shape->n_slices; s++) {
-        const double n = (double)norms[s], m = (double)query->norms[s];
-        const double error = (double)query->errors[s];
-        sum += UNLESS_OMITTED(OMIT_QUERY_ERROR, error * n) + g * m * (n + 2.0 * residual);
-    }
-    return rsr_sum_up(sum);
-}
-
 struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape, const void *block,
                                             const struct rsr_sketch_query *query) {
-    const struct rsr_sketch_header *header = rsr_sketch_header_of(block);
-    const struct centre_dots dots = dot_centre(shape, block, query->q);
-    const double centre_error =
-        rsr_sum_up(shape->dim * 0x1p-52 * query->norm * header->centre_norm);
-    const double box = rsr_sum_up(dots.box * (double)header->box_unit);
-    const double ball = rsr_sum_up(query->norm * header->radius);
-    const double least = UNLESS_OMITTED(OMIT_BOX, fmin(box, ball));
-    struct rsr_sketch_frame frame = {
-        .bound = rsr_round_up(dots.centre + rsr_sum_up(centre_error + least)),
-        .unit = ldexp(1.0, header->unit_exponent + query->exponent),
-    };
-    for (uint32_t p = 0; p < shape->n_planes; p++) {
-        const double slack = frame.unit * plane_slack(shape, block, query, p);
-        frame.offset[p] = rsr_round_up(dots.centre + rsr_sum_up(centre_error + slack));
+    const char *bytes = block;
+    const uint16_t *centre = (const uint16_t *)(const void *)(bytes + shape->centre_at);
+    const uint8_t *box = (const uint8_t *)(bytes + shape->box_at);
+    double c[8] = {0.0}, b[8] = {0.0};
+    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 8) {
+        for (uint32_t i = 0; i < 8; i++) {
+            c[i] = c[i] + query->wide[d + i] * (double)centre_value(centre[d + i]);
+            b[i] = b[i] + fabs(query->wide[d + i]) * (double)box[d + i];
+        }
     }
-    return frame;
+    const struct rsr_sketch_dots dots = {rsr_sketch_sum8(c), rsr_sketch_sum8(b)};
+    return rsr_sketch_frame_from(shape, block, query, dots);
 }
 
 float rsr_sketch_floor(const struct rsr_sketch_frame *frame, uint32_t plane, double threshold) {

@@ -101,9 +101,12 @@ struct rsr_sketch_query {
     int exponent;                              /* E */
     const float *scale[RSR_SKETCH_MAX_PLANES]; /* a, [n_slices]; by plane 2 a 16th of it */
     const float *norms;                        /* M, [n_slices] */
-    const float *errors;                       /* D, [n_slices] */
     const int32_t *sums;                       /* 8 times the sum of a slice's codes */
     const int8_t *codes; /* i, [n_slices][2][4][4]: what meets low bits, then high bits */
+    const double *wide;  /* q, filled up with zeros to n_slices * 32 */
+    /* A slack is sum_s N_s slack[s] + R residual_slack. */
+    const double *slack;   /* D_s + g M_s, [n_slices] */
+    double residual_slack; /* 2 g sum_s M_s */
 };
 
 struct rsr_sketch_frame {
@@ -122,11 +125,23 @@ typedef void rsr_sketch_scan_fn(const struct rsr_sketch_shape *shape, const void
 typedef float rsr_sketch_refine_fn(const struct rsr_sketch_shape *shape, const void *block,
                                    const struct rsr_sketch_query *query, uint32_t vector);
 
+/* rsr_sketch_frame_of() of n queries. */
+typedef void rsr_sketch_frames_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                  const struct rsr_sketch_query *const *queries, uint32_t n,
+                                  struct rsr_sketch_frame *frames);
+/* For n queries at once: bit j of vectors[i] is whether t of vector j by the first plane is not below
+ * floors[i]. `next`, if not NULL, is a block that will be asked for soon: it is fetched to the caches. */
+typedef void rsr_sketch_sieve_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                 const struct rsr_sketch_query *const *queries, uint32_t n,
+                                 const float *floors, uint64_t *vectors, const void *next);
+
 /* All rows give the same bits. */
 struct rsr_sketch_kernel {
     const char *name;
     uint64_t features; /* CPU features that it needs: RSR_CPU_MASK bits */
     rsr_sketch_build_fn *build;
+    rsr_sketch_frames_fn *frames;
+    rsr_sketch_sieve_fn *sieve;
     rsr_sketch_scan_fn *scan;
     rsr_sketch_refine_fn *refine;
 };

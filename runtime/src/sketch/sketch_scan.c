@@ -67,19 +67,52 @@ static float refine_portable(const struct rsr_sketch_shape *shape, const void *m
     return rsr_sketch_refined(shape, block, query, vector, dots);
 }
 
+void rsr_sketch_frames_each(const struct rsr_sketch_shape *shape, const void *block,
+                            const struct rsr_sketch_query *const *queries, uint32_t n,
+                            struct rsr_sketch_frame *frames) {
+    for (uint32_t i = 0; i < n; i++)
+        frames[i] = rsr_sketch_frame_of(shape, block, queries[i]);
+}
+
+void rsr_sketch_sieve_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape *shape,
+                         const void *block, const struct rsr_sketch_query *const *queries,
+                         uint32_t n, const float *floors, uint64_t *vectors) {
+    for (uint32_t i = 0; i < n; i++) {
+        vectors[i] = 0;
+        for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++) {
+            float t[RSR_SKETCH_LANES];
+            scan(shape, block, queries[i], group, t);
+            for (uint32_t lane = 0; lane < RSR_SKETCH_LANES; lane++)
+                vectors[i] |= (uint64_t) !(t[lane] < floors[i])
+                              << (group * RSR_SKETCH_LANES + lane);
+        }
+    }
+}
+
+static void sieve_portable(const struct rsr_sketch_shape *shape, const void *block,
+                           const struct rsr_sketch_query *const *queries, uint32_t n,
+                           const float *floors, uint64_t *vectors, const void *next) {
+    (void)next;
+    rsr_sketch_sieve_by(scan_portable, shape, block, queries, n, floors, vectors);
+}
+
 static const struct rsr_sketch_kernel kernels[] = {
 #if defined(__x86_64__)
     {"avx512vnni",
      RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VNNI) | RSR_CPU_MASK(AVX2),
-     rsr_sketch_build_avx512, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx2},
-    {"avx2", RSR_CPU_MASK(AVX2), rsr_sketch_build_avx2, rsr_sketch_scan_avx2,
-     rsr_sketch_refine_avx2},
+     rsr_sketch_build_avx512, rsr_sketch_frames_avx512, rsr_sketch_sieve_avx512vnni,
+     rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni},
+    {"avx2", RSR_CPU_MASK(AVX2), rsr_sketch_build_avx2, rsr_sketch_frames_each,
+     rsr_sketch_sieve_avx2, rsr_sketch_scan_avx2, rsr_sketch_refine_avx2},
 #elif defined(__aarch64__)
     {"neon-dotprod", RSR_CPU_MASK(NEON) | RSR_CPU_MASK(DOTPROD), rsr_sketch_build,
-     rsr_sketch_scan_dotprod, rsr_sketch_refine_neon},
-    {"neon", RSR_CPU_MASK(NEON), rsr_sketch_build, rsr_sketch_scan_neon, rsr_sketch_refine_neon},
+     rsr_sketch_frames_each, rsr_sketch_sieve_dotprod, rsr_sketch_scan_dotprod,
+     rsr_sketch_refine_neon},
+    {"neon", RSR_CPU_MASK(NEON), rsr_sketch_build, rsr_sketch_frames_each, rsr_sketch_sieve_neon,
+     rsr_sketch_scan_neon, rsr_sketch_refine_neon},
 #endif
-    {"portable", 0, rsr_sketch_build, scan_portable, refine_portable},
+    {"portable", 0, rsr_sketch_build, rsr_sketch_frames_each, sieve_portable, scan_portable,
+     refine_portable},
 };
 
 #define N_KERNELS (sizeof(kernels) / sizeof(kernels[0]))

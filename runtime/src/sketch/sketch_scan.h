@@ -17,6 +17,28 @@ static inline size_t rsr_sketch_vector_word(const struct rsr_sketch_shape *shape
     return ((size_t)vector * shape->n_slices + slice) * 4;
 }
 
+/* q . mu, and sum |q_i| h_i in units of box_unit. */
+struct rsr_sketch_dots {
+    double centre, box;
+};
+
+/* The order in which the 8 partial sums of each (dimensions i, i + 8, ...) are added. */
+static inline double rsr_sketch_sum8(const double *x) {
+    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+
+/* The frame with these dots. */
+struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *shape,
+                                              const void *block,
+                                              const struct rsr_sketch_query *query,
+                                              struct rsr_sketch_dots dots);
+
+/* frames and sieve from one query and 16 vectors at a time. */
+rsr_sketch_frames_fn rsr_sketch_frames_each;
+void rsr_sketch_sieve_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape *shape,
+                         const void *block, const struct rsr_sketch_query *const *queries,
+                         uint32_t n, const float *floors, uint64_t *vectors);
+
 /* t of one vector by both planes from the integers dots[slice], the products of its 8-bit codes, plus
  * 8 times 17 for each code: the float operations of every refine kernel. */
 float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block,
@@ -24,9 +46,12 @@ float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block
                          const int32_t *dots);
 
 #if defined(__x86_64__)
+rsr_sketch_frames_fn rsr_sketch_frames_avx512;
+rsr_sketch_sieve_fn rsr_sketch_sieve_avx512vnni, rsr_sketch_sieve_avx2;
 rsr_sketch_scan_fn rsr_sketch_scan_avx512vnni, rsr_sketch_scan_avx2;
-rsr_sketch_refine_fn rsr_sketch_refine_avx2;
+rsr_sketch_refine_fn rsr_sketch_refine_avx512vnni, rsr_sketch_refine_avx2;
 #elif defined(__aarch64__)
+rsr_sketch_sieve_fn rsr_sketch_sieve_neon, rsr_sketch_sieve_dotprod;
 rsr_sketch_scan_fn rsr_sketch_scan_neon, rsr_sketch_scan_dotprod;
 rsr_sketch_refine_fn rsr_sketch_refine_neon;
 #endif

@@ -120,6 +120,20 @@ TARGET_DOT void rsr_sketch_scan_dotprod(const struct rsr_sketch_shape *shape, co
     store_lanes(t, sums);
 }
 
+void rsr_sketch_sieve_neon(const struct rsr_sketch_shape *shape, const void *block,
+                           const struct rsr_sketch_query *const *queries, uint32_t n,
+                           const float *floors, uint64_t *vectors, const void *next) {
+    (void)next;
+    rsr_sketch_sieve_by(rsr_sketch_scan_neon, shape, block, queries, n, floors, vectors);
+}
+
+void rsr_sketch_sieve_dotprod(const struct rsr_sketch_shape *shape, const void *block,
+                              const struct rsr_sketch_query *const *queries, uint32_t n,
+                              const float *floors, uint64_t *vectors, const void *next) {
+    (void)next;
+    rsr_sketch_sieve_by(rsr_sketch_scan_dotprod, shape, block, queries, n, floors, vectors);
+}
+
 /* ---- Both planes, one vector ---- */
 
 /* The products of 32 digits, each plus 8, with the query's codes: four of them fit int16. */

@@ -1,6 +1,6 @@
-/* sketch_scan_x86.c - the kernels with AVX-512 VNNI and with AVX2: integers are exact and every lane does
- * what the portable kernel does, so the bits are the same. Functions carry their target as an
- * attribute: the file compiles with the flags of its library. */
+/* sketch_scan_avx2.c - the kernels with AVX2: integers are exact and every lane does what the portable
+ * kernel does, so the bits are the same. Functions carry their target as an attribute: the file compiles
+ * with the flags of its library. */
 #include "sketch_scan.h"
 
 #if defined(__x86_64__)
@@ -13,60 +13,9 @@ static int32_t load_word(const void *bytes) {
     return word;
 }
 
-/* ---- AVX-512 VNNI: 16 lanes ---- */
+#define TARGET __attribute__((target("avx2")))
 
-#define TARGET512 __attribute__((target("avx512f,avx512bw,avx512vnni")))
-
-/* rsr_sketch_decode of 16 codes, as floats. */
-TARGET512 static __m512 decode16(const uint8_t *codes) {
-    const __m512i code =
-        _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes));
-    const __m512i exponent = _mm512_srli_epi32(code, 4), one = _mm512_set1_epi32(1);
-    const __mmask16 normal = _mm512_cmpge_epi32_mask(exponent, one);
-    __m512i mantissa = _mm512_and_si512(code, _mm512_set1_epi32(15));
-    mantissa = _mm512_mask_add_epi32(mantissa, normal, mantissa, _mm512_set1_epi32(16));
-    const __m512i shift = _mm512_mask_sub_epi32(exponent, normal, exponent, one);
-    return _mm512_cvtepi32_ps(_mm512_sllv_epi32(mantissa, shift));
-}
-
-TARGET512 static __m512i dot_slice512(const uint8_t *codes, const int8_t *q) {
-    const __m512i mask = _mm512_set1_epi8(15);
-    __m512i low = _mm512_setzero_si512(), high = low;
-    for (uint32_t w = 0; w < 4; w++) {
-        const __m512i bytes = _mm512_loadu_si512(codes + (size_t)w * 64);
-        const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
-        low = _mm512_dpbusd_epi32(low, _mm512_and_si512(bytes, mask),
-                                  _mm512_set1_epi32(load_word(q + 4 * w)));
-        high = _mm512_dpbusd_epi32(high, upper, _mm512_set1_epi32(load_word(q + 16 + 4 * w)));
-    }
-    return _mm512_add_epi32(low, high);
-}
-
-TARGET512 void rsr_sketch_scan_avx512vnni(const struct rsr_sketch_shape *shape, const void *memory,
-                                          const struct rsr_sketch_query *query, uint32_t group,
-                                          float *t) {
-    const uint8_t *block = memory;
-    __m512 sum = _mm512_setzero_ps();
-    for (uint32_t s = 0; s < shape->n_slices; s++) {
-        const size_t lanes_at = (size_t)s * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
-        const uint8_t *codes =
-            block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, s, 0);
-        __m512i dots = dot_slice512(codes, query->codes + (size_t)s * RSR_SKETCH_SLICE);
-        dots = _mm512_sub_epi32(dots, _mm512_set1_epi32(query->sums[s]));
-        const __m512 product =
-            _mm512_mul_ps(_mm512_cvtepi32_ps(dots), decode16(block + shape->scales_at + lanes_at));
-        const __m512 residual = decode16(block + shape->residual_at[0] + lanes_at);
-        sum = _mm512_add_ps(sum, _mm512_mul_ps(product, _mm512_set1_ps(query->scale[0][s])));
-        sum = _mm512_add_ps(sum, _mm512_mul_ps(_mm512_set1_ps(query->norms[s]), residual));
-    }
-    _mm512_storeu_ps(t, sum);
-}
-
-/* ---- AVX2: 8 lanes ---- */
-
-#define TARGET256 __attribute__((target("avx2")))
-
-TARGET256 static __m256 decode8(const uint8_t *codes) {
+TARGET static __m256 decode8(const uint8_t *codes) {
     const __m256i code =
         _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
     const __m256i exponent = _mm256_srli_epi32(code, 4);
@@ -78,7 +27,7 @@ TARGET256 static __m256 decode8(const uint8_t *codes) {
 }
 
 /* A pair of products is at most 2 * 15 * 127, and eight of those below 2^15: int16 does not overflow. */
-TARGET256 static __m256i dot_slice256(const uint8_t *codes, const int8_t *q) {
+TARGET static __m256i dot_slice256(const uint8_t *codes, const int8_t *q) {
     const __m256i mask = _mm256_set1_epi8(15);
     __m256i pairs = _mm256_setzero_si256();
     for (uint32_t w = 0; w < 4; w++) {
@@ -94,8 +43,8 @@ TARGET256 static __m256i dot_slice256(const uint8_t *codes, const int8_t *q) {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-TARGET256 static __m256 scan8(const struct rsr_sketch_shape *shape, const uint8_t *block,
-                              const struct rsr_sketch_query *query, uint32_t group, uint32_t half) {
+TARGET static __m256 scan8(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                           const struct rsr_sketch_query *query, uint32_t group, uint32_t half) {
     __m256 sum = _mm256_setzero_ps();
     for (uint32_t s = 0; s < shape->n_slices; s++) {
         const size_t lanes_at =
@@ -113,29 +62,35 @@ TARGET256 static __m256 scan8(const struct rsr_sketch_shape *shape, const uint8_
     return sum;
 }
 
-TARGET256 void rsr_sketch_scan_avx2(const struct rsr_sketch_shape *shape, const void *memory,
-                                    const struct rsr_sketch_query *query, uint32_t group,
-                                    float *t) {
+TARGET void rsr_sketch_scan_avx2(const struct rsr_sketch_shape *shape, const void *memory,
+                                 const struct rsr_sketch_query *query, uint32_t group, float *t) {
     for (uint32_t half = 0; half < 2; half++)
         _mm256_storeu_ps(t + 8 * half, scan8(shape, memory, query, group, half));
 }
 
+void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *block,
+                           const struct rsr_sketch_query *const *queries, uint32_t n,
+                           const float *floors, uint64_t *vectors, const void *next) {
+    (void)next;
+    rsr_sketch_sieve_by(rsr_sketch_scan_avx2, shape, block, queries, n, floors, vectors);
+}
+
 /* The products of 32 digits, each plus 8, with the query's codes, in 8 lanes. */
-TARGET256 static __m256i dot_digits(__m128i bytes, __m256i q) {
+TARGET static __m256i dot_digits(__m128i bytes, __m256i q) {
     const __m256i both =
         _mm256_inserti128_si256(_mm256_castsi128_si256(bytes), _mm_srli_epi16(bytes, 4), 1);
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_and_si256(both, _mm256_set1_epi8(15)), q);
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-TARGET256 static int32_t sum_lanes(__m256i x) {
+TARGET static int32_t sum_lanes(__m256i x) {
     __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
 }
 
-TARGET256 float rsr_sketch_refine_avx2(const struct rsr_sketch_shape *shape, const void *memory,
-                                       const struct rsr_sketch_query *query, uint32_t vector) {
+TARGET float rsr_sketch_refine_avx2(const struct rsr_sketch_shape *shape, const void *memory,
+                                    const struct rsr_sketch_query *query, uint32_t vector) {
     const uint8_t *block = memory;
     const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
     int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE];

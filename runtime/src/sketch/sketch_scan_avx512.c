@@ -1,0 +1,233 @@
+/* sketch_scan_avx512.c - the kernels with AVX-512 VNNI: integers are exact and every lane does what the
+ * portable kernel does, so the bits are the same. Up to 4 queries share what a block's bytes are unpacked
+ * to. */
+#include "sketch_scan.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <string.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define INLINE TARGET static inline __attribute__((always_inline))
+#define TOGETHER 4u /* queries */
+
+/* Walks queries whose number is known at compile time. GCC keeps arrays of registers in memory unless it
+ * is told to unroll the loops over them. */
+#if defined(__clang__)
+#define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
+#else
+#define EACH(i, n) _Pragma("GCC unroll 4") for (uint32_t i = 0; i < (n); i++)
+#endif
+
+static int32_t load_word(const int8_t *bytes) {
+    int32_t word;
+    memcpy(&word, bytes, sizeof(word));
+    return word;
+}
+
+/* rsr_sketch_decode of 16 codes, as floats: from 16 on a code is the top of a float's bits. */
+INLINE __m512 decode16(__m512i codes) {
+    const __m512i large =
+        _mm512_slli_epi32(_mm512_add_epi32(codes, _mm512_set1_epi32((127 + 3) * 16)), 19);
+    const __mmask16 small = _mm512_cmplt_epi32_mask(codes, _mm512_set1_epi32(16));
+    return _mm512_mask_cvtepi32_ps(_mm512_castsi512_ps(large), small, codes);
+}
+
+INLINE __m512 decode_bytes(const uint8_t *codes) {
+    return decode16(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes)));
+}
+
+/* ---- The first plane ---- */
+
+/* What one slice adds to t of 16 vectors, for up to TOGETHER queries. */
+INLINE void scan_slice(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                       const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t group,
+                       uint32_t slice, __m512 *t) {
+    const size_t lanes_at = (size_t)slice * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
+    const uint8_t *codes =
+        block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, slice, 0);
+    const __m512i mask = _mm512_set1_epi8(15);
+    const __m512 scales = decode_bytes(block + shape->scales_at + lanes_at);
+    const __m512 residuals = decode_bytes(block + shape->residual_at[0] + lanes_at);
+    __m512i dots[TOGETHER];
+    EACH(i, n)
+    dots[i] = _mm512_set1_epi32(-queries[i]->sums[slice]);
+    for (uint32_t w = 0; w < 4; w++) {
+        const __m512i bytes = _mm512_loadu_si512(codes + (size_t)w * 64);
+        const __m512i low = _mm512_and_si512(bytes, mask);
+        const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+        EACH(i, n) {
+            const int8_t *q = queries[i]->codes + (size_t)slice * RSR_SKETCH_SLICE + 4 * w;
+            dots[i] = _mm512_dpbusd_epi32(dots[i], low, _mm512_set1_epi32(load_word(q)));
+            dots[i] = _mm512_dpbusd_epi32(dots[i], high, _mm512_set1_epi32(load_word(q + 16)));
+        }
+    }
+    EACH(i, n) {
+        const __m512 scale = _mm512_set1_ps(queries[i]->scale[0][slice]);
+        const __m512 norm = _mm512_set1_ps(queries[i]->norms[slice]);
+        const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[i]), scales);
+        t[i] = _mm512_add_ps(t[i], _mm512_mul_ps(product, scale));
+        t[i] = _mm512_add_ps(t[i], _mm512_mul_ps(norm, residuals));
+    }
+}
+
+TARGET void rsr_sketch_scan_avx512vnni(const struct rsr_sketch_shape *shape, const void *block,
+                                       const struct rsr_sketch_query *query, uint32_t group,
+                                       float *t) {
+    __m512 sum = _mm512_setzero_ps();
+    for (uint32_t s = 0; s < shape->n_slices; s++)
+        scan_slice(shape, block, &query, 1, group, s, &sum);
+    _mm512_storeu_ps(t, sum);
+}
+
+/* A part of what a scan of the block will read: group g, slice s of one like it. */
+INLINE void fetch_slice(const struct rsr_sketch_shape *shape, const uint8_t *next, uint32_t group,
+                        uint32_t slice) {
+    const uint8_t *codes =
+        next + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, slice, 0);
+    for (uint32_t w = 0; w < 4; w++)
+        __builtin_prefetch(codes + (size_t)w * 64, 0, 3);
+    /* What comes before the first plane, in equal parts. */
+    const uint32_t n_parts = shape->n_slices * (RSR_SKETCH_VECTORS / RSR_SKETCH_LANES);
+    const uint32_t lines = shape->plane_at[0] / 64, part = group * shape->n_slices + slice;
+    for (uint32_t i = part; i < lines; i += n_parts)
+        __builtin_prefetch(next + (size_t)i * 64, 0, 3);
+}
+
+INLINE void sieve(const struct rsr_sketch_shape *shape, const void *block,
+                  const struct rsr_sketch_query *const *queries, uint32_t n, const float *floors,
+                  uint64_t *vectors, const void *next) {
+    EACH(i, n)
+    vectors[i] = 0;
+    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++) {
+        __m512 t[TOGETHER];
+        EACH(i, n)
+        t[i] = _mm512_setzero_ps();
+        for (uint32_t s = 0; s < shape->n_slices; s++) {
+            scan_slice(shape, block, queries, n, group, s, t);
+            if (next != NULL)
+                fetch_slice(shape, next, group, s);
+        }
+        EACH(i, n) {
+            const __mmask16 kept = _mm512_cmp_ps_mask(t[i], _mm512_set1_ps(floors[i]), _CMP_NLT_UQ);
+            vectors[i] |= (uint64_t)kept << (group * RSR_SKETCH_LANES);
+        }
+    }
+}
+
+TARGET void rsr_sketch_sieve_avx512vnni(const struct rsr_sketch_shape *shape, const void *block,
+                                        const struct rsr_sketch_query *const *queries, uint32_t n,
+                                        const float *floors, uint64_t *vectors, const void *next) {
+    uint32_t i = 0;
+    for (; i + TOGETHER <= n; i += TOGETHER)
+        sieve(shape, block, queries + i, TOGETHER, floors + i, vectors + i, i == 0 ? next : NULL);
+    if (i + 2 <= n) {
+        sieve(shape, block, queries + i, 2, floors + i, vectors + i, i == 0 ? next : NULL);
+        i += 2;
+    }
+    if (i < n)
+        sieve(shape, block, queries + i, 1, floors + i, vectors + i, i == 0 ? next : NULL);
+}
+
+/* ---- Both planes, one vector ---- */
+
+/* Adds the 4 lanes of each quarter: every lane gets the sum. */
+INLINE __m512i sum_quarters(__m512i x) {
+    x = _mm512_add_epi32(x, _mm512_shuffle_epi32(x, _MM_PERM_BADC));
+    return _mm512_add_epi32(x, _mm512_shuffle_epi32(x, _MM_PERM_CDAB));
+}
+
+/* dots[0 .. 3] of slices s .. s + 3, the words of `valid` only. The query's codes of a slice are those that
+ * meet low bits and then those that meet high bits; all low ones are brought together, and all high ones. */
+INLINE void dot_slices(const uint8_t *first, const uint8_t *second, const int8_t *q,
+                       __mmask16 valid, int32_t *dots) {
+    const __m512i lanes =
+        _mm512_set_epi32(240, 224, 208, 192, 176, 160, 144, 128, 112, 96, 80, 64, 48, 32, 16, 0);
+    const __m512i pick_low =
+        _mm512_set_epi32(27, 26, 25, 24, 19, 18, 17, 16, 11, 10, 9, 8, 3, 2, 1, 0);
+    const __m512i pick_high = _mm512_add_epi32(pick_low, _mm512_set1_epi32(4));
+    const __m512i mask = _mm512_set1_epi8(15), zero = _mm512_setzero_si512();
+    const __m512i a = _mm512_maskz_loadu_epi32(valid > 0xf ? 0xffff : 0xff, q);
+    const __m512i b = _mm512_maskz_loadu_epi32(valid > 0xfff  ? 0xffff
+                                               : valid > 0xff ? 0xff
+                                                              : 0,
+                                               q + 2 * RSR_SKETCH_SLICE);
+    const __m512i q_low = _mm512_permutex2var_epi32(a, pick_low, b);
+    const __m512i q_high = _mm512_permutex2var_epi32(a, pick_high, b);
+    const __m512i high_digits = _mm512_mask_i32gather_epi32(zero, valid, lanes, first, 4);
+    const __m512i low_digits = _mm512_maskz_loadu_epi32(valid, second);
+    __m512i high = _mm512_dpbusd_epi32(zero, _mm512_and_si512(high_digits, mask), q_low);
+    high = _mm512_dpbusd_epi32(high, _mm512_and_si512(_mm512_srli_epi16(high_digits, 4), mask),
+                               q_high);
+    __m512i sum = _mm512_slli_epi32(high, 4);
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(low_digits, mask), q_low);
+    sum =
+        _mm512_dpbusd_epi32(sum, _mm512_and_si512(_mm512_srli_epi16(low_digits, 4), mask), q_high);
+    sum = sum_quarters(sum);
+    /* Lane 5 i is of quarter i. */
+    const __m512i quarters = _mm512_maskz_compress_epi32(0x8421, sum);
+    _mm_storeu_si128((__m128i *)(void *)dots, _mm512_castsi512_si128(quarters));
+}
+
+TARGET float rsr_sketch_refine_avx512vnni(const struct rsr_sketch_shape *shape, const void *memory,
+                                          const struct rsr_sketch_query *query, uint32_t vector) {
+    const uint8_t *block = memory;
+    const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
+    int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE];
+    for (uint32_t s = 0; s < shape->n_slices; s += 4) {
+        const uint32_t left = shape->n_slices - s;
+        const __mmask16 valid = left >= 4 ? 0xffff : (__mmask16)((1u << 4 * left) - 1);
+        dot_slices(block + shape->plane_at[0] +
+                       4 * (rsr_sketch_lane_word(shape, group, s, 0) + lane),
+                   block + shape->plane_at[1] + 4 * rsr_sketch_vector_word(shape, vector, s),
+                   query->codes + (size_t)s * RSR_SKETCH_SLICE, valid, dots + s);
+    }
+    return rsr_sketch_refined(shape, block, query, vector, dots);
+}
+
+/* ---- Frames ---- */
+
+INLINE void dot_centres(const struct rsr_sketch_shape *shape, const char *block,
+                        const struct rsr_sketch_query *const *queries, uint32_t n,
+                        struct rsr_sketch_dots *dots) {
+    const char *centre = block + shape->centre_at, *box = block + shape->box_at;
+    __m512d c[TOGETHER], b[TOGETHER];
+    EACH(i, n)
+    c[i] = b[i] = _mm512_setzero_pd();
+    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 8) {
+        const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)(centre + 2 * d));
+        const __m256i floats = _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
+        const __m512d mu = _mm512_cvtps_pd(_mm256_castsi256_ps(floats));
+        const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(box + d));
+        const __m512d h = _mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(bytes));
+        EACH(i, n) {
+            const __m512d q = _mm512_loadu_pd(queries[i]->wide + d);
+            c[i] = _mm512_add_pd(c[i], _mm512_mul_pd(q, mu));
+            b[i] = _mm512_add_pd(b[i], _mm512_mul_pd(_mm512_abs_pd(q), h));
+        }
+    }
+    EACH(i, n) {
+        double sums[2][8];
+        _mm512_storeu_pd(sums[0], c[i]);
+        _mm512_storeu_pd(sums[1], b[i]);
+        dots[i] = (struct rsr_sketch_dots){rsr_sketch_sum8(sums[0]), rsr_sketch_sum8(sums[1])};
+    }
+}
+
+TARGET void rsr_sketch_frames_avx512(const struct rsr_sketch_shape *shape, const void *block,
+                                     const struct rsr_sketch_query *const *queries, uint32_t n,
+                                     struct rsr_sketch_frame *frames) {
+    for (uint32_t i = 0; i < n; i += TOGETHER) {
+        struct rsr_sketch_dots dots[TOGETHER];
+        const uint32_t left = n - i < TOGETHER ? n - i : TOGETHER;
+        if (left == TOGETHER)
+            dot_centres(shape, block, queries + i, TOGETHER, dots);
+        else
+            for (uint32_t j = 0; j < left; j++)
+                dot_centres(shape, block, queries + i + j, 1, &dots[j]);
+        for (uint32_t j = 0; j < left; j++)
+            frames[i + j] = rsr_sketch_frame_from(shape, block, queries[i + j], dots[j]);
+    }
+}
+
+#endif
