@@ -17,28 +17,31 @@
 
 /* ---- options --------------------------------------------------------------------------------------------- */
 
-/* What would be made, or be left out, where nothing is made. */
-static const char *find_other_work(const struct rsrc_options *options) {
-    return options->output != NULL                             ? "-o"
-           : options->emit != RSRC_EMIT_SO                     ? "--emit"
-           : options->report != NULL                           ? "--report"
-           : options->dependency_file || options->dependencies ? "-MD"
-           : options->save_temps                               ? "--save-temps"
-           : options->dry_run                                  ? "-###"
-           : options->n_dumps != 0                             ? "--dump"
-           : options->from != NULL                             ? "--from"
-           : options->to != NULL                               ? "--to"
-           : options->layers != NULL                           ? "--layers"
-                                                               : NULL;
-}
-
 enum rsrc_status rsrc_check_info(struct rsrc_compilation *c) {
-    const char *other = find_other_work(c->options);
-    if (other == NULL)
-        return RSRC_OK;
-    rsrc_error(c->diag, "option-value", NULL, "leave out one of them",
-               "%s: --info describes the whole input and makes nothing of it", other);
-    return RSRC_FAILED;
+    const struct rsrc_options *options = c->options;
+    const struct {
+        bool given;
+        const char *option;
+    } others[] = {{options->output != NULL, "-o"},
+                  {options->emit != RSRC_EMIT_SO, "--emit"},
+                  {options->report != NULL, "--report"},
+                  {options->dependencies, "-MD"},
+                  {options->dependency_file != NULL, "-MF"},
+                  {options->save_temps, "--save-temps"},
+                  {options->dry_run, "-###"},
+                  {options->n_dumps != 0, "--dump"},
+                  {options->from != NULL, "--from"},
+                  {options->to != NULL, "--to"},
+                  {options->layers != NULL, "--layers"}};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (!others[i].given)
+            continue;
+        rsrc_error(c->diag, "option-value", NULL, "leave out one of them",
+                   "%s: --info describes the whole input and makes nothing of it",
+                   others[i].option);
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
 }
 
 /* ---- layers ---------------------------------------------------------------------------------------------- */
@@ -363,6 +366,8 @@ static void describe_graph(const struct rsr_graph *graph, struct rsr_info *info)
     info->tied_head = graph->head == graph->embedding;
     info->embedding = describe_dense(graph->embedding);
     info->head = describe_dense(info->tied_head ? NULL : graph->head);
+    info->ternary_head =
+        graph->n_layers != 0 && graph->layers[graph->n_layers - 1].role == RSR_ROLE_HEAD;
     info->n_dense = graph->n_dense;
     for (uint32_t i = 0; i < graph->n_dense; i++)
         info->dense_bytes += graph->dense[i].weight->size_bytes;

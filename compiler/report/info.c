@@ -1,6 +1,7 @@
 /* info.c - layers added up by role, and what a token costs on a target. */
 #include "report/info.h"
 
+#include <assert.h>
 #include <string.h>
 
 double rsrc_info_density(uint64_t n_zero, uint64_t n_weights) {
@@ -36,8 +37,7 @@ static void count_variant(struct rsr_info_variant variants[RSRC_INFO_MAX_VARIANT
     while (v < RSRC_INFO_MAX_VARIANTS && variants[v].name != NULL &&
            strcmp(variants[v].name, name) != 0)
         v++;
-    if (v == RSRC_INFO_MAX_VARIANTS)
-        return;
+    assert(v < RSRC_INFO_MAX_VARIANTS); /* a GPU has fewer */
     variants[v].name = name;
     variants[v].n_layers++;
 }
@@ -104,7 +104,9 @@ struct rsr_info_cost rsrc_info_cost(const struct rsr_info *info, uint32_t target
             cost.us[r] += use->us[r];
     }
     const struct rsr_info_dense *embedding = &info->embedding;
-    cost.head_bytes = info->tied_head ? embedding->size_bytes : info->head.size_bytes;
+    cost.head_bytes = info->ternary_head ? 0 /* one of the layers */
+                      : info->tied_head  ? embedding->size_bytes
+                                         : info->head.size_bytes;
     cost.embedding_bytes = embedding->rows != 0 ? embedding->size_bytes / embedding->rows : 0;
     cost.dense_bytes = info->dense_bytes;
     cost.token_bytes = cost.layer_bytes + cost.dense_bytes + cost.head_bytes + cost.embedding_bytes;

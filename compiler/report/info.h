@@ -44,7 +44,7 @@ struct rsr_info_module {
 };
 
 /* Layers of a group that are computed by one variant. */
-#define RSRC_INFO_MAX_VARIANTS 8u
+#define RSRC_INFO_MAX_VARIANTS ((uint32_t)RSR_VARIANT_COUNT)
 struct rsr_info_variant {
     const char *name;
     uint32_t n_layers;
@@ -78,6 +78,7 @@ struct rsr_info {
     const struct rsr_tokenizer *tokenizer; /* NULL: none */
     const char *architecture;              /* NULL: no graph could be built */
     bool tied_head;
+    bool ternary_head; /* it is the last layer */
     struct rsr_info_dense embedding, head;
     uint32_t n_dense; /* linear layers that are not ternary */
     uint64_t dense_bytes;

@@ -145,7 +145,9 @@ static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out)
     if (info->architecture == NULL)
         return;
     put_dense(out, "embedding", &info->embedding);
-    if (info->tied_head)
+    if (info->ternary_head)
+        put_row(out, "head", "a ternary layer");
+    else if (info->tied_head)
         put_row(out, "head", "the embedding");
     else
         put_dense(out, "head", &info->head);
@@ -229,7 +231,7 @@ static void put_module(const struct rsr_info_module *module, struct rsrc_buffer 
 static void put_variants(const struct rsr_info_variant *variants, struct rsrc_buffer *out) {
     for (uint32_t v = 0; v < RSRC_INFO_MAX_VARIANTS && variants[v].name != NULL; v++) {
         rsrc_buffer_printf(out, "%s%s", v == 0 ? "" : ", ", variants[v].name);
-        if (v != 0 || (RSRC_INFO_MAX_VARIANTS > 1 && variants[1].name != NULL))
+        if (variants[1].name != NULL)
             rsrc_buffer_printf(out, " %u", variants[v].n_layers);
     }
 }

@@ -144,6 +144,7 @@ def check_checkpoint(info, folder):
     else:
         equal(info["head"]["bytes"], len(tensors["lm_head.weight"][2]), "head.bytes")
     equal(info["dense_layers"], 0, "dense_layers")
+    equal(info["ternary_head"], False, "ternary_head")
 
 
 def check_target(info, target):

@@ -118,6 +118,9 @@ static void test_cost(void) {
     CHECK(cost.cores == 1 && cost.read_gbps == 1000 && cost.floor_us == cost.floor_all_us);
     f.info.tied_head = true;
     CHECK_INT(rsrc_info_cost(&f.info, 0).head_bytes, 1000);
+    f.info.ternary_head = true;
+    CHECK_INT(rsrc_info_cost(&f.info, 0).head_bytes, 0);
+    f.info.ternary_head = false;
     f.info.embedding = f.info.head = (struct rsr_info_dense){0}; /* matrices */
     CHECK_INT(rsrc_info_cost(&f.info, 0).token_bytes, 3400);
     rsrc_arena_free(&f.arena);
