@@ -305,30 +305,6 @@ static const char *name_container(const struct rsr_checkpoint *checkpoint) {
     return n_shards > 1 ? "sharded safetensors" : "safetensors";
 }
 
-static const char *name_scale_rule(enum rsr_scale_rule rule) {
-    switch (rule) {
-    case RSR_SCALE_MULTIPLY:
-        return "multiply";
-    case RSR_SCALE_DIVIDE:
-        return "divide";
-    case RSR_SCALE_ONLINE:
-        return "online";
-    case RSR_SCALE_BLOCKS:
-        return "blocks";
-    case RSR_SCALE_VALUES:
-        return "values";
-    }
-    return "unknown";
-}
-
-static const char *name_activation(uint32_t activation) {
-    static const char *const NAMES[RSR_ACTIVATION_COUNT] = {[RSR_ACTIVATION_RELU2] = "relu2",
-                                                            [RSR_ACTIVATION_SILU] = "silu",
-                                                            [RSR_ACTIVATION_GELU_TANH] =
-                                                                "gelu_tanh"};
-    return NAMES[activation];
-}
-
 /* NULL: a language model. */
 static const char *name_pooling(uint32_t pooling) {
     static const char *const NAMES[RSR_POOLING_COUNT] = {
@@ -355,8 +331,9 @@ static void describe_checkpoint(const struct rsrc_compilation *c, struct rsr_inf
     if (!checkpoint->has_config)
         return;
     info->config = &checkpoint->config;
-    info->scale_rule = name_scale_rule(checkpoint->config.scale_rule);
-    info->activation = name_activation(checkpoint->config.hyper.activation);
+    info->scale_rule = rsrc_scale_rule_name(checkpoint->config.scale_rule);
+    info->activation =
+        rsrc_activation_name((enum rsr_activation)checkpoint->config.hyper.activation);
     info->pooling = name_pooling(checkpoint->config.hyper.pooling);
     info->tokenizer = checkpoint->tokenizer.section != NULL ? &checkpoint->tokenizer : NULL;
 }

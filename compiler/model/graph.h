@@ -18,5 +18,8 @@ void rsrc_print_graph(const struct rsr_graph *graph, struct rsrc_buffer *out);
 
 /* "q", "gate", "input_norm": fixed lower-case names of enum rsr_role. */
 const char *rsrc_role_name(enum rsr_role role);
+/* "multiply", "relu2": the same of other enums. */
+const char *rsrc_scale_rule_name(enum rsr_scale_rule rule);
+const char *rsrc_activation_name(enum rsr_activation activation);
 
 #endif

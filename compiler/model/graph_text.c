@@ -22,6 +22,7 @@ static const char *const rule_names[] = {
     [RSR_SCALE_DIVIDE] = "divide",
     [RSR_SCALE_ONLINE] = "online",
     [RSR_SCALE_BLOCKS] = "blocks",
+    [RSR_SCALE_VALUES] = "values",
 };
 
 static const char *const activation_names[] = {
@@ -32,6 +33,14 @@ static const char *const activation_names[] = {
 
 const char *rsrc_role_name(enum rsr_role role) {
     return role_names[role];
+}
+
+const char *rsrc_scale_rule_name(enum rsr_scale_rule rule) {
+    return rule_names[rule];
+}
+
+const char *rsrc_activation_name(enum rsr_activation activation) {
+    return activation_names[activation];
 }
 
 static void print_norm(const struct rsr_graph *graph, uint32_t i, struct rsrc_buffer *out) {
