@@ -2,7 +2,7 @@
  *
  *   FILE.safetensors    with a config.json beside it a model, alone a matrix file
  *   FILE.npy            a matrix file
- *   FILE.gguf           a model
+ *   FILE.gguf           a model, or FILE-00001-of-0000N.gguf, its first part
  *   FILE.index.json     weight_map: tensor -> shard in the same folder
  *   FOLDER              model.safetensors.index.json, else model.safetensors, else the only one
  *
@@ -21,6 +21,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "reader/gguf_split.h"
 #include "reader/npy.h"
 #include "reader/reader.h"
 
@@ -278,12 +279,30 @@ static enum rsrc_status read_single(struct opening *opening, const char *path) {
     return RSRC_OK;
 }
 
+/* One file, or the first of several. */
 static enum rsrc_status read_gguf(struct opening *opening, const char *path) {
-    const struct rsrc_mapping *mapping;
-    if (open_file(opening, path, &mapping) != RSRC_OK)
-        return RSRC_FAILED;
-    return rsrc_parse_gguf(opening->diag, opening->arena, mapping->path, mapping->data,
-                           mapping->size_bytes, opening->choices, opening->out);
+    uint32_t number = 1, n_parts = 1;
+    size_t n_stem = 0;
+    if (!rsrc_gguf_part_of_name(path, &number, &n_parts, &n_stem))
+        number = n_parts = 1;
+    const char *stem = rsrc_arena_strndup(opening->arena, path, n_stem);
+    if (number != 1 || n_parts > RSRC_GGUF_MAX_PARTS)
+        return refuse(opening, "gguf-split", path,
+                      rsrc_arena_printf(opening->arena, "give %s-00001-of-%05u.gguf", stem, n_parts),
+                      number != 1 ? "this is not the first of the files of a model"
+                                  : "a model in more than 4096 files");
+    struct rsrc_gguf_part *parts = RSRC_NEW_ARRAY(opening->arena, n_parts, struct rsrc_gguf_part);
+    for (uint32_t i = 0; i < n_parts; i++) {
+        const struct rsrc_mapping *mapping;
+        const char *name = n_parts == 1 ? path
+                                        : rsrc_arena_printf(opening->arena, "%s-%05u-of-%05u.gguf",
+                                                            stem, i + 1, n_parts);
+        if (open_file(opening, name, &mapping) != RSRC_OK)
+            return RSRC_FAILED;
+        parts[i] = (struct rsrc_gguf_part){mapping->path, mapping->data, mapping->size_bytes};
+    }
+    return rsrc_parse_gguf_parts(opening->diag, opening->arena, parts, n_parts, opening->choices,
+                                 opening->out);
 }
 
 /* The only *.safetensors file of the folder. */
@@ -458,8 +477,11 @@ static const char *checkpoint_name(const struct opening *opening, const char *pa
     const char *full = realpath(named, resolved) == NULL ? named : resolved;
     const char *slash = strrchr(full, '/');
     const char *last = slash == NULL ? full : slash + 1;
-    size_t n = strlen(last);
-    if (!is_folder && format != NULL && has_suffix(last, format->suffix)) {
+    size_t n = strlen(last), n_stem;
+    uint32_t number, n_parts;
+    if (!is_folder && rsrc_gguf_part_of_name(last, &number, &n_parts, &n_stem)) {
+        n = n_stem;
+    } else if (!is_folder && format != NULL && has_suffix(last, format->suffix)) {
         n -= strlen(format->suffix);
     }
     return n == 0 ? "model" : rsrc_arena_strndup(opening->arena, last, n);

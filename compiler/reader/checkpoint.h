@@ -1,9 +1,9 @@
 /* checkpoint.h - reads a checkpoint: safetensors, config.json, tokenizer.json; GGUF; a matrix file.
  *
  * Input: a .safetensors file, a *.index.json of a sharded one, a Hugging Face folder, or a .gguf
- * file, which holds its configuration. Output: a validated rsr_checkpoint whose tensors borrow the
- * mapped files. A lone .safetensors file without a config.json beside it is a matrix file
- * (has_config false), and so is every .npy file.
+ * file (of a split model: the first), which holds its configuration. Output: a validated
+ * rsr_checkpoint whose tensors borrow the mapped files. A lone .safetensors file without a
+ * config.json beside it is a matrix file (has_config false), and so is every .npy file.
  */
 #ifndef RSRC_READER_CHECKPOINT_H
 #define RSRC_READER_CHECKPOINT_H
@@ -42,6 +42,12 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct r
                                                 uint64_t size_bytes,
                                                 const struct rsrc_read_choices *choices,
                                                 struct rsr_checkpoint *out);
+/* The same of a model in several files, the first of which has its metadata. */
+struct rsrc_gguf_part;
+RSRC_NODISCARD enum rsrc_status
+rsrc_parse_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                      const struct rsrc_gguf_part *parts, uint32_t n_parts,
+                      const struct rsrc_read_choices *choices, struct rsr_checkpoint *out);
 RSRC_NODISCARD enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                   const char *name, const uint8_t *bytes,
                                                   uint64_t size_bytes, struct rsr_config *out);

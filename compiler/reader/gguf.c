@@ -23,6 +23,7 @@
 #define VERSION 3u
 #define MAX_VALUES (UINT32_C(1) << 16)
 #define MAX_TENSORS (UINT32_C(1) << 18)
+#define TENSOR_COUNT_AT 8u
 #define MAX_KEY_BYTES 65535u /* the format's limit */
 #define MAX_NAME_BYTES 255u  /* ggml's is 63 */
 #define MAX_DEPTH 4u         /* of arrays in arrays; published files have 1 */
@@ -389,7 +390,7 @@ static enum rsrc_status read_info(struct source *source, struct rsr_tensor *out)
 
 static enum rsrc_status read_infos(struct source *source) {
     struct rsrc_gguf *gguf = &source->gguf;
-    gguf->tensors = RSRC_NEW_ARRAY(source->arena, gguf->n_tensors, struct rsr_tensor);
+    gguf->tensors = RSRC_NEW_ARRAY(source->arena, gguf->n_tensors + 1u, struct rsr_tensor);
     for (uint32_t i = 0; i < gguf->n_tensors; i++)
         if (read_info(source, &gguf->tensors[i]) != RSRC_OK)
             return RSRC_FAILED;
@@ -441,8 +442,7 @@ static enum rsrc_status find_data(struct source *source) {
         return refuse_cut(source, "the padding before the data");
     const uint64_t n_data = source->size_bytes - data_at;
     qsort(gguf->tensors, gguf->n_tensors, sizeof(*gguf->tensors), compare_offsets);
-    if (rsrc_gguf_find_q2_blocks(source->diag, source->file, gguf, data_at, n_data,
-                                 source->alignment) != RSRC_OK)
+    if (rsrc_gguf_find_q2_blocks(source->diag, gguf, data_at, n_data, source->alignment) != RSRC_OK)
         return RSRC_FAILED;
     for (uint32_t i = 0; i < gguf->n_tensors; i++) {
         struct rsr_tensor *tensor = &gguf->tensors[i];
@@ -486,8 +486,6 @@ static enum rsrc_status read_counts(struct source *source) {
     if (read_number(source, 8, "the number of tensors", &n_tensors) != RSRC_OK ||
         read_number(source, 8, "the number of metadata entries", &n_values) != RSRC_OK)
         return RSRC_FAILED;
-    if (n_tensors == 0)
-        return refuse(source, begin, "gguf-empty", NULL, "the file has no tensors");
     if (n_tensors > MAX_TENSORS || n_values > MAX_VALUES ||
         n_tensors * MIN_INFO_BYTES + n_values * MIN_VALUE_BYTES > left(source))
         return refuse(source, begin, "gguf-count", "the file may be an unfinished download",
@@ -500,13 +498,21 @@ static enum rsrc_status read_counts(struct source *source) {
     return RSRC_OK;
 }
 
+/* The first part of a model in several files may have metadata alone. */
+static enum rsrc_status check_not_empty(const struct source *source) {
+    if (source->gguf.n_tensors != 0 || rsrc_gguf_find(&source->gguf, "split.count") != NULL)
+        return RSRC_OK;
+    return refuse(source, TENSOR_COUNT_AT, "gguf-empty", NULL, "the file has no tensors");
+}
+
 enum rsrc_status rsrc_read_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *file,
                                 const uint8_t *bytes, uint64_t size_bytes, struct rsrc_gguf *out) {
     struct source source = {
         .diag = diag, .arena = arena, .file = file, .bytes = bytes, .size_bytes = size_bytes};
     if (read_version(&source) != RSRC_OK || read_counts(&source) != RSRC_OK ||
         read_values(&source) != RSRC_OK || find_alignment(&source) != RSRC_OK ||
-        read_infos(&source) != RSRC_OK || find_data(&source) != RSRC_OK)
+        check_not_empty(&source) != RSRC_OK || read_infos(&source) != RSRC_OK ||
+        find_data(&source) != RSRC_OK)
         return RSRC_FAILED;
     *out = source.gguf;
     return RSRC_OK;

@@ -39,7 +39,8 @@ struct rsrc_gguf_value {
 struct rsrc_gguf {
     struct rsrc_gguf_value *values; /* sorted by key, none twice */
     uint32_t n_values;
-    struct rsr_tensor *tensors; /* at least one; as their data follow each other */
+    struct rsr_tensor
+        *tensors; /* as their data follow each other; none only in a part of a model */
     uint32_t n_tensors;
 };
 

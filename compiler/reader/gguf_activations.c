@@ -70,7 +70,7 @@ static struct shown look_at(const struct rsrc_gguf *gguf) {
 static enum rsrc_status refuse(struct rsrc_diag *diag, const char *file,
                                const struct rsr_tensor *tensor, const char *help,
                                const char *problem) {
-    const struct rsrc_place place = {.file = file,
+    const struct rsrc_place place = {.file = tensor == NULL ? file : tensor->file,
                                      .has_offset = tensor != NULL,
                                      .offset = tensor == NULL ? 0 : tensor->offset,
                                      .tensor = tensor == NULL ? NULL : tensor->name};

@@ -46,9 +46,10 @@ static uint32_t fitting_blocks(const struct rsrc_gguf *gguf, uint32_t i, uint64_
     return fitting;
 }
 
-enum rsrc_status rsrc_gguf_find_q2_blocks(struct rsrc_diag *diag, const char *file,
-                                          struct rsrc_gguf *gguf, uint64_t data_at, uint64_t n_data,
-                                          uint32_t alignment) {
+enum rsrc_status rsrc_gguf_find_q2_blocks(struct rsrc_diag *diag, struct rsrc_gguf *gguf,
+                                          uint64_t data_at, uint64_t n_data, uint32_t alignment) {
+    if (gguf->n_tensors == 0)
+        return RSRC_OK;
     const struct rsr_tensor *last = &gguf->tensors[gguf->n_tensors - 1];
     if (last->offset > n_data ||
         (last->blocks == RSR_BLOCKS_Q2_0 && n_data - last->offset < size_of_128(last)))
@@ -64,7 +65,7 @@ enum rsrc_status rsrc_gguf_find_q2_blocks(struct rsrc_diag *diag, const char *fi
     if (last == NULL || fitting == FITS_64)
         return RSRC_OK;
     if (fitting != FITS_128) {
-        const struct rsrc_place place = {.file = file,
+        const struct rsrc_place place = {.file = last->file,
                                          .has_offset = true,
                                          .offset = data_at + last->offset,
                                          .tensor = last->name};
@@ -90,17 +91,16 @@ enum rsrc_status rsrc_gguf_find_q2_blocks(struct rsrc_diag *diag, const char *fi
 
 /* ---- I2_S ------------------------------------------------------------------------------------ */
 
-static enum rsrc_status refuse_i2s(struct rsrc_diag *diag, const char *file,
-                                   const struct rsr_tensor *tensor, const char *help,
-                                   const char *problem) {
+static enum rsrc_status refuse_i2s(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
+                                   const char *help, const char *problem) {
     const struct rsrc_place place = {
-        .file = file, .has_offset = true, .offset = tensor->offset, .tensor = tensor->name};
+        .file = tensor->file, .has_offset = true, .offset = tensor->offset, .tensor = tensor->name};
     rsrc_error(diag, "gguf-i2s-layout", &place, help, "%s", problem);
     return RSRC_FAILED;
 }
 
-enum rsrc_status rsrc_gguf_find_i2s_layout(struct rsrc_diag *diag, const char *file,
-                                           struct rsrc_gguf *gguf, enum rsrc_i2s_layout wanted) {
+enum rsrc_status rsrc_gguf_find_i2s_layout(struct rsrc_diag *diag, struct rsrc_gguf *gguf,
+                                           enum rsrc_i2s_layout wanted) {
     const struct rsr_tensor *any = NULL, *arm = NULL;
     for (uint32_t i = 0; i < gguf->n_tensors; i++) {
         const struct rsr_tensor *tensor = &gguf->tensors[i];
@@ -113,10 +113,10 @@ enum rsrc_status rsrc_gguf_find_i2s_layout(struct rsrc_diag *diag, const char *f
     if (any == NULL)
         return RSRC_OK;
     if (arm != NULL && wanted == RSRC_I2S_X86)
-        return refuse_i2s(diag, file, arm, "leave out --i2s-layout=x86",
+        return refuse_i2s(diag, arm, "leave out --i2s-layout=x86",
                           "its rows do not consist of the blocks of 128 weights that x86 writes");
     if (arm == NULL && wanted == RSRC_I2S_AUTO)
-        return refuse_i2s(diag, file, any,
+        return refuse_i2s(diag, any,
                           "say which machine quantised the model: --i2s-layout=x86 or "
                           "--i2s-layout=arm; the wrong one gives nonsense without an error",
                           "type I2_S (36) has one layout on x86 and another on ARM, and nothing in "

@@ -18,6 +18,7 @@
 #include "reader/gguf_activations.h"
 #include "reader/gguf_dense.h"
 #include "reader/gguf_evidence.h"
+#include "reader/gguf_split.h"
 #include "reader/gguf_tokenizer.h"
 #include "reader/limits.h"
 #include "reader/reader.h"
@@ -175,11 +176,6 @@ static uint32_t read_count(struct model *model, enum count count) {
 static void find_architecture(struct model *model) {
     const struct rsrc_gguf_value *type = rsrc_gguf_find(&model->gguf, "general.type");
     const struct rsrc_gguf_value *name = rsrc_gguf_find(&model->gguf, "general.architecture");
-    double n_parts = 1.0;
-    const struct rsrc_gguf_value *split = rsrc_gguf_find(&model->gguf, "split.count");
-    if (split != NULL && (!rsrc_gguf_number(split, &n_parts) || n_parts > 1.0))
-        refuse(model, split, "gguf-split", "join the parts with llama-gguf-split --merge",
-               "this is one part of a model in several files");
     if (type != NULL && !rsrc_gguf_is_text(type, "model"))
         refuse(model, type, "gguf-kind", NULL, "the file holds '%s' and not a model",
                text_of(model, type));
@@ -468,12 +464,12 @@ static void read_tokens(struct model *model) {
 
 /* ---- entry point ----------------------------------------------------------------------------- */
 
-enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
-                                 const uint8_t *bytes, uint64_t size_bytes,
-                                 const struct rsrc_read_choices *choices,
-                                 struct rsr_checkpoint *out) {
-    struct model model = {.diag = diag, .arena = arena, .file = rsrc_arena_strdup(arena, name)};
-    if (rsrc_read_gguf(diag, arena, model.file, bytes, size_bytes, &model.gguf) != RSRC_OK)
+enum rsrc_status rsrc_parse_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                       const struct rsrc_gguf_part *parts, uint32_t n_parts,
+                                       const struct rsrc_read_choices *choices,
+                                       struct rsr_checkpoint *out) {
+    struct model model = {.diag = diag, .arena = arena, .file = parts[0].file};
+    if (rsrc_read_gguf_parts(diag, arena, parts, n_parts, &model.gguf) != RSRC_OK)
         return RSRC_FAILED;
     find_architecture(&model);
     if (model.failed)
@@ -487,7 +483,7 @@ enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *aren
     read_floats(&model);
     read_sizes(&model);
     if (model.failed ||
-        rsrc_gguf_find_i2s_layout(diag, model.file, &model.gguf, choices->i2s_layout) != RSRC_OK ||
+        rsrc_gguf_find_i2s_layout(diag, &model.gguf, choices->i2s_layout) != RSRC_OK ||
         rsrc_gguf_find_input(diag, model.file, &model.gguf, model.architecture->input,
                              choices->activations, &model.config) != RSRC_OK)
         return RSRC_FAILED;
@@ -504,4 +500,12 @@ enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *aren
     out->tokenizer = tokenizer;
     out->has_config = true;
     return RSRC_OK;
+}
+
+enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *name,
+                                 const uint8_t *bytes, uint64_t size_bytes,
+                                 const struct rsrc_read_choices *choices,
+                                 struct rsr_checkpoint *out) {
+    const struct rsrc_gguf_part whole = {rsrc_arena_strdup(arena, name), bytes, size_bytes};
+    return rsrc_parse_gguf_parts(diag, arena, &whole, 1, choices, out);
 }

@@ -1,11 +1,12 @@
 """Writes a checkpoint of rsr-mkmodel as GGUF, with the gguf library and in the way of llama.cpp's converter:
 
-    gguf_models.py FOLDER OUT.gguf TYPE [--scale-tensors] [--float TYPE] [--expand] [--break HOW]
+    gguf_models.py FOLDER OUT.gguf TYPE [--scale-tensors] [--float TYPE] [--expand] [--split N] [--break HOW]
 
 TQ1_0 and TQ2_0 are quantised by the library; the bytes of the other types are made here, from their definitions.
 Q2_0 with blocks of 128 has the number of Q2_0, PQ2_0 the same blocks and a number of its own. Scales are in the
 blocks, which float16 must hold exactly, or, with --scale-tensors, beside them. Embedding and head stay BF16 or become
-F32, Q8_0 or, with random blocks, Q6_K; --expand makes F32 of the last two, as the library does. --break spoils the weights of the first q: "groups" doubles the scale of its last row's last 128 weights, "dtype"
+F32, Q8_0 or, with random blocks, Q6_K; --expand makes F32 of the last two, as the library does. --split cuts the model into files
+of N tensors, the first without any if N is negative. --break spoils the weights of the first q: "groups" doubles the scale of its last row's last 128 weights, "dtype"
 stores it as F16.
 """
 import argparse
@@ -27,6 +28,7 @@ parser.add_argument("type", choices=TYPES)
 parser.add_argument("--scale-tensors", action="store_true")
 parser.add_argument("--float", dest="float_type", choices=["BF16", "F32", "Q8_0", "Q6_K"], default="BF16")
 parser.add_argument("--expand", action="store_true")
+parser.add_argument("--split", type=int, default=0)
 parser.add_argument("--break", dest="how", choices=["groups", "dtype"])
 args = parser.parse_args()
 
@@ -164,7 +166,7 @@ def add_dense(writer, name, values):
 
 
 architecture = "llama" if is_llama else "bitnet"
-writer = gguf.GGUFWriter(args.out, architecture)
+writer = gguf.GGUFWriter(args.out, architecture, split_max_tensors=abs(args.split), small_first_shard=args.split < 0)
 writer.add_block_count(config["num_hidden_layers"])
 writer.add_context_length(config["max_position_embeddings"])
 writer.add_embedding_length(config["hidden_size"])

@@ -2,6 +2,7 @@
 #include "reader_check.h"
 
 #include "gguf_file.h"
+#include "reader/gguf_split.h"
 
 #define N_SIZES 5
 
@@ -366,6 +367,80 @@ static void test_tensors(void) {
     check_tensor("model.embed_tokens.weight", 0, 6, 4, 96, "gguf-duplicate");
 }
 
+/* ---- models in several files ------------------------------------------------------------------ */
+
+static void test_part_names(void) {
+    static const struct {
+        const char *path;
+        uint32_t number, n_parts; /* 0: not such a name */
+    } cases[] = {{"m-00001-of-00002.gguf", 1, 2},         {"a/m-00002-of-00002.gguf", 2, 2},
+                 {"m-99999-of-99999.gguf", 99999, 99999}, {"-00001-of-00002.gguf", 0, 0},
+                 {"m-00003-of-00002.gguf", 0, 0},         {"m-00000-of-00002.gguf", 0, 0},
+                 {"m-0001-of-00002.gguf", 0, 0},          {"m-00001-of-00002.ggu", 0, 0},
+                 {"m-00001-to-00002.gguf", 0, 0},         {"m_00001-of-00002.gguf", 0, 0},
+                 {"m-0000x-of-00002.gguf", 0, 0},         {"m.gguf", 0, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint32_t number = 0, n_parts = 0;
+        size_t n_stem = 0;
+        const bool is_part = rsrc_gguf_part_of_name(cases[i].path, &number, &n_parts, &n_stem);
+        CHECK_INT(is_part, cases[i].number != 0);
+        if (is_part) {
+            CHECK_INT(number, cases[i].number);
+            CHECK_INT(n_parts, cases[i].n_parts);
+            CHECK_INT(n_stem, strchr(cases[i].path, '-') - cases[i].path);
+        }
+    }
+}
+
+/* Two parts; what they say of themselves, and which tensors they have. */
+static void test_parts(void) {
+    static const struct {
+        uint32_t count[2], no[2], n_tensors;
+        bool repeats;
+        const char *slug;
+    } cases[] = {
+        {{2, 2}, {0, 1}, 4, false, NULL},           {{2, 2}, {0, 0}, 4, false, "gguf-split"},
+        {{2, 2}, {1, 0}, 4, false, "gguf-split"},   {{2, 3}, {0, 1}, 4, false, "gguf-split"},
+        {{1, 2}, {0, 1}, 4, false, "gguf-split"},   {{2, 2}, {0, 1}, 5, false, "gguf-split"},
+        {{2, 2}, {0, 1}, 4, true, "gguf-duplicate"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct reader_test test;
+        struct rsr_checkpoint checkpoint = {0};
+        struct gguf_file files[2];
+        memset(files, 0, sizeof files);
+        struct rsrc_buffer bytes[2];
+        struct rsrc_gguf_part parts[2];
+        reader_test_begin(&test);
+        put_model(&files[0], "llama");
+        for (uint32_t k = 0; k < 2; k++) {
+            gguf_u32(&files[k], "split.count", cases[i].count[k]);
+            gguf_u32(&files[k], "split.no", cases[i].no[k]);
+        }
+        gguf_u32(&files[0], "split.tensors.count", cases[i].n_tensors);
+        put_tensors(&files[0]);
+        gguf_tensor(&files[1], cases[i].repeats ? "token_embd.weight" : "output.weight", 1, 6, 4,
+                    48);
+        for (uint32_t k = 0; k < 2; k++) {
+            bytes[k] = gguf_finish(&files[k]);
+            parts[k] = (struct rsrc_gguf_part){k == 0 ? "a.gguf" : "b.gguf",
+                                               (const uint8_t *)bytes[k].data, bytes[k].size_bytes};
+        }
+        const enum rsrc_status status =
+            rsrc_parse_gguf_parts(test.diag, &test.arena, parts, 2, &INT8, &checkpoint);
+        CHECK_INT(status == RSRC_OK, cases[i].slug == NULL);
+        if (status == RSRC_OK) {
+            CHECK_INT(checkpoint.n_tensors, 4);
+            CHECK_STR(tensor_of(&checkpoint, "lm_head.weight")->file, "b.gguf");
+            CHECK_STR(tensor_of(&checkpoint, "model.embed_tokens.weight")->file, "a.gguf");
+        } else {
+            check_one_error(&test, cases[i].slug, "parts");
+        }
+        rsrc_buffer_free(&bytes[0]);
+        rsrc_buffer_free(&bytes[1]);
+        reader_test_end(&test);
+    }
+}
+
 /* ---- what only the user or other evidence can say ---------------------------------------------- */
 
 static enum rsrc_status parse_with(struct reader_test *test, struct gguf_file *file,
@@ -606,6 +681,8 @@ int main(void) {
     test_missing();
     test_arrays();
     test_tensors();
+    test_part_names();
+    test_parts();
     test_q2_blocks();
     test_i2s_layout();
     test_activations();
