@@ -51,6 +51,7 @@ enum rsr_blocks {
 /* One tensor of a checkpoint. The bytes stay in the mapped file. */
 struct rsr_tensor {
     const char *name;           /* untrusted */
+    const char *stored_name;    /* what its file calls it; NULL: the same */
     enum rsr_dtype dtype;       /* U8 where blocks says how to read the bytes */
     enum rsr_blocks blocks;
     uint32_t interleaved_heads; /* blocks: rows of so many heads are in pairs; 0: rows in order */
@@ -103,6 +104,8 @@ struct rsr_checkpoint {
     const char *name;           /* last component of the folder; untrusted */
     struct rsr_tensor *tensors; /* sorted by name */
     uint32_t n_tensors;
+    /* What a file of this format would call a tensor of that name; NULL: the same. */
+    const char *(*stored_name)(struct rsrc_arena *arena, const char *name);
     bool has_config;            /* false: matrix mode, config and tokenizer are empty */
     struct rsr_config config;
     struct rsr_tokenizer tokenizer;
