@@ -339,8 +339,10 @@ static struct chat_value is_in(const struct chat_call *c) {
         return chat_wrong_type(c);
     const struct chat_value *in = &c->arguments->values[0];
     size_t at;
-    if (in->kind == CHAT_VALUE_STRING && c->value->kind == CHAT_VALUE_STRING)
-        return chat_bool(chat_contains(in->string, c->value->string, &at));
+    if (in->kind == CHAT_VALUE_STRING)
+        return c->value->kind == CHAT_VALUE_STRING
+                   ? chat_bool(chat_contains(in->string, c->value->string, &at))
+                   : chat_wrong_type(c);
     struct chat_value list = chat_as_list(c->r, c->line, in);
     for (size_t i = 0; i < list.n_items; i++)
         if (chat_values_equal(c->r, c->line, &list.items[i], c->value))

@@ -516,12 +516,12 @@ static struct chat_value loop_items(struct chat_render *r, const struct chat_nod
     return kept;
 }
 
-/* Each round has a scope of its own: what is set inside is gone after it. */
+/* Each round has a scope of its own: what is set inside is gone after it. The else is for loops of
+ * which no round came to its end. */
 static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
     struct chat_value list = loop_items(r, node);
     struct chat_variable *variables = r->variables, *scope = r->scope;
-    if (list.n_items == 0)
-        return node->c ? run(r, node->c) : FLOW_NEXT;
+    bool has_ended = false;
     struct chat_loop *loop = chat_alloc(&r->arena, sizeof(*loop)); /* a namespace may keep it */
     if (!loop) {
         chat_no_memory(r);
@@ -536,12 +536,14 @@ static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
         target.value = list.items[loop->index];
         special.value = loop_value;
         r->variables = &special;
-        if (run(r, node->b) == FLOW_BREAK)
+        enum flow flow = run(r, node->b);
+        has_ended = has_ended || flow == FLOW_NEXT;
+        if (flow == FLOW_BREAK)
             break;
     }
     r->variables = variables;
     r->scope = scope;
-    return FLOW_NEXT;
+    return !has_ended && node->c ? run(r, node->c) : FLOW_NEXT;
 }
 
 static void run_set(struct chat_render *r, const struct chat_node *node) {
