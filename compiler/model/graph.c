@@ -74,8 +74,8 @@ static enum rsrc_status resolve_dims(struct builder *b) {
         b->dims[i] = (uint32_t)sizes[i].value;
     }
     if (hyper->n_layers > b->checkpoint->n_tensors) {
-        rsrc_error(b->diag, "graph-layers", &place, "config.json is not that of this checkpoint",
-                   "num_hidden_layers is %u, but the checkpoint has only %u tensors",
+        rsrc_error(b->diag, "graph-layers", &place, "the configuration is that of another checkpoint",
+                   "there are %u layers, but the checkpoint has only %u tensors",
                    hyper->n_layers, b->checkpoint->n_tensors);
         return RSRC_FAILED;
     }
@@ -125,6 +125,8 @@ static const struct rsr_tensor *take_optional(const struct builder *b, const cha
 static const struct rsr_tensor *take(struct builder *b, const char *name, const char *expected) {
     const struct rsr_tensor *tensor = take_optional(b, name);
 
+    if (!tensor && b->checkpoint->stored_name)
+        name = b->checkpoint->stored_name(b->arena, name);
     if (!tensor)
         rsrc_missing_add(&b->missing, name, expected);
     return tensor;
@@ -175,7 +177,7 @@ static bool check_dense(struct builder *b, const struct rsr_tensor *tensor) {
         return refuse(b, "graph-dtype", tensor, expected, "a quantised embedding is not supported");
     if (!has_shape(tensor, hyper->vocab, hyper->hidden))
         return refuse(b, "graph-shape", tensor, expected,
-                      "vocab_size or hidden_size in config.json is not that of this checkpoint");
+                      "the configuration has another vocabulary or hidden size than this checkpoint");
     if (rsrc_check_finite(b->diag, tensor, (uint64_t)hyper->vocab * hyper->hidden) == RSRC_OK)
         return true;
     b->n_errors++;

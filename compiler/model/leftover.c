@@ -40,6 +40,11 @@ static bool ends_with(const char *text, const char *suffix) {
     return n_text >= n_suffix && strcmp(text + n_text - n_suffix, suffix) == 0;
 }
 
+/* As messages name it: what its file calls it. */
+static const char *told_name(const struct rsr_tensor *tensor) {
+    return tensor->stored_name ? tensor->stored_name : tensor->name;
+}
+
 void rsrc_missing_add(struct rsrc_missing *missing, const char *name, const char *expected) {
     if (missing->n_total < RSRC_MAX_MISSING) {
         missing->names[missing->n_total] = name;
@@ -59,7 +64,7 @@ static void report_missing(struct rsrc_diag *diag, const struct rsr_checkpoint *
                    expected, near);
     else
         rsrc_error(diag, "graph-missing-tensor", &place,
-                   "the checkpoint is incomplete, or config.json is not that of this checkpoint",
+                   "the checkpoint is incomplete, or its configuration is that of another one",
                    "there is no tensor %s, %s", name, expected);
 }
 
@@ -89,7 +94,7 @@ static uint32_t report_all_unexpected(struct rsrc_diag *diag,
         bool was_named = tensor->consumed;
 
         for (uint32_t j = 0; j < n_named && !was_named; j++)
-            was_named = named[j] == tensor->name;
+            was_named = named[j] == told_name(tensor);
         if (was_named)
             continue;
         if (n++ < MAX_UNEXPECTED)
@@ -114,7 +119,7 @@ enum rsrc_status rsrc_report_leftovers(struct rsrc_diag *diag,
 
     for (uint32_t i = 0; i < checkpoint->n_tensors && n_candidates < MAX_CANDIDATES; i++)
         if (!checkpoint->tensors[i].consumed)
-            candidates[n_candidates++] = checkpoint->tensors[i].name;
+            candidates[n_candidates++] = told_name(&checkpoint->tensors[i]);
     for (uint32_t i = 0; i < missing->n_total && i < RSRC_MAX_MISSING; i++) {
         const char *near = rsrc_did_you_mean(missing->names[i], candidates, n_candidates);
 

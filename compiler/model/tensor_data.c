@@ -27,7 +27,8 @@ struct rsrc_place rsrc_tensor_place(const struct rsr_tensor *tensor, uint64_t of
     return (struct rsrc_place){.file = tensor->file,
                                .has_offset = true,
                                .offset = tensor->offset + offset,
-                               .tensor = tensor->name};
+                               .tensor = tensor->stored_name == NULL ? tensor->name
+                                                                     : tensor->stored_name};
 }
 
 const char *rsrc_dtype_name(enum rsr_dtype dtype) {

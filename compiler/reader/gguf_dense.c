@@ -76,7 +76,7 @@ enum rsrc_status rsrc_gguf_expand(struct rsrc_diag *diag, struct rsrc_arena *are
             const struct rsrc_place place = {.file = tensor->file,
                                              .has_offset = true,
                                              .offset = tensor->offset + i * type->bytes,
-                                             .tensor = tensor->name};
+                                             .tensor = tensor->stored_name};
             rsrc_error(diag, "tensor-not-finite", &place, "the file is damaged",
                        "the scale of a block is %g", (double)d);
             return RSRC_FAILED;

@@ -2,10 +2,9 @@
  * under the names of Hugging Face checkpoints.
  *
  * Every key of the architecture is understood or refused by name. The conventions are those of
- * llama.cpp: dimensions and activations from its src/models, names from its
- * gguf-py/gguf/tensor_mapping.py. Its "llama" rotates neighbouring elements of a head and not
- * halves, so its files hold the rows of q and k in that order: rsr_tensor.interleaved_heads tells
- * the decoder to put them back.
+ * llama.cpp: dimensions and activations from its src/models. Its "llama" rotates neighbouring
+ * elements of a head and not halves, so its files hold the rows of q and k in that order:
+ * rsr_tensor.interleaved_heads tells the decoder to put them back.
  */
 #include <math.h>
 #include <stdarg.h>
@@ -18,6 +17,7 @@
 #include "reader/gguf_activations.h"
 #include "reader/gguf_dense.h"
 #include "reader/gguf_evidence.h"
+#include "reader/gguf_names.h"
 #include "reader/gguf_split.h"
 #include "reader/gguf_tokenizer.h"
 #include "reader/limits.h"
@@ -315,77 +315,6 @@ static void read_floats(struct model *model) {
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *gguf, *name;
-} ENDS[] = {
-    {"token_embd.weight", "model.embed_tokens.weight"},
-    {"output_norm.weight", "model.norm.weight"},
-    {"output.weight", "lm_head.weight"},
-};
-
-enum heads { HEADS_NONE, HEADS_Q, HEADS_KV };
-
-/* "blk.N.GGUF.weight" is "model.layers.N.NAME.weight", "blk.N.GGUF.scale" its scale. */
-static const struct {
-    const char *gguf, *name;
-    enum heads heads;
-} MODULES[] = {
-    {"attn_norm", "input_layernorm", HEADS_NONE},
-    {"attn_q", "self_attn.q_proj", HEADS_Q},
-    {"attn_k", "self_attn.k_proj", HEADS_KV},
-    {"attn_v", "self_attn.v_proj", HEADS_NONE},
-    {"attn_sub_norm", "self_attn.attn_sub_norm", HEADS_NONE},
-    {"attn_output", "self_attn.o_proj", HEADS_NONE},
-    {"ffn_norm", "post_attention_layernorm", HEADS_NONE},
-    {"ffn_gate", "mlp.gate_proj", HEADS_NONE},
-    {"ffn_up", "mlp.up_proj", HEADS_NONE},
-    {"ffn_sub_norm", "mlp.ffn_sub_norm", HEADS_NONE},
-    {"ffn_down", "mlp.down_proj", HEADS_NONE},
-};
-
-/* What follows "blk.N."; NULL: the name does not begin like this. */
-static const char *skip_block(const char *name, uint32_t *block) {
-    static const char prefix[] = "blk.";
-    if (strncmp(name, prefix, strlen(prefix)) != 0)
-        return NULL;
-    const char *at = name + strlen(prefix);
-    const char *begin = at;
-    uint32_t number = 0;
-    while (*at >= '0' && *at <= '9' && number < RSRC_MAX_LAYERS)
-        number = 10 * number + (uint32_t)(*at++ - '0');
-    const bool is_plain = at > begin && (*begin != '0' || at == begin + 1);
-    *block = number;
-    return is_plain && *at == '.' ? at + 1 : NULL;
-}
-
-/* What has no name in these tables keeps its own, and is refused as a tensor that nothing uses. */
-static void name_tensor(struct model *model, struct rsr_tensor *tensor) {
-    const struct rsr_hyper *hyper = &model->config.hyper;
-    uint32_t block;
-    for (size_t i = 0; i < sizeof(ENDS) / sizeof(ENDS[0]); i++) {
-        if (strcmp(tensor->name, ENDS[i].gguf) == 0) {
-            tensor->name = ENDS[i].name;
-            return;
-        }
-    }
-    const char *rest = skip_block(tensor->name, &block);
-    for (size_t i = 0; rest != NULL && i < sizeof(MODULES) / sizeof(MODULES[0]); i++) {
-        const size_t n = strlen(MODULES[i].gguf);
-        if (strncmp(rest, MODULES[i].gguf, n) != 0)
-            continue;
-        const bool is_weight = strcmp(rest + n, ".weight") == 0;
-        if (!is_weight && strcmp(rest + n, ".scale") != 0)
-            continue;
-        tensor->name = rsrc_arena_printf(model->arena, "model.layers.%u.%s.%s", block,
-                                         MODULES[i].name, is_weight ? "weight" : "weight_scale");
-        if (is_weight && model->architecture->is_interleaved)
-            tensor->interleaved_heads = MODULES[i].heads == HEADS_Q    ? hyper->n_heads
-                                        : MODULES[i].heads == HEADS_KV ? hyper->n_kv_heads
-                                                                       : 0;
-        return;
-    }
-}
-
 static int compare_names(const void *left, const void *right) {
     return strcmp(((const struct rsr_tensor *)left)->name,
                   ((const struct rsr_tensor *)right)->name);
@@ -393,13 +322,17 @@ static int compare_names(const void *left, const void *right) {
 
 static void name_tensors(struct model *model) {
     struct rsrc_gguf *gguf = &model->gguf;
+    const struct rsr_hyper *hyper = &model->config.hyper;
+    const bool is_interleaved = model->architecture->is_interleaved;
     for (uint32_t i = 0; i < gguf->n_tensors; i++)
-        name_tensor(model, &gguf->tensors[i]);
+        rsrc_gguf_rename(model->arena, &gguf->tensors[i], is_interleaved ? hyper->n_heads : 0,
+                         is_interleaved ? hyper->n_kv_heads : 0);
     qsort(gguf->tensors, gguf->n_tensors, sizeof(*gguf->tensors), compare_names);
     for (uint32_t i = 1; i < gguf->n_tensors; i++)
         if (compare_names(&gguf->tensors[i - 1], &gguf->tensors[i]) == 0)
-            refuse(model, NULL, "gguf-duplicate", NULL, "there are two tensors for %s",
-                   rsrc_quote(model->arena, gguf->tensors[i].name));
+            refuse(model, NULL, "gguf-duplicate", NULL, "there are two tensors '%s'",
+                   rsrc_quote(model->arena,
+                              rsrc_gguf_stored_name(model->arena, gguf->tensors[i].name)));
 }
 
 static struct rsr_tensor *find_tensor(const struct model *model, const char *name) {
@@ -496,6 +429,7 @@ enum rsrc_status rsrc_parse_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena
         return RSRC_FAILED;
     out->tensors = model.gguf.tensors;
     out->n_tensors = model.gguf.n_tensors;
+    out->stored_name = rsrc_gguf_stored_name;
     out->config = model.config;
     out->tokenizer = tokenizer;
     out->has_config = true;

@@ -35,7 +35,8 @@ static const struct type {
 
 static struct rsr_tensor tensor_of(const struct type *type, const uint8_t *data,
                                    uint32_t n_blocks) {
-    return (struct rsr_tensor){.name = "token_embd.weight",
+    return (struct rsr_tensor){.name = "model.embed_tokens.weight",
+                               .stored_name = "token_embd.weight",
                                .dtype = RSR_DTYPE_U8,
                                .blocks = type->blocks,
                                .n_dims = 2,

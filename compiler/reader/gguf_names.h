@@ -1,0 +1,15 @@
+/* gguf_names.h - names of tensors in GGUF files and in Hugging Face checkpoints. */
+#ifndef RSRC_READER_GGUF_NAMES_H
+#define RSRC_READER_GGUF_NAMES_H
+
+#include "ir.h"
+
+/* Gives a tensor its name in Hugging Face checkpoints, and its heads, where rows of q and k are in
+ * pairs (else 0 heads). One without such a name keeps its own. */
+void rsrc_gguf_rename(struct rsrc_arena *arena, struct rsr_tensor *tensor, uint32_t n_q_heads,
+                      uint32_t n_kv_heads);
+
+/* The way back, for messages: "blk.0.attn_q.weight"; a name that is not of the table stays. */
+const char *rsrc_gguf_stored_name(struct rsrc_arena *arena, const char *name);
+
+#endif
