@@ -73,6 +73,7 @@ struct louver_pass {
     const struct louver_page *pages;
     uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
+    const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS]; /* of the heads */
     double key_norm; /* largest |k| of all pages, rounded up */
     float *page_out; /* [row_floats] */
     struct louver_head_state heads[LOUVER_MAX_HEADS];

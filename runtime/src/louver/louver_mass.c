@@ -7,16 +7,19 @@
  * reach EPS Z: a quarter of it with whole pages, which then are not read at all, three quarters by the
  * first plane, all of it by the second. Keys are taken in order of x through a histogram; within a bin
  * none is preferred. Thresholds need no exact products here: what no sketch drops is attended to.
+ *
+ * Where attention is flat, hardly a key can be left out, and bounds only cost time. So a head gives up, and
+ * attends to all that is left, if few keys of a sample of pages could go, or if the first plane left most.
  */
 #include <math.h>
 
 #include "louver.h"
 #include "sketch/sketch_round.h"
 
-/* Bins of 1/16, from 64 below the reference, where exp has fallen to 2^-92, to 16 above it. */
-#define BINS_PER_UNIT 16.0f
-#define N_BINS 1280u
-#define LOWEST_X (-64.0f)
+/* Bins of 1/8, from 40 below the reference, where exp has fallen to 2^-57, to 16 above it. */
+#define BINS_PER_UNIT 8.0f
+#define N_BINS 448u
+#define LOWEST_X (-40.0f)
 
 #define LOG_PAGE 4.16 /* a page counts as 64 keys at its bound; log 64 is less */
 #define SHARE_PAGES 0.25
@@ -26,8 +29,18 @@
  * about so many single keys. */
 #define WHOLE_PAGE_KEYS 24u
 
+/* Every 8th page is in the sample. A head goes on if a quarter of its keys have x below
+ * log(budget / n_keys): that many can be left out together, whatever the others are. */
+#define SAMPLE_STRIDE 8u
+#define SAMPLE_PAGE 3u
+#define SAMPLE_SHARE 0.25
+
+/* The second plane is read if the first left out at least this share of the keys. */
+#define PLANE1_SHARE 0.5
+
 struct mass_head {
     struct louver_head_state *state;
+    bool gave_up;       /* nothing more is left out */
     uint32_t best_page; /* attended to, whatever happens; n_pages: there is none with a sidecar */
     double budget;      /* what may be left out in all */
     double cut;         /* everything left out has x below it */
@@ -35,19 +48,36 @@ struct mass_head {
 
 /* ---- The histogram ---- */
 
-static uint32_t bin_of(float x) {
-    if (!(x > LOWEST_X))
-        return 0;
-    const float bin = (x - LOWEST_X) * BINS_PER_UNIT;
-    return bin < (float)(N_BINS - 1) ? (uint32_t)bin : N_BINS - 1;
+/* Of the 64 numbers at x; a NaN gets the lowest. */
+static void find_bins(uint32_t *bin, const float *x) {
+    for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
+        float at = (x[i] - LOWEST_X) * BINS_PER_UNIT;
+        at = at > 0.0f ? at : 0.0f;
+        at = at < (float)(N_BINS - 1) ? at : (float)(N_BINS - 1);
+        bin[i] = (uint32_t)(int32_t)at;
+    }
 }
 
-/* Adds what x[0 .. n) may weigh. n <= 64. */
-static void add_to_bins(const struct rsr_ops *ops, double *bins, const float *x, uint32_t n) {
+/* Adds what those of the 64 numbers at x may weigh that are in the mask. */
+static void add_to_bins(const struct rsr_ops *ops, double *bins, const float *x, uint64_t mask) {
     float y[RSR_PAGE_TOKENS];
-    louver_exp_upper(ops, y, x, n);
-    for (uint32_t i = 0; i < n; i++)
-        bins[bin_of(x[i])] += (double)y[i];
+    uint32_t bin[RSR_PAGE_TOKENS];
+    louver_exp_upper(ops, y, x, RSR_PAGE_TOKENS);
+    find_bins(bin, x);
+    for (uint64_t left = mask; left != 0; left &= left - 1) {
+        const uint32_t j = (uint32_t)__builtin_ctzll(left);
+        bins[bin[j]] += (double)y[j];
+    }
+}
+
+/* Those of the 64 numbers at x that are in one of the lowest n_bins. */
+static uint64_t in_bins(const float *x, uint32_t n_bins) {
+    uint32_t bin[RSR_PAGE_TOKENS];
+    uint64_t mask = 0;
+    find_bins(bin, x);
+    for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++)
+        mask |= (uint64_t)(bin[i] < n_bins) << i;
+    return mask;
 }
 
 /* Leaves out as many of the lowest bins as `share` of the budget has left; returns how many. */
@@ -63,115 +93,145 @@ static uint32_t spend(struct mass_head *head, const double *bins, double share) 
 
 /* Whether keys of the page may be left out. */
 static bool is_open(const struct louver_pass *pass, const struct mass_head *head, uint32_t page) {
-    return pass->pages[page].sidecar != NULL && page != head->best_page;
+    return pass->pages[page].sidecar != NULL && page != head->best_page && !head->gave_up;
+}
+
+static bool is_sampled(uint32_t page) {
+    return page % SAMPLE_STRIDE == SAMPLE_PAGE;
 }
 
 /* ---- Reference and budget ---- */
 
-static void find_best_page(const struct louver_pass *pass, struct mass_head *head) {
-    struct louver_head_state *state = head->state;
-    head->best_page = pass->n_pages;
+/* Every head's frames, and the page with the highest bound. */
+static void find_best_pages(const struct louver_pass *pass, struct mass_head *heads) {
+    const struct louver_setup *setup = pass->setup;
+    struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        heads[h].best_page = pass->n_pages;
     for (uint32_t p = 0; p < pass->n_pages; p++) {
         const struct louver_page *page = &pass->pages[p];
-        state->masks[p] = louver_all_keys(page->n_keys);
+        for (uint32_t h = 0; h < pass->n_heads; h++)
+            heads[h].state->masks[p] = louver_all_keys(page->n_keys);
         if (page->sidecar == NULL)
             continue;
-        state->frames[p] =
-            rsr_sketch_frame_of(&pass->setup->shape, louver_sketch(page), &state->sketch);
-        if (head->best_page == pass->n_pages ||
-            state->frames[p].bound > state->frames[head->best_page].bound)
-            head->best_page = p;
+        setup->kernel->frames(&setup->shape, louver_sketch(page), pass->queries, pass->n_heads,
+                              frames);
+        for (uint32_t h = 0; h < pass->n_heads; h++) {
+            struct mass_head *head = &heads[h];
+            head->state->frames[p] = frames[h];
+            if (head->best_page == pass->n_pages ||
+                frames[h].bound > head->state->frames[head->best_page].bound)
+                head->best_page = p;
+        }
     }
 }
 
-/* The largest score of a page's keys, or `largest`. */
-static float largest_score(const struct louver_pass *pass, const struct louver_head_state *state,
-                           uint32_t page, float largest) {
-    float z[RSR_PAGE_TOKENS];
+/* Adds a page to what is attended to in any case; the reference becomes the largest score of all. */
+static void add_weight(const struct louver_pass *pass, struct louver_head_state *state,
+                       uint32_t page) {
+    const struct rsr_ops *ops = pass->setup->ops;
+    const double error = louver_score_error(pass->setup, state->sketch.norm, pass->key_norm);
     const uint32_t n = pass->pages[page].n_keys;
+    float z[RSR_PAGE_TOKENS], largest = -INFINITY;
     louver_scores(pass->setup, &pass->pages[page], state->q, louver_all_keys(n), z);
     for (uint32_t j = 0; j < n; j++)
         largest = z[j] > largest ? z[j] : largest;
-    return largest;
-}
-
-static double page_weight(const struct louver_pass *pass, const struct louver_head_state *state,
-                          uint32_t page) {
-    float z[RSR_PAGE_TOKENS];
-    const uint32_t n = pass->pages[page].n_keys;
-    const double error = louver_score_error(pass->setup, state->sketch.norm, pass->key_norm);
-    louver_scores(pass->setup, &pass->pages[page], state->q, louver_all_keys(n), z);
-    return louver_exp_sum_lower(pass->setup->ops, z, n, state->reference, error);
+    if (largest > state->reference) {
+        state->attended *= louver_exp_sum_lower(ops, &state->reference, 1, largest, 0.0);
+        state->reference = largest;
+    }
+    state->attended += louver_exp_sum_lower(ops, z, n, state->reference, error);
 }
 
 static void start_head(const struct louver_pass *pass, struct mass_head *head) {
     struct louver_head_state *state = head->state;
     head->cut = -INFINITY;
     state->reference = -INFINITY;
-    find_best_page(pass, head);
     for (uint32_t p = 0; p < pass->n_pages; p++)
         if (!is_open(pass, head, p))
-            state->reference = largest_score(pass, state, p, state->reference);
-    for (uint32_t p = 0; p < pass->n_pages; p++)
-        if (!is_open(pass, head, p))
-            state->attended += page_weight(pass, state, p);
+            add_weight(pass, state, p);
     /* Less a little for what is rounded up when the masses are certified. */
     head->budget = pass->threshold.value * state->attended * (1.0 - 0x1p-16);
 }
 
 /* ---- The three cuts ---- */
 
+/* A page weighs as its 64 keys would at its bound. state->x has a number for each page meanwhile: there is
+ * room for 64 times as many. */
 static void drop_pages(const struct louver_pass *pass, struct mass_head *head) {
+    struct louver_head_state *state = head->state;
     double bins[N_BINS] = {0.0};
-    const double reference = rsr_round_down((double)head->state->reference - LOG_PAGE);
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
-        if (!is_open(pass, head, p))
-            continue;
-        head->state->x[p] =
-            louver_exponent_up(pass->setup, head->state->frames[p].bound, reference);
-        add_to_bins(pass->setup->ops, bins, &head->state->x[p], 1);
+    const double reference = rsr_round_down((double)state->reference - LOG_PAGE);
+    for (uint32_t first = 0; first < pass->n_pages; first += RSR_PAGE_TOKENS) {
+        uint64_t mask = 0;
+        for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
+            const bool open = first + i < pass->n_pages && is_open(pass, head, first + i);
+            mask |= (uint64_t)open << i;
+            state->x[first + i] =
+                open ? louver_exponent_up(pass->setup, state->frames[first + i].bound, reference)
+                     : INFINITY;
+        }
+        add_to_bins(pass->setup->ops, bins, state->x + first, mask);
     }
     const uint32_t n_bins = spend(head, bins, SHARE_PAGES);
-    for (uint32_t p = 0; p < pass->n_pages; p++)
-        if (is_open(pass, head, p) && bin_of(head->state->x[p]) < n_bins)
-            head->state->masks[p] = 0;
+    for (uint32_t first = 0; n_bins > 0 && first < pass->n_pages; first += RSR_PAGE_TOKENS)
+        for (uint64_t out = in_bins(state->x + first, n_bins); out != 0; out &= out - 1)
+            state->masks[first + (uint32_t)__builtin_ctzll(out)] = 0;
 }
 
 static void drop_keys(const struct louver_pass *pass, struct mass_head *head, double share) {
     struct louver_head_state *state = head->state;
     double bins[N_BINS] = {0.0};
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
-        float in[RSR_PAGE_TOKENS];
-        uint32_t n = 0;
-        for (uint64_t left = is_open(pass, head, p) ? state->masks[p] : 0; left != 0;
-             left &= left - 1)
-            in[n++] = state->x[p * RSR_PAGE_TOKENS + (uint32_t)__builtin_ctzll(left)];
-        if (n > 0)
-            add_to_bins(pass->setup->ops, bins, in, n);
-    }
+    for (uint32_t p = 0; p < pass->n_pages; p++)
+        if (is_open(pass, head, p) && state->masks[p] != 0)
+            add_to_bins(pass->setup->ops, bins, state->x + (size_t)p * RSR_PAGE_TOKENS,
+                        state->masks[p]);
     const uint32_t n_bins = spend(head, bins, share);
-    for (uint32_t p = 0; n_bins > 0 && p < pass->n_pages; p++) {
-        for (uint64_t left = is_open(pass, head, p) ? state->masks[p] : 0; left != 0;
-             left &= left - 1) {
-            const uint32_t j = (uint32_t)__builtin_ctzll(left);
-            if (bin_of(state->x[p * RSR_PAGE_TOKENS + j]) < n_bins)
-                state->masks[p] &= ~(UINT64_C(1) << j);
-        }
+    for (uint32_t p = 0; n_bins > 0 && p < pass->n_pages; p++)
+        if (is_open(pass, head, p))
+            state->masks[p] &= ~in_bins(state->x + (size_t)p * RSR_PAGE_TOKENS, n_bins);
+}
+
+/* ---- Bounds as x ---- */
+
+/* x >= base + slope t, in float32: both are off by at most 2^-24 of themselves, of which four are added
+ * (for the additions here, too), and by what is denormal. NaN, of infinities, drops nothing. */
+struct line {
+    float base, slope;
+    bool exact; /* slope is a normal float32 */
+};
+
+static struct line line_of(const struct louver_setup *setup, const struct louver_head_state *state,
+                           uint32_t page, uint32_t plane) {
+    const struct rsr_sketch_frame *frame = &state->frames[page];
+    const double slope = (double)setup->scale * frame->unit; /* unit is a power of two */
+    return (struct line){
+        .base = louver_exponent_up(setup, frame->offset[plane], (double)state->reference),
+        .slope = (float)slope,
+        .exact = (double)(float)slope == slope && slope >= 0x1p-100,
+    };
+}
+
+static void bounds_of(const struct line *line, float *x, const float *t, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        const float product = line->slope * t[i], sum = line->base + product;
+        x[i] = sum + ((fabsf(product) + fabsf(sum)) * 0x1p-22f + 0x1p-140f);
     }
+    for (uint32_t i = 0; !line->exact && i < n; i++)
+        x[i] = INFINITY;
 }
 
 /* x of a page's keys by the first plane. */
 static void scan_page(const struct louver_pass *pass, struct louver_head_state *state,
                       uint32_t page) {
     const struct louver_setup *setup = pass->setup;
-    const void *sketch = louver_sketch(&pass->pages[page]);
+    const struct line line = line_of(setup, state, page, 0);
     for (uint32_t group = 0; group < RSR_PAGE_TOKENS / RSR_SKETCH_LANES; group++) {
         float t[RSR_SKETCH_LANES];
-        float *x = state->x + (size_t)page * RSR_PAGE_TOKENS + group * RSR_SKETCH_LANES;
-        setup->kernel->scan(&setup->shape, sketch, &state->sketch, group, t);
-        for (uint32_t lane = 0; lane < RSR_SKETCH_LANES; lane++)
-            x[lane] = louver_exponent_up(setup, rsr_sketch_upper(&state->frames[page], 0, t[lane]),
-                                         (double)state->reference);
+        setup->kernel->scan(&setup->shape, louver_sketch(&pass->pages[page]), &state->sketch, group,
+                            t);
+        bounds_of(&line, state->x + (size_t)page * RSR_PAGE_TOKENS + group * RSR_SKETCH_LANES, t,
+                  RSR_SKETCH_LANES);
     }
 }
 
@@ -179,37 +239,82 @@ static void scan_page(const struct louver_pass *pass, struct louver_head_state *
 static void refine_page(const struct louver_pass *pass, struct louver_head_state *state,
                         uint32_t page) {
     const struct louver_setup *setup = pass->setup;
-    const void *sketch = louver_sketch(&pass->pages[page]);
+    const struct line line = line_of(setup, state, page, 1);
     for (uint64_t left = state->masks[page]; left != 0; left &= left - 1) {
         const uint32_t j = (uint32_t)__builtin_ctzll(left);
-        const float t = setup->kernel->refine(&setup->shape, sketch, &state->sketch, j);
-        state->x[page * RSR_PAGE_TOKENS + j] = louver_exponent_up(
-            setup, rsr_sketch_upper(&state->frames[page], 1, t), (double)state->reference);
+        const float t = setup->kernel->refine(&setup->shape, louver_sketch(&pass->pages[page]),
+                                              &state->sketch, j);
+        bounds_of(&line, state->x + (size_t)page * RSR_PAGE_TOKENS + j, &t, 1);
     }
 }
 
-/* One pass over the sketches, all heads at a page. */
-static void bound_keys(struct louver_pass *pass, const struct mass_head *heads, uint32_t plane) {
+/* ---- Giving up ---- */
+
+static void try_sample(const struct louver_pass *pass, struct mass_head *head) {
+    struct louver_head_state *state = head->state;
+    const double each = head->budget / (double)pass->n_keys;
+    const float x_of_each = each > 0.0 ? (float)log(each) : -INFINITY;
+    uint32_t n_keys = 0, n_light = 0;
+    for (uint32_t p = SAMPLE_PAGE; p < pass->n_pages; p += SAMPLE_STRIDE) {
+        if (!is_open(pass, head, p) || state->masks[p] == 0)
+            continue;
+        scan_page(pass, state, p);
+        for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
+            n_light += state->x[p * RSR_PAGE_TOKENS + j] < x_of_each;
+        n_keys += RSR_PAGE_TOKENS;
+    }
+    head->gave_up = (double)n_light < SAMPLE_SHARE * (double)n_keys;
+}
+
+static void judge_plane1(const struct louver_pass *pass, struct mass_head *head) {
+    uint32_t n_keys = 0, n_left = 0;
     for (uint32_t p = 0; p < pass->n_pages; p++) {
-        uint64_t read = 0;
-        bool kept = false;
+        n_left += is_open(pass, head, p) ? louver_count_keys(head->state->masks[p]) : 0;
+        n_keys += RSR_PAGE_TOKENS;
+    }
+    if ((double)n_left > (1.0 - PLANE1_SHARE) * (double)n_keys)
+        head->gave_up = true;
+}
+
+/* ---- All heads ---- */
+
+static bool was_sampled(const struct louver_pass *pass, const struct mass_head *head,
+                        uint32_t page) {
+    return head->gave_up && is_sampled(page) && pass->pages[page].sidecar != NULL &&
+           page != head->best_page && head->state->masks[page] != 0;
+}
+
+/* One pass over the first plane, all heads at a page. */
+static void scan_pages(struct louver_pass *pass, const struct mass_head *heads) {
+    for (uint32_t p = 0; p < pass->n_pages; p++) {
+        bool read = false, kept = false;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
             struct louver_head_state *state = heads[h].state;
             kept = kept || state->masks[p] != 0;
+            read = read || was_sampled(pass, &heads[h], p);
+            if (!is_open(pass, &heads[h], p) || state->masks[p] == 0)
+                continue;
+            read = true;
+            if (!is_sampled(p)) /* else it was scanned already */
+                scan_page(pass, state, p);
+        }
+        pass->stats.scanned += read ? RSR_PAGE_TOKENS : 0;
+        pass->stats.pages_skipped += !kept;
+    }
+}
+
+/* The same over the second plane, of the keys that are still in. */
+static void refine_pages(struct louver_pass *pass, const struct mass_head *heads) {
+    for (uint32_t p = 0; p < pass->n_pages; p++) {
+        uint64_t read = 0;
+        for (uint32_t h = 0; h < pass->n_heads; h++) {
+            struct louver_head_state *state = heads[h].state;
             if (!is_open(pass, &heads[h], p) || state->masks[p] == 0)
                 continue;
             read |= state->masks[p];
-            if (plane == 0)
-                scan_page(pass, state, p);
-            else
-                refine_page(pass, state, p);
+            refine_page(pass, state, p);
         }
-        if (plane > 0) {
-            pass->stats.plane2 += louver_count_keys(read);
-            continue;
-        }
-        pass->stats.scanned += read != 0 ? RSR_PAGE_TOKENS : 0;
-        pass->stats.pages_skipped += !kept;
+        pass->stats.plane2 += louver_count_keys(read);
     }
 }
 
@@ -234,16 +339,21 @@ static void finish(struct louver_pass *pass, const struct mass_head *heads) {
 void louver_run_mass(struct louver_pass *pass) {
     struct mass_head heads[LOUVER_MAX_HEADS];
     const bool two_planes = pass->setup->shape.n_planes > 1;
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        heads[h] = (struct mass_head){.state = &pass->heads[h]};
+    find_best_pages(pass, heads);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
-        heads[h].state = &pass->heads[h];
         start_head(pass, &heads[h]);
         drop_pages(pass, &heads[h]);
+        try_sample(pass, &heads[h]);
     }
-    bound_keys(pass, heads, 0);
-    for (uint32_t h = 0; h < pass->n_heads; h++)
+    scan_pages(pass, heads);
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
         drop_keys(pass, &heads[h], two_planes ? SHARE_PLANE1 : 1.0);
+        judge_plane1(pass, &heads[h]);
+    }
     if (two_planes) {
-        bound_keys(pass, heads, 1);
+        refine_pages(pass, heads);
         for (uint32_t h = 0; h < pass->n_heads; h++)
             drop_keys(pass, &heads[h], 1.0);
     }

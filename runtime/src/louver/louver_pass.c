@@ -97,6 +97,7 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
         memset(rows, 0, 2 * setup->row_floats * sizeof(float));
         memcpy(rows, q + h * q_stride, setup->head_dim * sizeof(float));
         rsr_sketch_prepare(&setup->shape, head->q, query, &head->sketch);
+        pass->queries[h] = &head->sketch;
     }
 }
 
@@ -172,19 +173,33 @@ static void note_best(struct louver_head_state *head, double lower, uint32_t k) 
 
 /* ---- One page ---- */
 
-/* Bits of the keys that the first plane cannot drop. */
-static uint64_t scan_page(const struct louver_setup *setup, const void *sketch,
-                          const struct louver_head_state *head,
-                          const struct rsr_sketch_frame *frame) {
-    const float floor = rsr_sketch_floor(frame, 0, head->threshold);
-    uint64_t keys = 0;
-    for (uint32_t group = 0; group < RSR_PAGE_TOKENS / RSR_SKETCH_LANES; group++) {
-        float t[RSR_SKETCH_LANES];
-        setup->kernel->scan(&setup->shape, sketch, &head->sketch, group, t);
-        for (uint32_t lane = 0; lane < RSR_SKETCH_LANES; lane++)
-            keys |= (uint64_t) !(t[lane] < floor) << (group * RSR_SKETCH_LANES + lane);
+/* The heads for which something of a page may be relevant, and the keys. */
+struct candidates {
+    uint32_t n, heads[LOUVER_MAX_HEADS];
+    struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
+    uint64_t keys[LOUVER_MAX_HEADS];
+};
+
+/* All heads whose page bound reaches their threshold, and the keys that the first plane cannot drop. */
+static void sieve_page(const struct louver_pass *pass, const struct louver_page *page,
+                       const struct louver_page *next, struct candidates *c) {
+    const struct louver_setup *setup = pass->setup;
+    const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS];
+    struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
+    float floors[LOUVER_MAX_HEADS];
+    setup->kernel->frames(&setup->shape, louver_sketch(page), pass->queries, pass->n_heads, frames);
+    c->n = 0;
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        if (frames[h].bound < pass->heads[h].threshold)
+            continue;
+        queries[c->n] = pass->queries[h];
+        floors[c->n] = rsr_sketch_floor(&frames[h], 0, pass->heads[h].threshold);
+        c->frames[c->n] = frames[h];
+        c->heads[c->n++] = h;
     }
-    return keys;
+    if (c->n > 0)
+        setup->kernel->sieve(&setup->shape, louver_sketch(page), queries, c->n, floors, c->keys,
+                             next != NULL && next->sidecar != NULL ? louver_sketch(next) : NULL);
 }
 
 /* Those of the keys that the second plane cannot drop either. */
@@ -218,34 +233,48 @@ static uint64_t score_keys(const struct louver_pass *pass, struct louver_head_st
     return keys;
 }
 
-static void visit_page(struct louver_pass *pass, uint32_t p) {
-    const struct louver_setup *setup = pass->setup;
+static void visit_sealed_page(struct louver_pass *pass, uint32_t p) {
     const struct louver_page *page = &pass->pages[p];
+    const bool two_planes = pass->setup->shape.n_planes > 1;
     uint64_t refined = 0, exact = 0;
-    bool scanned = false;
-    for (uint32_t h = 0; h < pass->n_heads; h++) {
-        struct louver_head_state *head = &pass->heads[h];
-        uint64_t keys = louver_all_keys(page->n_keys);
-        const bool every = pass->threshold.kind != RSR_LOUVER_TOPK && head->threshold == -INFINITY;
-        if (page->sidecar != NULL && !every) {
-            const void *sketch = louver_sketch(page);
-            const struct rsr_sketch_frame frame =
-                rsr_sketch_frame_of(&setup->shape, sketch, &head->sketch);
-            const bool skip = frame.bound < head->threshold;
-            keys = skip ? 0 : scan_page(setup, sketch, head, &frame);
-            scanned = scanned || !skip;
-            if (keys != 0 && setup->shape.n_planes > 1) {
-                refined |= keys;
-                keys = refine_page(setup, sketch, head, &frame, keys);
-            }
+    struct candidates c;
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        pass->heads[h].masks[p] = 0;
+    sieve_page(pass, page, p + 1 < pass->n_pages ? page + 1 : NULL, &c);
+    for (uint32_t i = 0; i < c.n; i++) {
+        struct louver_head_state *head = &pass->heads[c.heads[i]];
+        uint64_t keys = c.keys[i];
+        if (keys != 0 && two_planes) {
+            refined |= keys;
+            keys = refine_page(pass->setup, louver_sketch(page), head, &c.frames[i], keys);
         }
         exact |= keys;
-        head->masks[p] = every ? keys : score_keys(pass, head, p, keys);
+        head->masks[p] = score_keys(pass, head, p, keys);
     }
-    pass->stats.pages_skipped += page->sidecar != NULL && !scanned && exact == 0;
-    pass->stats.scanned += scanned ? RSR_PAGE_TOKENS : 0;
+    pass->stats.pages_skipped += c.n == 0;
+    pass->stats.scanned += c.n > 0 ? RSR_PAGE_TOKENS : 0;
     pass->stats.plane2 += louver_count_keys(refined);
     pass->stats.exact += louver_count_keys(exact);
+}
+
+/* A page without a sidecar, or one of which every head wants every key. */
+static void visit_whole_page(struct louver_pass *pass, uint32_t p, bool every) {
+    const uint64_t keys = louver_all_keys(pass->pages[p].n_keys);
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        pass->heads[h].masks[p] = every ? keys : score_keys(pass, &pass->heads[h], p, keys);
+    pass->stats.exact += pass->pages[p].n_keys;
+}
+
+static void run_threshold(struct louver_pass *pass) {
+    bool every = pass->threshold.kind != RSR_LOUVER_TOPK;
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        every = every && pass->heads[h].threshold == -INFINITY;
+    for (uint32_t p = 0; p < pass->n_pages; p++) {
+        if (every || pass->pages[p].sidecar == NULL)
+            visit_whole_page(pass, p, every);
+        else
+            visit_sealed_page(pass, p);
+    }
 }
 
 /* Leaves out what topk took before the threshold rose. */
@@ -264,8 +293,7 @@ void louver_pass_run(struct louver_pass *pass) {
     if (pass->threshold.kind == RSR_LOUVER_MASS && pass->threshold.value > 0.0) {
         louver_run_mass(pass);
     } else {
-        for (uint32_t p = 0; p < pass->n_pages; p++)
-            visit_page(pass, p);
+        run_threshold(pass);
         for (uint32_t h = 0; pass->threshold.kind == RSR_LOUVER_TOPK && h < pass->n_heads; h++)
             drop_risen(pass, &pass->heads[h]);
     }
