@@ -2,6 +2,7 @@
  *
  * Neither holds weights. Plans and steps are read, checked and printed; kernels can also become code.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "driver.h"
@@ -127,19 +128,34 @@ static enum rsrc_status emit_parsed(struct rsrc_compilation *c, const struct rsr
     return rsrc_close_units(c) == RSRC_OK ? rsrc_close_weights(c) : RSRC_FAILED;
 }
 
+static int compare_symbols(const void *left, const void *right) {
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+static enum rsrc_status check_symbols(struct rsrc_compilation *c, const struct rsrc_place *place,
+                                      const struct rsr_parsed_kernel *kernels, uint32_t n) {
+    const char **symbols = RSRC_NEW_ARRAY(&c->arena, n, const char *);
+    for (uint32_t i = 0; i < n; i++)
+        symbols[i] = kernels[i].kernel.symbol;
+    qsort(symbols, n, sizeof(*symbols), compare_symbols);
+    for (uint32_t i = 1; i < n; i++) {
+        if (strcmp(symbols[i - 1], symbols[i]) == 0) {
+            rsrc_error(c->diag, "kernel-twice", place, "leave one of them out",
+                       "there are two kernels called %s", symbols[i]);
+            return RSRC_FAILED;
+        }
+    }
+    return RSRC_OK;
+}
+
 /* Each is an item of its own, named by its symbol. */
 static enum rsrc_status list_kernels(struct rsrc_compilation *c, const struct rsrc_place *place,
                                      const struct rsr_parsed_kernel *kernels, uint32_t n) {
+    if (check_symbols(c, place, kernels, n) != RSRC_OK)
+        return RSRC_FAILED;
     c->items = RSRC_NEW_ARRAY(&c->arena, n, struct rsrc_item);
     for (uint32_t i = 0; i < n; i++) {
         const char *symbol = kernels[i].kernel.symbol;
-        for (uint32_t j = 0; j < i; j++) {
-            if (strcmp(c->items[j].stem, symbol) == 0) {
-                rsrc_error(c->diag, "kernel-twice", place, "leave one of them out",
-                           "there are two kernels called %s", symbol);
-                return RSRC_FAILED;
-            }
-        }
         c->items[i] = (struct rsrc_item){
             .name = symbol, .stem = symbol, .block = RSR_NO_BLOCK, .role = RSR_ROLE_COUNT};
     }

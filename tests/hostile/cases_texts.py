@@ -61,6 +61,23 @@ def in_place(kind, name, spoil):
     return Case(f"{kind}-is-a-{name}", "file-unreadable", make)
 
 
+KERNEL = """kernel %s: dot, 6 x 20, raw, 1 tiles of 8 rows, 6 computed, 0 bytes of scratch
+  key "k"
+  title "t"
+  reason "r"
+  target "avx2" input i8 bodies 0
+  code
+end kernel
+"""
+
+
+def many_kernels(folder):
+    """The last is called like the first; to compare each with all others would take minutes."""
+    names = [f"rsr_{i:08d}" for i in range(50000)] + ["rsr_00000000"]
+    (folder / "t.kernel").write_text("kernels 1\n" + "".join(KERNEL % name for name in names))
+    return ["t.kernel", "--from=kernel", "--target=" + TARGET, "--emit=c", "-o", "made"]
+
+
 HUGE = ("4294967295", "4294967296", "18446744073709551615", "18446744073709551616", "9" * 100, "-1")
 
 
@@ -123,4 +140,5 @@ CASES = [
     change("register-twice", "kernel", r"regs i64 ldx ldy", "regs i64 ldx ldx"),
     change("register-of-c", "kernel", r"\bquad\b", "while"),
     change("end-missing", "kernel", r"^end kernel.*$", ""),
+    Case("kernel-many-and-one-twice", "kernel-twice", many_kernels),
 ]
