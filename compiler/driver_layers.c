@@ -59,7 +59,8 @@ static void remark_reduction(struct rsrc_layer_state *state) {
 
 enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    if (c->options->no_reduce) {
+    /* Scales of column groups belong to columns and rows where they are. */
+    if (c->options->no_reduce || state->matrix.group_cols != 0) {
         rsrc_keep_matrix(&state->matrix, &state->reduced, &state->reduction);
         return RSRC_OK;
     }

@@ -75,6 +75,36 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const struct rsr
     return rsrc_emit_own_blob(c, blob, symbol);
 }
 
+/* A ternary head is a kernel, an embedding model has none. */
+static enum rsrc_status emit_head(struct rsrc_compilation *c, const char **symbol) {
+    if (c->graph.head == NULL || c->graph.head_slot.layer != RSR_NO_LAYER)
+        return RSRC_OK;
+    return emit_tensor(c, c->graph.head, "rsr_w_head", symbol);
+}
+
+static enum rsrc_status emit_dense(struct rsrc_compilation *c, const char **symbols) {
+    enum rsrc_status status = RSRC_OK;
+    for (uint32_t i = 0; status == RSRC_OK && i < c->graph.n_dense; i++)
+        status = emit_tensor(c, c->graph.dense[i].weight,
+                             rsrc_arena_printf(&c->arena, "rsr_w_dense_%u", i), &symbols[i]);
+    return status;
+}
+
+/* What a probe shows: the role; of a linear layer's own norm, that layer's too. */
+static const char *norm_name(struct rsrc_compilation *c, uint32_t number) {
+    const struct rsr_norm_layer *norm = &c->graph.norms[number];
+    const char *name = rsrc_role_name(norm->role);
+    if (norm->role != RSR_ROLE_PROJ_NORM)
+        return name;
+    for (uint32_t l = 0; l < c->graph.n_layers; l++) {
+        const struct rsr_layer *layer = &c->graph.layers[l];
+        const size_t n = strlen(layer->name);
+        if (strncmp(norm->name, layer->name, n) == 0 && norm->name[n] == '.')
+            return rsrc_arena_printf(&c->arena, "%s.%s", rsrc_role_name(layer->role), name);
+    }
+    return name;
+}
+
 /* By kernel number, see struct rsrc_step_kernels. */
 static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
     const struct rsrc_step_kernels *kernels = &c->steps[target].kernels;
@@ -92,10 +122,14 @@ static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, ui
 static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buffer *text) {
     const char **norms = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
     const char **roles = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
+    const char **dense = RSRC_NEW_ARRAY(&c->arena, c->graph.n_dense, const char *);
     for (uint32_t n = 0; n < c->graph.n_norms; n++)
-        roles[n] = rsrc_role_name(c->graph.norms[n].role);
-    struct rsr_module_input input = {
-        .graph = &c->graph, .n_targets = c->n_specs, .norm_roles = roles, .norm_symbols = norms};
+        roles[n] = norm_name(c, n);
+    struct rsr_module_input input = {.graph = &c->graph,
+                                     .n_targets = c->n_specs,
+                                     .norm_roles = roles,
+                                     .norm_symbols = norms,
+                                     .dense_symbols = dense};
     struct rsr_module_target *targets =
         RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_module_target);
     for (uint32_t t = 0; t < c->n_specs; t++)
@@ -111,7 +145,7 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
                                        .align = 64};
     if (emit_norms(c, norms) != RSRC_OK ||
         emit_tensor(c, c->graph.embedding, "rsr_w_embedding", &input.embedding_symbol) != RSRC_OK ||
-        emit_tensor(c, c->graph.head, "rsr_w_head", &input.head_symbol) != RSRC_OK ||
+        emit_head(c, &input.head_symbol) != RSRC_OK || emit_dense(c, dense) != RSRC_OK ||
         rsrc_emit_own_blob(c, tokenizer, &input.tokenizer_symbol) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_emit_module(&input, text);

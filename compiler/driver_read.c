@@ -79,6 +79,7 @@ static enum rsrc_status add_items_of_graph(struct rsrc_compilation *c) {
                         : rsrc_arena_printf(&c->arena, "l%u_%s", layer->block, role),
             .block = layer->block,
             .role = layer->role,
+            .input = c->graph.input,
             .layer = layer};
     }
     c->n_items = c->graph.n_layers;
@@ -90,12 +91,6 @@ enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (rsrc_build_graph(c->diag, &c->arena, &c->checkpoint, &c->graph) != RSRC_OK)
         return RSRC_FAILED;
-    if (c->checkpoint.config.input != RSR_INPUT_I8) {
-        const struct rsrc_place place = {.file = c->checkpoint.config.file};
-        rsrc_error(c->diag, "model-float-activations", &place, c->checkpoint.config.input_reason,
-                   "models whose linear layers take float activations are not supported");
-        return RSRC_FAILED;
-    }
     c->has_graph = true;
     return add_items_of_graph(c);
 }

@@ -73,18 +73,44 @@ enum rsr_scale_rule {
     RSR_SCALE_VALUES            /* floats that already are -s, 0, s: model/ternary_values.h finds s */
 };
 
+/* How the angles of rotary embeddings follow from position and theta. */
+enum rsr_rope_kind {
+    RSR_ROPE_PLAIN,             /* "default" */
+    RSR_ROPE_LINEAR,            /* divided by factor */
+    RSR_ROPE_LLAMA3,
+    RSR_ROPE_YARN
+};
+
+struct rsr_rope_config {
+    enum rsr_rope_kind kind;
+    double theta;
+    double factor;              /* all but plain */
+    double low_freq_factor, high_freq_factor;   /* llama3 */
+    double beta_fast, beta_slow;                /* yarn */
+    double attention_factor;    /* yarn: of cosines and sines */
+    bool truncate;              /* yarn: the range of its ramp is rounded outwards */
+    uint32_t original_context;  /* llama3, yarn */
+};
+
 /* config.json or a GGUF file's metadata, validated. What is not in them has the default of the
  * architecture. */
 struct rsr_config {
     const char *file;
-    const char *model_type;     /* "bitnet", "llama" */
+    const char *model_type;     /* "bitnet", "llama": with architecture it names the family */
+    const char *architecture;   /* "BitnetForCausalLM"; NULL: none is given */
     struct rsr_hyper hyper;     /* head_dim and n_kv_heads resolved */
+    struct rsr_rope_config ropes[2];    /* of all blocks; of those with a window */
+    uint32_t window;            /* keys that a token sees in blocks with a window; 0: there are none */
+    const uint8_t *has_window;  /* [hyper.n_layers] flags; NULL: window is 0 */
     enum rsr_scale_rule scale_rule;
     const char *scale_reason;   /* which fields decided it, for the report */
     enum rsr_input input;       /* what linear layers multiply with */
     const char *input_reason;   /* what decided it; a sentence or a part of one */
     const char *const *not_converted;   /* modules_to_not_convert */
     uint32_t n_not_converted;
+    const char *projection_norm;        /* norm of every ternary linear layer's own input: "rms_norm" in
+                                           "q_proj.rms_norm"; NULL: there is none */
+    float projection_norm_eps;
     uint32_t bos_token;         /* RSR_NO_TOKEN: none */
     uint32_t eos_tokens[8];     /* config.json and generation_config.json, without repeats */
     uint32_t n_eos_tokens;
@@ -122,7 +148,8 @@ enum rsr_encoding {
     RSR_ENCODING_PACKED2,       /* uint8 [out/4, in], four strided codes weight + 1 a byte */
     RSR_ENCODING_BYTES,         /* uint8 or int8 [out, in], 0 / 1 / 255 (or -1) */
     RSR_ENCODING_LATENT,        /* float [out, in], quantised at compile time */
-    RSR_ENCODING_BLOCKS         /* [out, in] in blocks of rsr_tensor.blocks */
+    RSR_ENCODING_BLOCKS,        /* [out, in] in blocks of rsr_tensor.blocks */
+    RSR_ENCODING_VALUES         /* float [out, in], ternary as they are */
 };
 
 /* One linear layer. */
@@ -159,9 +186,20 @@ struct rsr_norm_layer {
 
 #define RSR_NO_LAYER UINT32_MAX
 
-struct rsr_block_layers {       /* indexes into layers / norms; UINT32_MAX: absent */
-    uint32_t q, k, v, o, gate, up, down;
-    uint32_t input_norm, attn_sub_norm, post_norm, ffn_sub_norm;
+/* A linear layer of a block. */
+struct rsr_linear_slot {
+    uint32_t layer;             /* index into layers, or RSR_NO_LAYER: */
+    uint32_t dense;             /* index into dense */
+    uint32_t norm;              /* index into norms, of this layer's input alone; RSR_NO_NORM */
+};
+
+struct rsr_block_layers {
+    struct rsr_linear_slot q, k, v, o, gate, up, down;
+    /* Indexes into norms; RSR_NO_NORM: absent. k_norm follows q_norm. */
+    uint32_t input_norm, q_norm, k_norm, attn_sub_norm, attn_out_norm;
+    uint32_t post_norm, ffn_sub_norm, ffn_out_norm;
+    uint32_t rope;              /* index into ropes */
+    uint32_t window;            /* keys that a token sees; 0: all */
 };
 
 struct rsr_graph {
@@ -181,8 +219,7 @@ struct rsr_graph {
     uint32_t final_norm;
     const struct rsr_tensor *embedding;
     const struct rsr_tensor *head;      /* == embedding when tied; NULL: an embedding model */
-    uint32_t head_layer;        /* index into layers of a ternary head (the last); RSR_NO_LAYER: the
-                                   head is dense */
+    struct rsr_linear_slot head_slot;   /* of a ternary head; layer RSR_NO_LAYER: the head is dense */
 };
 
 /* ---- decode ---------------------------------------------------------------------------------- */

@@ -58,9 +58,11 @@ static bool is_zero_at_zero(enum rsr_activation activation) {
     return false;
 }
 
-static void mark_zero_rows(const struct rsr_graph *graph, uint32_t layer, uint8_t *zero,
-                           struct block *block) {
-    rsrc_find_zero_rows(&graph->layers[layer], zero);
+static void mark_zero_rows(const struct rsr_graph *graph, const struct rsr_linear_slot *slot,
+                           uint8_t *zero, struct block *block) {
+    if (slot->layer == RSR_NO_LAYER)
+        return; /* a float layer: nobody asks */
+    rsrc_find_zero_rows(&graph->layers[slot->layer], zero);
     for (uint32_t i = 0; i < graph->hyper.ffn; i++) {
         block->n_dead += zero[i] != 0 && block->dead[i] == 0;
         block->dead[i] |= zero[i];
@@ -76,9 +78,9 @@ static const uint8_t *find_dead_channels(struct rsrc_dead_channels *channels,
     pthread_mutex_lock(&block->lock);
     if (!block->known) {
         uint8_t *zero = RSRC_NEW_ARRAY(arena, graph->hyper.ffn, uint8_t);
-        mark_zero_rows(graph, layers->up, zero, block);
+        mark_zero_rows(graph, &layers->up, zero, block);
         if (is_zero_at_zero((enum rsr_activation)graph->hyper.activation))
-            mark_zero_rows(graph, layers->gate, zero, block);
+            mark_zero_rows(graph, &layers->gate, zero, block);
         block->known = true;
     }
     pthread_mutex_unlock(&block->lock);
@@ -96,7 +98,7 @@ static uint8_t *add_zero_weights(struct rsrc_arena *arena, const struct rsr_grap
     float *weight = RSRC_NEW_ARRAY(arena, layer->cols, float);
     rsrc_load_floats(layer->weight->dtype, layer->weight->data, layer->cols, weight);
     for (uint32_t j = 0; j < layer->cols; j++) {
-        if (weight[j] != 0.0f)
+        if (weight[j] + layer->offset != 0.0f)
             continue;
         if (flags == NULL)
             flags = RSRC_NEW_ARRAY(arena, layer->cols, uint8_t);

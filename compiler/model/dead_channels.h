@@ -13,7 +13,8 @@
  * way, and the norm's divisor stays the original width. The norm makes +-0 of it, as it does of any
  * finite number under a zero weight. The quantiser rounds +-0 to the integer 0, and its scale is the
  * largest magnitude of the row, which a zero does not move. 0 times the column adds nothing to an exact
- * sum; float activations add +-0 to sums that begin with +0, which stay as they are.
+ * sum. Float activations have sums in an order of their own for every matrix, so there the columns that
+ * are left may be added in another order than with the dropped ones.
  */
 #ifndef RSRC_MODEL_DEAD_CHANNELS_H
 #define RSRC_MODEL_DEAD_CHANNELS_H

@@ -1,7 +1,7 @@
 /* graph.c - binds the tensors of a checkpoint to the roles of an architecture's table.
  *
  * Input: a validated checkpoint. Output: rsr_graph, every linear layer with its encoding and scale rule.
- * The walk is generic; what a family looks like is in arch_*.c. Every tensor must have a role, the shape
+ * The walk is generic; what a family looks like is in family/. Every tensor must have a role, the shape
  * that the hyper-parameters give it, and a type the scale rule allows; what is missing or left over is
  * refused by name. Errors are collected, at most MAX_REPORTED of a kind.
  */
@@ -11,10 +11,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/arch.h"
+#include "family/family.h"
 #include "model/finite.h"
 #include "model/gguf_blocks.h"
 #include "model/leftover.h"
+#include "model/looks_ternary.h"
+#include "model/rope.h"
 #include "model/tensor_data.h"
 
 #define MAX_REPORTED 8u
@@ -22,13 +24,23 @@
 /* int32 accumulators hold 128 * cols, so no dimension may reach 2^24. */
 #define MAX_DIM ((1u << 24) - 1)
 
-static const struct rsrc_arch *const architectures[] = {&rsrc_arch_bitnet, &rsrc_arch_llama};
+/* Rotary tables follow from rope_theta; old exporters stored them as buffers. */
+static const char *const IGNORED[] = {
+    "layers.%u.self_attn.rotary_emb.inv_freq",
+    "rotary_emb.inv_freq",
+};
+
+#define EMBEDDING "embed_tokens"
+#define HEAD "lm_head"
+/* In front of all modules but the head, where the checkpoint holds a whole language model. */
+#define BODY "model."
 
 struct builder {
     struct rsrc_diag *diag;
     struct rsrc_arena *arena;
     const struct rsr_checkpoint *checkpoint;
-    const struct rsrc_arch *arch;
+    const struct rsrc_family *family;
+    const char *prefix; /* BODY or "" */
     struct rsr_graph *graph;
     uint32_t dims[RSRC_DIM_COUNT];
     uint32_t n_errors;
@@ -37,16 +49,17 @@ struct builder {
 
 /* ---- architecture and dimensions ----------------------------------------------------------------- */
 
-static const struct rsrc_arch *find_architecture(struct rsrc_diag *diag,
-                                                 const struct rsr_checkpoint *checkpoint) {
-    struct rsrc_place place = {.file = checkpoint->config.file};
+static const struct rsrc_family *find_family(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                             const struct rsr_checkpoint *checkpoint) {
+    const struct rsr_config *config = &checkpoint->config;
+    const struct rsrc_family *family = rsrc_find_family(config->model_type, config->architecture);
+    struct rsrc_place place = {.file = config->file};
 
-    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++)
-        if (strcmp(architectures[i]->model_type, checkpoint->config.model_type) == 0)
-            return architectures[i];
-    rsrc_error(diag, "graph-architecture", &place, "supported are \"bitnet\" and \"llama\"",
-               "model_type \"%s\" is not supported", checkpoint->config.model_type);
-    return NULL;
+    if (!family)
+        rsrc_error(diag, "graph-architecture", &place,
+                   rsrc_arena_printf(arena, "supported are %s", rsrc_family_list(arena)),
+                   "model_type \"%s\" is not supported", config->model_type);
+    return family;
 }
 
 static enum rsrc_status resolve_dims(struct builder *b) {
@@ -61,6 +74,7 @@ static enum rsrc_status resolve_dims(struct builder *b) {
         [RSRC_DIM_KV] = {"num_key_value_heads * head_dim",
                          (uint64_t)hyper->n_kv_heads * hyper->head_dim},
         [RSRC_DIM_FFN] = {"intermediate_size", hyper->ffn},
+        [RSRC_DIM_HEAD] = {"head_dim", hyper->head_dim},
     };
     struct rsrc_place place = {.file = b->checkpoint->config.file};
 
@@ -74,9 +88,10 @@ static enum rsrc_status resolve_dims(struct builder *b) {
         b->dims[i] = (uint32_t)sizes[i].value;
     }
     if (hyper->n_layers > b->checkpoint->n_tensors) {
-        rsrc_error(b->diag, "graph-layers", &place, "the configuration is that of another checkpoint",
-                   "there are %u layers, but the checkpoint has only %u tensors",
-                   hyper->n_layers, b->checkpoint->n_tensors);
+        rsrc_error(b->diag, "graph-layers", &place,
+                   "the configuration is that of another checkpoint",
+                   "there are %u layers, but the checkpoint has only %u tensors", hyper->n_layers,
+                   b->checkpoint->n_tensors);
         return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -92,34 +107,39 @@ static void set_scales(struct rsr_hyper *hyper) {
 
 /* ---- tensors by name ----------------------------------------------------------------------------- */
 
-/* "model.layers.%u.mlp" with its block number and a suffix. */
-static const char *expand(struct rsrc_arena *arena, const char *pattern, uint32_t block,
-                          const char *suffix) {
-    const char *mark = strstr(pattern, "%u");
+/* "layers.%u.mlp" with the prefix and its block number. */
+static const char *expand(const struct builder *b, const char *path, uint32_t block) {
+    const char *mark = strstr(path, "%u");
 
     if (!mark)
-        return rsrc_arena_printf(arena, "%s%s", pattern, suffix);
-    return rsrc_arena_printf(arena, "%.*s%u%s%s", (int)(mark - pattern), pattern, block, mark + 2,
-                             suffix);
+        return rsrc_arena_printf(b->arena, "%s%s", b->prefix, path);
+    return rsrc_arena_printf(b->arena, "%s%.*s%u%s", b->prefix, (int)(mark - path), path, block,
+                             mark + 2);
 }
 
-/* The tensor, now consumed, or NULL. */
-static const struct rsr_tensor *take_optional(const struct builder *b, const char *name) {
+static struct rsr_tensor *find_tensor(const struct builder *b, const char *name) {
     uint32_t low = 0, high = b->checkpoint->n_tensors;
 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         int order = strcmp(b->checkpoint->tensors[middle].name, name);
-        if (order == 0) {
-            b->checkpoint->tensors[middle].consumed = true;
+        if (order == 0)
             return &b->checkpoint->tensors[middle];
-        }
         if (order < 0)
             low = middle + 1;
         else
             high = middle;
     }
     return NULL;
+}
+
+/* The tensor, now consumed, or NULL. */
+static const struct rsr_tensor *take_optional(const struct builder *b, const char *name) {
+    struct rsr_tensor *tensor = find_tensor(b, name);
+
+    if (tensor)
+        tensor->consumed = true;
+    return tensor;
 }
 
 static const struct rsr_tensor *take(struct builder *b, const char *name, const char *expected) {
@@ -168,40 +188,26 @@ static bool check_vector(struct builder *b, const struct rsr_tensor *tensor, uin
     return refuse(b, "graph-shape", tensor, expected, NULL);
 }
 
-static bool check_dense(struct builder *b, const struct rsr_tensor *tensor) {
-    const struct rsr_hyper *hyper = &b->graph->hyper;
-    const char *expected =
-        rsrc_arena_printf(b->arena, "f32, bf16 or f16 [%u, %u]", hyper->vocab, hyper->hidden);
-
-    if (!rsrc_dtype_is_float(tensor->dtype))
-        return refuse(b, "graph-dtype", tensor, expected, "a quantised embedding is not supported");
-    if (!has_shape(tensor, hyper->vocab, hyper->hidden))
-        return refuse(b, "graph-shape", tensor, expected,
-                      "the configuration has another vocabulary or hidden size than this checkpoint");
-    if (rsrc_check_finite(b->diag, tensor, (uint64_t)hyper->vocab * hyper->hidden) == RSRC_OK)
-        return true;
-    b->n_errors++;
-    return false;
-}
-
 /* Type and shape decide the encoding; the configuration's scale rule says which types make sense. */
 static bool find_encoding(struct builder *b, const struct rsr_tensor *tensor,
                           struct rsr_layer *layer) {
     uint32_t packed_rows = layer->rows / 4 + (layer->rows % 4 != 0);
     bool is_byte = tensor->dtype == RSR_DTYPE_U8 || tensor->dtype == RSR_DTYPE_I8;
 
-    if (layer->scale_rule == RSR_SCALE_ONLINE) {
-        const char *expected = rsrc_arena_printf(
-            b->arena, "float masters f32, bf16 or f16 [%u, %u]", layer->rows, layer->cols);
-        layer->encoding = RSR_ENCODING_LATENT;
+    if (layer->scale_rule == RSR_SCALE_ONLINE || layer->scale_rule == RSR_SCALE_VALUES) {
+        const bool online = layer->scale_rule == RSR_SCALE_ONLINE;
+        const char *expected =
+            rsrc_arena_printf(b->arena, "float %s f32, bf16 or f16 [%u, %u]",
+                              online ? "masters" : "weights", layer->rows, layer->cols);
+        layer->encoding = online ? RSR_ENCODING_LATENT : RSR_ENCODING_VALUES;
         if (!rsrc_dtype_is_float(tensor->dtype))
             return refuse(b, "graph-dtype", tensor, expected, b->checkpoint->config.scale_reason);
         return has_shape(tensor, layer->rows, layer->cols) ||
                refuse(b, "graph-shape", tensor, expected, NULL);
     }
     if (layer->scale_rule == RSR_SCALE_BLOCKS) {
-        const char *expected =
-            rsrc_arena_printf(b->arena, "a ternary type of GGUF [%u, %u]", layer->rows, layer->cols);
+        const char *expected = rsrc_arena_printf(b->arena, "a ternary type of GGUF [%u, %u]",
+                                                 layer->rows, layer->cols);
         layer->encoding = RSR_ENCODING_BLOCKS;
         if (!rsrc_blocks_are_ternary(tensor->blocks))
             return refuse(b, "graph-dtype", tensor, expected,
@@ -225,79 +231,141 @@ static bool find_encoding(struct builder *b, const struct rsr_tensor *tensor,
                   "packed weights have a quarter of the rows that config.json gives the layer");
 }
 
-/* A module that the configuration keeps in float is not ternary. */
-static bool check_converted(struct builder *b, const char *module) {
-    const struct rsr_config *config = &b->checkpoint->config;
-    struct rsrc_place place = {.file = config->file};
+/* Does a pattern of modules_to_not_convert mean this module? As transformers matches it: from the start up
+ * to the boundary of a module's name, or at the end. Its other form, regular expressions, is refused when
+ * the configuration is read. */
+static bool matches_module(const char *pattern, const char *module) {
+    const size_t n = strlen(pattern), n_module = strlen(module);
 
-    for (uint32_t i = 0; i < config->n_not_converted; i++) {
-        if (!strstr(module, config->not_converted[i]))
-            continue;
-        rsrc_error(b->diag, "graph-not-converted", &place,
-                   "every linear layer of a block must be ternary; only lm_head may stay in float",
-                   "modules_to_not_convert has \"%s\", which keeps %s in float",
-                   config->not_converted[i], module);
-        b->n_errors++;
-        return false;
-    }
+    if (n > n_module || n == 0)
+        return n == 0;
+    if (strcmp(module + n_module - n, pattern) == 0)
+        return true;
+    return strncmp(module, pattern, n) == 0 && (module[n] == '.' || pattern[n - 1] == '.');
+}
+
+/* Ternary, or kept in floating point? */
+static bool is_converted(const struct builder *b, const char *module) {
+    const struct rsr_config *config = &b->checkpoint->config;
+
+    for (uint32_t i = 0; i < config->n_not_converted; i++)
+        if (matches_module(config->not_converted[i], module))
+            return false;
     return true;
 }
 
-/* ---- binding ------------------------------------------------------------------------------------- */
+/* A float matrix of the model as it is. */
+static bool check_dense(struct builder *b, const struct rsr_tensor *tensor, uint32_t rows,
+                        uint32_t cols, const char *help) {
+    const char *expected = rsrc_arena_printf(b->arena, "f32, bf16 or f16 [%u, %u]", rows, cols);
 
-static void bind_linear(struct builder *b, const struct rsrc_arch_entry *entry, uint32_t block) {
-    struct rsr_layer *layer = &b->graph->layers[b->graph->n_layers++];
+    if (!rsrc_dtype_is_float(tensor->dtype))
+        return refuse(b, "graph-dtype", tensor, expected, help);
+    if (!has_shape(tensor, rows, cols))
+        return refuse(b, "graph-shape", tensor, expected, help);
+    if (rsrc_check_finite(b->diag, tensor, (uint64_t)rows * cols) == RSRC_OK)
+        return true;
+    b->n_errors++;
+    return false;
+}
+
+/* Norms are few: their values are looked at now, so that every kind of output refuses a NaN. */
+static uint32_t bind_norm(struct builder *b, enum rsr_role role, const char *name, uint32_t block,
+                          uint32_t cols, float eps, float offset) {
+    const uint32_t number = b->graph->n_norms++;
+    struct rsr_norm_layer *norm = &b->graph->norms[number];
+
+    *norm = (struct rsr_norm_layer){
+        .block = block, .role = role, .name = name, .cols = cols, .eps = eps, .offset = offset};
+    norm->weight = take(b, rsrc_arena_printf(b->arena, "%s.weight", name),
+                        "the weights of a normalisation, one a channel");
+    if (norm->weight && check_vector(b, norm->weight, cols, false))
+        b->n_errors += rsrc_check_finite(b->diag, norm->weight, cols) != RSRC_OK;
+    return number;
+}
+
+static uint32_t bind_ternary(struct builder *b, enum rsr_role role, const char *name,
+                             uint32_t block, uint32_t rows, uint32_t cols) {
+    const uint32_t number = b->graph->n_layers++;
+    struct rsr_layer *layer = &b->graph->layers[number];
 
     *layer = (struct rsr_layer){.block = block,
-                                .role = entry->role,
-                                .name = expand(b->arena, entry->pattern, block, ""),
+                                .role = role,
+                                .name = name,
                                 .scale_rule = b->checkpoint->config.scale_rule,
-                                .rows = b->dims[entry->rows],
-                                .cols = b->dims[entry->cols]};
-    layer->weight = take(b, rsrc_arena_printf(b->arena, "%s.weight", layer->name),
+                                .rows = rows,
+                                .cols = cols};
+    layer->weight = take(b, rsrc_arena_printf(b->arena, "%s.weight", name),
                          "the weights of a ternary linear layer");
-    if (check_converted(b, layer->name) && layer->weight)
+    if (layer->weight)
         find_encoding(b, layer->weight, layer);
-    if (layer->scale_rule == RSR_SCALE_ONLINE)
-        return;
-    const char *scale_name = rsrc_arena_printf(b->arena, "%s.weight_scale", layer->name);
+    if (layer->scale_rule == RSR_SCALE_ONLINE || layer->scale_rule == RSR_SCALE_VALUES)
+        return number;
+    const char *scale_name = rsrc_arena_printf(b->arena, "%s.weight_scale", name);
     layer->scale = layer->scale_rule == RSR_SCALE_BLOCKS
                        ? take_optional(b, scale_name)
                        : take(b, scale_name, "the scale of packed weights, a float of shape [1]");
     if (layer->scale)
         check_vector(b, layer->scale, 1, true);
+    return number;
 }
 
-static void bind_norm(struct builder *b, enum rsr_role role, const char *pattern, uint32_t block,
-                      uint32_t cols) {
-    struct rsr_norm_layer *norm = &b->graph->norms[b->graph->n_norms++];
+static uint32_t bind_dense(struct builder *b, enum rsr_role role, const char *name, uint32_t block,
+                           uint32_t rows, uint32_t cols) {
+    const uint32_t number = b->graph->n_dense++;
+    struct rsr_dense_layer *layer = &b->graph->dense[number];
 
-    *norm = (struct rsr_norm_layer){
-        .block = block, .role = role, .name = expand(b->arena, pattern, block, ""), .cols = cols};
-    norm->weight = take(b, rsrc_arena_printf(b->arena, "%s.weight", norm->name),
-                        "the weights of a normalisation, one a channel");
-    if (!norm->weight || !check_vector(b, norm->weight, cols, false))
-        return;
-    /* Norms are few: look at their values now, so that every kind of output refuses a NaN. */
-    b->n_errors += rsrc_check_finite(b->diag, norm->weight, cols) != RSRC_OK;
+    *layer = (struct rsr_dense_layer){
+        .block = block, .role = role, .name = name, .rows = rows, .cols = cols};
+    layer->weight = take(b, rsrc_arena_printf(b->arena, "%s.weight", name),
+                         "the weights of a linear layer that stays in floating point");
+    if (layer->weight)
+        check_dense(b, layer->weight, rows, cols,
+                    "modules_to_not_convert keeps this layer as it is");
+    return number;
+}
+
+static struct rsr_linear_slot bind_linear(struct builder *b, const struct rsrc_family_entry *entry,
+                                          uint32_t block) {
+    const char *name = expand(b, entry->path, block);
+    const uint32_t rows = b->dims[entry->rows], cols = b->dims[entry->cols];
+    const struct rsr_config *config = &b->checkpoint->config;
+
+    if (!is_converted(b, name))
+        return (struct rsr_linear_slot){.layer = RSR_NO_LAYER,
+                                        .dense =
+                                            bind_dense(b, entry->role, name, block, rows, cols),
+                                        .norm = RSR_NO_NORM};
+    struct rsr_linear_slot slot = {.layer = bind_ternary(b, entry->role, name, block, rows, cols),
+                                   .dense = RSR_NO_LAYER,
+                                   .norm = RSR_NO_NORM};
+    if (config->projection_norm)
+        slot.norm = bind_norm(b, RSR_ROLE_PROJ_NORM,
+                              rsrc_arena_printf(b->arena, "%s.%s", name, config->projection_norm),
+                              block, cols, config->projection_norm_eps, 0.0f);
+    return slot;
 }
 
 static void bind_block(struct builder *b, uint32_t block) {
+    const struct rsr_config *config = &b->checkpoint->config;
     struct rsr_block_layers *slots = &b->graph->blocks[block];
+    const bool has_window = config->has_window != NULL && config->has_window[block] != 0;
 
-    memset(slots, 0xff, sizeof *slots); /* UINT32_MAX: absent */
-    for (uint32_t i = 0; i < b->arch->n_block; i++) {
-        const struct rsrc_arch_entry *entry = &b->arch->block[i];
-        uint32_t *slot = (uint32_t *)(void *)((char *)slots + entry->slot);
+    memset(slots, 0xff, sizeof *slots); /* RSR_NO_LAYER, RSR_NO_NORM: absent */
+    slots->rope = has_window ? 1 : 0;
+    slots->window = has_window ? config->window : 0;
+    for (uint32_t i = 0; i < b->family->n_block; i++) {
+        const struct rsrc_family_entry *entry = &b->family->block[i];
+        void *slot = (char *)slots + entry->slot;
 
         switch (entry->kind) {
-        case RSRC_ARCH_LINEAR:
-            *slot = b->graph->n_layers;
-            bind_linear(b, entry, block);
+        case RSRC_FAMILY_LINEAR:
+            *(struct rsr_linear_slot *)slot = bind_linear(b, entry, block);
             break;
-        case RSRC_ARCH_NORM:
-            *slot = b->graph->n_norms;
-            bind_norm(b, entry->role, entry->pattern, block, b->dims[entry->cols]);
+        case RSRC_FAMILY_NORM:
+            *(uint32_t *)slot =
+                bind_norm(b, entry->role, expand(b, entry->path, block), block,
+                          b->dims[entry->cols], b->graph->hyper.norm_eps, b->family->norm_offset);
             break;
         }
     }
@@ -322,46 +390,133 @@ static void bind_tied_head(struct builder *b, const char *name) {
     b->n_errors++;
 }
 
-static void bind_ends(struct builder *b) {
-    const char *head_name = rsrc_arena_printf(b->arena, "%s.weight", b->arch->head);
-    struct rsr_graph *graph = b->graph;
+/* Packed weights need a rule for their scale; without quantization_config there is none. */
+static bool check_packed_rule(struct builder *b) {
+    const struct rsr_config *config = &b->checkpoint->config;
+    struct rsrc_place place = {.file = config->file};
 
-    graph->embedding = take(b, rsrc_arena_printf(b->arena, "%s.weight", b->arch->embedding),
-                            "the embedding, one row a token");
-    if (graph->embedding)
-        check_dense(b, graph->embedding);
-    graph->final_norm = graph->n_norms;
-    bind_norm(b, RSR_ROLE_FINAL_NORM, b->arch->final_norm, RSR_NO_BLOCK, b->dims[RSRC_DIM_HIDDEN]);
-    if (graph->hyper.tied_head) {
-        bind_tied_head(b, head_name);
+    for (uint32_t i = 0; config->scale_rule == RSR_SCALE_VALUES && i < b->family->n_block; i++) {
+        const char *name =
+            rsrc_arena_printf(b->arena, "%s.weight", expand(b, b->family->block[i].path, 0));
+        const struct rsr_tensor *tensor = find_tensor(b, name);
+        if (!tensor || rsrc_dtype_is_float(tensor->dtype))
+            continue;
+        rsrc_error(
+            b->diag, "config-quantization", &place,
+            "fetch the config.json of this very checkpoint; for packed ternary weights it has "
+            "quant_method \"bitnet\"",
+            "%s is packed, and no \"quantization_config\" says how it is scaled", name);
+        return false;
+    }
+    return true;
+}
+
+#define VOCABULARY_HELP                                                                            \
+    "the configuration has another vocabulary or hidden size than this checkpoint"
+
+/* Is a matrix of the vocabulary stored as a ternary one? */
+static bool is_ternary_head(const struct builder *b, const struct rsr_tensor *tensor) {
+    switch (b->checkpoint->config.scale_rule) {
+    case RSR_SCALE_MULTIPLY:
+    case RSR_SCALE_DIVIDE:
+    case RSR_SCALE_ONLINE:
+        return is_converted(b, HEAD);
+    case RSR_SCALE_BLOCKS:
+        return rsrc_blocks_are_ternary(tensor->blocks);
+    case RSR_SCALE_VALUES:
+        return rsrc_looks_ternary(tensor);
+    }
+    return false;
+}
+
+static void bind_ternary_head(struct builder *b, const char *name) {
+    const struct rsr_hyper *hyper = &b->graph->hyper;
+    const struct rsr_config *config = &b->checkpoint->config;
+
+    b->graph->head_slot.layer =
+        bind_ternary(b, RSR_ROLE_HEAD, name, RSR_NO_BLOCK, hyper->vocab, hyper->hidden);
+    if (config->projection_norm)
+        b->graph->head_slot.norm =
+            bind_norm(b, RSR_ROLE_PROJ_NORM,
+                      rsrc_arena_printf(b->arena, "%s.%s", name, config->projection_norm),
+                      RSR_NO_BLOCK, hyper->hidden, config->projection_norm_eps, 0.0f);
+}
+
+static void bind_head(struct builder *b) {
+    struct rsr_graph *graph = b->graph;
+    const struct rsr_hyper *hyper = &graph->hyper;
+
+    if (hyper->pooling != RSR_POOLING_NONE)
+        return;
+    if (hyper->tied_head) {
+        bind_tied_head(b, HEAD ".weight");
+        /* Quantised linear layers have weights of their own: of a tied one only values tell. */
+        if (graph->embedding && b->checkpoint->config.scale_rule == RSR_SCALE_VALUES &&
+            rsrc_looks_ternary(graph->embedding))
+            bind_ternary_head(b, rsrc_arena_printf(b->arena, "%s" EMBEDDING, b->prefix));
         return;
     }
-    graph->head = take(b, head_name, "the head, because tie_word_embeddings is false");
-    if (graph->head)
-        check_dense(b, graph->head);
+    graph->head = take(b, HEAD ".weight", "the head, because tie_word_embeddings is false");
+    if (!graph->head)
+        return;
+    if (is_ternary_head(b, graph->head))
+        bind_ternary_head(b, HEAD);
+    else
+        check_dense(b, graph->head, hyper->vocab, hyper->hidden, VOCABULARY_HELP);
+}
+
+static void bind_ends(struct builder *b) {
+    struct rsr_graph *graph = b->graph;
+    const struct rsr_hyper *hyper = &graph->hyper;
+
+    graph->embedding = take(b, rsrc_arena_printf(b->arena, "%s" EMBEDDING ".weight", b->prefix),
+                            "the embedding, one row a token");
+    if (graph->embedding)
+        check_dense(b, graph->embedding, hyper->vocab, hyper->hidden,
+                    rsrc_dtype_is_float(graph->embedding->dtype)
+                        ? VOCABULARY_HELP
+                        : "a quantised embedding is not supported");
+    graph->final_norm =
+        bind_norm(b, RSR_ROLE_FINAL_NORM, rsrc_arena_printf(b->arena, "%snorm", b->prefix),
+                  RSR_NO_BLOCK, hyper->hidden, hyper->norm_eps, b->family->norm_offset);
+    bind_head(b);
 }
 
 static void mark_ignored(const struct builder *b) {
-    for (uint32_t i = 0; i < b->arch->n_ignored; i++)
+    for (size_t i = 0; i < sizeof IGNORED / sizeof *IGNORED; i++)
         for (uint32_t block = 0; block < b->graph->hyper.n_layers; block++)
-            take_optional(b, expand(b->arena, b->arch->ignored[i], block, ""));
+            take_optional(b, expand(b, IGNORED[i], block));
 }
 
+static void build_ropes(struct builder *b) {
+    const struct rsr_config *config = &b->checkpoint->config;
+    struct rsr_graph *graph = b->graph;
+
+    graph->n_ropes = config->has_window ? 2 : 1;
+    graph->ropes = RSRC_NEW_ARRAY(b->arena, graph->n_ropes, struct rsr_rope);
+    for (uint32_t i = 0; i < graph->n_ropes; i++)
+        rsrc_build_rope(b->arena, &config->ropes[i], graph->hyper.head_dim, &graph->ropes[i]);
+}
+
+/* As much as there may be: every linear layer with a norm of its own, and the head. */
 static void allocate(struct builder *b) {
     struct rsr_graph *graph = b->graph;
-    size_t n_linear = 0, n_blocks = graph->hyper.n_layers;
+    size_t n_entries = (size_t)graph->hyper.n_layers * b->family->n_block + 2;
 
-    for (uint32_t i = 0; i < b->arch->n_block; i++)
-        n_linear += b->arch->block[i].kind == RSRC_ARCH_LINEAR;
-    graph->blocks = RSRC_NEW_ARRAY(b->arena, n_blocks, struct rsr_block_layers);
-    graph->layers = RSRC_NEW_ARRAY(b->arena, n_blocks * n_linear, struct rsr_layer);
-    graph->norms = RSRC_NEW_ARRAY(b->arena, n_blocks * (b->arch->n_block - n_linear) + 1,
-                                  struct rsr_norm_layer);
+    graph->blocks = RSRC_NEW_ARRAY(b->arena, graph->hyper.n_layers, struct rsr_block_layers);
+    graph->layers = RSRC_NEW_ARRAY(b->arena, n_entries, struct rsr_layer);
+    graph->dense = RSRC_NEW_ARRAY(b->arena, n_entries, struct rsr_dense_layer);
+    graph->norms = RSRC_NEW_ARRAY(b->arena, n_entries, struct rsr_norm_layer);
 }
 
 enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const struct rsr_checkpoint *checkpoint, struct rsr_graph *out) {
-    struct rsr_graph graph = {.checkpoint = checkpoint, .hyper = checkpoint->config.hyper};
+    struct rsr_graph graph = {
+        .checkpoint = checkpoint,
+        .hyper = checkpoint->config.hyper,
+        .input = checkpoint->config.input,
+        .head_slot = {.layer = RSR_NO_LAYER, .dense = RSR_NO_LAYER, .norm = RSR_NO_NORM},
+    };
     struct builder b = {.diag = diag, .arena = arena, .checkpoint = checkpoint, .graph = &graph};
 
     if (!checkpoint->has_config) {
@@ -371,11 +526,18 @@ enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *are
                    "a model needs a config.json; this file only has matrices");
         return RSRC_FAILED;
     }
-    b.arch = find_architecture(diag, checkpoint);
-    if (!b.arch || resolve_dims(&b) != RSRC_OK)
+    b.family = find_family(diag, arena, checkpoint);
+    if (!b.family || resolve_dims(&b) != RSRC_OK)
         return RSRC_FAILED;
-    graph.architecture = b.arch->model_type;
+    b.prefix =
+        take_optional(&b, BODY EMBEDDING ".weight") || !take_optional(&b, EMBEDDING ".weight")
+            ? BODY
+            : "";
+    graph.architecture = b.family->name;
+    if (!check_packed_rule(&b))
+        return RSRC_FAILED;
     set_scales(&graph.hyper);
+    build_ropes(&b);
     allocate(&b);
     for (uint32_t block = 0; block < graph.hyper.n_layers && b.n_errors < MAX_REPORTED; block++)
         bind_block(&b, block);

@@ -44,17 +44,24 @@ const char *rsrc_activation_name(enum rsr_activation activation) {
 }
 
 static void print_norm(const struct rsr_graph *graph, uint32_t i, struct rsrc_buffer *out) {
-    if (i == UINT32_MAX)
+    if (i == RSR_NO_NORM)
         return;
     const struct rsr_norm_layer *norm = &graph->norms[i];
     rsrc_buffer_printf(out, "  norm %s [%u] %s %s\n", rsrc_role_name(norm->role), norm->cols,
                        rsrc_dtype_name(norm->weight->dtype), norm->name);
 }
 
-static void print_linear(const struct rsr_graph *graph, uint32_t i, struct rsrc_buffer *out) {
-    if (i == UINT32_MAX)
+static void print_linear(const struct rsr_graph *graph, const struct rsr_linear_slot *slot,
+                         struct rsrc_buffer *out) {
+    if (slot->layer == RSR_NO_LAYER) {
+        const struct rsr_dense_layer *dense = &graph->dense[slot->dense];
+        rsrc_buffer_printf(out, "  dense %s [%u, %u] %s %s\n", rsrc_role_name(dense->role),
+                           dense->rows, dense->cols, rsrc_dtype_name(dense->weight->dtype),
+                           dense->name);
         return;
-    const struct rsr_layer *layer = &graph->layers[i];
+    }
+    print_norm(graph, slot->norm, out);
+    const struct rsr_layer *layer = &graph->layers[slot->layer];
     rsrc_buffer_printf(out, "  linear %s [%u, %u] %s %s %s\n", rsrc_role_name(layer->role),
                        layer->rows, layer->cols, encoding_names[layer->encoding],
                        rule_names[layer->scale_rule], layer->name);
@@ -81,22 +88,33 @@ void rsrc_print_graph(const struct rsr_graph *graph, struct rsrc_buffer *out) {
     for (uint32_t block = 0; block < hyper->n_layers; block++) {
         const struct rsr_block_layers *slots = &graph->blocks[block];
 
-        rsrc_buffer_printf(out, "block %u\n", block);
+        rsrc_buffer_printf(out, "block %u", block);
+        if (slots->window != 0)
+            rsrc_buffer_printf(out, " window %u rope %u", slots->window, slots->rope);
+        rsrc_buffer_puts(out, "\n");
         print_norm(graph, slots->input_norm, out);
-        print_linear(graph, slots->q, out);
-        print_linear(graph, slots->k, out);
-        print_linear(graph, slots->v, out);
+        print_linear(graph, &slots->q, out);
+        print_linear(graph, &slots->k, out);
+        print_linear(graph, &slots->v, out);
+        print_norm(graph, slots->q_norm, out);
+        print_norm(graph, slots->k_norm, out);
         print_norm(graph, slots->attn_sub_norm, out);
-        print_linear(graph, slots->o, out);
+        print_linear(graph, &slots->o, out);
+        print_norm(graph, slots->attn_out_norm, out);
         print_norm(graph, slots->post_norm, out);
-        print_linear(graph, slots->gate, out);
-        print_linear(graph, slots->up, out);
+        print_linear(graph, &slots->gate, out);
+        print_linear(graph, &slots->up, out);
         print_norm(graph, slots->ffn_sub_norm, out);
-        print_linear(graph, slots->down, out);
+        print_linear(graph, &slots->down, out);
+        print_norm(graph, slots->ffn_out_norm, out);
     }
     rsrc_buffer_puts(out, "final\n");
     print_norm(graph, graph->final_norm, out);
-    if (graph->head == graph->embedding)
+    if (graph->head_slot.layer != RSR_NO_LAYER)
+        print_linear(graph, &graph->head_slot, out);
+    else if (graph->head == NULL)
+        rsrc_buffer_puts(out, "head none\n");
+    else if (graph->head == graph->embedding)
         rsrc_buffer_puts(out, "head tied\n");
     else
         print_dense("head", graph->head, out);

@@ -20,18 +20,23 @@ static const struct {
     const char *help;
 } known_kinds[] = {
     {".bias", "graph-bias", "biases of linear layers and norms are not supported"},
-    {".rms_norm.weight", "graph-extra-norm", "a norm inside each projection is not supported"},
-    {".q_norm.weight", "graph-extra-norm", "norms of queries and keys are not supported"},
-    {".k_norm.weight", "graph-extra-norm", "norms of queries and keys are not supported"},
+    {".rms_norm.weight", "graph-extra-norm",
+     "only ternary layers normalise their own input, where use_rms_norm of quantization_config is "
+     "true"},
+    {".q_norm.weight", "graph-extra-norm",
+     "this family does not normalise queries and keys; model_type \"qwen3\" does"},
+    {".k_norm.weight", "graph-extra-norm",
+     "this family does not normalise queries and keys; model_type \"qwen3\" does"},
     {".inner_attn_ln.weight", "graph-extra-norm",
-     "this family's norm is not supported; \"bitnet\" has attn_sub_norm and ffn_sub_norm"},
+     "this family has no such norm; architecture \"BitnetForCausalLM\" of model_type \"llama\" "
+     "has"},
     {".ffn_layernorm.weight", "graph-extra-norm",
-     "this family's norm is not supported; \"bitnet\" has attn_sub_norm and ffn_sub_norm"},
+     "this family has no such norm; architecture \"BitnetForCausalLM\" of model_type \"llama\" "
+     "has"},
     {"_sub_norm.weight", "graph-extra-norm",
      "this family has no norms inside its block; model_type \"bitnet\" has"},
     {".weight_scale", "graph-unexpected-scale",
-     "float masters are quantised when compiling and have no scale; a quantised head or embedding "
-     "is not supported"},
+     "float weights have no scale; a quantised embedding is not supported"},
 };
 
 static bool ends_with(const char *text, const char *suffix) {

@@ -13,6 +13,7 @@
  *            lanes (column mod 8) and rounded once, so it is the correctly rounded mean but for
  *            1e-9 odds. A framework's own mean may differ in the last bit; a weight within one
  *            rounding of s W = +-0.5 could then fall on the other side.
+ *   VALUES   floats that already are ternary times a scale: model/ternary_values.c.
  *   BLOCKS   the blocks of GGUF: model/gguf_blocks.c, which finds the multipliers too.
  *
  * Multiplier: MULTIPLY is weight_scale itself, DIVIDE its inverse, ONLINE 1 / s. Values of a layer are
@@ -27,6 +28,7 @@
 #include "model/finite.h"
 #include "model/gguf_blocks.h"
 #include "model/tensor_data.h"
+#include "model/ternary_values.h"
 
 #define CODES_PER_BYTE 4u
 
@@ -275,6 +277,26 @@ static void find_zero_latent(const struct rsr_layer *layer, uint8_t *zero) {
     }
 }
 
+static void find_zero_values(const struct rsr_layer *layer, uint8_t *zero) {
+    const struct rsr_tensor *tensor = layer->weight;
+    uint32_t bytes = rsrc_dtype_bytes(tensor->dtype);
+    float chunk[CHUNK];
+
+    for (uint32_t r = 0; r < layer->rows; r++) {
+        const uint8_t *row = tensor->data + (uint64_t)r * layer->cols * bytes;
+        bool used = false;
+
+        for (uint32_t begin = 0; begin < layer->cols && !used; begin += CHUNK) {
+            uint32_t count = layer->cols - begin < CHUNK ? layer->cols - begin : CHUNK;
+
+            rsrc_load_floats(tensor->dtype, row + (uint64_t)begin * bytes, count, chunk);
+            for (uint32_t i = 0; i < count; i++)
+                used |= chunk[i] != 0.0f;
+        }
+        zero[r] = !used;
+    }
+}
+
 /* ---- public ------------------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -303,6 +325,8 @@ enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *ar
     case RSR_ENCODING_BLOCKS:
         status = rsrc_decode_blocks(diag, arena, layer, values, &matrix);
         break;
+    case RSR_ENCODING_VALUES:
+        return rsrc_decode_values(diag, arena, layer, out);
     }
     const bool has_stored_scale =
         layer->encoding == RSR_ENCODING_PACKED2 || layer->encoding == RSR_ENCODING_BYTES;
@@ -328,6 +352,9 @@ void rsrc_find_zero_rows(const struct rsr_layer *layer, uint8_t *zero) {
     case RSR_ENCODING_BLOCKS:
         rsrc_find_zero_block_rows(layer, zero);
         return;
+    case RSR_ENCODING_VALUES:
+        find_zero_values(layer, zero);
+        return;
     }
 }
 
@@ -337,6 +364,8 @@ enum rsrc_status rsrc_decode_norm(struct rsrc_diag *diag, struct rsrc_arena *are
         return RSRC_FAILED;
     float *weight = RSRC_NEW_ARRAY(arena, norm->cols, float);
     rsrc_load_floats(norm->weight->dtype, norm->weight->data, norm->cols, weight);
+    for (uint32_t i = 0; i < norm->cols; i++)
+        weight[i] += norm->offset;
     *out = weight;
     return RSRC_OK;
 }

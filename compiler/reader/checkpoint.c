@@ -365,6 +365,30 @@ static enum rsrc_status read_config(struct opening *opening, const char *path) {
                                         mapping->size_bytes, config);
 }
 
+/* The modules around an embedding model, if it is one. */
+static enum rsrc_status read_modules(struct opening *opening) {
+    const struct rsrc_mapping *mapping;
+    struct rsr_config *config = &opening->out->config;
+    const char *path = beside(opening, "modules.json");
+    const char *folder = NULL;
+    bool normalized = false;
+    if (!exists(path)) {
+        return RSRC_OK;
+    }
+    if (open_file(opening, path, &mapping) != RSRC_OK ||
+        rsrc_parse_modules(opening->diag, opening->arena, mapping->path, mapping->data,
+                           mapping->size_bytes, &folder, &normalized) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    config->hyper.normalized = normalized;
+    path = beside(opening, rsrc_arena_printf(opening->arena, "%s/config.json", folder));
+    if (open_file(opening, path, &mapping) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
+    return rsrc_parse_pooling(opening->diag, opening->arena, mapping->path, mapping->data,
+                              mapping->size_bytes, config);
+}
+
 /* Ids that the model has no embedding for can never be fed to it. */
 static enum rsrc_status check_vocabulary(const struct opening *opening, const char *file) {
     uint32_t n_tokens = opening->out->tokenizer.section->n_tokens;
@@ -426,7 +450,11 @@ static enum rsrc_status read_tokenizer(struct opening *opening) {
 static enum rsrc_status read_model_files(struct opening *opening, const char *config) {
     const bool goes_on = opening->choices->goes_on;
     const struct rsr_tokenizer none = opening->out->tokenizer;
-    const enum rsrc_status status = read_config(opening, config);
+    enum rsrc_status status = read_config(opening, config);
+    if (status == RSRC_OK) {
+        status = read_modules(opening);
+        rsrc_recognise_masters(opening->out);
+    }
     if (status != RSRC_OK && !goes_on) {
         return RSRC_FAILED;
     }
@@ -446,8 +474,8 @@ static void hash_sized(struct rsrc_hash *hash, const void *bytes, uint64_t size_
     }
 }
 
-/* Of the bytes of the file with the configuration and of every tensor's name, type, shape and bytes,
- * in order of name: shards and the order of tensors in a file do not count. */
+/* Of the bytes of the file with the configuration, of what the modules of an embedding model say, and of
+ * every tensor's name, type, shape and bytes, in order of name: shards and the order of tensors in a file do not count. */
 static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
     struct rsrc_hash hash;
     rsrc_hash_init(&hash);
@@ -456,6 +484,9 @@ static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
             hash_sized(&hash, m->data, m->size_bytes);
         }
     }
+    const uint32_t modules[] = {checkpoint->config.hyper.pooling,
+                                checkpoint->config.hyper.normalized};
+    hash_sized(&hash, modules, sizeof(modules));
     for (uint32_t i = 0; i < checkpoint->n_tensors; i++) {
         const struct rsr_tensor *tensor = &checkpoint->tensors[i];
         uint32_t dtype = (uint32_t)tensor->dtype;
@@ -532,8 +563,7 @@ enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena 
         .tokenizer = {.bos_text = "", .eos_text = ""},
         .config = {.bos_token = RSR_NO_TOKEN},
     };
-    struct opening opening = {
-        .diag = diag, .arena = arena, .choices = choices, .out = &checkpoint};
+    struct opening opening = {.diag = diag, .arena = arena, .choices = choices, .out = &checkpoint};
     if (read_by_kind(&opening, checkpoint.path) != RSRC_OK) {
         goto failed;
     }

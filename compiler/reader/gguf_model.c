@@ -311,6 +311,7 @@ static void read_floats(struct model *model) {
                full_key(model, KEY_THETA), theta);
     model->config.hyper.norm_eps = (float)eps;
     model->config.hyper.rope_theta = (float)theta;
+    model->config.ropes[0] = (struct rsr_rope_config){.kind = RSR_ROPE_PLAIN, .theta = theta};
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */

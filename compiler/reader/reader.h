@@ -16,6 +16,19 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *d
                                                              uint64_t size_bytes,
                                                              struct rsr_config *config);
 
+/* modules.json of sentence-transformers: where its pooling is described, and whether the result is
+ * normalised. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                   const char *name, const uint8_t *bytes,
+                                                   uint64_t size_bytes,
+                                                   const char **pooling_folder, bool *normalized);
+/* config.json of that folder: hyper.pooling. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_pooling(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                   const char *name, const uint8_t *bytes,
+                                                   uint64_t size_bytes, struct rsr_config *config);
+/* Float masters of BitNet that only their tensors tell: projections with norms of their own. */
+void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint);
+
 /* chat_template, bos_token and eos_token of tokenizer_config.json. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag,
                                                             struct rsrc_arena *arena,

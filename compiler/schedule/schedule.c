@@ -14,9 +14,10 @@
 
 /* Every buffer of a step. Activations (int8 rows) have the suffix _act. */
 enum buffer_id {
-    B_X,      /* residual stream */
-    B_ROPE,   /* cos and sin of the token's position */
-    B_NORMED, /* norm of the residual stream */
+    B_X,          /* residual stream */
+    B_ROPE,       /* cos and sin of the token's position */
+    B_ROPE_LOCAL, /* the same of blocks with a window */
+    B_NORMED,     /* norm of the residual stream */
     B_ACT,
     B_Q,
     B_K,
@@ -30,6 +31,10 @@ enum buffer_id {
     B_H, /* act(gate) * up */
     B_H_NORMED,
     B_H_ACT,
+    B_PROJ_NORMED, /* norm of one linear layer's own, then what it multiplies: q k v, gate up */
+    B_PROJ_ACT0,
+    B_PROJ_ACT1,
+    B_PROJ_ACT2,
     B_COUNT
 };
 _Static_assert(B_COUNT <= RSRC_MAX_STEP_BUFFERS, "a step has too many buffers");
@@ -46,94 +51,225 @@ static struct rsr_buffer act_rows(const char *name, uint32_t cols) {
                                    (uint32_t)(RSR_ACT_HEADER + rsrc_round_up(cols, RSR_ACT_PAD))};
 }
 
-static void describe_buffers(const struct rsr_hyper *hyper, struct rsr_buffer buffers[B_COUNT]) {
+/* What linear layers multiply with, as floats: room to pad them. */
+static struct rsr_buffer padded_rows(const char *name, uint32_t cols) {
+    return (struct rsr_buffer){
+        .name = name, .cols = cols, .row_bytes = (uint32_t)(4 * rsrc_round_up(cols, RSR_ACT_PAD))};
+}
+
+static void describe_buffers(const struct rsr_graph *graph, struct rsr_buffer buffers[B_COUNT]) {
+    const struct rsr_hyper *hyper = &graph->hyper;
     const uint32_t q_dim = hyper->n_heads * hyper->head_dim;
     const uint32_t kv_dim = hyper->n_kv_heads * hyper->head_dim;
+    const bool floats = graph->input == RSR_INPUT_F32;
+    struct rsr_buffer (*const rows)(const char *, uint32_t) = floats ? padded_rows : f32_rows;
+    struct rsr_buffer (*const inputs)(const char *, uint32_t) = floats ? padded_rows : act_rows;
     buffers[B_X] = f32_rows("x", hyper->hidden);
     buffers[B_ROPE] = f32_rows("rope", hyper->head_dim);
-    buffers[B_NORMED] = f32_rows("normed", hyper->hidden);
-    buffers[B_ACT] = act_rows("act", hyper->hidden);
+    buffers[B_ROPE_LOCAL] = f32_rows("rope_local", hyper->head_dim);
+    buffers[B_NORMED] = rows("normed", hyper->hidden);
+    buffers[B_ACT] = inputs("act", hyper->hidden);
     buffers[B_Q] = f32_rows("q", q_dim);
     buffers[B_K] = f32_rows("k", kv_dim);
     buffers[B_V] = f32_rows("v", kv_dim);
-    buffers[B_ATT] = f32_rows("att", q_dim);
-    buffers[B_ATT_NORMED] = f32_rows("att_normed", q_dim);
-    buffers[B_ATT_ACT] = act_rows("att_act", q_dim);
+    buffers[B_ATT] = rows("att", q_dim);
+    buffers[B_ATT_NORMED] = rows("att_normed", q_dim);
+    buffers[B_ATT_ACT] = inputs("att_act", q_dim);
     buffers[B_DELTA] = f32_rows("delta", hyper->hidden);
     buffers[B_GATE] = f32_rows("gate", hyper->ffn);
     buffers[B_UP] = f32_rows("up", hyper->ffn);
-    buffers[B_H] = f32_rows("h", hyper->ffn);
-    buffers[B_H_NORMED] = f32_rows("h_normed", hyper->ffn);
-    buffers[B_H_ACT] = act_rows("h_act", hyper->ffn);
+    buffers[B_H] = rows("h", hyper->ffn);
+    buffers[B_H_NORMED] = rows("h_normed", hyper->ffn);
+    buffers[B_H_ACT] = inputs("h_act", hyper->ffn);
+    buffers[B_PROJ_NORMED] = rows("proj_normed", hyper->hidden);
+    buffers[B_PROJ_ACT0] = inputs("proj_act0", hyper->hidden);
+    buffers[B_PROJ_ACT1] = inputs("proj_act1", hyper->hidden);
+    buffers[B_PROJ_ACT2] = inputs("proj_act2", hyper->hidden);
 }
 
 /* ---- operations ---------------------------------------------------------------------------------- */
 
-#define MAX_BLOCK_OPS 24
-#define MAX_OUTER_OPS 8
-
-static void add_op(struct rsr_step *step, struct rsr_step_op op) {
-    step->ops[step->n_ops++] = op;
-}
+#define MAX_BLOCK_OPS 48
+#define MAX_OUTER_OPS 12
 
 #define NONE RSR_NO_BUFFER
 
-static struct rsr_step_op op_of(enum rsr_op_kind kind, uint32_t block, uint16_t dst, uint16_t src0,
-                                uint16_t src1) {
-    return (struct rsr_step_op){
-        .kind = (uint16_t)kind, .block = block, .dst = dst, .src = {src0, src1, NONE, NONE}};
+struct builder {
+    struct rsr_step *step;
+    const struct rsr_graph *graph;
+    uint32_t block; /* of the operations that are added */
+};
+
+static struct rsr_step_op *add_op(struct builder *b, enum rsr_op_kind kind, uint16_t dst,
+                                  uint16_t src0) {
+    struct rsr_step_op *op = &b->step->ops[b->step->n_ops++];
+    *op = (struct rsr_step_op){
+        .kind = (uint16_t)kind, .block = b->block, .dst = dst, .src = {src0, NONE, NONE, NONE}};
+    return op;
 }
 
-static void add_linear(struct rsr_step *step, uint32_t block, uint16_t dst, uint16_t src,
-                       uint32_t layer, uint16_t flags) {
-    struct rsr_step_op op = op_of(RSR_OP_LINEAR, block, dst, src, NONE);
-    op.arg = layer;
-    op.flags = flags;
-    add_op(step, op);
+/* After the last operation. */
+static void add_barrier(struct builder *b) {
+    b->step->ops[b->step->n_ops - 1].flags |= RSR_OP_BARRIER;
 }
 
-/* Norm (unless absent), then quantisation; the linears that follow are split by tiles. */
-static void add_norm_quant(struct rsr_step *step, uint32_t block, uint16_t src, uint16_t normed,
-                           uint16_t act, uint32_t norm) {
-    if (norm != UINT32_MAX) {
-        struct rsr_step_op op = op_of(RSR_OP_NORM, block, normed, src, NONE);
-        op.arg = norm;
-        add_op(step, op);
-        src = normed;
+static void add_norm(struct builder *b, uint16_t dst, uint16_t src, uint32_t norm) {
+    add_op(b, RSR_OP_NORM, dst, src)->arg = norm;
+}
+
+/* Makes floats what linear layers multiply with: int8 rows in `act`, or themselves, padded. */
+static uint16_t add_input(struct builder *b, uint16_t floats, uint16_t act) {
+    if (b->graph->input == RSR_INPUT_I8) {
+        add_op(b, RSR_OP_QUANT, act, floats);
+        return act;
     }
-    struct rsr_step_op quant = op_of(RSR_OP_QUANT, block, act, src, NONE);
-    quant.flags = RSR_OP_BARRIER;
-    add_op(step, quant);
+    add_op(b, RSR_OP_PAD, floats, NONE);
+    return floats;
 }
 
-static void add_attention(struct rsr_step *step, uint32_t block,
-                          const struct rsr_block_layers *layers) {
-    add_norm_quant(step, block, B_X, B_NORMED, B_ACT, layers->input_norm);
-    add_linear(step, block, B_Q, B_ACT, layers->q, 0);
-    add_linear(step, block, B_K, B_ACT, layers->k, 0);
-    add_linear(step, block, B_V, B_ACT, layers->v, RSR_OP_BARRIER);
-    struct rsr_step_op append = op_of(RSR_OP_ROPE_APPEND, block, NONE, B_Q, B_K);
-    append.src[2] = B_V;
-    append.src[3] = B_ROPE;
-    append.arg = RSR_NO_NORM;
-    append.flags = RSR_OP_BARRIER;
-    add_op(step, append);
-    struct rsr_step_op attention = op_of(RSR_OP_ATTENTION, block, B_ATT, B_Q, NONE);
-    attention.flags = RSR_OP_BARRIER;
-    add_op(step, attention);
-    add_norm_quant(step, block, B_ATT, B_ATT_NORMED, B_ATT_ACT, layers->attn_sub_norm);
-    add_linear(step, block, B_DELTA, B_ATT_ACT, layers->o, RSR_OP_BARRIER);
-    add_op(step, op_of(RSR_OP_ADD, block, B_X, B_DELTA, NONE));
+/* Linear layers that read the same rows. */
+#define MAX_FED 3
+struct feed {
+    uint16_t src;
+    uint32_t norm; /* of src, to `normed`; or RSR_NO_NORM */
+    uint16_t normed;
+    uint16_t act;
+    uint16_t proj_normed; /* where a layer's own norm goes; may be normed if n is 1 */
+    uint16_t proj_act[MAX_FED];
+    const struct rsr_linear_slot *slots[MAX_FED];
+    uint16_t dst[MAX_FED];
+    uint32_t n;
+};
+
+/* A layer's own norm, then what it multiplies with. */
+static uint16_t add_own_input(struct builder *b, const struct feed *feed, uint16_t src,
+                              uint32_t number) {
+    const uint16_t normed = b->graph->input == RSR_INPUT_F32 && feed->n > 1 ? feed->proj_act[number]
+                                                                            : feed->proj_normed;
+    add_norm(b, normed, src, feed->slots[number]->norm);
+    return add_input(b, normed, feed->proj_act[number]);
 }
 
-static void add_ffn(struct rsr_step *step, uint32_t block, const struct rsr_block_layers *layers) {
-    add_norm_quant(step, block, B_X, B_NORMED, B_ACT, layers->post_norm);
-    add_linear(step, block, B_GATE, B_ACT, layers->gate, 0);
-    add_linear(step, block, B_UP, B_ACT, layers->up, RSR_OP_BARRIER);
-    add_op(step, op_of(RSR_OP_ACT_MUL, block, B_H, B_GATE, B_UP));
-    add_norm_quant(step, block, B_H, B_H_NORMED, B_H_ACT, layers->ffn_sub_norm);
-    add_linear(step, block, B_DELTA, B_H_ACT, layers->down, RSR_OP_BARRIER);
-    add_op(step, op_of(RSR_OP_ADD, block, B_X, B_DELTA, NONE));
+static bool is_ternary(const struct rsr_linear_slot *slot) {
+    return slot->layer != RSR_NO_LAYER;
+}
+
+/* Norms, quantisation and the layers themselves, between two barriers. */
+static void add_linears(struct builder *b, const struct feed *feed) {
+    uint16_t src = feed->src, shared = NONE, inputs[MAX_FED];
+    if (feed->norm != RSR_NO_NORM) {
+        add_norm(b, feed->normed, src, feed->norm);
+        src = feed->normed;
+    }
+    for (uint32_t i = 0; i < feed->n; i++) {
+        const struct rsr_linear_slot *slot = feed->slots[i];
+        const bool own = is_ternary(slot) && slot->norm != RSR_NO_NORM;
+        if (is_ternary(slot) && !own && shared == NONE)
+            shared = add_input(b, src, feed->act);
+        inputs[i] = !is_ternary(slot) ? src : own ? add_own_input(b, feed, src, i) : shared;
+    }
+    add_barrier(b);
+    for (uint32_t i = 0; i < feed->n; i++) {
+        const struct rsr_linear_slot *slot = feed->slots[i];
+        if (is_ternary(slot))
+            add_op(b, RSR_OP_LINEAR, feed->dst[i], inputs[i])->arg = slot->layer;
+        else
+            add_op(b, RSR_OP_DENSE, feed->dst[i], inputs[i])->arg = slot->dense;
+    }
+    add_barrier(b);
+}
+
+/* The residual stream gets what the block's half computed. */
+static void add_residual(struct builder *b, uint32_t norm) {
+    if (norm != RSR_NO_NORM)
+        add_norm(b, B_DELTA, B_DELTA, norm);
+    add_op(b, RSR_OP_ADD, B_X, B_DELTA);
+}
+
+static void add_attention(struct builder *b, const struct rsr_block_layers *layers) {
+    const struct feed qkv = {
+        .src = B_X,
+        .norm = layers->input_norm,
+        .normed = B_NORMED,
+        .act = B_ACT,
+        .proj_normed = B_PROJ_NORMED,
+        .proj_act = {B_PROJ_ACT0, B_PROJ_ACT1, B_PROJ_ACT2},
+        .slots = {&layers->q, &layers->k, &layers->v},
+        .dst = {B_Q, B_K, B_V},
+        .n = 3,
+    };
+    add_linears(b, &qkv);
+    struct rsr_step_op *append = add_op(b, RSR_OP_ROPE_APPEND, NONE, B_Q);
+    append->src[1] = B_K;
+    append->src[2] = B_V;
+    append->src[3] = layers->rope == 0 ? B_ROPE : B_ROPE_LOCAL;
+    append->arg = layers->q_norm;
+    add_barrier(b);
+    add_op(b, RSR_OP_ATTENTION, B_ATT, B_Q)->arg = layers->window;
+    add_barrier(b);
+    const struct feed o = {
+        .src = B_ATT,
+        .norm = layers->attn_sub_norm,
+        .normed = B_ATT_NORMED,
+        .act = B_ATT_ACT,
+        .proj_normed = B_ATT_NORMED,
+        .proj_act = {B_ATT_ACT},
+        .slots = {&layers->o},
+        .dst = {B_DELTA},
+        .n = 1,
+    };
+    add_linears(b, &o);
+    add_residual(b, layers->attn_out_norm);
+}
+
+static void add_ffn(struct builder *b, const struct rsr_block_layers *layers) {
+    const struct feed gate_up = {
+        .src = B_X,
+        .norm = layers->post_norm,
+        .normed = B_NORMED,
+        .act = B_ACT,
+        .proj_normed = B_PROJ_NORMED,
+        .proj_act = {B_PROJ_ACT0, B_PROJ_ACT1},
+        .slots = {&layers->gate, &layers->up},
+        .dst = {B_GATE, B_UP},
+        .n = 2,
+    };
+    add_linears(b, &gate_up);
+    add_op(b, RSR_OP_ACT_MUL, B_H, B_GATE)->src[1] = B_UP;
+    const struct feed down = {
+        .src = B_H,
+        .norm = layers->ffn_sub_norm,
+        .normed = B_H_NORMED,
+        .act = B_H_ACT,
+        .proj_normed = B_H_NORMED,
+        .proj_act = {B_H_ACT},
+        .slots = {&layers->down},
+        .dst = {B_DELTA},
+        .n = 1,
+    };
+    add_linears(b, &down);
+    add_residual(b, layers->ffn_out_norm);
+}
+
+/* Logits, or the hidden state of an embedding model. */
+static void add_end(struct builder *b) {
+    const struct rsr_linear_slot *slot = &b->graph->head_slot;
+    add_norm(b, B_NORMED, B_X, b->graph->final_norm);
+    if (b->graph->hyper.pooling != RSR_POOLING_NONE) {
+        add_op(b, RSR_OP_OUTPUT, NONE, B_NORMED);
+        return;
+    }
+    if (!is_ternary(slot)) {
+        add_barrier(b);
+        add_op(b, RSR_OP_HEAD, NONE, B_NORMED)->arg = RSR_NO_KERNEL;
+    } else {
+        if (slot->norm != RSR_NO_NORM)
+            add_norm(b, B_NORMED, B_NORMED, slot->norm);
+        const uint16_t input = add_input(b, B_NORMED, B_ACT);
+        add_barrier(b);
+        add_op(b, RSR_OP_HEAD, NONE, input)->arg = slot->layer;
+    }
+    add_barrier(b);
 }
 
 /* ---- lifetimes ------------------------------------------------------------------------------------ */
@@ -217,29 +353,48 @@ static void place_buffers(struct rsrc_arena *arena, struct rsr_step *step) {
     }
 }
 
+/* Leaves out the buffers that nothing touches. */
+static void drop_unused_buffers(struct rsr_step *step) {
+    uint16_t number[B_COUNT];
+    uint32_t n = 0;
+    for (uint32_t b = 0; b < step->n_buffers; b++) {
+        bool used = false;
+        for (uint32_t i = 0; i < step->n_ops; i++)
+            used |= reads(&step->ops[i], b) || writes(&step->ops[i], b);
+        number[b] = used ? (uint16_t)n : NONE;
+        if (used)
+            step->buffers[n++] = step->buffers[b];
+    }
+    step->n_buffers = n;
+    for (uint32_t i = 0; i < step->n_ops; i++) {
+        struct rsr_step_op *op = &step->ops[i];
+        op->dst = op->dst == NONE ? NONE : number[op->dst];
+        for (uint32_t k = 0; k < 4; k++)
+            op->src[k] = op->src[k] == NONE ? NONE : number[op->src[k]];
+    }
+}
+
 static void build_step(struct rsrc_arena *arena, const struct rsr_graph *graph,
                        struct rsr_step *step) {
     step->buffers = RSRC_NEW_ARRAY(arena, B_COUNT, struct rsr_buffer);
     step->n_buffers = B_COUNT;
-    describe_buffers(&graph->hyper, step->buffers);
+    describe_buffers(graph, step->buffers);
     step->ops = RSRC_NEW_ARRAY(arena, (size_t)graph->hyper.n_layers * MAX_BLOCK_OPS + MAX_OUTER_OPS,
                                struct rsr_step_op);
 
-    add_op(step, op_of(RSR_OP_EMBED, RSR_NO_BLOCK, B_X, NONE, NONE));
-    add_op(step, op_of(RSR_OP_ROPE_TABLE, RSR_NO_BLOCK, B_ROPE, NONE, NONE));
-    for (uint32_t block = 0; block < graph->hyper.n_layers; block++) {
-        add_attention(step, block, &graph->blocks[block]);
-        add_ffn(step, block, &graph->blocks[block]);
+    struct builder b = {.step = step, .graph = graph, .block = RSR_NO_BLOCK};
+    add_op(&b, RSR_OP_EMBED, B_X, NONE);
+    add_op(&b, RSR_OP_ROPE_TABLE, B_ROPE, NONE);
+    if (graph->n_ropes > 1)
+        add_op(&b, RSR_OP_ROPE_TABLE, B_ROPE_LOCAL, NONE)->arg = 1;
+    for (b.block = 0; b.block < graph->hyper.n_layers; b.block++) {
+        add_attention(&b, &graph->blocks[b.block]);
+        add_ffn(&b, &graph->blocks[b.block]);
     }
-    struct rsr_step_op norm = op_of(RSR_OP_NORM, RSR_NO_BLOCK, B_NORMED, B_X, NONE);
-    norm.arg = graph->final_norm;
-    norm.flags = RSR_OP_BARRIER;
-    add_op(step, norm);
-    struct rsr_step_op head = op_of(RSR_OP_HEAD, RSR_NO_BLOCK, NONE, B_NORMED, NONE);
-    head.arg = RSR_NO_KERNEL;
-    head.flags = RSR_OP_BARRIER;
-    add_op(step, head);
+    b.block = RSR_NO_BLOCK;
+    add_end(&b);
 
+    drop_unused_buffers(step);
     place_buffers(arena, step);
 }
 
@@ -259,7 +414,7 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
         build_step(arena, graph, &built[s]);
     for (uint32_t i = 0; !one && i < built[RSR_REGIME_PREFILL].n_ops; i++) {
         struct rsr_step_op *op = &built[RSR_REGIME_PREFILL].ops[i];
-        if (op->kind == RSR_OP_LINEAR)
+        if (op->kind == RSR_OP_LINEAR || (op->kind == RSR_OP_HEAD && op->arg != RSR_NO_KERNEL))
             op->arg = kernels->prefill[op->arg];
     }
     *steps = built;
@@ -347,10 +502,14 @@ struct rsrc_step_problem rsrc_find_step_problem(const struct rsr_graph *graph,
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
         const char *dst = op->dst != NONE ? step->buffers[op->dst].name : "?";
-        if (op->kind == RSR_OP_LINEAR && op->arg >= kernels->n_kernels)
+        const bool is_kernel =
+            op->kind == RSR_OP_LINEAR || (op->kind == RSR_OP_HEAD && op->arg != RSR_NO_KERNEL);
+        if (is_kernel && op->arg >= kernels->n_kernels)
             return problem_at(i, "names a missing kernel for", dst);
         if (op->kind == RSR_OP_NORM && op->arg >= graph->n_norms)
             return problem_at(i, "names a missing norm for", dst);
+        if (op->kind == RSR_OP_DENSE && op->arg >= graph->n_dense)
+            return problem_at(i, "names a missing dense layer for", dst);
     }
     struct rsrc_step_problem problem = check_definitions(step);
     if (problem.what == NULL)

@@ -163,7 +163,7 @@ enum rsr_op_kind {
     RSR_OP_ATTENTION,   /* (token, KV head): dst f32 <- attention of q = src0 over `block`'s pages;
                            a token sees the last arg keys, its own included; 0: all */
     RSR_OP_HEAD,        /* rows x wanted tokens: logits <- head . src0 f32; arg RSR_NO_KERNEL: the
-                           target's head, else kernels[arg] of RSR_INPUT_F32 */
+                           target's head, else kernels[arg] over src0 */
     RSR_OP_DENSE,       /* rows: dst f32 <- dense[arg] . src0 f32 */
     RSR_OP_PAD,         /* T  dst f32, from its cols to the end of the row, <- 0 */
     RSR_OP_OUTPUT,      /* T  outputs of wanted tokens <- src0 f32 */
@@ -259,7 +259,7 @@ struct rsr_rope {
     float scale;            /* of cosines and sines (YaRN's attention factor); else 1 */
 };
 
-struct rsr_matrix_data {    /* a dense matrix at its stored width: embedding, head */
+struct rsr_matrix_data {    /* a dense matrix at its stored width: embedding, head, linear layer */
     const void *data;       /* row-major [rows][cols] */
     uint32_t dtype;         /* enum rsr_dtype: F32, BF16 or F16 */
     uint32_t rows;

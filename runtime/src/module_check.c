@@ -40,8 +40,10 @@ static rsr_status check_hyper(const struct rsr_module *module, rsr_error *err) {
         (uint64_t)h->n_heads * h->head_dim > LIMIT_SIZE)
         return BROKEN("%u heads of %u, %u KV heads and %u positions do not fit together",
                       h->n_heads, h->head_dim, h->n_kv_heads, h->context);
-    if (h->activation >= RSR_ACTIVATION_COUNT || h->pooling >= RSR_POOLING_COUNT)
-        return BROKEN("activation %u or pooling %u is unknown", h->activation, h->pooling);
+    if (h->activation >= RSR_ACTIVATION_COUNT)
+        return BROKEN("activation %u is unknown", h->activation);
+    if (h->pooling >= RSR_POOLING_COUNT)
+        return BROKEN("pooling %u is unknown", h->pooling);
     if (!isfinite(h->attention_scale) || !isfinite(h->embedding_scale))
         return BROKEN("a scale of the model is not finite");
     if (module->ropes == NULL || module->n_ropes == 0 || module->model_name == NULL ||
@@ -178,7 +180,7 @@ static struct operand_bytes needed_bytes(const struct step_check *c) {
 static bool is_head_kernel(const struct step_check *c, uint32_t number) {
     const struct rsr_hyper *h = &c->module->hyper;
     const struct rsr_kernel_desc *k = &c->target->kernels[number];
-    return k->rows == h->vocab && k->cols == h->hidden && k->input == RSR_INPUT_F32;
+    return k->rows == h->vocab && k->cols == h->hidden;
 }
 
 /* Norms of query and key heads. */

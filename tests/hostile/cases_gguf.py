@@ -201,6 +201,5 @@ CASES = [
     whole("block-code-3", "ternary-code", "tensor", ffn_up=b"\xff" + BLOCKS[1:]),
     whole("norm-nan", "tensor-not-finite", "tensor", ffn_norm=b"\0\0\xc0\x7f" * WIDTH),
     whole("activations-of-no-kind", "gguf-activations", "offset", arguments=()),
-    whole("activations-not-supported", "model-float-activations", arguments=["--activations=float"]),
     case("without-layers", "graph-missing-tensor", WHOLE, "file"),
 ]

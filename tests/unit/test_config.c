@@ -98,6 +98,13 @@ static void test_llama_defaults(void) {
     reader_test_end(&test);
 }
 
+#define GEMMA                                                                                      \
+    "{\"model_type\":\"gemma3_text\",\"hidden_size\":640,\"num_hidden_layers\":3,"                 \
+    "\"num_attention_heads\":4,\"num_key_value_heads\":1,\"intermediate_size\":2048,"              \
+    "\"vocab_size\":262144,\"max_position_embeddings\":32768,\"sliding_window\":512,"              \
+    "\"layer_types\":[\"sliding_attention\",\"full_attention\",\"sliding_attention\"],"            \
+    "\"quantization_config\":{\"quant_method\":\"bitnet\"}}"
+
 /* Spellings that must be taken, with one number that shows that they were. */
 static void test_accepts(void) {
     static const struct {
@@ -130,6 +137,26 @@ static void test_accepts(void) {
          FIELD(hyper.tied_head), 1},
         {BITNET, "{\"layer_types\":[\"full_attention\",\"full_attention\"]}",
          FIELD(hyper.tied_head), 1},
+        {BITNET, "{\"quantization_config\":null}", FIELD(scale_rule), RSR_SCALE_VALUES},
+        {LLAMA, "{\"quantization_config\":null}", FIELD(input), RSR_INPUT_F32},
+        {LLAMA,
+         "{\"architectures\":[\"BitnetForCausalLM\"],\"weight_bits\":1,\"input_bits\":8,"
+         "\"quantization_config\":null}",
+         FIELD(scale_rule), RSR_SCALE_ONLINE},
+        {LLAMA, "{\"model_type\":\"qwen3\"}", FIELD(hyper.head_dim), 128},
+        {LLAMA, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}", FIELD(ropes[0].kind),
+         RSR_ROPE_LINEAR},
+        {LLAMA,
+         "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
+         "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}}",
+         FIELD(ropes[0].original_context), 8192},
+        {LLAMA,
+         "{\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,"
+         "\"original_max_position_embeddings\":4096}}",
+         FIELD(ropes[0].kind), RSR_ROPE_YARN},
+        {GEMMA, "{}", FIELD(window), 512},
+        {GEMMA, "{}", FIELD(hyper.tied_head), 1},
+        {GEMMA, "{}", FIELD(hyper.activation), RSR_ACTIVATION_GELU_TANH},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct reader_test test;
@@ -169,6 +196,9 @@ static void test_rope_parameters(void) {
 
 #define QUANTIZATION(fields) "{\"quantization_config\":{" fields "}}"
 #define METHOD "\"quant_method\":\"bitnet\","
+#define LLAMA3(low, high)                                                                          \
+    "{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":" low            \
+    ",\"high_freq_factor\":" high ",\"original_max_position_embeddings\":8192}}"
 
 static const struct {
     const char *base, *patch, *slug, *names; /* names: what the message must mention */
@@ -177,7 +207,8 @@ static const struct {
     {BITNET, "{\"model_type\":7}", "config-field", "model_type"},
     {BITNET, "{\"rope_theta\":\"x\"}", "config-field", "rope_theta"},
     {BITNET, QUANTIZATION("\"quant_method\":{}"), "config-field", "quant_method"},
-    {BITNET, "{\"model_type\":\"qwen3\"}", "config-model-type", "qwen3"},
+    {BITNET, "{\"model_type\":\"qwen2\"}", "config-model-type", "qwen2"},
+    {BITNET, "{\"model_type\":\"hgrn_bit\"}", "config-model-type", "recurrence"},
     {BITNET, "{\"hidden_size\":null}", "config-missing", "hidden_size"},
     {BITNET, "{\"num_hidden_layers\":null}", "config-missing", "num_hidden_layers"},
     {BITNET, "{\"num_attention_heads\":null}", "config-missing", "num_attention_heads"},
@@ -211,8 +242,27 @@ static const struct {
     {BITNET, "{\"rope_theta\":0}", "config-field", "rope_theta"},
     {BITNET, "{\"rope_theta\":-1}", "config-field", "rope_theta"},
     {BITNET, "{\"rope_theta\":1e13}", "config-field", "rope_theta"},
-    {BITNET, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}", "config-rope", "linear"},
-    {BITNET, "{\"rope_scaling\":{\"rope_type\":\"llama3\"}}", "config-rope", "llama3"},
+    {BITNET, "{\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", "config-rope", "dynamic"},
+    {BITNET, "{\"rope_scaling\":{\"type\":\"linear\"}}", "config-rope", "factor"},
+    {BITNET, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":-2}}", "config-rope", "factor"},
+    {BITNET, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"beta_fast\":1}}", "config-rope",
+     "beta_fast"},
+    {BITNET, LLAMA3("4", "1"), "config-rope", "low_freq_factor"},
+    {BITNET, "{\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4}}", "config-rope",
+     "original_max_position_embeddings"},
+    {LLAMA, "{\"query_pre_attn_scalar\":64}", "config-unsupported", "query_pre_attn_scalar"},
+    {GEMMA, "{\"query_pre_attn_scalar\":-64}", "config-field", "query_pre_attn_scalar"},
+    {GEMMA, "{\"use_bidirectional_attention\":true}", "config-unsupported", "later tokens"},
+    {GEMMA, "{\"layer_types\":[\"full_attention\",\"full_attention\"]}", "config-field",
+     "2 entries"},
+    {GEMMA, "{\"layer_types\":[\"sliding_attention\",\"full_attention\",\"chunked_attention\"]}",
+     "config-unsupported", "chunked_attention"},
+    {GEMMA, "{\"sliding_window\":null}", "config-missing", "sliding_window"},
+    {GEMMA, "{\"rope_local_base_freq\":0.5}", "config-field", "rope_local_base_freq"},
+    {LLAMA,
+     "{\"architectures\":[\"BitnetForCausalLM\"],\"weight_bits\":2,\"input_bits\":8,"
+     "\"quantization_config\":null}",
+     "config-quantization", "weight_bits 2"},
     {BITNET, "{\"rope_scaling\":{\"rope_type\":\"default\",\"type\":\"yarn\"}}", "config-rope",
      "rope_scaling"},
     {BITNET, "{\"rope_scaling\":{\"factor\":2}}", "config-rope", "factor"},
@@ -229,8 +279,6 @@ static const struct {
     {BITNET, "{\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", "config-unsupported",
      "sliding_attention"},
     {BITNET, "{\"layer_types\":\"full_attention\"}", "config-field", "layer_types"},
-    {BITNET, "{\"quantization_config\":null}", "config-quantization", "ternary"},
-    {LLAMA, "{\"quantization_config\":null}", "config-quantization", "ternary"},
     {BITNET, "{\"quantization_config\":[]}", "config-field", "quantization_config"},
     {BITNET, QUANTIZATION("\"quant_method\":\"gptq\""), "config-quantization", "gptq"},
     {BITNET, QUANTIZATION("\"linear_class\":\"bitlinear\""), "config-quantization", "(none)"},
@@ -242,7 +290,10 @@ static const struct {
      QUANTIZATION(METHOD "\"linear_class\":\"autobitlinear\",\"quantization_mode\":\"later\""),
      "config-linear-class", "later"},
     {BITNET, QUANTIZATION(METHOD "\"linear_class\":5"), "config-field", "linear_class"},
-    {BITNET, QUANTIZATION(METHOD "\"use_rms_norm\":true"), "config-unsupported", "use_rms_norm"},
+    {BITNET, QUANTIZATION(METHOD "\"use_rms_norm\":true,\"rms_norm_eps\":-1"), "config-field",
+     "rms_norm_eps"},
+    {BITNET, QUANTIZATION(METHOD "\"modules_to_not_convert\":[\"layers.[0-3]\"]"),
+     "config-unsupported", "[0-3]"},
     {BITNET, QUANTIZATION(METHOD "\"use_rms_norm\":\"no\""), "config-field", "use_rms_norm"},
     {BITNET, QUANTIZATION(METHOD "\"modules_to_not_convert\":\"lm_head\""), "config-field",
      "modules_to_not_convert"},

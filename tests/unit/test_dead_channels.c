@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "block_layers.h"
 #include "check.h"
 #include "model/dead_channels.h"
 #include "model/ternary.h"
@@ -67,6 +68,7 @@ static struct rsr_layer make_layer(struct fixture *f, enum rsr_encoding encoding
         tensor->dtype = RSR_DTYPE_F32;
         store_latent(f, weights, n, data);
         break;
+    case RSR_ENCODING_VALUES: /* test_ternary_values.c */
     case RSR_ENCODING_BLOCKS: /* test_gguf_blocks.c */
         break;
     }
@@ -159,7 +161,7 @@ static void test_rules(struct fixture *f) {
     }
     struct rsr_norm_layer norms[] = {make_norm(f, HIDDEN, 2), make_norm(f, HIDDEN, 5),
                                      make_norm(f, HIDDEN, 7), make_norm(f, FFN, 4)};
-    struct rsr_block_layers block = {0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3};
+    struct rsr_block_layers block = block_layers(0, 0, true);
     const struct rsr_graph graph = {.hyper = {.n_layers = 1, .ffn = FFN},
                                     .layers = linear,
                                     .n_layers = N_LAYERS,

@@ -146,7 +146,7 @@ static void test_bitnet(void) {
     CHECK_INT(graph.n_norms, 4 * BLOCKS + 1);
     CHECK(graph.head == graph.embedding);
 
-    const struct rsr_layer *down = &graph.layers[graph.blocks[1].down];
+    const struct rsr_layer *down = &graph.layers[graph.blocks[1].down.layer];
     CHECK_STR(down->name, "model.layers.1.mlp.down_proj");
     CHECK_INT(down->role, RSR_ROLE_DOWN);
     CHECK_INT(down->block, 1);
@@ -154,7 +154,7 @@ static void test_bitnet(void) {
     CHECK_INT(down->cols, FFN);
     CHECK_INT(down->encoding, RSR_ENCODING_PACKED2);
     CHECK(down->scale == named(&f, "model.layers.1.mlp.down_proj.weight_scale"));
-    CHECK_INT(graph.layers[graph.blocks[0].k].rows, KV_HEADS * HEAD_DIM);
+    CHECK_INT(graph.layers[graph.blocks[0].k.layer].rows, KV_HEADS * HEAD_DIM);
     CHECK_INT(graph.norms[graph.blocks[0].attn_sub_norm].cols, HEADS * HEAD_DIM);
     CHECK_INT(graph.norms[graph.final_norm].role, RSR_ROLE_FINAL_NORM);
     for (uint32_t i = 0; i < f.checkpoint.n_tensors; i++)
@@ -176,10 +176,13 @@ static void test_llama_untied_online(void) {
     f.checkpoint.config.hyper.tied_head = 0;
     add(&f, RSR_DTYPE_F32, VOCAB, HIDDEN, "lm_head.weight");
     add(&f, RSR_DTYPE_F32, 0, HEAD_DIM / 2, "model.layers.1.self_attn.rotary_emb.inv_freq");
+    static const char *const head_only[] = {"lm_head"};
+    f.checkpoint.config.not_converted = head_only;
+    f.checkpoint.config.n_not_converted = 1;
     CHECK_INT(build(&f, &graph), RSRC_OK);
     CHECK_INT(graph.blocks[0].attn_sub_norm, UINT32_MAX);
-    CHECK_INT(graph.layers[graph.blocks[0].q].encoding, RSR_ENCODING_LATENT);
-    CHECK(graph.layers[graph.blocks[0].q].scale == NULL);
+    CHECK_INT(graph.layers[graph.blocks[0].q.layer].encoding, RSR_ENCODING_LATENT);
+    CHECK(graph.layers[graph.blocks[0].q.layer].scale == NULL);
     CHECK(graph.head == named(&f, "lm_head.weight"));
     close_model(&f);
 }
@@ -274,13 +277,46 @@ static void test_byte_form_and_scalar_scale(void) {
     weight->data = rsrc_arena_alloc(&f.arena, FFN * HIDDEN);
     named(&f, "model.layers.0.mlp.gate_proj.weight_scale")->n_dims = 0;
     CHECK_INT(build(&f, &graph), RSRC_OK);
-    CHECK_INT(graph.layers[graph.blocks[0].gate].encoding, RSR_ENCODING_BYTES);
-    CHECK_INT(graph.layers[graph.blocks[0].up].encoding, RSR_ENCODING_PACKED2);
+    CHECK_INT(graph.layers[graph.blocks[0].gate.layer].encoding, RSR_ENCODING_BYTES);
+    CHECK_INT(graph.layers[graph.blocks[0].up.layer].encoding, RSR_ENCODING_PACKED2);
     close_model(&f);
 }
 
+/* Of float masters, what modules_to_not_convert names stays as it is, by transformers' rules of matching. */
+static void test_dense_layers(void) {
+    static const struct {
+        const char *pattern;
+        uint32_t n_dense;
+    } cases[] = {
+        {"model.layers.1.mlp.up_proj", 1}, /* all of it */
+        {"model.layers.1.mlp", 3},         /* up to a boundary */
+        {"model.layers.", BLOCKS * 7},
+        {"mlp.up_proj", BLOCKS}, /* the end */
+        {"up_proj", BLOCKS},
+        {"model.layers.1.mlp.up", 0}, /* no boundary */
+        {"layers.1.mlp", 0},          /* neither */
+        {"lm_head", 0},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fixture f;
+        struct rsr_graph graph;
+
+        open_model(&f, "bitnet", RSR_SCALE_ONLINE);
+        f.checkpoint.config.not_converted = &cases[i].pattern;
+        f.checkpoint.config.n_not_converted = 1;
+        CHECK_INT(build(&f, &graph), RSRC_OK);
+        CHECK_INT(graph.n_dense, cases[i].n_dense);
+        CHECK_INT(graph.n_layers, BLOCKS * 7 - cases[i].n_dense);
+        if (cases[i].n_dense == 1) {
+            CHECK_INT(graph.blocks[1].up.layer, RSR_NO_LAYER);
+            CHECK_STR(graph.dense[graph.blocks[1].up.dense].name, "model.layers.1.mlp.up_proj");
+        }
+        close_model(&f);
+    }
+}
+
 static void test_configuration(void) {
-    static const char *const head_only[] = {"lm_head"}, *const mlp[] = {"layers.1.mlp.up"};
+    static const char *const head_only[] = {"lm_head"};
     struct fixture f;
     struct rsr_graph graph;
 
@@ -298,11 +334,6 @@ static void test_configuration(void) {
     open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
     f.checkpoint.config.hyper.head_dim = 1u << 31;
     CHECK_REFUSED(&f, "graph-dimension", "num_attention_heads * head_dim is 4294967296");
-
-    open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
-    f.checkpoint.config.not_converted = mlp;
-    f.checkpoint.config.n_not_converted = 1;
-    CHECK_REFUSED(&f, "graph-not-converted", "model.layers.1.mlp.up_proj");
 
     open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
     f.checkpoint.config.not_converted = head_only;
@@ -337,6 +368,7 @@ int main(void) {
     test_names();
     test_shapes_and_types();
     test_byte_form_and_scalar_scale();
+    test_dense_layers();
     test_configuration();
     test_flood();
     return CHECK_EXIT();

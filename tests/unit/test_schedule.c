@@ -1,4 +1,5 @@
 /* test_schedule.c - steps of synthetic graphs verify; every kind of damage to one is caught. */
+#include "block_layers.h"
 #include "base/arena.h"
 #include "check.h"
 #include "schedule/schedule.h"
@@ -19,6 +20,7 @@ static void make_graph(struct fixture *f, bool sub_norms) {
                                   .norms = f->norms,
                                   .n_norms = N_BLOCKS * 4 + 1,
                                   .blocks = f->blocks,
+                                  .head_slot = ternary_slot(RSR_NO_LAYER),
                                   .final_norm = N_BLOCKS * 4};
     f->graph.hyper = (struct rsr_hyper){.hidden = 100,
                                         .n_layers = N_BLOCKS,
@@ -28,18 +30,7 @@ static void make_graph(struct fixture *f, bool sub_norms) {
                                         .ffn = 333,
                                         .vocab = 50};
     for (uint32_t b = 0; b < N_BLOCKS; b++) {
-        const uint32_t l = b * 7, n = b * 4;
-        f->blocks[b] = (struct rsr_block_layers){.q = l,
-                                                 .k = l + 1,
-                                                 .v = l + 2,
-                                                 .o = l + 3,
-                                                 .gate = l + 4,
-                                                 .up = l + 5,
-                                                 .down = l + 6,
-                                                 .input_norm = n,
-                                                 .attn_sub_norm = sub_norms ? n + 1 : UINT32_MAX,
-                                                 .post_norm = n + 2,
-                                                 .ffn_sub_norm = sub_norms ? n + 3 : UINT32_MAX};
+        f->blocks[b] = block_layers(b * 7, b * 4, sub_norms);
     }
 }
 

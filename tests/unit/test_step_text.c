@@ -1,4 +1,5 @@
 /* test_step_text.c - steps print, parse back to the same, and damaged text is refused with a place. */
+#include "block_layers.h"
 #include "schedule/schedule.h"
 #include "text_damage.h"
 
@@ -23,16 +24,14 @@ static void make_model(struct model *m) {
     }
     for (uint32_t n = 0; n < N_NORMS; n++)
         m->norms[n].name = "norm";
-    for (uint32_t b = 0; b < N_BLOCKS; b++) {
-        const uint32_t l = b * 7, n = b * 4;
-        m->blocks[b] = (struct rsr_block_layers){l,     l + 1, l + 2, l + 3, l + 4, l + 5,
-                                                 l + 6, n,     n + 1, n + 2, n + 3};
-    }
+    for (uint32_t b = 0; b < N_BLOCKS; b++)
+        m->blocks[b] = block_layers(b * 7, b * 4, true);
     m->graph = (struct rsr_graph){.layers = m->layers,
                                   .n_layers = N_LAYERS,
                                   .norms = m->norms,
                                   .n_norms = N_NORMS,
                                   .blocks = m->blocks,
+                                  .head_slot = ternary_slot(RSR_NO_LAYER),
                                   .final_norm = N_NORMS - 1,
                                   .hyper = {.hidden = 100,
                                             .n_layers = N_BLOCKS,

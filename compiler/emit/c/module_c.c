@@ -6,7 +6,6 @@
 #include "emit/c/module_c.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "emit/template.h"
@@ -60,7 +59,9 @@ static void put_declarations(const struct rsr_module_input *input, struct rsrc_b
     for (uint32_t n = 0; n < input->graph->n_norms; n++)
         declare(out, "float", input->norm_symbols[n]);
     declare(out, "uint8_t", input->embedding_symbol);
-    if (strcmp(input->head_symbol, input->embedding_symbol) != 0)
+    for (uint32_t i = 0; i < input->graph->n_dense; i++)
+        declare(out, "uint8_t", input->dense_symbols[i]);
+    if (input->head_symbol != NULL && strcmp(input->head_symbol, input->embedding_symbol) != 0)
         declare(out, "uint8_t", input->head_symbol);
     declare(out, "uint8_t", input->tokenizer_symbol);
 }
@@ -138,8 +139,29 @@ static void put_norms(const struct rsr_module_input *input, struct rsrc_buffer *
         rsrc_buffer_puts(out, "    {");
         rsrc_buffer_printf(out, "\"%s\", %s, %u, ", input->norm_roles[n], input->norm_symbols[n],
                            norm->cols);
-        put_float(out, input->graph->hyper.norm_eps);
+        put_float(out, norm->eps);
         rsrc_buffer_puts(out, "},\n");
+    }
+    rsrc_buffer_puts(out, "};\n");
+}
+
+/* {data, dtype, rows, cols, role} */
+static void put_dense(const char *symbol, enum rsr_dtype dtype, uint32_t rows, uint32_t cols,
+                      enum rsr_role role, struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, "{%s, %u, %u, %u, %u}", symbol, (unsigned)dtype, rows, cols,
+                       (unsigned)role);
+}
+
+static void put_dense_layers(const struct rsr_module_input *input, struct rsrc_buffer *out) {
+    if (input->graph->n_dense == 0)
+        return;
+    rsrc_buffer_puts(out, "\nstatic const struct rsr_matrix_data dense[] = {\n");
+    for (uint32_t i = 0; i < input->graph->n_dense; i++) {
+        const struct rsr_dense_layer *layer = &input->graph->dense[i];
+        rsrc_buffer_puts(out, "    ");
+        put_dense(input->dense_symbols[i], layer->weight->dtype, layer->rows, layer->cols,
+                  layer->role, out);
+        rsrc_buffer_puts(out, ",\n");
     }
     rsrc_buffer_puts(out, "};\n");
 }
@@ -156,30 +178,41 @@ static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer
                            "     .n_kernels = %u, .kernels = kernels_%u,\n"
                            "     .steps = steps_%u, .n_steps = %u,\n"
                            "     .n_norms = %u, .norms = norms,\n"
-                           "     .embedding = {%s, %u, %u, %u, 0},\n"
-                           "     .head = {%s, %u, %u, %u, 0}},\n",
+                           "     .embedding = ",
                            target->spec->name, target->spec->cpu_features,
                            (unsigned)target->spec->ops_level, target->n_linears, t, t,
-                           target->n_steps, graph->n_norms, input->embedding_symbol,
-                           (unsigned)graph->embedding->dtype, graph->hyper.vocab,
-                           graph->hyper.hidden, input->head_symbol, (unsigned)graph->head->dtype,
-                           graph->hyper.vocab, graph->hyper.hidden);
+                           target->n_steps, graph->n_norms);
+        put_dense(input->embedding_symbol, graph->embedding->dtype, graph->hyper.vocab,
+                  graph->hyper.hidden, RSR_ROLE_EMBED, out);
+        if (input->head_symbol != NULL) {
+            rsrc_buffer_puts(out, ",\n     .head = ");
+            put_dense(input->head_symbol, graph->head->dtype, graph->hyper.vocab,
+                      graph->hyper.hidden, RSR_ROLE_HEAD, out);
+        }
+        if (graph->n_dense != 0)
+            rsrc_buffer_printf(out, ",\n     .n_dense = %u, .dense = dense", graph->n_dense);
+        rsrc_buffer_puts(out, "},\n");
     }
     rsrc_buffer_puts(out, "};\n");
 }
 
-/* inv_freq[i] = theta^(-2i / head_dim), each step rounded to float32 as the reference does it. */
-static void put_rope(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
-    rsrc_buffer_puts(out, "\nstatic const float inv_freq_0[] = {\n");
-    for (uint32_t i = 0; i < hyper->head_dim / 2; i++) {
-        const float exponent = (float)(2 * i) / (float)hyper->head_dim;
-        const float power = (float)pow((double)hyper->rope_theta, (double)exponent);
-        rsrc_buffer_puts(out, "    ");
-        put_float(out, 1.0f / power);
-        rsrc_buffer_puts(out, ",\n");
+static void put_ropes(const struct rsr_graph *graph, struct rsrc_buffer *out) {
+    for (uint32_t r = 0; r < graph->n_ropes; r++) {
+        rsrc_buffer_printf(out, "\nstatic const float inv_freq_%u[] = {\n", r);
+        for (uint32_t i = 0; i < graph->hyper.head_dim / 2; i++) {
+            rsrc_buffer_puts(out, "    ");
+            put_float(out, graph->ropes[r].inv_freq[i]);
+            rsrc_buffer_puts(out, ",\n");
+        }
+        rsrc_buffer_puts(out, "};\n");
     }
-    rsrc_buffer_puts(
-        out, "};\n\nstatic const struct rsr_rope ropes[] = {\n    {inv_freq_0, 1.0f},\n};\n");
+    rsrc_buffer_puts(out, "\nstatic const struct rsr_rope ropes[] = {\n");
+    for (uint32_t r = 0; r < graph->n_ropes; r++) {
+        rsrc_buffer_printf(out, "    {inv_freq_%u, ", r);
+        put_float(out, graph->ropes[r].scale);
+        rsrc_buffer_puts(out, "},\n");
+    }
+    rsrc_buffer_puts(out, "};\n");
 }
 
 static void put_hyper(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
@@ -223,11 +256,12 @@ static void put_module(const struct rsr_module_input *input, struct rsrc_buffer 
     rsrc_buffer_puts(out, "},\n");
     put_hyper(&input->graph->hyper, out);
     rsrc_buffer_printf(out,
-                       "    .ropes = ropes,\n    .n_ropes = 1,\n"
+                       "    .ropes = ropes,\n    .n_ropes = %u,\n"
                        "    .targets = targets,\n    .n_targets = %u,\n"
                        "    .n_stop_tokens = %u,\n    .stop_tokens = stop_tokens,\n"
                        "    .bos_token = %uu,\n    .eos_token = %uu,\n",
-                       input->n_targets, config->n_eos_tokens, config->bos_token,
+                       input->graph->n_ropes, input->n_targets, config->n_eos_tokens,
+                       config->bos_token,
                        config->n_eos_tokens != 0 ? config->eos_tokens[0] : RSR_NO_TOKEN);
     rsrc_buffer_puts(out, "    .tokenizer = (const struct rsr_tokenizer_header *)(const void *)");
     put_symbol(out, input->tokenizer_symbol);
@@ -244,12 +278,13 @@ void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *
     rsrc_buffer_puts(out, rsrc_template_text("module_head.c.txt"));
     put_declarations(input, out);
     put_norms(input, out);
+    put_dense_layers(input, out);
     for (uint32_t t = 0; t < input->n_targets; t++) {
         rsrc_put_kernels(&input->targets[t], t, out);
         put_steps(&input->targets[t], t, out);
     }
     put_targets(input, out);
-    put_rope(&input->graph->hyper, out);
+    put_ropes(input->graph, out);
     put_module(input, out);
     rsrc_buffer_puts(out, rsrc_template_text("module_tail.c.txt"));
 }

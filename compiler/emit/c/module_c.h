@@ -34,10 +34,11 @@ struct rsr_module_input {
     const struct rsr_graph *graph;
     const struct rsr_module_target *targets;
     uint32_t n_targets;
-    const char *const *norm_roles;   /* [graph->n_norms] "input_norm": probes show it */
-    const char *const *norm_symbols; /* [graph->n_norms] */
+    const char *const *norm_roles;    /* [graph->n_norms] "input_norm": probes show it */
+    const char *const *norm_symbols;  /* [graph->n_norms] */
+    const char *const *dense_symbols; /* [graph->n_dense] */
     const char *embedding_symbol;
-    const char *head_symbol;      /* == embedding_symbol when tied */
+    const char *head_symbol;      /* == embedding_symbol when tied; NULL: no dense head */
     const char *tokenizer_symbol; /* NULL: none */
 };
 

@@ -1,0 +1,85 @@
+/* family.h - an architecture as data: what its config.json means and which tensors a model has.
+ *
+ * Readers take from a family what a configuration leaves out, the graph takes names and shapes. To add a
+ * family whose block is made of the operations that there are, write one table in a file of this folder
+ * and list it in family.c; tests/golden/README.md says how its fixture is made.
+ *
+ * Paths are module paths, %u is the block number. "model." is in front of all but the head where the
+ * checkpoint holds a whole language model; one that holds the body alone has no such prefix. ".weight"
+ * is appended for every entry, ".weight_scale" for the scale of a packed linear layer, ".rms_norm.weight"
+ * for the norm of a linear layer's own input.
+ */
+#ifndef RSRC_FAMILY_FAMILY_H
+#define RSRC_FAMILY_FAMILY_H
+
+#include "ir.h"
+
+enum rsrc_family_kind { RSRC_FAMILY_LINEAR, RSRC_FAMILY_NORM };
+
+/* A size in terms of the hyper-parameters. */
+enum rsrc_family_dim {
+    RSRC_DIM_HIDDEN,
+    RSRC_DIM_Q,  /* n_heads * head_dim */
+    RSRC_DIM_KV, /* n_kv_heads * head_dim */
+    RSRC_DIM_FFN,
+    RSRC_DIM_HEAD, /* head_dim */
+    RSRC_DIM_COUNT
+};
+
+/* One entry of a block. Linear layers are [rows, cols] = [out, in]; norms are [cols]. */
+struct rsrc_family_entry {
+    const char *path;
+    enum rsrc_family_kind kind;
+    enum rsr_role role;
+    enum rsrc_family_dim rows, cols;
+    size_t slot; /* offset in struct rsr_block_layers: of a rsr_linear_slot or a norm's index */
+};
+
+struct rsrc_family {
+    const char *name;         /* for people: "bitnet", "bitnet-1bitllm" */
+    const char *model_type;   /* of config.json */
+    const char *architecture; /* a name that "architectures" must hold; NULL: any */
+
+    /* What the family's configuration class assumes where config.json is silent. The sizes of a model
+     * are never assumed. */
+    double norm_eps;
+    double rope_theta;
+    const char *activation_key; /* "hidden_act" */
+    const char *activation;
+    uint32_t head_dim; /* 0: hidden_size / num_attention_heads */
+    bool tied_head;
+
+    bool square_attention;   /* n_heads * head_dim is hidden_size: a norm is that wide */
+    bool has_bits;           /* weight_bits and input_bits stand for a quantization_config */
+    bool has_windows;        /* blocks of layer type "sliding_attention" */
+    double local_rope_theta; /* of those blocks */
+    uint32_t
+        window_pattern; /* every so manieth block is no such block, if layer_types is missing */
+    double
+        attention_scalar;  /* query_pre_attn_scalar: 1 / its root scales scores; 0: no such field */
+    float norm_offset;     /* added to every norm's weights */
+    bool scaled_embedding; /* times the root of hidden_size */
+
+    const struct rsrc_family_entry *block; /* every one required; in order of use */
+    uint32_t n_block;
+};
+
+#define RSRC_FAMILY_LINEAR_ENTRY(path_, role_, rows_, cols_, slot_)                                \
+    {                                                                                              \
+        path_, RSRC_FAMILY_LINEAR, RSR_ROLE_##role_, RSRC_DIM_##rows_, RSRC_DIM_##cols_,           \
+            offsetof(struct rsr_block_layers, slot_)                                               \
+    }
+#define RSRC_FAMILY_NORM_ENTRY(path_, role_, cols_, slot_)                                         \
+    {                                                                                              \
+        path_, RSRC_FAMILY_NORM, RSR_ROLE_##role_, RSRC_DIM_##cols_, RSRC_DIM_##cols_,             \
+            offsetof(struct rsr_block_layers, slot_)                                               \
+    }
+
+/* The family of a configuration: the first in the list whose model_type is this one and whose
+ * architecture, if it has one, is `architecture` (may be NULL). NULL: there is none. */
+const struct rsrc_family *rsrc_find_family(const char *model_type, const char *architecture);
+
+/* The model types that there are, for messages: "bitnet", "llama" and so on, each once. */
+const char *rsrc_family_list(struct rsrc_arena *arena);
+
+#endif
