@@ -42,6 +42,8 @@ static const char HELP[] =
     "  --heads H, --kv-heads G     of queries, of keys [32, 8]\n"
     "  --data gaussian|clustered   N(0, 1); or 64 centres of it and a spread of 0.35, in runs of 256\n"
     "                              keys. Queries and values are N(0, 1) [gaussian]\n"
+    "  --data trace:FILE           what rsr-run --dump-qkv wrote: all layers, its first N tokens as\n"
+    "                              keys, and queries of the last of them and of those after it\n"
     "  --threshold T               value:T, topk:K or mass:EPS; topk has the K-th product found\n"
     "                              beforehand, and search_us is what the index takes to find it\n"
     "                              itself [mass:1e-3]\n"

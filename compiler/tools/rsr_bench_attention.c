@@ -15,18 +15,14 @@
 #include "base/round.h"
 #include "cpu.h"
 #include "ops/ops.h"
-#include "rsr_bench.h"
+#include "rsr_bench_attention.h"
 #include "rsr_bench_dense.h"
 #include "rsr_louver.h"
 #include "sketch/sketch.h"
 
-#define MAX_GROUP 64u /* query heads a KV head */
-#define MAX_DIM 256u
-#define CHECKED_QUERIES 64u /* at least */
-#define N_CENTRES 64u       /* of clustered keys */
-#define CLUSTER_SPREAD 0.35
-#define CLUSTER_RUN 256u /* tokens of one centre */
-#define DENSE_SHARE 0.8  /* of the read bandwidth, that dense attention must reach */
+#define MAX_GROUP ATTENTION_MAX_GROUP
+#define MAX_DIM ATTENTION_MAX_DIM
+#define DENSE_SHARE 0.8 /* of the read bandwidth, that dense attention must reach */
 
 /* What measured steps read, in pages and keys of a KV head. */
 struct counts {
@@ -39,15 +35,11 @@ struct attention_bench {
     const struct bench_options *options;
     const struct rsr_ops *ops;
     bench_dense_fn *dense; /* NULL: ops */
-    uint32_t n_keys, head_dim, row_floats, group, kv_heads, n_layers, n_steps;
+    struct attention_data d;
     float scale;
     rsr_louver_threshold threshold;
-    uint64_t head_floats; /* keys, then values of a KV head in kv */
-    uint64_t kv_bytes;
-    float *kv;             /* [layer][KV head] */
     rsr_louver **indices;  /* [layer][KV head] */
-    float *queries;        /* [step][KV head][group][head_dim] */
-    double *thresholds;    /* [step][KV head][group]: that of topk:K, found beforehand */
+    double *thresholds;    /* [source][step][KV head][group]: that of topk:K, found beforehand */
     float *outputs;        /* [KV head][group][head_dim]: of the last step */
     struct counts *counts; /* [KV head] */
     bool failed;
@@ -59,80 +51,7 @@ struct findings {
     double error, certified, dense_error; /* largest */
 };
 
-/* ---- Data ---- */
-
-static double uniform(uint64_t *state) {
-    return ((double)(bench_random(state) >> 11) + 0.5) * 0x1p-53;
-}
-
-/* n numbers of N(0, 1), times spread. */
-static void draw_gaussian(float *x, size_t n, double spread, uint64_t *state) {
-    for (size_t i = 0; i < n; i += 2) {
-        const double radius = spread * sqrt(-2.0 * log(uniform(state)));
-        const double angle = 6.283185307179586 * uniform(state);
-        x[i] = (float)(radius * cos(angle));
-        if (i + 1 < n)
-            x[i + 1] = (float)(radius * sin(angle));
-    }
-}
-
-static void draw_rows(const struct attention_bench *b, float *rows, double spread,
-                      uint64_t *state) {
-    memset(rows, 0, (size_t)b->n_keys * b->row_floats * sizeof(float));
-    for (uint32_t i = 0; i < b->n_keys; i++)
-        draw_gaussian(rows + (size_t)i * b->row_floats, b->head_dim, spread, state);
-}
-
-/* Centres of N(0, 1), one for every run of tokens. */
-static void add_clusters(const struct attention_bench *b, float *rows, uint64_t *state) {
-    float *centres = calloc((size_t)N_CENTRES * b->head_dim, sizeof(float));
-    if (centres == NULL)
-        abort(); /* 64 KiB */
-    draw_gaussian(centres, (size_t)N_CENTRES * b->head_dim, 1.0, state);
-    const float *centre = centres;
-    for (uint32_t i = 0; i < b->n_keys; i++) {
-        if (i % CLUSTER_RUN == 0)
-            centre = centres + bench_random(state) % N_CENTRES * b->head_dim;
-        for (uint32_t d = 0; d < b->head_dim; d++)
-            rows[(size_t)i * b->row_floats + d] += centre[d];
-    }
-    free(centres);
-}
-
-static float *keys_of(const struct attention_bench *b, uint32_t layer, uint32_t head) {
-    return b->kv + ((uint64_t)layer * b->kv_heads + head) * b->head_floats;
-}
-
-static const float *values_of(const struct attention_bench *b, uint32_t layer, uint32_t head) {
-    return keys_of(b, layer, head) + b->head_floats / 2;
-}
-
-static float *query_of(const struct attention_bench *b, uint32_t step, uint32_t head) {
-    return b->queries + ((size_t)step * b->kv_heads + head) * b->group * b->head_dim;
-}
-
-static double *thresholds_of(const struct attention_bench *b, uint32_t step, uint32_t head) {
-    return b->thresholds + ((size_t)step * b->kv_heads + head) * b->group;
-}
-
-/* Numbers of the first layer; the others have the same in memory of their own. */
-static void fill_keys(struct attention_bench *b) {
-    const bool clustered = strcmp(b->options->data, "clustered") == 0;
-#pragma omp parallel for num_threads((int)b->options->threads)
-    for (uint32_t head = 0; head < b->kv_heads; head++) {
-        uint64_t state = b->options->seed + UINT64_C(0x1000) * (head + 1);
-        float *keys = keys_of(b, 0, head);
-        draw_rows(b, keys, clustered ? CLUSTER_SPREAD : 1.0, &state);
-        if (clustered)
-            add_clusters(b, keys, &state);
-        draw_rows(b, keys + b->head_floats / 2, 1.0, &state);
-        for (uint32_t layer = 1; layer < b->n_layers; layer++)
-            memcpy(keys_of(b, layer, head), keys, b->head_floats * sizeof(float));
-    }
-    uint64_t state = b->options->seed;
-    draw_gaussian(b->queries, (size_t)b->n_steps * b->kv_heads * b->group * b->head_dim, 1.0,
-                  &state);
-}
+/* ---- Products ---- */
 
 static double product(const float *a, const float *b, uint32_t n) {
     double sums[4] = {0.0};
@@ -145,11 +64,11 @@ static double product(const float *a, const float *b, uint32_t n) {
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-static void products_of(const struct attention_bench *b, uint32_t head, const float *q,
-                        double *products) {
-    const float *keys = keys_of(b, 0, head);
-    for (uint32_t i = 0; i < b->n_keys; i++)
-        products[i] = product(q, keys + (size_t)i * b->row_floats, b->head_dim);
+static void products_of(const struct attention_bench *b, uint32_t source, uint32_t head,
+                        const float *q, double *products) {
+    const float *keys = attention_keys(&b->d, source, head);
+    for (uint32_t i = 0; i < b->d.n_keys; i++)
+        products[i] = product(q, keys + (size_t)i * b->d.row_floats, b->d.head_dim);
 }
 
 static int descending(const void *a, const void *b) {
@@ -157,23 +76,30 @@ static int descending(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
+static double *thresholds_of(const struct attention_bench *b, uint32_t layer, uint32_t step,
+                             uint32_t head) {
+    const size_t set = (size_t)(layer % b->d.n_sources) * b->d.n_steps + step;
+    return b->thresholds + (set * b->d.kv_heads + head) * b->d.group;
+}
+
 /* The K-th largest product of every query: T of topk:K, which an oracle would know. */
 static bool find_thresholds(struct attention_bench *b) {
-    const uint32_t k = b->threshold.k < b->n_keys ? b->threshold.k : b->n_keys;
-    double *products = calloc(b->n_keys, sizeof(*products));
-    if (products == NULL)
-        return false;
-    for (uint32_t step = 0; step < b->n_steps; step++) {
-        for (uint32_t head = 0; head < b->kv_heads; head++) {
-            for (uint32_t h = 0; h < b->group; h++) {
-                products_of(b, head, query_of(b, step, head) + (size_t)h * b->head_dim, products);
-                qsort(products, b->n_keys, sizeof(*products), descending);
-                thresholds_of(b, step, head)[h] = products[k - 1];
-            }
+    const uint32_t k = b->threshold.k < b->d.n_keys ? b->threshold.k : b->d.n_keys;
+    const uint32_t n = b->d.n_sources * b->d.n_steps * b->d.kv_heads;
+    double *products = calloc(b->d.n_keys, sizeof(*products));
+    for (uint32_t i = 0; products != NULL && i < n; i++) {
+        const uint32_t head = i % b->d.kv_heads, step = i / b->d.kv_heads % b->d.n_steps;
+        const uint32_t source = i / b->d.kv_heads / b->d.n_steps;
+        const float *queries = attention_queries(&b->d, source, step, head);
+        for (uint32_t h = 0; h < b->d.group; h++) {
+            products_of(b, source, head, queries + (size_t)h * b->d.head_dim, products);
+            qsort(products, b->d.n_keys, sizeof(*products), descending);
+            thresholds_of(b, source, step, head)[h] = products[k - 1];
         }
     }
+    const bool found = products != NULL;
     free(products);
-    return true;
+    return found;
 }
 
 /* ---- Dense ---- */
@@ -183,43 +109,44 @@ static void attend_ops(const struct attention_bench *b, const float *keys, const
                        const float *queries, float *outputs) {
     struct rsr_attend_state states[MAX_GROUP];
     float page_out[MAX_DIM];
-    for (uint32_t at = 0; at < b->n_keys; at += RSR_PAGE_TOKENS) {
-        const uint32_t left = b->n_keys - at, n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
-        const size_t page = (size_t)at * b->row_floats;
-        for (uint32_t h = 0; h < b->group; h++) {
-            const size_t row = (size_t)h * b->row_floats;
+    for (uint32_t at = 0; at < b->d.n_keys; at += RSR_PAGE_TOKENS) {
+        const uint32_t left = b->d.n_keys - at, n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
+        const size_t page = (size_t)at * b->d.row_floats;
+        for (uint32_t h = 0; h < b->d.group; h++) {
+            const size_t row = (size_t)h * b->d.row_floats;
             b->ops->attend_page(&states[h], outputs + row, page_out, queries + row, keys + page,
-                                values + page, b->row_floats, n, b->scale, at == 0);
+                                values + page, b->d.row_floats, n, b->scale, at == 0);
         }
     }
-    for (uint32_t h = 0; h < b->group; h++) {
-        float *out = outputs + (size_t)h * b->row_floats;
-        b->ops->attend_finish(out, out, &states[h], b->head_dim);
+    for (uint32_t h = 0; h < b->d.group; h++) {
+        float *out = outputs + (size_t)h * b->d.row_floats;
+        b->ops->attend_finish(out, out, &states[h], b->d.head_dim);
     }
 }
 
 /* queries and outputs: [group][head_dim] */
 static void attend_dense(const struct attention_bench *b, uint32_t layer, uint32_t head,
                          const float *queries, float *outputs) {
-    const float *keys = keys_of(b, layer, head), *values = values_of(b, layer, head);
-    const size_t row_bytes = b->head_dim * sizeof(float);
+    const float *keys = attention_keys(&b->d, layer, head),
+                *values = attention_values(&b->d, layer, head);
+    const size_t row_bytes = b->d.head_dim * sizeof(float);
     float q[MAX_GROUP * MAX_DIM] = {0.0f}, out[MAX_GROUP * MAX_DIM];
-    for (uint32_t h = 0; h < b->group; h++)
-        memcpy(q + (size_t)h * b->row_floats, queries + (size_t)h * b->head_dim, row_bytes);
+    for (uint32_t h = 0; h < b->d.group; h++)
+        memcpy(q + (size_t)h * b->d.row_floats, queries + (size_t)h * b->d.head_dim, row_bytes);
     if (b->dense != NULL)
-        b->dense(out, q, keys, values, b->row_floats, b->n_keys, b->scale);
+        b->dense(out, q, keys, values, b->d.row_floats, b->d.n_keys, b->scale);
     else
         attend_ops(b, keys, values, q, out);
-    for (uint32_t h = 0; h < b->group; h++)
-        memcpy(outputs + (size_t)h * b->head_dim, out + (size_t)h * b->row_floats, row_bytes);
+    for (uint32_t h = 0; h < b->d.group; h++)
+        memcpy(outputs + (size_t)h * b->d.head_dim, out + (size_t)h * b->d.row_floats, row_bytes);
 }
 
 /* One step of a layer. */
 static void step_dense(struct attention_bench *b, uint32_t layer, uint32_t step) {
 #pragma omp parallel for num_threads((int)b->options->threads) schedule(static)
-    for (uint32_t head = 0; head < b->kv_heads; head++)
-        attend_dense(b, layer, head, query_of(b, step, head),
-                     b->outputs + (size_t)head * b->group * b->head_dim);
+    for (uint32_t head = 0; head < b->d.kv_heads; head++)
+        attend_dense(b, layer, head, attention_queries(&b->d, layer, step, head),
+                     b->outputs + (size_t)head * b->d.group * b->d.head_dim);
 }
 
 /* ---- Through the index ---- */
@@ -241,29 +168,29 @@ static void count(struct counts *sum, const rsr_louver_stats *stats) {
 }
 
 /* What a step asks of one KV head's index. `search`: the index is to find the threshold of topk. */
-static rsr_louver_query query_for(const struct attention_bench *b, uint32_t step, uint32_t head,
-                                  bool search) {
+static rsr_louver_query query_for(const struct attention_bench *b, uint32_t layer, uint32_t step,
+                                  uint32_t head, bool search) {
     rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
-    query.n_heads = b->group;
-    query.q = query_of(b, step, head);
+    query.n_heads = b->d.group;
+    query.q = attention_queries(&b->d, layer, step, head);
     query.threshold = b->threshold;
     if (b->threshold.kind == RSR_LOUVER_TOPK && !search) {
         query.threshold.kind = RSR_LOUVER_VALUE;
-        query.values = thresholds_of(b, step, head);
+        query.values = thresholds_of(b, layer, step, head);
     }
     return query;
 }
 
 static void step_index(struct attention_bench *b, uint32_t layer, uint32_t step, bool search) {
 #pragma omp parallel for num_threads((int)b->options->threads) schedule(static)
-    for (uint32_t head = 0; head < b->kv_heads; head++) {
+    for (uint32_t head = 0; head < b->d.kv_heads; head++) {
         rsr_error err = RSR_ERROR_INIT;
         rsr_louver_stats stats = RSR_LOUVER_STATS_INIT;
         rsr_louver_head heads[MAX_GROUP];
-        rsr_louver_query query = query_for(b, step, head, search);
-        query.out = b->outputs + (size_t)head * b->group * b->head_dim;
+        rsr_louver_query query = query_for(b, layer, step, head, search);
+        query.out = b->outputs + (size_t)head * b->d.group * b->d.head_dim;
         query.heads = heads;
-        if (rsr_louver_attend(b->indices[(size_t)layer * b->kv_heads + head], &query, &stats,
+        if (rsr_louver_attend(b->indices[(size_t)layer * b->d.kv_heads + head], &query, &stats,
                               &err) != RSR_OK)
             fail_once(b, &err);
         if (!search)
@@ -273,17 +200,17 @@ static void step_index(struct attention_bench *b, uint32_t layer, uint32_t step,
 
 static bool fill_indices(struct attention_bench *b) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
-    options.head_dim = b->head_dim;
+    options.head_dim = b->d.head_dim;
     options.n_planes = b->options->planes;
 #pragma omp parallel for num_threads((int)b->options->threads)
-    for (uint32_t i = 0; i < b->n_layers * b->kv_heads; i++) {
+    for (uint32_t i = 0; i < b->d.n_layers * b->d.kv_heads; i++) {
         rsr_error err = RSR_ERROR_INIT;
-        const float *keys = keys_of(b, i / b->kv_heads, i % b->kv_heads);
-        const float *values = keys + b->head_floats / 2;
+        const float *keys = attention_keys(&b->d, i / b->d.kv_heads, i % b->d.kv_heads);
+        const float *values = keys + b->d.head_floats / 2;
         rsr_status status = rsr_louver_create(&options, &b->indices[i], &err);
-        for (uint32_t j = 0; j < b->n_keys && status == RSR_OK; j++)
-            status = rsr_louver_append(b->indices[i], keys + (size_t)j * b->row_floats,
-                                       values + (size_t)j * b->row_floats, 1, &err);
+        for (uint32_t j = 0; j < b->d.n_keys && status == RSR_OK; j++)
+            status = rsr_louver_append(b->indices[i], keys + (size_t)j * b->d.row_floats,
+                                       values + (size_t)j * b->d.row_floats, 1, &err);
         if (status != RSR_OK)
             fail_once(b, &err);
     }
@@ -303,7 +230,7 @@ static uint64_t count_misses(const struct attention_bench *b, const struct check
                              double threshold) {
     uint64_t misses = 0;
     uint32_t at = 0;
-    for (uint32_t i = 0; i < b->n_keys; i++) {
+    for (uint32_t i = 0; i < b->d.n_keys; i++) {
         if (at < c->n_attended && c->attended[at] == i)
             at++;
         else
@@ -323,59 +250,61 @@ static double distance(const float *x, const double *sums, double total, uint32_
 
 /* Distances to attention over all keys, in float64. */
 static void compare_outputs(const struct attention_bench *b, const struct checked_head *c,
-                            uint32_t head, struct findings *found) {
-    const float *values = values_of(b, 0, head);
+                            const float *values, struct findings *found) {
     double sums[MAX_DIM] = {0.0}, largest = -INFINITY, total = 0.0;
-    for (uint32_t i = 0; i < b->n_keys; i++)
+    for (uint32_t i = 0; i < b->d.n_keys; i++)
         largest = c->products[i] > largest ? c->products[i] : largest;
-    for (uint32_t i = 0; i < b->n_keys; i++) {
+    for (uint32_t i = 0; i < b->d.n_keys; i++) {
         const double p = exp((double)b->scale * (c->products[i] - largest));
-        const float *v = values + (size_t)i * b->row_floats;
+        const float *v = values + (size_t)i * b->d.row_floats;
         total += p;
-        for (uint32_t d = 0; d < b->head_dim; d++)
+        for (uint32_t d = 0; d < b->d.head_dim; d++)
             sums[d] += p * (double)v[d];
     }
-    found->error = fmax(found->error, distance(c->out, sums, total, b->head_dim));
-    found->dense_error = fmax(found->dense_error, distance(c->dense, sums, total, b->head_dim));
+    found->error = fmax(found->error, distance(c->out, sums, total, b->d.head_dim));
+    found->dense_error = fmax(found->dense_error, distance(c->dense, sums, total, b->d.head_dim));
 }
 
-static bool check_head(struct attention_bench *b, uint32_t step, uint32_t head,
+static bool check_head(struct attention_bench *b, uint32_t source, uint32_t step, uint32_t head,
                        struct checked_head *c, struct findings *found) {
     rsr_error err = RSR_ERROR_INIT;
     rsr_louver_head results[MAX_GROUP];
     float dense[MAX_GROUP * MAX_DIM];
-    rsr_louver_query query = query_for(b, step, head, false);
-    attend_dense(b, 0, head, query.q, dense);
+    rsr_louver_query query = query_for(b, source, step, head, false);
+    attend_dense(b, source, head, query.q, dense);
     query.out = b->outputs;
     query.heads = results;
     query.indices = c->attended;
-    query.capacity = b->n_keys;
-    if (rsr_louver_attend(b->indices[head], &query, NULL, &err) != RSR_OK) {
+    query.capacity = b->d.n_keys;
+    if (rsr_louver_attend(b->indices[(size_t)source * b->d.kv_heads + head], &query, NULL, &err) !=
+        RSR_OK) {
         fail_once(b, &err);
         return false;
     }
-    for (uint32_t h = 0; h < b->group; h++) {
+    for (uint32_t h = 0; h < b->d.group; h++) {
         struct checked_head one = {.products = c->products,
-                                   .attended = c->attended + (size_t)h * b->n_keys,
+                                   .attended = c->attended + (size_t)h * b->d.n_keys,
                                    .n_attended = results[h].n_attended,
-                                   .out = b->outputs + (size_t)h * b->head_dim,
-                                   .dense = dense + (size_t)h * b->head_dim};
-        products_of(b, head, query.q + (size_t)h * b->head_dim, one.products);
+                                   .out = b->outputs + (size_t)h * b->d.head_dim,
+                                   .dense = dense + (size_t)h * b->d.head_dim};
+        products_of(b, source, head, query.q + (size_t)h * b->d.head_dim, one.products);
         found->misses +=
             count_misses(b, &one, query.values != NULL ? query.values[h] : results[h].threshold);
-        compare_outputs(b, &one, head, found);
+        compare_outputs(b, &one, attention_values(&b->d, source, head), found);
         found->certified = fmax(found->certified, results[h].certified_error);
     }
     return true;
 }
 
 static bool check(struct attention_bench *b, struct findings *found) {
-    struct checked_head c = {.products = calloc(b->n_keys, sizeof(double)),
-                             .attended = calloc((size_t)b->n_keys * b->group, sizeof(uint32_t))};
+    struct checked_head c = {.products = calloc(b->d.n_keys, sizeof(double)),
+                             .attended =
+                                 calloc((size_t)b->d.n_keys * b->d.group, sizeof(uint32_t))};
     bool ok = c.products != NULL && c.attended != NULL;
-    for (uint32_t step = 0; ok && step < b->n_steps; step++)
-        for (uint32_t head = 0; ok && head < b->kv_heads; head++)
-            ok = check_head(b, step, head, &c, found);
+    const uint32_t n = b->d.n_sources * b->d.n_steps * b->d.kv_heads;
+    for (uint32_t i = 0; ok && i < n; i++)
+        ok = check_head(b, i / b->d.kv_heads / b->d.n_steps, i / b->d.kv_heads % b->d.n_steps,
+                        i % b->d.kv_heads, &c, found);
     free(c.products);
     free(c.attended);
     return ok;
@@ -396,30 +325,30 @@ static void step_search(struct attention_bench *b, uint32_t layer, uint32_t step
 /* One step of every layer; microseconds a layer. */
 static double time_layers(struct attention_bench *b, step_fn *step, uint32_t run) {
     const uint64_t start = bench_now_ns();
-    for (uint32_t layer = 0; layer < b->n_layers; layer++)
-        step(b, layer, (run + layer) % b->n_steps);
-    return (double)(bench_now_ns() - start) * 1e-3 / b->n_layers;
+    for (uint32_t layer = 0; layer < b->d.n_layers; layer++)
+        step(b, layer, (run + layer) % b->d.n_steps);
+    return (double)(bench_now_ns() - start) * 1e-3 / b->d.n_layers;
 }
 
 /* Appends a page to every index, a token at a time over all layers, and takes it away again. */
 static bool time_append(struct attention_bench *b, double *us) {
-    const uint32_t n = b->n_layers * b->kv_heads;
+    const uint32_t n = b->d.n_layers * b->d.kv_heads;
     rsr_error err = RSR_ERROR_INIT;
     const uint64_t start = bench_now_ns();
     for (uint32_t token = 0; token < RSR_PAGE_TOKENS; token++) {
         for (uint32_t i = 0; i < n; i++) {
-            const float *key = keys_of(b, i / b->kv_heads, i % b->kv_heads);
-            key += (size_t)(token % b->n_keys) * b->row_floats;
-            if (rsr_louver_append(b->indices[i], key, key + b->head_floats / 2, 1, &err) !=
+            const float *key = attention_keys(&b->d, i / b->d.kv_heads, i % b->d.kv_heads);
+            key += (size_t)(token % b->d.n_keys) * b->d.row_floats;
+            if (rsr_louver_append(b->indices[i], key, key + b->d.head_floats / 2, 1, &err) !=
                 RSR_OK) {
                 fail_once(b, &err);
                 return false;
             }
         }
     }
-    *us = (double)(bench_now_ns() - start) * 1e-3 / RSR_PAGE_TOKENS / b->n_layers;
+    *us = (double)(bench_now_ns() - start) * 1e-3 / RSR_PAGE_TOKENS / b->d.n_layers;
     for (uint32_t i = 0; i < n && !b->failed; i++)
-        if (rsr_louver_truncate(b->indices[i], b->n_keys, &err) != RSR_OK)
+        if (rsr_louver_truncate(b->indices[i], b->d.n_keys, &err) != RSR_OK)
             fail_once(b, &err);
     return !b->failed;
 }
@@ -433,7 +362,7 @@ static bool measure(struct attention_bench *b, struct timings *t) {
     double *samples = calloc((size_t)3 * runs, sizeof(*samples)), unused;
     if (samples == NULL)
         return false;
-    memset(b->counts, 0, b->kv_heads * sizeof(*b->counts));
+    memset(b->counts, 0, b->d.kv_heads * sizeof(*b->counts));
     const bool search = b->threshold.kind == RSR_LOUVER_TOPK;
     for (uint32_t i = 0; i < runs && !b->failed; i++) {
         samples[i] = time_layers(b, step_dense, i);
@@ -445,7 +374,7 @@ static bool measure(struct attention_bench *b, struct timings *t) {
     t->louver_us = bench_median(samples + runs, runs, &t->spread);
     t->search_us = bench_median(samples + 2 * (size_t)runs, runs, &unused);
     free(samples);
-    t->dram_gbps = bench_read_gbps(b->kv, b->kv_bytes, b->options->threads, runs);
+    t->dram_gbps = bench_read_gbps(b->d.kv, b->d.kv_bytes, b->options->threads, runs);
     return !b->failed && time_append(b, &t->append_us);
 }
 
@@ -454,12 +383,12 @@ static bool measure(struct attention_bench *b, struct timings *t) {
 /* Of measured steps, in keys of a KV head: what reading them costs. V of every key that was read
  * exactly is counted, although only that of keys attended to is read. */
 static double bytes_read(const struct attention_bench *b, const struct counts *sum, double pages) {
-    const struct rsr_sketch_shape shape = rsr_sketch_shape_of(b->head_dim, b->options->planes);
+    const struct rsr_sketch_shape shape = rsr_sketch_shape_of(b->d.head_dim, b->options->planes);
     const double codes = 16.0 * shape.n_slices;
     const double scales = (double)(shape.plane_at[0] - shape.scales_at) / RSR_SKETCH_VECTORS;
     return pages * shape.scales_at + sum->scanned * (codes + scales) +
            sum->plane2 * (codes + shape.n_slices) +
-           sum->exact * 2.0 * (double)b->row_floats * sizeof(float);
+           sum->exact * 2.0 * (double)b->d.row_floats * sizeof(float);
 }
 
 static json_t *describe(const struct attention_bench *b, const struct timings *t,
@@ -467,7 +396,7 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
     const struct bench_options *o = b->options;
     struct counts sum = {0};
     rsr_louver_info info = RSR_LOUVER_INFO_INIT;
-    for (uint32_t head = 0; head < b->kv_heads; head++) {
+    for (uint32_t head = 0; head < b->d.kv_heads; head++) {
         sum.pages_skipped += b->counts[head].pages_skipped;
         sum.scanned += b->counts[head].scanned;
         sum.plane2 += b->counts[head].plane2;
@@ -475,15 +404,15 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
     }
     if (rsr_louver_get_info(b->indices[0], &info) != RSR_OK)
         return NULL;
-    const double visits = (double)o->runs * b->n_layers * b->kv_heads; /* of an index */
-    const double keys = visits * b->n_keys, pages = visits * (b->n_keys / RSR_PAGE_TOKENS);
-    const double dense_bytes = 2.0 * (double)b->row_floats * sizeof(float);
-    const double dense_gbps = dense_bytes * b->n_keys * b->kv_heads / t->dense_us * 1e-3;
+    const double visits = (double)o->runs * b->d.n_layers * b->d.kv_heads; /* of an index */
+    const double keys = visits * b->d.n_keys, pages = visits * (b->d.n_keys / RSR_PAGE_TOKENS);
+    const double dense_bytes = 2.0 * (double)b->d.row_floats * sizeof(float);
+    const double dense_gbps = dense_bytes * b->d.n_keys * b->d.kv_heads / t->dense_us * 1e-3;
     json_t *result = json_object();
-    json_object_set_new(result, "context", json_integer(b->n_keys));
-    json_object_set_new(result, "head_dim", json_integer(b->head_dim));
-    json_object_set_new(result, "heads", json_integer(o->heads));
-    json_object_set_new(result, "kv_heads", json_integer(b->kv_heads));
+    json_object_set_new(result, "context", json_integer(b->d.n_keys));
+    json_object_set_new(result, "head_dim", json_integer(b->d.head_dim));
+    json_object_set_new(result, "heads", json_integer(b->d.kv_heads * b->d.group));
+    json_object_set_new(result, "kv_heads", json_integer(b->d.kv_heads));
     json_object_set_new(result, "data", json_string(o->data));
     json_object_set_new(result, "threshold", json_string(o->threshold));
     json_object_set_new(result, "planes", json_integer(o->planes));
@@ -491,7 +420,7 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
     json_object_set_new(result, "kernel", json_string(info.kernel));
     json_object_set_new(result, "dense_kernel",
                         json_string(b->dense != NULL ? "avx512, 4 heads" : b->ops->name));
-    json_object_set_new(result, "kv_mib", json_integer((json_int_t)(b->kv_bytes >> 20)));
+    json_object_set_new(result, "kv_mib", json_integer((json_int_t)(b->d.kv_bytes >> 20)));
     json_object_set_new(result, "dense_us", json_real(t->dense_us));
     json_object_set_new(result, "louver_us", json_real(t->louver_us));
     if (b->threshold.kind == RSR_LOUVER_TOPK)
@@ -506,13 +435,14 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
                         json_real(bytes_read(b, &sum, pages) / (dense_bytes * keys)));
     json_object_set_new(result, "misses", json_integer((json_int_t)found->misses));
     json_object_set_new(result, "checked_queries",
-                        json_integer((json_int_t)b->n_steps * (json_int_t)o->heads));
+                        json_integer((json_int_t)b->d.n_sources * (json_int_t)b->d.n_steps *
+                                     (json_int_t)(b->d.kv_heads * b->d.group)));
     json_object_set_new(result, "max_output_error", json_real(found->error));
     json_object_set_new(result, "certified_error", json_real(found->certified));
     json_object_set_new(result, "dense_error", json_real(found->dense_error));
     json_object_set_new(result, "append_us", json_real(t->append_us));
     json_object_set_new(result, "index_bytes_per_token",
-                        json_real((double)info.index_bytes / (double)b->n_keys));
+                        json_real((double)info.index_bytes / (double)b->d.n_keys));
     json_object_set_new(result, "dense_read_gbps", json_real(dense_gbps));
     json_object_set_new(result, "dram_gbps", json_real(t->dram_gbps));
     json_object_set_new(result, "spread", json_real(t->spread));
@@ -531,14 +461,6 @@ static bool refuse(const char *sentence) {
     return false;
 }
 
-static bool check_options(const struct bench_options *o) {
-    if (strcmp(o->data, "gaussian") != 0 && strcmp(o->data, "clustered") != 0)
-        return refuse("--data takes gaussian or clustered");
-    if (o->heads % o->kv_heads != 0 || o->heads / o->kv_heads > MAX_GROUP)
-        return refuse("--heads must be a multiple of --kv-heads, at most 64 times as many");
-    return true;
-}
-
 static const struct rsr_ops *best_ops(uint64_t features) {
     int level = RSR_OPS_LEVEL_COUNT - 1;
     while (rsr_ops_get((enum rsr_ops_level)level) == NULL ||
@@ -548,48 +470,30 @@ static const struct rsr_ops *best_ops(uint64_t features) {
 }
 
 static bool set_up(struct attention_bench *b) {
-    const struct bench_options *o = b->options;
     const uint64_t features = rsr_cpu_features();
-    b->ops = best_ops(features);
-    b->n_keys = o->context;
-    b->head_dim = o->head_dim;
-    b->row_floats = (b->head_dim + 15u) & ~15u;
-    b->kv_heads = o->kv_heads;
-    b->group = o->heads / o->kv_heads;
-    b->dense = b->group <= BENCH_DENSE_HEADS ? bench_dense_for(features) : NULL;
-    b->scale = 1.0f / sqrtf((float)b->head_dim);
-    b->n_steps = rsrc_divide_up(CHECKED_QUERIES, o->heads);
-    /* Rows up to the next multiple of 4 are read. */
-    b->head_floats = UINT64_C(2) * ((b->n_keys + 3u) & ~3u) * b->row_floats;
-    const uint64_t layer_bytes = b->head_floats * sizeof(float) * b->kv_heads;
-    const uint64_t n_layers = (BENCH_STREAM_BYTES + layer_bytes - 1) / layer_bytes;
-    b->n_layers = o->quick ? 1 : (uint32_t)n_layers;
-    b->kv_bytes = layer_bytes * b->n_layers;
-    const size_t n_queries = (size_t)b->n_steps * o->heads;
-    b->indices = calloc((size_t)b->n_layers * b->kv_heads, sizeof(rsr_louver *));
-    b->queries = calloc(n_queries * b->head_dim, sizeof(float));
-    b->thresholds = calloc(n_queries, sizeof(double));
-    b->outputs = calloc((size_t)o->heads * b->head_dim, sizeof(float));
-    b->counts = calloc(b->kv_heads, sizeof(*b->counts));
-    if (b->indices == NULL || b->queries == NULL || b->thresholds == NULL || b->outputs == NULL ||
-        b->counts == NULL)
-        return refuse("no memory for queries");
-    b->kv = bench_alloc(b->kv_bytes);
-    if (b->kv == NULL)
+    if (!attention_data_make(b->options, &b->d))
         return false;
-    fill_keys(b);
+    const size_t n_heads = (size_t)b->d.kv_heads * b->d.group;
+    b->ops = best_ops(features);
+    b->dense = b->d.group <= BENCH_DENSE_HEADS ? bench_dense_for(features) : NULL;
+    b->scale = 1.0f / sqrtf((float)b->d.head_dim);
+    b->indices = calloc((size_t)b->d.n_layers * b->d.kv_heads, sizeof(rsr_louver *));
+    b->thresholds = calloc(b->d.n_sources * b->d.n_steps * n_heads, sizeof(double));
+    b->outputs = calloc(n_heads * b->d.head_dim, sizeof(float));
+    b->counts = calloc(b->d.kv_heads, sizeof(*b->counts));
+    if (b->indices == NULL || b->thresholds == NULL || b->outputs == NULL || b->counts == NULL)
+        return refuse("no memory for results");
     return (b->threshold.kind != RSR_LOUVER_TOPK || find_thresholds(b)) && fill_indices(b);
 }
 
 static void release(struct attention_bench *b) {
-    for (uint32_t i = 0; b->indices != NULL && i < b->n_layers * b->kv_heads; i++)
+    for (uint32_t i = 0; b->indices != NULL && i < b->d.n_layers * b->d.kv_heads; i++)
         rsr_louver_destroy(b->indices[i]);
     free(b->indices);
-    free(b->queries);
     free(b->thresholds);
     free(b->outputs);
     free(b->counts);
-    bench_free(b->kv, b->kv_bytes);
+    attention_data_free(&b->d);
 }
 
 int bench_attention(const struct bench_options *options) {
@@ -601,8 +505,6 @@ int bench_attention(const struct bench_options *options) {
     rsr_error err = RSR_ERROR_INIT;
     if (rsr_louver_threshold_parse(known.threshold, &b.threshold, &err) != RSR_OK)
         return refuse(err.message) ? 0 : 1;
-    if (!check_options(&known))
-        return 1;
     json_t *result = NULL;
     if (set_up(&b) && check(&b, &found) && measure(&b, &timings))
         result = describe(&b, &timings, &found);

@@ -1,0 +1,39 @@
+/* rsr_bench_attention.h - the keys, values and queries that rsr-bench attention works on. */
+#ifndef RSRC_TOOLS_RSR_BENCH_ATTENTION_H
+#define RSRC_TOOLS_RSR_BENCH_ATTENTION_H
+
+#include "rsr_bench.h"
+
+#define ATTENTION_MAX_GROUP 64u /* query heads a KV head */
+#define ATTENTION_MAX_DIM 256u
+
+/* Layers of one shape. The numbers of layer l are those of source l % n_sources, in memory of their own. */
+struct attention_data {
+    uint32_t n_keys, head_dim, row_floats, group, kv_heads;
+    uint32_t n_sources, n_layers, n_steps;
+    uint64_t head_floats; /* of a KV head in kv: keys, then values */
+    uint64_t kv_bytes;
+    float *kv;      /* [layer][KV head]; rows of row_floats, zero from head_dim on */
+    float *queries; /* [source][step][KV head][group][head_dim] */
+};
+
+/* As --data says. False with a message on stderr. */
+bool attention_data_make(const struct bench_options *options, struct attention_data *data);
+void attention_data_free(struct attention_data *data);
+
+static inline float *attention_keys(const struct attention_data *d, uint32_t layer, uint32_t head) {
+    return d->kv + ((uint64_t)layer * d->kv_heads + head) * d->head_floats;
+}
+
+static inline float *attention_values(const struct attention_data *d, uint32_t layer,
+                                      uint32_t head) {
+    return attention_keys(d, layer, head) + d->head_floats / 2;
+}
+
+static inline float *attention_queries(const struct attention_data *d, uint32_t layer,
+                                       uint32_t step, uint32_t head) {
+    const size_t set = (size_t)(layer % d->n_sources) * d->n_steps + step;
+    return d->queries + (set * d->kv_heads + head) * d->group * d->head_dim;
+}
+
+#endif

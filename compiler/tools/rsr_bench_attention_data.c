@@ -1,0 +1,221 @@
+/* rsr_bench_attention_data.c - drawn keys, values and queries, or those of a model: the file that rsr-run
+ * --dump-qkv writes.
+ *
+ * Such a file begins with 64 bytes: "RSRQKV1" and, from byte 8 on, five uint32: layers, query heads, KV
+ * heads, head size, tokens. For every layer follow the tokens' queries, keys and values, rows of float32.
+ * The first N tokens are the context; the last of them and those after it ask.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/round.h"
+#include "rsr_bench_attention.h"
+
+#define CHECKED_QUERIES 64u /* at least */
+#define N_CENTRES 64u       /* of clustered keys */
+#define CLUSTER_SPREAD 0.35
+#define CLUSTER_RUN 256u /* tokens of one centre */
+
+#define TRACE "trace:"
+#define TRACE_HEADER_BYTES 64u
+
+static bool refuse(const char *sentence) {
+    fprintf(stderr, "rsr-bench: %s\n", sentence);
+    return false;
+}
+
+/* ---- Drawing ---- */
+
+static double uniform(uint64_t *state) {
+    return ((double)(bench_random(state) >> 11) + 0.5) * 0x1p-53;
+}
+
+/* n numbers of N(0, 1), times spread. */
+static void draw_gaussian(float *x, size_t n, double spread, uint64_t *state) {
+    for (size_t i = 0; i < n; i += 2) {
+        const double radius = spread * sqrt(-2.0 * log(uniform(state)));
+        const double angle = 6.283185307179586 * uniform(state);
+        x[i] = (float)(radius * cos(angle));
+        if (i + 1 < n)
+            x[i + 1] = (float)(radius * sin(angle));
+    }
+}
+
+static void draw_rows(const struct attention_data *d, float *rows, double spread, uint64_t *state) {
+    for (uint32_t i = 0; i < d->n_keys; i++)
+        draw_gaussian(rows + (size_t)i * d->row_floats, d->head_dim, spread, state);
+}
+
+/* Centres of N(0, 1), one for every run of tokens. */
+static void add_clusters(const struct attention_data *d, float *rows, uint64_t *state) {
+    static const size_t n = (size_t)N_CENTRES * ATTENTION_MAX_DIM;
+    float centres[N_CENTRES * ATTENTION_MAX_DIM];
+    draw_gaussian(centres, n, 1.0, state);
+    const float *centre = centres;
+    for (uint32_t i = 0; i < d->n_keys; i++) {
+        if (i % CLUSTER_RUN == 0)
+            centre = centres + bench_random(state) % N_CENTRES * ATTENTION_MAX_DIM;
+        for (uint32_t k = 0; k < d->head_dim; k++)
+            rows[(size_t)i * d->row_floats + k] += centre[k];
+    }
+}
+
+static void draw(const struct bench_options *options, const struct attention_data *d,
+                 bool clustered) {
+#pragma omp parallel for num_threads((int)options->threads)
+    for (uint32_t head = 0; head < d->kv_heads; head++) {
+        uint64_t state = options->seed + UINT64_C(0x1000) * (head + 1);
+        draw_rows(d, attention_keys(d, 0, head), clustered ? CLUSTER_SPREAD : 1.0, &state);
+        if (clustered)
+            add_clusters(d, attention_keys(d, 0, head), &state);
+        draw_rows(d, attention_values(d, 0, head), 1.0, &state);
+    }
+    uint64_t state = options->seed;
+    draw_gaussian(d->queries, (size_t)d->n_steps * d->kv_heads * d->group * d->head_dim, 1.0,
+                  &state);
+}
+
+/* ---- Traces ---- */
+
+struct trace {
+    FILE *file;
+    uint32_t n_layers, n_heads, n_kv_heads, head_dim, n_tokens;
+};
+
+static bool open_trace(const char *path, struct trace *t) {
+    char header[TRACE_HEADER_BYTES];
+    t->file = fopen(path, "rbe");
+    if (t->file == NULL) {
+        fprintf(stderr, "rsr-bench: cannot read %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    if (fread(header, sizeof(header), 1, t->file) != 1 || memcmp(header, "RSRQKV1", 8) != 0)
+        return refuse("the trace does not begin as rsr-run --dump-qkv writes it");
+    uint32_t n[5];
+    memcpy(n, header + 8, sizeof(n));
+    t->n_layers = n[0], t->n_heads = n[1], t->n_kv_heads = n[2];
+    t->head_dim = n[3], t->n_tokens = n[4];
+    const bool ok = t->n_layers >= 1 && t->n_layers <= 4096 && t->n_kv_heads >= 1 &&
+                    t->n_kv_heads <= 4096 && t->n_heads % t->n_kv_heads == 0 && t->n_heads >= 1 &&
+                    t->n_heads / t->n_kv_heads <= ATTENTION_MAX_GROUP && t->head_dim >= 1 &&
+                    t->head_dim <= ATTENTION_MAX_DIM && t->n_tokens >= 1 && t->n_tokens <= 1u << 24;
+    return ok || refuse("the trace has a shape that cannot be measured");
+}
+
+/* Rows of `tokens` tokens to every KV head's place: [token][KV head][head_dim]. */
+static bool read_rows(const struct trace *t, const struct attention_data *d, uint32_t layer,
+                      bool values, float *row) {
+    const size_t n = (size_t)t->n_kv_heads * t->head_dim;
+    for (uint32_t token = 0; token < t->n_tokens; token++) {
+        if (fread(row, sizeof(float), n, t->file) != n)
+            return false;
+        for (uint32_t head = 0; token < d->n_keys && head < d->kv_heads; head++) {
+            float *rows =
+                values ? attention_values(d, layer, head) : attention_keys(d, layer, head);
+            memcpy(rows + (size_t)token * d->row_floats, row + (size_t)head * d->head_dim,
+                   d->head_dim * sizeof(float));
+        }
+    }
+    return true;
+}
+
+static bool read_trace(const struct trace *t, const struct attention_data *d) {
+    const size_t n = (size_t)t->n_heads * t->head_dim;
+    float *row = calloc(n, sizeof(float));
+    bool ok = row != NULL;
+    for (uint32_t layer = 0; ok && layer < t->n_layers; layer++) {
+        for (uint32_t token = 0; ok && token < t->n_tokens; token++) {
+            ok = fread(row, sizeof(float), n, t->file) == n;
+            const uint32_t first = d->n_keys - 1;
+            if (ok && token >= first && token - first < d->n_steps)
+                memcpy(attention_queries(d, layer, token - first, 0), row, n * sizeof(float));
+        }
+        ok = ok && read_rows(t, d, layer, false, row) && read_rows(t, d, layer, true, row);
+    }
+    free(row);
+    return ok || refuse("the trace ends too early, or there is no memory for it");
+}
+
+/* ---- Making ---- */
+
+/* Memory for data of this shape, zeros. */
+static bool reserve(const struct bench_options *options, struct attention_data *d) {
+    d->row_floats = (d->head_dim + 15u) & ~15u;
+    /* Rows up to the next multiple of 4 are read. */
+    d->head_floats = UINT64_C(2) * ((d->n_keys + 3u) & ~3u) * d->row_floats;
+    const uint64_t layer_bytes = d->head_floats * sizeof(float) * d->kv_heads;
+    const uint64_t round = layer_bytes * d->n_sources;
+    const uint64_t n_rounds = options->quick ? 1 : (BENCH_STREAM_BYTES + round - 1) / round;
+    if (n_rounds * d->n_sources > UINT32_MAX)
+        return refuse("the context is too short to be measured without --quick");
+    d->n_layers = (uint32_t)n_rounds * d->n_sources;
+    d->kv_bytes = layer_bytes * d->n_layers;
+    d->queries = calloc((size_t)d->n_sources * d->n_steps * d->kv_heads * d->group * d->head_dim,
+                        sizeof(float));
+    if (d->queries == NULL)
+        return refuse("no memory for queries");
+    d->kv = bench_alloc(d->kv_bytes);
+    if (d->kv != NULL)
+        memset(d->kv, 0, d->kv_bytes);
+    return d->kv != NULL;
+}
+
+static void copy_sources(struct attention_data *d) {
+    const uint64_t floats = d->head_floats * d->kv_heads * d->n_sources;
+    for (uint64_t at = floats; at < d->kv_bytes / sizeof(float); at += floats)
+        memcpy(d->kv + at, d->kv, floats * sizeof(float));
+}
+
+static bool make_from_trace(const struct bench_options *options, struct attention_data *d) {
+    struct trace t = {0};
+    bool ok = open_trace(options->data + strlen(TRACE), &t);
+    if (ok) {
+        d->head_dim = t.head_dim;
+        d->kv_heads = t.n_kv_heads;
+        d->group = t.n_heads / t.n_kv_heads;
+        d->n_sources = t.n_layers;
+        d->n_steps = rsrc_divide_up(CHECKED_QUERIES, t.n_heads);
+        d->n_keys = options->context;
+        ok = (uint64_t)d->n_keys + d->n_steps - 1 <= t.n_tokens ||
+             refuse("the trace has too few tokens for this --context and the queries after it");
+    }
+    ok = ok && reserve(options, d) && read_trace(&t, d);
+    if (t.file != NULL)
+        fclose(t.file);
+    return ok;
+}
+
+static bool make_drawn(const struct bench_options *options, struct attention_data *d) {
+    const bool clustered = strcmp(options->data, "clustered") == 0;
+    if (!clustered && strcmp(options->data, "gaussian") != 0)
+        return refuse("--data takes gaussian, clustered or trace:FILE");
+    if (options->heads % options->kv_heads != 0 ||
+        options->heads / options->kv_heads > ATTENTION_MAX_GROUP)
+        return refuse("--heads must be a multiple of --kv-heads, at most 64 times as many");
+    d->n_keys = options->context;
+    d->head_dim = options->head_dim;
+    d->kv_heads = options->kv_heads;
+    d->group = options->heads / options->kv_heads;
+    d->n_sources = 1;
+    d->n_steps = rsrc_divide_up(CHECKED_QUERIES, options->heads);
+    if (!reserve(options, d))
+        return false;
+    draw(options, d, clustered);
+    return true;
+}
+
+bool attention_data_make(const struct bench_options *options, struct attention_data *data) {
+    const bool traced = strncmp(options->data, TRACE, strlen(TRACE)) == 0;
+    if (!(traced ? make_from_trace : make_drawn)(options, data))
+        return false;
+    copy_sources(data);
+    return true;
+}
+
+void attention_data_free(struct attention_data *data) {
+    free(data->queries);
+    bench_free(data->kv, data->kv_bytes);
+}
