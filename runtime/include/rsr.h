@@ -117,6 +117,10 @@ typedef struct rsr_model_info {
     uint8_t model_hash[16];
     const char *compiler_version;
     const char *pages;          /* what the weights lie on: "huge", "plain", "copied" and why */
+    const char *pooling;        /* of an embedding model: "last", "first" or "mean"; NULL: a language
+                                   model */
+    uint32_t output_size;       /* floats of an entry with want_logits: vocab, or hidden of an
+                                   embedding model */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT {.size_bytes = sizeof(rsr_model_info)}
 
@@ -288,7 +292,8 @@ typedef struct rsr_batch {
     uint32_t size_bytes;
     const rsr_batch_entry *entries;
     size_t n_entries;
-    float *logits;          /* [entries with want_logits][vocab], in entry order */
+    float *logits;          /* [entries with want_logits][vocab], in entry order; of an embedding
+                               model the hidden states behind its last norm, [..][hidden] */
     size_t logits_capacity; /* floats */
 } rsr_batch;
 #define RSR_BATCH_INIT {.size_bytes = sizeof(rsr_batch)}
@@ -297,6 +302,16 @@ typedef struct rsr_batch {
  * sequences and a verification are the same call. On failure no sequence has changed. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch,
                                              rsr_error *err);
+
+/* ---- Embeddings -------------------------------------------------------------------------------------- */
+
+/* The embedding of a text's tokens: hidden states pooled and normalised as the checkpoint says. embedding
+ * gets rsr_model_info.hidden floats, which depend on the tokens alone. Runs in a sequence of its own that
+ * ends with the call. RSR_ERR_ARGUMENT: a language model, no tokens, or capacity too small; RSR_ERR_FULL:
+ * more tokens than the engine's context or free KV pages hold. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_embed(rsr_engine *engine, const uint32_t *tokens,
+                                              size_t n_tokens, float *embedding, size_t capacity,
+                                              rsr_error *err);
 
 /* ---- Sampling --------------------------------------------------------------------------------------- */
 

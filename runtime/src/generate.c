@@ -189,6 +189,9 @@ static rsr_status set_up(struct generation *g, const rsr_generate_options *optio
         return rsr_fail(err, status, "rsr_generate: the engine is of another process");
     g->context = info.context;
     g->model = rsr_engine_model(g->engine);
+    if (g->model->module->hyper.pooling != RSR_POOLING_NONE)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "this is an embedding model: it continues no text, rsr_embed() embeds it");
     if (g->model->text)
         rsr_detokenizer_begin(&g->detokenizer, g->model, true);
     g->logits = malloc(g->model->module->hyper.vocab * sizeof(*g->logits));

@@ -150,6 +150,8 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         return status;
     const struct rsr_module *module = model->module;
     const struct rsr_hyper *h = &module->hyper;
+    static const char *const pooling_names[RSR_POOLING_COUNT] = {
+        [RSR_POOLING_LAST] = "last", [RSR_POOLING_FIRST] = "first", [RSR_POOLING_MEAN] = "mean"};
     rsr_model_info known = {
         .name = module->model_name,
         .architecture = module->architecture,
@@ -174,6 +176,8 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .token_bytes = model->token_bytes,
         .compiler_version = module->compiler_version,
         .pages = model->pages,
+        .pooling = pooling_names[h->pooling],
+        .output_size = rsr_output_size(h),
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);

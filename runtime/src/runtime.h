@@ -79,6 +79,8 @@ rsr_status rsr_api_sequence_read_kv(rsr_sequence *, uint32_t, uint32_t, float *,
                                     rsr_error *);
 rsr_status rsr_api_sequence_fork(rsr_sequence *, rsr_sequence **, rsr_error *);
 rsr_status rsr_api_eval(rsr_engine *, const rsr_batch *, rsr_error *); /* eval.c */
+rsr_status rsr_api_embed(rsr_engine *, const uint32_t *, size_t, float *, size_t,
+                         rsr_error *); /* embed.c */
 rsr_status rsr_api_sample(const rsr_model *, const rsr_sampling *, const float *, const uint32_t *,
                           size_t, uint32_t *, rsr_error *); /* sample.c */
 rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,

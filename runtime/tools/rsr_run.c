@@ -177,12 +177,17 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
     return failed ? run_fail("cannot write JSON") : 0;
 }
 
+static bool read_prompt(const struct run_options *o, struct run_text *prompt) {
+    if (!o->prompt)
+        return run_read_file(o->prompt_file, prompt);
+    run_text_append(prompt, o->prompt, strlen(o->prompt));
+    return true;
+}
+
 int run_prompt(struct run_session *session) {
     const struct run_options *o = session->options;
     struct run_text prompt = {0};
-    if (o->prompt)
-        run_text_append(&prompt, o->prompt, strlen(o->prompt));
-    else if (!run_read_file(o->prompt_file, &prompt))
+    if (!read_prompt(o, &prompt))
         return 1;
     rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
     options.max_tokens = o->n_tokens;
@@ -208,6 +213,57 @@ int run_prompt(struct run_session *session) {
     free(prompt.data);
     free(output.text.data);
     return code == 0 && run_interrupted() ? RUN_EXIT_INTERRUPTED : code;
+}
+
+/* ---- Embedding ---------------------------------------------------------------------------------- */
+
+/* One float a line, or one JSON object. */
+static int print_embedding(const struct run_session *s, const float *embedding, size_t n_tokens) {
+    const uint32_t n = s->info.hidden;
+    if (!s->options->json) {
+        for (uint32_t i = 0; i < n; i++)
+            printf("%.9g\n", (double)embedding[i]);
+        return 0;
+    }
+    json_t *root = json_object(), *values = json_array();
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(values, json_real((double)embedding[i]));
+    json_object_set_new(root, "embedding", values);
+    json_object_set_new(root, "prompt_tokens", json_integer((json_int_t)n_tokens));
+    int failed = json_dumpf(root, stdout, JSON_REAL_PRECISION(9));
+    json_decref(root);
+    putchar('\n');
+    return failed ? run_fail("cannot write JSON") : 0;
+}
+
+static int embed_text(const struct run_session *s, const struct run_text *text) {
+    const size_t capacity = s->engine_info.context;
+    uint32_t *tokens = calloc(capacity, sizeof(*tokens));
+    float *embedding = calloc(s->info.hidden, sizeof(*embedding));
+    size_t n = 0;
+    rsr_error err = RSR_ERROR_INIT;
+    int code = 0;
+    if (tokens == NULL || embedding == NULL)
+        code = run_fail("out of memory");
+    else if (rsr_tokenize(s->model, text->data, text->size, RSR_TOKENIZE_ADD_SPECIAL, tokens,
+                          capacity, &n, &err) != RSR_OK ||
+             rsr_embed(s->engine, tokens, n, embedding, s->info.hidden, &err) != RSR_OK)
+        code = run_fail("%s", n > capacity ? "the text has more tokens than the context (-c)"
+                                           : err.message);
+    else
+        code = print_embedding(s, embedding, n);
+    free(embedding);
+    free(tokens);
+    return code;
+}
+
+int run_embedding(struct run_session *session) {
+    struct run_text text = {0};
+    if (!read_prompt(session->options, &text))
+        return 1;
+    const int code = embed_text(session, &text);
+    free(text.data);
+    return code;
 }
 
 /* ---- Main --------------------------------------------------------------------------------------- */
@@ -261,8 +317,12 @@ static int run(struct run_session *s) {
     if (open_model(s)) {
         if (s->options->mode == RUN_INFO)
             code = run_info(s);
+        else if (s->info.pooling && s->options->mode != RUN_PROMPT)
+            code = run_fail("%s is an embedding model: give it a text with -p or -f",
+                            s->options->model);
         else if (open_engine(s))
-            code = s->options->mode == RUN_CHAT         ? run_chat(s)
+            code = s->info.pooling                      ? run_embedding(s)
+                   : s->options->mode == RUN_CHAT       ? run_chat(s)
                    : s->options->mode == RUN_PERPLEXITY ? run_perplexity(s)
                                                         : run_prompt(s);
     }

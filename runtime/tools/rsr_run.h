@@ -44,6 +44,8 @@ struct run_session {
 
 /* Each returns the exit status. */
 int run_prompt(struct run_session *session);
+/* Of an embedding model: prints the text's vector. */
+int run_embedding(struct run_session *session);
 int run_chat(struct run_session *session);
 int run_info(struct run_session *session);
 int run_perplexity(struct run_session *session);

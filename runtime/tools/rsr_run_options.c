@@ -28,7 +28,8 @@ struct option {
 #define SAMPLING(field) offsetof(struct run_options, sampling.field)
 
 static const struct option options_table[] = {
-    {"-p", "TEXT", VALUE_TEXT, FIELD(prompt), RUN_PROMPT, RUN_PROMPT, 0, 0, "continue this text"},
+    {"-p", "TEXT", VALUE_TEXT, FIELD(prompt), RUN_PROMPT, RUN_PROMPT, 0, 0,
+     "continue this text; an embedding model embeds it"},
     {"-f", "FILE", VALUE_TEXT, FIELD(prompt_file), RUN_PROMPT, RUN_PROMPT, 0, 0,
      "continue the text of a file; a lone - reads standard input"},
     {"--chat", NULL, VALUE_NONE, 0, RUN_CHAT, RUN_CHAT, 0, 0,
