@@ -528,6 +528,17 @@ static const char *folder_of(struct rsrc_arena *arena, const char *path) {
     return slash == path ? "/" : rsrc_arena_strndup(arena, path, (size_t)(slash - path));
 }
 
+/* What GGUF files may leave open, all others say themselves. */
+static enum rsrc_status check_choices(const struct opening *opening, const char *path) {
+    const struct format *format = find_format(path);
+    const struct rsrc_read_choices *choices = opening->choices;
+    if ((format != NULL && format->config == CONFIG_INSIDE) ||
+        (choices->activations == RSRC_ACTIVATIONS_AUTO && choices->i2s_layout == RSRC_I2S_AUTO))
+        return RSRC_OK;
+    return refuse(opening, "option-value", path, "leave the option out",
+                  "--activations and --i2s-layout are for GGUF files, and this is none");
+}
+
 static enum rsrc_status read_by_kind(struct opening *opening, const char *path) {
     struct stat info;
     if (stat(path, &info) != 0) {
@@ -536,6 +547,8 @@ static enum rsrc_status read_by_kind(struct opening *opening, const char *path) 
                    strerror(errno));
         return RSRC_FAILED;
     }
+    if (check_choices(opening, path) != RSRC_OK)
+        return RSRC_FAILED;
     if (S_ISDIR(info.st_mode)) {
         opening->folder = path;
         opening->needs_config = true;

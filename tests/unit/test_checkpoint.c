@@ -58,9 +58,9 @@ static const char TOKENIZER[] =
 
 #define INDEX "model.safetensors.index.json"
 
-/* Reads folder/name and checks for success or for one error. */
 static const struct rsrc_read_choices NO_CHOICES;
 
+/* Reads folder/name and checks for success or for one error. */
 static bool read_ok(struct reader_test *test, const char *name, struct rsr_checkpoint *out) {
     reader_test_begin(test);
     enum rsrc_status status =
@@ -295,6 +295,24 @@ static void test_hash(void) {
     CHECK(memcmp(first, second, 16) == 0);
 }
 
+/* What a user may have to say of a GGUF file is no question for other formats. */
+static void test_choices(void) {
+    static const struct rsrc_read_choices choices[] = {{.activations = RSRC_ACTIVATIONS_INT8},
+                                                       {.activations = RSRC_ACTIVATIONS_FLOAT},
+                                                       {.i2s_layout = RSRC_I2S_ARM}};
+    static const char *const names[] = {"w1.safetensors", ""};
+    put_weights("w1.safetensors", "w", 7);
+    for (size_t i = 0; i < 6; i++) {
+        struct reader_test test;
+        struct rsr_checkpoint checkpoint;
+        reader_test_begin(&test);
+        CHECK(rsrc_read_checkpoint(test.diag, &test.arena, path_of(names[i % 2]), &choices[i / 2],
+                                   &checkpoint) == RSRC_FAILED);
+        check_one_error(&test, "option-value", names[i % 2]);
+        reader_test_end(&test);
+    }
+}
+
 int main(void) {
     const char *base = getenv("TMPDIR");
     snprintf(folder, sizeof(folder), "%s/rsrc-reader-XXXXXX", base == NULL ? "/tmp" : base);
@@ -309,6 +327,7 @@ int main(void) {
     test_shards();
     test_refuses_index();
     test_hash();
+    test_choices();
     remove_files();
     rmdir(folder);
     return CHECK_EXIT();

@@ -216,34 +216,38 @@ static void test_limits(void) {
 
 /* ---- SentencePiece's merges -------------------------------------------------------------------- */
 
-/* What score and position decide: ids of a text, letter by letter in the pieces a b c ab bc abc. */
+/* What score and position decide, in the pieces a b c bc ab ca bcab; of equal scores an order by
+ * number would take BC before AB. */
 static void test_scores(void) {
-    enum { A = 1, B, C, AB, BC, ABC };
+    enum { A = 1, B, C, BC, AB, CA, BCAB };
     static const struct {
-        float ab, bc, abc;
+        float bc, ab, bcab;
         const char *text;
         uint32_t ids[4], n;
     } cases[] = {
-        {-1, -2, -9, "abc", {ABC}, 1},           {-2, -1, -9, "abc", {ABC}, 1},
-        {-1, -1, -9, "abcb", {ABC, B}, 2},       {-1, -1, -9, "ababc", {AB, ABC}, 2},
-        {-1, -1, -1, "bcab", {BC, AB}, 2},       {-3, -2, -1, "ababcbc", {AB, ABC, BC}, 3},
-        {-1, -2, -3, "bcbabc", {BC, B, ABC}, 3},
+        {-2, -1, -9, "abc", {AB, C}, 2},
+        {-1, -2, -9, "abc", {A, BC}, 2},
+        {-1, -1, -9, "abc", {AB, C}, 2},
+        {-1, -1, -9, "abcab", {AB, CA, B}, 3},  /* CA has -1 too */
+        {-0.5f, -1, -9, "abcab", {A, BCAB}, 2}, /* BC and AB, and then both */
+        {-0.5f, -1, -0.1f, "bcabcab", {BC, A, BCAB}, 3},
+        {-3, -2, -9, "bcab", {B, CA, B}, 3},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reader_test test;
         struct rsr_checkpoint checkpoint = {0};
         struct gguf_file file = {0};
-        const float scores[] = {0, -20, -20, -20, cases[i].ab, cases[i].bc, cases[i].abc};
-        uint32_t bits[7], ids[8];
+        const float scores[] = {0, -20, -20, -20, cases[i].bc, cases[i].ab, -1, cases[i].bcab};
+        uint32_t bits[8], ids[8];
         memcpy(bits, scores, sizeof bits);
         reader_test_begin(&test);
         put_model(&file);
         gguf_text(&file, "tokenizer.ggml.model", "llama");
         put_strings(&file, "tokenizer.ggml.tokens",
-                    (const char *const[]){"<unk>", "a", "b", "c", "ab", "bc", "abc", NULL});
-        put_numbers(&file, "tokenizer.ggml.scores", RSRC_GGUF_F32, bits, 7);
+                    (const char *const[]){"<unk>", "a", "b", "c", "bc", "ab", "ca", "bcab", NULL});
+        put_numbers(&file, "tokenizer.ggml.scores", RSRC_GGUF_F32, bits, 8);
         put_numbers(&file, "tokenizer.ggml.token_type", RSRC_GGUF_I32,
-                    (const uint32_t[]){2, 1, 1, 1, 1, 1, 1}, 7);
+                    (const uint32_t[]){2, 1, 1, 1, 1, 1, 1, 1}, 8);
         gguf_key(&file, "tokenizer.ggml.add_bos_token", RSRC_GGUF_BOOL);
         gguf_put(&file.values, 0, 1);
         gguf_key(&file, "tokenizer.ggml.add_space_prefix", RSRC_GGUF_BOOL);
