@@ -125,7 +125,6 @@ CASES = [
     pretokenizer("sequence-in-sequence", {"type": "Sequence",
                                           "pretokenizers": [{"type": "Sequence", "pretokenizers": []}]}),
     pretokenizer("of-null", None, None),
-    pretokenizer("after-byte-level", BYTE_LEVEL, SPLIT),
     pretokenizer("17", *[SPLIT] * 17),
     *[pretokenizer("split-" + name, {**SPLIT, **change})
       for name, change in [("without-pattern", {"pattern": None}),
