@@ -48,7 +48,7 @@ def limit_child(data_bytes):
     """What the child does before it becomes the program; the alarm stays set."""
     def set_limits():
         signal.alarm(WALL_SECONDS)
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if data_bytes:
             resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
