@@ -256,28 +256,10 @@ static void find_zero_bytes(const struct rsr_layer *layer, uint8_t *zero) {
     }
 }
 
-static void find_zero_latent(const struct rsr_layer *layer, uint8_t *zero) {
-    const struct rsr_tensor *tensor = layer->weight;
-    uint32_t bytes = rsrc_dtype_bytes(tensor->dtype);
-    float s = latent_factor(tensor, (uint64_t)layer->rows * layer->cols);
-    float chunk[CHUNK];
-
-    for (uint32_t r = 0; r < layer->rows; r++) {
-        const uint8_t *row = tensor->data + (uint64_t)r * layer->cols * bytes;
-        bool used = false;
-
-        for (uint32_t begin = 0; begin < layer->cols && !used; begin += CHUNK) {
-            uint32_t count = layer->cols - begin < CHUNK ? layer->cols - begin : CHUNK;
-
-            rsrc_load_floats(tensor->dtype, row + (uint64_t)begin * bytes, count, chunk);
-            for (uint32_t i = 0; i < count; i++)
-                used |= chunk[i] * s > 0.5f || chunk[i] * s < -0.5f; /* as round_to_ternary() */
-        }
-        zero[r] = !used;
-    }
-}
-
-static void find_zero_values(const struct rsr_layer *layer, uint8_t *zero) {
+/* Rows in which no weight times the factor is beyond the threshold: 0.5 rounds to a weight of zero, as in
+ * round_to_ternary(); 0 asks for the stored values themselves. */
+static void find_zero_floats(const struct rsr_layer *layer, float factor, float threshold,
+                             uint8_t *zero) {
     const struct rsr_tensor *tensor = layer->weight;
     uint32_t bytes = rsrc_dtype_bytes(tensor->dtype);
     float chunk[CHUNK];
@@ -291,7 +273,7 @@ static void find_zero_values(const struct rsr_layer *layer, uint8_t *zero) {
 
             rsrc_load_floats(tensor->dtype, row + (uint64_t)begin * bytes, count, chunk);
             for (uint32_t i = 0; i < count; i++)
-                used |= chunk[i] != 0.0f;
+                used |= chunk[i] * factor > threshold || chunk[i] * factor < -threshold;
         }
         zero[r] = !used;
     }
@@ -347,13 +329,14 @@ void rsrc_find_zero_rows(const struct rsr_layer *layer, uint8_t *zero) {
         find_zero_bytes(layer, zero);
         return;
     case RSR_ENCODING_LATENT:
-        find_zero_latent(layer, zero);
+        find_zero_floats(layer, latent_factor(layer->weight, (uint64_t)layer->rows * layer->cols),
+                         0.5f, zero);
         return;
     case RSR_ENCODING_BLOCKS:
         rsrc_find_zero_block_rows(layer, zero);
         return;
     case RSR_ENCODING_VALUES:
-        find_zero_values(layer, zero);
+        find_zero_floats(layer, 1.0f, 0.0f, zero);
         return;
     }
 }
