@@ -101,6 +101,20 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.ops[3].src[0] = RSR_NO_BUFFER);
     EXPECT_BROKEN(broken.ops[4].arg = 1000);
     EXPECT_BROKEN(broken.ops[7].block = 2);
+    /* Numbers of the kinds that the fake model's steps do not have: op 0 becomes one of them. */
+    EXPECT_BROKEN(broken.ops[1].arg = 1); /* rope_table */
+    EXPECT_BROKEN(broken.ops[7].arg = 0); /* norms of heads, as wide as x */
+    EXPECT_BROKEN(broken.ops[7].arg = broken.targets[0].n_norms - 1); /* no second one */
+    EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_DENSE; broken.ops[0].src[0] = FAKE_X);
+    EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_OUTPUT);
+    EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_PAD; broken.ops[0].dst = RSR_NO_BUFFER);
+    EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_HEAD; broken.ops[0].arg = 0; /* no head's shape */
+                  broken.ops[0].src[0] = FAKE_ACT);
+    EXPECT_BROKEN(broken.targets[0].head.data = NULL); /* and a step that reads it */
+    struct rsr_matrix_data dense = fake->targets[0].head;
+    EXPECT_BROKEN(dense.rows = 0; broken.targets[0].dense = &dense; broken.targets[0].n_dense = 1);
+    dense.rows = 1u << 30;
+    EXPECT_BROKEN(broken.targets[0].dense = &dense; broken.targets[0].n_dense = 1);
 #undef EXPECT_BROKEN
     CHECK_INT(open_copy(module, &fake->targets[0], NULL, &err), RSR_OK);
 }

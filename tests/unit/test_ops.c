@@ -157,8 +157,28 @@ static void test_activation(const struct rsr_ops *ops, uint64_t *state) {
     ops->exp(exps, exps, 100);
     for (int i = 0; i < 100; i++)
         CHECK(y[i] == (gate[i] * (1.0f / (1.0f + exps[i]))) * up[i]);
+    for (int i = 0; i < 100; i++) /* half of them small, where the sum in its argument matters */
+        gate[i] = i % 2 == 0 ? gate[i] : gate[i] / 8.0f;
+    ops->act_mul(y, gate, up, 100, RSR_ACTIVATION_GELU_TANH);
+    for (int i = 0; i < 100; i++) {
+        const double g = (double)gate[i];
+        const double z = sqrt(2.0 / 3.14159265358979323846) * (g + 0.044715 * g * g * g);
+        /* 0.5 g (1 + tanh z), without its cancellation below zero */
+        const double exact = g / (1.0 + exp(-2.0 * z)) * (double)up[i];
+        /* An error of the exponent, which is rounded to float32, is a relative error of its power. */
+        CHECK(fabs((double)y[i] - exact) <= 2.5e-7 * (4.0 + 2.0 * fabs(z)) * fabs(exact));
+    }
+    const float extremes[] = {-1e30f, -100.0f, 0.0f, 100.0f, 1e30f}, ones[] = {1, 1, 1, 1, 1};
+    ops->act_mul(y, extremes, ones, 5, RSR_ACTIVATION_GELU_TANH);
+    CHECK(y[0] == 0.0f && y[1] == 0.0f && y[2] == 0.0f && y[3] == 100.0f && y[4] == 1e30f);
+    memcpy(y, gate, sizeof(y));
+    ops->scale(y, 1.7f, 100);
+    for (int i = 0; i < 100; i++)
+        CHECK(y[i] == gate[i] * 1.7f);
     gate[0] = NAN;
     ops->act_mul(y, gate, up, 1, RSR_ACTIVATION_RELU2);
+    CHECK(isnan(y[0]));
+    ops->act_mul(y, gate, up, 1, RSR_ACTIVATION_GELU_TANH);
     CHECK(isnan(y[0]));
 }
 
