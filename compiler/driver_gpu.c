@@ -97,7 +97,9 @@ static enum rsrc_status plan_item(struct rsrc_compilation *c, const struct rsrc_
                                    .cols = matrix->cols,
                                    .n_scales = matrix->n_scales,
                                    .epilogue =
-                                       item->layer != NULL ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW};
+                                       item->layer != NULL ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW,
+                                   .input = item->input,
+                                   .group_cols = matrix->group_cols};
     if (rsrc_find_gpu_codes(c, c->diag, item, &layer.forced_codes) != RSRC_OK ||
         rsrc_plan_gpu_layer(c->diag, &c->arena, &layer, &c->specs[0], plan) != RSRC_OK)
         return RSRC_FAILED;

@@ -125,7 +125,9 @@ static void survey_gpu(struct rsrc_layer_state *state, struct rsr_info_layer *la
                                  .cols = matrix->cols,
                                  .n_scales = matrix->n_scales,
                                  .epilogue = state->item->layer != NULL ? RSR_EPILOGUE_SCALE
-                                                                        : RSR_EPILOGUE_RAW};
+                                                                        : RSR_EPILOGUE_RAW,
+                                 .input = state->item->input,
+                                 .group_cols = matrix->group_cols};
     struct rsr_gpu_plan plan;
     if (rsrc_find_gpu_codes(c, state->diag, state->item, &gpu.forced_codes) != RSRC_OK ||
         rsrc_plan_gpu_layer(state->diag, &state->arena, &gpu, &c->specs[0], &plan) != RSRC_OK)

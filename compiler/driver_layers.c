@@ -12,26 +12,11 @@
 
 /* ---- analysis ------------------------------------------------------------------------------------------------ */
 
-/* Sums of int8 activations are integers over a whole row, which scales inside of it would break up. */
-static enum rsrc_status check_groups(struct rsrc_layer_state *state) {
-    const struct rsr_matrix *matrix = &state->matrix;
-    if (matrix->group_cols == 0 || state->item->input != RSR_INPUT_I8)
-        return RSRC_OK;
-    const struct rsrc_place place = {.tensor = state->item->name};
-    rsrc_error(state->diag, "layer-groups", &place,
-               "int8 activations are multiplied with weights of one scale a layer or a row",
-               "groups of %u weights have scales of their own, which int8 activations exclude",
-               matrix->group_cols);
-    return RSRC_FAILED;
-}
-
 enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
     const struct rsrc_item *item = state->item;
     struct rsrc_diag *diag = state->diag;
     if (item->layer != NULL)
-        return rsrc_decode_layer(diag, &state->arena, item->layer, &state->matrix) == RSRC_OK
-                   ? check_groups(state)
-                   : RSRC_FAILED;
+        return rsrc_decode_layer(diag, &state->arena, item->layer, &state->matrix);
     if (item->tensor != NULL)
         return rsrc_decode_tensor(diag, &state->arena, item->tensor, &state->matrix);
     rsrc_rebuild_matrix(&state->arena, item->index, &state->matrix);

@@ -280,17 +280,15 @@ static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc
     return RSRC_FAILED;
 }
 
-/* Sums of int8 activations are integers until they are scaled; only floats are scaled a group at a
- * time. */
-static enum rsrc_status check_groups(struct rsrc_diag *diag, const struct rsrc_plan_input *input) {
-    if (input->group_cols == 0 || input->input == RSR_INPUT_F32)
-        return RSRC_OK;
-    const struct rsrc_place place = {.tensor = input->layer_name};
+/* Sums of int8 activations are integers over a whole row; only floats are scaled a group at a time. */
+enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
+                                    uint32_t group_cols) {
+    const struct rsrc_place place = {.tensor = layer_name};
     rsrc_error(diag, "plan-groups", &place,
                "int8 activations go with one scale a layer or a row; float activations with groups "
                "as well",
                "a scale for every %u columns of a row is not supported with int8 activations",
-               input->group_cols);
+               group_cols);
     return RSRC_FAILED;
 }
 
@@ -313,8 +311,8 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
                    "the segment index has k=%u, k=%u is asked for", stats->k, asked_k);
         return RSRC_FAILED;
     }
-    if (check_groups(diag, input) != RSRC_OK)
-        return RSRC_FAILED;
+    if (input->group_cols != 0 && input->input == RSR_INPUT_I8)
+        return rsrc_refuse_groups(diag, input->layer_name, input->group_cols);
     struct rsrc_choice choices[MAX_CHOICES];
     struct selection among = {.choices = choices,
                               .n_choices = list_choices(arena, input, choices),

@@ -29,6 +29,9 @@ struct rsrc_plan_input {
 RSRC_NODISCARD enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_plan_input *input,
                                                 struct rsr_plan *out);
+/* Says that int8 activations and scales of groups of columns do not go together, and fails. */
+RSRC_NODISCARD enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
+                                                   uint32_t group_cols);
 /* Text form; what is printed parses back, several dumps one after the other as well. */
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out);
 struct rsr_named_plan {

@@ -7,6 +7,7 @@
 #include "plan/plan_gpu.h"
 
 #include "base/round.h"
+#include "plan/plan.h"
 
 /* Share of the data sheet's bandwidth that one kernel reads with. */
 #define READ_SHARE 0.75
@@ -108,6 +109,13 @@ enum rsrc_status rsrc_plan_gpu_layer(struct rsrc_diag *diag, struct rsrc_arena *
                    RSRC_GPU_MAX_COLS);
         return RSRC_FAILED;
     }
+    if (layer->input == RSR_INPUT_F32) {
+        rsrc_error(diag, "gpu-input", &place, "compile for a CPU",
+                   "a GPU's kernels multiply int8 activations, not floats");
+        return RSRC_FAILED;
+    }
+    if (layer->group_cols != 0)
+        return rsrc_refuse_groups(diag, layer->name, layer->group_cols);
     struct cost costs[RSR_GPU_CODES_COUNT];
     for (uint32_t i = 0; i < RSR_GPU_CODES_COUNT; i++)
         costs[i] = cost_of(layer, &spec->gpu, (enum rsr_gpu_codes)i);

@@ -13,9 +13,12 @@ struct rsrc_gpu_layer {
     uint32_t n_scales; /* 0: none; 1; or rows */
     enum rsr_epilogue epilogue;
     int forced_codes; /* enum rsr_gpu_codes, or -1: choose */
+    enum rsr_input input;
+    uint32_t group_cols; /* columns that share a scale of their row; 0: no groups */
 };
 
-/* Emits a remark ("plan") with what was chosen and why. A matrix that is too wide is an error. */
+/* Emits a remark ("plan") with what was chosen and why. What the kernel
+ * cannot do is an error: float activations, scales of groups, a matrix that is too wide. */
 RSRC_NODISCARD enum rsrc_status rsrc_plan_gpu_layer(struct rsrc_diag *diag,
                                                     struct rsrc_arena *arena,
                                                     const struct rsrc_gpu_layer *layer,

@@ -21,7 +21,8 @@ static const struct rsr_spec RTX_3090 = {.name = "sm_86",
 
 static struct rsr_gpu_plan plan_of(struct fixture *f, const struct rsr_spec *spec, uint32_t rows,
                                    uint32_t cols, int codes) {
-    const struct rsrc_gpu_layer layer = {"layer", rows, cols, 1, RSR_EPILOGUE_SCALE, codes};
+    const struct rsrc_gpu_layer layer = {"layer", rows,         cols, 1, RSR_EPILOGUE_SCALE,
+                                         codes,   RSR_INPUT_I8, 0};
     struct rsr_gpu_plan plan = {0};
     CHECK(rsrc_plan_gpu_layer(f->diag, &f->arena, &layer, spec, &plan) == RSRC_OK);
     return plan;
@@ -55,10 +56,26 @@ static void test_choice_follows_the_machine(struct fixture *f) {
     /* 2560 * 2560 / 4 * 6 instructions at half of 64 * 82 * 1.7e9 a second, and a launch. */
     CHECK(plan.predicted_us > 2.5 + 2.20 && plan.predicted_us < 2.5 + 2.21);
     CHECK_INT(plan_of(f, &RTX_3090, 2560, 2560, RSR_GPU_BITS2).codes, RSR_GPU_BITS2);
-    const struct rsrc_gpu_layer wide = {"wide", 1, RSRC_GPU_MAX_COLS + 1, 1, RSR_EPILOGUE_RAW, -1};
+    const struct rsrc_gpu_layer wide = {.name = "wide",
+                                        .rows = 1,
+                                        .cols = RSRC_GPU_MAX_COLS + 1,
+                                        .n_scales = 1,
+                                        .forced_codes = -1};
     struct rsr_gpu_plan none;
     CHECK(rsrc_plan_gpu_layer(f->diag, &f->arena, &wide, &H100, &none) == RSRC_FAILED);
     CHECK(strstr(f->text, "[gpu-cols]") != NULL);
+}
+
+/* What the kernel does not do would be computed in another way without a word. */
+static void test_refusals(struct fixture *f) {
+    struct rsrc_gpu_layer layer = {"q", 64, 256, 128, RSR_EPILOGUE_SCALE, -1, RSR_INPUT_I8, 128};
+    struct rsr_gpu_plan none;
+    CHECK(rsrc_plan_gpu_layer(f->diag, &f->arena, &layer, &H100, &none) == RSRC_FAILED);
+    CHECK(strstr(f->text, "a scale for every 128 columns of a row is not supported with int8 "
+                          "activations [plan-groups]") != NULL);
+    layer.input = RSR_INPUT_F32;
+    CHECK(rsrc_plan_gpu_layer(f->diag, &f->arena, &layer, &H100, &none) == RSRC_FAILED);
+    CHECK(strstr(f->text, "not floats [gpu-input]") != NULL);
 }
 
 /* One row of weights, by hand: bytes of the first load. */
@@ -133,6 +150,7 @@ int main(void) {
     setup(&f);
     test_plans_cover_all(&f);
     test_choice_follows_the_machine(&f);
+    test_refusals(&f);
     test_packing(&f);
     test_cuda_text(&f);
     test_llvm_unit(&f);
