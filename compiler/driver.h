@@ -333,6 +333,8 @@ enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
 void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
 
 /* driver_report.c */
+/* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is none. */
+const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
 /* driver_output.c */

@@ -254,8 +254,9 @@ static uint64_t add_other_data(const struct rsrc_compilation *c) {
         return 0;
     const struct rsr_graph *graph = &c->graph;
     uint64_t bytes = page_bytes(graph->embedding->size_bytes) + c->checkpoint.tokenizer.size_bytes;
-    if (graph->head != NULL && graph->head != graph->embedding)
-        bytes += page_bytes(graph->head->size_bytes);
+    const struct rsr_tensor *head = rsrc_own_head(graph);
+    if (head != NULL)
+        bytes += page_bytes(head->size_bytes);
     for (uint32_t i = 0; i < graph->n_dense; i++)
         bytes += page_bytes(graph->dense[i].weight->size_bytes);
     for (uint32_t n = 0; n < graph->n_norms; n++)
@@ -344,9 +345,8 @@ static void describe_graph(const struct rsr_graph *graph, struct rsr_info *info)
     info->architecture = graph->architecture;
     info->tied_head = graph->head == graph->embedding;
     info->embedding = describe_dense(graph->embedding);
-    info->head = describe_dense(info->tied_head ? NULL : graph->head);
-    info->ternary_head =
-        graph->n_layers != 0 && graph->layers[graph->n_layers - 1].role == RSR_ROLE_HEAD;
+    info->ternary_head = graph->head_slot.layer != RSR_NO_LAYER;
+    info->head = describe_dense(rsrc_own_head(graph));
     info->n_dense = graph->n_dense;
     for (uint32_t i = 0; i < graph->n_dense; i++)
         info->dense_bytes += graph->dense[i].weight->size_bytes;

@@ -3,7 +3,13 @@
 
 #include "driver.h"
 
+const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph) {
+    const bool is_layer = graph->head_slot.layer != RSR_NO_LAYER;
+    return is_layer || graph->head == graph->embedding ? NULL : graph->head;
+}
+
 static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buffer *out) {
+    const struct rsr_tensor *head = c->has_graph ? rsrc_own_head(&c->graph) : NULL;
     const struct rsr_report report = {
         .model = c->has_checkpoint ? c->checkpoint.name : c->options->input,
         .architecture = c->has_graph ? c->graph.architecture : "matrices",
@@ -14,8 +20,8 @@ static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buff
         .layers = c->reports,
         .n_layers = c->n_items,
         .embedding_bytes = c->has_graph ? c->graph.embedding->size_bytes : 0,
-        .head_bytes =
-            c->has_graph && c->graph.head != c->graph.embedding ? c->graph.head->size_bytes : 0};
+        .head_bytes = head != NULL ? head->size_bytes : 0,
+        .tied_head = c->has_graph && c->graph.head == c->graph.embedding};
     (json ? rsrc_report_json : rsrc_report_text)(&report, out);
 }
 

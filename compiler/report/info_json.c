@@ -116,7 +116,7 @@ static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out)
     if (info->architecture == NULL)
         return;
     put_dense(out, "embedding", &info->embedding);
-    put_dense(out, "head", info->tied_head ? &info->embedding : &info->head);
+    put_dense(out, "head", info->tied_head && !info->ternary_head ? &info->embedding : &info->head);
     put_bool(out, "ternary_head", info->ternary_head);
     put_bool(out, "tied_head", info->tied_head);
     put_count(out, "dense_layers", info->n_dense);

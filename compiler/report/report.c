@@ -114,7 +114,7 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
     if (report->embedding_bytes != 0)
         rsrc_buffer_printf(out, "embedding %.3f MB, head %.3f MB%s\n",
                            (double)report->embedding_bytes / 1e6, (double)report->head_bytes / 1e6,
-                           report->head_bytes == 0 ? " (tied)" : "");
+                           report->tied_head ? " (tied)" : "");
 }
 
 static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {

@@ -20,8 +20,9 @@ struct rsr_report {
     uint32_t n_specs;
     const struct rsr_report_layer *layers; /* [n_specs][n_layers] */
     uint32_t n_layers;
-    uint64_t embedding_bytes, head_bytes; /* head 0 when tied */
-    struct rsrc_times *times;             /* in the JSON; NULL: not asked for */
+    uint64_t embedding_bytes, head_bytes; /* head 0 when tied, one of the layers, or not there */
+    bool tied_head;
+    struct rsrc_times *times; /* in the JSON; NULL: not asked for */
 };
 
 void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out);
