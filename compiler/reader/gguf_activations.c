@@ -83,7 +83,7 @@ enum rsrc_status rsrc_gguf_find_input(struct rsrc_diag *diag, const char *file,
                                       enum rsrc_activations of_architecture,
                                       enum rsrc_activations wanted, struct rsr_config *config) {
     struct shown shown = look_at(gguf);
-    if (of_architecture != RSRC_ACTIVATIONS_AUTO) {
+    if (of_architecture != RSRC_ACTIVATIONS_AUTO && shown.activations != RSRC_ACTIVATIONS_INT8) {
         shown.activations = of_architecture;
         shown.reason = of_architecture == RSRC_ACTIVATIONS_INT8
                            ? "models of this architecture quantise activations to int8"

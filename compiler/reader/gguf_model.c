@@ -35,9 +35,10 @@ static const struct architecture {
     {"llama", "llama", RSR_ACTIVATION_SILU, false, true, false, RSRC_ACTIVATIONS_AUTO},
     {"bitnet", "bitnet", RSR_ACTIVATION_SILU, true, false, true, RSRC_ACTIVATIONS_INT8},
     {"bitnet-b1.58", "bitnet", RSR_ACTIVATION_RELU2, false, false, true, RSRC_ACTIVATIONS_INT8},
+    {"qwen3", "qwen3", RSR_ACTIVATION_SILU, false, false, false, RSRC_ACTIVATIONS_FLOAT},
 };
 #define N_ARCHITECTURES (sizeof(ARCHITECTURES) / sizeof(ARCHITECTURES[0]))
-#define ARCHITECTURE_HELP "\"llama\", \"bitnet\" and \"bitnet-b1.58\" are supported"
+#define ARCHITECTURE_HELP "\"llama\", \"bitnet\", \"bitnet-b1.58\" and \"qwen3\" are supported"
 
 /* Counts of the architecture: what they fill, whether a model may leave them out. */
 enum count {

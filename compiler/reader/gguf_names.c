@@ -24,6 +24,8 @@ static const struct {
 } MODULES[] = {
     {"attn_norm", "input_layernorm", HEADS_NONE},
     {"attn_q", "self_attn.q_proj", HEADS_Q},
+    {"attn_q_norm", "self_attn.q_norm", HEADS_NONE},
+    {"attn_k_norm", "self_attn.k_norm", HEADS_NONE},
     {"attn_k", "self_attn.k_proj", HEADS_KV},
     {"attn_v", "self_attn.v_proj", HEADS_NONE},
     {"attn_sub_norm", "self_attn.attn_sub_norm", HEADS_NONE},

@@ -2,6 +2,7 @@
 #include "reader_check.h"
 
 #include "gguf_file.h"
+#include "reader/gguf_names.h"
 #include "reader/gguf_split.h"
 
 #define N_SIZES 5
@@ -160,6 +161,53 @@ static void test_bitnet(void) {
     }
 }
 
+/* Rotated by halves, with norms of queries and keys. */
+static void test_qwen3(void) {
+    struct reader_test test;
+    struct rsr_checkpoint checkpoint = {0};
+    struct gguf_file file = {0};
+    reader_test_begin(&test);
+    put_model(&file, "qwen3");
+    put_tensors(&file);
+    gguf_tensor(&file, "blk.0.attn_q_norm.weight", 0, 0, 2, 8);
+    gguf_tensor(&file, "blk.0.attn_k_norm.weight", 0, 0, 2, 8);
+    struct rsrc_buffer bytes = gguf_finish(&file);
+    const struct rsrc_read_choices none = {0};
+    CHECK_INT(rsrc_parse_gguf(test.diag, &test.arena, "m.gguf", (const uint8_t *)bytes.data,
+                              bytes.size_bytes, &none, &checkpoint),
+              RSRC_OK);
+    CHECK_STR(checkpoint.config.model_type, "qwen3");
+    CHECK_INT(checkpoint.config.input, RSR_INPUT_F32);
+    CHECK_INT(tensor_of(&checkpoint, "model.layers.0.self_attn.k_proj.weight")->interleaved_heads,
+              0);
+    CHECK_STR(tensor_of(&checkpoint, "model.layers.0.self_attn.q_norm.weight")->stored_name,
+              "blk.0.attn_q_norm.weight");
+    CHECK_STR(checkpoint.stored_name(&test.arena, "model.layers.0.self_attn.k_norm.weight"),
+              "blk.0.attn_k_norm.weight");
+    rsrc_buffer_free(&bytes);
+    reader_test_end(&test);
+}
+
+/* Every name of the table comes back. */
+static void test_names(void) {
+    static const char *const names[] = {
+        "token_embd.weight",          "output_norm.weight",        "output.weight",
+        "blk.0.attn_norm.weight",     "blk.7.attn_q.weight",       "blk.7.attn_q.scale",
+        "blk.12.attn_k.weight",       "blk.0.attn_v.weight",       "blk.0.attn_output.scale",
+        "blk.0.attn_sub_norm.weight", "blk.0.ffn_norm.weight",     "blk.0.ffn_gate.weight",
+        "blk.0.ffn_up.weight",        "blk.0.ffn_sub_norm.weight", "blk.1023.ffn_down.weight",
+        "blk.00.attn_q.weight",       "blk.0.attn_q.weight_scale", "rope_freqs.weight"};
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct rsr_tensor tensor = {.name = names[i]};
+        rsrc_gguf_rename(&arena, &tensor, 0, 0);
+        CHECK_STR(tensor.stored_name, names[i]);
+        CHECK_STR(rsrc_gguf_stored_name(&arena, tensor.name), names[i]);
+    }
+    rsrc_arena_free(&arena);
+}
+
 /* A value of every type, arrays of arrays, sizes of every integer type. */
 static void test_value_types(void) {
     static const uint32_t widths[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -286,10 +334,10 @@ static void test_missing(void) {
     struct rsrc_buffer bytes = gguf_finish(&none);
     check_refused(bytes.data, bytes.size_bytes, "gguf-missing", "no architecture");
     rsrc_buffer_free(&bytes);
-    put_model(&other, "qwen3");
+    put_model(&other, "gemma3");
     put_tensors(&other);
     bytes = gguf_finish(&other);
-    check_refused(bytes.data, bytes.size_bytes, "gguf-architecture", "qwen3");
+    check_refused(bytes.data, bytes.size_bytes, "gguf-architecture", "gemma3");
     rsrc_buffer_free(&bytes);
     for (size_t left_out = 0; left_out <= N_SIZES; left_out++) {
         struct gguf_file sizes = {0};
@@ -545,6 +593,10 @@ static void test_activations(void) {
         {"bitnet", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_FLOAT, true, 0},
         {"llama", 135, {0}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_I8},
         {"llama", 134, {0}, RSRC_ACTIVATIONS_FLOAT, true, 0},
+        {"qwen3", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_F32},
+        {"qwen3", 35, {0, 1, 2, 1}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_F32},
+        {"qwen3", 35, {1, 1, 1, 1}, RSRC_ACTIVATIONS_INT8, true, 0},
+        {"qwen3", 135, {0}, RSRC_ACTIVATIONS_AUTO, false, RSR_INPUT_I8},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reader_test test;
@@ -676,6 +728,8 @@ static void test_every_byte(void) {
 int main(void) {
     test_llama();
     test_bitnet();
+    test_qwen3();
+    test_names();
     test_value_types();
     test_values();
     test_missing();
