@@ -343,11 +343,29 @@ static struct rsr_tensor *find_tensor(const struct model *model, const char *nam
                    compare_names);
 }
 
+/* A ternary embedding that is the head too is floats as the one and a ternary layer as the other: it
+ * becomes two tensors. */
+static void add_head(struct model *model, const struct rsr_tensor *embedding) {
+    struct rsrc_gguf *gguf = &model->gguf;
+    struct rsr_tensor *tensors =
+        RSRC_NEW_ARRAY(model->arena, gguf->n_tensors + 1u, struct rsr_tensor);
+    memcpy(tensors, gguf->tensors, gguf->n_tensors * sizeof(*tensors));
+    tensors[gguf->n_tensors] = *embedding;
+    tensors[gguf->n_tensors++].name = "lm_head.weight";
+    gguf->tensors = tensors;
+    qsort(tensors, gguf->n_tensors, sizeof(*tensors), compare_names);
+}
+
 /* The rows of the embedding are the vocabulary; without a head of its own, it is the head. */
 static void read_ends(struct model *model) {
     struct rsr_hyper *hyper = &model->config.hyper;
     struct rsr_tensor *embedding = find_tensor(model, "model.embed_tokens.weight");
     struct rsr_tensor *head = find_tensor(model, "lm_head.weight");
+    if (embedding != NULL && head == NULL && rsrc_gguf_is_ternary_dense(embedding)) {
+        add_head(model, embedding);
+        embedding = find_tensor(model, "model.embed_tokens.weight");
+        head = find_tensor(model, "lm_head.weight");
+    }
     hyper->tied_head = head == NULL;
     if (embedding == NULL || embedding->shape[0] > RSRC_MAX_VOCAB) {
         refuse(model, NULL, "gguf-missing", NULL,
@@ -362,7 +380,8 @@ static void read_ends(struct model *model) {
                (unsigned long long)embedding->shape[0]);
     hyper->vocab = (uint32_t)embedding->shape[0];
     if (rsrc_gguf_expand(model->diag, model->arena, embedding) != RSRC_OK ||
-        (head != NULL && rsrc_gguf_expand(model->diag, model->arena, head) != RSRC_OK))
+        (head != NULL && !rsrc_gguf_is_ternary_dense(head) &&
+         rsrc_gguf_expand(model->diag, model->arena, head) != RSRC_OK))
         model->failed = true;
 }
 

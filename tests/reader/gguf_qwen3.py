@@ -1,7 +1,9 @@
 """Writes one random Qwen3 model with a scale for every 128 weights of a row, as Ternary-Bonsai has them: FOLDER/hf for
 safetensors of float16, and FOLDER/TYPE.gguf for the types of GGUF that hold them, with the gguf library:
 
-    gguf_qwen3.py FOLDER [--ternary-head]
+    gguf_qwen3.py FOLDER [--ternary-head | --tied]
+
+With --tied the embedding is ternary and the head.
 """
 import argparse
 import json
@@ -20,6 +22,7 @@ ENDS = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_hea
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=pathlib.Path)
 parser.add_argument("--ternary-head", action="store_true")
+parser.add_argument("--tied", action="store_true")
 args = parser.parse_args()
 random = np.random.default_rng(5)
 
@@ -48,6 +51,9 @@ def blocks(weights, items):
 
 model = {"model.embed_tokens": dense(VOCAB, HIDDEN), "model.norm": dense(HIDDEN),
          "lm_head": ternary(VOCAB, HIDDEN) if args.ternary_head else dense(VOCAB, HIDDEN)}
+if args.tied:
+    model["model.embed_tokens"] = ternary(VOCAB, HIDDEN)
+    del model["lm_head"]
 for i in range(LAYERS):
     attention, mlp = "model.layers.%d.self_attn." % i, "model.layers.%d.mlp." % i
     model.update({
@@ -63,7 +69,7 @@ folder.mkdir(parents=True)
     "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": HIDDEN, "intermediate_size": FFN,
     "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "head_dim": HEAD_DIM,
     "vocab_size": VOCAB, "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
-    "hidden_act": "silu", "attention_bias": False, "tie_word_embeddings": False, "torch_dtype": "float16"}))
+    "hidden_act": "silu", "attention_bias": False, "tie_word_embeddings": args.tied, "torch_dtype": "float16"}))
 header, data = {}, b""
 for name, weights in model.items():
     raw = floats(weights).astype(np.float16)
