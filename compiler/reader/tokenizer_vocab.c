@@ -18,6 +18,9 @@
 #define FREE_IDS (1u << 18)
 #define MAX_IDS_PER_TOKEN 4u
 
+/* At each place of a text as much of an added token is compared as agrees with it. */
+#define MAX_ADDED_BYTES 256u
+
 #define PRINTABLE_FIRST 0x21
 #define PRINTABLE_LAST 0x7e
 #define UPPER_CONTROLS 34   /* bytes 0x7f .. 0xa0 */
@@ -141,6 +144,9 @@ static enum rsrc_status read_added_token(struct rsrc_tokenizer_draft *draft, con
         return refuse(draft, "tokenizer-added-token", content,
                       in_vocab != NULL ? "has another id in the vocabulary"
                                        : "is not numbered on from the size of the vocabulary");
+    }
+    if (strlen(content) > MAX_ADDED_BYTES) {
+        return refuse(draft, "tokenizer-added-token", content, "is longer than 256 bytes");
     }
     struct rsrc_token_text *token = &draft->tokens[id];
     token->bytes = content;

@@ -110,9 +110,9 @@ static bool word_begins_at(const char *text, size_t n) {
     return n > 0 && is_word(rsr_utf8_scan(text, n).code);
 }
 
-/* Where the white space that ends at text + n begins. */
-static size_t skip_spaces_back(const char *text, size_t n) {
-    while (n > 0) {
+/* Where the white space that ends at text + n begins, not before `floor`. */
+static size_t skip_spaces_back(const char *text, size_t floor, size_t n) {
+    while (n > floor) {
         size_t begin = rsr_utf8_previous(text, n);
         if (!rsr_is_space(rsr_utf8_scan(text + begin, n - begin).code))
             break;
@@ -144,6 +144,7 @@ rsr_status rsr_added_tokens_split(const struct rsr_added_tokens *set, const char
                                   size_t n_bytes, bool parse_special, rsr_segment_fn *segment,
                                   void *user, rsr_error *err) {
     size_t covered = 0;
+    size_t spaces_begin = 0, spaces_end = 0; /* white space that was skipped, and may be again */
     rsr_status status = RSR_OK;
     for (size_t at = 0; at < n_bytes && set->n_tokens > 0;) {
         const struct rsr_added_token *token = longest_at(set, text + at, n_bytes - at);
@@ -155,12 +156,15 @@ rsr_status rsr_added_tokens_split(const struct rsr_added_tokens *set, const char
         at = end;
         if (!is_wanted(token, text, begin, end, n_bytes, parse_special))
             continue;
-        if (token->flags & RSR_TOKEN_LSTRIP) {
-            begin = skip_spaces_back(text, begin);
-            begin = begin < covered ? covered : begin;
+        if (token->flags & RSR_TOKEN_LSTRIP)
+            begin = begin < covered ? covered : skip_spaces_back(text, covered, begin);
+        if (token->flags & RSR_TOKEN_RSTRIP) {
+            if (end < spaces_begin || end > spaces_end) {
+                spaces_begin = end;
+                spaces_end = skip_spaces(text, end, n_bytes);
+            }
+            end = spaces_end;
         }
-        if (token->flags & RSR_TOKEN_RSTRIP)
-            end = skip_spaces(text, end, n_bytes);
         if (begin > covered)
             status = segment(user, RSR_NO_TOKEN, text + covered, begin - covered, err);
         if (status == RSR_OK)

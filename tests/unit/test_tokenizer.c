@@ -476,6 +476,34 @@ static void test_libraries(const char *folder, const char *const *names, size_t 
     json_decref(corpus);
 }
 
+/* Blanks that each of half a million added tokens would strip, to the end and back to the begin. */
+static void test_stripped_blanks(void) {
+    const size_t n_bytes = 1 << 20;
+    json_t *root = load_json(FIXTURES, "gpt2", ".tokenizer.json");
+    json_t *added = json_object_get(root, "added_tokens");
+    json_int_t id = json_integer_value(
+        json_object_get(json_array_get(added, json_array_size(added) - 1), "id"));
+    json_array_append_new(added, json_pack("{s:I,s:s,s:b,s:b}", "id", id + 1, "content", "\t\t",
+                                           "lstrip", 1, "rstrip", 1));
+    char *json = json_dumps(root, JSON_COMPACT), *text = malloc(n_bytes);
+    uint32_t *ids = malloc(n_bytes * sizeof(*ids));
+    struct fixture f;
+    CHECK(json && text && ids);
+    if (json && text && ids && parse_fixture(&f, "blanks", json, strlen(json))) {
+        size_t n = 0;
+        memset(text, '\t', n_bytes);
+        double begin = seconds();
+        CHECK_INT(rsr_api_tokenize(&f.model, text, n_bytes, 0, ids, n_bytes, &n, NULL), RSR_OK);
+        CHECK_INT(n, n_bytes / 2);
+        CHECK(seconds() - begin < 20);
+        close_fixture(&f);
+    }
+    free(ids);
+    free(text);
+    free(json);
+    json_decref(root);
+}
+
 /* ---- A vocabulary made to collide --------------------------------------------------------------- */
 
 #define N_COLLIDING 30000u /* its table has 2^16 slots at most */
@@ -574,6 +602,7 @@ int main(int argc, char **argv) {
     test_damaged_sections("llama2");
     test_damaged_sections("metaspace");
     test_damaged_sections("punctuation");
+    test_stripped_blanks();
     test_colliding_vocabulary();
     test_patterns();
     test_match_limit();

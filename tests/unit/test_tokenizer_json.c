@@ -618,6 +618,24 @@ static void test_alphabet(void) {
     }
 }
 
+static void test_long_added_token(void) {
+    for (size_t n_bytes = 256; n_bytes <= 257; n_bytes++) {
+        struct reader_test test;
+        struct rsr_tokenizer tokenizer;
+        char content[258] = {0};
+        json_t *root = make_tokenizer();
+        memset(content, 'x', n_bytes);
+        json_t *token = json_array_get(json_object_get(root, "added_tokens"), 1);
+        json_object_set_new(token, "content", json_string(content));
+        CHECK(parse(&test, root, &tokenizer) == (n_bytes == 256 ? RSRC_OK : RSRC_FAILED));
+        if (n_bytes == 257) {
+            check_one_error(&test, "tokenizer-added-token", "257 bytes");
+        }
+        json_decref(root);
+        reader_test_end(&test);
+    }
+}
+
 static void test_too_many_splits(void) {
     struct reader_test test;
     struct rsr_tokenizer tokenizer;
@@ -710,6 +728,7 @@ int main(void) {
     test_metaspace();
     test_refuses();
     test_alphabet();
+    test_long_added_token();
     test_too_many_splits();
     test_tokenizer_config();
     test_chat_template();
