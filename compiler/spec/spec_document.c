@@ -74,7 +74,7 @@ struct rsrc_place rsrc_spec_place(struct rsrc_arena *arena,
                                   uint32_t column) {
     struct rsrc_place place = {.file = document->file, .line = line, .column = column};
     const char *text = (const char *)document->bytes;
-    const char *end = text + document->size_bytes;
+    const char *end = text == NULL ? NULL : text + document->size_bytes;
     for (uint32_t i = 1; i < line && text != NULL && text < end; i++) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
         text = newline == NULL ? NULL : newline + 1;
