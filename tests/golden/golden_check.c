@@ -4,7 +4,7 @@
  *
  * Evaluates the recorded tokens four times: teacher-forced and free-running, the whole prompt in
  * one batch and token by token. Where the record holds a text, its tokens and perplexity are
- * compared too. Prints one line a pass and exits 0 if all agree. --corrupt changes one element of
+ * compared too, and where it holds embeddings, those of their tokens. Prints one line a pass and exits 0 if all agree. --corrupt changes one element of
  * the record first, to show that the check can fail.
  */
 #include <dlfcn.h>
@@ -22,8 +22,7 @@ struct opened {
     void *library;
     rsr_model *model;
     rsr_model_info info;
-    bool embeds;      /* it gives hidden states, not logits */
-    uint32_t outputs; /* floats a token */
+    uint32_t outputs; /* floats a token: logits, or the hidden state of an embedding model */
     const struct rsr_target *target;
 };
 
@@ -53,8 +52,7 @@ static void open_model(const char *path, struct opened *out) {
     if (module == NULL) {
         golden_die("%s is of another version", path);
     }
-    out->embeds = module->hyper.pooling != RSR_POOLING_NONE;
-    out->outputs = out->embeds ? module->hyper.hidden : module->hyper.vocab;
+    out->outputs = out->info.pooling != NULL ? out->info.hidden : out->info.vocab;
     for (uint32_t i = 0; i < module->n_targets; i++) {
         if (strcmp(module->targets[i].name, out->info.target) == 0) {
             out->target = &module->targets[i];
@@ -117,9 +115,12 @@ static void print_teacher_forced(const struct golden_pass *pass) {
         (double)pass->worst_attention, (double)pass->worst_result);
 }
 
-static void print_free_running(const struct golden_pass *pass, uint32_t n_clear) {
-    printf("%s: %u of %u tokens clear and equal, %llu codes, %llu ties, %llu downstream\n",
-           pass->name, n_clear, pass->golden->n_tokens, (unsigned long long)pass->n_codes,
+static void print_free_running(const struct golden_pass *pass, uint32_t n_clear, bool embeds) {
+    printf("%s: ", pass->name);
+    if (!embeds) {
+        printf("%u of %u tokens clear and equal, ", n_clear, pass->golden->n_tokens);
+    }
+    printf("%llu codes, %llu ties, %llu downstream\n", (unsigned long long)pass->n_codes,
            (unsigned long long)pass->n_ties, (unsigned long long)pass->n_downstream);
 }
 
@@ -130,7 +131,7 @@ static uint32_t run_pass(const struct opened *opened, struct golden *golden, con
     golden_pass_init(&pass, golden, name, opened->target, opened->info.n_layers, inject);
     float *outputs = evaluate(opened, golden->tokens, golden->n_tokens, batch, &pass);
     uint32_t n_clear = 0;
-    if (opened->embeds) {
+    if (opened->info.pooling != NULL) {
         golden_pass_hidden(&pass, outputs, opened->outputs);
     } else {
         n_clear = golden_pass_logits(&pass, outputs, opened->outputs);
@@ -149,7 +150,7 @@ static uint32_t run_pass(const struct opened *opened, struct golden *golden, con
     if (inject) {
         print_teacher_forced(&pass);
     } else {
-        print_free_running(&pass, n_clear);
+        print_free_running(&pass, n_clear, opened->info.pooling != NULL);
     }
     if (pass.n_failures > 0) {
         printf("%s: %u disagreements\n", name, pass.n_failures);
@@ -191,6 +192,44 @@ static uint32_t check_text(const struct opened *opened, const struct golden *gol
     return !close;
 }
 
+/* No code of these texts is near a rounding tie: free-running, they have to come out close. */
+static uint32_t check_embeddings(const struct opened *opened, const struct golden *golden) {
+    if (opened->info.pooling == NULL) {
+        return 0;
+    }
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_engine *engine;
+    must(rsr_engine_create(opened->model, NULL, &engine, &err), "rsr_engine_create", &err);
+    float *ours = calloc(opened->outputs, sizeof(*ours));
+    if (ours == NULL) {
+        golden_die("out of memory");
+    }
+    uint32_t n_failures = 0;
+    float worst = 0.0f;
+    uint32_t n = 0;
+    do {
+        const struct golden_tensor *embedding =
+            golden_need(golden, RSR_DTYPE_F32, 1, opened->outputs, "embedding.%u", n);
+        const struct golden_tensor *tokens =
+            golden_find(golden, RSR_DTYPE_I32, "embedding.%u.tokens", n);
+        if (tokens == NULL) {
+            golden_die("the record lacks 'embedding.%u.tokens'", n);
+        }
+        must(rsr_embed(engine, tokens->data, tokens->rows, ours, opened->outputs, &err),
+             "rsr_embed", &err);
+        if (!golden_floats_close(embedding, 0, ours, &worst)) {
+            printf("embedding %u: too far from transformers'\n", n);
+            n_failures++;
+        }
+        n++;
+    } while (golden_find(golden, RSR_DTYPE_F32, "embedding.%u", n) != NULL);
+    printf("embeddings: %u texts, pooling '%s', error over largest %.1e\n", n, opened->info.pooling,
+           (double)worst);
+    free(ours);
+    rsr_engine_destroy(engine);
+    return n_failures;
+}
+
 int main(int argc, char **argv) {
     static const char corrupt[] = "--corrupt=";
     const char *corrupted = NULL;
@@ -213,6 +252,7 @@ int main(int argc, char **argv) {
     failures += run_pass(&opened, &golden, "free-running, whole", n, false);
     failures += run_pass(&opened, &golden, "free-running, stepwise", 1, false);
     failures += check_text(&opened, &golden);
+    failures += check_embeddings(&opened, &golden);
     printf("%s: %s\n", opened.info.target,
            failures == 0 ? "agrees with transformers" : "DISAGREES");
     close_model(&opened);
