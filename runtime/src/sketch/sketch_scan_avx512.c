@@ -11,8 +11,8 @@
 #define INLINE TARGET static inline __attribute__((always_inline))
 #define TOGETHER 4u /* queries */
 
-/* Walks queries whose number is known at compile time. GCC keeps arrays of registers in memory unless it
- * is told to unroll the loops over them. */
+/* Walks what lies in registers, of which there is a number known at compile time. GCC keeps such arrays in
+ * memory unless it is told to unroll the loops over them. */
 #if defined(__clang__)
 #define EACH(i, n) for (uint32_t i = 0; i < (n); i++)
 #else
@@ -52,7 +52,7 @@ INLINE void scan_slice(const struct rsr_sketch_shape *shape, const uint8_t *bloc
     __m512i dots[TOGETHER];
     EACH(i, n)
     dots[i] = _mm512_set1_epi32(-queries[i]->sums[slice]);
-    for (uint32_t w = 0; w < 4; w++) {
+    EACH(w, 4) {
         const __m512i bytes = _mm512_loadu_si512(codes + (size_t)w * 64);
         const __m512i low = _mm512_and_si512(bytes, mask);
         const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
@@ -94,6 +94,18 @@ INLINE void fetch_slice(const struct rsr_sketch_shape *shape, const uint8_t *nex
         __builtin_prefetch(next + (size_t)i * 64, 0, 3);
 }
 
+/* What refining the vectors of a group will read of the second plane. */
+INLINE void fetch_second(const struct rsr_sketch_shape *shape, const uint8_t *block, uint32_t group,
+                         uint32_t vectors) {
+    const uint32_t row = shape->n_slices * (RSR_SKETCH_SLICE / 2);
+    for (; vectors != 0; vectors &= vectors - 1) {
+        const size_t vector = group * RSR_SKETCH_LANES + (uint32_t)__builtin_ctz(vectors);
+        for (uint32_t at = 0; at < row; at += 64)
+            __builtin_prefetch(block + shape->plane_at[1] + vector * row + at, 0, 3);
+        __builtin_prefetch(block + shape->residual_at[1] + vector * shape->n_slices, 0, 3);
+    }
+}
+
 INLINE void sieve(const struct rsr_sketch_shape *shape, const void *block,
                   const struct rsr_sketch_query *const *queries, uint32_t n, const float *floors,
                   uint64_t *vectors, const void *next) {
@@ -108,10 +120,14 @@ INLINE void sieve(const struct rsr_sketch_shape *shape, const void *block,
             if (next != NULL)
                 fetch_slice(shape, next, group, s);
         }
+        uint32_t kept_by_any = 0;
         EACH(i, n) {
             const __mmask16 kept = _mm512_cmp_ps_mask(t[i], _mm512_set1_ps(floors[i]), _CMP_NLT_UQ);
             vectors[i] |= (uint64_t)kept << (group * RSR_SKETCH_LANES);
+            kept_by_any |= kept;
         }
+        if (shape->n_planes > 1)
+            fetch_second(shape, block, group, kept_by_any);
     }
 }
 
@@ -137,10 +153,11 @@ INLINE __m512i sum_quarters(__m512i x) {
     return _mm512_add_epi32(x, _mm512_shuffle_epi32(x, _MM_PERM_CDAB));
 }
 
-/* dots[0 .. 3] of slices s .. s + 3, the words of `valid` only. The query's codes of a slice are those that
- * meet low bits and then those that meet high bits; all low ones are brought together, and all high ones. */
-INLINE void dot_slices(const uint8_t *first, const uint8_t *second, const int8_t *q,
-                       __mmask16 valid, int32_t *dots) {
+/* The products of 4 slices of 8-bit codes; of fewer, where `valid` has 4 bits for each. The query's codes of
+ * a slice are those that meet low bits and then those that meet high bits; all low ones are brought
+ * together, and all high ones. */
+INLINE __m128i dot_slices(const uint8_t *first, const uint8_t *second, const int8_t *q,
+                          __mmask16 valid) {
     const __m512i lanes =
         _mm512_set_epi32(240, 224, 208, 192, 176, 160, 144, 128, 112, 96, 80, 64, 48, 32, 16, 0);
     const __m512i pick_low =
@@ -154,35 +171,73 @@ INLINE void dot_slices(const uint8_t *first, const uint8_t *second, const int8_t
                                                q + 2 * RSR_SKETCH_SLICE);
     const __m512i q_low = _mm512_permutex2var_epi32(a, pick_low, b);
     const __m512i q_high = _mm512_permutex2var_epi32(a, pick_high, b);
-    const __m512i high_digits = _mm512_mask_i32gather_epi32(zero, valid, lanes, first, 4);
-    const __m512i low_digits = _mm512_maskz_loadu_epi32(valid, second);
-    __m512i high = _mm512_dpbusd_epi32(zero, _mm512_and_si512(high_digits, mask), q_low);
-    high = _mm512_dpbusd_epi32(high, _mm512_and_si512(_mm512_srli_epi16(high_digits, 4), mask),
-                               q_high);
-    __m512i sum = _mm512_slli_epi32(high, 4);
-    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(low_digits, mask), q_low);
-    sum =
-        _mm512_dpbusd_epi32(sum, _mm512_and_si512(_mm512_srli_epi16(low_digits, 4), mask), q_high);
-    sum = sum_quarters(sum);
+    const __m512i digits = _mm512_mask_i32gather_epi32(zero, valid, lanes, first, 4);
+    const __m512i digits2 = _mm512_maskz_loadu_epi32(valid, second);
+    __m512i sum = _mm512_dpbusd_epi32(zero, _mm512_and_si512(digits, mask), q_low);
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(_mm512_srli_epi16(digits, 4), mask), q_high);
+    sum = _mm512_slli_epi32(sum, 4);
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(digits2, mask), q_low);
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(_mm512_srli_epi16(digits2, 4), mask), q_high);
     /* Lane 5 i is of quarter i. */
-    const __m512i quarters = _mm512_maskz_compress_epi32(0x8421, sum);
-    _mm_storeu_si128((__m128i *)(void *)dots, _mm512_castsi512_si128(quarters));
+    return _mm512_castsi512_si128(_mm512_maskz_compress_epi32(0x8421, sum_quarters(sum)));
+}
+
+INLINE __m128 decode4(__m128i codes) {
+    const __m128i large = _mm_slli_epi32(_mm_add_epi32(codes, _mm_set1_epi32((127 + 3) * 16)), 19);
+    const __m128i small = _mm_cmplt_epi32(codes, _mm_set1_epi32(16));
+    return _mm_blendv_ps(_mm_castsi128_ps(large), _mm_cvtepi32_ps(codes), _mm_castsi128_ps(small));
+}
+
+INLINE float lane_of(__m128 x, uint32_t lane) {
+    float lanes[4];
+    _mm_storeu_ps(lanes, x);
+    return lanes[lane];
+}
+
+/* What 4 slices add to rsr_sketch_refined(), in its order. */
+INLINE float add_slices(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                        const struct rsr_sketch_query *query, uint32_t vector, uint32_t slice,
+                        __m128i dots, float t) {
+    const uint8_t *scales = block + shape->scales_at + (size_t)slice * RSR_SKETCH_VECTORS + vector;
+    const __m128i scale_codes =
+        _mm_setr_epi32(scales[0], scales[RSR_SKETCH_VECTORS], scales[2 * RSR_SKETCH_VECTORS],
+                       scales[3 * RSR_SKETCH_VECTORS]);
+    int32_t residuals;
+    memcpy(&residuals, block + shape->residual_at[1] + (size_t)vector * shape->n_slices + slice,
+           sizeof(residuals));
+    const __m128i sums = _mm_loadu_si128((const __m128i *)(const void *)(query->sums + slice));
+    const __m128i centred = _mm_sub_epi32(dots, _mm_mullo_epi32(sums, _mm_set1_epi32(17)));
+    const __m128 product = _mm_mul_ps(_mm_cvtepi32_ps(centred), decode4(scale_codes));
+    const __m128 terms = _mm_mul_ps(product, _mm_loadu_ps(query->scale[1] + slice));
+    const __m128 norms = _mm_mul_ps(_mm_loadu_ps(query->norms + slice),
+                                    decode4(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(residuals))));
+    EACH(i, 4) {
+        t = t + lane_of(terms, i);
+        t = t + lane_of(norms, i);
+    }
+    return t;
 }
 
 TARGET float rsr_sketch_refine_avx512vnni(const struct rsr_sketch_shape *shape, const void *memory,
                                           const struct rsr_sketch_query *query, uint32_t vector) {
     const uint8_t *block = memory;
     const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
-    int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE];
+    const bool whole = shape->n_slices % 4 == 0;
+    int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE + 4];
+    float t = 0.0f;
     for (uint32_t s = 0; s < shape->n_slices; s += 4) {
         const uint32_t left = shape->n_slices - s;
-        const __mmask16 valid = left >= 4 ? 0xffff : (__mmask16)((1u << 4 * left) - 1);
-        dot_slices(block + shape->plane_at[0] +
-                       4 * (rsr_sketch_lane_word(shape, group, s, 0) + lane),
-                   block + shape->plane_at[1] + 4 * rsr_sketch_vector_word(shape, vector, s),
-                   query->codes + (size_t)s * RSR_SKETCH_SLICE, valid, dots + s);
+        const __mmask16 valid = (__mmask16)(left >= 4 ? 0xffffu : (1u << 4 * left) - 1);
+        const __m128i four = dot_slices(
+            block + shape->plane_at[0] + 4 * (rsr_sketch_lane_word(shape, group, s, 0) + lane),
+            block + shape->plane_at[1] + 4 * rsr_sketch_vector_word(shape, vector, s),
+            query->codes + (size_t)s * RSR_SKETCH_SLICE, valid);
+        if (whole)
+            t = add_slices(shape, block, query, vector, s, four, t);
+        else
+            _mm_storeu_si128((__m128i *)(void *)(dots + s), four);
     }
-    return rsr_sketch_refined(shape, block, query, vector, dots);
+    return whole ? t : rsr_sketch_refined(shape, block, query, vector, dots);
 }
 
 /* ---- Frames ---- */
