@@ -194,6 +194,36 @@ static void test_rope_parameters(void) {
     }
 }
 
+/* Bases of blocks that see all keys and of those with a window, in the spelling of transformers 4 and 5. */
+static void test_local_rotation(void) {
+    static const struct {
+        const char *patch;
+        double theta, local;
+        enum rsr_rope_kind kind;
+    } cases[] = {
+        {"{}", 1e6, 1e4, RSR_ROPE_PLAIN},
+        {"{\"rope_theta\":5e5,\"rope_local_base_freq\":2e4}", 5e5, 2e4, RSR_ROPE_PLAIN},
+        {"{\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8}}", 1e6, 1e4, RSR_ROPE_LINEAR},
+        {"{\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":"
+         "3e4},"
+         "\"full_attention\":{\"rope_type\":\"linear\",\"factor\":8,\"rope_theta\":7e5}}}",
+         7e5, 3e4, RSR_ROPE_LINEAR},
+        {"{\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"}}}", 1e6, 1e4,
+         RSR_ROPE_PLAIN},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_config config;
+        CHECK(parse(&test, GEMMA, cases[i].patch, &config) == RSRC_OK);
+        CHECK_STR(reader_test_text(&test), "");
+        CHECK(config.ropes[0].theta == cases[i].theta);
+        CHECK(config.ropes[1].theta == cases[i].local);
+        CHECK_INT(config.ropes[0].kind, cases[i].kind);
+        CHECK_INT(config.ropes[1].kind, RSR_ROPE_PLAIN);
+        reader_test_end(&test);
+    }
+}
+
 #define QUANTIZATION(fields) "{\"quantization_config\":{" fields "}}"
 #define METHOD "\"quant_method\":\"bitnet\","
 #define LLAMA3(low, high)                                                                          \
@@ -439,6 +469,7 @@ int main(void) {
     test_llama_defaults();
     test_accepts();
     test_rope_parameters();
+    test_local_rotation();
     test_refuses();
     test_reports_all();
     test_refuses_text();
