@@ -32,6 +32,7 @@ static const char HELP[] =
     "model: prefill and decode speed of a compiled model.\n"
     "  --prompt-tokens P           [128]\n"
     "  --gen-tokens G              [64]\n"
+    "  --attention KIND            dense, or louver[:THRESHOLD][,min=KEYS] [dense]\n"
     "  --batch B                   sequences decoded together [1]\n"
     "  --profile                   time by operation\n\n"
     "attention: one layer over a long context, dense and through the KV index, rotating over at "
@@ -81,6 +82,7 @@ static const struct bench_option OPTIONS[] = {
     {"--threads", NUMBER, FIELD(threads), 1, 1024},
     {"--prompt-tokens", NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
     {"--gen-tokens", NUMBER, FIELD(gen_tokens), 1, 1u << 20},
+    {"--attention", TEXT, FIELD(attention), 0, 0},
     {"--context", NUMBER, FIELD(context), 1, 1u << 24},
     {"--head-dim", NUMBER, FIELD(head_dim), 1, 256},
     {"--heads", NUMBER, FIELD(heads), 1, 4096},

@@ -23,6 +23,7 @@ struct bench_options {
     double repeat_rows, zero_rows, zero_cols; /* parts of the matrix, 0 .. 1 */
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
+    const char *attention;
     uint32_t context, head_dim, heads, kv_heads; /* rsr-bench attention */
     const char *data;
     const char *threshold;
