@@ -328,10 +328,14 @@ static uint32_t bind_dense(struct builder *b, enum rsr_role role, const char *na
 static struct rsr_linear_slot bind_linear(struct builder *b, const struct rsrc_family_entry *entry,
                                           uint32_t block) {
     const char *name = expand(b, entry->path, block);
+    /* Patterns mean the modules of the loaded model: an embedding model is the body alone. */
+    const bool body = b->graph->hyper.pooling != RSR_POOLING_NONE;
+    const char *loaded =
+        rsrc_arena_printf(b->arena, "%s%s", body ? "" : BODY, name + strlen(b->prefix));
     const uint32_t rows = b->dims[entry->rows], cols = b->dims[entry->cols];
     const struct rsr_config *config = &b->checkpoint->config;
 
-    if (!is_converted(b, name))
+    if (!is_converted(b, loaded))
         return (struct rsr_linear_slot){.layer = RSR_NO_LAYER,
                                         .dense =
                                             bind_dense(b, entry->role, name, block, rows, cols),
@@ -442,6 +446,22 @@ static void bind_ternary_head(struct builder *b, const char *name) {
                       RSR_NO_BLOCK, hyper->hidden, config->projection_norm_eps, 0.0f);
 }
 
+/* transformers would quantise a tied head that the list of other modules leaves out. */
+static void refuse_quantised_tie(struct builder *b) {
+    const struct rsr_config *config = &b->checkpoint->config;
+    struct rsrc_place place = {.file = config->file};
+    const bool quantises = config->scale_rule == RSR_SCALE_MULTIPLY ||
+                           config->scale_rule == RSR_SCALE_DIVIDE ||
+                           config->scale_rule == RSR_SCALE_ONLINE;
+
+    if (!quantises || !is_converted(b, HEAD))
+        return;
+    rsrc_error(b->diag, "graph-tied-head", &place, "add lm_head to modules_to_not_convert",
+               "the head is quantised, because modules_to_not_convert lacks lm_head, and tied to "
+               "the embedding, which is not");
+    b->n_errors++;
+}
+
 static void bind_head(struct builder *b) {
     struct rsr_graph *graph = b->graph;
     const struct rsr_hyper *hyper = &graph->hyper;
@@ -450,7 +470,7 @@ static void bind_head(struct builder *b) {
         return;
     if (hyper->tied_head) {
         bind_tied_head(b, HEAD ".weight");
-        /* Quantised linear layers have weights of their own: of a tied one only values tell. */
+        refuse_quantised_tie(b);
         if (graph->embedding && b->checkpoint->config.scale_rule == RSR_SCALE_VALUES &&
             rsrc_looks_ternary(graph->embedding))
             bind_ternary_head(b, rsrc_arena_printf(b->arena, "%s" EMBEDDING, b->prefix));
@@ -475,7 +495,7 @@ static void bind_ends(struct builder *b) {
         check_dense(b, graph->embedding, hyper->vocab, hyper->hidden,
                     rsrc_dtype_is_float(graph->embedding->dtype)
                         ? VOCABULARY_HELP
-                        : "a quantised embedding is not supported");
+                        : "an embedding of bytes is not supported");
     graph->final_norm =
         bind_norm(b, RSR_ROLE_FINAL_NORM, rsrc_arena_printf(b->arena, "%snorm", b->prefix),
                   RSR_NO_BLOCK, hyper->hidden, hyper->norm_eps, b->family->norm_offset);

@@ -36,7 +36,7 @@ static const struct {
     {"_sub_norm.weight", "graph-extra-norm",
      "this family has no norms inside its block; model_type \"bitnet\" has"},
     {".weight_scale", "graph-unexpected-scale",
-     "float weights have no scale; a quantised embedding is not supported"},
+     "float weights have no scale; an embedding of bytes is not supported"},
 };
 
 static bool ends_with(const char *text, const char *suffix) {

@@ -287,10 +287,11 @@ static enum rsrc_status read_gguf(struct opening *opening, const char *path) {
         number = n_parts = 1;
     const char *stem = rsrc_arena_strndup(opening->arena, path, n_stem);
     if (number != 1 || n_parts > RSRC_GGUF_MAX_PARTS)
-        return refuse(opening, "gguf-split", path,
-                      rsrc_arena_printf(opening->arena, "give %s-00001-of-%05u.gguf", stem, n_parts),
-                      number != 1 ? "this is not the first of the files of a model"
-                                  : "a model in more than 4096 files");
+        return refuse(
+            opening, "gguf-split", path,
+            rsrc_arena_printf(opening->arena, "give %s-00001-of-%05u.gguf", stem, n_parts),
+            number != 1 ? "this is not the first of the files of a model"
+                        : "a model in more than 4096 files");
     struct rsrc_gguf_part *parts = RSRC_NEW_ARRAY(opening->arena, n_parts, struct rsrc_gguf_part);
     for (uint32_t i = 0; i < n_parts; i++) {
         const struct rsrc_mapping *mapping;
@@ -381,6 +382,17 @@ static enum rsrc_status read_modules(struct opening *opening) {
         return RSRC_FAILED;
     }
     config->hyper.normalized = normalized;
+    static const char *const SETTINGS[] = {"sentence_bert_config.json",
+                                           "config_sentence_transformers.json"};
+    for (size_t i = 0; i < sizeof(SETTINGS) / sizeof(SETTINGS[0]); i++) {
+        path = beside(opening, SETTINGS[i]);
+        if (exists(path) &&
+            (open_file(opening, path, &mapping) != RSRC_OK ||
+             rsrc_check_sentence_settings(opening->diag, opening->arena, mapping->path,
+                                          mapping->data, mapping->size_bytes) != RSRC_OK)) {
+            return RSRC_FAILED;
+        }
+    }
     path = beside(opening, rsrc_arena_printf(opening->arena, "%s/config.json", folder));
     if (open_file(opening, path, &mapping) != RSRC_OK) {
         return RSRC_FAILED;
@@ -431,8 +443,9 @@ static enum rsrc_status read_tokenizer(struct opening *opening) {
         if (exists(beside(opening, "tokenizer.model"))) {
             struct rsrc_place place = {.file = beside(opening, "tokenizer.model")};
             rsrc_warning(opening->diag, "tokenizer-missing", &place,
-                         "save the tokenizer as tokenizer.json with transformers; without it the "
-                         "module works on token ids alone",
+                         "python3 -c \"from transformers import AutoTokenizer; "
+                         "AutoTokenizer.from_pretrained('.').save_pretrained('.')\" in its folder "
+                         "makes tokenizer.json; without it the module works on token ids alone",
                          "of SentencePiece tokenizers tokenizer.json is read, not this file");
         }
         return RSRC_OK;

@@ -23,7 +23,7 @@ static const struct {
 };
 
 /* Fields that are harmless at one value only; absent and null are always harmless. */
-enum neutral { NEUTRAL_FALSE, NEUTRAL_ZERO, NEUTRAL_ONE, NEUTRAL_ABSENT };
+enum neutral { NEUTRAL_FALSE, NEUTRAL_TRUE, NEUTRAL_ZERO, NEUTRAL_ONE, NEUTRAL_ABSENT };
 
 static const struct {
     const char *key;
@@ -54,12 +54,15 @@ static const struct {
     {"add_cross_attention", NEUTRAL_FALSE, "cross-attention"},
     {"is_encoder_decoder", NEUTRAL_FALSE, "encoder-decoder models"},
     {"use_bidirectional_attention", NEUTRAL_FALSE, "attention to later tokens"},
+    {"is_causal", NEUTRAL_TRUE, "attention to later tokens"},
 };
 
 static bool is_neutral(const json_t *value, enum neutral neutral) {
     switch (neutral) {
     case NEUTRAL_FALSE:
         return json_is_false(value);
+    case NEUTRAL_TRUE:
+        return json_is_true(value);
     case NEUTRAL_ZERO:
         return json_is_false(value) || (json_is_number(value) && json_number_value(value) == 0.0);
     case NEUTRAL_ONE:

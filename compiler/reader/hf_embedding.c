@@ -4,6 +4,7 @@
  *
  *   modules.json   a list of modules in order: Transformer, Pooling and, optionally, Normalize
  *   1_Pooling/config.json   flags pooling_mode_*, of which one is true
+ *   sentence_bert_config.json, config_sentence_transformers.json   what changes a text before that
  *
  * Source: sentence_transformers.models, and the converter of BitNet's embedding models.
  */
@@ -91,12 +92,16 @@ enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *a
     const json_t *pooling = json_array_get(root, 1);
     const char *path = json_string_value(json_object_get(pooling, "path"));
     enum rsrc_status status = RSRC_OK;
+    const char *model = json_string_value(json_object_get(json_array_get(root, 0), "path"));
     if (n < 2 || n > 3 || strcmp(class_of(json_array_get(root, 0)), "Transformer") != 0 ||
         strcmp(class_of(pooling), "Pooling") != 0) {
         status =
             refuse_modules(diag, name, help, "the list is not one of modules that are supported");
     } else if (n == 3 && strcmp(class_of(json_array_get(root, 2)), "Normalize") != 0) {
         status = refuse_modules(diag, name, help, "the third module is no Normalize");
+    } else if (model != NULL && *model != '\0') {
+        status = refuse_modules(diag, name, "give that folder's model the modules.json",
+                                "the Transformer is in a folder of its own");
     } else if (!is_plain_name(path)) {
         status =
             refuse_modules(diag, name, NULL, "the path of Pooling is not the name of a folder");
@@ -106,6 +111,27 @@ enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *a
     }
     json_decref(root);
     return status;
+}
+
+/* ---- settings --------------------------------------------------------------------------------------- */
+
+enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                              const char *name, const uint8_t *bytes,
+                                              uint64_t size_bytes) {
+    json_t *root = rsrc_hf_parse(diag, name, bytes, size_bytes);
+    if (root == NULL)
+        return RSRC_FAILED;
+    struct rsrc_hf_document doc = {.diag = diag, .arena = arena, .file = name, .root = root};
+    if (json_is_true(rsrc_hf_field(root, "do_lower_case")))
+        rsrc_hf_refuse(
+            &doc, "modules-settings", "give lower-case texts, and set it to false",
+            "\"do_lower_case\" is true: texts are not changed before they are tokenised");
+    if (rsrc_hf_field(root, "default_prompt_name") != NULL)
+        rsrc_hf_refuse(&doc, "modules-settings",
+                       "put the prompt in front of your texts, and set it to null",
+                       "\"default_prompt_name\" asks for a prompt in front of every text");
+    json_decref(root);
+    return doc.failed ? RSRC_FAILED : RSRC_OK;
 }
 
 /* ---- BitNet's masters ------------------------------------------------------------------------------ */
@@ -122,6 +148,7 @@ void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint) {
     for (uint32_t i = 0; i < checkpoint->n_tensors; i++) {
         if (!ends_with(checkpoint->tensors[i].name, "_proj.norm.weight"))
             continue;
+        rsrc_keep_head(config);
         config->scale_rule = RSR_SCALE_ONLINE;
         config->scale_reason =
             "every projection has a norm (q_proj.norm), as BitNet's float masters "

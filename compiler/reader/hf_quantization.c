@@ -128,8 +128,17 @@ static void read_bitnet(struct rsrc_hf_document *doc, const json_t *quantization
     read_projection_norms(doc, quantization);
 }
 
-/* weight_bits and input_bits of 1bitLLM's configuration. */
+/* Where no list says otherwise. */
+static const char *const HEAD_ALONE[] = {"lm_head"};
+
+void rsrc_keep_head(struct rsr_config *config) {
+    config->not_converted = HEAD_ALONE;
+    config->n_not_converted = 1;
+}
+
+/* weight_bits and input_bits of 1bitLLM's configuration, whose head is a plain linear layer. */
 static void read_bits(struct rsrc_hf_document *doc) {
+    rsrc_keep_head(doc->config);
     const uint32_t weight_bits = rsrc_hf_count(doc, doc->root, "weight_bits", 32, 1);
     const uint32_t input_bits = rsrc_hf_count(doc, doc->root, "input_bits", 32, 8);
     if (weight_bits != 1 || input_bits != 8)

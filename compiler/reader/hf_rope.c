@@ -106,6 +106,10 @@ static void read_kind_fields(struct rsrc_hf_document *doc, const char *key, cons
     if (out->kind == RSR_ROPE_PLAIN)
         return;
     out->factor = read_factor(doc, key, rope, "factor", 0.0);
+    if (out->factor > 0.0 &&
+        out->factor < 1.0) /* angles would outgrow what the runtime can turn by */
+        rsrc_hf_refuse(doc, "config-rope", NULL, "\"factor\" of \"%s\" is %g, below 1", key,
+                       out->factor);
     if (out->kind == RSR_ROPE_LINEAR)
         return;
     if (rsrc_hf_field(rope, "original_max_position_embeddings") == NULL)
@@ -113,6 +117,10 @@ static void read_kind_fields(struct rsrc_hf_document *doc, const char *key, cons
                        "\"original_max_position_embeddings\" of \"%s\" is missing", key);
     out->original_context = rsrc_hf_count(doc, rope, "original_max_position_embeddings",
                                           RSRC_MAX_CONTEXT, doc->config->hyper.context);
+    if (rsrc_hf_count(doc, doc->root, "original_max_position_embeddings", RSRC_MAX_CONTEXT,
+                      out->original_context) != out->original_context)
+        rsrc_hf_refuse(doc, "config-rope", "keep one of the two",
+                       "\"original_max_position_embeddings\" is another one in \"%s\"", key);
     if (out->kind == RSR_ROPE_LLAMA3) {
         out->low_freq_factor = read_factor(doc, key, rope, "low_freq_factor", 0.0);
         out->high_freq_factor = read_factor(doc, key, rope, "high_freq_factor", 0.0);
@@ -179,9 +187,16 @@ static void read_rotations(struct rsrc_hf_document *doc, const struct rsrc_famil
     struct rsr_rope_config *all = &doc->config->ropes[0], *local = &doc->config->ropes[1];
     json_t *parameters = rsrc_hf_field(doc->root, "rope_parameters");
     all->theta = rsrc_hf_number(doc, doc->root, "rope_theta", 0.0);
+    if (parameters != NULL && rsrc_hf_field(doc->root, "rope_scaling") != NULL)
+        rsrc_hf_refuse(doc, "config-rope", "keep \"rope_parameters\", the newer one",
+                       "there are both \"rope_parameters\" and \"rope_scaling\"");
     if (has_layer_types(family, parameters)) {
         read_rotation(doc, FULL, rsrc_hf_field(parameters, FULL), all);
         read_rotation(doc, SLIDING, rsrc_hf_field(parameters, SLIDING), local);
+    } else if (family->has_windows && parameters != NULL) {
+        rsrc_hf_refuse(doc, "config-rope",
+                       "it has an object \"" FULL "\" and one \"" SLIDING "\" for this model type",
+                       "\"rope_parameters\" does not say which layers it is of");
     } else {
         read_rotation(doc, "rope_parameters", parameters, all);
     }
@@ -251,7 +266,9 @@ static void read_windows(struct rsrc_hf_document *doc, const struct rsrc_family 
     if (!read_layer_types(doc, family, has_window))
         return;
     if (!family->has_windows) {
-        if (window != NULL && !json_is_false(rsrc_hf_field(doc->root, "use_sliding_window")))
+        const json_t *used = rsrc_hf_field(doc->root, "use_sliding_window");
+        const bool is_off = json_is_null(json_object_get(doc->root, "sliding_window"));
+        if ((window != NULL && !json_is_false(used)) || (json_is_true(used) && !is_off))
             rsrc_hf_refuse(doc, "config-unsupported",
                            "this model cannot be compiled by this version",
                            "\"sliding_window\" asks for sliding-window attention, which is not "

@@ -26,6 +26,13 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struc
 RSRC_NODISCARD enum rsrc_status rsrc_parse_pooling(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *name, const uint8_t *bytes,
                                                    uint64_t size_bytes, struct rsr_config *config);
+/* Quantisation leaves the head as it is. */
+void rsrc_keep_head(struct rsr_config *config);
+/* What else is said around an embedding model and would change its vectors: nothing of it is supported. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag,
+                                                             struct rsrc_arena *arena,
+                                                             const char *name, const uint8_t *bytes,
+                                                             uint64_t size_bytes);
 /* Float masters of BitNet that only their tensors tell: projections with norms of their own. */
 void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint);
 

@@ -508,6 +508,11 @@ struct rsrc_step_problem rsrc_find_step_problem(const struct rsr_graph *graph,
             return problem_at(i, "names a missing kernel for", dst);
         if (op->kind == RSR_OP_NORM && op->arg >= graph->n_norms)
             return problem_at(i, "names a missing norm for", dst);
+        if (op->kind == RSR_OP_ROPE_TABLE && op->arg >= graph->n_ropes)
+            return problem_at(i, "names a missing rotation for", dst);
+        if (op->kind == RSR_OP_ROPE_APPEND && op->arg != RSR_NO_NORM &&
+            (op->arg >= graph->n_norms || op->arg + 1 >= graph->n_norms))
+            return problem_at(i, "names missing norms for", step->buffers[op->src[0]].name);
         if (op->kind == RSR_OP_DENSE && op->arg >= graph->n_dense)
             return problem_at(i, "names a missing dense layer for", dst);
     }

@@ -287,7 +287,8 @@ static enum rsrc_status parse_step_line(struct rsrc_scan *scan, struct rsr_step 
  * `start` is where the step begins. */
 static enum rsrc_status verify(const struct rsrc_scan *start, const char *const *places,
                                const struct rsr_step *step) {
-    const struct rsr_graph graph = {.n_norms = UINT32_MAX, .n_dense = UINT32_MAX};
+    const struct rsr_graph graph = {
+        .n_norms = UINT32_MAX, .n_dense = UINT32_MAX, .n_ropes = UINT32_MAX};
     const struct rsrc_step_kernels kernels = {.n_kernels = UINT32_MAX};
     const struct rsrc_step_problem problem = rsrc_find_step_problem(&graph, &kernels, step);
     if (problem.what == NULL)

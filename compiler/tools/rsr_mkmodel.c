@@ -316,8 +316,7 @@ static void list_presets(void) {
                preset->convention, "", preset->help);
     puts("conventions:");
     for (uint32_t i = 0; (convention = mkmodel_convention(i)) != NULL; i++)
-        printf("  %-14s %s%s\n", convention->name, convention->help,
-               convention->quantization ? "" : " (rsrc does not read it yet)");
+        printf("  %-14s %s\n", convention->name, convention->help);
 }
 
 static void list_breaks(void) {

@@ -112,7 +112,7 @@ typedef struct rsr_model_info {
     const uint32_t *stop_tokens;
     uint32_t n_stop_tokens;
     bool has_tokenizer, has_chat_template;
-    uint64_t weight_bytes;      /* codes, index, embedding and head of the target in use */
+    uint64_t weight_bytes;      /* codes, index, dense layers, embedding and head of the target in use */
     uint64_t token_bytes;       /* of those, what one decode step reads */
     uint8_t model_hash[16];
     const char *compiler_version;

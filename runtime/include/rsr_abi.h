@@ -203,7 +203,7 @@ struct rsr_norm {
 
 /* A step serves batches of min_tokens..max_tokens tokens; steps of a target tile 1..UINT32_MAX. */
 struct rsr_step_table {
-    const char *regime; /* "decode", "verify", "prefill" */
+    const char *regime; /* "decode", "prefill", or "any" */
     uint32_t min_tokens;
     uint32_t max_tokens;
     uint32_t n_ops;

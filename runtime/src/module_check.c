@@ -206,16 +206,19 @@ static bool has_argument(const struct step_check *c) {
     case RSR_OP_ROPE_APPEND:
         return op->arg == RSR_NO_NORM || are_head_norms(c, op->arg);
     case RSR_OP_HEAD:
+        if (c->module->hyper.pooling != RSR_POOLING_NONE)
+            return false;
         return op->arg == RSR_NO_KERNEL
                    ? c->target->head.data != NULL
                    : op->arg < c->target->n_kernels && is_head_kernel(c, op->arg);
+    case RSR_OP_OUTPUT:
+        return c->module->hyper.pooling != RSR_POOLING_NONE;
     case RSR_OP_EMBED:
     case RSR_OP_ADD:
     case RSR_OP_QUANT:
     case RSR_OP_ACT_MUL:
     case RSR_OP_ATTENTION:
     case RSR_OP_PAD:
-    case RSR_OP_OUTPUT:
         return true;
     case RSR_OP_KIND_COUNT:
         break;
@@ -288,6 +291,12 @@ rsr_status rsr_check_module_tables(const struct rsr_module *module, const struct
                                    rsr_error *err) {
     const struct rsr_hyper *hyper = &module->hyper;
     rsr_status status = check_hyper(module, err);
+    if (status == RSR_OK && ((target->n_kernels != 0 && target->kernels == NULL) ||
+                             (target->n_norms != 0 && target->norms == NULL) ||
+                             (target->n_dense != 0 && target->dense == NULL) ||
+                             (target->n_steps != 0 && target->steps == NULL) ||
+                             (module->n_stop_tokens != 0 && module->stop_tokens == NULL)))
+        status = BROKEN("a table is missing that has entries");
     if (status == RSR_OK)
         status = check_dense(&target->embedding, "embedding", hyper->vocab, hyper->hidden, err);
     if (status == RSR_OK && target->head.data != NULL)

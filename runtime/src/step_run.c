@@ -299,12 +299,20 @@ static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, b
     return op->kind == RSR_OP_ATTENTION ? w->hyper->n_heads * w->hyper->head_dim : w->hyper->hidden;
 }
 
+/* A ternary head that reads int8 rows is a linear layer to a probe. */
+static bool is_quantised_head(const struct walk *w, const struct rsr_step_op *op) {
+    return op->arg != RSR_NO_KERNEL &&
+           w->engine->model->target->kernels[op->arg].input == RSR_INPUT_I8;
+}
+
 static const char *probe_role(const struct walk *w, const struct rsr_step_op *op) {
     const struct rsr_target *target = w->engine->model->target;
     if (op->kind == RSR_OP_LINEAR)
         return rsr_role_name(target->kernels[op->arg].role);
     if (op->kind == RSR_OP_DENSE)
         return rsr_role_name(target->dense[op->arg].role);
+    if (op->kind == RSR_OP_HEAD)
+        return is_quantised_head(w, op) ? rsr_role_name(RSR_ROLE_HEAD) : "";
     return op->kind == RSR_OP_NORM ? target->norms[op->arg].name : "";
 }
 
@@ -328,6 +336,8 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
             .positions = w->chunk->positions,
         };
         point.kind = before ? row->before_kind : row->after_kind;
+        if (op->kind == RSR_OP_HEAD && is_quantised_head(w, op))
+            point.kind = RSR_PROBE_LINEAR_INPUT;
         engine->probe(engine->probe_user, &point);
     }
     rsr_worker_pool_barrier(engine->pool);

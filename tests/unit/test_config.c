@@ -154,6 +154,14 @@ static void test_accepts(void) {
          "{\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,"
          "\"original_max_position_embeddings\":4096}}",
          FIELD(ropes[0].kind), RSR_ROPE_YARN},
+        {LLAMA,
+         "{\"model_type\":\"qwen3\",\"is_causal\":true,\"use_sliding_window\":true,"
+         "\"sliding_window\":null}",
+         FIELD(window), 0},
+        {LLAMA,
+         "{\"architectures\":[\"BitnetForCausalLM\"],\"weight_bits\":1,\"input_bits\":8,"
+         "\"quantization_config\":null}",
+         FIELD(n_not_converted), 1},
         {GEMMA, "{}", FIELD(window), 512},
         {GEMMA, "{}", FIELD(hyper.tied_head), 1},
         {GEMMA, "{}", FIELD(hyper.activation), RSR_ACTIVATION_GELU_TANH},
@@ -283,6 +291,18 @@ static const struct {
     {LLAMA, "{\"query_pre_attn_scalar\":64}", "config-unsupported", "query_pre_attn_scalar"},
     {GEMMA, "{\"query_pre_attn_scalar\":-64}", "config-field", "query_pre_attn_scalar"},
     {GEMMA, "{\"use_bidirectional_attention\":true}", "config-unsupported", "later tokens"},
+    {LLAMA, "{\"is_causal\":false}", "config-unsupported", "later tokens"},
+    {LLAMA, "{\"model_type\":\"qwen3\",\"use_sliding_window\":true}", "config-unsupported",
+     "sliding_window"},
+    {GEMMA, "{\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":8}}", "config-rope",
+     "which layers"},
+    {LLAMA, "{\"rope_parameters\":{\"rope_theta\":1e6},\"rope_scaling\":{\"type\":\"default\"}}",
+     "config-rope", "both"},
+    {LLAMA, "{\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}}", "config-rope", "below 1"},
+    {LLAMA,
+     "{\"original_max_position_embeddings\":64,\"rope_scaling\":{\"rope_type\":\"yarn\","
+     "\"factor\":4,\"original_max_position_embeddings\":32}}",
+     "config-rope", "original_max_position_embeddings"},
     {GEMMA, "{\"layer_types\":[\"full_attention\",\"full_attention\"]}", "config-field",
      "2 entries"},
     {GEMMA, "{\"layer_types\":[\"sliding_attention\",\"full_attention\",\"chunked_attention\"]}",

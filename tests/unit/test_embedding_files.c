@@ -51,6 +51,7 @@ static void test_refused_modules(void) {
         {"[" TRANSFORMER "," POOLING("/etc") "]", "modules"},
         {"[" TRANSFORMER "," POOLING("..") "]", "modules"},
         {"[" TRANSFORMER "," POOLING("") "]", "modules"},
+        {"[{\"type\":\"a.Transformer\",\"path\":\"0_T\"}," POOLING("p") "]", "modules"},
         {"[" TRANSFORMER ",{\"type\":\"Pooling\",\"path\":7}]", "modules"},
         {"[" TRANSFORMER ",{\"type\":\"x.Dense\",\"path\":\"a\"}]", "modules"},
     };
@@ -100,7 +101,31 @@ static void test_pooling(void) {
     }
 }
 
+static void test_settings(void) {
+    static const struct {
+        const char *text, *slug; /* slug NULL: taken */
+    } cases[] = {
+        {"{\"max_seq_length\":512,\"do_lower_case\":false}", NULL},
+        {"{\"prompts\":{\"query\":\"q: \"},\"default_prompt_name\":null}", NULL},
+        {"{\"do_lower_case\":true}", "modules-settings"},
+        {"{\"default_prompt_name\":\"query\"}", "modules-settings"},
+        {"[]", "config-field"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        reader_test_begin(&test);
+        CHECK_INT(rsrc_check_sentence_settings(test.diag, &test.arena, "s.json",
+                                               (const uint8_t *)cases[i].text,
+                                               strlen(cases[i].text)),
+                  cases[i].slug == NULL ? RSRC_OK : RSRC_FAILED);
+        if (cases[i].slug != NULL)
+            check_one_error(&test, cases[i].slug, cases[i].text);
+        reader_test_end(&test);
+    }
+}
+
 int main(void) {
+    test_settings();
     test_modules();
     test_refused_modules();
     test_pooling();

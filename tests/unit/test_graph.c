@@ -54,6 +54,8 @@ static void add_norm(struct fixture *f, uint32_t block, const char *module, uint
     add(f, RSR_DTYPE_BF16, 0, cols, name);
 }
 
+static const char *const head_alone[] = {"lm_head"};
+
 static void open_model(struct fixture *f, const char *model_type, enum rsr_scale_rule rule) {
     bool is_bitnet = strcmp(model_type, "bitnet") == 0;
 
@@ -68,6 +70,8 @@ static void open_model(struct fixture *f, const char *model_type, enum rsr_scale
                                                .model_type = model_type,
                                                .scale_rule = rule,
                                                .scale_reason = "because the test says so",
+                                               .not_converted = head_alone,
+                                               .n_not_converted = 1,
                                                .hyper = {.hidden = HIDDEN,
                                                          .n_layers = BLOCKS,
                                                          .n_heads = HEADS,
@@ -264,7 +268,7 @@ static void test_shapes_and_types(void) {
 
     open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
     named(&f, "model.embed_tokens.weight")->dtype = RSR_DTYPE_U8;
-    CHECK_REFUSED(&f, "graph-dtype", "quantised embedding");
+    CHECK_REFUSED(&f, "graph-dtype", "embedding of bytes");
 }
 
 static void test_byte_form_and_scalar_scale(void) {
@@ -287,27 +291,33 @@ static void test_dense_layers(void) {
     static const struct {
         const char *pattern;
         uint32_t n_dense;
+        enum rsr_pooling pooling;
     } cases[] = {
-        {"model.layers.1.mlp.up_proj", 1}, /* all of it */
-        {"model.layers.1.mlp", 3},         /* up to a boundary */
-        {"model.layers.", BLOCKS * 7},
-        {"mlp.up_proj", BLOCKS}, /* the end */
-        {"up_proj", BLOCKS},
-        {"model.layers.1.mlp.up", 0}, /* no boundary */
-        {"layers.1.mlp", 0},          /* neither */
-        {"lm_head", 0},
+        /* An embedding model is loaded without the head, and its modules have no "model." then. */
+        {"model.layers.1.mlp.up_proj", 0, RSR_POOLING_LAST},
+        {"layers.1.mlp.up_proj", 1, RSR_POOLING_LAST},
+        {"model.layers.1.mlp.up_proj", 1, RSR_POOLING_NONE}, /* all of it */
+        {"model.layers.1.mlp", 3, RSR_POOLING_NONE},         /* up to a boundary */
+        {"model.layers.", BLOCKS * 7, RSR_POOLING_NONE},
+        {"mlp.up_proj", BLOCKS, RSR_POOLING_NONE}, /* the end */
+        {"up_proj", BLOCKS, RSR_POOLING_NONE},
+        {"model.layers.1.mlp.up", 0, RSR_POOLING_NONE}, /* no boundary */
+        {"layers.1.mlp", 0, RSR_POOLING_NONE},          /* neither */
+        {"lm_head", 0, RSR_POOLING_NONE},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct fixture f;
         struct rsr_graph graph;
 
         open_model(&f, "bitnet", RSR_SCALE_ONLINE);
-        f.checkpoint.config.not_converted = &cases[i].pattern;
-        f.checkpoint.config.n_not_converted = 1;
+        const char *const patterns[] = {"lm_head", cases[i].pattern};
+        f.checkpoint.config.not_converted = patterns;
+        f.checkpoint.config.n_not_converted = 2;
+        f.checkpoint.config.hyper.pooling = cases[i].pooling;
         CHECK_INT(build(&f, &graph), RSRC_OK);
         CHECK_INT(graph.n_dense, cases[i].n_dense);
         CHECK_INT(graph.n_layers, BLOCKS * 7 - cases[i].n_dense);
-        if (cases[i].n_dense == 1) {
+        if (graph.n_dense == 1) {
             CHECK_INT(graph.blocks[1].up.layer, RSR_NO_LAYER);
             CHECK_STR(graph.dense[graph.blocks[1].up.dense].name, "model.layers.1.mlp.up_proj");
         }
@@ -326,6 +336,10 @@ static void test_configuration(void) {
     open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
     f.checkpoint.has_config = false;
     CHECK_REFUSED(&f, "graph-no-config", "config.json");
+
+    open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
+    f.checkpoint.config.n_not_converted = 0;
+    CHECK_REFUSED(&f, "graph-tied-head", "lacks lm_head");
 
     open_model(&f, "bitnet", RSR_SCALE_MULTIPLY);
     f.checkpoint.config.hyper.n_layers = UINT32_MAX;

@@ -110,7 +110,12 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_PAD; broken.ops[0].dst = RSR_NO_BUFFER);
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_HEAD; broken.ops[0].arg = 0; /* no head's shape */
                   broken.ops[0].src[0] = FAKE_ACT);
-    EXPECT_BROKEN(broken.targets[0].head.data = NULL); /* and a step that reads it */
+    EXPECT_BROKEN(broken.targets[0].head.data = NULL);             /* and a step that reads it */
+    EXPECT_BROKEN(broken.module.hyper.pooling = RSR_POOLING_MEAN); /* logits in its place */
+    EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_OUTPUT; broken.ops[0].src[0] = FAKE_X);
+    EXPECT_BROKEN(broken.targets[0].norms = NULL);
+    EXPECT_BROKEN(broken.targets[0].n_dense = 1);
+    EXPECT_BROKEN(broken.module.stop_tokens = NULL; broken.module.n_stop_tokens = 1);
     struct rsr_matrix_data dense = fake->targets[0].head;
     EXPECT_BROKEN(dense.rows = 0; broken.targets[0].dense = &dense; broken.targets[0].n_dense = 1);
     dense.rows = 1u << 30;

@@ -21,6 +21,7 @@ static void make_graph(struct fixture *f, bool sub_norms) {
                                   .n_norms = N_BLOCKS * 4 + 1,
                                   .blocks = f->blocks,
                                   .head_slot = ternary_slot(RSR_NO_LAYER),
+                                  .n_ropes = 1,
                                   .final_norm = N_BLOCKS * 4};
     f->graph.hyper = (struct rsr_hyper){.hidden = 100,
                                         .n_layers = N_BLOCKS,

@@ -32,6 +32,7 @@ static void make_model(struct model *m) {
                                   .n_norms = N_NORMS,
                                   .blocks = m->blocks,
                                   .head_slot = ternary_slot(RSR_NO_LAYER),
+                                  .n_ropes = 1,
                                   .final_norm = N_NORMS - 1,
                                   .hyper = {.hidden = 100,
                                             .n_layers = N_BLOCKS,
