@@ -47,20 +47,23 @@ rsr_status rsr_append_replaced(struct rsr_bytes *out, const char *text, size_t n
     return RSR_OK;
 }
 
-/* Appends what one normalizer makes of the text. */
+/* Appends what one normalizer makes of the text. A module is trusted for the literals of its kind alone. */
 static rsr_status apply(const struct rsr_encoder *encoder, const struct rsr_normalizer *normalizer,
                         const char *text, size_t n_bytes, struct rsr_bytes *out, rsr_error *err) {
-    const struct rsr_replacement *r = &normalizer->text;
-    struct rsr_literal content = rsr_literal_at(encoder->header, r->content_at, r->content_bytes);
-    if (normalizer->kind == RSR_NORMALIZER_REPLACE) {
-        struct rsr_literal pattern =
-            rsr_literal_at(encoder->header, r->pattern_at, r->pattern_bytes);
-        return rsr_append_replaced(out, text, n_bytes, pattern, content, err);
+    bool ok;
+    if (normalizer->kind == RSR_NORMALIZER_NFC) {
+        ok = rsr_nfc_append(out, text, n_bytes);
+    } else {
+        const struct rsr_replacement *r = &normalizer->text;
+        const struct rsr_literal content =
+            rsr_literal_at(encoder->header, r->content_at, r->content_bytes);
+        if (normalizer->kind == RSR_NORMALIZER_REPLACE)
+            return rsr_append_replaced(
+                out, text, n_bytes,
+                rsr_literal_at(encoder->header, r->pattern_at, r->pattern_bytes), content, err);
+        ok = rsr_bytes_append(out, content.bytes, content.n_bytes) &&
+             rsr_bytes_append(out, text, n_bytes);
     }
-    bool ok = normalizer->kind == RSR_NORMALIZER_NFC
-                  ? rsr_nfc_append(out, text, n_bytes)
-                  : rsr_bytes_append(out, content.bytes, content.n_bytes) &&
-                        rsr_bytes_append(out, text, n_bytes);
     if (!ok)
         return no_memory(err);
     return out->size > RSR_MAX_TEXT_BYTES ? too_long(err) : RSR_OK;
