@@ -128,35 +128,26 @@ static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
  * off each other's cache lines. */
 #define DENSE_BLOCK_ROWS 16u
 
-/* One block of rows of a dense matrix for one token. */
-struct dense_block {
-    uint32_t row_begin, row_end;
-};
-
-/* This worker's share of the blocks. */
-static void share_blocks(const struct walk *w, const struct rsr_matrix_data *matrix,
-                         uint32_t *begin, uint32_t *end) {
-    const uint32_t n = matrix->rows / DENSE_BLOCK_ROWS + (matrix->rows % DENSE_BLOCK_ROWS != 0);
-    *begin = share(n, w->worker, w->n_workers);
-    *end = share(n, w->worker + 1, w->n_workers);
-}
-
-static struct dense_block block_rows(const struct rsr_matrix_data *matrix, uint32_t block) {
-    const uint32_t row = block * DENSE_BLOCK_ROWS;
-    const uint32_t left = matrix->rows - row;
-    return (struct dense_block){row, row + (left < DENSE_BLOCK_ROWS ? left : DENSE_BLOCK_ROWS)};
+/* This worker's rows of a dense matrix times rows of src: of n tokens, those listed or the first n. Results
+ * are ldy elements apart. */
+static void multiply_dense(const struct walk *w, const struct rsr_matrix_data *matrix, uint16_t src,
+                           const uint32_t *tokens, uint32_t n, float *y, size_t ldy) {
+    const uint32_t n_blocks =
+        matrix->rows / DENSE_BLOCK_ROWS + (matrix->rows % DENSE_BLOCK_ROWS != 0);
+    const uint32_t end = share(n_blocks, w->worker + 1, w->n_workers);
+    for (uint32_t b = share(n_blocks, w->worker, w->n_workers); b < end; b++) {
+        const uint32_t row = b * DENSE_BLOCK_ROWS, left = matrix->rows - row;
+        const uint32_t row_end = row + (left < DENSE_BLOCK_ROWS ? left : DENSE_BLOCK_ROWS);
+        for (uint32_t i = 0; i < n; i++)
+            w->ops->head(y + i * ldy, matrix, row, row_end,
+                         row_of(w, src, tokens == NULL ? i : tokens[i]));
+    }
 }
 
 static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_matrix_data *matrix = &w->engine->model->target->dense[op->arg];
-    uint32_t begin, end;
-    share_blocks(w, matrix, &begin, &end);
-    for (uint32_t b = begin; b < end; b++) {
-        const struct dense_block rows = block_rows(matrix, b);
-        for (uint32_t t = 0; t < w->chunk->n_tokens; t++)
-            w->ops->head(row_of(w, op->dst, t), matrix, rows.row_begin, rows.row_end,
-                         row_of(w, op->src[0], t));
-    }
+    multiply_dense(w, &w->engine->model->target->dense[op->arg], op->src[0], NULL,
+                   w->chunk->n_tokens, (float *)(void *)buffer_at(w, op->dst),
+                   buffer_of(w, op->dst)->row_bytes / sizeof(float));
 }
 
 /* A head's rotation, after its norm if there is one. dst may be src; without a norm nothing is written
@@ -211,18 +202,6 @@ static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
     w->engine->attention->run(w->engine, &call);
 }
 
-static void run_dense_head(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_matrix_data *head = &w->engine->model->target->head;
-    uint32_t begin, end;
-    share_blocks(w, head, &begin, &end);
-    for (uint32_t b = begin; b < end; b++) {
-        const struct dense_block rows = block_rows(head, b);
-        for (uint32_t i = 0; i < w->chunk->n_wanted; i++)
-            w->ops->head(w->chunk->outputs + (size_t)i * head->rows, head, rows.row_begin,
-                         rows.row_end, row_of(w, op->src[0], w->chunk->wanted[i]));
-    }
-}
-
 /* Wanted tokens that follow each other are one batch of the kernel. */
 static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op) {
     const struct rsr_chunk *chunk = w->chunk;
@@ -242,7 +221,8 @@ static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op) 
 
 static void run_head(const struct walk *w, const struct rsr_step_op *op) {
     if (op->arg == RSR_NO_KERNEL)
-        run_dense_head(w, op);
+        multiply_dense(w, &w->engine->model->target->head, op->src[0], w->chunk->wanted,
+                       w->chunk->n_wanted, w->chunk->outputs, w->hyper->vocab);
     else
         run_kernel_head(w, op);
 }
