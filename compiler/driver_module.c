@@ -94,15 +94,9 @@ static enum rsrc_status emit_dense(struct rsrc_compilation *c, const char **symb
 static const char *norm_name(struct rsrc_compilation *c, uint32_t number) {
     const struct rsr_norm_layer *norm = &c->graph.norms[number];
     const char *name = rsrc_role_name(norm->role);
-    if (norm->role != RSR_ROLE_PROJ_NORM)
-        return name;
-    for (uint32_t l = 0; l < c->graph.n_layers; l++) {
-        const struct rsr_layer *layer = &c->graph.layers[l];
-        const size_t n = strlen(layer->name);
-        if (strncmp(norm->name, layer->name, n) == 0 && norm->name[n] == '.')
-            return rsrc_arena_printf(&c->arena, "%s.%s", rsrc_role_name(layer->role), name);
-    }
-    return name;
+    return norm->role == RSR_ROLE_PROJ_NORM
+               ? rsrc_arena_printf(&c->arena, "%s.%s", rsrc_role_name(norm->owner), name)
+               : name;
 }
 
 /* By kernel number, see struct rsrc_step_kernels. */

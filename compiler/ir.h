@@ -177,6 +177,7 @@ struct rsr_dense_layer {
 struct rsr_norm_layer {
     uint32_t block;
     enum rsr_role role;
+    enum rsr_role owner;        /* of RSR_ROLE_PROJ_NORM: the linear layer's role */
     const char *name;
     const struct rsr_tensor *weight;
     uint32_t cols;

@@ -325,6 +325,24 @@ static uint32_t bind_dense(struct builder *b, enum rsr_role role, const char *na
     return number;
 }
 
+/* With the norm of its own input, if the model's linear layers have one. */
+static struct rsr_linear_slot bind_ternary_slot(struct builder *b, enum rsr_role role,
+                                                const char *name, uint32_t block, uint32_t rows,
+                                                uint32_t cols) {
+    const struct rsr_config *config = &b->checkpoint->config;
+    struct rsr_linear_slot slot = {.layer = bind_ternary(b, role, name, block, rows, cols),
+                                   .dense = RSR_NO_LAYER,
+                                   .norm = RSR_NO_NORM};
+
+    if (config->projection_norm) {
+        slot.norm = bind_norm(b, RSR_ROLE_PROJ_NORM,
+                              rsrc_arena_printf(b->arena, "%s.%s", name, config->projection_norm),
+                              block, cols, config->projection_norm_eps, 0.0f);
+        b->graph->norms[slot.norm].owner = role;
+    }
+    return slot;
+}
+
 static struct rsr_linear_slot bind_linear(struct builder *b, const struct rsrc_family_entry *entry,
                                           uint32_t block) {
     const char *name = expand(b, entry->path, block);
@@ -333,21 +351,13 @@ static struct rsr_linear_slot bind_linear(struct builder *b, const struct rsrc_f
     const char *loaded =
         rsrc_arena_printf(b->arena, "%s%s", body ? "" : BODY, name + strlen(b->prefix));
     const uint32_t rows = b->dims[entry->rows], cols = b->dims[entry->cols];
-    const struct rsr_config *config = &b->checkpoint->config;
 
     if (!is_converted(b, loaded))
         return (struct rsr_linear_slot){.layer = RSR_NO_LAYER,
                                         .dense =
                                             bind_dense(b, entry->role, name, block, rows, cols),
                                         .norm = RSR_NO_NORM};
-    struct rsr_linear_slot slot = {.layer = bind_ternary(b, entry->role, name, block, rows, cols),
-                                   .dense = RSR_NO_LAYER,
-                                   .norm = RSR_NO_NORM};
-    if (config->projection_norm)
-        slot.norm = bind_norm(b, RSR_ROLE_PROJ_NORM,
-                              rsrc_arena_printf(b->arena, "%s.%s", name, config->projection_norm),
-                              block, cols, config->projection_norm_eps, 0.0f);
-    return slot;
+    return bind_ternary_slot(b, entry->role, name, block, rows, cols);
 }
 
 static void bind_block(struct builder *b, uint32_t block) {
@@ -435,15 +445,9 @@ static bool is_ternary_head(const struct builder *b, const struct rsr_tensor *te
 
 static void bind_ternary_head(struct builder *b, const char *name) {
     const struct rsr_hyper *hyper = &b->graph->hyper;
-    const struct rsr_config *config = &b->checkpoint->config;
 
-    b->graph->head_slot.layer =
-        bind_ternary(b, RSR_ROLE_HEAD, name, RSR_NO_BLOCK, hyper->vocab, hyper->hidden);
-    if (config->projection_norm)
-        b->graph->head_slot.norm =
-            bind_norm(b, RSR_ROLE_PROJ_NORM,
-                      rsrc_arena_printf(b->arena, "%s.%s", name, config->projection_norm),
-                      RSR_NO_BLOCK, hyper->hidden, config->projection_norm_eps, 0.0f);
+    b->graph->head_slot =
+        bind_ternary_slot(b, RSR_ROLE_HEAD, name, RSR_NO_BLOCK, hyper->vocab, hyper->hidden);
 }
 
 /* transformers would quantise a tied head that the list of other modules leaves out. */
