@@ -35,6 +35,14 @@ OWN lanes_i lanes_push(lanes_i words, lanes_i digits) {
     return words << 4 | (digits & 15);
 }
 
+/* Four columns of one row. */
+OWN lanes_f load4(const float *row, size_t stride) {
+    (void)stride; /* more lanes than columns load several rows */
+    lanes_f x;
+    memcpy(&x, row, sizeof(x));
+    return x;
+}
+
 /* out[c] = column c of the rows a, b, c, d */
 OWN void transpose4(lanes_f *out, lanes_f a, lanes_f b, lanes_f c, lanes_f d) {
     const lanes_f ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
@@ -45,14 +53,6 @@ OWN void transpose4(lanes_f *out, lanes_f a, lanes_f b, lanes_f c, lanes_f d) {
     out[1] = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
     out[2] = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
     out[3] = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
-}
-
-/* out[c], lane r = rows[r * stride + c] */
-OWN void transpose(lanes_f *out, const float *rows, size_t stride) {
-    lanes_f row[LANES];
-    for (uint32_t r = 0; r < LANES; r++)
-        memcpy(&row[r], rows + r * stride, sizeof(row[r]));
-    transpose4(out, row[0], row[1], row[2], row[3]);
 }
 
 /* Lane r of words[0 .. 3] to 16 bytes at `at` + r * stride. */

@@ -50,13 +50,6 @@ OWN void transpose4(lanes_f *out, __m512 a, __m512 b, __m512 c, __m512 d) {
     out[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high));
 }
 
-/* out[c], lane r = rows[r * stride + c] */
-OWN void transpose(lanes_f *out, const float *rows, size_t stride) {
-    for (uint32_t c = 0; c < LANES; c += 4)
-        transpose4(out + c, load4(rows + c, stride), load4(rows + stride + c, stride),
-                   load4(rows + 2 * stride + c, stride), load4(rows + 3 * stride + c, stride));
-}
-
 /* Lane r of words[0 .. 3] to 16 bytes at `at` + r * stride. */
 OWN void store_rows(char *at, size_t stride, const lanes_i *words) {
     lanes_f rows[4];

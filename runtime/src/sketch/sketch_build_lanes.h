@@ -1,8 +1,8 @@
 /* sketch_build_lanes.h - makes blocks, a vector a lane: included by one file per instruction set.
  *
- * That file defines LANES (4, 8 or 16), TARGET (the attribute of its functions), BUILD_NAME, and, with
- * LANES_OWN, what GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_push, transpose and
- * store_rows. Lanes never meet, so every width gives the same bits. Steps are those of sketch.h.
+ * That file defines LANES (4, 8 or 16), TARGET (the attribute of its functions), BUILD_NAME, and what
+ * GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_push, load4, transpose4 and store_rows.
+ * Lanes never meet, so every width gives the same bits. Steps are those of sketch.h.
  */
 #include <math.h>
 #include <string.h>
@@ -26,6 +26,13 @@ INLINE lanes_f load(const float *p) {
 
 INLINE void store(float *p, lanes_f x) {
     memcpy(p, &x, sizeof(x));
+}
+
+/* out[c], lane r = rows[r * stride + c] */
+INLINE void transpose(lanes_f *out, const float *rows, size_t stride) {
+    for (uint32_t c = 0; c < LANES; c += 4)
+        transpose4(out + c, load4(rows + c, stride), load4(rows + stride + c, stride),
+                   load4(rows + 2 * stride + c, stride), load4(rows + 3 * stride + c, stride));
 }
 
 INLINE lanes_i choose(lanes_i mask, lanes_i yes, lanes_i no) {
