@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/suffix.h"
 #include "base/hash.h"
 #include "base/round.h"
 #include "driver.h"
@@ -291,19 +292,14 @@ static struct rsr_info_module estimate_module(struct rsrc_compilation *c,
 
 /* ---- what is told ---------------------------------------------------------------------------------------- */
 
-static bool has_suffix(const char *text, const char *suffix) {
-    const size_t n = strlen(text), m = strlen(suffix);
-    return n >= m && strcmp(text + n - m, suffix) == 0;
-}
-
 static const char *name_container(const struct rsr_checkpoint *checkpoint) {
     uint32_t n_shards = 0;
     for (uint32_t i = 0; i < checkpoint->n_files; i++) {
-        if (has_suffix(checkpoint->files[i], ".gguf"))
+        if (rsrc_ends_with(checkpoint->files[i], ".gguf"))
             return "gguf";
-        if (has_suffix(checkpoint->files[i], ".npy"))
+        if (rsrc_ends_with(checkpoint->files[i], ".npy"))
             return "npy";
-        n_shards += has_suffix(checkpoint->files[i], ".safetensors");
+        n_shards += rsrc_ends_with(checkpoint->files[i], ".safetensors");
     }
     return n_shards > 1 ? "sharded safetensors" : "safetensors";
 }

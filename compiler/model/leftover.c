@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "base/suffix.h"
 #include "model/tensor_data.h"
 
 #define MAX_UNEXPECTED 8u
@@ -38,12 +39,6 @@ static const struct {
     {".weight_scale", "graph-unexpected-scale",
      "float weights have no scale; an embedding of bytes is not supported"},
 };
-
-static bool ends_with(const char *text, const char *suffix) {
-    size_t n_text = strlen(text), n_suffix = strlen(suffix);
-
-    return n_text >= n_suffix && strcmp(text + n_text - n_suffix, suffix) == 0;
-}
 
 /* As messages name it: what its file calls it. */
 static const char *told_name(const struct rsr_tensor *tensor) {
@@ -77,7 +72,7 @@ static void report_unexpected(struct rsrc_diag *diag, const struct rsr_tensor *t
     struct rsrc_place place = rsrc_tensor_place(tensor, 0);
 
     for (size_t i = 0; i < sizeof known_kinds / sizeof *known_kinds; i++) {
-        if (ends_with(tensor->name, known_kinds[i].suffix)) {
+        if (rsrc_ends_with(tensor->name, known_kinds[i].suffix)) {
             rsrc_error(diag, known_kinds[i].slug, &place, known_kinds[i].help,
                        "nothing in this architecture uses it");
             return;

@@ -21,6 +21,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/suffix.h"
 #include "reader/gguf_split.h"
 #include "reader/npy.h"
 #include "reader/reader.h"
@@ -64,9 +65,9 @@ struct opening {
     uint32_t tensors_capacity;
 };
 
-static bool has_suffix(const char *text, const char *suffix) {
-    size_t n = strlen(text), m = strlen(suffix);
-    return n > m && strcmp(text + n - m, suffix) == 0;
+/* And has a name before it. */
+static bool has_suffix(const char *path, const char *suffix) {
+    return strlen(path) > strlen(suffix) && rsrc_ends_with(path, suffix);
 }
 
 /* NULL: none. */

@@ -10,6 +10,7 @@
  */
 #include <string.h>
 
+#include "base/suffix.h"
 #include "reader/hf_document.h"
 
 #define MODULES_SLUG "modules"
@@ -136,17 +137,12 @@ enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsr
 
 /* ---- BitNet's masters ------------------------------------------------------------------------------ */
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), n_end = strlen(end);
-    return n >= n_end && strcmp(text + n - n_end, end) == 0;
-}
-
 void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint) {
     struct rsr_config *config = &checkpoint->config;
     if (config->scale_rule != RSR_SCALE_VALUES)
         return;
     for (uint32_t i = 0; i < checkpoint->n_tensors; i++) {
-        if (!ends_with(checkpoint->tensors[i].name, "_proj.norm.weight"))
+        if (!rsrc_ends_with(checkpoint->tensors[i].name, "_proj.norm.weight"))
             continue;
         rsrc_keep_head(config);
         config->scale_rule = RSR_SCALE_ONLINE;

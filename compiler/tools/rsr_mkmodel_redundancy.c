@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "base/suffix.h"
 #include "rsr_mkmodel.h"
 
 /* What a share is drawn for; keeps the draws of one number apart. */
@@ -25,11 +26,6 @@ static bool chance(uint64_t drawn, double share) {
     return (double)(drawn >> 32) < share * 4294967296.0;
 }
 
-static bool ends_with(const char *name, const char *end) {
-    const size_t n = strlen(name), n_end = strlen(end);
-    return n >= n_end && strcmp(name + n - n_end, end) == 0;
-}
-
 void mkmodel_redundant_init(struct mkmodel_redundant *tensor_of,
                             const struct mkmodel_redundancy *redundancy,
                             const struct mkmodel_tensor *tensor, uint64_t seed) {
@@ -45,7 +41,7 @@ void mkmodel_redundant_init(struct mkmodel_redundant *tensor_of,
     r.is_norm = tensor->n_dims == 1 && tensor->fill == MKMODEL_FILL_NORMAL;
     r.is_linear = tensor->n_dims == 2 && tensor->fill != MKMODEL_FILL_NORMAL;
     for (uint32_t half = 0; half < 2; half++) {
-        if (!ends_with(tensor->name, halves[half]))
+        if (!rsrc_ends_with(tensor->name, halves[half]))
             continue;
         char module[256];
         const size_t n = strlen(tensor->name) - strlen(halves[half]);
