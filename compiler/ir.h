@@ -484,7 +484,7 @@ enum rsr_kop_kind {
 };
 
 enum rsr_kparam { RSR_KPARAM_LDX, RSR_KPARAM_LDY, RSR_KPARAM_N_TOKENS, RSR_KPARAM_TILE_BEGIN,
-                  RSR_KPARAM_TILE_END };
+                  RSR_KPARAM_TILE_END, RSR_KPARAM_HAS_TABLES, RSR_KPARAM_COUNT };
 
 #define RSR_NO_KREG UINT16_MAX
 

@@ -65,11 +65,10 @@ const char *const rsrc_kbuf_names[RSR_KBUF_COUNT] = {[RSR_KBUF_X] = "x",
                                                      [RSR_KBUF_COLUMNS] = "columns",
                                                      [RSR_KBUF_SUMS] = "sums"};
 
-const char *const rsrc_kparam_names[RSRC_N_KPARAMS] = {[RSR_KPARAM_LDX] = "ldx",
-                                                       [RSR_KPARAM_LDY] = "ldy",
-                                                       [RSR_KPARAM_N_TOKENS] = "n_tokens",
-                                                       [RSR_KPARAM_TILE_BEGIN] = "tile_begin",
-                                                       [RSR_KPARAM_TILE_END] = "tile_end"};
+const char *const rsrc_kparam_names[RSR_KPARAM_COUNT] = {
+    [RSR_KPARAM_LDX] = "ldx",           [RSR_KPARAM_LDY] = "ldy",
+    [RSR_KPARAM_N_TOKENS] = "n_tokens", [RSR_KPARAM_TILE_BEGIN] = "tile_begin",
+    [RSR_KPARAM_TILE_END] = "tile_end", [RSR_KPARAM_HAS_TABLES] = "has_tables"};
 
 const char *const rsrc_kvariant_names[RSR_VARIANT_COUNT] = {
 #define X(id, name) [RSR_VARIANT_##id] = name,

@@ -8,8 +8,7 @@
 extern const char *const rsrc_kop_names[RSR_KOP_COUNT];
 extern const char *const rsrc_elem_names[RSR_ELEM_COUNT];
 extern const char *const rsrc_kbuf_names[RSR_KBUF_COUNT];
-#define RSRC_N_KPARAMS (RSR_KPARAM_TILE_END + 1u)
-extern const char *const rsrc_kparam_names[RSRC_N_KPARAMS];
+extern const char *const rsrc_kparam_names[RSR_KPARAM_COUNT];
 extern const char *const rsrc_kvariant_names[RSR_VARIANT_COUNT];
 #define RSRC_N_INPUTS (RSR_INPUT_F32 + 1u)
 extern const char *const rsrc_kinput_names[RSRC_N_INPUTS];

@@ -206,7 +206,7 @@ static enum rsrc_status parse_operands(struct rsrc_scan *scan, const struct reg_
                    : rsrc_scan_i64(scan, "the constant", &op->imm);
     if (op->kind == RSR_KOP_PARAM) {
         uint32_t param;
-        if (parse_name(scan, "parameter", rsrc_kparam_names, RSRC_N_KPARAMS, &param) != RSRC_OK)
+        if (parse_name(scan, "parameter", rsrc_kparam_names, RSR_KPARAM_COUNT, &param) != RSRC_OK)
             return RSRC_FAILED;
         op->imm = param;
     }

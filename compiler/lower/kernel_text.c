@@ -77,8 +77,8 @@ static void put_operation(const struct printer *p, const struct rsr_kop *op) {
         put_constant(p, op);
     if (op->kind == RSR_KOP_PARAM)
         rsrc_buffer_printf(p->out, " %s",
-                           op->imm >= 0 && op->imm < RSRC_N_KPARAMS ? rsrc_kparam_names[op->imm]
-                                                                    : "?");
+                           op->imm >= 0 && op->imm < RSR_KPARAM_COUNT ? rsrc_kparam_names[op->imm]
+                                                                      : "?");
     if (rsrc_kop_prints_immediate(op->kind))
         rsrc_buffer_printf(p->out, ", %" PRId64, op->imm);
 }

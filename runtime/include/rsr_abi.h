@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 3u
+#define RSR_ABI_VERSION 4u
 
 /* ---- CPU features ------------------------------------------------------------------------- */
 
@@ -68,6 +68,9 @@ struct rsr_worker {
     uint32_t tile_end;
     uint32_t index;         /* worker number, 0 .. count-1 */
     uint32_t count;
+    uint32_t has_tables;    /* 1: scratch holds what a kernel with the same rsr_kernel_desc.tables
+                               left there for the same x and n_tokens; 0: the kernel makes it */
+    uint32_t reserved;
 };
 
 /* What a kernel multiplies with. */
@@ -105,6 +108,9 @@ struct rsr_kernel_desc {
     uint32_t block;         /* transformer block, or RSR_NO_BLOCK */
     uint32_t role;          /* enum rsr_role */
     uint32_t input;         /* enum rsr_input */
+    uint32_t tables;        /* not 0: kernels of a target with the same number make the same tables of
+                               x in scratch and leave them there; see rsr_worker.has_tables */
+    uint32_t reserved;
     uint64_t scratch_bytes;
     uint64_t weight_bytes;  /* bytes one call over all tiles reads of codes and index */
 };
@@ -267,6 +273,17 @@ struct rsr_matrix_data {    /* a dense matrix at its stored width: embedding, he
     uint32_t role;          /* enum rsr_role of a linear layer; else not used */
 };
 
+/* A copy of the head in few bits with proven errors (runtime/src/sketch/sketch.h): most rows are known
+ * to be too small without being read. */
+struct rsr_head_sketch {
+    const void *blocks;     /* [ceil(head.rows / 64)], of block_bytes; rows past the last are 0.
+                               NULL: there is none, and nothing else counts */
+    const float *centre;    /* [head.cols]: what was subtracted from every row */
+    uint64_t block_bytes;
+    uint32_t n_planes;
+    uint32_t reserved;
+};
+
 struct rsr_target {
     const char *name;               /* "avx512" */
     uint64_t cpu_features;          /* all of these bits are required */
@@ -282,6 +299,7 @@ struct rsr_target {
     struct rsr_matrix_data embedding;
     struct rsr_matrix_data head;            /* data NULL: an embedding model has none, or the head is
                                                a kernel */
+    struct rsr_head_sketch head_sketch;     /* of head */
 };
 
 /* ---- Tokenizer ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@
 #define TILE_ROWS 16u
 #define TILE_ROW_BYTES 64u
 #define VALUE_BYTES (TILE_ROWS * TILE_ROW_BYTES)
-#define N_PARAMS (RSR_KPARAM_TILE_END + 1)
+#define N_PARAMS RSR_KPARAM_COUNT
 
 /* One register: lanes from byte 0 on, or the rows of a tile. */
 struct value {
@@ -572,7 +572,8 @@ void test_interpret_kernel(const struct rsr_kernel *kernel, const void *x, size_
                                    [RSR_KPARAM_LDY] = (int64_t)ldy,
                                    [RSR_KPARAM_N_TOKENS] = n_tokens,
                                    [RSR_KPARAM_TILE_BEGIN] = worker->tile_begin,
-                                   [RSR_KPARAM_TILE_END] = worker->tile_end},
+                                   [RSR_KPARAM_TILE_END] = worker->tile_end,
+                                   [RSR_KPARAM_HAS_TABLES] = worker->has_tables},
                         .body_values = calloc(kernel->n_body_regs + 1u, sizeof *m.body_values)};
     run(&m, 0, kernel->n_ops);
     free(m.values);

@@ -20,7 +20,7 @@ int main(void) {
     check_words(rsrc_kop_names, RSR_KOP_COUNT, "operation");
     check_words(rsrc_elem_names, RSR_ELEM_COUNT, "element");
     check_words(rsrc_kbuf_names, RSR_KBUF_COUNT, "buffer");
-    check_words(rsrc_kparam_names, RSRC_N_KPARAMS, "parameter");
+    check_words(rsrc_kparam_names, RSR_KPARAM_COUNT, "parameter");
     check_words(rsrc_kvariant_names, RSR_VARIANT_COUNT, "variant");
     return CHECK_EXIT();
 }

@@ -305,7 +305,7 @@ static void compare(struct suite *suite, const struct op_kernel *k, rsr_kernel_f
                     const char *name) {
     uint8_t *x = aligned_alloc(64, k->size_bytes), *scratch = aligned_alloc(64, k->size_bytes);
     uint8_t *want = calloc(1, k->size_bytes), *got = calloc(1, k->size_bytes);
-    const struct rsr_worker worker = {.tile_end = 1, .count = 1};
+    const struct rsr_worker worker = {.tile_end = 1, .count = 1, .has_tables = 1};
     for (uint32_t round = 0; round < N_ROUNDS; round++) {
         fill_inputs(suite, k, round, x);
         const struct rsr_weights weights = {.codes = x, .index = x, .scale = (const float *)x};
@@ -336,8 +336,8 @@ static void compare(struct suite *suite, const struct op_kernel *k, rsr_kernel_f
 
 /* Loops in loops, both branches, every parameter, and addresses of several terms. */
 static void build_control(struct rsrc_kb *kb) {
-    uint16_t params[RSR_KPARAM_TILE_END + 1], i64[8];
-    for (uint32_t p = 0; p <= RSR_KPARAM_TILE_END; p++) {
+    uint16_t params[RSR_KPARAM_COUNT], i64[8];
+    for (uint32_t p = 0; p < RSR_KPARAM_COUNT; p++) {
         params[p] = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "param%u", p);
         rsrc_kb_param(kb, params[p], (enum rsr_kparam)p);
         rsrc_kb_store(kb, params[p], rsrc_address_at(RSR_KBUF_Y, 8 * p));

@@ -27,7 +27,8 @@ static const char *const param_sources[] = {[RSR_KPARAM_LDX] = "arg_ldx",
                                             [RSR_KPARAM_LDY] = "arg_ldy",
                                             [RSR_KPARAM_N_TOKENS] = "arg_n_tokens",
                                             [RSR_KPARAM_TILE_BEGIN] = "worker->tile_begin",
-                                            [RSR_KPARAM_TILE_END] = "worker->tile_end"};
+                                            [RSR_KPARAM_TILE_END] = "worker->tile_end",
+                                            [RSR_KPARAM_HAS_TABLES] = "worker->has_tables"};
 
 const char *rsrc_c_param_source(enum rsr_kparam param) {
     return param_sources[param];

@@ -66,7 +66,7 @@ static void find_used_buffers(const struct rsrc_c_code *code, bool used[RSR_KBUF
 /* Arguments that this kernel does not read are named void; the others get typed views. */
 static void put_prologue(const struct rsrc_c_code *code, struct rsrc_buffer *out) {
     bool buffer_used[RSR_KBUF_COUNT] = {false};
-    bool param_used[RSR_KPARAM_TILE_END + 1] = {false};
+    bool param_used[RSR_KPARAM_COUNT] = {false};
     find_used_buffers(code, buffer_used);
     for (uint32_t i = 0; i < code->n_ops; i++)
         if (code->ops[i].kind == RSR_KOP_PARAM)
@@ -83,15 +83,16 @@ static void put_prologue(const struct rsrc_c_code *code, struct rsrc_buffer *out
     const struct {
         bool used;
         const char *name;
-    } arguments[] = {
-        {buffer_used[RSR_KBUF_X], "arg_x"},
-        {buffer_used[RSR_KBUF_Y], "arg_y"},
-        {param_used[RSR_KPARAM_LDX], "arg_ldx"},
-        {param_used[RSR_KPARAM_LDY], "arg_ldy"},
-        {param_used[RSR_KPARAM_N_TOKENS], "arg_n_tokens"},
-        {weights_used, "weights"},
-        {param_used[RSR_KPARAM_TILE_BEGIN] || param_used[RSR_KPARAM_TILE_END], "worker"},
-        {buffer_used[RSR_KBUF_SCRATCH], "arg_scratch"}};
+    } arguments[] = {{buffer_used[RSR_KBUF_X], "arg_x"},
+                     {buffer_used[RSR_KBUF_Y], "arg_y"},
+                     {param_used[RSR_KPARAM_LDX], "arg_ldx"},
+                     {param_used[RSR_KPARAM_LDY], "arg_ldy"},
+                     {param_used[RSR_KPARAM_N_TOKENS], "arg_n_tokens"},
+                     {weights_used, "weights"},
+                     {param_used[RSR_KPARAM_TILE_BEGIN] || param_used[RSR_KPARAM_TILE_END] ||
+                          param_used[RSR_KPARAM_HAS_TABLES],
+                      "worker"},
+                     {buffer_used[RSR_KBUF_SCRATCH], "arg_scratch"}};
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++)
         if (!arguments[i].used)
             rsrc_buffer_printf(out, "    (void)%s;\n", arguments[i].name);

@@ -21,10 +21,10 @@ struct rsrc_llvm_code {
     uint32_t n_regs;
     const struct rsr_kop *ops;
     uint32_t n_ops;
-    LLVMValueRef buffers[RSR_KBUF_COUNT];         /* NULL: not used */
-    LLVMValueRef params[RSR_KPARAM_TILE_END + 1]; /* i64 */
-    LLVMValueRef bodies;                          /* table of pointers; NULL: none */
-    LLVMValueRef *values; /* by register: what it holds here; NULL: nothing */
+    LLVMValueRef buffers[RSR_KBUF_COUNT];  /* NULL: not used */
+    LLVMValueRef params[RSR_KPARAM_COUNT]; /* i64 */
+    LLVMValueRef bodies;                   /* table of pointers; NULL: none */
+    LLVMValueRef *values;                  /* by register: what it holds here; NULL: nothing */
 };
 
 /* Appends the operations to the open block and leaves the last block open. */

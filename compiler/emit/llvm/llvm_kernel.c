@@ -124,7 +124,7 @@ static void load_buffers(struct rsrc_llvm_code *code) {
 static void load_params(struct rsrc_llvm_code *code) {
     LLVMTypeRef i64 = LLVMInt64TypeInContext(code->context);
     LLVMTypeRef i32 = LLVMInt32TypeInContext(code->context);
-    bool used[RSR_KPARAM_TILE_END + 1] = {false};
+    bool used[RSR_KPARAM_COUNT] = {false};
     for (uint32_t i = 0; i < code->n_ops; i++)
         if (code->ops[i].kind == RSR_KOP_PARAM)
             used[code->ops[i].imm] = true;
@@ -137,7 +137,8 @@ static void load_params(struct rsrc_llvm_code *code) {
         enum rsr_kparam param;
         size_t offset;
     } fields[] = {{RSR_KPARAM_TILE_BEGIN, offsetof(struct rsr_worker, tile_begin)},
-                  {RSR_KPARAM_TILE_END, offsetof(struct rsr_worker, tile_end)}};
+                  {RSR_KPARAM_TILE_END, offsetof(struct rsr_worker, tile_end)},
+                  {RSR_KPARAM_HAS_TABLES, offsetof(struct rsr_worker, has_tables)}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (used[fields[i].param])
             code->params[fields[i].param] = LLVMBuildZExt(

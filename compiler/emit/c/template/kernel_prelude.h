@@ -27,6 +27,8 @@ struct rsr_worker {
     uint32_t tile_end;
     uint32_t index;
     uint32_t count;
+    uint32_t has_tables;
+    uint32_t reserved;
 };
 
 /* A vector type and, with _mem, the same in memory: any alignment, any alias. */
