@@ -81,7 +81,7 @@ bool rsrc_kop_types_fit(const struct rsr_kop *op, const struct rsr_kreg *d,
     case RSR_KOP_CONST:
         return !is_tile(d) && const_fits(op, d);
     case RSR_KOP_PARAM:
-        return rsrc_kreg_is_index(d) && op->imm >= 0 && op->imm <= RSR_KPARAM_TILE_END;
+        return rsrc_kreg_is_index(d) && op->imm >= 0 && op->imm < RSR_KPARAM_COUNT;
     case RSR_KOP_COPY:
     case RSR_KOP_ADD_MEM:
     case RSR_KOP_SUB_MEM:
