@@ -122,7 +122,7 @@ static const char PUNCTUATION[] =
 
 static enum rsrc_status read_punctuation(struct rsrc_tokenizer_draft *draft,
                                          const json_t *component, struct rsrc_token_split *out) {
-    uint32_t behavior;
+    uint32_t behavior = ISOLATED;
     if (read_behavior(draft, component, "Isolated", &behavior) != RSRC_OK) {
         return RSRC_FAILED;
     }
