@@ -38,6 +38,10 @@ static const char usage[] =
     "                         shares of rows and columns that are zero (0)\n"
     "  --dead-channels F      share of the channels whose gate or up row is zero (0)\n"
     "  --zero-norm F          share of norm weights that are zero (0)\n"
+    "  --head-margin S        the largest logit is, within a tenth, S standard deviations above\n"
+    "                         the mean of all, or the largest of random ones where that is more:\n"
+    "                         the embedding has a common direction that blocks hardly change, and\n"
+    "                         the head's rows of 8 tokens point that way\n"
     "  --shard-bytes N        largest file of weights (5000000000)\n"
     "  --break KIND           make it wrong in one way (--list-breaks)\n"
     "  --matrix ROWSxCOLS:KIND\n"
@@ -66,6 +70,7 @@ enum option_kind {
     OPTION_ZERO_COLS,
     OPTION_DEAD_CHANNELS,
     OPTION_ZERO_NORM,
+    OPTION_HEAD_MARGIN,
     OPTION_SEED,
     OPTION_SHARD_BYTES,
     OPTION_LAYERS, /* from here on: counts, with their limits in `options` */
@@ -100,6 +105,7 @@ static const struct {
     [OPTION_ZERO_COLS] = {"--zero-cols", true, 0, 0},
     [OPTION_DEAD_CHANNELS] = {"--dead-channels", true, 0, 0},
     [OPTION_ZERO_NORM] = {"--zero-norm", true, 0, 0},
+    [OPTION_HEAD_MARGIN] = {"--head-margin", true, 0, 0},
     [OPTION_SEED] = {"--seed", true, 0, 0},
     [OPTION_SHARD_BYTES] = {"--shard-bytes", true, 0, 0},
     [OPTION_LAYERS] = {"--layers", true, 1, 1024},
@@ -118,7 +124,7 @@ struct request {
     bool help, list_presets, list_breaks;
     bool tied, untied;
     const char *preset, *output, *convention, *fault;
-    double zero_density;
+    double zero_density, head_margin;
     struct mkmodel_redundancy redundancy;
     uint64_t seed, shard_bytes;
     uint32_t counts[OPTION_COUNT];
@@ -190,6 +196,16 @@ static enum rsrc_status parse_share(const struct request *request, enum option_k
     return RSRC_OK;
 }
 
+static enum rsrc_status parse_margin(struct request *request, const char *value) {
+    char *end;
+    double margin = strtod(value, &end);
+
+    if (end == value || *end != '\0' || !(margin >= 1.0 && margin <= 100.0))
+        return bad_value(request, OPTION_HEAD_MARGIN, value, "a number from 1 to 100");
+    request->head_margin = margin;
+    return RSRC_OK;
+}
+
 static enum rsrc_status take_option(struct request *request, enum option_kind kind,
                                     const char *value) {
     uint64_t number;
@@ -236,6 +252,8 @@ static enum rsrc_status take_option(struct request *request, enum option_kind ki
         return parse_share(request, kind, value, &request->redundancy.dead_channels);
     case OPTION_ZERO_NORM:
         return parse_share(request, kind, value, &request->redundancy.zero_norm);
+    case OPTION_HEAD_MARGIN:
+        return parse_margin(request, value);
     case OPTION_SEED:
         return parse_number(value, 0, UINT64_MAX, &request->seed)
                    ? RSRC_OK
@@ -372,6 +390,7 @@ static enum rsrc_status unknown_name(const struct request *request, enum option_
 static enum rsrc_status resolve_spec(const struct request *request, struct mkmodel_spec *out) {
     const struct mkmodel_preset *preset = mkmodel_find_preset(request->preset);
     struct mkmodel_spec spec = {.zero_density = request->zero_density,
+                                .head_margin = request->head_margin,
                                 .redundancy = request->redundancy,
                                 .seed = request->seed,
                                 .shard_bytes = request->shard_bytes};
@@ -458,7 +477,7 @@ static enum rsrc_status check_request(const struct request *request) {
     if (request->n_matrices &&
         (sizes || request->convention || request->fault || request->tied || request->untied ||
          request->redundancy.dead_channels > 0 || request->redundancy.zero_norm > 0 ||
-         request->shard_bytes != DEFAULT_SHARD_BYTES)) {
+         request->head_margin > 0 || request->shard_bytes != DEFAULT_SHARD_BYTES)) {
         rsrc_error(request->diag, "option-conflict", NULL,
                    "--seed, --zero-density, --repeat-rows, --zero-rows and --zero-cols apply",
                    "an option is about models, but --matrix writes bare matrices");

@@ -55,6 +55,7 @@ struct mkmodel_spec {
     bool tied;
     double rope_theta, norm_eps;
     double zero_density;
+    double head_margin; /* 0: none is made */
     struct mkmodel_redundancy redundancy;
     uint64_t seed;
     uint64_t shard_bytes;
@@ -95,6 +96,8 @@ struct mkmodel_tensor {
     uint64_t shape[4];
     enum mkmodel_fill fill;
     double mean, spread;
+    bool has_direction;   /* in every row: rsr_mkmodel_margin.c */
+    double head_margin;   /* of a head; 0: none is made */
     const uint8_t *patch; /* bytes that replace the tensor's first ones; NULL: none */
     uint32_t n_patch;
     uint32_t shard;
@@ -132,6 +135,9 @@ void mkmodel_source_init(struct mkmodel_source *source, const struct mkmodel_ten
 /* Bytes [offset, offset + n_bytes) of the tensor; offset is a multiple of 64. */
 void mkmodel_source_fill(const struct mkmodel_source *source, uint64_t offset, uint8_t *bytes,
                          size_t n_bytes);
+/* Floats as they are stored: normal numbers of BF16 or F16, rounded to even. */
+uint16_t mkmodel_store(const char *dtype, double value);
+double mkmodel_load(const char *dtype, uint16_t bits);
 /* Element `number` alone. */
 uint16_t mkmodel_source_element(const struct mkmodel_source *source, uint64_t number);
 uint64_t mkmodel_mix(uint64_t x);
@@ -158,6 +164,28 @@ void mkmodel_redundant_init(struct mkmodel_redundant *tensor_of,
 /* As mkmodel_source_fill(). */
 void mkmodel_redundant_fill(const struct mkmodel_redundant *r, const struct mkmodel_source *source,
                             uint64_t offset, uint8_t *bytes, size_t n_bytes);
+
+/* ---- margins (rsr_mkmodel_margin.c) ---------------------------------------------------------------- */
+
+#define MKMODEL_N_WINNERS 8u
+
+/* What is added to a tensor of random rows; see the source. */
+struct mkmodel_margin {
+    const struct mkmodel_tensor *tensor;
+    uint64_t key;
+    double step[MKMODEL_N_WINNERS]; /* of each winner, along the direction */
+};
+
+/* Standard deviations of an embedding of its own, and of what all blocks together add to it, in units of
+ * the direction. */
+#define MKMODEL_MARGIN_SPREAD 0.15
+
+bool mkmodel_has_margin(const struct mkmodel_tensor *tensor);
+void mkmodel_margin_init(struct mkmodel_margin *margin, const struct mkmodel_tensor *tensor,
+                         const struct mkmodel_source *source, uint64_t seed);
+/* Of bytes that mkmodel_source_fill() has filled. */
+void mkmodel_margin_apply(const struct mkmodel_margin *margin, uint64_t offset, uint8_t *bytes,
+                          size_t n_bytes);
 
 /* ---- faults (rsr_mkmodel_break.c) ------------------------------------------------------------------ */
 

@@ -55,8 +55,23 @@ static uint16_t f16_of(float value) {
     return (uint16_t)(sign | (rounded - 0x38000000u) >> 13);
 }
 
+uint16_t mkmodel_store(const char *dtype, double value) {
+    return strcmp(dtype, "F16") == 0 ? f16_of((float)value) : bf16_of((float)value);
+}
+
+double mkmodel_load(const char *dtype, uint16_t bits) {
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+
+    if (strcmp(dtype, "F16") == 0)
+        wide = (wide & 0x80000000u) |
+               ((bits & 0x7fffu) == 0 ? 0 : (uint32_t)(bits & 0x7fffu) * 8192 + 0x38000000u);
+    memcpy(&value, &wide, sizeof value);
+    return (double)value;
+}
+
 static uint16_t stored(const struct mkmodel_tensor *tensor, double value) {
-    return strcmp(tensor->dtype, "F16") == 0 ? f16_of((float)value) : bf16_of((float)value);
+    return mkmodel_store(tensor->dtype, value);
 }
 
 /* ---- tables ---------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/suffix.h"
 #include "rsr_mkmodel.h"
 
 static const struct {
@@ -69,13 +70,23 @@ static void add_norm(struct rsrc_arena *arena, struct mkmodel_plan *plan,
     tensor->spread = 0.125;
 }
 
+/* What a weight that is not zero is, about. */
+static double magnitude_of(const struct mkmodel_spec *spec, const char *module, uint64_t cols) {
+    double magnitude = 1.0 / sqrt((double)cols * (1.0 - spec->zero_density));
+    bool is_added = rsrc_ends_with(module, "o_proj") || rsrc_ends_with(module, "down_proj");
+
+    if (spec->head_margin > 0 && is_added) /* two a block */
+        magnitude *= MKMODEL_MARGIN_SPREAD / sqrt(2.0 * spec->layers);
+    return magnitude;
+}
+
 static void add_linear(struct rsrc_arena *arena, struct mkmodel_plan *plan,
                        const struct mkmodel_spec *spec, const char *module, uint64_t rows,
                        uint64_t cols) {
     enum mkmodel_storage storage = spec->convention->storage;
     const char *float_dtype = spec->convention->float_dtype;
     const char *name = rsrc_arena_printf(arena, "%s.weight", module);
-    double magnitude = 1.0 / sqrt((double)cols * (1.0 - spec->zero_density));
+    double magnitude = magnitude_of(spec, module, cols);
     struct mkmodel_tensor *tensor;
 
     if (storage == MKMODEL_MASTERS || storage == MKMODEL_SCALED) {
@@ -93,11 +104,18 @@ static void add_linear(struct rsrc_arena *arena, struct mkmodel_plan *plan,
 }
 
 static void add_dense(struct rsrc_arena *arena, struct mkmodel_plan *plan,
-                      const struct mkmodel_spec *spec, const char *name) {
+                      const struct mkmodel_spec *spec, const char *name, bool is_embedding,
+                      bool is_head) {
     struct mkmodel_tensor *tensor = mkmodel_plan_add(
         arena, plan, name, spec->convention->float_dtype, spec->vocab, spec->hidden);
 
     tensor->spread = 1.0 / sqrt((double)spec->hidden);
+    if (spec->head_margin == 0)
+        return;
+    if (!is_head)
+        tensor->spread = MKMODEL_MARGIN_SPREAD;
+    tensor->has_direction = is_embedding;
+    tensor->head_margin = is_head ? spec->head_margin : 0;
 }
 
 static void add_block(struct rsrc_arena *arena, struct mkmodel_plan *plan,
@@ -134,12 +152,12 @@ static void add_block(struct rsrc_arena *arena, struct mkmodel_plan *plan,
 
 void mkmodel_plan_model(struct rsrc_arena *arena, const struct mkmodel_spec *spec,
                         struct mkmodel_plan *plan) {
-    add_dense(arena, plan, spec, "model.embed_tokens.weight");
+    add_dense(arena, plan, spec, "model.embed_tokens.weight", true, spec->tied);
     for (uint32_t block = 0; block < spec->layers; block++)
         add_block(arena, plan, spec, block);
     add_norm(arena, plan, spec, "model.norm", spec->hidden);
     if (!spec->tied)
-        add_dense(arena, plan, spec, "lm_head.weight");
+        add_dense(arena, plan, spec, "lm_head.weight", false, true);
 }
 
 /* The reference serialiser writes wide types first, then by name, which keeps all data aligned. */

@@ -71,9 +71,11 @@ static enum rsrc_status write_tensor(const struct mkmodel_writer *writer, struct
                                      struct mkmodel_source *source, uint8_t *chunk) {
     const struct mkmodel_redundancy *redundancy = &writer->spec->redundancy;
     struct mkmodel_redundant redundant;
+    struct mkmodel_margin margin;
 
     mkmodel_source_init(source, tensor, writer->spec->zero_density, writer->spec->seed);
     mkmodel_redundant_init(&redundant, redundancy, tensor, writer->spec->seed);
+    mkmodel_margin_init(&margin, tensor, source, writer->spec->seed);
     for (uint64_t at = 0; at < size_bytes; at += CHUNK_BYTES) {
         uint64_t n = size_bytes - at < CHUNK_BYTES ? size_bytes - at : CHUNK_BYTES;
 
@@ -81,6 +83,8 @@ static enum rsrc_status write_tensor(const struct mkmodel_writer *writer, struct
             mkmodel_redundant_fill(&redundant, source, at, chunk, n);
         else
             mkmodel_source_fill(source, at, chunk, n);
+        if (mkmodel_has_margin(tensor))
+            mkmodel_margin_apply(&margin, at, chunk, n);
         if (at == 0 && tensor->patch)
             memcpy(chunk, tensor->patch, tensor->n_patch < n ? tensor->n_patch : n);
         if (rsrc_output_write(writer->diag, out, chunk, n) != RSRC_OK)
