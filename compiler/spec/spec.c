@@ -275,6 +275,10 @@ static enum rsrc_status load_name(const struct search *search, const char *name,
 #define HOST_TRIPLE "unknown"
 #endif
 
+const char *rsrc_host_triple(void) {
+    return HOST_TRIPLE;
+}
+
 /* The description with the most features among those that the host can run; the first by name where
  * several have as many. */
 static enum rsrc_status load_native(const struct search *search, struct rsr_spec *out) {

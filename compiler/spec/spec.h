@@ -23,5 +23,7 @@ void rsrc_print_spec(const struct rsr_spec *spec, struct rsrc_buffer *out);
 const char *rsrc_feature_names(struct rsrc_arena *arena, uint64_t mask);
 /* What this machine's CPU and operating system support. */
 uint64_t rsrc_host_features(void);
+/* "x86_64-linux-gnu" */
+const char *rsrc_host_triple(void);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "diag.h"
+#include "measure/measure.h"
 
 struct bench_options {
     const char *model; /* rsr-bench model */
@@ -43,23 +44,12 @@ int bench_attention(const struct bench_options *options);
 /* Streaming is measured over at least this much distinct memory: several times any cache. */
 #define BENCH_STREAM_BYTES ((uint64_t)1536 << 20)
 
-uint64_t bench_now_ns(void);
-
-/* Anonymous memory with huge pages asked for, touched; NULL (with a message) if there is not enough. */
+/* rsrc_map_pages(); NULL with a message if there is not enough. */
 void *bench_alloc(uint64_t size_bytes);
-void bench_free(void *memory, uint64_t size_bytes);
-
-/* Median of n samples (sorts them) and (largest - smallest) / median. */
-double bench_median(double *samples, uint32_t n, double *spread);
 
 /* Read bandwidth of `threads` threads over the buffer: the best of a plain loop, one with software
  * prefetch, and one with four streams; 1e9 bytes a second. */
 double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads, uint32_t runs);
-
-/* Name of the CPU, for reports. */
-const char *bench_cpu_name(struct rsrc_arena *arena);
-
-uint64_t bench_random(uint64_t *state);
 
 /* Prints the object as one JSON line, or as aligned "key value" lines, and releases it. */
 void bench_print(json_t *result, bool json);

@@ -324,17 +324,17 @@ static void step_search(struct attention_bench *b, uint32_t layer, uint32_t step
 
 /* One step of every layer; microseconds a layer. */
 static double time_layers(struct attention_bench *b, step_fn *step, uint32_t run) {
-    const uint64_t start = bench_now_ns();
+    const uint64_t start = rsrc_now_ns();
     for (uint32_t layer = 0; layer < b->d.n_layers; layer++)
         step(b, layer, (run + layer) % b->d.n_steps);
-    return (double)(bench_now_ns() - start) * 1e-3 / b->d.n_layers;
+    return (double)(rsrc_now_ns() - start) * 1e-3 / b->d.n_layers;
 }
 
 /* Appends a page to every index, a token at a time over all layers, and takes it away again. */
 static bool time_append(struct attention_bench *b, double *us) {
     const uint32_t n = b->d.n_layers * b->d.kv_heads;
     rsr_error err = RSR_ERROR_INIT;
-    const uint64_t start = bench_now_ns();
+    const uint64_t start = rsrc_now_ns();
     for (uint32_t token = 0; token < RSR_PAGE_TOKENS; token++) {
         for (uint32_t i = 0; i < n; i++) {
             const float *key = attention_keys(&b->d, i / b->d.kv_heads, i % b->d.kv_heads);
@@ -346,7 +346,7 @@ static bool time_append(struct attention_bench *b, double *us) {
             }
         }
     }
-    *us = (double)(bench_now_ns() - start) * 1e-3 / RSR_PAGE_TOKENS / b->d.n_layers;
+    *us = (double)(rsrc_now_ns() - start) * 1e-3 / RSR_PAGE_TOKENS / b->d.n_layers;
     for (uint32_t i = 0; i < n && !b->failed; i++)
         if (rsr_louver_truncate(b->indices[i], b->d.n_keys, &err) != RSR_OK)
             fail_once(b, &err);
@@ -370,9 +370,9 @@ static bool measure(struct attention_bench *b, struct timings *t) {
         if (search)
             samples[2 * runs + i] = time_layers(b, step_search, i);
     }
-    t->dense_us = bench_median(samples, runs, &unused);
-    t->louver_us = bench_median(samples + runs, runs, &t->spread);
-    t->search_us = bench_median(samples + 2 * (size_t)runs, runs, &unused);
+    t->dense_us = rsrc_median(samples, runs, &unused);
+    t->louver_us = rsrc_median(samples + runs, runs, &t->spread);
+    t->search_us = rsrc_median(samples + 2 * (size_t)runs, runs, &unused);
     free(samples);
     t->dram_gbps = bench_read_gbps(b->d.kv, b->d.kv_bytes, b->options->threads, runs);
     return !b->failed && time_append(b, &t->append_us);

@@ -30,7 +30,7 @@ static bool refuse(const char *sentence) {
 /* ---- Drawing ---- */
 
 static double uniform(uint64_t *state) {
-    return ((double)(bench_random(state) >> 11) + 0.5) * 0x1p-53;
+    return ((double)(rsrc_random(state) >> 11) + 0.5) * 0x1p-53;
 }
 
 /* n numbers of N(0, 1), times spread. */
@@ -57,7 +57,7 @@ static void add_clusters(const struct attention_data *d, float *rows, uint64_t *
     const float *centre = centres;
     for (uint32_t i = 0; i < d->n_keys; i++) {
         if (i % CLUSTER_RUN == 0)
-            centre = centres + bench_random(state) % N_CENTRES * ATTENTION_MAX_DIM;
+            centre = centres + rsrc_random(state) % N_CENTRES * ATTENTION_MAX_DIM;
         for (uint32_t k = 0; k < d->head_dim; k++)
             rows[(size_t)i * d->row_floats + k] += centre[k];
     }
@@ -217,5 +217,5 @@ bool attention_data_make(const struct bench_options *options, struct attention_d
 
 void attention_data_free(struct attention_data *data) {
     free(data->queries);
-    bench_free(data->kv, data->kv_bytes);
+    rsrc_unmap_pages(data->kv, data->kv_bytes);
 }

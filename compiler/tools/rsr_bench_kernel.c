@@ -1,18 +1,14 @@
 /* rsr_bench_kernel.c - one random matrix through plan, lower, emit and link; checked, then measured. */
-#include <dlfcn.h>
 #include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mapped_file.h"
 #include "base/round.h"
-#include "base/spawn.h"
-#include "emit/asm/emit_asm.h"
 #include "emit/c/emit_c.h"
 #include "emit/llvm/emit_llvm.h"
-#include "link/linker.h"
 #include "lower/lower.h"
+#include "measure/load_kernel.h"
 #include "plan/plan.h"
 #include "rsr/reduce.h"
 #include "rsr/segment.h"
@@ -31,8 +27,7 @@ struct kernel_bench {
     struct rsr_plan plan;
     struct rsr_lowered lowered;
     double emit_ms; /* until the back end had made its text or object */
-    void *library;
-    rsr_kernel_fn *fn;
+    struct rsrc_loaded_kernel loaded;
     uint8_t *x; /* activation rows */
     size_t ldx;
     int32_t *y;       /* of floats, their bits */
@@ -53,7 +48,7 @@ static bool read_input(struct kernel_bench *b) {
 }
 
 static bool draw(uint64_t *state, double part) {
-    return (double)(bench_random(state) >> 11) < part * 9007199254740992.0; /* of 2^53 */
+    return (double)(rsrc_random(state) >> 11) < part * 9007199254740992.0; /* of 2^53 */
 }
 
 /* Rows that are zero or repeat an earlier one, columns that are zero, as the options say. */
@@ -68,7 +63,7 @@ static void plant_redundancy(const struct bench_options *options, int8_t *values
         if (draw(&state, options->zero_rows))
             memset(row, 0, cols);
         else if (r != 0 && draw(&state, options->repeat_rows))
-            memcpy(row, values + (size_t)(bench_random(&state) % r) * cols, cols);
+            memcpy(row, values + (size_t)(rsrc_random(&state) % r) * cols, cols);
     }
 }
 
@@ -86,7 +81,7 @@ static bool make_matrix(struct kernel_bench *b) {
     int8_t *values = rsrc_arena_alloc(&b->arena, n);
     uint64_t state = options->seed;
     for (size_t i = 0; i < n; i++) {
-        const uint64_t r = bench_random(&state) >> 32;
+        const uint64_t r = rsrc_random(&state) >> 32;
         values[i] = (int8_t)(type == RSR_TERNARY       ? (int)(r % 3) - 1
                              : type == RSR_BINARY_SIGN ? (int)(r & 1) * 2 - 1
                                                        : (int)(r & 1));
@@ -155,129 +150,47 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
 }
 
 /* The back ends to compare; the C compiler of the first is RSRC_CC. */
-static const struct {
+static const struct backend {
     const struct rsrc_backend *backend;
     enum rsr_unit_kind kind;
-    const char *file;
-} BACKENDS[] = {{&rsrc_backend_c, RSR_UNIT_C, "kernel.c"},
-                {&rsrc_backend_llvm, RSR_UNIT_OBJ, "kernel.o"}};
+} BACKENDS[] = {{&rsrc_backend_c, RSR_UNIT_C}, {&rsrc_backend_llvm, RSR_UNIT_OBJ}};
 
-static bool write_text(struct kernel_bench *b, const char *dir, const char *name,
-                       const struct rsrc_buffer *text) {
-    struct rsrc_output file;
-    const char *path = rsrc_arena_printf(&b->arena, "%s/%s", dir, name);
-    return rsrc_output_open(b->diag, &b->arena, path, &file) == RSRC_OK &&
-           rsrc_output_write(b->diag, &file, text->data, text->size_bytes) == RSRC_OK &&
-           rsrc_output_commit(b->diag, &file) == RSRC_OK;
+/* NULL with a message. */
+static const struct backend *find_backend(const char *name) {
+    for (size_t i = 0; i < sizeof(BACKENDS) / sizeof(BACKENDS[0]); i++)
+        if (strcmp(BACKENDS[i].backend->name, name) == 0)
+            return &BACKENDS[i];
+    fprintf(stderr, "rsr-bench: --backend takes c or llvm, not '%s'\n", name);
+    return NULL;
 }
 
-#define BODIES_FILE "bodies.o"
-
-/* Bodies are assembled as in modules; where there are none, nothing is written. */
-static bool assemble_bodies(struct kernel_bench *b, const char *dir) {
-    struct rsr_kernel *kernel = &b->lowered.kernel;
-    if (kernel->n_bodies == 0)
-        return true;
-    struct rsrc_buffer text = {0}, object = {0};
-    const char *why = NULL;
-    const bool made = rsrc_asm_bodies(kernel, &text, &why) == RSRC_OK &&
-                      rsrc_asm_assemble(&b->spec, &text, &b->arena, &object, &why) == RSRC_OK;
-    if (!made)
-        fprintf(stderr, "rsr-bench: the assembler declined: %s\n", why);
-    kernel->extern_bodies = made;
-    const bool written = made && write_text(b, dir, BODIES_FILE, &object);
-    rsrc_buffer_free(&text);
-    rsrc_buffer_free(&object);
-    return written;
-}
-
-/* NULL: failed, with a message. */
-static const char *write_kernel(struct kernel_bench *b, const char *dir) {
-    size_t i = 0;
-    while (i < sizeof(BACKENDS) / sizeof(BACKENDS[0]) &&
-           strcmp(BACKENDS[i].backend->name, b->options->backend) != 0)
-        i++;
-    if (i == sizeof(BACKENDS) / sizeof(BACKENDS[0])) {
-        fprintf(stderr, "rsr-bench: --backend takes c or llvm, not '%s'\n", b->options->backend);
-        return NULL;
-    }
-    const struct rsrc_backend *backend = BACKENDS[i].backend;
-    if (!assemble_bodies(b, dir))
-        return NULL;
-    struct rsr_unit unit = {.kind = BACKENDS[i].kind, .name = "kernel", .opt_level = 2};
-    const char *why = NULL;
-    const uint64_t start_ns = bench_now_ns();
-    const bool made = backend->begin(&unit, "rsr-bench", &b->spec, &why) == RSRC_OK &&
-                      backend->emit(&unit, &b->lowered.kernel, &b->arena, &why) == RSRC_OK &&
-                      backend->finish(&unit, &b->arena, &why) == RSRC_OK;
-    b->emit_ms = (double)(bench_now_ns() - start_ns) / 1e6;
-    backend->abandon(&unit);
-    if (!made)
-        fprintf(stderr, "rsr-bench: the %s back end declined: %s\n", backend->name, why);
-    const bool written = made && write_text(b, dir, BACKENDS[i].file, &unit.text);
-    rsrc_buffer_free(&unit.text);
-    return written ? BACKENDS[i].file : NULL;
-}
-
-/* Kernels are hidden in modules; here one must be found. */
-static bool write_finder(struct kernel_bench *b, const char *dir) {
-    struct rsrc_buffer text = {0};
-    rsrc_buffer_printf(&text,
-                       "__attribute__((visibility(\"hidden\"))) void %s(void);\n"
-                       "const void *rsr_bench_kernel(void);\n"
-                       "const void *rsr_bench_kernel(void) {\n"
-                       "    return (const void *)%s;\n}\n",
-                       b->lowered.kernel.symbol, b->lowered.kernel.symbol);
-    const bool written = write_text(b, dir, "finder.c", &text);
-    rsrc_buffer_free(&text);
-    return written;
-}
-
-static bool build_library(struct kernel_bench *b, const char *dir, const char *kernel_file) {
+static bool load(struct kernel_bench *b) {
+    const struct backend *maker = find_backend(b->options->backend);
     struct rsrc_toolchain toolchain;
-    if (rsrc_find_toolchain(b->diag, &b->arena, NULL, NULL, b->spec.triple, &toolchain) != RSRC_OK)
+    struct rsrc_load_input input = {.opt_level = 2, .toolchain = &toolchain, .name = "kernel"};
+    if (maker == NULL ||
+        rsrc_find_toolchain(b->diag, &b->arena, NULL, NULL, b->spec.triple, &toolchain) !=
+            RSRC_OK ||
+        rsrc_temporary_dir(b->diag, &b->arena, "/tmp/rsr-bench", &input.dir) != RSRC_OK)
         return false;
-    const char *const argv[] = {toolchain.cc,
-                                "-O2",
-                                "-std=gnu11",
-                                "-ffp-contract=off",
-                                "-fPIC",
-                                "-shared",
-                                "-o",
-                                "kernel.so",
-                                kernel_file,
-                                "finder.c",
-                                b->lowered.kernel.n_bodies != 0 ? BODIES_FILE : NULL,
-                                NULL};
-    const struct rsrc_command command = {.argv = argv, .directory = dir};
-    const struct rsrc_spawn_options one = {.n_jobs = 1};
-    if (rsrc_spawn_all(b->diag, &b->arena, &command, 1, &one) != RSRC_OK)
-        return false;
-    b->library = dlopen(rsrc_arena_printf(&b->arena, "%s/kernel.so", dir), RTLD_NOW);
-    if (b->library == NULL) {
-        fprintf(stderr, "rsr-bench: %s\n", dlerror());
-        return false;
-    }
-    const void *(*find)(void);
-    void *symbol = dlsym(b->library, "rsr_bench_kernel");
-    if (symbol == NULL) {
-        fprintf(stderr, "rsr-bench: %s\n", dlerror());
-        return false;
-    }
-    memcpy(&find, &symbol, sizeof(symbol));
-    const void *kernel = find();
-    memcpy(&b->fn, &kernel, sizeof(kernel));
-    return true;
+    toolchain.compiling = (struct rsrc_spawn_options){.n_jobs = 1};
+    input.backend = maker->backend;
+    input.kind = maker->kind;
+    const char *why = NULL;
+    const bool loaded = rsrc_load_kernel(b->diag, &b->arena, &input, &b->lowered.kernel, &b->loaded,
+                                         &b->emit_ms, &why);
+    if (why != NULL)
+        fprintf(stderr, "rsr-bench: the %s back end declined: %s\n", maker->backend->name, why);
+    return loaded;
 }
 
 static bool build(struct kernel_bench *b) {
     struct rsr_index index = {0};
     if (rsrc_load_spec(b->diag, &b->arena, b->options->target, NULL, &b->spec) != RSRC_OK)
         return false;
-    const uint64_t missing = b->spec.cpu_features & ~rsrc_host_features();
-    if (missing != 0) {
-        fprintf(stderr, "rsr-bench: this machine lacks %s of target %s\n",
-                rsrc_feature_names(&b->arena, missing), b->spec.name);
+    const char *lacks = rsrc_lacks_for(&b->arena, &b->spec);
+    if (lacks != NULL) {
+        fprintf(stderr, "rsr-bench: this machine lacks %s of target %s\n", lacks, b->spec.name);
         return false;
     }
     if (!read_input(b) || !make_matrix(b) || !make_plan(b, &index))
@@ -292,12 +205,7 @@ static bool build(struct kernel_bench *b) {
         .input = b->input,
         .spec = &b->spec,
         .epilogue = b->options->group_cols == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE};
-    const char *dir = NULL;
-    if (rsrc_lower_layer(b->diag, &b->arena, &input, &b->lowered) != RSRC_OK ||
-        rsrc_temporary_dir(b->diag, &b->arena, "/tmp/rsr-bench", &dir) != RSRC_OK)
-        return false;
-    const char *kernel_file = write_kernel(b, dir);
-    return kernel_file != NULL && write_finder(b, dir) && build_library(b, dir, kernel_file);
+    return rsrc_lower_layer(b->diag, &b->arena, &input, &b->lowered) == RSRC_OK && load(b);
 }
 
 /* A row of int8 activations, and its header. */
@@ -305,7 +213,7 @@ static void make_int8_row(struct kernel_bench *b, uint8_t *row, uint64_t *state)
     struct rsr_act_row header = {.scale = 1.0f};
     int8_t *q = (int8_t *)row + RSR_ACT_HEADER;
     for (uint32_t j = 0; j < b->options->cols; j++) {
-        q[j] = (int8_t)((int)(bench_random(state) >> 56) - 128);
+        q[j] = (int8_t)((int)(rsrc_random(state) >> 56) - 128);
         header.sum += q[j];
     }
     memcpy(row, &header, sizeof(header));
@@ -314,7 +222,7 @@ static void make_int8_row(struct kernel_bench *b, uint8_t *row, uint64_t *state)
 /* Floats are whole numbers of the same size, so that their sums are exact too. */
 static void make_float_row(struct kernel_bench *b, uint8_t *row, uint64_t *state) {
     for (uint32_t j = 0; j < b->options->cols; j++) {
-        const float x = (float)((int)(bench_random(state) >> 56) - 128);
+        const float x = (float)((int)(rsrc_random(state) >> 56) - 128);
         memcpy(row + j * sizeof(x), &x, sizeof(x));
     }
 }
@@ -386,19 +294,19 @@ static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t
                                           .count = count};
 #pragma omp barrier
 #pragma omp master
-        start = bench_now_ns();
+        start = rsrc_now_ns();
         for (uint32_t i = 0; i < calls; i++) {
             const uint8_t *copy = memory + (uint64_t)(i % copies) * stride;
             const struct rsr_weights weights = {.codes = copy,
                                                 .index = copy + b->lowered.codes.size_bytes,
                                                 .scale = b->matrix.scale,
                                                 .n_scales = 1};
-            b->fn(b->x, b->ldx, b->y, kernel->rows, b->options->batch, &weights, &worker,
-                  b->scratch + b->scratch_bytes * id);
+            b->loaded.run(b->x, b->ldx, b->y, kernel->rows, b->options->batch, &weights, &worker,
+                          b->scratch + b->scratch_bytes * id);
 #pragma omp barrier
         }
 #pragma omp master
-        end = bench_now_ns();
+        end = rsrc_now_ns();
     }
     return (double)(end - start) / 1e3 / calls;
 }
@@ -444,23 +352,25 @@ static json_t *measure(struct kernel_bench *b) {
         streamed[i] = time_calls(b, memory, stride, (uint32_t)copies, streamed_calls);
     }
     double hot_spread, spread;
-    const double hot_us = bench_median(hot, options->runs, &hot_spread);
-    const double streamed_us = bench_median(streamed, options->runs, &spread);
+    const double hot_us = rsrc_median(hot, options->runs, &hot_spread);
+    const double streamed_us = rsrc_median(streamed, options->runs, &spread);
     const double dram_gbps = bench_read_gbps(memory, total, options->threads, options->runs);
-    bench_free(memory, total);
+    rsrc_unmap_pages(memory, total);
     const double weights = (double)options->rows * options->cols;
     const double read_gbps = (double)weight_bytes / streamed_us / 1e3;
+    const double predicted_us = plan_of(b)->predicted_us * options->batch;
     return json_pack(
         "{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
-        "s:f, s:i, s:i, s:s, s:f}",
+        "s:f, s:i, s:i, s:s, s:f, s:f, s:f}",
         "variant", rsrc_variant_name(plan_of(b)->variant), "exact", exact ? 1 : 0, "hot_us", hot_us,
         "streamed_us", streamed_us, "weights_per_s_streamed", weights / streamed_us * 1e6,
         "bits_per_weight", (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
         dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
-        weights * options->batch / hot_us / 1e3, "cpu", bench_cpu_name(&b->arena), "reason",
+        weights * options->batch / hot_us / 1e3, "cpu", rsrc_cpu_model(&b->arena), "reason",
         reason_text(b), "seed", (json_int_t)options->seed, "runs", (int)options->runs, "spread",
         spread, "hot_spread", hot_spread, "threads", (int)options->threads, "batch",
-        (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms);
+        (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms, "predicted_us",
+        predicted_us, "measured_to_predicted", streamed_us / predicted_us);
 }
 
 int bench_kernel(const struct bench_options *given) {
@@ -481,8 +391,7 @@ int bench_kernel(const struct bench_options *given) {
                 fprintf(stderr, "rsr-bench: the kernel differs from the scalar reference\n");
         }
     }
-    if (b.library != NULL)
-        dlclose(b.library);
+    rsrc_unload_kernel(&b.loaded);
     rsrc_remove_temporaries();
     rsrc_arena_free(&b.arena);
     rsrc_diag_destroy(b.diag);

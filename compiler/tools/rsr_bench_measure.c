@@ -1,54 +1,15 @@
-/* rsr_bench_measure.c - clocks, memory, bandwidth, printing: the common part of all measurements. */
+/* rsr_bench_measure.c - memory, bandwidth, printing: what the commands share. */
 #include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 
 #include "rsr_bench.h"
 
-uint64_t bench_now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t bench_random(uint64_t *state) {
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 void *bench_alloc(uint64_t size_bytes) {
-    void *memory =
-        mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
+    void *memory = rsrc_map_pages(size_bytes);
+    if (memory == NULL)
         fprintf(stderr, "rsr-bench: cannot allocate %llu MiB\n",
                 (unsigned long long)(size_bytes >> 20));
-        return NULL;
-    }
-    madvise(memory, size_bytes, MADV_HUGEPAGE);
-    memset(memory, 1, size_bytes);
     return memory;
-}
-
-void bench_free(void *memory, uint64_t size_bytes) {
-    if (memory != NULL)
-        munmap(memory, size_bytes);
-}
-
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double bench_median(double *samples, uint32_t n, double *spread) {
-    qsort(samples, n, sizeof(*samples), compare_doubles);
-    const double median = samples[n / 2];
-    *spread = median > 0 ? (samples[n - 1] - samples[0]) / median : 0;
-    return median;
 }
 
 /* ---- read bandwidth ------------------------------------------------------------------------------- */
@@ -105,14 +66,14 @@ typedef uint64_t read_loop(const v8u64 *, uint64_t);
 
 static double time_loop(read_loop *loop, const v8u64 *p, uint64_t n, uint32_t threads) {
     uint64_t sum = 0;
-    const uint64_t start = bench_now_ns();
+    const uint64_t start = rsrc_now_ns();
 #pragma omp parallel num_threads((int)threads) reduction(+ : sum)
     {
         const uint64_t id = (uint64_t)omp_get_thread_num(), count = (uint64_t)omp_get_num_threads();
         const uint64_t begin = n * id / count, end = n * (id + 1) / count;
         sum += loop(p + begin, end - begin);
     }
-    const double ns = (double)(bench_now_ns() - start);
+    const double ns = (double)(rsrc_now_ns() - start);
     __asm__ volatile("" : : "r"(sum)); /* the sum is used, as far as the compiler can tell */
     return (double)(n * sizeof(v8u64)) / ns;
 }
@@ -125,7 +86,7 @@ double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads
         const uint32_t n = runs < 64 ? runs : 64;
         for (uint32_t i = 0; i < n; i++)
             samples[i] = time_loop(LOOPS[loop], buffer, size_bytes / sizeof(v8u64), threads);
-        const double median = bench_median(samples, n, &spread);
+        const double median = rsrc_median(samples, n, &spread);
         if (median > best)
             best = median;
     }
@@ -133,23 +94,6 @@ double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads
 }
 
 /* ---- reports ---------------------------------------------------------------------------------------- */
-
-const char *bench_cpu_name(struct rsrc_arena *arena) {
-    const char *name = "unknown";
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    if (file == NULL)
-        return name;
-    char line[512];
-    while (fgets(line, sizeof(line), file) != NULL) {
-        const char *colon = strstr(line, ": ");
-        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
-            name = rsrc_arena_strndup(arena, colon + 2, strcspn(colon + 2, "\n"));
-            break;
-        }
-    }
-    fclose(file);
-    return name;
-}
 
 static void print_value(const json_t *value) {
     switch (json_typeof(value)) {

@@ -43,17 +43,17 @@ static bool prefill(struct model_bench *b, uint32_t sequence, uint64_t *seed, do
     for (uint32_t i = 0; i < n; i++)
         b->entries[i] = (rsr_batch_entry){.sequence = b->sequences[sequence],
                                           .position = i,
-                                          .token = (uint32_t)(bench_random(seed) % b->info.vocab),
+                                          .token = (uint32_t)(rsrc_random(seed) % b->info.vocab),
                                           .want_logits = i + 1 == n};
     rsr_batch batch = RSR_BATCH_INIT;
     batch.entries = b->entries;
     batch.n_entries = n;
     batch.logits = b->logits + (size_t)sequence * b->info.vocab;
     batch.logits_capacity = b->info.vocab;
-    const uint64_t start = bench_now_ns();
+    const uint64_t start = rsrc_now_ns();
     if (rsr_eval(b->engine, &batch, &b->err) != RSR_OK)
         return say(b);
-    *ns += (double)(bench_now_ns() - start);
+    *ns += (double)(rsrc_now_ns() - start);
     return true;
 }
 
@@ -61,7 +61,7 @@ static bool decode(struct model_bench *b, double *ns) {
     const uint32_t n = b->options->batch;
     const rsr_sampling greedy = RSR_SAMPLING_INIT;
     for (uint32_t g = 0; g < b->options->gen_tokens; g++) {
-        const uint64_t start = bench_now_ns();
+        const uint64_t start = rsrc_now_ns();
         for (uint32_t s = 0; s < n; s++) {
             uint32_t token;
             if (rsr_sample(b->model, &greedy, b->logits + (size_t)s * b->info.vocab, NULL, 0,
@@ -79,7 +79,7 @@ static bool decode(struct model_bench *b, double *ns) {
         batch.logits_capacity = (size_t)n * b->info.vocab;
         if (rsr_eval(b->engine, &batch, &b->err) != RSR_OK)
             return say(b);
-        *ns += (double)(bench_now_ns() - start);
+        *ns += (double)(rsrc_now_ns() - start);
     }
     return true;
 }
@@ -132,10 +132,10 @@ static double bytes_per_step(const struct model_bench *b) {
 
 static bool set_up(struct model_bench *b, double *load_ms) {
     const struct bench_options *options = b->options;
-    const uint64_t start = bench_now_ns();
+    const uint64_t start = rsrc_now_ns();
     if (rsr_open(options->model, NULL, &b->model, &b->err) != RSR_OK)
         return say(b);
-    *load_ms = (double)(bench_now_ns() - start) / 1e6;
+    *load_ms = (double)(rsrc_now_ns() - start) / 1e6;
     if (rsr_model_get_info(b->model, &b->info) != RSR_OK)
         return say(b);
     const uint64_t length = (uint64_t)options->prompt_tokens + options->gen_tokens;
@@ -189,9 +189,9 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     if (memory == NULL)
         return NULL;
     const double dram = bench_read_gbps(memory, BENCH_STREAM_BYTES, engine.n_threads, runs);
-    bench_free(memory, BENCH_STREAM_BYTES);
-    const double prefill = bench_median(prefill_tps, runs, &prefill_spread);
-    const double decode = bench_median(decode_tps, runs, &decode_spread);
+    rsrc_unmap_pages(memory, BENCH_STREAM_BYTES);
+    const double prefill = rsrc_median(prefill_tps, runs, &prefill_spread);
+    const double decode = rsrc_median(decode_tps, runs, &decode_spread);
     const double step_bytes = bytes_per_step(b);
     json_t *result = json_pack(
         "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:i, s:i, s:f, s:f}", "prefill_tps", prefill,

@@ -1,4 +1,5 @@
-"""Checks who may include whom: base <- diag <- ir.h <- stages <- driver; a stage includes no other stage;
+"""Checks who may include whom: base <- diag <- ir.h <- stages <- measure <- driver; a stage includes no other
+stage, and measure nothing of the driver;
 runtime includes nothing of the compiler; LLVM headers stay under emit/llvm."""
 import pathlib
 import re
@@ -24,7 +25,9 @@ for path in sorted(root.glob("compiler/**/*.[ch]")) + sorted(root.glob("runtime/
             continue
         if part == "base" and (first in STAGES or include == "ir.h"):
             errors.append(f"{relative}: base includes {include}")
-        if part in STAGES and first in STAGES and first != part and \
+        if part == "measure" and include.startswith("driver"):
+            errors.append(f"{relative}: measure includes {include}")
+        if part in STAGES and first in STAGES | {"measure"} and first != part and \
                 (str(relative), include) not in ALLOWED:
             errors.append(f"{relative}: stage {part} includes stage {first}: {include}")
 if n_includes < 100:
