@@ -1,4 +1,7 @@
-/* rsr_bench_model.c - prefill and decode speed of a compiled model beside the machine's bandwidth. */
+/* rsr_bench_model.c - prefill and decode speed of a compiled model beside the machine's bandwidth.
+ *
+ * The floor of a decode step is the time that memory takes for the bytes that it reads: those that the
+ * engine's profile counts, by the read bandwidth measured in the same run with as many threads. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,33 +104,63 @@ static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
     return true;
 }
 
-static json_t *profile(struct model_bench *b) {
+/* ---- Bytes and times by operation ---- */
+
+/* What one more decode run, with the engine's profile on, tells of a step. Its times show where the time
+ * of the unprofiled runs goes; its bytes are what they read too. */
+struct step_profile {
     rsr_profile_entry entries[MAX_PROFILE];
+    size_t n_entries;
+    double n_steps;
+    double ns;    /* of a step, calls and sampling included */
+    double bytes; /* of a step */
+};
+
+static bool profile_steps(struct model_bench *b, uint64_t *seed, struct step_profile *profile) {
+    double ignored = 0, ns = 0;
+    for (uint32_t s = 0; s < b->options->batch; s++) {
+        if (rsr_sequence_truncate(b->sequences[s], 0, &b->err) != RSR_OK)
+            return say(b);
+        if (!prefill(b, s, seed, &ignored))
+            return false;
+    }
+    *profile = (struct step_profile){.n_steps = b->options->gen_tokens};
     size_t n = 0;
-    if (rsr_engine_profile(b->engine, true, entries, MAX_PROFILE, &n) != RSR_OK)
-        return NULL;
-    uint64_t total = 1;
-    for (size_t i = 0; i < n; i++)
-        total += entries[i].time_ns;
-    json_t *rows = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(
-            rows, json_pack("{s:s, s:f, s:f, s:I, s:f}", "op", entries[i].name, "ms",
-                            (double)entries[i].time_ns / 1e6, "share",
-                            (double)entries[i].time_ns / (double)total, "calls",
-                            (json_int_t)entries[i].calls, "gbps",
-                            entries[i].time_ns == 0
-                                ? 0.0
-                                : (double)entries[i].weight_bytes / (double)entries[i].time_ns));
-    return rows;
+    if (rsr_engine_profile(b->engine, true, NULL, 0, &n) != RSR_OK || !decode(b, &ns) ||
+        rsr_engine_profile(b->engine, false, profile->entries, MAX_PROFILE, &profile->n_entries) !=
+            RSR_OK)
+        return false;
+    profile->ns = ns / profile->n_steps;
+    for (size_t i = 0; i < profile->n_entries; i++)
+        profile->bytes += (double)profile->entries[i].bytes / profile->n_steps;
+    return true;
 }
 
-/* Bytes of one decode step by the layout of the model: weights once, KV of the mean context. */
-static double bytes_per_step(const struct model_bench *b) {
-    const double context = b->options->prompt_tokens + b->options->gen_tokens / 2.0;
-    const double kv = context * b->info.n_layers * b->info.n_kv_heads * b->info.head_dim * 2.0 *
-                      sizeof(float) * b->options->batch;
-    return (double)b->info.token_bytes + kv;
+/* One row: microseconds and bytes of a step, and the floor's share of the time. */
+static json_t *profile_row(const char *name, double ns, double wait_ns, double bytes,
+                           double step_ns, double dram_gbps) {
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "op", name, "us", ns / 1e3, "share",
+                     ns / step_ns, "wait_us", wait_ns / 1e3, "mbytes", bytes / 1e6, "gbps",
+                     ns > 0 ? bytes / ns : 0.0, "floor_share",
+                     ns > 0 ? bytes / dram_gbps / ns : 0.0);
+}
+
+static json_t *profile_rows(const struct step_profile *profile, double dram_gbps) {
+    const double n = profile->n_steps;
+    json_t *rows = json_array();
+    double outside_ns = profile->ns, wait_ns = 0;
+    for (size_t i = 0; i < profile->n_entries; i++) {
+        const rsr_profile_entry *entry = &profile->entries[i];
+        outside_ns -= (double)entry->time_ns / n;
+        wait_ns += (double)entry->wait_ns / n;
+        json_array_append_new(rows, profile_row(entry->name, (double)entry->time_ns / n,
+                                                (double)entry->wait_ns / n,
+                                                (double)entry->bytes / n, profile->ns, dram_gbps));
+    }
+    json_array_append_new(rows, profile_row("(between)", outside_ns, 0, 0, profile->ns, dram_gbps));
+    json_array_append_new(
+        rows, profile_row("(all)", profile->ns, wait_ns, profile->bytes, profile->ns, dram_gbps));
+    return rows;
 }
 
 static bool set_up(struct model_bench *b, double *load_ms) {
@@ -172,15 +205,12 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     double ignored[2];
     if (!one_run(b, &seed, &ignored[0], &ignored[1])) /* the first touches pages and caches */
         return NULL;
-    if (options->profile) {
-        size_t n = 0;
-        if (rsr_engine_profile(b->engine, true, NULL, 0, &n) != RSR_OK)
-            return NULL;
-    }
     for (uint32_t i = 0; i < runs; i++)
         if (!one_run(b, &seed, &prefill_tps[i], &decode_tps[i]))
             return NULL;
-    json_t *rows = options->profile ? profile(b) : NULL;
+    struct step_profile profile;
+    if (!profile_steps(b, &seed, &profile))
+        return NULL;
     const uint64_t rss = resident_bytes();
     rsr_engine_info engine = RSR_ENGINE_INFO_INIT;
     if (rsr_engine_get_info(b->engine, &engine) != RSR_OK)
@@ -192,16 +222,16 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     rsrc_unmap_pages(memory, BENCH_STREAM_BYTES);
     const double prefill = rsrc_median(prefill_tps, runs, &prefill_spread);
     const double decode = rsrc_median(decode_tps, runs, &decode_spread);
-    const double step_bytes = bytes_per_step(b);
+    const double floor_tps = dram * 1e9 / profile.bytes * options->batch;
     json_t *result = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:i, s:i, s:f, s:f}", "prefill_tps", prefill,
-        "decode_tps", decode, "bytes_per_token", step_bytes / options->batch, "dram_gbps", dram,
-        "roofline_ratio", step_bytes * decode / options->batch / 1e9 / dram, "load_ms", load_ms,
-        "rss_bytes", (json_int_t)rss, "threads", (int)engine.n_threads, "batch",
-        (int)options->batch, "runs", (int)runs, "prefill_spread", prefill_spread, "decode_spread",
-        decode_spread);
-    if (rows != NULL)
-        json_object_set_new(result, "profile", rows);
+        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:i, s:i, s:f, s:f}", "prefill_tps",
+        prefill, "decode_tps", decode, "floor_tps", floor_tps, "roofline_ratio", decode / floor_tps,
+        "floor_bytes", profile.bytes, "bytes_per_token", profile.bytes / options->batch,
+        "dram_gbps", dram, "load_ms", load_ms, "rss_bytes", (json_int_t)rss, "threads",
+        (int)engine.n_threads, "batch", (int)options->batch, "runs", (int)runs, "prefill_spread",
+        prefill_spread, "decode_spread", decode_spread);
+    if (options->profile)
+        json_object_set_new(result, "profile", profile_rows(&profile, dram));
     return result;
 }
 

@@ -225,14 +225,17 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine
                                                         rsr_engine_info *info);
 
 /* Time spent by operation, for `rsr-bench model --profile`. Reports what was collected since the last
- * call, starts again from zero, and from now on collects (enable) or not. Collecting costs two clock
+ * call, starts again from zero, and from now on collects (enable) or not. Collecting costs three clock
  * reads per operation; off until enabled. entries may be NULL to drop the report. *n_entries (may be
  * NULL) receives the count; if it exceeds `capacity`, the status is RSR_ERR_FULL and nothing is reset. */
 typedef struct rsr_profile_entry {
     const char *name;       /* "q", "gate", "attention", "head", ... */
-    uint64_t time_ns;       /* of the slowest worker, summed over calls, its barrier included */
+    uint64_t time_ns;       /* of the first worker, its barrier included: over all entries, of the steps */
+    uint64_t wait_ns;       /* at the barrier, mean of the workers: what they had nothing to do for */
     uint64_t calls;
-    uint64_t weight_bytes;  /* read over all calls */
+    uint64_t bytes;         /* that the calls read from memory and write to it: weights and their scales,
+                               norms, rows of the embedding, keys and values. What a step makes and uses
+                               up stays in the caches and is not counted */
 } rsr_profile_entry;
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_profile(rsr_engine *engine, bool enable,
                                                        rsr_profile_entry *entries, size_t capacity,

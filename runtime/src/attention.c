@@ -98,6 +98,8 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
         rsr_first_seen(engine->chunk.positions[unit->run.first_token], unit->window);
     for (uint32_t page = first / RSR_PAGE_TOKENS; page <= last / RSR_PAGE_TOKENS; page++)
         attend_unit_page(engine, unit, s, page);
+    engine->workers[call->worker].bytes +=
+        (uint64_t)(last - first + 1) * 2 * row_floats * sizeof(float);
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         float *to =
             (float *)(void *)(call->out + (unit->run.first_token + t) * call->out_row_bytes) +

@@ -139,6 +139,15 @@ static void count_pass(rsr_attention_stats *total, const struct louver_pass *pas
     total->exact += pass->stats.exact;
 }
 
+/* Of each page its norms, centre and box; of each key a scale and a residual a slice with its codes. */
+static uint64_t pass_bytes(const struct rsr_engine *engine, const struct louver_pass *pass) {
+    const struct rsr_sketch_shape *shape = &engine->louver.shape;
+    const rsr_louver_stats *stats = &pass->stats;
+    return stats->pages * shape->scales_at + stats->scanned * shape->n_slices * 18 +
+           stats->plane2 * shape->n_slices * 17 +
+           stats->exact * 2 * engine->kv.row_floats * sizeof(float);
+}
+
 static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) {
     total->max_mass = fmax(total->max_mass, head->mass);
     total->max_error = fmax(total->max_error, head->certified_error);
@@ -153,6 +162,7 @@ static void attend_heads(const struct call *call, const struct louver_page *page
                       setup->head_dim, n_heads, call->worker->scratch + views_bytes(engine));
     louver_pass_run(&pass);
     count_pass(&call->worker->attention, &pass);
+    call->worker->bytes += pass_bytes(engine, &pass);
     for (uint32_t h = 0; h < n_heads; h++) {
         const struct louver_head_state *head = &pass.heads[h];
         float *to = out + (size_t)h * setup->head_dim;

@@ -100,8 +100,8 @@ static rsr_status make_workers(rsr_engine *engine, rsr_error *err) {
         memset(engine->workers, 0, engine->n_threads * sizeof(*engine->workers));
     for (uint32_t i = 0; ok && i < engine->n_threads; i++) {
         engine->workers[i].scratch = engine->scratch + i * round_up_64(per_worker);
-        engine->workers[i].op_ns = calloc((size_t)n_ops, sizeof(uint64_t));
-        ok = engine->workers[i].op_ns != NULL;
+        engine->workers[i].samples = calloc((size_t)n_ops, sizeof(struct rsr_op_sample));
+        ok = engine->workers[i].samples != NULL;
     }
     return ok ? RSR_OK
               : rsr_fail(err, RSR_ERR_MEMORY, "no memory for the scratch space of %u threads",
@@ -123,7 +123,7 @@ static rsr_status make_chunk(rsr_engine *engine, rsr_error *err) {
 static void free_engine(rsr_engine *engine, bool forked) {
     rsr_worker_pool_destroy(engine->pool, forked);
     for (uint32_t i = 0; engine->workers != NULL && i < engine->n_threads; i++)
-        free(engine->workers[i].op_ns);
+        free(engine->workers[i].samples);
     free(engine->workers);
     if (engine->scratch != NULL)
         munmap(engine->scratch, (size_t)engine->scratch_bytes);

@@ -79,10 +79,17 @@ void rsr_attention_dense_unit(const struct rsr_engine *engine,
                               const struct rsr_attention_call *call, struct rsr_run run,
                               uint32_t kv_head);
 
+/* One operation of a step, by one worker. */
+struct rsr_op_sample {
+    uint64_t run_ns, wait_ns; /* wait: at its barrier */
+    uint64_t bytes;           /* of memory, as far as tables do not tell */
+};
+
 /* Private to one worker. */
 struct rsr_worker_state {
-    _Alignas(64) char *scratch; /* for kernels and attention */
-    uint64_t *op_ns;            /* [largest n_ops of the target's steps]; only while profiling */
+    _Alignas(64) char *scratch;    /* for kernels and attention */
+    struct rsr_op_sample *samples; /* [largest n_ops of the target's steps]; only while profiling */
+    uint64_t bytes;                /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;
 };
 
@@ -138,7 +145,7 @@ void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens)
 /* A job for the workers: one walk over engine->chunk.step. */
 void rsr_step_run(void *engine, uint32_t worker);
 
-/* Adds the chunk's op_ns to the profile. */
+/* Adds the chunk's samples to the profile. */
 void rsr_profile_add_chunk(struct rsr_engine *engine);
 
 #endif

@@ -1,5 +1,6 @@
-/* profile.c - time by operation, for rsr_engine_profile. Workers note the time of every operation of
- * a chunk; between chunks the slowest worker's is added to the row of its kind or role. */
+/* profile.c - time and bytes by operation, for rsr_engine_profile. Workers note every operation of a
+ * chunk; between chunks the first worker's time, which all barriers order, is added to the row of its
+ * kind or role. */
 #include <string.h>
 
 #include "engine.h"
@@ -20,32 +21,62 @@ static const char *const kind_names[RSR_OP_KIND_COUNT] = {
     [RSR_OP_OUTPUT] = "output",
 };
 
-/* Weights that one execution of the operation reads. */
-static uint64_t op_weight_bytes(const struct rsr_engine *engine, const struct rsr_step_op *op) {
+static uint64_t scale_bytes(const struct rsr_kernel_desc *kernel) {
+    return kernel->weights.n_scales * sizeof(float);
+}
+
+/* Of one execution, as far as the tables tell; the workers count the rest. */
+static uint64_t table_bytes(const struct rsr_engine *engine, const struct rsr_step_op *op) {
     const struct rsr_target *target = engine->model->target;
-    if (op->kind == RSR_OP_EMBED)
-        return engine->chunk.n_tokens * rsr_matrix_row_bytes(&target->embedding);
-    if (op->kind == RSR_OP_HEAD && engine->chunk.n_wanted == 0)
-        return 0;
-    return rsr_op_weight_bytes(target, op);
+    const uint64_t n_tokens = engine->chunk.n_tokens;
+    switch ((enum rsr_op_kind)op->kind) {
+    case RSR_OP_EMBED:
+        return n_tokens * rsr_matrix_row_bytes(&target->embedding);
+    case RSR_OP_NORM:
+        return target->norms[op->arg].cols * sizeof(float);
+    case RSR_OP_HEAD:
+        if (engine->chunk.n_wanted == 0)
+            return 0;
+        return rsr_op_weight_bytes(target, op) +
+               (op->arg == RSR_NO_KERNEL ? 0 : scale_bytes(&target->kernels[op->arg]));
+    case RSR_OP_LINEAR:
+        return rsr_op_weight_bytes(target, op) + scale_bytes(&target->kernels[op->arg]);
+    case RSR_OP_DENSE:
+        return rsr_op_weight_bytes(target, op);
+    case RSR_OP_ROPE_APPEND: /* a row of keys and one of values */
+        return n_tokens * engine->kv.n_kv_heads * 2 * engine->kv.row_floats * sizeof(float);
+    case RSR_OP_ROPE_TABLE:
+    case RSR_OP_ADD:
+    case RSR_OP_QUANT:
+    case RSR_OP_ACT_MUL:
+    case RSR_OP_ATTENTION:
+    case RSR_OP_PAD:
+    case RSR_OP_OUTPUT:
+    case RSR_OP_KIND_COUNT:
+        break;
+    }
+    return 0;
 }
 
 void rsr_profile_add_chunk(struct rsr_engine *engine) {
     const struct rsr_step_table *step = engine->chunk.step;
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
-        uint64_t slowest = 0;
-        for (uint32_t w = 0; w < engine->n_threads; w++)
-            if (engine->workers[w].op_ns[i] > slowest)
-                slowest = engine->workers[w].op_ns[i];
+        const struct rsr_op_sample *first = &engine->workers[0].samples[i];
         const bool linear = op->kind == RSR_OP_LINEAR;
         const uint32_t role = linear ? engine->model->target->kernels[op->arg].role : 0;
         rsr_profile_entry *row =
             &engine->profile.rows[linear ? RSR_OP_KIND_COUNT + role : op->kind];
         row->name = linear ? rsr_role_name(role) : kind_names[op->kind];
-        row->time_ns += slowest;
         row->calls++;
-        row->weight_bytes += op_weight_bytes(engine, op);
+        row->time_ns += first->run_ns + first->wait_ns;
+        row->bytes += table_bytes(engine, op);
+        uint64_t wait_ns = 0;
+        for (uint32_t w = 0; w < engine->n_threads; w++) {
+            wait_ns += engine->workers[w].samples[i].wait_ns;
+            row->bytes += engine->workers[w].samples[i].bytes;
+        }
+        row->wait_ns += wait_ns / engine->n_threads;
     }
 }
 

@@ -325,6 +325,18 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
 
 /* ---- The walk ---- */
 
+static void run_profiled(const struct walk *w, const struct rsr_step_op *op) {
+    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+    state->bytes = 0;
+    const uint64_t begin = rsr_now_ns();
+    run_op[op->kind](w, op);
+    const uint64_t end = rsr_now_ns();
+    if (op->flags & RSR_OP_BARRIER)
+        rsr_worker_pool_barrier(w->engine->pool);
+    state->samples[w->op_index] = (struct rsr_op_sample){
+        .run_ns = end - begin, .wait_ns = rsr_now_ns() - end, .bytes = state->bytes};
+}
+
 void rsr_step_run(void *argument, uint32_t worker) {
     struct rsr_engine *engine = argument;
     struct rsr_chunk *chunk = &engine->chunk;
@@ -342,12 +354,13 @@ void rsr_step_run(void *argument, uint32_t worker) {
         const struct rsr_step_op *op = &chunk->step->ops[i];
         w.op_index = i;
         call_probe(&w, op, true);
-        const uint64_t begin = engine->profile.enabled ? rsr_now_ns() : 0;
-        run_op[op->kind](&w, op);
-        if (op->flags & RSR_OP_BARRIER)
-            rsr_worker_pool_barrier(engine->pool);
-        if (engine->profile.enabled)
-            engine->workers[worker].op_ns[i] = rsr_now_ns() - begin;
+        if (engine->profile.enabled) {
+            run_profiled(&w, op);
+        } else {
+            run_op[op->kind](&w, op);
+            if (op->flags & RSR_OP_BARRIER)
+                rsr_worker_pool_barrier(engine->pool);
+        }
         call_probe(&w, op, false);
     }
 }

@@ -93,8 +93,8 @@ def main():
     layers = ("q", "k", "v", "o", "gate", "up", "down")
     for name, roles in (("ternary layers", layers), ("head", ("head",))):
         rows = [row for row in told["profile"] if row["op"] in roles]
-        spent = sum(row["ms"] for row in rows)
-        rate = sum(row["gbps"] * row["ms"] for row in rows) / spent
+        spent = sum(row["us"] for row in rows)
+        rate = sum(row["gbps"] * row["us"] for row in rows) / spent
         print(f"| decoding, {name} | {rate:.1f} GB/s | {rate / told['dram_gbps']:.2f} of "
               f"{told['dram_gbps']:.1f} GB/s read |")
     print(f"| decoding, all | {told['decode_tps']:.1f} tokens/s, spread {told['decode_spread']:.2f} | "

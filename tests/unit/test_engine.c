@@ -645,17 +645,28 @@ static void test_profile(const struct fixture *f, rsr_model *model) {
     CHECK_INT(API->engine_profile(engine, false, entries, 32, &n), RSR_OK);
     CHECK_INT(n, 16); /* 9 kinds but linear, 7 roles */
     int found = 0;
+    const struct fake_shape *s = &f->fake->shape;
+    const uint64_t row_bytes = s->n_kv_heads * 2 * ((s->head_dim + 15) / 16 * 16) * sizeof(float);
+    uint64_t wait_ns = 0;
     for (size_t i = 0; i < n && i < 32; i++) {
         CHECK(entries[i].time_ns > 0);
+        wait_ns += entries[i].wait_ns;
         if (strcmp(entries[i].name, "gate") == 0) {
             found++;
             CHECK_INT(entries[i].calls, 2 * f->fake->shape.n_layers);
-            CHECK_INT(entries[i].weight_bytes,
-                      4 * (uint64_t)f->fake->shape.ffn * f->fake->shape.hidden);
+            CHECK_INT(entries[i].bytes, 2 * s->n_layers * ((uint64_t)s->ffn * s->hidden + 4));
         }
-        found += strcmp(entries[i].name, "attention") == 0;
+        if (strcmp(entries[i].name, "attention") == 0) {
+            found++; /* positions 8 to 15 in two chunks, each one run: 12 keys, then 16 */
+            CHECK_INT(entries[i].bytes, s->n_layers * row_bytes * (12 + 16));
+        }
+        if (strcmp(entries[i].name, "rope_append") == 0)
+            CHECK_INT(entries[i].bytes, s->n_layers * row_bytes * 8);
+        if (strcmp(entries[i].name, "add") == 0)
+            CHECK_INT(entries[i].bytes, 0);
     }
     CHECK_INT(found, 2);
+    CHECK(wait_ns > 0);
     CHECK_INT(fake_feed(engine, sequence, f->tokens, 8, f->vocab, NULL), RSR_OK);
     CHECK_INT(API->engine_profile(engine, false, entries, 32, &n), RSR_OK);
     CHECK_INT(n, 0);
