@@ -55,7 +55,7 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
     sidecar->usable = isfinite(sidecar->key_norm) && isfinite(sidecar->value_norm);
     if (sidecar->usable)
         setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT, keys,
-                             setup->row_floats);
+                             setup->row_floats, NULL);
 }
 
 static struct rsr_matrix_data matrix_of(const struct louver_setup *setup,

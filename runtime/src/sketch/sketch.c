@@ -42,6 +42,26 @@ struct rsr_sketch_shape rsr_sketch_shape_of(uint32_t dim, uint32_t n_planes) {
     return s;
 }
 
+static uint32_t teams_of(const struct rsr_sketch_shape *shape) {
+    return (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
+}
+
+struct rsr_sketch_shape rsr_sketch_flat_shape(uint32_t dim, uint32_t n_planes) {
+    struct rsr_sketch_shape s = rsr_sketch_shape_of(dim, n_planes);
+    const uint32_t per_vector = s.n_slices * RSR_SKETCH_VECTORS;
+    s.centre_at = s.box_at = s.residual_at[1] = 0;
+    s.scales_at = s.norms_at + s.n_slices * (uint32_t)sizeof(float);
+    s.residual_at[0] = s.scales_at + per_vector;
+    s.plane_at[0] = align64(s.residual_at[0] + per_vector);
+    s.block_bytes = s.plane_at[0] + per_vector * RSR_SKETCH_SLICE / 2;
+    if (n_planes > 1) {
+        s.plane_at[1] = s.block_bytes;
+        s.block_bytes +=
+            RSR_SKETCH_VECTORS * teams_of(&s) * (uint32_t)sizeof(struct rsr_sketch_gain);
+    }
+    return s;
+}
+
 bool rsr_sketch_float_mode(void) {
     /* Halfway between two numbers: all but round to nearest err in one of the three. */
     volatile float one = 1.0f, half_step = 0x1p-24f;
@@ -56,18 +76,20 @@ bool rsr_sketch_float_mode(void) {
 
 /* Where things are in the memory of a query. */
 struct query_layout {
-    size_t slack, codes, floats, bytes; /* q as double is first */
+    size_t slack, codes, teams, floats, bytes; /* q as double is first */
 };
 
 #define FLOATS_PER_SLICE 4 /* 3 arrays of float, one of int32 */
 
 static struct query_layout query_layout_of(const struct rsr_sketch_shape *shape) {
-    const uint32_t n = shape->n_slices;
+    const uint32_t n = shape->n_slices, padded = teams_of(shape) * RSR_SKETCH_TEAM;
     struct query_layout layout;
     layout.slack = (size_t)n * RSR_SKETCH_SLICE * sizeof(double);
     layout.codes = layout.slack + align64(n * (uint32_t)sizeof(double));
-    layout.floats = layout.codes + align64(n * RSR_SKETCH_SLICE);
-    layout.bytes = layout.floats + align64(n * FLOATS_PER_SLICE * (uint32_t)sizeof(float));
+    layout.teams = layout.codes + align64(n * RSR_SKETCH_SLICE);
+    layout.floats =
+        layout.teams + (rsr_sketch_is_flat(shape) ? (size_t)padded * RSR_SKETCH_SLICE : 0);
+    layout.bytes = layout.floats + padded * FLOATS_PER_SLICE * sizeof(float);
     return layout;
 }
 
@@ -129,21 +151,34 @@ static float largest_magnitude(const float *x, uint32_t n) {
     return largest;
 }
 
+/* The codes of 16 slices side by side: 4 dimensions of each, then the next 4. */
+static void team_up(const int8_t *codes, uint32_t n_slices, int8_t *teams) {
+    for (uint32_t s = 0; s < n_slices; s++) {
+        int8_t *team = teams + (size_t)(s / RSR_SKETCH_TEAM) * 8 * RSR_SKETCH_TEAM * 4;
+        for (uint32_t w = 0; w < 8; w++)
+            memcpy(team + (w * RSR_SKETCH_TEAM + s % RSR_SKETCH_TEAM) * 4,
+                   codes + s * RSR_SKETCH_SLICE + w % 2 * 16 + w / 2 * 4, 4);
+    }
+}
+
 void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, void *memory,
                         struct rsr_sketch_query *query) {
     const struct query_layout layout = query_layout_of(shape);
-    const uint32_t n = shape->n_slices;
+    const uint32_t n = shape->n_slices, padded = teams_of(shape) * RSR_SKETCH_TEAM;
+    const bool flat = rsr_sketch_is_flat(shape);
     char *bytes = memory;
     double *wide = memory, *slack = (double *)(void *)(bytes + layout.slack);
     int8_t *codes = (int8_t *)(bytes + layout.codes);
-    float *scale = (float *)(void *)(bytes + layout.floats), *scale2 = scale + n;
-    float *norms = scale + 2 * n;
-    int32_t *sums = (int32_t *)(void *)(scale + 3 * n);
+    float *scale = (float *)(void *)(bytes + layout.floats), *scale2 = scale + padded;
+    float *norms = scale + 2 * padded;
+    int32_t *sums = (int32_t *)(void *)(scale + 3 * padded);
     const float largest = largest_magnitude(q, shape->dim);
     const int exponent = largest > 0.0f ? ilogbf(largest) + 1 : 0;
     const double unit = ldexp(1.0, -exponent);
-    const double g = UNLESS_OMITTED(OMIT_SCAN_ERROR, (2.0 * n + 3.0) * 0x1p-24);
+    const double operations = flat ? 4.0 * n + 6.0 : 2.0 * n + 3.0; /* step 4 */
+    const double g = UNLESS_OMITTED(OMIT_SCAN_ERROR, operations * 0x1p-24);
     double squares = 0.0, norm_sum = 0.0;
+    memset(bytes + layout.teams, 0, layout.bytes - layout.teams);
     for (uint32_t d = 0; d < n * RSR_SKETCH_SLICE; d++)
         wide[d] = d < shape->dim ? (double)q[d] : 0.0;
     for (uint32_t s = 0; s < n; s++) {
@@ -152,7 +187,7 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
             x[i] = wide[s * RSR_SKETCH_SLICE + i] * unit;
         const double a = largest_of(x) / 127.0;
         scale[s] = a < SMALLEST_SCALE ? 0.0f : (float)a;
-        scale2[s] = scale[s] / 16.0f;
+        scale2[s] = scale[s] / (flat ? 4.0f : 16.0f);
         sums[s] = 8 * quantise_query(x, (double)scale[s], codes + s * RSR_SKETCH_SLICE, lost);
         const double size = (double)sum_of_squares(codes + s * RSR_SKETCH_SLICE);
         norms[s] = (float)UNLESS_OMITTED(OMIT_RESIDUAL,
@@ -162,6 +197,9 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
         norm_sum += (double)norms[s];
         squares += squares_of(x);
     }
+    int8_t *teams = flat ? (int8_t *)(bytes + layout.teams) : NULL;
+    if (flat)
+        team_up(codes, n, teams);
     *query = (struct rsr_sketch_query){.q = q,
                                        .norm = ldexp(rsr_sum_up(sqrt(squares)), exponent),
                                        .exponent = exponent,
@@ -169,9 +207,19 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
                                        .norms = norms,
                                        .sums = sums,
                                        .codes = codes,
+                                       .teams = teams,
                                        .wide = wide,
                                        .slack = slack,
-                                       .residual_slack = 2.0 * g * norm_sum};
+                                       .residual_slack = (flat ? 5.0 : 2.0) * g * norm_sum};
+}
+
+void rsr_sketch_prepare_flat(const struct rsr_sketch_shape *shape, const float *q,
+                             const float *centre, void *memory, struct rsr_sketch_query *query) {
+    double sums[8] = {0.0};
+    rsr_sketch_prepare(shape, q, memory, query);
+    for (uint32_t d = 0; d < shape->dim; d++)
+        sums[d % 8] += (double)q[d] * (double)centre[d];
+    query->centre = rsr_sketch_sum8(sums);
 }
 
 /* ---- Bounds of a block ---- */
@@ -192,7 +240,8 @@ struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *sha
     const float *norms = (const float *)(const void *)((const char *)block + shape->norms_at);
     const double centre_error =
         rsr_sum_up(shape->dim * 0x1p-52 * query->norm * header->centre_norm);
-    const double box = rsr_sum_up(dots.box * (double)header->box_unit);
+    const double box =
+        rsr_sketch_is_flat(shape) ? INFINITY : rsr_sum_up(dots.box * (double)header->box_unit);
     const double ball = rsr_sum_up(query->norm * header->radius);
     const double least = UNLESS_OMITTED(OMIT_BOX, box < ball ? box : ball);
     struct rsr_sketch_frame frame = {
@@ -219,6 +268,9 @@ static float centre_value(uint16_t bits) {
 
 struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape, const void *block,
                                             const struct rsr_sketch_query *query) {
+    if (rsr_sketch_is_flat(shape))
+        return rsr_sketch_frame_from(shape, block, query,
+                                     (struct rsr_sketch_dots){.centre = query->centre});
     const char *bytes = block;
     const uint16_t *centre = (const uint16_t *)(const void *)(bytes + shape->centre_at);
     const uint8_t *box = (const uint8_t *)(bytes + shape->box_at);

@@ -1,10 +1,16 @@
 /* sketch.h - low-bit copies of vectors that bound inner products from above, with proof.
  *
  * 64 vectors are a block. A block keeps their common centre and, per vector and slice of 32 dimensions,
- * 4-bit codes with an 8-bit scale, optionally 4 bits more (a second plane), and the norm of what the
+ * 4-bit codes with an 8-bit scale, optionally more bits (a second plane), and the norm of what the
  * codes lost, rounded up. For a query q the block gives numbers ub[j] with q . k[j] <= ub[j], read from
- * 4 (or 8) bits a dimension. Whoever drops k[j] because ub[j] < T never drops a vector with
+ * 4 (or more) bits a dimension. Whoever drops k[j] because ub[j] < T never drops a vector with
  * q . k[j] >= T, whatever the data.
+ *
+ * There are two shapes of blocks:
+ *   own    for vectors that come and go in blocks (the KV index): each block has a centre and a box of its
+ *          own, and a second plane of 4 bits, read while the first is in the cache.
+ *   flat   for a matrix whose bytes are counted (the head): one centre for all blocks, given by the caller,
+ *          no box, and a second plane of one bit, which lies apart and adds to t of the first.
  *
  * THEOREM. Let k be a vector of finite float32, q a query of finite float32, both of at most
  * RSR_SKETCH_MAX_DIM dimensions; rounding to nearest, no flushing of denormals (rsr_sketch_float_mode).
@@ -14,7 +20,7 @@
  *
  * PROOF. Write u = 2^-24, v = 2^-53, s for slices, n for their number, |.| for Euclidean norms.
  *
- * 1. The parts. mu is the centre (any numbers do), x = k - mu, X = sum c S unit the sketch (c codes,
+ * 1. The parts. mu is the centre (any numbers below 2^102 do), x = k - mu, X = sum c S unit the sketch (c codes,
  *    S integer scales, unit a power of two: X is exact), e = x - X. The quantised query Q = sum a i 2^E
  *    (i int8 codes, a float32, E an integer) is exact too; d = q - Q. Then
  *        q . k = q . mu + sum_s (Q_s . X_s + Q_s . e_s + d_s . x_s)
@@ -24,7 +30,8 @@
  *    |mu| < 2^102; it is off by at most u |x|, and x' of it by 2^-150 more, where it is denormal. (unit is at
  *    least 2^-126, and |x'| < 2^19.) A plane's digit times its scale is exact, so what the planes lose,
  *        l_0 = fl(x' - h S),  l_1 = fl(l_0 - h' S / 16),
- *    has |e_p| <= |l_p| (1 + 2u) + 2u |l_0| + 2u |x'| + 2^-149, in units, element by element. Of the sum of 32
+ *    has |e_p| <= |l_p| (1 + 2u) + 2u |l_0| + 2u |x'| + 2^-149, in units, element by element. (Flat, S / 4 stands
+ *    for S / 16, and h' is 1 or -1, or 0 in all of a slice where signs would lose more.) Of the sum of 32
  *    squares all roundings together are at most 33 u relatively (and 2^-145, where squares are denormal),
  *    its root is rounded once: |l| <= (1 + 19 u) fl|l| + 2^-72. The norm that is stored,
  *        (fl|l_p| + 4u (fl|x'| + fl|l_0|)) (1 + 2^-17) + 2^-60,
@@ -46,11 +53,17 @@
  *        slack = sum_s (D_s N_s + g M_s (N_s + 2 R)), UP,
  *    covers both the query's quantisation and the scan, in units of frame.unit = 2^E unit.
  *
+ *    Flat, the second plane's t is that of the first plus sum_s (a_s / 4 (i_s . h'_s) S_s - M_s G_s), where
+ *    the stored gain G_s >= 0 is at most R_s - |e_s|, e of both planes, so R_s - G_s takes the place of R_s;
+ *    h' S / 4 is the difference of two errors, so the new terms are at most 2 M_s R_s and M_s R_s. A term meets
+ *    at most 2 products and 2n + 2 sums if it is the first plane's, n / 8 + 9 <= 4n + 6 operations if it is
+ *    the second's. With g = (4n + 6) u and 5 R for 2 R the slack covers both planes.
+ *
  * 5. q . mu: a product of two float32 is exact in double; the sum of m terms is off by at most
  *    m 2^-52 sum |q_i mu_i| <= m 2^-52 |q| |mu|, added UP. The last sum is stepped to the next double, which
  *    is at least the real sum: a sum rounded to nearest is at most half a step below it.    QED
  *
- * Two more bounds need no codes: with |x_i| <= h_i (8-bit, rounded up) and |x| <= radius,
+ * Two more bounds need no codes: with |x_i| <= h_i (8-bit, rounded up; flat: any) and |x| <= radius,
  *     q . k <= frame.bound = q . mu + min(sum_i |q_i| h_i, |q| radius)      for all vectors of the block.
  *
  * Nothing here allocates; functions are pure and may run in any thread.
@@ -67,21 +80,22 @@
 #define RSR_SKETCH_LANES 16u   /* vectors that one call of a scan bounds */
 #define RSR_SKETCH_MAX_PLANES 2u
 #define RSR_SKETCH_MAX_DIM 8192u
+#define RSR_SKETCH_LARGEST_CENTRE 0x1p102f /* see the proof: no difference overflows */
 
 /* Where things are in a block. A slice's codes are 4 words of 4 bytes; byte b of word w has dimension
  * 8w + b in its low bits and 8w + 4 + b in its high bits, each plus 8. The first plane is read whole, by
  * lanes: [16 vectors a group][slice][word][lane]. The second is read for single vectors:
- * [vector][slice][word]. */
+ * [vector][slice][word], or, flat, [vector][16 slices] of struct rsr_sketch_gain. */
 struct rsr_sketch_shape {
     uint32_t dim;
     uint32_t n_slices; /* dim is filled up with zeros to n_slices * 32 */
     uint32_t n_planes;
     uint32_t norms_at;                        /* float [n_slices]: N_s */
-    uint32_t centre_at;                       /* uint16 [n_slices * 32]: bfloat16 */
+    uint32_t centre_at;                       /* uint16 [n_slices * 32]: bfloat16; 0: flat */
     uint32_t box_at;                          /* uint8 [n_slices * 32]: h_i in units of box_unit */
     uint32_t scales_at;                       /* uint8 [n_slices][64]: S_s, coded */
     uint32_t plane_at[RSR_SKETCH_MAX_PLANES]; /* codes, 16 bytes a vector and slice */
-    /* uint8: R_s, coded; of the first plane [n_slices][64], of the second [64][n_slices] */
+    /* uint8: R_s, coded; of the first plane [n_slices][64], of the second [64][n_slices]; flat: no second */
     uint32_t residual_at[RSR_SKETCH_MAX_PLANES];
     uint32_t block_bytes; /* a multiple of 64 */
 };
@@ -94,19 +108,32 @@ struct rsr_sketch_header {
     double centre_norm, radius; /* rounded up */
 };
 
+/* Flat, what the second plane has of 16 slices of a vector: all that it needs, in one place. */
+#define RSR_SKETCH_TEAM 16u /* slices */
+struct rsr_sketch_gain {
+    /* Bit 4 l + b of word w: dimension 4w + b of slice l lost a number below 0 (0) or not (1). */
+    uint64_t signs[8];
+    uint8_t scales[RSR_SKETCH_TEAM]; /* S_s, coded */
+    uint8_t gains[RSR_SKETCH_TEAM];  /* G_s, coded, rounded down */
+};
+
 /* A query made ready: points into the memory that rsr_sketch_prepare got, and to q. */
 struct rsr_sketch_query {
     const float *q;
-    double norm;                               /* |q|, rounded up */
-    int exponent;                              /* E */
-    const float *scale[RSR_SKETCH_MAX_PLANES]; /* a, [n_slices]; by plane 2 a 16th of it */
-    const float *norms;                        /* M, [n_slices] */
-    const int32_t *sums;                       /* 8 times the sum of a slice's codes */
+    double norm;  /* |q|, rounded up */
+    int exponent; /* E */
+    /* The arrays are filled up with zeros to whole teams of slices. */
+    const float
+        *scale[RSR_SKETCH_MAX_PLANES]; /* a, [n_slices]; by plane 2 a 16th of it, flat a 4th */
+    const float *norms;                /* M, [n_slices] */
+    const int32_t *sums;               /* 8 times the sum of a slice's codes */
     const int8_t *codes; /* i, [n_slices][2][4][4]: what meets low bits, then high bits */
+    const int8_t *teams; /* flat: i, [team][8][16 slices][4] */
     const double *wide;  /* q, filled up with zeros to n_slices * 32 */
+    double centre;       /* flat: q . mu */
     /* A slack is sum_s N_s slack[s] + R residual_slack. */
     const double *slack;   /* D_s + g M_s, [n_slices] */
-    double residual_slack; /* 2 g sum_s M_s */
+    double residual_slack; /* 2 g sum_s M_s; flat 5 g sum_s M_s */
 };
 
 struct rsr_sketch_frame {
@@ -115,9 +142,10 @@ struct rsr_sketch_frame {
     double unit;
 };
 
-/* Makes the block (64-byte aligned) of 64 finite vectors, `stride` floats apart. */
+/* Makes the block (64-byte aligned) of 64 finite vectors, `stride` floats apart. centre: of a flat shape, [dim]
+ * floats of magnitudes below RSR_SKETCH_LARGEST_CENTRE; else NULL. */
 typedef void rsr_sketch_build_fn(const struct rsr_sketch_shape *shape, void *block,
-                                 const float *vectors, size_t stride);
+                                 const float *vectors, size_t stride, const float *centre);
 /* The theorem's t by the first plane, of vectors 16 group .. 16 group + 15. */
 typedef void rsr_sketch_scan_fn(const struct rsr_sketch_shape *shape, const void *block,
                                 const struct rsr_sketch_query *query, uint32_t group, float *t);
@@ -135,7 +163,16 @@ typedef void rsr_sketch_sieve_fn(const struct rsr_sketch_shape *shape, const voi
                                  const struct rsr_sketch_query *const *queries, uint32_t n,
                                  const float *floors, uint64_t *vectors, const void *next);
 
-/* All rows give the same bits. */
+/* For n queries at once: t[i * stride + j] = the theorem's t of vector j by the first plane. `next` as above.
+ */
+typedef void rsr_sketch_bounds_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                  const struct rsr_sketch_query *const *queries, uint32_t n,
+                                  float *t, size_t stride, const void *next);
+/* Of a flat shape: the theorem's t by both planes from t by the first. */
+typedef float rsr_sketch_sharpen_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                    const struct rsr_sketch_query *query, uint32_t vector, float t);
+
+/* All rows give the same bits. frames and refine are for shapes of their own centre, sharpen for flat ones. */
 struct rsr_sketch_kernel {
     const char *name;
     uint64_t features; /* CPU features that it needs: RSR_CPU_MASK bits */
@@ -144,6 +181,8 @@ struct rsr_sketch_kernel {
     rsr_sketch_sieve_fn *sieve;
     rsr_sketch_scan_fn *scan;
     rsr_sketch_refine_fn *refine;
+    rsr_sketch_bounds_fn *bounds;
+    rsr_sketch_sharpen_fn *sharpen;
 };
 
 /* Kernels of this build, best first; the last needs no feature. NULL past the end. */
@@ -153,18 +192,22 @@ const struct rsr_sketch_kernel *rsr_sketch_kernel_for(uint64_t cpu_features);
 
 /* dim 1 .. RSR_SKETCH_MAX_DIM, n_planes 1 .. 2. */
 struct rsr_sketch_shape rsr_sketch_shape_of(uint32_t dim, uint32_t n_planes);
+struct rsr_sketch_shape rsr_sketch_flat_shape(uint32_t dim, uint32_t n_planes);
 
 /* Whether the calling thread rounds to nearest and keeps denormals, as the theorem needs. */
 bool rsr_sketch_float_mode(void);
 
 /* What every kernel's `build` does. */
 void rsr_sketch_build(const struct rsr_sketch_shape *shape, void *block, const float *vectors,
-                      size_t stride);
+                      size_t stride, const float *centre);
 
 /* `memory` has rsr_sketch_query_bytes(), 64-byte aligned. q is finite and outlives the query. */
 size_t rsr_sketch_query_bytes(const struct rsr_sketch_shape *shape);
 void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, void *memory,
                         struct rsr_sketch_query *query);
+/* The same for blocks of a flat shape around `centre`. */
+void rsr_sketch_prepare_flat(const struct rsr_sketch_shape *shape, const float *q,
+                             const float *centre, void *memory, struct rsr_sketch_query *query);
 
 struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape, const void *block,
                                             const struct rsr_sketch_query *query);
@@ -178,6 +221,10 @@ double rsr_sketch_upper(const struct rsr_sketch_frame *frame, uint32_t plane, fl
 /* What the files of this folder share. */
 static inline const struct rsr_sketch_header *rsr_sketch_header_of(const void *block) {
     return (const struct rsr_sketch_header *)block;
+}
+
+static inline bool rsr_sketch_is_flat(const struct rsr_sketch_shape *shape) {
+    return shape->centre_at == 0;
 }
 
 /* 8-bit codes of scales and residual norms: 4 bits of exponent, 4 of mantissa, denormals below 16. */

@@ -12,6 +12,7 @@
 
 typedef float lanes_f __attribute__((vector_size(16)));
 typedef int32_t lanes_i __attribute__((vector_size(16)));
+typedef uint32_t lanes_u __attribute__((vector_size(16)));
 #define OWN static inline __attribute__((always_inline))
 
 OWN lanes_f lanes_max(lanes_f a, lanes_f b) {
@@ -68,12 +69,15 @@ OWN void store_rows(char *at, size_t stride, const lanes_i *words) {
 /* ---- Once for all widths ---- */
 
 void rsr_sketch_begin(struct rsr_sketch_making *making, const struct rsr_sketch_shape *shape,
-                      void *block, const float *vectors, size_t stride) {
+                      void *block, const float *vectors, size_t stride, const float *centre) {
     making->shape = shape;
     making->block = block;
     making->vectors = vectors;
     making->stride = stride;
-    memset(block, 0, shape->plane_at[0]);
+    memset(block, 0, rsr_sketch_is_flat(shape) ? shape->block_bytes : shape->plane_at[0]);
+    memset(making->centre, 0, shape->n_slices * RSR_SKETCH_SLICE * sizeof(float));
+    if (rsr_sketch_is_flat(shape))
+        memcpy(making->centre, centre, shape->dim * sizeof(float));
     const uint32_t full = shape->dim / RSR_SKETCH_SLICE * RSR_SKETCH_SLICE;
     if (full == shape->dim)
         return;
@@ -96,17 +100,19 @@ static double centre_norm(const struct rsr_sketch_making *making) {
 void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest) {
     const struct rsr_sketch_shape *shape = making->shape;
     struct rsr_sketch_header *header = (struct rsr_sketch_header *)(void *)making->block;
+    header->centre_norm = centre_norm(making);
+    const int exponent = largest > 0.0f ? ilogbf(largest) - RSR_SKETCH_UNIT_BITS : 0;
+    header->unit_exponent =
+        (int16_t)(exponent < RSR_SKETCH_SMALLEST_UNIT ? RSR_SKETCH_SMALLEST_UNIT : exponent);
+    making->inverse_unit = ldexpf(1.0f, -header->unit_exponent);
+    if (rsr_sketch_is_flat(shape))
+        return;
     uint16_t *centre = (uint16_t *)(void *)(making->block + shape->centre_at);
     for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d++) {
         uint32_t bits;
         memcpy(&bits, &making->centre[d], sizeof(bits));
         centre[d] = (uint16_t)(bits >> 16);
     }
-    header->centre_norm = centre_norm(making);
-    const int exponent = largest > 0.0f ? ilogbf(largest) - RSR_SKETCH_UNIT_BITS : 0;
-    header->unit_exponent =
-        (int16_t)(exponent < RSR_SKETCH_SMALLEST_UNIT ? RSR_SKETCH_SMALLEST_UNIT : exponent);
-    making->inverse_unit = ldexpf(1.0f, -header->unit_exponent);
     /* A hair more than 1 / 255 of the largest, so that no code exceeds 255 although the quotients are
      * rounded up by another. */
     header->box_unit = rsr_float_up((double)largest / 255.0 * (1.0 + 0x1p-18));

@@ -5,9 +5,6 @@
 
 #include "sketch_scan.h"
 
-/* Where no centre is subtracted: less than half of what adds to the largest float. */
-#define RSR_SKETCH_LARGEST_CENTRE 0x1p102f
-
 /* The largest |k - mu| has 19 bits before the point, in units. Then scales, which are a 7.4375th of it or
  * less, and residuals, at most 3 scales, are within the 507,904 units of a code. */
 #define RSR_SKETCH_UNIT_BITS 18
@@ -39,7 +36,7 @@ static inline const float *rsr_sketch_slice_rows(const struct rsr_sketch_making 
 }
 
 void rsr_sketch_begin(struct rsr_sketch_making *making, const struct rsr_sketch_shape *shape,
-                      void *block, const float *vectors, size_t stride);
+                      void *block, const float *vectors, size_t stride, const float *centre);
 /* Once centre and extent are known, whose largest is `largest`: centre and units. */
 void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest);
 /* largest_square: of the |fl(k - mu)| in units, the largest sum of squares. */

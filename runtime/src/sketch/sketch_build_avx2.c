@@ -9,6 +9,7 @@
 
 typedef float lanes_f __attribute__((vector_size(32)));
 typedef int32_t lanes_i __attribute__((vector_size(32)));
+typedef uint32_t lanes_u __attribute__((vector_size(32)));
 #define OWN TARGET static inline __attribute__((always_inline))
 
 OWN lanes_f lanes_max(lanes_f a, lanes_f b) {

@@ -77,8 +77,8 @@ INLINE lanes_f decode(lanes_i code) {
 
 /* ---- Centre and extents: a dimension a lane ---- */
 
-/* Of the LANES dimensions from `at` on; returns the extents. */
-INLINE lanes_f measure(const float *rows, size_t stride, float *centre, float *extent) {
+/* Of LANES dimensions; returns the extents. A flat shape's centre is given. */
+INLINE lanes_f measure(const float *rows, size_t stride, bool flat, float *centre, float *extent) {
     lanes_f sum = splat(0.0f), low = load(rows), high = low;
     for (uint32_t j = 0; j < RSR_SKETCH_VECTORS; j += 4) {
         const float *row = rows + j * stride;
@@ -91,7 +91,8 @@ INLINE lanes_f measure(const float *rows, size_t stride, float *centre, float *e
     /* Cut to bfloat16, and nothing where k - mu might overflow. */
     const lanes_f mean = sum * splat(1.0f / RSR_SKETCH_VECTORS);
     const lanes_i fits = (lanes_i)(magnitude(mean) < splat(RSR_SKETCH_LARGEST_CENTRE));
-    const lanes_f mu = (lanes_f)((lanes_i)mean & fits & -0x10000);
+    const lanes_f own = (lanes_f)((lanes_i)mean & fits & -0x10000);
+    const lanes_f mu = flat ? load(centre) : own;
     const lanes_f farthest = lanes_max(magnitude(low - mu), magnitude(high - mu));
     store(centre, mu);
     store(extent, farthest);
@@ -105,8 +106,9 @@ TARGET static float measure_all(struct rsr_sketch_making *making) {
         const float *rows = rsr_sketch_slice_rows(making, slice, &stride);
         for (uint32_t at = 0; at < RSR_SKETCH_SLICE; at += LANES) {
             const size_t d = (size_t)slice * RSR_SKETCH_SLICE + at;
-            largest = lanes_max(largest,
-                                measure(rows + at, stride, making->centre + d, making->extent + d));
+            largest =
+                lanes_max(largest, measure(rows + at, stride, rsr_sketch_is_flat(making->shape),
+                                           making->centre + d, making->extent + d));
         }
     }
     return largest_lane(largest);
@@ -155,11 +157,15 @@ struct sliced {
     lanes_f squares, lost[RSR_SKETCH_MAX_PLANES]; /* sums of squares */
 };
 
+INLINE lanes_f inverse_of(lanes_f scale) {
+    const lanes_i some = (lanes_i)(scale > splat(0.0f));
+    return (lanes_f)((lanes_i)(splat(1.0f) / scale) & some);
+}
+
 /* Digits of both planes. A first digit is at most 7.4375 before it is rounded, so it needs no limit; the
  * second one may be 8, half a unit of the first. */
 INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
-    const lanes_i some = (lanes_i)(scale > splat(0.0f));
-    const lanes_f inverse = (lanes_f)((lanes_i)(splat(1.0f) / scale) & some);
+    const lanes_f inverse = inverse_of(scale);
     const lanes_f scale2 = scale * splat(1.0f / 16), inverse2 = inverse * splat(16.0f);
     const lanes_f magic = splat(ROUND_MAGIC), magic7 = splat(ROUND_MAGIC + 7);
     lanes_f squares = splat(0.0f), lost_squares = squares, lost2_squares = squares;
@@ -185,6 +191,23 @@ INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
     out->lost[1] = lost2_squares;
 }
 
+/* A flat shape's second plane: bit d of the signs is of dimension d; returns the sum of squares of what both
+ * planes lose. */
+INLINE lanes_f take_signs(const lanes_f *x, lanes_f scale, lanes_i *signs) {
+    const lanes_f inverse = inverse_of(scale), magic = splat(ROUND_MAGIC);
+    const lanes_i quarter = (lanes_i)(scale * splat(0.25f));
+    lanes_f squares = splat(0.0f);
+    *signs = (lanes_i){0};
+    for (uint32_t d = 0; d < RSR_SKETCH_SLICE; d++) {
+        const lanes_f lost = x[d] - ((x[d] * inverse + magic) - magic) * scale;
+        const lanes_i negative = (lanes_i)(lost < splat(0.0f));
+        const lanes_f lost2 = lost - (lanes_f)(quarter | (negative & INT32_MIN));
+        *signs = *signs | (lanes_i)((~(lanes_u)negative & 1) << d);
+        squares = squares + lost2 * lost2;
+    }
+    return squares;
+}
+
 INLINE void store_codes(uint8_t *at, size_t stride, lanes_i codes) {
     for (uint32_t i = 0; i < LANES; i++)
         at[i * stride] = (uint8_t)codes[i];
@@ -205,6 +228,38 @@ INLINE void store_plane(const struct rsr_sketch_making *making, uint32_t plane, 
     }
 }
 
+/* A stored norm: step 2. `lost`: of a plane, a sum of squares. */
+INLINE lanes_f residual_of(lanes_f lost, lanes_f fuzz) {
+    return (lanes_sqrt(lost) + fuzz) * splat(1.0f + 0x1p-17f) + splat(0x1p-60f);
+}
+
+/* The largest code of at most x. */
+INLINE lanes_i encode_down(lanes_f x) {
+    const lanes_i code = encode(x);
+    return code + (lanes_i)(decode(code) > x); /* a true comparison is -1 */
+}
+
+/* What a flat shape's second plane has of a slice, whose first plane's residuals and scales are given. */
+INLINE void build_gains(const struct rsr_sketch_making *making, uint32_t vector, uint32_t slice,
+                        const lanes_f *x, lanes_f fuzz, lanes_i residual, lanes_i scale) {
+    const struct rsr_sketch_shape *shape = making->shape;
+    lanes_i signs;
+    const lanes_f lost = residual_of(take_signs(x, decode(scale), &signs), fuzz);
+    const lanes_f gain = (decode(residual) - lost) * splat(1.0f - 0x1p-17f);
+    const lanes_i codes = encode_down(lanes_max(gain, splat(0.0f)));
+    for (uint32_t i = 0; i < LANES; i++) {
+        struct rsr_sketch_gain *to =
+            (struct rsr_sketch_gain *)(void *)(making->block +
+                                               rsr_sketch_gains_at(shape, vector + i)) +
+            slice / RSR_SKETCH_TEAM;
+        const uint32_t place = slice % RSR_SKETCH_TEAM, bits = (uint32_t)signs[i];
+        for (uint32_t w = 0; w < 8; w++)
+            to->signs[w] |= (uint64_t)(bits >> 4 * w & 15) << 4 * place;
+        to->scales[place] = (uint8_t)(codes[i] > 0 ? scale[i] : 0); /* else signs lose more */
+        to->gains[place] = (uint8_t)codes[i];
+    }
+}
+
 /* LANES vectors, one slice. Returns N_s of these vectors. */
 TARGET static lanes_f build_slice(const struct rsr_sketch_making *making, uint32_t vector,
                                   uint32_t slice, struct row_results *results) {
@@ -221,15 +276,17 @@ TARGET static lanes_f build_slice(const struct rsr_sketch_making *making, uint32
     const lanes_f norm = lanes_sqrt(sliced.squares);
     const lanes_f fuzz = (norm + lanes_sqrt(sliced.lost[0])) * splat(0x1p-22f);
     const lanes_i any = (lanes_i)(largest > splat(0.0f));
-    for (uint32_t p = 0; p < shape->n_planes; p++) {
-        const lanes_f lost = (lanes_sqrt(sliced.lost[p]) + fuzz) * splat(1.0f + 0x1p-17f);
-        const lanes_i code = encode(lost + splat(0x1p-60f)) & any;
+    const bool flat = rsr_sketch_is_flat(shape);
+    for (uint32_t p = 0; p < (flat ? 1 : shape->n_planes); p++) {
+        const lanes_i code = encode(residual_of(sliced.lost[p], fuzz)) & any;
         const size_t at[] = {by_slice, (size_t)vector * shape->n_slices + slice};
         const size_t strides[] = {1, shape->n_slices};
         store_codes((uint8_t *)making->block + shape->residual_at[p] + at[p], strides[p], code);
         const lanes_i larger = (lanes_i)(code > results->residuals[p]);
         results->residuals[p] = choose(larger, code, results->residuals[p]);
         store_plane(making, p, vector, slice, sliced.words[p]);
+        if (flat && shape->n_planes > 1)
+            build_gains(making, vector, slice, x, fuzz, code, scale);
     }
     return norm * splat(1.0f + 0x1p-17f) + splat(0x1p-60f);
 }
@@ -250,15 +307,18 @@ TARGET static void build_codes(const struct rsr_sketch_making *making, lanes_f *
                 if (results.residuals[p][i] > header->largest_residual[p])
                     header->largest_residual[p] = (uint8_t)results.residuals[p][i];
     }
+    if (rsr_sketch_is_flat(shape))
+        header->largest_residual[1] = header->largest_residual[0];
 }
 
 TARGET void BUILD_NAME(const struct rsr_sketch_shape *shape, void *block, const float *vectors,
-                       size_t stride) {
+                       size_t stride, const float *centre) {
     struct rsr_sketch_making making;
     lanes_f squares = splat(0.0f);
-    rsr_sketch_begin(&making, shape, block, vectors, stride);
+    rsr_sketch_begin(&making, shape, block, vectors, stride, centre);
     rsr_sketch_set_units(&making, measure_all(&making));
-    store_box(&making);
+    if (!rsr_sketch_is_flat(shape))
+        store_box(&making);
     build_codes(&making, &squares);
     rsr_sketch_set_radius(&making, largest_lane(squares));
 }

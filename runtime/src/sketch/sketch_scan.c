@@ -67,6 +67,62 @@ static float refine_portable(const struct rsr_sketch_shape *shape, const void *m
     return rsr_sketch_refined(shape, block, query, vector, dots);
 }
 
+float rsr_sketch_sharpened(const struct rsr_sketch_shape *shape, const void *block,
+                           const struct rsr_sketch_query *query, uint32_t vector, float t,
+                           rsr_sketch_team_fn *team_dots) {
+    const struct rsr_sketch_gain *gains = rsr_sketch_gains_of(shape, block, vector);
+    const uint32_t n_teams = (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
+    float part[RSR_SKETCH_TEAM] = {0.0f};
+    for (uint32_t team = 0; team < n_teams; team++) {
+        const uint32_t first = team * RSR_SKETCH_TEAM;
+        int32_t dots[RSR_SKETCH_TEAM];
+        team_dots(gains[team].signs, query->teams + (size_t)first * RSR_SKETCH_SLICE, dots);
+        for (uint32_t i = 0; i < RSR_SKETCH_TEAM; i++) {
+            const float dot = (float)(2 * dots[i] - query->sums[first + i] / 8);
+            const float product = dot * (float)rsr_sketch_decode(gains[team].scales[i]);
+            part[i] = part[i] + product * query->scale[1][first + i];
+            part[i] =
+                part[i] - query->norms[first + i] * (float)rsr_sketch_decode(gains[team].gains[i]);
+        }
+    }
+    for (uint32_t half = RSR_SKETCH_TEAM / 2; half > 0; half /= 2)
+        for (uint32_t i = 0; i < half; i++)
+            part[i] = part[i] + part[i + half];
+    return t + part[0];
+}
+
+static void team_dots_portable(const uint64_t *signs, const int8_t *q, int32_t *dots) {
+    memset(dots, 0, RSR_SKETCH_TEAM * sizeof(*dots));
+    for (uint32_t w = 0; w < 8; w++)
+        for (uint32_t i = 0; i < RSR_SKETCH_TEAM * 4; i++)
+            dots[i / 4] += (signs[w] >> i & 1) != 0 ? q[w * RSR_SKETCH_TEAM * 4 + i] : 0;
+}
+
+static float sharpen_portable(const struct rsr_sketch_shape *shape, const void *block,
+                              const struct rsr_sketch_query *query, uint32_t vector, float t) {
+    return rsr_sketch_sharpened(shape, block, query, vector, t, team_dots_portable);
+}
+
+void rsr_sketch_bounds_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape *shape,
+                          const void *block, const struct rsr_sketch_query *const *queries,
+                          uint32_t n, float *t, size_t stride, const void *next) {
+    const uint32_t lines = (shape->n_planes > 1 ? shape->plane_at[1] : shape->block_bytes) / 64;
+    const uint32_t n_groups = RSR_SKETCH_VECTORS / RSR_SKETCH_LANES;
+    for (uint32_t group = 0; group < n_groups; group++) {
+        for (uint32_t i = 0; i < n; i++)
+            scan(shape, block, queries[i], group, t + i * stride + group * RSR_SKETCH_LANES);
+        for (uint32_t i = group * lines / n_groups;
+             next != NULL && i < (group + 1) * lines / n_groups; i++)
+            __builtin_prefetch((const char *)next + (size_t)i * 64, 0, 2);
+    }
+}
+
+static void bounds_portable(const struct rsr_sketch_shape *shape, const void *block,
+                            const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                            size_t stride, const void *next) {
+    rsr_sketch_bounds_by(scan_portable, shape, block, queries, n, t, stride, next);
+}
+
 void rsr_sketch_frames_each(const struct rsr_sketch_shape *shape, const void *block,
                             const struct rsr_sketch_query *const *queries, uint32_t n,
                             struct rsr_sketch_frame *frames) {
@@ -101,18 +157,20 @@ static const struct rsr_sketch_kernel kernels[] = {
     {"avx512vnni",
      RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VNNI) | RSR_CPU_MASK(AVX2),
      rsr_sketch_build_avx512, rsr_sketch_frames_avx512, rsr_sketch_sieve_avx512vnni,
-     rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni},
+     rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni, rsr_sketch_bounds_avx512vnni,
+     rsr_sketch_sharpen_avx512vnni},
     {"avx2", RSR_CPU_MASK(AVX2), rsr_sketch_build_avx2, rsr_sketch_frames_each,
-     rsr_sketch_sieve_avx2, rsr_sketch_scan_avx2, rsr_sketch_refine_avx2},
+     rsr_sketch_sieve_avx2, rsr_sketch_scan_avx2, rsr_sketch_refine_avx2, rsr_sketch_bounds_avx2,
+     rsr_sketch_sharpen_avx2},
 #elif defined(__aarch64__)
     {"neon-dotprod", RSR_CPU_MASK(NEON) | RSR_CPU_MASK(DOTPROD), rsr_sketch_build,
      rsr_sketch_frames_each, rsr_sketch_sieve_dotprod, rsr_sketch_scan_dotprod,
-     rsr_sketch_refine_neon},
+     rsr_sketch_refine_neon, rsr_sketch_bounds_dotprod, rsr_sketch_sharpen_neon},
     {"neon", RSR_CPU_MASK(NEON), rsr_sketch_build, rsr_sketch_frames_each, rsr_sketch_sieve_neon,
-     rsr_sketch_scan_neon, rsr_sketch_refine_neon},
+     rsr_sketch_scan_neon, rsr_sketch_refine_neon, rsr_sketch_bounds_neon, rsr_sketch_sharpen_neon},
 #endif
     {"portable", 0, rsr_sketch_build, rsr_sketch_frames_each, sieve_portable, scan_portable,
-     refine_portable},
+     refine_portable, bounds_portable, sharpen_portable},
 };
 
 #define N_KERNELS (sizeof(kernels) / sizeof(kernels[0]))

@@ -17,6 +17,18 @@ static inline size_t rsr_sketch_vector_word(const struct rsr_sketch_shape *shape
     return ((size_t)vector * shape->n_slices + slice) * 4;
 }
 
+/* A flat block's second plane: where a vector begins, in bytes. */
+static inline size_t rsr_sketch_gains_at(const struct rsr_sketch_shape *shape, uint32_t vector) {
+    const size_t teams = (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
+    return shape->plane_at[1] + vector * teams * sizeof(struct rsr_sketch_gain);
+}
+
+static inline const struct rsr_sketch_gain *
+rsr_sketch_gains_of(const struct rsr_sketch_shape *shape, const void *block, uint32_t vector) {
+    return (const struct rsr_sketch_gain *)(const void *)((const char *)block +
+                                                          rsr_sketch_gains_at(shape, vector));
+}
+
 /* q . mu, and sum |q_i| h_i in units of box_unit. */
 struct rsr_sketch_dots {
     double centre, box;
@@ -45,12 +57,27 @@ float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block
                          const struct rsr_sketch_query *query, uint32_t vector,
                          const int32_t *dots);
 
+/* Of 16 slices: the sum of the query's codes where the sign is 1. */
+typedef void rsr_sketch_team_fn(const uint64_t *signs, const int8_t *q, int32_t *dots);
+/* t of one vector by both planes of a flat shape: the float operations of every sharpen kernel. */
+float rsr_sketch_sharpened(const struct rsr_sketch_shape *shape, const void *block,
+                           const struct rsr_sketch_query *query, uint32_t vector, float t,
+                           rsr_sketch_team_fn *team_dots);
+/* bounds from one query and 16 vectors at a time. */
+void rsr_sketch_bounds_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape *shape,
+                          const void *block, const struct rsr_sketch_query *const *queries,
+                          uint32_t n, float *t, size_t stride, const void *next);
+
 #if defined(__x86_64__)
+rsr_sketch_bounds_fn rsr_sketch_bounds_avx512vnni, rsr_sketch_bounds_avx2;
+rsr_sketch_sharpen_fn rsr_sketch_sharpen_avx512vnni, rsr_sketch_sharpen_avx2;
 rsr_sketch_frames_fn rsr_sketch_frames_avx512;
 rsr_sketch_sieve_fn rsr_sketch_sieve_avx512vnni, rsr_sketch_sieve_avx2;
 rsr_sketch_scan_fn rsr_sketch_scan_avx512vnni, rsr_sketch_scan_avx2;
 rsr_sketch_refine_fn rsr_sketch_refine_avx512vnni, rsr_sketch_refine_avx2;
 #elif defined(__aarch64__)
+rsr_sketch_bounds_fn rsr_sketch_bounds_neon, rsr_sketch_bounds_dotprod;
+rsr_sketch_sharpen_fn rsr_sketch_sharpen_neon;
 rsr_sketch_sieve_fn rsr_sketch_sieve_neon, rsr_sketch_sieve_dotprod;
 rsr_sketch_scan_fn rsr_sketch_scan_neon, rsr_sketch_scan_dotprod;
 rsr_sketch_refine_fn rsr_sketch_refine_neon;

@@ -75,6 +75,43 @@ void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *blo
     rsr_sketch_sieve_by(rsr_sketch_scan_avx2, shape, block, queries, n, floors, vectors);
 }
 
+void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *block,
+                            const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                            size_t stride, const void *next) {
+    rsr_sketch_bounds_by(rsr_sketch_scan_avx2, shape, block, queries, n, t, stride, next);
+}
+
+/* 32 bits to bytes, all ones or zero: every byte looks at its own bit of its own byte. */
+TARGET static __m256i spread_bits(int32_t bits) {
+    const __m256i bytes = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2,
+                                           2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i own = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    const __m256i copies = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), bytes);
+    return _mm256_cmpeq_epi8(_mm256_and_si256(copies, own), own);
+}
+
+TARGET static void team_dots_avx2(const uint64_t *signs, const int8_t *q, int32_t *dots) {
+    const __m256i ones = _mm256_set1_epi8(1);
+    __m256i pairs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (uint32_t w = 0; w < 8; w++) {
+        for (uint32_t half = 0; half < 2; half++) {
+            const __m256i codes = _mm256_loadu_si256(
+                (const __m256i *)(const void *)(q + (size_t)(2 * w + half) * 32));
+            const __m256i mask = spread_bits((int32_t)(signs[w] >> 32 * half));
+            pairs[half] = _mm256_add_epi16(
+                pairs[half], _mm256_maddubs_epi16(ones, _mm256_and_si256(codes, mask)));
+        }
+    }
+    for (uint32_t half = 0; half < 2; half++)
+        _mm256_storeu_si256((__m256i *)(void *)(dots + 8 * half),
+                            _mm256_madd_epi16(pairs[half], _mm256_set1_epi16(1)));
+}
+
+float rsr_sketch_sharpen_avx2(const struct rsr_sketch_shape *shape, const void *block,
+                              const struct rsr_sketch_query *query, uint32_t vector, float t) {
+    return rsr_sketch_sharpened(shape, block, query, vector, t, team_dots_avx2);
+}
+
 /* The products of 32 digits, each plus 8, with the query's codes, in 8 lanes. */
 TARGET static __m256i dot_digits(__m128i bytes, __m256i q) {
     const __m256i both =

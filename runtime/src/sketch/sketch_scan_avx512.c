@@ -145,7 +145,69 @@ TARGET void rsr_sketch_sieve_avx512vnni(const struct rsr_sketch_shape *shape, co
         sieve(shape, block, queries + i, 1, floors + i, vectors + i, i == 0 ? next : NULL);
 }
 
+/* t of all vectors of the block, by up to TOGETHER queries. */
+INLINE void bounds(const struct rsr_sketch_shape *shape, const void *block,
+                   const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                   size_t stride, const void *next) {
+    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++) {
+        __m512 sums[TOGETHER];
+        EACH(i, n)
+        sums[i] = _mm512_setzero_ps();
+        for (uint32_t s = 0; s < shape->n_slices; s++) {
+            scan_slice(shape, block, queries, n, group, s, sums);
+            if (next != NULL)
+                fetch_slice(shape, next, group, s);
+        }
+        EACH(i, n)
+        _mm512_storeu_ps(t + i * stride + group * RSR_SKETCH_LANES, sums[i]);
+    }
+}
+
+TARGET void rsr_sketch_bounds_avx512vnni(const struct rsr_sketch_shape *shape, const void *block,
+                                         const struct rsr_sketch_query *const *queries, uint32_t n,
+                                         float *t, size_t stride, const void *next) {
+    uint32_t i = 0;
+    for (; i + TOGETHER <= n; i += TOGETHER)
+        bounds(shape, block, queries + i, TOGETHER, t + i * stride, stride, i == 0 ? next : NULL);
+    for (; i + 2 <= n; i += 2)
+        bounds(shape, block, queries + i, 2, t + i * stride, stride, i == 0 ? next : NULL);
+    if (i < n)
+        bounds(shape, block, queries + i, 1, t + i * stride, stride, i == 0 ? next : NULL);
+}
+
 /* ---- Both planes, one vector ---- */
+
+/* rsr_sketch_sharpened(), a slice a lane. */
+TARGET float rsr_sketch_sharpen_avx512vnni(const struct rsr_sketch_shape *shape, const void *block,
+                                           const struct rsr_sketch_query *query, uint32_t vector,
+                                           float t) {
+    const struct rsr_sketch_gain *gains = rsr_sketch_gains_of(shape, block, vector);
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512 parts = _mm512_setzero_ps();
+    for (uint32_t first = 0; first < shape->n_slices; first += RSR_SKETCH_TEAM, gains++) {
+        const int8_t *q = query->teams + (size_t)first * RSR_SKETCH_SLICE;
+        __m512i dots[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+        for (uint32_t w = 0; w < 8; w++) {
+            const __m512i codes =
+                _mm512_maskz_loadu_epi8(gains->signs[w], q + (size_t)w * 4 * RSR_SKETCH_TEAM);
+            dots[w % 2] = _mm512_dpbusd_epi32(dots[w % 2], ones, codes);
+        }
+        const __m512i all = _mm512_srai_epi32(_mm512_loadu_si512(query->sums + first), 3);
+        const __m512i sum = _mm512_slli_epi32(_mm512_add_epi32(dots[0], dots[1]), 1);
+        const __m512 dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, all));
+        const __m512 product = _mm512_mul_ps(dot, decode_bytes(gains->scales));
+        const __m512 scale = _mm512_loadu_ps(query->scale[1] + first);
+        const __m512 norm = _mm512_loadu_ps(query->norms + first);
+        parts = _mm512_add_ps(parts, _mm512_mul_ps(product, scale));
+        parts = _mm512_sub_ps(parts, _mm512_mul_ps(norm, decode_bytes(gains->gains)));
+    }
+    float part[RSR_SKETCH_TEAM];
+    _mm512_storeu_ps(part, parts);
+    for (uint32_t half = RSR_SKETCH_TEAM / 2; half > 0; half /= 2)
+        for (uint32_t i = 0; i < half; i++)
+            part[i] = part[i] + part[i + half];
+    return t + part[0];
+}
 
 /* Adds the 4 lanes of each quarter: every lane gets the sum. */
 INLINE __m512i sum_quarters(__m512i x) {

@@ -134,7 +134,42 @@ void rsr_sketch_sieve_dotprod(const struct rsr_sketch_shape *shape, const void *
     rsr_sketch_sieve_by(rsr_sketch_scan_dotprod, shape, block, queries, n, floors, vectors);
 }
 
+void rsr_sketch_bounds_neon(const struct rsr_sketch_shape *shape, const void *block,
+                            const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                            size_t stride, const void *next) {
+    rsr_sketch_bounds_by(rsr_sketch_scan_neon, shape, block, queries, n, t, stride, next);
+}
+
+void rsr_sketch_bounds_dotprod(const struct rsr_sketch_shape *shape, const void *block,
+                               const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
+                               size_t stride, const void *next) {
+    rsr_sketch_bounds_by(rsr_sketch_scan_dotprod, shape, block, queries, n, t, stride, next);
+}
+
 /* ---- Both planes, one vector ---- */
+
+/* 16 slices, 4 of them a vector. */
+static void team_dots_neon(const uint64_t *signs, const int8_t *q, int32_t *dots) {
+    const uint8x16_t own =
+        vcombine_u8(vcreate_u8(0x8040201008040201), vcreate_u8(0x8040201008040201));
+    for (uint32_t quad = 0; quad < 4; quad++) {
+        int16x8_t pairs = vdupq_n_s16(0);
+        for (uint32_t w = 0; w < 8; w++) {
+            const uint64_t bits = signs[w] >> 16 * quad;
+            const uint8x16_t copies =
+                vcombine_u8(vdup_n_u8((uint8_t)bits), vdup_n_u8((uint8_t)(bits >> 8)));
+            const int8x16_t codes = vld1q_s8(q + (size_t)(4 * w + quad) * 16);
+            const int8x16_t kept = vandq_s8(codes, vreinterpretq_s8_u8(vtstq_u8(copies, own)));
+            pairs = vpadalq_s8(pairs, kept);
+        }
+        vst1q_s32(dots + (size_t)4 * quad, vpaddlq_s16(pairs));
+    }
+}
+
+float rsr_sketch_sharpen_neon(const struct rsr_sketch_shape *shape, const void *block,
+                              const struct rsr_sketch_query *query, uint32_t vector, float t) {
+    return rsr_sketch_sharpened(shape, block, query, vector, t, team_dots_neon);
+}
 
 /* The products of 32 digits, each plus 8, with the query's codes: four of them fit int16. */
 static int32_t dot_digits(uint8x16_t bytes, const int8_t *q) {
