@@ -57,6 +57,7 @@ struct rsrc_panel {
     uint16_t first_token, end_token;
     /* Constants of the unpacking. */
     uint16_t digits[5][2], three, one, nibble;
+    uint16_t word_digits, low_byte; /* WORDS */
 };
 
 /* Rows of a vector of int32 sums. */

@@ -12,14 +12,36 @@ static uint16_t bytes_reg(struct rsrc_panel *panel, const char *name, uint32_t i
     return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U8, panel->layout.vector_rows, "%s%u", name, i);
 }
 
+/* Half the rows of a vector, as WORDS has them. */
+static uint16_t words_reg(struct rsrc_panel *panel, const char *name, uint32_t i) {
+    return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U16, panel->layout.vector_rows / 2, "%s%u", name,
+                       i);
+}
+
 static uint32_t table_bytes(const struct rsrc_lut_layout *layout) {
     return layout->lookup == RSRC_LUT_TABLE128 ? 128 : 16;
+}
+
+/* 32 words: all digits of a code, two bits each. */
+static void pack_word_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
+                             struct rsr_blob *index) {
+    uint16_t *words = RSRC_NEW_ARRAY(arena, 32, uint16_t);
+    for (uint32_t code = 0; code < 32; code++)
+        for (uint32_t i = 0; i < layout->group_cols; i++)
+            words[code] =
+                (uint16_t)(words[code] | (rsrc_lut_word_digit(layout, code, i) + 1) << (2 * i));
+    index->bytes = words;
+    index->size_bytes = 32 * sizeof(*words);
 }
 
 void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
                             struct rsr_blob *index) {
     if (layout->alphabet != RSR_TERNARY)
         return;
+    if (layout->lookup == RSRC_LUT_WORDS) {
+        pack_word_digits(arena, layout, index);
+        return;
+    }
     const uint32_t n = table_bytes(layout);
     uint8_t *bytes = rsrc_arena_alloc(arena, (size_t)n * layout->group_cols);
     for (uint32_t i = 0; i < layout->group_cols; i++)
@@ -35,9 +57,17 @@ void rsrc_panel_load_constants(struct rsrc_panel *panel) {
     panel->one = rsrc_kb_const(kb, bytes_reg(panel, "ones", 0), 1);
     if (layout->lookup == RSRC_LUT_SHUFFLE16)
         panel->nibble = rsrc_kb_const(kb, bytes_reg(panel, "nibbles", 0), 15);
+    if (layout->lookup == RSRC_LUT_WORDS) {
+        panel->low_byte = rsrc_kb_const(kb, words_reg(panel, "low_byte", 0), 255);
+        panel->word_digits = words_reg(panel, "word_digits", 0);
+    }
     if (layout->alphabet != RSR_TERNARY)
         return;
     panel->three = rsrc_kb_const(kb, bytes_reg(panel, "threes", 0), 3);
+    if (layout->lookup == RSRC_LUT_WORDS) {
+        rsrc_kb_load(kb, panel->word_digits, rsrc_address_at(RSR_KBUF_INDEX, 0));
+        return;
+    }
     for (uint32_t i = 0; i < layout->group_cols; i++) {
         const int64_t at = (int64_t)i * table_bytes(layout);
         const struct rsrc_address table = rsrc_address_at(RSR_KBUF_INDEX, at);
@@ -57,6 +87,7 @@ struct unpacking {
     struct rsrc_panel *panel;
     uint16_t quad_at;    /* byte of the panel where the macro step begins */
     uint32_t n_columns;  /* unpacked so far */
+    uint32_t n_names;    /* of WORDS: given to temporaries so far */
     uint16_t columns[4]; /* of the quad that is growing */
 };
 
@@ -225,6 +256,121 @@ static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
     }
 }
 
+/* ---- WORDS ----------------------------------------------------------------------------------- */
+
+/* Bytes of both halves' words below 256; names end in `n`. */
+static uint16_t join_halves(struct rsrc_panel *panel, const uint16_t halves[2], const char *name,
+                            uint32_t n) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    uint16_t parts[2];
+    for (uint32_t h = 0; h < 2; h++)
+        parts[h] = rsrc_kb_unary(kb, RSR_KOP_BITCAST,
+                                 rsrc_kb_reg(kb, RSR_ELEM_I16, panel->layout.vector_rows / 2,
+                                             "%s_half%u", name, 2 * n + h),
+                                 halves[h]);
+    return rsrc_kb_binary(kb, RSR_KOP_PACK_U8, bytes_reg(panel, name, n), parts[0], parts[1]);
+}
+
+/* The columns of a segment whose code is that of each word mod 32: a look-up gives its digits w + 1, two
+ * bits each. */
+static void unpack_word_code(struct unpacking *u, const uint16_t codes[2]) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t n = u->n_names++, n_columns = u->n_columns;
+    uint16_t digits[2];
+    for (uint32_t h = 0; h < 2; h++)
+        digits[h] = rsrc_kb_binary(kb, RSR_KOP_TABLE, words_reg(panel, "digits", 2 * n + h),
+                                   codes[h], panel->word_digits);
+    uint16_t bytes = join_halves(panel, digits, "digit_bytes", n);
+    for (uint32_t i = 0; i < panel->layout.group_cols; i++) {
+        if (i != 0) {
+            const uint16_t wide = rsrc_kb_unary(
+                kb, RSR_KOP_BITCAST, words_reg(panel, "digit_words", n_columns + i), bytes);
+            rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 2);
+            bytes = rsrc_kb_unary(kb, RSR_KOP_BITCAST,
+                                  bytes_reg(panel, "digit_rest", n_columns + i), wide);
+        }
+        add_column(u, rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "u", n_columns + i), bytes,
+                                     panel->three));
+    }
+}
+
+/* Three codes; bit j of the step's last one goes into `rests`. */
+static void unpack_ternary_words(struct unpacking *u, uint32_t j, const uint16_t words[2],
+                                 const uint16_t rests[2]) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    for (uint32_t i = 0; i < 3; i++) {
+        uint16_t codes[2];
+        for (uint32_t h = 0; h < 2; h++)
+            codes[h] = i == 0 ? words[h]
+                              : rsrc_kb_immediate(kb, RSR_KOP_SHR,
+                                                  words_reg(panel, "code", 2 * u->n_names + h),
+                                                  words[h], 5 * i);
+        unpack_word_code(u, codes);
+    }
+    for (uint32_t h = 0; h < 2; h++) {
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, words[h], words[h], 15);
+        if (j != 0)
+            rsrc_kb_immediate(kb, RSR_KOP_SHL, words[h], words[h], j);
+        rsrc_kb_binary(kb, RSR_KOP_OR, rests[h], rests[h], words[h]);
+    }
+}
+
+/* Sixteen bits; the last one is for the step's last segment. */
+static uint16_t unpack_word_bits(struct unpacking *u, const uint16_t words[2]) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t n = u->n_names++;
+    uint16_t low[2], high[2];
+    for (uint32_t h = 0; h < 2; h++) {
+        low[h] = rsrc_kb_binary(kb, RSR_KOP_AND, words_reg(panel, "low_bits", 2 * n + h), words[h],
+                                panel->low_byte);
+        high[h] = rsrc_kb_immediate(kb, RSR_KOP_SHR, words_reg(panel, "high_bits", 2 * n + h),
+                                    words[h], 8);
+    }
+    unpack_bits(u, join_halves(panel, low, "bits", 2 * n), 8);
+    const uint16_t upper = join_halves(panel, high, "bits", 2 * n + 1);
+    unpack_bits(u, upper, 7);
+    const uint16_t spread =
+        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "rest_spread", n), upper, 7);
+    return rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "rest", n), spread, panel->one);
+}
+
+static void load_words(struct rsrc_panel *panel, uint16_t plane_at, const uint16_t words[2]) {
+    const struct rsrc_address at = plane_address(plane_at, RSR_NO_KREG);
+    for (uint32_t h = 0; h < 2; h++)
+        rsrc_kb_load(&panel->frame.kb, words[h],
+                     rsrc_address_offset(at, h * (int64_t)panel->layout.vector_rows));
+}
+
+static void unpack_step_words(struct unpacking *u, uint16_t step_at) {
+    struct rsrc_panel *panel = u->panel;
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const bool ternary = panel->layout.alphabet == RSR_TERNARY;
+    const uint32_t n = u->n_names++;
+    uint16_t words[2], rests[2], bits[5];
+    for (uint32_t h = 0; h < 2; h++) {
+        words[h] = words_reg(panel, "words", 2 * n + h);
+        rests[h] = rsrc_kb_const(kb, words_reg(panel, "rests", 2 * n + h), 0);
+    }
+    const uint16_t plane_at =
+        rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "plane_at%u", n), step_at);
+    for (uint32_t j = 0; j < panel->layout.step_planes; j++) {
+        if (j != 0)
+            rsrc_kb_binary(kb, RSR_KOP_ADD, plane_at, plane_at, panel->plane_stride);
+        load_words(panel, plane_at, words);
+        if (ternary)
+            unpack_ternary_words(u, j, words, rests);
+        else
+            bits[j] = unpack_word_bits(u, words);
+    }
+    if (ternary)
+        unpack_word_code(u, rests);
+    for (uint32_t j = 0; !ternary && j < panel->layout.step_planes; j++)
+        add_column(u, bits[j]);
+}
+
 void rsrc_panel_unpack(struct rsrc_panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
@@ -241,10 +387,17 @@ void rsrc_panel_unpack(struct rsrc_panel *panel) {
         rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, panel->first_macro, "macro_in_block");
     rsrc_kb_binary(kb, RSR_KOP_MUL, quad_at, quad_at, in_block);
     struct unpacking u = {.panel = panel, .quad_at = quad_at};
-    if (panel->layout.lookup == RSRC_LUT_TABLE128)
+    switch (panel->layout.lookup) {
+    case RSRC_LUT_TABLE128:
         unpack_macro_table128(&u, step, step_at, n_steps);
-    else
+        break;
+    case RSRC_LUT_SHUFFLE16:
         unpack_step_shuffle16(&u, step_at);
+        break;
+    case RSRC_LUT_WORDS:
+        unpack_step_words(&u, step_at);
+        break;
+    }
     assert(u.n_columns == panel->macro_quads * 4);
     rsrc_kb_end(kb);
 }

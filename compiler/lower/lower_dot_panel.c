@@ -70,32 +70,25 @@ static void emit_groups(struct rsrc_panel *panel) {
 static void emit_vectors(struct rsrc_panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const struct rsrc_lut_layout *layout = &panel->layout;
-    const uint32_t vector_rows = layout->vector_rows;
+    const uint64_t plane_bytes = (uint64_t)layout->vector_rows * layout->plane_bytes;
+    const uint64_t step_bytes = plane_bytes * layout->step_planes;
     const uint16_t n_vectors = rsrc_kb_index_const(kb, layout->n_vectors, "n_vectors");
     const uint16_t unit_vectors = rsrc_kb_index_const(kb, layout->unit_vectors, "unit_vectors");
-    const uint16_t unit_bytes = rsrc_kb_index_const(
-        kb, (uint64_t)layout->unit_vectors * vector_rows * layout->n_steps * layout->step_planes,
-        "unit_bytes");
-    const uint16_t row_bytes = rsrc_kb_index_const(kb, vector_rows, "vector_rows");
-    const uint16_t planes = rsrc_kb_index_const(kb, layout->step_planes, "step_planes");
-    const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
-    rsrc_kb_loop(kb, unit, panel->frame.unit_begin, panel->frame.unit_end, 1);
-    const uint16_t first = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, unit_vectors, "first_vector");
-    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, unit_vectors, "end_vector");
+    const uint16_t vector_rows = rsrc_kb_index_const(kb, layout->vector_rows, "vector_rows");
+    const uint16_t vector_bytes =
+        rsrc_kb_index_const(kb, step_bytes * layout->n_steps, "vector_bytes");
+    panel->plane_stride = rsrc_kb_index_const(kb, plane_bytes, "plane_stride");
+    panel->step_stride = rsrc_kb_index_const(kb, step_bytes, "step_stride");
+    const uint16_t first =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->frame.unit_begin, unit_vectors, "first_vector");
+    const uint16_t end =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->frame.unit_end, unit_vectors, "end_vector");
     rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, n_vectors);
-    const uint16_t here = rsrc_kb_index_op(kb, RSR_KOP_SUB, end, first, "vectors_here");
-    panel->plane_stride = rsrc_kb_index_op(kb, RSR_KOP_MUL, here, row_bytes, "plane_stride");
-    panel->step_stride =
-        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->plane_stride, planes, "step_stride");
-    const uint16_t unit_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, unit_bytes, "unit_at");
     const uint16_t vector = rsrc_kb_index_reg(kb, "vector");
     rsrc_kb_loop(kb, vector, first, end, 1);
-    panel->row = rsrc_kb_index_op(kb, RSR_KOP_MUL, vector, row_bytes, "row");
-    panel->codes_at = rsrc_kb_index_op(kb, RSR_KOP_SUB, vector, first, "codes_at");
-    rsrc_kb_binary(kb, RSR_KOP_MUL, panel->codes_at, panel->codes_at, row_bytes);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, panel->codes_at, panel->codes_at, unit_at);
+    panel->row = rsrc_kb_index_op(kb, RSR_KOP_MUL, vector, vector_rows, "row");
+    panel->codes_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, vector, vector_bytes, "codes_at");
     emit_groups(panel);
-    rsrc_kb_end(kb);
     rsrc_kb_end(kb);
 }
 
@@ -115,7 +108,7 @@ static const struct rsrc_panel_machine *choose_machine(const struct rsr_spec *sp
 static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec) {
     const struct rsrc_lut_layout *layout = &panel->layout;
     const uint32_t step_cols = layout->step_segments * layout->group_cols;
-    panel->macro_steps = step_cols % 4 == 0 ? 1 : 4;
+    panel->macro_steps = step_cols % 4 == 0 ? 1 : step_cols % 2 == 0 ? 2 : 4;
     panel->macro_quads = step_cols * panel->macro_steps / 4;
     panel->n_macros = rsrc_divide_up(layout->n_steps, panel->macro_steps);
     const uint64_t quad_bytes = 4 * (uint64_t)layout->vector_rows;

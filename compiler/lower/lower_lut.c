@@ -1,11 +1,11 @@
 /* lower_lut.c - `lut`: the transposed form of RSR, for decoding.
  *
  * Columns are cut into segments. Every distinct sum of a segment's activations is computed once a
- * token (lut_tables.c); then every row selects its own with the byte or nibble that is its code.
- * Rows are byte lanes: one look-up gives the low bytes of 16 to 64 rows' sums, one the high
- * bytes. A sign is one's complement, t XOR -1 = -t - 1, of both bytes; the missing ones of a row
- * are known to the compiler and begin its sum. Bytes zipped to int16 are added, and widened
- * before they could overflow.
+ * token (lut_tables.c); then every row selects its own with its code. Where bytes are looked up, rows
+ * are byte lanes: one look-up gives the low bytes of 16 to 64 rows' sums, one the high bytes. A sign
+ * is one's complement, t XOR -1 = -t - 1, of both bytes; the missing ones of a row are known to the
+ * compiler and begin its sum. Bytes zipped to int16 are added. Where words are looked up, 32 of them
+ * are the sums as they are. Sums are widened before they could overflow.
  *
  * lut_walk.h has the loops over tokens, column blocks and units of rows.
  */
@@ -16,8 +16,11 @@
 
 #include "base/round.h"
 
-#define MAX_VECTORS 4      /* of a unit */
-#define RUNS 4             /* of int32 sums in a vector of rows: a quarter of them each */
+#define MAX_VECTORS 4 /* of a unit */
+#define RUNS 4        /* of int32 sums in a vector of rows: a quarter of them each */
+#define LINE_BYTES 64
+#define WORD_CODES 3       /* of a word; */
+#define WORD_CODE_BITS 5   /* the bit that is left is one of the step's last code */
 #define MAX_ACTIVATION 128 /* |x|, reached by -128 alone */
 
 /* Registers of the code for units of n_vectors vectors. */
@@ -34,6 +37,10 @@ struct unit {
     uint16_t zipped[2], terms[2]; /* u8, i16 */
     uint16_t pairs, wide;         /* u32, i32 */
     uint16_t tables[4];           /* u8 */
+    /* WORDS, the halves of a vector: u16 */
+    uint16_t words[MAX_VECTORS][2], rests[MAX_VECTORS][2];
+    uint16_t number, rest_bits[WORD_CODE_BITS]; /* u16; of planes 1 and up */
+    uint16_t sum_table, term;                   /* i16 */
 };
 
 static const struct rsrc_lut_layout *layout_of(const struct unit *u) {
@@ -41,8 +48,11 @@ static const struct rsrc_lut_layout *layout_of(const struct unit *u) {
 }
 
 static uint16_t vector_reg(struct unit *u, enum rsr_elem elem, const char *name) {
-    static const uint32_t elem_bytes[RSR_ELEM_COUNT] = {
-        [RSR_ELEM_U8] = 1, [RSR_ELEM_I16] = 2, [RSR_ELEM_I32] = 4, [RSR_ELEM_U32] = 4};
+    static const uint32_t elem_bytes[RSR_ELEM_COUNT] = {[RSR_ELEM_U8] = 1,
+                                                        [RSR_ELEM_I16] = 2,
+                                                        [RSR_ELEM_U16] = 2,
+                                                        [RSR_ELEM_I32] = 4,
+                                                        [RSR_ELEM_U32] = 4};
     return rsrc_kb_reg(u->kb, elem, layout_of(u)->vector_rows / elem_bytes[elem], "%s%s", name,
                        u->base.suffix);
 }
@@ -53,15 +63,9 @@ static uint16_t numbered_reg(struct unit *u, enum rsr_elem elem, const char *nam
     return vector_reg(u, elem, numbered);
 }
 
-static void make_registers(struct unit *u) {
+static void make_byte_registers(struct unit *u) {
     const bool nibbles = layout_of(u)->lookup == RSRC_LUT_SHUFFLE16;
     for (uint32_t v = 0; v < u->n_vectors; v++) {
-        for (uint32_t run = 0; run < RUNS; run++)
-            u->base.sums[v * RUNS + run] =
-                rsrc_kb_reg(u->kb, RSR_ELEM_I32, layout_of(u)->vector_rows / RUNS, "sum%u_%u%s", v,
-                            run, u->base.suffix);
-        u->narrow[v][0] = numbered_reg(u, RSR_ELEM_I16, "narrow_low", v);
-        u->narrow[v][1] = numbered_reg(u, RSR_ELEM_I16, "narrow_high", v);
         u->codes[v] = numbered_reg(u, nibbles ? RSR_ELEM_U32 : RSR_ELEM_U8, "codes", v);
         u->signs[v] = numbered_reg(u, RSR_ELEM_U8, "signs", v);
     }
@@ -70,32 +74,69 @@ static void make_registers(struct unit *u) {
     u->low = vector_reg(u, RSR_ELEM_U8, "low_bytes");
     u->high = vector_reg(u, RSR_ELEM_U8, "high_bytes");
     u->sign = vector_reg(u, RSR_ELEM_U8, "sign");
-    u->pairs = vector_reg(u, RSR_ELEM_U32, "pairs");
-    u->wide = vector_reg(u, RSR_ELEM_I32, "wide");
     for (uint32_t i = 0; i < 2; i++) {
         u->zipped[i] = numbered_reg(u, RSR_ELEM_U8, "zipped", i);
         u->terms[i] = numbered_reg(u, RSR_ELEM_I16, "term", i);
     }
     for (uint32_t i = 0; i < 4; i++)
         u->tables[i] = numbered_reg(u, RSR_ELEM_U8, "table", i);
+    if (nibbles)
+        u->nibble_mask =
+            rsrc_kb_const(u->kb, vector_reg(u, RSR_ELEM_U32, "nibble_mask"), 0x0f0f0f0f);
+}
+
+static void make_word_registers(struct unit *u) {
+    for (uint32_t h = 0; h < 2 * u->n_vectors; h++) {
+        u->words[h / 2][h % 2] = numbered_reg(u, RSR_ELEM_U16, "words", h);
+        u->rests[h / 2][h % 2] = numbered_reg(u, RSR_ELEM_U16, "rests", h);
+    }
+    u->number = vector_reg(u, RSR_ELEM_U16, "number");
+    u->sum_table = vector_reg(u, RSR_ELEM_I16, "sum_table");
+    u->term = vector_reg(u, RSR_ELEM_I16, "term");
+    for (uint32_t j = 1; j < layout_of(u)->step_planes; j++)
+        u->rest_bits[j] =
+            rsrc_kb_const(u->kb, numbered_reg(u, RSR_ELEM_U16, "rest_bit", j), INT64_C(1) << j);
+}
+
+static void make_registers(struct unit *u) {
+    for (uint32_t v = 0; v < u->n_vectors; v++) {
+        for (uint32_t run = 0; run < RUNS; run++)
+            u->base.sums[v * RUNS + run] =
+                rsrc_kb_reg(u->kb, RSR_ELEM_I32, layout_of(u)->vector_rows / RUNS, "sum%u_%u%s", v,
+                            run, u->base.suffix);
+        u->narrow[v][0] = numbered_reg(u, RSR_ELEM_I16, "narrow_low", v);
+        u->narrow[v][1] = numbered_reg(u, RSR_ELEM_I16, "narrow_high", v);
+    }
+    u->pairs = vector_reg(u, RSR_ELEM_U32, "pairs");
+    u->wide = vector_reg(u, RSR_ELEM_I32, "wide");
+    if (layout_of(u)->lookup == RSRC_LUT_WORDS)
+        make_word_registers(u);
+    else
+        make_byte_registers(u);
 }
 
 /* ---- one step of segments -------------------------------------------------------------------- */
 
-static struct rsrc_address code_address(const struct unit *u, uint32_t plane, uint32_t vector) {
+/* Codes of a plane from its byte `at` on. Every line of them has another, further ahead, fetched here:
+ * a few at a time keep the reads of memory flowing. */
+static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t vector, uint32_t at) {
     const struct rsrc_lut_layout *layout = layout_of(u);
-    const int64_t rows = layout->vector_rows;
-    const int64_t row_bytes = (int64_t)layout->n_steps * layout->step_planes;
-    struct rsrc_address at =
-        rsrc_address_at(RSR_KBUF_CODES, ((int64_t)plane * u->n_vectors + vector) * rows);
-    at = rsrc_address_plus(at, u->base.number, layout->unit_vectors * rows * row_bytes);
-    return rsrc_address_plus(at, u->base.step, layout->step_planes * u->n_vectors * rows);
+    const int64_t plane_bytes = (int64_t)layout->vector_rows * layout->plane_bytes;
+    const int64_t step_bytes = layout->step_planes * plane_bytes;
+    const int64_t vector_bytes = layout->n_steps * step_bytes;
+    const int64_t in_step = plane * plane_bytes + at;
+    struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, vector * vector_bytes + in_step);
+    address = rsrc_address_plus(address, u->base.number, layout->unit_vectors * vector_bytes);
+    address = rsrc_address_plus(address, u->base.step, step_bytes);
+    rsrc_kb_load(u->kb, reg, address);
+    if (in_step % LINE_BYTES == 0)
+        rsrc_frame_prefetch_codes(&u->base.walk->frame, address, LINE_BYTES);
 }
 
 static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, offset);
     at = rsrc_address_plus(at, u->base.table_base, 1);
-    return rsrc_address_plus(at, u->base.step, LUT_TABLE_STEP_BYTES);
+    return rsrc_address_plus(at, u->base.step, layout_of(u)->table_step_bytes);
 }
 
 /* narrow += the looked-up bytes as int16, where bit `bit` of `signs` is set less their twofold
@@ -120,7 +161,7 @@ static void emit_table128_step(struct unit *u) {
     for (uint32_t i = 0; i < 4; i++)
         rsrc_kb_load(kb, u->tables[i], table_address(u, (int64_t)i * layout_of(u)->vector_rows));
     for (uint32_t v = 0; v < u->n_vectors; v++) {
-        rsrc_kb_load(kb, u->codes[v], code_address(u, 0, v));
+        load_codes(u, u->codes[v], 0, v, 0);
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->low, u->codes[v], u->tables[0], u->tables[1]);
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->high, u->codes[v], u->tables[2], u->tables[3]);
         add_bytes(u, v, u->codes[v], 7);
@@ -149,12 +190,68 @@ static void emit_nibble_segment(struct unit *u, uint32_t segment) {
 static void emit_nibble_step(struct unit *u) {
     const struct rsrc_lut_layout *layout = layout_of(u);
     for (uint32_t v = 0; layout->has_sign && v < u->n_vectors; v++)
-        rsrc_kb_load(u->kb, u->signs[v], code_address(u, layout->step_planes - 1, v));
+        load_codes(u, u->signs[v], layout->step_planes - 1, v, 0);
     for (uint32_t s = 0; s < layout->step_segments; s++) {
         for (uint32_t v = 0; s % 2 == 0 && v < u->n_vectors; v++)
-            rsrc_kb_load(u->kb, u->codes[v], code_address(u, s / 2, v));
+            load_codes(u, u->codes[v], s / 2, v, 0);
         emit_nibble_segment(u, s);
     }
+}
+
+/* narrow += the sums of one segment, whose code is the number mod 32 */
+static void add_words(struct unit *u, uint32_t v, uint32_t half, uint16_t number) {
+    struct rsrc_kb *kb = u->kb;
+    rsrc_kb_binary(kb, RSR_KOP_TABLE, u->term, number, u->sum_table);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->narrow[v][half], u->narrow[v][half], u->term);
+}
+
+static void load_sum_table(struct unit *u, uint32_t segment) {
+    rsrc_kb_load(u->kb, u->sum_table,
+                 table_address(u, (int64_t)segment * layout_of(u)->vector_rows));
+}
+
+static uint16_t shifted(struct unit *u, uint16_t words, uint32_t bit) {
+    return bit == 0 ? words : rsrc_kb_immediate(u->kb, RSR_KOP_SHR, u->number, words, bit);
+}
+
+/* Bit j of the step's last code is the highest of plane j. */
+static void take_rest(struct unit *u, uint32_t j, uint16_t words, uint16_t rests) {
+    struct rsrc_kb *kb = u->kb;
+    if (j == 0) {
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, rests, words, 15);
+        return;
+    }
+    rsrc_kb_immediate(kb, RSR_KOP_SHR, u->number, words, 15 - j);
+    rsrc_kb_binary(kb, RSR_KOP_AND, u->number, u->number, u->rest_bits[j]);
+    rsrc_kb_binary(kb, RSR_KOP_OR, rests, rests, u->number);
+}
+
+static void emit_word_step(struct unit *u) {
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    const uint32_t n_halves = 2 * u->n_vectors;
+    for (uint32_t j = 0; j < layout->step_planes; j++) {
+        for (uint32_t i = 0; i < WORD_CODES; i++) {
+            load_sum_table(u, WORD_CODES * j + i);
+            for (uint32_t h = 0; h < n_halves; h++) {
+                const uint16_t words = u->words[h / 2][h % 2];
+                if (i == 0)
+                    load_codes(u, words, j, h / 2, h % 2 * layout->vector_rows);
+                add_words(u, h / 2, h % 2, shifted(u, words, WORD_CODE_BITS * i));
+            }
+        }
+        for (uint32_t h = 0; h < n_halves; h++)
+            take_rest(u, j, u->words[h / 2][h % 2], u->rests[h / 2][h % 2]);
+    }
+    load_sum_table(u, layout->step_segments - 1);
+    for (uint32_t h = 0; h < n_halves; h++)
+        add_words(u, h / 2, h % 2, u->rests[h / 2][h % 2]);
+}
+
+static void emit_step(struct unit *u) {
+    static void (*const emit[])(struct unit *) = {[RSRC_LUT_TABLE128] = emit_table128_step,
+                                                  [RSRC_LUT_SHUFFLE16] = emit_nibble_step,
+                                                  [RSRC_LUT_WORDS] = emit_word_step};
+    emit[layout_of(u)->lookup](u);
 }
 
 /* ---- sums of a unit's rows ------------------------------------------------------------------- */
@@ -206,12 +303,7 @@ static void emit_steps(struct unit *u) {
         for (uint32_t i = 0; i < 2; i++)
             rsrc_kb_const(kb, u->narrow[v][i], 0);
     rsrc_kb_loop(kb, u->base.step, first, end, 1);
-    rsrc_frame_prefetch_codes(&u->base.walk->frame, code_address(u, 0, 0),
-                              (uint64_t)layout->step_planes * u->n_vectors * layout->vector_rows);
-    if (layout->lookup == RSRC_LUT_TABLE128)
-        emit_table128_step(u);
-    else
-        emit_nibble_step(u);
+    emit_step(u);
     rsrc_kb_end(kb);
     for (uint32_t v = 0; v < u->n_vectors; v++)
         widen(u, v, u->narrow[v]);
@@ -264,8 +356,6 @@ static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_ro
     assert(u.n_vectors <= MAX_VECTORS);
     make_registers(&u);
     rsrc_lut_make_counters(&u.base);
-    if (lut->layout.lookup == RSRC_LUT_SHUFFLE16)
-        u.nibble_mask = rsrc_kb_const(kb, vector_reg(&u, RSR_ELEM_U32, "nibble_mask"), 0x0f0f0f0f);
     rsrc_lut_begin_token(&u.base);
     rsrc_lut_begin_sums(&u.base, lut->layout.has_sign ? add_corrections : NULL);
     emit_steps(&u);
@@ -305,7 +395,7 @@ static enum rsrc_status check(struct rsrc_diag *diag, const struct rsrc_lower_in
         rsrc_error(diag, "lower-lut", &place,
                    "choose another variant with --variant, or a target "
                    "with one of them",
-                   "lut looks bytes up with SSSE3, AVX2, AVX-512BW or NEON; target '%s' has none",
+                   "lut looks sums up with SSSE3, AVX2, AVX-512BW or NEON; target '%s' has none",
                    input->spec->name);
         return RSRC_FAILED;
     }
@@ -334,7 +424,7 @@ enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena
     rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,
                      &out->kernel);
     lut.walk.n_steps = layout->n_steps;
-    lut.walk.table_step_bytes = LUT_TABLE_STEP_BYTES;
+    lut.walk.table_step_bytes = layout->table_step_bytes;
     lut.x_at = (int64_t)rsrc_lut_plan_scratch(&lut.walk, layout->flush_steps,
                                               (uint64_t)layout->n_vectors * layout->vector_rows);
     out->kernel.scratch_bytes += rsrc_lut_x_bytes(&lut);

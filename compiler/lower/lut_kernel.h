@@ -1,18 +1,17 @@
 /* lut_kernel.h - what the two halves of a `lut` kernel share: lut_tables.c builds tables,
  * lower_lut.c looks sums up in them; lut_walk.h has the loops around both. Private to them.
  *
- * Tables live in the scratch memory, LUT_TABLE_STEP_BYTES for every step of segments:
+ * Tables live in the scratch memory, layout.table_step_bytes for every step of segments:
  *   TABLE128   a step is a segment: 128 low bytes of its sums, 128 high bytes
  *   SHUFFLE16  a step is 8 segments, in groups of as many as a vector has lanes of 16 bytes: for
  *              every group, a vector of low bytes, a lane a segment, and one of high bytes
+ *   WORDS      a vector of 32 int16 sums a segment
  */
 #ifndef RSRC_LOWER_LUT_KERNEL_H
 #define RSRC_LOWER_LUT_KERNEL_H
 
 #include "lower/lut_walk.h"
 #include "lower/variants.h"
-
-#define LUT_TABLE_STEP_BYTES 256
 
 struct rsrc_lut_kernel {
     struct rsrc_lut_walk walk;

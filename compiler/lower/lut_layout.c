@@ -8,6 +8,7 @@
 
 /* A worker's share is then whole units within a quarter. */
 #define UNITS_PER_CORE 4
+#define ZERO_WORD 13 /* the ternary code 0, of -13 .. 13, in WORDS */
 
 /* What a target can look up, best first. */
 static const struct lut_machine {
@@ -20,7 +21,7 @@ static const struct lut_machine {
 } lut_machines[] = {
 #define F(id) RSR_CPU_MASK(id)
     {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, RSRC_LUT_TABLE128, 64, 4, "table128x64"},
-    {F(AVX512BW), 512, RSRC_LUT_SHUFFLE16, 64, 4, "shuffle16x64"},
+    {F(AVX512BW), 512, RSRC_LUT_WORDS, 64, 2, "words32x64"},
     {F(AVX2), 256, RSRC_LUT_SHUFFLE16, 32, 2, "shuffle16x32"},
     {F(SSSE3), 128, RSRC_LUT_SHUFFLE16, 16, 2, "shuffle16x16"},
     {F(NEON), 128, RSRC_LUT_SHUFFLE16, 16, 4, "shuffle16x16"},
@@ -29,23 +30,25 @@ static const struct lut_machine {
 
 /* How segments are coded for a look-up. 122 sums of five ternary digits and 128 of eight signs
  * fit 128 entries up to sign; 14 of three ternary digits up to sign, and all 16 of four bits, fit
- * 16. Sums of bits serve signs as well: y = 2 * (sum of x where w = +1) - sum of x. */
+ * 16; all 27 of three ternary digits and all 32 of five bits fit 32. Sums of bits serve signs as
+ * well: y = 2 * (sum of x where w = +1) - sum of x. */
 static const struct lut_code {
     uint32_t group_cols;
     bool has_sign;
-    uint32_t step_segments, step_planes;
-} lut_codes[2][2] = {
+    uint32_t step_segments, step_planes, plane_bytes, table_step_bytes;
+} lut_codes[3][2] = {
     /* [lookup][binary] */
-    [RSRC_LUT_TABLE128] = {{5, true, 1, 1}, {8, true, 1, 1}},
-    [RSRC_LUT_SHUFFLE16] = {{3, true, 8, 5}, {4, false, 8, 4}},
+    [RSRC_LUT_TABLE128] = {{5, true, 1, 1, 1, 256}, {8, true, 1, 1, 1, 256}},
+    [RSRC_LUT_SHUFFLE16] = {{3, true, 8, 5, 1, 256}, {4, false, 8, 4, 1, 256}},
+    [RSRC_LUT_WORDS] = {{3, false, 16, 5, 2, 16 * 64}, {5, false, 16, 5, 2, 16 * 64}},
 };
 
-/* Steps whose sums fit int16. A segment's sum reaches -128 a column; with a sign also the
- * opposite, and one less: ~t = -t - 1. Ternary: 51 segments of 5 or 80 of 3 columns, binary: 31
- * of 8 or 64 of 4. */
-static uint32_t flush_steps(const struct lut_code *code) {
+/* Steps whose sums fit int16. A segment's sum reaches -128 a column; with -1 among the weights, in
+ * the table or by a sign, also the opposite; and one less with a sign: ~t = -t - 1. Ternary: 51
+ * segments of 5 or 80 of 3 columns, binary: 31 of 8, 64 of 4 or 48 of 5. */
+static uint32_t flush_steps(const struct lut_code *code, bool has_minus) {
     const uint32_t lowest = 128 * code->group_cols + code->has_sign;
-    const uint32_t highest = (code->has_sign ? 128 : 127) * code->group_cols;
+    const uint32_t highest = (has_minus ? 128 : 127) * code->group_cols;
     const uint32_t down = 32768 / lowest, up = 32767 / highest;
     return (down < up ? down : up) / code->step_segments;
 }
@@ -66,7 +69,8 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
             machine = &lut_machines[i];
     if (machine == NULL)
         return false;
-    const struct lut_code *code = &lut_codes[machine->lookup][matrix->alphabet != RSR_TERNARY];
+    const bool ternary = matrix->alphabet == RSR_TERNARY;
+    const struct lut_code *code = &lut_codes[machine->lookup][!ternary];
     struct rsrc_lut_layout layout = {.form = machine->form,
                                      .alphabet = matrix->alphabet,
                                      .lookup = machine->lookup,
@@ -75,7 +79,9 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
                                      .vector_rows = machine->vector_rows,
                                      .step_segments = code->step_segments,
                                      .step_planes = code->step_planes,
-                                     .flush_steps = flush_steps(code)};
+                                     .plane_bytes = code->plane_bytes,
+                                     .table_step_bytes = code->table_step_bytes,
+                                     .flush_steps = flush_steps(code, ternary || code->has_sign)};
     layout.n_segments = rsrc_divide_up(matrix->cols, layout.group_cols);
     layout.n_steps = rsrc_divide_up(layout.n_segments, layout.step_segments);
     layout.n_vectors = rsrc_divide_up(matrix->rows, layout.vector_rows);
@@ -94,6 +100,16 @@ int rsrc_balanced_digit(int code, uint32_t i) {
     }
 }
 
+int rsrc_lut_word_digit(const struct rsrc_lut_layout *layout, uint32_t code, uint32_t i) {
+    if (layout->alphabet != RSR_TERNARY)
+        return (int)(code >> i & 1);
+    return code < 27 ? rsrc_balanced_digit((int)code - ZERO_WORD, i) : 0;
+}
+
+uint8_t rsrc_lut_zero_code(const struct rsrc_lut_layout *layout) {
+    return layout->lookup == RSRC_LUT_WORDS && layout->alphabet == RSR_TERNARY ? ZERO_WORD : 0;
+}
+
 uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane) {
     const uint32_t run = (lane % 16 / 8) * 2 + lane % 2;
     return run * (layout->vector_rows / 4) + lane / 16 * 4 + lane % 8 / 2;
@@ -105,15 +121,17 @@ uint32_t rsrc_lut_lane_correction(const struct rsrc_lut_layout *layout, uint32_t
 
 uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout) {
     return (uint64_t)layout->n_vectors * layout->vector_rows * layout->n_steps *
-           layout->step_planes;
+           layout->step_planes * layout->plane_bytes;
 }
 
 /* A shuffle pattern a column, and its digits in every lane of sums: one vector of partial sums
- * and two selections from it for each quarter of 128 sums, or two vectors with the 16 sums of a
- * lane 16. */
+ * and two selections from it for each quarter of 128 sums, two vectors with the 16 sums of a
+ * lane 16, or one with 32 sums. */
 uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout) {
-    const uint64_t n =
-        layout->lookup == RSRC_LUT_TABLE128 ? 2 * layout->group_cols + 8 : 3 * layout->group_cols;
+    static const uint32_t digit_vectors[] = {
+        [RSRC_LUT_TABLE128] = 1, [RSRC_LUT_SHUFFLE16] = 2, [RSRC_LUT_WORDS] = 1};
+    const uint32_t selections = layout->lookup == RSRC_LUT_TABLE128 ? 8 : 0;
+    const uint64_t n = (1 + digit_vectors[layout->lookup]) * layout->group_cols + selections;
     return n * layout->vector_rows;
 }
 

@@ -2,7 +2,7 @@
  *
  * A table holds the sum of a segment's activations for every code. Column i of the segment is
  * spread over a vector (SHUFFLE16 by a pattern, then a shift that widens it to int16), multiplied
- * by digit i of each lane's code and added. SHUFFLE16 forms get their 16 sums so. Of the 128 sums
+ * by digit i of each lane's code and added. SHUFFLE16 and WORDS get their sums so. Of the 128 sums
  * of TABLE128 only parts are computed, of the low digits (lanes 0..15) and of the high ones
  * (lanes 16..31); every sum adds two of those, selected by TABLE.
  */
@@ -19,7 +19,7 @@
 
 /* Segments that one pass builds the tables of. */
 static uint32_t pass_segments(const struct rsrc_lut_layout *layout) {
-    return layout->lookup == RSRC_LUT_TABLE128 ? 1 : layout->vector_rows / 16;
+    return layout->lookup == RSRC_LUT_SHUFFLE16 ? layout->vector_rows / 16 : 1;
 }
 
 static uint32_t pass_cols(const struct rsrc_lut_layout *layout) {
@@ -31,7 +31,7 @@ static uint32_t passes_per_step(const struct rsrc_lut_layout *layout) {
 }
 
 static uint32_t sum_vectors(const struct rsrc_lut_layout *layout) {
-    return layout->lookup == RSRC_LUT_TABLE128 ? 1 : 2;
+    return layout->lookup == RSRC_LUT_SHUFFLE16 ? 2 : 1;
 }
 
 /* ---- constants ------------------------------------------------------------------------------- */
@@ -88,6 +88,19 @@ static int nibble_digit(const struct rsrc_lut_layout *layout, uint32_t code, uin
                                            : (int)(code >> i & 1);
 }
 
+static int lane_digit(const struct rsrc_lut_layout *layout, uint32_t half, uint32_t lane,
+                      uint32_t i) {
+    switch (layout->lookup) {
+    case RSRC_LUT_TABLE128:
+        return part_digit(layout, lane, i);
+    case RSRC_LUT_SHUFFLE16:
+        return nibble_digit(layout, nibble_of_lane(half, lane), i);
+    case RSRC_LUT_WORDS:
+        return rsrc_lut_word_digit(layout, lane, i);
+    }
+    return 0;
+}
+
 static uint8_t *put_lanes(uint8_t *out, const uint16_t *lanes, uint32_t n) {
     memcpy(out, lanes, n * sizeof *lanes);
     return out + n * sizeof *lanes;
@@ -98,15 +111,13 @@ void rsrc_lut_pack_constants(const struct rsrc_lut_layout *layout, uint8_t *out)
     const bool table128 = layout->lookup == RSRC_LUT_TABLE128;
     for (uint32_t i = 0; i < layout->group_cols; i++)
         for (uint32_t byte = 0; byte < layout->vector_rows; byte++)
-            *out++ = (uint8_t)(table128 ? i : byte / 16 * layout->group_cols + i);
+            *out++ = (uint8_t)(byte / 16 % pass_segments(layout) * layout->group_cols + i);
     uint16_t lanes[32];
     assert(n <= 32);
     for (uint32_t half = 0; half < sum_vectors(layout); half++)
         for (uint32_t i = 0; i < layout->group_cols; i++) {
             for (uint32_t lane = 0; lane < n; lane++)
-                lanes[lane] =
-                    (uint16_t)(table128 ? part_digit(layout, lane, i)
-                                        : nibble_digit(layout, nibble_of_lane(half, lane), i));
+                lanes[lane] = (uint16_t)lane_digit(layout, half, lane, i);
             out = put_lanes(out, lanes, n);
         }
     for (uint32_t quarter = 0; table128 && quarter < 4; quarter++) {
@@ -233,7 +244,11 @@ static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
 
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, 0);
     at = rsrc_address_plus(at, base, 1);
-    at = rsrc_address_plus(at, pass, LUT_TABLE_STEP_BYTES / passes_per_step(layout));
+    at = rsrc_address_plus(at, pass, layout->table_step_bytes / passes_per_step(layout));
+    if (layout->lookup == RSRC_LUT_WORDS) {
+        rsrc_kb_store(t->kb, sums[0], at);
+        return;
+    }
     if (layout->lookup == RSRC_LUT_SHUFFLE16) {
         emit_bytes(t, sums[0], sums[1], at, rsrc_address_offset(at, vector_bytes), 0);
         return;

@@ -11,11 +11,17 @@
 
 #define SIGN 0x80u
 
-/* sum of w_i 3^i as magnitude and sign */
-static inline uint8_t ternary_code(const int8_t *w, uint32_t n) {
-    int code = 0;
+/* sum of w_i 3^i */
+static inline int ternary_sum(const int8_t *w, uint32_t n) {
+    int sum = 0;
     for (uint32_t i = n; i-- > 0;)
-        code = 3 * code + w[i];
+        sum = 3 * sum + w[i];
+    return sum;
+}
+
+/* The same as magnitude and sign. */
+static inline uint8_t ternary_code(const int8_t *w, uint32_t n) {
+    const int code = ternary_sum(w, n);
     return (uint8_t)(code < 0 ? (unsigned)-code | SIGN : (unsigned)code);
 }
 
@@ -35,10 +41,12 @@ static inline uint8_t sign_code(const int8_t *w) {
 /* Codes of whole segments. The group is a constant in every loop, so that digits are unrolled. */
 static void code_segments(const struct rsrc_lut_layout *layout, const int8_t *w, uint32_t n,
                           uint8_t *codes) {
+    const int zero = rsrc_lut_zero_code(layout);
     switch (layout->group_cols) {
     case 3:
         for (uint32_t s = 0; s < n; s++)
-            codes[s] = ternary_code(w + (size_t)s * 3, 3);
+            codes[s] = layout->has_sign ? ternary_code(w + (size_t)s * 3, 3)
+                                        : (uint8_t)(zero + ternary_sum(w + (size_t)s * 3, 3));
         return;
     case 4:
         for (uint32_t s = 0; s < n; s++)
@@ -46,7 +54,8 @@ static void code_segments(const struct rsrc_lut_layout *layout, const int8_t *w,
         return;
     case 5:
         for (uint32_t s = 0; s < n; s++)
-            codes[s] = ternary_code(w + (size_t)s * 5, 5);
+            codes[s] = layout->has_sign ? ternary_code(w + (size_t)s * 5, 5)
+                                        : (uint8_t)plus_bits(w + (size_t)s * 5, 5);
         return;
     default:
         assert(layout->group_cols == 8);
@@ -66,9 +75,23 @@ static void code_row(const struct rsrc_lut_layout *layout, const int8_t *w, uint
     }
 }
 
-/* The step_planes bytes of one step of a row, `apart` bytes apart. */
+/* Plane j of a step of WORDS. */
+static inline uint16_t word_of(const struct rsrc_lut_layout *layout, const uint8_t *codes,
+                               uint32_t j) {
+    const uint8_t *c = codes + (size_t)3 * j, last = codes[layout->step_segments - 1];
+    return (uint16_t)(c[0] | c[1] << 5 | c[2] << 10 | (last >> j & 1) << 15);
+}
+
+/* The planes of one step of a row, `apart` bytes apart. */
 static inline void put_step(const struct rsrc_lut_layout *layout, const uint8_t *codes,
                             uint8_t *out, size_t apart) {
+    if (layout->lookup == RSRC_LUT_WORDS) {
+        for (uint32_t j = 0; j < layout->step_planes; j++) {
+            const uint16_t word = word_of(layout, codes, j);
+            memcpy(out + j * apart, &word, sizeof(word));
+        }
+        return;
+    }
     if (layout->lookup == RSRC_LUT_TABLE128) {
         *out = codes[0];
         return;
@@ -94,24 +117,25 @@ static int16_t count_signs(const uint8_t *codes, uint32_t n) {
 void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                    const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections) {
     const uint32_t vector_rows = layout->vector_rows;
-    const size_t vector_bytes = (size_t)vector_rows * layout->n_steps * layout->step_planes;
-    /* Segments that only fill the last step stay 0. */
+    const size_t plane_bytes = (size_t)vector_rows * layout->plane_bytes;
+    const size_t vector_bytes = plane_bytes * layout->n_steps * layout->step_planes;
+    /* Segments that only fill the last step keep the code of a sum that is 0. */
     const size_t n_coded = (size_t)layout->n_steps * layout->step_segments;
     uint8_t *row_codes = RSRC_NEW_ARRAY(arena, n_coded, uint8_t);
+    memset(row_codes, rsrc_lut_zero_code(layout), n_coded);
     for (uint32_t v = 0; v < layout->n_vectors; v++) {
-        const uint32_t first = v / layout->unit_vectors * layout->unit_vectors;
-        const uint32_t left = layout->n_vectors - first;
-        const size_t apart =
-            (size_t)(left < layout->unit_vectors ? left : layout->unit_vectors) * vector_rows;
-        uint8_t *unit = codes + first * vector_bytes + (size_t)(v - first) * vector_rows;
+        uint8_t *vector = codes + v * vector_bytes;
         for (uint32_t lane = 0; lane < vector_rows; lane++) {
+            const size_t lane_at = layout->plane_bytes == 1
+                                       ? lane
+                                       : sizeof(uint16_t) * rsrc_lut_lane_correction(layout, lane);
             const uint64_t row = (uint64_t)v * vector_rows + rsrc_lut_lane_row(layout, lane);
             if (row >= matrix->rows)
                 continue;
             code_row(layout, matrix->values + row * matrix->cols, matrix->cols, row_codes);
             for (uint32_t s = 0; s < layout->n_steps; s++)
                 put_step(layout, row_codes + (size_t)s * layout->step_segments,
-                         unit + lane + s * layout->step_planes * apart, apart);
+                         vector + lane_at + s * layout->step_planes * plane_bytes, plane_bytes);
             if (corrections != NULL)
                 corrections[(size_t)v * vector_rows + rsrc_lut_lane_correction(layout, lane)] =
                     count_signs(row_codes, layout->n_segments);

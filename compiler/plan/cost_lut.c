@@ -7,35 +7,38 @@
 
 #include "base/round.h"
 
+enum { SHUFFLE16, TABLE128, WORDS, N_LOOKUPS };
+
 /* What a target looks sums up with: the first row whose features and width it has. */
 static const struct lut_form {
     uint64_t features;
     uint32_t vector_bits;
     uint32_t vector_rows;
-    bool table128;       /* 128 sums a segment, else 16 */
+    uint32_t codes;      /* a row of LUT_CODES */
     uint64_t multiplies; /* any of these features: prefill can multiply the unpacked codes */
     uint32_t panel_tokens;
 } LUT_FORMS[] = {
 #define F(id) RSR_CPU_MASK(id)
-    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, 64, true, F(AVX512BW), 6},
-    {F(AVX512BW), 512, 64, false, F(AVX512BW), 6},
-    {F(AVX2), 256, 32, false, F(AVX2), 2},
-    {F(SSSE3), 128, 16, false, F(SSSE3), 2},
-    {F(NEON), 128, 16, false, F(DOTPROD), 6},
+    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, 64, TABLE128, F(AVX512BW), 6},
+    {F(AVX512BW), 512, 64, WORDS, F(AVX512BW), 6},
+    {F(AVX2), 256, 32, SHUFFLE16, F(AVX2), 2},
+    {F(SSSE3), 128, 16, SHUFFLE16, F(SSSE3), 2},
+    {F(NEON), 128, 16, SHUFFLE16, F(DOTPROD), 6},
 #undef F
 };
 
 /* A segment of codes: columns, bytes of codes and constants, and vector instructions a segment and vector
  * of rows (loads of codes, look-ups, signs, sums) and a table. */
 static const struct lut_code {
-    uint32_t group_cols, step_segments, step_planes;
+    uint32_t group_cols, step_segments, step_bytes; /* bytes of a row's step */
     bool has_sign;
     uint32_t constant_vectors;
     double look_up, build;
-} LUT_CODES[2][2] = {
-    /* [table128][binary] */
-    {{3, 8, 5, true, 9, 12.5, 8}, {4, 8, 4, false, 12, 8, 10}},
-    {{5, 1, 1, true, 18, 10, 45}, {8, 1, 1, true, 24, 10, 60}},
+} LUT_CODES[N_LOOKUPS][2] = {
+    /* [codes][binary] */
+    [SHUFFLE16] = {{3, 8, 5, true, 9, 12.5, 8}, {4, 8, 4, false, 12, 8, 10}},
+    [TABLE128] = {{5, 1, 1, true, 18, 10, 45}, {8, 1, 1, true, 24, 10, 60}},
+    [WORDS] = {{3, 16, 10, false, 6, 8.4, 14}, {5, 16, 10, false, 10, 8.4, 22}},
 };
 
 /* Vector instructions that unpack one column of a vector of rows for the integer dot product. */
@@ -63,7 +66,7 @@ static struct lut_sizes count_sizes(const struct rsr_stats *stats, const struct 
                               .n_vectors = rsrc_divide_up64(stats->rows, form->vector_rows)};
     const uint64_t padded_rows = sizes.n_vectors * form->vector_rows;
     const uint64_t n_steps = rsrc_divide_up64(sizes.n_segments, code->step_segments);
-    sizes.codes_bytes = padded_rows * n_steps * code->step_planes;
+    sizes.codes_bytes = padded_rows * n_steps * code->step_bytes;
     sizes.index_bytes = (uint64_t)code->constant_vectors * form->vector_rows +
                         (code->has_sign ? padded_rows * sizeof(int16_t) : 0);
     return sizes;
@@ -80,7 +83,7 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     const struct lut_form *form = find_form(spec);
     if (form == NULL)
         return false;
-    const struct lut_code *code = &LUT_CODES[form->table128][alphabet != RSR_TERNARY];
+    const struct lut_code *code = &LUT_CODES[form->codes][alphabet != RSR_TERNARY];
     const struct lut_sizes sizes = count_sizes(stats, form, code);
     const double look_ups = (double)sizes.n_segments * (double)sizes.n_vectors;
     const double instructions = look_ups * code->look_up + (double)sizes.n_segments * code->build;
@@ -159,7 +162,7 @@ bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     const struct lut_form *form = find_form(spec);
     if (form == NULL || (spec->cpu_features & form->multiplies) == 0)
         return false;
-    const struct lut_code *code = &LUT_CODES[form->table128][alphabet != RSR_TERNARY];
+    const struct lut_code *code = &LUT_CODES[form->codes][alphabet != RSR_TERNARY];
     const struct lut_sizes sizes = count_sizes(stats, form, code);
     const double macs = (double)stats->rows * stats->cols;
     const double unpack_us =
@@ -169,9 +172,10 @@ bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  .packing = RSR_PACKING_LUT,
                                  .fold = RSR_FOLD_TREE,
                                  .token_tile = form->panel_tokens};
-    const uint64_t digits =
-        alphabet == RSR_TERNARY ? (uint64_t)code->group_cols * (form->table128 ? 128 : 16) : 0;
-    choice.weight_bytes = sizes.codes_bytes + digits;
+    static const uint64_t digit_bytes[N_LOOKUPS] = {
+        [SHUFFLE16] = 3 * 16, [TABLE128] = 5 * 128, [WORDS] = 64};
+    choice.weight_bytes =
+        sizes.codes_bytes + (alphabet == RSR_TERNARY ? digit_bytes[form->codes] : 0);
     choice.max_cols = max_cols(code);
     rsrc_set_costs(&choice, unpack_us + multiply_us, unpack_us / RSRC_PREFILL_TOKENS + multiply_us,
                    spec);

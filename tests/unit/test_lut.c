@@ -132,41 +132,50 @@ static struct rsr_lowered pack(struct suite *suite, struct test_case *c,
     return c->lowered;
 }
 
-/* Code and sign of a row's segment, found as variants.h says. */
+/* Byte of a row's plane, found as variants.h says. */
+static uint32_t stored_byte(const struct rsrc_lut_layout *layout, const uint8_t *codes,
+                            uint32_t row, uint32_t step, uint32_t plane, uint32_t byte) {
+    const uint32_t rows = layout->vector_rows, vector = row / rows;
+    uint32_t lane = 0;
+    while (rsrc_lut_lane_row(layout, lane) != row % rows)
+        lane++;
+    /* Words: 8l + 2e + b of half a, where bytes are 16l + 8a + 2e + b. */
+    if (layout->plane_bytes == 2)
+        lane = (lane % 16 / 8) * rows + 2 * (lane / 16 * 8 + lane % 8) + byte;
+    const size_t number = ((size_t)vector * layout->n_steps + step) * layout->step_planes + plane;
+    return codes[number * rows * layout->plane_bytes + lane];
+}
+
+/* Code and sign of a row's segment. */
 static uint32_t stored_code(const struct rsrc_lut_layout *layout, const uint8_t *codes,
                             uint32_t row, uint32_t segment, bool *sign) {
-    const uint32_t vector = row / layout->vector_rows;
-    const uint32_t unit = vector / layout->unit_vectors;
-    const uint32_t first = unit * layout->unit_vectors;
-    const uint32_t n_left = layout->n_vectors - first;
-    const uint32_t n = n_left < layout->unit_vectors ? n_left : layout->unit_vectors;
     const uint32_t step = segment / layout->step_segments, i = segment % layout->step_segments;
-    const uint8_t *bytes =
-        codes + (size_t)first * layout->vector_rows * layout->n_steps * layout->step_planes;
-    uint32_t lane = 0;
-    while (rsrc_lut_lane_row(layout, lane) != row % layout->vector_rows)
-        lane++;
-#define PLANE(j)                                                                                   \
-    bytes[((size_t)(step * layout->step_planes + (j)) * n + (vector - first)) *                    \
-              layout->vector_rows +                                                                \
-          lane]
-    if (layout->lookup == RSRC_LUT_TABLE128) {
-        *sign = PLANE(0) >> 7 != 0;
-        return PLANE(0) & 127;
+#define BYTE(plane, byte) stored_byte(layout, codes, row, step, plane, byte)
+    *sign = false;
+    switch (layout->lookup) {
+    case RSRC_LUT_TABLE128:
+        *sign = BYTE(0, 0) >> 7 != 0;
+        return BYTE(0, 0) & 127;
+    case RSRC_LUT_SHUFFLE16:
+        *sign = layout->has_sign && (BYTE(4, 0) >> i & 1) != 0;
+        return BYTE(i / 2, 0) >> (i % 2 * 4) & 15;
+    case RSRC_LUT_WORDS:
+        if (i < 15)
+            return (BYTE(i / 3, 0) | BYTE(i / 3, 1) << 8) >> (i % 3 * 5) & 31;
+        return BYTE(0, 1) >> 7 | BYTE(1, 1) >> 7 << 1 | BYTE(2, 1) >> 7 << 2 |
+               BYTE(3, 1) >> 7 << 3 | BYTE(4, 1) >> 7 << 4;
     }
-    *sign = layout->has_sign && (PLANE(4) >> i & 1) != 0;
-    return PLANE(i / 2) >> (i % 2 * 4) & 15;
-#undef PLANE
+#undef BYTE
+    return UINT32_MAX;
 }
 
 /* Weight `i` of a segment. */
 static int stored_weight(const struct rsrc_lut_layout *layout, uint32_t code, bool sign,
                          uint32_t i) {
-    int weight = 0;
     if (layout->alphabet == RSR_TERNARY) {
-        int rest = (int)code;
+        int weight = 0, rest = layout->has_sign ? (int)code : (int)code - 13;
         for (uint32_t j = 0; j <= i; j++) {
-            weight = rest % 3 == 2 ? -1 : rest % 3;
+            weight = (rest % 3 + 4) % 3 - 1;
             rest = (rest - weight) / 3;
         }
         return sign ? -weight : weight;
@@ -217,7 +226,7 @@ static void test_packing(struct suite *suite, const struct rsr_spec *spec, uint3
     }
 }
 
-/* Bits a weight, to the byte: 1.6 and 1 with tables of 128, 1.67 and 1 with tables of 16. */
+/* Bits a weight, to the byte: 1.6 and 1 with tables of 128, 1.67 and 1 with tables of 16 or 32. */
 static void test_sizes(struct suite *suite) {
     static const struct {
         const struct rsr_spec *spec;
@@ -226,8 +235,8 @@ static void test_sizes(struct suite *suite) {
     } sizes[] = {
         {VBMI_SPEC, RSR_TERNARY, 640 * 48, 18 * 64 + 640 * 2},
         {VBMI_SPEC, RSR_BINARY_SIGN, 640 * 30, 24 * 64 + 640 * 2},
-        {AVX512BW_SPEC, RSR_TERNARY, 640 * 50, 9 * 64 + 640 * 2},
-        {AVX512BW_SPEC, RSR_BINARY_BIT, 640 * 32, 12 * 64},
+        {AVX512BW_SPEC, RSR_TERNARY, 640 * 50, 6 * 64},
+        {AVX512BW_SPEC, RSR_BINARY_BIT, 640 * 30, 10 * 64},
         {AVX2_SPEC, RSR_TERNARY, 640 * 50, 9 * 32 + 640 * 2},
     };
     const struct shape shape = {640, 240, 256};
