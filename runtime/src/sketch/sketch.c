@@ -76,7 +76,7 @@ bool rsr_sketch_float_mode(void) {
 
 /* Where things are in the memory of a query. */
 struct query_layout {
-    size_t slack, codes, teams, floats, bytes; /* q as double is first */
+    size_t slack, codes, teams, floats, slices, bytes; /* q as double is first */
 };
 
 #define FLOATS_PER_SLICE 4 /* 3 arrays of float, one of int32 */
@@ -89,7 +89,8 @@ static struct query_layout query_layout_of(const struct rsr_sketch_shape *shape)
     layout.teams = layout.codes + align64(n * RSR_SKETCH_SLICE);
     layout.floats =
         layout.teams + (rsr_sketch_is_flat(shape) ? (size_t)padded * RSR_SKETCH_SLICE : 0);
-    layout.bytes = layout.floats + padded * FLOATS_PER_SLICE * sizeof(float);
+    layout.slices = layout.floats + padded * FLOATS_PER_SLICE * sizeof(float);
+    layout.bytes = layout.slices + align64(n * (uint32_t)sizeof(struct rsr_sketch_slice));
     return layout;
 }
 
@@ -144,6 +145,16 @@ static int32_t sum_of_squares(const int8_t *codes) {
     return sum;
 }
 
+static void fill_slices(const struct rsr_sketch_query *query, uint32_t n,
+                        struct rsr_sketch_slice *slices) {
+    for (uint32_t s = 0; s < n; s++) {
+        memcpy(slices[s].codes, query->codes + s * RSR_SKETCH_SLICE, RSR_SKETCH_SLICE);
+        slices[s].scale = query->scale[0][s];
+        slices[s].norm = query->norms[s];
+        slices[s].centre = -query->sums[s];
+    }
+}
+
 static float largest_magnitude(const float *x, uint32_t n) {
     float largest = 0.0f;
     for (uint32_t i = 0; i < n; i++)
@@ -172,6 +183,7 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
     float *scale = (float *)(void *)(bytes + layout.floats), *scale2 = scale + padded;
     float *norms = scale + 2 * padded;
     int32_t *sums = (int32_t *)(void *)(scale + 3 * padded);
+    struct rsr_sketch_slice *slices = (struct rsr_sketch_slice *)(void *)(bytes + layout.slices);
     const float largest = largest_magnitude(q, shape->dim);
     const int exponent = largest > 0.0f ? ilogbf(largest) + 1 : 0;
     const double unit = ldexp(1.0, -exponent);
@@ -208,9 +220,11 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
                                        .sums = sums,
                                        .codes = codes,
                                        .teams = teams,
+                                       .slices = slices,
                                        .wide = wide,
                                        .slack = slack,
                                        .residual_slack = (flat ? 5.0 : 2.0) * g * norm_sum};
+    fill_slices(query, n, slices);
 }
 
 void rsr_sketch_prepare_flat(const struct rsr_sketch_shape *shape, const float *q,

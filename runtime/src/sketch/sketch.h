@@ -117,6 +117,13 @@ struct rsr_sketch_gain {
     uint8_t gains[RSR_SKETCH_TEAM];  /* G_s, coded, rounded down */
 };
 
+/* What a scan needs of a slice of a query, side by side. */
+struct rsr_sketch_slice {
+    int8_t codes[RSR_SKETCH_SLICE]; /* i: what meets low bits, then high bits */
+    float scale, norm;              /* a, by the first plane, and M */
+    int32_t centre;                 /* -8 times the sum of the codes */
+};
+
 /* A query made ready: points into the memory that rsr_sketch_prepare got, and to q. */
 struct rsr_sketch_query {
     const float *q;
@@ -129,6 +136,7 @@ struct rsr_sketch_query {
     const int32_t *sums;               /* 8 times the sum of a slice's codes */
     const int8_t *codes; /* i, [n_slices][2][4][4]: what meets low bits, then high bits */
     const int8_t *teams; /* flat: i, [team][8][16 slices][4] */
+    const struct rsr_sketch_slice *slices;
     const double *wide;  /* q, filled up with zeros to n_slices * 32 */
     double centre;       /* flat: q . mu */
     /* A slack is sum_s N_s slack[s] + R residual_slack. */

@@ -39,59 +39,88 @@ INLINE __m512 decode_bytes(const uint8_t *codes) {
 
 /* ---- The first plane ---- */
 
-/* What one slice adds to t of 16 vectors, for up to TOGETHER queries. */
+/* Groups of 16 vectors that are scanned at once: with 4 queries that makes 8 sums, enough to keep two
+ * multipliers busy, and two sets of them fit the registers. */
+#define GROUPS 2u
+
+/* What one slice adds to t of `n_groups` times 16 vectors, for up to TOGETHER queries. */
 INLINE void scan_slice(const struct rsr_sketch_shape *shape, const uint8_t *block,
-                       const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t group,
-                       uint32_t slice, __m512 *t) {
+                       const struct rsr_sketch_slice *const *q, uint32_t n, uint32_t group,
+                       uint32_t n_groups, uint32_t slice, __m512 t[TOGETHER][GROUPS]) {
+    const __m512i mask = _mm512_set1_epi8(15);
     const size_t lanes_at = (size_t)slice * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
     const uint8_t *codes =
         block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, slice, 0);
-    const __m512i mask = _mm512_set1_epi8(15);
-    const __m512 scales = decode_bytes(block + shape->scales_at + lanes_at);
-    const __m512 residuals = decode_bytes(block + shape->residual_at[0] + lanes_at);
-    __m512i dots[TOGETHER];
+    const size_t group_bytes = (size_t)shape->n_slices * 4 * 4 * RSR_SKETCH_LANES;
+    __m512i dots[TOGETHER][GROUPS];
     EACH(i, n)
-    dots[i] = _mm512_set1_epi32(-queries[i]->sums[slice]);
+    EACH(g, n_groups)
+    dots[i][g] = _mm512_set1_epi32(q[i]->centre);
     EACH(w, 4) {
-        const __m512i bytes = _mm512_loadu_si512(codes + (size_t)w * 64);
-        const __m512i low = _mm512_and_si512(bytes, mask);
-        const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+        __m512i low[GROUPS], high[GROUPS];
+        EACH(g, n_groups) {
+            const __m512i bytes = _mm512_loadu_si512(codes + g * group_bytes + (size_t)w * 64);
+            low[g] = _mm512_and_si512(bytes, mask);
+            high[g] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), mask);
+        }
         EACH(i, n) {
-            const int8_t *q = queries[i]->codes + (size_t)slice * RSR_SKETCH_SLICE + 4 * w;
-            dots[i] = _mm512_dpbusd_epi32(dots[i], low, _mm512_set1_epi32(load_word(q)));
-            dots[i] = _mm512_dpbusd_epi32(dots[i], high, _mm512_set1_epi32(load_word(q + 16)));
+            const __m512i q_low = _mm512_set1_epi32(load_word(q[i]->codes + 4 * w));
+            const __m512i q_high = _mm512_set1_epi32(load_word(q[i]->codes + 16 + 4 * w));
+            EACH(g, n_groups) {
+                dots[i][g] = _mm512_dpbusd_epi32(dots[i][g], low[g], q_low);
+                dots[i][g] = _mm512_dpbusd_epi32(dots[i][g], high[g], q_high);
+            }
         }
     }
-    EACH(i, n) {
-        const __m512 scale = _mm512_set1_ps(queries[i]->scale[0][slice]);
-        const __m512 norm = _mm512_set1_ps(queries[i]->norms[slice]);
-        const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[i]), scales);
-        t[i] = _mm512_add_ps(t[i], _mm512_mul_ps(product, scale));
-        t[i] = _mm512_add_ps(t[i], _mm512_mul_ps(norm, residuals));
+    EACH(g, n_groups) {
+        const size_t at = lanes_at + g * RSR_SKETCH_LANES;
+        const __m512 scales = decode_bytes(block + shape->scales_at + at);
+        const __m512 residuals = decode_bytes(block + shape->residual_at[0] + at);
+        EACH(i, n) {
+            const __m512 scale = _mm512_set1_ps(q[i]->scale), norm = _mm512_set1_ps(q[i]->norm);
+            const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[i][g]), scales);
+            t[i][g] = _mm512_add_ps(t[i][g], _mm512_mul_ps(product, scale));
+            t[i][g] = _mm512_add_ps(t[i][g], _mm512_mul_ps(norm, residuals));
+        }
     }
 }
 
 TARGET void rsr_sketch_scan_avx512vnni(const struct rsr_sketch_shape *shape, const void *block,
                                        const struct rsr_sketch_query *query, uint32_t group,
                                        float *t) {
-    __m512 sum = _mm512_setzero_ps();
-    for (uint32_t s = 0; s < shape->n_slices; s++)
-        scan_slice(shape, block, &query, 1, group, s, &sum);
-    _mm512_storeu_ps(t, sum);
+    __m512 sums[TOGETHER][GROUPS];
+    sums[0][0] = _mm512_setzero_ps();
+    for (uint32_t s = 0; s < shape->n_slices; s++) {
+        const struct rsr_sketch_slice *slice = query->slices + s;
+        scan_slice(shape, block, &slice, 1, group, 1, s, sums);
+    }
+    _mm512_storeu_ps(t, sums[0][0]);
 }
 
-/* A part of what a scan of the block will read: group g, slice s of one like it. */
-INLINE void fetch_slice(const struct rsr_sketch_shape *shape, const uint8_t *next, uint32_t group,
-                        uint32_t slice) {
-    const uint8_t *codes =
-        next + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, slice, 0);
-    for (uint32_t w = 0; w < 4; w++)
-        __builtin_prefetch(codes + (size_t)w * 64, 0, 3);
-    /* What comes before the first plane, in equal parts. */
-    const uint32_t n_parts = shape->n_slices * (RSR_SKETCH_VECTORS / RSR_SKETCH_LANES);
-    const uint32_t lines = shape->plane_at[0] / 64, part = group * shape->n_slices + slice;
-    for (uint32_t i = part; i < lines; i += n_parts)
-        __builtin_prefetch(next + (size_t)i * 64, 0, 3);
+/* t of GROUPS groups. Slice by slice, an equal part is fetched of what a scan of a block like `next` will
+ * read. */
+INLINE void scan_groups(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                        const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t group,
+                        const uint8_t *next, __m512 t[TOGETHER][GROUPS]) {
+    const uint32_t plane_lines = shape->n_slices * RSR_SKETCH_VECTORS * RSR_SKETCH_SLICE / 2 / 64;
+    const uint32_t n_parts = shape->n_slices * (RSR_SKETCH_VECTORS / RSR_SKETCH_LANES / GROUPS);
+    const uint32_t n_lines = shape->plane_at[0] / 64 + plane_lines;
+    const uint32_t part_lines = next == NULL ? 0 : (n_lines + n_parts - 1) / n_parts;
+    const uint8_t *fetched = next == NULL ? block : next;
+    fetched += (size_t)(group / GROUPS) * shape->n_slices * part_lines * 64;
+    const struct rsr_sketch_slice *q[TOGETHER];
+    EACH(i, n) {
+        q[i] = queries[i]->slices;
+        EACH(g, GROUPS)
+        t[i][g] = _mm512_setzero_ps();
+    }
+    for (uint32_t s = 0; s < shape->n_slices; s++) {
+        scan_slice(shape, block, q, n, group, GROUPS, s, t);
+        EACH(i, n)
+        q[i]++;
+        for (uint32_t i = 0; i < part_lines; i++, fetched += 64)
+            __builtin_prefetch(fetched, 0, 3);
+    }
 }
 
 /* What refining the vectors of a group will read of the second plane. */
@@ -111,18 +140,15 @@ INLINE void sieve(const struct rsr_sketch_shape *shape, const void *block,
                   uint64_t *vectors, const void *next) {
     EACH(i, n)
     vectors[i] = 0;
-    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++) {
-        __m512 t[TOGETHER];
-        EACH(i, n)
-        t[i] = _mm512_setzero_ps();
-        for (uint32_t s = 0; s < shape->n_slices; s++) {
-            scan_slice(shape, block, queries, n, group, s, t);
-            if (next != NULL)
-                fetch_slice(shape, next, group, s);
-        }
+    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group += GROUPS) {
+        __m512 t[TOGETHER][GROUPS];
+        scan_groups(shape, block, queries, n, group, next, t);
         uint32_t kept_by_any = 0;
         EACH(i, n) {
-            const __mmask16 kept = _mm512_cmp_ps_mask(t[i], _mm512_set1_ps(floors[i]), _CMP_NLT_UQ);
+            uint32_t kept = 0;
+            EACH(g, GROUPS)
+            kept |= (uint32_t)_mm512_cmp_ps_mask(t[i][g], _mm512_set1_ps(floors[i]), _CMP_NLT_UQ)
+                    << (g * RSR_SKETCH_LANES);
             vectors[i] |= (uint64_t)kept << (group * RSR_SKETCH_LANES);
             kept_by_any |= kept;
         }
@@ -149,17 +175,12 @@ TARGET void rsr_sketch_sieve_avx512vnni(const struct rsr_sketch_shape *shape, co
 INLINE void bounds(const struct rsr_sketch_shape *shape, const void *block,
                    const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
                    size_t stride, const void *next) {
-    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++) {
-        __m512 sums[TOGETHER];
+    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group += GROUPS) {
+        __m512 sums[TOGETHER][GROUPS];
+        scan_groups(shape, block, queries, n, group, next, sums);
         EACH(i, n)
-        sums[i] = _mm512_setzero_ps();
-        for (uint32_t s = 0; s < shape->n_slices; s++) {
-            scan_slice(shape, block, queries, n, group, s, sums);
-            if (next != NULL)
-                fetch_slice(shape, next, group, s);
-        }
-        EACH(i, n)
-        _mm512_storeu_ps(t + i * stride + group * RSR_SKETCH_LANES, sums[i]);
+        EACH(g, GROUPS)
+        _mm512_storeu_ps(t + i * stride + (group + g) * RSR_SKETCH_LANES, sums[i][g]);
     }
 }
 
