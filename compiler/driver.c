@@ -175,6 +175,7 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
         status = rsrc_stdout_finish(c);
     if (status == RSRC_OK && options->time_report)
         print_times(c, messages);
+    rsrc_close_tuner(c);
     rsrc_abandon_outputs(c);
     rsrc_cache_close(&c->cache, RSRC_CACHE_MAX_BYTES);
     /* Who fails must have said why: silence here is our own defect. */

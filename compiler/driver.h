@@ -5,6 +5,7 @@
  *   driver_setup.c    options to a compilation: passes, targets, variants, tools
  *   driver_read.c     the input to items: layers or matrices
  *   driver_pool.c     layers in parallel, their results in order
+ *   driver_tune.c     --tune: variants run and timed
  *   driver_layers.c   a layer by itself: decoded, reduced, analysed, planned, lowered
  *   driver_emit.c     what a layer has become, to the outputs
  *   driver_units.c    kernels to the units of back ends
@@ -227,6 +228,7 @@ struct rsrc_compilation {
     struct rsr_linear_unit *linears;  /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports; /* [n_specs][n_items] */
     struct rsrc_survey *survey;       /* of --info; NULL: a compilation */
+    struct rsrc_tuner *tuner;         /* of --tune; NULL: nothing is measured */
 };
 
 /* The bodies of one kernel, assembled; both empty where the target's assembler does not serve. */
@@ -294,6 +296,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c);
 uint32_t rsrc_n_kernels(const struct rsrc_layer_state *state, uint32_t target);
 struct rsr_lowered *rsrc_lowered_of(const struct rsrc_layer_state *state, uint32_t target,
                                     uint32_t regime);
+/* The layer as the plan has it, for the target; diagnostics and results as given. */
+RSRC_NODISCARD enum rsrc_status rsrc_lower_planned(struct rsrc_layer_state *state, uint32_t target,
+                                                   const struct rsr_regime_plan *plan,
+                                                   struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                   struct rsr_lowered *out);
 enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_verify_reduce(struct rsrc_layer_state *state);
@@ -307,6 +314,23 @@ void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_kernel(struct rsrc_layer_state *state, struct rsrc_buffer *out);
+
+/* driver_tune.c */
+/* What the planner asks for times, on behalf of a layer. */
+struct rsrc_layer_timer {
+    struct rsrc_layer_state *state;
+    uint32_t target;
+    struct rsrc_plan_timer plan;
+};
+/* Nothing, and every other function does nothing, unless --tune asks for it. */
+RSRC_NODISCARD enum rsrc_status rsrc_open_tuner(struct rsrc_compilation *c);
+void rsrc_close_tuner(struct rsrc_compilation *c);
+/* Around whatever takes time, so that nothing does while a kernel is measured. Not nested. */
+void rsrc_begin_work(struct rsrc_compilation *c);
+void rsrc_end_work(struct rsrc_compilation *c);
+/* For a plan of the layer: asked between rsrc_begin_work() and rsrc_end_work(). */
+void rsrc_init_timer(struct rsrc_layer_timer *timer, struct rsrc_layer_state *state,
+                     uint32_t target);
 
 /* driver_emit.c */
 /* Assembles the bodies of kernels, where units call them. */
@@ -394,6 +418,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_run_text(struct rsrc_compilation *c);
 /* driver_units.c */
 /* Whether --backend names one. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_backend(struct rsrc_compilation *c);
+/* Back ends that make a kind, the preferred one first; how many. */
+uint32_t rsrc_list_makers(const struct rsrc_compilation *c, enum rsr_unit_kind kind,
+                          struct rsrc_maker makers[RSRC_MAX_MAKERS]);
 RSRC_NODISCARD enum rsrc_status rsrc_open_units(struct rsrc_compilation *c,
                                                 struct rsrc_unit_writer *writer,
                                                 enum rsr_unit_kind kind);
@@ -417,6 +444,10 @@ void rsrc_abandon_units(struct rsrc_compilation *c);
 struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_compilation *c,
                                            const struct rsr_spec *spec,
                                            const struct rsrc_buffer *text);
+/* Of a time that was measured: `numbers` say what was run. */
+struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_compilation *c,
+                                       const struct rsr_spec *spec, const char *cpu,
+                                       const uint64_t *numbers, uint32_t n_numbers);
 /* The key of a unit grows with its kernels; nothing is done where there is no cache. */
 void rsrc_begin_unit_key(const struct rsrc_compilation *c, const struct rsrc_maker *maker,
                          const struct rsr_unit *unit, const struct rsr_spec *spec,

@@ -1,10 +1,12 @@
-/* driver_cache.c - which machine code of a compilation the cache keeps, and what decides it.
+/* driver_cache.c - what of a compilation the cache keeps, and what decides it.
  *
  *   assembled bodies    the assembly text, the target
  *   objects of LLVM     the text of every kernel in the unit, names, level, target
  *   objects of C        the C text, the C compiler, level
  *
- * The three are what a module is linked from besides its weights. Everything else that decides them is
+ *   measured times      what was run (shape, variant, regime), back end, level, target, CPU
+ *
+ * The first three are what a module is linked from besides its weights. Everything else that decides them is
  * this program itself, which every key begins with.
  */
 #include <string.h>
@@ -35,6 +37,20 @@ struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_compilation *c,
     rsrc_cache_key_begin(&c->cache, "assembly", &hash);
     key_spec(&hash, spec);
     rsrc_cache_key_text(&hash, text->data, text->size_bytes);
+    return rsrc_cache_key_end(&hash);
+}
+
+struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_compilation *c,
+                                       const struct rsr_spec *spec, const char *cpu,
+                                       const uint64_t *numbers, uint32_t n_numbers) {
+    struct rsrc_hash hash;
+    rsrc_cache_key_begin(&c->cache, "time", &hash);
+    key_string(&hash, c->options->backend);
+    key_number(&hash, c->options->opt_level);
+    key_spec(&hash, spec);
+    key_string(&hash, cpu);
+    for (uint32_t i = 0; i < n_numbers; i++)
+        key_number(&hash, numbers[i]);
     return rsrc_cache_key_end(&hash);
 }
 

@@ -127,6 +127,7 @@ static void record_report(struct rsrc_layer_state *state, uint32_t target) {
         (struct rsr_report_layer){.name = state->item->name,
                                   .found = state->reduction.counts,
                                   .stats = state->stats,
+                                  .alphabet = state->reduced.alphabet,
                                   .plan = plan};
 }
 

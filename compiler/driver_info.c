@@ -33,7 +33,8 @@ enum rsrc_status rsrc_check_info(struct rsrc_compilation *c) {
                   {options->n_dumps != 0, "--dump"},
                   {options->from != NULL, "--from"},
                   {options->to != NULL, "--to"},
-                  {options->layers != NULL, "--layers"}};
+                  {options->layers != NULL, "--layers"},
+                  {options->tune, "--tune"}};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         if (!others[i].given)
             continue;

@@ -120,19 +120,21 @@ static void add_reduction_to_reasons(struct rsrc_layer_state *state, struct rsr_
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     for (uint32_t t = 0; t < c->n_specs; t++) {
-        const struct rsrc_plan_input input = {.layer_name = state->item->name,
-                                              .role = state->item->role,
-                                              .alphabet = state->reduced.alphabet,
-                                              .input = state->item->input,
-                                              .group_cols = state->reduced.group_cols,
-                                              .scale_bytes =
-                                                  rsrc_group_scale_bytes(&state->reduced),
-                                              .stats = &state->stats,
-                                              .fold_stats =
-                                                  state->has_fold_stats ? &state->fold_stats : NULL,
-                                              .fold_budget = state->item->fold_budget,
-                                              .spec = &c->specs[t],
-                                              .options = &c->plan_options};
+        struct rsrc_layer_timer timer;
+        rsrc_init_timer(&timer, state, t);
+        const struct rsrc_plan_input input = {
+            .layer_name = state->item->name,
+            .role = state->item->role,
+            .alphabet = state->reduced.alphabet,
+            .input = state->item->input,
+            .group_cols = state->reduced.group_cols,
+            .scale_bytes = rsrc_group_scale_bytes(&state->reduced),
+            .stats = &state->stats,
+            .fold_stats = state->has_fold_stats ? &state->fold_stats : NULL,
+            .fold_budget = state->item->fold_budget,
+            .spec = &c->specs[t],
+            .options = &c->plan_options,
+            .timer = c->tuner != NULL ? &timer.plan : NULL};
         if (rsrc_plan_layer(state->diag, &state->arena, &input, &state->plans[t]) != RSRC_OK)
             return RSRC_FAILED;
         add_reduction_to_reasons(state, &state->plans[t]);
@@ -159,25 +161,38 @@ uint64_t rsrc_weight_bytes_of(const struct rsrc_layer_state *state, uint32_t tar
                                          : lowered->codes.size_bytes + lowered->index.size_bytes;
 }
 
-static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t target,
-                                     enum rsr_regime regime) {
+static struct rsrc_lower_input lower_input(struct rsrc_layer_state *state, uint32_t target,
+                                           const struct rsr_regime_plan *plan,
+                                           struct rsrc_arena *arena) {
     const struct rsrc_compilation *c = state->compilation;
-    const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
-    const struct rsr_regime_plan *decode = &state->plans[target].regimes[RSR_REGIME_DECODE];
     const char *model = c->has_checkpoint ? c->checkpoint.name : "matrices";
-    const bool share_codes = regime == RSR_REGIME_PREFILL && plan->packing == RSR_PACKING_LUT &&
-                             decode->variant == RSR_VARIANT_LUT;
-    const struct rsrc_lower_input input = {
+    return (struct rsrc_lower_input){
         .symbol_stem = state->item->stem,
-        .title = rsrc_arena_printf(&state->arena, "%s: %s", model, state->item->name),
+        .title = rsrc_arena_printf(arena, "%s: %s", model, state->item->name),
         .matrix = &state->reduced,
         .reduction = &state->reduction,
         .index = plan->k != 0 ? index_at(state, plan->k) : NULL,
         .plan = plan,
-        .input = state->plans[target].input,
-        .codes = share_codes ? &rsrc_lowered_of(state, target, RSR_REGIME_DECODE)->codes : NULL,
+        .input = state->item->input,
         .spec = &c->specs[target],
         .epilogue = state->item->layer != NULL ? RSR_EPILOGUE_SCALE : RSR_EPILOGUE_RAW};
+}
+
+enum rsrc_status rsrc_lower_planned(struct rsrc_layer_state *state, uint32_t target,
+                                    const struct rsr_regime_plan *plan, struct rsrc_diag *diag,
+                                    struct rsrc_arena *arena, struct rsr_lowered *out) {
+    const struct rsrc_lower_input input = lower_input(state, target, plan, arena);
+    return rsrc_lower_layer(diag, arena, &input, out);
+}
+
+static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t target,
+                                     enum rsr_regime regime) {
+    const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
+    const struct rsr_regime_plan *decode = &state->plans[target].regimes[RSR_REGIME_DECODE];
+    struct rsrc_lower_input input = lower_input(state, target, plan, &state->arena);
+    if (regime == RSR_REGIME_PREFILL && plan->packing == RSR_PACKING_LUT &&
+        decode->variant == RSR_VARIANT_LUT)
+        input.codes = &rsrc_lowered_of(state, target, RSR_REGIME_DECODE)->codes;
     return rsrc_lower_layer(state->diag, &state->arena, &input,
                             rsrc_lowered_of(state, target, regime));
 }

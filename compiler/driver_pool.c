@@ -24,7 +24,9 @@ static enum rsrc_status run_passes(struct rsrc_layer_state *state) {
         if (pass->run_layer == NULL)
             continue;
         const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+        rsrc_begin_work(c);
         const enum rsrc_status ran = pass->run_layer(state);
+        rsrc_end_work(c);
         rsrc_lap_end(&c->times, id, &lap);
         if (ran != RSRC_OK)
             return RSRC_FAILED;
@@ -41,13 +43,22 @@ static enum rsrc_status run_passes(struct rsrc_layer_state *state) {
 static void finish_units(struct pool *pool) {
     struct rsrc_compilation *c = pool->compilation;
     const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
+    rsrc_begin_work(c);
     const enum rsrc_status status = rsrc_finish_pending_units(c);
+    rsrc_end_work(c);
     rsrc_lap_end(&c->times, PASS_EMIT, &lap);
     if (status == RSRC_OK)
         return;
     pthread_mutex_lock(&pool->lock);
     pool->failed = true;
     pthread_mutex_unlock(&pool->lock);
+}
+
+static enum rsrc_status write_layer(struct rsrc_layer_state *state) {
+    rsrc_begin_work(state->compilation);
+    const enum rsrc_status status = rsrc_layer_write(state);
+    rsrc_end_work(state->compilation);
+    return status;
 }
 
 static void process(struct pool *pool, uint32_t item_index) {
@@ -74,7 +85,7 @@ static void process(struct pool *pool, uint32_t item_index) {
     /* It is this layer's turn until it says otherwise: no lock, so that others may take layers. */
     rsrc_diag_close_held(state.diag, !failed_before || c->survey != NULL);
     if (status == RSRC_OK && !failed_before && c->survey == NULL)
-        status = rsrc_layer_write(&state);
+        status = write_layer(&state);
     pthread_mutex_lock(&pool->lock);
     pool->failed |= status != RSRC_OK;
     pool->turn++;

@@ -256,5 +256,5 @@ enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
         return RSRC_FAILED;
     if (check_roles(c) != RSRC_OK || (!rsrc_is_gpu(c) && set_variants(c) != RSRC_OK))
         return RSRC_FAILED;
-    return set_jobs(c);
+    return rsrc_open_tuner(c) == RSRC_OK ? set_jobs(c) : RSRC_FAILED;
 }

@@ -41,6 +41,7 @@ static enum rsrc_status check_settled(struct rsrc_compilation *c) {
                           : options->n_variants != 0 ? "--variant"
                           : options->rsr_k != 0      ? "--rsr-k"
                           : options->no_reduce       ? "--no-reduce"
+                          : options->tune            ? "--tune"
                                                      : NULL;
     if (settled == NULL)
         return RSRC_OK;

@@ -47,25 +47,32 @@ enum rsrc_status rsrc_check_backend(struct rsrc_compilation *c) {
     return RSRC_FAILED;
 }
 
-static void add_maker(struct rsrc_unit_writer *writer, const struct rsrc_backend *backend) {
-    enum rsr_unit_kind kind = writer->kind;
+static uint32_t add_maker(const struct rsrc_backend *backend, enum rsr_unit_kind kind,
+                          struct rsrc_maker *out) {
     if ((backend->kinds & (1u << kind)) == 0) {
         /* The C compiler makes an object of C. */
         if (kind != RSR_UNIT_OBJ || (backend->kinds & (1u << RSR_UNIT_C)) == 0)
-            return;
+            return 0;
         kind = RSR_UNIT_C;
     }
-    writer->makers[writer->n_makers++] = (struct rsrc_maker){backend, kind};
+    *out = (struct rsrc_maker){backend, kind};
+    return 1;
+}
+
+uint32_t rsrc_list_makers(const struct rsrc_compilation *c, enum rsr_unit_kind kind,
+                          struct rsrc_maker makers[RSRC_MAX_MAKERS]) {
+    const struct rsrc_backend *preferred = BACKENDS[find_backend(c)];
+    uint32_t n = add_maker(preferred, kind, makers);
+    for (uint32_t i = 0; i < N_BACKENDS; i++)
+        if (BACKENDS[i] != preferred)
+            n += add_maker(BACKENDS[i], kind, makers + n);
+    return n;
 }
 
 enum rsrc_status rsrc_open_units(struct rsrc_compilation *c, struct rsrc_unit_writer *writer,
                                  enum rsr_unit_kind kind) {
-    const struct rsrc_backend *preferred = BACKENDS[find_backend(c)];
     *writer = (struct rsrc_unit_writer){.active = true, .kind = kind};
-    add_maker(writer, preferred);
-    for (uint32_t i = 0; i < N_BACKENDS; i++)
-        if (BACKENDS[i] != preferred)
-            add_maker(writer, BACKENDS[i]);
+    writer->n_makers = rsrc_list_makers(c, kind, writer->makers);
     const size_t n = (size_t)c->n_items * c->n_specs * RSR_REGIME_COUNT;
     writer->units =
         RSRC_NEW_ARRAY(&c->arena, (size_t)c->n_specs * RSRC_MAX_MAKERS, struct rsrc_open_unit);

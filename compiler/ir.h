@@ -377,6 +377,7 @@ struct rsr_regime_plan {
     uint32_t tile_rows;         /* rows of one work item; of a reduced layer: kept rows */
     uint32_t token_tile;        /* dot: tokens that share one unpacking; fold: tokens in lanes */
     double predicted_us;        /* decode: one token; prefill: per token at 128 */
+    double measured_us;         /* the same, of kernels run on this machine; 0: not measured */
     uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and
                                    the instructions that hold the index (fold) */
     uint64_t acc_bound;         /* int8 activations: |acc| never exceeds it, proven; floats: 0 */

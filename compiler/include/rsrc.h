@@ -77,6 +77,7 @@ struct rsrc_options {
     uint32_t rsr_k;             /* 0: choose */
     uint64_t fold_budget;       /* bytes of code that fold may take unasked; default 4 MiB */
     bool no_reduce;             /* compute every row and read every column */
+    bool tune;                  /* choose variants by running them here */
     uint32_t opt_level;         /* of the C compiler and of back ends; default 2 */
     const char *backend;        /* makes the kernels of modules and objects: "c", "llvm"; NULL: default */
     uint32_t n_jobs;            /* 0: CPUs */

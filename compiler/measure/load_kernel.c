@@ -40,20 +40,17 @@ static bool write_text(const struct load *l, const char *name, const struct rsrc
     return false;
 }
 
-/* Bodies are assembled as in modules; where there are none, nothing is written. */
+/* Bodies are assembled as in modules; those that the assembler declines, the back end prints. */
 static bool assemble_bodies(const struct load *l) {
     struct rsr_kernel *kernel = l->kernel;
     if (kernel->n_bodies == 0)
         return true;
     struct rsrc_buffer text = {0}, object = {0};
-    const bool made = rsrc_asm_bodies(kernel, &text, l->why) == RSRC_OK &&
-                      rsrc_asm_assemble(kernel->spec, &text, l->arena, &object, l->why) == RSRC_OK;
-    kernel->extern_bodies = made;
-    bool written = made;
-    if (made) {
-        *l->why = NULL;
-        written = write_text(l, l->bodies_file, &object);
-    }
+    const char *why = NULL;
+    kernel->extern_bodies =
+        rsrc_asm_bodies(kernel, &text, &why) == RSRC_OK &&
+        rsrc_asm_assemble(kernel->spec, &text, l->arena, &object, &why) == RSRC_OK;
+    const bool written = !kernel->extern_bodies || write_text(l, l->bodies_file, &object);
     rsrc_buffer_free(&text);
     rsrc_buffer_free(&object);
     return written;
@@ -106,7 +103,7 @@ static bool link_library(const struct load *l) {
                                 l->library_file,
                                 l->kernel_file,
                                 l->finder_file,
-                                l->kernel->n_bodies != 0 ? l->bodies_file : NULL,
+                                l->kernel->extern_bodies ? l->bodies_file : NULL,
                                 NULL};
     const struct rsrc_command command = {.argv = argv, .directory = l->input->dir};
     const struct rsrc_spawn_options one = {.n_jobs = 1, .print = toolchain->compiling.print};

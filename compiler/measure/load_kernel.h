@@ -19,7 +19,7 @@ struct rsrc_loaded_kernel {
 };
 
 /* Emits, assembles the bodies, links and loads. Declines (false, no diagnostic, a sentence in *why) what
- * the back end or the assembler cannot express; everything else that goes wrong is a diagnostic, and *why
+ * the back end cannot express; everything else that goes wrong is a diagnostic, and *why
  * NULL. Sets kernel->extern_bodies. *emit_ms is what the back end took. */
 bool rsrc_load_kernel(struct rsrc_diag *diag, struct rsrc_arena *arena,
                       const struct rsrc_load_input *input, struct rsr_kernel *kernel,

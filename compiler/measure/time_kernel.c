@@ -8,14 +8,12 @@
 #include "base/round.h"
 #include "measure/measure.h"
 
-/* A sample is long beside the clock, and there are enough for a median that other work on the machine does
- * not move. */
+/* A sample is long beside the clock, and short beside what else the machine may do. */
 #define SAMPLE_NS 2000000u
 #define WANTED_NS 100000000u
 #define MOST_NS 1000000000u
 #define MIN_SAMPLES 3u
-#define MAX_SAMPLES 101u
-/* Cache lines of anything but the weights that a kernel reads are few: activations, tables. */
+#define MAX_SAMPLES 100u
 #define PAGE_BYTES 4096u
 
 struct bench {
@@ -88,29 +86,28 @@ static double time_calls(struct bench *b, uint32_t n_calls) {
     return (double)(rsrc_now_ns() - start) / n_calls;
 }
 
-static double median_call_ns(struct bench *b) {
+static double least_call_ns(struct bench *b) {
     const bool is_code = b->input->lowered->kernel.n_bodies != 0;
+    const uint64_t wanted_ns = is_code ? MOST_NS : WANTED_NS;
     call(b); /* pages of outputs and scratch, and the code */
     const double first_ns = time_calls(b, 1);
     const uint32_t n_calls =
         is_code || first_ns >= SAMPLE_NS ? 1 : (uint32_t)(SAMPLE_NS / (first_ns + 1)) + 1;
-    double samples[MAX_SAMPLES], spread;
-    uint32_t n = 0;
     const uint64_t start = rsrc_now_ns();
-    uint64_t passed = 0;
-    while (n < MAX_SAMPLES && (n < MIN_SAMPLES || passed < (is_code ? MOST_NS : WANTED_NS))) {
+    double least_ns = first_ns;
+    for (uint32_t n = 0; n < MAX_SAMPLES && (n < MIN_SAMPLES || rsrc_now_ns() - start < wanted_ns);
+         n++) {
         if (is_code)
             evict(b);
-        samples[n++] = time_calls(b, n_calls);
-        passed = rsrc_now_ns() - start;
-        if (passed > MOST_NS && n >= MIN_SAMPLES)
-            break;
+        const double ns = time_calls(b, n_calls);
+        if (n == 0 || ns < least_ns)
+            least_ns = ns;
     }
-    return rsrc_median(samples, n, &spread);
+    return least_ns;
 }
 
 bool rsrc_time_kernel(const struct rsrc_time_input *input, double *us) {
-    const struct rsr_lowered *lowered = &input->lowered[0];
+    const struct rsr_lowered *lowered = input->lowered;
     const struct rsr_kernel *kernel = &lowered->kernel;
     const uint64_t weight_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
     struct bench b = {.input = input};
@@ -127,7 +124,7 @@ bool rsrc_time_kernel(const struct rsrc_time_input *input, double *us) {
     b.scratch = rsrc_arena_alloc(&arena, rsrc_round_up(kernel->scratch_bytes, PAGE_BYTES) + 64);
     fill_rows(&b);
     copy_weights(&b);
-    *us = median_call_ns(&b) / 1e3;
+    *us = least_call_ns(&b) / 1e3;
     rsrc_arena_free(&arena);
     return true;
 }

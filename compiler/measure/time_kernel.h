@@ -13,9 +13,10 @@ struct rsrc_time_input {
     uint64_t stream_bytes;
 };
 
-/* Median microseconds a call, over as many copies of the weights as the stream has room for, one after
+/* Microseconds a call, over as many copies of the weights as the stream has room for, one after
  * the other; of a kernel whose index is instructions, with the stream read before each call, so that its
- * code comes from memory too. Takes some 0.1 s, of slow kernels three calls. False: the stream does not
+ * code comes from memory too. The least of some samples of many calls: whatever else the machine does can
+ * only make one longer. Takes some 0.1 s, of slow kernels three calls. False: the stream does not
  * hold two copies. */
 bool rsrc_time_kernel(const struct rsrc_time_input *input, double *us);
 

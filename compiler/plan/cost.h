@@ -21,6 +21,7 @@ struct rsrc_choice {
     uint64_t weight_bytes;    /* codes and index as lowering stores them */
     uint32_t max_cols;        /* of a matrix that lowering accepts: what its sums can hold */
     struct rsrc_cost cost[RSR_REGIME_COUNT];
+    double measured_us[RSR_REGIME_COUNT]; /* 0: not measured */
     const char *work; /* "6.55 M multiply-adds", "0.42 M additions" */
 };
 
@@ -52,9 +53,6 @@ struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsrc
  * columns are one. */
 uint32_t rsrc_plan_group_cols(const struct rsrc_plan_input *input);
 uint32_t rsrc_plan_n_groups(const struct rsrc_plan_input *input);
-
-/* Tokens of a batch over which prefill is predicted. */
-#define RSRC_PREFILL_TOKENS 128.0
 
 /* operations at 1e9/s, in microseconds. */
 double rsrc_work_us(double operations, double giga_per_s);

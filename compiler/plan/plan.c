@@ -1,4 +1,5 @@
-/* plan.c - chooses the variant of a layer in each regime: the one with the least predicted time.
+/* plan.c - chooses the variant of a layer in each regime: the one with the least predicted time, or
+ * measured time where there is a timer.
  *
  * Input: statistics of the matrix, the target, what the user forces. Output: the plan with its
  * reasons, and remarks on what was chosen and what was declined.
@@ -83,6 +84,25 @@ static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice 
                              time_text(arena, cost->memory_us));
 }
 
+/* What a choice takes, as far as it is known. */
+static double time_of(const struct rsrc_choice *choice, enum rsr_regime regime) {
+    return choice->measured_us[regime] > 0 ? choice->measured_us[regime]
+                                           : choice->cost[regime].predicted_us;
+}
+
+/* "1.38 MB at 10.8 GB/s = 127 us", behind what was measured if it was. */
+static const char *chosen_text(struct rsrc_arena *arena, const struct rsrc_choice *choice,
+                               enum rsr_regime regime, const struct rsr_spec *spec) {
+    const char *cost = cost_text(arena, choice, regime, spec);
+    const double measured_us = choice->measured_us[regime];
+    return measured_us > 0
+               ? rsrc_arena_printf(arena, "measured %s%s, predicted %s (%s)",
+                                   time_text(arena, measured_us),
+                                   regime == RSR_REGIME_PREFILL ? " a token" : "",
+                                   time_text(arena, choice->cost[regime].predicted_us), cost)
+               : cost;
+}
+
 static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                                const struct rsrc_choice *chosen, const struct rsrc_choice *declined,
                                enum rsr_regime regime, bool forced) {
@@ -90,14 +110,14 @@ static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_plan_
         input->group_cols == 0
             ? ""
             : rsrc_arena_printf(arena, " with a scale every %u columns", input->group_cols);
-    const char *text =
-        rsrc_arena_printf(arena, "%s%s%s: %s", choice_name(arena, chosen), groups,
-                          forced ? " as asked" : "", cost_text(arena, chosen, regime, input->spec));
+    const char *text = rsrc_arena_printf(arena, "%s%s%s: %s", choice_name(arena, chosen), groups,
+                                         forced ? " as asked" : "",
+                                         chosen_text(arena, chosen, regime, input->spec));
     return declined == NULL
                ? rsrc_arena_printf(arena, "%s; no other variant is open", text)
-               : rsrc_arena_printf(arena, "%s; %s would take %s", text,
-                                   choice_name(arena, declined),
-                                   time_text(arena, declined->cost[regime].predicted_us));
+               : rsrc_arena_printf(arena, "%s; %s %s %s", text, choice_name(arena, declined),
+                                   declined->measured_us[regime] > 0 ? "measured" : "would take",
+                                   time_text(arena, time_of(declined, regime)));
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -179,17 +199,27 @@ static bool fits_sums(const struct selection *among, const struct rsrc_choice *c
     return among->forced != -1 || among->cols <= choice->max_cols;
 }
 
+static bool is_open(const struct selection *among, const struct rsrc_choice *choice) {
+    return (among->forced == -1 || (int)choice->variant == among->forced) &&
+           shares_data(among->decode, choice, among->input) && fits_budget(among, choice) &&
+           fits_sums(among, choice) &&
+           (among->except == NULL || choice->variant != among->except->variant);
+}
+
+/* What was measured is known, what was predicted is not. */
+static bool is_better(const struct rsrc_choice *a, const struct rsrc_choice *b,
+                      enum rsr_regime regime) {
+    const bool measured = a->measured_us[regime] > 0;
+    return measured == (b->measured_us[regime] > 0) ? time_of(a, regime) < time_of(b, regime)
+                                                    : measured;
+}
+
 /* The fastest of the choices; at equal times the first. */
 static const struct rsrc_choice *best_choice(const struct selection *among) {
     const struct rsrc_choice *best = NULL;
     for (uint32_t i = 0; i < among->n_choices; i++) {
         const struct rsrc_choice *choice = &among->choices[i];
-        const bool open = (among->forced == -1 || (int)choice->variant == among->forced) &&
-                          shares_data(among->decode, choice, among->input) &&
-                          fits_budget(among, choice) && fits_sums(among, choice) &&
-                          (among->except == NULL || choice->variant != among->except->variant);
-        if (open && (best == NULL || choice->cost[among->regime].predicted_us <
-                                         best->cost[among->regime].predicted_us))
+        if (is_open(among, choice) && (best == NULL || is_better(choice, best, among->regime)))
             best = choice;
     }
     return best;
@@ -207,7 +237,7 @@ static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena,
     rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
                    "%s: declined %s: %s, %.2g times the chosen time", name,
                    choice_name(arena, declined), cost_text(arena, declined, regime, input->spec),
-                   declined->cost[regime].predicted_us / chosen->cost[regime].predicted_us);
+                   time_of(declined, regime) / time_of(chosen, regime));
 }
 
 /* fold would be faster, and is too much code: whoever raises the budget gets it. */
@@ -235,6 +265,56 @@ static uint32_t tile_rows(const struct rsrc_choice *choice, const struct rsrc_pl
                           : dot_tile_rows(input->stats->rows, input->spec->cores);
 }
 
+/* To the nanosecond. */
+static double rounded_us(double us) {
+    return round(us * 1e3) / 1e3;
+}
+
+static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
+                                        const struct rsrc_choice *choice, enum rsr_regime regime,
+                                        const char *reason) {
+    return (struct rsr_regime_plan){
+        .variant = choice->variant,
+        .packing = choice->packing,
+        .k = choice->k,
+        .fold = choice->fold,
+        .tile_rows = tile_rows(choice, input),
+        .token_tile = choice->token_tile,
+        .predicted_us = rounded_us(choice->cost[regime].predicted_us),
+        .measured_us = rounded_us(choice->measured_us[regime]),
+        .weight_bytes = choice->weight_bytes,
+        .acc_bound =
+            input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0,
+        .reason = reason,
+    };
+}
+
+/* Predictions are good to a quarter for what is chosen, and less good for what is not: what is predicted
+ * to take longer than this many times the fastest is not run, which alone would take minutes. */
+#define WORTH_MEASURING 3.0
+
+static enum rsrc_status measure_choices(const struct rsrc_plan_input *input,
+                                        const struct selection *among,
+                                        struct rsrc_choice choices[MAX_CHOICES]) {
+    const enum rsr_regime regime = among->regime;
+    const struct rsrc_plan_timer *timer = input->timer;
+    if (timer == NULL)
+        return RSRC_OK;
+    const double fastest_us = best_choice(among)->cost[regime].predicted_us;
+    for (uint32_t i = 0; i < among->n_choices; i++) {
+        struct rsrc_choice *choice = &choices[i];
+        if (!is_open(among, choice) ||
+            choice->cost[regime].predicted_us > WORTH_MEASURING * fastest_us)
+            continue;
+        const struct rsr_regime_plan plan = make_plan(input, choice, regime, "measured");
+        double us = 0;
+        if (timer->measure(timer->context, regime, &plan, &us) != RSRC_OK)
+            return RSRC_FAILED;
+        choice->measured_us[regime] = us;
+    }
+    return RSRC_OK;
+}
+
 static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                              const struct rsrc_plan_input *input,
                                              struct selection among, struct rsr_regime_plan *out) {
@@ -245,20 +325,8 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     among.decode = NULL;
     among.except = chosen;
     const struct rsrc_choice *declined = best_choice(&among);
-    *out = (struct rsr_regime_plan){
-        .variant = chosen->variant,
-        .packing = chosen->packing,
-        .k = chosen->k,
-        .fold = chosen->fold,
-        .tile_rows = tile_rows(chosen, input),
-        .token_tile = chosen->token_tile,
-        /* to the nanosecond */
-        .predicted_us = round(chosen->cost[among.regime].predicted_us * 1e3) / 1e3,
-        .weight_bytes = chosen->weight_bytes,
-        .acc_bound =
-            input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0,
-        .reason = reason_text(arena, input, chosen, declined, among.regime, forced),
-    };
+    *out = make_plan(input, chosen, among.regime,
+                     reason_text(arena, input, chosen, declined, among.regime, forced));
     emit_remarks(diag, arena, input, among.regime, out, chosen, declined);
     return chosen;
 }
@@ -325,10 +393,14 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     among.regime = RSR_REGIME_DECODE;
     if (best_choice(&among) == NULL)
         return refuse_variant(diag, input, (enum rsr_variant)among.forced);
+    if (measure_choices(input, &among, choices) != RSRC_OK)
+        return RSRC_FAILED;
     const struct rsrc_choice *decode =
         plan_regime(diag, arena, input, among, &plan.regimes[RSR_REGIME_DECODE]);
     among.regime = RSR_REGIME_PREFILL;
     among.decode = decode;
+    if (measure_choices(input, &among, choices) != RSRC_OK)
+        return RSRC_FAILED;
     (void)plan_regime(diag, arena, input, among, &plan.regimes[RSR_REGIME_PREFILL]);
     *out = plan;
     return RSRC_OK;

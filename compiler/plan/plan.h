@@ -10,6 +10,17 @@ struct rsrc_plan_options {
     uint32_t k; /* scatter's rows per block; 0: choose */
 };
 
+/* Tokens of a batch over which prefill is predicted and measured. */
+#define RSRC_PREFILL_TOKENS 128u
+
+/* Runs what might be planned, instead of predicting what it takes. */
+struct rsrc_plan_timer {
+    void *context;
+    /* Microseconds a token in the regime; 0: it cannot be run. */
+    enum rsrc_status (*measure)(void *context, enum rsr_regime regime,
+                                const struct rsr_regime_plan *plan, double *us);
+};
+
 struct rsrc_plan_input {
     const char *layer_name; /* untrusted */
     enum rsr_role role;     /* RSR_ROLE_COUNT: a bare matrix */
@@ -22,9 +33,11 @@ struct rsrc_plan_input {
     uint64_t fold_budget;               /* bytes of code that the layer may take unasked */
     const struct rsr_spec *spec;
     const struct rsrc_plan_options *options;
+    const struct rsrc_plan_timer *timer; /* NULL: nothing is measured */
 };
 
-/* Plans one layer from its statistics and the target's numbers. Emits remarks ("plan") for what was
+/* Plans one layer from its statistics and the target's numbers, or, with a timer, from what the variants
+ * take that are predicted to be near the fastest. Emits remarks ("plan") for what was
  * chosen and what was declined. */
 RSRC_NODISCARD enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_plan_input *input,

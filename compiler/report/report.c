@@ -67,12 +67,28 @@ static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffe
                        stats->n_members + stats->n_direct_adds);
 }
 
+/* ", predicted 32.4 us, measured 31.3 us (0.97 of predicted)" */
+static void put_times(const struct rsr_regime_plan *plan, struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, ", predicted %.4g us", plan->predicted_us);
+    if (plan->measured_us > 0)
+        rsrc_buffer_printf(out, ", measured %.4g us (%.2f of predicted)", plan->measured_us,
+                           plan->measured_us / plan->predicted_us);
+}
+
+static void put_json_times(const struct rsr_regime_plan *plan, struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out, ",\"us\":%.3f", plan->predicted_us);
+    if (plan->measured_us > 0)
+        rsrc_buffer_printf(out, ",\"measured_us\":%.3f,\"measured_to_predicted\":%.3f",
+                           plan->measured_us, plan->measured_us / plan->predicted_us);
+}
+
 static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
                        struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "    %s: %s, %" PRIu64 " bytes", regime, VARIANTS[plan->variant],
                        plan->weight_bytes);
     if (plan->acc_bound != 0) /* of integer sums */
         rsrc_buffer_printf(out, ", |acc| <= %" PRIu64, plan->acc_bound);
+    put_times(plan, out);
     rsrc_buffer_puts(out, "\n      ");
     rsrc_buffer_put_terminal(out, plan->reason);
     rsrc_buffer_puts(out, "\n");
@@ -80,13 +96,89 @@ static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
 
 static void put_json_regime(const struct rsr_regime_plan *plan, const char *regime,
                             struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out,
-                       ",\"%s\":{\"variant\":\"%s\",\"us\":%.3f,\"weight_bytes\":%" PRIu64
-                       ",\"acc_bound\":%" PRIu64 ",\"reason\":",
-                       regime, VARIANTS[plan->variant], plan->predicted_us, plan->weight_bytes,
-                       plan->acc_bound);
+    rsrc_buffer_printf(out, ",\"%s\":{\"variant\":\"%s\"", regime, VARIANTS[plan->variant]);
+    put_json_times(plan, out);
+    rsrc_buffer_printf(out, ",\"weight_bytes\":%" PRIu64 ",\"acc_bound\":%" PRIu64 ",\"reason\":",
+                       plan->weight_bytes, plan->acc_bound);
     rsrc_buffer_put_json(out, plan->reason);
     rsrc_buffer_puts(out, "}");
+}
+
+/* ---- distinct kernels ------------------------------------------------------------------------ */
+
+/* The layers of a target that one way of computing serves: what they take is told once. */
+struct kernel_row {
+    const struct rsr_report_layer *first;
+    uint32_t regime;
+    uint32_t n_layers;
+};
+
+static const char *const ALPHABETS[] = {
+    [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
+
+static bool same_work(const struct rsr_report_layer *a, const struct rsr_report_layer *b,
+                      uint32_t regime) {
+    const struct rsr_regime_plan *p = &a->plan.regimes[regime], *q = &b->plan.regimes[regime];
+    return a->found.rows == b->found.rows && a->found.cols == b->found.cols &&
+           a->stats.rows == b->stats.rows && a->stats.cols == b->stats.cols &&
+           a->alphabet == b->alphabet && a->plan.input == b->plan.input &&
+           p->variant == q->variant && p->packing == q->packing && p->k == q->k;
+}
+
+/* The kernel that layer `index` is the first to have in the regime; n_layers 0: an earlier one has it. */
+static struct kernel_row kernel_at(const struct rsr_report *report, uint32_t target, uint32_t index,
+                                   uint32_t regime) {
+    const struct rsr_report_layer *layers = layers_of(report, target);
+    struct kernel_row row = {.first = &layers[index], .regime = regime};
+    for (uint32_t i = 0; i < index; i++)
+        if (same_work(&layers[i], row.first, regime))
+            return row;
+    for (uint32_t i = index; i < report->n_layers; i++)
+        row.n_layers += same_work(&layers[i], row.first, regime);
+    return row;
+}
+
+static void put_kernel(const struct kernel_row *row, struct rsrc_buffer *out) {
+    const struct rsr_regime_plan *plan = &row->first->plan.regimes[row->regime];
+    rsrc_buffer_printf(out, "    %s %s of %s %s ", REGIMES[row->regime], VARIANTS[plan->variant],
+                       row->first->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
+                       ALPHABETS[row->first->alphabet]);
+    put_shape(row->first, out);
+    rsrc_buffer_printf(out, ", %u %s", row->n_layers, row->n_layers == 1 ? "layer" : "layers");
+    put_times(plan, out);
+    rsrc_buffer_puts(out, "\n");
+}
+
+static void put_json_kernel(const struct kernel_row *row, struct rsrc_buffer *out) {
+    const struct rsr_report_layer *layer = row->first;
+    const struct rsr_regime_plan *plan = &layer->plan.regimes[row->regime];
+    rsrc_buffer_printf(out,
+                       "{\"regime\":\"%s\",\"variant\":\"%s\",\"input\":\"%s\",\"alphabet\":\"%s\""
+                       ",\"rows\":%u,\"cols\":%u,\"computed_rows\":%u,\"computed_cols\":%u"
+                       ",\"layers\":%u",
+                       REGIMES[row->regime], VARIANTS[plan->variant],
+                       layer->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
+                       ALPHABETS[layer->alphabet], layer->found.rows, layer->found.cols,
+                       layer->stats.rows, layer->stats.cols, row->n_layers);
+    put_json_times(plan, out);
+    rsrc_buffer_puts(out, "}");
+}
+
+/* One line, or one object, for every kernel of a target, with a separator between them. */
+static void put_kernels(const struct rsr_report *report, uint32_t target, const char *separator,
+                        void (*put)(const struct kernel_row *, struct rsrc_buffer *),
+                        struct rsrc_buffer *out) {
+    bool any = false;
+    for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++) {
+        for (uint32_t i = 0; i < report->n_layers; i++) {
+            const struct kernel_row row = kernel_at(report, target, i, r);
+            if (row.n_layers == 0)
+                continue;
+            rsrc_buffer_puts(out, any ? separator : "");
+            put(&row, out);
+            any = true;
+        }
+    }
 }
 
 void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) {
@@ -109,6 +201,8 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
             for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
                 put_regime(&layer->plan.regimes[r], REGIMES[r], out);
         }
+        rsrc_buffer_puts(out, "  kernels, microseconds a token on one core:\n");
+        put_kernels(report, t, "", put_kernel, out);
         put_totals(report, t, out);
     }
     if (report->embedding_bytes != 0)
@@ -155,6 +249,8 @@ void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out) 
             rsrc_buffer_puts(out, i == 0 ? "\n" : ",\n");
             put_json_layer(&layers_of(report, t)[i], out);
         }
+        rsrc_buffer_puts(out, "],\n\"kernels\":[");
+        put_kernels(report, t, ",\n", put_json_kernel, out);
         rsrc_buffer_puts(out, "]}");
     }
     rsrc_buffer_puts(out, "]");

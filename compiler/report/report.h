@@ -9,6 +9,7 @@ struct rsr_report_layer {
     const char *name; /* untrusted */
     struct rsr_reduction_counts found;
     struct rsr_stats stats; /* of what is computed */
+    enum rsr_alphabet alphabet;
     struct rsr_plan plan;
 };
 

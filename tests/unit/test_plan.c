@@ -493,6 +493,7 @@ static const struct {
     {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 4294967296",
      "acc_bound is 4294967296"},
     {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1\n reason", "expected 'acc_bound'"},
+    {LAYER "variant dot " SHAPE "\n us 1 measured fast", "measured is not a number"},
     {"plan 3\nlayer \"a\" target \"t\" input f32\n decode variant dot " SHAPE TAIL, "acc_bound"},
     {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 1\n reason \"\"\n",
      "the reason is empty"},
@@ -516,8 +517,74 @@ static void test_bad_text(void) {
     }
 }
 
+/* Times by variant, as if they had been measured, and how often each was asked for. */
+struct times {
+    double us[RSR_VARIANT_COUNT];
+    uint32_t n_asked[RSR_VARIANT_COUNT];
+    bool fails;
+};
+
+static enum rsrc_status tell_time(void *context, enum rsr_regime regime,
+                                  const struct rsr_regime_plan *plan, double *us) {
+    struct times *times = context;
+    CHECK(plan->predicted_us > 0 && plan->tile_rows != 0 && plan->reason != NULL);
+    times->n_asked[plan->variant] += regime == RSR_REGIME_DECODE;
+    *us = times->us[plan->variant];
+    return times->fails ? RSRC_FAILED : RSRC_OK;
+}
+
+static enum rsrc_status plan_timed(struct fixture *f, const struct rsr_stats *stats,
+                                   struct times *times, struct rsr_plan *out) {
+    struct rsr_spec spec = load_spec(f, "avx512");
+    const struct rsrc_plan_options options = no_options();
+    const struct rsrc_plan_timer timer = {.context = times, .measure = tell_time};
+    const struct rsrc_plan_input input = {.layer_name = "blk.q",
+                                          .role = RSR_ROLE_Q,
+                                          .alphabet = RSR_TERNARY,
+                                          .stats = stats,
+                                          .spec = &spec,
+                                          .options = &options,
+                                          .timer = &timer};
+    return rsrc_plan_layer(f->diag, &f->arena, &input, out);
+}
+
+/* What was measured decides against what was predicted; what was not run does not take part. */
+static void test_times(void) {
+    struct fixture f;
+    setup(&f);
+    const struct rsr_matrix matrix = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
+    struct rsr_stats stats;
+    rsrc_choose_k(&f.arena, &matrix, &stats);
+    struct times times = {.us = {[RSR_VARIANT_LUT] = 50, [RSR_VARIANT_DOT] = 40}};
+    struct rsr_plan plan;
+    CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
+    const struct rsr_regime_plan *decode = &plan.regimes[RSR_REGIME_DECODE];
+    CHECK_INT(decode->variant, RSR_VARIANT_DOT);
+    CHECK(decode->measured_us == 40 && decode->predicted_us > 24 && decode->predicted_us < 26);
+    CHECK(strstr(decode->reason, "dot: measured 40 us, predicted 24.9 us (410 KB at 16.8 GB/s") !=
+          NULL);
+    CHECK(strstr(decode->reason, "; lut measured 50 us") != NULL);
+    CHECK_INT(times.n_asked[RSR_VARIANT_LUT], 1);
+    CHECK_INT(times.n_asked[RSR_VARIANT_DOT], 1);
+    CHECK_INT(times.n_asked[RSR_VARIANT_SCATTER], 0); /* 60 times the others, by prediction */
+    /* What cannot be run is not chosen, however fast it should be ... */
+    times = (struct times){.us = {[RSR_VARIANT_DOT] = 400}};
+    CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
+    CHECK_INT(decode->variant, RSR_VARIANT_DOT);
+    CHECK(strstr(decode->reason, "; lut would take 20.1 us") != NULL);
+    /* ... unless nothing can. */
+    times = (struct times){.us = {0}};
+    CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
+    CHECK_INT(decode->variant, RSR_VARIANT_LUT);
+    CHECK(decode->measured_us == 0 && strstr(decode->reason, "measured") == NULL);
+    times.fails = true;
+    CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_FAILED);
+    teardown(&f);
+}
+
 int main(void) {
     test_redundancy_decides();
+    test_times();
     test_cost_numbers();
     test_bytes();
     test_shared_data();

@@ -1,0 +1,343 @@
+/* driver_tune.c - --tune: what variants take on this machine, by running them.
+ *
+ * The planner asks for the time of a candidate (struct rsrc_plan_timer). The first layer of a shape has its
+ * candidates lowered, compiled, loaded and timed; what that gave holds for every layer of the shape, and,
+ * with --cache-dir, for later compilations, which then measure nothing and plan the same.
+ *
+ * A measurement is alone: passes hold `machine` for reading, a measurement for writing.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text_scan.h"
+#include "driver.h"
+#include "lower/lower.h"
+#include "measure/load_kernel.h"
+#include "measure/measure.h"
+#include "measure/time_kernel.h"
+
+struct rsrc_tuner {
+    pthread_rwlock_t machine;
+    pthread_mutex_t lock; /* of what is known */
+    struct known_time {
+        struct rsrc_cache_key key;
+        double us; /* 0: it cannot be run */
+    } * known;
+    uint32_t n_known, capacity;
+    struct rsrc_arena arena;
+    const char *cpu;
+    /* From the first measurement on, whose turn it is: */
+    const char *dir;
+    struct rsrc_toolchain toolchain;
+    uint8_t *stream;
+    uint64_t stream_bytes;
+    uint32_t n_measured;
+};
+
+/* A candidate, on its way from the planner's question to the answer. */
+struct candidate {
+    struct rsrc_layer_state *state;
+    uint32_t target;
+    enum rsr_regime regime;
+    const struct rsr_regime_plan *plan;
+};
+
+/* ---- the machine ------------------------------------------------------------------------------------------------ */
+
+static enum rsrc_status check_target(struct rsrc_compilation *c, const struct rsr_spec *spec) {
+    const char *lacks = rsrc_lacks_for(&c->arena, spec);
+    if (lacks == NULL)
+        return RSRC_OK;
+    rsrc_error(c->diag, "tune-target", NULL,
+               "compile on a machine that runs it, or leave out --tune",
+               "--tune: kernels of target '%s' cannot be measured here: this machine lacks %s",
+               spec->name, lacks);
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_open_tuner(struct rsrc_compilation *c) {
+    if (!c->options->tune)
+        return RSRC_OK;
+    for (uint32_t t = 0; t < c->n_specs; t++)
+        if (check_target(c, &c->specs[t]) != RSRC_OK)
+            return RSRC_FAILED;
+    struct rsrc_tuner *tuner = calloc(1, sizeof(*tuner));
+    if (tuner == NULL)
+        rsrc_out_of_memory(sizeof(*tuner));
+    /* Layers follow one another without a pause: a writer that readers overtake would wait for the last. */
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&tuner->machine, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+    pthread_mutex_init(&tuner->lock, NULL);
+    rsrc_arena_init(&tuner->arena);
+    tuner->cpu = rsrc_cpu_model(&tuner->arena);
+    c->tuner = tuner;
+    return RSRC_OK;
+}
+
+void rsrc_close_tuner(struct rsrc_compilation *c) {
+    struct rsrc_tuner *tuner = c->tuner;
+    if (tuner == NULL)
+        return;
+    rsrc_unmap_pages(tuner->stream, tuner->stream_bytes);
+    rsrc_arena_free(&tuner->arena);
+    pthread_mutex_destroy(&tuner->lock);
+    pthread_rwlock_destroy(&tuner->machine);
+    free(tuner);
+    c->tuner = NULL;
+}
+
+void rsrc_begin_work(struct rsrc_compilation *c) {
+    if (c->tuner != NULL)
+        pthread_rwlock_rdlock(&c->tuner->machine);
+}
+
+void rsrc_end_work(struct rsrc_compilation *c) {
+    if (c->tuner != NULL)
+        pthread_rwlock_unlock(&c->tuner->machine);
+}
+
+/* ---- what is known ---------------------------------------------------------------------------------------------- */
+
+/* Layers of one key are computed by equal work: what they multiply with is not in it. */
+static struct rsrc_cache_key key_of(const struct candidate *a) {
+    const struct rsrc_compilation *c = a->state->compilation;
+    const struct rsr_matrix *own = &a->state->matrix, *reduced = &a->state->reduced;
+    const struct rsr_regime_plan *plan = a->plan;
+    const uint64_t numbers[] = {own->rows,
+                                own->cols,
+                                reduced->rows,
+                                reduced->cols,
+                                reduced->alphabet,
+                                reduced->group_cols,
+                                rsrc_group_scale_bytes(reduced),
+                                a->state->item->input,
+                                a->state->item->layer != NULL,
+                                a->regime,
+                                plan->variant,
+                                plan->packing,
+                                plan->k,
+                                plan->fold,
+                                plan->tile_rows,
+                                plan->token_tile};
+    return rsrc_key_of_time(c, &c->specs[a->target], c->tuner->cpu, numbers,
+                            sizeof(numbers) / sizeof(numbers[0]));
+}
+
+static void remember(struct rsrc_tuner *tuner, const struct rsrc_cache_key *key, double us) {
+    pthread_mutex_lock(&tuner->lock);
+    tuner->known = rsrc_arena_grown(&tuner->arena, tuner->known, tuner->n_known, &tuner->capacity,
+                                    sizeof(*tuner->known));
+    tuner->known[tuner->n_known++] = (struct known_time){*key, us};
+    pthread_mutex_unlock(&tuner->lock);
+}
+
+static bool find_known(struct rsrc_tuner *tuner, const struct rsrc_cache_key *key, double *us) {
+    bool found = false;
+    pthread_mutex_lock(&tuner->lock);
+    for (uint32_t i = 0; i < tuner->n_known && !found; i++) {
+        found = memcmp(&tuner->known[i].key, key, sizeof(*key)) == 0;
+        if (found)
+            *us = tuner->known[i].us;
+    }
+    pthread_mutex_unlock(&tuner->lock);
+    return found;
+}
+
+/* An entry is "us 29.25". */
+static bool parse_entry(struct rsrc_diag *diag, const struct rsrc_buffer *text, double *us) {
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    struct rsrc_diag *mistakes = rsrc_diag_hold(diag);
+    struct rsrc_scan scan;
+    rsrc_scan_init(&scan, mistakes, &arena, "entry", "tune", text->data, text->size_bytes);
+    const bool parsed = rsrc_scan_word(&scan, "us") == RSRC_OK &&
+                        rsrc_scan_double(&scan, "us", us) == RSRC_OK &&
+                        rsrc_scan_line_end(&scan) == RSRC_OK && rsrc_scan_at_end(&scan);
+    rsrc_diag_close_held(mistakes, false);
+    rsrc_arena_free(&arena);
+    return parsed;
+}
+
+static bool find_cached(const struct candidate *a, const struct rsrc_cache_key *key, double *us) {
+    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_buffer entry = {0};
+    const bool found = rsrc_cache_get(&c->cache, a->state->diag, key, &entry);
+    const bool parsed = found && parse_entry(a->state->diag, &entry, us);
+    if (found && !parsed)
+        rsrc_diag_emit(a->state->diag, RSRC_REMARK_MISSED, "cache", NULL, NULL,
+                       "a measured time is not used: its entry is none");
+    rsrc_buffer_free(&entry);
+    if (parsed)
+        remember(c->tuner, key, *us);
+    return parsed;
+}
+
+static void store(const struct candidate *a, const struct rsrc_cache_key *key, double us) {
+    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_buffer entry = {0};
+    rsrc_buffer_puts(&entry, "us ");
+    rsrc_put_double(&entry, us);
+    rsrc_buffer_puts(&entry, "\n");
+    rsrc_cache_put(&c->cache, a->state->diag, key, entry.data, entry.size_bytes);
+    rsrc_buffer_free(&entry);
+    remember(c->tuner, key, us);
+}
+
+/* ---- measuring --------------------------------------------------------------------------------------------------- */
+
+/* What every measurement needs, once. */
+static enum rsrc_status prepare(struct rsrc_compilation *c, uint64_t weight_bytes) {
+    struct rsrc_tuner *tuner = c->tuner;
+    if (tuner->dir == NULL) {
+        const char *base = getenv("TMPDIR");
+        const char *beside = rsrc_arena_printf(&tuner->arena, "%s/rsrc-tune",
+                                               base != NULL && base[0] == '/' ? base : "/tmp");
+        if (rsrc_find_toolchain(c->diag, &tuner->arena, c->options->cc, c->options->ld,
+                                c->specs[0].triple, &tuner->toolchain) != RSRC_OK ||
+            rsrc_temporary_dir(c->diag, &tuner->arena, beside, &tuner->dir) != RSRC_OK)
+            return RSRC_FAILED;
+        tuner->toolchain.compiling =
+            (struct rsrc_spawn_options){.n_jobs = 1, .print = c->options->verbose};
+    }
+    const uint64_t wanted =
+        weight_bytes > rsrc_stream_bytes() / 4 ? 4 * weight_bytes : rsrc_stream_bytes();
+    if (tuner->stream_bytes >= wanted)
+        return RSRC_OK;
+    rsrc_unmap_pages(tuner->stream, tuner->stream_bytes);
+    tuner->stream = rsrc_map_pages(wanted);
+    tuner->stream_bytes = tuner->stream != NULL ? wanted : 0;
+    if (tuner->stream != NULL)
+        return RSRC_OK;
+    rsrc_error(c->diag, "tune-memory", NULL, "leave out --tune on a machine with so little memory",
+               "--tune: there are no %llu MiB to measure in", (unsigned long long)(wanted >> 20));
+    return RSRC_FAILED;
+}
+
+/* By the first back end that takes the kernel, as in a module. False without a diagnostic: none does. */
+static enum rsrc_status load(const struct candidate *a, struct rsrc_arena *arena,
+                             struct rsr_kernel *kernel, struct rsrc_loaded_kernel *loaded) {
+    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_maker makers[RSRC_MAX_MAKERS];
+    const uint32_t n_makers = rsrc_list_makers(c, RSR_UNIT_OBJ, makers);
+    struct rsrc_load_input input = {.opt_level = c->options->opt_level,
+                                    .toolchain = &c->tuner->toolchain,
+                                    .dir = c->tuner->dir};
+    for (uint32_t m = 0; m < n_makers; m++) {
+        input.name = rsrc_arena_printf(arena, "kernel%u_%u", c->tuner->n_measured, m);
+        input.backend = makers[m].backend;
+        input.kind = makers[m].kind;
+        const char *why = NULL;
+        double emit_ms;
+        if (rsrc_load_kernel(c->diag, arena, &input, kernel, loaded, &emit_ms, &why))
+            return RSRC_OK;
+        if (why == NULL)
+            return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+static void show_progress(const struct candidate *a) {
+    const struct rsrc_compilation *c = a->state->compilation;
+    if (c->options->progress)
+        fprintf(stderr, "\r\033[K[%u measured] %ux%u %s %s", c->tuner->n_measured,
+                a->state->matrix.rows, a->state->matrix.cols, rsrc_regime_name(a->regime),
+                rsrc_variant_name(a->plan->variant));
+}
+
+static enum rsrc_status run_kernel(const struct candidate *a, struct rsrc_arena *arena,
+                                   struct rsr_lowered *lowered, double *us) {
+    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_loaded_kernel loaded = {0};
+    if (prepare(c, lowered->codes.size_bytes + lowered->index.size_bytes) != RSRC_OK ||
+        load(a, arena, &lowered->kernel, &loaded) != RSRC_OK)
+        return RSRC_FAILED;
+    const uint32_t n_tokens = a->regime == RSR_REGIME_DECODE ? 1 : RSRC_PREFILL_TOKENS;
+    const struct rsrc_time_input input = {
+        .run = loaded.run,
+        .lowered = lowered,
+        .n_scales = a->state->reduced.group_cols != 0 ? 1 : a->state->matrix.n_scales,
+        .n_tokens = n_tokens,
+        .stream = c->tuner->stream,
+        .stream_bytes = c->tuner->stream_bytes};
+    *us = 0;
+    if (loaded.run != NULL && rsrc_time_kernel(&input, us))
+        *us /= n_tokens;
+    rsrc_unload_kernel(&loaded);
+    return RSRC_OK;
+}
+
+/* Alone on the machine. What lowering refuses, or no back end makes, takes no time: 0. */
+static enum rsrc_status measure(const struct candidate *a, double *us) {
+    struct rsrc_diag *refusals = rsrc_diag_hold(a->state->diag);
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    struct rsr_lowered lowered = {0};
+    show_progress(a);
+    *us = 0;
+    const bool lowers =
+        rsrc_lower_planned(a->state, a->target, a->plan, refusals, &arena, &lowered) == RSRC_OK;
+    rsrc_diag_close_held(refusals, false);
+    const enum rsrc_status status = lowers ? run_kernel(a, &arena, &lowered, us) : RSRC_OK;
+    a->state->compilation->tuner->n_measured++;
+    rsrc_arena_free(&arena);
+    return status;
+}
+
+/* ---- the planner's question ---------------------------------------------------------------------------------------- */
+
+static void remark(const struct candidate *a, double us, const char *source) {
+    const struct rsrc_place place = {.tensor = a->state->item->name};
+    if (us > 0)
+        rsrc_diag_emit(a->state->diag, RSRC_REMARK, "tune", &place, NULL,
+                       "%s: %s %s %.4g us a token, predicted %.4g", rsrc_regime_name(a->regime),
+                       rsrc_variant_name(a->plan->variant), source, us, a->plan->predicted_us);
+    else
+        rsrc_diag_emit(a->state->diag, RSRC_REMARK_MISSED, "tune", &place, NULL,
+                       "%s: %s cannot be run by itself", rsrc_regime_name(a->regime),
+                       rsrc_variant_name(a->plan->variant));
+}
+
+static enum rsrc_status measure_alone(const struct candidate *a, const struct rsrc_cache_key *key,
+                                      double *us) {
+    struct rsrc_compilation *c = a->state->compilation;
+    enum rsrc_status status = RSRC_OK;
+    rsrc_end_work(c);
+    pthread_rwlock_wrlock(&c->tuner->machine);
+    if (!find_known(c->tuner, key, us)) { /* another layer's turn may have come before */
+        status = measure(a, us);
+        if (status == RSRC_OK)
+            store(a, key, *us);
+    }
+    pthread_rwlock_unlock(&c->tuner->machine);
+    rsrc_begin_work(c);
+    return status;
+}
+
+static enum rsrc_status time_candidate(void *context, enum rsr_regime regime,
+                                       const struct rsr_regime_plan *plan, double *us) {
+    const struct rsrc_layer_timer *timer = context;
+    const struct candidate a = {timer->state, timer->target, regime, plan};
+    struct rsrc_compilation *c = a.state->compilation;
+    const struct rsrc_cache_key key = key_of(&a);
+    const char *source = "known to take";
+    if (!find_known(c->tuner, &key, us) && !find_cached(&a, &key, us)) {
+        if (c->options->dry_run) { /* runs nothing: it stays predicted */
+            *us = 0;
+            return RSRC_OK;
+        }
+        if (measure_alone(&a, &key, us) != RSRC_OK)
+            return RSRC_FAILED;
+        source = "measured";
+    }
+    remark(&a, *us, source);
+    return RSRC_OK;
+}
+
+void rsrc_init_timer(struct rsrc_layer_timer *timer, struct rsrc_layer_state *state,
+                     uint32_t target) {
+    *timer = (struct rsrc_layer_timer){
+        .state = state, .target = target, .plan = {.context = timer, .measure = time_candidate}};
+}
