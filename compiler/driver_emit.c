@@ -66,23 +66,23 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
     const struct rsr_lowered *lowered = rsrc_lowered_of(state, target, regime);
     const struct rsr_kernel *kernel = &lowered->kernel;
     const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
-    struct rsr_linear_unit linear = {.name = rsrc_arena_strdup(&c->arena, kernel->symbol),
-                                     /* those of groups are among the codes */
-                                     .n_scales = state->matrix.group_cols != 0
-                                                     ? 1
-                                                     : state->matrix.n_scales,
-                                     .variant = rsrc_variant_name(plan->variant),
-                                     .input = kernel->input,
-                                     .epilogue = kernel->epilogue,
-                                     .role = state->item->role,
-                                     .block = state->item->block,
-                                     .rows = kernel->rows,
-                                     .cols = kernel->cols,
-                                     .n_tiles = kernel->n_tiles,
-                                     .tile_rows = results_of_tile(kernel),
-                                     .scratch_bytes = kernel->scratch_bytes,
-                                     .weight_bytes = rsrc_weight_bytes_of(state, target, regime),
-                                     .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
+    struct rsr_linear_unit linear = {
+        .name = rsrc_arena_strdup(&c->arena, kernel->symbol),
+        /* those of groups are among the codes */
+        .n_scales = state->matrix.group_cols != 0 ? 1 : state->matrix.n_scales,
+        .variant = rsrc_variant_name(plan->variant),
+        .input = kernel->input,
+        .epilogue = kernel->epilogue,
+        .role = state->item->role,
+        .block = state->item->block,
+        .rows = kernel->rows,
+        .cols = kernel->cols,
+        .n_tiles = kernel->n_tiles,
+        .tile_rows = results_of_tile(kernel),
+        .scratch_bytes = kernel->scratch_bytes,
+        .tables = kernel->tables == NULL ? NULL : rsrc_arena_strdup(&c->arena, kernel->tables),
+        .weight_bytes = rsrc_weight_bytes_of(state, target, regime),
+        .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
     if (rsrc_emit_kernel(c, state->item, target, kernel, bodies_of(state, target, regime),
                          &linear.function) != RSRC_OK)
         return RSRC_FAILED;

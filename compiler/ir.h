@@ -524,6 +524,8 @@ struct rsr_kernel {
     uint32_t tile_rows, n_tiles;        /* a tile computes tile_rows of computed_rows and writes
                                            every row of the layer that follows from them */
     uint64_t scratch_bytes;
+    const char *tables;         /* kernels of equal texts leave the same tables of x in scratch and take
+                                   each other's where HAS_TABLES is 1; NULL: none */
     struct rsr_kreg *regs;
     uint32_t n_regs;
     struct rsr_kop *ops;

@@ -370,7 +370,10 @@ static void emit_kernel(struct rsrc_lut_kernel *lut) {
         lut->walk.frame.kb.arena,
         "%s: vectors of %u rows, %u a unit; %u columns a segment, %u segments a step", layout->form,
         layout->vector_rows, layout->unit_vectors, layout->group_cols, layout->step_segments);
-    rsrc_lut_emit_walk(&lut->walk, &form, comment);
+    const char *tables =
+        rsrc_arena_printf(lut->walk.frame.kb.arena, "%s of %u columns, %u a segment", layout->form,
+                          lut->cols, layout->group_cols);
+    rsrc_lut_emit_walk(&lut->walk, &form, comment, tables);
 }
 
 static void pack(const struct rsrc_lut_layout *layout, struct rsrc_arena *arena,

@@ -439,7 +439,10 @@ static void emit_kernel(struct lut *lut) {
                                          "vectors of %u rows, %u a unit; %u columns a step, in %u "
                                          "segments%s",
                                          layout->vector_rows, layout->unit_vectors,
-                                         layout->step_cols, layout->n_segments, groups));
+                                         layout->step_cols, layout->n_segments, groups),
+                       rsrc_arena_printf(arena, "floats: %u rows, %u columns in %u, groups of %u",
+                                         layout->vector_rows, lut->walk.frame.kb.kernel->cols,
+                                         layout->step_cols, layout->group_cols));
 }
 
 static void pack(const struct rsrc_lut_f32_layout *layout, struct rsrc_arena *arena,

@@ -60,14 +60,33 @@ static void emit_blocks(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *
         rsrc_kb_binary(kb, RSR_KOP_ADD, walk->end_step, walk->first_step, size);
         rsrc_kb_binary(kb, RSR_KOP_MIN, walk->end_step, walk->end_step, walk->all_steps);
     }
+    if (walk->has_tables != RSR_NO_KREG)
+        rsrc_kb_if_less(kb, walk->has_tables, walk->frame.one);
     form->emit_tables(walk);
+    if (walk->has_tables != RSR_NO_KREG)
+        rsrc_kb_end(kb);
     emit_units(walk, form);
     if (walk->n_blocks > 1)
         rsrc_kb_end(kb);
 }
 
+/* One block of columns and one group of tokens: their tables are still there when the kernel ends. A
+ * reduced layer multiplies columns of its own. */
+static void begin_sharing(struct rsrc_lut_walk *walk, uint16_t group, const char *tables) {
+    struct rsrc_kb *kb = &walk->frame.kb;
+    walk->has_tables = RSR_NO_KREG;
+    if (walk->n_blocks > 1 || walk->frame.maps.active)
+        return;
+    kb->kernel->tables = tables;
+    walk->has_tables = rsrc_kb_index_reg(kb, "has_tables");
+    rsrc_kb_param(kb, walk->has_tables, RSR_KPARAM_HAS_TABLES);
+    rsrc_kb_if_less(kb, group, walk->frame.n_tokens);
+    rsrc_kb_const(kb, walk->has_tables, 0);
+    rsrc_kb_end(kb);
+}
+
 void rsrc_lut_emit_walk(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *form,
-                        const char *comment) {
+                        const char *comment, const char *tables) {
     struct rsrc_kb *kb = &walk->frame.kb;
     const uint16_t group = rsrc_kb_index_const(kb, LUT_TOKENS, "group_tokens");
     walk->first_token = rsrc_kb_index_reg(kb, "first_token");
@@ -76,6 +95,7 @@ void rsrc_lut_emit_walk(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *
     walk->step_bytes = rsrc_kb_index_const(kb, walk->table_step_bytes, "table_step_bytes");
     walk->all_steps = rsrc_kb_index_const(kb, walk->n_steps, "n_steps");
     rsrc_kb_comment(kb, "%s", comment);
+    begin_sharing(walk, group, tables);
     rsrc_kb_loop(kb, walk->first_token, walk->frame.zero, walk->frame.n_tokens, LUT_TOKENS);
     rsrc_kb_binary(kb, RSR_KOP_ADD, walk->end_token, walk->first_token, group);
     rsrc_kb_binary(kb, RSR_KOP_MIN, walk->end_token, walk->end_token, walk->frame.n_tokens);

@@ -3,7 +3,7 @@
  *
  *   for every group of LUT_TOKENS tokens
  *       for every block of columns, whose tables the scratch memory holds
- *           tables of the group's tokens                            (emit_tables)
+ *           tables of the group's tokens, unless another kernel has left them  (emit_tables)
  *           for every unit of the worker's rows                     (emit_unit)
  *               for every token of the group
  *                   its sums: from 0 or where the last block left them
@@ -46,15 +46,17 @@ struct rsrc_lut_walk {
     uint16_t first_token, end_token;
     uint16_t first_step, end_step;
     uint16_t all_steps, table_stride, step_bytes;
+    uint16_t has_tables; /* or RSR_NO_KREG: they are always made */
 };
 
 /* Blocks of columns, each a multiple of `unit_steps` steps, whose tables take an eighth of L2 a
  * token: half of it for LUT_TOKENS tokens, the rest is for codes on their way. n_rows: stored. Sets
  * the kernel's scratch memory and returns its size. */
 uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, uint64_t n_rows);
-/* The loops; `comment` stands before them. */
+/* The loops; `comment` stands before them. `tables` tells what those of this kernel hold and where: kernels
+ * of equal texts share them (rsr_kernel.tables). */
 void rsrc_lut_emit_walk(struct rsrc_lut_walk *walk, const struct rsrc_lut_form *form,
-                        const char *comment);
+                        const char *comment, const char *tables);
 /* The register of a token's table of step 0: its byte offset in scratch memory, given the steps at
  * work. Step s is at the offset + s * table_step_bytes. Also gives `slot`, the token's number. */
 uint16_t rsrc_lut_table_base(struct rsrc_lut_walk *walk, uint16_t token, const char *suffix,

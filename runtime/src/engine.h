@@ -89,6 +89,8 @@ struct rsr_op_sample {
 struct rsr_worker_state {
     _Alignas(64) char *scratch;    /* for kernels and attention */
     struct rsr_op_sample *samples; /* [largest n_ops of the target's steps]; only while profiling */
+    const void *tables_of;         /* what the tables in scratch were made of, if tables is not 0 */
+    uint32_t tables;               /* rsr_kernel_desc.tables of them */
     uint64_t bytes;                /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;
 };

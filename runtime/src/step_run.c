@@ -98,19 +98,25 @@ struct kernel_rows {
     uint32_t n_tokens;
 };
 
-/* This worker's tiles. */
+/* This worker's tiles. Its scratch still has the kernel's tables where the one before made them of the same
+ * rows. (A probe may have changed those.) */
 static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
     const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[number];
+    struct rsr_worker_state *state = &w->engine->workers[w->worker];
     const struct rsr_worker worker = {
         .tile_begin = share(kernel->n_tiles, w->worker, w->n_workers),
         .tile_end = share(kernel->n_tiles, w->worker + 1, w->n_workers),
         .index = w->worker,
         .count = w->n_workers,
+        .has_tables = kernel->tables != 0 && state->tables == kernel->tables &&
+                      state->tables_of == rows->x && w->engine->probe == NULL,
     };
     if (worker.tile_begin == worker.tile_end)
         return;
     kernel->fn(rows->x, rows->ldx, rows->y, rows->ldy, rows->n_tokens, &kernel->weights, &worker,
-               w->engine->workers[w->worker].scratch);
+               state->scratch);
+    state->tables = kernel->tables;
+    state->tables_of = rows->x;
 }
 
 static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
@@ -354,6 +360,8 @@ void rsr_step_run(void *argument, uint32_t worker) {
         const struct rsr_step_op *op = &chunk->step->ops[i];
         w.op_index = i;
         call_probe(&w, op, true);
+        if (op->kind != RSR_OP_LINEAR) /* it may use scratch, or write what tables were made of */
+            engine->workers[worker].tables = 0;
         if (engine->profile.enabled) {
             run_profiled(&w, op);
         } else {

@@ -123,6 +123,56 @@ static void test_tile_splits(struct suite *suite, uint32_t spec) {
             check_call(c, NULL, "interpreter", 1 + (begin + end) % 6, begin, end);
 }
 
+/* ---- tables that kernels share --------------------------------------------------------------- */
+
+/* Interprets the kernel of `c` over x of another case of as many columns. y has a float or int32 a row and
+ * token. */
+static void multiply(const struct test_case *c, const struct test_case *of, uint32_t n_tokens,
+                     bool has_tables, uint8_t *scratch, uint32_t *y) {
+    const struct rsr_weights weights = {.codes = c->lowered.codes.bytes,
+                                        .index = c->lowered.index.bytes,
+                                        .scale = c->lowered.scale.bytes,
+                                        .n_scales = c->matrix.n_scales};
+    const struct rsr_worker worker = {
+        .tile_end = c->lowered.kernel.n_tiles, .count = 1, .has_tables = has_tables};
+    test_interpret_kernel(&c->lowered.kernel, of->x, of->ldx, y, c->matrix.rows, n_tokens, &weights,
+                          &worker, scratch);
+}
+
+/* A kernel that is told that tables are there takes those of another matrix's kernel, and no others. More
+ * tokens than share a reading of the codes leave none, and find none. */
+static void test_shared_tables(struct suite *suite, const struct rsr_spec *spec) {
+    const struct shape shapes_of[] = {{70, 130, 64}, {33, 130, 64}, {33, 127, 64}, {1, 14341, 64}};
+    struct test_case *cases[4];
+    uint64_t scratch_bytes = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        cases[i] = make_lut_case(suite, &shapes_of[i], RSR_TERNARY, 0);
+        lower_case(suite, cases[i], spec, i);
+        if (cases[i]->lowered.kernel.scratch_bytes > scratch_bytes)
+            scratch_bytes = cases[i]->lowered.kernel.scratch_bytes;
+    }
+    CHECK_STR(cases[0]->lowered.kernel.tables, cases[1]->lowered.kernel.tables);
+    CHECK(strcmp(cases[1]->lowered.kernel.tables, cases[2]->lowered.kernel.tables) != 0);
+    if (spec->l2_bytes < (1 << 18)) /* several blocks of columns */
+        CHECK(cases[3]->lowered.kernel.tables == NULL);
+
+    uint8_t *scratch = aligned_alloc(64, (scratch_bytes + 63) / 64 * 64);
+    uint32_t own[33 * 5], shared[33 * 5], empty[33 * 5];
+    for (uint32_t n_tokens = 1; n_tokens <= 5; n_tokens++) {
+        const size_t bytes = 33 * n_tokens * sizeof(uint32_t);
+        uint32_t of_first[70 * 5];
+        memset(scratch, 0, scratch_bytes);
+        multiply(cases[1], cases[0], n_tokens, true, scratch, empty);
+        multiply(cases[1], cases[0], n_tokens, false, scratch, own);
+        multiply(cases[0], cases[1], n_tokens, false, scratch, of_first);
+        multiply(cases[0], cases[0], n_tokens, false, scratch, of_first);
+        multiply(cases[1], cases[0], n_tokens, true, scratch, shared);
+        CHECK_INT(memcmp(shared, own, bytes), 0);
+        CHECK((memcmp(empty, own, bytes) == 0) == (n_tokens == 5));
+    }
+    free(scratch);
+}
+
 /* ---- packing --------------------------------------------------------------------------------- */
 
 static struct rsr_lowered pack(struct suite *suite, struct test_case *c,
@@ -298,6 +348,7 @@ int main(void) {
         test_products(&suite, i);
         test_interpreted(&suite, i);
         test_tile_splits(&suite, i);
+        test_shared_tables(&suite, &lut_specs[i]);
     }
     test_sizes(&suite);
     test_units(&suite);

@@ -66,6 +66,17 @@ static void put_declarations(const struct rsr_module_input *input, struct rsrc_b
     declare(out, "uint8_t", input->tokenizer_symbol);
 }
 
+/* Equal texts get equal numbers. */
+static uint32_t tables_number(const struct rsr_module_target *target, uint32_t linear) {
+    const char *tables = target->linears[linear].tables;
+    if (tables == NULL)
+        return 0;
+    for (uint32_t l = 0; l < linear; l++)
+        if (target->linears[l].tables != NULL && strcmp(target->linears[l].tables, tables) == 0)
+            return l + 1;
+    return linear + 1;
+}
+
 void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
                       struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "\nstatic const struct rsr_kernel_desc kernels_%u[] = {\n", number);
@@ -84,12 +95,12 @@ void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
             out,
             ", .n_scales = %u},\n"
             "     .rows = %u, .cols = %u, .n_tiles = %u, .tile_rows = %u,\n"
-            "     .epilogue = %s, .block = %uu, .role = %u, .input = %u,\n"
+            "     .epilogue = %s, .block = %uu, .role = %u, .input = %u, .tables = %u,\n"
             "     .scratch_bytes = %" PRIu64 "u, .weight_bytes = %" PRIu64 "u},\n",
             linear->n_scales, linear->rows, linear->cols, linear->n_tiles, linear->tile_rows,
             linear->epilogue == RSR_EPILOGUE_RAW ? "RSR_EPILOGUE_RAW" : "RSR_EPILOGUE_SCALE",
-            linear->block, (unsigned)linear->role, (unsigned)linear->input, linear->scratch_bytes,
-            linear->weight_bytes);
+            linear->block, (unsigned)linear->role, (unsigned)linear->input,
+            tables_number(target, l), linear->scratch_bytes, linear->weight_bytes);
     }
     rsrc_buffer_puts(out, "};\n");
 }

@@ -19,6 +19,7 @@ struct rsr_linear_unit {
     uint32_t block;
     uint32_t rows, cols, n_tiles, tile_rows;
     uint64_t scratch_bytes, weight_bytes;
+    const char *tables; /* rsr_kernel.tables */
     const char *reason;
 };
 
