@@ -76,7 +76,7 @@ bool rsr_sketch_float_mode(void) {
 
 /* Where things are in the memory of a query. */
 struct query_layout {
-    size_t slack, codes, teams, floats, slices, bytes; /* q as double is first */
+    size_t slack, codes, teams, floats, slices, box, bytes; /* q as double is first */
 };
 
 #define FLOATS_PER_SLICE 4 /* 3 arrays of float, one of int32 */
@@ -90,7 +90,8 @@ static struct query_layout query_layout_of(const struct rsr_sketch_shape *shape)
     layout.floats =
         layout.teams + (rsr_sketch_is_flat(shape) ? (size_t)padded * RSR_SKETCH_SLICE : 0);
     layout.slices = layout.floats + padded * FLOATS_PER_SLICE * sizeof(float);
-    layout.bytes = layout.slices + align64(n * (uint32_t)sizeof(struct rsr_sketch_slice));
+    layout.box = layout.slices + align64(n * (uint32_t)sizeof(struct rsr_sketch_slice));
+    layout.bytes = layout.box + align64(n * RSR_SKETCH_SLICE);
     return layout;
 }
 
@@ -155,6 +156,16 @@ static void fill_slices(const struct rsr_sketch_query *query, uint32_t n,
     }
 }
 
+/* |x[i]| / unit, rounded up: a hair is added for the rounding of the quotient. */
+static void round_magnitudes_up(const double *x, double unit, int8_t *codes) {
+    const double inverse = unit > 0.0 ? (1.0 + 0x1p-40) / unit : 0.0;
+    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++) {
+        const double quotient = fabs(x[i]) * inverse;
+        const int32_t whole = (int32_t)quotient;
+        codes[i] = (int8_t)(whole + ((double)whole < quotient));
+    }
+}
+
 static float largest_magnitude(const float *x, uint32_t n) {
     float largest = 0.0f;
     for (uint32_t i = 0; i < n; i++)
@@ -187,6 +198,9 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
     const float largest = largest_magnitude(q, shape->dim);
     const int exponent = largest > 0.0f ? ilogbf(largest) + 1 : 0;
     const double unit = ldexp(1.0, -exponent);
+    /* 126.5, so that no code exceeds 127. */
+    const double box_unit = (double)largest * unit / 126.5;
+    int8_t *box = (int8_t *)(bytes + layout.box);
     const double operations = flat ? 4.0 * n + 6.0 : 2.0 * n + 3.0; /* step 4 */
     const double g = UNLESS_OMITTED(OMIT_SCAN_ERROR, operations * 0x1p-24);
     double squares = 0.0, norm_sum = 0.0;
@@ -197,6 +211,7 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
         double x[RSR_SKETCH_SLICE], lost[RSR_SKETCH_SLICE];
         for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++)
             x[i] = wide[s * RSR_SKETCH_SLICE + i] * unit;
+        round_magnitudes_up(x, box_unit, box + s * RSR_SKETCH_SLICE);
         const double a = largest_of(x) / 127.0;
         scale[s] = a < SMALLEST_SCALE ? 0.0f : (float)a;
         scale2[s] = scale[s] / (flat ? 4.0f : 16.0f);
@@ -215,6 +230,8 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
     *query = (struct rsr_sketch_query){.q = q,
                                        .norm = ldexp(rsr_sum_up(sqrt(squares)), exponent),
                                        .exponent = exponent,
+                                       .box_unit = ldexp(box_unit, exponent),
+                                       .box = box,
                                        .scale = {scale, scale2},
                                        .norms = norms,
                                        .sums = sums,
@@ -254,12 +271,12 @@ struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *sha
     const float *norms = (const float *)(const void *)((const char *)block + shape->norms_at);
     const double centre_error =
         rsr_sum_up(shape->dim * 0x1p-52 * query->norm * header->centre_norm);
-    const double box =
-        rsr_sketch_is_flat(shape) ? INFINITY : rsr_sum_up(dots.box * (double)header->box_unit);
+    const double box_unit = (double)header->box_unit * query->box_unit;
+    const double box = rsr_sketch_is_flat(shape) ? INFINITY : rsr_sum_up(dots.box * box_unit);
     const double ball = rsr_sum_up(query->norm * header->radius);
     const double least = UNLESS_OMITTED(OMIT_BOX, box < ball ? box : ball);
     struct rsr_sketch_frame frame = {
-        .bound = rsr_round_up(dots.centre + rsr_sum_up(centre_error + least)),
+        .bound = rsr_step_up(dots.centre + rsr_sum_up(centre_error + least)),
         .unit = power_of_two(header->unit_exponent + query->exponent),
     };
     double slack = 0.0; /* step 4 */
@@ -268,7 +285,7 @@ struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *sha
     for (uint32_t p = 0; p < shape->n_planes; p++) {
         const double residual = (double)rsr_sketch_decode(header->largest_residual[p]);
         const double all = frame.unit * (slack + residual * query->residual_slack);
-        frame.offset[p] = rsr_round_up(dots.centre + rsr_sum_up(centre_error + all));
+        frame.offset[p] = rsr_step_up(dots.centre + rsr_sum_up(centre_error + all));
     }
     return frame;
 }
@@ -288,21 +305,15 @@ struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape
     const char *bytes = block;
     const uint16_t *centre = (const uint16_t *)(const void *)(bytes + shape->centre_at);
     const uint8_t *box = (const uint8_t *)(bytes + shape->box_at);
-    double c[8] = {0.0}, b[8] = {0.0};
-    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 8) {
-        for (uint32_t i = 0; i < 8; i++) {
+    double c[8] = {0.0};
+    int32_t sum = 0;
+    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 8)
+        for (uint32_t i = 0; i < 8; i++)
             c[i] = c[i] + query->wide[d + i] * (double)centre_value(centre[d + i]);
-            b[i] = b[i] + fabs(query->wide[d + i]) * (double)box[d + i];
-        }
-    }
-    const struct rsr_sketch_dots dots = {rsr_sketch_sum8(c), rsr_sketch_sum8(b)};
+    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d++)
+        sum += query->box[d] * box[d];
+    const struct rsr_sketch_dots dots = {rsr_sketch_sum8(c), sum};
     return rsr_sketch_frame_from(shape, block, query, dots);
-}
-
-float rsr_sketch_floor(const struct rsr_sketch_frame *frame, uint32_t plane, double threshold) {
-    /* Both steps round down; dividing by a power of two is exact unless it underflows. */
-    const double gap = rsr_round_down(threshold - frame->offset[plane]);
-    return rsr_float_down(rsr_round_down(gap / frame->unit));
 }
 
 double rsr_sketch_upper(const struct rsr_sketch_frame *frame, uint32_t plane, float t) {

@@ -63,14 +63,16 @@
  *    m 2^-52 sum |q_i mu_i| <= m 2^-52 |q| |mu|, added UP. The last sum is stepped to the next double, which
  *    is at least the real sum: a sum rounded to nearest is at most half a step below it.    QED
  *
- * Two more bounds need no codes: with |x_i| <= h_i (8-bit, rounded up; flat: any) and |x| <= radius,
- *     q . k <= frame.bound = q . mu + min(sum_i |q_i| h_i, |q| radius)      for all vectors of the block.
+ * Two more bounds need no codes: with |x_i| <= h_i and |q_i| <= g_i (8 and 7 bits, rounded up; flat: any)
+ * and |x| <= radius,
+ *     q . k <= frame.bound = q . mu + min(sum_i g_i h_i, |q| radius)        for all vectors of the block.
  *
  * Nothing here allocates; functions are pure and may run in any thread.
  */
 #ifndef RSR_SKETCH_H
 #define RSR_SKETCH_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -129,6 +131,8 @@ struct rsr_sketch_query {
     const float *q;
     double norm;  /* |q|, rounded up */
     int exponent; /* E */
+    double box_unit;
+    const int8_t *box; /* g_i in units of box_unit, [n_slices * 32] */
     /* The arrays are filled up with zeros to whole teams of slices. */
     const float
         *scale[RSR_SKETCH_MAX_PLANES]; /* a, [n_slices]; by plane 2 a 16th of it, flat a 4th */
@@ -220,8 +224,18 @@ void rsr_sketch_prepare_flat(const struct rsr_sketch_shape *shape, const float *
 struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape, const void *block,
                                             const struct rsr_sketch_query *query);
 
-/* A float such that t < floor proves offset + unit t < threshold. Never NaN unless threshold is. */
-float rsr_sketch_floor(const struct rsr_sketch_frame *frame, uint32_t plane, double threshold);
+/* A float such that t < floor proves offset + unit t < threshold. Never NaN unless threshold is. The
+ * difference rounds by 2^-53 of itself; dividing it by a power of two is exact unless it gets denormal, and
+ * float32 rounds by 2^-24: the step down is more than all three. */
+static inline float rsr_sketch_floor(const struct rsr_sketch_frame *frame, uint32_t plane,
+                                     double threshold) {
+    const double largest = 0x1.fffffep127;
+    double t = (threshold - frame->offset[plane]) / frame->unit;
+    t = t > largest ? largest : t;
+    t = t < -largest ? -largest : t;
+    const float nearest = (float)t, step = fabsf(nearest) * 0x1p-22f;
+    return nearest - (step > 0x1p-126f ? step : 0x1p-126f);
+}
 
 /* offset + unit t, rounded up. */
 double rsr_sketch_upper(const struct rsr_sketch_frame *frame, uint32_t plane, float t);

@@ -24,6 +24,12 @@ static inline double rsr_round_down(double x) {
     return -rsr_round_up(-x);
 }
 
+/* At least that, without branches: so kernels round. -infinity becomes NaN. */
+static inline double rsr_step_up(double x) {
+    const double step = fabs(x) * 0x1p-52;
+    return x + (step > 0x1p-1022 ? step : 0x1p-1022);
+}
+
 /* The smallest float32 >= x. */
 static inline float rsr_float_up(double x) {
     const float f = (float)x;

@@ -29,9 +29,10 @@ rsr_sketch_gains_of(const struct rsr_sketch_shape *shape, const void *block, uin
                                                           rsr_sketch_gains_at(shape, vector));
 }
 
-/* q . mu, and sum |q_i| h_i in units of box_unit. */
+/* q . mu, and sum g_i h_i in units of both. */
 struct rsr_sketch_dots {
-    double centre, box;
+    double centre;
+    int32_t box;
 };
 
 /* The order in which the 8 partial sums of each (dimensions i, i + 8, ...) are added. */

@@ -7,7 +7,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vnni")))
+#define TARGET __attribute__((target("avx2,avx512f,avx512bw,avx512vnni")))
 #define INLINE TARGET static inline __attribute__((always_inline))
 #define TOGETHER 4u /* queries */
 
@@ -323,49 +323,135 @@ TARGET float rsr_sketch_refine_avx512vnni(const struct rsr_sketch_shape *shape, 
     return whole ? t : rsr_sketch_refined(shape, block, query, vector, dots);
 }
 
-/* ---- Frames ---- */
+/* ---- Frames: a query in each lane ---- */
 
-INLINE void dot_centres(const struct rsr_sketch_shape *shape, const char *block,
-                        const struct rsr_sketch_query *const *queries, uint32_t n,
-                        struct rsr_sketch_dots *dots) {
-    const char *centre = block + shape->centre_at, *box = block + shape->box_at;
-    __m512d c[TOGETHER], b[TOGETHER];
-    EACH(i, n)
-    c[i] = b[i] = _mm512_setzero_pd();
+/* The order of rsr_sketch_sum8() in all lanes. */
+INLINE __m256d sum8_of4(const __m512d *x) {
+    __m256d fours[TOGETHER];
+    EACH(i, TOGETHER)
+    fours[i] = _mm256_add_pd(_mm512_castpd512_pd256(x[i]), _mm512_extractf64x4_pd(x[i], 1));
+    const __m256d a = _mm256_add_pd(_mm256_permute2f128_pd(fours[0], fours[1], 0x20),
+                                    _mm256_permute2f128_pd(fours[0], fours[1], 0x31));
+    const __m256d b = _mm256_add_pd(_mm256_permute2f128_pd(fours[2], fours[3], 0x20),
+                                    _mm256_permute2f128_pd(fours[2], fours[3], 0x31));
+    return _mm256_permute4x64_pd(_mm256_hadd_pd(a, b), 0xd8);
+}
+
+INLINE __m128i add_lanes_of4(const __m512i *x) {
+    __m128i fours[TOGETHER];
+    EACH(i, TOGETHER) {
+        const __m256i eights =
+            _mm256_add_epi32(_mm512_castsi512_si256(x[i]), _mm512_extracti64x4_epi64(x[i], 1));
+        fours[i] =
+            _mm_add_epi32(_mm256_castsi256_si128(eights), _mm256_extracti128_si256(eights, 1));
+    }
+    return _mm_hadd_epi32(_mm_hadd_epi32(fours[0], fours[1]), _mm_hadd_epi32(fours[2], fours[3]));
+}
+
+INLINE __m256d dot_centres(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                           const struct rsr_sketch_query *const *queries) {
+    __m512d sums[TOGETHER];
+    EACH(i, TOGETHER)
+    sums[i] = _mm512_setzero_pd();
     for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 8) {
-        const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)(centre + 2 * d));
+        const uint8_t *centre = block + shape->centre_at + 2 * (size_t)d;
+        const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)centre);
         const __m256i floats = _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
         const __m512d mu = _mm512_cvtps_pd(_mm256_castsi256_ps(floats));
-        const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(box + d));
-        const __m512d h = _mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(bytes));
-        EACH(i, n) {
-            const __m512d q = _mm512_loadu_pd(queries[i]->wide + d);
-            c[i] = _mm512_add_pd(c[i], _mm512_mul_pd(q, mu));
-            b[i] = _mm512_add_pd(b[i], _mm512_mul_pd(_mm512_abs_pd(q), h));
-        }
+        EACH(i, TOGETHER)
+        sums[i] = _mm512_add_pd(sums[i], _mm512_mul_pd(_mm512_loadu_pd(queries[i]->wide + d), mu));
     }
-    EACH(i, n) {
-        double sums[2][8];
-        _mm512_storeu_pd(sums[0], c[i]);
-        _mm512_storeu_pd(sums[1], b[i]);
-        dots[i] = (struct rsr_sketch_dots){rsr_sketch_sum8(sums[0]), rsr_sketch_sum8(sums[1])};
+    return sum8_of4(sums);
+}
+
+INLINE __m256d dot_boxes(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                         const struct rsr_sketch_query *const *queries) {
+    const uint32_t n = shape->n_slices * RSR_SKETCH_SLICE;
+    __m512i sums[TOGETHER];
+    EACH(i, TOGETHER)
+    sums[i] = _mm512_setzero_si512();
+    for (uint32_t d = 0; d < n; d += 64) {
+        const __mmask64 valid = n - d >= 64 ? ~UINT64_C(0) : ~UINT64_C(0) >> 32;
+        const __m512i box = _mm512_maskz_loadu_epi8(valid, block + shape->box_at + d);
+        EACH(i, TOGETHER)
+        sums[i] =
+            _mm512_dpbusd_epi32(sums[i], box, _mm512_maskz_loadu_epi8(valid, queries[i]->box + d));
     }
+    return _mm256_cvtepi32_pd(add_lanes_of4(sums));
+}
+
+#define OF_QUERIES(field)                                                                          \
+    _mm256_setr_pd(queries[0]->field, queries[1]->field, queries[2]->field, queries[3]->field)
+
+/* 2^(exponent of the block + E) */
+INLINE __m256d units_of(const struct rsr_sketch_header *header,
+                        const struct rsr_sketch_query *const *queries) {
+    const __m128i exponents = _mm_setr_epi32(queries[0]->exponent, queries[1]->exponent,
+                                             queries[2]->exponent, queries[3]->exponent);
+    const __m128i biased = _mm_add_epi32(exponents, _mm_set1_epi32(header->unit_exponent + 1023));
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_cvtepi32_epi64(biased), 52));
+}
+
+INLINE __m256d sum_up(__m256d x) {
+    return _mm256_mul_pd(x, _mm256_set1_pd(1.0 + 0x1p-36));
+}
+
+INLINE __m256d step_up(__m256d x) {
+    const __m256d size = _mm256_andnot_pd(_mm256_set1_pd(-0.0), x);
+    const __m256d step = _mm256_mul_pd(size, _mm256_set1_pd(0x1p-52));
+    return _mm256_add_pd(x, _mm256_max_pd(step, _mm256_set1_pd(0x1p-1022)));
+}
+
+INLINE void store_frames(__m256d bounds, __m256d offsets, __m256d offsets2, __m256d units,
+                         struct rsr_sketch_frame *frames) {
+    const __m256d a = _mm256_unpacklo_pd(bounds, offsets), b = _mm256_unpackhi_pd(bounds, offsets);
+    const __m256d c = _mm256_unpacklo_pd(offsets2, units), d = _mm256_unpackhi_pd(offsets2, units);
+    _Static_assert(sizeof(struct rsr_sketch_frame) == 32, "bound, two offsets, unit");
+    _mm256_storeu_pd(&frames[0].bound, _mm256_permute2f128_pd(a, c, 0x20));
+    _mm256_storeu_pd(&frames[1].bound, _mm256_permute2f128_pd(b, d, 0x20));
+    _mm256_storeu_pd(&frames[2].bound, _mm256_permute2f128_pd(a, c, 0x31));
+    _mm256_storeu_pd(&frames[3].bound, _mm256_permute2f128_pd(b, d, 0x31));
+}
+
+/* rsr_sketch_frame_from(), operation by operation. */
+INLINE void frames_of4(const struct rsr_sketch_shape *shape, const uint8_t *block,
+                       const struct rsr_sketch_query *const *queries,
+                       struct rsr_sketch_frame *frames) {
+    const struct rsr_sketch_header *header = rsr_sketch_header_of(block);
+    const float *norms = (const float *)(const void *)(block + shape->norms_at);
+    const __m256d q_norm = OF_QUERIES(norm), units = units_of(header, queries);
+    const __m256d centres = dot_centres(shape, block, queries);
+    const __m256d roundings = _mm256_mul_pd(_mm256_set1_pd(shape->dim * 0x1p-52), q_norm);
+    const __m256d centre_error =
+        sum_up(_mm256_mul_pd(roundings, _mm256_set1_pd(header->centre_norm)));
+    const __m256d box_unit =
+        _mm256_mul_pd(_mm256_set1_pd((double)header->box_unit), OF_QUERIES(box_unit));
+    const __m256d box = sum_up(_mm256_mul_pd(dot_boxes(shape, block, queries), box_unit));
+    const __m256d ball = sum_up(_mm256_mul_pd(q_norm, _mm256_set1_pd(header->radius)));
+    const __m256d least = _mm256_min_pd(box, ball);
+    const __m256d residual_slack = OF_QUERIES(residual_slack);
+    __m256d slack = _mm256_setzero_pd(), offsets[RSR_SKETCH_MAX_PLANES] = {slack, slack};
+    for (uint32_t s = 0; s < shape->n_slices; s++)
+        slack = _mm256_add_pd(
+            slack, _mm256_mul_pd(_mm256_set1_pd((double)norms[s]), OF_QUERIES(slack[s])));
+    for (uint32_t p = 0; p < shape->n_planes; p++) {
+        const double residual = (double)rsr_sketch_decode(header->largest_residual[p]);
+        const __m256d rest = _mm256_mul_pd(_mm256_set1_pd(residual), residual_slack);
+        const __m256d all = _mm256_mul_pd(units, _mm256_add_pd(slack, rest));
+        offsets[p] = step_up(_mm256_add_pd(centres, sum_up(_mm256_add_pd(centre_error, all))));
+    }
+    const __m256d bounds =
+        step_up(_mm256_add_pd(centres, sum_up(_mm256_add_pd(centre_error, least))));
+    store_frames(bounds, offsets[0], offsets[1], units, frames);
 }
 
 TARGET void rsr_sketch_frames_avx512(const struct rsr_sketch_shape *shape, const void *block,
                                      const struct rsr_sketch_query *const *queries, uint32_t n,
                                      struct rsr_sketch_frame *frames) {
-    for (uint32_t i = 0; i < n; i += TOGETHER) {
-        struct rsr_sketch_dots dots[TOGETHER];
-        const uint32_t left = n - i < TOGETHER ? n - i : TOGETHER;
-        if (left == TOGETHER)
-            dot_centres(shape, block, queries + i, TOGETHER, dots);
-        else
-            for (uint32_t j = 0; j < left; j++)
-                dot_centres(shape, block, queries + i + j, 1, &dots[j]);
-        for (uint32_t j = 0; j < left; j++)
-            frames[i + j] = rsr_sketch_frame_from(shape, block, queries[i + j], dots[j]);
-    }
+    uint32_t i = 0;
+    for (; i + TOGETHER <= n && !rsr_sketch_is_flat(shape); i += TOGETHER)
+        frames_of4(shape, block, queries + i, frames + i);
+    rsr_sketch_frames_each(shape, block, queries + i, n - i, frames + i);
 }
 
 #endif
