@@ -6,13 +6,17 @@
 #include "base/round.h"
 
 #define SUM_BYTES 4 /* of an i32 or a float */
+#define L2_TOKENS 6 /* whose tables fill the second-level cache */
 
 uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, uint64_t n_rows) {
-    const uint64_t fitting = walk->frame.layer->spec->l2_bytes / 8 / walk->table_step_bytes;
-    uint64_t steps = fitting / unit_steps * unit_steps;
-    if (steps == 0)
-        steps = unit_steps;
-    walk->block_steps = steps < walk->n_steps ? (uint32_t)steps : walk->n_steps;
+    const uint64_t bytes = walk->frame.layer->spec->l2_bytes / L2_TOKENS;
+    const uint64_t fitting = bytes / walk->table_step_bytes / unit_steps * unit_steps;
+    const uint64_t most = fitting != 0 ? fitting : unit_steps;
+    /* Equal blocks: codes are fetched ahead within a block, so that a short one has few of them. */
+    const uint64_t n_blocks = rsrc_divide_up64(walk->n_steps, most);
+    const uint64_t steps = rsrc_divide_up64(rsrc_divide_up64(walk->n_steps, n_blocks), unit_steps);
+    walk->block_steps =
+        steps * unit_steps < walk->n_steps ? (uint32_t)steps * unit_steps : walk->n_steps;
     walk->n_blocks = rsrc_divide_up(walk->n_steps, walk->block_steps);
     walk->token_table_bytes = (int64_t)walk->block_steps * walk->table_step_bytes;
     walk->partials_at = LUT_TOKENS * walk->token_table_bytes;

@@ -49,8 +49,8 @@ struct rsrc_lut_walk {
     uint16_t has_tables; /* or RSR_NO_KREG: they are always made */
 };
 
-/* Blocks of columns, each a multiple of `unit_steps` steps, whose tables take an eighth of L2 a
- * token: half of it for LUT_TOKENS tokens, the rest is for codes on their way. n_rows: stored. Sets
+/* Blocks of columns, each a multiple of `unit_steps` steps, whose tables take at most a sixth of L2 a
+ * token: two thirds of it for LUT_TOKENS tokens, the rest is for codes on their way. n_rows: stored. Sets
  * the kernel's scratch memory and returns its size. */
 uint64_t rsrc_lut_plan_scratch(struct rsrc_lut_walk *walk, uint32_t unit_steps, uint64_t n_rows);
 /* The loops; `comment` stands before them. `tables` tells what those of this kernel hold and where: kernels
