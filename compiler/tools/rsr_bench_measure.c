@@ -62,6 +62,20 @@ CLONES static uint64_t read_four_streams(const v8u64 *p, uint64_t n) {
     return a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
 }
 
+CLONES static uint64_t read_four_prefetch(const v8u64 *p, uint64_t n) {
+    v8u64 sums[4] = {{0}};
+    const uint64_t quarter = n / 4;
+    for (uint64_t i = 0; i + 4 <= quarter; i += 4)
+        for (uint64_t s = 0; s < 4; s++)
+            for (uint64_t j = 0; j < 4; j++) {
+                const v8u64 *at = p + s * quarter + i + j;
+                __builtin_prefetch(at + 64, 0, 3);
+                sums[j] += *at;
+            }
+    const v8u64 a = sums[0] + sums[1] + sums[2] + sums[3];
+    return a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
+}
+
 typedef uint64_t read_loop(const v8u64 *, uint64_t);
 
 static double time_loop(read_loop *loop, const v8u64 *p, uint64_t n, uint32_t threads) {
@@ -79,7 +93,8 @@ static double time_loop(read_loop *loop, const v8u64 *p, uint64_t n, uint32_t th
 }
 
 double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads, uint32_t runs) {
-    static read_loop *const LOOPS[] = {read_plain, read_prefetch, read_four_streams};
+    static read_loop *const LOOPS[] = {read_plain, read_prefetch, read_four_streams,
+                                       read_four_prefetch};
     double best = 0;
     for (uint32_t loop = 0; loop < sizeof(LOOPS) / sizeof(LOOPS[0]); loop++) {
         double samples[64], spread;
