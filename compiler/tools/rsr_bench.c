@@ -15,7 +15,8 @@
 static const char HELP[] =
     "usage: rsr-bench kernel --rows R --cols C [options]\n"
     "       rsr-bench model MODEL.so [options]\n"
-    "       rsr-bench attention --context N [options]\n\n"
+    "       rsr-bench attention --context N [options]\n"
+    "       rsr-bench machine [options]\n\n"
     "kernel: compiles a random matrix, checks it against the scalar reference, and measures it "
     "hot\n"
     "(one matrix again and again) and streamed (rotating over at least 1.5 GiB of copies).\n"
@@ -34,7 +35,8 @@ static const char HELP[] =
     "  --gen-tokens G              [64]\n"
     "  --attention KIND            dense, or louver[:THRESHOLD][,min=KEYS] [dense]\n"
     "  --batch B                   sequences decoded together [1]\n"
-    "  --profile                   by operation of a decode step: time, waiting at barriers, bytes,\n"
+    "  --profile                   by operation of a decode step: time, waiting at barriers, "
+    "bytes,\n"
     "                              and the part of the time that reading them has to take\n\n"
     "attention: one layer over a long context, dense and through the KV index, rotating over at "
     "least\n"
@@ -42,17 +44,23 @@ static const char HELP[] =
     "  --context N                 keys\n"
     "  --head-dim D                1 to 256 [128]\n"
     "  --heads H, --kv-heads G     of queries, of keys [32, 8]\n"
-    "  --data gaussian|clustered   N(0, 1); or 64 centres of it and a spread of 0.35, in runs of 256\n"
+    "  --data gaussian|clustered   N(0, 1); or 64 centres of it and a spread of 0.35, in runs of "
+    "256\n"
     "                              keys. Queries and values are N(0, 1) [gaussian]\n"
-    "  --data trace:FILE           what rsr-run --dump-qkv wrote: all layers, its first N tokens as\n"
+    "  --data trace:FILE           what rsr-run --dump-qkv wrote: all layers, its first N tokens "
+    "as\n"
     "                              keys, and queries of the last of them and of those after it\n"
     "  --threshold T               value:T, topk:K or mass:EPS; topk has the K-th product found\n"
     "                              beforehand, and search_us is what the index takes to find it\n"
     "                              itself [mass:1e-3]\n"
     "  --planes P                  1: 4 bits a dimension; 2: 4 more [2]\n"
     "  --quick                     one layer, whatever fits the caches: no figures to publish\n\n"
+    "machine: read bandwidths by size and rates of instructions, as a target description for\n"
+    "--target; takes some seconds.\n"
+    "  --quick                     64 MiB instead of several times the last cache: nothing to "
+    "keep\n\n"
     "all:\n"
-    "  --threads T                 [all CPUs for model; else 1]\n"
+    "  --threads T                 [all CPUs for model; 1 and all for machine; else 1]\n"
     "  --runs N                    measurements of which the median is shown [7]\n"
     "  --seed N                    [1]\n"
     "  --json                      one JSON object on stdout\n";
@@ -173,6 +181,11 @@ static bool has_context(const struct bench_options *options) {
     return options->context != 0;
 }
 
+static bool needs_nothing(const struct bench_options *options) {
+    (void)options;
+    return true;
+}
+
 static const struct bench_command {
     const char *name;
     bool takes_model;
@@ -183,6 +196,7 @@ static const struct bench_command {
     {"kernel", false, has_matrix, "needs --rows and --cols:", bench_kernel},
     {"model", true, has_model, "needs a MODEL.so:", bench_model},
     {"attention", false, has_context, "needs --context:", bench_attention},
+    {"machine", false, needs_nothing, "", bench_machine},
 };
 
 static const struct bench_command *command_of(const char *name) {
@@ -224,7 +238,7 @@ int main(int argc, char **argv) {
                                     .seed = 1};
     const struct bench_command *command = command_of(argv[1]);
     if (command == NULL)
-        return fail("unknown command", argv[1], "; there are kernel, model and attention");
+        return fail("unknown command", argv[1], "; there are kernel, model, attention and machine");
     for (int i = 2; i < argc; i++) {
         if (argv[i][0] == '-') {
             if (parse_option(argc, argv, &i, &options) != 0)

@@ -40,6 +40,7 @@ struct bench_options {
 int bench_kernel(const struct bench_options *options);
 int bench_model(const struct bench_options *options);
 int bench_attention(const struct bench_options *options);
+int bench_machine(const struct bench_options *options);
 
 /* Streaming is measured over at least this much distinct memory: several times any cache. */
 #define BENCH_STREAM_BYTES ((uint64_t)1536 << 20)
@@ -47,7 +48,7 @@ int bench_attention(const struct bench_options *options);
 /* rsrc_map_pages(); NULL with a message if there is not enough. */
 void *bench_alloc(uint64_t size_bytes);
 
-/* Read bandwidth of `threads` threads over the buffer: the best of a plain loop, one with software
+/* Read bandwidth of `threads` threads, each over its part of the buffer, again and again if it is small: the best of a plain loop, one with software
  * prefetch, and one with four streams; 1e9 bytes a second. */
 double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads, uint32_t runs);
 

@@ -1,0 +1,35 @@
+/* probe.h - rates of this machine's instructions, as the kernels of a target use them.
+ *
+ * Probes are kernels: operation lists that a back end makes code of. So a rate is that of the instructions
+ * that the target's kernels have, without what stands around them there.
+ */
+#ifndef RSRC_MEASURE_PROBE_H
+#define RSRC_MEASURE_PROBE_H
+
+#include "link/linker.h"
+
+struct rsrc_probe_input {
+    const struct rsr_spec *spec; /* this machine can run it; vector_bits not 0 */
+    const struct rsrc_backend *backend;
+    enum rsr_unit_kind kind; /* that the back end makes: OBJ or C */
+    const struct rsrc_toolchain *toolchain;
+    const char *dir; /* private and flat: files are left in it */
+};
+
+/* Multiply-adds of int8 values, 1e9 a second, four to an operand from the first-level cache. The fastest of
+ * the ways that the target has; *how names its operation. */
+RSRC_NODISCARD enum rsrc_status rsrc_probe_dot(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                               const struct rsrc_probe_input *input, double *gmacs,
+                                               const char **how);
+/* Vector instructions, 1e9 a second: additions, four to an operand from the first-level cache, and as many
+ * look-ups in 16 bytes where the target has them. */
+RSRC_NODISCARD enum rsrc_status rsrc_probe_vector(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                  const struct rsrc_probe_input *input,
+                                                  double *gips, const char **how);
+/* Additions of `scatter`, as the planner counts them: 1e9 a second, of a random ternary matrix in cache. */
+RSRC_NODISCARD enum rsrc_status rsrc_probe_additions(struct rsrc_diag *diag,
+                                                     struct rsrc_arena *arena,
+                                                     const struct rsrc_probe_input *input,
+                                                     double *gops, const char **how);
+
+#endif
