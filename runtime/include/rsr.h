@@ -262,6 +262,19 @@ typedef struct rsr_attention_stats {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset,
                                                                rsr_attention_stats *stats);
 
+/* How tokens were picked (rsr_batch.picks) since the engine was created or the last reset. */
+typedef struct rsr_head_stats {
+    uint32_t size_bytes;
+    uint32_t n_planes;              /* of the head's sketch; 0: it has none */
+    uint64_t sketched, full;        /* picks from a sketch of the head, and from all logits; the former read */
+    uint64_t scanned;               /* rows of the sketch's first plane, */
+    uint64_t plane2;                /* of its second one, */
+    uint64_t exact;                 /* and of the head */
+} rsr_head_stats;
+#define RSR_HEAD_STATS_INIT {.size_bytes = sizeof(rsr_head_stats)}
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_head_stats(rsr_engine *engine, bool reset,
+                                                          rsr_head_stats *stats);
+
 /* ---- Sequences ---------------------------------------------------------------------------------- */
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_create(rsr_engine *engine, rsr_sequence **sequence,
@@ -291,6 +304,16 @@ typedef struct rsr_batch_entry {
     bool want_logits;
 } rsr_batch_entry;
 
+/* A token to be picked behind an entry: what rsr_sample() gives for the entry's logits and all tokens of its
+ * sequence up to and including it, without reading all of the head where the module has a sketch of it. An
+ * entry that also wants logits, top_p below 1, a repeat_penalty below 1 and a top_k above an eighth of the
+ * vocabulary read it all. */
+struct rsr_sampling;
+typedef struct rsr_pick {
+    size_t entry;
+    const struct rsr_sampling *sampling;    /* NULL: greedy */
+} rsr_pick;
+
 typedef struct rsr_batch {
     uint32_t size_bytes;
     const rsr_batch_entry *entries;
@@ -298,6 +321,9 @@ typedef struct rsr_batch {
     float *logits;          /* [entries with want_logits][vocab], in entry order; of an embedding
                                model the hidden states behind its last norm, [..][hidden] */
     size_t logits_capacity; /* floats */
+    const rsr_pick *picks;  /* entries ascending */
+    size_t n_picks;
+    uint32_t *picked;       /* [n_picks] tokens */
 } rsr_batch;
 #define RSR_BATCH_INIT {.size_bytes = sizeof(rsr_batch)}
 

@@ -43,6 +43,7 @@ struct rsr_api {
     rsr_status (*sequence_read_kv)(rsr_sequence *, uint32_t, uint32_t, float *, float *,
                                    rsr_error *);
     rsr_status (*embed)(rsr_engine *, const uint32_t *, size_t, float *, size_t, rsr_error *);
+    rsr_status (*engine_head_stats)(rsr_engine *, bool, rsr_head_stats *);
 };
 
 /* Defined by the runtime that is linked into a module. */

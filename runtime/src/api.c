@@ -30,4 +30,5 @@ const struct rsr_api rsr_runtime_api = {
     .engine_attention_stats = rsr_api_engine_attention_stats,
     .sequence_read_kv = rsr_api_sequence_read_kv,
     .embed = rsr_api_embed,
+    .engine_head_stats = rsr_api_engine_head_stats,
 };

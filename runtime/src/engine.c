@@ -130,6 +130,7 @@ static void free_engine(rsr_engine *engine, bool forked) {
     if (engine->arena != NULL)
         munmap(engine->arena, (size_t)engine->arena_bytes);
     rsr_kv_pool_destroy(&engine->kv);
+    rsr_picks_destroy(engine);
     free(engine->chunk.positions);
     free(engine->chunk.runs);
     free(engine->chunk.wanted);
@@ -156,6 +157,8 @@ static rsr_status fill_engine(rsr_engine *engine, const rsr_engine_options *opti
         status = make_arena(engine, err);
     if (status == RSR_OK)
         status = make_chunk(engine, err);
+    if (status == RSR_OK)
+        status = rsr_picks_create(engine, err);
     return status;
 }
 
@@ -252,6 +255,29 @@ rsr_status rsr_api_engine_attention_stats(rsr_engine *engine, bool reset,
     status = rsr_write_info(stats, &total, sizeof(total), NULL);
     for (uint32_t i = 0; status == RSR_OK && reset && i < engine->n_threads; i++)
         engine->workers[i].attention = (rsr_attention_stats){0};
+    pthread_mutex_unlock(&engine->call_lock);
+    return status;
+}
+
+rsr_status rsr_api_engine_head_stats(rsr_engine *engine, bool reset, rsr_head_stats *stats) {
+    if (engine == NULL || stats == NULL)
+        return RSR_ERR_ARGUMENT;
+    rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
+    if (status != RSR_OK)
+        return status;
+    rsr_head_stats total = {.size_bytes = sizeof(total), .n_planes = engine->picks.shape.n_planes};
+    pthread_mutex_lock(&engine->call_lock);
+    for (uint32_t i = 0; i < engine->n_threads; i++) {
+        const rsr_head_stats *worker = &engine->workers[i].head;
+        total.sketched += worker->sketched;
+        total.full += worker->full;
+        total.scanned += worker->scanned;
+        total.plane2 += worker->plane2;
+        total.exact += worker->exact;
+    }
+    status = rsr_write_info(stats, &total, sizeof(total), NULL);
+    for (uint32_t i = 0; status == RSR_OK && reset && i < engine->n_threads; i++)
+        engine->workers[i].head = (rsr_head_stats){0};
     pthread_mutex_unlock(&engine->call_lock);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "head_sketch.h"
 #include "kvcache.h"
 #include "louver/louver.h"
 #include "ops/ops.h"
@@ -93,6 +94,7 @@ struct rsr_worker_state {
     uint32_t tables;               /* rsr_kernel_desc.tables of them */
     uint64_t bytes;                /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;
+    rsr_head_stats head;
 };
 
 /* Collected times: one row an operation kind, LINEAR one a role. */
@@ -115,6 +117,7 @@ struct rsr_engine {
     const struct rsr_attention *attention;
     struct rsr_attention_options attention_options;
     struct louver_setup louver; /* if attention is louver */
+    struct rsr_picks picks;
     char *arena;                /* the buffers of a step */
     uint64_t arena_bytes;
     char *scratch; /* of all workers */

@@ -54,6 +54,31 @@ static rsr_status check_entries(const rsr_engine *engine, const rsr_batch *batch
     return RSR_OK;
 }
 
+static rsr_status check_picks(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    if (batch->n_picks == 0)
+        return RSR_OK;
+    if (batch->picks == NULL || batch->picked == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "the batch has %zu picks, but %s is NULL",
+                        batch->n_picks, batch->picks == NULL ? "picks" : "picked");
+    if (engine->model->module->hyper.pooling != RSR_POOLING_NONE)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "this is an embedding model: it picks no tokens");
+    for (size_t i = 0; i < batch->n_picks; i++) {
+        const size_t entry = batch->picks[i].entry;
+        if (entry >= batch->n_entries || (i > 0 && entry <= batch->picks[i - 1].entry))
+            return rsr_fail(err, RSR_ERR_ARGUMENT, "pick %zu: entry %zu is %s", i, entry,
+                            entry >= batch->n_entries ? "not in the batch"
+                                                      : "not behind the one before");
+        rsr_sampling sampling = RSR_SAMPLING_INIT;
+        rsr_status status =
+            rsr_read_options(&sampling, sizeof(sampling), batch->picks[i].sampling, err);
+        if (status == RSR_OK)
+            status = rsr_check_sampling(&sampling, err);
+        if (status != RSR_OK)
+            return status;
+    }
+    return RSR_OK;
+}
+
 static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
     if (batch->n_entries > 0 && batch->entries == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the batch has %zu entries at NULL",
@@ -66,6 +91,9 @@ static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, 
                             sequence == NULL ? "NULL" : "another engine's");
         n_wanted += batch->entries[i].want_logits;
     }
+    rsr_status status = check_picks(engine, batch, err);
+    if (status != RSR_OK)
+        return status;
     const size_t size = rsr_output_size(&engine->model->module->hyper);
     if (n_wanted > 0 && (batch->logits == NULL || batch->logits_capacity / size < n_wanted))
         return rsr_fail(err, RSR_ERR_ARGUMENT,
@@ -108,6 +136,8 @@ static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32
     chunk->n_wanted = 0;
     for (uint32_t t = 0; t < n_tokens; t++) {
         chunk->positions[t] = entries[t].position;
+        /* Behind the sequence's length until the batch has succeeded. */
+        entries[t].sequence->tokens[entries[t].position] = entries[t].token;
         if (entries[t].want_logits)
             chunk->wanted[chunk->n_wanted++] = t;
     }
@@ -130,15 +160,38 @@ static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
                     op->block);
 }
 
+/* How many of the entries from `first` on are a chunk, with how many of the picks from `picked` on. */
+static uint32_t chunk_size(const rsr_engine *engine, const rsr_batch *batch, size_t first,
+                           size_t picked, uint32_t *n_picks) {
+    const size_t left = batch->n_entries - first;
+    uint32_t n = left < engine->max_batch ? (uint32_t)left : engine->max_batch;
+    for (*n_picks = 0; picked + *n_picks < batch->n_picks; ++*n_picks) {
+        const size_t entry = batch->picks[picked + *n_picks].entry - first;
+        if (entry >= n)
+            break;
+        if (*n_picks == RSR_MAX_PICKS)
+            return (uint32_t)entry;
+    }
+    return n;
+}
+
 static rsr_status run_batch(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
     float *outputs = batch->logits;
+    size_t picked = 0;
     for (size_t done = 0; done < batch->n_entries; done += engine->chunk.n_tokens) {
-        const size_t left = batch->n_entries - done;
-        set_chunk(engine, batch->entries + done,
-                  left < engine->max_batch ? (uint32_t)left : engine->max_batch, outputs);
-        rsr_status status = run_chunk(engine, err);
+        uint32_t n_picks;
+        const uint32_t n_tokens = chunk_size(engine, batch, done, picked, &n_picks);
+        set_chunk(engine, batch->entries + done, n_tokens, outputs);
+        const bool picks = n_picks > 0;
+        rsr_status status =
+            rsr_picks_begin(engine, picks ? batch->picks + picked : NULL, n_picks, done, err);
+        if (status == RSR_OK)
+            status = run_chunk(engine, err);
+        if (status == RSR_OK && picks)
+            status = rsr_picks_finish(engine, batch->picked + picked, err);
         if (status != RSR_OK)
             return status;
+        picked += n_picks;
         if (engine->chunk.n_wanted > 0)
             outputs +=
                 (size_t)engine->chunk.n_wanted * rsr_output_size(&engine->model->module->hyper);
@@ -163,7 +216,7 @@ static rsr_status eval_locked(rsr_engine *engine, const rsr_batch *batch, rsr_er
     for (size_t i = 0; i < batch->n_entries; i++) {
         struct rsr_sequence *sequence = batch->entries[i].sequence;
         if (status == RSR_OK)
-            sequence->tokens[sequence->length++] = batch->entries[i].token;
+            sequence->length++;
         else
             rsr_sequence_release_from(sequence, sequence->length);
     }

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "detokenize.h"
-#include "sample.h"
 #include "text.h"
 
 struct generation {
@@ -19,7 +18,7 @@ struct generation {
     rsr_generate_fn *callback;
     void *user;
     uint32_t context;
-    float *logits;                      /* [vocab] of the last position */
+    uint32_t next;                      /* the token behind what is evaluated */
     struct rsr_detokenizer detokenizer; /* of a model with a tokenizer */
     struct rsr_bytes text;              /* for the callback */
     rsr_generate_result result;
@@ -31,7 +30,7 @@ static rsr_status no_memory(rsr_error *err) {
 
 /* ---- Prompt ------------------------------------------------------------------------------------- */
 
-/* Appends tokens to the sequence; the last one's logits are kept. */
+/* Appends tokens to the sequence and picks the next one. */
 static rsr_status evaluate(struct generation *g, const uint32_t *tokens, size_t n, rsr_error *err) {
     const uint32_t length = rsr_api_sequence_length(g->sequence);
     if (n > g->context - length)
@@ -42,15 +41,15 @@ static rsr_status evaluate(struct generation *g, const uint32_t *tokens, size_t 
     if (!entries)
         return no_memory(err);
     for (size_t i = 0; i < n; i++)
-        entries[i] = (rsr_batch_entry){.sequence = g->sequence,
-                                       .position = length + (uint32_t)i,
-                                       .token = tokens[i],
-                                       .want_logits = i + 1 == n};
+        entries[i] = (rsr_batch_entry){
+            .sequence = g->sequence, .position = length + (uint32_t)i, .token = tokens[i]};
+    const rsr_pick pick = {.entry = n - 1, .sampling = &g->sampling};
     rsr_batch batch = {.size_bytes = sizeof(batch),
                        .entries = entries,
                        .n_entries = n,
-                       .logits = g->logits,
-                       .logits_capacity = g->model->module->hyper.vocab};
+                       .picks = &pick,
+                       .n_picks = 1,
+                       .picked = &g->next};
     rsr_status status = rsr_api_eval(g->engine, &batch, err);
     free(entries);
     return status;
@@ -141,16 +140,11 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
     }
     for (bool go_on = true;;) {
         const uint32_t length = rsr_api_sequence_length(g->sequence);
-        uint32_t token = 0;
-        rsr_status status =
-            rsr_sample_at(g->model->module->hyper.vocab, &g->sampling, g->logits,
-                          rsr_sequence_tokens(g->sequence), length, length, &token, err);
-        if (status != RSR_OK)
-            return status;
+        const uint32_t token = g->next;
         r->tokens++;
         bool stop = is_stop(g, token), full = length == g->context;
         bool last = stop || full || r->tokens == g->options.max_tokens;
-        status = deliver(g, token, stop, last, &go_on, err);
+        rsr_status status = deliver(g, token, stop, last, &go_on, err);
         if (status != RSR_OK)
             return status;
         if (last || !go_on) {
@@ -194,8 +188,7 @@ static rsr_status set_up(struct generation *g, const rsr_generate_options *optio
                         "this is an embedding model: it continues no text, rsr_embed() embeds it");
     if (g->model->text)
         rsr_detokenizer_begin(&g->detokenizer, g->model, true);
-    g->logits = malloc(g->model->module->hyper.vocab * sizeof(*g->logits));
-    return g->logits ? RSR_OK : no_memory(err);
+    return RSR_OK;
 }
 
 rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const char *prompt,
@@ -215,7 +208,6 @@ rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const ch
         status = decode(&g, err);
     if (status == RSR_OK && result)
         status = rsr_write_info(result, &g.result, sizeof(g.result), err);
-    free(g.logits);
     rsr_detokenizer_free(&g.detokenizer);
     rsr_bytes_free(&g.text);
     return status;

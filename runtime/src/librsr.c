@@ -202,6 +202,12 @@ rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset, rsr_attent
     return api_of(engine)->engine_attention_stats(engine, reset, stats);
 }
 
+rsr_status rsr_engine_head_stats(rsr_engine *engine, bool reset, rsr_head_stats *stats) {
+    if (engine == NULL)
+        return RSR_ERR_ARGUMENT;
+    return api_of(engine)->engine_head_stats(engine, reset, stats);
+}
+
 rsr_status rsr_sequence_create(rsr_engine *engine, rsr_sequence **sequence, rsr_error *err) {
     if (engine == NULL)
         return refuse_null(err, "engine");

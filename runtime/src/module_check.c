@@ -6,6 +6,7 @@
 
 #include "ops/ops.h"
 #include "runtime.h"
+#include "sketch/sketch.h"
 
 /* Positions are float32 integers in RoPE, so 2^24 at most; other sizes far above any model keep
  * products of two of them inside 64 bits. */
@@ -61,6 +62,23 @@ static rsr_status check_dense(const struct rsr_matrix_data *m, const char *name,
         rows > LIMIT_SIZE || cols > LIMIT_SIZE ||
         (m->dtype != RSR_DTYPE_F32 && m->dtype != RSR_DTYPE_BF16 && m->dtype != RSR_DTYPE_F16))
         return BROKEN("the %s is %u x %u of type %u", name, m->rows, m->cols, m->dtype);
+    return RSR_OK;
+}
+
+static rsr_status check_head_sketch(const struct rsr_target *target, rsr_error *err) {
+    const struct rsr_head_sketch *s = &target->head_sketch;
+    const struct rsr_matrix_data *head = &target->head;
+    if (head->data == NULL || head->cols > RSR_SKETCH_MAX_DIM || s->n_planes < 1 ||
+        s->n_planes > RSR_SKETCH_MAX_PLANES || s->centre == NULL)
+        return BROKEN("a sketch of %u planes does not fit the head", s->n_planes);
+    const struct rsr_sketch_shape shape = rsr_sketch_flat_shape(head->cols, s->n_planes);
+    if (s->block_bytes != shape.block_bytes || (uintptr_t)s->blocks % 64 != 0)
+        return BROKEN(
+            "the head's sketch has blocks of %llu bytes, not of %u, or they are not aligned",
+            (unsigned long long)s->block_bytes, shape.block_bytes);
+    for (uint32_t i = 0; i < head->cols; i++)
+        if (!(fabsf(s->centre[i]) < RSR_SKETCH_LARGEST_CENTRE))
+            return BROKEN("the centre of the head's sketch is too large at %u", i);
     return RSR_OK;
 }
 
@@ -210,7 +228,8 @@ static bool has_argument(const struct step_check *c) {
             return false;
         return op->arg == RSR_NO_KERNEL
                    ? c->target->head.data != NULL
-                   : op->arg < c->target->n_kernels && is_head_kernel(c, op->arg);
+                   : op->arg < c->target->n_kernels && is_head_kernel(c, op->arg) &&
+                         c->target->head_sketch.blocks == NULL;
     case RSR_OP_OUTPUT:
         return c->module->hyper.pooling != RSR_POOLING_NONE;
     case RSR_OP_EMBED:
@@ -301,6 +320,8 @@ rsr_status rsr_check_module_tables(const struct rsr_module *module, const struct
         status = check_dense(&target->embedding, "embedding", hyper->vocab, hyper->hidden, err);
     if (status == RSR_OK && target->head.data != NULL)
         status = check_dense(&target->head, "head", hyper->vocab, hyper->hidden, err);
+    if (status == RSR_OK && target->head_sketch.blocks != NULL)
+        status = check_head_sketch(target, err);
     for (uint32_t i = 0; status == RSR_OK && i < target->n_dense; i++)
         status = check_dense(&target->dense[i], "dense layer", target->dense[i].rows,
                              target->dense[i].cols, err);

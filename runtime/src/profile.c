@@ -35,7 +35,7 @@ static uint64_t table_bytes(const struct rsr_engine *engine, const struct rsr_st
     case RSR_OP_NORM:
         return target->norms[op->arg].cols * sizeof(float);
     case RSR_OP_HEAD:
-        if (engine->chunk.n_wanted == 0)
+        if (engine->chunk.n_wanted == 0 && engine->picks.n_all == 0)
             return 0;
         return rsr_op_weight_bytes(target, op) +
                (op->arg == RSR_NO_KERNEL ? 0 : scale_bytes(&target->kernels[op->arg]));

@@ -70,6 +70,7 @@ rsr_status rsr_api_engine_create(rsr_model *, const rsr_engine_options *, rsr_en
 void rsr_api_engine_destroy(rsr_engine *);
 rsr_status rsr_api_engine_get_info(const rsr_engine *, rsr_engine_info *);
 rsr_status rsr_api_engine_attention_stats(rsr_engine *, bool, rsr_attention_stats *);
+rsr_status rsr_api_engine_head_stats(rsr_engine *, bool, rsr_head_stats *);
 rsr_status rsr_api_engine_profile(rsr_engine *, bool, rsr_profile_entry *, size_t, size_t *);
 rsr_status rsr_api_sequence_create(rsr_engine *, rsr_sequence **, rsr_error *); /* sequence.c */
 void rsr_api_sequence_destroy(rsr_sequence *);

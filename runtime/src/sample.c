@@ -11,17 +11,12 @@
 
 #include "sample.h"
 
-struct candidate {
-    double logit; /* divided by the temperature */
-    uint32_t token;
-};
-
 /* Larger logit first, then lower id: a total order. */
-static bool comes_before(const struct candidate *a, const struct candidate *b) {
+static bool comes_before(const struct rsr_candidate *a, const struct rsr_candidate *b) {
     return a->logit != b->logit ? a->logit > b->logit : a->token < b->token;
 }
 
-static rsr_status check_sampling(const rsr_sampling *s, rsr_error *err) {
+rsr_status rsr_check_sampling(const rsr_sampling *s, rsr_error *err) {
     if (!(s->temperature >= 0) || !isfinite(s->temperature))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "temperature %g is not 0 or more",
                         (double)s->temperature);
@@ -56,8 +51,7 @@ static rsr_status penalize(float *out, const float *logits, uint32_t vocab, cons
         if (token >= vocab)
             return rsr_fail(err, RSR_ERR_ARGUMENT, "token %u is outside the vocabulary of %u",
                             token, vocab);
-        float logit = logits[token];
-        out[token] = logit < 0 ? logit * s->repeat_penalty : logit / s->repeat_penalty;
+        out[token] = rsr_penalized(logits[token], s);
     }
     return RSR_OK;
 }
@@ -72,8 +66,8 @@ static uint32_t greedy(const float *logits, uint32_t vocab) {
 
 /* ---- Filters ------------------------------------------------------------------------------------ */
 
-static void sift_down(struct candidate *heap, size_t n, size_t i) {
-    struct candidate moved = heap[i];
+static void sift_down(struct rsr_candidate *heap, size_t n, size_t i) {
+    struct rsr_candidate moved = heap[i];
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
         if (child + 1 < n && comes_before(&heap[child + 1], &heap[child]))
             child++;
@@ -87,12 +81,12 @@ static void sift_down(struct candidate *heap, size_t n, size_t i) {
 /* The candidates as a heap from which the best come out one after another: sorting all of a
  * vocabulary to keep a few of it would cost more than the rest of the sampler. */
 struct best_first {
-    struct candidate *heap;
+    struct rsr_candidate *heap;
     size_t n;
 };
 
-static struct candidate take_best(struct best_first *queue) {
-    struct candidate best = queue->heap[0];
+static struct rsr_candidate take_best(struct best_first *queue) {
+    struct rsr_candidate best = queue->heap[0];
     queue->heap[0] = queue->heap[--queue->n];
     if (queue->n > 0)
         sift_down(queue->heap, queue->n, 0);
@@ -101,8 +95,8 @@ static struct candidate take_best(struct best_first *queue) {
 
 /* Keeps what top-k, top-p and min-p leave, best first, and returns how many. Ties at the k-th place
  * stay. Top-p keeps a token while those before it hold less than top_p of the total. */
-static size_t filter(struct candidate *candidates, size_t n, const rsr_sampling *s,
-                     struct candidate *kept) {
+static size_t filter(struct rsr_candidate *candidates, size_t n, const rsr_sampling *s,
+                     struct rsr_candidate *kept) {
     struct best_first queue = {candidates, n};
     for (size_t i = n / 2; i-- > 0;)
         sift_down(candidates, n, i);
@@ -131,32 +125,36 @@ static size_t filter(struct candidate *candidates, size_t n, const rsr_sampling 
 
 /* ---- The draw ----------------------------------------------------------------------------------- */
 
-static uint32_t draw(const struct candidate *candidates, size_t n, const rsr_sampling *s,
+static uint32_t draw(const struct rsr_candidate *candidates, size_t n, const rsr_sampling *s,
                      uint64_t position) {
-    struct candidate best = {-INFINITY, UINT32_MAX};
+    const uint64_t key = rsr_noise_key(s->seed, s->sequence_id, position);
+    struct rsr_candidate best = {-INFINITY, UINT32_MAX};
     for (size_t i = 0; i < n; i++) {
-        double uniform = rsr_noise(s->seed, s->sequence_id, position, candidates[i].token);
-        struct candidate noisy = {candidates[i].logit - rsr_log(-rsr_log(uniform)),
-                                  candidates[i].token};
+        struct rsr_candidate noisy = {candidates[i].logit + rsr_gumbel(key, candidates[i].token),
+                                      candidates[i].token};
         if (comes_before(&noisy, &best))
             best = noisy;
     }
     return best.token;
 }
 
+uint32_t rsr_sample_from(struct rsr_candidate *candidates, size_t n, struct rsr_candidate *kept,
+                         const rsr_sampling *s, uint64_t position) {
+    const bool filters = s->top_k > 0 || s->top_p < 1 || s->min_p > 0;
+    const size_t n_kept = filters ? filter(candidates, n, s, kept) : n;
+    return draw(filters ? kept : candidates, n_kept, s, position);
+}
+
 static rsr_status sample_candidates(const float *logits, uint32_t vocab, const rsr_sampling *s,
                                     uint64_t position, uint32_t *token, rsr_error *err) {
-    struct candidate *candidates = calloc(2 * (size_t)vocab, sizeof(*candidates));
+    struct rsr_candidate *candidates = calloc(2 * (size_t)vocab, sizeof(*candidates));
     if (!candidates)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory to sample from %u tokens", vocab);
-    struct candidate *kept = candidates + vocab;
     size_t n = 0;
     for (uint32_t i = 0; i < vocab; i++)
         if (logits[i] != -INFINITY)
-            candidates[n++] = (struct candidate){(double)logits[i] / (double)s->temperature, i};
-    bool filters = s->top_k > 0 || s->top_p < 1 || s->min_p > 0;
-    size_t n_kept = filters ? filter(candidates, n, s, kept) : n;
-    *token = draw(filters ? kept : candidates, n_kept, s, position);
+            candidates[n++] = (struct rsr_candidate){(double)logits[i] / (double)s->temperature, i};
+    *token = rsr_sample_from(candidates, n, candidates + vocab, s, position);
     free(candidates);
     return RSR_OK;
 }
@@ -164,7 +162,7 @@ static rsr_status sample_candidates(const float *logits, uint32_t vocab, const r
 rsr_status rsr_sample_at(uint32_t vocab, const rsr_sampling *s, const float *logits,
                          const uint32_t *history, size_t n_history, uint64_t position,
                          uint32_t *token, rsr_error *err) {
-    rsr_status status = check_sampling(s, err);
+    rsr_status status = rsr_check_sampling(s, err);
     if (status == RSR_OK)
         status = check_logits(logits, vocab, err);
     if (status != RSR_OK)

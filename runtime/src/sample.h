@@ -10,13 +10,38 @@ RSR_NODISCARD rsr_status rsr_sample_at(uint32_t vocab, const rsr_sampling *sampl
                                        size_t n_history, uint64_t position, uint32_t *token,
                                        rsr_error *err);
 
+/* Whether the options are in range. */
+RSR_NODISCARD rsr_status rsr_check_sampling(const rsr_sampling *sampling, rsr_error *err);
+
+/* What repeat_penalty makes of the logit of a token in the window. */
+static inline float rsr_penalized(float logit, const rsr_sampling *sampling) {
+    return logit < 0 ? logit * sampling->repeat_penalty : logit / sampling->repeat_penalty;
+}
+
+/* A token that may be drawn. */
+struct rsr_candidate {
+    double logit; /* divided by the temperature */
+    uint32_t token;
+};
+
+/* Filters and draws, temperature > 0. Candidates are changed; kept has room for n. */
+uint32_t rsr_sample_from(struct rsr_candidate *candidates, size_t n, struct rsr_candidate *kept,
+                         const rsr_sampling *sampling, uint64_t position);
+
 /* Natural logarithm and exponential from additions and multiplications in one fixed order, so that
  * every host computes the same bits; within 2 ulp of the true value. x > 0 and finite for the first,
  * x <= 0 for the second, which is 0 below -708. */
 double rsr_log(double x);
 double rsr_exp_negative(double x);
 
-/* A uniform number in (0, 1), the same for the same arguments everywhere. */
-double rsr_noise(uint64_t seed, uint64_t sequence_id, uint64_t position, uint32_t token);
+/* A uniform number in (0, 1), the same for the same arguments everywhere: of a token at the place that the
+ * key stands for. */
+uint64_t rsr_noise_key(uint64_t seed, uint64_t sequence_id, uint64_t position);
+double rsr_noise(uint64_t key, uint32_t token);
+
+/* What the draw adds to a candidate's logit: Gumbel noise. */
+double rsr_gumbel(uint64_t key, uint32_t token);
+/* At least that, without logarithms. */
+double rsr_gumbel_bound(uint64_t key, uint32_t token);
 
 #endif

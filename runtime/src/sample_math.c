@@ -60,12 +60,31 @@ static uint64_t mix(uint64_t z) {
     return z ^ (z >> 31);
 }
 
-double rsr_noise(uint64_t seed, uint64_t sequence_id, uint64_t position, uint32_t token) {
-    const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = mix(seed + golden);
-    z = mix((z ^ sequence_id) + golden);
-    z = mix((z ^ position) + golden);
-    z = mix((z ^ token) + golden);
+#define GOLDEN UINT64_C(0x9e3779b97f4a7c15)
+
+uint64_t rsr_noise_key(uint64_t seed, uint64_t sequence_id, uint64_t position) {
+    uint64_t z = mix(seed + GOLDEN);
+    z = mix((z ^ sequence_id) + GOLDEN);
+    return mix((z ^ position) + GOLDEN);
+}
+
+double rsr_noise(uint64_t key, uint32_t token) {
+    const uint64_t z = mix((key ^ token) + GOLDEN);
     /* 52 bits and a half are exact; with one bit more, the largest would round to 1. */
     return ((double)(z >> 12) + 0.5) * 0x1p-52;
+}
+
+double rsr_gumbel(uint64_t key, uint32_t token) {
+    return -rsr_log(-rsr_log(rsr_noise(key, token)));
+}
+
+/* For u in (0, 1): -log(-log u) <= -log(1 - u), for -log u >= 1 - u, which is exact. A positive double
+ * 2^e (1 + f) has the bits of 2^52 (e + f + 1023), and log2(1 + f) >= f. The rest covers the roundings
+ * here and in rsr_gumbel, whose logarithms are within 2 ulp. */
+double rsr_gumbel_bound(uint64_t key, uint32_t token) {
+    const double rest = 1.0 - rsr_noise(key, token);
+    int64_t bits;
+    memcpy(&bits, &rest, sizeof(bits));
+    const double log2_bound = (double)((INT64_C(1023) << 52) - bits) * 0x1p-52;
+    return log2_bound * (0x1.62e42fefa39efp-1 * (1.0 + 0x1p-40)) + 0x1p-30;
 }

@@ -208,17 +208,25 @@ static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
     w->engine->attention->run(w->engine, &call);
 }
 
-/* Wanted tokens that follow each other are one batch of the kernel. */
-static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_chunk *chunk = w->chunk;
-    for (uint32_t i = 0, n; i < chunk->n_wanted; i += n) {
-        for (n = 1; i + n < chunk->n_wanted && chunk->wanted[i + n] == chunk->wanted[i] + n; n++)
+/* Tokens whose logits are asked for, and where they go: ld elements apart. */
+struct head_rows {
+    const uint32_t *tokens;
+    uint32_t n;
+    float *logits;
+    size_t ld;
+};
+
+/* Tokens that follow each other are one batch of the kernel. */
+static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op,
+                            const struct head_rows *asked) {
+    for (uint32_t i = 0, n; i < asked->n; i += n) {
+        for (n = 1; i + n < asked->n && asked->tokens[i + n] == asked->tokens[i] + n; n++)
             ;
         const struct kernel_rows rows = {
-            .x = row_of(w, op->src[0], chunk->wanted[i]),
+            .x = row_of(w, op->src[0], asked->tokens[i]),
             .ldx = buffer_of(w, op->src[0])->row_bytes,
-            .y = chunk->outputs + (size_t)i * w->hyper->vocab,
-            .ldy = w->hyper->vocab,
+            .y = asked->logits + i * asked->ld,
+            .ldy = asked->ld,
             .n_tokens = n,
         };
         run_kernel(w, op->arg, &rows);
@@ -226,11 +234,22 @@ static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op) 
 }
 
 static void run_head(const struct walk *w, const struct rsr_step_op *op) {
-    if (op->arg == RSR_NO_KERNEL)
-        multiply_dense(w, &w->engine->model->target->head, op->src[0], w->chunk->wanted,
-                       w->chunk->n_wanted, w->chunk->outputs, w->hyper->vocab);
-    else
-        run_kernel_head(w, op);
+    struct rsr_picks *picks = &w->engine->picks;
+    const struct head_rows asked[] = {
+        {w->chunk->wanted, w->chunk->n_wanted, w->chunk->outputs, w->hyper->vocab},
+        {picks->all_tokens, picks->n_all, (float *)(void *)picks->memory,
+         picks->slot_bytes / sizeof(float)},
+    };
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        if (op->arg == RSR_NO_KERNEL)
+            multiply_dense(w, &w->engine->model->target->head, op->src[0], asked[i].tokens,
+                           asked[i].n, asked[i].logits, asked[i].ld);
+        else
+            run_kernel_head(w, op, &asked[i]);
+    }
+    if (picks->n_sketched > 0)
+        rsr_head_sketch_run(w->engine, w->worker, buffer_at(w, op->src[0]),
+                            buffer_of(w, op->src[0])->row_bytes);
 }
 
 static void run_output(const struct walk *w, const struct rsr_step_op *op) { /* T */

@@ -249,6 +249,11 @@ static inline bool rsr_sketch_is_flat(const struct rsr_sketch_shape *shape) {
     return shape->centre_at == 0;
 }
 
+/* What a scan reads of a block, from its beginning on. */
+static inline uint32_t rsr_sketch_first_bytes(const struct rsr_sketch_shape *shape) {
+    return shape->n_planes > 1 ? shape->plane_at[1] : shape->block_bytes;
+}
+
 /* 8-bit codes of scales and residual norms: 4 bits of exponent, 4 of mantissa, denormals below 16. */
 static inline uint32_t rsr_sketch_decode(uint8_t code) {
     return code < 16 ? code : (16u + (code & 15u)) << ((code >> 4) - 1);

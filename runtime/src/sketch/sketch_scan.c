@@ -106,7 +106,7 @@ static float sharpen_portable(const struct rsr_sketch_shape *shape, const void *
 void rsr_sketch_bounds_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape *shape,
                           const void *block, const struct rsr_sketch_query *const *queries,
                           uint32_t n, float *t, size_t stride, const void *next) {
-    const uint32_t lines = (shape->n_planes > 1 ? shape->plane_at[1] : shape->block_bytes) / 64;
+    const uint32_t lines = rsr_sketch_first_bytes(shape) / 64;
     const uint32_t n_groups = RSR_SKETCH_VECTORS / RSR_SKETCH_LANES;
     for (uint32_t group = 0; group < n_groups; group++) {
         for (uint32_t i = 0; i < n; i++)

@@ -1,0 +1,361 @@
+/* head_sketch.c - finds the rows of the head that may be chosen, and their exact logits.
+ *
+ * All workers: (1) bound all rows by the first plane, every block once for all picks; each worker keeps the
+ * rows with its best bounds. (2) The exact logits of those give a threshold that the chosen row reaches,
+ * or, of top-k, the k-th one. (3) Of the rows whose bound reaches it, those whose bound by the second plane
+ * still does are read, in decreasing order of their bounds. Rows that are never read have scores below the
+ * threshold, so what is chosen depends neither on the workers nor on which rows were tried first.
+ *
+ * THEOREM. The logit that ops->head computes for a row k is, where no pick is excluded, at most
+ *     frame.offset[p] + frame.unit t[p].
+ * PROOF. sketch.h bounds q . k over the reals. In the order of ops.h each product meets at most
+ * m = ceil(n / 16) + 4 roundings, of which those that underflow are off by at most 2^-150 each; so the logit is
+ * within (m + 2) 2^-24 sum |q_i k_i| + n 2^-149 of q . k, and sum |q_i k_i| <= |q| |k| <= |q| (|mu| + radius).
+ * That is added to both offsets. Where |q| (|mu| + radius) may reach 2^126 no sum is known to be finite: such
+ * picks, and queries that are not finite, are excluded and see all logits.    QED
+ *
+ * A score is the logit; a repetition penalty of 1 or more only lowers it. With noise it is
+ * fl(fl(logit / temperature) + noise): rounding is monotonic, so bounds of both parts bound it.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "engine.h"
+#include "head_sketch.h"
+#include "sketch/sketch_round.h"
+#include "sketch/sketch_scan.h"
+
+/* Tests compile this file with a term of the bound taken out, and must see wrong choices. */
+#ifndef RSR_HEAD_OMIT
+#define RSR_HEAD_OMIT 0
+#endif
+enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE };
+
+#define LARGEST_PRODUCT 0x1p126
+/* Rows beyond its share of those wanted that a worker tries for a threshold. Bounds by 4 bits order rows
+ * well: few are enough. */
+#define MORE_SEEDS 8u
+
+struct head_walk {
+    struct rsr_engine *engine;
+    struct rsr_picks *picks;
+    const struct rsr_matrix_data *head;
+    const struct rsr_head_sketch *sketch;
+    const char *x;
+    size_t x_bytes;
+    uint32_t worker, n_workers, n_blocks;
+};
+
+static const float *query_of(const struct head_walk *w, const struct rsr_head_pick *pick) {
+    return (const float *)(const void *)(w->x + pick->token * w->x_bytes);
+}
+
+static const char *block_at(const struct head_walk *w, uint32_t block) {
+    return (const char *)w->sketch->blocks + block * w->sketch->block_bytes;
+}
+
+static struct rsr_head_row *listed_by(const struct head_walk *w, const struct rsr_head_pick *pick,
+                                      uint32_t worker, uint32_t **n) {
+    const uint32_t first = rsr_head_blocks_before(w->n_blocks, worker, w->n_workers);
+    *n = pick->n_listed + (size_t)worker * RSR_HEAD_COUNT_STRIDE;
+    return pick->listed + (size_t)first * RSR_SKETCH_VECTORS;
+}
+
+/* ---- The largest of many: a heap whose root is the smallest ---- */
+
+static void sift_down(struct rsr_head_row *heap, uint32_t n, uint32_t i) {
+    const struct rsr_head_row moved = heap[i];
+    for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && heap[child + 1].value < heap[child].value)
+            child++;
+        if (!(heap[child].value < moved.value))
+            break;
+        heap[i] = heap[child];
+    }
+    heap[i] = moved;
+}
+
+/* Keeps the `capacity` largest. */
+static void keep_largest(struct rsr_head_row *heap, uint32_t *n, uint32_t capacity,
+                         struct rsr_head_row row) {
+    if (*n == capacity) {
+        if (row.value > heap[0].value) {
+            heap[0] = row;
+            sift_down(heap, *n, 0);
+        }
+        return;
+    }
+    heap[(*n)++] = row;
+    if (*n == capacity)
+        for (uint32_t i = *n / 2; i-- > 0;)
+            sift_down(heap, *n, i);
+}
+
+/* ---- Scores ---- */
+
+static float exact_logit(const struct head_walk *w, const struct rsr_head_pick *pick,
+                         uint32_t row) {
+    struct rsr_matrix_data one = *w->head;
+    float logit;
+    one.data = (const char *)one.data + row * rsr_matrix_row_bytes(&one);
+    one.rows = 1;
+    w->engine->model->ops->head(&logit, &one, 0, 1, query_of(w, pick));
+    const bool penalized = (pick->penalized[row / 64] >> row % 64 & 1) != 0;
+    return penalized ? rsr_penalized(logit, &pick->sampling) : logit;
+}
+
+static double score_of(const struct rsr_head_pick *pick, struct rsr_head_row row) {
+    if (pick->mode != RSR_PICK_DRAW)
+        return (double)row.value;
+    return (double)row.value / (double)pick->sampling.temperature +
+           rsr_gumbel(pick->noise_key, row.row);
+}
+
+/* A float that is at least the score of a row whose logit is at most offset + unit t. The last sum rounds
+ * once, so that a relative 2^-50 covers it, as 2^-22 does the conversion. */
+static float score_bound(const struct rsr_head_pick *pick, double offset, double unit, float t,
+                         uint32_t row) {
+    double bound = offset + unit * (double)t;
+    bound += fabs(bound) * 0x1p-50;
+    if (pick->mode == RSR_PICK_DRAW)
+        bound = bound / (double)pick->sampling.temperature +
+                (RSR_HEAD_OMIT == OMIT_NOISE ? 0.0 : rsr_gumbel_bound(pick->noise_key, row));
+    return (float)(bound + fabs(bound) * 0x1p-22 + 0x1p-140);
+}
+
+/* ---- Phase 1: bounds ---- */
+
+static void prepare(const struct head_walk *w, struct rsr_head_pick *pick) {
+    const float *q = query_of(w, pick), *centre = w->sketch->centre;
+    bool finite = true;
+    for (uint32_t i = 0; i < w->head->cols; i++)
+        finite = finite && isfinite(q[i]);
+    atomic_store(&pick->excluded, !finite);
+    /* An excluded pick is scanned with the others: any query will do. */
+    rsr_sketch_prepare_flat(&w->picks->shape, finite ? q : centre, centre, pick->query_memory,
+                            &pick->query);
+}
+
+static struct rsr_head_frame frame_of(const struct head_walk *w, struct rsr_head_pick *pick,
+                                      const char *block) {
+    const struct rsr_sketch_header *header = rsr_sketch_header_of(block);
+    const struct rsr_sketch_frame frame =
+        rsr_sketch_frame_of(&w->picks->shape, block, &pick->query);
+    const double size = rsr_sum_up(pick->query.norm * (header->radius + header->centre_norm));
+    const double roundings = (w->head->cols + 15) / 16 + 6;
+    const double error = RSR_HEAD_OMIT == OMIT_LOGIT_ERROR
+                             ? 0.0
+                             : rsr_sum_up(roundings * 0x1p-24 * size) + w->head->cols * 0x1p-149;
+    if (!(size < LARGEST_PRODUCT))
+        atomic_store(&pick->excluded, true);
+    return (struct rsr_head_frame){
+        {rsr_round_up(frame.offset[0] + error), rsr_round_up(frame.offset[1] + error)}, frame.unit};
+}
+
+/* From t of the block's rows to bounds; keeps the best. */
+static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, uint32_t block,
+                        uint32_t n_seeds) {
+    const uint32_t first = block * RSR_SKETCH_VECTORS, left = w->head->rows - first;
+    const uint32_t n = left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS;
+    const struct rsr_head_frame frame = frame_of(w, pick, block_at(w, block));
+    float *bounds = pick->bounds + first;
+    uint32_t *n_listed;
+    struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n_listed);
+    pick->frames[block] = frame;
+    for (uint32_t j = 0; j < n; j++)
+        bounds[j] = score_bound(pick, frame.offset[0], frame.unit, pick->t[first + j], first + j);
+    for (uint32_t j = 0; j < n; j++)
+        if (*n_listed < n_seeds || bounds[j] > seeds[0].value)
+            keep_largest(seeds, n_listed, n_seeds, (struct rsr_head_row){first + j, bounds[j]});
+}
+
+static void scan(const struct head_walk *w) {
+    const struct rsr_picks *picks = w->picks;
+    const struct rsr_sketch_query *queries[RSR_MAX_PICKS];
+    struct rsr_head_pick *found[RSR_MAX_PICKS];
+    uint32_t n_blocks = 0;
+    for (uint32_t i = 0; i < picks->n_sketched; i++) {
+        found[i] = picks->sketched[i];
+        queries[i] = &found[i]->query;
+        *(found[i]->n_listed + (size_t)w->worker * RSR_HEAD_COUNT_STRIDE) = 0;
+    }
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers, n_blocks++) {
+        const uint32_t next = b + w->n_workers;
+        picks->kernel->bounds(&picks->shape, block_at(w, b), queries, picks->n_sketched,
+                              found[0]->t + (size_t)b * RSR_SKETCH_VECTORS,
+                              picks->slot_bytes / sizeof(float),
+                              next < w->n_blocks ? block_at(w, next) : NULL);
+        for (uint32_t i = 0; i < picks->n_sketched; i++)
+            bound_block(w, found[i], b, found[i]->n_wanted / w->n_workers + 1 + MORE_SEEDS);
+    }
+    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+    state->head.scanned += (uint64_t)n_blocks * RSR_SKETCH_VECTORS * picks->n_sketched;
+    state->bytes += (uint64_t)n_blocks * rsr_sketch_first_bytes(&picks->shape);
+}
+
+/* ---- Phase 2: a threshold ---- */
+
+/* All of this worker's rows. */
+static void compute_all(const struct head_walk *w, const struct rsr_head_pick *pick) {
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
+        const uint32_t first = b * RSR_SKETCH_VECTORS, left = w->head->rows - first;
+        w->engine->model->ops->head(pick->bounds, w->head, first,
+                                    first + (left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS),
+                                    query_of(w, pick));
+    }
+}
+
+static void read_row(const struct head_walk *w, struct rsr_head_pick *pick,
+                     struct rsr_head_row *row) {
+    row->value = exact_logit(w, pick, row->row);
+    pick->bounds[row->row] = NAN; /* reaches no threshold */
+    w->engine->workers[w->worker].head.exact++;
+    w->engine->workers[w->worker].bytes += rsr_matrix_row_bytes(w->head);
+}
+
+static void read_seeds(const struct head_walk *w, struct rsr_head_pick *pick) {
+    uint32_t *n;
+    struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n);
+    for (uint32_t i = 0; i < *n; i++)
+        read_row(w, pick, &seeds[i]);
+}
+
+/* A logit that min-p is sure to drop, and every lower one, if some token has the logit `top`: weights are
+ * e^((logit - top) / temperature), rounded. */
+static double min_p_floor(const rsr_sampling *s, double top) {
+    const double distance = (0x1p-20 - rsr_log((double)s->min_p)) * (1.0 + 0x1p-30);
+    return top - fabs(top) * 0x1p-30 - distance * (double)s->temperature;
+}
+
+/* What the rows read so far prove of those that are chosen. */
+static double threshold_of(const struct head_walk *w, const struct rsr_head_pick *pick) {
+    double top = -INFINITY;
+    uint32_t n_best = 0;
+    for (uint32_t worker = 0; worker < w->n_workers; worker++) {
+        uint32_t *n;
+        const struct rsr_head_row *rows = listed_by(w, pick, worker, &n);
+        for (uint32_t i = 0; i < *n; i++) {
+            top = fmax(top, score_of(pick, rows[i]));
+            keep_largest(pick->best, &n_best, pick->n_wanted, rows[i]);
+        }
+    }
+    if (pick->mode != RSR_PICK_TOP)
+        return top;
+    const rsr_sampling *s = &pick->sampling;
+    const double last =
+        s->top_k > 0 && n_best == s->top_k ? (double)pick->best[0].value : -INFINITY;
+    return s->min_p > 0.0f ? fmax(last, min_p_floor(s, top)) : last;
+}
+
+/* ---- Phase 3: what reaches it ---- */
+
+static void fetch(const char *at, uint64_t bytes) {
+    for (uint64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(at + i, 0, 3);
+}
+
+/* Appends this worker's rows that the first plane does not drop. */
+static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick *pick, float floor,
+                          struct rsr_head_row *rows) {
+    uint32_t n = 0;
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
+        const uint32_t first = b * RSR_SKETCH_VECTORS, left = w->head->rows - first;
+        const uint32_t end = first + (left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS);
+        for (uint32_t row = first; row < end; row++)
+            if (pick->bounds[row] >= floor)
+                rows[n++] = (struct rsr_head_row){row, pick->bounds[row]};
+    }
+    return n;
+}
+
+static const char *gains_of(const struct head_walk *w, uint32_t row) {
+    return (const char *)rsr_sketch_gains_of(
+        &w->picks->shape, block_at(w, row / RSR_SKETCH_VECTORS), row % RSR_SKETCH_VECTORS);
+}
+
+/* Keeps those that the second plane does not drop. */
+static uint32_t sharpen_rows(const struct head_walk *w, const struct rsr_head_pick *pick,
+                             float floor, struct rsr_head_row *rows, uint32_t n) {
+    enum { AHEAD = 6 };
+    const struct rsr_sketch_shape *shape = &w->picks->shape;
+    const uint64_t bytes = rsr_sketch_gains_at(shape, 1) - rsr_sketch_gains_at(shape, 0);
+    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+    uint32_t n_kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t row = rows[i].row, block = row / RSR_SKETCH_VECTORS;
+        if (i + AHEAD < n)
+            fetch(gains_of(w, rows[i + AHEAD].row), bytes);
+        const float t = w->picks->kernel->sharpen(shape, block_at(w, block), &pick->query,
+                                                  row % RSR_SKETCH_VECTORS, pick->t[row]);
+        const struct rsr_head_frame *frame = &pick->frames[block];
+        const float bound = score_bound(pick, frame->offset[1], frame->unit, t, row);
+        if (bound >= floor)
+            rows[n_kept++] = (struct rsr_head_row){row, bound};
+    }
+    state->head.plane2 += n;
+    state->bytes += n * bytes;
+    return n_kept;
+}
+
+static int by_decreasing_bound(const void *a, const void *b) {
+    const struct rsr_head_row *x = a, *y = b;
+    if (x->value != y->value)
+        return x->value > y->value ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+static void read_survivors(const struct head_walk *w, struct rsr_head_pick *pick) {
+    uint32_t *n_listed, i = 0;
+    struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed) + *n_listed;
+    double threshold = pick->threshold;
+    const float floor = rsr_float_down(threshold);
+    uint32_t n = find_rows(w, pick, floor, rows);
+    if (w->picks->shape.n_planes > 1)
+        n = sharpen_rows(w, pick, floor, rows, n);
+    qsort(rows, n, sizeof(*rows), by_decreasing_bound);
+    const uint64_t row_bytes = rsr_matrix_row_bytes(w->head);
+    for (; i < n && (double)rows[i].value >= threshold; i++) {
+        if (i + 1 < n)
+            fetch((const char *)w->head->data + rows[i + 1].row * row_bytes, row_bytes);
+        read_row(w, pick, &rows[i]);
+        if (pick->mode != RSR_PICK_TOP)
+            threshold = fmax(threshold, score_of(pick, rows[i]));
+    }
+    *n_listed += i;
+}
+
+void rsr_head_sketch_run(struct rsr_engine *engine, uint32_t worker, const char *x,
+                         size_t row_bytes) {
+    struct rsr_picks *picks = &engine->picks;
+    const struct rsr_target *target = engine->model->target;
+    const struct head_walk w = {
+        .engine = engine,
+        .picks = picks,
+        .head = &target->head,
+        .sketch = &target->head_sketch,
+        .x = x,
+        .x_bytes = row_bytes,
+        .worker = worker,
+        .n_workers = engine->n_threads,
+        .n_blocks = (target->head.rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS,
+    };
+    for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
+        prepare(&w, picks->sketched[i]);
+    rsr_worker_pool_barrier(engine->pool);
+    scan(&w);
+    rsr_worker_pool_barrier(engine->pool);
+    for (uint32_t i = 0; i < picks->n_sketched; i++) {
+        if (atomic_load(&picks->sketched[i]->excluded))
+            compute_all(&w, picks->sketched[i]);
+        else
+            read_seeds(&w, picks->sketched[i]);
+    }
+    rsr_worker_pool_barrier(engine->pool);
+    for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
+        if (!atomic_load(&picks->sketched[i]->excluded))
+            picks->sketched[i]->threshold = threshold_of(&w, picks->sketched[i]);
+    rsr_worker_pool_barrier(engine->pool);
+    for (uint32_t i = 0; i < picks->n_sketched; i++)
+        if (!atomic_load(&picks->sketched[i]->excluded))
+            read_survivors(&w, picks->sketched[i]);
+}
