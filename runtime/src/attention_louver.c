@@ -107,14 +107,11 @@ static struct louver_page view_page(const struct call *call, const struct rsr_se
     const uint32_t skipped = first > begin ? first - begin : 0;
     const bool is_open = end - begin <= RSR_PAGE_TOKENS;
     const size_t at = (size_t)skipped * kv->row_floats;
-    const struct louver_sidecar *sidecar = NULL;
-    if (!is_open && skipped == 0)
-        sidecar = kv->layout->sidecar(kv, page, block, kv_head);
     return (struct louver_page){
         .keys = rows.keys + at,
         .values = rows.values + at,
         .n_keys = (is_open ? end - begin : RSR_PAGE_TOKENS) - skipped,
-        .sidecar = sidecar != NULL && sidecar->usable ? sidecar : NULL,
+        .sidecar = is_open || skipped > 0 ? NULL : kv->layout->sidecar(kv, page, block, kv_head),
     };
 }
 
@@ -153,7 +150,7 @@ static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) 
     total->max_error = fmax(total->max_error, head->certified_error);
 }
 
-static void attend_heads(const struct call *call, const struct louver_page *pages, uint32_t n_pages,
+static void attend_heads(const struct call *call, struct louver_page *pages, uint32_t n_pages,
                          const float *q, float *out, uint32_t n_heads) {
     const struct rsr_engine *engine = call->engine;
     const struct louver_setup *setup = &engine->louver;

@@ -33,9 +33,12 @@ struct louver_setup {
 };
 
 /* What sealing a page makes of it; the sketch block follows at LOUVER_SKETCH_AT. Norms are rounded up. */
+struct louver_norms {
+    double key, value; /* largest |k| and |v| */
+};
 struct louver_sidecar {
-    double key_norm, value_norm; /* largest |k| and |v| */
-    bool usable;                 /* false: a key or value is not finite */
+    struct louver_norms norms;
+    bool usable; /* false: a key or value is not finite */
 };
 #define LOUVER_SKETCH_AT 64u
 
@@ -70,11 +73,11 @@ struct louver_head_state {
 
 struct louver_pass {
     const struct louver_setup *setup;
-    const struct louver_page *pages;
+    struct louver_page *pages;
+    struct louver_norms *norms; /* [pages]: those of sidecars that were read; of pages without, |k| */
     uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
     const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS]; /* of the heads */
-    double key_norm; /* largest |k| of all pages, rounded up */
     float *page_out; /* [row_floats] */
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
@@ -109,7 +112,7 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
 
 /* |v| of a row, rounded up. */
 double louver_row_norm(const float *row, uint32_t n);
-/* The largest |k| of a page, rounded up. */
+/* The largest |k| of a page without a sidecar, rounded up. */
 double louver_key_norm(const struct louver_setup *setup, const struct louver_page *page);
 
 /* z[j] = scale * dot(q, k[j]) for the keys in the mask: the float operations of attention. Others are
@@ -124,12 +127,15 @@ double louver_score_error(const struct louver_setup *setup, double q_norm, doubl
 /* Memory of a pass, 64-byte aligned; UINT64_MAX: too large. */
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
                            uint32_t n_pages);
-/* Fills *pass. q is finite, [n_heads] rows q_stride floats apart; `values`, if not NULL, has a T a head. */
+/* Fills *pass. Sidecars that are not usable are struck from `pages`. q is finite, [n_heads] rows q_stride floats apart; `values`, if not NULL, has a T a head. */
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
-                       const struct louver_page *pages, uint32_t n_pages,
+                       struct louver_page *pages, uint32_t n_pages,
                        const rsr_louver_threshold *threshold, const double *values, const float *q,
                        size_t q_stride, uint32_t n_heads, void *memory);
 void louver_pass_run(struct louver_pass *pass);
+/* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in memory: a
+ * run looks at one when it is about to read the sketch behind it, and nowhere else. */
+bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
 
 /* ---- louver_mass.c: every head leaves out what may carry at most EPS of its softmax ---- */
 void louver_run_mass(struct louver_pass *pass);

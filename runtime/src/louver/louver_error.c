@@ -50,7 +50,7 @@ static double largest_left_out(const struct louver_pass *pass,
         const struct louver_page *page = &pass->pages[p];
         uint64_t left_out = louver_all_keys(page->n_keys) & ~state->masks[p];
         if (left_out != 0 && page->sidecar != NULL) {
-            largest = fmax(largest, page->sidecar->value_norm);
+            largest = fmax(largest, pass->norms[p].value);
             continue;
         }
         for (; left_out != 0; left_out &= left_out - 1) {
@@ -61,10 +61,21 @@ static double largest_left_out(const struct louver_pass *pass,
     return largest;
 }
 
+/* The largest |k| of pages that the head attends to. */
+static double largest_attended(const struct louver_pass *pass,
+                               const struct louver_head_state *state) {
+    double largest = 0.0;
+    for (uint32_t p = 0; p < pass->n_pages; p++)
+        if (state->masks[p] != 0 && pass->norms[p].key > largest)
+            largest = pass->norms[p].key;
+    return largest;
+}
+
 /* At most the sum of exp(scale q.k - state.max) over the keys attended to. Attention's own sum has it with
  * scores off by `error`; each merge of a page rounds exp of a difference (2^-17, as above) and a sum. */
 static double attended_mass(const struct louver_pass *pass, const struct louver_head_state *state) {
-    const double error = louver_score_error(pass->setup, state->sketch.norm, pass->key_norm);
+    const double key_norm = largest_attended(pass, state);
+    const double error = louver_score_error(pass->setup, state->sketch.norm, key_norm);
     const double merges = (pass->n_pages + 4.0) * 0x1p-16;
     if (!(error < 1.0) || !(merges < 1.0))
         return 0.0;

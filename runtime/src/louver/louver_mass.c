@@ -103,7 +103,7 @@ static bool is_sampled(uint32_t page) {
 /* ---- Reference and budget ---- */
 
 /* Every head's frames, and the page with the highest bound. */
-static void find_best_pages(const struct louver_pass *pass, struct mass_head *heads) {
+static void find_best_pages(struct louver_pass *pass, struct mass_head *heads) {
     const struct louver_setup *setup = pass->setup;
     struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
     for (uint32_t h = 0; h < pass->n_heads; h++)
@@ -112,7 +112,7 @@ static void find_best_pages(const struct louver_pass *pass, struct mass_head *he
         const struct louver_page *page = &pass->pages[p];
         for (uint32_t h = 0; h < pass->n_heads; h++)
             heads[h].state->masks[p] = louver_all_keys(page->n_keys);
-        if (page->sidecar == NULL)
+        if (!louver_open_sidecar(pass, p))
             continue;
         setup->kernel->frames(&setup->shape, louver_sketch(page), pass->queries, pass->n_heads,
                               frames);
@@ -130,7 +130,7 @@ static void find_best_pages(const struct louver_pass *pass, struct mass_head *he
 static void add_weight(const struct louver_pass *pass, struct louver_head_state *state,
                        uint32_t page) {
     const struct rsr_ops *ops = pass->setup->ops;
-    const double error = louver_score_error(pass->setup, state->sketch.norm, pass->key_norm);
+    const double error = louver_score_error(pass->setup, state->sketch.norm, pass->norms[page].key);
     const uint32_t n = pass->pages[page].n_keys;
     float z[RSR_PAGE_TOKENS], largest = -INFINITY;
     louver_scores(pass->setup, &pass->pages[page], state->q, louver_all_keys(n), z);

@@ -49,10 +49,10 @@ static double largest_norm(const struct louver_setup *setup, const float *rows) 
 
 void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
                  const float *keys, const float *values) {
-    sidecar->key_norm = largest_norm(setup, keys);
-    sidecar->value_norm = largest_norm(setup, values);
+    sidecar->norms.key = largest_norm(setup, keys);
+    sidecar->norms.value = largest_norm(setup, values);
     /* Norms of finite float32 rows are finite doubles. */
-    sidecar->usable = isfinite(sidecar->key_norm) && isfinite(sidecar->value_norm);
+    sidecar->usable = isfinite(sidecar->norms.key) && isfinite(sidecar->norms.value);
     if (sidecar->usable)
         setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT, keys,
                              setup->row_floats, NULL);
@@ -69,8 +69,6 @@ static struct rsr_matrix_data matrix_of(const struct louver_setup *setup,
 /* The squares are float32 dots of rows with themselves: off by less than 2^-10 relatively, and by what
  * underflows, less than 2^-140. One that overflows is infinite. */
 double louver_key_norm(const struct louver_setup *setup, const struct louver_page *page) {
-    if (page->sidecar != NULL)
-        return page->sidecar->key_norm;
     const struct rsr_matrix_data matrix = matrix_of(setup, page);
     float squares[RSR_PAGE_TOKENS];
     double largest = 0.0;

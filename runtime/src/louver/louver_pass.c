@@ -49,6 +49,7 @@ uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kin
         return UINT64_MAX;
     counter.used = 0;
     (void)cut(&counter, setup->row_floats, sizeof(float));
+    (void)cut(&counter, n_pages, sizeof(struct louver_norms));
     return __builtin_add_overflow(bytes, counter.used, &bytes) ? UINT64_MAX : bytes;
 }
 
@@ -64,17 +65,27 @@ static double first_threshold(const rsr_louver_threshold *threshold, const doubl
 
 static void look_at_pages(struct louver_pass *pass) {
     for (uint32_t p = 0; p < pass->n_pages; p++) {
-        const double norm = louver_key_norm(pass->setup, &pass->pages[p]);
-        if (!(norm <= pass->key_norm)) /* a NaN stays */
-            pass->key_norm = norm;
         pass->n_keys += pass->pages[p].n_keys;
         pass->stats.pages += pass->pages[p].sidecar != NULL;
     }
     pass->stats.n_keys = pass->n_keys;
 }
 
+bool louver_open_sidecar(struct louver_pass *pass, uint32_t page) {
+    struct louver_page *view = &pass->pages[page];
+    if (view->sidecar != NULL && !view->sidecar->usable) {
+        view->sidecar = NULL;
+        pass->stats.pages--;
+    }
+    if (view->sidecar != NULL)
+        pass->norms[page] = view->sidecar->norms;
+    else
+        pass->norms[page].key = louver_key_norm(pass->setup, view);
+    return view->sidecar != NULL;
+}
+
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
-                       const struct louver_page *pages, uint32_t n_pages,
+                       struct louver_page *pages, uint32_t n_pages,
                        const rsr_louver_threshold *threshold, const double *values, const float *q,
                        size_t q_stride, uint32_t n_heads, void *memory) {
     struct cutter cutter = {.memory = memory};
@@ -84,8 +95,8 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
     pass->n_keys = 0;
     pass->n_heads = n_heads;
     pass->threshold = *threshold;
-    pass->key_norm = 0.0;
     pass->page_out = cut(&cutter, setup->row_floats, sizeof(float));
+    pass->norms = cut(&cutter, n_pages, sizeof(*pass->norms));
     pass->stats = (rsr_louver_stats){.size_bytes = sizeof(pass->stats)};
     look_at_pages(pass);
     for (uint32_t h = 0; h < n_heads; h++) {
@@ -187,6 +198,8 @@ static void sieve_page(const struct louver_pass *pass, const struct louver_page 
     const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS];
     struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
     float floors[LOUVER_MAX_HEADS];
+    if (next != NULL && next->sidecar != NULL)
+        __builtin_prefetch(next->sidecar);
     setup->kernel->frames(&setup->shape, louver_sketch(page), pass->queries, pass->n_heads, frames);
     c->n = 0;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
@@ -270,7 +283,7 @@ static void run_threshold(struct louver_pass *pass) {
     for (uint32_t h = 0; h < pass->n_heads; h++)
         every = every && pass->heads[h].threshold == -INFINITY;
     for (uint32_t p = 0; p < pass->n_pages; p++) {
-        if (every || pass->pages[p].sidecar == NULL)
+        if (every || !louver_open_sidecar(pass, p))
             visit_whole_page(pass, p, every);
         else
             visit_sealed_page(pass, p);
