@@ -8,13 +8,18 @@
 #include "kvcache.h"
 #include "runtime.h"
 
-/* Keys, values and sidecar of one (page, layer, KV head). */
-static uint64_t head_bytes(const struct rsr_kv_pool *pool) {
-    return 2 * RSR_PAGE_TOKENS * sizeof(float) * (uint64_t)pool->row_floats + pool->sidecar_bytes;
+/* Sidecars lie behind all keys and values, in groups of pages: of a (layer, KV head), those of 8 pages follow
+ * each other. A scan thus reads runs of 80 KB and more, which the processor fetches ahead. One run for the
+ * whole pool would commit a huge page for every layer and head as soon as the first page is written. */
+#define SIDECAR_PAGES 8u
+
+/* Keys and values of one (page, layer, KV head). */
+static uint64_t rows_bytes(const struct rsr_kv_pool *pool) {
+    return 2 * RSR_PAGE_TOKENS * sizeof(float) * (uint64_t)pool->row_floats;
 }
 
 static uint64_t host_page_bytes(const struct rsr_kv_pool *pool) {
-    uint64_t bytes = head_bytes(pool);
+    uint64_t bytes = rows_bytes(pool) + pool->sidecar_bytes;
     if (__builtin_mul_overflow(bytes, (uint64_t)pool->n_layers, &bytes) ||
         __builtin_mul_overflow(bytes, (uint64_t)pool->n_kv_heads, &bytes))
         return 0;
@@ -23,16 +28,20 @@ static uint64_t host_page_bytes(const struct rsr_kv_pool *pool) {
 
 static struct rsr_kv_rows host_rows(const struct rsr_kv_pool *pool, uint32_t page, uint32_t layer,
                                     uint32_t kv_head) {
-    char *base = pool->memory + page * pool->page_bytes;
-    const size_t head = (size_t)layer * pool->n_kv_heads + kv_head;
-    float *keys = (float *)(void *)(base + head * head_bytes(pool));
+    const uint64_t n_heads = (uint64_t)pool->n_layers * pool->n_kv_heads;
+    const uint64_t number = page * n_heads + (uint64_t)layer * pool->n_kv_heads + kv_head;
+    float *keys = (float *)(void *)(pool->memory + number * rows_bytes(pool));
     return (struct rsr_kv_rows){keys, keys + (size_t)RSR_PAGE_TOKENS * pool->row_floats};
 }
 
 static void *host_sidecar(const struct rsr_kv_pool *pool, uint32_t page, uint32_t layer,
                           uint32_t kv_head) {
-    const struct rsr_kv_rows rows = host_rows(pool, page, layer, kv_head);
-    return rows.values + (size_t)RSR_PAGE_TOKENS * pool->row_floats;
+    const uint64_t n_heads = (uint64_t)pool->n_layers * pool->n_kv_heads;
+    const uint32_t first = page / SIDECAR_PAGES * SIDECAR_PAGES, left = pool->n_pages - first;
+    const uint32_t group = left < SIDECAR_PAGES ? left : SIDECAR_PAGES;
+    const uint64_t head = (uint64_t)layer * pool->n_kv_heads + kv_head;
+    const uint64_t number = first * n_heads + head * group + (page - first);
+    return pool->memory + pool->n_pages * n_heads * rows_bytes(pool) + number * pool->sidecar_bytes;
 }
 
 static void host_copy(const struct rsr_kv_pool *pool, uint32_t to, uint32_t from,

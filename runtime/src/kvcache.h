@@ -45,7 +45,8 @@ struct rsr_kv_layout {
     void (*copy)(const struct rsr_kv_pool *pool, uint32_t to, uint32_t from, uint32_t n_tokens);
 };
 
-/* float32 in host memory: per (layer, KV head) the keys, then the values, row-major, then the sidecar. */
+/* float32 in host memory: per (page, layer, KV head) the keys, then the values, row-major; behind those of
+ * all pages the sidecars. */
 extern const struct rsr_kv_layout rsr_kv_layout_host;
 
 struct rsr_kv_pool {

@@ -9,38 +9,14 @@
 
 /* ---- Pages ---- */
 
-static size_t head_bytes(void) {
-    return (sizeof(struct louver_block) + 63u) & ~(size_t)63u;
-}
-
 static size_t row_bytes(const rsr_louver *index) {
     return index->setup.row_floats * sizeof(float);
 }
 
-static struct louver_block *create_block(const rsr_louver *index) {
-    const size_t rows = RSR_PAGE_TOKENS * row_bytes(index);
-    char *memory = aligned_alloc(64, head_bytes() + 2 * rows + louver_sidecar_bytes(&index->setup));
-    if (memory == NULL)
-        return NULL;
-    memset(memory, 0, head_bytes() + 2 * rows); /* rows end in zeros */
-    struct louver_block *block = (struct louver_block *)(void *)memory;
-    atomic_init(&block->references, 1);
-    block->keys = (float *)(void *)(memory + head_bytes());
-    block->values = block->keys + (size_t)RSR_PAGE_TOKENS * index->setup.row_floats;
-    block->sidecar = (struct louver_sidecar *)(void *)(memory + head_bytes() + 2 * rows);
-    return block;
-}
-
-static void release_block(struct louver_block *block) {
-    if (block != NULL &&
-        atomic_fetch_sub_explicit(&block->references, 1, memory_order_acq_rel) == 1)
-        free(block);
-}
-
 /* The first n_keys rows of a page in a new one; NULL if there is no memory. */
-static struct louver_block *copy_block(const rsr_louver *index, const struct louver_block *from,
+static struct louver_block *copy_block(rsr_louver *index, const struct louver_block *from,
                                        uint32_t n_keys) {
-    struct louver_block *block = create_block(index);
+    struct louver_block *block = louver_take_block(index);
     if (block != NULL) {
         memcpy(block->keys, from->keys, n_keys * row_bytes(index));
         memcpy(block->values, from->values, n_keys * row_bytes(index));
@@ -96,7 +72,8 @@ void rsr_louver_destroy(rsr_louver *index) {
     if (index == NULL)
         return;
     for (uint32_t i = 0; i < index->n_blocks; i++)
-        release_block(index->blocks[i]);
+        louver_release_block(index->blocks[i]);
+    louver_release_shelf(index->shelf);
     free(index->blocks);
     free(index->scratch);
     free(index);
@@ -117,10 +94,10 @@ static rsr_status reserve_blocks(rsr_louver *index, uint32_t n_blocks, rsr_error
     }
     const uint32_t before = index->n_blocks;
     for (uint32_t i = before; i < n_blocks; i++) {
-        index->blocks[i] = create_block(index);
+        index->blocks[i] = louver_take_block(index);
         if (index->blocks[i] == NULL) {
             while (i > before)
-                release_block(index->blocks[--i]);
+                louver_release_block(index->blocks[--i]);
             return refuse_memory(err, "a page of keys");
         }
     }
@@ -189,12 +166,12 @@ rsr_status rsr_louver_truncate(rsr_louver *index, uint32_t length, rsr_error *er
         struct louver_block *own = copy_block(index, index->blocks[last], open_keys);
         if (own == NULL)
             return refuse_memory(err, "a page of keys");
-        release_block(index->blocks[last]);
+        louver_release_block(index->blocks[last]);
         index->blocks[last] = own;
     }
     const uint32_t n_blocks = last + (open_keys != 0);
     while (index->n_blocks > n_blocks)
-        release_block(index->blocks[--index->n_blocks]);
+        louver_release_block(index->blocks[--index->n_blocks]);
     index->n_keys = length;
     return RSR_OK;
 }
@@ -207,12 +184,21 @@ rsr_status rsr_louver_fork(const rsr_louver *index, rsr_louver **fork, rsr_error
     rsr_louver *made = malloc(sizeof(*made));
     struct louver_block **blocks = calloc(index->n_blocks + 1u, sizeof(struct louver_block *));
     struct louver_block *open = NULL;
-    if (open_keys != 0)
-        open = copy_block(index, index->blocks[n_sealed], open_keys);
+    if (made != NULL) {
+        *made = *index;
+        made->n_blocks = n_sealed + (open_keys != 0);
+        made->shelf = NULL;
+        made->scratch = NULL;
+        made->scratch_bytes = 0;
+        made->blocks = blocks;
+        made->capacity_blocks = index->n_blocks + 1u;
+        open = open_keys == 0 ? NULL : copy_block(made, index->blocks[n_sealed], open_keys);
+    }
     if (made == NULL || blocks == NULL || (open_keys != 0 && open == NULL)) {
+        louver_release_block(open);
+        louver_release_shelf(made == NULL ? NULL : made->shelf);
         free(made);
         free(blocks);
-        release_block(open);
         return refuse_memory(err, "a fork");
     }
     for (uint32_t i = 0; i < n_sealed; i++) {
@@ -220,12 +206,6 @@ rsr_status rsr_louver_fork(const rsr_louver *index, rsr_louver **fork, rsr_error
         atomic_fetch_add_explicit(&blocks[i]->references, 1, memory_order_relaxed);
     }
     blocks[n_sealed] = open;
-    *made = *index;
-    made->scratch = NULL;
-    made->scratch_bytes = 0;
-    made->blocks = blocks;
-    made->n_blocks = n_sealed + (open != NULL);
-    made->capacity_blocks = index->n_blocks + 1u;
     *fork = made;
     return RSR_OK;
 }
@@ -239,8 +219,8 @@ rsr_status rsr_louver_get_info(const rsr_louver *index, rsr_louver_info *info) {
         .head_dim = index->setup.head_dim,
         .n_planes = index->setup.shape.n_planes,
         .kv_bytes = (uint64_t)index->n_blocks * 2 * RSR_PAGE_TOKENS * row_bytes(index),
-        .index_bytes =
-            (uint64_t)index->n_blocks * (head_bytes() + louver_sidecar_bytes(&index->setup)),
+        .index_bytes = (uint64_t)index->n_blocks *
+                       (sizeof(struct louver_block) + louver_sidecar_bytes(&index->setup)),
         .kernel = index->setup.kernel->name,
     };
     return rsr_write_info(info, &known, sizeof(known), NULL);

@@ -168,16 +168,36 @@ RSR_NODISCARD rsr_status louver_check_float_mode(rsr_error *err);
 /* A page that indexes own, shared by forks. */
 struct louver_block {
     atomic_uint references;
+    struct louver_shelf *shelf;
     float *keys, *values; /* [64][row_floats], zero from head_dim on */
     struct louver_sidecar *sidecar;
+};
+
+/* Memory of up to 64 pages: sidecars side by side, for scans to stream. */
+struct louver_shelf {
+    atomic_uint references;       /* blocks that are in use, and the index that takes from it */
+    atomic_uint_least64_t in_use; /* a bit for each block */
+    uint32_t n_blocks;
+    size_t bytes; /* of the mapping that begins here */
+    struct louver_block blocks[];
 };
 
 struct rsr_louver {
     struct louver_setup setup;
     struct louver_block **blocks;
     uint32_t n_blocks, capacity_blocks, n_keys;
+    struct louver_shelf *shelf; /* that new blocks come from; NULL: none yet */
     void *scratch; /* of queries, kept for the next one */
     uint64_t scratch_bytes;
 };
+
+/* ---- louver_shelf.c ---- */
+
+/* A page with one reference, its rows zero from head_dim on; NULL if there is no memory. */
+struct louver_block *louver_take_block(struct rsr_louver *index);
+/* May run while another thread takes from the same shelf. NULL is fine. */
+void louver_release_block(struct louver_block *block);
+/* When the index no longer takes from it. NULL is fine. */
+void louver_release_shelf(struct louver_shelf *shelf);
 
 #endif

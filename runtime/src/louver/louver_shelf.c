@@ -1,0 +1,105 @@
+/* louver_shelf.c - memory of the pages that an index owns.
+ *
+ * A shelf is a mapping with sidecars first and then keys and values. An index takes pages from the one it
+ * made last; forks share pages, and whoever lets go of a page last gives it back to its shelf, whichever
+ * thread that is. A shelf ends with its last page once no index takes from it.
+ */
+#include <sys/mman.h>
+
+#include "louver.h"
+
+#define MAX_BLOCKS 64u
+#define HUGE_PAGE ((size_t)2 << 20)
+
+static size_t align64(size_t n) {
+    return (n + 63u) & ~(size_t)63u;
+}
+
+/* Zeros, in huge pages if they can be had and fill some; NULL: none. */
+static void *map_zeros(size_t bytes) {
+    const size_t extra = bytes >= HUGE_PAGE ? HUGE_PAGE : 0;
+    char *memory =
+        mmap(NULL, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return NULL;
+    if (extra == 0)
+        return memory;
+    /* Cut off what lies before the first huge page, and the rest of the extra behind. */
+    const size_t before = (HUGE_PAGE - (uintptr_t)memory % HUGE_PAGE) % HUGE_PAGE;
+    if (before > 0)
+        munmap(memory, before);
+    if (before < extra)
+        munmap(memory + before + bytes, extra - before);
+    madvise(memory + before, bytes, MADV_HUGEPAGE);
+    return memory + before;
+}
+
+static struct louver_shelf *create_shelf(const struct louver_setup *setup, uint32_t n_blocks) {
+    const size_t page = 4096, sidecar = louver_sidecar_bytes(setup);
+    const size_t rows = (size_t)RSR_PAGE_TOKENS * setup->row_floats;
+    const size_t sidecars_at =
+        align64(sizeof(struct louver_shelf) + n_blocks * sizeof(struct louver_block));
+    const size_t rows_at = sidecars_at + n_blocks * sidecar;
+    /* Whole pages, of which munmap takes the end. */
+    const size_t bytes = (rows_at + n_blocks * 2 * rows * sizeof(float) + page - 1) / page * page;
+    char *memory = map_zeros(bytes);
+    if (memory == NULL)
+        return NULL;
+    struct louver_shelf *shelf = (struct louver_shelf *)(void *)memory;
+    atomic_init(&shelf->references, 1);
+    atomic_init(&shelf->in_use, 0);
+    shelf->n_blocks = n_blocks;
+    shelf->bytes = bytes;
+    for (uint32_t i = 0; i < n_blocks; i++) {
+        struct louver_block *block = &shelf->blocks[i];
+        block->shelf = shelf;
+        block->keys = (float *)(void *)(memory + rows_at) + i * 2 * rows;
+        block->values = block->keys + rows;
+        block->sidecar = (struct louver_sidecar *)(void *)(memory + sidecars_at + i * sidecar);
+    }
+    return shelf;
+}
+
+void louver_release_shelf(struct louver_shelf *shelf) {
+    if (shelf != NULL &&
+        atomic_fetch_sub_explicit(&shelf->references, 1, memory_order_acq_rel) == 1)
+        munmap(shelf, shelf->bytes);
+}
+
+/* Only the index that takes from a shelf sets bits. */
+static struct louver_block *take_from(struct louver_shelf *shelf) {
+    const uint64_t in_use = atomic_load_explicit(&shelf->in_use, memory_order_acquire);
+    const uint64_t unused = ~in_use & louver_all_keys(shelf->n_blocks);
+    if (unused == 0)
+        return NULL;
+    const uint32_t i = (uint32_t)__builtin_ctzll(unused);
+    atomic_fetch_or_explicit(&shelf->in_use, UINT64_C(1) << i, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shelf->references, 1, memory_order_relaxed);
+    atomic_init(&shelf->blocks[i].references, 1);
+    return &shelf->blocks[i];
+}
+
+struct louver_block *louver_take_block(struct rsr_louver *index) {
+    struct louver_block *block = index->shelf == NULL ? NULL : take_from(index->shelf);
+    if (block != NULL)
+        return block;
+    /* As many as there are, so that few keys take little memory. */
+    uint32_t n_blocks = index->n_blocks < MAX_BLOCKS ? index->n_blocks : MAX_BLOCKS;
+    n_blocks = n_blocks < 1 ? 1 : n_blocks;
+    struct louver_shelf *shelf = create_shelf(&index->setup, n_blocks);
+    if (shelf == NULL)
+        return NULL;
+    louver_release_shelf(index->shelf);
+    index->shelf = shelf;
+    return take_from(shelf);
+}
+
+void louver_release_block(struct louver_block *block) {
+    if (block == NULL ||
+        atomic_fetch_sub_explicit(&block->references, 1, memory_order_acq_rel) != 1)
+        return;
+    struct louver_shelf *shelf = block->shelf;
+    const uint64_t bit = UINT64_C(1) << (block - shelf->blocks);
+    atomic_fetch_and_explicit(&shelf->in_use, ~bit, memory_order_release);
+    louver_release_shelf(shelf);
+}
