@@ -37,6 +37,9 @@ struct unit {
     uint16_t zipped[2], terms[2]; /* u8, i16 */
     uint16_t pairs, wide;         /* u32, i32 */
     uint16_t tables[4];           /* u8 */
+    /* SHUFFLE16, see add_bytes(): u16, and u8 */
+    uint16_t both[MAX_VECTORS], odd[MAX_VECTORS], highs[MAX_VECTORS];
+    uint16_t word, high_word; /* u16 */
     /* WORDS, the halves of a vector: u16 */
     uint16_t words[MAX_VECTORS][2], rests[MAX_VECTORS][2];
     uint16_t number, rest_bits[WORD_CODE_BITS]; /* u16; of planes 1 and up */
@@ -68,7 +71,12 @@ static void make_byte_registers(struct unit *u) {
     for (uint32_t v = 0; v < u->n_vectors; v++) {
         u->codes[v] = numbered_reg(u, nibbles ? RSR_ELEM_U32 : RSR_ELEM_U8, "codes", v);
         u->signs[v] = numbered_reg(u, RSR_ELEM_U8, "signs", v);
+        u->both[v] = numbered_reg(u, RSR_ELEM_U16, "both", v);
+        u->odd[v] = numbered_reg(u, RSR_ELEM_U16, "odd", v);
+        u->highs[v] = numbered_reg(u, RSR_ELEM_U8, "high_sum", v);
     }
+    u->word = vector_reg(u, RSR_ELEM_U16, "word");
+    u->high_word = vector_reg(u, RSR_ELEM_U16, "high_word");
     u->code = nibbles ? vector_reg(u, RSR_ELEM_U8, "code") : RSR_NO_KREG;
     u->nibble = vector_reg(u, RSR_ELEM_U32, "nibble");
     u->low = vector_reg(u, RSR_ELEM_U8, "low_bytes");
@@ -130,7 +138,9 @@ static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t ve
     address = rsrc_address_plus(address, u->base.step, step_bytes);
     rsrc_kb_load(u->kb, reg, address);
     if (in_step % LINE_BYTES == 0)
-        rsrc_frame_prefetch_codes(&u->base.walk->frame, address, LINE_BYTES);
+        rsrc_frame_prefetch_codes(&u->base.walk->frame, address, LINE_BYTES,
+                                  layout->lookup == RSRC_LUT_SHUFFLE16 ? RSRC_FETCH_NEAR
+                                                                       : RSRC_FETCH_FAR);
 }
 
 static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
@@ -139,15 +149,19 @@ static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
     return rsrc_address_plus(at, u->base.step, layout_of(u)->table_step_bytes);
 }
 
-/* narrow += the looked-up bytes as int16, where bit `bit` of `signs` is set less their twofold
- * and 1 */
-static void add_bytes(struct unit *u, uint32_t v, uint16_t signs, uint32_t bit) {
+/* Where bit `bit` of `signs` is set, the looked-up sum becomes its opposite less 1. */
+static void apply_signs(struct unit *u, uint16_t signs, uint32_t bit) {
     struct rsrc_kb *kb = u->kb;
-    if (layout_of(u)->has_sign) {
-        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, u->sign, signs, bit);
-        rsrc_kb_binary(kb, RSR_KOP_XOR, u->low, u->low, u->sign);
-        rsrc_kb_binary(kb, RSR_KOP_XOR, u->high, u->high, u->sign);
-    }
+    if (!layout_of(u)->has_sign)
+        return;
+    rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, u->sign, signs, bit);
+    rsrc_kb_binary(kb, RSR_KOP_XOR, u->low, u->low, u->sign);
+    rsrc_kb_binary(kb, RSR_KOP_XOR, u->high, u->high, u->sign);
+}
+
+/* narrow += the looked-up bytes, zipped */
+static void add_zipped(struct unit *u, uint32_t v) {
+    struct rsrc_kb *kb = u->kb;
     for (uint32_t i = 0; i < 2; i++) {
         rsrc_kb_binary(kb, i == 0 ? RSR_KOP_ZIP_LOW : RSR_KOP_ZIP_HIGH, u->zipped[i], u->low,
                        u->high);
@@ -164,7 +178,38 @@ static void emit_table128_step(struct unit *u) {
         load_codes(u, u->codes[v], 0, v, 0);
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->low, u->codes[v], u->tables[0], u->tables[1]);
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->high, u->codes[v], u->tables[2], u->tables[3]);
-        add_bytes(u, v, u->codes[v], 7);
+        apply_signs(u, u->codes[v], 7);
+        add_zipped(u, v);
+    }
+}
+
+/* The looked-up bytes without a shuffle, which is what a look-up keeps busy: as words, low bytes are the
+ * even row's and 256 times the odd one's. All sums are mod 2^16, and of high bytes mod 2^8. */
+static void add_bytes(struct unit *u, uint32_t v) {
+    struct rsrc_kb *kb = u->kb;
+    rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->word, u->low);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->both[v], u->both[v], u->word);
+    rsrc_kb_immediate(kb, RSR_KOP_SHR, u->word, u->word, 8);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->odd[v], u->odd[v], u->word);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->highs[v], u->highs[v], u->high);
+}
+
+/* What add_bytes() has summed, as narrow: of even rows both - 256 odd + 256 high, of odd ones
+ * odd + 256 high, zipped. */
+static void join_bytes(struct unit *u, uint32_t v) {
+    struct rsrc_kb *kb = u->kb;
+    rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->high_word, u->highs[v]);
+    rsrc_kb_immediate(kb, RSR_KOP_SHL, u->word, u->odd[v], 8);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, u->both[v], u->both[v], u->word);
+    rsrc_kb_immediate(kb, RSR_KOP_SHL, u->word, u->high_word, 8);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->both[v], u->both[v], u->word);
+    rsrc_kb_immediate(kb, RSR_KOP_SHR, u->high_word, u->high_word, 8);
+    rsrc_kb_immediate(kb, RSR_KOP_SHL, u->high_word, u->high_word, 8);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->odd[v], u->odd[v], u->high_word);
+    for (uint32_t i = 0; i < 2; i++) {
+        rsrc_kb_binary(kb, i == 0 ? RSR_KOP_ZIP_LOW : RSR_KOP_ZIP_HIGH, u->word, u->both[v],
+                       u->odd[v]);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->narrow[v][i], u->word);
     }
 }
 
@@ -183,7 +228,8 @@ static void emit_nibble_segment(struct unit *u, uint32_t segment) {
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->code, u->nibble);
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, u->low, u->code, u->tables[0]);
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, u->high, u->code, u->tables[1]);
-        add_bytes(u, v, u->signs[v], segment);
+        apply_signs(u, u->signs[v], segment);
+        add_bytes(u, v);
     }
 }
 
@@ -286,6 +332,16 @@ static void add_corrections(struct rsrc_lut_unit *base) {
     }
 }
 
+static void clear_narrow(struct unit *u) {
+    const bool bytes = layout_of(u)->lookup == RSRC_LUT_SHUFFLE16;
+    for (uint32_t v = 0; v < u->n_vectors; v++) {
+        rsrc_kb_const(u->kb, bytes ? u->both[v] : u->narrow[v][0], 0);
+        rsrc_kb_const(u->kb, bytes ? u->odd[v] : u->narrow[v][1], 0);
+        if (bytes)
+            rsrc_kb_const(u->kb, u->highs[v], 0);
+    }
+}
+
 static void emit_steps(struct unit *u) {
     struct rsrc_kb *kb = u->kb;
     const struct rsrc_lut_walk *walk = u->base.walk;
@@ -299,14 +355,15 @@ static void emit_steps(struct unit *u) {
     rsrc_kb_loop(kb, first, walk->first_step, walk->end_step, layout->flush_steps);
     rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, size);
     rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, walk->end_step);
-    for (uint32_t v = 0; v < u->n_vectors; v++)
-        for (uint32_t i = 0; i < 2; i++)
-            rsrc_kb_const(kb, u->narrow[v][i], 0);
+    clear_narrow(u);
     rsrc_kb_loop(kb, u->base.step, first, end, 1);
     emit_step(u);
     rsrc_kb_end(kb);
-    for (uint32_t v = 0; v < u->n_vectors; v++)
+    for (uint32_t v = 0; v < u->n_vectors; v++) {
+        if (layout->lookup == RSRC_LUT_SHUFFLE16)
+            join_bytes(u, v);
         widen(u, v, u->narrow[v]);
+    }
     rsrc_kb_end(kb);
 }
 

@@ -277,8 +277,26 @@ static LLVMValueRef build_madd_i16(const struct rsrc_llvm_code *code, const stru
 }
 
 /* All bits where the comparison holds. */
+/* The bit, moved to the sign by a shift of words (x86 has none of bytes): what it drags along from the next
+ * byte is no matter, and a comparison with 0 spreads it. */
+static LLVMValueRef spread_sign(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
+    const struct rsr_kreg *dst = &code->regs[op->dst];
+    const struct rsr_kreg words = {.elem = RSR_ELEM_U16, .lanes = dst->lanes / 2};
+    LLVMTypeRef word_type = rsrc_llvm_type(code, words.elem, words.lanes);
+    LLVMTypeRef type = rsrc_llvm_reg_type(code, op->dst);
+    LLVMValueRef moved =
+        LLVMBuildShl(code->builder, cast_bits(code, code->values[op->a], word_type),
+                     integer_constant(code, &words, 7 - op->imm), "");
+    LLVMValueRef is_set = LLVMBuildICmp(code->builder, LLVMIntSLT, cast_bits(code, moved, type),
+                                        integer_constant(code, dst, 0), "");
+    return LLVMBuildSExt(code->builder, is_set, type, "");
+}
+
 static LLVMValueRef build_spread_bit(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     const struct rsr_kreg *dst = &code->regs[op->dst];
+    const uint64_t has_bit_tests = RSR_CPU_MASK(NEON) | RSR_CPU_MASK(AVX512BW);
+    if ((code->kernel->spec->cpu_features & has_bit_tests) == 0 && dst->lanes > 1)
+        return spread_sign(code, op);
     LLVMValueRef bit = LLVMBuildAnd(code->builder, code->values[op->a],
                                     integer_constant(code, dst, INT64_C(1) << op->imm), "");
     LLVMValueRef is_set =
