@@ -11,6 +11,7 @@
 #include "louver/louver.h"
 #include "ops/ops.h"
 #include "runtime.h"
+#include "tile_share.h"
 #include "worker_pool.h"
 
 /* Consecutive tokens of one sequence inside a chunk. Attention reads a page once for all of them. */
@@ -92,9 +93,11 @@ struct rsr_worker_state {
     struct rsr_op_sample *samples; /* [largest n_ops of the target's steps]; only while profiling */
     const void *tables_of;         /* what the tables in scratch were made of, if tables is not 0 */
     uint32_t tables;               /* rsr_kernel_desc.tables of them */
+    uint32_t n_shared_calls;       /* counted by all workers alike */
     uint64_t bytes;                /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;
     rsr_head_stats head;
+    _Alignas(64) struct rsr_tile_share tiles; /* other workers write it */
 };
 
 /* Collected times: one row an operation kind, LINEAR one a role. */

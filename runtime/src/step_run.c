@@ -98,25 +98,54 @@ struct kernel_rows {
     uint32_t n_tokens;
 };
 
-/* This worker's tiles. Its scratch still has the kernel's tables where the one before made them of the same
- * rows. (A probe may have changed those.) */
-static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
-    const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[number];
+/* Tiles [begin, end). The worker's scratch still has the kernel's tables where the call before made them of
+ * the same rows. (A probe may have changed those.) */
+static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
+                      const struct kernel_rows *rows, uint32_t begin, uint32_t end) {
     struct rsr_worker_state *state = &w->engine->workers[w->worker];
     const struct rsr_worker worker = {
-        .tile_begin = share(kernel->n_tiles, w->worker, w->n_workers),
-        .tile_end = share(kernel->n_tiles, w->worker + 1, w->n_workers),
+        .tile_begin = begin,
+        .tile_end = end,
         .index = w->worker,
         .count = w->n_workers,
         .has_tables = kernel->tables != 0 && state->tables == kernel->tables &&
                       state->tables_of == rows->x && w->engine->probe == NULL,
     };
-    if (worker.tile_begin == worker.tile_end)
-        return;
     kernel->fn(rows->x, rows->ldx, rows->y, rows->ldy, rows->n_tokens, &kernel->weights, &worker,
                state->scratch);
     state->tables = kernel->tables;
     state->tables_of = rows->x;
+}
+
+/* Pieces of a worker's share: a late worker costs the others one, and every piece is a call. */
+#define SHARE_PIECES 3u
+
+/* This worker's tiles, and then those of workers that are late. */
+static void run_shared_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
+                             const struct kernel_rows *rows) {
+    struct rsr_worker_state *workers = w->engine->workers;
+    const uint32_t call = ++workers[w->worker].n_shared_calls;
+    const uint32_t piece = kernel->n_tiles / w->n_workers / SHARE_PIECES + 1;
+    for (uint32_t i = 0; i < w->n_workers; i++) {
+        const uint32_t owner = (w->worker + i) % w->n_workers;
+        struct rsr_tile_share *tiles = &workers[owner].tiles;
+        rsr_share_begin(tiles, call, share(kernel->n_tiles, owner, w->n_workers),
+                        share(kernel->n_tiles, owner + 1, w->n_workers));
+        for (uint32_t begin, end; rsr_share_take(tiles, call, piece, i == 0, &begin, &end);)
+            run_tiles(w, kernel, rows, begin, end);
+    }
+}
+
+/* Only a kernel that finds its tables again is worth calling for pieces. */
+static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
+    const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[number];
+    const uint32_t begin = share(kernel->n_tiles, w->worker, w->n_workers),
+                   end = share(kernel->n_tiles, w->worker + 1, w->n_workers);
+    if (w->n_workers > 1 && kernel->tables != 0 && kernel->n_tiles <= RSR_SHARE_MAX_TILES &&
+        w->engine->probe == NULL)
+        run_shared_tiles(w, kernel, rows);
+    else if (begin != end)
+        run_tiles(w, kernel, rows, begin, end);
 }
 
 static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
