@@ -3,6 +3,10 @@
 #include <assert.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "sketch_round.h"
 #include "sketch_scan.h"
 
@@ -62,6 +66,12 @@ struct rsr_sketch_shape rsr_sketch_flat_shape(uint32_t dim, uint32_t n_planes) {
     return s;
 }
 
+#if defined(__x86_64__)
+bool rsr_sketch_float_mode(void) {
+    /* Of the control register: how to round, flushing results and operands that are denormal. */
+    return (_mm_getcsr() & 0xe040u) == 0;
+}
+#else
 bool rsr_sketch_float_mode(void) {
     /* Halfway between two numbers: all but round to nearest err in one of the three. */
     volatile float one = 1.0f, half_step = 0x1p-24f;
@@ -71,6 +81,7 @@ bool rsr_sketch_float_mode(void) {
     volatile double small2 = 0x1p-535, denormal2 = small2 * small2, used2 = denormal2 * 0x1p1000;
     return up == 1.0f && down == -1.0f && below == 1.0f && used == 0x1p-40f && used2 == 0x1p-70;
 }
+#endif
 
 /* ---- Queries ---- */
 
