@@ -42,6 +42,8 @@ struct form {
     enum rsr_elem sum_elem, x_elem;
     uint32_t work_bits; /* work of one vector: its bits over this; 0: two instructions */
     void (*step)(struct probe *p, uint32_t sum, uint16_t x);
+    uint64_t
+        features; /* any of these, or 0: back ends make more than an instruction of it elsewhere */
 };
 
 static uint16_t vector_reg(struct probe *p, enum rsr_elem elem, const char *name, uint32_t number) {
@@ -80,10 +82,10 @@ static void madd_i16(struct probe *p, uint32_t sum, uint16_t x) {
 }
 
 static const struct form DOTS[] = {
-    {"dot_u8s8", DOT_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, dot_u8s8},
-    {"dot_s8s8", DOT_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, dot_s8s8},
-    {"madd_u8s8, madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, madd_u8s8},
-    {"madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I16, 16, madd_i16}};
+    {"dot_u8s8", DOT_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, dot_u8s8, 0},
+    {"dot_s8s8", DOT_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, dot_s8s8, 0},
+    {"madd_u8s8, madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, madd_u8s8, 0},
+    {"madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I16, 16, madd_i16, 0}};
 
 /* ---- look-ups and additions -------------------------------------------------------------------- */
 
@@ -97,8 +99,9 @@ static void look_up_and_add(struct probe *p, uint32_t sum, uint16_t x) {
 }
 
 static const struct form VECTORS[] = {
-    {"add, shuffle16", VECTOR_SUMS, RSR_ELEM_U8, RSR_ELEM_U8, 0, look_up_and_add},
-    {"add", VECTOR_SUMS, RSR_ELEM_U8, RSR_ELEM_U8, UINT32_MAX, add}};
+    {"add, shuffle16", VECTOR_SUMS, RSR_ELEM_U8, RSR_ELEM_U8, 0, look_up_and_add,
+     RSR_CPU_MASK(SSSE3) | RSR_CPU_MASK(NEON)},
+    {"add", VECTOR_SUMS, RSR_ELEM_U8, RSR_ELEM_U8, UINT32_MAX, add, 0}};
 
 /* ---- running -------------------------------------------------------------------------------------- */
 
@@ -215,6 +218,8 @@ static enum rsrc_status run_forms(struct rsrc_diag *diag, struct rsrc_arena *are
     double best = 0;
     for (uint32_t i = 0; i < n_forms && (best == 0 || !first_only); i++) {
         double found;
+        if (forms[i].features != 0 && (forms[i].features & input->spec->cpu_features) == 0)
+            continue;
         const char *file = rsrc_arena_printf(arena, "%s%u", name, i);
         if (run_form(diag, arena, input, &forms[i], file, &found) != RSRC_OK)
             return RSRC_FAILED;

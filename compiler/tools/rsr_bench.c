@@ -57,6 +57,7 @@ static const char HELP[] =
     "  --quick                     one layer, whatever fits the caches: no figures to publish\n\n"
     "machine: read bandwidths by size and rates of instructions, as a target description for\n"
     "--target; takes some seconds.\n"
+    "  --target X                  whose instructions are measured [native]\n"
     "  --quick                     64 MiB instead of several times the last cache: nothing to "
     "keep\n\n"
     "all:\n"

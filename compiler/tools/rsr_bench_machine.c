@@ -10,6 +10,7 @@
 
 #include "base/mapped_file.h"
 #include "emit/llvm/emit_llvm.h"
+#include "measure/load_kernel.h"
 #include "measure/probe.h"
 #include "rsr_bench.h"
 #include "spec/spec.h"
@@ -117,9 +118,9 @@ static bool measure_rates(struct machine *m, struct rsrc_diag *diag) {
         if (probes[i].probe(diag, m->arena, &input, &rate, &how) != RSRC_OK)
             return false;
         *probes[i].value = rounded(rate);
-        m->numbers[m->n_numbers++] = (struct number){
-            probes[i].key, probes[i].value,
-            rsrc_arena_printf(m->arena, "%s: %s", probes[i].what, how)};
+        m->numbers[m->n_numbers++] =
+            (struct number){probes[i].key, probes[i].value,
+                            rsrc_arena_printf(m->arena, "%s: %s", probes[i].what, how)};
     }
     return true;
 }
@@ -139,9 +140,9 @@ static const char *how_of(const struct machine *m, const char *line) {
 static void print_yaml(const struct machine *m) {
     struct rsrc_buffer text = {0};
     rsrc_print_spec(&m->spec, &text);
-    printf("# %s: features as --print-target=native has them, rates of one core as measured.\n#\n"
+    printf("# %s: features as --print-target=%s has them, rates of one core as measured.\n#\n"
            "# Read bandwidth, GB/s:\n",
-           rsrc_cpu_model(m->arena));
+           rsrc_cpu_model(m->arena), m->options->target);
     for (uint32_t i = 0; i < m->n_levels; i++)
         printf("#   %-4s %7llu KiB, %u %s: %.4g\n", m->levels[i].name,
                (unsigned long long)(m->levels[i].bytes >> 10), m->levels[i].threads,
@@ -175,13 +176,26 @@ static void print_json(const struct machine *m) {
     bench_print(result, true);
 }
 
+/* What the machine has beyond the target, its kernels do not use. */
+static bool load_target(struct machine *m, struct rsrc_diag *diag) {
+    const char *target = m->options->target;
+    if (rsrc_load_spec(diag, m->arena, target, NULL, &m->spec) != RSRC_OK)
+        return false;
+    const char *lacks = rsrc_lacks_for(m->arena, &m->spec);
+    if (lacks != NULL)
+        fprintf(stderr, "rsr-bench: this machine lacks %s of target %s\n", lacks, target);
+    else if (m->spec.vector_bits == 0)
+        fprintf(stderr, "rsr-bench: target %s has no vectors to measure\n", target);
+    return lacks == NULL && m->spec.vector_bits != 0;
+}
+
 int bench_machine(const struct bench_options *options) {
     struct rsrc_diag *diag = rsrc_diag_create(stderr, false, RSRC_COLOR_AUTO);
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     struct machine m = {.options = options, .arena = &arena};
     int code = 1;
-    if (rsrc_load_spec(diag, &arena, "native", NULL, &m.spec) == RSRC_OK) {
+    if (load_target(&m, diag)) {
         const uint32_t threads = options->threads != 0 ? options->threads : m.spec.cores;
         m.spec.name = "measured";
         if (measure_bandwidths(&m, threads) && measure_rates(&m, diag)) {
