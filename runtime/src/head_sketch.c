@@ -113,11 +113,11 @@ static double score_of(const struct rsr_head_pick *pick, struct rsr_head_row row
 
 /* A float that is at least the score of a row whose logit is at most offset + unit t. The last sum rounds
  * once, so that a relative 2^-50 covers it, as 2^-22 does the conversion. */
-static float score_bound(const struct rsr_head_pick *pick, double offset, double unit, float t,
-                         uint32_t row) {
+static inline float score_bound(const struct rsr_head_pick *pick, bool draws, double offset,
+                                double unit, float t, uint32_t row) {
     double bound = offset + unit * (double)t;
     bound += fabs(bound) * 0x1p-50;
-    if (pick->mode == RSR_PICK_DRAW)
+    if (draws)
         bound = bound / (double)pick->sampling.temperature +
                 (RSR_HEAD_OMIT == OMIT_NOISE ? 0.0 : rsr_gumbel_bound(pick->noise_key, row));
     return (float)(bound + fabs(bound) * 0x1p-22 + 0x1p-140);
@@ -162,8 +162,13 @@ static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, u
     uint32_t *n_listed;
     struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n_listed);
     pick->frames[block] = frame;
-    for (uint32_t j = 0; j < n; j++)
-        bounds[j] = score_bound(pick, frame.offset[0], frame.unit, pick->t[first + j], first + j);
+    const float *t = pick->t + first;
+    if (pick->mode == RSR_PICK_DRAW)
+        for (uint32_t j = 0; j < n; j++)
+            bounds[j] = score_bound(pick, true, frame.offset[0], frame.unit, t[j], first + j);
+    else
+        for (uint32_t j = 0; j < n; j++)
+            bounds[j] = score_bound(pick, false, frame.offset[0], frame.unit, t[j], first + j);
     for (uint32_t j = 0; j < n; j++)
         if (*n_listed < n_seeds || bounds[j] > seeds[0].value)
             keep_largest(seeds, n_listed, n_seeds, (struct rsr_head_row){first + j, bounds[j]});
@@ -288,7 +293,8 @@ static uint32_t sharpen_rows(const struct head_walk *w, const struct rsr_head_pi
         const float t = w->picks->kernel->sharpen(shape, block_at(w, block), &pick->query,
                                                   row % RSR_SKETCH_VECTORS, pick->t[row]);
         const struct rsr_head_frame *frame = &pick->frames[block];
-        const float bound = score_bound(pick, frame->offset[1], frame->unit, t, row);
+        const float bound =
+            score_bound(pick, pick->mode == RSR_PICK_DRAW, frame->offset[1], frame->unit, t, row);
         if (bound >= floor)
             rows[n_kept++] = (struct rsr_head_row){row, bound};
     }

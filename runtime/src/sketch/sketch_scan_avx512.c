@@ -171,13 +171,38 @@ TARGET void rsr_sketch_sieve_avx512vnni(const struct rsr_sketch_shape *shape, co
         sieve(shape, block, queries + i, 1, floors + i, vectors + i, i == 0 ? next : NULL);
 }
 
+/* Bytes that a scan of blocks one after another fetches ahead in each group. Of memory, one thread on Cascade
+ * Lake, GB/s where reading alone has 12.1: the whole next block ahead 9.4, 1 KiB 10.9, 2 KiB 11.0, 4 KiB 10.8,
+ * nothing 7.6 to 9.7. */
+#define AHEAD 2048u
+
 /* t of all vectors of the block, by up to TOGETHER queries. */
-INLINE void bounds(const struct rsr_sketch_shape *shape, const void *block,
+INLINE void bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
                    const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
-                   size_t stride, const void *next) {
+                   size_t stride, const uint8_t *next) {
+    const uint32_t group_bytes = shape->n_slices * RSR_SKETCH_LANES * RSR_SKETCH_SLICE / 2;
+    const uint32_t first_bytes = next == NULL ? 0 : shape->plane_at[0] + AHEAD;
     for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group += GROUPS) {
+        const uint8_t *codes = block + shape->plane_at[0] + (size_t)group * group_bytes + AHEAD;
+        const bool last = group + GROUPS == RSR_SKETCH_VECTORS / RSR_SKETCH_LANES;
+        const struct rsr_sketch_slice *q[TOGETHER];
         __m512 sums[TOGETHER][GROUPS];
-        scan_groups(shape, block, queries, n, group, next, sums);
+        EACH(i, n) {
+            q[i] = queries[i]->slices;
+            EACH(g, GROUPS)
+            sums[i][g] = _mm512_setzero_ps();
+        }
+        for (uint32_t s = 0; s < shape->n_slices;
+             s++, codes += (size_t)group_bytes / shape->n_slices) {
+            scan_slice(shape, block, q, n, group, GROUPS, s, sums);
+            EACH(i, n)
+            q[i]++;
+            EACH(g, GROUPS)
+            EACH(w, 4)
+            __builtin_prefetch(codes + g * group_bytes + (size_t)w * 64, 0, 3);
+            for (uint32_t at = s * 64; last && at < first_bytes; at += shape->n_slices * 64)
+                __builtin_prefetch(next + at, 0, 3);
+        }
         EACH(i, n)
         EACH(g, GROUPS)
         _mm512_storeu_ps(t + i * stride + (group + g) * RSR_SKETCH_LANES, sums[i][g]);
