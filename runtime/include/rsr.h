@@ -230,7 +230,7 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine
  * NULL) receives the count; if it exceeds `capacity`, the status is RSR_ERR_FULL and nothing is reset. */
 typedef struct rsr_profile_entry {
     const char *name;       /* "q", "gate", "attention", "head", ... */
-    uint64_t time_ns;       /* of the first worker, its barrier included: over all entries, of the steps */
+    uint64_t time_ns;       /* of the last worker, its barrier included: over all entries, of the steps */
     uint64_t wait_ns;       /* at the barrier, mean of the workers: what they had nothing to do for */
     uint64_t calls;
     uint64_t bytes;         /* that the calls read from memory and write to it: weights and their scales,

@@ -222,7 +222,7 @@ static void louver_run(const struct rsr_engine *engine, const struct rsr_attenti
     const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
     const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
     if (seal_filled_pages(&call))
-        rsr_worker_pool_barrier(engine->pool);
+        rsr_worker_pool_barrier(engine->pool, given->worker);
     for (uint64_t u = given->worker; u < n_units; u += engine->n_threads)
         attend_run(&call, engine->chunk.runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
 }

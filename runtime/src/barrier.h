@@ -16,6 +16,11 @@ void rsr_signal_wait(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns);
 /* Sets the value and wakes whoever sleeps on it. */
 void rsr_signal_set(struct rsr_signal *signal, uint32_t value);
 
+/* Where a thread was when it last came to the barrier. On a cache line of its own. */
+struct rsr_place {
+    _Alignas(64) _Atomic int cpu;
+};
+
 /* A barrier of `count` threads, reusable at once. Waiting threads spin for at most max_spin_ns; how long
  * they do adapts to whether it helped. */
 struct rsr_barrier {
@@ -24,9 +29,12 @@ struct rsr_barrier {
     _Atomic uint32_t spin_ns;
     uint32_t max_spin_ns; /* 0: sleep at once */
     uint32_t count;
+    struct rsr_place *places; /* [count], borrowed */
 };
 
-void rsr_barrier_init(struct rsr_barrier *barrier, uint32_t count, uint32_t max_spin_ns);
-void rsr_barrier_wait(struct rsr_barrier *barrier);
+void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places, uint32_t count,
+                      uint32_t max_spin_ns);
+/* thread is 0 .. count-1, each once. */
+void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread);
 
 #endif

@@ -347,20 +347,20 @@ void rsr_head_sketch_run(struct rsr_engine *engine, uint32_t worker, const char 
     };
     for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
         prepare(&w, picks->sketched[i]);
-    rsr_worker_pool_barrier(engine->pool);
+    rsr_worker_pool_barrier(engine->pool, worker);
     scan(&w);
-    rsr_worker_pool_barrier(engine->pool);
+    rsr_worker_pool_barrier(engine->pool, worker);
     for (uint32_t i = 0; i < picks->n_sketched; i++) {
         if (atomic_load(&picks->sketched[i]->excluded))
             compute_all(&w, picks->sketched[i]);
         else
             read_seeds(&w, picks->sketched[i]);
     }
-    rsr_worker_pool_barrier(engine->pool);
+    rsr_worker_pool_barrier(engine->pool, worker);
     for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
         if (!atomic_load(&picks->sketched[i]->excluded))
             picks->sketched[i]->threshold = threshold_of(&w, picks->sketched[i]);
-    rsr_worker_pool_barrier(engine->pool);
+    rsr_worker_pool_barrier(engine->pool, worker);
     for (uint32_t i = 0; i < picks->n_sketched; i++)
         if (!atomic_load(&picks->sketched[i]->excluded))
             read_survivors(&w, picks->sketched[i]);

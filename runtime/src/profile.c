@@ -1,6 +1,6 @@
 /* profile.c - time and bytes by operation, for rsr_engine_profile. Workers note every operation of a
- * chunk; between chunks the first worker's time, which all barriers order, is added to the row of its
- * kind or role. */
+ * chunk; between chunks the last worker's time is added to the row of its kind or role: barriers make
+ * its times add up to the step, and a single token is its own. */
 #include <string.h>
 
 #include "engine.h"
@@ -62,14 +62,14 @@ void rsr_profile_add_chunk(struct rsr_engine *engine) {
     const struct rsr_step_table *step = engine->chunk.step;
     for (uint32_t i = 0; i < step->n_ops; i++) {
         const struct rsr_step_op *op = &step->ops[i];
-        const struct rsr_op_sample *first = &engine->workers[0].samples[i];
+        const struct rsr_op_sample *last = &engine->workers[engine->n_threads - 1].samples[i];
         const bool linear = op->kind == RSR_OP_LINEAR;
         const uint32_t role = linear ? engine->model->target->kernels[op->arg].role : 0;
         rsr_profile_entry *row =
             &engine->profile.rows[linear ? RSR_OP_KIND_COUNT + role : op->kind];
         row->name = linear ? rsr_role_name(role) : kind_names[op->kind];
         row->calls++;
-        row->time_ns += first->run_ns + first->wait_ns;
+        row->time_ns += last->run_ns + last->wait_ns;
         row->bytes += table_bytes(engine, op);
         uint64_t wait_ns = 0;
         for (uint32_t w = 0; w < engine->n_threads; w++) {

@@ -356,7 +356,7 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
     const struct probe_row *row = &probe_rows[op->kind];
     if (engine->probe == NULL || !(before ? row->before : row->after))
         return;
-    rsr_worker_pool_barrier(engine->pool);
+    rsr_worker_pool_barrier(engine->pool, w->worker);
     if (w->worker == 0) {
         const uint16_t buffer = before ? op->src[0] : op->dst;
         rsr_probe_point point = {
@@ -374,7 +374,7 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
             point.kind = RSR_PROBE_LINEAR_INPUT;
         engine->probe(engine->probe_user, &point);
     }
-    rsr_worker_pool_barrier(engine->pool);
+    rsr_worker_pool_barrier(engine->pool, w->worker);
 }
 
 /* ---- The walk ---- */
@@ -386,7 +386,7 @@ static void run_profiled(const struct walk *w, const struct rsr_step_op *op) {
     run_op[op->kind](w, op);
     const uint64_t end = rsr_now_ns();
     if (op->flags & RSR_OP_BARRIER)
-        rsr_worker_pool_barrier(w->engine->pool);
+        rsr_worker_pool_barrier(w->engine->pool, w->worker);
     state->samples[w->op_index] = (struct rsr_op_sample){
         .run_ns = end - begin, .wait_ns = rsr_now_ns() - end, .bytes = state->bytes};
 }
@@ -415,7 +415,7 @@ void rsr_step_run(void *argument, uint32_t worker) {
         } else {
             run_op[op->kind](&w, op);
             if (op->flags & RSR_OP_BARRIER)
-                rsr_worker_pool_barrier(engine->pool);
+                rsr_worker_pool_barrier(engine->pool, worker);
         }
         call_probe(&w, op, false);
     }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "barrier.h"
 #include "cpu.h"
@@ -24,6 +25,7 @@ struct rsr_worker_pool {
     uint32_t spin_ns;
     bool pin;
     pthread_t leader;
+    struct rsr_place places[]; /* [n_threads]; of the barrier */
 };
 
 static void work(struct rsr_worker_pool *pool, uint32_t worker) {
@@ -32,7 +34,7 @@ static void work(struct rsr_worker_pool *pool, uint32_t worker) {
         if (pool->job == NULL)
             return;
         pool->job(pool->argument, worker);
-        rsr_barrier_wait(&pool->barrier);
+        rsr_barrier_wait(&pool->barrier, worker);
         if (worker == 0)
             rsr_signal_set(&pool->done, number + 1);
     }
@@ -74,7 +76,7 @@ static void *lead(void *argument) {
 #pragma omp master
         {
             pool->n_threads = (uint32_t)omp_get_num_threads();
-            rsr_barrier_init(&pool->barrier, pool->n_threads, pool->spin_ns);
+            rsr_barrier_init(&pool->barrier, pool->places, pool->n_threads, pool->spin_ns);
             rsr_signal_set(&pool->done, 0); /* from UINT32_MAX: the team is there */
         }
         work(pool, worker);
@@ -84,12 +86,16 @@ static void *lead(void *argument) {
 
 rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, struct rsr_worker_pool **result,
                                   rsr_error *err) {
-    struct rsr_worker_pool *pool = aligned_alloc(64, sizeof(*pool));
+    const size_t bytes = sizeof(struct rsr_worker_pool) + n_threads * sizeof(struct rsr_place);
+    struct rsr_worker_pool *pool = aligned_alloc(64, bytes);
     if (pool == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the engine's threads");
     /* With more workers than CPUs, whoever spins keeps the one that is awaited from running. */
     const uint32_t spin_ns = n_threads > rsr_cpu_available() ? 0 : SPIN_NS;
-    *pool = (struct rsr_worker_pool){.n_threads = n_threads, .pin = pin, .spin_ns = spin_ns};
+    memset(pool, 0, bytes);
+    pool->n_threads = n_threads;
+    pool->pin = pin;
+    pool->spin_ns = spin_ns;
     atomic_store(&pool->done.value, UINT32_MAX);
 
     sigset_t all, before;
@@ -132,6 +138,6 @@ void rsr_worker_pool_run(struct rsr_worker_pool *pool, rsr_job_fn *job, void *ar
     rsr_signal_wait(&pool->done, number, 0);
 }
 
-void rsr_worker_pool_barrier(struct rsr_worker_pool *pool) {
-    rsr_barrier_wait(&pool->barrier);
+void rsr_worker_pool_barrier(struct rsr_worker_pool *pool, uint32_t worker) {
+    rsr_barrier_wait(&pool->barrier, worker);
 }

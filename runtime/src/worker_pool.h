@@ -28,7 +28,7 @@ uint32_t rsr_worker_pool_count(const struct rsr_worker_pool *pool);
 /* Runs the job on all workers and returns when all are done. */
 void rsr_worker_pool_run(struct rsr_worker_pool *pool, rsr_job_fn *job, void *argument);
 
-/* For use inside a job: returns when all workers are here. */
-void rsr_worker_pool_barrier(struct rsr_worker_pool *pool);
+/* For use inside a job by each of its workers: returns when all are here. */
+void rsr_worker_pool_barrier(struct rsr_worker_pool *pool, uint32_t worker);
 
 #endif
