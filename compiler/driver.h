@@ -12,6 +12,7 @@
  *   driver_cache.c    machine code that an earlier compilation has made
  *   driver_weights.c  packed weights to an object or a file
  *   driver_schedule.c the steps of a forward pass
+ *   driver_head.c     the sketch of the head: whether there is one, and its blocks
  *   driver_module.c   the tables of a module, compiling and linking it
  *   driver_matrices.c the functions and the header of a library of matrices
  *   driver_report.c   what was done and why
@@ -191,6 +192,7 @@ struct rsrc_compilation {
     bool has_checkpoint;
     struct rsr_graph graph;
     bool has_graph; /* false: matrix file or text form */
+    struct rsr_head_plan head_plan;
     struct rsrc_item *items;
     uint32_t n_items;
     struct rsrc_dead_channels *dead_channels; /* of the graph; NULL: none is looked for */
@@ -288,6 +290,13 @@ void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
 /* Whether what is asked for can be made of the items; those that --layers names; their fold budgets. */
 RSRC_NODISCARD enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
 
+/* driver_head.c */
+/* After the graph: chooses a sketch of the head, or refuses what --head-sketch asks for. */
+RSRC_NODISCARD enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c);
+/* Its centre and, as they are made, its blocks; nothing where there is none. */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c,
+                                                      struct rsr_module_sketch *out);
+
 /* driver_pool.c */
 RSRC_NODISCARD enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c);
 
@@ -357,6 +366,8 @@ enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
 void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
 
 /* driver_report.c */
+/* What full logits read of a matrix of floats; 0 where there is none. */
+uint64_t rsrc_dense_head_bytes(const struct rsr_graph *graph);
 /* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is none. */
 const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
@@ -467,6 +478,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c,
 /* The same for a blob that no layer was lowered to and nobody has hashed. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_own_blob(struct rsrc_compilation *c, struct rsr_blob blob,
                                                    const char **symbol);
+/* A section of its own that is written piece by piece. */
+RSRC_NODISCARD enum rsrc_status rsrc_begin_section(struct rsrc_compilation *c, const char *symbol,
+                                                   uint32_t align, uint64_t size_bytes);
+RSRC_NODISCARD enum rsrc_status rsrc_write_section(struct rsrc_compilation *c, const void *bytes,
+                                                   uint64_t size_bytes);
 RSRC_NODISCARD enum rsrc_status rsrc_close_weights(struct rsrc_compilation *c);
 void rsrc_abandon_weights(struct rsrc_compilation *c);
 

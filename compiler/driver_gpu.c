@@ -47,6 +47,8 @@ enum rsrc_status rsrc_check_machine(struct rsrc_compilation *c) {
         return refuse(c, "--backend", "--cuda-path=none asks for LLVM's PTX");
     if (options->rsr_k != 0)
         return refuse(c, "--rsr-k", "a GPU's kernels have no segments");
+    if (options->head_sketch != RSRC_HEAD_SKETCH_AUTO)
+        return refuse(c, "--head-sketch", "a GPU's kernels are of layers alone: leave it out");
     if (options->no_reduce)
         return refuse(c, "--no-reduce", "nothing is reduced for a GPU");
     if (options->report != NULL)

@@ -277,7 +277,9 @@ static uint64_t add_segments(uint64_t data, uint64_t tables, uint64_t code) {
 
 static struct rsr_info_module estimate_module(struct rsrc_compilation *c,
                                               struct rsrc_survey *survey) {
-    struct rsr_info_module module = {.other_bytes = add_other_data(c)};
+    const struct rsr_head_plan *sketch = &c->head_plan;
+    struct rsr_info_module module = {.other_bytes = add_other_data(c),
+                                     .sketch_bytes = page_bytes(sketch->size_bytes)};
     size_t n_kernels = 0;
     add_layers(c, survey, &module, &n_kernels);
     const uint64_t code =
@@ -287,7 +289,8 @@ static struct rsr_info_module estimate_module(struct rsrc_compilation *c,
     const uint64_t symbols = c->has_graph ? SYMBOL_BYTES : MATRIX_SYMBOL_BYTES;
     module.code_bytes = code + tables + symbols;
     module.total_bytes =
-        add_segments(module.layer_bytes + module.other_bytes, tables, code) + symbols;
+        add_segments(module.layer_bytes + module.other_bytes + module.sketch_bytes, tables, code) +
+        symbols;
     return module;
 }
 
@@ -338,10 +341,12 @@ static void describe_checkpoint(const struct rsrc_compilation *c, struct rsr_inf
     info->tokenizer = checkpoint->tokenizer.section != NULL ? &checkpoint->tokenizer : NULL;
 }
 
-static void describe_graph(const struct rsr_graph *graph, struct rsr_info *info) {
+static void describe_graph(const struct rsrc_compilation *c, struct rsr_info *info) {
+    const struct rsr_graph *graph = &c->graph;
     info->architecture = graph->architecture;
     info->tied_head = graph->head == graph->embedding;
     info->embedding = describe_dense(graph->embedding);
+    info->sketch = &c->head_plan;
     info->ternary_head = graph->head_slot.layer != RSR_NO_LAYER;
     info->head = describe_dense(rsrc_own_head(graph));
     info->n_dense = graph->n_dense;
@@ -365,7 +370,7 @@ enum rsrc_status rsrc_run_info(struct rsrc_compilation *c, enum rsrc_status read
     if (c->has_checkpoint)
         describe_checkpoint(c, &info);
     if (c->has_graph)
-        describe_graph(&c->graph, &info);
+        describe_graph(c, &info);
     enum rsrc_status status = read;
     if (read == RSRC_OK) {
         status = survey_layers(c, &survey);

@@ -139,7 +139,9 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
                                        .align = 64};
     if (emit_norms(c, norms) != RSRC_OK ||
         emit_tensor(c, c->graph.embedding, "rsr_w_embedding", &input.embedding_symbol) != RSRC_OK ||
-        emit_head(c, &input.head_symbol) != RSRC_OK || emit_dense(c, dense) != RSRC_OK ||
+        emit_head(c, &input.head_symbol) != RSRC_OK ||
+        rsrc_emit_head_sketch(c, &input.head_sketch) != RSRC_OK ||
+        emit_dense(c, dense) != RSRC_OK ||
         rsrc_emit_own_blob(c, tokenizer, &input.tokenizer_symbol) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_emit_module(&input, text);

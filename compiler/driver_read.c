@@ -67,7 +67,7 @@ void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out) {
 
 /* ---- graph --------------------------------------------------------------------------------------------------- */
 
-static enum rsrc_status add_items_of_graph(struct rsrc_compilation *c) {
+static void add_items_of_graph(struct rsrc_compilation *c) {
     c->items = RSRC_NEW_ARRAY(&c->arena, c->graph.n_layers, struct rsrc_item);
     for (uint32_t i = 0; i < c->graph.n_layers; i++) {
         const struct rsr_layer *layer = &c->graph.layers[i];
@@ -83,16 +83,16 @@ static enum rsrc_status add_items_of_graph(struct rsrc_compilation *c) {
             .layer = layer};
     }
     c->n_items = c->graph.n_layers;
-    return RSRC_OK;
 }
 
 enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c) {
     if (!c->has_checkpoint || !c->checkpoint.has_config)
-        return RSRC_OK;
+        return rsrc_plan_head(c);
     if (rsrc_build_graph(c->diag, &c->arena, &c->checkpoint, &c->graph) != RSRC_OK)
         return RSRC_FAILED;
     c->has_graph = true;
-    return add_items_of_graph(c);
+    add_items_of_graph(c);
+    return rsrc_plan_head(c);
 }
 
 void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out) {

@@ -3,6 +3,11 @@
 
 #include "driver.h"
 
+uint64_t rsrc_dense_head_bytes(const struct rsr_graph *graph) {
+    const bool is_layer = graph->head_slot.layer != RSR_NO_LAYER;
+    return is_layer || graph->head == NULL ? 0 : graph->head->size_bytes;
+}
+
 const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph) {
     const bool is_layer = graph->head_slot.layer != RSR_NO_LAYER;
     return is_layer || graph->head == graph->embedding ? NULL : graph->head;
@@ -21,7 +26,9 @@ static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buff
         .n_layers = c->n_items,
         .embedding_bytes = c->has_graph ? c->graph.embedding->size_bytes : 0,
         .head_bytes = head != NULL ? head->size_bytes : 0,
-        .tied_head = c->has_graph && c->graph.head == c->graph.embedding};
+        .tied_head = c->has_graph && c->graph.head == c->graph.embedding,
+        .full_head_bytes = c->has_graph ? rsrc_dense_head_bytes(&c->graph) : 0,
+        .head = c->has_graph ? &c->head_plan : NULL};
     (json ? rsrc_report_json : rsrc_report_text)(&report, out);
 }
 

@@ -43,10 +43,10 @@ static void add_section(struct rsrc_compilation *c, const uint8_t hash[16], uint
     memcpy(section->hash, hash, 16);
 }
 
-static enum rsrc_status write_raw(struct rsrc_compilation *c, const struct rsr_blob *blob) {
+static enum rsrc_status begin_raw(struct rsrc_compilation *c, const char *symbol, uint32_t align) {
     static const uint8_t zeros[4096];
     struct rsrc_weights_writer *weights = &c->weights;
-    uint64_t missing = (blob->align - weights->raw_bytes % blob->align) % blob->align;
+    uint64_t missing = (align - weights->raw_bytes % align) % align;
     weights->raw_bytes += missing;
     while (missing != 0) {
         const uint64_t n = missing < sizeof(zeros) ? missing : sizeof(zeros);
@@ -56,9 +56,28 @@ static enum rsrc_status write_raw(struct rsrc_compilation *c, const struct rsr_b
     }
     rsrc_buffer_printf(&weights->stub,
                        "    .globl %s\n    .hidden %s\n    .set %s, weights + %" PRIu64 "\n",
-                       blob->symbol, blob->symbol, blob->symbol, weights->raw_bytes);
-    weights->raw_bytes += blob->size_bytes;
-    return rsrc_output_write(c->diag, &weights->raw, blob->bytes, blob->size_bytes);
+                       symbol, symbol, symbol, weights->raw_bytes);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_begin_section(struct rsrc_compilation *c, const char *symbol, uint32_t align,
+                                    uint64_t size_bytes) {
+    struct rsrc_weights_writer *weights = &c->weights;
+    if (weights->elf_open &&
+        rsrc_elf_begin(c->diag, &weights->elf, symbol, align, size_bytes) != RSRC_OK)
+        return RSRC_FAILED;
+    return weights->raw_open ? begin_raw(c, symbol, align) : RSRC_OK;
+}
+
+enum rsrc_status rsrc_write_section(struct rsrc_compilation *c, const void *bytes,
+                                    uint64_t size_bytes) {
+    struct rsrc_weights_writer *weights = &c->weights;
+    if (weights->elf_open && rsrc_elf_write(c->diag, &weights->elf, bytes, size_bytes) != RSRC_OK)
+        return RSRC_FAILED;
+    if (!weights->raw_open)
+        return RSRC_OK;
+    weights->raw_bytes += size_bytes;
+    return rsrc_output_write(c->diag, &weights->raw, bytes, size_bytes);
 }
 
 enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c, const struct rsr_blob *blob,
@@ -71,16 +90,14 @@ enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c, const struct rsr_blo
         *symbol = known;
         return RSRC_OK;
     }
-    struct rsr_blob named = *blob;
     /* Targets of one module may pack the same layer differently. */
-    named.symbol = c->n_specs == 1
-                       ? rsrc_arena_strdup(&c->arena, blob->symbol)
-                       : rsrc_arena_printf(&c->arena, "%s_%u", blob->symbol, c->weights.n_sections);
-    add_section(c, blob->hash, blob->size_bytes, named.symbol);
-    *symbol = named.symbol;
-    if (c->weights.elf_open && rsrc_elf_append(c->diag, &c->weights.elf, &named) != RSRC_OK)
+    *symbol = c->n_specs == 1
+                  ? rsrc_arena_strdup(&c->arena, blob->symbol)
+                  : rsrc_arena_printf(&c->arena, "%s_%u", blob->symbol, c->weights.n_sections);
+    add_section(c, blob->hash, blob->size_bytes, *symbol);
+    if (rsrc_begin_section(c, *symbol, blob->align, blob->size_bytes) != RSRC_OK)
         return RSRC_FAILED;
-    return c->weights.raw_open ? write_raw(c, &named) : RSRC_OK;
+    return rsrc_write_section(c, blob->bytes, blob->size_bytes);
 }
 
 enum rsrc_status rsrc_emit_own_blob(struct rsrc_compilation *c, struct rsr_blob blob,

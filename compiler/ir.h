@@ -223,6 +223,18 @@ struct rsr_graph {
     struct rsr_linear_slot head_slot;   /* of a ternary head; layer RSR_NO_LAYER: the head is dense */
 };
 
+/* The sketch of a dense head (struct rsr_head_sketch of rsr_abi.h): whether there is one and why, its
+ * size, and what a token reads. */
+struct rsr_head_plan {
+    uint32_t n_planes;          /* 0: there is none, and `reason` alone counts */
+    uint32_t n_blocks;
+    uint64_t block_bytes;
+    uint64_t size_bytes;        /* of all blocks */
+    uint64_t floor_bytes;       /* the first plane, which every token reads */
+    uint64_t token_bytes;       /* of sketch and head, at a usual margin of the likeliest token */
+    const char *reason;
+};
+
 /* ---- decode ---------------------------------------------------------------------------------- */
 
 enum rsr_alphabet {

@@ -51,6 +51,14 @@ enum rsrc_inputs { RSRC_INPUTS_I8 = 1, RSRC_INPUTS_F32 = 2 };
 enum rsrc_i2s_layout { RSRC_I2S_AUTO, RSRC_I2S_X86, RSRC_I2S_ARM };
 enum rsrc_activations { RSRC_ACTIVATIONS_AUTO, RSRC_ACTIVATIONS_INT8, RSRC_ACTIVATIONS_FLOAT };
 
+/* Planes of the sketch of a language model's head; AUTO: what saves most bytes a token, or none. */
+enum rsrc_head_sketch {
+    RSRC_HEAD_SKETCH_AUTO,
+    RSRC_HEAD_SKETCH_OFF,
+    RSRC_HEAD_SKETCH_1,
+    RSRC_HEAD_SKETCH_2
+};
+
 enum rsrc_info { RSRC_INFO_NONE, RSRC_INFO_TEXT, RSRC_INFO_JSON };
 
 struct rsrc_variant_choice {
@@ -76,6 +84,7 @@ struct rsrc_options {
     uint32_t n_variants;
     uint32_t rsr_k;             /* 0: choose */
     uint64_t fold_budget;       /* bytes of code that fold may take unasked; default 4 MiB */
+    uint32_t head_sketch;       /* enum rsrc_head_sketch */
     bool no_reduce;             /* compute every row and read every column */
     bool tune;                  /* choose variants by running them here */
     uint32_t opt_level;         /* of the C compiler and of back ends; default 2 */

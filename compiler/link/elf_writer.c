@@ -58,23 +58,25 @@ static enum rsrc_status pad_to(struct rsrc_diag *diag, struct rsrc_elf_writer *w
     return RSRC_OK;
 }
 
-enum rsrc_status rsrc_elf_append(struct rsrc_diag *diag, struct rsrc_elf_writer *writer,
-                                 const struct rsr_blob *blob) {
-    if (blob->size_bytes == 0)
-        return RSRC_OK;
-    if (pad_to(diag, writer, blob->align) != RSRC_OK ||
-        rsrc_output_write(diag, &writer->output, blob->bytes, blob->size_bytes) != RSRC_OK)
+enum rsrc_status rsrc_elf_begin(struct rsrc_diag *diag, struct rsrc_elf_writer *writer,
+                                const char *symbol, uint32_t align, uint64_t size_bytes) {
+    if (pad_to(diag, writer, align) != RSRC_OK)
         return RSRC_FAILED;
-    const Elf64_Sym symbol = {.st_name = (Elf64_Word)writer->names.size_bytes,
+    const Elf64_Sym record = {.st_name = (Elf64_Word)writer->names.size_bytes,
                               .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
                               .st_other = STV_HIDDEN,
                               .st_shndx = S_DATA,
                               .st_value = writer->data_bytes,
-                              .st_size = blob->size_bytes};
-    rsrc_buffer_append(&writer->symbols, &symbol, sizeof(symbol));
-    rsrc_buffer_append(&writer->names, blob->symbol, strlen(blob->symbol) + 1);
-    writer->data_bytes += blob->size_bytes;
+                              .st_size = size_bytes};
+    rsrc_buffer_append(&writer->symbols, &record, sizeof(record));
+    rsrc_buffer_append(&writer->names, symbol, strlen(symbol) + 1);
     return RSRC_OK;
+}
+
+enum rsrc_status rsrc_elf_write(struct rsrc_diag *diag, struct rsrc_elf_writer *writer,
+                                const void *bytes, uint64_t size_bytes) {
+    writer->data_bytes += size_bytes;
+    return rsrc_output_write(diag, &writer->output, bytes, size_bytes);
 }
 
 bool rsrc_elf_is_huge(const struct rsrc_elf_writer *writer) {

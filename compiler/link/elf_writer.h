@@ -29,10 +29,13 @@ bool rsrc_elf_is_huge(const struct rsrc_elf_writer *writer);
 RSRC_NODISCARD enum rsrc_status rsrc_elf_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *path, const char *triple,
                                               struct rsrc_elf_writer *out);
-/* Appends the blob at its alignment. Empty blobs are skipped and get no symbol. */
-RSRC_NODISCARD enum rsrc_status rsrc_elf_append(struct rsrc_diag *diag,
-                                                struct rsrc_elf_writer *writer,
-                                                const struct rsr_blob *blob);
+/* Begins a blob at its alignment, whose bytes follow in any number of writes. */
+RSRC_NODISCARD enum rsrc_status rsrc_elf_begin(struct rsrc_diag *diag,
+                                               struct rsrc_elf_writer *writer, const char *symbol,
+                                               uint32_t align, uint64_t size_bytes);
+RSRC_NODISCARD enum rsrc_status rsrc_elf_write(struct rsrc_diag *diag,
+                                               struct rsrc_elf_writer *writer, const void *bytes,
+                                               uint64_t size_bytes);
 /* Writes the tables and renames the file into place. */
 RSRC_NODISCARD enum rsrc_status rsrc_elf_close(struct rsrc_diag *diag,
                                                struct rsrc_elf_writer *writer);

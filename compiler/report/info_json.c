@@ -119,6 +119,8 @@ static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out)
     put_dense(out, "head", info->tied_head && !info->ternary_head ? &info->embedding : &info->head);
     put_bool(out, "ternary_head", info->ternary_head);
     put_bool(out, "tied_head", info->tied_head);
+    put_count(out, "head_sketch_planes", info->sketch->n_planes);
+    put_text(out, "head_sketch_reason", info->sketch->reason);
     put_count(out, "dense_layers", info->n_dense);
 }
 
@@ -170,6 +172,7 @@ static void put_module(const struct rsr_info_module *module, struct rsrc_buffer 
     begin_object(out);
     put_count(out, "layer_bytes", module->layer_bytes);
     put_count(out, "other_bytes", module->other_bytes);
+    put_count(out, "head_sketch_bytes", module->sketch_bytes);
     put_count(out, "estimated_code_bytes", module->code_bytes);
     put_count(out, "estimated_bytes", module->total_bytes);
     rsrc_buffer_puts(out, "}");
@@ -212,6 +215,8 @@ static void put_target(const struct rsr_info *info, uint32_t target, struct rsrc
     put_count(out, "layer_bytes", cost.layer_bytes);
     put_count(out, "dense_bytes", cost.dense_bytes);
     put_count(out, "head_bytes", cost.head_bytes);
+    put_count(out, "usual_head_bytes", cost.usual_head_bytes);
+    put_count(out, "full_head_bytes", cost.full_head_bytes);
     put_count(out, "embedding_row_bytes", cost.embedding_bytes);
     put_count(out, "token_bytes", cost.token_bytes);
     put_real(out, "floor_us", cost.floor_us);

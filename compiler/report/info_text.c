@@ -126,6 +126,17 @@ static void put_tokens(const struct rsr_info *info, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, config->n_eos_tokens == 0 ? "none\n" : "\n");
 }
 
+static void put_sketch(const struct rsr_head_plan *sketch, struct rsrc_buffer *out) {
+    put_label(out, "head sketch");
+    if (sketch->n_planes == 0) {
+        rsrc_buffer_printf(out, "none: %s\n", sketch->reason);
+        return;
+    }
+    rsrc_buffer_printf(out, "%u plane%s, ", sketch->n_planes, sketch->n_planes == 1 ? "" : "s");
+    put_size(out, sketch->size_bytes);
+    rsrc_buffer_printf(out, ": %s\n", sketch->reason);
+}
+
 static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out) {
     put_untrusted_row(out, "model", info->name);
     if (info->container == NULL)
@@ -151,6 +162,7 @@ static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out)
         put_row(out, "head", "the embedding");
     else
         put_dense(out, "head", &info->head);
+    put_sketch(info->sketch, out);
     if (info->n_dense == 0)
         return;
     put_label(out, "not ternary");
@@ -222,6 +234,10 @@ static void put_module(const struct rsr_info_module *module, struct rsrc_buffer 
         rsrc_buffer_puts(out, ", other data ");
         put_size(out, module->other_bytes);
     }
+    if (module->sketch_bytes != 0) {
+        rsrc_buffer_puts(out, ", sketch of the head ");
+        put_size(out, module->sketch_bytes);
+    }
     rsrc_buffer_puts(out, ", code and runtime about ");
     put_size(out, module->code_bytes);
     rsrc_buffer_puts(out, "\n");
@@ -267,10 +283,17 @@ static void put_token_bytes(const struct rsr_info *info, const struct rsr_info_c
         rsrc_buffer_puts(out, ", layers that are not ternary ");
         put_size(out, cost->dense_bytes);
     }
-    rsrc_buffer_puts(out, ", head ");
+    rsrc_buffer_puts(out, cost->head_bytes < cost->full_head_bytes ? ", sketch of the head "
+                                                                   : ", head ");
     put_size(out, cost->head_bytes);
     rsrc_buffer_puts(out, ", a row of the embedding ");
     put_size(out, cost->embedding_bytes);
+    if (cost->head_bytes == cost->full_head_bytes)
+        return;
+    rsrc_buffer_puts(out, "\n                 and rows that the sketch leaves open, about ");
+    put_size(out, cost->usual_head_bytes - cost->head_bytes);
+    rsrc_buffer_puts(out, "; full logits: instead of both all of the head, ");
+    put_size(out, cost->full_head_bytes);
 }
 
 /* Of a model a token; of matrices one vector each. */

@@ -181,6 +181,26 @@ static void put_kernels(const struct rsr_report *report, uint32_t target, const 
     }
 }
 
+/* ---- the head -------------------------------------------------------------------------------- */
+
+static void put_head(const struct rsr_report *report, struct rsrc_buffer *out) {
+    const struct rsr_head_plan *head = report->head;
+    rsrc_buffer_printf(out, "embedding %.3f MB, head %.3f MB%s\n",
+                       (double)report->embedding_bytes / 1e6, (double)report->head_bytes / 1e6,
+                       report->tied_head ? " (tied)" : "");
+    if (head->n_planes == 0)
+        rsrc_buffer_printf(out, "sketch of the head: none\n  %s\n", head->reason);
+    else
+        rsrc_buffer_printf(out,
+                           "sketch of the head: %u plane%s, %.3f MB\n  %s\n"
+                           "  bytes a token: %.3f MB and the rows that it leaves open, about "
+                           "%.3f MB in all; full logits read %.3f MB\n",
+                           head->n_planes, head->n_planes == 1 ? "" : "s",
+                           (double)head->size_bytes / 1e6, head->reason,
+                           (double)head->floor_bytes / 1e6, (double)head->token_bytes / 1e6,
+                           (double)report->full_head_bytes / 1e6);
+}
+
 void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "model ");
     rsrc_buffer_put_terminal(out, report->model);
@@ -205,10 +225,8 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
         put_kernels(report, t, "", put_kernel, out);
         put_totals(report, t, out);
     }
-    if (report->embedding_bytes != 0)
-        rsrc_buffer_printf(out, "embedding %.3f MB, head %.3f MB%s\n",
-                           (double)report->embedding_bytes / 1e6, (double)report->head_bytes / 1e6,
-                           report->tied_head ? " (tied)" : "");
+    if (report->head != NULL)
+        put_head(report, out);
 }
 
 static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
@@ -231,6 +249,19 @@ static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buf
     rsrc_buffer_puts(out, "}");
 }
 
+/* Bytes a token of sketch and head: what is always read, what is expected, what full logits read. */
+static void put_json_head(const struct rsr_report *report, struct rsrc_buffer *out) {
+    const struct rsr_head_plan *head = report->head;
+    rsrc_buffer_printf(out,
+                       ",\"head_sketch\":{\"planes\":%u,\"size_bytes\":%" PRIu64
+                       ",\"floor_bytes\":%" PRIu64 ",\"token_bytes\":%" PRIu64
+                       ",\"full_logits_bytes\":%" PRIu64 ",\"reason\":",
+                       head->n_planes, head->size_bytes, head->floor_bytes, head->token_bytes,
+                       report->full_head_bytes);
+    rsrc_buffer_put_json(out, head->reason);
+    rsrc_buffer_puts(out, "}");
+}
+
 void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "{\"model\":");
     rsrc_buffer_put_json(out, report->model);
@@ -239,9 +270,11 @@ void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out) 
         rsrc_buffer_puts(out, ",\"scale_reason\":");
         rsrc_buffer_put_json(out, report->scale_reason);
     }
-    rsrc_buffer_printf(out,
-                       ",\"embedding_bytes\":%" PRIu64 ",\"head_bytes\":%" PRIu64 ",\"targets\":[",
+    rsrc_buffer_printf(out, ",\"embedding_bytes\":%" PRIu64 ",\"head_bytes\":%" PRIu64,
                        report->embedding_bytes, report->head_bytes);
+    if (report->head != NULL)
+        put_json_head(report, out);
+    rsrc_buffer_puts(out, ",\"targets\":[");
     for (uint32_t t = 0; t < report->n_specs; t++) {
         rsrc_buffer_printf(out, "%s{\"name\":\"%s\",\"layers\":[", t == 0 ? "" : ",",
                            report->specs[t].name);

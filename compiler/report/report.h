@@ -23,6 +23,8 @@ struct rsr_report {
     uint32_t n_layers;
     uint64_t embedding_bytes, head_bytes; /* head 0 when tied, one of the layers, or not there */
     bool tied_head;
+    uint64_t full_head_bytes;         /* that full logits read, tied or not; 0: no dense head */
+    const struct rsr_head_plan *head; /* its sketch; NULL: no model */
     struct rsrc_times *times; /* in the JSON; NULL: not asked for */
 };
 

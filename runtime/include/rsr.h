@@ -112,8 +112,10 @@ typedef struct rsr_model_info {
     const uint32_t *stop_tokens;
     uint32_t n_stop_tokens;
     bool has_tokenizer, has_chat_template;
-    uint64_t weight_bytes;      /* codes, index, dense layers, embedding and head of the target in use */
-    uint64_t token_bytes;       /* of those, what one decode step reads */
+    uint64_t weight_bytes;      /* codes, index, dense layers, embedding, head and its sketch of the target in
+                                   use */
+    uint64_t token_bytes;       /* of those, what one decode step reads; of a head with a sketch the sketch's
+                                   first plane, and not the rows that it leaves open */
     uint8_t model_hash[16];
     const char *compiler_version;
     const char *pages;          /* what the weights lie on: "huge", "plain", "copied" and why */
@@ -121,6 +123,7 @@ typedef struct rsr_model_info {
                                    model */
     uint32_t output_size;       /* floats of an entry with want_logits: vocab, or hidden of an
                                    embedding model */
+    uint64_t logits_bytes;      /* what a step reads more than token_bytes where it gives logits */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT {.size_bytes = sizeof(rsr_model_info)}
 

@@ -10,6 +10,7 @@
 #include "cpu.h"
 #include "module_check.h"
 #include "ops/ops.h"
+#include "sketch/sketch.h"
 #include "weight_pages.h"
 
 static const char *const role_names[RSR_ROLE_COUNT] = {
@@ -58,8 +59,17 @@ static bool shares_codes(const struct rsr_kernel_desc *kernels, uint32_t i) {
     return false;
 }
 
+/* By so many planes; 0: there is no sketch. */
+static uint64_t sketch_bytes(const struct rsr_target *target, uint32_t n_planes) {
+    if (target->head_sketch.blocks == NULL)
+        return 0;
+    const uint64_t n_blocks = (target->head.rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS;
+    return n_blocks * rsr_sketch_flat_shape(target->head.cols, n_planes).block_bytes;
+}
+
 static uint64_t all_weight_bytes(const struct rsr_target *target) {
-    uint64_t bytes = matrix_bytes(&target->embedding);
+    uint64_t bytes =
+        matrix_bytes(&target->embedding) + sketch_bytes(target, target->head_sketch.n_planes);
     if (target->head.data != target->embedding.data)
         bytes += matrix_bytes(&target->head);
     for (uint32_t i = 0; i < target->n_dense; i++)
@@ -70,13 +80,16 @@ static uint64_t all_weight_bytes(const struct rsr_target *target) {
     return bytes;
 }
 
-/* What the step for one token reads: its layers, the head, one embedding row. */
-static uint64_t decode_weight_bytes(const struct rsr_target *target) {
+/* What the step for one token reads: its layers, one embedding row, and the head or, *logits_bytes less, the
+ * first plane of its sketch. */
+static uint64_t decode_weight_bytes(const struct rsr_target *target, uint64_t *logits_bytes) {
     const struct rsr_step_table *step = &target->steps[0];
+    const uint64_t sketch = sketch_bytes(target, 1), head = matrix_bytes(&target->head);
     uint64_t bytes = rsr_matrix_row_bytes(&target->embedding);
     for (uint32_t i = 0; i < step->n_ops; i++)
         bytes += rsr_op_weight_bytes(target, &step->ops[i]);
-    return bytes;
+    *logits_bytes = sketch != 0 && sketch < head ? head - sketch : 0;
+    return bytes - *logits_bytes;
 }
 
 /* ---- Rows of the table ---- */
@@ -93,7 +106,7 @@ static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, 
         return status;
     model->ops = rsr_ops_get((enum rsr_ops_level)model->target->ops_level);
     model->weight_bytes = all_weight_bytes(model->target);
-    model->token_bytes = decode_weight_bytes(model->target);
+    model->token_bytes = decode_weight_bytes(model->target, &model->logits_bytes);
     model->target_names = malloc(module->n_targets * sizeof(*model->target_names));
     if (model->target_names == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a model");
@@ -178,6 +191,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .pages = model->pages,
         .pooling = pooling_names[h->pooling],
         .output_size = rsr_output_size(h),
+        .logits_bytes = model->logits_bytes,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);

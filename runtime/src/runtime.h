@@ -22,7 +22,7 @@ struct rsr_model {
     const char **target_names;
     void *copy; /* RSR_PAGES_COPY: owned mapping, else NULL */
     uint64_t copy_bytes;
-    uint64_t weight_bytes, token_bytes;
+    uint64_t weight_bytes, token_bytes, logits_bytes;
 };
 
 /* Fills *err (if not NULL) and returns status, so that failing is one line:

@@ -176,6 +176,7 @@ static void print_text(const struct model_facts *facts) {
                    {"context", info->context},
                    {"weight bytes", info->weight_bytes},
                    {"bytes a token", info->token_bytes},
+                   {"more for logits", info->logits_bytes},
                    {"KV bytes a token", facts->kv_bytes_token},
                    {"KV bytes in all", facts->kv_bytes_token * info->context},
                    {"arena bytes", facts->arena_bytes}};
@@ -203,18 +204,18 @@ static json_t *info_json(const rsr_model_info *info) {
     for (uint32_t i = 0; i < info->n_stop_tokens; i++)
         json_array_append_new(stop_tokens, json_integer(info->stop_tokens[i]));
     return json_pack(
-        "{s:s?, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, "
-        "s:b, s:b, s:o, s:o, s:o}",
+        "{s:s?, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:s, s:b, s:b, s:o, s:o, s:o}",
         "name", info->name, "architecture", info->architecture, "compiler_version",
         info->compiler_version, "model_hash", hash, "target", info->target, "targets", targets,
         "hidden", (json_int_t)info->hidden, "layers", (json_int_t)info->n_layers, "heads",
         (json_int_t)info->n_heads, "kv_heads", (json_int_t)info->n_kv_heads, "head_dim",
         (json_int_t)info->head_dim, "ffn", (json_int_t)info->ffn, "vocab", (json_int_t)info->vocab,
         "context", (json_int_t)info->context, "weight_bytes", (json_int_t)info->weight_bytes,
-        "token_bytes", (json_int_t)info->token_bytes, "pages", info->pages, "has_tokenizer",
-        info->has_tokenizer, "has_chat_template", info->has_chat_template, "bos_token",
-        token_json(info->bos_token), "eos_token", token_json(info->eos_token), "stop_tokens",
-        stop_tokens);
+        "token_bytes", (json_int_t)info->token_bytes, "logits_bytes",
+        (json_int_t)info->logits_bytes, "pages", info->pages, "has_tokenizer", info->has_tokenizer,
+        "has_chat_template", info->has_chat_template, "bos_token", token_json(info->bos_token),
+        "eos_token", token_json(info->eos_token), "stop_tokens", stop_tokens);
 }
 
 static json_t *kernels_json(const struct model_facts *facts) {

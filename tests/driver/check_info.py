@@ -155,7 +155,10 @@ def check_target(info, target):
             equal(sum(role[regime].values()), counted["layers"], f"{name}'s variants of {role['role']}")
         check(role["token_bytes"] > 0 and role["predicted_decode_us"] > 0, f"{name}: {role['role']} costs nothing")
     equal(target["layer_bytes"], sum(role["token_bytes"] for role in target["roles"]), f"{name}.layer_bytes")
-    equal(target["head_bytes"], info["head"]["bytes"], f"{name}.head_bytes")
+    equal(target["full_head_bytes"], info["head"]["bytes"], f"{name}.full_head_bytes")
+    if info["head_sketch_planes"] == 0:
+        equal(target["head_bytes"], info["head"]["bytes"], f"{name}.head_bytes")
+    check(target["head_bytes"] <= target["usual_head_bytes"], f"{name}.usual_head_bytes")
     equal(target["embedding_row_bytes"], info["embedding"]["bytes"] // info["embedding"]["rows"],
           f"{name}.embedding_row_bytes")
     equal(target["dense_bytes"], 0, f"{name}.dense_bytes")
@@ -164,7 +167,7 @@ def check_target(info, target):
     bytes_per_us = target["read_gbps"] * 1e3
     near(target["floor_us"], target["token_bytes"] / bytes_per_us, f"{name}.floor_us")
     near(target["floor_all_cores_us"], target["floor_us"] / target["cores"], f"{name}.floor_all_cores_us")
-    near(target["predicted_decode_us"], target["head_bytes"] / bytes_per_us +
+    near(target["predicted_decode_us"], target["usual_head_bytes"] / bytes_per_us +
          sum(role["predicted_decode_us"] for role in target["roles"]), f"{name}.predicted_decode_us")
     near(target["predicted_prefill_us"], sum(role["predicted_prefill_us"] for role in target["roles"]),
          f"{name}.predicted_prefill_us")
@@ -181,6 +184,7 @@ def check_run(info, run):
     check(targets, "the module runs no target that was described")
     target = targets[0]
     equal(target["token_bytes"], run["token_bytes"], "token_bytes")
+    equal(target["full_head_bytes"] - target["head_bytes"], run["logits_bytes"], "logits_bytes")
     others = run["token_bytes_by_role"].pop("others")
     equal(run["token_bytes_by_role"], {role["role"]: role["token_bytes"] for role in target["roles"]},
           "token_bytes_by_role")

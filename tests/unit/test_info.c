@@ -10,6 +10,7 @@
 struct fixture {
     struct rsrc_arena arena;
     struct rsr_config config;
+    struct rsr_head_plan sketch;
     struct rsr_spec specs[N_TARGETS];
     struct rsr_info_use uses[4][N_TARGETS];
     struct rsr_info_layer layers[4];
@@ -45,6 +46,7 @@ static void begin(struct fixture *f) {
         f->uses[i][1] = (struct rsr_info_use){.variant = {"bits2", NULL}, .us = {3, 0}};
         f->uses[i][1].token_bytes = 500;
     }
+    f->sketch.reason = "small";
     f->config = (struct rsr_config){.model_type = "bitnet", .hyper = {.hidden = 10}};
     f->info = (struct rsr_info){.name = "a\x1b[31m\xc2\x9b\"",
                                 .container = "safetensors",
@@ -54,6 +56,7 @@ static void begin(struct fixture *f) {
                                 .architecture = "bitnet",
                                 .embedding = {"bf16", 50, 10, 1000},
                                 .head = {"f32", 50, 10, 2000},
+                                .sketch = &f->sketch,
                                 .layers = f->layers,
                                 .n_layers = 4,
                                 .specs = f->specs,
@@ -114,6 +117,13 @@ static void test_cost(void) {
     CHECK_INT(cost.token_bytes, 5420);
     CHECK(cost.floor_us == 2.71 && cost.floor_all_us == 2.71 / 4 && cost.cores == 4);
     CHECK(cost.us[RSR_REGIME_DECODE] == 6 + 1.2 && cost.us[RSR_REGIME_PREFILL] == 3);
+    CHECK(cost.full_head_bytes == 2000 && cost.usual_head_bytes == 2000);
+    f.sketch = (struct rsr_head_plan){.n_planes = 2, .floor_bytes = 500, .token_bytes = 700};
+    cost = rsrc_info_cost(&f.info, 0);
+    CHECK(cost.head_bytes == 500 && cost.usual_head_bytes == 700 && cost.full_head_bytes == 2000);
+    CHECK(cost.token_bytes == 3920 && cost.floor_us == 1.96);
+    CHECK(cost.us[RSR_REGIME_DECODE] == 6 + 0.55);
+    f.sketch.n_planes = 0;
     cost = rsrc_info_cost(&f.info, 1);
     CHECK(cost.cores == 1 && cost.read_gbps == 1000 && cost.floor_us == cost.floor_all_us);
     f.info.tied_head = true;
@@ -157,6 +167,7 @@ static void test_text(void) {
     rsrc_info_text(&f.info, &text);
     CHECK(strstr(text.data, "\x1b") == NULL && strstr(text.data, "a\\x1b[31m") != NULL);
     CHECK(strstr(text.data, "1 refused\n") != NULL);
+    CHECK(strstr(text.data, "head sketch      none: small\n") != NULL);
     CHECK(strstr(text.data, "compiles         no: 2 errors\n") != NULL);
     CHECK(strstr(text.data, "target") == NULL && strstr(text.data, "module") == NULL);
     rsrc_buffer_clear(&text);

@@ -63,6 +63,8 @@ static void put_declarations(const struct rsr_module_input *input, struct rsrc_b
         declare(out, "uint8_t", input->dense_symbols[i]);
     if (input->head_symbol != NULL && strcmp(input->head_symbol, input->embedding_symbol) != 0)
         declare(out, "uint8_t", input->head_symbol);
+    declare(out, "uint8_t", input->head_sketch.blocks);
+    declare(out, "float", input->head_sketch.centre);
     declare(out, "uint8_t", input->tokenizer_symbol);
 }
 
@@ -177,6 +179,15 @@ static void put_dense_layers(const struct rsr_module_input *input, struct rsrc_b
     rsrc_buffer_puts(out, "};\n");
 }
 
+static void put_sketch(const struct rsr_module_sketch *sketch, struct rsrc_buffer *out) {
+    if (sketch->blocks == NULL)
+        return;
+    rsrc_buffer_printf(out,
+                       ",\n     .head_sketch = {.blocks = %s, .centre = %s,\n"
+                       "                     .block_bytes = %" PRIu64 "u, .n_planes = %u}",
+                       sketch->blocks, sketch->centre, sketch->block_bytes, sketch->n_planes);
+}
+
 static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer *out) {
     const struct rsr_graph *graph = input->graph;
     rsrc_buffer_puts(out, "\nstatic const struct rsr_target targets[] = {\n");
@@ -200,6 +211,7 @@ static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer
             put_dense(input->head_symbol, graph->head->dtype, graph->hyper.vocab,
                       graph->hyper.hidden, RSR_ROLE_HEAD, out);
         }
+        put_sketch(&input->head_sketch, out);
         if (graph->n_dense != 0)
             rsrc_buffer_printf(out, ",\n     .n_dense = %u, .dense = dense", graph->n_dense);
         rsrc_buffer_puts(out, "},\n");

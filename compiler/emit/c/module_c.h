@@ -31,6 +31,14 @@ struct rsr_module_target {
     uint32_t n_steps;
 };
 
+/* Symbols and sizes of struct rsr_head_sketch. */
+struct rsr_module_sketch {
+    const char *blocks; /* NULL: there is none */
+    const char *centre;
+    uint64_t block_bytes;
+    uint32_t n_planes;
+};
+
 struct rsr_module_input {
     const struct rsr_graph *graph;
     const struct rsr_module_target *targets;
@@ -40,6 +48,7 @@ struct rsr_module_input {
     const char *const *dense_symbols; /* [graph->n_dense] */
     const char *embedding_symbol;
     const char *head_symbol;      /* == embedding_symbol when tied; NULL: no dense head */
+    struct rsr_module_sketch head_sketch;
     const char *tokenizer_symbol; /* NULL: none */
 };
 

@@ -1,0 +1,161 @@
+/* head_sketch.c - plans the sketch of a head and makes its blocks.
+ *
+ * A token reads the first plane of every row, the second of those rows that the first leaves open, and the
+ * rows that are open still. How many are open follows from the margin by which the likeliest token leads: of
+ * Gaussian logits a share tail(margin - gap) is above the bound, where the gap is what a proof by so many
+ * planes adds to a logit. It is |q_s| |e_s| summed over slices of 32 dimensions, where a random error would
+ * grow like a root: in standard deviations of the logits it is about a constant times sqrt(hidden).
+ */
+#include "model/head_sketch.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "model/tensor_data.h"
+#include "rsr_cpu_detect.h"
+#include "sketch/sketch.h"
+
+/* Gaps over sqrt(hidden), measured on Gaussian rows. */
+static const double GAPS[RSR_SKETCH_MAX_PLANES] = {0.093, 0.047};
+
+/* Standard deviations that the likeliest token leads the mean by. Random heads have 4.4 at 128,256 tokens,
+ * which is what nothing learnt looks like. */
+#define USUAL_MARGIN 6.0
+
+/* Smaller heads are read from a cache in the time that a sketch takes. */
+#define LEAST_HEAD_BYTES (UINT64_C(16) << 20)
+
+/* A sketch that saves less than this share of the head's bytes is not worth its place. */
+#define LEAST_SAVING 0.25
+
+/* Nor is a second plane that saves less than this share more. */
+#define LEAST_MORE 0.02
+
+/* A module may grow by this share of itself, ternary weights counted in their densest packing. */
+#define MOST_GROWTH 0.25
+#define BYTES_PER_WEIGHT 0.2
+
+#define CENTRE_ROWS 8192u
+
+bool rsrc_can_sketch_head(const struct rsr_graph *graph, const char **reason) {
+    if (graph->head == NULL)
+        *reason = "an embedding model has no head";
+    else if (graph->head_slot.layer != RSR_NO_LAYER)
+        *reason = "the head is a ternary layer";
+    else if (graph->hyper.hidden > RSR_SKETCH_MAX_DIM)
+        *reason = "rows of the head are too long for a sketch";
+    else
+        return true;
+    return false;
+}
+
+static double tail(double deviations) {
+    return 0.5 * erfc(deviations / sqrt(2.0));
+}
+
+static double row_bytes(const struct rsr_graph *graph) {
+    return (double)graph->hyper.hidden * rsrc_dtype_bytes(graph->head->dtype);
+}
+
+struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint32_t n_planes) {
+    const uint32_t dim = graph->hyper.hidden, n_rows = graph->hyper.vocab;
+    const uint64_t first_bytes = rsr_sketch_flat_shape(dim, 1).block_bytes;
+    struct rsr_head_plan plan = {.n_planes = n_planes,
+                                 .n_blocks = (n_rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS,
+                                 .block_bytes = rsr_sketch_flat_shape(dim, n_planes).block_bytes};
+    plan.size_bytes = plan.n_blocks * plan.block_bytes;
+    plan.floor_bytes = plan.n_blocks * first_bytes;
+    const double second = (double)(plan.block_bytes - first_bytes) / RSR_SKETCH_VECTORS;
+    const double scale = sqrt((double)dim);
+    const double open = n_rows * tail(USUAL_MARGIN - GAPS[0] * scale);
+    const double still_open = n_rows * tail(USUAL_MARGIN - GAPS[n_planes - 1] * scale);
+    plan.token_bytes = plan.floor_bytes + (uint64_t)(open * second + still_open * row_bytes(graph));
+    return plan;
+}
+
+/* At least what the module takes without a sketch. */
+static double module_bytes(const struct rsr_graph *graph) {
+    double bytes = (double)graph->embedding->size_bytes;
+    if (graph->head != graph->embedding)
+        bytes += (double)graph->head->size_bytes;
+    for (uint32_t i = 0; i < graph->n_dense; i++)
+        bytes += (double)graph->dense[i].weight->size_bytes;
+    for (uint32_t i = 0; i < graph->n_layers; i++)
+        bytes += (double)graph->layers[i].rows * graph->layers[i].cols * BYTES_PER_WEIGHT;
+    return bytes;
+}
+
+struct rsr_head_plan rsrc_choose_head_sketch(struct rsrc_arena *arena,
+                                             const struct rsr_graph *graph) {
+    struct rsr_head_plan chosen = {0};
+    if (!rsrc_can_sketch_head(graph, &chosen.reason))
+        return chosen;
+    const double head = row_bytes(graph) * graph->hyper.vocab, whole = module_bytes(graph);
+    if (head < (double)LEAST_HEAD_BYTES) {
+        chosen.reason = rsrc_arena_printf(
+            arena, "a head of %.1f MB is read as fast as a sketch; it pays from %.1f MB on",
+            head / 1e6, (double)LEAST_HEAD_BYTES / 1e6);
+        return chosen;
+    }
+    chosen.reason = rsrc_arena_printf(
+        arena, "no sketch saves %.0f %% of the head's %.1f MB within %.0f %% of the module",
+        100 * LEAST_SAVING, head / 1e6, 100 * MOST_GROWTH);
+    double least = (1.0 - LEAST_SAVING) * head;
+    for (uint32_t n_planes = 1; n_planes <= RSR_SKETCH_MAX_PLANES; n_planes++) {
+        struct rsr_head_plan plan = rsrc_plan_head_sketch(graph, n_planes);
+        if ((double)plan.token_bytes >= least || (double)plan.size_bytes > MOST_GROWTH * whole)
+            continue;
+        least = (double)plan.token_bytes - LEAST_MORE * head;
+        plan.reason =
+            rsrc_arena_printf(arena,
+                              "a token reads %.1f MB instead of %.1f MB where the likeliest leads "
+                              "by %.0f standard deviations",
+                              (double)plan.token_bytes / 1e6, head / 1e6, USUAL_MARGIN);
+        chosen = plan;
+    }
+    return chosen;
+}
+
+static void load_row(const struct rsr_graph *graph, uint32_t row, float *out) {
+    const struct rsr_tensor *head = graph->head;
+    const size_t at = (size_t)row * graph->hyper.hidden * rsrc_dtype_bytes(head->dtype);
+    rsrc_load_floats(head->dtype, head->data + at, graph->hyper.hidden, out);
+}
+
+void rsrc_find_head_centre(const struct rsr_graph *graph, float *centre) {
+    const uint32_t dim = graph->hyper.hidden, n_rows = graph->hyper.vocab;
+    const uint32_t n = n_rows < CENTRE_ROWS ? n_rows : CENTRE_ROWS;
+    double sums[RSR_SKETCH_MAX_DIM] = {0};
+    float row[RSR_SKETCH_MAX_DIM];
+    for (uint32_t i = 0; i < n; i++) {
+        load_row(graph, (uint32_t)((uint64_t)i * n_rows / n), row);
+        for (uint32_t d = 0; d < dim; d++)
+            sums[d] += (double)row[d];
+    }
+    for (uint32_t d = 0; d < dim; d++) {
+        const double mean = sums[d] / n;
+        centre[d] = fabs(mean) < (double)RSR_SKETCH_LARGEST_CENTRE / 2 ? (float)mean : 0.0f;
+    }
+}
+
+size_t rsrc_head_sketch_rows(const struct rsr_graph *graph) {
+    return (size_t)RSR_SKETCH_VECTORS * graph->hyper.hidden;
+}
+
+void rsrc_make_head_sketch(const struct rsr_graph *graph, const struct rsr_head_plan *plan,
+                           const float *centre, uint32_t first, uint32_t n, float *rows,
+                           void *blocks) {
+    const uint32_t dim = graph->hyper.hidden, n_rows = graph->hyper.vocab;
+    const struct rsr_sketch_shape shape = rsr_sketch_flat_shape(dim, plan->n_planes);
+    rsr_sketch_build_fn *build = rsr_sketch_kernel_for(rsr_detect_cpu())->build;
+    for (uint32_t b = 0; b < n; b++) {
+        for (uint32_t j = 0; j < RSR_SKETCH_VECTORS; j++) {
+            const uint64_t row = (uint64_t)(first + b) * RSR_SKETCH_VECTORS + j;
+            if (row < n_rows)
+                load_row(graph, (uint32_t)row, rows + (size_t)j * dim);
+            else
+                memset(rows + (size_t)j * dim, 0, dim * sizeof(*rows));
+        }
+        build(&shape, (char *)blocks + b * plan->block_bytes, rows, dim, centre);
+    }
+}

@@ -1,0 +1,97 @@
+/* test_head_plan.c - which heads get a sketch, and what a token is expected to read of them. That its blocks
+ * are right is tested on whole modules, by link/head_sketch.test. */
+#include <string.h>
+
+#include "check.h"
+#include "model/head_sketch.h"
+
+struct model {
+    struct rsr_graph graph;
+    struct rsr_tensor head, embedding;
+    struct rsr_layer layer;
+};
+
+/* n_weights: of all ternary layers. */
+static void make_model(struct model *m, uint32_t vocab, uint32_t hidden, uint32_t n_weights,
+                       bool tied) {
+    *m = (struct model){.layer = {.rows = n_weights, .cols = 1}};
+    m->head =
+        (struct rsr_tensor){.dtype = RSR_DTYPE_BF16, .size_bytes = (uint64_t)vocab * hidden * 2};
+    m->embedding = m->head;
+    m->graph = (struct rsr_graph){.hyper = {.vocab = vocab, .hidden = hidden},
+                                  .layers = &m->layer,
+                                  .n_layers = 1,
+                                  .embedding = &m->embedding,
+                                  .head = tied ? &m->embedding : &m->head,
+                                  .head_slot = {.layer = RSR_NO_LAYER}};
+}
+
+static struct rsr_head_plan choose(struct model *m, struct rsrc_arena *arena) {
+    return rsrc_choose_head_sketch(arena, &m->graph);
+}
+
+/* bitnet-2b-4t and llama3-8b: a third of the head's bytes, in a quarter of the module. */
+static void test_chosen(struct rsrc_arena *arena) {
+    struct model m;
+    make_model(&m, 128256, 2560, 2084044800, true);
+    struct rsr_head_plan plan = choose(&m, arena);
+    CHECK_INT(plan.n_planes, 2);
+    CHECK_INT(plan.n_blocks, 2004);
+    CHECK(plan.size_bytes == plan.n_blocks * plan.block_bytes);
+    CHECK(plan.size_bytes * 4 < m.embedding.size_bytes + 416808960);
+    CHECK(plan.floor_bytes < plan.token_bytes && plan.token_bytes * 3 < m.embedding.size_bytes);
+    CHECK(strstr(plan.reason, "instead of 656.7 MB") != NULL);
+    const struct rsr_head_plan one = rsrc_plan_head_sketch(&m.graph, 1);
+    CHECK(one.size_bytes == one.floor_bytes && one.floor_bytes == plan.floor_bytes);
+    CHECK(one.token_bytes > plan.token_bytes);
+    make_model(&m, 128256, 4096, 4000000000, false);
+    CHECK_INT(choose(&m, arena).n_planes, 2);
+    /* A short row's bound is tight by one plane already. */
+    make_model(&m, 128256, 512, 2000000000, true);
+    CHECK_INT(choose(&m, arena).n_planes, 1);
+    /* The last block is not full. */
+    make_model(&m, 129, 64, 0, false);
+    CHECK_INT(rsrc_plan_head_sketch(&m.graph, 1).n_blocks, 3);
+}
+
+static void test_declined(struct rsrc_arena *arena) {
+    struct model m;
+    make_model(&m, 512, 64, 1000000, false);
+    CHECK(choose(&m, arena).n_planes == 0 && strstr(choose(&m, arena).reason, "0.1 MB") != NULL);
+    make_model(&m, 128256, 2560, 1000, true); /* the module is the head */
+    CHECK(choose(&m, arena).n_planes == 0);
+    CHECK(strstr(choose(&m, arena).reason, "within 25 % of the module") != NULL);
+    make_model(&m, 128256, 8200, 2000000000, false);
+    CHECK(choose(&m, arena).n_planes == 0 && strstr(choose(&m, arena).reason, "too long") != NULL);
+    make_model(&m, 128256, 2560, 2000000000, false);
+    m.graph.head_slot.layer = 0;
+    CHECK(choose(&m, arena).n_planes == 0 && strstr(choose(&m, arena).reason, "ternary") != NULL);
+    m.graph.head_slot.layer = RSR_NO_LAYER;
+    m.graph.head = NULL;
+    CHECK(choose(&m, arena).n_planes == 0 && strstr(choose(&m, arena).reason, "no head") != NULL);
+}
+
+/* Means far away from what floats can subtract are none. */
+static void test_centre(void) {
+    uint16_t rows[65 * 2];
+    float centre[2];
+    struct model m;
+    make_model(&m, 65, 2, 0, false);
+    for (uint32_t i = 0; i < 65; i++) {
+        rows[2 * i] = i % 2 == 0 ? 0x3f80 : 0x4040; /* 1, 3: 33 and 32 of them */
+        rows[2 * i + 1] = 0x7f00;                   /* 2^127 */
+    }
+    m.head.data = (const uint8_t *)rows;
+    rsrc_find_head_centre(&m.graph, centre);
+    CHECK(centre[0] == (float)(129.0 / 65) && centre[1] == 0.0f);
+}
+
+int main(void) {
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    test_chosen(&arena);
+    test_declined(&arena);
+    test_centre();
+    rsrc_arena_free(&arena);
+    return CHECK_EXIT();
+}
