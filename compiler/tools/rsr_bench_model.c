@@ -20,7 +20,8 @@ struct model_bench {
     rsr_model_info info;
     rsr_sequence **sequences; /* [batch] */
     rsr_batch_entry *entries;
-    float *logits; /* [batch][vocab] */
+    rsr_pick *picks;  /* [batch], greedy */
+    uint32_t *tokens; /* [batch], picked last */
 };
 
 /* Every failure of the library arrives here once. */
@@ -46,13 +47,14 @@ static bool prefill(struct model_bench *b, uint32_t sequence, uint64_t *seed, do
     for (uint32_t i = 0; i < n; i++)
         b->entries[i] = (rsr_batch_entry){.sequence = b->sequences[sequence],
                                           .position = i,
-                                          .token = (uint32_t)(rsrc_random(seed) % b->info.vocab),
-                                          .want_logits = i + 1 == n};
+                                          .token = (uint32_t)(rsrc_random(seed) % b->info.vocab)};
+    const rsr_pick pick = {.entry = n - 1};
     rsr_batch batch = RSR_BATCH_INIT;
     batch.entries = b->entries;
     batch.n_entries = n;
-    batch.logits = b->logits + (size_t)sequence * b->info.vocab;
-    batch.logits_capacity = b->info.vocab;
+    batch.picks = &pick;
+    batch.n_picks = 1;
+    batch.picked = &b->tokens[sequence];
     const uint64_t start = rsrc_now_ns();
     if (rsr_eval(b->engine, &batch, &b->err) != RSR_OK)
         return say(b);
@@ -62,24 +64,20 @@ static bool prefill(struct model_bench *b, uint32_t sequence, uint64_t *seed, do
 
 static bool decode(struct model_bench *b, double *ns) {
     const uint32_t n = b->options->batch;
-    const rsr_sampling greedy = RSR_SAMPLING_INIT;
     for (uint32_t g = 0; g < b->options->gen_tokens; g++) {
         const uint64_t start = rsrc_now_ns();
         for (uint32_t s = 0; s < n; s++) {
-            uint32_t token;
-            if (rsr_sample(b->model, &greedy, b->logits + (size_t)s * b->info.vocab, NULL, 0,
-                           &token, &b->err) != RSR_OK)
-                return say(b);
             b->entries[s] = (rsr_batch_entry){.sequence = b->sequences[s],
                                               .position = b->options->prompt_tokens + g,
-                                              .token = token,
-                                              .want_logits = true};
+                                              .token = b->tokens[s]};
+            b->picks[s] = (rsr_pick){.entry = s};
         }
         rsr_batch batch = RSR_BATCH_INIT;
         batch.entries = b->entries;
         batch.n_entries = n;
-        batch.logits = b->logits;
-        batch.logits_capacity = (size_t)n * b->info.vocab;
+        batch.picks = b->picks;
+        batch.n_picks = n;
+        batch.picked = b->tokens;
         if (rsr_eval(b->engine, &batch, &b->err) != RSR_OK)
             return say(b);
         *ns += (double)(rsrc_now_ns() - start);
@@ -112,7 +110,7 @@ struct step_profile {
     rsr_profile_entry entries[MAX_PROFILE];
     size_t n_entries;
     double n_steps;
-    double ns;    /* of a step, calls and sampling included */
+    double ns;    /* of a step, calls included */
     double bytes; /* of a step */
 };
 
@@ -188,9 +186,10 @@ static bool set_up(struct model_bench *b, double *load_ms) {
         options->prompt_tokens > options->batch ? options->prompt_tokens : options->batch;
     b->sequences = calloc(options->batch, sizeof(*b->sequences));
     b->entries = calloc(n_entries, sizeof(*b->entries));
-    b->logits = calloc((size_t)options->batch * b->info.vocab, sizeof(float));
-    if (b->sequences == NULL || b->entries == NULL || b->logits == NULL)
-        rsrc_out_of_memory((size_t)options->batch * b->info.vocab * sizeof(float));
+    b->picks = calloc(options->batch, sizeof(*b->picks));
+    b->tokens = calloc(options->batch, sizeof(*b->tokens));
+    if (b->sequences == NULL || b->entries == NULL || b->picks == NULL || b->tokens == NULL)
+        rsrc_out_of_memory(n_entries * sizeof(*b->entries));
     for (uint32_t s = 0; s < options->batch; s++)
         if (rsr_sequence_create(b->engine, &b->sequences[s], &b->err) != RSR_OK)
             return say(b);
@@ -246,7 +245,8 @@ int bench_model(const struct bench_options *options) {
         rsr_sequence_destroy(b.sequences[s]);
     free(b.sequences);
     free(b.entries);
-    free(b.logits);
+    free(b.picks);
+    free(b.tokens);
     rsr_engine_destroy(b.engine);
     rsr_close(b.model);
     return code;
