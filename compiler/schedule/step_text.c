@@ -39,6 +39,8 @@ static const char *const OP_NAMES[RSR_OP_KIND_COUNT] = {
     [RSR_OP_DENSE] = "dense",
     [RSR_OP_PAD] = "pad",
     [RSR_OP_OUTPUT] = "output",
+    [RSR_OP_LIST_ROWS] = "list_rows",
+    [RSR_OP_LIST_COLS] = "list_cols",
 };
 
 /* What an operation's number is; word NULL: it has none. An optional one is not printed where it says

@@ -51,6 +51,35 @@ struct rsr_act_row {
     /* int8_t q[] follows at byte RSR_ACT_HEADER */
 };
 
+/* A listed row is an activation row with a list behind it: which of n elements count. Those are rows of a
+ * matrix (n: its rows), or the row's own elements that are not 0 (n: its cols).
+ *   uint32_t begin[]    of every RSR_LIST_CHUNK elements: how many listed ones lie before; then all
+ *   uint32_t index[]    the listed ones, ascending, then RSR_LIST_SLACK zeros
+ *   int8_t value[]      their q, then RSR_LIST_SLACK zeros; of the row's own elements alone
+ */
+#define RSR_LIST_CHUNK 64u
+#define RSR_LIST_SLACK 32u
+
+enum rsr_list { RSR_LIST_NONE, RSR_LIST_ROWS, RSR_LIST_COLS };
+
+/* Bytes from the start of a listed row. */
+struct rsr_list_layout {
+    uint64_t begin_at;
+    uint64_t index_at;
+    uint64_t value_at;
+    uint64_t row_bytes;     /* of the whole row, a multiple of 64 */
+};
+
+static inline struct rsr_list_layout rsr_list_layout(uint32_t cols, uint32_t n) {
+    const uint64_t n_chunks = ((uint64_t)n + RSR_LIST_CHUNK - 1) / RSR_LIST_CHUNK;
+    struct rsr_list_layout at;
+    at.begin_at = RSR_ACT_HEADER + ((uint64_t)cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
+    at.index_at = at.begin_at + 4 * (n_chunks + 1);
+    at.value_at = at.index_at + 4 * ((uint64_t)n + RSR_LIST_SLACK);
+    at.row_bytes = (at.value_at + n + RSR_LIST_SLACK + 63) / 64 * 64;
+    return at;
+}
+
 /* ---- Kernels -------------------------------------------------------------------------------- */
 
 /* What an emitted kernel reads besides activations. Unused pointers are NULL. */
@@ -110,7 +139,8 @@ struct rsr_kernel_desc {
     uint32_t input;         /* enum rsr_input */
     uint32_t tables;        /* not 0: kernels of a target with the same number make the same tables of
                                x in scratch and leave them there; see rsr_worker.has_tables */
-    uint32_t reserved;
+    uint32_t list;          /* enum rsr_list: x is listed rows. ROWS: results of rows that are not
+                               listed are 0. COLS: columns that are not listed are not read */
     uint64_t scratch_bytes;
     uint64_t weight_bytes;  /* bytes one call over all tiles reads of codes and index */
 };
@@ -173,6 +203,8 @@ enum rsr_op_kind {
     RSR_OP_DENSE,       /* rows: dst f32 <- dense[arg] . src0 f32 */
     RSR_OP_PAD,         /* T  dst f32, from its cols to the end of the row, <- 0 */
     RSR_OP_OUTPUT,      /* T  outputs of wanted tokens <- src0 f32 */
+    RSR_OP_LIST_ROWS,   /* T  dst, act rows, <- behind them the list of src0 f32's elements above 0 */
+    RSR_OP_LIST_COLS,   /* T  dst, act rows, <- behind them the list of their elements that are not 0 */
     RSR_OP_KIND_COUNT
 };
 

@@ -92,7 +92,8 @@ static rsr_status check_kernel(const struct rsr_kernel_desc *k, uint32_t index, 
                       k->tile_rows, k->rows, k->cols);
     if (k->epilogue != RSR_EPILOGUE_SCALE || k->weights.scale == NULL ||
         (k->weights.n_scales != 1 && k->weights.n_scales % k->rows != 0) ||
-        k->input > RSR_INPUT_F32)
+        k->input > RSR_INPUT_F32 || k->list > RSR_LIST_COLS ||
+        (k->list != RSR_LIST_NONE && k->input != RSR_INPUT_I8))
         return BROKEN("kernel %s: %u scales for %u rows", k->name, k->weights.n_scales, k->rows);
     return RSR_OK;
 }
@@ -131,6 +132,8 @@ static uint64_t act_row_bytes(uint32_t cols) {
 
 /* What a kernel reads of a row. */
 static uint64_t kernel_row_bytes(const struct rsr_kernel_desc *k) {
+    if (k->list != RSR_LIST_NONE)
+        return rsr_list_layout(k->cols, k->list == RSR_LIST_ROWS ? k->rows : k->cols).row_bytes;
     const uint64_t padded = ((uint64_t)k->cols + RSR_ACT_PAD - 1) / RSR_ACT_PAD * RSR_ACT_PAD;
     return k->input == RSR_INPUT_F32 ? 4 * padded : RSR_ACT_HEADER + padded;
 }
@@ -188,6 +191,14 @@ static struct operand_bytes needed_bytes(const struct step_check *c) {
         return (struct operand_bytes){{dst}};
     case RSR_OP_OUTPUT:
         return (struct operand_bytes){{0, hidden}};
+    case RSR_OP_LIST_ROWS: {
+        const uint32_t n = buffer_cols(c, op->src[0]);
+        return (struct operand_bytes){{rsr_list_layout(buffer_cols(c, op->dst), n).row_bytes, src}};
+    }
+    case RSR_OP_LIST_COLS: {
+        const uint32_t n = buffer_cols(c, op->dst);
+        return (struct operand_bytes){{rsr_list_layout(n, n).row_bytes}};
+    }
     case RSR_OP_KIND_COUNT:
         break;
     }
@@ -238,6 +249,8 @@ static bool has_argument(const struct step_check *c) {
     case RSR_OP_ACT_MUL:
     case RSR_OP_ATTENTION:
     case RSR_OP_PAD:
+    case RSR_OP_LIST_ROWS:
+    case RSR_OP_LIST_COLS:
         return true;
     case RSR_OP_KIND_COUNT:
         break;

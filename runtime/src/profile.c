@@ -19,6 +19,8 @@ static const char *const kind_names[RSR_OP_KIND_COUNT] = {
     [RSR_OP_DENSE] = "dense",
     [RSR_OP_PAD] = "pad",
     [RSR_OP_OUTPUT] = "output",
+    [RSR_OP_LIST_ROWS] = "list_rows",
+    [RSR_OP_LIST_COLS] = "list_cols",
 };
 
 static uint64_t scale_bytes(const struct rsr_kernel_desc *kernel) {
@@ -40,7 +42,9 @@ static uint64_t table_bytes(const struct rsr_engine *engine, const struct rsr_st
         return rsr_op_weight_bytes(target, op) +
                (op->arg == RSR_NO_KERNEL ? 0 : scale_bytes(&target->kernels[op->arg]));
     case RSR_OP_LINEAR:
-        return rsr_op_weight_bytes(target, op) + scale_bytes(&target->kernels[op->arg]);
+        return (target->kernels[op->arg].list == RSR_LIST_NONE ? rsr_op_weight_bytes(target, op)
+                                                               : 0) +
+               scale_bytes(&target->kernels[op->arg]);
     case RSR_OP_DENSE:
         return rsr_op_weight_bytes(target, op);
     case RSR_OP_ROPE_APPEND: /* a row of keys and one of values */
@@ -52,6 +56,8 @@ static uint64_t table_bytes(const struct rsr_engine *engine, const struct rsr_st
     case RSR_OP_ATTENTION:
     case RSR_OP_PAD:
     case RSR_OP_OUTPUT:
+    case RSR_OP_LIST_ROWS:
+    case RSR_OP_LIST_COLS:
     case RSR_OP_KIND_COUNT:
         break;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "list.h"
 
 struct walk {
     struct rsr_engine *engine;
@@ -89,6 +90,18 @@ static void run_pad(const struct walk *w, const struct rsr_step_op *op) { /* T *
         memset((char *)row_of(w, op->dst, t) + used, 0, buffer->row_bytes - used);
 }
 
+/* Behind act rows: the elements of src0 that the activation does not make 0, NaN among them. */
+static void run_list_rows(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    const uint32_t cols = buffer_of(w, op->dst)->cols, n = buffer_of(w, op->src[0])->cols;
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        rsr_list_positive(row_of(w, op->dst, t), cols, row_of(w, op->src[0], t), n);
+}
+
+static void run_list_cols(const struct walk *w, const struct rsr_step_op *op) { /* T */
+    for (uint32_t t = w->token_begin; t < w->token_end; t++)
+        rsr_list_nonzero(row_of(w, op->dst, t), buffer_of(w, op->dst)->cols);
+}
+
 /* What a kernel reads and writes; see rsr_kernel_fn. */
 struct kernel_rows {
     const void *x;
@@ -97,6 +110,15 @@ struct kernel_rows {
     size_t ldy;
     uint32_t n_tokens;
 };
+
+/* Weights that lists of the tokens name: those of several tokens once, as far as they can be the same. */
+static uint64_t listed_bytes(const struct rsr_kernel_desc *kernel, const struct kernel_rows *rows) {
+    const uint32_t n = kernel->list == RSR_LIST_ROWS ? kernel->rows : kernel->cols;
+    uint64_t count = 0;
+    for (uint32_t t = 0; t < rows->n_tokens; t++)
+        count += rsr_list_count((const char *)rows->x + t * rows->ldx, kernel->cols, n);
+    return kernel->weight_bytes / n * (count < n ? count : n);
+}
 
 /* Tiles [begin, end). The worker's scratch still has the kernel's tables where the call before made them of
  * the same rows. (A probe may have changed those.) */
@@ -141,6 +163,8 @@ static void run_kernel(const struct walk *w, uint32_t number, const struct kerne
     const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[number];
     const uint32_t begin = share(kernel->n_tiles, w->worker, w->n_workers),
                    end = share(kernel->n_tiles, w->worker + 1, w->n_workers);
+    if (kernel->list != RSR_LIST_NONE && w->worker == 0)
+        w->engine->workers[0].bytes += listed_bytes(kernel, rows);
     if (w->n_workers > 1 && kernel->tables != 0 && kernel->n_tiles <= RSR_SHARE_MAX_TILES &&
         w->engine->probe == NULL)
         run_shared_tiles(w, kernel, rows);
@@ -304,6 +328,8 @@ static void (*const run_op[RSR_OP_KIND_COUNT])(const struct walk *, const struct
     [RSR_OP_DENSE] = run_dense,
     [RSR_OP_PAD] = run_pad,
     [RSR_OP_OUTPUT] = run_output,
+    [RSR_OP_LIST_ROWS] = run_list_rows,
+    [RSR_OP_LIST_COLS] = run_list_cols,
 };
 
 /* ---- Probes ---- */
@@ -350,6 +376,11 @@ static const char *probe_role(const struct walk *w, const struct rsr_step_op *op
     return op->kind == RSR_OP_NORM ? target->norms[op->arg].name : "";
 }
 
+static void list_again(const struct walk *w, uint16_t buffer) {
+    for (uint32_t t = 0; t < w->chunk->n_tokens; t++)
+        rsr_list_nonzero(row_of(w, buffer, t), buffer_of(w, buffer)->cols);
+}
+
 /* One worker calls the probe while the others wait. */
 static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool before) {
     const struct rsr_engine *engine = w->engine;
@@ -373,6 +404,9 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
         if (op->kind == RSR_OP_HEAD && is_quantised_head(w, op))
             point.kind = RSR_PROBE_LINEAR_INPUT;
         engine->probe(engine->probe_user, &point);
+        if (before && op->kind == RSR_OP_LINEAR &&
+            engine->model->target->kernels[op->arg].list == RSR_LIST_COLS)
+            list_again(w, op->src[0]); /* the probe may have changed the rows */
     }
     rsr_worker_pool_barrier(engine->pool, w->worker);
 }
