@@ -377,8 +377,9 @@ enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
-/* How `dot` finds its codes: planes of its own (2 bits or 1 bit), or those that `lut` stored. */
-enum rsr_packing { RSR_PACKING_PLANES, RSR_PACKING_LUT };
+/* How `dot` finds its codes: planes of its own (2 bits or 1 bit), those that `lut` stored, or rows or
+ * columns of 2-bit codes one by one, of which a list says what is read (lower/listed.h). */
+enum rsr_packing { RSR_PACKING_PLANES, RSR_PACKING_LUT, RSR_PACKING_ROWS, RSR_PACKING_COLS };
 
 /* How one layer is computed in one regime. */
 struct rsr_regime_plan {

@@ -32,6 +32,10 @@ static const struct variant variants[RSR_VARIANT_COUNT] = {
 static lower_fn *find_lowering(const struct rsr_regime_plan *plan) {
     if (plan->variant == RSR_VARIANT_DOT && plan->packing == RSR_PACKING_LUT)
         return rsrc_lower_dot_panel;
+    if (plan->variant == RSR_VARIANT_DOT && plan->packing == RSR_PACKING_ROWS)
+        return rsrc_lower_listed_rows;
+    if (plan->variant == RSR_VARIANT_DOT && plan->packing == RSR_PACKING_COLS)
+        return rsrc_lower_listed_cols;
     return variants[plan->variant].lower;
 }
 

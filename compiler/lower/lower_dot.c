@@ -516,7 +516,7 @@ static uint32_t choose_group_quads(const struct rsrc_dot_layout *layout,
                                    const struct rsr_spec *spec) {
     const uint64_t quad_bytes = (uint64_t)layout->n_blocks * QUAD * layout->vector_bytes;
     const uint64_t quads = spec->l2_bytes / 4 / quad_bytes;
-    return quads == 0 ? 1 : quads < layout->n_quads ? (uint32_t)quads : layout->n_quads;
+    return quads == 0 ? 1 : quads < layout->n_groups ? (uint32_t)quads : layout->n_groups;
 }
 
 /* The largest power of two that neither the plan nor the registers exceed. */
@@ -534,7 +534,8 @@ static struct rsrc_dot_layout make_layout(const struct dot_machine *machine,
     layout.n_planes = 8 / layout.code_bits;
     layout.block_cols = layout.n_planes * layout.vector_bytes;
     layout.n_blocks = rsrc_divide_up(matrix->cols, layout.block_cols);
-    layout.n_quads = rsrc_divide_up(matrix->rows, QUAD);
+    layout.group_rows = QUAD;
+    layout.n_groups = rsrc_divide_up(matrix->rows, QUAD);
     assert(RSR_ACT_PAD % layout.block_cols == 0);
     return layout;
 }
@@ -551,7 +552,7 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     if (!sums_fit(&dot))
         return rsrc_refuse_wide(diag, input);
     const size_t n_bytes =
-        (size_t)dot.layout.n_quads * dot.layout.n_blocks * QUAD * dot.layout.vector_bytes;
+        (size_t)dot.layout.n_groups * dot.layout.n_blocks * QUAD * dot.layout.vector_bytes;
     uint8_t *codes = rsrc_arena_alloc(arena, n_bytes);
     rsrc_pack_dot(matrix, &dot.layout, codes);
     out->codes.bytes = codes;

@@ -48,7 +48,7 @@ static void pack_block(const int8_t *w, uint8_t *out, const struct rsrc_dot_layo
 
 static void pack_row(const int8_t *values, uint32_t cols, const struct rsrc_dot_layout *layout,
                      uint8_t *out) {
-    const size_t step = 4 * (size_t)layout->vector_bytes; /* the quad's four rows alternate */
+    const size_t step = (size_t)layout->group_rows * layout->vector_bytes; /* the rows alternate */
     const uint32_t n_full = cols / layout->block_cols;
     for (uint32_t b = 0; b < n_full; b++)
         pack_block(values + (size_t)b * layout->block_cols, out + b * step, layout);
@@ -62,10 +62,11 @@ static void pack_row(const int8_t *values, uint32_t cols, const struct rsrc_dot_
 void rsrc_pack_dot(const struct rsr_matrix *matrix, const struct rsrc_dot_layout *layout,
                    uint8_t *out) {
     const size_t row_bytes = (size_t)layout->n_blocks * layout->vector_bytes;
+    const uint32_t group_rows = layout->group_rows;
     for (uint32_t row = 0; row < matrix->rows; row++) {
-        uint8_t *quad = out + (size_t)(row / 4) * 4 * row_bytes;
+        uint8_t *group = out + (size_t)(row / group_rows) * group_rows * row_bytes;
         pack_row(matrix->values + (size_t)row * matrix->cols, matrix->cols, layout,
-                 quad + (size_t)(row % 4) * layout->vector_bytes);
+                 group + (size_t)(row % group_rows) * layout->vector_bytes);
     }
-    assert((matrix->rows - 1) / 4 + 1 == layout->n_quads);
+    assert((matrix->rows - 1) / group_rows + 1 == layout->n_groups);
 }

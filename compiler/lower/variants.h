@@ -12,6 +12,13 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
 enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                       const char **detail);
+/* dot of RSR_PACKING_ROWS and of RSR_PACKING_COLS: a list says what is read (lower/listed.h). */
+enum rsrc_status rsrc_lower_listed_rows(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                        const struct rsrc_lower_input *input,
+                                        struct rsr_lowered *out, const char **detail);
+enum rsrc_status rsrc_lower_listed_cols(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                        const struct rsrc_lower_input *input,
+                                        struct rsr_lowered *out, const char **detail);
 enum rsrc_status rsrc_lower_scatter(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail);
@@ -38,8 +45,8 @@ static inline bool rsrc_target_has(const struct rsr_spec *spec, uint64_t feature
 /* Removes operations whose results are never read. */
 void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel);
 
-/* The packed codes of `dot`. A quad is 4 rows; for every block of block_cols columns it holds
- * vector_bytes bytes of each row. Byte i of those holds columns p * vector_bytes + i at bits
+/* The packed codes of `dot`. A group is 4 rows, a quad, or 1 where a list names rows; for every block of
+ * block_cols columns it holds vector_bytes bytes of each row. Byte i of those holds columns p * vector_bytes + i at bits
  * p * code_bits, planes p ascending. Columns beyond the matrix have any code (the activations there
  * are 0); rows beyond it are zero bytes, computed and never stored. */
 struct rsrc_dot_layout {
@@ -47,10 +54,23 @@ struct rsrc_dot_layout {
     uint32_t code_bits;  /* 2: ternary, w + 1; 1: binary, (w + 1) / 2 or w */
     uint32_t n_planes;   /* 8 / code_bits */
     uint32_t block_cols; /* n_planes * vector_bytes, a divisor of RSR_ACT_PAD */
-    uint32_t n_blocks, n_quads;
+    uint32_t n_blocks;
+    uint32_t group_rows, n_groups;
 };
 void rsrc_pack_dot(const struct rsr_matrix *matrix, const struct rsrc_dot_layout *layout,
                    uint8_t *out);
+
+/* The packed codes w + 1 of columns that a list names. A tile of tile_blocks * 4 * vector_bytes rows has,
+ * column by column, tile_blocks blocks of vector_bytes bytes. The four bytes that four columns have at the
+ * same place become four neighbours when ZIP_LOW and ZIP_HIGH interleave them: pack_cols.c says of which
+ * row. Rows beyond the matrix are zero bits. */
+struct rsrc_cols_layout {
+    uint32_t vector_bytes;
+    uint32_t tile_blocks, n_tiles;
+};
+/* Fills zeroed codes. */
+void rsrc_pack_cols(const struct rsr_matrix *matrix, const struct rsrc_cols_layout *layout,
+                    uint8_t *out);
 
 /* The tables of `scatter`. codes: members, the layer's column numbers of all segments in order,
  * 16-bit where all are below 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows and

@@ -25,8 +25,10 @@
 static const char *const FOLD_NAMES[] = {[RSR_FOLD_DIRECT] = "direct", [RSR_FOLD_TREE] = "tree"};
 #define N_FOLDS ((uint32_t)(sizeof FOLD_NAMES / sizeof FOLD_NAMES[0]))
 
-static const char *const PACKING_NAMES[] = {
-    [RSR_PACKING_PLANES] = "planes", [RSR_PACKING_LUT] = "lut"};
+static const char *const PACKING_NAMES[] = {[RSR_PACKING_PLANES] = "planes",
+                                            [RSR_PACKING_LUT] = "lut",
+                                            [RSR_PACKING_ROWS] = "rows",
+                                            [RSR_PACKING_COLS] = "columns"};
 #define N_PACKINGS ((uint32_t)(sizeof PACKING_NAMES / sizeof PACKING_NAMES[0]))
 static const char *const INPUT_NAMES[] = {[RSR_INPUT_I8] = "i8", [RSR_INPUT_F32] = "f32"};
 #define N_INPUTS ((uint32_t)(sizeof INPUT_NAMES / sizeof INPUT_NAMES[0]))
