@@ -42,6 +42,8 @@ static const char usage[] =
     "                         the mean of all, or the largest of random ones where that is more:\n"
     "                         the embedding has a common direction that blocks hardly change, and\n"
     "                         the head's rows of 8 tokens point that way\n"
+    "  --relu2-sparsity F     share of channels that squared ReLU makes 0, up to 0.99 (by chance)\n"
+    "  --coactivation F       share of a gate row's weights that its group of 16 shares (0)\n"
     "  --shard-bytes N        largest file of weights (5000000000)\n"
     "  --break KIND           make it wrong in one way (--list-breaks)\n"
     "  --matrix ROWSxCOLS:KIND\n"
@@ -71,6 +73,8 @@ enum option_kind {
     OPTION_DEAD_CHANNELS,
     OPTION_ZERO_NORM,
     OPTION_HEAD_MARGIN,
+    OPTION_RELU2_SPARSITY,
+    OPTION_COACTIVATION,
     OPTION_SEED,
     OPTION_SHARD_BYTES,
     OPTION_LAYERS, /* from here on: counts, with their limits in `options` */
@@ -106,6 +110,8 @@ static const struct {
     [OPTION_DEAD_CHANNELS] = {"--dead-channels", true, 0, 0},
     [OPTION_ZERO_NORM] = {"--zero-norm", true, 0, 0},
     [OPTION_HEAD_MARGIN] = {"--head-margin", true, 0, 0},
+    [OPTION_RELU2_SPARSITY] = {"--relu2-sparsity", true, 0, 0},
+    [OPTION_COACTIVATION] = {"--coactivation", true, 0, 0},
     [OPTION_SEED] = {"--seed", true, 0, 0},
     [OPTION_SHARD_BYTES] = {"--shard-bytes", true, 0, 0},
     [OPTION_LAYERS] = {"--layers", true, 1, 1024},
@@ -126,6 +132,7 @@ struct request {
     const char *preset, *output, *convention, *fault;
     double zero_density, head_margin;
     struct mkmodel_redundancy redundancy;
+    struct mkmodel_sparsity sparsity;
     uint64_t seed, shard_bytes;
     uint32_t counts[OPTION_COUNT];
     struct {
@@ -254,6 +261,10 @@ static enum rsrc_status take_option(struct request *request, enum option_kind ki
         return parse_share(request, kind, value, &request->redundancy.zero_norm);
     case OPTION_HEAD_MARGIN:
         return parse_margin(request, value);
+    case OPTION_RELU2_SPARSITY:
+        return parse_share(request, kind, value, &request->sparsity.inactive);
+    case OPTION_COACTIVATION:
+        return parse_share(request, kind, value, &request->sparsity.coactivation);
     case OPTION_SEED:
         return parse_number(value, 0, UINT64_MAX, &request->seed)
                    ? RSRC_OK
@@ -387,11 +398,22 @@ static enum rsrc_status unknown_name(const struct request *request, enum option_
     return bad_value(request, kind, value, "--list-presets and --list-breaks list the names");
 }
 
+static enum rsrc_status check_sparsity(const struct request *request,
+                                       const struct mkmodel_spec *spec) {
+    const char *obstacle = mkmodel_sparsity_obstacle(spec);
+    if (obstacle == NULL)
+        return RSRC_OK;
+    rsrc_error(request->diag, "option-conflict", NULL, "--preset bitnet-2b-4t can be made sparse",
+               "--relu2-sparsity: %s", obstacle);
+    return RSRC_FAILED;
+}
+
 static enum rsrc_status resolve_spec(const struct request *request, struct mkmodel_spec *out) {
     const struct mkmodel_preset *preset = mkmodel_find_preset(request->preset);
     struct mkmodel_spec spec = {.zero_density = request->zero_density,
                                 .head_margin = request->head_margin,
                                 .redundancy = request->redundancy,
+                                .sparsity = request->sparsity,
                                 .seed = request->seed,
                                 .shard_bytes = request->shard_bytes};
 
@@ -410,7 +432,7 @@ static enum rsrc_status resolve_spec(const struct request *request, struct mkmod
     spec.rope_theta = preset->rope_theta;
     spec.norm_eps = preset->norm_eps;
     if (resolve_heads(request, preset, &spec) != RSRC_OK ||
-        check_packing(request, &spec) != RSRC_OK)
+        check_packing(request, &spec) != RSRC_OK || check_sparsity(request, &spec) != RSRC_OK)
         return RSRC_FAILED;
     *out = spec;
     return RSRC_OK;
@@ -477,7 +499,8 @@ static enum rsrc_status check_request(const struct request *request) {
     if (request->n_matrices &&
         (sizes || request->convention || request->fault || request->tied || request->untied ||
          request->redundancy.dead_channels > 0 || request->redundancy.zero_norm > 0 ||
-         request->head_margin > 0 || request->shard_bytes != DEFAULT_SHARD_BYTES)) {
+         request->head_margin > 0 || request->sparsity.inactive > 0 ||
+         request->sparsity.coactivation > 0 || request->shard_bytes != DEFAULT_SHARD_BYTES)) {
         rsrc_error(request->diag, "option-conflict", NULL,
                    "--seed, --zero-density, --repeat-rows, --zero-rows and --zero-cols apply",
                    "an option is about models, but --matrix writes bare matrices");

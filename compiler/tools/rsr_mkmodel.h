@@ -49,6 +49,12 @@ struct mkmodel_redundancy {
     double zero_norm;     /* of the weights of every norm */
 };
 
+/* What squared ReLU finds (rsr_mkmodel_sparsity.c). */
+struct mkmodel_sparsity {
+    double inactive;     /* share of channels that it makes 0, 0 to 1; 0: as chance has it */
+    double coactivation; /* share of a gate row's weights that are those of its group of 16 */
+};
+
 struct mkmodel_spec {
     const struct mkmodel_convention *convention;
     uint32_t layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context;
@@ -57,6 +63,7 @@ struct mkmodel_spec {
     double zero_density;
     double head_margin; /* 0: none is made */
     struct mkmodel_redundancy redundancy;
+    struct mkmodel_sparsity sparsity;
     uint64_t seed;
     uint64_t shard_bytes;
 };
@@ -186,6 +193,27 @@ void mkmodel_margin_init(struct mkmodel_margin *margin, const struct mkmodel_ten
 /* Of bytes that mkmodel_source_fill() has filled. */
 void mkmodel_margin_apply(const struct mkmodel_margin *margin, uint64_t offset, uint8_t *bytes,
                           size_t n_bytes);
+
+/* ---- sparsity (rsr_mkmodel_sparsity.c) ------------------------------------------------------------- */
+
+/* One tensor on its way; see the source. */
+struct mkmodel_sparse {
+    uint64_t key, cols;
+    uint64_t rows; /* as stored: a quarter of packed rows */
+    double coactivation;
+    uint16_t bias, bias_code; /* what the first columns hold, of embeddings and of gate */
+    bool is_gate, is_embedding;
+};
+
+/* Why the model cannot be made; NULL: it can. */
+const char *mkmodel_sparsity_obstacle(const struct mkmodel_spec *spec);
+/* Standard deviation of an embedding's elements. */
+double mkmodel_sparsity_spread(const struct mkmodel_spec *spec);
+void mkmodel_sparse_init(struct mkmodel_sparse *out, const struct mkmodel_spec *spec,
+                         const struct mkmodel_tensor *tensor);
+/* As mkmodel_source_fill(), of embeddings and gates. */
+void mkmodel_sparse_fill(const struct mkmodel_sparse *sparse, const struct mkmodel_source *source,
+                         uint64_t offset, uint8_t *bytes, size_t n_bytes);
 
 /* ---- faults (rsr_mkmodel_break.c) ------------------------------------------------------------------ */
 

@@ -110,6 +110,8 @@ static void add_dense(struct rsrc_arena *arena, struct mkmodel_plan *plan,
         arena, plan, name, spec->convention->float_dtype, spec->vocab, spec->hidden);
 
     tensor->spread = 1.0 / sqrt((double)spec->hidden);
+    if (spec->sparsity.inactive > 0 && is_embedding)
+        tensor->spread = mkmodel_sparsity_spread(spec);
     if (spec->head_margin == 0)
         return;
     if (!is_head)

@@ -72,14 +72,18 @@ static enum rsrc_status write_tensor(const struct mkmodel_writer *writer, struct
     const struct mkmodel_redundancy *redundancy = &writer->spec->redundancy;
     struct mkmodel_redundant redundant;
     struct mkmodel_margin margin;
+    struct mkmodel_sparse sparse;
 
     mkmodel_source_init(source, tensor, writer->spec->zero_density, writer->spec->seed);
     mkmodel_redundant_init(&redundant, redundancy, tensor, writer->spec->seed);
     mkmodel_margin_init(&margin, tensor, source, writer->spec->seed);
+    mkmodel_sparse_init(&sparse, writer->spec, tensor);
     for (uint64_t at = 0; at < size_bytes; at += CHUNK_BYTES) {
         uint64_t n = size_bytes - at < CHUNK_BYTES ? size_bytes - at : CHUNK_BYTES;
 
-        if (mkmodel_has_redundancy(redundancy))
+        if (writer->spec->sparsity.inactive > 0 && (sparse.is_gate || sparse.is_embedding))
+            mkmodel_sparse_fill(&sparse, source, at, chunk, n);
+        else if (mkmodel_has_redundancy(redundancy))
             mkmodel_redundant_fill(&redundant, source, at, chunk, n);
         else
             mkmodel_source_fill(source, at, chunk, n);
