@@ -6,6 +6,7 @@
 #include "lower/lower.h"
 #include "model/dead_channels.h"
 #include "model/graph.h"
+#include "model/relu2_lists.h"
 #include "model/ternary.h"
 #include "rsr/reduce.h"
 #include "rsr/segment.h"
@@ -117,8 +118,28 @@ static void add_reduction_to_reasons(struct rsrc_layer_state *state, struct rsr_
             rsrc_arena_printf(&state->arena, "%s; %s", plan->regimes[r].reason, text);
 }
 
+/* Why no list can name what the layer reads; NULL: it can. */
+static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list list,
+                                 uint32_t target) {
+    const struct rsrc_compilation *c = state->compilation;
+    const struct rsr_reduction *reduction = &state->reduction;
+    if (list == RSR_LIST_NONE)
+        return NULL;
+    if (c->options->relu2_active == 0)
+        return "the share of active channels is not known (--relu2-active)";
+    if (rsrc_listed_vector_bytes(&c->specs[target]) == 0)
+        return "the target has no integer dot product";
+    if (state->reduced.alphabet != RSR_TERNARY)
+        return "its codes are of 2 bits, the weights of 1";
+    if (reduction->row_sources != NULL || reduction->kept_cols != NULL)
+        return "the layer is reduced";
+    return rsrc_list_obstacle(&c->graph, state->item->layer, &state->reduced, &state->arena);
+}
+
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
+    const enum rsr_list list =
+        state->item->layer != NULL ? rsrc_list_for(&c->graph, state->item->layer) : RSR_LIST_NONE;
     for (uint32_t t = 0; t < c->n_specs; t++) {
         struct rsrc_layer_timer timer;
         rsrc_init_timer(&timer, state, t);
@@ -132,6 +153,9 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
             .stats = &state->stats,
             .fold_stats = state->has_fold_stats ? &state->fold_stats : NULL,
             .fold_budget = state->item->fold_budget,
+            .list = list,
+            .list_obstacle = list_obstacle(state, list, t),
+            .active = c->options->relu2_active / 100.0,
             .spec = &c->specs[t],
             .options = &c->plan_options,
             .timer = c->tuner != NULL ? &timer.plan : NULL};

@@ -8,17 +8,20 @@ static void number_kernels(struct rsrc_compilation *c, uint32_t target,
     const uint32_t n_layers = c->graph.n_layers;
     uint32_t *layer = RSRC_NEW_ARRAY(&c->arena, RSR_REGIME_COUNT * (size_t)n_layers, uint32_t);
     uint32_t *prefill = RSRC_NEW_ARRAY(&c->arena, n_layers, uint32_t);
+    uint8_t *lists = RSRC_NEW_ARRAY(&c->arena, n_layers, uint8_t);
     uint32_t n = n_layers;
     for (uint32_t l = 0; l < n_layers; l++) {
         layer[l] = l;
         prefill[l] = l;
         const struct rsr_report_layer *report = &c->reports[(size_t)target * c->n_items + l];
+        if (c->n_items == n_layers)
+            lists[l] = (uint8_t)rsrc_list_of(&report->plan.regimes[RSR_REGIME_DECODE]);
         if (c->n_items == n_layers && !rsrc_same_kernel(&report->plan)) {
             layer[n] = l;
             prefill[l] = n++;
         }
     }
-    *out = (struct rsrc_step_kernels){.n_kernels = n, .layer = layer, .prefill = prefill};
+    *out = (struct rsrc_step_kernels){.n_kernels = n, .layer = layer, .prefill = prefill, .lists = lists};
 }
 
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c) {

@@ -85,6 +85,7 @@ struct rsrc_options {
     uint32_t rsr_k;             /* 0: choose */
     uint64_t fold_budget;       /* bytes of code that fold may take unasked; default 4 MiB */
     uint32_t head_sketch;       /* enum rsrc_head_sketch */
+    uint32_t relu2_active;      /* per cent of channels that squared ReLU leaves; 0: not known */
     bool no_reduce;             /* compute every row and read every column */
     bool tune;                  /* choose variants by running them here */
     uint32_t opt_level;         /* of the C compiler and of back ends; default 2 */

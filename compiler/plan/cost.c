@@ -41,8 +41,8 @@ static const struct dot_form {
 #define LINE_BYTES 64u
 
 /* bytes at GB/s, in microseconds. */
-static double read_us(uint64_t bytes, double gbps) {
-    return (double)bytes / (gbps * 1e3);
+static double read_us(double bytes, double gbps) {
+    return bytes / (gbps * 1e3);
 }
 
 double rsrc_work_us(double operations, double giga_per_s) {
@@ -82,12 +82,17 @@ static struct rsrc_cost make_cost(double memory_us, double compute_us, double ca
                               .predicted_us = call_us + larger(memory_us, compute_us)};
 }
 
-void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
-                    const struct rsr_spec *spec) {
-    const double memory_us = read_us(choice->weight_bytes, spec->read_gbps);
+void rsrc_set_costs_of_bytes(struct rsrc_choice *choice, double bytes, double decode_us,
+                             double prefill_us, const struct rsr_spec *spec) {
+    const double memory_us = read_us(bytes, spec->read_gbps);
     choice->cost[RSR_REGIME_DECODE] = make_cost(memory_us, decode_us, CALL_US);
     choice->cost[RSR_REGIME_PREFILL] =
         make_cost(memory_us / RSRC_PREFILL_TOKENS, prefill_us, CALL_US / RSRC_PREFILL_TOKENS);
+}
+
+void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
+                    const struct rsr_spec *spec) {
+    rsrc_set_costs_of_bytes(choice, (double)choice->weight_bytes, decode_us, prefill_us, spec);
 }
 
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,

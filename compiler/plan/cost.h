@@ -18,6 +18,7 @@ struct rsrc_choice {
     uint32_t k;               /* scatter, fold; else 0 */
     enum rsr_fold_kind fold;  /* scatter */
     uint32_t token_tile;      /* dot: tokens that share one unpacking; fold: tokens in lanes */
+    uint32_t tile_rows;       /* dot over listed rows or columns; else 0 */
     uint64_t weight_bytes;    /* codes and index as lowering stores them */
     uint32_t max_cols;        /* of a matrix that lowering accepts: what its sums can hold */
     struct rsrc_cost cost[RSR_REGIME_COUNT];
@@ -44,6 +45,9 @@ bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
  * instructions, their bytes an estimate. */
 bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                     struct rsrc_choice *out);
+/* False: no list says what the layer reads, or there is an obstacle. */
+bool rsrc_cost_listed(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                      struct rsrc_choice *out);
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec);
 struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
@@ -60,6 +64,9 @@ double rsrc_work_us(double operations, double giga_per_s);
  * the reading and the call. */
 void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
                     const struct rsr_spec *spec);
+/* The same where a call does not read weight_bytes but some of them. */
+void rsrc_set_costs_of_bytes(struct rsrc_choice *choice, double bytes, double decode_us,
+                             double prefill_us, const struct rsr_spec *spec);
 /* "6.55 M multiply-adds" */
 const char *rsrc_work_text(struct rsrc_arena *arena, double operations, const char *what);
 

@@ -34,6 +34,12 @@ const char *rsrc_variant_name(enum rsr_variant variant) {
     return names[variant];
 }
 
+enum rsr_list rsrc_list_of(const struct rsr_regime_plan *plan) {
+    return plan->packing == RSR_PACKING_ROWS   ? RSR_LIST_ROWS
+           : plan->packing == RSR_PACKING_COLS ? RSR_LIST_COLS
+                                               : RSR_LIST_NONE;
+}
+
 const char *rsrc_regime_name(enum rsr_regime regime) {
     static const char *const names[RSR_REGIME_COUNT] = {
         [RSR_REGIME_DECODE] = "decode", [RSR_REGIME_PREFILL] = "prefill"};
@@ -62,6 +68,10 @@ static const char *choice_name(struct rsrc_arena *arena, const struct rsrc_choic
     case RSR_VARIANT_DOT:
         if (choice->packing == RSR_PACKING_LUT)
             return "dot over the codes of lut";
+        if (choice->packing == RSR_PACKING_ROWS)
+            return "dot over listed rows";
+        if (choice->packing == RSR_PACKING_COLS)
+            return "dot over listed columns";
         break;
     case RSR_VARIANT_LUT:
     case RSR_VARIANT_COUNT:
@@ -70,11 +80,17 @@ static const char *choice_name(struct rsrc_arena *arena, const struct rsrc_choic
     return rsrc_variant_name(choice->variant);
 }
 
+static bool is_listed(const struct rsrc_choice *choice) {
+    return choice->packing == RSR_PACKING_ROWS || choice->packing == RSR_PACKING_COLS;
+}
+
 /* "0.41 MB at 14 GB/s = 29 us", or what is computed where that takes longer. */
 static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice *choice,
                              enum rsr_regime regime, const struct rsr_spec *spec) {
     const struct rsrc_cost *cost = &choice->cost[regime];
     const char *size = size_text(arena, choice->weight_bytes);
+    if (is_listed(choice))
+        size = rsrc_arena_printf(arena, "the listed part of %s", size);
     const char *batch = regime == RSR_REGIME_PREFILL ? " a token" : "";
     if (cost->memory_us >= cost->compute_us)
         return rsrc_arena_printf(arena, "%s at %.3g GB/s = %s%s", size, spec->read_gbps,
@@ -136,8 +152,8 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 /* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++,
- * where the target has the look-ups, `lut` and `dot` over its codes, and fold. Floats: no `dot`. With
- * scales of groups: no fold. */
+ * where the target has the look-ups, `lut` and `dot` over its codes, fold, and `dot` over what a list
+ * names. Floats: no `dot`. With scales of groups: no fold. */
 #define MAX_CHOICES 8u
 
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
@@ -156,6 +172,8 @@ static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_in
     if (!floats && rsrc_cost_dot_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
         n++;
     if (rsrc_cost_fold(arena, input, &choices[n]))
+        n++;
+    if (rsrc_cost_listed(arena, input, &choices[n]))
         n++;
     assert(n <= MAX_CHOICES);
     return n;
@@ -206,12 +224,14 @@ static bool is_open(const struct selection *among, const struct rsrc_choice *cho
            (among->except == NULL || choice->variant != among->except->variant);
 }
 
-/* What was measured is known, what was predicted is not. */
+/* What was measured is known, what was predicted is not. What a list leaves is not measured: without a
+ * model's tokens there is no list. */
 static bool is_better(const struct rsrc_choice *a, const struct rsrc_choice *b,
                       enum rsr_regime regime) {
     const bool measured = a->measured_us[regime] > 0;
-    return measured == (b->measured_us[regime] > 0) ? time_of(a, regime) < time_of(b, regime)
-                                                    : measured;
+    return measured == (b->measured_us[regime] > 0) || is_listed(a) || is_listed(b)
+               ? time_of(a, regime) < time_of(b, regime)
+               : measured;
 }
 
 /* The fastest of the choices; at equal times the first. */
@@ -259,7 +279,29 @@ static void remark_budget(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    size_text(arena, fold->weight_bytes), size_text(arena, input->fold_budget));
 }
 
+/* Why a layer that a list could spare reading is read whole. */
+static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                        const struct rsrc_plan_input *input, const struct selection *among,
+                        const struct rsrc_choice *chosen) {
+    const struct rsrc_place place = {.tensor = input->layer_name};
+    const char *what = input->list == RSR_LIST_ROWS ? "listed rows" : "listed columns";
+    if (input->list == RSR_LIST_NONE || is_listed(chosen) || among->regime != RSR_REGIME_DECODE)
+        return;
+    if (input->list_obstacle != NULL) {
+        rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
+                       "decode: declined dot over %s: %s", what, input->list_obstacle);
+        return;
+    }
+    const struct rsrc_choice *listed = &among->choices[among->n_choices - 1]; /* the last is it */
+    rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
+                   "decode: declined dot over %s: with %.0f %% of them active it would take %s",
+                   what, 100 * input->active,
+                   time_text(arena, listed->cost[RSR_REGIME_DECODE].predicted_us));
+}
+
 static uint32_t tile_rows(const struct rsrc_choice *choice, const struct rsrc_plan_input *input) {
+    if (choice->tile_rows != 0)
+        return choice->tile_rows;
     const uint32_t rows = choice->variant == RSR_VARIANT_FOLD ? FOLD_TILE_ROWS : SCATTER_TILE_ROWS;
     return choice->k != 0 ? rows / choice->k * choice->k
                           : dot_tile_rows(input->stats->rows, input->spec->cores);
@@ -303,7 +345,7 @@ static enum rsrc_status measure_choices(const struct rsrc_plan_input *input,
     const double fastest_us = best_choice(among)->cost[regime].predicted_us;
     for (uint32_t i = 0; i < among->n_choices; i++) {
         struct rsrc_choice *choice = &choices[i];
-        if (!is_open(among, choice) ||
+        if (!is_open(among, choice) || is_listed(choice) ||
             choice->cost[regime].predicted_us > WORTH_MEASURING * fastest_us)
             continue;
         const struct rsr_regime_plan plan = make_plan(input, choice, regime, "measured");
@@ -321,6 +363,7 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     const struct rsrc_choice *chosen = best_choice(&among);
     const bool forced = among.forced != -1;
     remark_budget(diag, arena, input, &among, chosen);
+    remark_list(diag, arena, input, &among, chosen);
     among.forced = -1;
     among.decode = NULL;
     among.except = chosen;

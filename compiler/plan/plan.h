@@ -31,6 +31,9 @@ struct rsrc_plan_input {
     const struct rsr_stats *stats;      /* at the k that scatter would use */
     const struct rsr_stats *fold_stats; /* at the k that fold would use; NULL: fold is not open */
     uint64_t fold_budget;               /* bytes of code that the layer may take unasked */
+    enum rsr_list list;        /* what a list could leave unread of the layer */
+    const char *list_obstacle; /* why it cannot; NULL: it can */
+    double active;             /* share of what the list names, 0 .. 1 */
     const struct rsr_spec *spec;
     const struct rsrc_plan_options *options;
     const struct rsrc_plan_timer *timer; /* NULL: nothing is measured */
@@ -57,6 +60,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct 
                                                  uint32_t *n_out);
 /* The regimes of a plan are computed in the same way: one kernel serves both. */
 bool rsrc_same_kernel(const struct rsr_plan *plan);
+/* What a list names for the plan's kernel. */
+enum rsr_list rsrc_list_of(const struct rsr_regime_plan *plan);
 const char *rsrc_variant_name(enum rsr_variant variant);
 const char *rsrc_regime_name(enum rsr_regime regime);
 

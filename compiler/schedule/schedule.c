@@ -57,6 +57,18 @@ static struct rsr_buffer padded_rows(const char *name, uint32_t cols) {
         .name = name, .cols = cols, .row_bytes = (uint32_t)(4 * rsrc_round_up(cols, RSR_ACT_PAD))};
 }
 
+/* Makes room for a list of n elements behind act rows. */
+static void widen_act_rows(struct rsr_buffer *buffer, uint32_t n) {
+    buffer->row_bytes = (uint32_t)rsr_list_layout(buffer->cols, n).row_bytes;
+}
+
+static enum rsr_list list_of(const struct rsrc_step_kernels *kernels,
+                             const struct rsr_linear_slot *slot) {
+    if (kernels->lists == NULL || slot->layer == RSR_NO_LAYER)
+        return RSR_LIST_NONE;
+    return (enum rsr_list)kernels->lists[slot->layer];
+}
+
 static void describe_buffers(const struct rsr_graph *graph, struct rsr_buffer buffers[B_COUNT]) {
     const struct rsr_hyper *hyper = &graph->hyper;
     const uint32_t q_dim = hyper->n_heads * hyper->head_dim;
@@ -97,6 +109,7 @@ static void describe_buffers(const struct rsr_graph *graph, struct rsr_buffer bu
 struct builder {
     struct rsr_step *step;
     const struct rsr_graph *graph;
+    const struct rsrc_step_kernels *kernels;
     uint32_t block; /* of the operations that are added */
 };
 
@@ -167,6 +180,8 @@ static void add_linears(struct builder *b, const struct feed *feed) {
         if (is_ternary(slot) && !own && shared == NONE)
             shared = add_input(b, src, feed->act);
         inputs[i] = !is_ternary(slot) ? src : own ? add_own_input(b, feed, src, i) : shared;
+        if (list_of(b->kernels, slot) == RSR_LIST_COLS)
+            add_op(b, RSR_OP_LIST_COLS, inputs[i], NONE);
     }
     add_barrier(b);
     for (uint32_t i = 0; i < feed->n; i++) {
@@ -223,6 +238,7 @@ static void add_attention(struct builder *b, const struct rsr_block_layers *laye
 }
 
 static void add_ffn(struct builder *b, const struct rsr_block_layers *layers) {
+    const bool listed = list_of(b->kernels, &layers->up) == RSR_LIST_ROWS;
     const struct feed gate_up = {
         .src = B_X,
         .norm = layers->post_norm,
@@ -232,9 +248,15 @@ static void add_ffn(struct builder *b, const struct rsr_block_layers *layers) {
         .proj_act = {B_PROJ_ACT0, B_PROJ_ACT1},
         .slots = {&layers->gate, &layers->up},
         .dst = {B_GATE, B_UP},
-        .n = 2,
+        .n = listed ? 1 : 2,
     };
     add_linears(b, &gate_up);
+    if (listed) { /* gate alone, then up where it is above 0 */
+        add_op(b, RSR_OP_LIST_ROWS, B_ACT, B_GATE);
+        add_barrier(b);
+        add_op(b, RSR_OP_LINEAR, B_UP, B_ACT)->arg = layers->up.layer;
+        add_barrier(b);
+    }
     add_op(b, RSR_OP_ACT_MUL, B_H, B_GATE)->src[1] = B_UP;
     const struct feed down = {
         .src = B_H,
@@ -279,7 +301,9 @@ static bool reads(const struct rsr_step_op *op, uint32_t buffer) {
         if (op->src[i] == buffer)
             return true;
     /* These update their destination in place. */
-    return (op->kind == RSR_OP_ADD || op->kind == RSR_OP_PAD) && op->dst == buffer;
+    return (op->kind == RSR_OP_ADD || op->kind == RSR_OP_PAD || op->kind == RSR_OP_LIST_ROWS ||
+            op->kind == RSR_OP_LIST_COLS) &&
+           op->dst == buffer;
 }
 
 static bool writes(const struct rsr_step_op *op, uint32_t buffer) {
@@ -374,15 +398,27 @@ static void drop_unused_buffers(struct rsr_step *step) {
     }
 }
 
+/* Rows of what a list is made for. */
+static void widen_buffers(const struct rsr_graph *graph, const struct rsrc_step_kernels *kernels,
+                          struct rsr_buffer buffers[B_COUNT]) {
+    for (uint32_t i = 0; i < graph->hyper.n_layers; i++) {
+        if (list_of(kernels, &graph->blocks[i].up) == RSR_LIST_ROWS)
+            widen_act_rows(&buffers[B_ACT], graph->hyper.ffn);
+        if (list_of(kernels, &graph->blocks[i].down) == RSR_LIST_COLS)
+            widen_act_rows(&buffers[B_H_ACT], graph->hyper.ffn);
+    }
+}
+
 static void build_step(struct rsrc_arena *arena, const struct rsr_graph *graph,
-                       struct rsr_step *step) {
+                       const struct rsrc_step_kernels *kernels, struct rsr_step *step) {
     step->buffers = RSRC_NEW_ARRAY(arena, B_COUNT, struct rsr_buffer);
     step->n_buffers = B_COUNT;
     describe_buffers(graph, step->buffers);
+    widen_buffers(graph, kernels, step->buffers);
     step->ops = RSRC_NEW_ARRAY(arena, (size_t)graph->hyper.n_layers * MAX_BLOCK_OPS + MAX_OUTER_OPS,
                                struct rsr_step_op);
 
-    struct builder b = {.step = step, .graph = graph, .block = RSR_NO_BLOCK};
+    struct builder b = {.step = step, .graph = graph, .kernels = kernels, .block = RSR_NO_BLOCK};
     add_op(&b, RSR_OP_EMBED, B_X, NONE);
     add_op(&b, RSR_OP_ROPE_TABLE, B_ROPE, NONE);
     if (graph->n_ropes > 1)
@@ -411,7 +447,7 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
         .regime = "prefill", .min_tokens = RSR_DECODE_MAX_TOKENS + 1, .max_tokens = UINT32_MAX};
     *n_steps = one ? 1 : RSR_REGIME_COUNT;
     for (uint32_t s = 0; s < *n_steps; s++)
-        build_step(arena, graph, &built[s]);
+        build_step(arena, graph, kernels, &built[s]);
     for (uint32_t i = 0; !one && i < built[RSR_REGIME_PREFILL].n_ops; i++) {
         struct rsr_step_op *op = &built[RSR_REGIME_PREFILL].ops[i];
         if (op->kind == RSR_OP_LINEAR || (op->kind == RSR_OP_HEAD && op->arg != RSR_NO_KERNEL))
@@ -426,9 +462,11 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
 enum split { SPLIT_OTHER, SPLIT_TOKEN };
 
 static const enum split SPLITS[RSR_OP_KIND_COUNT] = {
-    [RSR_OP_EMBED] = SPLIT_TOKEN, [RSR_OP_ROPE_TABLE] = SPLIT_TOKEN, [RSR_OP_ADD] = SPLIT_TOKEN,
-    [RSR_OP_NORM] = SPLIT_TOKEN,  [RSR_OP_QUANT] = SPLIT_TOKEN,      [RSR_OP_ACT_MUL] = SPLIT_TOKEN,
-    [RSR_OP_PAD] = SPLIT_TOKEN,   [RSR_OP_OUTPUT] = SPLIT_TOKEN,
+    [RSR_OP_EMBED] = SPLIT_TOKEN,     [RSR_OP_ROPE_TABLE] = SPLIT_TOKEN,
+    [RSR_OP_ADD] = SPLIT_TOKEN,       [RSR_OP_NORM] = SPLIT_TOKEN,
+    [RSR_OP_QUANT] = SPLIT_TOKEN,     [RSR_OP_ACT_MUL] = SPLIT_TOKEN,
+    [RSR_OP_PAD] = SPLIT_TOKEN,       [RSR_OP_OUTPUT] = SPLIT_TOKEN,
+    [RSR_OP_LIST_ROWS] = SPLIT_TOKEN, [RSR_OP_LIST_COLS] = SPLIT_TOKEN,
 };
 
 static struct rsrc_step_problem problem_at(uint32_t op, const char *what, const char *buffer) {

@@ -10,6 +10,8 @@ struct rsrc_step_kernels {
     uint32_t n_kernels;
     const uint32_t *layer;   /* [n_kernels] index of rsr_graph.layers */
     const uint32_t *prefill; /* [graph->n_layers] kernel number */
+    const uint8_t *lists;    /* [graph->n_layers] enum rsr_list: what a list names for the
+                                layer; NULL: nothing of any */
 };
 
 /* Buffers of one step, at most. */

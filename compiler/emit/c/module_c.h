@@ -18,6 +18,7 @@ struct rsr_linear_unit {
     enum rsr_role role;
     uint32_t block;
     uint32_t rows, cols, n_tiles, tile_rows;
+    enum rsr_list list;
     uint64_t scratch_bytes, weight_bytes;
     const char *tables; /* rsr_kernel.tables */
     const char *reason;
