@@ -301,12 +301,13 @@ static void remark(const struct candidate *a, double us, const char *source) {
 }
 
 static enum rsrc_status measure_alone(const struct candidate *a, const struct rsrc_cache_key *key,
-                                      double *us) {
+                                      double *us, bool *measured) {
     struct rsrc_compilation *c = a->state->compilation;
     enum rsrc_status status = RSRC_OK;
     rsrc_end_work(c);
     pthread_rwlock_wrlock(&c->tuner->machine);
-    if (!find_known(c->tuner, key, us)) { /* another layer's turn may have come before */
+    *measured = !find_known(c->tuner, key, us); /* another layer's turn may have come before */
+    if (*measured) {
         status = measure(a, us);
         if (status == RSRC_OK)
             store(a, key, *us);
@@ -322,17 +323,16 @@ static enum rsrc_status time_candidate(void *context, enum rsr_regime regime,
     const struct candidate a = {timer->state, timer->target, regime, plan};
     struct rsrc_compilation *c = a.state->compilation;
     const struct rsrc_cache_key key = key_of(&a);
-    const char *source = "known to take";
+    bool measured = false;
     if (!find_known(c->tuner, &key, us) && !find_cached(&a, &key, us)) {
         if (c->options->dry_run) { /* runs nothing: it stays predicted */
             *us = 0;
             return RSRC_OK;
         }
-        if (measure_alone(&a, &key, us) != RSRC_OK)
+        if (measure_alone(&a, &key, us, &measured) != RSRC_OK)
             return RSRC_FAILED;
-        source = "measured";
     }
-    remark(&a, *us, source);
+    remark(&a, *us, measured ? "measured" : "known to take");
     return RSRC_OK;
 }
 
