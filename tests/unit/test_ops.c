@@ -267,6 +267,35 @@ static void test_head(const struct rsr_ops *ops, uint64_t *state) {
     }
 }
 
+static void test_head_some(const struct rsr_ops *ops, uint64_t *state) {
+    static const enum rsr_dtype dtypes[] = {RSR_DTYPE_F32, RSR_DTYPE_BF16, RSR_DTYPE_F16};
+    static const uint32_t rows[7] = {8, 3, 3, 0, 7, 1, 5};
+    static float x[513], words[9 * 513];
+    static uint16_t halves[9 * 513];
+    for (int l = 0; l < N_LENGTHS; l++) {
+        const uint32_t cols = lengths[l];
+        fill(x, cols, state, 3.0f);
+        fill(words, 9 * cols, state, 1.0f);
+        for (uint32_t i = 0; i < 9 * cols; i++) /* finite in both formats */
+            halves[i] = (uint16_t)(check_random(state) >> 48 & 0xbbff);
+        for (size_t d = 0; d < sizeof(dtypes) / sizeof(dtypes[0]); d++) {
+            const void *data = dtypes[d] == RSR_DTYPE_F32 ? (const void *)words : halves;
+            const struct rsr_matrix_data m = {data, dtypes[d], 9, cols, 0};
+            float all[9], y[8];
+            ops->head(all, &m, 0, 9, x);
+            for (uint32_t n = 0; n <= 7; n++) {
+                for (uint32_t i = 0; i < 8; i++)
+                    y[i] = 77.0f;
+                ops->head_some(y, &m, rows, n, x);
+                for (uint32_t i = 0; i < n; i++)
+                    CHECK(same_bits(&y[i], &all[rows[i]], 1));
+                for (uint32_t i = n; i < 8; i++)
+                    CHECK(y[i] == 77.0f);
+            }
+        }
+    }
+}
+
 /* ---- Attention ---- */
 
 #define MAX_KEYS 150
@@ -377,6 +406,7 @@ static void test_level(const struct rsr_ops *ops) {
     test_rope(ops, &state);
     test_widening(ops);
     test_head(ops, &state);
+    test_head_some(ops, &state);
     test_attention(ops, &state);
 }
 

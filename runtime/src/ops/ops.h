@@ -72,6 +72,9 @@ struct rsr_ops {
     /* y[row_begin .. row_end) = rows . x */
     void (*head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
                  uint32_t row_end, const float *x);
+    /* y[i] = row rows[i] . x for i < n, four rows at once */
+    void (*head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
+                      uint32_t n, const float *x);
     /* Attends to the first n_keys keys of one page and merges into state and out. q, out and page_out
      * (scratch) have row_floats elements, a multiple of 16, as have the rows of k and v; elements from
      * head_dim on are zero. Up to three rows behind the last key are read. */

@@ -91,3 +91,47 @@ void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_
     else
         head_rows(y, matrix, RSR_DTYPE_F16, row_begin, row_end, x);
 }
+
+/* dot4 of rows that lie anywhere. head_rows, which reads all of a head, keeps its one address and stride. */
+RSR_INLINE rsr_v4f dot4_apart(const char *const rows[4], enum rsr_dtype dtype, const float *x,
+                              uint32_t cols) {
+    struct rsr_f16 acc[4] = {rsr_zero16(), rsr_zero16(), rsr_zero16(), rsr_zero16()};
+    uint32_t i = 0;
+    for (; i + 16 <= cols; i += 16) {
+        const struct rsr_f16 v = rsr_load16(x + i);
+        for (int r = 0; r < 4; r++)
+            acc[r] = rsr_add_product(acc[r],
+                                     widen16(rows[r] + (size_t)i * dtype_bytes[dtype], dtype), v);
+    }
+    if (i < cols) {
+        const struct rsr_f16 v = rsr_load_tail(x + i, cols - i);
+        for (int r = 0; r < 4; r++)
+            acc[r] = rsr_add_product(
+                acc[r], widen_tail(rows[r] + (size_t)i * dtype_bytes[dtype], dtype, cols - i), v);
+    }
+    return rsr_sum16_of4(acc);
+}
+
+RSR_INLINE void head_rows_apart(float *y, const struct rsr_matrix_data *matrix,
+                                enum rsr_dtype dtype, const uint32_t *rows, uint32_t n,
+                                const float *x) {
+    const size_t row_bytes = (size_t)matrix->cols * dtype_bytes[dtype];
+    for (uint32_t first = 0; first < n; first += 4) {
+        const uint32_t n_rows = n - first < 4 ? n - first : 4;
+        const char *at[4];
+        for (uint32_t r = 0; r < 4; r++) /* what is missing of four repeats the first */
+            at[r] = (const char *)matrix->data + rows[first + (r < n_rows ? r : 0)] * row_bytes;
+        const rsr_v4f result = dot4_apart(at, dtype, x, matrix->cols);
+        memcpy(y + first, &result, n_rows * sizeof(float));
+    }
+}
+
+void RSR_OPS(head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
+                        uint32_t n, const float *x) {
+    if (matrix->dtype == RSR_DTYPE_F32)
+        head_rows_apart(y, matrix, RSR_DTYPE_F32, rows, n, x);
+    else if (matrix->dtype == RSR_DTYPE_BF16)
+        head_rows_apart(y, matrix, RSR_DTYPE_BF16, rows, n, x);
+    else
+        head_rows_apart(y, matrix, RSR_DTYPE_F16, rows, n, x);
+}

@@ -16,6 +16,8 @@ void RSR_OPS(act_mul)(float *dst, const float *gate, const float *up, uint32_t n
                       enum rsr_activation activation);
 void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
                    uint32_t row_end, const float *x);
+void RSR_OPS(head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
+                        uint32_t n, const float *x);
 void RSR_OPS(attend_page)(struct rsr_attend_state *state, float *out, float *page_out,
                           const float *q, const float *k, const float *v, uint32_t row_floats,
                           uint32_t n_keys, float scale, bool first_page);

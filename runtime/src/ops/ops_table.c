@@ -17,6 +17,7 @@ const struct rsr_ops RSR_OPS(table) = {
     .quantize = RSR_OPS(quantize),
     .act_mul = RSR_OPS(act_mul),
     .head = RSR_OPS(head),
+    .head_some = RSR_OPS(head_some),
     .attend_page = RSR_OPS(attend_page),
     .attend_finish = RSR_OPS(attend_finish),
     .exp = RSR_OPS(exp),
