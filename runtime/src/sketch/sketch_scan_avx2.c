@@ -43,29 +43,38 @@ TARGET static __m256i dot_slice256(const uint8_t *codes, const int8_t *q) {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-TARGET static __m256 scan8(const struct rsr_sketch_shape *shape, const uint8_t *block,
-                           const struct rsr_sketch_query *query, uint32_t group, uint32_t half) {
-    __m256 sum = _mm256_setzero_ps();
+/* t of a group. Fetches `ahead` bytes ahead in its codes, unless that is zero. */
+TARGET static inline __attribute__((always_inline)) void
+scan_group(const struct rsr_sketch_shape *shape, const uint8_t *block,
+           const struct rsr_sketch_query *query, uint32_t group, uint32_t ahead, float *t) {
+    __m256 sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (uint32_t s = 0; s < shape->n_slices; s++) {
-        const size_t lanes_at =
-            (size_t)s * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES + 8 * half;
+        const size_t lanes_at = (size_t)s * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
         const uint8_t *codes =
-            block + shape->plane_at[0] + 4 * (rsr_sketch_lane_word(shape, group, s, 0) + 8 * half);
-        __m256i dots = dot_slice256(codes, query->codes + (size_t)s * RSR_SKETCH_SLICE);
-        dots = _mm256_sub_epi32(dots, _mm256_set1_epi32(query->sums[s]));
-        const __m256 product =
-            _mm256_mul_ps(_mm256_cvtepi32_ps(dots), decode8(block + shape->scales_at + lanes_at));
-        const __m256 residual = decode8(block + shape->residual_at[0] + lanes_at);
-        sum = _mm256_add_ps(sum, _mm256_mul_ps(product, _mm256_set1_ps(query->scale[0][s])));
-        sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_set1_ps(query->norms[s]), residual));
+            block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, s, 0);
+        const __m256 scale = _mm256_set1_ps(query->scale[0][s]);
+        const __m256 norm = _mm256_set1_ps(query->norms[s]);
+        for (uint32_t w = 0; ahead != 0 && w < 4; w++)
+            __builtin_prefetch(codes + ahead + (size_t)w * 64, 0, 3);
+        for (uint32_t half = 0; half < 2; half++) {
+            const size_t at = lanes_at + (size_t)8 * half;
+            __m256i dots =
+                dot_slice256(codes + 32 * half, query->codes + (size_t)s * RSR_SKETCH_SLICE);
+            dots = _mm256_sub_epi32(dots, _mm256_set1_epi32(query->sums[s]));
+            const __m256 product =
+                _mm256_mul_ps(_mm256_cvtepi32_ps(dots), decode8(block + shape->scales_at + at));
+            const __m256 residual = decode8(block + shape->residual_at[0] + at);
+            sums[half] = _mm256_add_ps(sums[half], _mm256_mul_ps(product, scale));
+            sums[half] = _mm256_add_ps(sums[half], _mm256_mul_ps(norm, residual));
+        }
     }
-    return sum;
+    _mm256_storeu_ps(t, sums[0]);
+    _mm256_storeu_ps(t + 8, sums[1]);
 }
 
-TARGET void rsr_sketch_scan_avx2(const struct rsr_sketch_shape *shape, const void *memory,
+TARGET void rsr_sketch_scan_avx2(const struct rsr_sketch_shape *shape, const void *block,
                                  const struct rsr_sketch_query *query, uint32_t group, float *t) {
-    for (uint32_t half = 0; half < 2; half++)
-        _mm256_storeu_ps(t + 8 * half, scan8(shape, memory, query, group, half));
+    scan_group(shape, block, query, group, 0, t);
 }
 
 void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *block,
@@ -75,10 +84,18 @@ void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *blo
     rsr_sketch_sieve_by(rsr_sketch_scan_avx2, shape, block, queries, n, floors, vectors);
 }
 
-void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *block,
-                            const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
-                            size_t stride, const void *next) {
-    rsr_sketch_bounds_by(rsr_sketch_scan_avx2, shape, block, queries, n, t, stride, next);
+/* Bytes that a scan of blocks one after another fetches ahead in each group. Of memory, one thread on Cascade
+ * Lake, ms for 2004 blocks of dimension 2560: the whole next block ahead 32, nothing 25, 2 KiB 23. */
+#define AHEAD 2048u
+
+TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *block,
+                                   const struct rsr_sketch_query *const *queries, uint32_t n,
+                                   float *t, size_t stride, const void *next) {
+    (void)next;
+    for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++)
+        for (uint32_t i = 0; i < n; i++) /* the first one fetches for all */
+            scan_group(shape, block, queries[i], group, i == 0 ? AHEAD : 0,
+                       t + i * stride + group * RSR_SKETCH_LANES);
 }
 
 /* 32 bits to bytes, all ones or zero: every byte looks at its own bit of its own byte. */
