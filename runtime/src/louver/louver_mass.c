@@ -102,6 +102,14 @@ static bool is_sampled(uint32_t page) {
 
 /* ---- Reference and budget ---- */
 
+/* Norms, centre and box of a page: a few lines of memory far from those of the page before. */
+static void fetch_frame(const struct louver_pass *pass, uint32_t page) {
+    const char *at = page < pass->n_pages ? (const char *)pass->pages[page].sidecar : NULL;
+    const uint32_t bytes = at == NULL ? 0 : LOUVER_SKETCH_AT + pass->setup->shape.scales_at;
+    for (uint32_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(at + i);
+}
+
 /* Every head's frames, and the page with the highest bound. */
 static void find_best_pages(struct louver_pass *pass, struct mass_head *heads) {
     const struct louver_setup *setup = pass->setup;
@@ -112,6 +120,7 @@ static void find_best_pages(struct louver_pass *pass, struct mass_head *heads) {
         const struct louver_page *page = &pass->pages[p];
         for (uint32_t h = 0; h < pass->n_heads; h++)
             heads[h].state->masks[p] = louver_all_keys(page->n_keys);
+        fetch_frame(pass, p + 1);
         if (!louver_open_sidecar(pass, p))
             continue;
         setup->kernel->frames(&setup->shape, louver_sketch(page), pass->queries, pass->n_heads,
