@@ -107,16 +107,22 @@ static bool find_thresholds(struct attention_bench *b) {
 /* queries and outputs: [MAX_GROUP][row_floats], zero from head_dim on */
 static void attend_ops(const struct attention_bench *b, const float *keys, const float *values,
                        const float *queries, float *outputs) {
-    struct rsr_attend_state states[MAX_GROUP];
-    float page_out[MAX_DIM];
+    struct rsr_attend_state states[MAX_GROUP] = {{0.0f, 0.0f}};
+    struct rsr_attend_head heads[MAX_GROUP];
+    for (uint32_t h = 0; h < b->d.group; h++) {
+        const size_t row = (size_t)h * b->d.row_floats;
+        heads[h] = (struct rsr_attend_head){queries + row, outputs + row, &states[h]};
+    }
     for (uint32_t at = 0; at < b->d.n_keys; at += RSR_PAGE_TOKENS) {
         const uint32_t left = b->d.n_keys - at, n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
-        const size_t page = (size_t)at * b->d.row_floats;
-        for (uint32_t h = 0; h < b->d.group; h++) {
-            const size_t row = (size_t)h * b->d.row_floats;
-            b->ops->attend_page(&states[h], outputs + row, page_out, queries + row, keys + page,
-                                values + page, b->d.row_floats, n, b->scale, at == 0);
-        }
+        const float *page_keys = keys + (size_t)at * b->d.row_floats;
+        const struct rsr_attend_page page = {
+            .keys = page_keys,
+            .values = values + (size_t)at * b->d.row_floats,
+            .next_keys = left > n ? page_keys + (size_t)n * b->d.row_floats : NULL,
+            .row_floats = b->d.row_floats,
+            .n_keys = n};
+        b->ops->attend_page(heads, b->d.group, &page, b->scale);
     }
     for (uint32_t h = 0; h < b->d.group; h++) {
         float *out = outputs + (size_t)h * b->d.row_floats;

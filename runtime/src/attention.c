@@ -13,8 +13,8 @@
 struct attend_scratch {
     float *q;                        /* [rows][row_floats], zero from head_dim on */
     float *out;                      /* [rows][row_floats] */
-    float *page_out;                 /* [row_floats] */
     struct rsr_attend_state *states; /* [rows] */
+    struct rsr_attend_head *heads;   /* [rows]: the three of a row */
 };
 
 static uint32_t group_heads(const struct rsr_hyper *hyper) {
@@ -25,8 +25,10 @@ static uint64_t dense_scratch_bytes(const struct rsr_engine *engine) {
     const uint64_t rows = (uint64_t)RSR_RUN_TOKENS * group_heads(&engine->model->module->hyper);
     const uint64_t row_bytes = engine->kv.row_floats * sizeof(float);
     uint64_t bytes;
-    if (__builtin_mul_overflow(2 * rows + 1, row_bytes, &bytes) ||
-        __builtin_add_overflow(bytes, rows * sizeof(struct rsr_attend_state), &bytes))
+    if (__builtin_mul_overflow(2 * rows, row_bytes, &bytes) ||
+        __builtin_add_overflow(
+            bytes, rows * (sizeof(struct rsr_attend_state) + sizeof(struct rsr_attend_head)),
+            &bytes))
         return 0;
     return bytes;
 }
@@ -37,8 +39,8 @@ static struct attend_scratch cut_scratch(const struct rsr_engine *engine, uint32
     struct attend_scratch s;
     s.q = (float *)(void *)engine->workers[worker].scratch;
     s.out = s.q + rows * row_floats;
-    s.page_out = s.out + rows * row_floats;
-    s.states = (struct rsr_attend_state *)(void *)(s.page_out + row_floats);
+    s.heads = (struct rsr_attend_head *)(void *)(s.out + rows * row_floats);
+    s.states = (struct rsr_attend_state *)(void *)(s.heads + rows);
     return s;
 }
 
@@ -49,32 +51,54 @@ struct unit {
     uint32_t kv_head;
 };
 
-/* All query heads of the unit's group, at every token of the run that sees the page. */
+/* What a token sees of a page. */
+struct view {
+    uint32_t skipped, n_keys; /* 0 keys: nothing */
+};
+
+static struct view view_page(uint32_t position, uint32_t window, uint32_t page_begin) {
+    const uint32_t first = rsr_first_seen(position, window);
+    if (position < page_begin || first >= page_begin + RSR_PAGE_TOKENS)
+        return (struct view){0, 0};
+    const uint32_t seen = position - page_begin + 1;
+    const uint32_t skipped = first > page_begin ? first - page_begin : 0;
+    return (struct view){skipped, (seen < RSR_PAGE_TOKENS ? seen : RSR_PAGE_TOKENS) - skipped};
+}
+
+/* All query heads of the unit's group, at every token of the run that sees the page: at once for tokens
+ * that see the same keys of it. */
 static void attend_unit_page(const struct rsr_engine *engine, const struct unit *unit,
-                             const struct attend_scratch *s, uint32_t page_number) {
+                             const struct attend_scratch *s, uint32_t number, bool is_last) {
     const struct rsr_hyper *hyper = &engine->model->module->hyper;
-    const struct rsr_sequence *sequence = engine->chunk.entries[unit->run.first_token].sequence;
-    const struct rsr_kv_rows rows = engine->kv.layout->rows(
-        &engine->kv, sequence->pages[page_number], unit->block, unit->kv_head);
-    const uint32_t group = group_heads(hyper), row_floats = engine->kv.row_floats;
-    const uint32_t page_begin = page_number * RSR_PAGE_TOKENS;
-    for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
-        const uint32_t position = engine->chunk.positions[unit->run.first_token + t];
-        const uint32_t first = rsr_first_seen(position, unit->window);
-        if (position < page_begin || first >= page_begin + RSR_PAGE_TOKENS)
-            continue;
-        const uint32_t seen = position - page_begin + 1;
-        const uint32_t skipped = first > page_begin ? first - page_begin : 0;
-        const uint32_t n_keys = (seen < RSR_PAGE_TOKENS ? seen : RSR_PAGE_TOKENS) - skipped;
-        const size_t at = (size_t)skipped * row_floats;
-        for (uint32_t h = 0; h < group; h++) {
-            const size_t row = (size_t)t * group + h;
-            engine->model->ops->attend_page(&s->states[row], s->out + row * row_floats, s->page_out,
-                                            s->q + row * row_floats, rows.keys + at,
-                                            rows.values + at, row_floats, n_keys,
-                                            hyper->attention_scale, first >= page_begin);
+    const struct rsr_kv_pool *kv = &engine->kv;
+    const uint32_t *positions = engine->chunk.positions + unit->run.first_token;
+    const uint32_t *pages = engine->chunk.entries[unit->run.first_token].sequence->pages;
+    const struct rsr_kv_rows rows = kv->layout->rows(kv, pages[number], unit->block, unit->kv_head);
+    const uint32_t group = group_heads(hyper), begin = number * RSR_PAGE_TOKENS;
+    struct rsr_attend_page page = {.row_floats = kv->row_floats};
+    if (!is_last)
+        page.next_keys = kv->layout->rows(kv, pages[number + 1], unit->block, unit->kv_head).keys;
+    for (uint32_t t = 0, end; t < unit->run.n_tokens; t = end) {
+        const struct view view = view_page(positions[t], unit->window, begin);
+        for (end = t + 1; end < unit->run.n_tokens; end++) {
+            const struct view other = view_page(positions[end], unit->window, begin);
+            if (other.skipped != view.skipped || other.n_keys != view.n_keys)
+                break;
         }
+        if (view.n_keys == 0)
+            continue;
+        page.keys = rows.keys + (size_t)view.skipped * kv->row_floats;
+        page.values = rows.values + (size_t)view.skipped * kv->row_floats;
+        page.n_keys = view.n_keys;
+        engine->model->ops->attend_page(s->heads + (size_t)t * group, (end - t) * group, &page,
+                                        hyper->attention_scale);
     }
+}
+
+static void start_row(const struct attend_scratch *s, size_t row, uint32_t row_floats) {
+    s->states[row] = (struct rsr_attend_state){0.0f, 0.0f};
+    s->heads[row] = (struct rsr_attend_head){s->q + row * row_floats, s->out + row * row_floats,
+                                             &s->states[row]};
 }
 
 static void attend_unit(const struct rsr_engine *engine, const struct unit *unit,
@@ -91,13 +115,14 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
             float *row = s->q + ((size_t)t * group + h) * row_floats;
             memcpy(row, from + (size_t)h * head_dim, head_dim * sizeof(float));
             memset(row + head_dim, 0, (row_floats - head_dim) * sizeof(float));
+            start_row(s, (size_t)t * group + h, row_floats);
         }
     }
     const uint32_t last = engine->chunk.positions[unit->run.first_token + unit->run.n_tokens - 1];
     const uint32_t first =
         rsr_first_seen(engine->chunk.positions[unit->run.first_token], unit->window);
     for (uint32_t page = first / RSR_PAGE_TOKENS; page <= last / RSR_PAGE_TOKENS; page++)
-        attend_unit_page(engine, unit, s, page);
+        attend_unit_page(engine, unit, s, page, page == last / RSR_PAGE_TOKENS);
     engine->workers[call->worker].bytes +=
         (uint64_t)(last - first + 1) * 2 * row_floats * sizeof(float);
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {

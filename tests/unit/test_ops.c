@@ -377,13 +377,17 @@ static void test_attention(const struct rsr_ops *ops, uint64_t *state) {
                 fill(c->v[key / 64] + key % 64 * c->row_floats, c->head_dim, state, 1.0f);
             }
             const float scale = 1.0f / sqrtf((float)c->head_dim);
-            struct rsr_attend_state s;
-            float out[256], page_out[256], result[256], expected[256];
+            struct rsr_attend_state s = {0.0f, 0.0f};
+            float out[256], result[256], expected[256];
             double exact[256];
             for (uint32_t page = 0; page * 64 < c->n_keys; page++) {
                 const uint32_t left = c->n_keys - page * 64;
-                ops->attend_page(&s, out, page_out, c->q, c->k[page], c->v[page], c->row_floats,
-                                 left < 64 ? left : 64, scale, page == 0);
+                const struct rsr_attend_head head = {c->q, out, &s};
+                const struct rsr_attend_page view = {.keys = c->k[page],
+                                                     .values = c->v[page],
+                                                     .row_floats = c->row_floats,
+                                                     .n_keys = left < 64 ? left : 64};
+                ops->attend_page(&head, 1, &view, scale);
             }
             ops->attend_finish(result, out, &s, c->head_dim);
             reference_attention(ops, c, scale, expected);
@@ -394,6 +398,43 @@ static void test_attention(const struct rsr_ops *ops, uint64_t *state) {
         }
     }
     free(c);
+}
+
+#define MOST_HEADS 17u /* more than are taken at once, twice */
+
+/* Heads that go over two pages together, the first of them over the second only, get
+ * the bits that each gets by itself. */
+static void test_heads_together(const struct rsr_ops *ops, uint64_t *state) {
+    const uint32_t rows[] = {16, 48, 64, 80, 128, 208}, keys[] = {1, 2, 5, 31, 63, 64};
+    static float q[MOST_HEADS][208], k[2][64 * 208], v[2][64 * 208], out[2][MOST_HEADS][208];
+    for (uint32_t i = 0; i < 6 * 6 * MOST_HEADS; i++) {
+        const uint32_t row_floats = rows[i % 6], n_heads = i / 36 + 1;
+        struct rsr_attend_state states[2][MOST_HEADS] = {0};
+        struct rsr_attend_head heads[2][MOST_HEADS];
+        for (uint32_t h = 0; h < n_heads; h++) {
+            fill(q[h], row_floats, state, 2.0f);
+            for (uint32_t alone = 0; alone < 2; alone++)
+                heads[alone][h] = (struct rsr_attend_head){q[h], out[alone][h], &states[alone][h]};
+        }
+        for (uint32_t p = 0; p < 2; p++) {
+            fill(k[p], 64 * row_floats, state, 1.0f);
+            fill(v[p], 64 * row_floats, state, 1.0f);
+            const struct rsr_attend_page page = {.keys = k[p],
+                                                 .values = v[p],
+                                                 .next_keys = p == 0 ? k[1] : NULL,
+                                                 .row_floats = row_floats,
+                                                 .n_keys = keys[i / 6 % 6]};
+            const uint32_t first = p == 0 && n_heads > 1; /* head 0 has no first page */
+            ops->attend_page(heads[0] + first, n_heads - first, &page, 0.125f);
+            for (uint32_t h = first; h < n_heads; h++)
+                ops->attend_page(&heads[1][h], 1, &page, 0.125f);
+        }
+        for (uint32_t h = 0; h < n_heads; h++) {
+            CHECK(same_bits(out[0][h], out[1][h], row_floats));
+            CHECK(same_bits(&states[0][h].max, &states[1][h].max, 1));
+            CHECK(same_bits(&states[0][h].sum, &states[1][h].sum, 1));
+        }
+    }
 }
 
 static void test_level(const struct rsr_ops *ops) {
@@ -408,6 +449,7 @@ static void test_level(const struct rsr_ops *ops) {
     test_head(ops, &state);
     test_head_some(ops, &state);
     test_attention(ops, &state);
+    test_heads_together(ops, &state);
 }
 
 /* exp and the RoPE table are compared with double above, not bit for bit: levels must agree too. */

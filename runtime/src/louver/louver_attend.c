@@ -77,24 +77,45 @@ static void attend_masked(const struct louver_pass *pass, struct louver_head_sta
         merge(setup->ops, head, state, out, setup->row_floats);
 }
 
-/* A page is read once for all heads. */
-void louver_attend(struct louver_pass *pass) {
+/* Keys of a page of which some head wants all, for they may be fetched early; NULL: of none. */
+static const float *whole_keys(const struct louver_pass *pass, uint32_t p) {
+    for (uint32_t h = 0; p < pass->n_pages && h < pass->n_heads; h++)
+        if (pass->heads[h].masks[p] == louver_all_keys(pass->pages[p].n_keys))
+            return pass->pages[p].keys;
+    return NULL;
+}
+
+/* Keys without a gap take one vectorised walk: a whole page that of all its heads together. */
+static void attend_one_page(struct louver_pass *pass, uint32_t p) {
     const struct louver_setup *setup = pass->setup;
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
-        const struct louver_page *page = &pass->pages[p];
-        for (uint32_t h = 0; h < pass->n_heads; h++) {
-            struct louver_head_state *head = &pass->heads[h];
-            const uint64_t mask = head->masks[p];
-            if (mask == 0)
-                continue;
-            const uint32_t n = louver_count_keys(mask);
-            if (mask == louver_all_keys(n)) /* no gap: one vectorised walk */
-                setup->ops->attend_page(&head->state, head->out, pass->page_out, head->q,
-                                        page->keys, page->values, setup->row_floats, n,
-                                        setup->scale, head->n_attended == 0);
-            else
-                attend_masked(pass, head, page, mask);
-            head->n_attended += n;
-        }
+    const struct louver_page *view = &pass->pages[p];
+    struct rsr_attend_page page = {.keys = view->keys,
+                                   .values = view->values,
+                                   .next_keys = whole_keys(pass, p + 1),
+                                   .row_floats = setup->row_floats};
+    struct rsr_attend_head whole[LOUVER_MAX_HEADS];
+    uint32_t n_whole = 0;
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        struct louver_head_state *head = &pass->heads[h];
+        const uint64_t mask = head->masks[p];
+        const struct rsr_attend_head one = {head->q, head->out, &head->state};
+        page.n_keys = louver_count_keys(mask);
+        if (page.n_keys == view->n_keys)
+            whole[n_whole++] = one;
+        else if (mask != 0 && mask == louver_all_keys(page.n_keys))
+            setup->ops->attend_page(&one, 1, &page, setup->scale);
+        else if (mask != 0)
+            attend_masked(pass, head, view, mask);
+        head->n_attended += page.n_keys;
     }
+    page.n_keys = view->n_keys;
+    setup->ops->attend_page(whole, n_whole, &page, setup->scale);
+}
+
+void louver_attend(struct louver_pass *pass) {
+    for (uint32_t p = 0; p < pass->n_pages; p++)
+        attend_one_page(pass, p);
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        if (pass->heads[h].n_attended == 0) /* nothing: 0 / 1 */
+            pass->heads[h].state = (struct rsr_attend_state){0.0f, 1.0f};
 }

@@ -101,8 +101,7 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
     look_at_pages(pass);
     for (uint32_t h = 0; h < n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
-        *head = (struct louver_head_state){.threshold = first_threshold(threshold, values, h),
-                                           .state = {0.0f, 1.0f}};
+        *head = (struct louver_head_state){.threshold = first_threshold(threshold, values, h)};
         void *query = cut_head(&cutter, setup, threshold->kind, n_pages, head);
         float *rows = (float *)(uintptr_t)head->q;
         memset(rows, 0, 2 * setup->row_floats * sizeof(float));

@@ -47,7 +47,22 @@
 /* What attention over some pages gave so far, for one query head. */
 struct rsr_attend_state {
     float max;
-    float sum;
+    float sum; /* 0: no page came yet; else at least 1, or NaN */
+};
+
+/* One query head, at one token. */
+struct rsr_attend_head {
+    const float *q; /* [row_floats] */
+    float *out;     /* [row_floats]: attention so far, not yet divided by the sum */
+    struct rsr_attend_state *state;
+};
+
+/* Rows of one page and KV head. row_floats is a multiple of 16; elements from head_dim on are zero, here
+ * as in the query. Up to three rows behind the last key are read. */
+struct rsr_attend_page {
+    const float *keys, *values; /* [n_keys][row_floats] */
+    const float *next_keys;     /* attended to next, so they may be fetched; NULL: unknown */
+    uint32_t row_floats, n_keys;
 };
 
 struct rsr_ops {
@@ -75,12 +90,10 @@ struct rsr_ops {
     /* y[i] = row rows[i] . x for i < n, four rows at once */
     void (*head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                       uint32_t n, const float *x);
-    /* Attends to the first n_keys keys of one page and merges into state and out. q, out and page_out
-     * (scratch) have row_floats elements, a multiple of 16, as have the rows of k and v; elements from
-     * head_dim on are zero. Up to three rows behind the last key are read. */
-    void (*attend_page)(struct rsr_attend_state *state, float *out, float *page_out, const float *q,
-                        const float *k, const float *v, uint32_t row_floats, uint32_t n_keys,
-                        float scale, bool first_page);
+    /* All heads attend to all keys of the page; the result is merged into their states and outputs. No
+     * head's depends on the other heads. */
+    void (*attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
+                        const struct rsr_attend_page *page, float scale);
     /* dst[n] = out[n] / state.sum */
     void (*attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,
                           uint32_t n);

@@ -1,31 +1,91 @@
-/* ops_attend.c - one query head against one KV page, and merging pages. Order: ops.h. */
+/* ops_attend.c - query heads against one KV page, and merging pages. Order: ops.h.
+ *
+ * Heads that attend to the same page share its reads: as many at once as the registers hold, the others
+ * while the rows are still in the first cache. Meanwhile the page's values are fetched as its keys are
+ * scored, and the next page's keys as its values are added up.
+ */
 #include <math.h>
 
 #include "ops_functions.h"
 
-/* Vectors of 16 output elements summed at once; as many as the registers hold. */
-#define VALUE_VECTORS (RSR_NATIVE / 2)
+/* Heads whose scores are kept at once. */
+#define BLOCK_HEADS 8u
+/* Heads in registers at once, with the sums of four keys each, or of VALUE_VECTORS outputs each. Without
+ * 32 vectors of 16 lanes only one fits. */
+#define CHUNK_HEADS (RSR_NATIVE == 16 ? 4u : 1u)
+/* Vectors of 16 output elements summed at once. */
+#define VALUE_VECTORS (RSR_NATIVE == 4 ? 2u : 4u)
 
-RSR_INLINE rsr_v4f score4(const float *q, const float *k, uint32_t row_floats) {
-    struct rsr_f16 acc[4] = {rsr_zero16(), rsr_zero16(), rsr_zero16(), rsr_zero16()};
-    for (uint32_t d = 0; d < row_floats; d += 16) {
-        struct rsr_f16 x = rsr_load16(q + d);
-        for (uint32_t j = 0; j < 4; j++)
-            acc[j] = rsr_add_product(acc[j], rsr_load16(k + (size_t)j * row_floats + d), x);
-    }
-    return rsr_sum16_of4(acc);
+/* A page as a block of heads sees it. */
+struct block {
+    const struct rsr_attend_head *heads;
+    uint32_t n_heads;
+    const struct rsr_attend_page *page;
+    bool fetch; /* what comes next; the first block of a page does */
+    /* scores, then weights; a NaN of either stays in the sums */
+    float z[BLOCK_HEADS][RSR_PAGE_TOKENS];
+    bool merges[BLOCK_HEADS]; /* with what pages before gave, each side times its factor */
+    float old_factor[BLOCK_HEADS], new_factor[BLOCK_HEADS];
+};
+
+/* Into the second cache: a page of keys and one of values would fill the first. */
+RSR_INLINE void fetch_row(const float *at) {
+    __builtin_prefetch(at, 0, 2);
 }
 
-/* z[j] of the page's first n_keys keys; -infinity from there on. Rows up to the next multiple of four
- * are read (they are inside the page) and dropped. */
-static void page_scores(float *z, const float *q, const float *k, uint32_t row_floats,
-                        uint32_t n_keys, float scale) {
-    for (uint32_t j = 0; j < n_keys; j += 4) {
-        rsr_v4f s = score4(q, k + (size_t)j * row_floats, row_floats) * scale;
-        memcpy(z + j, &s, sizeof(s));
+static uint32_t chunk_of(uint32_t n_left) {
+    return n_left >= CHUNK_HEADS ? CHUNK_HEADS : 1;
+}
+
+/* z[j] .. z[j + 3] of n_heads heads from `first` on */
+RSR_INLINE void score4(struct block *b, uint32_t first, uint32_t n_heads, uint32_t j, float scale,
+                       bool fetch) {
+    const uint32_t row_floats = b->page->row_floats;
+    const float *k = b->page->keys + (size_t)j * row_floats;
+    const float *ahead = b->page->values + (size_t)j * row_floats;
+    struct rsr_f16 acc[CHUNK_HEADS][4];
+    for (uint32_t h = 0; h < n_heads; h++)
+        for (uint32_t i = 0; i < 4; i++)
+            acc[h][i] = rsr_zero16();
+    for (uint32_t d = 0; d < row_floats; d += 16) {
+        struct rsr_f16 key[4];
+        for (uint32_t i = 0; i < 4; i++) {
+            key[i] = rsr_load16(k + (size_t)i * row_floats + d);
+            if (fetch)
+                fetch_row(ahead + 4 * d + 16 * i);
+        }
+        for (uint32_t h = 0; h < n_heads; h++) {
+            struct rsr_f16 q = rsr_load16(b->heads[first + h].q + d);
+            for (uint32_t i = 0; i < 4; i++)
+                acc[h][i] = rsr_add_product(acc[h][i], key[i], q);
+        }
     }
-    for (uint32_t j = n_keys; j < RSR_PAGE_TOKENS; j++)
-        z[j] = -INFINITY;
+    for (uint32_t h = 0; h < n_heads; h++) {
+        rsr_v4f s = rsr_sum16_of4(acc[h]) * scale;
+        memcpy(b->z[first + h] + j, &s, sizeof(s));
+    }
+}
+
+/* -infinity from the page's last key on. Rows up to the next multiple of four are read (they are inside
+ * the page) and dropped. */
+static void page_scores(struct block *b, float scale) {
+    const uint32_t n_keys = b->page->n_keys;
+    for (uint32_t j = 0; j < n_keys; j += 4) {
+        for (uint32_t h = 0, n; h < b->n_heads; h += n) {
+            n = chunk_of(b->n_heads - h);
+            if (n > 1 && h == 0 && b->fetch)
+                score4(b, h, CHUNK_HEADS, j, scale, true);
+            else if (n > 1)
+                score4(b, h, CHUNK_HEADS, j, scale, false);
+            else if (h == 0 && b->fetch)
+                score4(b, h, 1, j, scale, true);
+            else
+                score4(b, h, 1, j, scale, false);
+        }
+    }
+    for (uint32_t h = 0; h < b->n_heads; h++)
+        for (uint32_t j = n_keys; j < RSR_PAGE_TOKENS; j++)
+            b->z[h][j] = -INFINITY;
 }
 
 /* The largest of the scores. A NaN may be passed over here: it stays in the sum. */
@@ -38,10 +98,10 @@ static float largest_score(const float *z) {
     }
     float lanes[16];
     rsr_store16(lanes, largest);
-    float result = lanes[0];
-    for (uint32_t i = 1; i < 16; i++)
-        result = lanes[i] > result ? lanes[i] : result;
-    return result;
+    for (uint32_t n = 8; n > 0; n /= 2)
+        for (uint32_t i = 0; i < n; i++)
+            lanes[i] = lanes[i + n] > lanes[i] ? lanes[i + n] : lanes[i];
+    return lanes[0];
 }
 
 /* z becomes p = exp(z - max); returns (max, sum of p). */
@@ -60,52 +120,108 @@ static struct rsr_attend_state page_softmax(float *z) {
     return state;
 }
 
-RSR_INLINE void weigh_values(float *out, const float *p, const float *v, uint32_t row_floats,
-                             uint32_t n_keys, uint32_t n_vectors) {
-    struct rsr_f16 acc[VALUE_VECTORS];
-    for (uint32_t i = 0; i < n_vectors; i++)
-        acc[i] = rsr_zero16();
-    for (uint32_t j = 0; j < n_keys; j++)
-        for (uint32_t i = 0; i < n_vectors; i++)
-            acc[i] = rsr_add_scaled(acc[i], p[j], rsr_load16(v + (size_t)j * row_floats + 16 * i));
-    for (uint32_t i = 0; i < n_vectors; i++)
-        rsr_store16(out + 16 * i, acc[i]);
+/* Scores become weights, states what they are after the page. The first of the next rows are fetched
+ * here, lest memory idle. */
+static void weigh_page(struct block *b) {
+    struct rsr_attend_state pages[BLOCK_HEADS];
+    float factors[2 * BLOCK_HEADS] = {0.0f};
+    for (uint32_t h = 0; h < b->n_heads; h++) {
+        if (b->fetch && b->page->next_keys != NULL)
+            for (uint32_t d = 0; d < 2 * b->page->row_floats; d += 16)
+                fetch_row(b->page->next_keys + (size_t)2 * h * b->page->row_floats + d);
+        const struct rsr_attend_state *state = b->heads[h].state;
+        pages[h] = page_softmax(b->z[h]);
+        b->merges[h] = state->sum != 0.0f;
+        const float max = !b->merges[h] || pages[h].max > state->max ? pages[h].max : state->max;
+        factors[h] = b->merges[h] ? state->max - max : 0.0f;
+        factors[BLOCK_HEADS + h] = pages[h].max - max;
+    }
+    RSR_OPS(exp)(factors, factors, 2 * BLOCK_HEADS);
+    for (uint32_t h = 0; h < b->n_heads; h++) {
+        struct rsr_attend_state *state = b->heads[h].state;
+        if (!b->merges[h]) {
+            *state = pages[h];
+            continue;
+        }
+        b->old_factor[h] = factors[h];
+        b->new_factor[h] = factors[BLOCK_HEADS + h];
+        state->max = pages[h].max > state->max ? pages[h].max : state->max;
+        state->sum = state->sum * factors[h] + pages[h].sum * factors[BLOCK_HEADS + h];
+    }
 }
 
-static void page_values(float *out, const float *p, const float *v, uint32_t row_floats,
-                        uint32_t n_keys) {
+/* Merges the sums of a page into 16 output elements. */
+RSR_INLINE void merge16(const struct block *b, uint32_t head, uint32_t d, struct rsr_f16 sum) {
+    float *out = b->heads[head].out + d;
+    if (b->merges[head]) {
+        const struct rsr_f16 old = rsr_load16(out);
+        RSR_EACH_PART(i)
+        sum.part[i] = old.part[i] * b->old_factor[head] + sum.part[i] * b->new_factor[head];
+    }
+    rsr_store16(out, sum);
+}
+
+/* Output elements from d on, 16 n_vectors of them, of n_heads heads from `first` on. */
+RSR_INLINE void add_values(const struct block *b, uint32_t first, uint32_t n_heads, uint32_t d,
+                           uint32_t n_vectors, bool fetch) {
+    const uint32_t row_floats = b->page->row_floats, n_keys = b->page->n_keys;
+    const float *v = b->page->values + d, *ahead = fetch ? b->page->next_keys + d : v;
+    struct rsr_f16 acc[CHUNK_HEADS][VALUE_VECTORS];
+    for (uint32_t h = 0; h < n_heads; h++)
+        for (uint32_t i = 0; i < n_vectors; i++)
+            acc[h][i] = rsr_zero16();
+    for (uint32_t j = 0; j < n_keys; j++, v += row_floats, ahead += row_floats) {
+        struct rsr_f16 value[VALUE_VECTORS];
+        for (uint32_t i = 0; i < n_vectors; i++) {
+            value[i] = rsr_load16(v + 16 * i);
+            if (fetch)
+                fetch_row(ahead + 16 * i);
+        }
+        for (uint32_t h = 0; h < n_heads; h++)
+            for (uint32_t i = 0; i < n_vectors; i++)
+                acc[h][i] = rsr_add_scaled(acc[h][i], b->z[first + h][j], value[i]);
+    }
+    for (uint32_t h = 0; h < n_heads; h++)
+        for (uint32_t i = 0; i < n_vectors; i++)
+            merge16(b, first + h, d + 16 * i, acc[h][i]);
+}
+
+RSR_INLINE void page_slice(const struct block *b, uint32_t d, uint32_t n_vectors) {
+    const bool fetch = b->fetch && b->page->next_keys != NULL;
+    for (uint32_t h = 0, n; h < b->n_heads; h += n) {
+        n = chunk_of(b->n_heads - h);
+        if (n > 1 && h == 0 && fetch)
+            add_values(b, h, CHUNK_HEADS, d, n_vectors, true);
+        else if (n > 1)
+            add_values(b, h, CHUNK_HEADS, d, n_vectors, false);
+        else if (h == 0 && fetch)
+            add_values(b, h, 1, d, n_vectors, true);
+        else
+            add_values(b, h, 1, d, n_vectors, false);
+    }
+}
+
+static void page_values(const struct block *b) {
+    const uint32_t row_floats = b->page->row_floats;
     uint32_t d = 0;
     for (; d + 16 * VALUE_VECTORS <= row_floats; d += 16 * VALUE_VECTORS)
-        weigh_values(out + d, p, v + d, row_floats, n_keys, VALUE_VECTORS);
+        page_slice(b, d, VALUE_VECTORS);
     for (; d < row_floats; d += 16)
-        weigh_values(out + d, p, v + d, row_floats, n_keys, 1);
+        page_slice(b, d, 1);
 }
 
-static void merge_page(struct rsr_attend_state *state, float *out, struct rsr_attend_state page,
-                       const float *page_out, uint32_t row_floats) {
-    float max = page.max > state->max ? page.max : state->max;
-    float shifts[2] = {state->max - max, page.max - max}, factors[2];
-    RSR_OPS(exp)(factors, shifts, 2);
-    const float a = factors[0], b = factors[1];
-    state->max = max;
-    state->sum = state->sum * a + page.sum * b;
-    for (uint32_t d = 0; d < row_floats; d++)
-        out[d] = out[d] * a + page_out[d] * b;
-}
-
-void RSR_OPS(attend_page)(struct rsr_attend_state *state, float *out, float *page_out,
-                          const float *q, const float *k, const float *v, uint32_t row_floats,
-                          uint32_t n_keys, float scale, bool first_page) {
-    float z[RSR_PAGE_TOKENS];
-    page_scores(z, q, k, row_floats, n_keys, scale);
-    struct rsr_attend_state page = page_softmax(z);
-    if (first_page) {
-        page_values(out, z, v, row_floats, n_keys);
-        *state = page;
-        return;
+void RSR_OPS(attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
+                          const struct rsr_attend_page *page, float scale) {
+    struct block b;
+    b.page = page;
+    for (uint32_t first = 0; first < n_heads; first += BLOCK_HEADS) {
+        b.heads = heads + first;
+        b.n_heads = n_heads - first < BLOCK_HEADS ? n_heads - first : BLOCK_HEADS;
+        b.fetch = first == 0;
+        page_scores(&b, scale);
+        weigh_page(&b);
+        page_values(&b);
     }
-    page_values(page_out, z, v, row_floats, n_keys);
-    merge_page(state, out, page, page_out, row_floats);
 }
 
 void RSR_OPS(attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,

@@ -18,9 +18,8 @@ void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_
                    uint32_t row_end, const float *x);
 void RSR_OPS(head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                         uint32_t n, const float *x);
-void RSR_OPS(attend_page)(struct rsr_attend_state *state, float *out, float *page_out,
-                          const float *q, const float *k, const float *v, uint32_t row_floats,
-                          uint32_t n_keys, float scale, bool first_page);
+void RSR_OPS(attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
+                          const struct rsr_attend_page *page, float scale);
 void RSR_OPS(attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,
                             uint32_t n);
 void RSR_OPS(exp)(float *y, const float *x, uint32_t n);
