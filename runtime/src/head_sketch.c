@@ -18,6 +18,7 @@
  * A score is the logit; a repetition penalty of 1 or more only lowers it. With noise it is
  * fl(fl(logit / temperature) + noise): rounding is monotonic, so bounds of both parts bound it.
  */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -105,7 +106,7 @@ static double score_of(const struct rsr_head_pick *pick, struct rsr_head_row row
 }
 
 /* A float that is at least the score of a row whose logit is at most offset + unit t. The last sum rounds
- * once, so that a relative 2^-50 covers it, as 2^-22 does the conversion. */
+ * once, so that a relative 2^-50 covers it, as 2^-22 does the conversion, which must not end at -infinity. */
 static inline float score_bound(const struct rsr_head_pick *pick, bool draws, double offset,
                                 double unit, float t, uint32_t row) {
     double bound = offset + unit * (double)t;
@@ -113,7 +114,8 @@ static inline float score_bound(const struct rsr_head_pick *pick, bool draws, do
     if (draws)
         bound = bound / (double)pick->sampling.temperature +
                 (RSR_HEAD_OMIT == OMIT_NOISE ? 0.0 : rsr_gumbel_bound(pick->noise_key, row));
-    return (float)(bound + fabs(bound) * 0x1p-22 + 0x1p-140);
+    const float rounded = (float)(bound + fabs(bound) * 0x1p-22 + 0x1p-140);
+    return rounded < -FLT_MAX ? -FLT_MAX : rounded;
 }
 
 /* ---- Phase 1: bounds ---- */
@@ -123,7 +125,8 @@ static void prepare(const struct head_walk *w, struct rsr_head_pick *pick) {
     bool finite = true;
     for (uint32_t i = 0; i < w->head->cols; i++)
         finite = finite && isfinite(q[i]);
-    atomic_store(&pick->excluded, !finite);
+    if (!finite)
+        atomic_store(&pick->excluded, true);
     /* An excluded pick is scanned with the others: any query will do. */
     rsr_sketch_prepare_flat(&w->picks->shape, finite ? q : centre, centre, pick->query_memory,
                             &pick->query);
@@ -353,6 +356,9 @@ void rsr_head_sketch_run(struct rsr_engine *engine, uint32_t worker, const char 
     };
     for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
         prepare(&w, picks->sketched[i]);
+    /* The theorem's rounding, which an application may have changed before this thread began. */
+    for (uint32_t i = 0; i < picks->n_sketched && !rsr_sketch_float_mode(); i++)
+        atomic_store(&picks->sketched[i]->excluded, true);
     rsr_worker_pool_barrier(engine->pool, worker);
     scan(&w);
     rsr_worker_pool_barrier(engine->pool, worker);

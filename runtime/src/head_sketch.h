@@ -50,7 +50,7 @@ struct rsr_head_pick {
     struct rsr_sketch_query query;
 
     /* In the slot: */
-    float *bounds; /* of the scores of all rows, -infinity once a row is listed; or all logits */
+    float *bounds; /* of the scores of all rows, NaN once a row is listed; or all logits */
     float *t;      /* of all rows: sketch.h */
     struct rsr_head_frame *frames; /* of blocks */
     uint64_t *penalized;           /* a bit a row */

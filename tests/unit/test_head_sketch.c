@@ -201,7 +201,8 @@ static const struct some_sampling samplings[] = {
     {4.0f, 0, 1.0f, 0.5f, 1.0f, false},         {4.0f, 0, 1.0f, 1.0f, 1.0f, false},
     {1.0f, 0, 1.0f, 1e-6f, 1.1f, false},        {5.0f, 10, 1.0f, 0.1f, 1.1f, false},
     {1.0f, 0, 0.9f, 0.0f, 1.0f, true},          {1.0f, 0, 1.0f, 0.0f, 0.8f, true},
-    {0.0f, 0, 1.0f, 0.0f, 0.7f, true},
+    {0.0f, 0, 1.0f, 0.0f, 0.7f, true},          {1e-37f, 0, 1.0f, 0.0f, 1.0f, false},
+    {1e-39f, 0, 1.0f, 0.0f, 1.0f, false}, /* scores beyond float32 */
 };
 #define N_SAMPLINGS (sizeof(samplings) / sizeof(samplings[0]))
 
