@@ -101,11 +101,18 @@ void rsrc_end_work(struct rsrc_compilation *c) {
 
 /* ---- what is known ---------------------------------------------------------------------------------------------- */
 
-/* Layers of one key are computed by equal work: what they multiply with is not in it. */
+/* Layers of one key are computed by equal work. What a layer multiplies with is in it only where the index is
+ * its instructions or members: how many there are then follows from the weights. */
 static struct rsrc_cache_key key_of(const struct candidate *a) {
     const struct rsrc_compilation *c = a->state->compilation;
     const struct rsr_matrix *own = &a->state->matrix, *reduced = &a->state->reduced;
     const struct rsr_regime_plan *plan = a->plan;
+    const bool by_weights =
+        plan->variant == RSR_VARIANT_FOLD || plan->variant == RSR_VARIANT_SCATTER;
+    const struct rsr_stats none = {0};
+    const struct rsr_stats *stats = by_weights ? &a->state->stats : &none;
+    const struct rsr_stats *fold =
+        plan->variant == RSR_VARIANT_FOLD ? &a->state->fold_stats : &none;
     const uint64_t numbers[] = {own->rows,
                                 own->cols,
                                 reduced->rows,
@@ -121,7 +128,15 @@ static struct rsrc_cache_key key_of(const struct candidate *a) {
                                 plan->k,
                                 plan->fold,
                                 plan->tile_rows,
-                                plan->token_tile};
+                                plan->token_tile,
+                                by_weights ? plan->weight_bytes : 0,
+                                stats->n_members,
+                                stats->n_segments,
+                                stats->n_fold_adds,
+                                stats->n_direct_adds,
+                                fold->n_members,
+                                fold->n_segments,
+                                fold->n_fold_adds};
     return rsrc_key_of_time(c, &c->specs[a->target], c->tuner->cpu, numbers,
                             sizeof(numbers) / sizeof(numbers[0]));
 }

@@ -68,7 +68,9 @@ const char *rsrc_cpu_model(struct rsrc_arena *arena) {
     char line[512];
     while (fgets(line, sizeof(line), file) != NULL) {
         const char *colon = strstr(line, ": ");
-        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
+        /* AArch64 tells the part's number alone. */
+        if ((strncmp(line, "model name", 10) == 0 || strncmp(line, "CPU part", 8) == 0) &&
+            colon != NULL) {
             name = rsrc_arena_strndup(arena, colon + 2, strcspn(colon + 2, "\n"));
             break;
         }
