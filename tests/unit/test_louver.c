@@ -474,6 +474,36 @@ static void fill_index(rsr_louver *index, row_fn *row, uint32_t n, uint64_t *sta
     }
 }
 
+static uint32_t count_shelves(const rsr_louver *index) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < index->n_blocks; i++)
+        n += i == 0 || index->blocks[i]->shelf != index->blocks[i - 1]->shelf;
+    return n;
+}
+
+/* Pages lie side by side however keys come, and a fork's own page takes no more than it needs. */
+static void test_shelves(void) {
+    enum { N_PAGES = 200, N_KEYS = N_PAGES * RSR_PAGE_TOKENS + 1 };
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    options.head_dim = 16;
+    float *rows = calloc((size_t)N_KEYS * 16, sizeof(float));
+    for (uint32_t whole = 0; whole < 2; whole++) {
+        rsr_louver *index = NULL, *fork = NULL;
+        CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+        for (uint32_t done = 0, n; done < N_KEYS; done += n) {
+            n = whole ? N_KEYS : 1;
+            CHECK_INT(rsr_louver_append(index, rows, rows, n, NULL), RSR_OK);
+        }
+        CHECK(count_shelves(index) <= 10); /* 1 1 2 4 ... 64, and 64 each */
+        CHECK_INT(rsr_louver_fork(index, &fork, NULL), RSR_OK);
+        CHECK_INT(rsr_louver_append(fork, rows, rows, 1, NULL), RSR_OK);
+        CHECK_INT(fork->blocks[N_PAGES]->shelf->n_blocks, 1);
+        rsr_louver_destroy(fork);
+        rsr_louver_destroy(index);
+    }
+    free(rows);
+}
+
 /* The 20 best keys of 8192 for each of 4 heads: their thresholds are found first, then asked for. */
 static struct fractions measure(row_fn *row, const char *name, struct fractions *by_mass) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
@@ -660,5 +690,6 @@ int main(int argc, char **argv) {
     test_refusals();
     test_thresholds();
     test_memory();
+    test_shelves();
     return CHECK_EXIT();
 }

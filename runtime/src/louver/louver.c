@@ -188,6 +188,7 @@ rsr_status rsr_louver_fork(const rsr_louver *index, rsr_louver **fork, rsr_error
         *made = *index;
         made->n_blocks = n_sealed + (open_keys != 0);
         made->shelf = NULL;
+        made->n_taken = 0;
         made->scratch = NULL;
         made->scratch_bytes = 0;
         made->blocks = blocks;

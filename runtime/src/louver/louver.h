@@ -127,7 +127,8 @@ double louver_score_error(const struct louver_setup *setup, double q_norm, doubl
 /* Memory of a pass, 64-byte aligned; UINT64_MAX: too large. */
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
                            uint32_t n_pages);
-/* Fills *pass. Sidecars that are not usable are struck from `pages`. q is finite, [n_heads] rows q_stride floats apart; `values`, if not NULL, has a T a head. */
+/* Fills *pass. Sidecars that are not usable are struck from `pages`. q is finite, [n_heads] rows q_stride
+ * floats apart; `values`, if not NULL, has a T a head. */
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
                        struct louver_page *pages, uint32_t n_pages,
                        const rsr_louver_threshold *threshold, const double *values, const float *q,
@@ -187,6 +188,7 @@ struct rsr_louver {
     struct louver_block **blocks;
     uint32_t n_blocks, capacity_blocks, n_keys;
     struct louver_shelf *shelf; /* that new blocks come from; NULL: none yet */
+    uint32_t n_taken;           /* from shelves, over its life */
     void *scratch; /* of queries, kept for the next one */
     uint64_t scratch_bytes;
 };

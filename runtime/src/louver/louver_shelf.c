@@ -81,17 +81,19 @@ static struct louver_block *take_from(struct louver_shelf *shelf) {
 
 struct louver_block *louver_take_block(struct rsr_louver *index) {
     struct louver_block *block = index->shelf == NULL ? NULL : take_from(index->shelf);
-    if (block != NULL)
-        return block;
-    /* As many as there are, so that few keys take little memory. */
-    uint32_t n_blocks = index->n_blocks < MAX_BLOCKS ? index->n_blocks : MAX_BLOCKS;
-    n_blocks = n_blocks < 1 ? 1 : n_blocks;
-    struct louver_shelf *shelf = create_shelf(&index->setup, n_blocks);
-    if (shelf == NULL)
-        return NULL;
-    louver_release_shelf(index->shelf);
-    index->shelf = shelf;
-    return take_from(shelf);
+    if (block == NULL) {
+        /* As many as were taken, so that few keys, or a fork's few of its own, take little memory. */
+        uint32_t n_blocks = index->n_taken < MAX_BLOCKS ? index->n_taken : MAX_BLOCKS;
+        n_blocks = n_blocks < 1 ? 1 : n_blocks;
+        struct louver_shelf *shelf = create_shelf(&index->setup, n_blocks);
+        if (shelf == NULL)
+            return NULL;
+        louver_release_shelf(index->shelf);
+        index->shelf = shelf;
+        block = take_from(shelf);
+    }
+    index->n_taken++;
+    return block;
 }
 
 void louver_release_block(struct louver_block *block) {
