@@ -19,7 +19,7 @@
 #include "lower/kernel_frame.h"
 
 /* Tokens whose tables are in the scratch memory together: all of them use codes read once. */
-#define LUT_TOKENS 4u
+#define LUT_TOKENS RSR_TABLE_TOKENS
 #define LUT_MAX_RUNS 16u /* of a unit */
 
 struct rsrc_lut_walk;

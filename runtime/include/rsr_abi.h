@@ -102,6 +102,9 @@ struct rsr_worker {
     uint32_t reserved;
 };
 
+/* Tokens of which tables are left: a kernel with more of them leaves and finds none. */
+#define RSR_TABLE_TOKENS 4u
+
 /* What a kernel multiplies with. */
 enum rsr_input {
     RSR_INPUT_I8,           /* x: activation rows (struct rsr_act_row) */

@@ -165,8 +165,8 @@ static void run_kernel(const struct walk *w, uint32_t number, const struct kerne
                    end = share(kernel->n_tiles, w->worker + 1, w->n_workers);
     if (kernel->list != RSR_LIST_NONE && w->worker == 0)
         w->engine->workers[0].bytes += listed_bytes(kernel, rows);
-    if (w->n_workers > 1 && kernel->tables != 0 && kernel->n_tiles <= RSR_SHARE_MAX_TILES &&
-        w->engine->probe == NULL)
+    if (w->n_workers > 1 && kernel->tables != 0 && rows->n_tokens <= RSR_TABLE_TOKENS &&
+        kernel->n_tiles <= RSR_SHARE_MAX_TILES && w->engine->probe == NULL)
         run_shared_tiles(w, kernel, rows);
     else if (begin != end)
         run_tiles(w, kernel, rows, begin, end);
