@@ -58,6 +58,14 @@ enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c) {
         rsrc_error(c->diag, "no-matrices", &place, NULL, "has no matrices to compile");
         return RSRC_FAILED;
     }
+    const bool may_list =
+        is_model && (!c->has_graph || c->graph.hyper.activation == RSR_ACTIVATION_RELU2);
+    if (c->options->relu2_active != 0 && !may_list) {
+        rsrc_error(c->diag, "option-value", &place, "leave out --relu2-active",
+                   "--relu2-active: no squared ReLU leaves channels of %s",
+                   is_model ? "this model" : "matrices");
+        return RSRC_FAILED;
+    }
     for (uint32_t i = 0; !is_model && i < c->options->n_variants; i++) {
         const char *role = c->options->variants[i].role;
         if (strcmp(role, "*") == 0)

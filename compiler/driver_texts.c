@@ -36,14 +36,15 @@ bool rsrc_starts_from_text(const struct rsrc_compilation *c) {
 /* Options about what has happened before the text was written. */
 static enum rsrc_status check_settled(struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->options;
-    const char *settled = options->layers != NULL     ? "--layers"
-                          : options->inputs != 0      ? "--input"
-                          : options->n_variants != 0  ? "--variant"
-                          : options->rsr_k != 0       ? "--rsr-k"
-                          : options->no_reduce        ? "--no-reduce"
-                          : options->tune             ? "--tune"
-                          : options->head_sketch != 0 ? "--head-sketch"
-                                                      : NULL;
+    const char *settled = options->layers != NULL      ? "--layers"
+                          : options->inputs != 0       ? "--input"
+                          : options->n_variants != 0   ? "--variant"
+                          : options->rsr_k != 0        ? "--rsr-k"
+                          : options->no_reduce         ? "--no-reduce"
+                          : options->tune              ? "--tune"
+                          : options->head_sketch != 0  ? "--head-sketch"
+                          : options->relu2_active != 0 ? "--relu2-active"
+                                                       : NULL;
     if (settled == NULL)
         return RSRC_OK;
     rsrc_error(c->diag, "option-value", NULL, "leave it out, or start from the checkpoint or rsr",

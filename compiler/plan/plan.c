@@ -292,7 +292,11 @@ static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
                        "decode: declined dot over %s: %s", what, input->list_obstacle);
         return;
     }
-    const struct rsrc_choice *listed = &among->choices[among->n_choices - 1]; /* the last is it */
+    const struct rsrc_choice *listed = among->choices;
+    while (listed < among->choices + among->n_choices && !is_listed(listed))
+        listed++;
+    if (listed == among->choices + among->n_choices)
+        return; /* the obstacle is the target's, and known */
     rsrc_diag_emit(diag, RSRC_REMARK_MISSED, "plan", &place, NULL,
                    "decode: declined dot over %s: with %.0f %% of them active it would take %s",
                    what, 100 * input->active,
