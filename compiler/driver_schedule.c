@@ -21,7 +21,8 @@ static void number_kernels(struct rsrc_compilation *c, uint32_t target,
             prefill[l] = n++;
         }
     }
-    *out = (struct rsrc_step_kernels){.n_kernels = n, .layer = layer, .prefill = prefill, .lists = lists};
+    *out = (struct rsrc_step_kernels){
+        .n_kernels = n, .layer = layer, .prefill = prefill, .lists = lists};
 }
 
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c) {

@@ -84,7 +84,7 @@ static bool measure_bandwidths(struct machine *m, uint32_t threads) {
     rsrc_unmap_pages(memory, total);
     m->numbers[m->n_numbers++] = (struct number){
         "read_gbps", &m->spec.read_gbps,
-        rsrc_arena_printf(m->arena, "one thread over %llu MiB, the best of three loops",
+        rsrc_arena_printf(m->arena, "one thread over %llu MiB, the best of four loops",
                           (unsigned long long)(total >> 20))};
     return true;
 }

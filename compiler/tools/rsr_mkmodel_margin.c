@@ -7,9 +7,9 @@
  *
  *     row / 4 + (S - d . row / 4) / cols * d,
  *
- * so that their logit is S but for what blocks add, and what little else there is of the hidden state decides between them. Rows of a
- * tied head have d in common, which moves all logits alike; a quarter of a row squared is what a token adds to
- * its own logit there.
+ * so that their logit is S but for what blocks add, and what little else there is of the hidden state
+ * decides between them. Rows of a tied head have d in common, which moves all logits alike; a quarter of a
+ * row squared is what a token adds to its own logit there.
  */
 #include <string.h>
 

@@ -12,7 +12,7 @@
 #include "worker_pool.h"
 
 /* How long a worker spins before it sleeps. A sleep and a wake-up cost some 5 us each and barriers of
- * a decode step are less than 20 us apart; twice that, spinning no longer pays. */
+ * a decode step are mostly less than 20 us apart: after twice that, spinning no longer pays. */
 #define SPIN_NS 40000u
 
 struct rsr_worker_pool {

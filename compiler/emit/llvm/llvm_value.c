@@ -276,7 +276,6 @@ static LLVMValueRef build_madd_i16(const struct rsrc_llvm_code *code, const stru
                             shuffle(code, products, products, odd, dst->lanes));
 }
 
-/* All bits where the comparison holds. */
 /* The bit, moved to the sign by a shift of words (x86 has none of bytes): what it drags along from the next
  * byte is no matter, and a comparison with 0 spreads it. */
 static LLVMValueRef spread_sign(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
@@ -292,6 +291,7 @@ static LLVMValueRef spread_sign(const struct rsrc_llvm_code *code, const struct 
     return LLVMBuildSExt(code->builder, is_set, type, "");
 }
 
+/* All bits where the comparison holds. */
 static LLVMValueRef build_spread_bit(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     const struct rsr_kreg *dst = &code->regs[op->dst];
     const uint64_t has_bit_tests = RSR_CPU_MASK(NEON) | RSR_CPU_MASK(AVX512BW);
