@@ -61,7 +61,7 @@ struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint32
     const uint32_t dim = graph->hyper.hidden, n_rows = graph->hyper.vocab;
     const uint64_t first_bytes = rsr_sketch_flat_shape(dim, 1).block_bytes;
     struct rsr_head_plan plan = {.n_planes = n_planes,
-                                 .n_blocks = (n_rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS,
+                                 .n_blocks = rsr_sketch_blocks_of(n_rows),
                                  .block_bytes = rsr_sketch_flat_shape(dim, n_planes).block_bytes};
     plan.size_bytes = plan.n_blocks * plan.block_bytes;
     plan.floor_bytes = plan.n_blocks * first_bytes;

@@ -59,6 +59,12 @@ static const char *block_at(const struct head_walk *w, uint32_t block) {
     return (const char *)w->sketch->blocks + block * w->sketch->block_bytes;
 }
 
+/* The row behind the block's last: the matrix may end before the block does. */
+static uint32_t end_of_block(const struct head_walk *w, uint32_t block) {
+    const uint32_t first = block * RSR_SKETCH_VECTORS, left = w->head->rows - first;
+    return first + (left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS);
+}
+
 static struct rsr_head_row *listed_by(const struct head_walk *w, const struct rsr_head_pick *pick,
                                       uint32_t worker, uint32_t **n) {
     const uint32_t first = rsr_head_blocks_before(w->n_blocks, worker, w->n_workers);
@@ -151,8 +157,7 @@ static struct rsr_head_frame frame_of(const struct head_walk *w, struct rsr_head
 /* From t of the block's rows to bounds; keeps the best. */
 static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, uint32_t block,
                         uint32_t n_seeds) {
-    const uint32_t first = block * RSR_SKETCH_VECTORS, left = w->head->rows - first;
-    const uint32_t n = left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS;
+    const uint32_t first = block * RSR_SKETCH_VECTORS, n = end_of_block(w, block) - first;
     const struct rsr_head_frame frame = frame_of(w, pick, block_at(w, block));
     float *bounds = pick->bounds + first;
     uint32_t *n_listed;
@@ -198,12 +203,9 @@ static void scan(const struct head_walk *w) {
 
 /* All of this worker's rows. */
 static void compute_all(const struct head_walk *w, const struct rsr_head_pick *pick) {
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
-        const uint32_t first = b * RSR_SKETCH_VECTORS, left = w->head->rows - first;
-        w->engine->model->ops->head(pick->bounds, w->head, first,
-                                    first + (left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS),
-                                    query_of(w, pick));
-    }
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
+        w->engine->model->ops->head(pick->bounds, w->head, b * RSR_SKETCH_VECTORS,
+                                    end_of_block(w, b), query_of(w, pick));
 }
 
 static uint32_t at_most(uint32_t n, uint32_t limit) {
@@ -274,9 +276,8 @@ static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick 
                           struct rsr_head_row *rows) {
     uint32_t n = 0;
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
-        const uint32_t first = b * RSR_SKETCH_VECTORS, left = w->head->rows - first;
-        const uint32_t end = first + (left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS);
-        for (uint32_t row = first; row < end; row++)
+        const uint32_t end = end_of_block(w, b);
+        for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++)
             if (pick->bounds[row] >= floor)
                 rows[n++] = (struct rsr_head_row){row, pick->bounds[row]};
     }
@@ -352,7 +353,7 @@ void rsr_head_sketch_run(struct rsr_engine *engine, uint32_t worker, const char 
         .x_bytes = row_bytes,
         .worker = worker,
         .n_workers = engine->n_threads,
-        .n_blocks = (target->head.rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS,
+        .n_blocks = rsr_sketch_blocks_of(target->head.rows),
     };
     for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
         prepare(&w, picks->sketched[i]);

@@ -63,7 +63,7 @@ static bool shares_codes(const struct rsr_kernel_desc *kernels, uint32_t i) {
 static uint64_t sketch_bytes(const struct rsr_target *target, uint32_t n_planes) {
     if (target->head_sketch.blocks == NULL)
         return 0;
-    const uint64_t n_blocks = (target->head.rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS;
+    const uint64_t n_blocks = rsr_sketch_blocks_of(target->head.rows);
     return n_blocks * rsr_sketch_flat_shape(target->head.cols, n_planes).block_bytes;
 }
 

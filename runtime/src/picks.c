@@ -27,8 +27,8 @@ static uint64_t take(uint64_t *bytes, uint64_t n, uint64_t element) {
 
 /* Without a sketch a slot holds logits alone. */
 static struct slot_layout slot_layout_of(const struct rsr_engine *engine) {
-    const uint64_t rows = engine->model->module->hyper.vocab;
-    const uint64_t n_blocks = (rows + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS;
+    const uint32_t rows = engine->model->module->hyper.vocab;
+    const uint64_t n_blocks = rsr_sketch_blocks_of(rows);
     const uint64_t padded = n_blocks * RSR_SKETCH_VECTORS;
     struct slot_layout s = {0};
     s.bounds = take(&s.bytes, padded, sizeof(float));
@@ -189,8 +189,7 @@ rsr_status rsr_picks_begin(struct rsr_engine *engine, const rsr_pick *given, uin
 /* All rows that were read, of all workers. */
 static uint32_t gather(const struct rsr_engine *engine, const struct rsr_head_pick *pick,
                        struct rsr_head_row *rows) {
-    const uint32_t vocab = engine->model->module->hyper.vocab;
-    const uint32_t n_blocks = (vocab + RSR_SKETCH_VECTORS - 1) / RSR_SKETCH_VECTORS;
+    const uint32_t n_blocks = rsr_sketch_blocks_of(engine->model->module->hyper.vocab);
     uint32_t n = 0;
     for (uint32_t w = 0; w < engine->n_threads; w++) {
         const uint32_t first = rsr_head_blocks_before(n_blocks, w, engine->n_threads);

@@ -240,6 +240,11 @@ static inline float rsr_sketch_floor(const struct rsr_sketch_frame *frame, uint3
 /* offset + unit t, rounded up. */
 double rsr_sketch_upper(const struct rsr_sketch_frame *frame, uint32_t plane, float t);
 
+/* Blocks of n vectors; the last may be short. */
+static inline uint32_t rsr_sketch_blocks_of(uint32_t n) {
+    return n / RSR_SKETCH_VECTORS + (n % RSR_SKETCH_VECTORS != 0);
+}
+
 /* What the files of this folder share. */
 static inline const struct rsr_sketch_header *rsr_sketch_header_of(const void *block) {
     return (const struct rsr_sketch_header *)block;
