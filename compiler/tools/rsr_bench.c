@@ -53,7 +53,15 @@ static const char HELP[] =
     "  --threshold T               value:T, topk:K or mass:EPS; topk has the K-th product found\n"
     "                              beforehand, and search_us is what the index takes to find it\n"
     "                              itself [mass:1e-3]\n"
-    "  --planes P                  1: 4 bits a dimension; 2: 4 more [2]\n"
+    "  --index KIND                cascade: the KV index; one-plane: without its second plane. To "
+    "compare:\n"
+    "                              pages: only its bounds of 64 keys; centroids: of 4 keys in "
+    "slices of\n"
+    "                              32 dimensions, certified radii; centroids-unsafe: without "
+    "radii, as\n"
+    "                              published, which misses keys. These need value:T or topk:K; "
+    "their\n"
+    "                              append_us is that of building [cascade]\n"
     "  --quick                     one layer, whatever fits the caches: no figures to publish\n\n"
     "machine: read bandwidths by size and rates of instructions, as a target description for\n"
     "--target; takes some seconds.\n"
@@ -99,7 +107,7 @@ static const struct bench_option OPTIONS[] = {
     {"--kv-heads", NUMBER, FIELD(kv_heads), 1, 4096},
     {"--data", TEXT, FIELD(data), 0, 0},
     {"--threshold", TEXT, FIELD(threshold), 0, 0},
-    {"--planes", NUMBER, FIELD(planes), 1, 2},
+    {"--index", TEXT, FIELD(index), 0, 0},
     {"--quick", FLAG, FIELD(quick), 0, 0},
     {"--runs", NUMBER, FIELD(runs), 1, 1000},
     {"--seed", SEED, FIELD(seed), 0, 0},
@@ -234,7 +242,7 @@ int main(int argc, char **argv) {
                                     .kv_heads = 8,
                                     .data = "gaussian",
                                     .threshold = "mass:1e-3",
-                                    .planes = 2,
+                                    .index = "cascade",
                                     .runs = 7,
                                     .seed = 1};
     const struct bench_command *command = command_of(argv[1]);

@@ -28,7 +28,7 @@ struct bench_options {
     uint32_t context, head_dim, heads, kv_heads; /* rsr-bench attention */
     const char *data;
     const char *threshold;
-    uint32_t planes;
+    const char *index;
     bool quick;
     uint32_t runs;
     uint64_t seed;
