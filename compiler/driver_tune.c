@@ -207,12 +207,9 @@ static void store(const struct candidate *a, const struct rsrc_cache_key *key, d
 static enum rsrc_status prepare(struct rsrc_compilation *c, uint64_t weight_bytes) {
     struct rsrc_tuner *tuner = c->tuner;
     if (tuner->dir == NULL) {
-        const char *base = getenv("TMPDIR");
-        const char *beside = rsrc_arena_printf(&tuner->arena, "%s/rsrc-tune",
-                                               base != NULL && base[0] == '/' ? base : "/tmp");
         if (rsrc_find_toolchain(c->diag, &tuner->arena, c->options->cc, c->options->ld,
                                 c->specs[0].triple, &tuner->toolchain) != RSRC_OK ||
-            rsrc_temporary_dir(c->diag, &tuner->arena, beside, &tuner->dir) != RSRC_OK)
+            rsrc_scratch_dir(c->diag, &tuner->arena, "rsrc-tune", &tuner->dir) != RSRC_OK)
             return RSRC_FAILED;
         tuner->toolchain.compiling =
             (struct rsrc_spawn_options){.n_jobs = 1, .print = c->options->verbose};

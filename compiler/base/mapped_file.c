@@ -212,8 +212,8 @@ void rsrc_output_abandon(struct rsrc_output *out) {
     out->slot = -1;
 }
 
-enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                    const char *beside, const char **path) {
+static enum rsrc_status make_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                 const char *beside, const char *what_to_do, const char **path) {
     char *name = rsrc_arena_printf(arena, "%s.tmp-XXXXXX", beside);
     pthread_mutex_lock(&temporaries.lock);
     const bool made = mkdtemp(name) != NULL;
@@ -223,10 +223,23 @@ enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *a
     pthread_mutex_unlock(&temporaries.lock);
     if (!made) {
         const struct rsrc_place place = {.file = beside};
-        rsrc_error(diag, "output-unwritable", &place, "choose another place with -o",
-                   "cannot create: %s", strerror(error));
+        rsrc_error(diag, "output-unwritable", &place, what_to_do, "cannot create: %s",
+                   strerror(error));
         return RSRC_FAILED;
     }
     *path = name;
     return RSRC_OK;
+}
+
+enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const char *beside, const char **path) {
+    return make_dir(diag, arena, beside, "choose another place with -o", path);
+}
+
+enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const char *stem, const char **path) {
+    const char *base = getenv("TMPDIR");
+    const char *beside =
+        rsrc_arena_printf(arena, "%s/%s", base != NULL && base[0] == '/' ? base : "/tmp", stem);
+    return make_dir(diag, arena, beside, "name another directory in TMPDIR", path);
 }

@@ -48,6 +48,9 @@ void rsrc_output_abandon(struct rsrc_output *out);
  * the last step is a rename. Flat: no directories inside. */
 RSRC_NODISCARD enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *beside, const char **path);
+/* The same where no output is: in TMPDIR if that is an absolute path, else in /tmp. */
+RSRC_NODISCARD enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                 const char *stem, const char **path);
 void rsrc_remove_temporaries(void);
 /* The same on the way out of the process: other threads that would make or rename files wait for ever. */
 void rsrc_remove_temporaries_and_block(void);

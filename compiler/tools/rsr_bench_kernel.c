@@ -171,7 +171,7 @@ static bool load(struct kernel_bench *b) {
     if (maker == NULL ||
         rsrc_find_toolchain(b->diag, &b->arena, NULL, NULL, b->spec.triple, &toolchain) !=
             RSRC_OK ||
-        rsrc_temporary_dir(b->diag, &b->arena, "/tmp/rsr-bench", &input.dir) != RSRC_OK)
+        rsrc_scratch_dir(b->diag, &b->arena, "rsr-bench", &input.dir) != RSRC_OK)
         return false;
     toolchain.compiling = (struct rsrc_spawn_options){.n_jobs = 1};
     input.backend = maker->backend;

@@ -101,7 +101,7 @@ static bool measure_rates(struct machine *m, struct rsrc_diag *diag) {
                                      .kind = RSR_UNIT_OBJ,
                                      .toolchain = &toolchain};
     if (rsrc_find_toolchain(diag, m->arena, NULL, NULL, m->spec.triple, &toolchain) != RSRC_OK ||
-        rsrc_temporary_dir(diag, m->arena, "/tmp/rsr-bench", &input.dir) != RSRC_OK)
+        rsrc_scratch_dir(diag, m->arena, "rsr-bench", &input.dir) != RSRC_OK)
         return false;
     toolchain.compiling = (struct rsrc_spawn_options){.n_jobs = 1};
     const struct {

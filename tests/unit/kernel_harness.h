@@ -548,10 +548,7 @@ static inline void suite_begin(struct suite *suite, const char *name, uint64_t s
     *suite = (struct suite){.seed = seed};
     rsrc_arena_init(&suite->arena);
     suite->diag = rsrc_diag_create(stderr, false, RSRC_COLOR_NEVER);
-    const char *temporary = getenv("TMPDIR");
-    const char *beside =
-        rsrc_arena_printf(&suite->arena, "%s/%s", temporary != NULL ? temporary : "/tmp", name);
-    CHECK_INT(rsrc_temporary_dir(suite->diag, &suite->arena, beside, &suite->directory), RSRC_OK);
+    CHECK_INT(rsrc_scratch_dir(suite->diag, &suite->arena, name, &suite->directory), RSRC_OK);
     printf("seed %llu\n", (unsigned long long)seed);
 }
 

@@ -87,8 +87,15 @@ static void test_did_you_mean(void) {
 }
 
 static void test_output_files(struct rsrc_diag *diag, struct rsrc_arena *arena) {
-    const char *dir = NULL;
-    CHECK(rsrc_temporary_dir(diag, arena, "/tmp/test_base", &dir) == RSRC_OK);
+    const char *dir = NULL, *inner = NULL;
+    CHECK(rsrc_scratch_dir(diag, arena, "test_base", &dir) == RSRC_OK);
+    const char *given = getenv("TMPDIR");
+    const char *kept = given != NULL ? rsrc_arena_strdup(arena, given) : NULL;
+    CHECK_INT(setenv("TMPDIR", dir, 1), 0);
+    CHECK(rsrc_scratch_dir(diag, arena, "inner", &inner) == RSRC_OK);
+    CHECK(strncmp(inner, dir, strlen(dir)) == 0 && inner[strlen(dir)] == '/');
+    CHECK_INT(rmdir(inner), 0);
+    CHECK_INT(kept != NULL ? setenv("TMPDIR", kept, 1) : unsetenv("TMPDIR"), 0);
     const char *path = rsrc_arena_printf(arena, "%s/out", dir);
     struct rsrc_output out;
     CHECK(rsrc_output_open(diag, arena, path, &out) == RSRC_OK);
