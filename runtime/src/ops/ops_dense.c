@@ -37,17 +37,6 @@ RSR_INLINE void widen_row(float *dst, const char *row, enum rsr_dtype dtype, uin
                        cols - i);
 }
 
-void RSR_OPS(embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row) {
-    size_t row_bytes = (size_t)matrix->cols * dtype_bytes[matrix->dtype];
-    const char *from = (const char *)matrix->data + row * row_bytes;
-    if (matrix->dtype == RSR_DTYPE_F32)
-        widen_row(dst, from, RSR_DTYPE_F32, matrix->cols);
-    else if (matrix->dtype == RSR_DTYPE_BF16)
-        widen_row(dst, from, RSR_DTYPE_BF16, matrix->cols);
-    else
-        widen_row(dst, from, RSR_DTYPE_F16, matrix->cols);
-}
-
 /* Four rows at once: four independent chains of additions hide the adder's latency. */
 RSR_INLINE rsr_v4f dot4(const char *rows, size_t row_bytes, enum rsr_dtype dtype, const float *x,
                         uint32_t cols) {
@@ -80,16 +69,6 @@ RSR_INLINE void head_rows(float *y, const struct rsr_matrix_data *matrix, enum r
     }
     for (; r < row_end; r++) /* the same row four times: the same order without a second function */
         y[r] = dot4(rows + r * row_bytes, 0, dtype, x, matrix->cols)[0];
-}
-
-void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
-                   uint32_t row_end, const float *x) {
-    if (matrix->dtype == RSR_DTYPE_F32)
-        head_rows(y, matrix, RSR_DTYPE_F32, row_begin, row_end, x);
-    else if (matrix->dtype == RSR_DTYPE_BF16)
-        head_rows(y, matrix, RSR_DTYPE_BF16, row_begin, row_end, x);
-    else
-        head_rows(y, matrix, RSR_DTYPE_F16, row_begin, row_end, x);
 }
 
 /* dot4 of rows that lie anywhere. head_rows, which reads all of a head, keeps its one address and stride. */
@@ -126,12 +105,48 @@ RSR_INLINE void head_rows_apart(float *y, const struct rsr_matrix_data *matrix,
     }
 }
 
+/* Every dtype has copies of its own, in which it is a constant. */
+struct dense_ops {
+    void (*embed)(float *dst, const char *row, uint32_t cols);
+    void (*head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
+                 uint32_t row_end, const float *x);
+    void (*head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
+                      uint32_t n, const float *x);
+};
+
+#define RSR_DENSE_OPS(name, dtype)                                                                 \
+    static void embed_##name(float *dst, const char *row, uint32_t cols) {                         \
+        widen_row(dst, row, dtype, cols);                                                          \
+    }                                                                                              \
+    static void head_##name(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,    \
+                            uint32_t row_end, const float *x) {                                    \
+        head_rows(y, matrix, dtype, row_begin, row_end, x);                                        \
+    }                                                                                              \
+    static void head_some_##name(float *y, const struct rsr_matrix_data *matrix,                   \
+                                 const uint32_t *rows, uint32_t n, const float *x) {               \
+        head_rows_apart(y, matrix, dtype, rows, n, x);                                             \
+    }
+RSR_DENSE_OPS(f32, RSR_DTYPE_F32)
+RSR_DENSE_OPS(bf16, RSR_DTYPE_BF16)
+RSR_DENSE_OPS(f16, RSR_DTYPE_F16)
+
+static const struct dense_ops dense_ops[] = {
+    [RSR_DTYPE_F32] = {embed_f32, head_f32, head_some_f32},
+    [RSR_DTYPE_BF16] = {embed_bf16, head_bf16, head_some_bf16},
+    [RSR_DTYPE_F16] = {embed_f16, head_f16, head_some_f16},
+};
+
+void RSR_OPS(embed)(float *dst, const struct rsr_matrix_data *matrix, uint32_t row) {
+    const size_t row_bytes = (size_t)matrix->cols * dtype_bytes[matrix->dtype];
+    dense_ops[matrix->dtype].embed(dst, (const char *)matrix->data + row * row_bytes, matrix->cols);
+}
+
+void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_begin,
+                   uint32_t row_end, const float *x) {
+    dense_ops[matrix->dtype].head(y, matrix, row_begin, row_end, x);
+}
+
 void RSR_OPS(head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                         uint32_t n, const float *x) {
-    if (matrix->dtype == RSR_DTYPE_F32)
-        head_rows_apart(y, matrix, RSR_DTYPE_F32, rows, n, x);
-    else if (matrix->dtype == RSR_DTYPE_BF16)
-        head_rows_apart(y, matrix, RSR_DTYPE_BF16, rows, n, x);
-    else
-        head_rows_apart(y, matrix, RSR_DTYPE_F16, rows, n, x);
+    dense_ops[matrix->dtype].head_some(y, matrix, rows, n, x);
 }
