@@ -4,6 +4,7 @@
  *   driver.c          the table of passes and the order in which they run
  *   driver_setup.c    options to a compilation: passes, targets, variants, tools
  *   driver_read.c     the input to items: layers or matrices
+ *   driver_turns.c    several threads that hand on what they made in order
  *   driver_pool.c     layers in parallel, their results in order
  *   driver_tune.c     --tune: variants run and timed
  *   driver_layers.c   a layer by itself: decoded, reduced, analysed, planned, lowered

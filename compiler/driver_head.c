@@ -1,9 +1,9 @@
 /* driver_head.c - the sketch of the head: whether there is one, and its blocks, made in parallel and written in
  * order, a few at a time.
  */
-#include <stdlib.h>
-
+#include "base/round.h"
 #include "driver.h"
+#include "driver_turns.h"
 #include "model/head_sketch.h"
 
 /* ---- the plan -------------------------------------------------------------------------------------------- */
@@ -59,42 +59,9 @@ enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
 struct sketching {
     struct rsrc_compilation *c;
     const float *centre;
-    uint32_t n_batches;
-    pthread_mutex_t lock;
-    pthread_cond_t turn_changed;
-    uint32_t next; /* batch to be made */
-    uint32_t turn; /* to be written */
-    bool failed;
+    struct rsrc_turns turns; /* of batches */
+    pthread_t caller;        /* its time is that of its pass */
 };
-
-/* Waits for the batch's turn; false: an earlier one has failed. */
-static bool wait_for_turn(struct sketching *s, uint32_t batch) {
-    pthread_mutex_lock(&s->lock);
-    while (s->turn != batch && !s->failed)
-        pthread_cond_wait(&s->turn_changed, &s->lock);
-    const bool goes_on = !s->failed;
-    pthread_mutex_unlock(&s->lock);
-    return goes_on;
-}
-
-static void end_turn(struct sketching *s, enum rsrc_status status) {
-    pthread_mutex_lock(&s->lock);
-    s->turn++;
-    s->failed |= status != RSRC_OK;
-    rsrc_show_progress(s->c, "parts of the head's sketch", s->turn, s->n_batches);
-    pthread_cond_broadcast(&s->turn_changed);
-    pthread_mutex_unlock(&s->lock);
-}
-
-/* False: there is none left. */
-static bool take_batch(struct sketching *s, uint32_t *batch) {
-    pthread_mutex_lock(&s->lock);
-    const bool more = s->next < s->n_batches && !s->failed;
-    *batch = s->next;
-    s->next += more;
-    pthread_mutex_unlock(&s->lock);
-    return more;
-}
 
 static void make_batches(struct sketching *s) {
     struct rsrc_compilation *c = s->c;
@@ -104,13 +71,15 @@ static void make_batches(struct sketching *s) {
     float *rows = RSRC_NEW_ARRAY(&arena, rsrc_head_sketch_rows(&c->graph), float);
     void *blocks = rsrc_arena_array(&arena, BATCH, plan->block_bytes);
     uint32_t batch;
-    while (take_batch(s, &batch)) {
+    while (rsrc_take_item(&s->turns, &batch)) {
         const uint32_t first = batch * BATCH, left = plan->n_blocks - first;
         const uint32_t n = left < BATCH ? left : BATCH;
         rsrc_make_head_sketch(&c->graph, plan, s->centre, first, n, rows, blocks);
-        if (!wait_for_turn(s, batch))
-            break;
-        end_turn(s, rsrc_write_section(c, blocks, n * plan->block_bytes));
+        enum rsrc_status status = RSRC_FAILED;
+        if (rsrc_await_turn(&s->turns, batch))
+            status = rsrc_write_section(c, blocks, n * plan->block_bytes);
+        rsrc_show_progress(c, "parts of the head's sketch", batch + 1, s->turns.n_items);
+        rsrc_end_turn(&s->turns, status);
     }
     rsrc_arena_free(&arena);
 }
@@ -119,28 +88,9 @@ static void *work(void *argument) {
     struct sketching *s = argument;
     const struct rsrc_lap lap = rsrc_lap_begin(&s->c->times);
     make_batches(s);
-    rsrc_lap_end(&s->c->times, PASS_LINK, &lap);
+    if (!pthread_equal(pthread_self(), s->caller))
+        rsrc_lap_end(&s->c->times, PASS_LINK, &lap);
     return NULL;
-}
-
-#define MAX_WORKERS 256
-
-static enum rsrc_status write_blocks(struct rsrc_compilation *c, const float *centre) {
-    struct sketching s = {
-        .c = c, .centre = centre, .n_batches = (c->head_plan.n_blocks + BATCH - 1) / BATCH};
-    pthread_mutex_init(&s.lock, NULL);
-    pthread_cond_init(&s.turn_changed, NULL);
-    pthread_t threads[MAX_WORKERS];
-    uint32_t n_threads = 0;
-    while (n_threads + 1 < c->n_jobs && n_threads + 1 < s.n_batches && n_threads < MAX_WORKERS &&
-           pthread_create(&threads[n_threads], NULL, work, &s) == 0)
-        n_threads++;
-    make_batches(&s);
-    for (uint32_t i = 0; i < n_threads; i++)
-        pthread_join(threads[i], NULL);
-    pthread_cond_destroy(&s.turn_changed);
-    pthread_mutex_destroy(&s.lock);
-    return s.failed ? RSRC_FAILED : RSRC_OK;
 }
 
 enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c, struct rsr_module_sketch *out) {
@@ -160,5 +110,9 @@ enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c, struct rsr_mo
     if (rsrc_emit_own_blob(c, blob, &out->centre) != RSRC_OK ||
         rsrc_begin_section(c, out->blocks, 4096, plan->size_bytes) != RSRC_OK)
         return RSRC_FAILED;
-    return write_blocks(c, centre);
+    struct sketching s = {.c = c,
+                          .centre = centre,
+                          .turns = {.n_items = rsrc_divide_up(plan->n_blocks, BATCH)},
+                          .caller = pthread_self()};
+    return rsrc_run_turns(&s.turns, c->n_jobs, work, &s);
 }

@@ -6,15 +6,12 @@
  * workers. With --info no layer is dropped, and none written.
  */
 #include "driver.h"
+#include "driver_turns.h"
 #include "model/dead_channels.h"
 
 struct pool {
     struct rsrc_compilation *compilation;
-    pthread_mutex_t lock;
-    pthread_cond_t turn_changed;
-    uint32_t next_item; /* to be taken */
-    uint32_t turn;      /* to be written */
-    bool failed;
+    struct rsrc_turns turns; /* of items */
 };
 
 static enum rsrc_status run_passes(struct rsrc_layer_state *state) {
@@ -47,11 +44,8 @@ static void finish_units(struct pool *pool) {
     const enum rsrc_status status = rsrc_finish_pending_units(c);
     rsrc_end_work(c);
     rsrc_lap_end(&c->times, PASS_EMIT, &lap);
-    if (status == RSRC_OK)
-        return;
-    pthread_mutex_lock(&pool->lock);
-    pool->failed = true;
-    pthread_mutex_unlock(&pool->lock);
+    if (status != RSRC_OK)
+        rsrc_fail_turns(&pool->turns);
 }
 
 static enum rsrc_status write_layer(struct rsrc_layer_state *state) {
@@ -77,21 +71,12 @@ static void process(struct pool *pool, uint32_t item_index) {
     if (c->survey != NULL)
         rsrc_survey_layer(&state, status);
 
-    pthread_mutex_lock(&pool->lock);
-    while (pool->turn != item_index)
-        pthread_cond_wait(&pool->turn_changed, &pool->lock);
-    const bool failed_before = pool->failed;
-    pthread_mutex_unlock(&pool->lock);
-    /* It is this layer's turn until it says otherwise: no lock, so that others may take layers. */
-    rsrc_diag_close_held(state.diag, !failed_before || c->survey != NULL);
-    if (status == RSRC_OK && !failed_before && c->survey == NULL)
+    const bool none_failed = rsrc_await_turn(&pool->turns, item_index);
+    rsrc_diag_close_held(state.diag, none_failed || c->survey != NULL);
+    if (status == RSRC_OK && none_failed && c->survey == NULL)
         status = write_layer(&state);
-    pthread_mutex_lock(&pool->lock);
-    pool->failed |= status != RSRC_OK;
-    pool->turn++;
-    rsrc_show_progress(c, "layers", pool->turn, c->n_items);
-    pthread_cond_broadcast(&pool->turn_changed);
-    pthread_mutex_unlock(&pool->lock);
+    rsrc_show_progress(c, "layers", item_index + 1, c->n_items);
+    rsrc_end_turn(&pool->turns, status);
     rsrc_buffer_free(&state.dump);
     for (uint32_t i = 0; i < c->n_specs * RSR_REGIME_COUNT; i++) {
         rsrc_buffer_free(&state.bodies[i].text);
@@ -103,40 +88,20 @@ static void process(struct pool *pool, uint32_t item_index) {
 
 static void *work(void *argument) {
     struct pool *pool = argument;
-    for (;;) {
-        pthread_mutex_lock(&pool->lock);
-        const uint32_t item = pool->next_item;
-        const struct rsrc_compilation *c = pool->compilation;
-        const bool more = item < c->n_items && (!pool->failed || c->survey != NULL);
-        if (more)
-            pool->next_item++;
-        pthread_mutex_unlock(&pool->lock);
-        if (!more)
-            return NULL;
+    uint32_t item;
+    while (rsrc_take_item(&pool->turns, &item))
         process(pool, item);
-    }
+    return NULL;
 }
 
-#define MAX_WORKERS 256
-
 enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c) {
-    struct pool pool = {.compilation = c};
+    struct pool pool = {.compilation = c,
+                        .turns = {.n_items = c->n_items, .goes_on = c->survey != NULL}};
     if (c->has_graph && !c->options->no_reduce)
         c->dead_channels = rsrc_dead_channels_create(&c->arena, &c->graph);
-    pthread_mutex_init(&pool.lock, NULL);
-    pthread_cond_init(&pool.turn_changed, NULL);
-    pthread_t threads[MAX_WORKERS];
-    uint32_t n_threads = 0;
-    while (n_threads + 1 < c->n_jobs && n_threads + 1 < c->n_items && n_threads < MAX_WORKERS &&
-           pthread_create(&threads[n_threads], NULL, work, &pool) == 0)
-        n_threads++;
-    work(&pool);
-    for (uint32_t i = 0; i < n_threads; i++)
-        pthread_join(threads[i], NULL);
-    pthread_cond_destroy(&pool.turn_changed);
-    pthread_mutex_destroy(&pool.lock);
+    const enum rsrc_status status = rsrc_run_turns(&pool.turns, c->n_jobs, work, &pool);
     rsrc_dead_channels_destroy(c->dead_channels);
     if (c->options->progress)
         fprintf(stderr, "\r\033[K");
-    return pool.failed ? RSRC_FAILED : RSRC_OK;
+    return status;
 }
