@@ -147,6 +147,12 @@ uint16_t mkmodel_store(const char *dtype, double value);
 double mkmodel_load(const char *dtype, uint16_t bits);
 /* Element `number` alone. */
 uint16_t mkmodel_source_element(const struct mkmodel_source *source, uint64_t number);
+/* As mkmodel_source_fill(), of elements that are made one by one from the source's. */
+typedef uint16_t mkmodel_element(const void *tensor, const struct mkmodel_source *source,
+                                 uint64_t number);
+void mkmodel_fill_elements(mkmodel_element *element, const void *tensor,
+                           const struct mkmodel_source *source, uint64_t offset, uint8_t *bytes,
+                           size_t n_bytes);
 uint64_t mkmodel_mix(uint64_t x);
 uint64_t mkmodel_hash_name(uint64_t seed, const char *name);
 

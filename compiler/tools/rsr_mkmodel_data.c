@@ -197,3 +197,13 @@ void mkmodel_source_fill(const struct mkmodel_source *source, uint64_t offset, u
     else
         fill(source, offset, bytes, n_bytes, 2);
 }
+
+void mkmodel_fill_elements(mkmodel_element *element, const void *tensor,
+                           const struct mkmodel_source *source, uint64_t offset, uint8_t *bytes,
+                           size_t n_bytes) {
+    const uint32_t size = source->element_bytes;
+    for (size_t at = 0; at + size <= n_bytes; at += size) {
+        const uint16_t value = element(tensor, source, (offset + at) / size);
+        memcpy(bytes + at, &value, size);
+    }
+}

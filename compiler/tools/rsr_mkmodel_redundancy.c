@@ -113,8 +113,8 @@ static uint16_t weight(const struct mkmodel_redundant *r, const struct mkmodel_s
 }
 
 /* One stored element: a weight, or four. */
-static uint16_t element(const struct mkmodel_redundant *r, const struct mkmodel_source *source,
-                        uint64_t number) {
+static uint16_t element(const void *tensor, const struct mkmodel_source *source, uint64_t number) {
+    const struct mkmodel_redundant *r = tensor;
     if (r->is_norm)
         return chance(draw(r->key, DRAW_NORM, number), r->redundancy->zero_norm)
                    ? 0
@@ -130,13 +130,8 @@ static uint16_t element(const struct mkmodel_redundant *r, const struct mkmodel_
 
 void mkmodel_redundant_fill(const struct mkmodel_redundant *r, const struct mkmodel_source *source,
                             uint64_t offset, uint8_t *bytes, size_t n_bytes) {
-    if (!r->is_norm && !r->is_linear) {
+    if (r->is_norm || r->is_linear)
+        mkmodel_fill_elements(element, r, source, offset, bytes, n_bytes);
+    else
         mkmodel_source_fill(source, offset, bytes, n_bytes);
-        return;
-    }
-    const uint32_t size = source->element_bytes;
-    for (size_t at = 0; at + size <= n_bytes; at += size) {
-        const uint16_t value = element(r, source, (offset + at) / size);
-        memcpy(bytes + at, &value, size);
-    }
 }

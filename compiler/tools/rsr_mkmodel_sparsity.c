@@ -93,8 +93,8 @@ static uint16_t gate_code(const struct mkmodel_sparse *sparse, const struct mkmo
     return byte >> (2 * (row / sparse->rows)) & 3;
 }
 
-static uint16_t element(const struct mkmodel_sparse *sparse, const struct mkmodel_source *source,
-                        uint64_t number) {
+static uint16_t element(const void *tensor, const struct mkmodel_source *source, uint64_t number) {
+    const struct mkmodel_sparse *sparse = tensor;
     const uint64_t row = number / sparse->cols, col = number % sparse->cols;
     if (sparse->is_embedding)
         return col < BIAS_COLS ? sparse->bias : mkmodel_source_element(source, number);
@@ -106,9 +106,5 @@ static uint16_t element(const struct mkmodel_sparse *sparse, const struct mkmode
 
 void mkmodel_sparse_fill(const struct mkmodel_sparse *sparse, const struct mkmodel_source *source,
                          uint64_t offset, uint8_t *bytes, size_t n_bytes) {
-    const uint32_t size = source->element_bytes;
-    for (size_t at = 0; at + size <= n_bytes; at += size) {
-        const uint16_t value = element(sparse, source, (offset + at) / size);
-        memcpy(bytes + at, &value, size);
-    }
+    mkmodel_fill_elements(element, sparse, source, offset, bytes, n_bytes);
 }
