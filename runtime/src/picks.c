@@ -245,9 +245,9 @@ rsr_status rsr_picks_finish(struct rsr_engine *engine, uint32_t *picked, rsr_err
         struct rsr_head_pick *pick = &picks->picks[i];
         const bool all = pick->mode == RSR_PICK_ALL || atomic_load(&pick->excluded);
         const rsr_status status =
-            all ? rsr_sample_at(engine->model->module->hyper.vocab, &pick->sampling,
-                                pick->mode == RSR_PICK_ALL ? pick->logits : pick->bounds,
-                                pick->history, pick->n_history, pick->n_history, &picked[i], err)
+            all ? rsr_sample_token(engine->model->module->hyper.vocab, &pick->sampling,
+                                   pick->mode == RSR_PICK_ALL ? pick->logits : pick->bounds,
+                                   pick->history, pick->n_history, &picked[i], err)
                 : choose(engine, pick, &picked[i], err);
         if (status != RSR_OK)
             return status;

@@ -159,9 +159,9 @@ static rsr_status sample_candidates(const float *logits, uint32_t vocab, const r
     return RSR_OK;
 }
 
-rsr_status rsr_sample_at(uint32_t vocab, const rsr_sampling *s, const float *logits,
-                         const uint32_t *history, size_t n_history, uint64_t position,
-                         uint32_t *token, rsr_error *err) {
+rsr_status rsr_sample_token(uint32_t vocab, const rsr_sampling *s, const float *logits,
+                            const uint32_t *history, size_t n_history, uint32_t *token,
+                            rsr_error *err) {
     rsr_status status = rsr_check_sampling(s, err);
     if (status == RSR_OK)
         status = check_logits(logits, vocab, err);
@@ -177,7 +177,7 @@ rsr_status rsr_sample_at(uint32_t vocab, const rsr_sampling *s, const float *log
         logits = penalized;
     }
     if (status == RSR_OK && s->temperature > 0)
-        status = sample_candidates(logits, vocab, s, position, token, err);
+        status = sample_candidates(logits, vocab, s, n_history, token, err);
     else if (status == RSR_OK)
         *token = greedy(logits, vocab);
     free(penalized);
@@ -195,6 +195,6 @@ rsr_status rsr_api_sample(const rsr_model *model, const rsr_sampling *sampling, 
         status = rsr_read_options(&options, sizeof(options), sampling, err);
     if (status != RSR_OK)
         return status;
-    return rsr_sample_at(model->module->hyper.vocab, &options, logits, history, n_history,
-                         n_history, token, err);
+    return rsr_sample_token(model->module->hyper.vocab, &options, logits, history, n_history, token,
+                            err);
 }

@@ -4,11 +4,10 @@
 
 #include "runtime.h"
 
-/* rsr_sample for a token at `position` of which only the last n_history tokens before it are known. */
-RSR_NODISCARD rsr_status rsr_sample_at(uint32_t vocab, const rsr_sampling *sampling,
-                                       const float *logits, const uint32_t *history,
-                                       size_t n_history, uint64_t position, uint32_t *token,
-                                       rsr_error *err);
+/* rsr_sample, of checked arguments. */
+RSR_NODISCARD rsr_status rsr_sample_token(uint32_t vocab, const rsr_sampling *sampling,
+                                          const float *logits, const uint32_t *history,
+                                          size_t n_history, uint32_t *token, rsr_error *err);
 
 /* Whether the options are in range. */
 RSR_NODISCARD rsr_status rsr_check_sampling(const rsr_sampling *sampling, rsr_error *err);
