@@ -228,58 +228,71 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }
 
-rsr_status rsr_api_engine_attention_stats(rsr_engine *engine, bool reset,
-                                          rsr_attention_stats *stats) {
-    if (engine == NULL || stats == NULL)
-        return RSR_ERR_ARGUMENT;
+/* Statistics of one kind: every worker keeps its own, which `add` adds to a total. */
+struct stats_kind {
+    size_t offset, size_bytes; /* in struct rsr_worker_state */
+    void (*add)(void *total, const void *worker);
+};
+
+/* `total` holds what is no sum; it is completed, given out and, with `reset`, begun anew. */
+static rsr_status take_stats(rsr_engine *engine, const struct stats_kind *kind, bool reset,
+                             void *total, void *stats) {
     rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
     if (status != RSR_OK)
         return status;
-    rsr_attention_stats total = {.size_bytes = sizeof(total),
-                                 .min_keys = engine->attention_options.min_keys,
-                                 .name = engine->attention->name};
     pthread_mutex_lock(&engine->call_lock);
-    for (uint32_t i = 0; i < engine->n_threads; i++) {
-        const rsr_attention_stats *worker = &engine->workers[i].attention;
-        total.dense += worker->dense;
-        total.indexed += worker->indexed;
-        total.keys += worker->keys;
-        total.pages += worker->pages;
-        total.pages_skipped += worker->pages_skipped;
-        total.scanned += worker->scanned;
-        total.plane2 += worker->plane2;
-        total.exact += worker->exact;
-        total.max_mass = fmax(total.max_mass, worker->max_mass);
-        total.max_error = fmax(total.max_error, worker->max_error);
-    }
-    status = rsr_write_info(stats, &total, sizeof(total), NULL);
+    for (uint32_t i = 0; i < engine->n_threads; i++)
+        kind->add(total, (const char *)&engine->workers[i] + kind->offset);
+    status = rsr_write_info(stats, total, kind->size_bytes, NULL);
     for (uint32_t i = 0; status == RSR_OK && reset && i < engine->n_threads; i++)
-        engine->workers[i].attention = (rsr_attention_stats){0};
+        memset((char *)&engine->workers[i] + kind->offset, 0, kind->size_bytes);
     pthread_mutex_unlock(&engine->call_lock);
     return status;
 }
 
-rsr_status rsr_api_engine_head_stats(rsr_engine *engine, bool reset, rsr_head_stats *stats) {
+static void add_attention(void *total_stats, const void *worker_stats) {
+    rsr_attention_stats *total = total_stats;
+    const rsr_attention_stats *worker = worker_stats;
+    total->dense += worker->dense;
+    total->indexed += worker->indexed;
+    total->keys += worker->keys;
+    total->pages += worker->pages;
+    total->pages_skipped += worker->pages_skipped;
+    total->scanned += worker->scanned;
+    total->plane2 += worker->plane2;
+    total->exact += worker->exact;
+    total->max_mass = fmax(total->max_mass, worker->max_mass);
+    total->max_error = fmax(total->max_error, worker->max_error);
+}
+
+static void add_head(void *total_stats, const void *worker_stats) {
+    rsr_head_stats *total = total_stats;
+    const rsr_head_stats *worker = worker_stats;
+    total->sketched += worker->sketched;
+    total->full += worker->full;
+    total->scanned += worker->scanned;
+    total->plane2 += worker->plane2;
+    total->exact += worker->exact;
+}
+
+rsr_status rsr_api_engine_attention_stats(rsr_engine *engine, bool reset,
+                                          rsr_attention_stats *stats) {
+    static const struct stats_kind kind = {offsetof(struct rsr_worker_state, attention),
+                                           sizeof(rsr_attention_stats), add_attention};
     if (engine == NULL || stats == NULL)
         return RSR_ERR_ARGUMENT;
-    rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
-    if (status != RSR_OK)
-        return status;
-    rsr_head_stats total = {.size_bytes = sizeof(total), .n_planes = engine->picks.shape.n_planes};
-    pthread_mutex_lock(&engine->call_lock);
-    for (uint32_t i = 0; i < engine->n_threads; i++) {
-        const rsr_head_stats *worker = &engine->workers[i].head;
-        total.sketched += worker->sketched;
-        total.full += worker->full;
-        total.scanned += worker->scanned;
-        total.plane2 += worker->plane2;
-        total.exact += worker->exact;
-    }
-    status = rsr_write_info(stats, &total, sizeof(total), NULL);
-    for (uint32_t i = 0; status == RSR_OK && reset && i < engine->n_threads; i++)
-        engine->workers[i].head = (rsr_head_stats){0};
-    pthread_mutex_unlock(&engine->call_lock);
-    return status;
+    rsr_attention_stats total = {.min_keys = engine->attention_options.min_keys,
+                                 .name = engine->attention->name};
+    return take_stats(engine, &kind, reset, &total, stats);
+}
+
+rsr_status rsr_api_engine_head_stats(rsr_engine *engine, bool reset, rsr_head_stats *stats) {
+    static const struct stats_kind kind = {offsetof(struct rsr_worker_state, head),
+                                           sizeof(rsr_head_stats), add_head};
+    if (engine == NULL || stats == NULL)
+        return RSR_ERR_ARGUMENT;
+    rsr_head_stats total = {.n_planes = engine->picks.shape.n_planes};
+    return take_stats(engine, &kind, reset, &total, stats);
 }
 
 const rsr_model *rsr_engine_model(const rsr_engine *engine) {
