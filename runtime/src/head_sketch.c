@@ -357,9 +357,6 @@ void rsr_head_sketch_run(struct rsr_engine *engine, uint32_t worker, const char 
     };
     for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
         prepare(&w, picks->sketched[i]);
-    /* The theorem's rounding, which an application may have changed before this thread began. */
-    for (uint32_t i = 0; i < picks->n_sketched && !rsr_sketch_float_mode(); i++)
-        atomic_store(&picks->sketched[i]->excluded, true);
     rsr_worker_pool_barrier(engine->pool, worker);
     scan(&w);
     rsr_worker_pool_barrier(engine->pool, worker);

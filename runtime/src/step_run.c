@@ -4,6 +4,7 @@
  * through all of them and no barrier is needed in between. A row that holds NaN is computed to the end
  * all the same: the chunk finishes, then rsr_eval reports the first operation that saw it.
  */
+#include <fenv.h>
 #include <string.h>
 
 #include "engine.h"
@@ -404,6 +405,7 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
         if (op->kind == RSR_OP_HEAD && is_quantised_head(w, op))
             point.kind = RSR_PROBE_LINEAR_INPUT;
         engine->probe(engine->probe_user, &point);
+        fesetenv(FE_DFL_ENV); /* the worker's, which bounds and sums rely on, whatever a probe left */
         if (before && op->kind == RSR_OP_LINEAR &&
             engine->model->target->kernels[op->arg].list == RSR_LIST_COLS)
             list_again(w, op->src[0]); /* the probe may have changed the rows */

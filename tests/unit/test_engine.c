@@ -1,5 +1,6 @@
 /* The engine over a module built by hand: logits equal an independent double-precision model, and equal
  * bit for bit however the tokens are fed: batches, chunks, threads, levels, truncation, forks. */
+#include <fenv.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -88,6 +89,7 @@ static const char *const role_names[] = {"embed", "q", "k", "v", "o", "gate", "u
 
 static void record(void *user, const rsr_probe_point *point) {
     struct recorded *r = user;
+    fesetround(FE_UPWARD); /* no affair of the worker that calls this */
     r->calls[point->kind]++;
     r->wrong += point->n_tokens != N_TOKENS || point->positions[N_TOKENS - 1] != N_TOKENS - 1;
     if (point->kind != RSR_PROBE_LINEAR_INPUT)
