@@ -1,24 +1,33 @@
-"""usage: decode_report.py RESULTS [PEER]: Markdown tables of what decode.sh measured.
+"""usage: decode_report.py RESULTS [PEER ...]: Markdown tables of what decode.sh measured.
 
-RESULTS has one JSON object a line: what, label, and what rsr-bench said. PEER is the JSON of llama-bench: one
-array, of which the tests that generate tokens are shown.
+RESULTS has one JSON object a line: what, label, and what rsr-bench said. A PEER is a JSON array of what other
+engines reached: kernels as decode.sh --help describes them, and tests of llama-bench, of which those that
+generate tokens are shown.
 """
 import json
 import math
 import sys
 
 
-def kernels(rows):
+def weights_of(shape):
+    return math.prod(int(n) for n in shape.split("x"))
+
+
+def kernels(rows, peers):
     print("| kernel | shape | threads | bits a weight | hot, G weights/s | streamed, G weights/s | GB/s of "
           "| share of the read bandwidth | spread |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         r = row["result"]
-        weights = math.prod(int(n) for n in row["shape"].split("x"))
         print(f"| {r['variant']}, {row['label']} | {row['shape']} | {r['threads']} "
-              f"| {r['bits_per_weight']:.2f} | {weights / r['hot_us'] / 1e3:.1f} "
+              f"| {r['bits_per_weight']:.2f} | {weights_of(row['shape']) / r['hot_us'] / 1e3:.1f} "
               f"| {r['weights_per_s_streamed'] / 1e9:.1f} | {r['read_gbps']:.1f} of {r['dram_gbps']:.1f} "
               f"| {r['roofline_ratio']:.2f} | {r['spread']:.2f} |")
+    for r in peers:
+        weights = weights_of(r["shape"])
+        print(f"| {r['kernel']} | {r['shape']} | {r['threads']} | {r['bits_per_weight']:.2f} "
+              f"| {weights / r['hot_us'] / 1e3:.1f} | {weights / r['streamed_us'] / 1e3:.1f} "
+              f"| {weights * r['bits_per_weight'] / 8e3 / r['streamed_us']:.1f} | | |")
 
 
 def models(rows, peers):
@@ -27,13 +36,15 @@ def models(rows, peers):
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         r = row["result"]
-        print(f"| {row['label']} | {r['threads']} | {r['bytes_per_token'] / 1e9:.3f} | {r['dram_gbps']:.1f} "
-              f"| {r['floor_tps']:.1f} | {r['decode_tps']:.1f} | {r['roofline_ratio']:.2f} "
-              f"| {r['decode_spread']:.2f} | {r['prefill_tps']:.0f} |")
+        # What fits the caches is not read from memory: it has no floor there.
+        cached = row["label"].startswith("kjv,")
+        floor = "| in the caches | " if cached else f"| {r['dram_gbps']:.1f} | {r['floor_tps']:.1f} "
+        share = "" if cached else f"{r['roofline_ratio']:.2f}"
+        print(f"| {row['label']} | {r['threads']} | {r['bytes_per_token'] / 1e9:.3f} {floor}"
+              f"| {r['decode_tps']:.1f} | {share} | {r['decode_spread']:.2f} | {r['prefill_tps']:.0f} |")
     for r in peers:
-        if r["n_gen"] > 0:
-            print(f"| {r['model_type']}, {r['model_size'] / 1e9:.3f} GB of weights | {r['n_threads']} | | | "
-                  f"| {r['avg_ts']:.1f} | | {2 * r['stddev_ts'] / r['avg_ts']:.2f} | |")
+        print(f"| {r['model_type']}, {r['model_size'] / 1e9:.3f} GB of weights | {r['n_threads']} | | | "
+              f"| {r['avg_ts']:.1f} | | {2 * r['stddev_ts'] / r['avg_ts']:.2f} | |")
 
 
 def profile(row):
@@ -47,19 +58,22 @@ def profile(row):
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     with open(sys.argv[1], encoding="utf-8") as file:
         results = [json.loads(line) for line in file]
     peers = []
-    if len(sys.argv) == 3:
-        with open(sys.argv[2], encoding="utf-8") as file:
-            peers = json.load(file)
-    print()
-    kernels([r for r in results if r["what"] == "kernel"])
-    print()
+    for path in sys.argv[2:]:
+        with open(path, encoding="utf-8") as file:
+            peers += json.load(file)
+    single = [r for r in results if r["what"] == "kernel"]
     whole = [r for r in results if r["what"] == "model"]
-    models(whole, peers)
+    if single:
+        print()
+        kernels(single, [r for r in peers if "kernel" in r])
+    if whole:
+        print()
+        models(whole, [r for r in peers if r.get("n_gen", 0) > 0])
     for row in whole:
         profile(row)
 
