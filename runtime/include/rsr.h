@@ -206,9 +206,9 @@ typedef struct rsr_engine_options {
     rsr_probe_fn *probe;    /* for tests and traces; NULL: none */
     void *probe_user;
     const char *attention;  /* "dense", or through the KV index of rsr_louver.h:
-                               "louver[:THRESHOLD][,min=KEYS]", THRESHOLD "value:T", "topk:K" or
-                               "mass:EPS" (mass:1e-3); tokens that see fewer than KEYS keys have
-                               dense attention (a measured number). NULL: dense */
+                               "louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]", THRESHOLD one
+                               of its rules, as "topk:20" (mass:1e-3); tokens that see fewer than
+                               KEYS keys have dense attention (a measured number). NULL: dense */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT {.size_bytes = sizeof(rsr_engine_options)}
 

@@ -72,21 +72,48 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
 
 /* ---- Queries ---------------------------------------------------------------------------------- */
 
-/* Which keys are relevant to a query. Products are unscaled: the real numbers q . k.
- *   value:T    q . k >= T. T = -inf is every key, T = inf none.
- *   topk:K     q . k >= the K-th largest product: the K best and what ties with the last.
+/* Which keys are relevant to a query: those whose product, the real number q . k (unscaled), reaches a
+ * threshold T.
+ *   value:T    T = -inf is every key, T = inf none.
+ *   topk:K     T is the K-th largest product: the K best keys and what ties with the last. 1 <= K.
+ *   budget:F   the K best of n keys and no more, K = floor(F n) but at least 1; of keys that tie with the
+ *              last the first ones. T is just above what was left out. 0 < F <= 1.
  *   mass:EPS   keys are left out, those of the lowest bounds first, as long as they surely carry at most
- *              EPS of the softmax; 0 is every key. 0 <= EPS < 1. */
-typedef enum rsr_louver_kind { RSR_LOUVER_VALUE, RSR_LOUVER_TOPK, RSR_LOUVER_MASS } rsr_louver_kind;
+ *              EPS of the softmax; 0 is every key. 0 <= EPS < 1.
+ * The others take T from a sample of the n keys: M = min(n, 512) of them, one of each of M equal stretches,
+ * chosen by n alone. With s[1] >= s[2] >= ... >= s[M] their products in float64, and `mean` those products'
+ * mean,
+ *   sample_max:A       T = mean + A (s[1] - mean), A >= 0. A = 1: the largest.
+ *   sample_topk:K      T = s[min(K, M)], 1 <= K <= 512.
+ *   sample_mean_max    T = (s[1] + mean) / 2.
+ *   sample_gap:PHI,P   T = s[i + 1], just below the first of the P widest gaps s[i] - s[i + 1] among the
+ *                      products s[1] .. s[floor(PHI M)] (at least two). 0 < PHI <= 1, 1 <= P <= 511.
+ * These rules are those of the Louver paper's code, which draws its sample at random and has A = 1; that a
+ * larger or smaller A moves T along the line from the mean to the maximum is this header's definition, so
+ * that adding a vector to every key changes nothing, as it changes no softmax. (Its budget is
+ * s[floor(F M)] of the sample; here it is exact.) */
+typedef enum rsr_louver_kind {
+    RSR_LOUVER_VALUE,
+    RSR_LOUVER_TOPK,
+    RSR_LOUVER_MASS,
+    RSR_LOUVER_BUDGET,
+    RSR_LOUVER_SAMPLE_MAX,
+    RSR_LOUVER_SAMPLE_TOPK,
+    RSR_LOUVER_SAMPLE_MEAN_MAX,
+    RSR_LOUVER_SAMPLE_GAP
+} rsr_louver_kind;
 
+/* Whatever their products, the first `sinks` and the last `window` keys are attended to, too; T is what it
+ * is without them. */
 typedef struct rsr_louver_threshold {
     rsr_louver_kind kind;
-    double value;           /* T or EPS */
-    uint32_t k;
+    double value;           /* T, EPS, F, A or PHI */
+    uint32_t k;             /* K or P */
+    uint32_t sinks, window; /* keys */
 } rsr_louver_threshold;
-#define RSR_LOUVER_THRESHOLD_DEFAULT {RSR_LOUVER_MASS, 1e-3, 0}
+#define RSR_LOUVER_THRESHOLD_DEFAULT {RSR_LOUVER_MASS, 1e-3, 0, 0, 0}
 
-/* "value:-3.5", "topk:20", "mass:1e-3". */
+/* A rule as above, [,sinks=N] and [,window=N]: "value:-3.5", "sample_gap:0.5,3", "topk:20,sinks=4". */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_threshold_parse(const char *text,
                                                                rsr_louver_threshold *threshold,
                                                                rsr_error *err);

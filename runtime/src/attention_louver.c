@@ -151,12 +151,13 @@ static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) 
 }
 
 static void attend_heads(const struct call *call, struct louver_page *pages, uint32_t n_pages,
-                         const float *q, float *out, uint32_t n_heads) {
+                         const rsr_louver_threshold *threshold, const float *q, float *out,
+                         uint32_t n_heads) {
     const struct rsr_engine *engine = call->engine;
     const struct louver_setup *setup = &engine->louver;
     struct louver_pass pass;
-    louver_pass_begin(&pass, setup, pages, n_pages, &engine->attention_options.threshold, NULL, q,
-                      setup->head_dim, n_heads, call->worker->scratch + views_bytes(engine));
+    louver_pass_begin(&pass, setup, pages, n_pages, threshold, NULL, q, setup->head_dim, n_heads,
+                      call->worker->scratch + views_bytes(engine));
     louver_pass_run(&pass);
     count_pass(&call->worker->attention, &pass);
     call->worker->bytes += pass_bytes(engine, &pass);
@@ -182,6 +183,15 @@ static void attend_densely(const struct call *call, struct rsr_run run, uint32_t
     call->worker->attention.dense += run.n_tokens;
 }
 
+/* Sinks are the first keys of the sequence, which a token may see no longer. */
+static rsr_louver_threshold threshold_at(const struct call *call, uint32_t token) {
+    rsr_louver_threshold threshold = call->engine->attention_options.threshold;
+    const uint32_t first =
+        rsr_first_seen(call->engine->chunk.positions[token], call->given->window);
+    threshold.sinks = threshold.sinks > first ? threshold.sinks - first : 0;
+    return threshold;
+}
+
 static void attend_token(const struct call *call, uint32_t token, uint32_t kv_head) {
     const struct rsr_engine *engine = call->engine;
     const struct rsr_attention_call *given = call->given;
@@ -197,9 +207,10 @@ static void attend_token(const struct call *call, uint32_t token, uint32_t kv_he
     }
     struct louver_page *pages = (struct louver_page *)(void *)call->worker->scratch;
     const uint32_t n_pages = view_pages(call, token, kv_head, pages), most = pass_heads(engine);
+    const rsr_louver_threshold threshold = threshold_at(call, token);
     for (uint32_t h = 0; h < group; h += most)
-        attend_heads(call, pages, n_pages, q + (size_t)h * head_dim, out + (size_t)h * head_dim,
-                     group - h < most ? group - h : most);
+        attend_heads(call, pages, n_pages, &threshold, q + (size_t)h * head_dim,
+                     out + (size_t)h * head_dim, group - h < most ? group - h : most);
     call->worker->attention.indexed++;
 }
 

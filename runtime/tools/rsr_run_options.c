@@ -48,7 +48,7 @@ static const struct option options_table[] = {
     {"--pin", NULL, VALUE_NONE, FIELD(pin), ENGINE_MODES, RUN_NONE, 0, 0,
      "bind each thread to a CPU"},
     {"--attention", "KIND", VALUE_TEXT, FIELD(attention), ENGINE_MODES, RUN_NONE, 0, 0,
-     "dense, or louver[:THRESHOLD][,min=KEYS] with value:T, topk:K or mass:EPS (dense)"},
+     "dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N] as in rsr_louver.h (dense)"},
     {"--target", "NAME", VALUE_TEXT, FIELD(target), ALL_MODES, RUN_NONE, 0, 0,
      "use this target of the model (the best that the CPU supports)"},
     {"--temp", "T", VALUE_NUMBER, SAMPLING(temperature), TEXT_MODES, RUN_NONE, 0, 1e6,

@@ -197,8 +197,10 @@ static void test_all_keys(const struct fixture *f) {
 }
 
 static void test_thresholds(const struct fixture *f) {
-    static const char *const thresholds[] = {"louver:topk:5,min=0", "louver:mass:0.2,min=0",
-                                             "louver:mass:0.3,min=150"};
+    static const char *const thresholds[] = {
+        "louver:topk:5,min=0",         "louver:mass:0.2,min=0",
+        "louver:mass:0.3,min=150",     "louver:budget:0.1,min=0,sinks=3",
+        "louver:sample_topk:40,min=0", "louver:sample_gap:0.5,3,min=0,window=70,sinks=2"};
     for (size_t i = 0; i < sizeof(thresholds) / sizeof(thresholds[0]); i++) {
         float *expected = plain_logits(f, thresholds[i]);
         CHECK(!same(f, expected, f->dense, 300, N_TOKENS)); /* it does leave out keys */
@@ -288,7 +290,8 @@ static void check_head(struct checker *c, const rsr_probe_point *point, uint32_t
     CHECK(gap <= certified + ROUNDING);
     c->worst_gap = fmax(c->worst_gap, gap);
     c->worst_error = fmax(c->worst_error, certified);
-    if (c->threshold.kind == RSR_LOUVER_MASS || c->window != 0)
+    if ((c->threshold.kind != RSR_LOUVER_VALUE && c->threshold.kind != RSR_LOUVER_TOPK) ||
+        c->threshold.sinks != 0 || c->window != 0)
         return;
     /* Exactly the relevant keys; ties within rounding are left to test_louver. */
     const uint32_t n = point->positions[token] + 1;
@@ -354,8 +357,17 @@ static void check_against_float64(const struct fixture *f, const char *threshold
 }
 
 static void test_certified(const struct fixture *f) {
-    static const char *const thresholds[] = {"mass:1e-3", "mass:0.05", "mass:0.5", "topk:7",
-                                             "topk:64",   "value:0",   "value:3"};
+    static const char *const thresholds[] = {"mass:1e-3",
+                                             "mass:0.05",
+                                             "mass:0.5",
+                                             "topk:7",
+                                             "topk:64",
+                                             "value:0",
+                                             "value:3",
+                                             "topk:5,sinks=4,window=9",
+                                             "budget:0.05",
+                                             "sample_topk:30",
+                                             "sample_mean_max,sinks=70"};
     for (size_t i = 0; i < sizeof(thresholds) / sizeof(thresholds[0]); i++)
         check_against_float64(f, thresholds[i], 0);
 }
@@ -378,6 +390,9 @@ static void test_windows(const struct fixture *f) {
         if (windows[i] > 128)
             check_against_float64(f, "mass:0.3", windows[i]);
         free(expected);
+        expected = plain_logits(f, "louver:sample_mean_max,min=0,sinks=170,window=3");
+        check_feeding(f, "louver:sample_mean_max,min=0,sinks=170,window=3", expected);
+        free(expected);
     }
     set_window(f->fake, 0);
 }
@@ -398,6 +413,12 @@ static void test_choice(const struct fixture *f) {
                                         "louverage",
                                         "louver:topk:0",
                                         "louver:budget:5",
+                                        "louver,topk:3",
+                                        "louver,min=3,min=3",
+                                        "louver,min=3,sinks=x",
+                                        "louver:topk:3,sinks=1,max=2",
+                                        "louver:sample_gap:0.5,min=3",
+                                        "dense,sinks=1",
                                         "louver,min=3,",
                                         "louver:mass:1,min=3",
                                         "louver:,min=3",
@@ -412,7 +433,7 @@ static void test_choice(const struct fixture *f) {
         CHECK(engine == NULL && err.message[0] != '\0');
     }
     const struct rsr_attention *attention = NULL;
-    struct rsr_attention_options options = {{RSR_LOUVER_VALUE, 7.0, 0}, 7};
+    struct rsr_attention_options options = {{RSR_LOUVER_VALUE, 7.0, 0, 0, 0}, 7};
     CHECK_INT(rsr_attention_choose(NULL, &attention, &options, NULL), RSR_OK);
     CHECK(attention == &rsr_attention_dense);
     CHECK_INT(rsr_attention_choose("louver", &attention, &options, NULL), RSR_OK);
@@ -421,6 +442,15 @@ static void test_choice(const struct fixture *f) {
     CHECK_INT(rsr_attention_choose("louver:topk:12,min=34", &attention, &options, NULL), RSR_OK);
     CHECK(options.threshold.kind == RSR_LOUVER_TOPK && options.threshold.k == 12);
     CHECK_INT(options.min_keys, 34);
+    CHECK_INT(rsr_attention_choose("louver,window=9,min=5,sinks=4", &attention, &options, NULL),
+              RSR_OK);
+    CHECK(options.threshold.kind == RSR_LOUVER_MASS && options.threshold.value == 1e-3);
+    CHECK(options.threshold.sinks == 4 && options.threshold.window == 9 && options.min_keys == 5);
+    CHECK_INT(
+        rsr_attention_choose("louver:sample_gap:0.5,3,min=0,sinks=1", &attention, &options, NULL),
+        RSR_OK);
+    CHECK(options.threshold.kind == RSR_LOUVER_SAMPLE_GAP && options.threshold.k == 3);
+    CHECK(options.threshold.sinks == 1 && options.threshold.window == 0 && options.min_keys == 0);
 }
 
 static void test_stats(const struct fixture *f) {

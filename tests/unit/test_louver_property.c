@@ -501,7 +501,7 @@ static rsr_louver_threshold threshold_of(const struct test_case *c, uint64_t *st
                                          const struct head_query *queries, double *t) {
     static const char *const texts[] = {"topk:1",    "topk:3",   "topk:20",   "topk:64",
                                         "topk:5000", "mass:0.5", "mass:1e-3", "mass:1e-9"};
-    rsr_louver_threshold threshold = {RSR_LOUVER_VALUE, 0.0, 0};
+    rsr_louver_threshold threshold = {RSR_LOUVER_VALUE, 0.0, 0, 0, 0};
     const uint64_t choice = check_random(state) % 16;
     const uint32_t at = (uint32_t)check_random(state);
     if (choice < 8) {

@@ -19,6 +19,7 @@
 
 #define LOUVER_MAX_HEADS 64u
 #define LOUVER_MAX_DIM 256u
+#define LOUVER_SAMPLE_KEYS 512u
 
 _Static_assert(RSR_PAGE_TOKENS == RSR_SKETCH_VECTORS && RSR_PAGE_TOKENS == 64,
                "a page is a block, and a mask has a bit for each key");
@@ -50,6 +51,12 @@ struct louver_page {
     const struct louver_sidecar *sidecar; /* of 64 keys; NULL: none */
 };
 
+/* The K largest of the numbers it was given, the least first. */
+struct louver_best {
+    double *heap;
+    uint32_t n, k;
+};
+
 /* One query head on its way. Arrays [keys] have 64 elements a page. */
 struct louver_head_state {
     struct rsr_sketch_query sketch;
@@ -59,14 +66,16 @@ struct louver_head_state {
     const float *q; /* [row_floats] */
     float *out;     /* [row_floats]: attention, not yet divided by state.sum */
     struct rsr_attend_state state;
-    /* topk */
-    double *uppers; /* [keys]: upper bounds of the products of keys in the masks */
-    double *best;   /* [keys]: heap of the n_best largest lower bounds, least first */
-    uint32_t n_best;
+    /* topk, budget and mass */
+    struct rsr_sketch_frame *frames; /* [pages], of those with a sidecar; NULL: not known */
+    /* topk and budget */
+    double *uppers;            /* [keys]: of products of keys in the masks; NULL: not wanted */
+    struct louver_best best;   /* of lower bounds, [keys] */
+    struct louver_best sample; /* of those of a sample of pages, [keys] */
+    uint32_t sample_left;      /* how many more keys of the page at hand are for the sample */
     /* mass: upper bound of the sum of exp(scale q.k - reference) over keys left out, and lower bound of
      * that over keys attended to */
-    float *x;                        /* [keys] */
-    struct rsr_sketch_frame *frames; /* [pages] */
+    float *x; /* [keys] */
     double skipped, attended;
     float reference;
 };
@@ -74,14 +83,22 @@ struct louver_head_state {
 struct louver_pass {
     const struct louver_setup *setup;
     struct louver_page *pages;
-    struct louver_norms *norms; /* [pages]: those of sidecars that were read; of pages without, |k| */
+    struct louver_norms *norms; /* [pages]: of sidecars that were read; of pages without, |k| */
     uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
     const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS]; /* of the heads */
-    float *page_out; /* [row_floats] */
+    float *page_out;                                          /* [row_floats] */
+    uint32_t *order; /* [pages], topk and budget: in which they are visited */
+    double *sampled; /* [LOUVER_SAMPLE_KEYS], thresholds from a sample: products of one head */
+    uint64_t closed; /* heads that are not visited now: a bit each */
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
 };
+
+/* The number of a page's first key; a window may cut the first page. */
+static inline uint32_t louver_first_key(const struct louver_pass *pass, uint32_t page) {
+    return page == 0 ? 0 : pass->pages[0].n_keys + (page - 1) * RSR_PAGE_TOKENS;
+}
 
 static inline uint64_t louver_all_keys(uint32_t n_keys) {
     return n_keys < 64 ? (UINT64_C(1) << n_keys) - 1 : UINT64_MAX;
@@ -122,6 +139,18 @@ void louver_scores(const struct louver_setup *setup, const struct louver_page *p
 /* How far such a z is from the real number, at most. */
 double louver_score_error(const struct louver_setup *setup, double q_norm, double key_norm);
 
+/* ---- louver_threshold.c ---- */
+
+/* Refuses kinds and numbers that rsr_louver.h does not allow. */
+RSR_NODISCARD rsr_status louver_check_threshold(const rsr_louver_threshold *threshold,
+                                                rsr_error *err);
+/* RULE of rsr_louver_threshold_parse; *text moves behind it. */
+RSR_NODISCARD rsr_status louver_parse_rule(const char **text, rsr_louver_threshold *threshold,
+                                           rsr_error *err);
+/* What follows it. min_keys: where N of ,min=N goes; NULL: there is no such option. */
+RSR_NODISCARD rsr_status louver_parse_options(const char *text, rsr_louver_threshold *threshold,
+                                              uint32_t *min_keys, rsr_error *err);
+
 /* ---- louver_pass.c ---- */
 
 /* Memory of a pass, 64-byte aligned; UINT64_MAX: too large. */
@@ -137,6 +166,37 @@ void louver_pass_run(struct louver_pass *pass);
 /* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in memory: a
  * run looks at one when it is about to read the sketch behind it, and nowhere else. */
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
+/* The frames of all heads and pages. */
+void louver_find_frames(struct louver_pass *pass);
+/* Keys of a page that are attended to whatever their products. */
+uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page);
+
+/* ---- louver_visit.c ---- */
+
+/* q . k lies between `lower` and `upper`; `value` is what float64 says. */
+struct louver_product {
+    double value, lower, upper;
+};
+struct louver_product louver_exact_product(const struct louver_setup *setup, const float *q,
+                                           const struct louver_page *page, uint32_t key);
+
+/* Into the masks of the heads that are not closed: keys of page p whose products can reach the thresholds.
+ * `next`, if not NULL, is visited next. */
+void louver_visit_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next);
+/* All keys of the page for all heads. */
+void louver_take_page(struct louver_pass *pass, uint32_t p);
+
+/* ---- louver_sample.c: thresholds from a sample ---- */
+void louver_sample_thresholds(struct louver_pass *pass);
+
+/* ---- louver_topk.c: the K best keys ---- */
+
+/* How many topk and budget ask for. */
+uint32_t louver_best_keys(const struct louver_pass *pass);
+void louver_run_topk(struct louver_pass *pass);
+/* A key that a visit found has at least this product. */
+void louver_note_lower(struct louver_head_state *head, double lower);
+void louver_sort_descending(double *x, uint32_t n);
 
 /* ---- louver_mass.c: every head leaves out what may carry at most EPS of its softmax ---- */
 void louver_run_mass(struct louver_pass *pass);
@@ -189,7 +249,7 @@ struct rsr_louver {
     uint32_t n_blocks, capacity_blocks, n_keys;
     struct louver_shelf *shelf; /* that new blocks come from; NULL: none yet */
     uint32_t n_taken;           /* from shelves, over its life */
-    void *scratch; /* of queries, kept for the next one */
+    void *scratch;              /* of queries, kept for the next one */
     uint64_t scratch_bytes;
 };
 

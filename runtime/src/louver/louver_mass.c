@@ -3,7 +3,8 @@
  *
  * With x[i] >= scale q . k[i] - r for a reference r, and Z at most the sum of exp(scale q . k[i] - r) over
  * all keys, the keys left out carry at most S / Z of the softmax, S the sum of their exp(x[i]). Z comes
- * from the pages without a sidecar and from the one with the highest bound, which are attended to. S may
+ * from pages that are attended to in any case: those without a sidecar, with sinks or keys of the window,
+ * and the one with the highest bound. S may
  * reach EPS Z: a quarter of it with whole pages, which then are not read at all, three quarters by the
  * first plane, all of it by the second. Keys are taken in order of x through a histogram; within a bin
  * none is preferred. Thresholds need no exact products here: what no sketch drops is attended to.
@@ -91,9 +92,16 @@ static uint32_t spend(struct mass_head *head, const double *bins, double share) 
     return n_bins;
 }
 
+/* Whether the page is one that is attended to whatever happens: without a sidecar, with the highest bound,
+ * or with sinks or keys of the window. */
+static bool is_given(const struct louver_pass *pass, const struct mass_head *head, uint32_t page) {
+    return pass->pages[page].sidecar == NULL || page == head->best_page ||
+           louver_forced_keys(pass, page) != 0;
+}
+
 /* Whether keys of the page may be left out. */
 static bool is_open(const struct louver_pass *pass, const struct mass_head *head, uint32_t page) {
-    return pass->pages[page].sidecar != NULL && page != head->best_page && !head->gave_up;
+    return !head->gave_up && !is_given(pass, head, page);
 }
 
 static bool is_sampled(uint32_t page) {
@@ -102,34 +110,16 @@ static bool is_sampled(uint32_t page) {
 
 /* ---- Reference and budget ---- */
 
-/* Norms, centre and box of a page: a few lines of memory far from those of the page before. */
-static void fetch_frame(const struct louver_pass *pass, uint32_t page) {
-    const char *at = page < pass->n_pages ? (const char *)pass->pages[page].sidecar : NULL;
-    const uint32_t bytes = at == NULL ? 0 : LOUVER_SKETCH_AT + pass->setup->shape.scales_at;
-    for (uint32_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(at + i);
-}
-
-/* Every head's frames, and the page with the highest bound. */
+/* The page with the highest bound of each head. */
 static void find_best_pages(struct louver_pass *pass, struct mass_head *heads) {
-    const struct louver_setup *setup = pass->setup;
-    struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
-    for (uint32_t h = 0; h < pass->n_heads; h++)
-        heads[h].best_page = pass->n_pages;
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
-        const struct louver_page *page = &pass->pages[p];
-        for (uint32_t h = 0; h < pass->n_heads; h++)
-            heads[h].state->masks[p] = louver_all_keys(page->n_keys);
-        fetch_frame(pass, p + 1);
-        if (!louver_open_sidecar(pass, p))
-            continue;
-        setup->kernel->frames(&setup->shape, louver_sketch(page), pass->queries, pass->n_heads,
-                              frames);
-        for (uint32_t h = 0; h < pass->n_heads; h++) {
-            struct mass_head *head = &heads[h];
-            head->state->frames[p] = frames[h];
-            if (head->best_page == pass->n_pages ||
-                frames[h].bound > head->state->frames[head->best_page].bound)
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        struct mass_head *head = &heads[h];
+        head->best_page = pass->n_pages;
+        for (uint32_t p = 0; p < pass->n_pages; p++) {
+            head->state->masks[p] = louver_all_keys(pass->pages[p].n_keys);
+            if (pass->pages[p].sidecar != NULL &&
+                (head->best_page == pass->n_pages ||
+                 head->state->frames[p].bound > head->state->frames[head->best_page].bound))
                 head->best_page = p;
         }
     }
@@ -289,8 +279,8 @@ static void judge_plane1(const struct louver_pass *pass, struct mass_head *head)
 
 static bool was_sampled(const struct louver_pass *pass, const struct mass_head *head,
                         uint32_t page) {
-    return head->gave_up && is_sampled(page) && pass->pages[page].sidecar != NULL &&
-           page != head->best_page && head->state->masks[page] != 0;
+    return head->gave_up && is_sampled(page) && !is_given(pass, head, page) &&
+           head->state->masks[page] != 0;
 }
 
 /* One pass over the first plane, all heads at a page. */
@@ -350,6 +340,7 @@ void louver_run_mass(struct louver_pass *pass) {
     const bool two_planes = pass->setup->shape.n_planes > 1;
     for (uint32_t h = 0; h < pass->n_heads; h++)
         heads[h] = (struct mass_head){.state = &pass->heads[h]};
+    louver_find_frames(pass);
     find_best_pages(pass, heads);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         start_head(pass, &heads[h]);

@@ -7,17 +7,10 @@
 
 static rsr_status check_threshold(const rsr_louver_query *query, rsr_error *err) {
     const rsr_louver_threshold *t = &query->threshold;
-    if ((unsigned)t->kind > RSR_LOUVER_MASS)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "the threshold has no kind that is known");
-    if (t->kind == RSR_LOUVER_TOPK && t->k < 1)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "topk asks for 0 keys; ask for 1 or more");
-    if (t->kind == RSR_LOUVER_MASS && !(t->value >= 0.0 && t->value < 1.0))
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "mass is %g; it must be at least 0 and below 1",
-                        t->value);
     for (uint32_t h = 0; t->kind == RSR_LOUVER_VALUE && h < query->n_heads; h++)
         if (isnan(query->values != NULL ? query->values[h] : t->value))
             return rsr_fail(err, RSR_ERR_NUMERIC, "the threshold of head %u is not a number", h);
-    return RSR_OK;
+    return louver_check_threshold(t, err);
 }
 
 static rsr_status check_query(const rsr_louver *index, const rsr_louver_query *query,

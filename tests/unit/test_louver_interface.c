@@ -1,0 +1,461 @@
+/* The interface of the KV index: what it refuses, thresholds as text, that answers depend on the keys alone,
+ * budgets, sinks and windows to the key, and the memory it takes. That no key is missed and errors are
+ * within what is certified, test_louver checks. */
+#include <fenv.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "louver/louver.h"
+
+/* ---- Refusals ---- */
+
+static rsr_louver_threshold threshold_of(rsr_louver_kind kind, double value, uint32_t k) {
+    return (rsr_louver_threshold){.kind = kind, .value = value, .k = k};
+}
+
+static void test_refusals(void) {
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    rsr_louver *index = NULL, *fork = NULL;
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
+    options.head_dim = 257;
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
+    options.head_dim = 4;
+    options.n_planes = 3;
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
+    options.n_planes = 2;
+    options.scale = NAN;
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_ERR_ARGUMENT);
+    options.scale = 0.0f;
+    CHECK(index == NULL);
+    CHECK_INT(rsr_louver_create(&options, &index, &err), RSR_OK);
+
+    float rows[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    const float good = rows[9], bad[] = {NAN, INFINITY, -INFINITY};
+    CHECK_INT(rsr_louver_append(index, NULL, rows, 1, &err), RSR_ERR_ARGUMENT);
+    CHECK_INT(rsr_louver_append(index, rows, rows, 2, &err), RSR_OK);
+    for (int i = 0; i < 3; i++) {
+        float values[12] = {0};
+        rows[9] = bad[i];
+        CHECK_INT(rsr_louver_append(index, rows, values, 3, &err), RSR_ERR_NUMERIC);
+        CHECK(strstr(err.message, "key 2 ") != NULL);
+        CHECK_INT(rsr_louver_append(index, values, rows, 3, &err), RSR_ERR_NUMERIC);
+        CHECK(strstr(err.message, "value 2 ") != NULL);
+    }
+    rows[9] = good;
+    CHECK_INT(rsr_louver_truncate(index, 3, &err), RSR_ERR_ARGUMENT);
+    CHECK_INT(rsr_louver_fork(index, NULL, &err), RSR_ERR_ARGUMENT);
+
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    float out[4] = {7, 7, 7, 7};
+    uint32_t indices[2] = {9, 9};
+    query.out = out;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.q = rows;
+    for (int i = 0; i < 3; i++) {
+        rows[3] = bad[i];
+        CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
+    }
+    rows[3] = 4.0f;
+    query.threshold = threshold_of(RSR_LOUVER_VALUE, NAN, 0);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
+    query.threshold = threshold_of(RSR_LOUVER_TOPK, 0.0, 0);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.threshold = threshold_of(RSR_LOUVER_MASS, 1.0, 0);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.threshold.kind = (rsr_louver_kind)8;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    query.threshold = threshold_of(RSR_LOUVER_TOPK, 0.0, 1);
+    fesetround(FE_DOWNWARD); /* bounds would not hold */
+    const rsr_status attended = rsr_louver_attend(index, &query, NULL, NULL);
+    const rsr_status appended = rsr_louver_append(index, rows, rows, 1, NULL);
+    fesetround(FE_TONEAREST);
+    CHECK_INT(attended, RSR_ERR_NUMERIC);
+    CHECK_INT(appended, RSR_ERR_NUMERIC);
+    query.n_heads = 65;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
+    CHECK(out[0] == 7.0f);
+
+    /* Nothing is relevant; more is than there is room for. */
+    query.n_heads = 1;
+    query.threshold = threshold_of(RSR_LOUVER_VALUE, INFINITY, 0);
+    rsr_louver_head head;
+    query.heads = &head;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK);
+    CHECK(out[0] == 0.0f && head.n_attended == 0 && head.mass == 1.0);
+    CHECK(head.certified_error > 13.19 && head.certified_error < 13.20); /* |(5, 6, 7, 8)| */
+    query.threshold = threshold_of(RSR_LOUVER_VALUE, -INFINITY, 0);
+    query.indices = indices;
+    query.capacity = 1;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_FULL);
+    CHECK(indices[0] == 0 && indices[1] == 9 && head.n_attended == 2);
+
+    CHECK_INT(rsr_louver_truncate(index, 0, &err), RSR_OK);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK);
+    CHECK(head.n_attended == 0 && head.mass == 0.0 && head.certified_error == 0.0);
+    CHECK_INT(rsr_louver_fork(index, &fork, &err), RSR_OK);
+    rsr_louver_destroy(fork);
+    rsr_louver_destroy(index);
+    rsr_louver_destroy(NULL);
+}
+
+/* ---- Thresholds as text ---- */
+
+struct parsed {
+    const char *text;
+    rsr_louver_threshold threshold;
+};
+
+static const struct parsed right[] = {
+    {"value:-2.5", {RSR_LOUVER_VALUE, -2.5, 0, 0, 0}},
+    {"value:-inf", {RSR_LOUVER_VALUE, -INFINITY, 0, 0, 0}},
+    {"value:inf,sinks=4294967295", {RSR_LOUVER_VALUE, INFINITY, 0, UINT32_MAX, 0}},
+    {"topk:20", {RSR_LOUVER_TOPK, 0.0, 20, 0, 0}},
+    {"topk:4294967295,window=0", {RSR_LOUVER_TOPK, 0.0, UINT32_MAX, 0, 0}},
+    {"mass:1e-3", {RSR_LOUVER_MASS, 1e-3, 0, 0, 0}},
+    {"mass:0,window=7,sinks=4", {RSR_LOUVER_MASS, 0.0, 0, 4, 7}},
+    {"mass:0.9999999999999999", {RSR_LOUVER_MASS, 1.0 - 0x1p-53, 0, 0, 0}},
+    {"budget:0.1,sinks=4,window=256", {RSR_LOUVER_BUDGET, 0.1, 0, 4, 256}},
+    {"budget:1", {RSR_LOUVER_BUDGET, 1.0, 0, 0, 0}},
+    {"sample_max:1", {RSR_LOUVER_SAMPLE_MAX, 1.0, 0, 0, 0}},
+    {"sample_max:0", {RSR_LOUVER_SAMPLE_MAX, 0.0, 0, 0, 0}},
+    {"sample_topk:512", {RSR_LOUVER_SAMPLE_TOPK, 0.0, 512, 0, 0}},
+    {"sample_mean_max", {RSR_LOUVER_SAMPLE_MEAN_MAX, 0.0, 0, 0, 0}},
+    {"sample_mean_max,sinks=1", {RSR_LOUVER_SAMPLE_MEAN_MAX, 0.0, 0, 1, 0}},
+    {"sample_gap:0.5,3", {RSR_LOUVER_SAMPLE_GAP, 0.5, 3, 0, 0}},
+    {"sample_gap:1,511,window=9", {RSR_LOUVER_SAMPLE_GAP, 1.0, 511, 0, 9}},
+};
+
+static const char *const wrong[] = {"",
+                                    ":",
+                                    ",",
+                                    "value",
+                                    "value:",
+                                    "value:x",
+                                    "value:nan",
+                                    "value: 1",
+                                    "value:1 ",
+                                    "value:1,",
+                                    "value:1,2",
+                                    "value=1",
+                                    "VALUE:1",
+                                    "topk",
+                                    "topk:0",
+                                    "topk:-1",
+                                    "topk:+1",
+                                    "topk:",
+                                    "topk:2x",
+                                    "topk:4294967296",
+                                    "topk:99999999999999999999",
+                                    "topk:2.0",
+                                    "mass",
+                                    "mass:",
+                                    "mass:1",
+                                    "mass:-1",
+                                    "mass:-1e-300",
+                                    "mass:nan",
+                                    "mass:inf",
+                                    "budget",
+                                    "budget:",
+                                    "budget:0",
+                                    "budget:-0.1",
+                                    "budget:1.0000001",
+                                    "budget:3",
+                                    "budget:nan",
+                                    "budget:10%",
+                                    "sample_max",
+                                    "sample_max:",
+                                    "sample_max:-1",
+                                    "sample_max:inf",
+                                    "sample_max:nan",
+                                    "sample_topk:0",
+                                    "sample_topk:513",
+                                    "sample_topk",
+                                    "sample_mean_max:",
+                                    "sample_mean_max:1",
+                                    "sample_mean_max,",
+                                    "sample_mean",
+                                    "sample_gap",
+                                    "sample_gap:",
+                                    "sample_gap:0.5",
+                                    "sample_gap:0.5,",
+                                    "sample_gap:0,3",
+                                    "sample_gap:1.5,3",
+                                    "sample_gap:0.5,0",
+                                    "sample_gap:0.5,512",
+                                    "sample_gap:0.5,x",
+                                    "sample_gap:0.5,3,",
+                                    "sample_gap:,3",
+                                    "sample_gap:nan,3",
+                                    "sample_gap:0.5,sinks=3",
+                                    "sinks=4",
+                                    ",sinks=4",
+                                    "topk:3,sinks",
+                                    "topk:3,sinks=",
+                                    "topk:3,sinks=-1",
+                                    "topk:3,sinks=4294967296",
+                                    "topk:3,sinks=1 ",
+                                    "topk:3,sinks=1,sinks=1",
+                                    "topk:3,window=2,window=3",
+                                    "topk:3,window=1x",
+                                    "topk:3,min=3",
+                                    "topk:3,sinks=1,,window=2",
+                                    "topk:3 ,sinks=1",
+                                    "topk:3,Sinks=1",
+                                    "topk:3,sinks=1;window=2"};
+
+static void test_thresholds(void) {
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        rsr_louver_threshold t = {RSR_LOUVER_TOPK, 0.0, 77, 7, 8};
+        rsr_error err = RSR_ERROR_INIT;
+        const rsr_status status = rsr_louver_threshold_parse(wrong[i], &t, &err);
+        if (status != RSR_ERR_ARGUMENT)
+            fprintf(stderr, "'%s' is taken\n", wrong[i]);
+        CHECK_INT(status, RSR_ERR_ARGUMENT);
+        CHECK(err.message[0] != '\0' && t.k == 77 && t.sinks == 7 && t.window == 8);
+    }
+    for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+        const rsr_louver_threshold *expected = &right[i].threshold;
+        rsr_louver_threshold t = {RSR_LOUVER_TOPK, 0.5, 77, 7, 8};
+        rsr_error err = RSR_ERROR_INIT;
+        CHECK_INT(rsr_louver_threshold_parse(right[i].text, &t, &err), RSR_OK);
+        CHECK_STR(err.message, "");
+        CHECK(t.kind == expected->kind && t.value == expected->value && t.k == expected->k &&
+              t.sinks == expected->sinks && t.window == expected->window);
+    }
+    CHECK_INT(rsr_louver_threshold_parse(NULL, NULL, NULL), RSR_ERR_ARGUMENT);
+}
+
+static void check_sentence(const char *text, const char *sentence) {
+    rsr_louver_threshold t;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(rsr_louver_threshold_parse(text, &t, &err), RSR_ERR_ARGUMENT);
+    CHECK_STR(err.message, sentence);
+}
+
+static void test_sentences(void) {
+    check_sentence("best:3",
+                   "the threshold 'best:3' is unknown; there are value:T, topk:K, mass:EPS, "
+                   "budget:F, sample_max:A, sample_topk:K, sample_mean_max and sample_gap:PHI,P");
+    check_sentence("mass:2", "the threshold 'mass:2' cannot be; write mass:EPS, 0 <= EPS < 1");
+    check_sentence("sample_gap:0.5,512", "the threshold 'sample_gap:0.5,512' cannot be; write "
+                                         "sample_gap:PHI,P, 0 < PHI <= 1, 1 <= P <= 511");
+    check_sentence("topk:3,min=3",
+                   "'min=3' is unknown; there are sinks=N and window=N, behind a comma each");
+    check_sentence("topk:3,sinks=x",
+                   "'sinks=x' names no number of keys; write sinks=N once, N a number of keys");
+    check_sentence("topk:3,sinks=1,sinks=2",
+                   "'sinks=2' comes again; write sinks=N once, N a number of keys");
+}
+
+/* ---- One answer, however the keys came ---- */
+
+#define LIFE_KEYS 1500u
+#define DIM 64u
+
+static double uniform(uint64_t *state) {
+    return ((double)(check_random(state) >> 11) + 0.5) * 0x1p-53;
+}
+
+static void fill_rows(float *rows, size_t n, uint64_t seed) {
+    for (size_t i = 0; i < n; i++)
+        rows[i] = (float)(uniform(&seed) + uniform(&seed) + uniform(&seed) - 1.5);
+}
+
+static rsr_louver *new_index(uint32_t head_dim) {
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    rsr_louver *index = NULL;
+    options.head_dim = head_dim;
+    CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+    return index;
+}
+
+static void append_pieces(rsr_louver *index, const float *keys, const float *values, uint32_t begin,
+                          uint32_t end, uint32_t piece) {
+    for (uint32_t at = begin; at < end; at += piece) {
+        const uint32_t n = end - at < piece ? end - at : piece;
+        CHECK_INT(
+            rsr_louver_append(index, keys + (size_t)at * DIM, values + (size_t)at * DIM, n, NULL),
+            RSR_OK);
+    }
+}
+
+/* What four heads get, and what each of them gets alone. */
+struct answers {
+    float out[4 * DIM];
+    rsr_louver_head heads[4];
+};
+
+static struct answers ask(rsr_louver *index, const float *q, const char *threshold, bool alone) {
+    struct answers answers;
+    memset(&answers, 0, sizeof(answers));
+    for (uint32_t h = 0; h < (alone ? 4 : 1); h++) {
+        rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+        query.n_heads = alone ? 1 : 4;
+        query.q = q + (size_t)h * DIM;
+        query.out = answers.out + (size_t)h * DIM;
+        query.heads = answers.heads + h;
+        CHECK_INT(rsr_louver_threshold_parse(threshold, &query.threshold, NULL), RSR_OK);
+        CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
+    }
+    return answers;
+}
+
+static void check_same(const struct answers *a, const struct answers *b) {
+    CHECK(memcmp(a->out, b->out, sizeof(a->out)) == 0);
+    for (uint32_t h = 0; h < 4; h++) {
+        CHECK_INT(a->heads[h].n_attended, b->heads[h].n_attended);
+        CHECK(a->heads[h].threshold == b->heads[h].threshold);
+        CHECK(a->heads[h].mass == b->heads[h].mass);
+        CHECK(a->heads[h].certified_error == b->heads[h].certified_error);
+    }
+}
+
+static const char *const rules[] = {"value:0.5",      "topk:20",        "budget:0.1",
+                                    "mass:0.3",       "sample_max:0.9", "sample_topk:9",
+                                    "sample_gap:1,5", "sample_mean_max"};
+static const char *const extras[] = {"", ",sinks=5", ",window=70", ",sinks=65,window=3"};
+
+/* Thresholds depend on the keys alone: not on the pieces they came in, on forks, on what was there before a
+ * cut, or on the other heads. */
+static void test_determinism(void) {
+    static float keys[LIFE_KEYS * DIM], values[LIFE_KEYS * DIM], other[LIFE_KEYS * DIM], q[4 * DIM];
+    fill_rows(keys, LIFE_KEYS * DIM, 1);
+    fill_rows(values, LIFE_KEYS * DIM, 2);
+    fill_rows(other, LIFE_KEYS * DIM, 3);
+    fill_rows(q, 4 * DIM, 4);
+    for (uint32_t i = 0; i < 4 * DIM; i++)
+        q[i] *= 24.0f; /* else attention is so flat that mass leaves out nothing */
+    rsr_louver *plain = new_index(DIM), *pieces = new_index(DIM), *cut = new_index(DIM),
+               *fork = NULL;
+    append_pieces(plain, keys, values, 0, LIFE_KEYS, LIFE_KEYS);
+    append_pieces(pieces, keys, values, 0, LIFE_KEYS, 1);
+    append_pieces(cut, keys, values, 0, 700, 37);
+    append_pieces(cut, other, other, 700, 1100, 400);
+    CHECK_INT(rsr_louver_truncate(cut, 700, NULL), RSR_OK);
+    CHECK_INT(rsr_louver_fork(cut, &fork, NULL), RSR_OK);
+    append_pieces(cut, other, other, 700, 1300, 600);
+    append_pieces(fork, keys, values, 700, LIFE_KEYS, 90);
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]) * 4; i++) {
+        char threshold[64];
+        snprintf(threshold, sizeof(threshold), "%s%s", rules[i / 4], extras[i % 4]);
+        const struct answers expected = ask(plain, q, threshold, false);
+        CHECK(expected.heads[0].n_attended > 0 && expected.heads[0].n_attended < LIFE_KEYS);
+        const struct answers others[] = {ask(plain, q, threshold, true),
+                                         ask(pieces, q, threshold, false),
+                                         ask(fork, q, threshold, false)};
+        for (size_t j = 0; j < sizeof(others) / sizeof(others[0]); j++)
+            check_same(&expected, &others[j]);
+    }
+    rsr_louver_destroy(plain);
+    rsr_louver_destroy(pieces);
+    rsr_louver_destroy(cut);
+    rsr_louver_destroy(fork);
+}
+
+/* ---- Budgets, sinks and windows, to the key ---- */
+
+/* All keys tie: a budget takes the first ones and no more, topk all; sinks and windows come on top. */
+static void test_ties(void) {
+    static const struct {
+        const char *threshold;
+        uint32_t n_attended, last;
+    } cases[] = {{"budget:0.1", 100, 99},
+                 {"budget:0.0001", 1, 0},
+                 {"budget:0.9999", 999, 998},
+                 {"topk:3", 1000, 999},
+                 {"budget:0.1,sinks=200", 200, 199},
+                 {"budget:0.1,window=1", 101, 999},
+                 {"budget:0.05,sinks=2,window=70", 120, 999},
+                 {"value:1e30,sinks=2", 2, 1},
+                 {"value:1e30,window=3", 3, 999},
+                 {"sample_max:1", 1000, 999},
+                 {"mass:0.5", 1000, 999}};
+    static float rows[1000 * DIM];
+    static uint32_t indices[1000];
+    for (size_t i = 0; i < 1000 * DIM; i++)
+        rows[i] = (float)(i % DIM) * 0.125f - 3.0f;
+    rsr_louver *index = new_index(DIM);
+    CHECK_INT(rsr_louver_append(index, rows, rows, 1000, NULL), RSR_OK);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+        rsr_louver_head head;
+        query.q = rows;
+        query.indices = indices;
+        query.capacity = 1000;
+        query.heads = &head;
+        CHECK_INT(rsr_louver_threshold_parse(cases[i].threshold, &query.threshold, NULL), RSR_OK);
+        CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
+        if (query.threshold.kind == RSR_LOUVER_MASS) { /* any so many, whole pages rather */
+            CHECK(head.n_attended >= 500 && head.mass <= 0.5);
+            continue;
+        }
+        CHECK_INT(head.n_attended, cases[i].n_attended);
+        CHECK_INT(indices[head.n_attended - 1], cases[i].last);
+    }
+    rsr_louver_destroy(index);
+}
+
+/* The memory that the index adds: 81 bytes a key with one plane, 150 with two. */
+static void test_memory(void) {
+    for (uint32_t planes = 1; planes <= 2; planes++) {
+        rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+        rsr_louver *index;
+        rsr_louver_info info = RSR_LOUVER_INFO_INIT;
+        float row[128] = {1.0f};
+        options.head_dim = 128;
+        options.n_planes = planes;
+        CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+        for (int i = 0; i < 640; i++)
+            CHECK_INT(rsr_louver_append(index, row, row, 1, NULL), RSR_OK);
+        CHECK_INT(rsr_louver_get_info(index, &info), RSR_OK);
+        CHECK_INT(info.length, 640);
+        CHECK_INT(info.kv_bytes, 640 * 2 * 128 * 4);
+        CHECK(info.index_bytes <= 640 * (planes == 1 ? 81 : 150));
+        rsr_louver_destroy(index);
+    }
+}
+
+/* ---- Memory ---- */
+
+static uint32_t count_shelves(const rsr_louver *index) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < index->n_blocks; i++)
+        n += i == 0 || index->blocks[i]->shelf != index->blocks[i - 1]->shelf;
+    return n;
+}
+
+/* Pages lie side by side however keys come, and a fork's own page takes no more than it needs. */
+static void test_shelves(void) {
+    enum { N_PAGES = 200, N_KEYS = N_PAGES * RSR_PAGE_TOKENS + 1 };
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    options.head_dim = 16;
+    float *rows = calloc((size_t)N_KEYS * 16, sizeof(float));
+    for (uint32_t whole = 0; whole < 2; whole++) {
+        rsr_louver *index = NULL, *fork = NULL;
+        CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+        for (uint32_t done = 0, n; done < N_KEYS; done += n) {
+            n = whole ? N_KEYS : 1;
+            CHECK_INT(rsr_louver_append(index, rows, rows, n, NULL), RSR_OK);
+        }
+        CHECK(count_shelves(index) <= 10); /* 1 1 2 4 ... 64, and 64 each */
+        CHECK_INT(rsr_louver_fork(index, &fork, NULL), RSR_OK);
+        CHECK_INT(rsr_louver_append(fork, rows, rows, 1, NULL), RSR_OK);
+        CHECK_INT(fork->blocks[N_PAGES]->shelf->n_blocks, 1);
+        rsr_louver_destroy(fork);
+        rsr_louver_destroy(index);
+    }
+    free(rows);
+}
+
+int main(void) {
+    test_refusals();
+    test_thresholds();
+    test_sentences();
+    test_determinism();
+    test_ties();
+    test_memory();
+    test_shelves();
+    return CHECK_EXIT();
+}
