@@ -209,6 +209,10 @@ typedef struct rsr_engine_options {
                                "louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]", THRESHOLD one
                                of its rules, as "topk:20" (mass:1e-3); tokens that see fewer than
                                KEYS keys have dense attention (a measured number). NULL: dense */
+    const char *kv_type;    /* how keys and values are stored: "f32", "bf16", "f16" (rounded to nearest;
+                               finite numbers beyond the type's become its largest) or "int8" (with a
+                               scale a row). Attention is then computed over what is stored, exactly as
+                               over the same numbers in f32. NULL or "": f32 */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT {.size_bytes = sizeof(rsr_engine_options)}
 
@@ -222,6 +226,7 @@ typedef struct rsr_engine_info {
     uint32_t n_threads, context, kv_tokens, max_batch;
     uint32_t kv_tokens_free;        /* whole pages, in tokens */
     uint64_t kv_bytes, arena_bytes;
+    const char *kv_type;            /* "f32", "bf16", "f16", "int8" */
 } rsr_engine_info;
 #define RSR_ENGINE_INFO_INIT {.size_bytes = sizeof(rsr_engine_info)}
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
@@ -245,9 +250,10 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_profile(rsr_engine *engine, bool 
                                                        size_t *n_entries);
 
 /* What attention read and left out since the engine was created or the last reset; with "dense", names
- * only. Errors are of single operations: |output of a head - dense attention over the same query, keys and
- * values| <= max_error, but for float32 rounding. They change what later layers see, so nothing is said
- * of logits. */
+ * only. Errors are of single operations: |output of a head - dense attention over the same query and the
+ * stored keys and values| <= max_error, but for float32 rounding; |the latter - dense attention over keys
+ * and values as they were before they were stored| <= max_storage_error. They change what later layers see,
+ * so nothing is said of logits. What storing loses is not certified where attention is dense. */
 typedef struct rsr_attention_stats {
     uint32_t size_bytes;
     uint32_t min_keys;              /* fewer keys than this are attended to densely */
@@ -260,6 +266,7 @@ typedef struct rsr_attention_stats {
     uint64_t pages, pages_skipped;  /* full ones; skipped: only their bounds were read */
     double max_mass;                /* largest part of a softmax that was left out, at most this */
     double max_error;               /* largest certified_error (rsr_louver.h) */
+    double max_storage_error;       /* largest storage_error (rsr_louver.h) */
 } rsr_attention_stats;
 #define RSR_ATTENTION_STATS_INIT {.size_bytes = sizeof(rsr_attention_stats)}
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset,

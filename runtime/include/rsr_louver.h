@@ -37,8 +37,14 @@ typedef struct rsr_louver_options {
     uint32_t head_dim;      /* 1 .. 256 */
     uint32_t n_planes;      /* 1: 4 bits a dimension; 2: 4 more, read for the few that pass the first */
     float scale;            /* of softmax; 0: 1 / sqrt(head_dim) */
+    const char *kv_type;    /* how keys and values are stored: "f32"; "bf16", "f16", rounded to nearest,
+                               where finite numbers beyond the type's become its largest; "int8", with a
+                               scale a row, about its largest element / 127. NULL or "": f32 */
 } rsr_louver_options;
-#define RSR_LOUVER_OPTIONS_INIT {sizeof(rsr_louver_options), 0, 2, 0.0f}
+#define RSR_LOUVER_OPTIONS_INIT {sizeof(rsr_louver_options), 0, 2, 0.0f, NULL}
+
+/* What is stored is the key: thresholds, bounds and attention are about the stored numbers, of whatever type,
+ * and exact for them. What storing lost is certified by itself, as storage_error below. */
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_create(const rsr_louver_options *options,
                                                       rsr_louver **index, rsr_error *err);
@@ -62,9 +68,10 @@ typedef struct rsr_louver_info {
     uint32_t size_bytes;
     uint32_t length;        /* keys */
     uint32_t head_dim, n_planes;
-    uint64_t kv_bytes;      /* of keys and values, whole pages */
+    uint64_t kv_bytes;      /* of keys and values as stored, whole pages; with norms of what that lost */
     uint64_t index_bytes;   /* what the index adds to them */
     const char *kernel;     /* that scans, chosen for this CPU */
+    const char *kv_type;    /* "f32", "bf16", "f16", "int8" */
 } rsr_louver_info;
 #define RSR_LOUVER_INFO_INIT {.size_bytes = sizeof(rsr_louver_info)}
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
@@ -125,6 +132,8 @@ typedef struct rsr_louver_head {
     double mass;            /* at most this part of the softmax was left out */
     double certified_error; /* |out - attention over all keys| <= this, but for float32 rounding, which
                                dense attention has too */
+    double storage_error;   /* |attention over all keys and values as stored - attention over them as they
+                               were appended| <= this; 0 for f32 */
 } rsr_louver_head;
 
 /* The query heads of one KV head, answered together: every page is read once for all. Attention has dense

@@ -23,7 +23,7 @@ static uint32_t group_heads(const struct rsr_hyper *hyper) {
 
 static uint64_t dense_scratch_bytes(const struct rsr_engine *engine) {
     const uint64_t rows = (uint64_t)RSR_RUN_TOKENS * group_heads(&engine->model->module->hyper);
-    const uint64_t row_bytes = engine->kv.row_floats * sizeof(float);
+    const uint64_t row_bytes = engine->kv.format.row_floats * sizeof(float);
     uint64_t bytes;
     if (__builtin_mul_overflow(2 * rows, row_bytes, &bytes) ||
         __builtin_add_overflow(
@@ -35,7 +35,7 @@ static uint64_t dense_scratch_bytes(const struct rsr_engine *engine) {
 
 static struct attend_scratch cut_scratch(const struct rsr_engine *engine, uint32_t worker) {
     const size_t rows = (size_t)RSR_RUN_TOKENS * group_heads(&engine->model->module->hyper);
-    const size_t row_floats = engine->kv.row_floats;
+    const size_t row_floats = engine->kv.format.row_floats;
     struct attend_scratch s;
     s.q = (float *)(void *)engine->workers[worker].scratch;
     s.out = s.q + rows * row_floats;
@@ -75,7 +75,7 @@ static void attend_unit_page(const struct rsr_engine *engine, const struct unit 
     const uint32_t *pages = engine->chunk.entries[unit->run.first_token].sequence->pages;
     const struct rsr_kv_rows rows = kv->layout->rows(kv, pages[number], unit->block, unit->kv_head);
     const uint32_t group = group_heads(hyper), begin = number * RSR_PAGE_TOKENS;
-    struct rsr_attend_page page = {.row_floats = kv->row_floats};
+    struct rsr_attend_page page = {.row_floats = kv->format.row_floats};
     if (!is_last)
         page.next_keys = kv->layout->rows(kv, pages[number + 1], unit->block, unit->kv_head).keys;
     for (uint32_t t = 0, end; t < unit->run.n_tokens; t = end) {
@@ -87,11 +87,12 @@ static void attend_unit_page(const struct rsr_engine *engine, const struct unit 
         }
         if (view.n_keys == 0)
             continue;
-        page.keys = rows.keys + (size_t)view.skipped * kv->row_floats;
-        page.values = rows.values + (size_t)view.skipped * kv->row_floats;
+        const struct rsr_kv_rows seen = rsr_kv_rows_from(&kv->format, rows, view.skipped);
+        page.keys = seen.keys;
+        page.values = seen.values;
         page.n_keys = view.n_keys;
-        engine->model->ops->attend_page(s->heads + (size_t)t * group, (end - t) * group, &page,
-                                        hyper->attention_scale);
+        kv->format.ops->attend_page(s->heads + (size_t)t * group, (end - t) * group, &page,
+                                    hyper->attention_scale);
     }
 }
 
@@ -105,7 +106,7 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
                         const struct attend_scratch *s, const struct rsr_attention_call *call) {
     const struct rsr_hyper *hyper = &engine->model->module->hyper;
     const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
-    const uint32_t row_floats = engine->kv.row_floats;
+    const uint32_t row_floats = engine->kv.format.row_floats;
     const size_t head_offset = (size_t)unit->kv_head * group * head_dim;
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         const float *from = (const float *)(const void *)(call->q + (unit->run.first_token + t) *
@@ -124,7 +125,7 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
     for (uint32_t page = first / RSR_PAGE_TOKENS; page <= last / RSR_PAGE_TOKENS; page++)
         attend_unit_page(engine, unit, s, page, page == last / RSR_PAGE_TOKENS);
     engine->workers[call->worker].bytes +=
-        (uint64_t)(last - first + 1) * 2 * row_floats * sizeof(float);
+        (uint64_t)(last - first + 1) * 2 * engine->kv.format.row_bytes;
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         float *to =
             (float *)(void *)(call->out + (unit->run.first_token + t) * call->out_row_bytes) +

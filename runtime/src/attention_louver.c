@@ -49,8 +49,8 @@ static rsr_status louver_begin(struct rsr_engine *engine, rsr_error *err) {
                         "attention louver takes heads of at most %u dimensions; this model's "
                         "have %u",
                         LOUVER_MAX_DIM, head_dim);
-    engine->louver = louver_setup_of(head_dim, RSR_SKETCH_MAX_PLANES, scale, engine->model->ops,
-                                     rsr_cpu_features());
+    engine->louver = louver_setup_of(engine->kv_type, head_dim, RSR_SKETCH_MAX_PLANES, scale,
+                                     engine->model->ops, rsr_cpu_features());
     return RSR_OK;
 }
 
@@ -89,7 +89,7 @@ static bool seal_filled_pages(const struct call *call) {
                 continue;
             const struct rsr_kv_rows rows = kv->layout->rows(kv, page, call->given->block, head);
             louver_seal(&engine->louver, kv->layout->sidecar(kv, page, call->given->block, head),
-                        rows.keys, rows.values);
+                        &rows);
         }
     }
     return n_units > 0;
@@ -106,10 +106,8 @@ static struct louver_page view_page(const struct call *call, const struct rsr_se
     const uint32_t begin = p * RSR_PAGE_TOKENS;
     const uint32_t skipped = first > begin ? first - begin : 0;
     const bool is_open = end - begin <= RSR_PAGE_TOKENS;
-    const size_t at = (size_t)skipped * kv->row_floats;
     return (struct louver_page){
-        .keys = rows.keys + at,
-        .values = rows.values + at,
+        .rows = rsr_kv_rows_from(&kv->format, rows, skipped),
         .n_keys = (is_open ? end - begin : RSR_PAGE_TOKENS) - skipped,
         .sidecar = is_open || skipped > 0 ? NULL : kv->layout->sidecar(kv, page, block, kv_head),
     };
@@ -141,13 +139,13 @@ static uint64_t pass_bytes(const struct rsr_engine *engine, const struct louver_
     const struct rsr_sketch_shape *shape = &engine->louver.shape;
     const rsr_louver_stats *stats = &pass->stats;
     return stats->pages * shape->scales_at + stats->scanned * shape->n_slices * 18 +
-           stats->plane2 * shape->n_slices * 17 +
-           stats->exact * 2 * engine->kv.row_floats * sizeof(float);
+           stats->plane2 * shape->n_slices * 17 + stats->exact * 2 * engine->kv.format.row_bytes;
 }
 
 static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) {
     total->max_mass = fmax(total->max_mass, head->mass);
     total->max_error = fmax(total->max_error, head->certified_error);
+    total->max_storage_error = fmax(total->max_storage_error, head->storage_error);
 }
 
 static void attend_heads(const struct call *call, struct louver_page *pages, uint32_t n_pages,

@@ -141,11 +141,16 @@ static void free_engine(rsr_engine *engine, bool forked) {
 
 static rsr_status fill_engine(rsr_engine *engine, const rsr_engine_options *options,
                               rsr_error *err) {
+    const struct rsr_hyper *hyper = &engine->model->module->hyper;
     rsr_status status = engine->attention->begin(engine, err);
-    if (status == RSR_OK)
-        status = rsr_kv_pool_create(&engine->kv, &rsr_kv_layout_host, &engine->model->module->hyper,
-                                    engine->attention->sidecar_bytes(engine),
+    if (status == RSR_OK) {
+        /* What storing loses is certified through sidecars. */
+        const uint32_t sidecar_bytes = engine->attention->sidecar_bytes(engine);
+        const struct rsr_kv_format format = rsr_kv_format_of(
+            engine->kv_type, hyper->head_dim, sidecar_bytes != 0, engine->model->ops);
+        status = rsr_kv_pool_create(&engine->kv, &rsr_kv_layout_host, &format, hyper, sidecar_bytes,
                                     rsr_pages_of(options->kv_tokens), err);
+    }
     if (status == RSR_OK)
         status =
             rsr_worker_pool_create(options->n_threads, options->pin_threads, &engine->pool, err);
@@ -176,6 +181,9 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *giv
     struct rsr_attention_options attention_options;
     if (status == RSR_OK)
         status = rsr_attention_choose(options.attention, &attention, &attention_options, err);
+    enum rsr_kv_type kv_type = RSR_KV_F32;
+    if (status == RSR_OK)
+        status = rsr_kv_type_parse(options.kv_type, &kv_type, err);
     if (status != RSR_OK)
         return status;
 
@@ -191,6 +199,7 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *giv
     engine->probe_user = options.probe_user;
     engine->attention = attention;
     engine->attention_options = attention_options;
+    engine->kv_type = kv_type;
     pthread_mutex_init(&engine->call_lock, NULL);
     status = fill_engine(engine, &options, err);
     if (status != RSR_OK) {
@@ -223,6 +232,7 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
         .kv_tokens_free = engine->kv.n_free * RSR_PAGE_TOKENS,
         .kv_bytes = engine->kv.page_bytes * engine->kv.n_pages,
         .arena_bytes = engine->arena_bytes,
+        .kv_type = rsr_kv_type_name(engine->kv_type),
     };
     pthread_mutex_unlock(lock);
     return rsr_write_info(info, &known, sizeof(known), NULL);
@@ -263,6 +273,7 @@ static void add_attention(void *total_stats, const void *worker_stats) {
     total->exact += worker->exact;
     total->max_mass = fmax(total->max_mass, worker->max_mass);
     total->max_error = fmax(total->max_error, worker->max_error);
+    total->max_storage_error = fmax(total->max_storage_error, worker->max_storage_error);
 }
 
 static void add_head(void *total_stats, const void *worker_stats) {

@@ -119,9 +119,10 @@ struct rsr_engine {
     struct rsr_kv_pool kv;
     const struct rsr_attention *attention;
     struct rsr_attention_options attention_options;
+    enum rsr_kv_type kv_type;
     struct louver_setup louver; /* if attention is louver */
     struct rsr_picks picks;
-    char *arena;                /* the buffers of a step */
+    char *arena; /* the buffers of a step */
     uint64_t arena_bytes;
     char *scratch; /* of all workers */
     uint64_t scratch_bytes;

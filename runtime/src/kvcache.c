@@ -1,8 +1,7 @@
 /* kvcache.c - see kvcache.h. Memory comes from one lazily committed mapping, so that a long context
- * costs nothing before it is used. Elements between head_dim and row_floats are never written and stay
+ * costs nothing before it is used. Elements from head_dim on are never written and stay
  * the zeros that the kernel gave. */
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "kvcache.h"
@@ -13,13 +12,8 @@
  * whole pool would commit a huge page for every layer and head as soon as the first page is written. */
 #define SIDECAR_PAGES 8u
 
-/* Keys and values of one (page, layer, KV head). */
-static uint64_t rows_bytes(const struct rsr_kv_pool *pool) {
-    return 2 * RSR_PAGE_TOKENS * sizeof(float) * (uint64_t)pool->row_floats;
-}
-
 static uint64_t host_page_bytes(const struct rsr_kv_pool *pool) {
-    uint64_t bytes = rows_bytes(pool) + pool->sidecar_bytes;
+    uint64_t bytes = rsr_kv_rows_bytes(&pool->format) + pool->sidecar_bytes;
     if (__builtin_mul_overflow(bytes, (uint64_t)pool->n_layers, &bytes) ||
         __builtin_mul_overflow(bytes, (uint64_t)pool->n_kv_heads, &bytes))
         return 0;
@@ -30,8 +24,7 @@ static struct rsr_kv_rows host_rows(const struct rsr_kv_pool *pool, uint32_t pag
                                     uint32_t kv_head) {
     const uint64_t n_heads = (uint64_t)pool->n_layers * pool->n_kv_heads;
     const uint64_t number = page * n_heads + (uint64_t)layer * pool->n_kv_heads + kv_head;
-    float *keys = (float *)(void *)(pool->memory + number * rows_bytes(pool));
-    return (struct rsr_kv_rows){keys, keys + (size_t)RSR_PAGE_TOKENS * pool->row_floats};
+    return rsr_kv_rows_at(&pool->format, pool->memory + number * rsr_kv_rows_bytes(&pool->format));
 }
 
 static void *host_sidecar(const struct rsr_kv_pool *pool, uint32_t page, uint32_t layer,
@@ -41,24 +34,22 @@ static void *host_sidecar(const struct rsr_kv_pool *pool, uint32_t page, uint32_
     const uint32_t group = left < SIDECAR_PAGES ? left : SIDECAR_PAGES;
     const uint64_t head = (uint64_t)layer * pool->n_kv_heads + kv_head;
     const uint64_t number = first * n_heads + head * group + (page - first);
-    return pool->memory + pool->n_pages * n_heads * rows_bytes(pool) + number * pool->sidecar_bytes;
+    return pool->memory + pool->n_pages * n_heads * rsr_kv_rows_bytes(&pool->format) +
+           number * pool->sidecar_bytes;
 }
 
 static void host_copy(const struct rsr_kv_pool *pool, uint32_t to, uint32_t from,
                       uint32_t n_tokens) {
-    const size_t bytes = (size_t)n_tokens * pool->row_floats * sizeof(float);
     for (uint32_t layer = 0; layer < pool->n_layers; layer++) {
         for (uint32_t head = 0; head < pool->n_kv_heads; head++) {
-            struct rsr_kv_rows source = host_rows(pool, from, layer, head);
-            struct rsr_kv_rows copy = host_rows(pool, to, layer, head);
-            memcpy(copy.keys, source.keys, bytes);
-            memcpy(copy.values, source.values, bytes);
+            rsr_kv_rows_copy(&pool->format, host_rows(pool, to, layer, head),
+                             host_rows(pool, from, layer, head), n_tokens);
         }
     }
 }
 
 const struct rsr_kv_layout rsr_kv_layout_host = {
-    .name = "host float32",
+    .name = "host",
     .page_bytes = host_page_bytes,
     .rows = host_rows,
     .sidecar = host_sidecar,
@@ -66,14 +57,13 @@ const struct rsr_kv_layout rsr_kv_layout_host = {
 };
 
 rsr_status rsr_kv_pool_create(struct rsr_kv_pool *pool, const struct rsr_kv_layout *layout,
-                              const struct rsr_hyper *hyper, uint32_t sidecar_bytes,
-                              uint32_t n_pages, rsr_error *err) {
+                              const struct rsr_kv_format *format, const struct rsr_hyper *hyper,
+                              uint32_t sidecar_bytes, uint32_t n_pages, rsr_error *err) {
     struct rsr_kv_pool made = {
         .layout = layout,
+        .format = *format,
         .n_layers = hyper->n_layers,
         .n_kv_heads = hyper->n_kv_heads,
-        .head_dim = hyper->head_dim,
-        .row_floats = (hyper->head_dim + 15u) & ~15u,
         .sidecar_bytes = sidecar_bytes,
         .n_pages = n_pages,
         .n_free = n_pages,

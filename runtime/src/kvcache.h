@@ -19,19 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ops/ops.h"
+#include "kv_rows.h"
 #include "rsr.h"
 
 #define RSR_NO_PAGE UINT32_MAX
 
 struct rsr_kv_pool;
-
-/* Keys and values of one (page, layer, KV head): RSR_PAGE_TOKENS rows of row_floats each, zero from
- * head_dim on. */
-struct rsr_kv_rows {
-    float *keys;
-    float *values;
-};
 
 struct rsr_kv_layout {
     const char *name;
@@ -45,14 +38,13 @@ struct rsr_kv_layout {
     void (*copy)(const struct rsr_kv_pool *pool, uint32_t to, uint32_t from, uint32_t n_tokens);
 };
 
-/* float32 in host memory: per (page, layer, KV head) the keys, then the values, row-major; behind those of
- * all pages the sidecars. */
+/* Host memory: per (page, layer, KV head) the rows of kv_rows.h; behind those of all pages the sidecars. */
 extern const struct rsr_kv_layout rsr_kv_layout_host;
 
 struct rsr_kv_pool {
     const struct rsr_kv_layout *layout;
-    uint32_t n_layers, n_kv_heads, head_dim;
-    uint32_t row_floats;    /* head_dim rounded up to 16 */
+    struct rsr_kv_format format;
+    uint32_t n_layers, n_kv_heads;
     uint32_t sidecar_bytes; /* a multiple of 64; 0: no sidecars */
     uint32_t n_pages, n_free;
     uint64_t page_bytes;
@@ -63,11 +55,12 @@ struct rsr_kv_pool {
 
 RSR_NODISCARD rsr_status rsr_kv_pool_create(struct rsr_kv_pool *pool,
                                             const struct rsr_kv_layout *layout,
+                                            const struct rsr_kv_format *format,
                                             const struct rsr_hyper *hyper, uint32_t sidecar_bytes,
                                             uint32_t n_pages, rsr_error *err);
 void rsr_kv_pool_destroy(struct rsr_kv_pool *pool); /* a zeroed pool is fine */
 
-/* A page with one reference, or RSR_NO_PAGE. Rows are zero beyond head_dim, else undefined. */
+/* A page with one reference, or RSR_NO_PAGE. Rows are zero from head_dim on, else undefined. */
 uint32_t rsr_kv_page_take(struct rsr_kv_pool *pool);
 void rsr_kv_page_share(struct rsr_kv_pool *pool, uint32_t page);
 void rsr_kv_page_release(struct rsr_kv_pool *pool, uint32_t page);

@@ -48,7 +48,7 @@ static uint64_t table_bytes(const struct rsr_engine *engine, const struct rsr_st
     case RSR_OP_DENSE:
         return rsr_op_weight_bytes(target, op);
     case RSR_OP_ROPE_APPEND: /* a row of keys and one of values */
-        return n_tokens * engine->kv.n_kv_heads * 2 * engine->kv.row_floats * sizeof(float);
+        return n_tokens * engine->kv.n_kv_heads * 2 * engine->kv.format.row_bytes;
     case RSR_OP_ROPE_TABLE:
     case RSR_OP_ADD:
     case RSR_OP_QUANT:

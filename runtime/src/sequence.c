@@ -161,14 +161,22 @@ rsr_status rsr_api_sequence_read_kv(rsr_sequence *sequence, uint32_t position, u
                         "%u layers",
                         position, layer, sequence->length, kv->n_layers);
     const uint32_t page = sequence->pages[position / RSR_PAGE_TOKENS];
-    const size_t at = (size_t)(position % RSR_PAGE_TOKENS) * kv->row_floats;
-    const size_t bytes = kv->head_dim * sizeof(float);
+    const struct rsr_kv_format *format = &kv->format;
+    float *row = malloc(format->row_floats * sizeof(*row));
+    if (row == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a row of %u floats",
+                        format->row_floats);
     pthread_mutex_lock(&engine->call_lock);
     for (uint32_t head = 0; head < kv->n_kv_heads; head++) {
-        const struct rsr_kv_rows rows = kv->layout->rows(kv, page, layer, head);
-        memcpy(keys + (size_t)head * kv->head_dim, rows.keys + at, bytes);
-        memcpy(values + (size_t)head * kv->head_dim, rows.values + at, bytes);
+        const struct rsr_kv_rows rows = rsr_kv_rows_from(
+            format, kv->layout->rows(kv, page, layer, head), position % RSR_PAGE_TOKENS);
+        const size_t at = (size_t)head * format->head_dim, bytes = format->head_dim * sizeof(*row);
+        format->ops->load(row, rows.keys, format->row_floats);
+        memcpy(keys + at, row, bytes);
+        format->ops->load(row, rows.values, format->row_floats);
+        memcpy(values + at, row, bytes);
     }
     pthread_mutex_unlock(&engine->call_lock);
+    free(row);
     return RSR_OK;
 }

@@ -210,20 +210,16 @@ static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
                    buffer_of(w, op->dst)->row_bytes / sizeof(float));
 }
 
-/* A head's rotation, after its norm if there is one. dst may be src; without a norm nothing is written
- * but the result. */
-static void rotate_head(const struct walk *w, float *dst, const float *src, const float *table,
+/* A head's rotation in place, after its norm if there is one. */
+static void rotate_head(const struct walk *w, float *x, const float *table,
                         const struct rsr_norm *norm) {
     const uint32_t head_dim = w->hyper->head_dim;
-    if (norm != NULL) {
-        if (!w->ops->norm(dst, src, norm->weight, norm->eps, head_dim))
-            report_not_finite(w);
-        src = dst;
-    }
-    w->ops->rope(dst, src, table, head_dim);
+    if (norm != NULL && !w->ops->norm(x, x, norm->weight, norm->eps, head_dim))
+        report_not_finite(w);
+    w->ops->rope(x, x, table, head_dim);
 }
 
-/* (token, KV head): the group's query heads in place, the new key and value into their page. */
+/* (token, KV head): the group's query heads and the new key in place; key and value into their page. */
 static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) {
     const struct rsr_kv_pool *kv = &w->engine->kv;
     const uint32_t head_dim = w->hyper->head_dim, n_kv = w->hyper->n_kv_heads;
@@ -237,17 +233,16 @@ static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) 
         const float *table = row_of(w, op->src[3], token);
         float *q = (float *)row_of(w, op->src[0], token) + (size_t)head * group * head_dim;
         for (uint32_t h = 0; h < group; h++)
-            rotate_head(w, q + (size_t)h * head_dim, q + (size_t)h * head_dim, table, norms);
+            rotate_head(w, q + (size_t)h * head_dim, table, norms);
 
-        const float *k = (const float *)row_of(w, op->src[1], token) + (size_t)head * head_dim;
+        float *k = (float *)row_of(w, op->src[1], token) + (size_t)head * head_dim;
         const float *v = (const float *)row_of(w, op->src[2], token) + (size_t)head * head_dim;
         const uint32_t position = w->chunk->positions[token];
         const struct rsr_sequence *sequence = w->chunk->entries[token].sequence;
         const struct rsr_kv_rows rows =
             kv->layout->rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
-        const size_t at = (size_t)(position % RSR_PAGE_TOKENS) * kv->row_floats;
-        rotate_head(w, rows.keys + at, k, table, norms == NULL ? NULL : norms + 1);
-        memcpy(rows.values + at, v, head_dim * sizeof(float));
+        rotate_head(w, k, table, norms == NULL ? NULL : norms + 1);
+        rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
     }
 }
 

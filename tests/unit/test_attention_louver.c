@@ -223,14 +223,16 @@ struct checker {
     double worst_gap, worst_error, left_out, total;
 };
 
-static struct rsr_kv_rows rows_of(const struct checker *c, uint32_t block, uint32_t kv_head,
-                                  uint32_t position) {
+/* The key (value: the value) of a position, as it is stored. */
+static const float *row_of(const struct checker *c, uint32_t block, uint32_t kv_head,
+                           uint32_t position, bool value) {
+    static float row[RSR_KV_MAX_LOSS_DIM];
     const struct rsr_kv_pool *kv = &c->engine->kv;
-    struct rsr_kv_rows rows =
-        kv->layout->rows(kv, c->sequence->pages[position / RSR_PAGE_TOKENS], block, kv_head);
-    rows.keys += position % RSR_PAGE_TOKENS * kv->row_floats;
-    rows.values += position % RSR_PAGE_TOKENS * kv->row_floats;
-    return rows;
+    const uint32_t page = c->sequence->pages[position / RSR_PAGE_TOKENS];
+    const struct rsr_kv_rows rows = rsr_kv_rows_from(
+        &kv->format, kv->layout->rows(kv, page, block, kv_head), position % RSR_PAGE_TOKENS);
+    kv->format.ops->load(row, value ? rows.values : rows.keys, kv->format.row_floats);
+    return row;
 }
 
 /* Attention of a head in float64, over the keys whose product is at least `from`. */
@@ -242,7 +244,7 @@ static void reference(struct checker *c, const rsr_probe_point *point, uint32_t 
     const float *q = c->q + ((size_t)token * s->n_heads + head) * s->head_dim;
     double max = -INFINITY, sum = 0.0;
     for (uint32_t i = begin; i < end; i++) {
-        const float *k = rows_of(c, point->block, kv_head, i).keys;
+        const float *k = row_of(c, point->block, kv_head, i, false);
         products[i] = 0.0;
         for (uint32_t d = 0; d < s->head_dim; d++)
             products[i] += (double)q[d] * (double)k[d];
@@ -253,7 +255,7 @@ static void reference(struct checker *c, const rsr_probe_point *point, uint32_t 
         if (products[i] < from)
             continue;
         const double p = exp((products[i] - max) / sqrt(s->head_dim));
-        const float *v = rows_of(c, point->block, kv_head, i).values;
+        const float *v = row_of(c, point->block, kv_head, i, true);
         sum += p;
         for (uint32_t d = 0; d < s->head_dim; d++)
             out[d] += p * (double)v[d];

@@ -8,11 +8,16 @@
 
 static const struct rsr_hyper hyper = {.n_layers = 3, .n_kv_heads = 2, .head_dim = 12};
 
+static struct rsr_kv_format format_of(enum rsr_kv_type type, bool losses) {
+    return rsr_kv_format_of(type, hyper.head_dim, losses, rsr_ops_get(RSR_OPS_GENERIC));
+}
+
 static void test_counts(void) {
     struct rsr_kv_pool pool;
     rsr_error err = RSR_ERROR_INIT;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &hyper, 0, 3, &err), RSR_OK);
-    CHECK_INT(pool.row_floats, 16);
+    const struct rsr_kv_format format = format_of(RSR_KV_F32, false);
+    CHECK_INT(format.row_floats, 16);
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, 0, 3, &err), RSR_OK);
     CHECK_INT(pool.page_bytes, 3 * 2 * 2 * 64 * 16 * 4);
     const uint32_t a = rsr_kv_page_take(&pool), b = rsr_kv_page_take(&pool);
     const uint32_t c = rsr_kv_page_take(&pool);
@@ -29,24 +34,35 @@ static void test_counts(void) {
     rsr_kv_pool_destroy(&pool);
 }
 
-/* Rows and sidecars of different (page, layer, head) do not overlap, stay in the pool, and copying takes
- * exactly the tokens asked for, and no sidecar. */
-static void test_rows(uint32_t sidecar_bytes) {
+/* Rows, losses and sidecars of different (page, layer, head) do not overlap, stay in the pool, and copying
+ * takes exactly the tokens asked for, and no sidecar. */
+static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes) {
+    static const uint32_t row_bytes[] = {64, 32, 32, 20};
+    const struct rsr_kv_format format = format_of(type, losses);
+    const uint32_t loss_bytes = losses && type != RSR_KV_F32 ? 8 : 0;
     struct rsr_kv_pool pool;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &hyper, sidecar_bytes, 2, NULL),
-              RSR_OK);
-    CHECK_INT(pool.page_bytes, 3 * 2 * (2 * 64 * 16 * 4 + sidecar_bytes));
-    const size_t n = (size_t)RSR_PAGE_TOKENS * pool.row_floats;
+    CHECK_INT(format.row_bytes, row_bytes[type]);
+    CHECK_INT(
+        rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, sidecar_bytes, 2, NULL),
+        RSR_OK);
+    CHECK_INT(pool.page_bytes, 3 * 2 * (64 * (2 * row_bytes[type] + loss_bytes) + sidecar_bytes));
+    const size_t n = (size_t)RSR_PAGE_TOKENS * format.row_bytes;
     for (uint32_t i = 0; i < 12; i++) {
         const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&pool, i / 6, i / 2 % 3, i % 2);
         char *sidecar = rsr_kv_layout_host.sidecar(&pool, i / 6, i / 2 % 3, i % 2);
-        CHECK((char *)rows.keys >= pool.memory && (uintptr_t)rows.keys % 64 == 0);
+        char *keys = rows.keys, *values = rows.values;
+        CHECK(keys >= pool.memory && (uintptr_t)keys % 64 == 0 && (uintptr_t)values % 64 == 0);
         CHECK((uintptr_t)sidecar % 64 == 0);
         CHECK(sidecar + sidecar_bytes <= pool.memory + 2 * pool.page_bytes);
         for (size_t k = 0; k < n; k++) {
-            CHECK(rows.keys[k] == 0.0f && rows.values[k] == 0.0f);
-            rows.keys[k] = (float)(1 + i);
-            rows.values[k] = (float)(100 + i);
+            CHECK(keys[k] == 0 && values[k] == 0);
+            keys[k] = (char)(1 + i);
+            values[k] = (char)(100 + i);
+        }
+        CHECK((rows.losses != NULL) == (loss_bytes != 0));
+        for (uint32_t k = 0; rows.losses != NULL && k < RSR_PAGE_TOKENS; k++) {
+            CHECK(rows.losses[k].key == 0.0f && rows.losses[k].value == 0.0f);
+            rows.losses[k] = (struct rsr_kv_loss){(float)(200 + i), (float)(300 + i)};
         }
         for (uint32_t k = 0; k < sidecar_bytes; k++) {
             CHECK(sidecar[k] == 0);
@@ -57,10 +73,17 @@ static void test_rows(uint32_t sidecar_bytes) {
     for (uint32_t i = 0; i < 6; i++) {
         const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&pool, 1, i / 2, i % 2);
         const char *sidecar = rsr_kv_layout_host.sidecar(&pool, 1, i / 2, i % 2);
-        const size_t last = 5 * pool.row_floats - 1;
-        CHECK(rows.keys[0] == (float)(1 + i) && rows.keys[last] == (float)(1 + i));
-        CHECK(rows.values[last] == (float)(100 + i));
-        CHECK(rows.keys[last + 1] == (float)(7 + i) && rows.values[last + 1] == (float)(106 + i));
+        const char *keys = rows.keys, *values = rows.values;
+        const size_t end = 5 * format.row_bytes;
+        CHECK(keys[0] == (char)(1 + i) && keys[end - 1] == (char)(1 + i));
+        CHECK(values[end - 1] == (char)(100 + i));
+        CHECK(keys[end] == (char)(7 + i) && values[end] == (char)(106 + i));
+        if (rows.losses != NULL) {
+            CHECK(rows.losses[4].key == (float)(200 + i) &&
+                  rows.losses[4].value == (float)(300 + i));
+            CHECK(rows.losses[5].key == (float)(206 + i) &&
+                  rows.losses[5].value == (float)(306 + i));
+        }
         for (uint32_t k = 0; k < sidecar_bytes; k++)
             CHECK(sidecar[k] == (char)(56 + i));
     }
@@ -72,11 +95,15 @@ static void test_too_large(void) {
     rsr_error err = RSR_ERROR_INIT;
     const struct rsr_hyper huge = {
         .n_layers = 1u << 27, .n_kv_heads = 1u << 27, .head_dim = 1u << 27};
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &huge, 0, 4, &err), RSR_ERR_MEMORY);
+    const struct rsr_kv_format format = format_of(RSR_KV_F32, false), *const f = &format;
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, f, &huge, 0, 4, &err), RSR_ERR_MEMORY);
     CHECK(err.message[0] != '\0');
     const struct rsr_hyper large = {.n_layers = 1u << 20, .n_kv_heads = 1u << 10, .head_dim = 4096};
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &large, 0, 1u << 20, &err),
-              RSR_ERR_MEMORY);
+    const struct rsr_kv_format wide =
+        rsr_kv_format_of(RSR_KV_INT8, large.head_dim, false, rsr_ops_get(RSR_OPS_GENERIC));
+    CHECK_INT(
+        rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &wide, &large, 0, UINT32_MAX / 2, &err),
+        RSR_ERR_MEMORY);
     CHECK(pool.memory == NULL);
 }
 
@@ -105,8 +132,8 @@ static void test_sequences(rsr_engine *engine) {
     CHECK(keys[0] == 9.0f && values[3] == 9.0f);
     CHECK_INT(api->sequence_read_kv(a, 129, 0, keys, values, &err), RSR_OK);
     const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&engine->kv, a->pages[2], 0, 0);
-    CHECK(memcmp(keys, rows.keys + 16, sizeof(keys)) == 0);
-    CHECK(memcmp(values, rows.values + 16, sizeof(values)) == 0);
+    CHECK(memcmp(keys, (const float *)rows.keys + 16, sizeof(keys)) == 0);
+    CHECK(memcmp(values, (const float *)rows.values + 16, sizeof(values)) == 0);
     CHECK_INT(api->sequence_fork(a, &b, &err), RSR_OK); /* shares 2, copies the open one */
     CHECK_INT(api->sequence_length(b), 130);
     CHECK_INT(free_pages(engine), 1);
@@ -159,8 +186,10 @@ int main(void) {
                                      .context = 400,
                                      .head_dtype = RSR_DTYPE_F32};
     test_counts();
-    test_rows(0);
-    test_rows(192);
+    for (uint32_t type = 0; type < RSR_KV_TYPES; type++) {
+        test_rows((enum rsr_kv_type)type, false, 0);
+        test_rows((enum rsr_kv_type)type, true, 192);
+    }
     test_too_large();
     fake_module_init(&fake, &shape, 1);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);

@@ -387,7 +387,7 @@ static void test_attention(const struct rsr_ops *ops, uint64_t *state) {
                                                      .values = c->v[page],
                                                      .row_floats = c->row_floats,
                                                      .n_keys = left < 64 ? left : 64};
-                ops->attend_page(&head, 1, &view, scale);
+                ops->kv[RSR_KV_F32].attend_page(&head, 1, &view, scale);
             }
             ops->attend_finish(result, out, &s, c->head_dim);
             reference_attention(ops, c, scale, expected);
@@ -425,9 +425,9 @@ static void test_heads_together(const struct rsr_ops *ops, uint64_t *state) {
                                                  .row_floats = row_floats,
                                                  .n_keys = keys[i / 6 % 6]};
             const uint32_t first = p == 0 && n_heads > 1; /* head 0 has no first page */
-            ops->attend_page(heads[0] + first, n_heads - first, &page, 0.125f);
+            ops->kv[RSR_KV_F32].attend_page(heads[0] + first, n_heads - first, &page, 0.125f);
             for (uint32_t h = first; h < n_heads; h++)
-                ops->attend_page(&heads[1][h], 1, &page, 0.125f);
+                ops->kv[RSR_KV_F32].attend_page(&heads[1][h], 1, &page, 0.125f);
         }
         for (uint32_t h = 0; h < n_heads; h++) {
             CHECK(same_bits(out[0][h], out[1][h], row_floats));

@@ -9,18 +9,12 @@
 
 /* ---- Pages ---- */
 
-static size_t row_bytes(const rsr_louver *index) {
-    return index->setup.row_floats * sizeof(float);
-}
-
 /* The first n_keys rows of a page in a new one; NULL if there is no memory. */
 static struct louver_block *copy_block(rsr_louver *index, const struct louver_block *from,
                                        uint32_t n_keys) {
     struct louver_block *block = louver_take_block(index);
-    if (block != NULL) {
-        memcpy(block->keys, from->keys, n_keys * row_bytes(index));
-        memcpy(block->values, from->values, n_keys * row_bytes(index));
-    }
+    if (block != NULL)
+        rsr_kv_rows_copy(&index->setup.kv, block->rows, from->rows, n_keys);
     return block;
 }
 
@@ -58,12 +52,16 @@ rsr_status rsr_louver_create(const rsr_louver_options *options, rsr_louver **ind
     if (!(known.scale >= 0.0f) || isinf(known.scale))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "scale is %g; it must be a positive number, or 0",
                         (double)known.scale);
+    enum rsr_kv_type type;
+    status = rsr_kv_type_parse(known.kv_type, &type, err);
+    if (status != RSR_OK)
+        return status;
     rsr_louver *made = calloc(1, sizeof(*made));
     if (made == NULL)
         return refuse_memory(err, "an index");
     const uint64_t features = rsr_cpu_features();
-    made->setup =
-        louver_setup_of(known.head_dim, known.n_planes, known.scale, best_ops(features), features);
+    made->setup = louver_setup_of(type, known.head_dim, known.n_planes, known.scale,
+                                  best_ops(features), features);
     *index = made;
     return RSR_OK;
 }
@@ -141,12 +139,10 @@ rsr_status rsr_louver_append(rsr_louver *index, const float *keys, const float *
         return status;
     for (size_t i = 0; i < n_keys; i++) {
         struct louver_block *block = index->blocks[index->n_keys / RSR_PAGE_TOKENS];
-        const size_t row = (size_t)(index->n_keys % RSR_PAGE_TOKENS) * index->setup.row_floats;
-        const size_t bytes = index->setup.head_dim * sizeof(float);
-        memcpy(block->keys + row, keys + i * index->setup.head_dim, bytes);
-        memcpy(block->values + row, values + i * index->setup.head_dim, bytes);
+        rsr_kv_rows_store(&index->setup.kv, block->rows, index->n_keys % RSR_PAGE_TOKENS,
+                          keys + i * index->setup.head_dim, values + i * index->setup.head_dim);
         if (++index->n_keys % RSR_PAGE_TOKENS == 0)
-            louver_seal(&index->setup, block->sidecar, block->keys, block->values);
+            louver_seal(&index->setup, block->sidecar, &block->rows);
     }
     return RSR_OK;
 }
@@ -219,10 +215,11 @@ rsr_status rsr_louver_get_info(const rsr_louver *index, rsr_louver_info *info) {
         .length = index->n_keys,
         .head_dim = index->setup.head_dim,
         .n_planes = index->setup.shape.n_planes,
-        .kv_bytes = (uint64_t)index->n_blocks * 2 * RSR_PAGE_TOKENS * row_bytes(index),
+        .kv_bytes = index->n_blocks * rsr_kv_rows_bytes(&index->setup.kv),
         .index_bytes = (uint64_t)index->n_blocks *
                        (sizeof(struct louver_block) + louver_sidecar_bytes(&index->setup)),
         .kernel = index->setup.kernel->name,
+        .kv_type = rsr_kv_type_name(index->setup.kv.type),
     };
     return rsr_write_info(info, &known, sizeof(known), NULL);
 }

@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "kv_rows.h"
 #include "ops/ops.h"
 #include "rsr_louver.h"
 #include "sketch/sketch.h"
@@ -21,12 +22,14 @@
 #define LOUVER_MAX_DIM 256u
 #define LOUVER_SAMPLE_KEYS 512u
 
+_Static_assert(LOUVER_MAX_DIM <= RSR_KV_MAX_LOSS_DIM, "losses are kept of all keys");
 _Static_assert(RSR_PAGE_TOKENS == RSR_SKETCH_VECTORS && RSR_PAGE_TOKENS == 64,
                "a page is a block, and a mask has a bit for each key");
 
 /* What all pages of an index have in common. */
 struct louver_setup {
-    uint32_t head_dim, row_floats;
+    uint32_t head_dim, row_floats; /* as in kv */
+    struct rsr_kv_format kv;
     float scale;
     struct rsr_sketch_shape shape;
     const struct rsr_sketch_kernel *kernel;
@@ -35,7 +38,8 @@ struct louver_setup {
 
 /* What sealing a page makes of it; the sketch block follows at LOUVER_SKETCH_AT. Norms are rounded up. */
 struct louver_norms {
-    double key, value; /* largest |k| and |v| */
+    double key, value;       /* largest |k| and |v| */
+    struct rsr_kv_loss loss; /* largest of what storing lost */
 };
 struct louver_sidecar {
     struct louver_norms norms;
@@ -45,8 +49,7 @@ struct louver_sidecar {
 
 /* A view of a page; owns nothing. */
 struct louver_page {
-    const float *keys,
-        *values; /* [n_keys][row_floats], readable up to the next multiple of 4 rows */
+    struct rsr_kv_rows rows; /* n_keys of them, readable up to the next multiple of 4 */
     uint32_t n_keys;
     const struct louver_sidecar *sidecar; /* of 64 keys; NULL: none */
 };
@@ -93,6 +96,7 @@ struct louver_pass {
     uint64_t closed; /* heads that are not visited now: a bit each */
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
+    struct louver_norms storage; /* largest of all keys that are seen; zeros for RSR_KV_F32 */
 };
 
 /* The number of a page's first key; a window may cut the first page. */
@@ -119,13 +123,20 @@ static inline const void *louver_sketch(const struct louver_page *page) {
 /* ---- louver_page.c ---- */
 
 /* scale 0: 1 / sqrt(head_dim). */
-struct louver_setup louver_setup_of(uint32_t head_dim, uint32_t n_planes, float scale,
-                                    const struct rsr_ops *ops, uint64_t cpu_features);
+struct louver_setup louver_setup_of(enum rsr_kv_type type, uint32_t head_dim, uint32_t n_planes,
+                                    float scale, const struct rsr_ops *ops, uint64_t cpu_features);
 
 /* Of one sidecar, a multiple of 64; its memory is aligned to 64 bytes. */
 uint32_t louver_sidecar_bytes(const struct louver_setup *setup);
 void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
-                 const float *keys, const float *values);
+                 const struct rsr_kv_rows *rows);
+
+/* Row number j of keys or values as float32: itself, or what it widens to in `buffer`, [row_floats]. */
+const float *louver_row(const struct louver_setup *setup, const void *rows, uint32_t j,
+                        float *buffer);
+
+/* Raises norms->loss to what storing n rows lost. */
+void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *rows, uint32_t n);
 
 /* |v| of a row, rounded up. */
 double louver_row_norm(const float *row, uint32_t n);
@@ -206,6 +217,9 @@ void louver_attend(struct louver_pass *pass);
 
 /* ---- louver_error.c ---- */
 
+/* Notes pass->storage. */
+void louver_note_losses(struct louver_pass *pass);
+
 /* What a head got, after louver_pass_run. `out` is its final output. */
 void louver_certify(const struct louver_pass *pass, const struct louver_head_state *state,
                     const float *out, rsr_louver_head *head);
@@ -230,7 +244,7 @@ RSR_NODISCARD rsr_status louver_check_float_mode(rsr_error *err);
 struct louver_block {
     atomic_uint references;
     struct louver_shelf *shelf;
-    float *keys, *values; /* [64][row_floats], zero from head_dim on */
+    struct rsr_kv_rows rows; /* 64 */
     struct louver_sidecar *sidecar;
 };
 

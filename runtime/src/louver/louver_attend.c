@@ -40,15 +40,21 @@ static struct rsr_attend_state masked_softmax(const struct rsr_ops *ops, float *
     return state;
 }
 
-static void masked_values(float *restrict out, const float *p, const float *restrict v,
-                          uint32_t row_floats, uint64_t mask) {
-    memset(out, 0, row_floats * sizeof(float));
+/* out += p row */
+static void add_scaled(float *restrict out, float p, const float *restrict row,
+                       uint32_t row_floats) {
+    for (uint32_t d = 0; d < row_floats; d += 16)
+        for (uint32_t i = 0; i < 16; i++)
+            out[d + i] = out[d + i] + p * row[d + i];
+}
+
+static void masked_values(const struct louver_setup *setup, float *out, const float *p,
+                          const void *values, uint64_t mask) {
+    float buffer[LOUVER_MAX_DIM];
+    memset(out, 0, setup->row_floats * sizeof(float));
     for (uint64_t left = mask; left != 0; left &= left - 1) {
         const uint32_t j = (uint32_t)__builtin_ctzll(left);
-        const float *restrict row = v + (size_t)j * row_floats;
-        for (uint32_t d = 0; d < row_floats; d += 16)
-            for (uint32_t i = 0; i < 16; i++)
-                out[d + i] = out[d + i] + p[j] * row[d + i];
+        add_scaled(out, p[j], louver_row(setup, values, j, buffer), setup->row_floats);
     }
 }
 
@@ -70,7 +76,7 @@ static void attend_masked(const struct louver_pass *pass, struct louver_head_sta
     float z[RSR_PAGE_TOKENS], *out = first ? head->out : pass->page_out;
     louver_scores(setup, page, head->q, mask, z);
     const struct rsr_attend_state state = masked_softmax(setup->ops, z, mask);
-    masked_values(out, z, page->values, setup->row_floats, mask);
+    masked_values(setup, out, z, page->rows.values, mask);
     if (first)
         head->state = state;
     else
@@ -78,10 +84,10 @@ static void attend_masked(const struct louver_pass *pass, struct louver_head_sta
 }
 
 /* Keys of a page of which some head wants all, for they may be fetched early; NULL: of none. */
-static const float *whole_keys(const struct louver_pass *pass, uint32_t p) {
+static const void *whole_keys(const struct louver_pass *pass, uint32_t p) {
     for (uint32_t h = 0; p < pass->n_pages && h < pass->n_heads; h++)
         if (pass->heads[h].masks[p] == louver_all_keys(pass->pages[p].n_keys))
-            return pass->pages[p].keys;
+            return pass->pages[p].rows.keys;
     return NULL;
 }
 
@@ -89,8 +95,8 @@ static const float *whole_keys(const struct louver_pass *pass, uint32_t p) {
 static void attend_one_page(struct louver_pass *pass, uint32_t p) {
     const struct louver_setup *setup = pass->setup;
     const struct louver_page *view = &pass->pages[p];
-    struct rsr_attend_page page = {.keys = view->keys,
-                                   .values = view->values,
+    struct rsr_attend_page page = {.keys = view->rows.keys,
+                                   .values = view->rows.values,
                                    .next_keys = whole_keys(pass, p + 1),
                                    .row_floats = setup->row_floats};
     struct rsr_attend_head whole[LOUVER_MAX_HEADS];
@@ -103,13 +109,13 @@ static void attend_one_page(struct louver_pass *pass, uint32_t p) {
         if (page.n_keys == view->n_keys)
             whole[n_whole++] = one;
         else if (mask != 0 && mask == louver_all_keys(page.n_keys))
-            setup->ops->attend_page(&one, 1, &page, setup->scale);
+            setup->kv.ops->attend_page(&one, 1, &page, setup->scale);
         else if (mask != 0)
             attend_masked(pass, head, view, mask);
         head->n_attended += page.n_keys;
     }
     page.n_keys = view->n_keys;
-    setup->ops->attend_page(whole, n_whole, &page, setup->scale);
+    setup->kv.ops->attend_page(whole, n_whole, &page, setup->scale);
 }
 
 void louver_attend(struct louver_pass *pass) {

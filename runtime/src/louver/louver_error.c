@@ -45,6 +45,7 @@ float louver_exponent_up(const struct louver_setup *setup, double product, doubl
 static double largest_left_out(const struct louver_pass *pass,
                                const struct louver_head_state *state) {
     const struct louver_setup *setup = pass->setup;
+    float buffer[LOUVER_MAX_DIM];
     double largest = 0.0;
     for (uint32_t p = 0; p < pass->n_pages; p++) {
         const struct louver_page *page = &pass->pages[p];
@@ -54,8 +55,9 @@ static double largest_left_out(const struct louver_pass *pass,
             continue;
         }
         for (; left_out != 0; left_out &= left_out - 1) {
-            const size_t row = (size_t)__builtin_ctzll(left_out) * setup->row_floats;
-            largest = fmax(largest, louver_row_norm(page->values + row, setup->head_dim));
+            const float *row =
+                louver_row(setup, page->rows.values, (uint32_t)__builtin_ctzll(left_out), buffer);
+            largest = fmax(largest, louver_row_norm(row, setup->head_dim));
         }
     }
     return largest;
@@ -111,6 +113,53 @@ static double left_out_mass(const struct louver_pass *pass, const struct louver_
     return mass < 1.0 ? mass : 1.0; /* NaN of infinities, too */
 }
 
+/* ---- What storing lost ---- */
+
+static void note_open_page(struct louver_pass *pass, const struct louver_page *page) {
+    const struct louver_setup *setup = pass->setup;
+    float buffer[LOUVER_MAX_DIM];
+    for (uint32_t j = 0; j < page->n_keys; j++) {
+        const float *row = louver_row(setup, page->rows.values, j, buffer);
+        pass->storage.value = fmax(pass->storage.value, louver_row_norm(row, setup->head_dim));
+    }
+    louver_add_losses(&pass->storage, &page->rows, page->n_keys);
+}
+
+void louver_note_losses(struct louver_pass *pass) {
+    pass->storage = (struct louver_norms){0};
+    for (uint32_t p = 0; pass->setup->kv.has_losses && p < pass->n_pages; p++) {
+        const struct louver_page *page = &pass->pages[p];
+        if (page->sidecar == NULL || !page->sidecar->usable) {
+            note_open_page(pass, page);
+            continue;
+        }
+        const struct louver_norms *norms = &page->sidecar->norms;
+        pass->storage.value = fmax(pass->storage.value, norms->value);
+        pass->storage.loss.key = fmaxf(pass->storage.loss.key, norms->loss.key);
+        pass->storage.loss.value = fmaxf(pass->storage.loss.value, norms->loss.value);
+    }
+}
+
+/* How far attention over what is stored is from attention over what came, at most.
+ *
+ * Let k, v be a key and value as they came, k', v' as stored, |k - k'| <= L and |v - v'| <= M for all keys
+ * seen, and |v'| <= V. No score is further than d = scale |q| L from that of the stored key, so the one
+ * softmax's weights w are the other's, w', times numbers of e^-d .. e^d, made to sum to 1 again. A set of keys
+ * that had the part p of w' has at most p e^d / (p e^d + (1 - p) e^-d) of w, which is more than p by at most
+ * tanh(d / 2): that is where p = 1 / (1 + e^d). So |w - w'| sums to 2 tanh(d / 2) at most, and
+ *
+ *     |sum w v - sum w' v'| <= sum w |v - v'| + sum |w - w'| |v'| <= M + min(d, 2) V.
+ *
+ * Five operations on non-negative doubles compute it, of which none underflows; L, M, V and |q| are rounded
+ * up already. */
+static double storage_error(const struct louver_pass *pass, const struct louver_head_state *state) {
+    const struct louver_norms *most = &pass->storage;
+    const double moved = (double)pass->setup->scale * state->sketch.norm * (double)most->loss.key;
+    const double error =
+        rsr_sum_up((double)most->loss.value + (moved < 2.0 ? moved : 2.0) * most->value);
+    return isnan(error) ? INFINITY : error; /* of what is not finite */
+}
+
 void louver_certify(const struct louver_pass *pass, const struct louver_head_state *state,
                     const float *out, rsr_louver_head *head) {
     const double mass = left_out_mass(pass, state);
@@ -121,6 +170,7 @@ void louver_certify(const struct louver_pass *pass, const struct louver_head_sta
         .mass = mass,
         .certified_error =
             mass > 0.0 ? mass * (largest_left_out(pass, state) + size) * SUM_UP : 0.0,
+        .storage_error = storage_error(pass, state),
     };
     if (isnan(head->certified_error)) /* an output that overflowed */
         head->certified_error = INFINITY;

@@ -7,11 +7,13 @@
 
 _Static_assert(sizeof(struct louver_sidecar) <= LOUVER_SKETCH_AT, "the sketch follows");
 
-struct louver_setup louver_setup_of(uint32_t head_dim, uint32_t n_planes, float scale,
-                                    const struct rsr_ops *ops, uint64_t cpu_features) {
+struct louver_setup louver_setup_of(enum rsr_kv_type type, uint32_t head_dim, uint32_t n_planes,
+                                    float scale, const struct rsr_ops *ops, uint64_t cpu_features) {
+    const struct rsr_kv_format kv = rsr_kv_format_of(type, head_dim, true, ops);
     return (struct louver_setup){
         .head_dim = head_dim,
-        .row_floats = (head_dim + 15u) & ~15u,
+        .row_floats = kv.row_floats,
+        .kv = kv,
         .scale = scale > 0.0f ? scale : 1.0f / sqrtf((float)head_dim),
         .shape = rsr_sketch_shape_of(head_dim, n_planes),
         .kernel = rsr_sketch_kernel_for(cpu_features),
@@ -37,20 +39,58 @@ double louver_row_norm(const float *row, uint32_t n) {
     return rsr_sum_up(sqrt(sum));
 }
 
-static double largest_norm(const struct louver_setup *setup, const float *rows) {
-    double largest = 0.0;
+const float *louver_row(const struct louver_setup *setup, const void *rows, uint32_t j,
+                        float *buffer) {
+    const void *row = (const char *)rows + (size_t)j * setup->kv.row_bytes;
+    if (setup->kv.type == RSR_KV_F32)
+        return row;
+    setup->kv.ops->load(buffer, row, setup->row_floats);
+    return buffer;
+}
+
+/* ---- Sealing ---- */
+
+/* The larger of two; a NaN stays. */
+static double larger(double x, double largest) {
+    return x <= largest || isnan(largest) ? largest : x;
+}
+
+/* Keys of a page, [64][row_floats]: themselves, or what they widen to in `buffer`. */
+static const float *page_keys(const struct louver_setup *setup, const struct rsr_kv_rows *rows,
+                              float *buffer) {
+    const float *first = louver_row(setup, rows->keys, 0, buffer);
+    for (uint32_t j = 1; first == buffer && j < RSR_PAGE_TOKENS; j++)
+        (void)louver_row(setup, rows->keys, j, buffer + (size_t)j * setup->row_floats);
+    return first;
+}
+
+static struct louver_norms norms_of(const struct louver_setup *setup, const float *keys,
+                                    const struct rsr_kv_rows *rows) {
+    struct louver_norms norms = {0};
+    float buffer[LOUVER_MAX_DIM];
     for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++) {
-        const double norm = louver_row_norm(rows + (size_t)j * setup->row_floats, setup->head_dim);
-        if (!(norm <= largest)) /* a NaN stays */
-            largest = norm;
+        const float *key = keys + (size_t)j * setup->row_floats;
+        norms.key = larger(louver_row_norm(key, setup->head_dim), norms.key);
+        norms.value =
+            larger(louver_row_norm(louver_row(setup, rows->values, j, buffer), setup->head_dim),
+                   norms.value);
     }
-    return largest;
+    louver_add_losses(&norms, rows, RSR_PAGE_TOKENS);
+    return norms;
+}
+
+void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *rows, uint32_t n) {
+    for (uint32_t j = 0; rows->losses != NULL && j < n; j++) {
+        norms->loss.key = (float)larger((double)rows->losses[j].key, (double)norms->loss.key);
+        norms->loss.value = (float)larger((double)rows->losses[j].value, (double)norms->loss.value);
+    }
 }
 
 void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
-                 const float *keys, const float *values) {
-    sidecar->norms.key = largest_norm(setup, keys);
-    sidecar->norms.value = largest_norm(setup, values);
+                 const struct rsr_kv_rows *rows) {
+    float buffer[RSR_PAGE_TOKENS * LOUVER_MAX_DIM];
+    const float *keys = page_keys(setup, rows, buffer);
+    sidecar->norms = norms_of(setup, keys, rows);
     /* Norms of finite float32 rows are finite doubles. */
     sidecar->usable = isfinite(sidecar->norms.key) && isfinite(sidecar->norms.value);
     if (sidecar->usable)
@@ -58,22 +98,16 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
                              setup->row_floats, NULL);
 }
 
-static struct rsr_matrix_data matrix_of(const struct louver_setup *setup,
-                                        const struct louver_page *page) {
-    return (struct rsr_matrix_data){.data = page->keys,
-                                    .dtype = RSR_DTYPE_F32,
-                                    .rows = page->n_keys,
-                                    .cols = setup->row_floats};
-}
+/* ---- Scores ---- */
 
 /* The squares are float32 dots of rows with themselves: off by less than 2^-10 relatively, and by what
  * underflows, less than 2^-140. One that overflows is infinite. */
 double louver_key_norm(const struct louver_setup *setup, const struct louver_page *page) {
-    const struct rsr_matrix_data matrix = matrix_of(setup, page);
-    float squares[RSR_PAGE_TOKENS];
+    float squares[RSR_PAGE_TOKENS], buffer[LOUVER_MAX_DIM];
     double largest = 0.0;
     for (uint32_t j = 0; j < page->n_keys; j++) {
-        setup->ops->head(squares, &matrix, j, j + 1, page->keys + (size_t)j * setup->row_floats);
+        const float *key = louver_row(setup, page->rows.keys, j, buffer);
+        setup->kv.ops->dots(squares, page->rows.keys, setup->row_floats, j, j + 1, key);
         if (!((double)squares[j] <= largest))
             largest = (double)squares[j];
     }
@@ -82,13 +116,12 @@ double louver_key_norm(const struct louver_setup *setup, const struct louver_pag
 
 void louver_scores(const struct louver_setup *setup, const struct louver_page *page, const float *q,
                    uint64_t mask, float *z) {
-    const struct rsr_matrix_data matrix = matrix_of(setup, page);
     float dots[RSR_PAGE_TOKENS];
     while (mask != 0) { /* runs of keys */
         const uint32_t begin = (uint32_t)__builtin_ctzll(mask);
         const uint64_t after = ~(mask >> begin);
         const uint32_t end = after != 0 ? begin + (uint32_t)__builtin_ctzll(after) : 64;
-        setup->ops->head(dots, &matrix, begin, end, q);
+        setup->kv.ops->dots(dots, page->rows.keys, setup->row_floats, begin, end, q);
         for (uint32_t j = begin; j < end; j++)
             z[j] = dots[j] * setup->scale;
         mask &= end < 64 ? UINT64_MAX << end : 0;

@@ -208,4 +208,5 @@ void louver_pass_run(struct louver_pass *pass) {
             pass->heads[h].masks[p] |= forced;
     }
     louver_attend(pass);
+    louver_note_losses(pass);
 }

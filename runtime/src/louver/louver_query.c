@@ -53,8 +53,7 @@ static void fill_views(const rsr_louver *index, struct louver_page *views) {
         const uint32_t left = index->n_keys - i * RSR_PAGE_TOKENS;
         const struct louver_block *block = index->blocks[i];
         views[i] = (struct louver_page){
-            .keys = block->keys,
-            .values = block->values,
+            .rows = block->rows,
             .n_keys = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS,
             .sidecar = left < RSR_PAGE_TOKENS ? NULL : block->sidecar,
         };

@@ -43,9 +43,10 @@ static void fetch_key(const struct louver_pass *pass, uint32_t i, uint32_t n_sam
         return;
     uint32_t j;
     const struct louver_page *page = find_key(pass, sampled_key(i, n_sampled, pass->n_keys), &j);
-    const float *row = page->keys + (size_t)j * pass->setup->row_floats;
-    for (uint32_t d = 0; d < pass->setup->row_floats; d += 16)
-        __builtin_prefetch(row + d);
+    const size_t row_bytes = pass->setup->kv.row_bytes;
+    const char *row = (const char *)page->rows.keys + j * row_bytes;
+    for (size_t at = 0; at < row_bytes; at += 64)
+        __builtin_prefetch(row + at);
 }
 
 /* Products of the sample's keys; returns their mean. */

@@ -36,12 +36,12 @@ static void *map_zeros(size_t bytes) {
 
 static struct louver_shelf *create_shelf(const struct louver_setup *setup, uint32_t n_blocks) {
     const size_t page = 4096, sidecar = louver_sidecar_bytes(setup);
-    const size_t rows = (size_t)RSR_PAGE_TOKENS * setup->row_floats;
+    const size_t rows = (size_t)rsr_kv_rows_bytes(&setup->kv);
     const size_t sidecars_at =
         align64(sizeof(struct louver_shelf) + n_blocks * sizeof(struct louver_block));
     const size_t rows_at = sidecars_at + n_blocks * sidecar;
     /* Whole pages, of which munmap takes the end. */
-    const size_t bytes = (rows_at + n_blocks * 2 * rows * sizeof(float) + page - 1) / page * page;
+    const size_t bytes = (rows_at + n_blocks * rows + page - 1) / page * page;
     char *memory = map_zeros(bytes);
     if (memory == NULL)
         return NULL;
@@ -53,8 +53,7 @@ static struct louver_shelf *create_shelf(const struct louver_setup *setup, uint3
     for (uint32_t i = 0; i < n_blocks; i++) {
         struct louver_block *block = &shelf->blocks[i];
         block->shelf = shelf;
-        block->keys = (float *)(void *)(memory + rows_at) + i * 2 * rows;
-        block->values = block->keys + rows;
+        block->rows = rsr_kv_rows_at(&setup->kv, memory + rows_at + i * rows);
         block->sidecar = (struct louver_sidecar *)(void *)(memory + sidecars_at + i * sidecar);
     }
     return shelf;

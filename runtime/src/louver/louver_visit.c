@@ -15,7 +15,8 @@
  * m 2^-52 sum |q_i k_i|, which leaves room for the rounding of that sum and of the product with m. */
 struct louver_product louver_exact_product(const struct louver_setup *setup, const float *q,
                                            const struct louver_page *page, uint32_t key) {
-    const float *k = page->keys + (size_t)key * setup->row_floats;
+    float buffer[LOUVER_MAX_DIM];
+    const float *k = louver_row(setup, page->rows.keys, key, buffer);
     const uint32_t head_dim = setup->head_dim;
     double sums[8] = {0.0}, sizes[8] = {0.0};
     uint32_t d = 0;

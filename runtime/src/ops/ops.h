@@ -44,6 +44,28 @@
 /* Keys of one KV page; part of the float order above. */
 #define RSR_PAGE_TOKENS 64u
 
+/* How a row of a key or value is stored. What is stored IS the key: every type widens to float32 without
+ * rounding, and all that is said above is of those numbers, whatever the type.
+ *
+ *   F32    as it is.
+ *   BF16   rounded to nearest, ties to even. A finite number beyond the largest becomes the largest; -0,
+ *   F16    denormals, infinities and NaN stay what they are.
+ *   INT8   x[i] = q[i] * scale, with one scale a row: q of -127 .. 127, scale of 16 significant bits at most,
+ *          so that the product is exact, about max |x| / 127. A row that holds a NaN or infinity is all NaN.
+ */
+enum rsr_kv_type { RSR_KV_F32, RSR_KV_BF16, RSR_KV_F16, RSR_KV_INT8 };
+#define RSR_KV_TYPES 4u
+
+/* Of one element. */
+static inline uint32_t rsr_kv_element_bytes(enum rsr_kv_type type) {
+    return type == RSR_KV_F32 ? 4 : type == RSR_KV_INT8 ? 1 : 2;
+}
+
+/* A row is row_floats elements, and of INT8 the scale behind them, a float32. */
+static inline uint32_t rsr_kv_row_bytes(enum rsr_kv_type type, uint32_t row_floats) {
+    return row_floats * rsr_kv_element_bytes(type) + (type == RSR_KV_INT8 ? 4 : 0);
+}
+
 /* What attention over some pages gave so far, for one query head. */
 struct rsr_attend_state {
     float max;
@@ -60,9 +82,24 @@ struct rsr_attend_head {
 /* Rows of one page and KV head. row_floats is a multiple of 16; elements from head_dim on are zero, here
  * as in the query. Up to three rows behind the last key are read. */
 struct rsr_attend_page {
-    const float *keys, *values; /* [n_keys][row_floats] */
-    const float *next_keys;     /* attended to next, so they may be fetched; NULL: unknown */
+    const void *keys, *values; /* n_keys stored rows */
+    const void *next_keys;     /* attended to next, so they may be fetched; NULL: unknown */
     uint32_t row_floats, n_keys;
+};
+
+/* What is done with stored rows of one type. */
+struct rsr_kv_ops {
+    /* The first n elements of the row become x; its scale, too. */
+    void (*store)(void *row, uint32_t row_floats, const float *x, uint32_t n);
+    /* x[row_floats] = the row */
+    void (*load)(float *x, const void *row, uint32_t row_floats);
+    /* y[j] = dot(row j, x, row_floats) for begin <= j < end */
+    void (*dots)(float *y, const void *rows, uint32_t row_floats, uint32_t begin, uint32_t end,
+                 const float *x);
+    /* All heads attend to all keys of the page; the result is merged into their states and outputs. No
+     * head's depends on the other heads. */
+    void (*attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
+                        const struct rsr_attend_page *page, float scale);
 };
 
 struct rsr_ops {
@@ -90,10 +127,7 @@ struct rsr_ops {
     /* y[i] = row rows[i] . x for i < n, four rows at once */
     void (*head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                       uint32_t n, const float *x);
-    /* All heads attend to all keys of the page; the result is merged into their states and outputs. No
-     * head's depends on the other heads. */
-    void (*attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
-                        const struct rsr_attend_page *page, float scale);
+    const struct rsr_kv_ops *kv; /* [RSR_KV_TYPES] */
     /* dst[n] = out[n] / state.sum */
     void (*attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,
                           uint32_t n);

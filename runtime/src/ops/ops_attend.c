@@ -3,6 +3,9 @@
  * Heads that attend to the same page share its reads: as many at once as the registers hold, the others
  * while the rows are still in the first cache. Meanwhile the page's values are fetched as its keys are
  * scored, and the next page's keys as its values are added up.
+ *
+ * Rows of all types go through the same code: they are widened in registers, and `type` is a constant
+ * wherever it is passed on.
  */
 #include <math.h>
 
@@ -29,7 +32,7 @@ struct block {
 };
 
 /* Into the second cache: a page of keys and one of values would fill the first. */
-RSR_INLINE void fetch_row(const float *at) {
+RSR_INLINE void fetch_line(const char *at) {
     __builtin_prefetch(at, 0, 2);
 }
 
@@ -38,11 +41,15 @@ static uint32_t chunk_of(uint32_t n_left) {
 }
 
 /* z[j] .. z[j + 3] of n_heads heads from `first` on */
-RSR_INLINE void score4(struct block *b, uint32_t first, uint32_t n_heads, uint32_t j, float scale,
-                       bool fetch) {
-    const uint32_t row_floats = b->page->row_floats;
-    const float *k = b->page->keys + (size_t)j * row_floats;
-    const float *ahead = b->page->values + (size_t)j * row_floats;
+RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, uint32_t first, uint32_t n_heads,
+                       uint32_t j, float scale, bool fetch) {
+    const uint32_t row_floats = b->page->row_floats, element_bytes = rsr_kv_element_bytes(type);
+    const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
+    const char *k = (const char *)b->page->keys + j * row_bytes;
+    const char *ahead = (const char *)b->page->values + j * row_bytes;
+    float scales[4];
+    for (uint32_t i = 0; i < 4; i++)
+        scales[i] = rsr_row_scale(k + i * row_bytes, type, row_floats);
     struct rsr_f16 acc[CHUNK_HEADS][4];
     for (uint32_t h = 0; h < n_heads; h++)
         for (uint32_t i = 0; i < 4; i++)
@@ -50,9 +57,9 @@ RSR_INLINE void score4(struct block *b, uint32_t first, uint32_t n_heads, uint32
     for (uint32_t d = 0; d < row_floats; d += 16) {
         struct rsr_f16 key[4];
         for (uint32_t i = 0; i < 4; i++) {
-            key[i] = rsr_load16(k + (size_t)i * row_floats + d);
-            if (fetch)
-                fetch_row(ahead + 4 * d + 16 * i);
+            key[i] = rsr_load_row16(k + i * row_bytes, type, d, scales[i]);
+            if (fetch && i < element_bytes) /* 16 elements of four rows are that many lines */
+                fetch_line(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i);
         }
         for (uint32_t h = 0; h < n_heads; h++) {
             struct rsr_f16 q = rsr_load16(b->heads[first + h].q + d);
@@ -68,19 +75,19 @@ RSR_INLINE void score4(struct block *b, uint32_t first, uint32_t n_heads, uint32
 
 /* -infinity from the page's last key on. Rows up to the next multiple of four are read (they are inside
  * the page) and dropped. */
-static void page_scores(struct block *b, float scale) {
+RSR_INLINE void page_scores(struct block *b, enum rsr_kv_type type, float scale) {
     const uint32_t n_keys = b->page->n_keys;
     for (uint32_t j = 0; j < n_keys; j += 4) {
         for (uint32_t h = 0, n; h < b->n_heads; h += n) {
             n = chunk_of(b->n_heads - h);
             if (n > 1 && h == 0 && b->fetch)
-                score4(b, h, CHUNK_HEADS, j, scale, true);
+                score4(b, type, h, CHUNK_HEADS, j, scale, true);
             else if (n > 1)
-                score4(b, h, CHUNK_HEADS, j, scale, false);
+                score4(b, type, h, CHUNK_HEADS, j, scale, false);
             else if (h == 0 && b->fetch)
-                score4(b, h, 1, j, scale, true);
+                score4(b, type, h, 1, j, scale, true);
             else
-                score4(b, h, 1, j, scale, false);
+                score4(b, type, h, 1, j, scale, false);
         }
     }
     for (uint32_t h = 0; h < b->n_heads; h++)
@@ -122,13 +129,13 @@ static struct rsr_attend_state page_softmax(float *z) {
 
 /* Scores become weights, states what they are after the page. The first of the next rows are fetched
  * here, lest memory idle. */
-static void weigh_page(struct block *b) {
+static void weigh_page(struct block *b, size_t row_bytes) {
     struct rsr_attend_state pages[BLOCK_HEADS];
     float factors[2 * BLOCK_HEADS] = {0.0f};
     for (uint32_t h = 0; h < b->n_heads; h++) {
         if (b->fetch && b->page->next_keys != NULL)
-            for (uint32_t d = 0; d < 2 * b->page->row_floats; d += 16)
-                fetch_row(b->page->next_keys + (size_t)2 * h * b->page->row_floats + d);
+            for (size_t i = 0; i < 2 * row_bytes; i += 64)
+                fetch_line((const char *)b->page->next_keys + 2 * h * row_bytes + i);
         const struct rsr_attend_state *state = b->heads[h].state;
         pages[h] = page_softmax(b->z[h]);
         b->merges[h] = state->sum != 0.0f;
@@ -162,20 +169,24 @@ RSR_INLINE void merge16(const struct block *b, uint32_t head, uint32_t d, struct
 }
 
 /* Output elements from d on, 16 n_vectors of them, of n_heads heads from `first` on. */
-RSR_INLINE void add_values(const struct block *b, uint32_t first, uint32_t n_heads, uint32_t d,
-                           uint32_t n_vectors, bool fetch) {
+RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, uint32_t first,
+                           uint32_t n_heads, uint32_t d, uint32_t n_vectors, bool fetch) {
     const uint32_t row_floats = b->page->row_floats, n_keys = b->page->n_keys;
-    const float *v = b->page->values + d, *ahead = fetch ? b->page->next_keys + d : v;
+    const uint32_t element_bytes = rsr_kv_element_bytes(type);
+    const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
+    const char *v = b->page->values;
+    const char *ahead = (const char *)(fetch ? b->page->next_keys : v) + (size_t)d * element_bytes;
     struct rsr_f16 acc[CHUNK_HEADS][VALUE_VECTORS];
     for (uint32_t h = 0; h < n_heads; h++)
         for (uint32_t i = 0; i < n_vectors; i++)
             acc[h][i] = rsr_zero16();
-    for (uint32_t j = 0; j < n_keys; j++, v += row_floats, ahead += row_floats) {
+    for (uint32_t j = 0; j < n_keys; j++, v += row_bytes, ahead += row_bytes) {
+        const float scale = rsr_row_scale(v, type, row_floats);
         struct rsr_f16 value[VALUE_VECTORS];
         for (uint32_t i = 0; i < n_vectors; i++) {
-            value[i] = rsr_load16(v + 16 * i);
-            if (fetch)
-                fetch_row(ahead + 16 * i);
+            value[i] = rsr_load_row16(v, type, d + 16 * i, scale);
+            if (fetch && 16 * i * element_bytes % 64 == 0)
+                fetch_line(ahead + (size_t)16 * i * element_bytes);
         }
         for (uint32_t h = 0; h < n_heads; h++)
             for (uint32_t i = 0; i < n_vectors; i++)
@@ -186,43 +197,52 @@ RSR_INLINE void add_values(const struct block *b, uint32_t first, uint32_t n_hea
             merge16(b, first + h, d + 16 * i, acc[h][i]);
 }
 
-RSR_INLINE void page_slice(const struct block *b, uint32_t d, uint32_t n_vectors) {
+RSR_INLINE void page_slice(const struct block *b, enum rsr_kv_type type, uint32_t d,
+                           uint32_t n_vectors) {
     const bool fetch = b->fetch && b->page->next_keys != NULL;
     for (uint32_t h = 0, n; h < b->n_heads; h += n) {
         n = chunk_of(b->n_heads - h);
         if (n > 1 && h == 0 && fetch)
-            add_values(b, h, CHUNK_HEADS, d, n_vectors, true);
+            add_values(b, type, h, CHUNK_HEADS, d, n_vectors, true);
         else if (n > 1)
-            add_values(b, h, CHUNK_HEADS, d, n_vectors, false);
+            add_values(b, type, h, CHUNK_HEADS, d, n_vectors, false);
         else if (h == 0 && fetch)
-            add_values(b, h, 1, d, n_vectors, true);
+            add_values(b, type, h, 1, d, n_vectors, true);
         else
-            add_values(b, h, 1, d, n_vectors, false);
+            add_values(b, type, h, 1, d, n_vectors, false);
     }
 }
 
-static void page_values(const struct block *b) {
+RSR_INLINE void page_values(const struct block *b, enum rsr_kv_type type) {
     const uint32_t row_floats = b->page->row_floats;
     uint32_t d = 0;
     for (; d + 16 * VALUE_VECTORS <= row_floats; d += 16 * VALUE_VECTORS)
-        page_slice(b, d, VALUE_VECTORS);
+        page_slice(b, type, d, VALUE_VECTORS);
     for (; d < row_floats; d += 16)
-        page_slice(b, d, 1);
+        page_slice(b, type, d, 1);
 }
 
-void RSR_OPS(attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
-                          const struct rsr_attend_page *page, float scale) {
+RSR_INLINE void attend_page(const struct rsr_attend_head *heads, uint32_t n_heads,
+                            const struct rsr_attend_page *page, enum rsr_kv_type type,
+                            float scale) {
     struct block b;
     b.page = page;
     for (uint32_t first = 0; first < n_heads; first += BLOCK_HEADS) {
         b.heads = heads + first;
         b.n_heads = n_heads - first < BLOCK_HEADS ? n_heads - first : BLOCK_HEADS;
         b.fetch = first == 0;
-        page_scores(&b, scale);
-        weigh_page(&b);
-        page_values(&b);
+        page_scores(&b, type, scale);
+        weigh_page(&b, rsr_kv_row_bytes(type, page->row_floats));
+        page_values(&b, type);
     }
 }
+
+#define DEFINE_ATTEND_PAGE(name, type)                                                             \
+    void RSR_OPS(attend_page_##name)(const struct rsr_attend_head *heads, uint32_t n_heads,        \
+                                     const struct rsr_attend_page *page, float scale) {            \
+        attend_page(heads, n_heads, page, type, scale);                                            \
+    }
+RSR_EACH_KV_TYPE(DEFINE_ATTEND_PAGE)
 
 void RSR_OPS(attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,
                             uint32_t n) {

@@ -13,13 +13,7 @@ static const uint32_t dtype_bytes[] = {
 RSR_INLINE struct rsr_f16 widen16(const void *row, enum rsr_dtype dtype) {
     if (dtype == RSR_DTYPE_F32)
         return rsr_load16(row);
-    struct rsr_f16 r;
-    RSR_EACH_PART(i) {
-        rsr_vh h;
-        memcpy(&h, (const char *)row + (size_t)i * sizeof(h), sizeof(h));
-        r.part[i] = dtype == RSR_DTYPE_BF16 ? rsr_from_bf16(h) : rsr_from_f16(h);
-    }
-    return r;
+    return dtype == RSR_DTYPE_BF16 ? rsr_load16_bf16(row) : rsr_load16_f16(row);
 }
 
 RSR_INLINE struct rsr_f16 widen_tail(const void *row, enum rsr_dtype dtype, uint32_t n) {

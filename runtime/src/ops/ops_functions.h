@@ -18,10 +18,26 @@ void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_
                    uint32_t row_end, const float *x);
 void RSR_OPS(head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                         uint32_t n, const float *x);
-void RSR_OPS(attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,
-                          const struct rsr_attend_page *page, float scale);
 void RSR_OPS(attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,
                             uint32_t n);
 void RSR_OPS(exp)(float *y, const float *x, uint32_t n);
+
+/* Functions of every type of stored rows are written once, with the type as a constant, and get their
+ * names from this list: RSR_OPS(load_bf16). */
+#define RSR_EACH_KV_TYPE(X)                                                                        \
+    X(f32, RSR_KV_F32)                                                                             \
+    X(bf16, RSR_KV_BF16)                                                                           \
+    X(f16, RSR_KV_F16)                                                                             \
+    X(int8, RSR_KV_INT8)
+
+#define RSR_DECLARE_KV_OPS(name, type)                                                             \
+    void RSR_OPS(store_##name)(void *row, uint32_t row_floats, const float *x, uint32_t n);        \
+    void RSR_OPS(load_##name)(float *x, const void *row, uint32_t row_floats);                     \
+    void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint32_t begin,     \
+                              uint32_t end, const float *x);                                       \
+    void RSR_OPS(attend_page_##name)(const struct rsr_attend_head *heads, uint32_t n_heads,        \
+                                     const struct rsr_attend_page *page, float scale);
+RSR_EACH_KV_TYPE(RSR_DECLARE_KV_OPS)
+#undef RSR_DECLARE_KV_OPS
 
 #endif

@@ -6,6 +6,11 @@
 
 extern const struct rsr_ops RSR_OPS(table);
 
+#define KV_OPS(name, type)                                                                         \
+    [type] = {RSR_OPS(store_##name), RSR_OPS(load_##name), RSR_OPS(dots_##name),                   \
+              RSR_OPS(attend_page_##name)},
+static const struct rsr_kv_ops kv_ops[RSR_KV_TYPES] = {RSR_EACH_KV_TYPE(KV_OPS)};
+
 const struct rsr_ops RSR_OPS(table) = {
     .name = LEVEL_TEXT(RSR_OPS_LEVEL),
     .embed = RSR_OPS(embed),
@@ -18,7 +23,7 @@ const struct rsr_ops RSR_OPS(table) = {
     .act_mul = RSR_OPS(act_mul),
     .head = RSR_OPS(head),
     .head_some = RSR_OPS(head_some),
-    .attend_page = RSR_OPS(attend_page),
+    .kv = kv_ops,
     .attend_finish = RSR_OPS(attend_finish),
     .exp = RSR_OPS(exp),
 };

@@ -10,6 +10,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "ops.h"
@@ -100,15 +102,22 @@ RSR_INLINE rsr_vf rsr_from_bf16(rsr_vh h) {
     return (rsr_vf)(rsr_widen_bits(h) << 16);
 }
 
-/* Exponent and mantissa move in place and a multiplication by 2^112 rebiases, which also normalises
- * denormals exactly; infinity and NaN get the largest exponent. */
+/* Without an instruction: exponent and mantissa move in place and a multiplication by 2^112 rebiases, which
+ * also normalises denormals exactly; infinity and NaN get the largest exponent. (F16C is not among what the
+ * AVX2 level may use.) */
 RSR_INLINE rsr_vf rsr_from_f16(rsr_vh h) {
+#if RSR_NATIVE == 16
+    return (rsr_vf)_mm512_cvtph_ps((__m256i)h);
+#elif defined(__aarch64__)
+    return (rsr_vf)vcvt_f32_f16((float16x4_t)h);
+#else
     rsr_vu bits = rsr_widen_bits(h);
     rsr_vu magnitude = (bits & 0x7fffu) << 13;
     rsr_vf value = (rsr_vf)magnitude * 0x1p112f;
     rsr_vi special = (rsr_vi)(magnitude >= 0x0f800000u);
     rsr_vi result = rsr_select_int(special, (rsr_vi)(magnitude | 0x7f800000u), (rsr_vi)value);
     return (rsr_vf)((rsr_vu)result | ((bits & 0x8000u) << 16));
+#endif
 }
 
 /* ---- 16 lanes ---- */
@@ -130,6 +139,82 @@ RSR_INLINE struct rsr_f16 rsr_load_tail(const float *p, uint32_t n) {
     float padded[16] = {0};
     memcpy(padded, p, n * sizeof(float));
     return rsr_load16(padded);
+}
+
+RSR_INLINE struct rsr_f16 rsr_load16_bf16(const void *p) {
+    struct rsr_f16 r;
+    RSR_EACH_PART(i) {
+        rsr_vh h;
+        memcpy(&h, (const char *)p + (size_t)i * sizeof(h), sizeof(h));
+        r.part[i] = rsr_from_bf16(h);
+    }
+    return r;
+}
+
+RSR_INLINE struct rsr_f16 rsr_load16_f16(const void *p) {
+    struct rsr_f16 r;
+    RSR_EACH_PART(i) {
+        rsr_vh h;
+        memcpy(&h, (const char *)p + (size_t)i * sizeof(h), sizeof(h));
+        r.part[i] = rsr_from_f16(h);
+    }
+    return r;
+}
+
+/* Compilers widen 4 and 8 bytes one by one. */
+RSR_INLINE struct rsr_f16 rsr_load16_int8(const void *p) {
+    struct rsr_f16 r;
+#if RSR_NATIVE == 16
+    r.part[0] = (rsr_vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+#elif RSR_NATIVE == 8
+    RSR_EACH_PART(i)
+    r.part[i] = (rsr_vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
+        _mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8 * i))));
+#elif defined(__x86_64__)
+    const __m128i zero = _mm_setzero_si128(), bytes = _mm_loadu_si128(p);
+    const __m128i words[2] = {_mm_unpacklo_epi8(zero, bytes), _mm_unpackhi_epi8(zero, bytes)};
+    RSR_EACH_PART(i) {
+        const __m128i high = i % 2 == 0 ? _mm_unpacklo_epi16(zero, words[i / 2])
+                                        : _mm_unpackhi_epi16(zero, words[i / 2]);
+        r.part[i] = (rsr_vf)_mm_cvtepi32_ps(_mm_srai_epi32(high, 24));
+    }
+#elif defined(__aarch64__)
+    const int8x16_t bytes = vld1q_s8(p);
+    const int16x8_t words[2] = {vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)};
+    RSR_EACH_PART(i)
+    r.part[i] = (rsr_vf)vcvtq_f32_s32(i % 2 == 0 ? vmovl_s16(vget_low_s16(words[i / 2]))
+                                                 : vmovl_high_s16(words[i / 2]));
+#else
+    RSR_EACH_PART(i) {
+        rsr_vb bytes;
+        memcpy(&bytes, (const char *)p + i * RSR_NATIVE, sizeof(bytes));
+        r.part[i] = __builtin_convertvector(__builtin_convertvector(bytes, rsr_vi), rsr_vf);
+    }
+#endif
+    return r;
+}
+
+/* The scale of a stored row; type is a constant at every call, here and below. */
+RSR_INLINE float rsr_row_scale(const void *row, enum rsr_kv_type type, uint32_t row_floats) {
+    float scale = 1.0f;
+    if (type == RSR_KV_INT8)
+        memcpy(&scale, (const char *)row + row_floats, sizeof(scale));
+    return scale;
+}
+
+/* Elements d .. d + 15 of a stored row. */
+RSR_INLINE struct rsr_f16 rsr_load_row16(const void *row, enum rsr_kv_type type, uint32_t d,
+                                         float scale) {
+    const char *at = (const char *)row + (size_t)d * rsr_kv_element_bytes(type);
+    if (type == RSR_KV_F32)
+        return rsr_load16((const float *)(const void *)at);
+    if (type == RSR_KV_BF16)
+        return rsr_load16_bf16(at);
+    if (type == RSR_KV_F16)
+        return rsr_load16_f16(at);
+    struct rsr_f16 r = rsr_load16_int8(at);
+    RSR_EACH_PART(i) r.part[i] = r.part[i] * scale;
+    return r;
 }
 
 RSR_INLINE void rsr_store16(float *p, struct rsr_f16 x) {

@@ -1,0 +1,59 @@
+/* kv_rows.h - the keys and values of one KV page and KV head, stored as one of the types of ops.h, with
+ * what storing them lost.
+ *
+ * In memory: RSR_PAGE_TOKENS rows of keys, as many of values, and, where losses are kept, a struct
+ * rsr_kv_loss for each. The KV pool of an engine and the index of rsr_louver.h lay out their pages so.
+ */
+#ifndef RSR_KV_ROWS_H
+#define RSR_KV_ROWS_H
+
+#include "ops/ops.h"
+#include "runtime.h"
+
+#define RSR_KV_MAX_LOSS_DIM 256u /* losses are kept of rows of at most so many elements */
+
+/* |x - stored x| of a key and of its value, rounded up. NaN if one is. */
+struct rsr_kv_loss {
+    float key, value;
+};
+
+struct rsr_kv_format {
+    enum rsr_kv_type type;
+    bool has_losses; /* never of RSR_KV_F32, which loses nothing */
+    uint32_t head_dim;
+    uint32_t row_floats;          /* head_dim rounded up to 16 */
+    uint32_t row_bytes;           /* rsr_kv_row_bytes() */
+    const struct rsr_kv_ops *ops; /* of the type */
+};
+
+/* A place in memory: owns nothing. Elements from head_dim on are zero. */
+struct rsr_kv_rows {
+    void *keys, *values;
+    struct rsr_kv_loss *losses; /* NULL: not kept */
+};
+
+/* "f32", "bf16", "f16" or "int8"; NULL and "" are f32. */
+RSR_NODISCARD rsr_status rsr_kv_type_parse(const char *name, enum rsr_kv_type *type,
+                                           rsr_error *err);
+const char *rsr_kv_type_name(enum rsr_kv_type type);
+
+/* losses: whether they are to be kept, if the type has any. */
+struct rsr_kv_format rsr_kv_format_of(enum rsr_kv_type type, uint32_t head_dim, bool losses,
+                                      const struct rsr_ops *ops);
+
+/* Of a page's rows: a multiple of 64. */
+uint64_t rsr_kv_rows_bytes(const struct rsr_kv_format *format);
+/* Those that begin at `memory`: zeros, aligned to 64 bytes. */
+struct rsr_kv_rows rsr_kv_rows_at(const struct rsr_kv_format *format, void *memory);
+/* Rows from number `slot` on. */
+struct rsr_kv_rows rsr_kv_rows_from(const struct rsr_kv_format *format, struct rsr_kv_rows rows,
+                                    uint32_t slot);
+
+/* Row `slot` becomes key and value: [head_dim] each. */
+void rsr_kv_rows_store(const struct rsr_kv_format *format, struct rsr_kv_rows rows, uint32_t slot,
+                       const float *key, const float *value);
+/* The first n rows. */
+void rsr_kv_rows_copy(const struct rsr_kv_format *format, struct rsr_kv_rows to,
+                      struct rsr_kv_rows from, uint32_t n);
+
+#endif

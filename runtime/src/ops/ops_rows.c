@@ -1,0 +1,136 @@
+/* ops_rows.c - single rows of keys and values: storing, reading and scoring them. What a type keeps is
+ * said in ops.h. */
+#include <math.h>
+
+#include "ops_functions.h"
+
+/* ---- Storing ---- */
+
+static uint32_t bits_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof(bits));
+    return bits;
+}
+
+static float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
+#define INFINITE_BITS 0x7f800000u
+
+/* The low 16 bits are rounded off: half of the last bit kept, less one where that bit is even, carries. */
+static uint16_t bf16_of(float x) {
+    const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffffu;
+    uint32_t rounded = (magnitude + 0x7fffu + (magnitude >> 16 & 1u)) >> 16;
+    rounded = rounded > 0x7f7fu ? 0x7f7fu : rounded; /* the largest finite number */
+    if (magnitude >= INFINITE_BITS)
+        rounded = magnitude == INFINITE_BITS ? 0x7f80u : 0x7fc0u;
+    return (uint16_t)(rounded | (bits >> 16 & 0x8000u));
+}
+
+/* Likewise 13 bits, and the exponent's bias changes by 112. Denormals are multiples of 2^-24, which is what
+ * float32 rounds to at 0.5. */
+static uint16_t f16_of(float x) {
+    const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffffu;
+    uint32_t rounded = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - (112u << 23)) >> 13;
+    rounded = rounded > 0x7bffu ? 0x7bffu : rounded;
+    if (magnitude < 113u << 23)
+        rounded = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);
+    if (magnitude >= INFINITE_BITS)
+        rounded = magnitude == INFINITE_BITS ? 0x7c00u : 0x7e00u;
+    return (uint16_t)(rounded | (bits >> 16 & 0x8000u));
+}
+
+/* max |x|; NaN if an element is not finite. */
+static float largest_finite(const float *x, uint32_t n) {
+    float largest = 0.0f;
+    uint32_t not_finite = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const float size = fabsf(x[i]);
+        largest = size > largest ? size : largest;
+        not_finite |= (uint32_t) !(size <= 0x1.fffffep127f);
+    }
+    return not_finite != 0 ? NAN : largest;
+}
+
+/* Of a row whose largest element is finite: about largest / 127, with at most 16 significant bits. They are
+ * rounded down, so that 127 * scale never overflows; the largest element is then 127 of them to within 2^-8
+ * of one. Scales below float32's normal numbers are powers of two: as many bits are not to be had there. */
+static float int8_scale(float largest) {
+    float scale = float_of(bits_of(largest / 127.0f) & 0xffffff00u);
+    if (scale < 0x1p-126f && largest > 0.0f)
+        for (scale = 0x1p-149f; 127.0f * scale < largest;)
+            scale = scale * 2.0f;
+    return scale;
+}
+
+/* x / scale to the nearest integer, ties to even; scale 0 is that of zeros. */
+static int8_t int8_of(float x, float scale) {
+    const float nearest = (scale > 0.0f ? x / scale : 0.0f) + RSR_ROUND_MAGIC;
+    const int32_t q = (int32_t)(bits_of(nearest) - bits_of(RSR_ROUND_MAGIC));
+    return (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
+}
+
+RSR_INLINE void store_row(void *row, enum rsr_kv_type type, uint32_t row_floats, const float *x,
+                          uint32_t n) {
+    uint16_t *halves = row;
+    int8_t *bytes = row;
+    if (type == RSR_KV_F32) {
+        memcpy(row, x, n * sizeof(float));
+    } else if (type == RSR_KV_INT8) {
+        const float largest = largest_finite(x, n), scale = int8_scale(largest);
+        for (uint32_t i = 0; i < n; i++)
+            bytes[i] = int8_of(x[i], scale);
+        memcpy(bytes + row_floats, &scale, sizeof(scale));
+    } else {
+        for (uint32_t i = 0; i < n; i++)
+            halves[i] = type == RSR_KV_BF16 ? bf16_of(x[i]) : f16_of(x[i]);
+    }
+}
+
+/* ---- Reading ---- */
+
+RSR_INLINE void load_row(float *x, const void *row, enum rsr_kv_type type, uint32_t row_floats) {
+    const float scale = rsr_row_scale(row, type, row_floats);
+    for (uint32_t d = 0; d < row_floats; d += 16)
+        rsr_store16(x + d, rsr_load_row16(row, type, d, scale));
+}
+
+/* Four rows at once hide the adder's latency; what is missing of four repeats the first. */
+RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint32_t row_floats,
+                         uint32_t begin, uint32_t end, const float *x) {
+    const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
+    for (uint32_t j = begin, n; j < end; j += n) {
+        const char *at[4];
+        float scales[4];
+        struct rsr_f16 acc[4];
+        n = end - j < 4 ? end - j : 4;
+        for (uint32_t i = 0; i < 4; i++) {
+            at[i] = (const char *)rows + (j + (i < n ? i : 0)) * row_bytes;
+            scales[i] = rsr_row_scale(at[i], type, row_floats);
+            acc[i] = rsr_zero16();
+        }
+        for (uint32_t d = 0; d < row_floats; d += 16) {
+            const struct rsr_f16 q = rsr_load16(x + d);
+            for (uint32_t i = 0; i < 4; i++)
+                acc[i] = rsr_add_product(acc[i], rsr_load_row16(at[i], type, d, scales[i]), q);
+        }
+        const rsr_v4f sums = rsr_sum16_of4(acc);
+        memcpy(y + j, &sums, n * sizeof(float));
+    }
+}
+
+#define DEFINE_ROWS(name, type)                                                                    \
+    void RSR_OPS(store_##name)(void *row, uint32_t row_floats, const float *x, uint32_t n) {       \
+        store_row(row, type, row_floats, x, n);                                                    \
+    }                                                                                              \
+    void RSR_OPS(load_##name)(float *x, const void *row, uint32_t row_floats) {                    \
+        load_row(x, row, type, row_floats);                                                        \
+    }                                                                                              \
+    void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint32_t begin,     \
+                              uint32_t end, const float *x) {                                      \
+        dot_rows(y, rows, type, row_floats, begin, end, x);                                        \
+    }
+RSR_EACH_KV_TYPE(DEFINE_ROWS)
