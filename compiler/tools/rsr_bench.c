@@ -35,6 +35,7 @@ static const char HELP[] =
     "  --gen-tokens G              [64]\n"
     "  --attention KIND            dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]\n"
     "                              [dense]\n"
+    "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8 [f32]\n"
     "  --batch B                   sequences decoded together [1]\n"
     "  --profile                   by operation of a decode step: time, waiting at barriers, "
     "bytes,\n"
@@ -63,6 +64,10 @@ static const char HELP[] =
     "                              published, which misses keys. These need value:T or topk:K; "
     "their\n"
     "                              append_us is that of building [cascade]\n"
+    "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8; what is stored "
+    "counts "
+    "as\n"
+    "                              the key [f32]\n"
     "  --quick                     one layer, whatever fits the caches: no figures to publish\n\n"
     "machine: read bandwidths by size and rates of instructions, as a target description for\n"
     "--target; takes some seconds.\n"
@@ -102,6 +107,7 @@ static const struct bench_option OPTIONS[] = {
     {"--prompt-tokens", NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
     {"--gen-tokens", NUMBER, FIELD(gen_tokens), 1, 1u << 20},
     {"--attention", TEXT, FIELD(attention), 0, 0},
+    {"--kv-type", TEXT, FIELD(kv_type), 0, 0},
     {"--context", NUMBER, FIELD(context), 1, 1u << 24},
     {"--head-dim", NUMBER, FIELD(head_dim), 1, 256},
     {"--heads", NUMBER, FIELD(heads), 1, 4096},

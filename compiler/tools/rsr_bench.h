@@ -25,6 +25,7 @@ struct bench_options {
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
     const char *attention;
+    const char *kv_type;                         /* NULL: f32 */
     uint32_t context, head_dim, heads, kv_heads; /* rsr-bench attention */
     const char *data;
     const char *threshold;

@@ -2,7 +2,8 @@
  *
  * Both go over at least 1.5 GiB of distinct keys and values, one layer after another as a model decodes.
  * Dense attention is one pass over keys and values for all query heads of a KV head: rsr_bench_dense.c for
- * up to four of them where AVX-512 can be had, else the runtime's own. It has to reach 80 % of the read
+ * up to four of them where AVX-512 can be had and numbers are float32, else the runtime's own, which reads what
+ * the index stores. It has to reach 80 % of the read
  * bandwidth of the same run, or the speed-up compares with nothing.
  * Keys left out are compared with products in float64, outputs with attention in float64.
  */
@@ -14,6 +15,7 @@
 
 #include "base/round.h"
 #include "cpu.h"
+#include "louver/louver.h"
 #include "ops/ops.h"
 #include "rsr_bench_attention.h"
 #include "rsr_bench_dense.h"
@@ -51,6 +53,7 @@ struct attention_bench {
     const struct bench_options *options;
     const struct rsr_ops *ops;
     bench_dense_fn *dense; /* NULL: ops */
+    struct rsr_kv_format format;
     struct attention_data d;
     float scale;
     rsr_louver_threshold threshold;
@@ -68,7 +71,7 @@ struct attention_bench {
 /* What the comparison with float64 found. */
 struct findings {
     uint64_t misses;
-    double error, certified, dense_error; /* largest */
+    double error, certified, storage, dense_error; /* largest */
 };
 
 static bool refuse(const char *sentence) {
@@ -129,8 +132,18 @@ static bool find_thresholds(struct attention_bench *b) {
 
 /* ---- Dense ---- */
 
+/* Of page p: what the index stores, or the float32 that it stores. */
+static struct rsr_kv_rows page_rows(const struct attention_bench *b, uint32_t layer, uint32_t head,
+                                    uint32_t p) {
+    if (b->format.type != RSR_KV_F32)
+        return b->indices[(size_t)layer * b->d.kv_heads + head]->blocks[p]->rows;
+    const size_t at = (size_t)p * RSR_PAGE_TOKENS * b->d.row_floats;
+    return (struct rsr_kv_rows){.keys = attention_keys(&b->d, layer, head) + at,
+                                .values = attention_values(&b->d, layer, head) + at};
+}
+
 /* queries and outputs: [MAX_GROUP][row_floats], zero from head_dim on */
-static void attend_ops(const struct attention_bench *b, const float *keys, const float *values,
+static void attend_ops(const struct attention_bench *b, uint32_t layer, uint32_t head,
                        const float *queries, float *outputs) {
     struct rsr_attend_state states[MAX_GROUP] = {{0.0f, 0.0f}};
     struct rsr_attend_head heads[MAX_GROUP];
@@ -138,16 +151,17 @@ static void attend_ops(const struct attention_bench *b, const float *keys, const
         const size_t row = (size_t)h * b->d.row_floats;
         heads[h] = (struct rsr_attend_head){queries + row, outputs + row, &states[h]};
     }
-    for (uint32_t at = 0; at < b->d.n_keys; at += RSR_PAGE_TOKENS) {
-        const uint32_t left = b->d.n_keys - at, n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
-        const float *page_keys = keys + (size_t)at * b->d.row_floats;
+    for (uint32_t p = 0; p * RSR_PAGE_TOKENS < b->d.n_keys; p++) {
+        const uint32_t left = b->d.n_keys - p * RSR_PAGE_TOKENS;
+        const uint32_t n = left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS;
+        const struct rsr_kv_rows rows = page_rows(b, layer, head, p);
         const struct rsr_attend_page page = {
-            .keys = page_keys,
-            .values = values + (size_t)at * b->d.row_floats,
-            .next_keys = left > n ? page_keys + (size_t)n * b->d.row_floats : NULL,
+            .keys = rows.keys,
+            .values = rows.values,
+            .next_keys = left > n ? page_rows(b, layer, head, p + 1).keys : NULL,
             .row_floats = b->d.row_floats,
             .n_keys = n};
-        b->ops->attend_page(heads, b->d.group, &page, b->scale);
+        b->format.ops->attend_page(heads, b->d.group, &page, b->scale);
     }
     for (uint32_t h = 0; h < b->d.group; h++) {
         float *out = outputs + (size_t)h * b->d.row_floats;
@@ -167,7 +181,7 @@ static void attend_dense(const struct attention_bench *b, uint32_t layer, uint32
     if (b->dense != NULL)
         b->dense(out, q, keys, values, b->d.row_floats, b->d.n_keys, b->scale);
     else
-        attend_ops(b, keys, values, q, out);
+        attend_ops(b, layer, head, q, out);
     for (uint32_t h = 0; h < b->d.group; h++)
         memcpy(outputs + (size_t)h * b->d.head_dim, out + (size_t)h * b->d.row_floats, row_bytes);
 }
@@ -198,7 +212,7 @@ static double bytes_read(const struct attention_bench *b, const rsr_louver_stats
     const double scales = (double)(shape.plane_at[0] - shape.scales_at) / RSR_SKETCH_VECTORS;
     return (double)stats->pages * shape.scales_at + stats->scanned * (codes + scales) +
            stats->plane2 * (codes + shape.n_slices) +
-           stats->exact * 2.0 * (double)b->d.row_floats * sizeof(float);
+           stats->exact * 2.0 * (double)b->format.row_bytes;
 }
 
 static void count(const struct attention_bench *b, struct counts *sum,
@@ -314,8 +328,22 @@ static void step_index(struct attention_bench *b, uint32_t layer, uint32_t step,
         step_cascade(b, layer, step, search);
 }
 
+/* What is stored is the key: references are computed from that. */
+static void read_back(struct attention_bench *b, uint32_t layer, uint32_t head) {
+    const rsr_louver *index = b->indices[(size_t)layer * b->d.kv_heads + head];
+    float *keys = attention_keys(&b->d, layer, head),
+          *values = attention_values(&b->d, layer, head);
+    for (uint32_t j = 0; j < b->d.n_keys; j++) {
+        const struct rsr_kv_rows row = rsr_kv_rows_from(
+            &b->format, index->blocks[j / RSR_PAGE_TOKENS]->rows, j % RSR_PAGE_TOKENS);
+        b->format.ops->load(keys + (size_t)j * b->d.row_floats, row.keys, b->d.row_floats);
+        b->format.ops->load(values + (size_t)j * b->d.row_floats, row.values, b->d.row_floats);
+    }
+}
+
 static bool fill_cascade(struct attention_bench *b) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    options.kv_type = b->options->kv_type;
     options.head_dim = b->d.head_dim;
     options.n_planes = b->kind->n_planes;
 #pragma omp parallel for num_threads((int)b->options->threads)
@@ -330,6 +358,8 @@ static bool fill_cascade(struct attention_bench *b) {
         if (status != RSR_OK)
             fail_once(b, &err);
     }
+    for (uint32_t i = 0; i < b->d.n_kv_layers * b->d.kv_heads && !b->failed; i++)
+        read_back(b, i / b->d.kv_heads, i % b->d.kv_heads);
     return !b->failed;
 }
 
@@ -437,6 +467,7 @@ static bool check_head(struct attention_bench *b, uint32_t source, uint32_t step
         found->misses += count_misses(b, &one, results[h].threshold);
         compare_outputs(b, &one, attention_values(&b->d, source, head), found);
         found->certified = fmax(found->certified, results[h].certified_error);
+        found->storage = fmax(found->storage, results[h].storage_error);
     }
     return true;
 }
@@ -557,7 +588,7 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
         return NULL;
     const double visits = (double)o->runs * b->d.n_layers * b->d.kv_heads; /* of an index */
     const double keys = visits * b->d.n_keys, pages = visits * (b->d.n_keys / RSR_PAGE_TOKENS);
-    const double dense_bytes = 2.0 * (double)b->d.row_floats * sizeof(float);
+    const double dense_bytes = 2.0 * (double)b->format.row_bytes;
     const double dense_gbps = dense_bytes * b->d.n_keys * b->d.kv_heads / t->dense_us * 1e-3;
     json_t *result = json_object();
     json_object_set_new(result, "context", json_integer(b->d.n_keys));
@@ -567,6 +598,7 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
     json_object_set_new(result, "data", json_string(o->data));
     json_object_set_new(result, "threshold", json_string(o->threshold));
     json_object_set_new(result, "index", json_string(b->kind->name));
+    json_object_set_new(result, "kv_type", json_string(rsr_kv_type_name(b->format.type)));
     json_object_set_new(result, "threads", json_integer(o->threads));
     json_object_set_new(result, "kernel", json_string(kernel));
     json_object_set_new(result, "dense_kernel",
@@ -590,6 +622,8 @@ static json_t *describe(const struct attention_bench *b, const struct timings *t
     json_object_set_new(result, "max_output_error", json_real(found->error));
     json_object_set_new(result, "certified_error",
                         b->kind->gate != NULL ? json_null() : json_real(found->certified));
+    json_object_set_new(result, "certified_storage_error",
+                        b->format.type == RSR_KV_F32 ? json_null() : json_real(found->storage));
     json_object_set_new(result, "dense_error", json_real(found->dense_error));
     json_object_set_new(result, "append_us", json_real(t->append_us));
     json_object_set_new(result, "index_bytes_per_token",
@@ -617,11 +651,21 @@ static const struct rsr_ops *best_ops(uint64_t features) {
 
 static bool set_up(struct attention_bench *b) {
     const uint64_t features = rsr_cpu_features();
+    enum rsr_kv_type type;
+    rsr_error err = RSR_ERROR_INIT;
+    if (rsr_kv_type_parse(b->options->kv_type, &type, &err) != RSR_OK)
+        return refuse(err.message);
+    if (type != RSR_KV_F32 && b->kind->gate != NULL)
+        return refuse("this --index has a --kv-type of f32 alone");
     if (!attention_data_make(b->options, &b->d))
         return false;
+    if (!b->options->quick) /* as many bytes as of float32 */
+        b->d.n_layers *= (uint32_t)sizeof(float) / rsr_kv_element_bytes(type);
     const size_t n_heads = (size_t)b->d.kv_heads * b->d.group;
     b->ops = best_ops(features);
-    b->dense = b->d.group <= BENCH_DENSE_HEADS ? bench_dense_for(features) : NULL;
+    b->format = rsr_kv_format_of(type, b->d.head_dim, true, b->ops);
+    b->dense =
+        b->d.group <= BENCH_DENSE_HEADS && type == RSR_KV_F32 ? bench_dense_for(features) : NULL;
     b->scale = 1.0f / sqrtf((float)b->d.head_dim);
     b->indices = calloc((size_t)b->d.n_layers * b->d.kv_heads, sizeof(rsr_louver *));
     b->gates = calloc((size_t)b->d.n_layers * b->d.kv_heads, sizeof(*b->gates));
@@ -632,9 +676,10 @@ static bool set_up(struct attention_bench *b) {
     if (b->indices == NULL || b->gates == NULL || b->masks == NULL || b->thresholds == NULL ||
         b->outputs == NULL || b->counts == NULL)
         return refuse("no memory for results");
-    if (b->threshold.kind == RSR_LOUVER_TOPK && !find_thresholds(b))
-        return refuse("no memory for products");
-    return b->kind->gate != NULL ? fill_gates(b) : fill_cascade(b);
+    if (b->kind->gate != NULL ? !fill_gates(b) : !fill_cascade(b))
+        return false;
+    return b->threshold.kind != RSR_LOUVER_TOPK || find_thresholds(b) ||
+           refuse("no memory for products");
 }
 
 static void release(struct attention_bench *b) {

@@ -7,13 +7,15 @@
 #define ATTENTION_MAX_GROUP 64u /* query heads a KV head */
 #define ATTENTION_MAX_DIM 256u
 
-/* Layers of one shape. The numbers of layer l are those of source l % n_sources, in memory of their own. */
+/* Layers of one shape. The numbers of layer l are those of source l % n_sources, in memory of their own for
+ * the first n_kv_layers, which a user may raise n_layers above. */
 struct attention_data {
     uint32_t n_keys, head_dim, row_floats, group, kv_heads;
     uint32_t n_sources, n_layers, n_steps;
+    uint32_t n_kv_layers;
     uint64_t head_floats; /* of a KV head in kv: keys, then values */
     uint64_t kv_bytes;
-    float *kv;      /* [layer][KV head]; rows of row_floats, zero from head_dim on */
+    float *kv;      /* [n_kv_layers][KV head]; rows of row_floats, zero from head_dim on */
     float *queries; /* [source][step][KV head][group][head_dim] */
 };
 
@@ -22,7 +24,7 @@ bool attention_data_make(const struct bench_options *options, struct attention_d
 void attention_data_free(struct attention_data *data);
 
 static inline float *attention_keys(const struct attention_data *d, uint32_t layer, uint32_t head) {
-    return d->kv + ((uint64_t)layer * d->kv_heads + head) * d->head_floats;
+    return d->kv + ((uint64_t)(layer % d->n_kv_layers) * d->kv_heads + head) * d->head_floats;
 }
 
 static inline float *attention_values(const struct attention_data *d, uint32_t layer,

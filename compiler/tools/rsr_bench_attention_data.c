@@ -151,7 +151,7 @@ static bool reserve(const struct bench_options *options, struct attention_data *
     const uint64_t n_rounds = options->quick ? 1 : (BENCH_STREAM_BYTES + round - 1) / round;
     if (n_rounds * d->n_sources > UINT32_MAX)
         return refuse("the context is too short to be measured without --quick");
-    d->n_layers = (uint32_t)n_rounds * d->n_sources;
+    d->n_layers = d->n_kv_layers = (uint32_t)n_rounds * d->n_sources;
     d->kv_bytes = layer_bytes * d->n_layers;
     d->queries = calloc((size_t)d->n_sources * d->n_steps * d->kv_heads * d->group * d->head_dim,
                         sizeof(float));

@@ -178,6 +178,7 @@ static bool set_up(struct model_bench *b, double *load_ms) {
     rsr_engine_options engine = RSR_ENGINE_OPTIONS_INIT;
     engine.n_threads = options->threads;
     engine.attention = options->attention;
+    engine.kv_type = options->kv_type;
     engine.context = (uint32_t)length;
     engine.kv_tokens = ((uint32_t)length + 64) * options->batch;
     if (rsr_engine_create(b->model, &engine, &b->engine, &b->err) != RSR_OK)

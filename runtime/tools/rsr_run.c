@@ -292,6 +292,7 @@ static bool open_engine(struct run_session *s) {
     options.context = o->context;
     options.pin_threads = o->pin;
     options.attention = o->attention;
+    options.kv_type = o->kv_type;
     if (o->qkv_file)
         s->trace = run_trace_create(s, &options);
     s->engine_info = (rsr_engine_info)RSR_ENGINE_INFO_INIT;

@@ -20,6 +20,7 @@ struct run_options {
     const char *system;
     const char *target;
     const char *attention;
+    const char *kv_type;
     const char *qkv_file; /* --dump-qkv */
     uint32_t n_tokens, context, threads;
     rsr_sampling sampling;
@@ -78,9 +79,9 @@ void *run_alloc(size_t n, size_t element_bytes);
 
 double run_tokens_per_second(uint64_t tokens, uint64_t time_ns);
 const char *run_stop_name(const rsr_generate_result *result);
-/* Lines on stderr about the KV index, if attention goes through it. */
+/* A line on stderr about the KV index, if attention goes through it, and how keys and values are stored. */
 void run_print_attention(const struct run_session *session);
-/* The same as a JSON object, new; NULL for dense attention. */
+/* The same as a JSON object, new; NULL for dense attention over float32. */
 struct json_t *run_attention_json(const struct run_session *session);
 
 /* --dump-qkv: an engine with these options collects queries; the file is written from its sequence in the

@@ -38,30 +38,49 @@ static double part(uint64_t n, uint64_t of) {
     return of > 0 ? (double)n / (double)of : 0.0;
 }
 
+/* NULL: of a module older than the types. */
+static const char *kv_type_of(const struct run_session *session) {
+    const char *type = session->engine_info.kv_type;
+    return type ? type : "f32";
+}
+
+static bool is_plain(const struct run_session *session, const rsr_attention_stats *stats) {
+    return is_dense(stats) && strcmp(kv_type_of(session), "f32") == 0;
+}
+
 void run_print_attention(const struct run_session *session) {
     const rsr_attention_stats s = stats_of(session);
-    if (is_dense(&s))
+    if (is_plain(session, &s))
         return;
+    if (is_dense(&s)) {
+        fprintf(stderr, "attention dense: keys and values in %s\n", kv_type_of(session));
+        return;
+    }
     fprintf(stderr,
             "attention %s: %.1f %% of (token, layer, KV head) below %u keys, dense; of the others' "
             "keys %.2f %% scanned, %.2f %% by plane 2, %.2f %% read; of their pages %.2f %% "
-            "skipped; softmax left out <= %.3g, error of an output <= %.3g\n",
+            "skipped; softmax left out <= %.3g, error of an output <= %.3g; keys and values in %s, "
+            "error by storing <= %.3g\n",
             s.name, 100.0 * part(s.dense, s.dense + s.indexed), s.min_keys,
             100.0 * part(s.scanned, s.keys), 100.0 * part(s.plane2, s.keys),
             100.0 * part(s.exact, s.keys), 100.0 * part(s.pages_skipped, s.pages), s.max_mass,
-            s.max_error);
+            s.max_error, kv_type_of(session), s.max_storage_error);
 }
 
 json_t *run_attention_json(const struct run_session *session) {
     const rsr_attention_stats s = stats_of(session);
-    if (is_dense(&s))
+    if (is_plain(session, &s))
         return NULL;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "name", s.name,
-                     "min_keys", (json_int_t)s.min_keys, "dense", (json_int_t)s.dense, "indexed",
+    if (is_dense(&s))
+        return json_pack("{s:s, s:s}", "name", s.name, "kv_type", kv_type_of(session));
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}",
+                     "name", s.name, "kv_type", kv_type_of(session), "min_keys",
+                     (json_int_t)s.min_keys, "dense", (json_int_t)s.dense, "indexed",
                      (json_int_t)s.indexed, "keys", (json_int_t)s.keys, "scanned",
                      (json_int_t)s.scanned, "plane2", (json_int_t)s.plane2, "exact",
                      (json_int_t)s.exact, "pages", (json_int_t)s.pages, "pages_skipped",
-                     (json_int_t)s.pages_skipped, "max_mass", s.max_mass, "max_error", s.max_error);
+                     (json_int_t)s.pages_skipped, "max_mass", s.max_mass, "max_error", s.max_error,
+                     "max_storage_error", s.max_storage_error);
 }
 
 /* ---- Collecting queries ------------------------------------------------------------------------- */
