@@ -30,10 +30,11 @@
  * about so many single keys. */
 #define WHOLE_PAGE_KEYS 24u
 
-/* Every 8th page is in the sample. A head goes on if a quarter of its keys have x below
+/* Every 8th page is in the sample, but not many more than 16: 1,024 keys tell a quarter from a half, and
+ * where a head gives up they were read for nothing. A head goes on if a quarter of its keys have x below
  * log(budget / n_keys): that many can be left out together, whatever the others are. */
-#define SAMPLE_STRIDE 8u
-#define SAMPLE_PAGE 3u
+#define LEAST_STRIDE 8u
+#define SAMPLE_PAGES 16u
 #define SAMPLE_SHARE 0.25
 
 /* The second plane is read if the first left out at least this share of the keys. */
@@ -42,7 +43,9 @@
 struct mass_head {
     struct louver_head_state *state;
     bool gave_up;       /* nothing more is left out */
+    bool has_forced;    /* there are sinks or a window */
     uint32_t best_page; /* attended to, whatever happens; n_pages: there is none with a sidecar */
+    double least_bound; /* of a page */
     double budget;      /* what may be left out in all */
     double cut;         /* everything left out has x below it */
 };
@@ -96,7 +99,7 @@ static uint32_t spend(struct mass_head *head, const double *bins, double share) 
  * or with sinks or keys of the window. */
 static bool is_given(const struct louver_pass *pass, const struct mass_head *head, uint32_t page) {
     return pass->pages[page].sidecar == NULL || page == head->best_page ||
-           louver_forced_keys(pass, page) != 0;
+           (head->has_forced && louver_forced_keys(pass, page) != 0);
 }
 
 /* Whether keys of the page may be left out. */
@@ -104,24 +107,35 @@ static bool is_open(const struct louver_pass *pass, const struct mass_head *head
     return !head->gave_up && !is_given(pass, head, page);
 }
 
-static bool is_sampled(uint32_t page) {
-    return page % SAMPLE_STRIDE == SAMPLE_PAGE;
+static uint32_t sample_stride(const struct louver_pass *pass) {
+    const uint32_t stride = pass->n_pages / SAMPLE_PAGES;
+    return stride > LEAST_STRIDE ? stride : LEAST_STRIDE;
+}
+
+static bool is_sampled(uint32_t page, uint32_t stride) {
+    return page % stride == stride / 2;
 }
 
 /* ---- Reference and budget ---- */
 
-/* The page with the highest bound of each head. */
+/* The page with the highest bound of each head, and the least bound. */
 static void find_best_pages(struct louver_pass *pass, struct mass_head *heads) {
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct mass_head *head = &heads[h];
+        double highest = -INFINITY, least = INFINITY;
         head->best_page = pass->n_pages;
         for (uint32_t p = 0; p < pass->n_pages; p++) {
             head->state->masks[p] = louver_all_keys(pass->pages[p].n_keys);
-            if (pass->pages[p].sidecar != NULL &&
-                (head->best_page == pass->n_pages ||
-                 head->state->frames[p].bound > head->state->frames[head->best_page].bound))
+            if (pass->pages[p].sidecar == NULL)
+                continue;
+            const double bound = head->state->frames[p].bound;
+            least = bound < least ? bound : least;
+            if (head->best_page == pass->n_pages || bound > highest) {
                 head->best_page = p;
+                highest = bound;
+            }
         }
+        head->least_bound = least;
     }
 }
 
@@ -161,6 +175,10 @@ static void drop_pages(const struct louver_pass *pass, struct mass_head *head) {
     struct louver_head_state *state = head->state;
     double bins[N_BINS] = {0.0};
     const double reference = rsr_round_down((double)state->reference - LOG_PAGE);
+    /* Mostly not even the page with the least bound may go. */
+    if ((double)louver_exponent_up(pass->setup, head->least_bound, reference) >
+        log(SHARE_PAGES * head->budget))
+        return;
     for (uint32_t first = 0; first < pass->n_pages; first += RSR_PAGE_TOKENS) {
         uint64_t mask = 0;
         for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
@@ -181,6 +199,8 @@ static void drop_pages(const struct louver_pass *pass, struct mass_head *head) {
 static void drop_keys(const struct louver_pass *pass, struct mass_head *head, double share) {
     struct louver_head_state *state = head->state;
     double bins[N_BINS] = {0.0};
+    if (head->gave_up)
+        return;
     for (uint32_t p = 0; p < pass->n_pages; p++)
         if (is_open(pass, head, p) && state->masks[p] != 0)
             add_to_bins(pass->setup->ops, bins, state->x + (size_t)p * RSR_PAGE_TOKENS,
@@ -254,7 +274,8 @@ static void try_sample(const struct louver_pass *pass, struct mass_head *head) {
     const double each = head->budget / (double)pass->n_keys;
     const float x_of_each = each > 0.0 ? (float)log(each) : -INFINITY;
     uint32_t n_keys = 0, n_light = 0;
-    for (uint32_t p = SAMPLE_PAGE; p < pass->n_pages; p += SAMPLE_STRIDE) {
+    const uint32_t stride = sample_stride(pass);
+    for (uint32_t p = stride / 2; p < pass->n_pages; p += stride) {
         if (!is_open(pass, head, p) || state->masks[p] == 0)
             continue;
         scan_page(pass, state, p);
@@ -267,7 +288,7 @@ static void try_sample(const struct louver_pass *pass, struct mass_head *head) {
 
 static void judge_plane1(const struct louver_pass *pass, struct mass_head *head) {
     uint32_t n_keys = 0, n_left = 0;
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
+    for (uint32_t p = 0; !head->gave_up && p < pass->n_pages; p++) {
         n_left += is_open(pass, head, p) ? louver_count_keys(head->state->masks[p]) : 0;
         n_keys += RSR_PAGE_TOKENS;
     }
@@ -277,24 +298,25 @@ static void judge_plane1(const struct louver_pass *pass, struct mass_head *head)
 
 /* ---- All heads ---- */
 
-static bool was_sampled(const struct louver_pass *pass, const struct mass_head *head,
-                        uint32_t page) {
-    return head->gave_up && is_sampled(page) && !is_given(pass, head, page) &&
-           head->state->masks[page] != 0;
+/* Whether try_sample read the page's first plane for the head. */
+static bool was_tried(const struct louver_pass *pass, const struct mass_head *head, uint32_t page) {
+    return !is_given(pass, head, page) && head->state->masks[page] != 0;
 }
 
 /* One pass over the first plane, all heads at a page. */
 static void scan_pages(struct louver_pass *pass, const struct mass_head *heads) {
+    const uint32_t stride = sample_stride(pass);
     for (uint32_t p = 0; p < pass->n_pages; p++) {
+        const bool sampled = is_sampled(p, stride);
         bool read = false, kept = false;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
             struct louver_head_state *state = heads[h].state;
             kept = kept || state->masks[p] != 0;
-            read = read || was_sampled(pass, &heads[h], p);
+            read = read || (sampled && was_tried(pass, &heads[h], p));
             if (!is_open(pass, &heads[h], p) || state->masks[p] == 0)
                 continue;
             read = true;
-            if (!is_sampled(p)) /* else it was scanned already */
+            if (!sampled) /* else it was scanned already */
                 scan_page(pass, state, p);
         }
         pass->stats.scanned += read ? RSR_PAGE_TOKENS : 0;
@@ -339,7 +361,10 @@ void louver_run_mass(struct louver_pass *pass) {
     struct mass_head heads[LOUVER_MAX_HEADS];
     const bool two_planes = pass->setup->shape.n_planes > 1;
     for (uint32_t h = 0; h < pass->n_heads; h++)
-        heads[h] = (struct mass_head){.state = &pass->heads[h]};
+        heads[h] = (struct mass_head){
+            .state = &pass->heads[h],
+            .has_forced = pass->threshold.sinks > 0 || pass->threshold.window > 0,
+        };
     louver_find_frames(pass);
     find_best_pages(pass, heads);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
