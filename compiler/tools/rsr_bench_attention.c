@@ -506,12 +506,15 @@ static double time_layers(struct attention_bench *b, step_fn *step, uint32_t run
     return (double)(rsrc_now_ns() - start) * 1e-3 / b->d.n_layers;
 }
 
-/* Indices take memory for up to 64 pages at once: so many are appended. */
+/* Indices take memory for up to 64 pages at once: so many are appended. Short contexts have thousands of
+ * layers, of which these are enough. */
 #define APPENDED_PAGES 64u
+#define APPENDED_LAYERS 8u
 
-/* Appends pages to every index, a token at a time over all layers, and takes them away again. */
+/* Appends pages to indices, a token at a time over the layers, and takes them away again. */
 static bool time_append(struct attention_bench *b, double *us) {
-    const uint32_t n = b->d.n_layers * b->d.kv_heads;
+    const uint32_t n_layers = b->d.n_layers < APPENDED_LAYERS ? b->d.n_layers : APPENDED_LAYERS;
+    const uint32_t n = n_layers * b->d.kv_heads;
     const uint32_t n_tokens = RSR_PAGE_TOKENS * (b->options->quick ? 1 : APPENDED_PAGES);
     rsr_error err = RSR_ERROR_INIT;
     const uint64_t start = rsrc_now_ns();
@@ -526,7 +529,7 @@ static bool time_append(struct attention_bench *b, double *us) {
             }
         }
     }
-    *us = (double)(rsrc_now_ns() - start) * 1e-3 / n_tokens / b->d.n_layers;
+    *us = (double)(rsrc_now_ns() - start) * 1e-3 / n_tokens / n_layers;
     for (uint32_t i = 0; i < n && !b->failed; i++)
         if (rsr_louver_truncate(b->indices[i], b->d.n_keys, &err) != RSR_OK)
             fail_once(b, &err);
@@ -704,6 +707,12 @@ static const struct index_kind *kind_of(const char *name) {
     return NULL;
 }
 
+/* Gates serve one T a head, and nothing besides. */
+static bool suits_gates(const rsr_louver_threshold *threshold) {
+    return (threshold->kind == RSR_LOUVER_VALUE || threshold->kind == RSR_LOUVER_TOPK) &&
+           threshold->sinks == 0 && threshold->window == 0;
+}
+
 int bench_attention(const struct bench_options *options) {
     struct bench_options known = *options;
     known.threads = known.threads == 0 ? 1 : known.threads;
@@ -716,7 +725,7 @@ int bench_attention(const struct bench_options *options) {
     b.kind = kind_of(known.index);
     if (b.kind == NULL)
         return 1;
-    if (b.kind->gate != NULL && b.threshold.kind == RSR_LOUVER_MASS)
+    if (b.kind->gate != NULL && !suits_gates(&b.threshold))
         return refuse("this --index needs a --threshold of value:T or topk:K") ? 0 : 1;
     json_t *result = NULL;
     if (set_up(&b) && check(&b, &found) && measure(&b, &timings))

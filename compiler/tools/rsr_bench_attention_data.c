@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/round.h"
 #include "rsr_bench_attention.h"
@@ -85,6 +86,21 @@ struct trace {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim, n_tokens;
 };
 
+/* No memory is taken for what is not there. With every number as large as it may be, 2^60 bytes. */
+static bool check_size(const struct trace *t) {
+    struct stat status;
+    const uint64_t rows = t->n_heads + UINT64_C(2) * t->n_kv_heads;
+    const uint64_t promised =
+        TRACE_HEADER_BYTES + rows * t->head_dim * sizeof(float) * t->n_layers * t->n_tokens;
+    if (fstat(fileno(t->file), &status) != 0 || !S_ISREG(status.st_mode))
+        return refuse("the trace is no regular file");
+    if ((uint64_t)status.st_size == promised)
+        return true;
+    fprintf(stderr, "rsr-bench: the trace has %llu bytes, its header promises %llu\n",
+            (unsigned long long)status.st_size, (unsigned long long)promised);
+    return false;
+}
+
 static bool open_trace(const char *path, struct trace *t) {
     char header[TRACE_HEADER_BYTES];
     t->file = fopen(path, "rbe");
@@ -102,7 +118,16 @@ static bool open_trace(const char *path, struct trace *t) {
                     t->n_kv_heads <= 4096 && t->n_heads % t->n_kv_heads == 0 && t->n_heads >= 1 &&
                     t->n_heads / t->n_kv_heads <= ATTENTION_MAX_GROUP && t->head_dim >= 1 &&
                     t->head_dim <= ATTENTION_MAX_DIM && t->n_tokens >= 1 && t->n_tokens <= 1u << 24;
-    return ok || refuse("the trace has a shape that cannot be measured");
+    return ok ? check_size(t) : refuse("the trace has a shape that cannot be measured");
+}
+
+static bool read_floats(FILE *file, float *row, size_t n) {
+    if (fread(row, sizeof(float), n, file) != n)
+        return refuse("the trace ends too early");
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(row[i]))
+            return refuse("the trace has a number that is not finite");
+    return true;
 }
 
 /* Rows of `tokens` tokens to every KV head's place: [token][KV head][head_dim]. */
@@ -110,7 +135,7 @@ static bool read_rows(const struct trace *t, const struct attention_data *d, uin
                       bool values, float *row) {
     const size_t n = (size_t)t->n_kv_heads * t->head_dim;
     for (uint32_t token = 0; token < t->n_tokens; token++) {
-        if (fread(row, sizeof(float), n, t->file) != n)
+        if (!read_floats(t->file, row, n))
             return false;
         for (uint32_t head = 0; token < d->n_keys && head < d->kv_heads; head++) {
             float *rows =
@@ -125,10 +150,10 @@ static bool read_rows(const struct trace *t, const struct attention_data *d, uin
 static bool read_trace(const struct trace *t, const struct attention_data *d) {
     const size_t n = (size_t)t->n_heads * t->head_dim;
     float *row = calloc(n, sizeof(float));
-    bool ok = row != NULL;
+    bool ok = row != NULL || refuse("no memory for the trace");
     for (uint32_t layer = 0; ok && layer < t->n_layers; layer++) {
         for (uint32_t token = 0; ok && token < t->n_tokens; token++) {
-            ok = fread(row, sizeof(float), n, t->file) == n;
+            ok = read_floats(t->file, row, n);
             const uint32_t first = d->n_keys - 1;
             if (ok && token >= first && token - first < d->n_steps)
                 memcpy(attention_queries(d, layer, token - first, 0), row, n * sizeof(float));
@@ -136,7 +161,7 @@ static bool read_trace(const struct trace *t, const struct attention_data *d) {
         ok = ok && read_rows(t, d, layer, false, row) && read_rows(t, d, layer, true, row);
     }
     free(row);
-    return ok || refuse("the trace ends too early, or there is no memory for it");
+    return ok;
 }
 
 /* ---- Making ---- */
