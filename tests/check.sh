@@ -4,7 +4,7 @@ set -eu
 
 usage() {
     cat <<'TEXT'
-usage: tests/check.sh [--no-install] [--quick] [--help]
+usage: tests/check.sh [--no-install] [--quick] [--long] [--help]
 
 Installs the needed Debian packages (root or sudo), builds with gcc and clang, and runs:
   the unit and lit tests of the release build, modules for AArch64 under qemu-user among them,
@@ -14,14 +14,16 @@ Installs the needed Debian packages (root or sudo), builds with gcc and clang, a
 
   --no-install  do not install packages
   --quick       the release build and its tests only, nothing for AArch64
+  --long        the KV index on 1e9 pairs of a query and a key besides, some 15 minutes of one core
 TEXT
 }
 
-install=yes quick=no
+install=yes quick=no long=no
 for arg in "$@"; do
     case $arg in
     --no-install) install=no ;;
     --quick) quick=yes ;;
+    --long) long=yes ;;
     --help | -h) usage; exit 0 ;;
     *) echo "check.sh: unknown option '$arg'; --help lists the options" >&2; exit 1 ;;
     esac
@@ -159,6 +161,10 @@ find_gguf
 set -- "$@" --param "gguf_python=$gguf_python"
 run_lit "release" build/release "$@"
 step "quickstart" quickstart
+if [ "$long" = yes ]; then
+    step "KV index, 1e9 checks" build/release/tests/unit/test_louver_property 1e9
+    cat "$log"
+fi
 
 if [ "$quick" = no ]; then
     step "install" cmake --install build/release --prefix "$PWD/build/stage"

@@ -499,13 +499,16 @@ static void check_output(const struct test_case *c, const struct head_query *q, 
 /* Thresholds of a call: T of each head, where it is of that kind. */
 static rsr_louver_threshold threshold_of(const struct test_case *c, uint64_t *state,
                                          const struct head_query *queries, double *t) {
-    static const char *const texts[] = {"topk:1",    "topk:3",   "topk:20",   "topk:64",
-                                        "topk:5000", "mass:0.5", "mass:1e-3", "mass:1e-9"};
-    rsr_louver_threshold threshold = {RSR_LOUVER_VALUE, 0.0, 0, 0, 0};
+    static const char *const texts[] = {
+        "topk:1",       "topk:3",        "topk:20",         "topk:64",           "topk:5000",
+        "mass:0.5",     "mass:1e-3",     "mass:1e-9",       "mass:1e-3,sinks=4", "budget:0.01",
+        "sample_max:1", "sample_topk:8", "sample_mean_max", "sample_gap:0.1,3"};
+    const uint32_t n_texts = sizeof(texts) / sizeof(texts[0]);
+    rsr_louver_threshold threshold = {.kind = RSR_LOUVER_VALUE};
     const uint64_t choice = check_random(state) % 16;
     const uint32_t at = (uint32_t)check_random(state);
     if (choice < 8) {
-        CHECK_INT(rsr_louver_threshold_parse(texts[choice], &threshold, NULL), RSR_OK);
+        CHECK_INT(rsr_louver_threshold_parse(texts[at % n_texts], &threshold, NULL), RSR_OK);
         return threshold;
     }
     for (uint32_t h = 0; h < c->n_heads; h++) {
