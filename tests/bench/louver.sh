@@ -5,33 +5,46 @@ set -eu
 usage() {
     cat <<'TEXT'
 usage: tests/bench/louver.sh [--build DIR] [--runs N] [--threads T] [--svg FILE] [--contexts "N ..."]
+                             [--compare N] [--results FILE]
 
 Measures one layer of 32 query and 8 KV heads of 128 dimensions on this machine, and prints Markdown
 tables. Needs up to 6 GB of memory and some minutes of quiet.
 
-  --build DIR   where rsr-bench is built [build/release]
-  --runs N      measurements of each, medians are shown [7]
-  --threads T   [1]
-  --svg FILE    time and scanned fraction over the context [build/louver.svg]
-  --contexts L  ["4096 8192 16384 32768 131072"]
+  --build DIR    where rsr-bench is built [build/release]
+  --runs N       measurements of each, medians are shown [7]
+  --threads T    [1]
+  --svg FILE     time and scanned fraction over the context [build/louver.svg]
+  --contexts L   ["4096 8192 16384 32768 131072"]
+  --compare N    the context at which other indices are measured, too; 0: none [32768]
+  --results FILE to add results to, as JSON lines; tables are of all that it has then, so contexts
+                 may be measured one by one [a new one]
 TEXT
 }
 
 build=build/release runs=7 threads=1 svg=build/louver.svg contexts="4096 8192 16384 32768 131072"
+compare=32768 results=
 while [ $# -gt 0 ]; do
     case $1 in
-    --build) build=$2; shift ;;
-    --runs) runs=$2; shift ;;
-    --threads) threads=$2; shift ;;
-    --svg) svg=$2; shift ;;
-    --contexts) contexts=$2; shift ;;
     --help | -h) usage; exit 0 ;;
+    --build | --runs | --threads | --svg | --contexts | --compare | --results)
+        [ $# -ge 2 ] || { echo "louver.sh: $1 needs a value" >&2; exit 1; } ;;
+    esac
+    case $1 in
+    --build) build=$2 ;;
+    --runs) runs=$2 ;;
+    --threads) threads=$2 ;;
+    --svg) svg=$2 ;;
+    --contexts) contexts=$2 ;;
+    --compare) compare=$2 ;;
+    --results) results=$2 ;;
     *) echo "louver.sh: unknown option '$1'; --help lists the options" >&2; exit 1 ;;
     esac
-    shift
+    shift 2
 done
-results=$(mktemp)
-trap 'rm -f "$results"' EXIT
+if [ -z "$results" ]; then
+    results=$(mktemp)
+    trap 'rm -f "$results"' EXIT
+fi
 
 # Keys and values twice, for dense attention and in the index, and the index: 2.3 times their bytes, where
 # 1.5 GiB of them are the least.
@@ -41,19 +54,32 @@ needed_mib() {
     echo $((kv * layers * 23 / 10 + 256))
 }
 
-available=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
-for context in $contexts; do
+# measure CONTEXT OPTION...: adds a result. centroids-unsafe misses keys, and says so.
+measure() {
+    context=$1; shift
     needed=$(needed_mib "$context")
+    available=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
     if [ "$needed" -gt "$available" ]; then
         echo "louver.sh: SKIPPED: $context keys need $needed MiB, there are $available" >&2
-        continue
+        return
     fi
+    "$build/bin/rsr-bench" attention --context "$context" --threads "$threads" --runs "$runs" --json "$@" \
+        >> "$results"
+}
+
+for context in $contexts; do
     for data in gaussian clustered; do
         for threshold in topk:20 mass:1e-3; do
-            "$build/bin/rsr-bench" attention --context "$context" --data "$data" \
-                --threshold "$threshold" --threads "$threads" --runs "$runs" --json >> "$results"
+            measure "$context" --data "$data" --threshold "$threshold"
         done
     done
 done
+if [ "$compare" -ne 0 ]; then
+    for data in gaussian clustered; do
+        for index in one-plane pages centroids centroids-unsafe; do
+            measure "$compare" --data "$data" --threshold topk:20 --index "$index"
+        done
+    done
+fi
 sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1
 python3 "$(dirname "$0")/louver_report.py" "$results" "$svg"

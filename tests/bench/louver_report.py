@@ -2,26 +2,33 @@
 
 RESULTS has one JSON object a line. The drawing has time over the context above, the scanned fractions below.
 """
+import itertools
 import json
 import math
 import sys
 
 WIDTH, HEIGHT, LEFT, TOP = 420, 260, 70, 40
-COLOURS = {"topk:20": "#1b6ca8", "mass:1e-3": "#c0392b"}
+COLOURS = ("#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad")
 
 
-def table(rows):
-    print("| keys | dense ms | index ms | speed-up | search ms | scanned | plane 2 | exact | pages skipped "
-          "| bytes read | misses | error, certified | append us | dense GB/s of |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+def kind_of(r):
+    return r["data"], r["threshold"], r["context"]
+
+
+def table(title, key, rows):
+    print(f"| {title} | dense ms | index ms | speed-up | search ms | scanned | plane 2 | exact | pages skipped "
+          "| bytes read | misses | error, certified | append us | bytes a key | dense GB/s of |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for r in rows:
         counts = r["dense_read_gbps"] >= 0.8 * r["dram_gbps"]
         search = f"{r['search_us'] / 1e3:.2f}" if "search_us" in r else ""
-        print(f"| {r['context']} | {r['dense_us'] / 1e3:.2f} | {r['louver_us'] / 1e3:.2f} "
+        certified = "none" if r["certified_error"] is None else f"{r['certified_error']:.2g}"
+        print(f"| {r[key]} | {r['dense_us'] / 1e3:.2f} | {r['louver_us'] / 1e3:.2f} "
               f"| {r['speedup']:.2f}{'' if counts else ' (does not count)'} | {search} "
               f"| {r['scanned_fraction']:.3f} | {r['plane2_fraction']:.4f} | {r['exact_fraction']:.4f} "
               f"| {r['page_skip_rate']:.3f} | {r['bytes_read_ratio']:.3f} | {r['misses']} "
-              f"| {r['max_output_error']:.2g}, {r['certified_error']:.2g} | {r['append_us']:.1f} "
+              f"| {r['max_output_error']:.2g}, {certified} | {r['append_us']:.1f} "
+              f"| {r['index_bytes_per_token']:.1f} "
               f"| {r['dense_read_gbps']:.1f} of {r['dram_gbps']:.1f} |")
 
 
@@ -69,15 +76,18 @@ def draw(results, path):
     low, high = min(times) / 1.5, max(times) * 1.5
     parts = []
     for column, data in enumerate(dict.fromkeys(r["data"] for r in results)):
-        rows = {t: [r for r in results if (r["data"], r["threshold"]) == (data, t)] for t in COLOURS}
         time = Panel(column, 0, f"{data}: ms a layer", contexts, low, high)
         read = Panel(column, 1, f"{data}: part of the keys, first plane and (dashed) second", contexts,
                      1e-3, 1.0)
-        time.line(rows["topk:20"], "dense_us", 1e-3, "#555", "dense")
-        for threshold, colour in COLOURS.items():
-            time.line(rows[threshold], "louver_us", 1e-3, colour, threshold)
-            read.line(rows[threshold], "scanned_fraction", 1.0, colour, threshold)
-            read.line(rows[threshold], "plane2_fraction", 1.0, colour, "", dashed=True)
+        of_data = [r for r in results if r["data"] == data]
+        thresholds = list(dict.fromkeys(r["threshold"] for r in of_data))
+        first = [r for r in of_data if r["threshold"] == thresholds[0]]
+        time.line(first, "dense_us", 1e-3, "#555", "dense")
+        for threshold, colour in zip(thresholds, itertools.cycle(COLOURS)):
+            rows = [r for r in of_data if r["threshold"] == threshold]
+            time.line(rows, "louver_us", 1e-3, colour, threshold)
+            read.line(rows, "scanned_fraction", 1.0, colour, threshold)
+            read.line(rows, "plane2_fraction", 1.0, colour, "", dashed=True)
         parts += time.parts + read.parts
     width, height = 2 * (WIDTH + 110), 2 * (HEIGHT + 90)
     with open(path, "w", encoding="utf-8") as file:
@@ -92,12 +102,18 @@ def main():
         sys.exit(__doc__)
     with open(sys.argv[1], encoding="utf-8") as file:
         results = [json.loads(line) for line in file]
-    if not results:
+    cascade = sorted((r for r in results if r["index"] == "cascade"), key=lambda r: r["context"])
+    if not cascade:
         sys.exit("louver_report.py: nothing was measured")
-    for data, threshold in dict.fromkeys((r["data"], r["threshold"]) for r in results):
+    for data, threshold in dict.fromkeys((r["data"], r["threshold"]) for r in cascade):
         print(f"\n{data}, {threshold}\n")
-        table([r for r in results if (r["data"], r["threshold"]) == (data, threshold)])
-    draw(results, sys.argv[2])
+        table("keys", "context", [r for r in cascade if (r["data"], r["threshold"]) == (data, threshold)])
+    others = [r for r in results if r["index"] != "cascade"]
+    for key in dict.fromkeys(kind_of(r) for r in others):
+        print(f"\n{key[0]}, {key[1]}, {key[2]} keys, by index\n")
+        table("index", "index", [r for r in results if kind_of(r) == key])
+    draw(cascade, sys.argv[2])
 
 
-main()
+if __name__ == "__main__":
+    main()
