@@ -176,15 +176,19 @@ TARGET void rsr_sketch_sieve_avx512vnni(const struct rsr_sketch_shape *shape, co
  * nothing 7.6 to 9.7. */
 #define AHEAD 2048u
 
-/* t of all vectors of the block, by up to TOGETHER queries. */
+/* t of all vectors of the block, by up to TOGETHER queries. Codes are fetched in the order of reading, on into
+ * the next groups and the next block, whose scales are fetched with the last groups. */
 INLINE void bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
                    const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
                    size_t stride, const uint8_t *next) {
-    const uint32_t group_bytes = shape->n_slices * RSR_SKETCH_LANES * RSR_SKETCH_SLICE / 2;
-    const uint32_t first_bytes = next == NULL ? 0 : shape->plane_at[0] + AHEAD;
+    const size_t slice_bytes = RSR_SKETCH_LANES * RSR_SKETCH_SLICE / 2;
+    const size_t group_bytes = shape->n_slices * slice_bytes;
     for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group += GROUPS) {
-        const uint8_t *codes = block + shape->plane_at[0] + (size_t)group * group_bytes + AHEAD;
         const bool last = group + GROUPS == RSR_SKETCH_VECTORS / RSR_SKETCH_LANES;
+        const uint8_t *codes = block + shape->plane_at[0] + group * group_bytes;
+        const uint8_t *behind = last ? (next == NULL ? block : next) + shape->plane_at[0]
+                                     : codes + GROUPS * group_bytes;
+        const uint32_t first_bytes = last && next != NULL ? shape->plane_at[0] : 0;
         const struct rsr_sketch_slice *q[TOGETHER];
         __m512 sums[TOGETHER][GROUPS];
         EACH(i, n) {
@@ -192,15 +196,18 @@ INLINE void bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
             EACH(g, GROUPS)
             sums[i][g] = _mm512_setzero_ps();
         }
-        for (uint32_t s = 0; s < shape->n_slices;
-             s++, codes += (size_t)group_bytes / shape->n_slices) {
+        for (uint32_t s = 0; s < shape->n_slices; s++) {
+            const uint32_t ahead = s + AHEAD / slice_bytes;
+            const uint8_t *fetched = ahead < shape->n_slices
+                                         ? codes + ahead * slice_bytes
+                                         : behind + (ahead - shape->n_slices) * slice_bytes;
             scan_slice(shape, block, q, n, group, GROUPS, s, sums);
             EACH(i, n)
             q[i]++;
             EACH(g, GROUPS)
             EACH(w, 4)
-            __builtin_prefetch(codes + g * group_bytes + (size_t)w * 64, 0, 3);
-            for (uint32_t at = s * 64; last && at < first_bytes; at += shape->n_slices * 64)
+            __builtin_prefetch(fetched + g * group_bytes + (size_t)w * 64, 0, 3);
+            for (uint32_t at = s * 64; at < first_bytes; at += shape->n_slices * 64)
                 __builtin_prefetch(next + at, 0, 3);
         }
         EACH(i, n)
