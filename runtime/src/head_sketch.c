@@ -1,10 +1,10 @@
 /* head_sketch.c - finds the rows of the head that may be chosen, and their exact logits.
  *
- * All workers: (1) bound all rows by the first plane, every block once for all picks; each worker keeps the
- * rows with its best bounds. (2) The exact logits of those give a threshold that the chosen row reaches,
- * or, of top-k, the k-th one. (3) Of the rows whose bound reaches it, those whose bound by the second plane
- * still does are read, in decreasing order of their bounds. Rows that are never read have scores below the
- * threshold, so what is chosen depends neither on the workers nor on which rows were tried first.
+ * All workers: (1) bound all rows by the first plane, every block once for all picks, by whoever comes to it.
+ * (2) The exact logits of the best bounds give a threshold that the chosen row reaches, or, of top-k, the
+ * k-th one. (3) Of the rows whose bound reaches it, those whose bound by the second plane still does are read,
+ * in decreasing order of their bounds. Rows that are never read have scores below the threshold, so what is
+ * chosen depends neither on the workers nor on which rows were tried first.
  *
  * THEOREM. The logit that ops->head and ops->head_some compute for a row k is, where no pick is excluded,
  * at most
@@ -24,6 +24,7 @@
 
 #include "engine.h"
 #include "head_sketch.h"
+#include "pieces.h"
 #include "sketch/sketch_round.h"
 #include "sketch/sketch_scan.h"
 
@@ -154,14 +155,11 @@ static struct rsr_head_frame frame_of(const struct head_walk *w, struct rsr_head
         {rsr_round_up(frame.offset[0] + error), rsr_round_up(frame.offset[1] + error)}, frame.unit};
 }
 
-/* From t of the block's rows to bounds; keeps the best. */
-static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, uint32_t block,
-                        uint32_t n_seeds) {
+/* From t of the block's rows to bounds. */
+static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, uint32_t block) {
     const uint32_t first = block * RSR_SKETCH_VECTORS, n = end_of_block(w, block) - first;
     const struct rsr_head_frame frame = frame_of(w, pick, block_at(w, block));
     float *bounds = pick->bounds + first;
-    uint32_t *n_listed;
-    struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n_listed);
     pick->frames[block] = frame;
     const float *t = pick->t + first;
     if (pick->mode == RSR_PICK_DRAW)
@@ -170,30 +168,25 @@ static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, u
     else
         for (uint32_t j = 0; j < n; j++)
             bounds[j] = score_bound(pick, false, frame.offset[0], frame.unit, t[j], first + j);
-    for (uint32_t j = 0; j < n; j++)
-        if (*n_listed < n_seeds || bounds[j] > seeds[0].value)
-            keep_largest(seeds, n_listed, n_seeds, (struct rsr_head_row){first + j, bounds[j]});
 }
 
+/* Any worker may scan any block. */
 static void scan(const struct head_walk *w) {
     const struct rsr_picks *picks = w->picks;
     const struct rsr_sketch_query *queries[RSR_MAX_PICKS];
-    struct rsr_head_pick *found[RSR_MAX_PICKS];
-    uint32_t n_blocks = 0;
-    for (uint32_t i = 0; i < picks->n_sketched; i++) {
-        found[i] = picks->sketched[i];
-        queries[i] = &found[i]->query;
-        *(found[i]->n_listed + (size_t)w->worker * RSR_HEAD_COUNT_STRIDE) = 0;
-    }
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers, n_blocks++) {
-        const uint32_t next = b + w->n_workers;
-        picks->kernel->bounds(&picks->shape, block_at(w, b), queries, picks->n_sketched,
-                              found[0]->t + (size_t)b * RSR_SKETCH_VECTORS,
-                              picks->slot_bytes / sizeof(float),
-                              next < w->n_blocks ? block_at(w, next) : NULL);
-        for (uint32_t i = 0; i < picks->n_sketched; i++)
-            bound_block(w, found[i], b, found[i]->n_wanted / w->n_workers + 1 + MORE_SEEDS);
-    }
+    uint32_t n_blocks = 0, begin, end;
+    for (uint32_t i = 0; i < picks->n_sketched; i++)
+        queries[i] = &picks->sketched[i]->query;
+    for (struct rsr_pieces left = rsr_pieces_begin(w->engine, w->worker, w->n_blocks);
+         rsr_pieces_next(&left, &begin, &end); n_blocks += end - begin)
+        for (uint32_t b = begin; b < end; b++) {
+            picks->kernel->bounds(&picks->shape, block_at(w, b), queries, picks->n_sketched,
+                                  picks->sketched[0]->t + (size_t)b * RSR_SKETCH_VECTORS,
+                                  picks->slot_bytes / sizeof(float),
+                                  b + 1 < w->n_blocks ? block_at(w, b + 1) : NULL);
+            for (uint32_t i = 0; i < picks->n_sketched; i++)
+                bound_block(w, picks->sketched[i], b);
+        }
     struct rsr_worker_state *state = &w->engine->workers[w->worker];
     state->head.scanned += (uint64_t)n_blocks * RSR_SKETCH_VECTORS * picks->n_sketched;
     state->bytes += (uint64_t)n_blocks * rsr_sketch_first_bytes(&picks->shape);
@@ -230,9 +223,29 @@ static void read_rows(const struct head_walk *w, struct rsr_head_pick *pick,
     w->engine->workers[w->worker].bytes += n * rsr_matrix_row_bytes(w->head);
 }
 
+/* Whether a bound of the block reaches the floor. */
+static bool block_reaches(const struct head_walk *w, const struct rsr_head_pick *pick,
+                          uint32_t block, float floor) {
+    const uint32_t end = end_of_block(w, block);
+    uint32_t n = 0;
+    for (uint32_t row = block * RSR_SKETCH_VECTORS; row < end; row++)
+        n += pick->bounds[row] >= floor;
+    return n > 0;
+}
+
+/* The rows with the best bounds of this worker's blocks. */
 static void read_seeds(const struct head_walk *w, struct rsr_head_pick *pick) {
+    const uint32_t most = pick->n_wanted / w->n_workers + 1 + MORE_SEEDS;
     uint32_t *n;
     struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n);
+    *n = 0;
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
+        if (*n == most && !block_reaches(w, pick, b, seeds[0].value))
+            continue;
+        const uint32_t end = end_of_block(w, b);
+        for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++)
+            keep_largest(seeds, n, most, (struct rsr_head_row){row, pick->bounds[row]});
+    }
     for (uint32_t i = 0; i < *n; i += READ_TOGETHER)
         read_rows(w, pick, seeds + i, at_most(*n - i, READ_TOGETHER));
 }
@@ -276,6 +289,8 @@ static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick 
                           struct rsr_head_row *rows) {
     uint32_t n = 0;
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
+        if (!block_reaches(w, pick, b, floor))
+            continue;
         const uint32_t end = end_of_block(w, b);
         for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++)
             if (pick->bounds[row] >= floor)

@@ -9,6 +9,7 @@
 
 #include "engine.h"
 #include "list.h"
+#include "pieces.h"
 
 struct walk {
     struct rsr_engine *engine;
@@ -19,10 +20,6 @@ struct walk {
     uint32_t token_begin, token_end; /* this worker's share in T operations */
     uint32_t op_index;
 };
-
-static uint32_t share(uint64_t n, uint32_t worker, uint32_t n_workers) {
-    return (uint32_t)(n * worker / n_workers);
-}
 
 static const struct rsr_buffer *buffer_of(const struct walk *w, uint16_t number) {
     return &w->chunk->step->buffers[number];
@@ -140,35 +137,18 @@ static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel
     state->tables_of = rows->x;
 }
 
-/* Pieces of a worker's share: a late worker costs the others one, and every piece is a call. */
-#define SHARE_PIECES 3u
-
-/* This worker's tiles, and then those of workers that are late. */
-static void run_shared_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
-                             const struct kernel_rows *rows) {
-    struct rsr_worker_state *workers = w->engine->workers;
-    const uint32_t call = ++workers[w->worker].n_shared_calls;
-    const uint32_t piece = kernel->n_tiles / w->n_workers / SHARE_PIECES + 1;
-    for (uint32_t i = 0; i < w->n_workers; i++) {
-        const uint32_t owner = (w->worker + i) % w->n_workers;
-        struct rsr_tile_share *tiles = &workers[owner].tiles;
-        rsr_share_begin(tiles, call, share(kernel->n_tiles, owner, w->n_workers),
-                        share(kernel->n_tiles, owner + 1, w->n_workers));
-        for (uint32_t begin, end; rsr_share_take(tiles, call, piece, i == 0, &begin, &end);)
-            run_tiles(w, kernel, rows, begin, end);
-    }
-}
-
 /* Only a kernel that finds its tables again is worth calling for pieces. */
 static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
     const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[number];
-    const uint32_t begin = share(kernel->n_tiles, w->worker, w->n_workers),
-                   end = share(kernel->n_tiles, w->worker + 1, w->n_workers);
+    uint32_t begin = rsr_share_of(kernel->n_tiles, w->worker, w->n_workers),
+             end = rsr_share_of(kernel->n_tiles, w->worker + 1, w->n_workers);
     if (kernel->list != RSR_LIST_NONE && w->worker == 0)
         w->engine->workers[0].bytes += listed_bytes(kernel, rows);
     if (w->n_workers > 1 && kernel->tables != 0 && rows->n_tokens <= RSR_TABLE_TOKENS &&
         kernel->n_tiles <= RSR_SHARE_MAX_TILES && w->engine->probe == NULL)
-        run_shared_tiles(w, kernel, rows);
+        for (struct rsr_pieces left = rsr_pieces_begin(w->engine, w->worker, kernel->n_tiles);
+             rsr_pieces_next(&left, &begin, &end);)
+            run_tiles(w, kernel, rows, begin, end);
     else if (begin != end)
         run_tiles(w, kernel, rows, begin, end);
 }
@@ -194,8 +174,8 @@ static void multiply_dense(const struct walk *w, const struct rsr_matrix_data *m
                            const uint32_t *tokens, uint32_t n, float *y, size_t ldy) {
     const uint32_t n_blocks =
         matrix->rows / DENSE_BLOCK_ROWS + (matrix->rows % DENSE_BLOCK_ROWS != 0);
-    const uint32_t end = share(n_blocks, w->worker + 1, w->n_workers);
-    for (uint32_t b = share(n_blocks, w->worker, w->n_workers); b < end; b++) {
+    const uint32_t end = rsr_share_of(n_blocks, w->worker + 1, w->n_workers);
+    for (uint32_t b = rsr_share_of(n_blocks, w->worker, w->n_workers); b < end; b++) {
         const uint32_t row = b * DENSE_BLOCK_ROWS, left = matrix->rows - row;
         const uint32_t row_end = row + (left < DENSE_BLOCK_ROWS ? left : DENSE_BLOCK_ROWS);
         for (uint32_t i = 0; i < n; i++)
@@ -432,8 +412,8 @@ void rsr_step_run(void *argument, uint32_t worker) {
         .hyper = &engine->model->module->hyper,
         .worker = worker,
         .n_workers = engine->n_threads,
-        .token_begin = share(chunk->n_tokens, worker, engine->n_threads),
-        .token_end = share(chunk->n_tokens, worker + 1, engine->n_threads),
+        .token_begin = rsr_share_of(chunk->n_tokens, worker, engine->n_threads),
+        .token_end = rsr_share_of(chunk->n_tokens, worker + 1, engine->n_threads),
     };
     for (uint32_t i = 0; i < chunk->step->n_ops; i++) {
         const struct rsr_step_op *op = &chunk->step->ops[i];

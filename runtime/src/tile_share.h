@@ -24,6 +24,11 @@ struct rsr_tile_share {
     _Atomic uint64_t state; /* 0: of call 0, with no tiles */
 };
 
+/* Where the worker's part of n begins; that of the last ends at n. */
+static inline uint32_t rsr_share_of(uint64_t n, uint32_t worker, uint32_t n_workers) {
+    return (uint32_t)(n * worker / n_workers);
+}
+
 static inline uint64_t rsr_share_pack(uint32_t call, uint32_t front, uint32_t back) {
     return (uint64_t)call << (2 * RSR_SHARE_TILE_BITS) | (uint64_t)front << RSR_SHARE_TILE_BITS |
            back;

@@ -1,0 +1,28 @@
+/* pieces.c - see pieces.h. */
+#include "pieces.h"
+
+#include "engine.h"
+
+/* Pieces of a worker's share: a late worker costs the others one, and every piece is a call. */
+#define SHARE_PIECES 3u
+
+struct rsr_pieces rsr_pieces_begin(struct rsr_engine *engine, uint32_t worker, uint32_t n_tiles) {
+    return (struct rsr_pieces){.engine = engine,
+                               .worker = worker,
+                               .n_tiles = n_tiles,
+                               .call = ++engine->workers[worker].n_shared_calls};
+}
+
+bool rsr_pieces_next(struct rsr_pieces *p, uint32_t *begin, uint32_t *end) {
+    const uint32_t n_workers = p->engine->n_threads;
+    const uint32_t piece = p->n_tiles / n_workers / SHARE_PIECES + 1;
+    for (; p->n_finished < n_workers; p->n_finished++) {
+        const uint32_t owner = (p->worker + p->n_finished) % n_workers;
+        struct rsr_tile_share *tiles = &p->engine->workers[owner].tiles;
+        rsr_share_begin(tiles, p->call, rsr_share_of(p->n_tiles, owner, n_workers),
+                        rsr_share_of(p->n_tiles, owner + 1, n_workers));
+        if (rsr_share_take(tiles, p->call, piece, p->n_finished == 0, begin, end))
+            return true;
+    }
+    return false;
+}
