@@ -2,8 +2,11 @@
  * arithmetic of one (query head, page) is ops/ops_attend.c.
  *
  * The unit of work is (run, KV head): up to RSR_RUN_TOKENS consecutive tokens of a sequence and all
- * query heads of the group go over a page before the next page is touched. Units are dealt out
- * round-robin; a unit's result does not depend on who computes it or on what else is in the run.
+ * query heads of the group go over a page before the next page is touched. The pages of all units, in order,
+ * are dealt out in equal spans, one a worker. A span may end inside the unit of a single token: few KV
+ * heads then keep many workers busy. Its first pages are merged as they come, as those of a whole unit are;
+ * workers behind keep the results of each page, and who finishes last merges them in ascending order. So a
+ * unit's result depends neither on who computes it nor on what else is in the run.
  */
 #include <string.h>
 
@@ -13,8 +16,12 @@
 struct attend_scratch {
     float *q;                        /* [rows][row_floats], zero from head_dim on */
     float *out;                      /* [rows][row_floats] */
-    struct rsr_attend_state *states; /* [rows] */
     struct rsr_attend_head *heads;   /* [rows]: the three of a row */
+    struct rsr_attend_head *merged;  /* [group] */
+    struct rsr_attend_state *states; /* [rows] */
+    /* Of pages that another worker's are merged with, as many as a sequence has: */
+    float *page_out;                      /* [pages][group][row_floats] */
+    struct rsr_attend_state *page_states; /* [pages][group] */
 };
 
 static uint32_t group_heads(const struct rsr_hyper *hyper) {
@@ -22,25 +29,32 @@ static uint32_t group_heads(const struct rsr_hyper *hyper) {
 }
 
 static uint64_t dense_scratch_bytes(const struct rsr_engine *engine) {
-    const uint64_t rows = (uint64_t)RSR_RUN_TOKENS * group_heads(&engine->model->module->hyper);
+    const uint64_t group = group_heads(&engine->model->module->hyper);
+    const uint64_t rows = RSR_RUN_TOKENS * group;
+    const uint64_t kept = engine->n_threads > 1 ? group * rsr_pages_of(engine->context) : 0;
     const uint64_t row_bytes = engine->kv.format.row_floats * sizeof(float);
     uint64_t bytes;
-    if (__builtin_mul_overflow(2 * rows, row_bytes, &bytes) ||
-        __builtin_add_overflow(
-            bytes, rows * (sizeof(struct rsr_attend_state) + sizeof(struct rsr_attend_head)),
-            &bytes))
+    if (__builtin_mul_overflow(2 * rows + kept, row_bytes, &bytes) ||
+        __builtin_add_overflow(bytes,
+                               (rows + group) * sizeof(struct rsr_attend_head) +
+                                   (rows + kept) * sizeof(struct rsr_attend_state),
+                               &bytes))
         return 0;
     return bytes;
 }
 
 static struct attend_scratch cut_scratch(const struct rsr_engine *engine, uint32_t worker) {
-    const size_t rows = (size_t)RSR_RUN_TOKENS * group_heads(&engine->model->module->hyper);
+    const size_t group = group_heads(&engine->model->module->hyper), rows = RSR_RUN_TOKENS * group;
     const size_t row_floats = engine->kv.format.row_floats;
     struct attend_scratch s;
     s.q = (float *)(void *)engine->workers[worker].scratch;
     s.out = s.q + rows * row_floats;
-    s.heads = (struct rsr_attend_head *)(void *)(s.out + rows * row_floats);
-    s.states = (struct rsr_attend_state *)(void *)(s.heads + rows);
+    s.page_out = s.out + rows * row_floats;
+    const size_t kept = engine->n_threads > 1 ? group * rsr_pages_of(engine->context) : 0;
+    s.heads = (struct rsr_attend_head *)(void *)(s.page_out + kept * row_floats);
+    s.merged = s.heads + rows;
+    s.states = (struct rsr_attend_state *)(void *)(s.merged + group);
+    s.page_states = s.states + rows;
     return s;
 }
 
@@ -49,6 +63,7 @@ struct unit {
     uint32_t block;
     uint32_t window;
     uint32_t kv_head;
+    const void *next_keys; /* attended to after the unit's, or NULL */
 };
 
 /* What a token sees of a page. */
@@ -65,6 +80,12 @@ static struct view view_page(uint32_t position, uint32_t window, uint32_t page_b
     return (struct view){skipped, (seen < RSR_PAGE_TOKENS ? seen : RSR_PAGE_TOKENS) - skipped};
 }
 
+static const void *keys_of(const struct rsr_engine *engine, const struct unit *unit,
+                           uint32_t kv_head, uint64_t number) {
+    const uint32_t *pages = engine->chunk.entries[unit->run.first_token].sequence->pages;
+    return engine->kv.layout->rows(&engine->kv, pages[number], unit->block, kv_head).keys;
+}
+
 /* All query heads of the unit's group, at every token of the run that sees the page: at once for tokens
  * that see the same keys of it. */
 static void attend_unit_page(const struct rsr_engine *engine, const struct unit *unit,
@@ -76,8 +97,7 @@ static void attend_unit_page(const struct rsr_engine *engine, const struct unit 
     const struct rsr_kv_rows rows = kv->layout->rows(kv, pages[number], unit->block, unit->kv_head);
     const uint32_t group = group_heads(hyper), begin = number * RSR_PAGE_TOKENS;
     struct rsr_attend_page page = {.row_floats = kv->format.row_floats};
-    if (!is_last)
-        page.next_keys = kv->layout->rows(kv, pages[number + 1], unit->block, unit->kv_head).keys;
+    page.next_keys = is_last ? unit->next_keys : keys_of(engine, unit, unit->kv_head, number + 1);
     for (uint32_t t = 0, end; t < unit->run.n_tokens; t = end) {
         const struct view view = view_page(positions[t], unit->window, begin);
         for (end = t + 1; end < unit->run.n_tokens; end++) {
@@ -102,16 +122,21 @@ static void start_row(const struct attend_scratch *s, size_t row, uint32_t row_f
                                              &s->states[row]};
 }
 
-static void attend_unit(const struct rsr_engine *engine, const struct unit *unit,
-                        const struct attend_scratch *s, const struct rsr_attention_call *call) {
+/* A unit's first query head at its first token. */
+static size_t head_offset(const struct rsr_hyper *hyper, const struct unit *unit) {
+    return (size_t)unit->kv_head * group_heads(hyper) * hyper->head_dim;
+}
+
+/* Brings the unit's queries in. */
+static void start_unit(const struct rsr_engine *engine, const struct unit *unit,
+                       const struct attend_scratch *s, const struct rsr_attention_call *call) {
     const struct rsr_hyper *hyper = &engine->model->module->hyper;
     const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
     const uint32_t row_floats = engine->kv.format.row_floats;
-    const size_t head_offset = (size_t)unit->kv_head * group * head_dim;
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         const float *from = (const float *)(const void *)(call->q + (unit->run.first_token + t) *
                                                                         call->q_row_bytes) +
-                            head_offset;
+                            head_offset(hyper, unit);
         for (uint32_t h = 0; h < group; h++) {
             float *row = s->q + ((size_t)t * group + h) * row_floats;
             memcpy(row, from + (size_t)h * head_dim, head_dim * sizeof(float));
@@ -119,40 +144,214 @@ static void attend_unit(const struct rsr_engine *engine, const struct unit *unit
             start_row(s, (size_t)t * group + h, row_floats);
         }
     }
-    const uint32_t last = engine->chunk.positions[unit->run.first_token + unit->run.n_tokens - 1];
-    const uint32_t first =
-        rsr_first_seen(engine->chunk.positions[unit->run.first_token], unit->window);
-    for (uint32_t page = first / RSR_PAGE_TOKENS; page <= last / RSR_PAGE_TOKENS; page++)
-        attend_unit_page(engine, unit, s, page, page == last / RSR_PAGE_TOKENS);
-    engine->workers[call->worker].bytes +=
-        (uint64_t)(last - first + 1) * 2 * engine->kv.format.row_bytes;
+}
+
+static void finish_unit(const struct rsr_engine *engine, const struct unit *unit,
+                        const struct attend_scratch *s, const struct rsr_attention_call *call) {
+    const struct rsr_hyper *hyper = &engine->model->module->hyper;
+    const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         float *to =
             (float *)(void *)(call->out + (unit->run.first_token + t) * call->out_row_bytes) +
-            head_offset;
+            head_offset(hyper, unit);
         for (uint32_t h = 0; h < group; h++) {
             const size_t row = (size_t)t * group + h;
-            engine->model->ops->attend_finish(to + (size_t)h * head_dim, s->out + row * row_floats,
+            engine->model->ops->attend_finish(to + (size_t)h * head_dim,
+                                              s->out + row * engine->kv.format.row_floats,
                                               &s->states[row], head_dim);
         }
     }
 }
 
+/* ---- Units and their pages ---- */
+
+/* Pages [begin, end): of a sequence, or of all units. */
+struct pages {
+    uint64_t begin, end;
+};
+
+/* Those that the run sees. */
+static struct pages pages_of_run(const struct rsr_engine *engine, struct rsr_run run,
+                                 uint32_t window) {
+    const uint32_t *positions = engine->chunk.positions + run.first_token;
+    return (struct pages){rsr_first_seen(positions[0], window) / RSR_PAGE_TOKENS,
+                          positions[run.n_tokens - 1] / RSR_PAGE_TOKENS + 1};
+}
+
+static void count_bytes(const struct rsr_engine *engine, const struct unit *unit, uint32_t worker,
+                        struct pages pages) {
+    const uint32_t *positions = engine->chunk.positions + unit->run.first_token;
+    const uint64_t first = rsr_first_seen(positions[0], unit->window);
+    const uint64_t end = positions[unit->run.n_tokens - 1] + UINT64_C(1);
+    const uint64_t begin = pages.begin * RSR_PAGE_TOKENS, stop = pages.end * RSR_PAGE_TOKENS;
+    engine->workers[worker].bytes += ((stop < end ? stop : end) - (begin > first ? begin : first)) *
+                                     2 * engine->kv.format.row_bytes;
+}
+
+/* One after another, merged as they come. */
+static void attend_pages(const struct rsr_engine *engine, const struct unit *unit,
+                         const struct attend_scratch *s, uint32_t worker, struct pages pages) {
+    for (uint64_t page = pages.begin; page < pages.end; page++)
+        attend_unit_page(engine, unit, s, (uint32_t)page, page + 1 == pages.end);
+    count_bytes(engine, unit, worker, pages);
+}
+
+static void attend_unit(const struct rsr_engine *engine, const struct unit *unit,
+                        const struct rsr_attention_call *call, struct pages pages) {
+    const struct attend_scratch scratch = cut_scratch(engine, call->worker);
+    start_unit(engine, unit, &scratch, call);
+    attend_pages(engine, unit, &scratch, call->worker, pages);
+    finish_unit(engine, unit, &scratch, call);
+}
+
 void rsr_attention_dense_unit(const struct rsr_engine *engine,
                               const struct rsr_attention_call *call, struct rsr_run run,
                               uint32_t kv_head) {
-    const struct attend_scratch scratch = cut_scratch(engine, call->worker);
     const struct unit unit = {
         .run = run, .block = call->block, .window = call->window, .kv_head = kv_head};
-    attend_unit(engine, &unit, &scratch, call);
+    attend_unit(engine, &unit, call, pages_of_run(engine, run, call->window));
 }
 
-static void dense_run(const struct rsr_engine *engine, const struct rsr_attention_call *call) {
+/* ---- Units of which several workers have pages ---- */
+
+/* All units' pages are numbered through; those of one are number `at` and the following. */
+struct cut {
+    const struct rsr_engine *engine;
+    const struct rsr_attention_call *call;
+    struct unit unit;
+    struct pages pages; /* of the sequence */
+    uint64_t at, n_all;
+};
+
+static struct pages span_of(const struct rsr_engine *engine, uint64_t n_all, uint32_t worker) {
+    return (struct pages){n_all * worker / engine->n_threads,
+                          n_all * (worker + 1) / engine->n_threads};
+}
+
+/* Who has the unit's first page. */
+static uint32_t first_worker(const struct cut *cut) {
+    uint32_t worker = (uint32_t)(cut->at * cut->engine->n_threads / cut->n_all);
+    while (span_of(cut->engine, cut->n_all, worker).end <= cut->at)
+        worker++;
+    return worker;
+}
+
+/* The part of the worker's span that is the unit's, in pages of the sequence. */
+static struct pages part_of(const struct cut *cut, uint32_t worker) {
+    const struct pages span = span_of(cut->engine, cut->n_all, worker);
+    const uint64_t begin = span.begin > cut->at ? span.begin - cut->at : 0;
+    const uint64_t n = cut->pages.end - cut->pages.begin;
+    uint64_t end = span.end > cut->at ? span.end - cut->at : 0;
+    end = end < n ? end : n;
+    return (struct pages){cut->pages.begin + begin, cut->pages.begin + (end > begin ? end : begin)};
+}
+
+/* The heads' row of results of the i-th page that a worker keeps. */
+static void point_at_page(const struct rsr_engine *engine, const struct attend_scratch *kept,
+                          uint64_t i, const float *q, struct rsr_attend_head *heads) {
+    const uint32_t group = group_heads(&engine->model->module->hyper);
+    const uint32_t row_floats = engine->kv.format.row_floats;
+    for (uint32_t h = 0; h < group; h++) {
+        const size_t row = i * group + h;
+        heads[h] = (struct rsr_attend_head){
+            q + (size_t)h * row_floats, kept->page_out + row * row_floats, &kept->page_states[row]};
+    }
+}
+
+/* Each page by itself: a page that none came before is kept as it is. */
+static void keep_pages(const struct cut *cut, const struct attend_scratch *s, struct pages part) {
+    const uint32_t group = group_heads(&cut->engine->model->module->hyper);
+    for (uint64_t page = part.begin; page < part.end; page++) {
+        point_at_page(cut->engine, s, page - part.begin, s->q, s->heads);
+        for (uint32_t h = 0; h < group; h++)
+            *s->heads[h].state = (struct rsr_attend_state){0.0f, 0.0f};
+        attend_unit_page(cut->engine, &cut->unit, s, (uint32_t)page, page + 1 == part.end);
+    }
+    count_bytes(cut->engine, &cut->unit, cut->call->worker, part);
+}
+
+/* What `first` has of the unit's first pages, with the pages that the workers behind it kept. */
+static void merge_parts(const struct cut *cut, uint32_t first, const struct attend_scratch *own) {
+    const struct rsr_engine *engine = cut->engine;
+    const struct attend_scratch whole = cut_scratch(engine, first);
+    const uint32_t group = group_heads(&engine->model->module->hyper);
+    for (uint32_t worker = first + 1; worker < engine->n_threads; worker++) {
+        const struct pages part = part_of(cut, worker);
+        const struct attend_scratch kept = cut_scratch(engine, worker);
+        for (uint64_t page = part.begin; page < part.end; page++) {
+            point_at_page(engine, &kept, page - part.begin, whole.q, own->merged);
+            engine->model->ops->attend_merge(whole.heads, own->merged, group,
+                                             engine->kv.format.row_floats);
+        }
+    }
+    finish_unit(engine, &cut->unit, &whole, cut->call);
+}
+
+/* This worker's part. A worker has one part without the first page at most, at the front of its span, and
+ * one without the last at most, at its end: neither is overwritten until the operation's barrier. The counter
+ * orders what the parts wrote before what the last one reads, and the barrier its reset before the next use. */
+static void attend_part(const struct cut *cut, struct pages part) {
+    const struct attend_scratch s = cut_scratch(cut->engine, cut->call->worker);
+    const uint32_t first = first_worker(cut);
+    start_unit(cut->engine, &cut->unit, &s, cut->call);
+    if (cut->call->worker == first)
+        attend_pages(cut->engine, &cut->unit, &s, first, part);
+    else
+        keep_pages(cut, &s, part);
+    _Atomic uint32_t *n_done = &cut->engine->workers[first].pages_done;
+    const uint32_t n = (uint32_t)(part.end - part.begin);
+    if (atomic_fetch_add_explicit(n_done, n, memory_order_acq_rel) + n !=
+        cut->pages.end - cut->pages.begin)
+        return;
+    atomic_store_explicit(n_done, 0, memory_order_relaxed);
+    merge_parts(cut, first, &s);
+}
+
+/* ---- All units ---- */
+
+static uint64_t count_pages(const struct rsr_engine *engine, uint32_t window) {
+    uint64_t n = 0;
+    for (uint32_t r = 0; r < engine->chunk.n_runs; r++) {
+        const struct pages pages = pages_of_run(engine, engine->chunk.runs[r], window);
+        n += pages.end - pages.begin;
+    }
+    return n * engine->model->module->hyper.n_kv_heads;
+}
+
+/* Of units whose pages begin at number *at, one for each KV head, those that begin in the span, or, of a single
+ * token, what the span has of them. */
+static void attend_run(const struct rsr_engine *engine, const struct rsr_attention_call *call,
+                       struct rsr_run run, struct pages span, uint64_t n_all, uint64_t *at) {
+    const struct pages pages = pages_of_run(engine, run, call->window);
+    const uint64_t n = pages.end - pages.begin;
     const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
-    const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
-    for (uint64_t u = call->worker; u < n_units; u += engine->n_threads)
-        rsr_attention_dense_unit(engine, call, engine->chunk.runs[u / n_kv_heads],
-                                 (uint32_t)(u % n_kv_heads));
+    for (uint32_t head = 0; head < n_kv_heads; head++, *at += n) {
+        struct cut cut = {
+            .engine = engine,
+            .call = call,
+            .unit = {.run = run, .block = call->block, .window = call->window, .kv_head = head},
+            .pages = pages,
+            .at = *at,
+            .n_all = n_all,
+        };
+        if (head + 1 < n_kv_heads && *at + n < span.end)
+            cut.unit.next_keys = keys_of(engine, &cut.unit, head + 1, pages.begin);
+        const struct pages part = part_of(&cut, call->worker);
+        const bool begins = *at >= span.begin && *at < span.end;
+        if (run.n_tokens > 1 ? begins : part.end - part.begin == n)
+            attend_unit(engine, &cut.unit, call, pages);
+        else if (run.n_tokens == 1 && part.begin < part.end)
+            attend_part(&cut, part);
+    }
+}
+
+void rsr_attention_dense_run(const struct rsr_engine *engine,
+                             const struct rsr_attention_call *call) {
+    const uint64_t n_all = count_pages(engine, call->window);
+    const struct pages span = span_of(engine, n_all, call->worker);
+    uint64_t at = 0;
+    for (uint32_t r = 0; r < engine->chunk.n_runs && at < span.end; r++)
+        attend_run(engine, call, engine->chunk.runs[r], span, n_all, &at);
 }
 
 static rsr_status dense_begin(struct rsr_engine *engine, rsr_error *err) {
@@ -171,5 +370,5 @@ const struct rsr_attention rsr_attention_dense = {
     .begin = dense_begin,
     .sidecar_bytes = dense_sidecar_bytes,
     .scratch_bytes = dense_scratch_bytes,
-    .run = dense_run,
+    .run = rsr_attention_dense_run,
 };

@@ -212,18 +212,28 @@ static void attend_token(const struct call *call, uint32_t token, uint32_t kv_he
     call->worker->attention.indexed++;
 }
 
+static bool sees_few(const struct call *call, uint32_t token) {
+    const uint32_t position = call->engine->chunk.positions[token];
+    return position - rsr_first_seen(position, call->given->window) + 1 <
+           call->engine->attention_options.min_keys;
+}
+
 /* Tokens that see few keys come first in a run. */
 static void attend_run(const struct call *call, struct rsr_run run, uint32_t kv_head) {
-    const uint32_t *positions = call->engine->chunk.positions + run.first_token;
     uint32_t n_dense = 0;
-    while (n_dense < run.n_tokens &&
-           positions[n_dense] - rsr_first_seen(positions[n_dense], call->given->window) + 1 <
-               call->engine->attention_options.min_keys)
+    while (n_dense < run.n_tokens && sees_few(call, run.first_token + n_dense))
         n_dense++;
     if (n_dense > 0)
         attend_densely(call, (struct rsr_run){run.first_token, n_dense}, kv_head);
     for (uint32_t t = n_dense; t < run.n_tokens; t++)
         attend_token(call, run.first_token + t, kv_head);
+}
+
+static bool all_see_few(const struct call *call) {
+    uint32_t t = 0;
+    while (t < call->engine->chunk.n_tokens && sees_few(call, t))
+        t++;
+    return t == call->engine->chunk.n_tokens;
 }
 
 static void louver_run(const struct rsr_engine *engine, const struct rsr_attention_call *given) {
@@ -232,6 +242,12 @@ static void louver_run(const struct rsr_engine *engine, const struct rsr_attenti
     const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
     if (seal_filled_pages(&call))
         rsr_worker_pool_barrier(engine->pool, given->worker);
+    if (all_see_few(&call)) {
+        rsr_attention_dense_run(engine, given);
+        if (given->worker == 0)
+            call.worker->attention.dense += (uint64_t)engine->chunk.n_tokens * n_kv_heads;
+        return;
+    }
     for (uint64_t u = given->worker; u < n_units; u += engine->n_threads)
         attend_run(&call, engine->chunk.runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
 }

@@ -76,10 +76,12 @@ static inline uint32_t rsr_first_seen(uint32_t position, uint32_t window) {
     return window != 0 && position >= window ? position - window + 1 : 0;
 }
 
-/* Dense attention of one unit, for kinds that leave it to that. */
+/* Dense attention, of one unit or of all, for kinds that leave it to that. */
 void rsr_attention_dense_unit(const struct rsr_engine *engine,
                               const struct rsr_attention_call *call, struct rsr_run run,
                               uint32_t kv_head);
+void rsr_attention_dense_run(const struct rsr_engine *engine,
+                             const struct rsr_attention_call *call);
 
 /* One operation of a step, by one worker. */
 struct rsr_op_sample {
@@ -97,7 +99,8 @@ struct rsr_worker_state {
     uint64_t bytes;                /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;
     rsr_head_stats head;
-    _Alignas(64) struct rsr_tile_share tiles; /* other workers write it */
+    _Alignas(64) struct rsr_tile_share tiles; /* other workers write these */
+    _Atomic uint32_t pages_done; /* of the unit of attention that this worker began and others go on with */
 };
 
 /* Collected times: one row an operation kind, LINEAR one a role. */

@@ -326,6 +326,63 @@ static void test_feeding(const struct fixture *f, rsr_model *model) {
     }
 }
 
+/* ---- Workers that have parts of a KV head's pages ---- */
+
+#define LONG_TOKENS 470u
+
+struct long_text {
+    struct fake_module *fake;
+    uint32_t tokens[LONG_TOKENS];
+};
+
+static void set_window(struct fake_module *fake, uint32_t window) {
+    for (uint32_t i = 0; i < fake->steps[0].n_ops; i++)
+        if (fake->ops[i].kind == RSR_OP_ATTENTION)
+            fake->ops[i].arg = window;
+}
+
+/* All but the last n_single tokens as prompts, of which no worker has parts; then one by one. */
+static void feed_long(const struct long_text *text, rsr_model *model, uint32_t n_threads,
+                      uint32_t n_single, float *logits) {
+    const uint32_t vocab = text->fake->shape.vocab, n = LONG_TOKENS - n_single;
+    rsr_engine *engine = fake_engine(model, n_threads, 128, 0);
+    rsr_sequence *sequence = new_sequence(engine);
+    CHECK_INT(fake_feed(engine, sequence, text->tokens, n, vocab, logits), RSR_OK);
+    for (uint32_t i = n; i < LONG_TOKENS; i++)
+        CHECK_INT(
+            fake_feed(engine, sequence, text->tokens + i, 1, vocab, logits + (size_t)i * vocab),
+            RSR_OK);
+    API->sequence_destroy(sequence);
+    API->engine_destroy(engine);
+}
+
+/* A single token of one KV head or of two, whose 8 pages 1 to 7 workers share; a window begins inside a page. */
+static void test_page_ranges(const struct fake_shape *given) {
+    const uint32_t threads[] = {1, 2, 3, 7}, windows[] = {0, 333};
+    static struct fake_module fake;
+    struct fake_shape shape = *given;
+    shape.context = 512;
+    fake_module_init(&fake, &shape, 5);
+    struct long_text text = {.fake = &fake};
+    uint64_t seed = 17;
+    for (uint32_t i = 0; i < LONG_TOKENS; i++)
+        text.tokens[i] = (uint32_t)(check_random(&seed) % shape.vocab);
+    const size_t n = (size_t)LONG_TOKENS * shape.vocab;
+    float *expected = malloc(n * sizeof(*expected)), *logits = malloc(n * sizeof(*logits));
+    for (uint32_t i = 0; i < 8; i++) {
+        set_window(&fake, windows[i / 4]);
+        rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
+        if (i % 4 == 0)
+            feed_long(&text, model, 1, 0, expected);
+        /* Sleeping barriers are slow where threads outnumber CPUs. */
+        feed_long(&text, model, threads[i % 4], threads[i % 4] <= 2 ? LONG_TOKENS - 1 : 80, logits);
+        CHECK(memcmp(logits, expected, n * sizeof(*logits)) == 0);
+        API->close(model);
+    }
+    free(expected);
+    free(logits);
+}
+
 /* Three sequences of the same text at different places, their tokens interleaved in one batch, logits
  * wanted of some. */
 static void test_mixed_batch(const struct fixture *f, rsr_model *model) {
@@ -760,5 +817,7 @@ static void test_shape(const struct fake_shape *shape) {
 int main(void) {
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
         test_shape(&shapes[i]);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        test_page_ranges(&shapes[i]);
     return CHECK_EXIT();
 }

@@ -437,6 +437,38 @@ static void test_heads_together(const struct rsr_ops *ops, uint64_t *state) {
     }
 }
 
+/* A page that was attended to by itself, then merged, gives the bits of a page that came behind others. NaN and
+ * scores that fall far or rise are among them. */
+static void test_merge(const struct rsr_ops *ops, uint64_t *state) {
+    enum { ROW = 48, N_PAGES = 5 };
+    static float q[MOST_HEADS][ROW], k[64 * ROW], v[64 * ROW], out[3][MOST_HEADS][ROW];
+    struct rsr_attend_state states[3][MOST_HEADS] = {0};
+    struct rsr_attend_head heads[3][MOST_HEADS];
+    for (uint32_t h = 0; h < MOST_HEADS; h++) {
+        fill(q[h], ROW, state, 2.0f);
+        for (uint32_t i = 0; i < 3; i++)
+            heads[i][h] = (struct rsr_attend_head){q[h], out[i][h], &states[i][h]};
+    }
+    q[3][7] = NAN;
+    for (uint32_t p = 0; p < N_PAGES; p++) {
+        fill(k, 64 * ROW, state, p == 2 ? 60.0f : 1.0f);
+        fill(v, 64 * ROW, state, 1.0f);
+        const struct rsr_attend_page page = {
+            .keys = k, .values = v, .row_floats = ROW, .n_keys = p == N_PAGES - 1 ? 9 : 64};
+        ops->kv[RSR_KV_F32].attend_page(heads[0], MOST_HEADS, &page, 0.125f);
+        const uint32_t to = p == 0 ? 1 : 2;
+        memset(states[2], 0, sizeof(states[2]));
+        ops->kv[RSR_KV_F32].attend_page(heads[to], MOST_HEADS, &page, 0.125f);
+        if (p > 0)
+            ops->attend_merge(heads[1], heads[2], MOST_HEADS, ROW);
+        for (uint32_t h = 0; h < MOST_HEADS; h++) {
+            CHECK(h == 3 ? isnan(out[1][h][0]) : same_bits(out[0][h], out[1][h], ROW));
+            CHECK(h == 3 || same_bits(&states[0][h].max, &states[1][h].max, 1));
+            CHECK(h == 3 || same_bits(&states[0][h].sum, &states[1][h].sum, 1));
+        }
+    }
+}
+
 static void test_level(const struct rsr_ops *ops) {
     uint64_t state = 20240607; /* the same numbers at every level */
     printf("level %s\n", ops->name);
@@ -450,6 +482,7 @@ static void test_level(const struct rsr_ops *ops) {
     test_head_some(ops, &state);
     test_attention(ops, &state);
     test_heads_together(ops, &state);
+    test_merge(ops, &state);
 }
 
 /* exp and the RoPE table are compared with double above, not bit for bit: levels must agree too. */

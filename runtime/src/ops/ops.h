@@ -128,6 +128,10 @@ struct rsr_ops {
     void (*head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                       uint32_t n, const float *x);
     const struct rsr_kv_ops *kv; /* [RSR_KV_TYPES] */
+    /* Merges into states and outputs of heads that some pages came to already those of the page behind them,
+     * to which no other page came. */
+    void (*attend_merge)(const struct rsr_attend_head *heads, const struct rsr_attend_head *pages,
+                         uint32_t n_heads, uint32_t row_floats);
     /* dst[n] = out[n] / state.sum */
     void (*attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,
                           uint32_t n);
