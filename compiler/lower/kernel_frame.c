@@ -127,6 +127,11 @@ struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token)
     return header_field(token, token->x_first);
 }
 
+int64_t rsrc_fetch_ahead(const struct rsr_spec *spec, uint32_t n_streams) {
+    const double bytes = 2 * RSRC_MEMORY_NS * spec->read_gbps / n_streams;
+    return (int64_t)(bytes / LINE_BYTES) * LINE_BYTES;
+}
+
 void rsrc_frame_prefetch_codes(struct rsrc_frame *frame, struct rsrc_address at,
                                uint64_t size_bytes, int64_t ahead) {
     for (uint64_t line = 0; line < size_bytes; line += LINE_BYTES)

@@ -2,10 +2,11 @@
  *
  * Columns are cut into segments. Every distinct sum of a segment's activations is computed once a
  * token (lut_tables.c); then every row selects its own with its code. Where bytes are looked up, rows
- * are byte lanes: one look-up gives the low bytes of 16 to 64 rows' sums, one the high bytes. A sign
- * is one's complement, t XOR -1 = -t - 1, of both bytes; the missing ones of a row are known to the
- * compiler and begin its sum. Bytes zipped to int16 are added. Where words are looked up, 32 of them
- * are the sums as they are. Sums are widened before they could overflow.
+ * are byte lanes: one look-up gives the low parts of 16 to 64 rows' sums, one the high parts. A sign
+ * is one's complement, t XOR -1 = -t - 1, of both; what that lacks of a row is known to the compiler
+ * and begins its sum. Parts are zipped to int16 and added; parts of sums of 16 entries are small, and
+ * a few are added as bytes before. Where words are looked up, 32 of them are the sums as they are.
+ * Sums are widened before they could overflow.
  *
  * lut_walk.h has the loops over tokens, column blocks and units of rows.
  */
@@ -34,12 +35,11 @@ struct unit {
     uint16_t codes[MAX_VECTORS];     /* u8; u32 for nibbles */
     uint16_t signs[MAX_VECTORS];     /* u8, SHUFFLE16: bits of a step's segments */
     uint16_t code, nibble, low, high, sign;
-    uint16_t zipped[2], terms[2]; /* u8, i16 */
-    uint16_t pairs, wide;         /* u32, i32 */
-    uint16_t tables[4];           /* u8 */
-    /* SHUFFLE16, see add_bytes(): u16, and u8 */
-    uint16_t both[MAX_VECTORS], odd[MAX_VECTORS], highs[MAX_VECTORS];
-    uint16_t word, high_word; /* u16 */
+    uint16_t zipped[2], terms[2];                   /* u8, i16 */
+    uint16_t pairs, wide;                           /* u32, i32 */
+    uint16_t tables[4];                             /* u8 */
+    uint16_t lows[MAX_VECTORS], highs[MAX_VECTORS]; /* u8, SHUFFLE16: sums of parts */
+    uint16_t part_weights, word;                    /* i16, u16 */
     /* WORDS, the halves of a vector: u16 */
     uint16_t words[MAX_VECTORS][2], rests[MAX_VECTORS][2];
     uint16_t number, rest_bits[WORD_CODE_BITS]; /* u16; of planes 1 and up */
@@ -66,17 +66,19 @@ static uint16_t numbered_reg(struct unit *u, enum rsr_elem elem, const char *nam
     return vector_reg(u, elem, numbered);
 }
 
+/* Bytes side by side can be weighted and added in one operation. */
+static bool adds_pairs(const struct unit *u) {
+    return rsrc_target_has(u->base.walk->frame.layer->spec, RSR_CPU_MASK(SSSE3));
+}
+
 static void make_byte_registers(struct unit *u) {
     const bool nibbles = layout_of(u)->lookup == RSRC_LUT_SHUFFLE16;
     for (uint32_t v = 0; v < u->n_vectors; v++) {
         u->codes[v] = numbered_reg(u, nibbles ? RSR_ELEM_U32 : RSR_ELEM_U8, "codes", v);
         u->signs[v] = numbered_reg(u, RSR_ELEM_U8, "signs", v);
-        u->both[v] = numbered_reg(u, RSR_ELEM_U16, "both", v);
-        u->odd[v] = numbered_reg(u, RSR_ELEM_U16, "odd", v);
+        u->lows[v] = numbered_reg(u, RSR_ELEM_U8, "low_sum", v);
         u->highs[v] = numbered_reg(u, RSR_ELEM_U8, "high_sum", v);
     }
-    u->word = vector_reg(u, RSR_ELEM_U16, "word");
-    u->high_word = vector_reg(u, RSR_ELEM_U16, "high_word");
     u->code = nibbles ? vector_reg(u, RSR_ELEM_U8, "code") : RSR_NO_KREG;
     u->nibble = vector_reg(u, RSR_ELEM_U32, "nibble");
     u->low = vector_reg(u, RSR_ELEM_U8, "low_bytes");
@@ -88,9 +90,13 @@ static void make_byte_registers(struct unit *u) {
     }
     for (uint32_t i = 0; i < 4; i++)
         u->tables[i] = numbered_reg(u, RSR_ELEM_U8, "table", i);
-    if (nibbles)
-        u->nibble_mask =
-            rsrc_kb_const(u->kb, vector_reg(u, RSR_ELEM_U32, "nibble_mask"), 0x0f0f0f0f);
+    if (!nibbles)
+        return;
+    u->nibble_mask = rsrc_kb_const(u->kb, vector_reg(u, RSR_ELEM_U32, "nibble_mask"), 0x0f0f0f0f);
+    u->word = vector_reg(u, RSR_ELEM_U16, "word");
+    if (adds_pairs(u))
+        u->part_weights = rsrc_kb_const(u->kb, vector_reg(u, RSR_ELEM_I16, "part_weights"),
+                                        1 | LUT_HIGH_WEIGHT << 8);
 }
 
 static void make_word_registers(struct unit *u) {
@@ -138,9 +144,11 @@ static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t ve
     address = rsrc_address_plus(address, u->base.step, step_bytes);
     rsrc_kb_load(u->kb, reg, address);
     if (in_step % LINE_BYTES == 0)
-        rsrc_frame_prefetch_codes(&u->base.walk->frame, address, LINE_BYTES,
-                                  layout->lookup == RSRC_LUT_SHUFFLE16 ? RSRC_FETCH_NEAR
-                                                                       : RSRC_FETCH_FAR);
+        rsrc_frame_prefetch_codes(
+            &u->base.walk->frame, address, LINE_BYTES,
+            layout->lookup == RSRC_LUT_SHUFFLE16
+                ? rsrc_fetch_ahead(u->base.walk->frame.layer->spec, u->n_vectors)
+                : RSRC_FETCH_FAR);
 }
 
 static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
@@ -149,23 +157,25 @@ static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
     return rsrc_address_plus(at, u->base.step, layout_of(u)->table_step_bytes);
 }
 
-/* Where bit `bit` of `signs` is set, the looked-up sum becomes its opposite less 1. */
-static void apply_signs(struct unit *u, uint16_t signs, uint32_t bit) {
+/* Where bit `bit` of `signs` is set, the looked-up parts become their opposites less 1. */
+static void apply_signs(struct unit *u, uint16_t signs, uint32_t bit, uint16_t low, uint16_t high) {
     struct rsrc_kb *kb = u->kb;
     if (!layout_of(u)->has_sign)
         return;
     rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, u->sign, signs, bit);
-    rsrc_kb_binary(kb, RSR_KOP_XOR, u->low, u->low, u->sign);
-    rsrc_kb_binary(kb, RSR_KOP_XOR, u->high, u->high, u->sign);
+    rsrc_kb_binary(kb, RSR_KOP_XOR, low, low, u->sign);
+    rsrc_kb_binary(kb, RSR_KOP_XOR, high, high, u->sign);
 }
 
-/* narrow += the looked-up bytes, zipped */
-static void add_zipped(struct unit *u, uint32_t v) {
+/* narrow += low and high bytes, zipped to words; of SHUFFLE16 to pairs of parts, which have weights */
+static void add_zipped(struct unit *u, uint32_t v, uint16_t low, uint16_t high) {
     struct rsrc_kb *kb = u->kb;
     for (uint32_t i = 0; i < 2; i++) {
-        rsrc_kb_binary(kb, i == 0 ? RSR_KOP_ZIP_LOW : RSR_KOP_ZIP_HIGH, u->zipped[i], u->low,
-                       u->high);
-        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->terms[i], u->zipped[i]);
+        rsrc_kb_binary(kb, i == 0 ? RSR_KOP_ZIP_LOW : RSR_KOP_ZIP_HIGH, u->zipped[i], low, high);
+        if (layout_of(u)->lookup == RSRC_LUT_SHUFFLE16)
+            rsrc_kb_binary(kb, RSR_KOP_MADD_U8S8, u->terms[i], u->part_weights, u->zipped[i]);
+        else
+            rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->terms[i], u->zipped[i]);
         rsrc_kb_binary(kb, RSR_KOP_ADD, u->narrow[v][i], u->narrow[v][i], u->terms[i]);
     }
 }
@@ -178,58 +188,61 @@ static void emit_table128_step(struct unit *u) {
         load_codes(u, u->codes[v], 0, v, 0);
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->low, u->codes[v], u->tables[0], u->tables[1]);
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->high, u->codes[v], u->tables[2], u->tables[3]);
-        apply_signs(u, u->codes[v], 7);
-        add_zipped(u, v);
+        apply_signs(u, u->codes[v], 7, u->low, u->high);
+        add_zipped(u, v, u->low, u->high);
     }
 }
 
-/* The looked-up bytes without a shuffle, which is what a look-up keeps busy: as words, low bytes are the
- * even row's and 256 times the odd one's. All sums are mod 2^16, and of high bytes mod 2^8. */
-static void add_bytes(struct unit *u, uint32_t v) {
+/* The same where no operation adds weighted pairs: narrow[0] has the even lanes, narrow[1] the odd ones,
+ * until zip_narrow(). */
+static void add_lanes(struct unit *u, uint32_t v) {
     struct rsrc_kb *kb = u->kb;
-    rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->word, u->low);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, u->both[v], u->both[v], u->word);
-    rsrc_kb_immediate(kb, RSR_KOP_SHR, u->word, u->word, 8);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, u->odd[v], u->odd[v], u->word);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, u->highs[v], u->highs[v], u->high);
-}
-
-/* What add_bytes() has summed, as narrow: of even rows both - 256 odd + 256 high, of odd ones
- * odd + 256 high, zipped. */
-static void join_bytes(struct unit *u, uint32_t v) {
-    struct rsrc_kb *kb = u->kb;
-    rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->high_word, u->highs[v]);
-    rsrc_kb_immediate(kb, RSR_KOP_SHL, u->word, u->odd[v], 8);
-    rsrc_kb_binary(kb, RSR_KOP_SUB, u->both[v], u->both[v], u->word);
-    rsrc_kb_immediate(kb, RSR_KOP_SHL, u->word, u->high_word, 8);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, u->both[v], u->both[v], u->word);
-    rsrc_kb_immediate(kb, RSR_KOP_SHR, u->high_word, u->high_word, 8);
-    rsrc_kb_immediate(kb, RSR_KOP_SHL, u->high_word, u->high_word, 8);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, u->odd[v], u->odd[v], u->high_word);
+    const uint16_t sums[2] = {u->lows[v], u->highs[v]};
+    static const uint32_t weight_bits[2] = {0, LUT_HIGH_BITS};
     for (uint32_t i = 0; i < 2; i++) {
-        rsrc_kb_binary(kb, i == 0 ? RSR_KOP_ZIP_LOW : RSR_KOP_ZIP_HIGH, u->word, u->both[v],
-                       u->odd[v]);
-        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->narrow[v][i], u->word);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->word, sums[i]);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->terms[1], u->word);
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, u->word, u->word, 8);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->terms[0], u->word);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, u->terms[0], u->terms[0], 8 - weight_bits[i]);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, u->terms[1], u->terms[1], 8);
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, u->terms[1], u->terms[1], weight_bits[i]);
+        for (uint32_t odd = 0; odd < 2; odd++)
+            rsrc_kb_binary(kb, RSR_KOP_ADD, u->narrow[v][odd], u->narrow[v][odd], u->terms[odd]);
     }
 }
 
-/* The nibbles of one segment; the odd ones are above the even ones. */
+static void zip_narrow(struct unit *u, uint32_t v) {
+    for (uint32_t i = 0; i < 2; i++)
+        rsrc_kb_binary(u->kb, i == 0 ? RSR_KOP_ZIP_LOW : RSR_KOP_ZIP_HIGH, u->terms[i],
+                       u->narrow[v][0], u->narrow[v][1]);
+    for (uint32_t i = 0; i < 2; i++)
+        rsrc_kb_unary(u->kb, RSR_KOP_COPY, u->narrow[v][i], u->terms[i]);
+}
+
+/* The nibbles of one segment; the odd ones are above the even ones. Its parts begin the sums of bytes, or
+ * are added to them. */
 static void emit_nibble_segment(struct unit *u, uint32_t segment) {
     struct rsrc_kb *kb = u->kb;
     const uint32_t rows = layout_of(u)->vector_rows, group = rows / 16;
     const int64_t at = (int64_t)(segment / group) * 2 * rows + segment % group * 16;
+    const bool begins = segment % layout_of(u)->byte_segments == 0;
     rsrc_kb_load_lanes(kb, u->tables[0], table_address(u, at));
     rsrc_kb_load_lanes(kb, u->tables[1], table_address(u, at + rows));
     for (uint32_t v = 0; v < u->n_vectors; v++) {
+        const uint16_t low = begins ? u->lows[v] : u->low, high = begins ? u->highs[v] : u->high;
         uint16_t bits = u->codes[v];
         if (segment % 2 != 0)
             bits = rsrc_kb_immediate(kb, RSR_KOP_SHR, u->nibble, bits, 4);
         rsrc_kb_binary(kb, RSR_KOP_AND, u->nibble, bits, u->nibble_mask);
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->code, u->nibble);
-        rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, u->low, u->code, u->tables[0]);
-        rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, u->high, u->code, u->tables[1]);
-        apply_signs(u, u->signs[v], segment);
-        add_bytes(u, v);
+        rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, low, u->code, u->tables[0]);
+        rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, high, u->code, u->tables[1]);
+        apply_signs(u, u->signs[v], segment, low, high);
+        if (begins)
+            continue;
+        rsrc_kb_binary(kb, RSR_KOP_ADD, u->lows[v], u->lows[v], low);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, u->highs[v], u->highs[v], high);
     }
 }
 
@@ -241,6 +254,11 @@ static void emit_nibble_step(struct unit *u) {
         for (uint32_t v = 0; s % 2 == 0 && v < u->n_vectors; v++)
             load_codes(u, u->codes[v], s / 2, v, 0);
         emit_nibble_segment(u, s);
+        for (uint32_t v = 0; (s + 1) % layout->byte_segments == 0 && v < u->n_vectors; v++)
+            if (adds_pairs(u))
+                add_zipped(u, v, u->lows[v], u->highs[v]);
+            else
+                add_lanes(u, v);
     }
 }
 
@@ -316,7 +334,7 @@ static void widen(struct unit *u, uint32_t v, const uint16_t narrow[2]) {
     }
 }
 
-/* The ones that complements lack. */
+/* What complements lack: 1 a code with a sign, and of weighted parts also the weight. */
 static void add_corrections(struct rsrc_lut_unit *base) {
     struct unit *u = (struct unit *)base;
     const struct rsrc_lut_layout *layout = layout_of(u);
@@ -330,16 +348,16 @@ static void add_corrections(struct rsrc_lut_unit *base) {
         }
         widen(u, v, u->narrow[v]);
     }
+    for (uint32_t i = 0; layout->lookup == RSRC_LUT_SHUFFLE16 && i < base->n_runs; i++) {
+        rsrc_kb_immediate(u->kb, RSR_KOP_SHL, u->wide, base->sums[i], LUT_HIGH_BITS);
+        rsrc_kb_binary(u->kb, RSR_KOP_ADD, base->sums[i], base->sums[i], u->wide);
+    }
 }
 
 static void clear_narrow(struct unit *u) {
-    const bool bytes = layout_of(u)->lookup == RSRC_LUT_SHUFFLE16;
-    for (uint32_t v = 0; v < u->n_vectors; v++) {
-        rsrc_kb_const(u->kb, bytes ? u->both[v] : u->narrow[v][0], 0);
-        rsrc_kb_const(u->kb, bytes ? u->odd[v] : u->narrow[v][1], 0);
-        if (bytes)
-            rsrc_kb_const(u->kb, u->highs[v], 0);
-    }
+    for (uint32_t v = 0; v < u->n_vectors; v++)
+        for (uint32_t i = 0; i < 2; i++)
+            rsrc_kb_const(u->kb, u->narrow[v][i], 0);
 }
 
 static void emit_steps(struct unit *u) {
@@ -360,8 +378,8 @@ static void emit_steps(struct unit *u) {
     emit_step(u);
     rsrc_kb_end(kb);
     for (uint32_t v = 0; v < u->n_vectors; v++) {
-        if (layout->lookup == RSRC_LUT_SHUFFLE16)
-            join_bytes(u, v);
+        if (layout->lookup == RSRC_LUT_SHUFFLE16 && !adds_pairs(u))
+            zip_narrow(u, v);
         widen(u, v, u->narrow[v]);
     }
     rsrc_kb_end(kb);

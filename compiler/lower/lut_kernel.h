@@ -4,7 +4,8 @@
  * Tables live in the scratch memory, layout.table_step_bytes for every step of segments:
  *   TABLE128   a step is a segment: 128 low bytes of its sums, 128 high bytes
  *   SHUFFLE16  a step is 8 segments, in groups of as many as a vector has lanes of 16 bytes: for
- *              every group, a vector of low bytes, a lane a segment, and one of high bytes
+ *              every group, a vector of low parts, a lane a segment, and one of high parts: bytes
+ *              with signs, sum = low + LUT_HIGH_WEIGHT * high, -16 <= low < 16
  *   WORDS      a vector of 32 int16 sums a segment
  */
 #ifndef RSRC_LOWER_LUT_KERNEL_H

@@ -22,7 +22,7 @@ static const struct lut_machine {
 #define F(id) RSR_CPU_MASK(id)
     {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, RSRC_LUT_TABLE128, 64, 4, "table128x64"},
     {F(AVX512BW), 512, RSRC_LUT_WORDS, 64, 2, "words32x64"},
-    {F(AVX2), 256, RSRC_LUT_SHUFFLE16, 32, 2, "shuffle16x32"},
+    {F(AVX2), 256, RSRC_LUT_SHUFFLE16, 32, 3, "shuffle16x32"},
     {F(SSSE3), 128, RSRC_LUT_SHUFFLE16, 16, 2, "shuffle16x16"},
     {F(NEON), 128, RSRC_LUT_SHUFFLE16, 16, 4, "shuffle16x16"},
 #undef F
@@ -34,20 +34,21 @@ static const struct lut_machine {
  * well: y = 2 * (sum of x where w = +1) - sum of x. */
 static const struct lut_code {
     uint32_t group_cols;
-    bool has_sign;
+    uint32_t sign_loss; /* of a complement, less than the opposite; 0: codes have no signs */
     uint32_t step_segments, step_planes, plane_bytes, table_step_bytes;
+    uint32_t byte_segments;
 } lut_codes[3][2] = {
     /* [lookup][binary] */
-    [RSRC_LUT_TABLE128] = {{5, true, 1, 1, 1, 256}, {8, true, 1, 1, 1, 256}},
-    [RSRC_LUT_SHUFFLE16] = {{3, true, 8, 5, 1, 256}, {4, false, 8, 4, 1, 256}},
-    [RSRC_LUT_WORDS] = {{3, false, 16, 5, 2, 16 * 64}, {5, false, 16, 5, 2, 16 * 64}},
+    [RSRC_LUT_TABLE128] = {{5, 1, 1, 1, 1, 256, 0}, {8, 1, 1, 1, 1, 256, 0}},
+    [RSRC_LUT_SHUFFLE16] = {{3, 1 + LUT_HIGH_WEIGHT, 8, 5, 1, 256, 8}, {4, 0, 8, 4, 1, 256, 4}},
+    [RSRC_LUT_WORDS] = {{3, 0, 16, 5, 2, 16 * 64, 0}, {5, 0, 16, 5, 2, 16 * 64, 0}},
 };
 
 /* Steps whose sums fit int16. A segment's sum reaches -128 a column; with -1 among the weights, in
- * the table or by a sign, also the opposite; and one less with a sign: ~t = -t - 1. Ternary: 51
- * segments of 5 or 80 of 3 columns, binary: 31 of 8, 64 of 4 or 48 of 5. */
+ * the table or by a sign, also the opposite; and less with a sign: ~t = -t - 1 of every part. Ternary: 51
+ * segments of 5, 72 or 80 of 3 columns, binary: 31 of 8, 64 of 4 or 48 of 5. */
 static uint32_t flush_steps(const struct lut_code *code, bool has_minus) {
-    const uint32_t lowest = 128 * code->group_cols + code->has_sign;
+    const uint32_t lowest = 128 * code->group_cols + code->sign_loss;
     const uint32_t highest = (has_minus ? 128 : 127) * code->group_cols;
     const uint32_t down = 32768 / lowest, up = 32767 / highest;
     return (down < up ? down : up) / code->step_segments;
@@ -56,7 +57,7 @@ static uint32_t flush_steps(const struct lut_code *code, bool has_minus) {
 uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores) {
     uint32_t n = max_vectors;
     while (n > 1 && n_vectors / n < (uint64_t)cores * UNITS_PER_CORE)
-        n /= 2;
+        n -= n / 2;
     return n;
 }
 
@@ -74,14 +75,16 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
     struct rsrc_lut_layout layout = {.form = machine->form,
                                      .alphabet = matrix->alphabet,
                                      .lookup = machine->lookup,
-                                     .has_sign = code->has_sign,
+                                     .has_sign = code->sign_loss != 0,
                                      .group_cols = code->group_cols,
                                      .vector_rows = machine->vector_rows,
                                      .step_segments = code->step_segments,
                                      .step_planes = code->step_planes,
                                      .plane_bytes = code->plane_bytes,
                                      .table_step_bytes = code->table_step_bytes,
-                                     .flush_steps = flush_steps(code, ternary || code->has_sign)};
+                                     .byte_segments = code->byte_segments,
+                                     .flush_steps =
+                                         flush_steps(code, ternary || code->sign_loss != 0)};
     layout.n_segments = rsrc_divide_up(matrix->cols, layout.group_cols);
     layout.n_steps = rsrc_divide_up(layout.n_segments, layout.step_segments);
     layout.n_vectors = rsrc_divide_up(matrix->rows, layout.vector_rows);

@@ -139,6 +139,7 @@ struct tables {
     uint16_t digits[2][MAX_GROUP_COLS]; /* i16 */
     uint16_t selects[4][2];             /* u16 */
     uint16_t low_mask;                  /* i16 255 */
+    uint16_t rounding;                  /* i16, SHUFFLE16: half of what a high part counts */
 };
 
 /* A vector of u8, i16 or u16 lanes. */
@@ -173,6 +174,9 @@ static void load_constants(struct tables *t) {
     }
     assert((uint64_t)n * layout->vector_rows == rsrc_lut_constants_bytes(layout));
     t->low_mask = rsrc_kb_const(t->kb, vector_reg(t, RSR_ELEM_I16, "byte_mask"), 255);
+    if (layout->lookup == RSRC_LUT_SHUFFLE16)
+        t->rounding =
+            rsrc_kb_const(t->kb, vector_reg(t, RSR_ELEM_I16, "rounding"), LUT_HIGH_WEIGHT / 2);
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */
@@ -197,22 +201,36 @@ static void emit_sums(struct tables *t, uint16_t x, const uint16_t sums[2]) {
     }
 }
 
+/* The low and the high byte of every sum, as int16 0..255; of SHUFFLE16 its two parts, low + 32 high. */
+static void split_sums(struct tables *t, uint16_t sums, uint32_t number, uint16_t *low,
+                       uint16_t *high) {
+    struct rsrc_kb *kb = t->kb;
+    *low = numbered_reg(t, RSR_ELEM_I16, "low", number);
+    *high = numbered_reg(t, RSR_ELEM_I16, "high", number);
+    if (t->lut->layout.lookup == RSRC_LUT_SHUFFLE16) {
+        const uint16_t scaled = numbered_reg(t, RSR_ELEM_I16, "scaled", number);
+        rsrc_kb_binary(kb, RSR_KOP_ADD, *high, sums, t->rounding);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, *high, *high, LUT_HIGH_BITS);
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, scaled, *high, LUT_HIGH_BITS);
+        rsrc_kb_binary(kb, RSR_KOP_SUB, *low, sums, scaled);
+        rsrc_kb_binary(kb, RSR_KOP_AND, *low, *low, t->low_mask);
+        rsrc_kb_binary(kb, RSR_KOP_AND, *high, *high, t->low_mask);
+        return;
+    }
+    rsrc_kb_binary(kb, RSR_KOP_AND, *low, sums, t->low_mask);
+    const uint16_t bits = numbered_reg(t, RSR_ELEM_U16, "bits", number);
+    rsrc_kb_unary(kb, RSR_KOP_BITCAST, bits, sums);
+    rsrc_kb_immediate(kb, RSR_KOP_SHR, bits, bits, 8);
+    rsrc_kb_unary(kb, RSR_KOP_BITCAST, *high, bits);
+}
+
 /* Stores the low and the high bytes of two vectors of sums, 16 bytes of which are a lane 16. */
 static void emit_bytes(struct tables *t, uint16_t a, uint16_t b, struct rsrc_address low_at,
                        struct rsrc_address high_at, uint32_t number) {
     struct rsrc_kb *kb = t->kb;
-    const uint16_t sums[2] = {a, b};
     uint16_t low[2], high[2];
-    for (uint32_t i = 0; i < 2; i++) {
-        const uint32_t name = 2 * number + i;
-        low[i] = rsrc_kb_binary(kb, RSR_KOP_AND, numbered_reg(t, RSR_ELEM_I16, "low", name),
-                                sums[i], t->low_mask);
-        const uint16_t bits = numbered_reg(t, RSR_ELEM_U16, "bits", name);
-        rsrc_kb_unary(kb, RSR_KOP_BITCAST, bits, sums[i]);
-        rsrc_kb_immediate(kb, RSR_KOP_SHR, bits, bits, 8);
-        high[i] =
-            rsrc_kb_unary(kb, RSR_KOP_BITCAST, numbered_reg(t, RSR_ELEM_I16, "high", name), bits);
-    }
+    split_sums(t, a, 2 * number, &low[0], &high[0]);
+    split_sums(t, b, 2 * number + 1, &low[1], &high[1]);
     const uint16_t lows = numbered_reg(t, RSR_ELEM_U8, "lows", number),
                    highs = numbered_reg(t, RSR_ELEM_U8, "highs", number);
     rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, lows, low[0], low[1]), low_at);

@@ -121,6 +121,12 @@ void rsrc_pack_scatter(struct rsrc_arena *arena, const struct rsrc_lower_input *
  *          a sign */
 enum rsrc_lut_lookup { RSRC_LUT_TABLE128, RSRC_LUT_SHUFFLE16, RSRC_LUT_WORDS };
 
+/* SHUFFLE16 looks a sum up in two parts, as bytes: low + LUT_HIGH_WEIGHT * high, low in -16..15. High is in
+ * -12..12 of three ternary columns, whose complements reach -13: eight segments' parts add up in a byte.
+ * Of four columns of bits it is in -16..16: four segments do. */
+#define LUT_HIGH_BITS 5
+#define LUT_HIGH_WEIGHT (1 << LUT_HIGH_BITS)
+
 struct rsrc_lut_layout {
     const char *form; /* names lookup and vector */
     enum rsr_alphabet alphabet;
@@ -130,6 +136,7 @@ struct rsrc_lut_layout {
     uint32_t vector_rows, unit_vectors;
     uint32_t step_segments, step_planes, plane_bytes;
     uint32_t table_step_bytes; /* of tables, a step's */
+    uint32_t byte_segments;    /* SHUFFLE16: whose sums of parts fit int8 */
     uint32_t flush_steps;      /* whose sums fit int16 */
     uint32_t n_segments, n_steps, n_vectors;
 };
