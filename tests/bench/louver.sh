@@ -5,7 +5,7 @@ set -eu
 usage() {
     cat <<'TEXT'
 usage: tests/bench/louver.sh [--build DIR] [--runs N] [--threads T] [--svg FILE] [--contexts "N ..."]
-                             [--compare N] [--results FILE]
+                             [--data "KIND ..."] [--compare N] [--results FILE]
 
 Measures one layer of 32 query and 8 KV heads of 128 dimensions on this machine, and prints Markdown
 tables. Needs up to 6 GB of memory and some minutes of quiet.
@@ -15,18 +15,19 @@ tables. Needs up to 6 GB of memory and some minutes of quiet.
   --threads T    [1]
   --svg FILE     time and scanned fraction over the context [build/louver.svg]
   --contexts L   ["4096 8192 16384 32768 131072"]
+  --data L       ["gaussian clustered"]
   --compare N    the context at which other indices are measured, too; 0: none [32768]
-  --results FILE to add results to, as JSON lines; tables are of all that it has then, so contexts
+  --results FILE to add results to, as JSON lines; tables are of all that it has then, so they
                  may be measured one by one [a new one]
 TEXT
 }
 
 build=build/release runs=7 threads=1 svg=build/louver.svg contexts="4096 8192 16384 32768 131072"
-compare=32768 results=
+data_kinds="gaussian clustered" compare=32768 results=
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) usage; exit 0 ;;
-    --build | --runs | --threads | --svg | --contexts | --compare | --results)
+    --build | --runs | --threads | --svg | --contexts | --data | --compare | --results)
         [ $# -ge 2 ] || { echo "louver.sh: $1 needs a value" >&2; exit 1; } ;;
     esac
     case $1 in
@@ -35,6 +36,7 @@ while [ $# -gt 0 ]; do
     --threads) threads=$2 ;;
     --svg) svg=$2 ;;
     --contexts) contexts=$2 ;;
+    --data) data_kinds=$2 ;;
     --compare) compare=$2 ;;
     --results) results=$2 ;;
     *) echo "louver.sh: unknown option '$1'; --help lists the options" >&2; exit 1 ;;
@@ -68,14 +70,14 @@ measure() {
 }
 
 for context in $contexts; do
-    for data in gaussian clustered; do
+    for data in $data_kinds; do
         for threshold in topk:20 mass:1e-3; do
             measure "$context" --data "$data" --threshold "$threshold"
         done
     done
 done
 if [ "$compare" -ne 0 ]; then
-    for data in gaussian clustered; do
+    for data in $data_kinds; do
         for index in one-plane pages centroids centroids-unsafe; do
             measure "$compare" --data "$data" --threshold topk:20 --index "$index"
         done

@@ -59,14 +59,14 @@ class Panel:
         part = math.log(value / self.low) / math.log(self.high / self.low)
         return self.y0 + HEIGHT - HEIGHT * part
 
-    def line(self, rows, key, factor, colour, label, dashed=False):
+    def line(self, rows, key, factor, colour, label, dashed=False, below=False):
         points = [(self.x(r["context"]), self.y(r[key] * factor)) for r in rows]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         self.parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" '
                           f'stroke-width="2"{dash}/>')
         x, y = points[-1]
-        self.parts.append(f'<text x="{x - 4:.1f}" y="{y - 6:.1f}" text-anchor="end" '
+        self.parts.append(f'<text x="{x - 4:.1f}" y="{y + (16 if below else -6):.1f}" text-anchor="end" '
                           f'fill="{colour}">{label}</text>')
 
 
@@ -78,11 +78,11 @@ def draw(results, path):
     for column, data in enumerate(dict.fromkeys(r["data"] for r in results)):
         time = Panel(column, 0, f"{data}: ms a layer", contexts, low, high)
         read = Panel(column, 1, f"{data}: part of the keys, first plane and (dashed) second", contexts,
-                     1e-3, 1.0)
+                     1e-3, 2.0)
         of_data = [r for r in results if r["data"] == data]
         thresholds = list(dict.fromkeys(r["threshold"] for r in of_data))
         first = [r for r in of_data if r["threshold"] == thresholds[0]]
-        time.line(first, "dense_us", 1e-3, "#555", "dense")
+        time.line(first, "dense_us", 1e-3, "#555", "dense", below=True)
         for threshold, colour in zip(thresholds, itertools.cycle(COLOURS)):
             rows = [r for r in of_data if r["threshold"] == threshold]
             time.line(rows, "louver_us", 1e-3, colour, threshold)
