@@ -1,0 +1,11 @@
+"""check_errors.py RESULTS: what rsr-bench attention printed, a JSON object a line, has no miss, and errors that
+are within the certified ones but for float32 rounding; some keys were left out, or nothing is shown."""
+import json
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    results = [json.loads(line) for line in file]
+for r in results:
+    assert r["misses"] == 0 and r["checked_queries"] >= 64, r
+    assert r["max_output_error"] <= r["certified_error"] + 1e-5, r
+assert len(results) == 4 and any(r["certified_error"] > 0 for r in results), results
