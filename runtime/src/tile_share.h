@@ -55,7 +55,8 @@ static inline void rsr_share_begin(struct rsr_tile_share *share, uint32_t call, 
         ;
 }
 
-/* Takes up to n tiles of `call`, for the owner from the front, else from the back. False: none is left. */
+/* Takes half of what is left of `call`, but at least n tiles if there are as many, for the owner from the front,
+ * else from the back. False: none is left. */
 static inline bool rsr_share_take(struct rsr_tile_share *share, uint32_t call, uint32_t n,
                                   bool is_owner, uint32_t *begin, uint32_t *end) {
     uint64_t old = atomic_load_explicit(&share->state, memory_order_acquire);
@@ -64,7 +65,8 @@ static inline bool rsr_share_take(struct rsr_tile_share *share, uint32_t call, u
         const uint32_t back = (uint32_t)old & RSR_SHARE_MAX_TILES;
         if (rsr_share_calls_between(rsr_share_call_of(old), call) != 0 || front == back)
             return false;
-        const uint32_t taken = back - front < n ? back - front : n;
+        const uint32_t n_left = back - front, half = (n_left + 1) / 2;
+        const uint32_t wanted = half > n ? half : n, taken = n_left < wanted ? n_left : wanted;
         *begin = is_owner ? front : back - taken;
         *end = *begin + taken;
         const uint64_t left = is_owner ? rsr_share_pack(rsr_share_call_of(old), *end, back)
