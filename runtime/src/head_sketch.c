@@ -196,9 +196,12 @@ static void scan(const struct head_walk *w) {
 
 /* All of this worker's rows. */
 static void compute_all(const struct head_walk *w, const struct rsr_head_pick *pick) {
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
-        w->engine->model->ops->head(pick->bounds, w->head, b * RSR_SKETCH_VECTORS,
-                                    end_of_block(w, b), query_of(w, pick));
+    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
+        const uint32_t begin = b * RSR_SKETCH_VECTORS, end = end_of_block(w, b);
+        w->engine->model->ops->head(pick->bounds, w->head, begin, end, query_of(w, pick));
+        state->bytes += (end - begin) * rsr_matrix_row_bytes(w->head);
+    }
 }
 
 static uint32_t at_most(uint32_t n, uint32_t limit) {

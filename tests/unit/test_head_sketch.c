@@ -306,9 +306,22 @@ static void all_logits(void) {
     rsr_runtime_api.engine_destroy(engine);
 }
 
+/* What picking has read of the head and its sketch since the last call, which the first one begins to count. */
+static uint64_t head_bytes(rsr_engine *engine) {
+    rsr_profile_entry entries[64];
+    size_t n = 0;
+    uint64_t bytes = 0;
+    CHECK_INT(rsr_runtime_api.engine_profile(engine, true, entries, 64, &n), RSR_OK);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(entries[i].name, "head") == 0)
+            bytes += entries[i].bytes;
+    return bytes;
+}
+
 /* Wrong picks of one engine, over all samplings. */
 static int count_wrong(rsr_engine *engine, uint64_t seed, bool excluded) {
     int wrong = 0;
+    (void)head_bytes(engine);
     for (size_t i = 0; i < N_SAMPLINGS; i++) {
         rsr_pick picks[N_TOKENS];
         rsr_sampling s[N_TOKENS];
@@ -324,6 +337,8 @@ static int count_wrong(rsr_engine *engine, uint64_t seed, bool excluded) {
         CHECK_INT(rsr_runtime_api.engine_head_stats(engine, true, &stats), RSR_OK);
         CHECK_INT(stats.full, samplings[i].reads_all || excluded ? N_TOKENS : 0);
         CHECK_INT(stats.sketched + stats.full, N_TOKENS);
+        /* Rows are of two bytes an element at least. */
+        CHECK(head_bytes(engine) >= stats.full * VOCAB * HIDDEN * (samplings[i].reads_all ? 0 : 2));
     }
     return wrong;
 }
