@@ -317,6 +317,21 @@ static const char *reason_text(struct kernel_bench *b) {
                          : rsrc_arena_printf(&b->arena, "%s; %s", plan_of(b)->reason, found);
 }
 
+/* A plan predicts one core; of decode one token, whose weights come from memory; of prefill a token of a batch. */
+static void add_prediction(const struct kernel_bench *b, double streamed_us, json_t *result) {
+    const uint32_t batch = b->options->batch;
+    const bool decodes_several = batch > 1 && batch <= RSR_DECODE_MAX_TOKENS;
+    if (b->options->threads != 1 || decodes_several) {
+        json_object_set_new(result, "unpredicted",
+                            json_string(decodes_several ? "plans know one token, or prefill"
+                                                        : "plans know one core"));
+        return;
+    }
+    const double predicted_us = plan_of(b)->predicted_us * batch;
+    json_object_set_new(result, "predicted_us", json_real(predicted_us));
+    json_object_set_new(result, "measured_to_predicted", json_real(streamed_us / predicted_us));
+}
+
 static json_t *measure(struct kernel_bench *b) {
     const struct bench_options *options = b->options;
     const struct rsr_lowered *lowered = &b->lowered;
@@ -358,10 +373,9 @@ static json_t *measure(struct kernel_bench *b) {
     rsrc_unmap_pages(memory, total);
     const double weights = (double)options->rows * options->cols;
     const double read_gbps = (double)weight_bytes / streamed_us / 1e3;
-    const double predicted_us = plan_of(b)->predicted_us * options->batch;
-    return json_pack(
+    json_t *result = json_pack(
         "{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
-        "s:f, s:i, s:i, s:s, s:f, s:f, s:f}",
+        "s:f, s:i, s:i, s:s, s:f}",
         "variant", rsrc_variant_name(plan_of(b)->variant), "exact", exact ? 1 : 0, "hot_us", hot_us,
         "streamed_us", streamed_us, "weights_per_s_streamed", weights / streamed_us * 1e6,
         "bits_per_weight", (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
@@ -369,8 +383,9 @@ static json_t *measure(struct kernel_bench *b) {
         weights * options->batch / hot_us / 1e3, "cpu", rsrc_cpu_model(&b->arena), "reason",
         reason_text(b), "seed", (json_int_t)options->seed, "runs", (int)options->runs, "spread",
         spread, "hot_spread", hot_spread, "threads", (int)options->threads, "batch",
-        (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms, "predicted_us",
-        predicted_us, "measured_to_predicted", streamed_us / predicted_us);
+        (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms);
+    add_prediction(b, streamed_us, result);
+    return result;
 }
 
 int bench_kernel(const struct bench_options *given) {
