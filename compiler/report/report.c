@@ -106,7 +106,7 @@ static void put_json_regime(const struct rsr_regime_plan *plan, const char *regi
 
 /* ---- distinct kernels ------------------------------------------------------------------------ */
 
-/* The layers of a target that one way of computing serves: what they take is told once. */
+/* The layers of a target that are computed in one way, in the same time: what they take is told once. */
 struct kernel_row {
     const struct rsr_report_layer *first;
     uint32_t regime;
@@ -122,7 +122,10 @@ static bool same_work(const struct rsr_report_layer *a, const struct rsr_report_
     return a->found.rows == b->found.rows && a->found.cols == b->found.cols &&
            a->stats.rows == b->stats.rows && a->stats.cols == b->stats.cols &&
            a->alphabet == b->alphabet && a->plan.input == b->plan.input &&
-           p->variant == q->variant && p->packing == q->packing && p->k == q->k;
+           p->variant == q->variant && p->packing == q->packing && p->k == q->k &&
+           p->weight_bytes == q->weight_bytes && !(p->predicted_us < q->predicted_us) &&
+           !(p->predicted_us > q->predicted_us) && !(p->measured_us < q->measured_us) &&
+           !(p->measured_us > q->measured_us);
 }
 
 /* The kernel that layer `index` is the first to have in the regime; n_layers 0: an earlier one has it. */
