@@ -13,7 +13,7 @@
 /* How a target computes a layer. */
 struct rsr_info_use {
     const char *variant[RSR_REGIME_COUNT]; /* NULL: not planned */
-    uint64_t token_bytes;                  /* decode reads them for every token */
+    uint64_t token_bytes;                  /* decode reads them for every token; of listed rows and columns, at most */
     double us[RSR_REGIME_COUNT]; /* predicted on one core; prefill: for a token of a batch */
 };
 

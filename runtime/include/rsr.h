@@ -114,7 +114,8 @@ typedef struct rsr_model_info {
     bool has_tokenizer, has_chat_template;
     uint64_t weight_bytes;      /* codes, index, dense layers, embedding, head and its sketch of the target in
                                    use */
-    uint64_t token_bytes;       /* of those, what one decode step reads; of a head with a sketch the sketch's
+    uint64_t token_bytes;       /* of those, what one decode step reads: at most, of layers that compute listed
+                                   rows or columns alone (--relu2-active); of a head with a sketch the sketch's
                                    first plane, and not the rows that it leaves open */
     uint8_t model_hash[16];
     const char *compiler_version;
