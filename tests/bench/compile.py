@@ -65,7 +65,8 @@ def main():
     module = os.path.join(options.work, f"{options.preset}-{options.target}.so")
     report = module + ".json"
     if not os.path.exists(model):
-        subprocess.run([tool("rsr-mkmodel"), "--preset", options.preset, "-o", model], check=True)
+        subprocess.run([tool("rsr-mkmodel"), "--preset", options.preset, "--head-margin", "6", "-o", model],
+                       check=True)
 
     wall, cpu, peak = compile_model([tool("rsrc"), model, "--target", options.target, "-o", module,
                                      "--report=json:" + report])
@@ -74,13 +75,14 @@ def main():
     weights = sum(layer["rows"] * layer["cols"] for layer in told["targets"][0]["layers"])
     bound = weights * 1.6 / 8 + told["embedding_bytes"] + told["head_bytes"]
     size = os.path.getsize(module)
+    sketch = told.get("head_sketch", {}).get("size_bytes", 0)
     print(f"{options.preset} for {options.target}: {weights / 1e6:.0f} M ternary weights, "
           f"{os.cpu_count()} CPUs\n")
     print("| what | measured | beside |\n|---|---|---|")
     print(f"| compilation | {wall:.1f} s | {cpu:.1f} s of CPU |")
     print(f"| peak anonymous memory | {peak / 2**30:.2f} GiB | children included |")
     print(f"| size of the module | {size / 1e9:.3f} GB | {size / bound:.3f} of 1.6 bits a ternary weight "
-          "and the embedding |")
+          f"and the embedding, {(size - sketch) / bound:.3f} without the head's sketch of {sketch / 1e9:.3f} GB |")
 
     bench = subprocess.run([tool("rsr-bench"), "model", module, "--threads", "1", "--prompt-tokens", "1",
                             "--gen-tokens", "16", "--runs", options.runs, "--profile", "--json"],
