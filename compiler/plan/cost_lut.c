@@ -36,7 +36,7 @@ static const struct lut_code {
     double look_up, build;
 } LUT_CODES[N_LOOKUPS][2] = {
     /* [codes][binary] */
-    [SHUFFLE16] = {{3, 8, 5, true, 9, 12.5, 8}, {4, 8, 4, false, 12, 8, 10}},
+    [SHUFFLE16] = {{3, 8, 5, true, 9, 7.5, 12}, {4, 8, 4, false, 12, 6.5, 14}},
     [TABLE128] = {{5, 1, 1, true, 18, 10, 45}, {8, 1, 1, true, 24, 10, 60}},
     [WORDS] = {{3, 16, 10, false, 6, 8.4, 14}, {5, 16, 10, false, 10, 8.4, 22}},
 };
