@@ -40,6 +40,7 @@ static const struct fake_shape shapes[] = {
 struct fixture {
     struct fake_module *fake;
     rsr_model *model;
+    const char *kv_type;
     uint32_t vocab;
     uint32_t tokens[N_TOKENS];
     float *dense; /* [N_TOKENS][vocab] */
@@ -51,6 +52,7 @@ static rsr_engine *new_engine(const struct fixture *f, const char *attention, ui
     rsr_error err = RSR_ERROR_INIT;
     rsr_engine *engine = NULL;
     options.attention = attention;
+    options.kv_type = f->kv_type;
     options.n_threads = n_threads;
     options.max_batch = max_batch;
     options.kv_tokens = 3 * 512;
@@ -340,6 +342,7 @@ static void check_against_float64(const struct fixture *f, const char *threshold
     options.attention = attention;
     options.n_threads = 1;
     options.max_batch = 64;
+    options.kv_type = f->kv_type;
     options.probe = check_operation;
     options.probe_user = &c;
     CHECK_INT(API->engine_create(f->model, &options, &c.engine, NULL), RSR_OK);
@@ -347,10 +350,11 @@ static void check_against_float64(const struct fixture *f, const char *threshold
     float *logits = new_logits(f);
     c.sequence = sequence;
     feed(f, c.engine, sequence, 0, N_TOKENS, 37, logits);
-    printf("head_dim %u, %s, window %u: largest error %.2e, certified %.2e; %.3f of the keys not "
-           "read\n",
-           f->fake->shape.head_dim, threshold, window, c.worst_gap, c.worst_error,
-           c.left_out / c.total);
+    printf(
+        "%s, head_dim %u, %s, window %u: largest error %.2e, certified %.2e; %.3f of the keys not "
+        "read\n",
+        f->kv_type, f->fake->shape.head_dim, threshold, window, c.worst_gap, c.worst_error,
+        c.left_out / c.total);
     CHECK(c.left_out > 0.0 || (c.threshold.kind == RSR_LOUVER_MASS && c.threshold.value < 0.1));
     API->sequence_destroy(sequence);
     API->engine_destroy(c.engine);
@@ -489,9 +493,104 @@ static void test_stats(const struct fixture *f) {
     API->engine_destroy(engine);
 }
 
+/* ---- Types of keys and values ---- */
+
+/* Makes a number of one token's key or value NaN or infinite before it is stored. */
+struct spoiler {
+    const char *role;
+    float number;
+};
+
+static void spoil_number(void *user, const rsr_probe_point *point) {
+    const struct spoiler *spoiler = user;
+    if (point->kind != RSR_PROBE_LINEAR_OUTPUT || strcmp(point->role, spoiler->role) != 0)
+        return;
+    for (uint32_t t = 0; t < point->n_tokens; t++)
+        if (point->positions[t] == 70)
+            ((float *)(void *)((char *)point->data + t * point->row_bytes))[3] = spoiler->number;
+}
+
+/* What is not finite is told, whatever it is stored as. */
+static void test_not_finite(const struct fixture *f) {
+    static const struct spoiler spoilers[] = {{"k", NAN}, {"v", NAN}, {"v", INFINITY}};
+    static const char *const kinds[] = {"dense", "louver:mass:1e-3,min=0"};
+    for (size_t i = 0; i < 6; i++) {
+        struct spoiler spoiler = spoilers[i / 2];
+        rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+        rsr_engine *engine = NULL;
+        options.n_threads = 1;
+        options.attention = kinds[i % 2];
+        options.kv_type = f->kv_type;
+        options.probe = spoil_number;
+        options.probe_user = &spoiler;
+        CHECK_INT(API->engine_create(f->model, &options, &engine, NULL), RSR_OK);
+        rsr_sequence *sequence = new_sequence(engine);
+        CHECK_INT(fake_feed(engine, sequence, f->tokens, 70, f->vocab, NULL), RSR_OK);
+        CHECK_INT(fake_feed(engine, sequence, f->tokens, 60, f->vocab, NULL), RSR_ERR_NUMERIC);
+        API->sequence_destroy(sequence);
+        API->engine_destroy(engine);
+    }
+}
+
+static void test_info(const struct fixture *f) {
+    const bool is_f32 = strcmp(f->kv_type, "f32") == 0;
+    const uint32_t head_dim = f->fake->shape.head_dim, row_floats = (head_dim + 15u) & ~15u;
+    const uint32_t row_bytes = is_f32                            ? 4 * row_floats
+                               : strcmp(f->kv_type, "int8") == 0 ? row_floats + 4
+                                                                 : 2 * row_floats;
+    rsr_engine *engine = new_engine(f, "dense", 1, 64);
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    CHECK_INT(API->engine_get_info(engine, &info), RSR_OK);
+    CHECK_STR(info.kv_type, f->kv_type);
+    CHECK_INT(info.kv_bytes, 3 * 512 * 2 * f->fake->shape.n_kv_heads * 2 * row_bytes);
+    API->engine_destroy(engine);
+
+    engine = new_engine(f, "louver:mass:0,min=0", 1, 64);
+    rsr_sequence *sequence = new_sequence(engine);
+    rsr_attention_stats stats = RSR_ATTENTION_STATS_INIT;
+    float *logits = new_logits(f);
+    feed(f, engine, sequence, 0, 100, 50, logits);
+    CHECK_INT(API->engine_attention_stats(engine, false, &stats), RSR_OK);
+    CHECK(stats.max_error == 0.0 && (stats.max_storage_error == 0.0) == is_f32);
+    API->sequence_destroy(sequence);
+    API->engine_destroy(engine);
+    free(logits);
+
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_error err = RSR_ERROR_INIT;
+    engine = NULL;
+    options.kv_type = "int7";
+    CHECK_INT(API->engine_create(f->model, &options, &engine, &err), RSR_ERR_ARGUMENT);
+    CHECK(engine == NULL && strstr(err.message, "'int7'") != NULL);
+    CHECK(strstr(err.message, "f32, bf16, f16 and int8") != NULL);
+}
+
+/* The same over what a type stores, which is not what float32 stores. */
+static void test_type(struct fixture *f, const char *kv_type) {
+    const float *f32 = f->dense;
+    f->kv_type = kv_type;
+    f->dense = plain_logits(f, "dense");
+    CHECK(!same(f, f->dense, f32, 1, 64));
+    check_feeding(f, "dense", f->dense);
+    check_lives(f, "dense", f->dense);
+    check_feeding(f, "louver:value:-1e30,min=0", f->dense);
+    check_lives(f, "louver:value:-1e30,min=100", f->dense);
+    check_lives(f, "louver:value:-inf,min=0", f->dense);
+    float *few = plain_logits(f, "louver:topk:5,min=0");
+    CHECK(!same(f, few, f->dense, 300, N_TOKENS));
+    check_feeding(f, "louver:topk:5,min=0", few);
+    check_against_float64(f, "mass:0.05", 0);
+    check_against_float64(f, "topk:7", 0);
+    check_against_float64(f, "value:0", 0);
+    test_info(f);
+    test_not_finite(f);
+    free(few);
+    free(f->dense);
+}
+
 static void test_shape(const struct fake_shape *shape) {
     static struct fake_module fake;
-    struct fixture f = {.fake = &fake, .vocab = shape->vocab};
+    struct fixture f = {.fake = &fake, .vocab = shape->vocab, .kv_type = "f32"};
     uint64_t seed = 17;
     fake_module_init(&fake, shape, seed);
     for (uint32_t i = 0; i < N_TOKENS; i++)
@@ -504,8 +603,13 @@ static void test_shape(const struct fake_shape *shape) {
     test_thresholds(&f);
     test_certified(&f);
     test_windows(&f);
+    test_info(&f);
+    test_not_finite(&f);
+    float *dense = f.dense;
+    for (size_t i = 0; i < 3; i++, f.dense = dense)
+        test_type(&f, (const char *const[]){"bf16", "f16", "int8"}[i]);
     API->close(f.model);
-    free(f.dense);
+    free(dense);
 }
 
 int main(void) {

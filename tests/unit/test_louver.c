@@ -1,6 +1,6 @@
 /* The KV index against float64: random lives of an index (growth, cuts into pages, forks) over data of many
- * kinds, queried with every threshold; no relevant key may be missed, and what was left out must be
- * within the certified error. How much was scanned and read is reported, and bounded where it must be
+ * kinds, stored as every type and queried with every threshold; no relevant key may be missed, what was left
+ * out must be within the certified error, and what storing changed within that of storing. How much was scanned and read is reported, and bounded where it must be
  * small: an index that reads everything misses nothing either.
  *
  *     test_louver [LIVES [FIRST_SEED]]        a failing life is shortened to its fewest steps */
@@ -97,22 +97,42 @@ struct life {
     row_fn *row;
     rsr_louver *index;
     uint32_t n_keys;
-    float *keys, *values; /* [MAX_KEYS][head_dim] */
+    enum rsr_kv_type type;
+    float *keys, *values;             /* [MAX_KEYS][head_dim], as they are stored */
+    float *given_keys, *given_values; /* as they were appended */
 };
 
 static uint64_t total_queries, total_missed, total_ties;
 static rsr_louver_stats total;
+/* By type: answers of which something could be said, and the parts of the certificate that were reached. */
+static uint32_t total_stored[RSR_KV_TYPES];
+static double total_share[RSR_KV_TYPES];
+
+/* What a row becomes by being stored. */
+static void store_row(const struct life *life, float *stored, const float *given) {
+    const struct rsr_kv_ops *kv = &rsr_ops_get(RSR_OPS_GENERIC)->kv[life->type];
+    const uint32_t row_floats = (life->head_dim + 15u) & ~15u;
+    char row[MAX_DIM * sizeof(float) + sizeof(float)] = {0};
+    float widened[MAX_DIM];
+    kv->store(row, row_floats, given, life->head_dim);
+    kv->load(widened, row, row_floats);
+    memcpy(stored, widened, life->head_dim * sizeof(float));
+}
 
 static void life_append(struct life *life, uint32_t n) {
     if (n > MAX_KEYS - life->n_keys)
         n = MAX_KEYS - life->n_keys;
     for (uint32_t i = life->n_keys; i < life->n_keys + n; i++) {
-        life->row(life->keys + (size_t)i * life->head_dim, life->head_dim, life->seed,
-                  &life->state);
-        row_gaussian(life->values + (size_t)i * life->head_dim, life->head_dim, 0, &life->state);
+        const size_t at = (size_t)i * life->head_dim;
+        life->row(life->given_keys + at, life->head_dim, life->seed, &life->state);
+        row_gaussian(life->given_values + at, life->head_dim, 0, &life->state);
+        store_row(life, life->keys + at, life->given_keys + at);
+        store_row(life, life->values + at, life->given_values + at);
     }
     const size_t at = (size_t)life->n_keys * life->head_dim;
-    CHECK_INT(rsr_louver_append(life->index, life->keys + at, life->values + at, n, NULL), RSR_OK);
+    CHECK_INT(
+        rsr_louver_append(life->index, life->given_keys + at, life->given_values + at, n, NULL),
+        RSR_OK);
     life->n_keys += n;
 }
 
@@ -349,6 +369,35 @@ static void check_output(const struct life *life, const struct answer *a,
         CHECK(a->head.mass == 0.0 && a->head.certified_error == 0.0);
 }
 
+/* Dense attention over what was appended, against that over what is stored. */
+static void check_storage(const struct life *life, const struct answer *a,
+                          const struct product *products) {
+    static struct product given_products[MAX_KEYS];
+    static bool all[MAX_KEYS];
+    double stored[MAX_DIM], out[MAX_DIM], gap = 0.0, error = 0.0;
+    struct life given = *life;
+    given.keys = life->given_keys;
+    given.values = life->given_values;
+    memset(all, true, sizeof(all));
+    for (uint32_t i = 0; i < life->n_keys; i++) {
+        given_products[i] = product_of(&given, a->q, i);
+        error = fmax(error, fmax(products[i].error, given_products[i].error));
+    }
+    exact_attention(life, products, all, stored);
+    exact_attention(&given, given_products, all, out);
+    for (uint32_t d = 0; d < life->head_dim; d++)
+        gap += (stored[d] - out[d]) * (stored[d] - out[d]);
+    CHECK(a->head.storage_error >= 0.0 && isfinite(a->head.storage_error));
+    CHECK(life->type != RSR_KV_F32 || a->head.storage_error == 0.0);
+    if (error > 1e-6) /* of the float64 scores: nothing can be said */
+        return;
+    CHECK(sqrt(gap) <= a->head.storage_error + 100.0 * error + 1e-12);
+    if (a->head.storage_error > 0.0) {
+        total_stored[life->type]++;
+        total_share[life->type] += sqrt(gap) / a->head.storage_error;
+    }
+}
+
 static void check_answer(const struct life *life, const struct answer *a) {
     static struct product products[MAX_KEYS];
     static bool marked[MAX_KEYS];
@@ -361,6 +410,7 @@ static void check_answer(const struct life *life, const struct answer *a) {
     }
     check_members(life, a, products, marked);
     check_output(life, a, products, marked);
+    check_storage(life, a, products);
     total_queries++;
 }
 
@@ -529,14 +579,21 @@ static void life_query(struct life *life) {
 /* Lives at most n_steps; returns the checks that failed. */
 static int live(uint64_t seed, uint32_t n_steps) {
     static const uint32_t dims[] = {64, 80, 96, 100, 128, 256, 1, 17};
-    static float keys[MAX_KEYS * MAX_DIM], values[MAX_KEYS * MAX_DIM];
+    static float rows[4][MAX_KEYS * MAX_DIM];
     const int failures = check_failures;
-    struct life life = {.seed = seed, .state = seed * 1000003, .keys = keys, .values = values};
+    struct life life = {.seed = seed,
+                        .state = seed * 1000003,
+                        .type = (enum rsr_kv_type)(seed / N_KINDS % RSR_KV_TYPES),
+                        .keys = rows[0],
+                        .values = rows[1],
+                        .given_keys = rows[2],
+                        .given_values = rows[3]};
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
     current_cluster = 0;
     life.head_dim = options.head_dim = dims[check_random(&life.state) % 8];
     life.n_planes = options.n_planes = 1 + (uint32_t)(check_random(&life.state) % 2);
     life.row = row_kinds[seed % N_KINDS];
+    options.kv_type = rsr_kv_type_name(life.type);
     CHECK_INT(rsr_louver_create(&options, &life.index, NULL), RSR_OK);
     for (uint32_t step = 0; step < n_steps && check_failures == failures; step++) {
         const uint64_t choice = check_random(&life.state) % 16;
@@ -572,6 +629,11 @@ static void test_lives(uint32_t n_lives, uint64_t first_seed) {
            (unsigned long long)total_ties, (double)total.scanned / total.n_keys,
            (double)total.plane2 / total.n_keys, (double)total.exact / total.n_keys,
            (double)total.pages_skipped / total.pages);
+    for (uint32_t type = 0; type < RSR_KV_TYPES; type++)
+        printf("%s: storing moved outputs by %.3f of what is certified, mean of %u\n",
+               rsr_kv_type_name((enum rsr_kv_type)type),
+               total_stored[type] > 0 ? total_share[type] / total_stored[type] : 0.0,
+               total_stored[type]);
     CHECK_INT(total_missed, 0);
 }
 
