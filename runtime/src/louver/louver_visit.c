@@ -117,6 +117,17 @@ static uint64_t score_keys(const struct louver_pass *pass, struct louver_head_st
     return keys;
 }
 
+/* Rows of the keys, each of which is elsewhere in memory. */
+static void fetch_rows(const struct louver_pass *pass, uint32_t page, uint64_t keys) {
+    const size_t row_bytes = pass->setup->kv.row_bytes;
+    for (; keys != 0; keys &= keys - 1) {
+        const char *row =
+            (const char *)pass->pages[page].rows.keys + (uint32_t)__builtin_ctzll(keys) * row_bytes;
+        for (size_t at = 0; at < row_bytes; at += 64)
+            __builtin_prefetch(row + at);
+    }
+}
+
 static void visit_sealed_page(struct louver_pass *pass, uint32_t p,
                               const struct louver_page *next) {
     const bool two_planes = pass->setup->shape.n_planes > 1;
@@ -134,9 +145,12 @@ static void visit_sealed_page(struct louver_pass *pass, uint32_t p,
             keys =
                 refine_page(pass->setup, louver_sketch(&pass->pages[p]), head, &c.frames[i], keys);
         }
+        fetch_rows(pass, p, keys & ~exact);
         exact |= keys;
-        head->masks[p] = score_keys(pass, head, p, keys);
+        c.keys[i] = keys;
     }
+    for (uint32_t i = 0; i < c.n; i++)
+        pass->heads[c.heads[i]].masks[p] = score_keys(pass, &pass->heads[c.heads[i]], p, c.keys[i]);
     pass->stats.pages_skipped += c.n == 0;
     pass->stats.scanned += c.n > 0 ? RSR_PAGE_TOKENS : 0;
     pass->stats.plane2 += louver_count_keys(refined);
