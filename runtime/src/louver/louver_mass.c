@@ -30,11 +30,11 @@
  * about so many single keys. */
 #define WHOLE_PAGE_KEYS 24u
 
-/* Every 8th page is in the sample, but not many more than 16: 1,024 keys tell a quarter from a half, and
+/* Every 8th page is in the sample, but not many more than 8: 512 keys tell a quarter from a half, and
  * where a head gives up they were read for nothing. A head goes on if a quarter of its keys have x below
  * log(budget / n_keys): that many can be left out together, whatever the others are. */
 #define LEAST_STRIDE 8u
-#define SAMPLE_PAGES 16u
+#define SAMPLE_PAGES 8u
 #define SAMPLE_SHARE 0.25
 
 /* The second plane is read if the first left out at least this share of the keys. */
