@@ -392,7 +392,7 @@ static void test_ties(void) {
             continue;
         }
         CHECK_INT(head.n_attended, cases[i].n_attended);
-        CHECK_INT(indices[head.n_attended - 1], cases[i].last);
+        CHECK_INT(indices[head.n_attended > 0 ? head.n_attended - 1 : 0], cases[i].last);
     }
     rsr_louver_destroy(index);
 }
