@@ -87,6 +87,7 @@ static double threshold_of(const struct louver_pass *pass, double mean) {
     const uint32_t n = sample_size(pass);
     double *s = pass->sampled;
     louver_sort_descending(s, n);
+    mean = fmin(fmax(mean, s[n - 1]), s[0]); /* rounding may have moved it out */
     switch (rule->kind) {
     case RSR_LOUVER_SAMPLE_MAX:
         return s[0] + (rule->value - 1.0) * (s[0] - mean);
