@@ -86,12 +86,14 @@ struct trace {
     uint32_t n_layers, n_heads, n_kv_heads, head_dim, n_tokens;
 };
 
-/* No memory is taken for what is not there. With every number as large as it may be, 2^60 bytes. */
+/* No memory is taken for what is not there. */
 static bool check_size(const struct trace *t) {
     struct stat status;
     const uint64_t rows = t->n_heads + UINT64_C(2) * t->n_kv_heads;
-    const uint64_t promised =
-        TRACE_HEADER_BYTES + rows * t->head_dim * sizeof(float) * t->n_layers * t->n_tokens;
+    uint64_t promised = rows * t->head_dim * sizeof(float) * t->n_layers;
+    if (__builtin_mul_overflow(promised, (uint64_t)t->n_tokens, &promised) ||
+        __builtin_add_overflow(promised, (uint64_t)TRACE_HEADER_BYTES, &promised))
+        return refuse("the trace's header promises more than there can be");
     if (fstat(fileno(t->file), &status) != 0 || !S_ISREG(status.st_mode))
         return refuse("the trace is no regular file");
     if ((uint64_t)status.st_size == promised)

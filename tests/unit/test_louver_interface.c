@@ -135,6 +135,7 @@ static const char *const wrong[] = {"",
                                     "value:x",
                                     "value:nan",
                                     "value: 1",
+                                    "value:\n1",
                                     "value:1 ",
                                     "value:1,",
                                     "value:1,2",
@@ -371,11 +372,14 @@ static void test_ties(void) {
                  {"value:1e30,sinks=2", 2, 1},
                  {"value:1e30,window=3", 3, 999},
                  {"sample_max:1", 1000, 999},
+                 {"sample_max:0", 1000, 999},
+                 {"sample_max:10", 1000, 999},
+                 {"sample_mean_max", 1000, 999},
                  {"mass:0.5", 1000, 999}};
     static float rows[1000 * DIM];
     static uint32_t indices[1000];
     for (size_t i = 0; i < 1000 * DIM; i++)
-        rows[i] = (float)(i % DIM) * 0.125f - 3.0f;
+        rows[i] = (float)(i % DIM) * 0.11f - 3.0f; /* whose sums round */
     rsr_louver *index = new_index(DIM);
     CHECK_INT(rsr_louver_append(index, rows, rows, 1000, NULL), RSR_OK);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

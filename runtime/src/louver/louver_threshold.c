@@ -66,7 +66,7 @@ static bool ends_item(char c) {
 
 static bool take_number(const char **text, double *value) {
     char *end;
-    if (ends_item(**text) || **text == ' ' || **text == '\t')
+    if (strspn(*text, "+-.0123456789inINF") == 0) /* strtod would pass over white space */
         return false;
     *value = strtod(*text, &end);
     *text = end;
