@@ -58,29 +58,21 @@ static void masked_values(const struct louver_setup *setup, float *out, const fl
     }
 }
 
-static void merge(const struct rsr_ops *ops, struct louver_head_state *head,
-                  struct rsr_attend_state page, const float *page_out, uint32_t row_floats) {
-    const float max = page.max > head->state.max ? page.max : head->state.max;
-    float factors[2] = {head->state.max - max, page.max - max};
-    ops->exp(factors, factors, 2);
-    head->state.max = max;
-    head->state.sum = head->state.sum * factors[0] + page.sum * factors[1];
-    for (uint32_t d = 0; d < row_floats; d++)
-        head->out[d] = head->out[d] * factors[0] + page_out[d] * factors[1];
-}
-
 static void attend_masked(const struct louver_pass *pass, struct louver_head_state *head,
                           const struct louver_page *page, uint64_t mask) {
     const struct louver_setup *setup = pass->setup;
     const bool first = head->n_attended == 0;
     float z[RSR_PAGE_TOKENS], *out = first ? head->out : pass->page_out;
     louver_scores(setup, page, head->q, mask, z);
-    const struct rsr_attend_state state = masked_softmax(setup->ops, z, mask);
+    struct rsr_attend_state state = masked_softmax(setup->ops, z, mask);
     masked_values(setup, out, z, page->rows.values, mask);
-    if (first)
+    if (first) {
         head->state = state;
-    else
-        merge(setup->ops, head, state, out, setup->row_floats);
+        return;
+    }
+    const struct rsr_attend_head so_far = {head->q, head->out, &head->state},
+                                 more = {head->q, out, &state};
+    setup->ops->attend_merge(&so_far, &more, 1, setup->row_floats);
 }
 
 /* Keys of a page of which some head wants all, for they may be fetched early; NULL: of none. */
