@@ -164,7 +164,7 @@ static double storage_error(const struct louver_pass *pass, const struct louver_
                                                     (double)most->loss.key;
     const double lost = RSR_LOUVER_OMIT == 3 ? 0.0 : (double)most->loss.value;
     const double error = rsr_sum_up(lost + (moved < 2.0 ? moved : 2.0) * most->value);
-    return isnan(error) ? INFINITY : error; /* of what is not finite */
+    return isnan(moved) || isnan(error) ? INFINITY : error; /* of what is not finite */
 }
 
 void louver_certify(const struct louver_pass *pass, const struct louver_head_state *state,
