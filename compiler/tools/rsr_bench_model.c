@@ -230,6 +230,9 @@ static json_t *measure(struct model_bench *b, double load_ms) {
         "dram_gbps", dram, "load_ms", load_ms, "rss_bytes", (json_int_t)rss, "threads",
         (int)engine.n_threads, "batch", (int)options->batch, "runs", (int)runs, "prefill_spread",
         prefill_spread, "decode_spread", decode_spread);
+    json_object_set_new(result, "attention",
+                        json_string(options->attention == NULL ? "dense" : options->attention));
+    json_object_set_new(result, "kv_type", json_string(engine.kv_type));
     if (options->profile)
         json_object_set_new(result, "profile", profile_rows(&profile, dram));
     return result;
