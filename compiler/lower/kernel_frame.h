@@ -78,8 +78,8 @@ uint16_t rsrc_frame_x_stride(const struct rsrc_frame *frame);
 #define RSRC_FETCH_FAR 4096
 #define RSRC_FETCH_NEAR 2048
 /* The same where n_streams are read side by side: whole lines, in all what memory delivers in twice its
- * latency of RSRC_MEMORY_NS. Three streams of codes and their tables in the first-level cache, AVX2: 768
- * bytes ahead 0.91 of the read bandwidth, 512 0.90, 1024 0.90, 1536 0.88, 2048 0.87. */
+ * latency of RSRC_MEMORY_NS. For three streams and a core's 12 GB/s that is 768 bytes, the best for a model of
+ * the AVX2 kernel in intrinsics: 0.91 of the read bandwidth, 512 and 1024 bytes 0.90, 2048 0.87. */
 #define RSRC_MEMORY_NS 100
 int64_t rsrc_fetch_ahead(const struct rsr_spec *spec, uint32_t n_streams);
 /* Hints that what lies `ahead` of the size_bytes codes at `at` is read soon. */

@@ -28,7 +28,8 @@ static const struct lut_form {
 };
 
 /* A segment of codes: columns, bytes of codes and constants, and vector instructions a segment and vector
- * of rows (loads of codes, look-ups, signs, sums) and a table. */
+ * of rows (loads of codes, look-ups, signs, sums) and a table. Those of SHUFFLE16 are fitted to times of AVX2
+ * and taken for the narrower vectors too, of which no processor was at hand. */
 static const struct lut_code {
     uint32_t group_cols, step_segments, step_bytes; /* bytes of a row's step */
     bool has_sign;

@@ -84,7 +84,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
  *   value:T    T = -inf is every key, T = inf none.
  *   topk:K     T is the K-th largest product: the K best keys and what ties with the last. 1 <= K.
  *   budget:F   the K best of n keys and no more, K = floor(F n) but at least 1; of keys that tie with the
- *              last the first ones. T is just above what was left out. 0 < F <= 1.
+ *              last the first ones. (Best by their products in float64, each and its rounding bound.)
+ *              T is just above what was left out. 0 < F <= 1.
  *   mass:EPS   keys are left out, those of the lowest bounds first, as long as they surely carry at most
  *              EPS of the softmax; 0 is every key. 0 <= EPS < 1.
  * The others take T from a sample of the n keys: M = min(n, 512) of them, one of each of M equal stretches,

@@ -1,7 +1,8 @@
 /* The KV index against float64: random lives of an index (growth, cuts into pages, forks) over data of many
  * kinds, stored as every type and queried with every threshold; no relevant key may be missed, what was left
- * out must be within the certified error, and what storing changed within that of storing. How much was scanned and read is reported, and bounded where it must be
- * small: an index that reads everything misses nothing either.
+ * out must be within the certified error, and what storing changed within that of storing. How much was
+ * scanned and read is reported, and bounded where it must be small: an index that reads everything misses
+ * nothing either.
  *
  *     test_louver [LIVES [FIRST_SEED]]        a failing life is shortened to its fewest steps */
 #include <math.h>

@@ -4,10 +4,10 @@
  * With x[i] >= scale q . k[i] - r for a reference r, and Z at most the sum of exp(scale q . k[i] - r) over
  * all keys, the keys left out carry at most S / Z of the softmax, S the sum of their exp(x[i]). Z comes
  * from pages that are attended to in any case: those without a sidecar, with sinks or keys of the window,
- * and the one with the highest bound. S may
- * reach EPS Z: a quarter of it with whole pages, which then are not read at all, three quarters by the
- * first plane, all of it by the second. Keys are taken in order of x through a histogram; within a bin
- * none is preferred. Thresholds need no exact products here: what no sketch drops is attended to.
+ * and the one with the highest bound. S may reach EPS Z: a quarter of it with whole pages, which then are
+ * not read at all, three quarters by the first plane, all of it by the second. Keys are taken in order of x
+ * through a histogram; within a bin none is preferred. Thresholds need no exact products here: what no
+ * sketch drops is attended to.
  *
  * Where attention is flat, hardly a key can be left out, and bounds only cost time. So a head gives up, and
  * attends to all that is left, if few keys of a sample of pages could go, or if the first plane left most.
