@@ -21,7 +21,11 @@ config.test_source_root = os.path.join(config.source_dir, "tests")
 config.test_exec_root = os.path.join(config.build_dir, "tests", "lit")
 config.suffixes = [".test"]
 config.excludes = ["fuzz", "bench", "CMakeLists.txt"]
-config.test_format = lit.formats.ShTest(execute_external=True)
+# What FileCheck says of a program that died is only that its input is empty: a failed test ends with the
+# exit statuses of all programs of its last pipeline.
+config.test_format = lit.formats.ShTest(
+    execute_external=True,
+    preamble_commands=["trap 'echo \"exit statuses: ${PIPESTATUS[*]}\" >&2' EXIT"])
 
 tools = [os.path.join(config.build_dir, "bin"), config.llvm_tools_dir]
 config.environment["PATH"] = os.pathsep.join(tools + [os.environ.get("PATH", "")])

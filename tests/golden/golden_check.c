@@ -239,6 +239,7 @@ int main(int argc, char **argv) {
         fputs("usage: golden_check [--corrupt=TENSOR] MODEL.so GOLDEN.safetensors\n", stderr);
         return 2;
     }
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* what was found is seen even if a later pass crashes */
     struct golden golden;
     struct opened opened;
     golden_open(&golden, argv[argc - 1]);
