@@ -28,10 +28,16 @@ static uint32_t group_heads(const struct rsr_hyper *hyper) {
     return hyper->n_heads / hyper->n_kv_heads;
 }
 
+/* Rows of a worker's page_out. */
+static size_t kept_rows(const struct rsr_engine *engine) {
+    const size_t group = group_heads(&engine->model->module->hyper);
+    return engine->n_threads > 1 ? group * rsr_pages_of(engine->context) : 0;
+}
+
 static uint64_t dense_scratch_bytes(const struct rsr_engine *engine) {
     const uint64_t group = group_heads(&engine->model->module->hyper);
     const uint64_t rows = RSR_RUN_TOKENS * group;
-    const uint64_t kept = engine->n_threads > 1 ? group * rsr_pages_of(engine->context) : 0;
+    const uint64_t kept = kept_rows(engine);
     const uint64_t row_bytes = engine->kv.format.row_floats * sizeof(float);
     uint64_t bytes;
     if (__builtin_mul_overflow(2 * rows + kept, row_bytes, &bytes) ||
@@ -50,7 +56,7 @@ static struct attend_scratch cut_scratch(const struct rsr_engine *engine, uint32
     s.q = (float *)(void *)engine->workers[worker].scratch;
     s.out = s.q + rows * row_floats;
     s.page_out = s.out + rows * row_floats;
-    const size_t kept = engine->n_threads > 1 ? group * rsr_pages_of(engine->context) : 0;
+    const size_t kept = kept_rows(engine);
     s.heads = (struct rsr_attend_head *)(void *)(s.page_out + kept * row_floats);
     s.merged = s.heads + rows;
     s.states = (struct rsr_attend_state *)(void *)(s.merged + group);

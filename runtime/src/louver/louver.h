@@ -116,6 +116,14 @@ static inline uint32_t louver_count_keys(uint64_t mask) {
     return (uint32_t)(mask * UINT64_C(0x0101010101010101) >> 56);
 }
 
+/* Row number j of keys or values is read soon. */
+static inline void louver_fetch_row(const struct louver_setup *setup, const void *rows,
+                                    uint32_t j) {
+    const char *row = (const char *)rows + j * setup->kv.row_bytes;
+    for (size_t at = 0; at < setup->kv.row_bytes; at += 64)
+        __builtin_prefetch(row + at);
+}
+
 static inline const void *louver_sketch(const struct louver_page *page) {
     return (const char *)page->sidecar + LOUVER_SKETCH_AT;
 }

@@ -43,10 +43,7 @@ static void fetch_key(const struct louver_pass *pass, uint32_t i, uint32_t n_sam
         return;
     uint32_t j;
     const struct louver_page *page = find_key(pass, sampled_key(i, n_sampled, pass->n_keys), &j);
-    const size_t row_bytes = pass->setup->kv.row_bytes;
-    const char *row = (const char *)page->rows.keys + j * row_bytes;
-    for (size_t at = 0; at < row_bytes; at += 64)
-        __builtin_prefetch(row + at);
+    louver_fetch_row(pass->setup, page->rows.keys, j);
 }
 
 /* Products of the sample's keys; returns their mean. */

@@ -119,13 +119,8 @@ static uint64_t score_keys(const struct louver_pass *pass, struct louver_head_st
 
 /* Rows of the keys, each of which is elsewhere in memory. */
 static void fetch_rows(const struct louver_pass *pass, uint32_t page, uint64_t keys) {
-    const size_t row_bytes = pass->setup->kv.row_bytes;
-    for (; keys != 0; keys &= keys - 1) {
-        const char *row =
-            (const char *)pass->pages[page].rows.keys + (uint32_t)__builtin_ctzll(keys) * row_bytes;
-        for (size_t at = 0; at < row_bytes; at += 64)
-            __builtin_prefetch(row + at);
-    }
+    for (; keys != 0; keys &= keys - 1)
+        louver_fetch_row(pass->setup, pass->pages[page].rows.keys, (uint32_t)__builtin_ctzll(keys));
 }
 
 static void visit_sealed_page(struct louver_pass *pass, uint32_t p,
