@@ -1,8 +1,8 @@
 /* ops_attend.c - query heads against one KV page, and merging pages. Order: ops.h.
  *
  * Heads that attend to the same page share its reads: as many at once as the registers hold, the others
- * while the rows are still in the first cache. Meanwhile the page's values are fetched as its keys are
- * scored, and the next page's keys as its values are added up.
+ * while the rows are still in the first cache. Rows are read in the order of memory, keys, values, the next
+ * page's keys, and fetched some rows before their turn.
  *
  * Rows of all types go through the same code: they are widened in registers, and `type` is a constant
  * wherever it is passed on.
@@ -24,16 +24,25 @@ struct block {
     const struct rsr_attend_head *heads;
     uint32_t n_heads;
     const struct rsr_attend_page *page;
-    bool fetch; /* what comes next; the first block of a page does */
+    bool fetch; /* rows ahead; the first block of a page does */
     /* scores, then weights; a NaN of either stays in the sums */
     float z[BLOCK_HEADS][RSR_PAGE_TOKENS];
     bool merges[BLOCK_HEADS]; /* with what pages before gave, each side times its factor */
     float old_factor[BLOCK_HEADS], new_factor[BLOCK_HEADS];
 };
 
-/* Into the second cache: a page of keys and one of values would fill the first. */
-RSR_INLINE void fetch_line(const char *at) {
-    __builtin_prefetch(at, 0, 2);
+/* How many rows before their turn rows are fetched: 4 KiB of 128 elements. */
+RSR_INLINE uint32_t rows_ahead(enum rsr_kv_type type) {
+    return 32 / rsr_kv_element_bytes(type);
+}
+
+/* What is fetched when row j of `rows` is read: a later one or, past the last, one of `then`. */
+RSR_INLINE const char *ahead_of(const struct block *b, enum rsr_kv_type type, const void *rows,
+                                const void *then, uint32_t j) {
+    const size_t row_bytes = rsr_kv_row_bytes(type, b->page->row_floats);
+    const uint32_t to = j + rows_ahead(type), n_keys = b->page->n_keys;
+    return to < n_keys ? (const char *)rows + to * row_bytes
+                       : (const char *)then + (to - n_keys) * row_bytes;
 }
 
 static uint32_t chunk_of(uint32_t n_left) {
@@ -46,7 +55,7 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, uint32_t first, u
     const uint32_t row_floats = b->page->row_floats, element_bytes = rsr_kv_element_bytes(type);
     const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
     const char *k = (const char *)b->page->keys + j * row_bytes;
-    const char *ahead = (const char *)b->page->values + j * row_bytes;
+    const char *ahead = ahead_of(b, type, b->page->keys, b->page->values, j);
     float scales[4];
     for (uint32_t i = 0; i < 4; i++)
         scales[i] = rsr_row_scale(k + i * row_bytes, type, row_floats);
@@ -59,7 +68,7 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, uint32_t first, u
         for (uint32_t i = 0; i < 4; i++) {
             key[i] = rsr_load_row16(k + i * row_bytes, type, d, scales[i]);
             if (fetch && i < element_bytes) /* 16 elements of four rows are that many lines */
-                fetch_line(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i);
+                __builtin_prefetch(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i);
         }
         for (uint32_t h = 0; h < n_heads; h++) {
             struct rsr_f16 q = rsr_load16(b->heads[first + h].q + d);
@@ -67,6 +76,14 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, uint32_t first, u
                 acc[h][i] = rsr_add_product(acc[h][i], key[i], q);
         }
     }
+#if RSR_NATIVE == 16
+    if (n_heads == 4) {
+        const rsr_vf s = rsr_sum16_of16(acc) * scale;
+        for (uint32_t h = 0; h < 4; h++)
+            memcpy(b->z[first + h] + j, (const char *)&s + 16 * h, 16);
+        return;
+    }
+#endif
     for (uint32_t h = 0; h < n_heads; h++) {
         rsr_v4f s = rsr_sum16_of4(acc[h]) * scale;
         memcpy(b->z[first + h] + j, &s, sizeof(s));
@@ -103,41 +120,37 @@ static float largest_score(const float *z) {
         RSR_EACH_PART(i)
         largest.part[i] = rsr_select(x.part[i] > largest.part[i], x.part[i], largest.part[i]);
     }
-    float lanes[16];
-    rsr_store16(lanes, largest);
-    for (uint32_t n = 8; n > 0; n /= 2)
-        for (uint32_t i = 0; i < n; i++)
-            lanes[i] = lanes[i + n] > lanes[i] ? lanes[i + n] : lanes[i];
-    return lanes[0];
+    return rsr_max16(largest);
 }
 
-/* z becomes p = exp(z - max); returns (max, sum of p). */
-static struct rsr_attend_state page_softmax(float *z) {
-    struct rsr_attend_state state = {.max = largest_score(z)};
+/* z becomes p = exp(z - max); returns the sum of p. */
+static float exp_scores(float *z, float max) {
     struct rsr_f16 sum = rsr_zero16();
     for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j += 16) {
         struct rsr_f16 p = rsr_load16(z + j);
         RSR_EACH_PART(i) {
-            p.part[i] = rsr_exp(p.part[i] - state.max);
+            p.part[i] = rsr_exp(p.part[i] - max);
             sum.part[i] = sum.part[i] + p.part[i];
         }
         rsr_store16(z + j, p);
     }
-    state.sum = rsr_sum16(sum);
-    return state;
+    return rsr_sum16(sum);
 }
 
-/* Scores become weights, states what they are after the page. The first of the next rows are fetched
- * here, lest memory idle. */
-static void weigh_page(struct block *b, size_t row_bytes) {
+/* Scores become weights, states what they are after the page. Values are fetched here too, lest memory
+ * idle: those behind what the scores fetched. */
+static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched) {
     struct rsr_attend_state pages[BLOCK_HEADS];
     float factors[2 * BLOCK_HEADS] = {0.0f};
+    for (uint32_t h = 0; h < b->n_heads; h++)
+        pages[h].max = largest_score(b->z[h]);
     for (uint32_t h = 0; h < b->n_heads; h++) {
-        if (b->fetch && b->page->next_keys != NULL)
+        if (b->fetch)
             for (size_t i = 0; i < 2 * row_bytes; i += 64)
-                fetch_line((const char *)b->page->next_keys + 2 * h * row_bytes + i);
+                __builtin_prefetch((const char *)b->page->values + (n_fetched + 2 * h) * row_bytes +
+                                   i);
         const struct rsr_attend_state *state = b->heads[h].state;
-        pages[h] = page_softmax(b->z[h]);
+        pages[h].sum = exp_scores(b->z[h], pages[h].max);
         b->merges[h] = state->sum != 0.0f;
         const float max = !b->merges[h] || pages[h].max > state->max ? pages[h].max : state->max;
         factors[h] = b->merges[h] ? state->max - max : 0.0f;
@@ -175,18 +188,19 @@ RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, uint32_
     const uint32_t element_bytes = rsr_kv_element_bytes(type);
     const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
     const char *v = b->page->values;
-    const char *ahead = (const char *)(fetch ? b->page->next_keys : v) + (size_t)d * element_bytes;
+    const void *then = b->page->next_keys != NULL ? b->page->next_keys : v;
     struct rsr_f16 acc[CHUNK_HEADS][VALUE_VECTORS];
     for (uint32_t h = 0; h < n_heads; h++)
         for (uint32_t i = 0; i < n_vectors; i++)
             acc[h][i] = rsr_zero16();
-    for (uint32_t j = 0; j < n_keys; j++, v += row_bytes, ahead += row_bytes) {
+    for (uint32_t j = 0; j < n_keys; j++, v += row_bytes) {
+        const char *ahead = ahead_of(b, type, b->page->values, then, j);
         const float scale = rsr_row_scale(v, type, row_floats);
         struct rsr_f16 value[VALUE_VECTORS];
         for (uint32_t i = 0; i < n_vectors; i++) {
             value[i] = rsr_load_row16(v, type, d + 16 * i, scale);
             if (fetch && 16 * i * element_bytes % 64 == 0)
-                fetch_line(ahead + (size_t)16 * i * element_bytes);
+                __builtin_prefetch(ahead + (size_t)(d + 16 * i) * element_bytes);
         }
         for (uint32_t h = 0; h < n_heads; h++)
             for (uint32_t i = 0; i < n_vectors; i++)
@@ -199,14 +213,13 @@ RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, uint32_
 
 RSR_INLINE void page_slice(const struct block *b, enum rsr_kv_type type, uint32_t d,
                            uint32_t n_vectors) {
-    const bool fetch = b->fetch && b->page->next_keys != NULL;
     for (uint32_t h = 0, n; h < b->n_heads; h += n) {
         n = chunk_of(b->n_heads - h);
-        if (n > 1 && h == 0 && fetch)
+        if (n > 1 && h == 0 && b->fetch)
             add_values(b, type, h, CHUNK_HEADS, d, n_vectors, true);
         else if (n > 1)
             add_values(b, type, h, CHUNK_HEADS, d, n_vectors, false);
-        else if (h == 0 && fetch)
+        else if (h == 0 && b->fetch)
             add_values(b, type, h, 1, d, n_vectors, true);
         else
             add_values(b, type, h, 1, d, n_vectors, false);
@@ -232,7 +245,7 @@ RSR_INLINE void attend_page(const struct rsr_attend_head *heads, uint32_t n_head
         b.n_heads = n_heads - first < BLOCK_HEADS ? n_heads - first : BLOCK_HEADS;
         b.fetch = first == 0;
         page_scores(&b, type, scale);
-        weigh_page(&b, rsr_kv_row_bytes(type, page->row_floats));
+        weigh_page(&b, rsr_kv_row_bytes(type, page->row_floats), rows_ahead(type));
         page_values(&b, type);
     }
 }

@@ -279,6 +279,23 @@ RSR_INLINE float rsr_sum16(struct rsr_f16 x) {
     return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
+/* The largest lane; one that is NaN may be passed over. */
+RSR_INLINE float rsr_max16(struct rsr_f16 x) {
+#if RSR_NATIVE == 16
+    return _mm512_reduce_max_ps((__m512)x.part[0]);
+#else
+    rsr_vf most = x.part[0];
+    for (int i = 1; i < RSR_PARTS; i++)
+        most = rsr_select(x.part[i] > most, x.part[i], most);
+    float lanes[RSR_NATIVE];
+    memcpy(lanes, &most, sizeof(lanes));
+    for (int n = RSR_NATIVE / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            lanes[i] = lanes[i + n] > lanes[i] ? lanes[i + n] : lanes[i];
+    return lanes[0];
+#endif
+}
+
 /* Four sum16 at once; result lane i belongs to x[i]. */
 RSR_INLINE rsr_v4f rsr_sum16_of4(const struct rsr_f16 *x) {
     rsr_v4f a = rsr_fold4(x[0]), b = rsr_fold4(x[1]), c = rsr_fold4(x[2]), d = rsr_fold4(x[3]);
@@ -290,5 +307,37 @@ RSR_INLINE rsr_v4f rsr_sum16_of4(const struct rsr_f16 *x) {
     return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) +
            __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
+
+#if RSR_NATIVE == 16
+/* Four sum16_of4 at once; result lane 4 i + j belongs to x[i][j]. Each step halves the lanes of two vectors
+ * and puts the results into one. */
+RSR_INLINE rsr_vf rsr_sum16_of16(const struct rsr_f16 (*x)[4]) {
+    rsr_vf q[4]; /* by j: lanes 4 i .. 4 i + 3 */
+    for (int j = 0; j < 4; j++) {
+        rsr_vf h[2];
+        for (int i = 0; i < 2; i++) {
+            const rsr_vf a = x[2 * i][j].part[0], b = x[2 * i + 1][j].part[0];
+            h[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22,
+                                           23) +
+                   __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28,
+                                           29, 30, 31);
+        }
+        q[j] = __builtin_shufflevector(h[0], h[1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25,
+                                       26, 27) +
+               __builtin_shufflevector(h[0], h[1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28,
+                                       29, 30, 31);
+    }
+    rsr_vf s[2]; /* of every four lanes, two of q[2 i] and two of q[2 i + 1] */
+    for (int i = 0; i < 2; i++)
+        s[i] = __builtin_shufflevector(q[2 * i], q[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24,
+                                       25, 12, 13, 28, 29) +
+               __builtin_shufflevector(q[2 * i], q[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11,
+                                       26, 27, 14, 15, 30, 31);
+    return __builtin_shufflevector(s[0], s[1], 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14,
+                                   28, 30) +
+           __builtin_shufflevector(s[0], s[1], 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15,
+                                   29, 31);
+}
+#endif
 
 #endif
