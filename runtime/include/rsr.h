@@ -254,7 +254,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_profile(rsr_engine *engine, bool 
  * only. Errors are of single operations: |output of a head - dense attention over the same query and the
  * stored keys and values| <= max_error, but for float32 rounding; |the latter - dense attention over keys
  * and values as they were before they were stored| <= max_storage_error. They change what later layers see,
- * so nothing is said of logits. What storing loses is not certified where attention is dense. */
+ * so nothing is said of logits. What storing loses is not certified where attention is dense. What is read may
+ * depend on n_threads (of topk and budget each thread finds the best of its pages); what is left out does not. */
 typedef struct rsr_attention_stats {
     uint32_t size_bytes;
     uint32_t min_keys;              /* fewer keys than this are attended to densely */

@@ -10,6 +10,9 @@
  * one, scored key by key, even if tokens behind it in the chunk have filled that page already. Dense
  * attention would be exact for prompts, but then logits would tell a prompt of 65 tokens from one of 64
  * and one more.
+ *
+ * Every page of a token's is read and judged by itself, and results are merged in ascending order, so that
+ * workers can share out a token's pages too (struct louver_team): a few KV heads then keep many busy.
  */
 #include <math.h>
 #include <string.h>
@@ -22,6 +25,7 @@ struct call {
     const struct rsr_engine *engine;
     const struct rsr_attention_call *given;
     struct rsr_worker_state *worker;
+    bool together; /* all workers are at the same unit, each at some of its pages */
 };
 
 static uint32_t group_heads(const struct rsr_engine *engine) {
@@ -58,16 +62,32 @@ static uint32_t louver_sidecar_size(const struct rsr_engine *engine) {
     return louver_sidecar_bytes(&engine->louver);
 }
 
+/* A worker's scratch: its pass, the views of pages of a pass that it runs alone or begins, and the pass's own. */
+static struct louver_pass *pass_of(const struct rsr_engine *engine, uint32_t worker) {
+    return (struct louver_pass *)(void *)engine->workers[worker].scratch;
+}
+
+#define PASS_SIZE ((sizeof(struct louver_pass) + 63u) & ~(size_t)63u)
+
+static struct louver_page *views_of(const struct rsr_engine *engine, uint32_t worker) {
+    return (struct louver_page *)(void *)(engine->workers[worker].scratch + PASS_SIZE);
+}
+
 static uint64_t views_bytes(const struct rsr_engine *engine) {
     return (rsr_pages_of(engine->context) * sizeof(struct louver_page) + 63u) & ~UINT64_C(63);
 }
 
-/* Views and a pass; or dense attention, below min_keys. */
+static void *pass_memory(const struct rsr_engine *engine, uint32_t worker) {
+    return engine->workers[worker].scratch + PASS_SIZE + views_bytes(engine);
+}
+
+/* Or that of dense attention, below min_keys. */
 static uint64_t louver_scratch_bytes(const struct rsr_engine *engine) {
     const uint64_t dense = rsr_attention_dense.scratch_bytes(engine);
-    uint64_t bytes = louver_pass_bytes(&engine->louver, engine->attention_options.threshold.kind,
-                                       pass_heads(engine), rsr_pages_of(engine->context));
-    if (dense == 0 || __builtin_add_overflow(bytes, views_bytes(engine), &bytes))
+    uint64_t bytes =
+        louver_pass_bytes(&engine->louver, engine->attention_options.threshold.kind,
+                          pass_heads(engine), rsr_pages_of(engine->context), engine->n_threads);
+    if (dense == 0 || __builtin_add_overflow(bytes, PASS_SIZE + views_bytes(engine), &bytes))
         return 0;
     return bytes > dense ? bytes : dense;
 }
@@ -126,7 +146,7 @@ static uint32_t view_pages(const struct call *call, uint32_t token, uint32_t kv_
 }
 
 static void count_pass(rsr_attention_stats *total, const struct louver_pass *pass) {
-    total->keys += pass->n_keys;
+    total->keys += pass->stats.n_keys;
     total->pages += pass->stats.pages;
     total->pages_skipped += pass->stats.pages_skipped;
     total->scanned += pass->stats.scanned;
@@ -148,25 +168,67 @@ static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) 
     total->max_storage_error = fmax(total->max_storage_error, head->storage_error);
 }
 
-static void attend_heads(const struct call *call, struct louver_page *pages, uint32_t n_pages,
-                         const rsr_louver_threshold *threshold, const float *q, float *out,
-                         uint32_t n_heads) {
+/* Sinks are the first keys of the sequence, which a token may see no longer. */
+static rsr_louver_threshold threshold_at(const struct call *call, uint32_t token) {
+    rsr_louver_threshold threshold = call->engine->attention_options.threshold;
+    const uint32_t first =
+        rsr_first_seen(call->engine->chunk.positions[token], call->given->window);
+    threshold.sinks = threshold.sinks > first ? threshold.sinks - first : 0;
+    return threshold;
+}
+
+/* ---- Workers alone and together ---- */
+
+static void meet_others(const struct call *call) {
+    if (call->together)
+        rsr_worker_pool_barrier(call->engine->pool, call->given->worker);
+}
+
+static void meet(void *user) {
+    meet_others(user);
+}
+
+static struct louver_pass *member(void *user, uint32_t number) {
+    const struct call *call = user;
+    return pass_of(call->engine, number);
+}
+
+/* The query heads at q attend to what the token sees of the KV head. */
+static void attend_heads(const struct call *call, uint32_t token, uint32_t kv_head, const float *q,
+                         float *out, uint32_t n_heads) {
     const struct rsr_engine *engine = call->engine;
     const struct louver_setup *setup = &engine->louver;
-    struct louver_pass pass;
-    louver_pass_begin(&pass, setup, pages, n_pages, threshold, NULL, q, setup->head_dim, n_heads,
-                      call->worker->scratch + views_bytes(engine));
-    louver_pass_run(&pass);
-    count_pass(&call->worker->attention, &pass);
-    call->worker->bytes += pass_bytes(engine, &pass);
+    const uint32_t worker = call->given->worker;
+    const struct louver_team team = {.n = call->together ? engine->n_threads : 1,
+                                     .number = call->together ? worker : 0,
+                                     .meet = meet,
+                                     .member = member,
+                                     .user = (void *)(uintptr_t)call};
+    struct louver_pass *pass = pass_of(engine, worker);
+    if (team.number == 0) {
+        struct louver_page *pages = views_of(engine, worker);
+        const uint32_t n_pages = view_pages(call, token, kv_head, pages);
+        const rsr_louver_threshold threshold = threshold_at(call, token);
+        louver_pass_begin(pass, setup, pages, n_pages, &threshold, NULL, q, setup->head_dim,
+                          n_heads, &team, pass_memory(engine, worker));
+    }
+    meet_others(call);
+    if (team.number != 0)
+        louver_pass_join(pass, pass_of(engine, 0), &team, pass_memory(engine, worker));
+    louver_pass_run(pass);
+    count_pass(&call->worker->attention, pass);
+    call->worker->bytes += pass_bytes(engine, pass);
     for (uint32_t h = 0; h < n_heads; h++) {
-        const struct louver_head_state *head = &pass.heads[h];
+        const struct louver_head_state *head = &pass->first->heads[h];
         float *to = out + (size_t)h * setup->head_dim;
         rsr_louver_head got;
+        if (!louver_has_head(pass, h))
+            continue;
         setup->ops->attend_finish(to, head->out, &head->state, setup->head_dim);
-        louver_certify(&pass, head, to, &got);
+        louver_certify(pass->first, head, to, &got);
         count_head(&call->worker->attention, &got);
     }
+    meet_others(call); /* before the next begins */
 }
 
 static bool all_finite(const float *x, size_t n) {
@@ -176,18 +238,12 @@ static bool all_finite(const float *x, size_t n) {
     return true;
 }
 
+/* Where workers are together, by the first of them. */
 static void attend_densely(const struct call *call, struct rsr_run run, uint32_t kv_head) {
+    if (call->together && call->given->worker != 0)
+        return;
     rsr_attention_dense_unit(call->engine, call->given, run, kv_head);
     call->worker->attention.dense += run.n_tokens;
-}
-
-/* Sinks are the first keys of the sequence, which a token may see no longer. */
-static rsr_louver_threshold threshold_at(const struct call *call, uint32_t token) {
-    rsr_louver_threshold threshold = call->engine->attention_options.threshold;
-    const uint32_t first =
-        rsr_first_seen(call->engine->chunk.positions[token], call->given->window);
-    threshold.sinks = threshold.sinks > first ? threshold.sinks - first : 0;
-    return threshold;
 }
 
 static void attend_token(const struct call *call, uint32_t token, uint32_t kv_head) {
@@ -200,16 +256,15 @@ static void attend_token(const struct call *call, uint32_t token, uint32_t kv_he
     float *out = (float *)(void *)(given->out + token * given->out_row_bytes) + head_offset;
     /* What is not finite goes its way through dense attention, and is reported after it. */
     if (!all_finite(q, (size_t)group * head_dim)) {
+        meet_others(call); /* `out` may be where they look at q still */
         attend_densely(call, (struct rsr_run){token, 1}, kv_head);
         return;
     }
-    struct louver_page *pages = (struct louver_page *)(void *)call->worker->scratch;
-    const uint32_t n_pages = view_pages(call, token, kv_head, pages), most = pass_heads(engine);
-    const rsr_louver_threshold threshold = threshold_at(call, token);
+    const uint32_t most = pass_heads(engine);
     for (uint32_t h = 0; h < group; h += most)
-        attend_heads(call, pages, n_pages, &threshold, q + (size_t)h * head_dim,
-                     out + (size_t)h * head_dim, group - h < most ? group - h : most);
-    call->worker->attention.indexed++;
+        attend_heads(call, token, kv_head, q + (size_t)h * head_dim, out + (size_t)h * head_dim,
+                     group - h < most ? group - h : most);
+    call->worker->attention.indexed += !call->together || call->given->worker == 0;
 }
 
 static bool sees_few(const struct call *call, uint32_t token) {
@@ -236,10 +291,13 @@ static bool all_see_few(const struct call *call) {
     return t == call->engine->chunk.n_tokens;
 }
 
+/* Units go round, (run, KV head) by (run, KV head), as long as there is one for every worker; at the last few
+ * all work together. */
 static void louver_run(const struct rsr_engine *engine, const struct rsr_attention_call *given) {
-    const struct call call = {engine, given, &engine->workers[given->worker]};
+    struct call call = {engine, given, &engine->workers[given->worker], false};
     const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
     const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
+    const uint64_t n_alone = n_units - n_units % engine->n_threads;
     if (seal_filled_pages(&call))
         rsr_worker_pool_barrier(engine->pool, given->worker);
     if (all_see_few(&call)) {
@@ -248,7 +306,12 @@ static void louver_run(const struct rsr_engine *engine, const struct rsr_attenti
             call.worker->attention.dense += (uint64_t)engine->chunk.n_tokens * n_kv_heads;
         return;
     }
-    for (uint64_t u = given->worker; u < n_units; u += engine->n_threads)
+    for (uint64_t u = given->worker; u < n_alone; u += engine->n_threads)
+        attend_run(&call, engine->chunk.runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
+    call.together = true;
+    if (n_alone < n_units)
+        meet_others(&call); /* the first's scratch is shared from now on */
+    for (uint64_t u = n_alone; u < n_units; u++)
         attend_run(&call, engine->chunk.runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
 }
 

@@ -108,6 +108,7 @@ static void check_feeding(const struct fixture *f, const char *attention, const 
                 {2, 100, 65, N_TOKENS},
                 {1, 7, 29, N_TOKENS},
                 {2, 8, 1, 140},
+                {3, 8, 1, N_TOKENS},
                 {7, 128, 128, 130}};
     float *logits = new_logits(f);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {

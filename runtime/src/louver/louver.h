@@ -81,16 +81,38 @@ struct louver_head_state {
     float *x; /* [keys] */
     double skipped, attended;
     float reference;
+    bool gave_up;       /* nothing more is left out */
+    uint32_t best_page; /* attended to, whatever happens; n_pages: there is none with a sidecar */
+    double least_bound; /* of a page */
+    double budget;      /* what may be left out in all */
+    double cut;         /* everything left out has x below it */
+};
+
+/* Threads that run one pass together. Each has a struct louver_pass of its own, a span of the pages and some of
+ * the heads: arrays of pages are shared, and what is of a whole head is in the first member's pass. What the
+ * pass finds does not depend on how many they are. */
+struct louver_team {
+    uint32_t n, number; /* of members; this one's */
+    /* Returns when all members are here; what they wrote before can be read then. */
+    void (*meet)(void *user);
+    struct louver_pass *(*member)(void *user, uint32_t number);
+    void *user;
 };
 
 struct louver_pass {
     const struct louver_setup *setup;
+    struct louver_team team;
+    struct louver_pass *first; /* the first member's; itself, where there is one member */
+    uint32_t begin, end;       /* this member's span of the pages */
     struct louver_page *pages;
     struct louver_norms *norms; /* [pages]: of sidecars that were read; of pages without, |k| */
     uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
     const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS]; /* of the heads */
     float *page_out;                                          /* [row_floats] */
+    /* Of a member that is not the first: what heads got of each page, [end - begin][n_heads] */
+    float *kept_out; /* ... [row_floats] */
+    struct rsr_attend_state *kept_states;
     uint32_t *order; /* [pages], topk and budget: in which they are visited */
     double *sampled; /* [LOUVER_SAMPLE_KEYS], thresholds from a sample: products of one head */
     uint64_t closed; /* heads that are not visited now: a bit each */
@@ -122,6 +144,21 @@ static inline void louver_fetch_row(const struct louver_setup *setup, const void
     const char *row = (const char *)rows + j * setup->kv.row_bytes;
     for (size_t at = 0; at < setup->kv.row_bytes; at += 64)
         __builtin_prefetch(row + at);
+}
+
+static inline struct louver_pass *louver_member(const struct louver_pass *pass, uint32_t number) {
+    return pass->team.n > 1 ? pass->team.member(pass->team.user, number) : pass->first;
+}
+
+/* Waits for the other members. */
+static inline void louver_meet(const struct louver_pass *pass) {
+    if (pass->team.n > 1)
+        pass->team.meet(pass->team.user);
+}
+
+/* Whether this member does what is to be done once for head h. */
+static inline bool louver_has_head(const struct louver_pass *pass, uint32_t h) {
+    return h % pass->team.n == pass->team.number;
 }
 
 static inline const void *louver_sketch(const struct louver_page *page) {
@@ -172,21 +209,29 @@ RSR_NODISCARD rsr_status louver_parse_options(const char *text, rsr_louver_thres
 
 /* ---- louver_pass.c ---- */
 
-/* Memory of a pass, 64-byte aligned; UINT64_MAX: too large. */
+/* Memory of each member's pass, 64-byte aligned; UINT64_MAX: too large. */
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
-                           uint32_t n_pages);
+                           uint32_t n_pages, uint32_t n_members);
 /* Fills *pass. Sidecars that are not usable are struck from `pages`. q is finite, [n_heads] rows q_stride
- * floats apart; `values`, if not NULL, has a T a head. */
+ * floats apart; `values`, if not NULL, has a T a head. team NULL: the pass is run by
+ * one thread; else by a team, of which this is the first member's. */
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
                        struct louver_page *pages, uint32_t n_pages,
                        const rsr_louver_threshold *threshold, const double *values, const float *q,
-                       size_t q_stride, uint32_t n_heads, void *memory);
+                       size_t q_stride, uint32_t n_heads, const struct louver_team *team,
+                       void *memory);
+/* The pass of another member of the team, after the first one's has begun. */
+void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
+                      const struct louver_team *team, void *memory);
+/* All members call it. What heads got is in the first's pass afterwards; statistics are each member's own. */
 void louver_pass_run(struct louver_pass *pass);
 /* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in memory: a
  * run looks at one when it is about to read the sketch behind it, and nowhere else. */
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
-/* The frames of all heads and pages. */
+/* The frames of all heads, of the member's pages. */
 void louver_find_frames(struct louver_pass *pass);
+/* When all members have set the thresholds of their heads in the first's pass: copies them. */
+void louver_take_thresholds(struct louver_pass *pass);
 /* Keys of a page that are attended to whatever their products. */
 uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page);
 
@@ -205,8 +250,9 @@ void louver_visit_page(struct louver_pass *pass, uint32_t p, const struct louver
 /* All keys of the page for all heads. */
 void louver_take_page(struct louver_pass *pass, uint32_t p);
 
-/* ---- louver_sample.c: thresholds from a sample ---- */
-void louver_sample_thresholds(struct louver_pass *pass);
+/* ---- louver_sample.c: the threshold of a head from a sample ---- */
+double louver_sample_threshold(const struct louver_pass *pass,
+                               const struct louver_head_state *head);
 
 /* ---- louver_topk.c: the K best keys ---- */
 
@@ -220,7 +266,7 @@ void louver_sort_descending(double *x, uint32_t n);
 /* ---- louver_mass.c: every head leaves out what may carry at most EPS of its softmax ---- */
 void louver_run_mass(struct louver_pass *pass);
 
-/* ---- louver_attend.c: attention over the keys in the masks, which it counts ---- */
+/* ---- louver_attend.c: attention over the keys in the masks, which it counts; all members ---- */
 void louver_attend(struct louver_pass *pass);
 
 /* ---- louver_error.c ---- */

@@ -61,7 +61,7 @@ static void masked_values(const struct louver_setup *setup, float *out, const fl
 static void attend_masked(const struct louver_pass *pass, struct louver_head_state *head,
                           const struct louver_page *page, uint64_t mask) {
     const struct louver_setup *setup = pass->setup;
-    const bool first = head->n_attended == 0;
+    const bool first = head->state.sum == 0.0f;
     float z[RSR_PAGE_TOKENS], *out = first ? head->out : pass->page_out;
     louver_scores(setup, page, head->q, mask, z);
     struct rsr_attend_state state = masked_softmax(setup->ops, z, mask);
@@ -110,10 +110,54 @@ static void attend_one_page(struct louver_pass *pass, uint32_t p) {
     setup->kv.ops->attend_page(whole, n_whole, &page, setup->scale);
 }
 
-void louver_attend(struct louver_pass *pass) {
-    for (uint32_t p = 0; p < pass->n_pages; p++)
+/* Each page by itself, for the first member to merge. */
+static void keep_pages(struct louver_pass *pass) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
+        const size_t row = (size_t)(p - pass->begin) * pass->n_heads;
+        for (uint32_t h = 0; h < pass->n_heads; h++) {
+            pass->heads[h].out = pass->kept_out + (row + h) * pass->setup->row_floats;
+            pass->heads[h].state = (struct rsr_attend_state){0.0f, 0.0f};
+        }
         attend_one_page(pass, p);
-    for (uint32_t h = 0; h < pass->n_heads; h++)
-        if (pass->heads[h].n_attended == 0) /* nothing: 0 / 1 */
-            pass->heads[h].state = (struct rsr_attend_state){0.0f, 1.0f};
+        for (uint32_t h = 0; h < pass->n_heads; h++)
+            pass->kept_states[row + h] = pass->heads[h].state;
+    }
+}
+
+/* Into what the first member has of a head, what another one kept. */
+static void merge_kept(const struct louver_setup *setup, struct louver_head_state *head, uint32_t h,
+                       const struct louver_pass *kept) {
+    for (uint32_t p = kept->begin; p < kept->end; p++) {
+        const size_t row = (size_t)(p - kept->begin) * kept->n_heads + h;
+        float *out = kept->kept_out + row * setup->row_floats;
+        const struct rsr_attend_head so_far = {head->q, head->out, &head->state},
+                                     more = {head->q, out, &kept->kept_states[row]};
+        if (more.state->sum == 0.0f) { /* none of its keys */
+            continue;
+        } else if (head->state.sum == 0.0f) {
+            memcpy(head->out, out, setup->row_floats * sizeof(float));
+            head->state = *more.state;
+        } else {
+            setup->ops->attend_merge(&so_far, &more, 1, setup->row_floats);
+        }
+    }
+    head->n_attended += kept->heads[h].n_attended;
+}
+
+void louver_attend(struct louver_pass *pass) {
+    louver_meet(pass); /* all masks are known */
+    if (pass != pass->first)
+        keep_pages(pass);
+    for (uint32_t p = pass->begin; pass == pass->first && p < pass->end; p++)
+        attend_one_page(pass, p);
+    louver_meet(pass);
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        struct louver_head_state *head = &pass->first->heads[h];
+        if (!louver_has_head(pass, h))
+            continue;
+        for (uint32_t i = 1; i < pass->team.n; i++)
+            merge_kept(pass->setup, head, h, louver_member(pass, i));
+        if (head->n_attended == 0) /* nothing: 0 / 1 */
+            head->state = (struct rsr_attend_state){0.0f, 1.0f};
+    }
 }

@@ -40,16 +40,6 @@
 /* The second plane is read if the first left out at least this share of the keys. */
 #define PLANE1_SHARE 0.5
 
-struct mass_head {
-    struct louver_head_state *state;
-    bool gave_up;       /* nothing more is left out */
-    bool has_forced;    /* there are sinks or a window */
-    uint32_t best_page; /* attended to, whatever happens; n_pages: there is none with a sidecar */
-    double least_bound; /* of a page */
-    double budget;      /* what may be left out in all */
-    double cut;         /* everything left out has x below it */
-};
-
 /* ---- The histogram ---- */
 
 /* Of the 64 numbers at x; a NaN gets the lowest. */
@@ -85,11 +75,11 @@ static uint64_t in_bins(const float *x, uint32_t n_bins) {
 }
 
 /* Leaves out as many of the lowest bins as `share` of the budget has left; returns how many. */
-static uint32_t spend(struct mass_head *head, const double *bins, double share) {
+static uint32_t spend(struct louver_head_state *head, const double *bins, double share) {
     const double limit = share * head->budget;
     uint32_t n_bins = 0;
-    while (n_bins < N_BINS - 1 && head->state->skipped + bins[n_bins] <= limit)
-        head->state->skipped += bins[n_bins++];
+    while (n_bins < N_BINS - 1 && head->skipped + bins[n_bins] <= limit)
+        head->skipped += bins[n_bins++];
     if (n_bins > 0) /* one bin more than exact: x - LOWEST_X is rounded */
         head->cut = fmax(head->cut, (double)LOWEST_X + (n_bins + 1) / (double)BINS_PER_UNIT);
     return n_bins;
@@ -97,13 +87,16 @@ static uint32_t spend(struct mass_head *head, const double *bins, double share) 
 
 /* Whether the page is one that is attended to whatever happens: without a sidecar, with the highest bound,
  * or with sinks or keys of the window. */
-static bool is_given(const struct louver_pass *pass, const struct mass_head *head, uint32_t page) {
+static bool is_given(const struct louver_pass *pass, const struct louver_head_state *head,
+                     uint32_t page) {
+    const bool has_forced = pass->threshold.sinks > 0 || pass->threshold.window > 0;
     return pass->pages[page].sidecar == NULL || page == head->best_page ||
-           (head->has_forced && louver_forced_keys(pass, page) != 0);
+           (has_forced && louver_forced_keys(pass, page) != 0);
 }
 
 /* Whether keys of the page may be left out. */
-static bool is_open(const struct louver_pass *pass, const struct mass_head *head, uint32_t page) {
+static bool is_open(const struct louver_pass *pass, const struct louver_head_state *head,
+                    uint32_t page) {
     return !head->gave_up && !is_given(pass, head, page);
 }
 
@@ -118,25 +111,22 @@ static bool is_sampled(uint32_t page, uint32_t stride) {
 
 /* ---- Reference and budget ---- */
 
-/* The page with the highest bound of each head, and the least bound. */
-static void find_best_pages(struct louver_pass *pass, struct mass_head *heads) {
-    for (uint32_t h = 0; h < pass->n_heads; h++) {
-        struct mass_head *head = &heads[h];
-        double highest = -INFINITY, least = INFINITY;
-        head->best_page = pass->n_pages;
-        for (uint32_t p = 0; p < pass->n_pages; p++) {
-            head->state->masks[p] = louver_all_keys(pass->pages[p].n_keys);
-            if (pass->pages[p].sidecar == NULL)
-                continue;
-            const double bound = head->state->frames[p].bound;
-            least = bound < least ? bound : least;
-            if (head->best_page == pass->n_pages || bound > highest) {
-                head->best_page = p;
-                highest = bound;
-            }
+/* The page with the highest bound, and the least bound. All keys are in. */
+static void find_best_page(const struct louver_pass *pass, struct louver_head_state *head) {
+    double highest = -INFINITY, least = INFINITY;
+    head->best_page = pass->n_pages;
+    for (uint32_t p = 0; p < pass->n_pages; p++) {
+        head->masks[p] = louver_all_keys(pass->pages[p].n_keys);
+        if (pass->pages[p].sidecar == NULL)
+            continue;
+        const double bound = head->frames[p].bound;
+        least = bound < least ? bound : least;
+        if (head->best_page == pass->n_pages || bound > highest) {
+            head->best_page = p;
+            highest = bound;
         }
-        head->least_bound = least;
     }
+    head->least_bound = least;
 }
 
 /* Adds a page to what is attended to in any case; the reference becomes the largest score of all. */
@@ -156,25 +146,23 @@ static void add_weight(const struct louver_pass *pass, struct louver_head_state 
     state->attended += louver_exp_sum_lower(ops, z, n, state->reference, error);
 }
 
-static void start_head(const struct louver_pass *pass, struct mass_head *head) {
-    struct louver_head_state *state = head->state;
+static void start_head(const struct louver_pass *pass, struct louver_head_state *head) {
     head->cut = -INFINITY;
-    state->reference = -INFINITY;
+    head->reference = -INFINITY;
     for (uint32_t p = 0; p < pass->n_pages; p++)
         if (!is_open(pass, head, p))
-            add_weight(pass, state, p);
+            add_weight(pass, head, p);
     /* Less a little for what is rounded up when the masses are certified. */
-    head->budget = pass->threshold.value * state->attended * (1.0 - 0x1p-16);
+    head->budget = pass->threshold.value * head->attended * (1.0 - 0x1p-16);
 }
 
 /* ---- The three cuts ---- */
 
-/* A page weighs as its 64 keys would at its bound. state->x has a number for each page meanwhile: there is
+/* A page weighs as its 64 keys would at its bound. head->x has a number for each page meanwhile: there is
  * room for 64 times as many. */
-static void drop_pages(const struct louver_pass *pass, struct mass_head *head) {
-    struct louver_head_state *state = head->state;
+static void drop_pages(const struct louver_pass *pass, struct louver_head_state *head) {
     double bins[N_BINS] = {0.0};
-    const double reference = rsr_round_down((double)state->reference - LOG_PAGE);
+    const double reference = rsr_round_down((double)head->reference - LOG_PAGE);
     /* Mostly not even the page with the least bound may go. */
     if ((double)louver_exponent_up(pass->setup, head->least_bound, reference) >
         log(SHARE_PAGES * head->budget))
@@ -184,31 +172,31 @@ static void drop_pages(const struct louver_pass *pass, struct mass_head *head) {
         for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++) {
             const bool open = first + i < pass->n_pages && is_open(pass, head, first + i);
             mask |= (uint64_t)open << i;
-            state->x[first + i] =
-                open ? louver_exponent_up(pass->setup, state->frames[first + i].bound, reference)
+            head->x[first + i] =
+                open ? louver_exponent_up(pass->setup, head->frames[first + i].bound, reference)
                      : INFINITY;
         }
-        add_to_bins(pass->setup->ops, bins, state->x + first, mask);
+        add_to_bins(pass->setup->ops, bins, head->x + first, mask);
     }
     const uint32_t n_bins = spend(head, bins, SHARE_PAGES);
     for (uint32_t first = 0; n_bins > 0 && first < pass->n_pages; first += RSR_PAGE_TOKENS)
-        for (uint64_t out = in_bins(state->x + first, n_bins); out != 0; out &= out - 1)
-            state->masks[first + (uint32_t)__builtin_ctzll(out)] = 0;
+        for (uint64_t out = in_bins(head->x + first, n_bins); out != 0; out &= out - 1)
+            head->masks[first + (uint32_t)__builtin_ctzll(out)] = 0;
 }
 
-static void drop_keys(const struct louver_pass *pass, struct mass_head *head, double share) {
-    struct louver_head_state *state = head->state;
+static void drop_keys(const struct louver_pass *pass, struct louver_head_state *head,
+                      double share) {
     double bins[N_BINS] = {0.0};
     if (head->gave_up)
         return;
     for (uint32_t p = 0; p < pass->n_pages; p++)
-        if (is_open(pass, head, p) && state->masks[p] != 0)
-            add_to_bins(pass->setup->ops, bins, state->x + (size_t)p * RSR_PAGE_TOKENS,
-                        state->masks[p]);
+        if (is_open(pass, head, p) && head->masks[p] != 0)
+            add_to_bins(pass->setup->ops, bins, head->x + (size_t)p * RSR_PAGE_TOKENS,
+                        head->masks[p]);
     const uint32_t n_bins = spend(head, bins, share);
     for (uint32_t p = 0; n_bins > 0 && p < pass->n_pages; p++)
         if (is_open(pass, head, p))
-            state->masks[p] &= ~in_bins(state->x + (size_t)p * RSR_PAGE_TOKENS, n_bins);
+            head->masks[p] &= ~in_bins(head->x + (size_t)p * RSR_PAGE_TOKENS, n_bins);
 }
 
 /* ---- Bounds as x ---- */
@@ -269,55 +257,55 @@ static void refine_page(const struct louver_pass *pass, struct louver_head_state
 
 /* ---- Giving up ---- */
 
-static void try_sample(const struct louver_pass *pass, struct mass_head *head) {
-    struct louver_head_state *state = head->state;
+static void try_sample(const struct louver_pass *pass, struct louver_head_state *head) {
     const double each = head->budget / (double)pass->n_keys;
     const float x_of_each = each > 0.0 ? (float)log(each) : -INFINITY;
     uint32_t n_keys = 0, n_light = 0;
     const uint32_t stride = sample_stride(pass);
     for (uint32_t p = stride / 2; p < pass->n_pages; p += stride) {
-        if (!is_open(pass, head, p) || state->masks[p] == 0)
+        if (!is_open(pass, head, p) || head->masks[p] == 0)
             continue;
-        scan_page(pass, state, p);
+        scan_page(pass, head, p);
         for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
-            n_light += state->x[p * RSR_PAGE_TOKENS + j] < x_of_each;
+            n_light += head->x[p * RSR_PAGE_TOKENS + j] < x_of_each;
         n_keys += RSR_PAGE_TOKENS;
     }
     head->gave_up = (double)n_light < SAMPLE_SHARE * (double)n_keys;
 }
 
-static void judge_plane1(const struct louver_pass *pass, struct mass_head *head) {
+static void judge_plane1(const struct louver_pass *pass, struct louver_head_state *head) {
     uint32_t n_keys = 0, n_left = 0;
     for (uint32_t p = 0; !head->gave_up && p < pass->n_pages; p++) {
-        n_left += is_open(pass, head, p) ? louver_count_keys(head->state->masks[p]) : 0;
+        n_left += is_open(pass, head, p) ? louver_count_keys(head->masks[p]) : 0;
         n_keys += RSR_PAGE_TOKENS;
     }
     if ((double)n_left > (1.0 - PLANE1_SHARE) * (double)n_keys)
         head->gave_up = true;
 }
 
-/* ---- All heads ---- */
+/* ---- All heads, of the member's pages ---- */
 
 /* Whether try_sample read the page's first plane for the head. */
-static bool was_tried(const struct louver_pass *pass, const struct mass_head *head, uint32_t page) {
-    return !is_given(pass, head, page) && head->state->masks[page] != 0;
+static bool was_tried(const struct louver_pass *pass, const struct louver_head_state *head,
+                      uint32_t page) {
+    return !is_given(pass, head, page) && head->masks[page] != 0;
 }
 
 /* One pass over the first plane, all heads at a page. */
-static void scan_pages(struct louver_pass *pass, const struct mass_head *heads) {
+static void scan_pages(struct louver_pass *pass, struct louver_head_state *heads) {
     const uint32_t stride = sample_stride(pass);
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
         const bool sampled = is_sampled(p, stride);
         bool read = false, kept = false;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
-            struct louver_head_state *state = heads[h].state;
-            kept = kept || state->masks[p] != 0;
-            read = read || (sampled && was_tried(pass, &heads[h], p));
-            if (!is_open(pass, &heads[h], p) || state->masks[p] == 0)
+            struct louver_head_state *head = &heads[h];
+            kept = kept || head->masks[p] != 0;
+            read = read || (sampled && was_tried(pass, head, p));
+            if (!is_open(pass, head, p) || head->masks[p] == 0)
                 continue;
             read = true;
             if (!sampled) /* else it was scanned already */
-                scan_page(pass, state, p);
+                scan_page(pass, head, p);
         }
         pass->stats.scanned += read ? RSR_PAGE_TOKENS : 0;
         pass->stats.pages_skipped += !kept;
@@ -325,62 +313,88 @@ static void scan_pages(struct louver_pass *pass, const struct mass_head *heads) 
 }
 
 /* The same over the second plane, of the keys that are still in. */
-static void refine_pages(struct louver_pass *pass, const struct mass_head *heads) {
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
+static void refine_pages(struct louver_pass *pass, struct louver_head_state *heads) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
         uint64_t read = 0;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
-            struct louver_head_state *state = heads[h].state;
-            if (!is_open(pass, &heads[h], p) || state->masks[p] == 0)
+            struct louver_head_state *head = &heads[h];
+            if (!is_open(pass, head, p) || head->masks[p] == 0)
                 continue;
-            read |= state->masks[p];
-            refine_page(pass, state, p);
+            read |= head->masks[p];
+            refine_page(pass, head, p);
         }
         pass->stats.plane2 += louver_count_keys(read);
     }
 }
 
 /* Rounds pages up that are nearly whole, and counts. */
-static void finish(struct louver_pass *pass, const struct mass_head *heads) {
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
+static void finish_pages(struct louver_pass *pass, struct louver_head_state *heads) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
         uint64_t read = 0;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
-            uint64_t *mask = &heads[h].state->masks[p];
+            uint64_t *mask = &heads[h].masks[p];
             if (louver_count_keys(*mask) >= WHOLE_PAGE_KEYS)
                 *mask = louver_all_keys(pass->pages[p].n_keys);
             read |= *mask;
         }
         pass->stats.exact += louver_count_keys(read);
     }
-    for (uint32_t h = 0; h < pass->n_heads; h++) {
-        const double x = rsr_round_up(heads[h].cut + (double)heads[h].state->reference);
-        heads[h].state->threshold = rsr_round_up(x / (double)pass->setup->scale);
-    }
 }
 
-void louver_run_mass(struct louver_pass *pass) {
-    struct mass_head heads[LOUVER_MAX_HEADS];
-    const bool two_planes = pass->setup->shape.n_planes > 1;
-    for (uint32_t h = 0; h < pass->n_heads; h++)
-        heads[h] = (struct mass_head){
-            .state = &pass->heads[h],
-            .has_forced = pass->threshold.sinks > 0 || pass->threshold.window > 0,
-        };
-    louver_find_frames(pass);
-    find_best_pages(pass, heads);
+/* ---- One head after another, of all pages ---- */
+
+static void start_heads(const struct louver_pass *pass, struct louver_head_state *heads) {
     for (uint32_t h = 0; h < pass->n_heads; h++) {
+        if (!louver_has_head(pass, h))
+            continue;
+        find_best_page(pass, &heads[h]);
         start_head(pass, &heads[h]);
         drop_pages(pass, &heads[h]);
         try_sample(pass, &heads[h]);
     }
-    scan_pages(pass, heads);
+}
+
+static void drop_by_plane1(const struct louver_pass *pass, struct louver_head_state *heads,
+                           double share) {
     for (uint32_t h = 0; h < pass->n_heads; h++) {
-        drop_keys(pass, &heads[h], two_planes ? SHARE_PLANE1 : 1.0);
+        if (!louver_has_head(pass, h))
+            continue;
+        drop_keys(pass, &heads[h], share);
         judge_plane1(pass, &heads[h]);
     }
+}
+
+static void drop_by_plane2(const struct louver_pass *pass, struct louver_head_state *heads) {
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        if (louver_has_head(pass, h))
+            drop_keys(pass, &heads[h], 1.0);
+}
+
+static void note_threshold(const struct louver_pass *pass, struct louver_head_state *head) {
+    const double x = rsr_round_up(head->cut + (double)head->reference);
+    head->threshold = rsr_round_up(x / (double)pass->setup->scale);
+}
+
+/* Members work on the heads of the first; what some do by pages others read by heads, and the other way. */
+void louver_run_mass(struct louver_pass *pass) {
+    struct louver_head_state *heads = pass->first->heads;
+    const bool two_planes = pass->setup->shape.n_planes > 1;
+    louver_find_frames(pass);
+    louver_meet(pass);
+    start_heads(pass, heads);
+    louver_meet(pass);
+    scan_pages(pass, heads);
+    louver_meet(pass);
+    drop_by_plane1(pass, heads, two_planes ? SHARE_PLANE1 : 1.0);
+    louver_meet(pass);
     if (two_planes) {
         refine_pages(pass, heads);
-        for (uint32_t h = 0; h < pass->n_heads; h++)
-            drop_keys(pass, &heads[h], 1.0);
+        louver_meet(pass);
+        drop_by_plane2(pass, heads);
+        louver_meet(pass);
     }
-    finish(pass, heads);
+    finish_pages(pass, heads);
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        if (louver_has_head(pass, h))
+            note_threshold(pass, &heads[h]);
 }

@@ -42,8 +42,17 @@ static void *cut_head(struct cutter *c, const struct louver_setup *setup, rsr_lo
     return cut(c, 1, rsr_sketch_query_bytes(&setup->shape));
 }
 
+/* Rows of what a member keeps: there are some if it is not alone. */
+static uint64_t kept_rows(uint32_t n_heads, uint64_t n_pages, uint32_t n_members) {
+    return n_members > 1 ? (n_pages / n_members + 1) * n_heads : 0;
+}
+
 static void cut_shared(struct cutter *c, const struct louver_setup *setup, rsr_louver_kind kind,
-                       uint32_t n_pages, struct louver_pass *pass) {
+                       uint32_t n_heads, uint32_t n_pages, uint32_t n_members,
+                       struct louver_pass *pass) {
+    const uint64_t kept = kept_rows(n_heads, n_pages, n_members);
+    pass->kept_out = cut(c, kept, setup->row_floats * sizeof(*pass->kept_out));
+    pass->kept_states = cut(c, kept, sizeof(*pass->kept_states));
     pass->page_out = cut(c, setup->row_floats, sizeof(*pass->page_out));
     pass->norms = cut(c, n_pages, sizeof(*pass->norms));
     pass->order = is_ranked(kind) ? cut(c, n_pages, sizeof(*pass->order)) : NULL;
@@ -51,8 +60,9 @@ static void cut_shared(struct cutter *c, const struct louver_setup *setup, rsr_l
 }
 
 uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kind, uint32_t n_heads,
-                           uint32_t n_pages) {
-    /* Counts are of 32 bits, elements of less than 128 bytes: no sum of a head overflows. */
+                           uint32_t n_pages, uint32_t n_members) {
+    /* Counts are of 32 bits, elements of less than 128 bytes, heads at most 64 of at most 256 dimensions: no
+     * sum overflows. */
     struct cutter counter = {0};
     struct louver_head_state unused;
     (void)cut_head(&counter, setup, kind, n_pages, &unused);
@@ -61,7 +71,7 @@ uint64_t louver_pass_bytes(const struct louver_setup *setup, rsr_louver_kind kin
         return UINT64_MAX;
     counter.used = 0;
     struct louver_pass no_pass;
-    cut_shared(&counter, setup, kind, n_pages, &no_pass);
+    cut_shared(&counter, setup, kind, n_heads, n_pages, n_members, &no_pass);
     return __builtin_add_overflow(bytes, counter.used, &bytes) ? UINT64_MAX : bytes;
 }
 
@@ -73,14 +83,6 @@ static double first_threshold(const rsr_louver_threshold *threshold, const doubl
     if (threshold->kind != RSR_LOUVER_VALUE)
         return -INFINITY;
     return values != NULL ? values[head] : threshold->value;
-}
-
-static void look_at_pages(struct louver_pass *pass) {
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
-        pass->n_keys += pass->pages[p].n_keys;
-        pass->stats.pages += pass->pages[p].sidecar != NULL;
-    }
-    pass->stats.n_keys = pass->n_keys;
 }
 
 uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page) {
@@ -107,21 +109,34 @@ bool louver_open_sidecar(struct louver_pass *pass, uint32_t page) {
     return view->sidecar != NULL;
 }
 
+/* Its span is the member's; nothing was counted in it yet. */
+static void take_span(struct louver_pass *pass, const struct louver_team *team) {
+    pass->team = team == NULL ? (struct louver_team){.n = 1} : *team;
+    const uint64_t n = pass->n_pages, number = pass->team.number;
+    pass->begin = (uint32_t)(n * number / pass->team.n);
+    pass->end = (uint32_t)(n * (number + 1) / pass->team.n);
+    pass->stats = (rsr_louver_stats){.size_bytes = sizeof(pass->stats)};
+    pass->stats.n_keys = number == 0 ? pass->n_keys : 0;
+}
+
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
                        struct louver_page *pages, uint32_t n_pages,
                        const rsr_louver_threshold *threshold, const double *values, const float *q,
-                       size_t q_stride, uint32_t n_heads, void *memory) {
+                       size_t q_stride, uint32_t n_heads, const struct louver_team *team,
+                       void *memory) {
     struct cutter cutter = {.memory = memory};
     pass->setup = setup;
+    pass->first = pass;
     pass->pages = pages;
     pass->n_pages = n_pages;
     pass->n_keys = 0;
     pass->n_heads = n_heads;
     pass->threshold = *threshold;
     pass->closed = 0;
-    cut_shared(&cutter, setup, threshold->kind, n_pages, pass);
-    pass->stats = (rsr_louver_stats){.size_bytes = sizeof(pass->stats)};
-    look_at_pages(pass);
+    cut_shared(&cutter, setup, threshold->kind, n_heads, n_pages, team == NULL ? 1 : team->n, pass);
+    for (uint32_t p = 0; p < n_pages; p++)
+        pass->n_keys += pages[p].n_keys;
+    take_span(pass, team);
     for (uint32_t h = 0; h < n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
         *head = (struct louver_head_state){.threshold = first_threshold(threshold, values, h)};
@@ -134,9 +149,26 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
     }
 }
 
+void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
+                      const struct louver_team *team, void *memory) {
+    struct cutter cutter = {.memory = memory};
+    struct louver_norms *norms = first->norms;
+    *pass = *first;
+    cut_shared(&cutter, pass->setup, pass->threshold.kind, pass->n_heads, pass->n_pages, team->n,
+               pass);
+    pass->norms = norms;
+    take_span(pass, team);
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        struct louver_head_state own = first->heads[h];
+        (void)cut_head(&cutter, pass->setup, pass->threshold.kind, pass->n_pages, &own);
+        pass->heads[h].best = own.best;
+        pass->heads[h].sample = own.sample;
+    }
+}
+
 /* Norms, centre and box of a page: a few lines of memory far from those of the page before. */
 static void fetch_frame(const struct louver_pass *pass, uint32_t page) {
-    const char *at = page < pass->n_pages ? (const char *)pass->pages[page].sidecar : NULL;
+    const char *at = page < pass->end ? (const char *)pass->pages[page].sidecar : NULL;
     const uint32_t bytes = at == NULL ? 0 : LOUVER_SKETCH_AT + pass->setup->shape.scales_at;
     for (uint32_t i = 0; i < bytes; i += 64)
         __builtin_prefetch(at + i);
@@ -145,7 +177,7 @@ static void fetch_frame(const struct louver_pass *pass, uint32_t page) {
 void louver_find_frames(struct louver_pass *pass) {
     const struct louver_setup *setup = pass->setup;
     struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
         fetch_frame(pass, p + 1);
         if (!louver_open_sidecar(pass, p))
             continue;
@@ -162,14 +194,28 @@ static void run_threshold(struct louver_pass *pass) {
     bool every = true;
     for (uint32_t h = 0; h < pass->n_heads; h++)
         every = every && pass->heads[h].threshold == -INFINITY;
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
         if (!every)
             (void)louver_open_sidecar(pass, p);
         if (every || louver_forced_keys(pass, p) == louver_all_keys(pass->pages[p].n_keys))
             louver_take_page(pass, p);
         else
-            louver_visit_page(pass, p, p + 1 < pass->n_pages ? &pass->pages[p + 1] : NULL);
+            louver_visit_page(pass, p, p + 1 < pass->end ? &pass->pages[p + 1] : NULL);
     }
+}
+
+void louver_take_thresholds(struct louver_pass *pass) {
+    louver_meet(pass);
+    for (uint32_t h = 0; pass != pass->first && h < pass->n_heads; h++)
+        pass->heads[h].threshold = pass->first->heads[h].threshold;
+}
+
+/* Thresholds of samples: each head's is found by one member. */
+static void find_sample_thresholds(struct louver_pass *pass) {
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        if (louver_has_head(pass, h))
+            pass->first->heads[h].threshold = louver_sample_threshold(pass, &pass->heads[h]);
+    louver_take_thresholds(pass);
 }
 
 static void find_keys(struct louver_pass *pass) {
@@ -191,7 +237,7 @@ static void find_keys(struct louver_pass *pass) {
     case RSR_LOUVER_SAMPLE_TOPK:
     case RSR_LOUVER_SAMPLE_MEAN_MAX:
     case RSR_LOUVER_SAMPLE_GAP:
-        louver_sample_thresholds(pass);
+        find_sample_thresholds(pass);
         run_threshold(pass);
         return;
     case RSR_LOUVER_VALUE:
@@ -201,12 +247,17 @@ static void find_keys(struct louver_pass *pass) {
 }
 
 void louver_pass_run(struct louver_pass *pass) {
+    louver_meet(pass); /* all have joined: from now on what is the first's changes */
+    for (uint32_t p = pass->begin; p < pass->end; p++)
+        pass->stats.pages += pass->pages[p].sidecar != NULL;
     find_keys(pass);
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
         const uint64_t forced = louver_forced_keys(pass, p);
         for (uint32_t h = 0; forced != 0 && h < pass->n_heads; h++)
             pass->heads[h].masks[p] |= forced;
     }
     louver_attend(pass);
-    louver_note_losses(pass);
+    if (pass == pass->first)
+        louver_note_losses(pass);
+    louver_meet(pass);
 }

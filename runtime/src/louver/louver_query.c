@@ -30,7 +30,7 @@ static rsr_status check_query(const rsr_louver *index, const rsr_louver_query *q
 static char *reserve_scratch(rsr_louver *index, rsr_louver_kind kind, uint32_t n_heads,
                              uint64_t *views_bytes) {
     const struct louver_setup *setup = &index->setup;
-    const uint64_t pass_bytes = louver_pass_bytes(setup, kind, n_heads, index->n_blocks);
+    const uint64_t pass_bytes = louver_pass_bytes(setup, kind, n_heads, index->n_blocks, 1);
     *views_bytes = (index->n_blocks * sizeof(struct louver_page) + 63u) & ~(size_t)63u;
     if (pass_bytes > SIZE_MAX / 4 - *views_bytes)
         return NULL;
@@ -108,7 +108,7 @@ rsr_status rsr_louver_attend(rsr_louver *index, const rsr_louver_query *query,
     struct louver_pass pass;
     fill_views(index, views);
     louver_pass_begin(&pass, &index->setup, views, index->n_blocks, &known.threshold, known.values,
-                      known.q, index->setup.head_dim, known.n_heads, scratch + views_bytes);
+                      known.q, index->setup.head_dim, known.n_heads, NULL, scratch + views_bytes);
     louver_pass_run(&pass);
     if (stats != NULL)
         status = rsr_write_info(stats, &pass.stats, sizeof(pass.stats), err);

@@ -105,9 +105,7 @@ static double threshold_of(const struct louver_pass *pass, double mean) {
     return -INFINITY;
 }
 
-void louver_sample_thresholds(struct louver_pass *pass) {
-    for (uint32_t h = 0; pass->n_keys > 0 && h < pass->n_heads; h++) {
-        const double mean = score_sample(pass, &pass->heads[h]);
-        pass->heads[h].threshold = threshold_of(pass, mean);
-    }
+double louver_sample_threshold(const struct louver_pass *pass,
+                               const struct louver_head_state *head) {
+    return pass->n_keys > 0 ? threshold_of(pass, score_sample(pass, head)) : -INFINITY;
 }

@@ -95,12 +95,13 @@ static bool is_sampled(uint32_t page) {
     return page % SAMPLE_STRIDE == SAMPLE_PAGE;
 }
 
-/* Of each head the bound that the pages with the highest ones have: enough for K keys, and one more. */
+/* Of each head the bound that the pages with the highest ones have: enough for K keys, and one more. Here and
+ * below, pages are the member's. */
 static void find_high_bounds(const struct louver_pass *pass, uint32_t k, double *high) {
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         const struct louver_head_state *head = &pass->heads[h];
         struct louver_best best = {head->best.heap, 0, k / RSR_PAGE_TOKENS + 2};
-        for (uint32_t p = 0; p < pass->n_pages; p++)
+        for (uint32_t p = pass->begin; p < pass->end; p++)
             if (pass->pages[p].sidecar != NULL)
                 note(&best, head->frames[p].bound);
         high[h] = kth(&best);
@@ -119,23 +120,25 @@ static uint32_t order_pages(struct louver_pass *pass, uint32_t k) {
     double high[LOUVER_MAX_HEADS];
     uint32_t n = 0;
     find_high_bounds(pass, k, high);
-    for (uint32_t p = 0; p < pass->n_pages; p++)
+    for (uint32_t p = pass->begin; p < pass->end; p++)
         if (is_sampled(p))
             pass->order[n++] = p;
     const uint32_t n_sampled = n;
-    for (uint32_t p = 0; p < pass->n_pages; p++)
+    for (uint32_t p = pass->begin; p < pass->end; p++)
         if (!is_sampled(p) && is_high(pass, p, high))
             pass->order[n++] = p;
-    for (uint32_t p = 0; p < pass->n_pages; p++)
+    for (uint32_t p = pass->begin; p < pass->end; p++)
         if (!is_sampled(p) && !is_high(pass, p, high))
             pass->order[n++] = p;
     return n_sampled;
 }
 
+/* Numbers begin .. end - 1 of the order. */
 static void visit_pages(struct louver_pass *pass, uint32_t begin, uint32_t end) {
+    const uint32_t n = pass->end - pass->begin;
     for (uint32_t i = begin; i < end; i++)
         louver_visit_page(pass, pass->order[i],
-                          i + 1 < pass->n_pages ? &pass->pages[pass->order[i + 1]] : NULL);
+                          i + 1 < n ? &pass->pages[pass->order[i + 1]] : NULL);
 }
 
 /* ---- The sample ---- */
@@ -180,13 +183,24 @@ static void repeat_failed(struct louver_pass *pass) {
         head->best.n = 0;
     }
     if (pass->closed != louver_all_keys(pass->n_heads))
-        visit_pages(pass, 0, pass->n_pages);
+        visit_pages(pass, 0, pass->end - pass->begin);
     pass->closed = 0;
+}
+
+/* T of a head: the K-th largest of the K largest of each member's pages. */
+static double join_best(const struct louver_pass *pass, uint32_t head, uint32_t k) {
+    struct louver_best best = {pass->heads[head].sample.heap, 0, k}; /* which served its time */
+    for (uint32_t i = 0; i < pass->team.n; i++) {
+        const struct louver_best *part = &louver_member(pass, i)->heads[head].best;
+        for (uint32_t j = 0; j < part->n; j++)
+            note(&best, part->heap[j]);
+    }
+    return kth(&best);
 }
 
 /* Leaves out what was taken before the threshold rose. */
 static void drop_risen(const struct louver_pass *pass, struct louver_head_state *head) {
-    for (uint32_t p = 0; p < pass->n_pages; p++) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
         for (uint64_t left = head->masks[p]; left != 0; left &= left - 1) {
             const uint32_t j = (uint32_t)__builtin_ctzll(left);
             if (head->uppers[p * RSR_PAGE_TOKENS + j] < head->threshold)
@@ -195,7 +209,7 @@ static void drop_risen(const struct louver_pass *pass, struct louver_head_state 
     }
 }
 
-/* Leaves out all but the K keys with the largest upper bounds, and of those that tie with the last the first
+/* Of all pages: leaves out all but the K keys with the largest upper bounds, and of those that tie with the last the first
  * ones. A NaN is kept, if there is room. */
 static void drop_ties(const struct louver_pass *pass, struct louver_head_state *head, uint32_t k) {
     uint32_t n_kept = 0, n_above = 0;
@@ -225,18 +239,33 @@ static void drop_ties(const struct louver_pass *pass, struct louver_head_state *
     head->threshold = rsr_round_up(last);
 }
 
-void louver_run_topk(struct louver_pass *pass) {
-    const uint32_t k = louver_best_keys(pass);
-    louver_find_frames(pass);
+/* Every member finds the K best of its pages. */
+static void find_best_keys(struct louver_pass *pass, uint32_t k) {
     const uint32_t n_sampled = order_pages(pass, k);
     for (uint32_t h = 0; h < pass->n_heads; h++)
         pass->heads[h].best.k = k;
     visit_sample(pass, n_sampled, k);
-    visit_pages(pass, n_sampled, pass->n_pages);
+    visit_pages(pass, n_sampled, pass->end - pass->begin);
     repeat_failed(pass);
-    for (uint32_t h = 0; h < pass->n_heads; h++) {
+}
+
+void louver_run_topk(struct louver_pass *pass) {
+    struct louver_head_state *heads = pass->first->heads;
+    const uint32_t k = louver_best_keys(pass);
+    louver_find_frames(pass);
+    find_best_keys(pass, k);
+    louver_meet(pass);
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        if (louver_has_head(pass, h))
+            heads[h].threshold = join_best(pass, h, k);
+    louver_take_thresholds(pass);
+    for (uint32_t h = 0; h < pass->n_heads; h++)
         drop_risen(pass, &pass->heads[h]);
-        if (pass->threshold.kind == RSR_LOUVER_BUDGET)
-            drop_ties(pass, &pass->heads[h], k);
+    if (pass->threshold.kind == RSR_LOUVER_BUDGET) {
+        louver_meet(pass);
+        for (uint32_t h = 0; h < pass->n_heads; h++)
+            if (louver_has_head(pass, h))
+                drop_ties(pass, &heads[h], k);
+        louver_meet(pass);
     }
 }
