@@ -108,7 +108,8 @@ static void check_feeding(const struct fixture *f, const char *attention, const 
                 {2, 100, 65, N_TOKENS},
                 {1, 7, 29, N_TOKENS},
                 {2, 8, 1, 140},
-                {3, 8, 1, N_TOKENS},
+                {5, 8, 1, 200}, /* all at the pages of one KV head */
+                {9, 8, 1, 140}, /* or of two */
                 {7, 128, 128, 130}};
     float *logits = new_logits(f);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {

@@ -76,6 +76,7 @@ struct louver_head_state {
     struct louver_best best;   /* of lower bounds, [keys] */
     struct louver_best sample; /* of those of a sample of pages, [keys] */
     uint32_t sample_left;      /* how many more keys of the page at hand are for the sample */
+    double *joined;            /* [keys]: a heap of what all members found */
     /* mass: upper bound of the sum of exp(scale q.k - reference) over keys left out, and lower bound of
      * that over keys attended to */
     float *x; /* [keys] */
@@ -108,6 +109,7 @@ struct louver_pass {
     struct louver_norms *norms; /* [pages]: of sidecars that were read; of pages without, |k| */
     uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
+    const double *values;                                     /* as in louver_pass_begin */
     const struct rsr_sketch_query *queries[LOUVER_MAX_HEADS]; /* of the heads */
     float *page_out;                                          /* [row_floats] */
     /* Of a member that is not the first: what heads got of each page, [end - begin][n_heads] */
@@ -220,18 +222,17 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
                        const rsr_louver_threshold *threshold, const double *values, const float *q,
                        size_t q_stride, uint32_t n_heads, const struct louver_team *team,
                        void *memory);
-/* The pass of another member of the team, after the first one's has begun. */
+/* The pass of another member of the team, after the first one's has begun; it may run already. */
 void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
                       const struct louver_team *team, void *memory);
-/* All members call it. What heads got is in the first's pass afterwards; statistics are each member's own. */
+/* All members call it. What heads got is in the first's pass, for who has the head (louver_has_head) to read;
+ * statistics are each member's own. */
 void louver_pass_run(struct louver_pass *pass);
 /* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in memory: a
  * run looks at one when it is about to read the sketch behind it, and nowhere else. */
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
 /* The frames of all heads, of the member's pages. */
 void louver_find_frames(struct louver_pass *pass);
-/* When all members have set the thresholds of their heads in the first's pass: copies them. */
-void louver_take_thresholds(struct louver_pass *pass);
 /* Keys of a page that are attended to whatever their products. */
 uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page);
 

@@ -145,8 +145,10 @@ static void merge_kept(const struct louver_setup *setup, struct louver_head_stat
 }
 
 void louver_attend(struct louver_pass *pass) {
-    louver_meet(pass); /* all masks are known */
-    if (pass != pass->first)
+    louver_meet(pass); /* all masks are known, and which sidecars are usable */
+    if (pass == pass->first)
+        louver_note_losses(pass);
+    else
         keep_pages(pass);
     for (uint32_t p = pass->begin; pass == pass->first && p < pass->end; p++)
         attend_one_page(pass, p);

@@ -370,6 +370,13 @@ static void drop_by_plane2(const struct louver_pass *pass, struct louver_head_st
             drop_keys(pass, &heads[h], 1.0);
 }
 
+static bool all_gave_up(const struct louver_pass *pass, const struct louver_head_state *heads) {
+    uint32_t h = 0;
+    while (h < pass->n_heads && heads[h].gave_up)
+        h++;
+    return h == pass->n_heads;
+}
+
 static void note_threshold(const struct louver_pass *pass, struct louver_head_state *head) {
     const double x = rsr_round_up(head->cut + (double)head->reference);
     head->threshold = rsr_round_up(x / (double)pass->setup->scale);
@@ -384,10 +391,12 @@ void louver_run_mass(struct louver_pass *pass) {
     start_heads(pass, heads);
     louver_meet(pass);
     scan_pages(pass, heads);
-    louver_meet(pass);
-    drop_by_plane1(pass, heads, two_planes ? SHARE_PLANE1 : 1.0);
-    louver_meet(pass);
-    if (two_planes) {
+    if (!all_gave_up(pass, heads)) {
+        louver_meet(pass);
+        drop_by_plane1(pass, heads, two_planes ? SHARE_PLANE1 : 1.0);
+        louver_meet(pass);
+    }
+    if (two_planes && !all_gave_up(pass, heads)) {
         refine_pages(pass, heads);
         louver_meet(pass);
         drop_by_plane2(pass, heads);

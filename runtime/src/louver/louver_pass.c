@@ -34,6 +34,7 @@ static void *cut_head(struct cutter *c, const struct louver_setup *setup, rsr_lo
         head->uppers = cut(c, n_keys, sizeof(*head->uppers));
         head->best.heap = cut(c, n_keys, sizeof(*head->best.heap));
         head->sample.heap = cut(c, n_keys, sizeof(*head->sample.heap));
+        head->joined = cut(c, n_keys, sizeof(*head->joined));
     } else if (kind == RSR_LOUVER_MASS) {
         head->x = cut(c, n_keys, sizeof(*head->x));
     }
@@ -132,6 +133,7 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
     pass->n_keys = 0;
     pass->n_heads = n_heads;
     pass->threshold = *threshold;
+    pass->values = values;
     pass->closed = 0;
     cut_shared(&cutter, setup, threshold->kind, n_heads, n_pages, team == NULL ? 1 : team->n, pass);
     for (uint32_t p = 0; p < n_pages; p++)
@@ -149,20 +151,35 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
     }
 }
 
+/* Takes over what does not change while the first runs, and no more. */
 void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
                       const struct louver_team *team, void *memory) {
     struct cutter cutter = {.memory = memory};
-    struct louver_norms *norms = first->norms;
-    *pass = *first;
+    pass->setup = first->setup;
+    pass->first = first;
+    pass->pages = first->pages;
+    pass->n_pages = first->n_pages;
+    pass->n_keys = first->n_keys;
+    pass->n_heads = first->n_heads;
+    pass->threshold = first->threshold;
+    pass->values = first->values;
+    pass->closed = 0;
     cut_shared(&cutter, pass->setup, pass->threshold.kind, pass->n_heads, pass->n_pages, team->n,
                pass);
-    pass->norms = norms;
+    pass->norms = first->norms;
     take_span(pass, team);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
-        struct louver_head_state own = first->heads[h];
-        (void)cut_head(&cutter, pass->setup, pass->threshold.kind, pass->n_pages, &own);
-        pass->heads[h].best = own.best;
-        pass->heads[h].sample = own.sample;
+        const struct louver_head_state *shared = &first->heads[h];
+        struct louver_head_state *head = &pass->heads[h];
+        *head = (struct louver_head_state){.threshold =
+                                               first_threshold(&pass->threshold, pass->values, h)};
+        (void)cut_head(&cutter, pass->setup, pass->threshold.kind, pass->n_pages, head);
+        head->sketch = shared->sketch;
+        head->masks = shared->masks;
+        head->q = shared->q;
+        head->frames = shared->frames;
+        head->uppers = shared->uppers;
+        pass->queries[h] = &shared->sketch;
     }
 }
 
@@ -204,18 +221,14 @@ static void run_threshold(struct louver_pass *pass) {
     }
 }
 
-void louver_take_thresholds(struct louver_pass *pass) {
-    louver_meet(pass);
-    for (uint32_t h = 0; pass != pass->first && h < pass->n_heads; h++)
-        pass->heads[h].threshold = pass->first->heads[h].threshold;
-}
-
 /* Thresholds of samples: each head's is found by one member. */
 static void find_sample_thresholds(struct louver_pass *pass) {
     for (uint32_t h = 0; h < pass->n_heads; h++)
         if (louver_has_head(pass, h))
             pass->first->heads[h].threshold = louver_sample_threshold(pass, &pass->heads[h]);
-    louver_take_thresholds(pass);
+    louver_meet(pass);
+    for (uint32_t h = 0; pass != pass->first && h < pass->n_heads; h++)
+        pass->heads[h].threshold = pass->first->heads[h].threshold;
 }
 
 static void find_keys(struct louver_pass *pass) {
@@ -247,7 +260,6 @@ static void find_keys(struct louver_pass *pass) {
 }
 
 void louver_pass_run(struct louver_pass *pass) {
-    louver_meet(pass); /* all have joined: from now on what is the first's changes */
     for (uint32_t p = pass->begin; p < pass->end; p++)
         pass->stats.pages += pass->pages[p].sidecar != NULL;
     find_keys(pass);
@@ -257,7 +269,4 @@ void louver_pass_run(struct louver_pass *pass) {
             pass->heads[h].masks[p] |= forced;
     }
     louver_attend(pass);
-    if (pass == pass->first)
-        louver_note_losses(pass);
-    louver_meet(pass);
 }

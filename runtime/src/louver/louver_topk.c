@@ -10,6 +10,8 @@
  *               bar, without proof.
  *   page bounds the pages with the highest ones come next.
  *
+ * Members of a team look at pages of their own each; after the sample they have a bar in common.
+ *
  * A head of which fewer than K keys turn out to reach its bar goes over all pages again, with the bar that
  * its K best keys do prove.
  */
@@ -154,48 +156,79 @@ static uint32_t bar_rank(uint32_t k, uint32_t n_pages) {
 
 /* Keys that are alike lie side by side: many of the K best may be in one page, which says nothing about the
  * others. So of each page only twice its share counts, and two more. */
-static void visit_sample(struct louver_pass *pass, uint32_t n_sampled, uint32_t k) {
+static void visit_sample(struct louver_pass *pass, uint32_t n_own, uint32_t k) {
+    const uint32_t n_sampled = (pass->n_pages + SAMPLE_STRIDE - 1 - SAMPLE_PAGE) / SAMPLE_STRIDE;
     const uint32_t rank = bar_rank(k, n_sampled);
     const uint32_t most = n_sampled > 0 ? 2 * rank / n_sampled + 2 : 0;
     for (uint32_t h = 0; h < pass->n_heads; h++)
         pass->heads[h].sample.k = rank;
-    for (uint32_t i = 0; i < n_sampled; i++) {
+    for (uint32_t i = 0; i < n_own; i++) {
         for (uint32_t h = 0; h < pass->n_heads; h++)
             pass->heads[h].sample_left = rank > 0 ? most : 0;
         visit_pages(pass, i, i + 1);
     }
     for (uint32_t h = 0; h < pass->n_heads; h++)
-        pass->heads[h].sample_left = pass->heads[h].sample.k = 0;
+        pass->heads[h].sample_left = 0;
+}
+
+/* ---- What all members found ---- */
+
+/* The K-th largest of what all members ranked, of a sample's lower bounds or of all. Members wait for each other
+ * less long than they would for one to tell the others. */
+static double kth_of_all(const struct louver_pass *pass, uint32_t h, bool of_sample) {
+    const struct louver_head_state *own = &pass->heads[h];
+    struct louver_best all = {own->joined, 0, of_sample ? own->sample.k : own->best.k};
+    if (pass->team.n == 1)
+        return kth(of_sample ? &own->sample : &own->best);
+    for (uint32_t i = 0; i < pass->team.n; i++) {
+        const struct louver_head_state *head = &louver_member(pass, i)->heads[h];
+        const struct louver_best *part = of_sample ? &head->sample : &head->best;
+        for (uint32_t j = 0; j < part->n; j++)
+            note(&all, part->heap[j]);
+    }
+    return kth(&all);
+}
+
+/* No member ranks its sample any further. */
+static void raise_to_bar(struct louver_pass *pass) {
+    if (pass->heads[0].sample.k > 0) /* that is of all heads and members */
+        louver_meet(pass);
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        struct louver_head_state *head = &pass->heads[h];
+        head->threshold = fmax(head->threshold, kth_of_all(pass, h, true));
+        head->sample.k = 0;
+    }
+}
+
+static void find_proven(struct louver_pass *pass, double *proven) {
+    louver_meet(pass);
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        proven[h] = kth_of_all(pass, h, false);
 }
 
 /* ---- All of it ---- */
 
-/* Heads whose bar was too high start anew. */
-static void repeat_failed(struct louver_pass *pass) {
+/* Heads whose bar was too high start anew. Members agree on which these are: what a member found by itself
+ * never is above what all found. */
+static void repeat_failed(struct louver_pass *pass, double *proven) {
     pass->closed = 0;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
-        if (kth(&head->best) >= head->threshold) {
+        if (proven[h] >= head->threshold) {
             pass->closed |= UINT64_C(1) << h;
             continue;
         }
-        head->threshold = kth(&head->best);
-        head->best.n = 0;
+        head->threshold = proven[h];
     }
-    if (pass->closed != louver_all_keys(pass->n_heads))
+    if (pass->closed != louver_all_keys(pass->n_heads)) {
+        louver_meet(pass); /* all have read what is counted anew */
+        for (uint32_t h = 0; h < pass->n_heads; h++)
+            if ((pass->closed >> h & 1) == 0)
+                pass->heads[h].best.n = 0;
         visit_pages(pass, 0, pass->end - pass->begin);
-    pass->closed = 0;
-}
-
-/* T of a head: the K-th largest of the K largest of each member's pages. */
-static double join_best(const struct louver_pass *pass, uint32_t head, uint32_t k) {
-    struct louver_best best = {pass->heads[head].sample.heap, 0, k}; /* which served its time */
-    for (uint32_t i = 0; i < pass->team.n; i++) {
-        const struct louver_best *part = &louver_member(pass, i)->heads[head].best;
-        for (uint32_t j = 0; j < part->n; j++)
-            note(&best, part->heap[j]);
+        find_proven(pass, proven);
     }
-    return kth(&best);
+    pass->closed = 0;
 }
 
 /* Leaves out what was taken before the threshold rose. */
@@ -209,8 +242,8 @@ static void drop_risen(const struct louver_pass *pass, struct louver_head_state 
     }
 }
 
-/* Of all pages: leaves out all but the K keys with the largest upper bounds, and of those that tie with the last the first
- * ones. A NaN is kept, if there is room. */
+/* Leaves out all but the K keys of all pages with the largest upper bounds, and of those that tie with the last
+ * the first ones. A NaN is kept, if there is room. */
 static void drop_ties(const struct louver_pass *pass, struct louver_head_state *head, uint32_t k) {
     uint32_t n_kept = 0, n_above = 0;
     head->best.n = 0;
@@ -239,33 +272,27 @@ static void drop_ties(const struct louver_pass *pass, struct louver_head_state *
     head->threshold = rsr_round_up(last);
 }
 
-/* Every member finds the K best of its pages. */
-static void find_best_keys(struct louver_pass *pass, uint32_t k) {
+void louver_run_topk(struct louver_pass *pass) {
+    const uint32_t k = louver_best_keys(pass);
+    double proven[LOUVER_MAX_HEADS];
+    louver_find_frames(pass);
     const uint32_t n_sampled = order_pages(pass, k);
     for (uint32_t h = 0; h < pass->n_heads; h++)
         pass->heads[h].best.k = k;
     visit_sample(pass, n_sampled, k);
+    raise_to_bar(pass);
     visit_pages(pass, n_sampled, pass->end - pass->begin);
-    repeat_failed(pass);
-}
-
-void louver_run_topk(struct louver_pass *pass) {
-    struct louver_head_state *heads = pass->first->heads;
-    const uint32_t k = louver_best_keys(pass);
-    louver_find_frames(pass);
-    find_best_keys(pass, k);
-    louver_meet(pass);
-    for (uint32_t h = 0; h < pass->n_heads; h++)
-        if (louver_has_head(pass, h))
-            heads[h].threshold = join_best(pass, h, k);
-    louver_take_thresholds(pass);
-    for (uint32_t h = 0; h < pass->n_heads; h++)
+    find_proven(pass, proven);
+    repeat_failed(pass, proven);
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        pass->heads[h].threshold = proven[h];
         drop_risen(pass, &pass->heads[h]);
+    }
     if (pass->threshold.kind == RSR_LOUVER_BUDGET) {
         louver_meet(pass);
         for (uint32_t h = 0; h < pass->n_heads; h++)
             if (louver_has_head(pass, h))
-                drop_ties(pass, &heads[h], k);
+                drop_ties(pass, &pass->first->heads[h], k);
         louver_meet(pass);
     }
 }
