@@ -178,7 +178,7 @@ static void visit_sample(struct louver_pass *pass, uint32_t n_own, uint32_t k) {
 static double kth_of_all(const struct louver_pass *pass, uint32_t h, bool of_sample) {
     const struct louver_head_state *own = &pass->heads[h];
     struct louver_best all = {own->joined, 0, of_sample ? own->sample.k : own->best.k};
-    if (pass->team.n == 1)
+    if (pass->team.n == 1 || all.k == 0) /* no bar: others may not even have joined */
         return kth(of_sample ? &own->sample : &own->best);
     for (uint32_t i = 0; i < pass->team.n; i++) {
         const struct louver_head_state *head = &louver_member(pass, i)->heads[h];
