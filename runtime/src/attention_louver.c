@@ -62,7 +62,8 @@ static uint32_t louver_sidecar_size(const struct rsr_engine *engine) {
     return louver_sidecar_bytes(&engine->louver);
 }
 
-/* A worker's scratch: its pass, the views of pages of a pass that it runs alone or begins, and the pass's own. */
+/* A worker's scratch: its pass, the views of pages of a pass that it runs alone or begins, and the
+ * pass's own. */
 static struct louver_pass *pass_of(const struct rsr_engine *engine, uint32_t worker) {
     return (struct louver_pass *)(void *)engine->workers[worker].scratch;
 }
@@ -291,10 +292,10 @@ static bool all_see_few(const struct call *call) {
     return t == call->engine->chunk.n_tokens;
 }
 
-/* Whether workers share out the pages of the n last units. Members of a team wait for each other half a dozen times
- * a unit, and of topk each finds the best of its pages: two took 1.2 to 1.6 times as long as one with 9,000 and
- * 16,000 keys of a single KV head. So a unit is shared if at least four are there for each, with as many keys for a
- * member as make the index worth its own beginning. */
+/* Whether workers share out the pages of the n_units last units. Members of a team wait for each other
+ * half a dozen times a unit, and of topk each finds the best of its pages: two took 1.2 to 1.6 times as
+ * long as one with 9,000 and 16,000 keys of a single KV head. So a unit is shared if at least four are
+ * there for each, with as many keys for a member as make the index worth its own beginning. */
 static bool share_pages(const struct rsr_engine *engine, uint32_t window, uint64_t n_units) {
     const uint64_t least = (uint64_t)engine->attention_options.min_keys * engine->n_threads;
     if (n_units == 0 || n_units > engine->n_threads / 4)
@@ -307,8 +308,8 @@ static bool share_pages(const struct rsr_engine *engine, uint32_t window, uint64
     return true;
 }
 
-/* Units go round, (run, KV head) by (run, KV head); few that are left when every worker has had as many are done by
- * all together. */
+/* Units go round, (run, KV head) by (run, KV head); few that are left when every worker has had as many
+ * are done by all together. */
 static void louver_run(const struct rsr_engine *engine, const struct rsr_attention_call *given) {
     struct call call = {engine, given, &engine->workers[given->worker], false};
     const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;

@@ -89,9 +89,9 @@ struct louver_head_state {
     double cut;         /* everything left out has x below it */
 };
 
-/* Threads that run one pass together. Each has a struct louver_pass of its own, a span of the pages and some of
- * the heads: arrays of pages are shared, and what is of a whole head is in the first member's pass. What the
- * pass finds does not depend on how many they are. */
+/* Threads that run one pass together. Each has a struct louver_pass of its own, a span of the pages and
+ * some of the heads: arrays of pages are shared, and what is of a whole head is in the first member's
+ * pass. What the pass finds does not depend on how many they are. */
 struct louver_team {
     uint32_t n, number; /* of members; this one's */
     /* Returns when all members are here; what they wrote before can be read then. */

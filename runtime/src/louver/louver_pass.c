@@ -110,14 +110,26 @@ bool louver_open_sidecar(struct louver_pass *pass, uint32_t page) {
     return view->sidecar != NULL;
 }
 
-/* Its span is the member's; nothing was counted in it yet. */
-static void take_span(struct louver_pass *pass, const struct louver_team *team) {
+/* What members' passes have alike, each its own memory and span. team NULL: there is one member. */
+static void start_pass(struct louver_pass *pass, const struct louver_setup *setup,
+                       struct louver_page *pages, uint32_t n_pages, uint32_t n_keys,
+                       const rsr_louver_threshold *threshold, const double *values,
+                       uint32_t n_heads, const struct louver_team *team, struct cutter *cutter) {
+    pass->setup = setup;
     pass->team = team == NULL ? (struct louver_team){.n = 1} : *team;
-    const uint64_t n = pass->n_pages, number = pass->team.number;
-    pass->begin = (uint32_t)(n * number / pass->team.n);
-    pass->end = (uint32_t)(n * (number + 1) / pass->team.n);
+    const uint64_t number = pass->team.number;
+    pass->begin = (uint32_t)(n_pages * number / pass->team.n);
+    pass->end = (uint32_t)(n_pages * (number + 1) / pass->team.n);
+    pass->pages = pages;
+    pass->n_pages = n_pages;
+    pass->n_keys = n_keys;
+    pass->n_heads = n_heads;
+    pass->threshold = *threshold;
+    pass->values = values;
+    pass->closed = 0;
     pass->stats = (rsr_louver_stats){.size_bytes = sizeof(pass->stats)};
-    pass->stats.n_keys = number == 0 ? pass->n_keys : 0;
+    pass->stats.n_keys = number == 0 ? n_keys : 0;
+    cut_shared(cutter, setup, threshold->kind, n_heads, n_pages, pass->team.n, pass);
 }
 
 void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setup,
@@ -126,19 +138,11 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
                        size_t q_stride, uint32_t n_heads, const struct louver_team *team,
                        void *memory) {
     struct cutter cutter = {.memory = memory};
-    pass->setup = setup;
-    pass->first = pass;
-    pass->pages = pages;
-    pass->n_pages = n_pages;
-    pass->n_keys = 0;
-    pass->n_heads = n_heads;
-    pass->threshold = *threshold;
-    pass->values = values;
-    pass->closed = 0;
-    cut_shared(&cutter, setup, threshold->kind, n_heads, n_pages, team == NULL ? 1 : team->n, pass);
+    uint32_t n_keys = 0;
     for (uint32_t p = 0; p < n_pages; p++)
-        pass->n_keys += pages[p].n_keys;
-    take_span(pass, team);
+        n_keys += pages[p].n_keys;
+    start_pass(pass, setup, pages, n_pages, n_keys, threshold, values, n_heads, team, &cutter);
+    pass->first = pass;
     for (uint32_t h = 0; h < n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
         *head = (struct louver_head_state){.threshold = first_threshold(threshold, values, h)};
@@ -155,19 +159,10 @@ void louver_pass_begin(struct louver_pass *pass, const struct louver_setup *setu
 void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
                       const struct louver_team *team, void *memory) {
     struct cutter cutter = {.memory = memory};
-    pass->setup = first->setup;
+    start_pass(pass, first->setup, first->pages, first->n_pages, first->n_keys, &first->threshold,
+               first->values, first->n_heads, team, &cutter);
     pass->first = first;
-    pass->pages = first->pages;
-    pass->n_pages = first->n_pages;
-    pass->n_keys = first->n_keys;
-    pass->n_heads = first->n_heads;
-    pass->threshold = first->threshold;
-    pass->values = first->values;
-    pass->closed = 0;
-    cut_shared(&cutter, pass->setup, pass->threshold.kind, pass->n_heads, pass->n_pages, team->n,
-               pass);
     pass->norms = first->norms;
-    take_span(pass, team);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         const struct louver_head_state *shared = &first->heads[h];
         struct louver_head_state *head = &pass->heads[h];

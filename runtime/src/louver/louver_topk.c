@@ -173,8 +173,8 @@ static void visit_sample(struct louver_pass *pass, uint32_t n_own, uint32_t k) {
 
 /* ---- What all members found ---- */
 
-/* The K-th largest of what all members ranked, of a sample's lower bounds or of all. Members wait for each other
- * less long than they would for one to tell the others. */
+/* The K-th largest of what all members ranked, of a sample's lower bounds or of all. Every member finds
+ * it for itself: that takes less than to wait until one has told the others. */
 static double kth_of_all(const struct louver_pass *pass, uint32_t h, bool of_sample) {
     const struct louver_head_state *own = &pass->heads[h];
     struct louver_best all = {own->joined, 0, of_sample ? own->sample.k : own->best.k};
@@ -242,8 +242,8 @@ static void drop_risen(const struct louver_pass *pass, struct louver_head_state 
     }
 }
 
-/* Leaves out all but the K keys of all pages with the largest upper bounds, and of those that tie with the last
- * the first ones. A NaN is kept, if there is room. */
+/* Leaves out all but the K keys of all pages with the largest upper bounds, and of those that tie with
+ * the last the first ones. A NaN is kept, if there is room. */
 static void drop_ties(const struct louver_pass *pass, struct louver_head_state *head, uint32_t k) {
     uint32_t n_kept = 0, n_above = 0;
     head->best.n = 0;

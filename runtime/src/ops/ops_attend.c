@@ -77,10 +77,10 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, uint32_t first, u
         }
     }
 #if RSR_NATIVE == 16
-    if (n_heads == 4) {
+    if (n_heads == CHUNK_HEADS) { /* 4 */
         const rsr_vf s = rsr_sum16_of16(acc) * scale;
-        for (uint32_t h = 0; h < 4; h++)
-            memcpy(b->z[first + h] + j, (const char *)&s + 16 * h, 16);
+        for (uint32_t h = 0; h < CHUNK_HEADS; h++)
+            memcpy(b->z[first + h] + j, (const char *)&s + h * sizeof(rsr_v4f), sizeof(rsr_v4f));
         return;
     }
 #endif
