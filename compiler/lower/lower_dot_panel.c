@@ -71,7 +71,7 @@ static void emit_vectors(struct rsrc_panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const struct rsrc_lut_layout *layout = &panel->layout;
     const uint64_t plane_bytes = (uint64_t)layout->vector_rows * layout->plane_bytes;
-    const uint64_t step_bytes = plane_bytes * layout->step_planes;
+    const uint64_t step_bytes = rsrc_lut_step_bytes(layout);
     const uint16_t n_vectors = rsrc_kb_index_const(kb, layout->n_vectors, "n_vectors");
     const uint16_t unit_vectors = rsrc_kb_index_const(kb, layout->unit_vectors, "unit_vectors");
     const uint16_t vector_rows = rsrc_kb_index_const(kb, layout->vector_rows, "vector_rows");
@@ -158,7 +158,8 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     struct rsrc_panel panel = {.cols = matrix->cols};
     if (!sums_fit(matrix))
         return rsrc_refuse_wide(diag, input);
-    if (!rsrc_make_lut_layout(input->spec, matrix, &panel.layout))
+    if (!rsrc_make_lut_layout(input->spec, matrix->alphabet, matrix->rows, matrix->cols,
+                              &panel.layout))
         return refuse_target(diag, input);
     panel.machine = choose_machine(input->spec, &panel.layout);
     if (panel.machine == NULL)

@@ -136,7 +136,7 @@ static void make_registers(struct unit *u) {
 static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t vector, uint32_t at) {
     const struct rsrc_lut_layout *layout = layout_of(u);
     const int64_t plane_bytes = (int64_t)layout->vector_rows * layout->plane_bytes;
-    const int64_t step_bytes = layout->step_planes * plane_bytes;
+    const int64_t step_bytes = rsrc_lut_step_bytes(layout);
     const int64_t vector_bytes = layout->n_steps * step_bytes;
     const int64_t in_step = plane * plane_bytes + at;
     struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, vector * vector_bytes + in_step);
@@ -469,7 +469,7 @@ static enum rsrc_status check(struct rsrc_diag *diag, const struct rsrc_lower_in
                               struct rsrc_lut_layout *layout) {
     const struct rsrc_place place = {.tensor = input->title};
     const struct rsr_matrix *matrix = input->matrix;
-    if (!rsrc_make_lut_layout(input->spec, matrix, layout)) {
+    if (!rsrc_make_lut_layout(input->spec, matrix->alphabet, matrix->rows, matrix->cols, layout)) {
         rsrc_error(diag, "lower-lut", &place,
                    "choose another variant with --variant, or a target "
                    "with one of them",

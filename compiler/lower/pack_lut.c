@@ -1,5 +1,5 @@
 /* pack_lut.c - int8 weights to the segment codes of `lut`, and the corrections that its signs need;
- * the layout is in variants.h.
+ * layout/lut_layout.h draws the layout.
  *
  * A row's codes are computed in one pass over its weights, as bytes of magnitude and sign (bit 7)
  * whatever the form, and then put where the layout wants them.
@@ -118,13 +118,13 @@ void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                    const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections) {
     const uint32_t vector_rows = layout->vector_rows;
     const size_t plane_bytes = (size_t)vector_rows * layout->plane_bytes;
-    const size_t vector_bytes = plane_bytes * layout->n_steps * layout->step_planes;
+    const size_t step_bytes = rsrc_lut_step_bytes(layout);
     /* Segments that only fill the last step keep the code of a sum that is 0. */
     const size_t n_coded = (size_t)layout->n_steps * layout->step_segments;
     uint8_t *row_codes = RSRC_NEW_ARRAY(arena, n_coded, uint8_t);
     memset(row_codes, rsrc_lut_zero_code(layout), n_coded);
     for (uint32_t v = 0; v < layout->n_vectors; v++) {
-        uint8_t *vector = codes + v * vector_bytes;
+        uint8_t *vector = codes + v * layout->n_steps * step_bytes;
         for (uint32_t lane = 0; lane < vector_rows; lane++) {
             const size_t lane_at = layout->plane_bytes == 1
                                        ? lane
@@ -135,7 +135,7 @@ void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
             code_row(layout, matrix->values + row * matrix->cols, matrix->cols, row_codes);
             for (uint32_t s = 0; s < layout->n_steps; s++)
                 put_step(layout, row_codes + (size_t)s * layout->step_segments,
-                         vector + lane_at + s * layout->step_planes * plane_bytes, plane_bytes);
+                         vector + lane_at + s * step_bytes, plane_bytes);
             if (corrections != NULL)
                 corrections[(size_t)v * vector_rows + rsrc_lut_lane_correction(layout, lane)] =
                     count_signs(row_codes, layout->n_segments);

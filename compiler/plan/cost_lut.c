@@ -1,46 +1,32 @@
 /* cost_lut.c - what `lut`, and `dot` over its codes, cost on a target; cost.h says in which numbers.
- *
- * Forms, codes and sizes are those of lower/lut_layout.c and lower_dot_panel.c; tests compare the bytes
- * with what lowering stores.
  */
 #include "plan/cost.h"
 
 #include "base/round.h"
+#include "layout/lut_layout.h"
 
-enum { SHUFFLE16, TABLE128, WORDS, N_LOOKUPS };
-
-/* What a target looks sums up with: the first row whose features and width it has. */
-static const struct lut_form {
-    uint64_t features;
-    uint32_t vector_bits;
-    uint32_t vector_rows;
-    uint32_t codes;      /* a row of LUT_CODES */
-    uint64_t multiplies; /* any of these features: prefill can multiply the unpacked codes */
-    uint32_t panel_tokens;
-} LUT_FORMS[] = {
-#define F(id) RSR_CPU_MASK(id)
-    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, 64, TABLE128, F(AVX512BW), 6},
-    {F(AVX512BW), 512, 64, WORDS, F(AVX512BW), 6},
-    {F(AVX2), 256, 32, SHUFFLE16, F(AVX2), 2},
-    {F(SSSE3), 128, 16, SHUFFLE16, F(SSSE3), 2},
-    {F(NEON), 128, 16, SHUFFLE16, F(DOTPROD), 6},
-#undef F
-};
-
-/* A segment of codes: columns, bytes of codes and constants, and vector instructions a segment and vector
- * of rows (loads of codes, look-ups, signs, sums) and a table. Those of SHUFFLE16 are fitted to times of AVX2
- * and taken for the narrower vectors too, of which no processor was at hand. */
-static const struct lut_code {
-    uint32_t group_cols, step_segments, step_bytes; /* bytes of a row's step */
-    bool has_sign;
-    uint32_t constant_vectors;
+/* Vector instructions of a segment: for each vector of rows (loads of codes, look-ups, signs, sums), and
+ * for its table. Those of SHUFFLE16 are fitted to times of AVX2 and taken for the narrower vectors too, of
+ * which no processor was at hand. */
+static const struct lut_work {
     double look_up, build;
-} LUT_CODES[N_LOOKUPS][2] = {
-    /* [codes][binary] */
-    [SHUFFLE16] = {{3, 8, 5, true, 9, 7.5, 12}, {4, 8, 4, false, 12, 6.5, 14}},
-    [TABLE128] = {{5, 1, 1, true, 18, 10, 45}, {8, 1, 1, true, 24, 10, 60}},
-    [WORDS] = {{3, 16, 10, false, 6, 8.4, 14}, {5, 16, 10, false, 10, 8.4, 22}},
+} LUT_WORK[][2] = {
+    /* [lookup][binary] */
+    [RSRC_LUT_SHUFFLE16] = {{7.5, 12}, {6.5, 14}},
+    [RSRC_LUT_TABLE128] = {{10, 45}, {10, 60}},
+    [RSRC_LUT_WORDS] = {{8.4, 14}, {8.4, 22}},
 };
+
+/* What multiplies unpacked codes (lower/lower_dot_panel.c), by the vectors that they lie in, and how many
+ * tokens share an unpacking. */
+static const struct panel {
+    uint64_t features;
+    uint32_t vector_rows;
+    uint32_t tokens;
+} PANELS[] = {{RSR_CPU_MASK(AVX512BW), 64, 6},
+              {RSR_CPU_MASK(AVX2), 32, 2},
+              {RSR_CPU_MASK(SSSE3), 16, 2},
+              {RSR_CPU_MASK(DOTPROD), 16, 6}};
 
 /* Vector instructions that unpack one column of a vector of rows for the integer dot product. */
 #define UNPACK_COLUMN 7.0
@@ -48,53 +34,27 @@ static const struct lut_code {
  * tokens. 190 to 224 of 300 GMAC/s were measured. */
 #define PANEL_RATE 0.72
 
-static const struct lut_form *find_form(const struct rsr_spec *spec) {
-    for (size_t i = 0; i < sizeof LUT_FORMS / sizeof *LUT_FORMS; i++)
-        if ((spec->cpu_features & LUT_FORMS[i].features) == LUT_FORMS[i].features &&
-            spec->vector_bits >= LUT_FORMS[i].vector_bits)
-            return &LUT_FORMS[i];
-    return NULL;
-}
-
-struct lut_sizes {
-    uint64_t n_segments, n_vectors;
-    uint64_t codes_bytes, index_bytes;
-};
-
-static struct lut_sizes count_sizes(const struct rsr_stats *stats, const struct lut_form *form,
-                                    const struct lut_code *code) {
-    struct lut_sizes sizes = {.n_segments = rsrc_divide_up64(stats->cols, code->group_cols),
-                              .n_vectors = rsrc_divide_up64(stats->rows, form->vector_rows)};
-    const uint64_t padded_rows = sizes.n_vectors * form->vector_rows;
-    const uint64_t n_steps = rsrc_divide_up64(sizes.n_segments, code->step_segments);
-    sizes.codes_bytes = padded_rows * n_steps * code->step_bytes;
-    sizes.index_bytes = (uint64_t)code->constant_vectors * form->vector_rows +
-                        (code->has_sign ? padded_rows * sizeof(int16_t) : 0);
-    return sizes;
-}
-
 /* The signs of a row are counted in 16 bits (lower/pack_lut.c). */
-static uint32_t max_cols(const struct lut_code *code) {
-    return code->has_sign ? (uint32_t)INT16_MAX * code->group_cols : RSRC_MAX_SUM_COLS;
+static uint32_t max_cols(const struct rsrc_lut_layout *layout) {
+    return layout->has_sign ? (uint32_t)INT16_MAX * layout->group_cols : RSRC_MAX_SUM_COLS;
 }
 
 bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                    enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                    struct rsrc_choice *out) {
-    const struct lut_form *form = find_form(spec);
-    if (form == NULL)
+    struct rsrc_lut_layout layout;
+    if (!rsrc_make_lut_layout(spec, alphabet, stats->rows, stats->cols, &layout))
         return false;
-    const struct lut_code *code = &LUT_CODES[form->codes][alphabet != RSR_TERNARY];
-    const struct lut_sizes sizes = count_sizes(stats, form, code);
-    const double look_ups = (double)sizes.n_segments * (double)sizes.n_vectors;
-    const double instructions = look_ups * code->look_up + (double)sizes.n_segments * code->build;
+    const struct lut_work *work = &LUT_WORK[layout.lookup][alphabet != RSR_TERNARY];
+    const double look_ups = (double)layout.n_segments * layout.n_vectors;
+    const double instructions = look_ups * work->look_up + layout.n_segments * work->build;
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
-    choice.weight_bytes = sizes.codes_bytes + sizes.index_bytes;
-    choice.max_cols = max_cols(code);
+    choice.weight_bytes = rsrc_lut_codes_bytes(&layout) + rsrc_lut_index_bytes(&layout);
+    choice.max_cols = max_cols(&layout);
     const double compute_us = rsrc_work_us(instructions, spec->vector_gips);
     rsrc_set_costs(&choice, compute_us, compute_us, spec); /* a token at a time */
-    choice.work = rsrc_work_text(arena, look_ups * form->vector_rows, "look-ups");
+    choice.work = rsrc_work_text(arena, look_ups * layout.vector_rows, "look-ups");
     *out = choice;
     return true;
 }
@@ -157,27 +117,35 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *i
     return true;
 }
 
+static const struct panel *find_panel(const struct rsr_spec *spec, uint32_t vector_rows) {
+    for (size_t i = 0; i < sizeof PANELS / sizeof *PANELS; i++)
+        if (rsrc_target_has(spec, PANELS[i].features) && vector_rows == PANELS[i].vector_rows)
+            return &PANELS[i];
+    return NULL;
+}
+
 bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                        enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                        struct rsrc_choice *out) {
-    const struct lut_form *form = find_form(spec);
-    if (form == NULL || (spec->cpu_features & form->multiplies) == 0)
+    struct rsrc_lut_layout layout;
+    if (!rsrc_make_lut_layout(spec, alphabet, stats->rows, stats->cols, &layout))
         return false;
-    const struct lut_code *code = &LUT_CODES[form->codes][alphabet != RSR_TERNARY];
-    const struct lut_sizes sizes = count_sizes(stats, form, code);
+    const struct panel *panel = find_panel(spec, layout.vector_rows);
+    if (panel == NULL)
+        return false;
     const double macs = (double)stats->rows * stats->cols;
     const double unpack_us =
-        rsrc_work_us((double)sizes.n_vectors * stats->cols * UNPACK_COLUMN, spec->vector_gips);
+        rsrc_work_us((double)layout.n_vectors * stats->cols * UNPACK_COLUMN, spec->vector_gips);
     const double multiply_us = rsrc_work_us(macs, PANEL_RATE * spec->dot_gmacs);
     struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT,
                                  .packing = RSR_PACKING_LUT,
                                  .fold = RSR_FOLD_TREE,
-                                 .token_tile = form->panel_tokens};
-    static const uint64_t digit_bytes[N_LOOKUPS] = {
-        [SHUFFLE16] = 3 * 16, [TABLE128] = 5 * 128, [WORDS] = 64};
+                                 .token_tile = panel->tokens};
+    static const uint64_t digit_bytes[] = {
+        [RSRC_LUT_SHUFFLE16] = 3 * 16, [RSRC_LUT_TABLE128] = 5 * 128, [RSRC_LUT_WORDS] = 64};
     choice.weight_bytes =
-        sizes.codes_bytes + (alphabet == RSR_TERNARY ? digit_bytes[form->codes] : 0);
-    choice.max_cols = max_cols(code);
+        rsrc_lut_codes_bytes(&layout) + (alphabet == RSR_TERNARY ? digit_bytes[layout.lookup] : 0);
+    choice.max_cols = max_cols(&layout);
     rsrc_set_costs(&choice, unpack_us + multiply_us, unpack_us / RSRC_PREFILL_TOKENS + multiply_us,
                    spec);
     choice.work = rsrc_work_text(arena, macs, "multiply-adds");

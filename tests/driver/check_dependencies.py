@@ -1,5 +1,5 @@
-"""Checks who may include whom: base <- diag <- ir.h <- stages <- measure <- driver; a stage includes no other
-stage, and measure nothing of the driver;
+"""Checks who may include whom: base <- diag <- ir.h <- layout <- stages <- measure <- driver; a stage includes no
+other stage, layout none, and measure nothing of the driver;
 runtime includes nothing of the compiler, which includes one header of the runtime's sources; LLVM headers stay under emit/llvm."""
 import pathlib
 import re
@@ -30,6 +30,8 @@ for path in sorted(root.glob("compiler/**/*.[ch]")) + sorted(root.glob("runtime/
             errors.append(f"{relative}: the compiler includes the runtime's {include}")
         if part == "base" and (first in STAGES or include == "ir.h"):
             errors.append(f"{relative}: base includes {include}")
+        if part == "layout" and first in STAGES:
+            errors.append(f"{relative}: layout includes {include}")
         if part == "measure" and include.startswith("driver"):
             errors.append(f"{relative}: measure includes {include}")
         if part in STAGES and first in STAGES | {"measure"} and first != part and \

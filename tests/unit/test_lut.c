@@ -178,7 +178,7 @@ static void test_shared_tables(struct suite *suite, const struct rsr_spec *spec)
 static struct rsr_lowered pack(struct suite *suite, struct test_case *c,
                                const struct rsr_spec *spec, struct rsrc_lut_layout *layout) {
     lower_case(suite, c, spec, 0);
-    CHECK(rsrc_make_lut_layout(spec, &c->matrix, layout));
+    CHECK(rsrc_make_lut_layout(spec, c->matrix.alphabet, c->matrix.rows, c->matrix.cols, layout));
     return c->lowered;
 }
 

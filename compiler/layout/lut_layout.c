@@ -1,10 +1,8 @@
-/* lut_layout.c - which form of `lut` a target can run, and how its data lies; see variants.h.
- *
- * Input: target, shape, alphabet. Output: struct rsrc_lut_layout. The bounds of the int16 sums are
- * proven here, from the form alone.
- */
+/* lut_layout.c - forms of `lut` and sizes; see lut_layout.h. The bounds of the int16 sums are proven
+ * here, from the form alone. */
+#include "layout/lut_layout.h"
+
 #include "base/round.h"
-#include "lower/variants.h"
 
 /* A worker's share is then whole units within a quarter. */
 #define UNITS_PER_CORE 4
@@ -61,8 +59,8 @@ uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_
     return n;
 }
 
-bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
-                          struct rsrc_lut_layout *out) {
+bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabet, uint32_t rows,
+                          uint32_t cols, struct rsrc_lut_layout *out) {
     const struct lut_machine *machine = NULL;
     for (size_t i = 0; machine == NULL && i < sizeof lut_machines / sizeof *lut_machines; i++)
         if (rsrc_target_has(spec, lut_machines[i].features) &&
@@ -70,10 +68,10 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
             machine = &lut_machines[i];
     if (machine == NULL)
         return false;
-    const bool ternary = matrix->alphabet == RSR_TERNARY;
+    const bool ternary = alphabet == RSR_TERNARY;
     const struct lut_code *code = &lut_codes[machine->lookup][!ternary];
     struct rsrc_lut_layout layout = {.form = machine->form,
-                                     .alphabet = matrix->alphabet,
+                                     .alphabet = alphabet,
                                      .lookup = machine->lookup,
                                      .has_sign = code->sign_loss != 0,
                                      .group_cols = code->group_cols,
@@ -85,9 +83,9 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, const struct rsr_matrix *
                                      .byte_segments = code->byte_segments,
                                      .flush_steps =
                                          flush_steps(code, ternary || code->sign_loss != 0)};
-    layout.n_segments = rsrc_divide_up(matrix->cols, layout.group_cols);
+    layout.n_segments = rsrc_divide_up(cols, layout.group_cols);
     layout.n_steps = rsrc_divide_up(layout.n_segments, layout.step_segments);
-    layout.n_vectors = rsrc_divide_up(matrix->rows, layout.vector_rows);
+    layout.n_vectors = rsrc_divide_up(rows, layout.vector_rows);
     layout.unit_vectors =
         rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
     *out = layout;
@@ -122,9 +120,12 @@ uint32_t rsrc_lut_lane_correction(const struct rsrc_lut_layout *layout, uint32_t
     return lane % 16 / 8 * (layout->vector_rows / 2) + lane / 16 * 8 + lane % 8;
 }
 
+uint32_t rsrc_lut_step_bytes(const struct rsrc_lut_layout *layout) {
+    return layout->step_planes * layout->vector_rows * layout->plane_bytes;
+}
+
 uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout) {
-    return (uint64_t)layout->n_vectors * layout->vector_rows * layout->n_steps *
-           layout->step_planes * layout->plane_bytes;
+    return (uint64_t)layout->n_vectors * layout->n_steps * rsrc_lut_step_bytes(layout);
 }
 
 /* A shuffle pattern a column, and its digits in every lane of sums: one vector of partial sums

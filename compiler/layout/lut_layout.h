@@ -1,0 +1,82 @@
+/* lut_layout.h - which form of `lut` a target can run, and how its data lies.
+ *
+ * Planning counts the bytes, lowering packs and reads them.
+ */
+#ifndef RSRC_LAYOUT_LUT_LAYOUT_H
+#define RSRC_LAYOUT_LUT_LAYOUT_H
+
+#include "ir.h"
+
+static inline bool rsrc_target_has(const struct rsr_spec *spec, uint64_t features) {
+    return (spec->cpu_features & features) == features;
+}
+
+/* The packed codes of `lut`. Columns are cut into segments of group_cols, rows into vectors of
+ * vector_rows; unit_vectors vectors are a unit and share a segment's table (the last unit has what
+ * is left). Segments come in steps of step_segments; of every step, a vector has step_planes planes,
+ * plane_bytes a row: a byte, or, of WORDS, 16 bits.
+ *
+ *   codes  plane j of step s of vector v at
+ *          ((v * n_steps + s) * step_planes + j) * vector_rows * plane_bytes: every vector of a unit
+ *          is a stream of its own, which memory reads faster than one stream
+ *   plane  TABLE128: the segment's code, its sign at bit 7. SHUFFLE16: the codes of segments 2j
+ *          (bits 0..3) and 2j + 1 (bits 4..7) of the step; with signs, plane 4: segment i's at bit
+ *          i. WORDS: segments 3j .. 3j + 2, 5 bits a code from bit 0 on; bit 15 is bit j of the
+ *          step's last code
+ *   code   ternary: |c| of c = sum of w_i 3^i, a sign where c < 0; without signs, 13 + c. Binary
+ *          with signs: bit i where w_i = w_last (the segment's last column), a sign where w_last
+ *          is not +1. Binary without: bit i where w_i = +1. Columns beyond the matrix count as not
+ *          +1 (ternary: as 0), segments too; rows beyond it are zero bytes
+ *   lanes  byte 16l + 8a + 2e + b of a vector (a < 2, e < 4, b < 2) is its row
+ *          (2a + b) * vector_rows / 4 + 4l + e: the even and the odd int16 lanes of ZIP_LOW, then
+ *          of ZIP_HIGH, widened, are four runs of rows. Of WORDS that is word 8l + 2e + b of the
+ *          plane's first or second half (a), so that PACK_U8 gives the same bytes
+ *   index  the constants that tables are built with; then with signs, for every vector, vector_rows
+ *          int16, of the lanes with a = 0, then of those with a = 1: how many codes of the row have
+ *          a sign */
+enum rsrc_lut_lookup { RSRC_LUT_TABLE128, RSRC_LUT_SHUFFLE16, RSRC_LUT_WORDS };
+
+/* SHUFFLE16 looks a sum up in two parts, as bytes: low + LUT_HIGH_WEIGHT * high, low in -16..15. High is in
+ * -12..12 of three ternary columns, whose complements reach -13: eight segments' parts add up in a byte.
+ * Of four columns of bits it is in -16..16: four segments do. */
+#define LUT_HIGH_BITS 5
+#define LUT_HIGH_WEIGHT (1 << LUT_HIGH_BITS)
+
+struct rsrc_lut_layout {
+    const char *form; /* names lookup and vector */
+    enum rsr_alphabet alphabet;
+    enum rsrc_lut_lookup lookup;
+    bool has_sign;
+    uint32_t group_cols;
+    uint32_t vector_rows, unit_vectors;
+    uint32_t step_segments, step_planes, plane_bytes;
+    uint32_t table_step_bytes; /* of tables, a step's */
+    uint32_t byte_segments;    /* SHUFFLE16: whose sums of parts fit int8 */
+    uint32_t flush_steps;      /* whose sums fit int16 */
+    uint32_t n_segments, n_steps, n_vectors;
+};
+
+/* False: the target has the instructions of no form. The same arguments give the same layout: planning and
+ * the kernels of both regimes each make it. */
+bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabet, uint32_t rows,
+                          uint32_t cols, struct rsrc_lut_layout *out);
+/* Vectors of a unit: as many as the registers hold, but enough units to share them out among the
+ * cores. */
+uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores);
+/* Digit i, of -1, 0 and 1, of a ternary code sum of w_i 3^i. */
+int rsrc_balanced_digit(int code, uint32_t i);
+/* What a code adds of column i: -1, 0 or 1; of binary ones 0 or 1. For codes of WORDS. */
+int rsrc_lut_word_digit(const struct rsrc_lut_layout *layout, uint32_t code, uint32_t i);
+/* The code whose sum is 0. */
+uint8_t rsrc_lut_zero_code(const struct rsrc_lut_layout *layout);
+/* The row, within its vector, of a byte lane. */
+uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane);
+/* Where in its vector's corrections a byte lane is. */
+uint32_t rsrc_lut_lane_correction(const struct rsrc_lut_layout *layout, uint32_t lane);
+/* Of a vector's codes, a step's. */
+uint32_t rsrc_lut_step_bytes(const struct rsrc_lut_layout *layout);
+uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout);
+uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout);
+uint64_t rsrc_lut_index_bytes(const struct rsrc_lut_layout *layout);
+
+#endif
