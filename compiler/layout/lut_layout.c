@@ -6,7 +6,10 @@
 
 /* A worker's share is then whole units within a quarter. */
 #define UNITS_PER_CORE 4
-#define ZERO_WORD 13 /* the ternary code 0, of -13 .. 13, in WORDS */
+#define PAGE_BYTES 4096u
+#define LINE_BYTES 64u
+#define STAGGERED_PAGES 32u /* of a stream, at least: gaps are a hundredth of the codes or less */
+#define ZERO_WORD 13        /* the ternary code 0, of -13 .. 13, in WORDS */
 
 /* What a target can look up, best first. */
 static const struct lut_machine {
@@ -59,6 +62,17 @@ uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_
     return n;
 }
 
+/* The vectors that a stream has at most, and, of long streams, on to its part of a page: of two streams a
+ * half, of four a quarter. Short ones do not get at speed before they end. */
+static uint64_t stream_bytes(const struct rsrc_lut_layout *layout) {
+    const uint64_t filled =
+        rsrc_divide_up(layout->n_vectors, layout->unit_vectors) * rsrc_lut_vector_bytes(layout);
+    const uint64_t part = PAGE_BYTES / layout->unit_vectors / LINE_BYTES * LINE_BYTES;
+    if (filled < STAGGERED_PAGES * PAGE_BYTES)
+        return filled;
+    return rsrc_round_up(filled + PAGE_BYTES - part, PAGE_BYTES) - PAGE_BYTES + part;
+}
+
 bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabet, uint32_t rows,
                           uint32_t cols, struct rsrc_lut_layout *out) {
     const struct lut_machine *machine = NULL;
@@ -88,6 +102,7 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabe
     layout.n_vectors = rsrc_divide_up(rows, layout.vector_rows);
     layout.unit_vectors =
         rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
+    layout.stream_bytes = stream_bytes(&layout);
     *out = layout;
     return true;
 }
@@ -124,8 +139,14 @@ uint32_t rsrc_lut_step_bytes(const struct rsrc_lut_layout *layout) {
     return layout->step_planes * layout->vector_rows * layout->plane_bytes;
 }
 
+uint64_t rsrc_lut_vector_bytes(const struct rsrc_lut_layout *layout) {
+    return (uint64_t)layout->n_steps * rsrc_lut_step_bytes(layout);
+}
+
 uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout) {
-    return (uint64_t)layout->n_vectors * layout->n_steps * rsrc_lut_step_bytes(layout);
+    const uint32_t in_last_stream = layout->n_vectors / layout->unit_vectors;
+    return (layout->unit_vectors - 1) * layout->stream_bytes +
+           in_last_stream * rsrc_lut_vector_bytes(layout);
 }
 
 /* A shuffle pattern a column, and its digits in every lane of sums: one vector of partial sums

@@ -16,9 +16,12 @@ static inline bool rsrc_target_has(const struct rsr_spec *spec, uint64_t feature
  * is left). Segments come in steps of step_segments; of every step, a vector has step_planes planes,
  * plane_bytes a row: a byte, or, of WORDS, 16 bits.
  *
- *   codes  plane j of step s of vector v at
- *          ((v * n_steps + s) * step_planes + j) * vector_rows * plane_bytes: every vector of a unit
- *          is a stream of its own, which memory reads faster than one stream
+ *   codes  vector v of all units is a stream, which begins at v * stream_bytes: plane j of step s of
+ *          unit u is ((u * n_steps + s) * step_planes + j) * vector_rows * plane_bytes bytes further.
+ *          A unit reads as many streams as it has vectors, which memory serves faster than one. Where a
+ *          unit ends, each stream goes on with the next one, so that what was fetched ahead is needed;
+ *          and streams are out of step, each in another part of its page: where a processor's own
+ *          fetching stops, at the end of a page, the others flow on
  *   plane  TABLE128: the segment's code, its sign at bit 7. SHUFFLE16: the codes of segments 2j
  *          (bits 0..3) and 2j + 1 (bits 4..7) of the step; with signs, plane 4: segment i's at bit
  *          i. WORDS: segments 3j .. 3j + 2, 5 bits a code from bit 0 on; bit 15 is bit j of the
@@ -54,6 +57,7 @@ struct rsrc_lut_layout {
     uint32_t byte_segments;    /* SHUFFLE16: whose sums of parts fit int8 */
     uint32_t flush_steps;      /* whose sums fit int16 */
     uint32_t n_segments, n_steps, n_vectors;
+    uint64_t stream_bytes; /* from one stream of codes to the next */
 };
 
 /* False: the target has the instructions of no form. The same arguments give the same layout: planning and
@@ -73,8 +77,9 @@ uint8_t rsrc_lut_zero_code(const struct rsrc_lut_layout *layout);
 uint32_t rsrc_lut_lane_row(const struct rsrc_lut_layout *layout, uint32_t lane);
 /* Where in its vector's corrections a byte lane is. */
 uint32_t rsrc_lut_lane_correction(const struct rsrc_lut_layout *layout, uint32_t lane);
-/* Of a vector's codes, a step's. */
+/* Of a vector's codes, a step's; all steps'. */
 uint32_t rsrc_lut_step_bytes(const struct rsrc_lut_layout *layout);
+uint64_t rsrc_lut_vector_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_index_bytes(const struct rsrc_lut_layout *layout);

@@ -66,29 +66,39 @@ static void emit_groups(struct rsrc_panel *panel) {
     rsrc_kb_end(kb);
 }
 
-/* Vectors of the worker's units, each through all tokens. */
-static void emit_vectors(struct rsrc_panel *panel) {
+/* The vectors of a unit, each through all tokens. */
+static void emit_unit(struct rsrc_panel *panel, uint16_t unit) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const struct rsrc_lut_layout *layout = &panel->layout;
-    const uint64_t plane_bytes = (uint64_t)layout->vector_rows * layout->plane_bytes;
-    const uint64_t step_bytes = rsrc_lut_step_bytes(layout);
     const uint16_t n_vectors = rsrc_kb_index_const(kb, layout->n_vectors, "n_vectors");
     const uint16_t unit_vectors = rsrc_kb_index_const(kb, layout->unit_vectors, "unit_vectors");
     const uint16_t vector_rows = rsrc_kb_index_const(kb, layout->vector_rows, "vector_rows");
     const uint16_t vector_bytes =
-        rsrc_kb_index_const(kb, step_bytes * layout->n_steps, "vector_bytes");
-    panel->plane_stride = rsrc_kb_index_const(kb, plane_bytes, "plane_stride");
-    panel->step_stride = rsrc_kb_index_const(kb, step_bytes, "step_stride");
-    const uint16_t first =
-        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->frame.unit_begin, unit_vectors, "first_vector");
-    const uint16_t end =
-        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->frame.unit_end, unit_vectors, "end_vector");
-    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, n_vectors);
-    const uint16_t vector = rsrc_kb_index_reg(kb, "vector");
-    rsrc_kb_loop(kb, vector, first, end, 1);
-    panel->row = rsrc_kb_index_op(kb, RSR_KOP_MUL, vector, vector_rows, "row");
-    panel->codes_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, vector, vector_bytes, "codes_at");
+        rsrc_kb_index_const(kb, rsrc_lut_vector_bytes(layout), "vector_bytes");
+    const uint16_t stream_bytes = rsrc_kb_index_const(kb, layout->stream_bytes, "stream_bytes");
+    const uint16_t first = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, unit_vectors, "first_vector");
+    const uint16_t n = rsrc_kb_index_op(kb, RSR_KOP_SUB, n_vectors, first, "unit_size");
+    const uint16_t unit_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, vector_bytes, "unit_at");
+    const uint16_t stream = rsrc_kb_index_reg(kb, "stream");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, n, n, unit_vectors);
+    rsrc_kb_loop(kb, stream, panel->frame.zero, n, 1);
+    panel->row = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, stream, "row");
+    rsrc_kb_binary(kb, RSR_KOP_MUL, panel->row, panel->row, vector_rows);
+    panel->codes_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, stream, stream_bytes, "codes_at");
+    rsrc_kb_binary(kb, RSR_KOP_ADD, panel->codes_at, panel->codes_at, unit_at);
     emit_groups(panel);
+    rsrc_kb_end(kb);
+}
+
+static void emit_units(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint64_t plane_bytes = (uint64_t)layout->vector_rows * layout->plane_bytes;
+    panel->plane_stride = rsrc_kb_index_const(kb, plane_bytes, "plane_stride");
+    panel->step_stride = rsrc_kb_index_const(kb, rsrc_lut_step_bytes(layout), "step_stride");
+    const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
+    rsrc_kb_loop(kb, unit, panel->frame.unit_begin, panel->frame.unit_end, 1);
+    emit_unit(panel, unit);
     rsrc_kb_end(kb);
 }
 
@@ -176,7 +186,7 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     rsrc_kb_comment(&panel.frame.kb, "vectors of %u rows, %u quads of columns a panel",
                     panel.layout.vector_rows, panel.block_macros * panel.macro_quads);
     rsrc_panel_load_constants(&panel);
-    emit_vectors(&panel);
+    emit_units(&panel);
     rsrc_frame_end(&panel.frame, out);
     *detail = rsrc_arena_printf(arena, "panel-%s-%s-u%u-b%u", panel.machine->name,
                                 panel.layout.form, panel.layout.unit_vectors, panel.block_macros);

@@ -137,10 +137,10 @@ static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t ve
     const struct rsrc_lut_layout *layout = layout_of(u);
     const int64_t plane_bytes = (int64_t)layout->vector_rows * layout->plane_bytes;
     const int64_t step_bytes = rsrc_lut_step_bytes(layout);
-    const int64_t vector_bytes = layout->n_steps * step_bytes;
+    const int64_t stream = (int64_t)(vector * layout->stream_bytes);
     const int64_t in_step = plane * plane_bytes + at;
-    struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, vector * vector_bytes + in_step);
-    address = rsrc_address_plus(address, u->base.number, layout->unit_vectors * vector_bytes);
+    struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, stream + in_step);
+    address = rsrc_address_plus(address, u->base.number, (int64_t)rsrc_lut_vector_bytes(layout));
     address = rsrc_address_plus(address, u->base.step, step_bytes);
     rsrc_kb_load(u->kb, reg, address);
     if (in_step % LINE_BYTES == 0)

@@ -124,7 +124,9 @@ void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
     uint8_t *row_codes = RSRC_NEW_ARRAY(arena, n_coded, uint8_t);
     memset(row_codes, rsrc_lut_zero_code(layout), n_coded);
     for (uint32_t v = 0; v < layout->n_vectors; v++) {
-        uint8_t *vector = codes + v * layout->n_steps * step_bytes;
+        const uint32_t stream = v % layout->unit_vectors, unit = v / layout->unit_vectors;
+        uint8_t *vector =
+            codes + stream * layout->stream_bytes + unit * rsrc_lut_vector_bytes(layout);
         for (uint32_t lane = 0; lane < vector_rows; lane++) {
             const size_t lane_at = layout->plane_bytes == 1
                                        ? lane

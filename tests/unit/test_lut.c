@@ -37,11 +37,12 @@ static void fill_specs(void) {
     }
 }
 
-/* Rows around vectors and units, columns around segments, flushes and column blocks. */
+/* Rows around vectors and units, columns around segments, flushes and column blocks; the last one's streams
+ * of codes are long enough to be staggered. */
 static const struct shape shapes[] = {
     {1, 1, 64},    {5, 4, 16},       {63, 5, 64},   {64, 7, 64},    {65, 249, 128},
     {640, 24, 64}, {641, 25, 64},    {17, 512, 1},  {2, 5460, 64},  {3, 14341, 64},
-    {66, 257, 99}, {33, 1300, 4096}, {32, 256, 32}, {130, 251, 32},
+    {66, 257, 99}, {33, 1300, 4096}, {32, 256, 32}, {130, 251, 32}, {1203, 2101, 256},
 };
 #define N_SHAPES (sizeof shapes / sizeof *shapes)
 
@@ -182,7 +183,7 @@ static struct rsr_lowered pack(struct suite *suite, struct test_case *c,
     return c->lowered;
 }
 
-/* Byte of a row's plane, found as variants.h says. */
+/* Byte of a row's plane, found as lut_layout.h says. */
 static uint32_t stored_byte(const struct rsrc_lut_layout *layout, const uint8_t *codes,
                             uint32_t row, uint32_t step, uint32_t plane, uint32_t byte) {
     const uint32_t rows = layout->vector_rows, vector = row / rows;
@@ -192,8 +193,9 @@ static uint32_t stored_byte(const struct rsrc_lut_layout *layout, const uint8_t 
     /* Words: 8l + 2e + b of half a, where bytes are 16l + 8a + 2e + b. */
     if (layout->plane_bytes == 2)
         lane = (lane % 16 / 8) * rows + 2 * (lane / 16 * 8 + lane % 8) + byte;
-    const size_t number = ((size_t)vector * layout->n_steps + step) * layout->step_planes + plane;
-    return codes[number * rows * layout->plane_bytes + lane];
+    const uint32_t unit = vector / layout->unit_vectors, stream = vector % layout->unit_vectors;
+    const size_t number = ((size_t)unit * layout->n_steps + step) * layout->step_planes + plane;
+    return codes[stream * layout->stream_bytes + number * rows * layout->plane_bytes + lane];
 }
 
 /* Code and sign of a row's segment. */
@@ -236,7 +238,8 @@ static int stored_weight(const struct rsrc_lut_layout *layout, uint32_t code, bo
 }
 
 static void test_packing(struct suite *suite, const struct rsr_spec *spec, uint32_t alphabet) {
-    static const struct shape packed[] = {{1, 1, 64}, {641, 29, 128}, {70, 257, 4096}};
+    static const struct shape packed[] = {
+        {1, 1, 64}, {641, 29, 128}, {70, 257, 4096}, {1203, 2101, 256}};
     for (size_t s = 0; s < sizeof packed / sizeof *packed; s++) {
         struct test_case *c = make_lut_case(suite, &packed[s], alphabet, 0);
         struct rsrc_lut_layout layout;
@@ -283,19 +286,33 @@ static void test_sizes(struct suite *suite) {
         uint32_t alphabet;
         uint64_t codes, index;
     } sizes[] = {
-        {VBMI_SPEC, RSR_TERNARY, 640 * 48, 18 * 64 + 640 * 2},
-        {VBMI_SPEC, RSR_BINARY_SIGN, 640 * 30, 24 * 64 + 640 * 2},
-        {AVX512BW_SPEC, RSR_TERNARY, 640 * 50, 6 * 64},
-        {AVX512BW_SPEC, RSR_BINARY_BIT, 640 * 30, 10 * 64},
-        {AVX2_SPEC, RSR_TERNARY, 640 * 50, 9 * 32 + 640 * 2},
+        {VBMI_SPEC, RSR_TERNARY, 768 * 48, 18 * 64 + 768 * 2},
+        {VBMI_SPEC, RSR_BINARY_SIGN, 768 * 30, 24 * 64 + 768 * 2},
+        {AVX512BW_SPEC, RSR_TERNARY, 768 * 50, 6 * 64},
+        {AVX512BW_SPEC, RSR_BINARY_BIT, 768 * 30, 10 * 64},
+        {AVX2_SPEC, RSR_TERNARY, 768 * 50, 9 * 32 + 768 * 2},
     };
-    const struct shape shape = {640, 240, 256};
+    const struct shape shape = {768, 240, 256};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         struct test_case *c = make_lut_case(suite, &shape, sizes[i].alphabet, 0);
         struct rsrc_lut_layout layout;
         const struct rsr_lowered lowered = pack(suite, c, sizes[i].spec, &layout);
         CHECK_INT(lowered.codes.size_bytes, sizes[i].codes);
         CHECK_INT(lowered.index.size_bytes, sizes[i].index);
+    }
+}
+
+/* Long streams of codes begin in parts of a page of their own, at the price of a hundredth at most. */
+static void test_streams(void) {
+    for (size_t i = 0; i < N_LUT_SPECS; i++) {
+        struct rsrc_lut_layout layout;
+        CHECK(rsrc_make_lut_layout(&lut_specs[i], RSR_TERNARY, 2560, 2560, &layout));
+        const uint64_t read = layout.n_vectors * rsrc_lut_vector_bytes(&layout);
+        CHECK(layout.stream_bytes % 64 == 0);
+        CHECK(layout.unit_vectors == 1 ||
+              layout.stream_bytes % 4096 == 4096 / layout.unit_vectors / 64 * 64);
+        CHECK(rsrc_lut_codes_bytes(&layout) >= read);
+        CHECK(rsrc_lut_codes_bytes(&layout) <= read + read / 100);
     }
 }
 
@@ -351,6 +368,7 @@ int main(void) {
         test_shared_tables(&suite, &lut_specs[i]);
     }
     test_sizes(&suite);
+    test_streams();
     test_units(&suite);
     test_refusals(&suite);
     suite_end(&suite);
