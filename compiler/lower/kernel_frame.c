@@ -128,8 +128,8 @@ struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token)
 }
 
 int64_t rsrc_fetch_ahead(const struct rsr_spec *spec, uint32_t n_streams) {
-    const double bytes = 2 * RSRC_MEMORY_NS * spec->read_gbps / n_streams;
-    return (int64_t)(bytes / LINE_BYTES) * LINE_BYTES;
+    const double bytes = RSRC_FETCH_NS * spec->read_gbps / n_streams;
+    return bytes >= RSRC_FETCH_MAX ? RSRC_FETCH_MAX : (int64_t)(bytes / LINE_BYTES) * LINE_BYTES;
 }
 
 void rsrc_frame_prefetch_codes(struct rsrc_frame *frame, struct rsrc_address at,

@@ -73,14 +73,12 @@ void rsrc_frame_store(struct rsrc_frame *frame, uint16_t result,
 
 /* The i64 register of the bytes between the activation rows of two tokens. */
 uint16_t rsrc_frame_x_stride(const struct rsrc_frame *frame);
-/* How far ahead of a stream of codes its bytes are fetched. Far: 69.6 -> 73.7 Gw/s streamed; 8 KB ahead hurt.
- * Near, where tables and codes share the first-level cache: 6912 x 2560 by AVX2 took 433 us instead of 479. */
-#define RSRC_FETCH_FAR 4096
-#define RSRC_FETCH_NEAR 2048
-/* The same where n_streams are read side by side: whole lines, in all what memory delivers in twice its
- * latency of RSRC_MEMORY_NS. For three streams and a core's 12 GB/s that is 768 bytes, the best for a model of
- * the AVX2 kernel in intrinsics: 0.91 of the read bandwidth, 512 and 1024 bytes 0.90, 2048 0.87. */
-#define RSRC_MEMORY_NS 100
+/* How far ahead of n_streams of codes, read side by side, their bytes are fetched: whole lines, in all what
+ * memory delivers in RSRC_FETCH_NS, several times its latency, and at most RSRC_FETCH_MAX a stream. Of 512,
+ * 1024 ... 8192 bytes, for two streams (AVX-512, 12 GB/s a core) 2048 and 4096 were the fastest, 8192 took 1.06
+ * to 1.09 times as long; for three (AVX2) 2048 was, 512 took 1.05, 4096 took 1.03. */
+#define RSRC_FETCH_NS 600
+#define RSRC_FETCH_MAX 4096
 int64_t rsrc_fetch_ahead(const struct rsr_spec *spec, uint32_t n_streams);
 /* Hints that what lies `ahead` of the size_bytes codes at `at` is read soon. */
 void rsrc_frame_prefetch_codes(struct rsrc_frame *frame, struct rsrc_address at,

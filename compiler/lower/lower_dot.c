@@ -163,7 +163,8 @@ static void load_codes(struct dot *dot, const struct dot_tile *tile) {
     const struct rsrc_address at = code_address(dot, tile->block);
     /* A batch comes back to the same codes for its next tokens; only one token streams them. */
     if (tile->n_tokens == 1 && dot->layout.vector_bytes > 1)
-        rsrc_frame_prefetch_codes(&dot->frame, at, QUAD * dot->layout.vector_bytes, RSRC_FETCH_FAR);
+        rsrc_frame_prefetch_codes(&dot->frame, at, QUAD * dot->layout.vector_bytes,
+                                  rsrc_fetch_ahead(dot->frame.layer->spec, 1));
     for (uint32_t r = 0; r < QUAD; r++)
         rsrc_kb_load(&dot->frame.kb, tile->codes[r],
                      rsrc_address_offset(at, (int64_t)r * dot->layout.vector_bytes));

@@ -143,12 +143,10 @@ static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t ve
     address = rsrc_address_plus(address, u->base.number, (int64_t)rsrc_lut_vector_bytes(layout));
     address = rsrc_address_plus(address, u->base.step, step_bytes);
     rsrc_kb_load(u->kb, reg, address);
+    const struct rsr_spec *spec = u->base.walk->frame.layer->spec;
     if (in_step % LINE_BYTES == 0)
-        rsrc_frame_prefetch_codes(
-            &u->base.walk->frame, address, LINE_BYTES,
-            layout->lookup == RSRC_LUT_SHUFFLE16
-                ? rsrc_fetch_ahead(u->base.walk->frame.layer->spec, u->n_vectors)
-                : RSRC_FETCH_FAR);
+        rsrc_frame_prefetch_codes(&u->base.walk->frame, address, LINE_BYTES,
+                                  rsrc_fetch_ahead(spec, u->n_vectors));
 }
 
 static struct rsrc_address table_address(const struct unit *u, int64_t offset) {

@@ -302,7 +302,8 @@ static void load_words(struct unit *u) {
     const int64_t scales_bytes = (int64_t)u->n_vectors * layout->vector_rows * layout->scale_bytes;
     const struct rsrc_address at =
         rsrc_address_plus(codes_address(u, scales_bytes), u->base.step, step_bytes);
-    rsrc_frame_prefetch_codes(&u->base.walk->frame, at, step_bytes, RSRC_FETCH_NEAR);
+    rsrc_frame_prefetch_codes(&u->base.walk->frame, at, step_bytes,
+                              rsrc_fetch_ahead(u->base.walk->frame.layer->spec, 1));
     for (uint32_t v = 0; v < u->n_vectors; v++)
         rsrc_kb_load(&u->base.walk->frame.kb, u->words[v],
                      rsrc_address_offset(at, v * (int64_t)rsrc_lut_f32_step_bytes(layout)));
@@ -379,7 +380,7 @@ static void emit_groups(struct unit *u) {
     rsrc_kb_loop(kb, u->group, walk->first_step, walk->end_step, 1);
     rsrc_frame_prefetch_codes(&u->base.walk->frame, codes_address(u, 0),
                               (uint64_t)u->n_vectors * layout->vector_rows * layout->scale_bytes,
-                              RSRC_FETCH_NEAR);
+                              rsrc_fetch_ahead(u->base.walk->frame.layer->spec, 1));
     for (uint32_t v = 0; v < u->n_vectors; v++)
         rsrc_kb_const_f32(kb, u->group_sums[v], 0.0f);
     const uint16_t before =
