@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "c_locale.h"
 #include "runtime.h"
 
 /* Names from files may be in the message: control characters become '?', and a character that the
@@ -31,7 +32,9 @@ rsr_status rsr_fail(rsr_error *err, rsr_status status, const char *format, ...) 
         capacity = sizeof(err->message);
     va_list arguments;
     va_start(arguments, format);
+    const locale_t before = rsr_enter_c_locale();
     int length = vsnprintf(err->message, capacity, format, arguments);
+    rsr_leave_c_locale(before);
     va_end(arguments);
     if (length < 0)
         err->message[0] = '\0';

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "c_locale.h"
 #include "louver.h"
 #include "runtime.h"
 
@@ -68,7 +69,9 @@ static bool take_number(const char **text, double *value) {
     char *end;
     if (strspn(*text, "+-.0123456789inINF") == 0) /* strtod would pass over white space */
         return false;
+    const locale_t before = rsr_enter_c_locale();
     *value = strtod(*text, &end);
+    rsr_leave_c_locale(before);
     *text = end;
     return ends_item(*end) && !isnan(*value);
 }
