@@ -32,6 +32,7 @@ struct machine {
     uint8_t *buffers[RSR_KBUF_COUNT];
     int64_t params[N_PARAMS];
     struct value *body_values;
+    struct value result; /* of the operation at hand */
     bool tiles_configured;
 };
 
@@ -43,43 +44,60 @@ _Noreturn static void stop(const struct machine *m, const struct rsr_kop *op, co
 
 /* ---- lanes ----------------------------------------------------------------------------------------- */
 
+/* Each case copies a constant size, which compiles to one access: most of the time is spent here. */
 static int64_t integer_at(const uint8_t *bytes, enum rsr_elem elem, uint32_t lane) {
-    union {
-        int8_t i8;
-        uint8_t u8;
-        int16_t i16;
-        uint16_t u16;
-        int32_t i32;
-        uint32_t u32;
-        int64_t i64;
-    } bits;
-    memcpy(&bits, bytes + lane * rsrc_elem_bytes(elem), rsrc_elem_bytes(elem));
+#define READ(type)                                                                                 \
+    do {                                                                                           \
+        type number;                                                                               \
+        memcpy(&number, bytes + lane * sizeof number, sizeof number);                              \
+        return number;                                                                             \
+    } while (0)
     switch (elem) {
     case RSR_ELEM_I8:
-        return bits.i8;
+        READ(int8_t);
     case RSR_ELEM_U8:
-        return bits.u8;
+        READ(uint8_t);
     case RSR_ELEM_I16:
-        return bits.i16;
+        READ(int16_t);
     case RSR_ELEM_U16:
-        return bits.u16;
+        READ(uint16_t);
     case RSR_ELEM_I32:
-        return bits.i32;
+        READ(int32_t);
     case RSR_ELEM_U32:
     case RSR_ELEM_F32: /* its bits */
-        return bits.u32;
+        READ(uint32_t);
     case RSR_ELEM_I64:
-        return bits.i64;
+        READ(int64_t);
     case RSR_ELEM_TILE:
     case RSR_ELEM_COUNT:
         break;
     }
+#undef READ
     abort();
 }
 
-/* Little-endian, so a narrower element is the low bytes. */
+/* The low bytes, whatever the sign. */
 static void set_integer(uint8_t *bytes, enum rsr_elem elem, uint32_t lane, int64_t integer) {
-    memcpy(bytes + lane * rsrc_elem_bytes(elem), &integer, rsrc_elem_bytes(elem));
+    const uint64_t low = (uint64_t)integer;
+    const uint8_t low8 = (uint8_t)low;
+    const uint16_t low16 = (uint16_t)low;
+    const uint32_t low32 = (uint32_t)low;
+    switch (rsrc_elem_bytes(elem)) {
+    case 1:
+        bytes[lane] = low8;
+        return;
+    case 2:
+        memcpy(bytes + lane * sizeof low16, &low16, sizeof low16);
+        return;
+    case 4:
+        memcpy(bytes + lane * sizeof low32, &low32, sizeof low32);
+        return;
+    case 8:
+        memcpy(bytes + lane * sizeof low, &low, sizeof low);
+        return;
+    default:
+        abort();
+    }
 }
 
 static float float_at(const uint8_t *bytes, uint32_t lane) {
@@ -524,9 +542,9 @@ static void run(struct machine *m, uint32_t begin, uint32_t end) {
             if (rsrc_kop_is_tile(op->kind)) {
                 run_tile_op(m, op);
             } else {
-                uint8_t result[VALUE_BYTES];
-                compute(m, op, result);
-                memcpy(m->values[op->dst].bytes, result, rsrc_kreg_bytes(&m->regs[op->dst]));
+                compute(m, op, m->result.bytes);
+                memcpy(m->values[op->dst].bytes, m->result.bytes,
+                       rsrc_kreg_bytes(&m->regs[op->dst]));
             }
         }
     }
