@@ -8,6 +8,18 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Is this a build with sanitizers? What they cannot see is left to the other one. */
+#if defined(__SANITIZE_ADDRESS__)
+#define TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
 static int check_failures;
 static int check_count;
 

@@ -124,6 +124,8 @@ static inline void check_ways(struct suite *suite, const struct ways *all,
     for (size_t b = 0; b < N_BACKENDS && host_supports(spec); b++) {
         const char *object =
             make_object(suite, ways.cases, ways.n, spec, &harness_backends[b], name);
+        if (object == NULL)
+            continue;
         rsr_kernel_fn *const *functions = load_kernels(suite, ways.cases, ways.n, name, object);
         for (uint32_t i = 0; functions != NULL && i < ways.n; i++) {
             struct test_case *c = ways.cases[i];

@@ -88,7 +88,8 @@ static const char *assemble_bodies(struct suite *suite, struct test_case **cases
     return path;
 }
 
-/* Kernels whose loops are C and whose bodies are assembly; NULL where the host cannot run them. */
+/* Kernels whose loops are C and whose bodies are assembly; NULL where they are not compiled or the host
+ * cannot run them. */
 static rsr_kernel_fn *const *load_assembled(struct suite *suite, struct test_case **cases,
                                             uint32_t n_cases, const struct rsr_spec *spec,
                                             const char *name) {
@@ -98,7 +99,7 @@ static rsr_kernel_fn *const *load_assembled(struct suite *suite, struct test_cas
     const char *unit = emit_cases(suite, cases, n_cases, spec, &harness_backends[0], name);
     for (uint32_t i = 0; i < n_cases; i++)
         cases[i]->lowered.kernel.extern_bodies = false;
-    if (!host_supports(spec))
+    if (!is_compiled(&harness_backends[0]) || !host_supports(spec))
         return NULL;
     const char *library = rsrc_arena_printf(&suite->arena, "%s.asm.so", unit);
     CHECK(compile(suite, "cc", unit, "-shared", library, bodies));

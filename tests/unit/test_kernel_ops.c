@@ -554,6 +554,8 @@ static void test_target(struct suite *suite, const struct rsr_spec *spec,
     const uint32_t n_kernels = build_kernels(suite, spec, with, kernels);
     const char *name = rsrc_arena_printf(&suite->arena, "%s_%s", spec->name, with->backend->name);
     const char *unit = emit_kernels(suite, kernels, n_kernels, spec, with, name);
+    if (!is_compiled(with))
+        return;
     const char *library = make_library(suite, kernels, n_kernels, with, unit);
     void *handle = library != NULL ? dlopen(library, RTLD_NOW) : NULL;
     rsr_kernel_fn *const *functions = handle != NULL ? dlsym(handle, "test_kernels") : NULL;
@@ -576,6 +578,8 @@ static void test_cross_compile(struct suite *suite) {
     const char *compiler = "aarch64-linux-gnu-gcc";
     const uint32_t n_kernels = build_kernels(suite, &neon, c, kernels);
     const char *unit = emit_kernels(suite, kernels, n_kernels, &neon, c, neon.name);
+    if (!is_compiled(c))
+        return;
     if (rsrc_find_program(&suite->arena, compiler) == NULL) {
         fprintf(stderr, "SKIPPED: compiling for AArch64: no %s\n", compiler);
         return;

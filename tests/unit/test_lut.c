@@ -74,6 +74,8 @@ static void run_foreign(struct suite *suite, struct test_case **cases, uint32_t 
         interpret_case(cases[i]);
     }
     const char *unit = emit_cases(suite, cases, n_cases, spec, &harness_backends[0], spec->name);
+    if (!is_compiled(&harness_backends[0]))
+        return;
     if (rsrc_find_program(&suite->arena, compiler) == NULL)
         fprintf(stderr, "SKIPPED: compiling with %s: not found\n", compiler);
     else
