@@ -24,7 +24,7 @@ for name in names:
     with open(os.path.join(copy, "chat_template.jinja"), "w", encoding="utf-8", newline="") as out:
         out.write(templates[name])
     module = os.path.join(folder, name + ".so")
-    subprocess.run(["rsrc", copy, "--target", "generic", "-o", module], check=True)
+    subprocess.run(["rsrc", copy, "--target", "native", "-o", module], check=True)
     for system in ([], ["--system", "Be short"]):
         run = subprocess.run(["rsr-run", module, "--chat", "-n", "4", *system], text=True,
                              input='Who art thou?\nSay "{{ x }}" {% again %}\n', capture_output=True)
