@@ -84,6 +84,15 @@ run_lit() {
     fi
 }
 
+fuzz_targets() {
+    ls build/asan/tests/fuzz | sed -n 's/^fuzz_//p'
+}
+
+# Every target for a few seconds of one core.
+fuzz() {
+    fuzz_targets | xargs -P "$jobs" -n 1 tests/fuzz/run.sh -b build/asan 8
+}
+
 # Cross-builds the AArch64 runtime and gives it to the release build. False, loudly, where packages are
 # missing and may not be installed.
 build_aarch64() {
@@ -172,11 +181,9 @@ if [ "$quick" = no ]; then
         -DCMAKE_C_COMPILER="$(find_clang)" -DRSRC_FUZZERS=ON
     step "build (clang, sanitizers, fuzzers)" cmake --build --preset asan -j "$jobs"
     run_lit "sanitizer" build/asan --param "cuda=$cuda" --param "gguf_python=$gguf_python"
-    for fuzzer in build/asan/tests/fuzz/fuzz_*; do
-        name=$(basename "$fuzzer")
-        step "fuzz ${name#fuzz_}" tests/fuzz/run.sh -b build/asan 8 "${name#fuzz_}"
-        passed=$((passed + 1))
-    done
+    step "fuzz" fuzz
+    cat "$log"
+    passed=$((passed + $(fuzz_targets | wc -l)))
 fi
 
 trap - EXIT
