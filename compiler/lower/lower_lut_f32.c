@@ -287,9 +287,9 @@ static void make_registers(struct unit *u) {
 static struct rsrc_address codes_address(const struct unit *u, int64_t at) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
     struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, at);
-    address = rsrc_address_plus(
-        address, u->base.number,
-        (int64_t)(layout->unit_vectors * (rsrc_lut_f32_codes_bytes(layout) / layout->n_vectors)));
+    address =
+        rsrc_address_plus(address, u->base.number,
+                          (int64_t)(layout->unit_vectors * rsrc_lut_f32_vector_bytes(layout)));
     if (u->group != RSR_NO_KREG)
         address = rsrc_address_plus(address, u->group,
                                     (int64_t)(u->n_vectors * rsrc_lut_f32_group_bytes(layout)));
@@ -473,7 +473,12 @@ enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *a
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail) {
     struct lut lut = {.vector_bytes = 0};
-    if (!rsrc_make_lut_f32_layout(input->spec, input->matrix, &lut.layout)) {
+    const struct rsrc_lut_f32_shape shape = {.alphabet = input->matrix->alphabet,
+                                             .rows = input->matrix->rows,
+                                             .cols = input->matrix->cols,
+                                             .group_cols = input->matrix->group_cols,
+                                             .scale_bytes = rsrc_group_scale_bytes(input->matrix)};
+    if (!rsrc_make_lut_f32_layout(input->spec, &shape, &lut.layout)) {
         const struct rsrc_place place = {.tensor = input->title};
         rsrc_error(diag, "lower-lut", &place,
                    "choose another variant with --variant, or a target with one of them",

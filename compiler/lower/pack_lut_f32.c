@@ -1,93 +1,12 @@
-/* pack_lut_f32.c - which targets look floats up, and weights to the codes that they do it with;
- * lut_f32.h has the layout. */
+/* pack_lut_f32.c - weights to the codes that floats are looked up with; layout/lut_f32_layout.h draws them. */
 #include "lower/lut_f32.h"
 
 #include <string.h>
-
-#include "base/round.h"
 
 #define MIDDLE_CODE 13 /* of the 27 of three ternary columns: that of zeros */
 #define SIGN_CODE 16u
 #define HALF_MANTISSA_SHIFT 13 /* between the mantissas of binary16 and binary32 */
 #define HALF_INFINITY 0x7c00u
-
-/* Two vectors of floats are a table of ternary sums: 27 of them on AVX-512; where they have only 16
- * lanes, the 14 that differ by more than their sign. */
-static const struct machine {
-    uint64_t features;
-    uint32_t vector_bits; /* at least */
-    uint32_t vector_rows, max_vectors;
-} machines[] = {
-    {RSR_CPU_MASK(AVX512F), 512, 16, 8},
-    {RSR_CPU_MASK(AVX2), 256, 8, 2},
-};
-
-static const struct alphabet_codes {
-    uint32_t step_cols, segment_cols, n_segments, code_bits;
-} alphabet_codes[] = {[RSR_TERNARY] = {19, 3, 7, 5},
-                      [RSR_BINARY_SIGN] = {32, 4, 8, 4},
-                      [RSR_BINARY_BIT] = {32, 4, 8, 4}};
-
-bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsr_matrix *matrix,
-                              struct rsrc_lut_f32_layout *out) {
-    const struct machine *machine = NULL;
-    for (size_t i = 0; machine == NULL && i < sizeof machines / sizeof *machines; i++)
-        if (rsrc_target_has(spec, machines[i].features) &&
-            spec->vector_bits >= machines[i].vector_bits)
-            machine = &machines[i];
-    if (machine == NULL)
-        return false;
-    const struct alphabet_codes *codes = &alphabet_codes[matrix->alphabet];
-    struct rsrc_lut_f32_layout layout = {.alphabet = matrix->alphabet,
-                                         .step_cols = codes->step_cols,
-                                         .segment_cols = codes->segment_cols,
-                                         .n_segments = codes->n_segments,
-                                         .code_bits = codes->code_bits,
-                                         .vector_rows = machine->vector_rows,
-                                         .cols = matrix->cols};
-    const bool ternary = matrix->alphabet == RSR_TERNARY;
-    layout.table_sums = ternary ? 2 * layout.vector_rows : 16;
-    layout.has_sign = ternary && layout.table_sums == 16;
-    layout.group_cols = matrix->group_cols != 0 && matrix->group_cols < matrix->cols
-                            ? matrix->group_cols
-                            : matrix->cols;
-    layout.n_groups = rsrc_divide_up(matrix->cols, layout.group_cols);
-    layout.group_steps = rsrc_divide_up(layout.group_cols, layout.step_cols);
-    layout.n_steps =
-        (layout.n_groups - 1) * layout.group_steps +
-        rsrc_divide_up(matrix->cols - (layout.n_groups - 1) * layout.group_cols, layout.step_cols);
-    layout.scale_bytes = rsrc_group_scale_bytes(matrix);
-    layout.n_vectors = rsrc_divide_up(matrix->rows, layout.vector_rows);
-    layout.unit_vectors =
-        rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
-    *out = layout;
-    return true;
-}
-
-uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout, uint32_t i,
-                                   uint32_t n_cols) {
-    const uint32_t first = i * layout->segment_cols;
-    const uint32_t left = first < n_cols ? n_cols - first : 0;
-    return left < layout->segment_cols ? left : layout->segment_cols;
-}
-
-uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout) {
-    return layout->vector_rows * (uint32_t)sizeof(uint32_t);
-}
-
-uint64_t rsrc_lut_f32_group_bytes(const struct rsrc_lut_f32_layout *layout) {
-    return (uint64_t)layout->group_steps * rsrc_lut_f32_step_bytes(layout) +
-           (uint64_t)layout->vector_rows * layout->scale_bytes;
-}
-
-static uint64_t vector_bytes(const struct rsrc_lut_f32_layout *layout) {
-    return (uint64_t)layout->n_steps * rsrc_lut_f32_step_bytes(layout) +
-           (uint64_t)layout->n_groups * layout->vector_rows * layout->scale_bytes;
-}
-
-uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout) {
-    return layout->n_vectors * vector_bytes(layout);
-}
 
 /* ---- digits ---------------------------------------------------------------------------------- */
 
@@ -102,11 +21,6 @@ static int code_digit(const struct rsrc_lut_f32_layout *layout, uint32_t code, u
         break;
     }
     return bit;
-}
-
-uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout) {
-    return layout->segment_cols * layout->table_sums +
-           (layout->alphabet == RSR_TERNARY ? layout->vector_rows : 0);
 }
 
 void rsrc_pack_lut_f32_digits(const struct rsrc_lut_f32_layout *layout, float *digits) {
@@ -212,7 +126,7 @@ void rsrc_pack_lut_f32(const struct rsr_matrix *matrix, const struct rsrc_lut_f3
         const uint32_t first = vector / layout->unit_vectors * layout->unit_vectors;
         const uint32_t left = layout->n_vectors - first;
         const uint32_t n = left < layout->unit_vectors ? left : layout->unit_vectors;
-        const struct row_place place = {.unit = codes + first * vector_bytes(layout),
+        const struct row_place place = {.unit = codes + first * rsrc_lut_f32_vector_bytes(layout),
                                         .unit_rows = (size_t)n * layout->vector_rows,
                                         .row = row - first * layout->vector_rows};
         pack_row(layout, &place, matrix->values + (size_t)row * matrix->cols,

@@ -3,6 +3,7 @@
 #include "plan/cost.h"
 
 #include "base/round.h"
+#include "layout/lut_f32_layout.h"
 #include "layout/lut_layout.h"
 
 /* Vector instructions of a segment: for each vector of rows (loads of codes, look-ups, signs, sums), and
@@ -59,60 +60,53 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     return true;
 }
 
-/* What floats are looked up with (lower/pack_lut_f32.c), and vector instructions a step of one word of
- * codes and vector of rows, and a step's tables, of ternary and of binary codes. */
-static const struct float_form {
-    uint64_t features;
-    uint32_t vector_bits;
+/* Vector instructions where floats are looked up, by the rows of a vector: for each vector, of a step's word
+ * of codes; for a step's tables. */
+static const struct float_work {
     uint32_t vector_rows;
-    uint32_t digits_bytes[2];
-    double look_up[2], build[2];
-} FLOAT_FORMS[] = {
-    {RSR_CPU_MASK(AVX512F), 512, 16, {448, 256}, {24, 26}, {90, 100}},
-    {RSR_CPU_MASK(AVX2), 256, 8, {224, 256}, {66, 60}, {100, 160}},
-};
-static const uint32_t FLOAT_STEP_COLS[2] = {19, 32}, FLOAT_STEP_SEGMENTS[2] = {7, 8};
+    double look_up[2], build[2]; /* [binary] */
+} FLOAT_WORK[] = {{16, {24, 26}, {90, 100}}, {8, {66, 60}, {100, 160}}};
 /* Vector instructions that scale a group's sums of a vector of rows: of binary16 and binary32 scales. */
 #define SCALE_HALF 6.0
 #define SCALE_FLOAT 3.0
 
-static uint64_t count_float_steps(const struct rsrc_plan_input *input, uint32_t step_cols) {
-    const uint32_t cols = input->stats->cols;
-    const uint32_t group_cols = rsrc_plan_group_cols(input);
-    const uint32_t last = cols - (rsrc_plan_n_groups(input) - 1) * group_cols;
-    return (uint64_t)(rsrc_plan_n_groups(input) - 1) * rsrc_divide_up(group_cols, step_cols) +
-           rsrc_divide_up(last, step_cols);
+/* One of the vectors that layouts have. */
+static const struct float_work *find_float_work(uint32_t vector_rows) {
+    const struct float_work *work = FLOAT_WORK;
+    while (work->vector_rows != vector_rows)
+        work++;
+    return work;
 }
 
 bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                        struct rsrc_choice *out) {
     const struct rsr_spec *spec = input->spec;
-    const struct float_form *form = NULL;
-    for (size_t i = 0; form == NULL && i < sizeof FLOAT_FORMS / sizeof *FLOAT_FORMS; i++)
-        if ((spec->cpu_features & FLOAT_FORMS[i].features) == FLOAT_FORMS[i].features &&
-            spec->vector_bits >= FLOAT_FORMS[i].vector_bits)
-            form = &FLOAT_FORMS[i];
-    if (form == NULL)
+    const struct rsrc_lut_f32_shape shape = {.alphabet = input->alphabet,
+                                             .rows = input->stats->rows,
+                                             .cols = input->stats->cols,
+                                             .group_cols = input->group_cols,
+                                             .scale_bytes =
+                                                 input->group_cols == 0 ? 0 : input->scale_bytes};
+    struct rsrc_lut_f32_layout layout;
+    if (!rsrc_make_lut_f32_layout(spec, &shape, &layout))
         return false;
     const bool binary = input->alphabet != RSR_TERNARY;
-    const uint64_t n_steps = count_float_steps(input, FLOAT_STEP_COLS[binary]);
-    const uint64_t n_vectors = rsrc_divide_up64(input->stats->rows, form->vector_rows);
-    const uint64_t n_scales = input->group_cols == 0 ? 0 : rsrc_plan_n_groups(input); /* a row */
-    const double scale = input->scale_bytes == 2 ? SCALE_HALF : SCALE_FLOAT;
+    const struct float_work *work = find_float_work(layout.vector_rows);
+    const double scale = layout.scale_bytes == 0   ? 0
+                         : layout.scale_bytes == 2 ? SCALE_HALF
+                                                   : SCALE_FLOAT;
     const double instructions =
-        (double)n_vectors * ((double)n_steps * form->look_up[binary] + (double)n_scales * scale) +
-        (double)n_steps * form->build[binary];
+        layout.n_vectors * (layout.n_steps * work->look_up[binary] + layout.n_groups * scale) +
+        layout.n_steps * work->build[binary];
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
     choice.max_cols = UINT32_MAX;
-    choice.weight_bytes = n_vectors * form->vector_rows *
-                              (n_steps * sizeof(uint32_t) + n_scales * input->scale_bytes) +
-                          form->digits_bytes[binary];
+    choice.weight_bytes = rsrc_lut_f32_codes_bytes(&layout) +
+                          (uint64_t)rsrc_lut_f32_n_digits(&layout) * sizeof(float);
     const double compute_us = rsrc_work_us(instructions, spec->vector_gips);
     rsrc_set_costs(&choice, compute_us, compute_us, spec); /* a token at a time */
-    choice.work = rsrc_work_text(
-        arena, (double)(n_vectors * form->vector_rows * n_steps) * FLOAT_STEP_SEGMENTS[binary],
-        "look-ups");
+    const double look_ups = (double)layout.n_vectors * layout.vector_rows * layout.n_steps;
+    choice.work = rsrc_work_text(arena, look_ups * layout.n_segments, "look-ups");
     *out = choice;
     return true;
 }

@@ -1,0 +1,87 @@
+/* lut_f32_layout.c - which targets look floats up, and sizes; see lut_f32_layout.h. */
+#include "layout/lut_f32_layout.h"
+
+#include "base/round.h"
+#include "layout/lut_layout.h"
+
+/* Two vectors of floats are a table of ternary sums: 27 of them on AVX-512; where they have only 16
+ * lanes, the 14 that differ by more than their sign. */
+static const struct machine {
+    uint64_t features;
+    uint32_t vector_bits; /* at least */
+    uint32_t vector_rows, max_vectors;
+} machines[] = {
+    {RSR_CPU_MASK(AVX512F), 512, 16, 8},
+    {RSR_CPU_MASK(AVX2), 256, 8, 2},
+};
+
+static const struct alphabet_codes {
+    uint32_t step_cols, segment_cols, n_segments, code_bits;
+} alphabet_codes[] = {[RSR_TERNARY] = {19, 3, 7, 5},
+                      [RSR_BINARY_SIGN] = {32, 4, 8, 4},
+                      [RSR_BINARY_BIT] = {32, 4, 8, 4}};
+
+bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut_f32_shape *shape,
+                              struct rsrc_lut_f32_layout *out) {
+    const struct machine *machine = NULL;
+    for (size_t i = 0; machine == NULL && i < sizeof machines / sizeof *machines; i++)
+        if (rsrc_target_has(spec, machines[i].features) &&
+            spec->vector_bits >= machines[i].vector_bits)
+            machine = &machines[i];
+    if (machine == NULL)
+        return false;
+    const struct alphabet_codes *codes = &alphabet_codes[shape->alphabet];
+    struct rsrc_lut_f32_layout layout = {.alphabet = shape->alphabet,
+                                         .step_cols = codes->step_cols,
+                                         .segment_cols = codes->segment_cols,
+                                         .n_segments = codes->n_segments,
+                                         .code_bits = codes->code_bits,
+                                         .vector_rows = machine->vector_rows,
+                                         .cols = shape->cols};
+    const bool ternary = shape->alphabet == RSR_TERNARY;
+    layout.table_sums = ternary ? 2 * layout.vector_rows : 16;
+    layout.has_sign = ternary && layout.table_sums == 16;
+    layout.group_cols =
+        shape->group_cols != 0 && shape->group_cols < shape->cols ? shape->group_cols : shape->cols;
+    layout.n_groups = rsrc_divide_up(shape->cols, layout.group_cols);
+    layout.group_steps = rsrc_divide_up(layout.group_cols, layout.step_cols);
+    layout.n_steps =
+        (layout.n_groups - 1) * layout.group_steps +
+        rsrc_divide_up(shape->cols - (layout.n_groups - 1) * layout.group_cols, layout.step_cols);
+    layout.scale_bytes = shape->scale_bytes;
+    layout.n_vectors = rsrc_divide_up(shape->rows, layout.vector_rows);
+    layout.unit_vectors =
+        rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
+    *out = layout;
+    return true;
+}
+
+uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout, uint32_t i,
+                                   uint32_t n_cols) {
+    const uint32_t first = i * layout->segment_cols;
+    const uint32_t left = first < n_cols ? n_cols - first : 0;
+    return left < layout->segment_cols ? left : layout->segment_cols;
+}
+
+uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout) {
+    return layout->vector_rows * (uint32_t)sizeof(uint32_t);
+}
+
+uint64_t rsrc_lut_f32_group_bytes(const struct rsrc_lut_f32_layout *layout) {
+    return (uint64_t)layout->group_steps * rsrc_lut_f32_step_bytes(layout) +
+           (uint64_t)layout->vector_rows * layout->scale_bytes;
+}
+
+uint64_t rsrc_lut_f32_vector_bytes(const struct rsrc_lut_f32_layout *layout) {
+    return (uint64_t)layout->n_steps * rsrc_lut_f32_step_bytes(layout) +
+           (uint64_t)layout->n_groups * layout->vector_rows * layout->scale_bytes;
+}
+
+uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout) {
+    return layout->n_vectors * rsrc_lut_f32_vector_bytes(layout);
+}
+
+uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout) {
+    return layout->segment_cols * layout->table_sums +
+           (layout->alphabet == RSR_TERNARY ? layout->vector_rows : 0);
+}

@@ -1,0 +1,61 @@
+/* lut_f32_layout.h - how the data of `lut` lies where activations are floats, as lut_layout.h says of int8.
+ *
+ * Rows are cut into vectors of vector_rows, one row a 32-bit lane; unit_vectors vectors are a unit
+ * (the last unit has what is left). Columns are cut into groups, those that share a scale of their
+ * row (all columns are one group where scales are of rows or of the matrix); groups into steps of
+ * step_cols columns, steps into segments of segment_cols. What is last of a group or a step may be
+ * short: no segment lies in two groups. A step has a word of 32 bits a row, whose bits
+ * i * code_bits and up are the code of segment i:
+ *
+ *              columns of a step    code of a segment
+ *   ternary    6 x 3 + 1            13 + c of c = sum of w_i 3^i, where a table has 32 sums; |c| and
+ *                                   at bit 4 whether c < 0, where it has 16. Of the one column: 1 + w
+ *   binary     8 x 4                bit i where w_i = +1
+ *
+ * that is 1.68 bits and 1 bit a weight. Columns that a step lacks count as 0, or as not +1.
+ *
+ *   codes  unit u at u * unit_vectors * vector bytes; in a unit of n vectors, group after group:
+ *          its scales (scale_bytes each, row after row of the n vectors), then for each of its steps
+ *          the words of the n vectors. Rows beyond the matrix have scale 0
+ *   index  for every column of a segment table_sums floats: its digit in each code; ternary: of the
+ *          one column vector_rows floats
+ */
+#ifndef RSRC_LAYOUT_LUT_F32_LAYOUT_H
+#define RSRC_LAYOUT_LUT_F32_LAYOUT_H
+
+#include "ir.h"
+
+/* What a layout is made for. */
+struct rsrc_lut_f32_shape {
+    enum rsr_alphabet alphabet;
+    uint32_t rows, cols;
+    uint32_t group_cols;  /* that share a scale of their row; 0: all */
+    uint32_t scale_bytes; /* of a group's; 0: groups have none */
+};
+
+struct rsrc_lut_f32_layout {
+    enum rsr_alphabet alphabet;
+    uint32_t step_cols, segment_cols, n_segments; /* n_segments: of a step */
+    uint32_t code_bits, table_sums;
+    bool has_sign; /* codes are magnitude and sign */
+    uint32_t vector_rows, unit_vectors, n_vectors;
+    uint32_t cols, group_cols, n_groups;
+    uint32_t group_steps, n_steps; /* of all groups but the last; of all groups */
+    uint32_t scale_bytes;          /* 2: binary16; 4: binary32; 0: groups have no scales */
+};
+
+/* False: the target looks no floats up. */
+bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut_f32_shape *shape,
+                              struct rsrc_lut_f32_layout *out);
+/* Columns of segment i of a step that has n_cols. */
+uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout, uint32_t i,
+                                   uint32_t n_cols);
+/* Of one step, of one group that is not the last, and of all, of one vector of rows. */
+uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout);
+uint64_t rsrc_lut_f32_group_bytes(const struct rsrc_lut_f32_layout *layout);
+uint64_t rsrc_lut_f32_vector_bytes(const struct rsrc_lut_f32_layout *layout);
+uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout);
+/* Floats of the index: digits. */
+uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout);
+
+#endif
