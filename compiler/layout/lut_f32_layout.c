@@ -21,6 +21,15 @@ static const struct alphabet_codes {
                       [RSR_BINARY_SIGN] = {32, 4, 8, 4},
                       [RSR_BINARY_BIT] = {32, 4, 8, 4}};
 
+/* Vectors of the first stream, or of the second. */
+static uint32_t count_vectors(const struct rsrc_lut_f32_layout *layout, bool second) {
+    const uint32_t n_units = layout->n_vectors / layout->unit_vectors;
+    const uint32_t left = layout->n_vectors % layout->unit_vectors;
+    const uint32_t left_first = left < layout->stream_vectors ? left : layout->stream_vectors;
+    return second ? n_units * (layout->unit_vectors - layout->stream_vectors) + left - left_first
+                  : n_units * layout->stream_vectors + left_first;
+}
+
 bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut_f32_shape *shape,
                               struct rsrc_lut_f32_layout *out) {
     const struct machine *machine = NULL;
@@ -52,6 +61,9 @@ bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut
     layout.n_vectors = rsrc_divide_up(shape->rows, layout.vector_rows);
     layout.unit_vectors =
         rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
+    layout.stream_vectors = rsrc_divide_up(layout.unit_vectors, 2);
+    layout.stream_bytes = rsrc_lut_stream_bytes(
+        count_vectors(&layout, false) * rsrc_lut_f32_vector_bytes(&layout), 2);
     *out = layout;
     return true;
 }
@@ -78,7 +90,10 @@ uint64_t rsrc_lut_f32_vector_bytes(const struct rsrc_lut_f32_layout *layout) {
 }
 
 uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout) {
-    return layout->n_vectors * rsrc_lut_f32_vector_bytes(layout);
+    const uint32_t in_second = count_vectors(layout, true);
+    if (in_second == 0)
+        return layout->n_vectors * rsrc_lut_f32_vector_bytes(layout);
+    return layout->stream_bytes + in_second * rsrc_lut_f32_vector_bytes(layout);
 }
 
 uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout) {

@@ -14,9 +14,10 @@
  *
  * that is 1.68 bits and 1 bit a weight. Columns that a step lacks count as 0, or as not +1.
  *
- *   codes  unit u at u * unit_vectors * vector bytes; in a unit of n vectors, group after group:
- *          its scales (scale_bytes each, row after row of the n vectors), then for each of its steps
- *          the words of the n vectors. Rows beyond the matrix have scale 0
+ *   codes  a unit reads two streams (one, where it is one vector): its first stream_vectors vectors
+ *          and the others. Streams are stream_bytes apart (rsrc_lut_stream_bytes says why) and have unit
+ *          after unit: of the n vectors, group after group, the scales (scale_bytes each, row after row),
+ *          then for each step the words. Rows beyond the matrix have scale 0
  *   index  for every column of a segment table_sums floats: its digit in each code; ternary: of the
  *          one column vector_rows floats
  */
@@ -38,7 +39,8 @@ struct rsrc_lut_f32_layout {
     uint32_t step_cols, segment_cols, n_segments; /* n_segments: of a step */
     uint32_t code_bits, table_sums;
     bool has_sign; /* codes are magnitude and sign */
-    uint32_t vector_rows, unit_vectors, n_vectors;
+    uint32_t vector_rows, unit_vectors, stream_vectors, n_vectors;
+    uint64_t stream_bytes; /* from the first stream of codes to the second */
     uint32_t cols, group_cols, n_groups;
     uint32_t group_steps, n_steps; /* of all groups but the last; of all groups */
     uint32_t scale_bytes;          /* 2: binary16; 4: binary32; 0: groups have no scales */

@@ -62,12 +62,8 @@ uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_
     return n;
 }
 
-/* The vectors that a stream has at most, and, of long streams, on to its part of a page: of two streams a
- * half, of four a quarter. Short ones do not get at speed before they end. */
-static uint64_t stream_bytes(const struct rsrc_lut_layout *layout) {
-    const uint64_t filled =
-        rsrc_divide_up(layout->n_vectors, layout->unit_vectors) * rsrc_lut_vector_bytes(layout);
-    const uint64_t part = PAGE_BYTES / layout->unit_vectors / LINE_BYTES * LINE_BYTES;
+uint64_t rsrc_lut_stream_bytes(uint64_t filled, uint32_t n_streams) {
+    const uint64_t part = PAGE_BYTES / n_streams / LINE_BYTES * LINE_BYTES;
     if (filled < STAGGERED_PAGES * PAGE_BYTES)
         return filled;
     return rsrc_round_up(filled + PAGE_BYTES - part, PAGE_BYTES) - PAGE_BYTES + part;
@@ -102,7 +98,9 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabe
     layout.n_vectors = rsrc_divide_up(rows, layout.vector_rows);
     layout.unit_vectors =
         rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
-    layout.stream_bytes = stream_bytes(&layout);
+    layout.stream_bytes = rsrc_lut_stream_bytes(
+        rsrc_divide_up(layout.n_vectors, layout.unit_vectors) * rsrc_lut_vector_bytes(&layout),
+        layout.unit_vectors);
     *out = layout;
     return true;
 }

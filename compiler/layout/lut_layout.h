@@ -64,6 +64,10 @@ struct rsrc_lut_layout {
  * the kernels of both regimes each make it. */
 bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabet, uint32_t rows,
                           uint32_t cols, struct rsrc_lut_layout *out);
+/* From one of n_streams streams of codes, of `filled` bytes, to the next: where they are long, on to another
+ * part of the page, of two streams a half, of four a quarter. Short ones do not get at speed before they
+ * end. */
+uint64_t rsrc_lut_stream_bytes(uint64_t filled, uint32_t n_streams);
 /* Vectors of a unit: as many as the registers hold, but enough units to share them out among the
  * cores. */
 uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores);

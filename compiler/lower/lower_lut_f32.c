@@ -283,30 +283,51 @@ static void make_registers(struct unit *u) {
                                  lanes_reg(lut, RSR_ELEM_U32, "sign_mask", 0, suffix), SIGN_BIT);
 }
 
-/* Byte `at` of a part of the unit's codes: with groups, of the current one. */
-static struct rsrc_address codes_address(const struct unit *u, int64_t at) {
+static uint32_t n_streams(const struct unit *u) {
+    return rsrc_divide_up(u->n_vectors, u->lut->layout.stream_vectors);
+}
+
+/* Vectors of the unit in one of its streams. */
+static uint32_t in_stream(const struct unit *u, uint32_t stream) {
+    const uint32_t most = u->lut->layout.stream_vectors;
+    const uint32_t left = u->n_vectors - stream * most;
+    return left < most ? left : most;
+}
+
+/* Byte `at` of the unit's part of a stream: with groups, of the current one. */
+static struct rsrc_address codes_address(const struct unit *u, uint32_t stream, int64_t at) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
-    struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, at);
+    struct rsrc_address address =
+        rsrc_address_at(RSR_KBUF_CODES, (int64_t)(stream * layout->stream_bytes) + at);
     address =
         rsrc_address_plus(address, u->base.number,
-                          (int64_t)(layout->unit_vectors * rsrc_lut_f32_vector_bytes(layout)));
+                          (int64_t)(layout->stream_vectors * rsrc_lut_f32_vector_bytes(layout)));
     if (u->group != RSR_NO_KREG)
-        address = rsrc_address_plus(address, u->group,
-                                    (int64_t)(u->n_vectors * rsrc_lut_f32_group_bytes(layout)));
+        address = rsrc_address_plus(
+            address, u->group, (int64_t)(in_stream(u, stream) * rsrc_lut_f32_group_bytes(layout)));
     return address;
+}
+
+/* Fetches what lies ahead of size_bytes bytes of a stream. */
+static void fetch(struct unit *u, struct rsrc_address at, uint64_t size_bytes) {
+    struct rsrc_frame *frame = &u->base.walk->frame;
+    rsrc_frame_prefetch_codes(frame, at, size_bytes,
+                              rsrc_fetch_ahead(frame->layer->spec, n_streams(u)));
 }
 
 static void load_words(struct unit *u) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
-    const uint32_t step_bytes = u->n_vectors * rsrc_lut_f32_step_bytes(layout);
-    const int64_t scales_bytes = (int64_t)u->n_vectors * layout->vector_rows * layout->scale_bytes;
-    const struct rsrc_address at =
-        rsrc_address_plus(codes_address(u, scales_bytes), u->base.step, step_bytes);
-    rsrc_frame_prefetch_codes(&u->base.walk->frame, at, step_bytes,
-                              rsrc_fetch_ahead(u->base.walk->frame.layer->spec, 1));
-    for (uint32_t v = 0; v < u->n_vectors; v++)
-        rsrc_kb_load(&u->base.walk->frame.kb, u->words[v],
-                     rsrc_address_offset(at, v * (int64_t)rsrc_lut_f32_step_bytes(layout)));
+    const uint32_t step_bytes = rsrc_lut_f32_step_bytes(layout);
+    for (uint32_t stream = 0; stream < n_streams(u); stream++) {
+        const uint32_t n = in_stream(u, stream);
+        struct rsrc_address at =
+            codes_address(u, stream, (int64_t)n * layout->vector_rows * layout->scale_bytes);
+        at = rsrc_address_plus(at, u->base.step, (int64_t)n * step_bytes);
+        fetch(u, at, n * step_bytes);
+        for (uint32_t v = 0; v < n; v++)
+            rsrc_kb_load(&u->base.walk->frame.kb, u->words[stream * layout->stream_vectors + v],
+                         rsrc_address_offset(at, (int64_t)v * step_bytes));
+    }
 }
 
 /* sums += the entries that segment i of the step selects */
@@ -356,8 +377,9 @@ static void emit_steps(struct unit *u, uint16_t first, uint16_t end) {
 static void load_scales(struct unit *u, uint32_t v) {
     const struct rsrc_lut_f32_layout *layout = &u->lut->layout;
     struct rsrc_kb *kb = &u->base.walk->frame.kb;
-    const struct rsrc_address at =
-        codes_address(u, (int64_t)v * layout->vector_rows * layout->scale_bytes);
+    const struct rsrc_address at = codes_address(u, v / layout->stream_vectors,
+                                                 (int64_t)(v % layout->stream_vectors) *
+                                                     layout->vector_rows * layout->scale_bytes);
     if (layout->scale_bytes == sizeof(float)) {
         rsrc_kb_load(kb, u->scale, at);
         return;
@@ -378,9 +400,9 @@ static void emit_groups(struct unit *u) {
     const uint16_t group_steps = rsrc_kb_index_const(kb, layout->group_steps, "steps%s", suffix);
     const uint16_t n_steps = rsrc_kb_index_const(kb, layout->n_steps, "all_steps%s", suffix);
     rsrc_kb_loop(kb, u->group, walk->first_step, walk->end_step, 1);
-    rsrc_frame_prefetch_codes(&u->base.walk->frame, codes_address(u, 0),
-                              (uint64_t)u->n_vectors * layout->vector_rows * layout->scale_bytes,
-                              rsrc_fetch_ahead(u->base.walk->frame.layer->spec, 1));
+    for (uint32_t stream = 0; stream < n_streams(u); stream++)
+        fetch(u, codes_address(u, stream, 0),
+              (uint64_t)in_stream(u, stream) * layout->vector_rows * layout->scale_bytes);
     for (uint32_t v = 0; v < u->n_vectors; v++)
         rsrc_kb_const_f32(kb, u->group_sums[v], 0.0f);
     const uint16_t before =

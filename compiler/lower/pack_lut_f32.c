@@ -92,11 +92,11 @@ static void put_scale(const struct rsrc_lut_f32_layout *layout, float scale, uin
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-/* Where a row's parts are in its unit. */
+/* Where a row's parts are: in its unit's part of a stream. */
 struct row_place {
-    uint8_t *unit;
-    size_t unit_rows; /* stored */
-    size_t row;       /* of the unit */
+    uint8_t *part;
+    size_t part_rows; /* stored */
+    size_t row;       /* of the part */
 };
 
 static void pack_row(const struct rsrc_lut_f32_layout *layout, const struct row_place *place,
@@ -107,28 +107,36 @@ static void pack_row(const struct rsrc_lut_f32_layout *layout, const struct row_
         const uint32_t left = layout->cols - first;
         const uint32_t n_cols = left < layout->group_cols ? left : layout->group_cols;
         if (layout->scale_bytes != 0)
-            put_scale(layout, scales[g], place->unit + at + place->row * layout->scale_bytes);
-        at += place->unit_rows * layout->scale_bytes;
+            put_scale(layout, scales[g], place->part + at + place->row * layout->scale_bytes);
+        at += place->part_rows * layout->scale_bytes;
         for (uint32_t col = 0; col < n_cols; col += layout->step_cols) {
             const uint32_t rest = n_cols - col;
             const uint32_t n = rest < layout->step_cols ? rest : layout->step_cols;
             const uint32_t word = step_word(layout, w + first + col, n);
-            memcpy(place->unit + at + place->row * sizeof word, &word, sizeof word);
-            at += place->unit_rows * sizeof word;
+            memcpy(place->part + at + place->row * sizeof word, &word, sizeof word);
+            at += place->part_rows * sizeof word;
         }
     }
+}
+
+static struct row_place place_row(const struct rsrc_lut_f32_layout *layout, uint8_t *codes,
+                                  uint32_t row) {
+    const uint32_t vector = row / layout->vector_rows, unit = vector / layout->unit_vectors;
+    const uint32_t in_unit = vector % layout->unit_vectors;
+    const uint32_t stream = in_unit / layout->stream_vectors;
+    const uint32_t first = unit * layout->unit_vectors + stream * layout->stream_vectors;
+    const uint32_t left = layout->n_vectors - first;
+    const uint32_t n = left < layout->stream_vectors ? left : layout->stream_vectors;
+    const uint64_t before = unit * layout->stream_vectors * rsrc_lut_f32_vector_bytes(layout);
+    return (struct row_place){.part = codes + stream * layout->stream_bytes + before,
+                              .part_rows = (size_t)n * layout->vector_rows,
+                              .row = row - (size_t)first * layout->vector_rows};
 }
 
 void rsrc_pack_lut_f32(const struct rsr_matrix *matrix, const struct rsrc_lut_f32_layout *layout,
                        uint8_t *codes) {
     for (uint32_t row = 0; row < matrix->rows; row++) {
-        const uint32_t vector = row / layout->vector_rows;
-        const uint32_t first = vector / layout->unit_vectors * layout->unit_vectors;
-        const uint32_t left = layout->n_vectors - first;
-        const uint32_t n = left < layout->unit_vectors ? left : layout->unit_vectors;
-        const struct row_place place = {.unit = codes + first * rsrc_lut_f32_vector_bytes(layout),
-                                        .unit_rows = (size_t)n * layout->vector_rows,
-                                        .row = row - first * layout->vector_rows};
+        const struct row_place place = place_row(layout, codes, row);
         pack_row(layout, &place, matrix->values + (size_t)row * matrix->cols,
                  layout->scale_bytes == 0 ? NULL : matrix->scale + (size_t)row * layout->n_groups);
     }
