@@ -41,6 +41,8 @@ enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE };
 /* Rows whose exact logits ops->head_some computes in the time of one. Four streams need no prefetch: to
  * fetch the next four rows meanwhile took 28 % longer. */
 #define READ_TOGETHER 4u
+/* Blocks that a worker takes at a time, at least: each takes some microseconds, and calls nothing anew. */
+#define LEAST_BLOCKS 2u
 
 struct head_walk {
     struct rsr_engine *engine;
@@ -155,19 +157,44 @@ static struct rsr_head_frame frame_of(const struct head_walk *w, struct rsr_head
         {rsr_round_up(frame.offset[0] + error), rsr_round_up(frame.offset[1] + error)}, frame.unit};
 }
 
-/* From t of the block's rows to bounds. */
+/* NaN counts as less than all. */
+static float largest_of(const float *x, uint32_t n) {
+    enum { LANES = 16 };
+    float lanes[LANES], largest = -INFINITY;
+    for (uint32_t l = 0; l < LANES; l++)
+        lanes[l] = largest;
+    uint32_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (uint32_t l = 0; l < LANES; l++)
+            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+    for (; i < n; i++)
+        largest = x[i] > largest ? x[i] : largest;
+    for (uint32_t l = 0; l < LANES; l++)
+        largest = lanes[l] > largest ? lanes[l] : largest;
+    return largest;
+}
+
+/* Without noise a row's bound is computed where it may count: it grows with t. */
+static float bound_of(const struct rsr_head_pick *pick, uint32_t row) {
+    if (pick->mode == RSR_PICK_DRAW)
+        return pick->keys[row];
+    const struct rsr_head_frame *frame = &pick->frames[row / RSR_SKETCH_VECTORS];
+    return score_bound(pick, false, frame->offset[0], frame->unit, pick->keys[row], row);
+}
+
+/* From t of the block's rows to their keys, and to the best bound. */
 static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, uint32_t block) {
     const uint32_t first = block * RSR_SKETCH_VECTORS, n = end_of_block(w, block) - first;
     const struct rsr_head_frame frame = frame_of(w, pick, block_at(w, block));
-    float *bounds = pick->bounds + first;
-    pick->frames[block] = frame;
     const float *t = pick->t + first;
-    if (pick->mode == RSR_PICK_DRAW)
-        for (uint32_t j = 0; j < n; j++)
-            bounds[j] = score_bound(pick, true, frame.offset[0], frame.unit, t[j], first + j);
-    else
-        for (uint32_t j = 0; j < n; j++)
-            bounds[j] = score_bound(pick, false, frame.offset[0], frame.unit, t[j], first + j);
+    pick->frames[block] = frame;
+    const bool draws = pick->mode == RSR_PICK_DRAW;
+    for (uint32_t j = 0; draws && j < n; j++)
+        pick->keys[first + j] =
+            score_bound(pick, true, frame.offset[0], frame.unit, t[j], first + j);
+    const float largest = largest_of(pick->keys + first, n);
+    pick->block_bounds[block] =
+        draws ? largest : score_bound(pick, false, frame.offset[0], frame.unit, largest, first);
 }
 
 /* Any worker may scan any block. */
@@ -177,7 +204,7 @@ static void scan(const struct head_walk *w) {
     uint32_t n_blocks = 0, begin, end;
     for (uint32_t i = 0; i < picks->n_sketched; i++)
         queries[i] = &picks->sketched[i]->query;
-    for (struct rsr_pieces left = rsr_pieces_begin(w->engine, w->worker, w->n_blocks);
+    for (struct rsr_pieces left = rsr_pieces_begin(w->engine, w->worker, w->n_blocks, LEAST_BLOCKS);
          rsr_pieces_next(&left, &begin, &end); n_blocks += end - begin)
         for (uint32_t b = begin; b < end; b++) {
             picks->kernel->bounds(&picks->shape, block_at(w, b), queries, picks->n_sketched,
@@ -199,7 +226,7 @@ static void compute_all(const struct head_walk *w, const struct rsr_head_pick *p
     struct rsr_worker_state *state = &w->engine->workers[w->worker];
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
         const uint32_t begin = b * RSR_SKETCH_VECTORS, end = end_of_block(w, b);
-        w->engine->model->ops->head(pick->bounds, w->head, begin, end, query_of(w, pick));
+        w->engine->model->ops->head(pick->all, w->head, begin, end, query_of(w, pick));
         state->bytes += (end - begin) * rsr_matrix_row_bytes(w->head);
     }
 }
@@ -220,20 +247,40 @@ static void read_rows(const struct head_walk *w, struct rsr_head_pick *pick,
         const uint32_t row = numbers[i];
         const bool penalized = (pick->penalized[row / 64] >> row % 64 & 1) != 0;
         rows[i].value = penalized ? rsr_penalized(logits[i], &pick->sampling) : logits[i];
-        pick->bounds[row] = NAN; /* reaches no threshold */
+        pick->keys[row] = NAN; /* reaches no threshold */
     }
     w->engine->workers[w->worker].head.exact += n;
     w->engine->workers[w->worker].bytes += n * rsr_matrix_row_bytes(w->head);
 }
 
-/* Whether a bound of the block reaches the floor. */
-static bool block_reaches(const struct head_walk *w, const struct rsr_head_pick *pick,
-                          uint32_t block, float floor) {
+/* A row of the block with a lower key has a bound below the floor: what score_bound() adds to offset + unit t
+ * is less than the slack. */
+static float key_floor(const struct rsr_head_pick *pick, uint32_t block, float floor) {
+    if (pick->mode == RSR_PICK_DRAW)
+        return floor;
+    if (floor <= -FLT_MAX)
+        return -INFINITY;
+    const struct rsr_head_frame *frame = &pick->frames[block];
+    const double slack =
+        fabs((double)floor) * 0x1p-20 + fabs(frame->offset[0]) * 0x1p-48 + 0x1p-130;
+    return rsr_float_down(((double)floor - slack - frame->offset[0]) / frame->unit);
+}
+
+/* Writes the block's rows whose bounds reach the floor. */
+static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_pick *pick,
+                              uint32_t block, float floor, struct rsr_head_row *rows) {
+    if (!(pick->block_bounds[block] >= floor))
+        return 0;
+    const float least = key_floor(pick, block, floor);
     const uint32_t end = end_of_block(w, block);
     uint32_t n = 0;
     for (uint32_t row = block * RSR_SKETCH_VECTORS; row < end; row++)
-        n += pick->bounds[row] >= floor;
-    return n > 0;
+        if (pick->keys[row] >= least) {
+            const float bound = bound_of(pick, row);
+            if (bound >= floor)
+                rows[n++] = (struct rsr_head_row){row, bound};
+        }
+    return n;
 }
 
 /* The rows with the best bounds of this worker's blocks. */
@@ -243,11 +290,11 @@ static void read_seeds(const struct head_walk *w, struct rsr_head_pick *pick) {
     struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n);
     *n = 0;
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
-        if (*n == most && !block_reaches(w, pick, b, seeds[0].value))
-            continue;
-        const uint32_t end = end_of_block(w, b);
-        for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++)
-            keep_largest(seeds, n, most, (struct rsr_head_row){row, pick->bounds[row]});
+        struct rsr_head_row rows[RSR_SKETCH_VECTORS];
+        const uint32_t n_rows =
+            find_in_block(w, pick, b, *n == most ? seeds[0].value : -INFINITY, rows);
+        for (uint32_t i = 0; i < n_rows; i++)
+            keep_largest(seeds, n, most, rows[i]);
     }
     for (uint32_t i = 0; i < *n; i += READ_TOGETHER)
         read_rows(w, pick, seeds + i, at_most(*n - i, READ_TOGETHER));
@@ -291,14 +338,8 @@ static void fetch(const char *at, uint64_t bytes) {
 static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick *pick, float floor,
                           struct rsr_head_row *rows) {
     uint32_t n = 0;
-    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
-        if (!block_reaches(w, pick, b, floor))
-            continue;
-        const uint32_t end = end_of_block(w, b);
-        for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++)
-            if (pick->bounds[row] >= floor)
-                rows[n++] = (struct rsr_head_row){row, pick->bounds[row]};
-    }
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
+        n += find_in_block(w, pick, b, floor, rows + n);
     return n;
 }
 

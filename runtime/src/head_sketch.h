@@ -50,8 +50,10 @@ struct rsr_head_pick {
     struct rsr_sketch_query query;
 
     /* In the slot: */
-    float *bounds; /* of the scores of all rows, NaN once a row is listed; or all logits */
-    float *t;      /* of all rows: sketch.h */
+    float *t;            /* of all rows: sketch.h */
+    float *all;          /* logits, if the pick is excluded; else, DRAW: bounds of all rows' scores */
+    float *keys;         /* t, or DRAW those bounds; NaN once a row is listed */
+    float *block_bounds; /* of the best score of each block */
     struct rsr_head_frame *frames; /* of blocks */
     uint64_t *penalized;           /* a bit a row */
     struct rsr_head_row *best;     /* room for n_wanted rows */

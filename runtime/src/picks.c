@@ -16,7 +16,7 @@
 
 /* A slot, in bytes: a pick's arrays. Most of a slot is not touched, so it is mapped and not filled. */
 struct slot_layout {
-    uint64_t bounds, t, frames, penalized, best, n_listed, listed, query, bytes;
+    uint64_t all, t, block_bounds, frames, penalized, best, n_listed, listed, query, bytes;
 };
 
 static uint64_t take(uint64_t *bytes, uint64_t n, uint64_t element) {
@@ -31,10 +31,11 @@ static struct slot_layout slot_layout_of(const struct rsr_engine *engine) {
     const uint64_t n_blocks = rsr_sketch_blocks_of(rows);
     const uint64_t padded = n_blocks * RSR_SKETCH_VECTORS;
     struct slot_layout s = {0};
-    s.bounds = take(&s.bytes, padded, sizeof(float));
+    s.all = take(&s.bytes, padded, sizeof(float));
     if (engine->picks.shape.dim == 0)
         return s;
     s.t = take(&s.bytes, padded, sizeof(float));
+    s.block_bounds = take(&s.bytes, n_blocks, sizeof(float));
     s.frames = take(&s.bytes, n_blocks, sizeof(struct rsr_head_frame));
     s.penalized = take(&s.bytes, n_blocks, sizeof(uint64_t));
     s.best = take(&s.bytes, rows / LARGEST_PART + 1, sizeof(struct rsr_head_row));
@@ -85,8 +86,10 @@ static rsr_status reserve_slots(struct rsr_picks *picks, uint32_t n, rsr_error *
 }
 
 static void set_slot(const struct slot_layout *at, char *slot, struct rsr_head_pick *pick) {
-    pick->bounds = (float *)(void *)(slot + at->bounds);
+    pick->all = (float *)(void *)(slot + at->all);
     pick->t = (float *)(void *)(slot + at->t);
+    pick->keys = pick->mode == RSR_PICK_DRAW ? pick->all : pick->t;
+    pick->block_bounds = (float *)(void *)(slot + at->block_bounds);
     pick->frames = (struct rsr_head_frame *)(void *)(slot + at->frames);
     pick->penalized = (uint64_t *)(void *)(slot + at->penalized);
     pick->best = (struct rsr_head_row *)(void *)(slot + at->best);
@@ -246,7 +249,7 @@ rsr_status rsr_picks_finish(struct rsr_engine *engine, uint32_t *picked, rsr_err
         const bool all = pick->mode == RSR_PICK_ALL || atomic_load(&pick->excluded);
         const rsr_status status =
             all ? rsr_sample_token(engine->model->module->hyper.vocab, &pick->sampling,
-                                   pick->mode == RSR_PICK_ALL ? pick->logits : pick->bounds,
+                                   pick->mode == RSR_PICK_ALL ? pick->logits : pick->all,
                                    pick->history, pick->n_history, &picked[i], err)
                 : choose(engine, pick, &picked[i], err);
         if (status != RSR_OK)

@@ -137,6 +137,11 @@ static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel
     state->tables_of = rows->x;
 }
 
+/* Every piece is a call, and a late worker costs the others one, so pieces are no less than this part of a
+ * share. Against pieces of a third, a 2B model at two threads waits a third less (0.6 to 0.4 ms of 32 ms a
+ * token), and takes 1.0 to 1.6 % less time. */
+#define LEAST_PARTS 8u
+
 /* Only a kernel that finds its tables again is worth calling for pieces. */
 static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
     const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[number];
@@ -146,7 +151,9 @@ static void run_kernel(const struct walk *w, uint32_t number, const struct kerne
         w->engine->workers[0].bytes += listed_bytes(kernel, rows);
     if (w->n_workers > 1 && kernel->tables != 0 && rows->n_tokens <= RSR_TABLE_TOKENS &&
         kernel->n_tiles <= RSR_SHARE_MAX_TILES && w->engine->probe == NULL)
-        for (struct rsr_pieces left = rsr_pieces_begin(w->engine, w->worker, kernel->n_tiles);
+        for (struct rsr_pieces left =
+                 rsr_pieces_begin(w->engine, w->worker, kernel->n_tiles,
+                                  kernel->n_tiles / w->n_workers / LEAST_PARTS + 1);
              rsr_pieces_next(&left, &begin, &end);)
             run_tiles(w, kernel, rows, begin, end);
     else if (begin != end)
