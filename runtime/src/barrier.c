@@ -33,8 +33,18 @@ static inline void pause_cpu(void) {
 #endif
 }
 
+/* Some 50 ns, as a pause takes. */
+static inline void fetch_some(struct rsr_fetch *fetch) {
+    enum { BYTES = 512, LINE_BYTES = 64 };
+    const long left = fetch->end - fetch->at, bytes = left < BYTES ? left : BYTES;
+    for (long i = 0; i < bytes; i += LINE_BYTES)
+        __builtin_prefetch(fetch->at + i, 0, 2); /* to the second-level cache */
+    fetch->at += bytes;
+}
+
 /* True if the value changed within the time. */
-static bool spin(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns) {
+static bool spin(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns,
+                 struct rsr_fetch *fetch) {
     if (atomic_load_explicit(&signal->value, memory_order_acquire) != old)
         return true;
     if (spin_ns == 0)
@@ -44,7 +54,10 @@ static bool spin(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns) {
         for (int i = 0; i < 16; i++) { /* a clock read costs about as much as one pause */
             if (atomic_load_explicit(&signal->value, memory_order_acquire) != old)
                 return true;
-            pause_cpu();
+            if (fetch != NULL && fetch->at != fetch->end)
+                fetch_some(fetch);
+            else
+                pause_cpu();
         }
     } while (rsr_now_ns() < end);
     return false;
@@ -53,7 +66,7 @@ static bool spin(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns) {
 /* The sleeper announces itself before the kernel looks at the value; the waker stores the value before
  * it looks for sleepers. Both are sequentially consistent, so one of them sees the other. */
 void rsr_signal_wait(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns) {
-    if (spin(signal, old, spin_ns))
+    if (spin(signal, old, spin_ns, NULL))
         return;
     atomic_fetch_add(&signal->sleepers, 1);
     while (atomic_load(&signal->value) == old)
@@ -92,11 +105,12 @@ static bool shares_cpu(const struct rsr_barrier *barrier, uint32_t thread) {
 }
 
 /* Threads adapt spin_ns without regard to each other: a lost update costs nothing. */
-static void wait_for_phase(struct rsr_barrier *barrier, uint32_t phase, uint32_t thread) {
+static void wait_for_phase(struct rsr_barrier *barrier, uint32_t phase, uint32_t thread,
+                           struct rsr_fetch *fetch) {
     const uint32_t spin_ns = atomic_load_explicit(&barrier->spin_ns, memory_order_relaxed);
     if (barrier->max_spin_ns == 0) {
         rsr_signal_wait(&barrier->phase, phase, 0);
-    } else if (spin(&barrier->phase, phase, spin_ns)) {
+    } else if (spin(&barrier->phase, phase, spin_ns, fetch)) {
         set_spin(barrier, spin_ns + spin_ns / 16);
     } else {
         const uint64_t begin = rsr_now_ns();
@@ -112,7 +126,7 @@ void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places, uin
     atomic_store(&barrier->spin_ns, max_spin_ns);
 }
 
-void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread) {
+void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread, struct rsr_fetch *fetch) {
     if (barrier->count == 1)
         return;
     atomic_store_explicit(&barrier->places[thread].cpu, sched_getcpu(), memory_order_relaxed);
@@ -121,6 +135,6 @@ void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread) {
         atomic_store(&barrier->arrived, 0);
         rsr_signal_set(&barrier->phase, phase + 1);
     } else {
-        wait_for_phase(barrier, phase, thread);
+        wait_for_phase(barrier, phase, thread, fetch);
     }
 }

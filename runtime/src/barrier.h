@@ -16,6 +16,11 @@ void rsr_signal_wait(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns);
 /* Sets the value and wakes whoever sleeps on it. */
 void rsr_signal_set(struct rsr_signal *signal, uint32_t value);
 
+/* Memory that a thread will read soon. */
+struct rsr_fetch {
+    const char *at, *end;
+};
+
 /* Where a thread was when it last came to the barrier. On a cache line of its own. */
 struct rsr_place {
     _Alignas(64) _Atomic int cpu;
@@ -34,7 +39,8 @@ struct rsr_barrier {
 
 void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places, uint32_t count,
                       uint32_t max_spin_ns);
-/* thread is 0 .. count-1, each once. */
-void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread);
+/* thread is 0 .. count-1, each once. While it spins it fetches, from fetch->at on, as long as others do not
+ * come; fetch may be NULL. */
+void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread, struct rsr_fetch *fetch);
 
 #endif

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "barrier.h"
 #include "head_sketch.h"
 #include "kvcache.h"
 #include "louver/louver.h"
@@ -95,6 +96,8 @@ struct rsr_worker_state {
     struct rsr_op_sample *samples; /* [largest n_ops of the target's steps]; only while profiling */
     const void *tables_of;         /* what the tables in scratch were made of, if tables is not 0 */
     uint32_t tables;               /* rsr_kernel_desc.tables of them */
+    struct rsr_fetch fetch;        /* weights of operation fetch_op, while waiting for others */
+    uint32_t fetch_op;
     uint32_t n_shared_calls;       /* counted by all workers alike */
     uint64_t bytes;                /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;

@@ -416,7 +416,7 @@ void rsr_head_sketch_run(struct rsr_engine *engine, uint32_t worker, const char 
     };
     for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
         prepare(&w, picks->sketched[i]);
-    rsr_worker_pool_barrier(engine->pool, worker);
+    rsr_worker_pool_barrier_fetching(engine->pool, worker, &engine->workers[worker].fetch);
     scan(&w);
     rsr_worker_pool_barrier(engine->pool, worker);
     for (uint32_t i = 0; i < picks->n_sketched; i++) {

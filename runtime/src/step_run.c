@@ -397,6 +397,54 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
 
 /* ---- The walk ---- */
 
+/* How much of the next operation's weights a worker fetches while it waits: a part of the second-level cache
+ * that leaves room for tables. Memory is idle then, while one worker has a single token's norms. */
+#define FETCH_BYTES (128u << 10)
+
+/* The beginning of this worker's share of n parts, but no more than `most` bytes. */
+static struct rsr_fetch begin_of_share(const struct walk *w, const void *memory, uint32_t n,
+                                       uint64_t part_bytes, uint64_t most) {
+    const uint32_t begin = rsr_share_of(n, w->worker, w->n_workers),
+                   end = rsr_share_of(n, w->worker + 1, w->n_workers);
+    const uint64_t bytes = (end - begin) * part_bytes;
+    const char *at = (const char *)memory + begin * part_bytes;
+    return (struct rsr_fetch){at, at + (bytes < most ? bytes : most)};
+}
+
+/* What this worker reads first of an operation's weights, if that is known. */
+static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_step_op *op) {
+    const struct rsr_target *target = w->engine->model->target;
+    const struct rsr_picks *picks = &w->engine->picks;
+    if (op->arg != RSR_NO_KERNEL) {
+        const struct rsr_kernel_desc *kernel = &target->kernels[op->arg];
+        if (kernel->weights.codes != NULL && kernel->list == RSR_LIST_NONE)
+            return begin_of_share(w, kernel->weights.codes, kernel->n_tiles,
+                                  kernel->weight_bytes / kernel->n_tiles, FETCH_BYTES);
+    } else if (picks->n_sketched > 0) {
+        const uint32_t first_bytes = rsr_sketch_first_bytes(&picks->shape);
+        return begin_of_share(
+            w, target->head_sketch.blocks, rsr_sketch_blocks_of(target->head.rows),
+            target->head_sketch.block_bytes, first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
+    }
+    return (struct rsr_fetch){NULL, NULL};
+}
+
+/* Behind op_index. Several barriers may stand before the next weights: each goes on where the last left off. */
+static void wait_for_all(const struct walk *w) {
+    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+    const struct rsr_step_table *step = w->chunk->step;
+    uint32_t next = w->op_index + 1;
+    while (next < step->n_ops && step->ops[next].kind != RSR_OP_LINEAR &&
+           step->ops[next].kind != RSR_OP_HEAD)
+        next++;
+    if (next != state->fetch_op) {
+        state->fetch_op = next;
+        state->fetch = next == step->n_ops ? (struct rsr_fetch){NULL, NULL}
+                                           : first_weights(w, &step->ops[next]);
+    }
+    rsr_worker_pool_barrier_fetching(w->engine->pool, w->worker, &state->fetch);
+}
+
 static void run_profiled(const struct walk *w, const struct rsr_step_op *op) {
     struct rsr_worker_state *state = &w->engine->workers[w->worker];
     state->bytes = 0;
@@ -404,7 +452,7 @@ static void run_profiled(const struct walk *w, const struct rsr_step_op *op) {
     run_op[op->kind](w, op);
     const uint64_t end = rsr_now_ns();
     if (op->flags & RSR_OP_BARRIER)
-        rsr_worker_pool_barrier(w->engine->pool, w->worker);
+        wait_for_all(w);
     state->samples[w->op_index] = (struct rsr_op_sample){
         .run_ns = end - begin, .wait_ns = rsr_now_ns() - end, .bytes = state->bytes};
 }
@@ -422,6 +470,7 @@ void rsr_step_run(void *argument, uint32_t worker) {
         .token_begin = rsr_share_of(chunk->n_tokens, worker, engine->n_threads),
         .token_end = rsr_share_of(chunk->n_tokens, worker + 1, engine->n_threads),
     };
+    engine->workers[worker].fetch_op = UINT32_MAX;
     for (uint32_t i = 0; i < chunk->step->n_ops; i++) {
         const struct rsr_step_op *op = &chunk->step->ops[i];
         w.op_index = i;
@@ -433,7 +482,7 @@ void rsr_step_run(void *argument, uint32_t worker) {
         } else {
             run_op[op->kind](&w, op);
             if (op->flags & RSR_OP_BARRIER)
-                rsr_worker_pool_barrier(engine->pool, worker);
+                wait_for_all(&w);
         }
         call_probe(&w, op, false);
     }

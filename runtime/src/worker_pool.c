@@ -34,7 +34,7 @@ static void work(struct rsr_worker_pool *pool, uint32_t worker) {
         if (pool->job == NULL)
             return;
         pool->job(pool->argument, worker);
-        rsr_barrier_wait(&pool->barrier, worker);
+        rsr_barrier_wait(&pool->barrier, worker, NULL);
         if (worker == 0)
             rsr_signal_set(&pool->done, number + 1);
     }
@@ -139,5 +139,10 @@ void rsr_worker_pool_run(struct rsr_worker_pool *pool, rsr_job_fn *job, void *ar
 }
 
 void rsr_worker_pool_barrier(struct rsr_worker_pool *pool, uint32_t worker) {
-    rsr_barrier_wait(&pool->barrier, worker);
+    rsr_barrier_wait(&pool->barrier, worker, NULL);
+}
+
+void rsr_worker_pool_barrier_fetching(struct rsr_worker_pool *pool, uint32_t worker,
+                                      struct rsr_fetch *fetch) {
+    rsr_barrier_wait(&pool->barrier, worker, fetch);
 }
