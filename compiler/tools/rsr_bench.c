@@ -29,7 +29,9 @@ static const char HELP[] =
     "  --target X                  target description [native]\n"
     "  --backend c|llvm            what compiles it: the C compiler of RSRC_CC, or LLVM [llvm]\n"
     "  --batch B                   tokens at once: up to 8 the kernel of decode, more that of\n"
-    "                              prefill [1]\n\n"
+    "                              prefill [1]\n"
+    "  --siblings N                every N kernels in turn read the same activations, as q, k and v\n"
+    "                              do: the first one makes the tables for all, if it makes any [1]\n\n"
     "model: prefill and decode speed of a compiled model.\n"
     "  --prompt-tokens P           [128]\n"
     "  --gen-tokens G              [64]\n"
@@ -94,6 +96,7 @@ static const struct bench_option OPTIONS[] = {
     {"--target", TEXT, FIELD(target), 0, 0},
     {"--backend", TEXT, FIELD(backend), 0, 0},
     {"--batch", NUMBER, FIELD(batch), 1, 4096},
+    {"--siblings", NUMBER, FIELD(siblings), 1, 64},
     {"--repeat-rows", PART, FIELD(repeat_rows), 0, 0},
     {"--zero-rows", PART, FIELD(zero_rows), 0, 0},
     {"--zero-cols", PART, FIELD(zero_cols), 0, 0},
@@ -236,6 +239,7 @@ int main(int argc, char **argv) {
                                     .target = "native",
                                     .backend = "llvm",
                                     .batch = 1,
+                                    .siblings = 1,
                                     .prompt_tokens = 128,
                                     .gen_tokens = 64,
                                     .head_dim = 128,

@@ -21,6 +21,7 @@ struct bench_options {
     const char *target;
     const char *backend;
     uint32_t batch;
+    uint32_t siblings; /* kernel: that read the same activations */
     double repeat_rows, zero_rows, zero_cols; /* parts of the matrix, 0 .. 1 */
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;

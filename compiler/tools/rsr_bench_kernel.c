@@ -276,22 +276,28 @@ static bool is_exact(const struct kernel_bench *b) {
     return true;
 }
 
-/* Calls the kernel `calls` times over `copies` copies of the weights, all threads in step. Returns
- * microseconds a call. */
+/* Kernels in turn that share tables: one where none are left. */
+static uint32_t count_siblings(const struct kernel_bench *b) {
+    const bool leaves = b->lowered.kernel.tables != NULL && b->options->batch <= RSR_TABLE_TOKENS;
+    return leaves ? b->options->siblings : 1;
+}
+
+/* Calls the kernel `calls` times over `copies` copies of the weights, all threads in step; siblings find the
+ * tables of the first of them. Returns microseconds a call. */
 static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t stride,
                          uint32_t copies, uint32_t calls) {
     const struct rsr_kernel *kernel = &b->lowered.kernel;
-    const uint32_t threads = b->options->threads;
+    const uint32_t threads = b->options->threads, n_siblings = count_siblings(b);
     uint64_t start = 0, end = 0;
 #pragma omp parallel num_threads((int)threads)
     {
         /* There may be fewer than asked for (OMP_THREAD_LIMIT): they still do all of the work. */
         const uint32_t id = (uint32_t)omp_get_thread_num();
         const uint32_t count = (uint32_t)omp_get_num_threads();
-        const struct rsr_worker worker = {.tile_begin = kernel->n_tiles * id / count,
-                                          .tile_end = kernel->n_tiles * (id + 1) / count,
-                                          .index = id,
-                                          .count = count};
+        struct rsr_worker worker = {.tile_begin = kernel->n_tiles * id / count,
+                                    .tile_end = kernel->n_tiles * (id + 1) / count,
+                                    .index = id,
+                                    .count = count};
 #pragma omp barrier
 #pragma omp master
         start = rsrc_now_ns();
@@ -301,6 +307,7 @@ static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t
                                                 .index = copy + b->lowered.codes.size_bytes,
                                                 .scale = b->matrix.scale,
                                                 .n_scales = 1};
+            worker.has_tables = i % n_siblings != 0;
             b->loaded.run(b->x, b->ldx, b->y, kernel->rows, b->options->batch, &weights, &worker,
                           b->scratch + b->scratch_bytes * id);
 #pragma omp barrier
@@ -362,28 +369,31 @@ static json_t *measure(struct kernel_bench *b) {
         round_us > 4e6 ? (uint32_t)(4e6 / first_us) + 1 : (uint32_t)copies;
     double *hot = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
     double *streamed = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
-    for (uint32_t i = 0; i < options->runs; i++) {
+    double *dram = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
+    for (uint32_t i = 0; i < options->runs; i++) { /* side by side: what else runs here changes */
         hot[i] = time_calls(b, memory, stride, 1, hot_calls);
         streamed[i] = time_calls(b, memory, stride, (uint32_t)copies, streamed_calls);
+        dram[i] = bench_read_gbps(memory, total, options->threads, 1);
     }
-    double hot_spread, spread;
+    double hot_spread, spread, dram_spread;
     const double hot_us = rsrc_median(hot, options->runs, &hot_spread);
     const double streamed_us = rsrc_median(streamed, options->runs, &spread);
-    const double dram_gbps = bench_read_gbps(memory, total, options->threads, options->runs);
+    const double dram_gbps = rsrc_median(dram, options->runs, &dram_spread);
     rsrc_unmap_pages(memory, total);
     const double weights = (double)options->rows * options->cols;
     const double read_gbps = (double)weight_bytes / streamed_us / 1e3;
     json_t *result = json_pack(
         "{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
-        "s:f, s:i, s:i, s:s, s:f}",
+        "s:f, s:f, s:i, s:i, s:i, s:s, s:f}",
         "variant", rsrc_variant_name(plan_of(b)->variant), "exact", exact ? 1 : 0, "hot_us", hot_us,
         "streamed_us", streamed_us, "weights_per_s_streamed", weights / streamed_us * 1e6,
         "bits_per_weight", (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
         dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
         weights * options->batch / hot_us / 1e3, "cpu", rsrc_cpu_model(&b->arena), "reason",
         reason_text(b), "seed", (json_int_t)options->seed, "runs", (int)options->runs, "spread",
-        spread, "hot_spread", hot_spread, "threads", (int)options->threads, "batch",
-        (int)options->batch, "backend", options->backend, "emit_ms", b->emit_ms);
+        spread, "hot_spread", hot_spread, "dram_spread", dram_spread, "threads",
+        (int)options->threads, "batch", (int)options->batch, "siblings", (int)count_siblings(b),
+        "backend", options->backend, "emit_ms", b->emit_ms);
     add_prediction(b, streamed_us, result);
     return result;
 }

@@ -18,8 +18,9 @@ quiet; on a machine that is shared, its parts can be measured one at a time, eac
   --runs N       measurements of each, medians are shown [7]
   --threads L    ["1 2"]
   --targets L    ["native avx2"]
-  --shapes L     rows x columns of the kernels
-                 ["2560x2560 6912x2560 2560x6912 640x2560 4096x14336 23040x3072 3072x23040"]
+  --shapes L     rows x columns of the kernels; a third number is how many in turn share the tables of their
+                 activations, as q, k and v do
+                 ["2560x2560 6912x2560 2560x6912 640x2560x6 4096x14336 23040x3072 3072x23040"]
   --models L     presets of rsr-mkmodel, made with --head-margin 6 and measured at 128 tokens of context, and
                  kjv, the bundled model ["bitnet-2b-4t falcon3-3b llama3-8b kjv"]
   --keep FILE    adds what is measured to FILE and shows all that it holds
@@ -31,7 +32,7 @@ TEXT
 }
 
 build=build/release work=build/bench runs=7 threads='1 2' targets='native avx2' only='' keep='' peers=''
-shapes='2560x2560 6912x2560 2560x6912 640x2560 4096x14336 23040x3072 3072x23040'
+shapes='2560x2560 6912x2560 2560x6912 640x2560x6 4096x14336 23040x3072 3072x23040'
 models='bitnet-2b-4t falcon3-3b llama3-8b kjv'
 context=128 gen_tokens=32
 while [ $# -gt 0 ]; do
@@ -79,9 +80,12 @@ kernel() {
     label=$1
     shift
     for shape in $shapes; do
+        columns=${shape#*x}
+        siblings=1
+        case $columns in *x*) siblings=${columns#*x} ;; esac
         for count in $threads; do
-            record kernel "$label" "$shape" --rows "${shape%x*}" --cols "${shape#*x}" \
-                --threads "$count" "$@"
+            record kernel "$label" "$shape" --rows "${shape%%x*}" --cols "${columns%x*}" \
+                --siblings "$siblings" --threads "$count" "$@"
         done
     done
 }

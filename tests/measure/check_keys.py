@@ -4,7 +4,7 @@ import sys
 
 result = json.load(open(sys.argv[1]))
 missing = [key for key in sys.argv[2:] if key not in result]
-MAY_BE_ZERO = {"spread", "hot_spread", "prefill_spread", "decode_spread", "seed", "misses", "page_skip_rate",
+MAY_BE_ZERO = {"spread", "hot_spread", "dram_spread", "prefill_spread", "decode_spread", "seed", "misses", "page_skip_rate",
                "kv_mib"}
 wrong = [key for key, value in result.items()
          if isinstance(value, (int, float)) and not isinstance(value, bool)
