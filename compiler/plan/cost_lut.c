@@ -13,7 +13,7 @@ static const struct lut_work {
     double look_up, build;
 } LUT_WORK[][2] = {
     /* [lookup][binary] */
-    [RSRC_LUT_SHUFFLE16] = {{7.5, 12}, {6.5, 14}},
+    [RSRC_LUT_SHUFFLE16] = {{6, 12}, {4.5, 14}},
     [RSRC_LUT_TABLE128] = {{10, 45}, {10, 60}},
     [RSRC_LUT_WORDS] = {{8.4, 14}, {8.4, 22}},
 };
@@ -65,7 +65,7 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
 static const struct float_work {
     uint32_t vector_rows;
     double look_up[2], build[2]; /* [binary] */
-} FLOAT_WORK[] = {{16, {24, 26}, {90, 100}}, {8, {66, 60}, {100, 160}}};
+} FLOAT_WORK[] = {{16, {24, 26}, {90, 100}}, {8, {38, 35}, {100, 160}}};
 /* Vector instructions that scale a group's sums of a vector of rows: of binary16 and binary32 scales. */
 #define SCALE_HALF 6.0
 #define SCALE_FLOAT 3.0
