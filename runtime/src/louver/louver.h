@@ -231,7 +231,10 @@ void louver_pass_run(struct louver_pass *pass);
 /* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in memory: a
  * run looks at one when it is about to read the sketch behind it, and nowhere else. */
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
-/* The frames of all heads, of the member's pages. */
+/* The same of all of the member's pages. */
+void louver_open_sidecars(struct louver_pass *pass);
+/* Of one of them with a sidecar that was opened, and of all, opening them: the frames of all heads. */
+void louver_find_frame(struct louver_pass *pass, uint32_t page);
 void louver_find_frames(struct louver_pass *pass);
 /* Keys of a page that are attended to whatever their products. */
 uint64_t louver_forced_keys(const struct louver_pass *pass, uint32_t page);

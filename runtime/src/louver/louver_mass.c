@@ -10,7 +10,9 @@
  * sketch drops is attended to.
  *
  * Where attention is flat, hardly a key can be left out, and bounds only cost time. So a head gives up, and
- * attends to all that is left, if few keys of a sample of pages could go, or if the first plane left most.
+ * attends to all that is left: before it looks at all bounds, if few keys of a sample of pages could go even
+ * beside a key as heavy as the longest one may be; with its Z, if few could go beside that; and if the
+ * first plane left most. Whoever gives up has nothing to prove.
  */
 #include <math.h>
 
@@ -32,7 +34,7 @@
 
 /* Every 8th page is in the sample, but not many more than 8: 512 keys tell a quarter from a half, and
  * where a head gives up they were read for nothing. A head goes on if a quarter of its keys have x below
- * log(budget / n_keys): that many can be left out together, whatever the others are. */
+ * log(budget / n_keys), "light" ones: that many can be left out together, whatever the others are. */
 #define LEAST_STRIDE 8u
 #define SAMPLE_PAGES 8u
 #define SAMPLE_SHARE 0.25
@@ -111,12 +113,11 @@ static bool is_sampled(uint32_t page, uint32_t stride) {
 
 /* ---- Reference and budget ---- */
 
-/* The page with the highest bound, and the least bound. All keys are in. */
+/* The page with the highest bound, and the least bound. */
 static void find_best_page(const struct louver_pass *pass, struct louver_head_state *head) {
     double highest = -INFINITY, least = INFINITY;
     head->best_page = pass->n_pages;
     for (uint32_t p = 0; p < pass->n_pages; p++) {
-        head->masks[p] = louver_all_keys(pass->pages[p].n_keys);
         if (pass->pages[p].sidecar == NULL)
             continue;
         const double bound = head->frames[p].bound;
@@ -147,7 +148,6 @@ static void add_weight(const struct louver_pass *pass, struct louver_head_state 
 }
 
 static void start_head(const struct louver_pass *pass, struct louver_head_state *head) {
-    head->cut = -INFINITY;
     head->reference = -INFINITY;
     for (uint32_t p = 0; p < pass->n_pages; p++)
         if (!is_open(pass, head, p))
@@ -257,20 +257,95 @@ static void refine_page(const struct louver_pass *pass, struct louver_head_state
 
 /* ---- Giving up ---- */
 
-static void try_sample(const struct louver_pass *pass, struct louver_head_state *head) {
-    const double each = head->budget / (double)pass->n_keys;
-    const float x_of_each = each > 0.0 ? (float)log(each) : -INFINITY;
+static uint32_t count_light(const float *x, uint32_t n, float limit) {
+    uint32_t n_light = 0;
+    for (uint32_t j = 0; j < n; j++)
+        n_light += x[j] < limit;
+    return n_light;
+}
+
+static bool are_few(uint32_t n_light, uint32_t n_keys) {
+    return (double)n_light < SAMPLE_SHARE * (double)n_keys;
+}
+
+/* x below which keys are light. */
+static float light_limit(const struct louver_pass *pass, double budget) {
+    const double each = budget / (double)pass->n_keys;
+    return each > 0.0 ? (float)log(each) : -INFINITY;
+}
+
+/* About the sum of exp(x) over a page; x of keys without a sketch is that of their scores. */
+static double rough_weight(const struct louver_pass *pass, struct louver_head_state *head,
+                           uint32_t page) {
+    const struct rsr_ops *ops = pass->setup->ops;
+    const uint32_t n = pass->pages[page].n_keys;
+    float *x = head->x + (size_t)page * RSR_PAGE_TOKENS, y[RSR_PAGE_TOKENS];
+    double sum = 0.0;
+    if (pass->pages[page].sidecar != NULL) {
+        scan_page(pass, head, page);
+    } else {
+        louver_scores(pass->setup, &pass->pages[page], head->q, louver_all_keys(n), x);
+        for (uint32_t j = 0; j < n; j++)
+            x[j] -= head->reference;
+    }
+    ops->exp(y, x, n);
+    for (uint32_t j = 0; j < n; j++)
+        sum += (double)y[j];
+    return sum;
+}
+
+/* Pages of the sample, and how many these are; then, as heavy keys are often the first or the last ones, the
+ * pages at both ends. */
+struct tried {
+    uint32_t n_sampled, n, pages[SAMPLE_PAGES + 3];
+};
+
+static struct tried list_tried(const struct louver_pass *pass) {
+    const uint32_t stride = sample_stride(pass), last = pass->n_pages - 1;
+    struct tried tried = {0};
+    for (uint32_t p = stride / 2; p < pass->n_pages; p += stride)
+        tried.pages[tried.n_sampled++] = p;
+    tried.n = tried.n_sampled;
+    if (pass->n_pages > 0)
+        tried.pages[tried.n++] = 0;
+    if (pass->n_pages > 1 && !is_sampled(last, stride))
+        tried.pages[tried.n++] = last;
+    return tried;
+}
+
+/* Z is taken for what the sample and the pages at both ends say, and one key more that weighs as much as the
+ * longest one can. */
+static void try_early(const struct louver_pass *pass, struct louver_head_state *head,
+                      const struct tried *tried, double longest) {
+    double sampled = 0.0, ends = 0.0;
     uint32_t n_keys = 0, n_light = 0;
+    head->cut = -INFINITY;
+    head->reference = (float)((double)pass->setup->scale * head->sketch.norm * longest);
+    for (uint32_t i = 0; i < tried->n; i++)
+        *(i < tried->n_sampled ? &sampled : &ends) += rough_weight(pass, head, tried->pages[i]);
+    for (uint32_t i = 0; i < tried->n_sampled; i++)
+        n_keys += pass->pages[tried->pages[i]].n_keys;
+    const double all = n_keys > 0 ? sampled * pass->n_keys / n_keys : 0.0;
+    const float limit = light_limit(pass, pass->threshold.value * (all + ends + 1.0));
+    for (uint32_t i = 0; i < tried->n_sampled; i++) {
+        const uint32_t p = tried->pages[i];
+        n_light += count_light(head->x + (size_t)p * RSR_PAGE_TOKENS, pass->pages[p].n_keys, limit);
+    }
+    head->gave_up = are_few(n_light, n_keys);
+}
+
+static void try_sample(const struct louver_pass *pass, struct louver_head_state *head) {
+    const float limit = light_limit(pass, head->budget);
     const uint32_t stride = sample_stride(pass);
+    uint32_t n_keys = 0, n_light = 0;
     for (uint32_t p = stride / 2; p < pass->n_pages; p += stride) {
         if (!is_open(pass, head, p) || head->masks[p] == 0)
             continue;
         scan_page(pass, head, p);
-        for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
-            n_light += head->x[p * RSR_PAGE_TOKENS + j] < x_of_each;
+        n_light += count_light(head->x + (size_t)p * RSR_PAGE_TOKENS, RSR_PAGE_TOKENS, limit);
         n_keys += RSR_PAGE_TOKENS;
     }
-    head->gave_up = (double)n_light < SAMPLE_SHARE * (double)n_keys;
+    head->gave_up = are_few(n_light, n_keys);
 }
 
 static void judge_plane1(const struct louver_pass *pass, struct louver_head_state *head) {
@@ -285,27 +360,50 @@ static void judge_plane1(const struct louver_pass *pass, struct louver_head_stat
 
 /* ---- All heads, of the member's pages ---- */
 
-/* Whether try_sample read the page's first plane for the head. */
-static bool was_tried(const struct louver_pass *pass, const struct louver_head_state *head,
-                      uint32_t page) {
-    return !is_given(pass, head, page) && head->masks[page] != 0;
+/* The longest key of all. */
+static double longest_key(const struct louver_pass *pass) {
+    double longest = 0.0;
+    for (uint32_t p = 0; p < pass->n_pages; p++)
+        longest = pass->norms[p].key > longest ? pass->norms[p].key : longest;
+    return longest;
 }
 
-/* One pass over the first plane, all heads at a page. */
+/* Of what is tried early, each member makes its own pages ready and judges its own heads. */
+static void try_heads_early(struct louver_pass *pass, struct louver_head_state *heads) {
+    const struct tried tried = list_tried(pass);
+    louver_open_sidecars(pass);
+    for (uint32_t i = 0; i < tried.n; i++) {
+        const uint32_t p = tried.pages[i];
+        if (p < pass->begin || p >= pass->end || pass->pages[p].sidecar == NULL)
+            continue;
+        louver_find_frame(pass, p);
+        pass->stats.scanned += RSR_PAGE_TOKENS;
+    }
+    louver_meet(pass);
+    const double longest = longest_key(pass);
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        if (!louver_has_head(pass, h))
+            continue;
+        for (uint32_t p = 0; p < pass->n_pages; p++)
+            heads[h].masks[p] = louver_all_keys(pass->pages[p].n_keys);
+        try_early(pass, &heads[h], &tried, longest);
+    }
+    louver_meet(pass);
+}
+
+/* One pass over the first plane, all heads at a page. What was tried is counted already. */
 static void scan_pages(struct louver_pass *pass, struct louver_head_state *heads) {
-    const uint32_t stride = sample_stride(pass);
+    const uint32_t stride = sample_stride(pass), last = pass->n_pages - 1;
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         const bool sampled = is_sampled(p, stride);
         bool read = false, kept = false;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
             struct louver_head_state *head = &heads[h];
             kept = kept || head->masks[p] != 0;
-            read = read || (sampled && was_tried(pass, head, p));
-            if (!is_open(pass, head, p) || head->masks[p] == 0)
+            if (sampled || !is_open(pass, head, p) || head->masks[p] == 0)
                 continue;
-            read = true;
-            if (!sampled) /* else it was scanned already */
-                scan_page(pass, head, p);
+            read = p != 0 && p != last;
+            scan_page(pass, head, p);
         }
         pass->stats.scanned += read ? RSR_PAGE_TOKENS : 0;
         pass->stats.pages_skipped += !kept;
@@ -345,7 +443,7 @@ static void finish_pages(struct louver_pass *pass, struct louver_head_state *hea
 
 static void start_heads(const struct louver_pass *pass, struct louver_head_state *heads) {
     for (uint32_t h = 0; h < pass->n_heads; h++) {
-        if (!louver_has_head(pass, h))
+        if (!louver_has_head(pass, h) || heads[h].gave_up)
             continue;
         find_best_page(pass, &heads[h]);
         start_head(pass, &heads[h]);
@@ -383,8 +481,7 @@ static void note_threshold(const struct louver_pass *pass, struct louver_head_st
 }
 
 /* Members work on the heads of the first; what some do by pages others read by heads, and the other way. */
-void louver_run_mass(struct louver_pass *pass) {
-    struct louver_head_state *heads = pass->first->heads;
+static void leave_keys_out(struct louver_pass *pass, struct louver_head_state *heads) {
     const bool two_planes = pass->setup->shape.n_planes > 1;
     louver_find_frames(pass);
     louver_meet(pass);
@@ -406,4 +503,15 @@ void louver_run_mass(struct louver_pass *pass) {
     for (uint32_t h = 0; h < pass->n_heads; h++)
         if (louver_has_head(pass, h))
             note_threshold(pass, &heads[h]);
+}
+
+void louver_run_mass(struct louver_pass *pass) {
+    struct louver_head_state *heads = pass->first->heads;
+    try_heads_early(pass, heads);
+    if (!all_gave_up(pass, heads)) {
+        leave_keys_out(pass, heads);
+        return;
+    }
+    for (uint32_t p = pass->begin; p < pass->end; p++)
+        pass->stats.exact += pass->pages[p].n_keys;
 }

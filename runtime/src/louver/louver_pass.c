@@ -5,6 +5,8 @@
 
 #include "louver.h"
 
+#define SIDECARS_AHEAD 8u /* whose first line is fetched, where no more is read */
+
 /* ---- Scratch ---- */
 
 struct cutter {
@@ -178,25 +180,36 @@ void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
     }
 }
 
-/* Norms, centre and box of a page: a few lines of memory far from those of the page before. */
-static void fetch_frame(const struct louver_pass *pass, uint32_t page) {
+/* The first bytes of a sidecar; those of the next page's are far away in memory. */
+static void fetch_sidecar(const struct louver_pass *pass, uint32_t page, uint32_t bytes) {
     const char *at = page < pass->end ? (const char *)pass->pages[page].sidecar : NULL;
-    const uint32_t bytes = at == NULL ? 0 : LOUVER_SKETCH_AT + pass->setup->shape.scales_at;
-    for (uint32_t i = 0; i < bytes; i += 64)
+    for (uint32_t i = 0; at != NULL && i < bytes; i += 64)
         __builtin_prefetch(at + i);
 }
 
-void louver_find_frames(struct louver_pass *pass) {
+void louver_open_sidecars(struct louver_pass *pass) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
+        fetch_sidecar(pass, p + SIDECARS_AHEAD, LOUVER_SKETCH_AT);
+        (void)louver_open_sidecar(pass, p);
+    }
+}
+
+void louver_find_frame(struct louver_pass *pass, uint32_t page) {
     const struct louver_setup *setup = pass->setup;
     struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
+    setup->kernel->frames(&setup->shape, louver_sketch(&pass->pages[page]), pass->queries,
+                          pass->n_heads, frames);
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        pass->heads[h].frames[page] = frames[h];
+}
+
+void louver_find_frames(struct louver_pass *pass) {
+    /* Norms, centre and box. */
+    const uint32_t bytes = LOUVER_SKETCH_AT + pass->setup->shape.scales_at;
     for (uint32_t p = pass->begin; p < pass->end; p++) {
-        fetch_frame(pass, p + 1);
-        if (!louver_open_sidecar(pass, p))
-            continue;
-        setup->kernel->frames(&setup->shape, louver_sketch(&pass->pages[p]), pass->queries,
-                              pass->n_heads, frames);
-        for (uint32_t h = 0; h < pass->n_heads; h++)
-            pass->heads[h].frames[p] = frames[h];
+        fetch_sidecar(pass, p + 1, bytes);
+        if (louver_open_sidecar(pass, p))
+            louver_find_frame(pass, p);
     }
 }
 
