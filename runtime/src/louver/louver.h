@@ -89,6 +89,17 @@ struct louver_head_state {
     double cut;         /* everything left out has x below it */
 };
 
+/* A page on its way through the steps of a visit: the heads for which something of it may be relevant, and
+ * the keys. */
+struct louver_candidates {
+    uint32_t page;
+    uint64_t forced; /* louver_forced_keys() */
+    uint32_t n, heads[LOUVER_MAX_HEADS];
+    struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
+    uint64_t keys[LOUVER_MAX_HEADS];
+};
+#define LOUVER_VISITS 3u /* pages on their way: a step each */
+
 /* Threads that run one pass together. Each has a struct louver_pass of its own, a span of the pages and
  * some of the heads: arrays of pages are shared, and what is of a whole head is in the first member's
  * pass. What the pass finds does not depend on how many they are. */
@@ -118,6 +129,8 @@ struct louver_pass {
     uint32_t *order; /* [pages], topk and budget: in which they are visited */
     double *sampled; /* [LOUVER_SAMPLE_KEYS], thresholds from a sample: products of one head */
     uint64_t closed; /* heads that are not visited now: a bit each */
+    uint32_t n_visits;
+    struct louver_candidates visits[LOUVER_VISITS]; /* visit number i is at i % LOUVER_VISITS */
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
     struct louver_norms storage; /* largest of all keys that are seen; zeros for RSR_KV_F32 */
@@ -249,8 +262,9 @@ struct louver_product louver_exact_product(const struct louver_setup *setup, con
                                            const struct louver_page *page, uint32_t key);
 
 /* Into the masks of the heads that are not closed: keys of page p whose products can reach the thresholds.
- * `next`, if not NULL, is visited next. */
+ * `next`, if not NULL, is visited next. They are there after some more visits, or after louver_end_visits(). */
 void louver_visit_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next);
+void louver_end_visits(struct louver_pass *pass);
 /* All keys of the page for all heads. */
 void louver_take_page(struct louver_pass *pass, uint32_t p);
 

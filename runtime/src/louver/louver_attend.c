@@ -93,6 +93,11 @@ static void attend_one_page(struct louver_pass *pass, uint32_t p) {
                                    .row_floats = setup->row_floats};
     struct rsr_attend_head whole[LOUVER_MAX_HEADS];
     uint32_t n_whole = 0;
+    uint64_t any = 0;
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        any |= pass->heads[h].masks[p];
+    if (any == 0)
+        return;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
         const uint64_t mask = head->masks[p];

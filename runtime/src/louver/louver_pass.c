@@ -129,6 +129,9 @@ static void start_pass(struct louver_pass *pass, const struct louver_setup *setu
     pass->threshold = *threshold;
     pass->values = values;
     pass->closed = 0;
+    pass->n_visits = 0;
+    for (uint32_t i = 0; i < LOUVER_VISITS; i++)
+        pass->visits[i].n = 0, pass->visits[i].forced = 0;
     pass->stats = (rsr_louver_stats){.size_bytes = sizeof(pass->stats)};
     pass->stats.n_keys = number == 0 ? n_keys : 0;
     cut_shared(cutter, setup, threshold->kind, n_heads, n_pages, pass->team.n, pass);
@@ -227,6 +230,7 @@ static void run_threshold(struct louver_pass *pass) {
         else
             louver_visit_page(pass, p, p + 1 < pass->end ? &pass->pages[p + 1] : NULL);
     }
+    louver_end_visits(pass);
 }
 
 /* Thresholds of samples: each head's is found by one member. */

@@ -141,6 +141,7 @@ static void visit_pages(struct louver_pass *pass, uint32_t begin, uint32_t end) 
     for (uint32_t i = begin; i < end; i++)
         louver_visit_page(pass, pass->order[i],
                           i + 1 < n ? &pass->pages[pass->order[i + 1]] : NULL);
+    louver_end_visits(pass);
 }
 
 /* ---- The sample ---- */

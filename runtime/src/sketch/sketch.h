@@ -141,8 +141,8 @@ struct rsr_sketch_query {
     const int8_t *codes; /* i, [n_slices][2][4][4]: what meets low bits, then high bits */
     const int8_t *teams; /* flat: i, [team][8][16 slices][4] */
     const struct rsr_sketch_slice *slices;
-    const double *wide;  /* q, filled up with zeros to n_slices * 32 */
-    double centre;       /* flat: q . mu */
+    const double *wide; /* q, filled up with zeros to n_slices * 32 */
+    double centre;      /* flat: q . mu */
     /* A slack is sum_s N_s slack[s] + R residual_slack. */
     const double *slack;   /* D_s + g M_s, [n_slices] */
     double residual_slack; /* 2 g sum_s M_s; flat 5 g sum_s M_s */
@@ -169,8 +169,12 @@ typedef float rsr_sketch_refine_fn(const struct rsr_sketch_shape *shape, const v
 typedef void rsr_sketch_frames_fn(const struct rsr_sketch_shape *shape, const void *block,
                                   const struct rsr_sketch_query *const *queries, uint32_t n,
                                   struct rsr_sketch_frame *frames);
+#define RSR_SKETCH_REST_BYTES 960u /* 768 and 1152 gain less */
+
 /* For n queries at once: bit j of vectors[i] is whether t of vector j by the first plane is not below
- * floors[i]. `next`, if not NULL, is a block that will be asked for soon: it is fetched to the caches. */
+ * floors[i]. `next`, if not NULL, is a block that will be asked for soon: it is fetched to the caches, all but
+ * the last RSR_SKETCH_REST_BYTES of what a sieve reads. Those the caller fetches in the time between, lest
+ * memory idle then and sieves wait for it. */
 typedef void rsr_sketch_sieve_fn(const struct rsr_sketch_shape *shape, const void *block,
                                  const struct rsr_sketch_query *const *queries, uint32_t n,
                                  const float *floors, uint64_t *vectors, const void *next);

@@ -98,13 +98,13 @@ TARGET void rsr_sketch_scan_avx512vnni(const struct rsr_sketch_shape *shape, con
 }
 
 /* t of GROUPS groups. Slice by slice, an equal part is fetched of what a scan of a block like `next` will
- * read. */
+ * read, but for what the caller fetches. */
 INLINE void scan_groups(const struct rsr_sketch_shape *shape, const uint8_t *block,
                         const struct rsr_sketch_query *const *queries, uint32_t n, uint32_t group,
                         const uint8_t *next, __m512 t[TOGETHER][GROUPS]) {
     const uint32_t plane_lines = shape->n_slices * RSR_SKETCH_VECTORS * RSR_SKETCH_SLICE / 2 / 64;
     const uint32_t n_parts = shape->n_slices * (RSR_SKETCH_VECTORS / RSR_SKETCH_LANES / GROUPS);
-    const uint32_t n_lines = shape->plane_at[0] / 64 + plane_lines;
+    const uint32_t n_lines = shape->plane_at[0] / 64 + plane_lines - RSR_SKETCH_REST_BYTES / 64;
     const uint32_t part_lines = next == NULL ? 0 : (n_lines + n_parts - 1) / n_parts;
     const uint8_t *fetched = next == NULL ? block : next;
     fetched += (size_t)(group / GROUPS) * shape->n_slices * part_lines * 64;
