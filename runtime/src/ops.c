@@ -26,3 +26,10 @@ const struct rsr_ops *rsr_ops_get(enum rsr_ops_level level) {
 uint64_t rsr_ops_features(enum rsr_ops_level level) {
     return (unsigned)level < RSR_OPS_LEVEL_COUNT ? levels[level].features : 0;
 }
+
+const struct rsr_ops *rsr_ops_best(uint64_t cpu_features) {
+    uint32_t level = RSR_OPS_LEVEL_COUNT - 1;
+    while (levels[level].ops == NULL || (levels[level].features & ~cpu_features) != 0)
+        level--; /* RSR_OPS_GENERIC runs anywhere */
+    return levels[level].ops;
+}

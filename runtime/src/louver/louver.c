@@ -20,14 +20,6 @@ static struct louver_block *copy_block(rsr_louver *index, const struct louver_bl
 
 /* ---- Creating and ending ---- */
 
-static const struct rsr_ops *best_ops(uint64_t features) {
-    int level = RSR_OPS_LEVEL_COUNT - 1;
-    while (rsr_ops_get((enum rsr_ops_level)level) == NULL ||
-           (rsr_ops_features((enum rsr_ops_level)level) & ~features) != 0)
-        level--; /* RSR_OPS_GENERIC runs anywhere */
-    return rsr_ops_get((enum rsr_ops_level)level);
-}
-
 static rsr_status refuse_null(rsr_error *err, const char *what) {
     return rsr_fail(err, RSR_ERR_ARGUMENT, "the %s is NULL", what);
 }
@@ -61,7 +53,7 @@ rsr_status rsr_louver_create(const rsr_louver_options *options, rsr_louver **ind
         return refuse_memory(err, "an index");
     const uint64_t features = rsr_cpu_features();
     made->setup = louver_setup_of(type, known.head_dim, known.n_planes, known.scale,
-                                  best_ops(features), features);
+                                  rsr_ops_best(features), features);
     *index = made;
     return RSR_OK;
 }

@@ -143,5 +143,7 @@ struct rsr_ops {
 const struct rsr_ops *rsr_ops_get(enum rsr_ops_level level);
 /* CPU features that the level's code needs. */
 uint64_t rsr_ops_features(enum rsr_ops_level level);
+/* The table of the highest level that this build has and these features allow. */
+const struct rsr_ops *rsr_ops_best(uint64_t cpu_features);
 
 #endif
