@@ -1,7 +1,7 @@
 # Cross-compiles for AArch64 with Debian's gcc-aarch64-linux-gnu; programs run under qemu-user.
 #
-# The runtime's libraries (PCRE2, utf8proc, Jansson) come from RSRC_SYSROOT, an unpacked tree of arm64
-# packages that examples/setup.sh makes, or else from the arm64 packages that are installed.
+# The runtime's libraries (PCRE2, utf8proc, Jansson) come from RSRC_SYSROOT, an unpacked tree of
+# arm64 packages that examples/setup.sh makes, or else from the arm64 packages that are installed.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

@@ -148,8 +148,8 @@ static void put_place(struct rsrc_buffer *out, const struct rsrc_place *place) {
     rsrc_buffer_puts(out, ": ");
 }
 
-/* Messages may quote another program's output, whose line ends are kept; the bar shows that what follows
- * is still the same message, whoever wrote it. */
+/* Messages may quote another program's output, whose line ends are kept; the bar shows that what
+ * follows is still the same message, whoever wrote it. */
 static void put_lines(struct rsrc_buffer *out, const char *text) {
     const size_t length = strlen(text);
     struct rsrc_buffer line = {0};

@@ -1,8 +1,9 @@
 /* diag.h - diagnostics: what is wrong, where, and what to do about it.
  *
- * Every message has a severity, a stable slug ("safetensors-truncated"), a place and a text, and may
- * have a fix ("help: ..."). They are collected in order, printed at once to stderr, and counted. Text
- * from files may be passed as it is: control bytes are escaped when printing. Thread-safe.
+ * Every message has a severity, a stable slug ("safetensors-truncated"), a place and a text, and
+ * may have a fix ("help: ..."). They are collected in order, printed at once to stderr, and
+ * counted. Text from files may be passed as it is: control bytes are escaped when printing.
+ * Thread-safe.
  */
 #ifndef RSRC_DIAG_H
 #define RSRC_DIAG_H
@@ -32,9 +33,9 @@ struct rsrc_diag; /* opaque */
 /* `stream` gets text or one JSON object a line. */
 struct rsrc_diag *rsrc_diag_create(FILE *stream, bool json, enum rsrc_color color);
 void rsrc_diag_destroy(struct rsrc_diag *diag);
-/* Shows remarks of one class, RSRC_REMARK or RSRC_REMARK_MISSED, whose slug (the pass's name) matches the
- * POSIX extended regular expression; without a pattern they are dropped. A pattern that does not compile
- * is a diagnostic. */
+/* Shows remarks of one class, RSRC_REMARK or RSRC_REMARK_MISSED, whose slug (the pass's name)
+ * matches the POSIX extended regular expression; without a pattern they are dropped. A pattern that
+ * does not compile is a diagnostic. */
 bool rsrc_diag_show_remarks(struct rsrc_diag *diag, enum rsrc_severity severity,
                             const char *pattern);
 void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const char *slug,
@@ -42,8 +43,8 @@ void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const c
     __attribute__((format(printf, 6, 7)));
 uint32_t rsrc_diag_error_count(const struct rsrc_diag *diag);
 
-/* For work done out of order: a diag that keeps its messages until it is closed, which appends them to
- * `parent` or drops them, and frees it. Shows the same remarks. */
+/* For work done out of order: a diag that keeps its messages until it is closed, which appends them
+ * to `parent` or drops them, and frees it. Shows the same remarks. */
 struct rsrc_diag *rsrc_diag_hold(struct rsrc_diag *parent);
 void rsrc_diag_close_held(struct rsrc_diag *held, bool keep);
 

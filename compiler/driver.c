@@ -1,7 +1,7 @@
 /* driver.c - the table of passes, and one compilation from options to exit code.
  *
- * Model passes before the first layer pass run first; then every layer runs through the layer passes
- * (driver_pool.c); then the remaining model passes run in the table's order.
+ * Model passes before the first layer pass run first; then every layer runs through the layer
+ * passes (driver_pool.c); then the remaining model passes run in the table's order.
  */
 #include "driver.h"
 
@@ -57,7 +57,7 @@ const struct rsrc_pass rsrc_passes[PASS_COUNT] = {
                      .run_model = rsrc_model_report},
 };
 
-/* ---- running ------------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 void rsrc_show_progress(const struct rsrc_compilation *c, const char *what, uint32_t done,
                         uint32_t total) {

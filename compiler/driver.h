@@ -59,7 +59,8 @@ enum rsrc_pass_id {
     PASS_COUNT
 };
 
-/* One matrix to compile: a layer of a model, a tensor of a matrix file, or an index read as text. */
+/* One matrix to compile: a layer of a model, a tensor of a matrix file, or an index read as
+ * text. */
 struct rsrc_item {
     const char *name; /* untrusted */
     const char *stem; /* "l0_q": a C identifier */
@@ -148,8 +149,8 @@ struct rsrc_unit_writer {
     uint32_t n_aliases;
 };
 
-/* Units that have all their kernels and are not yet finished: code generation is the longest part, so
- * whoever closes a unit leaves it here and finishes it when it is no longer its turn to emit. */
+/* Units that have all their kernels and are not yet finished: code generation is the longest part,
+ * so whoever closes a unit leaves it here and finishes it when it is no longer its turn to emit. */
 struct rsrc_pending_unit {
     struct rsrc_unit_writer *writer;
     const struct rsrc_maker *maker;
@@ -264,8 +265,8 @@ struct rsrc_layer_state {
 struct rsrc_pass {
     const char *name;
     const char *help;
-    /* A pass works on the model, or on each layer: what can be done in any order, then what must be done in
-     * the order of the layers. */
+    /* A pass works on the model, or on each layer: what can be done in any order, then what must be
+     * done in the order of the layers. */
     enum rsrc_status (*run_model)(struct rsrc_compilation *);
     enum rsrc_status (*run_layer)(struct rsrc_layer_state *);
     enum rsrc_status (*run_in_order)(struct rsrc_layer_state *);
@@ -288,7 +289,8 @@ enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);
 enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c);
 void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
-/* Whether what is asked for can be made of the items; those that --layers names; their fold budgets. */
+/* Whether what is asked for can be made of the items; those that --layers names; their fold
+ * budgets. */
 RSRC_NODISCARD enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
 
 /* driver_head.c */
@@ -357,7 +359,8 @@ uint64_t rsrc_weight_bytes_of(const struct rsrc_layer_state *state, uint32_t tar
 /* driver_info.c */
 /* Whether --info is all that is asked for. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_info(struct rsrc_compilation *c);
-/* Looks at every layer, unless reading the input has failed, and prints. Fails if anything is refused. */
+/* Looks at every layer, unless reading the input has failed, and prints. Fails if anything is
+ * refused. */
 RSRC_NODISCARD enum rsrc_status rsrc_run_info(struct rsrc_compilation *c, enum rsrc_status read);
 /* Any thread: what is to be told of a layer that has run through the passes, as far as it came. */
 void rsrc_survey_layer(struct rsrc_layer_state *state, enum rsrc_status status);
@@ -369,7 +372,8 @@ void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
 /* driver_report.c */
 /* What full logits read of a matrix of floats; 0 where there is none. */
 uint64_t rsrc_dense_head_bytes(const struct rsr_graph *graph);
-/* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is none. */
+/* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is
+ * none. */
 const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
@@ -380,7 +384,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const
                                                const char *path, struct rsrc_sink *sink);
 RSRC_NODISCARD enum rsrc_status rsrc_sink_write(struct rsrc_compilation *c, struct rsrc_sink *sink,
                                                 const struct rsrc_buffer *text);
-/* Dumps and reports. Whoever has written calls finish at the end: a full disk may show only then. */
+/* Dumps and reports. Whoever has written calls finish at the end: a full disk may show only
+ * then. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_write(struct rsrc_compilation *c,
                                                   const struct rsrc_buffer *text);
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c);
@@ -473,7 +478,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_compile_cached(struct rsrc_compilation *c, 
 /* driver_weights.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_raw_weights(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_open_weights_object(struct rsrc_compilation *c);
-/* Stores a blob once, by its hash; *symbol is the section that has its bytes, NULL if it is empty. */
+/* Stores a blob once, by its hash; *symbol is the section that has its bytes, NULL if it is
+ * empty. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_blob(struct rsrc_compilation *c,
                                                const struct rsr_blob *blob, const char **symbol);
 /* The same for a blob that no layer was lowered to and nobody has hashed. */
@@ -489,7 +495,8 @@ void rsrc_abandon_weights(struct rsrc_compilation *c);
 
 /* driver_module.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path);
-/* Writes norms, embedding, head, tokenizer and model.c, closes the units and the weights, and links. */
+/* Writes norms, embedding, head, tokenizer and model.c, closes the units and the weights, and
+ * links. */
 enum rsrc_status rsrc_model_link(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);

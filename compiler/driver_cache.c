@@ -6,8 +6,8 @@
  *
  *   measured times      what was run (shape, variant, regime), back end, level, target, CPU
  *
- * The first three are what a module is linked from besides its weights. Everything else that decides them is
- * this program itself, which every key begins with.
+ * The first three are what a module is linked from besides its weights. Everything else that
+ * decides them is this program itself, which every key begins with.
  */
 #include <string.h>
 
@@ -79,7 +79,7 @@ void rsrc_add_to_unit_key(const struct rsrc_compilation *c, const struct rsr_ker
     rsrc_buffer_free(&text);
 }
 
-/* ---- what the C compiler makes ------------------------------------------------------------------------------- */
+/* ---- what the C compiler makes --------------------------------------------------------------- */
 
 static enum rsrc_status key_of_c_unit(struct rsrc_compilation *c, const char *path,
                                       struct rsrc_cache_key *out) {

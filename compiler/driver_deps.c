@@ -1,4 +1,5 @@
-/* driver_deps.c - the make-style dependency file of -MD: every output needs every file that was read.
+/* driver_deps.c - the make-style dependency file of -MD: every output needs every file that was
+ * read.
  *
  * Each file read gets an empty rule of its own, so that make goes on when one is removed.
  */
@@ -12,7 +13,7 @@ static int compare_paths(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* ---- what was read, what is written ------------------------------------------------------------------------- */
+/* ---- what was read, what is written ---------------------------------------------------------- */
 
 /* The runtime is one of them where it is linked. */
 static void list_inputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
@@ -49,9 +50,10 @@ static void list_outputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
         qsort(list->paths, list->n, sizeof(*list->paths), compare_paths);
 }
 
-/* ---- text ------------------------------------------------------------------------------------------------------ */
+/* ---- text ------------------------------------------------------------------------------------ */
 
-/* As make reads names: blanks and # with a backslash, whose own backslashes are then doubled; $ twice. */
+/* As make reads names: blanks and # with a backslash, whose own backslashes are then doubled; $
+ * twice. */
 static void put_name(struct rsrc_buffer *out, const char *name) {
     for (const char *c = name; *c != '\0'; c++) {
         if (*c == ' ' || *c == '\t' || *c == '#') {

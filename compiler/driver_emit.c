@@ -1,11 +1,12 @@
-/* driver_emit.c - what a layer has become, to the outputs: text forms, kernels, weights, its row of reports.
+/* driver_emit.c - what a layer has become, to the outputs: text forms, kernels, weights, its row of
+ * reports.
  *
  * Assembling its bodies can be done in any order; everything else is in the order of the layers.
  */
 #include "driver.h"
 #include "emit/asm/emit_asm.h"
 
-/* ---- bodies -------------------------------------------------------------------------------------------------- */
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 static struct rsrc_bodies *bodies_of(const struct rsrc_layer_state *state, uint32_t target,
                                      uint32_t regime) {
@@ -52,9 +53,10 @@ enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state) {
     return RSRC_OK;
 }
 
-/* ---- kernels and weights ------------------------------------------------------------------------------------- */
+/* ---- kernels and weights --------------------------------------------------------------------- */
 
-/* Kept rows have no fixed number of results: the ABI has the mean of those of a tile, rounded up. */
+/* Kept rows have no fixed number of results: the ABI has the mean of those of a tile, rounded
+ * up. */
 static uint32_t results_of_tile(const struct rsr_kernel *kernel) {
     return kernel->computed_rows == kernel->rows ? kernel->tile_rows
                                                  : (kernel->rows - 1) / kernel->n_tiles + 1;
@@ -105,7 +107,7 @@ enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state) {
     return RSRC_OK;
 }
 
-/* ---- everything, in order ------------------------------------------------------------------------------------ */
+/* ---- everything, in order -------------------------------------------------------------------- */
 
 static enum rsrc_status write_text(struct rsrc_layer_state *state, struct rsrc_sink *sink,
                                    void (*print)(struct rsrc_layer_state *, struct rsrc_buffer *)) {

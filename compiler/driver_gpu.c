@@ -1,8 +1,8 @@
-/* driver_gpu.c - a compilation for a GPU: every layer is decoded, planned and packed, then its kernels go
- * to PTX or a cubin.
+/* driver_gpu.c - a compilation for a GPU: every layer is decoded, planned and packed, then its
+ * kernels go to PTX or a cubin.
  *
- * One file has the kernels of all layers. A directory has three files a layer: the kernel, and as raw
- * little-endian bytes what its parameters `codes` and `scale` point to.
+ * One file has the kernels of all layers. A directory has three files a layer: the kernel, and as
+ * raw little-endian bytes what its parameters `codes` and `scale` point to.
  */
 #include <string.h>
 
@@ -15,7 +15,7 @@
 
 #define GPU_KINDS ((uint32_t)(RSRC_EMIT_PTX | RSRC_EMIT_CUBIN))
 
-/* ---- what a GPU target can be asked for ------------------------------------------------------------------ */
+/* ---- what a GPU target can be asked for ------------------------------------------------------ */
 
 bool rsrc_is_gpu(const struct rsrc_compilation *c) {
     return c->specs[0].gpu.sm != 0;
@@ -61,7 +61,7 @@ enum rsrc_status rsrc_check_machine(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* ---- layers ------------------------------------------------------------------------------------------------ */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_find_gpu_codes(const struct rsrc_compilation *c, struct rsrc_diag *diag,
                                      const struct rsrc_item *item, int *out) {
@@ -148,7 +148,7 @@ static enum rsrc_status compile_item(struct rsrc_compilation *c, const struct rs
     return status;
 }
 
-/* ---- kernels ------------------------------------------------------------------------------------------------ */
+/* ---- kernels --------------------------------------------------------------------------------- */
 
 static enum rsrc_status emit_file(struct rsrc_compilation *c, const struct rsrc_kind *kind,
                                   struct rsrc_ptx *ptx, const struct rsr_gpu_kernel *kernels) {

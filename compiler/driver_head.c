@@ -1,12 +1,12 @@
-/* driver_head.c - the sketch of the head: whether there is one, and its blocks, made in parallel and written in
- * order, a few at a time.
+/* driver_head.c - the sketch of the head: whether there is one, and its blocks, made in parallel
+ * and written in order, a few at a time.
  */
 #include "base/round.h"
 #include "driver.h"
 #include "driver_turns.h"
 #include "model/head_sketch.h"
 
-/* ---- the plan -------------------------------------------------------------------------------------------- */
+/* ---- the plan -------------------------------------------------------------------------------- */
 
 static enum rsrc_status refuse(struct rsrc_compilation *c, const char *reason) {
     const struct rsrc_place place = {.file = c->options->input};
@@ -51,7 +51,7 @@ enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* That a worker makes at a time. */
 #define BATCH 8u

@@ -1,8 +1,9 @@
-/* driver_info.c - rsrc --info: what a checkpoint is, what would be refused, and what would become of it.
+/* driver_info.c - rsrc --info: what a checkpoint is, what would be refused, and what would become
+ * of it.
  *
- * Every layer runs through the passes up to lowering, and nothing is written. Unlike a compilation this goes
- * on behind a layer that is refused, so that all mistakes are told at once. What could be found out is
- * printed in any case.
+ * Every layer runs through the passes up to lowering, and nothing is written. Unlike a compilation
+ * this goes on behind a layer that is refused, so that all mistakes are told at once. What could be
+ * found out is printed in any case.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include "plan/plan_gpu.h"
 #include "report/info.h"
 
-/* ---- options --------------------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_check_info(struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->options;
@@ -46,7 +47,7 @@ enum rsrc_status rsrc_check_info(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* ---- layers ---------------------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
 /* What lowering a layer for one regime of one target adds to a module. */
 struct survey_kernel {
@@ -190,10 +191,10 @@ static enum rsrc_status survey_layers(struct rsrc_compilation *c, struct rsrc_su
     return status;
 }
 
-/* ---- the size of the module ------------------------------------------------------------------------------ */
+/* ---- the size of the module ------------------------------------------------------------------ */
 
-/* The runtime of a Release build, its tables of characters and its code; in a library of matrices little of
- * it is linked. */
+/* The runtime of a Release build, its tables of characters and its code; in a library of matrices
+ * little of it is linked. */
 #define RUNTIME_DATA_BYTES UINT64_C(570000)
 #define RUNTIME_CODE_BYTES UINT64_C(825000)
 #define MATRIX_RUNTIME_CODE_BYTES UINT64_C(8000)
@@ -266,8 +267,8 @@ static uint64_t add_other_data(const struct rsrc_compilation *c) {
     return bytes;
 }
 
-/* Where data is aligned to huge pages, so is every segment of the file: tables, code, and two small ones of
- * relocated data. */
+/* Where data is aligned to huge pages, so is every segment of the file: tables, code, and two small
+ * ones of relocated data. */
 static uint64_t add_segments(uint64_t data, uint64_t tables, uint64_t code) {
     if (data < 8 * RSRC_HUGE_PAGE)
         return data + tables + code;
@@ -294,7 +295,7 @@ static struct rsr_info_module estimate_module(struct rsrc_compilation *c,
     return module;
 }
 
-/* ---- what is told ---------------------------------------------------------------------------------------- */
+/* ---- what is told ---------------------------------------------------------------------------- */
 
 static const char *name_container(const struct rsr_checkpoint *checkpoint) {
     uint32_t n_shards = 0;

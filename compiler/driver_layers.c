@@ -1,6 +1,8 @@
-/* driver_layers.c - the passes that one layer goes through by itself, from its weights to its kernels.
+/* driver_layers.c - the passes that one layer goes through by itself, from its weights to its
+ * kernels.
  *
- * All that they make is in the layer's own arena. driver_pool.c runs them, driver_emit.c takes the results.
+ * All that they make is in the layer's own arena. driver_pool.c runs them, driver_emit.c takes the
+ * results.
  */
 #include "driver.h"
 #include "lower/lower.h"
@@ -11,7 +13,7 @@
 #include "rsr/reduce.h"
 #include "rsr/segment.h"
 
-/* ---- analysis ------------------------------------------------------------------------------------------------ */
+/* ---- analysis -------------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
     const struct rsrc_item *item = state->item;
@@ -68,8 +70,8 @@ static bool is_unreduced(const struct rsrc_layer_state *state) {
     return state->reduced.values == state->matrix.values;
 }
 
-/* Blocks of 4 rows need the fewest instructions for a random ternary matrix in chunks of some 320 columns:
- * 324 for 1000 weights were counted, more at 3 and at 5. */
+/* Blocks of 4 rows need the fewest instructions for a random ternary matrix in chunks of some 320
+ * columns: 324 for 1000 weights were counted, more at 3 and at 5. */
 #define FOLD_K 4u
 /* Statistics for fold, where it may be taken: the user's k, else 4 or fewer rows. */
 static void analyse_for_fold(struct rsrc_layer_state *state) {
@@ -108,7 +110,7 @@ enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
                              state->item->name);
 }
 
-/* ---- plan ---------------------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 /* What was dropped is part of why a plan costs what it costs. */
 static void add_reduction_to_reasons(struct rsrc_layer_state *state, struct rsr_plan *plan) {
@@ -166,7 +168,7 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     return RSRC_OK;
 }
 
-/* ---- lowering ------------------------------------------------------------------------------------------------ */
+/* ---- lowering -------------------------------------------------------------------------------- */
 
 /* Kernels of the layer for a target: one a regime, or one for both. */
 uint32_t rsrc_n_kernels(const struct rsrc_layer_state *state, uint32_t target) {
@@ -239,7 +241,7 @@ enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state) {
     return RSRC_OK;
 }
 
-/* ---- text forms ---------------------------------------------------------------------------------------------- */
+/* ---- text forms ------------------------------------------------------------------------------ */
 
 void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
     static const char *const ALPHABETS[] = {

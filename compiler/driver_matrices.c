@@ -1,9 +1,9 @@
 /* driver_matrices.c - a file of matrices without a model: its items, and the library's functions.
  *
- * Functions are <stem>_<matrix>_<i8 or f32>, of the output's name and the tensor's. Both may be anything:
- * what stands between letters and digits becomes '_', long names are cut, and a name that another tensor
- * has already gets a number, in the order of the tensors. Macros are upper case, so that case alone does
- * not make a name.
+ * Functions are <stem>_<matrix>_<i8 or f32>, of the output's name and the tensor's. Both may be
+ * anything: what stands between letters and digits becomes '_', long names are cut, and a name that
+ * another tensor has already gets a number, in the order of the tensors. Macros are upper case, so
+ * that case alone does not make a name.
  */
 #include <string.h>
 #include <strings.h>
@@ -14,7 +14,7 @@
 
 #define MAX_NAME 100
 
-/* ---- items -------------------------------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 /* Tensor names are anything: symbols of kernels are numbered. */
 static void add_item(struct rsrc_compilation *c, struct rsrc_item item) {
@@ -77,7 +77,7 @@ enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* ---- names -------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool is_letter(char ch) {
     return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
@@ -165,7 +165,7 @@ const char *rsrc_header_path(struct rsrc_compilation *c) {
     return rsrc_arena_printf(&c->arena, "%.*s.h", (int)(ends ? n - n_suffix : n), path);
 }
 
-/* ---- the library ---------------------------------------------------------------------------------------------- */
+/* ---- the library ----------------------------------------------------------------------------- */
 
 /* Two kernels an item: what serves few vectors serves many where the plan has no other. */
 static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
@@ -218,7 +218,8 @@ static void list_exports(struct rsrc_compilation *c, const struct rsr_matrices_i
     c->exports = exports;
 }
 
-/* matrices.c includes it by a name that is nobody's but ours, unless the library is called so too. */
+/* matrices.c includes it by a name that is nobody's but ours, unless the library is called so
+ * too. */
 static enum rsrc_status write_header(struct rsrc_compilation *c, const struct rsrc_buffer *text) {
     static const char NAME[] = "matrices.h";
     if (rsrc_sink_write(c, &c->header_sink, text) != RSRC_OK)

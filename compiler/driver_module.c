@@ -1,4 +1,5 @@
-/* driver_module.c - the rest of a module besides kernels: its tables and tensors, compiling, linking. */
+/* driver_module.c - the rest of a module besides kernels: its tables and tensors, compiling,
+ * linking. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,10 +10,10 @@
 #include "model/graph.h"
 #include "model/ternary.h"
 
-/* ---- opening ------------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
-/* The linker works in a directory that is removed, on the file system of its output; what it reads can be
- * kept. */
+/* The linker works in a directory that is removed, on the file system of its output; what it reads
+ * can be kept. */
 static enum rsrc_status open_work_dir(struct rsrc_compilation *c, const char *output) {
     const struct rsrc_options *options = c->options;
     const bool shared = c->out_dir.path != NULL;
@@ -46,7 +47,7 @@ enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
     return rsrc_open_weights_object(c);
 }
 
-/* ---- tables and tensors --------------------------------------------------------------------------------------- */
+/* ---- tables and tensors ---------------------------------------------------------------------- */
 
 static enum rsrc_status emit_norms(struct rsrc_compilation *c, const char **symbols) {
     for (uint32_t n = 0; n < c->graph.n_norms; n++) {
@@ -202,7 +203,7 @@ static enum rsrc_status finish_emission(struct rsrc_compilation *c) {
     return rsrc_close_weights(c);
 }
 
-/* ---- linking ---------------------------------------------------------------------------------------------------- */
+/* ---- linking --------------------------------------------------------------------------------- */
 
 /* What linking makes in its directory. */
 static const struct {

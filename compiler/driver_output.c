@@ -11,7 +11,7 @@
 
 #include "driver.h"
 
-/* ---- sinks -------------------------------------------------------------------------------------------- */
+/* ---- sinks ----------------------------------------------------------------------------------- */
 
 static enum rsrc_status stdout_failed(struct rsrc_compilation *c) {
     rsrc_error(c->diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
@@ -90,7 +90,7 @@ enum rsrc_status rsrc_cannot_finish(struct rsrc_compilation *c, const char *path
     return RSRC_FAILED;
 }
 
-/* ---- names of outputs ------------------------------------------------------------------------------------ */
+/* ---- names of outputs ------------------------------------------------------------------------ */
 
 const struct rsrc_kind rsrc_kinds[RSRC_KIND_COUNT] = {
 #define RSR_UNIT_NONE RSR_UNIT_KIND_COUNT
@@ -109,8 +109,8 @@ static bool wants_one_kind(const struct rsrc_compilation *c) {
     return (c->options->emit & (c->options->emit - 1)) == 0;
 }
 
-/* "dir/model.safetensors" and "dir/model/" both give "model", in the current directory. Only known endings
- * go: model names have dots. */
+/* "dir/model.safetensors" and "dir/model/" both give "model", in the current directory. Only known
+ * endings go: model names have dots. */
 static const char *stem_of_input(struct rsrc_compilation *c) {
     static const char *const ENDINGS[] = {".safetensors.index.json",
                                           ".index.json",
@@ -183,7 +183,7 @@ const char *rsrc_final_path(struct rsrc_compilation *c, const char *path) {
     return inside ? rsrc_arena_printf(&c->arena, "%s%s", c->out_dir.path, path + n) : path;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static bool is_directory_name(const char *path) {
     struct stat info;
@@ -219,8 +219,9 @@ static enum rsrc_status open_out_dir(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* Units of one kind: a file each in the directory, or all in one text. An object of its own for every
- * layer is made only where there is a directory: a single one is the module's, made by the linker. */
+/* Units of one kind: a file each in the directory, or all in one text. An object of its own for
+ * every layer is made only where there is a directory: a single one is the module's, made by the
+ * linker. */
 static enum rsrc_status open_unit_kind(struct rsrc_compilation *c, const struct rsrc_kind *kind) {
     if (kind->unit == RSR_UNIT_OBJ && c->out_dir.path == NULL)
         return RSRC_OK;
@@ -361,7 +362,7 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
     return check_temps_made(c);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 typedef enum rsrc_status file_visitor(struct rsrc_compilation *c, const char *name);
 

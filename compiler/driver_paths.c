@@ -1,8 +1,8 @@
 /* driver_paths.c - what a compilation reads and writes, by name: no two outputs share one, and none
  * replaces what is read.
  *
- * Outputs are renamed to their place, so two of them are one where they have the same name in the same
- * directory, and an input is in the way by whatever name or link it is reached.
+ * Outputs are renamed to their place, so two of them are one where they have the same name in the
+ * same directory, and an input is in the way by whatever name or link it is reached.
  */
 #include <assert.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 #include "driver.h"
 
-/* ---- lists of paths -------------------------------------------------------------------------------------- */
+/* ---- lists of paths -------------------------------------------------------------------------- */
 
 void rsrc_add_path(struct rsrc_paths *list, const char *path) {
     for (uint32_t i = 0; i < list->n; i++)
@@ -40,7 +40,7 @@ static void list_kept(struct rsrc_compilation *c, struct rsrc_paths *list) {
         rsrc_add_path(list, c->toolchain.runtime);
 }
 
-/* ---- equal places ---------------------------------------------------------------------------------------- */
+/* ---- equal places ---------------------------------------------------------------------------- */
 
 static bool same_file(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
@@ -67,7 +67,7 @@ static bool same_place(struct rsrc_arena *arena, const char *a, const char *b) {
            stat_parent(arena, b, &info_b) && same_file(&info_a, &info_b);
 }
 
-/* ---- outputs --------------------------------------------------------------------------------------------- */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 static enum rsrc_status check_not_input(struct rsrc_compilation *c, const char *option,
                                         const char *path) {

@@ -1,5 +1,5 @@
-/* driver_read.c - the input to items: a checkpoint and the graph of its layers, a file of matrices, or the
- * text of segment indexes. What --layers leaves out goes here.
+/* driver_read.c - the input to items: a checkpoint and the graph of its layers, a file of matrices,
+ * or the text of segment indexes. What --layers leaves out goes here.
  */
 #include <regex.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "reader/checkpoint.h"
 #include "rsr/segment.h"
 
-/* ---- read ---------------------------------------------------------------------------------------------------- */
+/* ---- read ------------------------------------------------------------------------------------ */
 
 static enum rsrc_status read_text_form(struct rsrc_compilation *c) {
     struct rsrc_mapping *mapping = RSRC_NEW(&c->arena, struct rsrc_mapping);
@@ -65,7 +65,7 @@ void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out) {
     }
 }
 
-/* ---- graph --------------------------------------------------------------------------------------------------- */
+/* ---- graph ----------------------------------------------------------------------------------- */
 
 static void add_items_of_graph(struct rsrc_compilation *c) {
     c->items = RSRC_NEW_ARRAY(&c->arena, c->graph.n_layers, struct rsrc_item);
@@ -100,7 +100,7 @@ void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out) {
         rsrc_print_graph(&c->graph, out);
 }
 
-/* ---- items --------------------------------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 /* A module is all of its input; chosen layers can be analysed and printed. */
 static enum rsrc_status check_items(struct rsrc_compilation *c) {
@@ -157,8 +157,8 @@ static double count_weights(const struct rsrc_item *item) {
 /* Folded code of a random ternary matrix takes 2.2 bytes a weight. */
 #define FOLD_BYTES_PER_WEIGHT 2.5
 
-/* In the order of the layers, to those whose code should fit into what is left: by shape alone, so that
- * no layer waits for what another one is planned to take. */
+/* In the order of the layers, to those whose code should fit into what is left: by shape alone, so
+ * that no layer waits for what another one is planned to take. */
 static void share_fold_budget(struct rsrc_compilation *c) {
     uint64_t left = c->options->fold_budget;
     for (uint32_t i = 0; i < c->n_items; i++) {

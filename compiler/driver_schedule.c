@@ -1,4 +1,5 @@
-/* driver_schedule.c - the steps of a forward pass: one table of them a target, over its kernels by number. */
+/* driver_schedule.c - the steps of a forward pass: one table of them a target, over its kernels by
+ * number. */
 #include "driver.h"
 #include "model/graph.h"
 

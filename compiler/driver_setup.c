@@ -1,4 +1,5 @@
-/* driver_setup.c - options to a compilation: which passes run, for which targets, with what tools. */
+/* driver_setup.c - options to a compilation: which passes run, for which targets, with what
+ * tools. */
 #include <string.h>
 #include <unistd.h>
 
@@ -6,7 +7,7 @@
 #include "model/graph.h"
 #include "spec/spec.h"
 
-/* ---- passes -------------------------------------------------------------------------------------------------- */
+/* ---- passes ---------------------------------------------------------------------------------- */
 
 static enum rsrc_status find_pass(struct rsrc_compilation *c, const char *option, const char *name,
                                   enum rsrc_pass_id *out) {
@@ -35,8 +36,8 @@ static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
     return options->report != NULL ? PASS_REPORT : last;
 }
 
-/* What would be written where nothing is: a module is the default, which nobody has asked for, and --to
- * makes a run of passes of it. */
+/* What would be written where nothing is: a module is the default, which nobody has asked for, and
+ * --to makes a run of passes of it. */
 static const char *find_unwritten(const struct rsrc_options *options) {
     return options->output != NULL            ? "-o"
            : options->dependency_file != NULL ? "-MF"
@@ -114,7 +115,7 @@ static enum rsrc_status set_dumps(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* ---- targets and variants ------------------------------------------------------------------------------------ */
+/* ---- targets and variants -------------------------------------------------------------------- */
 
 /* Symbols end in the target's name, with '_' for what C has no letters for. */
 static bool same_in_symbols(const char *a, const char *b) {
@@ -220,7 +221,7 @@ static enum rsrc_status set_variants(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* ---- tools --------------------------------------------------------------------------------------------------- */
+/* ---- tools ----------------------------------------------------------------------------------- */
 
 static void show_compiled(void *context, uint32_t done, uint32_t total) {
     rsrc_show_progress(context, "units compiled", done, total);

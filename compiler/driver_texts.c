@@ -1,6 +1,7 @@
 /* driver_texts.c - compilations that start from the text form of a plan, a step or kernels.
  *
- * Neither holds weights. Plans and steps are read, checked and printed; kernels can also become code.
+ * Neither holds weights. Plans and steps are read, checked and printed; kernels can also become
+ * code.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 #include "driver.h"
 #include "lower/lower.h"
 
-/* ---- what may follow ----------------------------------------------------------------------------------------- */
+/* ---- what may follow ------------------------------------------------------------------------- */
 
 /* Text forms by the kind of --emit that writes them, which is also a name for --from. */
 static const struct text_form {
@@ -73,7 +74,7 @@ enum rsrc_status rsrc_check_text_start(struct rsrc_compilation *c) {
     return RSRC_FAILED;
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static enum rsrc_status read_plans(struct rsrc_compilation *c, const struct rsrc_mapping *input,
                                    struct rsrc_buffer *text) {
@@ -99,7 +100,7 @@ static enum rsrc_status read_steps(struct rsrc_compilation *c, const struct rsrc
     return rsrc_sink_write(c, &c->step_sink, text);
 }
 
-/* ---- kernels ----------------------------------------------------------------------------------------------------- */
+/* ---- kernels --------------------------------------------------------------------------------- */
 
 static enum rsrc_status find_target(struct rsrc_compilation *c, const struct rsrc_place *place,
                                     const struct rsr_parsed_kernel *parsed, uint32_t *out) {

@@ -1,8 +1,9 @@
 /* driver_tune.c - --tune: what variants take on this machine, by running them.
  *
- * The planner asks for the time of a candidate (struct rsrc_plan_timer). The first layer of a shape has its
- * candidates lowered, compiled, loaded and timed; what that gave holds for every layer of the shape, and,
- * with --cache-dir, for later compilations, which then measure nothing and plan the same.
+ * The planner asks for the time of a candidate (struct rsrc_plan_timer). The first layer of a shape
+ * has its candidates lowered, compiled, loaded and timed; what that gave holds for every layer of
+ * the shape, and, with --cache-dir, for later compilations, which then measure nothing and plan the
+ * same.
  *
  * A measurement is alone: passes hold `machine` for reading, a measurement for writing.
  */
@@ -42,7 +43,7 @@ struct candidate {
     const struct rsr_regime_plan *plan;
 };
 
-/* ---- the machine ------------------------------------------------------------------------------------------------ */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 static enum rsrc_status check_target(struct rsrc_compilation *c, const struct rsr_spec *spec) {
     const char *lacks = rsrc_lacks_for(&c->arena, spec);
@@ -64,7 +65,8 @@ enum rsrc_status rsrc_open_tuner(struct rsrc_compilation *c) {
     struct rsrc_tuner *tuner = calloc(1, sizeof(*tuner));
     if (tuner == NULL)
         rsrc_out_of_memory(sizeof(*tuner));
-    /* Layers follow one another without a pause: a writer that readers overtake would wait for the last. */
+    /* Layers follow one another without a pause: a writer that readers overtake would wait for the
+     * last. */
     pthread_rwlockattr_t attributes;
     pthread_rwlockattr_init(&attributes);
     pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -99,10 +101,10 @@ void rsrc_end_work(struct rsrc_compilation *c) {
         pthread_rwlock_unlock(&c->tuner->machine);
 }
 
-/* ---- what is known ---------------------------------------------------------------------------------------------- */
+/* ---- what is known --------------------------------------------------------------------------- */
 
-/* Layers of one key are computed by equal work. What a layer multiplies with is in it only where the index is
- * its instructions or members: how many there are then follows from the weights. */
+/* Layers of one key are computed by equal work. What a layer multiplies with is in it only where
+ * the index is its instructions or members: how many there are then follows from the weights. */
 static struct rsrc_cache_key key_of(const struct candidate *a) {
     const struct rsrc_compilation *c = a->state->compilation;
     const struct rsr_matrix *own = &a->state->matrix, *reduced = &a->state->reduced;
@@ -201,7 +203,7 @@ static void store(const struct candidate *a, const struct rsrc_cache_key *key, d
     remember(c->tuner, key, us);
 }
 
-/* ---- measuring --------------------------------------------------------------------------------------------------- */
+/* ---- measuring ------------------------------------------------------------------------------- */
 
 /* What every measurement needs, once. */
 static enum rsrc_status prepare(struct rsrc_compilation *c, uint64_t weight_bytes) {
@@ -228,7 +230,8 @@ static enum rsrc_status prepare(struct rsrc_compilation *c, uint64_t weight_byte
     return RSRC_FAILED;
 }
 
-/* By the first back end that takes the kernel, as in a module. False without a diagnostic: none does. */
+/* By the first back end that takes the kernel, as in a module. False without a diagnostic: none
+ * does. */
 static enum rsrc_status load(const struct candidate *a, struct rsrc_arena *arena,
                              struct rsr_kernel *kernel, struct rsrc_loaded_kernel *loaded) {
     struct rsrc_compilation *c = a->state->compilation;
@@ -298,7 +301,7 @@ static enum rsrc_status measure(const struct candidate *a, double *us) {
     return status;
 }
 
-/* ---- the planner's question ---------------------------------------------------------------------------------------- */
+/* ---- the planner's question ------------------------------------------------------------------ */
 
 static void remark(const struct candidate *a, double us, const char *source) {
     const struct rsrc_place place = {.tensor = a->state->item->name};

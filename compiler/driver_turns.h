@@ -20,15 +20,16 @@ struct rsrc_turns {
 
 /* False: there is none left to take. */
 bool rsrc_take_item(struct rsrc_turns *turns, uint32_t *item);
-/* Waits until all earlier items were handed on. False: something has failed before. It is this item's turn
- * until rsrc_end_turn, without a lock, so that others may take items meanwhile. Every item that was taken
- * has its turn. */
+/* Waits until all earlier items were handed on. False: something has failed before. It is this
+ * item's turn until rsrc_end_turn, without a lock, so that others may take items meanwhile. Every
+ * item that was taken has its turn. */
 bool rsrc_await_turn(struct rsrc_turns *turns, uint32_t item);
 void rsrc_end_turn(struct rsrc_turns *turns, enum rsrc_status status);
 /* What fails outside a turn. */
 void rsrc_fail_turns(struct rsrc_turns *turns);
 
-/* Runs `work` on n_threads threads, of which the caller's is one, or on fewer if the system refuses some. */
+/* Runs `work` on n_threads threads, of which the caller's is one, or on fewer if the system refuses
+ * some. */
 RSRC_NODISCARD enum rsrc_status rsrc_run_turns(struct rsrc_turns *turns, uint32_t n_threads,
                                                void *(*work)(void *argument), void *argument);
 

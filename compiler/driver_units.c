@@ -1,9 +1,9 @@
 /* driver_units.c - kernels to the units of back ends.
  *
  * Kernels come one by one, in the order of the layers. Each goes into a unit of every writer: the
- * module's own, and one for each kind that --emit asks for. A writer has its makers, the preferred back
- * end first; a kernel that one declines goes to the next, and a remark says so. A unit that has all its
- * kernels waits to be finished outside the order, because making code takes longest.
+ * module's own, and one for each kind that --emit asks for. A writer has its makers, the preferred
+ * back end first; a kernel that one declines goes to the next, and a remark says so. A unit that
+ * has all its kernels waits to be finished outside the order, because making code takes longest.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static const char *const SUFFIXES[RSR_UNIT_KIND_COUNT] = {
     [RSR_UNIT_C] = ".c",   [RSR_UNIT_LLVM] = ".ll", [RSR_UNIT_ASM] = ".s",
     [RSR_UNIT_OBJ] = ".o", [RSR_UNIT_PTX] = ".ptx", [RSR_UNIT_CUBIN] = ".cubin"};
 
-/* ---- who makes what ------------------------------------------------------------------------------------------ */
+/* ---- who makes what -------------------------------------------------------------------------- */
 
 /* The row of that name, or N_BACKENDS. */
 static uint32_t find_backend(const struct rsrc_compilation *c) {
@@ -82,7 +82,7 @@ enum rsrc_status rsrc_open_units(struct rsrc_compilation *c, struct rsrc_unit_wr
     return RSRC_OK;
 }
 
-/* ---- finishing ------------------------------------------------------------------------------------------------- */
+/* ---- finishing ------------------------------------------------------------------------------- */
 
 /* Makes the code, or finds what an earlier compilation made of the same kernels. */
 static enum rsrc_status make_code(struct rsrc_compilation *c, struct rsrc_pending_unit *pending,
@@ -178,9 +178,10 @@ enum rsrc_status rsrc_finish_pending_units(struct rsrc_compilation *c) {
     return status;
 }
 
-/* ---- kernels to units -------------------------------------------------------------------------------------------- */
+/* ---- kernels to units ------------------------------------------------------------------------ */
 
-/* Makers after the first keep units of their own beside it: "+c" can be no part of a target's name. */
+/* Makers after the first keep units of their own beside it: "+c" can be no part of a target's
+ * name. */
 static const char *unit_name(struct rsrc_compilation *c, const struct rsrc_unit_writer *writer,
                              const struct rsrc_item *item, uint32_t target, uint32_t maker) {
     if (writer->one_unit)
@@ -195,8 +196,8 @@ static const char *unit_name(struct rsrc_compilation *c, const struct rsrc_unit_
                : rsrc_arena_printf(&c->arena, "%s+%s", name, writer->makers[maker].backend->name);
 }
 
-/* The kernels of a block share a file; so do all of a run with one output. An item without a block has a
- * file of its own. */
+/* The kernels of a block share a file; so do all of a run with one output. An item without a block
+ * has a file of its own. */
 static bool belongs(const struct rsrc_unit_writer *writer, const struct rsrc_open_unit *open,
                     const struct rsrc_item *item) {
     return writer->one_unit || open->item == item ||
@@ -268,7 +269,7 @@ static enum rsrc_status make_kernel(struct rsrc_compilation *c, struct rsrc_unit
     return status;
 }
 
-/* ---- bodies ------------------------------------------------------------------------------------------------------ */
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 /* C and LLVM IR show a kernel whole; objects and assembly take its bodies from the assembler. */
 static bool calls_bodies(const struct rsrc_unit_writer *writer) {
@@ -338,7 +339,7 @@ enum rsrc_status rsrc_emit_kernel(struct rsrc_compilation *c, const struct rsrc_
     return RSRC_OK;
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------ */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void close_writer(struct rsrc_compilation *c, struct rsrc_unit_writer *writer) {
     for (uint32_t t = 0; writer->active && t < c->n_specs; t++)

@@ -1,4 +1,5 @@
-/* driver_weights.c - packed weights: to an object for the linker, or to a file with an assembler stub.
+/* driver_weights.c - packed weights: to an object for the linker, or to a file with an assembler
+ * stub.
  *
  * Equal blobs are stored once, found by their hashes.
  */

@@ -30,8 +30,8 @@
 
 #define RSRC_MAX_DIMS 4
 
-/* Types of GGUF: ternary and binary weights in blocks along a row (docs of model/gguf_blocks.c), and
- * of embeddings and heads, which the reader expands (docs of reader/gguf_dense.c). */
+/* Types of GGUF: ternary and binary weights in blocks along a row (docs of model/gguf_blocks.c),
+ * and of embeddings and heads, which the reader expands (docs of reader/gguf_dense.c). */
 enum rsr_blocks {
     RSR_BLOCKS_NONE,
     RSR_BLOCKS_TQ1_0,
@@ -223,8 +223,8 @@ struct rsr_graph {
     struct rsr_linear_slot head_slot;   /* of a ternary head; layer RSR_NO_LAYER: the head is dense */
 };
 
-/* The sketch of a dense head (struct rsr_head_sketch of rsr_abi.h): whether there is one and why, its
- * size, and what a token reads. */
+/* The sketch of a dense head (struct rsr_head_sketch of rsr_abi.h): whether there is one and why,
+ * its size, and what a token reads. */
 struct rsr_head_plan {
     uint32_t n_planes;          /* 0: there is none, and `reason` alone counts */
     uint32_t n_blocks;
@@ -377,8 +377,8 @@ enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
-/* How `dot` finds its codes: planes of its own (2 bits or 1 bit), those that `lut` stored, or rows or
- * columns of 2-bit codes one by one, of which a list says what is read (lower/listed.h). */
+/* How `dot` finds its codes: planes of its own (2 bits or 1 bit), those that `lut` stored, or rows
+ * or columns of 2-bit codes one by one, of which a list says what is read (lower/listed.h). */
 enum rsr_packing { RSR_PACKING_PLANES, RSR_PACKING_LUT, RSR_PACKING_ROWS, RSR_PACKING_COLS };
 
 /* How one layer is computed in one regime. */

@@ -80,8 +80,8 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
     return status == RSRC_OK ? RSRC_EXIT_OK : RSRC_EXIT_ERROR;
 }
 
-/* A stream that the caller has closed would be the next file that is opened, and messages would go to an
- * output. What stands in can be neither read from stdin nor written to the others. */
+/* A stream that the caller has closed would be the next file that is opened, and messages would go
+ * to an output. What stands in can be neither read from stdin nor written to the others. */
 static void fill_closed_streams(void) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0 &&

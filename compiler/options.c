@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 
-/* ---- the table ---------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 /* Growing lists of repeated options live in the arena; there are never more than arguments. */
 struct parser {
@@ -108,7 +108,7 @@ void rsrc_options_init(struct rsrc_options *options) {
 #endif
 }
 
-/* ---- help --------------------------------------------------------------------------------------------- */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 /* "--target=NAME", "-j N", "-v". */
 static void put_usage(struct rsrc_buffer *out, const struct option *option) {
@@ -148,7 +148,7 @@ void rsrc_print_help(FILE *stream) {
           stream);
 }
 
-/* ---- what is wrong with a value ------------------------------------------------------------------------ */
+/* ---- what is wrong with a value -------------------------------------------------------------- */
 
 /* The option's line of --help. */
 static const char *help_of(struct parser *p, const struct option *option) {
@@ -207,7 +207,7 @@ static enum rsrc_status bad_value(struct parser *p, const struct option *option,
     return RSRC_FAILED;
 }
 
-/* ---- values of each kind ------------------------------------------------------------------------------- */
+/* ---- values of each kind --------------------------------------------------------------------- */
 
 static void *member_of(const struct parser *p, const struct option *option) {
     return (char *)&p->line->options + option->member;
@@ -305,7 +305,7 @@ static enum rsrc_status set_action(struct parser *p, const struct option *option
     return RSRC_OK;
 }
 
-/* ---- values of single options --------------------------------------------------------------------------- */
+/* ---- values of single options ---------------------------------------------------------------- */
 
 static enum rsrc_status add_variant(struct parser *p, const struct option *option,
                                     const char *value) {
@@ -369,7 +369,7 @@ static enum rsrc_status print_target(struct parser *p, const struct option *opti
     return RSRC_OK;
 }
 
-/* ---- arguments ------------------------------------------------------------------------------------------ */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 /* Matches `arg` against one option: "--opt", "--opt=value", "-oVALUE". *value is NULL if none is in
  * the argument itself. */

@@ -42,7 +42,7 @@ static enum rsrc_status add_checked(struct rsrc_diag *diag, struct rsrc_arena *a
     return RSRC_OK;
 }
 
-/* ---- words ------------------------------------------------------------------------------------------ */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static bool is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
@@ -97,7 +97,7 @@ enum rsrc_status rsrc_split_words(struct rsrc_diag *diag, struct rsrc_arena *are
     return status;
 }
 
-/* ---- files ------------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static enum rsrc_status expand(struct expansion *e, const char *file, const char *arg,
                                uint32_t depth);

@@ -19,8 +19,8 @@ struct rsrc_arguments {
 
 void rsrc_add_argument(struct rsrc_arena *arena, const char *arg, struct rsrc_arguments *out);
 
-/* Puts the words of response files in their place. What is wrong is reported with slug "response-file",
- * a file that cannot be read with "file-unreadable". */
+/* Puts the words of response files in their place. What is wrong is reported with slug
+ * "response-file", a file that cannot be read with "file-unreadable". */
 RSRC_NODISCARD enum rsrc_status rsrc_expand_arguments(struct rsrc_diag *diag,
                                                       struct rsrc_arena *arena,
                                                       struct rsrc_arguments *arguments);

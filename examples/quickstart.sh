@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what is missing, builds rsrc, compiles the bundled model for this machine and lets it speak.
+# Installs what is missing, builds rsrc, compiles the bundled model for this machine and lets it
+# speak.
 set -eu
 
 usage() {

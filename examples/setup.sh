@@ -35,8 +35,8 @@ install_packages() {
     }
 }
 
-# unpack_sysroot DIR: the arm64 libraries under DIR. apt keeps lists and packages of its own there, so that
-# this machine neither installs them nor learns of another architecture; it needs no root.
+# unpack_sysroot DIR: the arm64 libraries under DIR. apt keeps lists and packages of its own there,
+# so that this machine neither installs them nor learns of another architecture; it needs no root.
 unpack_sysroot() {
     sysroot=$1
     [ ! -e "$sysroot/complete" ] || return 0

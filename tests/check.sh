@@ -93,8 +93,8 @@ fuzz() {
     fuzz_targets | xargs -P "$jobs" -n 1 tests/fuzz/run.sh -b build/asan 8
 }
 
-# Cross-builds the AArch64 runtime and gives it to the release build. False, loudly, where packages are
-# missing and may not be installed.
+# Cross-builds the AArch64 runtime and gives it to the release build. False, loudly, where packages
+# are missing and may not be installed.
 build_aarch64() {
     sysroot=$PWD/build/sysroot
     if [ "$install" = no ]; then
@@ -116,8 +116,8 @@ build_aarch64() {
         --prefix "$PWD/build/release"
 }
 
-# What the PTX tests compile and assemble with: a CUDA toolkit, else NVIDIA's Python packages in build/cuda.
-# Without either, those of LLVM's PTX still run. Sets cuda.
+# What the PTX tests compile and assemble with: a CUDA toolkit, else NVIDIA's Python packages in
+# build/cuda. Without either, those of LLVM's PTX still run. Sets cuda.
 find_cuda() {
     cuda=${CUDA_PATH:-/usr/local/cuda}
     [ ! -x "$cuda/bin/ptxas" ] || return 0
@@ -138,7 +138,8 @@ find_cuda() {
     return 1
 }
 
-# The library that writes GGUF files for tests, in build/gguf. Sets gguf_python, empty where it is not there.
+# The library that writes GGUF files for tests, in build/gguf. Sets gguf_python, empty where it is
+# not there.
 find_gguf() {
     gguf_python=$PWD/build/gguf/bin/python3
     if [ "$install" = yes ] && [ ! -e build/gguf/complete ]; then

@@ -1,11 +1,12 @@
 # lit configuration: unit tests (programs) and the *.test files of every stage.
 #
-# Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc (the cross
-# compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR says where),
-# asan, model (the bundled checkpoint is there), disk-8g, nvrtc and ptxas (of a CUDA installation:
+# Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc
+# (the cross compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR
+# says where), asan, model (the bundled checkpoint is there), disk-8g, nvrtc and ptxas (of a CUDA
+# installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
-# cuda-on-host, gguf-library (--param gguf_python=PYTHON). A test skipped for a missing feature is listed at
-# the end of a run by check.sh.
+# cuda-on-host, gguf-library (--param gguf_python=PYTHON). A test skipped for a missing feature is
+# listed at the end of a run by check.sh.
 import glob
 import os
 import platform
@@ -21,8 +22,8 @@ config.test_source_root = os.path.join(config.source_dir, "tests")
 config.test_exec_root = os.path.join(config.build_dir, "tests", "lit")
 config.suffixes = [".test"]
 config.excludes = ["fuzz", "bench", "CMakeLists.txt"]
-# What FileCheck says of a program that died is only that its input is empty: a failed test ends with the
-# exit statuses of all programs of its last pipeline.
+# What FileCheck says of a program that died is only that its input is empty: a failed test ends
+# with the exit statuses of all programs of its last pipeline.
 config.test_format = lit.formats.ShTest(
     execute_external=True,
     preamble_commands=["trap 'echo \"exit statuses: ${PIPESTATUS[*]}\" >&2' EXIT"])

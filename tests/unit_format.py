@@ -12,8 +12,9 @@ class UnitTests(lit.formats.TestFormat):
         for name in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
             if name.startswith("test_"):
                 test = lit.Test.Test(testSuite, path_in_suite + (name,), localConfig)
-                # lit runs in the order of recorded times. Without a record the longest tests, which are
-                # among these, begin before the others, that no core waits for one of them at the end.
+                # lit runs in the order of recorded times. Without a record the longest tests, which
+                # are among these, begin before the others, that no core waits for one of them at
+                # the end.
                 test.previous_elapsed = test.previous_elapsed or 1
                 yield test
 

@@ -1,4 +1,5 @@
-/* arena.c - region allocation in blocks of at least 64 KiB; large requests get a block of their own. */
+/* arena.c - region allocation in blocks of at least 64 KiB; large requests get a block of their
+ * own. */
 #include "base/arena.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* arena.h - region allocation: everything a compilation (or one layer) makes dies together.
  *
- * Allocation never returns NULL: running out of memory ends the program through rsrc_out_of_memory(),
- * which removes temporaries and exits 70. Sizes that come from files are checked by their readers
- * before they get here. An arena is not thread-safe; each worker owns one.
+ * Allocation never returns NULL: running out of memory ends the program through
+ * rsrc_out_of_memory(), which removes temporaries and exits 70. Sizes that come from files are
+ * checked by their readers before they get here. An arena is not thread-safe; each worker owns one.
  */
 #ifndef RSRC_BASE_ARENA_H
 #define RSRC_BASE_ARENA_H
@@ -27,8 +27,8 @@ void rsrc_arena_reset(struct rsrc_arena *arena);
 void *rsrc_arena_alloc(struct rsrc_arena *arena, size_t size_bytes);
 /* n * size_bytes, checked for overflow. */
 void *rsrc_arena_array(struct rsrc_arena *arena, size_t n, size_t size_bytes);
-/* The array of n elements with room for one more, where capacity is used up as a larger copy; the old
- * one stays in the arena. The first has no capacity. */
+/* The array of n elements with room for one more, where capacity is used up as a larger copy; the
+ * old one stays in the arena. The first has no capacity. */
 void *rsrc_arena_grown(struct rsrc_arena *arena, void *array, uint32_t n, uint32_t *capacity,
                        size_t size_bytes);
 char *rsrc_arena_strdup(struct rsrc_arena *arena, const char *text);

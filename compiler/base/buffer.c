@@ -65,8 +65,8 @@ static bool is_printable(unsigned char c) {
     return c >= 0x20 && c < 0x7f;
 }
 
-/* Three-digit octal escapes cannot swallow the character behind them, unlike hexadecimal ones; `?` is
- * escaped because of trigraphs. */
+/* Three-digit octal escapes cannot swallow the character behind them, unlike hexadecimal ones; `?`
+ * is escaped because of trigraphs. */
 void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text) {
     rsrc_buffer_puts(buffer, "\"");
     for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {

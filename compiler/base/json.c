@@ -1,8 +1,8 @@
 /* json.c - a bounded front to jansson.
  *
- * jansson parses recursively and allocates for every value, so a cheap scan of the text comes first:
- * it bounds nesting (stack) and the number of values (heap). What passes takes at most a few dozen
- * bytes of memory per byte of text, and no more than a fixed amount in all.
+ * jansson parses recursively and allocates for every value, so a cheap scan of the text comes
+ * first: it bounds nesting (stack) and the number of values (heap). What passes takes at most a few
+ * dozen bytes of memory per byte of text, and no more than a fixed amount in all.
  */
 #include "base/json.h"
 

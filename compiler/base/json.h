@@ -28,8 +28,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_json_parse_embedded(struct rsrc_diag *diag,
                                                          uint64_t size_bytes, const char *slug,
                                                          json_t **out);
 
-/* Field readers: a missing or null field gives the fallback; a field of the wrong type or out of range
- * is a diagnostic naming file and key, with slug "<slug>-field". */
+/* Field readers: a missing or null field gives the fallback; a field of the wrong type or out of
+ * range is a diagnostic naming file and key, with slug "<slug>-field". */
 RSRC_NODISCARD enum rsrc_status rsrc_json_u32(struct rsrc_diag *diag, const char *file,
                                               const char *slug, const json_t *object,
                                               const char *key, uint32_t min, uint32_t max,

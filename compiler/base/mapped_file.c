@@ -1,7 +1,8 @@
 /* mapped_file.c - mapped input files; output files that appear whole or not at all.
  *
- * Temporaries are registered in one process-wide table, because whatever ends the process (an error,
- * running out of memory, a signal, a fatal error inside a library) must find and remove them.
+ * Temporaries are registered in one process-wide table, because whatever ends the process (an
+ * error, running out of memory, a signal, a fatal error inside a library) must find and remove
+ * them.
  */
 #include "base/mapped_file.h"
 
@@ -44,8 +45,8 @@ static void release_temporary(int slot) {
     pthread_mutex_unlock(&temporaries.lock);
 }
 
-/* Our temporary directories are flat. A child that was killed a moment ago may still be finishing the
- * creation of a file, so an attempt is made more than once. */
+/* Our temporary directories are flat. A child that was killed a moment ago may still be finishing
+ * the creation of a file, so an attempt is made more than once. */
 static void remove_dir(const char *path) {
     for (int attempt = 0; attempt < 20; attempt++) {
         DIR *dir = opendir(path);

@@ -32,8 +32,8 @@ struct rsrc_output {
     int fd;
     int slot;
 };
-/* Refuses a path that no file can be renamed to, before the work is done: a directory. And one that a
- * file must not replace: a device, a pipe. rsrc_output_open() does it by itself. */
+/* Refuses a path that no file can be renamed to, before the work is done: a directory. And one that
+ * a file must not replace: a device, a pipe. rsrc_output_open() does it by itself. */
 RSRC_NODISCARD enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path);
 RSRC_NODISCARD enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *path, struct rsrc_output *out);
@@ -44,15 +44,16 @@ RSRC_NODISCARD enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struc
 void rsrc_output_abandon(struct rsrc_output *out);
 
 /* A private directory <beside>.tmp-XXXXXX for intermediate files, removed with all it holds by
- * rsrc_remove_temporaries(). It lies beside the output because that is where the space is, and so that
- * the last step is a rename. Flat: no directories inside. */
+ * rsrc_remove_temporaries(). It lies beside the output because that is where the space is, and so
+ * that the last step is a rename. Flat: no directories inside. */
 RSRC_NODISCARD enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *beside, const char **path);
 /* The same where no output is: in TMPDIR if that is an absolute path, else in /tmp. */
 RSRC_NODISCARD enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *stem, const char **path);
 void rsrc_remove_temporaries(void);
-/* The same on the way out of the process: other threads that would make or rename files wait for ever. */
+/* The same on the way out of the process: other threads that would make or rename files wait for
+ * ever. */
 void rsrc_remove_temporaries_and_block(void);
 
 #endif

@@ -30,8 +30,8 @@ static void fill_signals(sigset_t *signals) {
     sigaddset(signals, SIGHUP);
 }
 
-/* Signals are waited for by one thread, which may use ordinary functions to clean up; a handler might
- * not. Children have process groups of their own and are ended by us. */
+/* Signals are waited for by one thread, which may use ordinary functions to clean up; a handler
+ * might not. Children have process groups of their own and are ended by us. */
 static void *wait_for_signal(void *unused) {
     (void)unused;
     sigset_t signals;
@@ -43,7 +43,8 @@ static void *wait_for_signal(void *unused) {
     _exit(128 + signal_number);
 }
 
-/* Raised by our own read of a mapped file, so no lock of ours is held and no call is interrupted. */
+/* Raised by our own read of a mapped file, so no lock of ours is held and no call is
+ * interrupted. */
 static void input_was_cut(int signal_number) {
     (void)signal_number;
     static const char MESSAGE[] =

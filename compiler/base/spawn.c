@@ -23,8 +23,8 @@ extern char **environ;
 #define MAX_CAPTURE ((size_t)64 << 10)
 #define MAX_JOBS 256
 
-/* Process groups of running children, process-wide like the temporaries of mapped_file.c and for the
- * same reason: whatever ends the process must find them. */
+/* Process groups of running children, process-wide like the temporaries of mapped_file.c and for
+ * the same reason: whatever ends the process must find them. */
 static struct {
     pthread_mutex_t lock;
     bool closed;
@@ -85,7 +85,8 @@ const char *rsrc_find_program(struct rsrc_arena *arena, const char *name) {
     return NULL;
 }
 
-/* As a shell would need it: plain, in single quotes, or with escapes where a terminal would obey. */
+/* As a shell would need it: plain, in single quotes, or with escapes where a terminal would
+ * obey. */
 static void put_quoted(struct rsrc_buffer *out, const char *arg) {
     static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                 "_-+=./,:@%";

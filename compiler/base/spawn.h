@@ -1,7 +1,7 @@
 /* spawn.h - runs other programs without a shell.
  *
- * argv[0] is looked up in PATH unless it has a slash. The child's stderr and stdout are captured (at
- * most the first 64 KiB) and quoted in the diagnostic when it fails.
+ * argv[0] is looked up in PATH unless it has a slash. The child's stderr and stdout are captured
+ * (at most the first 64 KiB) and quoted in the diagnostic when it fails.
  */
 #ifndef RSRC_BASE_SPAWN_H
 #define RSRC_BASE_SPAWN_H
@@ -34,8 +34,8 @@ struct rsrc_spawn_options {
     void *context;
 };
 
-/* Runs the commands. The first that fails is reported with slug "spawn-failed" (or "spawn-missing" if it
- * cannot be started). */
+/* Runs the commands. The first that fails is reported with slug "spawn-failed" (or "spawn-missing"
+ * if it cannot be started). */
 RSRC_NODISCARD enum rsrc_status rsrc_spawn_all(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                const struct rsrc_command *commands,
                                                uint32_t n_commands,

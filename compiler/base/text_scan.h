@@ -1,5 +1,5 @@
-/* text_scan.h - reads text forms (of indexes, plans, steps, kernels): words, numbers and strings, line by
- * line.
+/* text_scan.h - reads text forms (of indexes, plans, steps, kernels): words, numbers and strings,
+ * line by line.
  *
  * The text is untrusted and need not end in a NUL. Blanks separate tokens, `#` starts a comment, an
  * end of line is a token of its own. Every function that fails has reported the place with a caret.

@@ -22,7 +22,7 @@ struct header {
     uint8_t hash[16]; /* of what follows */
 };
 
-/* ---- keys ----------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 void rsrc_cache_key_text(struct rsrc_hash *hash, const void *text, size_t n_bytes) {
     const uint64_t length = n_bytes;
@@ -69,7 +69,7 @@ struct rsrc_cache_key rsrc_cache_key_end(const struct rsrc_hash *hash) {
     return key;
 }
 
-/* ---- entries -------------------------------------------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static const char *entry_path(const struct rsrc_cache *cache, const struct rsrc_cache_key *key,
                               struct rsrc_arena *arena) {
@@ -182,7 +182,7 @@ void rsrc_cache_put(struct rsrc_cache *cache, struct rsrc_diag *diag,
     rsrc_arena_free(&arena);
 }
 
-/* ---- the directory -------------------------------------------------------------------------------------- */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_cache_open(struct rsrc_diag *diag, const char *dir, bool read_only,
                                  struct rsrc_cache *out) {

@@ -1,4 +1,5 @@
-/* template.h - fixed emitted text, embedded at build time from emit/c/template/ and the ABI headers. */
+/* template.h - fixed emitted text, embedded at build time from emit/c/template/ and the ABI
+ * headers. */
 #ifndef RSRC_EMIT_TEMPLATE_H
 #define RSRC_EMIT_TEMPLATE_H
 

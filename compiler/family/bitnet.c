@@ -1,5 +1,5 @@
-/* bitnet.c - BitNetForCausalLM (microsoft/bitnet-b1.58-2B-4T): Llama's block with a norm before o_proj over
- * the concatenated heads and one before down_proj over the FFN. */
+/* bitnet.c - BitNetForCausalLM (microsoft/bitnet-b1.58-2B-4T): Llama's block with a norm before
+ * o_proj over the concatenated heads and one before down_proj over the FFN. */
 #include "family/family.h"
 
 static const struct rsrc_family_entry block[] = {

@@ -1,5 +1,6 @@
-/* bitnet_1bitllm.c - BitnetForCausalLM of 1bitLLM/bitnet_b1_58-*: model type "llama", BitNet's norms under
- * names of their own, float masters; weight_bits and input_bits in place of a quantization_config. */
+/* bitnet_1bitllm.c - BitnetForCausalLM of 1bitLLM/bitnet_b1_58-*: model type "llama", BitNet's
+ * norms under names of their own, float masters; weight_bits and input_bits in place of a
+ * quantization_config. */
 #include "family/family.h"
 
 static const struct rsrc_family_entry block[] = {

@@ -1,13 +1,13 @@
 /* family.h - an architecture as data: what its config.json means and which tensors a model has.
  *
- * Readers take from a family what a configuration leaves out, the graph takes names and shapes. To add a
- * family whose block is made of the operations that there are, write one table in a file of this folder
- * and list it in family.c; tests/golden/README.md says how its fixture is made.
+ * Readers take from a family what a configuration leaves out, the graph takes names and shapes. To
+ * add a family whose block is made of the operations that there are, write one table in a file of
+ * this folder and list it in family.c; tests/golden/README.md says how its fixture is made.
  *
- * Paths are module paths, %u is the block number. "model." is in front of all but the head where the
- * checkpoint holds a whole language model; one that holds the body alone has no such prefix. ".weight"
- * is appended for every entry, ".weight_scale" for the scale of a packed linear layer, ".rms_norm.weight"
- * for the norm of a linear layer's own input.
+ * Paths are module paths, %u is the block number. "model." is in front of all but the head where
+ * the checkpoint holds a whole language model; one that holds the body alone has no such prefix.
+ * ".weight" is appended for every entry, ".weight_scale" for the scale of a packed linear layer,
+ * ".rms_norm.weight" for the norm of a linear layer's own input.
  */
 #ifndef RSRC_FAMILY_FAMILY_H
 #define RSRC_FAMILY_FAMILY_H
@@ -40,8 +40,8 @@ struct rsrc_family {
     const char *model_type;   /* of config.json */
     const char *architecture; /* a name that "architectures" must hold; NULL: any */
 
-    /* What the family's configuration class assumes where config.json is silent. The sizes of a model
-     * are never assumed. */
+    /* What the family's configuration class assumes where config.json is silent. The sizes of a
+     * model are never assumed. */
     double norm_eps;
     double rope_theta;
     const char *activation_key; /* "hidden_act" */

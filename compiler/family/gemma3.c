@@ -1,5 +1,6 @@
-/* gemma3.c - Gemma3ForCausalLM and Gemma3TextModel (BitNet embeddings): four norms a block, which store
- * w - 1, scaled embeddings, blocks that see a window of keys and rotate with a base of their own. */
+/* gemma3.c - Gemma3ForCausalLM and Gemma3TextModel (BitNet embeddings): four norms a block, which
+ * store w - 1, scaled embeddings, blocks that see a window of keys and rotate with a base of their
+ * own. */
 #include "family/family.h"
 
 static const struct rsrc_family_entry block[] = {

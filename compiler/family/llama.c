@@ -1,4 +1,5 @@
-/* llama.c - LlamaForCausalLM (Llama 3, Falcon3, Falcon-E, TriLM): no norms inside attention and MLP. */
+/* llama.c - LlamaForCausalLM (Llama 3, Falcon3, Falcon-E, TriLM): no norms inside attention and
+ * MLP. */
 #include "family/family.h"
 
 static const struct rsrc_family_entry block[] = {

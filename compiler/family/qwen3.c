@@ -1,5 +1,5 @@
-/* qwen3.c - Qwen3ForCausalLM and Qwen3Model (Ternary-Bonsai, BitNet embeddings): queries and keys are
- * normalised head by head, heads have a size of their own. */
+/* qwen3.c - Qwen3ForCausalLM and Qwen3Model (Ternary-Bonsai, BitNet embeddings): queries and keys
+ * are normalised head by head, heads have a size of their own. */
 #include "family/family.h"
 
 static const struct rsrc_family_entry block[] = {

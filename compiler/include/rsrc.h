@@ -8,8 +8,8 @@
  *     options.output = "model.so";
  *     int exit_code = rsrc_compile(&options, stderr);
  *
- * Diagnostics go to the stream. Strings are borrowed for the duration of the call. One compilation at a
- * time per process, because temporary files are cleaned up process-wide.
+ * Diagnostics go to the stream. Strings are borrowed for the duration of the call. One compilation
+ * at a time per process, because temporary files are cleaned up process-wide.
  */
 #ifndef RSRC_H
 #define RSRC_H

@@ -1,10 +1,10 @@
 /* elf_writer.h - streams packed weights into a relocatable ELF object of one large section.
  *
- * A compiler or assembler would hold every blob two or three times in memory; this writer holds none.
- * The section is .lrodata, on x86-64 flagged SHF_X86_64_LARGE: linkers place it beyond code and data, so
- * a model may exceed 2 GiB while everything else keeps its short relocations. From 16 MiB on it is 2 MiB
- * aligned, so that huge pages can back it; smaller models are not worth the padding.
- * Each blob becomes a hidden global symbol, reached through 64-bit pointers only.
+ * A compiler or assembler would hold every blob two or three times in memory; this writer holds
+ * none. The section is .lrodata, on x86-64 flagged SHF_X86_64_LARGE: linkers place it beyond code
+ * and data, so a model may exceed 2 GiB while everything else keeps its short relocations. From 16
+ * MiB on it is 2 MiB aligned, so that huge pages can back it; smaller models are not worth the
+ * padding. Each blob becomes a hidden global symbol, reached through 64-bit pointers only.
  */
 #ifndef RSRC_LINK_ELF_WRITER_H
 #define RSRC_LINK_ELF_WRITER_H

@@ -1,8 +1,8 @@
 /* linker.c - finds the C compiler, linker and runtime; builds their command lines.
  *
- * ld.lld is run directly: it needs no compiler driver for a shared library whose only needs are libc,
- * libm and the OpenMP runtime, and it keeps sections of more than 2 GiB apart from code. `cc -shared`
- * does where there is no ld.lld.
+ * ld.lld is run directly: it needs no compiler driver for a shared library whose only needs are
+ * libc, libm and the OpenMP runtime, and it keeps sections of more than 2 GiB apart from code. `cc
+ * -shared` does where there is no ld.lld.
  */
 #include "link/linker.h"
 
@@ -151,7 +151,7 @@ enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struct rsrc_arena *a
     return rsrc_spawn_all(diag, arena, commands, n_names, &toolchain->compiling);
 }
 
-/* ---- linking -------------------------------------------------------------------------------------- */
+/* ---- linking --------------------------------------------------------------------------------- */
 
 struct arguments {
     struct rsrc_arena *arena;

@@ -271,8 +271,8 @@ static uint16_t join_halves(struct rsrc_panel *panel, const uint16_t halves[2], 
     return rsrc_kb_binary(kb, RSR_KOP_PACK_U8, bytes_reg(panel, name, n), parts[0], parts[1]);
 }
 
-/* The columns of a segment whose code is that of each word mod 32: a look-up gives its digits w + 1, two
- * bits each. */
+/* The columns of a segment whose code is that of each word mod 32: a look-up gives its digits w +
+ * 1, two bits each. */
 static void unpack_word_code(struct unpacking *u, const uint16_t codes[2]) {
     struct rsrc_panel *panel = u->panel;
     struct rsrc_kb *kb = &panel->frame.kb;

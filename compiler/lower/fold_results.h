@@ -13,7 +13,8 @@ struct rsrc_fold_range {
     bool whole_quads;            /* every tile has a multiple of four rows */
 };
 
-/* Emits y[token][row] = the result of sums[row - first_row][token - first], for all of the range. */
+/* Emits y[token][row] = the result of sums[row - first_row][token - first], for all of the
+ * range. */
 void rsrc_fold_results(struct rsrc_frame *frame, const struct rsrc_fold_form *form,
                        const struct rsrc_fold_range *range);
 

@@ -14,7 +14,8 @@ static const struct rsrc_listed_machine machines[] = {
 };
 #undef F
 
-/* Codes are at most 2, activations at least -128, and the sum of x is taken off: 3 * 128 a column. */
+/* Codes are at most 2, activations at least -128, and the sum of x is taken off: 3 * 128 a
+ * column. */
 #define MAX_COLS (INT32_MAX / 384 - RSR_ACT_PAD)
 
 static const struct rsrc_listed_machine *find_machine(const struct rsr_spec *spec) {

@@ -1,8 +1,10 @@
-/* listed.h - what the kernels of `dot` share that a list guides: the machines, the list, the product.
+/* listed.h - what the kernels of `dot` share that a list guides: the machines, the list, the
+ * product.
  *
- * Behind an activation row stands which rows of the matrix count (RSR_PACKING_ROWS, lower_listed_rows.c)
- * or which columns (RSR_PACKING_COLS, lower_listed_cols.c); rsr_abi.h has its layout. Only what is listed
- * is read. Codes are w + 1 in 2 bits, so a result is their product less the sum of x.
+ * Behind an activation row stands which rows of the matrix count (RSR_PACKING_ROWS,
+ * lower_listed_rows.c) or which columns (RSR_PACKING_COLS, lower_listed_cols.c); rsr_abi.h has its
+ * layout. Only what is listed is read. Codes are w + 1 in 2 bits, so a result is their product less
+ * the sum of x.
  */
 #ifndef RSRC_LOWER_LISTED_H
 #define RSRC_LOWER_LISTED_H
@@ -22,8 +24,8 @@ struct rsrc_listed_machine {
 
 /* Rows or columns of a step: as many as share the loads of x, or an integer dot product. */
 #define RSRC_LISTED_STEP 4u
-/* Listed elements between what is read and what is fetched ahead. Streamed, 16 columns of 320 bytes or
- * rows of 640 are 5 to 10 KB. */
+/* Listed elements between what is read and what is fetched ahead. Streamed, 16 columns of 320 bytes
+ * or rows of 640 are 5 to 10 KB. */
 #define RSRC_LISTED_AHEAD 16
 
 struct rsrc_listed {

@@ -1,10 +1,10 @@
 /* lower_listed_cols.c - `dot` over the columns that a list names; the others are not read.
  *
- * Squared ReLU: a column of down whose activation is 0 adds nothing. Columns are stored one behind the
- * other, tile by tile of rows (variants.h has the bytes). Four listed ones are interleaved byte by byte, so
- * that four codes of a row stand where the integer dot product wants them; sums of the tile stay in the
- * scratch memory. Any four columns go together: nothing is won by bringing channels together that fire
- * together, but longer runs of memory.
+ * Squared ReLU: a column of down whose activation is 0 adds nothing. Columns are stored one behind
+ * the other, tile by tile of rows (variants.h has the bytes). Four listed ones are interleaved byte
+ * by byte, so that four codes of a row stand where the integer dot product wants them; sums of the
+ * tile stay in the scratch memory. Any four columns go together: nothing is won by bringing
+ * channels together that fire together, but longer runs of memory.
  */
 #include "lower/listed.h"
 

@@ -1,8 +1,8 @@
 /* lower_listed_rows.c - `dot` over the rows that a list names; results of the others are 0.
  *
- * Squared ReLU: a row of up whose gate is not above 0 is multiplied by 0, so nobody asks for it. Rows are
- * stored one behind the other, each in the blocks of `dot`, and four of the list share the loads of x.
- * A tile is whole chunks of rows; the list says where each chunk begins in it.
+ * Squared ReLU: a row of up whose gate is not above 0 is multiplied by 0, so nobody asks for it.
+ * Rows are stored one behind the other, each in the blocks of `dot`, and four of the list share the
+ * loads of x. A tile is whole chunks of rows; the list says where each chunk begins in it.
  */
 #include "lower/listed.h"
 

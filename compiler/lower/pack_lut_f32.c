@@ -1,4 +1,5 @@
-/* pack_lut_f32.c - weights to the codes that floats are looked up with; layout/lut_f32_layout.h draws them. */
+/* pack_lut_f32.c - weights to the codes that floats are looked up with; layout/lut_f32_layout.h
+ * draws them. */
 #include "lower/lut_f32.h"
 
 #include <string.h>

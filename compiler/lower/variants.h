@@ -42,10 +42,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag,
 /* Removes operations whose results are never read. */
 void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel);
 
-/* The packed codes of `dot`. A group is 4 rows, a quad, or 1 where a list names rows; for every block of
- * block_cols columns it holds vector_bytes bytes of each row. Byte i of those holds columns p * vector_bytes + i at bits
- * p * code_bits, planes p ascending. Columns beyond the matrix have any code (the activations there
- * are 0); rows beyond it are zero bytes, computed and never stored. */
+/* The packed codes of `dot`. A group is 4 rows, a quad, or 1 where a list names rows; for every
+ * block of block_cols columns it holds vector_bytes bytes of each row. Byte i of those holds
+ * columns p * vector_bytes + i at bits p * code_bits, planes p ascending. Columns beyond the matrix
+ * have any code (the activations there are 0); rows beyond it are zero bytes, computed and never
+ * stored. */
 struct rsrc_dot_layout {
     uint32_t vector_bytes;
     uint32_t code_bits;  /* 2: ternary, w + 1; 1: binary, (w + 1) / 2 or w */
@@ -57,10 +58,10 @@ struct rsrc_dot_layout {
 void rsrc_pack_dot(const struct rsr_matrix *matrix, const struct rsrc_dot_layout *layout,
                    uint8_t *out);
 
-/* The packed codes w + 1 of columns that a list names. A tile of tile_blocks * 4 * vector_bytes rows has,
- * column by column, tile_blocks blocks of vector_bytes bytes. The four bytes that four columns have at the
- * same place become four neighbours when ZIP_LOW and ZIP_HIGH interleave them: pack_cols.c says of which
- * row. Rows beyond the matrix are zero bits. */
+/* The packed codes w + 1 of columns that a list names. A tile of tile_blocks * 4 * vector_bytes
+ * rows has, column by column, tile_blocks blocks of vector_bytes bytes. The four bytes that four
+ * columns have at the same place become four neighbours when ZIP_LOW and ZIP_HIGH interleave them:
+ * pack_cols.c says of which row. Rows beyond the matrix are zero bits. */
 struct rsrc_cols_layout {
     uint32_t vector_bytes;
     uint32_t tile_blocks, n_tiles;
@@ -70,9 +71,9 @@ void rsrc_pack_cols(const struct rsr_matrix *matrix, const struct rsrc_cols_layo
                     uint8_t *out);
 
 /* The tables of `scatter`. codes: members, the layer's column numbers of all segments in order,
- * 16-bit where all are below 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows and
- * group of columns (all columns are one group where groups have no scales), then the segments, then
- * the scales of groups, float[rows][n_groups]. */
+ * 16-bit where all are below 65536, else 32-bit. index: one rsrc_scatter_block a block of k rows
+ * and group of columns (all columns are one group where groups have no scales), then the segments,
+ * then the scales of groups, float[rows][n_groups]. */
 struct rsrc_scatter_block {
     uint64_t first_member; /* element of codes */
     uint64_t first_segment;
@@ -93,8 +94,9 @@ uint64_t rsrc_count_scatter_segments(const struct rsr_index *index, uint32_t gro
 void rsrc_pack_scatter(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
                        const struct rsrc_scatter_layout *layout, uint8_t *codes, uint8_t *table);
 
-/* The codes of `lut`, as layout/lut_layout.h draws them. Fills zeroed codes and, where they are wanted,
- * the corrections of codes with signs (else NULL): a row has at most INT16_MAX segments then. */
+/* The codes of `lut`, as layout/lut_layout.h draws them. Fills zeroed codes and, where they are
+ * wanted, the corrections of codes with signs (else NULL): a row has at most INT16_MAX segments
+ * then. */
 void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                    const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections);
 

@@ -1,7 +1,7 @@
 /* measure.h - clocks, samples and memory for measurements on this machine.
  *
- * measure/ makes kernels run in this process and times them, for rsrc --tune and for rsr-bench. It uses the
- * stages, and no stage uses it.
+ * measure/ makes kernels run in this process and times them, for rsrc --tune and for rsr-bench. It
+ * uses the stages, and no stage uses it.
  */
 #ifndef RSRC_MEASURE_MEASURE_H
 #define RSRC_MEASURE_MEASURE_H
@@ -17,8 +17,8 @@ double rsrc_median(double *samples, uint32_t n, double *spread);
 void *rsrc_map_pages(uint64_t size_bytes);
 void rsrc_unmap_pages(void *memory, uint64_t size_bytes);
 
-/* Several times the last cache, between 256 MiB and 1 GiB: what is read in turn over as much memory comes
- * from DRAM. */
+/* Several times the last cache, between 256 MiB and 1 GiB: what is read in turn over as much memory
+ * comes from DRAM. */
 uint64_t rsrc_stream_bytes(void);
 
 /* What the CPU calls itself: "Intel(R) Xeon(R) ..."; "unknown" where nothing tells. */

@@ -10,12 +10,13 @@
 #include "measure/time_kernel.h"
 #include "rsr/segment.h"
 
-/* As many sums as hide the latency of a product on two ports. Without a fused one more registers are
- * needed beside them. */
+/* As many sums as hide the latency of a product on two ports. Without a fused one more registers
+ * are needed beside them. */
 #define DOT_SUMS 12u
 #define MADD_SUMS 8u
 #define VECTOR_SUMS 8u
-/* Sums that share a load, as tokens do in kernels: a load an instruction would measure the cache. */
+/* Sums that share a load, as tokens do in kernels: a load an instruction would measure the
+ * cache. */
 #define SHARED 4u
 /* What is read again and again, in any first-level cache. */
 #define ROUNDS 40u
@@ -87,7 +88,7 @@ static const struct form DOTS[] = {
     {"madd_u8s8, madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, madd_u8s8, 0},
     {"madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I16, 16, madd_i16, 0}};
 
-/* ---- look-ups and additions -------------------------------------------------------------------- */
+/* ---- look-ups and additions ------------------------------------------------------------------ */
 
 static void add(struct probe *p, uint32_t sum, uint16_t x) {
     rsrc_kb_binary(&p->kb, RSR_KOP_ADD, p->sums[sum], p->sums[sum], x);
@@ -103,7 +104,7 @@ static const struct form VECTORS[] = {
      RSR_CPU_MASK(SSSE3) | RSR_CPU_MASK(NEON)},
     {"add", VECTOR_SUMS, RSR_ELEM_U8, RSR_ELEM_U8, UINT32_MAX, add, 0}};
 
-/* ---- running -------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static uint16_t load_x(struct probe *p, uint16_t reg, uint16_t at, uint32_t number) {
     struct rsrc_address address = rsrc_address_at(RSR_KBUF_X, (int64_t)number * (int64_t)p->bytes);
@@ -250,7 +251,7 @@ enum rsrc_status rsrc_probe_vector(struct rsrc_diag *diag, struct rsrc_arena *ar
                      true, gips, how);
 }
 
-/* ---- additions of scatter ---------------------------------------------------------------------------- */
+/* ---- additions of scatter -------------------------------------------------------------------- */
 
 #define SCATTER_ROWS 256u
 #define SCATTER_COLS 2048u

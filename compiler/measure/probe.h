@@ -1,7 +1,7 @@
 /* probe.h - rates of this machine's instructions, as the kernels of a target use them.
  *
- * Probes are kernels: operation lists that a back end makes code of. So a rate is that of the instructions
- * that the target's kernels have, without what stands around them there.
+ * Probes are kernels: operation lists that a back end makes code of. So a rate is that of the
+ * instructions that the target's kernels have, without what stands around them there.
  */
 #ifndef RSRC_MEASURE_PROBE_H
 #define RSRC_MEASURE_PROBE_H
@@ -16,17 +16,18 @@ struct rsrc_probe_input {
     const char *dir; /* private and flat: files are left in it */
 };
 
-/* Multiply-adds of int8 values, 1e9 a second, four to an operand from the first-level cache. The fastest of
- * the ways that the target has; *how names its operation. */
+/* Multiply-adds of int8 values, 1e9 a second, four to an operand from the first-level cache. The
+ * fastest of the ways that the target has; *how names its operation. */
 RSRC_NODISCARD enum rsrc_status rsrc_probe_dot(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                const struct rsrc_probe_input *input, double *gmacs,
                                                const char **how);
-/* Vector instructions, 1e9 a second: additions, four to an operand from the first-level cache, and as many
- * look-ups in 16 bytes where the target has them. */
+/* Vector instructions, 1e9 a second: additions, four to an operand from the first-level cache, and
+ * as many look-ups in 16 bytes where the target has them. */
 RSRC_NODISCARD enum rsrc_status rsrc_probe_vector(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                   const struct rsrc_probe_input *input,
                                                   double *gips, const char **how);
-/* Additions of `scatter`, as the planner counts them: 1e9 a second, of a random ternary matrix in cache. */
+/* Additions of `scatter`, as the planner counts them: 1e9 a second, of a random ternary matrix in
+ * cache. */
 RSRC_NODISCARD enum rsrc_status rsrc_probe_additions(struct rsrc_diag *diag,
                                                      struct rsrc_arena *arena,
                                                      const struct rsrc_probe_input *input,

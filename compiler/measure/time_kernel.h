@@ -1,4 +1,5 @@
-/* time_kernel.h - what one call of a loaded kernel takes on one core, its weights read from DRAM. */
+/* time_kernel.h - what one call of a loaded kernel takes on one core, its weights read from
+ * DRAM. */
 #ifndef RSRC_MEASURE_TIME_KERNEL_H
 #define RSRC_MEASURE_TIME_KERNEL_H
 
@@ -14,10 +15,10 @@ struct rsrc_time_input {
 };
 
 /* Microseconds a call, over as many copies of the weights as the stream has room for, one after
- * the other; of a kernel whose index is instructions, with the stream read before each call, so that its
- * code comes from memory too. The least of some samples of many calls: whatever else the machine does can
- * only make one longer. Takes some 0.1 s, of slow kernels three calls. False: the stream does not
- * hold two copies. */
+ * the other; of a kernel whose index is instructions, with the stream read before each call, so
+ * that its code comes from memory too. The least of some samples of many calls: whatever else the
+ * machine does can only make one longer. Takes some 0.1 s, of slow kernels three calls. False: the
+ * stream does not hold two copies. */
 bool rsrc_time_kernel(const struct rsrc_time_input *input, double *us);
 
 #endif

@@ -1,7 +1,7 @@
 /* bare_matrix.c - matrix mode: a lone tensor whose elements are -1, 0 and 1 in any type.
  *
- * Integers and floats are taken literally (unsigned bytes may write -1 as 255); the multiplier is 1.
- * The alphabet is the smallest that holds all values: {0,1}, {-1,+1}, else ternary.
+ * Integers and floats are taken literally (unsigned bytes may write -1 as 255); the multiplier is
+ * 1. The alphabet is the smallest that holds all values: {0,1}, {-1,+1}, else ternary.
  */
 #include "model/ternary.h"
 

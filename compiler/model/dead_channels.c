@@ -1,8 +1,8 @@
 /* dead_channels.c - finds dead rows and columns by the rules of dead_channels.h.
  *
- * Input: the graph, with tensors as stored. Output: flags of one layer. The three layers of a block's
- * feed-forward part share what the zero rows of gate and up say: whoever asks first computes it under
- * the block's lock, which nothing else is taken under.
+ * Input: the graph, with tensors as stored. Output: flags of one layer. The three layers of a
+ * block's feed-forward part share what the zero rows of gate and up say: whoever asks first
+ * computes it under the block's lock, which nothing else is taken under.
  */
 #include "model/dead_channels.h"
 
@@ -43,7 +43,7 @@ void rsrc_dead_channels_destroy(struct rsrc_dead_channels *channels) {
         pthread_mutex_destroy(&channels->blocks[b].lock);
 }
 
-/* ---- rule 1 --------------------------------------------------------------------------------------- */
+/* ---- rule 1 ---------------------------------------------------------------------------------- */
 
 /* act(0) = 0: then a zero row of gate makes h zero as well as one of up. */
 static bool is_zero_at_zero(enum rsr_activation activation) {
@@ -87,9 +87,10 @@ static const uint8_t *find_dead_channels(struct rsrc_dead_channels *channels,
     return block->n_dead != 0 ? block->dead : NULL;
 }
 
-/* ---- rules 2 and 3 -------------------------------------------------------------------------------- */
+/* ---- rules 2 and 3 --------------------------------------------------------------------------- */
 
-/* Adds the zero weights of a norm to flags, which are made when there is one. norm UINT32_MAX: none. */
+/* Adds the zero weights of a norm to flags, which are made when there is one. norm UINT32_MAX:
+ * none. */
 static uint8_t *add_zero_weights(struct rsrc_arena *arena, const struct rsr_graph *graph,
                                  uint32_t norm, uint8_t *flags) {
     if (norm == UINT32_MAX)

@@ -1,4 +1,5 @@
-/* dead_channels.h - which rows of a layer nobody reads and which columns always meet an activation of 0.
+/* dead_channels.h - which rows of a layer nobody reads and which columns always meet an activation
+ * of 0.
  *
  * Three rules, and no others:
  *
@@ -8,13 +9,13 @@
  *      norm still counts in its mean square, so what makes it is computed.
  *   3. A zero weight j of the norm before q, k, v or before gate, up: their column j.
  *
- * Results are the same bit for bit. Layers have no bias, so a zero row gives 0 * scale = +0. With both
- * rows of a dead channel left out, h_i is +0 instead of +0 or -0; its square adds +0 to the mean either
- * way, and the norm's divisor stays the original width. The norm makes +-0 of it, as it does of any
- * finite number under a zero weight. The quantiser rounds +-0 to the integer 0, and its scale is the
- * largest magnitude of the row, which a zero does not move. 0 times the column adds nothing to an exact
- * sum. Float activations have sums in an order of their own for every matrix, so there the columns that
- * are left may be added in another order than with the dropped ones.
+ * Results are the same bit for bit. Layers have no bias, so a zero row gives 0 * scale = +0. With
+ * both rows of a dead channel left out, h_i is +0 instead of +0 or -0; its square adds +0 to the
+ * mean either way, and the norm's divisor stays the original width. The norm makes +-0 of it, as it
+ * does of any finite number under a zero weight. The quantiser rounds +-0 to the integer 0, and its
+ * scale is the largest magnitude of the row, which a zero does not move. 0 times the column adds
+ * nothing to an exact sum. Float activations have sums in an order of their own for every matrix,
+ * so there the columns that are left may be added in another order than with the dropped ones.
  */
 #ifndef RSRC_MODEL_DEAD_CHANNELS_H
 #define RSRC_MODEL_DEAD_CHANNELS_H

@@ -13,12 +13,13 @@
  *   IQ2_BN  64: bits 2 (n / 16).. of byte n % 16; one float32 d in front of the row
  *   IQ1_BN  64: base 3 as in TQ1_0, but weights go byte by byte: 15 in three bytes, the 16th is digit
  *           n / 16 of byte 12; one float16 d in front of the row
- * Two bits are the weight plus one; code 3 is illegal. Sources: ggml's ggml-common.h and ggml-quants.c
- * (TQ, Q), BitNet's ggml-bitnet-mad.cpp (I2_S, built for activations in parallel, as all published
- * files were), ik_llama.cpp's iqk_quantize.cpp (BN).
+ * Two bits are the weight plus one; code 3 is illegal. Sources: ggml's ggml-common.h and
+ * ggml-quants.c (TQ, Q), BitNet's ggml-bitnet-mad.cpp (I2_S, built for activations in parallel, as
+ * all published files were), ik_llama.cpp's iqk_quantize.cpp (BN).
  *
- * A block whose weights are all 0 says nothing of d, and writers put 0 there. With d = 0 the weights of
- * Q1_0, which has no code for it, are 0. A scale tensor beside the weights multiplies on top.
+ * A block whose weights are all 0 says nothing of d, and writers put 0 there. With d = 0 the
+ * weights of Q1_0, which has no code for it, are 0. A scale tensor beside the weights multiplies on
+ * top.
  *
  * Rows of interleaved heads: element j + p h / 2 of a head of h rows is stored as row 2 j + p.
  */
@@ -36,8 +37,8 @@
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* Two bits a weight: `n_bytes` bytes, in each of which field i, from the lowest bits on, is weight
- * i * stride + (the byte's number) of the block, or, `from_high`, of the fields from the highest bits
- * on. False: a code is 3. */
+ * i * stride + (the byte's number) of the block, or, `from_high`, of the fields from the highest
+ * bits on. False: a code is 3. */
 static bool unpack_fields(const uint8_t *bytes, uint32_t n_bytes, bool from_high, int8_t *values) {
     uint32_t threes = 0;
     for (uint32_t m = 0; m < n_bytes; m++)
@@ -275,7 +276,8 @@ static enum rsrc_status refuse_scale(struct rsrc_diag *diag, const struct rsr_te
     return RSRC_FAILED;
 }
 
-/* Where no weight needs a scale any is right: 1. The product with the scale tensor's is rounded once.
+/* Where no weight needs a scale any is right: 1. The product with the scale tensor's is rounded
+ * once.
  */
 static enum rsrc_status finish_scales(struct rsrc_diag *diag, const struct rsr_layer *layer,
                                       const struct scales *scales, struct rsr_matrix *out) {

@@ -9,10 +9,10 @@ const char *rsrc_blocks_name(enum rsr_blocks blocks);
 /* Do they hold the weights of a linear layer? */
 bool rsrc_blocks_are_ternary(enum rsr_blocks blocks);
 
-/* Fills values[rows][cols], and scale, n_scales and group_cols of `out`: one scale for the layer where
- * all agree, else one a row, else one a group of columns, the widest in which all rows agree. Refuses
- * codes that stand for no weight and scales that are no finite number above zero, naming tensor and
- * offset. */
+/* Fills values[rows][cols], and scale, n_scales and group_cols of `out`: one scale for the layer
+ * where all agree, else one a row, else one a group of columns, the widest in which all rows agree.
+ * Refuses codes that stand for no weight and scales that are no finite number above zero, naming
+ * tensor and offset. */
 RSRC_NODISCARD enum rsrc_status rsrc_decode_blocks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsr_layer *layer, int8_t *values,
                                                    struct rsr_matrix *out);

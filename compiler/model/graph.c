@@ -1,9 +1,9 @@
 /* graph.c - binds the tensors of a checkpoint to the roles of an architecture's table.
  *
- * Input: a validated checkpoint. Output: rsr_graph, every linear layer with its encoding and scale rule.
- * The walk is generic; what a family looks like is in family/. Every tensor must have a role, the shape
- * that the hyper-parameters give it, and a type the scale rule allows; what is missing or left over is
- * refused by name. Errors are collected, at most MAX_REPORTED of a kind.
+ * Input: a validated checkpoint. Output: rsr_graph, every linear layer with its encoding and scale
+ * rule. The walk is generic; what a family looks like is in family/. Every tensor must have a role,
+ * the shape that the hyper-parameters give it, and a type the scale rule allows; what is missing or
+ * left over is refused by name. Errors are collected, at most MAX_REPORTED of a kind.
  */
 #include "model/graph.h"
 
@@ -47,7 +47,7 @@ struct builder {
     struct rsrc_missing missing;
 };
 
-/* ---- architecture and dimensions ----------------------------------------------------------------- */
+/* ---- architecture and dimensions ------------------------------------------------------------- */
 
 static const struct rsrc_family *find_family(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                              const struct rsr_checkpoint *checkpoint) {
@@ -97,7 +97,8 @@ static enum rsrc_status resolve_dims(struct builder *b) {
     return RSRC_OK;
 }
 
-/* What a configuration that says nothing means: the root of the head size, and embeddings as they are. */
+/* What a configuration that says nothing means: the root of the head size, and embeddings as they
+ * are. */
 static void set_scales(struct rsr_hyper *hyper) {
     if (hyper->attention_scale == 0.0f)
         hyper->attention_scale = (float)(1.0 / sqrt((double)hyper->head_dim));
@@ -105,7 +106,7 @@ static void set_scales(struct rsr_hyper *hyper) {
         hyper->embedding_scale = 1.0f;
 }
 
-/* ---- tensors by name ----------------------------------------------------------------------------- */
+/* ---- tensors by name ------------------------------------------------------------------------- */
 
 /* "layers.%u.mlp" with the prefix and its block number. */
 static const char *expand(const struct builder *b, const char *path, uint32_t block) {
@@ -152,7 +153,7 @@ static const struct rsr_tensor *take(struct builder *b, const char *name, const 
     return tensor;
 }
 
-/* ---- checks -------------------------------------------------------------------------------------- */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static bool has_shape(const struct rsr_tensor *tensor, uint64_t rows, uint64_t cols) {
     return tensor->n_dims == 2 && tensor->shape[0] == rows && tensor->shape[1] == cols;
@@ -188,7 +189,8 @@ static bool check_vector(struct builder *b, const struct rsr_tensor *tensor, uin
     return refuse(b, "graph-shape", tensor, expected, NULL);
 }
 
-/* Type and shape decide the encoding; the configuration's scale rule says which types make sense. */
+/* Type and shape decide the encoding; the configuration's scale rule says which types make
+ * sense. */
 static bool find_encoding(struct builder *b, const struct rsr_tensor *tensor,
                           struct rsr_layer *layer) {
     uint32_t packed_rows = layer->rows / 4 + (layer->rows % 4 != 0);
@@ -231,9 +233,9 @@ static bool find_encoding(struct builder *b, const struct rsr_tensor *tensor,
                   "packed weights have a quarter of the rows that config.json gives the layer");
 }
 
-/* Does a pattern of modules_to_not_convert mean this module? As transformers matches it: from the start up
- * to the boundary of a module's name, or at the end. Its other form, regular expressions, is refused when
- * the configuration is read. */
+/* Does a pattern of modules_to_not_convert mean this module? As transformers matches it: from the
+ * start up to the boundary of a module's name, or at the end. Its other form, regular expressions,
+ * is refused when the configuration is read. */
 static bool matches_module(const char *pattern, const char *module) {
     const size_t n = strlen(pattern), n_module = strlen(module);
 

@@ -1,10 +1,11 @@
 /* head_sketch.c - plans the sketch of a head and makes its blocks.
  *
- * A token reads the first plane of every row, the second of those rows that the first leaves open, and the
- * rows that are open still. How many are open follows from the margin by which the likeliest token leads: of
- * Gaussian logits a share tail(margin - gap) is above the bound, where the gap is what a proof by so many
- * planes adds to a logit. It is |q_s| |e_s| summed over slices of 32 dimensions, where a random error would
- * grow like a root: in standard deviations of the logits it is about a constant times sqrt(hidden).
+ * A token reads the first plane of every row, the second of those rows that the first leaves open,
+ * and the rows that are open still. How many are open follows from the margin by which the
+ * likeliest token leads: of Gaussian logits a share tail(margin - gap) is above the bound, where
+ * the gap is what a proof by so many planes adds to a logit. It is |q_s| |e_s| summed over slices
+ * of 32 dimensions, where a random error would grow like a root: in standard deviations of the
+ * logits it is about a constant times sqrt(hidden).
  */
 #include "model/head_sketch.h"
 
@@ -18,12 +19,13 @@
 /* Gaps over sqrt(hidden), measured on Gaussian rows. */
 static const double GAPS[RSR_SKETCH_MAX_PLANES] = {0.093, 0.047};
 
-/* Standard deviations that the likeliest token leads the mean by. Random heads have 4.4 at 128,256 tokens,
- * which is what nothing learnt looks like. */
+/* Standard deviations that the likeliest token leads the mean by. Random heads have 4.4 at 128,256
+ * tokens, which is what nothing learnt looks like. */
 #define USUAL_MARGIN 6.0
 
-/* Between layers of 50 MB, picking from a head of this size takes 1.57 ms on one core and 0.45 ms with a sketch,
- * of half the size 0.63 and 0.19: what smaller ones gain is little beside the layers. */
+/* Between layers of 50 MB, picking from a head of this size takes 1.57 ms on one core and 0.45 ms
+ * with a sketch, of half the size 0.63 and 0.19: what smaller ones gain is little beside the
+ * layers. */
 #define LEAST_HEAD_BYTES (UINT64_C(8) << 20)
 
 /* A sketch that saves less than this share of the head's bytes is not worth its place. */

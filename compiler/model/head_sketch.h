@@ -1,5 +1,5 @@
-/* head_sketch.h - a copy of a dense head in few bits, by which a runtime knows most rows to be too small
- * without reading them. runtime/src/sketch/sketch.h has the format and the proof.
+/* head_sketch.h - a copy of a dense head in few bits, by which a runtime knows most rows to be too
+ * small without reading them. runtime/src/sketch/sketch.h has the format and the proof.
  */
 #ifndef RSRC_MODEL_HEAD_SKETCH_H
 #define RSRC_MODEL_HEAD_SKETCH_H
@@ -18,7 +18,8 @@ struct rsr_head_plan rsrc_plan_head_sketch(const struct rsr_graph *graph, uint32
 /* What is subtracted from every row: [hidden], the mean of rows spread over the head. */
 void rsrc_find_head_centre(const struct rsr_graph *graph, float *centre);
 
-/* Blocks first .. first + n - 1 to `blocks`, 64-byte aligned. `rows` has rsrc_head_sketch_rows() floats. */
+/* Blocks first .. first + n - 1 to `blocks`, 64-byte aligned. `rows` has rsrc_head_sketch_rows()
+ * floats. */
 size_t rsrc_head_sketch_rows(const struct rsr_graph *graph);
 void rsrc_make_head_sketch(const struct rsr_graph *graph, const struct rsr_head_plan *plan,
                            const float *centre, uint32_t first, uint32_t n, float *rows,

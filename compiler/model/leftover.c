@@ -1,8 +1,8 @@
 /* leftover.c - diagnostics for tensors that are missing or that nothing consumes.
  *
- * A missing tensor and a leftover one with a near name are one mistake and one message. Leftovers whose
- * kind is known get their own slug and say what is not supported. At most a few of each are named; the
- * last message counts the rest.
+ * A missing tensor and a leftover one with a near name are one mistake and one message. Leftovers
+ * whose kind is known get their own slug and say what is not supported. At most a few of each are
+ * named; the last message counts the rest.
  */
 #include "model/leftover.h"
 

@@ -14,9 +14,9 @@ enum rsr_list rsrc_list_for(const struct rsr_graph *graph, const struct rsr_laye
                                           : RSR_LIST_NONE;
 }
 
-/* What the norm makes is at most sqrt(cols) times its largest weight: x_j over the root of the mean of
- * squares is at most sqrt(cols). A result is at most cols of those times a weight's scale; 2 is room for
- * every rounding on the way. */
+/* What the norm makes is at most sqrt(cols) times its largest weight: x_j over the root of the mean
+ * of squares is at most sqrt(cols). A result is at most cols of those times a weight's scale; 2 is
+ * room for every rounding on the way. */
 static bool is_finite(const struct rsr_norm_layer *norm, const struct rsr_matrix *matrix,
                       struct rsrc_arena *arena) {
     float *weight = RSRC_NEW_ARRAY(arena, norm->cols, float);

@@ -1,9 +1,9 @@
 /* relu2_lists.h - which layers need not be read whole behind a squared ReLU.
  *
- * h_i = relu2(gate_i) * up_i. Where gate_i <= 0 row i of up is not needed, and where the int8 code of h_i is
- * 0 neither is column i of down. All that follows has the same bits: dead_channels.h has the argument, for
- * h_i is +0 there instead of +0 or -0. It takes a finite up_i, because 0 times an infinity is NaN; that is
- * proven of the matrix and the norm before it.
+ * h_i = relu2(gate_i) * up_i. Where gate_i <= 0 row i of up is not needed, and where the int8 code
+ * of h_i is 0 neither is column i of down. All that follows has the same bits: dead_channels.h has
+ * the argument, for h_i is +0 there instead of +0 or -0. It takes a finite up_i, because 0 times an
+ * infinity is NaN; that is proven of the matrix and the norm before it.
  */
 #ifndef RSRC_MODEL_RELU2_LISTS_H
 #define RSRC_MODEL_RELU2_LISTS_H

@@ -1,5 +1,6 @@
-/* rope.c - inverse frequencies as modeling_rope_utils.py of transformers computes them: in float32, one
- * rounding a step; what Python computes in double is double here. A power is the correctly rounded one.
+/* rope.c - inverse frequencies as modeling_rope_utils.py of transformers computes them: in float32,
+ * one rounding a step; what Python computes in double is double here. A power is the correctly
+ * rounded one.
  */
 #include "model/rope.h"
 

@@ -1,8 +1,8 @@
 /* tensor_data.c - exact conversion of checkpoint floats to float32.
  *
  * bfloat16 is the upper half of a float32. IEEE half precision keeps its 15 low bits, moved under
- * float32's exponent, and is scaled by 2^112 (the difference of the biases), which is exact and gives
- * subnormals their value without a branch.
+ * float32's exponent, and is scaled by 2^112 (the difference of the biases), which is exact and
+ * gives subnormals their value without a branch.
  */
 #include "model/tensor_data.h"
 

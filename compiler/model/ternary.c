@@ -16,8 +16,8 @@
  *   VALUES   floats that already are ternary times a scale: model/ternary_values.c.
  *   BLOCKS   the blocks of GGUF: model/gguf_blocks.c, which finds the multipliers too.
  *
- * Multiplier: MULTIPLY is weight_scale itself, DIVIDE its inverse, ONLINE 1 / s. Values of a layer are
- * always declared ternary; a bare matrix gets the smallest alphabet that holds it.
+ * Multiplier: MULTIPLY is weight_scale itself, DIVIDE its inverse, ONLINE 1 / s. Values of a layer
+ * are always declared ternary; a bare matrix gets the smallest alphabet that holds it.
  */
 #include "model/ternary.h"
 
@@ -35,9 +35,10 @@
 /* Floats converted at a time: 4 KiB of float32 stay in the first-level cache. */
 #define CHUNK 1024u
 
-/* ---- packed, four codes a byte ------------------------------------------------------------------ */
+/* ---- packed, four codes a byte --------------------------------------------------------------- */
 
-/* Codes 0, 1, 2 to bytes 255, 0, 1: eight at a time. The guard bit keeps each byte's borrow inside. */
+/* Codes 0, 1, 2 to bytes 255, 0, 1: eight at a time. The guard bit keeps each byte's borrow
+ * inside. */
 static inline uint64_t codes_to_values(uint64_t codes) {
     const uint64_t guard = UINT64_C(0x8080808080808080);
 
@@ -130,7 +131,7 @@ static enum rsrc_status decode_packed(struct rsrc_diag *diag, const struct rsr_l
     return RSRC_OK;
 }
 
-/* ---- one value a byte --------------------------------------------------------------------------- */
+/* ---- one value a byte ------------------------------------------------------------------------ */
 
 /* The legal bytes 255, 0, 1 become 0, 1, 2 by adding one. */
 static enum rsrc_status decode_bytes(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
@@ -154,7 +155,7 @@ static enum rsrc_status decode_bytes(struct rsrc_diag *diag, const struct rsr_te
     return RSRC_FAILED;
 }
 
-/* ---- float masters ------------------------------------------------------------------------------ */
+/* ---- float masters --------------------------------------------------------------------------- */
 
 /* Sum of magnitudes in eight double lanes. */
 static double sum_magnitudes(const struct rsr_tensor *tensor, uint64_t n) {
@@ -175,7 +176,8 @@ static double sum_magnitudes(const struct rsr_tensor *tensor, uint64_t n) {
            ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 
-/* Rounding half to even and clamping to -1..1 is comparing with one half: +-0.5 itself goes to 0. */
+/* Rounding half to even and clamping to -1..1 is comparing with one half: +-0.5 itself goes to
+ * 0. */
 static void round_to_ternary(const struct rsr_tensor *tensor, uint64_t n, float s, int8_t *values) {
     uint32_t bytes = rsrc_dtype_bytes(tensor->dtype);
     float chunk[CHUNK];
@@ -208,7 +210,7 @@ static enum rsrc_status decode_latent(struct rsrc_diag *diag, const struct rsr_t
     return RSRC_OK;
 }
 
-/* ---- scales ------------------------------------------------------------------------------------- */
+/* ---- scales ---------------------------------------------------------------------------------- */
 
 static enum rsrc_status decode_scale(struct rsrc_diag *diag, const struct rsr_layer *layer,
                                      float *multiplier) {
@@ -228,7 +230,7 @@ static enum rsrc_status decode_scale(struct rsrc_diag *diag, const struct rsr_la
     return RSRC_FAILED;
 }
 
-/* ---- rows of zeros ------------------------------------------------------------------------------ */
+/* ---- rows of zeros --------------------------------------------------------------------------- */
 
 /* Four rows at a time: a byte of zero weights has code 1 in every place. */
 static void find_zero_packed(const struct rsr_layer *layer, uint8_t *zero) {
@@ -256,8 +258,8 @@ static void find_zero_bytes(const struct rsr_layer *layer, uint8_t *zero) {
     }
 }
 
-/* Rows in which no weight times the factor is beyond the threshold: 0.5 rounds to a weight of zero, as in
- * round_to_ternary(); 0 asks for the stored values themselves. */
+/* Rows in which no weight times the factor is beyond the threshold: 0.5 rounds to a weight of zero,
+ * as in round_to_ternary(); 0 asks for the stored values themselves. */
 static void find_zero_floats(const struct rsr_layer *layer, float factor, float threshold,
                              uint8_t *zero) {
     const struct rsr_tensor *tensor = layer->weight;
@@ -279,7 +281,7 @@ static void find_zero_floats(const struct rsr_layer *layer, float factor, float 
     }
 }
 
-/* ---- public ------------------------------------------------------------------------------------- */
+/* ---- public ---------------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const struct rsr_layer *layer, struct rsr_matrix *out) {

@@ -4,8 +4,8 @@
 
 #include "ir.h"
 
-/* Values and scale go to the arena (the layer's own). Refuses code 3, values outside the alphabet, and
- * scales that are zero, negative, NaN or infinite, naming tensor and offset. */
+/* Values and scale go to the arena (the layer's own). Refuses code 3, values outside the alphabet,
+ * and scales that are zero, negative, NaN or infinite, naming tensor and offset. */
 RSRC_NODISCARD enum rsrc_status rsrc_decode_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                   const struct rsr_layer *layer,
                                                   struct rsr_matrix *out);

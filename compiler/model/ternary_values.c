@@ -1,11 +1,12 @@
-/* ternary_values.c - float weights that are ternary already, as training with ternary weights leaves them
- * when they are written out: every weight is -s, 0 or s, and nothing but the weights says what s is.
+/* ternary_values.c - float weights that are ternary already, as training with ternary weights
+ * leaves them when they are written out: every weight is -s, 0 or s, and nothing but the weights
+ * says what s is.
  *
  * Scales are of a tensor; of rows, where training split a tensor's rows among devices; of groups of
  * columns, where it split the columns, or where each 128 weights have one. A row is read once. Two
- * neighbours that are not zero and differ in magnitude, at columns a < b, tell that a group begins in
- * a + 1 .. b: that leaves the sizes with a multiple there. Floats of any other kind leave none within
- * the first few columns.
+ * neighbours that are not zero and differ in magnitude, at columns a < b, tell that a group begins
+ * in a + 1 .. b: that leaves the sizes with a multiple there. Floats of any other kind leave none
+ * within the first few columns.
  *
  * Magnitudes are compared as float32, which holds those of all three formats; -0 is 0.
  */

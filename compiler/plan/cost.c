@@ -1,9 +1,9 @@
 /* cost.c - what a layer costs on a target: bytes exactly, microseconds by a model.
  *
- * Input: statistics of the matrix and the target's numbers, all of one core. A decoded token reads all
- * weights once, so its time is the larger of reading and computing; the two overlap. In prefill the
- * tokens of a batch share the reading, and `dot` shares the unpacking among a few of them.
- * The sizes follow the layouts of lower/ to the byte; a test compares them with what lowering stores.
+ * Input: statistics of the matrix and the target's numbers, all of one core. A decoded token reads
+ * all weights once, so its time is the larger of reading and computing; the two overlap. In prefill
+ * the tokens of a batch share the reading, and `dot` shares the unpacking among a few of them. The
+ * sizes follow the layouts of lower/ to the byte; a test compares them with what lowering stores.
  */
 #include "plan/cost.h"
 
@@ -15,10 +15,10 @@
 static const struct dot_form {
     uint64_t features;
     uint32_t vector_bits;
-    /* Time of unpacking a code, in multiply-adds at the peak rate. Integer dot products: 118-124 Gw/s
-     * were measured with 2-bit codes in cache where the peak is 440 GMAC/s; 56 where two instructions
-     * multiply and add, at 96. Without any the multiply-adds take several instructions themselves: 8.1 Gw/s
-     * with vectors, 2.3 with scalars. */
+    /* Time of unpacking a code, in multiply-adds at the peak rate. Integer dot products: 118-124
+     * Gw/s were measured with 2-bit codes in cache where the peak is 440 GMAC/s; 56 where two
+     * instructions multiply and add, at 96. Without any the multiply-adds take several instructions
+     * themselves: 8.1 Gw/s with vectors, 2.3 with scalars. */
     double unpack;
     uint32_t max_tokens; /* that share the unpacking: what lowering has registers for */
 } DOT_FORMS[] = {
@@ -36,7 +36,8 @@ static const struct dot_form {
 /* Lowering's limit on the fold table: the second-level cache of a server core. */
 #define MAX_FOLD_BYTES (UINT64_C(2) << 20)
 
-/* Sizes of lowering's records: a block of k rows, a segment, and the line its tables are filled to. */
+/* Sizes of lowering's records: a block of k rows, a segment, and the line its tables are filled
+ * to. */
 #define BLOCK_BYTES 24u
 #define SEGMENT_BYTES 12u
 #define LINE_BYTES 64u

@@ -26,12 +26,12 @@ struct rsrc_choice {
     const char *work; /* "6.55 M multiply-adds", "0.42 M additions" */
 };
 
-/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits, in
- * every form of `dot` and `lut`. */
+/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits,
+ * in every form of `dot` and `lut`. */
 #define RSRC_MAX_SUM_COLS (INT32_MAX / 512)
 
-/* False: the target has no instructions for it. Prefill of `dot` over the codes of lut reads no data of
- * its own but a few tables. */
+/* False: the target has no instructions for it. Prefill of `dot` over the codes of lut reads no
+ * data of its own but a few tables. */
 bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                    enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                    struct rsrc_choice *out);
@@ -41,8 +41,8 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *i
 bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                        enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                        struct rsrc_choice *out);
-/* False: not open, because there are no statistics, blocks too high, or scales of groups. The weights are
- * instructions, their bytes an estimate. */
+/* False: not open, because there are no statistics, blocks too high, or scales of groups. The
+ * weights are instructions, their bytes an estimate. */
 bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                     struct rsrc_choice *out);
 /* False: no list says what the layer reads, or there is an obstacle. */
@@ -60,8 +60,8 @@ uint32_t rsrc_plan_n_groups(const struct rsrc_plan_input *input);
 
 /* operations at 1e9/s, in microseconds. */
 double rsrc_work_us(double operations, double giga_per_s);
-/* Fills both regimes from weight_bytes and the microseconds that computing a token takes: a batch shares
- * the reading and the call. */
+/* Fills both regimes from weight_bytes and the microseconds that computing a token takes: a batch
+ * shares the reading and the call. */
 void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
                     const struct rsr_spec *spec);
 /* The same where a call does not read weight_bytes but some of them. */

@@ -1,22 +1,23 @@
 /* cost_fold.c - what `fold` costs on a target: instructions, their bytes and their time.
  *
- * The statistics are those of blocks of stats->k rows over all columns. The code walks the columns in
- * chunks (lower/lower_fold.c), and folds and widens once a chunk: every code is taken to occur in each,
- * which holds for random matrices and is too much for redundant ones.
+ * The statistics are those of blocks of stats->k rows over all columns. The code walks the columns
+ * in chunks (lower/lower_fold.c), and folds and widens once a chunk: every code is taken to occur
+ * in each, which holds for random matrices and is too much for redundant ones.
  */
 #include "plan/cost.h"
 
 #include <math.h>
 
-/* Instructions a second of folded code, in parts of vector_gips, by the bytes of a layer's code: one
- * memory operand each, and code that is fetched rather than kept decoded. Measured on a virtual
- * Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB, 140 with 13.7 MB, which neither
- * the caches nor the tables of page addresses hold any more, 92 with 37 MB. */
+/* Instructions a second of folded code, in parts of vector_gips, by the bytes of a layer's code:
+ * one memory operand each, and code that is fetched rather than kept decoded. Measured on a virtual
+ * Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB, 140 with 13.7 MB, which
+ * neither the caches nor the tables of page addresses hold any more, 92 with 37 MB. */
 static const struct folded_rate {
     double max_bytes, rate;
 } FOLDED_RATES[] = {{8e6, 0.7}, {24e6, 0.36}, {INFINITY, 0.24}};
-/* What a batch pays besides, once: between two batches code leaves the caches, and nothing hides its
- * return. Whole models ran 0.20 to 0.22 us a token longer for every 147 KB than their layers alone. */
+/* What a batch pays besides, once: between two batches code leaves the caches, and nothing hides
+ * its return. Whole models ran 0.20 to 0.22 us a token longer for every 147 KB than their layers
+ * alone. */
 #define COLD_CODE_GBPS 5.2
 /* Terms that a chunk of 16-bit sums has on average where 255 bound it, and the caps of lowering. */
 #define NARROW_TERMS 235.0
@@ -25,7 +26,8 @@ static const struct folded_rate {
 #define MAX_SCALAR_COLS 4096.0
 #define MAX_K 7u
 
-/* Bytes of an instruction with and without a memory operand, and instructions a memory operand takes. */
+/* Bytes of an instruction with and without a memory operand, and instructions a memory operand
+ * takes. */
 static const struct fold_machine {
     uint64_t features;
     bool scalar;

@@ -1,16 +1,17 @@
 /* cost_listed.c - what `dot` over listed rows and columns costs; cost.h says in which numbers.
  *
- * A list leaves `active` of the rows of up, or of the columns of down, to be read, at 2 bits a weight where
- * `lut` reads 1.67. Streamed, in lists at random, on a core that reads 12.0 GB/s (2560 x 6912):
+ * A list leaves `active` of the rows of up, or of the columns of down, to be read, at 2 bits a
+ * weight where `lut` reads 1.67. Streamed, in lists at random, on a core that reads 12.0 GB/s (2560
+ * x 6912):
  *
  *     active            10    20    30    40    60   100 %
  *     rows of 640 B     56   108   142   184   252   360 us
  *     cols, 2 x 320 B   74   131   169   226   287   380 us
  *     lut               330 to 370 us whatever is active
  *
- * So both pay below some 80 %. A run costs some 20 to 30 ns more than its bytes: what is fetched behind its
- * end. Channels that fire together, in runs of 16, take 0.7 to 0.85 of these times: too little for a
- * permutation that would change the order in which the norm behind them adds.
+ * So both pay below some 80 %. A run costs some 20 to 30 ns more than its bytes: what is fetched
+ * behind its end. Channels that fire together, in runs of 16, take 0.7 to 0.85 of these times: too
+ * little for a permutation that would change the order in which the norm behind them adds.
  */
 #include "plan/cost.h"
 
@@ -20,8 +21,8 @@
 #define RUN_BYTES 256.0
 /* Making the list of an element: 6912 in 3 us at 2.5 GHz. */
 #define LIST_US 0.0005
-/* Instructions a column of a vector besides its product: masks and shifts; columns are interleaved and
- * their sums loaded and stored as well. */
+/* Instructions a column of a vector besides its product: masks and shifts; columns are interleaved
+ * and their sums loaded and stored as well. */
 #define UNPACK_ROWS 2.5
 #define UNPACK_COLS 4.0
 /* Rows of a tile: some of a list's, and codes of them all that fit the second-level cache. */

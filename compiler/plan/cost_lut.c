@@ -1,4 +1,5 @@
-/* cost_lut.c - what `lut`, and `dot` over its codes, cost on a target; cost.h says in which numbers.
+/* cost_lut.c - what `lut`, and `dot` over its codes, cost on a target; cost.h says in which
+ * numbers.
  */
 #include "plan/cost.h"
 
@@ -6,9 +7,9 @@
 #include "layout/lut_f32_layout.h"
 #include "layout/lut_layout.h"
 
-/* Vector instructions of a segment: for each vector of rows (loads of codes, look-ups, signs, sums), and
- * for its table. Those of SHUFFLE16 are fitted to times of AVX2 and taken for the narrower vectors too, of
- * which no processor was at hand. */
+/* Vector instructions of a segment: for each vector of rows (loads of codes, look-ups, signs,
+ * sums), and for its table. Those of SHUFFLE16 are fitted to times of AVX2 and taken for the
+ * narrower vectors too, of which no processor was at hand. */
 static const struct lut_work {
     double look_up, build;
 } LUT_WORK[][2] = {
@@ -18,8 +19,8 @@ static const struct lut_work {
     [RSRC_LUT_WORDS] = {{8.4, 14}, {8.4, 22}},
 };
 
-/* What multiplies unpacked codes (lower/lower_dot_panel.c), by the vectors that they lie in, and how many
- * tokens share an unpacking. */
+/* What multiplies unpacked codes (lower/lower_dot_panel.c), by the vectors that they lie in, and
+ * how many tokens share an unpacking. */
 static const struct panel {
     uint64_t features;
     uint32_t vector_rows;
@@ -31,8 +32,8 @@ static const struct panel {
 
 /* Vector instructions that unpack one column of a vector of rows for the integer dot product. */
 #define UNPACK_COLUMN 7.0
-/* What products of a panel reach of the target's multiply-adds: the panel is read again for every few
- * tokens. 190 to 224 of 300 GMAC/s were measured. */
+/* What products of a panel reach of the target's multiply-adds: the panel is read again for every
+ * few tokens. 190 to 224 of 300 GMAC/s were measured. */
 #define PANEL_RATE 0.72
 
 /* The signs of a row are counted in 16 bits (lower/pack_lut.c). */
@@ -60,13 +61,14 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     return true;
 }
 
-/* Vector instructions where floats are looked up, by the rows of a vector: for each vector, of a step's word
- * of codes; for a step's tables. */
+/* Vector instructions where floats are looked up, by the rows of a vector: for each vector, of a
+ * step's word of codes; for a step's tables. */
 static const struct float_work {
     uint32_t vector_rows;
     double look_up[2], build[2]; /* [binary] */
 } FLOAT_WORK[] = {{16, {24, 26}, {90, 100}}, {8, {38, 35}, {100, 160}}};
-/* Vector instructions that scale a group's sums of a vector of rows: of binary16 and binary32 scales. */
+/* Vector instructions that scale a group's sums of a vector of rows: of binary16 and binary32
+ * scales. */
 #define SCALE_HALF 6.0
 #define SCALE_FLOAT 3.0
 

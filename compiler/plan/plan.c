@@ -152,8 +152,8 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
 /* ---- the choice ------------------------------------------------------------------------------ */
 
 /* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++,
- * where the target has the look-ups, `lut` and `dot` over its codes, fold, and `dot` over what a list
- * names. Floats: no `dot`. With scales of groups: no fold. */
+ * where the target has the look-ups, `lut` and `dot` over its codes, fold, and `dot` over what a
+ * list names. Floats: no `dot`. With scales of groups: no fold. */
 #define MAX_CHOICES 8u
 
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
@@ -224,8 +224,8 @@ static bool is_open(const struct selection *among, const struct rsrc_choice *cho
            (among->except == NULL || choice->variant != among->except->variant);
 }
 
-/* What was measured is known, what was predicted is not. What a list leaves is not measured: without a
- * model's tokens there is no list. */
+/* What was measured is known, what was predicted is not. What a list leaves is not measured:
+ * without a model's tokens there is no list. */
 static bool is_better(const struct rsrc_choice *a, const struct rsrc_choice *b,
                       enum rsr_regime regime) {
     const bool measured = a->measured_us[regime] > 0;
@@ -335,8 +335,9 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
     };
 }
 
-/* Predictions are good to a quarter for what is chosen, and less good for what is not: what is predicted
- * to take longer than this many times the fastest is not run, which alone would take minutes. */
+/* Predictions are good to a quarter for what is chosen, and less good for what is not: what is
+ * predicted to take longer than this many times the fastest is not run, which alone would take
+ * minutes. */
 #define WORTH_MEASURING 3.0
 
 static enum rsrc_status measure_choices(const struct rsrc_plan_input *input,
@@ -395,7 +396,8 @@ static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc
     return RSRC_FAILED;
 }
 
-/* Sums of int8 activations are integers over a whole row; only floats are scaled a group at a time. */
+/* Sums of int8 activations are integers over a whole row; only floats are scaled a group at a
+ * time. */
 enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
                                     uint32_t group_cols) {
     const struct rsrc_place place = {.tensor = layer_name};

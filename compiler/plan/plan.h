@@ -39,8 +39,8 @@ struct rsrc_plan_input {
     const struct rsrc_plan_timer *timer; /* NULL: nothing is measured */
 };
 
-/* Plans one layer from its statistics and the target's numbers, or, with a timer, from what the variants
- * take that are predicted to be near the fastest. Emits remarks ("plan") for what was
+/* Plans one layer from its statistics and the target's numbers, or, with a timer, from what the
+ * variants take that are predicted to be near the fastest. Emits remarks ("plan") for what was
  * chosen and what was declined. */
 RSRC_NODISCARD enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_plan_input *input,

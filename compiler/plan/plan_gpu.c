@@ -1,8 +1,9 @@
 /* plan_gpu.c - codes and launch shape of one layer on a GPU.
  *
- * Both kinds of codes are costed by the same model: a token reads all codes once, unpacking overlaps with
- * reading, and a launch is paid on top. 2-bit codes take two integer instructions for four weights,
- * base-3 codes five, for a fifth less to read: they pay where a multiprocessor has cycles to spare.
+ * Both kinds of codes are costed by the same model: a token reads all codes once, unpacking
+ * overlaps with reading, and a launch is paid on top. 2-bit codes take two integer instructions for
+ * four weights, base-3 codes five, for a fifth less to read: they pay where a multiprocessor has
+ * cycles to spare.
  */
 #include "plan/plan_gpu.h"
 
@@ -11,15 +12,16 @@
 
 /* Share of the data sheet's bandwidth that one kernel reads with. */
 #define READ_SHARE 0.75
-/* Integer instructions that a multiprocessor starts in a cycle, over lanes (sm_80 to sm_100), and the
- * share of them that code with loads and barriers in between keeps. */
+/* Integer instructions that a multiprocessor starts in a cycle, over lanes (sm_80 to sm_100), and
+ * the share of them that code with loads and barriers in between keeps. */
 #define INT_LANES 64.0
 #define INT_SHARE 0.5
 
 #define MAX_WARPS 8u      /* of a block */
 #define MAX_AHEAD 6u      /* loads in flight: 96 bytes and 24 registers a lane */
 #define MAX_TOKEN_TILE 4u /* tokens that share one reading: accumulators, shared memory */
-/* Of a block: what every GPU gives without being asked, less the sums and scales beside the rows. */
+/* Of a block: what every GPU gives without being asked, less the sums and scales beside the
+ * rows. */
 #define SHARED_BYTES (47u << 10)
 
 #define BYTES_OF_LOAD 16u
@@ -68,7 +70,8 @@ static struct cost cost_of(const struct rsrc_gpu_layer *layer, const struct rsr_
     return cost;
 }
 
-/* As many rows a block as leave no multiprocessor without one; the other warps share the rows' steps. */
+/* As many rows a block as leave no multiprocessor without one; the other warps share the rows'
+ * steps. */
 static void share_work(const struct rsrc_gpu_layer *layer, const struct rsr_gpu *gpu,
                        struct rsr_gpu_plan *plan) {
     plan->row_warps = MAX_WARPS;

@@ -9,8 +9,8 @@
  *       us 4.125 weight_bytes 409600 acc_bound 163840
  *       reason "dot: ..."
  *
- * Behind "us 29.25", which is predicted, stands "measured 27.75" where kernels were run. Layers of float
- * activations have no acc_bound: nothing of theirs overflows.
+ * Behind "us 29.25", which is predicted, stands "measured 27.75" where kernels were run. Layers of
+ * float activations have no acc_bound: nothing of theirs overflows.
  *
  * The text is untrusted: every number is in the range that lowering accepts.
  */

@@ -117,7 +117,7 @@ static enum rsrc_status open_file(struct opening *opening, const char *path,
     return RSRC_OK;
 }
 
-/* ---- tensors ---------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static int compare_names(const void *left, const void *right) {
     return strcmp(((const struct rsr_tensor *)left)->name,
@@ -345,7 +345,7 @@ static enum rsrc_status read_folder(struct opening *opening) {
     return read_single(opening, single);
 }
 
-/* ---- the files beside the weights ------------------------------------------------------------- */
+/* ---- the files beside the weights ------------------------------------------------------------ */
 
 static enum rsrc_status read_config(struct opening *opening, const char *path) {
     const struct rsrc_mapping *mapping;
@@ -479,7 +479,7 @@ static enum rsrc_status read_model_files(struct opening *opening, const char *co
     return goes_on ? status : RSRC_FAILED;
 }
 
-/* ---- identity --------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 static void hash_sized(struct rsrc_hash *hash, const void *bytes, uint64_t size_bytes) {
     rsrc_hash_update(hash, &size_bytes, sizeof(size_bytes));
@@ -488,8 +488,9 @@ static void hash_sized(struct rsrc_hash *hash, const void *bytes, uint64_t size_
     }
 }
 
-/* Of the bytes of the file with the configuration, of what the modules of an embedding model say, and of
- * every tensor's name, type, shape and bytes, in order of name: shards and the order of tensors in a file do not count. */
+/* Of the bytes of the file with the configuration, of what the modules of an embedding model say,
+ * and of every tensor's name, type, shape and bytes, in order of name: shards and the order of
+ * tensors in a file do not count. */
 static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
     struct rsrc_hash hash;
     rsrc_hash_init(&hash);
@@ -532,7 +533,7 @@ static const char *checkpoint_name(const struct opening *opening, const char *pa
     return n == 0 ? "model" : rsrc_arena_strndup(opening->arena, last, n);
 }
 
-/* ---- entry points ----------------------------------------------------------------------------- */
+/* ---- entry points ---------------------------------------------------------------------------- */
 
 static const char *folder_of(struct rsrc_arena *arena, const char *path) {
     const char *slash = strrchr(path, '/');

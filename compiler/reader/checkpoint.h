@@ -11,9 +11,9 @@
 #include "ir.h"
 #include "rsrc.h"
 
-/* What a user may have to say of a GGUF file, which does not say it itself; and whether reading goes on
- * behind a configuration or a tokenizer that is refused: all mistakes are told, and a checkpoint whose
- * tokenizer alone is refused is read without one. */
+/* What a user may have to say of a GGUF file, which does not say it itself; and whether reading
+ * goes on behind a configuration or a tokenizer that is refused: all mistakes are told, and a
+ * checkpoint whose tokenizer alone is refused is read without one. */
 struct rsrc_read_choices {
     enum rsrc_i2s_layout i2s_layout;
     enum rsrc_activations activations;
@@ -29,14 +29,15 @@ void rsrc_checkpoint_close(struct rsr_checkpoint *checkpoint);
 /* Binary search by name; NULL if there is none. */
 struct rsr_tensor *rsrc_find_tensor(const struct rsr_checkpoint *checkpoint, const char *name);
 
-/* The parts, apart, for tests and fuzzing; each takes untrusted bytes. `name` is used in messages. */
+/* The parts, apart, for tests and fuzzing; each takes untrusted bytes. `name` is used in
+ * messages. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_safetensors(struct rsrc_diag *diag,
                                                        struct rsrc_arena *arena, const char *name,
                                                        const uint8_t *bytes, uint64_t size_bytes,
                                                        struct rsr_tensor **tensors,
                                                        uint32_t *n_tensors);
-/* Fills tensors, sorted, and config. The tensors get the names of Hugging Face checkpoints, which all
- * later messages use. */
+/* Fills tensors, sorted, and config. The tensors get the names of Hugging Face checkpoints, which
+ * all later messages use. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_gguf(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const char *name, const uint8_t *bytes,
                                                 uint64_t size_bytes,

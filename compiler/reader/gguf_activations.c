@@ -1,10 +1,10 @@
 /* gguf_activations.c - int8 or float activations, by what a GGUF file shows.
  *
  * No key says it. Models of BitNet quantise them to int8: its architectures are theirs, and so are
- * I2_S, IQ1_BN and IQ2_BN, whose kernels do nothing else. Weights that have one scale a group came from
- * a float model that was rounded, and are multiplied as such. One scale a tensor in a type of ggml's is
- * what both leave: Llama models trained like BitNet (int8) and TriLM (float). Guessing wrong would give
- * fluent nonsense, so then the user has to say it.
+ * I2_S, IQ1_BN and IQ2_BN, whose kernels do nothing else. Weights that have one scale a group came
+ * from a float model that was rounded, and are multiplied as such. One scale a tensor in a type of
+ * ggml's is what both leave: Llama models trained like BitNet (int8) and TriLM (float). Guessing
+ * wrong would give fluent nonsense, so then the user has to say it.
  */
 #include "reader/gguf_activations.h"
 

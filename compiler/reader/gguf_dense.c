@@ -1,16 +1,16 @@
-/* gguf_dense.c - embeddings and heads of types Q8_0 and Q6_K as float32; embeddings of type Q2_0, which
- * model/gguf_blocks.c describes, as float16.
+/* gguf_dense.c - embeddings and heads of types Q8_0 and Q6_K as float32; embeddings of type Q2_0,
+ * which model/gguf_blocks.c describes, as float16.
  *
  *   Q8_0  32 weights: float16 d, then 32 int8 q; a weight is d q
  *   Q6_K  256 weights: 128 bytes with the low 4 bits of q + 32, 64 with its high 2 bits, 16 int8 scales
  *         s, one for 16 weights, float16 d; a weight is (d s) q. In each half of the block weight n is
  *         in the bytes n % 64 and n % 32, in the low bits first: nibble n / 64, pair n / 32
  *
- * The products are ggml's, in float32 and in its order, so that a model has the embedding that its file
- * has elsewhere. d q has 19 bits, so nothing shorter than float32 holds it: a module takes 3.8 times (Q6_K:
- * 4.9 times) of what the file does for these tensors, 1.3 GB for 128256 tokens of 2560. A runtime that
- * multiplied the blocks themselves would read less for the head, and give other sums than models in
- * safetensors do; converters leave both in float16 unless asked.
+ * The products are ggml's, in float32 and in its order, so that a model has the embedding that its
+ * file has elsewhere. d q has 19 bits, so nothing shorter than float32 holds it: a module takes 3.8
+ * times (Q6_K: 4.9 times) of what the file does for these tensors, 1.3 GB for 128256 tokens of
+ * 2560. A runtime that multiplied the blocks themselves would read less for the head, and give
+ * other sums than models in safetensors do; converters leave both in float16 unless asked.
  */
 #include "reader/gguf_dense.h"
 

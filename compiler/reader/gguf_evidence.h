@@ -5,15 +5,15 @@
 #include "reader/checkpoint.h"
 #include "reader/gguf.h"
 
-/* Sets blocks and size_bytes of the tensors of type Q2_0, read as those with blocks of 64. The tensors
- * are sorted by their offsets, which are in the n_data bytes of data. Refuses files that fit both sizes
- * of blocks, or neither. */
+/* Sets blocks and size_bytes of the tensors of type Q2_0, read as those with blocks of 64. The
+ * tensors are sorted by their offsets, which are in the n_data bytes of data. Refuses files that
+ * fit both sizes of blocks, or neither. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_find_q2_blocks(struct rsrc_diag *diag,
                                                          struct rsrc_gguf *gguf, uint64_t data_at,
                                                          uint64_t n_data, uint32_t alignment);
 
-/* Sets blocks of the tensors of type I2_S, read as those of x86. Refuses them where neither the file
- * nor the user says which layout they have, or both do and disagree. */
+/* Sets blocks of the tensors of type I2_S, read as those of x86. Refuses them where neither the
+ * file nor the user says which layout they have, or both do and disagree. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_find_i2s_layout(struct rsrc_diag *diag,
                                                           struct rsrc_gguf *gguf,
                                                           enum rsrc_i2s_layout wanted);

@@ -343,8 +343,8 @@ static struct rsr_tensor *find_tensor(const struct model *model, const char *nam
                    compare_names);
 }
 
-/* A ternary embedding that is the head too is floats as the one and a ternary layer as the other: it
- * becomes two tensors. */
+/* A ternary embedding that is the head too is floats as the one and a ternary layer as the other:
+ * it becomes two tensors. */
 static void add_head(struct model *model, const struct rsr_tensor *embedding) {
     struct rsrc_gguf *gguf = &model->gguf;
     struct rsr_tensor *tensors =

@@ -1,4 +1,5 @@
-/* gguf_names.c - the names of llama.cpp's gguf-py/gguf/tensor_mapping.py and those of transformers. */
+/* gguf_names.c - the names of llama.cpp's gguf-py/gguf/tensor_mapping.py and those of
+ * transformers. */
 #include "reader/gguf_names.h"
 
 #include <stdio.h>

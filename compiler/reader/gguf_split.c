@@ -1,8 +1,8 @@
 /* gguf_split.c - the parts of a model that llama-gguf-split or a converter has cut into files.
  *
- * Every part is a whole GGUF file with tensors of its own and says in split.no (from 0) and split.count
- * which one it is; split.tensors.count is of all. The first has the metadata of the model, and may have
- * no tensor.
+ * Every part is a whole GGUF file with tensors of its own and says in split.no (from 0) and
+ * split.count which one it is; split.tensors.count is of all. The first has the metadata of the
+ * model, and may have no tensor.
  */
 #include "reader/gguf_split.h"
 

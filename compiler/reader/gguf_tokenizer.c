@@ -4,9 +4,9 @@
  *                  the converter recognised
  *   model "llama"  SentencePiece's BPE: scores instead of a list of merges, tokens of single bytes
  *
- * What a name stands for is what the tokenizers library does for the model of that name, which is not
- * always what llama.cpp does: Qwen 2's text is normalised, and a Llama's is put behind a space wherever
- * a special token ends. Absent keys have llama.cpp's defaults.
+ * What a name stands for is what the tokenizers library does for the model of that name, which is
+ * not always what llama.cpp does: Qwen 2's text is normalised, and a Llama's is put behind a space
+ * wherever a special token ends. Absent keys have llama.cpp's defaults.
  */
 #include "reader/gguf_tokenizer.h"
 

@@ -5,8 +5,9 @@
 #include "reader/gguf.h"
 #include "reader/reader.h"
 
-/* Leaves `out` without a section where the file has no tokenizer. The ids of `config` are known to be
- * in the vocabulary of its embedding. Refuses by name every kind of tokenizer that is not understood. */
+/* Leaves `out` without a section where the file has no tokenizer. The ids of `config` are known to
+ * be in the vocabulary of its embedding. Refuses by name every kind of tokenizer that is not
+ * understood. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_read_tokenizer(struct rsrc_diag *diag,
                                                          struct rsrc_arena *arena, const char *file,
                                                          const struct rsrc_gguf *gguf,
@@ -20,8 +21,8 @@ struct rsrc_gguf_tokenizer {
     const struct rsrc_gguf *gguf;
 };
 
-/* gguf_vocab.c: tokens with their types, and what pairs merge: as listed, or by the scores of what they
- * make. draft.alphabet is set; the vocabulary has at most max_tokens. */
+/* gguf_vocab.c: tokens with their types, and what pairs merge: as listed, or by the scores of what
+ * they make. draft.alphabet is set; the vocabulary has at most max_tokens. */
 RSRC_NODISCARD enum rsrc_status rsrc_gguf_read_vocab(struct rsrc_gguf_tokenizer *tokenizer,
                                                      uint32_t max_tokens);
 

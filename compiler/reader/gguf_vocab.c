@@ -3,9 +3,10 @@
  * Tokens of the byte-level alphabet are mapped back to bytes; added ones (control, user-defined,
  * unknown) are plain text in both models. Every token but the unused has a text of its own.
  *
- * SentencePiece has no list of merges. It joins the two neighbouring pieces whose text is the piece of
- * the best score, of equal scores the leftmost; so every cut of a piece into two others is a merge,
- * and its rank is that of the score, equal ranks included, which the runtime takes from left to right.
+ * SentencePiece has no list of merges. It joins the two neighbouring pieces whose text is the piece
+ * of the best score, of equal scores the leftmost; so every cut of a piece into two others is a
+ * merge, and its rank is that of the score, equal ranks included, which the runtime takes from left
+ * to right.
  */
 #include <inttypes.h>
 #include <math.h>

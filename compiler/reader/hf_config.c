@@ -221,7 +221,7 @@ static void read_scales(struct rsrc_hf_document *doc, const struct rsrc_family *
         hyper->attention_scale = (float)(1.0 / sqrt(scalar));
 }
 
-/* ---- special tokens --------------------------------------------------------------------------- */
+/* ---- special tokens -------------------------------------------------------------------------- */
 
 static bool read_token_id(struct rsrc_hf_document *doc, const char *key, const json_t *value,
                           uint32_t *id) {
@@ -275,7 +275,7 @@ static void read_special_tokens(struct rsrc_hf_document *doc) {
     }
 }
 
-/* ---- entry points ----------------------------------------------------------------------------- */
+/* ---- entry points ---------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const char *name, const uint8_t *bytes, uint64_t size_bytes,

@@ -1,6 +1,6 @@
-/* hf_document.h - a JSON document of a Hugging Face checkpoint that is being read, and the questions that
- * hf_*.c ask it. A refusal is a diagnostic and sets `failed`; reading goes on, so that one run shows every
- * problem.
+/* hf_document.h - a JSON document of a Hugging Face checkpoint that is being read, and the
+ * questions that hf_*.c ask it. A refusal is a diagnostic and sets `failed`; reading goes on, so
+ * that one run shows every problem.
  */
 #ifndef RSRC_READER_HF_DOCUMENT_H
 #define RSRC_READER_HF_DOCUMENT_H

@@ -1,6 +1,6 @@
-/* hf_embedding.c - what makes a checkpoint an embedding model: the modules of sentence-transformers, which
- * say how hidden states become one vector, and BitNet's masters, which say by their tensors what other
- * models say in quantization_config.
+/* hf_embedding.c - what makes a checkpoint an embedding model: the modules of
+ * sentence-transformers, which say how hidden states become one vector, and BitNet's masters, which
+ * say by their tensors what other models say in quantization_config.
  *
  *   modules.json   a list of modules in order: Transformer, Pooling and, optionally, Normalize
  *   1_Pooling/config.json   flags pooling_mode_*, of which one is true
@@ -15,7 +15,7 @@
 
 #define MODULES_SLUG "modules"
 
-/* ---- modules -------------------------------------------------------------------------------------- */
+/* ---- modules --------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -114,7 +114,7 @@ enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *a
     return status;
 }
 
-/* ---- settings --------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *name, const uint8_t *bytes,
@@ -135,7 +135,7 @@ enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsr
     return doc.failed ? RSRC_FAILED : RSRC_OK;
 }
 
-/* ---- BitNet's masters ------------------------------------------------------------------------------ */
+/* ---- BitNet's masters ------------------------------------------------------------------------ */
 
 void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint) {
     struct rsr_config *config = &checkpoint->config;

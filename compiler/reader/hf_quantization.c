@@ -1,13 +1,13 @@
-/* hf_quantization.c - what config.json says about the weights of the linear layers: the scale rule, the
- * layers that stay in floating point, and what the layers multiply with.
+/* hf_quantization.c - what config.json says about the weights of the linear layers: the scale rule,
+ * the layers that stay in floating point, and what the layers multiply with.
  *
  *   quantization_config of quant_method "bitnet"   packed weights or float masters; int8 activations
  *   weight_bits 1, input_bits 8 (1bitLLM)          float masters; int8 activations
  *   nothing                                        floats that already are ternary, as TriLM and
  *                                                  Ternary-Bonsai publish them; float activations
  *
- * That last one is a claim, which decoding checks weight by weight (model/ternary_values.h). Source of the
- * first: transformers' bitnet quantizer and its configuration class.
+ * That last one is a claim, which decoding checks weight by weight (model/ternary_values.h). Source
+ * of the first: transformers' bitnet quantizer and its configuration class.
  */
 #include <string.h>
 

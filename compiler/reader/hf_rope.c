@@ -1,9 +1,9 @@
 /* hf_rope.c - how blocks rotate queries and keys, and which of them see a window of keys only.
  *
- * A rotation stands in the fields of config.json itself (rope_theta), in rope_scaling (transformers 4)
- * or in rope_parameters (transformers 5), there in one object or in one a layer type. Sources:
- * modeling_rope_utils.py of transformers for the kinds and their fields, configuration_gemma3.py for
- * layer types.
+ * A rotation stands in the fields of config.json itself (rope_theta), in rope_scaling (transformers
+ * 4) or in rope_parameters (transformers 5), there in one object or in one a layer type. Sources:
+ * modeling_rope_utils.py of transformers for the kinds and their fields, configuration_gemma3.py
+ * for layer types.
  */
 #include <math.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 #define SLIDING "sliding_attention"
 #define MAX_FACTOR 1e6
 
-/* ---- kinds of rotations ------------------------------------------------------------------------- */
+/* ---- kinds of rotations ---------------------------------------------------------------------- */
 
 #define KIND_FIELDS 8
 
@@ -210,7 +210,7 @@ static void read_rotations(struct rsrc_hf_document *doc, const struct rsrc_famil
     check_theta(doc, "rope_local_base_freq", family->local_rope_theta, local);
 }
 
-/* ---- windows ------------------------------------------------------------------------------------- */
+/* ---- windows --------------------------------------------------------------------------------- */
 
 static void refuse_layer_type(struct rsrc_hf_document *doc, const struct rsrc_family *family,
                               const char *type) {

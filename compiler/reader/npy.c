@@ -3,9 +3,9 @@
  *   "\x93NUMPY" | u8 major, u8 minor | n: little-endian u16 (major 1) or u32 | n bytes | data
  *
  * The n bytes are a Python dictionary, {'descr': '|i1', 'fortran_order': False, 'shape': (3, 4)},
- * and blanks. Only what NumPy writes is read: the three keys in any order, each once; strings without
- * escapes; a tuple of decimal numbers. Objects of Python, which NumPy can save as well, are refused
- * by their type. Source: the documentation of numpy.lib.format.
+ * and blanks. Only what NumPy writes is read: the three keys in any order, each once; strings
+ * without escapes; a tuple of decimal numbers. Objects of Python, which NumPy can save as well, are
+ * refused by their type. Source: the documentation of numpy.lib.format.
  */
 #include "reader/npy.h"
 

@@ -1,5 +1,5 @@
-/* quote.c - untrusted text inside a message: one line, bounded length. Diagnostics escape control bytes
- * but keep line ends, with which a hostile name could fake a message of its own. */
+/* quote.c - untrusted text inside a message: one line, bounded length. Diagnostics escape control
+ * bytes but keep line ends, with which a hostile name could fake a message of its own. */
 #include <string.h>
 
 #include "reader/reader.h"

@@ -9,7 +9,8 @@
 /* Untrusted text for a message: control bytes as \xNN, cut after 80 bytes. Never NULL. */
 const char *rsrc_quote(struct rsrc_arena *arena, const char *text);
 
-/* The eos ids of generation_config.json join those of config.json; bos counts where there is none. */
+/* The eos ids of generation_config.json join those of config.json; bos counts where there is
+ * none. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *diag,
                                                              struct rsrc_arena *arena,
                                                              const char *name, const uint8_t *bytes,
@@ -28,7 +29,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_pooling(struct rsrc_diag *diag, struc
                                                    uint64_t size_bytes, struct rsr_config *config);
 /* Quantisation leaves the head as it is. */
 void rsrc_keep_head(struct rsr_config *config);
-/* What else is said around an embedding model and would change its vectors: nothing of it is supported. */
+/* What else is said around an embedding model and would change its vectors: nothing of it is
+ * supported. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag,
                                                              struct rsrc_arena *arena,
                                                              const char *name, const uint8_t *bytes,
@@ -130,8 +132,8 @@ void rsrc_pack_tokenizer(struct rsrc_arena *arena, const struct rsrc_tokenizer_d
                          struct rsr_tokenizer *out);
 /* The byte that a character of the byte-level alphabet stands for, or -1. */
 int rsrc_byte_of_char(uint32_t code_point);
-/* Maps valid UTF-8 in that alphabet to bytes; false if a character is not of it. `out` has room for as
- * many bytes as the text. */
+/* Maps valid UTF-8 in that alphabet to bytes; false if a character is not of it. `out` has room for
+ * as many bytes as the text. */
 bool rsrc_unmap_bytes(const char *text, size_t n_bytes, char *out, uint32_t *n_out);
 
 #endif

@@ -2,9 +2,9 @@
  *
  *   u64 little-endian n | n bytes of JSON {name: {dtype, shape, data_offsets}} | data
  *
- * The checks are those of the format's reference implementation: the tensors cover the data exactly,
- * without overlap or hole, and every size follows from shape and type. On top of them: at most
- * RSRC_MAX_DIMS dimensions and the types that this compiler reads.
+ * The checks are those of the format's reference implementation: the tensors cover the data
+ * exactly, without overlap or hole, and every size follows from shape and type. On top of them: at
+ * most RSRC_MAX_DIMS dimensions and the types that this compiler reads.
  */
 #include <stdlib.h>
 #include <string.h>

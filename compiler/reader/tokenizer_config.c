@@ -1,5 +1,5 @@
-/* tokenizer_config.c - what applications need besides the tokenizer: the chat template and the texts
- * of the begin and end tokens, from tokenizer_config.json and chat_template.jinja.
+/* tokenizer_config.c - what applications need besides the tokenizer: the chat template and the
+ * texts of the begin and end tokens, from tokenizer_config.json and chat_template.jinja.
  *
  * A template is Jinja source and is passed on as it is; the runtime decides what it understands.
  */

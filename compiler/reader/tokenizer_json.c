@@ -33,7 +33,7 @@ const char *rsrc_component_type(const json_t *component) {
     return type == NULL ? "(no type)" : type;
 }
 
-/* ---- model ------------------------------------------------------------------------------------ */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 /* Options of the BPE model that must be off, that is null, false, 0 or empty. */
 static const struct {
@@ -100,7 +100,7 @@ static enum rsrc_status read_model(struct rsrc_tokenizer_draft *draft, const jso
     return read_unknown(draft, model);
 }
 
-/* ---- post-processor --------------------------------------------------------------------------- */
+/* ---- post-processor -------------------------------------------------------------------------- */
 
 /* The ids of one special token of the template, appended to `list`. */
 static enum rsrc_status add_template_ids(const struct rsrc_tokenizer_draft *draft,
@@ -204,7 +204,7 @@ static enum rsrc_status read_post_processor(struct rsrc_tokenizer_draft *draft,
     return RSRC_OK;
 }
 
-/* ---- entry point ------------------------------------------------------------------------------ */
+/* ---- entry point ----------------------------------------------------------------------------- */
 
 enum rsrc_status rsrc_parse_tokenizer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const char *name, const uint8_t *bytes, uint64_t size_bytes,

@@ -3,8 +3,8 @@
  *   header | text offsets | merges | normalizers | pre-tokenizers | prefix | suffix | flags
  *   | literals and patterns | text
  *
- * Every part begins at a multiple of 8. Sizes were bounded by the readers of the draft: each part is
- * a small multiple of the text it came from.
+ * Every part begins at a multiple of 8. Sizes were bounded by the readers of the draft: each part
+ * is a small multiple of the text it came from.
  */
 #include <stdio.h>
 #include <string.h>

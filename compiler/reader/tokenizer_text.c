@@ -23,7 +23,7 @@ static size_t count_characters(const char *text) {
     return n;
 }
 
-/* ---- pre-tokenizers ---------------------------------------------------------------------------- */
+/* ---- pre-tokenizers -------------------------------------------------------------------------- */
 
 /* In the order of rsr_pretokenizer.behavior. */
 static const char *const BEHAVIORS[] = {"Isolated", "Removed", "MergedWithPrevious",
@@ -270,7 +270,7 @@ enum rsrc_status rsrc_draft_pretokenizers(struct rsrc_tokenizer_draft *draft, co
     return RSRC_OK;
 }
 
-/* ---- normalizers ------------------------------------------------------------------------------- */
+/* ---- normalizers ----------------------------------------------------------------------------- */
 
 /* A string field that is no longer than a literal may be. */
 static enum rsrc_status read_literal(const struct rsrc_tokenizer_draft *draft, const char *slug,
@@ -379,7 +379,7 @@ enum rsrc_status rsrc_draft_normalizers(struct rsrc_tokenizer_draft *draft, cons
     return check_normalizers(draft);
 }
 
-/* ---- decoder ----------------------------------------------------------------------------------- */
+/* ---- decoder --------------------------------------------------------------------------------- */
 
 #define DECODER "tokenizer-decoder"
 

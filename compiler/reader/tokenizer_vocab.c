@@ -71,7 +71,7 @@ bool rsrc_unmap_bytes(const char *text, size_t n_bytes, char *out, uint32_t *n_o
     return true;
 }
 
-/* ---- ids -------------------------------------------------------------------------------------- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 static enum rsrc_status read_id(const struct rsrc_tokenizer_draft *draft, const char *token,
                                 const json_t *value, uint32_t *id) {
@@ -120,7 +120,7 @@ static enum rsrc_status count_ids(struct rsrc_tokenizer_draft *draft, json_t *vo
     return RSRC_OK;
 }
 
-/* ---- tokens ----------------------------------------------------------------------------------- */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
 static const struct {
     const char *key;
@@ -219,7 +219,7 @@ static enum rsrc_status read_vocab_tokens(struct rsrc_tokenizer_draft *draft, js
     return RSRC_OK;
 }
 
-/* ---- merges ----------------------------------------------------------------------------------- */
+/* ---- merges ---------------------------------------------------------------------------------- */
 
 /* The two halves of a merge, not NUL-terminated. */
 struct halves {
@@ -330,7 +330,7 @@ static enum rsrc_status read_merges(struct rsrc_tokenizer_draft *draft, const js
     return status;
 }
 
-/* ---- entry point ------------------------------------------------------------------------------ */
+/* ---- entry point ----------------------------------------------------------------------------- */
 
 static enum rsrc_status refuse_type(const struct rsrc_tokenizer_draft *draft, const char *key,
                                     const json_t *value, const char *expected) {

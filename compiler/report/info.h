@@ -1,9 +1,9 @@
-/* info.h - what a checkpoint is, what would become of it, and at what speed: rsrc --info, for people (text)
- * and programs (JSON). compiler/README.md lists the keys.
+/* info.h - what a checkpoint is, what would become of it, and at what speed: rsrc --info, for
+ * people (text) and programs (JSON). compiler/README.md lists the keys.
  *
- * Three kinds of numbers, which are never mixed: what was counted in the checkpoint, what is estimated of
- * the module (its weights exactly, the code around them not), and times: a floor, which is reading alone,
- * and the prediction of the plans' cost model.
+ * Three kinds of numbers, which are never mixed: what was counted in the checkpoint, what is
+ * estimated of the module (its weights exactly, the code around them not), and times: a floor,
+ * which is reading alone, and the prediction of the plans' cost model.
  */
 #ifndef RSRC_REPORT_INFO_H
 #define RSRC_REPORT_INFO_H

@@ -1,4 +1,5 @@
-/* info_text.c - rsrc --info for people: what was read, a table of the layers, then a part a target. */
+/* info_text.c - rsrc --info for people: what was read, a table of the layers, then a part a
+ * target. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>

@@ -106,7 +106,8 @@ static void put_json_regime(const struct rsr_regime_plan *plan, const char *regi
 
 /* ---- distinct kernels ------------------------------------------------------------------------ */
 
-/* The layers of a target that are computed in one way, in the same time: what they take is told once. */
+/* The layers of a target that are computed in one way, in the same time: what they take is told
+ * once. */
 struct kernel_row {
     const struct rsr_report_layer *first;
     uint32_t regime;
@@ -128,7 +129,8 @@ static bool same_work(const struct rsr_report_layer *a, const struct rsr_report_
            !(p->measured_us > q->measured_us);
 }
 
-/* The kernel that layer `index` is the first to have in the regime; n_layers 0: an earlier one has it. */
+/* The kernel that layer `index` is the first to have in the regime; n_layers 0: an earlier one has
+ * it. */
 static struct kernel_row kernel_at(const struct rsr_report *report, uint32_t target, uint32_t index,
                                    uint32_t regime) {
     const struct rsr_report_layer *layers = layers_of(report, target);
@@ -252,7 +254,8 @@ static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buf
     rsrc_buffer_puts(out, "}");
 }
 
-/* Bytes a token of sketch and head: what is always read, what is expected, what full logits read. */
+/* Bytes a token of sketch and head: what is always read, what is expected, what full logits
+ * read. */
 static void put_json_head(const struct rsr_report *report, struct rsrc_buffer *out) {
     const struct rsr_head_plan *head = report->head;
     rsrc_buffer_printf(out,

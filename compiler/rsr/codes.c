@@ -1,8 +1,8 @@
 /* codes.c - canonical codes of the columns of a block, as one vectorisable pass over the rows.
  *
  * Input: the rows of a block. Output: one key a column. The sum S = sum of w_i r^i is built by
- * Horner's rule from the last row to the first, in int8 for as many rows as fit (16 to 64 columns an
- * instruction), and only then widened: five ternary digits reach +-121, seven binary ones +-127.
+ * Horner's rule from the last row to the first, in int8 for as many rows as fit (16 to 64 columns
+ * an instruction), and only then widened: five ternary digits reach +-121, seven binary ones +-127.
  * Source: RSR, arXiv 2411.06360, section 3 (codes); the sign-canonical form is ours.
  */
 #include "rsr/codes.h"

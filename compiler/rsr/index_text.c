@@ -28,7 +28,8 @@ static const char *const ALPHABET_NAMES[] = {
 
 /* The largest matrix that a text may describe: what is built from it is one byte a weight. */
 #define MAX_WEIGHTS (UINT64_C(1) << 30)
-/* Bytes of the shortest block, " 0 segments 0 members 0", segment and member; they bound the counts. */
+/* Bytes of the shortest block, " 0 segments 0 members 0", segment and member; they bound the
+ * counts. */
 #define MIN_BLOCK_BYTES 20u
 #define MIN_SEGMENT_BYTES 6u
 #define MIN_MEMBER_BYTES 3u

@@ -1,8 +1,8 @@
 /* reduce.c - equal and opposite rows are computed once, zero rows and columns not at all.
  *
- * Input: a matrix, and which of its rows and columns are dead. Output: the reduced matrix, which all
- * later stages work on, and for every row of the layer where its result comes from.
- * Lowering applies the maps: rows are expanded after they are computed, columns are gathered before
+ * Input: a matrix, and which of its rows and columns are dead. Output: the reduced matrix, which
+ * all later stages work on, and for every row of the layer where its result comes from. Lowering
+ * applies the maps: rows are expanded after they are computed, columns are gathered before
  * (lower/kernel_maps.c). Both cost time, so each map is used only where it pays.
  */
 #include "rsr/reduce.h"
@@ -13,7 +13,7 @@
 
 #include "rsr/rows.h"
 
-/* ---- when a map pays ---------------------------------------------------------------------------- */
+/* ---- when a map pays ------------------------------------------------------------------------- */
 
 /* Weights multiplied in the time that one row of results takes to be expanded: its entry's loads, a
  * multiplication and a store are about 2 ns, in which a core gets through 120 weights when decoding
@@ -31,7 +31,8 @@ static bool row_map_pays(const struct rsr_reduction_counts *counts, uint32_t n_k
            (uint64_t)counts->rows * ROW_EXPANSION_WEIGHTS;
 }
 
-/* `dot` and `lut` gather. For `scatter` and `fold` zero columns cost nothing with and without a map. */
+/* `dot` and `lut` gather. For `scatter` and `fold` zero columns cost nothing with and without a
+ * map. */
 static bool column_map_pays(const struct rsr_reduction_counts *counts, uint32_t n_kept_cols,
                             uint32_t rows) {
     return n_kept_cols < counts->cols &&
@@ -39,7 +40,7 @@ static bool column_map_pays(const struct rsr_reduction_counts *counts, uint32_t 
                (uint64_t)n_kept_cols * COLUMN_GATHER_WEIGHTS * GATHERING_WORKERS;
 }
 
-/* ---- reducing ----------------------------------------------------------------------------------- */
+/* ---- reducing -------------------------------------------------------------------------------- */
 
 static bool is_flagged(const uint8_t *flags, uint32_t i) {
     return flags != NULL && flags[i] != 0;
@@ -102,8 +103,9 @@ static struct rsr_reduction_counts count_findings(const struct rsr_matrix *matri
     return counts;
 }
 
-/* Numbers the rows that are kept: those that are their own source. A matrix of zeros keeps its first.
- * Sources then name rows of the reduced matrix. Returns how many are kept; kept[n] is a layer's row. */
+/* Numbers the rows that are kept: those that are their own source. A matrix of zeros keeps its
+ * first. Sources then name rows of the reduced matrix. Returns how many are kept; kept[n] is a
+ * layer's row. */
 static uint32_t number_rows(uint32_t rows, struct rsr_row_source *sources, uint32_t *kept) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < rows; i++) {
@@ -147,8 +149,8 @@ static const int8_t *copy_kept(struct rsrc_arena *arena, const int8_t *values, u
     return out;
 }
 
-/* Where groups of columns have scales, rows with equal weights differ, and a column that is left out
- * would move others to another group. */
+/* Where groups of columns have scales, rows with equal weights differ, and a column that is left
+ * out would move others to another group. */
 void rsrc_reduce_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                         const struct rsr_dead *dead, struct rsr_matrix *reduced,
                         struct rsr_reduction *reduction) {
@@ -192,7 +194,7 @@ void rsrc_keep_matrix(const struct rsr_matrix *matrix, struct rsr_matrix *reduce
                                         .cols = matrix->cols};
 }
 
-/* ---- verification ------------------------------------------------------------------------------- */
+/* ---- verification ---------------------------------------------------------------------------- */
 
 /* What is wrong with shapes and maps, NULL if nothing: the rebuilding reads them without a look. */
 static const char *check_maps(const struct rsr_matrix *matrix, const struct rsr_matrix *reduced,
@@ -271,7 +273,7 @@ enum rsrc_status rsrc_verify_reduction(struct rsrc_diag *diag, const struct rsr_
     return wrong == NULL ? RSRC_OK : RSRC_FAILED;
 }
 
-/* ---- words -------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 /* "3 are dead, 20 are zero, 12 repeat others" */
 static const char *findings_text(struct rsrc_arena *arena, uint32_t n_dead, uint32_t n_zero,

@@ -1,7 +1,7 @@
 /* rows.c - rows that are zero or repeat an earlier one up to sign, and columns that are used.
  *
- * Input: a matrix. Output: rsrc_row_facts. One pass over the weights, 32 at a time, hashes every row
- * with the sign of its first non-zero weight taken out; rows of equal hash are then compared.
+ * Input: a matrix. Output: rsrc_row_facts. One pass over the weights, 32 at a time, hashes every
+ * row with the sign of its first non-zero weight taken out; rows of equal hash are then compared.
  */
 #include "rsr/rows.h"
 
@@ -15,8 +15,8 @@ struct row_hash {
     int8_t sign; /* of its first non-zero weight */
 };
 
-/* 32 weights as 2-bit fields, non-zero in the low bits and negative in the high ones: eight weights lie
- * in a word's bytes as 00, 01 or ff, so bit 0 says non-zero and bit 1 negative. */
+/* 32 weights as 2-bit fields, non-zero in the low bits and negative in the high ones: eight weights
+ * lie in a word's bytes as 00, 01 or ff, so bit 0 says non-zero and bit 1 negative. */
 #define PACKED_WEIGHTS 32u
 #define LOW_BITS UINT64_C(0x5555555555555555)
 

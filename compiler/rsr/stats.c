@@ -1,10 +1,10 @@
 /* stats.c - what there is to gain in a matrix: counts per k, and the best k, without an index.
  *
- * Input: a matrix. Output: rsr_stats. Where groups of columns have scales, segments, folds and products
- * are counted in every group by itself. Counting needs the codes of a block and a bit per code that
- * has been seen; nothing is sorted or stored. rsrc_choose_k looks at a sample of the blocks for
- * each k and takes exact statistics of the winner alone.
- * Source: RSR, arXiv 2411.06360, section 4.3 (the optimal k solves the cost of the matrix at hand).
+ * Input: a matrix. Output: rsr_stats. Where groups of columns have scales, segments, folds and
+ * products are counted in every group by itself. Counting needs the codes of a block and a bit per
+ * code that has been seen; nothing is sorted or stored. rsrc_choose_k looks at a sample of the
+ * blocks for each k and takes exact statistics of the winner alone. Source: RSR, arXiv 2411.06360,
+ * section 4.3 (the optimal k solves the cost of the matrix at hand).
  */
 #include <assert.h>
 #include <string.h>
@@ -14,8 +14,8 @@
 #include "rsr/rows.h"
 #include "rsr/segment.h"
 
-/* Blocks looked at for each k: spread evenly, so that rows of all kinds are in the sample. Four blocks
- * of every k are 544 rows together, a fraction of a pass over a typical matrix. */
+/* Blocks looked at for each k: spread evenly, so that rows of all kinds are in the sample. Four
+ * blocks of every k are 544 rows together, a fraction of a pass over a typical matrix. */
 #define SAMPLE_BLOCKS 4u
 
 struct block_counts {
@@ -50,8 +50,8 @@ static uint32_t segment_cols(const struct rsr_matrix *matrix) {
                                                                         : matrix->cols;
 }
 
-/* Distinct codes of few: marking them needs no loads, which would wait for the stores before them, and
- * the sum over the table runs 16 codes at a time. */
+/* Distinct codes of few: marking them needs no loads, which would wait for the stores before them,
+ * and the sum over the table runs 16 codes at a time. */
 static uint32_t count_marked(uint8_t *marked, uint32_t end_code, const uint32_t *keys, uint32_t n) {
     uint32_t count = 0;
     for (uint32_t j = 0; j < n; j++)
@@ -108,7 +108,7 @@ static uint64_t count_all_fold_adds(const struct rsr_matrix *matrix, uint32_t k)
     return n_groups * (rest == 0 ? adds : adds + rsrc_count_fold_adds(matrix->alphabet, rest));
 }
 
-/* ---- what does not depend on k ---------------------------------------------------------------- */
+/* ---- what does not depend on k --------------------------------------------------------------- */
 
 static void analyse_rows(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                          struct rsr_stats *stats) {
@@ -126,7 +126,7 @@ static void analyse_rows(struct rsrc_arena *arena, const struct rsr_matrix *matr
         stats->n_zero_cols += facts.col_used[j] == 0;
 }
 
-/* ---- entry points ----------------------------------------------------------------------------- */
+/* ---- entry points ---------------------------------------------------------------------------- */
 
 void rsrc_analyse_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matrix, uint32_t k,
                          struct rsr_stats *out) {

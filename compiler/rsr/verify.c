@@ -27,7 +27,8 @@ static const char *check_shape(struct rsrc_arena *arena, const struct rsr_index 
     return NULL;
 }
 
-/* Members of one segment: in range, ascending, each column seen for the first time in this block. */
+/* Members of one segment: in range, ascending, each column seen for the first time in this
+ * block. */
 static const char *check_members(struct rsrc_arena *arena, const struct rsr_index *index,
                                  const struct rsr_index_block *block, uint32_t s, uint8_t *seen) {
     for (uint32_t m = block->begin[s]; m < block->begin[s + 1]; m++) {

@@ -1,8 +1,8 @@
 /* spec.c - finds target descriptions, merges parents in, and describes this machine as `native`.
  *
- * Search directories: the one given, else <executable>/../share/rsrc/specs (build and installed trees
- * look alike) and the directory that the build was configured to install to. A parent is looked for
- * beside its child first.
+ * Search directories: the one given, else <executable>/../share/rsrc/specs (build and installed
+ * trees look alike) and the directory that the build was configured to install to. A parent is
+ * looked for beside its child first.
  */
 #include "spec/spec.h"
 
@@ -42,7 +42,7 @@ struct file_list {
     uint32_t n, capacity;
 };
 
-/* ---- directories --------------------------------------------------------------------------------- */
+/* ---- directories ----------------------------------------------------------------------------- */
 
 static struct search make_search(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                  const char *spec_dir) {
@@ -76,7 +76,7 @@ static const char *find_spec_file(const struct search *search, const char *name)
     return NULL;
 }
 
-/* ---- listing --------------------------------------------------------------------------------------- */
+/* ---- listing --------------------------------------------------------------------------------- */
 
 struct name_list {
     const char *names[MAX_SPECS];
@@ -140,7 +140,7 @@ enum rsrc_status rsrc_list_specs(struct rsrc_diag *diag, struct rsrc_arena *aren
     return RSRC_OK;
 }
 
-/* ---- files and inheritance -------------------------------------------------------------------------- */
+/* ---- files and inheritance ------------------------------------------------------------------- */
 
 /* The files being read, child before parent. */
 struct chain {
@@ -265,7 +265,7 @@ static enum rsrc_status load_name(const struct search *search, const char *name,
     return RSRC_OK;
 }
 
-/* ---- native ------------------------------------------------------------------------------------------ */
+/* ---- native ---------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 #define HOST_TRIPLE "x86_64-linux-gnu"

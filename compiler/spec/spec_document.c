@@ -1,8 +1,8 @@
 /* spec_document.c - YAML text to one target description; places survive into every diagnostic.
  *
- * Input: bytes of a file, untrusted. A description is one flat mapping of known keys to scalars, and
- * `features` to a list of names. It is read through libyaml's events, so that nothing else, aliases,
- * anchors, tags, nesting, a second document, ever gets built.
+ * Input: bytes of a file, untrusted. A description is one flat mapping of known keys to scalars,
+ * and `features` to a list of names. It is read through libyaml's events, so that nothing else,
+ * aliases, anchors, tags, nesting, a second document, ever gets built.
  */
 #include "spec/spec_document.h"
 
@@ -67,7 +67,7 @@ static const char *const OPS_NAMES[RSR_OPS_LEVEL_COUNT] = {
     [RSR_OPS_AVX512] = "avx512",
 };
 
-/* ---- places ----------------------------------------------------------------------------------- */
+/* ---- places ---------------------------------------------------------------------------------- */
 
 struct rsrc_place rsrc_spec_place(struct rsrc_arena *arena,
                                   const struct rsrc_spec_document *document, uint32_t line,
@@ -93,7 +93,7 @@ bool rsrc_spec_name_valid(const char *name) {
     return n > 0 && n <= MAX_NAME && name[n] == '\0' && name[0] != '.' && name[0] != '-';
 }
 
-/* ---- the reader -------------------------------------------------------------------------------- */
+/* ---- the reader ------------------------------------------------------------------------------ */
 
 struct reader {
     struct rsrc_diag *diag;
@@ -175,7 +175,7 @@ static enum rsrc_status scalar_text(struct reader *reader, size_t max, const cha
     return RSRC_OK;
 }
 
-/* ---- values ------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static enum rsrc_status fail_range(struct reader *reader, const struct field *field) {
     return fail(
@@ -310,7 +310,7 @@ static enum rsrc_status read_scalar(struct reader *reader, const struct field *f
     abort(); /* read_pair reads features */
 }
 
-/* ---- the mapping --------------------------------------------------------------------------------- */
+/* ---- the mapping ----------------------------------------------------------------------------- */
 
 static enum rsrc_status find_key(struct reader *reader, uint32_t *out) {
     const char *key = (const char *)reader->event.data.scalar.value;
@@ -396,7 +396,7 @@ enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag, struct rsrc_ar
     return status;
 }
 
-/* ---- resolving ----------------------------------------------------------------------------------- */
+/* ---- resolving ------------------------------------------------------------------------------- */
 
 /* Features that code of a width or a level uses, whatever else is listed. */
 #define NEEDS_AVX2 RSR_CPU_MASK(AVX2)
@@ -440,7 +440,8 @@ static const struct architecture *find_architecture(const char *triple) {
     return NULL;
 }
 
-/* Points at the first of the foreign features, or at the triple that made an inherited one foreign. */
+/* Points at the first of the foreign features, or at the triple that made an inherited one
+ * foreign. */
 static enum rsrc_status fail_foreign_features(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const struct rsrc_spec_document *document,
                                               const struct rsr_spec *spec, uint64_t foreign) {
@@ -570,7 +571,7 @@ enum rsrc_status rsrc_parse_spec(struct rsrc_diag *diag, struct rsrc_arena *aren
     return rsrc_resolve_spec(diag, arena, &document, NULL, out);
 }
 
-/* ---- printing ------------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 const char *rsrc_feature_names(struct rsrc_arena *arena, uint64_t mask) {
     const char *text = "";

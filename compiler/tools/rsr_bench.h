@@ -50,8 +50,9 @@ int bench_machine(const struct bench_options *options);
 /* rsrc_map_pages(); NULL with a message if there is not enough. */
 void *bench_alloc(uint64_t size_bytes);
 
-/* Read bandwidth of `threads` threads, each over its part of the buffer, again and again if it is small: the
- * best of one and of four streams, each with and without software prefetch; 1e9 bytes a second. */
+/* Read bandwidth of `threads` threads, each over its part of the buffer, again and again if it is
+ * small: the best of one and of four streams, each with and without software prefetch; 1e9 bytes a
+ * second. */
 double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads, uint32_t runs);
 
 /* Prints the object as one JSON line, or as aligned "key value" lines, and releases it. */

@@ -1,16 +1,19 @@
-/* rsr_bench_centroids.c - the gate of subspace centroids, with certified radii and as it was published.
+/* rsr_bench_centroids.c - the gate of subspace centroids, with certified radii and as it was
+ * published.
  *
- * Keys are cut into slices of 32 dimensions. In every slice k-means puts 1024 keys at a time around 256
- * centroids, 4 keys a centroid on average, each with the largest distance of a key from it. A query has
- * products with centroids, of which a key sums up those of its own. Centroids are bfloat16, and the radii are
- * of what was rounded: with numbers of the keys' centroids this is 72 bytes a key at 128 dimensions.
+ * Keys are cut into slices of 32 dimensions. In every slice k-means puts 1024 keys at a time around
+ * 256 centroids, 4 keys a centroid on average, each with the largest distance of a key from it. A
+ * query has products with centroids, of which a key sums up those of its own. Centroids are
+ * bfloat16, and the radii are of what was rounded: with numbers of the keys' centroids this is 72
+ * bytes a key at 128 dimensions.
  *
- * With radii, q . k <= sum_s (q_s . c_s + |q_s| r_s) by Cauchy and Schwarz. It is summed up in float32: of
- * every slice 32 products and sums, a product of rounded factors and a last sum, together less than 2^-17 of
+ * With radii, q . k <= sum_s (q_s . c_s + |q_s| r_s) by Cauchy and Schwarz. It is summed up in
+ * float32: of every slice 32 products and sums, a product of rounded factors and a last sum,
+ * together less than 2^-17 of
  * |q_s| (|c_s| + r_s), and 2^-100 for what underflows. The threshold is lowered by that.
  *
- * This is a reference to compare with, not a product. Its loops are plain C, laid out for compilers to
- * vectorise: products of 64 centroids at once, dimension by dimension.
+ * This is a reference to compare with, not a product. Its loops are plain C, laid out for compilers
+ * to vectorise: products of 64 centroids at once, dimension by dimension.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -369,7 +372,8 @@ static void score_all(const struct bench_gate *gate, const struct query_slice *s
     }
 }
 
-/* The depth at which scores sum up to less than the threshold; floors are the scores just above it. */
+/* The depth at which scores sum up to less than the threshold; floors are the scores just above
+ * it. */
 static void find_depth(const struct bench_gate *gate, double threshold, struct search *search) {
     const uint32_t n_slices = slices_of(gate);
     uint32_t depth = 0;

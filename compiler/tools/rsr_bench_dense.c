@@ -1,6 +1,6 @@
-/* rsr_bench_dense.c - dense attention to be compared with: four query heads at once, one pass over keys and
- * values. The runtime's own kernel adds in a fixed order, without fused multiply-add; where AVX-512 can be
- * had, this one is not held up by that and reads as fast as memory allows.
+/* rsr_bench_dense.c - dense attention to be compared with: four query heads at once, one pass over
+ * keys and values. The runtime's own kernel adds in a fixed order, without fused multiply-add;
+ * where AVX-512 can be had, this one is not held up by that and reads as fast as memory allows.
  */
 #include <math.h>
 #include <string.h>

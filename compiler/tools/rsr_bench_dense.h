@@ -7,7 +7,8 @@
 
 #define BENCH_DENSE_HEADS 4u
 
-/* out, queries: [4][row_floats]; keys, values: [n_keys][row_floats]; row_floats a multiple of 16. */
+/* out, queries: [4][row_floats]; keys, values: [n_keys][row_floats]; row_floats a multiple of
+ * 16. */
 typedef void bench_dense_fn(float *out, const float *queries, const float *keys,
                             const float *values, uint32_t row_floats, uint32_t n_keys, float scale);
 

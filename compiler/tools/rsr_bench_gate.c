@@ -1,5 +1,5 @@
-/* rsr_bench_gate.c - what gates share: scoring what passed them, exactly, and attention over what is left.
- * And the gate of pages, which has the KV index's own bounds of 64 keys. */
+/* rsr_bench_gate.c - what gates share: scoring what passed them, exactly, and attention over what
+ * is left. And the gate of pages, which has the KV index's own bounds of 64 keys. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,8 +85,8 @@ BENCH_GATE_VARIANTS(score_keys, score_body,
                      float *scores),
                     (q, keys, row_floats, mask, scores))
 
-/* How far such a score is from the real product, at most: row_floats / 16 products and additions and 16 of
- * the lanes, each within 2^-24 of sums that are at most |q| |k|; and what underflows. */
+/* How far such a score is from the real product, at most: row_floats / 16 products and additions
+ * and 16 of the lanes, each within 2^-24 of sums that are at most |q| |k|; and what underflows. */
 static double score_error(const struct bench_gate *gate, const float *q) {
     double squares = 0.0;
     for (uint32_t d = 0; d < gate->head_dim; d++)

@@ -1,5 +1,6 @@
-/* rsr_bench_gate.h - other indices of keys, for rsr-bench to compare the KV index with: what they let through
- * is scored exactly. They serve thresholds that are known (value:T), grow never, and are no product.
+/* rsr_bench_gate.h - other indices of keys, for rsr-bench to compare the KV index with: what they
+ * let through is scored exactly. They serve thresholds that are known (value:T), grow never, and
+ * are no product.
  *
  *   pages             the bounds of 64 keys that the KV index has, and nothing below them
  *   centroids         4 keys a centroid in every slice of 32 dimensions, with certified radii: a key stays
@@ -18,8 +19,8 @@
 
 struct bench_gate_kind;
 
-/* Of the keys of one KV head. The index itself is one run of memory, 64-byte aligned, and holds no pointers:
- * a copy of it serves a copy of the keys. */
+/* Of the keys of one KV head. The index itself is one run of memory, 64-byte aligned, and holds no
+ * pointers: a copy of it serves a copy of the keys. */
 struct bench_gate {
     const struct bench_gate_kind *kind;
     const float *keys, *values; /* [n_keys][row_floats], zero from head_dim on */
@@ -81,8 +82,8 @@ static inline uint64_t bench_gate_all(const struct bench_gate *gate, uint32_t pa
     return left < BENCH_GATE_PAGE ? (UINT64_C(1) << left) - 1 : UINT64_MAX;
 }
 
-/* Defines static void name(parameters) from a body of plain C loops, which compilers vectorise, compiled
- * for several instruction sets of which the CPU's best one runs. */
+/* Defines static void name(parameters) from a body of plain C loops, which compilers vectorise,
+ * compiled for several instruction sets of which the CPU's best one runs. */
 #define BENCH_GATE_BODY static inline __attribute__((always_inline))
 #if defined(__x86_64__)
 #define BENCH_GATE_VARIANTS(name, body, parameters, arguments)                                     \

@@ -1,4 +1,5 @@
-/* rsr_bench_kernel.c - one random matrix through plan, lower, emit and link; checked, then measured. */
+/* rsr_bench_kernel.c - one random matrix through plan, lower, emit and link; checked, then
+ * measured. */
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -282,8 +283,8 @@ static uint32_t count_siblings(const struct kernel_bench *b) {
     return leaves ? b->options->siblings : 1;
 }
 
-/* Calls the kernel `calls` times over `copies` copies of the weights, all threads in step; siblings find the
- * tables of the first of them. Returns microseconds a call. */
+/* Calls the kernel `calls` times over `copies` copies of the weights, all threads in step; siblings
+ * find the tables of the first of them. Returns microseconds a call. */
 static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t stride,
                          uint32_t copies, uint32_t calls) {
     const struct rsr_kernel *kernel = &b->lowered.kernel;
@@ -324,7 +325,8 @@ static const char *reason_text(struct kernel_bench *b) {
                          : rsrc_arena_printf(&b->arena, "%s; %s", plan_of(b)->reason, found);
 }
 
-/* A plan predicts one core; of decode one token, whose weights come from memory; of prefill a token of a batch. */
+/* A plan predicts one core; of decode one token, whose weights come from memory; of prefill a token
+ * of a batch. */
 static void add_prediction(const struct kernel_bench *b, double streamed_us, json_t *result) {
     const uint32_t batch = b->options->batch;
     const bool decodes_several = batch > 1 && batch <= RSR_DECODE_MAX_TOKENS;
@@ -361,8 +363,8 @@ static json_t *measure(struct kernel_bench *b) {
     }
     const double first_us = time_calls(b, memory, stride, 1, 3);
     const bool exact = is_exact(b);
-    /* About 50 ms a hot sample; streamed samples go round all copies, but not for ever when the kernel
-     * is bound by its arithmetic. */
+    /* About 50 ms a hot sample; streamed samples go round all copies, but not for ever when the
+     * kernel is bound by its arithmetic. */
     const uint32_t hot_calls = first_us > 5e4 ? 1 : (uint32_t)(5e4 / first_us) + 1;
     const double round_us = first_us * (double)copies;
     const uint32_t streamed_calls =

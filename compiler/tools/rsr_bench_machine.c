@@ -1,7 +1,7 @@
 /* rsr_bench_machine.c - the numbers that a target description needs, of this machine.
  *
- * Bandwidths are read, everything else is measured with kernels (measure/probe.h). Prints a description
- * that --target takes, with how each number was found.
+ * Bandwidths are read, everything else is measured with kernels (measure/probe.h). Prints a
+ * description that --target takes, with how each number was found.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,9 +46,10 @@ static double rounded(double value) {
     return strtod(text, NULL);
 }
 
-/* ---- bandwidths ------------------------------------------------------------------------------------ */
+/* ---- bandwidths ------------------------------------------------------------------------------ */
 
-/* Half a cache, so that the rest of the process fits beside; private caches are read by each thread. */
+/* Half a cache, so that the rest of the process fits beside; private caches are read by each
+ * thread. */
 static const struct cache {
     const char *name;
     int size_name;
@@ -89,7 +90,7 @@ static bool measure_bandwidths(struct machine *m, uint32_t threads) {
     return true;
 }
 
-/* ---- rates ------------------------------------------------------------------------------------------- */
+/* ---- rates ----------------------------------------------------------------------------------- */
 
 typedef enum rsrc_status probe_fn(struct rsrc_diag *, struct rsrc_arena *,
                                   const struct rsrc_probe_input *, double *, const char **);
@@ -125,7 +126,7 @@ static bool measure_rates(struct machine *m, struct rsrc_diag *diag) {
     return true;
 }
 
-/* ---- printing ------------------------------------------------------------------------------------------ */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 /* Of the line "read_gbps: 12.4"; NULL: it was not measured. */
 static const char *how_of(const struct machine *m, const char *line) {

@@ -12,7 +12,7 @@ void *bench_alloc(uint64_t size_bytes) {
     return memory;
 }
 
-/* ---- read bandwidth ------------------------------------------------------------------------------- */
+/* ---- read bandwidth -------------------------------------------------------------------------- */
 
 typedef uint64_t v8u64 __attribute__((vector_size(64)));
 
@@ -121,7 +121,7 @@ double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads
     return best;
 }
 
-/* ---- reports ---------------------------------------------------------------------------------------- */
+/* ---- reports --------------------------------------------------------------------------------- */
 
 static void print_value(const json_t *value) {
     switch (json_typeof(value)) {

@@ -1,7 +1,8 @@
 /* rsr_bench_model.c - prefill and decode speed of a compiled model beside the machine's bandwidth.
  *
- * The floor of a decode step is the time that memory takes for the bytes that it reads: those that the
- * engine's profile counts, by the read bandwidth measured in the same run with as many threads. */
+ * The floor of a decode step is the time that memory takes for the bytes that it reads: those that
+ * the engine's profile counts, by the read bandwidth measured in the same run with as many
+ * threads. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,8 +105,8 @@ static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
 
 /* ---- Bytes and times by operation ---- */
 
-/* What one more decode run, with the engine's profile on, tells of a step. Its times show where the time
- * of the unprofiled runs goes; its bytes are what they read too. */
+/* What one more decode run, with the engine's profile on, tells of a step. Its times show where the
+ * time of the unprofiled runs goes; its bytes are what they read too. */
 struct step_profile {
     rsr_profile_entry entries[MAX_PROFILE];
     size_t n_entries;

@@ -1,7 +1,8 @@
-/* rsr_mkmodel.c - writes synthetic checkpoints in Hugging Face form: options, checks, order of work.
+/* rsr_mkmodel.c - writes synthetic checkpoints in Hugging Face form: options, checks, order of
+ * work.
  *
- * Output: a folder with config.json, weights and tokenizer, or with --matrix a lone safetensors file.
- * Every file is complete under its name or not there; config.json comes last.
+ * Output: a folder with config.json, weights and tokenizer, or with --matrix a lone safetensors
+ * file. Every file is complete under its name or not there; config.json comes last.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -142,7 +143,7 @@ struct request {
     uint32_t n_matrices;
 };
 
-/* ---- command line ---------------------------------------------------------------------------------- */
+/* ---- command line ---------------------------------------------------------------------------- */
 
 static enum rsrc_status bad_value(const struct request *request, enum option_kind kind,
                                   const char *value, const char *expected) {
@@ -355,7 +356,7 @@ static void list_breaks(void) {
         printf("%s %s\n", mkmodel_fault_name(fault), mkmodel_fault_slug(fault));
 }
 
-/* ---- from request to specification ------------------------------------------------------------------ */
+/* ---- from request to specification ----------------------------------------------------------- */
 
 static uint32_t count_or(const struct request *request, enum option_kind kind, uint32_t fallback) {
     return request->counts[kind] ? request->counts[kind] : fallback;
@@ -438,7 +439,7 @@ static enum rsrc_status resolve_spec(const struct request *request, struct mkmod
     return RSRC_OK;
 }
 
-/* ---- work ------------------------------------------------------------------------------------------ */
+/* ---- work ------------------------------------------------------------------------------------ */
 
 static enum rsrc_status make_model(const struct request *request, struct rsrc_arena *arena) {
     struct mkmodel_spec spec;

@@ -16,7 +16,7 @@
 #include "base/mapped_file.h"
 #include "diag.h"
 
-/* ---- what to make (rsr_mkmodel_presets.c) ---------------------------------------------------------- */
+/* ---- what to make (rsr_mkmodel_presets.c) ---------------------------------------------------- */
 
 /* How linear weights are stored. */
 enum mkmodel_storage {
@@ -83,7 +83,7 @@ const struct mkmodel_preset *mkmodel_find_preset(const char *name);
 const struct mkmodel_preset *mkmodel_preset(uint32_t i);
 const struct mkmodel_convention *mkmodel_convention(uint32_t i);
 
-/* ---- tensors (rsr_mkmodel_plan.c) ------------------------------------------------------------------ */
+/* ---- tensors (rsr_mkmodel_plan.c) ------------------------------------------------------------ */
 
 enum mkmodel_fill {
     MKMODEL_FILL_PACKED,   /* four ternary codes a byte */
@@ -128,7 +128,7 @@ void mkmodel_plan_model(struct rsrc_arena *arena, const struct mkmodel_spec *spe
 /* Assigns shards of at most shard_bytes (one tensor may exceed it) and the order in the files. */
 void mkmodel_plan_order(struct mkmodel_plan *plan, uint64_t shard_bytes);
 
-/* ---- data (rsr_mkmodel_data.c) --------------------------------------------------------------------- */
+/* ---- data (rsr_mkmodel_data.c) --------------------------------------------------------------- */
 
 /* What one tensor's elements are drawn from; see the source. Large: keep one, not on the stack. */
 struct mkmodel_source {
@@ -156,7 +156,7 @@ void mkmodel_fill_elements(mkmodel_element *element, const void *tensor,
 uint64_t mkmodel_mix(uint64_t x);
 uint64_t mkmodel_hash_name(uint64_t seed, const char *name);
 
-/* ---- redundancy (rsr_mkmodel_redundancy.c) --------------------------------------------------------- */
+/* ---- redundancy (rsr_mkmodel_redundancy.c) --------------------------------------------------- */
 
 /* One tensor on its way; see the source. */
 struct mkmodel_redundant {
@@ -178,7 +178,7 @@ void mkmodel_redundant_init(struct mkmodel_redundant *tensor_of,
 void mkmodel_redundant_fill(const struct mkmodel_redundant *r, const struct mkmodel_source *source,
                             uint64_t offset, uint8_t *bytes, size_t n_bytes);
 
-/* ---- margins (rsr_mkmodel_margin.c) ---------------------------------------------------------------- */
+/* ---- margins (rsr_mkmodel_margin.c) ---------------------------------------------------------- */
 
 #define MKMODEL_N_WINNERS 8u
 
@@ -189,8 +189,8 @@ struct mkmodel_margin {
     double step[MKMODEL_N_WINNERS]; /* of each winner, along the direction */
 };
 
-/* Standard deviations of an embedding of its own, and of what all blocks together add to it, in units of
- * the direction. */
+/* Standard deviations of an embedding of its own, and of what all blocks together add to it, in
+ * units of the direction. */
 #define MKMODEL_MARGIN_SPREAD 0.15
 
 bool mkmodel_has_margin(const struct mkmodel_tensor *tensor);
@@ -200,7 +200,7 @@ void mkmodel_margin_init(struct mkmodel_margin *margin, const struct mkmodel_ten
 void mkmodel_margin_apply(const struct mkmodel_margin *margin, uint64_t offset, uint8_t *bytes,
                           size_t n_bytes);
 
-/* ---- sparsity (rsr_mkmodel_sparsity.c) ------------------------------------------------------------- */
+/* ---- sparsity (rsr_mkmodel_sparsity.c) ------------------------------------------------------- */
 
 /* One tensor on its way; see the source. */
 struct mkmodel_sparse {
@@ -221,7 +221,7 @@ void mkmodel_sparse_init(struct mkmodel_sparse *out, const struct mkmodel_spec *
 void mkmodel_sparse_fill(const struct mkmodel_sparse *sparse, const struct mkmodel_source *source,
                          uint64_t offset, uint8_t *bytes, size_t n_bytes);
 
-/* ---- faults (rsr_mkmodel_break.c) ------------------------------------------------------------------ */
+/* ---- faults (rsr_mkmodel_break.c) ------------------------------------------------------------ */
 
 struct mkmodel_fault;
 
@@ -249,7 +249,7 @@ uint64_t mkmodel_break_length(const struct mkmodel_fault *fault, uint64_t length
 /* Data bytes to leave away at the end (or, negative, to add). */
 int64_t mkmodel_break_cut(const struct mkmodel_fault *fault, uint64_t data_bytes);
 
-/* ---- files ----------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 struct mkmodel_writer {
     struct rsrc_diag *diag;
@@ -263,13 +263,14 @@ struct mkmodel_writer {
 RSRC_NODISCARD enum rsrc_status mkmodel_write_weights(const struct mkmodel_writer *writer,
                                                       const struct mkmodel_plan *plan,
                                                       bool is_folder);
-/* rsr_mkmodel_config.c: config.json, generation_config.json, tokenizer.json, tokenizer_config.json */
+/* rsr_mkmodel_config.c: config.json, generation_config.json, tokenizer.json,
+ * tokenizer_config.json */
 RSRC_NODISCARD enum rsrc_status mkmodel_write_configs(const struct mkmodel_writer *writer);
 /* Takes the reference to root. */
 RSRC_NODISCARD enum rsrc_status mkmodel_write_json(const struct mkmodel_writer *writer,
                                                    const char *file, json_t *root);
 
-/* ---- tokenizer (rsr_mkmodel_tokenizer.c) ------------------------------------------------------------ */
+/* ---- tokenizer (rsr_mkmodel_tokenizer.c) ----------------------------------------------------- */
 
 /* The vocabulary: 256 bytes, synthetic merges, then the special tokens. */
 struct mkmodel_token_ids {

@@ -1,8 +1,9 @@
-/* rsr_mkmodel_break.c - checkpoints that are wrong in exactly one way, each with the slug it must get.
+/* rsr_mkmodel_break.c - checkpoints that are wrong in exactly one way, each with the slug it must
+ * get.
  *
- * One row of `faults` a kind: what is changed (tensors, a JSON file, the header's text, the length word,
- * the end of the file) and into what. The tensor names are those of `--preset tiny`; a fault that does
- * not apply to a model is an error, never a silent no-op.
+ * One row of `faults` a kind: what is changed (tensors, a JSON file, the header's text, the length
+ * word, the end of the file) and into what. The tensor names are those of `--preset tiny`; a fault
+ * that does not apply to a model is an error, never a silent no-op.
  */
 #include <string.h>
 
@@ -233,7 +234,7 @@ bool mkmodel_fault_is_sharded(const struct mkmodel_fault *fault) {
     return fault && fault->sharded;
 }
 
-/* ---- tensors --------------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void remove_tensor(struct mkmodel_plan *plan, struct mkmodel_tensor *tensor) {
     size_t after = (size_t)(plan->tensors + plan->n_tensors - tensor) - 1;
@@ -297,7 +298,7 @@ enum rsrc_status mkmodel_break_tensors(struct rsrc_diag *diag, struct rsrc_arena
     return RSRC_FAILED;
 }
 
-/* ---- JSON files ------------------------------------------------------------------------------------ */
+/* ---- JSON files ------------------------------------------------------------------------------ */
 
 static bool is_about(const struct mkmodel_fault *fault, enum fault_kind kind, const char *file) {
     return fault && fault->kind == kind && strcmp(fault->target, file) == 0;
@@ -325,7 +326,7 @@ bool mkmodel_break_omits(const struct mkmodel_fault *fault, const char *file) {
     return is_about(fault, OMIT_FILE, file);
 }
 
-/* ---- the container --------------------------------------------------------------------------------- */
+/* ---- the container --------------------------------------------------------------------------- */
 
 static const char *last_of(const char *text, const char *word) {
     const char *last = NULL;

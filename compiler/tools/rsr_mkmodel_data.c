@@ -1,10 +1,10 @@
 /* rsr_mkmodel_data.c - reproducible tensor data at memory speed.
  *
- * Element i of a tensor is table[r], where r is the 16 bits number i mod 4 of mix(key + i / 4) and the
- * key is a hash of seed and name: any part can be made alone, and a tensor does not depend on its
- * neighbours. The table has 65536 entries drawn from the wanted distribution, so its probabilities are
- * multiples of 2^-16. Tables are made with integers and single IEEE operations, never with libm, so
- * files are the same bytes whatever compiler and library built the tool.
+ * Element i of a tensor is table[r], where r is the 16 bits number i mod 4 of mix(key + i / 4) and
+ * the key is a hash of seed and name: any part can be made alone, and a tensor does not depend on
+ * its neighbours. The table has 65536 entries drawn from the wanted distribution, so its
+ * probabilities are multiples of 2^-16. Tables are made with integers and single IEEE operations,
+ * never with libm, so files are the same bytes whatever compiler and library built the tool.
  */
 #include <math.h>
 #include <string.h>
@@ -31,7 +31,7 @@ uint64_t mkmodel_hash_name(uint64_t seed, const char *name) {
     return mkmodel_mix(hash ^ mkmodel_mix(seed));
 }
 
-/* ---- floats as stored ------------------------------------------------------------------------------ */
+/* ---- floats as stored ------------------------------------------------------------------------ */
 
 static uint16_t bf16_of(float value) {
     uint32_t bits;
@@ -74,7 +74,7 @@ static uint16_t stored(const struct mkmodel_tensor *tensor, double value) {
     return mkmodel_store(tensor->dtype, value);
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* About normal, mean 0 and variance 1: the sum of four uniform 16-bit numbers. */
 static double sample_normal(uint64_t i) {
@@ -167,7 +167,7 @@ uint16_t mkmodel_source_element(const struct mkmodel_source *source, uint64_t nu
     return source->table[mkmodel_mix(source->key + number / 4) >> (16 * (number % 4)) & 0xffff];
 }
 
-/* ---- streams --------------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 /* Four elements from one number; element_bytes is a constant in both calls. */
 static inline void draw(const struct mkmodel_source *source, uint64_t counter, uint8_t *bytes,

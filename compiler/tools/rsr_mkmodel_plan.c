@@ -1,7 +1,7 @@
 /* rsr_mkmodel_plan.c - the tensors of a model, their distributions, and where they go.
  *
- * Scales keep a forward pass sane: a linear layer of n inputs, of which a share d is not zero, turns
- * normalised inputs into outputs of about unit size when its weights are +-1/sqrt(n d).
+ * Scales keep a forward pass sane: a linear layer of n inputs, of which a share d is not zero,
+ * turns normalised inputs into outputs of about unit size when its weights are +-1/sqrt(n d).
  */
 #include <math.h>
 #include <stdlib.h>

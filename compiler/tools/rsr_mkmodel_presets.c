@@ -1,7 +1,8 @@
 /* rsr_mkmodel_presets.c - published families and their true shapes.
  *
- * Shapes are those of the models' config.json files; what the family's tensors are called and how they
- * are stored is its convention. The tokenizer is always synthetic (see rsr_mkmodel_tokenizer.c).
+ * Shapes are those of the models' config.json files; what the family's tensors are called and how
+ * they are stored is its convention. The tokenizer is always synthetic (see
+ * rsr_mkmodel_tokenizer.c).
  */
 #include <string.h>
 

@@ -1,8 +1,9 @@
-/* rsr_mkmodel_redundancy.c - weights with something to find: rows that repeat, zeros, dead channels.
+/* rsr_mkmodel_redundancy.c - weights with something to find: rows that repeat, zeros, dead
+ * channels.
  *
- * Which rows and columns are what is drawn from hashes of tensor and number, so that any part of a tensor
- * can be made alone, as in rsr_mkmodel_data.c. A row that repeats another is equal to it or, where the
- * alphabet has signs, opposite. Matrices of signs have no zeros and keep none.
+ * Which rows and columns are what is drawn from hashes of tensor and number, so that any part of a
+ * tensor can be made alone, as in rsr_mkmodel_data.c. A row that repeats another is equal to it or,
+ * where the alphabet has signs, opposite. Matrices of signs have no zeros and keep none.
  */
 #include <string.h>
 
@@ -60,7 +61,8 @@ static bool is_dead_half(const struct mkmodel_redundant *r, uint64_t row) {
     return chance(drawn, r->redundancy->dead_channels) && (drawn & 1) + 1 == r->channel_half;
 }
 
-/* The row that `row` is made from, at most itself; *negated, whether it is opposite. UINT64_MAX: zero. */
+/* The row that `row` is made from, at most itself; *negated, whether it is opposite. UINT64_MAX:
+ * zero. */
 static uint64_t find_source(const struct mkmodel_redundant *r, uint64_t row, bool *negated) {
     *negated = false;
     if (is_dead_half(r, row))

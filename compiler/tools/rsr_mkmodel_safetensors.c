@@ -1,4 +1,5 @@
-/* rsr_mkmodel_safetensors.c - streams tensors into safetensors files, one or several with an index. */
+/* rsr_mkmodel_safetensors.c - streams tensors into safetensors files, one or several with an
+ * index. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,10 +1,12 @@
-/* rsr_mkmodel_sparsity.c - a model whose squared ReLU leaves the share of channels that was asked for.
+/* rsr_mkmodel_sparsity.c - a model whose squared ReLU leaves the share of channels that was asked
+ * for.
  *
- * Embeddings are large beside what blocks add to the residual stream, so every block sees the token's own
- * numbers: independent and about normal, but for the first BIAS_COLS columns, which are the same constant
- * for all tokens. A row of gate has the same sign in all of those columns. Its sum is then a normal number
- * plus a constant, and the constant sets how often it is above 0; which rows are, differs from token to
- * token. Rows of a group share some of their weights, so that their channels fire together.
+ * Embeddings are large beside what blocks add to the residual stream, so every block sees the
+ * token's own numbers: independent and about normal, but for the first BIAS_COLS columns, which are
+ * the same constant for all tokens. A row of gate has the same sign in all of those columns. Its
+ * sum is then a normal number plus a constant, and the constant sets how often it is above 0; which
+ * rows are, differs from token to token. Rows of a group share some of their weights, so that their
+ * channels fire together.
  */
 #include <math.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* rsr_mkmodel_tokenizer.c - a small synthetic tokenizer in the form of Llama 3's tokenizer.json.
  *
- * Byte-level BPE: 256 byte tokens, merges drawn from a seed (letters by about their English frequency, so
- * that text does get merged), and three special tokens. It is the same for every preset but for its
- * size, whatever tokenizer the real model has; ids above its last token have no text, as the padding
- * rows of real vocabularies.
+ * Byte-level BPE: 256 byte tokens, merges drawn from a seed (letters by about their English
+ * frequency, so that text does get merged), and three special tokens. It is the same for every
+ * preset but for its size, whatever tokenizer the real model has; ids above its last token have no
+ * text, as the padding rows of real vocabularies.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +30,8 @@ static const char *const letters[] = {
 
 #define N_LETTERS (sizeof letters / sizeof *letters)
 
-/* The character of the byte-level alphabet for the byte that is `rank`th in its order: printable bytes
- * stand for themselves, the other 68 follow from U+0100 on. */
+/* The character of the byte-level alphabet for the byte that is `rank`th in its order: printable
+ * bytes stand for themselves, the other 68 follow from U+0100 on. */
 static uint32_t alphabet_char(uint32_t rank) {
     if (rank < 94)
         return 0x21 + rank;

@@ -1,13 +1,15 @@
-// cuda_emulation.h - runs CUDA C++ kernels on the host, so that their results can be tested without a GPU.
+// cuda_emulation.h - runs CUDA C++ kernels on the host, so that their results can be tested without
+// a GPU.
 //
-// Include it before a kernel's header and compile with an ordinary C++ compiler. Every thread of a block
-// is a fiber; barriers and warp collectives are the places where fibers wait, and whoever can go on is
-// chosen at random. Blocks run one after the other, their shared memory filled with garbage first. What a
-// GPU may leave to chance is thus made to go wrong: a value read before the barrier that it needs is
-// garbage, and threads that meet at different collectives are reported, as is a deadlock.
+// Include it before a kernel's header and compile with an ordinary C++ compiler. Every thread of a
+// block is a fiber; barriers and warp collectives are the places where fibers wait, and whoever can
+// go on is chosen at random. Blocks run one after the other, their shared memory filled with
+// garbage first. What a GPU may leave to chance is thus made to go wrong: a value read before the
+// barrier that it needs is garbage, and threads that meet at different collectives are reported, as
+// is a deadlock.
 //
-// options::skip_barrier and options::lane_error break a kernel on purpose, so that a test can show that
-// it would notice.
+// options::skip_barrier and options::lane_error break a kernel on purpose, so that a test can show
+// that it would notice.
 #pragma once
 
 #include <ucontext.h>
@@ -92,8 +94,8 @@ struct fiber {
     void *fake_stack = nullptr; // AddressSanitizer's
 };
 
-// What the lanes of a warp exchange. Collectives alternate between two sets of slots: a lane can be one
-// collective ahead of another, never two.
+// What the lanes of a warp exchange. Collectives alternate between two sets of slots: a lane can be
+// one collective ahead of another, never two.
 struct warp {
     uint32_t values[2][WARP];
     unsigned arrived[2] = {0, 0}; // so far, over all collectives that used the slots
@@ -139,8 +141,8 @@ class block {
             wait();
     }
 
-    // Publishes the lane's value and waits for the others'; returns all 32. `operation` must be one text
-    // for all lanes.
+    // Publishes the lane's value and waits for the others'; returns all 32. `operation` must be one
+    // text for all lanes.
     const uint32_t *exchange(const char *operation, uint32_t value) {
         warp &mine = warps_[running_->index / WARP];
         const unsigned number = running_->n_collectives++;
@@ -205,7 +207,8 @@ class block {
 #endif
     }
 
-    // Back to the scheduler; `keep` is where AddressSanitizer saves the fiber's state, null for good.
+    // Back to the scheduler; `keep` is where AddressSanitizer saves the fiber's state, null for
+    // good.
     void leave([[maybe_unused]] void **keep) {
         fiber &f = *running_;
 #ifdef EMULATION_ASAN
@@ -267,8 +270,8 @@ class block {
     static inline block *current_ = nullptr;
 };
 
-// Runs a grid of one dimension; `shared` is the memory of one block after the other. Empty, or what went
-// wrong.
+// Runs a grid of one dimension; `shared` is the memory of one block after the other. Empty, or what
+// went wrong.
 inline std::string launch(unsigned n_blocks, unsigned n_threads, const options &chosen,
                           void *shared, size_t shared_bytes, const std::function<void()> &kernel) {
     std::vector<std::unique_ptr<char[]>> stacks;

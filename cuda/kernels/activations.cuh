@@ -1,8 +1,8 @@
 // activations.cuh - rows of activations to int8 in shared memory, by all threads of a block.
 //
-// The rule is the runtime's (runtime/src/ops/ops_norm.c), bit for bit: s = 127 / max(largest |x|, 1e-5),
-// q = round half to even of x s, scale = 1 / s. A row with an infinity or a NaN becomes zeros of scale 0
-// and is reported. No operation here is a product and a sum, so none can be fused.
+// The rule is the runtime's (runtime/src/ops/ops_norm.c), bit for bit: s = 127 / max(largest |x|,
+// 1e-5), q = round half to even of x s, scale = 1 / s. A row with an infinity or a NaN becomes
+// zeros of scale 0 and is reported. No operation here is a product and a sum, so none can be fused.
 #pragma once
 
 namespace rsr {
@@ -17,8 +17,8 @@ static_assert(sizeof(act_row) == 64, "the header of rsr_abi.h has 64 bytes");
 
 enum : unsigned { INFINITY_BITS = 0x7f800000u };
 
-// TOKENS rows of COLS values, PADDED with zeros to whole steps of the kernel, and what belongs to a row:
-// its scale, and a share of its sum for every warp that quantised it.
+// TOKENS rows of COLS values, PADDED with zeros to whole steps of the kernel, and what belongs to a
+// row: its scale, and a share of its sum for every warp that quantised it.
 template <unsigned COLS, unsigned PADDED, unsigned TOKENS, unsigned WARPS> struct act_rows {
     uint4 q[TOKENS][PADDED / 16];
     float scale[TOKENS];
@@ -101,7 +101,8 @@ template <unsigned COLS, unsigned PADDED, unsigned TOKENS, unsigned WARPS> struc
         __syncthreads();
     }
 
-    // Activation rows, ldx bytes apart, whose scale and sum stay where they are. Ends with a barrier.
+    // Activation rows, ldx bytes apart, whose scale and sum stay where they are. Ends with a
+    // barrier.
     __device__ __forceinline__ void copy_rows(const char *x, size_t ldx, unsigned n_tokens) {
         for (unsigned t = 0; t < n_tokens; t++) {
             const uint4 *from = reinterpret_cast<const uint4 *>(x + t * ldx + sizeof(act_row));

@@ -1,7 +1,8 @@
 // codes.cuh - 16 bytes of packed codes to the operands of __dp4a.
 //
-// A code is weight + 1: 0, 1 or 2. One 32-bit word holds groups of four codes, one in each byte's place;
-// unpack() puts group g of a word into groups[g]. lower/pack_gpu.h says which column a code belongs to.
+// A code is weight + 1: 0, 1 or 2. One 32-bit word holds groups of four codes, one in each byte's
+// place; unpack() puts group g of a word into groups[g]. lower/pack_gpu.h says which column a code
+// belongs to.
 #pragma once
 
 namespace rsr {
@@ -21,9 +22,9 @@ template <> struct codec<BITS2> {
     }
 };
 
-// A byte is ceil(v * 256 / 243) for the number v of five digits to base 3. Multiplied by 3, its first
-// digit carries out into the next byte and the rest stays: even and odd bytes therefore work in 16-bit
-// fields of a word each.
+// A byte is ceil(v * 256 / 243) for the number v of five digits to base 3. Multiplied by 3, its
+// first digit carries out into the next byte and the rest stays: even and odd bytes therefore work
+// in 16-bit fields of a word each.
 template <> struct codec<BASE3> {
     enum : unsigned { GROUPS = 5 };
 

@@ -1,17 +1,19 @@
-// matvec.cuh - y = W x for one ternary or binary matrix of a shape that is known when it is compiled.
+// matvec.cuh - y = W x for one ternary or binary matrix of a shape that is known when it is
+// compiled.
 //
-// A warp works on four rows with eight lanes each. A lane's 16-byte load brings 64 or 80 codes (codes.cuh)
-// of its row, the warp's together 512 consecutive bytes; that is a step, and STEPS steps cover a row.
-// ROW_WARPS warps of a block have rows of their own, COL_WARPS share a row's steps. Codes are weight + 1,
-// so the sum of the activations is subtracted once at the end. AHEAD loads a lane are under way at any
-// time, the first of them while the activations are quantised. TOKENS tokens share one reading of the
-// codes; more are done in turns.
+// A warp works on four rows with eight lanes each. A lane's 16-byte load brings 64 or 80 codes
+// (codes.cuh) of its row, the warp's together 512 consecutive bytes; that is a step, and STEPS
+// steps cover a row. ROW_WARPS warps of a block have rows of their own, COL_WARPS share a row's
+// steps. Codes are weight + 1, so the sum of the activations is subtracted once at the end. AHEAD
+// loads a lane are under way at any time, the first of them while the activations are quantised.
+// TOKENS tokens share one reading of the codes; more are done in turns.
 //
 //   SCALE  x: floats, 16-byte aligned rows ldx elements apart (ldx a multiple of 4), quantised here;
 //          y: floats, (float)acc * (x scale * weight scale), rows ldy elements apart
 //   RAW    x: activation rows (rsr_abi.h) ldx bytes apart; y: int32 acc
 //
-// Launch with BLOCKS blocks of THREADS threads. *not_finite is set to 1 where x has an infinity or a NaN.
+// Launch with BLOCKS blocks of THREADS threads. *not_finite is set to 1 where x has an infinity or
+// a NaN.
 #pragma once
 
 #include "activations.cuh"

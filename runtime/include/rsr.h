@@ -1,8 +1,8 @@
 /* rsr.h - run language models that rsrc compiled.
  *
  * A model.so made by `rsrc` holds the weights, the code specialised to them and the runtime. This
- * header opens such a file and evaluates it. Link with -lrsr, or load the model yourself and pass its
- * one symbol to rsr_open_query().
+ * header opens such a file and evaluates it. Link with -lrsr, or load the model yourself and pass
+ * its one symbol to rsr_open_query().
  *
  *     rsr_error err = RSR_ERROR_INIT;
  *     rsr_model *model;
@@ -142,7 +142,7 @@ typedef struct rsr_kernel_info {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_kernel(const rsr_model *model, uint32_t index,
                                                          rsr_kernel_info *info);
 
-/* ---- Text ------------------------------------------------------------------------------------- */
+/* ---- Text ------------------------------------------------------------------------------------ */
 
 enum {
     RSR_TOKENIZE_ADD_SPECIAL = 1,   /* what the tokenizer puts around a text (BOS) */
@@ -150,16 +150,16 @@ enum {
 };
 
 /* Text to tokens. Invalid UTF-8 is replaced by U+FFFD first, as Python's errors='replace' does.
- * *n_tokens receives the count even if it exceeds `capacity`; then tokens holds the first `capacity`
- * and the status is RSR_ERR_FULL. */
+ * *n_tokens receives the count even if it exceeds `capacity`; then tokens holds the first
+ * `capacity` and the status is RSR_ERR_FULL. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_tokenize(const rsr_model *model, const char *text,
                                                  size_t text_bytes, uint32_t flags, uint32_t *tokens,
                                                  size_t capacity, size_t *n_tokens, rsr_error *err);
 
-/* Tokens to text; invalid UTF-8 in the result is replaced by U+FFFD. Writes at most `capacity` bytes,
- * no terminator; *text_bytes receives the full length, and if that exceeds `capacity` the status is
- * RSR_ERR_FULL. skip_special drops special tokens. Many tokenizers put a space in front of every text,
- * which is dropped here: detokenise a text as a whole. */
+/* Tokens to text; invalid UTF-8 in the result is replaced by U+FFFD. Writes at most `capacity`
+ * bytes, no terminator; *text_bytes receives the full length, and if that exceeds `capacity` the
+ * status is RSR_ERR_FULL. skip_special drops special tokens. Many tokenizers put a space in front
+ * of every text, which is dropped here: detokenise a text as a whole. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_detokenize(const rsr_model *model, const uint32_t *tokens,
                                                    size_t n_tokens, bool skip_special, char *text,
                                                    size_t capacity, size_t *text_bytes,
@@ -178,10 +178,10 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_chat_format(const rsr_model *model,
                                                     size_t capacity, size_t *text_bytes,
                                                     rsr_error *err);
 
-/* ---- Engine ------------------------------------------------------------------------------------ */
+/* ---- Engine ---------------------------------------------------------------------------------- */
 
-/* What a probe sees. `data` may be changed in place; it is called between barriers on one thread, while
- * its engine is busy: it must not call the engine or its sequences. */
+/* What a probe sees. `data` may be changed in place; it is called between barriers on one thread,
+ * while its engine is busy: it must not call the engine or its sequences. */
 typedef struct rsr_probe_point {
     uint32_t size_bytes;
     enum { RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT, RSR_PROBE_NORM_OUTPUT,
@@ -233,10 +233,11 @@ typedef struct rsr_engine_info {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
                                                         rsr_engine_info *info);
 
-/* Time spent by operation, for `rsr-bench model --profile`. Reports what was collected since the last
- * call, starts again from zero, and from now on collects (enable) or not. Collecting costs three clock
- * reads per operation; off until enabled. entries may be NULL to drop the report. *n_entries (may be
- * NULL) receives the count; if it exceeds `capacity`, the status is RSR_ERR_FULL and nothing is reset. */
+/* Time spent by operation, for `rsr-bench model --profile`. Reports what was collected since the
+ * last call, starts again from zero, and from now on collects (enable) or not. Collecting costs
+ * three clock reads per operation; off until enabled. entries may be NULL to drop the report.
+ * *n_entries (may be NULL) receives the count; if it exceeds `capacity`, the status is RSR_ERR_FULL
+ * and nothing is reset. */
 typedef struct rsr_profile_entry {
     const char *name;       /* "q", "gate", "attention", "head", ... */
     uint64_t time_ns;       /* of the last worker, its barrier included: over all entries, of the steps */
@@ -250,12 +251,13 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_profile(rsr_engine *engine, bool 
                                                        rsr_profile_entry *entries, size_t capacity,
                                                        size_t *n_entries);
 
-/* What attention read and left out since the engine was created or the last reset; with "dense", names
- * only. Errors are of single operations: |output of a head - dense attention over the same query and the
- * stored keys and values| <= max_error, but for float32 rounding; |the latter - dense attention over keys
- * and values as they were before they were stored| <= max_storage_error. They change what later layers see,
- * so nothing is said of logits. What storing loses is not certified where attention is dense. What is read may
- * depend on n_threads (of topk and budget each thread finds the best of its pages); what is left out does not. */
+/* What attention read and left out since the engine was created or the last reset; with "dense",
+ * names only. Errors are of single operations: |output of a head - dense attention over the same
+ * query and the stored keys and values| <= max_error, but for float32 rounding; |the latter - dense
+ * attention over keys and values as they were before they were stored| <= max_storage_error. They
+ * change what later layers see, so nothing is said of logits. What storing loses is not certified
+ * where attention is dense. What is read may depend on n_threads (of topk and budget each thread
+ * finds the best of its pages); what is left out does not. */
 typedef struct rsr_attention_stats {
     uint32_t size_bytes;
     uint32_t min_keys;              /* fewer keys than this are attended to densely */
@@ -287,7 +289,7 @@ typedef struct rsr_head_stats {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_head_stats(rsr_engine *engine, bool reset,
                                                           rsr_head_stats *stats);
 
-/* ---- Sequences ---------------------------------------------------------------------------------- */
+/* ---- Sequences ------------------------------------------------------------------------------- */
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_create(rsr_engine *engine, rsr_sequence **sequence,
                                                         rsr_error *err);
@@ -301,13 +303,13 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_truncate(rsr_sequence *sequence
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork,
                                                       rsr_error *err);
 
-/* The stored key and value of the token at `position` in a layer, for traces: [n_kv_heads][head_dim] floats
- * each, as attention reads them. */
+/* The stored key and value of the token at `position` in a layer, for traces:
+ * [n_kv_heads][head_dim] floats each, as attention reads them. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position,
                                                          uint32_t layer, float *keys, float *values,
                                                          rsr_error *err);
 
-/* ---- Evaluation ----------------------------------------------------------------------------------- */
+/* ---- Evaluation ------------------------------------------------------------------------------ */
 
 typedef struct rsr_batch_entry {
     rsr_sequence *sequence;
@@ -316,10 +318,10 @@ typedef struct rsr_batch_entry {
     bool want_logits;
 } rsr_batch_entry;
 
-/* A token to be picked behind an entry: what rsr_sample() gives for the entry's logits and all tokens of its
- * sequence up to and including it, without reading all of the head where the module has a sketch of it. An
- * entry that also wants logits, top_p below 1, a repeat_penalty below 1 and a top_k above an eighth of the
- * vocabulary read it all. */
+/* A token to be picked behind an entry: what rsr_sample() gives for the entry's logits and all
+ * tokens of its sequence up to and including it, without reading all of the head where the module
+ * has a sketch of it. An entry that also wants logits, top_p below 1, a repeat_penalty below 1 and
+ * a top_k above an eighth of the vocabulary read it all. */
 struct rsr_sampling;
 typedef struct rsr_pick {
     size_t entry;
@@ -344,17 +346,17 @@ typedef struct rsr_batch {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch,
                                              rsr_error *err);
 
-/* ---- Embeddings -------------------------------------------------------------------------------------- */
+/* ---- Embeddings ------------------------------------------------------------------------------ */
 
-/* The embedding of a text's tokens: hidden states pooled and normalised as the checkpoint says. embedding
- * gets rsr_model_info.hidden floats, which depend on the tokens alone. Runs in a sequence of its own that
- * ends with the call. RSR_ERR_ARGUMENT: a language model, no tokens, or capacity too small; RSR_ERR_FULL:
- * more tokens than the engine's context or free KV pages hold. */
+/* The embedding of a text's tokens: hidden states pooled and normalised as the checkpoint says.
+ * embedding gets rsr_model_info.hidden floats, which depend on the tokens alone. Runs in a sequence
+ * of its own that ends with the call. RSR_ERR_ARGUMENT: a language model, no tokens, or capacity
+ * too small; RSR_ERR_FULL: more tokens than the engine's context or free KV pages hold. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_embed(rsr_engine *engine, const uint32_t *tokens,
                                               size_t n_tokens, float *embedding, size_t capacity,
                                               rsr_error *err);
 
-/* ---- Sampling --------------------------------------------------------------------------------------- */
+/* ---- Sampling -------------------------------------------------------------------------------- */
 
 typedef struct rsr_sampling {
     uint32_t size_bytes;
@@ -375,7 +377,7 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sample(const rsr_model *model, const rsr
                                                const float *logits, const uint32_t *history,
                                                size_t n_history, uint32_t *token, rsr_error *err);
 
-/* ---- Generation -------------------------------------------------------------------------------------- */
+/* ---- Generation ------------------------------------------------------------------------------ */
 
 typedef struct rsr_generate_options {
     uint32_t size_bytes;
@@ -392,9 +394,9 @@ typedef struct rsr_generate_options {
 #define RSR_GENERATE_OPTIONS_INIT                                                                    \
     {sizeof(rsr_generate_options), 0, RSR_TOKENIZE_ADD_SPECIAL, NULL, NULL, 0, false, NULL, 0}
 
-/* One generated token, a stop token included. text is complete UTF-8, without special and stop tokens; it
- * may be empty while later tokens decide what a character is, and lives until the callback returns.
- * Return false to stop. */
+/* One generated token, a stop token included. text is complete UTF-8, without special and stop
+ * tokens; it may be empty while later tokens decide what a character is, and lives until the
+ * callback returns. Return false to stop. */
 typedef struct rsr_generated {
     uint32_t size_bytes;
     uint32_t token;
@@ -412,9 +414,10 @@ typedef struct rsr_generate_result {
 #define RSR_GENERATE_RESULT_INIT {.size_bytes = sizeof(rsr_generate_result)}
 
 /* Appends the prompt to the sequence and generates. The last token produced is not yet in the
- * sequence: to go on after it, begin the next call's prompt_tokens with it. Sampling is rsr_sample with
- * the whole sequence as history, whoever evaluated it. A callback that stops is no failure: the status
- * is RSR_OK. On failure the sequence holds what was evaluated. callback and result may be NULL. */
+ * sequence: to go on after it, begin the next call's prompt_tokens with it. Sampling is rsr_sample
+ * with the whole sequence as history, whoever evaluated it. A callback that stops is no failure:
+ * the status is RSR_OK. On failure the sequence holds what was evaluated. callback and result may
+ * be NULL. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence,
                                                  const char *prompt, size_t prompt_bytes,
                                                  const rsr_generate_options *options,

@@ -51,8 +51,8 @@ struct rsr_act_row {
     /* int8_t q[] follows at byte RSR_ACT_HEADER */
 };
 
-/* A listed row is an activation row with a list behind it: which of n elements count. Those are rows of a
- * matrix (n: its rows), or the row's own elements that are not 0 (n: its cols).
+/* A listed row is an activation row with a list behind it: which of n elements count. Those are
+ * rows of a matrix (n: its rows), or the row's own elements that are not 0 (n: its cols).
  *   uint32_t begin[]    of every RSR_LIST_CHUNK elements: how many listed ones lie before; then all
  *   uint32_t index[]    the listed ones, ascending, then RSR_LIST_SLACK zeros
  *   int8_t value[]      their q, then RSR_LIST_SLACK zeros; of the row's own elements alone
@@ -254,7 +254,7 @@ struct rsr_step_table {
     uint64_t arena_bytes_per_token;
 };
 
-/* ---- The model -------------------------------------------------------------------------------- */
+/* ---- The model ------------------------------------------------------------------------------- */
 
 enum rsr_dtype { RSR_DTYPE_F32, RSR_DTYPE_BF16, RSR_DTYPE_F16, RSR_DTYPE_I8, RSR_DTYPE_U8,
                  RSR_DTYPE_I32, RSR_DTYPE_I64, RSR_DTYPE_COUNT };
@@ -308,8 +308,8 @@ struct rsr_matrix_data {    /* a dense matrix at its stored width: embedding, he
     uint32_t role;          /* enum rsr_role of a linear layer; else not used */
 };
 
-/* A copy of the head in few bits with proven errors (runtime/src/sketch/sketch.h): most rows are known
- * to be too small without being read. */
+/* A copy of the head in few bits with proven errors (runtime/src/sketch/sketch.h): most rows are
+ * known to be too small without being read. */
 struct rsr_head_sketch {
     const void *blocks;     /* [ceil(head.rows / 64)], of block_bytes; rows past the last are 0.
                                NULL: there is none, and nothing else counts */
@@ -459,7 +459,7 @@ struct rsr_tokenizer_header {
     uint32_t byte_token[256];   /* id of each single byte, RSR_NO_TOKEN if there is none */
 };
 
-/* ---- The module ---------------------------------------------------------------------------------- */
+/* ---- The module ------------------------------------------------------------------------------ */
 
 struct rsr_api; /* rsr_api.h: the runtime's function table */
 
@@ -490,8 +490,9 @@ struct rsr_module {
 
 /* ---- Matrices ------------------------------------------------------------------------------------
  *
- * A library of matrices without a model. Each of its functions is one call of rsr_multiply_matrix(),
- * which gives 0 or why there is no result; the numbers are those of the generated header.
+ * A library of matrices without a model. Each of its functions is one call of
+ * rsr_multiply_matrix(), which gives 0 or why there is no result; the numbers are those of the
+ * generated header.
  */
 enum rsr_matrix_status { RSR_MATRIX_OK, RSR_MATRIX_NO_MEMORY, RSR_MATRIX_NO_CPU, RSR_MATRIX_BAD_CALL };
 

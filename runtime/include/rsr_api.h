@@ -1,8 +1,8 @@
 /* rsr_api.h - the function table through which librsr reaches the runtime inside a module.
  *
  * Every opaque object begins with a pointer to the table of the module that made it, so modules of
- * different ages live in one process. librsr's functions (rsr.h) are one-line forwards. Rows are only
- * ever appended; size_bytes tells how many there are.
+ * different ages live in one process. librsr's functions (rsr.h) are one-line forwards. Rows are
+ * only ever appended; size_bytes tells how many there are.
  */
 #ifndef RSR_API_H
 #define RSR_API_H

@@ -1,9 +1,9 @@
 /* rsr_cpu_detect.h - which features of rsr_cpu_features.def this machine has: RSR_CPU_MASK bits.
  *
- * Shared by the runtime (may this code run here?) and the compiler (the target `native`), each of which
- * includes it in one file. x86-64: CPUID, and XCR0 for the registers that the operating system saves,
- * which CPUID alone does not tell; Intel SDM volume 2, CPUID leaves 1 and 7; volume 1, 13.3. AArch64:
- * the auxiliary vector.
+ * Shared by the runtime (may this code run here?) and the compiler (the target `native`), each of
+ * which includes it in one file. x86-64: CPUID, and XCR0 for the registers that the operating
+ * system saves, which CPUID alone does not tell; Intel SDM volume 2, CPUID leaves 1 and 7; volume
+ * 1, 13.3. AArch64: the auxiliary vector.
  */
 #ifndef RSR_CPU_DETECT_H
 #define RSR_CPU_DETECT_H

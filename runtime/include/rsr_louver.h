@@ -1,9 +1,9 @@
 /* rsr_louver.h - an index of keys that never misses, usable without any model.
  *
- * An index holds the keys and values of one KV head. Asked with a query q and a threshold T it finds
- * { i : q . k[i] >= T }: every one of them, for any data, proven by rounding every bound up (the theorem
- * is in the sources, sketch.h). Keys far below T are dropped by reading a bound of 64 keys at once, then
- * by 4, then by 8 bits a dimension; only what is left reads keys and values.
+ * An index holds the keys and values of one KV head. Asked with a query q and a threshold T it
+ * finds { i : q . k[i] >= T }: every one of them, for any data, proven by rounding every bound up
+ * (the theorem is in the sources, sketch.h). Keys far below T are dropped by reading a bound of 64
+ * keys at once, then by 4, then by 8 bits a dimension; only what is left reads keys and values.
  *
  *     rsr_error err = RSR_ERROR_INIT;
  *     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
@@ -16,10 +16,11 @@
  *     rsr_louver_threshold_parse("mass:1e-3", &query.threshold, &err);
  *     rsr_louver_attend(index, &query, NULL, &err);
  *
- * The rules of rsr.h hold (ownership, errors, options, silence). An index belongs to one thread at a
- * time; a fork and its origin may belong to different ones. It has no threads of its own, so unlike an
- * engine it lives on in both processes after fork(). Calls need the floating-point environment
- * that C programs start with: a thread that flushes denormals or rounds otherwise gets RSR_ERR_NUMERIC.
+ * The rules of rsr.h hold (ownership, errors, options, silence). An index belongs to one thread at
+ * a time; a fork and its origin may belong to different ones. It has no threads of its own, so
+ * unlike an engine it lives on in both processes after fork(). Calls need the floating-point
+ * environment that C programs start with: a thread that flushes denormals or rounds otherwise gets
+ * RSR_ERR_NUMERIC.
  */
 #ifndef RSR_LOUVER_H
 #define RSR_LOUVER_H
@@ -43,15 +44,16 @@ typedef struct rsr_louver_options {
 } rsr_louver_options;
 #define RSR_LOUVER_OPTIONS_INIT {sizeof(rsr_louver_options), 0, 2, 0.0f, NULL}
 
-/* What is stored is the key: thresholds, bounds and attention are about the stored numbers, of whatever type,
- * and exact for them. What storing lost is certified by itself, as storage_error below. */
+/* What is stored is the key: thresholds, bounds and attention are about the stored numbers, of
+ * whatever type, and exact for them. What storing lost is certified by itself, as storage_error
+ * below. */
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_create(const rsr_louver_options *options,
                                                       rsr_louver **index, rsr_error *err);
 RSR_EXPORT void rsr_louver_destroy(rsr_louver *index);
 
-/* Appends n_keys rows of head_dim floats each. Growing never moves a key. RSR_ERR_NUMERIC if one is NaN
- * or infinite. On failure the index has not changed. */
+/* Appends n_keys rows of head_dim floats each. Growing never moves a key. RSR_ERR_NUMERIC if one is
+ * NaN or infinite. On failure the index has not changed. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_append(rsr_louver *index, const float *keys,
                                                       const float *values, size_t n_keys,
                                                       rsr_error *err);
@@ -77,10 +79,10 @@ typedef struct rsr_louver_info {
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
                                                         rsr_louver_info *info);
 
-/* ---- Queries ---------------------------------------------------------------------------------- */
+/* ---- Queries --------------------------------------------------------------------------------- */
 
-/* Which keys are relevant to a query: those whose product, the real number q . k (unscaled), reaches a
- * threshold T.
+/* Which keys are relevant to a query: those whose product, the real number q . k (unscaled),
+ * reaches a threshold T.
  *   value:T    T = -inf is every key, T = inf none.
  *   topk:K     T is the K-th largest product: the K best keys and what ties with the last. 1 <= K.
  *   budget:F   the K best of n keys and no more, K = floor(F n) but at least 1; of keys that tie with the
@@ -88,18 +90,18 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
  *              T is just above what was left out. 0 < F <= 1.
  *   mass:EPS   keys are left out, those of the lowest bounds first, as long as they surely carry at most
  *              EPS of the softmax; 0 is every key. 0 <= EPS < 1.
- * The others take T from a sample of the n keys: M = min(n, 512) of them, one of each of M equal stretches,
- * chosen by n alone. With s[1] >= s[2] >= ... >= s[M] their products in float64, and `mean` those products'
- * mean,
+ * The others take T from a sample of the n keys: M = min(n, 512) of them, one of each of M equal
+ * stretches, chosen by n alone. With s[1] >= s[2] >= ... >= s[M] their products in float64, and
+ * `mean` those products' mean,
  *   sample_max:A       T = mean + A (s[1] - mean), A >= 0. A = 1: the largest.
  *   sample_topk:K      T = s[min(K, M)], 1 <= K <= 512.
  *   sample_mean_max    T = (s[1] + mean) / 2.
  *   sample_gap:PHI,P   T = s[i + 1], just below the first of the P widest gaps s[i] - s[i + 1] among the
  *                      products s[1] .. s[floor(PHI M)] (at least two). 0 < PHI <= 1, 1 <= P <= 511.
- * These rules are those of the Louver paper's code, which draws its sample at random and has A = 1; that a
- * larger or smaller A moves T along the line from the mean to the maximum is this header's definition, so
- * that adding a vector to every key changes nothing, as it changes no softmax. (Its budget is
- * s[floor(F M)] of the sample; here it is exact.) */
+ * These rules are those of the Louver paper's code, which draws its sample at random and has A = 1;
+ * that a larger or smaller A moves T along the line from the mean to the maximum is this header's
+ * definition, so that adding a vector to every key changes nothing, as it changes no softmax. (Its
+ * budget is s[floor(F M)] of the sample; here it is exact.) */
 typedef enum rsr_louver_kind {
     RSR_LOUVER_VALUE,
     RSR_LOUVER_TOPK,
@@ -111,8 +113,8 @@ typedef enum rsr_louver_kind {
     RSR_LOUVER_SAMPLE_GAP
 } rsr_louver_kind;
 
-/* Whatever their products, the first `sinks` and the last `window` keys are attended to, too; T is what it
- * is without them. */
+/* Whatever their products, the first `sinks` and the last `window` keys are attended to, too; T is
+ * what it is without them. */
 typedef struct rsr_louver_threshold {
     rsr_louver_kind kind;
     double value;           /* T, EPS, F, A or PHI */
@@ -121,7 +123,8 @@ typedef struct rsr_louver_threshold {
 } rsr_louver_threshold;
 #define RSR_LOUVER_THRESHOLD_DEFAULT {RSR_LOUVER_MASS, 1e-3, 0, 0, 0}
 
-/* A rule as above, [,sinks=N] and [,window=N]: "value:-3.5", "sample_gap:0.5,3", "topk:20,sinks=4". */
+/* A rule as above, [,sinks=N] and [,window=N]: "value:-3.5", "sample_gap:0.5,3",
+ * "topk:20,sinks=4". */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_threshold_parse(const char *text,
                                                                rsr_louver_threshold *threshold,
                                                                rsr_error *err);
@@ -137,10 +140,10 @@ typedef struct rsr_louver_head {
                                were appended| <= this; 0 for f32 */
 } rsr_louver_head;
 
-/* The query heads of one KV head, answered together: every page is read once for all. Attention has dense
- * attention's order of float operations, page by page of 64 keys, in which keys that are left out weigh
- * nothing; over all keys it has dense attention's very bits. Over no key it is 0, and its error that of
- * `mass` 1. */
+/* The query heads of one KV head, answered together: every page is read once for all. Attention has
+ * dense attention's order of float operations, page by page of 64 keys, in which keys that are left
+ * out weigh nothing; over all keys it has dense attention's very bits. Over no key it is 0, and its
+ * error that of `mass` 1. */
 typedef struct rsr_louver_query {
     uint32_t size_bytes;
     uint32_t n_heads;           /* 1 .. 64 */

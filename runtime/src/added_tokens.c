@@ -1,7 +1,8 @@
 /* added_tokens.c - matching of added tokens, as AddedVocabulary of Hugging Face tokenizers does it.
  *
- * Tokens are sorted by content, so that the candidates at a place form a range that narrows with each
- * byte read: n bytes of text cost n x the longest common prefix, whatever the number of tokens.
+ * Tokens are sorted by content, so that the candidates at a place form a range that narrows with
+ * each byte read: n bytes of text cost n x the longest common prefix, whatever the number of
+ * tokens.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +77,8 @@ static const struct rsr_added_token *longest_at(const struct rsr_added_tokens *s
     return longest;
 }
 
-/* \w of Rust's regex crate: Alphabetic, M, Nd, Pc, Join_Control. The ranges are the symbols (So) that
- * are Alphabetic. */
+/* \w of Rust's regex crate: Alphabetic, M, Nd, Pc, Join_Control. The ranges are the symbols (So)
+ * that are Alphabetic. */
 static bool is_word(uint32_t code) {
     switch (utf8proc_category((utf8proc_int32_t)code)) {
     case UTF8PROC_CATEGORY_LU:

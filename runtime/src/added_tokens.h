@@ -1,4 +1,5 @@
-/* added_tokens.h - finds added tokens such as <|eot_id|> in text, before anything else looks at it. */
+/* added_tokens.h - finds added tokens such as <|eot_id|> in text, before anything else looks at
+ * it. */
 #ifndef RSR_ADDED_TOKENS_H
 #define RSR_ADDED_TOKENS_H
 

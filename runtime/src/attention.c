@@ -1,12 +1,13 @@
-/* attention.c - dense attention over KV pages: which worker does what, and which page comes when. The
- * arithmetic of one (query head, page) is ops/ops_attend.c.
+/* attention.c - dense attention over KV pages: which worker does what, and which page comes when.
+ * The arithmetic of one (query head, page) is ops/ops_attend.c.
  *
  * The unit of work is (run, KV head): up to RSR_RUN_TOKENS consecutive tokens of a sequence and all
- * query heads of the group go over a page before the next page is touched. The pages of all units, in order,
- * are dealt out in equal spans, one a worker. A span may end inside the unit of a single token: few KV
- * heads then keep many workers busy. Its first pages are merged as they come, as those of a whole unit are;
- * workers behind keep the results of each page, and who finishes last merges them in ascending order. So a
- * unit's result depends neither on who computes it nor on what else is in the run.
+ * query heads of the group go over a page before the next page is touched. The pages of all units,
+ * in order, are dealt out in equal spans, one a worker. A span may end inside the unit of a single
+ * token: few KV heads then keep many workers busy. Its first pages are merged as they come, as
+ * those of a whole unit are; workers behind keep the results of each page, and who finishes last
+ * merges them in ascending order. So a unit's result depends neither on who computes it nor on what
+ * else is in the run.
  */
 #include <string.h>
 
@@ -92,8 +93,8 @@ static const void *keys_of(const struct rsr_engine *engine, const struct unit *u
     return engine->kv.layout->rows(&engine->kv, pages[number], unit->block, kv_head).keys;
 }
 
-/* All query heads of the unit's group, at every token of the run that sees the page: at once for tokens
- * that see the same keys of it. */
+/* All query heads of the unit's group, at every token of the run that sees the page: at once for
+ * tokens that see the same keys of it. */
 static void attend_unit_page(const struct rsr_engine *engine, const struct unit *unit,
                              const struct attend_scratch *s, uint32_t number, bool is_last) {
     const struct rsr_hyper *hyper = &engine->model->module->hyper;
@@ -293,9 +294,10 @@ static void merge_parts(const struct cut *cut, uint32_t first, const struct atte
     finish_unit(engine, &cut->unit, &whole, cut->call);
 }
 
-/* This worker's part. A worker has one part without the first page at most, at the front of its span, and
- * one without the last at most, at its end: neither is overwritten until the operation's barrier. The counter
- * orders what the parts wrote before what the last one reads, and the barrier its reset before the next use. */
+/* This worker's part. A worker has one part without the first page at most, at the front of its
+ * span, and one without the last at most, at its end: neither is overwritten until the operation's
+ * barrier. The counter orders what the parts wrote before what the last one reads, and the barrier
+ * its reset before the next use. */
 static void attend_part(const struct cut *cut, struct pages part) {
     const struct attend_scratch s = cut_scratch(cut->engine, cut->call->worker);
     const uint32_t first = first_worker(cut);
@@ -324,8 +326,8 @@ static uint64_t count_pages(const struct rsr_engine *engine, uint32_t window) {
     return n * engine->model->module->hyper.n_kv_heads;
 }
 
-/* Of units whose pages begin at number *at, one for each KV head, those that begin in the span, or, of a single
- * token, what the span has of them. */
+/* Of units whose pages begin at number *at, one for each KV head, those that begin in the span, or,
+ * of a single token, what the span has of them. */
 static void attend_run(const struct rsr_engine *engine, const struct rsr_attention_call *call,
                        struct rsr_run run, struct pages span, uint64_t n_all, uint64_t *at) {
     const struct pages pages = pages_of_run(engine, run, call->window);

@@ -1,18 +1,19 @@
-/* attention_louver.c - attention through the KV index (rsr_louver.h): full pages are read through the
- * sketches in their sidecars, and keys and values only where the threshold asks for them.
+/* attention_louver.c - attention through the KV index (rsr_louver.h): full pages are read through
+ * the sketches in their sidecars, and keys and values only where the threshold asks for them.
  *
- * The 64th key of a page is written by the step that now attends: before anything else, the workers seal
- * the pages that the chunk filled, dealt out by (page, KV head), and meet at a barrier. Most steps fill
- * none.
+ * The 64th key of a page is written by the step that now attends: before anything else, the workers
+ * seal the pages that the chunk filled, dealt out by (page, KV head), and meet at a barrier. Most
+ * steps fill none.
  *
- * What a token attends to must not depend on how its prompt was cut. So every token goes through the
- * index, in a prompt of one token or of many, and for each the page of its own position is the open
- * one, scored key by key, even if tokens behind it in the chunk have filled that page already. Dense
- * attention would be exact for prompts, but then logits would tell a prompt of 65 tokens from one of 64
- * and one more.
+ * What a token attends to must not depend on how its prompt was cut. So every token goes through
+ * the index, in a prompt of one token or of many, and for each the page of its own position is the
+ * open one, scored key by key, even if tokens behind it in the chunk have filled that page already.
+ * Dense attention would be exact for prompts, but then logits would tell a prompt of 65 tokens from
+ * one of 64 and one more.
  *
- * Every page of a token's is read and judged by itself, and results are merged in ascending order, so that
- * many workers can share out a token's pages too (struct louver_team), where there are few KV heads.
+ * Every page of a token's is read and judged by itself, and results are merged in ascending order,
+ * so that many workers can share out a token's pages too (struct louver_team), where there are few
+ * KV heads.
  */
 #include <math.h>
 #include <string.h>
@@ -155,7 +156,8 @@ static void count_pass(rsr_attention_stats *total, const struct louver_pass *pas
     total->exact += pass->stats.exact;
 }
 
-/* Of each page its norms, centre and box; of each key a scale and a residual a slice with its codes. */
+/* Of each page its norms, centre and box; of each key a scale and a residual a slice with its
+ * codes. */
 static uint64_t pass_bytes(const struct rsr_engine *engine, const struct louver_pass *pass) {
     const struct rsr_sketch_shape *shape = &engine->louver.shape;
     const rsr_louver_stats *stats = &pass->stats;
@@ -292,10 +294,11 @@ static bool all_see_few(const struct call *call) {
     return t == call->engine->chunk.n_tokens;
 }
 
-/* Whether workers share out the pages of the n_units last units. Members of a team wait for each other
- * half a dozen times a unit, and of topk each finds the best of its pages: two took 1.2 to 1.6 times as
- * long as one with 9,000 and 16,000 keys of a single KV head. So a unit is shared if at least four are
- * there for each, with as many keys for a member as make the index worth its own beginning. */
+/* Whether workers share out the pages of the n_units last units. Members of a team wait for each
+ * other half a dozen times a unit, and of topk each finds the best of its pages: two took 1.2 to
+ * 1.6 times as long as one with 9,000 and 16,000 keys of a single KV head. So a unit is shared if
+ * at least four are there for each, with as many keys for a member as make the index worth its own
+ * beginning. */
 static bool share_pages(const struct rsr_engine *engine, uint32_t window, uint64_t n_units) {
     const uint64_t least = (uint64_t)engine->attention_options.min_keys * engine->n_threads;
     if (n_units == 0 || n_units > engine->n_threads / 4)
@@ -308,8 +311,8 @@ static bool share_pages(const struct rsr_engine *engine, uint32_t window, uint64
     return true;
 }
 
-/* Units go round, (run, KV head) by (run, KV head); few that are left when every worker has had as many
- * are done by all together. */
+/* Units go round, (run, KV head) by (run, KV head); few that are left when every worker has had as
+ * many are done by all together. */
 static void louver_run(const struct rsr_engine *engine, const struct rsr_attention_call *given) {
     struct call call = {engine, given, &engine->workers[given->worker], false};
     const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
@@ -334,10 +337,10 @@ static void louver_run(const struct rsr_engine *engine, const struct rsr_attenti
         attend_run(&call, engine->chunk.runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
 }
 
-/* Time of dense attention over that of the index that finds its threshold itself, 4 query heads a KV head,
- * float32, one thread of a busy Cascade Lake with AVX-512 VNNI, in turn over 256 MiB of keys and values
- * (rsr-bench attention, medians of 9; its dense kernel takes 0.9 of the time of the runtime's). Clustered
- * keys come from 64 centres in runs of 256, with a spread of 0.35:
+/* Time of dense attention over that of the index that finds its threshold itself, 4 query heads a
+ * KV head, float32, one thread of a busy Cascade Lake with AVX-512 VNNI, in turn over 256 MiB of
+ * keys and values (rsr-bench attention, medians of 9; its dense kernel takes 0.9 of the time of the
+ * runtime's). Clustered keys come from 64 centres in runs of 256, with a spread of 0.35:
  *
  *     keys                          2048   4096   6144   8192  12288
  *     topk:20, 128 dims, Gaussian   0.48   0.72   0.83   0.91   1.16

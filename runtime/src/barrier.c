@@ -1,17 +1,17 @@
 /* barrier.c - see barrier.h.
  *
- * A decode step has some hundred barriers, 5 to 200 us apart, and its workers arrive up to 50 us after each
- * other, so spinning wins while all run: a sleeper comes back 10 us late. A worker that lost its CPU to
- * another program keeps the others burning theirs, and the scheduler makes a thread that burned its share
- * wait, while one that slept runs as soon as it is woken. So how long is spun adapts. A spin that helped
- * lengthens the next one; one in vain doubles it where the wait ended soon after, and halves it where the
- * wait was a scheduler's slice or where two threads share a CPU, which is how threads end up that
- * compete with other programs.
+ * A decode step has some hundred barriers, 5 to 200 us apart, and its workers arrive up to 50 us
+ * after each other, so spinning wins while all run: a sleeper comes back 10 us late. A worker that
+ * lost its CPU to another program keeps the others burning theirs, and the scheduler makes a thread
+ * that burned its share wait, while one that slept runs as soon as it is woken. So how long is spun
+ * adapts. A spin that helped lengthens the next one; one in vain doubles it where the wait ended
+ * soon after, and halves it where the wait was a scheduler's slice or where two threads share a
+ * CPU, which is how threads end up that compete with other programs.
  *
- * Measured on 2 CPUs, beside halving after every spin in vain. 8 layers of 2,560, barriers 10 to 200 us
- * apart: 11.3 ms a token (12.6), an eighth of the context switches; that run was without the look at shared
- * CPUs. The bundled model, barriers 5 us apart: alone 0.19-0.24 ms (0.20-0.21), beside one busy thread
- * 0.58-0.79 ms (0.64-0.76); without that look 3.2 ms.
+ * Measured on 2 CPUs, beside halving after every spin in vain. 8 layers of 2,560, barriers 10 to
+ * 200 us apart: 11.3 ms a token (12.6), an eighth of the context switches; that run was without the
+ * look at shared CPUs. The bundled model, barriers 5 us apart: alone 0.19-0.24 ms (0.20-0.21),
+ * beside one busy thread 0.58-0.79 ms (0.64-0.76); without that look 3.2 ms.
  */
 #include <limits.h>
 #include <sched.h>
@@ -63,8 +63,8 @@ static bool spin(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns,
     return false;
 }
 
-/* The sleeper announces itself before the kernel looks at the value; the waker stores the value before
- * it looks for sleepers. Both are sequentially consistent, so one of them sees the other. */
+/* The sleeper announces itself before the kernel looks at the value; the waker stores the value
+ * before it looks for sleepers. Both are sequentially consistent, so one of them sees the other. */
 void rsr_signal_wait(struct rsr_signal *signal, uint32_t old, uint64_t spin_ns) {
     if (spin(signal, old, spin_ns, NULL))
         return;
@@ -94,7 +94,8 @@ static void set_spin(struct rsr_barrier *barrier, uint32_t spin_ns) {
                           memory_order_relaxed);
 }
 
-/* Whether another thread was last seen on this one's CPU, where it cannot run while this one spins. */
+/* Whether another thread was last seen on this one's CPU, where it cannot run while this one
+ * spins. */
 static bool shares_cpu(const struct rsr_barrier *barrier, uint32_t thread) {
     const int cpu = atomic_load_explicit(&barrier->places[thread].cpu, memory_order_relaxed);
     for (uint32_t i = 0; i < barrier->count; i++)

@@ -26,8 +26,8 @@ struct rsr_place {
     _Alignas(64) _Atomic int cpu;
 };
 
-/* A barrier of `count` threads, reusable at once. Waiting threads spin for at most max_spin_ns; how long
- * they do adapts to whether it helped. */
+/* A barrier of `count` threads, reusable at once. Waiting threads spin for at most max_spin_ns; how
+ * long they do adapts to whether it helped. */
 struct rsr_barrier {
     struct rsr_signal phase;
     _Alignas(64) _Atomic uint32_t arrived;
@@ -39,8 +39,8 @@ struct rsr_barrier {
 
 void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places, uint32_t count,
                       uint32_t max_spin_ns);
-/* thread is 0 .. count-1, each once. While it spins it fetches, from fetch->at on, as long as others do not
- * come; fetch may be NULL. */
+/* thread is 0 .. count-1, each once. While it spins it fetches, from fetch->at on, as long as
+ * others do not come; fetch may be NULL. */
 void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread, struct rsr_fetch *fetch);
 
 #endif

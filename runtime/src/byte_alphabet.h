@@ -1,4 +1,5 @@
-/* byte_alphabet.h - the alphabet in which byte-level tokenizers write bytes as printable characters.
+/* byte_alphabet.h - the alphabet in which byte-level tokenizers write bytes as printable
+ * characters.
  *
  * Printable Latin-1 stands for itself, the other 68 bytes for U+0100 and up, in order.
  */

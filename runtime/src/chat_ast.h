@@ -1,7 +1,8 @@
 /* chat_ast.h - what the files of the chat template share: memory, tokens, syntax tree.
  *
  * chat_template_lex.c makes tokens of the source, chat_template_parse.c a tree of the tokens,
- * chat_template_eval.c walks the tree, and chat_template_builtins.c has the filters, tests and methods.
+ * chat_template_eval.c walks the tree, and chat_template_builtins.c has the filters, tests and
+ * methods.
  */
 #ifndef RSR_CHAT_AST_H
 #define RSR_CHAT_AST_H

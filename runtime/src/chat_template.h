@@ -1,7 +1,8 @@
 /* chat_template.h - renders messages with a checkpoint's chat template: a bounded subset of Jinja.
  *
- * What is understood is listed in chat_template_parse.c and chat_template_eval.c; anything else is refused with its
- * name and line, never guessed. A parsed template is immutable and shared by threads.
+ * What is understood is listed in chat_template_parse.c and chat_template_eval.c; anything else is
+ * refused with its name and line, never guessed. A parsed template is immutable and shared by
+ * threads.
  */
 #ifndef RSR_CHAT_TEMPLATE_H
 #define RSR_CHAT_TEMPLATE_H
@@ -23,8 +24,8 @@ struct rsr_chat_input {
     const char *bos_text, *eos_text; /* "": not defined in the template */
 };
 
-/* Appends the rendered text. RSR_ERR_TEXT if the template refuses the messages, uses something outside
- * the subset, or exceeds the limits on steps, memory and output. */
+/* Appends the rendered text. RSR_ERR_TEXT if the template refuses the messages, uses something
+ * outside the subset, or exceeds the limits on steps, memory and output. */
 RSR_NODISCARD rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
                                                   const struct rsr_chat_input *input,
                                                   struct rsr_bytes *out, rsr_error *err);

@@ -32,7 +32,7 @@ bool chat_string_argument(const struct chat_call *c, uint32_t i, struct chat_str
     return true;
 }
 
-/* ---- Strings ------------------------------------------------------------------------------------ */
+/* ---- Strings --------------------------------------------------------------------------------- */
 
 /* Whether a character goes: one of `set`, or white space if set.data is NULL. */
 static bool strips(struct chat_string set, const char *at, size_t n, uint32_t code) {
@@ -200,7 +200,7 @@ static struct chat_value replace(const struct chat_call *c) {
     return chat_text((struct chat_string){out, size + s.size});
 }
 
-/* ---- Lists -------------------------------------------------------------------------------------- */
+/* ---- Lists ----------------------------------------------------------------------------------- */
 
 static struct chat_value join_items(const struct chat_call *c, const struct chat_value *list,
                                     struct chat_string separator) {
@@ -254,7 +254,7 @@ static struct chat_value as_list(const struct chat_call *c) {
     return chat_as_list(c->r, c->line, c->value);
 }
 
-/* ---- Other filters ------------------------------------------------------------------------------ */
+/* ---- Other filters --------------------------------------------------------------------------- */
 
 static struct chat_value as_string(const struct chat_call *c) {
     return chat_text(chat_to_string(c->r, c->line, c->value));
@@ -270,7 +270,7 @@ static struct chat_value default_value(const struct chat_call *c) {
     return given ? *given : chat_text(CHAT_STRING(""));
 }
 
-/* ---- Tests -------------------------------------------------------------------------------------- */
+/* ---- Tests ----------------------------------------------------------------------------------- */
 
 static struct chat_value is_defined(const struct chat_call *c) {
     return chat_bool(c->value->kind != CHAT_VALUE_UNDEFINED);
@@ -360,7 +360,7 @@ static struct chat_value is_even(const struct chat_call *c) {
                                                 : chat_wrong_type(c);
 }
 
-/* ---- Tables ------------------------------------------------------------------------------------- */
+/* ---- Tables ---------------------------------------------------------------------------------- */
 
 #define MAX_PARAMETERS 6u
 _Static_assert(MAX_PARAMETERS <= CHAT_MAX_ARGUMENTS, "arguments have room for all parameters");

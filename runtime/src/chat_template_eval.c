@@ -1,9 +1,9 @@
 /* chat_template_eval.c - renders a parsed chat template.
  *
- * Templates see what Hugging Face's apply_chat_template gives them for a plain conversation: messages,
- * add_generation_prompt, bos_token, eos_token, and tools and documents, which are none. Functions:
- * namespace(), raise_exception(), range(). The date (strftime_now) is not defined: the library reads no
- * clock for text, and templates have a fixed date to fall back on.
+ * Templates see what Hugging Face's apply_chat_template gives them for a plain conversation:
+ * messages, add_generation_prompt, bos_token, eos_token, and tools and documents, which are none.
+ * Functions: namespace(), raise_exception(), range(). The date (strftime_now) is not defined: the
+ * library reads no clock for text, and templates have a fixed date to fall back on.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static struct chat_value refuse_types(struct chat_render *r, const struct chat_n
     return chat_refuse(r, node->line, "applies to values of the wrong type", node->text);
 }
 
-/* ---- Variables ---------------------------------------------------------------------------------- */
+/* ---- Variables ------------------------------------------------------------------------------- */
 
 static struct chat_variable *find_in(struct chat_variable *from, const struct chat_variable *to,
                                      struct chat_string name) {
@@ -51,7 +51,7 @@ static void assign(struct chat_render *r, struct chat_string name, struct chat_v
         define(r, &r->variables, name, value);
 }
 
-/* ---- Attributes and items ----------------------------------------------------------------------- */
+/* ---- Attributes and items -------------------------------------------------------------------- */
 
 static struct chat_value loop_attribute(struct chat_render *r, uint32_t line,
                                         const struct chat_loop *loop, struct chat_string name) {
@@ -182,7 +182,7 @@ static struct chat_value slice(struct chat_render *r, const struct chat_node *no
     return chat_text((struct chat_string){text, n_bytes});
 }
 
-/* ---- Operators ---------------------------------------------------------------------------------- */
+/* ---- Operators ------------------------------------------------------------------------------- */
 
 static struct chat_value add_lists(struct chat_render *r, const struct chat_node *node,
                                    const struct chat_value *a, const struct chat_value *b) {
@@ -283,7 +283,7 @@ static struct chat_value compare(struct chat_render *r, const struct chat_node *
     return chat_bool((or_equal && order == 0) || (op.data[0] == '<' ? order < 0 : order > 0));
 }
 
-/* ---- Calls -------------------------------------------------------------------------------------- */
+/* ---- Calls ----------------------------------------------------------------------------------- */
 
 static bool evaluate_arguments(struct chat_render *r, const struct chat_node *node,
                                struct chat_arguments *arguments) {
@@ -380,7 +380,7 @@ static struct chat_value call(struct chat_render *r, const struct chat_node *nod
     return chat_call_method(r, node->line, callee->text, &of, &arguments);
 }
 
-/* ---- Expressions -------------------------------------------------------------------------------- */
+/* ---- Expressions ----------------------------------------------------------------------------- */
 
 static struct chat_value make_list(struct chat_render *r, const struct chat_node *node) {
     size_t n = 0;
@@ -480,7 +480,7 @@ static struct chat_value evaluate(struct chat_render *r, const struct chat_node 
     return chat_count_steps(r, node->line, 1) ? evaluate_kind(r, node) : (struct chat_value){0};
 }
 
-/* ---- Statements --------------------------------------------------------------------------------- */
+/* ---- Statements ------------------------------------------------------------------------------ */
 
 static enum flow run(struct chat_render *r, const struct chat_node *node);
 
@@ -567,8 +567,8 @@ static void run_set(struct chat_render *r, const struct chat_node *node) {
 }
 
 static enum flow run_if(struct chat_render *r, const struct chat_node *node) {
-    /* An elif is an IF in the place of the else; a body of several statements is linked by next, and an
-     * elif has none behind it. */
+    /* An elif is an IF in the place of the else; a body of several statements is linked by next,
+     * and an elif has none behind it. */
     struct chat_value condition = evaluate(r, node->a);
     if (r->status != RSR_OK)
         return FLOW_NEXT;
@@ -596,7 +596,7 @@ static enum flow run(struct chat_render *r, const struct chat_node *node) {
     return flow;
 }
 
-/* ---- Entry -------------------------------------------------------------------------------------- */
+/* ---- Entry ----------------------------------------------------------------------------------- */
 
 /* The caller's text, repaired where it is not UTF-8. */
 static struct chat_value given_text(struct chat_render *r, const char *text) {

@@ -1,8 +1,8 @@
 /* chat_template_lex.c - tokens of a chat template, with Jinja's white-space control.
  *
- * As Hugging Face sets it up: trim_blocks (a newline behind a block tag goes) and lstrip_blocks (blanks
- * between the start of a line and a block tag go), one newline at the end of the source dropped, and
- * the signs of {%- -%} {%+ +%} honoured.
+ * As Hugging Face sets it up: trim_blocks (a newline behind a block tag goes) and lstrip_blocks
+ * (blanks between the start of a line and a block tag go), one newline at the end of the source
+ * dropped, and the signs of {%- -%} {%+ +%} honoured.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -102,7 +102,7 @@ static const char *strip_end(const char *begin, const char *end) {
     return end;
 }
 
-/* ---- Inside tags -------------------------------------------------------------------------------- */
+/* ---- Inside tags ----------------------------------------------------------------------------- */
 
 static bool is_name_start(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -132,7 +132,8 @@ static uint32_t read_digits(const char **at, const char *end, uint32_t n, uint32
     return count;
 }
 
-/* One escape of a Python string; *at is behind the backslash. Returns the bytes written to out[4]. */
+/* One escape of a Python string; *at is behind the backslash. Returns the bytes written to
+ * out[4]. */
 static size_t unescape(const char **at, const char *end, char out[4]) {
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
     char c = **at;
@@ -301,7 +302,7 @@ static rsr_status skip_comment(struct lexer *l) {
     return RSR_OK;
 }
 
-/* ---- Between tags ------------------------------------------------------------------------------- */
+/* ---- Between tags ---------------------------------------------------------------------------- */
 
 static const char *find_tag(const struct lexer *l) {
     for (const char *p = l->at; p + 1 < l->end; p++)

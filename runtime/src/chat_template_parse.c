@@ -4,8 +4,8 @@
  *                break   continue
  *   expressions  strings, integers, true/false/none, names, [lists], (x), a.b, a[i], a[i:j:k], calls,
  *                a|filter, a is [not] test, not and or, == != < <= > >= in, + - * // % ~, a if b else c
- * Filters, tests, functions and methods are looked up when they are reached: published templates name
- * many in branches for tools that plain chats never enter. Other syntax is refused here.
+ * Filters, tests, functions and methods are looked up when they are reached: published templates
+ * name many in branches for tools that plain chats never enter. Other syntax is refused here.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,7 @@ struct parser {
 static struct chat_node *parse_expression(struct parser *p);
 static struct chat_node *parse_unary(struct parser *p, bool with_filter);
 
-/* ---- Helpers ------------------------------------------------------------------------------------ */
+/* ---- Helpers --------------------------------------------------------------------------------- */
 
 /* Reports the first problem only. Names are of letters, digits and _: safe to print. */
 static struct chat_node *refuse(struct parser *p, const char *what, struct chat_string name) {
@@ -89,7 +89,8 @@ static uint32_t depth_of(const struct chat_node *node) {
     return node ? node->depth : 0;
 }
 
-/* An expression over others, of which some may be NULL. Evaluation recurses as deep as the tree is. */
+/* An expression over others, of which some may be NULL. Evaluation recurses as deep as the tree
+ * is. */
 static struct chat_node *join(struct parser *p, enum chat_node_kind kind, struct chat_node *a,
                               struct chat_node *b, struct chat_node *c) {
     struct chat_node *node = p->status == RSR_OK ? new_node(p, kind) : NULL;
@@ -111,7 +112,7 @@ static bool deepen(struct chat_node *node, const struct chat_node *child) {
     return node->depth <= MAX_EXPRESSION_DEPTH;
 }
 
-/* ---- Primaries ---------------------------------------------------------------------------------- */
+/* ---- Primaries ------------------------------------------------------------------------------- */
 
 /* Arguments or list elements up to the closing bracket, which is passed. */
 static bool parse_arguments(struct parser *p, struct chat_node *owner, const char *close) {
@@ -207,7 +208,7 @@ static struct chat_node *parse_primary(struct parser *p) {
     return unexpected(p);
 }
 
-/* ---- Postfix ------------------------------------------------------------------------------------ */
+/* ---- Postfix --------------------------------------------------------------------------------- */
 
 /* Behind '[': an index or a slice. */
 static struct chat_node *parse_subscript(struct parser *p, struct chat_node *base) {
@@ -310,7 +311,7 @@ static struct chat_node *parse_filters(struct parser *p, struct chat_node *node)
     return node;
 }
 
-/* ---- Operators ---------------------------------------------------------------------------------- */
+/* ---- Operators ------------------------------------------------------------------------------- */
 
 static struct chat_node *parse_unary_inside(struct parser *p, bool with_filter) {
     struct chat_node *node;
@@ -433,7 +434,7 @@ static struct chat_node *parse_expression(struct parser *p) {
     return node;
 }
 
-/* ---- Statements --------------------------------------------------------------------------------- */
+/* ---- Statements ------------------------------------------------------------------------------ */
 
 static bool parse_body(struct parser *p, struct chat_node **first, const char *const *ends);
 
@@ -572,7 +573,8 @@ static struct chat_node *parse_statement(struct parser *p) {
     return unexpected(p);
 }
 
-/* Statements up to a block of one of `ends`, which is not passed, or up to the end of the source. */
+/* Statements up to a block of one of `ends`, which is not passed, or up to the end of the
+ * source. */
 static bool parse_body(struct parser *p, struct chat_node **first, const char *const *ends) {
     if (++p->depth > MAX_STATEMENT_DEPTH) {
         refuse(p, "statements nested too deeply", CHAT_STRING(""));

@@ -1,4 +1,5 @@
-/* choose_target.c - the best target that the host can run, or a sentence about why there is none. */
+/* choose_target.c - the best target that the host can run, or a sentence about why there is
+ * none. */
 #include "choose_target.h"
 
 #include <stdio.h>

@@ -13,8 +13,8 @@ struct rsr_host_cpu {
     bool (*enable)(uint64_t features); /* as rsr_cpu_enable; called for the target taken only */
 };
 
-/* Of the targets that the host can run, the one that needs the most features, the first of equals; with
- * `forced` (NULL: not) the one of that name or none. Refuses with what is missing. */
+/* Of the targets that the host can run, the one that needs the most features, the first of equals;
+ * with `forced` (NULL: not) the one of that name or none. Refuses with what is missing. */
 RSR_NODISCARD rsr_status rsr_choose_target(const struct rsr_module *module, const char *forced,
                                            const struct rsr_host_cpu *host,
                                            const struct rsr_target **result, rsr_error *err);

@@ -11,7 +11,8 @@
 /* RSR_CPU_MASK bits that the CPU has and the operating system has enabled. */
 uint64_t rsr_cpu_features(void);
 
-/* Features that a process may use only after it asked the kernel: AMX, whose tiles are 8 KiB of state. */
+/* Features that a process may use only after it asked the kernel: AMX, whose tiles are 8 KiB of
+ * state. */
 #define RSR_CPU_ON_REQUEST (RSR_CPU_MASK(AMX_TILE) | RSR_CPU_MASK(AMX_INT8))
 
 /* Asks the kernel for those of `features` that must be asked for. False if it refuses. */
@@ -20,7 +21,8 @@ bool rsr_cpu_enable(uint64_t features);
 /* "avx512f and avx512bw" into text; "" for no feature. */
 void rsr_cpu_name_features(uint64_t features, char *text, size_t capacity);
 
-/* CPUs of the calling thread's affinity mask, cut by the cgroup's CPU quota (rounded up); at least 1. */
+/* CPUs of the calling thread's affinity mask, cut by the cgroup's CPU quota (rounded up); at least
+ * 1. */
 uint32_t rsr_cpu_available(void);
 
 /* Binds the calling thread to the n-th CPU (modulo their number) of its affinity mask. */

@@ -1,9 +1,9 @@
-/* embed.c - rsr_embed: one vector for the tokens of a text, by a model whose module says how its hidden
- * states are pooled.
+/* embed.c - rsr_embed: one vector for the tokens of a text, by a model whose module says how its
+ * hidden states are pooled.
  *
- * Order, in double but for the states themselves: a mean adds tokens in ascending order and divides once;
- * the length is the root of the squares added in ascending order; an element is divided by it and rounded
- * once. So the vector depends on its tokens alone.
+ * Order, in double but for the states themselves: a mean adds tokens in ascending order and divides
+ * once; the length is the root of the squares added in ascending order; an element is divided by it
+ * and rounded once. So the vector depends on its tokens alone.
  */
 #include <math.h>
 #include <stdlib.h>

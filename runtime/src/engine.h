@@ -15,7 +15,8 @@
 #include "tile_share.h"
 #include "worker_pool.h"
 
-/* Consecutive tokens of one sequence inside a chunk. Attention reads a page once for all of them. */
+/* Consecutive tokens of one sequence inside a chunk. Attention reads a page once for all of
+ * them. */
 #define RSR_RUN_TOKENS 8u
 struct rsr_run {
     uint32_t first_token;

@@ -1,7 +1,8 @@
-/* eval.c - rsr_eval: check every entry, reserve every page, then walk the step table chunk by chunk.
+/* eval.c - rsr_eval: check every entry, reserve every page, then walk the step table chunk by
+ * chunk.
  *
- * Nothing of a sequence changes before the last chunk has succeeded, but for pages that are reserved
- * beyond its length; these are given back on failure.
+ * Nothing of a sequence changes before the last chunk has succeeded, but for pages that are
+ * reserved beyond its length; these are given back on failure.
  */
 #include "engine.h"
 
@@ -160,7 +161,8 @@ static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
                     op->block);
 }
 
-/* How many of the entries from `first` on are a chunk, with how many of the picks from `picked` on. */
+/* How many of the entries from `first` on are a chunk, with how many of the picks from `picked`
+ * on. */
 static uint32_t chunk_size(const rsr_engine *engine, const rsr_batch *batch, size_t first,
                            size_t picked, uint32_t *n_picks) {
     const size_t left = batch->n_entries - first;

@@ -28,7 +28,7 @@ static rsr_status no_memory(rsr_error *err) {
     return rsr_fail(err, RSR_ERR_MEMORY, "no memory to generate text");
 }
 
-/* ---- Prompt ------------------------------------------------------------------------------------- */
+/* ---- Prompt ---------------------------------------------------------------------------------- */
 
 /* Appends tokens to the sequence and picks the next one. */
 static rsr_status evaluate(struct generation *g, const uint32_t *tokens, size_t n, rsr_error *err) {
@@ -85,7 +85,7 @@ static rsr_status prefill_text(struct generation *g, const char *prompt, size_t 
     return status;
 }
 
-/* ---- Tokens ------------------------------------------------------------------------------------- */
+/* ---- Tokens ---------------------------------------------------------------------------------- */
 
 static bool is_stop(const struct generation *g, uint32_t token) {
     if (g->options.ignore_stop)
@@ -162,7 +162,7 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
     return RSR_OK;
 }
 
-/* ---- Entry -------------------------------------------------------------------------------------- */
+/* ---- Entry ----------------------------------------------------------------------------------- */
 
 static rsr_status set_up(struct generation *g, const rsr_generate_options *options,
                          rsr_error *err) {

@@ -1,19 +1,21 @@
 /* head_sketch.c - finds the rows of the head that may be chosen, and their exact logits.
  *
- * All workers: (1) bound all rows by the first plane, every block once for all picks, by whoever comes to it.
- * (2) The exact logits of the best bounds give a threshold that the chosen row reaches, or, of top-k, the
- * k-th one. (3) Of the rows whose bound reaches it, those whose bound by the second plane still does are read,
- * in decreasing order of their bounds. Rows that are never read have scores below the threshold, so what is
- * chosen depends neither on the workers nor on which rows were tried first.
+ * All workers: (1) bound all rows by the first plane, every block once for all picks, by whoever
+ * comes to it. (2) The exact logits of the best bounds give a threshold that the chosen row
+ * reaches, or, of top-k, the k-th one. (3) Of the rows whose bound reaches it, those whose bound by
+ * the second plane still does are read, in decreasing order of their bounds. Rows that are never
+ * read have scores below the threshold, so what is chosen depends neither on the workers nor on
+ * which rows were tried first.
  *
- * THEOREM. The logit that ops->head and ops->head_some compute for a row k is, where no pick is excluded,
- * at most
+ * THEOREM. The logit that ops->head and ops->head_some compute for a row k is, where no pick is
+ * excluded, at most
  *     frame.offset[p] + frame.unit t[p].
  * PROOF. sketch.h bounds q . k over the reals. In the order of ops.h each product meets at most
- * m = ceil(n / 16) + 4 roundings, of which those that underflow are off by at most 2^-150 each; so the logit is
- * within (m + 2) 2^-24 sum |q_i k_i| + n 2^-149 of q . k, and sum |q_i k_i| <= |q| |k| <= |q| (|mu| + radius).
- * That is added to both offsets. Where |q| (|mu| + radius) may reach 2^126 no sum is known to be finite: such
- * picks, and queries that are not finite, are excluded and see all logits.    QED
+ * m = ceil(n / 16) + 4 roundings, of which those that underflow are off by at most 2^-150 each; so
+ * the logit is within (m + 2) 2^-24 sum |q_i k_i| + n 2^-149 of q . k, and sum |q_i k_i| <= |q| |k|
+ * <= |q| (|mu| + radius). That is added to both offsets. Where |q| (|mu| + radius) may reach 2^126
+ * no sum is known to be finite: such picks, and queries that are not finite, are excluded and see
+ * all logits. QED
  *
  * A score is the logit; a repetition penalty of 1 or more only lowers it. With noise it is
  * fl(fl(logit / temperature) + noise): rounding is monotonic, so bounds of both parts bound it.
@@ -35,13 +37,14 @@
 enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE };
 
 #define LARGEST_PRODUCT 0x1p126
-/* Rows beyond its share of those wanted that a worker tries for a threshold. Bounds by 4 bits order rows
- * well: few are enough. */
+/* Rows beyond its share of those wanted that a worker tries for a threshold. Bounds by 4 bits order
+ * rows well: few are enough. */
 #define MORE_SEEDS 8u
-/* Rows whose exact logits ops->head_some computes in the time of one. Four streams need no prefetch: to
- * fetch the next four rows meanwhile took 28 % longer. */
+/* Rows whose exact logits ops->head_some computes in the time of one. Four streams need no
+ * prefetch: to fetch the next four rows meanwhile took 28 % longer. */
 #define READ_TOGETHER 4u
-/* Blocks that a worker takes at a time, at least: each takes some microseconds, and calls nothing anew. */
+/* Blocks that a worker takes at a time, at least: each takes some microseconds, and calls nothing
+ * anew. */
 #define LEAST_BLOCKS 2u
 
 struct head_walk {
@@ -114,8 +117,9 @@ static double score_of(const struct rsr_head_pick *pick, struct rsr_head_row row
            rsr_gumbel(pick->noise_key, row.row);
 }
 
-/* A float that is at least the score of a row whose logit is at most offset + unit t. The last sum rounds
- * once, so that a relative 2^-50 covers it, as 2^-22 does the conversion, which must not end at -infinity. */
+/* A float that is at least the score of a row whose logit is at most offset + unit t. The last sum
+ * rounds once, so that a relative 2^-50 covers it, as 2^-22 does the conversion, which must not end
+ * at -infinity. */
 static inline float score_bound(const struct rsr_head_pick *pick, bool draws, double offset,
                                 double unit, float t, uint32_t row) {
     double bound = offset + unit * (double)t;
@@ -253,8 +257,8 @@ static void read_rows(const struct head_walk *w, struct rsr_head_pick *pick,
     w->engine->workers[w->worker].bytes += n * rsr_matrix_row_bytes(w->head);
 }
 
-/* A row of the block with a lower key has a bound below the floor: what score_bound() adds to offset + unit t
- * is less than the slack. */
+/* A row of the block with a lower key has a bound below the floor: what score_bound() adds to
+ * offset + unit t is less than the slack. */
 static float key_floor(const struct rsr_head_pick *pick, uint32_t block, float floor) {
     if (pick->mode == RSR_PICK_DRAW)
         return floor;
@@ -300,8 +304,8 @@ static void read_seeds(const struct head_walk *w, struct rsr_head_pick *pick) {
         read_rows(w, pick, seeds + i, at_most(*n - i, READ_TOGETHER));
 }
 
-/* A logit that min-p is sure to drop, and every lower one, if some token has the logit `top`: weights are
- * e^((logit - top) / temperature), rounded. */
+/* A logit that min-p is sure to drop, and every lower one, if some token has the logit `top`:
+ * weights are e^((logit - top) / temperature), rounded. */
 static double min_p_floor(const rsr_sampling *s, double top) {
     const double distance = (0x1p-20 - rsr_log((double)s->min_p)) * (1.0 + 0x1p-30);
     return top - fabs(top) * 0x1p-30 - distance * (double)s->temperature;

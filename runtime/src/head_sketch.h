@@ -1,8 +1,9 @@
-/* head_sketch.h - the tokens that a batch wants picked, and choosing them without reading all of the head.
+/* head_sketch.h - the tokens that a batch wants picked, and choosing them without reading all of
+ * the head.
  *
- * rsr_picks_begin() makes the picks of a chunk ready; the workers run the head's operation, in which
- * rsr_head_sketch_run() finds for every pick with a sketch the rows that may be chosen, with their exact
- * logits; rsr_picks_finish() chooses. A pick without a sketch gets all logits instead.
+ * rsr_picks_begin() makes the picks of a chunk ready; the workers run the head's operation, in
+ * which rsr_head_sketch_run() finds for every pick with a sketch the rows that may be chosen, with
+ * their exact logits; rsr_picks_finish() chooses. A pick without a sketch gets all logits instead.
  */
 #ifndef RSR_HEAD_SKETCH_H
 #define RSR_HEAD_SKETCH_H
@@ -72,8 +73,8 @@ struct rsr_picks {
     char *memory;                  /* slots, one a pick, as many as were ever needed */
     uint64_t slot_bytes, memory_bytes;
     uint32_t n_picks;
-    /* Slots first of those that need all logits and have no place in the batch for them, then of those
-     * with a sketch. */
+    /* Slots first of those that need all logits and have no place in the batch for them, then of
+     * those with a sketch. */
     uint32_t n_all, n_sketched;
     uint32_t all_tokens[RSR_MAX_PICKS];
     struct rsr_head_pick *sketched[RSR_MAX_PICKS];

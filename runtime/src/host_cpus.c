@@ -8,8 +8,8 @@
 
 #include "cpu.h"
 
-/* The calling thread's mask. Returns owned memory (CPU_FREE) or NULL; machines with more CPUs than a
- * cpu_set_t holds answer EINVAL to a mask that is too small. */
+/* The calling thread's mask. Returns owned memory (CPU_FREE) or NULL; machines with more CPUs than
+ * a cpu_set_t holds answer EINVAL to a mask that is too small. */
 static cpu_set_t *read_affinity(size_t *size_bytes) {
     for (size_t n_cpus = 1024; n_cpus <= (size_t)1 << 20; n_cpus *= 2) {
         size_t size = CPU_ALLOC_SIZE(n_cpus);

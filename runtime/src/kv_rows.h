@@ -1,8 +1,9 @@
-/* kv_rows.h - the keys and values of one KV page and KV head, stored as one of the types of ops.h, with
- * what storing them lost.
+/* kv_rows.h - the keys and values of one KV page and KV head, stored as one of the types of ops.h,
+ * with what storing them lost.
  *
  * In memory: RSR_PAGE_TOKENS rows of keys, as many of values, and, where losses are kept, a struct
- * rsr_kv_loss for each. The KV pool of an engine and the index of rsr_louver.h lay out their pages so.
+ * rsr_kv_loss for each. The KV pool of an engine and the index of rsr_louver.h lay out their pages
+ * so.
  */
 #ifndef RSR_KV_ROWS_H
 #define RSR_KV_ROWS_H

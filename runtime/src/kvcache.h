@@ -2,15 +2,15 @@
  *
  * A page holds 64 tokens (RSR_PAGE_TOKENS) of ALL layers and KV heads and is reference-counted:
  * sequences that share a prefix share its full pages. How the memory of a page is laid out is the
- * business of a struct rsr_kv_layout; attention asks it for the keys and values of one (page, layer,
- * KV head), and for the sidecar: memory for what attention derives from a full page. A pool is not
- * thread-safe: the engine's call lock guards allocation, and during a step workers write different rows
- * only.
+ * business of a struct rsr_kv_layout; attention asks it for the keys and values of one (page,
+ * layer, KV head), and for the sidecar: memory for what attention derives from a full page. A pool
+ * is not thread-safe: the engine's call lock guards allocation, and during a step workers write
+ * different rows only.
  *
- * A sidecar is filled when the 64th key of its page is written, by the step that writes it. Only full pages
- * before a token's own are read through their sidecars, so a page that was truncated into has none
- * until it is full again: nobody has to remember that it is out of date. Forks share pages with their
- * sidecars; a page that is copied is not full.
+ * A sidecar is filled when the 64th key of its page is written, by the step that writes it. Only
+ * full pages before a token's own are read through their sidecars, so a page that was truncated
+ * into has none until it is full again: nobody has to remember that it is out of date. Forks share
+ * pages with their sidecars; a page that is copied is not full.
  */
 #ifndef RSR_KVCACHE_H
 #define RSR_KVCACHE_H
@@ -38,7 +38,8 @@ struct rsr_kv_layout {
     void (*copy)(const struct rsr_kv_pool *pool, uint32_t to, uint32_t from, uint32_t n_tokens);
 };
 
-/* Host memory: per (page, layer, KV head) the rows of kv_rows.h; behind those of all pages the sidecars. */
+/* Host memory: per (page, layer, KV head) the rows of kv_rows.h; behind those of all pages the
+ * sidecars. */
 extern const struct rsr_kv_layout rsr_kv_layout_host;
 
 struct rsr_kv_pool {

@@ -1,8 +1,9 @@
-/* librsr.c - the small library that applications link: opens a module and forwards every call to the
- * table of the module that made the object, so that modules of different ages live in one process.
+/* librsr.c - the small library that applications link: opens a module and forwards every call to
+ * the table of the module that made the object, so that modules of different ages live in one
+ * process.
  *
- * A module stays loaded until the process ends: it is linked with -z nodelete, because its threads and
- * constant tables must outlive every object, so the handle is kept by nobody.
+ * A module stays loaded until the process ends: it is linked with -z nodelete, because its threads
+ * and constant tables must outlive every object, so the handle is kept by nobody.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -61,8 +62,8 @@ static char *file_path(const char *path) {
     return result;
 }
 
-/* dlopen maps what the program headers say without looking at the file's size, and reading past the end
- * of a file that was cut off is SIGBUS. Checks that every segment is in the file. */
+/* dlopen maps what the program headers say without looking at the file's size, and reading past the
+ * end of a file that was cut off is SIGBUS. Checks that every segment is in the file. */
 static rsr_status check_segments(int fd, uint64_t file_bytes, const char *path, rsr_error *err) {
     ElfW(Ehdr) header;
     if (pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) ||

@@ -1,5 +1,5 @@
-/* load.c - opens a module: checks its tables, picks a target that the host can run, and keeps what the
- * engines need to know. */
+/* load.c - opens a module: checks its tables, picks a target that the host can run, and keeps what
+ * the engines need to know. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,8 +80,8 @@ static uint64_t all_weight_bytes(const struct rsr_target *target) {
     return bytes;
 }
 
-/* What the step for one token reads: its layers, one embedding row, and the head or, *logits_bytes less, the
- * first plane of its sketch. */
+/* What the step for one token reads: its layers, one embedding row, and the head or, *logits_bytes
+ * less, the first plane of its sketch. */
 static uint64_t decode_weight_bytes(const struct rsr_target *target, uint64_t *logits_bytes) {
     const struct rsr_step_table *step = &target->steps[0];
     const uint64_t sketch = sketch_bytes(target, 1), head = matrix_bytes(&target->head);

@@ -1,5 +1,5 @@
-/* matrix.c - products with a library's matrices: vectors from anywhere in memory, to kernels that want
- * aligned and padded activation rows and scratch memory.
+/* matrix.c - products with a library's matrices: vectors from anywhere in memory, to kernels that
+ * want aligned and padded activation rows and scratch memory.
  *
  * Vectors go through in groups, so that a call takes no more memory than a group of them needs. The
  * target is chosen at the library's first call; every thread would choose the same.

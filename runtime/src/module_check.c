@@ -1,5 +1,5 @@
-/* module_check.c - the loader's checks of a module's tables: every number that the engine later uses
- * as an index or a size. They cost microseconds and turn a compiler's bug into a sentence. */
+/* module_check.c - the loader's checks of a module's tables: every number that the engine later
+ * uses as an index or a size. They cost microseconds and turn a compiler's bug into a sentence. */
 #include "module_check.h"
 
 #include <math.h>
@@ -138,8 +138,8 @@ static uint64_t kernel_row_bytes(const struct rsr_kernel_desc *k) {
     return k->input == RSR_INPUT_F32 ? 4 * padded : RSR_ACT_HEADER + padded;
 }
 
-/* Elements of an operand's rows by its buffer. Without a buffer 1, so that the operand counts as used
- * and check_operand refuses it. */
+/* Elements of an operand's rows by its buffer. Without a buffer 1, so that the operand counts as
+ * used and check_operand refuses it. */
 static uint32_t buffer_cols(const struct step_check *c, uint16_t number) {
     return number < c->step->n_buffers ? c->step->buffers[number].cols : 1;
 }

@@ -1,11 +1,11 @@
 /* nfc.c - Unicode normalisation form C, from the tables of utf8proc.
  *
- * utf8proc_map would do, but it orders combining marks by swapping neighbours, which is quadratic in
- * a run of marks, and loses U+11A7 behind a Hangul syllable. Here each character is decomposed, runs
- * of marks are ordered by a stable counting sort, and pairs are composed one by one.
+ * utf8proc_map would do, but it orders combining marks by swapping neighbours, which is quadratic
+ * in a run of marks, and loses U+11A7 behind a Hangul syllable. Here each character is decomposed,
+ * runs of marks are ordered by a stable counting sort, and pairs are composed one by one.
  *
- * The `tokenizers` library normalises by the tables of Unicode 9.0. What is newer is inert to it, and
- * so it is here, whichever version utf8proc has.
+ * The `tokenizers` library normalises by the tables of Unicode 9.0. What is newer is inert to it,
+ * and so it is here, whichever version utf8proc has.
  */
 #include <stdlib.h>
 #include <string.h>

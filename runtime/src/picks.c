@@ -1,5 +1,5 @@
-/* picks.c - the picks of a chunk: what each needs to know of the head, where that is kept, and the choice once
- * it is known. head_sketch.c says how the rows are found. */
+/* picks.c - the picks of a chunk: what each needs to know of the head, where that is kept, and the
+ * choice once it is known. head_sketch.c says how the rows are found. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,8 @@
 
 /* ---- Memory ---- */
 
-/* A slot, in bytes: a pick's arrays. Most of a slot is not touched, so it is mapped and not filled. */
+/* A slot, in bytes: a pick's arrays. Most of a slot is not touched, so it is mapped and not
+ * filled. */
 struct slot_layout {
     uint64_t all, t, block_bounds, frames, penalized, best, n_listed, listed, query, bytes;
 };

@@ -1,5 +1,5 @@
-/* pieces.h - tiles that all workers of an engine compute together: each takes pieces of its own share, then of
- * those of workers that are late (tile_share.h). */
+/* pieces.h - tiles that all workers of an engine compute together: each takes pieces of its own
+ * share, then of those of workers that are late (tile_share.h). */
 #ifndef RSR_PIECES_H
 #define RSR_PIECES_H
 
@@ -15,8 +15,8 @@ struct rsr_pieces {
     uint32_t n_finished; /* shares in which nothing is left */
 };
 
-/* At most RSR_SHARE_MAX_TILES, in pieces of half of what is left but at least `least`; all workers must come
- * here, in the same order. */
+/* At most RSR_SHARE_MAX_TILES, in pieces of half of what is left but at least `least`; all workers
+ * must come here, in the same order. */
 struct rsr_pieces rsr_pieces_begin(struct rsr_engine *engine, uint32_t worker, uint32_t n_tiles,
                                    uint32_t least);
 /* Tiles [*begin, *end) are the caller's to compute. False: none is left. */

@@ -1,12 +1,12 @@
 /* pretokenize.c - splits text by a regular expression as Hugging Face tokenizers does.
  *
- * The library matches with Oniguruma in Ruby syntax; this file rewrites a pattern for PCRE2 and refuses
- * what would mean something else there. Rewritten: \s and \S (PCRE2 adds U+180E), \d, \D, \uHHHH,
- * script properties (PCRE2 matches script extensions unless told not to) and {,n}. Refused: ^ and $ (Ruby's
- * are per line), \w \b \h \A \z and other letters, nested classes, && in classes, inline options such
- * as (?i), named groups, back references, possessive intervals.
- * The interpreter is used, not the JIT: it splits 20 MB a second, needs no executable memory in the
- * host's process, and its match and heap limits are exact.
+ * The library matches with Oniguruma in Ruby syntax; this file rewrites a pattern for PCRE2 and
+ * refuses what would mean something else there. Rewritten: \s and \S (PCRE2 adds U+180E), \d, \D,
+ * \uHHHH, script properties (PCRE2 matches script extensions unless told not to) and {,n}. Refused:
+ * ^ and $ (Ruby's are per line), \w \b \h \A \z and other letters, nested classes, && in classes,
+ * inline options such as (?i), named groups, back references, possessive intervals. The interpreter
+ * is used, not the JIT: it splits 20 MB a second, needs no executable memory in the host's process,
+ * and its match and heap limits are exact.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -21,7 +21,8 @@ const char rsr_gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 /* No pattern in use comes near these; they keep a hostile one from taking all time and memory. The
- * match limit grows with the text because one long run of white space is backtracked through once. */
+ * match limit grows with the text because one long run of white space is backtracked through
+ * once. */
 #define MATCH_LIMIT_BASE 1000000u
 #define MATCH_LIMIT_PER_BYTE 16u
 #define HEAP_LIMIT_KIB (256u * 1024u)
@@ -33,7 +34,7 @@ struct rsr_splitter {
     bool invert;
 };
 
-/* ---- Rewriting ---------------------------------------------------------------------------------- */
+/* ---- Rewriting ------------------------------------------------------------------------------- */
 
 struct rewriter {
     const char *at, *end;
@@ -84,7 +85,8 @@ static bool rewrite_property(struct rewriter *w, bool negated) {
            rsr_bytes_append(&w->out, name, n) && put(w, "}");
 }
 
-/* w->at is behind "\x" or "\u": up to 8 hexadecimal digits, in braces for \x or four bare ones for \u. */
+/* w->at is behind "\x" or "\u": up to 8 hexadecimal digits, in braces for \x or four bare ones for
+ * \u. */
 static bool rewrite_code_point(struct rewriter *w, char kind) {
     bool braces = kind == 'x' && w->at < w->end && *w->at == '{';
     if (braces)
@@ -211,7 +213,7 @@ static bool rewrite(struct rewriter *w) {
     return true;
 }
 
-/* ---- Compiling ---------------------------------------------------------------------------------- */
+/* ---- Compiling ------------------------------------------------------------------------------- */
 
 static pcre2_code *compile_rewritten(const struct rsr_bytes *pattern, int *code, size_t *offset) {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
@@ -272,7 +274,7 @@ void rsr_splitter_destroy(struct rsr_splitter *splitter) {
     free(splitter);
 }
 
-/* ---- Splitting ---------------------------------------------------------------------------------- */
+/* ---- Splitting ------------------------------------------------------------------------------- */
 
 /* The split as it proceeds: matches and the gaps between them arrive in order and are joined by the
  * splitter's behavior; `begin..end` is the piece that may still grow. */

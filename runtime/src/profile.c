@@ -1,6 +1,6 @@
-/* profile.c - time and bytes by operation, for rsr_engine_profile. Workers note every operation of a
- * chunk; between chunks the last worker's time is added to the row of its kind or role: barriers make
- * its times add up to the step, and a single token is its own. */
+/* profile.c - time and bytes by operation, for rsr_engine_profile. Workers note every operation of
+ * a chunk; between chunks the last worker's time is added to the row of its kind or role: barriers
+ * make its times add up to the step, and a single token is its own. */
 #include <string.h>
 
 #include "engine.h"

@@ -1,9 +1,10 @@
 /* sample.c - greedy choice, filters and exact sampling.
  *
  * Order, as in Hugging Face generate: repetition penalty, temperature, top-k, top-p, min-p. Then
- * Gumbel-max: the token whose logit plus Gumbel noise is largest is a draw from the softmax of what is
- * left. The noise of a token is a hash of (seed, sequence, position, token), so a draw does not depend on
- * batch, threads or what was drawn before. All sums are taken in one documented order, in double.
+ * Gumbel-max: the token whose logit plus Gumbel noise is largest is a draw from the softmax of what
+ * is left. The noise of a token is a hash of (seed, sequence, position, token), so a draw does not
+ * depend on batch, threads or what was drawn before. All sums are taken in one documented order, in
+ * double.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -42,7 +43,8 @@ static rsr_status check_logits(const float *logits, uint32_t vocab, rsr_error *e
     return any ? RSR_OK : rsr_fail(err, RSR_ERR_NUMERIC, "every logit is minus infinity");
 }
 
-/* Positive logits are divided and negative ones multiplied; a token that occurs twice counts once. */
+/* Positive logits are divided and negative ones multiplied; a token that occurs twice counts
+ * once. */
 static rsr_status penalize(float *out, const float *logits, uint32_t vocab, const rsr_sampling *s,
                            const uint32_t *history, size_t n_history, rsr_error *err) {
     size_t n = n_history < s->repeat_window ? n_history : s->repeat_window;
@@ -64,7 +66,7 @@ static uint32_t greedy(const float *logits, uint32_t vocab) {
     return best;
 }
 
-/* ---- Filters ------------------------------------------------------------------------------------ */
+/* ---- Filters --------------------------------------------------------------------------------- */
 
 static void sift_down(struct rsr_candidate *heap, size_t n, size_t i) {
     struct rsr_candidate moved = heap[i];
@@ -123,7 +125,7 @@ static size_t filter(struct rsr_candidate *candidates, size_t n, const rsr_sampl
     return n_kept;
 }
 
-/* ---- The draw ----------------------------------------------------------------------------------- */
+/* ---- The draw -------------------------------------------------------------------------------- */
 
 static uint32_t draw(const struct rsr_candidate *candidates, size_t n, const rsr_sampling *s,
                      uint64_t position) {

@@ -28,13 +28,13 @@ uint32_t rsr_sample_from(struct rsr_candidate *candidates, size_t n, struct rsr_
                          const rsr_sampling *sampling, uint64_t position);
 
 /* Natural logarithm and exponential from additions and multiplications in one fixed order, so that
- * every host computes the same bits; within 2 ulp of the true value. x > 0 and finite for the first,
- * x <= 0 for the second, which is 0 below -708. */
+ * every host computes the same bits; within 2 ulp of the true value. x > 0 and finite for the
+ * first, x <= 0 for the second, which is 0 below -708. */
 double rsr_log(double x);
 double rsr_exp_negative(double x);
 
-/* A uniform number in (0, 1), the same for the same arguments everywhere: of a token at the place that the
- * key stands for. */
+/* A uniform number in (0, 1), the same for the same arguments everywhere: of a token at the place
+ * that the key stands for. */
 uint64_t rsr_noise_key(uint64_t seed, uint64_t sequence_id, uint64_t position);
 double rsr_noise(uint64_t key, uint32_t token);
 

@@ -1,7 +1,7 @@
 /* sample_math.c - noise and the two functions that sampling needs, free of libm.
  *
- * libm's log and exp differ between versions in the last bit, and a last bit can decide which token is
- * drawn. These use IEEE additions, multiplications and divisions only.
+ * libm's log and exp differ between versions in the last bit, and a last bit can decide which token
+ * is drawn. These use IEEE additions, multiplications and divisions only.
  */
 #include <string.h>
 
@@ -12,8 +12,8 @@
 #define LOG2_E 0x1.71547652b82fep+0
 #define SQRT_HALF 0x1.6a09e667f3bcdp-1
 
-/* x = m 2^e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.1716:
- * the first term left out of the series is below 2^-56 of the sum. */
+/* x = m 2^e with m in [sqrt(1/2), sqrt(2)); log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| <
+ * 0.1716: the first term left out of the series is below 2^-56 of the sum. */
 double rsr_log(double x) {
     int exponent_bias = 0;
     if (x < 0x1p-1022) { /* subnormal */
@@ -78,9 +78,9 @@ double rsr_gumbel(uint64_t key, uint32_t token) {
     return -rsr_log(-rsr_log(rsr_noise(key, token)));
 }
 
-/* For u in (0, 1): -log(-log u) <= -log(1 - u), for -log u >= 1 - u, which is exact. A positive double
- * 2^e (1 + f) has the bits of 2^52 (e + f + 1023), and log2(1 + f) >= f. The rest covers the roundings
- * here and in rsr_gumbel, whose logarithms are within 2 ulp. */
+/* For u in (0, 1): -log(-log u) <= -log(1 - u), for -log u >= 1 - u, which is exact. A positive
+ * double 2^e (1 + f) has the bits of 2^52 (e + f + 1023), and log2(1 + f) >= f. The rest covers the
+ * roundings here and in rsr_gumbel, whose logarithms are within 2 ulp. */
 double rsr_gumbel_bound(uint64_t key, uint32_t token) {
     const double rest = 1.0 - rsr_noise(key, token);
     int64_t bits;

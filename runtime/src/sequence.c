@@ -1,5 +1,6 @@
-/* sequence.c - a sequence is its tokens and a list of the KV pages they filled. Full pages may be shared
- * with forks; the page that is written to never is: rsr_sequence_reserve copies it first if need be. */
+/* sequence.c - a sequence is its tokens and a list of the KV pages they filled. Full pages may be
+ * shared with forks; the page that is written to never is: rsr_sequence_reserve copies it first if
+ * need be. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,8 +1,9 @@
 /* step_run.c - the workers' walk over a step table: one function an operation kind.
  *
- * Operations marked T below split the tokens into contiguous shares, so that one worker owns a token
- * through all of them and no barrier is needed in between. A row that holds NaN is computed to the end
- * all the same: the chunk finishes, then rsr_eval reports the first operation that saw it.
+ * Operations marked T below split the tokens into contiguous shares, so that one worker owns a
+ * token through all of them and no barrier is needed in between. A row that holds NaN is computed
+ * to the end all the same: the chunk finishes, then rsr_eval reports the first operation that saw
+ * it.
  */
 #include <fenv.h>
 #include <string.h>
@@ -109,7 +110,8 @@ struct kernel_rows {
     uint32_t n_tokens;
 };
 
-/* Weights that lists of the tokens name: those of several tokens once, as far as they can be the same. */
+/* Weights that lists of the tokens name: those of several tokens once, as far as they can be the
+ * same. */
 static uint64_t listed_bytes(const struct rsr_kernel_desc *kernel, const struct kernel_rows *rows) {
     const uint32_t n = kernel->list == RSR_LIST_ROWS ? kernel->rows : kernel->cols;
     uint64_t count = 0;
@@ -118,8 +120,8 @@ static uint64_t listed_bytes(const struct rsr_kernel_desc *kernel, const struct 
     return kernel->weight_bytes / n * (count < n ? count : n);
 }
 
-/* Tiles [begin, end). The worker's scratch still has the kernel's tables where the call before made them of
- * the same rows. (A probe may have changed those.) */
+/* Tiles [begin, end). The worker's scratch still has the kernel's tables where the call before made
+ * them of the same rows. (A probe may have changed those.) */
 static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
                       const struct kernel_rows *rows, uint32_t begin, uint32_t end) {
     struct rsr_worker_state *state = &w->engine->workers[w->worker];
@@ -137,9 +139,9 @@ static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel
     state->tables_of = rows->x;
 }
 
-/* Every piece is a call, and a late worker costs the others one, so pieces are no less than this part of a
- * share. Against pieces of a third, a 2B model at two threads waits a third less (0.6 to 0.4 ms of 32 ms a
- * token), and takes 1.0 to 1.6 % less time. */
+/* Every piece is a call, and a late worker costs the others one, so pieces are no less than this
+ * part of a share. Against pieces of a third, a 2B model at two threads waits a third less (0.6 to
+ * 0.4 ms of 32 ms a token), and takes 1.0 to 1.6 % less time. */
 #define LEAST_PARTS 8u
 
 /* Only a kernel that finds its tables again is worth calling for pieces. */
@@ -171,12 +173,12 @@ static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
     run_kernel(w, op->arg, &rows);
 }
 
-/* Rows in blocks that stay in the cache while all tokens pass over them. A multiple of 16 keeps workers
- * off each other's cache lines. */
+/* Rows in blocks that stay in the cache while all tokens pass over them. A multiple of 16 keeps
+ * workers off each other's cache lines. */
 #define DENSE_BLOCK_ROWS 16u
 
-/* This worker's rows of a dense matrix times rows of src: of n tokens, those listed or the first n. Results
- * are ldy elements apart. */
+/* This worker's rows of a dense matrix times rows of src: of n tokens, those listed or the first n.
+ * Results are ldy elements apart. */
 static void multiply_dense(const struct walk *w, const struct rsr_matrix_data *matrix, uint16_t src,
                            const uint32_t *tokens, uint32_t n, float *y, size_t ldy) {
     const uint32_t n_blocks =
@@ -206,7 +208,8 @@ static void rotate_head(const struct walk *w, float *x, const float *table,
     w->ops->rope(x, x, table, head_dim);
 }
 
-/* (token, KV head): the group's query heads and the new key in place; key and value into their page. */
+/* (token, KV head): the group's query heads and the new key in place; key and value into their
+ * page. */
 static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) {
     const struct rsr_kv_pool *kv = &w->engine->kv;
     const uint32_t head_dim = w->hyper->head_dim, n_kv = w->hyper->n_kv_heads;
@@ -397,8 +400,9 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
 
 /* ---- The walk ---- */
 
-/* How much of the next operation's weights a worker fetches while it waits: a part of the second-level cache
- * that leaves room for tables. Memory is idle then, while one worker has a single token's norms. */
+/* How much of the next operation's weights a worker fetches while it waits: a part of the
+ * second-level cache that leaves room for tables. Memory is idle then, while one worker has a
+ * single token's norms. */
 #define FETCH_BYTES (128u << 10)
 
 /* The beginning of this worker's share of n parts, but no more than `most` bytes. */
@@ -429,7 +433,8 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
     return (struct rsr_fetch){NULL, NULL};
 }
 
-/* Behind op_index. Several barriers may stand before the next weights: each goes on where the last left off. */
+/* Behind op_index. Several barriers may stand before the next weights: each goes on where the last
+ * left off. */
 static void wait_for_all(const struct walk *w) {
     struct rsr_worker_state *state = &w->engine->workers[w->worker];
     const struct rsr_step_table *step = w->chunk->step;

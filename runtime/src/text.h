@@ -19,7 +19,8 @@ struct rsr_text {
 /* Whether the model is of this process and has a tokenizer. */
 RSR_NODISCARD rsr_status rsr_check_tokenizer(const rsr_model *model, rsr_error *err);
 
-/* Copies what fits of `bytes` to the caller and tells the full length: the rule of rsr.h for text. */
+/* Copies what fits of `bytes` to the caller and tells the full length: the rule of rsr.h for
+ * text. */
 RSR_NODISCARD rsr_status rsr_text_deliver(const struct rsr_bytes *bytes, char *text,
                                           size_t capacity, size_t *text_bytes, rsr_error *err);
 

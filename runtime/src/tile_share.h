@@ -1,12 +1,13 @@
 /* tile_share.h - the tiles of one kernel call, shared out among workers that help each other.
  *
- * Every worker has a share: a range of tiles, of which it takes pieces from the front. Whoever has none left
- * takes pieces from the back of another's. A worker that the system keeps waiting so delays a call by a
- * piece, not by its whole share. Which worker computes a tile changes no result.
+ * Every worker has a share: a range of tiles, of which it takes pieces from the front. Whoever has
+ * none left takes pieces from the back of another's. A worker that the system keeps waiting so
+ * delays a call by a piece, not by its whole share. Which worker computes a tile changes no result.
  *
- * Calls are numbered, and all workers count them alike. A share begins with whoever needs it first, its
- * owner or a helper. A worker goes on to the next call only when every piece of this one is taken: what a
- * share holds may then be overwritten, though its owner still computes pieces that it took before.
+ * Calls are numbered, and all workers count them alike. A share begins with whoever needs it first,
+ * its owner or a helper. A worker goes on to the next call only when every piece of this one is
+ * taken: what a share holds may then be overwritten, though its owner still computes pieces that it
+ * took before.
  */
 #ifndef RSR_TILE_SHARE_H
 #define RSR_TILE_SHARE_H
@@ -34,7 +35,8 @@ static inline uint64_t rsr_share_pack(uint32_t call, uint32_t front, uint32_t ba
            back;
 }
 
-/* Calls from `a` on to `b`; below 0 if b was before a. Workers are never half of all numbers apart. */
+/* Calls from `a` on to `b`; below 0 if b was before a. Workers are never half of all numbers
+ * apart. */
 static inline int32_t rsr_share_calls_between(uint32_t a, uint32_t b) {
     const int spare = 32 - RSR_SHARE_CALL_BITS;
     return (int32_t)((b - a) << spare) >> spare;
@@ -55,8 +57,8 @@ static inline void rsr_share_begin(struct rsr_tile_share *share, uint32_t call, 
         ;
 }
 
-/* Takes half of what is left of `call`, but at least n tiles if there are as many, for the owner from the front,
- * else from the back. False: none is left. */
+/* Takes half of what is left of `call`, but at least n tiles if there are as many, for the owner
+ * from the front, else from the back. False: none is left. */
 static inline bool rsr_share_take(struct rsr_tile_share *share, uint32_t call, uint32_t n,
                                   bool is_owner, uint32_t *begin, uint32_t *end) {
     uint64_t old = atomic_load_explicit(&share->state, memory_order_acquire);

@@ -8,7 +8,7 @@
 #define MAX_PRETOKENIZERS 16u
 #define MAX_AFFIX 64u
 
-/* ---- Bounds ------------------------------------------------------------------------------------- */
+/* ---- Bounds ---------------------------------------------------------------------------------- */
 
 static rsr_status broken(rsr_error *err, const char *what) {
     return rsr_fail(err, RSR_ERR_TEXT, "the model's tokenizer section is damaged: %s", what);
@@ -120,7 +120,7 @@ static rsr_status find_parts(struct rsr_encoder *e, rsr_error *err) {
     return status == RSR_OK ? check_literals(e, err) : status;
 }
 
-/* ---- Tables ------------------------------------------------------------------------------------- */
+/* ---- Tables ---------------------------------------------------------------------------------- */
 
 static rsr_status no_memory(rsr_error *err) {
     return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the tokenizer");
@@ -313,7 +313,7 @@ static rsr_status compile_splitters(struct rsr_encoder *e, rsr_error *err) {
     return RSR_OK;
 }
 
-/* ---- Life --------------------------------------------------------------------------------------- */
+/* ---- Life ------------------------------------------------------------------------------------ */
 
 rsr_status rsr_encoder_create(const struct rsr_tokenizer_header *section,
                               struct rsr_encoder **encoder, rsr_error *err) {

@@ -1,7 +1,8 @@
 /* utf8.h - UTF-8 scanning and repair, and the growing byte buffer that text code shares.
  *
- * Repair replaces every maximal ill-formed subpart by one U+FFFD (Unicode 15, section 3.9, table 3-8),
- * which is what Python's bytes.decode('utf-8', errors='replace') and Rust's from_utf8_lossy do.
+ * Repair replaces every maximal ill-formed subpart by one U+FFFD (Unicode 15, section 3.9, table
+ * 3-8), which is what Python's bytes.decode('utf-8', errors='replace') and Rust's from_utf8_lossy
+ * do.
  */
 #ifndef RSR_UTF8_H
 #define RSR_UTF8_H

@@ -1,11 +1,12 @@
 /* weight_pages.c - huge pages for the weights.
  *
- * A step reads all weights once; on 4 KiB pages the TLB misses cost measurable time. AUTO asks for huge
- * pages on the file mapping and looks in /proc/self/smaps what came of it: many kernels do not back
- * file mappings so. COPY puts the weights into anonymous memory, which they do.
+ * A step reads all weights once; on 4 KiB pages the TLB misses cost measurable time. AUTO asks for
+ * huge pages on the file mapping and looks in /proc/self/smaps what came of it: many kernels do not
+ * back file mappings so. COPY puts the weights into anonymous memory, which they do.
  *
- * Kernels point into the module's loaded segments, so the unit of both is a segment: dl_iterate_phdr
- * tells its bounds. Pointers outside all segments (a module built by hand on the heap) stay.
+ * Kernels point into the module's loaded segments, so the unit of both is a segment:
+ * dl_iterate_phdr tells its bounds. Pointers outside all segments (a module built by hand on the
+ * heap) stay.
  */
 #include <inttypes.h>
 #include <link.h>
@@ -142,7 +143,8 @@ static const void *moved(struct segments *segments, char *copy, const void *poin
     return s == NULL ? pointer : copy + s->copy_offset + ((uintptr_t)pointer - s->begin);
 }
 
-/* The head of the copy: the target, its kernels and its dense matrices, pointing to the copied weights. */
+/* The head of the copy: the target, its kernels and its dense matrices, pointing to the copied
+ * weights. */
 struct target_copy {
     struct rsr_target target;
     struct rsr_kernel_desc kernels[]; /* then struct rsr_matrix_data [target.n_dense] */

@@ -11,8 +11,8 @@
 #include "runtime.h"
 #include "worker_pool.h"
 
-/* How long a worker spins before it sleeps. A sleep and a wake-up cost some 5 us each and barriers of
- * a decode step are mostly less than 20 us apart: after twice that, spinning no longer pays. */
+/* How long a worker spins before it sleeps. A sleep and a wake-up cost some 5 us each and barriers
+ * of a decode step are mostly less than 20 us apart: after twice that, spinning no longer pays. */
 #define SPIN_NS 40000u
 
 struct rsr_worker_pool {
@@ -46,8 +46,8 @@ static void *stand_by(void *gate) {
     return NULL;
 }
 
-/* Whether the system gives n threads at once. OpenMP ends the process when it is refused one of its team,
- * so all are made once for trial; the C library keeps their stacks for the team. */
+/* Whether the system gives n threads at once. OpenMP ends the process when it is refused one of its
+ * team, so all are made once for trial; the C library keeps their stacks for the team. */
 static bool can_start(uint32_t n) {
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     pthread_t *threads = malloc(n * sizeof(*threads));

@@ -2,9 +2,9 @@
  *
  * A leader thread enters one OpenMP parallel region when the pool is made and stays in it until the
  * pool ends; its team are the workers. Jobs are posted from any one other thread at a time. The
- * workers block all signals and have the default floating-point environment, which jobs keep, so that
- * neither the application's handlers nor its rounding mode or flush-to-zero flags reach the results or
- * what bounds of a sketch rely on (sketch/sketch.h).
+ * workers block all signals and have the default floating-point environment, which jobs keep, so
+ * that neither the application's handlers nor its rounding mode or flush-to-zero flags reach the
+ * results or what bounds of a sketch rely on (sketch/sketch.h).
  */
 #ifndef RSR_WORKER_POOL_H
 #define RSR_WORKER_POOL_H

@@ -1,7 +1,7 @@
 /* rsr_run.c - rsr-run: generates text with a compiled model, from the public API alone.
  *
- * Generated text goes to stdout and everything else to stderr. Exit status: 0 success, 1 a mistake or a
- * failure, said in one sentence, 130 after SIGINT.
+ * Generated text goes to stdout and everything else to stderr. Exit status: 0 success, 1 a mistake
+ * or a failure, said in one sentence, 130 after SIGINT.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -14,7 +14,7 @@
 
 #include "rsr_run.h"
 
-/* ---- Output ------------------------------------------------------------------------------------- */
+/* ---- Output ---------------------------------------------------------------------------------- */
 
 /* Writes text to a stream with its control characters, C1 controls included, as \xNN. */
 static void put_inert(FILE *stream, const char *text, size_t n, bool keep_lines) {
@@ -83,7 +83,7 @@ void run_print_summary(const rsr_generate_result *r) {
             decode_speed(r), run_stop_name(r));
 }
 
-/* ---- Memory and files --------------------------------------------------------------------------- */
+/* ---- Memory and files ------------------------------------------------------------------------ */
 
 void *run_alloc(size_t n, size_t element_bytes) {
     void *memory = calloc(n > 0 ? n : 1, element_bytes);
@@ -122,7 +122,7 @@ bool run_read_file(const char *path, struct run_text *text) {
     return !failed;
 }
 
-/* ---- Interruption ------------------------------------------------------------------------------- */
+/* ---- Interruption ---------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupted;
 
@@ -142,7 +142,7 @@ static void catch_interrupt(void) {
     sigaction(SIGINT, &action, NULL);
 }
 
-/* ---- Prompt ------------------------------------------------------------------------------------- */
+/* ---- Prompt ---------------------------------------------------------------------------------- */
 
 struct prompt_output {
     bool json;
@@ -215,7 +215,7 @@ int run_prompt(struct run_session *session) {
     return code == 0 && run_interrupted() ? RUN_EXIT_INTERRUPTED : code;
 }
 
-/* ---- Embedding ---------------------------------------------------------------------------------- */
+/* ---- Embedding ------------------------------------------------------------------------------- */
 
 /* One float a line, or one JSON object. */
 static int print_embedding(const struct run_session *s, const float *embedding, size_t n_tokens) {
@@ -266,7 +266,7 @@ int run_embedding(struct run_session *session) {
     return code;
 }
 
-/* ---- Main --------------------------------------------------------------------------------------- */
+/* ---- Main ------------------------------------------------------------------------------------ */
 
 static bool open_model(struct run_session *s) {
     const struct run_options *o = s->options;

@@ -54,8 +54,8 @@ int run_perplexity(struct run_session *session);
 /* "rsr-run: <sentence>" on stderr, control characters made visible; returns 1. */
 int run_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Writes text to stdout. On a terminal control characters become \xNN, so that a model cannot send it
- * escape sequences. */
+/* Writes text to stdout. On a terminal control characters become \xNN, so that a model cannot send
+ * it escape sequences. */
 void run_put_text(const char *text, size_t n_bytes);
 /* The same, for names from files: never raw. */
 void run_put_name(const char *name);
@@ -79,7 +79,8 @@ void *run_alloc(size_t n, size_t element_bytes);
 
 double run_tokens_per_second(uint64_t tokens, uint64_t time_ns);
 const char *run_stop_name(const rsr_generate_result *result);
-/* A line on stderr about the KV index, if attention goes through it, and how keys and values are stored. */
+/* A line on stderr about the KV index, if attention goes through it, and how keys and values are
+ * stored. */
 void run_print_attention(const struct run_session *session);
 /* The same as a JSON object, new; NULL for dense attention over float32. */
 struct json_t *run_attention_json(const struct run_session *session);

@@ -1,5 +1,6 @@
-/* rsr_run_attention.c - what rsr-run tells of attention: statistics of the KV index, and --dump-qkv, which
- * writes what attention worked on, so that benchmarks can replay it. The file, all little-endian:
+/* rsr_run_attention.c - what rsr-run tells of attention: statistics of the KV index, and
+ * --dump-qkv, which writes what attention worked on, so that benchmarks can replay it. The file,
+ * all little-endian:
  *
  *     char     magic[8]      "RSRQKV1\0"
  *     uint32   n_layers, n_heads, n_kv_heads, head_dim, n_tokens, 0, 0, 0... to byte 64
@@ -8,8 +9,8 @@
  *     float32  k[n_tokens][n_kv_heads][head_dim]    as the KV cache has them
  *     float32  v[n_tokens][n_kv_heads][head_dim]
  *
- * Query head h reads KV head h / (n_heads / n_kv_heads). Tokens are those of the sequence: the prompt, and
- * what was generated but for the last one, which nothing has evaluated.
+ * Query head h reads KV head h / (n_heads / n_kv_heads). Tokens are those of the sequence: the
+ * prompt, and what was generated but for the last one, which nothing has evaluated.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -21,7 +22,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are written as they lie");
 
-/* ---- Statistics --------------------------------------------------------------------------------- */
+/* ---- Statistics ------------------------------------------------------------------------------ */
 
 static rsr_attention_stats stats_of(const struct run_session *session) {
     rsr_attention_stats stats = RSR_ATTENTION_STATS_INIT;
@@ -83,7 +84,7 @@ json_t *run_attention_json(const struct run_session *session) {
                      "max_storage_error", s.max_storage_error);
 }
 
-/* ---- Collecting queries ------------------------------------------------------------------------- */
+/* ---- Collecting queries ---------------------------------------------------------------------- */
 
 struct run_trace {
     uint32_t n_layers, capacity_tokens;
@@ -136,7 +137,7 @@ void run_trace_destroy(struct run_trace *trace) {
     free(trace);
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------ */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 static bool write_header(const struct run_session *session, uint32_t n_tokens, FILE *file) {
     const rsr_model_info *info = &session->info;

@@ -1,7 +1,7 @@
 /* rsr_run_chat.c - rsr-run --chat: a conversation, one message a line.
  *
- * Each turn renders the whole conversation with the chat template. Tokens that the sequence holds already
- * are kept, and only the rest is evaluated.
+ * Each turn renders the whole conversation with the chat template. Tokens that the sequence holds
+ * already are kept, and only the rest is evaluated.
  */
 #include <errno.h>
 #include <stdio.h>

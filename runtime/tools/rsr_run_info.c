@@ -1,5 +1,5 @@
-/* rsr_run_info.c - rsr-run --info: the model, the memory that a sequence takes, and the kernels: as text by
- * role and variant, as JSON one by one. compiler/README.md lists the keys of the JSON.
+/* rsr_run_info.c - rsr-run --info: the model, the memory that a sequence takes, and the kernels: as
+ * text by role and variant, as JSON one by one. compiler/README.md lists the keys of the JSON.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -9,7 +9,7 @@
 
 #include "rsr_run.h"
 
-/* ---- What is told ------------------------------------------------------------------------------- */
+/* ---- What is told ---------------------------------------------------------------------------- */
 
 /* A kernel, and whether decode runs it for every token. */
 struct kernel {
@@ -102,7 +102,7 @@ static void measure_memory(rsr_model *model, struct model_facts *facts) {
     rsr_engine_destroy(engine);
 }
 
-/* ---- As text ------------------------------------------------------------------------------------ */
+/* ---- As text --------------------------------------------------------------------------------- */
 
 static void print_row(const char *label, const char *value) {
     printf("%-16s ", label);
@@ -188,7 +188,7 @@ static void print_text(const struct model_facts *facts) {
     print_stop_tokens(info);
 }
 
-/* ---- As JSON ------------------------------------------------------------------------------------ */
+/* ---- As JSON --------------------------------------------------------------------------------- */
 
 static json_t *token_json(uint32_t token) {
     return token == UINT32_MAX ? json_null() : json_integer(token);

@@ -90,7 +90,7 @@ void run_print_help(void) {
     printf("\nA model.so is code: run only what you trust.\n");
 }
 
-/* ---- Did you mean ------------------------------------------------------------------------------- */
+/* ---- Did you mean ---------------------------------------------------------------------------- */
 
 /* Levenshtein distance of two words of at most 31 bytes. */
 static size_t distance(const char *a, const char *b) {
@@ -132,7 +132,7 @@ static bool unknown_option(const char *given, size_t n) {
     return false;
 }
 
-/* ---- Values ------------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 static bool bad_value(const struct option *o, const char *text) {
     if (o->kind == VALUE_SEED)
@@ -174,7 +174,7 @@ static bool store_value(const struct option *o, const char *text, struct run_opt
     return true;
 }
 
-/* ---- Parsing ------------------------------------------------------------------------------------ */
+/* ---- Parsing --------------------------------------------------------------------------------- */
 
 static bool select_mode(struct run_options *options, enum run_mode mode, const char *name,
                         const char **selected_by) {

@@ -1,8 +1,8 @@
 /* rsr_run_perplexity.c - rsr-run --perplexity: how well the model predicts a text.
  *
- * The whole file is tokenised without special tokens and cut into groups of context - 1 tokens. Each
- * group is scored alone, behind the beginning-of-text token, in an empty cache; every token of the text
- * counts once and the beginning-of-text token is never predicted.
+ * The whole file is tokenised without special tokens and cut into groups of context - 1 tokens.
+ * Each group is scored alone, behind the beginning-of-text token, in an empty cache; every token of
+ * the text counts once and the beginning-of-text token is never predicted.
  */
 #include <jansson.h>
 #include <math.h>
@@ -53,7 +53,8 @@ static double negative_log_likelihood(const float *logits, uint32_t vocab, uint3
     return log(total) + largest - (double)logits[token];
 }
 
-/* Positions [from, to) of a window: position i holds group[i - 1], or BOS, and predicts group[i]. */
+/* Positions [from, to) of a window: position i holds group[i - 1], or BOS, and predicts
+ * group[i]. */
 static bool score_chunk(struct scoring *s, const uint32_t *group, uint32_t from, uint32_t to) {
     rsr_batch_entry entries[CHUNK_TOKENS];
     uint32_t vocab = s->session->info.vocab;

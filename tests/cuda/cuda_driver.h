@@ -1,5 +1,5 @@
-/* cuda_driver.h - the part of the CUDA driver's interface that the tests call, opened at run time: neither
- * a toolkit nor a GPU is needed to build them. */
+/* cuda_driver.h - the part of the CUDA driver's interface that the tests call, opened at run time:
+ * neither a toolkit nor a GPU is needed to build them. */
 #ifndef TESTS_CUDA_CUDA_DRIVER_H
 #define TESTS_CUDA_CUDA_DRIVER_H
 

@@ -9,8 +9,9 @@
 extern "C" {
 #endif
 
-/* codes, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row, epilogue. Shapes that fill
- * nothing, that fill everything, several warps on a row, loads that run out, rows that are not there. */
+/* codes, rows, cols, row_warps, col_warps, ahead, token_tile, scale_per_row, epilogue. Shapes that
+ * fill nothing, that fill everything, several warps on a row, loads that run out, rows that are not
+ * there. */
 #define EMULATED_KERNELS(X)                                                                        \
     X(BITS2, 1, 1, 1, 1, 1, 1, false, SCALE)                                                       \
     X(BASE3, 1, 1, 1, 1, 1, 1, false, RAW)                                                         \

@@ -1,4 +1,5 @@
-/* gpu_bench.c - one graph has a launch for every copy of the weights; its replays are timed by events. */
+/* gpu_bench.c - one graph has a launch for every copy of the weights; its replays are timed by
+ * events. */
 #include "gpu_bench.h"
 
 #include <stdlib.h>

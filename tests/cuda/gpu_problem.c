@@ -1,4 +1,5 @@
-/* gpu_problem.c - weights go through rsrc_pack_gpu, floats are quantised by the runtime's own operation. */
+/* gpu_problem.c - weights go through rsrc_pack_gpu, floats are quantised by the runtime's own
+ * operation. */
 #include "gpu_problem.h"
 
 #include <math.h>

@@ -12,7 +12,8 @@ struct host_code {
     void *engine, *context; /* LLVM's */
 };
 
-/* Builds a kernel with the code that makes its PTX. False, with a message on stderr: LLVM refused. */
+/* Builds a kernel with the code that makes its PTX. False, with a message on stderr: LLVM
+ * refused. */
 bool compile_for_host(const struct rsr_gpu_kernel *kernel, struct host_code *out);
 void free_host_code(struct host_code *code);
 

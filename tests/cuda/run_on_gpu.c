@@ -1,5 +1,6 @@
-/* run_on_gpu.c - runs kernels that write_gpu_kernels left in a folder on this machine's GPU, and compares
- * every result with the scalar reference bit for bit. Needs the CUDA driver, but no compiler.
+/* run_on_gpu.c - runs kernels that write_gpu_kernels left in a folder on this machine's GPU, and
+ * compares every result with the scalar reference bit for bit. Needs the CUDA driver, but no
+ * compiler.
  *
  * usage: run_on_gpu [--driver=LIBRARY] [--corrupt] [--bench] [--kernel=N] [FOLDER]
  *   no FOLDER tells what GPU there is
@@ -28,7 +29,7 @@ struct runner {
     uint32_t n_run, n_wrong;
 };
 
-/* ---- files ------------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static FILE *open_file(const struct runner *r, const char *name) {
     char path[4096];
@@ -70,7 +71,7 @@ static void load_all(struct runner *r) {
     }
 }
 
-/* ---- results ---------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 /* A problem in device memory, each array of exactly the bytes that a kernel may touch. */
 struct arrays {
@@ -165,7 +166,7 @@ static void check_kernel(struct runner *r, uint32_t k) {
     r->n_run += r->list.n_modules;
 }
 
-/* ---- command line ----------------------------------------------------------------------------------- */
+/* ---- command line ---------------------------------------------------------------------------- */
 
 static bool read_options(struct runner *r, int argc, char **argv) {
     *r = (struct runner){.library = "libcuda.so.1", .only = -1};

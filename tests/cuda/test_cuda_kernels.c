@@ -1,5 +1,5 @@
-/* test_cuda_kernels.c - the GPU kernels' results, run on the host, against the scalar reference: the CUDA
- * C++, and what LLVM's back end is given where there is no CUDA.
+/* test_cuda_kernels.c - the GPU kernels' results, run on the host, against the scalar reference:
+ * the CUDA C++, and what LLVM's back end is given where there is no CUDA.
  *
  * Sums are compared as integers (RAW) or bit for bit as floats (SCALE). Kernels that were broken on
  * purpose must fail: each barrier left out, a shuffle from the wrong lane.
@@ -41,8 +41,8 @@ static bool run(struct host_run *r, uint32_t n_tokens, const struct emulated_cal
     return gpu_problem_is_right(p, n_tokens);
 }
 
-/* All batches, values and what they must give; llvm: NULL for the CUDA C++. (LLVM's code has no sanitizers in
- * it: one kind of values shows that it is called as it has to be.) */
+/* All batches, values and what they must give; llvm: NULL for the CUDA C++. (LLVM's code has no
+ * sanitizers in it: one kind of values shows that it is called as it has to be.) */
 static void test_kernel(unsigned k, const struct host_code *llvm, uint64_t *state) {
     const struct rsr_gpu_plan plan = emulated_plan(k);
     const bool large = (uint64_t)plan.rows * plan.cols > 100000;

@@ -1,8 +1,8 @@
 #!/bin/sh
 # check_info_breaks.sh WORK_DIR - describes every broken checkpoint that rsr-mkmodel knows.
 #
-# Each must end with exit status 1, the diagnostic that the table promises, and one JSON object that says that it would
-# not compile.
+# Each must end with exit status 1, the diagnostic that the table promises, and one JSON object that
+# says that it would not compile.
 set -u
 work=$1
 rm -rf "$work"

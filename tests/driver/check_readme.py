@@ -9,7 +9,8 @@ compiler = root / "compiler"
 text = (compiler / "README.md").read_text()
 errors = []
 
-# `path/` or `file.ext` in backquotes; <name> stands for whatever comes next. The build's own files are not there.
+# `path/` or `file.ext` in backquotes; <name> stands for whatever comes next. The build's own files
+# are not there.
 GENERATED = {"model.so", "config.json"}
 n_paths = 0
 for name in re.findall(r"`([\w./-]+/|[\w./-]+\.(?:[ch]|cuh|def|py|sh|md|yaml|test|txt))`", text):
@@ -24,7 +25,8 @@ for name in re.findall(r"`(?:rsrc )?(--?[a-zA-Z][\w-]*)", text):
     if name not in options:
         errors.append(f"{name}: no such option")
 
-# [PASS_READ] = {.name = "read", ...}; in the picture "─ read ─>", or at the beginning of a layer's line.
+# [PASS_READ] = {.name = "read", ...}; in the picture "─ read ─>", or at the beginning of a layer's
+# line.
 passes = re.findall(r'\[PASS_\w+\] = \{\.name = "(\w+)"', (compiler / "driver.c").read_text())
 picture = text[:text.index("`ir.h`")]
 drawn = re.findall(r"(?:─ |│ |  )(\w+)(?: ─>|    +\w)", picture)

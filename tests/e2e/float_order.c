@@ -1,10 +1,11 @@
-/* float_order.c - one compiled module, many ways to evaluate the same tokens: the logits must be the same
- * bits. Prints a hash of them, so that a test can compare modules of different targets and variants.
+/* float_order.c - one compiled module, many ways to evaluate the same tokens: the logits must be
+ * the same bits. Prints a hash of them, so that a test can compare modules of different targets and
+ * variants.
  *
  * usage: float_order [--once] [--target NAME] MODULE.so
  *
- * With --once the tokens are evaluated in one way only, which is enough to compare modules and a tenth of
- * the time.
+ * With --once the tokens are evaluated in one way only, which is enough to compare modules and a
+ * tenth of the time.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -73,8 +74,8 @@ static void feed(rsr_engine *engine, rsr_sequence *sequence, uint32_t begin, uin
     }
 }
 
-/* `count` sequences advance together, one token each a call: decoding with a batch of `count`. All of
- * them must give the reference. */
+/* `count` sequences advance together, one token each a call: decoding with a batch of `count`. All
+ * of them must give the reference. */
 static void feed_together(rsr_engine *engine, uint32_t count, uint32_t n_tokens, float *logits,
                           const float *reference, uint32_t *n_different) {
     rsr_sequence *sequences[128];

@@ -1,4 +1,5 @@
-/* fuzz_chat_template.c - any bytes as a chat template: refused with a sentence or rendered, in bounds. */
+/* fuzz_chat_template.c - any bytes as a chat template: refused with a sentence or rendered, in
+ * bounds. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* fuzz_options.c - any bytes as the text of a response file, its words as a command line. A refusal has
- * a diagnostic, an acceptance has none. */
+/* fuzz_options.c - any bytes as the text of a response file, its words as a command line. A refusal
+ * has a diagnostic, an acceptance has none. */
 #include <string.h>
 
 #include "fuzz_target.h"

@@ -1,5 +1,5 @@
-/* fuzz_spec.c - libFuzzer: any bytes as a target description. What parses must print and parse again to
- * the same text. */
+/* fuzz_spec.c - libFuzzer: any bytes as a target description. What parses must print and parse
+ * again to the same text. */
 #include <string.h>
 
 #include "fuzz_target.h"

@@ -1,5 +1,5 @@
-/* fuzz_text_forms.c - libFuzzer: any bytes as the text form that their first word names: an index, plans,
- * steps or kernels. What parses must print and parse again to the same text. */
+/* fuzz_text_forms.c - libFuzzer: any bytes as the text form that their first word names: an index,
+ * plans, steps or kernels. What parses must print and parse again to the same text. */
 #include <string.h>
 
 #include "fuzz_target.h"

@@ -1,5 +1,5 @@
-/* fuzz_threshold.c - libFuzzer: any bytes as a threshold, and as what --attention says. What parses has
- * numbers that queries take, what does not has a sentence and leaves the result alone. */
+/* fuzz_threshold.c - libFuzzer: any bytes as a threshold, and as what --attention says. What parses
+ * has numbers that queries take, what does not has a sentence and leaves the result alone. */
 #include <string.h>
 
 #include "engine.h"

@@ -1,9 +1,9 @@
-/* fuzz_tokenizer_section.c - the tokenizer section of a damaged module: the runtime refuses it with a
- * sentence, or takes text through it and back in bounds.
+/* fuzz_tokenizer_section.c - the tokenizer section of a damaged module: the runtime refuses it with
+ * a sentence, or takes text through it and back in bounds.
  *
- * The first byte picks a section, made of a seed of fuzz_tokenizer; every six bytes after it replace a
- * word of that: its number and its value, little-endian. The section's size is what a module is trusted
- * with, since nothing else says where it ends: it may shrink.
+ * The first byte picks a section, made of a seed of fuzz_tokenizer; every six bytes after it
+ * replace a word of that: its number and its value, little-endian. The section's size is what a
+ * module is trusted with, since nothing else says where it ends: it may shrink.
  */
 #include <string.h>
 #include <unistd.h>

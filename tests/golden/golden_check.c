@@ -4,8 +4,9 @@
  *
  * Evaluates the recorded tokens four times: teacher-forced and free-running, the whole prompt in
  * one batch and token by token. Where the record holds a text, its tokens and perplexity are
- * compared too, and where it holds embeddings, those of their tokens. Prints one line a pass and exits 0 if all agree. --corrupt changes one element of
- * the record first, to show that the check can fail.
+ * compared too, and where it holds embeddings, those of their tokens. Prints one line a pass and
+ * exits 0 if all agree. --corrupt changes one element of the record first, to show that the check
+ * can fail.
  */
 #include <dlfcn.h>
 #include <math.h>
@@ -68,7 +69,8 @@ static void close_model(struct opened *opened) {
     dlclose(opened->library);
 }
 
-/* Outputs of every token, [n_tokens][outputs]; `batch` tokens an evaluation. The caller frees them. */
+/* Outputs of every token, [n_tokens][outputs]; `batch` tokens an evaluation. The caller frees
+ * them. */
 static float *evaluate(const struct opened *opened, const int32_t *tokens, uint32_t n_tokens,
                        uint32_t batch, struct golden_pass *pass) {
     const uint32_t cols = opened->outputs;

@@ -80,8 +80,8 @@ static bool is_quantised(const struct golden_pass *pass, uint32_t block,
     return kernel != NULL && kernel->input == RSR_INPUT_I8;
 }
 
-/* The linear under whose name this one's input is recorded: itself, or the nearest one before it that
- * reads the same. */
+/* The linear under whose name this one's input is recorded: itself, or the nearest one before it
+ * that reads the same. */
 static enum golden_linear owner_of(const struct golden *golden, uint32_t block,
                                    enum golden_linear linear, bool quantised) {
     const enum rsr_dtype dtype = quantised ? RSR_DTYPE_I8 : RSR_DTYPE_F32;

@@ -1,7 +1,7 @@
 /* golden_pass.h - one evaluation of the recorded tokens, watched through the engine's probe.
  *
- * Teacher-forced (inject): the reference's input, codes with their scale or floats, replaces ours at
- * every linear, so each stage is judged by itself: our own input first, then the sums, the float
+ * Teacher-forced (inject): the reference's input, codes with their scale or floats, replaces ours
+ * at every linear, so each stage is judged by itself: our own input first, then the sums, the float
  * outputs, norms and attention. Free-running: nothing is replaced; codes that differ are remembered
  * by place and explained afterwards.
  */
@@ -66,8 +66,8 @@ void golden_pass_hidden(struct golden_pass *pass, const float *hidden, uint32_t 
  * n_downstream. */
 void golden_pass_explain(struct golden_pass *pass);
 
-/* Whether floats are within the contract's bound of recorded ones, of the layer's largest. *worst, if
- * it is less, becomes the error over the largest. */
+/* Whether floats are within the contract's bound of recorded ones, of the layer's largest. *worst,
+ * if it is less, becomes the error over the largest. */
 bool golden_floats_close(const struct golden_tensor *tensor, uint32_t row, const float *ours,
                          float *worst);
 

@@ -17,7 +17,8 @@ TIE_RECORDED = 1e-3     # codes this near to a rounding tie are recorded; golden
 TIE_CLEAR = 1e-4        # beyond this from every tie, no code may differ
 TOLERANCE = 1e-5        # of a layer's largest: our account of a linear against transformers' own
 
-# Linears that share their input where they read the same; it is recorded under the first one's name.
+# Linears that share their input where they read the same; it is recorded under the first one's
+# name.
 INPUTS = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
 
 

@@ -1,5 +1,5 @@
-/* fake_nvrtc.c - an NVRTC that does not do what it should: one that FAILS to compile, or one that succeeds
- * and makes TEXT. Built and given as --cuda-path by nvrtc.test. */
+/* fake_nvrtc.c - an NVRTC that does not do what it should: one that FAILS to compile, or one that
+ * succeeds and makes TEXT. Built and given as --cuda-path by nvrtc.test. */
 #include <stddef.h>
 #include <string.h>
 

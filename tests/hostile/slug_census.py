@@ -12,8 +12,8 @@ sys.path.insert(0, str(source / "tests" / "hostile"))
 
 READERS = sorted(path.stem[len("cases_"):] for path in (source / "tests" / "hostile").glob("cases_*.py"))
 MACROS = {"rsrc_error": 1, "rsrc_warning": 1, "rsrc_note": 1}
-# What no input provokes: LLVM failing at what rsrc has checked before, a machine that does not load what it has
-# linked, a back end without any instruction.
+# What no input provokes: LLVM failing at what rsrc has checked before, a machine that does not load
+# what it has linked, a back end without any instruction.
 UNPROVOKED = {"emit-failed", "nvptx-failed", "measure-load", "measure-probe"}
 JSON_SLUGS = {"rsrc_json_parse": ["syntax", "depth", "duplicate", "too-large"],
               "rsrc_json_parse_embedded": ["syntax", "depth", "duplicate", "too-large"]}

@@ -1,9 +1,10 @@
-/* head_sketch.c - makes the sketch of a module's head once more, from the head in the module, and compares.
+/* head_sketch.c - makes the sketch of a module's head once more, from the head in the module, and
+ * compares.
  *
  * usage: head_sketch MODULE.so
  *
- * Blocks are made by the portable builder, whatever the compiler used, from rows that are converted here.
- * Prints "none", or the planes, blocks and targets; all targets must have the same sketch.
+ * Blocks are made by the portable builder, whatever the compiler used, from rows that are converted
+ * here. Prints "none", or the planes, blocks and targets; all targets must have the same sketch.
  */
 #include <dlfcn.h>
 #include <math.h>

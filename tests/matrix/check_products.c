@@ -1,12 +1,12 @@
-/* check_products.c - calls every function of a library of matrices and compares the results with sums in
- * 64 bits over the bytes of the file that it was compiled from.
+/* check_products.c - calls every function of a library of matrices and compares the results with
+ * sums in 64 bits over the bytes of the file that it was compiled from.
  *
  *     check_products <file.safetensors> <library.so> <stem> [i8] [f32]
  *
- * The file is of rsr-mkmodel --matrix: int8 tensors matrix.0, matrix.1 ... Vectors lie at odd addresses,
- * with foreign memory between them; batches are cut in parts; what must not be written is looked at.
- * Floats are integers first, whose sums are exact, then of many magnitudes: the same bits in every
- * batch and part, within COLS * 2^-24 * sum |W x|.
+ * The file is of rsr-mkmodel --matrix: int8 tensors matrix.0, matrix.1 ... Vectors lie at odd
+ * addresses, with foreign memory between them; batches are cut in parts; what must not be written
+ * is looked at. Floats are integers first, whose sums are exact, then of many magnitudes: the same
+ * bits in every batch and part, within COLS * 2^-24 * sum |W x|.
  */
 #include <dlfcn.h>
 #include <math.h>

@@ -1,8 +1,8 @@
 #!/bin/sh
 # check_break.sh WORK_DIR - makes every broken checkpoint that rsr-mkmodel knows and compiles it.
 #
-# Each must end with exit status 1 (not a signal, not an internal error), exactly the diagnostic that
-# the table promises, nothing on stdout, and no control bytes of a hostile name on stderr.
+# Each must end with exit status 1 (not a signal, not an internal error), exactly the diagnostic
+# that the table promises, nothing on stdout, and no control bytes of a hostile name on stderr.
 set -u
 work=$1
 rm -rf "$work"

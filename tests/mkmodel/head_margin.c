@@ -1,5 +1,5 @@
-/* head_margin.c - decodes the likeliest tokens and prints by how many standard deviations the largest logit
- * is above the mean of all, on average over the steps.
+/* head_margin.c - decodes the likeliest tokens and prints by how many standard deviations the
+ * largest logit is above the mean of all, on average over the steps.
  *
  * usage: head_margin MODULE.so
  */

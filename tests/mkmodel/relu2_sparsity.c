@@ -1,5 +1,5 @@
-/* relu2_sparsity.c - the share of gates that are not above 0 in each block of a compiled model, over tokens
- * of its vocabulary.
+/* relu2_sparsity.c - the share of gates that are not above 0 in each block of a compiled model,
+ * over tokens of its vocabulary.
  *
  * usage: relu2_sparsity MODULE.so PERCENT
  *

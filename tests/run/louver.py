@@ -27,7 +27,8 @@ def check_dump(path):
         for at in (begin, k_at, v_at):  # every row holds something finite
             row = floats[at + (tokens - 1) * dim : at + tokens * dim]
             assert any(row) and all(abs(x) < 1e6 for x in row), (layer, at)
-    # Rotation keeps lengths: of two tokens with equal text in layer 0, keys are rotations of each other.
+    # Rotation keeps lengths: of two tokens with equal text in layer 0, keys are rotations of each
+    # other.
     k_at = tokens * heads * dim
     norms = {}
     for t in range(tokens):

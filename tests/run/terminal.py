@@ -22,8 +22,8 @@ def is_control(byte):
     return byte < 0x20 and byte not in b"\r\n\t" or byte == 0x7f
 
 
-# At this temperature every token is as likely as another, control characters among them. The terminal
-# gets them as text; a pipe gets them as they are.
+# At this temperature every token is as likely as another, control characters among them. The
+# terminal gets them as text; a pipe gets them as they are.
 wild = [program, model, "-p", "x", "-n", "400", "--temp", "1000", "--seed", "1"]
 piped = subprocess.run(wild, capture_output=True, timeout=60).stdout
 print("control characters in a pipe:", sum(map(is_control, piped)))

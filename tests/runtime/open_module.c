@@ -1,6 +1,7 @@
 /* Opens a module through librsr and evaluates eight fixed tokens.
  *     open_module FILE [TARGET or "" [PAGES, as in rsr_open_options]]
- * Prints what was opened and a hash of the logits, or the refusal's status and sentence (exit 1). */
+ * Prints what was opened and a hash of the logits, or the refusal's status and sentence (exit
+ * 1). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

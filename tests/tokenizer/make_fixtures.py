@@ -309,7 +309,8 @@ def fixed_texts():
 
 
 def nasty_texts():
-    # Every control character, between letters and alone; byte order marks; noncharacters; private use.
+    # Every control character, between letters and alone; byte order marks; noncharacters; private
+    # use.
     controls = [chr(c) for c in [*range(0x20), *range(0x7f, 0xa0)]]
     yield from ("".join(controls), "a".join(controls), " ".join(controls), "\ufeffthe\ufeff the\ufeff",
                 "\ufffe\uffff\U0010ffff x", "\ue000\uf8ff\U000f0000 \ufff9\ufffa\ufffb\ufffc\ufffd")
@@ -321,7 +322,8 @@ def nasty_texts():
                 "0x1F 1e-9 1_000 1.234.567,89 12:34:56",
                 "\u06f1\u06f2\u06f3\u06f4 \u0be7\u0be8\u0be9 \u0f20\u0f21 \u1040\u1041\u1042\u1043",
                 "1\u00b22\u00bd3\u2460\u2461\u2462", "\U0001d7ce1\U0001d7cf2\u4e00\u4e8c\u4e09")
-    # Marks: long runs, many classes, what Unicode 9.0 does not know, and what composition has to skip.
+    # Marks: long runs, many classes, what Unicode 9.0 does not know, and what composition has to
+    # skip.
     yield from ("o\u0302\u0301\u0323o\u0323\u0302\u0301", "\u1ebf\u0323\u1ec7\u0301",
                 "\u0041\u030a\u0327\u0041\u0327\u030a", "a\u0345\u0301\u1fb4\u0345",
                 "\u0300\u0301\u0302" * 40 + "e", "e" + "\u0323\u0301" * 50,
@@ -355,7 +357,8 @@ def nasty_texts():
                 "\U00020bb7\u91ce\u5bb6 \U0002a700 \u9fff\u3400", "\u5d29\u0300\u4e00\u309a",
                 "\u1e9e\u00df\u0130i\u0307\u0131\u017f\u212a",
                 "\u1c80\u1c90\u10d0\ua64a\U00010400\U00010428\u2c2f")
-    # Added tokens: beside each other, inside words, one in another, white space that two of them claim.
+    # Added tokens: beside each other, inside words, one in another, white space that two of them
+    # claim.
     yield from ("<both><both>", " <both> <both> ", "<right>    <left>", "<right>" + " " * 24 + "<left>",
                 "<right>\n\n<both>\t<left>", "x<right> <right> y", "<left> <right>",
                 "  <left><left>  <right>  <right>", "word<both>word <both> word", "<both>word<left>",

@@ -1,4 +1,5 @@
-/* block_layers.h - the slots of a block for tests: seven ternary linear layers and up to four norms. */
+/* block_layers.h - the slots of a block for tests: seven ternary linear layers and up to four
+ * norms. */
 #ifndef BLOCK_LAYERS_H
 #define BLOCK_LAYERS_H
 

@@ -1,5 +1,5 @@
-/* check.h - the few macros that unit tests need. A failed check prints its place and both values and
- * the program exits 1 at the end of main through CHECK_EXIT. */
+/* check.h - the few macros that unit tests need. A failed check prints its place and both values
+ * and the program exits 1 at the end of main through CHECK_EXIT. */
 #ifndef TESTS_UNIT_CHECK_H
 #define TESTS_UNIT_CHECK_H
 
@@ -23,40 +23,40 @@
 static int check_failures;
 static int check_count;
 
-#define CHECK(condition)                                                                             \
-    do {                                                                                             \
-        check_count++;                                                                               \
-        if (!(condition)) {                                                                          \
-            check_failures++;                                                                        \
-            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                  \
-        }                                                                                            \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        check_count++;                                                                             \
+        if (!(condition)) {                                                                        \
+            check_failures++;                                                                      \
+            fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                \
+        }                                                                                          \
     } while (0)
 
-#define CHECK_INT(actual, expected)                                                                  \
-    do {                                                                                             \
-        int64_t check_a = (int64_t)(actual), check_e = (int64_t)(expected);                          \
-        check_count++;                                                                               \
-        if (check_a != check_e) {                                                                    \
-            check_failures++;                                                                        \
-            fprintf(stderr, "%s:%d: %s is %" PRId64 ", expected %" PRId64 "\n", __FILE__, __LINE__,  \
-                    #actual, check_a, check_e);                                                      \
-        }                                                                                            \
+#define CHECK_INT(actual, expected)                                                                \
+    do {                                                                                           \
+        int64_t check_a = (int64_t)(actual), check_e = (int64_t)(expected);                        \
+        check_count++;                                                                             \
+        if (check_a != check_e) {                                                                  \
+            check_failures++;                                                                      \
+            fprintf(stderr, "%s:%d: %s is %" PRId64 ", expected %" PRId64 "\n", __FILE__,          \
+                    __LINE__, #actual, check_a, check_e);                                          \
+        }                                                                                          \
     } while (0)
 
-#define CHECK_STR(actual, expected)                                                                  \
-    do {                                                                                             \
-        const char *check_a = (actual), *check_e = (expected);                                       \
-        check_count++;                                                                               \
-        if (check_a == NULL || strcmp(check_a, check_e) != 0) {                                      \
-            check_failures++;                                                                        \
-            fprintf(stderr, "%s:%d: %s is \"%s\", expected \"%s\"\n", __FILE__, __LINE__, #actual,   \
-                    check_a ? check_a : "(null)", check_e);                                          \
-        }                                                                                            \
+#define CHECK_STR(actual, expected)                                                                \
+    do {                                                                                           \
+        const char *check_a = (actual), *check_e = (expected);                                     \
+        check_count++;                                                                             \
+        if (check_a == NULL || strcmp(check_a, check_e) != 0) {                                    \
+            check_failures++;                                                                      \
+            fprintf(stderr, "%s:%d: %s is \"%s\", expected \"%s\"\n", __FILE__, __LINE__, #actual, \
+                    check_a ? check_a : "(null)", check_e);                                        \
+        }                                                                                          \
     } while (0)
 
 /* A test that checked nothing has failed. */
-#define CHECK_EXIT()                                                                                 \
-    (printf("%d checks, %d failed\n", check_count, check_failures),                                  \
+#define CHECK_EXIT()                                                                               \
+    (printf("%d checks, %d failed\n", check_count, check_failures),                                \
      check_failures != 0 || check_count == 0)
 
 /* SplitMix64: seeds are printed by the tests that use it. */

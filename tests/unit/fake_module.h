@@ -1,6 +1,6 @@
-/* fake_module.h - a small module built by hand, for tests of the engine: tables as the compiler would
- * emit them, random weights, and a plain kernel. Weights lie in one static pool, so that they are in a
- * loaded segment as a real module's are. */
+/* fake_module.h - a small module built by hand, for tests of the engine: tables as the compiler
+ * would emit them, random weights, and a plain kernel. Weights lie in one static pool, so that they
+ * are in a loaded segment as a real module's are. */
 #ifndef TESTS_UNIT_FAKE_MODULE_H
 #define TESTS_UNIT_FAKE_MODULE_H
 
@@ -251,8 +251,8 @@ static inline void fake_fill_block(struct fake_module *m, uint64_t *seed, uint32
         fake_fill_norm(&m->norms[b * FAKE_NORMS + i], seed, names[i], norm_cols[i]);
 }
 
-/* Fills *m, which must not move afterwards. One target a level of float operations, which needs no CPU
- * feature by itself: the loader must know what the level needs. */
+/* Fills *m, which must not move afterwards. One target a level of float operations, which needs no
+ * CPU feature by itself: the loader must know what the level needs. */
 static inline void fake_module_init(struct fake_module *m, const struct fake_shape *shape,
                                     uint64_t seed) {
     static const char *const names[RSR_OPS_LEVEL_COUNT] = {"generic", "avx2", "avx512"};

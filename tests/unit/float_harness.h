@@ -1,6 +1,6 @@
 /* float_harness.h - kernels of float activations whose sums round: run alone and in batches, in the
- * interpreter and by each back end, compared bit for bit with one expectation, which is held to the bound
- * n u sum |w x| of sums in float64.
+ * interpreter and by each back end, compared bit for bit with one expectation, which is held to the
+ * bound n u sum |w x| of sums in float64.
  */
 #ifndef TESTS_UNIT_FLOAT_HARNESS_H
 #define TESTS_UNIT_FLOAT_HARNESS_H

@@ -1,5 +1,6 @@
-/* isa_emulator.c - see isa_emulator.h. Encodings and operations follow Intel's Software Developer's Manual, volume 2
- * (VPERMB, VPERMI2B, VPERMT2B, GF2P8AFFINEQB, LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TDPB*). */
+/* isa_emulator.c - see isa_emulator.h. Encodings and operations follow Intel's Software Developer's
+ * Manual, volume 2 (VPERMB, VPERMI2B, VPERMT2B, GF2P8AFFINEQB, LDTILECFG, TILELOADD, TILESTORED,
+ * TILEZERO, TDPB*). */
 #include "isa_emulator.h"
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -11,9 +12,10 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* ---- the interrupted thread's registers -------------------------------------------------------------- */
+/* ---- the interrupted thread's registers ------------------------------------------------------ */
 
-/* Components of the XSAVE area that the kernel leaves in the signal frame (SDM volume 1, chapter 13). */
+/* Components of the XSAVE area that the kernel leaves in the signal frame (SDM volume 1, chapter
+ * 13). */
 enum component { X_SSE = 1, X_YMM = 2, X_OPMASK = 5, X_ZMM_HIGH = 6, X_ZMM_16_31 = 7, X_COUNT = 8 };
 
 #define XSTATE_BV_AT 512 /* behind the legacy area */
@@ -101,7 +103,7 @@ static uint64_t read_general(const struct frame *f, uint32_t reg) {
     return (uint64_t)f->gregs[names[reg]];
 }
 
-/* ---- decoding -------------------------------------------------------------------------------------------- */
+/* ---- decoding -------------------------------------------------------------------------------- */
 
 struct instruction {
     bool evex, w, zeroing, broadcast;
@@ -224,7 +226,7 @@ static struct vector read_operand(const struct frame *f, const struct instructio
     return v;
 }
 
-/* ---- byte permutes and affine transforms ---------------------------------------------------------------------- */
+/* ---- byte permutes and affine transforms ----------------------------------------------------- */
 
 static void put_result(const struct frame *f, const struct instruction *i, struct vector result) {
     const struct vector before = read_vector(f, i->reg);
@@ -296,7 +298,7 @@ static const uint8_t *affine(const struct frame *f, const struct instruction *i)
     return next;
 }
 
-/* ---- tiles ------------------------------------------------------------------------------------------------------ */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 #define N_TILES 8u
 #define TILE_ROWS 16u
@@ -308,7 +310,8 @@ static __thread struct {
     uint8_t data[N_TILES][TILE_ROWS][64];
 } tiles;
 
-/* False: the processor faults, or an interrupted load would go on at a row, which is not emulated. */
+/* False: the processor faults, or an interrupted load would go on at a row, which is not
+ * emulated. */
 static bool configure_tiles(const uint8_t *config) {
     memset(&tiles, 0, sizeof tiles);
     if (config[0] == 0)
@@ -400,7 +403,7 @@ static const uint8_t *tile_operation(const struct frame *f, const struct instruc
     return i->end;
 }
 
-/* ---- the trap ---------------------------------------------------------------------------------------------------- */
+/* ---- the trap -------------------------------------------------------------------------------- */
 
 /* Where to go on, or NULL: not ours. */
 static const uint8_t *emulate(const struct frame *f, const uint8_t *at) {
@@ -416,7 +419,8 @@ static const uint8_t *emulate(const struct frame *f, const uint8_t *at) {
     return NULL;
 }
 
-/* What cannot be emulated, byte by byte as far as its page goes, with what a signal handler may call. */
+/* What cannot be emulated, byte by byte as far as its page goes, with what a signal handler may
+ * call. */
 static void tell_refusal(const uint8_t *at) {
     static const char digits[] = "0123456789abcdef";
     char text[80] = "isa_emulator: cannot emulate";

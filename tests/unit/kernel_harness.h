@@ -1,14 +1,15 @@
-/* kernel_harness.h - runs lowered kernels through every back end and compares each result with a naive
- * product in 64-bit sums, bit for bit.
+/* kernel_harness.h - runs lowered kernels through every back end and compares each result with a
+ * naive product in 64-bit sums, bit for bit.
  *
- * RAW results are compared exactly, scaled ones too (the float order is part of the ABI). Token 0 is all
+ * RAW results are compared exactly, scaled ones too (the float order is part of the ABI). Token 0
+ * is all
  * -128 and token 1 all 127, row 0 all +1 and row 1 all -1, so the bounds of narrow accumulators are
  * reached. Every byte of y that a call must not touch is checked. Float activations hold the same
  * integers, so their sums are exact as well.
  *
- * Machine code for VBMI, GFNI and AMX runs under isa_emulator.h where the host lacks them; kernels for
- * other foreign instructions are compiled and not run. test_interpret_kernel() runs every kernel by the
- * definitions of its operations, whatever the host.
+ * Machine code for VBMI, GFNI and AMX runs under isa_emulator.h where the host lacks them; kernels
+ * for other foreign instructions are compiled and not run. test_interpret_kernel() runs every
+ * kernel by the definitions of its operations, whatever the host.
  */
 #ifndef TESTS_UNIT_KERNEL_HARNESS_H
 #define TESTS_UNIT_KERNEL_HARNESS_H
@@ -95,7 +96,8 @@ struct shape {
 
 struct test_case {
     struct rsr_matrix matrix;
-    /* What is lowered instead: the reduced matrix, and for every row the kept row whose tile writes it. */
+    /* What is lowered instead: the reduced matrix, and for every row the kept row whose tile writes
+     * it. */
     struct rsr_matrix reduced;
     const struct rsr_reduction *reduction; /* NULL: the matrix itself is lowered */
     const uint32_t *slots;
@@ -125,8 +127,8 @@ static const struct harness_backend {
                         {&rsrc_backend_llvm, RSR_UNIT_OBJ, "o"}};
 #define N_BACKENDS (sizeof harness_backends / sizeof *harness_backends)
 
-/* Kernels have no sanitizers in them, so a sanitised build writes their C, and does not spend most of its
- * time on compiling it: the release build does, and runs them. */
+/* Kernels have no sanitizers in them, so a sanitised build writes their C, and does not spend most
+ * of its time on compiling it: the release build does, and runs them. */
 static inline bool is_compiled(const struct harness_backend *with) {
     return with->kind != RSR_UNIT_C || !TEST_SANITIZED;
 }
@@ -162,7 +164,7 @@ static inline bool host_emulates(const struct rsr_spec *spec) {
     return host_supports(&without) && isa_emulator_install();
 }
 
-/* ---- inputs and the reference ------------------------------------------------------------------- */
+/* ---- inputs and the reference ---------------------------------------------------------------- */
 
 static inline int8_t random_weight(struct suite *suite, enum rsr_alphabet alphabet) {
     const uint64_t r = check_random(&suite->seed) >> 33;
@@ -279,7 +281,7 @@ static inline uint32_t expected_bits(const struct test_case *c, uint32_t token, 
     return bits;
 }
 
-/* ---- one case ------------------------------------------------------------------------------------- */
+/* ---- one case -------------------------------------------------------------------------------- */
 
 static inline struct test_case *make_case(struct suite *suite, const struct shape *shape,
                                           enum rsr_alphabet alphabet, enum rsr_epilogue epilogue,
@@ -383,8 +385,8 @@ static inline bool is_small(const struct test_case *c) {
     return (uint64_t)c->matrix.rows * c->matrix.cols <= 200000;
 }
 
-/* Where machine code runs too, in every way, larger products are interpreted once, with as many tokens as
- * share a tile. */
+/* Where machine code runs too, in every way, larger products are interpreted once, with as many
+ * tokens as share a tile. */
 static inline bool is_interpreted_once(const struct test_case *c) {
     const struct rsr_spec *spec = c->lowered.kernel.spec;
     if (!is_small(c))
@@ -400,7 +402,7 @@ static inline void interpret_case(struct test_case *c) {
         run_case(c, NULL, "interpreter");
 }
 
-/* ---- one unit ------------------------------------------------------------------------------------- */
+/* ---- one unit -------------------------------------------------------------------------------- */
 
 /* Compiles a source file with every warning an error: -c, or -shared with an object or NULL. */
 static inline bool compile(struct suite *suite, const char *compiler, const char *source,
@@ -476,7 +478,8 @@ static inline rsr_kernel_fn *const *load_kernels(struct suite *suite, struct tes
     return functions;
 }
 
-/* The object that a back end makes of the cases, which were lowered for `spec`; NULL: only a unit. */
+/* The object that a back end makes of the cases, which were lowered for `spec`; NULL: only a
+ * unit. */
 static inline const char *make_object(struct suite *suite, struct test_case **cases,
                                       uint32_t n_cases, const struct rsr_spec *spec,
                                       const struct harness_backend *with, const char *name) {
@@ -524,10 +527,10 @@ static inline void run_cases(struct suite *suite, struct test_case **cases, uint
         run_backend(suite, cases, n_cases, spec, &harness_backends[b], name);
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------ */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
-/* Lowering the case (index: NULL where the variant has none) fails with a diagnostic of the slug that
- * holds the text. */
+/* Lowering the case (index: NULL where the variant has none) fails with a diagnostic of the slug
+ * that holds the text. */
 static inline void expect_lower_refused(struct suite *suite, struct test_case *c,
                                         const struct rsr_spec *spec, const struct rsr_index *index,
                                         const char *slug, const char *text) {
@@ -551,7 +554,7 @@ static inline void expect_lower_refused(struct suite *suite, struct test_case *c
     free(message);
 }
 
-/* ---- the program --------------------------------------------------------------------------------- */
+/* ---- the program ----------------------------------------------------------------------------- */
 
 /* `name`: of the test, for the directory of its files. */
 static inline void suite_begin(struct suite *suite, const char *name, uint64_t seed) {

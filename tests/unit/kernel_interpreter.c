@@ -1,5 +1,5 @@
-/* kernel_interpreter.c - runs a kernel operation by operation, written from the definitions of RSR_KOPS
- * alone: the reference that every back end is held to.
+/* kernel_interpreter.c - runs a kernel operation by operation, written from the definitions of
+ * RSR_KOPS alone: the reference that every back end is held to.
  *
  * Every operation reads its operands lane by lane, so a result may be an operand too: it is built
  * aside and then copied.
@@ -42,9 +42,10 @@ _Noreturn static void stop(const struct machine *m, const struct rsr_kop *op, co
     abort();
 }
 
-/* ---- lanes ----------------------------------------------------------------------------------------- */
+/* ---- lanes ----------------------------------------------------------------------------------- */
 
-/* Each case copies a constant size, which compiles to one access: most of the time is spent here. */
+/* Each case copies a constant size, which compiles to one access: most of the time is spent
+ * here. */
 static int64_t integer_at(const uint8_t *bytes, enum rsr_elem elem, uint32_t lane) {
 #define READ(type)                                                                                 \
     do {                                                                                           \
@@ -130,7 +131,7 @@ static uint8_t *address_of(const struct machine *m, const struct rsr_kop *op) {
     return m->buffers[op->buffer] + at;
 }
 
-/* ---- arithmetic ------------------------------------------------------------------------------------ */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 /* The result as d's element holds it: unsigned ones wrap, signed ones must fit. */
 static int64_t fit(const struct machine *m, const struct rsr_kop *op, enum rsr_elem elem,
@@ -287,7 +288,7 @@ static void madd_i16_lanes(const struct machine *m, const struct rsr_kop *op, ui
     }
 }
 
-/* ---- look-ups -------------------------------------------------------------------------------------- */
+/* ---- look-ups -------------------------------------------------------------------------------- */
 
 static void copy_lane(uint8_t *d, uint32_t to, const uint8_t *from, uint32_t lane, uint32_t bytes) {
     memcpy(d + to * bytes, from + lane * bytes, bytes);
@@ -340,7 +341,7 @@ static void pack_lanes(const struct machine *m, const struct rsr_kop *op, uint8_
     }
 }
 
-/* ---- tiles ----------------------------------------------------------------------------------------- */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 static void tile_dot(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
     const uint8_t *a = bytes_of(m, op->a), *b = bytes_of(m, op->b), *c = bytes_of(m, op->c);
@@ -384,7 +385,7 @@ static void run_tile_op(struct machine *m, const struct rsr_kop *op) {
     m->values[op->dst] = result;
 }
 
-/* ---- operations ------------------------------------------------------------------------------------ */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 /* Fills the lanes of an operation's result. */
 static void compute(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {

@@ -4,9 +4,9 @@
 
 #include "ir.h"
 
-/* As rsr_kernel_fn. The kernel must have passed rsrc_verify_kernel. What the definitions of ir.h forbid
- * (a look-up out of range, a signed overflow, a body that is not there) aborts the program with the
- * operation's number. */
+/* As rsr_kernel_fn. The kernel must have passed rsrc_verify_kernel. What the definitions of ir.h
+ * forbid (a look-up out of range, a signed overflow, a body that is not there) aborts the program
+ * with the operation's number. */
 void test_interpret_kernel(const struct rsr_kernel *kernel, const void *x, size_t ldx, void *y,
                            size_t ldy, uint32_t n_tokens, const struct rsr_weights *weights,
                            const struct rsr_worker *worker, void *scratch);

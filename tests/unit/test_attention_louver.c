@@ -1,7 +1,7 @@
-/* Attention through the KV index inside the engine: over all keys it has the bits of dense attention, however
- * tokens are fed, forked and cut; with thresholds its logits depend on nothing but the tokens either, and
- * every operation is within its certified error of float64 attention over the same queries and pages, and
- * misses no relevant key. */
+/* Attention through the KV index inside the engine: over all keys it has the bits of dense
+ * attention, however tokens are fed, forked and cut; with thresholds its logits depend on nothing
+ * but the tokens either, and every operation is within its certified error of float64 attention
+ * over the same queries and pages, and misses no relevant key. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -132,8 +132,8 @@ static void spoil(const struct fixture *f, rsr_engine *engine, rsr_sequence *seq
     }
 }
 
-/* Pages that were full and sealed are cut into, filled again with other tokens, shared with forks that go
- * their own way, and copied. */
+/* Pages that were full and sealed are cut into, filled again with other tokens, shared with forks
+ * that go their own way, and copied. */
 static void check_lives(const struct fixture *f, const char *attention, const float *expected) {
     rsr_engine *engine = new_engine(f, attention, 2, 64);
     rsr_sequence *a = new_sequence(engine), *b = NULL, *c = NULL;

@@ -1,5 +1,5 @@
-/* test_barrier.c - no thread leaves a barrier before all have come; what is fetched meanwhile stays in its
- * bounds. */
+/* test_barrier.c - no thread leaves a barrier before all have come; what is fetched meanwhile stays
+ * in its bounds. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>

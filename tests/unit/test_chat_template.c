@@ -1,8 +1,9 @@
 /* test_chat_template.c - the chat template renderer against transformers and Jinja.
  *
- * tests/tokenizer/chat.json (written by make_chat_fixtures.py) holds templates, conversations and what
- * transformers renders; null means that it raises, or that the construct is outside our subset, and the
- * runtime has to refuse with a sentence. With an argument it compares another file of the same form.
+ * tests/tokenizer/chat.json (written by make_chat_fixtures.py) holds templates, conversations and
+ * what transformers renders; null means that it raises, or that the construct is outside our
+ * subset, and the runtime has to refuse with a sentence. With an argument it compares another file
+ * of the same form.
  */
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* test_checkpoint.c - files on disk: the three forms of input, shards, what lies beside the weights. */
+/* test_checkpoint.c - files on disk: the three forms of input, shards, what lies beside the
+ * weights. */
 #include "reader_check.h"
 
 #include <dirent.h>

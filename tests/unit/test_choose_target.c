@@ -1,4 +1,5 @@
-/* The loader's choice on machines of every kind, AMX with and without the kernel's leave included. */
+/* The loader's choice on machines of every kind, AMX with and without the kernel's leave
+ * included. */
 #include <string.h>
 
 #include "check.h"

@@ -202,7 +202,8 @@ static void test_rope_parameters(void) {
     }
 }
 
-/* Bases of blocks that see all keys and of those with a window, in the spelling of transformers 4 and 5. */
+/* Bases of blocks that see all keys and of those with a window, in the spelling of transformers 4
+ * and 5. */
 static void test_local_rotation(void) {
     static const struct {
         const char *patch;

@@ -1,5 +1,6 @@
-/* test_dead_channels.c - rows of zeros as found in stored tensors against those of the decoded matrix, in
- * every encoding, and the flags of a block's layers by the rules of model/dead_channels.h. */
+/* test_dead_channels.c - rows of zeros as found in stored tensors against those of the decoded
+ * matrix, in every encoding, and the flags of a block's layers by the rules of
+ * model/dead_channels.h. */
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -108,7 +109,7 @@ static void test_zero_rows(struct fixture *f) {
         }
 }
 
-/* ---- one block ------------------------------------------------------------------------------------ */
+/* ---- one block ------------------------------------------------------------------------------- */
 
 enum { HIDDEN = 12, FFN = 10 };
 

@@ -1,5 +1,5 @@
-/* test_dot_panel.c - `dot` over the codes of `lut`: every form, alphabet and target at odd shapes, more
- * tokens than a group, more columns than a panel, against 64-bit sums (kernel_harness.h). */
+/* test_dot_panel.c - `dot` over the codes of `lut`: every form, alphabet and target at odd shapes,
+ * more tokens than a group, more columns than a panel, against 64-bit sums (kernel_harness.h). */
 #define MAX_TOKENS 135
 #include "kernel_harness.h"
 

@@ -1,7 +1,8 @@
-/* test_emit_asm.c - bodies as assembly: what is printed for each encoding, what is declined, and what the
- * assembler says of mistakes. test_fold.c runs such bodies.
+/* test_emit_asm.c - bodies as assembly: what is printed for each encoding, what is declined, and
+ * what the assembler says of mistakes. test_fold.c runs such bodies.
  *
- * `test_emit_asm TARGET` prints the bodies of one small matrix instead; emit_asm/fold.test reads them.
+ * `test_emit_asm TARGET` prints the bodies of one small matrix instead; emit_asm/fold.test reads
+ * them.
  */
 #include "emit/asm/emit_asm.h"
 #include "kernel_harness.h"

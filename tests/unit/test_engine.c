@@ -1,5 +1,6 @@
-/* The engine over a module built by hand: logits equal an independent double-precision model, and equal
- * bit for bit however the tokens are fed: batches, chunks, threads, levels, truncation, forks. */
+/* The engine over a module built by hand: logits equal an independent double-precision model, and
+ * equal bit for bit however the tokens are fed: batches, chunks, threads, levels, truncation,
+ * forks. */
 #include <fenv.h>
 #include <math.h>
 #include <pthread.h>
@@ -74,8 +75,8 @@ static float *new_logits(const struct fixture *f, uint32_t n) {
 
 /* ---- The reference: double precision, plain loops ----
  *
- * Rounding to int8 is discontinuous, so the reference checks that the engine's integers are right to
- * within a rounding error of its own values, and goes on with them. */
+ * Rounding to int8 is discontinuous, so the reference checks that the engine's integers are right
+ * to within a rounding error of its own values, and goes on with them. */
 
 struct recorded { /* what probes saw, one prompt in one chunk */
     const struct fake_shape *shape;
@@ -311,7 +312,8 @@ static void test_feeding(const struct fixture *f, rsr_model *model) {
     for (int t = 0; t < 3; t++) {
         for (int b = 0; b < 3; b++) {
             rsr_engine *engine = fake_engine(model, threads[t], batches[b], 0);
-            /* Sleeping barriers are slow where threads outnumber CPUs; 67 crosses a page end too. */
+            /* Sleeping barriers are slow where threads outnumber CPUs; 67 crosses a page end
+             * too. */
             const uint32_t n = batches[b] == 128 && threads[t] <= 2 ? N_TOKENS : 67;
             check_pieces(f, engine, n, n);
             check_pieces(f, engine, n / 2, n);
@@ -356,7 +358,8 @@ static void feed_long(const struct long_text *text, rsr_model *model, uint32_t n
     API->engine_destroy(engine);
 }
 
-/* A single token of one KV head or of two, whose 8 pages 1 to 7 workers share; a window begins inside a page. */
+/* A single token of one KV head or of two, whose 8 pages 1 to 7 workers share; a window begins
+ * inside a page. */
 static void test_page_ranges(const struct fake_shape *given) {
     const uint32_t threads[] = {1, 2, 3, 7}, windows[] = {0, 333};
     static struct fake_module fake;
@@ -383,8 +386,8 @@ static void test_page_ranges(const struct fake_shape *given) {
     free(logits);
 }
 
-/* Three sequences of the same text at different places, their tokens interleaved in one batch, logits
- * wanted of some. */
+/* Three sequences of the same text at different places, their tokens interleaved in one batch,
+ * logits wanted of some. */
 static void test_mixed_batch(const struct fixture *f, rsr_model *model) {
     rsr_engine *engine = fake_engine(model, 2, 16, 1024);
     const uint32_t starts[3] = {0, 63, 100};

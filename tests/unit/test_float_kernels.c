@@ -1,8 +1,10 @@
-/* test_float_kernels.c - float activations in `scatter` and `lut` (test_fold.c has those of `fold`).
+/* test_float_kernels.c - float activations in `scatter` and `lut` (test_fold.c has those of
+ * `fold`).
  *
- * Integer-valued rows are exact and go through kernel_harness.h like int8 ones. Rows of many magnitudes
- * are held to n u sum |w x| of sums in float64, and to the same bits for every machine, tile, batch and
- * back end; for `lut` also to the order of additions that lower_lut_f32.c documents.
+ * Integer-valued rows are exact and go through kernel_harness.h like int8 ones. Rows of many
+ * magnitudes are held to n u sum |w x| of sums in float64, and to the same bits for every machine,
+ * tile, batch and back end; for `lut` also to the order of additions that lower_lut_f32.c
+ * documents.
  */
 #include "float_harness.h"
 
@@ -42,12 +44,13 @@ static void test_scatter(struct suite *suite) {
     run_cases(suite, cases, 3 * N, find_spec("scalar"), "scatter_f32");
 }
 
-/* Both widths, with and without AVX-512's two-table look-up, and column blocks by a small L2 cache. */
+/* Both widths, with and without AVX-512's two-table look-up, and column blocks by a small L2
+ * cache. */
 static const char *const lut_machines[] = {"avx2", "avx512vl", "avx512bw", "avx512"};
 #define N_LUT_MACHINES (sizeof lut_machines / sizeof *lut_machines)
 
-/* Rows around vectors and units, columns around segments, steps, blocks and the padding of x; the last one's
- * streams of codes are staggered. */
+/* Rows around vectors and units, columns around segments, steps, blocks and the padding of x; the
+ * last one's streams of codes are staggered. */
 static const struct shape lut_shapes[] = {
     {1, 1, 64},   {5, 4, 16},    {15, 2, 64},    {16, 24, 64},  {17, 23, 64},      {33, 32, 64},
     {63, 33, 64}, {64, 511, 32}, {65, 512, 128}, {66, 513, 99}, {130, 1024, 8},    {9, 5460, 64},
@@ -116,8 +119,8 @@ static void test_scatter_order(struct suite *suite) {
     check_ways(suite, &ways, spec, "scatter_order");
 }
 
-/* As lower_lut_f32.c says: a segment by column, a row by segment. Of 19 ternary columns 3 are a segment
- * and the last one is one. */
+/* As lower_lut_f32.c says: a segment by column, a row by segment. Of 19 ternary columns 3 are a
+ * segment and the last one is one. */
 static float *sum_segments(struct suite *suite, const struct test_case *c) {
     const uint32_t rows = c->matrix.rows, cols = c->matrix.cols;
     const bool ternary = c->matrix.alphabet == RSR_TERNARY;

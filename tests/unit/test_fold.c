@@ -1,9 +1,9 @@
 /* test_fold.c - `fold`: the segment index as instructions.
  *
- * Kernels of every alphabet, k, lane count and element run through the interpreter and the back ends
- * against products in 64-bit sums (kernel_harness.h). Their instructions are counted against what the
- * segment statistics predict, and float results are held to their error bound and to one order for
- * every lane count.
+ * Kernels of every alphabet, k, lane count and element run through the interpreter and the back
+ * ends against products in 64-bit sums (kernel_harness.h). Their instructions are counted against
+ * what the segment statistics predict, and float results are held to their error bound and to one
+ * order for every lane count.
  */
 #define MAX_TOKENS 70
 
@@ -48,7 +48,7 @@ static struct test_case *make_fold(struct suite *suite, const struct setting *s)
     return c;
 }
 
-/* ---- products --------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 static const struct setting settings[] = {
     {{1, 1, 4}, RSR_TERNARY, 1, 32, RSR_INPUT_I8, RSR_EPILOGUE_RAW, false},
@@ -62,14 +62,14 @@ static const struct setting settings[] = {
     {{6, 390, 5}, RSR_TERNARY, 4, 32, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, true},
     {{13, 129, 6}, RSR_BINARY_SIGN, 6, 4, RSR_INPUT_F32, RSR_EPILOGUE_RAW, false},
     {{6, 400, 6}, RSR_BINARY_BIT, 2, 1, RSR_INPUT_F32, RSR_EPILOGUE_SCALE, false},
-    /* One token a lane and more columns than such chunks have: the same code for every machine, large,
-     * and compiled for the first alone. */
+    /* One token a lane and more columns than such chunks have: the same code for every machine,
+     * large, and compiled for the first alone. */
     {{2, 4100, 6}, RSR_TERNARY, 2, 1, RSR_INPUT_I8, RSR_EPILOGUE_SCALE, true},
 };
 #define N_SETTINGS (sizeof settings / sizeof *settings)
 
-/* The bodies of the cases, which have been lowered for `spec`, and the table of their kernels as one
- * object. */
+/* The bodies of the cases, which have been lowered for `spec`, and the table of their kernels as
+ * one object. */
 static const char *assemble_bodies(struct suite *suite, struct test_case **cases, uint32_t n_cases,
                                    const struct rsr_spec *spec, const char *name) {
     struct rsrc_buffer text = {0}, object = {0};
@@ -88,8 +88,8 @@ static const char *assemble_bodies(struct suite *suite, struct test_case **cases
     return path;
 }
 
-/* Kernels whose loops are C and whose bodies are assembly; NULL where they are not compiled or the host
- * cannot run them. */
+/* Kernels whose loops are C and whose bodies are assembly; NULL where they are not compiled or the
+ * host cannot run them. */
 static rsr_kernel_fn *const *load_assembled(struct suite *suite, struct test_case **cases,
                                             uint32_t n_cases, const struct rsr_spec *spec,
                                             const char *name) {
@@ -127,7 +127,8 @@ static void set_weights(struct suite *suite, struct test_case *c,
     make_expected(suite, c);
 }
 
-/* Every other weight of rows 0 and 1 is of one sign: 255 terms in 510 columns; the others have fewer. */
+/* Every other weight of rows 0 and 1 is of one sign: 255 terms in 510 columns; the others have
+ * fewer. */
 static int8_t thin_weight(struct suite *suite, uint32_t row, uint32_t col) {
     if (row < 2)
         return (int8_t)(col % 2 == row ? 1 - 2 * (int)row : 0);
@@ -169,8 +170,8 @@ static struct test_case *make_structure(struct suite *suite, const struct struct
     return c;
 }
 
-/* Every setting, and the structures for every other machine, as one unit: compilers read their headers
- * longer than these kernels. */
+/* Every setting, and the structures for every other machine, as one unit: compilers read their
+ * headers longer than these kernels. */
 static void test_products(struct suite *suite, size_t machine) {
     const struct rsr_spec *spec = find_spec(machines[machine]);
     struct test_case *cases[N_SETTINGS + N_STRUCTURES];
@@ -187,7 +188,7 @@ static void test_products(struct suite *suite, size_t machine) {
     run_assembled(suite, cases, n, spec, name);
 }
 
-/* ---- floats ----------------------------------------------------------------------------------------- */
+/* ---- floats ---------------------------------------------------------------------------------- */
 
 #define FLOAT_TOKENS 19u
 
@@ -239,8 +240,8 @@ static void check_float_bound(const struct test_case *c, const float *y) {
     CHECK(n_inexact > rows); /* or the test would show nothing */
 }
 
-/* One order of additions, whatever the lanes, the tiles and the way bodies are made: ternary on every
- * machine, the others on the first and the last. */
+/* One order of additions, whatever the lanes, the tiles and the way bodies are made: ternary on
+ * every machine, the others on the first and the last. */
 static void test_float_order(struct suite *suite) {
     enum { N_ALPHABETS = RSR_BINARY_BIT + 1 };
     static const uint32_t tile_rows[] = {1, 6, 100, 9};
@@ -273,7 +274,7 @@ static void test_float_order(struct suite *suite) {
     }
 }
 
-/* ---- counts ----------------------------------------------------------------------------------------- */
+/* ---- counts ---------------------------------------------------------------------------------- */
 
 static void count_ops(const struct rsr_kernel *kernel, uint64_t counts[RSR_KOP_COUNT]) {
     memset(counts, 0, RSR_KOP_COUNT * sizeof *counts);
@@ -282,7 +283,8 @@ static void count_ops(const struct rsr_kernel *kernel, uint64_t counts[RSR_KOP_C
             counts[kernel->bodies[b].ops[i].kind]++;
 }
 
-/* Every code occurs twice or more, added at least once: nothing of a dense fold is saved or wasted. */
+/* Every code occurs twice or more, added at least once: nothing of a dense fold is saved or
+ * wasted. */
 static int8_t dense_weight(uint32_t row, uint32_t col, enum rsr_alphabet alphabet, uint32_t k) {
     int8_t digits[RSR_MAX_K];
     const struct rsrc_code_range range = rsrc_code_range(alphabet, k);
@@ -290,9 +292,9 @@ static int8_t dense_weight(uint32_t row, uint32_t col, enum rsr_alphabet alphabe
     return digits[row % k];
 }
 
-/* Additions of a dense block's fold, from the statistics' count. A node with a digit takes over its first
- * child's register, which saves an addition; the empty code of bits has no sum; and 2 B - U, which the
- * statistics take for one operation, is two. */
+/* Additions of a dense block's fold, from the statistics' count. A node with a digit takes over its
+ * first child's register, which saves an addition; the empty code of bits has no sum; and 2 B - U,
+ * which the statistics take for one operation, is two. */
 static uint64_t predict_adds(enum rsr_alphabet alphabet, uint32_t k) {
     const uint64_t adds = rsrc_count_fold_adds(alphabet, k);
     uint64_t power = 1;
@@ -309,8 +311,8 @@ static uint64_t predict_adds(enum rsr_alphabet alphabet, uint32_t k) {
     return adds - 2 * k - ((UINT64_C(1) << (k - 1)) - 1);
 }
 
-/* Instructions of a dense matrix in one chunk are those of the statistics: one a member, those of the
- * fold, and seven to widen a row and add it to the sums. */
+/* Instructions of a dense matrix in one chunk are those of the statistics: one a member, those of
+ * the fold, and seven to widen a row and add it to the sums. */
 static void test_counts(struct suite *suite, enum rsr_alphabet alphabet, uint32_t k) {
     const struct rsr_spec *spec = find_spec("avx512");
     const struct rsrc_code_range range = rsrc_code_range(alphabet, k);
@@ -357,7 +359,7 @@ static void test_zeros_emit_nothing(struct suite *suite) {
     CHECK_INT(n_empty, c->lowered.kernel.n_bodies - 1);
 }
 
-/* ---- keys and refusals ------------------------------------------------------------------------------ */
+/* ---- keys and refusals ----------------------------------------------------------------------- */
 
 static void test_keys(struct suite *suite) {
     static const struct setting setting = {{20, 100, 8}, RSR_TERNARY,      4,    32,

@@ -1,5 +1,6 @@
-/* test_generate.c - rsr_generate over a module built by hand: each token is what rsr_eval and rsr_sample
- * over the whole sequence give, whoever evaluated its beginning, and each reason to stop stops. */
+/* test_generate.c - rsr_generate over a module built by hand: each token is what rsr_eval and
+ * rsr_sample over the whole sequence give, whoever evaluated its beginning, and each reason to stop
+ * stops. */
 #include "check.h"
 #include "fake_module.h"
 

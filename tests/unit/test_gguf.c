@@ -415,7 +415,7 @@ static void test_tensors(void) {
     check_tensor("model.embed_tokens.weight", 0, 6, 4, 96, "gguf-duplicate");
 }
 
-/* ---- models in several files ------------------------------------------------------------------ */
+/* ---- models in several files ----------------------------------------------------------------- */
 
 static void test_part_names(void) {
     static const struct {
@@ -489,7 +489,7 @@ static void test_parts(void) {
     }
 }
 
-/* ---- what only the user or other evidence can say ---------------------------------------------- */
+/* ---- what only the user or other evidence can say -------------------------------------------- */
 
 static enum rsrc_status parse_with(struct reader_test *test, struct gguf_file *file,
                                    const struct rsrc_read_choices *choices,

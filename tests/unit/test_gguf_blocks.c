@@ -10,8 +10,8 @@ enum { BLOCK = 256 };
 #define HALF_OF_1 0x3c00 /* float16 */
 #define HALF_OF_3_8 0x3600
 
-/* Where weight n of a block is: bits shift.. of a byte, or the base-3 digit of it after which `shift`
- * more follow. */
+/* Where weight n of a block is: bits shift.. of a byte, or the base-3 digit of it after which
+ * `shift` more follow. */
 struct spot {
     uint32_t byte, shift;
 };
@@ -185,8 +185,8 @@ static int8_t *random_weights(struct reader_test *test, uint64_t *seed, uint32_t
     return weights;
 }
 
-/* Every type, one and several blocks a row, with a row of zeros; then in pairs of rows. Type Q1_0 has
- * no zero but by its scale. */
+/* Every type, one and several blocks a row, with a row of zeros; then in pairs of rows. Type Q1_0
+ * has no zero but by its scale. */
 static void test_weights(void) {
     uint64_t seed = 7;
     for (uint32_t round = 0; round < 6 * N_KINDS; round++) {

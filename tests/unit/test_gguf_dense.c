@@ -1,5 +1,5 @@
-/* test_gguf_dense.c - types Q8_0 and Q6_K as float32: every weight where the definition has it, products
- * in its order, scales that are no number refused. */
+/* test_gguf_dense.c - types Q8_0 and Q6_K as float32: every weight where the definition has it,
+ * products in its order, scales that are no number refused. */
 #include <math.h>
 
 #include "model/ternary.h"

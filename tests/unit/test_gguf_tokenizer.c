@@ -1,6 +1,6 @@
-/* test_gguf_tokenizer.c - the tokenizer in a GGUF file: what it becomes, and every way in which it is
- * refused. With arguments FILE.gguf TOKENIZER.json the two must give the same ids and texts, for every
- * text of tests/tokenizer/corpus.json; reader/gguf_tokenizer.test does so.
+/* test_gguf_tokenizer.c - the tokenizer in a GGUF file: what it becomes, and every way in which it
+ * is refused. With arguments FILE.gguf TOKENIZER.json the two must give the same ids and texts, for
+ * every text of tests/tokenizer/corpus.json; reader/gguf_tokenizer.test does so.
  */
 #include <jansson.h>
 #include <unistd.h>
@@ -214,7 +214,7 @@ static void test_limits(void) {
     }
 }
 
-/* ---- SentencePiece's merges -------------------------------------------------------------------- */
+/* ---- SentencePiece's merges ------------------------------------------------------------------ */
 
 /* What score and position decide, in the pieces a b c bc ab ca bcab; of equal scores an order by
  * number would take BC before AB. */
@@ -272,7 +272,7 @@ static void test_scores(void) {
     }
 }
 
-/* ---- two tokenizers on one corpus ------------------------------------------------------------- */
+/* ---- two tokenizers on one corpus ------------------------------------------------------------ */
 
 struct opened {
     struct reader_test test;

@@ -286,7 +286,8 @@ static void test_byte_form_and_scalar_scale(void) {
     close_model(&f);
 }
 
-/* Of float masters, what modules_to_not_convert names stays as it is, by transformers' rules of matching. */
+/* Of float masters, what modules_to_not_convert names stays as it is, by transformers' rules of
+ * matching. */
 static void test_dense_layers(void) {
     static const struct {
         const char *pattern;

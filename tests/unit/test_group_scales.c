@@ -1,9 +1,9 @@
-/* test_group_scales.c - float activations and a scale for every group of columns of a row, in `lut` and
- * `scatter`.
+/* test_group_scales.c - float activations and a scale for every group of columns of a row, in `lut`
+ * and `scatter`.
  *
- * Whole activations with scales that are powers of two are exact. Others are held to n u sum |w x|, and to
- * the same bits for every machine, tile, batch and back end; for `lut` to the order that lower_lut_f32.c
- * documents. Then what is stored, what the planner says of it, and what is refused.
+ * Whole activations with scales that are powers of two are exact. Others are held to n u sum |w x|,
+ * and to the same bits for every machine, tile, batch and back end; for `lut` to the order that
+ * lower_lut_f32.c documents. Then what is stored, what the planner says of it, and what is refused.
  */
 #include "float_harness.h"
 
@@ -11,7 +11,8 @@
 #include "plan/plan.h"
 #include "rsr/reduce.h"
 
-/* Groups that steps, segments and vectors of all kinds divide, or do not; the last one short or not. */
+/* Groups that steps, segments and vectors of all kinds divide, or do not; the last one short or
+ * not. */
 static const struct setting {
     struct shape shape;
     uint32_t group_cols;
@@ -74,7 +75,8 @@ static float *exact_products(struct suite *suite, const struct test_case *c) {
 static const char *const lut_machines[] = {"avx2", "avx512bw", "avx512"};
 #define N_LUT_MACHINES (sizeof lut_machines / sizeof *lut_machines)
 
-/* A third of the cases on each machine, to save compiling: small L2 caches cut columns into blocks. */
+/* A third of the cases on each machine, to save compiling: small L2 caches cut columns into
+ * blocks. */
 static void test_exact_lut(struct suite *suite, uint32_t machine) {
     struct rsr_spec spec = *find_spec(lut_machines[machine]);
     spec.cores = machine / 2; /* units of several vectors, and of one */
@@ -102,8 +104,8 @@ static void test_exact_scatter(struct suite *suite) {
 
 /* ---- rounding -------------------------------------------------------------------------------- */
 
-/* As lower_lut_f32.c says: of 19 ternary columns 3 are a segment and the last one is one, 4 binary ones; a
- * group by segment, a row by group. */
+/* As lower_lut_f32.c says: of 19 ternary columns 3 are a segment and the last one is one, 4 binary
+ * ones; a group by segment, a row by group. */
 static float *sum_groups(struct suite *suite, const struct test_case *c) {
     const struct rsr_matrix *m = &c->matrix;
     float *y = RSRC_NEW_ARRAY(&suite->arena, MAX_TOKENS * m->rows, float);
@@ -221,7 +223,8 @@ static struct rsrc_plan_input plan_input(struct suite *suite, const struct test_
                                     .options = options};
 }
 
-/* 7 words and a scale for 128 ternary columns, 4 and one for binary ones; the planner counts the same. */
+/* 7 words and a scale for 128 ternary columns, 4 and one for binary ones; the planner counts the
+ * same. */
 static void test_sizes(struct suite *suite) {
     static const struct setting setting = {{640, 512, 64}, 128};
     for (uint32_t n = 0; n < 4; n++) {

@@ -1,5 +1,5 @@
-/* test_head_plan.c - which heads get a sketch, and what a token is expected to read of them. That its blocks
- * are right is tested on whole modules, by link/head_sketch.test. */
+/* test_head_plan.c - which heads get a sketch, and what a token is expected to read of them. That
+ * its blocks are right is tested on whole modules, by link/head_sketch.test. */
 #include <string.h>
 
 #include "check.h"

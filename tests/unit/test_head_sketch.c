@@ -1,8 +1,9 @@
-/* Picks against rsr_sample() on all logits: the same token whatever the head, the sampling, the threads and
- * the batch; and most of the head stays unread where it can.
+/* Picks against rsr_sample() on all logits: the same token whatever the head, the sampling, the
+ * threads and the batch; and most of the head stays unread where it can.
  *
- * Compiled with RSR_HEAD_OMIT=n or RSR_SKETCH_OMIT=n this file and its own copy of head_sketch.c or sketch.c
- * leave one term out of the bounds, and the program succeeds if it then finds wrong picks. */
+ * Compiled with RSR_HEAD_OMIT=n or RSR_SKETCH_OMIT=n this file and its own copy of head_sketch.c or
+ * sketch.c leave one term out of the bounds, and the program succeeds if it then finds wrong
+ * picks. */
 #include "fake_module.h"
 #include "sample.h"
 #include "sketch/sketch.h"
@@ -66,7 +67,8 @@ static void fill_duplicates(uint64_t *state) {
         memmove(rows + r * HIDDEN, rows + r % 37 * HIDDEN, HIDDEN * sizeof(float));
 }
 
-/* All rows alike: everything is a tie. The centre is that row, and nothing is lost but by the logits. */
+/* All rows alike: everything is a tie. The centre is that row, and nothing is lost but by the
+ * logits. */
 static void fill_equal(uint64_t *state) {
     fill_gaussian(state);
     for (uint32_t i = 0; i < HIDDEN; i++)
@@ -108,8 +110,8 @@ static void fill_off_centre(uint64_t *state) {
         rows[i] += 8.0f * sinf((float)(i % HIDDEN));
 }
 
-/* What the codes of every 7th row lose points along a query: the first plane sees nothing of what makes these
- * rows the largest. */
+/* What the codes of every 7th row lose points along a query: the first plane sees nothing of what
+ * makes these rows the largest. */
 static void fill_adversarial(uint64_t *state) {
     for (uint32_t r = 0; r < VOCAB; r++) {
         const float *q = hidden[r / 7 % N_TOKENS];
@@ -306,7 +308,8 @@ static void all_logits(void) {
     rsr_runtime_api.engine_destroy(engine);
 }
 
-/* What picking has read of the head and its sketch since the last call, which the first one begins to count. */
+/* What picking has read of the head and its sketch since the last call, which the first one begins
+ * to count. */
 static uint64_t head_bytes(rsr_engine *engine) {
     rsr_profile_entry entries[64];
     size_t n = 0;
@@ -436,7 +439,8 @@ static void test_refusals(char *blocks) {
     rsr_runtime_api.close(f.model);
 }
 
-/* A query that is not finite behind the last norm: the pick sees all logits, and is refused for them. */
+/* A query that is not finite behind the last norm: the pick sees all logits, and is refused for
+ * them. */
 static void spoil(void *user, const rsr_probe_point *point) {
     const uint32_t *token = user;
     if (point->kind == RSR_PROBE_LOGITS_INPUT)

@@ -1,5 +1,6 @@
-/* test_isa_emulator.c - the emulator runs the encodings that kernels have, and those that no processor
- * takes end the process, as they would there: a kernel with one must not pass its tests. */
+/* test_isa_emulator.c - the emulator runs the encodings that kernels have, and those that no
+ * processor takes end the process, as they would there: a kernel with one must not pass its
+ * tests. */
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,7 +74,8 @@ static void run(const struct encoding *e) {
     uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED || !isa_emulator_install())
         _exit(2);
-    /* The check of function types under -fsanitize=undefined reads what stands before a function. */
+    /* The check of function types under -fsanitize=undefined reads what stands before a
+     * function. */
     uint8_t *code = page + 64;
     memcpy(code, e->code, e->n);
     code[e->n] = 0xc3; /* ret */

@@ -1,9 +1,9 @@
-/* test_kernel_ops.c - every kernel operation at every element and width that a back end takes, compiled
- * for every target the host can run or emulate, against the interpreter, bit for bit.
+/* test_kernel_ops.c - every kernel operation at every element and width that a back end takes,
+ * compiled for every target the host can run or emulate, against the interpreter, bit for bit.
  *
- * One kernel per operation holds a case per type and immediate: operands are loaded from x, results are
- * stored to y. Inputs are at their extremes in the first rounds, random in the others, and within what
- * the definitions of ir.h allow. A target must take what `required` says it has.
+ * One kernel per operation holds a case per type and immediate: operands are loaded from x, results
+ * are stored to y. Inputs are at their extremes in the first rounds, random in the others, and
+ * within what the definitions of ir.h allow. A target must take what `required` says it has.
  */
 #include "kernel_harness.h"
 #include "kernel_ops.h"
@@ -20,7 +20,7 @@ struct op_case {
     float fimm;
 };
 
-/* ---- cases: which types an operation may have ------------------------------------------------------ */
+/* ---- cases: which types an operation may have ------------------------------------------------ */
 
 static struct rsr_kreg reg_of(enum rsr_elem elem, uint32_t lanes) {
     return (struct rsr_kreg){.elem = elem, .lanes = lanes};
@@ -112,7 +112,7 @@ static uint32_t list_immediates(enum rsr_kop_kind kind, enum rsr_elem elem, uint
     }
 }
 
-/* ---- kernels --------------------------------------------------------------------------------------- */
+/* ---- kernels --------------------------------------------------------------------------------- */
 
 static void begin_kernel(struct suite *suite, struct rsrc_kb *kb, struct rsr_kernel *kernel,
                          const struct rsr_spec *spec, const char *name) {
@@ -204,7 +204,7 @@ static uint32_t list_cases(struct suite *suite, const struct rsr_spec *spec,
     return n;
 }
 
-/* ---- inputs ---------------------------------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 struct range {
     int64_t low, high;
@@ -280,7 +280,7 @@ static void fill_operand(struct suite *suite, const struct op_case *c, uint32_t 
     }
 }
 
-/* ---- comparison ------------------------------------------------------------------------------------ */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 struct op_kernel {
     struct rsr_kernel kernel;
@@ -332,7 +332,7 @@ static void compare(struct suite *suite, const struct op_kernel *k, rsr_kernel_f
     free(got);
 }
 
-/* ---- control flow, bodies and tiles ---------------------------------------------------------------- */
+/* ---- control flow, bodies and tiles ---------------------------------------------------------- */
 
 /* Loops in loops, both branches, every parameter, and addresses of several terms. */
 static void build_control(struct rsrc_kb *kb) {
@@ -430,9 +430,10 @@ static void add_structured(struct suite *suite, struct op_kernel *kernels, uint3
     rsrc_kb_finish(&kb);
 }
 
-/* ---- what targets must have ------------------------------------------------------------------------ */
+/* ---- what targets must have ------------------------------------------------------------------ */
 
-/* Instructions that lowering relies on: without them it would choose another way, slower in silence. */
+/* Instructions that lowering relies on: without them it would choose another way, slower in
+ * silence. */
 static const struct {
     const char *spec;
     enum rsr_kop_kind kind;
@@ -473,7 +474,7 @@ static void check_required(const struct rsr_spec *spec, const struct op_kernel *
     }
 }
 
-/* ---- one target ------------------------------------------------------------------------------------ */
+/* ---- one target ------------------------------------------------------------------------------ */
 
 static uint32_t build_kernels(struct suite *suite, const struct rsr_spec *spec,
                               const struct harness_backend *with, struct op_kernel *kernels) {

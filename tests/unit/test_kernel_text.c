@@ -1,9 +1,10 @@
-/* test_kernel_text.c - kernels print, parse back to the same, and damaged text is refused with a place. */
+/* test_kernel_text.c - kernels print, parse back to the same, and damaged text is refused with a
+ * place. */
 #include "kernel_harness.h"
 #include "lower/kernel_builder.h"
 #include "text_damage.h"
 
-/* ---- kernels that hold every form of line ---------------------------------------------------------- */
+/* ---- kernels that hold every form of line ---------------------------------------------------- */
 
 static const struct rsr_spec amx = {.name = "amx \"quoted\"\n",
                                     .triple = X86_TRIPLE,
@@ -93,7 +94,7 @@ static void build_all_forms(struct rsrc_arena *arena, struct rsr_kernel *kernel)
     rsrc_kb_finish(&kb);
 }
 
-/* ---- round trips ----------------------------------------------------------------------------------- */
+/* ---- round trips ----------------------------------------------------------------------------- */
 
 static void check_regs(const struct rsr_kreg *a, const struct rsr_kreg *b, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
@@ -178,7 +179,7 @@ static void test_lowered(struct suite *suite) {
         }
 }
 
-/* ---- damage ---------------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static enum rsrc_status parse(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *text,
                               size_t size_bytes) {

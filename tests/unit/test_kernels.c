@@ -1,5 +1,6 @@
-/* test_kernels.c - `dot` and `scatter` in every alphabet and on every kind of machine against 64-bit sums
- * (kernel_harness.h), and what holds for kernels of any variant: keys, text, verifier, refusals. */
+/* test_kernels.c - `dot` and `scatter` in every alphabet and on every kind of machine against
+ * 64-bit sums (kernel_harness.h), and what holds for kernels of any variant: keys, text, verifier,
+ * refusals. */
 #include "kernel_harness.h"
 
 static const struct shape shapes[] = {{1, 1, 4},     {1, 300, 8},    {37, 1, 8},     {5, 5460, 4},
@@ -73,7 +74,7 @@ static void test_compilers(struct suite *suite) {
     CHECK(n_found > 0);
 }
 
-/* ---- keys, text, determinism ------------------------------------------------------------------------ */
+/* ---- keys, text, determinism ----------------------------------------------------------------- */
 
 static const char *emit_text(struct suite *suite, const struct test_case *c) {
     struct rsr_unit unit = {0};
@@ -116,7 +117,7 @@ static void test_text(struct suite *suite) {
     rsrc_buffer_free(&text);
 }
 
-/* ---- the verifier catches what it promises ----------------------------------------------------------- */
+/* ---- the verifier catches what it promises --------------------------------------------------- */
 
 static void expect_invalid(const struct rsr_kernel *kernel, const char *problem) {
     char *message = NULL;
@@ -184,7 +185,7 @@ static void test_verifier(struct suite *suite) {
     CHECK_INT(rsrc_verify_kernel(suite->diag, kernel), RSRC_OK);
 }
 
-/* ---- refusals -------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void test_refusals(struct suite *suite) {
     const struct shape shape = {20, 10, 4};

@@ -1,6 +1,6 @@
-/* Keys and values of every type: what rounding makes of a number, bit for bit against double precision;
- * stored rows against the same rows in float32, in every operation and at every level; and the certificate
- * of what storing lost, against float64, with keys that nearly reach it.
+/* Keys and values of every type: what rounding makes of a number, bit for bit against double
+ * precision; stored rows against the same rows in float32, in every operation and at every level;
+ * and the certificate of what storing lost, against float64, with keys that nearly reach it.
  *
  * Compiled with a term of the certificate left out (RSR_LOUVER_OMIT), the attack must break it. */
 #include <math.h>
@@ -76,8 +76,8 @@ static void check_numbers(const struct half_format *f, const struct rsr_kv_ops *
         CHECK(row[i] == 0);
 }
 
-/* Every number of the format comes back; so does what lies half-way to its neighbours, and just beside
- * that, to the one that is due. */
+/* Every number of the format comes back; so does what lies half-way to its neighbours, and just
+ * beside that, to the one that is due. */
 static void test_half(const struct half_format *f, const struct rsr_kv_ops *kv) {
     for (uint32_t h = 0; h < 65536; h += 4) {
         uint16_t row[16] = {0}, again[16] = {0};
@@ -110,8 +110,8 @@ static void test_half(const struct half_format *f, const struct rsr_kv_ops *kv) 
 
 /* ---- int8 ---- */
 
-/* The row is q scale with a scale of 16 bits at most; no element is further than half a scale away, but the
- * largest ones by 2^-8 of a scale more. */
+/* The row is q scale with a scale of 16 bits at most; no element is further than half a scale away,
+ * but the largest ones by 2^-8 of a scale more. */
 static void check_int8_row(const struct rsr_kv_ops *kv, const float *x, uint32_t n) {
     struct {
         int8_t q[64];
@@ -289,8 +289,8 @@ static void test_names(void) {
     CHECK_INT(type, RSR_KV_F32);
 }
 
-/* At 128 dimensions: bytes of a key and its value, of which 8 are norms of what was lost; and what the index
- * adds, whatever the type. */
+/* At 128 dimensions: bytes of a key and its value, of which 8 are norms of what was lost; and what
+ * the index adds, whatever the type. */
 static void test_memory(void) {
     const uint32_t expected[] = {1024, 512 + 8, 512 + 8, 256 + 8 + 8};
     float row[128] = {1.0f};
@@ -338,9 +338,9 @@ static void attend_exactly(const float *q, const float *keys, const float *value
         out[d] /= sum;
 }
 
-/* Keys of which half lose a vector along q and half one against it, with values that point apart: the
- * worst that the proof allows. All elements are in [1, 2), where the step of a type is the same; scales of
- * int8 are fixed by one element. `miss`: how far from a stored number, in steps. */
+/* Keys of which half lose a vector along q and half one against it, with values that point apart:
+ * the worst that the proof allows. All elements are in [1, 2), where the step of a type is the
+ * same; scales of int8 are fixed by one element. `miss`: how far from a stored number, in steps. */
 static void make_attack(enum rsr_kv_type type, float miss, bool values_too, uint32_t n, float *q,
                         float *keys, float *values, uint64_t *state) {
     const float step = type == RSR_KV_BF16 ? 0x1p-7f : type == RSR_KV_F16 ? 0x1p-10f : 0x1p-6f;

@@ -34,8 +34,8 @@ static void test_counts(void) {
     rsr_kv_pool_destroy(&pool);
 }
 
-/* Rows, losses and sidecars of different (page, layer, head) do not overlap, stay in the pool, and copying
- * takes exactly the tokens asked for, and no sidecar. */
+/* Rows, losses and sidecars of different (page, layer, head) do not overlap, stay in the pool, and
+ * copying takes exactly the tokens asked for, and no sidecar. */
 static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes) {
     static const uint32_t row_bytes[] = {64, 32, 32, 20};
     const struct rsr_kv_format format = format_of(type, losses);

@@ -1,5 +1,6 @@
-/* test_listed.c - `dot` over listed rows and listed columns: sparsities from none to all, odd shapes,
- * every alphabet and target, batches and splits of the tiles, against 64-bit sums (kernel_harness.h). */
+/* test_listed.c - `dot` over listed rows and listed columns: sparsities from none to all, odd
+ * shapes, every alphabet and target, batches and splits of the tiles, against 64-bit sums
+ * (kernel_harness.h). */
 #include "kernel_harness.h"
 
 static const struct shape shapes[] = {

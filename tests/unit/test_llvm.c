@@ -319,7 +319,8 @@ static void test_operations(struct suite *suite) {
 
 /* ---- control flow ---------------------------------------------------------------------------- */
 
-/* Loops in loops, a loop that never runs, branches that set one register or both, crossing values. */
+/* Loops in loops, a loop that never runs, branches that set one register or both, crossing
+ * values. */
 static struct op_kernel *make_control_flow(struct suite *suite, const struct rsr_spec *spec) {
     struct op_kernel *k = new_kernel(suite, spec, "control_flow");
     struct rsrc_kb kb;
@@ -626,8 +627,8 @@ static void test_broken_kernel(struct suite *suite) {
     rsrc_buffer_free(&unit.text);
 }
 
-/* LLVM gives up, in a child: it says so, temporaries are removed (the suite's directory, which it has
- * inherited), and the exit status is 70. */
+/* LLVM gives up, in a child: it says so, temporaries are removed (the suite's directory, which it
+ * has inherited), and the exit status is 70. */
 static void test_fatal_error(struct suite *suite) {
     void (*give_up)(const char *, bool) = NULL;
     void *symbol = dlsym(RTLD_DEFAULT, "_ZN4llvm18report_fatal_errorEPKcb");

@@ -1,6 +1,6 @@
-/* The interface of the KV index: what it refuses, thresholds as text, that answers depend on the keys alone,
- * budgets, sinks and windows to the key, and the memory it takes. That no key is missed and errors are
- * within what is certified, test_louver checks. */
+/* The interface of the KV index: what it refuses, thresholds as text, that answers depend on the
+ * keys alone, budgets, sinks and windows to the key, and the memory it takes. That no key is missed
+ * and errors are within what is certified, test_louver checks. */
 #include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
@@ -318,8 +318,8 @@ static const char *const rules[] = {"value:0.5",      "topk:20",        "budget:
                                     "sample_gap:1,5", "sample_mean_max"};
 static const char *const extras[] = {"", ",sinks=5", ",window=70", ",sinks=65,window=3"};
 
-/* Thresholds depend on the keys alone: not on the pieces they came in, on forks, on what was there before a
- * cut, or on the other heads. */
+/* Thresholds depend on the keys alone: not on the pieces they came in, on forks, on what was there
+ * before a cut, or on the other heads. */
 static void test_determinism(void) {
     static float keys[LIFE_KEYS * DIM], values[LIFE_KEYS * DIM], other[LIFE_KEYS * DIM], q[4 * DIM];
     fill_rows(keys, LIFE_KEYS * DIM, 1);
@@ -357,7 +357,8 @@ static void test_determinism(void) {
 
 /* ---- Budgets, sinks and windows, to the key ---- */
 
-/* All keys tie: a budget takes the first ones and no more, topk all; sinks and windows come on top. */
+/* All keys tie: a budget takes the first ones and no more, topk all; sinks and windows come on
+ * top. */
 static void test_ties(void) {
     static const struct {
         const char *threshold;

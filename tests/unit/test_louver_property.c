@@ -1,17 +1,18 @@
 /* No key is missed: the KV index against products decided exactly, over cases that a seed makes.
  *
- * A case is data of some kind, a way in which the index came to hold it (growth, cuts into a page, forks),
- * and queries with every sort of threshold. A key that was left out is a miss if its product, a real
- * number, reaches the threshold: float64 decides where its error allows, else the products are summed
- * without rounding. Outputs are compared with attention in float64, and how much was scanned, read and
- * attended is reported by kind of data: an index that reads everything misses nothing either.
+ * A case is data of some kind, a way in which the index came to hold it (growth, cuts into a page,
+ * forks), and queries with every sort of threshold. A key that was left out is a miss if its
+ * product, a real number, reaches the threshold: float64 decides where its error allows, else the
+ * products are summed without rounding. Outputs are compared with attention in float64, and how
+ * much was scanned, read and attended is reported by kind of data: an index that reads everything
+ * misses nothing either.
  *
  *     test_louver_property [CHECKS [FIRST_SEED]]     at least so many (query, key) pairs
  *     test_louver_property --case "..."              one case, as a failure prints it
  *
  * A failing case is shrunk to few keys, dimensions and heads before it is printed. Compiled with
- * RSR_SKETCH_OMIT or RSR_LOUVER_OMIT, and with a source that leaves a term of its bound out, the test must
- * find a miss. */
+ * RSR_SKETCH_OMIT or RSR_LOUVER_OMIT, and with a source that leaves a term of its bound out, the
+ * test must find a miss. */
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -140,8 +141,8 @@ static void row_adversarial(float *row, uint32_t dim, uint64_t seed, uint64_t pu
     }
 }
 
-/* Keys that 8-bit codes hold without loss, in pairs k, -k so that a page's centre is 0: the bound of the
- * second plane has nothing in hand but what is there for the query and for roundings. */
+/* Keys that 8-bit codes hold without loss, in pairs k, -k so that a page's centre is 0: the bound
+ * of the second plane has nothing in hand but what is there for the query and for roundings. */
 static void row_lattice(float *row, uint32_t dim, uint64_t seed, uint64_t purpose, uint64_t index) {
     uint64_t state = stream(seed, purpose, index / 2);
     if (purpose == QUERIES) {
@@ -155,8 +156,8 @@ static void row_lattice(float *row, uint32_t dim, uint64_t seed, uint64_t purpos
     }
 }
 
-/* The same, and queries that int8 holds without loss: only the roundings of the scan are left. Large sums
- * of one sign make them large. */
+/* The same, and queries that int8 holds without loss: only the roundings of the scan are left.
+ * Large sums of one sign make them large. */
 static void row_exact(float *row, uint32_t dim, uint64_t seed, uint64_t purpose, uint64_t index) {
     uint64_t state = stream(seed, purpose, index / 2);
     const int largest = purpose == QUERIES ? 127 : 119;
@@ -467,8 +468,8 @@ static double distance(const struct test_case *c, const struct head_query *q, co
     return sqrt(squares);
 }
 
-/* float32 scores of magnitude z are off by about z 2^-20, outputs by as much of the values, which are
- * below 3.5. Above 1 there is nothing to compare. */
+/* float32 scores of magnitude z are off by about z 2^-20, outputs by as much of the values, which
+ * are below 3.5. Above 1 there is nothing to compare. */
 static double rounding_of(const struct test_case *c, const struct head_query *q) {
     double largest = 0.0;
     for (uint32_t i = 0; i < c->n_keys; i++)

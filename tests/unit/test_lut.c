@@ -37,8 +37,8 @@ static void fill_specs(void) {
     }
 }
 
-/* Rows around vectors and units, columns around segments, flushes and column blocks; the last one's streams
- * of codes are long enough to be staggered. */
+/* Rows around vectors and units, columns around segments, flushes and column blocks; the last one's
+ * streams of codes are long enough to be staggered. */
 static const struct shape shapes[] = {
     {1, 1, 64},    {5, 4, 16},       {63, 5, 64},   {64, 7, 64},    {65, 249, 128},
     {640, 24, 64}, {641, 25, 64},    {17, 512, 1},  {2, 5460, 64},  {3, 14341, 64},
@@ -128,8 +128,8 @@ static void test_tile_splits(struct suite *suite, uint32_t spec) {
 
 /* ---- tables that kernels share --------------------------------------------------------------- */
 
-/* Interprets the kernel of `c` over x of another case of as many columns. y has a float or int32 a row and
- * token. */
+/* Interprets the kernel of `c` over x of another case of as many columns. y has a float or int32 a
+ * row and token. */
 static void multiply(const struct test_case *c, const struct test_case *of, uint32_t n_tokens,
                      bool has_tables, uint8_t *scratch, uint32_t *y) {
     const struct rsr_weights weights = {.codes = c->lowered.codes.bytes,
@@ -142,8 +142,8 @@ static void multiply(const struct test_case *c, const struct test_case *of, uint
                           &worker, scratch);
 }
 
-/* A kernel that is told that tables are there takes those of another matrix's kernel, and no others. More
- * tokens than share a reading of the codes leave none, and find none. */
+/* A kernel that is told that tables are there takes those of another matrix's kernel, and no
+ * others. More tokens than share a reading of the codes leave none, and find none. */
 static void test_shared_tables(struct suite *suite, const struct rsr_spec *spec) {
     const struct shape shapes_of[] = {{70, 130, 64}, {33, 130, 64}, {33, 127, 64}, {1, 14341, 64}};
     struct test_case *cases[4];
@@ -304,7 +304,8 @@ static void test_sizes(struct suite *suite) {
     }
 }
 
-/* Long streams of codes begin in parts of a page of their own, at the price of a hundredth at most. */
+/* Long streams of codes begin in parts of a page of their own, at the price of a hundredth at
+ * most. */
 static void test_streams(void) {
     for (size_t i = 0; i < N_LUT_SPECS; i++) {
         struct rsrc_lut_layout layout;

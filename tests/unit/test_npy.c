@@ -199,8 +199,8 @@ static void test_header_length(void) {
     free(bytes);
 }
 
-/* Whatever a byte of the header becomes: what is accepted has the size that the file has, and what is
- * refused has one error. */
+/* Whatever a byte of the header becomes: what is accepted has the size that the file has, and what
+ * is refused has one error. */
 static void test_every_byte(void) {
     size_t n_bytes;
     uint8_t *bytes = make_file(1, HEADER("'|i1'", "False", "(3, 5)"), 15, &n_bytes);

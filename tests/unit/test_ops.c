@@ -437,8 +437,8 @@ static void test_heads_together(const struct rsr_ops *ops, uint64_t *state) {
     }
 }
 
-/* A page that was attended to by itself, then merged, gives the bits of a page that came behind others. NaN and
- * scores that fall far or rise are among them. */
+/* A page that was attended to by itself, then merged, gives the bits of a page that came behind
+ * others. NaN and scores that fall far or rise are among them. */
 static void test_merge(const struct rsr_ops *ops, uint64_t *state) {
     enum { ROW = 48, N_PAGES = 5 };
     static float q[MOST_HEADS][ROW], k[64 * ROW], v[64 * ROW], out[3][MOST_HEADS][ROW];

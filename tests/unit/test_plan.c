@@ -1,5 +1,5 @@
-/* test_plan.c - the planner: that the matrix decides, that bytes are what lowering stores, that forced
- * variants are honoured, and that the text form survives hostile input. */
+/* test_plan.c - the planner: that the matrix decides, that bytes are what lowering stores, that
+ * forced variants are honoured, and that the text form survives hostile input. */
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -193,7 +193,8 @@ static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
     check_lowered(f, matrix, spec, &plan);
 }
 
-/* Both kernels where decode looks sums up and prefill multiplies: the second has the first's codes. */
+/* Both kernels where decode looks sums up and prefill multiplies: the second has the first's
+ * codes. */
 static void check_lut(struct fixture *f, const struct rsr_matrix *matrix,
                       const struct rsr_spec *spec) {
     struct rsr_stats stats;
@@ -240,8 +241,8 @@ static void test_bytes(void) {
     teardown(&f);
 }
 
-/* A module stores each weight once: prefill multiplies the codes that decode looks up, or both regimes
- * have one kernel. What a target cannot do is refused. */
+/* A module stores each weight once: prefill multiplies the codes that decode looks up, or both
+ * regimes have one kernel. What a target cannot do is refused. */
 static void test_shared_data(void) {
     struct fixture f;
     setup(&f);
@@ -411,7 +412,7 @@ static void test_other_k(void) {
     teardown(&f);
 }
 
-/* ---- text ------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void test_text(void) {
     struct fixture f;

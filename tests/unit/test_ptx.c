@@ -1,4 +1,5 @@
-/* test_ptx.c - plans of GPU layers, the CUDA C++ printed for them, packed codes, and what is refused. */
+/* test_ptx.c - plans of GPU layers, the CUDA C++ printed for them, packed codes, and what is
+ * refused. */
 #include <stdlib.h>
 
 #include "check.h"

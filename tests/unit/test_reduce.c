@@ -1,5 +1,5 @@
-/* test_reduce.c - reductions of matrices with planted repeats, opposites, zeros and dead channels: what
- * is found, when a map is used, and a verifier that misses no corrupted map or weight. */
+/* test_reduce.c - reductions of matrices with planted repeats, opposites, zeros and dead channels:
+ * what is found, when a map is used, and a verifier that misses no corrupted map or weight. */
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -199,7 +199,7 @@ static void test_break_even(struct fixture *f) {
     CHECK(rsrc_reduction_text(&f->arena, &f->reduction) == NULL);
 }
 
-/* ---- the verifier ------------------------------------------------------------------------------- */
+/* ---- the verifier ---------------------------------------------------------------------------- */
 
 static void expect_wrong(struct fixture *f, const char *problem) {
     char *message = NULL;

@@ -154,7 +154,8 @@ static void test_refuses_lengths(void) {
     }
 }
 
-/* Every prefix of a good file is refused: by truncation or, where only data is cut, by the offsets. */
+/* Every prefix of a good file is refused: by truncation or, where only data is cut, by the
+ * offsets. */
 static void test_refuses_prefixes(void) {
     struct reader_test test;
     size_t n_bytes;
@@ -166,7 +167,8 @@ static void test_refuses_prefixes(void) {
     free(bytes);
 }
 
-/* Nesting is refused before the recursive parser sees it; so are headers made of tiny containers. */
+/* Nesting is refused before the recursive parser sees it; so are headers made of tiny
+ * containers. */
 static void test_refuses_hostile_json(void) {
     static char deep[200001], wide[3 * 100000 + 8];
     struct reader_test test;

@@ -1,5 +1,5 @@
-/* test_segment.c - segment indexes against the naive product, the verifier against corrupted indexes,
- * the statistics against what the index holds, and the text form against hostile text. */
+/* test_segment.c - segment indexes against the naive product, the verifier against corrupted
+ * indexes, the statistics against what the index holds, and the text form against hostile text. */
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -155,7 +155,7 @@ static void test_random_shapes(void) {
     }
 }
 
-/* ---- the verifier ----------------------------------------------------------------------------- */
+/* ---- the verifier ---------------------------------------------------------------------------- */
 
 /* 6 x 8 ternary, k = 4: small enough to know by heart. */
 static const int8_t FIXED[6][8] = {
@@ -308,7 +308,7 @@ static void test_verifier_every_weight(void) {
     rsrc_arena_free(&arena);
 }
 
-/* ---- statistics ------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 static void test_row_statistics(void) {
     static const int8_t values[6][9] = {
@@ -390,7 +390,7 @@ static void test_degenerate(void) {
     rsrc_arena_free(&arena);
 }
 
-/* ---- hostile text ----------------------------------------------------------------------------- */
+/* ---- hostile text ---------------------------------------------------------------------------- */
 
 #define HEAD "rsr 1\nlayer \"a\" rows 2 cols 4 k 2 alphabet ternary\n"
 

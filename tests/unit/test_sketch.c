@@ -1,8 +1,8 @@
-/* Bounds of sketches against exact products: no vector may be dropped at a threshold that its product
- * reaches, whatever the data; and bounds must be tight, or they would drop nothing.
+/* Bounds of sketches against exact products: no vector may be dropped at a threshold that its
+ * product reaches, whatever the data; and bounds must be tight, or they would drop nothing.
  *
- * Compiled with RSR_SKETCH_OMIT=n this file and its own copy of sketch.c leave one term out of the bound,
- * and the program succeeds if it then finds vectors missed: the tests can fail. */
+ * Compiled with RSR_SKETCH_OMIT=n this file and its own copy of sketch.c leave one term out of the
+ * bound, and the program succeeds if it then finds vectors missed: the tests can fail. */
 #include <fenv.h>
 #include <float.h>
 #include <math.h>
@@ -113,8 +113,8 @@ static void fill_sparse(const struct data *d, uint64_t *state) {
         d->vectors[i] = check_random(state) % 16 == 0 ? d->vectors[i] : 0.0f;
 }
 
-/* Vectors that 8-bit codes hold without loss, in pairs k, -k so that the centre is 0: the bound of the
- * second plane has nothing in hand but what is there for the query and for roundings. */
+/* Vectors that 8-bit codes hold without loss, in pairs k, -k so that the centre is 0: the bound of
+ * the second plane has nothing in hand but what is there for the query and for roundings. */
 static void fill_lattice(const struct data *d, uint64_t *state) {
     fill_gaussian(d, state);
     for (uint32_t j = 0; j < N; j += 2)
@@ -126,8 +126,8 @@ static void fill_lattice(const struct data *d, uint64_t *state) {
         }
 }
 
-/* The same, and a query that int8 holds without loss: only the roundings of the scan are left. Large sums
- * of one sign make them large. */
+/* The same, and a query that int8 holds without loss: only the roundings of the scan are left.
+ * Large sums of one sign make them large. */
 static void fill_exact(const struct data *d, uint64_t *state) {
     for (uint32_t j = 0; j < N; j += 2)
         for (uint32_t i = 0; i < d->dim; i++) {
@@ -304,8 +304,8 @@ static int test_misses(uint32_t rounds, bool flat) {
 
 #if !defined(RSR_SKETCH_OMIT)
 
-/* How far above the product bounds are, in standard deviations of the products of Gaussian vectors: 4 bits
- * are worth some 1.1 of them, 5 bits half of that, 8 bits a tenth. */
+/* How far above the product bounds are, in standard deviations of the products of Gaussian vectors:
+ * 4 bits are worth some 1.1 of them, 5 bits half of that, 8 bits a tenth. */
 static void test_tightness(bool flat) {
     uint64_t state = 5;
     double excess[2] = {0.0, 0.0};
@@ -587,7 +587,8 @@ int main(void) {
     for (int flat = 0; flat < 2; flat++) {
         const int misses = test_misses(20 * long_factor(), flat);
 #if defined(RSR_SKETCH_OMIT)
-        /* The roundings of a scan show only where the codes lose nothing, which 4 and 5 bits never do. */
+        /* The roundings of a scan show only where the codes lose nothing, which 4 and 5 bits never
+         * do. */
         CHECK(misses > 0 || (flat && RSR_SKETCH_OMIT == 3));
 #else
         CHECK_INT(misses, 0);

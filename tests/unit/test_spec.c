@@ -1,4 +1,5 @@
-/* test_spec.c - target descriptions: every diagnostic with its place, inheritance, native, printing. */
+/* test_spec.c - target descriptions: every diagnostic with its place, inheritance, native,
+ * printing. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -169,7 +170,7 @@ static void test_values(void) {
     teardown(&f);
 }
 
-/* ---- the installed descriptions -------------------------------------------------------------------- */
+/* ---- the installed descriptions -------------------------------------------------------------- */
 
 static void test_installed_specs(void) {
     struct fixture f;
@@ -253,7 +254,7 @@ static void test_native(void) {
     teardown(&f);
 }
 
-/* ---- files and inheritance ---------------------------------------------------------------------------- */
+/* ---- files and inheritance ------------------------------------------------------------------- */
 
 static void write_file(const char *dir, const char *name, const char *text) {
     char path[256];

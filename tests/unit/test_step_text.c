@@ -1,4 +1,5 @@
-/* test_step_text.c - steps print, parse back to the same, and damaged text is refused with a place. */
+/* test_step_text.c - steps print, parse back to the same, and damaged text is refused with a
+ * place. */
 #include "block_layers.h"
 #include "schedule/schedule.h"
 #include "text_damage.h"

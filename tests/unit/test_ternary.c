@@ -55,7 +55,8 @@ static struct rsr_layer layer_of(const struct rsr_tensor *weight, const struct r
                               .cols = cols};
 }
 
-/* Packs as the documentation says, one weight at a time, and decodes: all tails of rows and columns. */
+/* Packs as the documentation says, one weight at a time, and decodes: all tails of rows and
+ * columns. */
 static void test_packed_shapes(void) {
     uint64_t seed = 1;
     float one = 1.0f;

@@ -1,5 +1,5 @@
-/* test_ternary_values.c - float weights that are ternary already: the granularity of their scales, found
- * from the values alone; what is not ternary is refused by name. */
+/* test_ternary_values.c - float weights that are ternary already: the granularity of their scales,
+ * found from the values alone; what is not ternary is refused by name. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

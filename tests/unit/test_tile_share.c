@@ -1,4 +1,5 @@
-/* test_tile_share.c - every tile of every call is taken once, whoever is late; and late workers are helped. */
+/* test_tile_share.c - every tile of every call is taken once, whoever is late; and late workers are
+ * helped. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -50,7 +51,7 @@ static void test_wrap(void) {
     }
 }
 
-/* ---- workers ------------------------------------------------------------------------------------ */
+/* ---- workers --------------------------------------------------------------------------------- */
 
 #define N_CALLS 20000u
 

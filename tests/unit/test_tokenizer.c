@@ -420,8 +420,8 @@ static double seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* One megabyte of the worst: nothing is quadratic. The bound is generous for sanitizers and slow hosts;
- * a quadratic step at this size takes minutes. */
+/* One megabyte of the worst: nothing is quadratic. The bound is generous for sanitizers and slow
+ * hosts; a quadratic step at this size takes minutes. */
 static void test_time(void) {
     static const struct {
         const char *tokenizer, *unit;
@@ -504,7 +504,7 @@ static void test_stripped_blanks(void) {
     json_decref(root);
 }
 
-/* ---- A vocabulary made to collide --------------------------------------------------------------- */
+/* ---- A vocabulary made to collide ------------------------------------------------------------ */
 
 #define N_COLLIDING 30000u /* its table has 2^16 slots at most */
 
@@ -533,7 +533,8 @@ static void next_colliding(uint32_t *prefix, char word[8]) {
     }
 }
 
-/* Words that are pieces, all in one bucket of the table: each is found without a walk through it. */
+/* Words that are pieces, all in one bucket of the table: each is found without a walk through
+ * it. */
 static void test_colliding_vocabulary(void) {
     json_t *vocab = json_object();
     struct rsr_bytes text = {0};

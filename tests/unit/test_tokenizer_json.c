@@ -1,7 +1,7 @@
 /* test_tokenizer_json.c - tokenizer.json to section, tokenizer_config.json, every refusal.
  *
- * Cases are patches of a good tokenizer: a path of keys ("model.vocab.Ha") and the JSON to put there,
- * or NULL to remove it.
+ * Cases are patches of a good tokenizer: a path of keys ("model.vocab.Ha") and the JSON to put
+ * there, or NULL to remove it.
  */
 #include "reader_check.h"
 
@@ -650,7 +650,7 @@ static void test_too_many_splits(void) {
     reader_test_end(&test);
 }
 
-/* ---- tokenizer_config.json -------------------------------------------------------------------- */
+/* ---- tokenizer_config.json ------------------------------------------------------------------- */
 
 static void test_tokenizer_config(void) {
     static const struct {

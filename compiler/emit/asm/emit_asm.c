@@ -1,7 +1,7 @@
 /* emit_asm.c - prints the bodies of a kernel as x86-64 assembly; see emit_asm.h.
  *
- * Registers of bodies become machine registers in order: xmm, ymm or zmm, or general ones for scalar
- * int32. Three encodings differ in what an operation needs:
+ * Registers of bodies become machine registers in order: xmm, ymm or zmm, or general ones for
+ * scalar int32. Three encodings differ in what an operation needs:
  *
  *   SSE, general registers  two operands: a result that is not its first operand is copied first
  *   VEX                     three operands; a displacement beyond 127 bytes takes four bytes
@@ -9,8 +9,8 @@
  *                           columns either way. 16- and 32-byte vectors use registers from 16 on,
  *                           which no other encoding has
  *
- * In EVEX code columns farther than that have a base register of their own. BITCAST costs nothing: its
- * result names the operand's register until either is assigned again.
+ * In EVEX code columns farther than that have a base register of their own. BITCAST costs nothing:
+ * its result names the operand's register until either is assigned again.
  */
 #include "emit/asm/emit_asm.h"
 
@@ -58,7 +58,7 @@ struct printer {
     uint16_t same_as[MAX_REGS]; /* the register whose bits this one stands for; itself otherwise */
 };
 
-/* ---- registers ----------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static const struct rsr_kreg *body_reg(const struct printer *p, uint16_t reg) {
     return &p->kernel->body_regs[reg];
@@ -119,7 +119,7 @@ static void detach(struct printer *p, uint16_t reg) {
     p->same_as[reg] = reg;
 }
 
-/* ---- operands in memory --------------------------------------------------------------------------- */
+/* ---- operands in memory ---------------------------------------------------------------------- */
 
 /* The base register that a displacement of columns is taken from: 256 vectors apart. */
 static uint32_t find_base(const struct printer *p, int64_t imm, int64_t vector_bytes) {
@@ -164,7 +164,7 @@ static void put_bases(struct printer *p, const struct rsr_kbody *body) {
     }
 }
 
-/* ---- operations ----------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 /* The second operand of an addition: a register, or memory. */
 struct source {
@@ -282,7 +282,7 @@ static void put_op(struct printer *p, const struct rsr_kop *op) {
     assert(false); /* refused by find_obstacle() */
 }
 
-/* ---- what can be printed --------------------------------------------------------------------------- */
+/* ---- what can be printed --------------------------------------------------------------------- */
 
 static bool has(const struct rsr_kernel *kernel, uint64_t features) {
     return (kernel->spec->cpu_features & features) == features;
@@ -368,7 +368,7 @@ static const char *find_obstacle(const struct rsr_kernel *kernel, enum encoding 
     return NULL;
 }
 
-/* ---- functions ------------------------------------------------------------------------------------- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 static uint32_t count_saved(const struct printer *p) {
     return p->encoding == GENERAL && p->kernel->n_body_regs > N_SCRATCH_REGS

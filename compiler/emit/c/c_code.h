@@ -4,7 +4,8 @@
 
 #include "ir.h"
 
-/* Where a register's variable is declared: by its first assignment, or alone before operation `at`. */
+/* Where a register's variable is declared: by its first assignment, or alone before operation
+ * `at`. */
 struct rsrc_c_declaration {
     uint32_t at; /* UINT32_MAX: nowhere, or by its for statement */
     bool by_assignment;

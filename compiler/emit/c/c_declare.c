@@ -1,7 +1,7 @@
 /* c_declare.c - decides where the variable of each register is declared.
  *
- * One pass over the operations finds, for every register, its first mention, the block that holds all
- * of them, and how often it is assigned.
+ * One pass over the operations finds, for every register, its first mention, the block that holds
+ * all of them, and how often it is assigned.
  */
 #include "emit/c/c_code.h"
 #include "kernel_ops.h"
@@ -14,8 +14,8 @@ bool rsrc_c_closes_block(const struct rsr_kop *op) {
     return op->kind == RSR_KOP_END || op->kind == RSR_KOP_ELSE;
 }
 
-/* The blocks of a kernel. Block 0 is the function's body; `opener` is the operation that begins a block
- * (for the branch behind ELSE, its IF: nothing can be declared between the two). */
+/* The blocks of a kernel. Block 0 is the function's body; `opener` is the operation that begins a
+ * block (for the branch behind ELSE, its IF: nothing can be declared between the two). */
 struct block_tree {
     uint32_t *block_of; /* by operation: the block that contains it */
     uint32_t *parent;

@@ -1,7 +1,7 @@
 /* c_select.c - instruction selection: a table by operation, element, width and CPU features.
  *
- * The first row that fits wins, so better instructions come first. A row without features needs none:
- * its macro exists on every machine.
+ * The first row that fits wins, so better instructions come first. A row without features needs
+ * none: its macro exists on every machine.
  */
 #include "emit/c/c_select.h"
 

@@ -1,7 +1,7 @@
 /* c_statement.c - prints operations as C statements; see c_code.h.
  *
- * One operation is one statement over GNU vector types; the instructions that those lack are macros of
- * template/kernel_prelude.h, chosen by c_select.c. A register is a local variable.
+ * One operation is one statement over GNU vector types; the instructions that those lack are macros
+ * of template/kernel_prelude.h, chosen by c_select.c. A register is a local variable.
  */
 #include <assert.h>
 
@@ -45,7 +45,7 @@ struct printer {
     const struct rsrc_c_code *code;
 };
 
-/* ---- expressions ---------------------------------------------------------------------------------- */
+/* ---- expressions ----------------------------------------------------------------------------- */
 
 static const char *reg_name(const struct printer *printer, uint16_t reg) {
     return reg < printer->code->n_regs ? printer->code->regs[reg].name : "";
@@ -148,8 +148,8 @@ static void put_infix_memory(const struct printer *printer, const struct rsr_kop
         rsrc_buffer_puts(printer->out, ")");
 }
 
-/* a << of a negative is undefined: small scalar shifts multiply, which reads best, and the others are of
- * unsigned values. */
+/* a << of a negative is undefined: small scalar shifts multiply, which reads best, and the others
+ * are of unsigned values. */
 static void put_shift_left(struct rsrc_buffer *out, const struct rsr_kreg *dst, const char *a,
                            int64_t imm) {
     char number[24];
@@ -305,7 +305,7 @@ static void put_value(const struct printer *printer, const struct rsr_kop *op) {
     assert(false); /* an operation without a result, or one that c_select.c refuses */
 }
 
-/* ---- statements ------------------------------------------------------------------------------------ */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static void put_assignment(const struct printer *printer, const struct rsr_kop *op, uint32_t at) {
     const struct rsr_kreg *dst = &printer->code->regs[op->dst];

@@ -1,7 +1,7 @@
 /* emit_c.c - the C back end: one file a layer, one function a kernel and one a body.
  *
- * CPU features are allowed by target attributes on the functions, so that a unit compiles with any flags.
- * The statements are of c_statement.c.
+ * CPU features are allowed by target attributes on the functions, so that a unit compiles with any
+ * flags. The statements are of c_statement.c.
  */
 #include "emit/c/emit_c.h"
 
@@ -27,10 +27,10 @@ static const char *const buffer_sources[RSR_KBUF_COUNT] = {[RSR_KBUF_X] = "arg_x
                                                            [RSR_KBUF_SCALE] = "weights->scale",
                                                            [RSR_KBUF_SCRATCH] = "arg_scratch"};
 
-/* ---- functions ------------------------------------------------------------------------------------ */
+/* ---- functions ------------------------------------------------------------------------------- */
 
-/* __attribute__((target(...))) with every feature of the target that its baseline lacks: "avx2,fma" on
- * x86-64; "arch=armv8.2-a+dotprod" on AArch64, where arm_neon.h ties them to that version. */
+/* __attribute__((target(...))) with every feature of the target that its baseline lacks: "avx2,fma"
+ * on x86-64; "arch=armv8.2-a+dotprod" on AArch64, where arm_neon.h ties them to that version. */
 static void put_target_attribute(struct rsrc_buffer *out, const struct rsr_spec *spec) {
     static const struct {
         uint64_t mask;
@@ -209,7 +209,7 @@ static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kern
     return RSRC_OK;
 }
 
-/* ---- units ---------------------------------------------------------------------------------------- */
+/* ---- units ----------------------------------------------------------------------------------- */
 
 static enum rsrc_status begin_unit(struct rsr_unit *unit, const char *title,
                                    const struct rsr_spec *spec, const char **why) {

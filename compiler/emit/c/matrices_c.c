@@ -48,7 +48,7 @@ static void put_prototype(struct rsrc_arena *arena, const struct rsr_matrices_in
                        FORMS[form].after_x, INPUTS[entry->input].y_type, FORMS[form].after_y);
 }
 
-/* ---- the header -------------------------------------------------------------------------------- */
+/* ---- the header ------------------------------------------------------------------------------ */
 
 static bool has_input(const struct rsr_matrices_input *input, enum rsr_input wanted) {
     for (uint32_t e = 0; e < input->n_entries; e++)
@@ -146,7 +146,7 @@ void rsrc_emit_matrices_header(struct rsrc_arena *arena, const struct rsr_matric
     rsrc_buffer_puts(out, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }
 
-/* ---- the C file ---------------------------------------------------------------------------------- */
+/* ---- the C file ------------------------------------------------------------------------------ */
 
 static void put_library(const struct rsr_matrices_input *input, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "\nstatic const struct rsr_target targets[] = {\n");

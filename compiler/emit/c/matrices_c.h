@@ -1,4 +1,5 @@
-/* matrices_c.h - prints the functions of a library of matrices, as C and as the header to call it by. */
+/* matrices_c.h - prints the functions of a library of matrices, as C and as the header to call it
+ * by. */
 #ifndef RSRC_EMIT_C_MATRICES_H
 #define RSRC_EMIT_C_MATRICES_H
 

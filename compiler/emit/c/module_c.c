@@ -1,7 +1,7 @@
 /* module_c.c - model.c: the constant tables of rsr_abi.h for one model, as C text.
  *
- * Numbers are printed so that they read back exactly (floats in hexadecimal); text from the checkpoint
- * goes through the escapers.
+ * Numbers are printed so that they read back exactly (floats in hexadecimal); text from the
+ * checkpoint goes through the escapers.
  */
 #include "emit/c/module_c.h"
 

@@ -4,8 +4,8 @@
 
 #include "ir.h"
 
-/* Assembles `text` for spec->triple into `object`. A mistake in the text fails with LLVM's first message,
- * kept in the arena, in *why. */
+/* Assembles `text` for spec->triple into `object`. A mistake in the text fails with LLVM's first
+ * message, kept in the arena, in *why. */
 RSRC_NODISCARD enum rsrc_status rsrc_llvm_assemble(const struct rsr_spec *spec,
                                                    const struct rsrc_buffer *text,
                                                    struct rsrc_arena *arena,

@@ -1,8 +1,8 @@
 /* emit_llvm.c - the LLVM back end: a unit is a module in a context of its own.
  *
- * begin() checks the target and opens the module; emit() adds functions; finish() verifies, optimises
- * and makes optimised IR, assembly or an object. Nothing is shared between units, so threads may build
- * several at once.
+ * begin() checks the target and opens the module; emit() adds functions; finish() verifies,
+ * optimises and makes optimised IR, assembly or an object. Nothing is shared between units, so
+ * threads may build several at once.
  */
 #include "emit/llvm/emit_llvm.h"
 
@@ -29,11 +29,11 @@ struct module_state {
     const char *error;           /* the first that LLVM reported; NULL: none */
 };
 
-/* By optimisation level. Kernels come as SSA form in the order that lowering chose, their loops unrolled
- * and made of vectors: little is left to do, and the code generator sees to addresses and schedules.
- * More takes twice the time to compile and can make slower code, as new orders lengthen live ranges:
- * `default<O2>` against level 2, on Cascade Lake, is 1.41 times as slow for `scatter` (1024 x 1024) and
- * within 0.99 .. 1.01 for `dot` and `lut` (2560 x 2560). */
+/* By optimisation level. Kernels come as SSA form in the order that lowering chose, their loops
+ * unrolled and made of vectors: little is left to do, and the code generator sees to addresses and
+ * schedules. More takes twice the time to compile and can make slower code, as new orders lengthen
+ * live ranges: `default<O2>` against level 2, on Cascade Lake, is 1.41 times as slow for `scatter`
+ * (1024 x 1024) and within 0.99 .. 1.01 for `dot` and `lut` (2560 x 2560). */
 static const char *const pipelines[] = {
     NULL,
     "function(early-cse,simplifycfg)",

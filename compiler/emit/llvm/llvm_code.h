@@ -1,7 +1,8 @@
 /* llvm_code.h - a list of kernel operations as LLVM IR: a kernel's own, or one body's.
  *
  * Registers of the list are variables; IR has values. Control flow is nested, so SSA form needs no
- * dominance frontiers: what a loop assigns has a phi at its head, what a branch assigns one behind it.
+ * dominance frontiers: what a loop assigns has a phi at its head, what a branch assigns one behind
+ * it.
  */
 #ifndef RSRC_EMIT_LLVM_LLVM_CODE_H
 #define RSRC_EMIT_LLVM_LLVM_CODE_H

@@ -1,7 +1,7 @@
 /* llvm_select.c - instruction selection: a table by operation, element, width and CPU features.
  *
- * The first row that fits wins. What has no row is plain IR (llvm_value.c), from which LLVM selects for
- * any machine; only the operations of needs_intrinsic() have no such form worth running.
+ * The first row that fits wins. What has no row is plain IR (llvm_value.c), from which LLVM selects
+ * for any machine; only the operations of needs_intrinsic() have no such form worth running.
  */
 #include "emit/llvm/llvm_select.h"
 

@@ -1,7 +1,9 @@
-/* llvm_setup.h - what must hold before LLVM is called: targets initialised, errors caught, names known.
+/* llvm_setup.h - what must hold before LLVM is called: targets initialised, errors caught, names
+ * known.
  *
- * LLVM ends the process where it meets an internal error and prints to stderr what it does not know.
- * rsrc_llvm_initialize() takes over the first; rsrc_llvm_find_arch() keeps unknown names away from it.
+ * LLVM ends the process where it meets an internal error and prints to stderr what it does not
+ * know. rsrc_llvm_initialize() takes over the first; rsrc_llvm_find_arch() keeps unknown names away
+ * from it.
  */
 #ifndef RSRC_EMIT_LLVM_LLVM_SETUP_H
 #define RSRC_EMIT_LLVM_LLVM_SETUP_H
@@ -10,8 +12,9 @@
 
 #include "ir.h"
 
-/* A processor family. Its functions are compiled for `base_cpu` and the features of their target alone,
- * since a module asks the machine for those and nothing else; the target's processor is tuned for. */
+/* A processor family. Its functions are compiled for `base_cpu` and the features of their target
+ * alone, since a module asks the machine for those and nothing else; the target's processor is
+ * tuned for. */
 struct rsrc_llvm_arch {
     const char *prefix;   /* of triples, up to the dash */
     const char *base_cpu; /* the processor with the baseline's features */
@@ -20,8 +23,8 @@ struct rsrc_llvm_arch {
     uint32_t n_cpus;
 };
 
-/* Once a process, from any thread: targets, and a handler of fatal errors that removes temporaries and
- * exits 70. */
+/* Once a process, from any thread: targets, and a handler of fatal errors that removes temporaries
+ * and exits 70. */
 void rsrc_llvm_initialize(void);
 /* Checks triple, processor and features; *why gets a sentence about what LLVM does not know. */
 RSRC_NODISCARD enum rsrc_status rsrc_llvm_find_arch(const struct rsr_spec *spec,

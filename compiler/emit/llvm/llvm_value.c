@@ -1,8 +1,8 @@
 /* llvm_value.c - single operations as LLVM values; see llvm_code.h.
  *
- * Floats carry no fast-math flag and are never contracted, so every result is what ir.h says, to the
- * bit. Signed 64-bit scalars, which are counters and addresses, say that they do not overflow (nsw), as
- * ir.h promises; elsewhere nothing is gained by it.
+ * Floats carry no fast-math flag and are never contracted, so every result is what ir.h says, to
+ * the bit. Signed 64-bit scalars, which are counters and addresses, say that they do not overflow
+ * (nsw), as ir.h promises; elsewhere nothing is gained by it.
  */
 #include <assert.h>
 #include <string.h>
@@ -276,8 +276,8 @@ static LLVMValueRef build_madd_i16(const struct rsrc_llvm_code *code, const stru
                             shuffle(code, products, products, odd, dst->lanes));
 }
 
-/* The bit, moved to the sign by a shift of words (x86 has none of bytes): what it drags along from the next
- * byte is no matter, and a comparison with 0 spreads it. */
+/* The bit, moved to the sign by a shift of words (x86 has none of bytes): what it drags along from
+ * the next byte is no matter, and a comparison with 0 spreads it. */
 static LLVMValueRef spread_sign(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     const struct rsr_kreg *dst = &code->regs[op->dst];
     const struct rsr_kreg words = {.elem = RSR_ELEM_U16, .lanes = dst->lanes / 2};

@@ -1,5 +1,5 @@
-/* nvptx_ir.h - a thin layer over LLVM's builder for GPU code: 32-bit arithmetic, loops, special registers,
- * warp collectives. Private to emit/llvm/nvptx*.c. */
+/* nvptx_ir.h - a thin layer over LLVM's builder for GPU code: 32-bit arithmetic, loops, special
+ * registers, warp collectives. Private to emit/llvm/nvptx*.c. */
 #ifndef RSRC_EMIT_LLVM_NVPTX_IR_H
 #define RSRC_EMIT_LLVM_NVPTX_IR_H
 

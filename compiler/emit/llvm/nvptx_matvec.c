@@ -1,12 +1,13 @@
 /* nvptx_matvec.c - cuda/kernels/matvec.cuh again, as LLVM IR with a plan's constants.
  *
- * Why twice: only NVIDIA's compiler takes the C++ at run time, and PTX must not need a toolkit; clang could
- * take it too, but then every rsrc would need clang's libraries, where LLVM's are linked already. The C++
- * remains as the form that is read, that makes cubins, and that GPUs newer than LLVM get.
+ * Why twice: only NVIDIA's compiler takes the C++ at run time, and PTX must not need a toolkit;
+ * clang could take it too, but then every rsrc would need clang's libraries, where LLVM's are
+ * linked already. The C++ remains as the form that is read, that makes cubins, and that GPUs newer
+ * than LLVM get.
  *
- * Read the CUDA C++ first: this file computes the same from the same packed codes, parameters and launch,
- * and follows its functions. What the C++ leaves to the compiler (unrolling over loads in flight, tokens
- * and groups) is unrolled here. tests/cuda/ holds both to one reference.
+ * Read the CUDA C++ first: this file computes the same from the same packed codes, parameters and
+ * launch, and follows its functions. What the C++ leaves to the compiler (unrolling over loads in
+ * flight, tokens and groups) is unrolled here. tests/cuda/ holds both to one reference.
  */
 #include "emit/llvm/nvptx_matvec.h"
 

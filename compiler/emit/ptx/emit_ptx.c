@@ -1,7 +1,8 @@
 /* emit_ptx.c - compiles every distinct kernel of a unit once and joins the entries to one text.
  *
- * Layers of equal plans differ in nothing but their weights, which are parameters: their entry is the
- * same text under another name, as PTX has no aliases for entries. A cubin is compiled as a whole.
+ * Layers of equal plans differ in nothing but their weights, which are parameters: their entry is
+ * the same text under another name, as PTX has no aliases for entries. A cubin is compiled as a
+ * whole.
  */
 #include "emit/ptx/emit_ptx.h"
 
@@ -29,7 +30,7 @@ struct rsrc_ptx {
     struct entry *entries; /* newest first */
 };
 
-/* ---- who compiles ---------------------------------------------------------------------------------- */
+/* ---- who compiles ---------------------------------------------------------------------------- */
 
 static enum rsrc_status choose_compiler(struct rsrc_ptx *e) {
     const struct rsrc_ptx_options *options = e->options;
@@ -60,7 +61,7 @@ static enum rsrc_status choose_compiler(struct rsrc_ptx *e) {
     return RSRC_OK;
 }
 
-/* ---- entries --------------------------------------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static bool same_code(const struct rsr_gpu_plan *a, const struct rsr_gpu_plan *b) {
     return a->codes == b->codes && a->rows == b->rows && a->cols == b->cols &&

@@ -1,7 +1,8 @@
 /* emit_ptx.h - GPU kernels as PTX text or as a cubin.
  *
- * The kernels are cuda/kernels/matvec.cuh with a plan's constants, compiled by NVRTC where a CUDA toolkit
- * is found; else LLVM's NVPTX builds the same computation (emit/llvm/nvptx_matvec.c) as text.
+ * The kernels are cuda/kernels/matvec.cuh with a plan's constants, compiled by NVRTC where a CUDA
+ * toolkit is found; else LLVM's NVPTX builds the same computation (emit/llvm/nvptx_matvec.c) as
+ * text.
  */
 #ifndef RSRC_EMIT_PTX_EMIT_PTX_H
 #define RSRC_EMIT_PTX_EMIT_PTX_H
@@ -19,7 +20,8 @@ struct rsrc_ptx_options {
     const char *cuda_path;
 };
 
-/* Finds a compiler; a remark ("ptx") says which. All memory is the arena's; `options` is borrowed. */
+/* Finds a compiler; a remark ("ptx") says which. All memory is the arena's; `options` is
+ * borrowed. */
 RSRC_NODISCARD enum rsrc_status rsrc_ptx_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const struct rsrc_ptx_options *options,
                                               struct rsrc_ptx **out);

@@ -39,7 +39,7 @@ struct rsrc_nvrtc {
 #undef X
 };
 
-/* ---- finding it --------------------------------------------------------------------------------- */
+/* ---- finding it ------------------------------------------------------------------------------ */
 
 /* Names of the library, newest first; the plain one comes with development packages. */
 static const char *const NAMES[] = {"libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"};
@@ -128,7 +128,7 @@ const char *rsrc_nvrtc_name(struct rsrc_arena *arena, const struct rsrc_nvrtc *n
     return rsrc_arena_printf(arena, "NVRTC %d.%d", major, minor);
 }
 
-/* ---- compiling ------------------------------------------------------------------------------------- */
+/* ---- compiling ------------------------------------------------------------------------------- */
 
 static enum rsrc_status check_arch(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                    const struct rsrc_nvrtc *nvrtc, uint32_t sm) {

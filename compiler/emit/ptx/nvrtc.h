@@ -20,8 +20,8 @@ struct rsrc_nvrtc_job {
     uint32_t sm;
     enum rsr_unit_kind kind; /* RSR_UNIT_PTX or RSR_UNIT_CUBIN */
 };
-/* Appends what NVRTC made. A compute capability that it does not know is a user's mistake; a source that
- * does not compile is quoted with NVRTC's messages ("nvrtc-failed"). */
+/* Appends what NVRTC made. A compute capability that it does not know is a user's mistake; a source
+ * that does not compile is quoted with NVRTC's messages ("nvrtc-failed"). */
 RSRC_NODISCARD enum rsrc_status rsrc_nvrtc_compile(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const struct rsrc_nvrtc *nvrtc,
                                                    const struct rsrc_nvrtc_job *job,

@@ -1,15 +1,17 @@
-/* louver_error.c - how much of the softmax was left out, and how far the output may be from attention over
- * all keys. Everything is rounded towards the larger error.
+/* louver_error.c - how much of the softmax was left out, and how far the output may be from
+ * attention over all keys. Everything is rounded towards the larger error.
  *
- * With o the output over the keys attended and p the part of the softmax that the others have, attention
- * over all is (1 - p) o + p w, w a mean of the values left out: it is off by p |o - w| <= p (|o| + |w|).
+ * With o the output over the keys attended and p the part of the softmax that the others have,
+ * attention over all is (1 - p) o + p w, w a mean of the values left out: it is off by p |o - w| <=
+ * p (|o| + |w|).
  */
 #include <math.h>
 
 #include "louver.h"
 #include "sketch/sketch_round.h"
 
-/* A test compiles this file with a term of what storing lost left out, and must break what is certified. */
+/* A test compiles this file with a term of what storing lost left out, and must break what is
+ * certified. */
 #ifndef RSR_LOUVER_OMIT
 #define RSR_LOUVER_OMIT 0
 #endif
@@ -27,8 +29,8 @@ void louver_exp_upper(const struct rsr_ops *ops, float *y, const float *x, uint3
         y[i] = y[i] * (1.0f + 0x1p-20f) + 0x1p-126f;
 }
 
-/* x = z - reference rounds by |x| 2^-24 at most; below -88 its exp is taken as 0, so that this and exp's
- * error stay below 2^-17 together. */
+/* x = z - reference rounds by |x| 2^-24 at most; below -88 its exp is taken as 0, so that this and
+ * exp's error stay below 2^-17 together. */
 double louver_exp_sum_lower(const struct rsr_ops *ops, const float *z, uint32_t n, float reference,
                             double error) {
     float x[RSR_PAGE_TOKENS] = {0.0f}, y[RSR_PAGE_TOKENS];
@@ -78,8 +80,9 @@ static double largest_attended(const struct louver_pass *pass,
     return largest;
 }
 
-/* At most the sum of exp(scale q.k - state.max) over the keys attended to. Attention's own sum has it with
- * scores off by `error`; each merge of a page rounds exp of a difference (2^-17, as above) and a sum. */
+/* At most the sum of exp(scale q.k - state.max) over the keys attended to. Attention's own sum has
+ * it with scores off by `error`; each merge of a page rounds exp of a difference (2^-17, as above)
+ * and a sum. */
 static double attended_mass(const struct louver_pass *pass, const struct louver_head_state *state) {
     const double key_norm = largest_attended(pass, state);
     const double error = louver_score_error(pass->setup, state->sketch.norm, key_norm);
@@ -147,16 +150,17 @@ void louver_note_losses(struct louver_pass *pass) {
 
 /* How far attention over what is stored is from attention over what came, at most.
  *
- * Let k, v be a key and value as they came, k', v' as stored, |k - k'| <= L and |v - v'| <= M for all keys
- * seen, and |v'| <= V. No score is further than d = scale |q| L from that of the stored key, so the one
- * softmax's weights w are the other's, w', times numbers of e^-d .. e^d, made to sum to 1 again. A set of keys
- * that had the part p of w' has at most p e^d / (p e^d + (1 - p) e^-d) of w, which is more than p by at most
- * tanh(d / 2): that is where p = 1 / (1 + e^d). So |w - w'| sums to 2 tanh(d / 2) at most, and
+ * Let k, v be a key and value as they came, k', v' as stored, |k - k'| <= L and |v - v'| <= M for
+ * all keys seen, and |v'| <= V. No score is further than d = scale |q| L from that of the stored
+ * key, so the one softmax's weights w are the other's, w', times numbers of e^-d .. e^d, made to
+ * sum to 1 again. A set of keys that had the part p of w' has at most p e^d / (p e^d + (1 - p)
+ * e^-d) of w, which is more than p by at most tanh(d / 2): that is where p = 1 / (1 + e^d). So |w -
+ * w'| sums to 2 tanh(d / 2) at most, and
  *
  *     |sum w v - sum w' v'| <= sum w |v - v'| + sum |w - w'| |v'| <= M + min(d, 2) V.
  *
- * Five operations on non-negative doubles compute it, of which none underflows; L, M, V and |q| are rounded
- * up already. */
+ * Five operations on non-negative doubles compute it, of which none underflows; L, M, V and |q| are
+ * rounded up already. */
 static double storage_error(const struct louver_pass *pass, const struct louver_head_state *state) {
     const struct louver_norms *most = &pass->storage;
     const double moved = RSR_LOUVER_OMIT == 2 ? 0.0

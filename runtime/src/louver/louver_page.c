@@ -1,4 +1,5 @@
-/* louver_page.c - one page: sealing it, and the scores of its keys in the float order of attention. */
+/* louver_page.c - one page: sealing it, and the scores of its keys in the float order of
+ * attention. */
 #include <math.h>
 #include <string.h>
 
@@ -100,8 +101,8 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
 
 /* ---- Scores ---- */
 
-/* The squares are float32 dots of rows with themselves: off by less than 2^-10 relatively, and by what
- * underflows, less than 2^-140. One that overflows is infinite. */
+/* The squares are float32 dots of rows with themselves: off by less than 2^-10 relatively, and by
+ * what underflows, less than 2^-140. One that overflows is infinite. */
 double louver_key_norm(const struct louver_setup *setup, const struct louver_page *page) {
     float squares[RSR_PAGE_TOKENS], buffer[LOUVER_MAX_DIM];
     double largest = 0.0;
@@ -128,8 +129,8 @@ void louver_scores(const struct louver_setup *setup, const struct louver_page *p
     }
 }
 
-/* A product, row_floats / 16 additions, 4 of the tree and the scale: each within 2^-24 relatively, of sums
- * that are at most |q| |k|; products that underflow add less than 2^-140. */
+/* A product, row_floats / 16 additions, 4 of the tree and the scale: each within 2^-24 relatively,
+ * of sums that are at most |q| |k|; products that underflow add less than 2^-140. */
 double louver_score_error(const struct louver_setup *setup, double q_norm, double key_norm) {
     const double roundings = (setup->row_floats / 16 + 8) * 0x1p-24;
     return (double)setup->scale * (roundings * q_norm * key_norm + 0x1p-140) * (1.0 + 0x1p-9) +

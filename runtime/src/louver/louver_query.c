@@ -1,4 +1,5 @@
-/* louver_query.c - rsr_louver_attend: checks a query, lets a pass answer it, hands out what was asked for. */
+/* louver_query.c - rsr_louver_attend: checks a query, lets a pass answer it, hands out what was
+ * asked for. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,8 +1,9 @@
 /* louver_sample.c - thresholds from the products of a few keys, by the rules of rsr_louver.h.
  *
- * n keys are cut into M = min(n, 512) stretches that are equal but for a key, and the sample has one key of
- * each. Which one, a hash of the stretch's number says: the sample depends on n alone, never on how keys
- * came, where they are stored or who asks; and queries of one step, whatever head and layer, have the same.
+ * n keys are cut into M = min(n, 512) stretches that are equal but for a key, and the sample has
+ * one key of each. Which one, a hash of the stretch's number says: the sample depends on n alone,
+ * never on how keys came, where they are stored or who asks; and queries of one step, whatever head
+ * and layer, have the same.
  */
 #include <math.h>
 
@@ -63,7 +64,8 @@ static double score_sample(const struct louver_pass *pass, const struct louver_h
     return sum / n_sampled;
 }
 
-/* s[0] >= s[1] >= ...: the product below the first of the `widest` widest gaps among the first n. */
+/* s[0] >= s[1] >= ...: the product below the first of the `widest` widest gaps among the first
+ * n. */
 static double below_gap(const double *s, uint32_t n, uint32_t widest) {
     double gaps[LOUVER_SAMPLE_KEYS];
     if (n < 2)

@@ -1,8 +1,8 @@
 /* louver_shelf.c - memory of the pages that an index owns.
  *
- * A shelf is a mapping with sidecars first and then keys and values. An index takes pages from the one it
- * made last; forks share pages, and whoever lets go of a page last gives it back to its shelf, whichever
- * thread that is. A shelf ends with its last page once no index takes from it.
+ * A shelf is a mapping with sidecars first and then keys and values. An index takes pages from the
+ * one it made last; forks share pages, and whoever lets go of a page last gives it back to its
+ * shelf, whichever thread that is. A shelf ends with its last page once no index takes from it.
  */
 #include <sys/mman.h>
 
@@ -81,7 +81,8 @@ static struct louver_block *take_from(struct louver_shelf *shelf) {
 struct louver_block *louver_take_block(struct rsr_louver *index) {
     struct louver_block *block = index->shelf == NULL ? NULL : take_from(index->shelf);
     if (block == NULL) {
-        /* As many as were taken, so that few keys, or a fork's few of its own, take little memory. */
+        /* As many as were taken, so that few keys, or a fork's few of its own, take little
+         * memory. */
         uint32_t n_blocks = index->n_taken < MAX_BLOCKS ? index->n_taken : MAX_BLOCKS;
         n_blocks = n_blocks < 1 ? 1 : n_blocks;
         struct louver_shelf *shelf = create_shelf(&index->setup, n_blocks);

@@ -1,11 +1,11 @@
 /* ops_attend.c - query heads against one KV page, and merging pages. Order: ops.h.
  *
- * Heads that attend to the same page share its reads: as many at once as the registers hold, the others
- * while the rows are still in the first cache. Rows are read in the order of memory, keys, values, the next
- * page's keys, and fetched some rows before their turn.
+ * Heads that attend to the same page share its reads: as many at once as the registers hold, the
+ * others while the rows are still in the first cache. Rows are read in the order of memory, keys,
+ * values, the next page's keys, and fetched some rows before their turn.
  *
- * Rows of all types go through the same code: they are widened in registers, and `type` is a constant
- * wherever it is passed on.
+ * Rows of all types go through the same code: they are widened in registers, and `type` is a
+ * constant wherever it is passed on.
  */
 #include <math.h>
 
@@ -13,8 +13,8 @@
 
 /* Heads whose scores are kept at once. */
 #define BLOCK_HEADS 8u
-/* Heads in registers at once, with the sums of four keys each, or of VALUE_VECTORS outputs each. Without
- * 32 vectors of 16 lanes only one fits. */
+/* Heads in registers at once, with the sums of four keys each, or of VALUE_VECTORS outputs each.
+ * Without 32 vectors of 16 lanes only one fits. */
 #define CHUNK_HEADS (RSR_NATIVE == 16 ? 4u : 1u)
 /* Vectors of 16 output elements summed at once. */
 #define VALUE_VECTORS (RSR_NATIVE == 4 ? 2u : 4u)
@@ -137,8 +137,8 @@ static float exp_scores(float *z, float max) {
     return rsr_sum16(sum);
 }
 
-/* Scores become weights, states what they are after the page. Values are fetched here too, lest memory
- * idle: those behind what the scores fetched. */
+/* Scores become weights, states what they are after the page. Values are fetched here too, lest
+ * memory idle: those behind what the scores fetched. */
 static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched) {
     struct rsr_attend_state pages[BLOCK_HEADS];
     float factors[2 * BLOCK_HEADS] = {0.0f};

@@ -65,7 +65,8 @@ RSR_INLINE void head_rows(float *y, const struct rsr_matrix_data *matrix, enum r
         y[r] = dot4(rows + r * row_bytes, 0, dtype, x, matrix->cols)[0];
 }
 
-/* dot4 of rows that lie anywhere. head_rows, which reads all of a head, keeps its one address and stride. */
+/* dot4 of rows that lie anywhere. head_rows, which reads all of a head, keeps its one address and
+ * stride. */
 RSR_INLINE rsr_v4f dot4_apart(const char *const rows[4], enum rsr_dtype dtype, const float *x,
                               uint32_t cols) {
     struct rsr_f16 acc[4] = {rsr_zero16(), rsr_zero16(), rsr_zero16(), rsr_zero16()};

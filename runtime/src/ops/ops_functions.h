@@ -24,8 +24,8 @@ void RSR_OPS(attend_finish)(float *dst, const float *out, const struct rsr_atten
                             uint32_t n);
 void RSR_OPS(exp)(float *y, const float *x, uint32_t n);
 
-/* Functions of every type of stored rows are written once, with the type as a constant, and get their
- * names from this list: RSR_OPS(load_bf16). */
+/* Functions of every type of stored rows are written once, with the type as a constant, and get
+ * their names from this list: RSR_OPS(load_bf16). */
 #define RSR_EACH_KV_TYPE(X)                                                                        \
     X(f32, RSR_KV_F32)                                                                             \
     X(bf16, RSR_KV_BF16)                                                                           \

@@ -1,4 +1,5 @@
-/* ops_merge.c - merging what query heads got of one more page, kept apart till now. Order: ops.h. */
+/* ops_merge.c - merging what query heads got of one more page, kept apart till now. Order:
+ * ops.h. */
 #include "ops_functions.h"
 
 #define BLOCK_HEADS 8u /* whose factors are one vector */

@@ -1,5 +1,5 @@
-/* ops_rows.c - single rows of keys and values: storing, reading and scoring them. What a type keeps is
- * said in ops.h. */
+/* ops_rows.c - single rows of keys and values: storing, reading and scoring them. What a type keeps
+ * is said in ops.h. */
 #include <math.h>
 
 #include "ops_functions.h"
@@ -20,7 +20,8 @@ static float float_of(uint32_t bits) {
 
 #define INFINITE_BITS 0x7f800000u
 
-/* The low 16 bits are rounded off: half of the last bit kept, less one where that bit is even, carries. */
+/* The low 16 bits are rounded off: half of the last bit kept, less one where that bit is even,
+ * carries. */
 static uint16_t bf16_of(float x) {
     const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffffu;
     uint32_t rounded = (magnitude + 0x7fffu + (magnitude >> 16 & 1u)) >> 16;
@@ -30,8 +31,8 @@ static uint16_t bf16_of(float x) {
     return (uint16_t)(rounded | (bits >> 16 & 0x8000u));
 }
 
-/* Likewise 13 bits, and the exponent's bias changes by 112. Denormals are multiples of 2^-24, which is what
- * float32 rounds to at 0.5. */
+/* Likewise 13 bits, and the exponent's bias changes by 112. Denormals are multiples of 2^-24, which
+ * is what float32 rounds to at 0.5. */
 static uint16_t f16_of(float x) {
     const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffffu;
     uint32_t rounded = (magnitude + 0xfffu + (magnitude >> 13 & 1u) - (112u << 23)) >> 13;
@@ -55,9 +56,10 @@ static float largest_finite(const float *x, uint32_t n) {
     return not_finite != 0 ? NAN : largest;
 }
 
-/* Of a row whose largest element is finite: about largest / 127, with at most 16 significant bits. They are
- * rounded down, so that 127 * scale never overflows; the largest element is then 127 of them to within 2^-8
- * of one. Scales below float32's normal numbers are powers of two: as many bits are not to be had there. */
+/* Of a row whose largest element is finite: about largest / 127, with at most 16 significant bits.
+ * They are rounded down, so that 127 * scale never overflows; the largest element is then 127 of
+ * them to within 2^-8 of one. Scales below float32's normal numbers are powers of two: as many bits
+ * are not to be had there. */
 static float int8_scale(float largest) {
     float scale = float_of(bits_of(largest / 127.0f) & 0xffffff00u);
     if (scale < 0x1p-126f && largest > 0.0f)

@@ -102,9 +102,9 @@ RSR_INLINE rsr_vf rsr_from_bf16(rsr_vh h) {
     return (rsr_vf)(rsr_widen_bits(h) << 16);
 }
 
-/* Without an instruction: exponent and mantissa move in place and a multiplication by 2^112 rebiases, which
- * also normalises denormals exactly; infinity and NaN get the largest exponent. (F16C is not among what the
- * AVX2 level may use.) */
+/* Without an instruction: exponent and mantissa move in place and a multiplication by 2^112
+ * rebiases, which also normalises denormals exactly; infinity and NaN get the largest exponent.
+ * (F16C is not among what the AVX2 level may use.) */
 RSR_INLINE rsr_vf rsr_from_f16(rsr_vh h) {
 #if RSR_NATIVE == 16
     return (rsr_vf)_mm512_cvtph_ps((__m256i)h);
@@ -309,8 +309,8 @@ RSR_INLINE rsr_v4f rsr_sum16_of4(const struct rsr_f16 *x) {
 }
 
 #if RSR_NATIVE == 16
-/* Four sum16_of4 at once; result lane 4 i + j belongs to x[i][j]. Each step halves the lanes of two vectors
- * and puts the results into one. */
+/* Four sum16_of4 at once; result lane 4 i + j belongs to x[i][j]. Each step halves the lanes of two
+ * vectors and puts the results into one. */
 RSR_INLINE rsr_vf rsr_sum16_of16(const struct rsr_f16 (*x)[4]) {
     rsr_vf q[4]; /* by j: lanes 4 i .. 4 i + 3 */
     for (int j = 0; j < 4; j++) {

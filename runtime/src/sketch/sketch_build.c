@@ -113,8 +113,8 @@ void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest) {
         memcpy(&bits, &making->centre[d], sizeof(bits));
         centre[d] = (uint16_t)(bits >> 16);
     }
-    /* A hair more than 1 / 255 of the largest, so that no code exceeds 255 although the quotients are
-     * rounded up by another. */
+    /* A hair more than 1 / 255 of the largest, so that no code exceeds 255 although the quotients
+     * are rounded up by another. */
     header->box_unit = rsr_float_up((double)largest / 255.0 * (1.0 + 0x1p-18));
     const double units = (double)header->box_unit * (double)making->inverse_unit;
     making->inverse_box = units > 0.0 ? (float)((1.0 + 0x1p-20) / units) : 0.0f;

@@ -1,17 +1,17 @@
-/* sketch_build.h - what making a block does once, whatever the width of its vectors: sketch_build_lanes.h
- * does the rest, compiled once per instruction set. */
+/* sketch_build.h - what making a block does once, whatever the width of its vectors:
+ * sketch_build_lanes.h does the rest, compiled once per instruction set. */
 #ifndef RSR_SKETCH_BUILD_H
 #define RSR_SKETCH_BUILD_H
 
 #include "sketch_scan.h"
 
-/* The largest |k - mu| has 19 bits before the point, in units. Then scales, which are a 7.4375th of it or
- * less, and residuals, at most 3 scales, are within the 507,904 units of a code. */
+/* The largest |k - mu| has 19 bits before the point, in units. Then scales, which are a 7.4375th of
+ * it or less, and residuals, at most 3 scales, are within the 507,904 units of a code. */
 #define RSR_SKETCH_UNIT_BITS 18
 #define RSR_SKETCH_SMALLEST_UNIT (-126)
 
-/* 7 and 7 16ths of the scale are the largest element; a hair less, so that vectors of 8-bit integers keep
- * their scale although the product is rounded. First digits stay below 7.5. */
+/* 7 and 7 16ths of the scale are the largest element; a hair less, so that vectors of 8-bit
+ * integers keep their scale although the product is rounded. First digits stay below 7.5. */
 #define RSR_SKETCH_SCALE_OF_LARGEST (16.0f / 119.0f * (1.0f - 0x1p-20f))
 
 /* A block on its way. Arrays are filled up with zeros to whole slices. */

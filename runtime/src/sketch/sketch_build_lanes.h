@@ -1,8 +1,8 @@
 /* sketch_build_lanes.h - makes blocks, a vector a lane: included by one file per instruction set.
  *
- * That file defines LANES (4, 8 or 16), TARGET (the attribute of its functions), BUILD_NAME, and what
- * GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_push, load4, transpose4 and store_rows.
- * Lanes never meet, so every width gives the same bits. Steps are those of sketch.h.
+ * That file defines LANES (4, 8 or 16), TARGET (the attribute of its functions), BUILD_NAME, and
+ * what GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_push, load4, transpose4 and
+ * store_rows. Lanes never meet, so every width gives the same bits. Steps are those of sketch.h.
  */
 #include <math.h>
 #include <string.h>
@@ -51,8 +51,8 @@ INLINE float largest_lane(lanes_f x) {
     return largest;
 }
 
-/* Adding it rounds a float of magnitude below 2^21 to an integer, ties to even, whose low 4 bits plus 8
- * are those of the sum. */
+/* Adding it rounds a float of magnitude below 2^21 to an integer, ties to even, whose low 4 bits
+ * plus 8 are those of the sum. */
 #define ROUND_MAGIC 12582920.0f /* 1.5 * 2^23 + 8 */
 
 /* The smallest integer >= x; 0 <= x < 2^21. */
@@ -62,7 +62,8 @@ INLINE lanes_i ceiling(lanes_f x) {
     return rounded - (lanes_i)(shifted - splat(ROUND_MAGIC) < x); /* a true comparison is -1 */
 }
 
-/* The smallest code of at least x, and its value: from 16 on a code is the top of a float's bits. */
+/* The smallest code of at least x, and its value: from 16 on a code is the top of a float's
+ * bits. */
 #define CODE_BIAS 2080 /* (127 + 3) * 16 */
 
 INLINE lanes_i encode(lanes_f x) {
@@ -162,8 +163,8 @@ INLINE lanes_f inverse_of(lanes_f scale) {
     return (lanes_f)((lanes_i)(splat(1.0f) / scale) & some);
 }
 
-/* Digits of both planes. A first digit is at most 7.4375 before it is rounded, so it needs no limit; the
- * second one may be 8, half a unit of the first. */
+/* Digits of both planes. A first digit is at most 7.4375 before it is rounded, so it needs no
+ * limit; the second one may be 8, half a unit of the first. */
 INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
     const lanes_f inverse = inverse_of(scale);
     const lanes_f scale2 = scale * splat(1.0f / 16), inverse2 = inverse * splat(16.0f);
@@ -191,8 +192,8 @@ INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
     out->lost[1] = lost2_squares;
 }
 
-/* A flat shape's second plane: bit d of the signs is of dimension d; returns the sum of squares of what both
- * planes lose. */
+/* A flat shape's second plane: bit d of the signs is of dimension d; returns the sum of squares of
+ * what both planes lose. */
 INLINE lanes_f take_signs(const lanes_f *x, lanes_f scale, lanes_i *signs) {
     const lanes_f inverse = inverse_of(scale), magic = splat(ROUND_MAGIC);
     const lanes_i quarter = (lanes_i)(scale * splat(0.25f));
@@ -239,7 +240,8 @@ INLINE lanes_i encode_down(lanes_f x) {
     return code + (lanes_i)(decode(code) > x); /* a true comparison is -1 */
 }
 
-/* What a flat shape's second plane has of a slice, whose first plane's residuals and scales are given. */
+/* What a flat shape's second plane has of a slice, whose first plane's residuals and scales are
+ * given. */
 INLINE void build_gains(const struct rsr_sketch_making *making, uint32_t vector, uint32_t slice,
                         const lanes_f *x, lanes_f fuzz, lanes_i residual, lanes_i scale) {
     const struct rsr_sketch_shape *shape = making->shape;

@@ -1,5 +1,6 @@
-/* sketch_round.h - directed rounding without touching the rounding mode: round to nearest, then step to
- * the neighbour. The exact result is at most half a step away, so the neighbour is on its far side. */
+/* sketch_round.h - directed rounding without touching the rounding mode: round to nearest, then
+ * step to the neighbour. The exact result is at most half a step away, so the neighbour is on its
+ * far side. */
 #ifndef RSR_SKETCH_ROUND_H
 #define RSR_SKETCH_ROUND_H
 
@@ -50,8 +51,8 @@ static inline float rsr_float_down(double x) {
     return -rsr_float_up(-x);
 }
 
-/* "UP" of sketch.h: what fewer than 2^14 operations on non-negative doubles computed, made at least the
- * exact value. */
+/* "UP" of sketch.h: what fewer than 2^14 operations on non-negative doubles computed, made at least
+ * the exact value. */
 static inline double rsr_sum_up(double sum) {
     return sum * (1.0 + 0x1p-36);
 }

@@ -1,4 +1,5 @@
-/* sketch_scan.h - how codes lie in a block, and the kernels that are rows of the table in sketch_scan.c. */
+/* sketch_scan.h - how codes lie in a block, and the kernels that are rows of the table in
+ * sketch_scan.c. */
 #ifndef RSR_SKETCH_SCAN_H
 #define RSR_SKETCH_SCAN_H
 
@@ -52,8 +53,8 @@ void rsr_sketch_sieve_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape
                          const void *block, const struct rsr_sketch_query *const *queries,
                          uint32_t n, const float *floors, uint64_t *vectors);
 
-/* t of one vector by both planes from the integers dots[slice], the products of its 8-bit codes, plus
- * 8 times 17 for each code: the float operations of every refine kernel. */
+/* t of one vector by both planes from the integers dots[slice], the products of its 8-bit codes,
+ * plus 8 times 17 for each code: the float operations of every refine kernel. */
 float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block,
                          const struct rsr_sketch_query *query, uint32_t vector,
                          const int32_t *dots);

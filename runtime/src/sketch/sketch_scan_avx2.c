@@ -1,6 +1,6 @@
-/* sketch_scan_avx2.c - the kernels with AVX2: integers are exact and every lane does what the portable
- * kernel does, so the bits are the same. Functions carry their target as an attribute: the file compiles
- * with the flags of its library. */
+/* sketch_scan_avx2.c - the kernels with AVX2: integers are exact and every lane does what the
+ * portable kernel does, so the bits are the same. Functions carry their target as an attribute: the
+ * file compiles with the flags of its library. */
 #include "sketch_scan.h"
 
 #if defined(__x86_64__)
@@ -26,7 +26,8 @@ TARGET static __m256 decode8(const uint8_t *codes) {
     return _mm256_cvtepi32_ps(_mm256_sllv_epi32(mantissa, shift));
 }
 
-/* A pair of products is at most 2 * 15 * 127, and eight of those below 2^15: int16 does not overflow. */
+/* A pair of products is at most 2 * 15 * 127, and eight of those below 2^15: int16 does not
+ * overflow. */
 TARGET static __m256i dot_slice256(const uint8_t *codes, const int8_t *q) {
     const __m256i mask = _mm256_set1_epi8(15);
     __m256i pairs = _mm256_setzero_si256();
@@ -84,8 +85,9 @@ void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *blo
     rsr_sketch_sieve_by(rsr_sketch_scan_avx2, shape, block, queries, n, floors, vectors);
 }
 
-/* Bytes that a scan of blocks one after another fetches ahead in each group. Of memory, one thread on Cascade
- * Lake, ms for 2004 blocks of dimension 2560: the whole next block ahead 32, nothing 25, 2 KiB 23. */
+/* Bytes that a scan of blocks one after another fetches ahead in each group. Of memory, one thread
+ * on Cascade Lake, ms for 2004 blocks of dimension 2560: the whole next block ahead 32, nothing 25,
+ * 2 KiB 23. */
 #define AHEAD 2048u
 
 TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *block,

@@ -1,5 +1,5 @@
-/* sketch_scan_neon.c - the kernels with NEON, and with its dot products of bytes. Integers are exact and
- * every lane does what the portable kernel does, so the bits are the same. */
+/* sketch_scan_neon.c - the kernels with NEON, and with its dot products of bytes. Integers are
+ * exact and every lane does what the portable kernel does, so the bits are the same. */
 #include "sketch_scan.h"
 
 #if defined(__aarch64__)

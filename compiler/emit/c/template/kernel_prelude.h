@@ -12,8 +12,8 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
-/* The runtime's structs, as in rsr_abi.h. An activation row is a 64-byte header (float scale, int32 sum)
- * followed by int8 values, zero-padded to a multiple of 512. */
+/* The runtime's structs, as in rsr_abi.h. An activation row is a 64-byte header (float scale, int32
+ * sum) followed by int8 values, zero-padded to a multiple of 512. */
 struct rsr_weights {
     const void *codes;
     const void *index;
@@ -93,7 +93,8 @@ union float_bits {
 #define pairs4(n, i) pairs2(n, i), pairs2(n, (i) + 2)
 #define pairs8(n, i) pairs4(n, i), pairs4(n, (i) + 4)
 
-/* Sums of neighbours: zip_add<u>_<lanes> leaves, in every 2u lanes, u sums of a, then u sums of b. */
+/* Sums of neighbours: zip_add<u>_<lanes> leaves, in every 2u lanes, u sums of a, then u sums of
+ * b. */
 #define zip_add1_4(a, b) (shuffle(a, b, 0, 4, 2, 6) + shuffle(a, b, 1, 5, 3, 7))
 #define zip_add2_4(a, b) (shuffle(a, b, 0, 1, 4, 5) + shuffle(a, b, 2, 3, 6, 7))
 #define zip_add1_8(a, b)                                                                             \
@@ -198,8 +199,8 @@ union float_bits {
 #define pack_u8_256(a, b) ((v32u8)_mm256_packus_epi16((__m256i)(a), (__m256i)(b)))
 #define pack_u8_128(a, b) ((v16u8)_mm_packus_epi16((__m128i)(a), (__m128i)(b)))
 
-/* Matrix registers. Not <amxtileintrin.h>: GCC 12's _tile_loadconfig tells the compiler of 8 of the 64
- * bytes alone, and its _tile_loadd does not say that it reads memory. */
+/* Matrix registers. Not <amxtileintrin.h>: GCC 12's _tile_loadconfig tells the compiler of 8 of the
+ * 64 bytes alone, and its _tile_loadd does not say that it reads memory. */
 struct tile_config {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_bytes[16];
