@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 4u
+#define RSR_ABI_VERSION 5u
 
 /* ---- CPU features ------------------------------------------------------------------------- */
 
@@ -146,6 +146,10 @@ struct rsr_kernel_desc {
                                listed are 0. COLS: columns that are not listed are not read */
     uint64_t scratch_bytes;
     uint64_t weight_bytes;  /* bytes one call over all tiles reads of codes and index */
+    uint64_t stream_bytes;  /* the codes are n_streams streams, so far apart: a tile has tile_bytes */
+    uint64_t tile_bytes;    /* of each, tile after tile. For fetching ahead, nothing depends on it */
+    uint32_t n_streams;
+    uint32_t reserved;
 };
 
 #define RSR_NO_BLOCK UINT32_MAX
