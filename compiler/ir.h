@@ -539,6 +539,8 @@ struct rsr_kernel {
     uint64_t scratch_bytes;
     const char *tables;         /* kernels of equal texts leave the same tables of x in scratch and take
                                    each other's where HAS_TABLES is 1; NULL: none */
+    uint32_t n_streams;         /* of the codes, stream_bytes apart; each has tile_bytes of a tile, */
+    uint64_t stream_bytes, tile_bytes;  /* tile after tile. 0: lowering makes it 1 and all codes */
     struct rsr_kreg *regs;
     uint32_t n_regs;
     struct rsr_kop *ops;
