@@ -85,6 +85,9 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .scratch_bytes = kernel->scratch_bytes,
         .tables = kernel->tables == NULL ? NULL : rsrc_arena_strdup(&c->arena, kernel->tables),
         .weight_bytes = rsrc_weight_bytes_of(state, target, regime),
+        .n_streams = kernel->n_streams,
+        .stream_bytes = kernel->stream_bytes,
+        .tile_bytes = kernel->tile_bytes,
         .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
     if (rsrc_emit_kernel(c, state->item, target, kernel, bodies_of(state, target, regime),
                          &linear.function) != RSRC_OK)

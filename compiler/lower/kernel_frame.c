@@ -127,6 +127,14 @@ struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token)
     return header_field(token, token->x_first);
 }
 
+void rsrc_frame_streams(struct rsrc_frame *frame, uint32_t n_streams, uint64_t stream_bytes,
+                        uint64_t unit_bytes) {
+    struct rsr_kernel *kernel = frame->kb.kernel;
+    kernel->n_streams = n_streams;
+    kernel->stream_bytes = n_streams > 1 ? stream_bytes : 0;
+    kernel->tile_bytes = kernel->tile_rows / frame->unit_rows * unit_bytes;
+}
+
 int64_t rsrc_fetch_ahead(const struct rsr_spec *spec, uint32_t n_streams) {
     const double bytes = RSRC_FETCH_NS * spec->read_gbps / n_streams;
     return bytes >= RSRC_FETCH_MAX ? RSRC_FETCH_MAX : (int64_t)(bytes / LINE_BYTES) * LINE_BYTES;

@@ -85,6 +85,10 @@ int64_t rsrc_fetch_ahead(const struct rsr_spec *spec, uint32_t n_streams);
 void rsrc_frame_prefetch_codes(struct rsrc_frame *frame, struct rsrc_address at,
                                uint64_t size_bytes, int64_t ahead);
 
+/* Tells where a tile's codes are: in n_streams streams, each of which has unit_bytes of a unit. */
+void rsrc_frame_streams(struct rsrc_frame *frame, uint32_t n_streams, uint64_t stream_bytes,
+                        uint64_t unit_bytes);
+
 /* Byte address of element 0 of an activation row. */
 struct rsrc_address rsrc_frame_activations(const struct rsrc_frame_token *token);
 

@@ -146,6 +146,10 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     if (find_lowering(input->plan)(diag, arena, input, &lowered, &detail) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_simplify_kernel(arena, kernel);
+    if (kernel->n_streams == 0) {
+        kernel->n_streams = 1;
+        kernel->tile_bytes = lowered.codes.size_bytes / kernel->n_tiles;
+    }
 
     const char *stem = symbol_text(arena, input->symbol_stem);
     kernel->symbol = rsrc_arena_printf(arena, "rsr_%s_%s_%s", stem, variant->name,

@@ -181,6 +181,8 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
 
     rsrc_frame_begin(&panel.frame, arena, input,
                      panel.layout.unit_vectors * panel.layout.vector_rows, &out->kernel);
+    rsrc_frame_streams(&panel.frame, panel.layout.unit_vectors, panel.layout.stream_bytes,
+                       rsrc_lut_vector_bytes(&panel.layout));
     panel.frame.unit_rows = 1; /* results are addressed by rows from here on */
     out->kernel.scratch_bytes = (uint64_t)panel.tail_at + 4 * panel.layout.vector_rows;
     rsrc_kb_comment(&panel.frame.kb, "vectors of %u rows, %u quads of columns a panel",

@@ -499,6 +499,8 @@ enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena
     pack(layout, arena, matrix, out);
     rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,
                      &out->kernel);
+    rsrc_frame_streams(&lut.walk.frame, layout->unit_vectors, layout->stream_bytes,
+                       rsrc_lut_vector_bytes(layout));
     lut.walk.n_steps = layout->n_steps;
     lut.walk.table_step_bytes = layout->table_step_bytes;
     lut.x_at = (int64_t)rsrc_lut_plan_scratch(&lut.walk, layout->flush_steps,

@@ -513,6 +513,8 @@ enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *a
     pack(layout, arena, input->matrix, out);
     rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,
                      &out->kernel);
+    rsrc_frame_streams(&lut.walk.frame, layout->unit_vectors > 1 ? 2 : 1, layout->stream_bytes,
+                       layout->stream_vectors * rsrc_lut_f32_vector_bytes(layout));
     plan_scratch(&lut);
     emit_kernel(&lut);
     rsrc_frame_end(&lut.walk.frame, out);

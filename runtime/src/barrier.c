@@ -35,11 +35,14 @@ static inline void pause_cpu(void) {
 
 /* Some 50 ns, as a pause takes. */
 static inline void fetch_some(struct rsr_fetch *fetch) {
-    enum { BYTES = 512, LINE_BYTES = 64 };
-    const long left = fetch->end - fetch->at, bytes = left < BYTES ? left : BYTES;
-    for (long i = 0; i < bytes; i += LINE_BYTES)
-        __builtin_prefetch(fetch->at + i, 0, 2); /* to the second-level cache */
-    fetch->at += bytes;
+    enum { LINES = 8, LINE_BYTES = 64 };
+    for (uint32_t n = 0; n < LINES && fetch->at != fetch->end; n += fetch->n_streams) {
+        for (uint32_t stream = 0; stream < fetch->n_streams; stream++)
+            __builtin_prefetch(fetch->at + stream * fetch->stream_bytes, 0,
+                               2); /* to the L2 cache */
+        const long left = fetch->end - fetch->at;
+        fetch->at += left < LINE_BYTES ? left : LINE_BYTES;
+    }
 }
 
 /* True if the value changed within the time. */

@@ -12,6 +12,7 @@
  * products of two of them inside 64 bits. */
 #define LIMIT_CONTEXT (1u << 24)
 #define LIMIT_SIZE (1u << 28)
+#define LIMIT_STREAMS 64u
 
 #define BROKEN(...) rsr_fail(err, RSR_ERR_ABI, "the module is broken: " __VA_ARGS__)
 
@@ -90,6 +91,10 @@ static rsr_status check_kernel(const struct rsr_kernel_desc *k, uint32_t index, 
         k->n_tiles == 0 || (uint64_t)k->n_tiles * k->tile_rows < k->rows)
         return BROKEN("kernel %s: %u tiles of %u rows for %u x %u", k->name, k->n_tiles,
                       k->tile_rows, k->rows, k->cols);
+    if (k->n_streams == 0 || k->n_streams > LIMIT_STREAMS || k->stream_bytes > k->weight_bytes ||
+        k->tile_bytes > k->weight_bytes / (k->n_tiles > 1 ? k->n_tiles - 1 : 1))
+        return BROKEN("kernel %s: %u streams of codes, %llu bytes a tile", k->name, k->n_streams,
+                      (unsigned long long)k->tile_bytes);
     if (k->epilogue != RSR_EPILOGUE_SCALE || k->weights.scale == NULL ||
         (k->weights.n_scales != 1 && k->weights.n_scales % k->rows != 0) ||
         k->input > RSR_INPUT_F32 || k->list > RSR_LIST_COLS ||

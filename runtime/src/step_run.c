@@ -390,7 +390,8 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
         if (op->kind == RSR_OP_HEAD && is_quantised_head(w, op))
             point.kind = RSR_PROBE_LINEAR_INPUT;
         engine->probe(engine->probe_user, &point);
-        fesetenv(FE_DFL_ENV); /* the worker's, which bounds and sums rely on, whatever a probe left */
+        /* The worker's, which bounds and sums rely on, whatever a probe left. */
+        fesetenv(FE_DFL_ENV);
         if (before && op->kind == RSR_OP_LINEAR &&
             engine->model->target->kernels[op->arg].list == RSR_LIST_COLS)
             list_again(w, op->src[0]); /* the probe may have changed the rows */
@@ -405,14 +406,18 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
  * single token's norms. */
 #define FETCH_BYTES (128u << 10)
 
-/* The beginning of this worker's share of n parts, but no more than `most` bytes. */
+/* The beginning of this worker's share of n parts of each stream, no more than `most` bytes in all. */
 static struct rsr_fetch begin_of_share(const struct walk *w, const void *memory, uint32_t n,
-                                       uint64_t part_bytes, uint64_t most) {
+                                       uint64_t part_bytes, uint32_t n_streams,
+                                       uint64_t stream_bytes, uint64_t most) {
     const uint32_t begin = rsr_share_of(n, w->worker, w->n_workers),
                    end = rsr_share_of(n, w->worker + 1, w->n_workers);
     const uint64_t bytes = (end - begin) * part_bytes;
     const char *at = (const char *)memory + begin * part_bytes;
-    return (struct rsr_fetch){at, at + (bytes < most ? bytes : most)};
+    return (struct rsr_fetch){.at = at,
+                              .end = at + (bytes < most / n_streams ? bytes : most / n_streams),
+                              .n_streams = n_streams,
+                              .stream_bytes = stream_bytes};
 }
 
 /* What this worker reads first of an operation's weights, if that is known. */
@@ -422,15 +427,16 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
     if (op->arg != RSR_NO_KERNEL) {
         const struct rsr_kernel_desc *kernel = &target->kernels[op->arg];
         if (kernel->weights.codes != NULL && kernel->list == RSR_LIST_NONE)
-            return begin_of_share(w, kernel->weights.codes, kernel->n_tiles,
-                                  kernel->weight_bytes / kernel->n_tiles, FETCH_BYTES);
+            return begin_of_share(w, kernel->weights.codes, kernel->n_tiles, kernel->tile_bytes,
+                                  kernel->n_streams, kernel->stream_bytes, FETCH_BYTES);
     } else if (picks->n_sketched > 0) {
         const uint32_t first_bytes = rsr_sketch_first_bytes(&picks->shape);
-        return begin_of_share(
-            w, target->head_sketch.blocks, rsr_sketch_blocks_of(target->head.rows),
-            target->head_sketch.block_bytes, first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
+        return begin_of_share(w, target->head_sketch.blocks,
+                              rsr_sketch_blocks_of(target->head.rows),
+                              target->head_sketch.block_bytes, 1, 0,
+                              first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
     }
-    return (struct rsr_fetch){NULL, NULL};
+    return (struct rsr_fetch){.at = NULL};
 }
 
 /* Behind op_index. Several barriers may stand before the next weights: each goes on where the last
@@ -444,7 +450,7 @@ static void wait_for_all(const struct walk *w) {
         next++;
     if (next != state->fetch_op) {
         state->fetch_op = next;
-        state->fetch = next == step->n_ops ? (struct rsr_fetch){NULL, NULL}
+        state->fetch = next == step->n_ops ? (struct rsr_fetch){.at = NULL}
                                            : first_weights(w, &step->ops[next]);
     }
     rsr_worker_pool_barrier_fetching(w->engine->pool, w->worker, &state->fetch);

@@ -111,6 +111,7 @@ static inline void fake_fill_kernel(struct rsr_kernel_desc *kernel, uint64_t *se
         .role = role,
         .scratch_bytes = 128,
         .weight_bytes = (uint64_t)rows * cols,
+        .n_streams = 1,
     };
 }
 

@@ -44,7 +44,8 @@ static void test_team(uint32_t max_spin_ns) {
     memset(team, 0, sizeof(*team));
     rsr_barrier_init(&team->barrier, team->places, N_THREADS, max_spin_ns);
     for (uint32_t i = 0; i < N_THREADS; i++)
-        team->fetches[i] = (struct rsr_fetch){memory, memory + FETCH_BYTES};
+        team->fetches[i] =
+            (struct rsr_fetch){.at = memory, .end = memory + FETCH_BYTES, .n_streams = 1 + i};
     pthread_t threads[N_THREADS];
     for (uint32_t i = 0; i < N_THREADS; i++)
         CHECK_INT(pthread_create(&threads[i], NULL, walk, team), 0);

@@ -88,6 +88,10 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.targets[0].n_kernels = 1);
     EXPECT_BROKEN(broken.targets[0].n_steps = 1);
     EXPECT_BROKEN(broken.steps[1].min_tokens = 4);
+    EXPECT_BROKEN(broken.kernels[0].n_streams = 0);
+    EXPECT_BROKEN(broken.kernels[0].n_streams = 1000);
+    EXPECT_BROKEN(broken.kernels[0].stream_bytes = UINT64_MAX);
+    EXPECT_BROKEN(broken.kernels[0].tile_bytes = UINT64_MAX);
     EXPECT_BROKEN(broken.kernels[2].n_tiles = 1);
     EXPECT_BROKEN(broken.kernels[2].fn = NULL);
     EXPECT_BROKEN(broken.kernels[2].weights.n_scales = 2);

@@ -20,6 +20,8 @@ struct rsr_linear_unit {
     uint32_t rows, cols, n_tiles, tile_rows;
     enum rsr_list list;
     uint64_t scratch_bytes, weight_bytes;
+    uint32_t n_streams; /* as in rsr_kernel */
+    uint64_t stream_bytes, tile_bytes;
     const char *tables; /* rsr_kernel.tables */
     const char *reason;
 };
