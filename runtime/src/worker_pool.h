@@ -31,8 +31,8 @@ void rsr_worker_pool_run(struct rsr_worker_pool *pool, rsr_job_fn *job, void *ar
 
 /* For use inside a job by each of its workers: returns when all are here. */
 void rsr_worker_pool_barrier(struct rsr_worker_pool *pool, uint32_t worker);
-/* The same; see rsr_barrier_wait. */
 struct rsr_fetch;
+/* The same; see rsr_barrier_wait. */
 void rsr_worker_pool_barrier_fetching(struct rsr_worker_pool *pool, uint32_t worker,
                                       struct rsr_fetch *fetch);
 
