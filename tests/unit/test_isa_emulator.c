@@ -66,6 +66,17 @@ static const struct encoding {
     {"tdpbssd, of other rows", false, 49, 8, 10, {CONFIGURE, 0xc4, 0xe2, 0x6b, 0x5e, 0xc1}},
 };
 
+/* The host has the instruction: the processor, not the emulator, says which encodings it takes. */
+static bool host_runs(const struct encoding *e) {
+#if defined(__x86_64__)
+    return (strncmp(e->what, "vpermb", 6) == 0 && __builtin_cpu_supports("avx512vbmi")) ||
+           (strncmp(e->what, "vgf2p8", 6) == 0 && __builtin_cpu_supports("gfni"));
+#else
+    (void)e;
+    return false;
+#endif
+}
+
 /* In a process of its own, which exits 0 at the end of the code. */
 static void run(const struct encoding *e) {
     static _Alignas(64)
@@ -114,6 +125,9 @@ int main(void) {
         fprintf(stderr, "SKIPPED: nothing is emulated on this machine\n");
     CHECK(sizeof encodings / sizeof *encodings > 20);
     for (size_t i = 0; isa_emulator_install() && i < sizeof encodings / sizeof *encodings; i++)
-        check_encoding(&encodings[i]);
+        if (host_runs(&encodings[i]))
+            fprintf(stderr, "SKIPPED: %s: this machine has the instruction\n", encodings[i].what);
+        else
+            check_encoding(&encodings[i]);
     return CHECK_EXIT();
 }
