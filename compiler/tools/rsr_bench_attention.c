@@ -22,6 +22,7 @@ static const struct attention_index INDEX_KINDS[] = {
 };
 #define N_INDEX_KINDS (sizeof(INDEX_KINDS) / sizeof(INDEX_KINDS[0]))
 
+#define DENSE_TRIALS 3u
 #define LARGEST_DENSE_ERROR 1e-3 /* of outputs that float32 summed */
 
 static bool refuse(const char *sentence) {
@@ -101,6 +102,21 @@ static bool measure(struct attention_bench *b, struct attention_timings *t) {
     return !b->failed && (b->kind->gate != NULL || time_append(b, &t->append_us));
 }
 
+/* The dense kernel that is fastest here. */
+static void choose_dense(struct attention_bench *b) {
+    const struct bench_dense *best = NULL, *kernel;
+    double best_us = INFINITY;
+    for (uint32_t i = 0; (kernel = bench_dense_for(rsr_cpu_features(), i)) != NULL; i++) {
+        b->dense = kernel;
+        for (uint32_t run = 0; run < DENSE_TRIALS; run++) {
+            const double us = time_layers(b, attention_step_dense, run);
+            best = us < best_us ? kernel : best;
+            best_us = us < best_us ? us : best_us;
+        }
+    }
+    b->dense = best;
+}
+
 /* ---- The command ---- */
 
 static bool set_up(struct attention_bench *b) {
@@ -118,8 +134,6 @@ static bool set_up(struct attention_bench *b) {
     const size_t n_heads = (size_t)b->d.kv_heads * b->d.group;
     b->ops = rsr_ops_best(features);
     b->format = rsr_kv_format_of(type, b->d.head_dim, true, b->ops);
-    b->dense =
-        b->d.group <= BENCH_DENSE_HEADS && type == RSR_KV_F32 ? bench_dense_for(features) : NULL;
     b->scale = 1.0f / sqrtf((float)b->d.head_dim);
     b->indices = calloc((size_t)b->d.n_layers * b->d.kv_heads, sizeof(rsr_louver *));
     b->gates = calloc((size_t)b->d.n_layers * b->d.kv_heads, sizeof(*b->gates));
@@ -132,6 +146,8 @@ static bool set_up(struct attention_bench *b) {
         return refuse("no memory for results");
     if (!attention_fill(b))
         return false;
+    if (b->d.group <= BENCH_DENSE_HEADS && type == RSR_KV_F32)
+        choose_dense(b);
     return b->threshold.kind != RSR_LOUVER_TOPK || attention_find_thresholds(b) ||
            refuse("no memory for products");
 }

@@ -45,7 +45,7 @@ static void add_setting(json_t *result, const struct attention_bench *b, const c
         {"kv_type", json_string(rsr_kv_type_name(b->format.type))},
         {"threads", json_integer(o->threads)},
         {"kernel", json_string(kernel)},
-        {"dense_kernel", json_string(b->dense != NULL ? "avx512, 4 heads" : b->ops->name)},
+        {"dense_kernel", json_string(b->dense != NULL ? b->dense->name : b->ops->name)},
         {"kv_mib", json_integer((json_int_t)(b->d.kv_bytes >> 20))},
     };
     ADD_ROWS(result, rows);

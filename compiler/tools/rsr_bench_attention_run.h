@@ -26,7 +26,7 @@ struct attention_index {
 struct attention_bench {
     const struct bench_options *options;
     const struct rsr_ops *ops;
-    bench_dense_fn *dense; /* NULL: ops */
+    const struct bench_dense *dense; /* NULL: ops */
     struct rsr_kv_format format;
     struct attention_data d;
     float scale;

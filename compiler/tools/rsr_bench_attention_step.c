@@ -1,8 +1,8 @@
 /* rsr_bench_attention_step.c - one step of one layer: dense, through the KV index, or through a gate.
  *
  * Dense attention is one pass over keys and values for all query heads of a KV head: rsr_bench_dense.c for
- * up to four of them where AVX-512 can be had and numbers are float32, else the runtime's own, which reads
- * what the index stores.
+ * up to four of them where AVX-512 can be had and numbers are float32, the fastest kernel here, else the
+ * runtime's own, which reads what the index stores.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +68,7 @@ void attention_dense(const struct attention_bench *b, uint32_t layer, uint32_t h
     for (uint32_t h = 0; h < b->d.group; h++)
         memcpy(q + (size_t)h * b->d.row_floats, queries + (size_t)h * b->d.head_dim, row_bytes);
     if (b->dense != NULL)
-        b->dense(out, q, keys, values, b->d.row_floats, b->d.n_keys, b->scale);
+        b->dense->attend(out, q, keys, values, b->d.row_floats, b->d.n_keys, b->scale);
     else
         attend_ops(b, layer, head, q, out);
     for (uint32_t h = 0; h < b->d.group; h++)
