@@ -351,6 +351,7 @@ struct rsr_spec {
     uint32_t cores;
     uint64_t l2_bytes;
     double read_gbps;           /* DRAM read, one core */
+    uint32_t prefetch_level;    /* of the caches, 1 or 2: where PREFETCH has memory brought */
     double dot_gmacs;           /* peak int8 multiply-adds of one core, 1e9/s */
     double vector_gips;         /* vector instructions of one core, 1e9/s: look-ups, adds */
     double add_gops;            /* scalar adds with a load, one core, 1e9/s: scatter's */
@@ -461,7 +462,8 @@ enum rsr_kbuf {
     X(BITCAST, 1, "the same bits as d's type")                                                     \
     X(LOAD, 0, "d = buffer[address], any alignment")                                               \
     X(STORE, 1, "buffer[address] = a, any alignment")                                              \
-    X(PREFETCH, 0, "hint: buffer[address] is read soon; the address may lie outside")              \
+    X(PREFETCH, 0, "hint: buffer[address] is read soon; the address may lie outside. Brings it to " \
+                   "the cache of the target's prefetch_level")                                     \
     X(ZIP_ADD, 2, "in every 2u lanes, u = imm: d's low u = low + high u of a, d's high u: of b")   \
     X(HALVES_ADD, 1, "d[i] = a[i] + a[n + i]; a has 2n lanes")                                     \
     X(DOT_U8S8, 3, "I32 d[i] = a[i] + sum over 4 of u8 b[4i+j] * s8 c[4i+j]; b, c: any type's bits") \
