@@ -14,6 +14,11 @@ static inline uint32_t rsrc_kop_arity(uint32_t kind) {
     return arity[kind];
 }
 
+/* What PREFETCH hints to __builtin_prefetch and llvm.prefetch. */
+static inline uint32_t rsrc_prefetch_locality(const struct rsr_spec *spec) {
+    return spec->prefetch_level == 2 ? 2 : 3;
+}
+
 /* The operation has an address: buffer, imm and terms. */
 static inline bool rsrc_kop_has_address(uint32_t kind) {
     switch (kind) {

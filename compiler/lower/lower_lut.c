@@ -30,6 +30,7 @@ struct unit {
     const struct rsrc_lut_kernel *lut;
     struct rsrc_kb *kb;
     uint32_t n_vectors;
+    uint16_t fetch_at; /* i64: what is fetched at step 0, had the unit it; RSR_NO_KREG: one column block */
     uint16_t nibble_mask;            /* u32 */
     uint16_t narrow[MAX_VECTORS][2]; /* i16 */
     uint16_t codes[MAX_VECTORS];     /* u8; u32 for nibbles */
@@ -129,7 +130,40 @@ static void make_registers(struct unit *u) {
         make_byte_registers(u);
 }
 
-/* ---- one step of segments -------------------------------------------------------------------- */
+/* ---- codes, and what is fetched ahead of them ------------------------------------------------- */
+
+static int64_t fetch_bytes(const struct unit *u) {
+    return rsrc_fetch_ahead(u->base.walk->frame.layer->spec, u->n_vectors);
+}
+
+/* Sets fetch_at for the steps of a flush, from `first` on: they fetch what is some flushes ahead in
+ * the unit or, where the column block has no more, the block's beginning in the next unit. */
+static void emit_fetch_at(struct unit *u, uint16_t first) {
+    const struct rsrc_lut_walk *walk = u->base.walk;
+    const struct rsrc_lut_layout *layout = layout_of(u);
+    struct rsrc_kb *kb = u->kb;
+    const int64_t step_bytes = rsrc_lut_step_bytes(layout);
+    const int64_t flush_bytes = layout->flush_steps * step_bytes;
+    const int64_t flushes = (fetch_bytes(u) + flush_bytes / 2) / flush_bytes;
+    const int64_t ahead = (flushes != 0 ? flushes : 1) * layout->flush_steps;
+    u->fetch_at = rsrc_kb_index_reg(kb, "fetch_at");
+    const uint16_t unit_bytes =
+        rsrc_kb_index_const(kb, rsrc_lut_vector_bytes(layout), "fetch_unit_bytes");
+    const uint16_t ahead_bytes =
+        rsrc_kb_index_const(kb, (uint64_t)(ahead * step_bytes), "fetch_ahead_bytes");
+    const uint16_t beyond = rsrc_kb_index_const(kb, (uint64_t)ahead + 1, "fetch_beyond");
+    const uint16_t step_size = rsrc_kb_index_const(kb, (uint64_t)step_bytes, "fetch_step_bytes");
+    rsrc_kb_binary(kb, RSR_KOP_MUL, u->fetch_at, u->base.number, unit_bytes);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->fetch_at, u->fetch_at, ahead_bytes);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, beyond, beyond, first);
+    rsrc_kb_if_less(kb, walk->end_step, beyond);
+    const uint16_t skipped =
+        rsrc_kb_index_op(kb, RSR_KOP_SUB, walk->end_step, walk->first_step, "fetch_skipped");
+    rsrc_kb_binary(kb, RSR_KOP_MUL, skipped, skipped, step_size);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, skipped, unit_bytes, skipped);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, u->fetch_at, u->fetch_at, skipped);
+    rsrc_kb_end(kb);
+}
 
 /* Codes of a plane from its byte `at` on. Every line of them has another, further ahead, fetched here:
  * a few at a time keep the reads of memory flowing. */
@@ -140,14 +174,21 @@ static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t ve
     const int64_t stream = (int64_t)(vector * layout->stream_bytes);
     const int64_t in_step = plane * plane_bytes + at;
     struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, stream + in_step);
+    struct rsrc_address fetched = address;
     address = rsrc_address_plus(address, u->base.number, (int64_t)rsrc_lut_vector_bytes(layout));
     address = rsrc_address_plus(address, u->base.step, step_bytes);
     rsrc_kb_load(u->kb, reg, address);
-    const struct rsr_spec *spec = u->base.walk->frame.layer->spec;
-    if (in_step % LINE_BYTES == 0)
-        rsrc_frame_prefetch_codes(&u->base.walk->frame, address, LINE_BYTES,
-                                  rsrc_fetch_ahead(spec, u->n_vectors));
+    if (in_step % LINE_BYTES != 0)
+        return;
+    if (u->fetch_at == RSR_NO_KREG) {
+        rsrc_kb_prefetch(u->kb, rsrc_address_offset(address, fetch_bytes(u)));
+        return;
+    }
+    fetched = rsrc_address_plus(fetched, u->fetch_at, 1);
+    rsrc_kb_prefetch(u->kb, rsrc_address_plus(fetched, u->base.step, step_bytes));
 }
+
+/* ---- one step of segments -------------------------------------------------------------------- */
 
 static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, offset);
@@ -371,6 +412,8 @@ static void emit_steps(struct unit *u) {
     rsrc_kb_loop(kb, first, walk->first_step, walk->end_step, layout->flush_steps);
     rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, size);
     rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, walk->end_step);
+    if (walk->n_blocks > 1 && u->base.n_rows == walk->frame.unit_rows)
+        emit_fetch_at(u, first);
     clear_narrow(u);
     rsrc_kb_loop(kb, u->base.step, first, end, 1);
     emit_step(u);
@@ -423,7 +466,8 @@ static void emit_unit(struct rsrc_lut_walk *walk, uint16_t number, uint32_t n_ro
                               .lanes = lut->layout.vector_rows / RUNS,
                               .number = number},
                      .lut = lut,
-                     .kb = kb};
+                     .kb = kb,
+                     .fetch_at = RSR_NO_KREG};
     u.n_vectors = rsrc_divide_up(n_rows, lut->layout.vector_rows);
     u.base.n_runs = u.n_vectors * RUNS;
     assert(u.n_vectors <= MAX_VECTORS);

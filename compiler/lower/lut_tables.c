@@ -306,6 +306,23 @@ uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
     return rsrc_round_up(bytes, 64);
 }
 
+/* While a pass makes tables, memory would rest: it fetches codes that look up in them, those of the
+ * worker's first unit. The second cache holds a unit's; the first one's fetching would push them out. */
+static void fetch_first_unit(struct tables *t, uint16_t pass) {
+    const struct rsrc_frame *frame = &t->lut->walk.frame;
+    const struct rsrc_lut_layout *layout = &t->lut->layout;
+    if (frame->layer->spec->prefetch_level < 2)
+        return;
+    const uint32_t pass_bytes = rsrc_lut_step_bytes(layout) / passes_per_step(layout);
+    for (uint32_t stream = 0; stream < layout->unit_vectors; stream++) {
+        struct rsrc_address at =
+            rsrc_address_at(RSR_KBUF_CODES, (int64_t)(stream * layout->stream_bytes));
+        at = rsrc_address_plus(at, frame->unit_begin, (int64_t)rsrc_lut_vector_bytes(layout));
+        rsrc_frame_prefetch_codes(&t->lut->walk.frame, rsrc_address_plus(at, pass, pass_bytes),
+                                  pass_bytes, 0);
+    }
+}
+
 void rsrc_lut_emit_tables(struct rsrc_lut_walk *walk) {
     struct rsrc_lut_kernel *lut = (struct rsrc_lut_kernel *)walk;
     struct rsrc_kb *kb = &walk->frame.kb;
@@ -327,6 +344,7 @@ void rsrc_lut_emit_tables(struct rsrc_lut_walk *walk) {
     const uint16_t base = rsrc_lut_table_base(walk, token, "_t", &slot);
     emit_x_copy(&tables, &row);
     rsrc_kb_loop(kb, pass, first_pass, end_pass, 1);
+    fetch_first_unit(&tables, pass);
     emit_pass(&tables, pass, base);
     rsrc_kb_end(kb);
     rsrc_kb_end(kb);

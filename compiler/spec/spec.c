@@ -279,21 +279,29 @@ const char *rsrc_host_triple(void) {
     return HOST_TRIPLE;
 }
 
-/* The description with the most features among those that the host can run; the first by name where
- * several have as many. */
+/* The description with the most features among those that the host can run. Of several with as many,
+ * the one of the host's processor, else the first by name. */
+static bool suits_better(const struct rsr_spec *spec, const struct rsr_spec *best,
+                         const char *host_cpu) {
+    const int more = __builtin_popcountll(spec->cpu_features) -
+                     (best->name == NULL ? -1 : __builtin_popcountll(best->cpu_features));
+    return more != 0 ? more > 0
+                     : strcmp(spec->cpu, host_cpu) == 0 && strcmp(best->cpu, host_cpu) != 0;
+}
+
 static enum rsrc_status load_native(const struct search *search, struct rsr_spec *out) {
     struct name_list *list = list_names(search);
     if (list->n == 0)
         return fail_no_specs(search);
     uint64_t host = rsrc_host_features();
+    const char *host_cpu = rsrc_host_cpu_name(search->arena);
     struct rsr_spec best = {.name = NULL};
     for (uint32_t i = 0; i < list->n; i++) {
         struct rsr_spec spec;
         if (load_name(search, list->names[i], &spec) != RSRC_OK)
             return RSRC_FAILED;
         bool runs = strcmp(spec.triple, HOST_TRIPLE) == 0 && (spec.cpu_features & ~host) == 0;
-        if (runs && (best.name == NULL || __builtin_popcountll(spec.cpu_features) >
-                                              __builtin_popcountll(best.cpu_features)))
+        if (runs && suits_better(&spec, &best, host_cpu))
             best = spec;
     }
     if (best.name == NULL) {
@@ -303,7 +311,7 @@ static enum rsrc_status load_native(const struct search *search, struct rsr_spec
     }
     best.name = "native";
     best.file = NULL;
-    best.cpu = rsrc_host_cpu_name(search->arena);
+    best.cpu = host_cpu;
     best.cpu_features |= host;
     best.cores = rsrc_host_cores();
     best.l2_bytes = rsrc_host_l2_bytes(best.l2_bytes);

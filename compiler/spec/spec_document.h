@@ -23,6 +23,7 @@
     X(CORES, "cores", U32, cores, 1, 65536)                                                        \
     X(L2_BYTES, "l2_bytes", SIZE, l2_bytes, 1024, 1e12)                                            \
     X(READ_GBPS, "read_gbps", NUMBER, read_gbps, 0.001, 1e6)                                       \
+    X(PREFETCH_LEVEL, "prefetch_level", U32, prefetch_level, 1, 2)                                 \
     X(DOT_GMACS, "dot_gmacs", NUMBER, dot_gmacs, 0.001, 1e9)                                       \
     X(VECTOR_GIPS, "vector_gips", NUMBER, vector_gips, 0.001, 1e6)                                 \
     X(ADD_GOPS, "add_gops", NUMBER, add_gops, 0.001, 1e6)                                          \

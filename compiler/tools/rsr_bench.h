@@ -54,6 +54,8 @@ void *bench_alloc(uint64_t size_bytes);
  * small: the best of one and of four streams, each with and without software prefetch; 1e9 bytes a
  * second. */
 double bench_read_gbps(const void *buffer, uint64_t size_bytes, uint32_t threads, uint32_t runs);
+/* The same of one thread that prefetches four runs of the buffer to the cache of that level, 1 or 2. */
+double bench_prefetch_gbps(const void *buffer, uint64_t size_bytes, uint32_t level, uint32_t runs);
 
 /* Prints the object as one JSON line, or as aligned "key value" lines, and releases it. */
 void bench_print(json_t *result, bool json);

@@ -16,9 +16,11 @@
 #include "spec/spec.h"
 
 #define QUICK_BYTES (UINT64_C(64) << 20)
+/* Prefetching to the second cache must be so much faster than to the first. */
+#define LEVEL_GAIN 1.05
 #define MAX_LEVELS 8u
 /* A line of the description, and what was measured for it. */
-#define MAX_NUMBERS 4u
+#define MAX_NUMBERS 5u
 
 struct machine {
     const struct bench_options *options;
@@ -31,9 +33,10 @@ struct machine {
         double gbps;
     } levels[MAX_LEVELS];
     uint32_t n_levels;
+    double prefetch_level; /* as numbers want it */
     struct number {
         const char *key;
-        double *value;
+        const double *value;
         const char *how;
     } numbers[MAX_NUMBERS];
     uint32_t n_numbers;
@@ -64,6 +67,18 @@ static void add_level(struct machine *m, const char *name, const void *memory, u
     m->levels[m->n_levels++] = (struct level){name, bytes, threads, rounded(gbps)};
 }
 
+/* Which cache memory is best brought to. */
+static void measure_prefetching(struct machine *m, const void *memory, uint64_t bytes) {
+    const double first = rounded(bench_prefetch_gbps(memory, bytes, 1, m->options->runs));
+    const double second = rounded(bench_prefetch_gbps(memory, bytes, 2, m->options->runs));
+    m->prefetch_level = second > first * LEVEL_GAIN ? 2 : 1;
+    m->spec.prefetch_level = (uint32_t)m->prefetch_level;
+    m->numbers[m->n_numbers++] =
+        (struct number){"prefetch_level", &m->prefetch_level,
+                        rsrc_arena_printf(m->arena, "four streams: %.3g GB/s, to the second cache %.3g",
+                                          first, second)};
+}
+
 static bool measure_bandwidths(struct machine *m, uint32_t threads) {
     const uint64_t total = m->options->quick ? QUICK_BYTES : rsrc_stream_bytes();
     uint8_t *memory = bench_alloc(total);
@@ -82,10 +97,11 @@ static bool measure_bandwidths(struct machine *m, uint32_t threads) {
         if (t == 0)
             m->spec.read_gbps = m->levels[m->n_levels - 1].gbps;
     }
+    measure_prefetching(m, memory, total);
     rsrc_unmap_pages(memory, total);
     m->numbers[m->n_numbers++] = (struct number){
         "read_gbps", &m->spec.read_gbps,
-        rsrc_arena_printf(m->arena, "one thread over %llu MiB, the best of four loops",
+        rsrc_arena_printf(m->arena, "one thread over %llu MiB, the best of five loops",
                           (unsigned long long)(total >> 20))};
     return true;
 }

@@ -3,7 +3,8 @@ import os
 
 from harness import Case
 
-NUMBERS = {"cores": "2", "l2_bytes": "1M", "read_gbps": "10", "dot_gmacs": "10", "vector_gips": "4", "add_gops": "1"}
+NUMBERS = {"cores": "2", "l2_bytes": "1M", "read_gbps": "10", "prefetch_level": "1",
+           "dot_gmacs": "10", "vector_gips": "4", "add_gops": "1"}
 GENERIC = {"name": "x", "triple": "x86_64-linux-gnu", "cpu": "x86-64", "features": "[]", "vector_bits": "128",
            "ops_level": "generic", **NUMBERS}
 

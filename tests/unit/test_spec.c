@@ -12,7 +12,7 @@
 
 /* Every key but `name` and those that a test gives. */
 #define NUMBERS                                                                                    \
-    "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\ndot_gmacs: 4\nvector_gips: "            \
+    "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\nprefetch_level: 1\ndot_gmacs: 4\nvector_gips: "            \
     "3\nadd_gops: 1\n"
 #define REST "ops_level: generic\n" NUMBERS
 #define TRIPLE "triple: x86_64-linux-gnu\n"
@@ -34,7 +34,7 @@ static const struct {
     {"spec-type", ":2:1:", "name: a\n[a]: 1\n", "a key is one name"},
     {"spec-type", ":2:11:", "name: a\nfeatures: avx2\n", "write features: [avx2, fma]"},
     {"spec-type", ":2:12:", "name: a\nfeatures: [[avx2]]\n", "a feature is one name"},
-    {"spec-type", ":10:1:", "name: a\n" REST "---\nname: b\n", "more than one document"},
+    {"spec-type", ":11:1:", "name: a\n" REST "---\nname: b\n", "more than one document"},
     {"spec-alias", ":1:7:", "name: &x a\ncpu: *x\n", "not supported"},
     {"spec-alias", ":2:6:", "name: a\ncpu: *x\n", "not supported"},
     {"spec-alias", ":1:7:", "name: !!str a\n", "not supported"},
@@ -58,6 +58,7 @@ static const struct {
     {"spec-range", ":2:12:", "name: a\nread_gbps: -1\n", "0.001..1e+06"},
     {"spec-range", ":2:12:", "name: a\nread_gbps: 1e300\n", "0.001..1e+06"},
     {"spec-range", ":2:8:", "name: a\ncores: 0\n", "1..65536"},
+    {"spec-range", ":2:17:", "name: a\nprefetch_level: 3\n", "1..2"},
     {"spec-range", ":2:11:", "name: a\nl2_bytes: 999999999999999G\n", "1024..1e+12"},
     {"spec-feature", ":2:17:", "name: a\nfeatures: [fma, avx22]\n", "did you mean 'avx2'?"},
     {"spec-feature", ":3:17:", "name: a\n" TRIPLE "features: [fma, neon]\nvector_bits: 0\n" REST,
@@ -139,7 +140,7 @@ static void test_values(void) {
     static const char text[] = "# comment\nname: my-cpu_1.x\ntriple: x86_64-linux-gnu\n"
                                "features: [avx2, fma, avx2]\nvector_bits: 256\ncpu: znver3\n"
                                "ops_level: avx2\ncores: 16\nl2_bytes: 1000000\n"
-                               "read_gbps: 12.75\n"
+                               "read_gbps: 12.75\nprefetch_level: 2\n"
                                "dot_gmacs: 1.65e2\nvector_gips: 2.5\nadd_gops: 0.1\n";
     struct rsr_spec spec;
     CHECK_INT(
@@ -153,6 +154,7 @@ static void test_values(void) {
     CHECK_INT(spec.cores, 16);
     CHECK_INT(spec.l2_bytes, 1000000);
     CHECK_INT((int64_t)(spec.read_gbps * 100), 1275);
+    CHECK_INT(spec.prefetch_level, 2);
     CHECK_INT((int64_t)spec.dot_gmacs, 165);
     struct rsrc_buffer printed = {0}, again = {0};
     rsrc_print_spec(&spec, &printed);
@@ -223,6 +225,11 @@ static void test_native(void) {
         CHECK_INT(rsrc_load_spec(f.diag, &f.arena, names[i], SPEC_DIR, &spec), RSRC_OK);
         if ((spec.cpu_features & ~rsrc_host_features()) == 0)
             CHECK(spec.vector_bits <= native.vector_bits);
+        /* The description of the very processor, where there is one. */
+        if (spec.cpu_features == native.cpu_features && strcmp(spec.cpu, native.cpu) == 0) {
+            CHECK(spec.read_gbps == native.read_gbps);
+            CHECK_INT(spec.prefetch_level, native.prefetch_level);
+        }
     }
     /* The kernel's own list is the second opinion on CPUID and XGETBV. */
     static const struct {

@@ -143,14 +143,15 @@ static void build_store(struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     LLVMSetAlignment(store, 1);
 }
 
-/* A read that will come again soon, of data: as __builtin_prefetch(address). */
+/* A read of data: as __builtin_prefetch(address, 0, locality). */
 static void build_prefetch(struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     LLVMTypeRef i32 = LLVMInt32TypeInContext(code->context);
     LLVMTypeRef pointer = LLVMPointerTypeInContext(code->context, 0);
     static const char name[] = "llvm.prefetch";
     const unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     LLVMValueRef arguments[] = {rsrc_llvm_address(code, op), LLVMConstInt(i32, 0, false),
-                                LLVMConstInt(i32, 3, false), LLVMConstInt(i32, 1, false)};
+                                LLVMConstInt(i32, rsrc_prefetch_locality(code->kernel->spec), false),
+                                LLVMConstInt(i32, 1, false)};
     LLVMBuildCall2(code->builder, LLVMIntrinsicGetType(code->context, id, &pointer, 1),
                    LLVMGetIntrinsicDeclaration(code->module, id, &pointer, 1), arguments, 4, "");
 }
