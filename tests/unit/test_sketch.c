@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "cpu.h"
+#include "rsr_cpu_detect.h"
 #include "sketch/sketch.h"
 #include "sketch/sketch_round.h"
 
@@ -478,6 +479,17 @@ static void check_together(const struct rsr_sketch_kernel *kernel, const struct 
     free(memory);
 }
 
+/* Of two kernels that differ in where they fetch to, the CPU's own is taken. */
+static void test_far_fetches(void) {
+    const struct rsr_sketch_kernel *chosen = rsr_sketch_kernel_for(rsr_cpu_features());
+    bool has_far = false;
+    for (uint32_t k = 0; rsr_sketch_kernel_at(k) != NULL; k++)
+        has_far = has_far || (rsr_sketch_kernel_at(k)->far &&
+                              strcmp(rsr_sketch_kernel_at(k)->name, chosen->name) == 0);
+    CHECK(chosen->far == (has_far && rsr_detect_far_fetches()));
+    CHECK(!rsr_sketch_kernel_for(0)->far);
+}
+
 static void test_kernels_agree(bool flat) {
     const struct rsr_sketch_kernel *portable = rsr_sketch_kernel_for(0);
     const uint32_t dims[] = {1, 32, 100, 128, 256, 1000};
@@ -600,6 +612,7 @@ int main(void) {
 #if !defined(RSR_SKETCH_OMIT)
     test_checksum(false, UINT64_C(0x173cd707f76be97d));
     test_checksum(true, UINT64_C(0xa967349c46cf2843));
+    test_far_fetches();
     test_rounding();
     test_floors();
     test_float_mode();

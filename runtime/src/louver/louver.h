@@ -154,11 +154,11 @@ static inline uint32_t louver_count_keys(uint64_t mask) {
 }
 
 /* Row number j of keys or values is read soon. */
-static inline void louver_fetch_row(const struct louver_setup *setup, const void *rows,
-                                    uint32_t j) {
+RSR_SKETCH_FETCHER void louver_fetch_row(const struct louver_setup *setup, const void *rows,
+                                         uint32_t j) {
     const char *row = (const char *)rows + j * setup->kv.row_bytes;
     for (size_t at = 0; at < setup->kv.row_bytes; at += 64)
-        __builtin_prefetch(row + at);
+        rsr_sketch_fetch(row + at, setup->kernel->far);
 }
 
 static inline struct louver_pass *louver_member(const struct louver_pass *pass, uint32_t number) {

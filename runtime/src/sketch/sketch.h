@@ -188,10 +188,22 @@ typedef void rsr_sketch_bounds_fn(const struct rsr_sketch_shape *shape, const vo
 typedef float rsr_sketch_sharpen_fn(const struct rsr_sketch_shape *shape, const void *block,
                                     const struct rsr_sketch_query *query, uint32_t vector, float t);
 
+/* GCC takes a function that does nothing but fetch for one that does nothing. */
+#define RSR_SKETCH_FETCHER static inline __attribute__((always_inline))
+
+/* Brings a line of memory near: to the second cache, or the first, too. */
+RSR_SKETCH_FETCHER void rsr_sketch_fetch(const void *line, bool far) {
+    if (far)
+        __builtin_prefetch(line, 0, 2);
+    else
+        __builtin_prefetch(line, 0, 3);
+}
+
 /* All rows give the same bits. frames and refine are for shapes of their own centre, sharpen for flat ones. */
 struct rsr_sketch_kernel {
     const char *name;
     uint64_t features; /* CPU features that it needs: RSR_CPU_MASK bits */
+    bool far;          /* sieve fetches to the second cache, as rsr_detect_far_fetches() wants */
     rsr_sketch_build_fn *build;
     rsr_sketch_frames_fn *frames;
     rsr_sketch_sieve_fn *sieve;
@@ -203,7 +215,7 @@ struct rsr_sketch_kernel {
 
 /* Kernels of this build, best first; the last needs no feature. NULL past the end. */
 const struct rsr_sketch_kernel *rsr_sketch_kernel_at(uint32_t index);
-/* The first one that runs with these features. */
+/* The first one that runs with these features and fetches to where this CPU's kernels should. */
 const struct rsr_sketch_kernel *rsr_sketch_kernel_for(uint64_t cpu_features);
 
 /* dim 1 .. RSR_SKETCH_MAX_DIM, n_planes 1 .. 2. */

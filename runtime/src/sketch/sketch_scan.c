@@ -1,6 +1,7 @@
 /* sketch_scan.c - scanning and refining in portable C, and the table of all kernels. */
 #include <string.h>
 
+#include "rsr_cpu_detect.h"
 #include "sketch_build.h"
 
 /* The inner product of a word's 8 digits, each plus 8, with the query's codes. */
@@ -152,24 +153,29 @@ static void sieve_portable(const struct rsr_sketch_shape *shape, const void *blo
     rsr_sketch_sieve_by(scan_portable, shape, block, queries, n, floors, vectors);
 }
 
+#define NEEDS_AVX512                                                                               \
+    (RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VNNI) | RSR_CPU_MASK(AVX2))
+
 static const struct rsr_sketch_kernel kernels[] = {
 #if defined(__x86_64__)
-    {"avx512vnni",
-     RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VNNI) | RSR_CPU_MASK(AVX2),
-     rsr_sketch_build_avx512, rsr_sketch_frames_avx512, rsr_sketch_sieve_avx512vnni,
-     rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni, rsr_sketch_bounds_avx512vnni,
-     rsr_sketch_sharpen_avx512vnni},
-    {"avx2", RSR_CPU_MASK(AVX2), rsr_sketch_build_avx2, rsr_sketch_frames_each,
+    {"avx512vnni", NEEDS_AVX512, true, rsr_sketch_build_avx512, rsr_sketch_frames_avx512,
+     rsr_sketch_sieve_avx512vnni_far, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni,
+     rsr_sketch_bounds_avx512vnni, rsr_sketch_sharpen_avx512vnni},
+    {"avx512vnni", NEEDS_AVX512, false, rsr_sketch_build_avx512, rsr_sketch_frames_avx512,
+     rsr_sketch_sieve_avx512vnni, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni,
+     rsr_sketch_bounds_avx512vnni, rsr_sketch_sharpen_avx512vnni},
+    {"avx2", RSR_CPU_MASK(AVX2), false, rsr_sketch_build_avx2, rsr_sketch_frames_each,
      rsr_sketch_sieve_avx2, rsr_sketch_scan_avx2, rsr_sketch_refine_avx2, rsr_sketch_bounds_avx2,
      rsr_sketch_sharpen_avx2},
 #elif defined(__aarch64__)
-    {"neon-dotprod", RSR_CPU_MASK(NEON) | RSR_CPU_MASK(DOTPROD), rsr_sketch_build,
+    {"neon-dotprod", RSR_CPU_MASK(NEON) | RSR_CPU_MASK(DOTPROD), false, rsr_sketch_build,
      rsr_sketch_frames_each, rsr_sketch_sieve_dotprod, rsr_sketch_scan_dotprod,
      rsr_sketch_refine_neon, rsr_sketch_bounds_dotprod, rsr_sketch_sharpen_neon},
-    {"neon", RSR_CPU_MASK(NEON), rsr_sketch_build, rsr_sketch_frames_each, rsr_sketch_sieve_neon,
-     rsr_sketch_scan_neon, rsr_sketch_refine_neon, rsr_sketch_bounds_neon, rsr_sketch_sharpen_neon},
+    {"neon", RSR_CPU_MASK(NEON), false, rsr_sketch_build, rsr_sketch_frames_each,
+     rsr_sketch_sieve_neon, rsr_sketch_scan_neon, rsr_sketch_refine_neon, rsr_sketch_bounds_neon,
+     rsr_sketch_sharpen_neon},
 #endif
-    {"portable", 0, rsr_sketch_build, rsr_sketch_frames_each, sieve_portable, scan_portable,
+    {"portable", 0, false, rsr_sketch_build, rsr_sketch_frames_each, sieve_portable, scan_portable,
      refine_portable, bounds_portable, sharpen_portable},
 };
 
@@ -180,8 +186,9 @@ const struct rsr_sketch_kernel *rsr_sketch_kernel_at(uint32_t index) {
 }
 
 const struct rsr_sketch_kernel *rsr_sketch_kernel_for(uint64_t cpu_features) {
+    const bool far = rsr_detect_far_fetches();
     uint32_t i = 0;
-    while ((kernels[i].features & ~cpu_features) != 0) /* the last one needs none */
-        i++;
+    while ((kernels[i].features & ~cpu_features) != 0 || (kernels[i].far && !far))
+        i++; /* the last one needs nothing */
     return &kernels[i];
 }
