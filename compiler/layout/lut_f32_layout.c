@@ -59,9 +59,10 @@ bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut
         rsrc_divide_up(shape->cols - (layout.n_groups - 1) * layout.group_cols, layout.step_cols);
     layout.scale_bytes = shape->scale_bytes;
     layout.n_vectors = rsrc_divide_up(shape->rows, layout.vector_rows);
-    layout.unit_vectors =
-        rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
-    layout.stream_vectors = rsrc_divide_up(layout.unit_vectors, 2);
+    /* Both streams have as many vectors of a unit. */
+    layout.stream_vectors = rsrc_lut_unit_vectors(rsrc_divide_up(layout.n_vectors, 2),
+                                                  machine->max_vectors / 2, spec->cores);
+    layout.unit_vectors = layout.n_vectors == 1 ? 1 : 2 * layout.stream_vectors;
     layout.stream_bytes = rsrc_lut_stream_bytes(
         count_vectors(&layout, false) * rsrc_lut_f32_vector_bytes(&layout), 2);
     *out = layout;

@@ -4,8 +4,8 @@
 
 #include "base/round.h"
 
-/* A worker's share is then whole units within a quarter. */
-#define UNITS_PER_CORE 4
+/* Reading a segment's table costs a unit as much as looking up in it for half a vector. */
+#define TABLE_HALVES 1u
 #define PAGE_BYTES 4096u
 #define LINE_BYTES 64u
 #define STAGGERED_PAGES 32u /* of a stream, at least: gaps are a hundredth of the codes or less */
@@ -21,7 +21,7 @@ static const struct lut_machine {
     const char *form;
 } lut_machines[] = {
 #define F(id) RSR_CPU_MASK(id)
-    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, RSRC_LUT_TABLE128, 64, 4, "table128x64"},
+    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, RSRC_LUT_TABLE128, 64, 6, "table128x64"},
     {F(AVX512BW), 512, RSRC_LUT_WORDS, 64, 2, "words32x64"},
     {F(AVX2), 256, RSRC_LUT_SHUFFLE16, 32, 3, "shuffle16x32"},
     {F(SSSE3), 128, RSRC_LUT_SHUFFLE16, 16, 2, "shuffle16x16"},
@@ -56,10 +56,18 @@ static uint32_t flush_steps(const struct lut_code *code, bool has_minus) {
 }
 
 uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores) {
-    uint32_t n = max_vectors;
-    while (n > 1 && n_vectors / n < (uint64_t)cores * UNITS_PER_CORE)
-        n -= n / 2;
-    return n;
+    const uint32_t shares = cores > 1 ? cores : 1;
+    uint32_t best = 1;
+    uint64_t least = UINT64_MAX;
+    for (uint32_t n = 1; n <= max_vectors; n++) {
+        const uint64_t units = rsrc_divide_up(rsrc_divide_up(n_vectors, n), shares);
+        const uint64_t halves = units * (2 * n + TABLE_HALVES);
+        if (halves <= least) {
+            least = halves;
+            best = n;
+        }
+    }
+    return best;
 }
 
 uint64_t rsrc_lut_stream_bytes(uint64_t filled, uint32_t n_streams) {

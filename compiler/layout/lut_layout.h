@@ -68,8 +68,8 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabe
  * part of the page, of two streams a half, of four a quarter. Short ones do not get at speed before they
  * end. */
 uint64_t rsrc_lut_stream_bytes(uint64_t filled, uint32_t n_streams);
-/* Vectors of a unit: as many as the registers hold, but enough units to share them out among the
- * cores. */
+/* Vectors of a unit: those with which the core that has most units is done first. max_vectors: as many as
+ * the registers hold. */
 uint32_t rsrc_lut_unit_vectors(uint32_t n_vectors, uint32_t max_vectors, uint32_t cores);
 /* Digit i, of -1, 0 and 1, of a ternary code sum of w_i 3^i. */
 int rsrc_balanced_digit(int code, uint32_t i);

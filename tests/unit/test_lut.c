@@ -43,6 +43,7 @@ static const struct shape shapes[] = {
     {1, 1, 64},    {5, 4, 16},       {63, 5, 64},   {64, 7, 64},    {65, 249, 128},
     {640, 24, 64}, {641, 25, 64},    {17, 512, 1},  {2, 5460, 64},  {3, 14341, 64},
     {66, 257, 99}, {33, 1300, 4096}, {32, 256, 32}, {130, 251, 32}, {1203, 2101, 256},
+    {1469, 61, 384},
 };
 #define N_SHAPES (sizeof shapes / sizeof *shapes)
 
@@ -319,14 +320,14 @@ static void test_streams(void) {
     }
 }
 
-/* Units shrink where there are few rows for many cores; the plan's tile is rounded up to whole
- * units. */
+/* Of 10 vectors, two cores have 5 each, four at most 3, which are units; the plan's tile is rounded up to
+ * whole units. */
 static void test_units(struct suite *suite) {
     static const struct {
         uint32_t cores, tile_rows, unit_vectors, kernel_tile_rows, n_tiles;
-    } units[] = {{0, 1, 4, 256, 3},   {1, 1, 2, 128, 5},   {2, 64, 1, 64, 10},
-                 {1, 129, 2, 256, 3}, {64, 65, 1, 128, 5}, {1, UINT32_MAX, 2, 640, 1},
-                 {0, 513, 4, 768, 1}};
+    } units[] = {{0, 1, 5, 320, 2},   {2, 1, 5, 320, 2},   {10, 64, 1, 64, 10},
+                 {4, 129, 3, 192, 4}, {64, 65, 1, 128, 5}, {1, UINT32_MAX, 5, 640, 1},
+                 {4, 200, 3, 384, 2}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         const struct shape shape = {640, 10, units[i].tile_rows};
         struct test_case *c = make_lut_case(suite, &shape, RSR_TERNARY, 0);
