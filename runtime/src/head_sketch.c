@@ -1,11 +1,11 @@
 /* head_sketch.c - finds the rows of the head that may be chosen, and their exact logits.
  *
  * All workers: (1) bound all rows by the first plane, every block once for all picks, by whoever
- * comes to it. (2) The exact logits of the best bounds give a threshold that the chosen row
- * reaches, or, of top-k, the k-th one. (3) Of the rows whose bound reaches it, those whose bound by
- * the second plane still does are read, in decreasing order of their bounds. Rows that are never
- * read have scores below the threshold, so what is chosen depends neither on the workers nor on
- * which rows were tried first.
+ * comes to it. (2) The exact logits of the rows that seem the best give a threshold that the chosen
+ * row reaches, or, of top-k, the k-th one. (3) Of the rows whose bound reaches it, those whose
+ * bound by the second plane still does are read, in decreasing order of their bounds. Rows that are
+ * never read have scores below the threshold, so what is chosen depends neither on the workers nor
+ * on which rows were tried first.
  *
  * THEOREM. The logit that ops->head and ops->head_some compute for a row k is, where no pick is
  * excluded, at most
@@ -37,8 +37,9 @@
 enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE };
 
 #define LARGEST_PRODUCT 0x1p126
-/* Rows beyond its share of those wanted that a worker tries for a threshold. Bounds by 4 bits order
- * rows well: few are enough. */
+/* Rows beyond its share of those wanted that a worker tries for a threshold. Products by 4 bits
+ * order rows well: few are enough. Bounds do not, for they favour rows whose codes lose much: where
+ * the likeliest row is a short one, the best bounds are of others. */
 #define MORE_SEEDS 8u
 /* Rows whose exact logits ops->head_some computes in the time of one. Four streams need no
  * prefetch: to fetch the next four rows meanwhile took 28 % longer. */
@@ -117,16 +118,20 @@ static double score_of(const struct rsr_head_pick *pick, struct rsr_head_row row
            rsr_gumbel(pick->noise_key, row.row);
 }
 
-/* A float that is at least the score of a row whose logit is at most offset + unit t. The last sum
- * rounds once, so that a relative 2^-50 covers it, as 2^-22 does the conversion, which must not end
- * at -infinity. */
+/* At least a row's noise. */
+static inline double noise_bound(const struct rsr_head_pick *pick, uint32_t row) {
+    return RSR_HEAD_OMIT == OMIT_NOISE ? 0.0 : rsr_gumbel_bound(pick->noise_key, row);
+}
+
+/* A float that is at least the score of a row whose logit is at most offset + unit t, and whose
+ * noise, where the pick draws, is at most so much. The last sum rounds once, so that a relative
+ * 2^-50 covers it, as 2^-22 does the conversion, which must not end at -infinity. */
 static inline float score_bound(const struct rsr_head_pick *pick, bool draws, double offset,
-                                double unit, float t, uint32_t row) {
+                                double unit, float t, double noise) {
     double bound = offset + unit * (double)t;
     bound += fabs(bound) * 0x1p-50;
     if (draws)
-        bound = bound / (double)pick->sampling.temperature +
-                (RSR_HEAD_OMIT == OMIT_NOISE ? 0.0 : rsr_gumbel_bound(pick->noise_key, row));
+        bound = bound / (double)pick->sampling.temperature + noise;
     const float rounded = (float)(bound + fabs(bound) * 0x1p-22 + 0x1p-140);
     return rounded < -FLT_MAX ? -FLT_MAX : rounded;
 }
@@ -183,7 +188,19 @@ static float bound_of(const struct rsr_head_pick *pick, uint32_t row) {
     if (pick->mode == RSR_PICK_DRAW)
         return pick->keys[row];
     const struct rsr_head_frame *frame = &pick->frames[row / RSR_SKETCH_VECTORS];
-    return score_bound(pick, false, frame->offset[0], frame->unit, pick->keys[row], row);
+    return score_bound(pick, false, frame->offset[0], frame->unit, pick->keys[row], 0.0);
+}
+
+/* From sums of products to what scores seem to be. */
+static void estimate_block(const struct rsr_head_pick *pick, bool draws, double unit,
+                           uint32_t first, uint32_t n) {
+    float *estimates = pick->estimates + first;
+    for (uint32_t j = 0; j < n; j++)
+        estimates[j] = (float)(pick->query.centre + unit * (double)estimates[j]);
+    for (uint32_t j = 0; draws && j < n; j++)
+        estimates[j] = (float)((double)estimates[j] / (double)pick->sampling.temperature +
+                               noise_bound(pick, first + j));
+    pick->block_estimates[first / RSR_SKETCH_VECTORS] = largest_of(estimates, n);
 }
 
 /* From t of the block's rows to their keys, and to the best bound. */
@@ -194,11 +211,12 @@ static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, u
     pick->frames[block] = frame;
     const bool draws = pick->mode == RSR_PICK_DRAW;
     for (uint32_t j = 0; draws && j < n; j++)
-        pick->keys[first + j] =
-            score_bound(pick, true, frame.offset[0], frame.unit, t[j], first + j);
+        pick->keys[first + j] = score_bound(pick, true, frame.offset[0], frame.unit, t[j],
+                                            noise_bound(pick, first + j));
     const float largest = largest_of(pick->keys + first, n);
     pick->block_bounds[block] =
-        draws ? largest : score_bound(pick, false, frame.offset[0], frame.unit, largest, first);
+        draws ? largest : score_bound(pick, false, frame.offset[0], frame.unit, largest, 0.0);
+    estimate_block(pick, draws, frame.unit, first, n);
 }
 
 /* Any worker may scan any block. */
@@ -213,6 +231,7 @@ static void scan(const struct head_walk *w) {
         for (uint32_t b = begin; b < end; b++) {
             picks->kernel->bounds(&picks->shape, block_at(w, b), queries, picks->n_sketched,
                                   picks->sketched[0]->t + (size_t)b * RSR_SKETCH_VECTORS,
+                                  picks->sketched[0]->estimates + (size_t)b * RSR_SKETCH_VECTORS,
                                   picks->slot_bytes / sizeof(float),
                                   b + 1 < w->n_blocks ? block_at(w, b + 1) : NULL);
             for (uint32_t i = 0; i < picks->n_sketched; i++)
@@ -257,17 +276,16 @@ static void read_rows(const struct head_walk *w, struct rsr_head_pick *pick,
     w->engine->workers[w->worker].bytes += n * rsr_matrix_row_bytes(w->head);
 }
 
-/* A row of the block with a lower key has a bound below the floor: what score_bound() adds to
- * offset + unit t is less than the slack. */
-static float key_floor(const struct rsr_head_pick *pick, uint32_t block, float floor) {
-    if (pick->mode == RSR_PICK_DRAW)
-        return floor;
+/* A row of the block with a lower t by the plane has a bound below the floor, without noise: what
+ * score_bound() adds to offset + unit t is less than the slack. */
+static float t_floor(const struct rsr_head_pick *pick, uint32_t block, uint32_t plane,
+                     float floor) {
     if (floor <= -FLT_MAX)
         return -INFINITY;
     const struct rsr_head_frame *frame = &pick->frames[block];
-    const double slack =
-        fabs((double)floor) * 0x1p-20 + fabs(frame->offset[0]) * 0x1p-48 + 0x1p-130;
-    return rsr_float_down(((double)floor - slack - frame->offset[0]) / frame->unit);
+    const double offset = frame->offset[plane];
+    const double slack = fabs((double)floor) * 0x1p-20 + fabs(offset) * 0x1p-48 + 0x1p-130;
+    return rsr_float_down(((double)floor - slack - offset) / frame->unit);
 }
 
 /* Writes the block's rows whose bounds reach the floor. */
@@ -275,30 +293,33 @@ static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_p
                               uint32_t block, float floor, struct rsr_head_row *rows) {
     if (!(pick->block_bounds[block] >= floor))
         return 0;
-    const float least = key_floor(pick, block, floor);
+    const float least = pick->mode == RSR_PICK_DRAW ? floor : t_floor(pick, block, 0, floor);
     const uint32_t end = end_of_block(w, block);
-    uint32_t n = 0;
-    for (uint32_t row = block * RSR_SKETCH_VECTORS; row < end; row++)
-        if (pick->keys[row] >= least) {
-            const float bound = bound_of(pick, row);
-            if (bound >= floor)
-                rows[n++] = (struct rsr_head_row){row, bound};
-        }
+    uint32_t n_found = 0, n = 0;
+    uint32_t found[RSR_SKETCH_VECTORS];
+    for (uint32_t row = block * RSR_SKETCH_VECTORS; row < end; row++) { /* which, nobody foresees */
+        found[n_found] = row;
+        n_found += pick->keys[row] >= least;
+    }
+    for (uint32_t i = 0; i < n_found; i++) {
+        rows[n] = (struct rsr_head_row){found[i], bound_of(pick, found[i])};
+        n += rows[n].value >= floor;
+    }
     return n;
 }
 
-/* The rows with the best bounds of this worker's blocks. */
+/* The rows of this worker's blocks that seem the best. */
 static void read_seeds(const struct head_walk *w, struct rsr_head_pick *pick) {
     const uint32_t most = pick->n_wanted / w->n_workers + 1 + MORE_SEEDS;
     uint32_t *n;
     struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n);
     *n = 0;
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
-        struct rsr_head_row rows[RSR_SKETCH_VECTORS];
-        const uint32_t n_rows =
-            find_in_block(w, pick, b, *n == most ? seeds[0].value : -INFINITY, rows);
-        for (uint32_t i = 0; i < n_rows; i++)
-            keep_largest(seeds, n, most, rows[i]);
+        if (*n == most && !(pick->block_estimates[b] > seeds[0].value))
+            continue;
+        const uint32_t end = end_of_block(w, b);
+        for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++)
+            keep_largest(seeds, n, most, (struct rsr_head_row){row, pick->estimates[row]});
     }
     for (uint32_t i = 0; i < *n; i += READ_TOGETHER)
         read_rows(w, pick, seeds + i, at_most(*n - i, READ_TOGETHER));
@@ -333,11 +354,6 @@ static double threshold_of(const struct head_walk *w, const struct rsr_head_pick
 
 /* ---- Phase 3: what reaches it ---- */
 
-static void fetch(const char *at, uint64_t bytes) {
-    for (uint64_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(at + i, 0, 3);
-}
-
 /* Appends this worker's rows that the first plane does not drop. */
 static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick *pick, float floor,
                           struct rsr_head_row *rows) {
@@ -347,33 +363,62 @@ static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick 
     return n;
 }
 
-static const char *gains_of(const struct head_walk *w, uint32_t row) {
-    return (const char *)rsr_sketch_gains_of(
-        &w->picks->shape, block_at(w, row / RSR_SKETCH_VECTORS), row % RSR_SKETCH_VECTORS);
+/* Rows that are sharpened by one call. */
+#define SHARPENED 64u
+
+/* What the second plane has of n rows; behind the last, NULL. */
+static void find_gains(const struct head_walk *w, const struct rsr_head_row *rows, uint32_t n,
+                       const struct rsr_sketch_gain **gains) {
+    const struct rsr_sketch_shape *shape = &w->picks->shape;
+    for (uint32_t i = 0; i < SHARPENED + RSR_SKETCH_AHEAD; i++)
+        gains[i] = i >= n
+                       ? NULL
+                       : rsr_sketch_gains_of(shape, block_at(w, rows[i].row / RSR_SKETCH_VECTORS),
+                                             rows[i].row % RSR_SKETCH_VECTORS);
+}
+
+/* Of n <= SHARPENED rows, whose t by both planes are known, moves those that the second plane does
+ * not drop to the front of `kept`. */
+static uint32_t keep_rows(const struct rsr_head_pick *pick, float floor,
+                          const struct rsr_head_row *rows, const float *t, uint32_t n,
+                          struct rsr_head_row *kept) {
+    const bool draws = pick->mode == RSR_PICK_DRAW;
+    uint32_t block = UINT32_MAX, n_kept = 0;
+    float least = -INFINITY;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t row = rows[i].row;
+        if (!draws && block != row / RSR_SKETCH_VECTORS)
+            least = t_floor(pick, row / RSR_SKETCH_VECTORS, 1, floor);
+        block = row / RSR_SKETCH_VECTORS;
+        if (t[i] < least)
+            continue;
+        const struct rsr_head_frame *frame = &pick->frames[block];
+        const float bound = score_bound(pick, draws, frame->offset[1], frame->unit, t[i],
+                                        draws ? noise_bound(pick, row) : 0.0);
+        if (bound >= floor)
+            kept[n_kept++] = (struct rsr_head_row){row, bound};
+    }
+    return n_kept;
 }
 
 /* Keeps those that the second plane does not drop. */
 static uint32_t sharpen_rows(const struct head_walk *w, const struct rsr_head_pick *pick,
                              float floor, struct rsr_head_row *rows, uint32_t n) {
-    enum { AHEAD = 6 };
     const struct rsr_sketch_shape *shape = &w->picks->shape;
-    const uint64_t bytes = rsr_sketch_gains_at(shape, 1) - rsr_sketch_gains_at(shape, 0);
     struct rsr_worker_state *state = &w->engine->workers[w->worker];
     uint32_t n_kept = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const uint32_t row = rows[i].row, block = row / RSR_SKETCH_VECTORS;
-        if (i + AHEAD < n)
-            fetch(gains_of(w, rows[i + AHEAD].row), bytes);
-        const float t = w->picks->kernel->sharpen(shape, block_at(w, block), &pick->query,
-                                                  row % RSR_SKETCH_VECTORS, pick->t[row]);
-        const struct rsr_head_frame *frame = &pick->frames[block];
-        const float bound =
-            score_bound(pick, pick->mode == RSR_PICK_DRAW, frame->offset[1], frame->unit, t, row);
-        if (bound >= floor)
-            rows[n_kept++] = (struct rsr_head_row){row, bound};
+    for (uint32_t i = 0; i < n; i += SHARPENED) {
+        const struct rsr_sketch_gain *gains[SHARPENED + RSR_SKETCH_AHEAD];
+        float t[SHARPENED];
+        const uint32_t some = at_most(n - i, SHARPENED);
+        find_gains(w, rows + i, n - i, gains);
+        for (uint32_t j = 0; j < some; j++)
+            t[j] = pick->t[rows[i + j].row];
+        w->picks->kernel->sharpen(shape, &pick->query, gains, some, t);
+        n_kept += keep_rows(pick, floor, rows + i, t, some, rows + n_kept);
     }
     state->head.plane2 += n;
-    state->bytes += n * bytes;
+    state->bytes += n * rsr_sketch_gains_bytes(shape);
     return n_kept;
 }
 

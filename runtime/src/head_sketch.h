@@ -51,10 +51,12 @@ struct rsr_head_pick {
     struct rsr_sketch_query query;
 
     /* In the slot: */
-    float *t;            /* of all rows: sketch.h */
-    float *all;          /* logits, if the pick is excluded; else, DRAW: bounds of all rows' scores */
-    float *keys;         /* t, or DRAW those bounds; NaN once a row is listed */
-    float *block_bounds; /* of the best score of each block */
+    float *t;         /* of all rows: sketch.h */
+    float *estimates; /* of all rows' scores, as the first plane has them */
+    float *all;       /* logits, if the pick is excluded; else, DRAW: bounds of all rows' scores */
+    float *keys;      /* t, or DRAW those bounds; NaN once a row is listed */
+    float *block_bounds;           /* of the best score of each block */
+    float *block_estimates;        /* the best of each block */
     struct rsr_head_frame *frames; /* of blocks */
     uint64_t *penalized;           /* a bit a row */
     struct rsr_head_row *best;     /* room for n_wanted rows */

@@ -17,7 +17,8 @@
 /* A slot, in bytes: a pick's arrays. Most of a slot is not touched, so it is mapped and not
  * filled. */
 struct slot_layout {
-    uint64_t all, t, block_bounds, frames, penalized, best, n_listed, listed, query, bytes;
+    uint64_t all, t, estimates, block_bounds, block_estimates, frames, penalized, best, n_listed,
+        listed, query, bytes;
 };
 
 static uint64_t take(uint64_t *bytes, uint64_t n, uint64_t element) {
@@ -36,6 +37,8 @@ static struct slot_layout slot_layout_of(const struct rsr_engine *engine) {
     if (engine->picks.shape.dim == 0)
         return s;
     s.t = take(&s.bytes, padded, sizeof(float));
+    s.estimates = take(&s.bytes, padded, sizeof(float));
+    s.block_estimates = take(&s.bytes, n_blocks, sizeof(float));
     s.block_bounds = take(&s.bytes, n_blocks, sizeof(float));
     s.frames = take(&s.bytes, n_blocks, sizeof(struct rsr_head_frame));
     s.penalized = take(&s.bytes, n_blocks, sizeof(uint64_t));
@@ -90,6 +93,8 @@ static void set_slot(const struct slot_layout *at, char *slot, struct rsr_head_p
     pick->all = (float *)(void *)(slot + at->all);
     pick->t = (float *)(void *)(slot + at->t);
     pick->keys = pick->mode == RSR_PICK_DRAW ? pick->all : pick->t;
+    pick->estimates = (float *)(void *)(slot + at->estimates);
+    pick->block_estimates = (float *)(void *)(slot + at->block_estimates);
     pick->block_bounds = (float *)(void *)(slot + at->block_bounds);
     pick->frames = (struct rsr_head_frame *)(void *)(slot + at->frames);
     pick->penalized = (uint64_t *)(void *)(slot + at->penalized);

@@ -61,6 +61,27 @@ static void fill_margin(uint64_t *state) {
     }
 }
 
+static void add_along(float *row, const float *direction, double product) {
+    double before = 0.0, square = 0.0;
+    for (uint32_t i = 0; i < HIDDEN; i++) {
+        before += (double)row[i] * (double)direction[i];
+        square += (double)direction[i] * (double)direction[i];
+    }
+    for (uint32_t i = 0; i < HIDDEN; i++)
+        row[i] += (float)((product - before) / square * (double)direction[i]);
+}
+
+/* The last token's row is short, and all others are long and say nothing of the token: their bounds
+ * are the best ones. */
+static void fill_short(uint64_t *state) {
+    for (uint32_t r = 0; r < VOCAB; r++) {
+        float *row = rows + r * HIDDEN;
+        for (uint32_t i = 0; i < HIDDEN; i++)
+            row[i] = r == 777 ? 0.0f : 0.5f * gaussian(state);
+        add_along(row, hidden[N_TOKENS - 1], r == 777 ? 6.0 : 0.0);
+    }
+}
+
 static void fill_duplicates(uint64_t *state) {
     fill_margin(state);
     for (uint32_t r = 0; r < VOCAB; r++)
@@ -75,6 +96,14 @@ static void fill_equal(uint64_t *state) {
         rows[i] += 0.5f * hidden[0][i];
     for (uint32_t r = 1; r < VOCAB; r++)
         memcpy(rows + r * HIDDEN, rows, HIDDEN * sizeof(float));
+}
+
+/* Rows that differ by less than their logits are rounded: the largest logit is not where the largest
+ * product is, which bounds know well. */
+static void fill_alike(uint64_t *state) {
+    fill_equal(state);
+    for (uint32_t i = 0; i < VOCAB * HIDDEN; i++)
+        rows[i] = check_random(state) % 16 == 0 ? nextafterf(rows[i], 9.0f) : rows[i];
 }
 
 static void fill_norms(uint64_t *state) {
@@ -134,8 +163,10 @@ static const struct {
     {"gaussian", fill_gaussian, RSR_DTYPE_BF16},
     {"margin", fill_margin, RSR_DTYPE_BF16},
     {"margin f32", fill_margin, RSR_DTYPE_F32},
+    {"short", fill_short, RSR_DTYPE_BF16},
     {"duplicates", fill_duplicates, RSR_DTYPE_BF16},
     {"equal", fill_equal, RSR_DTYPE_F32},
+    {"alike", fill_alike, RSR_DTYPE_F32},
     {"norms", fill_norms, RSR_DTYPE_F32},
     {"denormal", fill_denormal, RSR_DTYPE_F32},
     {"huge", fill_huge, RSR_DTYPE_BF16},
@@ -397,6 +428,23 @@ static void test_reads_little(char *blocks) {
     rsr_runtime_api.close(f.model);
 }
 
+/* A row that seems the best is tried before rows with better bounds. */
+static void test_tries_likely_rows(char *blocks) {
+    blocks_of_head(RSR_DTYPE_BF16, fill_short, blocks);
+    for (uint32_t n_threads = 1; n_threads <= 2; n_threads++) {
+        rsr_engine *engine = engine_of(n_threads, 64, NULL);
+        const rsr_pick pick = {.entry = N_TOKENS - 1, .sampling = NULL};
+        uint32_t picked;
+        CHECK_INT(eval_picks(engine, &pick, 1, &picked, NULL, NULL), RSR_OK);
+        rsr_head_stats stats = RSR_HEAD_STATS_INIT;
+        CHECK_INT(rsr_runtime_api.engine_head_stats(engine, false, &stats), RSR_OK);
+        CHECK_INT(picked, 777);
+        CHECK(stats.exact >= 1 && stats.exact <= 40);
+        rsr_runtime_api.engine_destroy(engine);
+    }
+    rsr_runtime_api.close(f.model);
+}
+
 /* Picks and wanted logits of the same and of other entries, in chunks. */
 static void test_mixed(char *blocks) {
     blocks_of_head(RSR_DTYPE_BF16, fill_margin, blocks);
@@ -522,6 +570,7 @@ int main(void) {
 #else
     CHECK_INT(wrong, 0);
     test_reads_little(blocks);
+    test_tries_likely_rows(blocks);
     test_mixed(blocks);
     test_refusals(blocks);
     test_not_finite(blocks);

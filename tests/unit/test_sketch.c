@@ -16,6 +16,7 @@
 #include "rsr_cpu_detect.h"
 #include "sketch/sketch.h"
 #include "sketch/sketch_round.h"
+#include "sketch/sketch_scan.h"
 
 #if defined(__SIZEOF_FLOAT128__)
 typedef __float128 wide;
@@ -243,8 +244,12 @@ static void free_fixture(struct fixture *f) {
 /* t of vector j by both planes. */
 static float refined_of(const struct rsr_sketch_kernel *kernel, const struct fixture *f, uint32_t j,
                         float t) {
-    if (f->centre != NULL)
-        return kernel->sharpen(&f->shape, f->block, &f->query, j, t);
+    if (f->centre != NULL) {
+        const struct rsr_sketch_gain *gains[1 + RSR_SKETCH_AHEAD] = {
+            rsr_sketch_gains_of(&f->shape, f->block, j)};
+        kernel->sharpen(&f->shape, &f->query, gains, 1, &t);
+        return t;
+    }
     return kernel->refine(&f->shape, f->block, &f->query, j);
 }
 
@@ -306,10 +311,11 @@ static int test_misses(uint32_t rounds, bool flat) {
 #if !defined(RSR_SKETCH_OMIT)
 
 /* How far above the product bounds are, in standard deviations of the products of Gaussian vectors:
- * 4 bits are worth some 1.1 of them, 5 bits half of that, 8 bits a tenth. */
+ * 4 bits are worth some 1.1 of them, 5 bits half of that, 8 bits a tenth. How far from it 4 bits'
+ * estimates are: some 0.07. */
 static void test_tightness(bool flat) {
     uint64_t state = 5;
-    double excess[2] = {0.0, 0.0};
+    double excess[2] = {0.0, 0.0}, distance = 0.0;
     struct data d = {.dim = 128};
     d.vectors = malloc((size_t)N * d.dim * sizeof(float));
     d.q = malloc(d.dim * sizeof(float));
@@ -319,6 +325,9 @@ static void test_tightness(bool flat) {
         make_fixture(&f, &d, flat);
         const struct rsr_sketch_kernel *kernel = rsr_sketch_kernel_for(0);
         const struct rsr_sketch_frame frame = rsr_sketch_frame_of(&f.shape, f.block, &f.query);
+        const struct rsr_sketch_query *query = &f.query;
+        float bounds[N], estimates[N];
+        kernel->bounds(&f.shape, f.block, &query, 1, bounds, estimates, N, NULL);
         for (uint32_t j = 0; j < N; j++) {
             float t[RSR_SKETCH_LANES];
             kernel->scan(&f.shape, f.block, &f.query, j / RSR_SKETCH_LANES, t);
@@ -328,11 +337,15 @@ static void test_tightness(bool flat) {
             excess[1] += rsr_sketch_upper(&frame, 1, refined) / deviation;
             excess[0] -= product / deviation;
             excess[1] -= product / deviation;
+            if (flat)
+                distance +=
+                    fabs(f.query.centre + frame.unit * (double)estimates[j] - product) / deviation;
         }
         free_fixture(&f);
     }
     printf("bounds exceed products by %.3f and %.3f deviations\n", excess[0] / 20 / N,
            excess[1] / 20 / N);
+    CHECK(distance / 20 / N < 0.1);
     CHECK(excess[0] / 20 / N < 1.3);
     CHECK(excess[1] / 20 / N < (flat ? 0.8 : 0.16));
     free(d.vectors);
@@ -414,19 +427,50 @@ static void test_checksum(bool flat, uint64_t expected) {
     CHECK(sum == expected);
 }
 
-/* A kernel's bounds of several queries against the scans of one. */
+/* A kernel's bounds of several queries against the scans of one, and its estimates against those of
+ * the portable kernel. */
 static void check_bounds(const struct rsr_sketch_kernel *kernel, const struct fixture *f,
                          const struct rsr_sketch_query *const *queries, uint32_t n) {
     enum { STRIDE = N + 3 };
     const struct rsr_sketch_kernel *portable = rsr_sketch_kernel_for(0);
-    float t[8 * STRIDE];
-    kernel->bounds(&f->shape, f->block, queries, n, t, STRIDE, n % 2 ? f->block : NULL);
-    for (uint32_t i = 0; i < n; i++)
+    float t[8 * STRIDE], estimates[8 * STRIDE];
+    kernel->bounds(&f->shape, f->block, queries, n, t, estimates, STRIDE, n % 2 ? f->block : NULL);
+    for (uint32_t i = 0; i < n; i++) {
+        float bounds[N], sums[N];
         for (uint32_t group = 0; group < N / RSR_SKETCH_LANES; group++) {
             float one[RSR_SKETCH_LANES];
             portable->scan(&f->shape, f->block, queries[i], group, one);
             CHECK(memcmp(one, t + i * STRIDE + group * RSR_SKETCH_LANES, sizeof(one)) == 0);
         }
+        portable->bounds(&f->shape, f->block, &queries[i], 1, bounds, sums, N, NULL);
+        CHECK(memcmp(sums, estimates + i * STRIDE, sizeof(sums)) == 0);
+        for (uint32_t j = 0; j < N; j++)
+            CHECK(sums[j] <= bounds[j]);
+    }
+}
+
+/* A kernel's t by both planes of several vectors against those of one after another. */
+static void check_sharpen(const struct rsr_sketch_kernel *kernel, const struct fixture *f,
+                          uint64_t *state) {
+    enum { MANY = 11 };
+    const struct rsr_sketch_kernel *portable = rsr_sketch_kernel_for(0);
+    for (uint32_t n = 0; n <= MANY; n++) {
+        const struct rsr_sketch_gain *gains[MANY + RSR_SKETCH_AHEAD];
+        uint32_t vectors[MANY + RSR_SKETCH_AHEAD];
+        float t[MANY + 1] = {0.0f};
+        for (uint32_t i = 0; i < n + RSR_SKETCH_AHEAD; i++) {
+            vectors[i] = (uint32_t)(check_random(state) % N);
+            gains[i] = i >= n + n / 2 ? NULL : rsr_sketch_gains_of(&f->shape, f->block, vectors[i]);
+        }
+        for (uint32_t i = 0; i < n; i++)
+            t[i] = (float)gaussian(state);
+        float expected[MANY + 1];
+        memcpy(expected, t, sizeof(t));
+        for (uint32_t i = 0; i < n; i++)
+            expected[i] = refined_of(portable, f, vectors[i], t[i]);
+        kernel->sharpen(&f->shape, &f->query, gains, n, t);
+        CHECK(memcmp(expected, t, sizeof(t)) == 0);
+    }
 }
 
 /* A kernel's frames and sieve of 7 queries against the functions for one. */
@@ -517,6 +561,8 @@ static void test_kernels_agree(bool flat) {
                 CHECK(memcmp(a, b, sizeof(a[0])) == 0);
             }
             check_together(kernel, &d, &f, &state);
+            if (flat)
+                check_sharpen(kernel, &f, &state);
             free_fixture(&f);
             free(d.vectors);
             free(d.q);

@@ -179,14 +179,21 @@ typedef void rsr_sketch_sieve_fn(const struct rsr_sketch_shape *shape, const voi
                                  const struct rsr_sketch_query *const *queries, uint32_t n,
                                  const float *floors, uint64_t *vectors, const void *next);
 
-/* For n queries at once: t[i * stride + j] = the theorem's t of vector j by the first plane. `next` as above.
- */
+/* For n queries at once: t[i * stride + j] = the theorem's t of vector j by the first plane, and
+ * estimates[..] the sum of its terms without residuals: q . mu + frame.unit * that is about q . k,
+ * and bounds nothing. `next` as above. */
 typedef void rsr_sketch_bounds_fn(const struct rsr_sketch_shape *shape, const void *block,
                                   const struct rsr_sketch_query *const *queries, uint32_t n,
-                                  float *t, size_t stride, const void *next);
-/* Of a flat shape: the theorem's t by both planes from t by the first. */
-typedef float rsr_sketch_sharpen_fn(const struct rsr_sketch_shape *shape, const void *block,
-                                    const struct rsr_sketch_query *query, uint32_t vector, float t);
+                                  float *t, float *estimates, size_t stride, const void *next);
+
+/* Of a flat shape and n vectors, of any blocks: the theorem's t[i] by both planes, from t[i] by the
+ * first and what the second plane has of the vector. gains has n + RSR_SKETCH_AHEAD elements: the
+ * last ones are of vectors that will be asked for next, and are fetched; NULL: of none. */
+#define RSR_SKETCH_AHEAD 16u
+typedef void rsr_sketch_sharpen_fn(const struct rsr_sketch_shape *shape,
+                                   const struct rsr_sketch_query *query,
+                                   const struct rsr_sketch_gain *const *gains, uint32_t n,
+                                   float *t);
 
 /* GCC takes a function that does nothing but fetch for one that does nothing. */
 #define RSR_SKETCH_FETCHER static inline __attribute__((always_inline))
@@ -203,7 +210,7 @@ RSR_SKETCH_FETCHER void rsr_sketch_fetch(const void *line, bool far) {
 struct rsr_sketch_kernel {
     const char *name;
     uint64_t features; /* CPU features that it needs: RSR_CPU_MASK bits */
-    bool far;          /* sieve fetches to the second cache, as rsr_detect_far_fetches() wants */
+    bool far; /* sieve and bounds fetch to the second cache, as rsr_detect_far_fetches() wants */
     rsr_sketch_build_fn *build;
     rsr_sketch_frames_fn *frames;
     rsr_sketch_sieve_fn *sieve;

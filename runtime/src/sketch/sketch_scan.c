@@ -12,10 +12,12 @@ static int32_t dot_word(const uint8_t *bytes, const int8_t *q) {
     return sum;
 }
 
-static void scan_portable(const struct rsr_sketch_shape *shape, const void *memory,
-                          const struct rsr_sketch_query *query, uint32_t group, float *t) {
+static void estimate_portable(const struct rsr_sketch_shape *shape, const void *memory,
+                              const struct rsr_sketch_query *query, uint32_t group, float *t,
+                              float *estimates) {
     const uint8_t *block = memory;
     memset(t, 0, RSR_SKETCH_LANES * sizeof(*t));
+    memset(estimates, 0, RSR_SKETCH_LANES * sizeof(*estimates));
     for (uint32_t s = 0; s < shape->n_slices; s++) {
         const size_t lanes_at = (size_t)s * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
         const uint8_t *scales = block + shape->scales_at + lanes_at;
@@ -28,10 +30,18 @@ static void scan_portable(const struct rsr_sketch_shape *shape, const void *memo
             for (uint32_t w = 0; w < 4; w++)
                 dot += dot_word(codes + (w * RSR_SKETCH_LANES + lane) * 4, q + 4 * w);
             const float product = (float)dot * (float)rsr_sketch_decode(scales[lane]);
-            t[lane] = t[lane] + product * query->scale[0][s];
+            const float term = product * query->scale[0][s];
+            estimates[lane] = estimates[lane] + term;
+            t[lane] = t[lane] + term;
             t[lane] = t[lane] + query->norms[s] * (float)rsr_sketch_decode(residuals[lane]);
         }
     }
+}
+
+static void scan_portable(const struct rsr_sketch_shape *shape, const void *block,
+                          const struct rsr_sketch_query *query, uint32_t group, float *t) {
+    float estimates[RSR_SKETCH_LANES];
+    estimate_portable(shape, block, query, group, t, estimates);
 }
 
 float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *memory,
@@ -68,10 +78,10 @@ static float refine_portable(const struct rsr_sketch_shape *shape, const void *m
     return rsr_sketch_refined(shape, block, query, vector, dots);
 }
 
-float rsr_sketch_sharpened(const struct rsr_sketch_shape *shape, const void *block,
-                           const struct rsr_sketch_query *query, uint32_t vector, float t,
-                           rsr_sketch_team_fn *team_dots) {
-    const struct rsr_sketch_gain *gains = rsr_sketch_gains_of(shape, block, vector);
+/* t of one vector, of whose gains none are NULL. */
+static float sharpen_one(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_shape *shape,
+                         const struct rsr_sketch_query *query, const struct rsr_sketch_gain *gains,
+                         float t) {
     const uint32_t n_teams = (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
     float part[RSR_SKETCH_TEAM] = {0.0f};
     for (uint32_t team = 0; team < n_teams; team++) {
@@ -92,6 +102,18 @@ float rsr_sketch_sharpened(const struct rsr_sketch_shape *shape, const void *blo
     return t + part[0];
 }
 
+void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_shape *shape,
+                           const struct rsr_sketch_query *query,
+                           const struct rsr_sketch_gain *const *gains, uint32_t n, float *t) {
+    const size_t bytes = rsr_sketch_gains_bytes(shape);
+    for (uint32_t i = 0; i < n; i++) {
+        const char *ahead = (const char *)gains[i + RSR_SKETCH_AHEAD];
+        for (size_t at = 0; ahead != NULL && at < bytes + 63; at += 64)
+            __builtin_prefetch(ahead + (at < bytes ? at : bytes - 1), 0, 2);
+        t[i] = sharpen_one(team_dots, shape, query, gains[i], t[i]);
+    }
+}
+
 static void team_dots_portable(const uint64_t *signs, const int8_t *q, int32_t *dots) {
     memset(dots, 0, RSR_SKETCH_TEAM * sizeof(*dots));
     for (uint32_t w = 0; w < 8; w++)
@@ -99,19 +121,22 @@ static void team_dots_portable(const uint64_t *signs, const int8_t *q, int32_t *
             dots[i / 4] += (signs[w] >> i & 1) != 0 ? q[w * RSR_SKETCH_TEAM * 4 + i] : 0;
 }
 
-static float sharpen_portable(const struct rsr_sketch_shape *shape, const void *block,
-                              const struct rsr_sketch_query *query, uint32_t vector, float t) {
-    return rsr_sketch_sharpened(shape, block, query, vector, t, team_dots_portable);
+static void sharpen_portable(const struct rsr_sketch_shape *shape,
+                             const struct rsr_sketch_query *query,
+                             const struct rsr_sketch_gain *const *gains, uint32_t n, float *t) {
+    rsr_sketch_sharpen_by(team_dots_portable, shape, query, gains, n, t);
 }
 
-void rsr_sketch_bounds_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape *shape,
+void rsr_sketch_bounds_by(rsr_sketch_estimate_fn *scan, const struct rsr_sketch_shape *shape,
                           const void *block, const struct rsr_sketch_query *const *queries,
-                          uint32_t n, float *t, size_t stride, const void *next) {
+                          uint32_t n, float *t, float *estimates, size_t stride, const void *next) {
     const uint32_t lines = rsr_sketch_first_bytes(shape) / 64;
     const uint32_t n_groups = RSR_SKETCH_VECTORS / RSR_SKETCH_LANES;
     for (uint32_t group = 0; group < n_groups; group++) {
-        for (uint32_t i = 0; i < n; i++)
-            scan(shape, block, queries[i], group, t + i * stride + group * RSR_SKETCH_LANES);
+        for (uint32_t i = 0; i < n; i++) {
+            const size_t at = i * stride + group * RSR_SKETCH_LANES;
+            scan(shape, block, queries[i], group, t + at, estimates + at);
+        }
         for (uint32_t i = group * lines / n_groups;
              next != NULL && i < (group + 1) * lines / n_groups; i++)
             __builtin_prefetch((const char *)next + (size_t)i * 64, 0, 2);
@@ -120,8 +145,8 @@ void rsr_sketch_bounds_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shap
 
 static void bounds_portable(const struct rsr_sketch_shape *shape, const void *block,
                             const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
-                            size_t stride, const void *next) {
-    rsr_sketch_bounds_by(scan_portable, shape, block, queries, n, t, stride, next);
+                            float *estimates, size_t stride, const void *next) {
+    rsr_sketch_bounds_by(estimate_portable, shape, block, queries, n, t, estimates, stride, next);
 }
 
 void rsr_sketch_frames_each(const struct rsr_sketch_shape *shape, const void *block,
@@ -160,7 +185,7 @@ static const struct rsr_sketch_kernel kernels[] = {
 #if defined(__x86_64__)
     {"avx512vnni", NEEDS_AVX512, true, rsr_sketch_build_avx512, rsr_sketch_frames_avx512,
      rsr_sketch_sieve_avx512vnni_far, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni,
-     rsr_sketch_bounds_avx512vnni, rsr_sketch_sharpen_avx512vnni},
+     rsr_sketch_bounds_avx512vnni_far, rsr_sketch_sharpen_avx512vnni},
     {"avx512vnni", NEEDS_AVX512, false, rsr_sketch_build_avx512, rsr_sketch_frames_avx512,
      rsr_sketch_sieve_avx512vnni, rsr_sketch_scan_avx512vnni, rsr_sketch_refine_avx512vnni,
      rsr_sketch_bounds_avx512vnni, rsr_sketch_sharpen_avx512vnni},

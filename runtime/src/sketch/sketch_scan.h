@@ -18,10 +18,15 @@ static inline size_t rsr_sketch_vector_word(const struct rsr_sketch_shape *shape
     return ((size_t)vector * shape->n_slices + slice) * 4;
 }
 
-/* A flat block's second plane: where a vector begins, in bytes. */
-static inline size_t rsr_sketch_gains_at(const struct rsr_sketch_shape *shape, uint32_t vector) {
+/* A flat shape's second plane: what a vector takes of it. */
+static inline size_t rsr_sketch_gains_bytes(const struct rsr_sketch_shape *shape) {
     const size_t teams = (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
-    return shape->plane_at[1] + vector * teams * sizeof(struct rsr_sketch_gain);
+    return teams * sizeof(struct rsr_sketch_gain);
+}
+
+/* In a flat block: where a vector's begin, in bytes. */
+static inline size_t rsr_sketch_gains_at(const struct rsr_sketch_shape *shape, uint32_t vector) {
+    return shape->plane_at[1] + vector * rsr_sketch_gains_bytes(shape);
 }
 
 static inline const struct rsr_sketch_gain *
@@ -61,17 +66,23 @@ float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block
 
 /* Of 16 slices: the sum of the query's codes where the sign is 1. */
 typedef void rsr_sketch_team_fn(const uint64_t *signs, const int8_t *q, int32_t *dots);
-/* t of one vector by both planes of a flat shape: the float operations of every sharpen kernel. */
-float rsr_sketch_sharpened(const struct rsr_sketch_shape *shape, const void *block,
-                           const struct rsr_sketch_query *query, uint32_t vector, float t,
-                           rsr_sketch_team_fn *team_dots);
+/* sharpen by one vector at a time: the float operations of every sharpen kernel. */
+void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_shape *shape,
+                           const struct rsr_sketch_query *query,
+                           const struct rsr_sketch_gain *const *gains, uint32_t n, float *t);
+
+/* A scan that gives estimates, too: see rsr_sketch_bounds_fn. */
+typedef void rsr_sketch_estimate_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                    const struct rsr_sketch_query *query, uint32_t group, float *t,
+                                    float *estimates);
 /* bounds from one query and 16 vectors at a time. */
-void rsr_sketch_bounds_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape *shape,
+void rsr_sketch_bounds_by(rsr_sketch_estimate_fn *scan, const struct rsr_sketch_shape *shape,
                           const void *block, const struct rsr_sketch_query *const *queries,
-                          uint32_t n, float *t, size_t stride, const void *next);
+                          uint32_t n, float *t, float *estimates, size_t stride, const void *next);
 
 #if defined(__x86_64__)
-rsr_sketch_bounds_fn rsr_sketch_bounds_avx512vnni, rsr_sketch_bounds_avx2;
+rsr_sketch_bounds_fn rsr_sketch_bounds_avx512vnni, rsr_sketch_bounds_avx512vnni_far,
+    rsr_sketch_bounds_avx2;
 rsr_sketch_sharpen_fn rsr_sketch_sharpen_avx512vnni, rsr_sketch_sharpen_avx2;
 rsr_sketch_frames_fn rsr_sketch_frames_avx512;
 rsr_sketch_sieve_fn rsr_sketch_sieve_avx512vnni, rsr_sketch_sieve_avx512vnni_far,

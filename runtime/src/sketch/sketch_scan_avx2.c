@@ -44,11 +44,14 @@ TARGET static __m256i dot_slice256(const uint8_t *codes, const int8_t *q) {
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-/* t of a group. Fetches `ahead` bytes ahead in its codes, unless that is zero. */
+/* t of a group, and estimates unless they are NULL. Fetches `ahead` bytes ahead in its codes,
+ * unless that is zero. */
 TARGET static inline __attribute__((always_inline)) void
 scan_group(const struct rsr_sketch_shape *shape, const uint8_t *block,
-           const struct rsr_sketch_query *query, uint32_t group, uint32_t ahead, float *t) {
+           const struct rsr_sketch_query *query, uint32_t group, uint32_t ahead, float *t,
+           float *estimates) {
     __m256 sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    __m256 estimated[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (uint32_t s = 0; s < shape->n_slices; s++) {
         const size_t lanes_at = (size_t)s * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
         const uint8_t *codes =
@@ -65,17 +68,22 @@ scan_group(const struct rsr_sketch_shape *shape, const uint8_t *block,
             const __m256 product =
                 _mm256_mul_ps(_mm256_cvtepi32_ps(dots), decode8(block + shape->scales_at + at));
             const __m256 residual = decode8(block + shape->residual_at[0] + at);
-            sums[half] = _mm256_add_ps(sums[half], _mm256_mul_ps(product, scale));
+            const __m256 term = _mm256_mul_ps(product, scale);
+            estimated[half] = _mm256_add_ps(estimated[half], term);
+            sums[half] = _mm256_add_ps(sums[half], term);
             sums[half] = _mm256_add_ps(sums[half], _mm256_mul_ps(norm, residual));
         }
     }
-    _mm256_storeu_ps(t, sums[0]);
-    _mm256_storeu_ps(t + 8, sums[1]);
+    for (uint32_t half = 0; half < 2; half++) {
+        _mm256_storeu_ps(t + 8 * half, sums[half]);
+        if (estimates != NULL)
+            _mm256_storeu_ps(estimates + 8 * half, estimated[half]);
+    }
 }
 
 TARGET void rsr_sketch_scan_avx2(const struct rsr_sketch_shape *shape, const void *block,
                                  const struct rsr_sketch_query *query, uint32_t group, float *t) {
-    scan_group(shape, block, query, group, 0, t);
+    scan_group(shape, block, query, group, 0, t, NULL);
 }
 
 void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *block,
@@ -92,12 +100,13 @@ void rsr_sketch_sieve_avx2(const struct rsr_sketch_shape *shape, const void *blo
 
 TARGET void rsr_sketch_bounds_avx2(const struct rsr_sketch_shape *shape, const void *block,
                                    const struct rsr_sketch_query *const *queries, uint32_t n,
-                                   float *t, size_t stride, const void *next) {
+                                   float *t, float *estimates, size_t stride, const void *next) {
     (void)next;
     for (uint32_t group = 0; group < RSR_SKETCH_VECTORS / RSR_SKETCH_LANES; group++)
-        for (uint32_t i = 0; i < n; i++) /* the first one fetches for all */
-            scan_group(shape, block, queries[i], group, i == 0 ? AHEAD : 0,
-                       t + i * stride + group * RSR_SKETCH_LANES);
+        for (uint32_t i = 0; i < n; i++) { /* the first one fetches for all */
+            const size_t at = i * stride + group * RSR_SKETCH_LANES;
+            scan_group(shape, block, queries[i], group, i == 0 ? AHEAD : 0, t + at, estimates + at);
+        }
 }
 
 /* 32 bits to bytes, all ones or zero: every byte looks at its own bit of its own byte. */
@@ -126,9 +135,10 @@ TARGET static void team_dots_avx2(const uint64_t *signs, const int8_t *q, int32_
                             _mm256_madd_epi16(pairs[half], _mm256_set1_epi16(1)));
 }
 
-float rsr_sketch_sharpen_avx2(const struct rsr_sketch_shape *shape, const void *block,
-                              const struct rsr_sketch_query *query, uint32_t vector, float t) {
-    return rsr_sketch_sharpened(shape, block, query, vector, t, team_dots_avx2);
+void rsr_sketch_sharpen_avx2(const struct rsr_sketch_shape *shape,
+                             const struct rsr_sketch_query *query,
+                             const struct rsr_sketch_gain *const *gains, uint32_t n, float *t) {
+    rsr_sketch_sharpen_by(team_dots_avx2, shape, query, gains, n, t);
 }
 
 /* The products of 32 digits, each plus 8, with the query's codes, in 8 lanes. */

@@ -67,10 +67,11 @@ TARGET_DOT static int32x4_t dot_quad_dotprod(const uint8_t *codes, const int8_t 
     return vaddq_s32(low, high);
 }
 
-/* t of 16 vectors grows by what a slice adds; dots are those of its codes, each plus 8. */
+/* t and estimates of 16 vectors grow by what a slice adds; dots are those of its codes, each plus
+ * 8. */
 static void add_slice(const struct rsr_sketch_shape *shape, const uint8_t *block,
                       const struct rsr_sketch_query *query, uint32_t group, uint32_t slice,
-                      const int32x4_t *dots, float32x4_t *t) {
+                      const int32x4_t *dots, float32x4_t *t, float32x4_t *estimates) {
     const size_t lanes_at = (size_t)slice * RSR_SKETCH_VECTORS + group * RSR_SKETCH_LANES;
     float32x4_t scales[QUADS], residuals[QUADS];
     decode16(block + shape->scales_at + lanes_at, scales);
@@ -78,7 +79,9 @@ static void add_slice(const struct rsr_sketch_shape *shape, const uint8_t *block
     for (uint32_t i = 0; i < QUADS; i++) {
         const int32x4_t dot = vsubq_s32(dots[i], vdupq_n_s32(query->sums[slice]));
         const float32x4_t product = vmulq_f32(vcvtq_f32_s32(dot), scales[i]);
-        t[i] = vaddq_f32(t[i], vmulq_n_f32(product, query->scale[0][slice]));
+        const float32x4_t term = vmulq_n_f32(product, query->scale[0][slice]);
+        estimates[i] = vaddq_f32(estimates[i], term);
+        t[i] = vaddq_f32(t[i], term);
         t[i] = vaddq_f32(t[i], vmulq_n_f32(residuals[i], query->norms[slice]));
     }
 }
@@ -93,31 +96,46 @@ static const uint8_t *slice_codes(const struct rsr_sketch_shape *shape, const ui
     return block + shape->plane_at[0] + 4 * rsr_sketch_lane_word(shape, group, slice, 0);
 }
 
-void rsr_sketch_scan_neon(const struct rsr_sketch_shape *shape, const void *block,
-                          const struct rsr_sketch_query *query, uint32_t group, float *t) {
-    float32x4_t sums[QUADS] = {{0.0f}};
+static void estimate_neon(const struct rsr_sketch_shape *shape, const void *block,
+                          const struct rsr_sketch_query *query, uint32_t group, float *t,
+                          float *estimates) {
+    float32x4_t sums[QUADS] = {{0.0f}}, estimated[QUADS] = {{0.0f}};
     for (uint32_t s = 0; s < shape->n_slices; s++) {
         const uint8_t *codes = slice_codes(shape, block, group, s);
         int32x4_t dots[QUADS];
         for (uint32_t i = 0; i < QUADS; i++)
             dots[i] = dot_quad(codes + 16 * i, query->codes + (size_t)s * RSR_SKETCH_SLICE);
-        add_slice(shape, block, query, group, s, dots, sums);
+        add_slice(shape, block, query, group, s, dots, sums, estimated);
     }
     store_lanes(t, sums);
+    store_lanes(estimates, estimated);
 }
 
-TARGET_DOT void rsr_sketch_scan_dotprod(const struct rsr_sketch_shape *shape, const void *block,
+void rsr_sketch_scan_neon(const struct rsr_sketch_shape *shape, const void *block,
+                          const struct rsr_sketch_query *query, uint32_t group, float *t) {
+    float estimates[RSR_SKETCH_LANES];
+    estimate_neon(shape, block, query, group, t, estimates);
+}
+
+TARGET_DOT static void estimate_dotprod(const struct rsr_sketch_shape *shape, const void *block,
                                         const struct rsr_sketch_query *query, uint32_t group,
-                                        float *t) {
-    float32x4_t sums[QUADS] = {{0.0f}};
+                                        float *t, float *estimates) {
+    float32x4_t sums[QUADS] = {{0.0f}}, estimated[QUADS] = {{0.0f}};
     for (uint32_t s = 0; s < shape->n_slices; s++) {
         const uint8_t *codes = slice_codes(shape, block, group, s);
         int32x4_t dots[QUADS];
         for (uint32_t i = 0; i < QUADS; i++)
             dots[i] = dot_quad_dotprod(codes + 16 * i, query->codes + (size_t)s * RSR_SKETCH_SLICE);
-        add_slice(shape, block, query, group, s, dots, sums);
+        add_slice(shape, block, query, group, s, dots, sums, estimated);
     }
     store_lanes(t, sums);
+    store_lanes(estimates, estimated);
+}
+
+void rsr_sketch_scan_dotprod(const struct rsr_sketch_shape *shape, const void *block,
+                             const struct rsr_sketch_query *query, uint32_t group, float *t) {
+    float estimates[RSR_SKETCH_LANES];
+    estimate_dotprod(shape, block, query, group, t, estimates);
 }
 
 void rsr_sketch_sieve_neon(const struct rsr_sketch_shape *shape, const void *block,
@@ -136,14 +154,14 @@ void rsr_sketch_sieve_dotprod(const struct rsr_sketch_shape *shape, const void *
 
 void rsr_sketch_bounds_neon(const struct rsr_sketch_shape *shape, const void *block,
                             const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
-                            size_t stride, const void *next) {
-    rsr_sketch_bounds_by(rsr_sketch_scan_neon, shape, block, queries, n, t, stride, next);
+                            float *estimates, size_t stride, const void *next) {
+    rsr_sketch_bounds_by(estimate_neon, shape, block, queries, n, t, estimates, stride, next);
 }
 
 void rsr_sketch_bounds_dotprod(const struct rsr_sketch_shape *shape, const void *block,
                                const struct rsr_sketch_query *const *queries, uint32_t n, float *t,
-                               size_t stride, const void *next) {
-    rsr_sketch_bounds_by(rsr_sketch_scan_dotprod, shape, block, queries, n, t, stride, next);
+                               float *estimates, size_t stride, const void *next) {
+    rsr_sketch_bounds_by(estimate_dotprod, shape, block, queries, n, t, estimates, stride, next);
 }
 
 /* ---- Both planes, one vector ---- */
@@ -166,9 +184,10 @@ static void team_dots_neon(const uint64_t *signs, const int8_t *q, int32_t *dots
     }
 }
 
-float rsr_sketch_sharpen_neon(const struct rsr_sketch_shape *shape, const void *block,
-                              const struct rsr_sketch_query *query, uint32_t vector, float t) {
-    return rsr_sketch_sharpened(shape, block, query, vector, t, team_dots_neon);
+void rsr_sketch_sharpen_neon(const struct rsr_sketch_shape *shape,
+                             const struct rsr_sketch_query *query,
+                             const struct rsr_sketch_gain *const *gains, uint32_t n, float *t) {
+    rsr_sketch_sharpen_by(team_dots_neon, shape, query, gains, n, t);
 }
 
 /* The products of 32 digits, each plus 8, with the query's codes: four of them fit int16. */
