@@ -366,60 +366,86 @@ static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick 
 /* Rows that are sharpened by one call. */
 #define SHARPENED 64u
 
-/* What the second plane has of n rows; behind the last, NULL. */
+/* A third of the second plane drops most of what the whole of it drops. */
+#define FIRST_PART 3u
+
+/* What the second plane has of n rows, from a team of slices on; behind the last, NULL. */
 static void find_gains(const struct head_walk *w, const struct rsr_head_row *rows, uint32_t n,
-                       const struct rsr_sketch_gain **gains) {
+                       uint32_t team, const struct rsr_sketch_gain **gains) {
     const struct rsr_sketch_shape *shape = &w->picks->shape;
     for (uint32_t i = 0; i < SHARPENED + RSR_SKETCH_AHEAD; i++)
         gains[i] = i >= n
                        ? NULL
                        : rsr_sketch_gains_of(shape, block_at(w, rows[i].row / RSR_SKETCH_VECTORS),
-                                             rows[i].row % RSR_SKETCH_VECTORS);
+                                             rows[i].row % RSR_SKETCH_VECTORS) +
+                             team;
 }
 
-/* Of n <= SHARPENED rows, whose t by both planes are known, moves those that the second plane does
- * not drop to the front of `kept`. */
+/* The bound of a row whose t, by the second plane, is its value. */
+static float sharp_bound(const struct rsr_head_pick *pick, struct rsr_head_row row) {
+    const bool draws = pick->mode == RSR_PICK_DRAW;
+    const struct rsr_head_frame *frame = &pick->frames[row.row / RSR_SKETCH_VECTORS];
+    return score_bound(pick, draws, frame->offset[1], frame->unit, row.value,
+                       draws ? noise_bound(pick, row.row) : 0.0);
+}
+
+/* Of n <= SHARPENED rows, whose t are given, writes those that these do not drop to `kept`. */
 static uint32_t keep_rows(const struct rsr_head_pick *pick, float floor,
                           const struct rsr_head_row *rows, const float *t, uint32_t n,
                           struct rsr_head_row *kept) {
-    const bool draws = pick->mode == RSR_PICK_DRAW;
     uint32_t block = UINT32_MAX, n_kept = 0;
     float least = -INFINITY;
     for (uint32_t i = 0; i < n; i++) {
-        const uint32_t row = rows[i].row;
-        if (!draws && block != row / RSR_SKETCH_VECTORS)
-            least = t_floor(pick, row / RSR_SKETCH_VECTORS, 1, floor);
-        block = row / RSR_SKETCH_VECTORS;
-        if (t[i] < least)
+        const struct rsr_head_row row = {rows[i].row, t[i]};
+        if (pick->mode == RSR_PICK_DRAW) {
+            kept[n_kept] = row;
+            n_kept += sharp_bound(pick, row) >= floor;
             continue;
-        const struct rsr_head_frame *frame = &pick->frames[block];
-        const float bound = score_bound(pick, draws, frame->offset[1], frame->unit, t[i],
-                                        draws ? noise_bound(pick, row) : 0.0);
-        if (bound >= floor)
-            kept[n_kept++] = (struct rsr_head_row){row, bound};
+        }
+        if (block != row.row / RSR_SKETCH_VECTORS) {
+            block = row.row / RSR_SKETCH_VECTORS;
+            least = t_floor(pick, block, 1, floor);
+        }
+        kept[n_kept] = row;
+        n_kept += row.value >= least;
     }
+    return n_kept;
+}
+
+/* Adds teams of slices to the rows' t, which are their values, and keeps those that these do not
+ * drop. */
+static uint32_t sharpen_by(const struct head_walk *w, const struct rsr_head_pick *pick, float floor,
+                           struct rsr_sketch_teams teams, struct rsr_head_row *rows, uint32_t n) {
+    uint32_t n_kept = 0;
+    for (uint32_t i = 0; i < n; i += SHARPENED) {
+        const struct rsr_sketch_gain *gains[SHARPENED + RSR_SKETCH_AHEAD];
+        float t[SHARPENED];
+        const uint32_t some = at_most(n - i, SHARPENED);
+        find_gains(w, rows + i, n - i, teams.first, gains);
+        for (uint32_t j = 0; j < some; j++)
+            t[j] = rows[i + j].value;
+        w->picks->kernel->sharpen(&pick->query, teams, gains, some, t);
+        n_kept += keep_rows(pick, floor, rows + i, t, some, rows + n_kept);
+    }
+    w->engine->workers[w->worker].bytes +=
+        (uint64_t)n * (teams.end - teams.first) * sizeof(struct rsr_sketch_gain);
     return n_kept;
 }
 
 /* Keeps those that the second plane does not drop. */
 static uint32_t sharpen_rows(const struct head_walk *w, const struct rsr_head_pick *pick,
                              float floor, struct rsr_head_row *rows, uint32_t n) {
-    const struct rsr_sketch_shape *shape = &w->picks->shape;
-    struct rsr_worker_state *state = &w->engine->workers[w->worker];
-    uint32_t n_kept = 0;
-    for (uint32_t i = 0; i < n; i += SHARPENED) {
-        const struct rsr_sketch_gain *gains[SHARPENED + RSR_SKETCH_AHEAD];
-        float t[SHARPENED];
-        const uint32_t some = at_most(n - i, SHARPENED);
-        find_gains(w, rows + i, n - i, gains);
-        for (uint32_t j = 0; j < some; j++)
-            t[j] = pick->t[rows[i + j].row];
-        w->picks->kernel->sharpen(shape, &pick->query, gains, some, t);
-        n_kept += keep_rows(pick, floor, rows + i, t, some, rows + n_kept);
-    }
-    state->head.plane2 += n;
-    state->bytes += n * rsr_sketch_gains_bytes(shape);
-    return n_kept;
+    const uint32_t n_teams = rsr_sketch_teams_of(&w->picks->shape);
+    const uint32_t n_first = (n_teams + FIRST_PART - 1) / FIRST_PART;
+    w->engine->workers[w->worker].head.plane2 += n;
+    for (uint32_t i = 0; i < n; i++)
+        rows[i].value = pick->t[rows[i].row];
+    n = sharpen_by(w, pick, floor, (struct rsr_sketch_teams){0, n_first}, rows, n);
+    if (n_first < n_teams)
+        n = sharpen_by(w, pick, floor, (struct rsr_sketch_teams){n_first, n_teams}, rows, n);
+    for (uint32_t i = 0; i < n; i++)
+        rows[i].value = sharp_bound(pick, rows[i]);
+    return n;
 }
 
 static int by_decreasing_bound(const void *a, const void *b) {

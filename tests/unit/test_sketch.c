@@ -166,17 +166,17 @@ static const struct {
 } cases[] = {
     {"gaussian", fill_gaussian, {64, 80, 96, 100, 128, 256}},
     {"off centre", fill_off_centre, {64, 128, 1, 33}},
-    {"clustered", fill_clustered, {128, 31, 256}},
+    {"clustered", fill_clustered, {128, 31, 256, 1100}},
     {"duplicates", fill_duplicates, {128, 7}},
     {"huge", fill_huge, {128, 256, 5}},
     {"largest", fill_largest, {128, 256, 1}},
     {"denormal", fill_denormal, {128, 64, 3}},
-    {"mixed", fill_mixed, {128, 256, 64}},
+    {"mixed", fill_mixed, {128, 256, 64, 600}},
     {"zero", fill_zero, {128, 32, 2}},
     {"sparse", fill_sparse, {128, 96}},
     {"lattice", fill_lattice, {128, 256, 32}},
     {"exact", fill_exact, {RSR_SKETCH_MAX_DIM, 128}},
-    {"adversarial", fill_adversarial, {128, 64, 256}},
+    {"adversarial", fill_adversarial, {128, 64, 256, 1600}},
 };
 
 /* ---- Bounds ---- */
@@ -247,10 +247,26 @@ static float refined_of(const struct rsr_sketch_kernel *kernel, const struct fix
     if (f->centre != NULL) {
         const struct rsr_sketch_gain *gains[1 + RSR_SKETCH_AHEAD] = {
             rsr_sketch_gains_of(&f->shape, f->block, j)};
-        kernel->sharpen(&f->shape, &f->query, gains, 1, &t);
+        const struct rsr_sketch_teams all = {0, rsr_sketch_teams_of(&f->shape)};
+        kernel->sharpen(&f->query, all, gains, 1, &t);
         return t;
     }
     return kernel->refine(&f->shape, f->block, &f->query, j);
+}
+
+/* The same of the vector's bounds with the second plane of the first team of slices, of the first
+ * two, and so on. */
+static int count_misses_of_parts(const struct fixture *f, const struct rsr_sketch_kernel *kernel,
+                                 const struct rsr_sketch_frame *frame, uint32_t vector, float t,
+                                 double threshold) {
+    int misses = 0;
+    for (uint32_t team = 0; team < rsr_sketch_teams_of(&f->shape); team++) {
+        const struct rsr_sketch_gain *gains[1 + RSR_SKETCH_AHEAD] = {
+            rsr_sketch_gains_of(&f->shape, f->block, vector) + team};
+        kernel->sharpen(&f->query, (struct rsr_sketch_teams){team, team + 1}, gains, 1, &t);
+        misses += rsr_sketch_upper(frame, 1, t) < threshold;
+    }
+    return misses;
 }
 
 /* Vectors whose product is proven to be below what it is: misses. */
@@ -269,6 +285,8 @@ static int count_misses(const struct data *d, const struct fixture *f,
         misses += refined < rsr_sketch_floor(&frame, 1, threshold);
         misses += rsr_sketch_upper(&frame, 0, t[j]) < threshold;
         misses += rsr_sketch_upper(&frame, 1, refined) < threshold;
+        if (f->centre != NULL)
+            misses += count_misses_of_parts(f, kernel, &frame, j, t[j], threshold);
     }
     return misses;
 }
@@ -468,7 +486,14 @@ static void check_sharpen(const struct rsr_sketch_kernel *kernel, const struct f
         memcpy(expected, t, sizeof(t));
         for (uint32_t i = 0; i < n; i++)
             expected[i] = refined_of(portable, f, vectors[i], t[i]);
-        kernel->sharpen(&f->shape, &f->query, gains, n, t);
+        const struct rsr_sketch_teams all = {0, rsr_sketch_teams_of(&f->shape)};
+        kernel->sharpen(&f->query, all, gains, n, t);
+        CHECK(memcmp(expected, t, sizeof(t)) == 0);
+        const struct rsr_sketch_teams last = {all.end - 1, all.end};
+        for (uint32_t i = 0; i < n; i++)
+            gains[i] += last.first;
+        portable->sharpen(&f->query, last, gains, n, expected);
+        kernel->sharpen(&f->query, last, gains, n, t);
         CHECK(memcmp(expected, t, sizeof(t)) == 0);
     }
 }

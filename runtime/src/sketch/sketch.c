@@ -46,10 +46,6 @@ struct rsr_sketch_shape rsr_sketch_shape_of(uint32_t dim, uint32_t n_planes) {
     return s;
 }
 
-static uint32_t teams_of(const struct rsr_sketch_shape *shape) {
-    return (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
-}
-
 struct rsr_sketch_shape rsr_sketch_flat_shape(uint32_t dim, uint32_t n_planes) {
     struct rsr_sketch_shape s = rsr_sketch_shape_of(dim, n_planes);
     const uint32_t per_vector = s.n_slices * RSR_SKETCH_VECTORS;
@@ -61,7 +57,7 @@ struct rsr_sketch_shape rsr_sketch_flat_shape(uint32_t dim, uint32_t n_planes) {
     if (n_planes > 1) {
         s.plane_at[1] = s.block_bytes;
         s.block_bytes +=
-            RSR_SKETCH_VECTORS * teams_of(&s) * (uint32_t)sizeof(struct rsr_sketch_gain);
+            RSR_SKETCH_VECTORS * rsr_sketch_teams_of(&s) * (uint32_t)sizeof(struct rsr_sketch_gain);
     }
     return s;
 }
@@ -93,7 +89,7 @@ struct query_layout {
 #define FLOATS_PER_SLICE 4 /* 3 arrays of float, one of int32 */
 
 static struct query_layout query_layout_of(const struct rsr_sketch_shape *shape) {
-    const uint32_t n = shape->n_slices, padded = teams_of(shape) * RSR_SKETCH_TEAM;
+    const uint32_t n = shape->n_slices, padded = rsr_sketch_teams_of(shape) * RSR_SKETCH_TEAM;
     struct query_layout layout;
     layout.slack = (size_t)n * RSR_SKETCH_SLICE * sizeof(double);
     layout.codes = layout.slack + align64(n * (uint32_t)sizeof(double));
@@ -197,7 +193,7 @@ static void team_up(const int8_t *codes, uint32_t n_slices, int8_t *teams) {
 void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, void *memory,
                         struct rsr_sketch_query *query) {
     const struct query_layout layout = query_layout_of(shape);
-    const uint32_t n = shape->n_slices, padded = teams_of(shape) * RSR_SKETCH_TEAM;
+    const uint32_t n = shape->n_slices, padded = rsr_sketch_teams_of(shape) * RSR_SKETCH_TEAM;
     const bool flat = rsr_sketch_is_flat(shape);
     char *bytes = memory;
     double *wide = memory, *slack = (double *)(void *)(bytes + layout.slack);

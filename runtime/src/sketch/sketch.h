@@ -55,9 +55,11 @@
  *
  *    Flat, the second plane's t is that of the first plus sum_s (a_s / 4 (i_s . h'_s) S_s - M_s G_s), where
  *    the stored gain G_s >= 0 is at most R_s - |e_s|, e of both planes, so R_s - G_s takes the place of R_s;
- *    h' S / 4 is the difference of two errors, so the new terms are at most 2 M_s R_s and M_s R_s. A term meets
- *    at most 2 products and 2n + 2 sums if it is the first plane's, n / 8 + 9 <= 4n + 6 operations if it is
- *    the second's. With g = (4n + 6) u and 5 R for 2 R the slack covers both planes.
+ *    h' S / 4 is the difference of two errors, so the new terms are at most 2 M_s R_s and M_s R_s. So it is
+ *    with the sum over some of the slices, the others as the first plane has them. Whole teams of 16 slices
+ *    are added at a time, at most n / 16 + 1 times: a term meets at most 2 products and 2n + n / 16 + 1 sums
+ *    if it is the first plane's, 3n / 16 + 9 <= 4n + 6 operations if it is the second's. With g = (4n + 6) u
+ *    and 5 R for 2 R the slack covers both planes.
  *
  * 5. q . mu: a product of two float32 is exact in double; the sum of m terms is off by at most
  *    m 2^-52 sum |q_i mu_i| <= m 2^-52 |q| |mu|, added UP. The last sum is stepped to the next double, which
@@ -186,12 +188,16 @@ typedef void rsr_sketch_bounds_fn(const struct rsr_sketch_shape *shape, const vo
                                   const struct rsr_sketch_query *const *queries, uint32_t n,
                                   float *t, float *estimates, size_t stride, const void *next);
 
-/* Of a flat shape and n vectors, of any blocks: the theorem's t[i] by both planes, from t[i] by the
- * first and what the second plane has of the vector. gains has n + RSR_SKETCH_AHEAD elements: the
- * last ones are of vectors that will be asked for next, and are fetched; NULL: of none. */
+/* Of a flat shape and n vectors, of any blocks: to t[i], the theorem's by the first plane or already
+ * by the second in some teams of slices, adds what the second plane has of more teams. gains[i] is
+ * of the vector's first of those, and there are n + RSR_SKETCH_AHEAD: the last ones are of vectors
+ * that will be asked for next, and are fetched; NULL: of none. */
 #define RSR_SKETCH_AHEAD 16u
-typedef void rsr_sketch_sharpen_fn(const struct rsr_sketch_shape *shape,
-                                   const struct rsr_sketch_query *query,
+struct rsr_sketch_teams {
+    uint32_t first, end;
+};
+typedef void rsr_sketch_sharpen_fn(const struct rsr_sketch_query *query,
+                                   struct rsr_sketch_teams teams,
                                    const struct rsr_sketch_gain *const *gains, uint32_t n,
                                    float *t);
 

@@ -78,39 +78,36 @@ static float refine_portable(const struct rsr_sketch_shape *shape, const void *m
     return rsr_sketch_refined(shape, block, query, vector, dots);
 }
 
-/* t of one vector, of whose gains none are NULL. */
-static float sharpen_one(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_shape *shape,
-                         const struct rsr_sketch_query *query, const struct rsr_sketch_gain *gains,
-                         float t) {
-    const uint32_t n_teams = (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
+/* What the teams add to t of one vector. */
+static float sharpen_one(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_query *query,
+                         struct rsr_sketch_teams teams, const struct rsr_sketch_gain *gains) {
     float part[RSR_SKETCH_TEAM] = {0.0f};
-    for (uint32_t team = 0; team < n_teams; team++) {
+    for (uint32_t team = teams.first; team < teams.end; team++, gains++) {
         const uint32_t first = team * RSR_SKETCH_TEAM;
         int32_t dots[RSR_SKETCH_TEAM];
-        team_dots(gains[team].signs, query->teams + (size_t)first * RSR_SKETCH_SLICE, dots);
+        team_dots(gains->signs, query->teams + (size_t)first * RSR_SKETCH_SLICE, dots);
         for (uint32_t i = 0; i < RSR_SKETCH_TEAM; i++) {
             const float dot = (float)(2 * dots[i] - query->sums[first + i] / 8);
-            const float product = dot * (float)rsr_sketch_decode(gains[team].scales[i]);
+            const float product = dot * (float)rsr_sketch_decode(gains->scales[i]);
             part[i] = part[i] + product * query->scale[1][first + i];
-            part[i] =
-                part[i] - query->norms[first + i] * (float)rsr_sketch_decode(gains[team].gains[i]);
+            part[i] = part[i] - query->norms[first + i] * (float)rsr_sketch_decode(gains->gains[i]);
         }
     }
     for (uint32_t half = RSR_SKETCH_TEAM / 2; half > 0; half /= 2)
         for (uint32_t i = 0; i < half; i++)
             part[i] = part[i] + part[i + half];
-    return t + part[0];
+    return part[0];
 }
 
-void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_shape *shape,
-                           const struct rsr_sketch_query *query,
+void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_query *query,
+                           struct rsr_sketch_teams teams,
                            const struct rsr_sketch_gain *const *gains, uint32_t n, float *t) {
-    const size_t bytes = rsr_sketch_gains_bytes(shape);
+    const size_t bytes = (teams.end - teams.first) * sizeof(struct rsr_sketch_gain);
     for (uint32_t i = 0; i < n; i++) {
         const char *ahead = (const char *)gains[i + RSR_SKETCH_AHEAD];
         for (size_t at = 0; ahead != NULL && at < bytes + 63; at += 64)
-            __builtin_prefetch(ahead + (at < bytes ? at : bytes - 1), 0, 2);
-        t[i] = sharpen_one(team_dots, shape, query, gains[i], t[i]);
+            rsr_sketch_fetch(ahead + (at < bytes ? at : bytes - 1), true);
+        t[i] = t[i] + sharpen_one(team_dots, query, teams, gains[i]);
     }
 }
 
@@ -121,10 +118,9 @@ static void team_dots_portable(const uint64_t *signs, const int8_t *q, int32_t *
             dots[i / 4] += (signs[w] >> i & 1) != 0 ? q[w * RSR_SKETCH_TEAM * 4 + i] : 0;
 }
 
-static void sharpen_portable(const struct rsr_sketch_shape *shape,
-                             const struct rsr_sketch_query *query,
+static void sharpen_portable(const struct rsr_sketch_query *query, struct rsr_sketch_teams teams,
                              const struct rsr_sketch_gain *const *gains, uint32_t n, float *t) {
-    rsr_sketch_sharpen_by(team_dots_portable, shape, query, gains, n, t);
+    rsr_sketch_sharpen_by(team_dots_portable, query, teams, gains, n, t);
 }
 
 void rsr_sketch_bounds_by(rsr_sketch_estimate_fn *scan, const struct rsr_sketch_shape *shape,

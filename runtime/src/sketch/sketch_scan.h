@@ -18,15 +18,14 @@ static inline size_t rsr_sketch_vector_word(const struct rsr_sketch_shape *shape
     return ((size_t)vector * shape->n_slices + slice) * 4;
 }
 
-/* A flat shape's second plane: what a vector takes of it. */
-static inline size_t rsr_sketch_gains_bytes(const struct rsr_sketch_shape *shape) {
-    const size_t teams = (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
-    return teams * sizeof(struct rsr_sketch_gain);
+static inline uint32_t rsr_sketch_teams_of(const struct rsr_sketch_shape *shape) {
+    return (shape->n_slices + RSR_SKETCH_TEAM - 1) / RSR_SKETCH_TEAM;
 }
 
-/* In a flat block: where a vector's begin, in bytes. */
+/* A flat block's second plane: where a vector begins, in bytes. */
 static inline size_t rsr_sketch_gains_at(const struct rsr_sketch_shape *shape, uint32_t vector) {
-    return shape->plane_at[1] + vector * rsr_sketch_gains_bytes(shape);
+    const size_t teams = rsr_sketch_teams_of(shape);
+    return shape->plane_at[1] + vector * teams * sizeof(struct rsr_sketch_gain);
 }
 
 static inline const struct rsr_sketch_gain *
@@ -67,8 +66,8 @@ float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block
 /* Of 16 slices: the sum of the query's codes where the sign is 1. */
 typedef void rsr_sketch_team_fn(const uint64_t *signs, const int8_t *q, int32_t *dots);
 /* sharpen by one vector at a time: the float operations of every sharpen kernel. */
-void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_shape *shape,
-                           const struct rsr_sketch_query *query,
+void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketch_query *query,
+                           struct rsr_sketch_teams teams,
                            const struct rsr_sketch_gain *const *gains, uint32_t n, float *t);
 
 /* A scan that gives estimates, too: see rsr_sketch_bounds_fn. */

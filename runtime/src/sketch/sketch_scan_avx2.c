@@ -135,10 +135,9 @@ TARGET static void team_dots_avx2(const uint64_t *signs, const int8_t *q, int32_
                             _mm256_madd_epi16(pairs[half], _mm256_set1_epi16(1)));
 }
 
-void rsr_sketch_sharpen_avx2(const struct rsr_sketch_shape *shape,
-                             const struct rsr_sketch_query *query,
+void rsr_sketch_sharpen_avx2(const struct rsr_sketch_query *query, struct rsr_sketch_teams teams,
                              const struct rsr_sketch_gain *const *gains, uint32_t n, float *t) {
-    rsr_sketch_sharpen_by(team_dots_avx2, shape, query, gains, n, t);
+    rsr_sketch_sharpen_by(team_dots_avx2, query, teams, gains, n, t);
 }
 
 /* The products of 32 digits, each plus 8, with the query's codes, in 8 lanes. */

@@ -282,8 +282,7 @@ TARGET void rsr_sketch_bounds_avx512vnni_far(const struct rsr_sketch_shape *shap
 
 /* What the second plane adds to t of up to TOGETHER vectors, as lanes to be summed: a slice a lane.
  * Meanwhile vectors that will be asked for are fetched. */
-INLINE void sharpen_parts(const struct rsr_sketch_shape *shape,
-                          const struct rsr_sketch_query *query,
+INLINE void sharpen_parts(const struct rsr_sketch_query *query, struct rsr_sketch_teams teams,
                           const struct rsr_sketch_gain *const *gains, uint32_t n, __m512 *parts) {
     const __m512i ones = _mm512_set1_epi8(1);
     const struct rsr_sketch_gain *of[TOGETHER], *ahead[TOGETHER];
@@ -292,7 +291,8 @@ INLINE void sharpen_parts(const struct rsr_sketch_shape *shape,
         ahead[i] = gains[i + RSR_SKETCH_AHEAD] == NULL ? gains[i] : gains[i + RSR_SKETCH_AHEAD];
         parts[i] = _mm512_setzero_ps();
     }
-    for (uint32_t first = 0; first < shape->n_slices; first += RSR_SKETCH_TEAM) {
+    for (uint32_t team = teams.first; team < teams.end; team++) {
+        const uint32_t first = team * RSR_SKETCH_TEAM;
         const int8_t *q = query->teams + (size_t)first * RSR_SKETCH_SLICE;
         __m512i dots[TOGETHER];
         EACH(i, n) {
@@ -338,20 +338,20 @@ INLINE __m128 halve_4_times(const __m512 *parts) {
 }
 
 /* The operations of rsr_sketch_sharpen_by(). */
-TARGET void rsr_sketch_sharpen_avx512vnni(const struct rsr_sketch_shape *shape,
-                                          const struct rsr_sketch_query *query,
+TARGET void rsr_sketch_sharpen_avx512vnni(const struct rsr_sketch_query *query,
+                                          struct rsr_sketch_teams teams,
                                           const struct rsr_sketch_gain *const *gains, uint32_t n,
                                           float *t) {
     __m512 parts[TOGETHER];
     uint32_t i = 0;
     for (; i + TOGETHER <= n; i += TOGETHER) {
-        sharpen_parts(shape, query, gains + i, TOGETHER, parts);
+        sharpen_parts(query, teams, gains + i, TOGETHER, parts);
         _mm_storeu_ps(t + i, _mm_add_ps(_mm_loadu_ps(t + i), halve_4_times(parts)));
     }
     for (uint32_t j = 1; j < TOGETHER; j++)
         parts[j] = _mm512_setzero_ps();
     for (; i < n; i++) {
-        sharpen_parts(shape, query, gains + i, 1, parts);
+        sharpen_parts(query, teams, gains + i, 1, parts);
         t[i] = t[i] + _mm_cvtss_f32(halve_4_times(parts));
     }
 }

@@ -184,10 +184,9 @@ static void team_dots_neon(const uint64_t *signs, const int8_t *q, int32_t *dots
     }
 }
 
-void rsr_sketch_sharpen_neon(const struct rsr_sketch_shape *shape,
-                             const struct rsr_sketch_query *query,
+void rsr_sketch_sharpen_neon(const struct rsr_sketch_query *query, struct rsr_sketch_teams teams,
                              const struct rsr_sketch_gain *const *gains, uint32_t n, float *t) {
-    rsr_sketch_sharpen_by(team_dots_neon, shape, query, gains, n, t);
+    rsr_sketch_sharpen_by(team_dots_neon, query, teams, gains, n, t);
 }
 
 /* The products of 32 digits, each plus 8, with the query's codes: four of them fit int16. */
