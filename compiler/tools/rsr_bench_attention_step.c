@@ -49,7 +49,8 @@ static void attend_ops(const struct attention_bench *b, uint32_t layer, uint32_t
             .values = rows.values,
             .next_keys = left > n ? page_rows(b, layer, head, p + 1).keys : NULL,
             .row_floats = b->d.row_floats,
-            .n_keys = n};
+            .n_keys = n,
+            .far = b->format.far};
         b->format.ops->attend_page(heads, b->d.group, &page, b->scale);
     }
     for (uint32_t h = 0; h < b->d.group; h++) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kv_rows.h"
+#include "rsr_cpu_detect.h"
 #include "sketch/sketch_round.h"
 
 static const char *const type_names[RSR_KV_TYPES] = {
@@ -38,6 +39,7 @@ struct rsr_kv_format rsr_kv_format_of(enum rsr_kv_type type, uint32_t head_dim, 
         .head_dim = head_dim,
         .row_floats = row_floats,
         .row_bytes = rsr_kv_row_bytes(type, row_floats),
+        .far = rsr_detect_far_fetches(),
         .ops = &ops->kv[type],
     };
 }

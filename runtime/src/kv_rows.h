@@ -24,6 +24,7 @@ struct rsr_kv_format {
     uint32_t head_dim;
     uint32_t row_floats;          /* head_dim rounded up to 16 */
     uint32_t row_bytes;           /* rsr_kv_row_bytes() */
+    bool far;                     /* as in struct rsr_attend_page */
     const struct rsr_kv_ops *ops; /* of the type */
 };
 

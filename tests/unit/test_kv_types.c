@@ -206,8 +206,8 @@ static void attend(const struct page_case *c, const struct rsr_kv_ops *kv, bool 
         const void *keys = plain ? (const void *)c->plain[p][0] : c->stored[p][0];
         const void *values = plain ? (const void *)c->plain[p][1] : c->stored[p][1];
         const void *next = plain ? (const void *)c->plain[1][0] : c->stored[1][0];
-        const struct rsr_attend_page page = {keys, values, p == 0 ? next : NULL, c->row_floats,
-                                             c->n_keys};
+        const struct rsr_attend_page page = {keys,          values,    p == 0 ? next : NULL,
+                                             c->row_floats, c->n_keys, p % 2 == 0};
         kv->attend_page(heads, c->n_heads, &page, 0.09f);
     }
 }

@@ -386,7 +386,8 @@ static void test_attention(const struct rsr_ops *ops, uint64_t *state) {
                 const struct rsr_attend_page view = {.keys = c->k[page],
                                                      .values = c->v[page],
                                                      .row_floats = c->row_floats,
-                                                     .n_keys = left < 64 ? left : 64};
+                                                     .n_keys = left < 64 ? left : 64,
+                                                     .far = page % 2 == 1};
                 ops->kv[RSR_KV_F32].attend_page(&head, 1, &view, scale);
             }
             ops->attend_finish(result, out, &s, c->head_dim);
@@ -419,13 +420,15 @@ static void test_heads_together(const struct rsr_ops *ops, uint64_t *state) {
         for (uint32_t p = 0; p < 2; p++) {
             fill(k[p], 64 * row_floats, state, 1.0f);
             fill(v[p], 64 * row_floats, state, 1.0f);
-            const struct rsr_attend_page page = {.keys = k[p],
-                                                 .values = v[p],
-                                                 .next_keys = p == 0 ? k[1] : NULL,
-                                                 .row_floats = row_floats,
-                                                 .n_keys = keys[i / 6 % 6]};
+            struct rsr_attend_page page = {.keys = k[p],
+                                           .values = v[p],
+                                           .next_keys = p == 0 ? k[1] : NULL,
+                                           .row_floats = row_floats,
+                                           .n_keys = keys[i / 6 % 6],
+                                           .far = i % 2 == 0};
             const uint32_t first = p == 0 && n_heads > 1; /* head 0 has no first page */
             ops->kv[RSR_KV_F32].attend_page(heads[0] + first, n_heads - first, &page, 0.125f);
+            page.far = !page.far; /* where rows are fetched to changes nothing */
             for (uint32_t h = first; h < n_heads; h++)
                 ops->kv[RSR_KV_F32].attend_page(&heads[1][h], 1, &page, 0.125f);
         }

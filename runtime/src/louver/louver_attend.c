@@ -90,7 +90,8 @@ static void attend_one_page(struct louver_pass *pass, uint32_t p) {
     struct rsr_attend_page page = {.keys = view->rows.keys,
                                    .values = view->rows.values,
                                    .next_keys = whole_keys(pass, p + 1),
-                                   .row_floats = setup->row_floats};
+                                   .row_floats = setup->row_floats,
+                                   .far = setup->kv.far};
     struct rsr_attend_head whole[LOUVER_MAX_HEADS];
     uint32_t n_whole = 0;
     uint64_t any = 0;

@@ -85,6 +85,7 @@ struct rsr_attend_page {
     const void *keys, *values; /* n_keys stored rows */
     const void *next_keys;     /* attended to next, so they may be fetched; NULL: unknown */
     uint32_t row_floats, n_keys;
+    bool far; /* fetched to the second cache, not the first: rsr_detect_far_fetches() */
 };
 
 /* What is done with stored rows of one type. */

@@ -31,16 +31,24 @@ struct block {
     float old_factor[BLOCK_HEADS], new_factor[BLOCK_HEADS];
 };
 
-/* How many rows before their turn rows are fetched: 4 KiB of 128 elements. */
-RSR_INLINE uint32_t rows_ahead(enum rsr_kv_type type) {
-    return 32 / rsr_kv_element_bytes(type);
+/* How many rows before their turn rows are fetched: 4 KiB of 128 elements, or to the second cache
+ * 8 KiB; there 16 KiB are no better. */
+RSR_INLINE uint32_t rows_ahead(enum rsr_kv_type type, bool far) {
+    return (far ? 64 : 32) / rsr_kv_element_bytes(type);
+}
+
+RSR_INLINE void fetch_line(const char *line, bool far) {
+    if (far)
+        __builtin_prefetch(line, 0, 2);
+    else
+        __builtin_prefetch(line, 0, 3);
 }
 
 /* What is fetched when row j of `rows` is read: a later one or, past the last, one of `then`. */
-RSR_INLINE const char *ahead_of(const struct block *b, enum rsr_kv_type type, const void *rows,
-                                const void *then, uint32_t j) {
+RSR_INLINE const char *ahead_of(const struct block *b, enum rsr_kv_type type, bool far,
+                                const void *rows, const void *then, uint32_t j) {
     const size_t row_bytes = rsr_kv_row_bytes(type, b->page->row_floats);
-    const uint32_t to = j + rows_ahead(type), n_keys = b->page->n_keys;
+    const uint32_t to = j + rows_ahead(type, far), n_keys = b->page->n_keys;
     return to < n_keys ? (const char *)rows + to * row_bytes
                        : (const char *)then + (to - n_keys) * row_bytes;
 }
@@ -50,12 +58,12 @@ static uint32_t chunk_of(uint32_t n_left) {
 }
 
 /* z[j] .. z[j + 3] of n_heads heads from `first` on */
-RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, uint32_t first, uint32_t n_heads,
-                       uint32_t j, float scale, bool fetch) {
+RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, bool far, uint32_t first,
+                       uint32_t n_heads, uint32_t j, float scale, bool fetch) {
     const uint32_t row_floats = b->page->row_floats, element_bytes = rsr_kv_element_bytes(type);
     const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
     const char *k = (const char *)b->page->keys + j * row_bytes;
-    const char *ahead = ahead_of(b, type, b->page->keys, b->page->values, j);
+    const char *ahead = ahead_of(b, type, far, b->page->keys, b->page->values, j);
     float scales[4];
     for (uint32_t i = 0; i < 4; i++)
         scales[i] = rsr_row_scale(k + i * row_bytes, type, row_floats);
@@ -68,7 +76,7 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, uint32_t first, u
         for (uint32_t i = 0; i < 4; i++) {
             key[i] = rsr_load_row16(k + i * row_bytes, type, d, scales[i]);
             if (fetch && i < element_bytes) /* 16 elements of four rows are that many lines */
-                __builtin_prefetch(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i);
+                fetch_line(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i, far);
         }
         for (uint32_t h = 0; h < n_heads; h++) {
             struct rsr_f16 q = rsr_load16(b->heads[first + h].q + d);
@@ -92,19 +100,19 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, uint32_t first, u
 
 /* -infinity from the page's last key on. Rows up to the next multiple of four are read (they are inside
  * the page) and dropped. */
-RSR_INLINE void page_scores(struct block *b, enum rsr_kv_type type, float scale) {
+RSR_INLINE void page_scores(struct block *b, enum rsr_kv_type type, bool far, float scale) {
     const uint32_t n_keys = b->page->n_keys;
     for (uint32_t j = 0; j < n_keys; j += 4) {
         for (uint32_t h = 0, n; h < b->n_heads; h += n) {
             n = chunk_of(b->n_heads - h);
             if (n > 1 && h == 0 && b->fetch)
-                score4(b, type, h, CHUNK_HEADS, j, scale, true);
+                score4(b, type, far, h, CHUNK_HEADS, j, scale, true);
             else if (n > 1)
-                score4(b, type, h, CHUNK_HEADS, j, scale, false);
+                score4(b, type, far, h, CHUNK_HEADS, j, scale, false);
             else if (h == 0 && b->fetch)
-                score4(b, type, h, 1, j, scale, true);
+                score4(b, type, far, h, 1, j, scale, true);
             else
-                score4(b, type, h, 1, j, scale, false);
+                score4(b, type, far, h, 1, j, scale, false);
         }
     }
     for (uint32_t h = 0; h < b->n_heads; h++)
@@ -139,7 +147,7 @@ static float exp_scores(float *z, float max) {
 
 /* Scores become weights, states what they are after the page. Values are fetched here too, lest
  * memory idle: those behind what the scores fetched. */
-static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched) {
+static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched, bool far) {
     struct rsr_attend_state pages[BLOCK_HEADS];
     float factors[2 * BLOCK_HEADS] = {0.0f};
     for (uint32_t h = 0; h < b->n_heads; h++)
@@ -147,8 +155,8 @@ static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched) {
     for (uint32_t h = 0; h < b->n_heads; h++) {
         if (b->fetch)
             for (size_t i = 0; i < 2 * row_bytes; i += 64)
-                __builtin_prefetch((const char *)b->page->values + (n_fetched + 2 * h) * row_bytes +
-                                   i);
+                fetch_line((const char *)b->page->values + (n_fetched + 2 * h) * row_bytes + i,
+                           far);
         const struct rsr_attend_state *state = b->heads[h].state;
         pages[h].sum = exp_scores(b->z[h], pages[h].max);
         b->merges[h] = state->sum != 0.0f;
@@ -182,7 +190,7 @@ RSR_INLINE void merge16(const struct block *b, uint32_t head, uint32_t d, struct
 }
 
 /* Output elements from d on, 16 n_vectors of them, of n_heads heads from `first` on. */
-RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, uint32_t first,
+RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, bool far, uint32_t first,
                            uint32_t n_heads, uint32_t d, uint32_t n_vectors, bool fetch) {
     const uint32_t row_floats = b->page->row_floats, n_keys = b->page->n_keys;
     const uint32_t element_bytes = rsr_kv_element_bytes(type);
@@ -194,13 +202,13 @@ RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, uint32_
         for (uint32_t i = 0; i < n_vectors; i++)
             acc[h][i] = rsr_zero16();
     for (uint32_t j = 0; j < n_keys; j++, v += row_bytes) {
-        const char *ahead = ahead_of(b, type, b->page->values, then, j);
+        const char *ahead = ahead_of(b, type, far, b->page->values, then, j);
         const float scale = rsr_row_scale(v, type, row_floats);
         struct rsr_f16 value[VALUE_VECTORS];
         for (uint32_t i = 0; i < n_vectors; i++) {
             value[i] = rsr_load_row16(v, type, d + 16 * i, scale);
             if (fetch && 16 * i * element_bytes % 64 == 0)
-                __builtin_prefetch(ahead + (size_t)(d + 16 * i) * element_bytes);
+                fetch_line(ahead + (size_t)(d + 16 * i) * element_bytes, far);
         }
         for (uint32_t h = 0; h < n_heads; h++)
             for (uint32_t i = 0; i < n_vectors; i++)
@@ -211,32 +219,32 @@ RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, uint32_
             merge16(b, first + h, d + 16 * i, acc[h][i]);
 }
 
-RSR_INLINE void page_slice(const struct block *b, enum rsr_kv_type type, uint32_t d,
+RSR_INLINE void page_slice(const struct block *b, enum rsr_kv_type type, bool far, uint32_t d,
                            uint32_t n_vectors) {
     for (uint32_t h = 0, n; h < b->n_heads; h += n) {
         n = chunk_of(b->n_heads - h);
         if (n > 1 && h == 0 && b->fetch)
-            add_values(b, type, h, CHUNK_HEADS, d, n_vectors, true);
+            add_values(b, type, far, h, CHUNK_HEADS, d, n_vectors, true);
         else if (n > 1)
-            add_values(b, type, h, CHUNK_HEADS, d, n_vectors, false);
+            add_values(b, type, far, h, CHUNK_HEADS, d, n_vectors, false);
         else if (h == 0 && b->fetch)
-            add_values(b, type, h, 1, d, n_vectors, true);
+            add_values(b, type, far, h, 1, d, n_vectors, true);
         else
-            add_values(b, type, h, 1, d, n_vectors, false);
+            add_values(b, type, far, h, 1, d, n_vectors, false);
     }
 }
 
-RSR_INLINE void page_values(const struct block *b, enum rsr_kv_type type) {
+RSR_INLINE void page_values(const struct block *b, enum rsr_kv_type type, bool far) {
     const uint32_t row_floats = b->page->row_floats;
     uint32_t d = 0;
     for (; d + 16 * VALUE_VECTORS <= row_floats; d += 16 * VALUE_VECTORS)
-        page_slice(b, type, d, VALUE_VECTORS);
+        page_slice(b, type, far, d, VALUE_VECTORS);
     for (; d < row_floats; d += 16)
-        page_slice(b, type, d, 1);
+        page_slice(b, type, far, d, 1);
 }
 
 RSR_INLINE void attend_page(const struct rsr_attend_head *heads, uint32_t n_heads,
-                            const struct rsr_attend_page *page, enum rsr_kv_type type,
+                            const struct rsr_attend_page *page, enum rsr_kv_type type, bool far,
                             float scale) {
     struct block b;
     b.page = page;
@@ -244,16 +252,20 @@ RSR_INLINE void attend_page(const struct rsr_attend_head *heads, uint32_t n_head
         b.heads = heads + first;
         b.n_heads = n_heads - first < BLOCK_HEADS ? n_heads - first : BLOCK_HEADS;
         b.fetch = first == 0;
-        page_scores(&b, type, scale);
-        weigh_page(&b, rsr_kv_row_bytes(type, page->row_floats), rows_ahead(type));
-        page_values(&b, type);
+        page_scores(&b, type, far, scale);
+        weigh_page(&b, rsr_kv_row_bytes(type, page->row_floats), rows_ahead(type, far), far);
+        page_values(&b, type, far);
     }
 }
 
+/* Only the widest vectors compute faster than memory gives rows, and only of float32. */
 #define DEFINE_ATTEND_PAGE(name, type)                                                             \
     void RSR_OPS(attend_page_##name)(const struct rsr_attend_head *heads, uint32_t n_heads,        \
                                      const struct rsr_attend_page *page, float scale) {            \
-        attend_page(heads, n_heads, page, type, scale);                                            \
+        if (RSR_NATIVE == 16 && type == RSR_KV_F32 && page->far)                                   \
+            attend_page(heads, n_heads, page, type, true, scale);                                  \
+        else                                                                                       \
+            attend_page(heads, n_heads, page, type, false, scale);                                 \
     }
 RSR_EACH_KV_TYPE(DEFINE_ATTEND_PAGE)
 
