@@ -50,6 +50,10 @@ int bench_machine(const struct bench_options *options);
 /* rsrc_map_pages(); NULL with a message if there is not enough. */
 void *bench_alloc(uint64_t size_bytes);
 
+/* Keeps each of several threads on a CPU of its own: two that wait for one another on one CPU take turns of
+ * 4 ms. To be called before there is any other team; where OMP_PROC_BIND is set, that has placed them. */
+void bench_pin_threads(uint32_t threads);
+
 /* Read bandwidth of `threads` threads, each over its part of the buffer, again and again if it is
  * small: the best of one and of four streams, each with and without software prefetch; 1e9 bytes a
  * second. */

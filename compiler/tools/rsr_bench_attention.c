@@ -195,6 +195,7 @@ int bench_attention(const struct bench_options *options) {
     if (b.kind->gate != NULL && !suits_gates(&b.threshold))
         return refuse("this --index needs a --threshold of value:T or topk:K") ? 0 : 1;
     json_t *result = NULL;
+    bench_pin_threads(known.threads);
     if (set_up(&b) && attention_check(&b, &found) && measure(&b, &timings))
         result = attention_report(&b, &timings, &found);
     release(&b);

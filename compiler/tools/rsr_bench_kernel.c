@@ -361,6 +361,7 @@ static json_t *measure(struct kernel_bench *b) {
             memcpy(memory + i * stride + lowered->codes.size_bytes, lowered->index.bytes,
                    lowered->index.size_bytes);
     }
+    bench_pin_threads(options->threads);
     const double first_us = time_calls(b, memory, stride, 1, 3);
     const bool exact = is_exact(b);
     /* About 50 ms a hot sample; streamed samples go round all copies, but not for ever when the

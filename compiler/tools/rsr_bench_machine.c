@@ -84,6 +84,7 @@ static bool measure_bandwidths(struct machine *m, uint32_t threads) {
     uint8_t *memory = bench_alloc(total);
     if (memory == NULL)
         return false;
+    bench_pin_threads(threads);
     const uint32_t counts[] = {1, threads};
     for (uint32_t t = 0; t < (threads > 1 ? 2u : 1u); t++) {
         for (size_t i = 0; i < sizeof(CACHES) / sizeof(CACHES[0]); i++) {
