@@ -37,6 +37,11 @@ uint32_t rsrc_host_cores(void) {
     return cores > 0 ? (uint32_t)cores : 1;
 }
 
+/* What the runtime goes by, too. */
+uint32_t rsrc_host_prefetch_level(uint32_t fallback) {
+    return rsr_detect_far_fetches() ? 2 : fallback;
+}
+
 /* sysconf, else sysfs, else what the target description says. */
 uint64_t rsrc_host_l2_bytes(uint64_t fallback) {
     const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);

@@ -315,6 +315,7 @@ static enum rsrc_status load_native(const struct search *search, struct rsr_spec
     best.cpu_features |= host;
     best.cores = rsrc_host_cores();
     best.l2_bytes = rsrc_host_l2_bytes(best.l2_bytes);
+    best.prefetch_level = rsrc_host_prefetch_level(best.prefetch_level);
     *out = best;
     return RSRC_OK;
 }

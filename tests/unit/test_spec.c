@@ -248,6 +248,8 @@ static void test_native(void) {
     FILE *file = fopen("/proc/cpuinfo", "r");
     char line[8192];
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, "vendor_id", 9) == 0 && strstr(line, "AuthenticAMD") != NULL)
+            CHECK_INT(native.prefetch_level, 2);
         if (strncmp(line, "flags", 5) != 0)
             continue;
         line[strcspn(line, "\n")] = ' ';
