@@ -30,7 +30,7 @@ struct unit {
     const struct rsrc_lut_kernel *lut;
     struct rsrc_kb *kb;
     uint32_t n_vectors;
-    uint16_t fetch_at; /* i64: what is fetched at step 0, had the unit it; RSR_NO_KREG: one column block */
+    uint16_t fetch_at; /* i64: emit_fetch_at; RSR_NO_KREG: what is ahead in the stream is fetched */
     uint16_t nibble_mask;            /* u32 */
     uint16_t narrow[MAX_VECTORS][2]; /* i16 */
     uint16_t codes[MAX_VECTORS];     /* u8; u32 for nibbles */
@@ -136,8 +136,9 @@ static int64_t fetch_bytes(const struct unit *u) {
     return rsrc_fetch_ahead(u->base.walk->frame.layer->spec, u->n_vectors);
 }
 
-/* Sets fetch_at for the steps of a flush, from `first` on: they fetch what is some flushes ahead in
- * the unit or, where the column block has no more, the block's beginning in the next unit. */
+/* Sets fetch_at for the steps of a flush, from `first` on: step s fetches what is fetch_at and s steps
+ * into the stream, some flushes ahead in the unit or, where the column block has no more, at the
+ * block's beginning in the next unit. */
 static void emit_fetch_at(struct unit *u, uint16_t first) {
     const struct rsrc_lut_walk *walk = u->base.walk;
     const struct rsrc_lut_layout *layout = layout_of(u);
@@ -173,19 +174,15 @@ static void load_codes(struct unit *u, uint16_t reg, uint32_t plane, uint32_t ve
     const int64_t step_bytes = rsrc_lut_step_bytes(layout);
     const int64_t stream = (int64_t)(vector * layout->stream_bytes);
     const int64_t in_step = plane * plane_bytes + at;
-    struct rsrc_address address = rsrc_address_at(RSR_KBUF_CODES, stream + in_step);
-    struct rsrc_address fetched = address;
-    address = rsrc_address_plus(address, u->base.number, (int64_t)rsrc_lut_vector_bytes(layout));
-    address = rsrc_address_plus(address, u->base.step, step_bytes);
-    rsrc_kb_load(u->kb, reg, address);
+    const struct rsrc_address first = rsrc_address_at(RSR_KBUF_CODES, stream + in_step);
+    struct rsrc_address at_unit =
+        rsrc_address_plus(first, u->base.number, (int64_t)rsrc_lut_vector_bytes(layout));
+    rsrc_kb_load(u->kb, reg, rsrc_address_plus(at_unit, u->base.step, step_bytes));
     if (in_step % LINE_BYTES != 0)
         return;
-    if (u->fetch_at == RSR_NO_KREG) {
-        rsrc_kb_prefetch(u->kb, rsrc_address_offset(address, fetch_bytes(u)));
-        return;
-    }
-    fetched = rsrc_address_plus(fetched, u->fetch_at, 1);
-    rsrc_kb_prefetch(u->kb, rsrc_address_plus(fetched, u->base.step, step_bytes));
+    at_unit = u->fetch_at == RSR_NO_KREG ? rsrc_address_offset(at_unit, fetch_bytes(u))
+                                         : rsrc_address_plus(first, u->fetch_at, 1);
+    rsrc_kb_prefetch(u->kb, rsrc_address_plus(at_unit, u->base.step, step_bytes));
 }
 
 /* ---- one step of segments -------------------------------------------------------------------- */

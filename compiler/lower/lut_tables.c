@@ -309,7 +309,7 @@ uint64_t rsrc_lut_x_bytes(const struct rsrc_lut_kernel *lut) {
 /* While a pass makes tables, memory would rest: it fetches codes that look up in them, those of the
  * worker's first unit. The second cache holds a unit's; the first one's fetching would push them out. */
 static void fetch_first_unit(struct tables *t, uint16_t pass) {
-    const struct rsrc_frame *frame = &t->lut->walk.frame;
+    struct rsrc_frame *frame = &t->lut->walk.frame;
     const struct rsrc_lut_layout *layout = &t->lut->layout;
     if (frame->layer->spec->prefetch_level < 2)
         return;
@@ -318,8 +318,7 @@ static void fetch_first_unit(struct tables *t, uint16_t pass) {
         struct rsrc_address at =
             rsrc_address_at(RSR_KBUF_CODES, (int64_t)(stream * layout->stream_bytes));
         at = rsrc_address_plus(at, frame->unit_begin, (int64_t)rsrc_lut_vector_bytes(layout));
-        rsrc_frame_prefetch_codes(&t->lut->walk.frame, rsrc_address_plus(at, pass, pass_bytes),
-                                  pass_bytes, 0);
+        rsrc_frame_prefetch_codes(frame, rsrc_address_plus(at, pass, pass_bytes), pass_bytes, 0);
     }
 }
 

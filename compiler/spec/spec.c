@@ -279,8 +279,7 @@ const char *rsrc_host_triple(void) {
     return HOST_TRIPLE;
 }
 
-/* The description with the most features among those that the host can run. Of several with as many,
- * the one of the host's processor, else the first by name. */
+/* The one with more features; of as many, the host's own processor's. */
 static bool suits_better(const struct rsr_spec *spec, const struct rsr_spec *best,
                          const char *host_cpu) {
     const int more = __builtin_popcountll(spec->cpu_features) -
@@ -289,6 +288,8 @@ static bool suits_better(const struct rsr_spec *spec, const struct rsr_spec *bes
                      : strcmp(spec->cpu, host_cpu) == 0 && strcmp(best->cpu, host_cpu) != 0;
 }
 
+/* Of the descriptions that the host can run the one that suits it best, the first by name where several
+ * do. */
 static enum rsrc_status load_native(const struct search *search, struct rsr_spec *out) {
     struct name_list *list = list_names(search);
     if (list->n == 0)

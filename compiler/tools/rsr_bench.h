@@ -21,7 +21,7 @@ struct bench_options {
     const char *target;
     const char *backend;
     uint32_t batch;
-    uint32_t siblings; /* kernel: that read the same activations */
+    uint32_t siblings;                        /* kernel: that read the same activations */
     double repeat_rows, zero_rows, zero_cols; /* parts of the matrix, 0 .. 1 */
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
@@ -51,7 +51,7 @@ int bench_machine(const struct bench_options *options);
 void *bench_alloc(uint64_t size_bytes);
 
 /* Keeps each of several threads on a CPU of its own: two that wait for one another on one CPU take turns of
- * 4 ms. To be called before there is any other team; where OMP_PROC_BIND is set, that has placed them. */
+ * 4 ms. To be called before there is any other team; what OMP_PROC_BIND has placed stays within its place. */
 void bench_pin_threads(uint32_t threads);
 
 /* Read bandwidth of `threads` threads, each over its part of the buffer, again and again if it is

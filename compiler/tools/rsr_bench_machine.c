@@ -33,10 +33,9 @@ struct machine {
         double gbps;
     } levels[MAX_LEVELS];
     uint32_t n_levels;
-    double prefetch_level; /* as numbers want it */
     struct number {
         const char *key;
-        const double *value;
+        double value;
         const char *how;
     } numbers[MAX_NUMBERS];
     uint32_t n_numbers;
@@ -71,12 +70,11 @@ static void add_level(struct machine *m, const char *name, const void *memory, u
 static void measure_prefetching(struct machine *m, const void *memory, uint64_t bytes) {
     const double first = rounded(bench_prefetch_gbps(memory, bytes, 1, m->options->runs));
     const double second = rounded(bench_prefetch_gbps(memory, bytes, 2, m->options->runs));
-    m->prefetch_level = second > first * LEVEL_GAIN ? 2 : 1;
-    m->spec.prefetch_level = (uint32_t)m->prefetch_level;
-    m->numbers[m->n_numbers++] =
-        (struct number){"prefetch_level", &m->prefetch_level,
-                        rsrc_arena_printf(m->arena, "four streams: %.3g GB/s, to the second cache %.3g",
-                                          first, second)};
+    m->spec.prefetch_level = second > first * LEVEL_GAIN ? 2 : 1;
+    m->numbers[m->n_numbers++] = (struct number){
+        "prefetch_level", m->spec.prefetch_level,
+        rsrc_arena_printf(m->arena, "four streams: %.3g GB/s, to the second cache %.3g", first,
+                          second)};
 }
 
 static bool measure_bandwidths(struct machine *m, uint32_t threads) {
@@ -101,7 +99,7 @@ static bool measure_bandwidths(struct machine *m, uint32_t threads) {
     measure_prefetching(m, memory, total);
     rsrc_unmap_pages(memory, total);
     m->numbers[m->n_numbers++] = (struct number){
-        "read_gbps", &m->spec.read_gbps,
+        "read_gbps", m->spec.read_gbps,
         rsrc_arena_printf(m->arena, "one thread over %llu MiB, the best of five loops",
                           (unsigned long long)(total >> 20))};
     return true;
@@ -137,7 +135,7 @@ static bool measure_rates(struct machine *m, struct rsrc_diag *diag) {
             return false;
         *probes[i].value = rounded(rate);
         m->numbers[m->n_numbers++] =
-            (struct number){probes[i].key, probes[i].value,
+            (struct number){probes[i].key, *probes[i].value,
                             rsrc_arena_printf(m->arena, "%s: %s", probes[i].what, how)};
     }
     return true;
@@ -186,7 +184,7 @@ static void print_json(const struct machine *m) {
                                (int)m->spec.cores, "l2_bytes", (json_int_t)m->spec.l2_bytes);
     json_t *how = json_object();
     for (uint32_t i = 0; i < m->n_numbers; i++) {
-        json_object_set_new(result, m->numbers[i].key, json_real(*m->numbers[i].value));
+        json_object_set_new(result, m->numbers[i].key, json_real(m->numbers[i].value));
         json_object_set_new(how, m->numbers[i].key, json_string(m->numbers[i].how));
     }
     json_object_set_new(result, "how", how);

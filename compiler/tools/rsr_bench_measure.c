@@ -1,8 +1,8 @@
 /* rsr_bench_measure.c - memory, bandwidth, printing: what the commands share. */
 #include <omp.h>
-#include <sched.h>
 #include <stdio.h>
 
+#include "cpu.h"
 #include "rsr_bench.h"
 
 void *bench_alloc(uint64_t size_bytes) {
@@ -11,6 +11,13 @@ void *bench_alloc(uint64_t size_bytes) {
         fprintf(stderr, "rsr-bench: cannot allocate %llu MiB\n",
                 (unsigned long long)(size_bytes >> 20));
     return memory;
+}
+
+void bench_pin_threads(uint32_t threads) {
+    if (threads < 2)
+        return;
+#pragma omp parallel num_threads((int)threads)
+    rsr_cpu_pin((uint32_t)omp_get_thread_num());
 }
 
 /* ---- read bandwidth -------------------------------------------------------------------------- */
@@ -80,25 +87,6 @@ CLONES static uint64_t read_four_streams(const v8u64 *p, uint64_t n) {
     }
 READ_FOUR_PREFETCH(read_four_prefetch_1, 3)
 READ_FOUR_PREFETCH(read_four_prefetch_2, 2)
-
-void bench_pin_threads(uint32_t threads) {
-    cpu_set_t allowed;
-    if (threads < 2 || omp_get_proc_bind() != omp_proc_bind_false ||
-        sched_getaffinity(0, sizeof allowed, &allowed) != 0)
-        return;
-    const int n_cpus = CPU_COUNT(&allowed);
-#pragma omp parallel num_threads((int)threads)
-    {
-        int skip = omp_get_thread_num() % n_cpus;
-        size_t cpu = 0;
-        while (!CPU_ISSET(cpu, &allowed) || skip-- > 0)
-            cpu++;
-        cpu_set_t own;
-        CPU_ZERO(&own);
-        CPU_SET(cpu, &own);
-        sched_setaffinity(0, sizeof own, &own); /* a wish */
-    }
-}
 
 typedef uint64_t read_loop(const v8u64 *, uint64_t);
 

@@ -103,8 +103,7 @@ static void attend_unit_page(const struct rsr_engine *engine, const struct unit 
     const uint32_t *pages = engine->chunk.entries[unit->run.first_token].sequence->pages;
     const struct rsr_kv_rows rows = kv->layout->rows(kv, pages[number], unit->block, unit->kv_head);
     const uint32_t group = group_heads(hyper), begin = number * RSR_PAGE_TOKENS;
-    struct rsr_attend_page page = {.row_floats = kv->format.row_floats,
-                                   .far = kv->format.far};
+    struct rsr_attend_page page = {.row_floats = kv->format.row_floats, .far = kv->format.far};
     page.next_keys = is_last ? unit->next_keys : keys_of(engine, unit, unit->kv_head, number + 1);
     for (uint32_t t = 0, end; t < unit->run.n_tokens; t = end) {
         const struct view view = view_page(positions[t], unit->window, begin);

@@ -40,10 +40,10 @@ static void fill_specs(void) {
 /* Rows around vectors and units, columns around segments, flushes and column blocks; the last one's
  * streams of codes are long enough to be staggered. */
 static const struct shape shapes[] = {
-    {1, 1, 64},    {5, 4, 16},       {63, 5, 64},   {64, 7, 64},    {65, 249, 128},
-    {640, 24, 64}, {641, 25, 64},    {17, 512, 1},  {2, 5460, 64},  {3, 14341, 64},
-    {66, 257, 99}, {33, 1300, 4096}, {32, 256, 32}, {130, 251, 32}, {1203, 2101, 256},
-    {1469, 61, 384},
+    {1, 1, 64},     {5, 4, 16},     {63, 5, 64},       {64, 7, 64},
+    {65, 249, 128}, {640, 24, 64},  {641, 25, 64},     {17, 512, 1},
+    {2, 5460, 64},  {3, 14341, 64}, {66, 257, 99},     {33, 1300, 4096},
+    {32, 256, 32},  {130, 251, 32}, {1203, 2101, 256}, {1469, 61, 384},
 };
 #define N_SHAPES (sizeof shapes / sizeof *shapes)
 

@@ -12,8 +12,8 @@
 
 /* Every key but `name` and those that a test gives. */
 #define NUMBERS                                                                                    \
-    "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\nprefetch_level: 1\ndot_gmacs: 4\nvector_gips: "            \
-    "3\nadd_gops: 1\n"
+    "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\nprefetch_level: 1\n"                   \
+    "dot_gmacs: 4\nvector_gips: 3\nadd_gops: 1\n"
 #define REST "ops_level: generic\n" NUMBERS
 #define TRIPLE "triple: x86_64-linux-gnu\n"
 #define AARCH64 "triple: aarch64-linux-gnu\n"

@@ -387,8 +387,7 @@ static void put_statement(const struct printer *printer, const struct rsr_kop *o
     case RSR_KOP_PREFETCH:
         rsrc_buffer_puts(out, "__builtin_prefetch(");
         put_address(printer, op);
-        rsrc_buffer_printf(out, ", 0, %u);\n",
-                           rsrc_prefetch_locality(printer->code->kernel->spec));
+        rsrc_buffer_printf(out, ", 0, %u);\n", rsrc_prefetch_locality(printer->code->kernel->spec));
         return;
     case RSR_KOP_CALL:
         rsrc_buffer_printf(out, "%s_bodies[%s](scratch + %s, scratch + %s);\n",

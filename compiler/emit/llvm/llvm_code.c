@@ -149,9 +149,10 @@ static void build_prefetch(struct rsrc_llvm_code *code, const struct rsr_kop *op
     LLVMTypeRef pointer = LLVMPointerTypeInContext(code->context, 0);
     static const char name[] = "llvm.prefetch";
     const unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    LLVMValueRef arguments[] = {rsrc_llvm_address(code, op), LLVMConstInt(i32, 0, false),
-                                LLVMConstInt(i32, rsrc_prefetch_locality(code->kernel->spec), false),
-                                LLVMConstInt(i32, 1, false)};
+    LLVMValueRef arguments[] = {
+        rsrc_llvm_address(code, op), LLVMConstInt(i32, 0, false),
+        LLVMConstInt(i32, rsrc_prefetch_locality(code->kernel->spec), false),
+        LLVMConstInt(i32, 1, false)};
     LLVMBuildCall2(code->builder, LLVMIntrinsicGetType(code->context, id, &pointer, 1),
                    LLVMGetIntrinsicDeclaration(code->module, id, &pointer, 1), arguments, 4, "");
 }

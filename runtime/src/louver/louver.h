@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "fetch_line.h"
 #include "kv_rows.h"
 #include "ops/ops.h"
 #include "rsr_louver.h"
@@ -154,11 +155,10 @@ static inline uint32_t louver_count_keys(uint64_t mask) {
 }
 
 /* Row number j of keys or values is read soon. */
-RSR_SKETCH_FETCHER void louver_fetch_row(const struct louver_setup *setup, const void *rows,
-                                         uint32_t j) {
+RSR_FETCHER void louver_fetch_row(const struct louver_setup *setup, const void *rows, uint32_t j) {
     const char *row = (const char *)rows + j * setup->kv.row_bytes;
     for (size_t at = 0; at < setup->kv.row_bytes; at += 64)
-        rsr_sketch_fetch(row + at, setup->kernel->far);
+        rsr_fetch_line(row + at, setup->kernel->far);
 }
 
 static inline struct louver_pass *louver_member(const struct louver_pass *pass, uint32_t number) {

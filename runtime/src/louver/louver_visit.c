@@ -165,14 +165,14 @@ static struct louver_candidates *candidates_of(struct louver_pass *pass, uint32_
 }
 
 /* A third of what the sieve has not fetched of the next page. */
-RSR_SKETCH_FETCHER void fetch_rest(const struct louver_setup *setup, const struct louver_page *next,
-                                   uint32_t third) {
+RSR_FETCHER void fetch_rest(const struct louver_setup *setup, const struct louver_page *next,
+                            uint32_t third) {
     if (next == NULL || next->sidecar == NULL)
         return;
     const char *end = (const char *)louver_sketch(next) + rsr_sketch_first_bytes(&setup->shape);
     const char *at = end - RSR_SKETCH_REST_BYTES + third * (RSR_SKETCH_REST_BYTES / 3);
     for (uint32_t i = 0; i < RSR_SKETCH_REST_BYTES / 3; i += 64)
-        rsr_sketch_fetch(at + i, setup->kernel->far);
+        rsr_fetch_line(at + i, setup->kernel->far);
 }
 
 /* Each step fetches what the next one reads: memory has the time of a visit to bring it. */

@@ -9,6 +9,7 @@
  */
 #include <math.h>
 
+#include "fetch_line.h"
 #include "ops_functions.h"
 
 /* Heads whose scores are kept at once. */
@@ -35,13 +36,6 @@ struct block {
  * 8 KiB; there 16 KiB are no better. */
 RSR_INLINE uint32_t rows_ahead(enum rsr_kv_type type, bool far) {
     return (far ? 64 : 32) / rsr_kv_element_bytes(type);
-}
-
-RSR_INLINE void fetch_line(const char *line, bool far) {
-    if (far)
-        __builtin_prefetch(line, 0, 2);
-    else
-        __builtin_prefetch(line, 0, 3);
 }
 
 /* What is fetched when row j of `rows` is read: a later one or, past the last, one of `then`. */
@@ -76,7 +70,7 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, bool far, uint32_
         for (uint32_t i = 0; i < 4; i++) {
             key[i] = rsr_load_row16(k + i * row_bytes, type, d, scales[i]);
             if (fetch && i < element_bytes) /* 16 elements of four rows are that many lines */
-                fetch_line(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i, far);
+                rsr_fetch_line(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i, far);
         }
         for (uint32_t h = 0; h < n_heads; h++) {
             struct rsr_f16 q = rsr_load16(b->heads[first + h].q + d);
@@ -155,8 +149,8 @@ static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched, bo
     for (uint32_t h = 0; h < b->n_heads; h++) {
         if (b->fetch)
             for (size_t i = 0; i < 2 * row_bytes; i += 64)
-                fetch_line((const char *)b->page->values + (n_fetched + 2 * h) * row_bytes + i,
-                           far);
+                rsr_fetch_line((const char *)b->page->values + (n_fetched + 2 * h) * row_bytes + i,
+                               far);
         const struct rsr_attend_state *state = b->heads[h].state;
         pages[h].sum = exp_scores(b->z[h], pages[h].max);
         b->merges[h] = state->sum != 0.0f;
@@ -208,7 +202,7 @@ RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, bool fa
         for (uint32_t i = 0; i < n_vectors; i++) {
             value[i] = rsr_load_row16(v, type, d + 16 * i, scale);
             if (fetch && 16 * i * element_bytes % 64 == 0)
-                fetch_line(ahead + (size_t)(d + 16 * i) * element_bytes, far);
+                rsr_fetch_line(ahead + (size_t)(d + 16 * i) * element_bytes, far);
         }
         for (uint32_t h = 0; h < n_heads; h++)
             for (uint32_t i = 0; i < n_vectors; i++)

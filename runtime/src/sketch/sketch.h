@@ -201,17 +201,6 @@ typedef void rsr_sketch_sharpen_fn(const struct rsr_sketch_query *query,
                                    const struct rsr_sketch_gain *const *gains, uint32_t n,
                                    float *t);
 
-/* GCC takes a function that does nothing but fetch for one that does nothing. */
-#define RSR_SKETCH_FETCHER static inline __attribute__((always_inline))
-
-/* Brings a line of memory near: to the second cache, or the first, too. */
-RSR_SKETCH_FETCHER void rsr_sketch_fetch(const void *line, bool far) {
-    if (far)
-        __builtin_prefetch(line, 0, 2);
-    else
-        __builtin_prefetch(line, 0, 3);
-}
-
 /* All rows give the same bits. frames and refine are for shapes of their own centre, sharpen for flat ones. */
 struct rsr_sketch_kernel {
     const char *name;

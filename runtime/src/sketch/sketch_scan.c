@@ -1,6 +1,7 @@
 /* sketch_scan.c - scanning and refining in portable C, and the table of all kernels. */
 #include <string.h>
 
+#include "fetch_line.h"
 #include "rsr_cpu_detect.h"
 #include "sketch_build.h"
 
@@ -106,7 +107,7 @@ void rsr_sketch_sharpen_by(rsr_sketch_team_fn *team_dots, const struct rsr_sketc
     for (uint32_t i = 0; i < n; i++) {
         const char *ahead = (const char *)gains[i + RSR_SKETCH_AHEAD];
         for (size_t at = 0; ahead != NULL && at < bytes + 63; at += 64)
-            rsr_sketch_fetch(ahead + (at < bytes ? at : bytes - 1), true);
+            rsr_fetch_line(ahead + (at < bytes ? at : bytes - 1), true);
         t[i] = t[i] + sharpen_one(team_dots, query, teams, gains[i]);
     }
 }

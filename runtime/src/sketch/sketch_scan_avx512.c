@@ -3,6 +3,8 @@
  * to. */
 #include "sketch_scan.h"
 
+#include "fetch_line.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
@@ -125,7 +127,7 @@ INLINE void scan_groups(const struct rsr_sketch_shape *shape, const uint8_t *blo
         EACH(i, n)
         q[i]++;
         for (uint32_t i = 0; i < part_lines; i++, fetched += 64)
-            rsr_sketch_fetch(fetched, far);
+            rsr_fetch_line(fetched, far);
     }
 }
 
@@ -136,8 +138,8 @@ INLINE void fetch_second(const struct rsr_sketch_shape *shape, const uint8_t *bl
     for (; vectors != 0; vectors &= vectors - 1) {
         const size_t vector = group * RSR_SKETCH_LANES + (uint32_t)__builtin_ctz(vectors);
         for (uint32_t at = 0; at < row; at += 64)
-            rsr_sketch_fetch(block + shape->plane_at[1] + vector * row + at, far);
-        rsr_sketch_fetch(block + shape->residual_at[1] + vector * shape->n_slices, far);
+            rsr_fetch_line(block + shape->plane_at[1] + vector * row + at, far);
+        rsr_fetch_line(block + shape->residual_at[1] + vector * shape->n_slices, far);
     }
 }
 
@@ -232,7 +234,7 @@ INLINE void bounds(const struct rsr_sketch_shape *shape, const uint8_t *block,
             q[i]++;
             EACH(g, n_groups)
             EACH(w, 4)
-            rsr_sketch_fetch(fetched + g * group_bytes + (size_t)w * 64, far);
+            rsr_fetch_line(fetched + g * group_bytes + (size_t)w * 64, far);
             for (uint32_t at = s * 64; at < first_bytes; at += shape->n_slices * 64)
                 __builtin_prefetch(next + at, 0, 3);
         }
