@@ -17,7 +17,7 @@
 
 #include "base/round.h"
 
-#define MAX_VECTORS 6 /* of a unit */
+#define MAX_VECTORS 10 /* of a unit */
 #define RUNS 4        /* of int32 sums in a vector of rows: a quarter of them each */
 #define LINE_BYTES 64
 #define WORD_CODES 3       /* of a word; */

@@ -20,7 +20,7 @@
 
 /* Tokens whose tables are in the scratch memory together: all of them use codes read once. */
 #define LUT_TOKENS RSR_TABLE_TOKENS
-#define LUT_MAX_RUNS 24u /* of a unit */
+#define LUT_MAX_RUNS 40u /* of a unit */
 
 struct rsrc_lut_walk;
 

@@ -320,13 +320,13 @@ static void test_streams(void) {
     }
 }
 
-/* Of 10 vectors, two cores have 5 each, four at most 3, which are units; the plan's tile is rounded up to
+/* Of 10 vectors, one core has all, two have 5 each, four at most 3, which are units; the plan's tile is rounded up to
  * whole units. */
 static void test_units(struct suite *suite) {
     static const struct {
         uint32_t cores, tile_rows, unit_vectors, kernel_tile_rows, n_tiles;
-    } units[] = {{0, 1, 5, 320, 2},   {2, 1, 5, 320, 2},   {10, 64, 1, 64, 10},
-                 {4, 129, 3, 192, 4}, {64, 65, 1, 128, 5}, {1, UINT32_MAX, 5, 640, 1},
+    } units[] = {{0, 1, 10, 640, 1},  {2, 1, 5, 320, 2},   {10, 64, 1, 64, 10},
+                 {4, 129, 3, 192, 4}, {64, 65, 1, 128, 5}, {1, UINT32_MAX, 10, 640, 1},
                  {4, 200, 3, 384, 2}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         const struct shape shape = {640, 10, units[i].tile_rows};
