@@ -19,6 +19,12 @@
 #define CHUNK_HEADS (RSR_NATIVE == 16 ? 4u : 1u)
 /* Vectors of 16 output elements summed at once. */
 #define VALUE_VECTORS (RSR_NATIVE == 4 ? 2u : 4u)
+/* Where values are fetched to the second cache: rows of a block, which two heads at once read as
+ * wholes and the others from the first cache. 4 rows take longer, 16 as long. */
+#define WIDE_ROWS 8u
+#define WIDE_HEADS 2u
+#define WIDE_VECTORS 8u /* of 16 output elements: a row */
+#define WIDE_FLOATS (16 * WIDE_VECTORS)
 
 /* A page as a block of heads sees it. */
 struct block {
@@ -228,6 +234,62 @@ RSR_INLINE void page_slice(const struct block *b, enum rsr_kv_type type, bool fa
     }
 }
 
+/* Adds n_rows rows of values to the sums of n_heads heads, whose weights are z. With each row n_lines
+ * lines are fetched, from `ahead` on. */
+RSR_INLINE void add_wide(float (*sums)[WIDE_FLOATS], const float *z, uint32_t n_heads,
+                         const float *v, uint32_t n_rows, const char *ahead, uint32_t n_lines) {
+    struct rsr_f16 acc[WIDE_HEADS][WIDE_VECTORS];
+    for (uint32_t h = 0; h < n_heads; h++)
+        for (uint32_t i = 0; i < WIDE_VECTORS; i++)
+            acc[h][i] = rsr_load16(sums[h] + (size_t)16 * i);
+    for (uint32_t j = 0; j < n_rows; j++, v += WIDE_FLOATS, ahead += (size_t)64 * n_lines) {
+        struct rsr_f16 value[WIDE_VECTORS];
+        for (uint32_t i = 0; i < WIDE_VECTORS; i++) {
+            value[i] = rsr_load16(v + (size_t)16 * i);
+            if (i < n_lines)
+                rsr_fetch_line(ahead + (size_t)64 * i, true);
+        }
+        for (uint32_t h = 0; h < n_heads; h++)
+            for (uint32_t i = 0; i < WIDE_VECTORS; i++)
+                acc[h][i] = rsr_add_scaled(acc[h][i], z[h * RSR_PAGE_TOKENS + j], value[i]);
+    }
+    for (uint32_t h = 0; h < n_heads; h++)
+        for (uint32_t i = 0; i < WIDE_VECTORS; i++)
+            rsr_store16(sums[h] + (size_t)16 * i, acc[h][i]);
+}
+
+/* page_values() of float32 rows of WIDE_FLOATS elements, in the order of memory: on a Zen 4 fetching to
+ * the second cache makes the processor look further ahead along lines that it sees read one after
+ * another, and brings hardly any line by itself. The first two walks over a block fetch half of the
+ * lines each, so that fetching never pauses. */
+static void wide_values(const struct block *b) {
+    const size_t half_bytes = WIDE_ROWS * WIDE_FLOATS * sizeof(float) / 2;
+    const float *v = b->page->values;
+    const void *then = b->page->next_keys != NULL ? b->page->next_keys : v;
+    const uint32_t n_keys = b->page->n_keys, n_heads = b->n_heads;
+    float sums[BLOCK_HEADS][WIDE_FLOATS];
+    memset(sums, 0, n_heads * sizeof(sums[0]));
+    for (uint32_t j = 0; j < n_keys; j += WIDE_ROWS, v += WIDE_ROWS * WIDE_FLOATS) {
+        const uint32_t n = n_keys - j < WIDE_ROWS ? n_keys - j : WIDE_ROWS;
+        const char *ahead = ahead_of(b, RSR_KV_F32, true, b->page->values, then, j);
+        for (uint32_t h = 0; h < n_heads; h += WIDE_HEADS, ahead += half_bytes) {
+            const float *z = b->z[h] + j;
+            const bool fetch = b->fetch && h < 2 * WIDE_HEADS;
+            if (n_heads - h < WIDE_HEADS && fetch)
+                add_wide(sums + h, z, 1, v, n, ahead, WIDE_VECTORS);
+            else if (n_heads - h < WIDE_HEADS)
+                add_wide(sums + h, z, 1, v, n, ahead, 0);
+            else if (fetch)
+                add_wide(sums + h, z, WIDE_HEADS, v, n, ahead, WIDE_VECTORS / 2);
+            else
+                add_wide(sums + h, z, WIDE_HEADS, v, n, ahead, 0);
+        }
+    }
+    for (uint32_t h = 0; h < n_heads; h++)
+        for (uint32_t d = 0; d < WIDE_FLOATS; d += 16)
+            merge16(b, h, d, rsr_load16(sums[h] + d));
+}
+
 RSR_INLINE void page_values(const struct block *b, enum rsr_kv_type type, bool far) {
     const uint32_t row_floats = b->page->row_floats;
     uint32_t d = 0;
@@ -248,7 +310,10 @@ RSR_INLINE void attend_page(const struct rsr_attend_head *heads, uint32_t n_head
         b.fetch = first == 0;
         page_scores(&b, type, far, scale);
         weigh_page(&b, rsr_kv_row_bytes(type, page->row_floats), rows_ahead(type, far), far);
-        page_values(&b, type, far);
+        if (far && page->row_floats == WIDE_FLOATS)
+            wide_values(&b);
+        else
+            page_values(&b, type, far);
     }
 }
 
