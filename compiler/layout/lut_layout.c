@@ -23,7 +23,7 @@ static const struct lut_machine {
 #define F(id) RSR_CPU_MASK(id)
     {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, RSRC_LUT_TABLE128, 64, 10, "table128x64"},
     {F(AVX512BW), 512, RSRC_LUT_WORDS, 64, 2, "words32x64"},
-    {F(AVX2), 256, RSRC_LUT_SHUFFLE16, 32, 3, "shuffle16x32"},
+    {F(AVX2), 256, RSRC_LUT_SHUFFLE16, 32, 2, "shuffle16x32"},
     {F(SSSE3), 128, RSRC_LUT_SHUFFLE16, 16, 2, "shuffle16x16"},
     {F(NEON), 128, RSRC_LUT_SHUFFLE16, 16, 4, "shuffle16x16"},
 #undef F

@@ -257,12 +257,11 @@ static void zip_narrow(struct unit *u, uint32_t v) {
 }
 
 /* The nibbles of one segment; the odd ones are above the even ones. Its parts begin the sums of bytes, or
- * are added to them. */
-static void emit_nibble_segment(struct unit *u, uint32_t segment) {
+ * are added to them. Its sign is at bit 7. */
+static void emit_nibble_segment(struct unit *u, uint32_t segment, bool begins) {
     struct rsrc_kb *kb = u->kb;
     const uint32_t rows = layout_of(u)->vector_rows, group = rows / 16;
     const int64_t at = (int64_t)(segment / group) * 2 * rows + segment % group * 16;
-    const bool begins = segment % layout_of(u)->byte_segments == 0;
     rsrc_kb_load_lanes(kb, u->tables[0], table_address(u, at));
     rsrc_kb_load_lanes(kb, u->tables[1], table_address(u, at + rows));
     for (uint32_t v = 0; v < u->n_vectors; v++) {
@@ -274,7 +273,7 @@ static void emit_nibble_segment(struct unit *u, uint32_t segment) {
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->code, u->nibble);
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, low, u->code, u->tables[0]);
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, high, u->code, u->tables[1]);
-        apply_signs(u, u->signs[v], segment, low, high);
+        apply_signs(u, u->signs[v], 7, low, high);
         if (begins)
             continue;
         rsrc_kb_binary(kb, RSR_KOP_ADD, u->lows[v], u->lows[v], low);
@@ -282,15 +281,19 @@ static void emit_nibble_segment(struct unit *u, uint32_t segment) {
     }
 }
 
+/* From the last segment to the first: doubled, bytes of signs have the next one's at bit 7, where a comparison
+ * with 0 spreads it. */
 static void emit_nibble_step(struct unit *u) {
     const struct rsrc_lut_layout *layout = layout_of(u);
     for (uint32_t v = 0; layout->has_sign && v < u->n_vectors; v++)
         load_codes(u, u->signs[v], layout->step_planes - 1, v, 0);
-    for (uint32_t s = 0; s < layout->step_segments; s++) {
-        for (uint32_t v = 0; s % 2 == 0 && v < u->n_vectors; v++)
+    for (uint32_t s = layout->step_segments; s-- > 0;) {
+        for (uint32_t v = 0; s % 2 != 0 && v < u->n_vectors; v++)
             load_codes(u, u->codes[v], s / 2, v, 0);
-        emit_nibble_segment(u, s);
-        for (uint32_t v = 0; (s + 1) % layout->byte_segments == 0 && v < u->n_vectors; v++)
+        emit_nibble_segment(u, s, (s + 1) % layout->byte_segments == 0);
+        for (uint32_t v = 0; layout->has_sign && s != 0 && v < u->n_vectors; v++)
+            rsrc_kb_binary(u->kb, RSR_KOP_ADD, u->signs[v], u->signs[v], u->signs[v]);
+        for (uint32_t v = 0; s % layout->byte_segments == 0 && v < u->n_vectors; v++)
             if (adds_pairs(u))
                 add_zipped(u, v, u->lows[v], u->highs[v]);
             else
