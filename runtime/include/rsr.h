@@ -199,7 +199,7 @@ typedef void rsr_probe_fn(void *user, const rsr_probe_point *point);
 
 typedef struct rsr_engine_options {
     uint32_t size_bytes;
-    uint32_t n_threads;     /* 0: the CPUs this process may use (mask and cgroup quota) */
+    uint32_t n_threads;     /* 0: the CPUs this process may use (mask or OpenMP places, quota) */
     uint32_t context;       /* largest sequence; 0: the model's own */
     uint32_t kv_tokens;     /* tokens the page pool holds, over all sequences; 0: `context` */
     uint32_t max_batch;     /* tokens evaluated at once inside; 0: 128 */

@@ -21,8 +21,8 @@ bool rsr_cpu_enable(uint64_t features);
 /* "avx512f and avx512bw" into text; "" for no feature. */
 void rsr_cpu_name_features(uint64_t features, char *text, size_t capacity);
 
-/* CPUs of the calling thread's affinity mask, cut by the cgroup's CPU quota (rounded up); at least
- * 1. */
+/* CPUs of the calling thread's affinity mask, or of OpenMP's places where it binds threads and these are
+ * more; cut by the cgroup's CPU quota (rounded up); at least 1. */
 uint32_t rsr_cpu_available(void);
 
 /* Binds the calling thread to the n-th CPU (modulo their number) of its affinity mask. */
