@@ -18,7 +18,7 @@
 #include "base/round.h"
 
 #define MAX_VECTORS 10 /* of a unit */
-#define RUNS 4        /* of int32 sums in a vector of rows: a quarter of them each */
+#define RUNS 4         /* of int32 sums in a vector of rows: a quarter of them each */
 #define LINE_BYTES 64
 #define WORD_CODES 3       /* of a word; */
 #define WORD_CODE_BITS 5   /* the bit that is left is one of the step's last code */
@@ -193,12 +193,12 @@ static struct rsrc_address table_address(const struct unit *u, int64_t offset) {
     return rsrc_address_plus(at, u->base.step, layout_of(u)->table_step_bytes);
 }
 
-/* Where bit `bit` of `signs` is set, the looked-up parts become their opposites less 1. */
-static void apply_signs(struct unit *u, uint16_t signs, uint32_t bit, uint16_t low, uint16_t high) {
+/* Where bit 7 of `signs` is set, the looked-up parts become their opposites less 1. */
+static void apply_signs(struct unit *u, uint16_t signs, uint16_t low, uint16_t high) {
     struct rsrc_kb *kb = u->kb;
     if (!layout_of(u)->has_sign)
         return;
-    rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, u->sign, signs, bit);
+    rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, u->sign, signs, 7);
     rsrc_kb_binary(kb, RSR_KOP_XOR, low, low, u->sign);
     rsrc_kb_binary(kb, RSR_KOP_XOR, high, high, u->sign);
 }
@@ -224,7 +224,7 @@ static void emit_table128_step(struct unit *u) {
         load_codes(u, u->codes[v], 0, v, 0);
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->low, u->codes[v], u->tables[0], u->tables[1]);
         rsrc_kb_ternary(kb, RSR_KOP_TABLE2, u->high, u->codes[v], u->tables[2], u->tables[3]);
-        apply_signs(u, u->codes[v], 7, u->low, u->high);
+        apply_signs(u, u->codes[v], u->low, u->high);
         add_zipped(u, v, u->low, u->high);
     }
 }
@@ -273,7 +273,7 @@ static void emit_nibble_segment(struct unit *u, uint32_t segment, bool begins) {
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->code, u->nibble);
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, low, u->code, u->tables[0]);
         rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, high, u->code, u->tables[1]);
-        apply_signs(u, u->signs[v], 7, low, high);
+        apply_signs(u, u->signs[v], low, high);
         if (begins)
             continue;
         rsrc_kb_binary(kb, RSR_KOP_ADD, u->lows[v], u->lows[v], low);
@@ -281,8 +281,8 @@ static void emit_nibble_segment(struct unit *u, uint32_t segment, bool begins) {
     }
 }
 
-/* From the last segment to the first: doubled, bytes of signs have the next one's at bit 7, where a comparison
- * with 0 spreads it. */
+/* From the last segment to the first: doubled, bytes of signs have the next one's at bit 7, where a
+ * comparison with 0 spreads it. */
 static void emit_nibble_step(struct unit *u) {
     const struct rsrc_lut_layout *layout = layout_of(u);
     for (uint32_t v = 0; layout->has_sign && v < u->n_vectors; v++)

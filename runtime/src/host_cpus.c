@@ -146,8 +146,9 @@ uint32_t rsr_cpu_available(void) {
     int count = mask != NULL ? CPU_COUNT_S(size, mask) : 1;
     if (mask != NULL)
         CPU_FREE(mask);
-    if (count < count_placed())
-        count = count_placed();
+    const int placed = count_placed();
+    if (count < placed)
+        count = placed;
     uint64_t quota = cgroup_quota();
     uint32_t cpus = count > 0 ? (uint32_t)count : 1;
     return quota != 0 && quota < cpus ? (uint32_t)quota : cpus;
