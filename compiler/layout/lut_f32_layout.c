@@ -6,13 +6,9 @@
 
 /* Two vectors of floats are a table of ternary sums: 27 of them on AVX-512; where they have only 16
  * lanes, the 14 that differ by more than their sign. */
-static const struct machine {
-    uint64_t features;
-    uint32_t vector_bits; /* at least */
-    uint32_t vector_rows, max_vectors;
-} machines[] = {
-    {RSR_CPU_MASK(AVX512F), 512, 16, 8},
-    {RSR_CPU_MASK(AVX2), 256, 8, 2},
+static const struct rsrc_lut_machine machines[] = {
+    {.features = RSR_CPU_MASK(AVX512F), .vector_bits = 512, .vector_rows = 16, .max_vectors = 8},
+    {.features = RSR_CPU_MASK(AVX2), .vector_bits = 256, .vector_rows = 8, .max_vectors = 2},
 };
 
 static const struct alphabet_codes {
@@ -32,11 +28,8 @@ static uint32_t count_vectors(const struct rsrc_lut_f32_layout *layout, bool sec
 
 bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut_f32_shape *shape,
                               struct rsrc_lut_f32_layout *out) {
-    const struct machine *machine = NULL;
-    for (size_t i = 0; machine == NULL && i < sizeof machines / sizeof *machines; i++)
-        if (rsrc_target_has(spec, machines[i].features) &&
-            spec->vector_bits >= machines[i].vector_bits)
-            machine = &machines[i];
+    const struct rsrc_lut_machine *machine =
+        rsrc_pick_lut_machine(spec, machines, sizeof machines / sizeof *machines);
     if (machine == NULL)
         return false;
     const struct alphabet_codes *codes = &alphabet_codes[shape->alphabet];

@@ -12,20 +12,13 @@
 #define ZERO_WORD 13        /* the ternary code 0, of -13 .. 13, in WORDS */
 
 /* What a target can look up, best first. */
-static const struct lut_machine {
-    uint64_t features;    /* all required */
-    uint32_t vector_bits; /* at least */
-    enum rsrc_lut_lookup lookup;
-    uint32_t vector_rows;
-    uint32_t max_vectors; /* of a unit: as many sums as the registers hold */
-    const char *form;
-} lut_machines[] = {
+static const struct rsrc_lut_machine lut_machines[] = {
 #define F(id) RSR_CPU_MASK(id)
-    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, RSRC_LUT_TABLE128, 64, 10, "table128x64"},
-    {F(AVX512BW), 512, RSRC_LUT_WORDS, 64, 2, "words32x64"},
-    {F(AVX2), 256, RSRC_LUT_SHUFFLE16, 32, 2, "shuffle16x32"},
-    {F(SSSE3), 128, RSRC_LUT_SHUFFLE16, 16, 2, "shuffle16x16"},
-    {F(NEON), 128, RSRC_LUT_SHUFFLE16, 16, 4, "shuffle16x16"},
+    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, 64, 10, RSRC_LUT_TABLE128, "table128x64"},
+    {F(AVX512BW), 512, 64, 2, RSRC_LUT_WORDS, "words32x64"},
+    {F(AVX2), 256, 32, 2, RSRC_LUT_SHUFFLE16, "shuffle16x32"},
+    {F(SSSE3), 128, 16, 2, RSRC_LUT_SHUFFLE16, "shuffle16x16"},
+    {F(NEON), 128, 16, 4, RSRC_LUT_SHUFFLE16, "shuffle16x16"},
 #undef F
 };
 
@@ -77,13 +70,20 @@ uint64_t rsrc_lut_stream_bytes(uint64_t filled, uint32_t n_streams) {
     return rsrc_round_up(filled + PAGE_BYTES - part, PAGE_BYTES) - PAGE_BYTES + part;
 }
 
+const struct rsrc_lut_machine *rsrc_pick_lut_machine(const struct rsr_spec *spec,
+                                                     const struct rsrc_lut_machine *machines,
+                                                     size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (rsrc_target_has(spec, machines[i].features) &&
+            spec->vector_bits >= machines[i].vector_bits)
+            return &machines[i];
+    return NULL;
+}
+
 bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabet, uint32_t rows,
                           uint32_t cols, struct rsrc_lut_layout *out) {
-    const struct lut_machine *machine = NULL;
-    for (size_t i = 0; machine == NULL && i < sizeof lut_machines / sizeof *lut_machines; i++)
-        if (rsrc_target_has(spec, lut_machines[i].features) &&
-            spec->vector_bits >= lut_machines[i].vector_bits)
-            machine = &lut_machines[i];
+    const struct rsrc_lut_machine *machine =
+        rsrc_pick_lut_machine(spec, lut_machines, sizeof lut_machines / sizeof *lut_machines);
     if (machine == NULL)
         return false;
     const bool ternary = alphabet == RSR_TERNARY;

@@ -45,6 +45,22 @@ enum rsrc_lut_lookup { RSRC_LUT_TABLE128, RSRC_LUT_SHUFFLE16, RSRC_LUT_WORDS };
 #define LUT_HIGH_BITS 5
 #define LUT_HIGH_WEIGHT (1 << LUT_HIGH_BITS)
 
+/* What can look sums up, and how; a table of them is ordered best first. */
+struct rsrc_lut_machine {
+    uint64_t features;    /* all required */
+    uint32_t vector_bits; /* at least */
+    uint32_t vector_rows;
+    uint32_t max_vectors; /* of a unit: as many sums as the registers hold */
+    /* Of sums of integers alone: */
+    enum rsrc_lut_lookup lookup;
+    const char *form;
+};
+
+/* The first of n machines that the target is; NULL: none. */
+const struct rsrc_lut_machine *rsrc_pick_lut_machine(const struct rsr_spec *spec,
+                                                     const struct rsrc_lut_machine *machines,
+                                                     size_t n);
+
 struct rsrc_lut_layout {
     const char *form; /* names lookup and vector */
     enum rsr_alphabet alphabet;
