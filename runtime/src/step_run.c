@@ -406,18 +406,27 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
  * single token's norms. */
 #define FETCH_BYTES (128u << 10)
 
-/* The beginning of this worker's share of n parts of each stream, no more than `most` bytes in all. */
-static struct rsr_fetch begin_of_share(const struct walk *w, const void *memory, uint32_t n,
-                                       uint64_t part_bytes, uint32_t n_streams,
-                                       uint64_t stream_bytes, uint64_t most) {
-    const uint32_t begin = rsr_share_of(n, w->worker, w->n_workers),
-                   end = rsr_share_of(n, w->worker + 1, w->n_workers);
-    const uint64_t bytes = (end - begin) * part_bytes;
-    const char *at = (const char *)memory + begin * part_bytes;
+/* Weights in parts of one size that workers share out. */
+struct weight_parts {
+    const void *memory;
+    uint32_t n;
+    uint64_t part_bytes; /* of every stream */
+    uint32_t n_streams;
+    uint64_t stream_bytes; /* from one stream to the next */
+};
+
+/* The beginning of this worker's share of the parts, no more than `most` bytes in all. */
+static struct rsr_fetch begin_of_share(const struct walk *w, const struct weight_parts *parts,
+                                       uint64_t most) {
+    const uint32_t begin = rsr_share_of(parts->n, w->worker, w->n_workers),
+                   end = rsr_share_of(parts->n, w->worker + 1, w->n_workers);
+    const uint64_t bytes = (end - begin) * parts->part_bytes;
+    const uint64_t most_of_stream = most / parts->n_streams;
+    const char *at = (const char *)parts->memory + begin * parts->part_bytes;
     return (struct rsr_fetch){.at = at,
-                              .end = at + (bytes < most / n_streams ? bytes : most / n_streams),
-                              .n_streams = n_streams,
-                              .stream_bytes = stream_bytes};
+                              .end = at + (bytes < most_of_stream ? bytes : most_of_stream),
+                              .n_streams = parts->n_streams,
+                              .stream_bytes = parts->stream_bytes};
 }
 
 /* What this worker reads first of an operation's weights, if that is known. */
@@ -426,15 +435,20 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
     const struct rsr_picks *picks = &w->engine->picks;
     if (op->arg != RSR_NO_KERNEL) {
         const struct rsr_kernel_desc *kernel = &target->kernels[op->arg];
-        if (kernel->weights.codes != NULL && kernel->list == RSR_LIST_NONE)
-            return begin_of_share(w, kernel->weights.codes, kernel->n_tiles, kernel->tile_bytes,
-                                  kernel->n_streams, kernel->stream_bytes, FETCH_BYTES);
+        const struct weight_parts tiles = {.memory = kernel->weights.codes,
+                                           .n = kernel->n_tiles,
+                                           .part_bytes = kernel->tile_bytes,
+                                           .n_streams = kernel->n_streams,
+                                           .stream_bytes = kernel->stream_bytes};
+        if (tiles.memory != NULL && kernel->list == RSR_LIST_NONE)
+            return begin_of_share(w, &tiles, FETCH_BYTES);
     } else if (picks->n_sketched > 0) {
         const uint32_t first_bytes = rsr_sketch_first_bytes(&picks->shape);
-        return begin_of_share(w, target->head_sketch.blocks,
-                              rsr_sketch_blocks_of(target->head.rows),
-                              target->head_sketch.block_bytes, 1, 0,
-                              first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
+        const struct weight_parts blocks = {.memory = target->head_sketch.blocks,
+                                            .n = rsr_sketch_blocks_of(target->head.rows),
+                                            .part_bytes = target->head_sketch.block_bytes,
+                                            .n_streams = 1};
+        return begin_of_share(w, &blocks, first_bytes < FETCH_BYTES ? first_bytes : FETCH_BYTES);
     }
     return (struct rsr_fetch){.at = NULL};
 }
