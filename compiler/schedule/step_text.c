@@ -26,21 +26,9 @@
 #define MAX_OFFSET (UINT64_C(1) << 40)
 
 static const char *const OP_NAMES[RSR_OP_KIND_COUNT] = {
-    [RSR_OP_EMBED] = "embed",
-    [RSR_OP_ROPE_TABLE] = "rope_table",
-    [RSR_OP_ADD] = "add",
-    [RSR_OP_NORM] = "norm",
-    [RSR_OP_QUANT] = "quant",
-    [RSR_OP_ACT_MUL] = "act_mul",
-    [RSR_OP_LINEAR] = "linear",
-    [RSR_OP_ROPE_APPEND] = "rope_append",
-    [RSR_OP_ATTENTION] = "attention",
-    [RSR_OP_HEAD] = "head",
-    [RSR_OP_DENSE] = "dense",
-    [RSR_OP_PAD] = "pad",
-    [RSR_OP_OUTPUT] = "output",
-    [RSR_OP_LIST_ROWS] = "list_rows",
-    [RSR_OP_LIST_COLS] = "list_cols",
+#define OP_NAME(id, name) [RSR_OP_##id] = name,
+    RSR_OP_KINDS(OP_NAME)
+#undef OP_NAME
 };
 
 /* What an operation's number is; word NULL: it has none. An optional one is not printed where it says

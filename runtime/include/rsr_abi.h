@@ -189,29 +189,50 @@ enum rsr_role {
  * A step is an ordered table. Operations work on buffers of n_tokens rows; an operation with
  * RSR_OP_BARRIER is followed by a barrier of all workers. Operations split by token (marked T) need
  * no barrier between each other: the same worker owns the same tokens in all of them.
+ *
+ *   EMBED        T  dst f32 <- embedding row of the token
+ *   ROPE_TABLE   T  dst f32[head_dim] <- cos, sin of the token's position, half each, by ropes[arg]
+ *   ADD          T  dst f32 += src0 f32
+ *   NORM         T  dst f32 <- RMS norm of src0 f32, weights norms[arg]
+ *   QUANT        T  dst act rows <- int8 quantisation of src0 f32
+ *   ACT_MUL      T  dst f32 <- act(src0) * src1
+ *   LINEAR       tiles: dst f32 <- kernels[arg] over src0, act rows or f32 as its input is
+ *   ROPE_APPEND  (token, head): q = src0 in place and k = src1 are normalised head by head with
+ *                norms[arg] and norms[arg + 1], unless arg is RSR_NO_NORM, and rotated; k and
+ *                v = src2 go to the KV pages of `block`; src3 = the rope table
+ *   ATTENTION    (token, KV head): dst f32 <- attention of q = src0 over `block`'s pages; a token
+ *                sees the last arg keys, its own included; 0: all
+ *   HEAD         rows x wanted tokens: logits <- head . src0 f32; arg RSR_NO_KERNEL: the target's
+ *                head, else kernels[arg] over src0
+ *   DENSE        rows: dst f32 <- dense[arg] . src0 f32
+ *   PAD          T  dst f32, from its cols to the end of the row, <- 0
+ *   OUTPUT       T  outputs of wanted tokens <- src0 f32
+ *   LIST_ROWS    T  dst, act rows, <- behind them the list of src0 f32's elements above 0
+ *   LIST_COLS    T  dst, act rows, <- behind them the list of their elements that are not 0
+ *
+ * Enum suffix and the name that people see. The order is ABI; append only.
  */
+#define RSR_OP_KINDS(X)                                                                              \
+    X(EMBED, "embed")                                                                                \
+    X(ROPE_TABLE, "rope_table")                                                                      \
+    X(ADD, "add")                                                                                    \
+    X(NORM, "norm")                                                                                  \
+    X(QUANT, "quant")                                                                                \
+    X(ACT_MUL, "act_mul")                                                                            \
+    X(LINEAR, "linear")                                                                              \
+    X(ROPE_APPEND, "rope_append")                                                                    \
+    X(ATTENTION, "attention")                                                                        \
+    X(HEAD, "head")                                                                                  \
+    X(DENSE, "dense")                                                                                \
+    X(PAD, "pad")                                                                                    \
+    X(OUTPUT, "output")                                                                              \
+    X(LIST_ROWS, "list_rows")                                                                        \
+    X(LIST_COLS, "list_cols")
+
 enum rsr_op_kind {
-    RSR_OP_EMBED,       /* T  dst f32 <- embedding row of the token */
-    RSR_OP_ROPE_TABLE,  /* T  dst f32[head_dim] <- cos, sin of the token's position, half each, by
-                           ropes[arg] */
-    RSR_OP_ADD,         /* T  dst f32 += src0 f32 */
-    RSR_OP_NORM,        /* T  dst f32 <- RMS norm of src0 f32, weights norms[arg] */
-    RSR_OP_QUANT,       /* T  dst act rows <- int8 quantisation of src0 f32 */
-    RSR_OP_ACT_MUL,     /* T  dst f32 <- act(src0) * src1 */
-    RSR_OP_LINEAR,      /* tiles: dst f32 <- kernels[arg] over src0, act rows or f32 as its input is */
-    RSR_OP_ROPE_APPEND, /* (token, head): q = src0 in place and k = src1 are normalised head by head
-                           with norms[arg] and norms[arg + 1], unless arg is RSR_NO_NORM, and
-                           rotated; k and v = src2 go to the KV pages of `block`; src3 = the rope
-                           table */
-    RSR_OP_ATTENTION,   /* (token, KV head): dst f32 <- attention of q = src0 over `block`'s pages;
-                           a token sees the last arg keys, its own included; 0: all */
-    RSR_OP_HEAD,        /* rows x wanted tokens: logits <- head . src0 f32; arg RSR_NO_KERNEL: the
-                           target's head, else kernels[arg] over src0 */
-    RSR_OP_DENSE,       /* rows: dst f32 <- dense[arg] . src0 f32 */
-    RSR_OP_PAD,         /* T  dst f32, from its cols to the end of the row, <- 0 */
-    RSR_OP_OUTPUT,      /* T  outputs of wanted tokens <- src0 f32 */
-    RSR_OP_LIST_ROWS,   /* T  dst, act rows, <- behind them the list of src0 f32's elements above 0 */
-    RSR_OP_LIST_COLS,   /* T  dst, act rows, <- behind them the list of their elements that are not 0 */
+#define RSR_OP_KIND_ROW(id, name) RSR_OP_##id,
+    RSR_OP_KINDS(RSR_OP_KIND_ROW)
+#undef RSR_OP_KIND_ROW
     RSR_OP_KIND_COUNT
 };
 
