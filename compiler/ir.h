@@ -470,6 +470,7 @@ enum rsr_kbuf {
     X(MADD_U8S8, 2, "I16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); bits as above") \
     X(DOT_S8S8, 3, "I32 d[i] = a[i] + sum over 4 of s8 b[4i+j] * s8 c[4i+j]; bits as above")       \
     X(MADD_I16, 2, "I32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")                                 \
+    X(FMA, 3, "F32 d = a * b + c, rounded once")                                                   \
     /* Index as data: look-ups and the shuffles around them (lut). Lane 16: 16 bytes. */           \
     X(LOAD_LANES, 0, "the 16 bytes at buffer[address] in every lane 16 of d")                      \
     X(SHUFFLE16, 2, "U8 d[i] = b[i / 16 * 16 + a[i]]; every U8 a[i] < 16")                         \

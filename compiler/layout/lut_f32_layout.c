@@ -94,3 +94,7 @@ uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout) {
     return layout->segment_cols * layout->table_sums +
            (layout->alphabet == RSR_TERNARY ? layout->vector_rows : 0);
 }
+
+uint64_t rsrc_lut_f32_index_bytes(const struct rsrc_lut_f32_layout *layout) {
+    return (rsrc_lut_f32_n_digits(layout) + layout->vector_rows) * sizeof(float);
+}

@@ -19,7 +19,7 @@
  *          after unit: of the n vectors, group after group, the scales (scale_bytes each, row after row),
  *          then for each step the words. Rows beyond the matrix have scale 0
  *   index  for every column of a segment table_sums floats: its digit in each code; ternary: of the
- *          one column vector_rows floats
+ *          one column vector_rows floats; vector_rows ones
  */
 #ifndef RSRC_LAYOUT_LUT_F32_LAYOUT_H
 #define RSRC_LAYOUT_LUT_F32_LAYOUT_H
@@ -57,7 +57,8 @@ uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_group_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_vector_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout);
-/* Floats of the index: digits. */
+/* Floats of the index: digits; behind them the ones. */
 uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout);
+uint64_t rsrc_lut_f32_index_bytes(const struct rsrc_lut_f32_layout *layout);
 
 #endif

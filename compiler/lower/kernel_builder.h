@@ -38,7 +38,7 @@ uint32_t rsrc_kb_body_end(struct rsrc_kb *kb);
 uint16_t rsrc_kb_binary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
                         uint16_t b);
 uint16_t rsrc_kb_unary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a);
-/* DOT_U8S8, DOT_S8S8, TABLE2, TILE_DOT_S8S8. */
+/* DOT_U8S8, DOT_S8S8, FMA, TABLE2, TILE_DOT_S8S8. */
 uint16_t rsrc_kb_ternary(struct rsrc_kb *kb, enum rsr_kop_kind kind, uint16_t dst, uint16_t a,
                          uint16_t b, uint16_t c);
 /* Unary with an immediate: SHR, SHL, EXTRACT, SPREAD_BIT. */

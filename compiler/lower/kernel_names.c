@@ -32,6 +32,7 @@ const char *const rsrc_kop_names[RSR_KOP_COUNT] = {
     [RSR_KOP_MADD_U8S8] = "madd_u8s8",
     [RSR_KOP_DOT_S8S8] = "dot_s8s8",
     [RSR_KOP_MADD_I16] = "madd_i16",
+    [RSR_KOP_FMA] = "fma",
     [RSR_KOP_LOAD_LANES] = "load_lanes",
     [RSR_KOP_SHUFFLE16] = "shuffle16",
     [RSR_KOP_TABLE] = "table",

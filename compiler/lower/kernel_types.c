@@ -122,6 +122,8 @@ bool rsrc_kop_types_fit(const struct rsr_kop *op, const struct rsr_kreg *d,
         return d->elem == RSR_ELEM_I16 && same_bytes(a, d) && same_bytes(b, d);
     case RSR_KOP_MADD_I16:
         return d->elem == RSR_ELEM_I32 && is_type(a, RSR_ELEM_I16, 2 * d->lanes) && same_type(a, b);
+    case RSR_KOP_FMA:
+        return d->elem == RSR_ELEM_F32 && same_type(d, a) && same_type(d, b) && same_type(d, c);
     case RSR_KOP_LOAD_LANES:
         return has_lanes16(d);
     case RSR_KOP_SHUFFLE16:

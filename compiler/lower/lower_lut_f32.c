@@ -29,6 +29,7 @@
 #define MAX_VECTORS 8u
 #define MAX_SEGMENT_COLS 4u
 #define MAX_HALVES 2u
+#define FMA_BYTES 64 /* vectors whose sums are multiply-added */
 #define SIGN_BIT INT64_C(0x80000000)
 /* From a binary16 number's bits, at their place in a binary32 one, to its value. */
 #define HALF_SHIFT 13
@@ -239,6 +240,7 @@ struct unit {
     uint16_t words[MAX_VECTORS];      /* u32 */
     uint16_t code, sign, sign_mask, term, sign_term;
     uint16_t tables[MAX_HALVES];
+    uint16_t ones;                                /* RSR_NO_KREG: terms are added */
     uint16_t scale, half, half_bits, half_factor; /* of groups */
 };
 
@@ -259,6 +261,20 @@ static void make_group_registers(struct unit *u) {
         rsrc_kb_const_f32(kb, lanes_reg(lut, RSR_ELEM_F32, "half_factor", 0, suffix), HALF_FACTOR);
 }
 
+/* Sums by multiply-adders: t * 1 + s rounds as t + s does. Shifts and additions share two of a
+ * Zen 4's four vector units, and multiply-adders are the other two (0.8 of the time); where they
+ * share theirs with additions, nothing changes, and nothing is gained with AVX2. The ones come from
+ * memory, lest a back end makes additions of it. */
+static uint16_t load_ones(struct unit *u) {
+    struct lut *lut = u->lut;
+    if (lut->vector_bytes != FMA_BYTES)
+        return RSR_NO_KREG;
+    const int64_t at = rsrc_lut_f32_n_digits(&lut->layout) * (int64_t)sizeof(float);
+    return rsrc_kb_load(&lut->walk.frame.kb,
+                        lanes_reg(lut, RSR_ELEM_F32, "ones", 0, u->base.suffix),
+                        rsrc_address_at(RSR_KBUF_INDEX, at));
+}
+
 static void make_registers(struct unit *u) {
     struct lut *lut = u->lut;
     const char *suffix = u->base.suffix;
@@ -271,6 +287,7 @@ static void make_registers(struct unit *u) {
     u->code = lanes_reg(lut, RSR_ELEM_U32, "code", 0, suffix);
     u->term = lanes_reg(lut, RSR_ELEM_F32, "term", 0, suffix);
     u->steps_sums = u->base.sums;
+    u->ones = load_ones(u);
     rsrc_lut_make_counters(&u->base);
     u->group = RSR_NO_KREG;
     if (has_group_scales(lut))
@@ -347,7 +364,10 @@ static void add_segment(struct unit *u, uint32_t v, uint32_t i) {
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->sign_term, u->sign);
         rsrc_kb_binary(kb, RSR_KOP_XOR, u->term, u->term, u->sign_term);
     }
-    rsrc_kb_binary(kb, RSR_KOP_ADD, u->steps_sums[v], u->steps_sums[v], u->term);
+    if (u->ones != RSR_NO_KREG && i != 0 && !is_single(u->lut, i))
+        rsrc_kb_ternary(kb, RSR_KOP_FMA, u->steps_sums[v], u->term, u->ones, u->steps_sums[v]);
+    else
+        rsrc_kb_binary(kb, RSR_KOP_ADD, u->steps_sums[v], u->steps_sums[v], u->term);
 }
 
 static void emit_steps(struct unit *u, uint16_t first, uint16_t end) {
@@ -471,15 +491,14 @@ static void emit_kernel(struct lut *lut) {
 
 static void pack(const struct rsrc_lut_f32_layout *layout, struct rsrc_arena *arena,
                  const struct rsr_matrix *matrix, struct rsr_lowered *out) {
-    const uint32_t n_digits = rsrc_lut_f32_n_digits(layout);
     out->codes.size_bytes = rsrc_lut_f32_codes_bytes(layout);
-    out->index.size_bytes = n_digits * sizeof(float);
+    out->index.size_bytes = rsrc_lut_f32_index_bytes(layout);
     uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
-    float *digits = RSRC_NEW_ARRAY(arena, n_digits, float);
+    float *index = rsrc_arena_alloc(arena, out->index.size_bytes);
     rsrc_pack_lut_f32(matrix, layout, codes);
-    rsrc_pack_lut_f32_digits(layout, digits);
+    rsrc_pack_lut_f32_index(layout, index);
     out->codes.bytes = codes;
-    out->index.bytes = digits;
+    out->index.bytes = index;
 }
 
 static void plan_scratch(struct lut *lut) {

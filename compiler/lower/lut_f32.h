@@ -8,7 +8,7 @@
 /* `codes` is zeroed. */
 void rsrc_pack_lut_f32(const struct rsr_matrix *matrix, const struct rsrc_lut_f32_layout *layout,
                        uint8_t *codes);
-/* rsrc_lut_f32_n_digits() of them. */
-void rsrc_pack_lut_f32_digits(const struct rsrc_lut_f32_layout *layout, float *digits);
+/* rsrc_lut_f32_index_bytes() of them. */
+void rsrc_pack_lut_f32_index(const struct rsrc_lut_f32_layout *layout, float *index);
 
 #endif

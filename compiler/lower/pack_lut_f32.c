@@ -24,13 +24,15 @@ static int code_digit(const struct rsrc_lut_f32_layout *layout, uint32_t code, u
     return bit;
 }
 
-void rsrc_pack_lut_f32_digits(const struct rsrc_lut_f32_layout *layout, float *digits) {
+void rsrc_pack_lut_f32_index(const struct rsrc_lut_f32_layout *layout, float *index) {
     for (uint32_t i = 0; i < layout->segment_cols; i++)
         for (uint32_t code = 0; code < layout->table_sums; code++)
-            *digits++ = (float)code_digit(layout, code, i);
+            *index++ = (float)code_digit(layout, code, i);
     if (layout->alphabet == RSR_TERNARY)
         for (uint32_t code = 0; code < layout->vector_rows; code++)
-            *digits++ = code < 3 ? (float)code - 1 : 0;
+            *index++ = code < 3 ? (float)code - 1 : 0;
+    for (uint32_t lane = 0; lane < layout->vector_rows; lane++)
+        *index++ = 1;
 }
 
 /* ---- codes ----------------------------------------------------------------------------------- */

@@ -103,8 +103,7 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *i
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
     choice.max_cols = UINT32_MAX;
-    choice.weight_bytes = rsrc_lut_f32_codes_bytes(&layout) +
-                          (uint64_t)rsrc_lut_f32_n_digits(&layout) * sizeof(float);
+    choice.weight_bytes = rsrc_lut_f32_codes_bytes(&layout) + rsrc_lut_f32_index_bytes(&layout);
     const double compute_us = rsrc_work_us(instructions, spec->vector_gips);
     rsrc_set_costs(&choice, compute_us, compute_us, spec); /* a token at a time */
     const double look_ups = (double)layout.n_vectors * layout.vector_rows * layout.n_steps;

@@ -6,6 +6,7 @@
  */
 #include "kernel_interpreter.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,6 +289,13 @@ static void madd_i16_lanes(const struct machine *m, const struct rsr_kop *op, ui
     }
 }
 
+static void fma_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
+    for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++)
+        set_float(d, i,
+                  fmaf(float_at(bytes_of(m, op->a), i), float_at(bytes_of(m, op->b), i),
+                       float_at(bytes_of(m, op->c), i)));
+}
+
 /* ---- look-ups -------------------------------------------------------------------------------- */
 
 static void copy_lane(uint8_t *d, uint32_t to, const uint8_t *from, uint32_t lane, uint32_t bytes) {
@@ -455,6 +463,9 @@ static void compute(const struct machine *m, const struct rsr_kop *op, uint8_t *
         return;
     case RSR_KOP_MADD_I16:
         madd_i16_lanes(m, op, d);
+        return;
+    case RSR_KOP_FMA:
+        fma_lanes(m, op, d);
         return;
     case RSR_KOP_SHUFFLE16:
         shuffle16_lanes(m, op, d);

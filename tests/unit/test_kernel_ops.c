@@ -247,7 +247,8 @@ static struct range range_of(const struct op_case *c, uint32_t operand, enum rsr
 
 static bool is_float_arithmetic(enum rsr_kop_kind kind) {
     return kind == RSR_KOP_ADD || kind == RSR_KOP_SUB || kind == RSR_KOP_MUL ||
-           kind == RSR_KOP_MIN || kind == RSR_KOP_ADD_MEM || kind == RSR_KOP_SUB_MEM;
+           kind == RSR_KOP_MIN || kind == RSR_KOP_ADD_MEM || kind == RSR_KOP_SUB_MEM ||
+           kind == RSR_KOP_FMA;
 }
 
 /* No NaN: which one an operation gives is not defined. */
@@ -452,6 +453,7 @@ static const struct {
     {"avx512bw", RSR_KOP_SHUFFLE16, RSR_ELEM_U8, 64},
     {"avx512bw", RSR_KOP_TABLE, RSR_ELEM_F32, 16},
     {"avx512bw", RSR_KOP_TABLE2, RSR_ELEM_F32, 16},
+    {"avx512bw", RSR_KOP_FMA, RSR_ELEM_F32, 16},
     {"avx512", RSR_KOP_DOT_U8S8, RSR_ELEM_I32, 16},
     {"avx512vbmi", RSR_KOP_TABLE2, RSR_ELEM_U8, 64},
     {"avx512vbmi", RSR_KOP_ZIP_HIGH, RSR_ELEM_U8, 64},

@@ -38,6 +38,7 @@ static const struct selection {
     {RSR_KOP_MADD_I16, ANY, 16, F(SSSE3), "madd_i16_128"},
     {RSR_KOP_MADD_I16, ANY, 16, F(NEON), "madd_i16_128"},
 
+    {RSR_KOP_FMA, E(F32), 64, F(AVX512F), "fma_512"},
     {RSR_KOP_LOAD_LANES, ANY, 64, F(AVX512F), "load_lanes_512"},
     {RSR_KOP_LOAD_LANES, ANY, 32, F(AVX2), "load_lanes_256"},
     {RSR_KOP_LOAD_LANES, ANY, 16, 0, "load_lanes_128"},
@@ -127,6 +128,7 @@ static bool needs_macro(const struct rsr_kop *op) {
     case RSR_KOP_DOT_S8S8:
     case RSR_KOP_MADD_U8S8:
     case RSR_KOP_MADD_I16:
+    case RSR_KOP_FMA:
     case RSR_KOP_LOAD_LANES:
     case RSR_KOP_SHUFFLE16:
     case RSR_KOP_TABLE:

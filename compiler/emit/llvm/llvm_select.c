@@ -32,6 +32,8 @@ static const struct rsrc_llvm_intrinsic intrinsics[] = {
     {RSR_KOP_MADD_I16, ANY, 32, F(AVX2), X86("avx2.pmadd.wd"), "ab", 0},
     {RSR_KOP_MADD_I16, ANY, 16, F(SSSE3), X86("sse2.pmadd.wd"), "ab", 0},
 
+    {RSR_KOP_FMA, E(F32), 64, F(AVX512F), "llvm.fma", "abc", RSRC_OVERLOAD_RESULT},
+
     {RSR_KOP_SHUFFLE16, ANY, 64, F(AVX512BW), X86("avx512.pshuf.b.512"), "ba", 0},
     {RSR_KOP_SHUFFLE16, ANY, 32, F(AVX2), X86("avx2.pshuf.b"), "ba", 0},
     {RSR_KOP_SHUFFLE16, ANY, 16, F(SSSE3), X86("ssse3.pshuf.b.128"), "ba", 0},
@@ -81,7 +83,7 @@ static const struct rsrc_llvm_intrinsic intrinsics[] = {
 
 static bool needs_intrinsic(const struct rsr_kop *op) {
     return op->kind == RSR_KOP_DOT_U8S8 || op->kind == RSR_KOP_DOT_S8S8 ||
-           op->kind == RSR_KOP_MADD_U8S8 || rsrc_kop_is_tile(op->kind);
+           op->kind == RSR_KOP_MADD_U8S8 || op->kind == RSR_KOP_FMA || rsrc_kop_is_tile(op->kind);
 }
 
 const struct rsrc_llvm_intrinsic *rsrc_llvm_find_intrinsic(const struct rsr_spec *spec,

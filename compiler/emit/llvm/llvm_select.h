@@ -7,6 +7,7 @@
 /* Types that a name leaves open. */
 enum rsrc_llvm_overload {
     RSRC_OVERLOAD_NONE,
+    RSRC_OVERLOAD_RESULT,    /* the result, of the operation's type */
     RSRC_OVERLOAD_BYTES,     /* the result, <16 x i8> */
     RSRC_OVERLOAD_SUM_BYTES, /* the result, <4 x i32>, and the operands, <16 x i8> */
 };

@@ -140,6 +140,26 @@ static LLVMValueRef masked_numbers(const struct rsrc_llvm_code *code, const stru
                         integer_constant(code, a, n_entries - 1), "");
 }
 
+/* The types that the intrinsic's name leaves open; their number. */
+static uint32_t list_overloads(const struct rsrc_llvm_code *code, const struct rsr_kop *op,
+                               enum rsrc_llvm_overload overload, LLVMTypeRef types[2]) {
+    switch (overload) {
+    case RSRC_OVERLOAD_NONE:
+        break;
+    case RSRC_OVERLOAD_RESULT:
+        types[0] = rsrc_llvm_reg_type(code, op->dst);
+        return 1;
+    case RSRC_OVERLOAD_BYTES:
+        types[0] = rsrc_llvm_type(code, RSR_ELEM_U8, 16);
+        return 1;
+    case RSRC_OVERLOAD_SUM_BYTES:
+        types[0] = rsrc_llvm_type(code, RSR_ELEM_I32, 4);
+        types[1] = rsrc_llvm_type(code, RSR_ELEM_U8, 16);
+        return 2;
+    }
+    return 0;
+}
+
 static LLVMValueRef build_intrinsic(const struct rsrc_llvm_code *code, const struct rsr_kop *op,
                                     const struct rsrc_llvm_intrinsic *intrinsic) {
     LLVMValueRef arguments[3];
@@ -153,12 +173,8 @@ static LLVMValueRef build_intrinsic(const struct rsrc_llvm_code *code, const str
         arguments[n++] = integer_constant(code, &code->regs[op->dst], INT64_C(1) << op->imm);
         arguments[n++] = LLVMConstInt(LLVMInt8TypeInContext(code->context), 0, false);
     }
-    LLVMTypeRef bytes = rsrc_llvm_type(code, RSR_ELEM_U8, 16);
-    LLVMTypeRef sums = rsrc_llvm_type(code, RSR_ELEM_I32, 4);
-    LLVMTypeRef overloads[2] = {intrinsic->overload == RSRC_OVERLOAD_BYTES ? bytes : sums, bytes};
-    const uint32_t n_overloads = intrinsic->overload == RSRC_OVERLOAD_NONE    ? 0
-                                 : intrinsic->overload == RSRC_OVERLOAD_BYTES ? 1
-                                                                              : 2;
+    LLVMTypeRef overloads[2];
+    const uint32_t n_overloads = list_overloads(code, op, intrinsic->overload, overloads);
     LLVMValueRef result =
         call_overloaded(code, intrinsic->name, overloads, n_overloads, arguments, n);
     return cast_bits(code, result, rsrc_llvm_reg_type(code, op->dst));

@@ -157,6 +157,7 @@ union float_bits {
 #define madd_i16_512(a, b) ((v16i32)_mm512_madd_epi16((__m512i)(a), (__m512i)(b)))
 #define madd_i16_256(a, b) ((v8i32)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
 #define madd_i16_128(a, b) ((v4i32)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
+#define fma_512(a, b, c) ((v16f32)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 
 /* Look-ups in registers and the shuffles around them. */
 #define load_lanes_512(p) _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i_u *)(p)))
