@@ -41,12 +41,17 @@ int run_fail(const char *format, ...) {
     return 1;
 }
 
-void run_put_text(const char *text, size_t n_bytes) {
+bool run_put_text(const char *text, size_t n_bytes) {
+    if (ferror(stdout))
+        return false;
     if (isatty(STDOUT_FILENO))
         put_inert(stdout, text, n_bytes, true);
     else
         fwrite(text, 1, n_bytes, stdout);
     fflush(stdout);
+    if (ferror(stdout) && !run_interrupted())
+        run_fail("cannot write to standard output: %s", strerror(errno));
+    return !ferror(stdout);
 }
 
 void run_put_name(const char *name) {
@@ -153,8 +158,8 @@ static bool on_token(void *user, const rsr_generated *generated) {
     struct prompt_output *output = user;
     if (output->json)
         run_text_append(&output->text, generated->text, generated->text_bytes);
-    else
-        run_put_text(generated->text, generated->text_bytes);
+    else if (!run_put_text(generated->text, generated->text_bytes))
+        return false;
     return !run_interrupted();
 }
 
@@ -198,15 +203,16 @@ int run_prompt(struct run_session *session) {
     rsr_status status = rsr_generate(session->engine, session->sequence, prompt.data, prompt.size,
                                      &options, on_token, &output, &result, &err);
     int code = 0;
-    if (!o->json)
-        run_put_text("\n", 1);
+    const bool written = o->json || run_put_text("\n", 1);
     if (status != RSR_OK)
         code = run_fail("%s", err.message);
+    else if (!written)
+        code = !run_interrupted();
     else if (o->json)
         code = print_json(session, &result, &output.text);
     else
         run_print_summary(&result);
-    if (status == RSR_OK && !o->json)
+    if (code == 0 && !o->json)
         run_print_attention(session);
     if (status == RSR_OK && session->trace && !run_trace_write(session))
         code = 1;
@@ -349,7 +355,7 @@ int main(int argc, char **argv) {
     catch_interrupt();
     struct run_session session = {.options = &options};
     int code = run(&session);
-    if (fflush(stdout) != 0 && code == 0)
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0)
         code = run_fail("cannot write to standard output: %s", strerror(errno));
     return code;
 }

@@ -55,8 +55,8 @@ int run_perplexity(struct run_session *session);
 int run_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Writes text to stdout. On a terminal control characters become \xNN, so that a model cannot send
- * it escape sequences. */
-void run_put_text(const char *text, size_t n_bytes);
+ * it escape sequences. False after a sentence, once, where it cannot be written. */
+bool run_put_text(const char *text, size_t n_bytes);
 /* The same, for names from files: never raw. */
 void run_put_name(const char *name);
 

@@ -53,8 +53,7 @@ static bool on_token(void *user, const rsr_generated *generated) {
     struct chat *c = user;
     append_token(&c->produced, generated->token);
     run_text_append(&c->reply, generated->text, generated->text_bytes);
-    run_put_text(generated->text, generated->text_bytes);
-    return !run_interrupted();
+    return run_put_text(generated->text, generated->text_bytes) && !run_interrupted();
 }
 
 /* The conversation as tokens; false after a sentence. */
@@ -120,11 +119,11 @@ static bool answer(struct chat *c) {
     c->reply.size = c->produced.size = 0;
     rsr_status status = rsr_generate(c->session->engine, c->session->sequence, NULL, 0, &options,
                                      on_token, c, &result, &err);
-    run_put_text("\n", 1);
+    const bool written = run_put_text("\n", 1);
     if (status != RSR_OK) {
         run_fail("%s%s", err.message,
                  status == RSR_ERR_FULL ? "; a larger -c gives the conversation more room" : "");
-    } else {
+    } else if (written) {
         run_print_summary(&result);
         for (size_t i = c->held.size; i < all.size; i++)
             append_token(&c->held, all.data[i]);
@@ -133,7 +132,7 @@ static bool answer(struct chat *c) {
         add_message(c, "assistant", copy_text(c->reply.size ? c->reply.data : "", c->reply.size));
     }
     free(all.data);
-    return status == RSR_OK;
+    return status == RSR_OK && written;
 }
 
 /* One line without its newline, or NULL at the end of input or after SIGINT. */
