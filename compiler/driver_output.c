@@ -115,6 +115,7 @@ static const char *stem_of_input(struct rsrc_compilation *c) {
     static const char *const ENDINGS[] = {".safetensors.index.json",
                                           ".index.json",
                                           ".safetensors",
+                                          ".gguf",
                                           ".npy",
                                           ".rsr",
                                           ".plan",

@@ -63,11 +63,12 @@ enum rsrc_info { RSRC_INFO_NONE, RSRC_INFO_TEXT, RSRC_INFO_JSON };
 
 struct rsrc_variant_choice {
     const char *role;           /* "q", "down", ... or "*" */
-    const char *variant;        /* "dot", "scatter" */
+    const char *variant;        /* "dot", "lut", "fold", "scatter" */
 };
 
 struct rsrc_options {
-    const char *input;          /* .safetensors, index.json, or folder; with `from`: a text form */
+    const char *input;          /* .safetensors, .gguf, .npy, index.json or folder; with `from`: a
+                                   text form */
     const char *const *keep_files; /* what else no output may replace: response files */
     uint32_t n_keep_files;
     const char *output;         /* NULL: from the input's name; "-": stdout (text kinds) */

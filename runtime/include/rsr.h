@@ -65,7 +65,7 @@ typedef enum rsr_status {
     RSR_ERR_FULL,       /* no free KV page, or the context is exhausted */
     RSR_ERR_NUMERIC,    /* NaN or infinity where a number is needed */
     RSR_ERR_TEXT,       /* a chat template or token that cannot be rendered; no tokenizer */
-    RSR_ERR_STOPPED,    /* a callback asked to stop */
+    RSR_ERR_STOPPED,    /* no call returns it: a callback that stops is no failure */
     RSR_ERR_FORK        /* the object was created in another process */
 } rsr_status;
 
