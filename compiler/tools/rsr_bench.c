@@ -63,17 +63,16 @@ static const char HELP[] =
     "                              These need value:T or topk:K, and their append_us is the time\n"
     "                              of building [cascade]\n"
     "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8; what is\n"
-    "                              stored counts as the key [f32]\n"
-    "  --quick                     one layer, whatever fits the caches: no figures to publish\n\n"
+    "                              stored counts as the key [f32]\n\n"
     "machine: read bandwidths by size and rates of instructions, as a target description for\n"
     "--target; takes some seconds.\n"
-    "  --target X                  whose instructions are measured [native]\n"
-    "  --quick                     64 MiB instead of several times the last cache: nothing to "
-    "keep\n\n"
+    "  --target X                  whose instructions are measured [native]\n\n"
     "all:\n"
     "  --threads T                 [all CPUs for model; 1 and all for machine; else 1]\n"
     "  --runs N                    measurements of which the median is shown [7]\n"
     "  --seed N                    [1]\n"
+    "  --quick                     over 64 MiB, or one layer of attention, whatever the caches\n"
+    "                              hold: no figures to publish\n"
     "  --json                      one JSON object on stdout\n";
 
 enum kind { TEXT, NUMBER, PART, SEED, FLAG };

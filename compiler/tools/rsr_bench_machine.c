@@ -15,7 +15,6 @@
 #include "rsr_bench.h"
 #include "spec/spec.h"
 
-#define QUICK_BYTES (UINT64_C(64) << 20)
 /* Prefetching to the second cache must be so much faster than to the first. */
 #define LEVEL_GAIN 1.05
 #define MAX_LEVELS 8u
@@ -78,7 +77,7 @@ static void measure_prefetching(struct machine *m, const void *memory, uint64_t 
 }
 
 static bool measure_bandwidths(struct machine *m, uint32_t threads) {
-    const uint64_t total = m->options->quick ? QUICK_BYTES : rsrc_stream_bytes();
+    const uint64_t total = m->options->quick ? BENCH_QUICK_BYTES : rsrc_stream_bytes();
     uint8_t *memory = bench_alloc(total);
     if (memory == NULL)
         return false;

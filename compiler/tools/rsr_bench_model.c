@@ -216,11 +216,12 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     rsr_engine_info engine = RSR_ENGINE_INFO_INIT;
     if (rsr_engine_get_info(b->engine, &engine) != RSR_OK)
         return NULL;
-    void *memory = bench_alloc(BENCH_STREAM_BYTES);
+    const uint64_t stream_bytes = options->quick ? BENCH_QUICK_BYTES : BENCH_STREAM_BYTES;
+    void *memory = bench_alloc(stream_bytes);
     if (memory == NULL)
         return NULL;
-    const double dram = bench_read_gbps(memory, BENCH_STREAM_BYTES, engine.n_threads, runs);
-    rsrc_unmap_pages(memory, BENCH_STREAM_BYTES);
+    const double dram = bench_read_gbps(memory, stream_bytes, engine.n_threads, runs);
+    rsrc_unmap_pages(memory, stream_bytes);
     const double prefill = rsrc_median(prefill_tps, runs, &prefill_spread);
     const double decode = rsrc_median(decode_tps, runs, &decode_spread);
     const double floor_tps = dram * 1e9 / profile.bytes * options->batch;

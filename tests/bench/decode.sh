@@ -31,7 +31,7 @@ quiet; on a machine that is shared, its parts can be measured one at a time, eac
 TEXT
 }
 
-build=build/release work=build/bench runs=7 threads='1 2' targets='native avx2' only='' keep='' peers=''
+build=build/release work=build/bench runs=7 threads='1 2' targets='native avx2' only='' keep='' peers='' quick=''
 shapes='2560x2560 6912x2560 2560x6912 640x2560x6 4096x14336 23040x3072 3072x23040'
 models='bitnet-2b-4t falcon3-3b llama3-8b kjv'
 context=128 gen_tokens=32
@@ -47,7 +47,7 @@ while [ $# -gt 0 ]; do
     --models) models=$2; shift ;;
     --keep) keep=$2; shift ;;
     --peer) peers="$peers $2"; shift ;;
-    --quick) gen_tokens=4 runs=1 shapes=640x2560 models='tiny kjv' ;;
+    --quick) quick=--quick gen_tokens=4 runs=1 shapes=640x2560 models='tiny kjv' ;;
     --help | -h) usage; exit 0 ;;
     *) echo "decode.sh: unknown option '$1'; --help lists the options" >&2; exit 1 ;;
     esac
@@ -71,7 +71,8 @@ can_run() {
 record() {
     what=$1 label=$2 shape=$3
     shift 3
-    result=$("$bin/rsr-bench" "$what" "$@" --runs "$runs" --json)
+    # shellcheck disable=SC2086 # nothing, or an option
+    result=$("$bin/rsr-bench" "$what" "$@" $quick --runs "$runs" --json)
     printf '{"what": "%s", "label": "%s", "shape": "%s", "result": %s}\n' "$what" "$label" \
         "$shape" "$result" >> "$results"
 }
