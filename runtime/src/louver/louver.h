@@ -90,7 +90,7 @@ struct louver_head_state {
     double cut;         /* everything left out has x below it */
 };
 
-/* A page on its way through the steps of a visit: the heads for which something of it may be relevant, and
+/* A page whose second plane is about to be read: the heads for which something of it may be relevant, and
  * the keys. */
 struct louver_candidates {
     uint32_t page;
@@ -99,7 +99,18 @@ struct louver_candidates {
     struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
     uint64_t keys[LOUVER_MAX_HEADS];
 };
-#define LOUVER_VISITS 3u /* pages on their way: a step each */
+
+/* Keys that the sketches left to a head, to be scored together. Their rows lie far apart, and whoever asks for
+ * one waits until its address is translated: the waits for a batch are one. */
+struct louver_survivor {
+    uint32_t page;
+    uint8_t head, key;
+};
+#define LOUVER_BATCH 16u
+struct louver_batch {
+    uint32_t n;
+    struct louver_survivor keys[LOUVER_BATCH];
+};
 
 /* Threads that run one pass together. Each has a struct louver_pass of its own, a span of the pages and
  * some of the heads: arrays of pages are shared, and what is of a whole head is in the first member's
@@ -130,8 +141,9 @@ struct louver_pass {
     uint32_t *order; /* [pages], topk and budget: in which they are visited */
     double *sampled; /* [LOUVER_SAMPLE_KEYS], thresholds from a sample: products of one head */
     uint64_t closed; /* heads that are not visited now: a bit each */
+    struct louver_candidates sieved[2]; /* of the last two pages that were visited, in turn */
     uint32_t n_visits;
-    struct louver_candidates visits[LOUVER_VISITS]; /* visit number i is at i % LOUVER_VISITS */
+    struct louver_batch found, fetched; /* survivors, and those before them, whose keys were asked for */
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
     struct louver_norms storage; /* largest of all keys that are seen; zeros for RSR_KV_F32 */

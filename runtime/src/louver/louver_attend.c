@@ -87,6 +87,11 @@ static const void *whole_keys(const struct louver_pass *pass, uint32_t p) {
 static void attend_one_page(struct louver_pass *pass, uint32_t p) {
     const struct louver_setup *setup = pass->setup;
     const struct louver_page *view = &pass->pages[p];
+    uint64_t any = 0;
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        any |= pass->heads[h].masks[p];
+    if (any == 0)
+        return;
     struct rsr_attend_page page = {.keys = view->rows.keys,
                                    .values = view->rows.values,
                                    .next_keys = whole_keys(pass, p + 1),
@@ -94,11 +99,6 @@ static void attend_one_page(struct louver_pass *pass, uint32_t p) {
                                    .far = setup->kv.far};
     struct rsr_attend_head whole[LOUVER_MAX_HEADS];
     uint32_t n_whole = 0;
-    uint64_t any = 0;
-    for (uint32_t h = 0; h < pass->n_heads; h++)
-        any |= pass->heads[h].masks[p];
-    if (any == 0)
-        return;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
         const uint64_t mask = head->masks[p];

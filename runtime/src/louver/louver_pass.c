@@ -130,10 +130,11 @@ static void start_pass(struct louver_pass *pass, const struct louver_setup *setu
     pass->values = values;
     pass->closed = 0;
     pass->n_visits = 0;
-    for (uint32_t i = 0; i < LOUVER_VISITS; i++) { /* no page is on its way */
-        pass->visits[i].n = 0;
-        pass->visits[i].forced = 0;
+    for (uint32_t i = 0; i < 2; i++) { /* no page is on its way */
+        pass->sieved[i].n = 0;
+        pass->sieved[i].forced = 0;
     }
+    pass->found.n = pass->fetched.n = 0;
     pass->stats = (rsr_louver_stats){.size_bytes = sizeof(pass->stats)};
     pass->stats.n_keys = number == 0 ? n_keys : 0;
     cut_shared(cutter, setup, threshold->kind, n_heads, n_pages, pass->team.n, pass);

@@ -89,6 +89,52 @@ static void sieve_page(struct louver_pass *pass, uint32_t p, const struct louver
     pass->stats.scanned += c->n > 0 ? RSR_PAGE_TOKENS : 0;
 }
 
+/* Notes a product that reaches the threshold. */
+static void keep_key(struct louver_head_state *head, uint32_t page, uint32_t key,
+                     const struct louver_product *product) {
+    head->masks[page] |= UINT64_C(1) << key;
+    if (head->uppers != NULL) {
+        head->uppers[page * RSR_PAGE_TOKENS + key] = product->upper;
+        louver_note_lower(head, product->lower);
+    }
+}
+
+/* The batch that was asked for gets scored: what reaches its threshold is kept, and its values are read
+ * soon. */
+static void score_fetched(struct louver_pass *pass) {
+    struct louver_survivor kept[LOUVER_BATCH];
+    uint32_t n_kept = 0;
+    for (uint32_t i = 0; i < pass->fetched.n; i++) {
+        const struct louver_survivor at = pass->fetched.keys[i];
+        struct louver_head_state *head = &pass->heads[at.head];
+        const struct louver_product product =
+            louver_exact_product(pass->setup, head->q, &pass->pages[at.page], at.key);
+        if (product.upper < head->threshold)
+            continue;
+        keep_key(head, at.page, at.key, &product);
+        kept[n_kept++] = at;
+    }
+    pass->fetched.n = 0;
+    for (uint32_t i = 0; i < n_kept; i++)
+        louver_fetch_row(pass->setup, pass->pages[kept[i].page].rows.values, kept[i].key);
+}
+
+static void next_batch(struct louver_pass *pass) {
+    score_fetched(pass);
+    pass->fetched = pass->found;
+    pass->found.n = 0;
+    for (uint32_t i = 0; i < pass->fetched.n; i++) {
+        const struct louver_survivor at = pass->fetched.keys[i];
+        louver_fetch_row(pass->setup, pass->pages[at.page].rows.keys, at.key);
+    }
+}
+
+static void add_survivor(struct louver_pass *pass, struct louver_survivor key) {
+    if (pass->found.n == LOUVER_BATCH)
+        next_batch(pass);
+    pass->found.keys[pass->found.n++] = key;
+}
+
 /* Those of the keys that the second plane cannot drop either. */
 static uint64_t refine_keys(const struct louver_setup *setup, const void *sketch,
                             const struct louver_head_state *head,
@@ -102,103 +148,80 @@ static uint64_t refine_keys(const struct louver_setup *setup, const void *sketch
     return keys;
 }
 
-static void refine_page(struct louver_pass *pass, struct louver_candidates *c) {
-    const struct louver_page *page = &pass->pages[c->page];
+static void refine_page(struct louver_pass *pass, const struct louver_candidates *c) {
     const bool two_planes = pass->setup->shape.n_planes > 1;
-    uint64_t refined = 0, left = 0;
+    uint64_t refined = 0, left = c->forced;
     for (uint32_t i = 0; i < c->n; i++) {
-        if (two_planes && c->keys[i] != 0) {
-            refined |= c->keys[i];
-            c->keys[i] = refine_keys(pass->setup, louver_sketch(page), &pass->heads[c->heads[i]],
-                                     &c->frames[i], c->keys[i]);
+        uint64_t keys = c->keys[i];
+        if (two_planes && keys != 0) {
+            refined |= keys;
+            keys = refine_keys(pass->setup, louver_sketch(&pass->pages[c->page]),
+                               &pass->heads[c->heads[i]], &c->frames[i], keys);
         }
-        left |= c->keys[i];
+        left |= keys;
+        for (; keys != 0; keys &= keys - 1)
+            add_survivor(pass, (struct louver_survivor){c->page, (uint8_t)c->heads[i],
+                                                        (uint8_t)__builtin_ctzll(keys)});
     }
     pass->stats.plane2 += louver_count_keys(refined);
-    pass->stats.exact += louver_count_keys(left | c->forced);
-    for (; left != 0; left &= left - 1)
-        louver_fetch_row(pass->setup, page->rows.keys, (uint32_t)__builtin_ctzll(left));
-}
-
-/* Those of the keys whose products can reach the threshold. Their values are read soon. */
-static uint64_t score_keys(const struct louver_pass *pass, struct louver_head_state *head,
-                           uint32_t page, uint64_t keys) {
-    for (uint64_t left = keys; left != 0; left &= left - 1) {
-        const uint32_t j = (uint32_t)__builtin_ctzll(left);
-        const struct louver_product product =
-            louver_exact_product(pass->setup, head->q, &pass->pages[page], j);
-        if (product.upper < head->threshold) {
-            keys &= ~(UINT64_C(1) << j);
-            continue;
-        }
-        louver_fetch_row(pass->setup, pass->pages[page].rows.values, j);
-        if (head->uppers != NULL) {
-            head->uppers[page * RSR_PAGE_TOKENS + j] = product.upper;
-            louver_note_lower(head, product.lower);
-        }
-    }
-    return keys;
-}
-
-static void score_page(struct louver_pass *pass, const struct louver_candidates *c) {
-    for (uint32_t i = 0; i < c->n; i++) {
-        struct louver_head_state *head = &pass->heads[c->heads[i]];
-        if (c->keys[i] != 0)
-            head->masks[c->page] = score_keys(pass, head, c->page, c->keys[i]);
-    }
+    pass->stats.exact += louver_count_keys(left);
 }
 
 /* One without a sidecar. */
 static void visit_open_page(struct louver_pass *pass, uint32_t p) {
-    const uint64_t keys = louver_all_keys(pass->pages[p].n_keys);
-    for (uint32_t h = 0; h < pass->n_heads; h++)
-        if (!is_closed(pass, h))
-            pass->heads[h].masks[p] = score_keys(pass, &pass->heads[h], p, keys);
+    for (uint32_t h = 0; h < pass->n_heads; h++) {
+        struct louver_head_state *head = &pass->heads[h];
+        if (is_closed(pass, h))
+            continue;
+        head->masks[p] = 0;
+        for (uint32_t j = 0; j < pass->pages[p].n_keys; j++) {
+            const struct louver_product product =
+                louver_exact_product(pass->setup, head->q, &pass->pages[p], j);
+            if (product.upper < head->threshold)
+                continue;
+            louver_fetch_row(pass->setup, pass->pages[p].rows.values, j);
+            keep_key(head, p, j, &product);
+        }
+    }
     pass->stats.exact += pass->pages[p].n_keys;
 }
 
 /* ---- In turn ---- */
 
-/* What the page visited so many visits ago is left with. */
-static struct louver_candidates *candidates_of(struct louver_pass *pass, uint32_t visits_ago) {
-    return &pass->visits[(pass->n_visits + LOUVER_VISITS - visits_ago) % LOUVER_VISITS];
-}
-
-/* A third of what the sieve has not fetched of the next page. */
+/* Half of what the sieve has not fetched of the next page. */
 RSR_FETCHER void fetch_rest(const struct louver_setup *setup, const struct louver_page *next,
-                            uint32_t third) {
+                            uint32_t half) {
     if (next == NULL || next->sidecar == NULL)
         return;
     const char *end = (const char *)louver_sketch(next) + rsr_sketch_first_bytes(&setup->shape);
-    const char *at = end - RSR_SKETCH_REST_BYTES + third * (RSR_SKETCH_REST_BYTES / 3);
-    for (uint32_t i = 0; i < RSR_SKETCH_REST_BYTES / 3; i += 64)
+    const char *at = end - RSR_SKETCH_REST_BYTES + half * (RSR_SKETCH_REST_BYTES / 2);
+    for (uint32_t i = 0; i < RSR_SKETCH_REST_BYTES / 2; i += 64)
         rsr_fetch_line(at + i, setup->kernel->far);
 }
 
-/* Each step fetches what the next one reads: memory has the time of a visit to bring it. */
-static void finish_visit(struct louver_pass *pass, const struct louver_page *next) {
-    fetch_rest(pass->setup, next, 0);
-    refine_page(pass, candidates_of(pass, 1));
-    fetch_rest(pass->setup, next, 1);
-    score_page(pass, candidates_of(pass, 2));
-    fetch_rest(pass->setup, next, 2);
-    pass->n_visits++;
-}
-
+/* The second plane of the page before is read while memory brings the next page. */
 void louver_visit_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next) {
     if (pass->pages[p].sidecar == NULL) {
         visit_open_page(pass, p);
         return;
     }
-    sieve_page(pass, p, next, candidates_of(pass, 0));
-    finish_visit(pass, candidates_of(pass, 0)->n > 0 ? next : NULL);
+    struct louver_candidates *own = &pass->sieved[pass->n_visits % 2];
+    const struct louver_candidates *before = &pass->sieved[(pass->n_visits + 1) % 2];
+    sieve_page(pass, p, next, own);
+    next = own->n > 0 ? next : NULL;
+    fetch_rest(pass->setup, next, 0);
+    refine_page(pass, before);
+    fetch_rest(pass->setup, next, 1);
+    pass->n_visits++;
 }
 
 void louver_end_visits(struct louver_pass *pass) {
-    for (uint32_t i = 1; i < LOUVER_VISITS; i++) {
-        *candidates_of(pass, 0) = (struct louver_candidates){0};
-        finish_visit(pass, NULL);
-    }
+    struct louver_candidates *last = &pass->sieved[(pass->n_visits + 1) % 2];
+    refine_page(pass, last);
+    last->n = 0;
+    last->forced = 0;
+    next_batch(pass); /* those before */
+    next_batch(pass); /* and those that were found */
 }
 
 void louver_take_page(struct louver_pass *pass, uint32_t p) {

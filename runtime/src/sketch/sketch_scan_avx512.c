@@ -172,14 +172,13 @@ INLINE void sieve(const struct rsr_sketch_shape *shape, const void *block,
     for (; i + TOGETHER <= n; i += TOGETHER)
         sieve_some(shape, block, queries + i, TOGETHER, floors + i, vectors + i,
                    i == 0 ? next : NULL, far);
-    if (i + 2 <= n) {
-        sieve_some(shape, block, queries + i, 2, floors + i, vectors + i, i == 0 ? next : NULL,
-                   far);
-        i += 2;
-    }
-    if (i < n)
-        sieve_some(shape, block, queries + i, 1, floors + i, vectors + i, i == 0 ? next : NULL,
-                   far);
+    next = i == 0 ? next : NULL;
+    if (n - i == 3)
+        sieve_some(shape, block, queries + i, 3, floors + i, vectors + i, next, far);
+    else if (n - i == 2)
+        sieve_some(shape, block, queries + i, 2, floors + i, vectors + i, next, far);
+    else if (n - i == 1)
+        sieve_some(shape, block, queries + i, 1, floors + i, vectors + i, next, far);
 }
 
 TARGET void rsr_sketch_sieve_avx512vnni(const struct rsr_sketch_shape *shape, const void *block,
