@@ -184,6 +184,21 @@ void rsrc_cache_put(struct rsrc_cache *cache, struct rsrc_diag *diag,
 
 /* ---- the directory --------------------------------------------------------------------------- */
 
+/* Makes it, and what it is to be in: a machine may be too fresh to have a ~/.cache. */
+static bool make_directory(const char *dir) {
+    char *path = strdup(dir);
+    if (path == NULL)
+        rsrc_out_of_memory(strlen(dir) + 1);
+    for (char *at = path; *at != '\0'; at++)
+        if (*at == '/' && at > path) {
+            *at = '\0';
+            (void)mkdir(path, 0777); /* the last one tells whether there is a way */
+            *at = '/';
+        }
+    free(path);
+    return mkdir(dir, 0777) == 0 || errno == EEXIST;
+}
+
 enum rsrc_status rsrc_cache_open(struct rsrc_diag *diag, const char *dir, bool read_only,
                                  struct rsrc_cache *out) {
     *out = (struct rsrc_cache){0};
@@ -192,8 +207,7 @@ enum rsrc_status rsrc_cache_open(struct rsrc_diag *diag, const char *dir, bool r
         return RSRC_OK;
     const struct rsrc_place place = {.file = dir};
     struct stat info;
-    if ((!read_only && mkdir(dir, 0777) != 0 && errno != EEXIST) ||
-        (stat(dir, &info) == 0 && !S_ISDIR(info.st_mode))) {
+    if ((!read_only && !make_directory(dir)) || (stat(dir, &info) == 0 && !S_ISDIR(info.st_mode))) {
         rsrc_error(diag, "cache-unusable", &place, "name a directory with --cache-dir",
                    "cannot be used as a cache: %s", strerror(errno != EEXIST ? errno : ENOTDIR));
         return RSRC_FAILED;
