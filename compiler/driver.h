@@ -370,8 +370,6 @@ enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
 void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
 
 /* driver_report.c */
-/* What full logits read of a matrix of floats; 0 where there is none. */
-uint64_t rsrc_dense_head_bytes(const struct rsr_graph *graph);
 /* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is
  * none. */
 const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);

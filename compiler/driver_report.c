@@ -3,7 +3,8 @@
 
 #include "driver.h"
 
-uint64_t rsrc_dense_head_bytes(const struct rsr_graph *graph) {
+/* What full logits read of a matrix of floats; 0 where there is none. */
+static uint64_t dense_head_bytes(const struct rsr_graph *graph) {
     const bool is_layer = graph->head_slot.layer != RSR_NO_LAYER;
     return is_layer || graph->head == NULL ? 0 : graph->head->size_bytes;
 }
@@ -27,7 +28,7 @@ static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buff
         .embedding_bytes = c->has_graph ? c->graph.embedding->size_bytes : 0,
         .head_bytes = head != NULL ? head->size_bytes : 0,
         .tied_head = c->has_graph && c->graph.head == c->graph.embedding,
-        .full_head_bytes = c->has_graph ? rsrc_dense_head_bytes(&c->graph) : 0,
+        .full_head_bytes = c->has_graph ? dense_head_bytes(&c->graph) : 0,
         .head = c->has_graph ? &c->head_plan : NULL};
     (json ? rsrc_report_json : rsrc_report_text)(&report, out);
 }

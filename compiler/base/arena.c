@@ -35,10 +35,6 @@ void rsrc_arena_free(struct rsrc_arena *arena) {
     *arena = (struct rsrc_arena){0};
 }
 
-void rsrc_arena_reset(struct rsrc_arena *arena) {
-    rsrc_arena_free(arena);
-}
-
 static struct rsrc_arena_block *add_block(struct rsrc_arena *arena, size_t payload_bytes) {
     const size_t header = sizeof(struct rsrc_arena_block);
     if (payload_bytes > SIZE_MAX / 2 - header)

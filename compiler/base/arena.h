@@ -15,13 +15,11 @@ struct rsrc_arena_block;
 
 struct rsrc_arena {
     struct rsrc_arena_block *blocks; /* newest first */
-    size_t used_bytes;               /* handed out since init or reset */
+    size_t used_bytes;               /* handed out since init */
 };
 
 void rsrc_arena_init(struct rsrc_arena *arena);
 void rsrc_arena_free(struct rsrc_arena *arena);
-/* Frees the contents and keeps the arena usable. */
-void rsrc_arena_reset(struct rsrc_arena *arena);
 
 /* Zeroed memory, aligned to 64 bytes from 64 bytes on, else to 16. */
 void *rsrc_arena_alloc(struct rsrc_arena *arena, size_t size_bytes);
