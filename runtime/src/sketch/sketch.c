@@ -157,8 +157,8 @@ static void fill_slices(const struct rsr_sketch_query *query, uint32_t n,
                         struct rsr_sketch_slice *slices) {
     for (uint32_t s = 0; s < n; s++) {
         memcpy(slices[s].codes, query->codes + s * RSR_SKETCH_SLICE, RSR_SKETCH_SLICE);
-        slices[s].scale = query->scale[0][s];
-        slices[s].norm = query->norms[s];
+        slices[s].scale = query->scale[0][s] * RSR_SKETCH_HALF;
+        slices[s].norm = query->norms[s] * RSR_SKETCH_HALF;
         slices[s].centre = -query->sums[s];
     }
 }
@@ -312,11 +312,13 @@ struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape
     const char *bytes = block;
     const uint16_t *centre = (const uint16_t *)(const void *)(bytes + shape->centre_at);
     const uint8_t *box = (const uint8_t *)(bytes + shape->box_at);
-    double c[8] = {0.0};
+    double c[16] = {0.0}; /* so many that none waits for another */
     int32_t sum = 0;
-    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 8)
-        for (uint32_t i = 0; i < 8; i++)
+    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 16)
+        for (uint32_t i = 0; i < 16; i++)
             c[i] = c[i] + query->wide[d + i] * (double)centre_value(centre[d + i]);
+    for (uint32_t i = 0; i < 8; i++)
+        c[i] = c[i] + c[i + 8];
     for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d++)
         sum += query->box[d] * box[d];
     const struct rsr_sketch_dots dots = {rsr_sketch_sum8(c), sum};

@@ -121,10 +121,13 @@ struct rsr_sketch_gain {
     uint8_t gains[RSR_SKETCH_TEAM];  /* G_s, coded, rounded down */
 };
 
+/* A code of a scale or a norm (rsr_sketch_decode) behind the sign bit of a float16 is its value divided by this. */
+#define RSR_SKETCH_HALF 0x1p18f
+
 /* What a scan needs of a slice of a query, side by side. */
 struct rsr_sketch_slice {
     int8_t codes[RSR_SKETCH_SLICE]; /* i: what meets low bits, then high bits */
-    float scale, norm;              /* a, by the first plane, and M */
+    float scale, norm;              /* a, by the first plane, and M, times RSR_SKETCH_HALF */
     int32_t centre;                 /* -8 times the sum of the codes */
 };
 

@@ -39,6 +39,12 @@ INLINE __m512 decode_bytes(const uint8_t *codes) {
     return decode16(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes)));
 }
 
+/* The same divided by RSR_SKETCH_HALF, in fewer steps. */
+INLINE __m512 decode_halves(const uint8_t *codes) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)codes);
+    return _mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepu8_epi16(bytes), 6));
+}
+
 /* ---- The first plane ---- */
 
 /* Groups of 16 vectors that are scanned at once: with 4 queries that makes 8 sums, enough to keep two
@@ -79,8 +85,8 @@ INLINE void scan_slice(const struct rsr_sketch_shape *shape, const uint8_t *bloc
     }
     EACH(g, n_groups) {
         const size_t at = lanes_at + g * RSR_SKETCH_LANES;
-        const __m512 scales = decode_bytes(block + shape->scales_at + at);
-        const __m512 residuals = decode_bytes(block + shape->residual_at[0] + at);
+        const __m512 scales = decode_halves(block + shape->scales_at + at);
+        const __m512 residuals = decode_halves(block + shape->residual_at[0] + at);
         EACH(i, n) {
             const __m512 scale = _mm512_set1_ps(q[i]->scale), norm = _mm512_set1_ps(q[i]->norm);
             const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[i][g]), scales);
@@ -513,18 +519,23 @@ INLINE __m128i add_lanes_of4(const __m512i *x) {
 /* Products of two float32 are exact in double, so adding them at once rounds as often. */
 INLINE __m256d dot_centres(const struct rsr_sketch_shape *shape, const uint8_t *block,
                            const struct rsr_sketch_query *const *queries) {
-    __m512d sums[TOGETHER];
+    __m512d sums[2][TOGETHER];
     EACH(i, TOGETHER)
-    sums[i] = _mm512_setzero_pd();
-    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 8) {
-        const uint8_t *centre = block + shape->centre_at + 2 * (size_t)d;
-        const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)centre);
-        const __m256i floats = _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
-        const __m512d mu = _mm512_cvtps_pd(_mm256_castsi256_ps(floats));
-        EACH(i, TOGETHER)
-        sums[i] = _mm512_fmadd_pd(_mm512_loadu_pd(queries[i]->wide + d), mu, sums[i]);
+    sums[0][i] = sums[1][i] = _mm512_setzero_pd();
+    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 16) {
+        EACH(half, 2) {
+            const uint8_t *centre = block + shape->centre_at + 2 * (size_t)(d + 8 * half);
+            const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)centre);
+            const __m256i floats = _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
+            const __m512d mu = _mm512_cvtps_pd(_mm256_castsi256_ps(floats));
+            EACH(i, TOGETHER)
+            sums[half][i] = _mm512_fmadd_pd(_mm512_loadu_pd(queries[i]->wide + d + 8 * half), mu,
+                                            sums[half][i]);
+        }
     }
-    return sum8_of4(sums);
+    EACH(i, TOGETHER)
+    sums[0][i] = _mm512_add_pd(sums[0][i], sums[1][i]);
+    return sum8_of4(sums[0]);
 }
 
 INLINE __m256d dot_boxes(const struct rsr_sketch_shape *shape, const uint8_t *block,
