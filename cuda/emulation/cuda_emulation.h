@@ -12,6 +12,7 @@
 // that it would notice.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -85,7 +86,9 @@ constexpr size_t STACK_BYTES = 64 << 10;
 
 // One thread of the block.
 struct fiber {
-    ucontext_t context;
+    ucontext_t context; // where it begins
+    jmp_buf place;      // where it goes on
+    bool started = false;
     char *stack = nullptr;
     unsigned index = 0;
     bool finished = false;
@@ -200,11 +203,22 @@ class block {
 #ifdef EMULATION_ASAN
         void *own = nullptr;
         __sanitizer_start_switch_fiber(&own, f.stack, STACK_BYTES);
-        swapcontext(&scheduler_, &f.context);
+        go_on(f);
         __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
 #else
-        swapcontext(&scheduler_, &f.context);
+        go_on(f);
 #endif
+    }
+
+    // Until the fiber leaves. (swapcontext would ask the kernel for the signal mask every time: that
+    // took half of all time.)
+    void go_on(fiber &f) {
+        if (_setjmp(scheduler_) != 0)
+            return;
+        if (f.started)
+            _longjmp(f.place, 1);
+        f.started = true;
+        setcontext(&f.context);
     }
 
     // Back to the scheduler; `keep` is where AddressSanitizer saves the fiber's state, null for
@@ -214,7 +228,8 @@ class block {
 #ifdef EMULATION_ASAN
         __sanitizer_start_switch_fiber(keep, scheduler_stack_, scheduler_stack_bytes_);
 #endif
-        swapcontext(&f.context, &scheduler_);
+        if (_setjmp(f.place) == 0)
+            _longjmp(scheduler_, 1);
     }
 
     void arrived_on([[maybe_unused]] void *fake_stack) {
@@ -259,7 +274,7 @@ class block {
     options options_;
     std::function<void()> kernel_;
     uint64_t random_;
-    ucontext_t scheduler_;
+    jmp_buf scheduler_;
     [[maybe_unused]] const void *scheduler_stack_ = nullptr;
     [[maybe_unused]] size_t scheduler_stack_bytes_ = 0;
     fiber *running_ = nullptr;
