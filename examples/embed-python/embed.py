@@ -22,7 +22,10 @@ GENERATE_FN = c.CFUNCTYPE(c.c_bool, c.c_void_p, c.POINTER(Generated))
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__.strip())
-    rsr = c.CDLL(sys.argv[1])
+    try:
+        rsr = c.CDLL(sys.argv[1])
+    except OSError as error:
+        sys.exit("embed.py: " + str(error))
     for name in ("rsr_close", "rsr_engine_destroy", "rsr_sequence_destroy"):
         getattr(rsr, name).argtypes = [c.c_void_p]
         getattr(rsr, name).restype = None
