@@ -33,6 +33,8 @@ config.environment["PATH"] = os.pathsep.join(tools + [os.environ.get("PATH", "")
 # Tests behave the same whatever the caller's environment says.
 for name in ("RSRC_CC", "RSRC_LD", "NO_COLOR", "CUDA_HOME"):
     config.environment.pop(name, None)
+# Tests share CPUs: a thread that waits for OpenMP's next region leaves its own to another test.
+config.environment["OMP_WAIT_POLICY"] = "passive"
 
 config.substitutions.append(("%source", config.source_dir))
 config.substitutions.append(("%model", os.path.join(config.source_dir, "examples", "model", "kjv")))
