@@ -14,7 +14,8 @@
 /* What a target can look up, best first. */
 static const struct rsrc_lut_machine lut_machines[] = {
 #define F(id) RSR_CPU_MASK(id)
-    {F(AVX512BW) | F(AVX512VBMI) | F(GFNI), 512, 64, 10, RSRC_LUT_TABLE128, "table128x64"},
+    {F(AVX512BW) | F(AVX512VBMI) | F(AVX512VNNI) | F(GFNI), 512, 64, 10, RSRC_LUT_TABLE128,
+     "table128x64"},
     {F(AVX512BW), 512, 64, 2, RSRC_LUT_WORDS, "words32x64"},
     {F(AVX2), 256, 32, 2, RSRC_LUT_SHUFFLE16, "shuffle16x32"},
     {F(SSSE3), 128, 16, 2, RSRC_LUT_SHUFFLE16, "shuffle16x16"},
@@ -155,14 +156,17 @@ uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout) {
            in_last_stream * rsrc_lut_vector_bytes(layout);
 }
 
-/* A shuffle pattern a column, and its digits in every lane of sums: one vector of partial sums
- * and two selections from it for each quarter of 128 sums, two vectors with the 16 sums of a
- * lane 16, or one with 32 sums. */
+/* Of 128 sums the digits and the starts of two parts, two selections from them for each quarter,
+ * and the numbers of the low and of the high bytes. Otherwise a shuffle pattern a column, and its
+ * digits in every lane of sums: two vectors with the 16 sums of a lane 16, or one with 32 sums. */
 uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout) {
-    static const uint32_t digit_vectors[] = {
-        [RSRC_LUT_TABLE128] = 1, [RSRC_LUT_SHUFFLE16] = 2, [RSRC_LUT_WORDS] = 1};
-    const uint32_t selections = layout->lookup == RSRC_LUT_TABLE128 ? 8 : 0;
-    const uint64_t n = (1 + digit_vectors[layout->lookup]) * layout->group_cols + selections;
+    static const struct {
+        uint32_t always, of_column;
+    } vectors[] = {[RSRC_LUT_TABLE128] = {2 * 2 + 4 * 2 + 2, 0},
+                   [RSRC_LUT_SHUFFLE16] = {0, 1 + 2},
+                   [RSRC_LUT_WORDS] = {0, 1 + 1}};
+    const uint64_t n =
+        vectors[layout->lookup].always + vectors[layout->lookup].of_column * layout->group_cols;
     return n * layout->vector_rows;
 }
 

@@ -1,10 +1,11 @@
 /* lut_tables.c - the part of a `lut` kernel that builds the tables of a token, and its constants.
  *
- * A table holds the sum of a segment's activations for every code. Column i of the segment is
- * spread over a vector (SHUFFLE16 by a pattern, then a shift that widens it to int16), multiplied
- * by digit i of each lane's code and added. SHUFFLE16 and WORDS get their sums so. Of the 128 sums
- * of TABLE128 only parts are computed, of the low digits (lanes 0..15) and of the high ones
- * (lanes 16..31); every sum adds two of those, selected by TABLE.
+ * A table holds the sum of a segment's activations for every code. Of SHUFFLE16 and WORDS, column i
+ * of the segment is spread over a vector (SHUFFLE16 by a pattern, then a shift that widens it to
+ * int16), multiplied by digit i of each lane's code and added. Of the 128 sums of TABLE128 only parts
+ * are computed, 16 of the low digits and 16 of the high ones, each by one product of four columns
+ * with digits (of x + 128, which is unsigned; what that adds to a part begins it). Every sum adds two
+ * parts, selected by TABLE, and TABLE2 takes the low and the high bytes of two vectors of sums.
  */
 #include "lower/lut_kernel.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "base/round.h"
+#include "kernel_ops.h"
 
 #define MAX_GROUP_COLS 8
 #define LOAD_BYTES 16 /* of LOAD_LANES */
@@ -36,45 +38,50 @@ static uint32_t sum_vectors(const struct rsrc_lut_layout *layout) {
 
 /* ---- constants ------------------------------------------------------------------------------- */
 
-/* Digits of parts of 128 sums: columns 0 and 1 of five are low digits, columns 0 .. 3 of eight
- * signs. */
+/* Parts of 128 sums: of columns 0 and 1 of five, or 0 .. 3 of eight signs, and of the others. */
+enum { LOW_PART, HIGH_PART, N_PARTS };
 #define LOW_TERNARY_COLS 2
 #define LOW_BINARY_COLS 4
-#define HIGH_LANE 16
+#define PART_COLS 4 /* of a product */
+#define PART_SUMS 16
+#define N_QUARTERS 4
+#define X_OFFSET 128 /* makes x unsigned */
+
+static uint32_t part_first_col(const struct rsrc_lut_layout *layout, uint32_t part) {
+    if (part == LOW_PART)
+        return 0;
+    return layout->alphabet == RSR_TERNARY ? LOW_TERNARY_COLS : LOW_BINARY_COLS;
+}
 
 static int bit_digit(uint32_t code, uint32_t i) {
     return (code >> i & 1) != 0 ? 1 : -1;
 }
 
-/* Digit i of the code that lane `lane` of the partial sums stands for; ternary low digits are
- * -4..4. */
-static int part_digit(const struct rsrc_lut_layout *layout, uint32_t lane, uint32_t i) {
-    const uint32_t high = lane >= HIGH_LANE ? lane - HIGH_LANE : 0;
-    if (layout->alphabet == RSR_TERNARY) {
-        if (lane < HIGH_LANE)
-            return i < LOW_TERNARY_COLS && lane <= 8 ? rsrc_balanced_digit((int)lane - 4, i) : 0;
-        return i >= LOW_TERNARY_COLS && high <= 13
-                   ? rsrc_balanced_digit((int)high, i - LOW_TERNARY_COLS)
-                   : 0;
-    }
-    if (lane < HIGH_LANE)
-        return i < LOW_BINARY_COLS ? bit_digit(lane, i) : 0;
-    if (i < LOW_BINARY_COLS || high >= 8)
+/* Digit i of sum number `lane` of a part; ternary low digits are those of -4..4. */
+static int part_digit(const struct rsrc_lut_layout *layout, uint32_t part, uint32_t lane,
+                      uint32_t i) {
+    const uint32_t first = part_first_col(layout, part);
+    const uint32_t end = part == LOW_PART ? part_first_col(layout, HIGH_PART) : layout->group_cols;
+    if (first + i >= end)
         return 0;
-    return i == layout->group_cols - 1 ? 1 : bit_digit(high, i - LOW_BINARY_COLS);
+    if (layout->alphabet == RSR_TERNARY) {
+        const uint32_t n = part == LOW_PART ? 9 : 14;
+        return lane < n ? rsrc_balanced_digit((int)lane - (part == LOW_PART ? 4 : 0), i) : 0;
+    }
+    return first + i == layout->group_cols - 1 ? 1 : bit_digit(lane, i);
 }
 
-/* The lanes of partial sums that code c adds. Codes beyond the last are never looked up. */
-static void select_parts(const struct rsrc_lut_layout *layout, uint32_t c, uint16_t *low,
-                         uint16_t *high) {
+/* The parts that code c adds. Codes beyond the last are never looked up. */
+static void select_parts(const struct rsrc_lut_layout *layout, uint32_t c,
+                         uint32_t parts[N_PARTS]) {
     if (layout->alphabet == RSR_TERNARY) {
         const uint32_t quotient = (c + 4) / 9; /* nearest */
-        *low = (uint16_t)(c + 4 - 9 * quotient);
-        *high = (uint16_t)(HIGH_LANE + (quotient <= 13 ? quotient : 0));
+        parts[LOW_PART] = c + 4 - 9 * quotient;
+        parts[HIGH_PART] = quotient <= 13 ? quotient : 0;
         return;
     }
-    *low = (uint16_t)(c % 16);
-    *high = (uint16_t)(HIGH_LANE + c / 16);
+    parts[LOW_PART] = c % PART_SUMS;
+    parts[HIGH_PART] = c / PART_SUMS;
 }
 
 /* The entry of its 16 that lane `lane` of sum vector `half` holds: PACK_U8 puts the 8 lanes of
@@ -90,15 +97,9 @@ static int nibble_digit(const struct rsrc_lut_layout *layout, uint32_t code, uin
 
 static int lane_digit(const struct rsrc_lut_layout *layout, uint32_t half, uint32_t lane,
                       uint32_t i) {
-    switch (layout->lookup) {
-    case RSRC_LUT_TABLE128:
-        return part_digit(layout, lane, i);
-    case RSRC_LUT_SHUFFLE16:
-        return nibble_digit(layout, nibble_of_lane(half, lane), i);
-    case RSRC_LUT_WORDS:
-        return rsrc_lut_word_digit(layout, lane, i);
-    }
-    return 0;
+    return layout->lookup == RSRC_LUT_SHUFFLE16
+               ? nibble_digit(layout, nibble_of_lane(half, lane), i)
+               : rsrc_lut_word_digit(layout, lane, i);
 }
 
 static uint8_t *put_lanes(uint8_t *out, const uint16_t *lanes, uint32_t n) {
@@ -106,9 +107,46 @@ static uint8_t *put_lanes(uint8_t *out, const uint16_t *lanes, uint32_t n) {
     return out + n * sizeof *lanes;
 }
 
+/* Of a part, the digits of its sums, a byte a column, then what they begin with. */
+static uint8_t *put_part(const struct rsrc_lut_layout *layout, uint32_t part, uint8_t *out) {
+    int32_t start[PART_SUMS] = {0};
+    for (uint32_t lane = 0; lane < PART_SUMS; lane++)
+        for (uint32_t i = 0; i < PART_COLS; i++) {
+            const int digit = part_digit(layout, part, lane, i);
+            *out++ = (uint8_t)digit;
+            start[lane] -= X_OFFSET * digit;
+        }
+    memcpy(out, start, sizeof start);
+    return out + sizeof start;
+}
+
+/* Where the parts of 32 sums are, counted in words, for each quarter of 128; then the numbers of the
+ * low and the high bytes of 64 words. */
+static void put_selections(const struct rsrc_lut_layout *layout, uint8_t *out) {
+    uint16_t lanes[N_PARTS][32];
+    for (uint32_t quarter = 0; quarter < N_QUARTERS; quarter++) {
+        for (uint32_t lane = 0; lane < 32; lane++) {
+            uint32_t parts[N_PARTS];
+            select_parts(layout, quarter * 32 + lane, parts);
+            for (uint32_t part = 0; part < N_PARTS; part++)
+                lanes[part][lane] = (uint16_t)(2 * parts[part]);
+        }
+        for (uint32_t part = 0; part < N_PARTS; part++)
+            out = put_lanes(out, lanes[part], 32);
+    }
+    for (uint32_t high = 0; high < 2; high++)
+        for (uint32_t word = 0; word < 64; word++)
+            *out++ = (uint8_t)(2 * word + high);
+}
+
 void rsrc_lut_pack_constants(const struct rsrc_lut_layout *layout, uint8_t *out) {
+    if (layout->lookup == RSRC_LUT_TABLE128) {
+        for (uint32_t part = 0; part < N_PARTS; part++)
+            out = put_part(layout, part, out);
+        put_selections(layout, out);
+        return;
+    }
     const uint32_t n = layout->vector_rows / 2; /* int16 lanes */
-    const bool table128 = layout->lookup == RSRC_LUT_TABLE128;
     for (uint32_t i = 0; i < layout->group_cols; i++)
         for (uint32_t byte = 0; byte < layout->vector_rows; byte++)
             *out++ = (uint8_t)(byte / 16 % pass_segments(layout) * layout->group_cols + i);
@@ -120,14 +158,6 @@ void rsrc_lut_pack_constants(const struct rsrc_lut_layout *layout, uint8_t *out)
                 lanes[lane] = (uint16_t)lane_digit(layout, half, lane, i);
             out = put_lanes(out, lanes, n);
         }
-    for (uint32_t quarter = 0; table128 && quarter < 4; quarter++) {
-        uint16_t low[32], high[32];
-        for (uint32_t lane = 0; lane < n; lane++)
-            select_parts(layout,
-                         quarter / 2 * 64 + lane / 8 * 16 + nibble_of_lane(quarter % 2, lane),
-                         &low[lane], &high[lane]);
-        out = put_lanes(put_lanes(out, low, n), high, n);
-    }
 }
 
 /* ---- registers ------------------------------------------------------------------------------- */
@@ -137,15 +167,17 @@ struct tables {
     struct rsrc_kb *kb;
     uint16_t patterns[MAX_GROUP_COLS];  /* u8 */
     uint16_t digits[2][MAX_GROUP_COLS]; /* i16 */
-    uint16_t selects[4][2];             /* u16 */
     uint16_t low_mask;                  /* i16 255 */
     uint16_t rounding;                  /* i16, SHUFFLE16: half of what a high part counts */
+    /* TABLE128: */
+    uint16_t part_digits[N_PARTS], part_starts[N_PARTS]; /* u8, i32 */
+    uint16_t selects[N_QUARTERS][N_PARTS];               /* u16 */
+    uint16_t byte_numbers[2];                            /* u8 */
+    uint16_t x_offset;                                   /* u8 */
 };
 
-/* A vector of u8, i16 or u16 lanes. */
 static uint16_t vector_reg(struct tables *t, enum rsr_elem elem, const char *name) {
-    const uint32_t elem_bytes = elem == RSR_ELEM_U8 ? 1 : 2;
-    return rsrc_kb_reg(t->kb, elem, t->lut->layout.vector_rows / elem_bytes, "%s", name);
+    return rsrc_kb_reg(t->kb, elem, t->lut->layout.vector_rows / rsrc_elem_bytes(elem), "%s", name);
 }
 
 static uint16_t numbered_reg(struct tables *t, enum rsr_elem elem, const char *name, uint32_t i) {
@@ -159,8 +191,32 @@ static uint16_t load_constant(struct tables *t, uint16_t reg, uint32_t *n_loaded
     return rsrc_kb_load(t->kb, reg, rsrc_address_at(RSR_KBUF_INDEX, at));
 }
 
+static void load_part_constants(struct tables *t) {
+    uint32_t n = 0;
+    for (uint32_t part = 0; part < N_PARTS; part++) {
+        t->part_digits[part] =
+            load_constant(t, numbered_reg(t, RSR_ELEM_U8, "part_digits", part), &n);
+        t->part_starts[part] =
+            load_constant(t, numbered_reg(t, RSR_ELEM_I32, "part_start", part), &n);
+    }
+    for (uint32_t q = 0; q < N_QUARTERS; q++) {
+        t->selects[q][LOW_PART] =
+            load_constant(t, numbered_reg(t, RSR_ELEM_U16, "select_low", q), &n);
+        t->selects[q][HIGH_PART] =
+            load_constant(t, numbered_reg(t, RSR_ELEM_U16, "select_high", q), &n);
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        t->byte_numbers[i] = load_constant(t, numbered_reg(t, RSR_ELEM_U8, "byte_numbers", i), &n);
+    assert((uint64_t)n * t->lut->layout.vector_rows == rsrc_lut_constants_bytes(&t->lut->layout));
+    t->x_offset = rsrc_kb_const(t->kb, vector_reg(t, RSR_ELEM_U8, "x_offset"), X_OFFSET);
+}
+
 static void load_constants(struct tables *t) {
     const struct rsrc_lut_layout *layout = &t->lut->layout;
+    if (layout->lookup == RSRC_LUT_TABLE128) {
+        load_part_constants(t);
+        return;
+    }
     uint32_t n = 0;
     for (uint32_t i = 0; i < layout->group_cols; i++)
         t->patterns[i] = load_constant(t, numbered_reg(t, RSR_ELEM_U8, "spread", i), &n);
@@ -168,15 +224,10 @@ static void load_constants(struct tables *t) {
         for (uint32_t i = 0; i < layout->group_cols; i++)
             t->digits[half][i] = load_constant(
                 t, numbered_reg(t, RSR_ELEM_I16, half == 0 ? "digit" : "digit_b", i), &n);
-    for (uint32_t q = 0; layout->lookup == RSRC_LUT_TABLE128 && q < 4; q++) {
-        t->selects[q][0] = load_constant(t, numbered_reg(t, RSR_ELEM_U16, "select_low", q), &n);
-        t->selects[q][1] = load_constant(t, numbered_reg(t, RSR_ELEM_U16, "select_high", q), &n);
-    }
     assert((uint64_t)n * layout->vector_rows == rsrc_lut_constants_bytes(layout));
     t->low_mask = rsrc_kb_const(t->kb, vector_reg(t, RSR_ELEM_I16, "byte_mask"), 255);
-    if (layout->lookup == RSRC_LUT_SHUFFLE16)
-        t->rounding =
-            rsrc_kb_const(t->kb, vector_reg(t, RSR_ELEM_I16, "rounding"), LUT_HIGH_WEIGHT / 2);
+    t->rounding =
+        rsrc_kb_const(t->kb, vector_reg(t, RSR_ELEM_I16, "rounding"), LUT_HIGH_WEIGHT / 2);
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */
@@ -201,86 +252,102 @@ static void emit_sums(struct tables *t, uint16_t x, const uint16_t sums[2]) {
     }
 }
 
-/* The low and the high byte of every sum, as int16 0..255; of SHUFFLE16 its two parts, low + 32 high. */
+/* The two parts of every sum, low + LUT_HIGH_WEIGHT * high, as the low bytes of int16. */
 static void split_sums(struct tables *t, uint16_t sums, uint32_t number, uint16_t *low,
                        uint16_t *high) {
     struct rsrc_kb *kb = t->kb;
     *low = numbered_reg(t, RSR_ELEM_I16, "low", number);
     *high = numbered_reg(t, RSR_ELEM_I16, "high", number);
-    if (t->lut->layout.lookup == RSRC_LUT_SHUFFLE16) {
-        const uint16_t scaled = numbered_reg(t, RSR_ELEM_I16, "scaled", number);
-        rsrc_kb_binary(kb, RSR_KOP_ADD, *high, sums, t->rounding);
-        rsrc_kb_immediate(kb, RSR_KOP_SHR, *high, *high, LUT_HIGH_BITS);
-        rsrc_kb_immediate(kb, RSR_KOP_SHL, scaled, *high, LUT_HIGH_BITS);
-        rsrc_kb_binary(kb, RSR_KOP_SUB, *low, sums, scaled);
-        rsrc_kb_binary(kb, RSR_KOP_AND, *low, *low, t->low_mask);
-        rsrc_kb_binary(kb, RSR_KOP_AND, *high, *high, t->low_mask);
-        return;
-    }
-    rsrc_kb_binary(kb, RSR_KOP_AND, *low, sums, t->low_mask);
-    const uint16_t bits = numbered_reg(t, RSR_ELEM_U16, "bits", number);
-    rsrc_kb_unary(kb, RSR_KOP_BITCAST, bits, sums);
-    rsrc_kb_immediate(kb, RSR_KOP_SHR, bits, bits, 8);
-    rsrc_kb_unary(kb, RSR_KOP_BITCAST, *high, bits);
+    const uint16_t scaled = numbered_reg(t, RSR_ELEM_I16, "scaled", number);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, *high, sums, t->rounding);
+    rsrc_kb_immediate(kb, RSR_KOP_SHR, *high, *high, LUT_HIGH_BITS);
+    rsrc_kb_immediate(kb, RSR_KOP_SHL, scaled, *high, LUT_HIGH_BITS);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, *low, sums, scaled);
+    rsrc_kb_binary(kb, RSR_KOP_AND, *low, *low, t->low_mask);
+    rsrc_kb_binary(kb, RSR_KOP_AND, *high, *high, t->low_mask);
 }
 
-/* Stores the low and the high bytes of two vectors of sums, 16 bytes of which are a lane 16. */
-static void emit_bytes(struct tables *t, uint16_t a, uint16_t b, struct rsrc_address low_at,
-                       struct rsrc_address high_at, uint32_t number) {
+/* Stores the low and the high parts of two vectors of sums, 16 bytes of which are a lane 16. */
+static void emit_parts(struct tables *t, const uint16_t sums[2], struct rsrc_address at) {
     struct rsrc_kb *kb = t->kb;
     uint16_t low[2], high[2];
-    split_sums(t, a, 2 * number, &low[0], &high[0]);
-    split_sums(t, b, 2 * number + 1, &low[1], &high[1]);
-    const uint16_t lows = numbered_reg(t, RSR_ELEM_U8, "lows", number),
-                   highs = numbered_reg(t, RSR_ELEM_U8, "highs", number);
-    rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, lows, low[0], low[1]), low_at);
-    rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, highs, high[0], high[1]), high_at);
+    for (uint32_t i = 0; i < 2; i++)
+        split_sums(t, sums[i], i, &low[i], &high[i]);
+    const uint16_t lows = vector_reg(t, RSR_ELEM_U8, "lows"),
+                   highs = vector_reg(t, RSR_ELEM_U8, "highs");
+    rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, lows, low[0], low[1]), at);
+    rsrc_kb_store(kb, rsrc_kb_binary(kb, RSR_KOP_PACK_U8, highs, high[0], high[1]),
+                  rsrc_address_offset(at, t->lut->layout.vector_rows));
 }
 
-/* sum = selected low part + selected high part */
-static uint16_t emit_quarter(struct tables *t, uint16_t parts, uint32_t q) {
+/* The sums of one part, as words of which the even ones count. */
+static uint16_t emit_part(struct tables *t, struct rsrc_address x_at, uint32_t part) {
+    struct rsrc_kb *kb = t->kb;
+    const uint16_t four = rsrc_kb_reg(kb, RSR_ELEM_U32, 1, "x_four%u", part);
+    const uint16_t spread = numbered_reg(t, RSR_ELEM_U32, "x_spread", part);
+    const uint16_t sums = numbered_reg(t, RSR_ELEM_I32, "part_sums", part);
+    const uint16_t words = numbered_reg(t, RSR_ELEM_I16, "part_words", part);
+    rsrc_kb_load(kb, four, rsrc_address_offset(x_at, part_first_col(&t->lut->layout, part)));
+    rsrc_kb_unary(kb, RSR_KOP_SPLAT, spread, four);
+    rsrc_kb_ternary(kb, RSR_KOP_DOT_U8S8, sums, t->part_starts[part], spread, t->part_digits[part]);
+    return rsrc_kb_unary(kb, RSR_KOP_BITCAST, words, sums);
+}
+
+/* A quarter of the sums, as bytes: a part of each, selected, plus the other. */
+static uint16_t emit_quarter(struct tables *t, const uint16_t words[N_PARTS], uint32_t q) {
     const uint16_t low = numbered_reg(t, RSR_ELEM_I16, "part_low", q),
-                   high = numbered_reg(t, RSR_ELEM_I16, "part_high", q);
-    rsrc_kb_binary(t->kb, RSR_KOP_TABLE, low, t->selects[q][0], parts);
-    rsrc_kb_binary(t->kb, RSR_KOP_TABLE, high, t->selects[q][1], parts);
-    return rsrc_kb_binary(t->kb, RSR_KOP_ADD, numbered_reg(t, RSR_ELEM_I16, "quarter", q), low,
-                          high);
+                   high = numbered_reg(t, RSR_ELEM_I16, "part_high", q),
+                   sums = numbered_reg(t, RSR_ELEM_I16, "quarter", q);
+    rsrc_kb_binary(t->kb, RSR_KOP_TABLE, low, t->selects[q][LOW_PART], words[LOW_PART]);
+    rsrc_kb_binary(t->kb, RSR_KOP_TABLE, high, t->selects[q][HIGH_PART], words[HIGH_PART]);
+    rsrc_kb_binary(t->kb, RSR_KOP_ADD, sums, low, high);
+    return rsrc_kb_unary(t->kb, RSR_KOP_BITCAST, numbered_reg(t, RSR_ELEM_U8, "quarter_bytes", q),
+                         sums);
+}
+
+/* 128 low bytes, 128 high ones. */
+static void emit_table128(struct tables *t, struct rsrc_address x_at, struct rsrc_address at) {
+    const int64_t vector_bytes = t->lut->layout.vector_rows;
+    uint16_t words[N_PARTS];
+    for (uint32_t part = 0; part < N_PARTS; part++)
+        words[part] = emit_part(t, x_at, part);
+    for (uint32_t half = 0; half < 2; half++) {
+        const uint16_t a = emit_quarter(t, words, 2 * half);
+        const uint16_t b = emit_quarter(t, words, 2 * half + 1);
+        for (uint32_t high = 0; high < 2; high++) {
+            const uint16_t bytes = numbered_reg(t, RSR_ELEM_U8, high == 0 ? "lows" : "highs", half);
+            rsrc_kb_ternary(t->kb, RSR_KOP_TABLE2, bytes, t->byte_numbers[high], a, b);
+            rsrc_kb_store(t->kb, bytes, rsrc_address_offset(at, (2 * high + half) * vector_bytes));
+        }
+    }
 }
 
 /* The tables of pass_segments segments. */
 static void emit_pass(struct tables *t, uint16_t pass, uint16_t base) {
     const struct rsrc_lut_layout *layout = &t->lut->layout;
-    const int64_t vector_bytes = layout->vector_rows;
-    const uint16_t x = vector_reg(t, RSR_ELEM_U8, "x_lanes");
     struct rsrc_address from = rsrc_address_at(RSR_KBUF_SCRATCH, t->lut->x_at);
     from = rsrc_address_plus(from, pass, pass_cols(layout));
+    struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, 0);
+    at = rsrc_address_plus(at, base, 1);
+    at = rsrc_address_plus(at, pass, layout->table_step_bytes / passes_per_step(layout));
+    if (layout->lookup == RSRC_LUT_TABLE128) {
+        emit_table128(t, from, at);
+        return;
+    }
+    const uint16_t x = vector_reg(t, RSR_ELEM_U8, "x_lanes");
     rsrc_kb_load_lanes(t->kb, x, from);
     uint16_t sums[2];
     for (uint32_t i = 0; i < 2; i++)
         sums[i] = numbered_reg(t, RSR_ELEM_I16, "sums", i);
     emit_sums(t, x, sums);
-
-    struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, 0);
-    at = rsrc_address_plus(at, base, 1);
-    at = rsrc_address_plus(at, pass, layout->table_step_bytes / passes_per_step(layout));
-    if (layout->lookup == RSRC_LUT_WORDS) {
+    if (layout->lookup == RSRC_LUT_WORDS)
         rsrc_kb_store(t->kb, sums[0], at);
-        return;
-    }
-    if (layout->lookup == RSRC_LUT_SHUFFLE16) {
-        emit_bytes(t, sums[0], sums[1], at, rsrc_address_offset(at, vector_bytes), 0);
-        return;
-    }
-    for (uint32_t half = 0; half < 2; half++) {
-        const uint16_t a = emit_quarter(t, sums[0], 2 * half);
-        const uint16_t b = emit_quarter(t, sums[0], 2 * half + 1);
-        const struct rsrc_address low_at = rsrc_address_offset(at, half * vector_bytes);
-        emit_bytes(t, a, b, low_at, rsrc_address_offset(low_at, 2 * vector_bytes), half);
-    }
+    else
+        emit_parts(t, sums, at);
 }
 
 /* x to the end of its padding. Vector loads pass the end of the row, where the caller may have no
- * memory; what they find there meets digits that are 0. */
+ * memory; what they find there meets digits that are 0. TABLE128: x + 128. */
 static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) {
     struct rsrc_kb *kb = t->kb;
     const struct rsrc_lut_kernel *lut = t->lut;
@@ -294,6 +361,8 @@ static void emit_x_copy(struct tables *t, const struct rsrc_frame_token *token) 
     rsrc_kb_const(kb, end, (int64_t)row_bytes);
     rsrc_kb_loop(kb, at, lut->walk.frame.zero, end, step);
     rsrc_kb_load(kb, bytes, rsrc_address_plus(rsrc_frame_activations(token), at, 1));
+    if (lut->layout.lookup == RSRC_LUT_TABLE128)
+        rsrc_kb_binary(kb, RSR_KOP_XOR, bytes, bytes, t->x_offset);
     rsrc_kb_store(kb, bytes, rsrc_address_plus(copy, at, 1));
     rsrc_kb_end(kb);
 }

@@ -15,7 +15,7 @@ static const struct lut_work {
 } LUT_WORK[][2] = {
     /* [lookup][binary] */
     [RSRC_LUT_SHUFFLE16] = {{6, 12}, {4.5, 14}},
-    [RSRC_LUT_TABLE128] = {{10, 45}, {10, 60}},
+    [RSRC_LUT_TABLE128] = {{10, 20}, {10, 20}},
     [RSRC_LUT_WORDS] = {{8.4, 14}, {8.4, 22}},
 };
 

@@ -289,8 +289,8 @@ static void test_sizes(struct suite *suite) {
         uint32_t alphabet;
         uint64_t codes, index;
     } sizes[] = {
-        {VBMI_SPEC, RSR_TERNARY, 768 * 48, 18 * 64 + 768 * 2},
-        {VBMI_SPEC, RSR_BINARY_SIGN, 768 * 30, 24 * 64 + 768 * 2},
+        {VBMI_SPEC, RSR_TERNARY, 768 * 48, 14 * 64 + 768 * 2},
+        {VBMI_SPEC, RSR_BINARY_SIGN, 768 * 30, 14 * 64 + 768 * 2},
         {AVX512BW_SPEC, RSR_TERNARY, 768 * 50, 6 * 64},
         {AVX512BW_SPEC, RSR_BINARY_BIT, 768 * 30, 10 * 64},
         {AVX2_SPEC, RSR_TERNARY, 768 * 50, 9 * 32 + 768 * 2},
