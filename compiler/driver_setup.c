@@ -1,5 +1,6 @@
 /* driver_setup.c - options to a compilation: which passes run, for which targets, with what
  * tools. */
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -227,12 +228,17 @@ static void show_compiled(void *context, uint32_t done, uint32_t total) {
     rsrc_show_progress(context, "units compiled", done, total);
 }
 
+/* CPUs that this process may run on, 1 to 256. */
+static uint32_t count_cpus(void) {
+    cpu_set_t mask;
+    const long cpus = sched_getaffinity(0, sizeof(mask), &mask) == 0
+                          ? CPU_COUNT(&mask)
+                          : sysconf(_SC_NPROCESSORS_ONLN); /* more than a mask holds */
+    return cpus < 1 ? 1 : cpus > 256 ? 256 : (uint32_t)cpus;
+}
+
 static enum rsrc_status set_jobs(struct rsrc_compilation *c) {
-    uint32_t n_jobs = c->options->n_jobs;
-    if (n_jobs == 0) {
-        const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-        n_jobs = cpus < 1 ? 1 : cpus > 256 ? 256 : (uint32_t)cpus;
-    }
+    const uint32_t n_jobs = c->options->n_jobs != 0 ? c->options->n_jobs : count_cpus();
     if (c->to >= PASS_LINK && (c->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0 &&
         rsrc_find_toolchain(c->diag, &c->arena, c->options->cc, c->options->ld, c->specs[0].triple,
                             &c->toolchain) != RSRC_OK)

@@ -111,19 +111,17 @@ struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stat
     return choice;
 }
 
-uint32_t rsrc_plan_group_cols(const struct rsrc_plan_input *input) {
+/* Groups of columns that share a scale of their row; without such scales all columns are one. */
+static uint32_t count_groups(const struct rsrc_plan_input *input) {
     const uint32_t cols = input->stats->cols;
-    return input->group_cols != 0 && input->group_cols < cols ? input->group_cols : cols;
-}
-
-uint32_t rsrc_plan_n_groups(const struct rsrc_plan_input *input) {
-    return rsrc_divide_up(input->stats->cols, rsrc_plan_group_cols(input));
+    const bool grouped = input->group_cols != 0 && input->group_cols < cols;
+    return grouped ? rsrc_divide_up(cols, input->group_cols) : 1;
 }
 
 /* Both tables end on a line of their own and are never empty. */
 static uint64_t scatter_bytes(const struct rsrc_plan_input *input) {
     const struct rsr_stats *stats = input->stats;
-    const uint64_t n_groups = rsrc_plan_n_groups(input);
+    const uint64_t n_groups = count_groups(input);
     const uint64_t n_scales = input->group_cols == 0 ? 0 : stats->rows * n_groups;
     uint64_t member_bytes = stats->cols <= 65536 ? 2 : 4;
     uint64_t n_blocks = rsrc_divide_up64(stats->rows, stats->k) * n_groups;

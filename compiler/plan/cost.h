@@ -53,11 +53,6 @@ struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stat
 struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                                      enum rsr_fold_kind fold);
 
-/* Columns that share a scale, and how many such groups a row has; without scales of groups, all
- * columns are one. */
-uint32_t rsrc_plan_group_cols(const struct rsrc_plan_input *input);
-uint32_t rsrc_plan_n_groups(const struct rsrc_plan_input *input);
-
 /* operations at 1e9/s, in microseconds. */
 double rsrc_work_us(double operations, double giga_per_s);
 /* Fills both regimes from weight_bytes and the microseconds that computing a token takes: a batch

@@ -58,11 +58,11 @@ void run_put_name(const char *name) {
     put_inert(stdout, name, strlen(name), false);
 }
 
-double run_tokens_per_second(uint64_t tokens, uint64_t time_ns) {
+static double tokens_per_second(uint64_t tokens, uint64_t time_ns) {
     return time_ns > 0 ? (double)tokens * 1e9 / (double)time_ns : 0;
 }
 
-const char *run_stop_name(const rsr_generate_result *result) {
+static const char *stop_name(const rsr_generate_result *result) {
     switch (result->stop_reason) {
     case RSR_STOP_LENGTH:
         return "length";
@@ -78,14 +78,14 @@ const char *run_stop_name(const rsr_generate_result *result) {
 
 /* The first token comes out of the prefill: decoding n tokens evaluates n - 1. */
 static double decode_speed(const rsr_generate_result *r) {
-    return run_tokens_per_second(r->tokens > 0 ? r->tokens - 1 : 0, r->decode_ns);
+    return tokens_per_second(r->tokens > 0 ? r->tokens - 1 : 0, r->decode_ns);
 }
 
 void run_print_summary(const rsr_generate_result *r) {
     fprintf(stderr,
             "prompt %u tokens, %.1f tokens/s; generated %u tokens, %.1f tokens/s; stop: %s\n",
-            r->prompt_tokens, run_tokens_per_second(r->prompt_tokens, r->prefill_ns), r->tokens,
-            decode_speed(r), run_stop_name(r));
+            r->prompt_tokens, tokens_per_second(r->prompt_tokens, r->prefill_ns), r->tokens,
+            decode_speed(r), stop_name(r));
 }
 
 /* ---- Memory and files ------------------------------------------------------------------------ */
@@ -170,9 +170,9 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
     json_object_set_new(root, "tokens", json_integer(r->tokens));
     json_object_set_new(root, "prompt_tokens", json_integer(r->prompt_tokens));
     json_object_set_new(root, "prefill_tps",
-                        json_real(run_tokens_per_second(r->prompt_tokens, r->prefill_ns)));
+                        json_real(tokens_per_second(r->prompt_tokens, r->prefill_ns)));
     json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
-    json_object_set_new(root, "stop_reason", json_string(run_stop_name(r)));
+    json_object_set_new(root, "stop_reason", json_string(stop_name(r)));
     json_t *attention = run_attention_json(session);
     if (attention)
         json_object_set_new(root, "attention", attention);

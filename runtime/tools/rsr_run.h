@@ -77,8 +77,6 @@ bool run_read_file(const char *path, struct run_text *text);
 /* Memory or the end of the program. */
 void *run_alloc(size_t n, size_t element_bytes);
 
-double run_tokens_per_second(uint64_t tokens, uint64_t time_ns);
-const char *run_stop_name(const rsr_generate_result *result);
 /* A line on stderr about the KV index, if attention goes through it, and how keys and values are
  * stored. */
 void run_print_attention(const struct run_session *session);

@@ -29,8 +29,6 @@ bool rsrc_c_closes_block(const struct rsr_kop *op);
 void rsrc_c_place_declarations(struct rsrc_c_code *code, struct rsrc_arena *arena);
 /* The name of a buffer in the text, "scales". */
 const char *rsrc_c_buffer_name(enum rsr_kbuf buffer);
-/* The parameter or field that PARAM reads, "arg_ldx". */
-const char *rsrc_c_param_source(enum rsr_kparam param);
 /* The statements, with declarations, one level deep. */
 void rsrc_c_put_code(const struct rsrc_c_code *code, struct rsrc_buffer *out);
 

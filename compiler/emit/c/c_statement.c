@@ -30,10 +30,6 @@ static const char *const param_sources[] = {[RSR_KPARAM_LDX] = "arg_ldx",
                                             [RSR_KPARAM_TILE_END] = "worker->tile_end",
                                             [RSR_KPARAM_HAS_TABLES] = "worker->has_tables"};
 
-const char *rsrc_c_param_source(enum rsr_kparam param) {
-    return param_sources[param];
-}
-
 /* Operations that are an infix operator in C. */
 static const char *const infix_signs[RSR_KOP_COUNT] = {
     [RSR_KOP_ADD] = "+", [RSR_KOP_SUB] = "-", [RSR_KOP_MUL] = "*",     [RSR_KOP_AND] = "&",
