@@ -364,6 +364,7 @@ static void add_segment(struct unit *u, uint32_t v, uint32_t i) {
         rsrc_kb_unary(kb, RSR_KOP_BITCAST, u->sign_term, u->sign);
         rsrc_kb_binary(kb, RSR_KOP_XOR, u->term, u->term, u->sign_term);
     }
+    /* A step's first term and that of its single column are added: so all units have as much to do. */
     if (u->ones != RSR_NO_KREG && i != 0 && !is_single(u->lut, i))
         rsrc_kb_ternary(kb, RSR_KOP_FMA, u->steps_sums[v], u->term, u->ones, u->steps_sums[v]);
     else

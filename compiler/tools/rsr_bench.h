@@ -47,6 +47,7 @@ int bench_machine(const struct bench_options *options);
 /* Streaming is measured over at least this much distinct memory: several times any cache. */
 #define BENCH_STREAM_BYTES ((uint64_t)1536 << 20)
 #define BENCH_QUICK_BYTES ((uint64_t)64 << 20) /* --quick */
+uint64_t bench_stream_bytes(const struct bench_options *options);
 
 /* rsrc_map_pages(); NULL with a message if there is not enough. */
 void *bench_alloc(uint64_t size_bytes);

@@ -348,7 +348,7 @@ static json_t *measure(struct kernel_bench *b) {
     const bool is_code = lowered->kernel.n_bodies != 0;
     const uint64_t data_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
     const uint64_t weight_bytes = is_code ? plan_of(b)->weight_bytes : data_bytes;
-    const uint64_t stream_bytes = options->quick ? BENCH_QUICK_BYTES : BENCH_STREAM_BYTES;
+    const uint64_t stream_bytes = bench_stream_bytes(options);
     const uint64_t stride = rsrc_round_up(is_code ? stream_bytes : weight_bytes, 4096);
     const uint64_t copies = is_code ? 1 : stream_bytes / stride + 1;
     const uint64_t total = rsrc_round_up(stride * copies, (uint64_t)2 << 20);

@@ -5,6 +5,10 @@
 #include "cpu.h"
 #include "rsr_bench.h"
 
+uint64_t bench_stream_bytes(const struct bench_options *options) {
+    return options->quick ? BENCH_QUICK_BYTES : BENCH_STREAM_BYTES;
+}
+
 void *bench_alloc(uint64_t size_bytes) {
     void *memory = rsrc_map_pages(size_bytes);
     if (memory == NULL)

@@ -216,7 +216,7 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     rsr_engine_info engine = RSR_ENGINE_INFO_INIT;
     if (rsr_engine_get_info(b->engine, &engine) != RSR_OK)
         return NULL;
-    const uint64_t stream_bytes = options->quick ? BENCH_QUICK_BYTES : BENCH_STREAM_BYTES;
+    const uint64_t stream_bytes = bench_stream_bytes(options);
     void *memory = bench_alloc(stream_bytes);
     if (memory == NULL)
         return NULL;

@@ -188,15 +188,17 @@ static void visit_open_page(struct louver_pass *pass, uint32_t p) {
 
 /* ---- In turn ---- */
 
-/* Half of what the sieve has not fetched of the next page. */
+#define REST_LINES (RSR_SKETCH_REST_BYTES / 64)
+
+/* Lines first .. end - 1 of what the sieve has not fetched of the next page. */
 RSR_FETCHER void fetch_rest(const struct louver_setup *setup, const struct louver_page *next,
-                            uint32_t half) {
+                            uint32_t first, uint32_t end) {
     if (next == NULL || next->sidecar == NULL)
         return;
-    const char *end = (const char *)louver_sketch(next) + rsr_sketch_first_bytes(&setup->shape);
-    const char *at = end - RSR_SKETCH_REST_BYTES + half * (RSR_SKETCH_REST_BYTES / 2);
-    for (uint32_t i = 0; i < RSR_SKETCH_REST_BYTES / 2; i += 64)
-        rsr_fetch_line(at + i, setup->kernel->far);
+    const char *rest = (const char *)louver_sketch(next) + rsr_sketch_first_bytes(&setup->shape) -
+                       RSR_SKETCH_REST_BYTES;
+    for (uint32_t i = first; i < end; i++)
+        rsr_fetch_line(rest + (size_t)i * 64, setup->kernel->far);
 }
 
 /* The second plane of the page before is read while memory brings the next page. */
@@ -209,9 +211,9 @@ void louver_visit_page(struct louver_pass *pass, uint32_t p, const struct louver
     const struct louver_candidates *before = &pass->sieved[(pass->n_visits + 1) % 2];
     sieve_page(pass, p, next, own);
     next = own->n > 0 ? next : NULL;
-    fetch_rest(pass->setup, next, 0);
+    fetch_rest(pass->setup, next, 0, REST_LINES / 2);
     refine_page(pass, before);
-    fetch_rest(pass->setup, next, 1);
+    fetch_rest(pass->setup, next, REST_LINES / 2, REST_LINES);
     pass->n_visits++;
 }
 

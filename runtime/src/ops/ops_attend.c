@@ -99,7 +99,7 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, bool far, uint32_
 }
 
 /* -infinity from the page's last key on. Rows up to the next multiple of four are read (they are inside
- * the page) and dropped. row_floats: the page's, of which a constant is worth 2 % of all attention. */
+ * the page) and dropped. row_floats: the page's, of which a constant is worth 3 % of all attention. */
 RSR_INLINE void page_scores(struct block *b, enum rsr_kv_type type, bool far, uint32_t row_floats,
                             float scale) {
     const uint32_t n_keys = b->page->n_keys;
