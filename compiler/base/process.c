@@ -57,13 +57,27 @@ static void input_was_cut(int signal_number) {
     _exit(1);
 }
 
+/* Raised in a write of ours to stdout or stderr; nobody is left to be told. */
+static void reader_is_gone(int signal_number) {
+    rsrc_spawn_kill_all();
+    rsrc_remove_temporaries_and_block();
+    signal(signal_number, SIG_DFL);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, signal_number);
+    raise(signal_number);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+}
+
 void rsrc_watch_signals(void) {
     sigset_t signals;
     fill_signals(&signals);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    /* Running into a file-size limit, or a reader gone, is an error of write() and not the end. */
+    /* Running into a file-size limit is an error of write() and not the end; so is a reader gone,
+     * where whoever started us ignores it. */
     signal(SIGXFSZ, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
+    if (signal(SIGPIPE, reader_is_gone) == SIG_IGN)
+        signal(SIGPIPE, SIG_IGN);
     signal(SIGBUS, input_was_cut);
     pthread_t thread;
     if (pthread_create(&thread, NULL, wait_for_signal, NULL) == 0)
