@@ -115,3 +115,10 @@ char *rsrc_arena_printf(struct rsrc_arena *arena, const char *format, ...) {
     free(text);
     return copy;
 }
+
+char *rsrc_arena_join(struct rsrc_arena *arena, const char *folder, const char *name) {
+    size_t n = strlen(folder);
+    while (n != 0 && folder[n - 1] == '/')
+        n--;
+    return rsrc_arena_printf(arena, "%.*s/%s", (int)n, folder, name);
+}

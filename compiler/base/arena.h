@@ -34,6 +34,9 @@ char *rsrc_arena_strndup(struct rsrc_arena *arena, const char *text, size_t n_by
 char *rsrc_arena_printf(struct rsrc_arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The path of a file in a folder, which may be written with a slash at its end. */
+char *rsrc_arena_join(struct rsrc_arena *arena, const char *folder, const char *name);
+
 #define RSRC_NEW(arena, type) ((type *)rsrc_arena_alloc((arena), sizeof(type)))
 #define RSRC_NEW_ARRAY(arena, n, type) ((type *)rsrc_arena_array((arena), (n), sizeof(type)))
 

@@ -84,7 +84,7 @@ static bool exists(const char *path) {
 }
 
 static const char *beside(const struct opening *opening, const char *name) {
-    return rsrc_arena_printf(opening->arena, "%s/%s", opening->folder, name);
+    return rsrc_arena_join(opening->arena, opening->folder, name);
 }
 
 static enum rsrc_status refuse(const struct opening *opening, const char *slug, const char *file,

@@ -14,7 +14,7 @@ static const char chat_template[] =
 
 enum rsrc_status mkmodel_write_json(const struct mkmodel_writer *writer, const char *file,
                                     json_t *root) {
-    const char *path = rsrc_arena_printf(writer->arena, "%s/%s", writer->path, file);
+    const char *path = rsrc_arena_join(writer->arena, writer->path, file);
     enum rsrc_status status = RSRC_OK;
     struct rsrc_output out;
 

@@ -157,7 +157,7 @@ static enum rsrc_status write_index(const struct mkmodel_writer *writer,
 
 /* What an earlier run of another size left would shadow what is written now. */
 static enum rsrc_status remove_stale(const struct mkmodel_writer *writer, const char *file) {
-    const char *path = rsrc_arena_printf(writer->arena, "%s/%s", writer->path, file);
+    const char *path = rsrc_arena_join(writer->arena, writer->path, file);
 
     if (unlink(path) == 0 || errno == ENOENT)
         return RSRC_OK;
@@ -177,7 +177,7 @@ enum rsrc_status mkmodel_write_weights(const struct mkmodel_writer *writer,
     for (uint32_t i = 0; i < plan->n_shards; i++) {
         const char *name = is_sharded ? shard_name(writer->arena, i, plan->n_shards) : SINGLE_FILE;
         struct shard shard = {
-            .file = is_folder ? rsrc_arena_printf(writer->arena, "%s/%s", writer->path, name)
+            .file = is_folder ? rsrc_arena_join(writer->arena, writer->path, name)
                               : writer->path,
             .begin = begin};
 
