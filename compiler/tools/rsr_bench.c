@@ -218,15 +218,23 @@ static const struct bench_command *command_of(const char *name) {
     return NULL;
 }
 
+/* What is measured may have gone to a file, such as a target description. */
+static int finish_output(int code) {
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || code != 0)
+        return code;
+    fprintf(stderr, "rsr-bench: cannot write to standard output: %s\n", strerror(errno));
+    return 1;
+}
+
 int main(int argc, char **argv) {
     if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
         printf("rsr-bench %s\n", RSRC_VERSION);
-        return 0;
+        return finish_output(0);
     }
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(HELP, stdout);
-            return 0;
+            return finish_output(0);
         }
     }
     if (argc < 2) {
@@ -265,5 +273,5 @@ int main(int argc, char **argv) {
     if (!command->is_complete(&options))
         return fail(command->needs, command->name, "");
     rsrc_watch_signals();
-    return command->run(&options);
+    return finish_output(command->run(&options));
 }

@@ -519,20 +519,26 @@ static void stop(int signal_number) {
     _exit(128 + signal_number);
 }
 
+static enum rsrc_status finish_stdout(const struct request *request) {
+    if (fflush(stdout) == 0)
+        return RSRC_OK;
+    rsrc_error(request->diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
+               strerror(errno));
+    return RSRC_FAILED;
+}
+
 static enum rsrc_status run(struct request *request, struct rsrc_arena *arena, int argc,
                             char **argv) {
     if (parse_command_line(request, argc, argv) != RSRC_OK)
         return RSRC_FAILED;
-    if (request->help) {
+    if (request->help)
         fputs(usage, stdout);
-        return RSRC_OK;
-    }
     if (request->list_presets)
         list_presets();
     if (request->list_breaks)
         list_breaks();
-    if (request->list_presets || request->list_breaks)
-        return RSRC_OK;
+    if (request->help || request->list_presets || request->list_breaks)
+        return finish_stdout(request);
     if (check_request(request) != RSRC_OK)
         return RSRC_FAILED;
     return request->n_matrices ? make_matrices(request, arena) : make_model(request, arena);

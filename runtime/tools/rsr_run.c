@@ -344,17 +344,16 @@ int main(int argc, char **argv) {
     struct run_options options;
     if (!run_parse_options(argc, argv, &options))
         return 1;
+    int code = 0;
     if (options.help) {
         run_print_help();
-        return 0;
-    }
-    if (options.version) {
+    } else if (options.version) {
         printf("rsr-run %s\n", rsr_version());
-        return 0;
+    } else {
+        catch_interrupt();
+        struct run_session session = {.options = &options};
+        code = run(&session);
     }
-    catch_interrupt();
-    struct run_session session = {.options = &options};
-    int code = run(&session);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0)
         code = run_fail("cannot write to standard output: %s", strerror(errno));
     return code;
