@@ -6,12 +6,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/process.h"
 #include "rsr_mkmodel.h"
 
 #define MAX_MATRICES 64u
@@ -514,11 +514,6 @@ static enum rsrc_status check_request(const struct request *request) {
     return RSRC_OK;
 }
 
-static void stop(int signal_number) {
-    rsrc_remove_temporaries();
-    _exit(128 + signal_number);
-}
-
 static enum rsrc_status finish_stdout(const struct request *request) {
     if (fflush(stdout) == 0)
         return RSRC_OK;
@@ -550,9 +545,7 @@ int main(int argc, char **argv) {
         .diag = diag, .zero_density = 0.4, .seed = 1, .shard_bytes = DEFAULT_SHARD_BYTES};
     struct rsrc_arena arena;
 
-    signal(SIGINT, stop);
-    signal(SIGTERM, stop);
-    signal(SIGXFSZ, SIG_IGN); /* writing past a limit is an error to report, not a death */
+    rsrc_watch_signals();
     rsrc_arena_init(&arena);
     enum rsrc_status status = run(&request, &arena, argc, argv);
     rsrc_arena_free(&arena);
