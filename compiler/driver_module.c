@@ -37,11 +37,25 @@ static enum rsrc_status open_work_dir(struct rsrc_compilation *c, const char *ou
     return RSRC_FAILED;
 }
 
+/* Said before the work: who means to give it text will start anew. */
+static void warn_without_tokenizer(struct rsrc_compilation *c) {
+    const struct rsr_checkpoint *checkpoint = &c->checkpoint;
+    if (!c->has_checkpoint || !checkpoint->has_config || checkpoint->tokenizer.section != NULL ||
+        checkpoint->tokenizer.is_unread)
+        return;
+    const struct rsrc_place place = {.file = checkpoint->path};
+    rsrc_warning(c->diag, "tokenizer-missing", &place,
+                 "put the model's tokenizer.json beside its config.json, or give a GGUF file with a "
+                 "tokenizer",
+                 "has no tokenizer: the module takes token ids alone, and rsr-run needs text");
+}
+
 enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
     if (rsrc_output_check(c->diag, rsrc_final_path(c, path)) != RSRC_OK ||
         open_work_dir(c, path) != RSRC_OK ||
         rsrc_open_units(c, &c->link_units, RSR_UNIT_OBJ) != RSRC_OK)
         return RSRC_FAILED;
+    warn_without_tokenizer(c);
     c->link_units.share_equal = !rsrc_starts_from_text(c); /* keys of a text prove nothing */
     c->link_units.dir = c->work_dir;
     return rsrc_open_weights_object(c);

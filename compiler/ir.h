@@ -119,6 +119,7 @@ struct rsr_config {
 /* tokenizer.json and tokenizer_config.json, compiled to the section that the runtime reads. */
 struct rsr_tokenizer {
     const struct rsr_tokenizer_header *section; /* NULL: the checkpoint has no tokenizer */
+    bool is_unread;             /* it has one of a form that is not read, and a warning has said so */
     uint64_t size_bytes;
     const char *chat_template;  /* NULL: none */
     const char *bos_text;       /* never NULL */

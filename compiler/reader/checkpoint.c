@@ -443,6 +443,7 @@ static enum rsrc_status read_tokenizer(struct opening *opening) {
     if (!exists(path)) {
         if (exists(beside(opening, "tokenizer.model"))) {
             struct rsrc_place place = {.file = beside(opening, "tokenizer.model")};
+            opening->out->tokenizer.is_unread = true;
             rsrc_warning(opening->diag, "tokenizer-missing", &place,
                          "python3 -c \"from transformers import AutoTokenizer; "
                          "AutoTokenizer.from_pretrained('.').save_pretrained('.')\" in its folder "
