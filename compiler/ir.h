@@ -488,7 +488,6 @@ enum rsr_kbuf {
     /* Matrix registers (AMX). d, a, b and c are TILE registers where no other type is given. */   \
     X(TILE_BEGIN, 0, "configures every TILE register as 16 rows of 64 bytes")                      \
     X(TILE_END, 0, "releases the TILE registers")                                                  \
-    X(TILE_ZERO, 0, "d = 0")                                                                       \
     X(TILE_LOAD, 1, "row r of d = the 64 bytes at buffer[address] + r * a; a: i64 scalar")         \
     X(TILE_STORE, 2, "the 64 bytes at buffer[address] + r * b = row r of a; b: i64 scalar")        \
     X(TILE_DOT_S8S8, 3, "I32 d[r][i] = a[r][i] + sum over k < 64 of s8 b[r][k] * s8 "              \

@@ -263,11 +263,6 @@ void rsrc_kb_tile_end(struct rsrc_kb *kb) {
     append(kb, RSR_KOP_TILE_END);
 }
 
-uint16_t rsrc_kb_tile_zero(struct rsrc_kb *kb, uint16_t dst) {
-    append(kb, RSR_KOP_TILE_ZERO)->dst = dst;
-    return dst;
-}
-
 uint16_t rsrc_kb_tile_load(struct rsrc_kb *kb, uint16_t dst, struct rsrc_address address,
                            uint16_t stride) {
     struct rsr_kop *op = append_memory(kb, RSR_KOP_TILE_LOAD, &address);

@@ -90,7 +90,6 @@ void rsrc_kb_call(struct rsrc_kb *kb, uint16_t body, uint16_t columns, uint16_t 
 
 void rsrc_kb_tile_begin(struct rsrc_kb *kb);
 void rsrc_kb_tile_end(struct rsrc_kb *kb);
-uint16_t rsrc_kb_tile_zero(struct rsrc_kb *kb, uint16_t dst);
 uint16_t rsrc_kb_tile_load(struct rsrc_kb *kb, uint16_t dst, struct rsrc_address address,
                            uint16_t stride);
 void rsrc_kb_tile_store(struct rsrc_kb *kb, uint16_t tile, struct rsrc_address address,

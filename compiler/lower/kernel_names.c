@@ -46,7 +46,6 @@ const char *const rsrc_kop_names[RSR_KOP_COUNT] = {
     [RSR_KOP_CALL] = "call",
     [RSR_KOP_TILE_BEGIN] = "tile_begin",
     [RSR_KOP_TILE_END] = "tile_end",
-    [RSR_KOP_TILE_ZERO] = "tile_zero",
     [RSR_KOP_TILE_LOAD] = "tile_load",
     [RSR_KOP_TILE_STORE] = "tile_store",
     [RSR_KOP_TILE_DOT_S8S8] = "tile_dot_s8s8",

@@ -142,8 +142,6 @@ bool rsrc_kop_types_fit(const struct rsr_kop *op, const struct rsr_kreg *d,
                is_type(a, RSR_ELEM_I16, d->lanes / 2);
     case RSR_KOP_CALL:
         return rsrc_kreg_is_index(a) && rsrc_kreg_is_index(b) && rsrc_kreg_is_index(c);
-    case RSR_KOP_TILE_ZERO:
-        return is_tile(d);
     case RSR_KOP_TILE_LOAD:
         return is_tile(d) && rsrc_kreg_is_index(a);
     case RSR_KOP_TILE_STORE:

@@ -1,6 +1,6 @@
 /* isa_emulator.c - see isa_emulator.h. Encodings and operations follow Intel's Software Developer's
  * Manual, volume 2 (VPERMB, VPERMI2B, VPERMT2B, GF2P8AFFINEQB, LDTILECFG, TILELOADD, TILESTORED,
- * TILEZERO, TDPB*). */
+ * TDPB*). */
 #include "isa_emulator.h"
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -392,9 +392,7 @@ static const uint8_t *tile_operation(const struct frame *f, const struct instruc
     }
     if (i->reg >= N_TILES || tiles.rows[i->reg] == 0 || i->vvvv != 0)
         return NULL;
-    if (i->opcode == 0x49 && i->prefix == 3 && i->is_register && i->rm == 0)
-        memset(tiles.data[i->reg], 0, sizeof tiles.data[0]);
-    else if (i->opcode == 0x4b && (i->prefix == 3 || i->prefix == 1) && i->has_sib)
+    if (i->opcode == 0x4b && (i->prefix == 3 || i->prefix == 1) && i->has_sib)
         move_tile(f, i, true);
     else if (i->opcode == 0x4b && i->prefix == 2 && i->has_sib)
         move_tile(f, i, false);

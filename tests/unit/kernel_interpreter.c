@@ -372,8 +372,6 @@ static void run_tile_op(struct machine *m, const struct rsr_kop *op) {
     case RSR_KOP_TILE_END:
         m->tiles_configured = op->kind == RSR_KOP_TILE_BEGIN;
         return;
-    case RSR_KOP_TILE_ZERO:
-        break;
     case RSR_KOP_TILE_LOAD:
         for (uint32_t r = 0; r < TILE_ROWS; r++)
             memcpy(result.bytes + r * TILE_ROW_BYTES,

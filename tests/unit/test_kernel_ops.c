@@ -396,18 +396,24 @@ static void build_bodies(struct rsrc_kb *kb) {
     }
 }
 
-/* All eight tiles, products that accumulate, strides above a row. */
+/* All eight tiles, products that accumulate on small numbers (sums do not overflow), strides of no
+ * row, of one and above. */
 static void build_tiles(struct rsrc_kb *kb) {
     uint16_t tiles[RSRC_MAX_TILES];
     const uint16_t stride = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "stride");
     const uint16_t wide = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "wide_stride");
+    const uint16_t same = rsrc_kb_reg(kb, RSR_ELEM_I64, 1, "same_row");
+    const uint16_t start = rsrc_kb_reg(kb, RSR_ELEM_I32, 16, "start");
     for (uint32_t i = 0; i < RSRC_MAX_TILES; i++)
         tiles[i] = rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "tile%u", i);
     rsrc_kb_const(kb, stride, 64);
     rsrc_kb_const(kb, wide, 80);
+    rsrc_kb_const(kb, same, 0);
+    rsrc_kb_const(kb, start, 3);
+    rsrc_kb_store(kb, start, rsrc_address_at(RSR_KBUF_SCRATCH, 0));
     rsrc_kb_tile_begin(kb);
     for (uint32_t i = 0; i < 4; i++)
-        rsrc_kb_tile_zero(kb, tiles[i]);
+        rsrc_kb_tile_load(kb, tiles[i], rsrc_address_at(RSR_KBUF_SCRATCH, 0), same);
     for (uint32_t i = 4; i < RSRC_MAX_TILES; i++)
         rsrc_kb_tile_load(kb, tiles[i], rsrc_address_at(RSR_KBUF_X, 1024 * (i - 4)),
                           i % 2 == 0 ? stride : wide);

@@ -35,7 +35,7 @@ static void append_tiles(struct rsrc_kb *kb, uint16_t stride) {
     for (uint32_t i = 0; i < 3; i++)
         tiles[i] = rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "tile%u", i);
     rsrc_kb_tile_begin(kb);
-    rsrc_kb_tile_zero(kb, tiles[0]);
+    rsrc_kb_tile_load(kb, tiles[0], rsrc_address_at(RSR_KBUF_SCRATCH, 0), stride);
     rsrc_kb_tile_load(kb, tiles[1], rsrc_address_at(RSR_KBUF_X, 64), stride);
     rsrc_kb_tile_load(kb, tiles[2], rsrc_address_at(RSR_KBUF_CODES, 0), stride);
     rsrc_kb_ternary(kb, RSR_KOP_TILE_DOT_S8S8, tiles[0], tiles[0], tiles[1], tiles[2]);

@@ -430,13 +430,17 @@ static void test_tiles(struct suite *suite) {
     struct rsrc_kb kb;
     rsrc_kb_init(&kb, &suite->arena, &k->kernel);
     const uint16_t stride = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "stride");
+    const uint16_t same = rsrc_kb_reg(&kb, RSR_ELEM_I64, 1, "same_row");
     const uint16_t sums = rsrc_kb_reg(&kb, RSR_ELEM_TILE, 1, "totals");
     const uint16_t left = rsrc_kb_reg(&kb, RSR_ELEM_TILE, 1, "left");
     const uint16_t right = rsrc_kb_reg(&kb, RSR_ELEM_TILE, 1, "right");
     const uint16_t row = rsrc_kb_reg(&kb, RSR_ELEM_I32, 16, "row");
     rsrc_kb_const(&kb, stride, 64);
+    rsrc_kb_const(&kb, same, 0);
+    rsrc_kb_const(&kb, row, 3);
+    rsrc_kb_store(&kb, row, rsrc_address_at(RSR_KBUF_SCRATCH, 0));
     rsrc_kb_tile_begin(&kb);
-    rsrc_kb_tile_zero(&kb, sums);
+    rsrc_kb_tile_load(&kb, sums, rsrc_address_at(RSR_KBUF_SCRATCH, 0), same);
     rsrc_kb_tile_load(&kb, left, operand_at(0), stride);
     rsrc_kb_tile_load(&kb, right, operand_at(0), stride);
     for (uint32_t i = 0; i < 2; i++)

@@ -100,7 +100,6 @@ static const struct selection {
 
     {RSR_KOP_TILE_BEGIN, ANY, 0, F(AMX_TILE), "tile_begin"},
     {RSR_KOP_TILE_END, ANY, 0, F(AMX_TILE), "tile_end"},
-    {RSR_KOP_TILE_ZERO, ANY, 0, F(AMX_TILE), "tile_zero"},
     {RSR_KOP_TILE_LOAD, ANY, 0, F(AMX_TILE), "tile_load"},
     {RSR_KOP_TILE_STORE, ANY, 0, F(AMX_TILE), "tile_store"},
     {RSR_KOP_TILE_DOT_S8S8, ANY, 0, F(AMX_TILE) | F(AMX_INT8), "tile_dot_s8s8"},

@@ -329,9 +329,6 @@ static void put_tile_statement(const struct printer *printer, const struct rsr_k
     struct rsrc_buffer *out = printer->out;
     rsrc_buffer_printf(out, "%s(", rsrc_c_find_macro(printer->code, op));
     switch ((enum rsr_kop_kind)op->kind) {
-    case RSR_KOP_TILE_ZERO:
-        rsrc_buffer_printf(out, "%u", tile_number(printer, op->dst));
-        break;
     case RSR_KOP_TILE_LOAD:
         rsrc_buffer_printf(out, "%u, ", tile_number(printer, op->dst));
         put_address(printer, op);

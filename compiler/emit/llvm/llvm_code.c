@@ -211,9 +211,6 @@ static void build_tile_operation(struct rsrc_llvm_code *code, const struct rsr_k
     case RSR_KOP_TILE_BEGIN:
         arguments[n++] = tile_configuration(code);
         break;
-    case RSR_KOP_TILE_ZERO:
-        arguments[n++] = tile_number(code, op->dst);
-        break;
     case RSR_KOP_TILE_LOAD:
         arguments[n++] = tile_number(code, op->dst);
         arguments[n++] = rsrc_llvm_address(code, op);

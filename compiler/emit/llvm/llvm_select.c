@@ -74,7 +74,6 @@ static const struct rsrc_llvm_intrinsic intrinsics[] = {
     /* Tiles are numbers in the text, not values: llvm_code.c has the arguments. */
     {RSR_KOP_TILE_BEGIN, ANY, 0, F(AMX_TILE), X86("ldtilecfg"), "", 0},
     {RSR_KOP_TILE_END, ANY, 0, F(AMX_TILE), X86("tilerelease"), "", 0},
-    {RSR_KOP_TILE_ZERO, ANY, 0, F(AMX_TILE), X86("tilezero"), "", 0},
     {RSR_KOP_TILE_LOAD, ANY, 0, F(AMX_TILE), X86("tileloadd64"), "", 0},
     {RSR_KOP_TILE_STORE, ANY, 0, F(AMX_TILE), X86("tilestored64"), "", 0},
     {RSR_KOP_TILE_DOT_S8S8, ANY, 0, F(AMX_TILE) | F(AMX_INT8), X86("tdpbssd"), "", 0},

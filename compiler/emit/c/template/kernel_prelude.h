@@ -214,7 +214,6 @@ struct tile_config {
         __asm__ volatile("ldtilecfg %0" : : "m"(all));                                               \
     } while (0)
 #define tile_end() __asm__ volatile("tilerelease")
-#define tile_zero(d) __asm__ volatile("tilezero %tmm" #d)
 #define tile_load(d, p, stride)                                                                      \
     __asm__ volatile("tileloadd (%0,%1), %%tmm" #d : : "r"(p), "r"(stride) : "memory")
 #define tile_store(a, p, stride)                                                                     \
