@@ -140,11 +140,13 @@ bool run_interrupted(void) {
     return interrupted != 0;
 }
 
-/* The second SIGINT ends the program at once. */
-static void catch_interrupt(void) {
+/* The second SIGINT ends the program at once; running into a file-size limit is an error of a write
+ * and not the end. */
+static void catch_signals(void) {
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 /* ---- Prompt ---------------------------------------------------------------------------------- */
@@ -299,6 +301,8 @@ static bool open_engine(struct run_session *s) {
     options.pin_threads = o->pin;
     options.attention = o->attention;
     options.kv_type = o->kv_type;
+    if (o->qkv_file && !run_trace_check(o))
+        return false;
     if (o->qkv_file)
         s->trace = run_trace_create(s, &options);
     s->engine_info = (rsr_engine_info)RSR_ENGINE_INFO_INIT;
@@ -350,7 +354,7 @@ int main(int argc, char **argv) {
     } else if (options.version) {
         printf("rsr-run %s\n", rsr_version());
     } else {
-        catch_interrupt();
+        catch_signals();
         struct run_session session = {.options = &options};
         code = run(&session);
     }

@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "rsr_run.h"
 
@@ -139,6 +141,69 @@ void run_trace_destroy(struct run_trace *trace) {
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
+/* Where the trace goes: a file beside its place until all of it is there, or a device itself. */
+struct trace_file {
+    FILE *stream;
+    char *temporary; /* owned; NULL: a device */
+};
+
+static struct trace_file open_trace(const char *path) {
+    struct trace_file file = {0};
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        file.stream = fopen(path, "wb");
+        return file;
+    }
+    const size_t size = strlen(path) + sizeof(".tmp-XXXXXX");
+    file.temporary = run_alloc(size, 1);
+    snprintf(file.temporary, size, "%s.tmp-XXXXXX", path);
+    const int fd = mkstemp(file.temporary);
+    if (fd < 0)
+        return file;
+    const mode_t mask = umask(0);
+    umask(mask);
+    fchmod(fd, 0666 & ~mask);
+    file.stream = fdopen(fd, "wb");
+    return file;
+}
+
+/* Moves the file to its place, or leaves nothing behind. */
+static bool close_trace(struct trace_file *file, const char *path, bool is_whole) {
+    bool ok = fclose(file->stream) == 0 && is_whole;
+    if (file->temporary && ok)
+        ok = rename(file->temporary, path) == 0;
+    const int error = errno;
+    if (file->temporary && !ok)
+        unlink(file->temporary);
+    errno = error;
+    free(file->temporary);
+    return ok;
+}
+
+static bool is_same_file(const struct stat *a, const char *path) {
+    struct stat b;
+    return path && stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
+}
+
+bool run_trace_check(const struct run_options *o) {
+    struct stat info;
+    const bool exists = stat(o->qkv_file, &info) == 0;
+    if (exists && (is_same_file(&info, o->model) || is_same_file(&info, o->prompt_file))) {
+        run_fail("--dump-qkv would replace %s, which is read", o->qkv_file);
+        return false;
+    }
+    if (exists && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return true;
+    struct trace_file file = open_trace(o->qkv_file);
+    if (!file.stream) {
+        run_fail("cannot write %s: %s", o->qkv_file, strerror(errno));
+        free(file.temporary);
+        return false;
+    }
+    (void)close_trace(&file, o->qkv_file, false);
+    return true;
+}
+
 static bool write_header(const struct run_session *session, uint32_t n_tokens, FILE *file) {
     const rsr_model_info *info = &session->info;
     char header[64] = "RSRQKV1";
@@ -165,18 +230,19 @@ static bool write_layer(const struct run_session *session, uint32_t layer, uint3
 bool run_trace_write(const struct run_session *session) {
     const char *path = session->options->qkv_file;
     const uint32_t n_tokens = rsr_sequence_length(session->sequence);
-    FILE *file = fopen(path, "wb");
-    if (!file) {
+    struct trace_file file = open_trace(path);
+    if (!file.stream) {
         run_fail("cannot write %s: %s", path, strerror(errno));
+        free(file.temporary);
         return false;
     }
     make_room(session->trace, n_tokens);
     float *kv = run_alloc((size_t)n_tokens * 2 * session->info.n_kv_heads * session->info.head_dim,
                           sizeof(float));
-    bool ok = write_header(session, n_tokens, file);
+    bool ok = write_header(session, n_tokens, file.stream);
     for (uint32_t l = 0; ok && l < session->info.n_layers; l++)
-        ok = write_layer(session, l, n_tokens, kv, file);
-    ok = fclose(file) == 0 && ok;
+        ok = write_layer(session, l, n_tokens, kv, file.stream);
+    ok = close_trace(&file, path, ok);
     free(kv);
     if (!ok)
         run_fail("cannot write %s: %s", path, strerror(errno));
