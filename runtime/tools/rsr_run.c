@@ -152,7 +152,7 @@ static void catch_signals(void) {
 /* ---- Prompt ---------------------------------------------------------------------------------- */
 
 struct prompt_output {
-    bool json;
+    bool json, begun;
     struct run_text text;
 };
 
@@ -162,6 +162,7 @@ static bool on_token(void *user, const rsr_generated *generated) {
         run_text_append(&output->text, generated->text, generated->text_bytes);
     else if (!run_put_text(generated->text, generated->text_bytes))
         return false;
+    output->begun = true;
     return !run_interrupted();
 }
 
@@ -205,7 +206,8 @@ int run_prompt(struct run_session *session) {
     rsr_status status = rsr_generate(session->engine, session->sequence, prompt.data, prompt.size,
                                      &options, on_token, &output, &result, &err);
     int code = 0;
-    const bool written = o->json || run_put_text("\n", 1);
+    const bool has_line = !o->json && (status == RSR_OK || output.begun);
+    const bool written = !has_line || run_put_text("\n", 1);
     if (status != RSR_OK)
         code = run_fail("%s", err.message);
     else if (!written)
