@@ -457,7 +457,9 @@ static enum rsrc_status make_model(const struct request *request, struct rsrc_ar
     if (mkmodel_fault_is_sharded(writer.fault) && spec.shard_bytes == DEFAULT_SHARD_BYTES)
         spec.shard_bytes = mkmodel_plan_bytes(&plan) / 3; /* a fault of shards needs some */
     mkmodel_plan_order(&plan, spec.shard_bytes);
-    if (mkdir(request->output, 0777) != 0 && errno != EEXIST) {
+    struct stat info;
+    if (mkdir(request->output, 0777) != 0 &&
+        (errno != EEXIST || (stat(request->output, &info) == 0 && !S_ISDIR(info.st_mode)))) {
         struct rsrc_place place = {.file = request->output};
         rsrc_error(request->diag, "output-unwritable", &place, "choose another place with -o",
                    "cannot create the folder: %s", strerror(errno));
