@@ -7,7 +7,7 @@
 #include "rsr_bench.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +124,12 @@ static int fail(const char *what, const char *word, const char *more) {
     return 1;
 }
 
+static int refuse(const struct bench_option *option, const char *value, uint64_t min, uint64_t max) {
+    fprintf(stderr, "rsr-bench: %s takes a %s from %" PRIu64 " to %" PRIu64 ", not '%s'\n",
+            option->name, option->kind == PART ? "part" : "number", min, max, value);
+    return 1;
+}
+
 static int set_option(const struct bench_option *option, const char *value,
                       struct bench_options *out) {
     char *field = (char *)out + option->offset;
@@ -136,20 +142,19 @@ static int set_option(const struct bench_option *option, const char *value,
     if (option->kind == PART) {
         const double part = strtod(value, &end);
         if (end == value || *end != '\0' || !(part >= 0 && part <= 1))
-            return fail("no part between 0 and 1:", value, "");
+            return refuse(option, value, 0, 1);
         memcpy(field, &part, sizeof(part));
         return 0;
     }
+    const uint64_t max = option->kind == SEED ? UINT64_MAX : option->max;
     const unsigned long long n = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0)
-        return fail("not a number:", value, "");
-    if (option->kind == SEED) {
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || n < option->min ||
+        n > max)
+        return refuse(option, value, option->min, max);
+    if (option->kind == SEED)
         memcpy(field, &(uint64_t){n}, sizeof(uint64_t));
-        return 0;
-    }
-    if (n < option->min || n > option->max)
-        return fail("out of range:", value, "");
-    memcpy(field, &(uint32_t){(uint32_t)n}, sizeof(uint32_t));
+    else
+        memcpy(field, &(uint32_t){(uint32_t)n}, sizeof(uint32_t));
     return 0;
 }
 
