@@ -256,16 +256,17 @@ enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
         return RSRC_OK;
     if (rsrc_compile_c_units(c, &c->link_units) != RSRC_OK)
         return RSRC_FAILED;
+    const char *dir = rsrc_absolute_path(&c->arena, c->work_dir);
     const char **objects = RSRC_NEW_ARRAY(&c->arena, units->n_files + 1, const char *);
     for (uint32_t i = 0; i < units->n_files; i++)
-        objects[i] = rsrc_arena_printf(&c->arena, "%s/%s.o", c->work_dir, units->files[i].name);
-    objects[units->n_files] = rsrc_arena_printf(&c->arena, "%s/weights.o", c->work_dir);
+        objects[i] = rsrc_arena_printf(&c->arena, "%s/%s.o", dir, units->files[i].name);
+    objects[units->n_files] = rsrc_arena_printf(&c->arena, "%s/weights.o", dir);
     for (uint32_t i = 0; i < N_LINKED; i++) {
         if (!links(c, LINKED[i].kind))
             continue;
         rsrc_show_progress(c, "modules linked", 0, 1);
         const struct rsrc_link_input input = {
-            .dir = c->work_dir,
+            .dir = dir,
             .objects = objects,
             .n_objects = units->n_files + 1,
             .aliases = units->aliases,
@@ -273,7 +274,8 @@ enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
             .exports = c->exports,
             .n_exports = c->n_exports,
             .triple = c->specs[0].triple,
-            .output = rsrc_arena_printf(&c->arena, "%s/%s", c->link_dir, LINKED[i].name),
+            .output_dir = c->link_dir,
+            .output = LINKED[i].name,
             .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
             .relocatable = LINKED[i].kind == RSRC_EMIT_OBJ};
         if (rsrc_link(c->diag, &c->arena, &c->toolchain, &input) != RSRC_OK)

@@ -56,8 +56,7 @@ struct job {
     struct rsrc_buffer text;
 };
 
-/* Commands may run in another directory, so their paths must not depend on ours. */
-static const char *absolute_path(struct rsrc_arena *arena, const char *path) {
+const char *rsrc_absolute_path(struct rsrc_arena *arena, const char *path) {
     char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
     if (here == NULL)
         return rsrc_arena_strdup(arena, path);
@@ -73,13 +72,13 @@ static bool is_program(const char *path) {
 
 const char *rsrc_find_program(struct rsrc_arena *arena, const char *name) {
     if (strchr(name, '/') != NULL)
-        return is_program(name) ? absolute_path(arena, name) : NULL;
+        return is_program(name) ? rsrc_absolute_path(arena, name) : NULL;
     const char *path = getenv("PATH");
     while (path != NULL && *path != '\0') {
         const size_t n = strcspn(path, ":");
         const char *candidate = rsrc_arena_printf(arena, "%.*s/%s", (int)n, path, name);
         if (n != 0 && is_program(candidate))
-            return absolute_path(arena, candidate);
+            return rsrc_absolute_path(arena, candidate);
         path += n + (path[n] == ':');
     }
     return NULL;

@@ -45,6 +45,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_spawn_all(struct rsrc_diag *diag, struct rs
  * started from then on. */
 void rsrc_spawn_kill_all(void);
 
+/* For commands that run in another directory. */
+const char *rsrc_absolute_path(struct rsrc_arena *arena, const char *path);
+
 /* Absolute path of a program in PATH, or NULL. */
 const char *rsrc_find_program(struct rsrc_arena *arena, const char *name);
 

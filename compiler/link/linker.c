@@ -268,6 +268,7 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
             return RSRC_FAILED;
         add_shared_options(&args, script, input);
     }
+    /* The name alone: of a path ld.lld takes every % for a random digit. */
     add(&args, "-o");
     add(&args, input->output);
     for (uint32_t i = 0; i < input->n_objects; i++)
@@ -276,6 +277,6 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
         add(&args, toolchain->runtime);
         add_libraries(&args, toolchain, input->triple);
     }
-    const struct rsrc_command command = {.argv = args.argv};
+    const struct rsrc_command command = {.argv = args.argv, .directory = input->output_dir};
     return rsrc_spawn_all(diag, arena, &command, 1, &toolchain->linking);
 }

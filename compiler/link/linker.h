@@ -28,15 +28,16 @@ RSRC_NODISCARD enum rsrc_status rsrc_compile_units(struct rsrc_diag *diag, struc
                                                    uint32_t n_names, uint32_t opt_level);
 
 struct rsrc_link_input {
-    const char *dir;            /* private directory for the linker's own inputs */
-    const char *const *objects; /* paths */
+    const char *dir;            /* private directory for the linker's own inputs; absolute */
+    const char *const *objects; /* absolute paths */
     uint32_t n_objects;
     const char *const *aliases; /* "alias=symbol" */
     uint32_t n_aliases;
     const char *const *exports; /* the symbols that the shared library shows */
     uint32_t n_exports;
     const char *triple;
-    const char *output; /* path of the shared library or relocatable object */
+    const char *output_dir; /* where the linker runs and makes ... */
+    const char *output;     /* ... the shared library or relocatable object of this name */
     bool huge_pages;    /* align segments to 2 MiB */
     bool relocatable;   /* --emit=obj: combine, without the runtime */
 };
