@@ -212,6 +212,39 @@ static void attend(const struct page_case *c, const struct rsr_kv_ops *kv, bool 
     }
 }
 
+static double sum16(const double *p) {
+    double h[8], q[4];
+    for (uint32_t l = 0; l < 8; l++)
+        h[l] = p[l] + p[l + 8];
+    for (uint32_t l = 0; l < 4; l++)
+        q[l] = h[l] + h[l + 4];
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+/* Products in float64, and sums of some rows, as ops.h says. */
+static void check_rows(const struct page_case *c, const struct rsr_kv_ops *kv,
+                       enum rsr_kv_type type, uint64_t mask) {
+    const size_t row_bytes = rsr_kv_row_bytes(type, c->row_floats);
+    float out[MOST_FLOATS], sums[MOST_FLOATS] = {0.0f}, weights[PAGE];
+    for (uint32_t j = 0; j < c->n_keys; j++) {
+        const float *plain = c->plain[0][0] + (size_t)j * c->row_floats;
+        const struct rsr_exact_dot dot =
+            kv->exact(c->stored[0][0] + j * row_bytes, c->row_floats, c->q[0]);
+        double sum[16] = {0.0}, size[16] = {0.0};
+        for (uint32_t d = 0; d < c->row_floats; d++) {
+            sum[d % 16] += (double)plain[d] * (double)c->q[0][d];
+            size[d % 16] += fabs((double)plain[d] * (double)c->q[0][d]);
+        }
+        CHECK(dot.sum == sum16(sum) && dot.size == sum16(size));
+        weights[j] = 0.01f * (float)(j + 1) - 0.2f;
+        for (uint32_t d = 0; d < c->row_floats && (mask >> j & 1) != 0; d++)
+            sums[d] = sums[d] + weights[j] * plain[d];
+    }
+    memset(out, 0x5a, sizeof(out));
+    kv->add(out, c->stored[0][0], c->row_floats, weights, mask);
+    CHECK(same_bits(out, sums, c->row_floats));
+}
+
 static void test_pages(const struct rsr_ops *ops, enum rsr_kv_type type) {
     static struct page_case c;
     static float out[2][9][MOST_FLOATS];
@@ -229,6 +262,9 @@ static void test_pages(const struct rsr_ops *ops, enum rsr_kv_type type) {
             fill(c.q[h], c.row_floats, &state, 1.0f);
         fill_page(&c, type, kv, 0, &state);
         fill_page(&c, type, kv, 1, &state);
+        const uint64_t seen = c.n_keys < PAGE ? (UINT64_C(1) << c.n_keys) - 1 : UINT64_MAX;
+        check_rows(&c, kv, type, seen & check_random(&state));
+        check_rows(&c, kv, type, seen);
         attend(&c, kv, false, out[0], states[0]);
         attend(&c, f32, true, out[1], states[1]);
         for (uint32_t h = 0; h < c.n_heads; h++) {

@@ -40,24 +40,6 @@ static struct rsr_attend_state masked_softmax(const struct rsr_ops *ops, float *
     return state;
 }
 
-/* out += p row */
-static void add_scaled(float *restrict out, float p, const float *restrict row,
-                       uint32_t row_floats) {
-    for (uint32_t d = 0; d < row_floats; d += 16)
-        for (uint32_t i = 0; i < 16; i++)
-            out[d + i] = out[d + i] + p * row[d + i];
-}
-
-static void masked_values(const struct louver_setup *setup, float *out, const float *p,
-                          const void *values, uint64_t mask) {
-    float buffer[LOUVER_MAX_DIM];
-    memset(out, 0, setup->row_floats * sizeof(float));
-    for (uint64_t left = mask; left != 0; left &= left - 1) {
-        const uint32_t j = (uint32_t)__builtin_ctzll(left);
-        add_scaled(out, p[j], louver_row(setup, values, j, buffer), setup->row_floats);
-    }
-}
-
 static void attend_masked(const struct louver_pass *pass, struct louver_head_state *head,
                           const struct louver_page *page, uint64_t mask) {
     const struct louver_setup *setup = pass->setup;
@@ -65,7 +47,7 @@ static void attend_masked(const struct louver_pass *pass, struct louver_head_sta
     float z[RSR_PAGE_TOKENS], *out = first ? head->out : pass->page_out;
     louver_scores(setup, page, head->q, mask, z);
     struct rsr_attend_state state = masked_softmax(setup->ops, z, mask);
-    masked_values(setup, out, z, page->rows.values, mask);
+    setup->kv.ops->add(out, page->rows.values, setup->row_floats, z, mask);
     if (first) {
         head->state = state;
         return;

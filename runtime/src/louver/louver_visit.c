@@ -15,29 +15,11 @@
  * m 2^-52 sum |q_i k_i|, which leaves room for the rounding of that sum and of the product with m. */
 struct louver_product louver_exact_product(const struct louver_setup *setup, const float *q,
                                            const struct louver_page *page, uint32_t key) {
-    float buffer[LOUVER_MAX_DIM];
-    const float *k = louver_row(setup, page->rows.keys, key, buffer);
-    const uint32_t head_dim = setup->head_dim;
-    double sums[8] = {0.0}, sizes[8] = {0.0};
-    uint32_t d = 0;
-    for (; d + 8 <= head_dim; d += 8) {
-        for (uint32_t i = 0; i < 8; i++) {
-            const double product = (double)q[d + i] * (double)k[d + i];
-            sums[i] += product;
-            sizes[i] += fabs(product);
-        }
-    }
-    for (; d < head_dim; d++) {
-        sums[0] += (double)q[d] * (double)k[d];
-        sizes[0] += fabs((double)q[d] * (double)k[d]);
-    }
-    double sum = 0.0, size = 0.0;
-    for (uint32_t i = 0; i < 8; i++) {
-        sum += sums[i];
-        size += sizes[i];
-    }
-    const double error = RSR_LOUVER_OMIT == 1 ? 0.0 : head_dim * 0x1p-52 * size;
-    return (struct louver_product){sum, rsr_round_down(sum - error), rsr_round_up(sum + error)};
+    const char *row = (const char *)page->rows.keys + (size_t)key * setup->kv.row_bytes;
+    const struct rsr_exact_dot dot = setup->kv.ops->exact(row, setup->row_floats, q);
+    const double error = RSR_LOUVER_OMIT == 1 ? 0.0 : setup->head_dim * 0x1p-52 * dot.size;
+    return (struct louver_product){dot.sum, rsr_round_down(dot.sum - error),
+                                   rsr_round_up(dot.sum + error)};
 }
 
 static bool is_closed(const struct louver_pass *pass, uint32_t head) {

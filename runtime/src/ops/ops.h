@@ -88,6 +88,11 @@ struct rsr_attend_page {
     bool far; /* fetched to the second cache, not the first: rsr_detect_far_fetches() */
 };
 
+/* Products of float32 in float64, where each is exact: 16 partial sums, ascending, then sum16. */
+struct rsr_exact_dot {
+    double sum, size; /* of a[d] b[d], and of |a[d] b[d]| */
+};
+
 /* What is done with stored rows of one type. */
 struct rsr_kv_ops {
     /* The first n elements of the row become x; its scale, too. */
@@ -97,6 +102,10 @@ struct rsr_kv_ops {
     /* y[j] = dot(row j, x, row_floats) for begin <= j < end */
     void (*dots)(float *y, const void *rows, uint32_t row_floats, uint32_t begin, uint32_t end,
                  const float *x);
+    /* row . x, row_floats of both */
+    struct rsr_exact_dot (*exact)(const void *row, uint32_t row_floats, const float *x);
+    /* out[d] = ((+0 + p[i] v[i][d]) + p[j] v[j][d]) + ... over the rows i < j < ... whose bits are in the mask */
+    void (*add)(float *out, const void *rows, uint32_t row_floats, const float *p, uint64_t mask);
     /* All heads attend to all keys of the page; the result is merged into their states and outputs. No
      * head's depends on the other heads. */
     void (*attend_page)(const struct rsr_attend_head *heads, uint32_t n_heads,

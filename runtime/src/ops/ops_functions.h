@@ -37,6 +37,10 @@ void RSR_OPS(exp)(float *y, const float *x, uint32_t n);
     void RSR_OPS(load_##name)(float *x, const void *row, uint32_t row_floats);                     \
     void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint32_t begin,     \
                               uint32_t end, const float *x);                                       \
+    struct rsr_exact_dot RSR_OPS(exact_##name)(const void *row, uint32_t row_floats,               \
+                                               const float *x);                                    \
+    void RSR_OPS(add_##name)(float *out, const void *rows, uint32_t row_floats, const float *p,    \
+                             uint64_t mask);                                                       \
     void RSR_OPS(attend_page_##name)(const struct rsr_attend_head *heads, uint32_t n_heads,        \
                                      const struct rsr_attend_page *page, float scale);
 RSR_EACH_KV_TYPE(RSR_DECLARE_KV_OPS)

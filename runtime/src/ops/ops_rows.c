@@ -124,6 +124,65 @@ RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint
     }
 }
 
+/* The order of sum16, in double. */
+static double sum_lanes(const double *p) {
+    double h[8], q[4];
+    for (int l = 0; l < 8; l++)
+        h[l] = p[l] + p[l + 8];
+    for (int l = 0; l < 4; l++)
+        q[l] = h[l] + h[l + 4];
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+RSR_INLINE struct rsr_exact_dot exact_dot(const void *row, enum rsr_kv_type type,
+                                          uint32_t row_floats, const float *x) {
+    const float scale = rsr_row_scale(row, type, row_floats);
+    rsr_vd sums[2 * RSR_PARTS] = {{0}}, sizes[2 * RSR_PARTS] = {{0}};
+    for (uint32_t d = 0; d < row_floats; d += 16) {
+        const struct rsr_f16 a = rsr_load_row16(row, type, d, scale), b = rsr_load16(x + d);
+        for (int i = 0; i < 2 * RSR_PARTS; i++) {
+            const rsr_vd product =
+                rsr_widen_half(a.part[i / 2], i % 2) * rsr_widen_half(b.part[i / 2], i % 2);
+            sums[i] += product;
+            sizes[i] += (rsr_vd)((rsr_vl)product & INT64_MAX);
+        }
+    }
+    double lanes[2][16];
+    memcpy(lanes[0], sums, sizeof(lanes[0]));
+    memcpy(lanes[1], sizes, sizeof(lanes[1]));
+    return (struct rsr_exact_dot){sum_lanes(lanes[0]), sum_lanes(lanes[1])};
+}
+
+/* Vectors of 16 elements that are summed at once. */
+#define ADDED_VECTORS (RSR_NATIVE == 4 ? 2u : RSR_NATIVE == 8 ? 4u : 8u)
+
+RSR_INLINE void add_rows_at(float *out, const char *rows, enum rsr_kv_type type,
+                            uint32_t row_floats, const float *p, uint64_t mask, uint32_t d,
+                            uint32_t n_vectors) {
+    const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
+    struct rsr_f16 acc[ADDED_VECTORS];
+    for (uint32_t i = 0; i < n_vectors; i++)
+        acc[i] = rsr_zero16();
+    for (; mask != 0; mask &= mask - 1) {
+        const uint32_t j = (uint32_t)__builtin_ctzll(mask);
+        const char *row = rows + j * row_bytes;
+        const float scale = rsr_row_scale(row, type, row_floats);
+        for (uint32_t i = 0; i < n_vectors; i++)
+            acc[i] = rsr_add_scaled(acc[i], p[j], rsr_load_row16(row, type, d + 16 * i, scale));
+    }
+    for (uint32_t i = 0; i < n_vectors; i++)
+        rsr_store16(out + d + (size_t)16 * i, acc[i]);
+}
+
+RSR_INLINE void add_rows(float *out, const void *rows, enum rsr_kv_type type, uint32_t row_floats,
+                         const float *p, uint64_t mask) {
+    uint32_t d = 0;
+    for (; d + 16 * ADDED_VECTORS <= row_floats; d += 16 * ADDED_VECTORS)
+        add_rows_at(out, rows, type, row_floats, p, mask, d, ADDED_VECTORS);
+    for (; d < row_floats; d += 16)
+        add_rows_at(out, rows, type, row_floats, p, mask, d, 1);
+}
+
 #define DEFINE_ROWS(name, type)                                                                    \
     void RSR_OPS(store_##name)(void *row, uint32_t row_floats, const float *x, uint32_t n) {       \
         store_row(row, type, row_floats, x, n);                                                    \
@@ -134,5 +193,13 @@ RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint
     void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint32_t begin,     \
                               uint32_t end, const float *x) {                                      \
         dot_rows(y, rows, type, row_floats, begin, end, x);                                        \
+    }                                                                                              \
+    struct rsr_exact_dot RSR_OPS(exact_##name)(const void *row, uint32_t row_floats,               \
+                                               const float *x) {                                   \
+        return exact_dot(row, type, row_floats, x);                                                \
+    }                                                                                              \
+    void RSR_OPS(add_##name)(float *out, const void *rows, uint32_t row_floats, const float *p,    \
+                             uint64_t mask) {                                                      \
+        add_rows(out, rows, type, row_floats, p, mask);                                            \
     }
 RSR_EACH_KV_TYPE(DEFINE_ROWS)

@@ -39,6 +39,8 @@ typedef int32_t rsr_vi __attribute__((vector_size(4 * RSR_NATIVE)));
 typedef uint32_t rsr_vu __attribute__((vector_size(4 * RSR_NATIVE)));
 typedef uint16_t rsr_vh __attribute__((vector_size(2 * RSR_NATIVE)));
 typedef int8_t rsr_vb __attribute__((vector_size(RSR_NATIVE)));
+typedef double rsr_vd __attribute__((vector_size(4 * RSR_NATIVE))); /* half as many lanes */
+typedef int64_t rsr_vl __attribute__((vector_size(4 * RSR_NATIVE)));
 typedef float rsr_v8f __attribute__((vector_size(32)));
 typedef float rsr_v4f __attribute__((vector_size(16)));
 
@@ -257,6 +259,22 @@ RSR_INLINE struct rsr_f16 rsr_add_product(struct rsr_f16 acc, struct rsr_f16 a, 
 RSR_INLINE struct rsr_f16 rsr_add_scaled(struct rsr_f16 acc, float a, struct rsr_f16 b) {
     RSR_EACH_PART(i) acc.part[i] = acc.part[i] + a * b.part[i];
     return acc;
+}
+
+/* Lanes of half 0 or 1 of x in double. GCC 12 takes the half by way of memory. */
+RSR_INLINE rsr_vd rsr_widen_half(rsr_vf x, int half) {
+#if RSR_NATIVE == 16
+    return (rsr_vd)_mm512_cvtps_pd(half == 0 ? _mm512_castps512_ps256((__m512)x)
+                                             : _mm512_extractf32x8_ps((__m512)x, 1));
+#elif RSR_NATIVE == 8
+    return (rsr_vd)_mm256_cvtps_pd(half == 0 ? _mm256_castps256_ps128((__m256)x)
+                                             : _mm256_extractf128_ps((__m256)x, 1));
+#else
+    typedef float rsr_v2f __attribute__((vector_size(8)));
+    const rsr_v2f lanes = half == 0 ? __builtin_shufflevector(x, x, 0, 1)
+                                    : __builtin_shufflevector(x, x, 2, 3);
+    return __builtin_convertvector(lanes, rsr_vd);
+#endif
 }
 
 /* The first two levels of sum16: 16 lanes to 4. */

@@ -117,32 +117,44 @@ static double nearest(double x) {
     return x + 0x1.8p52 - 0x1.8p52;
 }
 
+/* Here and below 4 partial results, which need not wait for each other. */
 static double largest_of(const double *x) {
-    double largest = 0.0;
-    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++)
-        largest = fabs(x[i]) > largest ? fabs(x[i]) : largest;
-    return largest;
+    double largest[4] = {0.0};
+    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i += 4)
+        for (uint32_t l = 0; l < 4; l++)
+            largest[l] = fabs(x[i + l]) > largest[l] ? fabs(x[i + l]) : largest[l];
+    for (uint32_t l = 1; l < 4; l++)
+        largest[0] = largest[l] > largest[0] ? largest[l] : largest[0];
+    return largest[0];
 }
 
-/* In 4 partial sums, which need not wait for each other. */
 static double squares_of(const double *x) {
     double sums[4] = {0.0};
-    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++)
-        sums[i % 4] += x[i] * x[i];
+    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i += 4)
+        for (uint32_t l = 0; l < 4; l++)
+            sums[l] += x[i + l] * x[i + l];
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-/* Codes of a slice with scale a, places as in the query; what they lose. Returns their sum. */
+/* Codes of a slice with scale a, places as in the query; what they lose. Returns their sum. One thing at a
+ * time, in loops that compilers vectorise. */
 static int32_t quantise_query(const double *x, double a, int8_t *codes, double *lost) {
     const double inverse = a > 0.0 ? 1.0 / a : 0.0;
-    int32_t sum = 0;
+    int32_t code[RSR_SKETCH_SLICE], sum = 0;
+    int8_t bytes[RSR_SKETCH_SLICE];
     for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++) {
-        double code = nearest(x[i] * inverse);
-        code = code > 127.0 ? 127.0 : code < -127.0 ? -127.0 : code;
-        codes[(i & 4) * 4 + i / 8 * 4 + (i & 3)] = (int8_t)code;
-        sum += (int32_t)code;
-        lost[i] = x[i] - a * code;
+        double c = nearest(x[i] * inverse);
+        c = c > 127.0 ? 127.0 : c;
+        c = c < -127.0 ? -127.0 : c;
+        lost[i] = x[i] - a * c;
+        code[i] = (int32_t)c;
     }
+    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++) {
+        sum += code[i];
+        bytes[i] = (int8_t)code[i];
+    }
+    for (uint32_t w = 0; w < RSR_SKETCH_SLICE / 4; w++)
+        memcpy(codes + w % 2 * 16 + w / 2 * 4, bytes + 4 * w, 4);
     return sum;
 }
 
@@ -166,18 +178,23 @@ static void fill_slices(const struct rsr_sketch_query *query, uint32_t n,
 /* |x[i]| / unit, rounded up: a hair is added for the rounding of the quotient. */
 static void round_magnitudes_up(const double *x, double unit, int8_t *codes) {
     const double inverse = unit > 0.0 ? (1.0 + 0x1p-40) / unit : 0.0;
+    int32_t code[RSR_SKETCH_SLICE];
     for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++) {
-        const double quotient = fabs(x[i]) * inverse;
-        const int32_t whole = (int32_t)quotient;
-        codes[i] = (int8_t)(whole + ((double)whole < quotient));
+        const double quotient = fabs(x[i]) * inverse, near = nearest(quotient);
+        code[i] = (int32_t)(near + (near < quotient ? 1.0 : 0.0));
     }
+    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++)
+        codes[i] = (int8_t)code[i];
 }
 
 static float largest_magnitude(const float *x, uint32_t n) {
-    float largest = 0.0f;
-    for (uint32_t i = 0; i < n; i++)
-        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
-    return largest;
+    float largest[4] = {0.0f};
+    for (uint32_t i = 0; i < n; i += 4)
+        for (uint32_t l = 0; l < 4 && l < n - i; l++)
+            largest[l] = fabsf(x[i + l]) > largest[l] ? fabsf(x[i + l]) : largest[l];
+    for (uint32_t l = 1; l < 4; l++)
+        largest[0] = largest[l] > largest[0] ? largest[l] : largest[0];
+    return largest[0];
 }
 
 /* The codes of 16 slices side by side: 4 dimensions of each, then the next 4. */
