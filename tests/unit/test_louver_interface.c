@@ -454,6 +454,54 @@ static void test_shelves(void) {
     free(rows);
 }
 
+/* ---- A sample that misleads ---- */
+
+/* Six keys of far larger products, all of them in pages of the sample of louver_topk.c: the bar that it
+ * sets is theirs, and of one head in two only they reach it. The others of the 20 best must be found all
+ * the same. */
+static void test_misleading_sample(void) {
+    enum { N_KEYS = 64 * RSR_PAGE_TOKENS, N_BEST = 20, N_HEAVY = 6 };
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    options.head_dim = 16;
+    rsr_louver *index = NULL;
+    static float keys[N_KEYS][16], q[2][16];
+    static uint32_t found[2][N_BEST + 1];
+    fill_rows(keys[0], N_KEYS * 16, 3);
+    for (uint32_t i = 0; i < N_KEYS; i++) {
+        /* Products: i / N_KEYS in an order that has nothing to do with pages. */
+        keys[i][0] = (float)(i * 1237u % N_KEYS) / N_KEYS;
+        keys[i][1] = 0.0f;
+    }
+    for (uint32_t i = 0; i < N_HEAVY; i++)
+        keys[(i % 4 * 16 + 7) * RSR_PAGE_TOKENS + i][1] = 50.0f;
+    q[0][0] = q[1][0] = q[1][1] = 1.0f;
+    CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+    CHECK_INT(rsr_louver_append(index, keys[0], keys[0], N_KEYS, NULL), RSR_OK);
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    rsr_louver_head heads[2];
+    query.n_heads = 2;
+    query.q = q[0];
+    query.threshold = threshold_of(RSR_LOUVER_TOPK, 0.0, N_BEST);
+    query.heads = heads;
+    query.indices = found[0];
+    query.capacity = N_BEST + 1;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
+    for (uint32_t h = 0; h < 2; h++) {
+        /* Products are exact, so the threshold tells the 20th from the 21st. */
+        CHECK_INT(heads[h].n_attended, N_BEST);
+        for (uint32_t i = 0; i < N_KEYS; i++) {
+            const uint32_t rank = N_KEYS - 1 - i * 1237u % N_KEYS;
+            bool heavy = false, listed = false;
+            for (uint32_t j = 0; j < N_HEAVY; j++)
+                heavy |= h == 1 && i == (j % 4 * 16 + 7) * RSR_PAGE_TOKENS + j;
+            for (uint32_t j = 0; j < N_BEST; j++)
+                listed |= found[h][j] == i;
+            CHECK(listed == (heavy || rank < N_BEST - (h == 1 ? N_HEAVY : 0)));
+        }
+    }
+    rsr_louver_destroy(index);
+}
+
 int main(void) {
     test_refusals();
     test_thresholds();
@@ -462,5 +510,6 @@ int main(void) {
     test_ties();
     test_memory();
     test_shelves();
+    test_misleading_sample();
     return CHECK_EXIT();
 }

@@ -58,6 +58,7 @@ struct louver_page {
 /* The K largest of the numbers it was given, the least first. */
 struct louver_best {
     double *heap;
+    uint32_t *keys; /* whose numbers they are; NULL: that is not kept */
     uint32_t n, k;
 };
 
@@ -70,17 +71,15 @@ struct louver_head_state {
     const float *q; /* [row_floats] */
     float *out;     /* [row_floats]: attention, not yet divided by state.sum */
     struct rsr_attend_state state;
-    /* topk, budget and mass */
-    struct rsr_sketch_frame *frames; /* [pages], of those with a sidecar; NULL: not known */
     /* topk and budget */
     double *uppers;            /* [keys]: of products of keys in the masks; NULL: not wanted */
     struct louver_best best;   /* of lower bounds, [keys] */
     struct louver_best sample; /* of those of a sample of pages, [keys] */
-    uint32_t sample_left;      /* how many more keys of the page at hand are for the sample */
     double *joined;            /* [keys]: a heap of what all members found */
     /* mass: upper bound of the sum of exp(scale q.k - reference) over keys left out, and lower bound of
      * that over keys attended to */
-    float *x; /* [keys] */
+    float *x;                        /* [keys] */
+    struct rsr_sketch_frame *frames; /* [pages], of those with a sidecar */
     double skipped, attended;
     float reference;
     bool gave_up;       /* nothing more is left out */
@@ -138,7 +137,6 @@ struct louver_pass {
     /* Of a member that is not the first: what heads got of each page, [end - begin][n_heads] */
     float *kept_out; /* ... [row_floats] */
     struct rsr_attend_state *kept_states;
-    uint32_t *order; /* [pages], topk and budget: in which they are visited */
     double *sampled; /* [LOUVER_SAMPLE_KEYS], thresholds from a sample: products of one head */
     uint64_t closed; /* heads that are not visited now: a bit each */
     struct louver_candidates sieved[2]; /* of the last two pages that were visited, in turn */

@@ -1,14 +1,11 @@
 /* louver_topk.c - the K best keys of each head.
  *
- * T is the K-th largest lower bound of all keys, whatever the order in which pages are visited; but the
- * sooner a high bar is known, the fewer keys need more than the first plane. K products are at least the
- * K-th largest of any of their lower bounds, so that may serve as the bar while keys are still coming. Two
- * things raise it:
- *
- *   a sample    every 16th page comes first. In it, few more than K / 16 of the K best keys are expected,
- *               so a product a little further down its ranking is likely to be below T. It becomes the
- *               bar, without proof.
- *   page bounds the pages with the highest ones come next.
+ * T is the K-th largest lower bound of all keys, whatever the order in which they come; but the sooner a high
+ * bar is known, the fewer keys need more than the first plane. K products are at least the K-th largest of any
+ * of their lower bounds, so that may serve as the bar while keys are still coming. It starts higher with a
+ * sample: few more than K / 16 of the K best keys are expected in every 16th page, so a product a little
+ * further down its ranking is likely to be below T. The first plane ranks the sample, and of those that it puts
+ * on top the products are computed; the least of them becomes the bar, without proof.
  *
  * Members of a team look at pages of their own each; after the sample they have a bar in common.
  *
@@ -24,40 +21,57 @@
 #define SAMPLE_PAGE 7u
 /* A sample of fewer pages says too little. */
 #define LEAST_SAMPLE_PAGES 2u
+/* Heads that are ranked at once: as many as bounds share what they read. */
+#define RANKED_HEADS 4u
 
 /* ---- The K best, the least first ---- */
 
-static void sink(double *heap, uint32_t n, uint32_t at) {
+static void swap(const struct louver_best *best, uint32_t a, uint32_t b) {
+    const double x = best->heap[a];
+    best->heap[a] = best->heap[b];
+    best->heap[b] = x;
+    if (best->keys != NULL) {
+        const uint32_t key = best->keys[a];
+        best->keys[a] = best->keys[b];
+        best->keys[b] = key;
+    }
+}
+
+static void sink(const struct louver_best *best, uint32_t at) {
     for (;;) {
         uint32_t child = 2 * at + 1;
-        if (child + 1 < n && heap[child + 1] < heap[child])
+        if (child + 1 < best->n && best->heap[child + 1] < best->heap[child])
             child++;
-        if (child >= n || heap[at] <= heap[child])
+        if (child >= best->n || best->heap[at] <= best->heap[child])
             return;
-        const double swapped = heap[at];
-        heap[at] = heap[child];
-        heap[child] = swapped;
+        swap(best, at, child);
         at = child;
     }
 }
 
-static void raise_last(double *heap, uint32_t n) {
-    for (uint32_t at = n - 1; at > 0 && heap[at] < heap[(at - 1) / 2]; at = (at - 1) / 2) {
-        const double swapped = heap[at];
-        heap[at] = heap[(at - 1) / 2];
-        heap[(at - 1) / 2] = swapped;
-    }
+static void raise_last(const struct louver_best *best) {
+    for (uint32_t at = best->n - 1; at > 0 && best->heap[at] < best->heap[(at - 1) / 2];
+         at = (at - 1) / 2)
+        swap(best, at, (at - 1) / 2);
+}
+
+static void note_key(struct louver_best *best, double x, uint32_t key) {
+    x = x > -INFINITY ? x : -INFINITY; /* a NaN would break the order */
+    const bool grows = best->n < best->k;
+    if (!grows && !(best->k > 0 && x > best->heap[0]))
+        return;
+    const uint32_t at = grows ? best->n++ : 0;
+    best->heap[at] = x;
+    if (best->keys != NULL)
+        best->keys[at] = key;
+    if (grows)
+        raise_last(best);
+    else
+        sink(best, 0);
 }
 
 static void note(struct louver_best *best, double x) {
-    x = x > -INFINITY ? x : -INFINITY; /* a NaN would break the order */
-    if (best->n < best->k) {
-        best->heap[best->n++] = x;
-        raise_last(best->heap, best->n);
-    } else if (best->k > 0 && x > best->heap[0]) {
-        best->heap[0] = x;
-        sink(best->heap, best->k, 0);
-    }
+    note_key(best, x, 0);
 }
 
 static double kth(const struct louver_best *best) {
@@ -65,23 +79,16 @@ static double kth(const struct louver_best *best) {
 }
 
 void louver_sort_descending(double *x, uint32_t n) {
+    struct louver_best all = {.heap = x, .n = n};
     for (uint32_t at = n / 2; at-- > 0;)
-        sink(x, n, at);
-    for (uint32_t left = n; left-- > 1;) { /* the least to the end */
-        const double least = x[0];
-        x[0] = x[left];
-        x[left] = least;
-        sink(x, left, 0);
-    }
+        sink(&all, at);
+    for (; all.n > 1; sink(&all, 0)) /* the least to the end */
+        swap(&all, 0, --all.n);
 }
 
 void louver_note_lower(struct louver_head_state *head, double lower) {
     note(&head->best, lower);
-    if (head->sample_left > 0) {
-        head->sample_left--;
-        note(&head->sample, lower);
-    }
-    head->threshold = fmax(head->threshold, fmax(kth(&head->best), kth(&head->sample)));
+    head->threshold = fmax(head->threshold, kth(&head->best));
 }
 
 uint32_t louver_best_keys(const struct louver_pass *pass) {
@@ -91,60 +98,11 @@ uint32_t louver_best_keys(const struct louver_pass *pass) {
     return k > 0 ? k : 1;
 }
 
-/* ---- The order of pages ---- */
+/* ---- The sample ---- */
 
 static bool is_sampled(uint32_t page) {
     return page % SAMPLE_STRIDE == SAMPLE_PAGE;
 }
-
-/* Of each head the bound that the pages with the highest ones have: enough for K keys, and one more. Here and
- * below, pages are the member's. */
-static void find_high_bounds(const struct louver_pass *pass, uint32_t k, double *high) {
-    for (uint32_t h = 0; h < pass->n_heads; h++) {
-        const struct louver_head_state *head = &pass->heads[h];
-        struct louver_best best = {head->best.heap, 0, k / RSR_PAGE_TOKENS + 2};
-        for (uint32_t p = pass->begin; p < pass->end; p++)
-            if (pass->pages[p].sidecar != NULL)
-                note(&best, head->frames[p].bound);
-        high[h] = kth(&best);
-    }
-}
-
-static bool is_high(const struct louver_pass *pass, uint32_t page, const double *high) {
-    for (uint32_t h = 0; h < pass->n_heads; h++)
-        if (pass->pages[page].sidecar == NULL || pass->heads[h].frames[page].bound >= high[h])
-            return true;
-    return false;
-}
-
-/* The sample, pages with high bounds, the others. Returns the length of the sample. */
-static uint32_t order_pages(struct louver_pass *pass, uint32_t k) {
-    double high[LOUVER_MAX_HEADS];
-    uint32_t n = 0;
-    find_high_bounds(pass, k, high);
-    for (uint32_t p = pass->begin; p < pass->end; p++)
-        if (is_sampled(p))
-            pass->order[n++] = p;
-    const uint32_t n_sampled = n;
-    for (uint32_t p = pass->begin; p < pass->end; p++)
-        if (!is_sampled(p) && is_high(pass, p, high))
-            pass->order[n++] = p;
-    for (uint32_t p = pass->begin; p < pass->end; p++)
-        if (!is_sampled(p) && !is_high(pass, p, high))
-            pass->order[n++] = p;
-    return n_sampled;
-}
-
-/* Numbers begin .. end - 1 of the order. */
-static void visit_pages(struct louver_pass *pass, uint32_t begin, uint32_t end) {
-    const uint32_t n = pass->end - pass->begin;
-    for (uint32_t i = begin; i < end; i++)
-        louver_visit_page(pass, pass->order[i],
-                          i + 1 < n ? &pass->pages[pass->order[i + 1]] : NULL);
-    louver_end_visits(pass);
-}
-
-/* ---- The sample ---- */
 
 /* How far down the sample's ranking its bar lies: of the K best keys K / 16 are expected in it, so many that
  * are chosen at random three deviations more at most, but for one time in a thousand. 0: there is no bar,
@@ -155,21 +113,97 @@ static uint32_t bar_rank(uint32_t k, uint32_t n_pages) {
     return n_pages >= LEAST_SAMPLE_PAGES && rank < (double)k ? (uint32_t)rank : 0;
 }
 
+static float largest_of(const float *x) {
+    float lanes[16];
+    for (uint32_t l = 0; l < 16; l++)
+        lanes[l] = x[l];
+    for (uint32_t j = 16; j < RSR_PAGE_TOKENS; j += 16)
+        for (uint32_t l = 0; l < 16; l++)
+            lanes[l] = x[j + l] > lanes[l] ? x[j + l] : lanes[l];
+    for (uint32_t n = 8; n > 0; n /= 2)
+        for (uint32_t l = 0; l < n; l++)
+            lanes[l] = lanes[l + n] > lanes[l] ? lanes[l + n] : lanes[l];
+    return lanes[0];
+}
+
+/* Notes the n largest of a page's estimates, which are emptied; they are of unit `unit` and from `base` on. */
+static void rank_estimates(struct louver_best *sample, float *estimates, uint32_t n, double base,
+                           double unit, uint32_t first_key) {
+    for (uint32_t i = 0; i < n; i++) {
+        const float largest = largest_of(estimates);
+        const double estimate = base + unit * (double)largest;
+        if (sample->n == sample->k && !(estimate > sample->heap[0]))
+            return;
+        for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++) {
+            if (estimates[j] == largest) {
+                note_key(sample, estimate, first_key + j);
+                estimates[j] = -INFINITY;
+                break;
+            }
+        }
+    }
+}
+
+/* The frame's offset is more than q . mu, by about as much everywhere. */
+static void rank_page(struct louver_pass *pass, uint32_t p, const struct louver_page *next,
+                      uint32_t most) {
+    const struct louver_setup *setup = pass->setup;
+    const void *sketch = louver_sketch(&pass->pages[p]);
+    const void *ahead = next != NULL && next->sidecar != NULL ? louver_sketch(next) : NULL;
+    struct rsr_sketch_frame frames[LOUVER_MAX_HEADS];
+    setup->kernel->frames(&setup->shape, sketch, pass->queries, pass->n_heads, frames);
+    for (uint32_t first = 0, n; first < pass->n_heads; first += n) {
+        float t[RANKED_HEADS][RSR_PAGE_TOKENS], estimates[RANKED_HEADS][RSR_PAGE_TOKENS];
+        n = pass->n_heads - first < RANKED_HEADS ? pass->n_heads - first : RANKED_HEADS;
+        setup->kernel->bounds(&setup->shape, sketch, pass->queries + first, n, t[0], estimates[0],
+                              RSR_PAGE_TOKENS, first == 0 ? ahead : NULL);
+        for (uint32_t h = 0; h < n; h++)
+            rank_estimates(&pass->heads[first + h].sample, estimates[h], most,
+                           frames[first + h].offset[0], frames[first + h].unit,
+                           p * RSR_PAGE_TOKENS);
+    }
+}
+
+/* Lower bounds of the products take the place of estimates. */
+static void score_sample(const struct louver_pass *pass, struct louver_head_state *head) {
+    struct louver_best *sample = &head->sample;
+    struct louver_best scored = {.heap = sample->heap, .k = sample->k};
+    for (uint32_t i = 0; i < sample->n; i++)
+        louver_fetch_row(pass->setup, pass->pages[sample->keys[i] / RSR_PAGE_TOKENS].rows.keys,
+                         sample->keys[i] % RSR_PAGE_TOKENS);
+    for (uint32_t i = 0; i < sample->n; i++) {
+        const uint32_t page = sample->keys[i] / RSR_PAGE_TOKENS;
+        note(&scored, louver_exact_product(pass->setup, head->q, &pass->pages[page],
+                                           sample->keys[i] % RSR_PAGE_TOKENS)
+                          .lower);
+    }
+    *sample = scored;
+}
+
 /* Keys that are alike lie side by side: many of the K best may be in one page, which says nothing about the
  * others. So of each page only twice its share counts, and two more. */
-static void visit_sample(struct louver_pass *pass, uint32_t n_own, uint32_t k) {
+static void rank_sample(struct louver_pass *pass, uint32_t k) {
     const uint32_t n_sampled = (pass->n_pages + SAMPLE_STRIDE - 1 - SAMPLE_PAGE) / SAMPLE_STRIDE;
     const uint32_t rank = bar_rank(k, n_sampled);
     const uint32_t most = n_sampled > 0 ? 2 * rank / n_sampled + 2 : 0;
     for (uint32_t h = 0; h < pass->n_heads; h++)
         pass->heads[h].sample.k = rank;
-    for (uint32_t i = 0; i < n_own; i++) {
-        for (uint32_t h = 0; h < pass->n_heads; h++)
-            pass->heads[h].sample_left = rank > 0 ? most : 0;
-        visit_pages(pass, i, i + 1);
-    }
+    for (uint32_t p = pass->begin; rank > 0 && p < pass->end; p++)
+        if (is_sampled(p) && louver_open_sidecar(pass, p))
+            rank_page(pass, p,
+                      p + SAMPLE_STRIDE < pass->end ? &pass->pages[p + SAMPLE_STRIDE] : NULL,
+                      most < RSR_PAGE_TOKENS ? most : RSR_PAGE_TOKENS);
     for (uint32_t h = 0; h < pass->n_heads; h++)
-        pass->heads[h].sample_left = 0;
+        score_sample(pass, &pass->heads[h]);
+}
+
+/* The member's pages. */
+static void visit_pages(struct louver_pass *pass) {
+    for (uint32_t p = pass->begin; p < pass->end; p++) {
+        (void)louver_open_sidecar(pass, p);
+        louver_visit_page(pass, p, p + 1 < pass->end ? &pass->pages[p + 1] : NULL);
+    }
+    louver_end_visits(pass);
 }
 
 /* ---- What all members found ---- */
@@ -178,7 +212,7 @@ static void visit_sample(struct louver_pass *pass, uint32_t n_own, uint32_t k) {
  * it for itself: that takes less than to wait until one has told the others. */
 static double kth_of_all(const struct louver_pass *pass, uint32_t h, bool of_sample) {
     const struct louver_head_state *own = &pass->heads[h];
-    struct louver_best all = {own->joined, 0, of_sample ? own->sample.k : own->best.k};
+    struct louver_best all = {.heap = own->joined, .k = of_sample ? own->sample.k : own->best.k};
     if (pass->team.n == 1 || all.k == 0) /* no bar: others may not even have joined */
         return kth(of_sample ? &own->sample : &own->best);
     for (uint32_t i = 0; i < pass->team.n; i++) {
@@ -190,14 +224,12 @@ static double kth_of_all(const struct louver_pass *pass, uint32_t h, bool of_sam
     return kth(&all);
 }
 
-/* No member ranks its sample any further. */
 static void raise_to_bar(struct louver_pass *pass) {
     if (pass->heads[0].sample.k > 0) /* that is of all heads and members */
         louver_meet(pass);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
         head->threshold = fmax(head->threshold, kth_of_all(pass, h, true));
-        head->sample.k = 0;
     }
 }
 
@@ -226,7 +258,7 @@ static void repeat_failed(struct louver_pass *pass, double *proven) {
         for (uint32_t h = 0; h < pass->n_heads; h++)
             if ((pass->closed >> h & 1) == 0)
                 pass->heads[h].best.n = 0;
-        visit_pages(pass, 0, pass->end - pass->begin);
+        visit_pages(pass);
         find_proven(pass, proven);
     }
     pass->closed = 0;
@@ -276,13 +308,11 @@ static void drop_ties(const struct louver_pass *pass, struct louver_head_state *
 void louver_run_topk(struct louver_pass *pass) {
     const uint32_t k = louver_best_keys(pass);
     double proven[LOUVER_MAX_HEADS];
-    louver_find_frames(pass);
-    const uint32_t n_sampled = order_pages(pass, k);
     for (uint32_t h = 0; h < pass->n_heads; h++)
         pass->heads[h].best.k = k;
-    visit_sample(pass, n_sampled, k);
+    rank_sample(pass, k);
     raise_to_bar(pass);
-    visit_pages(pass, n_sampled, pass->end - pass->begin);
+    visit_pages(pass);
     find_proven(pass, proven);
     repeat_failed(pass, proven);
     for (uint32_t h = 0; h < pass->n_heads; h++) {

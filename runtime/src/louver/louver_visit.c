@@ -26,17 +26,6 @@ static bool is_closed(const struct louver_pass *pass, uint32_t head) {
     return (pass->closed >> head & 1) != 0;
 }
 
-/* Frames of all heads, unless they are known. */
-static void frame_page(const struct louver_pass *pass, uint32_t p,
-                       struct rsr_sketch_frame *frames) {
-    const struct louver_setup *setup = pass->setup;
-    if (pass->heads[0].frames == NULL)
-        setup->kernel->frames(&setup->shape, louver_sketch(&pass->pages[p]), pass->queries,
-                              pass->n_heads, frames);
-    for (uint32_t h = 0; pass->heads[0].frames != NULL && h < pass->n_heads; h++)
-        frames[h] = pass->heads[h].frames[p];
-}
-
 /* ---- Three steps ---- */
 
 /* All heads whose page bound reaches their threshold, and the keys that the first plane cannot drop. */
@@ -48,7 +37,8 @@ static void sieve_page(struct louver_pass *pass, uint32_t p, const struct louver
     float floors[LOUVER_MAX_HEADS];
     if (next != NULL && next->sidecar != NULL)
         __builtin_prefetch(next->sidecar);
-    frame_page(pass, p, frames);
+    setup->kernel->frames(&setup->shape, louver_sketch(&pass->pages[p]), pass->queries,
+                          pass->n_heads, frames);
     c->page = p;
     c->n = 0;
     c->forced = louver_forced_keys(pass, p);

@@ -39,7 +39,7 @@ typedef int32_t rsr_vi __attribute__((vector_size(4 * RSR_NATIVE)));
 typedef uint32_t rsr_vu __attribute__((vector_size(4 * RSR_NATIVE)));
 typedef uint16_t rsr_vh __attribute__((vector_size(2 * RSR_NATIVE)));
 typedef int8_t rsr_vb __attribute__((vector_size(RSR_NATIVE)));
-typedef double rsr_vd __attribute__((vector_size(4 * RSR_NATIVE))); /* half as many lanes */
+typedef double rsr_vd __attribute__((vector_size(4 * RSR_NATIVE))); /* of half a vector */
 typedef int64_t rsr_vl __attribute__((vector_size(4 * RSR_NATIVE)));
 typedef float rsr_v8f __attribute__((vector_size(32)));
 typedef float rsr_v4f __attribute__((vector_size(16)));
@@ -271,8 +271,8 @@ RSR_INLINE rsr_vd rsr_widen_half(rsr_vf x, int half) {
                                              : _mm256_extractf128_ps((__m256)x, 1));
 #else
     typedef float rsr_v2f __attribute__((vector_size(8)));
-    const rsr_v2f lanes = half == 0 ? __builtin_shufflevector(x, x, 0, 1)
-                                    : __builtin_shufflevector(x, x, 2, 3);
+    const rsr_v2f lanes =
+        half == 0 ? __builtin_shufflevector(x, x, 0, 1) : __builtin_shufflevector(x, x, 2, 3);
     return __builtin_convertvector(lanes, rsr_vd);
 #endif
 }
