@@ -4,6 +4,8 @@
 usage: embed.py LIBRSR.so MODEL.so [PROMPT]
 """
 import ctypes as c
+import os
+import signal
 import sys
 
 
@@ -22,6 +24,7 @@ GENERATE_FN = c.CFUNCTYPE(c.c_bool, c.c_void_p, c.POINTER(Generated))
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__.strip())
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as other programs end: embed.py ... | head
     try:
         rsr = c.CDLL(sys.argv[1])
     except OSError as error:
@@ -29,7 +32,7 @@ def main():
     for name in ("rsr_close", "rsr_engine_destroy", "rsr_sequence_destroy"):
         getattr(rsr, name).argtypes = [c.c_void_p]
         getattr(rsr, name).restype = None
-    prompt = (sys.argv[3] if len(sys.argv) > 3 else "In the beginning").encode()
+    prompt = os.fsencode(sys.argv[3] if len(sys.argv) > 3 else "In the beginning")
     err = Error(size_bytes=c.sizeof(Error))
 
     def check(status):
@@ -37,7 +40,7 @@ def main():
             sys.exit("embed.py: " + err.message.decode(errors="replace"))
 
     model, engine, sequence = c.c_void_p(), c.c_void_p(), c.c_void_p()
-    check(rsr.rsr_open(sys.argv[2].encode(), None, c.byref(model), c.byref(err)))
+    check(rsr.rsr_open(os.fsencode(sys.argv[2]), None, c.byref(model), c.byref(err)))
     check(rsr.rsr_engine_create(model, None, c.byref(engine), c.byref(err)))
     check(rsr.rsr_sequence_create(engine, c.byref(sequence), c.byref(err)))
 
