@@ -117,10 +117,10 @@ bool run_read_file(const char *path, struct run_text *text) {
     char block[65536];
     size_t n;
     run_text_append(text, "", 0);
-    while ((n = fread(block, 1, sizeof(block), file)) > 0)
+    while (!run_interrupted() && (n = fread(block, 1, sizeof(block), file)) > 0)
         run_text_append(text, block, n);
-    bool failed = ferror(file) != 0;
-    if (failed)
+    const bool failed = ferror(file) || run_interrupted();
+    if (failed && !run_interrupted())
         run_fail("cannot read %s: %s", is_stdin ? "standard input" : path, strerror(errno));
     if (!is_stdin)
         fclose(file);
@@ -211,7 +211,7 @@ int run_prompt(struct run_session *session) {
     if (status != RSR_OK)
         code = run_fail("%s", err.message);
     else if (!written)
-        code = !run_interrupted();
+        code = 1;
     else if (o->json)
         code = print_json(session, &result, &output.text);
     else
@@ -222,7 +222,7 @@ int run_prompt(struct run_session *session) {
         code = 1;
     free(prompt.data);
     free(output.text.data);
-    return code == 0 && run_interrupted() ? RUN_EXIT_INTERRUPTED : code;
+    return code;
 }
 
 /* ---- Embedding ------------------------------------------------------------------------------- */
@@ -359,6 +359,8 @@ int main(int argc, char **argv) {
         catch_signals();
         struct run_session session = {.options = &options};
         code = run(&session);
+        if (run_interrupted())
+            code = RUN_EXIT_INTERRUPTED;
     }
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0)
         code = run_fail("cannot write to standard output: %s", strerror(errno));

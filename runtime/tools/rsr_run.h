@@ -71,7 +71,7 @@ struct run_text {
 };
 void run_text_append(struct run_text *text, const char *bytes, size_t n);
 
-/* Reads a whole file, "-" being stdin. False after a sentence. */
+/* Reads a whole file, "-" being stdin. False after a sentence, or an interruption. */
 bool run_read_file(const char *path, struct run_text *text);
 
 /* Memory or the end of the program. */

@@ -169,11 +169,13 @@ int run_chat(struct run_session *session) {
         add_message(&c, "user", line);
         ok = answer(&c);
     }
+    if (ok && ferror(stdin) && !run_interrupted())
+        ok = run_fail("cannot read standard input: %s", strerror(errno)) == 0;
     for (size_t i = 0; i < c.n_messages; i++)
         free((char *)(uintptr_t)c.messages[i].content);
     free(c.messages);
     free(c.held.data);
     free(c.produced.data);
     free(c.reply.data);
-    return run_interrupted() ? RUN_EXIT_INTERRUPTED : ok ? 0 : 1;
+    return ok ? 0 : 1;
 }

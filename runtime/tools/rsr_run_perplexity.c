@@ -134,8 +134,8 @@ int run_perplexity(struct run_session *session) {
                         session->options->model);
     s.logits = run_alloc((size_t)CHUNK_TOKENS * session->info.vocab, sizeof(*s.logits));
     int code = 1;
-    if (tokenize(&s) && score(&s))
-        code = run_interrupted() ? RUN_EXIT_INTERRUPTED : print_result(&s);
+    if (tokenize(&s) && score(&s) && !run_interrupted())
+        code = print_result(&s);
     free(s.tokens);
     free(s.logits);
     return code;

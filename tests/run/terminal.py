@@ -1,11 +1,13 @@
 """Runs rsr-run, interrupts it, and looks at what a terminal gets. Used by terminal.test."""
 import os
+import pathlib
 import pty
 import signal
 import subprocess
 import sys
+import time
 
-program, model = sys.argv[1:3]
+program, model, chatting = sys.argv[1:4]
 
 # More tokens than can be generated before the signal; it is sent once text flows.
 run = subprocess.Popen([program, model, "-p", "In the beginning", "-n", "480"], stdout=subprocess.PIPE,
@@ -16,6 +18,17 @@ out, err = run.communicate(timeout=60)
 print("exit", run.returncode)
 print("newline at the end:", (first + out).endswith(b"\n"))
 print("summary:", err.decode().strip())
+
+# While it waits for a text there is nothing to tell. Kernels that do not say what a process waits for
+# are given time.
+for arguments in [model, "-"], [model, "--perplexity", "-"], [chatting, "--chat"]:
+    run = subprocess.Popen([program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 10
+    while "pipe" not in pathlib.Path(f"/proc/{run.pid}/wchan").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    print("waiting:", run.wait(timeout=60), run.stdout.read() + run.stderr.read())
 
 
 def is_control(byte):
