@@ -1,9 +1,8 @@
 /* driver_setup.c - options to a compilation: which passes run, for which targets, with what
  * tools. */
-#include <sched.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "cpu.h"
 #include "driver.h"
 #include "model/graph.h"
 #include "spec/spec.h"
@@ -228,13 +227,11 @@ static void show_compiled(void *context, uint32_t done, uint32_t total) {
     rsrc_show_progress(context, "units compiled", done, total);
 }
 
-/* CPUs that this process may run on, 1 to 256. */
+#define MAX_JOBS 256u /* of -j, too */
+
 static uint32_t count_cpus(void) {
-    cpu_set_t mask;
-    const long cpus = sched_getaffinity(0, sizeof(mask), &mask) == 0
-                          ? CPU_COUNT(&mask)
-                          : sysconf(_SC_NPROCESSORS_ONLN); /* more than a mask holds */
-    return cpus < 1 ? 1 : cpus > 256 ? 256 : (uint32_t)cpus;
+    const uint32_t n_cpus = rsr_cpu_available(0);
+    return n_cpus < MAX_JOBS ? n_cpus : MAX_JOBS;
 }
 
 static enum rsrc_status set_jobs(struct rsrc_compilation *c) {

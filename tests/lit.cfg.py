@@ -2,8 +2,8 @@
 #
 # Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc
 # (the cross compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR
-# says where), asan, model (the bundled checkpoint is there), disk-8g, nvrtc and ptxas (of a CUDA
-# installation:
+# says where), asan, model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
+# something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
 # cuda-on-host, gguf-library (--param gguf_python=PYTHON). A test skipped for a missing feature is
 # listed at the end of a run by check.sh.
@@ -71,6 +71,9 @@ if aarch64:
     config.available_features.add("qemu-aarch64")
     # Programs of that build, under the emulator: %aarch64/bin/rsr-run ...
     config.substitutions.append(("%aarch64", "qemu-aarch64 -L /usr/aarch64-linux-gnu " + aarch64))
+if shutil.which("unshare") and subprocess.run(
+        ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/sys/fs/cgroup"], capture_output=True).returncode == 0:
+    config.available_features.add("own-mounts")
 if config.sanitize:
     config.available_features.add("asan")
     # Modules run inside sanitised programs; leaks are looked for by the unit tests.

@@ -21,9 +21,14 @@ bool rsr_cpu_enable(uint64_t features);
 /* "avx512f and avx512bw" into text; "" for no feature. */
 void rsr_cpu_name_features(uint64_t features, char *text, size_t capacity);
 
-/* CPUs of the calling thread's affinity mask, or of OpenMP's places where it binds threads and these are
- * more; cut by the cgroup's CPU quota (rounded up); at least 1. */
-uint32_t rsr_cpu_available(void);
+/* CPUs of the calling thread's affinity mask, or n_placed where these are more; cut by the cgroup's CPU
+ * quota (rounded up); at least 1. */
+uint32_t rsr_cpu_available(uint32_t n_placed);
+
+/* CPUs of OpenMP's places, 0 where it binds no threads: with OMP_PROC_BIND or OMP_PLACES some
+ * implementations bind the program's first thread to one of them before main, and its mask tells no
+ * more what there is. */
+uint32_t rsr_cpu_placed(void);
 
 /* Binds the calling thread to the n-th CPU (modulo their number) of its affinity mask. */
 void rsr_cpu_pin(uint32_t n);

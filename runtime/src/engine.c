@@ -45,7 +45,7 @@ static rsr_status resolve_options(const rsr_model *model, rsr_engine_options *o,
     if (o->max_batch == 0)
         o->max_batch = DEFAULT_MAX_BATCH;
     if (o->n_threads == 0) {
-        o->n_threads = rsr_cpu_available();
+        o->n_threads = rsr_cpu_available(rsr_cpu_placed());
         if (o->n_threads > LIMIT_THREADS)
             o->n_threads = LIMIT_THREADS;
     }

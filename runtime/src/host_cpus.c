@@ -1,8 +1,7 @@
-/* host_cpus.c - how many CPUs this process may use: affinity mask, OpenMP's places and cgroup quota (v2
- * and v1). */
+/* host_cpus.c - how many CPUs this process may use: affinity mask and cgroup quota (v2 and v1). The
+ * compiler has it, too, and so it knows nothing of OpenMP. */
 #include <errno.h>
 #include <inttypes.h>
-#include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,25 +130,15 @@ static uint64_t cgroup_quota(void) {
     return smallest;
 }
 
-/* CPUs that OpenMP places threads on: with OMP_PROC_BIND or OMP_PLACES some implementations bind the
- * program's first thread to one of them before main, and its mask tells no more what there is. */
-static int count_placed(void) {
-    int count = 0;
-    for (int i = 0; omp_get_proc_bind() != omp_proc_bind_false && i < omp_get_num_places(); i++)
-        count += omp_get_place_num_procs(i);
-    return count;
-}
-
-uint32_t rsr_cpu_available(void) {
+uint32_t rsr_cpu_available(uint32_t n_placed) {
     size_t size;
     cpu_set_t *mask = read_affinity(&size);
     int count = mask != NULL ? CPU_COUNT_S(size, mask) : 1;
     if (mask != NULL)
         CPU_FREE(mask);
-    const int placed = count_placed();
-    if (count < placed)
-        count = placed;
     uint64_t quota = cgroup_quota();
     uint32_t cpus = count > 0 ? (uint32_t)count : 1;
+    if (cpus < n_placed)
+        cpus = n_placed;
     return quota != 0 && quota < cpus ? (uint32_t)quota : cpus;
 }

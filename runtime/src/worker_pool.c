@@ -91,7 +91,7 @@ rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, struct rsr_worke
     if (pool == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the engine's threads");
     /* With more workers than CPUs, whoever spins keeps the one that is awaited from running. */
-    const uint32_t spin_ns = n_threads > rsr_cpu_available() ? 0 : SPIN_NS;
+    const uint32_t spin_ns = n_threads > rsr_cpu_available(rsr_cpu_placed()) ? 0 : SPIN_NS;
     memset(pool, 0, bytes);
     pool->n_threads = n_threads;
     pool->pin = pin;

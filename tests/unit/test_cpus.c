@@ -57,7 +57,7 @@ static void test_narrow_mask(const char *program) {
 
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "count") == 0) {
-        printf("%u\n", rsr_cpu_available());
+        printf("%u\n", rsr_cpu_available(rsr_cpu_placed()));
         return omp_get_max_threads() < 1; /* so that OpenMP is there, as in every module */
     }
     if (take_all_cpus() < 2)
