@@ -469,7 +469,7 @@ static void test_misleading_sample(void) {
     fill_rows(keys[0], N_KEYS * 16, 3);
     for (uint32_t i = 0; i < N_KEYS; i++) {
         /* Products: i / N_KEYS in an order that has nothing to do with pages. */
-        keys[i][0] = (float)(i * 1237u % N_KEYS) / N_KEYS;
+        keys[i][0] = (float)(i * 1237u % N_KEYS) / (float)N_KEYS;
         keys[i][1] = 0.0f;
     }
     for (uint32_t i = 0; i < N_HEAVY; i++)
