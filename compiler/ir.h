@@ -354,7 +354,9 @@ struct rsr_spec {
     double read_gbps;           /* DRAM read, one core */
     uint32_t prefetch_level;    /* of the caches, 1 or 2: where PREFETCH has memory brought */
     double dot_gmacs;           /* peak int8 multiply-adds of one core, 1e9/s */
-    double vector_gips;         /* vector instructions of one core, 1e9/s: look-ups, adds */
+    double vector_gips;         /* vector instructions of one core, 1e9/s, as `lut` mixes them */
+    double fold_gips;           /* instructions of folded code that caches hold, one core, 1e9/s */
+    double panel_gmacs;         /* int8 multiply-adds of a batch over the codes of `lut`, 1e9/s */
     double add_gops;            /* scalar adds with a load, one core, 1e9/s: scatter's */
     struct rsr_gpu gpu;
 };

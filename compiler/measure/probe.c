@@ -8,6 +8,7 @@
 #include "measure/load_kernel.h"
 #include "measure/measure.h"
 #include "measure/time_kernel.h"
+#include "plan/plan.h"
 #include "rsr/segment.h"
 
 /* As many sums as hide the latency of a product on two ports. Without a fused one more registers
@@ -31,7 +32,8 @@ struct probe {
     struct rsrc_kb kb;
     struct rsr_kernel kernel;
     uint32_t bytes; /* of a vector */
-    uint16_t sums[DOT_SUMS], indexes[DOT_SUMS];
+    uint16_t sums[DOT_SUMS];
+    uint16_t indexes[SHARED];  /* bytes: all fit 16 registers */
     uint16_t operands[SHARED]; /* bytes */
     uint16_t words[SHARED];    /* the same, as I16 */
     uint16_t ones;             /* I16 */
@@ -41,7 +43,8 @@ struct form {
     const char *how;
     uint32_t n_sums;
     enum rsr_elem sum_elem, x_elem;
-    uint32_t work_bits; /* work of one vector: its bits over this; 0: two instructions */
+    uint32_t work_bits;      /* work of one vector: its bits over this; 0: */
+    uint32_t n_instructions; /* of one vector */
     void (*step)(struct probe *p, uint32_t sum, uint16_t x);
     uint64_t
         features; /* any of these, or 0: back ends make more than an instruction of it elsewhere */
@@ -83,10 +86,10 @@ static void madd_i16(struct probe *p, uint32_t sum, uint16_t x) {
 }
 
 static const struct form DOTS[] = {
-    {"dot_u8s8", DOT_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, dot_u8s8, 0},
-    {"dot_s8s8", DOT_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, dot_s8s8, 0},
-    {"madd_u8s8, madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, madd_u8s8, 0},
-    {"madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I16, 16, madd_i16, 0}};
+    {"dot_u8s8", DOT_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, 0, dot_u8s8, 0},
+    {"dot_s8s8", DOT_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, 0, dot_s8s8, 0},
+    {"madd_u8s8, madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I8, 8, 0, madd_u8s8, 0},
+    {"madd_i16, add", MADD_SUMS, RSR_ELEM_I32, RSR_ELEM_I16, 16, 0, madd_i16, 0}};
 
 /* ---- look-ups and additions ------------------------------------------------------------------ */
 
@@ -94,15 +97,20 @@ static void add(struct probe *p, uint32_t sum, uint16_t x) {
     rsrc_kb_binary(&p->kb, RSR_KOP_ADD, p->sums[sum], p->sums[sum], x);
 }
 
+/* Of the instructions of `lut` a fifth to a third are shuffles, for which processors have fewer
+ * units. */
 static void look_up_and_add(struct probe *p, uint32_t sum, uint16_t x) {
     add(p, sum, x);
-    rsrc_kb_binary(&p->kb, RSR_KOP_SHUFFLE16, p->indexes[sum], p->indexes[sum], p->operands[0]);
+    rsrc_kb_binary(&p->kb, RSR_KOP_XOR, p->sums[sum], p->sums[sum], p->operands[1]);
+    add(p, sum, x);
+    const uint16_t index = p->indexes[sum % SHARED];
+    rsrc_kb_binary(&p->kb, RSR_KOP_SHUFFLE16, index, index, p->operands[0]);
 }
 
-static const struct form VECTORS[] = {
-    {"add, shuffle16", VECTOR_SUMS, RSR_ELEM_U8, RSR_ELEM_U8, 0, look_up_and_add,
-     RSR_CPU_MASK(SSSE3) | RSR_CPU_MASK(NEON)},
-    {"add", VECTOR_SUMS, RSR_ELEM_U8, RSR_ELEM_U8, UINT32_MAX, add, 0}};
+static const struct form VECTORS[] = {{"add, xor, add, shuffle16", VECTOR_SUMS, RSR_ELEM_U8,
+                                       RSR_ELEM_U8, 0, 4, look_up_and_add,
+                                       RSR_CPU_MASK(SSSE3) | RSR_CPU_MASK(NEON)},
+                                      {"add", VECTOR_SUMS, RSR_ELEM_U8, RSR_ELEM_U8, 0, 1, add, 0}};
 
 /* ---- running --------------------------------------------------------------------------------- */
 
@@ -135,12 +143,11 @@ static void build(struct probe *p, const struct form *form, struct rsrc_arena *a
     for (uint32_t i = 0; i < SHARED; i++) {
         p->operands[i] = load_x(p, vector_reg(p, RSR_ELEM_U8, "operand", i), RSR_NO_KREG, i);
         p->words[i] = load_x(p, vector_reg(p, RSR_ELEM_I16, "word", i), RSR_NO_KREG, i);
-    }
-    p->ones = rsrc_kb_const(kb, vector_reg(p, RSR_ELEM_I16, "ones", 0), 1);
-    for (uint32_t i = 0; i < form->n_sums; i++) {
-        p->sums[i] = rsrc_kb_const(kb, vector_reg(p, form->sum_elem, "sum", i), 0);
         p->indexes[i] = load_x(p, vector_reg(p, RSR_ELEM_U8, "index", i), RSR_NO_KREG, i);
     }
+    p->ones = rsrc_kb_const(kb, vector_reg(p, RSR_ELEM_I16, "ones", 0), 1);
+    for (uint32_t i = 0; i < form->n_sums; i++)
+        p->sums[i] = rsrc_kb_const(kb, vector_reg(p, form->sum_elem, "sum", i), 0);
     rsrc_kb_loop(kb, rsrc_kb_index_reg(kb, "repeat"), zero, n_repeats, 1);
     const uint16_t at = rsrc_kb_index_reg(kb, "at");
     rsrc_kb_loop(kb, at, zero, end, (int64_t)round_bytes);
@@ -151,12 +158,9 @@ static void build(struct probe *p, const struct form *form, struct rsrc_arena *a
     }
     rsrc_kb_end(kb);
     rsrc_kb_end(kb);
-    for (uint32_t i = 0; i < form->n_sums; i++) {
-        const int64_t to = (int64_t)i * p->bytes;
-        rsrc_kb_store(kb, p->sums[i], rsrc_address_at(RSR_KBUF_Y, to));
-        rsrc_kb_store(kb, p->indexes[i],
-                      rsrc_address_at(RSR_KBUF_Y, to + (int64_t)form->n_sums * p->bytes));
-    }
+    for (uint32_t i = 0; i < form->n_sums + SHARED; i++)
+        rsrc_kb_store(kb, i < form->n_sums ? p->sums[i] : p->indexes[i - form->n_sums],
+                      rsrc_address_at(RSR_KBUF_Y, (int64_t)i * p->bytes));
     rsrc_kb_finish(kb);
 }
 
@@ -200,14 +204,13 @@ static enum rsrc_status run_form(struct rsrc_diag *diag, struct rsrc_arena *aren
         return why != NULL ? RSRC_OK : RSRC_FAILED;
     const size_t x_bytes = (size_t)ROUNDS * form->n_sums * probe.bytes;
     uint8_t *x = rsrc_arena_alloc(arena, x_bytes);
-    uint8_t *y = rsrc_arena_alloc(arena, (size_t)2 * form->n_sums * probe.bytes);
+    uint8_t *y = rsrc_arena_alloc(arena, (size_t)(form->n_sums + SHARED) * probe.bytes);
     memset(x, FILL, x_bytes);
     const double ns = time_probe(loaded.run, x, y);
     const double vectors = (double)REPEATS * ROUNDS * form->n_sums;
     *rate = vectors / ns *
-            (form->work_bits == 0            ? 2.0
-             : form->work_bits == UINT32_MAX ? 1.0
-                                             : (double)input->spec->vector_bits / form->work_bits);
+            (form->work_bits == 0 ? (double)form->n_instructions
+                                  : (double)input->spec->vector_bits / form->work_bits);
     rsrc_unload_kernel(&loaded);
     return RSRC_OK;
 }
@@ -251,50 +254,64 @@ enum rsrc_status rsrc_probe_vector(struct rsrc_diag *diag, struct rsrc_arena *ar
                      true, gips, how);
 }
 
-/* ---- additions of scatter -------------------------------------------------------------------- */
+/* ---- whole kernels --------------------------------------------------------------------------- */
 
-#define SCATTER_ROWS 256u
-#define SCATTER_COLS 2048u
-#define SCATTER_TILE 16u
-
-static void make_matrix(struct rsrc_arena *arena, struct rsr_matrix *out) {
-    int8_t *values = rsrc_arena_array(arena, SCATTER_ROWS, SCATTER_COLS);
+static void make_matrix(struct rsrc_arena *arena, uint32_t rows, uint32_t cols,
+                        struct rsr_matrix *out) {
+    int8_t *values = rsrc_arena_array(arena, rows, cols);
     float *scale = RSRC_NEW(arena, float);
     *scale = 1;
     uint64_t state = 1;
-    for (uint32_t i = 0; i < SCATTER_ROWS * SCATTER_COLS; i++)
+    for (uint32_t i = 0; i < rows * cols; i++)
         values[i] = (int8_t)((int)((rsrc_random(&state) >> 32) % 3) - 1);
-    *out = (struct rsr_matrix){.rows = SCATTER_ROWS,
-                               .cols = SCATTER_COLS,
+    *out = (struct rsr_matrix){.rows = rows,
+                               .cols = cols,
                                .alphabet = RSR_TERNARY,
                                .values = values,
                                .scale = scale,
                                .n_scales = 1};
 }
 
-/* Microseconds of a call with everything in cache. */
-static enum rsrc_status time_scatter(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                     const struct rsrc_probe_input *input,
-                                     struct rsr_lowered *lowered, double *us) {
+/* Microseconds of a call as planned, with everything in cache. */
+static enum rsrc_status time_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const struct rsrc_probe_input *input,
+                                  const struct rsr_matrix *matrix,
+                                  const struct rsr_regime_plan *plan, uint32_t n_tokens,
+                                  double *us) {
+    struct rsr_index index = {0};
+    if (plan->k != 0)
+        rsrc_build_index(arena, matrix, plan->k, &index);
+    const struct rsrc_lower_input lower = {.symbol_stem = "probe",
+                                           .title = "probe",
+                                           .matrix = matrix,
+                                           .index = plan->k != 0 ? &index : NULL,
+                                           .plan = plan,
+                                           .input = RSR_INPUT_I8,
+                                           .spec = input->spec,
+                                           .epilogue = RSR_EPILOGUE_RAW};
+    struct rsr_lowered lowered;
+    if (rsrc_lower_layer(diag, arena, &lower, &lowered) != RSRC_OK)
+        return RSRC_FAILED;
     const struct rsrc_load_input load = {.backend = input->backend,
                                          .kind = input->kind,
                                          .opt_level = 2,
                                          .toolchain = input->toolchain,
                                          .dir = input->dir,
-                                         .name = "scatter"};
+                                         .name = rsrc_variant_name(plan->variant)};
     struct rsrc_loaded_kernel loaded;
     const char *why = NULL;
     double emit_ms;
-    if (!rsrc_load_kernel(diag, arena, &load, &lowered->kernel, &loaded, &emit_ms, &why)) {
+    if (!rsrc_load_kernel(diag, arena, &load, &lowered.kernel, &loaded, &emit_ms, &why)) {
         if (why != NULL)
-            rsrc_error(diag, "measure-probe", NULL, NULL, "scatter cannot be measured: %s", why);
+            rsrc_error(diag, "measure-probe", NULL, NULL, "%s cannot be measured: %s", load.name,
+                       why);
         return RSRC_FAILED;
     }
-    const uint64_t copies = 3 * (lowered->codes.size_bytes + lowered->index.size_bytes) + 12288;
+    const uint64_t copies = 3 * (lowered.codes.size_bytes + lowered.index.size_bytes) + 12288;
     const struct rsrc_time_input timing = {.run = loaded.run,
-                                           .lowered = lowered,
+                                           .lowered = &lowered,
                                            .n_scales = 1,
-                                           .n_tokens = 1,
+                                           .n_tokens = n_tokens,
                                            .stream = rsrc_arena_alloc(arena, copies),
                                            .stream_bytes = copies};
     const bool timed = rsrc_time_kernel(&timing, us);
@@ -302,33 +319,102 @@ static enum rsrc_status time_scatter(struct rsrc_diag *diag, struct rsrc_arena *
     return timed ? RSRC_OK : RSRC_FAILED;
 }
 
+/* ---- kernels of prefill ---------------------------------------------------------------------- */
+
+#define PREFILL_ROWS 256u
+#define PREFILL_COLS 1024u
+#define FOLD_K 4u
+/* Rates of what shall not be planned, of what shall decode, and of what is measured: so low that
+ * the plan predicts nothing else. */
+#define NO_RATE 1e-9
+#define DECODE_RATE 1e-6
+#define UNIT_RATE 1e-3
+
+/* A target whose plan for prefill is what is asked for. */
+static struct rsr_spec slow_target(const struct rsr_spec *spec) {
+    struct rsr_spec slow = *spec;
+    slow.dot_gmacs = slow.vector_gips = slow.add_gops = slow.fold_gips = slow.panel_gmacs = NO_RATE;
+    return slow;
+}
+
+/* The rate with which the plan would predict what the kernel takes; none where it is
+ * another one. */
+static enum rsrc_status probe_prefill(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_probe_input *input,
+                                      const struct rsr_spec *slow, enum rsr_variant variant,
+                                      enum rsr_packing packing, double *rate, const char **how) {
+    struct rsr_matrix matrix;
+    struct rsr_stats stats, fold_stats;
+    make_matrix(arena, PREFILL_ROWS, PREFILL_COLS, &matrix);
+    (void)rsrc_choose_k(arena, &matrix, &stats);
+    rsrc_analyse_matrix(arena, &matrix, FOLD_K, &fold_stats);
+    struct rsrc_plan_options options = {0};
+    for (uint32_t role = 0; role <= RSR_ROLE_COUNT; role++)
+        options.forced_variant[role] = -1;
+    const struct rsrc_plan_input planned = {.layer_name = "probe",
+                                            .role = RSR_ROLE_COUNT,
+                                            .alphabet = RSR_TERNARY,
+                                            .input = RSR_INPUT_I8,
+                                            .stats = &stats,
+                                            .fold_stats = &fold_stats,
+                                            .fold_budget = UINT64_MAX,
+                                            .spec = slow,
+                                            .options = &options};
+    struct rsr_plan plan;
+    double us;
+    if (rsrc_plan_layer(diag, arena, &planned, &plan) != RSRC_OK)
+        return RSRC_FAILED;
+    const struct rsr_regime_plan *prefill = &plan.regimes[RSR_REGIME_PREFILL];
+    if (prefill->variant != variant || prefill->packing != packing)
+        return RSRC_OK;
+    if (time_plan(diag, arena, input, &matrix, prefill, RSRC_PREFILL_TOKENS, &us) != RSRC_OK)
+        return RSRC_FAILED;
+    *rate = UNIT_RATE * RSRC_PREFILL_TOKENS * prefill->predicted_us / us;
+    *how = rsrc_arena_printf(arena, "%s, %u tokens",
+                             variant == RSR_VARIANT_FOLD ? "fold k=4" : "dot over the codes of lut",
+                             RSRC_PREFILL_TOKENS);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_probe_fold(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                 const struct rsrc_probe_input *input, double *gips,
+                                 const char **how) {
+    struct rsr_spec slow = slow_target(input->spec);
+    slow.fold_gips = UNIT_RATE;
+    return probe_prefill(diag, arena, input, &slow, RSR_VARIANT_FOLD, RSR_PACKING_PLANES, gips,
+                         how);
+}
+
+enum rsrc_status rsrc_probe_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const struct rsrc_probe_input *input, double *gmacs,
+                                  const char **how) {
+    struct rsr_spec slow = slow_target(input->spec);
+    slow.vector_gips = DECODE_RATE;
+    slow.panel_gmacs = UNIT_RATE;
+    return probe_prefill(diag, arena, input, &slow, RSR_VARIANT_DOT, RSR_PACKING_LUT, gmacs, how);
+}
+
+/* ---- additions of scatter -------------------------------------------------------------------- */
+
+#define SCATTER_ROWS 256u
+#define SCATTER_COLS 2048u
+#define SCATTER_TILE 16u
+
 enum rsrc_status rsrc_probe_additions(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct rsrc_probe_input *input, double *gops,
                                       const char **how) {
     struct rsr_matrix matrix;
     struct rsr_stats stats;
-    struct rsr_index index = {0};
-    make_matrix(arena, &matrix);
+    make_matrix(arena, SCATTER_ROWS, SCATTER_COLS, &matrix);
     (void)rsrc_choose_k(arena, &matrix, &stats);
-    rsrc_build_index(arena, &matrix, stats.k, &index);
     const struct rsr_regime_plan plan = {.variant = RSR_VARIANT_SCATTER,
                                          .k = stats.k,
                                          .fold = RSR_FOLD_TREE,
                                          .tile_rows = SCATTER_TILE / stats.k * stats.k,
                                          .token_tile = 1,
                                          .reason = "probe"};
-    const struct rsrc_lower_input lower = {.symbol_stem = "probe",
-                                           .title = "probe",
-                                           .matrix = &matrix,
-                                           .index = &index,
-                                           .plan = &plan,
-                                           .input = RSR_INPUT_I8,
-                                           .spec = input->spec,
-                                           .epilogue = RSR_EPILOGUE_RAW};
-    struct rsr_lowered lowered;
     double us = 0;
-    if (rsrc_lower_layer(diag, arena, &lower, &lowered) != RSRC_OK ||
-        time_scatter(diag, arena, input, &lowered, &us) != RSRC_OK)
+    if (time_plan(diag, arena, input, &matrix, &plan, 1, &us) != RSRC_OK)
         return RSRC_FAILED;
     *gops = ((double)stats.n_members + (double)stats.n_fold_adds +
              RSR_SEGMENT_START_ADDS * (double)stats.n_segments) /

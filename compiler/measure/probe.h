@@ -22,10 +22,19 @@ RSRC_NODISCARD enum rsrc_status rsrc_probe_dot(struct rsrc_diag *diag, struct rs
                                                const struct rsrc_probe_input *input, double *gmacs,
                                                const char **how);
 /* Vector instructions, 1e9 a second: additions, four to an operand from the first-level cache, and
- * as many look-ups in 16 bytes where the target has them. */
+ * a look-up in 16 bytes to three of them where the target has it. */
 RSRC_NODISCARD enum rsrc_status rsrc_probe_vector(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                   const struct rsrc_probe_input *input,
                                                   double *gips, const char **how);
+/* What the planner counts of the kernels that it measures as instructions or multiply-adds, 1e9 a
+ * second, of a random ternary matrix in cache and a batch of prefill: of folded code; of `dot` over
+ * the codes of `lut`. *how stays as it is where the target has no such kernel. */
+RSRC_NODISCARD enum rsrc_status rsrc_probe_fold(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                const struct rsrc_probe_input *input, double *gips,
+                                                const char **how);
+RSRC_NODISCARD enum rsrc_status rsrc_probe_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                 const struct rsrc_probe_input *input,
+                                                 double *gmacs, const char **how);
 /* Additions of `scatter`, as the planner counts them: 1e9 a second, of a random ternary matrix in
  * cache. */
 RSRC_NODISCARD enum rsrc_status rsrc_probe_additions(struct rsrc_diag *diag,

@@ -8,13 +8,12 @@
 
 #include <math.h>
 
-/* Instructions a second of folded code, in parts of vector_gips, by the bytes of a layer's code:
- * one memory operand each, and code that is fetched rather than kept decoded. Measured on a virtual
- * Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB, 140 with 13.7 MB, which
- * neither the caches nor the tables of page addresses hold any more, 92 with 37 MB. */
+/* Instructions a second of folded code, in parts of fold_gips, by the bytes of a layer's code.
+ * Measured on a virtual Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB, 140 with
+ * 13.7 MB, which neither the caches nor the tables of page addresses hold any more, 92 with 37 MB. */
 static const struct folded_rate {
     double max_bytes, rate;
-} FOLDED_RATES[] = {{8e6, 0.7}, {24e6, 0.36}, {INFINITY, 0.24}};
+} FOLDED_RATES[] = {{8e6, 1}, {24e6, 0.51}, {INFINITY, 0.34}};
 /* What a batch pays besides, once: between two batches code leaves the caches, and nothing hides
  * its return. Whole models ran 0.20 to 0.22 us a token longer for every 147 KB than their layers
  * alone. */
@@ -112,7 +111,7 @@ bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *inpu
                                      registers * machine->register_bytes);
     const double instructions = memory * machine->per_memory + registers;
     const double pass_us =
-        rsrc_work_us(instructions, folded_rate(choice.weight_bytes) * spec->vector_gips);
+        rsrc_work_us(instructions, folded_rate(choice.weight_bytes) * spec->fold_gips);
     const double fetch_us = (double)choice.weight_bytes / (COLD_CODE_GBPS * 1e3);
     rsrc_set_costs(&choice, pass_us, pass_us / lanes + fetch_us / RSRC_PREFILL_TOKENS, spec);
     choice.work = rsrc_work_text(arena, instructions, "instructions");

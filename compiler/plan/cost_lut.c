@@ -30,12 +30,6 @@ static const struct panel {
               {RSR_CPU_MASK(SSSE3), 16, 2},
               {RSR_CPU_MASK(DOTPROD), 16, 6}};
 
-/* Vector instructions that unpack one column of a vector of rows for the integer dot product. */
-#define UNPACK_COLUMN 7.0
-/* What products of a panel reach of the target's multiply-adds: the panel is read again for every
- * few tokens. 190 to 224 of 300 GMAC/s were measured. */
-#define PANEL_RATE 0.72
-
 /* The signs of a row are counted in 16 bits (lower/pack_lut.c). */
 static uint32_t max_cols(const struct rsrc_lut_layout *layout) {
     return layout->has_sign ? (uint32_t)INT16_MAX * layout->group_cols : RSRC_MAX_SUM_COLS;
@@ -129,9 +123,7 @@ bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     if (panel == NULL)
         return false;
     const double macs = (double)stats->rows * stats->cols;
-    const double unpack_us =
-        rsrc_work_us((double)layout.n_vectors * stats->cols * UNPACK_COLUMN, spec->vector_gips);
-    const double multiply_us = rsrc_work_us(macs, PANEL_RATE * spec->dot_gmacs);
+    const double compute_us = rsrc_work_us(macs, spec->panel_gmacs);
     struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT,
                                  .packing = RSR_PACKING_LUT,
                                  .fold = RSR_FOLD_TREE,
@@ -141,8 +133,7 @@ bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     choice.weight_bytes =
         rsrc_lut_codes_bytes(&layout) + (alphabet == RSR_TERNARY ? digit_bytes[layout.lookup] : 0);
     choice.max_cols = max_cols(&layout);
-    rsrc_set_costs(&choice, unpack_us + multiply_us, unpack_us / RSRC_PREFILL_TOKENS + multiply_us,
-                   spec);
+    rsrc_set_costs(&choice, compute_us, compute_us, spec); /* no token alone is unpacked for */
     choice.work = rsrc_work_text(arena, macs, "multiply-adds");
     *out = choice;
     return true;

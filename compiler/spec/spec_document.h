@@ -26,6 +26,8 @@
     X(PREFETCH_LEVEL, "prefetch_level", U32, prefetch_level, 1, 2)                                 \
     X(DOT_GMACS, "dot_gmacs", NUMBER, dot_gmacs, 0.001, 1e9)                                       \
     X(VECTOR_GIPS, "vector_gips", NUMBER, vector_gips, 0.001, 1e6)                                 \
+    X(FOLD_GIPS, "fold_gips", NUMBER, fold_gips, 0.001, 1e6)                                       \
+    X(PANEL_GMACS, "panel_gmacs", NUMBER, panel_gmacs, 0.001, 1e9)                                 \
     X(ADD_GOPS, "add_gops", NUMBER, add_gops, 0.001, 1e6)                                          \
     RSRC_SPEC_GPU_FIELDS(X)
 

@@ -4,7 +4,7 @@ import os
 from harness import Case
 
 NUMBERS = {"cores": "2", "l2_bytes": "1M", "read_gbps": "10", "prefetch_level": "1",
-           "dot_gmacs": "10", "vector_gips": "4", "add_gops": "1"}
+           "dot_gmacs": "10", "vector_gips": "4", "fold_gips": "3", "panel_gmacs": "7", "add_gops": "1"}
 GENERIC = {"name": "x", "triple": "x86_64-linux-gnu", "cpu": "x86-64", "features": "[]", "vector_bits": "128",
            "ops_level": "generic", **NUMBERS}
 

@@ -12,8 +12,8 @@
 
 /* Every key but `name` and those that a test gives. */
 #define NUMBERS                                                                                    \
-    "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\nprefetch_level: 1\n"                   \
-    "dot_gmacs: 4\nvector_gips: 3\nadd_gops: 1\n"
+    "cpu: x86-64\ncores: 2\nl2_bytes: 2M\nread_gbps: 10.5\nprefetch_level: 1\n"                    \
+    "dot_gmacs: 4\nvector_gips: 3\nfold_gips: 2\npanel_gmacs: 5\nadd_gops: 1\n"
 #define REST "ops_level: generic\n" NUMBERS
 #define TRIPLE "triple: x86_64-linux-gnu\n"
 #define AARCH64 "triple: aarch64-linux-gnu\n"
@@ -34,7 +34,7 @@ static const struct {
     {"spec-type", ":2:1:", "name: a\n[a]: 1\n", "a key is one name"},
     {"spec-type", ":2:11:", "name: a\nfeatures: avx2\n", "write features: [avx2, fma]"},
     {"spec-type", ":2:12:", "name: a\nfeatures: [[avx2]]\n", "a feature is one name"},
-    {"spec-type", ":11:1:", "name: a\n" REST "---\nname: b\n", "more than one document"},
+    {"spec-type", ":13:1:", "name: a\n" REST "---\nname: b\n", "more than one document"},
     {"spec-alias", ":1:7:", "name: &x a\ncpu: *x\n", "not supported"},
     {"spec-alias", ":2:6:", "name: a\ncpu: *x\n", "not supported"},
     {"spec-alias", ":1:7:", "name: !!str a\n", "not supported"},
@@ -141,7 +141,8 @@ static void test_values(void) {
                                "features: [avx2, fma, avx2]\nvector_bits: 256\ncpu: znver3\n"
                                "ops_level: avx2\ncores: 16\nl2_bytes: 1000000\n"
                                "read_gbps: 12.75\nprefetch_level: 2\n"
-                               "dot_gmacs: 1.65e2\nvector_gips: 2.5\nadd_gops: 0.1\n";
+                               "dot_gmacs: 1.65e2\nvector_gips: 2.5\nfold_gips: 1.5\n"
+                               "panel_gmacs: 120\nadd_gops: 0.1\n";
     struct rsr_spec spec;
     CHECK_INT(
         rsrc_parse_spec(f.diag, &f.arena, "t.yaml", (const uint8_t *)text, strlen(text), &spec),
@@ -156,6 +157,8 @@ static void test_values(void) {
     CHECK_INT((int64_t)(spec.read_gbps * 100), 1275);
     CHECK_INT(spec.prefetch_level, 2);
     CHECK_INT((int64_t)spec.dot_gmacs, 165);
+    CHECK_INT((int64_t)(spec.fold_gips * 10), 15);
+    CHECK_INT((int64_t)spec.panel_gmacs, 120);
     struct rsrc_buffer printed = {0}, again = {0};
     rsrc_print_spec(&spec, &printed);
     CHECK(strstr(printed.data, "features: [avx2, fma]\n") != NULL);
