@@ -8,7 +8,7 @@
 struct rsrc_cost {
     double memory_us; /* reading weight_bytes once a call */
     double compute_us;
-    double predicted_us; /* the larger, and the call */
+    double predicted_us; /* both, overlapped, and the call */
 };
 
 /* One way to compute a layer. */

@@ -7,16 +7,18 @@
 #include "layout/lut_f32_layout.h"
 #include "layout/lut_layout.h"
 
-/* Vector instructions of a segment: for each vector of rows (loads of codes, look-ups, signs,
- * sums), and for its table. Those of SHUFFLE16 are fitted to times of AVX2 and taken for the
- * narrower vectors too, of which no processor was at hand. */
-static const struct lut_work {
-    double look_up, build;
-} LUT_WORK[][2] = {
+/* Vector instructions of a segment, counted in the loops that LLVM makes (rsrc --emit=asm), without
+ * copies of registers: for each vector of rows (loads and prefetches of codes, look-ups, signs, sums
+ * and their widening); for each unit, which loads the table; to make the table, of SHUFFLE16 as many
+ * as lie in a vector. Of floats those of a step's word of codes and of its tables. */
+struct lut_work {
+    double look_up, load, build;
+};
+static const struct lut_work LUT_WORK[][2] = {
     /* [lookup][binary] */
-    [RSRC_LUT_SHUFFLE16] = {{6, 12}, {4.5, 14}},
-    [RSRC_LUT_TABLE128] = {{10, 20}, {10, 20}},
-    [RSRC_LUT_WORDS] = {{8.4, 14}, {8.4, 22}},
+    [RSRC_LUT_SHUFFLE16] = {{11.8, 2, 36}, {8.1, 2, 42}},
+    [RSRC_LUT_TABLE128] = {{11.6, 4, 26}, {11.6, 4, 26}},
+    [RSRC_LUT_WORDS] = {{7.9, 1, 14}, {7.9, 1, 22}},
 };
 
 /* What multiplies unpacked codes (lower/lower_dot_panel.c), by the vectors that they lie in, and
@@ -35,6 +37,13 @@ static uint32_t max_cols(const struct rsrc_lut_layout *layout) {
     return layout->has_sign ? (uint32_t)INT16_MAX * layout->group_cols : RSRC_MAX_SUM_COLS;
 }
 
+/* Of n_steps segments, or steps of floats, of which some have their tables made at once. */
+static double count_instructions(const struct lut_work *work, uint32_t n_steps, uint32_t at_once,
+                                 uint32_t n_vectors, uint32_t unit_vectors) {
+    const double n_units = rsrc_divide_up(n_vectors, unit_vectors);
+    return n_steps * (n_vectors * work->look_up + n_units * work->load + work->build / at_once);
+}
+
 bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                    enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                    struct rsrc_choice *out) {
@@ -43,7 +52,9 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
         return false;
     const struct lut_work *work = &LUT_WORK[layout.lookup][alphabet != RSR_TERNARY];
     const double look_ups = (double)layout.n_segments * layout.n_vectors;
-    const double instructions = look_ups * work->look_up + layout.n_segments * work->build;
+    const uint32_t at_once = layout.lookup == RSRC_LUT_SHUFFLE16 ? layout.vector_rows / 16 : 1;
+    const double instructions =
+        count_instructions(work, layout.n_segments, at_once, layout.n_vectors, layout.unit_vectors);
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
     choice.weight_bytes = rsrc_lut_codes_bytes(&layout) + rsrc_lut_index_bytes(&layout);
@@ -55,12 +66,11 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     return true;
 }
 
-/* Vector instructions where floats are looked up, by the rows of a vector: for each vector, of a
- * step's word of codes; for a step's tables. */
+/* For floats, by the rows of a vector. */
 static const struct float_work {
     uint32_t vector_rows;
-    double look_up[2], build[2]; /* [binary] */
-} FLOAT_WORK[] = {{16, {24, 26}, {90, 100}}, {8, {38, 35}, {100, 160}}};
+    struct lut_work of[2]; /* [binary] */
+} FLOAT_WORK[] = {{16, {{22, 13, 92}, {25, 8, 64}}}, {8, {{58, 13, 93}, {48, 16, 160}}}};
 /* Vector instructions that scale a group's sums of a vector of rows: of binary16 and binary32
  * scales. */
 #define SCALE_HALF 6.0
@@ -91,9 +101,9 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *i
     const double scale = layout.scale_bytes == 0   ? 0
                          : layout.scale_bytes == 2 ? SCALE_HALF
                                                    : SCALE_FLOAT;
-    const double instructions =
-        layout.n_vectors * (layout.n_steps * work->look_up[binary] + layout.n_groups * scale) +
-        layout.n_steps * work->build[binary];
+    const double instructions = count_instructions(&work->of[binary], layout.n_steps, 1,
+                                                   layout.n_vectors, layout.unit_vectors) +
+                                (double)layout.n_vectors * layout.n_groups * scale;
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
     choice.max_cols = UINT32_MAX;

@@ -34,6 +34,7 @@ struct machine {
     int64_t params[N_PARAMS];
     struct value *body_values;
     struct value result; /* of the operation at hand */
+    uint64_t *n_vector_ops;
     bool tiles_configured;
 };
 
@@ -498,7 +499,8 @@ static void call_body(struct machine *m, const struct rsr_kop *op) {
                             .body = number,
                             .regs = m->kernel->body_regs,
                             .values = m->body_values,
-                            .ops = body->ops};
+                            .ops = body->ops,
+                            .n_vector_ops = m->n_vector_ops};
     inner.buffers[RSR_KBUF_COLUMNS] = m->buffers[RSR_KBUF_SCRATCH] + scalar_of(m, op->b);
     inner.buffers[RSR_KBUF_SUMS] = m->buffers[RSR_KBUF_SCRATCH] + scalar_of(m, op->c);
     run(&inner, 0, body->n_ops);
@@ -524,13 +526,19 @@ static uint32_t run_if(struct machine *m, uint32_t at) {
     return has_else ? m->partner[close] : close;
 }
 
+static bool is_copy(uint16_t kind) {
+    return kind == RSR_KOP_COPY || kind == RSR_KOP_BITCAST || kind == RSR_KOP_CONST;
+}
+
 /* Operations [begin, end), whose blocks are closed within. */
 static void run(struct machine *m, uint32_t begin, uint32_t end) {
     for (uint32_t i = begin; i < end; i++) {
         const struct rsr_kop *op = &m->ops[i];
         switch ((enum rsr_kop_kind)op->kind) {
         case RSR_KOP_COMMENT:
+            break;
         case RSR_KOP_PREFETCH:
+            ++*m->n_vector_ops;
             break;
         case RSR_KOP_LOOP:
             run_loop(m, i);
@@ -544,6 +552,7 @@ static void run(struct machine *m, uint32_t begin, uint32_t end) {
             stop(m, op, "ELSE or END without a beginning");
         case RSR_KOP_STORE:
             memcpy(address_of(m, op), bytes_of(m, op->a), rsrc_kreg_bytes(&m->regs[op->a]));
+            *m->n_vector_ops += m->regs[op->a].lanes > 1;
             break;
         case RSR_KOP_CALL:
             call_body(m, op);
@@ -553,6 +562,7 @@ static void run(struct machine *m, uint32_t begin, uint32_t end) {
                 run_tile_op(m, op);
             } else {
                 compute(m, op, m->result.bytes);
+                *m->n_vector_ops += m->regs[op->dst].lanes > 1 && !is_copy(op->kind);
                 memcpy(m->values[op->dst].bytes, m->result.bytes,
                        rsrc_kreg_bytes(&m->regs[op->dst]));
             }
@@ -580,10 +590,11 @@ static uint8_t *view(const void *bytes) {
     return (uint8_t *)(uintptr_t)bytes;
 }
 
-void test_interpret_kernel(const struct rsr_kernel *kernel, const void *x, size_t ldx, void *y,
-                           size_t ldy, uint32_t n_tokens, const struct rsr_weights *weights,
-                           const struct rsr_worker *worker, void *scratch) {
+uint64_t test_interpret_kernel(const struct rsr_kernel *kernel, const void *x, size_t ldx, void *y,
+                               size_t ldy, uint32_t n_tokens, const struct rsr_weights *weights,
+                               const struct rsr_worker *worker, void *scratch) {
     uint32_t *partner = find_partners(kernel);
+    uint64_t n_vector_ops = 0;
     struct machine m = {.kernel = kernel,
                         .body = -1,
                         .regs = kernel->regs,
@@ -602,9 +613,11 @@ void test_interpret_kernel(const struct rsr_kernel *kernel, const void *x, size_
                                    [RSR_KPARAM_TILE_BEGIN] = worker->tile_begin,
                                    [RSR_KPARAM_TILE_END] = worker->tile_end,
                                    [RSR_KPARAM_HAS_TABLES] = worker->has_tables},
-                        .body_values = calloc(kernel->n_body_regs + 1u, sizeof *m.body_values)};
+                        .body_values = calloc(kernel->n_body_regs + 1u, sizeof *m.body_values),
+                        .n_vector_ops = &n_vector_ops};
     run(&m, 0, kernel->n_ops);
     free(m.values);
     free(m.body_values);
     free(partner);
+    return n_vector_ops;
 }

@@ -116,7 +116,7 @@ static void test_redundancy_decides(void) {
     plan = plan_decode(&f, &large, &avx512, &options, &stats);
     CHECK_INT(plan.variant, RSR_VARIANT_LUT);
     CHECK_INT(plan.tile_rows, 16);
-    CHECK(strstr(plan.reason, "lut: 330 KB at 16.8 GB/s = 19.6 us; dot would take 24.9 us") !=
+    CHECK(strstr(plan.reason, "lut: 330 KB at 16.8 GB/s = 19.6 us; dot would take 25.5 us") !=
           NULL);
     teardown(&f);
 }
@@ -126,10 +126,11 @@ static void test_cost_numbers(void) {
     struct fixture f;
     setup(&f);
     struct rsr_spec spec = {.vector_bits = 512,
-                            .cpu_features = RSR_CPU_MASK(AVX512BW),
+                            .cpu_features = RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512VNNI),
                             .cores = 2,
                             .read_gbps = 16,
                             .dot_gmacs = 440,
+                            .vector_gips = 5,
                             .add_gops = 1};
     struct rsr_stats stats = {.rows = 2560, .cols = 2560, .k = 4, .n_members = 1000000};
     struct rsrc_choice dot = rsrc_cost_dot(&f.arena, &stats, RSR_TERNARY, &spec);
@@ -137,8 +138,13 @@ static void test_cost_numbers(void) {
     CHECK_INT((int64_t)(dot.cost[RSR_REGIME_DECODE].memory_us * 10),
               1024); /* 1.6384 MB at 16 GB/s */
     CHECK_INT((int64_t)(dot.cost[RSR_REGIME_DECODE].compute_us * 10),
-              521); /* 6.5536 M * 3.5 / 440 */
-    CHECK(dot.cost[RSR_REGIME_DECODE].predicted_us > dot.cost[RSR_REGIME_DECODE].memory_us);
+              563); /* 6.5536 M / 64 * 2.75 / 5 */
+    CHECK_INT((int64_t)(dot.cost[RSR_REGIME_DECODE].predicted_us * 10),
+              1051); /* (102.4^4 + 56.3^4)^(1/4), and the call */
+    spec.vector_gips = 20;
+    const struct rsrc_choice products = rsrc_cost_dot(&f.arena, &stats, RSR_TERNARY, &spec);
+    CHECK_INT((int64_t)(products.cost[RSR_REGIME_PREFILL].compute_us * 100),
+              1489); /* 6.5536 M / 440 */
     CHECK(dot.cost[RSR_REGIME_PREFILL].predicted_us < dot.cost[RSR_REGIME_DECODE].predicted_us);
     stats.n_fold_adds = 50000;
     stats.n_segments = 10000;
@@ -281,7 +287,7 @@ static void test_too_wide(void) {
     struct rsrc_plan_options options = no_options();
     for (uint32_t more = 0; more < 2; more++) {
         struct rsr_stats stats;
-        struct rsr_matrix matrix = make_matrix(&f, 16, 3 * INT16_MAX + more, RSR_TERNARY, 0);
+        struct rsr_matrix matrix = make_matrix(&f, 64, 3 * INT16_MAX + more, RSR_TERNARY, 0);
         const struct rsr_regime_plan plan = plan_decode(&f, &matrix, &neon, &options, &stats);
         CHECK_INT(plan.variant == RSR_VARIANT_LUT, more == 0);
         struct rsr_index index;
@@ -563,7 +569,7 @@ static void test_times(void) {
     const struct rsr_regime_plan *decode = &plan.regimes[RSR_REGIME_DECODE];
     CHECK_INT(decode->variant, RSR_VARIANT_DOT);
     CHECK(decode->measured_us == 40 && decode->predicted_us > 24 && decode->predicted_us < 26);
-    CHECK(strstr(decode->reason, "dot: measured 40 us, predicted 24.9 us (410 KB at 16.8 GB/s") !=
+    CHECK(strstr(decode->reason, "dot: measured 40 us, predicted 25.5 us (410 KB at 16.8 GB/s") !=
           NULL);
     CHECK(strstr(decode->reason, "; lut measured 50 us") != NULL);
     CHECK_INT(times.n_asked[RSR_VARIANT_LUT], 1);
@@ -573,7 +579,7 @@ static void test_times(void) {
     times = (struct times){.us = {[RSR_VARIANT_DOT] = 400}};
     CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
     CHECK_INT(decode->variant, RSR_VARIANT_DOT);
-    CHECK(strstr(decode->reason, "; lut would take 20.1 us") != NULL);
+    CHECK(strstr(decode->reason, "; lut would take 21.8 us") != NULL);
     /* ... unless nothing can. */
     times = (struct times){.us = {0}};
     CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
