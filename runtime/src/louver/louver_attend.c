@@ -9,6 +9,9 @@
 
 #include "louver.h"
 
+/* Keys of a page that are asked for before its turn; more lie side by side. */
+#define FEW_KEYS 24u
+
 static float sum16(const float *part) {
     float h[8], q[4];
     for (uint32_t i = 0; i < 8; i++)
@@ -65,15 +68,32 @@ static const void *whole_keys(const struct louver_pass *pass, uint32_t p) {
     return NULL;
 }
 
+static uint64_t any_keys(const struct louver_pass *pass, uint32_t p) {
+    uint64_t any = 0;
+    for (uint32_t h = 0; h < pass->n_heads; h++)
+        any |= pass->heads[h].masks[p];
+    return any;
+}
+
+/* The member's first page from p on of which some head wants keys; of a few, their rows are asked for. */
+static uint32_t approach_page(const struct louver_pass *pass, uint32_t p) {
+    while (p < pass->end && any_keys(pass, p) == 0)
+        p++;
+    uint64_t left = p < pass->end ? any_keys(pass, p) : 0;
+    if (louver_count_keys(left) > FEW_KEYS)
+        return p;
+    for (; left != 0; left &= left - 1) {
+        const uint32_t key = (uint32_t)__builtin_ctzll(left);
+        louver_fetch_row(pass->setup, pass->pages[p].rows.keys, key);
+        louver_fetch_row(pass->setup, pass->pages[p].rows.values, key);
+    }
+    return p;
+}
+
 /* Keys without a gap take one vectorised walk: a whole page that of all its heads together. */
 static void attend_one_page(struct louver_pass *pass, uint32_t p) {
     const struct louver_setup *setup = pass->setup;
     const struct louver_page *view = &pass->pages[p];
-    uint64_t any = 0;
-    for (uint32_t h = 0; h < pass->n_heads; h++)
-        any |= pass->heads[h].masks[p];
-    if (any == 0)
-        return;
     struct rsr_attend_page page = {.keys = view->rows.keys,
                                    .values = view->rows.values,
                                    .next_keys = whole_keys(pass, p + 1),
@@ -98,15 +118,26 @@ static void attend_one_page(struct louver_pass *pass, uint32_t p) {
     setup->kv.ops->attend_page(whole, n_whole, &page, setup->scale);
 }
 
+static void attend_pages(struct louver_pass *pass) {
+    for (uint32_t p = approach_page(pass, pass->begin), next; p < pass->end; p = next) {
+        next = approach_page(pass, p + 1);
+        attend_one_page(pass, p);
+    }
+}
+
 /* Each page by itself, for the first member to merge. */
 static void keep_pages(struct louver_pass *pass) {
+    uint32_t next = approach_page(pass, pass->begin);
     for (uint32_t p = pass->begin; p < pass->end; p++) {
         const size_t row = (size_t)(p - pass->begin) * pass->n_heads;
         for (uint32_t h = 0; h < pass->n_heads; h++) {
             pass->heads[h].out = pass->kept_out + (row + h) * pass->setup->row_floats;
             pass->heads[h].state = (struct rsr_attend_state){0.0f, 0.0f};
         }
-        attend_one_page(pass, p);
+        if (p == next) {
+            next = approach_page(pass, p + 1);
+            attend_one_page(pass, p);
+        }
         for (uint32_t h = 0; h < pass->n_heads; h++)
             pass->kept_states[row + h] = pass->heads[h].state;
     }
@@ -134,12 +165,12 @@ static void merge_kept(const struct louver_setup *setup, struct louver_head_stat
 
 void louver_attend(struct louver_pass *pass) {
     louver_meet(pass); /* all masks are known, and which sidecars are usable */
-    if (pass == pass->first)
+    if (pass == pass->first) {
         louver_note_losses(pass);
-    else
+        attend_pages(pass);
+    } else {
         keep_pages(pass);
-    for (uint32_t p = pass->begin; pass == pass->first && p < pass->end; p++)
-        attend_one_page(pass, p);
+    }
     louver_meet(pass);
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->first->heads[h];

@@ -71,24 +71,17 @@ static void keep_key(struct louver_head_state *head, uint32_t page, uint32_t key
     }
 }
 
-/* The batch that was asked for gets scored: what reaches its threshold is kept, and its values are read
- * soon. */
+/* The batch that was asked for gets scored: what reaches its threshold is kept. */
 static void score_fetched(struct louver_pass *pass) {
-    struct louver_survivor kept[LOUVER_BATCH];
-    uint32_t n_kept = 0;
     for (uint32_t i = 0; i < pass->fetched.n; i++) {
         const struct louver_survivor at = pass->fetched.keys[i];
         struct louver_head_state *head = &pass->heads[at.head];
         const struct louver_product product =
             louver_exact_product(pass->setup, head->q, &pass->pages[at.page], at.key);
-        if (product.upper < head->threshold)
-            continue;
-        keep_key(head, at.page, at.key, &product);
-        kept[n_kept++] = at;
+        if (!(product.upper < head->threshold))
+            keep_key(head, at.page, at.key, &product);
     }
     pass->fetched.n = 0;
-    for (uint32_t i = 0; i < n_kept; i++)
-        louver_fetch_row(pass->setup, pass->pages[kept[i].page].rows.values, kept[i].key);
 }
 
 static void next_batch(struct louver_pass *pass) {
@@ -149,10 +142,8 @@ static void visit_open_page(struct louver_pass *pass, uint32_t p) {
         for (uint32_t j = 0; j < pass->pages[p].n_keys; j++) {
             const struct louver_product product =
                 louver_exact_product(pass->setup, head->q, &pass->pages[p], j);
-            if (product.upper < head->threshold)
-                continue;
-            louver_fetch_row(pass->setup, pass->pages[p].rows.values, j);
-            keep_key(head, p, j, &product);
+            if (!(product.upper < head->threshold))
+                keep_key(head, p, j, &product);
         }
     }
     pass->stats.exact += pass->pages[p].n_keys;
