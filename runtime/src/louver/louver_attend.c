@@ -77,9 +77,9 @@ static uint64_t any_keys(const struct louver_pass *pass, uint32_t p) {
 
 /* The member's first page from p on of which some head wants keys; of a few, their rows are asked for. */
 static uint32_t approach_page(const struct louver_pass *pass, uint32_t p) {
-    while (p < pass->end && any_keys(pass, p) == 0)
+    uint64_t left = 0;
+    while (p < pass->end && (left = any_keys(pass, p)) == 0)
         p++;
-    uint64_t left = p < pass->end ? any_keys(pass, p) : 0;
     if (louver_count_keys(left) > FEW_KEYS)
         return p;
     for (; left != 0; left &= left - 1) {

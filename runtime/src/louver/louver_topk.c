@@ -113,24 +113,11 @@ static uint32_t bar_rank(uint32_t k, uint32_t n_pages) {
     return n_pages >= LEAST_SAMPLE_PAGES && rank < (double)k ? (uint32_t)rank : 0;
 }
 
-static float largest_of(const float *x) {
-    float lanes[16];
-    for (uint32_t l = 0; l < 16; l++)
-        lanes[l] = x[l];
-    for (uint32_t j = 16; j < RSR_PAGE_TOKENS; j += 16)
-        for (uint32_t l = 0; l < 16; l++)
-            lanes[l] = x[j + l] > lanes[l] ? x[j + l] : lanes[l];
-    for (uint32_t n = 8; n > 0; n /= 2)
-        for (uint32_t l = 0; l < n; l++)
-            lanes[l] = lanes[l + n] > lanes[l] ? lanes[l + n] : lanes[l];
-    return lanes[0];
-}
-
 /* Notes the n largest of a page's estimates, which are emptied; they are of unit `unit` and from `base` on. */
-static void rank_estimates(struct louver_best *sample, float *estimates, uint32_t n, double base,
-                           double unit, uint32_t first_key) {
+static void rank_estimates(const struct rsr_ops *ops, struct louver_best *sample, float *estimates,
+                           uint32_t n, double base, double unit, uint32_t first_key) {
     for (uint32_t i = 0; i < n; i++) {
-        const float largest = largest_of(estimates);
+        const float largest = ops->largest_score(estimates);
         const double estimate = base + unit * (double)largest;
         if (sample->n == sample->k && !(estimate > sample->heap[0]))
             return;
@@ -158,7 +145,7 @@ static void rank_page(struct louver_pass *pass, uint32_t p, const struct louver_
         setup->kernel->bounds(&setup->shape, sketch, pass->queries + first, n, t[0], estimates[0],
                               RSR_PAGE_TOKENS, first == 0 ? ahead : NULL);
         for (uint32_t h = 0; h < n; h++)
-            rank_estimates(&pass->heads[first + h].sample, estimates[h], most,
+            rank_estimates(setup->ops, &pass->heads[first + h].sample, estimates[h], most,
                            frames[first + h].offset[0], frames[first + h].unit,
                            p * RSR_PAGE_TOKENS);
     }

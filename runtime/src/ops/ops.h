@@ -138,6 +138,8 @@ struct rsr_ops {
     void (*head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                       uint32_t n, const float *x);
     const struct rsr_kv_ops *kv; /* [RSR_KV_TYPES] */
+    /* Of a page's 64 numbers; one that is NaN may be passed over. */
+    float (*largest_score)(const float *z);
     /* Merges into states and outputs of heads that some pages came to already those of the page behind them,
      * to which no other page came. */
     void (*attend_merge)(const struct rsr_attend_head *heads, const struct rsr_attend_head *pages,

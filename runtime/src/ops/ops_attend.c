@@ -122,7 +122,7 @@ RSR_INLINE void page_scores(struct block *b, enum rsr_kv_type type, bool far, ui
 }
 
 /* The largest of the scores. A NaN may be passed over here: it stays in the sum. */
-static float largest_score(const float *z) {
+float RSR_OPS(largest_score)(const float *z) {
     struct rsr_f16 largest = rsr_load16(z);
     for (uint32_t j = 16; j < RSR_PAGE_TOKENS; j += 16) {
         struct rsr_f16 x = rsr_load16(z + j);
@@ -152,7 +152,7 @@ static void weigh_page(struct block *b, size_t row_bytes, uint32_t n_fetched, bo
     struct rsr_attend_state pages[BLOCK_HEADS];
     float factors[2 * BLOCK_HEADS] = {0.0f};
     for (uint32_t h = 0; h < b->n_heads; h++)
-        pages[h].max = largest_score(b->z[h]);
+        pages[h].max = RSR_OPS(largest_score)(b->z[h]);
     for (uint32_t h = 0; h < b->n_heads; h++) {
         if (b->fetch)
             for (size_t i = 0; i < 2 * row_bytes; i += 64)

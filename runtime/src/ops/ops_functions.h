@@ -18,6 +18,7 @@ void RSR_OPS(head)(float *y, const struct rsr_matrix_data *matrix, uint32_t row_
                    uint32_t row_end, const float *x);
 void RSR_OPS(head_some)(float *y, const struct rsr_matrix_data *matrix, const uint32_t *rows,
                         uint32_t n, const float *x);
+float RSR_OPS(largest_score)(const float *z);
 void RSR_OPS(attend_merge)(const struct rsr_attend_head *heads, const struct rsr_attend_head *pages,
                            uint32_t n_heads, uint32_t row_floats);
 void RSR_OPS(attend_finish)(float *dst, const float *out, const struct rsr_attend_state *state,

@@ -24,6 +24,7 @@ const struct rsr_ops RSR_OPS(table) = {
     .head = RSR_OPS(head),
     .head_some = RSR_OPS(head_some),
     .kv = kv_ops,
+    .largest_score = RSR_OPS(largest_score),
     .attend_merge = RSR_OPS(attend_merge),
     .attend_finish = RSR_OPS(attend_finish),
     .exp = RSR_OPS(exp),
