@@ -83,10 +83,10 @@ void run_print_attention(const struct run_session *session);
 /* The same as a JSON object, new; NULL for dense attention over float32. */
 struct json_t *run_attention_json(const struct run_session *session);
 
-/* --dump-qkv: an engine with these options collects queries; the file is written from its sequence in the
- * end (rsr_run_attention.c has the format). False after a sentence. */
 /* Whether --dump-qkv can write its file; says so where not, before the work. */
 bool run_trace_check(const struct run_options *o);
+/* --dump-qkv: an engine with these options collects queries; the file is written from its sequence in the
+ * end (rsr_run_attention.c has the format). False after a sentence. */
 struct run_trace *run_trace_create(const struct run_session *session, rsr_engine_options *options);
 bool run_trace_write(const struct run_session *session);
 void run_trace_destroy(struct run_trace *trace);
