@@ -172,7 +172,7 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
         show_remarks(c) == RSRC_OK)
         status = run(c);
     if (status == RSRC_OK)
-        status = rsrc_stdout_finish(c);
+        status = rsrc_stdout_finish(c->diag);
     if (status == RSRC_OK && options->time_report)
         print_times(c, messages);
     rsrc_close_tuner(c);

@@ -382,11 +382,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const
                                                const char *path, struct rsrc_sink *sink);
 RSRC_NODISCARD enum rsrc_status rsrc_sink_write(struct rsrc_compilation *c, struct rsrc_sink *sink,
                                                 const struct rsrc_buffer *text);
-/* Dumps and reports. Whoever has written calls finish at the end: a full disk may show only
- * then. */
+/* Dumps and reports. Whoever has written calls rsrc_stdout_finish() at the end: a full disk may show
+ * only then. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_write(struct rsrc_compilation *c,
                                                   const struct rsrc_buffer *text);
-RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c);
 /* A whole file at once: <dir>/<name>. */
 RSRC_NODISCARD enum rsrc_status rsrc_write_file(struct rsrc_compilation *c, const char *dir,
                                                 const char *name, const void *bytes,

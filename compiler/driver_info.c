@@ -360,7 +360,7 @@ static enum rsrc_status print(struct rsrc_compilation *c, const struct rsr_info 
     (c->options->info == RSRC_INFO_JSON ? rsrc_info_json : rsrc_info_text)(info, &text);
     enum rsrc_status status = rsrc_stdout_write(c, &text);
     if (status == RSRC_OK)
-        status = rsrc_stdout_finish(c);
+        status = rsrc_stdout_finish(c->diag);
     rsrc_buffer_free(&text);
     return status;
 }

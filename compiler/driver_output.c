@@ -13,21 +13,11 @@
 
 /* ---- sinks ----------------------------------------------------------------------------------- */
 
-static enum rsrc_status stdout_failed(struct rsrc_compilation *c) {
-    rsrc_error(c->diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
-               strerror(errno));
-    return RSRC_FAILED;
-}
-
 enum rsrc_status rsrc_stdout_write(struct rsrc_compilation *c, const struct rsrc_buffer *text) {
     if (text->size_bytes == 0 ||
         fwrite(text->data, 1, text->size_bytes, stdout) == text->size_bytes)
         return RSRC_OK;
-    return stdout_failed(c);
-}
-
-enum rsrc_status rsrc_stdout_finish(struct rsrc_compilation *c) {
-    return fflush(stdout) == 0 ? RSRC_OK : stdout_failed(c);
+    return rsrc_stdout_failed(c->diag);
 }
 
 enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *option, const char *path,

@@ -1,10 +1,10 @@
 /* main.c - the program rsrc: command line, signals, exit codes. */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/mapped_file.h"
 #include "base/process.h"
 #include "driver.h"
 #include "options.h"
@@ -72,11 +72,8 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
         status = print_passes();
         break;
     }
-    if (status == RSRC_OK && fflush(stdout) != 0) {
-        rsrc_error(diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
-                   strerror(errno));
-        status = RSRC_FAILED;
-    }
+    if (status == RSRC_OK)
+        status = rsrc_stdout_finish(diag);
     return status == RSRC_OK ? RSRC_EXIT_OK : RSRC_EXIT_ERROR;
 }
 

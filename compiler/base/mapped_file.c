@@ -244,3 +244,13 @@ enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *are
         rsrc_arena_printf(arena, "%s/%s", base != NULL && base[0] == '/' ? base : "/tmp", stem);
     return make_dir(diag, arena, beside, "name another directory in TMPDIR", path);
 }
+
+enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag) {
+    rsrc_error(diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
+               strerror(errno));
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_stdout_finish(struct rsrc_diag *diag) {
+    return fflush(stdout) == 0 ? RSRC_OK : rsrc_stdout_failed(diag);
+}

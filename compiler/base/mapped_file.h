@@ -43,6 +43,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct
 RSRC_NODISCARD enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out);
 void rsrc_output_abandon(struct rsrc_output *out);
 
+/* Says that stdout could not be written; RSRC_FAILED. */
+RSRC_NODISCARD enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag);
+/* Writes what is left for stdout, or says that it could not be. */
+RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_diag *diag);
+
 /* A private directory <beside>.tmp-XXXXXX for intermediate files, removed with all it holds by
  * rsrc_remove_temporaries(). It lies beside the output because that is where the space is, and so
  * that the last step is a rename. Flat: no directories inside. */

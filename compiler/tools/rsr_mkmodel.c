@@ -516,14 +516,6 @@ static enum rsrc_status check_request(const struct request *request) {
     return RSRC_OK;
 }
 
-static enum rsrc_status finish_stdout(const struct request *request) {
-    if (fflush(stdout) == 0)
-        return RSRC_OK;
-    rsrc_error(request->diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
-               strerror(errno));
-    return RSRC_FAILED;
-}
-
 static enum rsrc_status run(struct request *request, struct rsrc_arena *arena, int argc,
                             char **argv) {
     if (parse_command_line(request, argc, argv) != RSRC_OK)
@@ -535,7 +527,7 @@ static enum rsrc_status run(struct request *request, struct rsrc_arena *arena, i
     if (request->list_breaks)
         list_breaks();
     if (request->help || request->list_presets || request->list_breaks)
-        return finish_stdout(request);
+        return rsrc_stdout_finish(request->diag);
     if (check_request(request) != RSRC_OK)
         return RSRC_FAILED;
     return request->n_matrices ? make_matrices(request, arena) : make_model(request, arena);
