@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/process.h"
 
 struct rsrc_diag {
     FILE *stream;             /* NULL: messages go to `kept` */
@@ -135,7 +136,7 @@ uint32_t rsrc_diag_error_count(const struct rsrc_diag *diag) {
 
 static void put_place(struct rsrc_buffer *out, const struct rsrc_place *place) {
     if (place == NULL || place->file == NULL) {
-        rsrc_buffer_puts(out, "rsrc: ");
+        rsrc_buffer_printf(out, "%s: ", rsrc_program());
         return;
     }
     rsrc_buffer_put_terminal(out, place->file);

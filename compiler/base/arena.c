@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mapped_file.h"
+#include "base/process.h"
 
 #define BLOCK_BYTES ((size_t)64 << 10)
 
@@ -19,7 +20,8 @@ struct rsrc_arena_block {
 
 _Noreturn void rsrc_out_of_memory(size_t size_bytes) {
     rsrc_remove_temporaries();
-    fprintf(stderr, "rsrc: internal error: out of memory (%zu bytes wanted)\n", size_bytes);
+    fprintf(stderr, "%s: internal error: out of memory (%zu bytes wanted)\n", rsrc_program(),
+            size_bytes);
     exit(70);
 }
 

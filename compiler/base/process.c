@@ -10,6 +10,16 @@
 #include "base/mapped_file.h"
 #include "base/spawn.h"
 
+static const char *program = "rsrc";
+
+void rsrc_set_program(const char *name) {
+    program = name;
+}
+
+const char *rsrc_program(void) {
+    return program;
+}
+
 const char *rsrc_beside_executable(struct rsrc_arena *arena, const char *relative) {
     char path[PATH_MAX];
     const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
@@ -43,15 +53,18 @@ static void *wait_for_signal(void *unused) {
     _exit(128 + signal_number);
 }
 
+static void say_in_handler(const char *text) {
+    const ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
+    (void)ignored;
+}
+
 /* Raised by our own read of a mapped file, so no lock of ours is held and no call is
  * interrupted. */
 static void input_was_cut(int signal_number) {
     (void)signal_number;
-    static const char MESSAGE[] =
-        "rsrc: error: an input file was cut while it was being read [file-unreadable]\n"
-        "  help: wait until the file is complete and run again\n";
-    const ssize_t ignored = write(STDERR_FILENO, MESSAGE, sizeof(MESSAGE) - 1);
-    (void)ignored;
+    say_in_handler(program);
+    say_in_handler(": error: an input file was cut while it was being read [file-unreadable]\n"
+                   "  help: wait until the file is complete and run again\n");
     rsrc_spawn_kill_all();
     rsrc_remove_temporaries_and_block();
     _exit(1);

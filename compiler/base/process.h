@@ -4,6 +4,12 @@
 
 #include "base/arena.h"
 
+/* What a message without a place begins with: "rsrc", or what a program of another name has set
+ * before any thread was started (borrowed for good). One for the process: who runs out of memory or
+ * is interrupted has nothing else at hand. */
+void rsrc_set_program(const char *name);
+const char *rsrc_program(void);
+
 /* <directory of this executable>/../<relative>, or NULL if it cannot be told. Programs, runtime and
  * target descriptions lie the same way in the build tree and where they are installed. */
 const char *rsrc_beside_executable(struct rsrc_arena *arena, const char *relative);

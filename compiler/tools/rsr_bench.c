@@ -277,6 +277,7 @@ int main(int argc, char **argv) {
     }
     if (!command->is_complete(&options))
         return fail(command->needs, command->name, "");
+    rsrc_set_program("rsr-bench");
     rsrc_watch_signals();
     return finish_output(command->run(&options));
 }

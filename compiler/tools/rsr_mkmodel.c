@@ -539,6 +539,7 @@ int main(int argc, char **argv) {
         .diag = diag, .zero_density = 0.4, .seed = 1, .shard_bytes = DEFAULT_SHARD_BYTES};
     struct rsrc_arena arena;
 
+    rsrc_set_program("rsr-mkmodel");
     rsrc_watch_signals();
     rsrc_arena_init(&arena);
     enum rsrc_status status = run(&request, &arena, argc, argv);

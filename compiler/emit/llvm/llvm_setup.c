@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mapped_file.h"
+#include "base/process.h"
 
 #define X86_FEATURES ((UINT64_C(1) << 48) - 1)
 
@@ -48,7 +49,7 @@ static const struct {
 /* Other threads may be inside LLVM: its destructors must not run. */
 static void end_on_fatal_error(const char *reason) {
     rsrc_remove_temporaries_and_block();
-    fprintf(stderr, "rsrc: internal error: LLVM gave up: %s\n", reason);
+    fprintf(stderr, "%s: internal error: LLVM gave up: %s\n", rsrc_program(), reason);
     fflush(stderr);
     _exit(70);
 }
