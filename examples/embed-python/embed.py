@@ -44,19 +44,30 @@ def main():
     check(rsr.rsr_engine_create(model, None, c.byref(engine), c.byref(err)))
     check(rsr.rsr_sequence_create(engine, c.byref(sequence), c.byref(err)))
 
-    @GENERATE_FN
-    def print_piece(_user, piece):
-        sys.stdout.buffer.write(c.string_at(piece.contents.text, piece.contents.text_bytes))
-        sys.stdout.flush()
-        return True
+    failed = None
 
-    sys.stdout.buffer.write(prompt)
+    def put(text):
+        nonlocal failed
+        try:
+            while text:
+                text = text[os.write(1, text):]
+        except OSError as error:
+            failed = error
+        return failed is None
+
+    @GENERATE_FN
+    def print_piece(_user, piece):  # exceptions do not leave a callback
+        return put(c.string_at(piece.contents.text, piece.contents.text_bytes))
+
+    put(prompt)
     check(rsr.rsr_generate(engine, sequence, prompt, c.c_size_t(len(prompt)), None, print_piece,
                            None, None, c.byref(err)))
-    print()
+    put(b"\n")
     rsr.rsr_sequence_destroy(sequence)
     rsr.rsr_engine_destroy(engine)
     rsr.rsr_close(model)
+    if failed:
+        sys.exit("embed.py: cannot write to standard output: " + failed.strerror)
 
 
 if __name__ == "__main__":
