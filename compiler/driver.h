@@ -377,9 +377,10 @@ enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
 /* driver_output.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c);
-/* `option` asks for it, in messages. */
+/* In messages, `option` asks for it and `naming` names its place. */
 RSRC_NODISCARD enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *option,
-                                               const char *path, struct rsrc_sink *sink);
+                                               const char *naming, const char *path,
+                                               struct rsrc_sink *sink);
 RSRC_NODISCARD enum rsrc_status rsrc_sink_write(struct rsrc_compilation *c, struct rsrc_sink *sink,
                                                 const struct rsrc_buffer *text);
 /* Dumps and reports. Whoever has written calls rsrc_stdout_finish() at the end: a full disk may show

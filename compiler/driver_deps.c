@@ -136,5 +136,5 @@ enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c) {
     const char *path =
         options->dependency_file != NULL ? options->dependency_file : default_path(c);
     const char *option = options->dependency_file != NULL ? "-MF" : "-MD";
-    return rsrc_sink_open(c, option, path, &c->dependency_sink);
+    return rsrc_sink_open(c, option, "-MF", path, &c->dependency_sink);
 }

@@ -20,14 +20,15 @@ enum rsrc_status rsrc_stdout_write(struct rsrc_compilation *c, const struct rsrc
     return rsrc_stdout_failed(c->diag);
 }
 
-enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *option, const char *path,
-                                struct rsrc_sink *sink) {
+enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *option, const char *naming,
+                                const char *path, struct rsrc_sink *sink) {
     sink->is_stdout = strcmp(path, "-") == 0;
     const char *final = rsrc_final_path(c, path);
     if (rsrc_claim_output(c, option, final) != RSRC_OK ||
         (!sink->is_stdout && rsrc_output_check(c->diag, final) != RSRC_OK))
         return RSRC_FAILED;
-    if (!sink->is_stdout && rsrc_output_open(c->diag, &c->arena, path, &sink->file) != RSRC_OK)
+    if (!sink->is_stdout &&
+        rsrc_output_open_by(c->diag, &c->arena, naming, path, &sink->file) != RSRC_OK)
         return RSRC_FAILED;
     sink->open = true;
     return RSRC_OK;
@@ -230,7 +231,7 @@ static enum rsrc_status open_unit_kind(struct rsrc_compilation *c, const struct 
                    "--emit=%s: the kernels of several targets do not fit in one file", kind->name);
         return RSRC_FAILED;
     }
-    return rsrc_sink_open(c, option_of(c, kind->emit), rsrc_output_path(c, kind->emit),
+    return rsrc_sink_open(c, option_of(c, kind->emit), "-o", rsrc_output_path(c, kind->emit),
                           &writer->sink);
 }
 
@@ -297,7 +298,8 @@ static enum rsrc_status open_asked_report(struct rsrc_compilation *c) {
     if (c->options->report == NULL)
         return RSRC_OK;
     const char *colon = strchr(c->options->report, ':');
-    return rsrc_sink_open(c, "--report", colon != NULL ? colon + 1 : "-", &c->asked_report_sink);
+    return rsrc_sink_open(c, "--report", "--report", colon != NULL ? colon + 1 : "-",
+                          &c->asked_report_sink);
 }
 
 static enum rsrc_status open_texts(struct rsrc_compilation *c) {
@@ -311,7 +313,7 @@ static enum rsrc_status open_texts(struct rsrc_compilation *c) {
                  {RSRC_EMIT_REPORT, &c->report_sink}};
     for (uint32_t i = 0; i < sizeof(sinks) / sizeof(sinks[0]); i++)
         if (rsrc_wants(c, sinks[i].kind) &&
-            rsrc_sink_open(c, option_of(c, sinks[i].kind), rsrc_output_path(c, sinks[i].kind),
+            rsrc_sink_open(c, option_of(c, sinks[i].kind), "-o", rsrc_output_path(c, sinks[i].kind),
                            sinks[i].sink) != RSRC_OK)
             return RSRC_FAILED;
     return RSRC_OK;
@@ -326,7 +328,7 @@ static enum rsrc_status open_module(struct rsrc_compilation *c) {
     const char *path = rsrc_output_path(c, kind), *header = rsrc_header_path(c);
     const char *option = option_of(c, kind);
     if (header != NULL &&
-        rsrc_sink_open(c, rsrc_arena_printf(&c->arena, "the header of %s", option), header,
+        rsrc_sink_open(c, rsrc_arena_printf(&c->arena, "the header of %s", option), "-o", header,
                        &c->header_sink) != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_claim_output(c, option, rsrc_final_path(c, path)) == RSRC_OK

@@ -146,6 +146,12 @@ enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path) {
 
 enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const char *path, struct rsrc_output *out) {
+    return rsrc_output_open_by(diag, arena, "-o", path, out);
+}
+
+enum rsrc_status rsrc_output_open_by(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                     const char *option, const char *path,
+                                     struct rsrc_output *out) {
     const struct rsrc_place place = {.file = path};
     if (rsrc_output_check(diag, path) != RSRC_OK)
         return RSRC_FAILED;
@@ -156,8 +162,10 @@ enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *are
     const int slot = fd < 0 ? -1 : register_temporary(temporary, false);
     pthread_mutex_unlock(&temporaries.lock);
     if (fd < 0) {
-        rsrc_error(diag, "output-unwritable", &place, "choose another place with -o",
-                   "cannot create: %s", strerror(errno));
+        const int error = errno;
+        rsrc_error(diag, "output-unwritable", &place,
+                   rsrc_arena_printf(arena, "choose another place with %s", option),
+                   "cannot create: %s", strerror(error));
         return RSRC_FAILED;
     }
     /* mkostemp makes private files; a library should be readable as any other output. */

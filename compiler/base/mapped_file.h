@@ -37,6 +37,10 @@ struct rsrc_output {
 RSRC_NODISCARD enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path);
 RSRC_NODISCARD enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *path, struct rsrc_output *out);
+/* The same where `option` names the place, and not -o. */
+RSRC_NODISCARD enum rsrc_status rsrc_output_open_by(struct rsrc_diag *diag,
+                                                    struct rsrc_arena *arena, const char *option,
+                                                    const char *path, struct rsrc_output *out);
 /* Writes all bytes; a full disk or file-size limit is one diagnostic. */
 RSRC_NODISCARD enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct rsrc_output *out,
                                                   const void *bytes, uint64_t size_bytes);
