@@ -41,6 +41,10 @@ int run_fail(const char *format, ...) {
     return 1;
 }
 
+static int cannot_write(void) {
+    return run_fail("cannot write to standard output: %s", strerror(errno));
+}
+
 bool run_put_text(const char *text, size_t n_bytes) {
     if (ferror(stdout))
         return false;
@@ -50,12 +54,18 @@ bool run_put_text(const char *text, size_t n_bytes) {
         fwrite(text, 1, n_bytes, stdout);
     fflush(stdout);
     if (ferror(stdout) && !run_interrupted())
-        run_fail("cannot write to standard output: %s", strerror(errno));
+        cannot_write();
     return !ferror(stdout);
 }
 
 void run_put_name(const char *name) {
     put_inert(stdout, name, strlen(name), false);
+}
+
+int run_put_json(json_t *root, size_t flags) {
+    const bool written = json_dumpf(root, stdout, flags) == 0 && putchar('\n') != EOF;
+    json_decref(root);
+    return written ? 0 : cannot_write();
 }
 
 static double tokens_per_second(uint64_t tokens, uint64_t time_ns) {
@@ -179,10 +189,7 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
     json_t *attention = run_attention_json(session);
     if (attention)
         json_object_set_new(root, "attention", attention);
-    int failed = json_dumpf(root, stdout, JSON_REAL_PRECISION(6));
-    json_decref(root);
-    putchar('\n');
-    return failed ? run_fail("cannot write JSON") : 0;
+    return run_put_json(root, JSON_REAL_PRECISION(6));
 }
 
 static bool read_prompt(const struct run_options *o, struct run_text *prompt) {
@@ -240,10 +247,7 @@ static int print_embedding(const struct run_session *s, const float *embedding, 
         json_array_append_new(values, json_real((double)embedding[i]));
     json_object_set_new(root, "embedding", values);
     json_object_set_new(root, "prompt_tokens", json_integer((json_int_t)n_tokens));
-    int failed = json_dumpf(root, stdout, JSON_REAL_PRECISION(9));
-    json_decref(root);
-    putchar('\n');
-    return failed ? run_fail("cannot write JSON") : 0;
+    return run_put_json(root, JSON_REAL_PRECISION(9));
 }
 
 static int embed_text(const struct run_session *s, const struct run_text *text) {
@@ -363,6 +367,6 @@ int main(int argc, char **argv) {
             code = RUN_EXIT_INTERRUPTED;
     }
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0)
-        code = run_fail("cannot write to standard output: %s", strerror(errno));
+        code = cannot_write();
     return code;
 }

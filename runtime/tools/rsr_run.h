@@ -60,6 +60,11 @@ bool run_put_text(const char *text, size_t n_bytes);
 /* The same, for names from files: never raw. */
 void run_put_name(const char *name);
 
+struct json_t;
+/* Prints JSON and a line end on stdout; takes `root`. The exit status, after a sentence where it
+ * cannot be written. */
+int run_put_json(struct json_t *root, size_t flags);
+
 /* Set once SIGINT has arrived. */
 bool run_interrupted(void);
 #define RUN_EXIT_INTERRUPTED 130

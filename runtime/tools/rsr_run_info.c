@@ -253,10 +253,7 @@ static int print_json(const struct model_facts *facts) {
     json_object_set_new(root, "arena_bytes", json_integer((json_int_t)facts->arena_bytes));
     json_object_set_new(root, "token_bytes_by_role", roles_json(facts));
     json_object_set_new(root, "kernels", kernels_json(facts));
-    int failed = json_dumpf(root, stdout, JSON_INDENT(1) | JSON_ENSURE_ASCII);
-    json_decref(root);
-    putchar('\n');
-    return failed ? run_fail("cannot write JSON") : 0;
+    return run_put_json(root, JSON_INDENT(1) | JSON_ENSURE_ASCII);
 }
 
 int run_info(struct run_session *session) {

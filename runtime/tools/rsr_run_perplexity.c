@@ -121,10 +121,9 @@ static int print_result(const struct scoring *s) {
         "{s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "tokens", (json_int_t)s->n_tokens, "bytes",
         (json_int_t)s->n_bytes, "windows", (json_int_t)s->n_windows, "context", (json_int_t)context,
         "nats_per_token", per_token, "perplexity", exp(per_token), "bits_per_byte", bits);
-    int failed = root ? json_dumpf(root, stdout, JSON_REAL_PRECISION(10)) : -1;
-    json_decref(root);
-    putchar('\n');
-    return failed ? run_fail("cannot write JSON") : 0;
+    if (!root)
+        return run_fail("the perplexity is no finite number, which JSON cannot hold");
+    return run_put_json(root, JSON_REAL_PRECISION(10));
 }
 
 int run_perplexity(struct run_session *session) {
