@@ -4,6 +4,7 @@
  * Each group is scored alone, behind the beginning-of-text token, in an empty cache; every token of
  * the text counts once and the beginning-of-text token is never predicted.
  */
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -79,7 +80,13 @@ static bool score_chunk(struct scoring *s, const uint32_t *group, uint32_t from,
             run_fail("token %u of the text is outside the model's vocabulary", group[i]);
             return false;
         }
-        s->nats += negative_log_likelihood(s->logits + (size_t)(i - from) * vocab, vocab, group[i]);
+        const float *logits = s->logits + (size_t)(i - from) * vocab;
+        const double nats = negative_log_likelihood(logits, vocab, group[i]);
+        if (!isfinite(nats)) {
+            run_fail("the logits of token %" PRIu32 " are not finite", group[i]);
+            return false;
+        }
+        s->nats += nats;
     }
     return true;
 }
@@ -117,12 +124,12 @@ static int print_result(const struct scoring *s) {
                s->n_tokens, s->n_bytes, s->n_windows, context, per_token, exp(per_token), bits);
         return 0;
     }
+    /* Of finite nats it may still be infinite, which JSON cannot hold. */
+    json_t *perplexity = isfinite(exp(per_token)) ? json_real(exp(per_token)) : json_null();
     json_t *root = json_pack(
-        "{s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "tokens", (json_int_t)s->n_tokens, "bytes",
+        "{s:I, s:I, s:I, s:I, s:f, s:o, s:f}", "tokens", (json_int_t)s->n_tokens, "bytes",
         (json_int_t)s->n_bytes, "windows", (json_int_t)s->n_windows, "context", (json_int_t)context,
-        "nats_per_token", per_token, "perplexity", exp(per_token), "bits_per_byte", bits);
-    if (!root)
-        return run_fail("the perplexity is no finite number, which JSON cannot hold");
+        "nats_per_token", per_token, "perplexity", perplexity, "bits_per_byte", bits);
     return run_put_json(root, JSON_REAL_PRECISION(10));
 }
 

@@ -1,0 +1,11 @@
+"""Sets all weights of a bfloat16 model's last norm to one value: set_norm.py MODEL.safetensors VALUE."""
+import json
+import struct
+import sys
+
+weight = struct.pack("<f", float(sys.argv[2]))[2:]
+with open(sys.argv[1], "r+b") as file:
+    size = int.from_bytes(file.read(8), "little")
+    begin, end = json.loads(file.read(size))["model.norm.weight"]["data_offsets"]
+    file.seek(8 + size + begin)
+    file.write(weight * ((end - begin) // 2))
