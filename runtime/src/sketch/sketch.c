@@ -14,7 +14,7 @@
 #ifndef RSR_SKETCH_OMIT
 #define RSR_SKETCH_OMIT 0
 #endif
-enum { OMIT_RESIDUAL = 1, OMIT_QUERY_ERROR, OMIT_SCAN_ERROR, OMIT_BOX };
+enum { OMIT_RESIDUAL = 1, OMIT_QUERY_ERROR, OMIT_SCAN_ERROR, OMIT_BOX, OMIT_CENTRE_ERROR };
 #define UNLESS_OMITTED(term, value) (RSR_SKETCH_OMIT == (term) ? 0.0 : (value))
 
 #define SMALLEST_SCALE 0x1p-60 /* step 3 */
@@ -33,7 +33,7 @@ struct rsr_sketch_shape rsr_sketch_shape_of(uint32_t dim, uint32_t n_planes) {
     uint32_t at = (uint32_t)sizeof(struct rsr_sketch_header);
     s.norms_at = at;
     s.centre_at = at += s.n_slices * (uint32_t)sizeof(float);
-    s.box_at = at += padded * (uint32_t)sizeof(uint16_t);
+    s.box_at = at += (uint32_t)sizeof(float) + padded;
     s.scales_at = at += padded;
     s.residual_at[0] = at += per_vector;
     at = align64(at + per_vector);
@@ -83,7 +83,7 @@ bool rsr_sketch_float_mode(void) {
 
 /* Where things are in the memory of a query. */
 struct query_layout {
-    size_t slack, codes, teams, floats, slices, box, bytes; /* q as double is first */
+    size_t slack, codes, teams, floats, slices, box, bytes; /* fine codes are first */
 };
 
 #define FLOATS_PER_SLICE 4 /* 3 arrays of float, one of int32 */
@@ -91,7 +91,7 @@ struct query_layout {
 static struct query_layout query_layout_of(const struct rsr_sketch_shape *shape) {
     const uint32_t n = shape->n_slices, padded = rsr_sketch_teams_of(shape) * RSR_SKETCH_TEAM;
     struct query_layout layout;
-    layout.slack = (size_t)n * RSR_SKETCH_SLICE * sizeof(double);
+    layout.slack = rsr_sketch_is_flat(shape) ? 0 : (size_t)n * RSR_SKETCH_SLICE * sizeof(int16_t);
     layout.codes = layout.slack + align64(n * (uint32_t)sizeof(double));
     layout.teams = layout.codes + align64(n * RSR_SKETCH_SLICE);
     layout.floats =
@@ -158,6 +158,21 @@ static int32_t quantise_query(const double *x, double a, int8_t *codes, double *
     return sum;
 }
 
+/* The same of elements up to 1 with scale 2^-14, places as they are; returns the sum of squares of what is
+ * lost. */
+static double quantise_fine(const double *x, int16_t *codes) {
+    double lost[RSR_SKETCH_SLICE];
+    int32_t code[RSR_SKETCH_SLICE];
+    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++) {
+        const double c = nearest(x[i] * 0x1p14);
+        lost[i] = x[i] - c * 0x1p-14;
+        code[i] = (int32_t)c;
+    }
+    for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++)
+        codes[i] = (int16_t)code[i];
+    return squares_of(lost);
+}
+
 static int32_t sum_of_squares(const int8_t *codes) {
     int32_t sum = 0;
     for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++)
@@ -213,7 +228,8 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
     const uint32_t n = shape->n_slices, padded = rsr_sketch_teams_of(shape) * RSR_SKETCH_TEAM;
     const bool flat = rsr_sketch_is_flat(shape);
     char *bytes = memory;
-    double *wide = memory, *slack = (double *)(void *)(bytes + layout.slack);
+    int16_t *fine = flat ? NULL : memory;
+    double *slack = (double *)(void *)(bytes + layout.slack);
     int8_t *codes = (int8_t *)(bytes + layout.codes);
     float *scale = (float *)(void *)(bytes + layout.floats), *scale2 = scale + padded;
     float *norms = scale + 2 * padded;
@@ -227,14 +243,19 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
     int8_t *box = (int8_t *)(bytes + layout.box);
     const double operations = flat ? 4.0 * n + 6.0 : 2.0 * n + 3.0; /* step 4 */
     const double g = UNLESS_OMITTED(OMIT_SCAN_ERROR, operations * 0x1p-24);
-    double squares = 0.0, norm_sum = 0.0;
+    double squares = 0.0, norm_sum = 0.0, fine_squares = 0.0;
     memset(bytes + layout.teams, 0, layout.bytes - layout.teams);
-    for (uint32_t d = 0; d < n * RSR_SKETCH_SLICE; d++)
-        wide[d] = d < shape->dim ? (double)q[d] : 0.0;
     for (uint32_t s = 0; s < n; s++) {
+        const uint32_t first = s * RSR_SKETCH_SLICE;
         double x[RSR_SKETCH_SLICE], lost[RSR_SKETCH_SLICE];
+        float tail[RSR_SKETCH_SLICE] = {0.0f};
+        const float *elements = q + first;
+        if (shape->dim - first < RSR_SKETCH_SLICE)
+            elements = memcpy(tail, q + first, (shape->dim - first) * sizeof(float));
         for (uint32_t i = 0; i < RSR_SKETCH_SLICE; i++)
-            x[i] = wide[s * RSR_SKETCH_SLICE + i] * unit;
+            x[i] = (double)elements[i] * unit;
+        if (!flat)
+            fine_squares += quantise_fine(x, fine + first);
         round_magnitudes_up(x, box_unit, box + s * RSR_SKETCH_SLICE);
         const double a = largest_of(x) / 127.0;
         scale[s] = a < SMALLEST_SCALE ? 0.0f : (float)a;
@@ -254,6 +275,8 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
     *query = (struct rsr_sketch_query){.q = q,
                                        .norm = ldexp(rsr_sum_up(sqrt(squares)), exponent),
                                        .exponent = exponent,
+                                       .fine = fine,
+                                       .fine_unit = ldexp(1.0, exponent - 14),
                                        .box_unit = ldexp(box_unit, exponent),
                                        .box = box,
                                        .scale = {scale, scale2},
@@ -262,9 +285,11 @@ void rsr_sketch_prepare(const struct rsr_sketch_shape *shape, const float *q, vo
                                        .codes = codes,
                                        .teams = teams,
                                        .slices = slices,
-                                       .wide = wide,
                                        .slack = slack,
                                        .residual_slack = (flat ? 5.0 : 2.0) * g * norm_sum};
+    const double error =
+        flat ? shape->dim * 0x1p-52 * query->norm : ldexp(rsr_sum_up(sqrt(fine_squares)), exponent);
+    query->centre_error = UNLESS_OMITTED(OMIT_CENTRE_ERROR, error); /* step 5 */
     fill_slices(query, n, slices);
 }
 
@@ -274,7 +299,8 @@ void rsr_sketch_prepare_flat(const struct rsr_sketch_shape *shape, const float *
     rsr_sketch_prepare(shape, q, memory, query);
     for (uint32_t d = 0; d < shape->dim; d++)
         sums[d % 8] += (double)q[d] * (double)centre[d];
-    query->centre = rsr_sketch_sum8(sums);
+    query->centre =
+        ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
 /* ---- Bounds of a block ---- */
@@ -293,8 +319,7 @@ struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *sha
                                               struct rsr_sketch_dots dots) {
     const struct rsr_sketch_header *header = rsr_sketch_header_of(block);
     const float *norms = (const float *)(const void *)((const char *)block + shape->norms_at);
-    const double centre_error =
-        rsr_sum_up(shape->dim * 0x1p-52 * query->norm * header->centre_norm);
+    const double centre_error = rsr_sum_up(query->centre_error * header->centre_norm);
     const double box_unit = (double)header->box_unit * query->box_unit;
     const double box = rsr_sketch_is_flat(shape) ? INFINITY : rsr_sum_up(dots.box * box_unit);
     const double ball = rsr_sum_up(query->norm * header->radius);
@@ -314,11 +339,20 @@ struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *sha
     return frame;
 }
 
-static float centre_value(uint16_t bits) {
-    const uint32_t wide = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof(value));
-    return value;
+/* q' . mu: step 5. */
+static double dot_centre(const struct rsr_sketch_shape *shape, const void *block,
+                         const struct rsr_sketch_query *query) {
+    const uint32_t n = shape->n_slices * RSR_SKETCH_SLICE;
+    const struct rsr_sketch_centre centre = rsr_sketch_centre_of(shape, block);
+    double sum = 0.0;
+    for (uint32_t begin = 0; begin < n; begin += RSR_SKETCH_EXACT_DIM) {
+        const uint32_t end = n - begin < RSR_SKETCH_EXACT_DIM ? n : begin + RSR_SKETCH_EXACT_DIM;
+        int32_t part = 0;
+        for (uint32_t d = begin; d < end; d++)
+            part += query->fine[d] * centre.codes[d];
+        sum += (double)part;
+    }
+    return sum * ((double)centre.unit * query->fine_unit);
 }
 
 struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape, const void *block,
@@ -326,19 +360,11 @@ struct rsr_sketch_frame rsr_sketch_frame_of(const struct rsr_sketch_shape *shape
     if (rsr_sketch_is_flat(shape))
         return rsr_sketch_frame_from(shape, block, query,
                                      (struct rsr_sketch_dots){.centre = query->centre});
-    const char *bytes = block;
-    const uint16_t *centre = (const uint16_t *)(const void *)(bytes + shape->centre_at);
-    const uint8_t *box = (const uint8_t *)(bytes + shape->box_at);
-    double c[16] = {0.0}; /* so many that none waits for another */
+    const uint8_t *box = (const uint8_t *)block + shape->box_at;
     int32_t sum = 0;
-    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 16)
-        for (uint32_t i = 0; i < 16; i++)
-            c[i] = c[i] + query->wide[d + i] * (double)centre_value(centre[d + i]);
-    for (uint32_t i = 0; i < 8; i++)
-        c[i] = c[i] + c[i + 8];
     for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d++)
         sum += query->box[d] * box[d];
-    const struct rsr_sketch_dots dots = {rsr_sketch_sum8(c), sum};
+    const struct rsr_sketch_dots dots = {dot_centre(shape, block, query), sum};
     return rsr_sketch_frame_from(shape, block, query, dots);
 }
 

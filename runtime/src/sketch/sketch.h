@@ -61,9 +61,12 @@
  *    if it is the first plane's, 3n / 16 + 9 <= 4n + 6 operations if it is the second's. With g = (4n + 6) u
  *    and 5 R for 2 R the slack covers both planes.
  *
- * 5. q . mu: a product of two float32 is exact in double; the sum of m terms is off by at most
- *    m 2^-52 sum |q_i mu_i| <= m 2^-52 |q| |mu|, added UP. The last sum is stepped to the next double, which
- *    is at least the real sum: a sum rounded to nearest is at most half a step below it.    QED
+ * 5. q . mu. Own: mu = m w of int8 codes m and a float32 w of 16 significant bits; q' = i' 2^(E - 14) of int16
+ *    codes i' is q, rounded. q' . mu is computed exactly: sums of i' m over 256 dimensions are below 2^30, over
+ *    all below 2^35, and w has 16 bits. What is left, (q - q') . mu, is at most |q - q'| |mu|.
+ *    Flat: a product of two float32 is exact in double; the sum of m terms is off by at most
+ *    m 2^-52 sum |q_i mu_i| <= m 2^-52 |q| |mu|. Both are added UP. The last sum is stepped to the next double,
+ *    which is at least the real sum: a sum rounded to nearest is at most half a step below it.    QED
  *
  * Two more bounds need no codes: with |x_i| <= h_i and |q_i| <= g_i (8 and 7 bits, rounded up; flat: any)
  * and |x| <= radius,
@@ -95,7 +98,7 @@ struct rsr_sketch_shape {
     uint32_t n_slices; /* dim is filled up with zeros to n_slices * 32 */
     uint32_t n_planes;
     uint32_t norms_at;                        /* float [n_slices]: N_s */
-    uint32_t centre_at;                       /* uint16 [n_slices * 32]: bfloat16; 0: flat */
+    uint32_t centre_at;                       /* float w, int8 [n_slices * 32]: m; 0: flat */
     uint32_t box_at;                          /* uint8 [n_slices * 32]: h_i in units of box_unit */
     uint32_t scales_at;                       /* uint8 [n_slices][64]: S_s, coded */
     uint32_t plane_at[RSR_SKETCH_MAX_PLANES]; /* codes, 16 bytes a vector and slice */
@@ -134,8 +137,12 @@ struct rsr_sketch_slice {
 /* A query made ready: points into the memory that rsr_sketch_prepare got, and to q. */
 struct rsr_sketch_query {
     const float *q;
-    double norm;  /* |q|, rounded up */
-    int exponent; /* E */
+    double norm;         /* |q|, rounded up */
+    int exponent;        /* E */
+    const int16_t *fine; /* own: i', [n_slices * 32] */
+    double fine_unit;    /* 2^(E - 14) */
+    double centre;       /* flat: q . mu */
+    double centre_error; /* times |mu|: of q . mu, at most */
     double box_unit;
     const int8_t *box; /* g_i in units of box_unit, [n_slices * 32] */
     /* The arrays are filled up with zeros to whole teams of slices. */
@@ -146,8 +153,6 @@ struct rsr_sketch_query {
     const int8_t *codes; /* i, [n_slices][2][4][4]: what meets low bits, then high bits */
     const int8_t *teams; /* flat: i, [team][8][16 slices][4] */
     const struct rsr_sketch_slice *slices;
-    const double *wide; /* q, filled up with zeros to n_slices * 32 */
-    double centre;      /* flat: q . mu */
     /* A slack is sum_s N_s slack[s] + R residual_slack. */
     const double *slack;   /* D_s + g M_s, [n_slices] */
     double residual_slack; /* 2 g sum_s M_s; flat 5 g sum_s M_s */

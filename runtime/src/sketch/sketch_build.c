@@ -97,6 +97,19 @@ static double centre_norm(const struct rsr_sketch_making *making) {
     return rsr_sum_up(sqrt(sum));
 }
 
+/* Codes are up to 127. Means below 2^-100 count as 0: what codes say is a normal number. */
+void rsr_sketch_set_centre_unit(struct rsr_sketch_making *making, float largest) {
+    float unit = largest / 127.0f;
+    uint32_t bits;
+    memcpy(&bits, &unit, sizeof(bits));
+    bits = (bits + 0xff) & ~UINT32_C(0xff); /* 16 of 24 significant bits, rounded up */
+    memcpy(&unit, &bits, sizeof(unit));
+    const bool any = largest >= 0x1p-100f;
+    making->centre_unit = any ? unit : 0.0f;
+    making->inverse_centre_unit = any ? 1.0f / unit : 0.0f;
+    memcpy(making->block + making->shape->centre_at, &making->centre_unit, sizeof(unit));
+}
+
 void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest) {
     const struct rsr_sketch_shape *shape = making->shape;
     struct rsr_sketch_header *header = (struct rsr_sketch_header *)(void *)making->block;
@@ -107,12 +120,6 @@ void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest) {
     making->inverse_unit = ldexpf(1.0f, -header->unit_exponent);
     if (rsr_sketch_is_flat(shape))
         return;
-    uint16_t *centre = (uint16_t *)(void *)(making->block + shape->centre_at);
-    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d++) {
-        uint32_t bits;
-        memcpy(&bits, &making->centre[d], sizeof(bits));
-        centre[d] = (uint16_t)(bits >> 16);
-    }
     /* A hair more than 1 / 255 of the largest, so that no code exceeds 255 although the quotients
      * are rounded up by another. */
     header->box_unit = rsr_float_up((double)largest / 255.0 * (1.0 + 0x1p-18));

@@ -20,10 +20,11 @@ struct rsr_sketch_making {
     char *block;
     const float *vectors; /* [64], `stride` floats apart */
     size_t stride;
-    float centre[RSR_SKETCH_MAX_DIM];
-    float extent[RSR_SKETCH_MAX_DIM];    /* largest |fl(k - mu)| of the vectors */
-    float tail[RSR_SKETCH_VECTORS * 32]; /* the last slice of all vectors, if it is not full */
-    float inverse_unit;                  /* a power of two */
+    float centre[RSR_SKETCH_MAX_DIM];                        /* means; then mu */
+    float low[RSR_SKETCH_MAX_DIM], high[RSR_SKETCH_MAX_DIM]; /* of the vectors */
+    float tail[RSR_SKETCH_VECTORS * 32];    /* the last slice of all vectors, if it is not full */
+    float centre_unit, inverse_centre_unit; /* w */
+    float inverse_unit;                     /* a power of two */
     float inverse_box; /* a box code is extent * inverse_unit * inverse_box, rounded up */
 };
 
@@ -37,7 +38,9 @@ static inline const float *rsr_sketch_slice_rows(const struct rsr_sketch_making 
 
 void rsr_sketch_begin(struct rsr_sketch_making *making, const struct rsr_sketch_shape *shape,
                       void *block, const float *vectors, size_t stride, const float *centre);
-/* Once centre and extent are known, whose largest is `largest`: centre and units. */
+/* Once the means are known, of which none is larger than `largest`: w. */
+void rsr_sketch_set_centre_unit(struct rsr_sketch_making *making, float largest);
+/* Once the centre is known and the largest |fl(k - mu)| of all: units. */
 void rsr_sketch_set_units(struct rsr_sketch_making *making, float largest);
 /* largest_square: of the |fl(k - mu)| in units, the largest sum of squares. */
 void rsr_sketch_set_radius(struct rsr_sketch_making *making, float largest_square);

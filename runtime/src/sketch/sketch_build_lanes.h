@@ -78,28 +78,25 @@ INLINE lanes_f decode(lanes_i code) {
 
 /* ---- Centre and extents: a dimension a lane ---- */
 
-/* Of LANES dimensions; returns the extents. A flat shape's centre is given. */
-INLINE lanes_f measure(const float *rows, size_t stride, bool flat, float *centre, float *extent) {
-    lanes_f sum = splat(0.0f), low = load(rows), high = low;
+/* Least and largest elements of LANES dimensions; returns the means, 0 where k - mu might overflow. */
+INLINE lanes_f measure(const float *rows, size_t stride, float *low, float *high) {
+    lanes_f sum = splat(0.0f), least = load(rows), largest = least;
     for (uint32_t j = 0; j < RSR_SKETCH_VECTORS; j += 4) {
         const float *row = rows + j * stride;
         const lanes_f a = load(row), b = load(row + stride);
         const lanes_f c = load(row + 2 * stride), d = load(row + 3 * stride);
         sum = sum + ((a + b) + (c + d));
-        low = lanes_min(low, lanes_min(lanes_min(a, b), lanes_min(c, d)));
-        high = lanes_max(high, lanes_max(lanes_max(a, b), lanes_max(c, d)));
+        least = lanes_min(least, lanes_min(lanes_min(a, b), lanes_min(c, d)));
+        largest = lanes_max(largest, lanes_max(lanes_max(a, b), lanes_max(c, d)));
     }
-    /* Cut to bfloat16, and nothing where k - mu might overflow. */
     const lanes_f mean = sum * splat(1.0f / RSR_SKETCH_VECTORS);
-    const lanes_i fits = (lanes_i)(magnitude(mean) < splat(RSR_SKETCH_LARGEST_CENTRE));
-    const lanes_f own = (lanes_f)((lanes_i)mean & fits & -0x10000);
-    const lanes_f mu = flat ? load(centre) : own;
-    const lanes_f farthest = lanes_max(magnitude(low - mu), magnitude(high - mu));
-    store(centre, mu);
-    store(extent, farthest);
-    return farthest;
+    const lanes_i fits = (lanes_i)(magnitude(mean) < splat(RSR_SKETCH_LARGEST_CENTRE / 2));
+    store(low, least);
+    store(high, largest);
+    return (lanes_f)((lanes_i)mean & fits);
 }
 
+/* Means stand in for the centre until it is made of them; a flat shape's is given. Returns the largest mean. */
 TARGET static float measure_all(struct rsr_sketch_making *making) {
     lanes_f largest = splat(0.0f);
     for (uint32_t slice = 0; slice < making->shape->n_slices; slice++) {
@@ -107,11 +104,39 @@ TARGET static float measure_all(struct rsr_sketch_making *making) {
         const float *rows = rsr_sketch_slice_rows(making, slice, &stride);
         for (uint32_t at = 0; at < RSR_SKETCH_SLICE; at += LANES) {
             const size_t d = (size_t)slice * RSR_SKETCH_SLICE + at;
-            largest =
-                lanes_max(largest, measure(rows + at, stride, rsr_sketch_is_flat(making->shape),
-                                           making->centre + d, making->extent + d));
+            const lanes_f mean = measure(rows + at, stride, making->low + d, making->high + d);
+            if (rsr_sketch_is_flat(making->shape))
+                continue;
+            store(making->centre + d, mean);
+            largest = lanes_max(largest, magnitude(mean));
         }
     }
+    return largest_lane(largest);
+}
+
+/* Means become codes, and what these say. */
+TARGET static void store_centre(struct rsr_sketch_making *making) {
+    int8_t *codes = (int8_t *)making->block + making->shape->centre_at + sizeof(float);
+    for (uint32_t d = 0; d < making->shape->n_slices * RSR_SKETCH_SLICE; d += LANES) {
+        const lanes_f code = load(making->centre + d) * splat(making->inverse_centre_unit);
+        const lanes_f rounded = code + splat(ROUND_MAGIC) - splat(ROUND_MAGIC);
+        const lanes_i digits = __builtin_convertvector(rounded, lanes_i);
+        store(making->centre + d, rounded * splat(making->centre_unit));
+        for (uint32_t i = 0; i < LANES; i++)
+            codes[d + i] = (int8_t)digits[i];
+    }
+}
+
+/* The largest |fl(k - mu)| of LANES dimensions. */
+INLINE lanes_f extents(const struct rsr_sketch_making *making, uint32_t d) {
+    const lanes_f mu = load(making->centre + d);
+    return lanes_max(magnitude(load(making->low + d) - mu), magnitude(load(making->high + d) - mu));
+}
+
+TARGET static float largest_extent(const struct rsr_sketch_making *making) {
+    lanes_f largest = splat(0.0f);
+    for (uint32_t d = 0; d < making->shape->n_slices * RSR_SKETCH_SLICE; d += LANES)
+        largest = lanes_max(largest, extents(making, d));
     return largest_lane(largest);
 }
 
@@ -119,7 +144,7 @@ TARGET static float measure_all(struct rsr_sketch_making *making) {
 TARGET static void store_box(const struct rsr_sketch_making *making) {
     uint8_t *box = (uint8_t *)making->block + making->shape->box_at;
     for (uint32_t d = 0; d < making->shape->n_slices * RSR_SKETCH_SLICE; d += LANES) {
-        const lanes_f extent = load(making->extent + d);
+        const lanes_f extent = extents(making, d);
         const lanes_f code = extent * splat(making->inverse_unit) * splat(making->inverse_box);
         /* What the products lost, were they rounded or flushed to zero. */
         const lanes_f any = (lanes_f)((lanes_i)(extent > splat(0.0f)) & (lanes_i)splat(0x1p-20f));
@@ -318,7 +343,12 @@ TARGET void BUILD_NAME(const struct rsr_sketch_shape *shape, void *block, const 
     struct rsr_sketch_making making;
     lanes_f squares = splat(0.0f);
     rsr_sketch_begin(&making, shape, block, vectors, stride, centre);
-    rsr_sketch_set_units(&making, measure_all(&making));
+    const float largest_mean = measure_all(&making);
+    if (!rsr_sketch_is_flat(shape)) {
+        rsr_sketch_set_centre_unit(&making, largest_mean);
+        store_centre(&making);
+    }
+    rsr_sketch_set_units(&making, largest_extent(&making));
     if (!rsr_sketch_is_flat(shape))
         store_box(&making);
     build_codes(&making, &squares);

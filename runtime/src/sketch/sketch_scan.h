@@ -40,10 +40,21 @@ struct rsr_sketch_dots {
     int32_t box;
 };
 
-/* The order in which the 8 partial sums of each (dimensions i, i + 8, ...) are added. */
-static inline double rsr_sketch_sum8(const double *x) {
-    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+/* mu of a block of its own: codes times unit. */
+struct rsr_sketch_centre {
+    float unit;
+    const int8_t *codes;
+};
+
+static inline struct rsr_sketch_centre rsr_sketch_centre_of(const struct rsr_sketch_shape *shape,
+                                                            const void *block) {
+    const char *at = (const char *)block + shape->centre_at;
+    const float *unit = (const float *)(const void *)at;
+    return (struct rsr_sketch_centre){*unit, (const int8_t *)at + sizeof(*unit)};
 }
+
+/* Dimensions whose products of fine codes and centre codes add up in 32 bits. */
+#define RSR_SKETCH_EXACT_DIM 256u
 
 /* The frame with these dots. */
 struct rsr_sketch_frame rsr_sketch_frame_from(const struct rsr_sketch_shape *shape,

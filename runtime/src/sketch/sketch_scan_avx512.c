@@ -493,18 +493,6 @@ TARGET float rsr_sketch_refine_avx512vnni(const struct rsr_sketch_shape *shape, 
 
 /* ---- Frames: a query in each lane ---- */
 
-/* The order of rsr_sketch_sum8() in all lanes. */
-INLINE __m256d sum8_of4(const __m512d *x) {
-    __m256d fours[TOGETHER];
-    EACH(i, TOGETHER)
-    fours[i] = _mm256_add_pd(_mm512_castpd512_pd256(x[i]), _mm512_extractf64x4_pd(x[i], 1));
-    const __m256d a = _mm256_add_pd(_mm256_permute2f128_pd(fours[0], fours[1], 0x20),
-                                    _mm256_permute2f128_pd(fours[0], fours[1], 0x31));
-    const __m256d b = _mm256_add_pd(_mm256_permute2f128_pd(fours[2], fours[3], 0x20),
-                                    _mm256_permute2f128_pd(fours[2], fours[3], 0x31));
-    return _mm256_permute4x64_pd(_mm256_hadd_pd(a, b), 0xd8);
-}
-
 INLINE __m128i add_lanes_of4(const __m512i *x) {
     __m128i fours[TOGETHER];
     EACH(i, TOGETHER) {
@@ -516,26 +504,29 @@ INLINE __m128i add_lanes_of4(const __m512i *x) {
     return _mm_hadd_epi32(_mm_hadd_epi32(fours[0], fours[1]), _mm_hadd_epi32(fours[2], fours[3]));
 }
 
-/* Products of two float32 are exact in double, so adding them at once rounds as often. */
+#define OF_QUERIES(field)                                                                          \
+    _mm256_setr_pd(queries[0]->field, queries[1]->field, queries[2]->field, queries[3]->field)
+
 INLINE __m256d dot_centres(const struct rsr_sketch_shape *shape, const uint8_t *block,
                            const struct rsr_sketch_query *const *queries) {
-    __m512d sums[2][TOGETHER];
-    EACH(i, TOGETHER)
-    sums[0][i] = sums[1][i] = _mm512_setzero_pd();
-    for (uint32_t d = 0; d < shape->n_slices * RSR_SKETCH_SLICE; d += 16) {
-        EACH(half, 2) {
-            const uint8_t *centre = block + shape->centre_at + 2 * (size_t)(d + 8 * half);
-            const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)centre);
-            const __m256i floats = _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
-            const __m512d mu = _mm512_cvtps_pd(_mm256_castsi256_ps(floats));
+    const uint32_t n = shape->n_slices * RSR_SKETCH_SLICE;
+    const struct rsr_sketch_centre centre = rsr_sketch_centre_of(shape, block);
+    __m256d all = _mm256_setzero_pd();
+    for (uint32_t begin = 0; begin < n; begin += RSR_SKETCH_EXACT_DIM) {
+        const uint32_t end = n - begin < RSR_SKETCH_EXACT_DIM ? n : begin + RSR_SKETCH_EXACT_DIM;
+        __m512i sums[TOGETHER];
+        EACH(i, TOGETHER)
+        sums[i] = _mm512_setzero_si512();
+        for (uint32_t d = begin; d < end; d += 32) {
+            const __m512i mu = _mm512_cvtepi8_epi16(
+                _mm256_loadu_si256((const __m256i *)(const void *)(centre.codes + d)));
             EACH(i, TOGETHER)
-            sums[half][i] = _mm512_fmadd_pd(_mm512_loadu_pd(queries[i]->wide + d + 8 * half), mu,
-                                            sums[half][i]);
+            sums[i] = _mm512_dpwssd_epi32(sums[i], mu, _mm512_loadu_si512(queries[i]->fine + d));
         }
+        all = _mm256_add_pd(all, _mm256_cvtepi32_pd(add_lanes_of4(sums)));
     }
-    EACH(i, TOGETHER)
-    sums[0][i] = _mm512_add_pd(sums[0][i], sums[1][i]);
-    return sum8_of4(sums[0]);
+    const __m256d unit = _mm256_set1_pd((double)centre.unit);
+    return _mm256_mul_pd(all, _mm256_mul_pd(unit, OF_QUERIES(fine_unit)));
 }
 
 INLINE __m256d dot_boxes(const struct rsr_sketch_shape *shape, const uint8_t *block,
@@ -553,9 +544,6 @@ INLINE __m256d dot_boxes(const struct rsr_sketch_shape *shape, const uint8_t *bl
     }
     return _mm256_cvtepi32_pd(add_lanes_of4(sums));
 }
-
-#define OF_QUERIES(field)                                                                          \
-    _mm256_setr_pd(queries[0]->field, queries[1]->field, queries[2]->field, queries[3]->field)
 
 /* 2^(exponent of the block + E) */
 INLINE __m256d units_of(const struct rsr_sketch_header *header,
@@ -595,9 +583,8 @@ INLINE void frames_of4(const struct rsr_sketch_shape *shape, const uint8_t *bloc
     const float *norms = (const float *)(const void *)(block + shape->norms_at);
     const __m256d q_norm = OF_QUERIES(norm), units = units_of(header, queries);
     const __m256d centres = dot_centres(shape, block, queries);
-    const __m256d roundings = _mm256_mul_pd(_mm256_set1_pd(shape->dim * 0x1p-52), q_norm);
     const __m256d centre_error =
-        sum_up(_mm256_mul_pd(roundings, _mm256_set1_pd(header->centre_norm)));
+        sum_up(_mm256_mul_pd(OF_QUERIES(centre_error), _mm256_set1_pd(header->centre_norm)));
     const __m256d box_unit =
         _mm256_mul_pd(_mm256_set1_pd((double)header->box_unit), OF_QUERIES(box_unit));
     const __m256d box = sum_up(_mm256_mul_pd(dot_boxes(shape, block, queries), box_unit));
