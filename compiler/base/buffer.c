@@ -91,27 +91,51 @@ void rsrc_buffer_put_comment(struct rsrc_buffer *buffer, const char *text) {
     }
 }
 
-/* Bytes that are not ASCII become U+FFFD rather than be trusted to be UTF-8. */
+/* Bytes of the character at `p` where it is valid UTF-8, not ASCII and no C1 control; else 0. */
+static size_t utf8_length(const unsigned char *p) {
+    if (*p < 0xc2 || *p > 0xf4)
+        return 0;
+    /* The second byte tells overlong forms, surrogates, C1 and what is above U+10FFFF. */
+    const unsigned char least = *p == 0xc2 || *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80;
+    const unsigned char most = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < least || p[1] > most)
+        return 0;
+    const size_t n = *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
+    for (size_t i = 2; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    return n;
+}
+
+/* Bytes that are not UTF-8 become U+FFFD. */
 void rsrc_buffer_put_json(struct rsrc_buffer *buffer, const char *text) {
     rsrc_buffer_puts(buffer, "\"");
     for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
-        if (*p == '"' || *p == '\\')
+        const size_t n = utf8_length(p);
+        if (n != 0) {
+            rsrc_buffer_append(buffer, p, n);
+            p += n - 1;
+        } else if (*p == '"' || *p == '\\') {
             rsrc_buffer_printf(buffer, "\\%c", *p);
-        else if (is_printable(*p))
+        } else if (is_printable(*p)) {
             rsrc_buffer_append(buffer, p, 1);
-        else if (*p < 0x80)
+        } else if (*p < 0x80) {
             rsrc_buffer_printf(buffer, "\\u%04x", *p);
-        else
+        } else {
             rsrc_buffer_puts(buffer, "\\ufffd");
+        }
     }
     rsrc_buffer_puts(buffer, "\"");
 }
 
 void rsrc_buffer_put_terminal(struct rsrc_buffer *buffer, const char *text) {
     for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
-        if (is_printable(*p) || *p >= 0xa0)
-            rsrc_buffer_append(buffer, p, 1);
-        else
+        const size_t n = is_printable(*p) ? 1 : utf8_length(p);
+        if (n != 0) {
+            rsrc_buffer_append(buffer, p, n);
+            p += n - 1;
+        } else {
             rsrc_buffer_printf(buffer, "\\x%02x", *p);
+        }
     }
 }

@@ -22,8 +22,8 @@ void rsrc_buffer_puts(struct rsrc_buffer *buffer, const char *text);
 void rsrc_buffer_printf(struct rsrc_buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Untrusted text made inert. Each keeps ASCII letters, digits and plain punctuation, and escapes
- * the rest in the way of the language. */
+/* Untrusted text made inert. Each keeps ASCII letters, digits and plain punctuation, those for JSON
+ * and terminals valid UTF-8 as well, and escapes the rest in the way of the language. */
 void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text); /* "..." with quotes */
 void rsrc_buffer_put_comment(struct rsrc_buffer *buffer, const char *text);  /* for C comments */
 void rsrc_buffer_put_json(struct rsrc_buffer *buffer, const char *text);     /* "..." with quotes */

@@ -41,10 +41,28 @@ static void test_escapers(void) {
     CHECK_STR(b.data, "x <2a>/ y <2f>* z<5c><0a><3f><3f>/");
     rsrc_buffer_clear(&b);
     rsrc_buffer_put_json(&b, "q\"\\\x01\xc3\xa9");
-    CHECK_STR(b.data, "\"q\\\"\\\\\\u0001\\ufffd\\ufffd\"");
+    CHECK_STR(b.data, "\"q\\\"\\\\\\u0001\xc3\xa9\"");
     rsrc_buffer_clear(&b);
     rsrc_buffer_put_terminal(&b, "\x1b[31mred\x7f");
     CHECK_STR(b.data, "\\x1b[31mred\\x7f");
+    /* U+00C0, U+2018, U+10348 whatever their bytes; C1, a byte alone, cut and overlong forms, a
+     * surrogate and what is above U+10FFFF never. */
+    static const char valid[] = "\xc3\x80\xe2\x80\x98\xf0\x90\x8d\x88";
+    static const char *const invalid[] = {
+        "\xc2\x9b",        "\x9b",         "\xe9",         "\xe2\x80",
+        "\xc0\xaf",        "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+        "\xf0\x80\x80\x80"};
+    rsrc_buffer_clear(&b);
+    rsrc_buffer_put_terminal(&b, valid);
+    CHECK_STR(b.data, valid);
+    for (size_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
+        rsrc_buffer_clear(&b);
+        rsrc_buffer_put_terminal(&b, invalid[i]);
+        CHECK(b.size_bytes == 4 * strlen(invalid[i]) && strncmp(b.data, "\\x", 2) == 0);
+        rsrc_buffer_clear(&b);
+        rsrc_buffer_put_json(&b, invalid[i]);
+        CHECK(b.size_bytes == 6 * strlen(invalid[i]) + 2);
+    }
     rsrc_buffer_free(&b);
 }
 
