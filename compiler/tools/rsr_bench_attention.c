@@ -35,11 +35,15 @@ static bool refuse(const char *sentence) {
 typedef void step_fn(struct attention_bench *b, uint32_t layer, uint32_t step);
 
 static void step_oracle(struct attention_bench *b, uint32_t layer, uint32_t step) {
-    attention_step_index(b, layer, step, false);
+    attention_step_index(b, layer, step, ATTENTION_ASK_FOUND);
 }
 
 static void step_search(struct attention_bench *b, uint32_t layer, uint32_t step) {
-    attention_step_index(b, layer, step, true);
+    attention_step_index(b, layer, step, ATTENTION_ASK_SEARCH);
+}
+
+static void step_all_keys(struct attention_bench *b, uint32_t layer, uint32_t step) {
+    attention_step_index(b, layer, step, ATTENTION_ASK_ALL);
 }
 
 /* One step of every layer; microseconds a layer. */
@@ -82,20 +86,24 @@ static bool time_append(struct attention_bench *b, double *us) {
 
 static bool measure(struct attention_bench *b, struct attention_timings *t) {
     const uint32_t runs = b->options->runs;
-    double *samples = calloc((size_t)3 * runs, sizeof(*samples)), unused;
+    double *samples = calloc((size_t)4 * runs, sizeof(*samples)), unused;
     if (samples == NULL)
         return false;
     memset(b->counts, 0, b->d.kv_heads * sizeof(*b->counts));
     const bool search = b->threshold.kind == RSR_LOUVER_TOPK && b->kind->gate == NULL;
+    const bool may_give_up = b->threshold.kind == RSR_LOUVER_MASS;
     for (uint32_t i = 0; i < runs && !b->failed; i++) {
         samples[i] = time_layers(b, attention_step_dense, i);
         samples[runs + i] = time_layers(b, step_oracle, i);
         if (search)
             samples[2 * runs + i] = time_layers(b, step_search, i);
+        if (may_give_up)
+            samples[3 * runs + i] = time_layers(b, step_all_keys, i);
     }
     t->dense_us = rsrc_median(samples, runs, &unused);
     t->louver_us = rsrc_median(samples + runs, runs, &t->spread);
     t->search_us = rsrc_median(samples + 2 * (size_t)runs, runs, &unused);
+    t->all_keys_us = rsrc_median(samples + 3 * (size_t)runs, runs, &unused);
     free(samples);
     t->dram_gbps = bench_read_gbps(b->d.kv, b->d.kv_bytes, b->options->threads, runs);
     t->append_us = b->build_us;

@@ -112,7 +112,7 @@ static void compare_outputs(const struct attention_bench *b, const struct checke
 static bool ask_cascade(struct attention_bench *b, uint32_t source, uint32_t step, uint32_t head,
                         uint32_t *attended, rsr_louver_head *results) {
     rsr_error err = RSR_ERROR_INIT;
-    rsr_louver_query query = attention_query(b, source, step, head, false);
+    rsr_louver_query query = attention_query(b, source, step, head, ATTENTION_ASK_FOUND);
     query.out = b->outputs;
     query.heads = results;
     query.indices = attended;

@@ -102,6 +102,7 @@ json_t *attention_report(const struct attention_bench *b, const struct attention
         {"dense_us", json_real(t->dense_us)},
         {"louver_us", json_real(t->louver_us)},
         {"search_us", searched ? json_real(t->search_us) : NULL},
+        {"all_keys_us", t->all_keys_us > 0.0 ? json_real(t->all_keys_us) : NULL},
         {"speedup", json_real(t->dense_us / t->louver_us)},
         {"speedup_counts", json_boolean(counts)},
     };

@@ -50,7 +50,7 @@ struct attention_findings {
 
 /* Medians, of a layer; spread: of louver_us. */
 struct attention_timings {
-    double dense_us, louver_us, search_us, append_us, dram_gbps, spread;
+    double dense_us, louver_us, search_us, all_keys_us, append_us, dram_gbps, spread;
 };
 
 /* ---- rsr_bench_attention_step.c ---- */
@@ -64,12 +64,16 @@ void attention_dense(const struct attention_bench *b, uint32_t layer, uint32_t h
                      const float *queries, float *outputs);
 void attention_ask_gate(struct attention_bench *b, uint32_t layer, uint32_t step, uint32_t head,
                         float *out, struct bench_gate_counts *counts);
-/* What a step asks of one KV head's index. `search`: the index is to find the threshold of topk. */
+/* What an index is asked for: keys by the threshold, where that of topk was found beforehand; the same, and the
+ * index is to find it; all keys, which is the runtime's dense attention. */
+enum attention_ask { ATTENTION_ASK_FOUND, ATTENTION_ASK_SEARCH, ATTENTION_ASK_ALL };
+/* What a step asks of one KV head's index. */
 rsr_louver_query attention_query(const struct attention_bench *b, uint32_t layer, uint32_t step,
-                                 uint32_t head, bool search);
+                                 uint32_t head, enum attention_ask ask);
 /* One step of a layer. */
 void attention_step_dense(struct attention_bench *b, uint32_t layer, uint32_t step);
-void attention_step_index(struct attention_bench *b, uint32_t layer, uint32_t step, bool search);
+void attention_step_index(struct attention_bench *b, uint32_t layer, uint32_t step,
+                          enum attention_ask ask);
 /* What gates let through of a KV head: [group][pages]. */
 uint32_t attention_pages(const struct attention_bench *b);
 uint64_t *attention_masks(const struct attention_bench *b, uint32_t head);

@@ -4,6 +4,7 @@
  * up to four of them where AVX-512 can be had and numbers are float32, the fastest kernel here, else the
  * runtime's own, which reads what the index stores.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,33 +115,35 @@ static void count(const struct attention_bench *b, struct attention_counts *sum,
     sum->bytes += bytes_read(b, stats);
 }
 
-/* What a step asks of one KV head's index. `search`: the index is to find the threshold of topk. */
 rsr_louver_query attention_query(const struct attention_bench *b, uint32_t layer, uint32_t step,
-                                 uint32_t head, bool search) {
+                                 uint32_t head, enum attention_ask ask) {
     rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
     query.n_heads = b->d.group;
     query.q = attention_queries(&b->d, layer, step, head);
     query.threshold = b->threshold;
-    if (b->threshold.kind == RSR_LOUVER_TOPK && !search) {
+    if (ask == ATTENTION_ASK_ALL) {
+        query.threshold = (rsr_louver_threshold){.kind = RSR_LOUVER_VALUE, .value = -INFINITY};
+    } else if (b->threshold.kind == RSR_LOUVER_TOPK && ask == ATTENTION_ASK_FOUND) {
         query.threshold.kind = RSR_LOUVER_VALUE;
         query.values = attention_thresholds(b, layer, step, head);
     }
     return query;
 }
 
-static void step_cascade(struct attention_bench *b, uint32_t layer, uint32_t step, bool search) {
+static void step_cascade(struct attention_bench *b, uint32_t layer, uint32_t step,
+                         enum attention_ask ask) {
 #pragma omp parallel for num_threads((int)b->options->threads) schedule(static)
     for (uint32_t head = 0; head < b->d.kv_heads; head++) {
         rsr_error err = RSR_ERROR_INIT;
         rsr_louver_stats stats = RSR_LOUVER_STATS_INIT;
         rsr_louver_head heads[MAX_GROUP];
-        rsr_louver_query query = attention_query(b, layer, step, head, search);
+        rsr_louver_query query = attention_query(b, layer, step, head, ask);
         query.out = b->outputs + (size_t)head * b->d.group * b->d.head_dim;
         query.heads = heads;
         if (rsr_louver_attend(b->indices[(size_t)layer * b->d.kv_heads + head], &query, &stats,
                               &err) != RSR_OK)
             attention_fail(b, &err);
-        if (!search)
+        if (ask == ATTENTION_ASK_FOUND)
             count(b, &b->counts[head], &stats);
     }
 }
@@ -211,11 +214,12 @@ static bool fill_gates(struct attention_bench *b) {
 
 /* ---- Through either ---- */
 
-void attention_step_index(struct attention_bench *b, uint32_t layer, uint32_t step, bool search) {
+void attention_step_index(struct attention_bench *b, uint32_t layer, uint32_t step,
+                          enum attention_ask ask) {
     if (b->kind->gate != NULL)
         step_gate(b, layer, step);
     else
-        step_cascade(b, layer, step, search);
+        step_cascade(b, layer, step, ask);
 }
 
 /* What is stored is the key: references are computed from that. */
