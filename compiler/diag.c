@@ -255,9 +255,9 @@ void rsrc_diag_emit(struct rsrc_diag *diag, enum rsrc_severity severity, const c
 /* Edit distance with adjacent swaps, capped: names are short. */
 #define MAX_WORD 64
 
-static uint32_t distance(const char *a, const char *b) {
+static uint32_t distance(const char *a, size_t na, const char *b) {
     uint32_t row[3][MAX_WORD + 1];
-    const size_t na = strlen(a), nb = strlen(b);
+    const size_t nb = strlen(b);
     if (na > MAX_WORD || nb > MAX_WORD)
         return UINT32_MAX;
     for (uint32_t j = 0; j <= nb; j++)
@@ -282,10 +282,11 @@ static uint32_t distance(const char *a, const char *b) {
 
 const char *rsrc_did_you_mean(const char *word, const char *const *names, uint32_t n_names) {
     const char *best = NULL;
+    const size_t n = strcspn(word, "=");
     /* A third of the letters may differ. */
-    uint32_t limit = (uint32_t)(strlen(word) < 192 ? strlen(word) : 192) / 3 + 1;
+    uint32_t limit = (uint32_t)(n < 192 ? n : 192) / 3 + 1;
     for (uint32_t i = 0; i < n_names; i++) {
-        const uint32_t d = distance(word, names[i]);
+        const uint32_t d = distance(word, n, names[i]);
         if (d < limit) {
             limit = d;
             best = names[i];

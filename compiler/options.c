@@ -387,13 +387,11 @@ static bool matches(const struct option *option, const char *arg, const char **v
     return true;
 }
 
-static enum rsrc_status unknown_option(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                       const char *arg) {
+static enum rsrc_status unknown_option(struct rsrc_diag *diag, const char *arg) {
     const char *names[OPT_COUNT];
     for (uint32_t i = 0; i < OPT_COUNT; i++)
         names[i] = OPTIONS[i].spelling;
-    const char *close =
-        rsrc_did_you_mean(rsrc_arena_strndup(arena, arg, strcspn(arg, "=")), names, OPT_COUNT);
+    const char *close = rsrc_did_you_mean(arg, names, OPT_COUNT);
     rsrc_error(diag, "option-unknown", NULL, "rsrc --help lists the options",
                "unknown option '%s'%s%s%s", arg, close ? "; did you mean '" : "",
                close ? close : "", close ? "'?" : "");
@@ -477,7 +475,7 @@ static enum rsrc_status parse_all(struct parser *p, const struct rsrc_arguments 
         }
         const enum option_id id = find_option(arg, &value);
         if (id == OPT_COUNT)
-            return unknown_option(p->diag, p->arena, arg);
+            return unknown_option(p->diag, arg);
         const struct option *option = &OPTIONS[id];
         if (needs_next(option, value) && i + 1 < arguments->n)
             value = arguments->args[++i];

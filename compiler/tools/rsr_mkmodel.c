@@ -92,37 +92,38 @@ enum option_kind {
 static const struct {
     const char *name;
     bool has_value;
+    bool is_of_models; /* has no meaning with --matrix */
     uint32_t min, max; /* of counts */
 } options[OPTION_COUNT] = {
-    [OPTION_HELP] = {"--help", false, 0, 0},
-    [OPTION_LIST_PRESETS] = {"--list-presets", false, 0, 0},
-    [OPTION_LIST_BREAKS] = {"--list-breaks", false, 0, 0},
-    [OPTION_TIED] = {"--tied", false, 0, 0},
-    [OPTION_UNTIED] = {"--untied", false, 0, 0},
-    [OPTION_PRESET] = {"--preset", true, 0, 0},
-    [OPTION_OUTPUT] = {"-o", true, 0, 0},
-    [OPTION_CONVENTION] = {"--convention", true, 0, 0},
-    [OPTION_BREAK] = {"--break", true, 0, 0},
-    [OPTION_MATRIX] = {"--matrix", true, 0, 0},
-    [OPTION_ZERO_DENSITY] = {"--zero-density", true, 0, 0},
-    [OPTION_REPEAT_ROWS] = {"--repeat-rows", true, 0, 0},
-    [OPTION_ZERO_ROWS] = {"--zero-rows", true, 0, 0},
-    [OPTION_ZERO_COLS] = {"--zero-cols", true, 0, 0},
-    [OPTION_DEAD_CHANNELS] = {"--dead-channels", true, 0, 0},
-    [OPTION_ZERO_NORM] = {"--zero-norm", true, 0, 0},
-    [OPTION_HEAD_MARGIN] = {"--head-margin", true, 0, 0},
-    [OPTION_RELU2_SPARSITY] = {"--relu2-sparsity", true, 0, 0},
-    [OPTION_COACTIVATION] = {"--coactivation", true, 0, 0},
-    [OPTION_SEED] = {"--seed", true, 0, 0},
-    [OPTION_SHARD_BYTES] = {"--shard-bytes", true, 0, 0},
-    [OPTION_LAYERS] = {"--layers", true, 1, 1024},
-    [OPTION_HIDDEN] = {"--hidden", true, 4, 65536},
-    [OPTION_FFN] = {"--ffn", true, 4, 262144},
-    [OPTION_HEADS] = {"--heads", true, 1, 1024},
-    [OPTION_KV_HEADS] = {"--kv-heads", true, 1, 1024},
-    [OPTION_HEAD_DIM] = {"--head-dim", true, 2, 1024},
-    [OPTION_VOCAB] = {"--vocab", true, MKMODEL_MIN_VOCAB, 1u << 22},
-    [OPTION_CONTEXT] = {"--context", true, 1, 1u << 24},
+    [OPTION_HELP] = {"--help", false, false, 0, 0},
+    [OPTION_LIST_PRESETS] = {"--list-presets", false, false, 0, 0},
+    [OPTION_LIST_BREAKS] = {"--list-breaks", false, false, 0, 0},
+    [OPTION_TIED] = {"--tied", false, true, 0, 0},
+    [OPTION_UNTIED] = {"--untied", false, true, 0, 0},
+    [OPTION_PRESET] = {"--preset", true, false, 0, 0},
+    [OPTION_OUTPUT] = {"-o", true, false, 0, 0},
+    [OPTION_CONVENTION] = {"--convention", true, true, 0, 0},
+    [OPTION_BREAK] = {"--break", true, true, 0, 0},
+    [OPTION_MATRIX] = {"--matrix", true, false, 0, 0},
+    [OPTION_ZERO_DENSITY] = {"--zero-density", true, false, 0, 0},
+    [OPTION_REPEAT_ROWS] = {"--repeat-rows", true, false, 0, 0},
+    [OPTION_ZERO_ROWS] = {"--zero-rows", true, false, 0, 0},
+    [OPTION_ZERO_COLS] = {"--zero-cols", true, false, 0, 0},
+    [OPTION_DEAD_CHANNELS] = {"--dead-channels", true, true, 0, 0},
+    [OPTION_ZERO_NORM] = {"--zero-norm", true, true, 0, 0},
+    [OPTION_HEAD_MARGIN] = {"--head-margin", true, true, 0, 0},
+    [OPTION_RELU2_SPARSITY] = {"--relu2-sparsity", true, true, 0, 0},
+    [OPTION_COACTIVATION] = {"--coactivation", true, true, 0, 0},
+    [OPTION_SEED] = {"--seed", true, false, 0, 0},
+    [OPTION_SHARD_BYTES] = {"--shard-bytes", true, true, 0, 0},
+    [OPTION_LAYERS] = {"--layers", true, true, 1, 1024},
+    [OPTION_HIDDEN] = {"--hidden", true, true, 4, 65536},
+    [OPTION_FFN] = {"--ffn", true, true, 4, 262144},
+    [OPTION_HEADS] = {"--heads", true, true, 1, 1024},
+    [OPTION_KV_HEADS] = {"--kv-heads", true, true, 1, 1024},
+    [OPTION_HEAD_DIM] = {"--head-dim", true, true, 2, 1024},
+    [OPTION_VOCAB] = {"--vocab", true, true, MKMODEL_MIN_VOCAB, 1u << 22},
+    [OPTION_CONTEXT] = {"--context", true, true, 1, 1u << 24},
 };
 
 /* What the command line said. Counts are 0 where it was silent. */
@@ -136,6 +137,7 @@ struct request {
     struct mkmodel_sparsity sparsity;
     uint64_t seed, shard_bytes;
     uint32_t counts[OPTION_COUNT];
+    const char *model_option; /* the last one of those, or NULL */
     struct {
         uint64_t rows, cols;
         enum mkmodel_fill fill;
@@ -310,10 +312,15 @@ static enum rsrc_status unknown_option(const struct request *request, const char
 /* Accepts --name value and --name=value. */
 static enum rsrc_status parse_command_line(struct request *request, int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
-        const char *equals = strncmp(argv[i], "--", 2) == 0 ? strchr(argv[i], '=') : NULL;
-        size_t n = equals ? (size_t)(equals - argv[i]) : strlen(argv[i]);
+        const char *equals = strchr(argv[i], '=');
+        size_t n = strcspn(argv[i], "=");
         uint32_t kind = 0;
 
+        if (argv[i][0] != '-') {
+            rsrc_error(request->diag, "option-unknown", NULL, "-o names what is written",
+                       "unexpected argument '%s'", argv[i]);
+            return RSRC_FAILED;
+        }
         while (kind < OPTION_COUNT &&
                (strlen(options[kind].name) != n || strncmp(options[kind].name, argv[i], n) != 0))
             kind++;
@@ -327,6 +334,8 @@ static enum rsrc_status parse_command_line(struct request *request, int argc, ch
                        options[kind].name, value ? "takes no value" : "needs a value");
             return RSRC_FAILED;
         }
+        if (options[kind].is_of_models)
+            request->model_option = options[kind].name;
         if (take_option(request, kind, value) != RSRC_OK)
             return RSRC_FAILED;
     }
@@ -490,23 +499,15 @@ static enum rsrc_status make_matrices(const struct request *request, struct rsrc
 
 /* A request that is only about models says nothing about bare matrices. */
 static enum rsrc_status check_request(const struct request *request) {
-    bool sizes = false;
-
-    for (uint32_t i = 0; i < OPTION_COUNT; i++)
-        sizes |= request->counts[i] != 0;
     if (!request->output || !request->preset == !request->n_matrices) {
         rsrc_error(request->diag, "option-missing", NULL, "--help shows the two forms",
                    "give -o and either --preset or --matrix");
         return RSRC_FAILED;
     }
-    if (request->n_matrices &&
-        (sizes || request->convention || request->fault || request->tied || request->untied ||
-         request->redundancy.dead_channels > 0 || request->redundancy.zero_norm > 0 ||
-         request->head_margin > 0 || request->sparsity.inactive > 0 ||
-         request->sparsity.coactivation > 0 || request->shard_bytes != DEFAULT_SHARD_BYTES)) {
+    if (request->n_matrices && request->model_option) {
         rsrc_error(request->diag, "option-conflict", NULL,
                    "--seed, --zero-density, --repeat-rows, --zero-rows and --zero-cols apply",
-                   "an option is about models, but --matrix writes bare matrices");
+                   "%s is about models, but --matrix writes bare matrices", request->model_option);
         return RSRC_FAILED;
     }
     if (request->tied && request->untied) {

@@ -101,6 +101,7 @@ static void test_did_you_mean(void) {
     static const char *const NAMES[] = {"avx2", "avx512", "generic"};
     CHECK_STR(rsrc_did_you_mean("avx51", NAMES, 3), "avx512");
     CHECK_STR(rsrc_did_you_mean("geenric", NAMES, 3), "generic");
+    CHECK_STR(rsrc_did_you_mean("avx51=a value", NAMES, 3), "avx512");
     CHECK(rsrc_did_you_mean("powerpc", NAMES, 3) == NULL);
 }
 
