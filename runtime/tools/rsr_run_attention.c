@@ -187,6 +187,10 @@ static bool is_same_file(const struct stat *a, const char *path) {
 
 bool run_trace_check(const struct run_options *o) {
     struct stat info;
+    if (o->qkv_file[0] == '\0') {
+        run_fail("--dump-qkv needs the name of a file");
+        return false;
+    }
     const bool exists = stat(o->qkv_file, &info) == 0;
     if (exists && (is_same_file(&info, o->model) || is_same_file(&info, o->prompt_file))) {
         run_fail("--dump-qkv would replace %s, which is read", o->qkv_file);

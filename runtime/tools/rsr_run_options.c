@@ -245,7 +245,7 @@ bool run_parse_options(int argc, char **argv, struct run_options *options) {
             options->model = argument;
             continue;
         }
-        size_t n = argument[1] == '-' ? strcspn(argument, "=") : strlen(argument);
+        size_t n = strcspn(argument, "=");
         const struct option *o = find_option(argument, n);
         if (!o)
             return unknown_option(argument, n);
