@@ -6,21 +6,23 @@
 
 #include "c_locale.h"
 #include "runtime.h"
+#include "utf8.h"
 
-/* Names from files may be in the message: control characters become '?', and a character that the
- * end of the buffer cut is dropped whole. */
+/* Names from files may be in the message: control characters and what is not UTF-8 become '?', and a
+ * character that the end of the buffer cut is dropped whole. */
 static void clean_message(char *text, bool truncated) {
-    size_t length = strlen(text);
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            text[i] = '?';
-    if (!truncated)
-        return;
-    size_t tail = 0; /* bytes 10xxxxxx at the end */
-    while (tail < 3 && tail < length && ((unsigned char)text[length - 1 - tail] & 0xc0) == 0x80)
-        tail++;
-    if (tail < length && (unsigned char)text[length - 1 - tail] >= 0xc0)
-        text[length - 1 - tail] = '\0';
+    const size_t length = strlen(text);
+    for (size_t at = 0; at < length;) {
+        const struct rsr_utf8_step step = rsr_utf8_scan(text + at, length - at);
+        if (truncated && step.kind == RSR_UTF8_INCOMPLETE) {
+            text[at] = '\0';
+            return;
+        }
+        if (step.kind != RSR_UTF8_VALID || step.code < 0x20 ||
+            (step.code >= 0x7f && step.code < 0xa0))
+            memset(text + at, '?', step.length);
+        at += step.length;
+    }
 }
 
 rsr_status rsr_fail(rsr_error *err, rsr_status status, const char *format, ...) {
