@@ -268,7 +268,11 @@ static float refined_of(const struct rsr_sketch_kernel *kernel, const struct fix
         kernel->sharpen(&f->query, all, gains, 1, &t);
         return t;
     }
-    return kernel->refine(&f->shape, f->block, &f->query, j);
+    float refined[3] = {0.0f};
+    /* Not the first of the vectors asked for, unless it is the first of all. */
+    kernel->refine(&f->shape, f->block, &f->query,
+                   UINT64_C(1) << j | UINT64_C(1) | UINT64_C(1) << 63, refined);
+    return refined[j > 0];
 }
 
 /* The same of the vector's bounds with the second plane of the first team of slices, of the first

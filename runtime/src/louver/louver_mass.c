@@ -247,12 +247,13 @@ static void refine_page(const struct louver_pass *pass, struct louver_head_state
                         uint32_t page) {
     const struct louver_setup *setup = pass->setup;
     const struct line line = line_of(setup, state, page, 1);
-    for (uint64_t left = state->masks[page]; left != 0; left &= left - 1) {
-        const uint32_t j = (uint32_t)__builtin_ctzll(left);
-        const float t = setup->kernel->refine(&setup->shape, louver_sketch(&pass->pages[page]),
-                                              &state->sketch, j);
-        bounds_of(&line, state->x + (size_t)page * RSR_PAGE_TOKENS + j, &t, 1);
-    }
+    float t[RSR_SKETCH_VECTORS], x[RSR_SKETCH_VECTORS];
+    uint32_t n = 0;
+    setup->kernel->refine(&setup->shape, louver_sketch(&pass->pages[page]), &state->sketch,
+                          state->masks[page], t);
+    bounds_of(&line, x, t, louver_count_keys(state->masks[page]));
+    for (uint64_t left = state->masks[page]; left != 0; left &= left - 1)
+        state->x[(size_t)page * RSR_PAGE_TOKENS + (uint32_t)__builtin_ctzll(left)] = x[n++];
 }
 
 /* ---- Giving up ---- */

@@ -105,11 +105,12 @@ static uint64_t refine_keys(const struct louver_setup *setup, const void *sketch
                             const struct louver_head_state *head,
                             const struct rsr_sketch_frame *frame, uint64_t keys) {
     const float floor = rsr_sketch_floor(frame, 1, head->threshold);
-    for (uint64_t left = keys; left != 0; left &= left - 1) {
-        const uint32_t j = (uint32_t)__builtin_ctzll(left);
-        if (setup->kernel->refine(&setup->shape, sketch, &head->sketch, j) < floor)
-            keys &= ~(UINT64_C(1) << j);
-    }
+    float t[RSR_SKETCH_VECTORS];
+    uint32_t n = 0;
+    setup->kernel->refine(&setup->shape, sketch, &head->sketch, keys, t);
+    for (uint64_t left = keys; left != 0; left &= left - 1)
+        if (t[n++] < floor)
+            keys &= ~(left & -left);
     return keys;
 }
 

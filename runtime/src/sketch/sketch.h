@@ -171,9 +171,9 @@ typedef void rsr_sketch_build_fn(const struct rsr_sketch_shape *shape, void *blo
 /* The theorem's t by the first plane, of vectors 16 group .. 16 group + 15. */
 typedef void rsr_sketch_scan_fn(const struct rsr_sketch_shape *shape, const void *block,
                                 const struct rsr_sketch_query *query, uint32_t group, float *t);
-/* The theorem's t by both planes, of one vector. */
-typedef float rsr_sketch_refine_fn(const struct rsr_sketch_shape *shape, const void *block,
-                                   const struct rsr_sketch_query *query, uint32_t vector);
+/* The theorem's t by both planes, of the vectors whose bits are set: of the first one t[0], of the next t[1]. */
+typedef void rsr_sketch_refine_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                  const struct rsr_sketch_query *query, uint64_t vectors, float *t);
 
 /* rsr_sketch_frame_of() of n queries. */
 typedef void rsr_sketch_frames_fn(const struct rsr_sketch_shape *shape, const void *block,

@@ -61,8 +61,15 @@ float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *memor
     return t;
 }
 
-static float refine_portable(const struct rsr_sketch_shape *shape, const void *memory,
-                             const struct rsr_sketch_query *query, uint32_t vector) {
+void rsr_sketch_refine_by(rsr_sketch_refine_one_fn *one, const struct rsr_sketch_shape *shape,
+                          const void *block, const struct rsr_sketch_query *query, uint64_t vectors,
+                          float *t) {
+    for (; vectors != 0; vectors &= vectors - 1)
+        *t++ = one(shape, block, query, (uint32_t)__builtin_ctzll(vectors));
+}
+
+static float refine_one(const struct rsr_sketch_shape *shape, const void *memory,
+                        const struct rsr_sketch_query *query, uint32_t vector) {
     const uint8_t *block = memory;
     const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
     int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE];
@@ -77,6 +84,11 @@ static float refine_portable(const struct rsr_sketch_shape *shape, const void *m
         }
     }
     return rsr_sketch_refined(shape, block, query, vector, dots);
+}
+
+static void refine_portable(const struct rsr_sketch_shape *shape, const void *block,
+                            const struct rsr_sketch_query *query, uint64_t vectors, float *t) {
+    rsr_sketch_refine_by(refine_one, shape, block, query, vectors, t);
 }
 
 /* What the teams add to t of one vector. */

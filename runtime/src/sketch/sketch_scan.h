@@ -68,6 +68,13 @@ void rsr_sketch_sieve_by(rsr_sketch_scan_fn *scan, const struct rsr_sketch_shape
                          const void *block, const struct rsr_sketch_query *const *queries,
                          uint32_t n, const float *floors, uint64_t *vectors);
 
+/* refine by one vector at a time. */
+typedef float rsr_sketch_refine_one_fn(const struct rsr_sketch_shape *shape, const void *block,
+                                       const struct rsr_sketch_query *query, uint32_t vector);
+void rsr_sketch_refine_by(rsr_sketch_refine_one_fn *one, const struct rsr_sketch_shape *shape,
+                          const void *block, const struct rsr_sketch_query *query, uint64_t vectors,
+                          float *t);
+
 /* t of one vector by both planes from the integers dots[slice], the products of its 8-bit codes,
  * plus 8 times 17 for each code: the float operations of every refine kernel. */
 float rsr_sketch_refined(const struct rsr_sketch_shape *shape, const void *block,

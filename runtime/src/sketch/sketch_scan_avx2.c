@@ -154,8 +154,8 @@ TARGET static int32_t sum_lanes(__m256i x) {
     return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
 }
 
-TARGET float rsr_sketch_refine_avx2(const struct rsr_sketch_shape *shape, const void *memory,
-                                    const struct rsr_sketch_query *query, uint32_t vector) {
+TARGET static float refine_one(const struct rsr_sketch_shape *shape, const void *memory,
+                               const struct rsr_sketch_query *query, uint32_t vector) {
     const uint8_t *block = memory;
     const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
     int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE];
@@ -173,6 +173,11 @@ TARGET float rsr_sketch_refine_avx2(const struct rsr_sketch_shape *shape, const 
             _mm256_add_epi32(_mm256_slli_epi32(dot_digits(high, q), 4), dot_digits(low, q)));
     }
     return rsr_sketch_refined(shape, block, query, vector, dots);
+}
+
+void rsr_sketch_refine_avx2(const struct rsr_sketch_shape *shape, const void *block,
+                            const struct rsr_sketch_query *query, uint64_t vectors, float *t) {
+    rsr_sketch_refine_by(refine_one, shape, block, query, vectors, t);
 }
 
 #endif

@@ -466,10 +466,8 @@ INLINE __m128i dot_vector(const struct rsr_sketch_shape *shape, const uint8_t *b
 }
 
 /* Where the last slices are fewer than 4. */
-TARGET static __attribute__((noinline)) float refine_any(const struct rsr_sketch_shape *shape,
-                                                         const uint8_t *block,
-                                                         const struct rsr_sketch_query *query,
-                                                         uint32_t vector) {
+TARGET static float refine_any(const struct rsr_sketch_shape *shape, const void *block,
+                               const struct rsr_sketch_query *query, uint32_t vector) {
     int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE + 4];
     for (uint32_t s = 0; s < shape->n_slices; s += 4) {
         const uint32_t left = shape->n_slices - s;
@@ -480,15 +478,29 @@ TARGET static __attribute__((noinline)) float refine_any(const struct rsr_sketch
     return rsr_sketch_refined(shape, block, query, vector, dots);
 }
 
-TARGET float rsr_sketch_refine_avx512vnni(const struct rsr_sketch_shape *shape, const void *block,
-                                          const struct rsr_sketch_query *query, uint32_t vector) {
-    float t = 0.0f;
-    if (shape->n_slices % 4 != 0)
-        return refine_any(shape, block, query, vector);
-    for (uint32_t s = 0; s < shape->n_slices; s += 4)
-        t = add_slices(shape, block, query, vector, s,
-                       dot_vector(shape, block, query, vector, s, 0xffff), t);
-    return t;
+INLINE void refine_fours(const struct rsr_sketch_shape *shape, const void *block,
+                         const struct rsr_sketch_query *query, uint64_t vectors, float *t) {
+    for (; vectors != 0; vectors &= vectors - 1) {
+        const uint32_t vector = (uint32_t)__builtin_ctzll(vectors);
+        float sum = 0.0f;
+        for (uint32_t s = 0; s < shape->n_slices; s += 4)
+            sum = add_slices(shape, block, query, vector, s,
+                             dot_vector(shape, block, query, vector, s, 0xffff), sum);
+        *t++ = sum;
+    }
+}
+
+TARGET void rsr_sketch_refine_avx512vnni(const struct rsr_sketch_shape *shape, const void *block,
+                                         const struct rsr_sketch_query *query, uint64_t vectors,
+                                         float *t) {
+    struct rsr_sketch_shape usual = *shape;
+    usual.n_slices = 4; /* what does not change is then kept in registers */
+    if (shape->n_slices == 4)
+        refine_fours(&usual, block, query, vectors, t);
+    else if (shape->n_slices % 4 == 0)
+        refine_fours(shape, block, query, vectors, t);
+    else
+        rsr_sketch_refine_by(refine_any, shape, block, query, vectors, t);
 }
 
 /* ---- Frames: a query in each lane ---- */

@@ -199,8 +199,8 @@ static int32_t dot_digits(uint8x16_t bytes, const int8_t *q) {
     return vaddlvq_s16(vmlal_high_s8(sum, high, qb));
 }
 
-float rsr_sketch_refine_neon(const struct rsr_sketch_shape *shape, const void *memory,
-                             const struct rsr_sketch_query *query, uint32_t vector) {
+static float refine_one(const struct rsr_sketch_shape *shape, const void *memory,
+                        const struct rsr_sketch_query *query, uint32_t vector) {
     const uint8_t *block = memory;
     const uint32_t group = vector / RSR_SKETCH_LANES, lane = vector % RSR_SKETCH_LANES;
     int32_t dots[RSR_SKETCH_MAX_DIM / RSR_SKETCH_SLICE];
@@ -215,6 +215,11 @@ float rsr_sketch_refine_neon(const struct rsr_sketch_shape *shape, const void *m
         dots[s] = 16 * dot_digits(vld1q_u8(words), q) + dot_digits(vld1q_u8(second), q);
     }
     return rsr_sketch_refined(shape, block, query, vector, dots);
+}
+
+void rsr_sketch_refine_neon(const struct rsr_sketch_shape *shape, const void *block,
+                            const struct rsr_sketch_query *query, uint64_t vectors, float *t) {
+    rsr_sketch_refine_by(refine_one, shape, block, query, vectors, t);
 }
 
 #endif
