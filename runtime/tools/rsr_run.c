@@ -121,7 +121,8 @@ bool run_read_file(const char *path, struct run_text *text) {
     bool is_stdin = strcmp(path, "-") == 0;
     FILE *file = is_stdin ? stdin : fopen(path, "rb");
     if (!file) {
-        run_fail("cannot read %s: %s", path, strerror(errno));
+        if (!run_interrupted())
+            run_fail("cannot read %s: %s", path, strerror(errno));
         return false;
     }
     char block[65536];

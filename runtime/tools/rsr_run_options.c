@@ -137,9 +137,10 @@ static bool unknown_option(const char *given, size_t n) {
 static bool bad_value(const struct option *o, const char *text) {
     if (o->kind == VALUE_SEED)
         run_fail("%s %s: expected an integer from 0 to 2^64 - 1", o->name, text);
+    else if (o->kind == VALUE_COUNT)
+        run_fail("%s %s: expected an integer from %.0f to %.0f", o->name, text, o->min, o->max);
     else
-        run_fail("%s %s: expected %s from %g to %g", o->name, text,
-                 o->kind == VALUE_COUNT ? "an integer" : "a number", o->min, o->max);
+        run_fail("%s %s: expected a number from %g to %g", o->name, text, o->min, o->max);
     return false;
 }
 

@@ -19,13 +19,18 @@ print("exit", run.returncode)
 print("newline at the end:", (first + out).endswith(b"\n"))
 print("summary:", err.decode().strip())
 
-# While it waits for a text there is nothing to tell. Kernels that do not say what a process waits for
-# are given time.
-for arguments in [model, "-"], [model, "--perplexity", "-"], [chatting, "--chat"]:
+# While it waits for a text, or for somebody to write one, there is nothing to tell. Kernels that do not
+# say what a process waits for are given time.
+fifo = chatting + ".fifo"
+pathlib.Path(fifo).unlink(missing_ok=True)
+os.mkfifo(fifo)
+for arguments in [model, "-"], [model, "--perplexity", "-"], [chatting, "--chat"], [model, "-f", fifo]:
     run = subprocess.Popen([program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE)
     deadline = time.monotonic() + 10
-    while "pipe" not in pathlib.Path(f"/proc/{run.pid}/wchan").read_text() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if any(wait in pathlib.Path(f"/proc/{run.pid}/wchan").read_text() for wait in ("pipe", "partner")):
+            break
         time.sleep(0.01)
     run.send_signal(signal.SIGINT)
     print("waiting:", run.wait(timeout=60), run.stdout.read() + run.stderr.read())
