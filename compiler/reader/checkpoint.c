@@ -577,7 +577,8 @@ static enum rsrc_status read_by_kind(struct opening *opening, const char *path) 
     }
     const struct format *format = find_format(path);
     if (format == NULL) {
-        return refuse(opening, "checkpoint-kind", path, INPUT_HELP,
+        return refuse(opening, "checkpoint-kind", path,
+                      INPUT_HELP "; a text of --emit=rsr, plan, step or kernel goes with --from",
                       "this kind of file is not read");
     }
     opening->ignores_config = format->config != CONFIG_BESIDE;
