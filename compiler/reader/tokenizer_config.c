@@ -94,9 +94,13 @@ enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag, struct rsrc
     }
     struct rsr_tokenizer result = *tokenizer;
     enum rsrc_status status = RSRC_FAILED;
-    if (read_token_text(diag, arena, name, root, "bos_token", &result.bos_text) == RSRC_OK &&
-        read_token_text(diag, arena, name, root, "eos_token", &result.eos_text) == RSRC_OK &&
-        read_template(diag, arena, name, root, &result) == RSRC_OK) {
+    if (!json_is_object(root)) {
+        const struct rsrc_place place = {.file = name, .line = 1, .column = 1};
+        rsrc_error(diag, "tokenizer-config-field", &place, NULL,
+                   "the file holds %s where an object is expected", rsrc_json_type_name(root));
+    } else if (read_token_text(diag, arena, name, root, "bos_token", &result.bos_text) == RSRC_OK &&
+               read_token_text(diag, arena, name, root, "eos_token", &result.eos_text) == RSRC_OK &&
+               read_template(diag, arena, name, root, &result) == RSRC_OK) {
         *tokenizer = result;
         status = RSRC_OK;
     }

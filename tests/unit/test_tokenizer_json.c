@@ -664,6 +664,7 @@ static void test_tokenizer_config(void) {
         {"{\"chat_template\":[{\"name\":\"tool\",\"template\":\"t\"},"
          "{\"name\":\"default\",\"template\":\"d\"}]}",
          NULL, "d", "old", ""},
+        {"[{\"bos_token\":\"<s>\"}]", "tokenizer-config-field", NULL, "old", ""},
         {"{\"bos_token\":3}", "tokenizer-config-field", NULL, "old", ""},
         {"{\"bos_token\":{}}", "tokenizer-config-field", NULL, "old", ""},
         {"{\"chat_template\":3}", "tokenizer-config-field", NULL, "old", ""},
