@@ -78,8 +78,12 @@ static const char HELP[] =
 
 enum kind { TEXT, NUMBER, PART, SEED, FLAG };
 
+/* Commands that an option has a meaning for. */
+enum { KERNEL = 1, MODEL = 2, ATTENTION = 4, MACHINE = 8, ALL = 15 };
+
 struct bench_option {
     const char *name;
+    unsigned commands;
     enum kind kind;
     size_t offset;
     uint32_t min, max;
@@ -87,38 +91,80 @@ struct bench_option {
 
 #define FIELD(name) offsetof(struct bench_options, name)
 static const struct bench_option OPTIONS[] = {
-    {"--rows", NUMBER, FIELD(rows), 1, 1u << 20},
-    {"--cols", NUMBER, FIELD(cols), 1, 1u << 20},
-    {"--type", TEXT, FIELD(type), 0, 0},
-    {"--input", TEXT, FIELD(input), 0, 0},
-    {"--group-cols", NUMBER, FIELD(group_cols), 0, 1u << 20},
-    {"--variant", TEXT, FIELD(variant), 0, 0},
-    {"--target", TEXT, FIELD(target), 0, 0},
-    {"--backend", TEXT, FIELD(backend), 0, 0},
-    {"--batch", NUMBER, FIELD(batch), 1, 4096},
-    {"--siblings", NUMBER, FIELD(siblings), 1, 64},
-    {"--repeat-rows", PART, FIELD(repeat_rows), 0, 0},
-    {"--zero-rows", PART, FIELD(zero_rows), 0, 0},
-    {"--zero-cols", PART, FIELD(zero_cols), 0, 0},
-    {"--threads", NUMBER, FIELD(threads), 1, 1024},
-    {"--prompt-tokens", NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
-    {"--gen-tokens", NUMBER, FIELD(gen_tokens), 1, 1u << 20},
-    {"--attention", TEXT, FIELD(attention), 0, 0},
-    {"--kv-type", TEXT, FIELD(kv_type), 0, 0},
-    {"--context", NUMBER, FIELD(context), 1, 1u << 24},
-    {"--head-dim", NUMBER, FIELD(head_dim), 1, 256},
-    {"--heads", NUMBER, FIELD(heads), 1, 4096},
-    {"--kv-heads", NUMBER, FIELD(kv_heads), 1, 4096},
-    {"--data", TEXT, FIELD(data), 0, 0},
-    {"--threshold", TEXT, FIELD(threshold), 0, 0},
-    {"--index", TEXT, FIELD(index), 0, 0},
-    {"--quick", FLAG, FIELD(quick), 0, 0},
-    {"--runs", NUMBER, FIELD(runs), 1, 1000},
-    {"--seed", SEED, FIELD(seed), 0, 0},
-    {"--profile", FLAG, FIELD(profile), 0, 0},
-    {"--json", FLAG, FIELD(json), 0, 0},
+    {"--rows", KERNEL, NUMBER, FIELD(rows), 1, 1u << 20},
+    {"--cols", KERNEL, NUMBER, FIELD(cols), 1, 1u << 20},
+    {"--type", KERNEL, TEXT, FIELD(type), 0, 0},
+    {"--input", KERNEL, TEXT, FIELD(input), 0, 0},
+    {"--group-cols", KERNEL, NUMBER, FIELD(group_cols), 0, 1u << 20},
+    {"--variant", KERNEL, TEXT, FIELD(variant), 0, 0},
+    {"--target", KERNEL | MACHINE, TEXT, FIELD(target), 0, 0},
+    {"--backend", KERNEL, TEXT, FIELD(backend), 0, 0},
+    {"--batch", KERNEL | MODEL, NUMBER, FIELD(batch), 1, 4096},
+    {"--siblings", KERNEL, NUMBER, FIELD(siblings), 1, 64},
+    {"--repeat-rows", KERNEL, PART, FIELD(repeat_rows), 0, 0},
+    {"--zero-rows", KERNEL, PART, FIELD(zero_rows), 0, 0},
+    {"--zero-cols", KERNEL, PART, FIELD(zero_cols), 0, 0},
+    {"--threads", ALL, NUMBER, FIELD(threads), 1, 1024},
+    {"--prompt-tokens", MODEL, NUMBER, FIELD(prompt_tokens), 1, 1u << 20},
+    {"--gen-tokens", MODEL, NUMBER, FIELD(gen_tokens), 1, 1u << 20},
+    {"--attention", MODEL, TEXT, FIELD(attention), 0, 0},
+    {"--kv-type", MODEL | ATTENTION, TEXT, FIELD(kv_type), 0, 0},
+    {"--context", ATTENTION, NUMBER, FIELD(context), 1, 1u << 24},
+    {"--head-dim", ATTENTION, NUMBER, FIELD(head_dim), 1, 256},
+    {"--heads", ATTENTION, NUMBER, FIELD(heads), 1, 4096},
+    {"--kv-heads", ATTENTION, NUMBER, FIELD(kv_heads), 1, 4096},
+    {"--data", ATTENTION, TEXT, FIELD(data), 0, 0},
+    {"--threshold", ATTENTION, TEXT, FIELD(threshold), 0, 0},
+    {"--index", ATTENTION, TEXT, FIELD(index), 0, 0},
+    {"--quick", ALL, FLAG, FIELD(quick), 0, 0},
+    {"--runs", ALL, NUMBER, FIELD(runs), 1, 1000},
+    {"--seed", ALL, SEED, FIELD(seed), 0, 0},
+    {"--profile", MODEL, FLAG, FIELD(profile), 0, 0},
+    {"--json", ALL, FLAG, FIELD(json), 0, 0},
 };
 #define N_OPTIONS (sizeof(OPTIONS) / sizeof(OPTIONS[0]))
+
+/* ---- Commands ---- */
+
+static bool has_matrix(const struct bench_options *options) {
+    return options->rows != 0 && options->cols != 0;
+}
+
+static bool has_model(const struct bench_options *options) {
+    return options->model != NULL;
+}
+
+static bool has_context(const struct bench_options *options) {
+    return options->context != 0;
+}
+
+static bool needs_nothing(const struct bench_options *options) {
+    (void)options;
+    return true;
+}
+
+static const struct bench_command {
+    const char *name;
+    unsigned bit;
+    bool takes_model;
+    bool (*is_complete)(const struct bench_options *options);
+    const char *needs; /* said if it is not complete */
+    int (*run)(const struct bench_options *options);
+} COMMANDS[] = {
+    {"kernel", KERNEL, false, has_matrix, "needs --rows and --cols:", bench_kernel},
+    {"model", MODEL, true, has_model, "needs a MODEL.so:", bench_model},
+    {"attention", ATTENTION, false, has_context, "needs --context:", bench_attention},
+    {"machine", MACHINE, false, needs_nothing, "", bench_machine},
+};
+
+static const struct bench_command *command_of(const char *name) {
+    for (size_t i = 0; i < sizeof(COMMANDS) / sizeof(COMMANDS[0]); i++)
+        if (strcmp(COMMANDS[i].name, name) == 0)
+            return &COMMANDS[i];
+    return NULL;
+}
+
+/* ---- Options ---- */
 
 static int fail(const char *what, const char *word, const char *more) {
     fprintf(stderr, "rsr-bench: %s '%s'%s\n", what, word, more);
@@ -159,13 +205,18 @@ static int set_option(const struct bench_option *option, const char *value,
     return 0;
 }
 
-static int parse_option(int argc, char **argv, int *at, struct bench_options *out) {
+static int parse_option(const struct bench_command *command, int argc, char **argv, int *at,
+                        struct bench_options *out) {
     const char *arg = argv[*at];
     const size_t n = strcspn(arg, "=");
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const struct bench_option *option = &OPTIONS[i];
         if (strlen(option->name) != n || strncmp(option->name, arg, n) != 0)
             continue;
+        if ((option->commands & command->bit) == 0) {
+            fprintf(stderr, "rsr-bench: %s has no meaning for %s\n", option->name, command->name);
+            return 1;
+        }
         if (option->kind == FLAG) {
             *(bool *)((char *)out + option->offset) = true;
             return arg[n] == '=' ? fail("takes no value:", arg, "") : 0;
@@ -183,45 +234,6 @@ static int parse_option(int argc, char **argv, int *at, struct bench_options *ou
     fprintf(stderr, "rsr-bench: unknown option '%s'%s%s%s\n", arg, close ? "; did you mean '" : "",
             close ? close : "", close ? "'?" : "");
     return 1;
-}
-
-/* ---- Commands ---- */
-
-static bool has_matrix(const struct bench_options *options) {
-    return options->rows != 0 && options->cols != 0;
-}
-
-static bool has_model(const struct bench_options *options) {
-    return options->model != NULL;
-}
-
-static bool has_context(const struct bench_options *options) {
-    return options->context != 0;
-}
-
-static bool needs_nothing(const struct bench_options *options) {
-    (void)options;
-    return true;
-}
-
-static const struct bench_command {
-    const char *name;
-    bool takes_model;
-    bool (*is_complete)(const struct bench_options *options);
-    const char *needs; /* said if it is not complete */
-    int (*run)(const struct bench_options *options);
-} COMMANDS[] = {
-    {"kernel", false, has_matrix, "needs --rows and --cols:", bench_kernel},
-    {"model", true, has_model, "needs a MODEL.so:", bench_model},
-    {"attention", false, has_context, "needs --context:", bench_attention},
-    {"machine", false, needs_nothing, "", bench_machine},
-};
-
-static const struct bench_command *command_of(const char *name) {
-    for (size_t i = 0; i < sizeof(COMMANDS) / sizeof(COMMANDS[0]); i++)
-        if (strcmp(COMMANDS[i].name, name) == 0)
-            return &COMMANDS[i];
-    return NULL;
 }
 
 /* What is measured may have gone to a file, such as a target description. */
@@ -268,7 +280,7 @@ int main(int argc, char **argv) {
         return fail("unknown command", argv[1], "; there are kernel, model, attention and machine");
     for (int i = 2; i < argc; i++) {
         if (argv[i][0] == '-') {
-            if (parse_option(argc, argv, &i, &options) != 0)
+            if (parse_option(command, argc, argv, &i, &options) != 0)
                 return 1;
         } else if (!command->takes_model || options.model != NULL) {
             return fail("unexpected argument", argv[i], "");

@@ -78,6 +78,11 @@ static bool make_matrix(struct kernel_bench *b) {
                 options->type);
         return false;
     }
+    if (type == RSR_BINARY_SIGN && (options->zero_rows > 0 || options->zero_cols > 0)) {
+        fprintf(stderr,
+                "rsr-bench: a binary matrix has no zeros for --zero-rows and --zero-cols\n");
+        return false;
+    }
     const size_t n = (size_t)options->rows * options->cols;
     int8_t *values = rsrc_arena_alloc(&b->arena, n);
     uint64_t state = options->seed;
