@@ -30,8 +30,10 @@ static const char HELP[] =
     "  --backend c|llvm            what compiles it: the C compiler of RSRC_CC, or LLVM [llvm]\n"
     "  --batch B                   tokens at once: up to 8 the kernel of decode, more that of\n"
     "                              prefill [1]\n"
-    "  --siblings N                every N kernels in turn read the same activations, as q, k and v\n"
-    "                              do: the first one makes the tables for all, if it makes any [1]\n\n"
+    "  --siblings N                every N kernels in turn read the same activations, as q, k and "
+    "v\n"
+    "                              do: the first one makes the tables for all, if it makes any "
+    "[1]\n\n"
     "model: prefill and decode speed of a compiled model.\n"
     "  --prompt-tokens P           [128]\n"
     "  --gen-tokens G              [64]\n"
@@ -53,6 +55,7 @@ static const char HELP[] =
     "                              keys. Queries and values are N(0, 1) [gaussian]\n"
     "  --data trace:FILE           what rsr-run --dump-qkv wrote: all layers, its first N tokens\n"
     "                              as keys, queries of the last of them and of those after it\n"
+    "                              [N: as many as leave those]\n"
     "  --threshold T               any of rsr_louver.h, as topk:20,sinks=4; topk has the K-th\n"
     "                              product found beforehand, and search_us is what the index\n"
     "                              takes to find it itself; of mass all_keys_us is what the\n"
@@ -135,7 +138,8 @@ static bool has_model(const struct bench_options *options) {
 }
 
 static bool has_context(const struct bench_options *options) {
-    return options->context != 0;
+    return options->context != 0 ||
+           strncmp(options->data, BENCH_TRACE, strlen(BENCH_TRACE)) == 0; /* which has one */
 }
 
 static bool needs_nothing(const struct bench_options *options) {
@@ -171,7 +175,8 @@ static int fail(const char *what, const char *word, const char *more) {
     return 1;
 }
 
-static int refuse(const struct bench_option *option, const char *value, uint64_t min, uint64_t max) {
+static int refuse(const struct bench_option *option, const char *value, uint64_t min,
+                  uint64_t max) {
     fprintf(stderr, "rsr-bench: %s takes a %s from %" PRIu64 " to %" PRIu64 ", not '%s'\n",
             option->name, option->kind == PART ? "part" : "number", min, max, value);
     return 1;

@@ -11,6 +11,8 @@
 #include "diag.h"
 #include "measure/measure.h"
 
+#define BENCH_TRACE "trace:" /* begins a --data that is a file's */
+
 struct bench_options {
     const char *model; /* rsr-bench model */
     uint32_t rows, cols;

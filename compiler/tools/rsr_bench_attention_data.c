@@ -20,7 +20,6 @@
 #define CLUSTER_SPREAD 0.35
 #define CLUSTER_RUN 256u /* tokens of one centre */
 
-#define TRACE "trace:"
 #define TRACE_HEADER_BYTES 64u
 
 static bool refuse(const char *sentence) {
@@ -196,18 +195,26 @@ static void copy_sources(struct attention_data *d) {
         memcpy(d->kv + at, d->kv, floats * sizeof(float));
 }
 
+static bool refuse_tokens(const struct trace *t, const struct attention_data *d) {
+    fprintf(stderr,
+            "rsr-bench: the trace has too few tokens, %u, for a --context of %u and the queries of "
+            "%u tokens after its last\n",
+            t->n_tokens, d->n_keys, d->n_steps - 1);
+    return false;
+}
+
 static bool make_from_trace(const struct bench_options *options, struct attention_data *d) {
     struct trace t = {0};
-    bool ok = open_trace(options->data + strlen(TRACE), &t);
+    bool ok = open_trace(options->data + strlen(BENCH_TRACE), &t);
     if (ok) {
         d->head_dim = t.head_dim;
         d->kv_heads = t.n_kv_heads;
         d->group = t.n_heads / t.n_kv_heads;
         d->n_sources = t.n_layers;
         d->n_steps = rsrc_divide_up(CHECKED_QUERIES, t.n_heads);
-        d->n_keys = options->context;
-        ok = (uint64_t)d->n_keys + d->n_steps - 1 <= t.n_tokens ||
-             refuse("the trace has too few tokens for this --context and the queries after it");
+        const uint32_t most = t.n_tokens >= d->n_steps ? t.n_tokens - d->n_steps + 1 : 1;
+        d->n_keys = options->context != 0 ? options->context : most;
+        ok = (uint64_t)d->n_keys + d->n_steps - 1 <= t.n_tokens || refuse_tokens(&t, d);
     }
     ok = ok && reserve(options, d) && read_trace(&t, d);
     if (t.file != NULL)
@@ -235,7 +242,7 @@ static bool make_drawn(const struct bench_options *options, struct attention_dat
 }
 
 bool attention_data_make(const struct bench_options *options, struct attention_data *data) {
-    const bool traced = strncmp(options->data, TRACE, strlen(TRACE)) == 0;
+    const bool traced = strncmp(options->data, BENCH_TRACE, strlen(BENCH_TRACE)) == 0;
     if (!(traced ? make_from_trace : make_drawn)(options, data))
         return false;
     copy_sources(data);
