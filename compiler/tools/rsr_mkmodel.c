@@ -240,6 +240,8 @@ static enum rsrc_status take_option(struct request *request, enum option_kind ki
         request->preset = value;
         return RSRC_OK;
     case OPTION_OUTPUT:
+        if (value[0] == '\0')
+            return bad_value(request, kind, value, "a folder's name, or with --matrix a file's");
         request->output = value;
         return RSRC_OK;
     case OPTION_CONVENTION:

@@ -215,6 +215,10 @@ static bool check_complete(const struct run_options *options, const bool *given,
         run_fail("no model given; usage: rsr-run MODEL.so -p TEXT");
         return false;
     }
+    if (options->model[0] == '\0') {
+        run_fail("the name of the model is empty");
+        return false;
+    }
     if (options->mode == RUN_NONE) {
         run_fail("nothing to do; give -p TEXT, -f FILE, -, --chat, --info or --perplexity FILE");
         return false;
