@@ -34,14 +34,39 @@ static void *map_zeros(size_t bytes) {
     return memory + before;
 }
 
-static struct louver_shelf *create_shelf(const struct louver_setup *setup, uint32_t n_blocks) {
-    const size_t page = 4096, sidecar = louver_sidecar_bytes(setup);
-    const size_t rows = (size_t)rsr_kv_rows_bytes(&setup->kv);
-    const size_t sidecars_at =
+/* Where things are in the memory of a shelf: whole pages, of which munmap takes the end. */
+struct layout {
+    size_t sidecars_at, rows_at, bytes;
+};
+
+static struct layout layout_of(const struct louver_setup *setup, uint32_t n_blocks) {
+    const size_t page = 4096;
+    struct layout layout;
+    layout.sidecars_at =
         align64(sizeof(struct louver_shelf) + n_blocks * sizeof(struct louver_block));
-    const size_t rows_at = sidecars_at + n_blocks * sidecar;
-    /* Whole pages, of which munmap takes the end. */
-    const size_t bytes = (rows_at + n_blocks * rows + page - 1) / page * page;
+    layout.rows_at = layout.sidecars_at + n_blocks * (size_t)louver_sidecar_bytes(setup);
+    layout.bytes = layout.rows_at + n_blocks * (size_t)rsr_kv_rows_bytes(&setup->kv);
+    layout.bytes = (layout.bytes + page - 1) / page * page;
+    return layout;
+}
+
+/* Not more blocks than fill whole huge pages: the rest would lie in small ones, from which all keys are read
+ * more slowly. */
+static uint32_t fit_huge_pages(const struct louver_setup *setup, uint32_t n_blocks) {
+    const size_t whole = layout_of(setup, n_blocks).bytes / HUGE_PAGE * HUGE_PAGE;
+    while (whole != 0 && layout_of(setup, n_blocks).bytes > whole)
+        n_blocks--;
+    return n_blocks;
+}
+
+static struct louver_shelf *create_shelf(const struct louver_setup *setup, uint32_t n_wanted) {
+    const uint32_t n_blocks = fit_huge_pages(setup, n_wanted);
+    const struct layout layout = layout_of(setup, n_blocks);
+    const size_t sidecar = louver_sidecar_bytes(setup);
+    const size_t rows = (size_t)rsr_kv_rows_bytes(&setup->kv);
+    /* What is left of the last huge page is less than a block. */
+    const size_t bytes =
+        n_blocks < n_wanted ? (layout.bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE : layout.bytes;
     char *memory = map_zeros(bytes);
     if (memory == NULL)
         return NULL;
@@ -53,8 +78,9 @@ static struct louver_shelf *create_shelf(const struct louver_setup *setup, uint3
     for (uint32_t i = 0; i < n_blocks; i++) {
         struct louver_block *block = &shelf->blocks[i];
         block->shelf = shelf;
-        block->rows = rsr_kv_rows_at(&setup->kv, memory + rows_at + i * rows);
-        block->sidecar = (struct louver_sidecar *)(void *)(memory + sidecars_at + i * sidecar);
+        block->rows = rsr_kv_rows_at(&setup->kv, memory + layout.rows_at + i * rows);
+        block->sidecar =
+            (struct louver_sidecar *)(void *)(memory + layout.sidecars_at + i * sidecar);
     }
     return shelf;
 }
