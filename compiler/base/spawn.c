@@ -123,9 +123,9 @@ static void print_command(const struct rsrc_command *command) {
     rsrc_buffer_free(&line);
 }
 
-/* Compilers that are killed leave temporaries of their own: in the directory that they work in, they
- * go with it. The caller frees the list. */
-static char **environment_of(const struct rsrc_command *command) {
+/* For a command with a directory. Compilers that are killed leave temporaries of their own: in the
+ * directory that they work in, they go with it. The caller frees the list. */
+static char **environment_there(void) {
     static char here[] = "TMPDIR=.";
     size_t n = 0, n_copied = 0;
     while (environ[n] != NULL)
@@ -133,10 +133,9 @@ static char **environment_of(const struct rsrc_command *command) {
     char **copy = calloc(n + 2, sizeof(*copy));
     if (copy == NULL)
         rsrc_out_of_memory(n * sizeof(*copy));
-    if (command->directory != NULL)
-        copy[n_copied++] = here;
+    copy[n_copied++] = here;
     for (size_t i = 0; i < n; i++)
-        if (command->directory == NULL || strncmp(environ[i], "TMPDIR=", 7) != 0)
+        if (strncmp(environ[i], "TMPDIR=", 7) != 0)
             copy[n_copied++] = environ[i];
     return copy;
 }
@@ -162,12 +161,12 @@ static int start(struct job *job, const struct rsrc_command *command) {
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
     /* posix_spawn takes char *const[] for historical reasons and does not write to it. */
     char *const *argv = (char *const *)(uintptr_t)command->argv;
-    char **environment = environment_of(command);
+    char **own = command->directory != NULL ? environment_there() : NULL;
     pid_t pid = 0;
     pthread_mutex_lock(&children.lock);
-    const int error = children.closed
-                          ? ECANCELED
-                          : posix_spawnp(&pid, argv[0], &actions, &attributes, argv, environment);
+    const int error = children.closed ? ECANCELED
+                                      : posix_spawnp(&pid, argv[0], &actions, &attributes, argv,
+                                                     own != NULL ? own : environ);
     for (uint32_t i = 0; i < MAX_JOBS && error == 0; i++) {
         if (children.group[i] == 0) {
             children.group[i] = pid;
@@ -175,7 +174,7 @@ static int start(struct job *job, const struct rsrc_command *command) {
         }
     }
     pthread_mutex_unlock(&children.lock);
-    free(environment);
+    free(own);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     close(ends[1]);

@@ -138,8 +138,7 @@ static bool has_model(const struct bench_options *options) {
 }
 
 static bool has_context(const struct bench_options *options) {
-    return options->context != 0 ||
-           strncmp(options->data, BENCH_TRACE, strlen(BENCH_TRACE)) == 0; /* which has one */
+    return options->context != 0 || bench_is_traced(options); /* a trace has one */
 }
 
 static bool needs_nothing(const struct bench_options *options) {

@@ -11,8 +11,6 @@
 #include "diag.h"
 #include "measure/measure.h"
 
-#define BENCH_TRACE "trace:" /* begins a --data that is a file's */
-
 struct bench_options {
     const char *model; /* rsr-bench model */
     uint32_t rows, cols;
@@ -45,6 +43,9 @@ int bench_kernel(const struct bench_options *options);
 int bench_model(const struct bench_options *options);
 int bench_attention(const struct bench_options *options);
 int bench_machine(const struct bench_options *options);
+
+/* Whether --data names a trace. */
+bool bench_is_traced(const struct bench_options *options);
 
 /* Streaming is measured over at least this much distinct memory: several times any cache. */
 #define BENCH_STREAM_BYTES ((uint64_t)1536 << 20)

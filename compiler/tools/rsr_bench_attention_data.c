@@ -20,6 +20,7 @@
 #define CLUSTER_SPREAD 0.35
 #define CLUSTER_RUN 256u /* tokens of one centre */
 
+#define TRACE "trace:"
 #define TRACE_HEADER_BYTES 64u
 
 static bool refuse(const char *sentence) {
@@ -205,7 +206,7 @@ static bool refuse_tokens(const struct trace *t, const struct attention_data *d)
 
 static bool make_from_trace(const struct bench_options *options, struct attention_data *d) {
     struct trace t = {0};
-    bool ok = open_trace(options->data + strlen(BENCH_TRACE), &t);
+    bool ok = open_trace(options->data + strlen(TRACE), &t);
     if (ok) {
         d->head_dim = t.head_dim;
         d->kv_heads = t.n_kv_heads;
@@ -241,9 +242,12 @@ static bool make_drawn(const struct bench_options *options, struct attention_dat
     return true;
 }
 
+bool bench_is_traced(const struct bench_options *options) {
+    return strncmp(options->data, TRACE, strlen(TRACE)) == 0;
+}
+
 bool attention_data_make(const struct bench_options *options, struct attention_data *data) {
-    const bool traced = strncmp(options->data, BENCH_TRACE, strlen(BENCH_TRACE)) == 0;
-    if (!(traced ? make_from_trace : make_drawn)(options, data))
+    if (!(bench_is_traced(options) ? make_from_trace : make_drawn)(options, data))
         return false;
     copy_sources(data);
     return true;

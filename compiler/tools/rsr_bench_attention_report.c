@@ -22,6 +22,11 @@ static json_t *real_or_null(bool known, double value) {
     return known ? json_real(value) : json_null();
 }
 
+/* No row of what the threshold does not have timed. */
+static json_t *real_if_timed(double us) {
+    return us > 0.0 ? json_real(us) : NULL;
+}
+
 /* Of one layer, and the name of the kernel. */
 static bool index_size(const struct attention_bench *b, double *bytes, const char **kernel) {
     rsr_louver_info info = RSR_LOUVER_INFO_INIT;
@@ -94,15 +99,14 @@ json_t *attention_report(const struct attention_bench *b, const struct attention
     const char *kernel;
     if (!index_size(b, &index_bytes, &kernel))
         return NULL;
-    const bool searched = b->threshold.kind == RSR_LOUVER_TOPK && b->kind->gate == NULL;
     const double dense_bytes = 2.0 * (double)b->format.row_bytes; /* of a key */
     const double dense_gbps = dense_bytes * b->d.n_keys * b->d.kv_heads / t->dense_us * 1e-3;
     const bool counts = dense_gbps >= DENSE_SHARE * t->dram_gbps;
     const struct row times[] = {
         {"dense_us", json_real(t->dense_us)},
         {"louver_us", json_real(t->louver_us)},
-        {"search_us", searched ? json_real(t->search_us) : NULL},
-        {"all_keys_us", t->all_keys_us > 0.0 ? json_real(t->all_keys_us) : NULL},
+        {"search_us", real_if_timed(t->search_us)},
+        {"all_keys_us", real_if_timed(t->all_keys_us)},
         {"speedup", json_real(t->dense_us / t->louver_us)},
         {"speedup_counts", json_boolean(counts)},
     };

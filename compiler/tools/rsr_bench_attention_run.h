@@ -48,7 +48,7 @@ struct attention_findings {
     double error, certified, storage, dense_error; /* largest */
 };
 
-/* Medians, of a layer; spread: of louver_us. */
+/* Medians, of a layer; spread: of louver_us; 0: not timed. */
 struct attention_timings {
     double dense_us, louver_us, search_us, all_keys_us, append_us, dram_gbps, spread;
 };

@@ -9,10 +9,11 @@
 #include "louver.h"
 
 #define MAX_BLOCKS 64u
+#define PAGE ((size_t)4096)
 #define HUGE_PAGE ((size_t)2 << 20)
 
-static size_t align64(size_t n) {
-    return (n + 63u) & ~(size_t)63u;
+static size_t round_up(size_t n, size_t unit) {
+    return (n + unit - 1) / unit * unit;
 }
 
 /* Zeros, in huge pages if they can be had and fill some; NULL: none. */
@@ -40,13 +41,12 @@ struct layout {
 };
 
 static struct layout layout_of(const struct louver_setup *setup, uint32_t n_blocks) {
-    const size_t page = 4096;
     struct layout layout;
     layout.sidecars_at =
-        align64(sizeof(struct louver_shelf) + n_blocks * sizeof(struct louver_block));
+        round_up(sizeof(struct louver_shelf) + n_blocks * sizeof(struct louver_block), 64);
     layout.rows_at = layout.sidecars_at + n_blocks * (size_t)louver_sidecar_bytes(setup);
-    layout.bytes = layout.rows_at + n_blocks * (size_t)rsr_kv_rows_bytes(&setup->kv);
-    layout.bytes = (layout.bytes + page - 1) / page * page;
+    layout.bytes =
+        round_up(layout.rows_at + n_blocks * (size_t)rsr_kv_rows_bytes(&setup->kv), PAGE);
     return layout;
 }
 
@@ -65,8 +65,7 @@ static struct louver_shelf *create_shelf(const struct louver_setup *setup, uint3
     const size_t sidecar = louver_sidecar_bytes(setup);
     const size_t rows = (size_t)rsr_kv_rows_bytes(&setup->kv);
     /* What is left of the last huge page is less than a block. */
-    const size_t bytes =
-        n_blocks < n_wanted ? (layout.bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE : layout.bytes;
+    const size_t bytes = n_blocks < n_wanted ? round_up(layout.bytes, HUGE_PAGE) : layout.bytes;
     char *memory = map_zeros(bytes);
     if (memory == NULL)
         return NULL;
