@@ -55,6 +55,8 @@ static const struct {
     {"is_encoder_decoder", NEUTRAL_FALSE, "encoder-decoder models"},
     {"use_bidirectional_attention", NEUTRAL_FALSE, "attention to later tokens"},
     {"is_causal", NEUTRAL_TRUE, "attention to later tokens"},
+    {"per_layer_config", NEUTRAL_ABSENT, "blocks with settings of their own"},
+    {"transformers_weights", NEUTRAL_ABSENT, "weights of a file that it names"},
 };
 
 static bool is_neutral(const json_t *value, enum neutral neutral) {
