@@ -320,6 +320,8 @@ enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *diag, struct rsr
     struct rsr_config merged = *config;
     struct rsrc_hf_document doc = {
         .diag = diag, .arena = arena, .file = name, .root = root, .config = &merged};
+    if (rsrc_hf_field(root, "eos_token_id") != NULL)
+        merged.n_eos_tokens = 0;
     read_special_tokens(&doc);
     json_decref(root);
     if (doc.failed) {

@@ -9,8 +9,8 @@
 /* Untrusted text for a message: control bytes as \xNN, cut after 80 bytes. Never NULL. */
 const char *rsrc_quote(struct rsrc_arena *arena, const char *text);
 
-/* The eos ids of generation_config.json join those of config.json; bos counts where there is
- * none. */
+/* The eos ids of generation_config.json stand for those of config.json, as in transformers: a
+ * configuration class's own may be left there. bos counts where there is none. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *diag,
                                                              struct rsrc_arena *arena,
                                                              const char *name, const uint8_t *bytes,

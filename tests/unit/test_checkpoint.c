@@ -127,8 +127,8 @@ static void test_model(void) {
             CHECK(checkpoint.has_config);
             CHECK_STR(checkpoint.name, strrchr(folder, '/') + 1);
             CHECK_STR(checkpoint.config.model_type, "bitnet");
-            CHECK_INT(checkpoint.config.n_eos_tokens, 2);
-            CHECK_INT(checkpoint.config.eos_tokens[1], 2);
+            CHECK_INT(checkpoint.config.n_eos_tokens, 1);
+            CHECK_INT(checkpoint.config.eos_tokens[0], 2);
             CHECK_INT(checkpoint.tokenizer.section->n_tokens, 3);
             CHECK_STR(checkpoint.tokenizer.bos_text, "<s>");
             CHECK_STR(checkpoint.tokenizer.eos_text, "");

@@ -462,6 +462,8 @@ static void test_generation_config(void) {
     } cases[] = {
         {"{\"eos_token_id\":[128001,128009],\"bos_token_id\":5}", NULL, 2, 128009},
         {"{\"eos_token_id\":128001}", NULL, 1, 128001},
+        {"{\"eos_token_id\":128009}", NULL, 1, 128009},
+        {"{\"eos_token_id\":null}", NULL, 1, 128001},
         {"{\"temperature\":0.6}", NULL, 1, 128001},
         {"{\"eos_token_id\":200000}", "config-token", 1, 128001},
         {"{\"eos_token_id\":", "config-syntax", 1, 128001},
