@@ -5,13 +5,18 @@
  * its one symbol to rsr_open_query().
  *
  *     rsr_error err = RSR_ERROR_INIT;
- *     rsr_model *model;
- *     rsr_engine *engine;
- *     rsr_sequence *seq;
- *     if (rsr_open("model.so", NULL, &model, &err) != RSR_OK) { puts(err.message); return 1; }
- *     rsr_engine_create(model, NULL, &engine, &err);
- *     rsr_sequence_create(engine, &seq, &err);
- *     rsr_generate(engine, seq, "In the beginning", 16, NULL, on_text, NULL, NULL, &err);
+ *     rsr_model *model = NULL;
+ *     rsr_engine *engine = NULL;
+ *     rsr_sequence *seq = NULL;
+ *     const char text[] = "In the beginning";
+ *     if (rsr_open("model.so", NULL, &model, &err) != RSR_OK ||
+ *         rsr_engine_create(model, NULL, &engine, &err) != RSR_OK ||
+ *         rsr_sequence_create(engine, &seq, &err) != RSR_OK ||
+ *         rsr_generate(engine, seq, text, strlen(text), NULL, on_text, NULL, NULL, &err) != RSR_OK)
+ *         puts(err.message);
+ *     rsr_sequence_destroy(seq);
+ *     rsr_engine_destroy(engine);
+ *     rsr_close(model);
  *
  * A model.so is code: load only what you trust.
  *
@@ -51,6 +56,20 @@ extern "C" {
 #define RSR_NODISCARD
 #endif
 
+/* For RSR_..._INIT: zeros behind the size. C++ names no members before C++20. */
+#ifdef __cplusplus
+extern "C++" {
+template <typename T> inline T rsr_sized() {
+    T zeros = {};
+    zeros.size_bytes = sizeof(T);
+    return zeros;
+}
+}
+#define RSR_SIZED(type) rsr_sized<type>()
+#else
+#define RSR_SIZED(type) {.size_bytes = sizeof(type)}
+#endif
+
 typedef struct rsr_model rsr_model;
 typedef struct rsr_engine rsr_engine;
 typedef struct rsr_sequence rsr_sequence;
@@ -78,12 +97,16 @@ typedef struct rsr_error {
 
 /* ---- Model ----------------------------------------------------------------------------------- */
 
+typedef enum rsr_pages {
+    RSR_PAGES_AUTO,         /* ask for huge pages on the mapping */
+    RSR_PAGES_COPY,         /* copy the weights to anonymous huge pages (costs their size in memory) */
+    RSR_PAGES_PLAIN         /* neither */
+} rsr_pages;
+
 typedef struct rsr_open_options {
     uint32_t size_bytes;
     const char *target;     /* force this target of the module; NULL: the best the host can run */
-    enum { RSR_PAGES_AUTO, RSR_PAGES_COPY, RSR_PAGES_PLAIN } pages;
-                            /* AUTO: ask for huge pages on the mapping; COPY: copy the weights to
-                               anonymous huge pages (costs their size in memory); PLAIN: neither */
+    rsr_pages pages;
 } rsr_open_options;
 #define RSR_OPEN_OPTIONS_INIT {sizeof(rsr_open_options), NULL, RSR_PAGES_AUTO}
 
@@ -126,7 +149,7 @@ typedef struct rsr_model_info {
                                    embedding model */
     uint64_t logits_bytes;      /* what a step reads more than token_bytes where it gives logits */
 } rsr_model_info;
-#define RSR_MODEL_INFO_INIT {.size_bytes = sizeof(rsr_model_info)}
+#define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_info(const rsr_model *model, rsr_model_info *info);
 
@@ -137,7 +160,7 @@ typedef struct rsr_kernel_info {
     uint32_t block, rows, cols;     /* block UINT32_MAX: none */
     uint64_t weight_bytes;
 } rsr_kernel_info;
-#define RSR_KERNEL_INFO_INIT {.size_bytes = sizeof(rsr_kernel_info)}
+#define RSR_KERNEL_INFO_INIT RSR_SIZED(rsr_kernel_info)
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_kernel(const rsr_model *model, uint32_t index,
                                                          rsr_kernel_info *info);
@@ -180,12 +203,20 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_chat_format(const rsr_model *model,
 
 /* ---- Engine ---------------------------------------------------------------------------------- */
 
+typedef enum rsr_probe_kind {
+    RSR_PROBE_LINEAR_INPUT,
+    RSR_PROBE_LINEAR_OUTPUT,
+    RSR_PROBE_NORM_OUTPUT,
+    RSR_PROBE_ATTENTION_INPUT,
+    RSR_PROBE_ATTENTION_OUTPUT,
+    RSR_PROBE_LOGITS_INPUT
+} rsr_probe_kind;
+
 /* What a probe sees. `data` may be changed in place; it is called between barriers on one thread,
  * while its engine is busy: it must not call the engine or its sequences. */
 typedef struct rsr_probe_point {
     uint32_t size_bytes;
-    enum { RSR_PROBE_LINEAR_INPUT, RSR_PROBE_LINEAR_OUTPUT, RSR_PROBE_NORM_OUTPUT,
-           RSR_PROBE_ATTENTION_INPUT, RSR_PROBE_ATTENTION_OUTPUT, RSR_PROBE_LOGITS_INPUT } kind;
+    rsr_probe_kind kind;
     uint32_t block;         /* UINT32_MAX: none */
     const char *role;       /* "q", "gate", ... of a linear; a norm's name; "" else */
     void *data;             /* LINEAR_INPUT: activation rows (rsr_abi.h) of a layer that multiplies int8;
@@ -215,7 +246,7 @@ typedef struct rsr_engine_options {
                                scale a row). Attention is then computed over what is stored, exactly as
                                over the same numbers in f32. NULL or "": f32 */
 } rsr_engine_options;
-#define RSR_ENGINE_OPTIONS_INIT {.size_bytes = sizeof(rsr_engine_options)}
+#define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_create(rsr_model *model,
                                                       const rsr_engine_options *options,
@@ -229,7 +260,7 @@ typedef struct rsr_engine_info {
     uint64_t kv_bytes, arena_bytes;
     const char *kv_type;            /* "f32", "bf16", "f16", "int8" */
 } rsr_engine_info;
-#define RSR_ENGINE_INFO_INIT {.size_bytes = sizeof(rsr_engine_info)}
+#define RSR_ENGINE_INFO_INIT RSR_SIZED(rsr_engine_info)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
                                                         rsr_engine_info *info);
 
@@ -272,7 +303,7 @@ typedef struct rsr_attention_stats {
     double max_error;               /* largest certified_error (rsr_louver.h) */
     double max_storage_error;       /* largest storage_error (rsr_louver.h) */
 } rsr_attention_stats;
-#define RSR_ATTENTION_STATS_INIT {.size_bytes = sizeof(rsr_attention_stats)}
+#define RSR_ATTENTION_STATS_INIT RSR_SIZED(rsr_attention_stats)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset,
                                                                rsr_attention_stats *stats);
 
@@ -285,7 +316,7 @@ typedef struct rsr_head_stats {
     uint64_t plane2;                /* of its second one, */
     uint64_t exact;                 /* and of the head */
 } rsr_head_stats;
-#define RSR_HEAD_STATS_INIT {.size_bytes = sizeof(rsr_head_stats)}
+#define RSR_HEAD_STATS_INIT RSR_SIZED(rsr_head_stats)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_head_stats(rsr_engine *engine, bool reset,
                                                           rsr_head_stats *stats);
 
@@ -339,7 +370,7 @@ typedef struct rsr_batch {
     size_t n_picks;
     uint32_t *picked;       /* [n_picks] tokens */
 } rsr_batch;
-#define RSR_BATCH_INIT {.size_bytes = sizeof(rsr_batch)}
+#define RSR_BATCH_INIT RSR_SIZED(rsr_batch)
 
 /* Evaluates all entries and appends them to their sequences: a prompt, one decode step of many
  * sequences and a verification are the same call. On failure no sequence has changed. */
@@ -405,13 +436,20 @@ typedef struct rsr_generated {
 } rsr_generated;
 typedef bool rsr_generate_fn(void *user, const rsr_generated *generated);
 
+typedef enum rsr_stop_reason {
+    RSR_STOP_LENGTH,    /* max_tokens */
+    RSR_STOP_TOKEN,     /* a stop token */
+    RSR_STOP_CONTEXT,   /* the engine's context is full */
+    RSR_STOP_CALLBACK
+} rsr_stop_reason;
+
 typedef struct rsr_generate_result {
     uint32_t size_bytes;
     uint32_t prompt_tokens, tokens;
     uint64_t prefill_ns, decode_ns;
-    enum { RSR_STOP_LENGTH, RSR_STOP_TOKEN, RSR_STOP_CONTEXT, RSR_STOP_CALLBACK } stop_reason;
+    rsr_stop_reason stop_reason;
 } rsr_generate_result;
-#define RSR_GENERATE_RESULT_INIT {.size_bytes = sizeof(rsr_generate_result)}
+#define RSR_GENERATE_RESULT_INIT RSR_SIZED(rsr_generate_result)
 
 /* Appends the prompt to the sequence and generates. The last token produced is not yet in the
  * sequence: to go on after it, begin the next call's prompt_tokens with it. Sampling is rsr_sample

@@ -8,13 +8,15 @@
  *     rsr_error err = RSR_ERROR_INIT;
  *     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
  *     rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
- *     rsr_louver *index;
+ *     rsr_louver *index = NULL;
  *     options.head_dim = 128;
- *     if (rsr_louver_create(&options, &index, &err) != RSR_OK) { puts(err.message); return 1; }
- *     rsr_louver_append(index, keys, values, n_keys, &err);
  *     query.q = q; query.n_heads = 4; query.out = out;
- *     rsr_louver_threshold_parse("mass:1e-3", &query.threshold, &err);
- *     rsr_louver_attend(index, &query, NULL, &err);
+ *     if (rsr_louver_create(&options, &index, &err) != RSR_OK ||
+ *         rsr_louver_append(index, keys, values, n_keys, &err) != RSR_OK ||
+ *         rsr_louver_threshold_parse("mass:1e-3", &query.threshold, &err) != RSR_OK ||
+ *         rsr_louver_attend(index, &query, NULL, &err) != RSR_OK)
+ *         puts(err.message);
+ *     rsr_louver_destroy(index);
  *
  * The rules of rsr.h hold (ownership, errors, options, silence). An index belongs to one thread at
  * a time; a fork and its origin may belong to different ones. It has no threads of its own, so
@@ -75,7 +77,7 @@ typedef struct rsr_louver_info {
     const char *kernel;     /* that scans, chosen for this CPU */
     const char *kv_type;    /* "f32", "bf16", "f16", "int8" */
 } rsr_louver_info;
-#define RSR_LOUVER_INFO_INIT {.size_bytes = sizeof(rsr_louver_info)}
+#define RSR_LOUVER_INFO_INIT RSR_SIZED(rsr_louver_info)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
                                                         rsr_louver_info *info);
 
@@ -167,7 +169,7 @@ typedef struct rsr_louver_stats {
     uint32_t plane2;                /* the second plane */
     uint32_t exact;                 /* the key itself, those of the open page included */
 } rsr_louver_stats;
-#define RSR_LOUVER_STATS_INIT {.size_bytes = sizeof(rsr_louver_stats)}
+#define RSR_LOUVER_STATS_INIT RSR_SIZED(rsr_louver_stats)
 
 /* stats may be NULL. RSR_ERR_NUMERIC if a query or the threshold is NaN, or a query infinite. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_attend(rsr_louver *index,
