@@ -110,6 +110,8 @@ typedef struct rsr_open_options {
 } rsr_open_options;
 #define RSR_OPEN_OPTIONS_INIT {sizeof(rsr_open_options), NULL, RSR_PAGES_AUTO}
 
+/* The file stays mapped until the process ends. To replace it, rename another one to its name, which
+ * rsr_open then opens. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_open(const char *path, const rsr_open_options *options,
                                              rsr_model **model, rsr_error *err);
 

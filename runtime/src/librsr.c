@@ -50,15 +50,22 @@ rsr_status rsr_open_query(const struct rsr_module *(*query)(uint32_t, const stru
     return module->api->open(module, &host, options, model, err);
 }
 
-/* dlopen looks up a name without a slash in the library path; a model is a file. Returns owned. */
-static char *file_path(const char *path) {
-    const char *prefix = strchr(path, '/') == NULL ? "./" : "";
-    const size_t capacity = strlen(prefix) + strlen(path) + 1;
-    char *result = malloc(capacity);
-    if (result != NULL) {
-        memcpy(result, prefix, strlen(prefix));
-        memcpy(result + strlen(prefix), path, strlen(path) + 1);
-    }
+/* dlopen looks up a name without a slash in the library path; a model is a file. It also knows what
+ * it has loaded by name first, whatever file has the name now: `number` of a file, unless it is NULL,
+ * is spelled in front of its name, a bit as ./ or .//, so that another file has another path. Returns
+ * owned. */
+static char *file_path(const char *path, const struct stat *number) {
+    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+    const uint64_t words[] = {number == NULL ? 0 : number->st_dev, number == NULL ? 0 : number->st_ino};
+    const size_t n_bits = number == NULL ? 0 : 64 * sizeof(words) / sizeof(words[0]);
+    char *result = malloc(strlen(path) + strlen("./") + n_bits * strlen(".//") + 1);
+    if (result == NULL)
+        return NULL;
+    char *end = stpcpy(result, slash == NULL ? "./" : "");
+    end = mempcpy(end, path, (size_t)(name - path));
+    for (size_t i = 0; i < n_bits; i++)
+        end = stpcpy(end, (words[i / 64] >> i % 64 & 1) != 0 ? ".//" : "./");
+    strcpy(end, name);
     return result;
 }
 
@@ -85,37 +92,59 @@ static rsr_status check_segments(int fd, uint64_t file_bytes, const char *path, 
     return RSR_OK;
 }
 
-static rsr_status check_file(const char *path, rsr_error *err) {
-    struct stat info;
+static rsr_status check_file(const char *path, struct stat *info, rsr_error *err) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block */
-    if (fd < 0 || fstat(fd, &info) != 0) {
+    if (fd < 0 || fstat(fd, info) != 0) {
         const int reason = errno;
         if (fd >= 0)
             close(fd);
         return rsr_fail(err, RSR_ERR_FILE, "%s: %s", path, strerror(reason));
     }
     rsr_status status =
-        S_ISREG(info.st_mode)
-            ? check_segments(fd, (uint64_t)info.st_size, path, err)
+        S_ISREG(info->st_mode)
+            ? check_segments(fd, (uint64_t)info->st_size, path, err)
             : rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s is not a file", path);
     close(fd);
     return status;
 }
 
+static rsr_status load_file(const char *path, const struct stat *info, void **handle,
+                            rsr_error *err) {
+    char *file = file_path(path, NULL), *numbered = file_path(path, info);
+    rsr_status status = RSR_OK;
+    if (file == NULL || numbered == NULL) {
+        status = rsr_fail(err, RSR_ERR_MEMORY, "no memory for a path");
+    } else {
+        void *known = dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+        if (known != NULL)
+            dlclose(known);
+        const char *name = known == NULL ? file : numbered;
+        void *loaded = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+        if (loaded != NULL) {
+            *handle = loaded;
+        } else {
+            const char *why = dlerror();
+            const bool names_it = strncmp(why, name, strlen(name)) == 0;
+            status = rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s%s",
+                              names_it ? file : "", why + (names_it ? strlen(name) : 0));
+        }
+    }
+    free(file);
+    free(numbered);
+    return status;
+}
+
 rsr_status rsr_open(const char *path, const rsr_open_options *options, rsr_model **model,
                     rsr_error *err) {
+    struct stat info;
+    void *handle = NULL;
     if (path == NULL || model == NULL)
         return refuse_null(err, path == NULL ? "path" : "result pointer");
-    rsr_status status = check_file(path, err);
+    rsr_status status = check_file(path, &info, err);
+    if (status == RSR_OK)
+        status = load_file(path, &info, &handle, err);
     if (status != RSR_OK)
         return status;
-    char *file = file_path(path);
-    if (file == NULL)
-        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a path");
-    void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-    free(file);
-    if (handle == NULL)
-        return rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s", dlerror());
     void *symbol = dlsym(handle, "rsr_module_query");
     if (symbol == NULL) {
         dlclose(handle);
