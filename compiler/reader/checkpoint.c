@@ -417,14 +417,41 @@ static enum rsrc_status check_vocabulary(const struct opening *opening, const ch
     return RSRC_OK;
 }
 
+/* Files that versions of transformers wrote before tokenizer_config.json listed all added tokens. */
+static enum rsrc_status read_older_files(struct opening *opening) {
+    static const struct {
+        const char *name;
+        enum rsrc_status (*parse)(struct rsrc_diag *, struct rsrc_arena *, const char *,
+                                  const uint8_t *, uint64_t, struct rsr_tokenizer *);
+    } FILES[] = {
+        {"special_tokens_map.json", rsrc_parse_special_tokens},
+        {"added_tokens.json", rsrc_parse_added_tokens},
+    };
+    const struct rsrc_mapping *mapping;
+    for (size_t i = 0; i < sizeof(FILES) / sizeof(FILES[0]); i++) {
+        const char *path = beside(opening, FILES[i].name);
+        if (exists(path) &&
+            (open_file(opening, path, &mapping) != RSRC_OK ||
+             FILES[i].parse(opening->diag, opening->arena, mapping->path, mapping->data,
+                            mapping->size_bytes, &opening->out->tokenizer) != RSRC_OK)) {
+            return RSRC_FAILED;
+        }
+    }
+    return RSRC_OK;
+}
+
 static enum rsrc_status read_tokenizer_config(struct opening *opening) {
     struct rsr_tokenizer *tokenizer = &opening->out->tokenizer;
     const struct rsrc_mapping *mapping;
     const char *path = beside(opening, "tokenizer_config.json");
+    bool lists_added = false;
     if (exists(path) &&
         (open_file(opening, path, &mapping) != RSRC_OK ||
          rsrc_parse_tokenizer_config(opening->diag, opening->arena, mapping->path, mapping->data,
-                                     mapping->size_bytes, tokenizer) != RSRC_OK)) {
+                                     mapping->size_bytes, tokenizer, &lists_added) != RSRC_OK)) {
+        return RSRC_FAILED;
+    }
+    if (!lists_added && read_older_files(opening) != RSRC_OK) {
         return RSRC_FAILED;
     }
     path = beside(opening, "chat_template.jinja");

@@ -38,12 +38,32 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *d
 /* Float masters of BitNet that only their tensors tell: projections with norms of their own. */
 void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint);
 
-/* chat_template, bos_token and eos_token of tokenizer_config.json. */
+/* chat_template, bos_token and eos_token of tokenizer_config.json; what it says of tokens must agree
+ * with the tokenizer's section, if there is one. *lists_added: the older files beside it, which are
+ * the next two, do not count. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag,
                                                             struct rsrc_arena *arena,
                                                             const char *name, const uint8_t *bytes,
                                                             uint64_t size_bytes,
-                                                            struct rsr_tokenizer *tokenizer);
+                                                            struct rsr_tokenizer *tokenizer,
+                                                            bool *lists_added);
+/* bos_token and eos_token of special_tokens_map.json. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_special_tokens(struct rsrc_diag *diag,
+                                                          struct rsrc_arena *arena,
+                                                          const char *name, const uint8_t *bytes,
+                                                          uint64_t size_bytes,
+                                                          struct rsr_tokenizer *tokenizer);
+/* Nothing of added_tokens.json; what it has must be in the tokenizer's section. */
+RSRC_NODISCARD enum rsrc_status rsrc_parse_added_tokens(struct rsrc_diag *diag,
+                                                        struct rsrc_arena *arena, const char *name,
+                                                        const uint8_t *bytes, uint64_t size_bytes,
+                                                        struct rsr_tokenizer *tokenizer);
+/* tokenizer_added.c: are the tokens of an object of one of these files those of the section? */
+enum rsrc_beside { RSRC_BESIDE_SETTINGS, RSRC_BESIDE_MAP, RSRC_BESIDE_LIST };
+RSRC_NODISCARD enum rsrc_status rsrc_check_added_tokens(struct rsrc_diag *diag,
+                                                        struct rsrc_arena *arena, const char *file,
+                                                        enum rsrc_beside kind, json_t *root,
+                                                        const struct rsr_tokenizer *tokenizer);
 
 /* The text of chat_template.jinja, which wins over the one of tokenizer_config.json. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_chat_template(struct rsrc_diag *diag,

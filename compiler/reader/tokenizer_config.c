@@ -1,5 +1,6 @@
 /* tokenizer_config.c - what applications need besides the tokenizer: the chat template and the
- * texts of the begin and end tokens, from tokenizer_config.json and chat_template.jinja.
+ * texts of the begin and end tokens, from tokenizer_config.json, special_tokens_map.json and
+ * chat_template.jinja. tokenizer_added.c compares what these files say of tokens.
  *
  * A template is Jinja source and is passed on as it is; the runtime decides what it understands.
  */
@@ -85,27 +86,67 @@ static enum rsrc_status read_template(struct rsrc_diag *diag, struct rsrc_arena 
                         tokenizer);
 }
 
-enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                             const char *name, const uint8_t *bytes,
-                                             uint64_t size_bytes, struct rsr_tokenizer *tokenizer) {
+static enum rsrc_status read_texts(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                   const char *file, const json_t *root,
+                                   struct rsr_tokenizer *tokenizer) {
+    return read_token_text(diag, arena, file, root, "bos_token", &tokenizer->bos_text) == RSRC_OK
+               ? read_token_text(diag, arena, file, root, "eos_token", &tokenizer->eos_text)
+               : RSRC_FAILED;
+}
+
+static enum rsrc_status parse_beside(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                     const char *name, const uint8_t *bytes, uint64_t size_bytes,
+                                     enum rsrc_beside kind, struct rsr_tokenizer *tokenizer,
+                                     bool *lists_added) {
     json_t *root;
     if (rsrc_json_parse(diag, name, bytes, size_bytes, SLUG, &root) != RSRC_OK) {
         return RSRC_FAILED;
     }
     struct rsr_tokenizer result = *tokenizer;
-    enum rsrc_status status = RSRC_FAILED;
+    enum rsrc_status status = RSRC_OK;
     if (!json_is_object(root)) {
         const struct rsrc_place place = {.file = name, .line = 1, .column = 1};
         rsrc_error(diag, "tokenizer-config-field", &place, NULL,
                    "the file holds %s where an object is expected", rsrc_json_type_name(root));
-    } else if (read_token_text(diag, arena, name, root, "bos_token", &result.bos_text) == RSRC_OK &&
-               read_token_text(diag, arena, name, root, "eos_token", &result.eos_text) == RSRC_OK &&
-               read_template(diag, arena, name, root, &result) == RSRC_OK) {
+        status = RSRC_FAILED;
+    }
+    if (status == RSRC_OK && kind != RSRC_BESIDE_LIST) {
+        status = read_texts(diag, arena, name, root, &result);
+    }
+    if (status == RSRC_OK && kind == RSRC_BESIDE_SETTINGS) {
+        status = read_template(diag, arena, name, root, &result);
+    }
+    if (status == RSRC_OK && result.section != NULL) {
+        status = rsrc_check_added_tokens(diag, arena, name, kind, root, &result);
+    }
+    if (status == RSRC_OK) {
         *tokenizer = result;
-        status = RSRC_OK;
+        *lists_added = json_object_get(root, "added_tokens_decoder") != NULL;
     }
     json_decref(root);
     return status;
+}
+
+enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                             const char *name, const uint8_t *bytes,
+                                             uint64_t size_bytes, struct rsr_tokenizer *tokenizer,
+                                             bool *lists_added) {
+    return parse_beside(diag, arena, name, bytes, size_bytes, RSRC_BESIDE_SETTINGS, tokenizer,
+                        lists_added);
+}
+
+enum rsrc_status rsrc_parse_special_tokens(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                           const char *name, const uint8_t *bytes,
+                                           uint64_t size_bytes, struct rsr_tokenizer *tokenizer) {
+    bool unused;
+    return parse_beside(diag, arena, name, bytes, size_bytes, RSRC_BESIDE_MAP, tokenizer, &unused);
+}
+
+enum rsrc_status rsrc_parse_added_tokens(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                         const char *name, const uint8_t *bytes,
+                                         uint64_t size_bytes, struct rsr_tokenizer *tokenizer) {
+    bool unused;
+    return parse_beside(diag, arena, name, bytes, size_bytes, RSRC_BESIDE_LIST, tokenizer, &unused);
 }
 
 enum rsrc_status rsrc_parse_chat_template(struct rsrc_diag *diag, struct rsrc_arena *arena,

@@ -91,8 +91,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes) {
     fuzz_target_end(&target, accepted);
 
     fuzz_target_begin(&target);
-    accepted = rsrc_parse_tokenizer_config(target.diag, &target.arena, "tokenizer_config.json",
-                                           bytes, size_bytes, &tokenizer) == RSRC_OK;
+    static const char known[] =
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},"
+        "\"added_tokens\":[{\"id\":1,\"content\":\"<s>\"}],"
+        "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}}";
+    bool lists_added;
+    accepted =
+        rsrc_parse_tokenizer(target.diag, &target.arena, "tokenizer.json", (const uint8_t *)known,
+                             sizeof(known) - 1, &tokenizer) == RSRC_OK &&
+        rsrc_parse_tokenizer_config(target.diag, &target.arena, "tokenizer_config.json", bytes,
+                                    size_bytes, &tokenizer, &lists_added) == RSRC_OK;
     assert(tokenizer.bos_text != NULL && tokenizer.eos_text != NULL);
     fuzz_target_end(&target, accepted);
     return 0;

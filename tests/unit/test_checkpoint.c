@@ -54,7 +54,8 @@ static const char CONFIG[] =
     "\"max_position_embeddings\":16,\"quantization_config\":{\"quant_method\":\"bitnet\"}}";
 
 static const char TOKENIZER[] =
-    "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]},"
+    "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"<s>\":1,\"aa\":2},\"merges\":[\"a a\"]},"
+    "\"added_tokens\":[{\"id\":1,\"content\":\"<s>\"}],"
     "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}}";
 
 #define INDEX "model.safetensors.index.json"
@@ -139,11 +140,31 @@ static void test_model(void) {
         reader_test_end(&test);
     }
     put_text("chat_template.jinja", "new");
+    put_text("special_tokens_map.json", "{\"eos_token\":{\"content\":\"<s>\"}}");
+    put_text("added_tokens.json", "{\"<s>\":1}");
     if (read_ok(&test, "", &checkpoint)) {
         CHECK_STR(checkpoint.tokenizer.chat_template, "new");
+        CHECK_STR(checkpoint.tokenizer.eos_text, "<s>");
+        CHECK_INT(checkpoint.n_files, 8);
         rsrc_checkpoint_close(&checkpoint);
     }
     reader_test_end(&test);
+
+    /* What lists all added tokens stands for the older files. */
+    put_text("tokenizer_config.json", "{\"added_tokens_decoder\":{}}");
+    if (read_ok(&test, "", &checkpoint)) {
+        CHECK_STR(checkpoint.tokenizer.eos_text, "");
+        CHECK_INT(checkpoint.n_files, 6);
+        rsrc_checkpoint_close(&checkpoint);
+    }
+    reader_test_end(&test);
+    put_text("tokenizer_config.json", "{}");
+    put_text("added_tokens.json", "{\"b\":2}");
+    check_refused("", "tokenizer-added-token", "'b'");
+    unlink(path_of("added_tokens.json"));
+    put_text("special_tokens_map.json", "{\"pad_token\":\"b\"}");
+    check_refused("", "tokenizer-added-token", "pad_token");
+    unlink(path_of("special_tokens_map.json"));
 
     put_weights("second.safetensors", "w", 7);
     check_refused("", "checkpoint-no-weights", "several");

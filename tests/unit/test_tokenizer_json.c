@@ -677,9 +677,10 @@ static void test_tokenizer_config(void) {
         struct reader_test test;
         struct rsr_tokenizer tokenizer = {.bos_text = "old", .eos_text = ""};
         reader_test_begin(&test);
+        bool lists_added = false;
         enum rsrc_status status = rsrc_parse_tokenizer_config(
             test.diag, &test.arena, "tokenizer_config.json", (const uint8_t *)cases[i].text,
-            strlen(cases[i].text), &tokenizer);
+            strlen(cases[i].text), &tokenizer, &lists_added);
         if (cases[i].slug == NULL) {
             CHECK(status == RSRC_OK);
             CHECK_STR(reader_test_text(&test), "");
@@ -698,13 +699,118 @@ static void test_tokenizer_config(void) {
     }
 }
 
+/* What else stands beside tokenizer.json must name its added tokens, here <s> with rstrip and the
+ * plain one with lstrip. */
+static void test_added_tokens(void) {
+    static const char S[] = "\"content\":\"<s>\",\"rstrip\":true,\"normalized\":false";
+    static const struct {
+        enum rsrc_beside kind;
+        const char *text, *slug; /* slug NULL: accepted */
+        const char *words;
+    } cases[] = {
+        {RSRC_BESIDE_SETTINGS, "{\"bos_token\":\"<s>\",\"pad_token\":\"\",\"unk_token\":null}",
+         NULL, NULL},
+        {RSRC_BESIDE_SETTINGS, "{\"added_tokens_decoder\":{\"259\":{%s}}}", NULL, NULL},
+        {RSRC_BESIDE_SETTINGS,
+         "{\"added_tokens_decoder\":{\"259\":{\"content\":\"<s>\",\"rstrip\":true,"
+         "\"special\":true}}}",
+         NULL, NULL},
+        {RSRC_BESIDE_SETTINGS,
+         "{\"add_bos_token\":true,\"bos_token\":\"<s>\",\"add_eos_token\":false}", NULL, NULL},
+        {RSRC_BESIDE_SETTINGS, "{\"add_bos_token\":true,\"bos_token\":null}", NULL, NULL},
+        {RSRC_BESIDE_SETTINGS,
+         "{\"add_bos_token\":false,\"bos_token\":\"<s>\","
+         "\"tokenizer_class\":\"PreTrainedTokenizerFast\"}",
+         NULL, NULL},
+        {RSRC_BESIDE_MAP, "{\"bos_token\":{%s},\"additional_special_tokens\":[\"<s>\"]}", NULL,
+         NULL},
+        {RSRC_BESIDE_LIST, "{\"<s>\":259}", NULL, NULL},
+        {RSRC_BESIDE_SETTINGS, "{\"pad_token\":\"ab\"}", "tokenizer-added-token", "pad_token"},
+        {RSRC_BESIDE_SETTINGS, "{\"image_token\":{\"content\":\"x\"}}", "tokenizer-added-token",
+         "image_token"},
+        {RSRC_BESIDE_SETTINGS, "{\"extra_special_tokens\":{\"image\":\"x\"}}",
+         "tokenizer-added-token", "extra_special_tokens"},
+        {RSRC_BESIDE_SETTINGS, "{\"additional_special_tokens\":[\"<s>\",\"x\"]}",
+         "tokenizer-added-token", "additional_special_tokens"},
+        {RSRC_BESIDE_SETTINGS, "{\"additional_special_tokens\":[3]}", "tokenizer-config-field",
+         "additional_special_tokens"},
+        {RSRC_BESIDE_SETTINGS, "{\"added_tokens_decoder\":[]}", "tokenizer-config-field",
+         "added_tokens_decoder"},
+        {RSRC_BESIDE_SETTINGS, "{\"added_tokens_decoder\":{\"259\":\"<s>\"}}",
+         "tokenizer-config-field", "added_tokens_decoder"},
+        {RSRC_BESIDE_SETTINGS, "{\"added_tokens_decoder\":{\"259\":{}}}", "tokenizer-config-field",
+         "added_tokens_decoder"},
+        {RSRC_BESIDE_SETTINGS, "{\"added_tokens_decoder\":{\"260\":{\"content\":\"x\"}}}",
+         "tokenizer-added-token", "'x'"},
+        {RSRC_BESIDE_SETTINGS, "{\"added_tokens_decoder\":{\"259\":{%s,\"lstrip\":true}}}",
+         "tokenizer-added-token", "lstrip"},
+        {RSRC_BESIDE_SETTINGS, "{\"added_tokens_decoder\":{\"259\":{%s,\"single_word\":true}}}",
+         "tokenizer-added-token", "single_word"},
+        {RSRC_BESIDE_SETTINGS,
+         "{\"added_tokens_decoder\":{\"259\":{\"content\":\"<s>\",\"rstrip\":true}}}",
+         "tokenizer-added-token", "normalized"},
+        {RSRC_BESIDE_SETTINGS,
+         "{\"added_tokens_decoder\":{\"259\":{\"content\":\"<s>\",\"special\":true}}}",
+         "tokenizer-added-token", "rstrip"},
+        {RSRC_BESIDE_SETTINGS, "{\"split_special_tokens\":true}", "tokenizer-config-unsupported",
+         "split_special_tokens"},
+        {RSRC_BESIDE_SETTINGS, "{\"add_bos_token\":false,\"bos_token\":\"<s>\"}",
+         "tokenizer-config-contradiction", "add_bos_token"},
+        {RSRC_BESIDE_SETTINGS,
+         "{\"add_eos_token\":true,\"eos_token\":\"<s>\",\"tokenizer_class\":\"LlamaTokenizer\"}",
+         "tokenizer-config-contradiction", "add_eos_token"},
+        {RSRC_BESIDE_MAP, "{\"sep_token\":\"x\"}", "tokenizer-added-token", "sep_token"},
+        {RSRC_BESIDE_LIST, "{\"<s>\":259,\"x\":261}", "tokenizer-added-token", "'x'"},
+    };
+    json_t *root = make_tokenizer();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_tokenizer tokenizer;
+        char text[256];
+        bool lists_added = false;
+        const char *mark = strstr(cases[i].text, "%s");
+        const size_t n_front =
+            mark == NULL ? strlen(cases[i].text) : (size_t)(mark - cases[i].text);
+        snprintf(text, sizeof(text), "%.*s%s%s", (int)n_front, cases[i].text, mark == NULL ? "" : S,
+                 mark == NULL ? "" : mark + 2);
+        CHECK(parse(&test, root, &tokenizer) == RSRC_OK);
+        const uint8_t *bytes = (const uint8_t *)text;
+        enum rsrc_status status = RSRC_FAILED;
+        switch (cases[i].kind) {
+        case RSRC_BESIDE_SETTINGS:
+            status = rsrc_parse_tokenizer_config(test.diag, &test.arena, "t", bytes, strlen(text),
+                                                 &tokenizer, &lists_added);
+            CHECK(status != RSRC_OK || lists_added == (strstr(text, "added_tokens") != NULL));
+            break;
+        case RSRC_BESIDE_MAP:
+            status = rsrc_parse_special_tokens(test.diag, &test.arena, "t", bytes, strlen(text),
+                                               &tokenizer);
+            CHECK_STR(tokenizer.bos_text, cases[i].slug == NULL ? "<s>" : "");
+            break;
+        case RSRC_BESIDE_LIST:
+            status = rsrc_parse_added_tokens(test.diag, &test.arena, "t", bytes, strlen(text),
+                                             &tokenizer);
+            break;
+        }
+        CHECK((status == RSRC_OK) == (cases[i].slug == NULL));
+        if (cases[i].slug == NULL)
+            CHECK_STR(reader_test_text(&test), "");
+        else
+            check_one_error(&test, cases[i].slug, cases[i].words);
+        reader_test_end(&test);
+    }
+    json_decref(root);
+}
+
 static void test_chat_template(void) {
     struct reader_test test;
     struct rsr_tokenizer tokenizer = {.chat_template = "old"};
     static const char *const named = "{\"chat_template\":[{\"name\":\"tool\",\"template\":\"t\"}]}";
     reader_test_begin(&test);
+    bool lists_added = true;
     CHECK(rsrc_parse_tokenizer_config(test.diag, &test.arena, "t", (const uint8_t *)named,
-                                      strlen(named), &tokenizer) == RSRC_OK);
+                                      strlen(named), &tokenizer, &lists_added) == RSRC_OK);
+    CHECK(!lists_added);
     CHECK_INT(rsrc_diag_error_count(test.diag), 0);
     CHECK(strstr(reader_test_text(&test), "[tokenizer-chat-template]") != NULL);
     CHECK_STR(tokenizer.chat_template, "old");
@@ -732,6 +838,7 @@ int main(void) {
     test_long_added_token();
     test_too_many_splits();
     test_tokenizer_config();
+    test_added_tokens();
     test_chat_template();
     return CHECK_EXIT();
 }
