@@ -4,8 +4,8 @@
  * the flags of the former's added_tokens_decoder win, and reads special_tokens_map.json and
  * added_tokens.json where there is no added_tokens_decoder. save_pretrained() writes all of them
  * alike, so that files that differ were edited, or come from different models: they are refused.
- * add_bos_token and add_eos_token change a tokenizer of a class of its own in transformers 4, and
- * nothing in transformers 5. Source: PreTrainedTokenizerFast, TokenizersBackend and
+ * add_bos_token, add_eos_token and add_prefix_space change a tokenizer too, by its class and by the
+ * version of transformers: what they say must be what tokenizer.json does. Source: PreTrainedTokenizerFast, TokenizersBackend and
  * PreTrainedTokenizerBase._from_pretrained.
  */
 #include <string.h>
@@ -165,7 +165,34 @@ static enum rsrc_status check_decoder(const struct beside *beside, json_t *token
     return RSRC_OK;
 }
 
-/* ---- tokens around a text -------------------------------------------------------------------- */
+/* ---- what is put around a text --------------------------------------------------------------- */
+
+#define CONTRADICTION "tokenizer-config-contradiction"
+#define CONTRADICTION_HELP                                                                         \
+    "make it what the model was trained with in both files: classes and versions of transformers " \
+    "follow the one or the other"
+
+static const char *class_of(const json_t *root) {
+    const char *name = json_string_value(json_object_get(root, "tokenizer_class"));
+    return name == NULL ? "" : name;
+}
+
+/* Classes that take the post-processor as it is. */
+static bool is_generic(const json_t *root) {
+    return strcmp(class_of(root), "PreTrainedTokenizerFast") == 0 ||
+           strcmp(class_of(root), "TokenizersBackend") == 0;
+}
+
+static bool has_prefix(const char *text, const char *prefix) {
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static enum rsrc_status refuse_setting(const struct beside *beside, const char *key, bool setting,
+                                       const char *does) {
+    return refuse(beside, CONTRADICTION, CONTRADICTION_HELP,
+                  rsrc_arena_printf(beside->arena, "\"%s\" is %s, but tokenizer.json %s", key,
+                                    setting ? "true" : "false", does));
+}
 
 /* Does the setting contradict the tokens that tokenizer.json puts on that side of a text? */
 static enum rsrc_status check_around(const struct beside *beside, const json_t *root,
@@ -178,31 +205,67 @@ static enum rsrc_status check_around(const struct beside *beside, const json_t *
         return RSRC_OK;
     for (uint32_t i = 0; i < n; i++)
         is_there |= tokens[i] == (uint32_t)json_integer_value(id);
-    if (json_is_true(setting) == is_there)
-        return RSRC_OK;
-    return refuse(beside, "tokenizer-config-contradiction",
-                  "set it to what the model was trained with, as tokenizer.json has it, or remove "
-                  "it: versions of transformers differ",
-                  rsrc_arena_printf(beside->arena,
-                                    "\"%s\" is %s, but the post-processor of tokenizer.json %s "
-                                    "'%s'",
-                                    key, is_there ? "false" : "true",
-                                    is_there ? "adds" : "does not add",
-                                    rsrc_quote(beside->arena, text)));
+    return json_is_true(setting) == is_there
+               ? RSRC_OK
+               : refuse_setting(beside, key, !is_there,
+                                rsrc_arena_printf(beside->arena, "%s '%s'",
+                                                  is_there ? "adds" : "does not add",
+                                                  rsrc_quote(beside->arena, text)));
 }
 
-/* These classes take the post-processor as it is. */
-static bool is_generic(const json_t *root) {
-    const char *name = json_string_value(json_object_get(root, "tokenizer_class"));
-    return name != NULL &&
-           (strcmp(name, "PreTrainedTokenizerFast") == 0 || strcmp(name, "TokenizersBackend") == 0);
+static enum rsrc_status check_template(const struct beside *beside, const json_t *root) {
+    const struct rsr_tokenizer *tokenizer = beside->tokenizer;
+    const struct rsr_tokenizer_header *section = tokenizer->section;
+    if (is_generic(root))
+        return RSRC_OK;
+    if (has_prefix(class_of(root), "GPTNeoXTokenizer") && section->n_prefix + section->n_suffix > 0)
+        return refuse(beside, CONTRADICTION,
+                      "give it the tokenizer_class PreTrainedTokenizerFast if the model was "
+                      "trained with these tokens, else remove the template of tokenizer.json",
+                      "tokenizers of class GPTNeoXTokenizer put no tokens around a text, but the "
+                      "post-processor of tokenizer.json does");
+    return check_around(beside, root, "add_bos_token", tokenizer->bos_text, section->prefix_at,
+                        section->n_prefix) == RSRC_OK
+               ? check_around(beside, root, "add_eos_token", tokenizer->eos_text,
+                              section->suffix_at, section->n_suffix)
+               : RSRC_FAILED;
+}
+
+/* Does tokenizer.json put a space in front of a text? */
+static bool adds_space(const struct beside *beside) {
+    const struct rsr_tokenizer_header *section = beside->tokenizer->section;
+    const struct rsr_normalizer *normalizers = part(beside, section->normalizers_at);
+    const struct rsr_pretokenizer *steps = part(beside, section->pretokenizers_at);
+    bool adds = false;
+    for (uint32_t i = 0; i < section->n_normalizers; i++)
+        adds |= normalizers[i].kind == RSR_NORMALIZER_PREPEND;
+    for (uint32_t i = 0; i < section->n_pretokenizers; i++)
+        adds |= (steps[i].kind == RSR_PRETOKENIZER_BYTE_LEVEL ||
+                 steps[i].kind == RSR_PRETOKENIZER_METASPACE) &&
+                steps[i].prefix != RSR_PREFIX_NEVER;
+    return adds;
+}
+
+/* An absent setting is false for classes that have made a ByteLevel of their own; Llama's have
+ * none, and generic ones leave a sequence as it is. */
+static enum rsrc_status check_prefix_space(const struct beside *beside, const json_t *root) {
+    static const char key[] = "add_prefix_space";
+    const struct rsr_tokenizer_header *section = beside->tokenizer->section;
+    const json_t *setting = json_object_get(root, key);
+    const bool is_whole = section->alphabet == RSR_BPE_BYTES && section->n_pretokenizers == 1;
+    const bool adds = adds_space(beside);
+    const bool is_silent = !json_is_boolean(setting);
+    if ((is_generic(root) && !is_whole) || (!is_silent && json_is_true(setting) == adds) ||
+        (is_silent && (!adds || section->alphabet != RSR_BPE_BYTES || class_of(root)[0] == '\0' ||
+                       has_prefix(class_of(root), "LlamaTokenizer"))))
+        return RSRC_OK;
+    return refuse_setting(beside, key, json_is_true(setting),
+                          adds ? "puts a space in front of a text" : "does not put one there");
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
 static enum rsrc_status check_settings(const struct beside *beside, json_t *root) {
-    const struct rsr_tokenizer *tokenizer = beside->tokenizer;
-    const struct rsr_tokenizer_header *section = tokenizer->section;
     json_t *decoder = json_object_get(root, "added_tokens_decoder");
     if (json_is_true(json_object_get(root, "split_special_tokens")))
         return refuse(beside, "tokenizer-config-unsupported",
@@ -210,15 +273,9 @@ static enum rsrc_status check_settings(const struct beside *beside, json_t *root
                       "\"split_special_tokens\" asks for special tokens to be split like any text, "
                       "which is not supported");
     if ((decoder != NULL && check_decoder(beside, decoder) != RSRC_OK) ||
-        check_named(beside, root) != RSRC_OK)
+        check_named(beside, root) != RSRC_OK || check_template(beside, root) != RSRC_OK)
         return RSRC_FAILED;
-    if (is_generic(root))
-        return RSRC_OK;
-    return check_around(beside, root, "add_bos_token", tokenizer->bos_text, section->prefix_at,
-                        section->n_prefix) == RSRC_OK
-               ? check_around(beside, root, "add_eos_token", tokenizer->eos_text,
-                              section->suffix_at, section->n_suffix)
-               : RSRC_FAILED;
+    return check_prefix_space(beside, root);
 }
 
 /* added_tokens.json: token -> id. */

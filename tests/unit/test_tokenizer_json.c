@@ -699,6 +699,60 @@ static void test_tokenizer_config(void) {
     }
 }
 
+/* add_prefix_space beside what tokenizer.json does: "L" a list of a Split and ByteLevel, "B" ByteLevel
+ * alone, "M" Metaspace; "+" with a space in front. */
+static void test_prefix_space(void) {
+    static const struct {
+        const char *kind, *config;
+        bool is_refused;
+    } cases[] = {
+        {"L", "{\"add_prefix_space\":false}", false},
+        {"L", "{\"add_prefix_space\":true}", true},
+        {"L+", "{\"add_prefix_space\":false}", true},
+        {"L+", "{\"add_prefix_space\":null,\"tokenizer_class\":\"Qwen2Tokenizer\"}", true},
+        {"L+", "{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", false},
+        {"L", "{\"add_prefix_space\":true,\"tokenizer_class\":\"TokenizersBackend\"}", false},
+        {"B", "{\"add_prefix_space\":true,\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", true},
+        {"B+", "{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", true},
+        {"B+", "{\"tokenizer_class\":\"LlamaTokenizerFast\"}", false},
+        {"B+", "{}", false},
+        {"B+", "{\"add_prefix_space\":true,\"tokenizer_class\":\"GPT2Tokenizer\"}", false},
+        {"M+", "{\"add_prefix_space\":true}", false},
+        {"M+", "{\"tokenizer_class\":\"GemmaTokenizer\"}", false},
+        {"M+", "{\"add_prefix_space\":false}", true},
+        {"M", "{\"add_prefix_space\":true}", true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_tokenizer tokenizer;
+        bool lists_added;
+        const bool adds = cases[i].kind[1] == '+';
+        char step[160];
+        json_t *root = make_tokenizer();
+        snprintf(step, sizeof(step), "{\"type\":\"ByteLevel\",\"add_prefix_space\":%s}",
+                 adds ? "true" : "false");
+        if (cases[i].kind[0] == 'M') {
+            snprintf(step, sizeof(step),
+                     "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"%s\"}",
+                     adds ? "always" : "never");
+            patch(root, "decoder", step);
+        }
+        patch(root, cases[i].kind[0] == 'L' ? "pre_tokenizer.pretokenizers.1" : "pre_tokenizer",
+              step);
+        CHECK(parse(&test, root, &tokenizer) == RSRC_OK);
+        const enum rsrc_status status = rsrc_parse_tokenizer_config(
+            test.diag, &test.arena, "t", (const uint8_t *)cases[i].config, strlen(cases[i].config),
+            &tokenizer, &lists_added);
+        CHECK_INT(status != RSRC_OK, cases[i].is_refused);
+        if (cases[i].is_refused)
+            check_one_error(&test, "tokenizer-config-contradiction", "add_prefix_space");
+        else
+            CHECK_STR(reader_test_text(&test), "");
+        reader_test_end(&test);
+        json_decref(root);
+    }
+}
+
 /* What else stands beside tokenizer.json must name its added tokens, here <s> with rstrip and the
  * plain one with lstrip. */
 static void test_added_tokens(void) {
@@ -759,6 +813,9 @@ static void test_added_tokens(void) {
         {RSRC_BESIDE_SETTINGS,
          "{\"add_eos_token\":true,\"eos_token\":\"<s>\",\"tokenizer_class\":\"LlamaTokenizer\"}",
          "tokenizer-config-contradiction", "add_eos_token"},
+        {RSRC_BESIDE_SETTINGS,
+         "{\"add_bos_token\":true,\"tokenizer_class\":\"GPTNeoXTokenizerFast\"}",
+         "tokenizer-config-contradiction", "GPTNeoXTokenizer"},
         {RSRC_BESIDE_MAP, "{\"sep_token\":\"x\"}", "tokenizer-added-token", "sep_token"},
         {RSRC_BESIDE_LIST, "{\"<s>\":259,\"x\":261}", "tokenizer-added-token", "'x'"},
     };
@@ -838,6 +895,7 @@ int main(void) {
     test_long_added_token();
     test_too_many_splits();
     test_tokenizer_config();
+    test_prefix_space();
     test_added_tokens();
     test_chat_template();
     return CHECK_EXIT();
