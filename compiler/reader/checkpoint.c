@@ -4,7 +4,8 @@
  *   FILE.npy            a matrix file
  *   FILE.gguf           a model, or FILE-00001-of-0000N.gguf, its first part
  *   FILE.index.json     weight_map: tensor -> shard in the same folder
- *   FOLDER              model.safetensors.index.json, else model.safetensors, else the only one
+ *   FOLDER              model.safetensors.index.json, else model.safetensors, else the only one;
+ *                       not both of the first two, of which transformers reads the other one
  *
  * Every file is mapped and stays so until rsrc_checkpoint_close: tensors borrow their bytes.
  */
@@ -333,12 +334,29 @@ static enum rsrc_status find_only_weights(const struct opening *opening, const c
     return RSRC_OK;
 }
 
+static bool was_read(const struct opening *opening, const char *path) {
+    for (uint32_t i = 0; i < opening->n_files; i++) {
+        if (strcmp(opening->files[i], path) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum rsrc_status read_folder(struct opening *opening) {
     const char *index = beside(opening, INDEX_NAME);
-    if (exists(index)) {
-        return read_sharded(opening, index);
-    }
     const char *single = beside(opening, "model.safetensors");
+    if (exists(index)) {
+        if (read_sharded(opening, index) != RSRC_OK) {
+            return RSRC_FAILED;
+        }
+        return !exists(single) || was_read(opening, single)
+                   ? RSRC_OK
+                   : refuse(opening, "checkpoint-two-models", opening->folder,
+                            "name the one to compile, or remove the other",
+                            "the folder holds both a model.safetensors and the index of another "
+                            "model's shards");
+    }
     if (!exists(single) && find_only_weights(opening, &single) != RSRC_OK) {
         return RSRC_FAILED;
     }
@@ -488,10 +506,24 @@ static enum rsrc_status read_tokenizer(struct opening *opening) {
     return read_tokenizer_config(opening);
 }
 
+/* What transformers would add to the weights. */
+static enum rsrc_status refuse_adapter(const struct opening *opening) {
+    const char *path = beside(opening, "adapter_config.json");
+    return exists(path)
+               ? refuse(opening, "checkpoint-adapter", path,
+                        "merge the adapter into the weights (merge_and_unload of PEFT), or remove "
+                        "its files to compile the model without it",
+                        "an adapter lies beside the model, and adapters are not supported")
+               : RSRC_OK;
+}
+
 /* Of what is not understood in either file, both tell. */
 static enum rsrc_status read_model_files(struct opening *opening, const char *config) {
     const bool goes_on = opening->choices->goes_on;
     const struct rsr_tokenizer none = opening->out->tokenizer;
+    if (refuse_adapter(opening) != RSRC_OK) {
+        return RSRC_FAILED;
+    }
     enum rsrc_status status = read_config(opening, config);
     if (status == RSRC_OK) {
         status = read_modules(opening);

@@ -247,6 +247,21 @@ static void test_shards(void) {
         reader_test_end(&test);
     }
     check_refused(SHARD_1, "checkpoint-shard", INDEX);
+
+    /* transformers would read the other one */
+    put_weights("model.safetensors", "y", 3);
+    check_refused("", "checkpoint-two-models", "model.safetensors");
+    for (size_t i = 0; i < 2; i++) { /* one that is named, or an index of that very file */
+        if (read_ok(&test, i == 0 ? "model.safetensors" : "", &checkpoint)) {
+            CHECK_STR(checkpoint.tensors[0].name, "y");
+            rsrc_checkpoint_close(&checkpoint);
+        }
+        reader_test_end(&test);
+        put_text(INDEX, MAP("\"y\":\"model.safetensors\""));
+    }
+    put_text("adapter_config.json", "{}");
+    check_refused("", "checkpoint-adapter", "adapter_config.json");
+    check_refused("model.safetensors", "checkpoint-adapter", "adapter_config.json");
 }
 
 static void test_refuses_index(void) {
