@@ -124,9 +124,10 @@ static rsr_status load_file(const char *path, const struct stat *info, void **ha
             *handle = loaded;
         } else {
             const char *why = dlerror();
-            const bool names_it = strncmp(why, name, strlen(name)) == 0;
-            status = rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s%s",
-                              names_it ? file : "", why + (names_it ? strlen(name) : 0));
+            if (strncmp(why, name, strlen(name)) == 0)
+                why += strlen(name) + strspn(why + strlen(name), ": ");
+            status = rsr_fail(err, RSR_ERR_FILE,
+                              "cannot load %s, perhaps not a module that rsrc made: %s", file, why);
         }
     }
     free(file);
