@@ -33,7 +33,8 @@
  *               defaults. An option that the model's runtime is too old to know is refused, not
  *               ignored.
  *   Silence     the library never prints, exits, or reads the environment. (The OpenMP runtime that it
- *               takes its threads from reads OMP_* by itself.)
+ *               takes its threads from reads OMP_* by itself, and ends the process where it gets no
+ *               memory or thread.)
  *   Exactness   a token's logits depend on the tokens before it in its sequence and on nothing else:
  *               not on batch, threads, or how the prompt was cut.
  */

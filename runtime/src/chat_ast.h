@@ -13,10 +13,15 @@
 struct chat_arena {
     struct chat_block *blocks;
     size_t used, limit;
+    bool over_limit; /* something was refused for the limit */
 };
 
 void *chat_alloc(struct chat_arena *arena, size_t n_bytes); /* zeroed; NULL: none left */
 void chat_arena_free(struct chat_arena *arena);
+/* Whether `used` and n_bytes more are within the limit. */
+bool chat_is_within(struct chat_arena *arena, size_t used, size_t n_bytes);
+/* Why there is no memory: RSR_ERR_TEXT for the limit, else RSR_ERR_MEMORY. */
+rsr_status chat_refuse_memory(const struct chat_arena *arena, rsr_error *err);
 
 struct chat_string {
     const char *data;

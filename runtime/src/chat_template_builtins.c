@@ -209,7 +209,7 @@ static struct chat_value join_items(const struct chat_call *c, const struct chat
     bool ok = true;
     for (size_t i = 0; ok && i < items.n_items && c->r->status == RSR_OK; i++) {
         struct chat_string s = chat_to_string(c->r, c->line, &items.items[i]);
-        ok = all.size < c->r->arena.limit &&
+        ok = chat_is_within(&c->r->arena, all.size, separator.size + s.size) &&
              (i == 0 || rsr_bytes_append(&all, separator.data, separator.size)) &&
              rsr_bytes_append(&all, s.data, s.size);
     }

@@ -20,8 +20,8 @@ struct writer {
 static void write_value(struct writer *w, const struct chat_value *v, uint32_t depth);
 
 static void put(struct writer *w, const char *text, size_t n) {
-    w->ok =
-        w->ok && n < w->call->r->arena.limit - w->out.size && rsr_bytes_append(&w->out, text, n);
+    w->ok = w->ok && chat_is_within(&w->call->r->arena, w->out.size, n) &&
+            rsr_bytes_append(&w->out, text, n);
 }
 
 static void put_text(struct writer *w, struct chat_string text) {

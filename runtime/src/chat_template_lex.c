@@ -13,8 +13,22 @@ struct chat_block {
     struct chat_block *next;
 };
 
+bool chat_is_within(struct chat_arena *arena, size_t used, size_t n_bytes) {
+    const bool within = n_bytes <= arena->limit && used <= arena->limit - n_bytes;
+    arena->over_limit = arena->over_limit || !within;
+    return within;
+}
+
+rsr_status chat_refuse_memory(const struct chat_arena *arena, rsr_error *err) {
+    if (!arena->over_limit)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the chat template");
+    return rsr_fail(err, RSR_ERR_TEXT,
+                    "the chat template needs more memory than the limit of %zu bytes",
+                    arena->limit);
+}
+
 void *chat_alloc(struct chat_arena *arena, size_t n_bytes) {
-    if (n_bytes > arena->limit || arena->used > arena->limit - n_bytes)
+    if (!chat_is_within(arena, arena->used, n_bytes))
         return NULL;
     struct chat_block *block = calloc(1, sizeof(*block) + n_bytes);
     if (!block)
@@ -53,7 +67,7 @@ struct lexer {
 };
 
 static rsr_status no_memory(struct lexer *l) {
-    return rsr_fail(l->err, RSR_ERR_MEMORY, "no memory for the chat template");
+    return chat_refuse_memory(l->arena, l->err);
 }
 
 static rsr_status refuse(struct lexer *l, const char *what) {

@@ -46,13 +46,16 @@ static struct chat_node *unexpected(struct parser *p) {
     return refuse(p, "an expression that is not understood", CHAT_STRING(""));
 }
 
+static struct chat_node *no_memory(struct parser *p) {
+    if (p->status == RSR_OK)
+        p->status = chat_refuse_memory(p->arena, p->err);
+    return NULL;
+}
+
 static struct chat_node *new_node(struct parser *p, enum chat_node_kind kind) {
     struct chat_node *node = chat_alloc(p->arena, sizeof(*node));
-    if (!node) {
-        if (p->status == RSR_OK)
-            p->status = rsr_fail(p->err, RSR_ERR_MEMORY, "no memory for the chat template");
-        return NULL;
-    }
+    if (!node)
+        return no_memory(p);
     node->kind = kind;
     node->line = p->at->line;
     return node;
@@ -173,7 +176,7 @@ static struct chat_node *parse_string(struct parser *p) {
         struct chat_string more = p->at++->text;
         char *both = chat_alloc(p->arena, node->text.size + more.size + 1);
         if (!both)
-            return refuse(p, "strings that take too much memory", CHAT_STRING(""));
+            return no_memory(p);
         memcpy(both, node->text.data, node->text.size);
         memcpy(both + node->text.size, more.data, more.size);
         node->text = (struct chat_string){both, node->text.size + more.size};

@@ -16,9 +16,7 @@ struct chat_value chat_refuse(struct chat_render *r, uint32_t line, const char *
 
 struct chat_value chat_no_memory(struct chat_render *r) {
     if (r->status == RSR_OK)
-        r->status = rsr_fail(r->err, RSR_ERR_TEXT,
-                             "the chat template needs more memory than the limit of %zu bytes",
-                             r->arena.limit);
+        r->status = chat_refuse_memory(&r->arena, r->err);
     return (struct chat_value){0};
 }
 

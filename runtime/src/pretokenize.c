@@ -227,6 +227,20 @@ static pcre2_code *compile_rewritten(const struct rsr_bytes *pattern, int *code,
     return compiled;
 }
 
+static rsr_status no_memory_to_compile(rsr_error *err) {
+    return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the tokenizer's split pattern");
+}
+
+/* Code 0: PCRE2 was not asked. */
+static rsr_status compile_failed(int code, rsr_error *err) {
+    PCRE2_UCHAR message[128] = "";
+    if (code == 0 || code == PCRE2_ERROR_HEAP_FAILED)
+        return no_memory_to_compile(err);
+    pcre2_get_error_message(code, message, sizeof(message));
+    return rsr_fail(err, RSR_ERR_TEXT, "the tokenizer's split pattern is not valid: %s",
+                    (const char *)message);
+}
+
 rsr_status rsr_splitter_create(const char *pattern, size_t pattern_bytes, uint32_t behavior,
                                bool invert, struct rsr_splitter **splitter, rsr_error *err) {
     if (behavior > 4)
@@ -242,7 +256,7 @@ rsr_status rsr_splitter_create(const char *pattern, size_t pattern_bytes, uint32
     int code = 0;
     size_t offset = 0;
     if (!created || !rsr_bytes_reserve(&w.out, 4 * pattern_bytes)) {
-        status = rsr_fail(err, RSR_ERR_MEMORY, "no memory for the tokenizer's split pattern");
+        status = no_memory_to_compile(err);
     } else if (!rewrite(&w)) {
         size_t end = (size_t)(w.at - pattern), begin = end < 8 ? 0 : end - 8;
         status = rsr_fail(err, RSR_ERR_TEXT,
@@ -250,11 +264,7 @@ rsr_status rsr_splitter_create(const char *pattern, size_t pattern_bytes, uint32
                           "at byte %zu: ...%.*s",
                           end - 1, (int)(end - begin), pattern + begin);
     } else if (!(created->code = compile_rewritten(&w.out, &code, &offset))) {
-        PCRE2_UCHAR message[128] = "out of memory";
-        if (code != 0)
-            pcre2_get_error_message(code, message, sizeof(message));
-        status = rsr_fail(err, RSR_ERR_TEXT, "the tokenizer's split pattern is not valid: %s",
-                          (const char *)message);
+        status = compile_failed(code, err);
     }
     rsr_bytes_free(&w.out);
     if (status != RSR_OK) {

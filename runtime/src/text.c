@@ -27,6 +27,10 @@ rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **te
         created->chat_status =
             rsr_chat_template_parse(module->chat_template, strlen(module->chat_template),
                                     &created->chat, &created->chat_error);
+    if (created->chat_status == RSR_ERR_MEMORY) {
+        rsr_text_destroy(created);
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the chat template");
+    }
     *text = created;
     return RSR_OK;
 }
