@@ -542,6 +542,15 @@ static rsr_louver_threshold random_threshold(struct life *life, const float *q) 
     return threshold;
 }
 
+/* Keys that are attended to were read. Where bounds alone decide about pages, each is skipped or scanned. */
+static void check_counts(const rsr_louver_query *query, const rsr_louver_stats *stats) {
+    const rsr_louver_threshold *t = &query->threshold;
+    for (uint32_t h = 0; h < query->n_heads; h++)
+        CHECK(stats->exact >= query->heads[h].n_attended);
+    if (t->kind == RSR_LOUVER_VALUE && t->value > -INFINITY && t->sinks == 0 && t->window == 0)
+        CHECK_INT(stats->scanned, (stats->pages - stats->pages_skipped) * RSR_PAGE_TOKENS);
+}
+
 static void life_query(struct life *life) {
     static float q[MAX_HEADS * MAX_DIM], out[MAX_HEADS * MAX_DIM];
     static uint32_t indices[MAX_HEADS * MAX_KEYS];
@@ -563,6 +572,7 @@ static void life_query(struct life *life) {
     /* topk and budget may go over keys twice */
     CHECK(stats.exact <= life->n_keys * (is_ranked(query.threshold.kind) ? 2 : 1));
     CHECK(stats.plane2 <= stats.scanned);
+    check_counts(&query, &stats);
     for (uint32_t h = 0; h < query.n_heads; h++) {
         const struct answer a = {q + (size_t)h * life->head_dim, out + (size_t)h * life->head_dim,
                                  indices + (size_t)h * MAX_KEYS, query.threshold, heads[h]};
@@ -664,7 +674,8 @@ static void fill_index(rsr_louver *index, row_fn *row, uint32_t n, uint64_t *sta
 }
 
 /* The 20 best keys of 8192 for each of 4 heads: their thresholds are found first, then asked for. */
-static struct fractions measure(row_fn *row, const char *name, struct fractions *by_mass) {
+static struct fractions measure(row_fn *row, const char *name, struct fractions *by_mass,
+                                struct fractions *by_rank) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
     rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
     rsr_louver_stats stats = RSR_LOUVER_STATS_INIT;
@@ -687,7 +698,7 @@ static struct fractions measure(row_fn *row, const char *name, struct fractions 
     *by_mass = report("  mass:0.1", &stats);
     query.threshold = threshold_of(RSR_LOUVER_TOPK, 0.0, 20);
     CHECK_INT(rsr_louver_attend(index, &query, &stats, NULL), RSR_OK);
-    report("  topk:20", &stats);
+    *by_rank = report("  topk:20", &stats);
     for (uint32_t h = 0; h < 4; h++) {
         CHECK_INT(heads[h].n_attended, 20);
         values[h] = heads[h].threshold;
@@ -702,12 +713,39 @@ static struct fractions measure(row_fn *row, const char *name, struct fractions 
 }
 
 static void test_selectivity(void) {
-    struct fractions mass;
-    const struct fractions g = measure(row_gaussian, "gaussian", &mass);
+    struct fractions mass, rank;
+    const struct fractions g = measure(row_gaussian, "gaussian", &mass, &rank);
     CHECK(g.plane2 < 0.20 && g.exact < 0.02);
-    const struct fractions c = measure(row_clustered, "clustered", &mass);
+    CHECK(rank.scanned <= 1.0 && rank.plane2 < 0.4 && rank.exact < 0.05);
+    const struct fractions c = measure(row_clustered, "clustered", &mass, &rank);
     CHECK(c.plane2 < 0.1 && c.exact < 0.03 && c.skipped > 0.5);
+    CHECK(rank.plane2 < 0.1 && rank.exact < 0.03 && rank.skipped > 0.5);
     CHECK(mass.exact < 0.2);
+}
+
+/* Weights are bounded closely: one by one from above, and from below their sums over scores that are
+ * off. */
+static void test_weights(void) {
+    const struct rsr_ops *ops = rsr_ops_get(RSR_OPS_GENERIC);
+    const float reference = 3.0f;
+    const double error = 0.25;
+    uint64_t state = 5;
+    for (uint32_t n = 1; n <= 64; n++) {
+        float z[64], x[64], y[64];
+        double least = 0.0;
+        for (uint32_t i = 0; i < n; i++) {
+            z[i] = (float)(40.0 * uniform(&state) - 37.0);
+            x[i] = z[i] - reference;
+            least += exp((double)z[i] - (double)reference - error);
+        }
+        louver_exp_upper(ops, y, x, n);
+        for (uint32_t i = 0; i < n; i++) {
+            const double e = exp((double)x[i]);
+            CHECK((double)y[i] >= e && (double)y[i] <= e * (1.0 + 0x1p-18));
+        }
+        const double lower = louver_exp_sum_lower(ops, z, n, reference, error);
+        CHECK(lower <= least && lower >= 0.9 * least);
+    }
 }
 
 /* One long key outweighs 8191 others, on a page that no sample has: mass:EPS must find it by bounds. */
@@ -739,5 +777,6 @@ int main(int argc, char **argv) {
     test_lives(lives > 0 ? (uint32_t)lives : 1, first_seed);
     test_selectivity();
     test_needle();
+    test_weights();
     return CHECK_EXIT();
 }

@@ -60,6 +60,14 @@ static void test_refusals(void) {
     rows[3] = 4.0f;
     query.threshold = threshold_of(RSR_LOUVER_VALUE, NAN, 0);
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
+    query.threshold.value = 0.0;
+    query.values = (const double[]){1.0, NAN};
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK); /* of one head */
+    query.n_heads = 2;
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
+    query.n_heads = 1;
+    query.values = NULL;
+    out[0] = 7.0f;
     query.threshold = threshold_of(RSR_LOUVER_TOPK, 0.0, 0);
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
     query.threshold = threshold_of(RSR_LOUVER_MASS, 1.0, 0);
@@ -402,6 +410,40 @@ static void test_ties(void) {
     rsr_louver_destroy(index);
 }
 
+static double sampled_threshold(rsr_louver *index, const char *threshold) {
+    const float q = 1.0f;
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    rsr_louver_head head;
+    query.q = &q;
+    query.heads = &head;
+    CHECK_INT(rsr_louver_threshold_parse(threshold, &query.threshold, NULL), RSR_OK);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
+    return head.threshold;
+}
+
+/* Thresholds of a sample that is all keys, worked out by hand. */
+static void test_sampled_thresholds(void) {
+    static const float keys[] = {3.0f, 10.0f, 1.0f, 4.0f, 9.0f, 0.0f}; /* gaps 1, 5, 1, 2, 1 */
+    static const struct {
+        const char *threshold;
+        double expected;
+    } cases[] = {{"sample_max:0.5", 7.25},  {"sample_mean_max", 7.25}, {"sample_topk:1", 10.0},
+                 {"sample_topk:5", 1.0},    {"sample_gap:1,1", 4.0},   {"sample_gap:1,2", 4.0},
+                 {"sample_gap:0.4,1", 9.0}, {"sample_gap:0.1,1", 9.0}, {"sample_gap:0.9,9", 9.0},
+                 {"sample_gap:0.5,1", 4.0}};
+    static const float last[] = {5.0f, 4.0f, 2.0f, -9.0f, -10.0f};
+    rsr_louver *index = new_index(1), *other = new_index(1);
+    CHECK_INT(rsr_louver_append(index, keys, keys, 6, NULL), RSR_OK);
+    CHECK_INT(rsr_louver_append(other, last, last, 5, NULL), RSR_OK);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        CHECK(sampled_threshold(index, cases[i].threshold) == cases[i].expected);
+    /* The widest of three gaps is the last one; the second widest comes before it. */
+    CHECK(sampled_threshold(other, "sample_gap:0.8,1") == -9.0);
+    CHECK(sampled_threshold(other, "sample_gap:0.8,2") == 2.0);
+    rsr_louver_destroy(index);
+    rsr_louver_destroy(other);
+}
+
 /* The memory that the index adds: 81 bytes a key with one plane, 150 with two. */
 static void test_memory(void) {
     for (uint32_t planes = 1; planes <= 2; planes++) {
@@ -508,6 +550,7 @@ int main(void) {
     test_sentences();
     test_determinism();
     test_ties();
+    test_sampled_thresholds();
     test_memory();
     test_shelves();
     test_misleading_sample();
