@@ -234,10 +234,8 @@ static void repeat_failed(struct louver_pass *pass, double *proven) {
     pass->closed = 0;
     for (uint32_t h = 0; h < pass->n_heads; h++) {
         struct louver_head_state *head = &pass->heads[h];
-        if (proven[h] >= head->threshold) {
+        if (proven[h] >= head->threshold)
             pass->closed |= UINT64_C(1) << h;
-            continue;
-        }
         head->threshold = proven[h];
     }
     if (pass->closed != louver_all_keys(pass->n_heads)) {
