@@ -7,6 +7,7 @@
 #include "base/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The largest tokenizers in use have 260,000 tokens and 580,000 merges written as pairs: about 0.6
@@ -115,6 +116,66 @@ static enum rsrc_status check_bounds(const struct document *document, const char
     return RSRC_OK;
 }
 
+/* ---- integers that no machine type holds ----------------------------------------------------- */
+
+static bool is_number_char(char c) {
+    return (c >= '0' && c <= '9') || (c != '\0' && strchr("+-.eE", c) != NULL);
+}
+
+/* Of n characters: decimal digits, and more than an int64_t holds? */
+static bool is_big(const char *digits, uint64_t n) {
+    static const char largest[] = "9223372036854775807";
+    const uint64_t n_largest = sizeof(largest) - 1;
+    for (uint64_t i = 0; i < n; i++) {
+        if (digits[i] < '0' || digits[i] > '9') {
+            return false;
+        }
+    }
+    return n > n_largest || (n == n_largest && memcmp(digits, largest, n) > 0);
+}
+
+/* The end of the string or number that begins at `at`, or the next character. */
+static uint64_t skip_token(const char *text, uint64_t size_bytes, uint64_t at) {
+    uint64_t end = at + 1;
+    if (text[at] == '"') {
+        while (end < size_bytes && text[end] != '"') {
+            end += text[end] == '\\' ? 2 : 1;
+        }
+        return end < size_bytes ? end + 1 : size_bytes;
+    }
+    while (is_number_char(text[at]) && end < size_bytes && is_number_char(text[end])) {
+        end++;
+    }
+    return end;
+}
+
+/* Makes reals of integers that are too big, in place: the last two digits become "e2". Python has
+ * no largest integer, and transformers writes int(1e30) for "no maximum". */
+static void shorten_integers(char *text, uint64_t size_bytes) {
+    for (uint64_t at = 0, end; at < size_bytes; at = end) {
+        end = skip_token(text, size_bytes, at);
+        const uint64_t digits = text[at] == '-' ? at + 1 : at;
+        if (is_big(text + digits, end - digits)) {
+            memcpy(text + end - 2, "e2", 2);
+        }
+    }
+}
+
+/* NULL: malformed, or with a number that is no double either. */
+static json_t *load_with_big_integers(const char *text, uint64_t size_bytes, json_error_t *error) {
+    char *copy = malloc((size_t)size_bytes);
+    if (copy == NULL) {
+        return NULL;
+    }
+    memcpy(copy, text, (size_t)size_bytes);
+    shorten_integers(copy, size_bytes);
+    json_t *root = json_loadb(copy, (size_t)size_bytes, JSON_REJECT_DUPLICATES, error);
+    free(copy);
+    return root;
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
 static enum rsrc_status parse_document(const struct document *document, const void *bytes,
                                        uint64_t size_bytes, json_t **out) {
     char slug[SLUG_BYTES];
@@ -129,6 +190,10 @@ static enum rsrc_status parse_document(const struct document *document, const vo
     }
     json_error_t error;
     json_t *root = json_loadb(bytes, (size_t)size_bytes, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL && json_error_code(&error) == json_error_numeric_overflow &&
+        !document->embedded) {
+        root = load_with_big_integers(bytes, size_bytes, &error);
+    }
     if (root == NULL) {
         uint32_t line = error.line > 0 ? (uint32_t)error.line : 0;
         uint32_t column = error.column > 0 ? (uint32_t)error.column : 0;

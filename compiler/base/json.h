@@ -15,14 +15,16 @@
 
 #define RSRC_JSON_MAX_DEPTH 64
 
-/* Parses exactly size_bytes bytes; the top level is an object or an array. `slug` prefixes the
+/* Parses exactly size_bytes bytes; the top level is an object or an array. Integers that no int64_t
+ * holds are read as reals. `slug` prefixes the
  * diagnostics: "<slug>-syntax", "<slug>-depth", "<slug>-too-large", "<slug>-duplicate". The caller
  * owns the reference (json_decref). */
 RSRC_NODISCARD enum rsrc_status rsrc_json_parse(struct rsrc_diag *diag, const char *file,
                                                 const void *bytes, uint64_t size_bytes,
                                                 const char *slug, json_t **out);
 
-/* The same for JSON that begins at byte file_offset of a binary file: places are offsets. */
+/* The same for JSON that begins at byte file_offset of a binary file: places are offsets, and
+ * integers that are too big are refused. */
 RSRC_NODISCARD enum rsrc_status rsrc_json_parse_embedded(struct rsrc_diag *diag, const char *file,
                                                          uint64_t file_offset, const void *bytes,
                                                          uint64_t size_bytes, const char *slug,

@@ -661,6 +661,13 @@ static void test_tokenizer_config(void) {
          NULL, "x", "<s>", "</s>"},
         {"{\"bos_token\":null,\"chat_template\":null}", NULL, NULL, "old", ""},
         {"{\"chat_template\":\"\"}", NULL, NULL, "old", ""},
+        {"{\"model_max_length\":1000000000000000019884624838656,\"bos_token\":"
+         "\"99999999999999999999\"}",
+         NULL, NULL, "99999999999999999999", ""},
+        {"{\"a\\\"9\":-9223372036854775809,\"b\":[18446744073709551616,9223372036854775807,1e2]}",
+         NULL, NULL, "old", ""},
+        {"{\"a\":99999999999999999999,\"b\":1e999}", "tokenizer-config-syntax", NULL, "old", ""},
+        {"{\"a\":99999999999999999999,\"b\":}", "tokenizer-config-syntax", NULL, "old", ""},
         {"{\"chat_template\":[{\"name\":\"tool\",\"template\":\"t\"},"
          "{\"name\":\"default\",\"template\":\"d\"}]}",
          NULL, "d", "old", ""},
