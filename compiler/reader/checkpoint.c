@@ -408,7 +408,7 @@ static enum rsrc_status read_modules(struct opening *opening) {
         if (exists(path) &&
             (open_file(opening, path, &mapping) != RSRC_OK ||
              rsrc_check_sentence_settings(opening->diag, opening->arena, mapping->path,
-                                          mapping->data, mapping->size_bytes) != RSRC_OK)) {
+                                          mapping->data, mapping->size_bytes, config) != RSRC_OK)) {
             return RSRC_FAILED;
         }
     }

@@ -118,11 +118,13 @@ enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *a
 
 enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *name, const uint8_t *bytes,
-                                              uint64_t size_bytes) {
+                                              uint64_t size_bytes, struct rsr_config *config) {
     json_t *root = rsrc_hf_parse(diag, name, bytes, size_bytes);
     if (root == NULL)
         return RSRC_FAILED;
     struct rsrc_hf_document doc = {.diag = diag, .arena = arena, .file = name, .root = root};
+    const uint32_t context = config->hyper.context;
+    const uint32_t max = rsrc_hf_count(&doc, root, "max_seq_length", UINT32_MAX, context);
     if (json_is_true(rsrc_hf_field(root, "do_lower_case")))
         rsrc_hf_refuse(
             &doc, "modules-settings", "give lower-case texts, and set it to false",
@@ -132,7 +134,10 @@ enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsr
                        "put the prompt in front of your texts, and set it to null",
                        "\"default_prompt_name\" asks for a prompt in front of every text");
     json_decref(root);
-    return doc.failed ? RSRC_FAILED : RSRC_OK;
+    if (doc.failed)
+        return RSRC_FAILED;
+    config->hyper.context = max < context ? max : context;
+    return RSRC_OK;
 }
 
 /* ---- BitNet's masters ------------------------------------------------------------------------ */
