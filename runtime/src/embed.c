@@ -92,6 +92,9 @@ rsr_status rsr_api_embed(rsr_engine *engine, const uint32_t *tokens, size_t n_to
                          float *embedding, size_t capacity, rsr_error *err) {
     if (engine == NULL || embedding == NULL || (tokens == NULL && n_tokens > 0))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_embed: a pointer is NULL");
+    rsr_status status = rsr_check_owner(rsr_engine_model(engine)->owner_pid, err);
+    if (status != RSR_OK)
+        return status;
     struct embedding e = {.engine = engine,
                           .hyper = &rsr_engine_model(engine)->module->hyper,
                           .tokens = tokens,
@@ -106,7 +109,7 @@ rsr_status rsr_api_embed(rsr_engine *engine, const uint32_t *tokens, size_t n_to
                         e.hyper->hidden, capacity);
     e.states = malloc((size_t)CHUNK_TOKENS * e.hyper->hidden * sizeof(*e.states));
     e.sums = calloc(e.hyper->hidden, sizeof(*e.sums));
-    rsr_status status = e.states != NULL && e.sums != NULL
+    status = e.states != NULL && e.sums != NULL
                             ? rsr_api_sequence_create(engine, &e.sequence, err)
                             : rsr_fail(err, RSR_ERR_MEMORY, "no memory for an embedding");
     if (status == RSR_OK)

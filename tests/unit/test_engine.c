@@ -649,6 +649,7 @@ static void test_fork(const struct fixture *f, rsr_model *model) {
         wrong += API->sequence_fork(sequence, &other, &err) != RSR_ERR_FORK;
         wrong += API->sequence_truncate(sequence, 0, &err) != RSR_ERR_FORK;
         wrong += API->engine_create(model, NULL, &second, &err) != RSR_ERR_FORK;
+        wrong += API->embed(engine, f->tokens, 1, logits, 128, &err) != RSR_ERR_FORK;
         API->sequence_destroy(sequence);
         API->engine_destroy(engine);
         API->close(model);
