@@ -60,14 +60,15 @@ static void test_refusals(void) {
     rows[3] = 4.0f;
     query.threshold = threshold_of(RSR_LOUVER_VALUE, NAN, 0);
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
-    query.threshold.value = 0.0;
-    query.values = (const double[]){1.0, NAN};
+    query.values = (const double[]){1.0, NAN}; /* instead of the NaN */
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK); /* of one head */
     query.n_heads = 2;
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
     query.n_heads = 1;
     query.values = NULL;
     out[0] = 7.0f;
+    query.threshold = threshold_of(RSR_LOUVER_MASS, NAN, 0);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
     query.threshold = threshold_of(RSR_LOUVER_TOPK, 0.0, 0);
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_ARGUMENT);
     query.threshold = threshold_of(RSR_LOUVER_MASS, 1.0, 0);

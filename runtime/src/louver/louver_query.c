@@ -7,11 +7,12 @@
 #include "runtime.h"
 
 static rsr_status check_threshold(const rsr_louver_query *query, rsr_error *err) {
-    const rsr_louver_threshold *t = &query->threshold;
-    for (uint32_t h = 0; t->kind == RSR_LOUVER_VALUE && h < query->n_heads; h++)
-        if (isnan(query->values != NULL ? query->values[h] : t->value))
+    if (query->threshold.kind != RSR_LOUVER_VALUE || query->values == NULL)
+        return louver_check_threshold(&query->threshold, err);
+    for (uint32_t h = 0; h < query->n_heads; h++)
+        if (isnan(query->values[h]))
             return rsr_fail(err, RSR_ERR_NUMERIC, "the threshold of head %u is not a number", h);
-    return louver_check_threshold(t, err);
+    return RSR_OK;
 }
 
 static rsr_status check_query(const rsr_louver *index, const rsr_louver_query *query,

@@ -48,6 +48,8 @@ rsr_status louver_check_threshold(const rsr_louver_threshold *threshold, rsr_err
     for (size_t i = 0; i < N_RULES; i++) {
         if (rules[i].kind != threshold->kind)
             continue;
+        if (rules[i].has_value && isnan(threshold->value))
+            return rsr_fail(err, RSR_ERR_NUMERIC, "the threshold is not a number");
         if (!in_range(&rules[i], threshold))
             return rsr_fail(err, RSR_ERR_ARGUMENT,
                             "the threshold's numbers are %g and %u; it takes %s", threshold->value,
