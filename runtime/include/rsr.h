@@ -26,9 +26,9 @@
  *   Order       an engine ends after its sequences, a model after its engines.
  *   Threads     a model is immutable and may be shared. An engine runs one call at a time; calls from
  *               several threads wait for each other. A sequence belongs to one thread at a time.
- *   Errors      functions return a status; `err` may be NULL, else it receives one sentence. On
- *               failure no out-parameter is touched. After fork() every call on an object that existed
- *               before returns RSR_ERR_FORK.
+ *   Errors      functions return a status; `err` may be NULL, else it receives one sentence on failure
+ *               and is left alone on success. On failure no out-parameter is touched. After fork()
+ *               every call on an object that existed before returns RSR_ERR_FORK.
  *   Options     structs begin with their size; initialise with the *_INIT macro. NULL means the
  *               defaults. An option that the model's runtime is too old to know is refused, not
  *               ignored.

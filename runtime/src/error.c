@@ -59,6 +59,11 @@ static rsr_status struct_bytes(const void *given, size_t *n_bytes, rsr_error *er
                     "a struct has the size %u; initialise it with its RSR_..._INIT", size_bytes);
 }
 
+rsr_status rsr_check_info(const void *caller, rsr_error *err) {
+    size_t n_bytes;
+    return struct_bytes(caller, &n_bytes, err);
+}
+
 /* Copies what both sides know, but for the size. */
 static void copy_common(void *to, const void *from, size_t n_bytes) {
     memcpy((char *)to + sizeof(uint32_t), (const char *)from + sizeof(uint32_t),

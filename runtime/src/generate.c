@@ -71,14 +71,10 @@ static rsr_status prefill_text(struct generation *g, const char *prompt, size_t 
     uint32_t flags = g->options.tokenize_flags;
     if (rsr_api_sequence_length(g->sequence) > 0)
         flags &= ~(uint32_t)RSR_TOKENIZE_ADD_SPECIAL;
+    uint32_t *tokens = NULL;
     size_t n = 0;
-    rsr_status status = rsr_api_tokenize(g->model, prompt, prompt_bytes, flags, NULL, 0, &n, err);
-    if (status != RSR_OK && status != RSR_ERR_FULL)
-        return status;
-    uint32_t *tokens = malloc((n > 0 ? n : 1) * sizeof(*tokens));
-    if (!tokens)
-        return no_memory(err);
-    status = rsr_api_tokenize(g->model, prompt, prompt_bytes, flags, tokens, n, &n, err);
+    rsr_status status =
+        rsr_tokenize_all(g->model, prompt, prompt_bytes, flags, &tokens, &n, err);
     if (status == RSR_OK)
         status = prefill_tokens(g, tokens, n, err);
     free(tokens);
@@ -199,7 +195,9 @@ rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const ch
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_generate: a parameter is NULL");
     struct generation g = {
         .engine = engine, .sequence = sequence, .callback = callback, .user = user};
-    rsr_status status = set_up(&g, options, err);
+    rsr_status status = result ? rsr_check_info(result, err) : RSR_OK;
+    if (status == RSR_OK)
+        status = set_up(&g, options, err);
     if (status == RSR_OK)
         status = g.options.prompt_tokens
                      ? prefill_tokens(&g, g.options.prompt_tokens, g.options.n_prompt_tokens, err)

@@ -34,11 +34,13 @@ rsr_status rsr_fail(rsr_error *err, rsr_status status, const char *format, ...)
  * min(given, known) bytes over the defaults in `known` (given == NULL: nothing) and refuses a newer
  * struct in which something is set that this version does not know; rsr_write_info copies as much
  * of `known` as the caller's struct holds. Both keep the destination's own size_bytes and refuse a
- * size that no version had, as a struct has that was never initialised. */
+ * size that no version had, as a struct has that was never initialised, which rsr_check_info does
+ * ahead of long work. */
 RSR_NODISCARD rsr_status rsr_read_options(void *known, size_t known_bytes, const void *given,
                                           rsr_error *err);
 RSR_NODISCARD rsr_status rsr_write_info(void *caller, const void *known, size_t known_bytes,
                                         rsr_error *err);
+RSR_NODISCARD rsr_status rsr_check_info(const void *caller, rsr_error *err);
 
 /* Fails with RSR_ERR_FORK if this is not the process that made the object. */
 RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);

@@ -190,10 +190,9 @@ rsr_status rsr_check_tokenizer(const rsr_model *model, rsr_error *err) {
     return status;
 }
 
-rsr_status rsr_api_tokenize(const rsr_model *model, const char *text, size_t text_bytes,
-                            uint32_t flags, uint32_t *tokens, size_t capacity, size_t *n_tokens,
-                            rsr_error *err) {
-    if (!n_tokens || (!text && text_bytes > 0) || (!tokens && capacity > 0) ||
+rsr_status rsr_tokenize_all(const rsr_model *model, const char *text, size_t text_bytes,
+                            uint32_t flags, uint32_t **tokens, size_t *n_tokens, rsr_error *err) {
+    if ((!text && text_bytes > 0) ||
         (flags & ~(uint32_t)(RSR_TOKENIZE_ADD_SPECIAL | RSR_TOKENIZE_PARSE_SPECIAL)))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_tokenize: a parameter is NULL or unknown");
     rsr_status status = rsr_check_tokenizer(model, err);
@@ -206,16 +205,32 @@ rsr_status rsr_api_tokenize(const rsr_model *model, const char *text, size_t tex
                                 .parse_special = (flags & RSR_TOKENIZE_PARSE_SPECIAL) != 0};
     status =
         encode_repaired(&encoding, text, text_bytes, (flags & RSR_TOKENIZE_ADD_SPECIAL) != 0, err);
-    if (status == RSR_OK) {
-        size_t n = encoding.ids.size;
-        if (n > capacity)
-            status = rsr_fail(err, RSR_ERR_FULL, "the text has %zu tokens; there is room for %zu",
-                              n, capacity);
-        for (size_t i = 0; i < n && i < capacity; i++)
-            tokens[i] = encoding.ids.data[i];
-        *n_tokens = n;
-    }
-    free(encoding.ids.data);
     rsr_bpe_scratch_free(&encoding.scratch);
+    if (status != RSR_OK) {
+        free(encoding.ids.data);
+        return status;
+    }
+    *tokens = encoding.ids.data;
+    *n_tokens = encoding.ids.size;
+    return RSR_OK;
+}
+
+rsr_status rsr_api_tokenize(const rsr_model *model, const char *text, size_t text_bytes,
+                            uint32_t flags, uint32_t *tokens, size_t capacity, size_t *n_tokens,
+                            rsr_error *err) {
+    uint32_t *all = NULL;
+    size_t n = 0;
+    if (!n_tokens || (!tokens && capacity > 0))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_tokenize: a parameter is NULL");
+    rsr_status status = rsr_tokenize_all(model, text, text_bytes, flags, &all, &n, err);
+    if (status != RSR_OK)
+        return status;
+    if (n > capacity)
+        status = rsr_fail(err, RSR_ERR_FULL, "the text has %zu tokens; there is room for %zu", n,
+                          capacity);
+    for (size_t i = 0; i < n && i < capacity; i++)
+        tokens[i] = all[i];
+    *n_tokens = n;
+    free(all);
     return status;
 }

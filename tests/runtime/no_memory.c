@@ -67,8 +67,8 @@ static bool problem(const char *what) {
 
 /* True: it was done. Else there was no memory, and the message says so. */
 static bool done(const char *what, rsr_status status) {
-    if (status == RSR_OK)
-        return true;
+    if (status == RSR_OK) /* and leaves err alone */
+        return err.message[0] == '\0' || problem(what);
     if (status != RSR_ERR_MEMORY || err.status != status || err.message[0] == '\0')
         problem(what);
     return false;
@@ -178,6 +178,7 @@ static void end(struct life *l) {
 static bool live(const char *path, long n_before, const struct outcome *right) {
     struct life life = {0};
     struct outcome outcome = {0};
+    err = (rsr_error)RSR_ERROR_INIT;
     n_left = n_before;
     const bool well =
         use_text(&life, path, &outcome) && use_engine(&life, &outcome) && use_index(&life, &outcome);

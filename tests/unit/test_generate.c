@@ -145,6 +145,11 @@ static void test_refusals(const struct fixture *f) {
     options.n_prompt_tokens = CONTEXT - N_PROMPT + 1;
     CHECK_INT(API->generate(f->engine, sequence, NULL, 0, &options, NULL, NULL, &result, &err),
               RSR_ERR_FULL);
+    rsr_generate_result unset = {0};
+    options = options_of(f, N_PROMPT - 1);
+    CHECK_INT(API->generate(f->engine, sequence, NULL, 0, &options, NULL, NULL, &unset, NULL),
+              RSR_ERR_ARGUMENT);
+    CHECK_INT(API->sequence_length(sequence), N_PROMPT);
     CHECK(strstr(err.message, "39 tokens") != NULL && strstr(err.message, "room for 38") != NULL);
     rsr_sampling wrong = f->sampling;
     wrong.top_p = 2;
