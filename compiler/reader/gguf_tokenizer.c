@@ -228,6 +228,36 @@ static const char *token_text(const struct rsrc_tokenizer_draft *draft, struct r
     return rsrc_arena_strndup(arena, draft->tokens[id].bytes, draft->tokens[id].n_bytes);
 }
 
+/* ---- ends of turns --------------------------------------------------------------------------- */
+
+/* A file has one id of each kind, and converters write that of the text's end alone. llama.cpp
+ * knows what else ends what a model says by its text; these are the ones of the tokenizers above. */
+static const char *const ENDS[] = {"<|eot_id|>",    "<|eom_id|>",    "<|im_end|>",
+                                   "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"};
+
+static bool is_end(const struct rsrc_token_text *token) {
+    for (size_t i = 0; i < sizeof(ENDS) / sizeof(ENDS[0]); i++)
+        if (token->n_bytes == strlen(ENDS[i]) && memcmp(token->bytes, ENDS[i], token->n_bytes) == 0)
+            return (token->flags & RSR_TOKEN_SPECIAL) != 0;
+    return false;
+}
+
+static enum rsrc_status add_ends(const struct rsrc_gguf_tokenizer *tokenizer,
+                                 struct rsr_config *config) {
+    const uint32_t max = sizeof(config->eos_tokens) / sizeof(config->eos_tokens[0]);
+    for (uint32_t id = 0; id < tokenizer->draft.n_tokens; id++) {
+        bool is_new = is_end(&tokenizer->draft.tokens[id]);
+        for (uint32_t i = 0; i < config->n_eos_tokens; i++)
+            is_new = is_new && config->eos_tokens[i] != id;
+        if (is_new && config->n_eos_tokens == max)
+            return rsrc_gguf_refuse_tokenizer(tokenizer, NULL, NULL,
+                                              "more than %u tokens end what the model says", max);
+        if (is_new)
+            config->eos_tokens[config->n_eos_tokens++] = id;
+    }
+    return RSRC_OK;
+}
+
 /* ---- entry point ----------------------------------------------------------------------------- */
 
 static enum rsrc_status read_tokenizer(struct rsrc_gguf_tokenizer *tokenizer,
@@ -244,8 +274,7 @@ static enum rsrc_status read_tokenizer(struct rsrc_gguf_tokenizer *tokenizer,
 
 enum rsrc_status rsrc_gguf_read_tokenizer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                           const char *file, const struct rsrc_gguf *gguf,
-                                          const struct rsr_config *config,
-                                          struct rsr_tokenizer *out) {
+                                          struct rsr_config *config, struct rsr_tokenizer *out) {
     const struct rsrc_gguf_value *model = rsrc_gguf_find(gguf, KEY("model"));
     *out = (struct rsr_tokenizer){.bos_text = "", .eos_text = ""};
     if (model == NULL || rsrc_gguf_is_text(model, "none") || rsrc_gguf_is_text(model, "no_vocab"))
@@ -267,7 +296,8 @@ enum rsrc_status rsrc_gguf_read_tokenizer(struct rsrc_diag *diag, struct rsrc_ar
         result.bos_text = token_text(&tokenizer.draft, arena, config->bos_token);
         if (config->n_eos_tokens != 0)
             result.eos_text = token_text(&tokenizer.draft, arena, config->eos_tokens[0]);
-        status = read_template(&tokenizer, arena, &result);
+        status = read_template(&tokenizer, arena, &result) == RSRC_OK ? add_ends(&tokenizer, config)
+                                                                      : RSRC_FAILED;
     }
     if (status == RSRC_OK)
         *out = result;

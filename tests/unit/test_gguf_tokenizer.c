@@ -181,6 +181,47 @@ static void test_changes(void) {
     }
 }
 
+/* What ends a turn stops the model, too, if it is special: BitNet's converter writes no
+ * eot_token_id. */
+static void test_ends_of_turns(void) {
+    static const struct {
+        const char *key; /* of token 1 */
+        const char *token;
+        uint32_t type, n_ends, last;
+    } cases[] = {
+        {"tokenizer.ggml.eos_token_id", "<|eot_id|>", 3, 2, 4},
+        {"tokenizer.ggml.eos_token_id", "<|im_end|>", 3, 2, 4},
+        {"tokenizer.ggml.eos_token_id", "<end_of_turn>", 3, 2, 4},
+        {"tokenizer.ggml.eos_token_id", "<|eot_id|>", 4, 1, 1},
+        {"tokenizer.ggml.eos_token_id", "<|eot_id|", 3, 1, 1},
+        {"tokenizer.ggml.bos_token_id", "<|endoftext|>", 3, 1, 4},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct reader_test test;
+        struct rsr_checkpoint checkpoint = {0};
+        struct gguf_file file = {0};
+        const uint32_t types[] = {1, 1, 1, 1, cases[i].type};
+        reader_test_begin(&test);
+        put_model(&file);
+        gguf_text(&file, "tokenizer.ggml.model", "gpt2");
+        gguf_text(&file, "tokenizer.ggml.pre", "gpt-2");
+        put_strings(&file, "tokenizer.ggml.tokens",
+                    (const char *const[]){"a", "b", "c", "d", cases[i].token, NULL});
+        put_numbers(&file, "tokenizer.ggml.token_type", RSRC_GGUF_I32, types, 5);
+        put_strings(&file, "tokenizer.ggml.merges", (const char *const[]){NULL});
+        gguf_u32(&file, cases[i].key, 1);
+        struct rsrc_buffer bytes = gguf_finish(&file);
+        CHECK_INT(rsrc_parse_gguf(test.diag, &test.arena, "m.gguf", (const uint8_t *)bytes.data,
+                                  bytes.size_bytes, &INT8, &checkpoint),
+                  RSRC_OK);
+        CHECK_INT(checkpoint.config.n_eos_tokens, cases[i].n_ends);
+        CHECK_INT(checkpoint.config.eos_tokens[cases[i].n_ends - 1], cases[i].last);
+        CHECK_STR(checkpoint.tokenizer.eos_text, i < 5 ? "b" : "");
+        rsrc_buffer_free(&bytes);
+        reader_test_end(&test);
+    }
+}
+
 /* Tokens, vocabulary and a template that are too large. */
 static void test_limits(void) {
     for (uint32_t kind = 0; kind < 3; kind++) {
@@ -375,6 +416,7 @@ int main(int argc, char **argv) {
         return CHECK_EXIT();
     }
     test_changes();
+    test_ends_of_turns();
     test_limits();
     test_scores();
     return CHECK_EXIT();
