@@ -23,7 +23,7 @@ static float sum16(const float *part) {
 
 /* z becomes p = exp(z - max), 0 outside the mask; returns (max, sum of p). */
 static struct rsr_attend_state masked_softmax(const struct rsr_ops *ops, float *z, uint64_t mask) {
-    float p[RSR_PAGE_TOKENS], lanes[16] = {0.0f};
+    float p[RSR_PAGE_TOKENS] = {0.0f}, lanes[16] = {0.0f};
     struct rsr_attend_state state = {.max = -INFINITY};
     uint32_t n = 0;
     for (uint64_t left = mask; left != 0; left &= left - 1) {
@@ -32,7 +32,7 @@ static struct rsr_attend_state masked_softmax(const struct rsr_ops *ops, float *
     }
     for (uint64_t left = mask; left != 0; left &= left - 1)
         p[n++] = z[__builtin_ctzll(left)] - state.max;
-    ops->exp(p, p, n);
+    ops->exp(p, p, (n + 15u) & ~15u);
     n = 0;
     for (uint64_t left = mask; left != 0; left &= left - 1) {
         const uint32_t j = (uint32_t)__builtin_ctzll(left);

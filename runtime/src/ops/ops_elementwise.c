@@ -71,11 +71,16 @@ void RSR_OPS(act_mul)(float *dst, const float *gate, const float *up, uint32_t n
     }
 }
 
+RSR_INLINE struct rsr_f16 exp16(struct rsr_f16 x) {
+    RSR_EACH_PART(i)
+    x.part[i] = rsr_exp(x.part[i]);
+    return x;
+}
+
 void RSR_OPS(exp)(float *y, const float *x, uint32_t n) {
-    for (uint32_t i = 0; i < n; i += 16) {
-        uint32_t count = n - i < 16 ? n - i : 16;
-        struct rsr_f16 v = rsr_load_tail(x + i, count);
-        RSR_EACH_PART(k) v.part[k] = rsr_exp(v.part[k]);
-        rsr_store_tail(y + i, v, count);
-    }
+    uint32_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        rsr_store16(y + i, exp16(rsr_load16(x + i)));
+    if (i < n)
+        rsr_store_tail(y + i, exp16(rsr_load_tail(x + i, n - i)), n - i);
 }
