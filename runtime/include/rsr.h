@@ -243,7 +243,9 @@ typedef struct rsr_engine_options {
     const char *attention;  /* "dense", or through the KV index of rsr_louver.h:
                                "louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]", THRESHOLD one
                                of its rules, as "topk:20" (mass:1e-3); tokens that see fewer than
-                               KEYS keys have dense attention (a measured number). NULL: dense */
+                               KEYS keys have dense attention. Without it these are those for which that
+                               was measured to be faster: that see fewer than 8,192 keys or, of topk:K, 128 K;
+                               of budget:F above 1/128 all. NULL: dense */
     const char *kv_type;    /* how keys and values are stored: "f32", "bf16", "f16" (rounded to nearest;
                                finite numbers beyond the type's become its largest) or "int8" (with a
                                scale a row). Attention is then computed over what is stored, exactly as
@@ -294,7 +296,7 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_profile(rsr_engine *engine, bool 
  * finds the best of its pages); what is left out does not. */
 typedef struct rsr_attention_stats {
     uint32_t size_bytes;
-    uint32_t min_keys;              /* fewer keys than this are attended to densely */
+    uint32_t min_keys;              /* fewer keys than this are attended to densely; UINT32_MAX: all */
     const char *name;               /* "dense", "louver" */
     uint64_t dense, indexed;        /* (token, layer, KV head): without and through the index; */
     uint64_t keys;                  /* that the latter see; of these some query head read */

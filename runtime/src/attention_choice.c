@@ -28,12 +28,14 @@ rsr_status rsr_attention_choose(const char *text, const struct rsr_attention **a
                         "attention '%.80s' is unknown; there are dense and "
                         "louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]",
                         text);
-    struct rsr_attention_options made = {RSR_LOUVER_THRESHOLD_DEFAULT, kind->min_keys};
+    struct rsr_attention_options made = {.threshold = RSR_LOUVER_THRESHOLD_DEFAULT};
     rsr_status status = RSR_OK;
     if (*rest == ':') {
         rest++;
         status = louver_parse_rule(&rest, &made.threshold, err);
     }
+    if (status == RSR_OK && kind->min_keys != NULL)
+        made.min_keys = kind->min_keys(&made.threshold);
     if (status == RSR_OK)
         status = louver_parse_options(rest, &made.threshold, &made.min_keys, err);
     if (status != RSR_OK)

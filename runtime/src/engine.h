@@ -50,7 +50,8 @@ struct rsr_attention_call {
 /* How attention is computed. */
 struct rsr_attention {
     const char *name;
-    uint32_t min_keys; /* the default of rsr_attention_options */
+    /* What rsr_attention_options have if they do not say; NULL: 0. */
+    uint32_t (*min_keys)(const rsr_louver_threshold *threshold);
     /* Called first; sets what the others need. */
     RSR_NODISCARD rsr_status (*begin)(struct rsr_engine *engine, rsr_error *err);
     /* Of a sidecar in the KV pages; 0: none. */
@@ -65,7 +66,7 @@ extern const struct rsr_attention rsr_attention_dense, rsr_attention_louver;
 /* Of attention that is not dense. */
 struct rsr_attention_options {
     rsr_louver_threshold threshold;
-    uint32_t min_keys; /* a token that sees fewer has dense attention */
+    uint32_t min_keys; /* a token that sees fewer has dense attention; UINT32_MAX: every token */
 };
 /* What rsr_engine_options.attention says; NULL is dense. attention_choice.c */
 RSR_NODISCARD rsr_status rsr_attention_choose(const char *text,
@@ -99,12 +100,13 @@ struct rsr_worker_state {
     uint32_t tables;               /* rsr_kernel_desc.tables of them */
     struct rsr_fetch fetch;        /* weights of operation fetch_op, while waiting for others */
     uint32_t fetch_op;
-    uint32_t n_shared_calls;       /* counted by all workers alike */
-    uint64_t bytes;                /* operations whose reads depend on the data add them here */
+    uint32_t n_shared_calls; /* counted by all workers alike */
+    uint64_t bytes;          /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;
     rsr_head_stats head;
     _Alignas(64) struct rsr_tile_share tiles; /* other workers write these */
-    _Atomic uint32_t pages_done; /* of the unit of attention that this worker began and others go on with */
+    _Atomic uint32_t
+        pages_done; /* of the unit of attention that this worker began and others go on with */
 };
 
 /* Collected times: one row an operation kind, LINEAR one a role. */

@@ -59,6 +59,14 @@ void run_print_attention(const struct run_session *session) {
         fprintf(stderr, "attention dense: keys and values in %s\n", kv_type_of(session));
         return;
     }
+    if (s.min_keys == UINT32_MAX) {
+        fprintf(
+            stderr,
+            "attention %s: dense, which is faster where so many keys are attended to; ,min=KEYS "
+            "uses the index; keys and values in %s\n",
+            s.name, kv_type_of(session));
+        return;
+    }
     fprintf(stderr,
             "attention %s: %.1f %% of (token, layer, KV head) below %u keys, dense; of the others' "
             "keys %.2f %% scanned, %.2f %% by plane 2, %.2f %% read; of their pages %.2f %% "

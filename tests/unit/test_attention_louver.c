@@ -459,7 +459,7 @@ static void test_choice(const struct fixture *f) {
     CHECK_INT(rsr_attention_choose(NULL, &attention, &options, NULL), RSR_OK);
     CHECK(attention == &rsr_attention_dense);
     CHECK_INT(rsr_attention_choose("louver", &attention, &options, NULL), RSR_OK);
-    CHECK(attention == &rsr_attention_louver && options.min_keys == attention->min_keys);
+    CHECK(attention == &rsr_attention_louver);
     CHECK(options.threshold.kind == RSR_LOUVER_MASS && options.threshold.value == 1e-3);
     CHECK_INT(rsr_attention_choose("louver:topk:12,min=34", &attention, &options, NULL), RSR_OK);
     CHECK(options.threshold.kind == RSR_LOUVER_TOPK && options.threshold.k == 12);
@@ -473,6 +473,30 @@ static void test_choice(const struct fixture *f) {
         RSR_OK);
     CHECK(options.threshold.kind == RSR_LOUVER_SAMPLE_GAP && options.threshold.k == 3);
     CHECK(options.threshold.sinks == 1 && options.threshold.window == 0 && options.min_keys == 0);
+}
+
+/* Below as many keys as rsr.h says attention stays dense. */
+static void test_default_min_keys(void) {
+    const struct {
+        const char *text;
+        uint32_t min_keys;
+    } cases[] = {{"louver", 8192},
+                 {"louver:value:1", 8192},
+                 {"louver:topk:64", 8192},
+                 {"louver:topk:65", 65 * 128},
+                 {"louver:topk:1000,sinks=4", 128000},
+                 {"louver:topk:33554432", UINT32_MAX},
+                 {"louver:budget:0.0078125", 8192},
+                 {"louver:budget:0.0079", UINT32_MAX},
+                 {"louver:budget:1,min=3", 3},
+                 {"louver:topk:1000,min=8192", 8192},
+                 {"dense", 0}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct rsr_attention *attention = NULL;
+        struct rsr_attention_options options;
+        CHECK_INT(rsr_attention_choose(cases[i].text, &attention, &options, NULL), RSR_OK);
+        CHECK_INT(options.min_keys, cases[i].min_keys);
+    }
 }
 
 static void test_stats(const struct fixture *f) {
@@ -581,6 +605,30 @@ static void test_info(const struct fixture *f) {
     CHECK(strstr(err.message, "f32, bf16, f16 and int8") != NULL);
 }
 
+/* An index that no token sees enough keys for takes no memory, and changes nothing. */
+static void test_never_used(const struct fixture *f) {
+    rsr_engine *engine = new_engine(f, "dense", 1, 64);
+    rsr_engine_info dense = RSR_ENGINE_INFO_INIT;
+    CHECK_INT(API->engine_get_info(engine, &dense), RSR_OK);
+    API->engine_destroy(engine);
+    char some[64], none[64];
+    snprintf(some, sizeof(some), "louver:topk:2,min=%u", dense.context);
+    snprintf(none, sizeof(none), "louver:topk:2,min=%u", dense.context + 1);
+    const struct {
+        const char *attention;
+        bool used;
+    } cases[] = {{"louver:budget:0.5", false}, {none, false}, {some, true}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+        engine = new_engine(f, cases[i].attention, 1, 64);
+        CHECK_INT(API->engine_get_info(engine, &info), RSR_OK);
+        CHECK((info.kv_bytes > dense.kv_bytes) == cases[i].used);
+        API->engine_destroy(engine);
+        if (!cases[i].used)
+            check_feeding(f, cases[i].attention, f->dense);
+    }
+}
+
 /* The same over what a type stores, which is not what float32 stores. */
 static void test_type(struct fixture *f, const char *kv_type) {
     const float *f32 = f->dense;
@@ -620,6 +668,7 @@ static void test_shape(const struct fake_shape *shape) {
     test_certified(&f);
     test_windows(&f);
     test_info(&f);
+    test_never_used(&f);
     test_not_finite(&f);
     float *dense = f.dense;
     for (size_t i = 0; i < 3; i++, f.dense = dense)
@@ -629,6 +678,7 @@ static void test_shape(const struct fake_shape *shape) {
 }
 
 int main(void) {
+    test_default_min_keys();
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
         test_shape(&shapes[i]);
     return CHECK_EXIT();
