@@ -44,6 +44,7 @@ struct builder {
     struct rsr_graph *graph;
     uint32_t dims[RSRC_DIM_COUNT];
     uint32_t n_errors;
+    bool is_ambiguous; /* a pattern of modules_to_not_convert, as was said */
     struct rsrc_missing missing;
 };
 
@@ -256,6 +257,29 @@ static bool is_converted(const struct builder *b, const char *module) {
     return true;
 }
 
+/* transformers 4 keeps a module whose name holds a pattern anywhere. Where layers are quantised from
+ * float masters, no tensor shows which rule the model was trained with. */
+static void refuse_ambiguous(struct builder *b, const char *module) {
+    const struct rsr_config *config = &b->checkpoint->config;
+    struct rsrc_place place = {.file = config->file};
+
+    if (config->scale_rule != RSR_SCALE_ONLINE || b->is_ambiguous || !is_converted(b, module))
+        return;
+    for (uint32_t i = 0; i < config->n_not_converted; i++) {
+        if (!strstr(module, config->not_converted[i]))
+            continue;
+        rsrc_error(b->diag, "graph-module-pattern", &place,
+                   "name modules in full, as model.layers.1.self_attn.q_proj, or by their ends, as "
+                   "q_proj",
+                   "'%.80s' of modules_to_not_convert is a part of the name %s: versions of "
+                   "transformers differ whether that layer is quantised",
+                   config->not_converted[i], module);
+        b->is_ambiguous = true;
+        b->n_errors++;
+        return;
+    }
+}
+
 /* A float matrix of the model as it is. */
 static bool check_dense(struct builder *b, const struct rsr_tensor *tensor, uint32_t rows,
                         uint32_t cols, const char *help) {
@@ -354,6 +378,7 @@ static struct rsr_linear_slot bind_linear(struct builder *b, const struct rsrc_f
         rsrc_arena_printf(b->arena, "%s%s", body ? "" : BODY, name + strlen(b->prefix));
     const uint32_t rows = b->dims[entry->rows], cols = b->dims[entry->cols];
 
+    refuse_ambiguous(b, loaded);
     if (!is_converted(b, loaded))
         return (struct rsr_linear_slot){.layer = RSR_NO_LAYER,
                                         .dense =
@@ -474,6 +499,7 @@ static void bind_head(struct builder *b) {
 
     if (hyper->pooling != RSR_POOLING_NONE)
         return;
+    refuse_ambiguous(b, HEAD);
     if (hyper->tied_head) {
         bind_tied_head(b, HEAD ".weight");
         refuse_quantised_tie(b);
