@@ -3,8 +3,9 @@
  *
  * Order, in double but for the states themselves: a mean adds tokens in ascending order and divides
  * once; the length is the root of the squares added in ascending order; an element is divided by it
- * and rounded once. So the vector depends on its tokens alone.
+ * and rounded once, all to nearest. So the vector depends on its tokens alone.
  */
+#include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -112,10 +113,14 @@ rsr_status rsr_api_embed(rsr_engine *engine, const uint32_t *tokens, size_t n_to
     status = e.states != NULL && e.sums != NULL
                             ? rsr_api_sequence_create(engine, &e.sequence, err)
                             : rsr_fail(err, RSR_ERR_MEMORY, "no memory for an embedding");
+    fenv_t callers;
+    fegetenv(&callers);
+    fesetenv(FE_DFL_ENV);
     if (status == RSR_OK)
         status = eval_tokens(&e, err);
     if (status == RSR_OK)
         finish(&e, embedding);
+    fesetenv(&callers);
     rsr_api_sequence_destroy(e.sequence);
     free(e.states);
     free(e.sums);

@@ -9,6 +9,7 @@
  * can fail.
  */
 #include <dlfcn.h>
+#include <fenv.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -202,10 +203,11 @@ static uint32_t check_embeddings(const struct opened *opened, const struct golde
     rsr_error err = RSR_ERROR_INIT;
     rsr_engine *engine;
     must(rsr_engine_create(opened->model, NULL, &engine, &err), "rsr_engine_create", &err);
-    float *ours = calloc(opened->outputs, sizeof(*ours));
+    float *ours = calloc(2 * (size_t)opened->outputs, sizeof(*ours));
     if (ours == NULL) {
         golden_die("out of memory");
     }
+    float *again = ours + opened->outputs;
     uint32_t n_failures = 0;
     float worst = 0.0f;
     uint32_t n = 0;
@@ -219,6 +221,15 @@ static uint32_t check_embeddings(const struct opened *opened, const struct golde
         }
         must(rsr_embed(engine, tokens->data, tokens->rows, ours, opened->outputs, &err),
              "rsr_embed", &err);
+        fesetround(FE_UPWARD);
+        rsr_status status =
+            rsr_embed(engine, tokens->data, tokens->rows, again, opened->outputs, &err);
+        fesetround(FE_TONEAREST);
+        must(status, "rsr_embed", &err);
+        if (memcmp(ours, again, opened->outputs * sizeof(*ours)) != 0) {
+            printf("embedding %u: another one where the caller rounds upward\n", n);
+            n_failures++;
+        }
         if (!golden_floats_close(embedding, 0, ours, &worst)) {
             printf("embedding %u: too far from transformers'\n", n);
             n_failures++;
