@@ -21,14 +21,16 @@
  * A model.so is code: load only what you trust.
  *
  * Rules that hold everywhere
- *   Ownership   what *_create or rsr_open returns is the caller's, ended by *_destroy or rsr_close.
- *               Strings and arrays inside info structs belong to the model.
+ *   Ownership   what *_create, *_fork or rsr_open returns is the caller's, ended by *_destroy or
+ *               rsr_close, which take NULL, too. Strings and arrays inside info structs belong to the
+ *               model.
  *   Order       an engine ends after its sequences, a model after its engines.
  *   Threads     a model is immutable and may be shared. An engine runs one call at a time; calls from
  *               several threads wait for each other. A sequence belongs to one thread at a time.
  *   Errors      functions return a status; `err` may be NULL, else it receives one sentence on failure
- *               and is left alone on success. On failure no out-parameter is touched. After fork()
- *               every call on an object that existed before returns RSR_ERR_FORK.
+ *               and is left alone on success. On failure no out-parameter is touched, unless the
+ *               function says so. After fork() the child may end what it inherited; every other call
+ *               on it returns RSR_ERR_FORK.
  *   Options     structs begin with their size; initialise with the *_INIT macro. NULL means the
  *               defaults. An option that the model's runtime is too old to know is refused, not
  *               ignored.
@@ -175,7 +177,8 @@ enum {
     RSR_TOKENIZE_PARSE_SPECIAL = 2  /* "<|eot_id|>" in the text is that token, not its letters */
 };
 
-/* Text to tokens. Invalid UTF-8 is replaced by U+FFFD first, as Python's errors='replace' does.
+/* Text, of less than 2 GiB, to tokens. Invalid UTF-8 is replaced by U+FFFD first, as Python's
+ * errors='replace' does.
  * *n_tokens receives the count even if it exceeds `capacity`; then tokens holds the first
  * `capacity` and the status is RSR_ERR_FULL. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_tokenize(const rsr_model *model, const char *text,
@@ -378,7 +381,8 @@ typedef struct rsr_batch {
 #define RSR_BATCH_INIT RSR_SIZED(rsr_batch)
 
 /* Evaluates all entries and appends them to their sequences: a prompt, one decode step of many
- * sequences and a verification are the same call. On failure no sequence has changed. */
+ * sequences and a verification are the same call. On failure no sequence has changed; logits and
+ * picked may hold what was computed before. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch,
                                              rsr_error *err);
 
@@ -408,7 +412,8 @@ typedef struct rsr_sampling {
 #define RSR_SAMPLING_INIT {sizeof(rsr_sampling), 0.0f, 0, 1.0f, 0.0f, 1.0f, 64, 0, 0}
 
 /* Picks the token that follows `history` (n_history tokens; its length is the position). Logits are
- * not changed. RSR_ERR_NUMERIC if a logit is NaN. */
+ * not changed; one of -infinity rules its token out. RSR_ERR_NUMERIC if a logit is NaN or infinity,
+ * or all are ruled out. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sample(const rsr_model *model, const rsr_sampling *sampling,
                                                const float *logits, const uint32_t *history,
                                                size_t n_history, uint32_t *token, rsr_error *err);
@@ -460,7 +465,8 @@ typedef struct rsr_generate_result {
  * sequence: to go on after it, begin the next call's prompt_tokens with it. Sampling is rsr_sample
  * with the whole sequence as history, whoever evaluated it. A callback that stops is no failure:
  * the status is RSR_OK. On failure the sequence holds what was evaluated. callback and result may
- * be NULL. */
+ * be NULL. The callback may call this library, the same engine, too; it changes no sequence that is
+ * being generated, and returns: no longjmp, no exception. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence,
                                                  const char *prompt, size_t prompt_bytes,
                                                  const rsr_generate_options *options,
