@@ -7,8 +7,9 @@
 #include "cpu.h"
 #include "ops/ops.h"
 
-#define N_LENGTHS 7
-static const uint32_t lengths[N_LENGTHS] = {1, 12, 16, 17, 64, 100, 513};
+#define N_LENGTHS 8
+/* The last one leaves longer ones' numbers behind its end. */
+static const uint32_t lengths[N_LENGTHS] = {1, 12, 16, 17, 64, 100, 513, 31};
 
 static float random_float(uint64_t *state, float range) {
     return ((float)(check_random(state) >> 40) / 8388608.0f - 1.0f) * range;
@@ -176,6 +177,9 @@ static void test_activation(const struct rsr_ops *ops, uint64_t *state) {
     ops->scale(y, 1.7f, 100);
     for (int i = 0; i < 100; i++)
         CHECK(y[i] == gate[i] * 1.7f);
+    ops->add(y, up, 99);
+    for (int i = 0; i < 100; i++)
+        CHECK(y[i] == (i < 99 ? gate[i] * 1.7f + up[i] : gate[i] * 1.7f));
     gate[0] = NAN;
     ops->act_mul(y, gate, up, 1, RSR_ACTIVATION_RELU2);
     CHECK(isnan(y[0]));
