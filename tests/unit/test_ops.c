@@ -7,9 +7,9 @@
 #include "cpu.h"
 #include "ops/ops.h"
 
-#define N_LENGTHS 8
+#define N_LENGTHS 9
 /* The last one leaves longer ones' numbers behind its end. */
-static const uint32_t lengths[N_LENGTHS] = {1, 12, 16, 17, 64, 100, 513, 31};
+static const uint32_t lengths[N_LENGTHS] = {1, 12, 16, 17, 64, 100, 512, 513, 31};
 
 static float random_float(uint64_t *state, float range) {
     return ((float)(check_random(state) >> 40) / 8388608.0f - 1.0f) * range;
@@ -108,8 +108,11 @@ static void test_not_finite(const struct rsr_ops *ops) {
             for (uint32_t i = 0; i < 40; i++)
                 x[i] = weight[i] = 1.0f;
             x[at] = bad[b];
+            memset(&act, 0x55, sizeof(act));
             CHECK(!ops->quantize(&act.row, x, 40));
             CHECK_INT(act.row.sum, 0);
+            for (uint32_t i = 0; i < RSR_ACT_PAD; i++)
+                CHECK_INT(act.q[i], 0);
             CHECK(!ops->norm(y, x, weight, 1e-5f, 40));
         }
     }
