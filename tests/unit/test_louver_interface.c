@@ -4,6 +4,7 @@
 #include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "check.h"
 #include "louver/louver.h"
@@ -474,7 +475,13 @@ static uint32_t count_shelves(const rsr_louver *index) {
     return n;
 }
 
-/* Pages lie side by side however keys come, and a fork's own page takes no more than it needs. */
+static bool is_mapped(const void *page) {
+    unsigned char resident;
+    return mincore((void *)(uintptr_t)page, 1, &resident) == 0;
+}
+
+/* Pages lie side by side however keys come, a fork's own page takes no more than it needs, and memory is given
+ * back with the last index that has pages in it. */
 static void test_shelves(void) {
     enum { N_PAGES = 200, N_KEYS = N_PAGES * RSR_PAGE_TOKENS + 1 };
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
@@ -488,11 +495,16 @@ static void test_shelves(void) {
             CHECK_INT(rsr_louver_append(index, rows, rows, n, NULL), RSR_OK);
         }
         CHECK(count_shelves(index) <= 10); /* 1 1 2 4 ... 64, and 64 each */
+        for (uint32_t i = 0; i < index->n_blocks; i++)
+            CHECK((uintptr_t)index->blocks[i]->sidecar % 64 == 0);
         CHECK_INT(rsr_louver_fork(index, &fork, NULL), RSR_OK);
         CHECK_INT(rsr_louver_append(fork, rows, rows, 1, NULL), RSR_OK);
         CHECK_INT(fork->blocks[N_PAGES]->shelf->n_blocks, 1);
-        rsr_louver_destroy(fork);
+        const void *shared = index->blocks[0]->shelf, *own = fork->blocks[N_PAGES]->shelf;
         rsr_louver_destroy(index);
+        CHECK(is_mapped(shared) && is_mapped(own));
+        rsr_louver_destroy(fork);
+        CHECK(!is_mapped(shared) && !is_mapped(own));
     }
     free(rows);
 }
