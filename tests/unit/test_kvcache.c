@@ -1,6 +1,7 @@
 /* The page pool by itself, and sequences as its users: sharing, copying on write, giving back. */
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "check.h"
 #include "engine.h"
@@ -31,7 +32,13 @@ static void test_counts(void) {
     rsr_kv_page_release(&pool, b);
     CHECK_INT(pool.n_free, 1);
     CHECK_INT(rsr_kv_page_take(&pool), b);
+    char *memory = pool.memory;
+    const uint64_t n_bytes = 3 * pool.page_bytes;
+    unsigned char resident;
+    CHECK_INT(mincore(memory, 1, &resident), 0);
     rsr_kv_pool_destroy(&pool);
+    CHECK(mincore(memory, 1, &resident) != 0);
+    CHECK(mincore(memory + (n_bytes - 1) / 4096 * 4096, 1, &resident) != 0);
 }
 
 /* Rows, losses and sidecars of different (page, layer, head) do not overlap, stay in the pool, and
@@ -174,6 +181,31 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(free_pages(engine), 5);
 }
 
+/* Sidecars of a layer and head follow each other, those of up to 8 pages; the pool ends with the last one. */
+static void test_sidecars(void) {
+    enum { N_PAGES = 11, BYTES = 192 };
+    const struct rsr_kv_format format = format_of(RSR_KV_F32, false);
+    struct rsr_kv_pool pool;
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, BYTES, N_PAGES, NULL),
+              RSR_OK);
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < N_PAGES * 6; i++) {
+            const uint32_t page = i / 6, layer = i / 2 % 3, head = i % 2;
+            char *sidecar = rsr_kv_layout_host.sidecar(&pool, page, layer, head);
+            CHECK(sidecar >= (char *)rsr_kv_layout_host.rows(&pool, N_PAGES - 1, 2, 1).values +
+                                 RSR_PAGE_TOKENS * format.row_bytes);
+            CHECK(sidecar + BYTES <= pool.memory + N_PAGES * pool.page_bytes);
+            if (page % 8 > 0)
+                CHECK(rsr_kv_layout_host.sidecar(&pool, page - 1, layer, head) == sidecar - BYTES);
+            for (uint32_t k = 0; k < BYTES; k++) {
+                CHECK_INT(sidecar[k], pass == 0 ? 0 : (char)(1 + i));
+                sidecar[k] = (char)(1 + i);
+            }
+        }
+    }
+    rsr_kv_pool_destroy(&pool);
+}
+
 int main(void) {
     static struct fake_module fake;
     const struct fake_shape shape = {.hidden = 20,
@@ -186,6 +218,7 @@ int main(void) {
                                      .context = 400,
                                      .head_dtype = RSR_DTYPE_F32};
     test_counts();
+    test_sidecars();
     for (uint32_t type = 0; type < RSR_KV_TYPES; type++) {
         test_rows((enum rsr_kv_type)type, false, 0);
         test_rows((enum rsr_kv_type)type, true, 192);
