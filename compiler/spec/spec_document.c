@@ -239,6 +239,13 @@ static enum rsrc_status read_vector_bits(struct reader *reader, const struct fie
     return RSRC_OK;
 }
 
+static const char *list_features(struct rsrc_arena *arena) {
+    const char *list = "the features are";
+    for (size_t i = 0; i < N_FEATURES; i++)
+        list = rsrc_arena_printf(arena, "%s%s %s", list, i == 0 ? "" : ",", FEATURES[i].name);
+    return list;
+}
+
 static enum rsrc_status read_feature(struct reader *reader, uint64_t *mask) {
     const char *text;
     if (reader->event.type != YAML_SCALAR_EVENT)
@@ -258,7 +265,7 @@ static enum rsrc_status read_feature(struct reader *reader, uint64_t *mask) {
     }
     const char *meant = rsrc_did_you_mean(text, names, N_FEATURES);
     return fail(reader, "spec-feature",
-                meant == NULL ? "rsr_cpu_features.def lists the features"
+                meant == NULL ? list_features(reader->arena)
                               : rsrc_arena_printf(reader->arena, "did you mean '%s'?", meant),
                 rsrc_arena_printf(reader->arena, "unknown CPU feature '%s'", text));
 }

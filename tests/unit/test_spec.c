@@ -61,6 +61,7 @@ static const struct {
     {"spec-range", ":2:17:", "name: a\nprefetch_level: 3\n", "1..2"},
     {"spec-range", ":2:11:", "name: a\nl2_bytes: 999999999999999G\n", "1024..1e+12"},
     {"spec-feature", ":2:17:", "name: a\nfeatures: [fma, avx22]\n", "did you mean 'avx2'?"},
+    {"spec-feature", ":2:12:", "name: a\nfeatures: [quantum]\n", "the features are ssse3, sse4.1, "},
     {"spec-feature", ":3:17:", "name: a\n" TRIPLE "features: [fma, neon]\nvector_bits: 0\n" REST,
      "neon is not a feature of x86_64-linux-gnu"},
     {"spec-feature",
