@@ -121,6 +121,7 @@ struct rsr_tokenizer {
     const struct rsr_tokenizer_header *section; /* NULL: the checkpoint has no tokenizer */
     bool is_unread;             /* it has one of a form that is not read, and a warning has said so */
     uint64_t size_bytes;
+    uint32_t max_tokens;        /* model_max_length, by which embedding models cut texts; 0: none */
     const char *chat_template;  /* NULL: none */
     const char *bos_text;       /* never NULL */
     const char *eos_text;

@@ -59,6 +59,7 @@ struct opening {
     const char *folder;
     bool needs_config;   /* a lone file may be a matrix file */
     bool ignores_config; /* its format is of matrices alone, or has one inside */
+    uint32_t max_tokens; /* of a text that sentence-transformers does not cut; 0: not said */
     const struct rsrc_read_choices *choices;
     struct rsr_checkpoint *out;
     const char **files;
@@ -405,10 +406,10 @@ static enum rsrc_status read_modules(struct opening *opening) {
                                            "config_sentence_transformers.json"};
     for (size_t i = 0; i < sizeof(SETTINGS) / sizeof(SETTINGS[0]); i++) {
         path = beside(opening, SETTINGS[i]);
-        if (exists(path) &&
-            (open_file(opening, path, &mapping) != RSRC_OK ||
-             rsrc_check_sentence_settings(opening->diag, opening->arena, mapping->path,
-                                          mapping->data, mapping->size_bytes, config) != RSRC_OK)) {
+        if (exists(path) && (open_file(opening, path, &mapping) != RSRC_OK ||
+                             rsrc_check_sentence_settings(
+                                 opening->diag, opening->arena, mapping->path, mapping->data,
+                                 mapping->size_bytes, &opening->max_tokens) != RSRC_OK)) {
             return RSRC_FAILED;
         }
     }
@@ -506,6 +507,17 @@ static enum rsrc_status read_tokenizer(struct opening *opening) {
     return read_tokenizer_config(opening);
 }
 
+/* The context of an embedding model ends where sentence-transformers cuts a text, so that the
+ * runtime refuses longer ones. */
+static void limit_texts(struct opening *opening) {
+    struct rsr_hyper *hyper = &opening->out->config.hyper;
+    const uint32_t max =
+        opening->max_tokens != 0 ? opening->max_tokens : opening->out->tokenizer.max_tokens;
+    if (hyper->pooling != RSR_POOLING_NONE && max != 0 && max < hyper->context) {
+        hyper->context = max;
+    }
+}
+
 /* What transformers would add to the weights. */
 static enum rsrc_status refuse_adapter(const struct opening *opening) {
     const char *path = beside(opening, "adapter_config.json");
@@ -533,6 +545,7 @@ static enum rsrc_status read_model_files(struct opening *opening, const char *co
         return RSRC_FAILED;
     }
     if (read_tokenizer(opening) == RSRC_OK) {
+        limit_texts(opening);
         return status;
     }
     opening->out->tokenizer = none;

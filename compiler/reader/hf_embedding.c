@@ -118,13 +118,12 @@ enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *a
 
 enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *name, const uint8_t *bytes,
-                                              uint64_t size_bytes, struct rsr_config *config) {
+                                              uint64_t size_bytes, uint32_t *max_tokens) {
     json_t *root = rsrc_hf_parse(diag, name, bytes, size_bytes);
     if (root == NULL)
         return RSRC_FAILED;
     struct rsrc_hf_document doc = {.diag = diag, .arena = arena, .file = name, .root = root};
-    const uint32_t context = config->hyper.context;
-    const uint32_t max = rsrc_hf_count(&doc, root, "max_seq_length", UINT32_MAX, context);
+    const uint32_t max = rsrc_hf_count(&doc, root, "max_seq_length", UINT32_MAX, *max_tokens);
     if (json_is_true(rsrc_hf_field(root, "do_lower_case")))
         rsrc_hf_refuse(
             &doc, "modules-settings", "give lower-case texts, and set it to false",
@@ -136,7 +135,7 @@ enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag, struct rsr
     json_decref(root);
     if (doc.failed)
         return RSRC_FAILED;
-    config->hyper.context = max < context ? max : context;
+    *max_tokens = max;
     return RSRC_OK;
 }
 

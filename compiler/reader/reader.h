@@ -30,13 +30,13 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_pooling(struct rsrc_diag *diag, struc
 /* Quantisation leaves the head as it is. */
 void rsrc_keep_head(struct rsr_config *config);
 /* What else is said around an embedding model and would change its vectors: nothing of it is
- * supported. Texts of more tokens than max_seq_length would be cut; the context ends there, so that
- * the runtime refuses them. */
+ * supported. Texts of more than *max_tokens, which is left alone where nothing is said of it, would
+ * be cut. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *diag,
                                                              struct rsrc_arena *arena,
                                                              const char *name, const uint8_t *bytes,
                                                              uint64_t size_bytes,
-                                                             struct rsr_config *config);
+                                                             uint32_t *max_tokens);
 /* Float masters of BitNet that only their tensors tell: projections with norms of their own. */
 void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint);
 

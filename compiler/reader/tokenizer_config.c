@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "reader/limits.h"
 #include "reader/reader.h"
 
 #define SLUG "tokenizer-config"
@@ -94,6 +95,12 @@ static enum rsrc_status read_texts(struct rsrc_diag *diag, struct rsrc_arena *ar
                : RSRC_FAILED;
 }
 
+/* Numbers beyond what a context may be stand for no maximum. */
+static void read_max_tokens(const json_t *root, struct rsr_tokenizer *tokenizer) {
+    const double max = json_number_value(json_object_get(root, "model_max_length"));
+    tokenizer->max_tokens = max >= 1.0 && max <= RSRC_MAX_CONTEXT ? (uint32_t)max : 0;
+}
+
 static enum rsrc_status parse_beside(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                      const char *name, const uint8_t *bytes, uint64_t size_bytes,
                                      enum rsrc_beside kind, struct rsr_tokenizer *tokenizer,
@@ -114,6 +121,7 @@ static enum rsrc_status parse_beside(struct rsrc_diag *diag, struct rsrc_arena *
         status = read_texts(diag, arena, name, root, &result);
     }
     if (status == RSRC_OK && kind == RSRC_BESIDE_SETTINGS) {
+        read_max_tokens(root, &result);
         status = read_template(diag, arena, name, root, &result);
     }
     if (status == RSRC_OK && result.section != NULL) {

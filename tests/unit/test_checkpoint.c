@@ -200,6 +200,46 @@ static void test_refuses_beside(void) {
     rmdir(path_of("config.json"));
 }
 
+/* The context of an embedding model ends where sentence-transformers cuts texts. */
+static void test_text_limit(void) {
+    static const struct {
+        const char *settings, *tokenizer_config;
+        uint32_t context;
+    } cases[] = {
+        {"{}", "{}", 16},
+        {"{\"max_seq_length\":9}", "{\"model_max_length\":5}", 9},
+        {"{\"max_seq_length\":null}", "{\"model_max_length\":5}", 5},
+        {"{}", "{\"model_max_length\":1000000000000000019884624838656}", 16},
+        {"{\"max_seq_length\":512}", "{}", 16},
+    };
+    remove_files();
+    if (mkdir(path_of("p"), 0700) != 0)
+        abort();
+    put_text("config.json", CONFIG);
+    put_weights("model.safetensors", "w", 7);
+    put_text("tokenizer.json", TOKENIZER);
+    put_text("p/config.json", "{\"pooling_mode_mean_tokens\":true}");
+    for (size_t i = 0; i < 2 * (sizeof(cases) / sizeof(cases[0])); i++) {
+        struct reader_test test;
+        struct rsr_checkpoint checkpoint;
+        const bool embeds = i % 2 == 0;
+        put_text("sentence_bert_config.json", cases[i / 2].settings);
+        put_text("tokenizer_config.json", cases[i / 2].tokenizer_config);
+        if (embeds)
+            put_text("modules.json", "[{\"type\":\"Transformer\"},"
+                                     "{\"type\":\"Pooling\",\"path\":\"p\"}]");
+        else
+            unlink(path_of("modules.json"));
+        if (read_ok(&test, "", &checkpoint)) {
+            CHECK_INT(checkpoint.config.hyper.context, embeds ? cases[i / 2].context : 16);
+            rsrc_checkpoint_close(&checkpoint);
+        }
+        reader_test_end(&test);
+    }
+    unlink(path_of("p/config.json"));
+    rmdir(path_of("p"));
+}
+
 /* A SentencePiece model is named, not silently left out. */
 static void test_sentencepiece(void) {
     struct reader_test test;
@@ -360,6 +400,7 @@ int main(void) {
     test_matrix_file();
     test_model();
     test_refuses_beside();
+    test_text_limit();
     test_sentencepiece();
     test_shards();
     test_refuses_index();

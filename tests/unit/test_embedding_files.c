@@ -104,26 +104,26 @@ static void test_pooling(void) {
 static void test_settings(void) {
     static const struct {
         const char *text, *slug; /* slug NULL: taken */
-        uint32_t context;
+        uint32_t max_tokens;
     } cases[] = {
         {"{\"max_seq_length\":512,\"do_lower_case\":false}", NULL, 512},
-        {"{\"max_seq_length\":8192}", NULL, 2048},
-        {"{\"max_seq_length\":null}", NULL, 2048},
-        {"{\"prompts\":{\"query\":\"q: \"},\"default_prompt_name\":null}", NULL, 2048},
-        {"{\"do_lower_case\":true,\"max_seq_length\":512}", "modules-settings", 2048},
-        {"{\"default_prompt_name\":\"query\"}", "modules-settings", 2048},
-        {"{\"max_seq_length\":0}", "config-field", 2048},
-        {"[]", "config-field", 2048},
+        {"{\"max_seq_length\":8192}", NULL, 8192},
+        {"{\"max_seq_length\":null}", NULL, 7},
+        {"{\"prompts\":{\"query\":\"q: \"},\"default_prompt_name\":null}", NULL, 7},
+        {"{\"do_lower_case\":true,\"max_seq_length\":512}", "modules-settings", 7},
+        {"{\"default_prompt_name\":\"query\"}", "modules-settings", 7},
+        {"{\"max_seq_length\":0}", "config-field", 7},
+        {"[]", "config-field", 7},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct reader_test test;
-        struct rsr_config config = {.hyper = {.context = 2048}};
+        uint32_t max_tokens = 7;
         reader_test_begin(&test);
         CHECK_INT(rsrc_check_sentence_settings(test.diag, &test.arena, "s.json",
                                                (const uint8_t *)cases[i].text,
-                                               strlen(cases[i].text), &config),
+                                               strlen(cases[i].text), &max_tokens),
                   cases[i].slug == NULL ? RSRC_OK : RSRC_FAILED);
-        CHECK_INT(config.hyper.context, cases[i].context);
+        CHECK_INT(max_tokens, cases[i].max_tokens);
         if (cases[i].slug != NULL)
             check_one_error(&test, cases[i].slug, cases[i].text);
         reader_test_end(&test);
