@@ -310,6 +310,25 @@ enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *ar
     return RSRC_OK;
 }
 
+/* Settings of generate() that are the model's and no taste: tokens that it never gives, or always.
+ * How a token is sampled is for those who run the module. */
+static void check_forced_tokens(struct rsrc_hf_document *doc) {
+    static const char *const KEYS[] = {"suppress_tokens", "begin_suppress_tokens",
+                                       "bad_words_ids",   "forced_bos_token_id",
+                                       "sequence_bias",   "forced_eos_token_id"};
+    for (size_t i = 0; i < sizeof(KEYS) / sizeof(KEYS[0]); i++) {
+        const json_t *value = rsrc_hf_field(doc->root, KEYS[i]);
+        const bool is_empty = (json_is_array(value) && json_array_size(value) == 0) ||
+                              (json_is_object(value) && json_object_size(value) == 0);
+        if (value != NULL && !is_empty)
+            rsrc_hf_refuse(doc, "config-unsupported",
+                           "remove it, if texts may be generated without",
+                           "\"%s\" asks for tokens to be forced or left out, which is not "
+                           "supported",
+                           KEYS[i]);
+    }
+}
+
 enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *name, const uint8_t *bytes,
                                               uint64_t size_bytes, struct rsr_config *config) {
@@ -323,6 +342,7 @@ enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *diag, struct rsr
     if (rsrc_hf_field(root, "eos_token_id") != NULL)
         merged.n_eos_tokens = 0;
     read_special_tokens(&doc);
+    check_forced_tokens(&doc);
     json_decref(root);
     if (doc.failed) {
         return RSRC_FAILED;
