@@ -57,6 +57,7 @@ static const struct {
     {"is_causal", NEUTRAL_TRUE, "attention to later tokens"},
     {"per_layer_config", NEUTRAL_ABSENT, "blocks with settings of their own"},
     {"transformers_weights", NEUTRAL_ABSENT, "weights of a file that it names"},
+    {"configuration_files", NEUTRAL_ABSENT, "other configurations by the version of transformers"},
 };
 
 static bool is_neutral(const json_t *value, enum neutral neutral) {

@@ -265,6 +265,19 @@ static enum rsrc_status check_prefix_space(const struct beside *beside, const js
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+/* Names of tokenizer.json, one a version of transformers. */
+static enum rsrc_status check_versions(const struct beside *beside, const json_t *names) {
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        if (name == NULL || strcmp(name, "tokenizer.json") != 0)
+            return refuse(beside, "tokenizer-config-unsupported",
+                          "make the right one the only tokenizer.json",
+                          "\"fast_tokenizer_files\" has other tokenizers by the version of "
+                          "transformers, which is not supported");
+    }
+    return RSRC_OK;
+}
+
 static enum rsrc_status check_settings(const struct beside *beside, json_t *root) {
     json_t *decoder = json_object_get(root, "added_tokens_decoder");
     if (json_is_true(json_object_get(root, "split_special_tokens")))
@@ -272,7 +285,8 @@ static enum rsrc_status check_settings(const struct beside *beside, json_t *root
                       "set it to false, unless the model was trained without special tokens",
                       "\"split_special_tokens\" asks for special tokens to be split like any text, "
                       "which is not supported");
-    if ((decoder != NULL && check_decoder(beside, decoder) != RSRC_OK) ||
+    if (check_versions(beside, json_object_get(root, "fast_tokenizer_files")) != RSRC_OK ||
+        (decoder != NULL && check_decoder(beside, decoder) != RSRC_OK) ||
         check_named(beside, root) != RSRC_OK || check_template(beside, root) != RSRC_OK)
         return RSRC_FAILED;
     return check_prefix_space(beside, root);

@@ -295,6 +295,8 @@ static const struct {
     {LLAMA, "{\"is_causal\":false}", "config-unsupported", "later tokens"},
     {LLAMA, "{\"per_layer_config\":{\"1\":{\"rms_norm_eps\":0.1}}}", "config-unsupported",
      "per_layer_config"},
+    {LLAMA, "{\"configuration_files\":[\"config.4.0.0.json\"]}", "config-unsupported",
+     "configuration_files"},
     {LLAMA, "{\"transformers_weights\":\"other.safetensors\"}", "config-unsupported",
      "transformers_weights"},
     {LLAMA, "{\"model_type\":\"qwen3\",\"use_sliding_window\":true}", "config-unsupported",
