@@ -178,9 +178,8 @@ enum {
 };
 
 /* Text, of less than 2 GiB, to tokens. Invalid UTF-8 is replaced by U+FFFD first, as Python's
- * errors='replace' does.
- * *n_tokens receives the count even if it exceeds `capacity`; then tokens holds the first
- * `capacity` and the status is RSR_ERR_FULL. */
+ * errors='replace' does. *n_tokens receives the count even if it exceeds `capacity`; then tokens
+ * holds the first `capacity` and the status is RSR_ERR_FULL. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_tokenize(const rsr_model *model, const char *text,
                                                  size_t text_bytes, uint32_t flags, uint32_t *tokens,
                                                  size_t capacity, size_t *n_tokens, rsr_error *err);

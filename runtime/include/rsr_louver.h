@@ -55,7 +55,7 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_create(const rsr_louver_options *
 RSR_EXPORT void rsr_louver_destroy(rsr_louver *index);
 
 /* Appends n_keys rows of head_dim floats each. Growing never moves a key. RSR_ERR_NUMERIC if one is
- * NaN or infinite. On failure the index has not changed. */
+ * NaN or infinite; RSR_ERR_FULL past 2^31 - 1 keys. On failure the index has not changed. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_append(rsr_louver *index, const float *keys,
                                                       const float *values, size_t n_keys,
                                                       rsr_error *err);

@@ -111,8 +111,8 @@ rsr_status rsr_api_embed(rsr_engine *engine, const uint32_t *tokens, size_t n_to
     e.states = malloc((size_t)CHUNK_TOKENS * e.hyper->hidden * sizeof(*e.states));
     e.sums = calloc(e.hyper->hidden, sizeof(*e.sums));
     status = e.states != NULL && e.sums != NULL
-                            ? rsr_api_sequence_create(engine, &e.sequence, err)
-                            : rsr_fail(err, RSR_ERR_MEMORY, "no memory for an embedding");
+                 ? rsr_api_sequence_create(engine, &e.sequence, err)
+                 : rsr_fail(err, RSR_ERR_MEMORY, "no memory for an embedding");
     fenv_t callers;
     fegetenv(&callers);
     fesetenv(FE_DFL_ENV);

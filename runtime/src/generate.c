@@ -73,8 +73,7 @@ static rsr_status prefill_text(struct generation *g, const char *prompt, size_t 
         flags &= ~(uint32_t)RSR_TOKENIZE_ADD_SPECIAL;
     uint32_t *tokens = NULL;
     size_t n = 0;
-    rsr_status status =
-        rsr_tokenize_all(g->model, prompt, prompt_bytes, flags, &tokens, &n, err);
+    rsr_status status = rsr_tokenize_all(g->model, prompt, prompt_bytes, flags, &tokens, &n, err);
     if (status == RSR_OK)
         status = prefill_tokens(g, tokens, n, err);
     free(tokens);

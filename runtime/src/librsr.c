@@ -56,7 +56,8 @@ rsr_status rsr_open_query(const struct rsr_module *(*query)(uint32_t, const stru
  * owned. */
 static char *file_path(const char *path, const struct stat *number) {
     const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
-    const uint64_t words[] = {number == NULL ? 0 : number->st_dev, number == NULL ? 0 : number->st_ino};
+    const uint64_t words[] = {number == NULL ? 0 : number->st_dev,
+                              number == NULL ? 0 : number->st_ino};
     const size_t n_bits = number == NULL ? 0 : 64 * sizeof(words) / sizeof(words[0]);
     char *result = malloc(strlen(path) + strlen("./") + n_bits * strlen(".//") + 1);
     if (result == NULL)

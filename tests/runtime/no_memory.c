@@ -105,9 +105,8 @@ static rsr_status append_tokens(struct life *l, uint32_t n, const rsr_pick *pick
     rsr_batch_entry entries[N_TOKENS];
     rsr_batch batch = RSR_BATCH_INIT;
     for (uint32_t i = 0; i < n; i++)
-        entries[i] = (rsr_batch_entry){.sequence = l->sequence,
-                                       .position = rsr_sequence_length(l->sequence) + i,
-                                       .token = i};
+        entries[i] = (rsr_batch_entry){
+            .sequence = l->sequence, .position = rsr_sequence_length(l->sequence) + i, .token = i};
     batch.entries = entries;
     batch.n_entries = n;
     batch.picks = pick;
@@ -180,8 +179,8 @@ static bool live(const char *path, long n_before, const struct outcome *right) {
     struct outcome outcome = {0};
     err = (rsr_error)RSR_ERROR_INIT;
     n_left = n_before;
-    const bool well =
-        use_text(&life, path, &outcome) && use_engine(&life, &outcome) && use_index(&life, &outcome);
+    const bool well = use_text(&life, path, &outcome) && use_engine(&life, &outcome) &&
+                      use_index(&life, &outcome);
     const bool failed = n_left < 0;
     n_left = -1;
     if (well && memcmp(&outcome, right, sizeof(outcome)) != 0)

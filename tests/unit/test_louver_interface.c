@@ -61,8 +61,8 @@ static void test_refusals(void) {
     rows[3] = 4.0f;
     query.threshold = threshold_of(RSR_LOUVER_VALUE, NAN, 0);
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
-    query.values = (const double[]){1.0, NAN}; /* instead of the NaN */
-    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK); /* of one head */
+    query.values = (const double[]){1.0, NAN}; /* instead of that one, of one head */
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_OK);
     query.n_heads = 2;
     CHECK_INT(rsr_louver_attend(index, &query, NULL, &err), RSR_ERR_NUMERIC);
     query.n_heads = 1;
