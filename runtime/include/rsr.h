@@ -27,6 +27,7 @@
  *   Order       an engine ends after its sequences, a model after its engines.
  *   Threads     a model is immutable and may be shared. An engine runs one call at a time; calls from
  *               several threads wait for each other. A sequence belongs to one thread at a time.
+ *   Stack       calls take up to 256 KiB of it, and so do the engine's threads (OMP_STACKSIZE).
  *   Errors      functions return a status; `err` may be NULL, else it receives one sentence on failure
  *               and is left alone on success. On failure no out-parameter is touched, unless the
  *               function says so. After fork() the child may end what it inherited; every other call

@@ -3,6 +3,7 @@
  * and errors are within what is certified, test_louver checks. */
 #include <fenv.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -557,6 +558,36 @@ static void test_misleading_sample(void) {
     rsr_louver_destroy(index);
 }
 
+/* ---- Stack ---- */
+
+/* With what rsr.h asks for. Sealing a page takes the most. */
+static void *live_in_a_thread(void *user) {
+    (void)user;
+    float *rows = calloc(RSR_PAGE_TOKENS * LOUVER_MAX_DIM, sizeof(*rows));
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    rsr_louver *index = NULL;
+    options.head_dim = LOUVER_MAX_DIM;
+    options.kv_type = "int8";
+    query.q = rows;
+    CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+    CHECK_INT(rsr_louver_append(index, rows, rows, RSR_PAGE_TOKENS, NULL), RSR_OK);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
+    rsr_louver_destroy(index);
+    free(rows);
+    return NULL;
+}
+
+static void test_stack(void) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    CHECK_INT(pthread_attr_setstacksize(&attributes, 256 << 10), 0);
+    CHECK_INT(pthread_create(&thread, &attributes, live_in_a_thread, NULL), 0);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attributes);
+}
+
 int main(void) {
     test_refusals();
     test_thresholds();
@@ -567,5 +598,7 @@ int main(void) {
     test_memory();
     test_shelves();
     test_misleading_sample();
+    if (!TEST_SANITIZED) /* which makes frames larger */
+        test_stack();
     return CHECK_EXIT();
 }
