@@ -61,6 +61,7 @@ static void check_products(struct rsrc_arena *arena, uint64_t *state,
     for (uint32_t j = 0; j < matrix->cols; j++)
         x[j] = (int8_t)(j % 7 == 0 ? -128 : (int)(check_random(state) % 256) - 128);
     naive_multiply(matrix, x, wanted);
+    memset(got, 0x55, matrix->rows * sizeof *got);
     rsrc_index_multiply(index, RSR_FOLD_DIRECT, x, got);
     CHECK(memcmp(wanted, got, matrix->rows * sizeof *got) == 0);
     memset(got, 0x55, matrix->rows * sizeof *got);
@@ -191,6 +192,17 @@ static void copy_index(struct mutable_index *copy, const struct rsr_index *index
     }
 }
 
+/* The first two members of a segment that has two. */
+static void swap_members(struct mutable_index *m) {
+    uint32_t s = 0;
+    while (m->begin[0][s + 1] - m->begin[0][s] < 2 && s + 1 < m->blocks[0].n_segments)
+        s++;
+    uint32_t *members = m->members[0] + m->begin[0][s];
+    const uint32_t first = members[0];
+    members[0] = members[1];
+    members[1] = first;
+}
+
 static void damage(struct mutable_index *m, int kind) {
     switch (kind) {
     case 0:
@@ -262,6 +274,9 @@ static void damage(struct mutable_index *m, int kind) {
     case 22:
         m->index.alphabet = (enum rsr_alphabet)7;
         break;
+    case 23:
+        swap_members(m);
+        break;
     }
 }
 
@@ -271,7 +286,7 @@ static void test_verifier(void) {
     struct rsr_matrix matrix = fixed_matrix();
     struct rsr_index index;
     rsrc_build_index(&arena, &matrix, 4, &index);
-    for (int kind = -1; kind <= 22; kind++) {
+    for (int kind = -1; kind <= 23; kind++) {
         struct mutable_index copy;
         copy_index(&copy, &index);
         damage(&copy, kind);
