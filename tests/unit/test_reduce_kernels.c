@@ -139,6 +139,13 @@ static void test_groups(struct suite *suite) {
 #endif
 }
 
+/* Columns whose numbers have more than 16 bits. */
+static void test_wide(struct suite *suite) {
+    const struct setting setting = {2, 2, 65700, 90, 4};
+    struct test_case *c = make_reduced_case(suite, &setting, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
+    run_cases(suite, &c, 1, &specs[0], "reduced_wide");
+}
+
 /* The key tells kernels with maps from those without, and the shapes are the layer's. */
 static void test_keys(struct suite *suite) {
     const struct setting setting = {90, 41, 600, 100, 8};
@@ -195,6 +202,7 @@ int main(void) {
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         test_way(&suite, &ways[i]);
     test_groups(&suite);
+    test_wide(&suite);
     test_keys(&suite);
     test_instructions(&suite);
     suite_end(&suite);
