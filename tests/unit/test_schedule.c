@@ -116,6 +116,29 @@ static void check_regimes(struct rsrc_diag *diag, const struct rsr_graph *graph,
         CHECK(rsrc_verify_step(diag, graph, kernels, &steps[s]) == RSRC_OK);
 }
 
+/* Where up and down read what lists name, a list is made before each. */
+static void check_lists(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                        const struct rsr_graph *graph, struct rsrc_step_kernels kernels) {
+    uint8_t lists[N_BLOCKS * 7] = {0};
+    struct rsr_step *step = NULL;
+    uint32_t n_steps = 0, n_rows = 0, n_cols = 0;
+    for (uint32_t b = 0; b < N_BLOCKS; b++) {
+        lists[graph->blocks[b].up.layer] = RSR_LIST_ROWS;
+        lists[graph->blocks[b].down.layer] = RSR_LIST_COLS;
+    }
+    kernels.lists = lists;
+    rsrc_build_steps(arena, graph, &kernels, &step, &n_steps);
+    CHECK_INT(n_steps, 1);
+    CHECK(rsrc_verify_step(diag, graph, &kernels, step) == RSRC_OK);
+    for (uint32_t i = 0; i < step->n_ops; i++) {
+        n_rows += step->ops[i].kind == RSR_OP_LIST_ROWS;
+        n_cols += step->ops[i].kind == RSR_OP_LIST_COLS;
+    }
+    CHECK_INT(n_rows, N_BLOCKS);
+    CHECK_INT(n_cols, N_BLOCKS);
+    damage(diag, arena, graph, &kernels, step);
+}
+
 int main(void) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
@@ -136,6 +159,7 @@ int main(void) {
             sum += steps->buffers[b].row_bytes;
         CHECK(steps->arena_bytes_per_token < sum * 2 / 3); /* buffers do share memory */
         damage(diag, &arena, &f.graph, &kernels, steps);
+        check_lists(diag, &arena, &f.graph, kernels);
         kernels = number_kernels(layer, prefill, 2);
         rsrc_build_steps(&arena, &f.graph, &kernels, &steps, &n_steps);
         check_regimes(diag, &f.graph, &kernels, steps, n_steps);
