@@ -590,6 +590,70 @@ static void test_times(void) {
     teardown(&f);
 }
 
+/* ---- lists ----------------------------------------------------------------------------------- */
+
+/* What is measured takes *context microseconds; what a list leaves is not measured. */
+static enum rsrc_status tell_alike(void *context, enum rsr_regime regime,
+                                   const struct rsr_regime_plan *plan, double *us) {
+    (void)regime;
+    CHECK_INT(rsrc_list_of(plan), RSR_LIST_NONE);
+    *us = *(const double *)context;
+    return RSRC_OK;
+}
+
+/* Few active channels are read by a list and many are not, measured or predicted; a remark says why. */
+static void test_lists(void) {
+    static const struct {
+        enum rsr_list list;
+        double active;
+        const char *obstacle;
+        double measured_us; /* 0: nothing is measured */
+        bool listed;
+        const char *text; /* a remark; NULL: none of lists */
+    } cases[] = {
+        {RSR_LIST_NONE, 0.02, NULL, 0, false, NULL},
+        {RSR_LIST_ROWS, 0.02, NULL, 0, true, NULL},
+        {RSR_LIST_COLS, 0.02, NULL, 0, true, NULL},
+        {RSR_LIST_ROWS, 1, NULL, 0, false,
+         "listed rows: with 100 % of them active it would take 25.4 us"},
+        {RSR_LIST_COLS, 1, NULL, 0, false, "over listed columns: with 100 % of them active it"},
+        {RSR_LIST_COLS, 0.02, "moons", 0, false, "decode: declined dot over listed columns: moons"},
+        {RSR_LIST_ROWS, 0.4, NULL, 1e6, true, NULL},
+        {RSR_LIST_ROWS, 0.4, NULL, 1e-3, false, "over listed rows: with 40 % of them active it"},
+        {RSR_LIST_COLS, 0.4, NULL, 1e6, true, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fixture f;
+        setup(&f);
+        CHECK(rsrc_diag_show_remarks(f.diag, RSRC_REMARK_MISSED, "plan"));
+        const struct rsr_spec spec = load_spec(&f, "avx512");
+        const struct rsr_matrix matrix = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
+        const struct rsrc_plan_options options = no_options();
+        double us = cases[i].measured_us;
+        const struct rsrc_plan_timer timer = {.context = &us, .measure = tell_alike};
+        struct rsr_stats stats;
+        rsrc_analyse_matrix(&f.arena, &matrix, 4, &stats);
+        const struct rsrc_plan_input input = {.layer_name = "blk.up",
+                                              .role = RSR_ROLE_UP,
+                                              .alphabet = RSR_TERNARY,
+                                              .stats = &stats,
+                                              .list = cases[i].list,
+                                              .list_obstacle = cases[i].obstacle,
+                                              .active = cases[i].active,
+                                              .spec = &spec,
+                                              .options = &options,
+                                              .timer = us > 0 ? &timer : NULL};
+        struct rsr_plan plan = {.target = NULL};
+        CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
+        CHECK_INT(rsrc_list_of(&plan.regimes[RSR_REGIME_DECODE]),
+                  cases[i].listed ? cases[i].list : RSR_LIST_NONE);
+        const char *text = f.text == NULL ? "" : f.text;
+        CHECK((strstr(text, "declined dot over listed") != NULL) == (cases[i].text != NULL));
+        CHECK(cases[i].text == NULL || strstr(text, cases[i].text) != NULL);
+        teardown(&f);
+    }
+}
+
 int main(void) {
     test_redundancy_decides();
     test_times();
@@ -602,5 +666,6 @@ int main(void) {
     test_other_k();
     test_text();
     test_bad_text();
+    test_lists();
     return CHECK_EXIT();
 }
