@@ -5,8 +5,8 @@
  * added_tokens.json where there is no added_tokens_decoder. save_pretrained() writes all of them
  * alike, so that files that differ were edited, or come from different models: they are refused.
  * add_bos_token, add_eos_token and add_prefix_space change a tokenizer too, by its class and by the
- * version of transformers: what they say must be what tokenizer.json does. Source: PreTrainedTokenizerFast, TokenizersBackend and
- * PreTrainedTokenizerBase._from_pretrained.
+ * version of transformers: what they say must be what tokenizer.json does. Source:
+ * PreTrainedTokenizerFast, TokenizersBackend and PreTrainedTokenizerBase._from_pretrained.
  */
 #include <string.h>
 
