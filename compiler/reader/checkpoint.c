@@ -436,7 +436,7 @@ static enum rsrc_status check_vocabulary(const struct opening *opening, const ch
     return RSRC_OK;
 }
 
-/* Files that versions of transformers wrote before tokenizer_config.json listed all added tokens. */
+/* What transformers wrote before tokenizer_config.json listed all added tokens. */
 static enum rsrc_status read_older_files(struct opening *opening) {
     static const struct {
         const char *name;

@@ -231,7 +231,7 @@ static const char *token_text(const struct rsrc_tokenizer_draft *draft, struct r
 /* ---- ends of turns --------------------------------------------------------------------------- */
 
 /* A file has one id of each kind, and converters write that of the text's end alone. llama.cpp
- * knows what else ends what a model says by its text; these are the ones of the tokenizers above. */
+ * knows what else ends what a model says by its text; these are those of the tokenizers above. */
 static const char *const ENDS[] = {"<|eot_id|>",    "<|eom_id|>",    "<|im_end|>",
                                    "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"};
 

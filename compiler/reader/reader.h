@@ -40,8 +40,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_sentence_settings(struct rsrc_diag *d
 /* Float masters of BitNet that only their tensors tell: projections with norms of their own. */
 void rsrc_recognise_masters(struct rsr_checkpoint *checkpoint);
 
-/* chat_template, bos_token and eos_token of tokenizer_config.json; what it says of tokens must agree
- * with the tokenizer's section, if there is one. *lists_added: the older files beside it, which are
+/* chat_template, bos_token and eos_token of tokenizer_config.json; what it says of tokens must be
+ * what the tokenizer's section has, if there is one. *lists_added: the older files beside it, which are
  * the next two, do not count. */
 RSRC_NODISCARD enum rsrc_status rsrc_parse_tokenizer_config(struct rsrc_diag *diag,
                                                             struct rsrc_arena *arena,

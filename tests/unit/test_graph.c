@@ -324,8 +324,8 @@ static void test_dense_layers(void) {
     }
 }
 
-/* A part of a name, which version 4 of transformers takes for the module: without a boundary, in the
- * middle, in the number of another block, in the head's name. */
+/* A part of a name, which version 4 of transformers takes for the module: without a boundary, in
+ * the middle, in the number of another block, in the head's name. */
 static void test_ambiguous_patterns(void) {
     static const char *const parts[] = {"model.layers.1.mlp.up", "layers.1.mlp", "model.layer",
                                         "lm"};

@@ -706,8 +706,8 @@ static void test_tokenizer_config(void) {
     }
 }
 
-/* add_prefix_space beside what tokenizer.json does: "L" a list of a Split and ByteLevel, "B" ByteLevel
- * alone, "M" Metaspace; "+" with a space in front. */
+/* add_prefix_space beside what tokenizer.json does: "L" a list of a Split and ByteLevel, "B"
+ * ByteLevel alone, "M" Metaspace; "+" with a space in front. */
 static void test_prefix_space(void) {
     static const struct {
         const char *kind, *config;
