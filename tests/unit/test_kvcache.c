@@ -97,6 +97,42 @@ static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes
     rsr_kv_pool_destroy(&pool);
 }
 
+/* What storing lost is known closely, and from above: of rows that fill no vector, too. */
+static void test_losses(void) {
+    static const uint32_t dims[] = {1, 7, 8, 17, 64};
+    uint64_t state = 11;
+    for (size_t i = 0; i < sizeof(dims) / sizeof(dims[0]) * RSR_KV_TYPES; i++) {
+        const enum rsr_kv_type type = (enum rsr_kv_type)(i % RSR_KV_TYPES);
+        const uint32_t dim = dims[i / RSR_KV_TYPES];
+        const struct rsr_kv_format format =
+            rsr_kv_format_of(type, dim, true, rsr_ops_get(RSR_OPS_GENERIC));
+        CHECK_INT(format.row_floats, (dim + 15) / 16 * 16);
+        if (type == RSR_KV_F32)
+            continue;
+        char *memory = aligned_alloc(64, rsr_kv_rows_bytes(&format));
+        float x[2][64], stored[64];
+        for (uint32_t d = 0; d < dim; d++) {
+            x[0][d] = (float)(check_random(&state) >> 40) * 0x1p-24f + 1.0f;
+            x[1][d] = (float)(check_random(&state) >> 40) * 0x1p-20f - 8.0f;
+        }
+        const struct rsr_kv_rows rows = rsr_kv_rows_at(&format, memory);
+        rsr_kv_rows_store(&format, rows, 3, x[0], x[1]);
+        for (uint32_t of_value = 0; of_value < 2; of_value++) {
+            const struct rsr_kv_rows row = rsr_kv_rows_from(&format, rows, 3);
+            const float loss = of_value ? row.losses->value : row.losses->key;
+            double squares = 0.0;
+            format.ops->load(stored, of_value ? row.values : row.keys, format.row_floats);
+            for (uint32_t d = 0; d < dim; d++) {
+                const double lost = (double)x[of_value][d] - (double)stored[d];
+                squares += lost * lost;
+            }
+            CHECK((double)loss >= sqrt(squares) &&
+                  (double)loss <= sqrt(squares) * 1.000001 + 1e-30);
+        }
+        free(memory);
+    }
+}
+
 static void test_too_large(void) {
     struct rsr_kv_pool pool = {0};
     rsr_error err = RSR_ERROR_INIT;
@@ -219,6 +255,7 @@ int main(void) {
                                      .head_dtype = RSR_DTYPE_F32};
     test_counts();
     test_sidecars();
+    test_losses();
     for (uint32_t type = 0; type < RSR_KV_TYPES; type++) {
         test_rows((enum rsr_kv_type)type, false, 0);
         test_rows((enum rsr_kv_type)type, true, 192);
