@@ -198,6 +198,12 @@ static void test_refusals(void) {
     CHECK(strstr(err.message, "token 5") != NULL);
     logits[5] = INFINITY;
     CHECK_INT(rsr_api_sample(&model, &s, logits, NULL, 0, &token, NULL), RSR_ERR_NUMERIC);
+    logits[5] = 0;
+    for (int i = 0; i < VOCAB; i += VOCAB - 1) { /* the first one, and the last */
+        logits[i] = NAN;
+        CHECK_INT(rsr_api_sample(&model, &s, logits, NULL, 0, &token, NULL), RSR_ERR_NUMERIC);
+        logits[i] = 0;
+    }
     for (int i = 0; i < VOCAB; i++)
         logits[i] = -INFINITY;
     CHECK_INT(rsr_api_sample(&model, &s, logits, NULL, 0, &token, NULL), RSR_ERR_NUMERIC);
