@@ -1,5 +1,5 @@
-/* The code cache: entries are found by all of their key, and a directory that holds too much loses the
- * entries used longest ago, and nothing else. */
+/* The code cache: entries are found by all of their key, and a directory that holds too much loses
+ * the entries used longest ago, and nothing else. */
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

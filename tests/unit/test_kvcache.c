@@ -217,7 +217,8 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(free_pages(engine), 5);
 }
 
-/* Sidecars of a layer and head follow each other, those of up to 8 pages; the pool ends with the last one. */
+/* Sidecars of a layer and head follow each other, those of up to 8 pages; the pool ends with the
+ * last one. */
 static void test_sidecars(void) {
     enum { N_PAGES = 11, BYTES = 192 };
     const struct rsr_kv_format format = format_of(RSR_KV_F32, false);

@@ -542,7 +542,8 @@ static rsr_louver_threshold random_threshold(struct life *life, const float *q) 
     return threshold;
 }
 
-/* Keys that are attended to were read. Where bounds alone decide about pages, each is skipped or scanned. */
+/* Keys that are attended to were read. Where bounds alone decide about pages, each is skipped or
+ * scanned. */
 static void check_counts(const rsr_louver_query *query, const rsr_louver_stats *stats) {
     const rsr_louver_threshold *t = &query->threshold;
     for (uint32_t h = 0; h < query->n_heads; h++)
@@ -723,8 +724,8 @@ static void test_selectivity(void) {
     CHECK(mass.exact < 0.2);
 }
 
-/* Weights are bounded closely: one by one from above, and from below their sums over scores that are
- * off. */
+/* Weights are bounded closely: one by one from above, and from below their sums over scores that
+ * are off. */
 static void test_weights(void) {
     const struct rsr_ops *ops = rsr_ops_get(RSR_OPS_GENERIC);
     const float reference = 3.0f;

@@ -481,8 +481,8 @@ static bool is_mapped(const void *page) {
     return mincore((void *)(uintptr_t)page, 1, &resident) == 0;
 }
 
-/* Pages lie side by side however keys come, a fork's own page takes no more than it needs, and memory is given
- * back with the last index that has pages in it. */
+/* Pages lie side by side however keys come, a fork's own page takes no more than it needs, and
+ * memory is given back with the last index that has pages in it. */
 static void test_shelves(void) {
     enum { N_PAGES = 200, N_KEYS = N_PAGES * RSR_PAGE_TOKENS + 1 };
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;

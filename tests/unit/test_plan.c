@@ -601,7 +601,8 @@ static enum rsrc_status tell_alike(void *context, enum rsr_regime regime,
     return RSRC_OK;
 }
 
-/* Few active channels are read by a list and many are not, measured or predicted; a remark says why. */
+/* Few active channels are read by a list and many are not, measured or predicted; a remark says
+ * why. */
 static void test_lists(void) {
     static const struct {
         enum rsr_list list;
