@@ -245,6 +245,33 @@ static void check_rows(const struct page_case *c, const struct rsr_kv_ops *kv,
     CHECK(same_bits(out, sums, c->row_floats));
 }
 
+/* The largest of no row's square, of the first one's, and so on; then each row in turn says that there is
+ * none. */
+static void check_largest_square(struct page_case *c, const struct rsr_kv_ops *kv,
+                                 const struct rsr_kv_ops *f32, enum rsr_kv_type type) {
+    const size_t row_bytes = rsr_kv_row_bytes(type, c->row_floats);
+    float largest = 0.0f;
+    for (uint32_t j = 0; j < c->n_keys; j++) {
+        const float *row = c->plain[0][0] + (size_t)j * c->row_floats;
+        float square;
+        CHECK(kv->largest_square(c->stored[0][0], c->row_floats, j) == largest);
+        f32->dots(&square, row, c->row_floats, 0, 1, row);
+        largest = fmaxf(largest, square);
+    }
+    CHECK(kv->largest_square(c->stored[0][0], c->row_floats, c->n_keys) == largest);
+    for (uint32_t j = 0; j < c->n_keys; j++) {
+        char *row = c->stored[0][0] + j * row_bytes, kept[4 * MOST_FLOATS];
+        float x[MOST_FLOATS] = {0.0f};
+        /* NaN; or a number whose square is infinite */
+        x[j % c->row_floats] = j % 2 == 0 ? NAN : type == RSR_KV_F16 ? -INFINITY : -3e38f;
+        memcpy(kept, row, row_bytes);
+        kv->store(row, c->row_floats, x, c->row_floats);
+        CHECK(kv->largest_square(c->stored[0][0], c->row_floats, c->n_keys) == INFINITY);
+        CHECK(kv->largest_square(c->stored[0][0], c->row_floats, j) < INFINITY);
+        memcpy(row, kept, row_bytes);
+    }
+}
+
 static void test_pages(const struct rsr_ops *ops, enum rsr_kv_type type) {
     static struct page_case c;
     static float out[2][9][MOST_FLOATS];
@@ -265,6 +292,7 @@ static void test_pages(const struct rsr_ops *ops, enum rsr_kv_type type) {
         const uint64_t seen = c.n_keys < PAGE ? (UINT64_C(1) << c.n_keys) - 1 : UINT64_MAX;
         check_rows(&c, kv, type, seen & check_random(&state));
         check_rows(&c, kv, type, seen);
+        check_largest_square(&c, kv, f32, type);
         attend(&c, kv, false, out[0], states[0]);
         attend(&c, f32, true, out[1], states[1]);
         for (uint32_t h = 0; h < c.n_heads; h++) {

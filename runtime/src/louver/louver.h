@@ -210,8 +210,8 @@ void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *row
 
 /* |v| of a row, rounded up. */
 double louver_row_norm(const float *row, uint32_t n);
-/* The largest |k| of a page without a sidecar, rounded up. */
-double louver_key_norm(const struct louver_setup *setup, const struct louver_page *page);
+/* The largest of n stored rows: at least that, and hardly more; NaN if one is. */
+double louver_rows_norm(const struct louver_setup *setup, const void *rows, uint32_t n);
 
 /* z[j] = scale * dot(q, k[j]) for the keys in the mask: the float operations of attention. Others are
  * left alone. */

@@ -124,12 +124,8 @@ static double left_out_mass(const struct louver_pass *pass, const struct louver_
 /* ---- What storing lost ---- */
 
 static void note_open_page(struct louver_pass *pass, const struct louver_page *page) {
-    const struct louver_setup *setup = pass->setup;
-    float buffer[LOUVER_MAX_DIM];
-    for (uint32_t j = 0; j < page->n_keys; j++) {
-        const float *row = louver_row(setup, page->rows.values, j, buffer);
-        pass->storage.value = fmax(pass->storage.value, louver_row_norm(row, setup->head_dim));
-    }
+    const double value = louver_rows_norm(pass->setup, page->rows.values, page->n_keys);
+    pass->storage.value = fmax(pass->storage.value, value);
     louver_add_losses(&pass->storage, &page->rows, page->n_keys);
 }
 

@@ -26,6 +26,17 @@ uint32_t louver_sidecar_bytes(const struct louver_setup *setup) {
     return LOUVER_SKETCH_AT + setup->shape.block_bytes;
 }
 
+const float *louver_row(const struct louver_setup *setup, const void *rows, uint32_t j,
+                        float *buffer) {
+    const void *row = (const char *)rows + (size_t)j * setup->kv.row_bytes;
+    if (setup->kv.type == RSR_KV_F32)
+        return row;
+    setup->kv.ops->load(buffer, row, setup->row_floats);
+    return buffer;
+}
+
+/* ---- Norms ---- */
+
 /* In 8 partial sums, which compilers put into vector lanes. */
 double louver_row_norm(const float *row, uint32_t n) {
     double sums[8] = {0.0}, sum = 0.0;
@@ -40,21 +51,33 @@ double louver_row_norm(const float *row, uint32_t n) {
     return rsr_sum_up(sqrt(sum));
 }
 
-const float *louver_row(const struct louver_setup *setup, const void *rows, uint32_t j,
-                        float *buffer) {
-    const void *row = (const char *)rows + (size_t)j * setup->kv.row_bytes;
-    if (setup->kv.type == RSR_KV_F32)
-        return row;
-    setup->kv.ops->load(buffer, row, setup->row_floats);
-    return buffer;
-}
-
-/* ---- Sealing ---- */
-
 /* The larger of two; a NaN stays. */
 static double larger(double x, double largest) {
     return x <= largest || isnan(largest) ? largest : x;
 }
+
+/* A float32 square of a row of LOUVER_MAX_DIM meets 22 roundings at most, less than 2^-19 of it, and loses
+ * less than 2^-141 where products underflow. One that overflows says nothing, unlike its row in double. */
+double louver_rows_norm(const struct louver_setup *setup, const void *rows, uint32_t n) {
+    const double square = (double)setup->kv.ops->largest_square(rows, setup->row_floats, n);
+    if (isfinite(square))
+        return sqrt(square * (1.0 + 0x1p-18) + 0x1p-140);
+    double norm = 0.0;
+    for (uint32_t j = 0; j < n; j++) {
+        float buffer[LOUVER_MAX_DIM];
+        norm = larger(louver_row_norm(louver_row(setup, rows, j, buffer), setup->head_dim), norm);
+    }
+    return norm;
+}
+
+void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *rows, uint32_t n) {
+    for (uint32_t j = 0; rows->losses != NULL && j < n; j++) {
+        norms->loss.key = (float)larger((double)rows->losses[j].key, (double)norms->loss.key);
+        norms->loss.value = (float)larger((double)rows->losses[j].value, (double)norms->loss.value);
+    }
+}
+
+/* ---- Sealing ---- */
 
 /* Keys of a page, [64][row_floats]: themselves, or what they widen to in `buffer`. */
 static const float *page_keys(const struct louver_setup *setup, const struct rsr_kv_rows *rows,
@@ -65,55 +88,22 @@ static const float *page_keys(const struct louver_setup *setup, const struct rsr
     return first;
 }
 
-static struct louver_norms norms_of(const struct louver_setup *setup, const float *keys,
-                                    const struct rsr_kv_rows *rows) {
-    struct louver_norms norms = {0};
-    float buffer[LOUVER_MAX_DIM];
-    for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++) {
-        const float *key = keys + (size_t)j * setup->row_floats;
-        norms.key = larger(louver_row_norm(key, setup->head_dim), norms.key);
-        norms.value =
-            larger(louver_row_norm(louver_row(setup, rows->values, j, buffer), setup->head_dim),
-                   norms.value);
-    }
-    louver_add_losses(&norms, rows, RSR_PAGE_TOKENS);
-    return norms;
-}
-
-void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *rows, uint32_t n) {
-    for (uint32_t j = 0; rows->losses != NULL && j < n; j++) {
-        norms->loss.key = (float)larger((double)rows->losses[j].key, (double)norms->loss.key);
-        norms->loss.value = (float)larger((double)rows->losses[j].value, (double)norms->loss.value);
-    }
-}
-
 void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
                  const struct rsr_kv_rows *rows) {
     float buffer[RSR_PAGE_TOKENS * LOUVER_MAX_DIM];
-    const float *keys = page_keys(setup, rows, buffer);
-    sidecar->norms = norms_of(setup, keys, rows);
+    sidecar->norms = (struct louver_norms){
+        .key = louver_rows_norm(setup, rows->keys, RSR_PAGE_TOKENS),
+        .value = louver_rows_norm(setup, rows->values, RSR_PAGE_TOKENS),
+    };
+    louver_add_losses(&sidecar->norms, rows, RSR_PAGE_TOKENS);
     /* Norms of finite float32 rows are finite doubles. */
     sidecar->usable = isfinite(sidecar->norms.key) && isfinite(sidecar->norms.value);
     if (sidecar->usable)
-        setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT, keys,
-                             setup->row_floats, NULL);
+        setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT,
+                             page_keys(setup, rows, buffer), setup->row_floats, NULL);
 }
 
 /* ---- Scores ---- */
-
-/* The squares are float32 dots of rows with themselves: off by less than 2^-10 relatively, and by
- * what underflows, less than 2^-140. One that overflows is infinite. */
-double louver_key_norm(const struct louver_setup *setup, const struct louver_page *page) {
-    float squares[RSR_PAGE_TOKENS], buffer[LOUVER_MAX_DIM];
-    double largest = 0.0;
-    for (uint32_t j = 0; j < page->n_keys; j++) {
-        const float *key = louver_row(setup, page->rows.keys, j, buffer);
-        setup->kv.ops->dots(squares, page->rows.keys, setup->row_floats, j, j + 1, key);
-        if (!((double)squares[j] <= largest))
-            largest = (double)squares[j];
-    }
-    return sqrt(largest * (1.0 + 0x1p-9) + 0x1p-139);
-}
 
 void louver_scores(const struct louver_setup *setup, const struct louver_page *page, const float *q,
                    uint64_t mask, float *z) {

@@ -106,7 +106,7 @@ bool louver_open_sidecar(struct louver_pass *pass, uint32_t page) {
     if (view->sidecar != NULL)
         pass->norms[page] = view->sidecar->norms;
     else
-        pass->norms[page].key = louver_key_norm(pass->setup, view);
+        pass->norms[page].key = louver_rows_norm(pass->setup, view->rows.keys, view->n_keys);
     return view->sidecar != NULL;
 }
 

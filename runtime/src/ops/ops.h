@@ -102,6 +102,8 @@ struct rsr_kv_ops {
     /* y[j] = dot(row j, x, row_floats) for begin <= j < end */
     void (*dots)(float *y, const void *rows, uint32_t row_floats, uint32_t begin, uint32_t end,
                  const float *x);
+    /* The largest dot(row j, row j, row_floats) of the first n rows; infinite if one is or is NaN */
+    float (*largest_square)(const void *rows, uint32_t row_floats, uint32_t n);
     /* row . x, row_floats of both */
     struct rsr_exact_dot (*exact)(const void *row, uint32_t row_floats, const float *x);
     /* out[d] = ((+0 + p[i] v[i][d]) + p[j] v[j][d]) + ... over the rows i < j < ... whose bits are in the mask */

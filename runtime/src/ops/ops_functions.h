@@ -38,6 +38,7 @@ void RSR_OPS(exp)(float *y, const float *x, uint32_t n);
     void RSR_OPS(load_##name)(float *x, const void *row, uint32_t row_floats);                     \
     void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint32_t begin,     \
                               uint32_t end, const float *x);                                       \
+    float RSR_OPS(largest_square_##name)(const void *rows, uint32_t row_floats, uint32_t n);       \
     struct rsr_exact_dot RSR_OPS(exact_##name)(const void *row, uint32_t row_floats,               \
                                                const float *x);                                    \
     void RSR_OPS(add_##name)(float *out, const void *rows, uint32_t row_floats, const float *p,    \

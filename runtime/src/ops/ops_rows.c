@@ -2,6 +2,7 @@
  * is said in ops.h. */
 #include <math.h>
 
+#include "fetch_line.h"
 #include "ops_functions.h"
 
 /* ---- Storing ---- */
@@ -100,28 +101,67 @@ RSR_INLINE void load_row(float *x, const void *row, enum rsr_kv_type type, uint3
         rsr_store16(x + d, rsr_load_row16(row, type, d, scale));
 }
 
-/* Four rows at once hide the adder's latency; what is missing of four repeats the first. */
+/* Up to four of n rows from `first` on; what is missing of four repeats the first. Returns how many. */
+RSR_INLINE uint32_t four_rows(const char **at, const void *rows, size_t row_bytes, uint32_t first,
+                              uint32_t n) {
+    const uint32_t n_here = n < 4 ? n : 4;
+    for (uint32_t i = 0; i < 4; i++)
+        at[i] = (const char *)rows + (first + (i < n_here ? i : 0)) * row_bytes;
+    return n_here;
+}
+
+/* Four rows times x, or, where x is NULL, times themselves: at once, which hides the adder's latency. */
+RSR_INLINE rsr_v4f dot4(const char *const *at, enum rsr_kv_type type, uint32_t row_floats,
+                        const float *x) {
+    float scales[4];
+    struct rsr_f16 acc[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        scales[i] = rsr_row_scale(at[i], type, row_floats);
+        acc[i] = rsr_zero16();
+    }
+    for (uint32_t d = 0; d < row_floats; d += 16) {
+        for (uint32_t i = 0; i < 4; i++) {
+            const struct rsr_f16 row = rsr_load_row16(at[i], type, d, scales[i]);
+            acc[i] = rsr_add_product(acc[i], row, x != NULL ? rsr_load16(x + d) : row);
+        }
+    }
+    return rsr_sum16_of4(acc);
+}
+
 RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint32_t row_floats,
                          uint32_t begin, uint32_t end, const float *x) {
     const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
     for (uint32_t j = begin, n; j < end; j += n) {
         const char *at[4];
-        float scales[4];
-        struct rsr_f16 acc[4];
-        n = end - j < 4 ? end - j : 4;
-        for (uint32_t i = 0; i < 4; i++) {
-            at[i] = (const char *)rows + (j + (i < n ? i : 0)) * row_bytes;
-            scales[i] = rsr_row_scale(at[i], type, row_floats);
-            acc[i] = rsr_zero16();
-        }
-        for (uint32_t d = 0; d < row_floats; d += 16) {
-            const struct rsr_f16 q = rsr_load16(x + d);
-            for (uint32_t i = 0; i < 4; i++)
-                acc[i] = rsr_add_product(acc[i], rsr_load_row16(at[i], type, d, scales[i]), q);
-        }
-        const rsr_v4f sums = rsr_sum16_of4(acc);
+        n = four_rows(at, rows, row_bytes, j, end - j);
+        const rsr_v4f sums = dot4(at, type, row_floats, x);
         memcpy(y + j, &sums, n * sizeof(float));
     }
+}
+
+/* Bytes ahead of the rows at which memory is asked for: twice as fast, and of a page's keys it is its
+ * values in the end. */
+#define SQUARES_AHEAD 4096
+
+RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint32_t row_floats,
+                                   uint32_t n_rows) {
+    const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
+    rsr_v4f largest = {0};
+    for (uint32_t j = 0; j < n_rows; j += 4) {
+        const char *at[4];
+        (void)four_rows(at, rows, row_bytes, j, n_rows - j);
+        for (size_t i = 0; i < 4 * row_bytes; i += 64)
+            rsr_fetch_line(at[0] + SQUARES_AHEAD + i, false);
+        const rsr_v4f squares = dot4(at, type, row_floats, NULL);
+        for (uint32_t i = 0; i < 4; i++) {
+            const float square = squares[i] < INFINITY ? squares[i] : INFINITY;
+            largest[i] = square > largest[i] ? square : largest[i];
+        }
+    }
+    float all = largest[0];
+    for (uint32_t i = 1; i < 4; i++)
+        all = largest[i] > all ? largest[i] : all;
+    return all;
 }
 
 /* The order of sum16, in double. */
@@ -193,6 +233,9 @@ RSR_INLINE void add_rows(float *out, const void *rows, enum rsr_kv_type type, ui
     void RSR_OPS(dots_##name)(float *y, const void *rows, uint32_t row_floats, uint32_t begin,     \
                               uint32_t end, const float *x) {                                      \
         dot_rows(y, rows, type, row_floats, begin, end, x);                                        \
+    }                                                                                              \
+    float RSR_OPS(largest_square_##name)(const void *rows, uint32_t row_floats, uint32_t n) {      \
+        return largest_square_of(rows, type, row_floats, n);                                       \
     }                                                                                              \
     struct rsr_exact_dot RSR_OPS(exact_##name)(const void *row, uint32_t row_floats,               \
                                                const float *x) {                                   \

@@ -31,6 +31,11 @@ OWN lanes_f lanes_sqrt(lanes_f x) {
     return x;
 }
 
+/* x - a b, where a b is exact */
+OWN lanes_f lanes_less_exact(lanes_f x, lanes_f a, lanes_f b) {
+    return x - a * b;
+}
+
 /* words << 4 | low 4 bits of digits */
 OWN lanes_i lanes_push(lanes_i words, lanes_i digits) {
     return words << 4 | (digits & 15);

@@ -24,6 +24,11 @@ OWN lanes_f lanes_sqrt(lanes_f x) {
     return _mm512_sqrt_ps(x);
 }
 
+/* x - a b, where a b is exact */
+OWN lanes_f lanes_less_exact(lanes_f x, lanes_f a, lanes_f b) {
+    return _mm512_fnmadd_ps(a, b, x);
+}
+
 /* words << 4 | low 4 bits of digits */
 OWN lanes_i lanes_push(lanes_i words, lanes_i digits) {
     const __m512i shifted = _mm512_slli_epi32((__m512i)words, 4);

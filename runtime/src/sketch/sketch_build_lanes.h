@@ -1,15 +1,14 @@
 /* sketch_build_lanes.h - makes blocks, a vector a lane: included by one file per instruction set.
  *
  * That file defines LANES (4, 8 or 16), TARGET (the attribute of its functions), BUILD_NAME, and
- * what GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_push, load4, transpose4 and
- * store_rows. Lanes never meet, so every width gives the same bits. Steps are those of sketch.h.
+ * what GNU vectors say badly: lanes_max, lanes_min, lanes_sqrt, lanes_less_exact, lanes_push, load4,
+ * transpose4 and store_rows. Lanes never meet, so every width gives the same bits. Steps are those of sketch.h.
  */
 #include <math.h>
 #include <string.h>
 
 #include "sketch_build.h"
 
-#define CHUNKS (RSR_SKETCH_SLICE / LANES)
 #define INLINE TARGET static inline __attribute__((always_inline))
 
 /* ---- Lanes ---- */
@@ -26,13 +25,6 @@ INLINE lanes_f load(const float *p) {
 
 INLINE void store(float *p, lanes_f x) {
     memcpy(p, &x, sizeof(x));
-}
-
-/* out[c], lane r = rows[r * stride + c] */
-INLINE void transpose(lanes_f *out, const float *rows, size_t stride) {
-    for (uint32_t c = 0; c < LANES; c += 4)
-        transpose4(out + c, load4(rows + c, stride), load4(rows + stride + c, stride),
-                   load4(rows + 2 * stride + c, stride), load4(rows + 3 * stride + c, stride));
 }
 
 INLINE lanes_i choose(lanes_i mask, lanes_i yes, lanes_i no) {
@@ -168,12 +160,15 @@ INLINE lanes_f centred_slice(const struct rsr_sketch_making *making, uint32_t ve
     const float *rows = rsr_sketch_slice_rows(making, slice, &stride) + vector * stride;
     const float *centre = making->centre + (size_t)slice * RSR_SKETCH_SLICE;
     lanes_f largest = splat(0.0f);
-    for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
-        transpose(x + (size_t)chunk * LANES, rows + (size_t)chunk * LANES, stride);
-    for (uint32_t d = 0; d < RSR_SKETCH_SLICE; d++) {
-        const lanes_f difference = x[d] - splat(centre[d]);
-        largest = lanes_max(largest, magnitude(difference));
-        x[d] = difference * splat(making->inverse_unit);
+    for (uint32_t d = 0; d < RSR_SKETCH_SLICE; d += 4) {
+        lanes_f columns[4];
+        transpose4(columns, load4(rows + d, stride), load4(rows + stride + d, stride),
+                   load4(rows + 2 * stride + d, stride), load4(rows + 3 * stride + d, stride));
+        for (uint32_t i = 0; i < 4; i++) {
+            const lanes_f difference = columns[i] - splat(centre[d + i]);
+            largest = lanes_max(largest, magnitude(difference));
+            x[d + i] = difference * splat(making->inverse_unit);
+        }
     }
     return largest;
 }
@@ -189,7 +184,8 @@ INLINE lanes_f inverse_of(lanes_f scale) {
 }
 
 /* Digits of both planes. A first digit is at most 7.4375 before it is rounded, so it needs no
- * limit; the second one may be 8, half a unit of the first. */
+ * limit; the second one may be 8, half a unit of the first. A digit has 4 bits and a scale 5, before
+ * zeros: their product is exact. */
 INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
     const lanes_f inverse = inverse_of(scale);
     const lanes_f scale2 = scale * splat(1.0f / 16), inverse2 = inverse * splat(16.0f);
@@ -200,9 +196,9 @@ INLINE void quantise(const lanes_f *x, lanes_f scale, struct sliced *out) {
         for (uint32_t digit = 8; digit-- > 0;) { /* those of high bits first */
             const lanes_f value = x[8 * w + digit % 2 * 4 + digit / 2];
             const lanes_f first = value * inverse + magic;
-            const lanes_f lost = value - (first - magic) * scale;
+            const lanes_f lost = lanes_less_exact(value, first - magic, scale);
             const lanes_f second = lanes_min(lost * inverse2 + magic, magic7);
-            const lanes_f lost2 = lost - (second - magic) * scale2;
+            const lanes_f lost2 = lanes_less_exact(lost, second - magic, scale2);
             word = lanes_push(word, (lanes_i)first);
             word2 = lanes_push(word2, (lanes_i)second);
             squares = squares + value * value;
