@@ -139,9 +139,9 @@ RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint
     }
 }
 
-/* Bytes ahead of the rows at which memory is asked for: twice as fast, and of a page's keys it is its
- * values in the end. */
-#define SQUARES_AHEAD 4096
+/* Rows are fetched that far ahead, to the second cache; behind a page's keys are its values. 4 KiB to the
+ * first cache take 1.4 times as long, none 2 times. */
+#define SQUARES_AHEAD 8192
 
 RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint32_t row_floats,
                                    uint32_t n_rows) {
@@ -151,7 +151,7 @@ RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint
         const char *at[4];
         (void)four_rows(at, rows, row_bytes, j, n_rows - j);
         for (size_t i = 0; i < 4 * row_bytes; i += 64)
-            rsr_fetch_line(at[0] + SQUARES_AHEAD + i, false);
+            rsr_fetch_line(at[0] + SQUARES_AHEAD + i, true);
         const rsr_v4f squares = dot4(at, type, row_floats, NULL);
         for (uint32_t i = 0; i < 4; i++) {
             const float square = squares[i] < INFINITY ? squares[i] : INFINITY;
