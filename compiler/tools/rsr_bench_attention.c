@@ -107,7 +107,10 @@ static bool measure(struct attention_bench *b, struct attention_timings *t) {
     free(samples);
     t->dram_gbps = bench_read_gbps(b->d.kv, b->d.kv_bytes, b->options->threads, runs);
     t->append_us = b->build_us;
-    return !b->failed && (b->kind->gate != NULL || time_append(b, &t->append_us));
+    if (b->failed || b->kind->gate != NULL)
+        return !b->failed;
+    return time_append(b, &t->append_us) &&
+           (b->format.type != RSR_KV_F32 || attention_time_sealing(b, &t->seal_us, &t->copy_us));
 }
 
 /* The dense kernel that is fastest here. */

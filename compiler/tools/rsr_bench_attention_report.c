@@ -112,6 +112,8 @@ json_t *attention_report(const struct attention_bench *b, const struct attention
     };
     const struct row costs[] = {
         {"append_us", json_real(t->append_us)},
+        {"seal_us", real_if_timed(t->seal_us)},
+        {"copy_us", real_if_timed(t->copy_us)},
         {"index_bytes_per_token", json_real(index_bytes / (double)b->d.n_keys)},
         {"dense_read_gbps", json_real(dense_gbps)},
         {"dram_gbps", json_real(t->dram_gbps)},

@@ -1,6 +1,6 @@
 /* rsr_bench_attention_run.h - what the files of rsr-bench attention share: one layer's steps, dense and
- * through an index (rsr_bench_attention_step.c), their comparison with float64 (.._check.c), the result
- * (.._report.c), and the command that has them measured (rsr_bench_attention.c). */
+ * through an index (rsr_bench_attention_step.c), their comparison with float64 (.._check.c), what sealing takes
+ * (.._seal.c), the result (.._report.c), and the command that has them measured (rsr_bench_attention.c). */
 #ifndef RSRC_TOOLS_RSR_BENCH_ATTENTION_RUN_H
 #define RSRC_TOOLS_RSR_BENCH_ATTENTION_RUN_H
 
@@ -51,6 +51,7 @@ struct attention_findings {
 /* Medians, of a layer; spread: of louver_us; 0: not timed. */
 struct attention_timings {
     double dense_us, louver_us, search_us, all_keys_us, append_us, dram_gbps, spread;
+    double seal_us, copy_us; /* of a page and KV head: making its sketches, copying its keys */
 };
 
 /* ---- rsr_bench_attention_step.c ---- */
@@ -86,6 +87,11 @@ double *attention_thresholds(const struct attention_bench *b, uint32_t layer, ui
 bool attention_find_thresholds(struct attention_bench *b);
 /* All queries. False: a query failed, or there was no memory. */
 bool attention_check(struct attention_bench *b, struct attention_findings *found);
+
+/* ---- rsr_bench_attention_seal.c ---- */
+
+/* Of keys and values in float32. Leaves the results alone if no page is full. False: there was no memory. */
+bool attention_time_sealing(const struct attention_bench *b, double *seal_us, double *copy_us);
 
 /* ---- rsr_bench_attention_report.c ---- */
 
