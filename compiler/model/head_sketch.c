@@ -160,6 +160,6 @@ void rsrc_make_head_sketch(const struct rsr_graph *graph, const struct rsr_head_
             else
                 memset(rows + (size_t)j * dim, 0, dim * sizeof(*rows));
         }
-        build(&shape, (char *)blocks + b * plan->block_bytes, rows, dim, centre);
+        build(&shape, (char *)blocks + b * plan->block_bytes, rows, dim, centre, NULL);
     }
 }

@@ -194,7 +194,7 @@ static bool build_pages(struct bench_gate *gate) {
     void *block = reserve(shape.block_bytes);
     for (uint32_t p = 0; block != NULL && p < gate->n_keys / BENCH_GATE_PAGE; p++) {
         const size_t row = (size_t)p * BENCH_GATE_PAGE * gate->row_floats;
-        kernel->build(&shape, block, gate->keys + row, gate->row_floats, NULL);
+        kernel->build(&shape, block, gate->keys + row, gate->row_floats, NULL, NULL);
         memcpy((char *)gate->memory + p * page_bytes(&shape), block, shape.scales_at);
     }
     free(block);

@@ -72,7 +72,7 @@ static int check(const struct rsr_target *target) {
     int bad = check_centre(head, sketch->centre) | (shape.block_bytes != sketch->block_bytes);
     for (uint32_t b = 0; b < n_blocks && !bad; b++) {
         load_rows(head, b, rows);
-        rsr_sketch_build(&shape, block, rows, head->cols, sketch->centre);
+        rsr_sketch_build(&shape, block, rows, head->cols, sketch->centre, NULL);
         bad = memcmp(block, (const char *)sketch->blocks + b * sketch->block_bytes,
                      shape.block_bytes) != 0;
         if (bad)

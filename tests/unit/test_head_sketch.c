@@ -208,7 +208,7 @@ static struct rsr_head_sketch sketch_of(uint32_t n_planes, char *blocks) {
         const uint32_t n = left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS;
         memset(block, 0, sizeof(block));
         memcpy(block, rows + (size_t)first * HIDDEN, (size_t)n * HIDDEN * sizeof(float));
-        rsr_sketch_build(&s, blocks + (size_t)b * s.block_bytes, block, HIDDEN, centre);
+        rsr_sketch_build(&s, blocks + (size_t)b * s.block_bytes, block, HIDDEN, centre, NULL);
     }
     return (struct rsr_head_sketch){
         .blocks = blocks, .centre = centre, .block_bytes = s.block_bytes, .n_planes = n_planes};

@@ -245,7 +245,7 @@ static void make_fixture(struct fixture *f, const struct data *d, bool flat) {
     f->memory = aligned_alloc(64, query_bytes);
     memset(f->block, 0x5a, f->shape.block_bytes);
     memset(f->memory, 0x5a, query_bytes);
-    rsr_sketch_build(&f->shape, f->block, d->vectors, d->dim, f->centre);
+    rsr_sketch_build(&f->shape, f->block, d->vectors, d->dim, f->centre, NULL);
     if (flat)
         rsr_sketch_prepare_flat(&f->shape, d->q, f->centre, f->memory, &f->query);
     else
@@ -408,13 +408,13 @@ static void test_builds_agree(bool flat) {
             for (uint32_t j = 0; j < N; j++)
                 memcpy(vectors + j * stride, d.vectors + j * d.dim, d.dim * sizeof(float));
             float *centre = make_centre(&d);
-            rsr_sketch_build(&shape, blocks, vectors, stride, centre);
+            rsr_sketch_build(&shape, blocks, vectors, stride, centre, NULL);
             for (uint32_t k = 0; rsr_sketch_kernel_at(k) != NULL; k++) {
                 const struct rsr_sketch_kernel *kernel = rsr_sketch_kernel_at(k);
                 if ((kernel->features & ~rsr_cpu_features()) != 0)
                     continue;
                 memset(blocks + shape.block_bytes, 0x5a, shape.block_bytes);
-                kernel->build(&shape, blocks + shape.block_bytes, vectors, stride, centre);
+                kernel->build(&shape, blocks + shape.block_bytes, vectors, stride, centre, NULL);
                 CHECK(memcmp(blocks, blocks + shape.block_bytes, shape.block_bytes) == 0);
             }
             free(centre);

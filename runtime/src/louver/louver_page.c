@@ -91,16 +91,16 @@ static const float *page_keys(const struct louver_setup *setup, const struct rsr
 void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sidecar,
                  const struct rsr_kv_rows *rows) {
     float buffer[RSR_PAGE_TOKENS * LOUVER_MAX_DIM];
-    sidecar->norms = (struct louver_norms){
-        .key = louver_rows_norm(setup, rows->keys, RSR_PAGE_TOKENS),
-        .value = louver_rows_norm(setup, rows->values, RSR_PAGE_TOKENS),
-    };
-    louver_add_losses(&sidecar->norms, rows, RSR_PAGE_TOKENS);
-    /* Norms of finite float32 rows are finite doubles. */
-    sidecar->usable = isfinite(sidecar->norms.key) && isfinite(sidecar->norms.value);
-    if (sidecar->usable)
+    struct louver_norms norms = {.key = louver_rows_norm(setup, rows->keys, RSR_PAGE_TOKENS)};
+    /* Values, and behind them the next KV head's keys, which most often are sealed next. */
+    const struct rsr_sketch_next next = {rows->values, rsr_kv_rows_bytes(&setup->kv)};
+    if (isfinite(norms.key)) /* so are those of all finite float32 rows */
         setup->kernel->build(&setup->shape, (char *)sidecar + LOUVER_SKETCH_AT,
-                             page_keys(setup, rows, buffer), setup->row_floats, NULL);
+                             page_keys(setup, rows, buffer), setup->row_floats, NULL, &next);
+    norms.value = louver_rows_norm(setup, rows->values, RSR_PAGE_TOKENS);
+    louver_add_losses(&norms, rows, RSR_PAGE_TOKENS);
+    sidecar->norms = norms;
+    sidecar->usable = isfinite(norms.key) && isfinite(norms.value);
 }
 
 /* ---- Scores ---- */

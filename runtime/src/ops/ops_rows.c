@@ -139,8 +139,8 @@ RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint
     }
 }
 
-/* Rows are fetched that far ahead, to the second cache; behind a page's keys are its values. 4 KiB to the
- * first cache take 1.4 times as long, none 2 times. */
+/* Rows are fetched that far ahead, to the second cache. 4 KiB to the first cache take 1.4 times as long, none
+ * 2 times. */
 #define SQUARES_AHEAD 8192
 
 RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint32_t row_floats,

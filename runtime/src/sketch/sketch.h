@@ -164,10 +164,17 @@ struct rsr_sketch_frame {
     double unit;
 };
 
+/* Memory that is read after a block was made, so it is fetched meanwhile. It need not be there. */
+struct rsr_sketch_next {
+    const void *at;
+    size_t bytes;
+};
+
 /* Makes the block (64-byte aligned) of 64 finite vectors, `stride` floats apart. centre: of a flat shape, [dim]
- * floats of magnitudes below RSR_SKETCH_LARGEST_CENTRE; else NULL. */
+ * floats of magnitudes below RSR_SKETCH_LARGEST_CENTRE; else NULL. next NULL: unknown. */
 typedef void rsr_sketch_build_fn(const struct rsr_sketch_shape *shape, void *block,
-                                 const float *vectors, size_t stride, const float *centre);
+                                 const float *vectors, size_t stride, const float *centre,
+                                 const struct rsr_sketch_next *next);
 /* The theorem's t by the first plane, of vectors 16 group .. 16 group + 15. */
 typedef void rsr_sketch_scan_fn(const struct rsr_sketch_shape *shape, const void *block,
                                 const struct rsr_sketch_query *query, uint32_t group, float *t);
@@ -236,8 +243,7 @@ struct rsr_sketch_shape rsr_sketch_flat_shape(uint32_t dim, uint32_t n_planes);
 bool rsr_sketch_float_mode(void);
 
 /* What every kernel's `build` does. */
-void rsr_sketch_build(const struct rsr_sketch_shape *shape, void *block, const float *vectors,
-                      size_t stride, const float *centre);
+rsr_sketch_build_fn rsr_sketch_build;
 
 /* `memory` has rsr_sketch_query_bytes(), 64-byte aligned. q is finite and outlives the query. */
 size_t rsr_sketch_query_bytes(const struct rsr_sketch_shape *shape);

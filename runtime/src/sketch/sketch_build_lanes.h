@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "fetch_line.h"
 #include "sketch_build.h"
 
 #define INLINE TARGET static inline __attribute__((always_inline))
@@ -314,13 +315,25 @@ TARGET static lanes_f build_slice(const struct rsr_sketch_making *making, uint32
     return norm * splat(1.0f + 0x1p-17f) + splat(0x1p-60f);
 }
 
-TARGET static void build_codes(const struct rsr_sketch_making *making, lanes_f *squares) {
+/* Share number i of n, to the second cache. */
+INLINE void fetch_share(const struct rsr_sketch_next *next, uint32_t i, uint32_t n) {
+    const size_t n_lines = (next->bytes + 63) / 64;
+    for (size_t line = n_lines * i / n; line < n_lines * (i + 1) / n; line++)
+        rsr_fetch_line((const char *)next->at + 64 * line, true);
+}
+
+TARGET static void build_codes(const struct rsr_sketch_making *making, lanes_f *squares,
+                               const struct rsr_sketch_next *next) {
     const struct rsr_sketch_shape *shape = making->shape;
+    const uint32_t n_steps = RSR_SKETCH_VECTORS / LANES * shape->n_slices;
+    uint32_t n_done = 0;
     struct rsr_sketch_header *header = (struct rsr_sketch_header *)(void *)making->block;
     float *norms = (float *)(void *)(making->block + shape->norms_at);
     for (uint32_t vector = 0; vector < RSR_SKETCH_VECTORS; vector += LANES) {
         struct row_results results = {.squares = splat(0.0f)};
-        for (uint32_t slice = 0; slice < shape->n_slices; slice++) {
+        for (uint32_t slice = 0; slice < shape->n_slices; slice++, n_done++) {
+            if (next != NULL)
+                fetch_share(next, n_done, n_steps);
             const float norm = largest_lane(build_slice(making, vector, slice, &results));
             norms[slice] = norm > norms[slice] ? norm : norms[slice];
         }
@@ -335,7 +348,7 @@ TARGET static void build_codes(const struct rsr_sketch_making *making, lanes_f *
 }
 
 TARGET void BUILD_NAME(const struct rsr_sketch_shape *shape, void *block, const float *vectors,
-                       size_t stride, const float *centre) {
+                       size_t stride, const float *centre, const struct rsr_sketch_next *next) {
     struct rsr_sketch_making making;
     lanes_f squares = splat(0.0f);
     rsr_sketch_begin(&making, shape, block, vectors, stride, centre);
@@ -347,6 +360,6 @@ TARGET void BUILD_NAME(const struct rsr_sketch_shape *shape, void *block, const 
     rsr_sketch_set_units(&making, largest_extent(&making));
     if (!rsr_sketch_is_flat(shape))
         store_box(&making);
-    build_codes(&making, &squares);
+    build_codes(&making, &squares, next);
     rsr_sketch_set_radius(&making, largest_lane(squares));
 }
