@@ -1,30 +1,40 @@
 /* lut_f32_layout.h - how the data of `lut` lies where activations are floats, as lut_layout.h says of int8.
  *
- * Rows are cut into vectors of vector_rows, one row a 32-bit lane; unit_vectors vectors are a unit
- * (the last unit has what is left). Columns are cut into groups, those that share a scale of their
- * row (all columns are one group where scales are of rows or of the matrix); groups into steps of
- * step_cols columns, steps into segments of segment_cols. What is last of a group or a step may be
- * short: no segment lies in two groups. A step has a word of 32 bits a row, whose bits
- * i * code_bits and up are the code of segment i:
+ * Rows are cut into vectors of vector_rows; unit_vectors vectors are a unit (the last unit has what is
+ * left). Columns are cut into groups, those that share a scale of their row (all columns are one group
+ * where scales are of rows or of the matrix); groups into steps of step_cols columns, steps into segments
+ * of segment_cols. What is last of a group or a step may be short: no segment lies in two groups. A step
+ * has a word of 32 bits a row, whose bits i * code_bits and up are the code of segment i:
  *
  *              columns of a step    code of a segment
- *   ternary    6 x 3 + 1            13 + c of c = sum of w_i 3^i, where a table has 32 sums; |c| and
- *                                   at bit 4 whether c < 0, where it has 16. Of the one column: 1 + w
+ *   ternary    6 x 3 + 1            words: 13 + c of c = sum of w_i 3^i; of the one column: 1 + w.
+ *                                   Planes: |c|, and bit 24 + i is whether c < 0; the one column's |c|
+ *                                   is bit 31
  *   binary     8 x 4                bit i where w_i = +1
  *
  * that is 1.68 bits and 1 bit a weight. Columns that a step lacks count as 0, or as not +1.
  *
+ * Of words, a lane of 32 bits is a row, and a table is sums as they are. Where no vector holds 27 of
+ * them, bytes are looked up, four for a sum: a vector of rows has four planes, byte j of all words in
+ * plane j, and a table is four planes of 16 bytes. Zipped, bytes of sums are sums again, in four runs
+ * of rows: rsrc_lut_f32_lane() says which byte of a plane is a row's.
+ *
  *   codes  a unit reads two streams (one, where it is one vector): its first stream_vectors vectors
  *          and the others. Streams are stream_bytes apart (rsrc_lut_stream_bytes says why) and have unit
  *          after unit: of the n vectors, group after group, the scales (scale_bytes each, row after row),
- *          then for each step the words. Rows beyond the matrix have scale 0
- *   index  for every column of a segment table_sums floats: its digit in each code; ternary: of the
- *          one column vector_rows floats; vector_rows ones
+ *          then for each step the words, or vector after vector the planes. Rows beyond the matrix
+ *          have scale 0
+ *   index  for every column of a segment table_sums floats: its digit in each code. Of words, then:
+ *          ternary, of the one column vector_rows floats; vector_rows ones. Of planes, 16 bytes: where
+ *          in four floats the bytes of the planes are
  */
 #ifndef RSRC_LAYOUT_LUT_F32_LAYOUT_H
 #define RSRC_LAYOUT_LUT_F32_LAYOUT_H
 
 #include "ir.h"
+
+/* Of a vector of rows whose sums are made of planes. */
+#define RSRC_LUT_F32_RUNS 4u
 
 /* What a layout is made for. */
 struct rsrc_lut_f32_shape {
@@ -38,7 +48,7 @@ struct rsrc_lut_f32_layout {
     enum rsr_alphabet alphabet;
     uint32_t step_cols, segment_cols, n_segments; /* n_segments: of a step */
     uint32_t code_bits, table_sums;
-    bool has_sign; /* codes are magnitude and sign */
+    bool planes; /* else words */
     uint32_t vector_rows, unit_vectors, stream_vectors, n_vectors;
     uint64_t stream_bytes; /* from the first stream of codes to the second */
     uint32_t cols, group_cols, n_groups;
@@ -49,6 +59,8 @@ struct rsrc_lut_f32_layout {
 /* False: the target looks no floats up. */
 bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut_f32_shape *shape,
                               struct rsrc_lut_f32_layout *out);
+/* Of planes: the place in a plane of a row of the vector. */
+uint32_t rsrc_lut_f32_lane(const struct rsrc_lut_f32_layout *layout, uint32_t row);
 /* Columns of segment i of a step that has n_cols. */
 uint32_t rsrc_lut_f32_segment_cols(const struct rsrc_lut_f32_layout *layout, uint32_t i,
                                    uint32_t n_cols);
@@ -57,7 +69,7 @@ uint32_t rsrc_lut_f32_step_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_group_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_vector_bytes(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_codes_bytes(const struct rsrc_lut_f32_layout *layout);
-/* Floats of the index: digits; behind them the ones. */
+/* Floats of the index that are digits; behind them are the ones, or the places of bytes. */
 uint32_t rsrc_lut_f32_n_digits(const struct rsrc_lut_f32_layout *layout);
 uint64_t rsrc_lut_f32_index_bytes(const struct rsrc_lut_f32_layout *layout);
 

@@ -4,8 +4,9 @@
 
 #include <string.h>
 
-#define MIDDLE_CODE 13 /* of the 27 of three ternary columns: that of zeros */
-#define SIGN_CODE 16u
+#define MIDDLE_CODE 13         /* of the 27 of three ternary columns: that of zeros */
+#define SIGNS_AT 24            /* of a word of planes: a bit a segment; */
+#define SINGLE_AT 31           /* whether the one column counts */
 #define HALF_MANTISSA_SHIFT 13 /* between the mantissas of binary16 and binary32 */
 #define HALF_INFINITY 0x7c00u
 
@@ -15,7 +16,7 @@ static int code_digit(const struct rsrc_lut_f32_layout *layout, uint32_t code, u
     const int bit = (int)(code >> i & 1);
     switch (layout->alphabet) {
     case RSR_TERNARY:
-        return rsrc_balanced_digit((int)code - (layout->has_sign ? 0 : MIDDLE_CODE), i);
+        return rsrc_balanced_digit((int)code - (layout->planes ? 0 : MIDDLE_CODE), i);
     case RSR_BINARY_SIGN:
         return 2 * bit - 1;
     case RSR_BINARY_BIT:
@@ -28,6 +29,13 @@ void rsrc_pack_lut_f32_index(const struct rsrc_lut_f32_layout *layout, float *in
     for (uint32_t i = 0; i < layout->segment_cols; i++)
         for (uint32_t code = 0; code < layout->table_sums; code++)
             *index++ = (float)code_digit(layout, code, i);
+    if (layout->planes) {
+        uint8_t places[LUT_F32_PLANES * sizeof(float)]; /* byte j of the floats, for each plane j */
+        for (uint32_t i = 0; i < sizeof places; i++)
+            places[i] = (uint8_t)(i % LUT_F32_PLANES * sizeof(float) + i / LUT_F32_PLANES);
+        memcpy(index, places, sizeof places);
+        return;
+    }
     if (layout->alphabet == RSR_TERNARY)
         for (uint32_t code = 0; code < layout->vector_rows; code++)
             *index++ = code < 3 ? (float)code - 1 : 0;
@@ -37,28 +45,28 @@ void rsrc_pack_lut_f32_index(const struct rsrc_lut_f32_layout *layout, float *in
 
 /* ---- codes ----------------------------------------------------------------------------------- */
 
-/* Of the n_cols columns of segment i; the others are 0. */
-static uint32_t segment_code(const struct rsrc_lut_f32_layout *layout, const int8_t *w, uint32_t i,
+/* Bits of a step's word of codes, of the n_cols columns of segment i; the others are 0. */
+static uint32_t segment_bits(const struct rsrc_lut_f32_layout *layout, const int8_t *w, uint32_t i,
                              uint32_t n_cols) {
+    const uint32_t shift = i * layout->code_bits;
     int code = 0;
     for (uint32_t j = n_cols; j-- > 0;)
         code = layout->alphabet == RSR_TERNARY ? 3 * code + w[j] : 2 * code + (w[j] > 0);
     if (layout->alphabet != RSR_TERNARY)
-        return (uint32_t)code;
-    if (rsrc_lut_f32_segment_cols(layout, i, layout->step_cols) == 1)
-        return (uint32_t)(code + 1);
-    if (!layout->has_sign)
-        return (uint32_t)(code + MIDDLE_CODE);
-    return code < 0 ? SIGN_CODE | (uint32_t)-code : (uint32_t)code;
+        return (uint32_t)code << shift;
+    const bool single = rsrc_lut_f32_segment_cols(layout, i, layout->step_cols) == 1;
+    if (!layout->planes)
+        return (uint32_t)(code + (single ? 1 : MIDDLE_CODE)) << shift;
+    const uint32_t magnitude = (uint32_t)(code < 0 ? -code : code);
+    return magnitude << (single ? SINGLE_AT : shift) | (uint32_t)(code < 0) << (SIGNS_AT + i);
 }
 
 static uint32_t step_word(const struct rsrc_lut_f32_layout *layout, const int8_t *w,
                           uint32_t n_cols) {
     uint32_t word = 0;
     for (uint32_t i = 0; i < layout->n_segments; i++)
-        word |= segment_code(layout, w + (size_t)i * layout->segment_cols, i,
-                             rsrc_lut_f32_segment_cols(layout, i, n_cols))
-                << (i * layout->code_bits);
+        word |= segment_bits(layout, w + (size_t)i * layout->segment_cols, i,
+                             rsrc_lut_f32_segment_cols(layout, i, n_cols));
     return word;
 }
 
@@ -102,6 +110,19 @@ struct row_place {
     size_t row;       /* of the part */
 };
 
+/* In a step's words or planes of the part. */
+static void put_word(const struct rsrc_lut_f32_layout *layout, uint8_t *step, size_t row,
+                     uint32_t word) {
+    if (!layout->planes) {
+        memcpy(step + row * sizeof word, &word, sizeof word);
+        return;
+    }
+    uint8_t *planes = step + row / layout->vector_rows * rsrc_lut_f32_step_bytes(layout);
+    planes += rsrc_lut_f32_lane(layout, (uint32_t)(row % layout->vector_rows));
+    for (uint32_t i = 0; i < LUT_F32_PLANES; i++)
+        planes[i * layout->vector_rows] = (uint8_t)(word >> 8 * i);
+}
+
 static void pack_row(const struct rsrc_lut_f32_layout *layout, const struct row_place *place,
                      const int8_t *w, const float *scales) {
     size_t at = 0; /* bytes of a row before the part, times the unit's rows */
@@ -116,7 +137,7 @@ static void pack_row(const struct rsrc_lut_f32_layout *layout, const struct row_
             const uint32_t rest = n_cols - col;
             const uint32_t n = rest < layout->step_cols ? rest : layout->step_cols;
             const uint32_t word = step_word(layout, w + first + col, n);
-            memcpy(place->part + at + place->row * sizeof word, &word, sizeof word);
+            put_word(layout, place->part + at, place->row, word);
             at += place->part_rows * sizeof word;
         }
     }

@@ -72,7 +72,7 @@ static float *exact_products(struct suite *suite, const struct test_case *c) {
     return y;
 }
 
-static const char *const lut_machines[] = {"avx2", "avx512bw", "avx512"};
+static const char *const lut_machines[] = {"avx2", "ssse3", "avx512bw", "avx512"};
 #define N_LUT_MACHINES (sizeof lut_machines / sizeof *lut_machines)
 
 /* A third of the cases on each machine, to save compiling: small L2 caches cut columns into
@@ -130,7 +130,7 @@ static float *sum_groups(struct suite *suite, const struct test_case *c) {
 }
 
 static void test_lut_order(struct suite *suite) {
-    static const uint32_t tile_rows[N_LUT_MACHINES] = {8, 64, 1000};
+    static const uint32_t tile_rows[N_LUT_MACHINES] = {8, 1, 64, 1000};
     static const struct setting setting = {{67, 601, 64}, 128};
     struct test_case *cases[RSR_BINARY_BIT + 1];
     const float *expected[RSR_BINARY_BIT + 1];
@@ -287,8 +287,9 @@ static void test_plan(struct suite *suite) {
         CHECK_INT(plan_case(suite, c, forced, "avx512", &plan, said, sizeof said),
                   refused ? RSRC_FAILED : RSRC_OK);
         CHECK((strstr(said, "[plan-variant]") != NULL) == refused);
-        CHECK(forced != RSR_VARIANT_FOLD ||
-              strstr(said, "tensor 'blk.q': variant 'fold' has no scales of groups of 128 columns"));
+        CHECK(
+            forced != RSR_VARIANT_FOLD ||
+            strstr(said, "tensor 'blk.q': variant 'fold' has no scales of groups of 128 columns"));
         if (!refused) {
             CHECK(rsrc_same_kernel(&plan));
             CHECK(strstr(plan.regimes[0].reason, " with a scale every 128 columns") != NULL);
