@@ -184,6 +184,8 @@ static const char *allowed(struct parser *p, const struct option *option) {
         rsrc_buffer_puts(&text, "a number of bytes, with K, M or G behind it if need be");
     else if (option->set == set_words)
         rsrc_buffer_puts(&text, ", or several with commas");
+    else if (takes_optional(option) && option->n_words == 0)
+        rsrc_buffer_printf(&text, "%.*s", (int)strlen(option->argument) - 3, option->argument + 2);
     else if (option->n_words == 0)
         rsrc_buffer_puts(&text, option->argument);
     const char *copy = rsrc_arena_strdup(p->arena, text.data);

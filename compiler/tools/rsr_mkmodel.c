@@ -506,6 +506,11 @@ static enum rsrc_status check_request(const struct request *request) {
                    "give -o and either --preset or --matrix");
         return RSRC_FAILED;
     }
+    if (strcmp(request->output, "-") == 0) {
+        rsrc_error(request->diag, "option-value", NULL, "name what it is to write with -o",
+                   "-o cannot be '-': a model is a folder, and no file is written to stdout");
+        return RSRC_FAILED;
+    }
     if (request->n_matrices && request->model_option) {
         rsrc_error(request->diag, "option-conflict", NULL,
                    "--seed, --zero-density, --repeat-rows, --zero-rows and --zero-cols apply",
