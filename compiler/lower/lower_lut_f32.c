@@ -31,7 +31,6 @@
 #define MAX_RUNS 8u /* of a unit */
 #define PLANES LUT_F32_PLANES
 #define PLANE_RUNS RSRC_LUT_F32_RUNS
-#define FMA_BYTES 64 /* vectors whose sums are multiply-added */
 /* From a binary16 number's bits, at their place in a binary32 one, to its value. */
 #define HALF_SHIFT 13
 #define HALF_FACTOR 0x1p112f
@@ -59,7 +58,7 @@ struct unit {
     /* Of words. */
     uint16_t words[MAX_RUNS]; /* u32 */
     uint16_t tables[2];
-    uint16_t ones; /* RSR_NO_KREG: terms are added */
+    uint16_t ones;
     /* Of planes: u32, u8, u16. */
     uint16_t planes[PLANES], nibble, sign, nibble_mask, bit_mask, sign_mask;
     uint16_t table, parts[PLANES], sign_bytes, zipped, pairs[2][2], quads;
@@ -84,12 +83,10 @@ static void make_group_registers(struct unit *u) {
 
 /* Sums by multiply-adders: t * 1 + s rounds as t + s does. Shifts and additions share two of a
  * Zen 4's four vector units, and multiply-adders are the other two (0.8 of the time); where they
- * share theirs with additions, nothing changes, and nothing is gained with AVX2. The ones come from
- * memory, lest a back end makes additions of it. */
+ * share theirs with additions, nothing changes. The ones come from memory, lest a back end makes
+ * additions of it. */
 static uint16_t load_ones(struct unit *u) {
     struct rsrc_lut_f32 *lut = u->lut;
-    if (rsrc_lut_f32_part_bytes(lut) != FMA_BYTES)
-        return RSR_NO_KREG;
     const int64_t at = rsrc_lut_f32_n_digits(&lut->layout) * (int64_t)sizeof(float);
     return rsrc_kb_load(&lut->walk.frame.kb,
                         lanes_reg(lut, RSR_ELEM_F32, "ones", 0, u->base.suffix),
@@ -234,7 +231,7 @@ static void add_words(struct unit *u, uint32_t v, uint32_t i) {
     else
         rsrc_kb_binary(kb, RSR_KOP_TABLE, u->term, code, u->tables[0]);
     /* A step's first term and that of its single column are added: so all units have as much to do. */
-    if (u->ones != RSR_NO_KREG && i != 0 && !rsrc_lut_f32_is_single(u->lut, i))
+    if (i != 0 && !rsrc_lut_f32_is_single(u->lut, i))
         rsrc_kb_ternary(kb, RSR_KOP_FMA, u->steps_sums[v], u->term, u->ones, u->steps_sums[v]);
     else
         rsrc_kb_binary(kb, RSR_KOP_ADD, u->steps_sums[v], u->steps_sums[v], u->term);
