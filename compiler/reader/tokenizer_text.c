@@ -4,12 +4,13 @@
  * Replace; the decoders ByteLevel and Metaspace, and SentencePiece's sequence of Replace,
  * ByteFallback, Fuse and Strip.
  * Each other one is refused by name. Regular expressions are passed on as they are: the runtime
- * compiles them.
+ * compiles them, and is asked here whether it can.
  */
 #include <string.h>
 
 #include "base/json.h"
 #include "base/round.h"
+#include "pretokenize.h"
 #include "reader/reader.h"
 
 #define SLUG "tokenizer"
@@ -63,6 +64,17 @@ static const char *escape_literal(struct rsrc_arena *arena, const char *text) {
     return out;
 }
 
+/* A model whose tokenizer no module could open is not worth compiling. */
+static enum rsrc_status try_regex(const struct rsrc_tokenizer_draft *draft, const char *regex) {
+    struct rsr_splitter *splitter;
+    rsr_error err = RSR_ERROR_INIT;
+    if (rsr_splitter_create(regex, strlen(regex), ISOLATED, false, &splitter, &err) != RSR_OK) {
+        return rsrc_refuse_tokenizer(draft, "tokenizer-pretokenizer", err.message);
+    }
+    rsr_splitter_destroy(splitter);
+    return RSRC_OK;
+}
+
 static enum rsrc_status read_split(struct rsrc_tokenizer_draft *draft, const json_t *component,
                                    struct rsrc_token_split *out) {
     const json_t *pattern = json_object_get(component, "pattern");
@@ -77,6 +89,9 @@ static enum rsrc_status read_split(struct rsrc_tokenizer_draft *draft, const jso
     if (n_bytes == 0 || n_bytes > UINT16_MAX) {
         return rsrc_refuse_tokenizer(draft, "tokenizer-pretokenizer",
                                      "the pattern of a Split is empty or longer than 65535 bytes");
+    }
+    if (try_regex(draft, out->pattern) != RSRC_OK) {
+        return RSRC_FAILED;
     }
     out->step.kind = RSR_PRETOKENIZER_SPLIT;
     out->step.pattern_bytes = (uint32_t)n_bytes;

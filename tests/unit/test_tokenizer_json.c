@@ -388,6 +388,11 @@ static const struct refusal REFUSED[] = {
     {SPLIT ".pattern", "\"a\"", "tokenizer-pretokenizer", "neither"},
     {SPLIT ".pattern", "{\"Regex\":\"a\",\"String\":\"a\"}", "tokenizer-pretokenizer", "neither"},
     {SPLIT ".pattern", "{\"Regex\":\"\"}", "tokenizer-pretokenizer", "empty"},
+    /* What the runtime would refuse when it opens the module. */
+    {SPLIT ".pattern", "{\"Regex\":\"^a\"}", "tokenizer-pretokenizer",
+     "a construct that is not supported, at byte 0: ...^"},
+    {SPLIT ".pattern", "{\"Regex\":\"(a\"}", "tokenizer-pretokenizer",
+     "not valid: missing closing parenthesis"},
     {SPLIT ".behavior", "\"Sideways\"", "tokenizer-pretokenizer", "Sideways"},
     {SPLIT ".behavior", NULL, "tokenizer-pretokenizer", "(none)"},
     {SPLIT ".behavior", "3", "tokenizer-field", "behavior"},
