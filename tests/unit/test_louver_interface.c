@@ -1,6 +1,6 @@
 /* The interface of the KV index: what it refuses, thresholds as text, that answers depend on the
- * keys alone, budgets, sinks and windows to the key, and the memory it takes. That no key is missed
- * and errors are within what is certified, test_louver checks. */
+ * keys alone, budgets, sinks and windows to the key, norms of pages, and the memory it takes. That no
+ * key is missed and errors are within what is certified, test_louver checks. */
 #include <fenv.h>
 #include <math.h>
 #include <pthread.h>
@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "check.h"
+#include "cpu.h"
 #include "louver/louver.h"
 
 /* ---- Refusals ---- */
@@ -558,6 +559,98 @@ static void test_misleading_sample(void) {
     rsr_louver_destroy(index);
 }
 
+/* ---- Norms ---- */
+
+/* Squares of the least sizes are denormal, those of the largest overflow in float32. */
+static const float sizes[] = {1e-30f, 1e-20f, 1.0f, 1e18f, 3e18f, 1e30f};
+
+static void draw_rows(float *rows, size_t n, float size) {
+    fill_rows(rows, n, 20261123);
+    for (size_t i = 0; i < n; i++)
+        rows[i] *= size;
+}
+
+static double largest_norm(const struct louver_setup *setup, const void *rows) {
+    double largest = 0.0;
+    for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++) {
+        float buffer[LOUVER_MAX_DIM];
+        const float *row = louver_row(setup, rows, j, buffer);
+        double square = 0.0;
+        for (uint32_t d = 0; d < setup->head_dim; d++)
+            square += (double)row[d] * (double)row[d];
+        largest = fmax(largest, sqrt(square));
+    }
+    return largest;
+}
+
+/* Not below the largest of the rows, whose own sum in double rounds, and hardly above. */
+static bool is_norm(double norm, double of) {
+    return norm >= of * (1.0 - 0x1p-40) && norm <= of * (1.0 + 0x1p-17) + 0x1p-69;
+}
+
+static void check_page(const struct louver_setup *setup, struct louver_sidecar *sidecar,
+                       const float *keys, const float *values) {
+    char *memory = aligned_alloc(64, rsr_kv_rows_bytes(&setup->kv));
+    memset(memory, 0, rsr_kv_rows_bytes(&setup->kv));
+    const struct rsr_kv_rows rows = rsr_kv_rows_at(&setup->kv, memory);
+    const size_t dim = setup->head_dim;
+    for (uint32_t j = 0; j < RSR_PAGE_TOKENS; j++)
+        rsr_kv_rows_store(&setup->kv, rows, j, keys + j * dim, values + j * dim);
+    louver_seal(setup, sidecar, &rows);
+    CHECK(sidecar->usable);
+    CHECK(is_norm(sidecar->norms.key, largest_norm(setup, rows.keys)));
+    CHECK(is_norm(sidecar->norms.value, largest_norm(setup, rows.values)));
+    float bad[LOUVER_MAX_DIM] = {[3] = NAN};
+    rsr_kv_rows_store(&setup->kv, rows, 63, bad, values);
+    louver_seal(setup, sidecar, &rows);
+    CHECK(!sidecar->usable && isnan(sidecar->norms.key) && !isnan(sidecar->norms.value));
+    free(memory);
+}
+
+/* Of pages of all types by all levels, of keys of one size and values of another. */
+static void test_norms(void) {
+    enum { N_SIZES = sizeof(sizes) / sizeof(sizes[0]), MOST = RSR_PAGE_TOKENS * LOUVER_MAX_DIM };
+    static const uint32_t dims[] = {5, 64, LOUVER_MAX_DIM};
+    static float keys[MOST], values[MOST];
+    for (int level = 0; level < RSR_OPS_LEVEL_COUNT; level++) {
+        const struct rsr_ops *ops = rsr_ops_get((enum rsr_ops_level)level);
+        if (ops == NULL || (rsr_ops_features((enum rsr_ops_level)level) & ~rsr_cpu_features()) != 0)
+            continue;
+        for (uint32_t i = 0; i < 3 * N_SIZES * RSR_KV_TYPES; i++) {
+            const struct louver_setup setup =
+                louver_setup_of((enum rsr_kv_type)(i / (3 * N_SIZES)), dims[i % 3], 2, 0.0f, ops,
+                                rsr_cpu_features());
+            struct louver_sidecar *sidecar =
+                aligned_alloc(64, (louver_sidecar_bytes(&setup) + 63) / 64 * 64);
+            draw_rows(keys, RSR_PAGE_TOKENS * setup.head_dim, sizes[i / 3 % N_SIZES]);
+            draw_rows(values, RSR_PAGE_TOKENS * setup.head_dim, sizes[(i / 3 + 2) % N_SIZES]);
+            check_page(&setup, sidecar, keys, values);
+            free(sidecar);
+        }
+    }
+}
+
+/* Keys and values whose squares overflow are answered with errors that say something. */
+static void test_huge_rows(void) {
+    enum { N_HUGE = 3 * RSR_PAGE_TOKENS + 5 };
+    static float huge[N_HUGE * DIM];
+    float q[DIM], out[DIM];
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    rsr_louver_head head;
+    rsr_louver *index = new_index(DIM);
+    draw_rows(huge, N_HUGE * DIM, 1e30f);
+    draw_rows(q, DIM, 1e-30f);
+    query.q = q;
+    query.out = out;
+    query.heads = &head;
+    query.threshold = threshold_of(RSR_LOUVER_VALUE, 0.0, 0);
+    CHECK_INT(rsr_louver_append(index, huge, huge, N_HUGE, NULL), RSR_OK);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
+    CHECK(head.n_attended > 0 && head.n_attended < N_HUGE && head.mass < 1.0);
+    CHECK(head.certified_error > 0.0 && head.certified_error < 1e32);
+    rsr_louver_destroy(index);
+}
+
 /* ---- Stack ---- */
 
 /* With what rsr.h asks for. Sealing a page takes the most. */
@@ -598,6 +691,8 @@ int main(void) {
     test_memory();
     test_shelves();
     test_misleading_sample();
+    test_norms();
+    test_huge_rows();
     if (!TEST_SANITIZED) /* which makes frames larger */
         test_stack();
     return CHECK_EXIT();
