@@ -44,8 +44,8 @@ static void test_scatter(struct suite *suite) {
     run_cases(suite, cases, 3 * N, find_spec("scalar"), "scatter_f32");
 }
 
-/* Both widths, with and without AVX-512's two-table look-up, and column blocks by a small L2
- * cache. */
+/* Planes of 16 and 32 rows, the latter also where instructions of AVX-512 are at hand; words; and, of
+ * avx512, column blocks by a small L2 cache. */
 static const char *const lut_machines[] = {"avx2", "ssse3", "avx512vl", "avx512bw", "avx512"};
 #define N_LUT_MACHINES (sizeof lut_machines / sizeof *lut_machines)
 

@@ -448,13 +448,15 @@ static const struct {
     uint32_t lanes;
 } required[] = {
     {"generic", RSR_KOP_ZIP_LOW, RSR_ELEM_U8, 16},
+    {"generic", RSR_KOP_ZIP_HIGH, RSR_ELEM_U16, 8},
+    {"generic", RSR_KOP_ZIP_LOW, RSR_ELEM_U32, 4},
     {"generic", RSR_KOP_PACK_U8, RSR_ELEM_U8, 16},
     {"generic", RSR_KOP_SPREAD_BIT, RSR_ELEM_U8, 16},
     {"ssse3", RSR_KOP_SHUFFLE16, RSR_ELEM_U8, 16},
     {"avx2", RSR_KOP_SHUFFLE16, RSR_ELEM_U8, 32},
     {"avx2", RSR_KOP_LOAD_LANES, RSR_ELEM_U8, 32},
-    {"avx2", RSR_KOP_TABLE, RSR_ELEM_F32, 8},
-    {"avx2", RSR_KOP_TABLE2, RSR_ELEM_F32, 8},
+    {"avx2", RSR_KOP_ZIP_HIGH, RSR_ELEM_U8, 32},
+    {"avx2", RSR_KOP_ZIP_LOW, RSR_ELEM_U16, 16},
     {"avx2", RSR_KOP_MADD_U8S8, RSR_ELEM_I16, 16},
     {"avx512bw", RSR_KOP_SHUFFLE16, RSR_ELEM_U8, 64},
     {"avx512bw", RSR_KOP_TABLE, RSR_ELEM_F32, 16},

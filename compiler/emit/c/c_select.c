@@ -70,8 +70,6 @@ static const struct selection {
     {RSR_KOP_TABLE2, E(F32), 64, F(AVX512F), "table2_f32x16"},
     {RSR_KOP_TABLE2, E32, 32, F(AVX512F) | VL, "table2_32x8"},
     {RSR_KOP_TABLE2, E(F32), 32, F(AVX512F) | VL, "table2_f32x8"},
-    {RSR_KOP_TABLE2, E32, 32, F(AVX2), "table2_32x8_blend"},
-    {RSR_KOP_TABLE2, E(F32), 32, F(AVX2), "table2_f32x8_blend"},
 
     {RSR_KOP_SPREAD_BIT, ANY, 64, F(GFNI) | F(AVX512F), "spread_bit_512"},
     {RSR_KOP_SPREAD_BIT, ANY, 32, F(GFNI) | F(AVX), "spread_bit_256"},

@@ -185,10 +185,6 @@ union float_bits {
 #define table2_32x8(a, b, c) _mm256_permutex2var_epi32((__m256i)(b), (__m256i)(a), (__m256i)(c))
 #define table2_f32x16(a, b, c) _mm512_permutex2var_ps((__m512)(b), (__m512i)(a), (__m512)(c))
 #define table2_f32x8(a, b, c) _mm256_permutex2var_ps((__m256)(b), (__m256i)(a), (__m256)(c))
-/* Bit 3 of a number, moved to the sign, chooses the table. */
-#define table2_f32x8_blend(a, b, c)                                                                  \
-    _mm256_blendv_ps(table_f32x8(a, b), table_f32x8(a, c), (__m256)((v8u32)(a) << 28))
-#define table2_32x8_blend(a, b, c) table2_f32x8_blend(a, b, c)
 /* Every row of the 8 x 8 bit matrix picks the same bit. */
 #define spread_bit_512(a, bit)                                                                       \
     ((v64u8)_mm512_gf2p8affine_epi64_epi8((__m512i)(a), _mm512_set1_epi8((char)(1 << (bit))), 0))
