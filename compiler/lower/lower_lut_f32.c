@@ -449,7 +449,7 @@ static void plan_scratch(struct rsrc_lut_f32 *lut) {
 enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail) {
-    struct rsrc_lut_f32 lut = {.table_lanes = 0};
+    struct rsrc_lut_f32 lut = {.layout = {0}};
     const struct rsrc_lut_f32_shape shape = {.alphabet = input->matrix->alphabet,
                                              .rows = input->matrix->rows,
                                              .cols = input->matrix->cols,
@@ -464,7 +464,6 @@ enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *a
         return RSRC_FAILED;
     }
     const struct rsrc_lut_f32_layout *layout = &lut.layout;
-    lut.table_lanes = layout->planes ? LUT_F32_PLANE_BYTES / sizeof(float) : layout->vector_rows;
     pack(layout, arena, input->matrix, out);
     rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,
                      &out->kernel);

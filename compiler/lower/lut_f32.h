@@ -19,7 +19,6 @@
 struct rsrc_lut_f32 {
     struct rsrc_lut_walk walk;
     struct rsrc_lut_f32_layout layout;
-    uint32_t table_lanes; /* of the vectors of sums that tables are made of */
 };
 
 static inline bool rsrc_lut_f32_has_scales(const struct rsrc_lut_f32 *lut) {
@@ -33,14 +32,22 @@ static inline bool rsrc_lut_f32_is_single(const struct rsrc_lut_f32 *lut, uint32
            rsrc_lut_f32_segment_cols(&lut->layout, segment, lut->layout.step_cols) == 1;
 }
 
+/* Of the vectors of sums that tables are made of. */
+static inline uint32_t rsrc_lut_f32_part_lanes(const struct rsrc_lut_f32 *lut) {
+    return lut->layout.planes ? LUT_F32_PLANE_BYTES / (uint32_t)sizeof(float)
+                              : lut->layout.vector_rows;
+}
+
 /* Vectors of a segment's table. */
 static inline uint32_t rsrc_lut_f32_n_parts(const struct rsrc_lut_f32 *lut, uint32_t segment) {
-    return rsrc_lut_f32_is_single(lut, segment) ? 1 : lut->layout.table_sums / lut->table_lanes;
+    return rsrc_lut_f32_is_single(lut, segment)
+               ? 1
+               : lut->layout.table_sums / rsrc_lut_f32_part_lanes(lut);
 }
 
 /* Bytes of such a vector. */
 static inline int64_t rsrc_lut_f32_part_bytes(const struct rsrc_lut_f32 *lut) {
-    return lut->table_lanes * (int64_t)sizeof(float);
+    return rsrc_lut_f32_part_lanes(lut) * (int64_t)sizeof(float);
 }
 
 /* Of a segment's table in those of its step. */

@@ -27,7 +27,8 @@ struct tables {
 
 /* A register of a table's sums. */
 static uint16_t sums_reg(struct rsrc_lut_f32 *lut, const char *name, uint32_t number) {
-    return rsrc_kb_reg(&lut->walk.frame.kb, RSR_ELEM_F32, lut->table_lanes, "%s%u", name, number);
+    return rsrc_kb_reg(&lut->walk.frame.kb, RSR_ELEM_F32, rsrc_lut_f32_part_lanes(lut), "%s%u",
+                       name, number);
 }
 
 static void make_plane_registers(struct rsrc_lut_f32 *lut, struct tables *t) {
@@ -36,11 +37,12 @@ static void make_plane_registers(struct rsrc_lut_f32 *lut, struct tables *t) {
     t->places = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, LUT_F32_PLANE_BYTES, "places"),
                              rsrc_address_at(RSR_KBUF_INDEX, behind_digits));
     t->bytes = rsrc_kb_reg(kb, RSR_ELEM_U8, LUT_F32_PLANE_BYTES, "entry_bytes");
-    t->plane = rsrc_kb_reg(kb, RSR_ELEM_U32, lut->table_lanes, "plane_t");
+    t->plane = rsrc_kb_reg(kb, RSR_ELEM_U32, rsrc_lut_f32_part_lanes(lut), "plane_t");
     for (uint32_t i = 0; i < LUT_F32_PLANES; i++)
-        t->words[i] = rsrc_kb_reg(kb, RSR_ELEM_U32, lut->table_lanes, "entry_words%u", i);
+        t->words[i] =
+            rsrc_kb_reg(kb, RSR_ELEM_U32, rsrc_lut_f32_part_lanes(lut), "entry_words%u", i);
     for (uint32_t i = 0; i < 2; i++)
-        t->zipped[i] = rsrc_kb_reg(kb, RSR_ELEM_U32, lut->table_lanes, "zipped%u", i);
+        t->zipped[i] = rsrc_kb_reg(kb, RSR_ELEM_U32, rsrc_lut_f32_part_lanes(lut), "zipped%u", i);
 }
 
 static void load_digits(struct rsrc_lut_f32 *lut, struct tables *t) {
@@ -89,6 +91,13 @@ static void emit_sums(struct rsrc_lut_f32 *lut, const struct tables *t, const st
     }
 }
 
+static void store_sums(struct rsrc_lut_f32 *lut, const struct tables *t, struct rsrc_address to,
+                       uint32_t n_parts) {
+    for (uint32_t part = 0; part < n_parts; part++)
+        rsrc_kb_store(&lut->walk.frame.kb, t->sums[part],
+                      rsrc_address_offset(to, part * rsrc_lut_f32_part_bytes(lut)));
+}
+
 /* Four vectors of four sums become the planes of their bytes: bytes of a vector go where those of the
  * same plane are together, and words of four vectors are transposed. */
 static void store_planes(struct rsrc_lut_f32 *lut, const struct tables *t, struct rsrc_address to) {
@@ -122,9 +131,8 @@ static void emit_step_tables(struct rsrc_lut_f32 *lut, const struct tables *t,
         at = rsrc_address_plus(at, step, rsrc_lut_f32_step_tables_bytes(lut));
         if (lut->layout.planes)
             store_planes(lut, t, at);
-        for (uint32_t part = 0; !lut->layout.planes && part < rsrc_lut_f32_n_parts(lut, i); part++)
-            rsrc_kb_store(&lut->walk.frame.kb, t->sums[part],
-                          rsrc_address_offset(at, part * rsrc_lut_f32_part_bytes(lut)));
+        else
+            store_sums(lut, t, at, rsrc_lut_f32_n_parts(lut, i));
     }
 }
 
