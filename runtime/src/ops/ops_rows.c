@@ -139,14 +139,13 @@ RSR_INLINE void dot_rows(float *y, const void *rows, enum rsr_kv_type type, uint
     }
 }
 
-/* Rows are fetched that far ahead, to the second cache. 4 KiB to the first cache take 1.4 times as long, none
- * 2 times. */
+/* Rows are fetched that far ahead, to the second cache: without, sealing a page takes 1.15 times as long. */
 #define SQUARES_AHEAD 8192
 
 RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint32_t row_floats,
                                    uint32_t n_rows) {
     const size_t row_bytes = rsr_kv_row_bytes(type, row_floats);
-    rsr_v4f largest = {0};
+    float largest = 0.0f;
     for (uint32_t j = 0; j < n_rows; j += 4) {
         const char *at[4];
         (void)four_rows(at, rows, row_bytes, j, n_rows - j);
@@ -155,13 +154,10 @@ RSR_INLINE float largest_square_of(const void *rows, enum rsr_kv_type type, uint
         const rsr_v4f squares = dot4(at, type, row_floats, NULL);
         for (uint32_t i = 0; i < 4; i++) {
             const float square = squares[i] < INFINITY ? squares[i] : INFINITY;
-            largest[i] = square > largest[i] ? square : largest[i];
+            largest = square > largest ? square : largest;
         }
     }
-    float all = largest[0];
-    for (uint32_t i = 1; i < 4; i++)
-        all = largest[i] > all ? largest[i] : all;
-    return all;
+    return largest;
 }
 
 /* The order of sum16, in double. */
