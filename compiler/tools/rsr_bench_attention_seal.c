@@ -20,7 +20,7 @@ struct sealing {
 };
 
 static struct rsr_kv_rows page_of(const struct sealing *s, uint64_t i) {
-    float *rows = s->b->d.kv + i * 2 * RSR_PAGE_TOKENS * s->b->d.row_floats;
+    char *rows = (char *)s->b->d.kv + i * rsr_kv_rows_bytes(&s->setup.kv);
     return rsr_kv_rows_at(&s->setup.kv, rows);
 }
 
