@@ -349,7 +349,6 @@ struct rsr_spec {
     const char *cpu;            /* LLVM's CPU name, for reports and the LLVM back end */
     uint64_t cpu_features;      /* RSR_CPU_MASK bits */
     uint32_t vector_bits;       /* 0: scalar code */
-    enum rsr_ops_level ops_level;
     uint32_t cores;
     uint64_t l2_bytes;
     double read_gbps;           /* DRAM read, one core */

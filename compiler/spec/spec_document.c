@@ -19,15 +19,7 @@
 #define MAX_NAME 64u
 #define MAX_NUMBER 32u
 
-enum field_kind {
-    FIELD_NAME,
-    FIELD_FEATURES,
-    FIELD_VECTOR,
-    FIELD_OPS,
-    FIELD_U32,
-    FIELD_SIZE,
-    FIELD_NUMBER
-};
+enum field_kind { FIELD_NAME, FIELD_FEATURES, FIELD_VECTOR, FIELD_U32, FIELD_SIZE, FIELD_NUMBER };
 
 static const struct field {
     enum field_kind kind;
@@ -60,12 +52,6 @@ static const struct {
 #undef RSR_CPU_FEATURE
 };
 #define N_FEATURES (sizeof FEATURES / sizeof FEATURES[0])
-
-static const char *const OPS_NAMES[RSR_OPS_LEVEL_COUNT] = {
-    [RSR_OPS_GENERIC] = "generic",
-    [RSR_OPS_AVX2] = "avx2",
-    [RSR_OPS_AVX512] = "avx512",
-};
 
 /* ---- places ---------------------------------------------------------------------------------- */
 
@@ -216,17 +202,6 @@ static enum rsrc_status read_whole(struct reader *reader, const struct field *fi
     return RSRC_OK;
 }
 
-static enum rsrc_status read_ops_level(struct reader *reader, const char *text,
-                                       enum rsr_ops_level *out) {
-    for (uint32_t i = 0; i < RSR_OPS_LEVEL_COUNT; i++) {
-        if (strcmp(text, OPS_NAMES[i]) == 0) {
-            *out = (enum rsr_ops_level)i;
-            return RSRC_OK;
-        }
-    }
-    return fail(reader, "spec-value", "use generic, avx2 or avx512", "unknown ops_level");
-}
-
 static enum rsrc_status read_vector_bits(struct reader *reader, const struct field *field,
                                          const char *text, uint32_t *out) {
     uint64_t bits;
@@ -300,8 +275,6 @@ static enum rsrc_status read_scalar(struct reader *reader, const struct field *f
         return RSRC_OK;
     case FIELD_VECTOR:
         return read_vector_bits(reader, field, text, out);
-    case FIELD_OPS:
-        return read_ops_level(reader, text, out);
     case FIELD_U32:
         if (read_whole(reader, field, text, "", &whole) != RSRC_OK)
             return RSRC_FAILED;
@@ -483,19 +456,13 @@ static enum rsrc_status check_machine(struct rsrc_diag *diag, struct rsrc_arena 
     const uint64_t for_vector = spec->vector_bits == 512   ? architecture->for_512
                                 : spec->vector_bits == 256 ? architecture->for_256
                                                            : 0;
-    const uint64_t for_ops = spec->ops_level == RSR_OPS_AVX512 ? NEEDS_AVX512
-                             : spec->ops_level == RSR_OPS_AVX2 ? NEEDS_AVX2
-                                                               : 0;
-    const uint64_t missing = (for_vector | for_ops) & ~spec->cpu_features;
+    const uint64_t missing = for_vector & ~spec->cpu_features;
     if (missing == 0)
         return RSRC_OK;
-    const bool by_vector = (for_vector & ~spec->cpu_features) != 0;
-    const enum rsrc_spec_field field =
-        by_vector ? RSRC_SPEC_FIELD_VECTOR_BITS : RSRC_SPEC_FIELD_OPS_LEVEL;
-    const bool can_have = (missing & ~architecture->features) == 0;
-    return fail_field(diag, arena, document, field, "spec-feature",
-                      can_have ? "add it to 'features'" : "use generic",
-                      rsrc_arena_printf(arena, "%s needs the feature %s", RSRC_SPEC_KEYS[field],
+    return fail_field(diag, arena, document, RSRC_SPEC_FIELD_VECTOR_BITS, "spec-feature",
+                      "add it to 'features'",
+                      rsrc_arena_printf(arena, "%s needs the feature %s",
+                                        RSRC_SPEC_KEYS[RSRC_SPEC_FIELD_VECTOR_BITS],
                                         rsrc_feature_names(arena, missing)));
 }
 
@@ -509,8 +476,6 @@ static size_t field_size(enum field_kind kind) {
     case FIELD_VECTOR:
     case FIELD_U32:
         return sizeof(uint32_t);
-    case FIELD_OPS:
-        return sizeof(enum rsr_ops_level);
     case FIELD_NUMBER:
         return sizeof(double);
     }
@@ -621,9 +586,6 @@ static void print_field(struct rsrc_buffer *out, const struct field *field, cons
     case FIELD_VECTOR:
     case FIELD_U32:
         rsrc_buffer_printf(out, "%u", *(const uint32_t *)value);
-        break;
-    case FIELD_OPS:
-        rsrc_buffer_puts(out, OPS_NAMES[*(const enum rsr_ops_level *)value]);
         break;
     case FIELD_SIZE:
         print_size(out, *(const uint64_t *)value);

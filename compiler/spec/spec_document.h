@@ -19,7 +19,6 @@
     X(CPU, "cpu", NAME, cpu, 0, 0)                                                                 \
     X(FEATURES, "features", FEATURES, cpu_features, 0, 0)                                          \
     X(VECTOR_BITS, "vector_bits", VECTOR, vector_bits, 0, 512)                                     \
-    X(OPS_LEVEL, "ops_level", OPS, ops_level, 0, 0)                                                \
     X(CORES, "cores", U32, cores, 1, 65536)                                                        \
     X(L2_BYTES, "l2_bytes", SIZE, l2_bytes, 1024, 1e12)                                            \
     X(READ_GBPS, "read_gbps", NUMBER, read_gbps, 0.001, 1e6)                                       \

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 5u
+#define RSR_ABI_VERSION 6u
 
 /* ---- CPU features ------------------------------------------------------------------------- */
 
@@ -29,10 +29,6 @@ enum rsr_cpu_feature_bit {
 };
 
 #define RSR_CPU_MASK(id) (UINT64_C(1) << RSR_CPU_BIT_##id)
-
-/* Which build of the runtime's float operations a target uses. All levels give the same bits: the
- * order of every float operation is fixed and no multiply-add is fused. */
-enum rsr_ops_level { RSR_OPS_GENERIC, RSR_OPS_AVX2, RSR_OPS_AVX512, RSR_OPS_LEVEL_COUNT };
 
 /* ---- Activations ---------------------------------------------------------------------------
  *
@@ -347,7 +343,6 @@ struct rsr_head_sketch {
 struct rsr_target {
     const char *name;               /* "avx512" */
     uint64_t cpu_features;          /* all of these bits are required */
-    uint32_t ops_level;             /* enum rsr_ops_level */
     uint32_t n_kernels;
     const struct rsr_kernel_desc *kernels;
     const struct rsr_step_table *steps;

@@ -6,12 +6,7 @@
 #include <string.h>
 
 #include "cpu.h"
-#include "ops/ops.h"
 #include "runtime.h"
-
-static uint64_t needed_features(const struct rsr_target *target) {
-    return target->cpu_features | rsr_ops_features((enum rsr_ops_level)target->ops_level);
-}
 
 /* "avx512 needs avx512vnni; amx needs amx-tile" */
 static void describe_missing(const struct rsr_target *targets, uint32_t n_targets, uint64_t has,
@@ -20,7 +15,7 @@ static void describe_missing(const struct rsr_target *targets, uint32_t n_target
     text[0] = '\0';
     for (uint32_t i = 0; i < n_targets; i++) {
         char names[256];
-        rsr_cpu_name_features(needed_features(&targets[i]) & ~has, names, sizeof(names));
+        rsr_cpu_name_features(targets[i].cpu_features & ~has, names, sizeof(names));
         int n = snprintf(text + used, capacity - used, "%s%s needs %s", used == 0 ? "" : "; ",
                          targets[i].name, names);
         if (n < 0 || (size_t)n >= capacity - used)
@@ -68,8 +63,7 @@ static const struct rsr_target *best_target(const struct rsr_target *targets, ui
     const struct rsr_target *best = NULL;
     for (uint32_t i = 0; i < n_targets; i++) {
         const struct rsr_target *target = &targets[i];
-        const bool runs = (needed_features(target) & ~has) == 0 &&
-                          rsr_ops_get((enum rsr_ops_level)target->ops_level) != NULL;
+        const bool runs = (target->cpu_features & ~has) == 0;
         if (runs && (best == NULL || count_features(target) > count_features(best)))
             best = target;
     }

@@ -29,7 +29,7 @@ static rsr_status check_targets(const struct rsr_module *module, rsr_error *err)
     if (module->targets == NULL || module->n_targets == 0)
         return rsr_fail(err, RSR_ERR_ABI, "the module has no target");
     for (uint32_t i = 0; i < module->n_targets; i++)
-        if (module->targets[i].name == NULL || module->targets[i].ops_level >= RSR_OPS_LEVEL_COUNT)
+        if (module->targets[i].name == NULL)
             return rsr_fail(err, RSR_ERR_ABI, "target %u of the module is broken", i);
     return RSR_OK;
 }
@@ -104,7 +104,7 @@ static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, 
         status = rsr_check_module_tables(module, model->target, err);
     if (status != RSR_OK)
         return status;
-    model->ops = rsr_ops_get((enum rsr_ops_level)model->target->ops_level);
+    model->ops = rsr_ops_best(cpu.features);
     model->weight_bytes = all_weight_bytes(model->target);
     model->token_bytes = decode_weight_bytes(model->target, &model->logits_bytes);
     model->target_names = malloc(module->n_targets * sizeof(*model->target_names));

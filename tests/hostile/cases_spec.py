@@ -6,7 +6,7 @@ from harness import Case
 NUMBERS = {"cores": "2", "l2_bytes": "1M", "read_gbps": "10", "prefetch_level": "1",
            "dot_gmacs": "10", "vector_gips": "4", "fold_gips": "3", "panel_gmacs": "7", "add_gops": "1"}
 GENERIC = {"name": "x", "triple": "x86_64-linux-gnu", "cpu": "x86-64", "features": "[]", "vector_bits": "128",
-           "ops_level": "generic", **NUMBERS}
+           **NUMBERS}
 
 GPU = {"name": "x", "triple": "nvptx64-nvidia-cuda", "cpu": "sm_90", "sm": "90", "sm_count": "1", "clock_ghz": "1",
        "memory_gbps": "1", "launch_us": "1"}
@@ -132,8 +132,6 @@ CASES = [
     line("vector-bits-64", "spec-value", "vector_bits: 64\n"),
     line("vector-bits-1024", "spec-range", "vector_bits: 1024\n"),
     line("vector-bits-without-features", "spec-feature", "vector_bits: 512\n"),
-    line("ops-level-unknown", "spec-value", "ops_level: fastest\n"),
-    line("ops-level-without-features", "spec-feature", "ops_level: avx512\n"),
     *[line(f"name-{name}", "spec-value", f"cpu: {value}\n")
       for name, value in [("of-a-path", "../x"), ("hidden", ".x"), ("an-option", "-x"), ("quoted", "'\"x\"'"),
                           ("long", "x" * 65)]],

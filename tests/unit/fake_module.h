@@ -8,6 +8,8 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "cpu.h"
+#include "ops/ops.h"
 #include "runtime.h"
 
 #define FAKE_MAX_LAYERS 3
@@ -39,8 +41,8 @@ struct fake_shape {
 };
 
 struct fake_module {
-    struct rsr_module module; /* module.targets == targets */
-    struct rsr_target targets[RSR_OPS_LEVEL_COUNT];
+    struct rsr_module module; /* module.targets == &target */
+    struct rsr_target target;
     struct rsr_kernel_desc kernels[FAKE_MAX_LAYERS * FAKE_KERNELS];
     struct rsr_norm norms[FAKE_MAX_LAYERS * FAKE_NORMS + 1];
     struct rsr_buffer buffers[FAKE_BUFFERS];
@@ -252,11 +254,9 @@ static inline void fake_fill_block(struct fake_module *m, uint64_t *seed, uint32
         fake_fill_norm(&m->norms[b * FAKE_NORMS + i], seed, names[i], norm_cols[i]);
 }
 
-/* Fills *m, which must not move afterwards. One target a level of float operations, which needs no
- * CPU feature by itself: the loader must know what the level needs. */
+/* Fills *m, which must not move afterwards. */
 static inline void fake_module_init(struct fake_module *m, const struct fake_shape *shape,
                                     uint64_t seed) {
-    static const char *const names[RSR_OPS_LEVEL_COUNT] = {"generic", "avx2", "avx512"};
     memset(m, 0, sizeof(*m));
     m->shape = *shape;
     for (uint32_t b = 0; b < shape->n_layers; b++)
@@ -276,17 +276,15 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
                                               .arena_bytes_per_token = arena};
     const struct rsr_matrix_data embedding =
         fake_dense(&seed, shape->head_dtype, shape->vocab, shape->hidden);
-    for (uint32_t i = 0; i < RSR_OPS_LEVEL_COUNT; i++)
-        m->targets[i] = (struct rsr_target){.name = names[i],
-                                            .ops_level = i,
-                                            .n_kernels = shape->n_layers * FAKE_KERNELS,
-                                            .kernels = m->kernels,
-                                            .steps = m->steps,
-                                            .n_steps = 2,
-                                            .n_norms = n_norms,
-                                            .norms = m->norms,
-                                            .embedding = embedding,
-                                            .head = embedding};
+    m->target = (struct rsr_target){.name = "generic",
+                                    .n_kernels = shape->n_layers * FAKE_KERNELS,
+                                    .kernels = m->kernels,
+                                    .steps = m->steps,
+                                    .n_steps = 2,
+                                    .n_norms = n_norms,
+                                    .norms = m->norms,
+                                    .embedding = embedding,
+                                    .head = embedding};
     for (uint32_t i = 0; i < shape->head_dim / 2; i++)
         m->inv_freq[i] = (float)(1.0 / pow(10000.0, 2.0 * i / shape->head_dim));
     m->rope = (struct rsr_rope){m->inv_freq, 1.0f};
@@ -314,8 +312,8 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
                                       .rope_theta = 10000.0f},
                             .ropes = &m->rope,
                             .n_ropes = 1,
-                            .targets = m->targets,
-                            .n_targets = RSR_OPS_LEVEL_COUNT,
+                            .targets = &m->target,
+                            .n_targets = 1,
                             .bos_token = RSR_NO_TOKEN,
                             .eos_token = RSR_NO_TOKEN,
                             .bos_text = "",
@@ -325,16 +323,17 @@ static inline void fake_module_init(struct fake_module *m, const struct fake_sha
 
 /* ---- Use ---- */
 
-/* Opens one target; NULL if the host cannot run it. */
-static inline rsr_model *fake_open(const struct fake_module *m, uint32_t level) {
-    rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
+/* Opens it with the float operations of one level in place of the host's best; NULL if the host
+ * cannot run them. */
+static inline rsr_model *fake_open(const struct fake_module *m, enum rsr_ops_level level) {
     rsr_error err = RSR_ERROR_INIT;
     rsr_model *model = NULL;
-    options.target = m->targets[level].name;
-    rsr_status status = rsr_runtime_api.open(&m->module, NULL, &options, &model, &err);
-    CHECK(status == RSR_OK || status == RSR_ERR_CPU);
-    if (status != RSR_OK)
-        fprintf(stderr, "note: level %s: %s\n", options.target, err.message);
+    if (rsr_ops_get(level) == NULL || (rsr_ops_features(level) & ~rsr_cpu_features()) != 0) {
+        fprintf(stderr, "note: level %d does not run here\n", (int)level);
+        return NULL;
+    }
+    CHECK_INT(rsr_runtime_api.open(&m->module, NULL, NULL, &model, &err), RSR_OK);
+    model->ops = rsr_ops_get(level);
     return model;
 }
 

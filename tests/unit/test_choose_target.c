@@ -13,10 +13,10 @@
 /* The worst first: the order of a module decides between equals alone. */
 static const struct rsr_target TARGETS[] = {
     {.name = "generic"},
-    {.name = "avx2", .cpu_features = M(AVX2), .ops_level = RSR_OPS_AVX2},
-    {.name = "twin", .cpu_features = M(AVX2), .ops_level = RSR_OPS_AVX2},
-    {.name = "amx", .cpu_features = AVX512_BASE | AMX, .ops_level = RSR_OPS_AVX512},
-    {.name = "avx512vnni", .cpu_features = AVX512_BASE, .ops_level = RSR_OPS_AVX512},
+    {.name = "avx2", .cpu_features = M(AVX2)},
+    {.name = "twin", .cpu_features = M(AVX2)},
+    {.name = "amx", .cpu_features = AVX512_BASE | AMX},
+    {.name = "avx512vnni", .cpu_features = AVX512_BASE},
 };
 #define N_TARGETS (sizeof(TARGETS) / sizeof(TARGETS[0]))
 

@@ -255,7 +255,7 @@ static void test_against_reference(const struct fixture *f) {
 
     ref->fake = f->fake;
     ref->recorded = recorded;
-    const struct rsr_matrix_data *embedding = &f->fake->targets[0].embedding;
+    const struct rsr_matrix_data *embedding = &f->fake->target.embedding;
     double worst = 0.0;
     for (uint32_t t = 0; t < N_TOKENS; t++) {
         double x[1024], largest = 0.0;
@@ -605,7 +605,7 @@ static void test_not_finite(const struct fixture *f, rsr_model *model) {
     float *logits = new_logits(f, N_TOKENS);
     CHECK_INT(fake_feed(engine, sequence, f->tokens, 60, f->vocab, NULL), RSR_OK);
     const uint32_t before = free_tokens(engine);
-    uint16_t *row = (uint16_t *)(uintptr_t)f->fake->targets[0].embedding.data +
+    uint16_t *row = (uint16_t *)(uintptr_t)f->fake->target.embedding.data +
                     (size_t)f->tokens[70] * f->fake->shape.hidden;
     const uint16_t saved = row[5];
     row[5] = 0x7fff; /* NaN in float16 and bfloat16 */
@@ -796,11 +796,11 @@ static void test_shape(const struct fake_shape *shape) {
     rsr_model *generic = fake_open(&fake, RSR_OPS_GENERIC);
     make_expected(&f, generic);
     test_against_reference(&f);
-    for (uint32_t level = 0; level < RSR_OPS_LEVEL_COUNT; level++) {
-        rsr_model *model = fake_open(&fake, level);
+    for (int level = 0; level < RSR_OPS_LEVEL_COUNT; level++) {
+        rsr_model *model = fake_open(&fake, (enum rsr_ops_level)level);
         if (model == NULL)
             continue;
-        printf("head_dim %u, level %s\n", shape->head_dim, fake.targets[level].name);
+        printf("head_dim %u, level %s\n", shape->head_dim, model->ops->name);
         test_feeding(&f, model);
         test_mixed_batch(&f, model);
         test_truncate_and_fork(&f, model);

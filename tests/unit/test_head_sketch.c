@@ -322,11 +322,8 @@ static uint32_t sampled(const rsr_sampling *s, uint32_t entry) {
 }
 
 static void open_head(enum rsr_dtype dtype, const struct rsr_head_sketch *sketch) {
-    for (uint32_t i = 0; i < RSR_OPS_LEVEL_COUNT; i++) {
-        f.fake.targets[i].head = store_head(dtype);
-        f.fake.targets[i].head_sketch =
-            sketch != NULL ? *sketch : (struct rsr_head_sketch){.blocks = NULL};
-    }
+    f.fake.target.head = store_head(dtype);
+    f.fake.target.head_sketch = sketch != NULL ? *sketch : (struct rsr_head_sketch){.blocks = NULL};
     f.model = fake_open(&f.fake, RSR_OPS_GENERIC);
 }
 
@@ -529,8 +526,8 @@ static void test_broken_modules(char *blocks) {
         rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
         rsr_error err = RSR_ERROR_INIT;
         rsr_model *model = NULL;
-        options.target = f.fake.targets[RSR_OPS_GENERIC].name;
-        f.fake.targets[RSR_OPS_GENERIC].head_sketch = bad[i];
+        options.target = f.fake.target.name;
+        f.fake.target.head_sketch = bad[i];
         CHECK_INT(rsr_runtime_api.open(&f.fake.module, NULL, &options, &model, &err), RSR_ERR_ABI);
         CHECK(strstr(err.message, "sketch") != NULL);
     }

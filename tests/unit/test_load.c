@@ -22,7 +22,7 @@ static rsr_status open_copy(const struct rsr_module *module, const struct rsr_ta
 
 static void test_cpu_refusal(const struct fake_module *fake) {
     const struct rsr_module *module = &fake->module;
-    struct rsr_target target = fake->targets[0];
+    struct rsr_target target = fake->target;
     rsr_error err = RSR_ERROR_INIT;
 #if defined(__x86_64__)
     target.cpu_features = RSR_CPU_MASK(DOTPROD) | RSR_CPU_MASK(I8MM);
@@ -36,7 +36,7 @@ static void test_cpu_refusal(const struct fake_module *fake) {
     CHECK(strstr(err.message, "unknown") != NULL);
 
     /* The target that runs is taken. */
-    struct rsr_target pair[2] = {target, fake->targets[0]};
+    struct rsr_target pair[2] = {target, fake->target};
     pair[0].name = "future";
     struct rsr_module two = *module;
     two.targets = pair;
@@ -54,6 +54,15 @@ static void test_cpu_refusal(const struct fake_module *fake) {
     CHECK(strstr(err.message, "future, generic") != NULL);
 }
 
+/* They are the host's best, though the target asks for no feature. */
+static void test_float_operations(const struct fake_module *fake) {
+    rsr_model *model = NULL;
+    rsr_error err = RSR_ERROR_INIT;
+    CHECK_INT(API->open(&fake->module, NULL, NULL, &model, &err), RSR_OK);
+    CHECK(model->ops == rsr_ops_best(rsr_cpu_features()));
+    API->close(model);
+}
+
 /* One number wrong in each table. */
 static void test_broken_tables(const struct fake_module *fake) {
     const struct rsr_module *module = &fake->module;
@@ -64,12 +73,12 @@ static void test_broken_tables(const struct fake_module *fake) {
         broken = *fake;                                                                            \
         broken.steps[0].ops = broken.steps[1].ops = broken.ops;                                    \
         broken.steps[0].buffers = broken.steps[1].buffers = broken.buffers;                        \
-        broken.targets[0].steps = broken.steps;                                                    \
-        broken.targets[0].kernels = broken.kernels;                                                \
-        broken.targets[0].norms = broken.norms;                                                    \
+        broken.target.steps = broken.steps;                                                        \
+        broken.target.kernels = broken.kernels;                                                    \
+        broken.target.norms = broken.norms;                                                        \
         broken.module = *module;                                                                   \
         change;                                                                                    \
-        CHECK_INT(open_copy(&broken.module, &broken.targets[0], NULL, &err), RSR_ERR_ABI);         \
+        CHECK_INT(open_copy(&broken.module, &broken.target, NULL, &err), RSR_ERR_ABI);             \
     } while (0)
     EXPECT_BROKEN(broken.module.abi_version++);
     EXPECT_BROKEN(broken.module.size_bytes--);
@@ -82,11 +91,10 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.module.n_ropes = 0);
     EXPECT_BROKEN(broken.module.hyper.pooling = RSR_POOLING_COUNT);
     EXPECT_BROKEN(broken.module.hyper.attention_scale = INFINITY);
-    EXPECT_BROKEN(broken.targets[0].ops_level = 77);
-    EXPECT_BROKEN(broken.targets[0].embedding.rows++);
-    EXPECT_BROKEN(broken.targets[0].head.dtype = RSR_DTYPE_I8);
-    EXPECT_BROKEN(broken.targets[0].n_kernels = 1);
-    EXPECT_BROKEN(broken.targets[0].n_steps = 1);
+    EXPECT_BROKEN(broken.target.embedding.rows++);
+    EXPECT_BROKEN(broken.target.head.dtype = RSR_DTYPE_I8);
+    EXPECT_BROKEN(broken.target.n_kernels = 1);
+    EXPECT_BROKEN(broken.target.n_steps = 1);
     EXPECT_BROKEN(broken.steps[1].min_tokens = 4);
     EXPECT_BROKEN(broken.kernels[0].n_streams = 0);
     EXPECT_BROKEN(broken.kernels[0].n_streams = 1000);
@@ -106,26 +114,26 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(broken.ops[4].arg = 1000);
     EXPECT_BROKEN(broken.ops[7].block = 2);
     /* Numbers of the kinds that the fake model's steps do not have: op 0 becomes one of them. */
-    EXPECT_BROKEN(broken.ops[1].arg = 1); /* rope_table */
-    EXPECT_BROKEN(broken.ops[7].arg = 0); /* norms of heads, as wide as x */
-    EXPECT_BROKEN(broken.ops[7].arg = broken.targets[0].n_norms - 1); /* no second one */
+    EXPECT_BROKEN(broken.ops[1].arg = 1);                         /* rope_table */
+    EXPECT_BROKEN(broken.ops[7].arg = 0);                         /* norms of heads, as wide as x */
+    EXPECT_BROKEN(broken.ops[7].arg = broken.target.n_norms - 1); /* no second one */
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_DENSE; broken.ops[0].src[0] = FAKE_X);
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_OUTPUT);
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_PAD; broken.ops[0].dst = RSR_NO_BUFFER);
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_HEAD; broken.ops[0].arg = 0; /* no head's shape */
                   broken.ops[0].src[0] = FAKE_ACT);
-    EXPECT_BROKEN(broken.targets[0].head.data = NULL);             /* and a step that reads it */
+    EXPECT_BROKEN(broken.target.head.data = NULL);                 /* and a step that reads it */
     EXPECT_BROKEN(broken.module.hyper.pooling = RSR_POOLING_MEAN); /* logits in its place */
     EXPECT_BROKEN(broken.ops[0].kind = RSR_OP_OUTPUT; broken.ops[0].src[0] = FAKE_X);
-    EXPECT_BROKEN(broken.targets[0].norms = NULL);
-    EXPECT_BROKEN(broken.targets[0].n_dense = 1);
+    EXPECT_BROKEN(broken.target.norms = NULL);
+    EXPECT_BROKEN(broken.target.n_dense = 1);
     EXPECT_BROKEN(broken.module.stop_tokens = NULL; broken.module.n_stop_tokens = 1);
-    struct rsr_matrix_data dense = fake->targets[0].head;
-    EXPECT_BROKEN(dense.rows = 0; broken.targets[0].dense = &dense; broken.targets[0].n_dense = 1);
+    struct rsr_matrix_data dense = fake->target.head;
+    EXPECT_BROKEN(dense.rows = 0; broken.target.dense = &dense; broken.target.n_dense = 1);
     dense.rows = 1u << 30;
-    EXPECT_BROKEN(broken.targets[0].dense = &dense; broken.targets[0].n_dense = 1);
+    EXPECT_BROKEN(broken.target.dense = &dense; broken.target.n_dense = 1);
 #undef EXPECT_BROKEN
-    CHECK_INT(open_copy(module, &fake->targets[0], NULL, &err), RSR_OK);
+    CHECK_INT(open_copy(module, &fake->target, NULL, &err), RSR_OK);
 }
 
 static void test_info(const struct fake_module *fake, const rsr_model *model) {
@@ -172,6 +180,7 @@ int main(void) {
                                      .head_dtype = RSR_DTYPE_BF16};
     fake_module_init(&fake, &shape, 3);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
+    test_float_operations(&fake);
     test_cpu_refusal(&fake);
     test_broken_tables(&fake);
     test_info(&fake, model);

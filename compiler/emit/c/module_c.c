@@ -199,13 +199,11 @@ static void put_targets(const struct rsr_module_input *input, struct rsrc_buffer
         rsrc_buffer_printf(out,
                            "    {.name = \"%s\",\n"
                            "     .cpu_features = UINT64_C(0x%" PRIx64 "),\n"
-                           "     .ops_level = %u,\n"
                            "     .n_kernels = %u, .kernels = kernels_%u,\n"
                            "     .steps = steps_%u, .n_steps = %u,\n"
                            "     .n_norms = %u, .norms = norms,\n"
                            "     .embedding = ",
-                           target->spec->name, target->spec->cpu_features,
-                           (unsigned)target->spec->ops_level, target->n_linears, t, t,
+                           target->spec->name, target->spec->cpu_features, target->n_linears, t, t,
                            target->n_steps, graph->n_norms);
         put_dense(input->embedding_symbol, graph->embedding->dtype, graph->hyper.vocab,
                   graph->hyper.hidden, RSR_ROLE_EMBED, out);

@@ -41,6 +41,9 @@
 
 #include "rsr_abi.h"
 
+/* A build of the files of this folder. GENERIC needs what the architecture's baseline has. */
+enum rsr_ops_level { RSR_OPS_GENERIC, RSR_OPS_AVX2, RSR_OPS_AVX512, RSR_OPS_LEVEL_COUNT };
+
 /* Keys of one KV page; part of the float order above. */
 #define RSR_PAGE_TOKENS 64u
 
