@@ -196,7 +196,7 @@ static enum rsrc_status survey_layers(struct rsrc_compilation *c, struct rsrc_su
 /* The runtime of a Release build, its tables of characters and its code; in a library of matrices
  * little of it is linked. */
 #define RUNTIME_DATA_BYTES UINT64_C(570000)
-#define RUNTIME_CODE_BYTES UINT64_C(915000)
+#define RUNTIME_CODE_BYTES UINT64_C(950000)
 #define MATRIX_RUNTIME_CODE_BYTES UINT64_C(8000)
 /* Descriptor, relocations, names and the reason of a kernel, its operations in a step. */
 #define KERNEL_TABLE_BYTES UINT64_C(800)

@@ -39,7 +39,7 @@ static const char HELP[] =
     "  --gen-tokens G              [64]\n"
     "  --attention KIND            dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]\n"
     "                              [dense]\n"
-    "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8 [f32]\n"
+    "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8 [bf16]\n"
     "  --batch B                   sequences decoded together [1]\n"
     "  --profile                   by operation of a decode step: time, waiting at barriers, "
     "bytes,\n"

@@ -26,7 +26,7 @@ struct bench_options {
     uint32_t threads;
     uint32_t prompt_tokens, gen_tokens;
     const char *attention;
-    const char *kv_type;                         /* NULL: f32 */
+    const char *kv_type;                         /* NULL: attention f32, model the engine's own */
     uint32_t context, head_dim, heads, kv_heads; /* rsr-bench attention */
     const char *data;
     const char *threshold;

@@ -132,7 +132,7 @@ static void choose_dense(struct attention_bench *b) {
 
 static bool set_up(struct attention_bench *b) {
     const uint64_t features = rsr_cpu_features();
-    enum rsr_kv_type type;
+    enum rsr_kv_type type = RSR_KV_F32;
     rsr_error err = RSR_ERROR_INIT;
     if (rsr_kv_type_parse(b->options->kv_type, &type, &err) != RSR_OK)
         return refuse(err.message);

@@ -1,7 +1,6 @@
 /* rsr_bench_dense.c - dense attention to be compared with: four query heads at once, one pass over
- * keys and values. The runtime's own kernel adds in a fixed order, without fused multiply-add, a
- * page of 64 keys at a time; where AVX-512 can be had, this one is not held up by that and reads as
- * fast as memory allows.
+ * keys and values. The runtime's own kernel adds in a fixed order, a page of 64 keys at a time;
+ * where AVX-512 can be had, this one is not held up by that and reads as fast as memory allows.
  *
  * Rows are read in the order of memory, for that is what processors fetch ahead by themselves: of
  * keys one after another, of values by two heads and, from the first cache, by the two others.

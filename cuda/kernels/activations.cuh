@@ -1,7 +1,7 @@
 // activations.cuh - rows of activations to int8 in shared memory, by all threads of a block.
 //
-// The rule is the runtime's (runtime/src/ops/ops_norm.c), bit for bit: s = 127 / max(largest |x|,
-// 1e-5), q = round half to even of x s, scale = 1 / s. A row with an infinity or a NaN becomes
+// The rule is the runtime's (runtime/src/ops/ops_norm.c), bit for bit: s = (1 / max(largest |x|,
+// 1e-5)) * 127, q = round half to even of x s, scale = 1 / s. A row with an infinity or a NaN becomes
 // zeros of scale 0 and is reported. No operation here is a product and a sum, so none can be fused.
 #pragma once
 
@@ -71,7 +71,7 @@ template <unsigned COLS, unsigned PADDED, unsigned TOKENS, unsigned WARPS> struc
         for (unsigned w = 0; w < WARPS; w++)
             most = max(most, largest[t][w]);
         const bool finite = most < INFINITY_BITS;
-        const float s = __fdiv_rn(127.0f, max(__uint_as_float(most), 1e-5f));
+        const float s = __fdiv_rn(1.0f, max(__uint_as_float(most), 1e-5f)) * 127.0f;
         int total = 0;
         for (unsigned i = threadIdx.x; i < PADDED / 4; i += WARPS * 32) {
             const float4 v = finite ? load(x, i) : make_float4(0, 0, 0, 0);

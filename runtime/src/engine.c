@@ -181,7 +181,7 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *giv
     struct rsr_attention_options attention_options;
     if (status == RSR_OK)
         status = rsr_attention_choose(options.attention, &attention, &attention_options, err);
-    enum rsr_kv_type kv_type = RSR_KV_F32;
+    enum rsr_kv_type kv_type = rsr_kv_default(model->module->hyper.pooling);
     if (status == RSR_OK)
         status = rsr_kv_type_parse(options.kv_type, &kv_type, err);
     if (status != RSR_OK)

@@ -19,7 +19,7 @@ const char *rsr_kv_type_name(enum rsr_kv_type type) {
 
 rsr_status rsr_kv_type_parse(const char *name, enum rsr_kv_type *type, rsr_error *err) {
     if (name == NULL || name[0] == '\0')
-        name = type_names[RSR_KV_F32];
+        return RSR_OK;
     for (uint32_t i = 0; i < RSR_KV_TYPES; i++) {
         if (strcmp(name, type_names[i]) == 0) {
             *type = (enum rsr_kv_type)i;

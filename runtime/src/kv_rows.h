@@ -34,7 +34,14 @@ struct rsr_kv_rows {
     struct rsr_kv_loss *losses; /* NULL: not kept */
 };
 
-/* "f32", "bf16", "f16" or "int8"; NULL and "" are f32. */
+/* What an engine stores unless it is told, on every host and for every target. Of language models
+ * bfloat16: half the bytes of float32, and the perplexity of the bundled model is 30.19 (f16 and
+ * float32: 30.20). Of embedding models float32: they keep no keys from one text to the next. */
+static inline enum rsr_kv_type rsr_kv_default(uint32_t pooling) {
+    return pooling == RSR_POOLING_NONE ? RSR_KV_BF16 : RSR_KV_F32;
+}
+
+/* "f32", "bf16", "f16" or "int8"; NULL and "" leave *type as it is. */
 RSR_NODISCARD rsr_status rsr_kv_type_parse(const char *name, enum rsr_kv_type *type,
                                            rsr_error *err);
 const char *rsr_kv_type_name(enum rsr_kv_type type);

@@ -13,7 +13,8 @@ static const struct {
 } levels[RSR_OPS_LEVEL_COUNT] = {
     [RSR_OPS_GENERIC] = {&rsr_ops_table_generic, 0},
 #if defined(__x86_64__)
-    [RSR_OPS_AVX2] = {&rsr_ops_table_avx2, RSR_CPU_MASK(AVX2)},
+    [RSR_OPS_AVX2] = {&rsr_ops_table_avx2,
+                      RSR_CPU_MASK(AVX2) | RSR_CPU_MASK(FMA) | RSR_CPU_MASK(F16C)},
     [RSR_OPS_AVX512] = {&rsr_ops_table_avx512, RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) |
                                                    RSR_CPU_MASK(AVX512VL) | RSR_CPU_MASK(AVX512DQ)},
 #endif

@@ -187,9 +187,7 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
                         json_real(tokens_per_second(r->prompt_tokens, r->prefill_ns)));
     json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
     json_object_set_new(root, "stop_reason", json_string(stop_name(r)));
-    json_t *attention = run_attention_json(session);
-    if (attention)
-        json_object_set_new(root, "attention", attention);
+    json_object_set_new(root, "attention", run_attention_json(session));
     return run_put_json(root, JSON_REAL_PRECISION(6));
 }
 

@@ -82,10 +82,10 @@ bool run_read_file(const char *path, struct run_text *text);
 /* Memory or the end of the program. */
 void *run_alloc(size_t n, size_t element_bytes);
 
-/* A line on stderr about the KV index, if attention goes through it, and how keys and values are
- * stored. */
+/* A line on stderr: how keys and values are stored and, if attention goes through it, about the KV
+ * index. */
 void run_print_attention(const struct run_session *session);
-/* The same as a JSON object, new; NULL for dense attention over float32. */
+/* The same as a JSON object, new. */
 struct json_t *run_attention_json(const struct run_session *session);
 
 /* Whether --dump-qkv can write its file; says so where not, before the work. */

@@ -47,14 +47,8 @@ static const char *kv_type_of(const struct run_session *session) {
     return type ? type : "f32";
 }
 
-static bool is_plain(const struct run_session *session, const rsr_attention_stats *stats) {
-    return is_dense(stats) && strcmp(kv_type_of(session), "f32") == 0;
-}
-
 void run_print_attention(const struct run_session *session) {
     const rsr_attention_stats s = stats_of(session);
-    if (is_plain(session, &s))
-        return;
     if (is_dense(&s)) {
         fprintf(stderr, "attention dense: keys and values in %s\n", kv_type_of(session));
         return;
@@ -80,8 +74,6 @@ void run_print_attention(const struct run_session *session) {
 
 json_t *run_attention_json(const struct run_session *session) {
     const rsr_attention_stats s = stats_of(session);
-    if (is_plain(session, &s))
-        return NULL;
     if (is_dense(&s))
         return json_pack("{s:s, s:s}", "name", s.name, "kv_type", kv_type_of(session));
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}",

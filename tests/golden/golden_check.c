@@ -78,6 +78,7 @@ static float *evaluate(const struct opened *opened, const int32_t *tokens, uint3
     rsr_error err = RSR_ERROR_INIT;
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.n_threads = batch == 1 ? 1 : 2;
+    options.kv_type = "f32"; /* as the reference has them */
     options.probe = pass != NULL ? golden_pass_probe : NULL;
     options.probe_user = pass;
     rsr_engine *engine;

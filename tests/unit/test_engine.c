@@ -176,6 +176,19 @@ static void reference_head_attention(const struct reference *ref, double *out, c
         out[d] /= sum;
 }
 
+/* What the engine keeps of a key or value. */
+static void as_stored(double *x, uint32_t n) {
+    const struct rsr_kv_ops *kv = &rsr_ops_get(RSR_OPS_GENERIC)->kv[RSR_KV_BF16];
+    char row[256 * sizeof(float)] = {0};
+    float floats[256] = {0};
+    for (uint32_t i = 0; i < n; i++)
+        floats[i] = (float)x[i];
+    kv->store(row, 256, floats, n);
+    kv->load(floats, row, 256);
+    for (uint32_t i = 0; i < n; i++)
+        x[i] = (double)floats[i];
+}
+
 static void reference_attention_block(struct reference *ref, double *x, uint32_t b) {
     const struct fake_shape *s = &ref->fake->shape;
     double normed[1024], q[256], attended[256], projected[1024];
@@ -186,6 +199,8 @@ static void reference_attention_block(struct reference *ref, double *x, uint32_t
     reference_linear(ref, ref->v[b][ref->token], normed, b, RSR_ROLE_V);
     for (uint32_t h = 0; h < s->n_kv_heads; h++)
         reference_rope(ref, ref->k[b][ref->token] + h * s->head_dim);
+    as_stored(ref->k[b][ref->token], s->n_kv_heads * s->head_dim);
+    as_stored(ref->v[b][ref->token], s->n_kv_heads * s->head_dim);
     for (uint32_t h = 0; h < s->n_heads; h++) {
         reference_rope(ref, q + h * s->head_dim);
         reference_head_attention(ref, attended + h * s->head_dim, q + h * s->head_dim, b,
@@ -709,7 +724,8 @@ static void test_profile(const struct fixture *f, rsr_model *model) {
     CHECK_INT(n, 16); /* 9 kinds but linear, 7 roles */
     int found = 0;
     const struct fake_shape *s = &f->fake->shape;
-    const uint64_t row_bytes = s->n_kv_heads * 2 * ((s->head_dim + 15) / 16 * 16) * sizeof(float);
+    const uint64_t row_floats = (s->head_dim + 15) / 16 * 16;
+    const uint64_t row_bytes = s->n_kv_heads * 2 * row_floats * rsr_kv_element_bytes(RSR_KV_BF16);
     uint64_t wait_ns = 0;
     for (size_t i = 0; i < n && i < 32; i++) {
         CHECK(entries[i].time_ns > 0);

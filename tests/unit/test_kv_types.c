@@ -238,7 +238,7 @@ static void check_rows(const struct page_case *c, const struct rsr_kv_ops *kv,
         CHECK(dot.sum == sum16(sum) && dot.size == sum16(size));
         weights[j] = 0.01f * (float)(j + 1) - 0.2f;
         for (uint32_t d = 0; d < c->row_floats && (mask >> j & 1) != 0; d++)
-            sums[d] = sums[d] + weights[j] * plain[d];
+            sums[d] = fmaf(weights[j], plain[d], sums[d]);
     }
     memset(out, 0x5a, sizeof(out));
     kv->add(out, c->stored[0][0], c->row_floats, weights, mask);
@@ -347,10 +347,11 @@ static void test_names(void) {
         CHECK_INT(rsr_kv_type_parse(rsr_kv_type_name(types[i]), &type, &err), RSR_OK);
         CHECK_INT(type, types[i]);
     }
+    type = RSR_KV_F16;
     CHECK_INT(rsr_kv_type_parse(NULL, &type, &err), RSR_OK);
-    CHECK_INT(type, RSR_KV_F32);
+    CHECK_INT(type, RSR_KV_F16);
     CHECK_INT(rsr_kv_type_parse("", &type, &err), RSR_OK);
-    CHECK_INT(type, RSR_KV_F32);
+    CHECK_INT(type, RSR_KV_F16);
 }
 
 /* At 128 dimensions: bytes of a key and its value, of which 8 are norms of what was lost; and what

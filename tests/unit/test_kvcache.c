@@ -175,8 +175,11 @@ static void test_sequences(rsr_engine *engine) {
     CHECK(keys[0] == 9.0f && values[3] == 9.0f);
     CHECK_INT(api->sequence_read_kv(a, 129, 0, keys, values, &err), RSR_OK);
     const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&engine->kv, a->pages[2], 0, 0);
-    CHECK(memcmp(keys, (const float *)rows.keys + 16, sizeof(keys)) == 0);
-    CHECK(memcmp(values, (const float *)rows.values + 16, sizeof(values)) == 0);
+    float row[16];
+    engine->kv.format.ops->load(row, (const char *)rows.keys + engine->kv.format.row_bytes, 16);
+    CHECK(memcmp(keys, row, sizeof(keys)) == 0);
+    engine->kv.format.ops->load(row, (const char *)rows.values + engine->kv.format.row_bytes, 16);
+    CHECK(memcmp(values, row, sizeof(values)) == 0);
     CHECK_INT(api->sequence_fork(a, &b, &err), RSR_OK); /* shares 2, copies the open one */
     CHECK_INT(api->sequence_length(b), 130);
     CHECK_INT(free_pages(engine), 1);

@@ -430,7 +430,7 @@ static float plain_score(const struct life *life, const float *q, uint32_t key) 
     const float *k = life->keys + (size_t)key * life->head_dim;
     float part[16] = {0.0f};
     for (uint32_t d = 0; d < life->head_dim; d++)
-        part[d % 16] = part[d % 16] + q[d] * k[d];
+        part[d % 16] = fmaf(q[d], k[d], part[d % 16]);
     return plain_sum16(part) * (1.0f / sqrtf((float)life->head_dim));
 }
 
@@ -453,7 +453,7 @@ static bool plain_page(const struct life *life, const float *q, const bool *mark
         ops->exp(&p, &p, 1);
         part[j % 16] = part[j % 16] + p;
         for (uint32_t d = 0; j < n && d < life->head_dim; d++)
-            out[d] = out[d] + p * life->values[(size_t)(first + j) * life->head_dim + d];
+            out[d] = fmaf(p, life->values[(size_t)(first + j) * life->head_dim + d], out[d]);
     }
     state->sum = plain_sum16(part);
     return true;

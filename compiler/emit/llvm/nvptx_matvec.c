@@ -191,8 +191,10 @@ static void quantize_row(const struct matvec *m, LLVMValueRef t) {
     LLVMValueRef largest = LLVMBuildBitCast(p->builder, most, p->f32, "");
     LLVMValueRef least = nvptx_float(p, (double)1e-5f);
     LLVMValueRef above = LLVMBuildFCmp(p->builder, LLVMRealOGT, largest, least, "");
-    LLVMValueRef s = LLVMBuildFDiv(p->builder, nvptx_float(p, 127),
-                                   LLVMBuildSelect(p->builder, above, largest, least, ""), "");
+    LLVMValueRef reciprocal =
+        LLVMBuildFDiv(p->builder, nvptx_float(p, 1),
+                      LLVMBuildSelect(p->builder, above, largest, least, ""), "");
+    LLVMValueRef s = LLVMBuildFMul(p->builder, reciprocal, nvptx_float(p, 127), "");
     LLVMValueRef sum = nvptx_warp_add(p, quantize_columns(m, t, finite, s));
     LLVMBasicBlockRef end = nvptx_begin_if(p, "publish", is_first_lane(m));
     LLVMValueRef slot = LLVMBuildAdd(p->builder, nvptx_affine(p, t, m->warps, 0), m->warp, "");

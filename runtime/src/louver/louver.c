@@ -44,7 +44,7 @@ rsr_status rsr_louver_create(const rsr_louver_options *options, rsr_louver **ind
     if (!(known.scale >= 0.0f) || isinf(known.scale))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "scale is %g; it must be a positive number, or 0",
                         (double)known.scale);
-    enum rsr_kv_type type;
+    enum rsr_kv_type type = RSR_KV_F32;
     status = rsr_kv_type_parse(known.kv_type, &type, err);
     if (status != RSR_OK)
         return status;

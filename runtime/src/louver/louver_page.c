@@ -56,8 +56,9 @@ static double larger(double x, double largest) {
     return x <= largest || isnan(largest) ? largest : x;
 }
 
-/* A float32 square of a row of LOUVER_MAX_DIM meets 22 roundings at most, less than 2^-19 of it, and loses
- * less than 2^-141 where products underflow. One that overflows says nothing, unlike its row in double. */
+/* A float32 square of a row of LOUVER_MAX_DIM meets 20 roundings at most, less than 2^-19 of it,
+ * and loses less than 2^-141 where sums underflow. One that overflows says nothing, unlike its row
+ * in double. */
 double louver_rows_norm(const struct louver_setup *setup, const void *rows, uint32_t n) {
     const double square = (double)setup->kv.ops->largest_square(rows, setup->row_floats, n);
     if (isfinite(square))
@@ -119,8 +120,8 @@ void louver_scores(const struct louver_setup *setup, const struct louver_page *p
     }
 }
 
-/* A product, row_floats / 16 additions, 4 of the tree and the scale: each within 2^-24 relatively,
- * of sums that are at most |q| |k|; products that underflow add less than 2^-140. */
+/* row_floats / 16 fused sums, 4 of the tree and the scale: each within 2^-24 relatively, of sums
+ * that are at most |q| |k|; those that underflow add less than 2^-140. */
 double louver_score_error(const struct louver_setup *setup, double q_norm, double key_norm) {
     const double roundings = (setup->row_floats / 16 + 8) * 0x1p-24;
     return (double)setup->scale * (roundings * q_norm * key_norm + 0x1p-140) * (1.0 + 0x1p-9) +

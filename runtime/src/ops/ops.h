@@ -2,28 +2,33 @@
  *
  * The files of this folder are compiled once per instruction-set level (RSR_OPS_LEVEL); rsr_ops_get()
  * returns the table of a level. All levels, compilers and hosts give the same bits, because every
- * operation below is a fixed sequence of IEEE float32 operations (no fused multiply-add, no
- * reassociation, round to nearest even):
+ * operation below is a fixed sequence of IEEE float32 operations: no reassociation, round to nearest even,
+ * and a multiply-add is fused where it is written fma(a, b, c) = a b + c, rounded once, and nowhere else.
+ * Order version 2; version 1 fused nothing and summed squares in 16 parts.
  *
- *   dot(a, b, n)   16 partial sums: part[l] = ((+0 + a[l] b[l]) + a[l+16] b[l+16]) + ..., where a tail
- *                  of fewer than 16 elements is filled up with zeros; then sum16(part).
+ *   dot(a, b, n)   16 partial sums: part[l] = fma(a[l+16], b[l+16], fma(a[l], b[l], +0)) and so on, where
+ *                  a tail of fewer than 16 elements is filled up with zeros; then sum16(part).
  *   sum16(p)       h[l] = p[l] + p[l+8] (l < 8); q[l] = h[l] + h[l+4] (l < 4);
  *                  (q[0] + q[2]) + (q[1] + q[3]).
- *   exp            ops_vector.h: at most 2 ulp, exp(-inf) = 0, exp(0) = 1, NaN stays NaN.
- *   norm           v = dot(x, x) / n; r = 1 / sqrt(v + eps); y[i] = weight[i] * (x[i] * r).
- *   quantize       s = 127 / max(max |x|, 1e-5); q[i] = clamp(rint(x[i] * s), -128, 127), ties to even;
- *                  scale = 1 / s; sum = the exact sum of q.
+ *   exp            ops_vector.h, its polynomial fused: at most 2 ulp, exp(-inf) = 0, exp(0) = 1, NaN stays
+ *                  NaN.
+ *   norm           squares: 64 partial sums p like those of dot, by i mod 64; then sum16 of
+ *                  (p[l] + p[l+32]) + (p[l+16] + p[l+48]) (l < 16). v = squares / n; r = 1 / sqrt(v + eps);
+ *                  y[i] = weight[i] * (x[i] * r).
+ *   quantize       s = (1 / max(max |x|, 1e-5)) * 127, which is how torch evaluates 127 / x;
+ *                  q[i] = clamp(rint(x[i] * s), -128, 127), ties to even; scale = 1 / s; sum = the exact
+ *                  sum of q.
  *   act_mul        relu2: r = max(g, 0); (r * r) * u.  silu: (g * (1 / (1 + exp(-g)))) * u.
  *                  gelu_tanh: t = (sqrt(8 / pi) * (g + (0.044715 * g) * (g * g)));
- *                  (g * (1 / (1 + exp(-t)))) * u, which is 0.5 g (1 + tanh(t / 2)) u.
+ *                  (g * (1 / (1 + exp(-t)))) * u, which is 0.5 g (1 + tanh(t / 2)) u. Not fused.
  *   scale          x[i] * factor.
  *   rope_table     angle = inv_freq[i] * (float)position in float32; cos and sin of that float32, in
  *                  double, rounded once; then times scale.
- *   rope           y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; x1, x2 the halves of the head.
+ *   rope           y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; x1, x2 the halves of the head. Not fused.
  *   attention      key j of a page of 64 keys: z[j] = dot(q, k[j]) * attention_scale;
  *                  m = max z; p[j] = exp(z[j] - m); s = sum16 of the 16 partial sums of p by j mod 16,
- *                  ascending; o[d] = ((+0 + p[0] v[0][d]) + p[1] v[1][d]) + ... ascending.
- *                  Pages merge in ascending order, (M, S, O) being what came before:
+ *                  ascending; o[d] = fma(p[1], v[1][d], fma(p[0], v[0][d], +0)) and so on, ascending.
+ *                  Pages merge in ascending order, (M, S, O) being what came before; not fused:
  *                      M' = max(M, m); a = exp(M - M'); b = exp(m - M');
  *                      S' = S a + s b;  O'[d] = O[d] a + o[d] b
  *                  (the first page is taken as it is). The result is O[d] / S. Where a token sees a
@@ -109,7 +114,8 @@ struct rsr_kv_ops {
     float (*largest_square)(const void *rows, uint32_t row_floats, uint32_t n);
     /* row . x, row_floats of both */
     struct rsr_exact_dot (*exact)(const void *row, uint32_t row_floats, const float *x);
-    /* out[d] = ((+0 + p[i] v[i][d]) + p[j] v[j][d]) + ... over the rows i < j < ... whose bits are in the mask */
+    /* out[d] = fma(p[j], v[j][d], fma(p[i], v[i][d], +0)) ... over the rows i < j < ... whose bits are in the
+     * mask */
     void (*add)(float *out, const void *rows, uint32_t row_floats, const float *p, uint64_t mask);
     /* All heads attend to all keys of the page; the result is merged into their states and outputs. No
      * head's depends on the other heads. */

@@ -72,16 +72,15 @@ RSR_INLINE void score4(struct block *b, enum rsr_kv_type type, bool far, uint32_
         for (uint32_t i = 0; i < 4; i++)
             acc[h][i] = rsr_zero16();
     for (uint32_t d = 0; d < row_floats; d += 16) {
-        struct rsr_f16 key[4];
+        struct rsr_f16 q[CHUNK_HEADS];
+        for (uint32_t h = 0; h < n_heads; h++)
+            q[h] = rsr_load16(b->heads[first + h].q + d);
         for (uint32_t i = 0; i < 4; i++) {
-            key[i] = rsr_load_row16(k + i * row_bytes, type, d, scales[i]);
+            const struct rsr_f16 key = rsr_load_row16(k + i * row_bytes, type, d, scales[i]);
             if (fetch && i < element_bytes) /* 16 elements of four rows are that many lines */
                 rsr_fetch_line(ahead + (size_t)4 * d * element_bytes + (size_t)64 * i, far);
-        }
-        for (uint32_t h = 0; h < n_heads; h++) {
-            struct rsr_f16 q = rsr_load16(b->heads[first + h].q + d);
-            for (uint32_t i = 0; i < 4; i++)
-                acc[h][i] = rsr_add_product(acc[h][i], key[i], q);
+            for (uint32_t h = 0; h < n_heads; h++)
+                acc[h][i] = rsr_add_product(acc[h][i], key, q[h]);
         }
     }
 #if RSR_NATIVE == 16
@@ -205,15 +204,13 @@ RSR_INLINE void add_values(const struct block *b, enum rsr_kv_type type, bool fa
     for (uint32_t j = 0; j < n_keys; j++, v += row_bytes) {
         const char *ahead = ahead_of(b, type, far, b->page->values, then, j);
         const float scale = rsr_row_scale(v, type, row_floats);
-        struct rsr_f16 value[VALUE_VECTORS];
         for (uint32_t i = 0; i < n_vectors; i++) {
-            value[i] = rsr_load_row16(v, type, d + 16 * i, scale);
+            const struct rsr_f16 value = rsr_load_row16(v, type, d + 16 * i, scale);
             if (fetch && 16 * i * element_bytes % 64 == 0)
                 rsr_fetch_line(ahead + (size_t)(d + 16 * i) * element_bytes, far);
+            for (uint32_t h = 0; h < n_heads; h++)
+                acc[h][i] = rsr_add_scaled(acc[h][i], b->z[first + h][j], value);
         }
-        for (uint32_t h = 0; h < n_heads; h++)
-            for (uint32_t i = 0; i < n_vectors; i++)
-                acc[h][i] = rsr_add_scaled(acc[h][i], b->z[first + h][j], value[i]);
     }
     for (uint32_t h = 0; h < n_heads; h++)
         for (uint32_t i = 0; i < n_vectors; i++)

@@ -3,18 +3,28 @@
 
 #include "ops_functions.h"
 
+#define SQUARES 64u /* partial sums of squares */
+
+RSR_INLINE void add_squares(struct rsr_f16 *acc, const float *x) {
+    for (uint32_t i = 0; i < SQUARES / 16; i++) {
+        const struct rsr_f16 v = rsr_load16(x + (size_t)16 * i);
+        acc[i] = rsr_add_product(acc[i], v, v);
+    }
+}
+
 static float sum_of_squares(const float *x, uint32_t n) {
-    struct rsr_f16 acc = rsr_zero16();
+    struct rsr_f16 acc[SQUARES / 16] = {rsr_zero16(), rsr_zero16(), rsr_zero16(), rsr_zero16()};
     uint32_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        struct rsr_f16 v = rsr_load16(x + i);
-        acc = rsr_add_product(acc, v, v);
-    }
+    for (; i + SQUARES <= n; i += SQUARES)
+        add_squares(acc, x + i);
     if (i < n) {
-        struct rsr_f16 v = rsr_load_tail(x + i, n - i);
-        acc = rsr_add_product(acc, v, v);
+        float padded[SQUARES] = {0};
+        memcpy(padded, x + i, (n - i) * sizeof(float));
+        add_squares(acc, padded);
     }
-    return rsr_sum16(acc);
+    RSR_EACH_PART(k)
+    acc[0].part[k] = (acc[0].part[k] + acc[2].part[k]) + (acc[1].part[k] + acc[3].part[k]);
+    return rsr_sum16(acc[0]);
 }
 
 bool RSR_OPS(norm)(float *dst, const float *src, const float *weight, float eps, uint32_t n) {
@@ -70,7 +80,7 @@ bool RSR_OPS(quantize)(struct rsr_act_row *dst, const float *src, uint32_t n) {
     }
     float largest;
     memcpy(&largest, &bits, sizeof(largest));
-    float s = 127.0f / (largest > 1e-5f ? largest : 1e-5f);
+    float s = (1.0f / (largest > 1e-5f ? largest : 1e-5f)) * 127.0f;
 
     rsr_vi sum[RSR_PARTS] = {{0}};
     uint32_t i = 0;
