@@ -2,7 +2,7 @@
 #
 # Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc
 # (the cross compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR
-# says where), asan, model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
+# says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), asan, model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
 # cuda-on-host, gguf-library (--param gguf_python=PYTHON). A test skipped for a missing feature is
@@ -66,6 +66,8 @@ if lacking:
     config.substitutions.append(("%lacking", lacking[0]))
 if shutil.which("aarch64-linux-gnu-gcc"):
     config.available_features.add("aarch64-gcc")
+if platform.machine() == "x86_64" and shutil.which("qemu-x86_64"):
+    config.available_features.add("qemu-x86_64")
 aarch64 = lit_config.params.get("aarch64")
 if aarch64:
     config.available_features.add("qemu-aarch64")

@@ -154,6 +154,8 @@ typedef struct rsr_model_info {
     uint32_t output_size;       /* floats of an entry with want_logits: vocab, or hidden of an
                                    embedding model */
     uint64_t logits_bytes;      /* what a step reads more than token_bytes where it gives logits */
+    const char *float_operations; /* the runtime's own: "generic", "avx2" or "avx512", the best that this CPU
+                                   has, whatever the target; all give the same bits */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 
@@ -252,7 +254,8 @@ typedef struct rsr_engine_options {
     const char *kv_type;    /* how keys and values are stored: "f32", "bf16", "f16" (rounded to nearest;
                                finite numbers beyond the type's become its largest) or "int8" (with a
                                scale a row). Attention is then computed over what is stored, exactly as
-                               over the same numbers in f32. NULL or "": f32 */
+                               over the same numbers in f32. NULL or "": bf16, whatever host and target
+                               are; of an embedding model f32 */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 

@@ -190,6 +190,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .compiler_version = module->compiler_version,
         .pages = model->pages,
         .pooling = pooling_names[h->pooling],
+        .float_operations = model->ops->name,
         .output_size = rsr_output_size(h),
         .logits_bytes = model->logits_bytes,
     };

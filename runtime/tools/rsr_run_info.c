@@ -32,7 +32,8 @@ struct model_facts {
     struct kernel_group *groups;
     size_t n_groups;
     uint64_t other_token_bytes; /* the head, a row of the embedding, layers that are not ternary */
-    uint64_t kv_bytes_token;    /* 0: it cannot be run */
+    const char *kv_type;        /* of an engine that is told nothing; NULL: it cannot be run */
+    uint64_t kv_bytes_token;    /* then; 0: it cannot be run */
     uint64_t arena_bytes;       /* of an engine with one thread */
 };
 
@@ -96,6 +97,7 @@ static void measure_memory(rsr_model *model, struct model_facts *facts) {
     if (rsr_engine_create(model, &options, &engine, NULL) != RSR_OK)
         return;
     if (rsr_engine_get_info(engine, &info) == RSR_OK && info.kv_tokens != 0) {
+        facts->kv_type = info.kv_type;
         facts->kv_bytes_token = info.kv_bytes / info.kv_tokens;
         facts->arena_bytes = info.arena_bytes;
     }
@@ -182,7 +184,9 @@ static void print_text(const struct model_facts *facts) {
                    {"arena bytes", facts->arena_bytes}};
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         print_number(numbers[i].label, numbers[i].value);
+    print_row("keys and values", facts->kv_type != NULL ? facts->kv_type : "none");
     print_row("pages", info->pages);
+    print_row("float operations", info->float_operations);
     print_row("tokenizer", info->has_tokenizer ? "yes" : "no");
     print_row("chat template", info->has_chat_template ? "yes" : "no");
     print_stop_tokens(info);
@@ -249,6 +253,9 @@ static int print_json(const struct model_facts *facts) {
     json_t *root = info_json(facts->info);
     if (!root)
         return run_fail("the model's name is not UTF-8, which JSON cannot hold");
+    json_object_set_new(root, "float_operations", json_string(facts->info->float_operations));
+    json_object_set_new(root, "kv_type",
+                        facts->kv_type != NULL ? json_string(facts->kv_type) : json_null());
     json_object_set_new(root, "kv_bytes_token", json_integer((json_int_t)facts->kv_bytes_token));
     json_object_set_new(root, "arena_bytes", json_integer((json_int_t)facts->arena_bytes));
     json_object_set_new(root, "token_bytes_by_role", roles_json(facts));
