@@ -5,6 +5,7 @@
  * results.
  */
 #include "driver.h"
+#include "layout/dot_layout.h"
 #include "lower/lower.h"
 #include "model/dead_channels.h"
 #include "model/graph.h"
@@ -129,7 +130,7 @@ static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list l
         return NULL;
     if (c->options->relu2_active == 0)
         return "the share of active channels is not known (--relu2-active)";
-    if (rsrc_listed_vector_bytes(&c->specs[target]) == 0)
+    if (rsrc_find_listed_machine(&c->specs[target]) == NULL)
         return "the target has no integer dot product";
     if (state->reduced.alphabet != RSR_TERNARY)
         return "its codes are of 2 bits, the weights of 1";

@@ -27,19 +27,6 @@
 #define RSRC_PANEL_GROUP_TOKENS 128u
 #define RSRC_PANEL_TILE_QUADS 16u /* of a matrix register */
 
-enum rsrc_panel_style { PANEL_DOT, PANEL_MADD };
-
-/* What a target multiplies with. */
-struct rsrc_panel_machine {
-    uint64_t features; /* all required */
-    uint32_t vector_rows;
-    enum rsrc_panel_style style;
-    enum rsr_kop_kind dot; /* PANEL_DOT */
-    uint32_t n_tokens;     /* whose sums fit the registers */
-    bool has_tiles;
-    const char *name;
-};
-
 struct rsrc_panel {
     struct rsrc_frame frame;
     const struct rsrc_panel_machine *machine;

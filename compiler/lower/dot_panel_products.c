@@ -11,8 +11,6 @@
 
 /* Quads of columns whose sums fit int16: two products of at most 2 * 128 each. */
 #define NARROW_QUADS 63
-/* Matrix registers: 16 rows of 64 bytes, 16 tokens or RSRC_PANEL_TILE_QUADS quads of columns. */
-#define TILE_TOKENS 16
 
 /* A tile of tokens that pass over the panel together. */
 struct panel_tile {
@@ -49,7 +47,7 @@ static void emit_products(struct rsrc_panel *panel, const struct panel_tile *til
         const uint16_t x = emit_splat(panel, tile, t, quad);
         for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
             const uint16_t acc = tile->acc[t][q];
-            if (panel->machine->style == PANEL_DOT) {
+            if (panel->machine->style == RSRC_PANEL_DOT) {
                 rsrc_kb_ternary(kb, panel->machine->dot, acc, acc, weights[q], x);
                 continue;
             }
@@ -118,7 +116,7 @@ static void emit_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t toke
     struct rsrc_kb *kb = &panel->frame.kb;
     struct panel_tile tile = {.n_tokens = n_tokens, .suffix = suffix};
     const uint32_t rows = panel->layout.vector_rows;
-    const bool wide = panel->machine->style == PANEL_DOT;
+    const bool wide = panel->machine->style == RSRC_PANEL_DOT;
     for (uint32_t t = 0; t < n_tokens; t++) {
         char name[24];
         snprintf(name, sizeof name, "%u%s", t, suffix);
@@ -135,8 +133,9 @@ static void emit_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t toke
         emit_madd_tile(panel, &tile);
 }
 
-/* TILE_TOKENS tokens in matrix registers: the rows of the product are tokens, its columns rows of
- * the matrix. Quads beyond the last meet activations that are 0. */
+/* A matrix register has 16 rows of 64 bytes: tokens, or RSRC_PANEL_TILE_QUADS quads of columns. The
+ * rows of the product are tokens, its columns rows of the matrix. Quads beyond the last meet
+ * activations that are 0. */
 static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const int64_t rows = panel->layout.vector_rows;
@@ -195,9 +194,10 @@ void rsrc_panel_multiply(struct rsrc_panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint16_t next =
         rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "next_token"), panel->first_token);
-    if (panel->machine->has_tiles) {
-        rsrc_kb_comment(kb, "%u tokens in matrix registers (names end in _m)", TILE_TOKENS);
-        emit_tiles(panel, TILE_TOKENS, true, next, "_m");
+    if (panel->machine->matrix_tokens != 0) {
+        rsrc_kb_comment(kb, "%u tokens in matrix registers (names end in _m)",
+                        panel->machine->matrix_tokens);
+        emit_tiles(panel, panel->machine->matrix_tokens, true, next, "_m");
     }
     rsrc_kb_comment(kb, "%u tokens share every load of the panel (names end in _b)",
                     panel->machine->n_tokens);

@@ -1,45 +1,20 @@
 /* listed.c - what the kernels of listed rows and columns share. See listed.h. */
 #include "lower/listed.h"
 
-#define F(id) RSR_CPU_MASK(id)
-/* What a target can do, best first. */
-static const struct rsrc_listed_machine machines[] = {
-    {F(AVX512F) | F(AVX512VNNI), 512, RSRC_LISTED_VNNI, 64, "vnni64"},
-    {F(AVX512VL) | F(AVX512VNNI), 256, RSRC_LISTED_VNNI, 32, "vnni32"},
-    {F(AVXVNNI), 256, RSRC_LISTED_VNNI, 32, "vnni32-vex"},
-    {F(AVX512BW), 512, RSRC_LISTED_MADD, 64, "madd64"},
-    {F(AVX2), 256, RSRC_LISTED_MADD, 32, "madd32"},
-    {F(DOTPROD), 128, RSRC_LISTED_SDOT, 16, "sdot16"},
-    {F(SSSE3), 128, RSRC_LISTED_MADD, 16, "madd16"},
-};
-#undef F
-
 /* Codes are at most 2, activations at least -128, and the sum of x is taken off: 3 * 128 a
  * column. */
 #define MAX_COLS (INT32_MAX / 384 - RSR_ACT_PAD)
 
-static const struct rsrc_listed_machine *find_machine(const struct rsr_spec *spec) {
-    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++)
-        if (rsrc_target_has(spec, machines[i].features) &&
-            spec->vector_bits >= machines[i].vector_bits)
-            return &machines[i];
-    return NULL;
-}
-
-uint32_t rsrc_listed_vector_bytes(const struct rsr_spec *spec) {
-    const struct rsrc_listed_machine *machine = find_machine(spec);
-    return machine == NULL ? 0 : machine->vector_bytes;
-}
-
 enum rsrc_status rsrc_listed_prepare(struct rsrc_diag *diag, const struct rsrc_lower_input *input,
-                                     const struct rsrc_listed_machine **out) {
+                                     const struct rsrc_dot_machine **out) {
     const struct rsrc_place place = {.tensor = input->title};
     const struct rsr_reduction *reduction = input->reduction;
     const bool mapped =
         reduction != NULL && (reduction->row_sources != NULL || reduction->kept_cols != NULL);
     const bool rows = input->plan->packing == RSR_PACKING_ROWS;
-    const char *what = find_machine(input->spec) == NULL ? "the target has no integer dot product"
-                       : mapped                          ? "the layer is reduced"
+    const struct rsrc_dot_machine *machine = rsrc_find_listed_machine(input->spec);
+    const char *what = machine == NULL ? "the target has no integer dot product"
+                       : mapped        ? "the layer is reduced"
                        : rows && input->matrix->n_scales > 1 ? "every row has a scale"
                                                              : NULL;
     if (what != NULL) {
@@ -49,13 +24,13 @@ enum rsrc_status rsrc_listed_prepare(struct rsrc_diag *diag, const struct rsrc_l
     }
     if (input->matrix->cols > MAX_COLS)
         return rsrc_refuse_wide(diag, input);
-    *out = find_machine(input->spec);
+    *out = machine;
     return RSRC_OK;
 }
 
 void rsrc_listed_constants(struct rsrc_listed *listed) {
     struct rsrc_kb *kb = &listed->frame.kb;
-    if (listed->machine->style == RSRC_LISTED_MADD)
+    if (listed->machine->style == RSRC_DOT_MADD)
         listed->ones = rsrc_kb_const(
             kb, rsrc_kb_reg(kb, RSR_ELEM_I16, listed->machine->vector_bytes / 2, "ones"), 1);
 }
@@ -86,13 +61,14 @@ void rsrc_listed_multiply(struct rsrc_listed *listed, uint16_t acc, uint16_t cod
     struct rsrc_kb *kb = &listed->frame.kb;
     const uint32_t bytes = listed->machine->vector_bytes;
     switch (listed->machine->style) {
-    case RSRC_LISTED_VNNI:
+    case RSRC_DOT_VNNI:
         rsrc_kb_ternary(kb, RSR_KOP_DOT_U8S8, acc, acc, code, x);
         return;
-    case RSRC_LISTED_SDOT:
+    case RSRC_DOT_SDOT:
         rsrc_kb_ternary(kb, RSR_KOP_DOT_S8S8, acc, acc, code, x);
         return;
-    case RSRC_LISTED_MADD:
+    case RSRC_DOT_MADD:
+    case RSRC_DOT_PLAIN: /* no machine of lists */
         break;
     }
     const uint16_t product = rsrc_kb_reg(kb, RSR_ELEM_I16, bytes / 2, "product%s", suffix);

@@ -1,5 +1,4 @@
-/* listed.h - what the kernels of `dot` share that a list guides: the machines, the list, the
- * product.
+/* listed.h - what the kernels of `dot` share that a list guides: the list, the product.
  *
  * Behind an activation row stands which rows of the matrix count (RSR_PACKING_ROWS,
  * lower_listed_rows.c) or which columns (RSR_PACKING_COLS, lower_listed_cols.c); rsr_abi.h has its
@@ -12,16 +11,6 @@
 #include "lower/kernel_frame.h"
 #include "lower/variants.h"
 
-enum rsrc_listed_style { RSRC_LISTED_VNNI, RSRC_LISTED_SDOT, RSRC_LISTED_MADD };
-
-struct rsrc_listed_machine {
-    uint64_t features;
-    uint32_t vector_bits; /* at least */
-    enum rsrc_listed_style style;
-    uint32_t vector_bytes;
-    const char *name;
-};
-
 /* Rows or columns of a step: as many as share the loads of x, or an integer dot product. */
 #define RSRC_LISTED_STEP 4u
 /* Listed elements between what is read and what is fetched ahead. Streamed, 16 columns of 320 bytes
@@ -30,7 +19,7 @@ struct rsrc_listed_machine {
 
 struct rsrc_listed {
     struct rsrc_frame frame;
-    const struct rsrc_listed_machine *machine;
+    const struct rsrc_dot_machine *machine;
     struct rsr_list_layout list;
     uint16_t ones; /* i16, of MADD */
 };
@@ -38,7 +27,7 @@ struct rsrc_listed {
 /* Checks what a plan from a text may ask for, and finds the machine. */
 RSRC_NODISCARD enum rsrc_status rsrc_listed_prepare(struct rsrc_diag *diag,
                                                     const struct rsrc_lower_input *input,
-                                                    const struct rsrc_listed_machine **out);
+                                                    const struct rsrc_dot_machine **out);
 /* Once, at the head of the kernel, before what follows. */
 void rsrc_listed_constants(struct rsrc_listed *listed);
 /* begin[at] of the token's list, as an index. */

@@ -27,10 +27,6 @@ RSRC_NODISCARD enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct 
  * 4; 0: groups have no scales. */
 uint32_t rsrc_group_scale_bytes(const struct rsr_matrix *matrix);
 
-/* Bytes of a vector in which listed rows and columns are packed; 0: the target has no instructions
- * for them. */
-uint32_t rsrc_listed_vector_bytes(const struct rsr_spec *spec);
-
 /* What is wrong with a kernel, and where. */
 #define RSRC_NO_BODY UINT32_MAX
 #define RSRC_NO_OP UINT32_MAX

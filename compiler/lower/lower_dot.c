@@ -18,46 +18,14 @@
 #include <assert.h>
 #include <stdio.h>
 
-enum dot_style {
-    DOT_VNNI,  /* DOT_U8S8 into i32 */
-    DOT_SDOT,  /* DOT_S8S8 into i32: codes stay below 128 */
-    DOT_MADD,  /* MADD_U8S8 into i16, widened by MADD_I16 before it could saturate */
-    DOT_PLAIN, /* convert, multiply, add; i16 lanes, or i32 scalars */
-};
-
-/* What a target can do, best first. The last row fits everything. */
-struct dot_machine {
-    uint64_t features;    /* all required */
-    uint32_t vector_bits; /* at least */
-    enum dot_style style;
-    uint32_t vector_bytes;
-    uint32_t n_groups;   /* for one token: as many as the registers hold; VNNI and SDOT alone */
-    uint32_t max_tokens; /* that share one unpacking */
-    const char *name;
-};
-
-#define F(id) RSR_CPU_MASK(id)
-static const struct dot_machine dot_machines[] = {
-    {F(AVX512F) | F(AVX512VNNI), 512, DOT_VNNI, 64, 4, 4, "vnni64"},
-    {F(AVX512VL) | F(AVX512VNNI), 256, DOT_VNNI, 32, 4, 4, "vnni32"},
-    {F(AVXVNNI), 256, DOT_VNNI, 32, 2, 2, "vnni32-vex"},
-    {F(AVX512BW), 512, DOT_MADD, 64, 1, 4, "madd64"},
-    {F(AVX2), 256, DOT_MADD, 32, 1, 2, "madd32"},
-    {F(DOTPROD), 128, DOT_SDOT, 16, 2, 4, "sdot16"}, /* the largest code: 2 << 2 */
-    {F(SSSE3), 128, DOT_MADD, 16, 1, 2, "madd16"},
-    {0, 128, DOT_PLAIN, 16, 1, 1, "plain16"},
-    {0, 0, DOT_PLAIN, 1, 1, 1, "scalar"},
-};
-#undef F
-
-#define QUAD 4 /* rows */
+#define QUAD RSRC_DOT_QUAD
 #define MAX_TOKENS 4
 #define MAX_GROUPS 4
 #define MAX_ACTIVATION 128 /* |x|, reached by -128 alone */
 
 struct dot {
     struct rsrc_frame frame;
-    const struct dot_machine *machine;
+    const struct rsrc_dot_machine *machine;
     struct rsrc_dot_layout layout;
     enum rsr_alphabet alphabet;
     uint16_t quad;                 /* counter */
@@ -80,23 +48,16 @@ struct dot_tile {
     uint16_t narrow[QUAD][MAX_TOKENS];          /* i16, MADD and PLAIN */
 };
 
-static const struct dot_machine *choose_machine(const struct rsr_spec *spec) {
-    const struct dot_machine *machine = dot_machines;
-    while (!rsrc_target_has(spec, machine->features) || spec->vector_bits < machine->vector_bits)
-        machine++;
-    return machine;
-}
-
 /* Accumulates in i16 first? */
 static bool is_narrow(const struct dot *dot) {
-    return dot->machine->style == DOT_MADD ||
-           (dot->machine->style == DOT_PLAIN && dot->machine->vector_bytes > 1);
+    return dot->machine->style == RSRC_DOT_MADD ||
+           (dot->machine->style == RSRC_DOT_PLAIN && dot->machine->vector_bytes > 1);
 }
 
 /* Lanes of i32 that the vector code ends with. */
 static uint32_t wide_lanes(const struct dot *dot) {
     const uint32_t bytes = dot->machine->vector_bytes;
-    return dot->machine->style == DOT_PLAIN ? bytes : bytes / 4;
+    return dot->machine->style == RSRC_DOT_PLAIN ? bytes : bytes / 4;
 }
 
 /* The largest |sum| that one block adds to a lane that takes `products` products of each of
@@ -110,7 +71,7 @@ static int64_t block_bound(const struct dot *dot, uint32_t n_planes, uint32_t pr
 /* Blocks that fit an i16 accumulator: 16 for MADD. Sums reach -bound only (x = -128), and -32768
  * fits; upwards x <= 127 leaves room. No MADD_U8S8 saturates: it is part of such a sum. */
 static uint32_t narrow_blocks(const struct dot *dot) {
-    const uint32_t products = dot->machine->style == DOT_MADD ? 2 : 1;
+    const uint32_t products = dot->machine->style == RSRC_DOT_MADD ? 2 : 1;
     const int64_t bound = block_bound(dot, dot->layout.n_planes, products, 1);
     assert(bound <= 32768);
     return (uint32_t)(32768 / bound);
@@ -191,9 +152,9 @@ static void make_operands(struct dot *dot, const struct dot_tile *tile,
         operands->x[t] = vector_reg(dot, RSR_ELEM_I8, bytes, "x", t, suffix);
     operands->code = bytes == 1 ? rsrc_kb_reg(kb, RSR_ELEM_U8, 1, "code%s", suffix)
                                 : rsrc_kb_reg(kb, RSR_ELEM_U32, bytes / 4, "code%s", suffix);
-    if (dot->machine->style == DOT_MADD)
+    if (dot->machine->style == RSRC_DOT_MADD)
         operands->product = rsrc_kb_reg(kb, RSR_ELEM_I16, bytes / 2, "product%s", suffix);
-    if (dot->machine->style == DOT_PLAIN) {
+    if (dot->machine->style == RSRC_DOT_PLAIN) {
         operands->code_bytes =
             bytes == 1 ? operands->code : rsrc_kb_reg(kb, RSR_ELEM_U8, bytes, "bytes%s", suffix);
         operands->code_wide = rsrc_kb_reg(kb, narrow, bytes, "code_wide%s", suffix);
@@ -209,16 +170,16 @@ static void multiply(struct dot *dot, const struct dot_tile *tile,
     struct rsrc_kb *kb = &dot->frame.kb;
     const uint16_t acc = is_narrow(dot) ? tile->narrow[r][t] : tile->acc[r][t][group];
     switch (dot->machine->style) {
-    case DOT_VNNI:
+    case RSRC_DOT_VNNI:
         rsrc_kb_ternary(kb, RSR_KOP_DOT_U8S8, acc, acc, operands->code, operands->x[t]);
         return;
-    case DOT_SDOT:
+    case RSRC_DOT_SDOT:
         rsrc_kb_ternary(kb, RSR_KOP_DOT_S8S8, acc, acc, operands->code, operands->x[t]);
         return;
-    case DOT_MADD:
+    case RSRC_DOT_MADD:
         rsrc_kb_binary(kb, RSR_KOP_MADD_U8S8, operands->product, operands->code, operands->x[t]);
         break;
-    case DOT_PLAIN:
+    case RSRC_DOT_PLAIN:
         rsrc_kb_binary(kb, RSR_KOP_MUL, operands->product, operands->code_wide,
                        operands->x_wide[t]);
         break;
@@ -229,7 +190,7 @@ static void multiply(struct dot *dot, const struct dot_tile *tile,
 static void emit_block(struct dot *dot, const struct dot_tile *tile,
                        const struct dot_operands *operands) {
     struct rsrc_kb *kb = &dot->frame.kb;
-    const bool plain = dot->machine->style == DOT_PLAIN;
+    const bool plain = dot->machine->style == RSRC_DOT_PLAIN;
     load_codes(dot, tile);
     for (uint32_t plane = 0; plane < dot->layout.n_planes; plane++) {
         const uint32_t group = plane % tile->n_groups;
@@ -259,7 +220,7 @@ static void emit_block(struct dot *dot, const struct dot_tile *tile,
 static void make_accumulators(struct dot *dot, struct dot_tile *tile) {
     struct rsrc_kb *kb = &dot->frame.kb;
     const uint32_t lanes = wide_lanes(dot);
-    const uint32_t narrow_lanes = dot->machine->style == DOT_MADD ? 2 * lanes : lanes;
+    const uint32_t narrow_lanes = dot->machine->style == RSRC_DOT_MADD ? 2 * lanes : lanes;
     assert(tile->n_groups == 1 || (tile->n_tokens == 1 && !is_narrow(dot)));
     for (uint32_t r = 0; r < QUAD; r++)
         for (uint32_t t = 0; t < tile->n_tokens; t++) {
@@ -293,7 +254,7 @@ static void widen(struct dot *dot, const struct dot_tile *tile) {
     const uint16_t wide = rsrc_kb_reg(kb, RSR_ELEM_I32, wide_lanes(dot), "wide%s", tile->suffix);
     for (uint32_t r = 0; r < QUAD; r++)
         for (uint32_t t = 0; t < tile->n_tokens; t++) {
-            if (dot->machine->style == DOT_MADD)
+            if (dot->machine->style == RSRC_DOT_MADD)
                 rsrc_kb_binary(kb, RSR_KOP_MADD_I16, wide, tile->narrow[r][t], dot->ones);
             else
                 rsrc_kb_unary(kb, RSR_KOP_CONVERT, wide, tile->narrow[r][t]);
@@ -469,7 +430,7 @@ static void emit_constants(struct dot *dot, uint32_t n_groups) {
         dot->masks[g] = rsrc_kb_const(kb, code_reg(dot, "mask", g, ""),
                                       layout->vector_bytes == 1 ? byte : byte * 0x01010101u);
     }
-    if (dot->machine->style == DOT_MADD)
+    if (dot->machine->style == RSRC_DOT_MADD)
         dot->ones =
             rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I16, layout->vector_bytes / 2, "ones"), 1);
 }
@@ -521,39 +482,25 @@ static uint32_t choose_group_quads(const struct rsrc_dot_layout *layout,
 }
 
 /* The largest power of two that neither the plan nor the registers exceed. */
-static uint32_t choose_token_tile(const struct dot_machine *machine, uint32_t planned) {
+static uint32_t choose_token_tile(const struct rsrc_dot_machine *machine, uint32_t planned) {
     uint32_t tile = 1;
     while (tile * 2 <= planned && tile * 2 <= machine->max_tokens)
         tile *= 2;
     return tile;
 }
 
-static struct rsrc_dot_layout make_layout(const struct dot_machine *machine,
-                                          const struct rsr_matrix *matrix) {
-    struct rsrc_dot_layout layout = {.vector_bytes = machine->vector_bytes,
-                                     .code_bits = matrix->alphabet == RSR_TERNARY ? 2 : 1};
-    layout.n_planes = 8 / layout.code_bits;
-    layout.block_cols = layout.n_planes * layout.vector_bytes;
-    layout.n_blocks = rsrc_divide_up(matrix->cols, layout.block_cols);
-    layout.group_rows = QUAD;
-    layout.n_groups = rsrc_divide_up(matrix->rows, QUAD);
-    assert(RSR_ACT_PAD % layout.block_cols == 0);
-    return layout;
-}
-
 enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
-    struct dot dot = {.machine = choose_machine(input->spec), .alphabet = matrix->alphabet};
-    dot.layout = make_layout(dot.machine, matrix);
+    struct dot dot = {.machine = rsrc_find_dot_machine(input->spec), .alphabet = matrix->alphabet};
+    dot.layout = rsrc_make_dot_layout(dot.machine, matrix->alphabet, matrix->rows, matrix->cols);
     const uint32_t n_groups = dot.machine->n_groups;
     const uint32_t token_tile = choose_token_tile(dot.machine, input->plan->token_tile);
     const uint32_t group_quads = choose_group_quads(&dot.layout, input->spec);
     if (!sums_fit(&dot))
         return rsrc_refuse_wide(diag, input);
-    const size_t n_bytes =
-        (size_t)dot.layout.n_groups * dot.layout.n_blocks * QUAD * dot.layout.vector_bytes;
+    const uint64_t n_bytes = rsrc_dot_codes_bytes(&dot.layout);
     uint8_t *codes = rsrc_arena_alloc(arena, n_bytes);
     rsrc_pack_dot(matrix, &dot.layout, codes);
     out->codes.bytes = codes;

@@ -9,22 +9,6 @@
 
 #define MIN_PANEL_BYTES (32u << 10)
 
-/* Best first. */
-static const struct rsrc_panel_machine machines[] = {
-#define F(id) RSR_CPU_MASK(id)
-    {F(AVX512BW) | F(AVX512VNNI) | F(AMX_TILE) | F(AMX_INT8), 64, PANEL_DOT, RSR_KOP_DOT_U8S8, 6,
-     true, "amx64"},
-    {F(AVX512BW) | F(AVX512VNNI), 64, PANEL_DOT, RSR_KOP_DOT_U8S8, 6, false, "vnni64"},
-    {F(AVX512BW), 64, PANEL_MADD, RSR_KOP_COUNT, 4, false, "madd64"},
-    {F(AVX512VL) | F(AVX512VNNI), 32, PANEL_DOT, RSR_KOP_DOT_U8S8, 6, false, "vnni32"},
-    {F(AVXVNNI), 32, PANEL_DOT, RSR_KOP_DOT_U8S8, 2, false, "vnni32"},
-    {F(AVX2), 32, PANEL_MADD, RSR_KOP_COUNT, 2, false, "madd32"},
-    {F(SSSE3), 16, PANEL_MADD, RSR_KOP_COUNT, 2, false, "madd16"},
-    /* u < 128 either way */
-    {F(DOTPROD), 16, PANEL_DOT, RSR_KOP_DOT_S8S8, 6, false, "sdot16"},
-#undef F
-};
-
 /* ---- the loops ------------------------------------------------------------------------------- */
 
 /* The column blocks of one vector of rows for one group of tokens. */
@@ -104,15 +88,6 @@ static void emit_units(struct rsrc_panel *panel) {
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
 
-static const struct rsrc_panel_machine *choose_machine(const struct rsr_spec *spec,
-                                                       const struct rsrc_lut_layout *layout) {
-    for (size_t i = 0; i < sizeof machines / sizeof *machines; i++)
-        if (rsrc_target_has(spec, machines[i].features) &&
-            layout->vector_rows == machines[i].vector_rows)
-            return &machines[i];
-    return NULL;
-}
-
 /* A panel in a quarter of the second-level cache; activations and sums need the rest. Where there
  * are several, each is whole tiles of quads. */
 static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec) {
@@ -171,7 +146,7 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     if (!rsrc_make_lut_layout(input->spec, matrix->alphabet, matrix->rows, matrix->cols,
                               &panel.layout))
         return refuse_target(diag, input);
-    panel.machine = choose_machine(input->spec, &panel.layout);
+    panel.machine = rsrc_find_panel_machine(input->spec, panel.layout.vector_rows);
     if (panel.machine == NULL)
         return refuse_target(diag, input);
     assert(panel.machine->n_tokens <= RSRC_PANEL_MAX_TOKENS);

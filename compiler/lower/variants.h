@@ -2,6 +2,7 @@
 #ifndef RSRC_LOWER_VARIANTS_H
 #define RSRC_LOWER_VARIANTS_H
 
+#include "layout/dot_layout.h"
 #include "layout/lut_layout.h"
 #include "lower/lower.h"
 
@@ -42,19 +43,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag,
 /* Removes operations whose results are never read. */
 void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel);
 
-/* The packed codes of `dot`. A group is 4 rows, a quad, or 1 where a list names rows; for every
- * block of block_cols columns it holds vector_bytes bytes of each row. Byte i of those holds
- * columns p * vector_bytes + i at bits p * code_bits, planes p ascending. Columns beyond the matrix
- * have any code (the activations there are 0); rows beyond it are zero bytes, computed and never
- * stored. */
-struct rsrc_dot_layout {
-    uint32_t vector_bytes;
-    uint32_t code_bits;  /* 2: ternary, w + 1; 1: binary, (w + 1) / 2 or w */
-    uint32_t n_planes;   /* 8 / code_bits */
-    uint32_t block_cols; /* n_planes * vector_bytes, a divisor of RSR_ACT_PAD */
-    uint32_t n_blocks;
-    uint32_t group_rows, n_groups;
-};
+/* The codes of `dot`, as layout/dot_layout.h has them. */
 void rsrc_pack_dot(const struct rsr_matrix *matrix, const struct rsrc_dot_layout *layout,
                    uint8_t *out);
 

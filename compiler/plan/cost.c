@@ -11,27 +11,7 @@
 #include <math.h>
 
 #include "base/round.h"
-
-/* How `dot` is computed with what a target has: the first row whose features and width it has. */
-static const struct dot_form {
-    uint64_t features;
-    uint32_t vector_bits;
-    uint32_t max_tokens; /* that share the unpacking: what lowering has registers for */
-    /* Vector instructions for a vector of products, counted in the loops that LLVM makes: of a token
-     * alone, and where tokens share the unpacking. */
-    double alone, shared;
-    /* Where no instruction multiplies bytes, the time of unpacking and of widening in multiply-adds
-     * at the peak rate: 8.1 Gw/s were measured with vectors where the peak is 15.4. */
-    double unpack;
-} DOT_FORMS[] = {
-    {RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512VNNI), 512, 4, 2.75, 1.75, 0},
-    {RSR_CPU_MASK(AVX512BW), 512, 4, 4.4, 3.2, 0},
-    {RSR_CPU_MASK(AVX512VL) | RSR_CPU_MASK(AVX512VNNI), 256, 4, 2.75, 1.75, 0},
-    {RSR_CPU_MASK(AVX2), 256, 2, 4.4, 3.7, 0},
-    {RSR_CPU_MASK(SSSE3), 128, 2, 4.4, 3.7, 0},
-    {0, 128, 1, 0, 0, 0.9},
-    {0, 0, 1, 0, 0, 0.67},
-};
+#include "layout/dot_layout.h"
 
 /* Calling a kernel and meeting at the barrier after it; two cores of a 2.5 GHz server. */
 #define CALL_US 0.5
@@ -57,23 +37,6 @@ double rsrc_work_us(double operations, double giga_per_s) {
 const char *rsrc_work_text(struct rsrc_arena *arena, double operations, const char *what) {
     return operations < 1e5 ? rsrc_arena_printf(arena, "%.0f %s", operations, what)
                             : rsrc_arena_printf(arena, "%.3g M %s", operations / 1e6, what);
-}
-
-static const struct dot_form *dot_form(const struct rsr_spec *spec) {
-    const struct dot_form *form = DOT_FORMS;
-    while ((spec->cpu_features & form->features) != form->features ||
-           spec->vector_bits < form->vector_bits)
-        form++;
-    return form;
-}
-
-/* Rows padded to 4; columns to whole vectors of every plane of the code. */
-static uint64_t dot_bytes(const struct rsr_stats *stats, enum rsr_alphabet alphabet,
-                          const struct rsr_spec *spec) {
-    uint64_t vector_bytes = spec->vector_bits == 0 ? 1 : spec->vector_bits / 8;
-    uint64_t codes_per_byte = alphabet == RSR_TERNARY ? 4 : 8;
-    return rsrc_divide_up64(stats->rows, 4) * 4 *
-           rsrc_divide_up64(stats->cols, codes_per_byte * vector_bytes) * vector_bytes;
 }
 
 /* Reading and computing behind each other's back take the longer of the two, and more the nearer
@@ -104,24 +67,27 @@ void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill
 }
 
 /* Products at their peak, or what a vector of them takes with the instructions around it. */
-static double dot_us(double macs, double instructions, double unpack, const struct rsr_spec *spec) {
-    const double products = spec->vector_bits / 8.0;
-    const double multiply_us = rsrc_work_us(macs * (1 + unpack), spec->dot_gmacs);
+static double dot_us(double macs, double instructions, const struct rsrc_dot_machine *machine,
+                     const struct rsr_spec *spec) {
+    const double multiply_us = rsrc_work_us(macs * (1 + machine->unpack), spec->dot_gmacs);
     return instructions == 0
                ? multiply_us
-               : fmax(multiply_us, rsrc_work_us(macs / products * instructions, spec->vector_gips));
+               : fmax(multiply_us,
+                      rsrc_work_us(macs / machine->vector_bytes * instructions, spec->vector_gips));
 }
 
 struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stats *stats,
                                  enum rsr_alphabet alphabet, const struct rsr_spec *spec) {
-    const struct dot_form *form = dot_form(spec);
+    const struct rsrc_dot_machine *machine = rsrc_find_dot_machine(spec);
+    const struct rsrc_dot_layout layout =
+        rsrc_make_dot_layout(machine, alphabet, stats->rows, stats->cols);
     const double macs = (double)stats->rows * stats->cols;
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_DOT, .fold = RSR_FOLD_TREE, .max_cols = RSRC_MAX_SUM_COLS};
-    choice.token_tile = form->max_tokens;
-    choice.weight_bytes = dot_bytes(stats, alphabet, spec);
-    rsrc_set_costs(&choice, dot_us(macs, form->alone, form->unpack, spec),
-                   dot_us(macs, form->shared, form->unpack, spec), spec);
+    choice.token_tile = machine->max_tokens;
+    choice.weight_bytes = rsrc_dot_codes_bytes(&layout);
+    rsrc_set_costs(&choice, dot_us(macs, machine->alone, machine, spec),
+                   dot_us(macs, machine->shared, machine, spec), spec);
     choice.work = rsrc_work_text(arena, macs, "multiply-adds");
     return choice;
 }

@@ -16,6 +16,7 @@
 #include "plan/cost.h"
 
 #include "base/round.h"
+#include "layout/dot_layout.h"
 
 /* What a run is fetched beyond its end. */
 #define RUN_BYTES 256.0
@@ -27,31 +28,6 @@
 #define UNPACK_COLS 4.0
 /* Rows of a tile: some of a list's, and codes of them all that fit the second-level cache. */
 #define TILE_ROWS 128u
-
-/* Vectors that codes are packed in: the first row whose features and width the target has. Those of
- * lower/listed.c; tests compare the bytes with what lowering stores. */
-static const struct listed_form {
-    uint64_t features;
-    uint32_t vector_bits, vector_bytes;
-} LISTED_FORMS[] = {
-#define F(id) RSR_CPU_MASK(id)
-    {F(AVX512F) | F(AVX512VNNI), 512, 64},
-    {F(AVX512VL) | F(AVX512VNNI), 256, 32},
-    {F(AVXVNNI), 256, 32},
-    {F(AVX512BW), 512, 64},
-    {F(AVX2), 256, 32},
-    {F(DOTPROD), 128, 16},
-    {F(SSSE3), 128, 16},
-#undef F
-};
-
-static uint32_t find_vector_bytes(const struct rsr_spec *spec) {
-    for (size_t i = 0; i < sizeof LISTED_FORMS / sizeof *LISTED_FORMS; i++)
-        if ((spec->cpu_features & LISTED_FORMS[i].features) == LISTED_FORMS[i].features &&
-            spec->vector_bits >= LISTED_FORMS[i].vector_bits)
-            return LISTED_FORMS[i].vector_bytes;
-    return 0;
-}
 
 /* A tile a core: the longer the pieces of a column are, the fewer runs. */
 static uint32_t cols_tile_rows(const struct rsrc_plan_input *input, uint32_t vector_bytes) {
@@ -65,9 +41,10 @@ bool rsrc_cost_listed(struct rsrc_arena *arena, const struct rsrc_plan_input *in
                       struct rsrc_choice *out) {
     const struct rsr_stats *stats = input->stats;
     const bool rows = input->list == RSR_LIST_ROWS;
-    const uint32_t vector_bytes = find_vector_bytes(input->spec);
-    if (input->list == RSR_LIST_NONE || input->list_obstacle != NULL || vector_bytes == 0)
+    const struct rsrc_dot_machine *machine = rsrc_find_listed_machine(input->spec);
+    if (input->list == RSR_LIST_NONE || input->list_obstacle != NULL || machine == NULL)
         return false;
+    const uint32_t vector_bytes = machine->vector_bytes;
     const uint32_t n = rows ? stats->rows : stats->cols;
     struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT,
                                  .packing = rows ? RSR_PACKING_ROWS : RSR_PACKING_COLS,

@@ -4,6 +4,7 @@
 #include "plan/cost.h"
 
 #include "base/round.h"
+#include "layout/dot_layout.h"
 #include "layout/lut_f32_layout.h"
 #include "layout/lut_layout.h"
 
@@ -20,17 +21,6 @@ static const struct lut_work LUT_WORK[][2] = {
     [RSRC_LUT_TABLE128] = {{11.6, 4, 26}, {11.6, 4, 26}},
     [RSRC_LUT_WORDS] = {{7.9, 1, 14}, {7.9, 1, 22}},
 };
-
-/* What multiplies unpacked codes (lower/lower_dot_panel.c), by the vectors that they lie in, and
- * how many tokens share an unpacking. */
-static const struct panel {
-    uint64_t features;
-    uint32_t vector_rows;
-    uint32_t tokens;
-} PANELS[] = {{RSR_CPU_MASK(AVX512BW), 64, 6},
-              {RSR_CPU_MASK(AVX2), 32, 2},
-              {RSR_CPU_MASK(SSSE3), 16, 2},
-              {RSR_CPU_MASK(DOTPROD), 16, 6}};
 
 /* The signs of a row are counted in 16 bits (lower/pack_lut.c). */
 static uint32_t max_cols(const struct rsrc_lut_layout *layout) {
@@ -109,28 +99,21 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *i
     return true;
 }
 
-static const struct panel *find_panel(const struct rsr_spec *spec, uint32_t vector_rows) {
-    for (size_t i = 0; i < sizeof PANELS / sizeof *PANELS; i++)
-        if (rsrc_target_has(spec, PANELS[i].features) && vector_rows == PANELS[i].vector_rows)
-            return &PANELS[i];
-    return NULL;
-}
-
 bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
                        enum rsr_alphabet alphabet, const struct rsr_spec *spec,
                        struct rsrc_choice *out) {
     struct rsrc_lut_layout layout;
     if (!rsrc_make_lut_layout(spec, alphabet, stats->rows, stats->cols, &layout))
         return false;
-    const struct panel *panel = find_panel(spec, layout.vector_rows);
-    if (panel == NULL)
+    const struct rsrc_panel_machine *machine = rsrc_find_panel_machine(spec, layout.vector_rows);
+    if (machine == NULL)
         return false;
     const double macs = (double)stats->rows * stats->cols;
     const double compute_us = rsrc_work_us(macs, spec->panel_gmacs);
     struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT,
                                  .packing = RSR_PACKING_LUT,
                                  .fold = RSR_FOLD_TREE,
-                                 .token_tile = panel->tokens};
+                                 .token_tile = machine->n_tokens};
     static const uint64_t digit_bytes[] = {
         [RSRC_LUT_SHUFFLE16] = 3 * 16, [RSRC_LUT_TABLE128] = 5 * 128, [RSRC_LUT_WORDS] = 64};
     choice.weight_bytes =

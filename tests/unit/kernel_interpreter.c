@@ -526,6 +526,23 @@ static uint32_t run_if(struct machine *m, uint32_t at) {
     return has_else ? m->partner[close] : close;
 }
 
+/* Instructions of an operation whose vector is `reg`: as many as it has the target's vectors, at
+ * least one. */
+static uint64_t n_vectors(const struct machine *m, const struct rsr_kreg *reg) {
+    const uint32_t bytes = rsrc_kreg_bytes(reg);
+    const uint32_t vector_bytes = m->kernel->spec != NULL ? m->kernel->spec->vector_bits / 8 : 0;
+    if (reg->lanes <= 1)
+        return 0;
+    return vector_bytes == 0 || bytes <= vector_bytes ? 1 : bytes / vector_bytes;
+}
+
+/* AArch64 adds no memory: it loads first. */
+static bool loads_first(const struct machine *m, uint16_t kind) {
+    const struct rsr_spec *spec = m->kernel->spec;
+    return (kind == RSR_KOP_ADD_MEM || kind == RSR_KOP_SUB_MEM) && spec != NULL &&
+           strncmp(spec->triple, "aarch64", 7) == 0;
+}
+
 static bool is_copy(uint16_t kind) {
     return kind == RSR_KOP_COPY || kind == RSR_KOP_BITCAST || kind == RSR_KOP_CONST;
 }
@@ -552,7 +569,7 @@ static void run(struct machine *m, uint32_t begin, uint32_t end) {
             stop(m, op, "ELSE or END without a beginning");
         case RSR_KOP_STORE:
             memcpy(address_of(m, op), bytes_of(m, op->a), rsrc_kreg_bytes(&m->regs[op->a]));
-            *m->n_vector_ops += m->regs[op->a].lanes > 1;
+            *m->n_vector_ops += n_vectors(m, &m->regs[op->a]);
             break;
         case RSR_KOP_CALL:
             call_body(m, op);
@@ -562,7 +579,9 @@ static void run(struct machine *m, uint32_t begin, uint32_t end) {
                 run_tile_op(m, op);
             } else {
                 compute(m, op, m->result.bytes);
-                *m->n_vector_ops += m->regs[op->dst].lanes > 1 && !is_copy(op->kind);
+                if (!is_copy(op->kind))
+                    *m->n_vector_ops +=
+                        n_vectors(m, &m->regs[op->dst]) * (loads_first(m, op->kind) ? 2 : 1);
                 memcpy(m->values[op->dst].bytes, m->result.bytes,
                        rsrc_kreg_bytes(&m->regs[op->dst]));
             }

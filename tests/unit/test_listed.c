@@ -2,6 +2,7 @@
  * shapes, every alphabet and target, batches and splits of the tiles, against 64-bit sums
  * (kernel_harness.h). */
 #include "kernel_harness.h"
+#include "layout/dot_layout.h"
 
 static const struct shape shapes[] = {
     {1, 1, 64},     {5, 249, 64},    {63, 254, 64},  {64, 7, 64},    {65, 1021, 64},
@@ -105,7 +106,7 @@ int main(void) {
     test_refusals(&suite);
     uint32_t n_targets = 0;
     for (size_t i = 0; i < N_SPECS; i++)
-        if (rsrc_listed_vector_bytes(&specs[i]) != 0) {
+        if (rsrc_find_listed_machine(&specs[i]) != NULL) {
             test_target(&suite, &specs[i]);
             n_targets++;
         }

@@ -376,6 +376,52 @@ static void test_fold(void) {
     teardown(&f);
 }
 
+/* AVX-VNNI multiplies bytes: `dot` wins a batch that `fold` wins where the products of AVX2 take
+ * more instructions. */
+static void test_avx_vnni(void) {
+    static const uint64_t features[] = {0, RSR_CPU_MASK(AVXVNNI)};
+    struct fixture f;
+    setup(&f);
+    for (size_t i = 0; i < 2; i++) {
+        struct rsr_spec spec = load_spec(&f, "avx2");
+        spec.cpu_features |= features[i];
+        spec.fold_gips = 2;
+        spec.dot_gmacs *= 2;
+        spec.read_gbps *= 2;
+        struct rsr_matrix matrix = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
+        struct rsrc_plan_options options = no_options();
+        struct rsr_stats stats;
+        rsrc_analyse_matrix(&f.arena, &matrix, 4, &stats);
+        const struct rsrc_plan_input input = {.layer_name = "blk.q",
+                                              .role = RSR_ROLE_Q,
+                                              .alphabet = RSR_TERNARY,
+                                              .stats = &stats,
+                                              .fold_stats = &stats,
+                                              .fold_budget = 1 << 23,
+                                              .spec = &spec,
+                                              .options = &options};
+        struct rsr_plan plan;
+        CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
+        CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].variant,
+                  i == 0 ? RSR_VARIANT_FOLD : RSR_VARIANT_DOT);
+    }
+    teardown(&f);
+}
+
+/* With the 8-bit dot product of AArch64, four tokens of a batch share the unpacking. */
+static void test_dotprod(void) {
+    struct fixture f;
+    setup(&f);
+    const struct rsr_spec spec = load_spec(&f, "neon-dotprod");
+    struct rsr_matrix matrix = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
+    struct rsrc_plan_options options = no_options();
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_DOT;
+    struct rsr_stats stats;
+    const struct rsr_plan plan = plan_matrix(&f, &matrix, &spec, &options, &stats);
+    CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].token_tile, 4);
+    teardown(&f);
+}
+
 static void test_tiles(void) {
     struct fixture f;
     setup(&f);
@@ -663,6 +709,8 @@ int main(void) {
     test_shared_data();
     test_too_wide();
     test_fold();
+    test_avx_vnni();
+    test_dotprod();
     test_tiles();
     test_other_k();
     test_text();

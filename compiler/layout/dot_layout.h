@@ -1,0 +1,77 @@
+/* dot_layout.h - how a target multiplies codes by int8 activations, and how the codes of `dot` lie.
+ *
+ * Planning predicts from a row of a table what lowering makes by it. A new machine is a row;
+ * tests/unit/test_cost.c compares its numbers with the kernel's.
+ */
+#ifndef RSRC_LAYOUT_DOT_LAYOUT_H
+#define RSRC_LAYOUT_DOT_LAYOUT_H
+
+#include "ir.h"
+
+enum rsrc_dot_style {
+    RSRC_DOT_VNNI,  /* DOT_U8S8 into i32 */
+    RSRC_DOT_SDOT,  /* DOT_S8S8 into i32: codes stay below 128 */
+    RSRC_DOT_MADD,  /* MADD_U8S8 into i16, widened by MADD_I16 before it could saturate */
+    RSRC_DOT_PLAIN, /* convert, multiply, add; i16 lanes, or i32 scalars */
+};
+
+/* What `dot` over codes of its own, and over listed rows and columns, is made of. */
+struct rsrc_dot_machine {
+    uint64_t features;    /* all required */
+    uint32_t vector_bits; /* at least */
+    enum rsrc_dot_style style;
+    uint32_t vector_bytes;
+    uint32_t n_groups;   /* for one token: as many as the registers hold; VNNI and SDOT alone */
+    uint32_t max_tokens; /* that share one unpacking: a power of two */
+    /* Vector instructions for a vector of products: of a token alone, and where max_tokens share
+     * the unpacking. 0: there are no vectors, and unpacking takes `unpack` multiply-adds at the
+     * peak rate for each product. */
+    double alone, shared, unpack;
+    const char *name;
+};
+
+/* Best first. The last row, which has no vectors, fits everything. */
+#define RSRC_N_DOT_MACHINES 9u
+extern const struct rsrc_dot_machine rsrc_dot_machines[RSRC_N_DOT_MACHINES];
+
+const struct rsrc_dot_machine *rsrc_find_dot_machine(const struct rsr_spec *spec);
+/* NULL: the target has no integer dot product, and reads no lists. */
+const struct rsrc_dot_machine *rsrc_find_listed_machine(const struct rsr_spec *spec);
+
+/* Rows that share every load of activations. */
+#define RSRC_DOT_QUAD 4u
+
+/* The packed codes of `dot`. A group is 4 rows, a quad, or 1 where a list names rows; for every
+ * block of block_cols columns it holds vector_bytes bytes of each row. Byte i of those holds
+ * columns p * vector_bytes + i at bits p * code_bits, planes p ascending. Columns beyond the matrix
+ * have any code (the activations there are 0); rows beyond it are zero bytes, computed and never
+ * stored. */
+struct rsrc_dot_layout {
+    uint32_t vector_bytes;
+    uint32_t code_bits;  /* 2: ternary, w + 1; 1: binary, (w + 1) / 2 or w */
+    uint32_t n_planes;   /* 8 / code_bits */
+    uint32_t block_cols; /* n_planes * vector_bytes, a divisor of RSR_ACT_PAD */
+    uint32_t n_blocks;
+    uint32_t group_rows, n_groups;
+};
+struct rsrc_dot_layout rsrc_make_dot_layout(const struct rsrc_dot_machine *machine,
+                                            enum rsr_alphabet alphabet, uint32_t rows,
+                                            uint32_t cols);
+uint64_t rsrc_dot_codes_bytes(const struct rsrc_dot_layout *layout);
+
+/* What `dot` over the codes of lut is made of. */
+enum rsrc_panel_style { RSRC_PANEL_DOT, RSRC_PANEL_MADD };
+struct rsrc_panel_machine {
+    uint64_t features; /* all required */
+    uint32_t vector_rows;
+    enum rsrc_panel_style style;
+    enum rsr_kop_kind dot;  /* RSRC_PANEL_DOT */
+    uint32_t n_tokens;      /* whose sums fit the registers */
+    uint32_t matrix_tokens; /* that go first, in matrix registers; 0: there are none */
+    const char *name;
+};
+/* NULL: none for vectors of so many rows. */
+const struct rsrc_panel_machine *rsrc_find_panel_machine(const struct rsr_spec *spec,
+                                                         uint32_t vector_rows);
+
+#endif
