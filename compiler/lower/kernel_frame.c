@@ -16,15 +16,13 @@ static void begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
                   struct rsr_kernel *kernel) {
     const struct rsr_matrix *matrix = input->matrix;
     const uint32_t n_units = rsrc_divide_up(matrix->rows, unit_rows);
-    /* A tile never needs more units than there are; this keeps the rounding up in range. */
-    const uint32_t planned =
-        input->plan->tile_rows < matrix->rows ? input->plan->tile_rows : matrix->rows;
-    const uint32_t tile_units = planned == 0 ? 1 : rsrc_divide_up(planned, unit_rows);
+    const uint32_t tile_units = input->plan->tile_rows / unit_rows;
+    assert(tile_units != 0 && input->plan->tile_rows % unit_rows == 0);
     kernel->rows = matrix->rows;
     kernel->computed_rows = matrix->rows;
     kernel->cols =
         all_columns && input->reduction != NULL ? input->reduction->counts.cols : matrix->cols;
-    kernel->tile_rows = tile_units * unit_rows;
+    kernel->tile_rows = input->plan->tile_rows;
     kernel->n_tiles = rsrc_divide_up(n_units, tile_units);
     kernel->epilogue = input->epilogue;
 

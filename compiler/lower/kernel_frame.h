@@ -36,8 +36,8 @@ struct rsrc_frame_token {
     uint32_t x_first; /* bytes of the row before its first activation */
 };
 
-/* Sets rows, cols and tiles of the kernel and emits the prologue. The tile is the plan's, rounded
- * up to whole units. */
+/* Sets rows, cols and tiles of the kernel and emits the prologue. The tile is the plan's:
+ * whole units. */
 void rsrc_frame_begin(struct rsrc_frame *frame, struct rsrc_arena *arena,
                       const struct rsrc_lower_input *input, uint32_t unit_rows,
                       struct rsr_kernel *kernel);

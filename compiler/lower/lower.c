@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "base/round.h"
+#include "layout/tiles.h"
 #include "lower/variants.h"
 
 typedef enum rsrc_status lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -64,6 +65,24 @@ static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_lo
         return RSRC_OK;
     rsrc_error(diag, "lower-dot", &place, "choose lut, fold or scatter with --variant",
                "dot multiplies int8 activations, not floats");
+    return RSRC_FAILED;
+}
+
+/* Planning takes a tile that the kernel can have. A plan from a text may ask for another one. */
+static enum rsrc_status check_tiles(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsrc_lower_input *input) {
+    const struct rsr_regime_plan *plan = input->plan;
+    const struct rsrc_place place = {.tensor = input->title};
+    struct rsr_regime_plan fitted = *plan;
+    rsrc_fit_tiles(input->spec, input->input, input->matrix->rows, &fitted);
+    if (fitted.tile_rows == plan->tile_rows && fitted.token_tile == plan->token_tile)
+        return RSRC_OK;
+    rsrc_error(diag, "lower-tile", &place,
+               rsrc_arena_printf(arena, "the nearest that there is: tile_rows %u token_tile %u",
+                                 fitted.tile_rows, fitted.token_tile),
+               "%s of %u rows has no tiles of %u rows and %u tokens on target %s",
+               variants[plan->variant].name, input->matrix->rows, plan->tile_rows, plan->token_tile,
+               input->spec->name);
     return RSRC_FAILED;
 }
 
@@ -141,7 +160,7 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     struct rsr_lowered lowered = {0};
     struct rsr_kernel *kernel = &lowered.kernel;
     const char *detail = NULL;
-    if (check_input(diag, input) != RSRC_OK)
+    if (check_input(diag, input) != RSRC_OK || check_tiles(diag, arena, input) != RSRC_OK)
         return RSRC_FAILED;
     if (find_lowering(input->plan)(diag, arena, input, &lowered, &detail) != RSRC_OK)
         return RSRC_FAILED;

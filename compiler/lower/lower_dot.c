@@ -481,14 +481,6 @@ static uint32_t choose_group_quads(const struct rsrc_dot_layout *layout,
     return quads == 0 ? 1 : quads < layout->n_groups ? (uint32_t)quads : layout->n_groups;
 }
 
-/* The largest power of two that neither the plan nor the registers exceed. */
-static uint32_t choose_token_tile(const struct rsrc_dot_machine *machine, uint32_t planned) {
-    uint32_t tile = 1;
-    while (tile * 2 <= planned && tile * 2 <= machine->max_tokens)
-        tile *= 2;
-    return tile;
-}
-
 enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail) {
@@ -496,7 +488,8 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     struct dot dot = {.machine = rsrc_find_dot_machine(input->spec), .alphabet = matrix->alphabet};
     dot.layout = rsrc_make_dot_layout(dot.machine, matrix->alphabet, matrix->rows, matrix->cols);
     const uint32_t n_groups = dot.machine->n_groups;
-    const uint32_t token_tile = choose_token_tile(dot.machine, input->plan->token_tile);
+    const uint32_t token_tile = input->plan->token_tile;
+    assert(n_groups <= MAX_GROUPS && token_tile <= MAX_TOKENS);
     const uint32_t group_quads = choose_group_quads(&dot.layout, input->spec);
     if (!sums_fit(&dot))
         return rsrc_refuse_wide(diag, input);

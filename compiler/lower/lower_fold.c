@@ -85,23 +85,11 @@ static void choose_chunks(struct rsrc_fold_form *form, const struct rsr_matrix *
     form->bias_cols = form->lanes > 1 && form->chunk_cols > BIAS_COLS ? BIAS_COLS : 0;
 }
 
-/* The plan's tokens, up to a vector; at least the narrowest vector of the element. */
-static uint32_t choose_lanes(const struct rsrc_lower_input *input) {
-    const uint32_t bits = input->spec->vector_bits;
-    const uint32_t elem_bits = input->input == RSR_INPUT_I8 ? 16 : 32;
-    if (bits < 128 || input->plan->token_tile <= 1)
-        return 1;
-    uint32_t lanes = 128 / elem_bits;
-    while (lanes < input->plan->token_tile && lanes * 2 * elem_bits <= bits)
-        lanes *= 2;
-    return lanes;
-}
-
 static void choose_form(struct fold *f, const struct rsrc_lower_input *input) {
     struct rsrc_fold_form *form = &f->form;
     form->alphabet = input->matrix->alphabet;
     form->k = input->plan->k;
-    form->lanes = choose_lanes(input);
+    form->lanes = input->plan->token_tile;
     form->elem = input->input == RSR_INPUT_F32 ? RSR_ELEM_F32
                  : form->lanes > 1             ? RSR_ELEM_I16
                                                : RSR_ELEM_I32;

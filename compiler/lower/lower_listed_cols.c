@@ -179,11 +179,9 @@ static void emit_kernel(struct cols *c, const struct rsr_matrix *matrix) {
     const uint16_t size = rsrc_kb_index_const(kb, tile_units, "units_of_tile");
     const uint16_t unclipped = rsrc_kb_index_op(kb, RSR_KOP_ADD, c->first_unit, size, "tile_last");
     c->end_unit = rsrc_kb_index_op(kb, RSR_KOP_MIN, unclipped, frame->unit_end, "end_unit");
-    /* Only a single tile may have units that fill no block. */
     const uint64_t tile_bytes =
         (uint64_t)matrix->cols * c->layout.tile_blocks * c->layout.vector_bytes;
-    const uint16_t unit_bytes = rsrc_kb_index_const(
-        kb, kb->kernel->n_tiles == 1 ? 0 : tile_bytes / tile_units, "unit_bytes");
+    const uint16_t unit_bytes = rsrc_kb_index_const(kb, tile_bytes / tile_units, "unit_bytes");
     c->tile_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, c->first_unit, unit_bytes, "tile_at");
     rsrc_kb_loop(kb, token, frame->zero, frame->n_tokens, 1);
     c->token = rsrc_frame_token(frame, token, "");
@@ -203,15 +201,10 @@ enum rsrc_status rsrc_lower_listed_cols(struct rsrc_diag *diag, struct rsrc_aren
         return RSRC_FAILED;
     const uint32_t bytes = c.listed.machine->vector_bytes;
     c.lanes = bytes / 4;
-    struct rsr_regime_plan plan = *input->plan; /* tiles are whole blocks */
-    plan.tile_rows = rsrc_divide_up(plan.tile_rows, 4 * bytes) * 4 * bytes;
-    struct rsrc_lower_input rounded = *input;
-    rounded.plan = &plan;
-    rsrc_frame_begin(&c.listed.frame, arena, &rounded, c.lanes, &out->kernel);
-    c.layout =
-        (struct rsrc_cols_layout){.vector_bytes = bytes,
-                                  .tile_blocks = rsrc_divide_up(out->kernel.tile_rows, 4 * bytes),
-                                  .n_tiles = out->kernel.n_tiles};
+    rsrc_frame_begin(&c.listed.frame, arena, input, c.lanes, &out->kernel);
+    c.layout = (struct rsrc_cols_layout){.vector_bytes = bytes,
+                                         .tile_blocks = out->kernel.tile_rows / (4 * bytes),
+                                         .n_tiles = out->kernel.n_tiles};
     emit_kernel(&c, matrix);
     rsrc_frame_end(&c.listed.frame, out);
     out->kernel.scratch_bytes = (uint64_t)c.layout.tile_blocks * 16 * bytes;

@@ -84,7 +84,6 @@ struct rsrc_choice rsrc_cost_dot(struct rsrc_arena *arena, const struct rsr_stat
     const double macs = (double)stats->rows * stats->cols;
     struct rsrc_choice choice = {
         .variant = RSR_VARIANT_DOT, .fold = RSR_FOLD_TREE, .max_cols = RSRC_MAX_SUM_COLS};
-    choice.token_tile = machine->max_tokens;
     choice.weight_bytes = rsrc_dot_codes_bytes(&layout);
     rsrc_set_costs(&choice, dot_us(macs, machine->alone, machine, spec),
                    dot_us(macs, machine->shared, machine, spec), spec);
@@ -119,8 +118,7 @@ struct rsrc_choice rsrc_cost_scatter(struct rsrc_arena *arena, const struct rsrc
         fold == RSR_FOLD_TREE ? stats->n_fold_adds : RSR_DIRECT_DIGIT_ADDS * stats->n_direct_adds;
     double adds = (double)stats->n_members + (double)distribute +
                   RSR_SEGMENT_START_ADDS * (double)stats->n_segments;
-    struct rsrc_choice choice = {
-        .variant = RSR_VARIANT_SCATTER, .k = stats->k, .fold = fold, .token_tile = 1};
+    struct rsrc_choice choice = {.variant = RSR_VARIANT_SCATTER, .k = stats->k, .fold = fold};
     choice.max_cols = UINT32_MAX;
     choice.weight_bytes = scatter_bytes(input);
     const double compute_us = rsrc_work_us(adds, input->spec->add_gops);

@@ -17,13 +17,12 @@ struct rsrc_choice {
     enum rsr_packing packing; /* dot */
     uint32_t k;               /* scatter, fold; else 0 */
     enum rsr_fold_kind fold;  /* scatter */
-    uint32_t token_tile;      /* dot: tokens that share one unpacking; fold: tokens in lanes */
     uint32_t tile_rows;       /* dot over listed rows or columns; else 0 */
     uint64_t weight_bytes;    /* codes and index as lowering stores them */
     uint32_t max_cols;        /* of a matrix that lowering accepts: what its sums can hold */
     struct rsrc_cost cost[RSR_REGIME_COUNT];
     double measured_us[RSR_REGIME_COUNT]; /* 0: not measured */
-    const char *work; /* "6.55 M multiply-adds", "0.42 M additions" */
+    const char *work;                     /* "6.55 M multiply-adds", "0.42 M additions" */
 };
 
 /* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits,

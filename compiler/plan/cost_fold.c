@@ -104,8 +104,7 @@ bool rsrc_cost_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *inpu
         (double)stats->n_fold_adds - saved_adds(input->alphabet, stats->k) * n_blocks;
     const double memory = (double)stats->n_members;
     const double registers = chunks * (at_least(adds, 0) + (narrow ? 7.0 : 2.0) * stats->rows);
-    struct rsrc_choice choice = {
-        .variant = RSR_VARIANT_FOLD, .k = stats->k, .fold = RSR_FOLD_TREE, .token_tile = lanes};
+    struct rsrc_choice choice = {.variant = RSR_VARIANT_FOLD, .k = stats->k, .fold = RSR_FOLD_TREE};
     choice.max_cols = UINT32_MAX;
     choice.weight_bytes = (uint64_t)(memory * machine->memory_bytes * machine->per_memory +
                                      registers * machine->register_bytes);

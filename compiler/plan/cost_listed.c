@@ -49,7 +49,6 @@ bool rsrc_cost_listed(struct rsrc_arena *arena, const struct rsrc_plan_input *in
     struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT,
                                  .packing = rows ? RSR_PACKING_ROWS : RSR_PACKING_COLS,
                                  .fold = RSR_FOLD_TREE,
-                                 .token_tile = 1,
                                  .tile_rows =
                                      rows ? TILE_ROWS : cols_tile_rows(input, vector_bytes),
                                  .max_cols = RSRC_MAX_SUM_COLS - RSR_ACT_PAD};

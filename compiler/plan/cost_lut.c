@@ -45,8 +45,7 @@ bool rsrc_cost_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     const uint32_t at_once = layout.lookup == RSRC_LUT_SHUFFLE16 ? layout.vector_rows / 16 : 1;
     const double instructions =
         count_instructions(work, layout.n_segments, at_once, layout.n_vectors, layout.unit_vectors);
-    struct rsrc_choice choice = {
-        .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
+    struct rsrc_choice choice = {.variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE};
     choice.weight_bytes = rsrc_lut_codes_bytes(&layout) + rsrc_lut_index_bytes(&layout);
     choice.max_cols = max_cols(&layout);
     const double compute_us = rsrc_work_us(instructions, spec->vector_gips);
@@ -87,8 +86,7 @@ bool rsrc_cost_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *i
     const double instructions =
         count_instructions(work, layout.n_steps, 1, layout.n_vectors, layout.unit_vectors) +
         (double)n_runs * layout.n_groups * scale;
-    struct rsrc_choice choice = {
-        .variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE, .token_tile = 1};
+    struct rsrc_choice choice = {.variant = RSR_VARIANT_LUT, .fold = RSR_FOLD_TREE};
     choice.max_cols = UINT32_MAX;
     choice.weight_bytes = rsrc_lut_f32_codes_bytes(&layout) + rsrc_lut_f32_index_bytes(&layout);
     const double compute_us = rsrc_work_us(instructions, spec->vector_gips);
@@ -105,15 +103,12 @@ bool rsrc_cost_dot_lut(struct rsrc_arena *arena, const struct rsr_stats *stats,
     struct rsrc_lut_layout layout;
     if (!rsrc_make_lut_layout(spec, alphabet, stats->rows, stats->cols, &layout))
         return false;
-    const struct rsrc_panel_machine *machine = rsrc_find_panel_machine(spec, layout.vector_rows);
-    if (machine == NULL)
+    if (rsrc_find_panel_machine(spec, layout.vector_rows) == NULL)
         return false;
     const double macs = (double)stats->rows * stats->cols;
     const double compute_us = rsrc_work_us(macs, spec->panel_gmacs);
-    struct rsrc_choice choice = {.variant = RSR_VARIANT_DOT,
-                                 .packing = RSR_PACKING_LUT,
-                                 .fold = RSR_FOLD_TREE,
-                                 .token_tile = machine->n_tokens};
+    struct rsrc_choice choice = {
+        .variant = RSR_VARIANT_DOT, .packing = RSR_PACKING_LUT, .fold = RSR_FOLD_TREE};
     static const uint64_t digit_bytes[] = {
         [RSRC_LUT_SHUFFLE16] = 3 * 16, [RSRC_LUT_TABLE128] = 5 * 128, [RSRC_LUT_WORDS] = 64};
     choice.weight_bytes =

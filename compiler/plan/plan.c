@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <math.h>
 
-#include "base/round.h"
+#include "layout/tiles.h"
 #include "plan/cost.h"
 
 /* Rows of a dot tile, largest first. A tile is worth its loop overhead from 16 rows on; larger ones
@@ -145,8 +145,7 @@ static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
     for (size_t i = 0; i < N_DOT_TILE_ROWS; i++)
         if (rows / DOT_TILE_ROWS[i] >= wanted)
             return DOT_TILE_ROWS[i];
-    uint32_t smallest = DOT_TILE_ROWS[N_DOT_TILE_ROWS - 1];
-    return rows < smallest ? rsrc_divide_up(rows, 4) * 4 : smallest;
+    return DOT_TILE_ROWS[N_DOT_TILE_ROWS - 1];
 }
 
 /* ---- the choice ------------------------------------------------------------------------------ */
@@ -303,11 +302,12 @@ static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    time_text(arena, listed->cost[RSR_REGIME_DECODE].predicted_us));
 }
 
+/* What is wished for; the kernel's units are in layout/tiles.h. */
 static uint32_t tile_rows(const struct rsrc_choice *choice, const struct rsrc_plan_input *input) {
     if (choice->tile_rows != 0)
         return choice->tile_rows;
     const uint32_t rows = choice->variant == RSR_VARIANT_FOLD ? FOLD_TILE_ROWS : SCATTER_TILE_ROWS;
-    return choice->k != 0 ? rows / choice->k * choice->k
+    return choice->k != 0 ? rows / choice->k * choice->k /* no more than these */
                           : dot_tile_rows(input->stats->rows, input->spec->cores);
 }
 
@@ -319,13 +319,13 @@ static double rounded_us(double us) {
 static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
                                         const struct rsrc_choice *choice, enum rsr_regime regime,
                                         const char *reason) {
-    return (struct rsr_regime_plan){
+    struct rsr_regime_plan plan = {
         .variant = choice->variant,
         .packing = choice->packing,
         .k = choice->k,
         .fold = choice->fold,
         .tile_rows = tile_rows(choice, input),
-        .token_tile = choice->token_tile,
+        .token_tile = UINT32_MAX, /* as many as there are registers for */
         .predicted_us = rounded_us(choice->cost[regime].predicted_us),
         .measured_us = rounded_us(choice->measured_us[regime]),
         .weight_bytes = choice->weight_bytes,
@@ -333,6 +333,9 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
             input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0,
         .reason = reason,
     };
+    rsrc_fit_tiles(input->spec, input->input, input->stats->rows, &plan);
+    assert(plan.token_tile != UINT32_MAX);
+    return plan;
 }
 
 /* Predictions are good to a quarter for what is chosen, and less good for what is not: what is

@@ -27,6 +27,7 @@
 #include "kernel_interpreter.h"
 #define HAVE_INTERPRETER 1
 #endif
+#include "layout/tiles.h"
 #include "lower/lower.h"
 #include "rsr/segment.h"
 
@@ -298,14 +299,18 @@ static inline struct test_case *make_case(struct suite *suite, const struct shap
     return c;
 }
 
+/* By the case's plan, with the tile that the target has nearest to it. */
 static inline void lower_case(struct suite *suite, struct test_case *c, const struct rsr_spec *spec,
                               uint32_t number) {
     struct rsr_index index;
+    const struct rsr_matrix *matrix = c->reduction != NULL ? &c->reduced : &c->matrix;
+    struct rsr_regime_plan plan = c->plan;
+    rsrc_fit_tiles(spec, c->input, matrix->rows, &plan);
     struct rsrc_lower_input input = {.symbol_stem = rsrc_arena_printf(&suite->arena, "t%u", number),
                                      .title = "a title */ \n#error \"\\",
-                                     .matrix = c->reduction != NULL ? &c->reduced : &c->matrix,
+                                     .matrix = matrix,
                                      .reduction = c->reduction,
-                                     .plan = &c->plan,
+                                     .plan = &plan,
                                      .input = c->input,
                                      .spec = spec,
                                      .epilogue = c->epilogue};
@@ -538,11 +543,13 @@ static inline void expect_lower_refused(struct suite *suite, struct test_case *c
     size_t size = 0;
     FILE *stream = open_memstream(&message, &size);
     struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
+    struct rsr_regime_plan plan = c->plan;
+    rsrc_fit_tiles(spec, c->input, c->matrix.rows, &plan);
     const struct rsrc_lower_input input = {.symbol_stem = "t",
                                            .title = "t",
                                            .matrix = &c->matrix,
                                            .index = index,
-                                           .plan = &c->plan,
+                                           .plan = &plan,
                                            .input = c->input,
                                            .spec = spec,
                                            .epilogue = c->epilogue};
