@@ -137,7 +137,10 @@ typedef struct rsr_louver_head {
     double threshold;       /* every key left out has a product below it; -inf if none was */
     double mass;            /* at most this part of the softmax was left out */
     double certified_error; /* |out - attention over all keys| <= this, but for float32 rounding, which
-                               dense attention has too */
+                               dense attention has too. Infinite, whatever the rule, if a key, a score, their
+                               softmax, a value left out or out is NaN or infinite. Finite rows do that, too:
+                               a score may be infinite, and counts as such, where |q| times the longest key
+                               of a page that is attended to, or that times the scale, exceeds float32 */
     double storage_error;   /* |attention over all keys and values as stored - attention over them as they
                                were appended| <= this; 0 for f32 */
 } rsr_louver_head;
