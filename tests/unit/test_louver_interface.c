@@ -651,6 +651,109 @@ static void test_huge_rows(void) {
     rsr_louver_destroy(index);
 }
 
+/* ---- What is not certified ---- */
+
+enum { N_FEW = RSR_PAGE_TOKENS + 6 }; /* a sealed page and an open one */
+
+static const char *const every_rule[] = {
+    "value:-inf",      "value:0,window=1", "topk:1",
+    "topk:100",        "mass:0",           "mass:1e-3",
+    "mass:0.5",        "budget:0.1",       "budget:1",
+    "sample_max:1",    "sample_max:0",     "sample_topk:3",
+    "sample_mean_max", "sample_gap:0.5,1", "value:inf,window=1"};
+
+/* Whether the error is certified, by every rule, where all keys are alike: -1 if rules differ. */
+static int is_certified(rsr_louver *index, const float *q) {
+    const int n_rules = (int)(sizeof(every_rule) / sizeof(every_rule[0]));
+    int n_certified = 0;
+    for (int i = 0; i < n_rules; i++) {
+        float out[DIM];
+        rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+        rsr_louver_head head;
+        query.q = q;
+        query.out = out;
+        query.heads = &head;
+        CHECK_INT(rsr_louver_threshold_parse(every_rule[i], &query.threshold, NULL), RSR_OK);
+        CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
+        CHECK(head.n_attended > 0 && !isnan(head.certified_error));
+        CHECK(isfinite(out[0]) || isinf(head.certified_error));
+        n_certified += isfinite(head.certified_error);
+    }
+    return n_certified == 0 ? 0 : n_certified == n_rules ? 1 : -1;
+}
+
+/* Keys, values and query have `size`[i] in every dimension; of keys the second half of it is negative
+ * if products are to cancel. */
+static int is_certified_of(const float *size, bool cancel, float scale) {
+    static float keys[N_FEW * DIM], values[N_FEW * DIM];
+    float q[DIM];
+    rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
+    rsr_louver *index = NULL;
+    options.head_dim = DIM;
+    options.scale = scale;
+    CHECK_INT(rsr_louver_create(&options, &index, NULL), RSR_OK);
+    for (uint32_t i = 0; i < N_FEW * DIM; i++) {
+        keys[i] = cancel && i % DIM >= DIM / 2 ? -size[0] : size[0];
+        values[i] = size[1];
+        q[i % DIM] = size[2];
+    }
+    CHECK_INT(rsr_louver_append(index, keys, values, N_FEW, NULL), RSR_OK);
+    const int certified = is_certified(index, q);
+    rsr_louver_destroy(index);
+    return certified;
+}
+
+/* Finite rows whose products, or whose weighted sums, are beyond float32. */
+static void test_overflows(void) {
+    CHECK_INT(is_certified_of((const float[]){1.0f, 1.0f, 1.0f}, false, 0.0f), 1);
+    CHECK_INT(is_certified_of((const float[]){0x1p60f, 1.0f, 0x1p60f}, false, 0.0f), 1);
+    CHECK_INT(is_certified_of((const float[]){0x1p70f, 1.0f, 0x1p70f}, false, 0.0f), 0);
+    CHECK_INT(is_certified_of((const float[]){0x1p70f, 1.0f, -0x1p70f}, false, 0.0f), 0);
+    CHECK_INT(is_certified_of((const float[]){0x1p70f, 1.0f, 0x1p70f}, true, 0.0f), 0);
+    CHECK_INT(is_certified_of((const float[]){0x1p126f, 1.0f, 1.0f}, false, 0.0f), 0);
+    CHECK_INT(is_certified_of((const float[]){0x1p120f, 1.0f, 0x1p-120f}, true, 0.0f), 1);
+    CHECK_INT(is_certified_of((const float[]){0x1p60f, 1.0f, 0x1p60f}, true, 0x1p10f), 0);
+    /* One key of weight 1 is what it is, 64 of them are not. */
+    CHECK_INT(is_certified_of((const float[]){1.0f, 0x1p120f, 1.0f}, false, 0.0f), 1);
+    CHECK_INT(is_certified_of((const float[]){1.0f, 0x1.8p127f, 1.0f}, false, 0.0f), -1);
+}
+
+/* Of 6 keys of an open page, which an engine may have filled, the last one is written over. Its product is
+ * below 0, those of the others are above. */
+static void check_written(bool is_key, float written, double threshold, uint32_t n_attended,
+                          bool certified) {
+    float rows[6 * DIM], q[DIM], out[DIM];
+    rsr_louver_query query = RSR_LOUVER_QUERY_INIT;
+    rsr_louver_head head;
+    rsr_louver *index = new_index(DIM);
+    for (uint32_t i = 0; i < 6 * DIM; i++) {
+        rows[i] = i / DIM < 5 ? 1.0f : -1.0f;
+        q[i % DIM] = 1.0f;
+    }
+    CHECK_INT(rsr_louver_append(index, rows, rows, 6, NULL), RSR_OK);
+    const struct rsr_kv_rows *to = &index->blocks[0]->rows;
+    memcpy((char *)(is_key ? to->keys : to->values) + 5 * index->setup.kv.row_bytes, &written,
+           sizeof(written));
+    query.q = q;
+    query.out = out;
+    query.heads = &head;
+    query.threshold = threshold_of(RSR_LOUVER_VALUE, threshold, 0);
+    CHECK_INT(rsr_louver_attend(index, &query, NULL, NULL), RSR_OK);
+    CHECK_INT(head.n_attended, n_attended);
+    CHECK(isfinite(head.certified_error) == certified && !isnan(head.certified_error));
+    rsr_louver_destroy(index);
+}
+
+static void test_not_finite_rows(void) {
+    check_written(false, 3.0f, 0.0, 5, true);
+    check_written(false, NAN, 0.0, 5, false);
+    check_written(false, INFINITY, 0.0, 5, false);
+    check_written(false, NAN, -INFINITY, 6, false);
+    check_written(true, -3.0f, 0.0, 5, true);
+    check_written(true, -INFINITY, 0.0, 6, false); /* its weight is 0: no output tells */
+    check_written(true, NAN, 0.0, 6, false);
+}
+
 /* ---- Stack ---- */
 
 /* With what rsr.h asks for. Sealing a page takes the most. */
@@ -693,6 +796,8 @@ int main(void) {
     test_misleading_sample();
     test_norms();
     test_huge_rows();
+    test_overflows();
+    test_not_finite_rows();
     if (!TEST_SANITIZED) /* which makes frames larger */
         test_stack();
     return CHECK_EXIT();

@@ -5,7 +5,8 @@
  * product, a real number, reaches the threshold: float64 decides where its error allows, else the
  * products are summed without rounding. Outputs are compared with attention in float64, and how
  * much was scanned, read and attended is reported by kind of data: an index that reads everything
- * misses nothing either.
+ * misses nothing either. Where float32 overflows, whatever the rule, the error that is certified must be
+ * infinite; where nothing comes near that, it must not be.
  *
  *     test_louver_property [CHECKS [FIRST_SEED]]     at least so many (query, key) pairs
  *     test_louver_property --case "..."              one case, as a failure prints it
@@ -32,6 +33,8 @@
 #define MAX_HEADS 8u
 #define MAX_DIM 256u
 #define N_CALLS 8u /* queries of a case, each of several heads */
+#define DEFAULT_CHECKS                                                                             \
+    3000000u /* enough for every rule to meet what overflows, and what does not */
 
 /* What a failure prints, and all that a case depends on. */
 struct test_case {
@@ -168,6 +171,24 @@ static void row_exact(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
     }
 }
 
+/* Some rows up to the ends of float32: products of two overflow, a few of them only in parts. */
+static void row_overflowing(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
+                            uint64_t index) {
+    const bool is_huge = stream(seed, purpose + 100, index) % 8 == 0;
+    (is_huge ? row_largest : row_gaussian)(row, dim, seed, purpose, index);
+}
+
+/* Products of a row with the queries are about 0, and the sums on the way to it are not: some
+ * of them overflow to -infinity, to infinity, or to both, which is NaN. */
+static void row_cancelling(float *row, uint32_t dim, uint64_t seed, uint64_t purpose,
+                           uint64_t index) {
+    const float ends = stream(seed, purpose + 100, index) % 8 == 0 ? 0x1.8p63f : 1.0f;
+    row_gaussian(row, dim, seed, purpose, index);
+    for (uint32_t i = 0; i < dim; i++)
+        row[i] =
+            purpose == QUERIES ? 0x1p64f : (i % 2 == 0 ? ends : -ends) * (1.0f + 0x1p-20f * row[i]);
+}
+
 /* What has been found of one kind of data. */
 struct tally {
     uint64_t cases, checks, misses, ties, attended, left_out;
@@ -178,12 +199,24 @@ struct tally {
 
 static const struct {
     const char *name;
-    row_fn *row;
+    row_fn *row, *value;
 } kinds[] = {
-    {"gaussian", row_gaussian},       {"clustered", row_clustered}, {"off centre", row_off_centre},
-    {"duplicates", row_duplicate},    {"ties", row_tied},           {"huge norms", row_huge},
-    {"largest", row_largest},         {"denormals", row_denormal},  {"mixed", row_mixed},
-    {"adversarial", row_adversarial}, {"lattice", row_lattice},     {"exact", row_exact},
+    {"gaussian", row_gaussian, row_gaussian},
+    {"clustered", row_clustered, row_gaussian},
+    {"off centre", row_off_centre, row_gaussian},
+    {"duplicates", row_duplicate, row_gaussian},
+    {"ties", row_tied, row_gaussian},
+    {"huge norms", row_huge, row_gaussian},
+    {"largest", row_largest, row_gaussian},
+    {"denormals", row_denormal, row_gaussian},
+    {"mixed", row_mixed, row_gaussian},
+    {"adversarial", row_adversarial, row_gaussian},
+    {"lattice", row_lattice, row_gaussian},
+    {"exact", row_exact, row_gaussian},
+    {"overflow", row_overflowing, row_huge},
+    {"cancelling", row_cancelling, row_gaussian},
+    {"huge values", row_gaussian, row_overflowing},
+    {"huge ties", row_tied, row_largest},
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 static struct tally tallies[N_KINDS];
@@ -191,7 +224,7 @@ static struct tally tallies[N_KINDS];
 /* ---- The index of a case ---- */
 
 static float keys[MAX_KEYS * MAX_DIM], values[MAX_KEYS * MAX_DIM];
-static double wide_keys[MAX_KEYS * MAX_DIM], key_norms[MAX_KEYS];
+static double wide_keys[MAX_KEYS * MAX_DIM], key_norms[MAX_KEYS], largest_key, largest_value;
 
 static void append(rsr_louver *index, const struct test_case *c, uint32_t begin, uint32_t end) {
     const size_t at = (size_t)begin * c->dim;
@@ -278,16 +311,19 @@ static rsr_louver *make_index(const struct test_case *c) {
     rsr_louver_options options = RSR_LOUVER_OPTIONS_INIT;
     rsr_louver *index = NULL;
     uint64_t state = stream(c->seed, LIFE, 0);
+    largest_key = largest_value = 0.0;
     for (uint32_t i = 0; i < c->n_keys; i++) {
         float *key = keys + (size_t)i * c->dim;
         double squares = 0.0;
         kinds[c->kind].row(key, c->dim, c->seed, KEYS, i);
-        row_gaussian(values + (size_t)i * c->dim, c->dim, c->seed, VALUES, i);
+        kinds[c->kind].value(values + (size_t)i * c->dim, c->dim, c->seed, VALUES, i);
         for (uint32_t d = 0; d < c->dim; d++) {
+            largest_value = fmax(largest_value, fabs((double)values[(size_t)i * c->dim + d]));
             wide_keys[(size_t)i * c->dim + d] = (double)key[d];
             squares += (double)key[d] * (double)key[d];
         }
         key_norms[i] = sqrt(squares);
+        largest_key = fmax(largest_key, key_norms[i]);
     }
     options.head_dim = c->dim;
     options.n_planes = c->n_planes;
@@ -468,30 +504,71 @@ static double distance(const struct test_case *c, const struct head_query *q, co
     return sqrt(squares);
 }
 
-/* float32 scores of magnitude z are off by about z 2^-20, outputs by as much of the values, which
+/* float32 scores of magnitude z are off by about z 2^-20, outputs by as much of the values, where these
  * are below 3.5. Above 1 there is nothing to compare. */
 static double rounding_of(const struct test_case *c, const struct head_query *q) {
-    double largest = 0.0;
-    for (uint32_t i = 0; i < c->n_keys; i++)
-        largest = fmax(largest, key_norms[i]);
-    const double z = q->norm * largest / sqrt((double)c->dim);
+    const double z = q->norm * largest_key / sqrt((double)c->dim);
     return 8.0 * sqrt((double)c->dim) * (1e-6 + z * 0x1p-20);
 }
 
+static bool all_finite(const float *x, uint32_t n) {
+    uint32_t i = 0;
+    while (i < n && isfinite(x[i]))
+        i++;
+    return i == n;
+}
+
+/* Whether the scores of all keys that were attended to are finite, as attention computes them. */
+static bool has_finite_scores(const rsr_louver *index, const struct test_case *c, const float *q,
+                              const bool *attended) {
+    _Alignas(64) float row[MAX_DIM] = {0.0f}, z[RSR_PAGE_TOKENS];
+    memcpy(row, q, c->dim * sizeof(*q));
+    for (uint32_t i = 0; i < c->n_keys; i++) {
+        const uint32_t j = i % RSR_PAGE_TOKENS;
+        const struct louver_page page = {.rows = index->blocks[i / RSR_PAGE_TOKENS]->rows};
+        if (!attended[i])
+            continue;
+        louver_scores(&index->setup, &page, row, UINT64_C(1) << j, z);
+        if (!isfinite(z[j]))
+            return false;
+    }
+    return true;
+}
+
+/* Rules by which certificates were infinite, and not: a bit for each rsr_louver_kind. */
+static uint32_t rules_without, rules_with;
+
+/* Whether there is a certificate: that is known, but for what float32 just holds. */
+static bool check_certificate(const rsr_louver *index, const struct test_case *c,
+                              const struct head_query *q, const float *out,
+                              const rsr_louver_head *head, const bool *attended,
+                              rsr_louver_kind rule) {
+    const bool is_safe = q->norm * largest_key < 0x1p126 && c->n_keys * largest_value < 0x1p126;
+    const bool is_lost = !all_finite(out, c->dim) || !has_finite_scores(index, c, q->q, attended);
+    CHECK(head->certified_error >= 0.0 && !(is_safe && is_lost));
+    CHECK(!is_lost || isinf(head->certified_error));
+    CHECK(!is_safe || isfinite(head->certified_error));
+    *(isinf(head->certified_error) ? &rules_without : &rules_with) |=
+        is_lost || is_safe ? 1u << rule : 0;
+    return isfinite(head->certified_error);
+}
+
+/* Values may be large, errors are then as much larger. */
 static void check_output(const struct test_case *c, const struct head_query *q, const float *out,
                          const rsr_louver_head *head, const bool *attended, struct tally *tally) {
     double part;
     const double rounding = rounding_of(c, q);
-    CHECK(head->mass >= 0.0 && head->mass <= 1.0 && head->certified_error >= 0.0);
     if (c->n_keys == 0 || !(rounding < 1.0))
         return;
     const double error = distance(c, q, out, attended, &part);
     tally->compared++;
     CHECK(part <= head->mass + 1e-12);
-    CHECK(error <= head->certified_error + rounding);
+    CHECK(error <= head->certified_error + rounding * fmax(1.0, largest_value / 3.5));
     if (head->certified_error > 0.0) {
         tally->certified++;
-        tally->error_share = fmax(tally->error_share, (error - rounding) / head->certified_error);
+        tally->error_share =
+            fmax(tally->error_share,
+                 (error - rounding * fmax(1.0, largest_value / 3.5)) / head->certified_error);
     }
 }
 
@@ -503,7 +580,8 @@ static rsr_louver_threshold threshold_of(const struct test_case *c, uint64_t *st
     static const char *const texts[] = {
         "topk:1",       "topk:3",        "topk:20",         "topk:64",           "topk:5000",
         "mass:0.5",     "mass:1e-3",     "mass:1e-9",       "mass:1e-3,sinks=4", "budget:0.01",
-        "sample_max:1", "sample_topk:8", "sample_mean_max", "sample_gap:0.1,3"};
+        "sample_max:1", "sample_topk:8", "sample_mean_max", "sample_gap:0.1,3",  "mass:0",
+        "budget:1"};
     const uint32_t n_texts = sizeof(texts) / sizeof(texts[0]);
     rsr_louver_threshold threshold = {.kind = RSR_LOUVER_VALUE};
     const uint64_t choice = check_random(state) % 16;
@@ -570,7 +648,10 @@ static uint64_t call_index(rsr_louver *index, const struct test_case *c, uint32_
         misses += check_reaching(c, &queries[h], from, kind == RSR_LOUVER_VALUE, attended, tally);
         if (kind == RSR_LOUVER_TOPK)
             misses += check_best(c, &queries[h], query.threshold.k, attended, tally);
-        check_output(c, &queries[h], out + (size_t)h * c->dim, &heads[h], attended, tally);
+        CHECK(heads[h].mass >= 0.0 && heads[h].mass <= 1.0);
+        if (check_certificate(index, c, &queries[h], out + (size_t)h * c->dim, &heads[h], attended,
+                              kind))
+            check_output(c, &queries[h], out + (size_t)h * c->dim, &heads[h], attended, tally);
         tally->checks += c->n_keys;
         tally->attended += heads[h].n_attended;
         tally->left_out += c->n_keys - heads[h].n_attended;
@@ -710,6 +791,8 @@ static void run_cases(uint64_t n_checks, uint64_t first_seed) {
     }
     CHECK_INT(sum.misses, 0);
     CHECK(sum.certified > 0 && sum.exact < sum.keys);
+    for (uint32_t rule = 0; n_checks >= DEFAULT_CHECKS && rule <= RSR_LOUVER_SAMPLE_GAP; rule++)
+        CHECK((rules_with & rules_without) >> rule & 1);
 }
 
 static int run_one(const char *text) {
@@ -733,7 +816,7 @@ static int run_one(const char *text) {
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "--case") == 0)
         return run_one(argv[2]);
-    const double checks = argc > 1 ? strtod(argv[1], NULL) : 3e6;
+    const double checks = argc > 1 ? strtod(argv[1], NULL) : (double)DEFAULT_CHECKS;
     const uint64_t first_seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     run_cases(checks >= 1.0 && checks < 1e18 ? (uint64_t)checks : 1, first_seed);
     return CHECK_EXIT();

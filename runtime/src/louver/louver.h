@@ -11,6 +11,7 @@
 #ifndef RSR_LOUVER_INTERNAL_H
 #define RSR_LOUVER_INTERNAL_H
 
+#include <math.h>
 #include <stdatomic.h>
 
 #include "fetch_line.h"
@@ -128,7 +129,7 @@ struct louver_pass {
     struct louver_pass *first; /* the first member's; itself, where there is one member */
     uint32_t begin, end;       /* this member's span of the pages */
     struct louver_page *pages;
-    struct louver_norms *norms; /* [pages]: of sidecars that were read; of pages without, |k| */
+    struct louver_norms *norms; /* [pages]: of pages with a sidecar, its own; of others, |k| */
     uint32_t n_pages, n_keys, n_heads;
     rsr_louver_threshold threshold;
     const double *values;                                     /* as in louver_pass_begin */
@@ -205,7 +206,13 @@ void louver_seal(const struct louver_setup *setup, struct louver_sidecar *sideca
 const float *louver_row(const struct louver_setup *setup, const void *rows, uint32_t j,
                         float *buffer);
 
-/* Raises norms->loss to what storing n rows lost. */
+/* The larger of two; a NaN stays. */
+static inline double louver_larger(double x, double largest) {
+    return x <= largest || isnan(largest) ? largest : x;
+}
+
+/* Raises *most to *loss where that is larger, and norms->loss to what storing n rows lost. A NaN stays. */
+void louver_raise_loss(struct rsr_kv_loss *most, const struct rsr_kv_loss *loss);
 void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *rows, uint32_t n);
 
 /* |v| of a row, rounded up. */
@@ -252,7 +259,8 @@ void louver_pass_join(struct louver_pass *pass, struct louver_pass *first,
  * statistics are each member's own. */
 void louver_pass_run(struct louver_pass *pass);
 /* Notes the norms of a page; whether it has a sidecar that is usable. Sidecars are far apart in memory: a
- * run looks at one when it is about to read the sketch behind it, and nowhere else. */
+ * run looks at one when it is about to read the sketch behind it; where it reads no sketch, certificates need
+ * the norms all the same. */
 bool louver_open_sidecar(struct louver_pass *pass, uint32_t page);
 /* The same of all of the member's pages. */
 void louver_open_sidecars(struct louver_pass *pass);

@@ -5,6 +5,7 @@
  * attention over all is (1 - p) o + p w, w a mean of the values left out: it is off by p |o - w| <=
  * p (|o| + |w|).
  */
+#include <float.h>
 #include <math.h>
 
 #include "louver.h"
@@ -48,7 +49,7 @@ float louver_exponent_up(const struct louver_setup *setup, double product, doubl
     return rsr_float_up(rsr_round_up(scaled - reference));
 }
 
-/* The largest |v| of keys that the head left out (taken over whole sealed pages). */
+/* The largest |v| of keys that the head left out (taken over whole sealed pages); NaN if one is. */
 static double largest_left_out(const struct louver_pass *pass,
                                const struct louver_head_state *state) {
     const struct louver_setup *setup = pass->setup;
@@ -58,33 +59,33 @@ static double largest_left_out(const struct louver_pass *pass,
         const struct louver_page *page = &pass->pages[p];
         uint64_t left_out = louver_all_keys(page->n_keys) & ~state->masks[p];
         if (left_out != 0 && page->sidecar != NULL) {
-            largest = fmax(largest, pass->norms[p].value);
+            largest = louver_larger(pass->norms[p].value, largest);
             continue;
         }
         for (; left_out != 0; left_out &= left_out - 1) {
             const float *row =
                 louver_row(setup, page->rows.values, (uint32_t)__builtin_ctzll(left_out), buffer);
-            largest = fmax(largest, louver_row_norm(row, setup->head_dim));
+            largest = louver_larger(louver_row_norm(row, setup->head_dim), largest);
         }
     }
     return largest;
 }
 
-/* The largest |k| of pages that the head attends to. */
+/* The largest |k| of pages that the head attends to; NaN if one is. */
 static double largest_attended(const struct louver_pass *pass,
                                const struct louver_head_state *state) {
     double largest = 0.0;
     for (uint32_t p = 0; p < pass->n_pages; p++)
-        if (state->masks[p] != 0 && pass->norms[p].key > largest)
-            largest = pass->norms[p].key;
+        if (state->masks[p] != 0)
+            largest = louver_larger(pass->norms[p].key, largest);
     return largest;
 }
 
-/* At most the sum of exp(scale q.k - state.max) over the keys attended to. Attention's own sum has
- * it with scores off by `error`; each merge of a page rounds exp of a difference (2^-17, as above)
- * and a sum. */
-static double attended_mass(const struct louver_pass *pass, const struct louver_head_state *state) {
-    const double key_norm = largest_attended(pass, state);
+/* At most the sum of exp(scale q.k - state.max) over the keys attended to, of pages whose longest
+ * key is key_norm. Attention's own sum has it with scores off by `error`; each merge of a page
+ * rounds exp of a difference (2^-17, as above) and a sum. */
+static double attended_mass(const struct louver_pass *pass, const struct louver_head_state *state,
+                            double key_norm) {
     const double error = louver_score_error(pass->setup, state->sketch.norm, key_norm);
     const double merges = (pass->n_pages + 4.0) * 0x1p-16;
     if (!(error < 1.0) || !(merges < 1.0))
@@ -94,27 +95,30 @@ static double attended_mass(const struct louver_pass *pass, const struct louver_
 
 /* The same relative to another reference. */
 static double attended_mass_from(const struct louver_pass *pass,
-                                 const struct louver_head_state *state, float reference) {
+                                 const struct louver_head_state *state, double key_norm,
+                                 float reference) {
     const double factor =
         louver_exp_sum_lower(pass->setup->ops, &state->state.max, 1, reference, 0.0);
-    return factor * attended_mass(pass, state);
+    return factor * attended_mass(pass, state, key_norm);
 }
 
 /* An upper bound of the part of the softmax that was left out. */
-static double left_out_mass(const struct louver_pass *pass, const struct louver_head_state *state) {
+static double left_out_mass(const struct louver_pass *pass, const struct louver_head_state *state,
+                            double key_norm) {
     const uint32_t n_left_out = pass->n_keys - state->n_attended;
     double skipped, attended;
     if (n_left_out == 0 || state->n_attended == 0)
         return n_left_out == 0 ? 0.0 : 1.0;
     if (pass->threshold.kind == RSR_LOUVER_MASS) {
         skipped = state->skipped;
-        attended = fmax(state->attended, attended_mass_from(pass, state, state->reference));
+        attended =
+            fmax(state->attended, attended_mass_from(pass, state, key_norm, state->reference));
     } else { /* each has a product below the threshold */
         const float x = louver_exponent_up(pass->setup, state->threshold, (double)state->state.max);
         float y;
         louver_exp_upper(pass->setup->ops, &y, &x, 1);
         skipped = n_left_out * (double)y;
-        attended = attended_mass(pass, state);
+        attended = attended_mass(pass, state, key_norm);
     }
     skipped *= SUM_UP;
     const double mass = skipped / (skipped + attended) * SUM_UP;
@@ -125,7 +129,7 @@ static double left_out_mass(const struct louver_pass *pass, const struct louver_
 
 static void note_open_page(struct louver_pass *pass, const struct louver_page *page) {
     const double value = louver_rows_norm(pass->setup, page->rows.values, page->n_keys);
-    pass->storage.value = fmax(pass->storage.value, value);
+    pass->storage.value = louver_larger(value, pass->storage.value);
     louver_add_losses(&pass->storage, &page->rows, page->n_keys);
 }
 
@@ -138,9 +142,8 @@ void louver_note_losses(struct louver_pass *pass) {
             continue;
         }
         const struct louver_norms *norms = &page->sidecar->norms;
-        pass->storage.value = fmax(pass->storage.value, norms->value);
-        pass->storage.loss.key = fmaxf(pass->storage.loss.key, norms->loss.key);
-        pass->storage.loss.value = fmaxf(pass->storage.loss.value, norms->loss.value);
+        pass->storage.value = louver_larger(norms->value, pass->storage.value);
+        louver_raise_loss(&pass->storage.loss, &norms->loss);
     }
 }
 
@@ -167,18 +170,37 @@ static double storage_error(const struct louver_pass *pass, const struct louver_
     return isnan(moved) || isnan(error) ? INFINITY : error; /* of what is not finite */
 }
 
+/* ---- What a head got ---- */
+
+/* Whether every score was a finite number. The output does not tell: a sum that overflows to -infinity
+ * gives a key no weight, even if its product is the largest of all. No part of the sum exceeds |q| |k|, but
+ * for roundings of 2^-18, whatever its order; the scale may be above 1. (A key that is not finite counts here:
+ * its product has no bound, so no rule leaves out all such keys.) */
+static bool scores_fit(const struct louver_pass *pass, const struct louver_head_state *state,
+                       double key_norm) {
+    const double largest = state->sketch.norm * key_norm * (1.0 + 0x1p-17);
+    return largest <= (double)FLT_MAX && largest * (double)pass->setup->scale <= (double)FLT_MAX;
+}
+
+/* An error is certified only of finite numbers: the scores, the output (which the sum of weights
+ * divides), the values left out. That holds where nothing was left out, too. */
+static double certified_error(const struct louver_pass *pass, const struct louver_head_state *state,
+                              double key_norm, const float *out, double mass) {
+    const double size = louver_row_norm(out, pass->setup->head_dim);
+    const double left_out = state->n_attended < pass->n_keys ? largest_left_out(pass, state) : 0.0;
+    const double error = mass * (left_out + size) * SUM_UP;
+    return scores_fit(pass, state, key_norm) && isfinite(error) ? error : INFINITY;
+}
+
 void louver_certify(const struct louver_pass *pass, const struct louver_head_state *state,
                     const float *out, rsr_louver_head *head) {
-    const double mass = left_out_mass(pass, state);
-    const double size = louver_row_norm(out, pass->setup->head_dim);
+    const double key_norm = largest_attended(pass, state);
+    const double mass = left_out_mass(pass, state, key_norm);
     *head = (rsr_louver_head){
         .n_attended = state->n_attended,
         .threshold = state->n_attended == pass->n_keys ? -INFINITY : state->threshold,
         .mass = mass,
-        .certified_error =
-            mass > 0.0 ? mass * (largest_left_out(pass, state) + size) * SUM_UP : 0.0,
+        .certified_error = certified_error(pass, state, key_norm, out, mass),
         .storage_error = storage_error(pass, state),
     };
-    if (isnan(head->certified_error)) /* an output that overflowed */
-        head->certified_error = INFINITY;
 }

@@ -51,11 +51,6 @@ double louver_row_norm(const float *row, uint32_t n) {
     return rsr_sum_up(sqrt(sum));
 }
 
-/* The larger of two; a NaN stays. */
-static double larger(double x, double largest) {
-    return x <= largest || isnan(largest) ? largest : x;
-}
-
 /* A float32 square of a row of LOUVER_MAX_DIM meets 20 roundings at most, less than 2^-19 of it,
  * and loses less than 2^-141 where sums underflow. One that overflows says nothing, unlike its row
  * in double. */
@@ -66,16 +61,20 @@ double louver_rows_norm(const struct louver_setup *setup, const void *rows, uint
     double norm = 0.0;
     for (uint32_t j = 0; j < n; j++) {
         float buffer[LOUVER_MAX_DIM];
-        norm = larger(louver_row_norm(louver_row(setup, rows, j, buffer), setup->head_dim), norm);
+        norm = louver_larger(louver_row_norm(louver_row(setup, rows, j, buffer), setup->head_dim),
+                             norm);
     }
     return norm;
 }
 
+void louver_raise_loss(struct rsr_kv_loss *most, const struct rsr_kv_loss *loss) {
+    most->key = (float)louver_larger((double)loss->key, (double)most->key);
+    most->value = (float)louver_larger((double)loss->value, (double)most->value);
+}
+
 void louver_add_losses(struct louver_norms *norms, const struct rsr_kv_rows *rows, uint32_t n) {
-    for (uint32_t j = 0; rows->losses != NULL && j < n; j++) {
-        norms->loss.key = (float)larger((double)rows->losses[j].key, (double)norms->loss.key);
-        norms->loss.value = (float)larger((double)rows->losses[j].value, (double)norms->loss.value);
-    }
+    for (uint32_t j = 0; rows->losses != NULL && j < n; j++)
+        louver_raise_loss(&norms->loss, &rows->losses[j]);
 }
 
 /* ---- Sealing ---- */
