@@ -113,14 +113,16 @@ static void test_zero_rows(struct fixture *f) {
 
 enum { HIDDEN = 12, FFN = 10 };
 
-static struct rsr_norm_layer make_norm(struct fixture *f, uint32_t cols, uint32_t zero_at) {
+/* Weights of both signs, one of them zero once the offset is added. */
+static struct rsr_norm_layer make_norm(struct fixture *f, uint32_t cols, uint32_t zero_at,
+                                       float offset) {
     struct rsr_tensor *tensor = RSRC_NEW(&f->arena, struct rsr_tensor);
     float *weight = RSRC_NEW_ARRAY(&f->arena, cols, float);
     for (uint32_t j = 0; j < cols; j++)
-        weight[j] = j == zero_at ? -0.0f : 0.5f;
+        weight[j] = (j == zero_at ? -0.0f : j % 2 == 0 ? 0.5f : -0.5f) - offset;
     *tensor =
         (struct rsr_tensor){.name = "n", .dtype = RSR_DTYPE_F32, .data = (const uint8_t *)weight};
-    return (struct rsr_norm_layer){.weight = tensor, .cols = cols};
+    return (struct rsr_norm_layer){.weight = tensor, .cols = cols, .offset = offset};
 }
 
 /* Flags as text: "--x-"; "" for none. */
@@ -160,8 +162,8 @@ static void test_rules(struct fixture *f) {
         linear[i] = make_layer(f, RSR_ENCODING_BYTES, weights, rows, cols);
         linear[i].role = layers[i].role;
     }
-    struct rsr_norm_layer norms[] = {make_norm(f, HIDDEN, 2), make_norm(f, HIDDEN, 5),
-                                     make_norm(f, HIDDEN, 7), make_norm(f, FFN, 4)};
+    struct rsr_norm_layer norms[] = {make_norm(f, HIDDEN, 2, 0.0f), make_norm(f, HIDDEN, 5, 0.0f),
+                                     make_norm(f, HIDDEN, 7, 1.0f), make_norm(f, FFN, 4, 0.0f)};
     struct rsr_block_layers block = block_layers(0, 0, true);
     const struct rsr_graph graph = {.hyper = {.n_layers = 1, .ffn = FFN},
                                     .layers = linear,
