@@ -72,18 +72,19 @@ void run_print_attention(const struct run_session *session) {
             s.max_error, kv_type_of(session), s.max_storage_error);
 }
 
+/* An infinite error, of numbers that overflowed, is null: JSON has no other word for it. */
 json_t *run_attention_json(const struct run_session *session) {
     const rsr_attention_stats s = stats_of(session);
     if (is_dense(&s))
         return json_pack("{s:s, s:s}", "name", s.name, "kv_type", kv_type_of(session));
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o?, s:o?}",
                      "name", s.name, "kv_type", kv_type_of(session), "min_keys",
                      (json_int_t)s.min_keys, "dense", (json_int_t)s.dense, "indexed",
                      (json_int_t)s.indexed, "keys", (json_int_t)s.keys, "scanned",
                      (json_int_t)s.scanned, "plane2", (json_int_t)s.plane2, "exact",
                      (json_int_t)s.exact, "pages", (json_int_t)s.pages, "pages_skipped",
-                     (json_int_t)s.pages_skipped, "max_mass", s.max_mass, "max_error", s.max_error,
-                     "max_storage_error", s.max_storage_error);
+                     (json_int_t)s.pages_skipped, "max_mass", s.max_mass, "max_error",
+                     json_real(s.max_error), "max_storage_error", json_real(s.max_storage_error));
 }
 
 /* ---- Collecting queries ---------------------------------------------------------------------- */
