@@ -374,9 +374,9 @@ static void feed_long(const struct long_text *text, rsr_model *model, uint32_t n
 }
 
 /* A single token of one KV head or of two, whose 8 pages 1 to 7 workers share; a window begins
- * inside a page. */
+ * inside a page, or has less than one: tokens of a prompt then see as many keys, and not the same. */
 static void test_page_ranges(const struct fake_shape *given) {
-    const uint32_t threads[] = {1, 2, 3, 7}, windows[] = {0, 333};
+    const uint32_t threads[] = {1, 2, 3, 7}, windows[] = {0, 333, 40};
     static struct fake_module fake;
     struct fake_shape shape = *given;
     shape.context = 512;
@@ -387,7 +387,7 @@ static void test_page_ranges(const struct fake_shape *given) {
         text.tokens[i] = (uint32_t)(check_random(&seed) % shape.vocab);
     const size_t n = (size_t)LONG_TOKENS * shape.vocab;
     float *expected = malloc(n * sizeof(*expected)), *logits = malloc(n * sizeof(*logits));
-    for (uint32_t i = 0; i < 8; i++) {
+    for (uint32_t i = 0; i < 12; i++) {
         set_window(&fake, windows[i / 4]);
         rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
         if (i % 4 == 0)
