@@ -407,20 +407,27 @@ static char *blocks_of_head(enum rsr_dtype dtype, void (*fill)(uint64_t *), char
     return blocks;
 }
 
-/* Most of a head with a margin stays unread, and less than a plane is read twice. */
+/* Most of a head with a margin stays unread, and less than a plane is read twice: of the best token, of those
+ * that min-p leaves, alone and where top-k would leave more. */
 static void test_reads_little(char *blocks) {
+    rsr_sampling s[3] = {RSR_SAMPLING_INIT, RSR_SAMPLING_INIT, RSR_SAMPLING_INIT};
+    s[1].temperature = s[2].temperature = 0.2f;
+    s[1].min_p = s[2].min_p = 0.5f;
+    s[2].top_k = 100;
     blocks_of_head(RSR_DTYPE_BF16, fill_margin, blocks);
     rsr_engine *engine = engine_of(1, 64, NULL);
-    const rsr_pick pick = {.entry = N_TOKENS - 1, .sampling = NULL};
-    uint32_t picked;
-    CHECK_INT(eval_picks(engine, &pick, 1, &picked, NULL, NULL), RSR_OK);
-    rsr_head_stats stats = RSR_HEAD_STATS_INIT;
-    CHECK_INT(rsr_runtime_api.engine_head_stats(engine, false, &stats), RSR_OK);
-    CHECK_INT(stats.n_planes, 2);
-    CHECK_INT(stats.sketched, 1);
-    CHECK_INT(stats.scanned, N_BLOCKS * RSR_SKETCH_VECTORS);
-    CHECK(stats.plane2 < VOCAB / 4);
-    CHECK(stats.exact >= 1 && stats.exact <= 20);
+    for (uint32_t i = 0; i < 3; i++) {
+        const rsr_pick pick = {.entry = N_TOKENS - 1, .sampling = &s[i]};
+        uint32_t picked;
+        CHECK_INT(eval_picks(engine, &pick, 1, &picked, NULL, NULL), RSR_OK);
+        rsr_head_stats stats = RSR_HEAD_STATS_INIT;
+        CHECK_INT(rsr_runtime_api.engine_head_stats(engine, true, &stats), RSR_OK);
+        CHECK_INT(stats.n_planes, 2);
+        CHECK_INT(stats.sketched, 1);
+        CHECK_INT(stats.scanned, N_BLOCKS * RSR_SKETCH_VECTORS);
+        CHECK(stats.plane2 < VOCAB / 4);
+        CHECK(stats.exact >= 1 && stats.exact <= 20 + s[i].top_k);
+    }
     rsr_runtime_api.engine_destroy(engine);
     rsr_runtime_api.close(f.model);
 }
