@@ -391,6 +391,58 @@ static void test_patterns(void) {
     }
 }
 
+/* Appends a bar and the piece to the text of `user`. */
+static rsr_status list_piece(void *user, const char *piece, size_t n_bytes, rsr_error *err) {
+    char *text = user;
+    (void)err;
+    snprintf(text + strlen(text), 64 - strlen(text), "|%.*s", (int)n_bytes, piece);
+    return RSR_OK;
+}
+
+/* What the library's split() makes of matches side by side, by behavior, and of an inverted pattern:
+ * matches then are gaps, and gaps matches. */
+static void test_splits(void) {
+    enum { ISOLATED, REMOVED, PREVIOUS, NEXT, CONTIGUOUS };
+    static const struct {
+        const char *pattern;
+        uint32_t behavior;
+        bool invert;
+        const char *text, *pieces;
+    } cases[] = {
+        {"-", ISOLATED, false, "the-final--countdown", "|the|-|final|-|-|countdown"},
+        {"-", REMOVED, false, "the-final--countdown", "|the|final|countdown"},
+        {"-", PREVIOUS, false, "the-final--countdown", "|the-|final-|-|countdown"},
+        {"-", NEXT, false, "the-final--countdown", "|the|-final|-|-countdown"},
+        {"-", CONTIGUOUS, false, "the-final--countdown", "|the|-|final|--|countdown"},
+        {"-", ISOLATED, true, "the-final--countdown", "|the|-|final|-|-|countdown"},
+        {"-", REMOVED, true, "the-final--countdown", "|-|-|-"},
+        {"-", PREVIOUS, true, "the-final--countdown", "|the|-final|-|-countdown"},
+        {"-", NEXT, true, "the-final--countdown", "|the-|final-|-|countdown"},
+        {"-", CONTIGUOUS, true, "the-final--countdown", "|the|-|final|--|countdown"},
+        {"-", PREVIOUS, false, "--a", "|-|-|a"},
+        {"-", NEXT, false, "a--", "|a|-|-"},
+        {"\\p{L}+", ISOLATED, false, "ab,.1c", "|ab|,.1|c"},
+        {"\\P{L}+", ISOLATED, false, "ab,.1c", "|ab|,.1|c"},
+        {"\\p{^L}+", REMOVED, false, "ab,.1c", "|ab|c"},
+        {"\\P{^L}+", REMOVED, false, "ab,.1c", "|,.1"},
+        {"a{,2}b", REMOVED, false, "xaaab", "|xa"},
+        {"a{2}", REMOVED, false, "xaaab", "|x|ab"},
+        {"a{2", REMOVED, false, "xa{2b", "|x|b"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char pieces[64] = "";
+        struct rsr_splitter *splitter = NULL;
+        CHECK_INT(rsr_splitter_create(cases[i].pattern, strlen(cases[i].pattern), cases[i].behavior,
+                                      cases[i].invert, &splitter, NULL),
+                  RSR_OK);
+        CHECK_INT(rsr_splitter_run(splitter, cases[i].text, strlen(cases[i].text), list_piece,
+                                   pieces, NULL),
+                  RSR_OK);
+        CHECK_STR(pieces, cases[i].pieces);
+        rsr_splitter_destroy(splitter);
+    }
+}
+
 static rsr_status ignore_piece(void *user, const char *piece, size_t n_bytes, rsr_error *err) {
     (void)user, (void)piece, (void)n_bytes, (void)err;
     return RSR_OK;
@@ -606,6 +658,7 @@ int main(int argc, char **argv) {
     test_stripped_blanks();
     test_colliding_vocabulary();
     test_patterns();
+    test_splits();
     test_match_limit();
     test_time();
     return CHECK_EXIT();
