@@ -245,7 +245,23 @@ static uint32_t *ids_of(const struct fixture *f, const char *text, size_t *n) {
     return ids;
 }
 
-/* What a text gains by more tokens: the space that begins every text is not lost in its middle. */
+/* What a text of some tokens gains by more of them. */
+static void check_more(const struct fixture *f, const uint32_t *first, size_t n_first,
+                       const uint32_t *next, size_t n_next, const char *expected) {
+    struct rsr_detokenizer d;
+    struct rsr_bytes text = {0};
+    rsr_detokenizer_begin(&d, &f->model, true);
+    CHECK_INT(rsr_detokenizer_continue(&d, first, n_first, NULL), RSR_OK);
+    for (size_t i = 0; i < n_next; i++)
+        CHECK_INT(rsr_detokenizer_push(&d, next[i], &text, NULL), RSR_OK);
+    CHECK_INT(rsr_detokenizer_finish(&d, &text, NULL), RSR_OK);
+    CHECK(rsr_bytes_append(&text, "", 1));
+    CHECK_STR(text.data, expected);
+    rsr_detokenizer_free(&d);
+    rsr_bytes_free(&text);
+}
+
+/* The space that begins every text is not lost in its middle. */
 static void check_continued(const char *name, const char *before, const char *more,
                             const char *expected) {
     struct fixture f;
@@ -253,17 +269,7 @@ static void check_continued(const char *name, const char *before, const char *mo
         return;
     size_t n_before, n_more;
     uint32_t *first = ids_of(&f, before, &n_before), *next = ids_of(&f, more, &n_more);
-    struct rsr_detokenizer d;
-    struct rsr_bytes text = {0};
-    rsr_detokenizer_begin(&d, &f.model, true);
-    CHECK_INT(rsr_detokenizer_continue(&d, first, n_before, NULL), RSR_OK);
-    for (size_t i = 0; i < n_more; i++)
-        CHECK_INT(rsr_detokenizer_push(&d, next[i], &text, NULL), RSR_OK);
-    CHECK_INT(rsr_detokenizer_finish(&d, &text, NULL), RSR_OK);
-    CHECK(rsr_bytes_append(&text, "", 1));
-    CHECK_STR(text.data, expected);
-    rsr_detokenizer_free(&d);
-    rsr_bytes_free(&text);
+    check_more(&f, first, n_before, next, n_more, expected);
     free(first);
     free(next);
     close_fixture(&f);
@@ -277,6 +283,36 @@ static void test_continued(void) {
     check_continued("metaspace-always", "", "the lord", "the lord");
     check_continued("metaspace-always", "the", "the lord", " the lord");
     check_continued("llama3", "In", " the lord", " the lord");
+}
+
+/* A decoder that strips two spaces may take one of each of two tokens, and no more of those that follow
+ * them. <0x+5> is the byte 5, as the library's parser of numbers has it. */
+static void test_decoders(void) {
+    json_t *root = load_json(FIXTURES, "llama2", ".tokenizer.json");
+    json_t *decoders = json_object_get(json_object_get(root, "decoder"), "decoders");
+    json_t *strip = json_array_get(decoders, json_array_size(decoders) - 1);
+    json_t *added = json_object_get(root, "added_tokens");
+    const json_int_t last = json_integer_value(
+        json_object_get(json_array_get(added, json_array_size(added) - 1), "id"));
+    CHECK_STR(json_string_value(json_object_get(strip, "type")), "Strip");
+    json_object_set_new(strip, "start", json_integer(2));
+    json_array_append_new(added, json_pack("{s:I,s:s}", "id", last + 1, "content", "<0x+5>"));
+    char *json = json_dumps(root, JSON_COMPACT);
+    struct fixture f;
+    if (json && parse_fixture(&f, "decoders", json, strlen(json))) {
+        const struct rsr_encoder *encoder = f.model.text->encoder;
+        const uint32_t space = rsr_encoder_find_piece(encoder, "\xe2\x96\x81", 3),
+                       word = rsr_encoder_find_piece(encoder, "\xe2\x96\x81the", 6);
+        const uint32_t ids[] = {space, word, word, (uint32_t)last + 1};
+        CHECK(space != RSR_NO_TOKEN && word != RSR_NO_TOKEN);
+        check_more(&f, ids, 0, ids, 4, "the the\x05");
+        check_more(&f, ids, 1, ids + 1, 3, "the the\x05");
+        check_more(&f, ids, 2, ids + 2, 2, " the\x05");
+        check_more(&f, ids, 3, ids + 3, 1, "\x05");
+        close_fixture(&f);
+    }
+    free(json);
+    json_decref(root);
 }
 
 /* Bytes are text when no more of them can follow: one that is no UTF-8 spoils its whole run. */
@@ -650,6 +686,7 @@ int main(int argc, char **argv) {
     test_libraries(FIXTURES, names, sizeof(names) / sizeof(names[0]));
     test_buffers();
     test_continued();
+    test_decoders();
     test_held_bytes();
     test_damaged_sections("gpt2");
     test_damaged_sections("llama2");
