@@ -429,6 +429,7 @@ PIECES = [
     # operators
     "{{ 1 + 2 * 3 }} {{ (1 + 2) * 3 }} {{ 7 // 2 }} {{ -7 // 2 }} {{ 7 % 3 }} {{ -7 % 3 }} {{ 2 - -1 }}",
     "{{ 'a' ~ 1 ~ none ~ undefined_thing ~ true }}", "{{ 1 < 2 }} {{ 2 <= 1 }} {{ 1 == 1 }} {{ 1 == true }} {{ 'a' < 'b' }} {{ 'é' > 'z' }}",
+    "{{ 'a' < 'ab' }} {{ 'ab' <= 'a' }} {{ '' < 'a' }} {{ 'ab' > 'b' }} {{ 'ab' >= 'ab' }}",
     "{{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }}", "{{ not true or true and false }} {{ not (true or false) }}", "{{ 'a' or 'b' }}{{ '' or 'b' }}{{ 'a' and 'b' }}{{ 0 and 1 }}",
     "{{ 'a' in 'cat' }} {{ 'x' not in 'cat' }} {{ 1 in [1, 2] }} {{ 'role' in messages[0] }} {{ 'name' in messages[0] }}",
     "{{ 'yes' if messages else 'no' }}{{ 'x' if false }}|{{ 'a' if 0 else 'b' if 0 else 'c' }}", "{{ [1] + [2] == [1, 2] }}",
