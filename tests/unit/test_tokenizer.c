@@ -261,6 +261,28 @@ static void check_more(const struct fixture *f, const uint32_t *first, size_t n_
     rsr_bytes_free(&text);
 }
 
+/* Of two added tokens with one content the first one is meant, as the library has it. */
+static void test_repeated_token(void) {
+    json_t *root = load_json(FIXTURES, "gpt2", ".tokenizer.json");
+    json_t *added = json_object_get(root, "added_tokens");
+    const json_int_t last = json_integer_value(
+        json_object_get(json_array_get(added, json_array_size(added) - 1), "id"));
+    for (json_int_t i = 1; i <= 2; i++)
+        json_array_append_new(added, json_pack("{s:I,s:s}", "id", last + i, "content", "@again@"));
+    char *json = json_dumps(root, JSON_COMPACT);
+    struct fixture f;
+    if (json && parse_fixture(&f, "repeated", json, strlen(json))) {
+        size_t n;
+        uint32_t *ids = ids_of(&f, "a@again@b", &n);
+        CHECK_INT(n, 3);
+        CHECK_INT(ids[1], last + 1);
+        free(ids);
+        close_fixture(&f);
+    }
+    free(json);
+    json_decref(root);
+}
+
 /* The space that begins every text is not lost in its middle. */
 static void check_continued(const char *name, const char *before, const char *more,
                             const char *expected) {
@@ -687,6 +709,7 @@ int main(int argc, char **argv) {
     test_buffers();
     test_continued();
     test_decoders();
+    test_repeated_token();
     test_held_bytes();
     test_damaged_sections("gpt2");
     test_damaged_sections("llama2");
