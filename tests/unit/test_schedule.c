@@ -139,6 +139,31 @@ static void check_lists(struct rsrc_diag *diag, struct rsrc_arena *arena,
     damage(diag, arena, graph, &kernels, step);
 }
 
+/* Buffers of many widths find places that no other live one has; floats, lists, and norms of layers' own make
+ * more buffers than the models above have. */
+static void check_shapes(struct rsrc_diag *diag, struct rsrc_arena *arena) {
+    uint32_t layer[N_BLOCKS * 7], prefill[N_BLOCKS * 7];
+    uint64_t state = 20261123;
+    for (uint32_t i = 0; i < 300; i++) {
+        struct fixture f;
+        struct rsr_step *steps = NULL;
+        uint32_t n_steps = 0;
+        make_graph(&f, check_random(&state) % 2 != 0);
+        struct rsr_hyper *hyper = &f.graph.hyper;
+        f.graph.input = check_random(&state) % 2 != 0 ? RSR_INPUT_F32 : RSR_INPUT_I8;
+        hyper->hidden = 1 + (uint32_t)(check_random(&state) % 700);
+        hyper->ffn = 1 + (uint32_t)(check_random(&state) % 900);
+        hyper->n_kv_heads = 1 + (uint32_t)(check_random(&state) % 4);
+        hyper->n_heads = hyper->n_kv_heads * (1 + (uint32_t)(check_random(&state) % 3));
+        hyper->head_dim = 2 + 2 * (uint32_t)(check_random(&state) % 80);
+        for (uint32_t b = 0; b < N_BLOCKS && check_random(&state) % 2 == 0; b++)
+            f.blocks[b].q.norm = f.blocks[b].v.norm = f.blocks[b].up.norm = 0;
+        const struct rsrc_step_kernels kernels = number_kernels(layer, prefill, 0);
+        rsrc_build_steps(arena, &f.graph, &kernels, &steps, &n_steps);
+        CHECK(rsrc_verify_step(diag, &f.graph, &kernels, steps) == RSRC_OK);
+    }
+}
+
 int main(void) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
@@ -164,6 +189,7 @@ int main(void) {
         rsrc_build_steps(&arena, &f.graph, &kernels, &steps, &n_steps);
         check_regimes(diag, &f.graph, &kernels, steps, n_steps);
     }
+    check_shapes(diag, &arena);
     rsrc_diag_destroy(diag);
     char text[256];
     rewind(messages);
