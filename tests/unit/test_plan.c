@@ -1,5 +1,6 @@
 /* test_plan.c - the planner: that the matrix decides, that bytes are what lowering stores, that
  * forced variants are honoured, and that the text form survives hostile input. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -698,6 +699,59 @@ static void test_lists(void) {
     }
 }
 
+/* The terms of fold, counted by hand: what the tree saves in every block, and the return of cold code. */
+static void test_fold_numbers(void) {
+    struct fixture f;
+    setup(&f);
+    const struct rsr_spec spec = {.vector_bits = 256,
+                                  .cpu_features = RSR_CPU_MASK(AVX2),
+                                  .cores = 2,
+                                  .read_gbps = 16,
+                                  .fold_gips = 2};
+    const struct rsr_stats stats = {.rows = 640,
+                                    .cols = 2560,
+                                    .k = 4,
+                                    .n_fold_adds = 8000,
+                                    .n_members = 400000,
+                                    .n_nonzero = 640 * 1175};
+    const struct rsrc_plan_input input = {
+        .alphabet = RSR_TERNARY, .stats = &stats, .fold_stats = &stats, .spec = &spec};
+    struct rsrc_choice fold;
+    CHECK(rsrc_cost_fold(&f.arena, &input, &fold));
+    /* 5 chunks of 235 terms; each adds 8000 - 13 * 160 times and widens 640 rows with 7 instructions. */
+    const double registers = 5 * (8000 - 13 * 160 + 7 * 640), memory = 400000;
+    CHECK_INT(fold.weight_bytes, (int64_t)(8 * memory + 4 * registers));
+    const double pass_us = (memory + registers) / 2e3;
+    CHECK(fabs(fold.cost[RSR_REGIME_DECODE].compute_us - pass_us) < 1e-9 * pass_us);
+    const double fetch_us = (8 * memory + 4 * registers) / 5.2e3; /* once a batch of 128 */
+    const double token_us = pass_us / 16 + fetch_us / 128;
+    CHECK(fabs(fold.cost[RSR_REGIME_PREFILL].compute_us - token_us) < 1e-9 * token_us);
+    teardown(&f);
+}
+
+/* A scale of a group takes 6 instructions in binary16 and 3 in binary32, of every vector of rows. */
+static void test_group_scale_cost(void) {
+    struct fixture f;
+    setup(&f);
+    const struct rsr_spec spec = load_spec(&f, "avx512");
+    const struct rsr_stats stats = {.rows = 640, .cols = 2560, .k = 4};
+    struct rsrc_plan_input input = {.alphabet = RSR_TERNARY,
+                                    .input = RSR_INPUT_F32,
+                                    .group_cols = 128,
+                                    .stats = &stats,
+                                    .spec = &spec};
+    double us[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        struct rsrc_choice choice;
+        input.scale_bytes = i == 0 ? 2 : 4;
+        CHECK(rsrc_cost_lut_f32(&f.arena, &input, &choice));
+        us[i] = choice.cost[RSR_REGIME_DECODE].compute_us;
+    }
+    /* 20 groups, 40 vectors of 16 rows */
+    CHECK(fabs((us[0] - us[1]) * spec.vector_gips * 1e3 - 20 * 40 * 3) < 1e-6);
+    teardown(&f);
+}
+
 /* The times of up and down of 2560 x 6912 in cost_listed.c, measured on a core that reads 12.0 GB/s. At
  * 10 % active a quarter of them, or two fifths, is what runs read beyond their end. */
 static void test_listed_times(void) {
@@ -741,6 +795,8 @@ int main(void) {
     test_text();
     test_bad_text();
     test_lists();
+    test_fold_numbers();
+    test_group_scale_cost();
     test_listed_times();
     return CHECK_EXIT();
 }

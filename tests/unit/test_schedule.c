@@ -134,6 +134,11 @@ static void check_lists(struct rsrc_diag *diag, struct rsrc_arena *arena,
         n_rows += step->ops[i].kind == RSR_OP_LIST_ROWS;
         n_cols += step->ops[i].kind == RSR_OP_LIST_COLS;
     }
+    for (uint32_t b = 0; b < step->n_buffers; b++) { /* there is room behind the activations */
+        const struct rsr_buffer *buffer = &step->buffers[b];
+        if (strcmp(buffer->name, "act") == 0 || strcmp(buffer->name, "h_act") == 0)
+            CHECK_INT(buffer->row_bytes, rsr_list_layout(buffer->cols, graph->hyper.ffn).row_bytes);
+    }
     CHECK_INT(n_rows, N_BLOCKS);
     CHECK_INT(n_cols, N_BLOCKS);
     damage(diag, arena, graph, &kernels, step);
