@@ -66,6 +66,9 @@ static void test_penalty(void) {
     s.repeat_window = 1;
     const uint32_t older[] = {0, 7};
     CHECK_INT(sample(&s, logits, older, 2), 0); /* outside the window */
+    const uint32_t oldest[] = {7, 0, 7};
+    s.repeat_window = 2;
+    CHECK_INT(sample(&s, logits, oldest, 3), 1); /* the first one inside */
     const uint32_t twice[] = {0, 0};
     s.repeat_penalty = 1.4f;
     s.repeat_window = 64;
