@@ -407,8 +407,8 @@ static char *blocks_of_head(enum rsr_dtype dtype, void (*fill)(uint64_t *), char
     return blocks;
 }
 
-/* Most of a head with a margin stays unread, and less than a plane is read twice: of the best token, of those
- * that min-p leaves, alone and where top-k would leave more. */
+/* Most of a head with a margin stays unread, and less than a plane is read twice: of the best
+ * token, of those that min-p leaves, alone and where top-k would leave more. */
 static void test_reads_little(char *blocks) {
     rsr_sampling s[3] = {RSR_SAMPLING_INIT, RSR_SAMPLING_INIT, RSR_SAMPLING_INIT};
     s[1].temperature = s[2].temperature = 0.2f;

@@ -682,8 +682,8 @@ static int is_certified(rsr_louver *index, const float *q) {
     return n_certified == 0 ? 0 : n_certified == n_rules ? 1 : -1;
 }
 
-/* Keys, values and query have `size`[i] in every dimension; of keys the second half of it is negative
- * if products are to cancel. */
+/* Keys, values and query have `size`[i] in every dimension; of keys the second half of it is
+ * negative if products are to cancel. */
 static int is_certified_of(const float *size, bool cancel, float scale) {
     static float keys[N_FEW * DIM], values[N_FEW * DIM];
     float q[DIM];
@@ -718,8 +718,8 @@ static void test_overflows(void) {
     CHECK_INT(is_certified_of((const float[]){1.0f, 0x1.8p127f, 1.0f}, false, 0.0f), -1);
 }
 
-/* Of 6 keys of an open page, which an engine may have filled, the last one is written over. Its product is
- * below 0, those of the others are above. */
+/* Of 6 keys of an open page, which an engine may have filled, the last one is written over. Its
+ * product is below 0, those of the others are above. */
 static void check_written(bool is_key, float written, double threshold, uint32_t n_attended,
                           bool certified) {
     float rows[6 * DIM], q[DIM], out[DIM];

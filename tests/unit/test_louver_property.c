@@ -5,8 +5,8 @@
  * product, a real number, reaches the threshold: float64 decides where its error allows, else the
  * products are summed without rounding. Outputs are compared with attention in float64, and how
  * much was scanned, read and attended is reported by kind of data: an index that reads everything
- * misses nothing either. Where float32 overflows, whatever the rule, the error that is certified must be
- * infinite; where nothing comes near that, it must not be.
+ * misses nothing either. Where float32 overflows, whatever the rule, the error that is certified
+ * must be infinite; where nothing comes near that, it must not be.
  *
  *     test_louver_property [CHECKS [FIRST_SEED]]     at least so many (query, key) pairs
  *     test_louver_property --case "..."              one case, as a failure prints it
@@ -504,8 +504,8 @@ static double distance(const struct test_case *c, const struct head_query *q, co
     return sqrt(squares);
 }
 
-/* float32 scores of magnitude z are off by about z 2^-20, outputs by as much of the values, where these
- * are below 3.5. Above 1 there is nothing to compare. */
+/* float32 scores of magnitude z are off by about z 2^-20, outputs by as much of the values, where
+ * these are below 3.5. Above 1 there is nothing to compare. */
 static double rounding_of(const struct test_case *c, const struct head_query *q) {
     const double z = q->norm * largest_key / sqrt((double)c->dim);
     return 8.0 * sqrt((double)c->dim) * (1e-6 + z * 0x1p-20);

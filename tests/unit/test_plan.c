@@ -699,7 +699,8 @@ static void test_lists(void) {
     }
 }
 
-/* The terms of fold, counted by hand: what the tree saves in every block, and the return of cold code. */
+/* The terms of fold, counted by hand: what the tree saves in every block, and the return of cold
+ * code. */
 static void test_fold_numbers(void) {
     struct fixture f;
     setup(&f);
@@ -718,7 +719,8 @@ static void test_fold_numbers(void) {
         .alphabet = RSR_TERNARY, .stats = &stats, .fold_stats = &stats, .spec = &spec};
     struct rsrc_choice fold;
     CHECK(rsrc_cost_fold(&f.arena, &input, &fold));
-    /* 5 chunks of 235 terms; each adds 8000 - 13 * 160 times and widens 640 rows with 7 instructions. */
+    /* 5 chunks of 235 terms; each adds 8000 - 13 * 160 times and widens 640 rows with 7
+     * instructions. */
     const double registers = 5 * (8000 - 13 * 160 + 7 * 640), memory = 400000;
     CHECK_INT(fold.weight_bytes, (int64_t)(8 * memory + 4 * registers));
     const double pass_us = (memory + registers) / 2e3;
@@ -729,7 +731,7 @@ static void test_fold_numbers(void) {
     teardown(&f);
 }
 
-/* A scale of a group takes 6 instructions in binary16 and 3 in binary32, of every vector of rows. */
+/* A scale of a group takes 6 instructions in binary16 and 3 in binary32, of each vector of rows. */
 static void test_group_scale_cost(void) {
     struct fixture f;
     setup(&f);
@@ -752,8 +754,8 @@ static void test_group_scale_cost(void) {
     teardown(&f);
 }
 
-/* The times of up and down of 2560 x 6912 in cost_listed.c, measured on a core that reads 12.0 GB/s. At
- * 10 % active a quarter of them, or two fifths, is what runs read beyond their end. */
+/* The times of up and down of 2560 x 6912 in cost_listed.c, measured on a core that reads 12.0
+ * GB/s. At 10 % active a quarter of them, or two fifths, is what runs read beyond their end. */
 static void test_listed_times(void) {
     static const double active[] = {0.1, 0.2, 0.3, 0.4, 0.6, 1.0};
     static const struct {

@@ -98,8 +98,8 @@ static void test_filters(void) {
         s.top_p = nuclei[i].top_p;
         CHECK_INT(drawn_set(&s, logits), nuclei[i].set);
     }
-    /* Where the first tokens hold top_p exactly, those that follow go; where the weight of a token is min_p
-     * of the largest, it stays. */
+    /* Where the first tokens hold top_p exactly, those that follow go; where the weight of a token
+     * is min_p of the largest, it stays. */
     const float halves[VOCAB] = {3, -INFINITY, 3, -1000, -1000, -1000, -1000, -1000};
     s.top_p = 0.5f;
     CHECK_INT(drawn_set(&s, halves), 0x01);

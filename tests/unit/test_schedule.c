@@ -144,8 +144,8 @@ static void check_lists(struct rsrc_diag *diag, struct rsrc_arena *arena,
     damage(diag, arena, graph, &kernels, step);
 }
 
-/* Buffers of many widths find places that no other live one has; floats, lists, and norms of layers' own make
- * more buffers than the models above have. */
+/* Buffers of many widths find places that no other live one has; floats, lists, and norms of
+ * layers' own make more buffers than the models above have. */
 static void check_shapes(struct rsrc_diag *diag, struct rsrc_arena *arena) {
     uint32_t layer[N_BLOCKS * 7], prefill[N_BLOCKS * 7];
     uint64_t state = 20261123;

@@ -307,8 +307,8 @@ static void test_continued(void) {
     check_continued("llama3", "In", " the lord", " the lord");
 }
 
-/* A decoder that strips two spaces may take one of each of two tokens, and no more of those that follow
- * them. <0x+5> is the byte 5, as the library's parser of numbers has it. */
+/* A decoder that strips two spaces may take one of each of two tokens, and no more of those that
+ * follow them. <0x+5> is the byte 5, as the library's parser of numbers has it. */
 static void test_decoders(void) {
     json_t *root = load_json(FIXTURES, "llama2", ".tokenizer.json");
     json_t *decoders = json_object_get(json_object_get(root, "decoder"), "decoders");
@@ -457,8 +457,8 @@ static rsr_status list_piece(void *user, const char *piece, size_t n_bytes, rsr_
     return RSR_OK;
 }
 
-/* What the library's split() makes of matches side by side, by behavior, and of an inverted pattern:
- * matches then are gaps, and gaps matches. */
+/* What the library's split() makes of matches side by side, by behavior, and of an inverted
+ * pattern: matches then are gaps, and gaps matches. */
 static void test_splits(void) {
     enum { ISOLATED, REMOVED, PREVIOUS, NEXT, CONTIGUOUS };
     static const struct {

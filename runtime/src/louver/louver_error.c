@@ -172,10 +172,10 @@ static double storage_error(const struct louver_pass *pass, const struct louver_
 
 /* ---- What a head got ---- */
 
-/* Whether every score was a finite number. The output does not tell: a sum that overflows to -infinity
- * gives a key no weight, even if its product is the largest of all. No part of the sum exceeds |q| |k|, but
- * for roundings of 2^-18, whatever its order; the scale may be above 1. (A key that is not finite counts here:
- * its product has no bound, so no rule leaves out all such keys.) */
+/* Whether every score was a finite number. The output does not tell: a sum that overflows to
+ * -infinity gives a key no weight, even if its product is the largest of all. No part of the sum
+ * exceeds |q| |k|, but for roundings of 2^-18, whatever its order; the scale may be above 1. (A key
+ * that is not finite counts here: its product has no bound, so some such key is attended to.) */
 static bool scores_fit(const struct louver_pass *pass, const struct louver_head_state *state,
                        double key_norm) {
     const double largest = state->sketch.norm * key_norm * (1.0 + 0x1p-17);
