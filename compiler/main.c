@@ -6,7 +6,7 @@
 
 #include "base/mapped_file.h"
 #include "base/process.h"
-#include "driver.h"
+#include "driver/driver.h"
 #include "options.h"
 #include "spec/spec.h"
 

@@ -41,7 +41,7 @@ struct option {
 
 static const struct word KINDS[] = {
 #define RSRC_KIND(id, name, suffix, is_text, pass, unit) {name, RSRC_EMIT_##id},
-#include "kinds.def"
+#include "driver/kinds.def"
 #undef RSRC_KIND
 };
 static const struct word INPUTS[] = {{"i8", RSRC_INPUTS_I8}, {"f32", RSRC_INPUTS_F32}};

@@ -11,7 +11,7 @@ ALLOWED = {("compiler/spec/spec.c", "emit/llvm/host_cpu.h")}
 # The runtime's own code, but for measurements: the sketch of a head is made by what reads it, patterns of a
 # tokenizer are tried by what will match them, and both count CPUs.
 ALLOWED_OF_RUNTIME = {("compiler/model/head_sketch.c", "sketch/sketch.h"),
-                      ("compiler/reader/tokenizer_text.c", "pretokenize.h"), ("compiler/driver_setup.c", "cpu.h")}
+                      ("compiler/reader/tokenizer_text.c", "pretokenize.h"), ("compiler/driver/set_up.c", "cpu.h")}
 root = pathlib.Path(sys.argv[1])
 errors = []
 n_includes = 0

@@ -27,14 +27,14 @@ for name in re.findall(r"`(?:rsrc )?(--?[a-zA-Z][\w-]*)", text):
 
 # [PASS_READ] = {.name = "read", ...}; in the picture "─ read ─>", or at the beginning of a layer's
 # line.
-passes = re.findall(r'\[PASS_\w+\] = \{\.name = "(\w+)"', (compiler / "driver.c").read_text())
+passes = re.findall(r'\[PASS_\w+\] = \{\.name = "(\w+)"', (compiler / "driver/compile.c").read_text())
 picture = text[:text.index("`ir.h`")]
 drawn = re.findall(r"(?:─ |│ |  )(\w+)(?: ─>|    +\w)", picture)
-layer_passes = re.findall(r'\{\.name = "(\w+)",[^}]*\.run_(?:layer|in_order)', (compiler / "driver.c").read_text())
+layer_passes = re.findall(r'\{\.name = "(\w+)",[^}]*\.run_(?:layer|in_order)', (compiler / "driver/compile.c").read_text())
 if [name for name in drawn if name in layer_passes] != layer_passes:
-    errors.append(f"the picture has the layer passes {drawn}, driver.c {layer_passes}")
+    errors.append(f"the picture has the layer passes {drawn}, driver/compile.c {layer_passes}")
 if sorted(drawn) != sorted(passes):
-    errors.append(f"the picture has the passes {sorted(drawn)}, driver.c {sorted(passes)}")
+    errors.append(f"the picture has the passes {sorted(drawn)}, driver/compile.c {sorted(passes)}")
 
 for folder in sorted(path for path in compiler.iterdir() if path.is_dir() and path.name != "include"):
     if f"| `{folder.name}/` |" not in text:

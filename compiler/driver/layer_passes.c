@@ -1,10 +1,10 @@
-/* driver_layers.c - the passes that one layer goes through by itself, from its weights to its
+/* layer_passes.c - the passes that one layer goes through by itself, from its weights to its
  * kernels.
  *
- * All that they make is in the layer's own arena. driver_pool.c runs them, driver_emit.c takes the
+ * All that they make is in the layer's own arena. layer_pool.c runs them, layer_emit.c takes the
  * results.
  */
-#include "driver.h"
+#include "driver/driver.h"
 #include "layout/dot_layout.h"
 #include "lower/lower.h"
 #include "model/dead_channels.h"

@@ -1,30 +1,30 @@
 /* driver.h - one compilation: what the passes share, and the state of the layer being compiled.
  *
  * The way of the data:
- *   driver.c          the table of passes and the order in which they run
- *   driver_setup.c    options to a compilation: passes, targets, variants, tools
- *   driver_read.c     the input to items: layers or matrices
- *   driver_turns.c    several threads that hand on what they made in order
- *   driver_pool.c     layers in parallel, their results in order
- *   driver_tune.c     --tune: variants run and timed
- *   driver_layers.c   a layer by itself: decoded, reduced, analysed, planned, lowered
- *   driver_emit.c     what a layer has become, to the outputs
- *   driver_units.c    kernels to the units of back ends
- *   driver_cache.c    machine code that an earlier compilation has made
- *   driver_weights.c  packed weights to an object or a file
- *   driver_schedule.c the steps of a forward pass
- *   driver_head.c     the sketch of the head: whether there is one, and its blocks
- *   driver_module.c   the tables of a module, compiling and linking it
- *   driver_matrices.c the functions and the header of a library of matrices
- *   driver_report.c   what was done and why
+ *   compile.c           the table of passes and the order in which they run
+ *   set_up.c            options to a compilation: passes, targets, variants, tools
+ *   read_input.c        the input to items: layers or matrices
+ *   turns.c             several threads that hand on what they made in order
+ *   layer_pool.c        layers in parallel, their results in order
+ *   tuner.c             --tune: variants run and timed
+ *   layer_passes.c      a layer by itself: decoded, reduced, analysed, planned, lowered
+ *   layer_emit.c        what a layer has become, to the outputs
+ *   unit_writers.c      kernels to the units of back ends
+ *   code_cache.c        machine code that an earlier compilation has made
+ *   weights_writer.c    packed weights to an object or a file
+ *   module_steps.c      the steps of a forward pass
+ *   head_blocks.c       the sketch of the head: whether there is one, and its blocks
+ *   module_link.c       the tables of a module, compiling and linking it
+ *   matrix_library.c    the functions and the header of a library of matrices
+ *   write_report.c      what was done and why
  * Other ways:
- *   driver_texts.c    compilations that start from a plan, a step or kernels as text
- *   driver_gpu.c      compilations for a GPU
- *   driver_info.c     --info: no compilation, but a look at all that it would be made of
+ *   text_forms.c        compilations that start from a plan, a step or kernels as text
+ *   layer_gpu.c         compilations for a GPU
+ *   survey.c            --info: no compilation, but a look at all that it would be made of
  * Files:
- *   driver_output.c   where results go: names, text sinks, directories; all or nothing
- *   driver_paths.c    what is read and written: no two outputs of one name, none over an input
- *   driver_deps.c     the dependency file of -MD
+ *   outputs.c           where results go: names, text sinks, directories; all or nothing
+ *   output_paths.c      what is read and written: no two outputs of one name, none over an input
+ *   dependency_file.c   the dependency file of -MD
  */
 #ifndef RSRC_DRIVER_H
 #define RSRC_DRIVER_H
@@ -84,7 +84,7 @@ struct rsrc_kind {
 
 enum {
 #define RSRC_KIND(id, name, suffix, is_text, pass, unit) RSRC_KIND_##id,
-#include "kinds.def"
+#include "driver/kinds.def"
 #undef RSRC_KIND
     RSRC_KIND_COUNT
 };
@@ -215,7 +215,7 @@ struct rsrc_compilation {
     struct rsrc_cache cache;
     struct rsrc_times times;
     struct rsrc_spawn_usage cc_usage, ld_usage;
-    struct rsrc_paths kept; /* by all outputs; driver_paths.c */
+    struct rsrc_paths kept; /* by all outputs; output_paths.c */
     struct rsrc_output_name outputs[RSRC_MAX_OUTPUTS];
     uint32_t n_outputs;
     struct rsrc_sink dependency_sink;
@@ -281,10 +281,10 @@ extern const struct rsrc_pass rsrc_passes[PASS_COUNT];
 void rsrc_show_progress(const struct rsrc_compilation *c, const char *what, uint32_t done,
                         uint32_t total);
 
-/* driver_setup.c */
+/* set_up.c */
 RSRC_NODISCARD enum rsrc_status rsrc_set_up(struct rsrc_compilation *c);
 
-/* driver_read.c */
+/* read_input.c */
 enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);
 enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c);
@@ -293,17 +293,17 @@ void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
  * budgets. */
 RSRC_NODISCARD enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
 
-/* driver_head.c */
+/* head_blocks.c */
 /* After the graph: chooses a sketch of the head, or refuses what --head-sketch asks for. */
 RSRC_NODISCARD enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c);
 /* Its centre and, as they are made, its blocks; nothing where there is none. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c,
                                                       struct rsr_module_sketch *out);
 
-/* driver_pool.c */
+/* layer_pool.c */
 RSRC_NODISCARD enum rsrc_status rsrc_run_layers(struct rsrc_compilation *c);
 
-/* driver_layers.c */
+/* layer_passes.c */
 /* Kernels of the layer for a target: one a regime, or one for both. */
 uint32_t rsrc_n_kernels(const struct rsrc_layer_state *state, uint32_t target);
 struct rsr_lowered *rsrc_lowered_of(const struct rsrc_layer_state *state, uint32_t target,
@@ -327,7 +327,7 @@ void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out
 void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_kernel(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 
-/* driver_tune.c */
+/* tuner.c */
 /* What the planner asks for times, on behalf of a layer. */
 struct rsrc_layer_timer {
     struct rsrc_layer_state *state;
@@ -344,7 +344,7 @@ void rsrc_end_work(struct rsrc_compilation *c);
 void rsrc_init_timer(struct rsrc_layer_timer *timer, struct rsrc_layer_state *state,
                      uint32_t target);
 
-/* driver_emit.c */
+/* layer_emit.c */
 /* Assembles the bodies of kernels, where units call them. */
 enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state);
 /* In order: adds the layer's kernels and weights to the outputs. */
@@ -356,7 +356,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_layer_write(struct rsrc_layer_state *state)
 uint64_t rsrc_weight_bytes_of(const struct rsrc_layer_state *state, uint32_t target,
                               uint32_t regime);
 
-/* driver_info.c */
+/* survey.c */
 /* Whether --info is all that is asked for. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_info(struct rsrc_compilation *c);
 /* Looks at every layer, unless reading the input has failed, and prints. Fails if anything is
@@ -365,17 +365,17 @@ RSRC_NODISCARD enum rsrc_status rsrc_run_info(struct rsrc_compilation *c, enum r
 /* Any thread: what is to be told of a layer that has run through the passes, as far as it came. */
 void rsrc_survey_layer(struct rsrc_layer_state *state, enum rsrc_status status);
 
-/* driver_schedule.c */
+/* module_steps.c */
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
 void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
 
-/* driver_report.c */
+/* write_report.c */
 /* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is
  * none. */
 const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
-/* driver_output.c */
+/* outputs.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c);
 /* In messages, `option` asks for it and `naming` names its place. */
 RSRC_NODISCARD enum rsrc_status rsrc_sink_open(struct rsrc_compilation *c, const char *option,
@@ -407,7 +407,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c);
 /* After a failure, and as the last step of every compilation. */
 void rsrc_abandon_outputs(struct rsrc_compilation *c);
 
-/* driver_paths.c */
+/* output_paths.c */
 void rsrc_add_path(struct rsrc_paths *list, const char *path);
 /* What the outputs are made of: the checkpoint's files, the targets' descriptions. */
 void rsrc_list_inputs(struct rsrc_compilation *c, struct rsrc_paths *list);
@@ -418,11 +418,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_output(struct rsrc_compilation *c, co
 RSRC_NODISCARD enum rsrc_status rsrc_claim_output(struct rsrc_compilation *c, const char *option,
                                                   const char *path);
 
-/* driver_deps.c */
+/* dependency_file.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c);
 
-/* driver_texts.c */
+/* text_forms.c */
 /* Is the input the text of a plan, a step or kernels? */
 bool rsrc_starts_from_text(const struct rsrc_compilation *c);
 /* Whether what is asked for can be made from it. */
@@ -430,7 +430,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_text_start(struct rsrc_compilation *c
 /* From reading the text to committed outputs. */
 RSRC_NODISCARD enum rsrc_status rsrc_run_text(struct rsrc_compilation *c);
 
-/* driver_units.c */
+/* unit_writers.c */
 /* Whether --backend names one. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_backend(struct rsrc_compilation *c);
 /* Back ends that make a kind, the preferred one first; how many. */
@@ -455,7 +455,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_compile_c_units(struct rsrc_compilation *c,
                                                      struct rsrc_unit_writer *writer);
 void rsrc_abandon_units(struct rsrc_compilation *c);
 
-/* driver_cache.c */
+/* code_cache.c */
 struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_compilation *c,
                                            const struct rsr_spec *spec,
                                            const struct rsrc_buffer *text);
@@ -473,7 +473,7 @@ void rsrc_add_to_unit_key(const struct rsrc_compilation *c, const struct rsr_ker
 RSRC_NODISCARD enum rsrc_status rsrc_compile_cached(struct rsrc_compilation *c, const char *dir,
                                                     const char *const *names, uint32_t n_names);
 
-/* driver_weights.c */
+/* weights_writer.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_raw_weights(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_open_weights_object(struct rsrc_compilation *c);
 /* Stores a blob once, by its hash; *symbol is the section that has its bytes, NULL if it is
@@ -491,7 +491,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_write_section(struct rsrc_compilation *c, c
 RSRC_NODISCARD enum rsrc_status rsrc_close_weights(struct rsrc_compilation *c);
 void rsrc_abandon_weights(struct rsrc_compilation *c);
 
-/* driver_module.c */
+/* module_link.c */
 RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path);
 /* Writes norms, embedding, head, tokenizer and model.c, closes the units and the weights, and
  * links. */
@@ -503,7 +503,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_write_c(struct rsrc_compilation *c, const char *name,
                                              const struct rsrc_buffer *text);
 
-/* driver_matrices.c */
+/* matrix_library.c */
 /* Items of n tensors or (NULL) of n indexes: one for each type of vectors that is asked for. */
 struct rsr_named_index;
 void rsrc_add_matrices(struct rsrc_compilation *c, const struct rsr_tensor *tensors,
@@ -513,7 +513,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c);
 const char *rsrc_header_path(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c);
 
-/* driver_gpu.c */
+/* layer_gpu.c */
 bool rsrc_is_gpu(const struct rsrc_compilation *c);
 /* Whether the target can be asked for what the options ask. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_machine(struct rsrc_compilation *c);

@@ -1,5 +1,5 @@
-/* driver_turns.c - items made by several threads at once and handed on in order. */
-#include "driver_turns.h"
+/* turns.c - items made by several threads at once and handed on in order. */
+#include "driver/turns.h"
 
 bool rsrc_take_item(struct rsrc_turns *turns, uint32_t *item) {
     pthread_mutex_lock(&turns->lock);

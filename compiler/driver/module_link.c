@@ -1,11 +1,11 @@
-/* driver_module.c - the rest of a module besides kernels: its tables and tensors, compiling,
+/* module_link.c - the rest of a module besides kernels: its tables and tensors, compiling,
  * linking. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 #include "emit/template.h"
 #include "model/graph.h"
 #include "model/ternary.h"
@@ -44,10 +44,11 @@ static void warn_without_tokenizer(struct rsrc_compilation *c) {
         checkpoint->tokenizer.is_unread)
         return;
     const struct rsrc_place place = {.file = checkpoint->path};
-    rsrc_warning(c->diag, "tokenizer-missing", &place,
-                 "put the model's tokenizer.json beside its config.json, or give a GGUF file with a "
-                 "tokenizer",
-                 "has no tokenizer: the module takes token ids alone, and rsr-run needs text");
+    rsrc_warning(
+        c->diag, "tokenizer-missing", &place,
+        "put the model's tokenizer.json beside its config.json, or give a GGUF file with a "
+        "tokenizer",
+        "has no tokenizer: the module takes token ids alone, and rsr-run needs text");
 }
 
 enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
@@ -265,19 +266,18 @@ enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
         if (!links(c, LINKED[i].kind))
             continue;
         rsrc_show_progress(c, "modules linked", 0, 1);
-        const struct rsrc_link_input input = {
-            .dir = dir,
-            .objects = objects,
-            .n_objects = units->n_files + 1,
-            .aliases = units->aliases,
-            .n_aliases = units->n_aliases,
-            .exports = c->exports,
-            .n_exports = c->n_exports,
-            .triple = c->specs[0].triple,
-            .output_dir = c->link_dir,
-            .output = LINKED[i].name,
-            .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
-            .relocatable = LINKED[i].kind == RSRC_EMIT_OBJ};
+        const struct rsrc_link_input input = {.dir = dir,
+                                              .objects = objects,
+                                              .n_objects = units->n_files + 1,
+                                              .aliases = units->aliases,
+                                              .n_aliases = units->n_aliases,
+                                              .exports = c->exports,
+                                              .n_exports = c->n_exports,
+                                              .triple = c->specs[0].triple,
+                                              .output_dir = c->link_dir,
+                                              .output = LINKED[i].name,
+                                              .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
+                                              .relocatable = LINKED[i].kind == RSRC_EMIT_OBJ};
         if (rsrc_link(c->diag, &c->arena, &c->toolchain, &input) != RSRC_OK)
             return RSRC_FAILED;
     }

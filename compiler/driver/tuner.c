@@ -1,4 +1,4 @@
-/* driver_tune.c - --tune: what variants take on this machine, by running them.
+/* tuner.c - --tune: what variants take on this machine, by running them.
  *
  * The planner asks for the time of a candidate (struct rsrc_plan_timer). The first layer of a shape
  * has its candidates lowered, compiled, loaded and timed; what that gave holds for every layer of
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/text_scan.h"
-#include "driver.h"
+#include "driver/driver.h"
 #include "lower/lower.h"
 #include "measure/load_kernel.h"
 #include "measure/measure.h"

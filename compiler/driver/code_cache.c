@@ -1,4 +1,4 @@
-/* driver_cache.c - what of a compilation the cache keeps, and what decides it.
+/* code_cache.c - what of a compilation the cache keeps, and what decides it.
  *
  *   assembled bodies    the assembly text, the target
  *   objects of LLVM     the text of every kernel in the unit, names, level, target
@@ -11,7 +11,7 @@
  */
 #include <string.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 #include "lower/lower.h"
 #include "spec/spec.h"
 

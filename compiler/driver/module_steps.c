@@ -1,6 +1,6 @@
-/* driver_schedule.c - the steps of a forward pass: one table of them a target, over its kernels by
+/* module_steps.c - the steps of a forward pass: one table of them a target, over its kernels by
  * number. */
-#include "driver.h"
+#include "driver/driver.h"
 #include "model/graph.h"
 
 /* What --layers leaves out has no plan; its layer keeps one number, and nothing is linked. */

@@ -1,4 +1,4 @@
-/* driver_units.c - kernels to the units of back ends.
+/* unit_writers.c - kernels to the units of back ends.
  *
  * Kernels come one by one, in the order of the layers. Each goes into a unit of every writer: the
  * module's own, and one for each kind that --emit asks for. A writer has its makers, the preferred
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/spawn.h"
-#include "driver.h"
+#include "driver/driver.h"
 #include "emit/c/emit_c.h"
 #include "emit/llvm/emit_llvm.h"
 

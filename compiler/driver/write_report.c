@@ -1,7 +1,7 @@
-/* driver_report.c - the reports that --report and --emit=report ask for. */
+/* write_report.c - the reports that --report and --emit=report ask for. */
 #include <string.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 
 /* What full logits read of a matrix of floats; 0 where there is none. */
 static uint64_t dense_head_bytes(const struct rsr_graph *graph) {

@@ -1,4 +1,4 @@
-/* driver_deps.c - the make-style dependency file of -MD: every output needs every file that was
+/* dependency_file.c - the make-style dependency file of -MD: every output needs every file that was
  * read.
  *
  * Each file read gets an empty rule of its own, so that make goes on when one is removed.
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 
 static int compare_paths(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);

@@ -1,12 +1,12 @@
-/* driver_pool.c - layers in parallel, their results in order.
+/* layer_pool.c - layers in parallel, their results in order.
  *
  * A worker takes the next item, runs its passes in a private arena, then waits for its turn to
  * emit: results and diagnostics are written in item order whatever finished first, and what follows
  * a failed layer is dropped, so all output is the same at any -j. No more layers are in memory than
  * there are workers. With --info no layer is dropped, and none written.
  */
-#include "driver.h"
-#include "driver_turns.h"
+#include "driver/driver.h"
+#include "driver/turns.h"
 #include "model/dead_channels.h"
 
 struct pool {

@@ -1,4 +1,4 @@
-/* driver_info.c - rsrc --info: what a checkpoint is, what would be refused, and what would become
+/* survey.c - rsrc --info: what a checkpoint is, what would be refused, and what would become
  * of it.
  *
  * Every layer runs through the passes up to lowering, and nothing is written. Unlike a compilation
@@ -11,7 +11,7 @@
 #include "base/suffix.h"
 #include "base/hash.h"
 #include "base/round.h"
-#include "driver.h"
+#include "driver/driver.h"
 #include "model/graph.h"
 #include "model/tensor_data.h"
 #include "plan/plan_gpu.h"

@@ -1,4 +1,4 @@
-/* driver_texts.c - compilations that start from the text form of a plan, a step or kernels.
+/* text_forms.c - compilations that start from the text form of a plan, a step or kernels.
  *
  * Neither holds weights. Plans and steps are read, checked and printed; kernels can also become
  * code.
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 #include "lower/lower.h"
 
 /* ---- what may follow ------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* driver_paths.c - what a compilation reads and writes, by name: no two outputs share one, and none
+/* output_paths.c - what a compilation reads and writes, by name: no two outputs share one, and none
  * replaces what is read.
  *
  * Outputs are renamed to their place, so two of them are one where they have the same name in the
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 
 /* ---- lists of paths -------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* driver_output.c - where results go: names, text sinks, directories.
+/* outputs.c - where results go: names, text sinks, directories.
  *
  * Everything is written under a temporary name and renamed by rsrc_commit_outputs() when the whole
  * compilation has succeeded, so a failure leaves nothing behind.
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 
 /* ---- sinks ----------------------------------------------------------------------------------- */
 
@@ -87,7 +87,7 @@ const struct rsrc_kind rsrc_kinds[RSRC_KIND_COUNT] = {
 #define RSR_UNIT_NONE RSR_UNIT_KIND_COUNT
 #define RSRC_KIND(id, name, suffix, is_text, pass, unit)                                           \
     [RSRC_KIND_##id] = {RSRC_EMIT_##id, name, suffix, is_text, PASS_##pass, RSR_UNIT_##unit},
-#include "kinds.def"
+#include "driver/kinds.def"
 #undef RSRC_KIND
 #undef RSR_UNIT_NONE
 };

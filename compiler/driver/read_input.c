@@ -1,11 +1,11 @@
-/* driver_read.c - the input to items: a checkpoint and the graph of its layers, a file of matrices,
+/* read_input.c - the input to items: a checkpoint and the graph of its layers, a file of matrices,
  * or the text of segment indexes. What --layers leaves out goes here.
  */
 #include <regex.h>
 #include <string.h>
 
 #include "base/mapped_file.h"
-#include "driver.h"
+#include "driver/driver.h"
 #include "model/gguf_blocks.h"
 #include "model/graph.h"
 #include "reader/checkpoint.h"

@@ -1,4 +1,4 @@
-/* driver_weights.c - packed weights: to an object for the linker, or to a file with an assembler
+/* weights_writer.c - packed weights: to an object for the linker, or to a file with an assembler
  * stub.
  *
  * Equal blobs are stored once, found by their hashes.
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "driver.h"
+#include "driver/driver.h"
 
 enum rsrc_status rsrc_open_raw_weights(struct rsrc_compilation *c) {
     const char *path = rsrc_arena_printf(&c->arena, "%s/model.weights", c->out_dir.temporary);

@@ -1,9 +1,9 @@
-/* driver.c - the table of passes, and one compilation from options to exit code.
+/* compile.c - the table of passes, and one compilation from options to exit code.
  *
  * Model passes before the first layer pass run first; then every layer runs through the layer
- * passes (driver_pool.c); then the remaining model passes run in the table's order.
+ * passes (layer_pool.c); then the remaining model passes run in the table's order.
  */
-#include "driver.h"
+#include "driver/driver.h"
 
 #include <stdlib.h>
 

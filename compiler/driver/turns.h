@@ -1,4 +1,4 @@
-/* driver_turns.h - items made by several threads at once and handed on in order. */
+/* turns.h - items made by several threads at once and handed on in order. */
 #ifndef RSRC_DRIVER_TURNS_H
 #define RSRC_DRIVER_TURNS_H
 

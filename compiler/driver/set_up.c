@@ -1,9 +1,9 @@
-/* driver_setup.c - options to a compilation: which passes run, for which targets, with what
+/* set_up.c - options to a compilation: which passes run, for which targets, with what
  * tools. */
 #include <string.h>
 
 #include "cpu.h"
-#include "driver.h"
+#include "driver/driver.h"
 #include "model/graph.h"
 #include "spec/spec.h"
 
@@ -195,7 +195,7 @@ static enum rsrc_status check_roles(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
-/* Of a CPU; those of a GPU are others (driver_gpu.c). */
+/* Of a CPU; those of a GPU are others (layer_gpu.c). */
 static enum rsrc_status set_variants(struct rsrc_compilation *c) {
     struct rsrc_plan_options *plan = &c->plan_options;
     plan->k = c->options->rsr_k;

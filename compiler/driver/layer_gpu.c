@@ -1,4 +1,4 @@
-/* driver_gpu.c - a compilation for a GPU: every layer is decoded, planned and packed, then its
+/* layer_gpu.c - a compilation for a GPU: every layer is decoded, planned and packed, then its
  * kernels go to PTX or a cubin.
  *
  * One file has the kernels of all layers. A directory has three files a layer: the kernel, and as
@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 #include "emit/ptx/emit_ptx.h"
 #include "lower/pack_gpu.h"
 #include "model/graph.h"

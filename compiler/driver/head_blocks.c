@@ -1,9 +1,9 @@
-/* driver_head.c - the sketch of the head: whether there is one, and its blocks, made in parallel
+/* head_blocks.c - the sketch of the head: whether there is one, and its blocks, made in parallel
  * and written in order, a few at a time.
  */
 #include "base/round.h"
-#include "driver.h"
-#include "driver_turns.h"
+#include "driver/driver.h"
+#include "driver/turns.h"
 #include "model/head_sketch.h"
 
 /* ---- the plan -------------------------------------------------------------------------------- */

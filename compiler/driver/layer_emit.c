@@ -1,9 +1,9 @@
-/* driver_emit.c - what a layer has become, to the outputs: text forms, kernels, weights, its row of
+/* layer_emit.c - what a layer has become, to the outputs: text forms, kernels, weights, its row of
  * reports.
  *
  * Assembling its bodies can be done in any order; everything else is in the order of the layers.
  */
-#include "driver.h"
+#include "driver/driver.h"
 #include "emit/asm/emit_asm.h"
 
 /* ---- bodies ---------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* driver_matrices.c - a file of matrices without a model: its items, and the library's functions.
+/* matrix_library.c - a file of matrices without a model: its items, and the library's functions.
  *
  * Functions are <stem>_<matrix>_<i8 or f32>, of the output's name and the tensor's. Both may be
  * anything: what stands between letters and digits becomes '_', long names are cut, and a name that
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "driver.h"
+#include "driver/driver.h"
 #include "emit/c/matrices_c.h"
 #include "rsr/segment.h"
 
