@@ -2,8 +2,8 @@
  * tools. */
 #include <string.h>
 
-#include "cpu.h"
 #include "driver/driver.h"
+#include "host/cpu.h"
 #include "model/graph.h"
 #include "spec/spec.h"
 

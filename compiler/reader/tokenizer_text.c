@@ -10,8 +10,8 @@
 
 #include "base/json.h"
 #include "base/round.h"
-#include "pretokenize.h"
 #include "reader/reader.h"
+#include "tokenizer/pretokenize.h"
 
 #define SLUG "tokenizer"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/round.h"
-#include "cpu.h"
+#include "host/cpu.h"
 #include "rsr_bench_attention_run.h"
 
 static const struct attention_index INDEX_KINDS[] = {

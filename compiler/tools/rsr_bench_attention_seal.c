@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
+#include "host/cpu.h"
 #include "rsr_bench_attention_run.h"
 
 #define WRITTEN_BYTES (UINT64_C(256) << 20)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
+#include "host/cpu.h"
 #include "rsr_bench_attention.h"
 #include "rsr_bench_gate.h"
 #include "sketch/sketch.h"

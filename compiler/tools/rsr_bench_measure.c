@@ -2,7 +2,7 @@
 #include <omp.h>
 #include <stdio.h>
 
-#include "cpu.h"
+#include "host/cpu.h"
 #include "rsr_bench.h"
 
 uint64_t bench_stream_bytes(const struct bench_options *options) {

@@ -1,6 +1,7 @@
 """Checks who may include whom: base <- diag <- ir.h <- layout <- stages <- measure <- driver; a stage includes no
 other stage, layout none, and measure nothing of the driver;
-runtime includes nothing of the compiler, which includes three headers of the runtime's sources; LLVM headers stay under emit/llvm."""
+runtime includes nothing of the compiler, its rooms only what ROOMS lets them; the compiler includes three headers of
+the runtime's sources; LLVM headers stay under emit/llvm."""
 import pathlib
 import re
 import sys
@@ -11,10 +12,42 @@ ALLOWED = {("compiler/spec/spec.c", "emit/llvm/host_cpu.h")}
 # The runtime's own code, but for measurements: the sketch of a head is made by what reads it, patterns of a
 # tokenizer are tried by what will match them, and both count CPUs.
 ALLOWED_OF_RUNTIME = {("compiler/model/head_sketch.c", "sketch/sketch.h"),
-                      ("compiler/reader/tokenizer_text.c", "pretokenize.h"), ("compiler/driver/set_up.c", "cpu.h")}
+                      ("compiler/reader/tokenizer_text.c", "tokenizer/pretokenize.h"), ("compiler/driver/set_up.c", "host/cpu.h")}
+# The rooms of runtime/src, from the bottom up, and what each may include: earlier rows, runtime.h (which includes
+# no room) and the public headers. Attention is a table that the engine declares and attention/ fills in.
+ROOMS = {
+    "host": "",
+    "ops": "host",
+    "sketch": "host",
+    "kv": "ops sketch",
+    "louver": "host ops sketch kv",
+    "sample": "",
+    "chat": "host",
+    "tokenizer": "host chat",
+    "engine": "host ops sketch kv louver sample",
+    "attention": "host engine",
+    "api": "host ops sketch tokenizer",
+}
 root = pathlib.Path(sys.argv[1])
 errors = []
 n_includes = 0
+
+
+def check_room(relative, include):
+    """A file of runtime/src: of a room of ROOMS, and what it includes of others."""
+    own = relative.parts[2] if len(relative.parts) > 3 else ""
+    other = include.split("/")[0] if (root / "runtime/src" / include).exists() and "/" in include else ""
+    if own not in ROOMS and str(relative) != "runtime/src/runtime.h":
+        errors.append(f"{relative}: no room of ROOMS")
+    elif ".." in include or other and other not in ROOMS.get(own, "").split():
+        errors.append(f"{relative} includes {include}, which ROOMS does not let it")
+
+
+rooms = list(ROOMS)
+errors += [f"ROOMS: {room} includes {other}, which is not below it" for room, others in ROOMS.items()
+           for other in others.split() if other not in rooms[:rooms.index(room)]]
+names = [path.name for path in root.glob("runtime/src/**/*.[ch]")]
+errors += [f"runtime/src: two files have the name {name}" for name in set(names) if names.count(name) > 1]
 for path in sorted(root.glob("compiler/**/*.[ch]")) + sorted(root.glob("runtime/**/*.[ch]")):
     relative = path.relative_to(root)
     part = relative.parts[1] if len(relative.parts) > 2 else ""
@@ -26,6 +59,8 @@ for path in sorted(root.glob("compiler/**/*.[ch]")) + sorted(root.glob("runtime/
         if relative.parts[0] == "runtime":
             if (root / "compiler" / include).exists() and "/" in include or include == "ir.h":
                 errors.append(f"{relative}: the runtime includes the compiler's {include}")
+            if relative.parts[1] == "src":
+                check_room(relative, include)
             continue
         if part != "tools" and (root / "runtime/src" / include).exists() and \
                 (str(relative), include) not in ALLOWED_OF_RUNTIME:

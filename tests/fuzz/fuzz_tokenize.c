@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "reader/checkpoint.h"
-#include "text.h"
-#include "tokenizer.h"
+#include "tokenizer/text.h"
+#include "tokenizer/tokenizer.h"
 
 struct subject {
     struct rsr_module module;

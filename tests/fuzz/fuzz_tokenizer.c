@@ -7,8 +7,8 @@
 
 #include "fuzz_target.h"
 #include "reader/reader.h"
-#include "text.h"
-#include "tokenizer.h"
+#include "tokenizer/text.h"
+#include "tokenizer/tokenizer.h"
 
 /* The part lies inside the section, aligned. */
 static const void *part(const struct rsr_tokenizer_header *header, uint64_t at, uint64_t n,

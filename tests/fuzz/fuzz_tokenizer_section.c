@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "fuzz_target.h"
-#include "text.h"
+#include "tokenizer/text.h"
 
 #define PATCH_BYTES 6
 

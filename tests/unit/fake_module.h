@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "host/cpu.h"
 #include "ops/ops.h"
 #include "runtime.h"
 

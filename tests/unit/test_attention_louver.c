@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "engine.h"
+#include "engine/engine.h"
 #include "fake_module.h"
 
 #define N_TOKENS 330u /* 5 full pages */

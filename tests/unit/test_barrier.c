@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "barrier.h"
 #include "check.h"
+#include "host/barrier.h"
 
 #define N_THREADS 3u
 #define N_PHASES 2000u

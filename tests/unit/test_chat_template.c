@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "text.h"
-#include "chat_template.h"
+#include "tokenizer/text.h"
+#include "chat/chat_template.h"
 
 static size_t read_messages(const json_t *conversation, rsr_message *messages) {
     size_t i;

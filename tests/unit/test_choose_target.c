@@ -2,9 +2,9 @@
  * included. */
 #include <string.h>
 
+#include "api/choose_target.h"
 #include "check.h"
-#include "choose_target.h"
-#include "cpu.h"
+#include "host/cpu.h"
 
 #define M(id) RSR_CPU_MASK(id)
 #define AVX512_BASE (M(AVX2) | M(AVX512F) | M(AVX512BW) | M(AVX512VL) | M(AVX512DQ) | M(AVX512VNNI))

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "host/cpu.h"
 
 /* What the program counts when it is started with `settings` (of env). */
 static uint32_t count_with(const char *program, const char *settings) {

@@ -8,8 +8,8 @@
 #include "gguf_file.h"
 #include "reader/gguf_tokenizer.h"
 #include "reader_check.h"
-#include "text.h"
-#include "tokenizer.h"
+#include "tokenizer/text.h"
+#include "tokenizer/tokenizer.h"
 
 static const struct rsrc_read_choices INT8 = {.activations = RSRC_ACTIVATIONS_INT8};
 

@@ -5,7 +5,7 @@
  * sketch.c leave one term out of the bounds, and the program succeeds if it then finds wrong
  * picks. */
 #include "fake_module.h"
-#include "sample.h"
+#include "sample/sample.h"
 #include "sketch/sketch.h"
 
 #if defined(RSR_HEAD_OMIT) || defined(RSR_SKETCH_OMIT)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "host/cpu.h"
 #include "louver/louver.h"
 
 #ifndef RSR_LOUVER_OMIT

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 
 #include "check.h"
-#include "engine.h"
+#include "engine/engine.h"
 #include "fake_module.h"
 
 static const struct rsr_hyper hyper = {.n_layers = 3, .n_kv_heads = 2, .head_dim = 12};

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "host/cpu.h"
 #include "louver/louver.h"
 
 /* ---- Refusals ---- */

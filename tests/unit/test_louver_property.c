@@ -20,7 +20,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "host/cpu.h"
 #include "louver/louver.h"
 
 #if defined(RSR_SKETCH_OMIT) || defined(RSR_LOUVER_OMIT)

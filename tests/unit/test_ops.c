@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "host/cpu.h"
 #include "ops/ops.h"
 
 #define N_LENGTHS 9

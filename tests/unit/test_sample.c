@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "sample.h"
+#include "sample/sample.h"
 
 #define VOCAB 8
 

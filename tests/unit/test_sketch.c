@@ -12,7 +12,7 @@
 #endif
 
 #include "check.h"
-#include "cpu.h"
+#include "host/cpu.h"
 #include "rsr_cpu_detect.h"
 #include "sketch/sketch.h"
 #include "sketch/sketch_round.h"

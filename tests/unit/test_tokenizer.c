@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "detokenize.h"
 #include "reader/checkpoint.h"
-#include "text.h"
-#include "tokenizer.h"
+#include "tokenizer/detokenize.h"
+#include "tokenizer/text.h"
+#include "tokenizer/tokenizer.h"
 
 #define FIXTURES TEST_SOURCE_DIR "/tests/tokenizer"
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
+#include "host/cpu.h"
 #include "louver.h"
 #include "runtime.h"
 

@@ -14,8 +14,8 @@
 #include <math.h>
 #include <stdatomic.h>
 
-#include "fetch_line.h"
-#include "kv_rows.h"
+#include "host/fetch_line.h"
+#include "kv/kv_rows.h"
 #include "ops/ops.h"
 #include "rsr_louver.h"
 #include "sketch/sketch.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "c_locale.h"
+#include "host/c_locale.h"
 #include "louver.h"
 #include "runtime.h"
 

@@ -9,7 +9,7 @@
  */
 #include <math.h>
 
-#include "fetch_line.h"
+#include "host/fetch_line.h"
 #include "ops_functions.h"
 
 /* Heads whose scores are kept at once. */

@@ -2,7 +2,7 @@
  * is said in ops.h. */
 #include <math.h>
 
-#include "fetch_line.h"
+#include "host/fetch_line.h"
 #include "ops_functions.h"
 
 /* ---- Storing ---- */

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "fetch_line.h"
+#include "host/fetch_line.h"
 #include "sketch_build.h"
 
 #define INLINE TARGET static inline __attribute__((always_inline))

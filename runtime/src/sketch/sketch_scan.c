@@ -1,7 +1,7 @@
 /* sketch_scan.c - scanning and refining in portable C, and the table of all kernels. */
 #include <string.h>
 
-#include "fetch_line.h"
+#include "host/fetch_line.h"
 #include "rsr_cpu_detect.h"
 #include "sketch_build.h"
 

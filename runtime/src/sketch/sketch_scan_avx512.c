@@ -3,7 +3,7 @@
  * to. */
 #include "sketch_scan.h"
 
-#include "fetch_line.h"
+#include "host/fetch_line.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

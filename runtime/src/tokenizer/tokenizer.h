@@ -9,9 +9,9 @@
 #define RSR_TOKENIZER_H
 
 #include "added_tokens.h"
+#include "host/utf8.h"
 #include "piece_table.h"
 #include "pretokenize.h"
-#include "utf8.h"
 
 struct rsr_encoder {
     const struct rsr_tokenizer_header *header;

@@ -7,8 +7,8 @@
 #ifndef RSR_CHAT_TEMPLATE_H
 #define RSR_CHAT_TEMPLATE_H
 
+#include "host/utf8.h"
 #include "runtime.h"
-#include "utf8.h"
 
 struct rsr_chat_template;
 

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 #include "rsr.h"
-#include "sample.h"
+#include "sample/sample.h"
 #include "sketch/sketch.h"
 
 struct rsr_engine;

@@ -11,7 +11,7 @@
  */
 #include <string.h>
 
-#include "engine.h"
+#include "engine/engine.h"
 
 /* A worker's scratch, as many rows as a run has query heads in one group. */
 struct attend_scratch {

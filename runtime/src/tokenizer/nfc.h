@@ -2,7 +2,7 @@
 #ifndef RSR_NFC_H
 #define RSR_NFC_H
 
-#include "utf8.h"
+#include "host/utf8.h"
 
 /* Whether text[0..n) may differ from its normal form; a cheap test that may say so needlessly. */
 bool rsr_nfc_may_change(const char *text, size_t n);

@@ -5,8 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "cpu.h"
 #include "engine.h"
+#include "host/cpu.h"
 
 #define DEFAULT_MAX_BATCH 128u
 #define LIMIT_THREADS 1024u

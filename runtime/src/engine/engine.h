@@ -6,14 +6,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "barrier.h"
 #include "head_sketch.h"
-#include "kvcache.h"
+#include "host/barrier.h"
+#include "host/worker_pool.h"
+#include "kv/kvcache.h"
 #include "louver/louver.h"
 #include "ops/ops.h"
 #include "runtime.h"
 #include "tile_share.h"
-#include "worker_pool.h"
 
 /* Consecutive tokens of one sequence inside a chunk. Attention reads a page once for all of
  * them. */

@@ -2,8 +2,8 @@
 #ifndef RSR_TEXT_H
 #define RSR_TEXT_H
 
+#include "host/utf8.h"
 #include "runtime.h"
-#include "utf8.h"
 
 struct rsr_encoder;       /* tokenizer.h */
 struct rsr_chat_template; /* chat_template.h */

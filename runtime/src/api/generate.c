@@ -6,8 +6,8 @@
  */
 #include <stdlib.h>
 
-#include "detokenize.h"
-#include "text.h"
+#include "tokenizer/detokenize.h"
+#include "tokenizer/text.h"
 
 struct generation {
     rsr_engine *engine;

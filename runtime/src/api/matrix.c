@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
+#include "host/cpu.h"
 
 #define GROUP_VECTORS 128u
 #define LINE_BYTES 64u

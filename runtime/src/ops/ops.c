@@ -1,5 +1,5 @@
 /* ops.c - finds the float operations of an instruction-set level. See ops/ops.h. */
-#include "ops/ops.h"
+#include "ops.h"
 
 extern const struct rsr_ops rsr_ops_table_generic;
 #if defined(__x86_64__)

@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "cpu.h"
 #include "engine.h"
 #include "head_sketch.h"
+#include "host/cpu.h"
 
 /* Top-k of a larger part of the vocabulary gains nothing from bounds. */
 #define LARGEST_PART 8u

@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/utf8.h"
 #include "pretokenize.h"
-#include "utf8.h"
 
 const char rsr_gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";

@@ -18,8 +18,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "cpu.h"
-#include "engine.h"
+#include "engine/engine.h"
+#include "host/cpu.h"
 
 /* One worker's call, and who answers it. */
 struct call {

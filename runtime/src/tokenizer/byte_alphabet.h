@@ -6,7 +6,7 @@
 #ifndef RSR_BYTE_ALPHABET_H
 #define RSR_BYTE_ALPHABET_H
 
-#include "utf8.h"
+#include "host/utf8.h"
 
 /* The byte of a character of the alphabet, or -1. */
 int rsr_alphabet_byte(uint32_t code);

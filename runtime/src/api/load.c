@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "choose_target.h"
-#include "cpu.h"
+#include "host/cpu.h"
 #include "module_check.h"
 #include "ops/ops.h"
 #include "sketch/sketch.h"

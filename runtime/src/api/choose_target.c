@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cpu.h"
+#include "host/cpu.h"
 #include "runtime.h"
 
 /* "avx512 needs avx512vnni; amx needs amx-tile" */

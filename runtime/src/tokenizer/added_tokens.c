@@ -9,7 +9,7 @@
 #include <utf8proc.h>
 
 #include "added_tokens.h"
-#include "utf8.h"
+#include "host/utf8.h"
 
 static int compare_tokens(const void *a, const void *b) {
     const struct rsr_added_token *x = a, *y = b;
