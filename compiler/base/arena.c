@@ -20,9 +20,9 @@ struct rsrc_arena_block {
 
 _Noreturn void rsrc_out_of_memory(size_t size_bytes) {
     rsrc_remove_temporaries();
-    fprintf(stderr, "%s: internal error: out of memory (%zu bytes wanted)\n", rsrc_program(),
-            size_bytes);
-    exit(70);
+    fprintf(stderr, "%s: error: out of memory, %zu bytes more were wanted; -j 1 takes the least\n",
+            rsrc_program(), size_bytes);
+    exit(1);
 }
 
 void rsrc_arena_init(struct rsrc_arena *arena) {

@@ -1,7 +1,7 @@
 /* arena.h - region allocation: everything a compilation (or one layer) makes dies together.
  *
  * Allocation never returns NULL: running out of memory ends the program through
- * rsrc_out_of_memory(), which removes temporaries and exits 70. Sizes that come from files are
+ * rsrc_out_of_memory(), which removes temporaries and exits 1. Sizes that come from files are
  * checked by their readers before they get here. An arena is not thread-safe; each worker owns one.
  */
 #ifndef RSRC_BASE_ARENA_H

@@ -13,12 +13,16 @@ static struct rsr_kv_format format_of(enum rsr_kv_type type, bool losses) {
     return rsr_kv_format_of(type, hyper.head_dim, losses, rsr_ops_get(RSR_OPS_GENERIC));
 }
 
+/* n of them, whatever the machine has */
+#define PAGES(n) (&(const struct rsr_kv_pool_size){n, UINT64_MAX, false})
+
 static void test_counts(void) {
     struct rsr_kv_pool pool;
     rsr_error err = RSR_ERROR_INIT;
     const struct rsr_kv_format format = format_of(RSR_KV_F32, false);
     CHECK_INT(format.row_floats, 16);
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, 0, 3, &err), RSR_OK);
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, 0, PAGES(3), &err),
+              RSR_OK);
     CHECK_INT(pool.page_bytes, 3 * 2 * 2 * 64 * 16 * 4);
     const uint32_t a = rsr_kv_page_take(&pool), b = rsr_kv_page_take(&pool);
     const uint32_t c = rsr_kv_page_take(&pool);
@@ -49,9 +53,9 @@ static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes
     const uint32_t loss_bytes = losses && type != RSR_KV_F32 ? 8 : 0;
     struct rsr_kv_pool pool;
     CHECK_INT(format.row_bytes, row_bytes[type]);
-    CHECK_INT(
-        rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, sidecar_bytes, 2, NULL),
-        RSR_OK);
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, sidecar_bytes,
+                                 PAGES(2), NULL),
+              RSR_OK);
     CHECK_INT(pool.page_bytes, 3 * 2 * (64 * (2 * row_bytes[type] + loss_bytes) + sidecar_bytes));
     const size_t n = (size_t)RSR_PAGE_TOKENS * format.row_bytes;
     for (uint32_t i = 0; i < 12; i++) {
@@ -139,15 +143,43 @@ static void test_too_large(void) {
     const struct rsr_hyper huge = {
         .n_layers = 1u << 27, .n_kv_heads = 1u << 27, .head_dim = 1u << 27};
     const struct rsr_kv_format format = format_of(RSR_KV_F32, false), *const f = &format;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, f, &huge, 0, 4, &err), RSR_ERR_MEMORY);
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, f, &huge, 0, PAGES(4), &err),
+              RSR_ERR_MEMORY);
     CHECK(err.message[0] != '\0');
     const struct rsr_hyper large = {.n_layers = 1u << 20, .n_kv_heads = 1u << 10, .head_dim = 4096};
     const struct rsr_kv_format wide =
         rsr_kv_format_of(RSR_KV_INT8, large.head_dim, false, rsr_ops_get(RSR_OPS_GENERIC));
-    CHECK_INT(
-        rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &wide, &large, 0, UINT32_MAX / 2, &err),
-        RSR_ERR_MEMORY);
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &wide, &large, 0,
+                                 PAGES(UINT32_MAX / 2), &err),
+              RSR_ERR_MEMORY);
     CHECK(pool.memory == NULL);
+}
+
+/* No more than memory holds: refused with both figures, or, where nobody asked, as many as there can be. */
+static void test_bounded(void) {
+    struct rsr_kv_pool pool = {0};
+    rsr_error err = RSR_ERROR_INIT;
+    const struct rsr_hyper of_8b = {.n_layers = 32, .n_kv_heads = 8, .head_dim = 128};
+    const struct rsr_kv_format format =
+        rsr_kv_format_of(RSR_KV_BF16, 128, false, rsr_ops_get(RSR_OPS_GENERIC));
+    struct rsr_kv_pool_size size = {2048, (uint64_t)4 << 30, false}; /* pages of 8 MiB: 16 GiB */
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &of_8b, 0, &size, &err),
+              RSR_ERR_MEMORY);
+    CHECK(strstr(err.message, "131072 tokens take 16 GiB, and this process may have 4:") != NULL);
+    CHECK(pool.memory == NULL);
+    size.shrinks = true;
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &of_8b, 0, &size, &err),
+              RSR_OK);
+    CHECK_INT(pool.n_pages, 512);
+    CHECK_INT(pool.n_free, 512);
+    rsr_kv_pool_destroy(&pool);
+    size = (struct rsr_kv_pool_size){512, (uint64_t)4 << 30, false};
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &of_8b, 0, &size, &err),
+              RSR_OK);
+    rsr_kv_pool_destroy(&pool);
+    size = (struct rsr_kv_pool_size){1, ((uint64_t)8 << 20) - 1, true}; /* not even one */
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &of_8b, 0, &size, &err),
+              RSR_ERR_MEMORY);
 }
 
 /* ---- Sequences ---- */
@@ -226,7 +258,8 @@ static void test_sidecars(void) {
     enum { N_PAGES = 11, BYTES = 192 };
     const struct rsr_kv_format format = format_of(RSR_KV_F32, false);
     struct rsr_kv_pool pool;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, BYTES, N_PAGES, NULL),
+    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, BYTES, PAGES(N_PAGES),
+                                 NULL),
               RSR_OK);
     for (uint32_t pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < N_PAGES * 6; i++) {
@@ -265,6 +298,7 @@ int main(void) {
         test_rows((enum rsr_kv_type)type, true, 192);
     }
     test_too_large();
+    test_bounded();
     fake_module_init(&fake, &shape, 1);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     rsr_engine *engine = fake_engine(model, 1, 64, 300); /* 5 pages */

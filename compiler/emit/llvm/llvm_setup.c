@@ -4,6 +4,7 @@
 #include <llvm-c/Core.h>
 #include <llvm-c/ErrorHandling.h>
 #include <llvm-c/Target.h>
+#include <dlfcn.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,8 +55,28 @@ static void end_on_fatal_error(const char *reason) {
     _exit(70);
 }
 
+/* LLVM throws one exception, std::bad_alloc, and catches none. */
+static void end_on_exception(void) {
+    rsrc_remove_temporaries_and_block();
+    fprintf(stderr, "%s: error: out of memory inside LLVM; -j 1 takes the least\n",
+            rsrc_program());
+    fflush(stderr);
+    _exit(1);
+}
+
+/* std::set_terminate(), by its name in the C++ ABI: LLVM's C interface has no word for it, and nothing
+ * here is linked with the C++ library that LLVM brings. */
+static void catch_exceptions(void) {
+    void (*(*set_terminate)(void (*handler)(void)))(void);
+    void *symbol = dlsym(RTLD_DEFAULT, "_ZSt13set_terminatePFvvE");
+    memcpy(&set_terminate, &symbol, sizeof set_terminate);
+    if (set_terminate != NULL)
+        set_terminate(end_on_exception);
+}
+
 static void initialize_once(void) {
     LLVMInstallFatalErrorHandler(end_on_fatal_error);
+    catch_exceptions();
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();

@@ -7,6 +7,7 @@
 
 #include "engine.h"
 #include "host/cpu.h"
+#include "host/host_memory.h"
 
 #define DEFAULT_MAX_BATCH 128u
 #define LIMIT_THREADS 1024u
@@ -139,7 +140,8 @@ static void free_engine(rsr_engine *engine, bool forked) {
     free(engine);
 }
 
-static rsr_status fill_engine(rsr_engine *engine, const rsr_engine_options *options,
+/* `shrinks`: neither a context nor kv_tokens were asked for. */
+static rsr_status fill_engine(rsr_engine *engine, const rsr_engine_options *options, bool shrinks,
                               rsr_error *err) {
     const struct rsr_hyper *hyper = &engine->model->module->hyper;
     rsr_status status = engine->attention->begin(engine, err);
@@ -148,8 +150,10 @@ static rsr_status fill_engine(rsr_engine *engine, const rsr_engine_options *opti
         const uint32_t sidecar_bytes = engine->attention->sidecar_bytes(engine);
         const struct rsr_kv_format format = rsr_kv_format_of(
             engine->kv_type, hyper->head_dim, sidecar_bytes != 0, engine->model->ops);
+        const struct rsr_kv_pool_size size = {rsr_pages_of(options->kv_tokens), rsr_host_memory(),
+                                              shrinks};
         status = rsr_kv_pool_create(&engine->kv, &rsr_kv_layout_host, &format, hyper, sidecar_bytes,
-                                    rsr_pages_of(options->kv_tokens), err);
+                                    &size, err);
     }
     if (status == RSR_OK)
         status =
@@ -175,6 +179,7 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *giv
     rsr_status status = rsr_read_options(&options, sizeof(options), given, err);
     if (status == RSR_OK)
         status = rsr_check_owner(model->owner_pid, err);
+    const bool shrinks = options.context == 0 && options.kv_tokens == 0;
     if (status == RSR_OK)
         status = resolve_options(model, &options, err);
     const struct rsr_attention *attention = NULL;
@@ -201,7 +206,7 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *giv
     engine->attention_options = attention_options;
     engine->kv_type = kv_type;
     pthread_mutex_init(&engine->call_lock, NULL);
-    status = fill_engine(engine, &options, err);
+    status = fill_engine(engine, &options, shrinks, err);
     if (status != RSR_OK) {
         free_engine(engine, false);
         return status;

@@ -57,24 +57,42 @@ const struct rsr_kv_layout rsr_kv_layout_host = {
     .copy = host_copy,
 };
 
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static rsr_status refuse_size(const struct rsr_kv_pool *pool, const struct rsr_kv_pool_size *size,
+                              rsr_error *err) {
+    const double gib = 1.0 / (double)(1u << 30);
+    return rsr_fail(err, RSR_ERR_MEMORY,
+                    "keys and values of %llu tokens take %.4g GiB, and this process may have %.4g: "
+                    "ask for a smaller context, fewer kv_tokens or a smaller KV type",
+                    (unsigned long long)size->n_pages * RSR_PAGE_TOKENS,
+                    (double)size->n_pages * (double)pool->page_bytes * gib,
+                    (double)size->memory_bytes * gib);
+}
+
 rsr_status rsr_kv_pool_create(struct rsr_kv_pool *pool, const struct rsr_kv_layout *layout,
                               const struct rsr_kv_format *format, const struct rsr_hyper *hyper,
-                              uint32_t sidecar_bytes, uint32_t n_pages, rsr_error *err) {
+                              uint32_t sidecar_bytes, const struct rsr_kv_pool_size *size,
+                              rsr_error *err) {
     struct rsr_kv_pool made = {
         .layout = layout,
         .format = *format,
         .n_layers = hyper->n_layers,
         .n_kv_heads = hyper->n_kv_heads,
         .sidecar_bytes = sidecar_bytes,
-        .n_pages = n_pages,
-        .n_free = n_pages,
     };
-    uint64_t bytes;
     made.page_bytes = layout->page_bytes(&made);
-    if (made.page_bytes == 0 ||
-        __builtin_mul_overflow(made.page_bytes, (uint64_t)n_pages, &bytes) || bytes > SIZE_MAX / 2)
-        return rsr_fail(err, RSR_ERR_MEMORY, "a KV pool of %u pages exceeds the address space",
-                        n_pages);
+    if (made.page_bytes == 0)
+        return rsr_fail(err, RSR_ERR_MEMORY, "a page of keys and values exceeds the address space");
+    const uint64_t most = smaller(size->memory_bytes, SIZE_MAX / 2) / made.page_bytes;
+    if (most == 0 || (most < size->n_pages && !size->shrinks))
+        return refuse_size(&made, size, err);
+    const uint32_t n_pages = (uint32_t)smaller(size->n_pages, most);
+    const uint64_t bytes = n_pages * made.page_bytes;
+    made.n_pages = n_pages;
+    made.n_free = n_pages;
     made.references = calloc(n_pages, sizeof(*made.references));
     made.free_pages = malloc(n_pages * sizeof(*made.free_pages));
     void *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,

@@ -54,11 +54,19 @@ struct rsr_kv_pool {
     uint32_t *free_pages; /* stack of n_free */
 };
 
+/* How many pages a pool has. It never has more than memory_bytes hold, a machine's memory: the kernel commits
+ * pages when they are touched, and would end the process then. */
+struct rsr_kv_pool_size {
+    uint32_t n_pages;
+    uint64_t memory_bytes;
+    bool shrinks; /* nobody asked for n_pages: fewer will do, if memory holds one */
+};
+
 RSR_NODISCARD rsr_status rsr_kv_pool_create(struct rsr_kv_pool *pool,
                                             const struct rsr_kv_layout *layout,
                                             const struct rsr_kv_format *format,
                                             const struct rsr_hyper *hyper, uint32_t sidecar_bytes,
-                                            uint32_t n_pages, rsr_error *err);
+                                            const struct rsr_kv_pool_size *size, rsr_error *err);
 void rsr_kv_pool_destroy(struct rsr_kv_pool *pool); /* a zeroed pool is fine */
 
 /* A page with one reference, or RSR_NO_PAGE. Rows are zero from head_dim on, else undefined. */

@@ -1,0 +1,23 @@
+/* cgroup.h - limits that the control groups of this process set, in either version of them. */
+#ifndef RSR_CGROUP_H
+#define RSR_CGROUP_H
+
+#include <stdint.h>
+
+/* What limits one resource. Each reader tells the limit in a group's folder; 0: none. */
+struct rsr_cgroup_resource {
+    const char *controllers[2]; /* as /proc/self/cgroup names version 1's; may repeat */
+    const char *v1_root;        /* where version 1 is mounted */
+    uint64_t (*read_v1)(const char *folder);
+    uint64_t (*read_v2)(const char *folder);
+};
+
+/* The smallest limit of the process's groups and their ancestors; 0: none. Files that cannot be read set
+ * none. */
+uint64_t rsr_cgroup_limit(const struct rsr_cgroup_resource *resource);
+
+/* The first number in FOLDER/NAME, and the second where two are wanted. Returns how many there are: 0 of
+ * "max". */
+int rsr_cgroup_read(const char *folder, const char *name, int64_t *first, int64_t *second);
+
+#endif
