@@ -240,7 +240,9 @@ typedef struct rsr_engine_options {
     uint32_t size_bytes;
     uint32_t n_threads;     /* 0: the CPUs this process may use (mask or OpenMP places, quota) */
     uint32_t context;       /* largest sequence; 0: the model's own */
-    uint32_t kv_tokens;     /* tokens the page pool holds, over all sequences; 0: `context` */
+    uint32_t kv_tokens;     /* tokens the page pool holds, over all sequences; 0: `context`. More than the memory
+                               of the machine, or of the process's cgroup, holds is refused (RSR_ERR_MEMORY);
+                               where context is 0 as well, the pool is then as large as that memory */
     uint32_t max_batch;     /* tokens evaluated at once inside; 0: 128 */
     bool pin_threads;       /* bind the engine's own threads to CPUs, one each */
     rsr_probe_fn *probe;    /* for tests and traces; NULL: none */
