@@ -60,7 +60,7 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
         rsrc_print_help(stdout);
         break;
     case RSRC_ACTION_VERSION:
-        printf("rsrc %s\n", RSRC_VERSION);
+        printf("rsrc %s\n", rsrc_version());
         break;
     case RSRC_ACTION_PRINT_TARGETS:
         status = print_targets(diag, arena, &line->options);

@@ -108,6 +108,10 @@ void rsrc_options_init(struct rsrc_options *options) {
 #endif
 }
 
+const char *rsrc_version(void) {
+    return RSRC_VERSION;
+}
+
 /* ---- help ------------------------------------------------------------------------------------ */
 
 /* "--target=NAME", "-j N", "-v". */

@@ -22,6 +22,11 @@
 extern "C" {
 #endif
 
+/* Version of this header, and of the rsr.h that belongs to it; rsrc_version() is the library's. */
+#define RSRC_VERSION_MAJOR 0
+#define RSRC_VERSION_MINOR 1
+#define RSRC_VERSION_PATCH 0
+
 enum rsrc_exit {
     RSRC_EXIT_OK = 0,
     RSRC_EXIT_ERROR = 1,        /* bad input, bad options, a tool that failed: diagnosed */
@@ -117,6 +122,9 @@ void rsrc_options_init(struct rsrc_options *options);
 
 /* Returns an enum rsrc_exit. */
 int rsrc_compile(const struct rsrc_options *options, FILE *messages);
+
+/* Version of this library, "MAJOR.MINOR.PATCH". */
+const char *rsrc_version(void);
 
 #ifdef __cplusplus
 }

@@ -52,6 +52,12 @@
 extern "C" {
 #endif
 
+/* Version of this header; rsr_version() is that of the library that runs. The shared library's soname has
+ * MAJOR. */
+#define RSR_VERSION_MAJOR 0
+#define RSR_VERSION_MINOR 1
+#define RSR_VERSION_PATCH 0
+
 #if defined(__GNUC__)
 #define RSR_EXPORT __attribute__((visibility("default")))
 #define RSR_NODISCARD __attribute__((warn_unused_result))
