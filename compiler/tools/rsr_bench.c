@@ -20,6 +20,7 @@ static const char HELP[] =
     "kernel: compiles a random matrix, checks it against the scalar reference, and measures it "
     "hot\n"
     "(one matrix again and again) and streamed (rotating over at least 1.5 GiB of copies).\n"
+    "  --rows R, --cols C          size of the matrix\n"
     "  --type ternary|binary|bit   {-1,0,+1}, {-1,+1} or {0,1} [ternary]\n"
     "  --input i8|f32              activations: int8, or floats [i8]\n"
     "  --group-cols N              columns that share a scale of their row; 0: one scale [0]\n"
@@ -79,7 +80,8 @@ static const char HELP[] =
     "  --seed N                    [1]\n"
     "  --quick                     over 64 MiB, or one layer of attention, whatever the caches\n"
     "                              hold: no figures to publish\n"
-    "  --json                      one JSON object on stdout\n";
+    "  --json                      one JSON object on stdout\n"
+    "  --help, --version           print this text, or the version\n";
 
 enum kind { TEXT, NUMBER, PART, SEED, FLAG };
 
