@@ -3,8 +3,10 @@
 
 BUILD_PACKAGES="cmake ninja-build pkg-config gcc libc6-dev llvm-19-dev lld-19 libyaml-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev libzstd-dev libxml2-dev python3"
 TEST_PACKAGES="g++ clang-19 libclang-rt-19-dev libomp-19-dev llvm-19-tools python3-venv binutils jq locales"
-# For AArch64: a C compiler, the emulator, and what the runtime and rsr-run are made of.
+# For AArch64: a C compiler, the emulator, and what the runtime and rsr-run are made of. There it is the machine
+# itself, for which Debian has no cross compiler.
 CROSS_PACKAGES="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+[ "$(uname -m)" != aarch64 ] || CROSS_PACKAGES=
 CROSS_LIBRARIES="libpcre2-dev libutf8proc-dev libjansson-dev"
 
 # install_packages build [test]: installs what is missing, asks for nothing.

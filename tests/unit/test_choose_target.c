@@ -27,11 +27,6 @@ static bool allow(uint64_t features) {
     return true;
 }
 
-static bool deny(uint64_t features) {
-    asked_for |= features & RSR_CPU_ON_REQUEST;
-    return (features & RSR_CPU_ON_REQUEST) == 0;
-}
-
 /* The name chosen, or the message. */
 static const char *choose(uint64_t features, bool (*enable)(uint64_t), const char *forced,
                           uint32_t first, uint32_t n) {
@@ -47,6 +42,11 @@ static const char *choose(uint64_t features, bool (*enable)(uint64_t), const cha
 }
 
 #if defined(__x86_64__)
+static bool deny(uint64_t features) {
+    asked_for |= features & RSR_CPU_ON_REQUEST;
+    return (features & RSR_CPU_ON_REQUEST) == 0;
+}
+
 static void test_best(void) {
     CHECK_STR(choose(0, allow, NULL, 0, N_TARGETS), "generic");
     CHECK_STR(choose(M(AVX2) | M(FMA), allow, NULL, 0, N_TARGETS), "avx2");

@@ -1,0 +1,26 @@
+"""Compiles for AArch64, to nothing, every source of a build that tells machines apart:
+
+    for_aarch64.py COMPILE_COMMANDS.json
+
+Warnings are errors, as they are in the build: a function that only code for x86-64 calls ends a build on AArch64.
+"""
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+n_failed = n_compiled = 0
+for entry in json.loads(pathlib.Path(sys.argv[1]).read_text()):
+    source, words = entry["file"], shlex.split(entry["command"])
+    for_x86 = any(word.startswith("-mavx") for word in words)  # a second object of the file, not built elsewhere
+    if for_x86 or not source.endswith(".c") or not re.search("__x86_64__|__aarch64__", pathlib.Path(source).read_text()):
+        continue
+    options = [word for word in words if word.startswith("-") and word not in ("-o", "-c", "-MD", "-MT", "-MF")]
+    command = ["aarch64-linux-gnu-gcc", *options, "-idirafter", "/usr/include", "-c", source, "-o", "/dev/null"]
+    n_compiled += 1
+    n_failed += subprocess.run(command, cwd=entry["directory"]).returncode != 0
+if n_compiled < 10:
+    sys.exit(f"{n_compiled} sources tell machines apart, which cannot be all")
+sys.exit(n_failed != 0)
