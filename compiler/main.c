@@ -22,10 +22,12 @@ static enum rsrc_status print_targets(struct rsrc_diag *diag, struct rsrc_arena 
         if (rsrc_load_spec(diag, arena, names[i], options->spec_dir, &spec) != RSRC_OK)
             return RSRC_FAILED;
         const uint64_t missing = spec.cpu_features & ~host;
+        const bool is_host = strcmp(spec.triple, rsrc_host_triple()) == 0;
         printf("%-14s %-18s %s%s\n", names[i], spec.triple,
                spec.gpu.sm != 0 ? "GPU: for --emit=ptx and cubin"
-               : missing == 0   ? "runs here"
-                                : "not here: needs ",
+               : missing != 0   ? "not here: needs "
+               : is_host        ? "runs here"
+                                : "not here: another machine",
                missing == 0 ? "" : rsrc_feature_names(arena, missing));
     }
     return RSRC_OK;
