@@ -65,7 +65,8 @@ class Help:
         last, content = self.blocks[-1] if self.blocks else ("", [])
         if line == "":
             self.fresh = True
-        elif option and last == "options" and not self.fresh and content[-1][1] == "":
+            return
+        if option and last == "options" and not self.fresh and content[-1][1] == "":
             content[-1] = (content[-1][0] + " " + option[1], option[2])  # share one help
         elif option:
             self.append("options", (option[1], option[2] or ""))
@@ -78,7 +79,7 @@ class Help:
             self.blocks.append(("text", [heading[2]]))
         else:
             self.append("text", line)
-        self.fresh = line == ""
+        self.fresh = False
 
     def append(self, kind, content):
         if not self.blocks or self.blocks[-1][0] != kind or (self.fresh and kind == "text"):

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What takes too long for every change: all tests with their long parts, and the Debian packages.
+# What takes too long for every change: all tests with their long parts, and the Debian packages. Options are theirs:
+# --no-install.
 set -u
 
 cd "$(dirname "$0")/.."
@@ -11,7 +12,7 @@ run() {
   $*"
 }
 
-run tests/check.sh --long
-run tests/packages.sh
+run tests/check.sh --long "$@"
+run tests/packages.sh "$@"
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"
