@@ -3,11 +3,11 @@
  * N triples. */
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "check.h"
-
 #if defined(__x86_64__)
+#include "check.h"
 #include "ops/ops_fused.h"
 
 static float float_of(uint32_t bits) {
