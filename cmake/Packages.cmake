@@ -1,12 +1,13 @@
-# What is installed besides programs and libraries, and the Debian packages that `cpack` makes of the preset `package`:
+# What is installed besides programs and libraries, and the Debian packages that `cpack` makes of
+# the preset `package`:
 #
 #   rsrc          the programs, the runtime that they link into modules, target descriptions, documentation
 #   librsr0       the shared library, named by its soname
 #   librsr-dev    what applications need to build with it
 #   librsrc-dev   the compiler as a library
 #
-# Each is a component of the same name, but for rsrc, which has the component `module` besides: the runtime alone,
-# which a build for another machine installs beside this one's.
+# Each is a component of the same name, but for rsrc, which has the component `module` besides: the
+# runtime alone, which a build for another machine installs beside this one's.
 install(FILES LICENSE CHANGELOG.md README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT doc)
 install(DIRECTORY examples/embed-c examples/embed-python examples/matrix-c examples/model
   DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT doc USE_SOURCE_PERMISSIONS
@@ -54,7 +55,8 @@ endforeach()
 
 # ---- packages ----------------------------------------------------------------------------------------------------
 
-# Modules are linked with the OpenMP library by the path that link.args has: with the package that owns it.
+# Modules are linked with the OpenMP library by the path that link.args has: with the package that
+# owns it.
 list(GET OpenMP_C_LIBRARIES 0 openmp)
 execute_process(COMMAND dpkg-query --search ${openmp} OUTPUT_VARIABLE openmp_package
   COMMAND_ERROR_IS_FATAL ANY)
@@ -91,7 +93,8 @@ into one shared library that holds the weights, code specialised to them, the
 tokenizer and a small runtime."
   "The package has the compiler, rsr-run, which runs what it made, rsr-bench,
 which measures it, and rsr-mkmodel, which writes synthetic models.")
-# A C compiler and its headers for a module's tables; LLVM is linked in, its linker is not.
+# The programs that rsrc runs: a C compiler, with headers, and LLVM's linker. The libraries, LLVM's
+# among them, are found by dpkg-shlibdeps.
 set(CPACK_DEBIAN_RSRC_PACKAGE_DEPENDS "gcc | clang, libc6-dev, ${openmp_package}, lld-19")
 
 describe(librsr ${librsr} libs "runs models that rsrc compiled - shared library"
@@ -99,8 +102,8 @@ describe(librsr ${librsr} libs "runs models that rsrc compiled - shared library"
 binary neural networks."
   "The package has the shared library. Compiled language models need libgomp1.")
 set(CPACK_DEBIAN_LIBRSR_PACKAGE_RECOMMENDS libgomp1)
-# CPack 3.25 would write maintainer scripts that call ldconfig, where Debian has a trigger. It writes none of those that
-# are named here; these two do not exist, of which it warns.
+# CPack 3.25 would write maintainer scripts that call ldconfig, where Debian has a trigger. It
+# writes none of those that are named here; these two do not exist, of which it warns.
 set(CPACK_DEBIAN_LIBRSR_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_SOURCE_DIR}/cmake/debian/triggers
   ${doc}/none/postinst ${doc}/none/postrm)
 

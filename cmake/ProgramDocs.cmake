@@ -1,4 +1,5 @@
-# rsrc_add_docs(PROGRAM SUMMARY): the manual page and the shell completions of a program, made by it of what its own
+# rsrc_add_docs(PROGRAM SUMMARY): the manual page and the shell completions of a program, made by it
+# of what its own
 # --help prints, in <build>/share as they are installed. A program of another machine cannot be asked; a
 # sanitised one is not installed.
 if(CMAKE_CROSSCOMPILING OR RSRC_SANITIZE)

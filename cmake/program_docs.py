@@ -2,10 +2,11 @@
 
     program_docs.py PROGRAM VERSION SUMMARY SHARE [SEE_ALSO ...]
 
-SUMMARY is what the program does, in a few words. Below SHARE come man/man1/NAME.1.gz and the completions of bash,
-zsh and fish. --help is: lines of usage; paragraphs; options, each two columns in, with its help on the same line or
-deeper on the next ones; paragraphs. "word: text" at the beginning of a paragraph is a heading; where it is a command
-of the usage, the options below belong to that command.
+SUMMARY is what the program does, in a few words. Below SHARE come man/man1/NAME.1.gz and the
+completions of bash, zsh and fish. --help is: lines of usage; paragraphs; options, each two columns
+in, with its help on the same line or deeper on the next ones; paragraphs. "word: text" at the
+beginning of a paragraph is a heading; where it is a command of the usage, the options below belong
+to that command.
 """
 import dataclasses
 import gzip
@@ -29,7 +30,7 @@ class Option:
 
     @property
     def words(self):
-        """What may be given, where it is one of a few words: --color=auto|always|never; so obj asm [so]."""
+        """The words of which one may be given: of --color=auto|always|never, of "so obj asm [so]"."""
         if re.fullmatch(r"[a-z0-9,]+(\|[a-z0-9,]+)+(\[.*\])?", self.argument):
             return self.argument.split("[")[0].split("|")
         listed = re.match(r"((?:\w+ )+)\[(\w+)\]", self.help)
@@ -50,7 +51,8 @@ class Help:
 
     def __init__(self, program):
         self.name = pathlib.Path(program).name
-        lines = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout.splitlines()
+        told = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+        lines = told.stdout.splitlines()
         n_usage = lines.index("")
         self.usage = [re.sub(r"^(usage:)? *", "", line) for line in lines[:n_usage]]
         words = [line.split()[1] for line in self.usage]
@@ -96,16 +98,18 @@ class Help:
             for left, help_text in content if kind == "options" else []:
                 for item in re.findall(ITEM, left):
                     spelling = re.match(SPELLING, item)[0]
-                    form, argument = re.fullmatch(r"(\[=|=| )?(.*?)\]?", item[len(spelling):]).groups()
+                    value = re.fullmatch(r"(\[=|=| )?(.*?)\]?", item[len(spelling):])
+                    form, argument = value[1] or "", value[2]
                     if "[" in argument:  # text|json[:FILE]
                         argument += "]"
-                    option = found.setdefault(spelling, Option(spelling, argument, form or "", help_text, []))
+                    new = Option(spelling, argument, form, help_text, [])
+                    option = found.setdefault(spelling, new)
                     if command is not None and command not in option.commands:
                         option.commands.append(command)
         return list(found.values())
 
 
-# ---- manual page ------------------------------------------------------------------------------------------------
+# ---- manual page ---------------------------------------------------------------------------------
 
 
 def roff(text):
@@ -120,16 +124,17 @@ def roff_items(left):
 
 def manual_page(help_text, version, summary, see_also):
     name = help_text.name
-    out = [f'.TH {name.upper()} 1 "" "rsrc {version}" "User Commands"', ".SH NAME", f"{roff(name)} \\- {summary}",
-           ".SH SYNOPSIS"]
+    out = [f'.TH {name.upper()} 1 "" "rsrc {version}" "User Commands"',
+           ".SH NAME", f"{roff(name)} \\- {summary}", ".SH SYNOPSIS"]
     for line in help_text.usage:
         out += [f".B {roff(name)}", roff(line.removeprefix(name).strip()), ".br"]
     del out[-1]
-    first = min(i for i, block in enumerate(help_text.blocks) if block[0] in ("heading", "options"))
-    last = max(i for i, block in enumerate(help_text.blocks) if block[0] == "options")
+    kinds = [kind for kind, _ in help_text.blocks]
+    first = min(i for i, kind in enumerate(kinds) if kind in ("heading", "options"))
+    after = len(kinds) - kinds[::-1].index("options")
+    sections = {0: "DESCRIPTION", first: "OPTIONS", after: "NOTES"}
     for i, (kind, content) in enumerate(help_text.blocks):
-        section = "OPTIONS" if i == first else "NOTES" if i == last + 1 else "DESCRIPTION" if i == 0 else ""
-        out += [f".SH {section}"] if section else []
+        out += [f".SH {sections[i]}"] if i in sections else []
         if kind == "heading":
             out += [f".SS {content}"] if content != "options" else []
         elif kind == "example":
@@ -139,11 +144,11 @@ def manual_page(help_text, version, summary, see_also):
         else:
             for left, text in content:
                 out += [".TP", roff_items(left), roff(text) or "\\&"]
-    out += [".SH SEE ALSO", ",\n".join(f".BR {roff(other)} (1)" for other in see_also).replace("),", ") ,")]
+    out += [".SH SEE ALSO", " ,\n".join(f".BR {roff(other)} (1)" for other in see_also)]
     return "\n".join(out) + "\n"
 
 
-# ---- completions ------------------------------------------------------------------------------------------------
+# ---- completions ---------------------------------------------------------------------------------
 
 
 def of_command(help_text, command):
@@ -154,10 +159,11 @@ def bash(help_text):
     function = "_" + help_text.name.replace("-", "_")
     cases, nothing = [], []
     for option in help_text.options:
-        patterns = [f"{option.spelling}="] if option.form == "[=" else [option.spelling, f"{option.spelling}="]
+        patterns = [option.spelling] if option.form != "[=" else []
+        patterns.append(f"{option.spelling}=")
         if option.words:
-            words = " ".join(option.words)
-            cases.append(f'    {" | ".join(patterns)}) COMPREPLY=($(compgen -W "{words}" -- "$word")); return ;;')
+            reply = f'COMPREPLY=($(compgen -W "{" ".join(option.words)}" -- "$word"))'
+            cases.append(f'    {" | ".join(patterns)}) {reply}; return ;;')
         elif option.argument and not option.is_file:
             nothing += patterns
     cases.append(f'    {" | ".join(nothing)}) compopt +o default; return ;;')
@@ -218,7 +224,8 @@ def zsh(help_text):
 def fish(help_text):
     name, out = help_text.name, [f"# fish completion of {help_text.name}"]
     if help_text.commands:
-        out.append(f"complete -c {name} -n __fish_use_subcommand -x -a {quoted(' '.join(help_text.commands))}")
+        commands = quoted(" ".join(help_text.commands))
+        out.append(f"complete -c {name} -n __fish_use_subcommand -x -a {commands}")
     for option in help_text.options:
         bare = option.spelling.lstrip("-")
         kind = "-l" if option.spelling.startswith("--") else "-s" if len(bare) == 1 else "-o"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What takes too long for every change: all tests with their long parts, and the Debian packages. Options are theirs:
+# What takes too long for every change: all tests with their long parts, and the Debian packages.
+# Options are theirs:
 # --no-install.
 set -u
 

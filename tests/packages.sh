@@ -74,7 +74,8 @@ speak() {
         grep -q '^ is before me' "$log"
 }
 
-# A module's needs: libc, libm and libgomp, and on AArch64 the loader, which has the stack protector's guard.
+# A module's needs: libc, libm and libgomp, and on AArch64 the loader, which has the stack
+# protector's guard.
 needs_little() {
     objdump -p "$root/tmp/kjv.so" | awk '$1 == "NEEDED" { print $2 }' >build/needed
     cat build/needed

@@ -2,9 +2,9 @@
 
     check_docs.py PROGRAM TABLE SHARE
 
-TABLE is the C file with the table. The option names of the table are those of --help, of the manual page and of the
-completions below SHARE; the manual page has every word of --help, in its order. bash is run; zsh's and fish's
-files are read.
+TABLE is the C file with the table. The option names of the table are those of --help, of the manual
+page and of the completions below SHARE; the manual page has every word of --help, in its order.
+bash is run; zsh's and fish's files are read.
 """
 import gzip
 import pathlib
@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-program, table, share = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+program, table, share = map(pathlib.Path, sys.argv[1:])
 name, errors = program.name, []
 OUTSIDE = {"rsr-bench": {"--help", "--version"}}  # answered before there are options
 
@@ -31,7 +31,8 @@ def bash_options(*words):
 COMP_WORDS=({line}) COMP_CWORD={len(words) + 1}
 $(complete -p {name} | sed 's/.*-F \\([^ ]*\\).*/\\1/')
 printf '%s\\n' "${{COMPREPLY[@]}}" """
-    return set(subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    completed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    return set(completed.stdout.split())
 
 
 def plain(roff):
@@ -42,7 +43,8 @@ def plain(roff):
 
 
 # RSRC_OPTION(ID, "--name", ...   {"--name", ...   [OPTION_ID] = {"--name", ...
-expected = set(re.findall(r'^(?:RSRC_OPTION\(\w+, |    (?:\[\w+\] = )?\{)"(-[^"]+)"', table.read_text(), re.M))
+ROW = r'^(?:RSRC_OPTION\(\w+, |    (?:\[\w+\] = )?\{)"(-[^"]+)"'
+expected = set(re.findall(ROW, table.read_text(), re.M))
 expected |= OUTSIDE.get(name, set())
 if len(expected) < 20:
     errors.append(f"{table.name}: {len(expected)} options, which cannot be all")
@@ -61,8 +63,8 @@ for word in re.sub(r"^[a-z]+:", "", help_text, flags=re.M).split():
         errors.append(f"manual page: '{word}' of --help is missing, or not where it was")
         break
 
-commands = re.findall(rf"{name} ([a-z]+) ", help_text) if "rsr-bench" == name else []
-compare("bash", set().union(*(bash_options(*command) for command in [[c] for c in commands] or [[]])))
+commands = re.findall(r"rsr-bench ([a-z]+) ", help_text) if name == "rsr-bench" else []
+compare("bash", set().union(*map(bash_options, commands)) if commands else bash_options())
 zsh = (share / f"zsh/site-functions/_{name}").read_text()
 compare("zsh", set(re.findall(r"^    '(-[-\w#]+)", zsh, re.M)))
 fish = (share / f"fish/vendor_completions.d/{name}.fish").read_text()

@@ -1,4 +1,4 @@
-/* show_version.c - prints the version of rsr.h, of rsrc.h, and of the librsr that it is linked with. */
+/* show_version.c - prints the versions of rsr.h, of rsrc.h and of the librsr that is linked. */
 #include <rsr.h>
 #include <rsrc.h>
 #include <stdio.h>

@@ -2,7 +2,8 @@
 
     for_aarch64.py COMPILE_COMMANDS.json
 
-Warnings are errors, as they are in the build: a function that only code for x86-64 calls ends a build on AArch64.
+Warnings are errors, as they are in the build: a function that only code for x86-64 calls ends a
+build on AArch64.
 """
 import json
 import pathlib
@@ -11,14 +12,17 @@ import shlex
 import subprocess
 import sys
 
+OUTPUTS = ("-o", "-c", "-MD", "-MT", "-MF")
 n_failed = n_compiled = 0
 for entry in json.loads(pathlib.Path(sys.argv[1]).read_text()):
-    source, words = entry["file"], shlex.split(entry["command"])
-    for_x86 = any(word.startswith("-mavx") for word in words)  # a second object of the file, not built elsewhere
-    if for_x86 or not source.endswith(".c") or not re.search("__x86_64__|__aarch64__", pathlib.Path(source).read_text()):
+    source, words = pathlib.Path(entry["file"]), shlex.split(entry["command"])
+    if any(word.startswith("-mavx") for word in words):
+        continue  # a second object of the same source, which no other machine has
+    if source.suffix != ".c" or not re.search("__x86_64__|__aarch64__", source.read_text()):
         continue
-    options = [word for word in words if word.startswith("-") and word not in ("-o", "-c", "-MD", "-MT", "-MF")]
-    command = ["aarch64-linux-gnu-gcc", *options, "-idirafter", "/usr/include", "-c", source, "-o", "/dev/null"]
+    options = [word for word in words if word.startswith("-") and word not in OUTPUTS]
+    command = ["aarch64-linux-gnu-gcc", *options, "-idirafter", "/usr/include",
+               "-c", source, "-o", "/dev/null"]
     n_compiled += 1
     n_failed += subprocess.run(command, cwd=entry["directory"]).returncode != 0
 if n_compiled < 10:
