@@ -16,7 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
+
 #define MAX_TEMPORARIES 256
+#define MAX_SHOWN_TARGET 256
 
 static struct {
     pthread_mutex_t lock;
@@ -88,14 +91,36 @@ void rsrc_remove_temporaries_and_block(void) {
     remove_all();
 }
 
+bool rsrc_file_is_there(const char *path) {
+    struct stat info;
+    return lstat(path, &info) == 0 || errno != ENOENT;
+}
+
+enum rsrc_status rsrc_cannot_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const char *path, const char *help) {
+    const int error = errno;
+    const struct rsrc_place place = {.file = path};
+    char target[MAX_SHOWN_TARGET];
+    const ssize_t n = readlink(path, target, sizeof(target));
+    if (n < 0) {
+        rsrc_error(diag, "file-unreadable", &place, help, "cannot open: %s", strerror(error));
+        return RSRC_FAILED;
+    }
+    struct rsrc_buffer quoted = {0};
+    rsrc_buffer_put_terminal(&quoted, rsrc_arena_strndup(arena, target, (size_t)n));
+    rsrc_error(diag, "file-unreadable", &place,
+               "fetch the file again: a cache may have removed what the link leads to",
+               "cannot open the '%s' that it links to: %s", quoted.data, strerror(error));
+    rsrc_buffer_free(&quoted);
+    return RSRC_FAILED;
+}
+
 enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *path,
                                struct rsrc_mapping *out) {
     const struct rsrc_place place = {.file = path};
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        rsrc_error(diag, "file-unreadable", &place, NULL, "cannot open: %s", strerror(errno));
-        return RSRC_FAILED;
-    }
+    if (fd < 0)
+        return rsrc_cannot_open(diag, arena, path, NULL);
     enum rsrc_status status = RSRC_FAILED;
     struct stat info;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {

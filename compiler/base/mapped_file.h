@@ -6,6 +6,7 @@
 #ifndef RSRC_BASE_MAPPED_FILE_H
 #define RSRC_BASE_MAPPED_FILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -18,6 +19,13 @@ struct rsrc_mapping {
     uint64_t size_bytes;
     struct rsrc_mapping *next;
 };
+
+/* False only where no entry has this name. A link that leads nowhere is there, and so is what cannot
+ * be looked at: opening it says why. */
+bool rsrc_file_is_there(const char *path);
+/* Says why by errno, of an attempt to open the path just before, and where a link leads. */
+RSRC_NODISCARD enum rsrc_status rsrc_cannot_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                 const char *path, const char *help);
 
 /* Refuses what is not a regular file. The path is copied into the arena. */
 RSRC_NODISCARD enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena,

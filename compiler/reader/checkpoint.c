@@ -80,11 +80,6 @@ static const struct format *find_format(const char *path) {
     return NULL;
 }
 
-static bool exists(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0;
-}
-
 static const char *beside(const struct opening *opening, const char *name) {
     return rsrc_arena_join(opening->arena, opening->folder, name);
 }
@@ -270,7 +265,7 @@ cleanup:
 }
 
 static enum rsrc_status read_single(struct opening *opening, const char *path) {
-    if (strstr(path, "-of-") != NULL && exists(beside(opening, INDEX_NAME))) {
+    if (strstr(path, "-of-") != NULL && rsrc_file_is_there(beside(opening, INDEX_NAME))) {
         return refuse(opening, "checkpoint-shard", path,
                       "give the folder, or its model.safetensors.index.json",
                       "this is one shard of a checkpoint");
@@ -347,18 +342,18 @@ static bool was_read(const struct opening *opening, const char *path) {
 static enum rsrc_status read_folder(struct opening *opening) {
     const char *index = beside(opening, INDEX_NAME);
     const char *single = beside(opening, "model.safetensors");
-    if (exists(index)) {
+    if (rsrc_file_is_there(index)) {
         if (read_sharded(opening, index) != RSRC_OK) {
             return RSRC_FAILED;
         }
-        return !exists(single) || was_read(opening, single)
+        return !rsrc_file_is_there(single) || was_read(opening, single)
                    ? RSRC_OK
                    : refuse(opening, "checkpoint-two-models", opening->folder,
                             "name the one to compile, or remove the other",
                             "the folder holds both a model.safetensors and the index of another "
                             "model's shards");
     }
-    if (!exists(single) && find_only_weights(opening, &single) != RSRC_OK) {
+    if (!rsrc_file_is_there(single) && find_only_weights(opening, &single) != RSRC_OK) {
         return RSRC_FAILED;
     }
     return read_single(opening, single);
@@ -376,7 +371,7 @@ static enum rsrc_status read_config(struct opening *opening, const char *path) {
     }
     opening->out->has_config = true;
     const char *generation = beside(opening, "generation_config.json");
-    if (!exists(generation)) {
+    if (!rsrc_file_is_there(generation)) {
         return RSRC_OK;
     }
     if (open_file(opening, generation, &mapping) != RSRC_OK) {
@@ -393,7 +388,7 @@ static enum rsrc_status read_modules(struct opening *opening) {
     const char *path = beside(opening, "modules.json");
     const char *folder = NULL;
     bool normalized = false;
-    if (!exists(path)) {
+    if (!rsrc_file_is_there(path)) {
         return RSRC_OK;
     }
     if (open_file(opening, path, &mapping) != RSRC_OK ||
@@ -406,10 +401,11 @@ static enum rsrc_status read_modules(struct opening *opening) {
                                            "config_sentence_transformers.json"};
     for (size_t i = 0; i < sizeof(SETTINGS) / sizeof(SETTINGS[0]); i++) {
         path = beside(opening, SETTINGS[i]);
-        if (exists(path) && (open_file(opening, path, &mapping) != RSRC_OK ||
-                             rsrc_check_sentence_settings(
-                                 opening->diag, opening->arena, mapping->path, mapping->data,
-                                 mapping->size_bytes, &opening->max_tokens) != RSRC_OK)) {
+        if (rsrc_file_is_there(path) &&
+            (open_file(opening, path, &mapping) != RSRC_OK ||
+             rsrc_check_sentence_settings(opening->diag, opening->arena, mapping->path,
+                                          mapping->data, mapping->size_bytes,
+                                          &opening->max_tokens) != RSRC_OK)) {
             return RSRC_FAILED;
         }
     }
@@ -449,7 +445,7 @@ static enum rsrc_status read_older_files(struct opening *opening) {
     const struct rsrc_mapping *mapping;
     for (size_t i = 0; i < sizeof(FILES) / sizeof(FILES[0]); i++) {
         const char *path = beside(opening, FILES[i].name);
-        if (exists(path) &&
+        if (rsrc_file_is_there(path) &&
             (open_file(opening, path, &mapping) != RSRC_OK ||
              FILES[i].parse(opening->diag, opening->arena, mapping->path, mapping->data,
                             mapping->size_bytes, &opening->out->tokenizer) != RSRC_OK)) {
@@ -464,7 +460,7 @@ static enum rsrc_status read_tokenizer_config(struct opening *opening) {
     const struct rsrc_mapping *mapping;
     const char *path = beside(opening, "tokenizer_config.json");
     bool lists_added = false;
-    if (exists(path) &&
+    if (rsrc_file_is_there(path) &&
         (open_file(opening, path, &mapping) != RSRC_OK ||
          rsrc_parse_tokenizer_config(opening->diag, opening->arena, mapping->path, mapping->data,
                                      mapping->size_bytes, tokenizer, &lists_added) != RSRC_OK)) {
@@ -474,7 +470,7 @@ static enum rsrc_status read_tokenizer_config(struct opening *opening) {
         return RSRC_FAILED;
     }
     path = beside(opening, "chat_template.jinja");
-    if (exists(path) &&
+    if (rsrc_file_is_there(path) &&
         (open_file(opening, path, &mapping) != RSRC_OK ||
          rsrc_parse_chat_template(opening->diag, opening->arena, mapping->path, mapping->data,
                                   mapping->size_bytes, tokenizer) != RSRC_OK)) {
@@ -486,8 +482,8 @@ static enum rsrc_status read_tokenizer_config(struct opening *opening) {
 static enum rsrc_status read_tokenizer(struct opening *opening) {
     const struct rsrc_mapping *mapping;
     const char *path = beside(opening, "tokenizer.json");
-    if (!exists(path)) {
-        if (exists(beside(opening, "tokenizer.model"))) {
+    if (!rsrc_file_is_there(path)) {
+        if (rsrc_file_is_there(beside(opening, "tokenizer.model"))) {
             struct rsrc_place place = {.file = beside(opening, "tokenizer.model")};
             opening->out->tokenizer.is_unread = true;
             rsrc_warning(opening->diag, "tokenizer-missing", &place,
@@ -521,7 +517,7 @@ static void limit_texts(struct opening *opening) {
 /* What transformers would add to the weights. */
 static enum rsrc_status refuse_adapter(const struct opening *opening) {
     const char *path = beside(opening, "adapter_config.json");
-    return exists(path)
+    return rsrc_file_is_there(path)
                ? refuse(opening, "checkpoint-adapter", path,
                         "merge the adapter into the weights (merge_and_unload of PEFT), or remove "
                         "its files to compile the model without it",
@@ -629,12 +625,8 @@ static enum rsrc_status check_choices(const struct opening *opening, const char 
 
 static enum rsrc_status read_by_kind(struct opening *opening, const char *path) {
     struct stat info;
-    if (stat(path, &info) != 0) {
-        struct rsrc_place place = {.file = path};
-        rsrc_error(opening->diag, "file-unreadable", &place, INPUT_HELP, "cannot open: %s",
-                   strerror(errno));
-        return RSRC_FAILED;
-    }
+    if (stat(path, &info) != 0)
+        return rsrc_cannot_open(opening->diag, opening->arena, path, INPUT_HELP);
     if (check_choices(opening, path) != RSRC_OK)
         return RSRC_FAILED;
     if (S_ISDIR(info.st_mode)) {
@@ -670,7 +662,7 @@ enum rsrc_status rsrc_read_checkpoint(struct rsrc_diag *diag, struct rsrc_arena 
         goto failed;
     }
     const char *config = beside(&opening, "config.json");
-    if (exists(config) && !opening.ignores_config) {
+    if (rsrc_file_is_there(config) && !opening.ignores_config) {
         if (read_model_files(&opening, config) != RSRC_OK) {
             goto failed;
         }

@@ -11,7 +11,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/mapped_file.h"
 #include "base/process.h"
@@ -70,7 +69,7 @@ static const char *dir_names(const struct search *search) {
 static const char *find_spec_file(const struct search *search, const char *name) {
     for (uint32_t d = 0; d < search->n_dirs; d++) {
         const char *path = rsrc_arena_printf(search->arena, "%s/%s.yaml", search->dirs[d], name);
-        if (access(path, F_OK) == 0)
+        if (rsrc_file_is_there(path))
             return path;
     }
     return NULL;

@@ -180,6 +180,11 @@ CASES = [
     *[in_place_of(name, kind, spoil) for name in ("config.json", "tokenizer.json") for kind, spoil in NO_FILES],
     *[in_place_of(name, "fifo", os.mkfifo)
       for name in ("model.safetensors", "generation_config.json", "tokenizer_config.json", "chat_template.jinja")],
+    *[in_place_of(name, kind, spoil)
+      for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                   "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "modules.json",
+                   "model.safetensors", INDEX)
+      for kind, spoil in [("link-to-nothing", dangling_link), ("link-to-itself", link_to_itself)]],
     *[input_is(f"{kind}-{suffix}", "file-unreadable", spoil, f"input.{suffix}")
       for suffix in ("safetensors", "npy", "gguf", "index.json") for kind, spoil in NO_FILES if kind != "folder"],
     input_is("absent", "file-unreadable", nothing),

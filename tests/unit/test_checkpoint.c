@@ -53,6 +53,8 @@ static const char CONFIG[] =
     "\"num_attention_heads\":2,\"intermediate_size\":8,\"vocab_size\":3,\"eos_token_id\":1,"
     "\"max_position_embeddings\":16,\"quantization_config\":{\"quant_method\":\"bitnet\"}}";
 
+static const char MODULES[] = "[{\"type\":\"Transformer\"},{\"type\":\"Pooling\",\"path\":\"p\"}]";
+
 static const char TOKENIZER[] =
     "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"<s>\":1,\"aa\":2},\"merges\":[\"a a\"]},"
     "\"added_tokens\":[{\"id\":1,\"content\":\"<s>\"}],"
@@ -200,6 +202,49 @@ static void test_refuses_beside(void) {
     rmdir(path_of("config.json"));
 }
 
+/* A link whose target a cache has removed is no absent file: each one is refused by that target. */
+static void test_dangling_links(void) {
+    static const struct {
+        const char *file, *slug;
+    } cases[] = {
+        {"config.json", "file-unreadable"},
+        {"generation_config.json", "file-unreadable"},
+        {"tokenizer.json", "file-unreadable"},
+        {"tokenizer_config.json", "file-unreadable"},
+        {"special_tokens_map.json", "file-unreadable"},
+        {"added_tokens.json", "file-unreadable"},
+        {"chat_template.jinja", "file-unreadable"},
+        {"modules.json", "file-unreadable"},
+        {"sentence_bert_config.json", "file-unreadable"},
+        {"config_sentence_transformers.json", "file-unreadable"},
+        {"model.safetensors", "file-unreadable"},
+        {INDEX, "file-unreadable"},
+        {"adapter_config.json", "checkpoint-adapter"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const bool is_setting = strstr(cases[i].file, "sentence_") != NULL;
+        remove_files();
+        put_text("config.json", CONFIG);
+        put_text("tokenizer.json", TOKENIZER);
+        put_weights("model.safetensors", "w", 7);
+        if (is_setting) {
+            put_text("modules.json", MODULES);
+        }
+        unlink(path_of(cases[i].file));
+        if (symlink("../../blobs/0123abcd", path_of(cases[i].file)) != 0) {
+            abort();
+        }
+        const bool names_file = strcmp(cases[i].slug, "checkpoint-adapter") == 0;
+        check_refused("", cases[i].slug, names_file ? cases[i].file : "'../../blobs/0123abcd'");
+    }
+    remove_files();
+    put_weights("w.safetensors", "w", 7);
+    if (symlink("config.json", path_of("config.json")) != 0) {
+        abort();
+    }
+    check_refused("w.safetensors", "file-unreadable", "'config.json' that it links to");
+}
+
 /* The context of an embedding model ends where sentence-transformers cuts texts. */
 static void test_text_limit(void) {
     static const struct {
@@ -226,8 +271,7 @@ static void test_text_limit(void) {
         put_text("sentence_bert_config.json", cases[i / 2].settings);
         put_text("tokenizer_config.json", cases[i / 2].tokenizer_config);
         if (embeds)
-            put_text("modules.json", "[{\"type\":\"Transformer\"},"
-                                     "{\"type\":\"Pooling\",\"path\":\"p\"}]");
+            put_text("modules.json", MODULES);
         else
             unlink(path_of("modules.json"));
         if (read_ok(&test, "", &checkpoint)) {
@@ -400,6 +444,7 @@ int main(void) {
     test_matrix_file();
     test_model();
     test_refuses_beside();
+    test_dangling_links();
     test_text_limit();
     test_sentencepiece();
     test_shards();
