@@ -1,7 +1,7 @@
 /* gguf_model.c - what the metadata of a GGUF file say of a model, as an rsr_config, and its tensors
  * under the names of Hugging Face checkpoints.
  *
- * Every key of the architecture is understood or refused by name. The conventions are those of
+ * Every key is understood, known to be harmless (gguf_keys.h) or refused by name. The conventions are those of
  * llama.cpp: dimensions and activations from its src/models. Its "llama" rotates neighbouring
  * elements of a head and not halves, so its files hold the rows of q and k in that order:
  * rsr_tensor.interleaved_heads tells the decoder to put them back.
@@ -17,6 +17,7 @@
 #include "reader/gguf_activations.h"
 #include "reader/gguf_dense.h"
 #include "reader/gguf_evidence.h"
+#include "reader/gguf_keys.h"
 #include "reader/gguf_names.h"
 #include "reader/gguf_split.h"
 #include "reader/gguf_tokenizer.h"
@@ -207,16 +208,15 @@ static bool is_known(const char *key) {
     return false;
 }
 
-/* A key of the architecture that is not known may change what the model computes. */
+/* A key that is not known may change what the model computes. */
 static void check_keys(struct model *model) {
     const size_t n = strlen(model->architecture->name);
     for (uint32_t i = 0; i < model->gguf.n_values; i++) {
         const struct rsrc_gguf_value *value = &model->gguf.values[i];
         const bool is_ours =
             strncmp(value->key, model->architecture->name, n) == 0 && value->key[n] == '.';
-        if (is_ours && !is_known(value->key + n + 1))
-            refuse(model, value, "gguf-unsupported",
-                   "what it means for the model's results is not known",
+        if (is_ours ? !is_known(value->key + n + 1) : !rsrc_gguf_is_known_key(value->key))
+            refuse(model, value, "gguf-unsupported", rsrc_gguf_help_for_key(value->key),
                    "the key '%s' is not understood", rsrc_quote(model->arena, value->key));
     }
     for (size_t i = 0; i < sizeof(RESTRICTED) / sizeof(RESTRICTED[0]); i++) {

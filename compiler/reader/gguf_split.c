@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "reader/gguf_keys.h"
+#include "reader/reader.h"
+
 #define MAX_TENSORS (UINT32_C(1) << 18)
 #define SUFFIX ".gguf"
 #define DIGITS 5u
@@ -74,6 +77,22 @@ static enum rsrc_status check_part(struct rsrc_diag *diag, struct rsrc_arena *ar
     return RSRC_OK;
 }
 
+/* What a part says of the model beyond the first one would be overlooked. */
+static enum rsrc_status check_part_keys(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                        const char *file, const struct rsrc_gguf *first,
+                                        const struct rsrc_gguf *part) {
+    for (uint32_t i = 0; i < part->n_values; i++) {
+        const struct rsrc_gguf_value *value = &part->values[i];
+        if (!rsrc_gguf_is_known_key(value->key) && rsrc_gguf_find(first, value->key) == NULL)
+            return refuse(diag, file, value, rsrc_gguf_help_for_key(value->key),
+                          rsrc_arena_printf(arena,
+                                            "the key '%s' is not understood, and the first file "
+                                            "lacks it",
+                                            rsrc_quote(arena, value->key)));
+    }
+    return RSRC_OK;
+}
+
 enum rsrc_status rsrc_read_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct rsrc_gguf_part *parts, uint32_t n_parts,
                                       struct rsrc_gguf *out) {
@@ -82,7 +101,8 @@ enum rsrc_status rsrc_read_gguf_parts(struct rsrc_diag *diag, struct rsrc_arena 
     for (uint32_t i = 0; i < n_parts; i++) {
         if (rsrc_read_gguf(diag, arena, parts[i].file, parts[i].bytes, parts[i].size_bytes,
                            &read[i]) != RSRC_OK ||
-            check_part(diag, arena, parts[i].file, &read[i], i, n_parts) != RSRC_OK)
+            check_part(diag, arena, parts[i].file, &read[i], i, n_parts) != RSRC_OK ||
+            (i != 0 && check_part_keys(diag, arena, parts[i].file, &read[0], &read[i]) != RSRC_OK))
             return RSRC_FAILED;
         n_tensors += read[i].n_tensors;
     }

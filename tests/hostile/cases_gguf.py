@@ -128,6 +128,12 @@ CASES = [
                           ("text", gguf_text("general.alignment", "32")),
                           ("wide", gguf_entry("general.alignment", U64, u64(32)))]],
 
+    *[more(f"key-unknown-{name}", "gguf-unsupported", gguf_number(key, 1))
+      for name, key in [("prism", "prism.hadamard.block_size"), ("general", "general.activation_transform"),
+                        ("tokenizer", "tokenizer.ggml.normalizer.lowercase"), ("ours", "llama.rotation"),
+                        ("of-another-architecture", "qwen3.block_count"), ("without-a-space", "rotation"),
+                        ("hostile", "x\x1b[31m\n%s%n")]],
+
     # tensors
     tensors("name-empty", "gguf-name", gguf_info("", [4, 6], GGML_F32, 0)),
     tensors("name-with-nul", "gguf-name", gguf_info("a\0", [4, 6], GGML_F32, 0)),

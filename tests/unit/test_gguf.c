@@ -217,20 +217,22 @@ static void test_value_types(void) {
     reader_test_begin(&test);
     put_model(&file, "llama");
     for (uint32_t type = 0; type < RSRC_GGUF_TYPE_COUNT; type++) {
-        char key[32];
+        char key[64];
         if (widths[type] == 0)
             continue;
-        snprintf(key, sizeof key, "x.%s", rsrc_gguf_type_name((enum rsrc_gguf_type)type));
+        snprintf(key, sizeof key, "general.source.%s",
+                 rsrc_gguf_type_name((enum rsrc_gguf_type)type));
         gguf_key(&file, key, type);
         gguf_put(&file.values, 1, widths[type]);
-        snprintf(key, sizeof key, "x.%ss", rsrc_gguf_type_name((enum rsrc_gguf_type)type));
+        snprintf(key, sizeof key, "general.source.%ss",
+                 rsrc_gguf_type_name((enum rsrc_gguf_type)type));
         gguf_key(&file, key, RSRC_GGUF_ARRAY);
         gguf_put(&file.values, type, 4);
         gguf_put(&file.values, 3, 8);
         for (uint32_t i = 0; i < 3; i++)
             gguf_put(&file.values, 1, widths[type]);
     }
-    gguf_key(&file, "x.nested", RSRC_GGUF_ARRAY); /* [[], ["a", ""]] */
+    gguf_key(&file, "general.source.nested", RSRC_GGUF_ARRAY); /* [[], ["a", ""]] */
     gguf_put(&file.values, RSRC_GGUF_ARRAY, 4);
     gguf_put(&file.values, 2, 8);
     gguf_put(&file.values, RSRC_GGUF_U8, 4);
@@ -319,6 +321,15 @@ static void test_values(void) {
     check_value("llama", "llama.rope.scaling.factor", RSRC_GGUF_F32, half, 4, "gguf-unsupported");
     check_value("llama", "llama.attention.causal", RSRC_GGUF_BOOL, 0, 1, "gguf-unsupported");
     check_value("llama", "llama.something_new", RSRC_GGUF_U32, 0, 4, "gguf-unsupported");
+    check_value("llama", "qwen3.block_count", RSRC_GGUF_U32, 1, 4, "gguf-unsupported");
+    check_value("llama", "llama2.block_count", RSRC_GGUF_U32, 1, 4, "gguf-unsupported");
+    check_value("llama", "prism.hadamard.block_size", RSRC_GGUF_U32, 128, 4, "gguf-unsupported");
+    check_value("llama", "general.activation_transform", RSRC_GGUF_U8, 1, 1, "gguf-unsupported");
+    check_value("llama", "general.names", RSRC_GGUF_U8, 1, 1, "gguf-unsupported");
+    check_value("llama", "tokenizer.ggml.normalizer.lowercase", RSRC_GGUF_BOOL, 1, 1,
+                "gguf-unsupported");
+    check_value("llama", "split.offset", RSRC_GGUF_U32, 1, 4, "gguf-unsupported");
+    check_value("llama", "rotation", RSRC_GGUF_U8, 1, 1, "gguf-unsupported");
     check_value("llama", "tokenizer.ggml.bos_token_id", RSRC_GGUF_U32, 6, 4, "gguf-token");
     check_value("llama", "tokenizer.ggml.eos_token_id", RSRC_GGUF_I32, UINT32_MAX, 4, "gguf-token");
     check_text("llama", "general.type", "adapter", "gguf-kind");
@@ -446,11 +457,16 @@ static void test_parts(void) {
         uint32_t count[2], no[2], n_tensors;
         bool repeats;
         const char *slug;
-    } cases[] = {
-        {{2, 2}, {0, 1}, 4, false, NULL},           {{2, 2}, {0, 0}, 4, false, "gguf-split"},
-        {{2, 2}, {1, 0}, 4, false, "gguf-split"},   {{2, 3}, {0, 1}, 4, false, "gguf-split"},
-        {{1, 2}, {0, 1}, 4, false, "gguf-split"},   {{2, 2}, {0, 1}, 5, false, "gguf-split"},
-        {{2, 2}, {0, 1}, 4, true, "gguf-duplicate"}};
+        const char *key; /* that the second part has besides */
+    } cases[] = {{{2, 2}, {0, 1}, 4, false, NULL, "llama.block_count"},
+                 {{2, 2}, {0, 1}, 4, false, "gguf-split", "llama.something_new"},
+                 {{2, 2}, {0, 1}, 4, false, "gguf-split", "prism.hadamard.block_size"},
+                 {{2, 2}, {0, 0}, 4, false, "gguf-split", "general.size_label"},
+                 {{2, 2}, {1, 0}, 4, false, "gguf-split", "general.size_label"},
+                 {{2, 3}, {0, 1}, 4, false, "gguf-split", "general.size_label"},
+                 {{1, 2}, {0, 1}, 4, false, "gguf-split", "general.size_label"},
+                 {{2, 2}, {0, 1}, 5, false, "gguf-split", "general.size_label"},
+                 {{2, 2}, {0, 1}, 4, true, "gguf-duplicate", "general.size_label"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reader_test test;
         struct rsr_checkpoint checkpoint = {0};
@@ -464,6 +480,7 @@ static void test_parts(void) {
             gguf_u32(&files[k], "split.count", cases[i].count[k]);
             gguf_u32(&files[k], "split.no", cases[i].no[k]);
         }
+        gguf_u32(&files[1], cases[i].key, 1);
         gguf_u32(&files[0], "split.tensors.count", cases[i].n_tensors);
         put_tensors(&files[0]);
         gguf_tensor(&files[1], cases[i].repeats ? "token_embd.weight" : "output.weight", 1, 6, 4,
