@@ -27,6 +27,27 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 
+# As OpenAI's library has them: in Ruby's syntax \p{N}{1,3}+ is a repetition, and $ the end of a line.
+CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$"
+          r"|\s*[\r\n]|\s+(?!\S)|\s")
+LETTERS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+O200K = (r"[^\r\n\p{L}\p{N}]?%s*%s+(?i:'s|'t|'re|'ve|'m|'ll|'d)?" % LETTERS +
+         r"|[^\r\n\p{L}\p{N}]?%s+%s*(?i:'s|'t|'re|'ve|'m|'ll|'d)?" % LETTERS +
+         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK_LLM = ["[\r\n]", "\\s?[A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af"
+                "\u0370-\u0373\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5"
+                "\u03f7-\u0481\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u1e00-\u1f15\ua640-\ua66d\uff21-\uff3a"
+                "\uff41-\uff5a\U00010400-\U0001044f\U0001e900-\U0001e943]+",
+                "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", "\\s+$",
+                "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"]
+DEEPSEEK_CODER = ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}"]
+DEEPSEEK_3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+              "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+              "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"]
+# Every interval that Ruby's syntax reads in its own way, both ends of a line, and what PCRE2 makes
+# possessive by mistake.
+LINES = r"^[ \t]+|[er]+(?:xy)?+r|a{2}?b|\p{N}{2,3}+|[ab]{1,2}{2}|(?:th){1,2}++|\r?$|e{2}*d"
+
 # Text in many scripts, so that the small vocabularies hold merges across them.
 SCRIPTS = """
 Zażółć gęślą jaźń. Příliš žluťoučký kůň úpěl ďábelské ódy. Falsches Üben von Xylophonmusik quält
@@ -106,6 +127,26 @@ def qwen():
     return tok
 
 
+def patterns(splits, vocab_size, individual_digits=None, added=()):
+    """Byte-level BPE after some splits, as the conversions of OpenAI's and DeepSeek's tokenizers."""
+    tok = Tokenizer(models.BPE())
+    tok.normalizer = normalizers.Sequence([])
+    digits = [] if individual_digits is None else [pre_tokenizers.Digits(individual_digits)]
+    tok.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(split), behavior="isolated", invert=False) for split in splits] + digits +
+        [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tok.decoder = decoders.ByteLevel()
+    train(tok, vocab_size)
+    tok.post_processor = processors.ByteLevel(trim_offsets=False)
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in added])
+    return tok
+
+
+def deepseek(splits, individual_digits=None):
+    return patterns(splits, 900, individual_digits,
+                    ("<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>"))
+
+
 def falcon():
     """Digits split one by one before the ByteLevel pattern, a space put in front, EOS at the end."""
     tok = Tokenizer(models.BPE())
@@ -138,11 +179,10 @@ def punctuation():
     return tok
 
 
-def split_variant(behavior, invert):
+def split_variant(behavior, invert, pattern=r"[\r\n]+|\d{2,}|[\p{Han}\p{Lu}]|(?<=a)b|x*"):
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(r"[\r\n]+|\d{2,}|[\p{Han}\p{Lu}]|(?<=a)b|x*"), behavior=behavior,
-                             invert=invert),
+        pre_tokenizers.Split(Regex(pattern), behavior=behavior, invert=invert),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tok.decoder = decoders.ByteLevel()
     train(tok, 500)
@@ -250,6 +290,12 @@ def metaspace_split(scheme, fuse_unk, unk_token):
 TOKENIZERS = {
     "llama3": llama3, "gpt2": gpt2, "qwen": qwen, "falcon": falcon, "punctuation": punctuation,
     "neox": neox,
+    "cl100k": lambda: patterns([CL100K], 900, added=("<|endoftext|>", "<|endofprompt|>")),
+    "o200k": lambda: patterns([O200K], 900, added=("<|endoftext|>",)),
+    "deepseek-llm": lambda: deepseek(DEEPSEEK_LLM, True),
+    "deepseek-coder": lambda: deepseek(DEEPSEEK_CODER),
+    "deepseek-3": lambda: deepseek(DEEPSEEK_3),
+    "split-lines": lambda: split_variant("isolated", False, LINES),
     "llama2": llama2, "metaspace": metaspace, "gemma": gemma,
     "metaspace-always": lambda: metaspace_split("always", True, "<unk>"),
     "metaspace-never": lambda: metaspace_split("never", False, None),
@@ -261,7 +307,8 @@ TOKENIZERS = {
 
 
 # Of the corpus, every so manyth text for tokenizers of this kind.
-STEPS = {"split": 4, "neox": 3, "punctuation": 2, "gemma": 3, "metaspace": 2}
+STEPS = {"split": 4, "neox": 3, "punctuation": 2, "gemma": 3, "metaspace": 2, "cl100k": 2, "o200k": 3,
+         "deepseek": 3}
 
 
 def fixed_texts():

@@ -414,13 +414,15 @@ static void test_damaged_sections(const char *name) {
 
 static void test_patterns(void) {
     static const char *const refused[] = {
-        "(?i)a",       "^a",     "a$",
-        "\\w+",        "\\b",    "[[:alpha:]]",
-        "[a&&b]",      "[a[b]]", "(?<n>a)",
-        "\\1",         "a{2}+",  "(*UTF8)a",
-        "\\h",         "[\\S]",  "\\p{NoSuchScript}",
-        "\\pL",        "(",      "[",
-        "\\",          "a)",     "",
+        "(?i)a",       "^*a",        "a$+",
+        "\\w+",        "\\b",        "[[:alpha:]]",
+        "[a&&b]",      "[a[b]]",     "(?<n>a)",
+        "\\1",         "{2}+",       "(*UTF8)a",
+        "a|{2}+",      "({2}+)",     "a({2}+)b",
+        "(?:ab){1}+",  "(ab){1,1}*", "a{3,1}",
+        "\\h",         "[\\S]",      "\\p{NoSuchScript}",
+        "\\pL",        "(",          "[",
+        "\\",          "a)",         "",
         "\\x{110000}",
     };
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
@@ -545,6 +547,9 @@ static void test_time(void) {
         {"gpt2", "  <both>"},
         {"gpt2", "\n"},
         {"llama3", "aab"},
+        {"cl100k", "1"},
+        {"cl100k", " "},
+        {"deepseek-llm", " "},
         {"gpt2", "\xff"},
         {"llama2", "x"},
         {"llama2", "the lord said unto him, 12 "},
@@ -686,21 +691,13 @@ static void test_colliding_vocabulary(void) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const names[] = {"llama3",
-                                        "gpt2",
-                                        "qwen",
-                                        "falcon",
-                                        "punctuation",
-                                        "neox",
-                                        "llama2",
-                                        "metaspace",
-                                        "gemma",
-                                        "metaspace-always",
-                                        "metaspace-never",
-                                        "split-removed",
-                                        "split-previous",
-                                        "split-next",
-                                        "split-contiguous"};
+    static const char *const names[] = {
+        "llama3",          "gpt2",           "qwen",           "falcon",
+        "punctuation",     "neox",           "cl100k",         "o200k",
+        "deepseek-llm",    "deepseek-coder", "deepseek-3",     "split-lines",
+        "llama2",          "metaspace",      "gemma",          "metaspace-always",
+        "metaspace-never", "split-removed",  "split-previous", "split-next",
+        "split-contiguous"};
     if (argc > 1) {
         test_libraries(argv[1], (const char *const *)argv + 2, (size_t)argc - 2);
         return CHECK_EXIT();

@@ -389,8 +389,8 @@ static const struct refusal REFUSED[] = {
     {SPLIT ".pattern", "{\"Regex\":\"a\",\"String\":\"a\"}", "tokenizer-pretokenizer", "neither"},
     {SPLIT ".pattern", "{\"Regex\":\"\"}", "tokenizer-pretokenizer", "empty"},
     /* What the runtime would refuse when it opens the module. */
-    {SPLIT ".pattern", "{\"Regex\":\"^a\"}", "tokenizer-pretokenizer",
-     "a construct that is not supported, at byte 0: ...^"},
+    {SPLIT ".pattern", "{\"Regex\":\"a\\\\b\"}", "tokenizer-pretokenizer",
+     "a construct that is not supported, at byte 2: ...a\\b"},
     {SPLIT ".pattern", "{\"Regex\":\"(a\"}", "tokenizer-pretokenizer",
      "not valid: missing closing parenthesis"},
     {SPLIT ".behavior", "\"Sideways\"", "tokenizer-pretokenizer", "Sideways"},

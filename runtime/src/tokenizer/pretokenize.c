@@ -2,15 +2,21 @@
  *
  * The library matches with Oniguruma in Ruby syntax; this file rewrites a pattern for PCRE2 and
  * refuses what would mean something else there. Rewritten: \s and \S (PCRE2 adds U+180E), \d, \D,
- * \uHHHH, script properties (PCRE2 matches script extensions unless told not to) and {,n}. Refused:
- * ^ and $ (Ruby's are per line), \w \b \h \A \z and other letters, nested classes, && in classes,
- * inline options such as (?i), named groups, back references, possessive intervals. The interpreter
- * is used, not the JIT: it splits 20 MB a second, needs no executable memory in the host's process,
- * and its match and heap limits are exact.
+ * \uHHHH, script properties (PCRE2 matches script extensions unless told not to) and intervals:
+ *
+ *   x{,n}     from 0 to n
+ *   x{n,m}+   (?:x{n,m})+, not possessive, as only ?+ *+ ++ are; x{n,m}* and x{n}{m} in the same way
+ *   x{n}?     (?:x{n})?, not lazy
+ *
+ * ^ and $ are those of lines, which end with \n alone. Refused: \w \b \h \A \z and other letters,
+ * nested classes, && in classes, inline options such as (?i), named groups, back references. The
+ * interpreter is used, not the JIT: it splits 20 MB a second, needs no executable memory in the
+ * host's process, and its match and heap limits are exact.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +33,7 @@ const char rsr_gpt2_pattern[] =
 #define MATCH_LIMIT_PER_BYTE 16u
 #define HEAP_LIMIT_KIB (256u * 1024u)
 #define MAX_PATTERN_BYTES 65536u
+#define MAX_GROUPS 250u /* inside each other, as many as PCRE2 takes */
 
 struct rsr_splitter {
     pcre2_code *code;
@@ -41,6 +48,10 @@ struct rewriter {
     struct rsr_bytes out;
     bool in_class;
     bool class_is_empty;
+    size_t atom;               /* where in `out` begins what a quantifier would repeat */
+    bool atom_is_repeated;     /* by a quantifier that was just read */
+    size_t groups[MAX_GROUPS]; /* where the open ones begin */
+    uint32_t n_groups;
 };
 
 #define SPACE_MEMBERS "\\t-\\r\\x{85}\\p{Z}"
@@ -133,28 +144,82 @@ static bool rewrite_escape(struct rewriter *w) {
     return (plain || punctuation) && put(w, escape);
 }
 
-/* w->at is behind '{': an interval {n}, {n,}, {,m} or {n,m}, or else a literal brace. */
-static bool rewrite_brace(struct rewriter *w) {
+/* Makes a group of the atom and its interval, which the next quantifier repeats as a whole. */
+static bool wrap_atom(struct rewriter *w) {
+    static const char begin[] = "(?:";
+    const size_t n = sizeof(begin) - 1;
+    if (!put(w, begin) || !put(w, ")"))
+        return false;
+    memmove(w->out.data + w->atom + n, w->out.data + w->atom, w->out.size - w->atom - n - 1);
+    memcpy(w->out.data + w->atom, begin, n);
+    return true;
+}
+
+/* {n}, {n,}, {,m} or {n,m} */
+struct interval {
+    const char *begin, *end; /* behind '{', behind '}' */
+    unsigned long least, most;
+    bool has_comma;
+};
+
+/* False: the brace is a literal. */
+static bool read_interval(const struct rewriter *w, struct interval *out) {
     const char *p = w->at;
     while (p < w->end && is_digit(*p))
         p++;
-    size_t n_min = (size_t)(p - w->at);
-    bool comma = p < w->end && *p == ',';
-    const char *max = comma ? ++p : p;
+    const size_t n_min = (size_t)(p - w->at);
+    const bool comma = p < w->end && *p == ',';
+    const char *max = comma ? ++p : w->at;
     while (p < w->end && is_digit(*p))
         p++;
-    size_t n_max = (size_t)(p - max);
+    const size_t n_max = (size_t)(p - max);
     if (p == w->end || *p != '}' || n_min + n_max == 0 || n_min > 5 || n_max > 5)
+        return false;
+    *out = (struct interval){.begin = w->at,
+                             .end = p + 1,
+                             .least = n_min == 0 ? 0 : strtoul(w->at, NULL, 10),
+                             .most = n_max == 0 ? ULONG_MAX : strtoul(max, NULL, 10),
+                             .has_comma = comma};
+    return true;
+}
+
+/* Of one character x, x{1,m}+ matches what x+ does, and in the same order. Of x+ PCRE2 keeps no place
+ * to come back to for every m characters: a long run of digits would fill its heap with those. */
+static bool is_plain_repetition(const struct rewriter *w, const struct interval *interval,
+                                bool is_group) {
+    const size_t n_left = (size_t)(w->end - w->at);
+    return interval->least == 1 && interval->most != 0 && !is_group && !w->atom_is_repeated &&
+           n_left != 0 && w->at[0] == '+' && (n_left == 1 || w->at[1] != '?');
+}
+
+/* w->at is behind '{'. */
+static bool rewrite_brace(struct rewriter *w) {
+    struct interval interval;
+    if (!read_interval(w, &interval)) {
+        w->atom = w->out.size;
         return put(w, "\\{");
-    bool ok = put(w, n_min == 0 ? "{0" : "{") &&
-              rsr_bytes_append(&w->out, w->at, (size_t)(p + 1 - w->at));
-    w->at = p + 1;
-    return ok && (w->at == w->end || *w->at != '+');
+    }
+    w->at = interval.end;
+    const bool is_group = w->atom < w->out.size && w->out.data[w->atom] == '(';
+    if (is_plain_repetition(w, &interval, is_group))
+        return true;
+    const char next = w->at < w->end ? *w->at : '\0';
+    const bool is_repeated =
+        next == '+' || next == '*' || next == '{' || (next == '?' && !interval.has_comma);
+    /* Oniguruma forgets the group then: (?:ab){1}+ is ab+ */
+    if (is_repeated && is_group && interval.least == 1 && interval.most == 1)
+        return false;
+    return put(w, interval.begin[0] == ',' ? "{0" : "{") &&
+           rsr_bytes_append(&w->out, interval.begin, (size_t)(interval.end - interval.begin)) &&
+           (!is_repeated || wrap_atom(w));
 }
 
 /* w->at is behind '('. */
 static bool rewrite_group(struct rewriter *w) {
     static const char *const groups[] = {"?:", "?i:", "?=", "?!", "?<=", "?<!", "?>"};
+    if (w->n_groups == MAX_GROUPS)
+        return false;
+    w->groups[w->n_groups++] = w->out.size;
     if (w->at == w->end || *w->at != '?')
         return (w->at == w->end || *w->at != '*') && put(w, "(?:");
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
@@ -181,8 +246,17 @@ static bool rewrite_in_class(struct rewriter *w) {
     return rsr_bytes_append(&w->out, &c, 1);
 }
 
+static bool is_continuation(char c) {
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
 static bool rewrite_outside_class(struct rewriter *w) {
     char c = *w->at++;
+    const bool is_quantifier = strchr("*+?", c) != NULL;
+    if (!is_quantifier && strchr("{()", c) == NULL && !is_continuation(c))
+        w->atom = w->out.size;
+    if (c != '{')
+        w->atom_is_repeated = is_quantifier;
     switch (c) {
     case '\\':
         return rewrite_escape(w);
@@ -190,6 +264,11 @@ static bool rewrite_outside_class(struct rewriter *w) {
         return rewrite_brace(w);
     case '(':
         return rewrite_group(w);
+    case ')':
+        if (w->n_groups == 0)
+            return false;
+        w->atom = w->groups[--w->n_groups];
+        return put(w, ")");
     case '[':
         w->in_class = w->class_is_empty = true;
         if (w->at < w->end && *w->at == '^') {
@@ -197,9 +276,6 @@ static bool rewrite_outside_class(struct rewriter *w) {
             return put(w, "[^");
         }
         return put(w, "[");
-    case '^':
-    case '$':
-        return false;
     default:
         return rsr_bytes_append(&w->out, &c, 1);
     }
@@ -215,14 +291,17 @@ static bool rewrite(struct rewriter *w) {
 
 /* ---- Compiling ------------------------------------------------------------------------------- */
 
+/* PCRE2 10.42 takes [ab]+(?:xy)?+b for [ab]++(?:xy)?+b where it may make quantifiers possessive. */
+#define OPTIONS                                                                                    \
+    (PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_POSSESS)
+
 static pcre2_code *compile_rewritten(const struct rsr_bytes *pattern, int *code, size_t *offset) {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (!context)
         return NULL;
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     pcre2_code *compiled =
-        pcre2_compile((PCRE2_SPTR)pattern->data, pattern->size,
-                      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, code, offset, context);
+        pcre2_compile((PCRE2_SPTR)pattern->data, pattern->size, OPTIONS, code, offset, context);
     pcre2_compile_context_free(context);
     return compiled;
 }
