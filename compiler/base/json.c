@@ -176,6 +176,24 @@ static json_t *load_with_big_integers(const char *text, uint64_t size_bytes, jso
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
+static enum rsrc_status refuse_text(const struct document *document, const struct rsrc_place *place,
+                                    const json_error_t *error) {
+    const enum json_error_code code = json_error_code(error);
+    const bool duplicate = code == json_error_duplicate_key;
+    char slug[SLUG_BYTES];
+    make_slug(slug, document->slug, duplicate ? "duplicate" : "syntax");
+    if (code == json_error_null_character || code == json_error_null_byte_in_key) {
+        rsrc_error(document->diag, slug, place, "take it out; the file is valid but for that",
+                   "a NUL character, \\u0000, is not supported here");
+    } else {
+        rsrc_error(document->diag, slug, place,
+                   duplicate ? "keep one of the two: readers disagree on which one counts"
+                             : "the file may be damaged or cut short; fetch it again",
+                   "not valid JSON: %s", error->text);
+    }
+    return RSRC_FAILED;
+}
+
 static enum rsrc_status parse_document(const struct document *document, const void *bytes,
                                        uint64_t size_bytes, json_t **out) {
     char slug[SLUG_BYTES];
@@ -199,13 +217,7 @@ static enum rsrc_status parse_document(const struct document *document, const vo
         uint32_t column = error.column > 0 ? (uint32_t)error.column : 0;
         uint64_t position = error.position > 0 ? (uint64_t)error.position : 0;
         struct rsrc_place place = place_at(document, line, column, position);
-        bool duplicate = json_error_code(&error) == json_error_duplicate_key;
-        make_slug(slug, document->slug, duplicate ? "duplicate" : "syntax");
-        rsrc_error(document->diag, slug, &place,
-                   duplicate ? "keep one of the two: readers disagree on which one counts"
-                             : "the file may be damaged or cut short; fetch it again",
-                   "not valid JSON: %s", error.text);
-        return RSRC_FAILED;
+        return refuse_text(document, &place, &error);
     }
     *out = root;
     return RSRC_OK;

@@ -107,6 +107,7 @@ struct rsrc_tokenizer_draft {
     struct rsrc_diag *diag;
     struct rsrc_arena *scratch;
     const char *file;
+    const char *nul;                /* what stands for a NUL in the document; "": nothing */
     const json_t *vocab;            /* token -> id, checked */
     struct rsrc_token_text *tokens;
     uint32_t n_tokens;
@@ -136,6 +137,14 @@ enum rsrc_status rsrc_refuse_tokenizer(const struct rsrc_tokenizer_draft *draft,
                                        const char *problem);
 /* The "type" of a component of tokenizer.json; never NULL. */
 const char *rsrc_component_type(const json_t *component);
+
+/* tokenizer_nul.c: the document, which the caller owns, with another character for a NUL: draft->nul.
+ * And the text of a token with the NUL again, in the document or the scratch arena. */
+RSRC_NODISCARD enum rsrc_status rsrc_draft_parse(struct rsrc_tokenizer_draft *draft,
+                                                 const uint8_t *bytes, uint64_t size_bytes,
+                                                 json_t **out);
+const char *rsrc_draft_with_nuls(const struct rsrc_tokenizer_draft *draft, const char *text,
+                                 uint32_t *n_bytes);
 
 /* tokenizer_text.c: what happens to text before and after the model. Pre-tokenizers come first:
  * they tell the alphabet. */

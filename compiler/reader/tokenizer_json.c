@@ -209,15 +209,14 @@ static enum rsrc_status read_post_processor(struct rsrc_tokenizer_draft *draft,
 enum rsrc_status rsrc_parse_tokenizer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const char *name, const uint8_t *bytes, uint64_t size_bytes,
                                       struct rsr_tokenizer *out) {
-    json_t *root;
-    if (rsrc_json_parse(diag, name, bytes, size_bytes, SLUG, &root) != RSRC_OK) {
-        return RSRC_FAILED;
-    }
+    json_t *root = NULL;
     struct rsrc_arena scratch;
     rsrc_arena_init(&scratch);
-    struct rsrc_tokenizer_draft draft = {.diag = diag, .scratch = &scratch, .file = name};
+    struct rsrc_tokenizer_draft draft = {
+        .diag = diag, .scratch = &scratch, .file = name, .nul = ""};
     enum rsrc_status status = RSRC_FAILED;
-    if (rsrc_draft_pretokenizers(&draft, root) == RSRC_OK && read_model(&draft, root) == RSRC_OK &&
+    if (rsrc_draft_parse(&draft, bytes, size_bytes, &root) == RSRC_OK &&
+        rsrc_draft_pretokenizers(&draft, root) == RSRC_OK && read_model(&draft, root) == RSRC_OK &&
         rsrc_draft_normalizers(&draft, root) == RSRC_OK &&
         read_post_processor(&draft, root) == RSRC_OK &&
         rsrc_draft_decoder(&draft, root) == RSRC_OK) {

@@ -180,12 +180,11 @@ static enum rsrc_status read_added_tokens(struct rsrc_tokenizer_draft *draft, co
 /* The text of a token of the vocabulary; false if it is not of the alphabet. */
 static bool read_vocab_text(const struct rsrc_tokenizer_draft *draft, const char *text,
                             const char **bytes, uint32_t *n_bytes) {
-    size_t length = strlen(text);
     if (draft->alphabet == RSR_BPE_CHARACTERS) {
-        *bytes = text;
-        *n_bytes = (uint32_t)length;
+        *bytes = rsrc_draft_with_nuls(draft, text, n_bytes);
         return true;
     }
+    size_t length = strlen(text);
     char *unmapped = rsrc_arena_alloc(draft->scratch, length + 1);
     *bytes = unmapped;
     return rsrc_unmap_bytes(text, length, unmapped, n_bytes);

@@ -69,7 +69,17 @@ def config(name, slug, path, value, place="file"):
 CASES = [
     *[Case(f"tokenizer-{name}", f"tokenizer-{slug}", replace_file(FILE, text),
            "line" if slug != "too-large" else "file")
-      for name, slug, text in json_damage('{"model": {"type": "BPE"}}')],
+      for name, slug, text in json_damage('{"model": {"type": "BPE"}}') if name != "nul-in-a-string"],
+    *[Case(f"tokenizer-nul-{name}", "tokenizer-nul", replace_file(FILE, text))
+      for name, text in [("in-a-string", r'{"a": "\u0000"}'), ("in-a-key", r'{"\u0000": {"model": 1}}'),
+                         ("in-a-type", r'{"model": {"type": "BPE\u0000"}}'),
+                         ("in-an-added-token", r'{"model": {}, "added_tokens": [{"id": 0, "content": "a\u0000"}]}'),
+                         ("beside-every-noncharacter",
+                          r'{"\u0000": "' + "".join(map(chr, range(0xfdd0, 0xfdf0))) + '"}'),
+                         ("beside-their-escapes",
+                          r'{"\u0000": "' + "".join("\\uFD%02x" % c for c in range(0xd0, 0xf0)) + '"}')]],
+    *[Case(f"tokenizer-nul-{name}", "tokenizer-syntax", replace_file(FILE, text), "line")
+      for name, text in [("outside", r'{\u0000}'), ("bare", b'{"a": "\0"}'), ("cut", r'{"a": "\u000')]],
     *[Case(f"tokenizer-is-{name}", "tokenizer-model", replace_file(FILE, text))
       for name, text in [("a-list", "[]"), ("an-empty-object", "{}")]],
 

@@ -206,8 +206,9 @@ def neox():
 METASPACE_DECODER = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
 
 
-def sentencepiece(vocab_size, missing=(), **options):
-    """BPE over characters: <unk>, <s>, </s>, the 256 bytes but the missing ones, and trained merges.
+def sentencepiece(vocab_size, missing=(), more=(), **options):
+    """BPE over characters: <unk>, <s>, </s>, the 256 bytes but the missing ones, and trained merges; and
+    those of more, whose halves are two pieces.
 
     Characters that are rare in the text are left out, so that bytes have to stand in for them."""
     trained = Tokenizer(models.BPE())
@@ -225,6 +226,8 @@ def sentencepiece(vocab_size, missing=(), **options):
     # Runs of spaces are pieces in SentencePiece.
     pieces += ["\u2581\u2581", "\u2581\u2581\u2581\u2581"]
     merges += [("\u2581", "\u2581"), ("\u2581\u2581", "\u2581\u2581")]
+    pieces += [left + right for left, right in more]
+    merges += [(left, right) for left, right in more if left and right]
     return Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=merges,
                                 **options))
 
@@ -266,6 +269,16 @@ def metaspace():
     return tok
 
 
+def nul():
+    """A vocabulary with a NUL; noncharacters beside it must stay what they are."""
+    more = [("", "\0"), ("", "\ufdd0"), ("\0", "\0"), ("a", "\0"), ("\0\0", "a\0"), ("\ufdd0", "a")]
+    tok = sentencepiece(500, more=more, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tok.normalizer = normalizers.Replace(" ", "\u2581")
+    tok.decoder = decoders.Sequence(METASPACE_DECODER)
+    add_sentence_tokens(tok, "<s> $A")
+    return tok
+
+
 def gemma():
     tok = sentencepiece(700, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     tok.normalizer = normalizers.Replace(" ", "\u2581")
@@ -299,6 +312,7 @@ TOKENIZERS = {
     "llama2": llama2, "metaspace": metaspace, "gemma": gemma,
     "metaspace-always": lambda: metaspace_split("always", True, "<unk>"),
     "metaspace-never": lambda: metaspace_split("never", False, None),
+    "nul": nul,
     "split-removed": lambda: split_variant("removed", False),
     "split-previous": lambda: split_variant("merged_with_previous", False),
     "split-next": lambda: split_variant("merged_with_next", False),

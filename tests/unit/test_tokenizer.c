@@ -691,13 +691,28 @@ static void test_colliding_vocabulary(void) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const names[] = {
-        "llama3",          "gpt2",           "qwen",           "falcon",
-        "punctuation",     "neox",           "cl100k",         "o200k",
-        "deepseek-llm",    "deepseek-coder", "deepseek-3",     "split-lines",
-        "llama2",          "metaspace",      "gemma",          "metaspace-always",
-        "metaspace-never", "split-removed",  "split-previous", "split-next",
-        "split-contiguous"};
+    static const char *const names[] = {"llama3",
+                                        "gpt2",
+                                        "qwen",
+                                        "falcon",
+                                        "punctuation",
+                                        "neox",
+                                        "cl100k",
+                                        "o200k",
+                                        "deepseek-llm",
+                                        "deepseek-coder",
+                                        "deepseek-3",
+                                        "split-lines",
+                                        "llama2",
+                                        "metaspace",
+                                        "gemma",
+                                        "metaspace-always",
+                                        "metaspace-never",
+                                        "nul",
+                                        "split-removed",
+                                        "split-previous",
+                                        "split-next",
+                                        "split-contiguous"};
     if (argc > 1) {
         test_libraries(argv[1], (const char *const *)argv + 2, (size_t)argc - 2);
         return CHECK_EXIT();
