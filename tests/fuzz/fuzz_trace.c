@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tools/rsr_bench_attention.h"
+#include "tools/bench/rsr_bench_attention.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size_bytes);
 int LLVMFuzzerInitialize(int *argc, char ***argv);

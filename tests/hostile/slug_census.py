@@ -100,7 +100,7 @@ def list_slugs():
 
 def tested_text():
     """Everything in which a test may name a slug, the generated files' expectations among it."""
-    texts = [(source / "compiler" / "tools" / "rsr_mkmodel_break.c").read_text()]
+    texts = [(source / "compiler" / "tools" / "mkmodel" / "rsr_mkmodel_break.c").read_text()]
     for path in sorted((source / "tests").rglob("*")):
         if path.suffix in (".test", ".c", ".h", ".py", ".sh") and path.is_file():
             texts.append(path.read_text(errors="replace"))

@@ -6,9 +6,9 @@
 
 #include "louver/louver.h"
 #include "ops/ops.h"
+#include "other_indices/rsr_bench_gate.h"
 #include "rsr_bench_attention.h"
 #include "rsr_bench_dense.h"
-#include "rsr_bench_gate.h"
 #include "rsr_louver.h"
 
 /* What measured steps read, in pages and keys of a KV head. */
