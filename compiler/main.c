@@ -6,7 +6,7 @@
 
 #include "base/mapped_file.h"
 #include "base/process.h"
-#include "driver/driver.h"
+#include "driver/run.h"
 #include "options.h"
 #include "spec/spec.h"
 
@@ -47,7 +47,7 @@ static enum rsrc_status print_target(struct rsrc_diag *diag, struct rsrc_arena *
 
 static enum rsrc_status print_passes(void) {
     for (uint32_t i = 0; i < PASS_COUNT; i++)
-        printf("%-9s %s\n", rsrc_passes[i].name, rsrc_passes[i].help);
+        printf("%-9s %s\n", rsrc_pass_names[i].name, rsrc_pass_names[i].help);
     return RSRC_OK;
 }
 

@@ -11,7 +11,7 @@
  */
 #include <string.h>
 
-#include "driver/driver.h"
+#include "driver/units.h"
 #include "lower/lower.h"
 #include "spec/spec.h"
 
@@ -30,23 +30,22 @@ static void key_spec(struct rsrc_hash *hash, const struct rsr_spec *spec) {
     rsrc_buffer_free(&text);
 }
 
-struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_compilation *c,
-                                           const struct rsr_spec *spec,
+struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_run *run, const struct rsr_spec *spec,
                                            const struct rsrc_buffer *text) {
     struct rsrc_hash hash;
-    rsrc_cache_key_begin(&c->cache, "assembly", &hash);
+    rsrc_cache_key_begin(&run->cache, "assembly", &hash);
     key_spec(&hash, spec);
     rsrc_cache_key_text(&hash, text->data, text->size_bytes);
     return rsrc_cache_key_end(&hash);
 }
 
-struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_compilation *c,
-                                       const struct rsr_spec *spec, const char *cpu,
-                                       const uint64_t *numbers, uint32_t n_numbers) {
+struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_run *run, const struct rsr_spec *spec,
+                                       const char *cpu, const uint64_t *numbers,
+                                       uint32_t n_numbers) {
     struct rsrc_hash hash;
-    rsrc_cache_key_begin(&c->cache, "time", &hash);
-    key_string(&hash, c->options->backend);
-    key_number(&hash, c->options->opt_level);
+    rsrc_cache_key_begin(&run->cache, "time", &hash);
+    key_string(&hash, run->options->backend);
+    key_number(&hash, run->options->opt_level);
     key_spec(&hash, spec);
     key_string(&hash, cpu);
     for (uint32_t i = 0; i < n_numbers; i++)
@@ -54,12 +53,12 @@ struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_compilation *c,
     return rsrc_cache_key_end(&hash);
 }
 
-void rsrc_begin_unit_key(const struct rsrc_compilation *c, const struct rsrc_maker *maker,
+void rsrc_begin_unit_key(const struct rsrc_run *run, const struct rsrc_maker *maker,
                          const struct rsr_unit *unit, const struct rsr_spec *spec,
                          const char *title, struct rsrc_hash *hash) {
-    if (c->cache.dir == NULL)
+    if (run->cache.dir == NULL)
         return;
-    rsrc_cache_key_begin(&c->cache, "unit", hash);
+    rsrc_cache_key_begin(&run->cache, "unit", hash);
     key_string(hash, maker->backend->name);
     key_string(hash, unit->name);
     key_string(hash, title);
@@ -68,9 +67,9 @@ void rsrc_begin_unit_key(const struct rsrc_compilation *c, const struct rsrc_mak
     key_spec(hash, spec);
 }
 
-void rsrc_add_to_unit_key(const struct rsrc_compilation *c, const struct rsr_kernel *kernel,
+void rsrc_add_to_unit_key(const struct rsrc_run *run, const struct rsr_kernel *kernel,
                           struct rsrc_hash *hash) {
-    if (c->cache.dir == NULL)
+    if (run->cache.dir == NULL)
         return;
     struct rsrc_buffer text = {0};
     rsrc_print_kernel(kernel, &text);
@@ -81,18 +80,18 @@ void rsrc_add_to_unit_key(const struct rsrc_compilation *c, const struct rsr_ker
 
 /* ---- what the C compiler makes --------------------------------------------------------------- */
 
-static enum rsrc_status key_of_c_unit(struct rsrc_compilation *c, const char *path,
+static enum rsrc_status key_of_c_unit(struct rsrc_run *run, const char *path,
                                       struct rsrc_cache_key *out) {
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     struct rsrc_mapping text;
-    const enum rsrc_status status = rsrc_map_file(c->diag, &arena, path, &text);
+    const enum rsrc_status status = rsrc_map_file(run->diag, &arena, path, &text);
     if (status == RSRC_OK) {
         struct rsrc_hash hash;
-        rsrc_cache_key_begin(&c->cache, "c", &hash);
-        rsrc_cache_key_program(&hash, c->toolchain.cc);
-        key_string(&hash, c->toolchain.cc_target);
-        key_number(&hash, c->options->opt_level);
+        rsrc_cache_key_begin(&run->cache, "c", &hash);
+        rsrc_cache_key_program(&hash, run->toolchain.cc);
+        key_string(&hash, run->toolchain.cc_target);
+        key_number(&hash, run->options->opt_level);
         rsrc_cache_key_text(&hash, text.data, (size_t)text.size_bytes);
         *out = rsrc_cache_key_end(&hash);
         rsrc_unmap_file(&text);
@@ -101,51 +100,51 @@ static enum rsrc_status key_of_c_unit(struct rsrc_compilation *c, const char *pa
     return status;
 }
 
-static enum rsrc_status load_object(struct rsrc_compilation *c, const char *dir, const char *name,
+static enum rsrc_status load_object(struct rsrc_run *run, const char *dir, const char *name,
                                     const struct rsrc_cache_key *key, bool *found) {
     struct rsrc_buffer object = {0};
     enum rsrc_status status = RSRC_OK;
-    *found = rsrc_cache_get(&c->cache, c->diag, key, &object);
+    *found = rsrc_cache_get(&run->cache, run->diag, key, &object);
     if (*found)
-        status = rsrc_write_file(c, dir, rsrc_arena_printf(&c->arena, "%s.o", name), object.data,
-                                 object.size_bytes);
+        status = rsrc_write_file(run->diag, dir, rsrc_arena_printf(&run->arena, "%s.o", name),
+                                 object.data, object.size_bytes);
     rsrc_buffer_free(&object);
     return status;
 }
 
-static enum rsrc_status store_objects(struct rsrc_compilation *c, const char *dir,
+static enum rsrc_status store_objects(struct rsrc_run *run, const char *dir,
                                       const char *const *names, const struct rsrc_cache_key *keys,
                                       uint32_t n) {
-    for (uint32_t i = 0; i < n && !c->options->dry_run; i++) {
+    for (uint32_t i = 0; i < n && !run->options->dry_run; i++) {
         struct rsrc_mapping object;
-        const char *path = rsrc_arena_printf(&c->arena, "%s/%s.o", dir, names[i]);
-        if (rsrc_map_file(c->diag, &c->arena, path, &object) != RSRC_OK)
+        const char *path = rsrc_arena_printf(&run->arena, "%s/%s.o", dir, names[i]);
+        if (rsrc_map_file(run->diag, &run->arena, path, &object) != RSRC_OK)
             return RSRC_FAILED;
-        rsrc_cache_put(&c->cache, c->diag, &keys[i], object.data, (size_t)object.size_bytes);
+        rsrc_cache_put(&run->cache, run->diag, &keys[i], object.data, (size_t)object.size_bytes);
         rsrc_unmap_file(&object);
     }
     return RSRC_OK;
 }
 
-enum rsrc_status rsrc_compile_cached(struct rsrc_compilation *c, const char *dir,
+enum rsrc_status rsrc_compile_cached(struct rsrc_run *run, const char *dir,
                                      const char *const *names, uint32_t n_names) {
-    if (c->cache.dir == NULL)
-        return rsrc_compile_units(c->diag, &c->arena, &c->toolchain, dir, names, n_names,
-                                  c->options->opt_level);
-    const char **missing = RSRC_NEW_ARRAY(&c->arena, n_names, const char *);
-    struct rsrc_cache_key *keys = RSRC_NEW_ARRAY(&c->arena, n_names, struct rsrc_cache_key);
+    if (run->cache.dir == NULL)
+        return rsrc_compile_units(run->diag, &run->arena, &run->toolchain, dir, names, n_names,
+                                  run->options->opt_level);
+    const char **missing = RSRC_NEW_ARRAY(&run->arena, n_names, const char *);
+    struct rsrc_cache_key *keys = RSRC_NEW_ARRAY(&run->arena, n_names, struct rsrc_cache_key);
     uint32_t n_missing = 0;
     for (uint32_t i = 0; i < n_names; i++) {
         bool found = false;
-        const char *path = rsrc_arena_printf(&c->arena, "%s/%s.c", dir, names[i]);
-        if (key_of_c_unit(c, path, &keys[n_missing]) != RSRC_OK ||
-            load_object(c, dir, names[i], &keys[n_missing], &found) != RSRC_OK)
+        const char *path = rsrc_arena_printf(&run->arena, "%s/%s.c", dir, names[i]);
+        if (key_of_c_unit(run, path, &keys[n_missing]) != RSRC_OK ||
+            load_object(run, dir, names[i], &keys[n_missing], &found) != RSRC_OK)
             return RSRC_FAILED;
         if (!found)
             missing[n_missing++] = names[i];
     }
-    if (rsrc_compile_units(c->diag, &c->arena, &c->toolchain, dir, missing, n_missing,
-                           c->options->opt_level) != RSRC_OK)
+    if (rsrc_compile_units(run->diag, &run->arena, &run->toolchain, dir, missing, n_missing,
+                           run->options->opt_level) != RSRC_OK)
         return RSRC_FAILED;
-    return store_objects(c, dir, missing, keys, n_missing);
+    return store_objects(run, dir, missing, keys, n_missing);
 }

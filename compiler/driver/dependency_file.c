@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "driver/driver.h"
+#include "driver/compilation.h"
 
 static int compare_paths(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -17,19 +17,19 @@ static int compare_paths(const void *a, const void *b) {
 
 /* The runtime is one of them where it is linked. */
 static void list_inputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
-    rsrc_list_inputs(c, list);
-    if (c->link_units.active && rsrc_wants(c, RSRC_EMIT_SO))
-        rsrc_add_path(list, c->toolchain.runtime);
+    rsrc_list_inputs(&c->inputs, list);
+    if (c->units.link.active && rsrc_wants(&c->run, RSRC_EMIT_SO))
+        rsrc_add_path(list, c->run.toolchain.runtime);
 }
 
 /* Files of the directory that are complete; those still being written are outputs by their kind. */
 static void list_directory(struct rsrc_compilation *c, struct rsrc_paths *list) {
-    DIR *dir = opendir(c->out_dir.temporary);
+    DIR *dir = opendir(c->outputs.temporary_dir);
     const struct dirent *entry;
     while (dir != NULL && (entry = readdir(dir)) != NULL)
         if (entry->d_name[0] != '.' && strstr(entry->d_name, ".tmp-") == NULL)
             rsrc_add_path(list,
-                          rsrc_arena_printf(&c->arena, "%s/%s", c->out_dir.path, entry->d_name));
+                          rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.dir, entry->d_name));
     if (dir != NULL)
         closedir(dir);
 }
@@ -37,14 +37,15 @@ static void list_directory(struct rsrc_compilation *c, struct rsrc_paths *list) 
 static void list_outputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
         const struct rsrc_kind *kind = &rsrc_kinds[k];
-        if (!rsrc_wants(c, kind->emit) || (uint32_t)c->to < (uint32_t)kind->pass)
+        if (!rsrc_wants(&c->run, kind->emit) || (uint32_t)c->run.to < (uint32_t)kind->pass)
             continue;
-        if (c->out_dir.path == NULL || kind->unit == RSR_UNIT_KIND_COUNT)
-            rsrc_add_path(list, rsrc_final_path(c, rsrc_output_path(c, kind->emit)));
+        if (c->outputs.dir == NULL || kind->unit == RSR_UNIT_KIND_COUNT)
+            rsrc_add_path(list,
+                          rsrc_final_path(&c->outputs, rsrc_output_path(&c->outputs, kind->emit)));
     }
-    if (c->header_sink.open)
-        rsrc_add_path(list, rsrc_final_path(c, rsrc_header_path(c)));
-    if (c->out_dir.path != NULL)
+    if (c->outputs.header.open)
+        rsrc_add_path(list, rsrc_final_path(&c->outputs, rsrc_header_path(c)));
+    if (c->outputs.dir != NULL)
         list_directory(c, list);
     if (list->n != 0)
         qsort(list->paths, list->n, sizeof(*list->paths), compare_paths);
@@ -72,7 +73,7 @@ static enum rsrc_status check_names(struct rsrc_compilation *c, const struct rsr
         if (strpbrk(list->paths[i], "\r\n") == NULL)
             continue;
         const struct rsrc_place place = {.file = list->paths[i]};
-        rsrc_error(c->diag, "dependency-name", &place, "rename it, or leave out -MD",
+        rsrc_error(c->run.diag, "dependency-name", &place, "rename it, or leave out -MD",
                    "a dependency file cannot hold a name with a line end");
         return RSRC_FAILED;
     }
@@ -80,9 +81,9 @@ static enum rsrc_status check_names(struct rsrc_compilation *c, const struct rsr
 }
 
 enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c) {
-    if (!c->dependency_sink.open)
+    if (!c->outputs.dependencies.open)
         return RSRC_OK;
-    struct rsrc_paths outputs = {.arena = &c->arena}, inputs = {.arena = &c->arena};
+    struct rsrc_paths outputs = {.arena = &c->run.arena}, inputs = {.arena = &c->run.arena};
     list_outputs(c, &outputs);
     list_inputs(c, &inputs);
     if (check_names(c, &outputs) != RSRC_OK || check_names(c, &inputs) != RSRC_OK)
@@ -103,38 +104,36 @@ enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c) {
         put_name(&text, inputs.paths[i]);
         rsrc_buffer_puts(&text, ":\n");
     }
-    const enum rsrc_status status = rsrc_sink_write(c, &c->dependency_sink, &text);
+    const enum rsrc_status status = rsrc_sink_write(&c->run, &c->outputs.dependencies, &text);
     rsrc_buffer_free(&text);
     return status;
 }
 
 /* OUT with its ending replaced, or put behind it. */
 static const char *default_path(struct rsrc_compilation *c) {
-    if (c->out_dir.path != NULL)
-        return rsrc_arena_printf(&c->arena, "%s.d", c->out_dir.path);
+    if (c->outputs.dir != NULL)
+        return rsrc_arena_printf(&c->run.arena, "%s.d", c->outputs.dir);
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
-        if (!rsrc_wants(c, rsrc_kinds[k].emit))
+        if (!rsrc_wants(&c->run, rsrc_kinds[k].emit))
             continue;
-        const char *path = rsrc_output_path(c, rsrc_kinds[k].emit);
-        const size_t n = strlen(path), n_suffix = strlen(rsrc_kinds[k].suffix);
-        const bool ends = n > n_suffix && strcmp(path + n - n_suffix, rsrc_kinds[k].suffix) == 0;
-        return rsrc_arena_printf(&c->arena, "%.*s.d", (int)(ends ? n - n_suffix : n), path);
+        const char *path = rsrc_output_path(&c->outputs, rsrc_kinds[k].emit);
+        return rsrc_with_suffix(&c->run.arena, path, rsrc_kinds[k].suffix, ".d");
     }
     return NULL;
 }
 
 enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c) {
-    const struct rsrc_options *options = c->options;
+    const struct rsrc_options *options = c->run.options;
     if (!options->dependencies && options->dependency_file == NULL)
         return RSRC_OK;
     const bool to_stdout = options->output != NULL && strcmp(options->output, "-") == 0;
     if (to_stdout && options->dependency_file == NULL) {
-        rsrc_error(c->diag, "option-value", NULL, "name the dependency file with -MF FILE",
+        rsrc_error(c->run.diag, "option-value", NULL, "name the dependency file with -MF FILE",
                    "-MD: standard output has no name to depend on");
         return RSRC_FAILED;
     }
     const char *path =
         options->dependency_file != NULL ? options->dependency_file : default_path(c);
     const char *option = options->dependency_file != NULL ? "-MF" : "-MD";
-    return rsrc_sink_open(c, option, "-MF", path, &c->dependency_sink);
+    return rsrc_sink_open(&c->outputs, option, "-MF", path, &c->outputs.dependencies);
 }

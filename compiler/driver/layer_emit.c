@@ -1,9 +1,8 @@
-/* layer_emit.c - what a layer has become, to the outputs: text forms, kernels, weights, its row of
- * reports.
+/* layer_emit.c - the kernels and weights of a layer, to the outputs.
  *
  * Assembling its bodies can be done in any order; everything else is in the order of the layers.
  */
-#include "driver/driver.h"
+#include "driver/layer.h"
 #include "emit/asm/emit_asm.h"
 
 /* ---- bodies ---------------------------------------------------------------------------------- */
@@ -16,14 +15,15 @@ static struct rsrc_bodies *bodies_of(const struct rsrc_layer_state *state, uint3
 static enum rsrc_status assemble_text(struct rsrc_layer_state *state, const struct rsr_spec *spec,
                                       struct rsrc_bodies *bodies, const char **why) {
     struct rsrc_compilation *c = state->compilation;
-    if (c->cache.dir == NULL)
+    if (c->run.cache.dir == NULL)
         return rsrc_asm_assemble(spec, &bodies->text, &state->arena, &bodies->object, why);
-    const struct rsrc_cache_key key = rsrc_key_of_assembly(c, spec, &bodies->text);
-    if (rsrc_cache_get(&c->cache, state->diag, &key, &bodies->object))
+    const struct rsrc_cache_key key = rsrc_key_of_assembly(&c->run, spec, &bodies->text);
+    if (rsrc_cache_get(&c->run.cache, state->diag, &key, &bodies->object))
         return RSRC_OK;
     if (rsrc_asm_assemble(spec, &bodies->text, &state->arena, &bodies->object, why) != RSRC_OK)
         return RSRC_FAILED;
-    rsrc_cache_put(&c->cache, state->diag, &key, bodies->object.data, bodies->object.size_bytes);
+    rsrc_cache_put(&c->run.cache, state->diag, &key, bodies->object.data,
+                   bodies->object.size_bytes);
     return RSRC_OK;
 }
 
@@ -44,9 +44,9 @@ static void assemble(struct rsrc_layer_state *state, const struct rsr_kernel *ke
 
 enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    if (!rsrc_wants_bodies(c))
+    if (!rsrc_wants_bodies(&c->units))
         return RSRC_OK;
-    for (uint32_t t = 0; t < c->n_specs; t++)
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
         for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
             if (rsrc_lowered_of(state, t, r)->kernel.n_bodies != 0)
                 assemble(state, &rsrc_lowered_of(state, t, r)->kernel, bodies_of(state, t, r));
@@ -69,7 +69,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
     const struct rsr_kernel *kernel = &lowered->kernel;
     const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
     struct rsr_linear_unit linear = {
-        .name = rsrc_arena_strdup(&c->arena, kernel->symbol),
+        .name = rsrc_arena_strdup(&c->run.arena, kernel->symbol),
         /* those of groups are among the codes */
         .n_scales = state->matrix.group_cols != 0 ? 1 : state->matrix.n_scales,
         .variant = rsrc_variant_name(plan->variant),
@@ -83,76 +83,29 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .tile_rows = results_of_tile(kernel),
         .list = rsrc_list_of(plan),
         .scratch_bytes = kernel->scratch_bytes,
-        .tables = kernel->tables == NULL ? NULL : rsrc_arena_strdup(&c->arena, kernel->tables),
+        .tables = kernel->tables == NULL ? NULL : rsrc_arena_strdup(&c->run.arena, kernel->tables),
         .weight_bytes = rsrc_weight_bytes_of(state, target, regime),
         .n_streams = kernel->n_streams,
         .stream_bytes = kernel->stream_bytes,
         .tile_bytes = kernel->tile_bytes,
-        .reason = rsrc_arena_strdup(&c->arena, plan->reason)};
-    if (rsrc_emit_kernel(c, state->item, target, kernel, bodies_of(state, target, regime),
+        .reason = rsrc_arena_strdup(&c->run.arena, plan->reason)};
+    if (rsrc_emit_kernel(&c->units, state->item, target, kernel, bodies_of(state, target, regime),
                          &linear.function) != RSRC_OK)
         return RSRC_FAILED;
-    if (rsrc_emit_blob(c, &lowered->codes, &linear.codes) != RSRC_OK ||
-        rsrc_emit_blob(c, &lowered->index, &linear.index) != RSRC_OK ||
-        rsrc_emit_blob(c, &lowered->scale, &linear.scale) != RSRC_OK)
+    if (rsrc_emit_blob(&c->weights, &lowered->codes, &linear.codes) != RSRC_OK ||
+        rsrc_emit_blob(&c->weights, &lowered->index, &linear.index) != RSRC_OK ||
+        rsrc_emit_blob(&c->weights, &lowered->scale, &linear.scale) != RSRC_OK)
         return RSRC_FAILED;
-    const size_t item = (size_t)target * c->n_items + state->item_index;
-    c->linears[item * RSR_REGIME_COUNT + regime] = linear;
+    const size_t item = (size_t)target * c->inputs.n_items + state->item_index;
+    c->made.linears[item * RSR_REGIME_COUNT + regime] = linear;
     return RSRC_OK;
 }
 
 enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    for (uint32_t t = 0; t < c->n_specs; t++)
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
         for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
             if (record_linear(state, t, r) != RSRC_OK)
                 return RSRC_FAILED;
     return RSRC_OK;
-}
-
-/* ---- everything, in order -------------------------------------------------------------------- */
-
-static enum rsrc_status write_text(struct rsrc_layer_state *state, struct rsrc_sink *sink,
-                                   void (*print)(struct rsrc_layer_state *, struct rsrc_buffer *)) {
-    if (!sink->open)
-        return RSRC_OK;
-    struct rsrc_buffer text = {0};
-    print(state, &text);
-    const enum rsrc_status status = rsrc_sink_write(state->compilation, sink, &text);
-    rsrc_buffer_free(&text);
-    return status;
-}
-
-/* What outlives the layer's arena. */
-static void record_report(struct rsrc_layer_state *state, uint32_t target) {
-    struct rsrc_compilation *c = state->compilation;
-    struct rsr_plan plan = state->plans[target];
-    for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
-        plan.regimes[r].reason = rsrc_arena_strdup(&c->arena, plan.regimes[r].reason);
-    c->reports[(size_t)target * c->n_items + state->item_index] =
-        (struct rsr_report_layer){.name = state->item->name,
-                                  .found = state->reduction.counts,
-                                  .stats = state->stats,
-                                  .alphabet = state->reduced.alphabet,
-                                  .plan = plan};
-}
-
-enum rsrc_status rsrc_layer_write(struct rsrc_layer_state *state) {
-    struct rsrc_compilation *c = state->compilation;
-    if (rsrc_stdout_write(c, &state->dump) != RSRC_OK ||
-        write_text(state, &c->rsr_sink, rsrc_layer_dump_rsr) != RSRC_OK ||
-        write_text(state, &c->plan_sink, rsrc_layer_dump_plan) != RSRC_OK ||
-        write_text(state, &c->kernel_sink, rsrc_layer_dump_kernel) != RSRC_OK)
-        return RSRC_FAILED;
-    for (uint32_t t = 0; t < c->n_specs && c->to >= PASS_PLAN; t++)
-        record_report(state, t);
-    enum rsrc_status status = RSRC_OK;
-    for (uint32_t id = 0; id <= (uint32_t)c->to && status == RSRC_OK; id++) {
-        if (rsrc_passes[id].run_in_order == NULL)
-            continue;
-        const struct rsrc_lap lap = rsrc_lap_begin(&c->times);
-        status = rsrc_passes[id].run_in_order(state);
-        rsrc_lap_end(&c->times, id, &lap);
-    }
-    return status;
 }

@@ -1,4 +1,4 @@
-/* matrix_library.c - a file of matrices without a model: its items, and the library's functions.
+/* matrix_library.c - a file of matrices without a model: the library's functions and its header.
  *
  * Functions are <stem>_<matrix>_<i8 or f32>, of the output's name and the tensor's. Both may be
  * anything: what stands between letters and digits becomes '_', long names are cut, and a name that
@@ -8,74 +8,11 @@
 #include <string.h>
 #include <strings.h>
 
-#include "driver/driver.h"
+#include "driver/compilation.h"
 #include "emit/c/matrices_c.h"
 #include "rsr/segment.h"
 
 #define MAX_NAME 100
-
-/* ---- items ----------------------------------------------------------------------------------- */
-
-/* Tensor names are anything: symbols of kernels are numbered. */
-static void add_item(struct rsrc_compilation *c, struct rsrc_item item) {
-    item.stem = rsrc_arena_printf(&c->arena, "m%u", c->n_items);
-    item.block = RSR_NO_BLOCK;
-    item.role = RSR_ROLE_COUNT;
-    c->items[c->n_items++] = item;
-}
-
-void rsrc_add_matrices(struct rsrc_compilation *c, const struct rsr_tensor *tensors,
-                       const struct rsr_named_index *indexes, uint32_t n) {
-    const uint32_t inputs = c->options->inputs != 0 ? c->options->inputs : RSRC_INPUTS_I8;
-    c->items = RSRC_NEW_ARRAY(&c->arena, 2 * (size_t)n, struct rsrc_item);
-    for (uint32_t i = 0; i < n; i++) {
-        struct rsrc_item item = {.name = tensors != NULL ? tensors[i].name : indexes[i].layer_name,
-                                 .tensor = tensors != NULL ? &tensors[i] : NULL,
-                                 .index = tensors != NULL ? NULL : &indexes[i].index};
-        if ((inputs & RSRC_INPUTS_I8) != 0)
-            add_item(c, item);
-        item.input = RSR_INPUT_F32;
-        if ((inputs & RSRC_INPUTS_F32) != 0)
-            add_item(c, item);
-    }
-}
-
-enum rsrc_status rsrc_check_matrices(struct rsrc_compilation *c) {
-    const struct rsrc_place place = {.file = c->options->input};
-    if (c->has_graph && c->options->inputs != 0) {
-        rsrc_error(c->diag, "option-value", &place, "leave out --input",
-                   "--input: a model's layers multiply what its graph says, int8 activations");
-        return RSRC_FAILED;
-    }
-    if (rsrc_is_gpu(c) && (c->options->inputs & RSRC_INPUTS_F32) != 0) {
-        rsrc_error(c->diag, "option-value", NULL, "leave out --input",
-                   "--input: matrices for a GPU multiply int8 vectors alone");
-        return RSRC_FAILED;
-    }
-    /* Its graph may not be there yet. */
-    const bool is_model = c->has_checkpoint && c->checkpoint.has_config;
-    if (!is_model && c->n_items == 0) {
-        rsrc_error(c->diag, "no-matrices", &place, NULL, "has no matrices to compile");
-        return RSRC_FAILED;
-    }
-    const bool may_list =
-        is_model && (!c->has_graph || c->graph.hyper.activation == RSR_ACTIVATION_RELU2);
-    if (c->options->relu2_active != 0 && !may_list) {
-        rsrc_error(c->diag, "option-value", &place, "leave out --relu2-active",
-                   "--relu2-active: no squared ReLU leaves channels of %s",
-                   is_model ? "this model" : "matrices");
-        return RSRC_FAILED;
-    }
-    for (uint32_t i = 0; !is_model && i < c->options->n_variants; i++) {
-        const char *role = c->options->variants[i].role;
-        if (strcmp(role, "*") == 0)
-            continue;
-        rsrc_error(c->diag, "option-value", &place, "give the variant of all: --variant='*=V'",
-                   "--variant: matrices have no roles, and '%s' is one", role);
-        return RSRC_FAILED;
-    }
-    return RSRC_OK;
-}
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
@@ -144,34 +81,32 @@ static const char *unique_name(struct rsrc_arena *arena, struct names *names, co
 static const char *library_stem(struct rsrc_compilation *c) {
     const char *path = rsrc_header_path(c);
     if (path == NULL)
-        path = rsrc_model_name(c);
+        path = rsrc_model_name(&c->inputs);
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
     const size_t length = strlen(name);
     const bool ends = length > 2 && strcmp(name + length - 2, ".h") == 0;
-    const char *stem = to_identifier(&c->arena, name, ends ? length - 2 : length);
-    return is_letter(stem[0]) ? stem : rsrc_arena_printf(&c->arena, "m%s", stem);
+    const char *stem = to_identifier(&c->run.arena, name, ends ? length - 2 : length);
+    return is_letter(stem[0]) ? stem : rsrc_arena_printf(&c->run.arena, "m%s", stem);
 }
 
 const char *rsrc_header_path(struct rsrc_compilation *c) {
-    const bool so = rsrc_wants(c, RSRC_EMIT_SO);
-    const bool obj = rsrc_wants(c, RSRC_EMIT_OBJ) && !c->units[RSR_UNIT_OBJ].active;
-    if (c->has_graph || rsrc_is_gpu(c) || (!so && !obj))
+    const bool so = rsrc_wants(&c->run, RSRC_EMIT_SO);
+    const bool obj = rsrc_wants(&c->run, RSRC_EMIT_OBJ) && !c->units.kinds[RSR_UNIT_OBJ].active;
+    if (c->inputs.has_graph || rsrc_is_gpu(&c->inputs) || (!so && !obj))
         return NULL;
-    const char *path = rsrc_output_path(c, so ? RSRC_EMIT_SO : RSRC_EMIT_OBJ);
+    const char *path = rsrc_output_path(&c->outputs, so ? RSRC_EMIT_SO : RSRC_EMIT_OBJ);
     const char *suffix = rsrc_kinds[so ? RSRC_KIND_SO : RSRC_KIND_OBJ].suffix;
-    const size_t n = strlen(path), n_suffix = strlen(suffix);
-    const bool ends = n > n_suffix && strcmp(path + n - n_suffix, suffix) == 0;
-    return rsrc_arena_printf(&c->arena, "%.*s.h", (int)(ends ? n - n_suffix : n), path);
+    return rsrc_with_suffix(&c->run.arena, path, suffix, ".h");
 }
 
 /* ---- the library ----------------------------------------------------------------------------- */
 
 /* Two kernels an item: what serves few vectors serves many where the plan has no other. */
 static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
-    const size_t n = (size_t)c->n_items * RSR_REGIME_COUNT;
-    struct rsr_linear_unit *linears = RSRC_NEW_ARRAY(&c->arena, n, struct rsr_linear_unit);
-    memcpy(linears, &c->linears[target * n], n * sizeof(*linears));
+    const size_t n = (size_t)c->inputs.n_items * RSR_REGIME_COUNT;
+    struct rsr_linear_unit *linears = RSRC_NEW_ARRAY(&c->run.arena, n, struct rsr_linear_unit);
+    memcpy(linears, &c->made.linears[target * n], n * sizeof(*linears));
     for (size_t i = RSR_REGIME_PREFILL; i < n; i += RSR_REGIME_COUNT)
         if (linears[i].function == NULL)
             linears[i] = linears[i - 1];
@@ -180,69 +115,70 @@ static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, ui
 
 static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
     struct rsr_matrix_entry *entries =
-        RSRC_NEW_ARRAY(&c->arena, c->n_items, struct rsr_matrix_entry);
+        RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_items, struct rsr_matrix_entry);
     struct rsr_module_target *targets =
-        RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_module_target);
-    struct names names = make_names(&c->arena, c->n_items);
-    for (uint32_t i = 0; i < c->n_items; i++) {
-        const struct rsrc_item *item = &c->items[i];
-        const struct rsr_linear_unit *linear = &c->linears[(size_t)i * RSR_REGIME_COUNT];
+        RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsr_module_target);
+    struct names names = make_names(&c->run.arena, c->inputs.n_items);
+    for (uint32_t i = 0; i < c->inputs.n_items; i++) {
+        const struct rsrc_item *item = &c->inputs.items[i];
+        const struct rsr_linear_unit *linear = &c->made.linears[(size_t)i * RSR_REGIME_COUNT];
         const bool again =
             i > 0 && item->tensor == item[-1].tensor && item->index == item[-1].index;
         entries[i] = (struct rsr_matrix_entry){
             .tensor = item->name,
-            .symbol = again ? entries[i - 1].symbol : unique_name(&c->arena, &names, item->name),
+            .symbol =
+                again ? entries[i - 1].symbol : unique_name(&c->run.arena, &names, item->name),
             .input = item->input,
             .rows = linear->rows,
             .cols = linear->cols};
     }
-    for (uint32_t t = 0; t < c->n_specs; t++)
-        targets[t] = (struct rsr_module_target){.spec = &c->specs[t],
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
+        targets[t] = (struct rsr_module_target){.spec = &c->inputs.specs[t],
                                                 .linears = list_linears(c, t),
-                                                .n_linears = c->n_items * RSR_REGIME_COUNT};
-    return (struct rsr_matrices_input){.source = rsrc_model_name(c),
+                                                .n_linears = c->inputs.n_items * RSR_REGIME_COUNT};
+    return (struct rsr_matrices_input){.source = rsrc_model_name(&c->inputs),
                                        .stem = library_stem(c),
                                        .entries = entries,
-                                       .n_entries = c->n_items,
+                                       .n_entries = c->inputs.n_items,
                                        .targets = targets,
-                                       .n_targets = c->n_specs};
+                                       .n_targets = c->inputs.n_specs};
 }
 
 static void list_exports(struct rsrc_compilation *c, const struct rsr_matrices_input *input) {
     const char **exports =
-        RSRC_NEW_ARRAY(&c->arena, (size_t)input->n_entries * RSRC_MATRIX_FORMS, const char *);
+        RSRC_NEW_ARRAY(&c->run.arena, (size_t)input->n_entries * RSRC_MATRIX_FORMS, const char *);
     for (uint32_t e = 0; e < input->n_entries; e++)
         for (uint32_t form = 0; form < RSRC_MATRIX_FORMS; form++)
-            exports[c->n_exports++] =
-                rsrc_matrix_function(&c->arena, input, &input->entries[e], form);
-    c->exports = exports;
+            exports[c->made.n_exports++] =
+                rsrc_matrix_function(&c->run.arena, input, &input->entries[e], form);
+    c->made.exports = exports;
 }
 
 /* matrices.c includes it by a name that is nobody's but ours, unless the library is called so
  * too. */
 static enum rsrc_status write_header(struct rsrc_compilation *c, const struct rsrc_buffer *text) {
     static const char NAME[] = "matrices.h";
-    if (rsrc_sink_write(c, &c->header_sink, text) != RSRC_OK)
+    if (rsrc_sink_write(&c->run, &c->outputs.header, text) != RSRC_OK)
         return RSRC_FAILED;
-    if (c->link_units.active &&
-        rsrc_write_file(c, c->work_dir, NAME, text->data, text->size_bytes) != RSRC_OK)
+    if (c->units.link.active && rsrc_write_file(c->run.diag, c->outputs.work_dir, NAME, text->data,
+                                                text->size_bytes) != RSRC_OK)
         return RSRC_FAILED;
-    const char *dir = c->out_dir.temporary;
-    if (dir == NULL ||
-        (c->header_sink.open &&
-         strcmp(c->header_sink.file.path, rsrc_arena_printf(&c->arena, "%s/%s", dir, NAME)) == 0))
+    const char *dir = c->outputs.temporary_dir;
+    if (dir == NULL || (c->outputs.header.open &&
+                        strcmp(c->outputs.header.file.path,
+                               rsrc_arena_printf(&c->run.arena, "%s/%s", dir, NAME)) == 0))
         return RSRC_OK;
-    return rsrc_write_file(c, dir, NAME, text->data, text->size_bytes);
+    return rsrc_write_file(c->run.diag, dir, NAME, text->data, text->size_bytes);
 }
 
 enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c) {
     const struct rsr_matrices_input input = describe(c);
     struct rsrc_buffer header = {0}, text = {0};
-    rsrc_emit_matrices_header(&c->arena, &input, &header);
-    rsrc_emit_matrices(&c->arena, &input, &text);
+    rsrc_emit_matrices_header(&c->run.arena, &input, &header);
+    rsrc_emit_matrices(&c->run.arena, &input, &text);
     enum rsrc_status status = write_header(c, &header);
     if (status == RSRC_OK)
-        status = rsrc_write_c(c, "matrices", &text);
+        status = rsrc_write_c(&c->units, c->outputs.temporary_dir, "matrices", &text);
     list_exports(c, &input);
     rsrc_buffer_free(&header);
     rsrc_buffer_free(&text);

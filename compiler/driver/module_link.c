@@ -5,8 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "driver/driver.h"
-#include "emit/template.h"
+#include "driver/compilation.h"
 #include "model/graph.h"
 #include "model/ternary.h"
 
@@ -14,69 +13,72 @@
 
 /* The linker works in a directory that is removed, on the file system of its output; what it reads
  * can be kept. */
-static enum rsrc_status open_work_dir(struct rsrc_compilation *c, const char *output) {
-    const struct rsrc_options *options = c->options;
-    const bool shared = c->out_dir.path != NULL;
-    if (rsrc_temporary_dir(c->diag, &c->arena, shared ? c->out_dir.temporary : output,
-                           &c->link_dir) != RSRC_OK)
+static enum rsrc_status open_work_dir(struct rsrc_outputs *outputs, const char *output) {
+    struct rsrc_run *run = outputs->run;
+    const struct rsrc_options *options = run->options;
+    const bool shared = outputs->dir != NULL;
+    if (rsrc_temporary_dir(run->diag, &run->arena, shared ? outputs->temporary_dir : output,
+                           &outputs->link_dir) != RSRC_OK)
         return RSRC_FAILED;
-    c->work_dir = c->link_dir;
+    outputs->work_dir = outputs->link_dir;
     if (!options->save_temps || options->dry_run)
         return RSRC_OK;
     const char *help = "name a directory with --save-temps=DIR";
-    c->work_dir = options->temps_dir != NULL
-                      ? options->temps_dir
-                      : rsrc_arena_printf(&c->arena, "%s.temps", shared ? c->out_dir.path : output);
-    if (rsrc_claim_output(c, "--save-temps", c->work_dir) != RSRC_OK ||
-        rsrc_check_directory(c, c->work_dir, help) != RSRC_OK)
+    const char *dir =
+        options->temps_dir != NULL
+            ? options->temps_dir
+            : rsrc_arena_printf(&run->arena, "%s.temps", shared ? outputs->dir : output);
+    outputs->work_dir = dir;
+    if (rsrc_claim_output(outputs, "--save-temps", dir) != RSRC_OK ||
+        rsrc_check_directory(run->diag, dir, help) != RSRC_OK)
         return RSRC_FAILED;
-    if (mkdir(c->work_dir, 0777) == 0 || errno == EEXIST)
+    if (mkdir(dir, 0777) == 0 || errno == EEXIST)
         return RSRC_OK;
-    const struct rsrc_place place = {.file = c->work_dir};
-    rsrc_error(c->diag, "output-unwritable", &place, help, "cannot create: %s", strerror(errno));
+    const struct rsrc_place place = {.file = dir};
+    rsrc_error(run->diag, "output-unwritable", &place, help, "cannot create: %s", strerror(errno));
     return RSRC_FAILED;
 }
 
 /* Said before the work: who means to give it text will start anew. */
-static void warn_without_tokenizer(struct rsrc_compilation *c) {
-    const struct rsr_checkpoint *checkpoint = &c->checkpoint;
-    if (!c->has_checkpoint || !checkpoint->has_config || checkpoint->tokenizer.section != NULL ||
+static void warn_without_tokenizer(const struct rsrc_input_set *in) {
+    const struct rsr_checkpoint *checkpoint = &in->checkpoint;
+    if (!in->has_checkpoint || !checkpoint->has_config || checkpoint->tokenizer.section != NULL ||
         checkpoint->tokenizer.is_unread)
         return;
     const struct rsrc_place place = {.file = checkpoint->path};
     rsrc_warning(
-        c->diag, "tokenizer-missing", &place,
+        in->run->diag, "tokenizer-missing", &place,
         "put the model's tokenizer.json beside its config.json, or give a GGUF file with a "
         "tokenizer",
         "has no tokenizer: the module takes token ids alone, and rsr-run needs text");
 }
 
 enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
-    if (rsrc_output_check(c->diag, rsrc_final_path(c, path)) != RSRC_OK ||
-        open_work_dir(c, path) != RSRC_OK ||
-        rsrc_open_units(c, &c->link_units, RSR_UNIT_OBJ) != RSRC_OK)
+    struct rsrc_unit_writer *link = &c->units.link;
+    if (rsrc_output_check(c->run.diag, rsrc_final_path(&c->outputs, path)) != RSRC_OK ||
+        open_work_dir(&c->outputs, path) != RSRC_OK)
         return RSRC_FAILED;
-    warn_without_tokenizer(c);
-    c->link_units.share_equal = !rsrc_starts_from_text(c); /* keys of a text prove nothing */
-    c->link_units.dir = c->work_dir;
-    return rsrc_open_weights_object(c);
+    rsrc_open_units(&c->units, link, RSR_UNIT_OBJ, c->outputs.work_dir);
+    link->share_equal = c->run.way == RSRC_WAY_CPU; /* keys of a text prove nothing */
+    warn_without_tokenizer(&c->inputs);
+    return rsrc_open_weights_object(&c->weights, c->outputs.work_dir);
 }
 
 /* ---- tables and tensors ---------------------------------------------------------------------- */
 
 static enum rsrc_status emit_norms(struct rsrc_compilation *c, const char **symbols) {
-    for (uint32_t n = 0; n < c->graph.n_norms; n++) {
-        const struct rsr_norm_layer *norm = &c->graph.norms[n];
+    for (uint32_t n = 0; n < c->inputs.graph.n_norms; n++) {
+        const struct rsr_norm_layer *norm = &c->inputs.graph.norms[n];
         struct rsrc_arena arena;
         rsrc_arena_init(&arena);
         const float *weight = NULL;
-        enum rsrc_status status = rsrc_decode_norm(c->diag, &arena, norm, &weight);
+        enum rsrc_status status = rsrc_decode_norm(c->run.diag, &arena, norm, &weight);
         const struct rsr_blob blob = {.symbol = rsrc_arena_printf(&arena, "rsr_w_norm_%u", n),
                                       .bytes = weight,
                                       .size_bytes = (uint64_t)norm->cols * sizeof(float),
                                       .align = 64};
         if (status == RSRC_OK)
-            status = rsrc_emit_own_blob(c, blob, &symbols[n]);
+            status = rsrc_emit_own_blob(&c->weights, blob, &symbols[n]);
         rsrc_arena_free(&arena);
         if (status != RSRC_OK)
             return status;
@@ -88,110 +90,82 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const struct rsr
                                     const char *name, const char **symbol) {
     const struct rsr_blob blob = {
         .symbol = name, .bytes = tensor->data, .size_bytes = tensor->size_bytes, .align = 4096};
-    return rsrc_emit_own_blob(c, blob, symbol);
+    return rsrc_emit_own_blob(&c->weights, blob, symbol);
 }
 
 /* A ternary head is a kernel, an embedding model has none. */
 static enum rsrc_status emit_head(struct rsrc_compilation *c, const char **symbol) {
-    if (c->graph.head == NULL || c->graph.head_slot.layer != RSR_NO_LAYER)
+    if (c->inputs.graph.head == NULL || c->inputs.graph.head_slot.layer != RSR_NO_LAYER)
         return RSRC_OK;
-    return emit_tensor(c, c->graph.head, "rsr_w_head", symbol);
+    return emit_tensor(c, c->inputs.graph.head, "rsr_w_head", symbol);
 }
 
 static enum rsrc_status emit_dense(struct rsrc_compilation *c, const char **symbols) {
     enum rsrc_status status = RSRC_OK;
-    for (uint32_t i = 0; status == RSRC_OK && i < c->graph.n_dense; i++)
-        status = emit_tensor(c, c->graph.dense[i].weight,
-                             rsrc_arena_printf(&c->arena, "rsr_w_dense_%u", i), &symbols[i]);
+    for (uint32_t i = 0; status == RSRC_OK && i < c->inputs.graph.n_dense; i++)
+        status = emit_tensor(c, c->inputs.graph.dense[i].weight,
+                             rsrc_arena_printf(&c->run.arena, "rsr_w_dense_%u", i), &symbols[i]);
     return status;
 }
 
 /* What a probe shows: the role; of a linear layer's own norm, that layer's too. */
 static const char *norm_name(struct rsrc_compilation *c, uint32_t number) {
-    const struct rsr_norm_layer *norm = &c->graph.norms[number];
+    const struct rsr_norm_layer *norm = &c->inputs.graph.norms[number];
     const char *name = rsrc_role_name(norm->role);
     return norm->role == RSR_ROLE_PROJ_NORM
-               ? rsrc_arena_printf(&c->arena, "%s.%s", rsrc_role_name(norm->owner), name)
+               ? rsrc_arena_printf(&c->run.arena, "%s.%s", rsrc_role_name(norm->owner), name)
                : name;
 }
 
 /* By kernel number, see struct rsrc_step_kernels. */
 static const struct rsr_linear_unit *list_linears(struct rsrc_compilation *c, uint32_t target) {
-    const struct rsrc_step_kernels *kernels = &c->steps[target].kernels;
+    const struct rsrc_step_kernels *kernels = &c->made.steps[target].kernels;
     struct rsr_linear_unit *linears =
-        RSRC_NEW_ARRAY(&c->arena, kernels->n_kernels, struct rsr_linear_unit);
+        RSRC_NEW_ARRAY(&c->run.arena, kernels->n_kernels, struct rsr_linear_unit);
     for (uint32_t i = 0; i < kernels->n_kernels; i++) {
-        const size_t item = (size_t)target * c->n_items + kernels->layer[i];
-        const bool prefill = i >= c->graph.n_layers;
-        linears[i] = c->linears[item * RSR_REGIME_COUNT +
-                                (prefill ? RSR_REGIME_PREFILL : RSR_REGIME_DECODE)];
+        const size_t item = (size_t)target * c->inputs.n_items + kernels->layer[i];
+        const bool prefill = i >= c->inputs.graph.n_layers;
+        linears[i] = c->made.linears[item * RSR_REGIME_COUNT +
+                                     (prefill ? RSR_REGIME_PREFILL : RSR_REGIME_DECODE)];
     }
     return linears;
 }
 
 static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buffer *text) {
-    const char **norms = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
-    const char **roles = RSRC_NEW_ARRAY(&c->arena, c->graph.n_norms, const char *);
-    const char **dense = RSRC_NEW_ARRAY(&c->arena, c->graph.n_dense, const char *);
-    for (uint32_t n = 0; n < c->graph.n_norms; n++)
+    const struct rsr_graph *graph = &c->inputs.graph;
+    struct rsrc_arena *arena = &c->run.arena;
+    const char **norms = RSRC_NEW_ARRAY(arena, graph->n_norms, const char *);
+    const char **roles = RSRC_NEW_ARRAY(arena, graph->n_norms, const char *);
+    const char **dense = RSRC_NEW_ARRAY(arena, graph->n_dense, const char *);
+    for (uint32_t n = 0; n < graph->n_norms; n++)
         roles[n] = norm_name(c, n);
-    struct rsr_module_input input = {.graph = &c->graph,
-                                     .n_targets = c->n_specs,
+    struct rsr_module_input input = {.graph = graph,
+                                     .n_targets = c->inputs.n_specs,
                                      .norm_roles = roles,
                                      .norm_symbols = norms,
                                      .dense_symbols = dense};
     struct rsr_module_target *targets =
-        RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_module_target);
-    for (uint32_t t = 0; t < c->n_specs; t++)
-        targets[t] = (struct rsr_module_target){.spec = &c->specs[t],
+        RSRC_NEW_ARRAY(arena, c->inputs.n_specs, struct rsr_module_target);
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
+        targets[t] = (struct rsr_module_target){.spec = &c->inputs.specs[t],
                                                 .linears = list_linears(c, t),
-                                                .n_linears = c->steps[t].kernels.n_kernels,
-                                                .steps = c->steps[t].steps,
-                                                .n_steps = c->steps[t].n_steps};
+                                                .n_linears = c->made.steps[t].kernels.n_kernels,
+                                                .steps = c->made.steps[t].steps,
+                                                .n_steps = c->made.steps[t].n_steps};
     input.targets = targets;
     const struct rsr_blob tokenizer = {.symbol = "rsr_w_tokenizer",
-                                       .bytes = c->checkpoint.tokenizer.section,
-                                       .size_bytes = c->checkpoint.tokenizer.size_bytes,
+                                       .bytes = c->inputs.checkpoint.tokenizer.section,
+                                       .size_bytes = c->inputs.checkpoint.tokenizer.size_bytes,
                                        .align = 64};
     if (emit_norms(c, norms) != RSRC_OK ||
-        emit_tensor(c, c->graph.embedding, "rsr_w_embedding", &input.embedding_symbol) != RSRC_OK ||
+        emit_tensor(c, graph->embedding, "rsr_w_embedding", &input.embedding_symbol) != RSRC_OK ||
         emit_head(c, &input.head_symbol) != RSRC_OK ||
         rsrc_emit_head_sketch(c, &input.head_sketch) != RSRC_OK ||
         emit_dense(c, dense) != RSRC_OK ||
-        rsrc_emit_own_blob(c, tokenizer, &input.tokenizer_symbol) != RSRC_OK)
+        rsrc_emit_own_blob(&c->weights, tokenizer, &input.tokenizer_symbol) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_emit_module(&input, text);
     return RSRC_OK;
-}
-
-/* model.c includes them. */
-static enum rsrc_status write_abi_headers(struct rsrc_compilation *c, const char *dir) {
-    static const char *const HEADERS[] = {"rsr_abi.h", "rsr_cpu_features.def"};
-    for (uint32_t i = 0; i < sizeof(HEADERS) / sizeof(HEADERS[0]); i++) {
-        const char *text = rsrc_template_text(HEADERS[i]);
-        if (rsrc_write_file(c, dir, HEADERS[i], text, strlen(text)) != RSRC_OK)
-            return RSRC_FAILED;
-    }
-    return RSRC_OK;
-}
-
-enum rsrc_status rsrc_write_c(struct rsrc_compilation *c, const char *name,
-                              const struct rsrc_buffer *text) {
-    const char *file = rsrc_arena_printf(&c->arena, "%s.c", name);
-    struct rsrc_unit_writer *units = &c->link_units;
-    enum rsrc_status status = RSRC_OK;
-    if (units->active) {
-        status = write_abi_headers(c, c->work_dir);
-        if (status == RSRC_OK)
-            status = rsrc_write_file(c, c->work_dir, file, text->data, text->size_bytes);
-        units->files[units->n_files++] = (struct rsrc_unit_file){name, RSR_UNIT_C};
-    }
-    if (status == RSRC_OK && c->out_dir.path != NULL) {
-        status = write_abi_headers(c, c->out_dir.temporary);
-        if (status == RSRC_OK)
-            status = rsrc_write_file(c, c->out_dir.temporary, file, text->data, text->size_bytes);
-    }
-    return status;
 }
 
 static enum rsrc_status write_tables(struct rsrc_compilation *c) {
@@ -199,23 +173,27 @@ static enum rsrc_status write_tables(struct rsrc_compilation *c) {
     struct rsrc_buffer text = {0};
     enum rsrc_status status = emit_tables(c, &text);
     if (status == RSRC_OK)
-        status = rsrc_write_c(c, "model", &text);
+        status = rsrc_write_c(&c->units, c->outputs.temporary_dir, "model", &text);
     rsrc_buffer_free(&text);
-    c->exports = QUERY;
-    c->n_exports = 1;
+    c->made.exports = QUERY;
+    c->made.n_exports = 1;
     return status;
 }
 
+/* Of weights: the tables of a model of which --layers leaves out nothing, or the functions of
+ * matrices. Kernels read as text have neither. */
 static enum rsrc_status finish_emission(struct rsrc_compilation *c) {
-    if (rsrc_close_units(c) != RSRC_OK)
+    const struct rsrc_input_set *in = &c->inputs;
+    if (rsrc_close_units(&c->units) != RSRC_OK)
         return RSRC_FAILED;
-    const bool whole = c->has_graph && c->n_items == c->graph.n_layers; /* no --layers */
-    const bool collects = c->link_units.active || c->out_dir.path != NULL;
-    if (whole && collects && write_tables(c) != RSRC_OK)
+    const bool whole = in->has_graph && in->n_items == in->graph.n_layers;
+    const bool collects = c->units.link.active || c->outputs.dir != NULL;
+    const bool has_tables = c->run.way == RSRC_WAY_CPU && collects;
+    if (has_tables && whole && write_tables(c) != RSRC_OK)
         return RSRC_FAILED;
-    if (!c->has_graph && collects && rsrc_write_matrices(c) != RSRC_OK)
+    if (has_tables && !in->has_graph && rsrc_write_matrices(c) != RSRC_OK)
         return RSRC_FAILED;
-    return rsrc_close_weights(c);
+    return rsrc_close_weights(&c->weights);
 }
 
 /* ---- linking --------------------------------------------------------------------------------- */
@@ -229,56 +207,57 @@ static const struct {
 
 /* Objects a layer, asked for by themselves, go to the directory of the output. */
 static enum rsrc_status compile_own_objects(struct rsrc_compilation *c) {
-    struct rsrc_unit_writer *units = &c->units[RSR_UNIT_OBJ];
+    struct rsrc_unit_writer *units = &c->units.kinds[RSR_UNIT_OBJ];
     if (!units->active)
         return RSRC_OK;
-    if (rsrc_compile_c_units(c, units) != RSRC_OK)
+    if (rsrc_compile_c_units(&c->units, units) != RSRC_OK)
         return RSRC_FAILED;
-    for (uint32_t i = 0; i < units->n_files && !c->options->dry_run; i++) {
+    for (uint32_t i = 0; i < units->n_files && !c->run.options->dry_run; i++) {
         const char *name = units->files[i].name;
-        const char *to = rsrc_arena_printf(&c->arena, "%s/%s.o", c->out_dir.temporary, name);
-        if (rename(rsrc_arena_printf(&c->arena, "%s/%s.o", units->dir, name), to) != 0)
-            return rsrc_cannot_finish(c, to);
+        const char *to =
+            rsrc_arena_printf(&c->run.arena, "%s/%s.o", c->outputs.temporary_dir, name);
+        if (rename(rsrc_arena_printf(&c->run.arena, "%s/%s.o", units->dir, name), to) != 0)
+            return rsrc_cannot_finish(c->run.diag, to);
     }
     return RSRC_OK;
 }
 
 /* One kind of module, or none where a directory of objects was asked for. */
 static bool links(const struct rsrc_compilation *c, enum rsrc_emit kind) {
-    return c->link_units.active && rsrc_wants(c, kind) &&
-           !(kind == RSRC_EMIT_OBJ && c->units[RSR_UNIT_OBJ].active);
+    return c->units.link.active && rsrc_wants(&c->run, kind) &&
+           !(kind == RSRC_EMIT_OBJ && c->units.kinds[RSR_UNIT_OBJ].active);
 }
 
-enum rsrc_status rsrc_link_outputs(struct rsrc_compilation *c) {
+static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
     if (compile_own_objects(c) != RSRC_OK)
         return RSRC_FAILED;
-    const struct rsrc_unit_writer *units = &c->link_units;
+    const struct rsrc_unit_writer *units = &c->units.link;
     if (!units->active)
         return RSRC_OK;
-    if (rsrc_compile_c_units(c, &c->link_units) != RSRC_OK)
+    if (rsrc_compile_c_units(&c->units, &c->units.link) != RSRC_OK)
         return RSRC_FAILED;
-    const char *dir = rsrc_absolute_path(&c->arena, c->work_dir);
-    const char **objects = RSRC_NEW_ARRAY(&c->arena, units->n_files + 1, const char *);
+    const char *dir = rsrc_absolute_path(&c->run.arena, c->outputs.work_dir);
+    const char **objects = RSRC_NEW_ARRAY(&c->run.arena, units->n_files + 1, const char *);
     for (uint32_t i = 0; i < units->n_files; i++)
-        objects[i] = rsrc_arena_printf(&c->arena, "%s/%s.o", dir, units->files[i].name);
-    objects[units->n_files] = rsrc_arena_printf(&c->arena, "%s/weights.o", dir);
+        objects[i] = rsrc_arena_printf(&c->run.arena, "%s/%s.o", dir, units->files[i].name);
+    objects[units->n_files] = rsrc_arena_printf(&c->run.arena, "%s/weights.o", dir);
     for (uint32_t i = 0; i < N_LINKED; i++) {
         if (!links(c, LINKED[i].kind))
             continue;
-        rsrc_show_progress(c, "modules linked", 0, 1);
+        rsrc_show_progress(&c->run, "modules linked", 0, 1);
         const struct rsrc_link_input input = {.dir = dir,
                                               .objects = objects,
                                               .n_objects = units->n_files + 1,
                                               .aliases = units->aliases,
                                               .n_aliases = units->n_aliases,
-                                              .exports = c->exports,
-                                              .n_exports = c->n_exports,
-                                              .triple = c->specs[0].triple,
-                                              .output_dir = c->link_dir,
+                                              .exports = c->made.exports,
+                                              .n_exports = c->made.n_exports,
+                                              .triple = c->inputs.specs[0].triple,
+                                              .output_dir = c->outputs.link_dir,
                                               .output = LINKED[i].name,
                                               .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
                                               .relocatable = LINKED[i].kind == RSRC_EMIT_OBJ};
-        if (rsrc_link(c->diag, &c->arena, &c->toolchain, &input) != RSRC_OK)
+        if (rsrc_link(c->run.diag, &c->run.arena, &c->run.toolchain, &input) != RSRC_OK)
             return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -288,28 +267,27 @@ enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c) {
     for (uint32_t i = 0; i < N_LINKED; i++) {
         if (!links(c, LINKED[i].kind))
             continue;
-        const char *path = rsrc_output_path(c, LINKED[i].kind);
-        if (rename(rsrc_arena_printf(&c->arena, "%s/%s", c->link_dir, LINKED[i].name), path) != 0)
-            return rsrc_cannot_finish(c, path);
+        const char *path = rsrc_output_path(&c->outputs, LINKED[i].kind);
+        if (rename(rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.link_dir, LINKED[i].name),
+                   path) != 0)
+            return rsrc_cannot_finish(c->run.diag, path);
     }
     return RSRC_OK;
 }
 
-static void add_tool(struct rsrc_compilation *c, uint32_t row,
-                     const struct rsrc_spawn_usage *usage) {
-    c->times.rows[row].n_runs = usage->n_commands;
-    c->times.rows[row].wall_s = usage->wall_s;
-    c->times.rows[row].cpu_s = usage->cpu_s;
-    c->times.rows[row].peak_bytes = usage->peak_bytes;
+static void add_tool(struct rsrc_times *times, uint32_t row, const struct rsrc_spawn_usage *usage) {
+    times->rows[row].n_runs = usage->n_commands;
+    times->rows[row].wall_s = usage->wall_s;
+    times->rows[row].cpu_s = usage->cpu_s;
+    times->rows[row].peak_bytes = usage->peak_bytes;
 }
 
 enum rsrc_status rsrc_model_link(struct rsrc_compilation *c) {
     if (finish_emission(c) != RSRC_OK)
         return RSRC_FAILED;
-    const enum rsrc_status status = rsrc_link_outputs(c);
-    add_tool(c, TIME_CC, &c->cc_usage);
-    add_tool(c, TIME_LD, &c->ld_usage);
-    if (c->options->progress)
-        fputs("\r\033[K", stderr);
+    const enum rsrc_status status = link_outputs(c);
+    add_tool(&c->run.times, TIME_CC, &c->run.cc_usage);
+    add_tool(&c->run.times, TIME_LD, &c->run.ld_usage);
+    rsrc_end_progress(&c->run);
     return status;
 }

@@ -1,23 +1,24 @@
 /* module_steps.c - the steps of a forward pass: one table of them a target, over its kernels by
  * number. */
-#include "driver/driver.h"
+#include "driver/compilation.h"
 #include "model/graph.h"
 
 /* What --layers leaves out has no plan; its layer keeps one number, and nothing is linked. */
 static void number_kernels(struct rsrc_compilation *c, uint32_t target,
                            struct rsrc_step_kernels *out) {
-    const uint32_t n_layers = c->graph.n_layers;
-    uint32_t *layer = RSRC_NEW_ARRAY(&c->arena, RSR_REGIME_COUNT * (size_t)n_layers, uint32_t);
-    uint32_t *prefill = RSRC_NEW_ARRAY(&c->arena, n_layers, uint32_t);
-    uint8_t *lists = RSRC_NEW_ARRAY(&c->arena, n_layers, uint8_t);
+    const uint32_t n_layers = c->inputs.graph.n_layers;
+    uint32_t *layer = RSRC_NEW_ARRAY(&c->run.arena, RSR_REGIME_COUNT * (size_t)n_layers, uint32_t);
+    uint32_t *prefill = RSRC_NEW_ARRAY(&c->run.arena, n_layers, uint32_t);
+    uint8_t *lists = RSRC_NEW_ARRAY(&c->run.arena, n_layers, uint8_t);
     uint32_t n = n_layers;
     for (uint32_t l = 0; l < n_layers; l++) {
         layer[l] = l;
         prefill[l] = l;
-        const struct rsr_report_layer *report = &c->reports[(size_t)target * c->n_items + l];
-        if (c->n_items == n_layers)
+        const struct rsr_report_layer *report =
+            &c->made.reports[(size_t)target * c->inputs.n_items + l];
+        if (c->inputs.n_items == n_layers)
             lists[l] = (uint8_t)rsrc_list_of(&report->plan.regimes[RSR_REGIME_DECODE]);
-        if (c->n_items == n_layers && !rsrc_same_kernel(&report->plan)) {
+        if (c->inputs.n_items == n_layers && !rsrc_same_kernel(&report->plan)) {
             layer[n] = l;
             prefill[l] = n++;
         }
@@ -27,23 +28,25 @@ static void number_kernels(struct rsrc_compilation *c, uint32_t target,
 }
 
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c) {
-    if (!c->has_graph)
+    if (!c->inputs.has_graph)
         return RSRC_OK;
-    c->steps = RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsrc_target_steps);
-    for (uint32_t t = 0; t < c->n_specs; t++) {
-        struct rsrc_target_steps *target = &c->steps[t];
+    c->made.steps = RSRC_NEW_ARRAY(&c->run.arena, c->inputs.n_specs, struct rsrc_target_steps);
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
+        struct rsrc_target_steps *target = &c->made.steps[t];
         number_kernels(c, t, &target->kernels);
-        rsrc_build_steps(&c->arena, &c->graph, &target->kernels, &target->steps, &target->n_steps);
-        for (uint32_t s = 0; s < target->n_steps && c->options->verify_each; s++)
-            if (rsrc_verify_step(c->diag, &c->graph, &target->kernels, &target->steps[s]) !=
-                RSRC_OK)
+        rsrc_build_steps(&c->run.arena, &c->inputs.graph, &target->kernels, &target->steps,
+                         &target->n_steps);
+        for (uint32_t s = 0; s < target->n_steps && c->run.options->verify_each; s++)
+            if (rsrc_verify_step(c->run.diag, &c->inputs.graph, &target->kernels,
+                                 &target->steps[s]) != RSRC_OK)
                 return RSRC_FAILED;
     }
     return RSRC_OK;
 }
 
 void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out) {
-    for (uint32_t t = 0; t < c->n_specs && c->steps != NULL; t++)
-        for (uint32_t s = 0; s < c->steps[t].n_steps; s++)
-            rsrc_print_step(&c->graph, &c->steps[t].kernels, &c->steps[t].steps[s], out);
+    for (uint32_t t = 0; t < c->inputs.n_specs && c->made.steps != NULL; t++)
+        for (uint32_t s = 0; s < c->made.steps[t].n_steps; s++)
+            rsrc_print_step(&c->inputs.graph, &c->made.steps[t].kernels, &c->made.steps[t].steps[s],
+                            out);
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "driver/driver.h"
+#include "driver/outputs.h"
 
 /* ---- lists of paths -------------------------------------------------------------------------- */
 
@@ -21,23 +21,26 @@ void rsrc_add_path(struct rsrc_paths *list, const char *path) {
     list->paths[list->n++] = path;
 }
 
-void rsrc_list_inputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
-    if (!c->has_checkpoint)
-        rsrc_add_path(list, c->options->input);
-    for (uint32_t i = 0; c->has_checkpoint && i < c->checkpoint.n_files; i++)
-        rsrc_add_path(list, c->checkpoint.files[i]);
-    for (uint32_t t = 0; t < c->n_specs; t++)
-        for (uint32_t i = 0; i < c->specs[t].n_files; i++)
-            rsrc_add_path(list, c->specs[t].files[i]);
+void rsrc_list_inputs(const struct rsrc_input_set *in, struct rsrc_paths *list) {
+    if (!in->has_checkpoint)
+        rsrc_add_path(list, in->run->options->input);
+    for (uint32_t i = 0; in->has_checkpoint && i < in->checkpoint.n_files; i++)
+        rsrc_add_path(list, in->checkpoint.files[i]);
+    for (uint32_t t = 0; t < in->n_specs; t++)
+        for (uint32_t i = 0; i < in->specs[t].n_files; i++)
+            rsrc_add_path(list, in->specs[t].files[i]);
 }
 
 /* Everything that is read, besides what only the C compiler and the linker look at. */
-static void list_kept(struct rsrc_compilation *c, struct rsrc_paths *list) {
-    rsrc_list_inputs(c, list);
-    for (uint32_t i = 0; i < c->options->n_keep_files; i++)
-        rsrc_add_path(list, c->options->keep_files[i]);
-    if (c->toolchain.runtime != NULL)
-        rsrc_add_path(list, c->toolchain.runtime);
+static void list_kept(struct rsrc_outputs *outputs) {
+    const struct rsrc_run *run = outputs->run;
+    struct rsrc_paths *kept = &outputs->kept;
+    kept->arena = &outputs->run->arena;
+    rsrc_list_inputs(outputs->inputs, kept);
+    for (uint32_t i = 0; i < run->options->n_keep_files; i++)
+        rsrc_add_path(kept, run->options->keep_files[i]);
+    if (run->toolchain.runtime != NULL)
+        rsrc_add_path(kept, run->toolchain.runtime);
 }
 
 /* ---- equal places ---------------------------------------------------------------------------- */
@@ -69,47 +72,45 @@ static bool same_place(struct rsrc_arena *arena, const char *a, const char *b) {
 
 /* ---- outputs --------------------------------------------------------------------------------- */
 
-static enum rsrc_status check_not_input(struct rsrc_compilation *c, const char *option,
+static enum rsrc_status check_not_input(struct rsrc_outputs *outputs, const char *option,
                                         const char *path) {
     struct stat output, input;
     if (stat(path, &output) != 0)
         return RSRC_OK;
-    if (c->kept.arena == NULL) {
-        c->kept.arena = &c->arena;
-        list_kept(c, &c->kept);
-    }
-    for (uint32_t i = 0; i < c->kept.n; i++) {
-        if (stat(c->kept.paths[i], &input) != 0 || !same_file(&input, &output))
+    if (outputs->kept.arena == NULL)
+        list_kept(outputs);
+    for (uint32_t i = 0; i < outputs->kept.n; i++) {
+        if (stat(outputs->kept.paths[i], &input) != 0 || !same_file(&input, &output))
             continue;
         const struct rsrc_place place = {.file = path};
-        rsrc_error(c->diag, "output-is-input", &place, "give the output another name",
+        rsrc_error(outputs->run->diag, "output-is-input", &place, "give the output another name",
                    "is read by this compilation, and %s would replace it", option);
         return RSRC_FAILED;
     }
     return RSRC_OK;
 }
 
-enum rsrc_status rsrc_check_output(struct rsrc_compilation *c, const char *option,
+enum rsrc_status rsrc_check_output(struct rsrc_outputs *outputs, const char *option,
                                    const char *path) {
-    for (uint32_t i = 0; i < c->n_outputs; i++) {
-        const struct rsrc_output_name *other = &c->outputs[i];
-        if (!same_place(&c->arena, path, other->path))
+    for (uint32_t i = 0; i < outputs->n_names; i++) {
+        const struct rsrc_output_name *other = &outputs->names[i];
+        if (!same_place(&outputs->run->arena, path, other->path))
             continue;
         const bool is_stdout = strcmp(path, "-") == 0;
         const struct rsrc_place place = {.file = path};
-        rsrc_error(c->diag, "output-twice", is_stdout ? NULL : &place,
+        rsrc_error(outputs->run->diag, "output-twice", is_stdout ? NULL : &place,
                    "give each output a name of its own", "%s and %s would both write %s",
                    other->option, option, is_stdout ? "to standard output" : "it");
         return RSRC_FAILED;
     }
-    return strcmp(path, "-") == 0 ? RSRC_OK : check_not_input(c, option, path);
+    return strcmp(path, "-") == 0 ? RSRC_OK : check_not_input(outputs, option, path);
 }
 
-enum rsrc_status rsrc_claim_output(struct rsrc_compilation *c, const char *option,
+enum rsrc_status rsrc_claim_output(struct rsrc_outputs *outputs, const char *option,
                                    const char *path) {
-    if (rsrc_check_output(c, option, path) != RSRC_OK)
+    if (rsrc_check_output(outputs, option, path) != RSRC_OK)
         return RSRC_FAILED;
-    assert(c->n_outputs < RSRC_MAX_OUTPUTS);
-    c->outputs[c->n_outputs++] = (struct rsrc_output_name){option, path};
+    assert(outputs->n_names < RSRC_MAX_OUTPUTS);
+    outputs->names[outputs->n_names++] = (struct rsrc_output_name){option, path};
     return RSRC_OK;
 }

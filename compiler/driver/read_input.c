@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mapped_file.h"
-#include "driver/driver.h"
+#include "driver/compilation.h"
 #include "model/gguf_blocks.h"
 #include "model/graph.h"
 #include "reader/checkpoint.h"
@@ -13,46 +13,76 @@
 
 /* ---- read ------------------------------------------------------------------------------------ */
 
-static enum rsrc_status read_text_form(struct rsrc_compilation *c) {
-    struct rsrc_mapping *mapping = RSRC_NEW(&c->arena, struct rsrc_mapping);
-    if (rsrc_map_file(c->diag, &c->arena, c->options->input, mapping) != RSRC_OK)
+/* ---- items ----------------------------------------------------------------------------------- */
+
+/* Tensor names are anything: symbols of kernels are numbered. */
+static void add_item(struct rsrc_input_set *in, struct rsrc_item item) {
+    item.stem = rsrc_arena_printf(&in->run->arena, "m%u", in->n_items);
+    item.block = RSR_NO_BLOCK;
+    item.role = RSR_ROLE_COUNT;
+    in->items[in->n_items++] = item;
+}
+
+/* Items of n tensors or (NULL) of n indexes: one for each type of vectors that is asked for. */
+static void add_matrices(struct rsrc_input_set *in, const struct rsr_tensor *tensors,
+                         const struct rsr_named_index *indexes, uint32_t n) {
+    const uint32_t inputs =
+        in->run->options->inputs != 0 ? in->run->options->inputs : RSRC_INPUTS_I8;
+    in->items = RSRC_NEW_ARRAY(&in->run->arena, 2 * (size_t)n, struct rsrc_item);
+    for (uint32_t i = 0; i < n; i++) {
+        struct rsrc_item item = {.name = tensors != NULL ? tensors[i].name : indexes[i].layer_name,
+                                 .tensor = tensors != NULL ? &tensors[i] : NULL,
+                                 .index = tensors != NULL ? NULL : &indexes[i].index};
+        if ((inputs & RSRC_INPUTS_I8) != 0)
+            add_item(in, item);
+        item.input = RSR_INPUT_F32;
+        if ((inputs & RSRC_INPUTS_F32) != 0)
+            add_item(in, item);
+    }
+}
+
+static enum rsrc_status read_text_form(struct rsrc_input_set *in) {
+    struct rsrc_mapping *mapping = RSRC_NEW(&in->run->arena, struct rsrc_mapping);
+    if (rsrc_map_file(in->run->diag, &in->run->arena, in->run->options->input, mapping) != RSRC_OK)
         return RSRC_FAILED;
     struct rsr_named_index *named = NULL;
     uint32_t n = 0;
     const enum rsrc_status status =
-        rsrc_parse_indexes(c->diag, &c->arena, mapping->path, (const char *)mapping->data,
-                           mapping->size_bytes, &named, &n);
+        rsrc_parse_indexes(in->run->diag, &in->run->arena, mapping->path,
+                           (const char *)mapping->data, mapping->size_bytes, &named, &n);
     rsrc_unmap_file(mapping);
     if (status != RSRC_OK)
         return status;
-    rsrc_add_matrices(c, NULL, named, n);
+    add_matrices(in, NULL, named, n);
     return RSRC_OK;
 }
 
 enum rsrc_status rsrc_model_read(struct rsrc_compilation *c) {
-    if (c->from == PASS_RSR)
-        return read_text_form(c);
+    struct rsrc_input_set *in = &c->inputs;
+    if (in->run->from == PASS_RSR)
+        return read_text_form(in);
     const struct rsrc_read_choices choices = {
-        .i2s_layout = (enum rsrc_i2s_layout)c->options->i2s_layout,
-        .activations = (enum rsrc_activations)c->options->activations,
-        .goes_on = c->options->info != RSRC_INFO_NONE};
-    if (rsrc_read_checkpoint(c->diag, &c->arena, c->options->input, &choices, &c->checkpoint) !=
-        RSRC_OK)
+        .i2s_layout = (enum rsrc_i2s_layout)in->run->options->i2s_layout,
+        .activations = (enum rsrc_activations)in->run->options->activations,
+        .goes_on = in->run->options->info != RSRC_INFO_NONE};
+    if (rsrc_read_checkpoint(in->run->diag, &in->run->arena, in->run->options->input, &choices,
+                             &in->checkpoint) != RSRC_OK)
         return RSRC_FAILED;
-    c->has_checkpoint = true;
-    if (c->checkpoint.has_config)
+    in->has_checkpoint = true;
+    if (in->checkpoint.has_config)
         return RSRC_OK;
-    rsrc_add_matrices(c, c->checkpoint.tensors, NULL, c->checkpoint.n_tensors);
+    add_matrices(in, in->checkpoint.tensors, NULL, in->checkpoint.n_tensors);
     return RSRC_OK;
 }
 
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out) {
+    struct rsrc_input_set *in = &c->inputs;
     static const char *const DTYPES[RSR_DTYPE_COUNT] = {
         [RSR_DTYPE_F32] = "F32", [RSR_DTYPE_BF16] = "BF16", [RSR_DTYPE_F16] = "F16",
         [RSR_DTYPE_I8] = "I8",   [RSR_DTYPE_U8] = "U8",     [RSR_DTYPE_I32] = "I32",
         [RSR_DTYPE_I64] = "I64"};
-    for (uint32_t i = 0; i < c->checkpoint.n_tensors; i++) {
-        const struct rsr_tensor *tensor = &c->checkpoint.tensors[i];
+    for (uint32_t i = 0; i < in->checkpoint.n_tensors; i++) {
+        const struct rsr_tensor *tensor = &in->checkpoint.tensors[i];
         rsrc_buffer_puts(out, "tensor ");
         rsrc_buffer_put_c_string(out, tensor->name);
         rsrc_buffer_printf(out, " %s [",
@@ -67,79 +97,120 @@ void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out) {
 
 /* ---- graph ----------------------------------------------------------------------------------- */
 
-static void add_items_of_graph(struct rsrc_compilation *c) {
-    c->items = RSRC_NEW_ARRAY(&c->arena, c->graph.n_layers, struct rsrc_item);
-    for (uint32_t i = 0; i < c->graph.n_layers; i++) {
-        const struct rsr_layer *layer = &c->graph.layers[i];
+static void add_items_of_graph(struct rsrc_input_set *in) {
+    in->items = RSRC_NEW_ARRAY(&in->run->arena, in->graph.n_layers, struct rsrc_item);
+    for (uint32_t i = 0; i < in->graph.n_layers; i++) {
+        const struct rsr_layer *layer = &in->graph.layers[i];
         const char *role = rsrc_role_name(layer->role);
-        c->items[i] = (struct rsrc_item){
+        in->items[i] = (struct rsrc_item){
             .name = layer->name,
             .stem = layer->block == RSR_NO_BLOCK
                         ? role
-                        : rsrc_arena_printf(&c->arena, "l%u_%s", layer->block, role),
+                        : rsrc_arena_printf(&in->run->arena, "l%u_%s", layer->block, role),
             .block = layer->block,
             .role = layer->role,
-            .input = c->graph.input,
+            .input = in->graph.input,
             .layer = layer};
     }
-    c->n_items = c->graph.n_layers;
+    in->n_items = in->graph.n_layers;
 }
 
 enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c) {
-    if (!c->has_checkpoint || !c->checkpoint.has_config)
+    struct rsrc_input_set *in = &c->inputs;
+    if (!in->has_checkpoint || !in->checkpoint.has_config)
         return rsrc_plan_head(c);
-    if (rsrc_build_graph(c->diag, &c->arena, &c->checkpoint, &c->graph) != RSRC_OK)
+    if (rsrc_build_graph(in->run->diag, &in->run->arena, &in->checkpoint, &in->graph) != RSRC_OK)
         return RSRC_FAILED;
-    c->has_graph = true;
-    add_items_of_graph(c);
+    in->has_graph = true;
+    add_items_of_graph(in);
     return rsrc_plan_head(c);
 }
 
 void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out) {
-    if (c->has_graph)
-        rsrc_print_graph(&c->graph, out);
+    struct rsrc_input_set *in = &c->inputs;
+    if (in->has_graph)
+        rsrc_print_graph(&in->graph, out);
 }
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-/* A module is all of its input; chosen layers can be analysed and printed. */
-static enum rsrc_status check_items(struct rsrc_compilation *c) {
-    const struct rsrc_place place = {.file = c->options->input};
-    if (rsrc_check_matrices(c) != RSRC_OK)
+static enum rsrc_status check_matrices(struct rsrc_input_set *in) {
+    const struct rsrc_place place = {.file = in->run->options->input};
+    if (in->has_graph && in->run->options->inputs != 0) {
+        rsrc_error(in->run->diag, "option-value", &place, "leave out --input",
+                   "--input: a model's layers multiply what its graph says, int8 activations");
         return RSRC_FAILED;
-    if ((c->options->emit & RSRC_EMIT_STEP) != 0 && !c->has_graph) {
-        rsrc_error(c->diag, "not-a-model", &place, "choose another --emit kind",
+    }
+    if (rsrc_is_gpu(in) && (in->run->options->inputs & RSRC_INPUTS_F32) != 0) {
+        rsrc_error(in->run->diag, "option-value", NULL, "leave out --input",
+                   "--input: matrices for a GPU multiply int8 vectors alone");
+        return RSRC_FAILED;
+    }
+    /* Its graph may not be there yet. */
+    const bool is_model = in->has_checkpoint && in->checkpoint.has_config;
+    if (!is_model && in->n_items == 0) {
+        rsrc_error(in->run->diag, "no-matrices", &place, NULL, "has no matrices to compile");
+        return RSRC_FAILED;
+    }
+    const bool may_list =
+        is_model && (!in->has_graph || in->graph.hyper.activation == RSR_ACTIVATION_RELU2);
+    if (in->run->options->relu2_active != 0 && !may_list) {
+        rsrc_error(in->run->diag, "option-value", &place, "leave out --relu2-active",
+                   "--relu2-active: no squared ReLU leaves channels of %s",
+                   is_model ? "this model" : "matrices");
+        return RSRC_FAILED;
+    }
+    for (uint32_t i = 0; !is_model && i < in->run->options->n_variants; i++) {
+        const char *role = in->run->options->variants[i].role;
+        if (strcmp(role, "*") == 0)
+            continue;
+        rsrc_error(in->run->diag, "option-value", &place,
+                   "give the variant of all: --variant='*=V'",
+                   "--variant: matrices have no roles, and '%s' is one", role);
+        return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+/* A module is all of its input; chosen layers can be analysed and printed. */
+static enum rsrc_status check_items(struct rsrc_input_set *in) {
+    const struct rsrc_place place = {.file = in->run->options->input};
+    if (check_matrices(in) != RSRC_OK)
+        return RSRC_FAILED;
+    if ((in->run->options->emit & RSRC_EMIT_STEP) != 0 && !in->has_graph) {
+        rsrc_error(in->run->diag, "not-a-model", &place, "choose another --emit kind",
                    "matrices without a config.json have no forward pass");
         return RSRC_FAILED;
     }
-    if (c->options->layers == NULL)
+    if (in->run->options->layers == NULL)
         return RSRC_OK;
-    if (c->to >= PASS_LINK && (c->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0) {
-        rsrc_error(c->diag, "option-value", NULL, "choose another --emit kind",
+    if (in->run->to >= PASS_LINK &&
+        (in->run->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0) {
+        rsrc_error(in->run->diag, "option-value", NULL, "choose another --emit kind",
                    "--layers leaves out layers, so no module can be made of the rest");
         return RSRC_FAILED;
     }
     return RSRC_OK;
 }
 
-static enum rsrc_status select_layers(struct rsrc_compilation *c) {
-    if (c->options->layers == NULL)
+static enum rsrc_status select_layers(struct rsrc_input_set *in) {
+    if (in->run->options->layers == NULL)
         return RSRC_OK;
     regex_t pattern;
-    if (regcomp(&pattern, c->options->layers, REG_EXTENDED | REG_NOSUB) != 0) {
-        rsrc_error(c->diag, "option-value", NULL, "give a POSIX extended regular expression",
-                   "--layers: bad pattern '%s'", c->options->layers);
+    if (regcomp(&pattern, in->run->options->layers, REG_EXTENDED | REG_NOSUB) != 0) {
+        rsrc_error(in->run->diag, "option-value", NULL, "give a POSIX extended regular expression",
+                   "--layers: bad pattern '%s'", in->run->options->layers);
         return RSRC_FAILED;
     }
     uint32_t n = 0;
-    for (uint32_t i = 0; i < c->n_items; i++)
-        if (regexec(&pattern, c->items[i].name, 0, NULL, 0) == 0)
-            c->items[n++] = c->items[i];
+    for (uint32_t i = 0; i < in->n_items; i++)
+        if (regexec(&pattern, in->items[i].name, 0, NULL, 0) == 0)
+            in->items[n++] = in->items[i];
     regfree(&pattern);
     if (n == 0)
-        rsrc_error(c->diag, "option-value", NULL, "--dump=graph lists the layers",
-                   "--layers: no layer matches '%s'", c->options->layers);
-    c->n_items = n;
+        rsrc_error(in->run->diag, "option-value", NULL, "--dump=graph lists the layers",
+                   "--layers: no layer matches '%s'", in->run->options->layers);
+    in->n_items = n;
     return n == 0 ? RSRC_FAILED : RSRC_OK;
 }
 
@@ -159,20 +230,21 @@ static double count_weights(const struct rsrc_item *item) {
 
 /* In the order of the layers, to those whose code should fit into what is left: by shape alone, so
  * that no layer waits for what another one is planned to take. */
-static void share_fold_budget(struct rsrc_compilation *c) {
-    uint64_t left = c->options->fold_budget;
-    for (uint32_t i = 0; i < c->n_items; i++) {
-        const double bytes = count_weights(&c->items[i]) * FOLD_BYTES_PER_WEIGHT;
+static void share_fold_budget(struct rsrc_input_set *in) {
+    uint64_t left = in->run->options->fold_budget;
+    for (uint32_t i = 0; i < in->n_items; i++) {
+        const double bytes = count_weights(&in->items[i]) * FOLD_BYTES_PER_WEIGHT;
         if (bytes > (double)left)
             continue;
-        c->items[i].fold_budget = (uint64_t)bytes;
-        left -= c->items[i].fold_budget;
+        in->items[i].fold_budget = (uint64_t)bytes;
+        left -= in->items[i].fold_budget;
     }
 }
 
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c) {
-    if (check_items(c) != RSRC_OK || select_layers(c) != RSRC_OK)
+    struct rsrc_input_set *in = &c->inputs;
+    if (check_items(in) != RSRC_OK || select_layers(in) != RSRC_OK)
         return RSRC_FAILED;
-    share_fold_budget(c);
+    share_fold_budget(in);
     return RSRC_OK;
 }

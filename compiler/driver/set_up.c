@@ -2,25 +2,25 @@
  * tools. */
 #include <string.h>
 
-#include "driver/driver.h"
+#include "driver/layer.h"
 #include "host/cpu.h"
 #include "model/graph.h"
 #include "spec/spec.h"
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
-static enum rsrc_status find_pass(struct rsrc_compilation *c, const char *option, const char *name,
+static enum rsrc_status find_pass(struct rsrc_run *run, const char *option, const char *name,
                                   enum rsrc_pass_id *out) {
     const char *names[PASS_COUNT];
     for (uint32_t i = 0; i < PASS_COUNT; i++) {
-        names[i] = rsrc_passes[i].name;
+        names[i] = rsrc_pass_names[i].name;
         if (strcmp(names[i], name) == 0) {
             *out = (enum rsrc_pass_id)i;
             return RSRC_OK;
         }
     }
     const char *close = rsrc_did_you_mean(name, names, PASS_COUNT);
-    rsrc_error(c->diag, "option-value", NULL, "rsrc --print-passes lists the passes",
+    rsrc_error(run->diag, "option-value", NULL, "rsrc --print-passes lists the passes",
                "%s: there is no pass '%s'%s%s%s", option, name, close ? "; did you mean '" : "",
                close ? close : "", close ? "'?" : "");
     return RSRC_FAILED;
@@ -46,71 +46,102 @@ static const char *find_unwritten(const struct rsrc_options *options) {
 }
 
 /* An output that is asked for must not stay away silently. */
-static enum rsrc_status check_outputs_complete(struct rsrc_compilation *c) {
-    const struct rsrc_options *options = c->options;
-    const bool by_default = options->emit == RSRC_EMIT_SO && c->to < PASS_LINK;
-    const char *missing = options->report != NULL && c->to < PASS_REPORT ? "--report" : NULL;
+static enum rsrc_status check_outputs_complete(struct rsrc_run *run) {
+    const struct rsrc_options *options = run->options;
+    const bool by_default = options->emit == RSRC_EMIT_SO && run->to < PASS_LINK;
+    const char *missing = options->report != NULL && run->to < PASS_REPORT ? "--report" : NULL;
     for (uint32_t k = 0; k < RSRC_KIND_COUNT && missing == NULL && !by_default; k++)
-        if (rsrc_wants(c, rsrc_kinds[k].emit) && c->to < rsrc_kinds[k].pass)
-            missing = rsrc_arena_printf(&c->arena, "--emit=%s", rsrc_kinds[k].name);
+        if (rsrc_wants(run, rsrc_kinds[k].emit) && run->to < rsrc_kinds[k].pass)
+            missing = rsrc_arena_printf(&run->arena, "--emit=%s", rsrc_kinds[k].name);
     if (missing != NULL) {
-        rsrc_error(c->diag, "option-value", NULL, "leave out --to, or --dump a pass before it",
+        rsrc_error(run->diag, "option-value", NULL, "leave out --to, or --dump a pass before it",
                    "%s: there is none when --to=%s ends the compilation", missing, options->to);
         return RSRC_FAILED;
     }
     const char *unwritten = by_default ? find_unwritten(options) : NULL;
     if (unwritten == NULL)
         return RSRC_OK;
-    rsrc_error(c->diag, "option-value", NULL,
+    rsrc_error(run->diag, "option-value", NULL,
                "leave out --to, or choose with --emit what is made until there",
                "%s: nothing is written when --to=%s ends the compilation", unwritten, options->to);
     return RSRC_FAILED;
 }
 
-/* By the name of the pass, or of the text form that it makes. */
-static enum rsrc_status find_start(struct rsrc_compilation *c, const char *name) {
-    if (strcmp(name, "step") == 0 || strcmp(name, "kernel") == 0) {
-        c->from = name[0] == 's' ? PASS_SCHEDULE : PASS_LOWER;
+/* --info is all that is asked for. */
+static enum rsrc_status check_info(const struct rsrc_run *run) {
+    const struct rsrc_options *options = run->options;
+    if (options->info == RSRC_INFO_NONE)
         return RSRC_OK;
+    const struct {
+        bool given;
+        const char *option;
+    } others[] = {{options->output != NULL, "-o"},
+                  {options->emit != RSRC_EMIT_SO, "--emit"},
+                  {options->report != NULL, "--report"},
+                  {options->dependencies, "-MD"},
+                  {options->dependency_file != NULL, "-MF"},
+                  {options->save_temps, "--save-temps"},
+                  {options->dry_run, "-###"},
+                  {options->n_dumps != 0, "--dump"},
+                  {options->from != NULL, "--from"},
+                  {options->to != NULL, "--to"},
+                  {options->layers != NULL, "--layers"},
+                  {options->tune, "--tune"}};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (!others[i].given)
+            continue;
+        rsrc_error(run->diag, "option-value", NULL, "leave out one of them",
+                   "%s: --info describes the whole input and makes nothing of it",
+                   others[i].option);
+        return RSRC_FAILED;
     }
-    return find_pass(c, "--from", name, &c->from);
+    return RSRC_OK;
 }
 
-static enum rsrc_status set_pass_range(struct rsrc_compilation *c) {
-    const struct rsrc_options *options = c->options;
-    c->from = PASS_READ;
-    c->to = last_pass(options);
-    if (options->from != NULL && find_start(c, options->from) != RSRC_OK)
+/* By the name of the pass, or of the text form that it makes. */
+static enum rsrc_status find_start(struct rsrc_run *run, const char *name) {
+    if (strcmp(name, "step") == 0 || strcmp(name, "kernel") == 0) {
+        run->from = name[0] == 's' ? PASS_SCHEDULE : PASS_LOWER;
+        return RSRC_OK;
+    }
+    return find_pass(run, "--from", name, &run->from);
+}
+
+static enum rsrc_status set_pass_range(struct rsrc_run *run) {
+    const struct rsrc_options *options = run->options;
+    run->from = PASS_READ;
+    run->to = last_pass(options);
+    if (options->from != NULL && find_start(run, options->from) != RSRC_OK)
         return RSRC_FAILED;
-    if (options->to != NULL && find_pass(c, "--to", options->to, &c->to) != RSRC_OK)
+    if (options->to != NULL && find_pass(run, "--to", options->to, &run->to) != RSRC_OK)
         return RSRC_FAILED;
-    if (check_outputs_complete(c) != RSRC_OK)
+    if (check_outputs_complete(run) != RSRC_OK)
         return RSRC_FAILED;
-    if (c->from != PASS_READ && c->from != PASS_RSR && !rsrc_starts_from_text(c)) {
-        rsrc_error(c->diag, "option-value", NULL, "start from read, rsr, plan, step or kernel",
+    if (run->from != PASS_READ && run->from != PASS_RSR && rsrc_way_of_text(run) == 0) {
+        rsrc_error(run->diag, "option-value", NULL, "start from read, rsr, plan, step or kernel",
                    "--from: pass '%s' has no text form that can be read", options->from);
         return RSRC_FAILED;
     }
-    return rsrc_check_text_start(c);
+    return rsrc_check_text_start(run);
 }
 
-static enum rsrc_status set_dumps(struct rsrc_compilation *c) {
-    const struct rsrc_options *options = c->options;
+static enum rsrc_status set_dumps(struct rsrc_run *run) {
+    const struct rsrc_options *options = run->options;
     for (uint32_t i = 0; i < options->n_dumps; i++) {
         enum rsrc_pass_id id;
-        if (find_pass(c, "--dump", options->dumps[i], &id) != RSRC_OK)
+        if (find_pass(run, "--dump", options->dumps[i], &id) != RSRC_OK)
             return RSRC_FAILED;
-        if (rsrc_passes[id].dump_model == NULL && rsrc_passes[id].dump_layer == NULL) {
-            rsrc_error(c->diag, "option-value", NULL, "use --emit to get what it makes",
+        if (!rsrc_has_dump(id)) {
+            rsrc_error(run->diag, "option-value", NULL, "use --emit to get what it makes",
                        "--dump: pass '%s' has no text form", options->dumps[i]);
             return RSRC_FAILED;
         }
-        if (id > c->to) {
-            rsrc_error(c->diag, "option-value", NULL, NULL, "--dump: pass '%s' does not run",
+        if (id > run->to) {
+            rsrc_error(run->diag, "option-value", NULL, NULL, "--dump: pass '%s' does not run",
                        options->dumps[i]);
             return RSRC_FAILED;
         }
-        c->dumps |= 1u << id;
+        run->dumps |= 1u << id;
     }
     return RSRC_OK;
 }
@@ -128,22 +159,22 @@ static bool same_in_symbols(const char *a, const char *b) {
 }
 
 /* Whether it can be in one module with those before it. */
-static enum rsrc_status check_spec(struct rsrc_compilation *c, const struct rsr_spec *spec) {
-    for (uint32_t i = 0; i < c->n_specs; i++) {
-        const struct rsr_spec *other = &c->specs[i];
+static enum rsrc_status check_spec(struct rsrc_input_set *in, const struct rsr_spec *spec) {
+    for (uint32_t i = 0; i < in->n_specs; i++) {
+        const struct rsr_spec *other = &in->specs[i];
         if (strcmp(other->triple, spec->triple) != 0) {
-            rsrc_error(c->diag, "option-value", NULL, "compile a module for each",
+            rsrc_error(in->run->diag, "option-value", NULL, "compile a module for each",
                        "--target: '%s' is for %s and '%s' for %s, and a module is for one of them",
                        other->name, other->triple, spec->name, spec->triple);
             return RSRC_FAILED;
         }
         if (strcmp(other->name, spec->name) == 0) {
-            rsrc_error(c->diag, "option-value", NULL, "name each target once",
+            rsrc_error(in->run->diag, "option-value", NULL, "name each target once",
                        "--target: '%s' is given twice", spec->name);
             return RSRC_FAILED;
         }
         if (same_in_symbols(other->name, spec->name)) {
-            rsrc_error(c->diag, "option-value", NULL, "change the name in one description",
+            rsrc_error(in->run->diag, "option-value", NULL, "change the name in one description",
                        "--target: '%s' and '%s' cannot be in one module", other->name, spec->name);
             return RSRC_FAILED;
         }
@@ -151,25 +182,27 @@ static enum rsrc_status check_spec(struct rsrc_compilation *c, const struct rsr_
     return RSRC_OK;
 }
 
-static enum rsrc_status load_specs(struct rsrc_compilation *c) {
-    const char *targets = c->options->target;
+static enum rsrc_status load_specs(struct rsrc_input_set *in) {
+    const char *targets = in->run->options->target;
     uint32_t n = 1;
     for (const char *p = targets; *p != '\0'; p++)
         n += *p == ',';
-    c->specs = RSRC_NEW_ARRAY(&c->arena, n, struct rsr_spec);
-    for (const char *at = targets; c->n_specs < n;) {
+    in->specs = RSRC_NEW_ARRAY(&in->run->arena, n, struct rsr_spec);
+    for (const char *at = targets; in->n_specs < n;) {
         const size_t length = strcspn(at, ",");
         if (length == 0) {
-            rsrc_error(c->diag, "option-value", NULL, "rsrc --print-targets lists the targets",
+            rsrc_error(in->run->diag, "option-value", NULL,
+                       "rsrc --print-targets lists the targets",
                        "--target: a part of '%s' is empty", targets);
             return RSRC_FAILED;
         }
-        struct rsr_spec *spec = &c->specs[c->n_specs];
-        if (rsrc_load_spec(c->diag, &c->arena, rsrc_arena_strndup(&c->arena, at, length),
-                           c->options->spec_dir, spec) != RSRC_OK ||
-            check_spec(c, spec) != RSRC_OK)
+        struct rsr_spec *spec = &in->specs[in->n_specs];
+        if (rsrc_load_spec(in->run->diag, &in->run->arena,
+                           rsrc_arena_strndup(&in->run->arena, at, length),
+                           in->run->options->spec_dir, spec) != RSRC_OK ||
+            check_spec(in, spec) != RSRC_OK)
             return RSRC_FAILED;
-        c->n_specs++;
+        in->n_specs++;
         at += length + (at[length] == ',');
     }
     return RSRC_OK;
@@ -180,14 +213,14 @@ static bool names_role(const struct rsrc_variant_choice *choice, uint32_t role) 
            strcmp(choice->role, rsrc_role_name((enum rsr_role)role)) == 0;
 }
 
-static enum rsrc_status check_roles(struct rsrc_compilation *c) {
-    for (uint32_t i = 0; i < c->options->n_variants; i++) {
-        const struct rsrc_variant_choice *choice = &c->options->variants[i];
+static enum rsrc_status check_roles(struct rsrc_run *run) {
+    for (uint32_t i = 0; i < run->options->n_variants; i++) {
+        const struct rsrc_variant_choice *choice = &run->options->variants[i];
         uint32_t role = RSR_ROLE_Q;
         while (role <= RSR_ROLE_DOWN && !names_role(choice, role))
             role++;
         if (role > RSR_ROLE_DOWN) {
-            rsrc_error(c->diag, "option-value", NULL, "roles are q k v o gate up down, or *",
+            rsrc_error(run->diag, "option-value", NULL, "roles are q k v o gate up down, or *",
                        "--variant: there is no role '%s'", choice->role);
             return RSRC_FAILED;
         }
@@ -196,19 +229,19 @@ static enum rsrc_status check_roles(struct rsrc_compilation *c) {
 }
 
 /* Of a CPU; those of a GPU are others (layer_gpu.c). */
-static enum rsrc_status set_variants(struct rsrc_compilation *c) {
-    struct rsrc_plan_options *plan = &c->plan_options;
-    plan->k = c->options->rsr_k;
+static enum rsrc_status set_variants(struct rsrc_run *run) {
+    struct rsrc_plan_options *plan = &run->plan_options;
+    plan->k = run->options->rsr_k;
     for (uint32_t r = 0; r <= RSR_ROLE_COUNT; r++)
         plan->forced_variant[r] = -1;
-    for (uint32_t i = 0; i < c->options->n_variants; i++) {
-        const struct rsrc_variant_choice *choice = &c->options->variants[i];
+    for (uint32_t i = 0; i < run->options->n_variants; i++) {
+        const struct rsrc_variant_choice *choice = &run->options->variants[i];
         int variant = 0;
         while (variant < RSR_VARIANT_COUNT &&
                strcmp(rsrc_variant_name((enum rsr_variant)variant), choice->variant) != 0)
             variant++;
         if (variant == RSR_VARIANT_COUNT) {
-            rsrc_error(c->diag, "option-value", NULL, "variants are dot, lut, fold and scatter",
+            rsrc_error(run->diag, "option-value", NULL, "variants are dot, lut, fold and scatter",
                        "--variant: there is no variant '%s'", choice->variant);
             return RSRC_FAILED;
         }
@@ -219,6 +252,62 @@ static enum rsrc_status set_variants(struct rsrc_compilation *c) {
             plan->forced_variant[RSR_ROLE_COUNT] = variant;
     }
     return RSRC_OK;
+}
+
+#define GPU_KINDS ((uint32_t)(RSRC_EMIT_PTX | RSRC_EMIT_CUBIN))
+
+static enum rsrc_status refuse_on_gpu(struct rsrc_input_set *in, const char *option,
+                                      const char *help) {
+    rsrc_error(in->run->diag, "gpu-option", NULL, help, "%s: not with the GPU target %s", option,
+               in->specs[0].name);
+    return RSRC_FAILED;
+}
+
+static enum rsrc_status check_machine(struct rsrc_input_set *in) {
+    const struct rsrc_options *options = in->run->options;
+    const char *const works = "choose --emit=ptx or --emit=cubin";
+    if (!rsrc_is_gpu(in)) {
+        if ((options->emit & GPU_KINDS) == 0)
+            return RSRC_OK;
+        rsrc_error(in->run->diag, "gpu-option", NULL, "add --target=sm_90 or another GPU",
+                   "--emit=ptx and cubin are of GPUs, and %s is a CPU", in->specs[0].name);
+        return RSRC_FAILED;
+    }
+    if (in->n_specs > 1)
+        return refuse_on_gpu(in, "--target=A,B", "compile for one GPU at a time");
+    if (in->run->to < PASS_DECODE)
+        return RSRC_OK;
+    if (options->from != NULL)
+        return refuse_on_gpu(in, "--from", "give a checkpoint");
+    if (options->backend != NULL)
+        return refuse_on_gpu(in, "--backend", "--cuda-path=none asks for LLVM's PTX");
+    if (options->rsr_k != 0)
+        return refuse_on_gpu(in, "--rsr-k", "a GPU's kernels have no segments");
+    if (options->head_sketch != RSRC_HEAD_SKETCH_AUTO)
+        return refuse_on_gpu(in, "--head-sketch",
+                             "a GPU's kernels are of layers alone: leave it out");
+    if (options->no_reduce)
+        return refuse_on_gpu(in, "--no-reduce", "nothing is reduced for a GPU");
+    if (options->report != NULL)
+        return refuse_on_gpu(in, "--report", "-Rpass=plan tells what was planned, and why");
+    if (in->run->dumps >> PASS_DECODE != 0)
+        return refuse_on_gpu(in, "--dump of a pass after graph",
+                             "-Rpass=plan tells what was planned");
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT && options->info == RSRC_INFO_NONE; k++)
+        if (rsrc_wants(in->run, rsrc_kinds[k].emit) &&
+            (GPU_KINDS & (uint32_t)rsrc_kinds[k].emit) == 0)
+            return refuse_on_gpu(
+                in, rsrc_arena_printf(&in->run->arena, "--emit=%s", rsrc_kinds[k].name), works);
+    return RSRC_OK;
+}
+
+static enum rsrc_way find_way(const struct rsrc_input_set *in) {
+    const uint32_t of_text = rsrc_way_of_text(in->run);
+    if (of_text != 0)
+        return (enum rsrc_way)of_text;
+    if (in->run->options->info != RSRC_INFO_NONE)
+        return rsrc_is_gpu(in) ? RSRC_WAY_GPU_INFO : RSRC_WAY_CPU_INFO;
+    return rsrc_is_gpu(in) ? RSRC_WAY_GPU : RSRC_WAY_CPU;
 }
 
 /* ---- tools ----------------------------------------------------------------------------------- */
@@ -234,31 +323,36 @@ static uint32_t count_cpus(void) {
     return n_cpus < MAX_JOBS ? n_cpus : MAX_JOBS;
 }
 
-static enum rsrc_status set_jobs(struct rsrc_compilation *c) {
-    const uint32_t n_jobs = c->options->n_jobs != 0 ? c->options->n_jobs : count_cpus();
-    if (c->to >= PASS_LINK && (c->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0 &&
-        rsrc_find_toolchain(c->diag, &c->arena, c->options->cc, c->options->ld, c->specs[0].triple,
-                            &c->toolchain) != RSRC_OK)
+static enum rsrc_status set_jobs(struct rsrc_input_set *in) {
+    const uint32_t n_jobs = in->run->options->n_jobs != 0 ? in->run->options->n_jobs : count_cpus();
+    if (in->run->to >= PASS_LINK &&
+        (in->run->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0 &&
+        rsrc_find_toolchain(in->run->diag, &in->run->arena, in->run->options->cc,
+                            in->run->options->ld, in->specs[0].triple,
+                            &in->run->toolchain) != RSRC_OK)
         return RSRC_FAILED;
-    c->n_jobs = n_jobs;
+    in->run->n_jobs = n_jobs;
     const struct rsrc_spawn_options spawn = {.n_jobs = n_jobs,
-                                             .print = c->options->verbose,
-                                             .dry_run = c->options->dry_run,
-                                             .context = c};
-    c->toolchain.compiling = spawn;
-    c->toolchain.compiling.usage = &c->cc_usage;
-    c->toolchain.compiling.progress = show_compiled;
-    c->toolchain.linking = spawn;
-    c->toolchain.linking.usage = &c->ld_usage;
+                                             .print = in->run->options->verbose,
+                                             .dry_run = in->run->options->dry_run,
+                                             .context = in->run};
+    in->run->toolchain.compiling = spawn;
+    in->run->toolchain.compiling.usage = &in->run->cc_usage;
+    in->run->toolchain.compiling.progress = show_compiled;
+    in->run->toolchain.linking = spawn;
+    in->run->toolchain.linking.usage = &in->run->ld_usage;
     return RSRC_OK;
 }
 
 enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
-    if (set_pass_range(c) != RSRC_OK || set_dumps(c) != RSRC_OK ||
-        rsrc_check_backend(c) != RSRC_OK || load_specs(c) != RSRC_OK ||
-        rsrc_check_machine(c) != RSRC_OK)
+    struct rsrc_run *run = &c->run;
+    struct rsrc_input_set *in = &c->inputs;
+    if (check_info(run) != RSRC_OK || set_pass_range(run) != RSRC_OK || set_dumps(run) != RSRC_OK ||
+        rsrc_check_backend(run) != RSRC_OK || load_specs(in) != RSRC_OK ||
+        check_machine(in) != RSRC_OK)
         return RSRC_FAILED;
-    if (check_roles(c) != RSRC_OK || (!rsrc_is_gpu(c) && set_variants(c) != RSRC_OK))
+    run->way = find_way(in);
+    if (check_roles(run) != RSRC_OK || (!rsrc_is_gpu(in) && set_variants(run) != RSRC_OK))
         return RSRC_FAILED;
-    return rsrc_open_tuner(c) == RSRC_OK ? set_jobs(c) : RSRC_FAILED;
+    return rsrc_open_tuner(in) == RSRC_OK ? set_jobs(in) : RSRC_FAILED;
 }

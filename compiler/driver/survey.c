@@ -1,5 +1,5 @@
-/* survey.c - rsrc --info: what a checkpoint is, what would be refused, and what would become
- * of it.
+/* survey.c - rsrc --info: what a checkpoint is, what would be refused, and what would become of
+ * it.
  *
  * Every layer runs through the passes up to lowering, and nothing is written. Unlike a compilation
  * this goes on behind a layer that is refused, so that all mistakes are told at once. What could be
@@ -11,41 +11,11 @@
 #include "base/suffix.h"
 #include "base/hash.h"
 #include "base/round.h"
-#include "driver/driver.h"
+#include "driver/layer.h"
 #include "model/graph.h"
 #include "model/tensor_data.h"
 #include "plan/plan_gpu.h"
 #include "report/info.h"
-
-/* ---- options --------------------------------------------------------------------------------- */
-
-enum rsrc_status rsrc_check_info(struct rsrc_compilation *c) {
-    const struct rsrc_options *options = c->options;
-    const struct {
-        bool given;
-        const char *option;
-    } others[] = {{options->output != NULL, "-o"},
-                  {options->emit != RSRC_EMIT_SO, "--emit"},
-                  {options->report != NULL, "--report"},
-                  {options->dependencies, "-MD"},
-                  {options->dependency_file != NULL, "-MF"},
-                  {options->save_temps, "--save-temps"},
-                  {options->dry_run, "-###"},
-                  {options->n_dumps != 0, "--dump"},
-                  {options->from != NULL, "--from"},
-                  {options->to != NULL, "--to"},
-                  {options->layers != NULL, "--layers"},
-                  {options->tune, "--tune"}};
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        if (!others[i].given)
-            continue;
-        rsrc_error(c->diag, "option-value", NULL, "leave out one of them",
-                   "%s: --info describes the whole input and makes nothing of it",
-                   others[i].option);
-        return RSRC_FAILED;
-    }
-    return RSRC_OK;
-}
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
@@ -107,57 +77,39 @@ static void survey_kernel(const struct rsrc_layer_state *state, uint32_t target,
 
 static void survey_cpu(const struct rsrc_layer_state *state, struct rsr_info_layer *layer) {
     const struct rsrc_compilation *c = state->compilation;
-    for (uint32_t t = 0; t < c->n_specs; t++) {
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
         struct rsr_info_use *use = &layer->uses[t];
         for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++) {
             use->variant[r] = rsrc_variant_name(state->plans[t].regimes[r].variant);
             use->us[r] = state->plans[t].regimes[r].predicted_us;
         }
         use->token_bytes = rsrc_weight_bytes_of(state, t, RSR_REGIME_DECODE);
-        const size_t first = ((size_t)state->item_index * c->n_specs + t) * RSR_REGIME_COUNT;
+        const size_t first = ((size_t)state->item_index * c->inputs.n_specs + t) * RSR_REGIME_COUNT;
         for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
-            survey_kernel(state, t, r, &c->survey->kernels[first + r]);
+            survey_kernel(state, t, r, &c->made.survey->kernels[first + r]);
     }
 }
 
-static void survey_gpu(struct rsrc_layer_state *state, struct rsr_info_layer *layer) {
-    const struct rsrc_compilation *c = state->compilation;
-    const struct rsr_matrix *matrix = &state->matrix;
-    struct rsrc_gpu_layer gpu = {.name = state->item->name,
-                                 .rows = matrix->rows,
-                                 .cols = matrix->cols,
-                                 .n_scales = matrix->n_scales,
-                                 .epilogue = state->item->layer != NULL ? RSR_EPILOGUE_SCALE
-                                                                        : RSR_EPILOGUE_RAW,
-                                 .input = state->item->input,
-                                 .group_cols = matrix->group_cols};
-    struct rsr_gpu_plan plan;
-    if (rsrc_find_gpu_codes(c, state->diag, state->item, &gpu.forced_codes) != RSRC_OK ||
-        rsrc_plan_gpu_layer(state->diag, &state->arena, &gpu, &c->specs[0], &plan) != RSRC_OK)
-        return;
+static void survey_gpu(const struct rsrc_layer_state *state, struct rsr_info_layer *layer) {
     struct rsr_info_use *use = &layer->uses[0];
-    use->variant[RSR_REGIME_DECODE] = rsrc_gpu_codes_name(plan.codes);
-    use->us[RSR_REGIME_DECODE] = plan.predicted_us;
-    use->token_bytes = plan.weight_bytes;
+    use->variant[RSR_REGIME_DECODE] = rsrc_gpu_codes_name(state->gpu_plan.codes);
+    use->us[RSR_REGIME_DECODE] = state->gpu_plan.predicted_us;
+    use->token_bytes = state->gpu_plan.weight_bytes;
 }
 
-void rsrc_survey_layer(struct rsrc_layer_state *state, enum rsrc_status status) {
-    static const char *const ALPHABETS[] = {
-        [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
-    struct rsr_info_layer *layer = &state->compilation->survey->layers[state->item_index];
+enum rsrc_status rsrc_layer_survey(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    struct rsr_info_layer *layer = &c->made.survey->layers[state->item_index];
     if (state->matrix.values == NULL)
-        return;
+        return RSRC_OK;
     layer->is_decoded = true;
     layer->rows = state->matrix.rows;
     layer->cols = state->matrix.cols;
-    layer->alphabet = ALPHABETS[state->matrix.alphabet];
+    layer->alphabet = rsrc_alphabet_name(state->matrix.alphabet);
     layer->n_zero = count_zeros(&state->matrix);
-    if (status != RSRC_OK)
-        return;
-    if (rsrc_is_gpu(state->compilation))
-        survey_gpu(state, layer);
-    else
-        survey_cpu(state, layer);
+    if (!state->failed)
+        (rsrc_is_gpu(&c->inputs) ? survey_gpu : survey_cpu)(state, layer);
+    return RSRC_OK;
 }
 
 /* As the checkpoint gives it; of what cannot be decoded this is all. */
@@ -175,20 +127,19 @@ static struct rsr_info_layer begin_layer(const struct rsrc_item *item) {
     return layer;
 }
 
-static enum rsrc_status survey_layers(struct rsrc_compilation *c, struct rsrc_survey *survey) {
-    survey->layers = RSRC_NEW_ARRAY(&c->arena, c->n_items, struct rsr_info_layer);
-    survey->kernels = RSRC_NEW_ARRAY(&c->arena, (size_t)c->n_items * c->n_specs * RSR_REGIME_COUNT,
+enum rsrc_status rsrc_begin_survey(struct rsrc_compilation *c) {
+    const struct rsrc_input_set *in = &c->inputs;
+    struct rsrc_arena *arena = &c->run.arena;
+    struct rsrc_survey *survey = RSRC_NEW(arena, struct rsrc_survey);
+    survey->layers = RSRC_NEW_ARRAY(arena, in->n_items, struct rsr_info_layer);
+    survey->kernels = RSRC_NEW_ARRAY(arena, (size_t)in->n_items * in->n_specs * RSR_REGIME_COUNT,
                                      struct survey_kernel);
-    for (uint32_t i = 0; i < c->n_items; i++) {
-        survey->layers[i] = begin_layer(&c->items[i]);
-        survey->layers[i].uses = RSRC_NEW_ARRAY(&c->arena, c->n_specs, struct rsr_info_use);
+    for (uint32_t i = 0; i < in->n_items; i++) {
+        survey->layers[i] = begin_layer(&in->items[i]);
+        survey->layers[i].uses = RSRC_NEW_ARRAY(arena, in->n_specs, struct rsr_info_use);
     }
-    if (rsrc_is_gpu(c))
-        c->to = PASS_DECODE;
-    c->survey = survey;
-    const enum rsrc_status status = rsrc_run_layers(c);
-    c->survey = NULL;
-    return status;
+    c->made.survey = survey;
+    return RSRC_OK;
 }
 
 /* ---- the size of the module ------------------------------------------------------------------ */
@@ -236,10 +187,11 @@ static uint64_t add_code(struct survey_kernel *kernels, size_t n) {
 }
 
 /* Layers as they are packed; code as it is counted. */
-static void add_layers(struct rsrc_compilation *c, struct rsrc_survey *survey,
-                       struct rsr_info_module *module, size_t *n_kernels) {
-    const size_t n = (size_t)c->n_items * c->n_specs * RSR_REGIME_COUNT;
-    struct survey_blob *blobs = RSRC_NEW_ARRAY(&c->arena, 3 * n, struct survey_blob);
+static void add_layers(struct rsrc_compilation *c, struct rsr_info_module *module,
+                       size_t *n_kernels) {
+    struct rsrc_survey *survey = c->made.survey;
+    const size_t n = (size_t)c->inputs.n_items * c->inputs.n_specs * RSR_REGIME_COUNT;
+    struct survey_blob *blobs = RSRC_NEW_ARRAY(&c->run.arena, 3 * n, struct survey_blob);
     for (size_t i = 0; i < n; i++) {
         memcpy(&blobs[3 * i], survey->kernels[i].blobs, sizeof(survey->kernels[i].blobs));
         *n_kernels += survey->kernels[i].code_bytes != 0;
@@ -253,10 +205,11 @@ static uint64_t page_bytes(uint64_t bytes) {
 }
 
 static uint64_t add_other_data(const struct rsrc_compilation *c) {
-    if (!c->has_graph)
+    if (!c->inputs.has_graph)
         return 0;
-    const struct rsr_graph *graph = &c->graph;
-    uint64_t bytes = page_bytes(graph->embedding->size_bytes) + c->checkpoint.tokenizer.size_bytes;
+    const struct rsr_graph *graph = &c->inputs.graph;
+    uint64_t bytes =
+        page_bytes(graph->embedding->size_bytes) + c->inputs.checkpoint.tokenizer.size_bytes;
     const struct rsr_tensor *head = rsrc_own_head(graph);
     if (head != NULL)
         bytes += page_bytes(head->size_bytes);
@@ -276,18 +229,17 @@ static uint64_t add_segments(uint64_t data, uint64_t tables, uint64_t code) {
            2 * RSRC_HUGE_PAGE;
 }
 
-static struct rsr_info_module estimate_module(struct rsrc_compilation *c,
-                                              struct rsrc_survey *survey) {
-    const struct rsr_head_plan *sketch = &c->head_plan;
+static struct rsr_info_module estimate_module(struct rsrc_compilation *c) {
+    const struct rsr_head_plan *sketch = &c->made.head_plan;
     struct rsr_info_module module = {.other_bytes = add_other_data(c),
                                      .sketch_bytes = page_bytes(sketch->size_bytes)};
     size_t n_kernels = 0;
-    add_layers(c, survey, &module, &n_kernels);
+    add_layers(c, &module, &n_kernels);
     const uint64_t code =
-        module.code_bytes + (c->has_graph ? RUNTIME_CODE_BYTES : MATRIX_RUNTIME_CODE_BYTES);
+        module.code_bytes + (c->inputs.has_graph ? RUNTIME_CODE_BYTES : MATRIX_RUNTIME_CODE_BYTES);
     const uint64_t tables =
-        n_kernels * KERNEL_TABLE_BYTES + (c->has_graph ? RUNTIME_DATA_BYTES : 0);
-    const uint64_t symbols = c->has_graph ? SYMBOL_BYTES : MATRIX_SYMBOL_BYTES;
+        n_kernels * KERNEL_TABLE_BYTES + (c->inputs.has_graph ? RUNTIME_DATA_BYTES : 0);
+    const uint64_t symbols = c->inputs.has_graph ? SYMBOL_BYTES : MATRIX_SYMBOL_BYTES;
     module.code_bytes = code + tables + symbols;
     module.total_bytes =
         add_segments(module.layer_bytes + module.other_bytes + module.sketch_bytes, tables, code) +
@@ -325,8 +277,7 @@ static struct rsr_info_dense describe_dense(const struct rsr_tensor *tensor) {
                                    .size_bytes = tensor->size_bytes};
 }
 
-static void describe_checkpoint(const struct rsrc_compilation *c, struct rsr_info *info) {
-    const struct rsr_checkpoint *checkpoint = &c->checkpoint;
+static void describe_checkpoint(const struct rsr_checkpoint *checkpoint, struct rsr_info *info) {
     info->name = checkpoint->name;
     info->container = name_container(checkpoint);
     info->n_files = checkpoint->n_files;
@@ -343,11 +294,11 @@ static void describe_checkpoint(const struct rsrc_compilation *c, struct rsr_inf
 }
 
 static void describe_graph(const struct rsrc_compilation *c, struct rsr_info *info) {
-    const struct rsr_graph *graph = &c->graph;
+    const struct rsr_graph *graph = &c->inputs.graph;
     info->architecture = graph->architecture;
     info->tied_head = graph->head == graph->embedding;
     info->embedding = describe_dense(graph->embedding);
-    info->sketch = &c->head_plan;
+    info->sketch = &c->made.head_plan;
     info->ternary_head = graph->head_slot.layer != RSR_NO_LAYER;
     info->head = describe_dense(rsrc_own_head(graph));
     info->n_dense = graph->n_dense;
@@ -357,34 +308,29 @@ static void describe_graph(const struct rsrc_compilation *c, struct rsr_info *in
 
 static enum rsrc_status print(struct rsrc_compilation *c, const struct rsr_info *info) {
     struct rsrc_buffer text = {0};
-    (c->options->info == RSRC_INFO_JSON ? rsrc_info_json : rsrc_info_text)(info, &text);
-    enum rsrc_status status = rsrc_stdout_write(c, &text);
+    (c->run.options->info == RSRC_INFO_JSON ? rsrc_info_json : rsrc_info_text)(info, &text);
+    enum rsrc_status status = rsrc_stdout_write(c->run.diag, &text);
     if (status == RSRC_OK)
-        status = rsrc_stdout_finish(c->diag);
+        status = rsrc_stdout_finish(c->run.diag);
     rsrc_buffer_free(&text);
     return status;
 }
 
-enum rsrc_status rsrc_run_info(struct rsrc_compilation *c, enum rsrc_status read) {
-    struct rsr_info info = {.name = c->options->input};
-    struct rsrc_survey survey = {0};
-    if (c->has_checkpoint)
-        describe_checkpoint(c, &info);
-    if (c->has_graph)
+enum rsrc_status rsrc_describe(struct rsrc_compilation *c) {
+    struct rsr_info info = {.name = c->run.options->input};
+    if (c->inputs.has_checkpoint)
+        describe_checkpoint(&c->inputs.checkpoint, &info);
+    if (c->inputs.has_graph)
         describe_graph(c, &info);
-    enum rsrc_status status = read;
-    if (read == RSRC_OK) {
-        status = survey_layers(c, &survey);
-        info.layers = survey.layers;
-        info.n_layers = c->n_items;
-        info.specs = c->specs;
-        info.n_targets = c->n_specs;
-        rsrc_info_group(&c->arena, &info);
+    if (c->made.survey != NULL) { /* the input could be read */
+        info.layers = c->made.survey->layers;
+        info.n_layers = c->inputs.n_items;
+        info.specs = c->inputs.specs;
+        info.n_targets = c->inputs.n_specs;
+        rsrc_info_group(&c->run.arena, &info);
     }
-    info.n_errors = rsrc_diag_error_count(c->diag);
-    if (info.n_errors == 0 && !rsrc_is_gpu(c))
-        info.module = estimate_module(c, &survey);
-    if (print(c, &info) != RSRC_OK)
-        return RSRC_FAILED;
-    return info.n_errors == 0 ? status : RSRC_FAILED;
+    info.n_errors = rsrc_diag_error_count(c->run.diag);
+    if (info.n_errors == 0 && !rsrc_is_gpu(&c->inputs))
+        info.module = estimate_module(c);
+    return print(c, &info) == RSRC_OK && info.n_errors == 0 ? RSRC_OK : RSRC_FAILED;
 }

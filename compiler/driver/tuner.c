@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/text_scan.h"
-#include "driver/driver.h"
+#include "driver/layer.h"
 #include "lower/lower.h"
 #include "measure/load_kernel.h"
 #include "measure/measure.h"
@@ -43,24 +43,29 @@ struct candidate {
     const struct rsr_regime_plan *plan;
 };
 
+static struct rsrc_run *run_of(const struct candidate *a) {
+    return &a->state->compilation->run;
+}
+
 /* ---- the machine ----------------------------------------------------------------------------- */
 
-static enum rsrc_status check_target(struct rsrc_compilation *c, const struct rsr_spec *spec) {
-    const char *lacks = rsrc_lacks_for(&c->arena, spec);
+static enum rsrc_status check_target(struct rsrc_run *run, const struct rsr_spec *spec) {
+    const char *lacks = rsrc_lacks_for(&run->arena, spec);
     if (lacks == NULL)
         return RSRC_OK;
-    rsrc_error(c->diag, "tune-target", NULL,
+    rsrc_error(run->diag, "tune-target", NULL,
                "compile on a machine that runs it, or leave out --tune",
                "--tune: kernels of target '%s' cannot be measured here: this machine lacks %s",
                spec->name, lacks);
     return RSRC_FAILED;
 }
 
-enum rsrc_status rsrc_open_tuner(struct rsrc_compilation *c) {
-    if (!c->options->tune)
+enum rsrc_status rsrc_open_tuner(const struct rsrc_input_set *in) {
+    struct rsrc_run *run = in->run;
+    if (!run->options->tune)
         return RSRC_OK;
-    for (uint32_t t = 0; t < c->n_specs; t++)
-        if (check_target(c, &c->specs[t]) != RSRC_OK)
+    for (uint32_t t = 0; t < in->n_specs; t++)
+        if (check_target(run, &in->specs[t]) != RSRC_OK)
             return RSRC_FAILED;
     struct rsrc_tuner *tuner = calloc(1, sizeof(*tuner));
     if (tuner == NULL)
@@ -75,12 +80,12 @@ enum rsrc_status rsrc_open_tuner(struct rsrc_compilation *c) {
     pthread_mutex_init(&tuner->lock, NULL);
     rsrc_arena_init(&tuner->arena);
     tuner->cpu = rsrc_cpu_model(&tuner->arena);
-    c->tuner = tuner;
+    run->tuner = tuner;
     return RSRC_OK;
 }
 
-void rsrc_close_tuner(struct rsrc_compilation *c) {
-    struct rsrc_tuner *tuner = c->tuner;
+void rsrc_close_tuner(struct rsrc_run *run) {
+    struct rsrc_tuner *tuner = run->tuner;
     if (tuner == NULL)
         return;
     rsrc_unmap_pages(tuner->stream, tuner->stream_bytes);
@@ -88,17 +93,17 @@ void rsrc_close_tuner(struct rsrc_compilation *c) {
     pthread_mutex_destroy(&tuner->lock);
     pthread_rwlock_destroy(&tuner->machine);
     free(tuner);
-    c->tuner = NULL;
+    run->tuner = NULL;
 }
 
-void rsrc_begin_work(struct rsrc_compilation *c) {
-    if (c->tuner != NULL)
-        pthread_rwlock_rdlock(&c->tuner->machine);
+void rsrc_begin_work(const struct rsrc_run *run) {
+    if (run->tuner != NULL)
+        pthread_rwlock_rdlock(&run->tuner->machine);
 }
 
-void rsrc_end_work(struct rsrc_compilation *c) {
-    if (c->tuner != NULL)
-        pthread_rwlock_unlock(&c->tuner->machine);
+void rsrc_end_work(const struct rsrc_run *run) {
+    if (run->tuner != NULL)
+        pthread_rwlock_unlock(&run->tuner->machine);
 }
 
 /* ---- what is known --------------------------------------------------------------------------- */
@@ -106,7 +111,7 @@ void rsrc_end_work(struct rsrc_compilation *c) {
 /* Layers of one key are computed by equal work. What a layer multiplies with is in it only where
  * the index is its instructions or members: how many there are then follows from the weights. */
 static struct rsrc_cache_key key_of(const struct candidate *a) {
-    const struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_run *run = run_of(a);
     const struct rsr_matrix *own = &a->state->matrix, *reduced = &a->state->reduced;
     const struct rsr_regime_plan *plan = a->plan;
     const bool by_weights =
@@ -139,8 +144,8 @@ static struct rsrc_cache_key key_of(const struct candidate *a) {
                                 fold->n_members,
                                 fold->n_segments,
                                 fold->n_fold_adds};
-    return rsrc_key_of_time(c, &c->specs[a->target], c->tuner->cpu, numbers,
-                            sizeof(numbers) / sizeof(numbers[0]));
+    return rsrc_key_of_time(run, &a->state->compilation->inputs.specs[a->target], run->tuner->cpu,
+                            numbers, sizeof(numbers) / sizeof(numbers[0]));
 }
 
 static void remember(struct rsrc_tuner *tuner, const struct rsrc_cache_key *key, double us) {
@@ -179,42 +184,42 @@ static bool parse_entry(struct rsrc_diag *diag, const struct rsrc_buffer *text, 
 }
 
 static bool find_cached(const struct candidate *a, const struct rsrc_cache_key *key, double *us) {
-    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_run *run = run_of(a);
     struct rsrc_buffer entry = {0};
-    const bool found = rsrc_cache_get(&c->cache, a->state->diag, key, &entry);
+    const bool found = rsrc_cache_get(&run->cache, a->state->diag, key, &entry);
     const bool parsed = found && parse_entry(a->state->diag, &entry, us);
     if (found && !parsed)
         rsrc_diag_emit(a->state->diag, RSRC_REMARK_MISSED, "cache", NULL, NULL,
                        "a measured time is not used: its entry is none");
     rsrc_buffer_free(&entry);
     if (parsed)
-        remember(c->tuner, key, *us);
+        remember(run->tuner, key, *us);
     return parsed;
 }
 
 static void store(const struct candidate *a, const struct rsrc_cache_key *key, double us) {
-    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_run *run = run_of(a);
     struct rsrc_buffer entry = {0};
     rsrc_buffer_puts(&entry, "us ");
     rsrc_put_double(&entry, us);
     rsrc_buffer_puts(&entry, "\n");
-    rsrc_cache_put(&c->cache, a->state->diag, key, entry.data, entry.size_bytes);
+    rsrc_cache_put(&run->cache, a->state->diag, key, entry.data, entry.size_bytes);
     rsrc_buffer_free(&entry);
-    remember(c->tuner, key, us);
+    remember(run->tuner, key, us);
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
 /* What every measurement needs, once. */
-static enum rsrc_status prepare(struct rsrc_compilation *c, uint64_t weight_bytes) {
-    struct rsrc_tuner *tuner = c->tuner;
+static enum rsrc_status prepare(struct rsrc_run *run, const char *triple, uint64_t weight_bytes) {
+    struct rsrc_tuner *tuner = run->tuner;
     if (tuner->dir == NULL) {
-        if (rsrc_find_toolchain(c->diag, &tuner->arena, c->options->cc, c->options->ld,
-                                c->specs[0].triple, &tuner->toolchain) != RSRC_OK ||
-            rsrc_scratch_dir(c->diag, &tuner->arena, "rsrc-tune", &tuner->dir) != RSRC_OK)
+        if (rsrc_find_toolchain(run->diag, &tuner->arena, run->options->cc, run->options->ld,
+                                triple, &tuner->toolchain) != RSRC_OK ||
+            rsrc_scratch_dir(run->diag, &tuner->arena, "rsrc-tune", &tuner->dir) != RSRC_OK)
             return RSRC_FAILED;
         tuner->toolchain.compiling =
-            (struct rsrc_spawn_options){.n_jobs = 1, .print = c->options->verbose};
+            (struct rsrc_spawn_options){.n_jobs = 1, .print = run->options->verbose};
     }
     const uint64_t wanted =
         weight_bytes > rsrc_stream_bytes() / 4 ? 4 * weight_bytes : rsrc_stream_bytes();
@@ -225,7 +230,8 @@ static enum rsrc_status prepare(struct rsrc_compilation *c, uint64_t weight_byte
     tuner->stream_bytes = tuner->stream != NULL ? wanted : 0;
     if (tuner->stream != NULL)
         return RSRC_OK;
-    rsrc_error(c->diag, "tune-memory", NULL, "leave out --tune on a machine with so little memory",
+    rsrc_error(run->diag, "tune-memory", NULL,
+               "leave out --tune on a machine with so little memory",
                "--tune: there are no %llu MiB to measure in", (unsigned long long)(wanted >> 20));
     return RSRC_FAILED;
 }
@@ -234,19 +240,19 @@ static enum rsrc_status prepare(struct rsrc_compilation *c, uint64_t weight_byte
  * does. */
 static enum rsrc_status load(const struct candidate *a, struct rsrc_arena *arena,
                              struct rsr_kernel *kernel, struct rsrc_loaded_kernel *loaded) {
-    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_run *run = run_of(a);
     struct rsrc_maker makers[RSRC_MAX_MAKERS];
-    const uint32_t n_makers = rsrc_list_makers(c, RSR_UNIT_OBJ, makers);
-    struct rsrc_load_input input = {.opt_level = c->options->opt_level,
-                                    .toolchain = &c->tuner->toolchain,
-                                    .dir = c->tuner->dir};
+    const uint32_t n_makers = rsrc_list_makers(run, RSR_UNIT_OBJ, makers);
+    struct rsrc_load_input input = {.opt_level = run->options->opt_level,
+                                    .toolchain = &run->tuner->toolchain,
+                                    .dir = run->tuner->dir};
     for (uint32_t m = 0; m < n_makers; m++) {
-        input.name = rsrc_arena_printf(arena, "kernel%u_%u", c->tuner->n_measured, m);
+        input.name = rsrc_arena_printf(arena, "kernel%u_%u", run->tuner->n_measured, m);
         input.backend = makers[m].backend;
         input.kind = makers[m].kind;
         const char *why = NULL;
         double emit_ms;
-        if (rsrc_load_kernel(c->diag, arena, &input, kernel, loaded, &emit_ms, &why))
+        if (rsrc_load_kernel(run->diag, arena, &input, kernel, loaded, &emit_ms, &why))
             return RSRC_OK;
         if (why == NULL)
             return RSRC_FAILED;
@@ -255,18 +261,19 @@ static enum rsrc_status load(const struct candidate *a, struct rsrc_arena *arena
 }
 
 static void show_progress(const struct candidate *a) {
-    const struct rsrc_compilation *c = a->state->compilation;
-    if (c->options->progress)
-        fprintf(stderr, "\r\033[K[%u measured] %ux%u %s %s", c->tuner->n_measured,
+    struct rsrc_run *run = run_of(a);
+    if (run->options->progress)
+        fprintf(stderr, "\r\033[K[%u measured] %ux%u %s %s", run->tuner->n_measured,
                 a->state->matrix.rows, a->state->matrix.cols, rsrc_regime_name(a->regime),
                 rsrc_variant_name(a->plan->variant));
 }
 
 static enum rsrc_status run_kernel(const struct candidate *a, struct rsrc_arena *arena,
                                    struct rsr_lowered *lowered, double *us) {
-    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_run *run = run_of(a);
     struct rsrc_loaded_kernel loaded = {0};
-    if (prepare(c, lowered->codes.size_bytes + lowered->index.size_bytes) != RSRC_OK ||
+    if (prepare(run, lowered->kernel.spec->triple,
+                lowered->codes.size_bytes + lowered->index.size_bytes) != RSRC_OK ||
         load(a, arena, &lowered->kernel, &loaded) != RSRC_OK)
         return RSRC_FAILED;
     const uint32_t n_tokens = a->regime == RSR_REGIME_DECODE ? 1 : RSRC_PREFILL_TOKENS;
@@ -275,8 +282,8 @@ static enum rsrc_status run_kernel(const struct candidate *a, struct rsrc_arena 
         .lowered = lowered,
         .n_scales = a->state->reduced.group_cols != 0 ? 1 : a->state->matrix.n_scales,
         .n_tokens = n_tokens,
-        .stream = c->tuner->stream,
-        .stream_bytes = c->tuner->stream_bytes};
+        .stream = run->tuner->stream,
+        .stream_bytes = run->tuner->stream_bytes};
     *us = 0;
     if (loaded.run != NULL && rsrc_time_kernel(&input, us))
         *us /= n_tokens;
@@ -296,7 +303,7 @@ static enum rsrc_status measure(const struct candidate *a, double *us) {
         rsrc_lower_planned(a->state, a->target, a->plan, refusals, &arena, &lowered) == RSRC_OK;
     rsrc_diag_close_held(refusals, false);
     const enum rsrc_status status = lowers ? run_kernel(a, &arena, &lowered, us) : RSRC_OK;
-    a->state->compilation->tuner->n_measured++;
+    run_of(a)->tuner->n_measured++;
     rsrc_arena_free(&arena);
     return status;
 }
@@ -317,18 +324,18 @@ static void remark(const struct candidate *a, double us, const char *source) {
 
 static enum rsrc_status measure_alone(const struct candidate *a, const struct rsrc_cache_key *key,
                                       double *us, bool *measured) {
-    struct rsrc_compilation *c = a->state->compilation;
+    struct rsrc_run *run = run_of(a);
     enum rsrc_status status = RSRC_OK;
-    rsrc_end_work(c);
-    pthread_rwlock_wrlock(&c->tuner->machine);
-    *measured = !find_known(c->tuner, key, us); /* another layer's turn may have come before */
+    rsrc_end_work(run);
+    pthread_rwlock_wrlock(&run->tuner->machine);
+    *measured = !find_known(run->tuner, key, us); /* another layer's turn may have come before */
     if (*measured) {
         status = measure(a, us);
         if (status == RSRC_OK)
             store(a, key, *us);
     }
-    pthread_rwlock_unlock(&c->tuner->machine);
-    rsrc_begin_work(c);
+    pthread_rwlock_unlock(&run->tuner->machine);
+    rsrc_begin_work(run);
     return status;
 }
 
@@ -336,11 +343,11 @@ static enum rsrc_status time_candidate(void *context, enum rsr_regime regime,
                                        const struct rsr_regime_plan *plan, double *us) {
     const struct rsrc_layer_timer *timer = context;
     const struct candidate a = {timer->state, timer->target, regime, plan};
-    struct rsrc_compilation *c = a.state->compilation;
+    struct rsrc_run *run = run_of(&a);
     const struct rsrc_cache_key key = key_of(&a);
     bool measured = false;
-    if (!find_known(c->tuner, &key, us) && !find_cached(&a, &key, us)) {
-        if (c->options->dry_run) { /* runs nothing: it stays predicted */
+    if (!find_known(run->tuner, &key, us) && !find_cached(&a, &key, us)) {
+        if (run->options->dry_run) { /* runs nothing: it stays predicted */
             *us = 0;
             return RSRC_OK;
         }

@@ -1,7 +1,7 @@
 /* write_report.c - the reports that --report and --emit=report ask for. */
 #include <string.h>
 
-#include "driver/driver.h"
+#include "driver/compilation.h"
 
 /* What full logits read of a matrix of floats; 0 where there is none. */
 static uint64_t dense_head_bytes(const struct rsr_graph *graph) {
@@ -15,21 +15,21 @@ const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph) {
 }
 
 static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buffer *out) {
-    const struct rsr_tensor *head = c->has_graph ? rsrc_own_head(&c->graph) : NULL;
+    const struct rsr_tensor *head = c->inputs.has_graph ? rsrc_own_head(&c->inputs.graph) : NULL;
     const struct rsr_report report = {
-        .model = c->has_checkpoint ? c->checkpoint.name : c->options->input,
-        .architecture = c->has_graph ? c->graph.architecture : "matrices",
-        .scale_reason = c->has_graph ? c->checkpoint.config.scale_reason : NULL,
-        .specs = c->specs,
-        .n_specs = c->n_specs,
-        .times = c->options->time_report ? &c->times : NULL,
-        .layers = c->reports,
-        .n_layers = c->n_items,
-        .embedding_bytes = c->has_graph ? c->graph.embedding->size_bytes : 0,
+        .model = c->inputs.has_checkpoint ? c->inputs.checkpoint.name : c->run.options->input,
+        .architecture = c->inputs.has_graph ? c->inputs.graph.architecture : "matrices",
+        .scale_reason = c->inputs.has_graph ? c->inputs.checkpoint.config.scale_reason : NULL,
+        .specs = c->inputs.specs,
+        .n_specs = c->inputs.n_specs,
+        .times = c->run.options->time_report ? &c->run.times : NULL,
+        .layers = c->made.reports,
+        .n_layers = c->inputs.n_items,
+        .embedding_bytes = c->inputs.has_graph ? c->inputs.graph.embedding->size_bytes : 0,
         .head_bytes = head != NULL ? head->size_bytes : 0,
-        .tied_head = c->has_graph && c->graph.head == c->graph.embedding,
-        .full_head_bytes = c->has_graph ? dense_head_bytes(&c->graph) : 0,
-        .head = c->has_graph ? &c->head_plan : NULL};
+        .tied_head = c->inputs.has_graph && c->inputs.graph.head == c->inputs.graph.embedding,
+        .full_head_bytes = c->inputs.has_graph ? dense_head_bytes(&c->inputs.graph) : 0,
+        .head = c->inputs.has_graph ? &c->made.head_plan : NULL};
     (json ? rsrc_report_json : rsrc_report_text)(&report, out);
 }
 
@@ -39,17 +39,17 @@ static enum rsrc_status write_report(struct rsrc_compilation *c, bool json,
         return RSRC_OK;
     struct rsrc_buffer text = {0};
     build_report(c, json, &text);
-    const enum rsrc_status status = rsrc_sink_write(c, sink, &text);
+    const enum rsrc_status status = rsrc_sink_write(&c->run, sink, &text);
     rsrc_buffer_free(&text);
     return status;
 }
 
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c) {
-    const char *asked = c->options->report;
-    if (c->options->dry_run)
+    const char *asked = c->run.options->report;
+    if (c->run.options->dry_run)
         return RSRC_OK;
-    if (write_report(c, asked != NULL && strncmp(asked, "json", 4) == 0, &c->asked_report_sink) !=
-        RSRC_OK)
+    if (write_report(c, asked != NULL && strncmp(asked, "json", 4) == 0,
+                     &c->outputs.asked_report) != RSRC_OK)
         return RSRC_FAILED;
-    return write_report(c, false, &c->report_sink);
+    return write_report(c, false, &c->outputs.texts[PASS_REPORT]);
 }

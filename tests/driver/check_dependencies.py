@@ -1,5 +1,6 @@
 """Checks who may include whom: base <- diag <- ir.h <- layout <- stages <- measure <- driver; a stage includes no
-other stage, layout none, and measure nothing of the driver;
+other stage, layout none, and nothing below the driver includes it; a file of the driver includes and calls only what
+stands before it in DRIVER;
 runtime includes nothing of the compiler, its rooms only what ROOMS lets them; the compiler includes three headers of
 the runtime's sources; LLVM headers stay under emit/llvm."""
 import pathlib
@@ -28,8 +29,38 @@ ROOMS = {
     "attention": "host engine",
     "api": "host ops sketch tokenizer",
 }
+# The driver from the bottom to the top: a compilation is a call down this list.
+DRIVER = """turns.h turns.c run.h run.c inputs.h outputs.h output_paths.c outputs.c units.h code_cache.c unit_writers.c
+    weights.h weights_writer.c compilation.h layer.h layer_analysis.c layer_lower.c tuner.c layer_plan.c layer_emit.c
+    layer_gpu.c head_blocks.c read_input.c text_forms.c module_steps.c matrix_library.c module_link.c write_report.c
+    survey.c dependency_file.c open_outputs.c road.c set_up.c compile.c""".split()
+# What may know it: the program, which names passes, and the command line, which takes their kinds.
+ABOVE_DRIVER = {("compiler/main.c", "driver/run.h"), ("compiler/options.c", "driver/kinds.def")}
+FUNCTION = re.compile(r"^(?!static|typedef)[a-z][\w *]*?\b(rsrc_\w+)\([^;{}]*\)\s*\{", re.M)
+TABLE = re.compile(r"^const struct \w+ (rsrc_\w+)\[", re.M)
+
+
+def check_driver(folder):
+    """What each file defines must be used by later ones alone."""
+    texts = {path.name: re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S) for path in folder.glob("*.[ch]")}
+    errors = [f"{folder}/{name}: in the folder or in DRIVER alone" for name in set(texts) ^ set(DRIVER)]
+    place = {name: i for i, name in enumerate(DRIVER)}
+    home = {symbol: name for name in set(texts) & set(DRIVER) for pattern in (FUNCTION, TABLE)
+            for symbol in pattern.findall(texts[name])}
+    for name in set(texts) & set(DRIVER):
+        for header in re.findall(r'#include "driver/(\w+\.h)"', texts[name]):
+            if place.get(header, len(DRIVER)) > place[name]:
+                errors.append(f"{name}: includes {header}, which stands above it")
+        for symbol in sorted(set(re.findall(r"\brsrc_\w+", texts[name])) if name.endswith(".c") else ()):
+            if place[home.get(symbol, name)] > place[name]:
+                errors.append(f"{name}: uses {symbol} of {home[symbol]}, which stands above it")
+    if len(home) < 90:
+        errors.append(f"{len(home)} functions seen in {folder}: is this the driver?")
+    return sorted(errors)
+
+
 root = pathlib.Path(sys.argv[1])
-errors = []
+errors = check_driver(root / "compiler/driver")
 n_includes = 0
 
 
@@ -69,8 +100,8 @@ for path in sorted(root.glob("compiler/**/*.[ch]")) + sorted(root.glob("runtime/
             errors.append(f"{relative}: base includes {include}")
         if part == "layout" and first in STAGES:
             errors.append(f"{relative}: layout includes {include}")
-        if part == "measure" and include.startswith("driver"):
-            errors.append(f"{relative}: measure includes {include}")
+        if first == "driver" and part != "driver" and (str(relative), include) not in ABOVE_DRIVER:
+            errors.append(f"{relative}: outside the driver, includes {include}")
         if part in STAGES and first in STAGES | {"measure"} and first != part and \
                 (str(relative), include) not in ALLOWED:
             errors.append(f"{relative}: stage {part} includes stage {first}: {include}")

@@ -25,16 +25,17 @@ for name in re.findall(r"`(?:rsrc )?(--?[a-zA-Z][\w-]*)", text):
     if name not in options:
         errors.append(f"{name}: no such option")
 
-# [PASS_READ] = {.name = "read", ...}; in the picture "─ read ─>", or at the beginning of a layer's
-# line.
-passes = re.findall(r'\[PASS_\w+\] = \{\.name = "(\w+)"', (compiler / "driver/compile.c").read_text())
+# RSRC_PASS(READ, "read", ...) and, in the table of a road, {PASS_READ, WEIGHTS, .run_layer = ...}; in the picture
+# "─ read ─>", or at the beginning of a layer's line.
+passes = dict(re.findall(r'^RSRC_PASS\((\w+), "(\w+)"', (compiler / "driver/passes.def").read_text(), re.M))
 picture = text[:text.index("`ir.h`")]
 drawn = re.findall(r"(?:─ |│ |  )(\w+)(?: ─>|    +\w)", picture)
-layer_passes = re.findall(r'\{\.name = "(\w+)",[^}]*\.run_(?:layer|in_order)', (compiler / "driver/compile.c").read_text())
+rows = re.findall(r"\{PASS_(\w+), (?:WEIGHTS|CPU|RSRC_WAY_CPU),\s+\.run_layer", (compiler / "driver/road.c").read_text())
+layer_passes = [passes[row] for row in rows]
 if [name for name in drawn if name in layer_passes] != layer_passes:
-    errors.append(f"the picture has the layer passes {drawn}, driver/compile.c {layer_passes}")
-if sorted(drawn) != sorted(passes):
-    errors.append(f"the picture has the passes {sorted(drawn)}, driver/compile.c {sorted(passes)}")
+    errors.append(f"the picture has the layer passes {drawn}, driver/road.c {layer_passes}")
+if sorted(drawn) != sorted(passes.values()):
+    errors.append(f"the picture has the passes {sorted(drawn)}, driver/passes.def {sorted(passes.values())}")
 
 for folder in sorted(path for path in compiler.iterdir() if path.is_dir() and path.name != "include"):
     if f"| `{folder.name}/` |" not in text:
@@ -46,6 +47,6 @@ variants = re.findall(r'X\(\w+, "(\w+)"\)', re.search(r"#define RSR_VARIANTS\(X\
 for name in variants:
     if f"| `{name}` |" not in text:
         errors.append(f"{name}: not in the table of variants")
-if n_paths < 50 or len(passes) < 10 or len(variants) < 4:
+if n_paths < 50 or len(passes) < 10 or len(layer_passes) < 5 or len(variants) < 4:
     errors.append("too little seen: is this the source tree?")
 sys.exit("\n".join(errors) if errors else 0)

@@ -1,0 +1,112 @@
+/* compilation.h - one compilation: its parts, and the passes over all of it. */
+#ifndef RSRC_DRIVER_COMPILATION_H
+#define RSRC_DRIVER_COMPILATION_H
+
+#include "driver/units.h"
+#include "driver/weights.h"
+#include "emit/c/module_c.h"
+#include "model/dead_channels.h"
+#include "report/report.h"
+#include "schedule/schedule.h"
+
+/* What passes have made for those after them. */
+struct rsrc_made {
+    struct rsr_head_plan head_plan;
+    struct rsrc_dead_channels *dead_channels; /* of the graph; NULL: none is looked for */
+    struct rsr_linear_unit *linears;          /* [n_specs][n_items][RSR_REGIME_COUNT] */
+    struct rsr_report_layer *reports;         /* [n_specs][n_items] */
+    struct rsr_gpu_kernel *gpu_kernels;       /* [n_items] */
+    struct rsrc_survey *survey;               /* of --info */
+    struct rsrc_target_steps {
+        struct rsrc_step_kernels kernels;
+        struct rsr_step *steps;
+        uint32_t n_steps;
+    } * steps;                  /* [n_specs] */
+    const char *const *exports; /* what a linked library shows */
+    uint32_t n_exports;
+};
+
+struct rsrc_compilation {
+    struct rsrc_run run;
+    struct rsrc_input_set inputs;
+    struct rsrc_outputs outputs;
+    struct rsrc_units units;
+    struct rsrc_weights weights;
+    struct rsrc_made made;
+};
+
+/* layer_gpu.c */
+enum rsrc_status rsrc_emit_gpu(struct rsrc_compilation *c);
+
+/* head_blocks.c */
+/* After the graph: chooses a sketch of the head, or refuses what --head-sketch asks for. */
+RSRC_NODISCARD enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c);
+/* Its centre and, as they are made, its blocks; nothing where there is none. */
+RSRC_NODISCARD enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c,
+                                                      struct rsr_module_sketch *out);
+
+/* read_input.c */
+enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
+void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);
+enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c);
+void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
+/* Whether what is asked for can be made of the items; those that --layers names; their fold
+ * budgets. */
+enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
+
+/* text_forms.c */
+/* The way of a compilation that starts from the text of plans, steps or kernels; 0: from weights. */
+uint32_t rsrc_way_of_text(const struct rsrc_run *run);
+/* Whether what is asked for can be made from it. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_text_start(struct rsrc_run *run);
+enum rsrc_status rsrc_model_parse(struct rsrc_compilation *c);
+void rsrc_dump_parsed(struct rsrc_compilation *c, struct rsrc_buffer *out);
+enum rsrc_status rsrc_emit_parsed(struct rsrc_compilation *c);
+
+/* module_steps.c */
+enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
+void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
+
+/* matrix_library.c */
+/* mats.h for mats.so; NULL: no library of matrices is made. */
+const char *rsrc_header_path(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c);
+
+/* module_link.c */
+RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path);
+/* Writes norms, embedding, head, tokenizer and model.c, closes the units and the weights, and
+ * links. */
+enum rsrc_status rsrc_model_link(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
+
+/* write_report.c */
+/* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is
+ * none. */
+const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
+enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
+
+/* survey.c */
+enum rsrc_status rsrc_begin_survey(struct rsrc_compilation *c);
+/* Prints what could be found out. Fails if anything was refused. */
+enum rsrc_status rsrc_describe(struct rsrc_compilation *c);
+
+/* dependency_file.c */
+RSRC_NODISCARD enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c);
+RSRC_NODISCARD enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c);
+
+/* open_outputs.c */
+enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c);
+enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c);
+/* After a failure, and as the last step of every compilation. */
+void rsrc_abandon_outputs(struct rsrc_compilation *c);
+
+/* road.c */
+/* Is there something that --dump can print of the pass? */
+bool rsrc_has_dump(enum rsrc_pass_id id);
+/* Every pass that the compilation takes, in order. */
+RSRC_NODISCARD enum rsrc_status rsrc_run_passes(struct rsrc_compilation *c);
+
+/* set_up.c */
+RSRC_NODISCARD enum rsrc_status rsrc_set_up(struct rsrc_compilation *c);
+
+#endif

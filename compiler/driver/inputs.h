@@ -1,0 +1,44 @@
+/* inputs.h - what a compilation reads: targets, a checkpoint and its graph, or a text form; and the
+ * items that are compiled of it. */
+#ifndef RSRC_DRIVER_INPUTS_H
+#define RSRC_DRIVER_INPUTS_H
+
+#include "driver/run.h"
+
+/* One matrix to compile: a layer of a model, a tensor of a matrix file, or an index read as
+ * text; or one kernel read as text. */
+struct rsrc_item {
+    const char *name; /* untrusted */
+    const char *stem; /* "l0_q": a C identifier */
+    uint32_t block;
+    enum rsr_role role;
+    const struct rsr_layer *layer; /* at most one of these three is set */
+    const struct rsr_tensor *tensor;
+    const struct rsr_index *index;
+    enum rsr_input input;
+    uint64_t fold_budget; /* bytes of code that fold may take unasked */
+};
+
+struct rsrc_input_set {
+    struct rsrc_run *run;
+    struct rsr_spec *specs; /* targets */
+    uint32_t n_specs;
+    struct rsr_checkpoint checkpoint;
+    bool has_checkpoint;
+    bool has_graph; /* false: matrix file or text form */
+    struct rsr_graph graph;
+    struct rsrc_item *items;
+    uint32_t n_items;
+    union { /* of a text form, by the way of the compilation */
+        struct rsr_named_plan *plans;
+        struct rsr_parsed_step *steps;
+        struct rsr_parsed_kernel *kernels;
+    };
+    uint32_t n_parsed;
+};
+
+static inline bool rsrc_is_gpu(const struct rsrc_input_set *in) {
+    return in->specs[0].gpu.sm != 0;
+}
+
+#endif

@@ -1,0 +1,139 @@
+/* layer_analysis.c - what a layer is: its weights as integers, the smaller matrix that they come down
+ * to, and the segments of that one. */
+#include "driver/layer.h"
+#include "model/dead_channels.h"
+#include "model/ternary.h"
+#include "rsr/reduce.h"
+#include "rsr/segment.h"
+
+/* ---- passes ---------------------------------------------------------------------------------- */
+
+enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
+    const struct rsrc_item *item = state->item;
+    struct rsrc_diag *diag = state->diag;
+    if (item->layer != NULL)
+        return rsrc_decode_layer(diag, &state->arena, item->layer, &state->matrix);
+    if (item->tensor != NULL)
+        return rsrc_decode_tensor(diag, &state->arena, item->tensor, &state->matrix);
+    rsrc_rebuild_matrix(&state->arena, item->index, &state->matrix);
+    return RSRC_OK;
+}
+
+const struct rsr_index *rsrc_index_at(struct rsrc_layer_state *state, uint32_t k) {
+    struct rsr_index *index = k == state->stats.k ? &state->index : &state->fold_index;
+    if (index->k != k)
+        rsrc_build_index(&state->arena, &state->reduced, k, index);
+    return index;
+}
+
+static void remark_reduction(struct rsrc_layer_state *state) {
+    const struct rsr_reduction *reduction = &state->reduction;
+    const char *text = rsrc_reduction_text(&state->arena, reduction);
+    if (text == NULL)
+        return;
+    const struct rsrc_place place = {.tensor = state->item->name};
+    const bool used = reduction->row_sources != NULL || reduction->kept_cols != NULL;
+    rsrc_diag_emit(state->diag, used ? RSRC_REMARK : RSRC_REMARK_MISSED, "reduce", &place, NULL,
+                   "%s", text);
+}
+
+enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    /* Scales of column groups belong to columns and rows where they are. */
+    if (c->run.options->no_reduce || state->matrix.group_cols != 0) {
+        rsrc_keep_matrix(&state->matrix, &state->reduced, &state->reduction);
+        return RSRC_OK;
+    }
+    if (state->item->layer != NULL && c->made.dead_channels != NULL)
+        rsrc_find_dead(c->made.dead_channels, &state->arena, state->item->layer, &state->dead);
+    rsrc_reduce_matrix(&state->arena, &state->matrix, &state->dead, &state->reduced,
+                       &state->reduction);
+    remark_reduction(state);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_verify_reduce(struct rsrc_layer_state *state) {
+    return rsrc_verify_reduction(state->diag, &state->matrix, &state->dead, &state->reduced,
+                                 &state->reduction, state->item->name);
+}
+
+/* Was nothing dropped or masked? */
+static bool is_unreduced(const struct rsrc_layer_state *state) {
+    return state->reduced.values == state->matrix.values;
+}
+
+/* Blocks of 4 rows need the fewest instructions for a random ternary matrix in chunks of some 320
+ * columns: 324 for 1000 weights were counted, more at 3 and at 5. */
+#define FOLD_K 4u
+/* Statistics for fold, where it may be taken: the user's k, else 4 or fewer rows. */
+static void analyse_for_fold(struct rsrc_layer_state *state) {
+    const struct rsrc_compilation *c = state->compilation;
+    const struct rsr_matrix *matrix = &state->reduced;
+    const uint32_t most = matrix->rows < FOLD_K ? matrix->rows : FOLD_K;
+    const uint32_t k = c->run.options->rsr_k != 0 ? c->run.options->rsr_k : most;
+    if (c->run.plan_options.forced_variant[state->item->role] != RSR_VARIANT_FOLD &&
+        state->item->fold_budget == 0)
+        return;
+    state->has_fold_stats = true;
+    if (k == state->stats.k)
+        state->fold_stats = state->stats;
+    else
+        rsrc_analyse_matrix(&state->arena, matrix, k, &state->fold_stats);
+}
+
+enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    const struct rsrc_item *item = state->item;
+    if (item->index != NULL) {
+        if (is_unreduced(state))
+            state->index = *item->index;
+        rsrc_analyse_matrix(&state->arena, &state->reduced, item->index->k, &state->stats);
+    } else if (c->run.options->rsr_k != 0) {
+        rsrc_analyse_matrix(&state->arena, &state->reduced, c->run.options->rsr_k, &state->stats);
+    } else {
+        (void)rsrc_choose_k(&state->arena, &state->reduced, &state->stats);
+    }
+    analyse_for_fold(state);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
+    return rsrc_verify_index(state->diag, rsrc_index_at(state, state->stats.k), &state->reduced,
+                             state->item->name);
+}
+
+/* ---- text forms ------------------------------------------------------------------------------ */
+
+const char *rsrc_alphabet_name(enum rsr_alphabet alphabet) {
+    static const char *const NAMES[] = {
+        [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
+    return NAMES[alphabet];
+}
+
+void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    const struct rsr_matrix *matrix = &state->matrix;
+    uint64_t n_minus = 0, n_plus = 0;
+    for (uint64_t i = 0; i < (uint64_t)matrix->rows * matrix->cols; i++) {
+        n_minus += matrix->values[i] < 0;
+        n_plus += matrix->values[i] > 0;
+    }
+    rsrc_buffer_puts(out, "matrix ");
+    rsrc_buffer_put_c_string(out, state->item->name);
+    rsrc_buffer_printf(out, " %s %ux%u minus %llu plus %llu scales %u first %.9g\n",
+                       rsrc_alphabet_name(matrix->alphabet), matrix->rows, matrix->cols,
+                       (unsigned long long)n_minus, (unsigned long long)n_plus, matrix->n_scales,
+                       matrix->n_scales != 0 ? (double)matrix->scale[0] : 1.0);
+}
+
+void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    rsrc_print_reduction(&state->reduction, state->item->name, out);
+}
+
+/* The index of the layer's own matrix: what reads it back finds the same reduction. */
+void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    struct rsr_index own;
+    if (!is_unreduced(state))
+        rsrc_build_index(&state->arena, &state->matrix, state->stats.k, &own);
+    rsrc_print_index(is_unreduced(state) ? rsrc_index_at(state, state->stats.k) : &own,
+                     state->item->name, out);
+}

@@ -1,0 +1,85 @@
+/* layer_plan.c - a variant for both regimes of a layer on every target, with its reason. */
+#include "driver/layer.h"
+#include "layout/dot_layout.h"
+#include "lower/lower.h"
+#include "model/graph.h"
+#include "model/relu2_lists.h"
+#include "rsr/reduce.h"
+
+/* What was dropped is part of why a plan costs what it costs. */
+static void add_reduction_to_reasons(struct rsrc_layer_state *state, struct rsr_plan *plan) {
+    const char *text = rsrc_reduction_text(&state->arena, &state->reduction);
+    for (uint32_t r = 0; r < RSR_REGIME_COUNT && text != NULL; r++)
+        plan->regimes[r].reason =
+            rsrc_arena_printf(&state->arena, "%s; %s", plan->regimes[r].reason, text);
+}
+
+/* Why no list can name what the layer reads; NULL: it can. */
+static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list list,
+                                 uint32_t target) {
+    const struct rsrc_compilation *c = state->compilation;
+    const struct rsr_reduction *reduction = &state->reduction;
+    if (list == RSR_LIST_NONE)
+        return NULL;
+    if (c->run.options->relu2_active == 0)
+        return "the share of active channels is not known (--relu2-active)";
+    if (rsrc_find_listed_machine(&c->inputs.specs[target]) == NULL)
+        return "the target has no integer dot product";
+    if (state->reduced.alphabet != RSR_TERNARY)
+        return "its codes are of 2 bits, the weights of 1";
+    if (reduction->row_sources != NULL || reduction->kept_cols != NULL)
+        return "the layer is reduced";
+    return rsrc_list_obstacle(&c->inputs.graph, state->item->layer, &state->reduced, &state->arena);
+}
+
+enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    const enum rsr_list list = state->item->layer != NULL
+                                   ? rsrc_list_for(&c->inputs.graph, state->item->layer)
+                                   : RSR_LIST_NONE;
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
+        struct rsrc_layer_timer timer;
+        rsrc_init_timer(&timer, state, t);
+        const struct rsrc_plan_input input = {
+            .layer_name = state->item->name,
+            .role = state->item->role,
+            .alphabet = state->reduced.alphabet,
+            .input = state->item->input,
+            .group_cols = state->reduced.group_cols,
+            .scale_bytes = rsrc_group_scale_bytes(&state->reduced),
+            .stats = &state->stats,
+            .fold_stats = state->has_fold_stats ? &state->fold_stats : NULL,
+            .fold_budget = state->item->fold_budget,
+            .list = list,
+            .list_obstacle = list_obstacle(state, list, t),
+            .active = c->run.options->relu2_active / 100.0,
+            .spec = &c->inputs.specs[t],
+            .options = &c->run.plan_options,
+            .timer = c->run.tuner != NULL ? &timer.plan : NULL};
+        if (rsrc_plan_layer(state->diag, &state->arena, &input, &state->plans[t]) != RSRC_OK)
+            return RSRC_FAILED;
+        add_reduction_to_reasons(state, &state->plans[t]);
+    }
+    return RSRC_OK;
+}
+
+void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
+    for (uint32_t t = 0; t < state->compilation->inputs.n_specs; t++)
+        rsrc_print_plan(&state->plans[t], state->item->name, out);
+}
+
+enum rsrc_status rsrc_layer_record(struct rsrc_layer_state *state) {
+    struct rsrc_compilation *c = state->compilation;
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
+        struct rsr_plan plan = state->plans[t];
+        for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
+            plan.regimes[r].reason = rsrc_arena_strdup(&c->run.arena, plan.regimes[r].reason);
+        c->made.reports[(size_t)t * c->inputs.n_items + state->item_index] =
+            (struct rsr_report_layer){.name = state->item->name,
+                                      .found = state->reduction.counts,
+                                      .stats = state->stats,
+                                      .alphabet = state->reduced.alphabet,
+                                      .plan = plan};
+    }
+    return RSRC_OK;
+}

@@ -1,0 +1,277 @@
+/* open_outputs.c - all that a compilation writes: opened before the work, named after it.
+ *
+ * Everything is written under a temporary name and renamed by rsrc_commit_outputs() when the whole
+ * compilation has succeeded, so a failure leaves nothing behind.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "driver/compilation.h"
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+/* In messages: what asked for an output of the kind. */
+static const char *option_of(struct rsrc_run *run, const struct rsrc_kind *kind) {
+    if (run->options->output != NULL && rsrc_wants_one_kind(run))
+        return "-o";
+    return rsrc_arena_printf(&run->arena, "--emit=%s", kind->name);
+}
+
+static enum rsrc_status open_kind(struct rsrc_outputs *outputs, const struct rsrc_kind *kind,
+                                  struct rsrc_sink *sink) {
+    return rsrc_sink_open(outputs, option_of(outputs->run, kind), "-o",
+                          rsrc_output_path(outputs, kind->emit), sink);
+}
+
+static bool is_directory_name(const char *path) {
+    struct stat info;
+    const size_t n = strlen(path);
+    return (n != 0 && path[n - 1] == '/') || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
+}
+
+static enum rsrc_status open_dir(struct rsrc_outputs *outputs) {
+    struct rsrc_run *run = outputs->run;
+    const char *path = rsrc_named_output(run);
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    const char *name = rsrc_arena_strndup(&run->arena, path, n);
+    struct stat info;
+    /* Inside where it exists: it may be a file system of its own, and files are renamed to it. */
+    const char *beside =
+        stat(name, &info) == 0 ? rsrc_arena_printf(&run->arena, "%s/rsrc", name) : name;
+    if (rsrc_check_directory(run->diag, name, "name a directory with -o") != RSRC_OK ||
+        rsrc_claim_output(outputs, "-o", name) != RSRC_OK ||
+        rsrc_temporary_dir(run->diag, &run->arena, beside, &outputs->temporary_dir) != RSRC_OK)
+        return RSRC_FAILED;
+    outputs->dir = name;
+    return RSRC_OK;
+}
+
+/* Units of one kind: a file each in the directory, or all in one text. An object of its own for
+ * every layer is made only where there is a directory: a single one is the module's, made by the
+ * linker. */
+static enum rsrc_status open_unit_kind(struct rsrc_compilation *c, const struct rsrc_kind *kind) {
+    struct rsrc_outputs *outputs = &c->outputs;
+    struct rsrc_unit_writer *writer = &c->units.kinds[kind->unit];
+    const char *dir = outputs->temporary_dir;
+    if (kind->unit == RSR_UNIT_OBJ && dir == NULL)
+        return RSRC_OK;
+    if (kind->unit == RSR_UNIT_OBJ &&
+        rsrc_temporary_dir(c->run.diag, &c->run.arena, outputs->temporary_dir, &dir) != RSRC_OK)
+        return RSRC_FAILED;
+    rsrc_open_units(&c->units, writer, kind->unit, dir);
+    if (outputs->dir != NULL)
+        return RSRC_OK;
+    if (c->inputs.n_specs > 1) {
+        rsrc_error(c->run.diag, "option-value", NULL, "give a directory: -o DIR/",
+                   "--emit=%s: the kernels of several targets do not fit in one file", kind->name);
+        return RSRC_FAILED;
+    }
+    return open_kind(outputs, kind, &writer->sink);
+}
+
+static enum rsrc_status open_units(struct rsrc_compilation *c) {
+    bool any = false;
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
+        const struct rsrc_kind *kind = &rsrc_kinds[k];
+        if (kind->unit == RSR_UNIT_KIND_COUNT || !rsrc_wants(&c->run, kind->emit))
+            continue;
+        if (open_unit_kind(c, kind) != RSRC_OK)
+            return RSRC_FAILED;
+        any = true;
+    }
+    if (!any || c->outputs.dir == NULL || c->run.way != RSRC_WAY_CPU)
+        return RSRC_OK;
+    return rsrc_open_raw_weights(&c->weights, c->outputs.temporary_dir);
+}
+
+/* Only one kind, and only text, can go to standard output. */
+static enum rsrc_status check_stdout(struct rsrc_run *run) {
+    if (run->options->output == NULL || strcmp(run->options->output, "-") != 0)
+        return RSRC_OK;
+    const char *names = "";
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
+        if (!rsrc_kinds[k].is_text)
+            continue;
+        if (run->options->emit == (uint32_t)rsrc_kinds[k].emit)
+            return RSRC_OK;
+        names = rsrc_arena_printf(&run->arena, "%s%s%s", names, names[0] == '\0' ? "" : ", ",
+                                  rsrc_kinds[k].name);
+    }
+    rsrc_error(run->diag, "option-value", NULL, "name a file with -o, or choose one text kind",
+               "-o -: standard output takes one of %s", names);
+    return RSRC_FAILED;
+}
+
+/* One kind that is a single file writes it; everything else may share a directory. */
+static bool needs_directory(const struct rsrc_run *run) {
+    uint32_t units = 0;
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++)
+        if (rsrc_kinds[k].unit != RSR_UNIT_KIND_COUNT)
+            units |= (uint32_t)rsrc_kinds[k].emit;
+    return run->options->output != NULL && is_directory_name(run->options->output) &&
+           ((run->options->emit & units) != 0 || !rsrc_wants_one_kind(run));
+}
+
+/* Where one file is written, its name is expected. */
+static enum rsrc_status check_names_file(struct rsrc_run *run) {
+    const char *output = run->options->output;
+    if (output == NULL || output[strlen(output) - 1] != '/' || needs_directory(run))
+        return RSRC_OK;
+    uint32_t k = 0;
+    while (!rsrc_wants(run, rsrc_kinds[k].emit))
+        k++;
+    const struct rsrc_place place = {.file = output};
+    rsrc_error(run->diag, "output-unwritable", &place,
+               rsrc_arena_printf(&run->arena, "name the file: -o %s%s%s", output,
+                                 rsrc_input_stem(run), rsrc_kinds[k].suffix),
+               "names a directory, and --emit=%s makes one file", rsrc_kinds[k].name);
+    return RSRC_FAILED;
+}
+
+/* --report=text|json[:FILE]; without a file it goes to stdout. */
+static enum rsrc_status open_asked_report(struct rsrc_outputs *outputs) {
+    const char *asked = outputs->run->options->report;
+    if (asked == NULL)
+        return RSRC_OK;
+    const char *colon = strchr(asked, ':');
+    return rsrc_sink_open(outputs, "--report", "--report", colon != NULL ? colon + 1 : "-",
+                          &outputs->asked_report);
+}
+
+/* What passes print, and the report. */
+static enum rsrc_status open_texts(struct rsrc_outputs *outputs) {
+    for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
+        const struct rsrc_kind *kind = &rsrc_kinds[k];
+        if (kind->is_text && kind->unit == RSR_UNIT_KIND_COUNT &&
+            rsrc_wants(outputs->run, kind->emit) &&
+            open_kind(outputs, kind, &outputs->texts[kind->pass]) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    return RSRC_OK;
+}
+
+/* The module, with its header where it is a library of matrices. */
+static enum rsrc_status open_module(struct rsrc_compilation *c) {
+    const bool so = rsrc_wants(&c->run, RSRC_EMIT_SO);
+    const struct rsrc_kind *kind = &rsrc_kinds[so ? RSRC_KIND_SO : RSRC_KIND_OBJ];
+    if (!so && (!rsrc_wants(&c->run, RSRC_EMIT_OBJ) || c->units.kinds[RSR_UNIT_OBJ].active))
+        return RSRC_OK;
+    const char *path = rsrc_output_path(&c->outputs, kind->emit), *header = rsrc_header_path(c);
+    const char *option = option_of(&c->run, kind);
+    if (header != NULL &&
+        rsrc_sink_open(&c->outputs, rsrc_arena_printf(&c->run.arena, "the header of %s", option),
+                       "-o", header, &c->outputs.header) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_claim_output(&c->outputs, option, rsrc_final_path(&c->outputs, path)) == RSRC_OK
+               ? rsrc_open_link(c, path)
+               : RSRC_FAILED;
+}
+
+static enum rsrc_status check_temps_made(struct rsrc_compilation *c) {
+    if (!c->run.options->save_temps || c->units.link.active)
+        return RSRC_OK;
+    rsrc_error(c->run.diag, "option-value", NULL,
+               "leave it out, or make a module: --emit=so or obj",
+               "--save-temps: nothing is compiled and linked by this compilation");
+    return RSRC_FAILED;
+}
+
+enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
+    struct rsrc_run *run = &c->run;
+    if (check_stdout(run) != RSRC_OK || check_names_file(run) != RSRC_OK ||
+        (needs_directory(run) && open_dir(&c->outputs) != RSRC_OK) ||
+        rsrc_open_dependencies(c) != RSRC_OK || open_asked_report(&c->outputs) != RSRC_OK ||
+        open_texts(&c->outputs) != RSRC_OK)
+        return RSRC_FAILED;
+    if (run->to >= PASS_LINK && (open_units(c) != RSRC_OK || open_module(c) != RSRC_OK))
+        return RSRC_FAILED;
+    return check_temps_made(c);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+typedef enum rsrc_status file_visitor(struct rsrc_outputs *outputs, const char *name);
+
+/* Every file that -o DIR/ is going to get, as long as all goes well. */
+static enum rsrc_status visit_files(struct rsrc_outputs *outputs, file_visitor *visit) {
+    DIR *dir = opendir(outputs->temporary_dir);
+    if (dir == NULL)
+        return rsrc_cannot_finish(outputs->run->diag, outputs->temporary_dir);
+    enum rsrc_status status = RSRC_OK;
+    const struct dirent *entry;
+    while (status == RSRC_OK && (entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            status = visit(outputs, entry->d_name);
+    closedir(dir);
+    return status;
+}
+
+static enum rsrc_status check_file(struct rsrc_outputs *outputs, const char *name) {
+    /* Text outputs are still temporaries, and have claimed their names. */
+    if (strstr(name, ".tmp-") != NULL)
+        return RSRC_OK;
+    const char *path = rsrc_arena_printf(&outputs->run->arena, "%s/%s", outputs->dir, name);
+    if (rsrc_check_output(outputs, "-o", path) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_output_check(outputs->run->diag, path);
+}
+
+static enum rsrc_status move_file(struct rsrc_outputs *outputs, const char *name) {
+    struct rsrc_run *run = outputs->run;
+    const char *from = rsrc_arena_printf(&run->arena, "%s/%s", outputs->temporary_dir, name);
+    const char *to = rsrc_arena_printf(&run->arena, "%s/%s", outputs->dir, name);
+    return rename(from, to) == 0 ? RSRC_OK : rsrc_cannot_finish(run->diag, to);
+}
+
+/* Units have the names of layers: none may be that of an output which was named, or of an input. */
+static enum rsrc_status check_directory(struct rsrc_outputs *outputs) {
+    return outputs->dir == NULL ? RSRC_OK : visit_files(outputs, check_file);
+}
+
+/* The files of a directory move to their place one by one: it may have existed before. */
+static enum rsrc_status commit_directory(struct rsrc_outputs *outputs) {
+    if (outputs->dir == NULL)
+        return RSRC_OK;
+    if (mkdir(outputs->dir, 0777) != 0 && errno != EEXIST)
+        return rsrc_cannot_finish(outputs->run->diag, outputs->dir);
+    return visit_files(outputs, move_file);
+}
+
+#define N_SINKS (PASS_COUNT + 3u + RSR_UNIT_KIND_COUNT)
+
+static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SINKS]) {
+    for (uint32_t p = 0; p < PASS_COUNT; p++)
+        *sinks++ = &c->outputs.texts[p];
+    *sinks++ = &c->outputs.dependencies;
+    *sinks++ = &c->outputs.header;
+    *sinks++ = &c->outputs.asked_report;
+    for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
+        *sinks++ = &c->units.kinds[k].sink;
+}
+
+enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
+    if (c->run.options->dry_run)
+        return RSRC_OK;
+    if (rsrc_write_dependencies(c) != RSRC_OK || check_directory(&c->outputs) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsrc_sink *sinks[N_SINKS];
+    list_sinks(c, sinks);
+    for (uint32_t i = 0; i < N_SINKS; i++)
+        if (rsrc_sink_commit(c->run.diag, sinks[i]) != RSRC_OK)
+            return RSRC_FAILED;
+    return rsrc_commit_linked(c) == RSRC_OK ? commit_directory(&c->outputs) : RSRC_FAILED;
+}
+
+void rsrc_abandon_outputs(struct rsrc_compilation *c) {
+    struct rsrc_sink *sinks[N_SINKS];
+    list_sinks(c, sinks);
+    for (uint32_t i = 0; i < N_SINKS; i++)
+        rsrc_sink_abandon(sinks[i]);
+    rsrc_abandon_units(&c->units);
+    rsrc_abandon_weights(&c->weights);
+    rsrc_remove_temporaries();
+}

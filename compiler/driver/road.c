@@ -1,0 +1,288 @@
+/* road.c - the table of passes, and the loop that runs those of a compilation.
+ *
+ * What a compilation starts from and what it is for choose its rows (enum rsrc_way); --to and what
+ * --emit asks for say where it ends. A row works on all of the input, or on each layer: rows of
+ * layers that follow one another are run layer by layer. A worker takes the next layer, runs its
+ * passes in a private arena, then waits for its turn to be written: results and diagnostics are
+ * written in the order of the layers whatever finished first, and what follows a failed layer is
+ * dropped, so all output is the same at any -j. No more layers are in memory than there are
+ * workers. With --info no layer is dropped, and none written.
+ */
+#include "driver/layer.h"
+#include "driver/turns.h"
+
+/* Ways that have something in common. */
+#define CPU (RSRC_WAY_CPU | RSRC_WAY_CPU_INFO)
+#define GPU (RSRC_WAY_GPU | RSRC_WAY_GPU_INFO)
+#define INFO (RSRC_WAY_CPU_INFO | RSRC_WAY_GPU_INFO)
+#define WEIGHTS (CPU | GPU)
+#define TEXTS (RSRC_WAY_PLANS | RSRC_WAY_STEPS | RSRC_WAY_KERNELS)
+#define WRITTEN (RSRC_WAY_CPU | RSRC_WAY_GPU | TEXTS)
+
+/* What runs whatever --to says, and is not timed. */
+#define NO_PASS PASS_COUNT
+
+static const struct pass {
+    enum rsrc_pass_id id;
+    uint32_t ways;
+    enum rsrc_status (*run)(struct rsrc_compilation *);
+    void (*dump)(struct rsrc_compilation *, struct rsrc_buffer *);
+    /* Of a layer: what can be done in any order, then what must be done in the order of the
+     * layers. */
+    enum rsrc_status (*run_layer)(struct rsrc_layer_state *);
+    enum rsrc_status (*run_in_order)(struct rsrc_layer_state *);
+    enum rsrc_status (*verify_layer)(struct rsrc_layer_state *);
+    void (*dump_layer)(struct rsrc_layer_state *, struct rsrc_buffer *);
+    bool in_any_case; /* after a failure, too */
+} PASSES[] = {
+    {PASS_READ, WEIGHTS, .run = rsrc_model_read, .dump = rsrc_dump_read},
+    {PASS_READ, TEXTS, .run = rsrc_model_parse},
+    {PASS_GRAPH, WEIGHTS, .run = rsrc_model_graph, .dump = rsrc_dump_graph},
+    {NO_PASS, WEIGHTS, .run = rsrc_choose_items},
+    {NO_PASS, INFO, .run = rsrc_begin_survey},
+    {NO_PASS, WRITTEN, .run = rsrc_open_outputs},
+
+    {PASS_DECODE, WEIGHTS, .run_layer = rsrc_layer_decode, .dump_layer = rsrc_layer_dump_decode},
+    {PASS_REDUCE, CPU, .run_layer = rsrc_layer_reduce, .verify_layer = rsrc_layer_verify_reduce,
+     .dump_layer = rsrc_layer_dump_reduce},
+    {PASS_RSR, CPU, .run_layer = rsrc_layer_rsr, .verify_layer = rsrc_layer_verify_rsr,
+     .dump_layer = rsrc_layer_dump_rsr},
+    {PASS_PLAN, CPU, .run_layer = rsrc_layer_plan, .run_in_order = rsrc_layer_record,
+     .dump_layer = rsrc_layer_dump_plan},
+    {PASS_PLAN, GPU, .run_layer = rsrc_layer_plan_gpu},
+    {PASS_LOWER, CPU, .run_layer = rsrc_layer_lower, .verify_layer = rsrc_layer_verify_lower,
+     .dump_layer = rsrc_layer_dump_kernel},
+    {PASS_LOWER, RSRC_WAY_GPU, .run_layer = rsrc_layer_pack_gpu},
+    {PASS_EMIT, RSRC_WAY_CPU, .run_layer = rsrc_layer_assemble, .run_in_order = rsrc_layer_emit},
+    {PASS_EMIT, RSRC_WAY_GPU, .run_in_order = rsrc_layer_write_gpu},
+    {NO_PASS, INFO, .run_layer = rsrc_layer_survey, .in_any_case = true},
+
+    {PASS_PLAN, RSRC_WAY_PLANS, .dump = rsrc_dump_parsed},
+    {PASS_SCHEDULE, RSRC_WAY_CPU, .run = rsrc_model_schedule, .dump = rsrc_dump_schedule},
+    {PASS_SCHEDULE, RSRC_WAY_STEPS, .dump = rsrc_dump_parsed},
+    {PASS_LOWER, RSRC_WAY_KERNELS, .dump = rsrc_dump_parsed},
+    {PASS_EMIT, RSRC_WAY_KERNELS, .run = rsrc_emit_parsed},
+    {PASS_EMIT, RSRC_WAY_GPU, .run = rsrc_emit_gpu},
+    {PASS_LINK, RSRC_WAY_CPU | RSRC_WAY_KERNELS, .run = rsrc_model_link},
+    {PASS_REPORT, RSRC_WAY_CPU, .run = rsrc_model_report},
+    {NO_PASS, INFO, .run = rsrc_describe, .in_any_case = true},
+    {NO_PASS, WRITTEN, .run = rsrc_commit_outputs},
+};
+#define N_PASSES (sizeof(PASSES) / sizeof(PASSES[0]))
+
+bool rsrc_has_dump(enum rsrc_pass_id id) {
+    for (uint32_t p = 0; p < N_PASSES; p++)
+        if (PASSES[p].id == id && (PASSES[p].dump != NULL || PASSES[p].dump_layer != NULL))
+            return true;
+    return false;
+}
+
+static bool is_taken(const struct rsrc_run *run, const struct pass *pass) {
+    return (pass->ways & (uint32_t)run->way) != 0 && (pass->id == NO_PASS || pass->id <= run->to);
+}
+
+static bool is_of_layers(const struct pass *pass) {
+    return pass->run_layer != NULL || pass->run_in_order != NULL;
+}
+
+static bool is_dumped(const struct rsrc_run *run, const struct pass *pass) {
+    return pass->id != NO_PASS && (run->dumps & (1u << pass->id)) != 0;
+}
+
+static void end_lap(struct rsrc_run *run, const struct pass *pass, const struct rsrc_lap *lap) {
+    if (pass->id != NO_PASS)
+        rsrc_lap_end(&run->times, pass->id, lap);
+}
+
+/* ---- a layer --------------------------------------------------------------------------------- */
+
+/* Rows of layers that follow one another, and whose turn it is. */
+struct pool {
+    struct rsrc_compilation *compilation;
+    const struct pass *first, *end;
+    struct rsrc_turns turns; /* of items */
+};
+
+static enum rsrc_status run_layer_pass(struct rsrc_layer_state *state, const struct pass *pass) {
+    struct rsrc_run *run = &state->compilation->run;
+    const struct rsrc_lap lap = rsrc_lap_begin(&run->times);
+    rsrc_begin_work(run);
+    const enum rsrc_status ran = pass->run_layer(state);
+    rsrc_end_work(run);
+    end_lap(run, pass, &lap);
+    if (ran != RSRC_OK)
+        return RSRC_FAILED;
+    if (run->options->verify_each && pass->verify_layer != NULL &&
+        pass->verify_layer(state) != RSRC_OK)
+        return RSRC_FAILED;
+    if (is_dumped(run, pass) && pass->dump_layer != NULL)
+        pass->dump_layer(state, &state->dump);
+    return RSRC_OK;
+}
+
+static void run_layer_passes(const struct pool *pool, struct rsrc_layer_state *state) {
+    for (const struct pass *pass = pool->first; pass < pool->end; pass++)
+        if (pass->run_layer != NULL && is_taken(&pool->compilation->run, pass) &&
+            (!state->failed || pass->in_any_case) && run_layer_pass(state, pass) != RSRC_OK)
+            state->failed = true;
+}
+
+/* What the pass prints, where --emit asks for it. */
+static enum rsrc_status write_text(struct rsrc_layer_state *state, const struct pass *pass) {
+    struct rsrc_compilation *c = state->compilation;
+    if (pass->dump_layer == NULL || !c->outputs.texts[pass->id].open)
+        return RSRC_OK;
+    struct rsrc_buffer text = {0};
+    pass->dump_layer(state, &text);
+    const enum rsrc_status status = rsrc_sink_write(&c->run, &c->outputs.texts[pass->id], &text);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+static enum rsrc_status write_pass(struct rsrc_layer_state *state, const struct pass *pass) {
+    struct rsrc_run *run = &state->compilation->run;
+    if (!is_taken(run, pass))
+        return RSRC_OK;
+    if (write_text(state, pass) != RSRC_OK)
+        return RSRC_FAILED;
+    if (pass->run_in_order == NULL)
+        return RSRC_OK;
+    const struct rsrc_lap lap = rsrc_lap_begin(&run->times);
+    const enum rsrc_status status = pass->run_in_order(state);
+    end_lap(run, pass, &lap);
+    return status;
+}
+
+/* In order: all that there is of the layer. */
+static enum rsrc_status write_layer(const struct pool *pool, struct rsrc_layer_state *state) {
+    struct rsrc_run *run = &pool->compilation->run;
+    rsrc_begin_work(run);
+    enum rsrc_status status = rsrc_stdout_write(run->diag, &state->dump);
+    for (const struct pass *pass = pool->first; pass < pool->end && status == RSRC_OK; pass++)
+        status = write_pass(state, pass);
+    rsrc_end_work(run);
+    return status;
+}
+
+/* ---- layers ---------------------------------------------------------------------------------- */
+
+static bool goes_on(const struct rsrc_run *run) {
+    return ((uint32_t)run->way & INFO) != 0;
+}
+
+static void begin_layer(struct rsrc_compilation *c, uint32_t item, struct rsrc_layer_state *state) {
+    *state = (struct rsrc_layer_state){.compilation = c,
+                                       .diag = rsrc_diag_hold(c->run.diag),
+                                       .item = &c->inputs.items[item],
+                                       .item_index = item};
+    rsrc_arena_init(&state->arena);
+    const size_t n_kernels = (size_t)c->inputs.n_specs * RSR_REGIME_COUNT;
+    state->plans = RSRC_NEW_ARRAY(&state->arena, c->inputs.n_specs, struct rsr_plan);
+    state->lowered = RSRC_NEW_ARRAY(&state->arena, n_kernels, struct rsr_lowered);
+    state->bodies = RSRC_NEW_ARRAY(&state->arena, n_kernels, struct rsrc_bodies);
+}
+
+static void end_layer(struct rsrc_layer_state *state) {
+    rsrc_buffer_free(&state->dump);
+    for (uint32_t i = 0; i < state->compilation->inputs.n_specs * RSR_REGIME_COUNT; i++) {
+        rsrc_buffer_free(&state->bodies[i].text);
+        rsrc_buffer_free(&state->bodies[i].object);
+    }
+    rsrc_arena_free(&state->arena);
+}
+
+/* Out of turn, so that others make code at the same time. */
+static void finish_units(struct pool *pool) {
+    struct rsrc_run *run = &pool->compilation->run;
+    const struct rsrc_lap lap = rsrc_lap_begin(&run->times);
+    rsrc_begin_work(run);
+    const enum rsrc_status status = rsrc_finish_pending_units(&pool->compilation->units);
+    rsrc_end_work(run);
+    rsrc_lap_end(&run->times, PASS_EMIT, &lap);
+    if (status != RSRC_OK)
+        rsrc_fail_turns(&pool->turns);
+}
+
+static void process(struct pool *pool, uint32_t item) {
+    struct rsrc_compilation *c = pool->compilation;
+    struct rsrc_layer_state state;
+    begin_layer(c, item, &state);
+    run_layer_passes(pool, &state);
+    enum rsrc_status status = state.failed ? RSRC_FAILED : RSRC_OK;
+    const bool none_failed = rsrc_await_turn(&pool->turns, item);
+    rsrc_diag_close_held(state.diag, none_failed || goes_on(&c->run));
+    if (status == RSRC_OK && none_failed)
+        status = write_layer(pool, &state);
+    rsrc_show_progress(&c->run, "layers", item + 1, c->inputs.n_items);
+    rsrc_end_turn(&pool->turns, status);
+    end_layer(&state);
+    finish_units(pool);
+}
+
+static void *work(void *argument) {
+    struct pool *pool = argument;
+    uint32_t item;
+    while (rsrc_take_item(&pool->turns, &item))
+        process(pool, item);
+    return NULL;
+}
+
+static enum rsrc_status run_layers(struct rsrc_compilation *c, const struct pass *first,
+                                   const struct pass *end) {
+    const struct rsrc_input_set *in = &c->inputs;
+    struct rsrc_arena *arena = &c->run.arena;
+    const size_t n = (size_t)in->n_items * in->n_specs;
+    c->made.linears = RSRC_NEW_ARRAY(arena, n * RSR_REGIME_COUNT, struct rsr_linear_unit);
+    c->made.reports = RSRC_NEW_ARRAY(arena, n, struct rsr_report_layer);
+    c->made.gpu_kernels = RSRC_NEW_ARRAY(arena, in->n_items, struct rsr_gpu_kernel);
+    if (in->has_graph && !c->run.options->no_reduce)
+        c->made.dead_channels = rsrc_dead_channels_create(arena, &in->graph);
+    struct pool pool = {.compilation = c,
+                        .first = first,
+                        .end = end,
+                        .turns = {.n_items = in->n_items, .goes_on = goes_on(&c->run)}};
+    const enum rsrc_status status = rsrc_run_turns(&pool.turns, c->run.n_jobs, work, &pool);
+    rsrc_dead_channels_destroy(c->made.dead_channels);
+    rsrc_end_progress(&c->run);
+    return status;
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
+static enum rsrc_status dump(struct rsrc_compilation *c, const struct pass *pass) {
+    struct rsrc_buffer text = {0};
+    enum rsrc_status status = RSRC_OK;
+    pass->dump(c, &text);
+    if (is_dumped(&c->run, pass))
+        status = rsrc_stdout_write(c->run.diag, &text);
+    if (status == RSRC_OK)
+        status = rsrc_sink_write(&c->run, &c->outputs.texts[pass->id], &text);
+    rsrc_buffer_free(&text);
+    return status;
+}
+
+static enum rsrc_status run_pass(struct rsrc_compilation *c, const struct pass *pass) {
+    const struct rsrc_lap lap = rsrc_lap_begin(&c->run.times);
+    const enum rsrc_status ran = pass->run != NULL ? pass->run(c) : RSRC_OK;
+    end_lap(&c->run, pass, &lap);
+    if (ran != RSRC_OK || pass->dump == NULL)
+        return ran;
+    const bool is_asked = is_dumped(&c->run, pass) || c->outputs.texts[pass->id].open;
+    return is_asked ? dump(c, pass) : RSRC_OK;
+}
+
+enum rsrc_status rsrc_run_passes(struct rsrc_compilation *c) {
+    const struct pass *const last = PASSES + N_PASSES;
+    enum rsrc_status status = RSRC_OK;
+    for (const struct pass *pass = PASSES, *next; pass < last; pass = next) {
+        next = pass + 1;
+        const bool may_run = status == RSRC_OK || (pass->in_any_case && !is_of_layers(pass));
+        if (!may_run || !is_taken(&c->run, pass))
+            continue;
+        while (is_of_layers(pass) && next < last && is_of_layers(next))
+            next++;
+        if ((is_of_layers(pass) ? run_layers(c, pass, next) : run_pass(c, pass)) != RSRC_OK)
+            status = RSRC_FAILED;
+    }
+    return status;
+}

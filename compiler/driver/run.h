@@ -1,0 +1,85 @@
+/* run.h - what every part of a compilation shares: options, messages, memory, time, tools, and which
+ * passes run. */
+#ifndef RSRC_DRIVER_RUN_H
+#define RSRC_DRIVER_RUN_H
+
+#include "cache/cache.h"
+#include "ir.h"
+#include "link/linker.h"
+#include "plan/plan.h"
+#include "report/time_report.h"
+#include "rsrc.h"
+
+enum rsrc_pass_id {
+#define RSRC_PASS(id, name, help) PASS_##id,
+#include "driver/passes.def"
+#undef RSRC_PASS
+    PASS_COUNT
+};
+
+struct rsrc_pass_name {
+    const char *name, *help;
+};
+
+extern const struct rsrc_pass_name rsrc_pass_names[PASS_COUNT];
+
+/* What --emit can ask for: a row of kinds.def. */
+struct rsrc_kind {
+    enum rsrc_emit emit;
+    const char *name, *suffix;
+    bool is_text;
+    enum rsrc_pass_id pass;
+    enum rsr_unit_kind unit; /* RSR_UNIT_KIND_COUNT: no unit of a back end */
+};
+
+enum {
+#define RSRC_KIND(id, name, suffix, is_text, pass, unit) RSRC_KIND_##id,
+#include "driver/kinds.def"
+#undef RSRC_KIND
+    RSRC_KIND_COUNT
+};
+
+extern const struct rsrc_kind rsrc_kinds[RSRC_KIND_COUNT];
+
+/* What a compilation starts from and what it is for decide which passes it takes: one bit of
+ * these. */
+enum rsrc_way {
+    RSRC_WAY_CPU = 1, /* weights to kernels of CPUs */
+    RSRC_WAY_GPU = 2,
+    RSRC_WAY_CPU_INFO = 4, /* --info: weights to what can be told of them */
+    RSRC_WAY_GPU_INFO = 8,
+    RSRC_WAY_PLANS = 16, /* from the text of plans, of steps, of kernels */
+    RSRC_WAY_STEPS = 32,
+    RSRC_WAY_KERNELS = 64
+};
+
+/* Rows of -ftime-report after those of the passes: programs that were run. */
+enum { TIME_CC = PASS_COUNT, TIME_LD, TIME_COUNT };
+
+struct rsrc_run {
+    const struct rsrc_options *options;
+    struct rsrc_diag *diag;
+    struct rsrc_arena arena;
+    enum rsrc_way way;
+    enum rsrc_pass_id from, to;
+    uint32_t dumps; /* bits of enum rsrc_pass_id */
+    struct rsrc_plan_options plan_options;
+    uint32_t n_jobs;
+    struct rsrc_toolchain toolchain;
+    struct rsrc_cache cache;
+    struct rsrc_times times;
+    struct rsrc_spawn_usage cc_usage, ld_usage;
+    struct rsrc_tuner *tuner; /* of --tune; NULL: nothing is measured */
+};
+
+bool rsrc_wants(const struct rsrc_run *run, enum rsrc_emit kind);
+/* The progress line, on a terminal: "[3/210] layers". */
+void rsrc_show_progress(const struct rsrc_run *run, const char *what, uint32_t done,
+                        uint32_t total);
+void rsrc_end_progress(const struct rsrc_run *run);
+/* Dumps and reports. Whoever has written calls rsrc_stdout_finish() at the end: a full disk may show
+ * only then. */
+RSRC_NODISCARD enum rsrc_status rsrc_stdout_write(struct rsrc_diag *diag,
+                                                  const struct rsrc_buffer *text);
+
+#endif
