@@ -51,6 +51,8 @@ void rsrc_diag_close_held(struct rsrc_diag *held, bool keep);
 /* place and help may be NULL. */
 #define rsrc_error(diag, slug, place, help, ...)                                                   \
     rsrc_diag_emit((diag), RSRC_ERROR, (slug), (place), (help), __VA_ARGS__)
+/* An error as the status of what it ends: return rsrc_refuse(...); */
+#define rsrc_refuse(...) (rsrc_error(__VA_ARGS__), RSRC_FAILED)
 #define rsrc_warning(diag, slug, place, help, ...)                                                 \
     rsrc_diag_emit((diag), RSRC_WARNING, (slug), (place), (help), __VA_ARGS__)
 #define rsrc_note(diag, slug, place, help, ...)                                                    \

@@ -207,10 +207,9 @@ static const char *closest_word(struct parser *p, const struct option *option, c
 static enum rsrc_status bad_value(struct parser *p, const struct option *option,
                                   const char *value) {
     const char *close = closest_word(p, option, value);
-    rsrc_error(p->diag, "option-value", NULL, help_of(p, option), "%s takes %s, not '%s'%s%s%s",
-               option->spelling, allowed(p, option), value, close ? "; did you mean '" : "",
-               close ? close : "", close ? "'?" : "");
-    return RSRC_FAILED;
+    return rsrc_refuse(p->diag, "option-value", NULL, help_of(p, option),
+                       "%s takes %s, not '%s'%s%s%s", option->spelling, allowed(p, option), value,
+                       close ? "; did you mean '" : "", close ? close : "", close ? "'?" : "");
 }
 
 /* ---- values of each kind --------------------------------------------------------------------- */
@@ -260,11 +259,9 @@ static enum rsrc_status set_words(struct parser *p, const struct option *option,
     for (const char *at = value;; at++) {
         const size_t n = strcspn(at, ",");
         const struct word *word = find_word(option, at, n);
-        if (n == 0 && value[0] != '\0') {
-            rsrc_error(p->diag, "option-value", NULL, help_of(p, option),
-                       "%s: a part of '%s' is empty", option->spelling, value);
-            return RSRC_FAILED;
-        }
+        if (n == 0 && value[0] != '\0')
+            return rsrc_refuse(p->diag, "option-value", NULL, help_of(p, option),
+                               "%s: a part of '%s' is empty", option->spelling, value);
         if (word == NULL)
             return bad_value(p, option, rsrc_arena_strndup(p->arena, at, n));
         bits |= word->value;
@@ -398,10 +395,9 @@ static enum rsrc_status unknown_option(struct rsrc_diag *diag, const char *arg) 
     for (uint32_t i = 0; i < OPT_COUNT; i++)
         names[i] = OPTIONS[i].spelling;
     const char *close = rsrc_did_you_mean(arg, names, OPT_COUNT);
-    rsrc_error(diag, "option-unknown", NULL, "rsrc --help lists the options",
-               "unknown option '%s'%s%s%s", arg, close ? "; did you mean '" : "",
-               close ? close : "", close ? "'?" : "");
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "option-unknown", NULL, "rsrc --help lists the options",
+                       "unknown option '%s'%s%s%s", arg, close ? "; did you mean '" : "",
+                       close ? close : "", close ? "'?" : "");
 }
 
 static enum option_id find_option(const char *arg, const char **value) {
@@ -436,16 +432,12 @@ struct rsrc_diag_choice rsrc_choose_diagnostics(const struct rsrc_arguments *arg
 
 static enum rsrc_status add_input(struct parser *p, const char *arg) {
     struct rsrc_options *options = &p->line->options;
-    if (options->input != NULL) {
-        rsrc_error(p->diag, "option-input", NULL, "compile one checkpoint at a time",
-                   "two inputs: '%s' and '%s'", options->input, arg);
-        return RSRC_FAILED;
-    }
-    if (arg[0] == '\0') {
-        rsrc_error(p->diag, "option-input", NULL, "rsrc --help shows how to call it",
-                   "the name of the checkpoint is empty");
-        return RSRC_FAILED;
-    }
+    if (options->input != NULL)
+        return rsrc_refuse(p->diag, "option-input", NULL, "compile one checkpoint at a time",
+                           "two inputs: '%s' and '%s'", options->input, arg);
+    if (arg[0] == '\0')
+        return rsrc_refuse(p->diag, "option-input", NULL, "rsrc --help shows how to call it",
+                           "the name of the checkpoint is empty");
     options->input = arg;
     return RSRC_OK;
 }
@@ -453,16 +445,12 @@ static enum rsrc_status add_input(struct parser *p, const char *arg) {
 /* A value where the option takes one, and none where it is a flag. */
 static enum rsrc_status check_presence(struct parser *p, const struct option *option,
                                        const char *value) {
-    if (needs_next(option, value)) {
-        rsrc_error(p->diag, "option-value", NULL, help_of(p, option), "%s needs %s",
-                   option->spelling, option->argument);
-        return RSRC_FAILED;
-    }
-    if (option->argument == NULL && value != NULL) {
-        rsrc_error(p->diag, "option-value", NULL, help_of(p, option),
-                   "%s takes no value, and got '%s'", option->spelling, value);
-        return RSRC_FAILED;
-    }
+    if (needs_next(option, value))
+        return rsrc_refuse(p->diag, "option-value", NULL, help_of(p, option), "%s needs %s",
+                           option->spelling, option->argument);
+    if (option->argument == NULL && value != NULL)
+        return rsrc_refuse(p->diag, "option-value", NULL, help_of(p, option),
+                           "%s takes no value, and got '%s'", option->spelling, value);
     return RSRC_OK;
 }
 
@@ -509,10 +497,8 @@ enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struct rsrc_arena *a
     out->options.n_keep_files = arguments->n_files;
     out->options.variants = parser.variants;
     out->options.dumps = parser.dumps;
-    if (out->action == RSRC_ACTION_COMPILE && out->options.input == NULL) {
-        rsrc_error(diag, "option-input", NULL, "rsrc --help shows how to call it",
-                   "no checkpoint given");
-        return RSRC_FAILED;
-    }
+    if (out->action == RSRC_ACTION_COMPILE && out->options.input == NULL)
+        return rsrc_refuse(diag, "option-input", NULL, "rsrc --help shows how to call it",
+                           "no checkpoint given");
     return RSRC_OK;
 }

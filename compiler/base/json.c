@@ -97,9 +97,9 @@ static enum rsrc_status check_bounds(const struct document *document, const char
     if (scan.too_deep) {
         struct rsrc_place place = place_at(document, scan.line, scan.column, scan.position);
         make_slug(slug, document->slug, "depth");
-        rsrc_error(document->diag, slug, &place, "no valid file of this kind nests that deep",
-                   "JSON nested deeper than %d levels", RSRC_JSON_MAX_DEPTH);
-        return RSRC_FAILED;
+        return rsrc_refuse(document->diag, slug, &place,
+                           "no valid file of this kind nests that deep",
+                           "JSON nested deeper than %d levels", RSRC_JSON_MAX_DEPTH);
     }
     uint64_t allowed = FREE_CONTAINERS + size_bytes / MIN_TEXT_BYTES_PER_CONTAINER;
     if (allowed > MAX_CONTAINERS) {
@@ -108,10 +108,10 @@ static enum rsrc_status check_bounds(const struct document *document, const char
     if (scan.n_containers > allowed || scan.n_values > MAX_VALUES) {
         struct rsrc_place place = {.file = document->file};
         make_slug(slug, document->slug, "too-large");
-        rsrc_error(document->diag, slug, &place, "no valid file of this kind is built like that",
-                   "JSON with %llu arrays and objects and %llu values is too large to read",
-                   (unsigned long long)scan.n_containers, (unsigned long long)scan.n_values);
-        return RSRC_FAILED;
+        return rsrc_refuse(
+            document->diag, slug, &place, "no valid file of this kind is built like that",
+            "JSON with %llu arrays and objects and %llu values is too large to read",
+            (unsigned long long)scan.n_containers, (unsigned long long)scan.n_values);
     }
     return RSRC_OK;
 }
@@ -200,8 +200,7 @@ static enum rsrc_status parse_document(const struct document *document, const vo
     if (size_bytes == 0) {
         struct rsrc_place place = place_at(document, 1, 1, 0);
         make_slug(slug, document->slug, "syntax");
-        rsrc_error(document->diag, slug, &place, NULL, "empty where JSON is expected");
-        return RSRC_FAILED;
+        return rsrc_refuse(document->diag, slug, &place, NULL, "empty where JSON is expected");
     }
     if (check_bounds(document, bytes, size_bytes) != RSRC_OK) {
         return RSRC_FAILED;
@@ -273,9 +272,8 @@ static enum rsrc_status refuse_type(struct rsrc_diag *diag, const char *file, co
     char full_slug[SLUG_BYTES];
     struct rsrc_place place = {.file = file};
     make_slug(full_slug, slug, "field");
-    rsrc_error(diag, full_slug, &place, NULL, "\"%s\" is %s where %s is expected", key,
-               rsrc_json_type_name(value), expected);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, full_slug, &place, NULL, "\"%s\" is %s where %s is expected", key,
+                       rsrc_json_type_name(value), expected);
 }
 
 enum rsrc_status rsrc_json_u32(struct rsrc_diag *diag, const char *file, const char *slug,
@@ -294,9 +292,8 @@ enum rsrc_status rsrc_json_u32(struct rsrc_diag *diag, const char *file, const c
         char full_slug[SLUG_BYTES];
         struct rsrc_place place = {.file = file};
         make_slug(full_slug, slug, "field");
-        rsrc_error(diag, full_slug, &place, NULL, "\"%s\" is %lld, outside %u..%u", key,
-                   (long long)number, min, max);
-        return RSRC_FAILED;
+        return rsrc_refuse(diag, full_slug, &place, NULL, "\"%s\" is %lld, outside %u..%u", key,
+                           (long long)number, min, max);
     }
     *out = (uint32_t)number;
     return RSRC_OK;

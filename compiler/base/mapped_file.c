@@ -163,10 +163,9 @@ enum rsrc_status rsrc_output_check(struct rsrc_diag *diag, const char *path) {
     struct stat info;
     if ((stat(path, &info) != 0 || S_ISREG(info.st_mode)) && !is_link_to_open_file(path))
         return RSRC_OK;
-    rsrc_error(diag, "output-unwritable", &place,
-               "name a file; where text is written, - is standard output", "%s",
-               S_ISDIR(info.st_mode) ? "is a directory" : "is not a regular file");
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "output-unwritable", &place,
+                       "name a file; where text is written, - is standard output", "%s",
+                       S_ISDIR(info.st_mode) ? "is a directory" : "is not a regular file");
 }
 
 enum rsrc_status rsrc_output_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -188,10 +187,9 @@ enum rsrc_status rsrc_output_open_by(struct rsrc_diag *diag, struct rsrc_arena *
     pthread_mutex_unlock(&temporaries.lock);
     if (fd < 0) {
         const int error = errno;
-        rsrc_error(diag, "output-unwritable", &place,
-                   rsrc_arena_printf(arena, "choose another place with %s", option),
-                   "cannot create: %s", strerror(error));
-        return RSRC_FAILED;
+        return rsrc_refuse(diag, "output-unwritable", &place,
+                           rsrc_arena_printf(arena, "choose another place with %s", option),
+                           "cannot create: %s", strerror(error));
     }
     /* mkostemp makes private files; a library should be readable as any other output. */
     const mode_t mask = umask(0);
@@ -210,12 +208,10 @@ enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct rsrc_output *o
         const ssize_t n = write(out->fd, p, chunk);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) {
-            const struct rsrc_place place = {.file = out->path};
-            rsrc_error(diag, "output-write-failed", &place, "free some space or raise the limit",
-                       "cannot write: %s", strerror(n < 0 ? errno : ENOSPC));
-            return RSRC_FAILED;
-        }
+        if (n <= 0)
+            return rsrc_refuse(diag, "output-write-failed", &(struct rsrc_place){.file = out->path},
+                               "free some space or raise the limit", "cannot write: %s",
+                               strerror(n < 0 ? errno : ENOSPC));
         p += n;
         size_bytes -= (uint64_t)n;
     }
@@ -255,12 +251,9 @@ static enum rsrc_status make_dir(struct rsrc_diag *diag, struct rsrc_arena *aren
     if (made)
         (void)register_temporary(name, true);
     pthread_mutex_unlock(&temporaries.lock);
-    if (!made) {
-        const struct rsrc_place place = {.file = beside};
-        rsrc_error(diag, "output-unwritable", &place, what_to_do, "cannot create: %s",
-                   strerror(error));
-        return RSRC_FAILED;
-    }
+    if (!made)
+        return rsrc_refuse(diag, "output-unwritable", &(struct rsrc_place){.file = beside},
+                           what_to_do, "cannot create: %s", strerror(error));
     *path = name;
     return RSRC_OK;
 }
@@ -279,9 +272,8 @@ enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *are
 }
 
 enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag) {
-    rsrc_error(diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
-               strerror(errno));
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
+                       strerror(errno));
 }
 
 enum rsrc_status rsrc_stdout_finish(struct rsrc_diag *diag) {

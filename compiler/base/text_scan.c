@@ -75,8 +75,7 @@ enum rsrc_status rsrc_scan_error(struct rsrc_scan *scan, const char *format, ...
     place.column = column <= UINT32_MAX ? (uint32_t)column : 0;
     if (column <= MAX_QUOTE)
         place.source_line = rsrc_arena_strndup(scan->arena, scan->line_start, length);
-    rsrc_error(scan->diag, scan->slug, &place, NULL, "%s", message);
-    return RSRC_FAILED;
+    return rsrc_refuse(scan->diag, scan->slug, &place, NULL, "%s", message);
 }
 
 void rsrc_scan_advance(struct rsrc_scan *scan, const char *at) {

@@ -207,11 +207,10 @@ enum rsrc_status rsrc_cache_open(struct rsrc_diag *diag, const char *dir, bool r
         return RSRC_OK;
     const struct rsrc_place place = {.file = dir};
     struct stat info;
-    if ((!read_only && !make_directory(dir)) || (stat(dir, &info) == 0 && !S_ISDIR(info.st_mode))) {
-        rsrc_error(diag, "cache-unusable", &place, "name a directory with --cache-dir",
-                   "cannot be used as a cache: %s", strerror(errno != EEXIST ? errno : ENOTDIR));
-        return RSRC_FAILED;
-    }
+    if ((!read_only && !make_directory(dir)) || (stat(dir, &info) == 0 && !S_ISDIR(info.st_mode)))
+        return rsrc_refuse(diag, "cache-unusable", &place, "name a directory with --cache-dir",
+                           "cannot be used as a cache: %s",
+                           strerror(errno != EEXIST ? errno : ENOTDIR));
     out->dir = dir;
     out->read_only = read_only;
     identify_maker(out->maker);

@@ -141,11 +141,9 @@ static enum rsrc_status write_tables(struct rsrc_diag *diag, struct rsrc_elf_wri
         rsrc_output_write(diag, output, zeros, padding) != RSRC_OK ||
         rsrc_output_write(diag, output, sections, sizeof(sections)) != RSRC_OK)
         return RSRC_FAILED;
-    if (pwrite(output->fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
-        const struct rsrc_place place = {.file = output->path};
-        rsrc_error(diag, "output-write-failed", &place, NULL, "cannot write: %s", strerror(errno));
-        return RSRC_FAILED;
-    }
+    if (pwrite(output->fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header))
+        return rsrc_refuse(diag, "output-write-failed", &(struct rsrc_place){.file = output->path},
+                           NULL, "cannot write: %s", strerror(errno));
     return RSRC_OK;
 }
 

@@ -39,11 +39,9 @@ static enum rsrc_status find_tool(struct rsrc_diag *diag, struct rsrc_arena *are
     }
     if (asked != NULL && asked[0] != '\0') {
         *out = rsrc_find_program(arena, asked);
-        if (*out == NULL) {
-            rsrc_error(diag, "tool-missing", NULL, NULL, "%s names '%s', which cannot be run",
-                       source, asked);
-            return RSRC_FAILED;
-        }
+        if (*out == NULL)
+            return rsrc_refuse(diag, "tool-missing", NULL, NULL,
+                               "%s names '%s', which cannot be run", source, asked);
         return RSRC_OK;
     }
     *out = NULL;
@@ -68,12 +66,12 @@ static enum rsrc_status find_compiler(struct rsrc_diag *diag, struct rsrc_arena 
         const char *list = names[0];
         for (uint32_t i = 1; i < cc.n_names; i++)
             list = rsrc_arena_printf(arena, "%s, %s", list, names[i]);
-        rsrc_error(diag, "tool-missing", NULL,
-                   rsrc_arena_printf(arena, "install %s or clang, or name one with --cc=PATH",
-                                     cross ? names[0] : "gcc"),
-                   "no C compiler for %s: --cc and RSRC_CC are not set, and PATH has none of %s",
-                   triple, list);
-        return RSRC_FAILED;
+        return rsrc_refuse(
+            diag, "tool-missing", NULL,
+            rsrc_arena_printf(arena, "install %s or clang, or name one with --cc=PATH",
+                              cross ? names[0] : "gcc"),
+            "no C compiler for %s: --cc and RSRC_CC are not set, and PATH has none of %s", triple,
+            list);
     }
     const char *slash = strrchr(found->cc, '/');
     if (cross && strstr(slash != NULL ? slash : found->cc, "clang") != NULL)
@@ -98,17 +96,17 @@ static enum rsrc_status find_runtime(struct rsrc_diag *diag, struct rsrc_arena *
         found->runtime_args = rsrc_arena_printf(arena, "@%s", args);
         return RSRC_OK;
     }
-    rsrc_error(diag, "runtime-missing", NULL,
-               strcmp(triple, RSRC_TRIPLE) == 0
-                   ? "install rsrc completely"
-                   : rsrc_arena_printf(arena,
-                                       "build the runtime for %s (for AArch64: cmake --preset "
-                                       "aarch64) and install its component 'module' where rsrc is "
-                                       "installed",
-                                       triple),
-               "no runtime for %s: looked for librsr_module.a and link.args in %s and %s", triple,
-               dirs[0] != NULL ? dirs[0] : "(no executable path)", dirs[1]);
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        diag, "runtime-missing", NULL,
+        strcmp(triple, RSRC_TRIPLE) == 0
+            ? "install rsrc completely"
+            : rsrc_arena_printf(arena,
+                                "build the runtime for %s (for AArch64: cmake --preset "
+                                "aarch64) and install its component 'module' where rsrc is "
+                                "installed",
+                                triple),
+        "no runtime for %s: looked for librsr_module.a and link.args in %s and %s", triple,
+        dirs[0] != NULL ? dirs[0] : "(no executable path)", dirs[1]);
 }
 
 enum rsrc_status rsrc_find_toolchain(struct rsrc_diag *diag, struct rsrc_arena *arena,

@@ -235,9 +235,8 @@ static enum rsrc_status run_forms(struct rsrc_diag *diag, struct rsrc_arena *are
     *rate = best;
     if (best > 0)
         return RSRC_OK;
-    rsrc_error(diag, "measure-probe", NULL, NULL, "the %s back end has no instructions to measure",
-               input->backend->name);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "measure-probe", NULL, NULL,
+                       "the %s back end has no instructions to measure", input->backend->name);
 }
 
 enum rsrc_status rsrc_probe_dot(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -303,9 +302,8 @@ static enum rsrc_status time_plan(struct rsrc_diag *diag, struct rsrc_arena *are
     double emit_ms;
     if (!rsrc_load_kernel(diag, arena, &load, &lowered.kernel, &loaded, &emit_ms, &why)) {
         if (why != NULL)
-            rsrc_error(diag, "measure-probe", NULL, NULL, "%s cannot be measured: %s", load.name,
-                       why);
-        return RSRC_FAILED;
+            return rsrc_refuse(diag, "measure-probe", NULL, NULL, "%s cannot be measured: %s",
+                               load.name, why);
     }
     const uint64_t copies = 3 * (lowered.codes.size_bytes + lowered.index.size_bytes) + 12288;
     const struct rsrc_time_input timing = {.run = loaded.run,

@@ -49,12 +49,12 @@ static enum rsrc_status check_shape(struct rsrc_diag *diag, const struct rsr_ten
         tensor->shape[1] > 0 && tensor->shape[1] <= MAX_COLS &&
         tensor->size_bytes / rsrc_dtype_bytes(tensor->dtype) / tensor->shape[0] >= tensor->shape[1])
         return RSRC_OK;
-    rsrc_error(diag, "matrix-shape", &place,
-               "a matrix file holds tensors of two dimensions, rows and columns, and at most "
-               "16777215 columns",
-               "not a matrix: %u dimensions%s", tensor->n_dims,
-               tensor->n_dims == 2 ? ", one of them out of range" : "");
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        diag, "matrix-shape", &place,
+        "a matrix file holds tensors of two dimensions, rows and columns, and at most "
+        "16777215 columns",
+        "not a matrix: %u dimensions%s", tensor->n_dims,
+        tensor->n_dims == 2 ? ", one of them out of range" : "");
 }
 
 enum rsrc_status rsrc_decode_tensor(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -73,11 +73,10 @@ enum rsrc_status rsrc_decode_tensor(struct rsrc_diag *diag, struct rsrc_arena *a
         if (value < -1 || value > 1) {
             struct rsrc_place place =
                 rsrc_tensor_place(tensor, i * rsrc_dtype_bytes(tensor->dtype));
-            rsrc_error(diag, "matrix-value", &place,
-                       "a matrix file holds -1, 0 and 1 as integers or floats",
-                       "element (%" PRIu64 ", %" PRIu64 ") is neither -1, 0 nor 1", i / cols,
-                       i % cols);
-            return RSRC_FAILED;
+            return rsrc_refuse(diag, "matrix-value", &place,
+                               "a matrix file holds -1, 0 and 1 as integers or floats",
+                               "element (%" PRIu64 ", %" PRIu64 ") is neither -1, 0 nor 1",
+                               i / cols, i % cols);
         }
         values[i] = (int8_t)value;
         has_zero |= value == 0;

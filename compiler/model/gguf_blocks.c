@@ -270,10 +270,9 @@ static void join_rows(struct scales *scales) {
 static enum rsrc_status refuse_scale(struct rsrc_diag *diag, const struct rsr_tensor *tensor,
                                      uint64_t offset, const char *what, float scale) {
     const struct rsrc_place place = rsrc_tensor_place(tensor, offset);
-    rsrc_error(diag, "scale-value", &place,
-               "a weight scale is a finite number above zero; the checkpoint is damaged", "%s %g",
-               what, (double)scale);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "scale-value", &place,
+                       "a weight scale is a finite number above zero; the checkpoint is damaged",
+                       "%s %g", what, (double)scale);
 }
 
 /* Where no weight needs a scale any is right: 1. The product with the scale tensor's is rounded
@@ -308,11 +307,11 @@ static enum rsrc_status decode_row(struct rsrc_diag *diag, const struct rsr_laye
     for (uint32_t b = 0; b < layer->cols / items; b++, values += items) {
         if (!unpack_block(&row, b, values)) {
             const struct rsrc_place place = rsrc_tensor_place(layer->weight, block_at(&row, b));
-            rsrc_error(diag, "ternary-code", &place,
-                       "codes 0, 1 and 2 stand for -1, 0 and 1; the file is damaged",
-                       "code 3 in a block stands for no ternary weight (row %u, columns %u to %u)",
-                       stored, b * items, b * items + items - 1);
-            return RSRC_FAILED;
+            return rsrc_refuse(
+                diag, "ternary-code", &place,
+                "codes 0, 1 and 2 stand for -1, 0 and 1; the file is damaged",
+                "code 3 in a block stands for no ternary weight (row %u, columns %u to %u)", stored,
+                b * items, b * items + items - 1);
         }
         if (!any_nonzero(values, items))
             continue;

@@ -80,21 +80,17 @@ static enum rsrc_status resolve_dims(struct builder *b) {
     struct rsrc_place place = {.file = b->checkpoint->config.file};
 
     for (uint32_t i = 0; i < RSRC_DIM_COUNT; i++) {
-        if (sizes[i].value == 0 || sizes[i].value > MAX_DIM) {
-            rsrc_error(b->diag, "graph-dimension", &place,
-                       "a layer has 1 to 16777215 rows and columns", "%s is %" PRIu64,
-                       sizes[i].name, sizes[i].value);
-            return RSRC_FAILED;
-        }
+        if (sizes[i].value == 0 || sizes[i].value > MAX_DIM)
+            return rsrc_refuse(b->diag, "graph-dimension", &place,
+                               "a layer has 1 to 16777215 rows and columns", "%s is %" PRIu64,
+                               sizes[i].name, sizes[i].value);
         b->dims[i] = (uint32_t)sizes[i].value;
     }
-    if (hyper->n_layers > b->checkpoint->n_tensors) {
-        rsrc_error(b->diag, "graph-layers", &place,
-                   "the configuration is that of another checkpoint",
-                   "there are %u layers, but the checkpoint has only %u tensors", hyper->n_layers,
-                   b->checkpoint->n_tensors);
-        return RSRC_FAILED;
-    }
+    if (hyper->n_layers > b->checkpoint->n_tensors)
+        return rsrc_refuse(b->diag, "graph-layers", &place,
+                           "the configuration is that of another checkpoint",
+                           "there are %u layers, but the checkpoint has only %u tensors",
+                           hyper->n_layers, b->checkpoint->n_tensors);
     return RSRC_OK;
 }
 
@@ -571,13 +567,10 @@ enum rsrc_status rsrc_build_graph(struct rsrc_diag *diag, struct rsrc_arena *are
     };
     struct builder b = {.diag = diag, .arena = arena, .checkpoint = checkpoint, .graph = &graph};
 
-    if (!checkpoint->has_config) {
-        struct rsrc_place place = {.file = checkpoint->path};
-        rsrc_error(diag, "graph-no-config", &place,
-                   "put the model's config.json beside the weights",
-                   "a model needs a config.json; this file only has matrices");
-        return RSRC_FAILED;
-    }
+    if (!checkpoint->has_config)
+        return rsrc_refuse(diag, "graph-no-config", &(struct rsrc_place){.file = checkpoint->path},
+                           "put the model's config.json beside the weights",
+                           "a model needs a config.json; this file only has matrices");
     b.family = find_family(diag, arena, checkpoint);
     if (!b.family || resolve_dims(&b) != RSRC_OK)
         return RSRC_FAILED;

@@ -97,11 +97,10 @@ static enum rsrc_status check_padding(struct rsrc_diag *diag, const struct rsr_l
         if (((packed[c] >> (2 * n_real)) & 0xaau) == 0)
             continue;
         struct rsrc_place place = rsrc_tensor_place(layer->weight, (uint64_t)row * layer->cols + c);
-        rsrc_error(diag, "ternary-padding", &place,
-                   "the shape in config.json and the packed tensor disagree about the rows",
-                   "byte 0x%02x holds a weight for a row beyond the %u rows of the layer",
-                   packed[c], layer->rows);
-        return RSRC_FAILED;
+        return rsrc_refuse(diag, "ternary-padding", &place,
+                           "the shape in config.json and the packed tensor disagree about the rows",
+                           "byte 0x%02x holds a weight for a row beyond the %u rows of the layer",
+                           packed[c], layer->rows);
     }
     return RSRC_OK;
 }
@@ -150,9 +149,9 @@ static enum rsrc_status decode_bytes(struct rsrc_diag *diag, const struct rsr_te
     while ((uint8_t)(tensor->data[at] + 1u) <= 2)
         at++;
     struct rsrc_place place = rsrc_tensor_place(tensor, at);
-    rsrc_error(diag, "ternary-value", &place, "weights stored as bytes are 0, 1 and 255 (or -1)",
-               "byte 0x%02x is not a ternary weight", tensor->data[at]);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "ternary-value", &place,
+                       "weights stored as bytes are 0, 1 and 255 (or -1)",
+                       "byte 0x%02x is not a ternary weight", tensor->data[at]);
 }
 
 /* ---- float masters --------------------------------------------------------------------------- */
@@ -224,10 +223,9 @@ static enum rsrc_status decode_scale(struct rsrc_diag *diag, const struct rsr_la
         *multiplier = value;
         return RSRC_OK;
     }
-    rsrc_error(diag, "scale-value", &place,
-               "a weight scale is a finite number above zero; the checkpoint is damaged",
-               "the weight scale is %g", (double)stored);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "scale-value", &place,
+                       "a weight scale is a finite number above zero; the checkpoint is damaged",
+                       "the weight scale is %g", (double)stored);
 }
 
 /* ---- rows of zeros --------------------------------------------------------------------------- */

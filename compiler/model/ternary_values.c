@@ -90,12 +90,12 @@ static enum rsrc_status refuse(struct rsrc_diag *diag, const struct rsr_layer *l
     const struct rsr_tensor *tensor = layer->weight;
     const struct rsrc_place place =
         rsrc_tensor_place(tensor, (uint64_t)(element_at(layer, row, col) - tensor->data));
-    rsrc_error(diag, "ternary-values", &place,
-               "weights without a quantization_config are -s, 0 and s, with one s a tensor, a row, "
-               "or a group of at least 32 columns that is the same in all rows",
-               "not ternary: in row %u the magnitude is %.9g in column %u and %.9g in column %u",
-               row, (double)last->magnitude, last->col, (double)magnitude, col);
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        diag, "ternary-values", &place,
+        "weights without a quantization_config are -s, 0 and s, with one s a tensor, a row, "
+        "or a group of at least 32 columns that is the same in all rows",
+        "not ternary: in row %u the magnitude is %.9g in column %u and %.9g in column %u", row,
+        (double)last->magnitude, last->col, (double)magnitude, col);
 }
 
 /* Weights of a row from first_col on. */

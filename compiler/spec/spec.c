@@ -119,10 +119,9 @@ static struct name_list *list_names(const struct search *search) {
 }
 
 static enum rsrc_status fail_no_specs(const struct search *search) {
-    rsrc_error(search->diag, "spec-none", NULL,
-               "install rsrc completely, or name the directory of the target descriptions",
-               "no target descriptions found in %s", dir_names(search));
-    return RSRC_FAILED;
+    return rsrc_refuse(search->diag, "spec-none", NULL,
+                       "install rsrc completely, or name the directory of the target descriptions",
+                       "no target descriptions found in %s", dir_names(search));
 }
 
 enum rsrc_status rsrc_list_specs(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -178,25 +177,21 @@ static enum rsrc_status load_parent(const struct search *search,
     if (path == NULL) {
         struct name_list *list = list_names(&beside);
         const char *meant = rsrc_did_you_mean(document->inherit, list->names, list->n);
-        rsrc_error(search->diag, "spec-inherit", &place,
-                   meant == NULL ? NULL
-                                 : rsrc_arena_printf(search->arena, "did you mean '%s'?", meant),
-                   "there is no target description '%s' to inherit from in %s", document->inherit,
-                   dir_names(&beside));
-        return RSRC_FAILED;
+        return rsrc_refuse(
+            search->diag, "spec-inherit", &place,
+            meant == NULL ? NULL : rsrc_arena_printf(search->arena, "did you mean '%s'?", meant),
+            "there is no target description '%s' to inherit from in %s", document->inherit,
+            dir_names(&beside));
     }
     for (const struct chain *c = chain; c != NULL; c = c->child) {
-        if (strcmp(c->path, path) == 0) {
-            rsrc_error(search->diag, "spec-inherit-cycle", &place, NULL,
-                       "'%s' inherits from itself", document->inherit);
-            return RSRC_FAILED;
-        }
+        if (strcmp(c->path, path) == 0)
+            return rsrc_refuse(search->diag, "spec-inherit-cycle", &place, NULL,
+                               "'%s' inherits from itself", document->inherit);
     }
-    if (chain->depth >= MAX_INHERITANCE) {
-        rsrc_error(search->diag, "spec-inherit-depth", &place, NULL,
-                   "more than %u target descriptions inherit from one another", MAX_INHERITANCE);
-        return RSRC_FAILED;
-    }
+    if (chain->depth >= MAX_INHERITANCE)
+        return rsrc_refuse(search->diag, "spec-inherit-depth", &place, NULL,
+                           "more than %u target descriptions inherit from one another",
+                           MAX_INHERITANCE);
     return load_file(&beside, path, chain, out);
 }
 
@@ -245,21 +240,19 @@ static enum rsrc_status load_name(const struct search *search, const char *name,
             return fail_no_specs(search);
         add_name(list, "native");
         const char *meant = rsrc_did_you_mean(name, list->names, list->n);
-        rsrc_error(search->diag, "spec-unknown-target", NULL,
-                   meant == NULL ? "--print-targets lists them; a path ends in .yaml"
-                                 : rsrc_arena_printf(search->arena, "did you mean '%s'?", meant),
-                   "unknown target '%s'", name);
-        return RSRC_FAILED;
+        return rsrc_refuse(search->diag, "spec-unknown-target", NULL,
+                           meant == NULL
+                               ? "--print-targets lists them; a path ends in .yaml"
+                               : rsrc_arena_printf(search->arena, "did you mean '%s'?", meant),
+                           "unknown target '%s'", name);
     }
     struct rsr_spec spec;
     if (load_file(search, path, NULL, &spec) != RSRC_OK)
         return RSRC_FAILED;
-    if (strcmp(spec.name, name) != 0) {
-        struct rsrc_place place = {.file = path};
-        rsrc_error(search->diag, "spec-name", &place, "rename the file or change its 'name'",
-                   "the target description calls itself '%s'", spec.name);
-        return RSRC_FAILED;
-    }
+    if (strcmp(spec.name, name) != 0)
+        return rsrc_refuse(search->diag, "spec-name", &(struct rsrc_place){.file = path},
+                           "rename the file or change its 'name'",
+                           "the target description calls itself '%s'", spec.name);
     *out = spec;
     return RSRC_OK;
 }
@@ -304,11 +297,9 @@ static enum rsrc_status load_native(const struct search *search, struct rsr_spec
         if (runs && suits_better(&spec, &best, host_cpu))
             best = spec;
     }
-    if (best.name == NULL) {
-        rsrc_error(search->diag, "spec-native", NULL, "give a target by name",
-                   "no target description is for this machine (%s)", HOST_TRIPLE);
-        return RSRC_FAILED;
-    }
+    if (best.name == NULL)
+        return rsrc_refuse(search->diag, "spec-native", NULL, "give a target by name",
+                           "no target description is for this machine (%s)", HOST_TRIPLE);
     best.name = "native";
     best.file = NULL;
     best.cpu = host_cpu;

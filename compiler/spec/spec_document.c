@@ -93,8 +93,7 @@ static enum rsrc_status fail_at(struct reader *reader, yaml_mark_t mark, const c
                                 const char *help, const char *message) {
     struct rsrc_place place = rsrc_spec_place(reader->arena, reader->document,
                                               (uint32_t)mark.line + 1, (uint32_t)mark.column + 1);
-    rsrc_error(reader->diag, slug, &place, help, "%s", message);
-    return RSRC_FAILED;
+    return rsrc_refuse(reader->diag, slug, &place, help, "%s", message);
 }
 
 static enum rsrc_status fail(struct reader *reader, const char *slug, const char *help,
@@ -341,12 +340,10 @@ static enum rsrc_status read_document(struct reader *reader) {
         expect(reader, YAML_STREAM_END_EVENT, "the file has more than one document") != RSRC_OK)
         return RSRC_FAILED;
     struct rsrc_spec_document *document = reader->document;
-    if (document->name == NULL) {
-        struct rsrc_place place = {.file = document->file};
-        rsrc_error(reader->diag, "spec-missing", &place, "add a line such as 'name: my-target'",
-                   "the target description has no name");
-        return RSRC_FAILED;
-    }
+    if (document->name == NULL)
+        return rsrc_refuse(
+            reader->diag, "spec-missing", &(struct rsrc_place){.file = document->file},
+            "add a line such as 'name: my-target'", "the target description has no name");
     document->values.name = document->name;
     document->values.file = document->file;
     return RSRC_OK;
@@ -356,13 +353,10 @@ enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag, struct rsrc_ar
                                           const char *file, const uint8_t *bytes,
                                           uint64_t size_bytes, struct rsrc_spec_document *out) {
     struct rsrc_spec_document document = {.file = file, .bytes = bytes, .size_bytes = size_bytes};
-    if (size_bytes > MAX_DOCUMENT_BYTES) {
-        struct rsrc_place place = {.file = file};
-        rsrc_error(diag, "spec-too-large", &place, NULL,
-                   "the file has more than %u bytes and is no target description",
-                   MAX_DOCUMENT_BYTES);
-        return RSRC_FAILED;
-    }
+    if (size_bytes > MAX_DOCUMENT_BYTES)
+        return rsrc_refuse(diag, "spec-too-large", &(struct rsrc_place){.file = file}, NULL,
+                           "the file has more than %u bytes and is no target description",
+                           MAX_DOCUMENT_BYTES);
     struct reader reader = {.diag = diag, .arena = arena, .document = &document};
     if (!yaml_parser_initialize(&reader.yaml))
         rsrc_out_of_memory(sizeof reader.yaml);
@@ -402,8 +396,7 @@ static enum rsrc_status fail_at_place(struct rsrc_diag *diag, struct rsrc_arena 
                                       struct rsrc_spec_at at, const char *slug, const char *help,
                                       const char *message) {
     struct rsrc_place place = rsrc_spec_place(arena, document, at.line, at.column);
-    rsrc_error(diag, slug, &place, help, "%s", message);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, slug, &place, help, "%s", message);
 }
 
 static enum rsrc_status fail_field(struct rsrc_diag *diag, struct rsrc_arena *arena,

@@ -149,9 +149,8 @@ struct request {
 
 static enum rsrc_status bad_value(const struct request *request, enum option_kind kind,
                                   const char *value, const char *expected) {
-    rsrc_error(request->diag, "option-value", NULL, expected, "%s cannot be '%s'",
-               options[kind].name, value);
-    return RSRC_FAILED;
+    return rsrc_refuse(request->diag, "option-value", NULL, expected, "%s cannot be '%s'",
+                       options[kind].name, value);
 }
 
 /* Decimal digits and nothing else. */
@@ -305,10 +304,9 @@ static enum rsrc_status unknown_option(const struct request *request, const char
     for (uint32_t i = 0; i < OPTION_COUNT; i++)
         names[i] = options[i].name;
     const char *near = rsrc_did_you_mean(argument, names, OPTION_COUNT);
-    rsrc_error(request->diag, "option-unknown", NULL, "--help lists the options",
-               "unknown option '%s'%s%s%s", argument, near ? "; did you mean " : "",
-               near ? near : "", near ? "?" : "");
-    return RSRC_FAILED;
+    return rsrc_refuse(request->diag, "option-unknown", NULL, "--help lists the options",
+                       "unknown option '%s'%s%s%s", argument, near ? "; did you mean " : "",
+                       near ? near : "", near ? "?" : "");
 }
 
 /* Accepts --name value and --name=value. */
@@ -318,11 +316,9 @@ static enum rsrc_status parse_command_line(struct request *request, int argc, ch
         size_t n = strcspn(argv[i], "=");
         uint32_t kind = 0;
 
-        if (argv[i][0] != '-') {
-            rsrc_error(request->diag, "option-unknown", NULL, "-o names what is written",
-                       "unexpected argument '%s'", argv[i]);
-            return RSRC_FAILED;
-        }
+        if (argv[i][0] != '-')
+            return rsrc_refuse(request->diag, "option-unknown", NULL, "-o names what is written",
+                               "unexpected argument '%s'", argv[i]);
         while (kind < OPTION_COUNT &&
                (strlen(options[kind].name) != n || strncmp(options[kind].name, argv[i], n) != 0))
             kind++;
@@ -331,11 +327,10 @@ static enum rsrc_status parse_command_line(struct request *request, int argc, ch
         const char *value = equals ? equals + 1 : NULL;
         if (options[kind].has_value && !value)
             value = i + 1 < argc ? argv[++i] : NULL;
-        if (options[kind].has_value != (value != NULL)) {
-            rsrc_error(request->diag, "option-value", NULL, "--help lists the options", "%s %s",
-                       options[kind].name, value ? "takes no value" : "needs a value");
-            return RSRC_FAILED;
-        }
+        if (options[kind].has_value != (value != NULL))
+            return rsrc_refuse(request->diag, "option-value", NULL, "--help lists the options",
+                               "%s %s", options[kind].name,
+                               value ? "takes no value" : "needs a value");
         if (options[kind].is_of_models)
             request->model_option = options[kind].name;
         if (take_option(request, kind, value) != RSRC_OK)
@@ -383,11 +378,10 @@ static enum rsrc_status resolve_heads(const struct request *request,
     if (spec->heads % spec->kv_heads == 0 && spec->head_dim >= 2 && spec->head_dim % 2 == 0 &&
         (uint64_t)spec->heads * spec->head_dim == spec->hidden)
         return RSRC_OK;
-    rsrc_error(request->diag, "option-value", NULL,
-               "choose --hidden, --heads, --kv-heads and --head-dim to fit together",
-               "%u heads (%u for keys) of %u do not make a hidden size of %u", spec->heads,
-               spec->kv_heads, spec->head_dim, spec->hidden);
-    return RSRC_FAILED;
+    return rsrc_refuse(request->diag, "option-value", NULL,
+                       "choose --hidden, --heads, --kv-heads and --head-dim to fit together",
+                       "%u heads (%u for keys) of %u do not make a hidden size of %u", spec->heads,
+                       spec->kv_heads, spec->head_dim, spec->hidden);
 }
 
 /* transformers packs whole groups of four rows only. */
@@ -398,11 +392,11 @@ static enum rsrc_status check_packing(const struct request *request,
     if ((storage != MKMODEL_PACKED_MULTIPLY && storage != MKMODEL_PACKED_DIVIDE) ||
         (spec->hidden % 4 == 0 && spec->ffn % 4 == 0 && spec->kv_heads * spec->head_dim % 4 == 0))
         return RSRC_OK;
-    rsrc_error(request->diag, "option-value", NULL, "or use --convention bitnet-online",
-               "packed weights need --hidden %u, --ffn %u and the %u key channels to be multiples "
-               "of 4",
-               spec->hidden, spec->ffn, spec->kv_heads * spec->head_dim);
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        request->diag, "option-value", NULL, "or use --convention bitnet-online",
+        "packed weights need --hidden %u, --ffn %u and the %u key channels to be multiples "
+        "of 4",
+        spec->hidden, spec->ffn, spec->kv_heads * spec->head_dim);
 }
 
 static enum rsrc_status unknown_name(const struct request *request, enum option_kind kind,
@@ -415,9 +409,9 @@ static enum rsrc_status check_sparsity(const struct request *request,
     const char *obstacle = mkmodel_sparsity_obstacle(spec);
     if (obstacle == NULL)
         return RSRC_OK;
-    rsrc_error(request->diag, "option-conflict", NULL, "--preset bitnet-2b-4t can be made sparse",
-               "--relu2-sparsity: %s", obstacle);
-    return RSRC_FAILED;
+    return rsrc_refuse(request->diag, "option-conflict", NULL,
+                       "--preset bitnet-2b-4t can be made sparse", "--relu2-sparsity: %s",
+                       obstacle);
 }
 
 static enum rsrc_status resolve_spec(const struct request *request, struct mkmodel_spec *out) {
@@ -472,9 +466,9 @@ static enum rsrc_status make_model(const struct request *request, struct rsrc_ar
     if (mkdir(request->output, 0777) != 0 &&
         (errno != EEXIST || (stat(request->output, &info) == 0 && !S_ISDIR(info.st_mode)))) {
         struct rsrc_place place = {.file = request->output};
-        rsrc_error(request->diag, "output-unwritable", &place, "choose another place with -o",
-                   "cannot create the folder: %s", strerror(errno));
-        return RSRC_FAILED;
+        return rsrc_refuse(request->diag, "output-unwritable", &place,
+                           "choose another place with -o", "cannot create the folder: %s",
+                           strerror(errno));
     }
     if (mkmodel_write_weights(&writer, &plan, true) == RSRC_OK &&
         mkmodel_write_configs(&writer) == RSRC_OK)
@@ -501,26 +495,21 @@ static enum rsrc_status make_matrices(const struct request *request, struct rsrc
 
 /* A request that is only about models says nothing about bare matrices. */
 static enum rsrc_status check_request(const struct request *request) {
-    if (!request->output || !request->preset == !request->n_matrices) {
-        rsrc_error(request->diag, "option-missing", NULL, "--help shows the two forms",
-                   "give -o and either --preset or --matrix");
-        return RSRC_FAILED;
-    }
-    if (strcmp(request->output, "-") == 0) {
-        rsrc_error(request->diag, "option-value", NULL, "name what it is to write with -o",
-                   "-o cannot be '-': a model is a folder, and no file is written to stdout");
-        return RSRC_FAILED;
-    }
-    if (request->n_matrices && request->model_option) {
-        rsrc_error(request->diag, "option-conflict", NULL,
-                   "--seed, --zero-density, --repeat-rows, --zero-rows and --zero-cols apply",
-                   "%s is about models, but --matrix writes bare matrices", request->model_option);
-        return RSRC_FAILED;
-    }
-    if (request->tied && request->untied) {
-        rsrc_error(request->diag, "option-conflict", NULL, NULL, "--tied and --untied exclude");
-        return RSRC_FAILED;
-    }
+    if (!request->output || !request->preset == !request->n_matrices)
+        return rsrc_refuse(request->diag, "option-missing", NULL, "--help shows the two forms",
+                           "give -o and either --preset or --matrix");
+    if (strcmp(request->output, "-") == 0)
+        return rsrc_refuse(
+            request->diag, "option-value", NULL, "name what it is to write with -o",
+            "-o cannot be '-': a model is a folder, and no file is written to stdout");
+    if (request->n_matrices && request->model_option)
+        return rsrc_refuse(
+            request->diag, "option-conflict", NULL,
+            "--seed, --zero-density, --repeat-rows, --zero-rows and --zero-cols apply",
+            "%s is about models, but --matrix writes bare matrices", request->model_option);
+    if (request->tied && request->untied)
+        return rsrc_refuse(request->diag, "option-conflict", NULL, NULL,
+                           "--tied and --untied exclude");
     return RSRC_OK;
 }
 

@@ -292,10 +292,9 @@ enum rsrc_status mkmodel_break_tensors(struct rsrc_diag *diag, struct rsrc_arena
         if (strcmp(plan->tensors[i].name, fault->target) == 0 &&
             apply_to_tensor(fault, plan, &plan->tensors[i]))
             return RSRC_OK;
-    rsrc_error(diag, "mkmodel-break", NULL, "use --preset tiny with its own convention",
-               "--break %s needs the tensor %s, which this model does not have", fault->name,
-               fault->target);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "mkmodel-break", NULL, "use --preset tiny with its own convention",
+                       "--break %s needs the tensor %s, which this model does not have",
+                       fault->name, fault->target);
 }
 
 /* ---- JSON files ------------------------------------------------------------------------------ */

@@ -162,9 +162,9 @@ static enum rsrc_status remove_stale(const struct mkmodel_writer *writer, const 
     if (unlink(path) == 0 || errno == ENOENT)
         return RSRC_OK;
     struct rsrc_place place = {.file = path};
-    rsrc_error(writer->diag, "output-unwritable", &place, "remove it, or choose another folder",
-               "an older file is in the way: %s", strerror(errno));
-    return RSRC_FAILED;
+    return rsrc_refuse(writer->diag, "output-unwritable", &place,
+                       "remove it, or choose another folder", "an older file is in the way: %s",
+                       strerror(errno));
 }
 
 enum rsrc_status mkmodel_write_weights(const struct mkmodel_writer *writer,
@@ -176,10 +176,9 @@ enum rsrc_status mkmodel_write_weights(const struct mkmodel_writer *writer,
         return RSRC_FAILED;
     for (uint32_t i = 0; i < plan->n_shards; i++) {
         const char *name = is_sharded ? shard_name(writer->arena, i, plan->n_shards) : SINGLE_FILE;
-        struct shard shard = {
-            .file = is_folder ? rsrc_arena_join(writer->arena, writer->path, name)
-                              : writer->path,
-            .begin = begin};
+        struct shard shard = {.file = is_folder ? rsrc_arena_join(writer->arena, writer->path, name)
+                                                : writer->path,
+                              .begin = begin};
 
         for (shard.end = begin; shard.end < plan->n_tensors && plan->tensors[shard.end].shard == i;
              shard.end++)
