@@ -82,22 +82,18 @@ void rsrc_add_to_unit_key(const struct rsrc_run *run, const struct rsr_kernel *k
 
 static enum rsrc_status key_of_c_unit(struct rsrc_run *run, const char *path,
                                       struct rsrc_cache_key *out) {
-    struct rsrc_arena arena;
-    rsrc_arena_init(&arena);
     struct rsrc_mapping text;
-    const enum rsrc_status status = rsrc_map_file(run->diag, &arena, path, &text);
-    if (status == RSRC_OK) {
-        struct rsrc_hash hash;
-        rsrc_cache_key_begin(&run->cache, "c", &hash);
-        rsrc_cache_key_program(&hash, run->toolchain.cc);
-        key_string(&hash, run->toolchain.cc_target);
-        key_number(&hash, run->options->opt_level);
-        rsrc_cache_key_text(&hash, text.data, (size_t)text.size_bytes);
-        *out = rsrc_cache_key_end(&hash);
-        rsrc_unmap_file(&text);
-    }
-    rsrc_arena_free(&arena);
-    return status;
+    if (rsrc_map_file(run->diag, &run->arena, path, &text) != RSRC_OK)
+        return RSRC_FAILED;
+    struct rsrc_hash hash;
+    rsrc_cache_key_begin(&run->cache, "c", &hash);
+    rsrc_cache_key_program(&hash, run->toolchain.cc);
+    key_string(&hash, run->toolchain.cc_target);
+    key_number(&hash, run->options->opt_level);
+    rsrc_cache_key_text(&hash, text.data, (size_t)text.size_bytes);
+    *out = rsrc_cache_key_end(&hash);
+    rsrc_unmap_file(&text);
+    return RSRC_OK;
 }
 
 static enum rsrc_status load_object(struct rsrc_run *run, const char *dir, const char *name,

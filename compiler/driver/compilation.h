@@ -45,6 +45,15 @@ RSRC_NODISCARD enum rsrc_status rsrc_plan_head(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c,
                                                       struct rsr_module_sketch *out);
 
+/* text_forms.c */
+/* The way of a compilation that starts from the text of plans, steps or kernels; 0: from weights. */
+uint32_t rsrc_way_of_text(const struct rsrc_run *run);
+/* Whether what is asked for can be made from it. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_text_start(struct rsrc_run *run);
+RSRC_NODISCARD enum rsrc_status rsrc_model_parse(struct rsrc_compilation *c);
+void rsrc_dump_parsed(struct rsrc_compilation *c, struct rsrc_buffer *out);
+enum rsrc_status rsrc_emit_parsed(struct rsrc_compilation *c);
+
 /* read_input.c */
 enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);
@@ -53,15 +62,6 @@ void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
 /* Whether what is asked for can be made of the items; those that --layers names; their fold
  * budgets. */
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
-
-/* text_forms.c */
-/* The way of a compilation that starts from the text of plans, steps or kernels; 0: from weights. */
-uint32_t rsrc_way_of_text(const struct rsrc_run *run);
-/* Whether what is asked for can be made from it. */
-RSRC_NODISCARD enum rsrc_status rsrc_check_text_start(struct rsrc_run *run);
-enum rsrc_status rsrc_model_parse(struct rsrc_compilation *c);
-void rsrc_dump_parsed(struct rsrc_compilation *c, struct rsrc_buffer *out);
-enum rsrc_status rsrc_emit_parsed(struct rsrc_compilation *c);
 
 /* module_steps.c */
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);

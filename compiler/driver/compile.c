@@ -1,7 +1,6 @@
 /* compile.c - one compilation, from options to an exit code. */
 #include <stdlib.h>
 
-#include "driver/compilation.h"
 #include "driver/layer.h"
 #include "reader/checkpoint.h"
 
@@ -27,14 +26,9 @@ static void print_times(struct rsrc_run *run, FILE *stream) {
     rsrc_buffer_free(&text);
 }
 
-static enum rsrc_status show_remarks(struct rsrc_run *run) {
-    const struct rsrc_options *options = run->options;
-    const bool shown =
-        (options->remarks == NULL ||
-         rsrc_diag_show_remarks(run->diag, RSRC_REMARK, options->remarks)) &&
-        (options->missed_remarks == NULL ||
-         rsrc_diag_show_remarks(run->diag, RSRC_REMARK_MISSED, options->missed_remarks));
-    return shown ? RSRC_OK : RSRC_FAILED;
+/* Those that were asked for; false: by no pattern. */
+static bool show_remarks(struct rsrc_diag *diag, enum rsrc_severity severity, const char *pattern) {
+    return pattern == NULL || rsrc_diag_show_remarks(diag, severity, pattern);
 }
 
 /* Every part knows those that it stands on. */
@@ -67,8 +61,9 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->run.options;
     const bool reads_cache = options->dry_run || options->info != RSRC_INFO_NONE;
     if (rsrc_cache_open(c->run.diag, options->cache_dir, reads_cache, &c->run.cache) != RSRC_OK ||
-        show_remarks(&c->run) != RSRC_OK || rsrc_set_up(c) != RSRC_OK ||
-        rsrc_run_passes(c) != RSRC_OK)
+        !show_remarks(c->run.diag, RSRC_REMARK, options->remarks) ||
+        !show_remarks(c->run.diag, RSRC_REMARK_MISSED, options->missed_remarks) ||
+        rsrc_set_up(c) != RSRC_OK || rsrc_run_passes(c) != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_stdout_finish(c->run.diag);
 }

@@ -15,13 +15,6 @@ static int compare_paths(const void *a, const void *b) {
 
 /* ---- what was read, what is written ---------------------------------------------------------- */
 
-/* The runtime is one of them where it is linked. */
-static void list_inputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
-    rsrc_list_inputs(&c->inputs, list);
-    if (c->units.link.active && rsrc_wants(&c->run, RSRC_EMIT_SO))
-        rsrc_add_path(list, c->run.toolchain.runtime);
-}
-
 /* Files of the directory that are complete; those still being written are outputs by their kind. */
 static void list_directory(struct rsrc_compilation *c, struct rsrc_paths *list) {
     DIR *dir = opendir(c->outputs.temporary_dir);
@@ -40,8 +33,7 @@ static void list_outputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
         if (!rsrc_wants(&c->run, kind->emit) || (uint32_t)c->run.to < (uint32_t)kind->pass)
             continue;
         if (c->outputs.dir == NULL || kind->unit == RSR_UNIT_KIND_COUNT)
-            rsrc_add_path(list,
-                          rsrc_final_path(&c->outputs, rsrc_output_path(&c->outputs, kind->emit)));
+            rsrc_add_path(list, rsrc_final_path(&c->outputs, rsrc_output_path(&c->outputs, kind)));
     }
     if (c->outputs.header.open)
         rsrc_add_path(list, rsrc_final_path(&c->outputs, rsrc_header_path(c)));
@@ -72,10 +64,9 @@ static enum rsrc_status check_names(struct rsrc_compilation *c, const struct rsr
     for (uint32_t i = 0; i < list->n; i++) {
         if (strpbrk(list->paths[i], "\r\n") == NULL)
             continue;
-        const struct rsrc_place place = {.file = list->paths[i]};
-        rsrc_error(c->run.diag, "dependency-name", &place, "rename it, or leave out -MD",
-                   "a dependency file cannot hold a name with a line end");
-        return RSRC_FAILED;
+        return rsrc_refuse(
+            c->run.diag, "dependency-name", &(struct rsrc_place){.file = list->paths[i]},
+            "rename it, or leave out -MD", "a dependency file cannot hold a name with a line end");
     }
     return RSRC_OK;
 }
@@ -85,7 +76,9 @@ enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c) {
         return RSRC_OK;
     struct rsrc_paths outputs = {.arena = &c->run.arena}, inputs = {.arena = &c->run.arena};
     list_outputs(c, &outputs);
-    list_inputs(c, &inputs);
+    rsrc_list_inputs(&c->inputs, &inputs);
+    if (c->units.link.active && rsrc_wants(&c->run, RSRC_EMIT_SO))
+        rsrc_add_path(&inputs, c->run.toolchain.runtime);
     if (check_names(c, &outputs) != RSRC_OK || check_names(c, &inputs) != RSRC_OK)
         return RSRC_FAILED;
     struct rsrc_buffer text = {0};
@@ -116,7 +109,7 @@ static const char *default_path(struct rsrc_compilation *c) {
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
         if (!rsrc_wants(&c->run, rsrc_kinds[k].emit))
             continue;
-        const char *path = rsrc_output_path(&c->outputs, rsrc_kinds[k].emit);
+        const char *path = rsrc_output_path(&c->outputs, &rsrc_kinds[k]);
         return rsrc_with_suffix(&c->run.arena, path, rsrc_kinds[k].suffix, ".d");
     }
     return NULL;
@@ -127,11 +120,9 @@ enum rsrc_status rsrc_open_dependencies(struct rsrc_compilation *c) {
     if (!options->dependencies && options->dependency_file == NULL)
         return RSRC_OK;
     const bool to_stdout = options->output != NULL && strcmp(options->output, "-") == 0;
-    if (to_stdout && options->dependency_file == NULL) {
-        rsrc_error(c->run.diag, "option-value", NULL, "name the dependency file with -MF FILE",
-                   "-MD: standard output has no name to depend on");
-        return RSRC_FAILED;
-    }
+    if (to_stdout && options->dependency_file == NULL)
+        return rsrc_bad_option(&c->run, "name the dependency file with -MF FILE",
+                               "-MD: standard output has no name to depend on");
     const char *path =
         options->dependency_file != NULL ? options->dependency_file : default_path(c);
     const char *option = options->dependency_file != NULL ? "-MF" : "-MD";

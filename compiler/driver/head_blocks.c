@@ -9,10 +9,9 @@
 /* ---- the plan -------------------------------------------------------------------------------- */
 
 static enum rsrc_status refuse(const struct rsrc_run *run, const char *reason) {
-    const struct rsrc_place place = {.file = run->options->input};
-    rsrc_error(run->diag, "option-value", &place, "leave it out",
-               "--head-sketch: there is nothing to make one of: %s", reason);
-    return RSRC_FAILED;
+    return rsrc_refuse(run->diag, "option-value", &(struct rsrc_place){.file = run->options->input},
+                       "leave it out", "--head-sketch: there is nothing to make one of: %s",
+                       reason);
 }
 
 static void remark(struct rsrc_compilation *c) {

@@ -29,7 +29,8 @@ struct rsrc_input_set {
     struct rsr_graph graph;
     struct rsrc_item *items;
     uint32_t n_items;
-    union { /* of a text form, by the way of the compilation */
+    union { /* of a text form, by the pass that it starts from */
+        struct rsr_named_index *indexes;
         struct rsr_named_plan *plans;
         struct rsr_parsed_step *steps;
         struct rsr_parsed_kernel *kernels;

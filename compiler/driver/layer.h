@@ -49,6 +49,11 @@ const struct rsr_index *rsrc_index_at(struct rsrc_layer_state *state, uint32_t k
 uint32_t rsrc_n_kernels(const struct rsrc_layer_state *state, uint32_t target);
 struct rsr_lowered *rsrc_lowered_of(const struct rsrc_layer_state *state, uint32_t target,
                                     uint32_t regime);
+typedef enum rsrc_status rsrc_kernel_visitor(struct rsrc_layer_state *state, uint32_t target,
+                                             uint32_t regime);
+/* Every kernel of every target, in order, until one fails. */
+RSRC_NODISCARD enum rsrc_status rsrc_visit_kernels(struct rsrc_layer_state *state,
+                                                   rsrc_kernel_visitor *visit);
 /* What one call of the kernel reads: as packed, or the instructions that hold the index. */
 uint64_t rsrc_weight_bytes_of(const struct rsrc_layer_state *state, uint32_t target,
                               uint32_t regime);

@@ -28,29 +28,25 @@ static enum rsrc_status assemble_text(struct rsrc_layer_state *state, const stru
 }
 
 /* What the assembler declines, the back ends print with the kernel. */
-static void assemble(struct rsrc_layer_state *state, const struct rsr_kernel *kernel,
-                     struct rsrc_bodies *bodies) {
+static enum rsrc_status assemble(struct rsrc_layer_state *state, uint32_t target, uint32_t regime) {
+    const struct rsr_kernel *kernel = &rsrc_lowered_of(state, target, regime)->kernel;
+    struct rsrc_bodies *bodies = bodies_of(state, target, regime);
     const struct rsrc_place place = {.tensor = state->item->name};
     const char *why = NULL;
-    if (rsrc_asm_bodies(kernel, &bodies->text, &why) == RSRC_OK &&
-        assemble_text(state, kernel->spec, bodies, &why) == RSRC_OK)
-        return;
+    if (kernel->n_bodies == 0 || (rsrc_asm_bodies(kernel, &bodies->text, &why) == RSRC_OK &&
+                                  assemble_text(state, kernel->spec, bodies, &why) == RSRC_OK))
+        return RSRC_OK;
     rsrc_diag_emit(state->diag, RSRC_REMARK_MISSED, "emit", &place, NULL,
                    "the assembler declined the bodies of %s, the back ends are asked: %s",
                    kernel->symbol, why);
     rsrc_buffer_free(&bodies->text);
     rsrc_buffer_free(&bodies->object);
+    return RSRC_OK;
 }
 
 enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state) {
-    struct rsrc_compilation *c = state->compilation;
-    if (!rsrc_wants_bodies(&c->units))
-        return RSRC_OK;
-    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
-        for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
-            if (rsrc_lowered_of(state, t, r)->kernel.n_bodies != 0)
-                assemble(state, &rsrc_lowered_of(state, t, r)->kernel, bodies_of(state, t, r));
-    return RSRC_OK;
+    const bool wanted = rsrc_wants_bodies(&state->compilation->units);
+    return wanted ? rsrc_visit_kernels(state, assemble) : RSRC_OK;
 }
 
 /* ---- kernels and weights --------------------------------------------------------------------- */
@@ -102,10 +98,5 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
 }
 
 enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state) {
-    struct rsrc_compilation *c = state->compilation;
-    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
-        for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
-            if (record_linear(state, t, r) != RSRC_OK)
-                return RSRC_FAILED;
-    return RSRC_OK;
+    return rsrc_visit_kernels(state, record_linear);
 }

@@ -23,12 +23,11 @@ static enum rsrc_status find_codes(const struct rsrc_layer_state *state, int *ou
         while (codes < RSR_GPU_CODES_COUNT &&
                strcmp(rsrc_gpu_codes_name((enum rsr_gpu_codes)codes), choice->variant) != 0)
             codes++;
-        if (codes == RSR_GPU_CODES_COUNT) {
-            rsrc_error(state->diag, "option-value", NULL, "variants of a GPU are bits2 and base3",
-                       "--variant: %s has no variant '%s'",
-                       state->compilation->inputs.specs[0].name, choice->variant);
-            return RSRC_FAILED;
-        }
+        if (codes == RSR_GPU_CODES_COUNT)
+            return rsrc_refuse(state->diag, "option-value", NULL,
+                               "variants of a GPU are bits2 and base3",
+                               "--variant: %s has no variant '%s'",
+                               state->compilation->inputs.specs[0].name, choice->variant);
         const enum rsr_role role = state->item->role;
         if (strcmp(choice->role, "*") == 0 ||
             (role != RSR_ROLE_COUNT && strcmp(choice->role, rsrc_role_name(role)) == 0))
@@ -97,29 +96,21 @@ enum rsrc_status rsrc_layer_write_gpu(struct rsrc_layer_state *state) {
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
-static enum rsrc_status emit_file(struct rsrc_compilation *c, const struct rsrc_kind *kind,
-                                  struct rsrc_ptx *ptx) {
+/* n of them: a file of the directory, or the file that has all. */
+static enum rsrc_status emit_unit(struct rsrc_compilation *c, const struct rsrc_kind *kind,
+                                  struct rsrc_ptx *ptx, const struct rsr_gpu_kernel *kernels,
+                                  uint32_t n) {
+    const char *dir = c->outputs.temporary_dir;
     struct rsrc_buffer out = {0};
-    enum rsrc_status status = rsrc_ptx_emit(ptx, c->made.gpu_kernels, c->inputs.n_items, &out);
-    if (status == RSRC_OK)
+    enum rsrc_status status = rsrc_ptx_emit(ptx, kernels, n, &out);
+    if (status == RSRC_OK && dir == NULL)
         status = rsrc_sink_write(&c->run, &c->units.kinds[kind->unit].sink, &out);
+    else if (status == RSRC_OK)
+        status =
+            rsrc_write_file(c->run.diag, dir,
+                            rsrc_arena_printf(&c->run.arena, "%s%s", kernels->symbol, kind->suffix),
+                            out.data, out.size_bytes);
     rsrc_buffer_free(&out);
-    return status;
-}
-
-static enum rsrc_status emit_directory(struct rsrc_compilation *c, const struct rsrc_kind *kind,
-                                       struct rsrc_ptx *ptx) {
-    enum rsrc_status status = RSRC_OK;
-    for (uint32_t i = 0; i < c->inputs.n_items && status == RSRC_OK; i++) {
-        const struct rsr_gpu_kernel *kernel = &c->made.gpu_kernels[i];
-        const char *name = rsrc_arena_printf(&c->run.arena, "%s%s", kernel->symbol, kind->suffix);
-        struct rsrc_buffer out = {0};
-        status = rsrc_ptx_emit(ptx, kernel, 1, &out);
-        if (status == RSRC_OK)
-            status = rsrc_write_file(c->run.diag, c->outputs.temporary_dir, name, out.data,
-                                     out.size_bytes);
-        rsrc_buffer_free(&out);
-    }
     return status;
 }
 
@@ -131,8 +122,10 @@ static enum rsrc_status emit_kind(struct rsrc_compilation *c, const struct rsrc_
     struct rsrc_ptx *ptx = NULL;
     if (rsrc_ptx_open(c->run.diag, &c->run.arena, &options, &ptx) != RSRC_OK)
         return RSRC_FAILED;
-    const enum rsrc_status status =
-        (c->outputs.dir != NULL ? emit_directory : emit_file)(c, kind, ptx);
+    const uint32_t n = c->outputs.dir != NULL ? 1 : c->inputs.n_items;
+    enum rsrc_status status = RSRC_OK;
+    for (uint32_t i = 0; i < c->inputs.n_items && status == RSRC_OK; i += n)
+        status = emit_unit(c, kind, ptx, &c->made.gpu_kernels[i], n);
     rsrc_ptx_close(ptx);
     return status;
 }

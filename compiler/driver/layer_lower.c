@@ -11,6 +11,14 @@ struct rsr_lowered *rsrc_lowered_of(const struct rsrc_layer_state *state, uint32
     return &state->lowered[(size_t)target * RSR_REGIME_COUNT + regime];
 }
 
+enum rsrc_status rsrc_visit_kernels(struct rsrc_layer_state *state, rsrc_kernel_visitor *visit) {
+    for (uint32_t t = 0; t < state->compilation->inputs.n_specs; t++)
+        for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
+            if (visit(state, t, r) != RSRC_OK)
+                return RSRC_FAILED;
+    return RSRC_OK;
+}
+
 uint64_t rsrc_weight_bytes_of(const struct rsrc_layer_state *state, uint32_t target,
                               uint32_t regime) {
     const struct rsr_lowered *lowered = rsrc_lowered_of(state, target, regime);
@@ -43,7 +51,7 @@ enum rsrc_status rsrc_lower_planned(struct rsrc_layer_state *state, uint32_t tar
 }
 
 static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t target,
-                                     enum rsr_regime regime) {
+                                     uint32_t regime) {
     const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
     const struct rsr_regime_plan *decode = &state->plans[target].regimes[RSR_REGIME_DECODE];
     struct rsrc_lower_input input = lower_input(state, target, plan, &state->arena);
@@ -55,21 +63,15 @@ static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t ta
 }
 
 enum rsrc_status rsrc_layer_lower(struct rsrc_layer_state *state) {
-    struct rsrc_compilation *c = state->compilation;
-    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
-        for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
-            if (lower_regime(state, t, (enum rsr_regime)r) != RSRC_OK)
-                return RSRC_FAILED;
-    return RSRC_OK;
+    return rsrc_visit_kernels(state, lower_regime);
+}
+
+static enum rsrc_status verify(struct rsrc_layer_state *state, uint32_t target, uint32_t regime) {
+    return rsrc_verify_kernel(state->diag, &rsrc_lowered_of(state, target, regime)->kernel);
 }
 
 enum rsrc_status rsrc_layer_verify_lower(struct rsrc_layer_state *state) {
-    struct rsrc_compilation *c = state->compilation;
-    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
-        for (uint32_t r = 0; r < rsrc_n_kernels(state, t); r++)
-            if (rsrc_verify_kernel(state->diag, &rsrc_lowered_of(state, t, r)->kernel) != RSRC_OK)
-                return RSRC_FAILED;
-    return RSRC_OK;
+    return rsrc_visit_kernels(state, verify);
 }
 
 void rsrc_layer_dump_kernel(struct rsrc_layer_state *state, struct rsrc_buffer *out) {

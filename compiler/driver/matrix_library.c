@@ -25,8 +25,8 @@ static bool is_digit(char ch) {
 }
 
 /* Letters and digits, and a '_' for whatever stands between two of them. */
-static const char *to_identifier(struct rsrc_arena *arena, const char *text, size_t length) {
-    char *name = rsrc_arena_strndup(arena, text, length < MAX_NAME ? length : MAX_NAME);
+static const char *to_identifier(struct rsrc_arena *arena, const char *text) {
+    char *name = rsrc_arena_strndup(arena, text, strnlen(text, MAX_NAME));
     size_t n = 0;
     for (const char *at = name; *at != '\0'; at++) {
         if (is_letter(*at) || is_digit(*at))
@@ -70,7 +70,7 @@ static struct names make_names(struct rsrc_arena *arena, uint32_t n) {
 }
 
 static const char *unique_name(struct rsrc_arena *arena, struct names *names, const char *tensor) {
-    const char *base = to_identifier(arena, tensor, strlen(tensor));
+    const char *base = to_identifier(arena, tensor);
     const char *name = base;
     for (uint32_t number = 2; !take_name(names, name); number++)
         name = rsrc_arena_printf(arena, "%s_%u", base, number);
@@ -84,9 +84,8 @@ static const char *library_stem(struct rsrc_compilation *c) {
         path = rsrc_model_name(&c->inputs);
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
-    const size_t length = strlen(name);
-    const bool ends = length > 2 && strcmp(name + length - 2, ".h") == 0;
-    const char *stem = to_identifier(&c->run.arena, name, ends ? length - 2 : length);
+    const char *stem =
+        to_identifier(&c->run.arena, rsrc_with_suffix(&c->run.arena, name, ".h", ""));
     return is_letter(stem[0]) ? stem : rsrc_arena_printf(&c->run.arena, "m%s", stem);
 }
 
@@ -95,9 +94,8 @@ const char *rsrc_header_path(struct rsrc_compilation *c) {
     const bool obj = rsrc_wants(&c->run, RSRC_EMIT_OBJ) && !c->units.kinds[RSR_UNIT_OBJ].active;
     if (c->inputs.has_graph || rsrc_is_gpu(&c->inputs) || (!so && !obj))
         return NULL;
-    const char *path = rsrc_output_path(&c->outputs, so ? RSRC_EMIT_SO : RSRC_EMIT_OBJ);
-    const char *suffix = rsrc_kinds[so ? RSRC_KIND_SO : RSRC_KIND_OBJ].suffix;
-    return rsrc_with_suffix(&c->run.arena, path, suffix, ".h");
+    const struct rsrc_kind *kind = &rsrc_kinds[so ? RSRC_KIND_SO : RSRC_KIND_OBJ];
+    return rsrc_with_suffix(&c->run.arena, rsrc_output_path(&c->outputs, kind), kind->suffix, ".h");
 }
 
 /* ---- the library ----------------------------------------------------------------------------- */

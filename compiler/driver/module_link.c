@@ -34,9 +34,8 @@ static enum rsrc_status open_work_dir(struct rsrc_outputs *outputs, const char *
         return RSRC_FAILED;
     if (mkdir(dir, 0777) == 0 || errno == EEXIST)
         return RSRC_OK;
-    const struct rsrc_place place = {.file = dir};
-    rsrc_error(run->diag, "output-unwritable", &place, help, "cannot create: %s", strerror(errno));
-    return RSRC_FAILED;
+    return rsrc_refuse(run->diag, "output-unwritable", &(struct rsrc_place){.file = dir}, help,
+                       "cannot create: %s", strerror(errno));
 }
 
 /* Said before the work: who means to give it text will start anew. */
@@ -198,13 +197,6 @@ static enum rsrc_status finish_emission(struct rsrc_compilation *c) {
 
 /* ---- linking --------------------------------------------------------------------------------- */
 
-/* What linking makes in its directory. */
-static const struct {
-    enum rsrc_emit kind;
-    const char *name;
-} LINKED[] = {{RSRC_EMIT_SO, "out.so"}, {RSRC_EMIT_OBJ, "out.o"}};
-#define N_LINKED (sizeof(LINKED) / sizeof(LINKED[0]))
-
 /* Objects a layer, asked for by themselves, go to the directory of the output. */
 static enum rsrc_status compile_own_objects(struct rsrc_compilation *c) {
     struct rsrc_unit_writer *units = &c->units.kinds[RSR_UNIT_OBJ];
@@ -222,27 +214,37 @@ static enum rsrc_status compile_own_objects(struct rsrc_compilation *c) {
     return RSRC_OK;
 }
 
+/* Kinds of modules, and where the linker makes one. */
+static const struct rsrc_kind *const LINKED[] = {&rsrc_kinds[RSRC_KIND_SO],
+                                                 &rsrc_kinds[RSRC_KIND_OBJ]};
+#define N_LINKED (sizeof(LINKED) / sizeof(LINKED[0]))
+
+static const char *linked_name(struct rsrc_run *run, const struct rsrc_kind *kind) {
+    return rsrc_arena_printf(&run->arena, "out%s", kind->suffix);
+}
+
 /* One kind of module, or none where a directory of objects was asked for. */
-static bool links(const struct rsrc_compilation *c, enum rsrc_emit kind) {
-    return c->units.link.active && rsrc_wants(&c->run, kind) &&
-           !(kind == RSRC_EMIT_OBJ && c->units.kinds[RSR_UNIT_OBJ].active);
+static bool links(const struct rsrc_compilation *c, const struct rsrc_kind *kind) {
+    return c->units.link.active && rsrc_wants(&c->run, kind->emit) &&
+           !(kind->emit == RSRC_EMIT_OBJ && c->units.kinds[RSR_UNIT_OBJ].active);
 }
 
 static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
+    const struct rsrc_unit_writer *units = &c->units.link;
+    struct rsrc_arena *arena = &c->run.arena;
     if (compile_own_objects(c) != RSRC_OK)
         return RSRC_FAILED;
-    const struct rsrc_unit_writer *units = &c->units.link;
     if (!units->active)
         return RSRC_OK;
-    if (rsrc_compile_c_units(&c->units, &c->units.link) != RSRC_OK)
+    if (rsrc_compile_c_units(&c->units, units) != RSRC_OK)
         return RSRC_FAILED;
-    const char *dir = rsrc_absolute_path(&c->run.arena, c->outputs.work_dir);
-    const char **objects = RSRC_NEW_ARRAY(&c->run.arena, units->n_files + 1, const char *);
+    const char *dir = rsrc_absolute_path(arena, c->outputs.work_dir);
+    const char **objects = RSRC_NEW_ARRAY(arena, units->n_files + 1, const char *);
     for (uint32_t i = 0; i < units->n_files; i++)
-        objects[i] = rsrc_arena_printf(&c->run.arena, "%s/%s.o", dir, units->files[i].name);
-    objects[units->n_files] = rsrc_arena_printf(&c->run.arena, "%s/weights.o", dir);
+        objects[i] = rsrc_arena_printf(arena, "%s/%s.o", dir, units->files[i].name);
+    objects[units->n_files] = rsrc_arena_printf(arena, "%s/weights.o", dir);
     for (uint32_t i = 0; i < N_LINKED; i++) {
-        if (!links(c, LINKED[i].kind))
+        if (!links(c, LINKED[i]))
             continue;
         rsrc_show_progress(&c->run, "modules linked", 0, 1);
         const struct rsrc_link_input input = {.dir = dir,
@@ -254,10 +256,10 @@ static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
                                               .n_exports = c->made.n_exports,
                                               .triple = c->inputs.specs[0].triple,
                                               .output_dir = c->outputs.link_dir,
-                                              .output = LINKED[i].name,
+                                              .output = linked_name(&c->run, LINKED[i]),
                                               .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
-                                              .relocatable = LINKED[i].kind == RSRC_EMIT_OBJ};
-        if (rsrc_link(c->run.diag, &c->run.arena, &c->run.toolchain, &input) != RSRC_OK)
+                                              .relocatable = LINKED[i]->emit == RSRC_EMIT_OBJ};
+        if (rsrc_link(c->run.diag, arena, &c->run.toolchain, &input) != RSRC_OK)
             return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -265,11 +267,11 @@ static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
 
 enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c) {
     for (uint32_t i = 0; i < N_LINKED; i++) {
-        if (!links(c, LINKED[i].kind))
+        if (!links(c, LINKED[i]))
             continue;
-        const char *path = rsrc_output_path(&c->outputs, LINKED[i].kind);
-        if (rename(rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.link_dir, LINKED[i].name),
-                   path) != 0)
+        const char *path = rsrc_output_path(&c->outputs, LINKED[i]);
+        const char *made = linked_name(&c->run, LINKED[i]);
+        if (rename(rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.link_dir, made), path) != 0)
             return rsrc_cannot_finish(c->run.diag, path);
     }
     return RSRC_OK;

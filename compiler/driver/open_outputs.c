@@ -22,7 +22,7 @@ static const char *option_of(struct rsrc_run *run, const struct rsrc_kind *kind)
 static enum rsrc_status open_kind(struct rsrc_outputs *outputs, const struct rsrc_kind *kind,
                                   struct rsrc_sink *sink) {
     return rsrc_sink_open(outputs, option_of(outputs->run, kind), "-o",
-                          rsrc_output_path(outputs, kind->emit), sink);
+                          rsrc_output_path(outputs, kind), sink);
 }
 
 static bool is_directory_name(const char *path) {
@@ -65,11 +65,10 @@ static enum rsrc_status open_unit_kind(struct rsrc_compilation *c, const struct 
     rsrc_open_units(&c->units, writer, kind->unit, dir);
     if (outputs->dir != NULL)
         return RSRC_OK;
-    if (c->inputs.n_specs > 1) {
-        rsrc_error(c->run.diag, "option-value", NULL, "give a directory: -o DIR/",
-                   "--emit=%s: the kernels of several targets do not fit in one file", kind->name);
-        return RSRC_FAILED;
-    }
+    if (c->inputs.n_specs > 1)
+        return rsrc_bad_option(&c->run, "give a directory: -o DIR/",
+                               "--emit=%s: the kernels of several targets do not fit in one file",
+                               kind->name);
     return open_kind(outputs, kind, &writer->sink);
 }
 
@@ -101,9 +100,8 @@ static enum rsrc_status check_stdout(struct rsrc_run *run) {
         names = rsrc_arena_printf(&run->arena, "%s%s%s", names, names[0] == '\0' ? "" : ", ",
                                   rsrc_kinds[k].name);
     }
-    rsrc_error(run->diag, "option-value", NULL, "name a file with -o, or choose one text kind",
-               "-o -: standard output takes one of %s", names);
-    return RSRC_FAILED;
+    return rsrc_bad_option(run, "name a file with -o, or choose one text kind",
+                           "-o -: standard output takes one of %s", names);
 }
 
 /* One kind that is a single file writes it; everything else may share a directory. */
@@ -124,12 +122,10 @@ static enum rsrc_status check_names_file(struct rsrc_run *run) {
     uint32_t k = 0;
     while (!rsrc_wants(run, rsrc_kinds[k].emit))
         k++;
-    const struct rsrc_place place = {.file = output};
-    rsrc_error(run->diag, "output-unwritable", &place,
-               rsrc_arena_printf(&run->arena, "name the file: -o %s%s%s", output,
-                                 rsrc_input_stem(run), rsrc_kinds[k].suffix),
-               "names a directory, and --emit=%s makes one file", rsrc_kinds[k].name);
-    return RSRC_FAILED;
+    return rsrc_refuse(run->diag, "output-unwritable", &(struct rsrc_place){.file = output},
+                       rsrc_arena_printf(&run->arena, "name the file: -o %s%s%s", output,
+                                         rsrc_input_stem(run), rsrc_kinds[k].suffix),
+                       "names a directory, and --emit=%s makes one file", rsrc_kinds[k].name);
 }
 
 /* --report=text|json[:FILE]; without a file it goes to stdout. */
@@ -160,7 +156,7 @@ static enum rsrc_status open_module(struct rsrc_compilation *c) {
     const struct rsrc_kind *kind = &rsrc_kinds[so ? RSRC_KIND_SO : RSRC_KIND_OBJ];
     if (!so && (!rsrc_wants(&c->run, RSRC_EMIT_OBJ) || c->units.kinds[RSR_UNIT_OBJ].active))
         return RSRC_OK;
-    const char *path = rsrc_output_path(&c->outputs, kind->emit), *header = rsrc_header_path(c);
+    const char *path = rsrc_output_path(&c->outputs, kind), *header = rsrc_header_path(c);
     const char *option = option_of(&c->run, kind);
     if (header != NULL &&
         rsrc_sink_open(&c->outputs, rsrc_arena_printf(&c->run.arena, "the header of %s", option),
@@ -169,15 +165,6 @@ static enum rsrc_status open_module(struct rsrc_compilation *c) {
     return rsrc_claim_output(&c->outputs, option, rsrc_final_path(&c->outputs, path)) == RSRC_OK
                ? rsrc_open_link(c, path)
                : RSRC_FAILED;
-}
-
-static enum rsrc_status check_temps_made(struct rsrc_compilation *c) {
-    if (!c->run.options->save_temps || c->units.link.active)
-        return RSRC_OK;
-    rsrc_error(c->run.diag, "option-value", NULL,
-               "leave it out, or make a module: --emit=so or obj",
-               "--save-temps: nothing is compiled and linked by this compilation");
-    return RSRC_FAILED;
 }
 
 enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
@@ -189,7 +176,10 @@ enum rsrc_status rsrc_open_outputs(struct rsrc_compilation *c) {
         return RSRC_FAILED;
     if (run->to >= PASS_LINK && (open_units(c) != RSRC_OK || open_module(c) != RSRC_OK))
         return RSRC_FAILED;
-    return check_temps_made(c);
+    if (run->options->save_temps && !c->units.link.active)
+        return rsrc_bad_option(run, "leave it out, or make a module: --emit=so or obj",
+                               "--save-temps: nothing is compiled and linked by this compilation");
+    return RSRC_OK;
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -227,15 +217,8 @@ static enum rsrc_status move_file(struct rsrc_outputs *outputs, const char *name
     return rename(from, to) == 0 ? RSRC_OK : rsrc_cannot_finish(run->diag, to);
 }
 
-/* Units have the names of layers: none may be that of an output which was named, or of an input. */
-static enum rsrc_status check_directory(struct rsrc_outputs *outputs) {
-    return outputs->dir == NULL ? RSRC_OK : visit_files(outputs, check_file);
-}
-
 /* The files of a directory move to their place one by one: it may have existed before. */
 static enum rsrc_status commit_directory(struct rsrc_outputs *outputs) {
-    if (outputs->dir == NULL)
-        return RSRC_OK;
     if (mkdir(outputs->dir, 0777) != 0 && errno != EEXIST)
         return rsrc_cannot_finish(outputs->run->diag, outputs->dir);
     return visit_files(outputs, move_file);
@@ -256,14 +239,20 @@ static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SIN
 enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
     if (c->run.options->dry_run)
         return RSRC_OK;
-    if (rsrc_write_dependencies(c) != RSRC_OK || check_directory(&c->outputs) != RSRC_OK)
+    const bool has_dir = c->outputs.dir != NULL;
+    /* Units have the names of layers: none may be that of an output which was named, or of an
+     * input. */
+    if (rsrc_write_dependencies(c) != RSRC_OK ||
+        (has_dir && visit_files(&c->outputs, check_file) != RSRC_OK))
         return RSRC_FAILED;
     struct rsrc_sink *sinks[N_SINKS];
     list_sinks(c, sinks);
     for (uint32_t i = 0; i < N_SINKS; i++)
         if (rsrc_sink_commit(c->run.diag, sinks[i]) != RSRC_OK)
             return RSRC_FAILED;
-    return rsrc_commit_linked(c) == RSRC_OK ? commit_directory(&c->outputs) : RSRC_FAILED;
+    if (rsrc_commit_linked(c) != RSRC_OK)
+        return RSRC_FAILED;
+    return has_dir ? commit_directory(&c->outputs) : RSRC_OK;
 }
 
 void rsrc_abandon_outputs(struct rsrc_compilation *c) {

@@ -83,9 +83,9 @@ static enum rsrc_status check_not_input(struct rsrc_outputs *outputs, const char
         if (stat(outputs->kept.paths[i], &input) != 0 || !same_file(&input, &output))
             continue;
         const struct rsrc_place place = {.file = path};
-        rsrc_error(outputs->run->diag, "output-is-input", &place, "give the output another name",
-                   "is read by this compilation, and %s would replace it", option);
-        return RSRC_FAILED;
+        return rsrc_refuse(outputs->run->diag, "output-is-input", &place,
+                           "give the output another name",
+                           "is read by this compilation, and %s would replace it", option);
     }
     return RSRC_OK;
 }
@@ -97,11 +97,10 @@ enum rsrc_status rsrc_check_output(struct rsrc_outputs *outputs, const char *opt
         if (!same_place(&outputs->run->arena, path, other->path))
             continue;
         const bool is_stdout = strcmp(path, "-") == 0;
-        const struct rsrc_place place = {.file = path};
-        rsrc_error(outputs->run->diag, "output-twice", is_stdout ? NULL : &place,
-                   "give each output a name of its own", "%s and %s would both write %s",
-                   other->option, option, is_stdout ? "to standard output" : "it");
-        return RSRC_FAILED;
+        return rsrc_refuse(outputs->run->diag, "output-twice",
+                           is_stdout ? NULL : &(struct rsrc_place){.file = path},
+                           "give each output a name of its own", "%s and %s would both write %s",
+                           other->option, option, is_stdout ? "to standard output" : "it");
     }
     return strcmp(path, "-") == 0 ? RSRC_OK : check_not_input(outputs, option, path);
 }

@@ -68,14 +68,12 @@ enum rsrc_status rsrc_check_directory(struct rsrc_diag *diag, const char *path, 
     struct stat info;
     if (stat(path, &info) != 0 || S_ISDIR(info.st_mode))
         return RSRC_OK;
-    rsrc_error(diag, "output-unwritable", &place, help, "is not a directory");
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "output-unwritable", &place, help, "is not a directory");
 }
 
 enum rsrc_status rsrc_cannot_finish(struct rsrc_diag *diag, const char *path) {
-    const struct rsrc_place place = {.file = path};
-    rsrc_error(diag, "output-write-failed", &place, NULL, "cannot finish: %s", strerror(errno));
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "output-write-failed", &(struct rsrc_place){.file = path}, NULL,
+                       "cannot finish: %s", strerror(errno));
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -126,20 +124,16 @@ const char *rsrc_named_output(struct rsrc_run *run) {
 }
 
 /* One kind writes OUT itself; several share it as a stem, or as a directory. */
-const char *rsrc_output_path(const struct rsrc_outputs *outputs, enum rsrc_emit kind) {
+const char *rsrc_output_path(const struct rsrc_outputs *outputs, const struct rsrc_kind *kind) {
     struct rsrc_run *run = outputs->run;
     const bool named = run->options->output != NULL;
     if (named && rsrc_wants_one_kind(run))
         return rsrc_named_output(run);
-    uint32_t k = 0;
-    while (rsrc_kinds[k].emit != kind)
-        k++;
-    const char *suffix = rsrc_kinds[k].suffix;
     if (outputs->dir != NULL)
         return rsrc_arena_printf(&run->arena, "%s/%s%s", outputs->temporary_dir,
-                                 rsrc_input_stem(run), suffix);
+                                 rsrc_input_stem(run), kind->suffix);
     return rsrc_arena_printf(&run->arena, "%s%s",
-                             named ? rsrc_named_output(run) : rsrc_input_stem(run), suffix);
+                             named ? rsrc_named_output(run) : rsrc_input_stem(run), kind->suffix);
 }
 
 const char *rsrc_with_suffix(struct rsrc_arena *arena, const char *path, const char *suffix,

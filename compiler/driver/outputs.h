@@ -84,7 +84,7 @@ bool rsrc_wants_one_kind(const struct rsrc_run *run);
 /* What -o names; a name like an option must not become one of the linker's. */
 const char *rsrc_named_output(struct rsrc_run *run);
 /* Where a kind goes: its final name, or its place in the directory that will get it. */
-const char *rsrc_output_path(const struct rsrc_outputs *outputs, enum rsrc_emit kind);
+const char *rsrc_output_path(const struct rsrc_outputs *outputs, const struct rsrc_kind *kind);
 /* `path` with its suffix, if that is it, replaced by another. */
 const char *rsrc_with_suffix(struct rsrc_arena *arena, const char *path, const char *suffix,
                              const char *other);

@@ -4,7 +4,6 @@
 #include <regex.h>
 #include <string.h>
 
-#include "base/mapped_file.h"
 #include "driver/compilation.h"
 #include "model/gguf_blocks.h"
 #include "model/graph.h"
@@ -41,26 +40,14 @@ static void add_matrices(struct rsrc_input_set *in, const struct rsr_tensor *ten
     }
 }
 
-static enum rsrc_status read_text_form(struct rsrc_input_set *in) {
-    struct rsrc_mapping *mapping = RSRC_NEW(&in->run->arena, struct rsrc_mapping);
-    if (rsrc_map_file(in->run->diag, &in->run->arena, in->run->options->input, mapping) != RSRC_OK)
-        return RSRC_FAILED;
-    struct rsr_named_index *named = NULL;
-    uint32_t n = 0;
-    const enum rsrc_status status =
-        rsrc_parse_indexes(in->run->diag, &in->run->arena, mapping->path,
-                           (const char *)mapping->data, mapping->size_bytes, &named, &n);
-    rsrc_unmap_file(mapping);
-    if (status != RSRC_OK)
-        return status;
-    add_matrices(in, NULL, named, n);
-    return RSRC_OK;
-}
-
 enum rsrc_status rsrc_model_read(struct rsrc_compilation *c) {
     struct rsrc_input_set *in = &c->inputs;
-    if (in->run->from == PASS_RSR)
-        return read_text_form(in);
+    if (in->run->from == PASS_RSR) {
+        if (rsrc_model_parse(c) != RSRC_OK)
+            return RSRC_FAILED;
+        add_matrices(in, NULL, in->indexes, in->n_parsed);
+        return RSRC_OK;
+    }
     const struct rsrc_read_choices choices = {
         .i2s_layout = (enum rsrc_i2s_layout)in->run->options->i2s_layout,
         .activations = (enum rsrc_activations)in->run->options->activations,
@@ -76,11 +63,11 @@ enum rsrc_status rsrc_model_read(struct rsrc_compilation *c) {
 }
 
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out) {
-    struct rsrc_input_set *in = &c->inputs;
     static const char *const DTYPES[RSR_DTYPE_COUNT] = {
         [RSR_DTYPE_F32] = "F32", [RSR_DTYPE_BF16] = "BF16", [RSR_DTYPE_F16] = "F16",
         [RSR_DTYPE_I8] = "I8",   [RSR_DTYPE_U8] = "U8",     [RSR_DTYPE_I32] = "I32",
         [RSR_DTYPE_I64] = "I64"};
+    struct rsrc_input_set *in = &c->inputs;
     for (uint32_t i = 0; i < in->checkpoint.n_tensors; i++) {
         const struct rsr_tensor *tensor = &in->checkpoint.tensors[i];
         rsrc_buffer_puts(out, "tensor ");
@@ -127,47 +114,39 @@ enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c) {
 }
 
 void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out) {
-    struct rsrc_input_set *in = &c->inputs;
-    if (in->has_graph)
-        rsrc_print_graph(&in->graph, out);
+    if (c->inputs.has_graph)
+        rsrc_print_graph(&c->inputs.graph, out);
 }
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
 static enum rsrc_status check_matrices(struct rsrc_input_set *in) {
     const struct rsrc_place place = {.file = in->run->options->input};
-    if (in->has_graph && in->run->options->inputs != 0) {
-        rsrc_error(in->run->diag, "option-value", &place, "leave out --input",
-                   "--input: a model's layers multiply what its graph says, int8 activations");
-        return RSRC_FAILED;
-    }
-    if (rsrc_is_gpu(in) && (in->run->options->inputs & RSRC_INPUTS_F32) != 0) {
-        rsrc_error(in->run->diag, "option-value", NULL, "leave out --input",
-                   "--input: matrices for a GPU multiply int8 vectors alone");
-        return RSRC_FAILED;
-    }
+    if (in->has_graph && in->run->options->inputs != 0)
+        return rsrc_refuse(
+            in->run->diag, "option-value", &place, "leave out --input",
+            "--input: a model's layers multiply what its graph says, int8 activations");
+    if (rsrc_is_gpu(in) && (in->run->options->inputs & RSRC_INPUTS_F32) != 0)
+        return rsrc_bad_option(in->run, "leave out --input",
+                               "--input: matrices for a GPU multiply int8 vectors alone");
     /* Its graph may not be there yet. */
     const bool is_model = in->has_checkpoint && in->checkpoint.has_config;
-    if (!is_model && in->n_items == 0) {
-        rsrc_error(in->run->diag, "no-matrices", &place, NULL, "has no matrices to compile");
-        return RSRC_FAILED;
-    }
+    if (!is_model && in->n_items == 0)
+        return rsrc_refuse(in->run->diag, "no-matrices", &place, NULL,
+                           "has no matrices to compile");
     const bool may_list =
         is_model && (!in->has_graph || in->graph.hyper.activation == RSR_ACTIVATION_RELU2);
-    if (in->run->options->relu2_active != 0 && !may_list) {
-        rsrc_error(in->run->diag, "option-value", &place, "leave out --relu2-active",
-                   "--relu2-active: no squared ReLU leaves channels of %s",
-                   is_model ? "this model" : "matrices");
-        return RSRC_FAILED;
-    }
+    if (in->run->options->relu2_active != 0 && !may_list)
+        return rsrc_refuse(in->run->diag, "option-value", &place, "leave out --relu2-active",
+                           "--relu2-active: no squared ReLU leaves channels of %s",
+                           is_model ? "this model" : "matrices");
     for (uint32_t i = 0; !is_model && i < in->run->options->n_variants; i++) {
         const char *role = in->run->options->variants[i].role;
         if (strcmp(role, "*") == 0)
             continue;
-        rsrc_error(in->run->diag, "option-value", &place,
-                   "give the variant of all: --variant='*=V'",
-                   "--variant: matrices have no roles, and '%s' is one", role);
-        return RSRC_FAILED;
+        return rsrc_refuse(in->run->diag, "option-value", &place,
+                           "give the variant of all: --variant='*=V'",
+                           "--variant: matrices have no roles, and '%s' is one", role);
     }
     return RSRC_OK;
 }
@@ -177,19 +156,13 @@ static enum rsrc_status check_items(struct rsrc_input_set *in) {
     const struct rsrc_place place = {.file = in->run->options->input};
     if (check_matrices(in) != RSRC_OK)
         return RSRC_FAILED;
-    if ((in->run->options->emit & RSRC_EMIT_STEP) != 0 && !in->has_graph) {
-        rsrc_error(in->run->diag, "not-a-model", &place, "choose another --emit kind",
-                   "matrices without a config.json have no forward pass");
-        return RSRC_FAILED;
-    }
-    if (in->run->options->layers == NULL)
-        return RSRC_OK;
-    if (in->run->to >= PASS_LINK &&
-        (in->run->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0) {
-        rsrc_error(in->run->diag, "option-value", NULL, "choose another --emit kind",
-                   "--layers leaves out layers, so no module can be made of the rest");
-        return RSRC_FAILED;
-    }
+    if ((in->run->options->emit & RSRC_EMIT_STEP) != 0 && !in->has_graph)
+        return rsrc_refuse(in->run->diag, "not-a-model", &place, "choose another --emit kind",
+                           "matrices without a config.json have no forward pass");
+    if (in->run->options->layers != NULL && in->run->to >= PASS_LINK &&
+        (in->run->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0)
+        return rsrc_bad_option(in->run, "choose another --emit kind",
+                               "--layers leaves out layers, so no module can be made of the rest");
     return RSRC_OK;
 }
 
@@ -197,11 +170,9 @@ static enum rsrc_status select_layers(struct rsrc_input_set *in) {
     if (in->run->options->layers == NULL)
         return RSRC_OK;
     regex_t pattern;
-    if (regcomp(&pattern, in->run->options->layers, REG_EXTENDED | REG_NOSUB) != 0) {
-        rsrc_error(in->run->diag, "option-value", NULL, "give a POSIX extended regular expression",
-                   "--layers: bad pattern '%s'", in->run->options->layers);
-        return RSRC_FAILED;
-    }
+    if (regcomp(&pattern, in->run->options->layers, REG_EXTENDED | REG_NOSUB) != 0)
+        return rsrc_bad_option(in->run, "give a POSIX extended regular expression",
+                               "--layers: bad pattern '%s'", in->run->options->layers);
     uint32_t n = 0;
     for (uint32_t i = 0; i < in->n_items; i++)
         if (regexec(&pattern, in->items[i].name, 0, NULL, 0) == 0)

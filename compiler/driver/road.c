@@ -94,6 +94,16 @@ static void end_lap(struct rsrc_run *run, const struct pass *pass, const struct 
         rsrc_lap_end(&run->times, pass->id, lap);
 }
 
+/* To what --emit asks for; frees the text. */
+static enum rsrc_status write_text(struct rsrc_compilation *c, const struct pass *pass,
+                                   struct rsrc_buffer *text) {
+    enum rsrc_status status = RSRC_OK;
+    if (text->size_bytes != 0)
+        status = rsrc_sink_write(&c->run, &c->outputs.texts[pass->id], text);
+    rsrc_buffer_free(text);
+    return status;
+}
+
 /* ---- a layer --------------------------------------------------------------------------------- */
 
 /* Rows of layers that follow one another, and whose turn it is. */
@@ -127,29 +137,18 @@ static void run_layer_passes(const struct pool *pool, struct rsrc_layer_state *s
             state->failed = true;
 }
 
-/* What the pass prints, where --emit asks for it. */
-static enum rsrc_status write_text(struct rsrc_layer_state *state, const struct pass *pass) {
-    struct rsrc_compilation *c = state->compilation;
-    if (pass->dump_layer == NULL || !c->outputs.texts[pass->id].open)
-        return RSRC_OK;
-    struct rsrc_buffer text = {0};
-    pass->dump_layer(state, &text);
-    const enum rsrc_status status = rsrc_sink_write(&c->run, &c->outputs.texts[pass->id], &text);
-    rsrc_buffer_free(&text);
-    return status;
-}
-
+/* What the pass prints, where --emit asks for it; then what it does in order. */
 static enum rsrc_status write_pass(struct rsrc_layer_state *state, const struct pass *pass) {
-    struct rsrc_run *run = &state->compilation->run;
-    if (!is_taken(run, pass))
-        return RSRC_OK;
-    if (write_text(state, pass) != RSRC_OK)
-        return RSRC_FAILED;
-    if (pass->run_in_order == NULL)
-        return RSRC_OK;
-    const struct rsrc_lap lap = rsrc_lap_begin(&run->times);
-    const enum rsrc_status status = pass->run_in_order(state);
-    end_lap(run, pass, &lap);
+    struct rsrc_compilation *c = state->compilation;
+    struct rsrc_buffer text = {0};
+    if (pass->dump_layer != NULL && c->outputs.texts[pass->id].open)
+        pass->dump_layer(state, &text);
+    enum rsrc_status status = write_text(c, pass, &text);
+    if (status != RSRC_OK || pass->run_in_order == NULL)
+        return status;
+    const struct rsrc_lap lap = rsrc_lap_begin(&c->run.times);
+    status = pass->run_in_order(state);
+    end_lap(&c->run, pass, &lap);
     return status;
 }
 
@@ -159,7 +158,8 @@ static enum rsrc_status write_layer(const struct pool *pool, struct rsrc_layer_s
     rsrc_begin_work(run);
     enum rsrc_status status = rsrc_stdout_write(run->diag, &state->dump);
     for (const struct pass *pass = pool->first; pass < pool->end && status == RSRC_OK; pass++)
-        status = write_pass(state, pass);
+        if (is_taken(run, pass))
+            status = write_pass(state, pass);
     rsrc_end_work(run);
     return status;
 }
@@ -249,26 +249,19 @@ static enum rsrc_status run_layers(struct rsrc_compilation *c, const struct pass
 
 /* ---- all ------------------------------------------------------------------------------------- */
 
-static enum rsrc_status dump(struct rsrc_compilation *c, const struct pass *pass) {
-    struct rsrc_buffer text = {0};
-    enum rsrc_status status = RSRC_OK;
-    pass->dump(c, &text);
-    if (is_dumped(&c->run, pass))
-        status = rsrc_stdout_write(c->run.diag, &text);
-    if (status == RSRC_OK)
-        status = rsrc_sink_write(&c->run, &c->outputs.texts[pass->id], &text);
-    rsrc_buffer_free(&text);
-    return status;
-}
-
 static enum rsrc_status run_pass(struct rsrc_compilation *c, const struct pass *pass) {
     const struct rsrc_lap lap = rsrc_lap_begin(&c->run.times);
     const enum rsrc_status ran = pass->run != NULL ? pass->run(c) : RSRC_OK;
     end_lap(&c->run, pass, &lap);
     if (ran != RSRC_OK || pass->dump == NULL)
         return ran;
-    const bool is_asked = is_dumped(&c->run, pass) || c->outputs.texts[pass->id].open;
-    return is_asked ? dump(c, pass) : RSRC_OK;
+    struct rsrc_buffer text = {0};
+    if (is_dumped(&c->run, pass) || c->outputs.texts[pass->id].open)
+        pass->dump(c, &text);
+    const bool dumped =
+        !is_dumped(&c->run, pass) || rsrc_stdout_write(c->run.diag, &text) == RSRC_OK;
+    const enum rsrc_status written = write_text(c, pass, &text);
+    return dumped ? written : RSRC_FAILED;
 }
 
 enum rsrc_status rsrc_run_passes(struct rsrc_compilation *c) {

@@ -72,6 +72,10 @@ struct rsrc_run {
     struct rsrc_tuner *tuner; /* of --tune; NULL: nothing is measured */
 };
 
+/* Refuses what was asked for; the status that ends the compilation. */
+#define rsrc_bad_option(run, help, ...)                                                            \
+    rsrc_refuse((run)->diag, "option-value", NULL, (help), __VA_ARGS__)
+
 bool rsrc_wants(const struct rsrc_run *run, enum rsrc_emit kind);
 /* The progress line, on a terminal: "[3/210] layers". */
 void rsrc_show_progress(const struct rsrc_run *run, const char *what, uint32_t done,

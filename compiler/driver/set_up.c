@@ -20,10 +20,9 @@ static enum rsrc_status find_pass(struct rsrc_run *run, const char *option, cons
         }
     }
     const char *close = rsrc_did_you_mean(name, names, PASS_COUNT);
-    rsrc_error(run->diag, "option-value", NULL, "rsrc --print-passes lists the passes",
-               "%s: there is no pass '%s'%s%s%s", option, name, close ? "; did you mean '" : "",
-               close ? close : "", close ? "'?" : "");
-    return RSRC_FAILED;
+    return rsrc_bad_option(run, "rsrc --print-passes lists the passes",
+                           "%s: there is no pass '%s'%s%s%s", option, name,
+                           close ? "; did you mean '" : "", close ? close : "", close ? "'?" : "");
 }
 
 static enum rsrc_pass_id last_pass(const struct rsrc_options *options) {
@@ -53,18 +52,29 @@ static enum rsrc_status check_outputs_complete(struct rsrc_run *run) {
     for (uint32_t k = 0; k < RSRC_KIND_COUNT && missing == NULL && !by_default; k++)
         if (rsrc_wants(run, rsrc_kinds[k].emit) && run->to < rsrc_kinds[k].pass)
             missing = rsrc_arena_printf(&run->arena, "--emit=%s", rsrc_kinds[k].name);
-    if (missing != NULL) {
-        rsrc_error(run->diag, "option-value", NULL, "leave out --to, or --dump a pass before it",
-                   "%s: there is none when --to=%s ends the compilation", missing, options->to);
-        return RSRC_FAILED;
-    }
+    if (missing != NULL)
+        return rsrc_bad_option(run, "leave out --to, or --dump a pass before it",
+                               "%s: there is none when --to=%s ends the compilation", missing,
+                               options->to);
     const char *unwritten = by_default ? find_unwritten(options) : NULL;
     if (unwritten == NULL)
         return RSRC_OK;
-    rsrc_error(run->diag, "option-value", NULL,
-               "leave out --to, or choose with --emit what is made until there",
-               "%s: nothing is written when --to=%s ends the compilation", unwritten, options->to);
-    return RSRC_FAILED;
+    return rsrc_bad_option(run, "leave out --to, or choose with --emit what is made until there",
+                           "%s: nothing is written when --to=%s ends the compilation", unwritten,
+                           options->to);
+}
+
+/* Options that may not be given beside another. */
+struct given {
+    bool is_given;
+    const char *option, *help;
+};
+
+static const struct given *find_given(const struct given *others, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (others[i].is_given)
+            return &others[i];
+    return NULL;
 }
 
 /* --info is all that is asked for. */
@@ -72,30 +82,24 @@ static enum rsrc_status check_info(const struct rsrc_run *run) {
     const struct rsrc_options *options = run->options;
     if (options->info == RSRC_INFO_NONE)
         return RSRC_OK;
-    const struct {
-        bool given;
-        const char *option;
-    } others[] = {{options->output != NULL, "-o"},
-                  {options->emit != RSRC_EMIT_SO, "--emit"},
-                  {options->report != NULL, "--report"},
-                  {options->dependencies, "-MD"},
-                  {options->dependency_file != NULL, "-MF"},
-                  {options->save_temps, "--save-temps"},
-                  {options->dry_run, "-###"},
-                  {options->n_dumps != 0, "--dump"},
-                  {options->from != NULL, "--from"},
-                  {options->to != NULL, "--to"},
-                  {options->layers != NULL, "--layers"},
-                  {options->tune, "--tune"}};
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        if (!others[i].given)
-            continue;
-        rsrc_error(run->diag, "option-value", NULL, "leave out one of them",
-                   "%s: --info describes the whole input and makes nothing of it",
-                   others[i].option);
-        return RSRC_FAILED;
-    }
-    return RSRC_OK;
+    const struct given others[] = {{options->output != NULL, "-o", NULL},
+                                   {options->emit != RSRC_EMIT_SO, "--emit", NULL},
+                                   {options->report != NULL, "--report", NULL},
+                                   {options->dependencies, "-MD", NULL},
+                                   {options->dependency_file != NULL, "-MF", NULL},
+                                   {options->save_temps, "--save-temps", NULL},
+                                   {options->dry_run, "-###", NULL},
+                                   {options->n_dumps != 0, "--dump", NULL},
+                                   {options->from != NULL, "--from", NULL},
+                                   {options->to != NULL, "--to", NULL},
+                                   {options->layers != NULL, "--layers", NULL},
+                                   {options->tune, "--tune", NULL}};
+    const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
+    if (other == NULL)
+        return RSRC_OK;
+    return rsrc_bad_option(run, "leave out one of them",
+                           "%s: --info describes the whole input and makes nothing of it",
+                           other->option);
 }
 
 /* By the name of the pass, or of the text form that it makes. */
@@ -117,11 +121,10 @@ static enum rsrc_status set_pass_range(struct rsrc_run *run) {
         return RSRC_FAILED;
     if (check_outputs_complete(run) != RSRC_OK)
         return RSRC_FAILED;
-    if (run->from != PASS_READ && run->from != PASS_RSR && rsrc_way_of_text(run) == 0) {
-        rsrc_error(run->diag, "option-value", NULL, "start from read, rsr, plan, step or kernel",
-                   "--from: pass '%s' has no text form that can be read", options->from);
-        return RSRC_FAILED;
-    }
+    if (run->from != PASS_READ && run->from != PASS_RSR && rsrc_way_of_text(run) == 0)
+        return rsrc_bad_option(run, "start from read, rsr, plan, step or kernel",
+                               "--from: pass '%s' has no text form that can be read",
+                               options->from);
     return rsrc_check_text_start(run);
 }
 
@@ -131,16 +134,11 @@ static enum rsrc_status set_dumps(struct rsrc_run *run) {
         enum rsrc_pass_id id;
         if (find_pass(run, "--dump", options->dumps[i], &id) != RSRC_OK)
             return RSRC_FAILED;
-        if (!rsrc_has_dump(id)) {
-            rsrc_error(run->diag, "option-value", NULL, "use --emit to get what it makes",
-                       "--dump: pass '%s' has no text form", options->dumps[i]);
-            return RSRC_FAILED;
-        }
-        if (id > run->to) {
-            rsrc_error(run->diag, "option-value", NULL, NULL, "--dump: pass '%s' does not run",
-                       options->dumps[i]);
-            return RSRC_FAILED;
-        }
+        if (!rsrc_has_dump(id))
+            return rsrc_bad_option(run, "use --emit to get what it makes",
+                                   "--dump: pass '%s' has no text form", options->dumps[i]);
+        if (id > run->to)
+            return rsrc_bad_option(run, NULL, "--dump: pass '%s' does not run", options->dumps[i]);
         run->dumps |= 1u << id;
     }
     return RSRC_OK;
@@ -162,22 +160,18 @@ static bool same_in_symbols(const char *a, const char *b) {
 static enum rsrc_status check_spec(struct rsrc_input_set *in, const struct rsr_spec *spec) {
     for (uint32_t i = 0; i < in->n_specs; i++) {
         const struct rsr_spec *other = &in->specs[i];
-        if (strcmp(other->triple, spec->triple) != 0) {
-            rsrc_error(in->run->diag, "option-value", NULL, "compile a module for each",
-                       "--target: '%s' is for %s and '%s' for %s, and a module is for one of them",
-                       other->name, other->triple, spec->name, spec->triple);
-            return RSRC_FAILED;
-        }
-        if (strcmp(other->name, spec->name) == 0) {
-            rsrc_error(in->run->diag, "option-value", NULL, "name each target once",
-                       "--target: '%s' is given twice", spec->name);
-            return RSRC_FAILED;
-        }
-        if (same_in_symbols(other->name, spec->name)) {
-            rsrc_error(in->run->diag, "option-value", NULL, "change the name in one description",
-                       "--target: '%s' and '%s' cannot be in one module", other->name, spec->name);
-            return RSRC_FAILED;
-        }
+        if (strcmp(other->triple, spec->triple) != 0)
+            return rsrc_bad_option(
+                in->run, "compile a module for each",
+                "--target: '%s' is for %s and '%s' for %s, and a module is for one of them",
+                other->name, other->triple, spec->name, spec->triple);
+        if (strcmp(other->name, spec->name) == 0)
+            return rsrc_bad_option(in->run, "name each target once",
+                                   "--target: '%s' is given twice", spec->name);
+        if (same_in_symbols(other->name, spec->name))
+            return rsrc_bad_option(in->run, "change the name in one description",
+                                   "--target: '%s' and '%s' cannot be in one module", other->name,
+                                   spec->name);
     }
     return RSRC_OK;
 }
@@ -190,12 +184,9 @@ static enum rsrc_status load_specs(struct rsrc_input_set *in) {
     in->specs = RSRC_NEW_ARRAY(&in->run->arena, n, struct rsr_spec);
     for (const char *at = targets; in->n_specs < n;) {
         const size_t length = strcspn(at, ",");
-        if (length == 0) {
-            rsrc_error(in->run->diag, "option-value", NULL,
-                       "rsrc --print-targets lists the targets",
-                       "--target: a part of '%s' is empty", targets);
-            return RSRC_FAILED;
-        }
+        if (length == 0)
+            return rsrc_bad_option(in->run, "rsrc --print-targets lists the targets",
+                                   "--target: a part of '%s' is empty", targets);
         struct rsr_spec *spec = &in->specs[in->n_specs];
         if (rsrc_load_spec(in->run->diag, &in->run->arena,
                            rsrc_arena_strndup(&in->run->arena, at, length),
@@ -219,11 +210,9 @@ static enum rsrc_status check_roles(struct rsrc_run *run) {
         uint32_t role = RSR_ROLE_Q;
         while (role <= RSR_ROLE_DOWN && !names_role(choice, role))
             role++;
-        if (role > RSR_ROLE_DOWN) {
-            rsrc_error(run->diag, "option-value", NULL, "roles are q k v o gate up down, or *",
-                       "--variant: there is no role '%s'", choice->role);
-            return RSRC_FAILED;
-        }
+        if (role > RSR_ROLE_DOWN)
+            return rsrc_bad_option(run, "roles are q k v o gate up down, or *",
+                                   "--variant: there is no role '%s'", choice->role);
     }
     return RSRC_OK;
 }
@@ -240,11 +229,9 @@ static enum rsrc_status set_variants(struct rsrc_run *run) {
         while (variant < RSR_VARIANT_COUNT &&
                strcmp(rsrc_variant_name((enum rsr_variant)variant), choice->variant) != 0)
             variant++;
-        if (variant == RSR_VARIANT_COUNT) {
-            rsrc_error(run->diag, "option-value", NULL, "variants are dot, lut, fold and scatter",
-                       "--variant: there is no variant '%s'", choice->variant);
-            return RSRC_FAILED;
-        }
+        if (variant == RSR_VARIANT_COUNT)
+            return rsrc_bad_option(run, "variants are dot, lut, fold and scatter",
+                                   "--variant: there is no variant '%s'", choice->variant);
         for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++)
             if (names_role(choice, r))
                 plan->forced_variant[r] = variant;
@@ -258,46 +245,41 @@ static enum rsrc_status set_variants(struct rsrc_run *run) {
 
 static enum rsrc_status refuse_on_gpu(struct rsrc_input_set *in, const char *option,
                                       const char *help) {
-    rsrc_error(in->run->diag, "gpu-option", NULL, help, "%s: not with the GPU target %s", option,
-               in->specs[0].name);
-    return RSRC_FAILED;
+    return rsrc_refuse(in->run->diag, "gpu-option", NULL, help, "%s: not with the GPU target %s",
+                       option, in->specs[0].name);
 }
 
 static enum rsrc_status check_machine(struct rsrc_input_set *in) {
     const struct rsrc_options *options = in->run->options;
-    const char *const works = "choose --emit=ptx or --emit=cubin";
     if (!rsrc_is_gpu(in)) {
         if ((options->emit & GPU_KINDS) == 0)
             return RSRC_OK;
-        rsrc_error(in->run->diag, "gpu-option", NULL, "add --target=sm_90 or another GPU",
-                   "--emit=ptx and cubin are of GPUs, and %s is a CPU", in->specs[0].name);
-        return RSRC_FAILED;
+        return rsrc_refuse(in->run->diag, "gpu-option", NULL, "add --target=sm_90 or another GPU",
+                           "--emit=ptx and cubin are of GPUs, and %s is a CPU", in->specs[0].name);
     }
     if (in->n_specs > 1)
         return refuse_on_gpu(in, "--target=A,B", "compile for one GPU at a time");
     if (in->run->to < PASS_DECODE)
         return RSRC_OK;
-    if (options->from != NULL)
-        return refuse_on_gpu(in, "--from", "give a checkpoint");
-    if (options->backend != NULL)
-        return refuse_on_gpu(in, "--backend", "--cuda-path=none asks for LLVM's PTX");
-    if (options->rsr_k != 0)
-        return refuse_on_gpu(in, "--rsr-k", "a GPU's kernels have no segments");
-    if (options->head_sketch != RSRC_HEAD_SKETCH_AUTO)
-        return refuse_on_gpu(in, "--head-sketch",
-                             "a GPU's kernels are of layers alone: leave it out");
-    if (options->no_reduce)
-        return refuse_on_gpu(in, "--no-reduce", "nothing is reduced for a GPU");
-    if (options->report != NULL)
-        return refuse_on_gpu(in, "--report", "-Rpass=plan tells what was planned, and why");
-    if (in->run->dumps >> PASS_DECODE != 0)
-        return refuse_on_gpu(in, "--dump of a pass after graph",
-                             "-Rpass=plan tells what was planned");
+    const struct given others[] = {
+        {options->from != NULL, "--from", "give a checkpoint"},
+        {options->backend != NULL, "--backend", "--cuda-path=none asks for LLVM's PTX"},
+        {options->rsr_k != 0, "--rsr-k", "a GPU's kernels have no segments"},
+        {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
+         "a GPU's kernels are of layers alone: leave it out"},
+        {options->no_reduce, "--no-reduce", "nothing is reduced for a GPU"},
+        {options->report != NULL, "--report", "-Rpass=plan tells what was planned, and why"},
+        {in->run->dumps >> PASS_DECODE != 0, "--dump of a pass after graph",
+         "-Rpass=plan tells what was planned"}};
+    const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
+    if (other != NULL)
+        return refuse_on_gpu(in, other->option, other->help);
     for (uint32_t k = 0; k < RSRC_KIND_COUNT && options->info == RSRC_INFO_NONE; k++)
         if (rsrc_wants(in->run, rsrc_kinds[k].emit) &&
             (GPU_KINDS & (uint32_t)rsrc_kinds[k].emit) == 0)
             return refuse_on_gpu(
-                in, rsrc_arena_printf(&in->run->arena, "--emit=%s", rsrc_kinds[k].name), works);
+                in, rsrc_arena_printf(&in->run->arena, "--emit=%s", rsrc_kinds[k].name),
+                "choose --emit=ptx or --emit=cubin");
     return RSRC_OK;
 }
 
@@ -324,23 +306,22 @@ static uint32_t count_cpus(void) {
 }
 
 static enum rsrc_status set_jobs(struct rsrc_input_set *in) {
-    const uint32_t n_jobs = in->run->options->n_jobs != 0 ? in->run->options->n_jobs : count_cpus();
-    if (in->run->to >= PASS_LINK &&
-        (in->run->options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0 &&
-        rsrc_find_toolchain(in->run->diag, &in->run->arena, in->run->options->cc,
-                            in->run->options->ld, in->specs[0].triple,
-                            &in->run->toolchain) != RSRC_OK)
+    struct rsrc_run *run = in->run;
+    const struct rsrc_options *options = run->options;
+    run->n_jobs = options->n_jobs != 0 ? options->n_jobs : count_cpus();
+    if (run->to >= PASS_LINK && (options->emit & (RSRC_EMIT_SO | RSRC_EMIT_OBJ)) != 0 &&
+        rsrc_find_toolchain(run->diag, &run->arena, options->cc, options->ld, in->specs[0].triple,
+                            &run->toolchain) != RSRC_OK)
         return RSRC_FAILED;
-    in->run->n_jobs = n_jobs;
-    const struct rsrc_spawn_options spawn = {.n_jobs = n_jobs,
-                                             .print = in->run->options->verbose,
-                                             .dry_run = in->run->options->dry_run,
-                                             .context = in->run};
-    in->run->toolchain.compiling = spawn;
-    in->run->toolchain.compiling.usage = &in->run->cc_usage;
-    in->run->toolchain.compiling.progress = show_compiled;
-    in->run->toolchain.linking = spawn;
-    in->run->toolchain.linking.usage = &in->run->ld_usage;
+    const struct rsrc_spawn_options spawn = {.n_jobs = run->n_jobs,
+                                             .print = options->verbose,
+                                             .dry_run = options->dry_run,
+                                             .context = run};
+    run->toolchain.compiling = spawn;
+    run->toolchain.compiling.usage = &run->cc_usage;
+    run->toolchain.compiling.progress = show_compiled;
+    run->toolchain.linking = spawn;
+    run->toolchain.linking.usage = &run->ld_usage;
     return RSRC_OK;
 }
 

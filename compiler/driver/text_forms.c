@@ -8,6 +8,7 @@
 
 #include "driver/compilation.h"
 #include "lower/lower.h"
+#include "rsr/segment.h"
 
 /* ---- what may follow ------------------------------------------------------------------------- */
 
@@ -52,9 +53,9 @@ static enum rsrc_status check_settled(struct rsrc_run *run) {
                                                        : NULL;
     if (settled == NULL)
         return RSRC_OK;
-    rsrc_error(run->diag, "option-value", NULL, "leave it out, or start from the checkpoint or rsr",
-               "%s: not with --from=%s, whose text is what it is", settled, options->from);
-    return RSRC_FAILED;
+    return rsrc_bad_option(run, "leave it out, or start from the checkpoint or rsr",
+                           "%s: not with --from=%s, whose text is what it is", settled,
+                           options->from);
 }
 
 enum rsrc_status rsrc_check_text_start(struct rsrc_run *run) {
@@ -69,13 +70,13 @@ enum rsrc_status rsrc_check_text_start(struct rsrc_run *run) {
                 (form->emits & (uint32_t)rsrc_kinds[k].emit) != 0;
     if (fits)
         return RSRC_OK;
-    rsrc_error(run->diag, "option-value", NULL,
-               form->pass == PASS_LOWER
-                   ? "choose --emit=c, llvm, asm or obj, add --to=lower, or start from rsr"
-                   : rsrc_arena_printf(&run->arena, "add --to=%s, or start from rsr",
-                                       rsrc_pass_names[form->pass].name),
-               "--from=%s: %s", run->options->from, form->nothing_follows);
-    return RSRC_FAILED;
+    return rsrc_bad_option(
+        run,
+        form->pass == PASS_LOWER
+            ? "choose --emit=c, llvm, asm or obj, add --to=lower, or start from rsr"
+            : rsrc_arena_printf(&run->arena, "add --to=%s, or start from rsr",
+                                rsrc_pass_names[form->pass].name),
+        "--from=%s: %s", run->options->from, form->nothing_follows);
 }
 
 /* ---- kernels as items ------------------------------------------------------------------------ */
@@ -92,11 +93,9 @@ static enum rsrc_status check_symbols(const struct rsrc_input_set *in) {
         symbols[i] = in->kernels[i].kernel.symbol;
     qsort(symbols, n, sizeof(*symbols), compare_symbols);
     for (uint32_t i = 1; i < n; i++) {
-        if (strcmp(symbols[i - 1], symbols[i]) == 0) {
-            rsrc_error(in->run->diag, "kernel-twice", &place, "leave one of them out",
-                       "there are two kernels called %s", symbols[i]);
-            return RSRC_FAILED;
-        }
+        if (strcmp(symbols[i - 1], symbols[i]) == 0)
+            return rsrc_refuse(in->run->diag, "kernel-twice", &place, "leave one of them out",
+                               "there are two kernels called %s", symbols[i]);
     }
     return RSRC_OK;
 }
@@ -118,26 +117,28 @@ static enum rsrc_status list_kernels(struct rsrc_input_set *in) {
 /* ---- reading and printing -------------------------------------------------------------------- */
 
 static enum rsrc_status parse(struct rsrc_input_set *in, const struct rsrc_mapping *text) {
-    struct rsrc_run *run = in->run;
-    const char *data = (const char *)text->data;
-    if (run->way == RSRC_WAY_PLANS)
-        return rsrc_parse_plans(run->diag, &run->arena, text->path, data, text->size_bytes,
-                                &in->plans, &in->n_parsed);
-    if (run->way == RSRC_WAY_STEPS)
-        return rsrc_parse_steps(run->diag, &run->arena, text->path, data, text->size_bytes,
-                                &in->steps, &in->n_parsed);
-    if (rsrc_parse_kernels(run->diag, &run->arena, text->path, data, text->size_bytes, &in->kernels,
-                           &in->n_parsed) != RSRC_OK)
-        return RSRC_FAILED;
-    return run->to >= PASS_EMIT ? list_kernels(in) : RSRC_OK;
+    struct rsrc_diag *diag = in->run->diag;
+    struct rsrc_arena *arena = &in->run->arena;
+    const char *path = text->path, *data = (const char *)text->data;
+    const uint64_t size_bytes = text->size_bytes;
+    uint32_t *n = &in->n_parsed;
+    if (in->run->from == PASS_RSR)
+        return rsrc_parse_indexes(diag, arena, path, data, size_bytes, &in->indexes, n);
+    if (in->run->from == PASS_PLAN)
+        return rsrc_parse_plans(diag, arena, path, data, size_bytes, &in->plans, n);
+    if (in->run->from == PASS_SCHEDULE)
+        return rsrc_parse_steps(diag, arena, path, data, size_bytes, &in->steps, n);
+    return rsrc_parse_kernels(diag, arena, path, data, size_bytes, &in->kernels, n);
 }
 
 enum rsrc_status rsrc_model_parse(struct rsrc_compilation *c) {
     struct rsrc_mapping text;
     if (rsrc_map_file(c->run.diag, &c->run.arena, c->run.options->input, &text) != RSRC_OK)
         return RSRC_FAILED;
-    const enum rsrc_status status = parse(&c->inputs, &text);
+    enum rsrc_status status = parse(&c->inputs, &text);
     rsrc_unmap_file(&text);
+    if (status == RSRC_OK && c->run.way == RSRC_WAY_KERNELS && c->run.to >= PASS_EMIT)
+        status = list_kernels(&c->inputs);
     return status;
 }
 
@@ -171,11 +172,10 @@ static enum rsrc_status find_target(const struct rsrc_input_set *in,
             return RSRC_OK;
         }
     }
-    const struct rsrc_place place = {.file = in->run->options->input};
-    rsrc_error(in->run->diag, "kernel-target", &place, "name its target with --target",
-               "%s is for '%s', which is no target of this compilation", parsed->kernel.symbol,
-               parsed->target);
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        in->run->diag, "kernel-target", &(struct rsrc_place){.file = in->run->options->input},
+        "name its target with --target", "%s is for '%s', which is no target of this compilation",
+        parsed->kernel.symbol, parsed->target);
 }
 
 enum rsrc_status rsrc_emit_parsed(struct rsrc_compilation *c) {

@@ -53,11 +53,10 @@ static enum rsrc_status check_target(struct rsrc_run *run, const struct rsr_spec
     const char *lacks = rsrc_lacks_for(&run->arena, spec);
     if (lacks == NULL)
         return RSRC_OK;
-    rsrc_error(run->diag, "tune-target", NULL,
-               "compile on a machine that runs it, or leave out --tune",
-               "--tune: kernels of target '%s' cannot be measured here: this machine lacks %s",
-               spec->name, lacks);
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        run->diag, "tune-target", NULL, "compile on a machine that runs it, or leave out --tune",
+        "--tune: kernels of target '%s' cannot be measured here: this machine lacks %s", spec->name,
+        lacks);
 }
 
 enum rsrc_status rsrc_open_tuner(const struct rsrc_input_set *in) {
@@ -230,10 +229,9 @@ static enum rsrc_status prepare(struct rsrc_run *run, const char *triple, uint64
     tuner->stream_bytes = tuner->stream != NULL ? wanted : 0;
     if (tuner->stream != NULL)
         return RSRC_OK;
-    rsrc_error(run->diag, "tune-memory", NULL,
-               "leave out --tune on a machine with so little memory",
-               "--tune: there are no %llu MiB to measure in", (unsigned long long)(wanted >> 20));
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        run->diag, "tune-memory", NULL, "leave out --tune on a machine with so little memory",
+        "--tune: there are no %llu MiB to measure in", (unsigned long long)(wanted >> 20));
 }
 
 /* By the first back end that takes the kernel, as in a module. False without a diagnostic: none

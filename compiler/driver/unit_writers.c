@@ -43,9 +43,8 @@ enum rsrc_status rsrc_check_backend(struct rsrc_run *run) {
     const char *names = BACKENDS[0]->name;
     for (uint32_t b = 1; b < N_BACKENDS; b++)
         names = rsrc_arena_printf(&run->arena, "%s or %s", names, BACKENDS[b]->name);
-    rsrc_error(run->diag, "option-value", NULL, "it makes the kernels of modules and objects",
-               "--backend takes %s, not '%s'", names, run->options->backend);
-    return RSRC_FAILED;
+    return rsrc_bad_option(run, "it makes the kernels of modules and objects",
+                           "--backend takes %s, not '%s'", names, run->options->backend);
 }
 
 static uint32_t add_maker(const struct rsrc_backend *backend, enum rsr_unit_kind kind,
