@@ -2,7 +2,7 @@
  * has numbers that queries take, what does not has a sentence and leaves the result alone. */
 #include <string.h>
 
-#include "engine/engine.h"
+#include "walk/crew.h"
 #include "fuzz_target.h"
 
 static void require(bool condition) {

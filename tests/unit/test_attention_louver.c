@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "engine/engine.h"
 #include "fake_module.h"
+#include "walk/crew.h"
 
 #define N_TOKENS 330u /* 5 full pages */
 #define API (&rsr_runtime_api)
@@ -245,10 +245,10 @@ struct checker {
 static const float *row_of(const struct checker *c, uint32_t block, uint32_t kv_head,
                            uint32_t position, bool value) {
     static float row[RSR_KV_MAX_LOSS_DIM];
-    const struct rsr_kv_pool *kv = &c->engine->kv;
+    const struct rsr_kv_memory *kv = &rsr_crew_of(c->engine)->kv;
     const uint32_t page = c->sequence->pages[position / RSR_PAGE_TOKENS];
     const struct rsr_kv_rows rows = rsr_kv_rows_from(
-        &kv->format, kv->layout->rows(kv, page, block, kv_head), position % RSR_PAGE_TOKENS);
+        &kv->format, rsr_kv_memory_rows(kv, page, block, kv_head), position % RSR_PAGE_TOKENS);
     kv->format.ops->load(row, value ? rows.values : rows.keys, kv->format.row_floats);
     return row;
 }
@@ -332,7 +332,7 @@ static void check_operation(void *user, const rsr_probe_point *point) {
     struct checker *c = user;
     const struct fake_shape *s = &c->f->fake->shape;
     const size_t row = (size_t)s->n_heads * s->head_dim;
-    rsr_attention_stats *stats = &c->engine->workers[0].attention;
+    rsr_attention_stats *stats = &rsr_crew_of(c->engine)->workers[0].attention;
     if (point->kind == RSR_PROBE_ATTENTION_INPUT) {
         for (uint32_t t = 0; t < point->n_tokens; t++)
             memcpy(c->q + t * row, (const char *)point->data + t * point->row_bytes,

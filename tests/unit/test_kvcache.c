@@ -4,8 +4,8 @@
 #include <sys/mman.h>
 
 #include "check.h"
-#include "engine/engine.h"
 #include "fake_module.h"
+#include "walk/crew.h"
 
 static const struct rsr_hyper hyper = {.n_layers = 3, .n_kv_heads = 2, .head_dim = 12};
 
@@ -14,16 +14,11 @@ static struct rsr_kv_format format_of(enum rsr_kv_type type, bool losses) {
 }
 
 /* n of them, whatever the machine has */
-#define PAGES(n) (&(const struct rsr_kv_pool_size){n, UINT64_MAX, false})
+#define PAGES(n) (&(const struct rsr_kv_size){n, UINT64_MAX, false})
 
 static void test_counts(void) {
     struct rsr_kv_pool pool;
-    rsr_error err = RSR_ERROR_INIT;
-    const struct rsr_kv_format format = format_of(RSR_KV_F32, false);
-    CHECK_INT(format.row_floats, 16);
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, 0, PAGES(3), &err),
-              RSR_OK);
-    CHECK_INT(pool.page_bytes, 3 * 2 * 2 * 64 * 16 * 4);
+    CHECK_INT(rsr_kv_pool_create(&pool, 3, NULL), RSR_OK);
     const uint32_t a = rsr_kv_page_take(&pool), b = rsr_kv_page_take(&pool);
     const uint32_t c = rsr_kv_page_take(&pool);
     CHECK(a < 3 && b < 3 && c < 3 && a != b && b != c && a != c);
@@ -36,11 +31,21 @@ static void test_counts(void) {
     rsr_kv_page_release(&pool, b);
     CHECK_INT(pool.n_free, 1);
     CHECK_INT(rsr_kv_page_take(&pool), b);
+    rsr_kv_pool_destroy(&pool);
+}
+
+/* A pool's memory is there, and given back. */
+static void test_mapping(void) {
+    struct rsr_kv_memory pool;
+    const struct rsr_kv_format format = format_of(RSR_KV_F32, false);
+    CHECK_INT(format.row_floats, 16);
+    CHECK_INT(rsr_kv_memory_create(&pool, &format, &hyper, 0, PAGES(3), NULL), RSR_OK);
+    CHECK_INT(pool.page_bytes, 3 * 2 * 2 * 64 * 16 * 4);
     char *memory = pool.memory;
     const uint64_t n_bytes = 3 * pool.page_bytes;
     unsigned char resident;
     CHECK_INT(mincore(memory, 1, &resident), 0);
-    rsr_kv_pool_destroy(&pool);
+    rsr_kv_memory_destroy(&pool);
     CHECK(mincore(memory, 1, &resident) != 0);
     CHECK(mincore(memory + (n_bytes - 1) / 4096 * 4096, 1, &resident) != 0);
 }
@@ -51,16 +56,14 @@ static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes
     static const uint32_t row_bytes[] = {64, 32, 32, 20};
     const struct rsr_kv_format format = format_of(type, losses);
     const uint32_t loss_bytes = losses && type != RSR_KV_F32 ? 8 : 0;
-    struct rsr_kv_pool pool;
+    struct rsr_kv_memory pool;
     CHECK_INT(format.row_bytes, row_bytes[type]);
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, sidecar_bytes,
-                                 PAGES(2), NULL),
-              RSR_OK);
+    CHECK_INT(rsr_kv_memory_create(&pool, &format, &hyper, sidecar_bytes, PAGES(2), NULL), RSR_OK);
     CHECK_INT(pool.page_bytes, 3 * 2 * (64 * (2 * row_bytes[type] + loss_bytes) + sidecar_bytes));
     const size_t n = (size_t)RSR_PAGE_TOKENS * format.row_bytes;
     for (uint32_t i = 0; i < 12; i++) {
-        const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&pool, i / 6, i / 2 % 3, i % 2);
-        char *sidecar = rsr_kv_layout_host.sidecar(&pool, i / 6, i / 2 % 3, i % 2);
+        const struct rsr_kv_rows rows = rsr_kv_memory_rows(&pool, i / 6, i / 2 % 3, i % 2);
+        char *sidecar = rsr_kv_memory_sidecar(&pool, i / 6, i / 2 % 3, i % 2);
         char *keys = rows.keys, *values = rows.values;
         CHECK(keys >= pool.memory && (uintptr_t)keys % 64 == 0 && (uintptr_t)values % 64 == 0);
         CHECK((uintptr_t)sidecar % 64 == 0);
@@ -80,10 +83,10 @@ static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes
             sidecar[k] = (char)(50 + i);
         }
     }
-    rsr_kv_layout_host.copy(&pool, 1, 0, 5);
+    rsr_kv_memory_copy(&pool, 1, 0, 5);
     for (uint32_t i = 0; i < 6; i++) {
-        const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&pool, 1, i / 2, i % 2);
-        const char *sidecar = rsr_kv_layout_host.sidecar(&pool, 1, i / 2, i % 2);
+        const struct rsr_kv_rows rows = rsr_kv_memory_rows(&pool, 1, i / 2, i % 2);
+        const char *sidecar = rsr_kv_memory_sidecar(&pool, 1, i / 2, i % 2);
         const char *keys = rows.keys, *values = rows.values;
         const size_t end = 5 * format.row_bytes;
         CHECK(keys[0] == (char)(1 + i) && keys[end - 1] == (char)(1 + i));
@@ -98,7 +101,7 @@ static void test_rows(enum rsr_kv_type type, bool losses, uint32_t sidecar_bytes
         for (uint32_t k = 0; k < sidecar_bytes; k++)
             CHECK(sidecar[k] == (char)(56 + i));
     }
-    rsr_kv_pool_destroy(&pool);
+    rsr_kv_memory_destroy(&pool);
 }
 
 /* What storing lost is known closely, and from above: of rows that fill no vector, too. */
@@ -138,48 +141,41 @@ static void test_losses(void) {
 }
 
 static void test_too_large(void) {
-    struct rsr_kv_pool pool = {0};
+    struct rsr_kv_memory pool = {0};
     rsr_error err = RSR_ERROR_INIT;
     const struct rsr_hyper huge = {
         .n_layers = 1u << 27, .n_kv_heads = 1u << 27, .head_dim = 1u << 27};
     const struct rsr_kv_format format = format_of(RSR_KV_F32, false), *const f = &format;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, f, &huge, 0, PAGES(4), &err),
-              RSR_ERR_MEMORY);
+    CHECK_INT(rsr_kv_memory_create(&pool, f, &huge, 0, PAGES(4), &err), RSR_ERR_MEMORY);
     CHECK(err.message[0] != '\0');
     const struct rsr_hyper large = {.n_layers = 1u << 20, .n_kv_heads = 1u << 10, .head_dim = 4096};
     const struct rsr_kv_format wide =
         rsr_kv_format_of(RSR_KV_INT8, large.head_dim, false, rsr_ops_get(RSR_OPS_GENERIC));
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &wide, &large, 0,
-                                 PAGES(UINT32_MAX / 2), &err),
+    CHECK_INT(rsr_kv_memory_create(&pool, &wide, &large, 0, PAGES(UINT32_MAX / 2), &err),
               RSR_ERR_MEMORY);
     CHECK(pool.memory == NULL);
 }
 
 /* No more than memory holds: refused with both figures, or, where nobody asked, as many as there can be. */
 static void test_bounded(void) {
-    struct rsr_kv_pool pool = {0};
+    struct rsr_kv_memory pool = {0};
     rsr_error err = RSR_ERROR_INIT;
     const struct rsr_hyper of_8b = {.n_layers = 32, .n_kv_heads = 8, .head_dim = 128};
     const struct rsr_kv_format format =
         rsr_kv_format_of(RSR_KV_BF16, 128, false, rsr_ops_get(RSR_OPS_GENERIC));
-    struct rsr_kv_pool_size size = {2048, (uint64_t)4 << 30, false}; /* pages of 8 MiB: 16 GiB */
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &of_8b, 0, &size, &err),
-              RSR_ERR_MEMORY);
+    struct rsr_kv_size size = {2048, (uint64_t)4 << 30, false}; /* pages of 8 MiB: 16 GiB */
+    CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_ERR_MEMORY);
     CHECK(strstr(err.message, "131072 tokens take 16 GiB, and this process may have 4:") != NULL);
     CHECK(pool.memory == NULL);
     size.shrinks = true;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &of_8b, 0, &size, &err),
-              RSR_OK);
+    CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_OK);
     CHECK_INT(pool.n_pages, 512);
-    CHECK_INT(pool.n_free, 512);
-    rsr_kv_pool_destroy(&pool);
-    size = (struct rsr_kv_pool_size){512, (uint64_t)4 << 30, false};
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &of_8b, 0, &size, &err),
-              RSR_OK);
-    rsr_kv_pool_destroy(&pool);
-    size = (struct rsr_kv_pool_size){1, ((uint64_t)8 << 20) - 1, true}; /* not even one */
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &of_8b, 0, &size, &err),
-              RSR_ERR_MEMORY);
+    rsr_kv_memory_destroy(&pool);
+    size = (struct rsr_kv_size){512, (uint64_t)4 << 30, false};
+    CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_OK);
+    rsr_kv_memory_destroy(&pool);
+    size = (struct rsr_kv_size){1, ((uint64_t)8 << 20) - 1, true}; /* not even one */
+    CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_ERR_MEMORY);
 }
 
 /* ---- Sequences ---- */
@@ -206,11 +202,12 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(api->sequence_read_kv(a, 129, 0, NULL, values, &err), RSR_ERR_ARGUMENT);
     CHECK(keys[0] == 9.0f && values[3] == 9.0f);
     CHECK_INT(api->sequence_read_kv(a, 129, 0, keys, values, &err), RSR_OK);
-    const struct rsr_kv_rows rows = rsr_kv_layout_host.rows(&engine->kv, a->pages[2], 0, 0);
+    const struct rsr_kv_memory *kv = &rsr_crew_of(engine)->kv;
+    const struct rsr_kv_rows rows = rsr_kv_memory_rows(kv, a->pages[2], 0, 0);
     float row[16];
-    engine->kv.format.ops->load(row, (const char *)rows.keys + engine->kv.format.row_bytes, 16);
+    kv->format.ops->load(row, (const char *)rows.keys + kv->format.row_bytes, 16);
     CHECK(memcmp(keys, row, sizeof(keys)) == 0);
-    engine->kv.format.ops->load(row, (const char *)rows.values + engine->kv.format.row_bytes, 16);
+    kv->format.ops->load(row, (const char *)rows.values + kv->format.row_bytes, 16);
     CHECK(memcmp(values, row, sizeof(values)) == 0);
     CHECK_INT(api->sequence_fork(a, &b, &err), RSR_OK); /* shares 2, copies the open one */
     CHECK_INT(api->sequence_length(b), 130);
@@ -257,26 +254,24 @@ static void test_sequences(rsr_engine *engine) {
 static void test_sidecars(void) {
     enum { N_PAGES = 11, BYTES = 192 };
     const struct rsr_kv_format format = format_of(RSR_KV_F32, false);
-    struct rsr_kv_pool pool;
-    CHECK_INT(rsr_kv_pool_create(&pool, &rsr_kv_layout_host, &format, &hyper, BYTES, PAGES(N_PAGES),
-                                 NULL),
-              RSR_OK);
+    struct rsr_kv_memory pool;
+    CHECK_INT(rsr_kv_memory_create(&pool, &format, &hyper, BYTES, PAGES(N_PAGES), NULL), RSR_OK);
     for (uint32_t pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < N_PAGES * 6; i++) {
             const uint32_t page = i / 6, layer = i / 2 % 3, head = i % 2;
-            char *sidecar = rsr_kv_layout_host.sidecar(&pool, page, layer, head);
-            CHECK(sidecar >= (char *)rsr_kv_layout_host.rows(&pool, N_PAGES - 1, 2, 1).values +
+            char *sidecar = rsr_kv_memory_sidecar(&pool, page, layer, head);
+            CHECK(sidecar >= (char *)rsr_kv_memory_rows(&pool, N_PAGES - 1, 2, 1).values +
                                  RSR_PAGE_TOKENS * format.row_bytes);
             CHECK(sidecar + BYTES <= pool.memory + N_PAGES * pool.page_bytes);
             if (page % 8 > 0)
-                CHECK(rsr_kv_layout_host.sidecar(&pool, page - 1, layer, head) == sidecar - BYTES);
+                CHECK(rsr_kv_memory_sidecar(&pool, page - 1, layer, head) == sidecar - BYTES);
             for (uint32_t k = 0; k < BYTES; k++) {
                 CHECK_INT(sidecar[k], pass == 0 ? 0 : (char)(1 + i));
                 sidecar[k] = (char)(1 + i);
             }
         }
     }
-    rsr_kv_pool_destroy(&pool);
+    rsr_kv_memory_destroy(&pool);
 }
 
 int main(void) {
@@ -291,6 +286,7 @@ int main(void) {
                                      .context = 400,
                                      .head_dtype = RSR_DTYPE_F32};
     test_counts();
+    test_mapping();
     test_sidecars();
     test_losses();
     for (uint32_t type = 0; type < RSR_KV_TYPES; type++) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "engine/tile_share.h"
+#include "walk/tile_share.h"
 
 #define N_WORKERS 4u
 #define MAX_TILES 37u

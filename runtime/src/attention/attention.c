@@ -11,7 +11,7 @@
  */
 #include <string.h>
 
-#include "engine/engine.h"
+#include "walk/crew.h"
 
 /* A worker's scratch, as many rows as a run has query heads in one group. */
 struct attend_scratch {
@@ -30,16 +30,16 @@ static uint32_t group_heads(const struct rsr_hyper *hyper) {
 }
 
 /* Rows of a worker's page_out. */
-static size_t kept_rows(const struct rsr_engine *engine) {
-    const size_t group = group_heads(&engine->model->module->hyper);
-    return engine->n_threads > 1 ? group * rsr_pages_of(engine->context) : 0;
+static size_t kept_rows(const struct rsr_crew *crew) {
+    const size_t group = group_heads(&crew->model->module->hyper);
+    return crew->n_workers > 1 ? group * rsr_pages_of(crew->engine->info.context) : 0;
 }
 
-static uint64_t dense_scratch_bytes(const struct rsr_engine *engine) {
-    const uint64_t group = group_heads(&engine->model->module->hyper);
+static uint64_t dense_scratch_bytes(const struct rsr_crew *crew) {
+    const uint64_t group = group_heads(&crew->model->module->hyper);
     const uint64_t rows = RSR_RUN_TOKENS * group;
-    const uint64_t kept = kept_rows(engine);
-    const uint64_t row_bytes = engine->kv.format.row_floats * sizeof(float);
+    const uint64_t kept = kept_rows(crew);
+    const uint64_t row_bytes = crew->kv.format.row_floats * sizeof(float);
     uint64_t bytes;
     if (__builtin_mul_overflow(2 * rows + kept, row_bytes, &bytes) ||
         __builtin_add_overflow(bytes,
@@ -50,14 +50,14 @@ static uint64_t dense_scratch_bytes(const struct rsr_engine *engine) {
     return bytes;
 }
 
-static struct attend_scratch cut_scratch(const struct rsr_engine *engine, uint32_t worker) {
-    const size_t group = group_heads(&engine->model->module->hyper), rows = RSR_RUN_TOKENS * group;
-    const size_t row_floats = engine->kv.format.row_floats;
+static struct attend_scratch cut_scratch(const struct rsr_crew *crew, uint32_t worker) {
+    const size_t group = group_heads(&crew->model->module->hyper), rows = RSR_RUN_TOKENS * group;
+    const size_t row_floats = crew->kv.format.row_floats;
     struct attend_scratch s;
-    s.q = (float *)(void *)engine->workers[worker].scratch;
+    s.q = (float *)(void *)crew->workers[worker].scratch;
     s.out = s.q + rows * row_floats;
     s.page_out = s.out + rows * row_floats;
-    const size_t kept = kept_rows(engine);
+    const size_t kept = kept_rows(crew);
     s.heads = (struct rsr_attend_head *)(void *)(s.page_out + kept * row_floats);
     s.merged = s.heads + rows;
     s.states = (struct rsr_attend_state *)(void *)(s.merged + group);
@@ -87,24 +87,25 @@ static struct view view_page(uint32_t position, uint32_t window, uint32_t page_b
     return (struct view){skipped, (seen < RSR_PAGE_TOKENS ? seen : RSR_PAGE_TOKENS) - skipped};
 }
 
-static const void *keys_of(const struct rsr_engine *engine, const struct unit *unit,
-                           uint32_t kv_head, uint64_t number) {
-    const uint32_t *pages = engine->chunk.entries[unit->run.first_token].sequence->pages;
-    return engine->kv.layout->rows(&engine->kv, pages[number], unit->block, kv_head).keys;
+static const void *keys_of(const struct rsr_crew *crew, const struct unit *unit, uint32_t kv_head,
+                           uint64_t number) {
+    const uint32_t *pages = crew->chunk->entries[unit->run.first_token].sequence->pages;
+    return rsr_kv_memory_rows(&crew->kv, pages[number], unit->block, kv_head).keys;
 }
 
 /* All query heads of the unit's group, at every token of the run that sees the page: at once for
  * tokens that see the same keys of it. */
-static void attend_unit_page(const struct rsr_engine *engine, const struct unit *unit,
+static void attend_unit_page(const struct rsr_crew *crew, const struct unit *unit,
                              const struct attend_scratch *s, uint32_t number, bool is_last) {
-    const struct rsr_hyper *hyper = &engine->model->module->hyper;
-    const struct rsr_kv_pool *kv = &engine->kv;
-    const uint32_t *positions = engine->chunk.positions + unit->run.first_token;
-    const uint32_t *pages = engine->chunk.entries[unit->run.first_token].sequence->pages;
-    const struct rsr_kv_rows rows = kv->layout->rows(kv, pages[number], unit->block, unit->kv_head);
+    const struct rsr_hyper *hyper = &crew->model->module->hyper;
+    const struct rsr_kv_memory *kv = &crew->kv;
+    const uint32_t *positions = crew->chunk->positions + unit->run.first_token;
+    const uint32_t *pages = crew->chunk->entries[unit->run.first_token].sequence->pages;
+    const struct rsr_kv_rows rows =
+        rsr_kv_memory_rows(kv, pages[number], unit->block, unit->kv_head);
     const uint32_t group = group_heads(hyper), begin = number * RSR_PAGE_TOKENS;
     struct rsr_attend_page page = {.row_floats = kv->format.row_floats, .far = kv->format.far};
-    page.next_keys = is_last ? unit->next_keys : keys_of(engine, unit, unit->kv_head, number + 1);
+    page.next_keys = is_last ? unit->next_keys : keys_of(crew, unit, unit->kv_head, number + 1);
     for (uint32_t t = 0, end; t < unit->run.n_tokens; t = end) {
         const struct view view = view_page(positions[t], unit->window, begin);
         for (end = t + 1; end < unit->run.n_tokens; end++) {
@@ -135,11 +136,11 @@ static size_t head_offset(const struct rsr_hyper *hyper, const struct unit *unit
 }
 
 /* Brings the unit's queries in. */
-static void start_unit(const struct rsr_engine *engine, const struct unit *unit,
+static void start_unit(const struct rsr_crew *crew, const struct unit *unit,
                        const struct attend_scratch *s, const struct rsr_attention_call *call) {
-    const struct rsr_hyper *hyper = &engine->model->module->hyper;
+    const struct rsr_hyper *hyper = &crew->model->module->hyper;
     const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
-    const uint32_t row_floats = engine->kv.format.row_floats;
+    const uint32_t row_floats = crew->kv.format.row_floats;
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         const float *from = (const float *)(const void *)(call->q + (unit->run.first_token + t) *
                                                                         call->q_row_bytes) +
@@ -153,9 +154,9 @@ static void start_unit(const struct rsr_engine *engine, const struct unit *unit,
     }
 }
 
-static void finish_unit(const struct rsr_engine *engine, const struct unit *unit,
+static void finish_unit(const struct rsr_crew *crew, const struct unit *unit,
                         const struct attend_scratch *s, const struct rsr_attention_call *call) {
-    const struct rsr_hyper *hyper = &engine->model->module->hyper;
+    const struct rsr_hyper *hyper = &crew->model->module->hyper;
     const uint32_t group = group_heads(hyper), head_dim = hyper->head_dim;
     for (uint32_t t = 0; t < unit->run.n_tokens; t++) {
         float *to =
@@ -163,9 +164,9 @@ static void finish_unit(const struct rsr_engine *engine, const struct unit *unit
             head_offset(hyper, unit);
         for (uint32_t h = 0; h < group; h++) {
             const size_t row = (size_t)t * group + h;
-            engine->model->ops->attend_finish(to + (size_t)h * head_dim,
-                                              s->out + row * engine->kv.format.row_floats,
-                                              &s->states[row], head_dim);
+            crew->model->ops->attend_finish(to + (size_t)h * head_dim,
+                                            s->out + row * crew->kv.format.row_floats,
+                                            &s->states[row], head_dim);
         }
     }
 }
@@ -178,74 +179,71 @@ struct pages {
 };
 
 /* Those that the run sees. */
-static struct pages pages_of_run(const struct rsr_engine *engine, struct rsr_run run,
-                                 uint32_t window) {
-    const uint32_t *positions = engine->chunk.positions + run.first_token;
+static struct pages pages_of_run(const struct rsr_crew *crew, struct rsr_run run, uint32_t window) {
+    const uint32_t *positions = crew->chunk->positions + run.first_token;
     return (struct pages){rsr_first_seen(positions[0], window) / RSR_PAGE_TOKENS,
                           positions[run.n_tokens - 1] / RSR_PAGE_TOKENS + 1};
 }
 
-static void count_bytes(const struct rsr_engine *engine, const struct unit *unit, uint32_t worker,
+static void count_bytes(const struct rsr_crew *crew, const struct unit *unit, uint32_t worker,
                         struct pages pages) {
-    const uint32_t *positions = engine->chunk.positions + unit->run.first_token;
+    const uint32_t *positions = crew->chunk->positions + unit->run.first_token;
     const uint64_t first = rsr_first_seen(positions[0], unit->window);
     const uint64_t end = positions[unit->run.n_tokens - 1] + UINT64_C(1);
     const uint64_t begin = pages.begin * RSR_PAGE_TOKENS, stop = pages.end * RSR_PAGE_TOKENS;
-    engine->workers[worker].bytes += ((stop < end ? stop : end) - (begin > first ? begin : first)) *
-                                     2 * engine->kv.format.row_bytes;
+    crew->workers[worker].bytes += ((stop < end ? stop : end) - (begin > first ? begin : first)) *
+                                   2 * crew->kv.format.row_bytes;
 }
 
 /* One after another, merged as they come. */
-static void attend_pages(const struct rsr_engine *engine, const struct unit *unit,
+static void attend_pages(const struct rsr_crew *crew, const struct unit *unit,
                          const struct attend_scratch *s, uint32_t worker, struct pages pages) {
     for (uint64_t page = pages.begin; page < pages.end; page++)
-        attend_unit_page(engine, unit, s, (uint32_t)page, page + 1 == pages.end);
-    count_bytes(engine, unit, worker, pages);
+        attend_unit_page(crew, unit, s, (uint32_t)page, page + 1 == pages.end);
+    count_bytes(crew, unit, worker, pages);
 }
 
-static void attend_unit(const struct rsr_engine *engine, const struct unit *unit,
+static void attend_unit(const struct rsr_crew *crew, const struct unit *unit,
                         const struct rsr_attention_call *call, struct pages pages) {
-    const struct attend_scratch scratch = cut_scratch(engine, call->worker);
-    start_unit(engine, unit, &scratch, call);
-    attend_pages(engine, unit, &scratch, call->worker, pages);
-    finish_unit(engine, unit, &scratch, call);
+    const struct attend_scratch scratch = cut_scratch(crew, call->worker);
+    start_unit(crew, unit, &scratch, call);
+    attend_pages(crew, unit, &scratch, call->worker, pages);
+    finish_unit(crew, unit, &scratch, call);
 }
 
-void rsr_attention_dense_unit(const struct rsr_engine *engine,
-                              const struct rsr_attention_call *call, struct rsr_run run,
-                              uint32_t kv_head) {
+void rsr_attention_dense_unit(const struct rsr_crew *crew, const struct rsr_attention_call *call,
+                              struct rsr_run run, uint32_t kv_head) {
     const struct unit unit = {
         .run = run, .block = call->block, .window = call->window, .kv_head = kv_head};
-    attend_unit(engine, &unit, call, pages_of_run(engine, run, call->window));
+    attend_unit(crew, &unit, call, pages_of_run(crew, run, call->window));
 }
 
 /* ---- Units of which several workers have pages ---- */
 
 /* All units' pages are numbered through; those of one are number `at` and the following. */
 struct cut {
-    const struct rsr_engine *engine;
+    const struct rsr_crew *crew;
     const struct rsr_attention_call *call;
     struct unit unit;
     struct pages pages; /* of the sequence */
     uint64_t at, n_all;
 };
 
-static struct pages span_of(const struct rsr_engine *engine, uint64_t n_all, uint32_t worker) {
-    return (struct pages){n_all * worker / engine->n_threads,
-                          n_all * (worker + 1) / engine->n_threads};
+static struct pages span_of(const struct rsr_crew *crew, uint64_t n_all, uint32_t worker) {
+    return (struct pages){n_all * worker / crew->n_workers, n_all * (worker + 1) / crew->n_workers};
 }
 
 /* Who has the unit's first page. */
 static uint32_t first_worker(const struct cut *cut) {
-    uint32_t worker = (uint32_t)(cut->at * cut->engine->n_threads / cut->n_all);
-    while (span_of(cut->engine, cut->n_all, worker).end <= cut->at)
+    uint32_t worker = (uint32_t)(cut->at * cut->crew->n_workers / cut->n_all);
+    while (span_of(cut->crew, cut->n_all, worker).end <= cut->at)
         worker++;
     return worker;
 }
 
 /* The part of the worker's span that is the unit's, in pages of the sequence. */
 static struct pages part_of(const struct cut *cut, uint32_t worker) {
-    const struct pages span = span_of(cut->engine, cut->n_all, worker);
+    const struct pages span = span_of(cut->crew, cut->n_all, worker);
     const uint64_t begin = span.begin > cut->at ? span.begin - cut->at : 0;
     const uint64_t n = cut->pages.end - cut->pages.begin;
     uint64_t end = span.end > cut->at ? span.end - cut->at : 0;
@@ -254,10 +252,10 @@ static struct pages part_of(const struct cut *cut, uint32_t worker) {
 }
 
 /* The heads' row of results of the i-th page that a worker keeps. */
-static void point_at_page(const struct rsr_engine *engine, const struct attend_scratch *kept,
+static void point_at_page(const struct rsr_crew *crew, const struct attend_scratch *kept,
                           uint64_t i, const float *q, struct rsr_attend_head *heads) {
-    const uint32_t group = group_heads(&engine->model->module->hyper);
-    const uint32_t row_floats = engine->kv.format.row_floats;
+    const uint32_t group = group_heads(&crew->model->module->hyper);
+    const uint32_t row_floats = crew->kv.format.row_floats;
     for (uint32_t h = 0; h < group; h++) {
         const size_t row = i * group + h;
         heads[h] = (struct rsr_attend_head){
@@ -267,31 +265,31 @@ static void point_at_page(const struct rsr_engine *engine, const struct attend_s
 
 /* Each page by itself: a page that none came before is kept as it is. */
 static void keep_pages(const struct cut *cut, const struct attend_scratch *s, struct pages part) {
-    const uint32_t group = group_heads(&cut->engine->model->module->hyper);
+    const uint32_t group = group_heads(&cut->crew->model->module->hyper);
     for (uint64_t page = part.begin; page < part.end; page++) {
-        point_at_page(cut->engine, s, page - part.begin, s->q, s->heads);
+        point_at_page(cut->crew, s, page - part.begin, s->q, s->heads);
         for (uint32_t h = 0; h < group; h++)
             *s->heads[h].state = (struct rsr_attend_state){0.0f, 0.0f};
-        attend_unit_page(cut->engine, &cut->unit, s, (uint32_t)page, page + 1 == part.end);
+        attend_unit_page(cut->crew, &cut->unit, s, (uint32_t)page, page + 1 == part.end);
     }
-    count_bytes(cut->engine, &cut->unit, cut->call->worker, part);
+    count_bytes(cut->crew, &cut->unit, cut->call->worker, part);
 }
 
 /* What `first` has of the unit's first pages, with the pages that the workers behind it kept. */
 static void merge_parts(const struct cut *cut, uint32_t first, const struct attend_scratch *own) {
-    const struct rsr_engine *engine = cut->engine;
-    const struct attend_scratch whole = cut_scratch(engine, first);
-    const uint32_t group = group_heads(&engine->model->module->hyper);
-    for (uint32_t worker = first + 1; worker < engine->n_threads; worker++) {
+    const struct rsr_crew *crew = cut->crew;
+    const struct attend_scratch whole = cut_scratch(crew, first);
+    const uint32_t group = group_heads(&crew->model->module->hyper);
+    for (uint32_t worker = first + 1; worker < crew->n_workers; worker++) {
         const struct pages part = part_of(cut, worker);
-        const struct attend_scratch kept = cut_scratch(engine, worker);
+        const struct attend_scratch kept = cut_scratch(crew, worker);
         for (uint64_t page = part.begin; page < part.end; page++) {
-            point_at_page(engine, &kept, page - part.begin, whole.q, own->merged);
-            engine->model->ops->attend_merge(whole.heads, own->merged, group,
-                                             engine->kv.format.row_floats);
+            point_at_page(crew, &kept, page - part.begin, whole.q, own->merged);
+            crew->model->ops->attend_merge(whole.heads, own->merged, group,
+                                           crew->kv.format.row_floats);
         }
     }
-    finish_unit(engine, &cut->unit, &whole, cut->call);
+    finish_unit(crew, &cut->unit, &whole, cut->call);
 }
 
 /* This worker's part. A worker has one part without the first page at most, at the front of its
@@ -299,14 +297,14 @@ static void merge_parts(const struct cut *cut, uint32_t first, const struct atte
  * barrier. The counter orders what the parts wrote before what the last one reads, and the barrier
  * its reset before the next use. */
 static void attend_part(const struct cut *cut, struct pages part) {
-    const struct attend_scratch s = cut_scratch(cut->engine, cut->call->worker);
+    const struct attend_scratch s = cut_scratch(cut->crew, cut->call->worker);
     const uint32_t first = first_worker(cut);
-    start_unit(cut->engine, &cut->unit, &s, cut->call);
+    start_unit(cut->crew, &cut->unit, &s, cut->call);
     if (cut->call->worker == first)
-        attend_pages(cut->engine, &cut->unit, &s, first, part);
+        attend_pages(cut->crew, &cut->unit, &s, first, part);
     else
         keep_pages(cut, &s, part);
-    _Atomic uint32_t *n_done = &cut->engine->workers[first].pages_done;
+    _Atomic uint32_t *n_done = &cut->crew->workers[first].pages_done;
     const uint32_t n = (uint32_t)(part.end - part.begin);
     if (atomic_fetch_add_explicit(n_done, n, memory_order_acq_rel) + n !=
         cut->pages.end - cut->pages.begin)
@@ -317,25 +315,25 @@ static void attend_part(const struct cut *cut, struct pages part) {
 
 /* ---- All units ---- */
 
-static uint64_t count_pages(const struct rsr_engine *engine, uint32_t window) {
+static uint64_t count_pages(const struct rsr_crew *crew, uint32_t window) {
     uint64_t n = 0;
-    for (uint32_t r = 0; r < engine->chunk.n_runs; r++) {
-        const struct pages pages = pages_of_run(engine, engine->chunk.runs[r], window);
+    for (uint32_t r = 0; r < crew->chunk->n_runs; r++) {
+        const struct pages pages = pages_of_run(crew, crew->chunk->runs[r], window);
         n += pages.end - pages.begin;
     }
-    return n * engine->model->module->hyper.n_kv_heads;
+    return n * crew->model->module->hyper.n_kv_heads;
 }
 
 /* Of units whose pages begin at number *at, one for each KV head, those that begin in the span, or,
  * of a single token, what the span has of them. */
-static void attend_run(const struct rsr_engine *engine, const struct rsr_attention_call *call,
+static void attend_run(const struct rsr_crew *crew, const struct rsr_attention_call *call,
                        struct rsr_run run, struct pages span, uint64_t n_all, uint64_t *at) {
-    const struct pages pages = pages_of_run(engine, run, call->window);
+    const struct pages pages = pages_of_run(crew, run, call->window);
     const uint64_t n = pages.end - pages.begin;
-    const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
+    const uint32_t n_kv_heads = crew->model->module->hyper.n_kv_heads;
     for (uint32_t head = 0; head < n_kv_heads; head++, *at += n) {
         struct cut cut = {
-            .engine = engine,
+            .crew = crew,
             .call = call,
             .unit = {.run = run, .block = call->block, .window = call->window, .kv_head = head},
             .pages = pages,
@@ -343,33 +341,32 @@ static void attend_run(const struct rsr_engine *engine, const struct rsr_attenti
             .n_all = n_all,
         };
         if (head + 1 < n_kv_heads && *at + n < span.end)
-            cut.unit.next_keys = keys_of(engine, &cut.unit, head + 1, pages.begin);
+            cut.unit.next_keys = keys_of(crew, &cut.unit, head + 1, pages.begin);
         const struct pages part = part_of(&cut, call->worker);
         const bool begins = *at >= span.begin && *at < span.end;
         if (run.n_tokens > 1 ? begins : part.end - part.begin == n)
-            attend_unit(engine, &cut.unit, call, pages);
+            attend_unit(crew, &cut.unit, call, pages);
         else if (run.n_tokens == 1 && part.begin < part.end)
             attend_part(&cut, part);
     }
 }
 
-void rsr_attention_dense_run(const struct rsr_engine *engine,
-                             const struct rsr_attention_call *call) {
-    const uint64_t n_all = count_pages(engine, call->window);
-    const struct pages span = span_of(engine, n_all, call->worker);
+void rsr_attention_dense_run(const struct rsr_crew *crew, const struct rsr_attention_call *call) {
+    const uint64_t n_all = count_pages(crew, call->window);
+    const struct pages span = span_of(crew, n_all, call->worker);
     uint64_t at = 0;
-    for (uint32_t r = 0; r < engine->chunk.n_runs && at < span.end; r++)
-        attend_run(engine, call, engine->chunk.runs[r], span, n_all, &at);
+    for (uint32_t r = 0; r < crew->chunk->n_runs && at < span.end; r++)
+        attend_run(crew, call, crew->chunk->runs[r], span, n_all, &at);
 }
 
-static rsr_status dense_begin(struct rsr_engine *engine, rsr_error *err) {
-    (void)engine;
+static rsr_status dense_begin(struct rsr_crew *crew, rsr_error *err) {
+    (void)crew;
     (void)err;
     return RSR_OK;
 }
 
-static uint32_t dense_sidecar_bytes(const struct rsr_engine *engine) {
-    (void)engine;
+static uint32_t dense_sidecar_bytes(const struct rsr_crew *crew) {
+    (void)crew;
     return 0;
 }
 

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "engine/engine.h"
+#include "walk/crew.h"
 
 static const struct rsr_attention *const kinds[] = {&rsr_attention_dense, &rsr_attention_louver};
 

@@ -18,33 +18,33 @@
 #include <math.h>
 #include <string.h>
 
-#include "engine/engine.h"
+#include "walk/crew.h"
 #include "host/cpu.h"
 
 /* One worker's call, and who answers it. */
 struct call {
-    const struct rsr_engine *engine;
+    const struct rsr_crew *crew;
     const struct rsr_attention_call *given;
     struct rsr_worker_state *worker;
     bool together; /* all workers are at the same unit, each at some of its pages */
 };
 
-static uint32_t group_heads(const struct rsr_engine *engine) {
-    const struct rsr_hyper *hyper = &engine->model->module->hyper;
+static uint32_t group_heads(const struct rsr_crew *crew) {
+    const struct rsr_hyper *hyper = &crew->model->module->hyper;
     return hyper->n_heads / hyper->n_kv_heads;
 }
 
 /* Query heads that one pass takes. */
-static uint32_t pass_heads(const struct rsr_engine *engine) {
-    const uint32_t group = group_heads(engine);
+static uint32_t pass_heads(const struct rsr_crew *crew) {
+    const uint32_t group = group_heads(crew);
     return group < LOUVER_MAX_HEADS ? group : LOUVER_MAX_HEADS;
 }
 
 /* ---- Memory ---- */
 
-static rsr_status louver_begin(struct rsr_engine *engine, rsr_error *err) {
-    const uint32_t head_dim = engine->model->module->hyper.head_dim;
-    const float scale = engine->model->module->hyper.attention_scale;
+static rsr_status louver_begin(struct rsr_crew *crew, rsr_error *err) {
+    const uint32_t head_dim = crew->model->module->hyper.head_dim;
+    const float scale = crew->model->module->hyper.attention_scale;
     if (!(scale > 0.0f))
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "attention louver takes a positive scale of products; this model's is %g",
@@ -54,49 +54,50 @@ static rsr_status louver_begin(struct rsr_engine *engine, rsr_error *err) {
                         "attention louver takes heads of at most %u dimensions; this model's "
                         "have %u",
                         LOUVER_MAX_DIM, head_dim);
-    engine->louver = louver_setup_of(engine->kv_type, head_dim, RSR_SKETCH_MAX_PLANES, scale,
-                                     engine->model->ops, rsr_cpu_features());
+    crew->louver = louver_setup_of(crew->kv_type, head_dim, RSR_SKETCH_MAX_PLANES, scale,
+                                   crew->model->ops, rsr_cpu_features());
     return RSR_OK;
 }
 
 /* No token can see as many keys as the index takes. */
-static bool is_never_used(const struct rsr_engine *engine) {
-    return engine->context < engine->attention_options.min_keys;
+static bool is_never_used(const struct rsr_crew *crew) {
+    return crew->engine->info.context < crew->attention_options.min_keys;
 }
 
-static uint32_t louver_sidecar_size(const struct rsr_engine *engine) {
-    return is_never_used(engine) ? 0 : louver_sidecar_bytes(&engine->louver);
+static uint32_t louver_sidecar_size(const struct rsr_crew *crew) {
+    return is_never_used(crew) ? 0 : louver_sidecar_bytes(&crew->louver);
 }
 
 /* A worker's scratch: its pass, the views of pages of a pass that it runs alone or begins, and the
  * pass's own. */
-static struct louver_pass *pass_of(const struct rsr_engine *engine, uint32_t worker) {
-    return (struct louver_pass *)(void *)engine->workers[worker].scratch;
+static struct louver_pass *pass_of(const struct rsr_crew *crew, uint32_t worker) {
+    return (struct louver_pass *)(void *)crew->workers[worker].scratch;
 }
 
 #define PASS_SIZE ((sizeof(struct louver_pass) + 63u) & ~(size_t)63u)
 
-static struct louver_page *views_of(const struct rsr_engine *engine, uint32_t worker) {
-    return (struct louver_page *)(void *)(engine->workers[worker].scratch + PASS_SIZE);
+static struct louver_page *views_of(const struct rsr_crew *crew, uint32_t worker) {
+    return (struct louver_page *)(void *)(crew->workers[worker].scratch + PASS_SIZE);
 }
 
-static uint64_t views_bytes(const struct rsr_engine *engine) {
-    return (rsr_pages_of(engine->context) * sizeof(struct louver_page) + 63u) & ~UINT64_C(63);
+static uint64_t views_bytes(const struct rsr_crew *crew) {
+    return (rsr_pages_of(crew->engine->info.context) * sizeof(struct louver_page) + 63u) &
+           ~UINT64_C(63);
 }
 
-static void *pass_memory(const struct rsr_engine *engine, uint32_t worker) {
-    return engine->workers[worker].scratch + PASS_SIZE + views_bytes(engine);
+static void *pass_memory(const struct rsr_crew *crew, uint32_t worker) {
+    return crew->workers[worker].scratch + PASS_SIZE + views_bytes(crew);
 }
 
 /* Or that of dense attention, below min_keys. */
-static uint64_t louver_scratch_bytes(const struct rsr_engine *engine) {
-    const uint64_t dense = rsr_attention_dense.scratch_bytes(engine);
-    if (is_never_used(engine))
+static uint64_t louver_scratch_bytes(const struct rsr_crew *crew) {
+    const uint64_t dense = rsr_attention_dense.scratch_bytes(crew);
+    if (is_never_used(crew))
         return dense;
     uint64_t bytes =
-        louver_pass_bytes(&engine->louver, engine->attention_options.threshold.kind,
-                          pass_heads(engine), rsr_pages_of(engine->context), engine->n_threads);
-    if (dense == 0 || __builtin_add_overflow(bytes, PASS_SIZE + views_bytes(engine), &bytes))
+        louver_pass_bytes(&crew->louver, crew->attention_options.threshold.kind, pass_heads(crew),
+                          rsr_pages_of(crew->engine->info.context), crew->n_workers);
+    if (dense == 0 || __builtin_add_overflow(bytes, PASS_SIZE + views_bytes(crew), &bytes))
         return 0;
     return bytes > dense ? bytes : dense;
 }
@@ -105,19 +106,19 @@ static uint64_t louver_scratch_bytes(const struct rsr_engine *engine) {
 
 /* Seals this worker's share of the pages that the chunk fills. False: it fills none. */
 static bool seal_filled_pages(const struct call *call) {
-    const struct rsr_engine *engine = call->engine;
-    const struct rsr_kv_pool *kv = &engine->kv;
+    const struct rsr_crew *crew = call->crew;
+    const struct rsr_kv_memory *kv = &crew->kv;
     uint64_t n_units = 0;
-    for (uint32_t t = 0; t < engine->chunk.n_tokens; t++) {
-        const uint32_t position = engine->chunk.positions[t];
+    for (uint32_t t = 0; t < crew->chunk->n_tokens; t++) {
+        const uint32_t position = crew->chunk->positions[t];
         if (position % RSR_PAGE_TOKENS != RSR_PAGE_TOKENS - 1)
             continue;
-        const uint32_t page = engine->chunk.entries[t].sequence->pages[position / RSR_PAGE_TOKENS];
+        const uint32_t page = crew->chunk->entries[t].sequence->pages[position / RSR_PAGE_TOKENS];
         for (uint32_t head = 0; head < kv->n_kv_heads; head++) {
-            if (n_units++ % engine->n_threads != call->given->worker)
+            if (n_units++ % crew->n_workers != call->given->worker)
                 continue;
-            const struct rsr_kv_rows rows = kv->layout->rows(kv, page, call->given->block, head);
-            louver_seal(&engine->louver, kv->layout->sidecar(kv, page, call->given->block, head),
+            const struct rsr_kv_rows rows = rsr_kv_memory_rows(kv, page, call->given->block, head);
+            louver_seal(&crew->louver, rsr_kv_memory_sidecar(kv, page, call->given->block, head),
                         &rows);
         }
     }
@@ -129,27 +130,27 @@ static bool seal_filled_pages(const struct call *call) {
 /* The page behind number p of the token's sequence, as far as keys [first, end) go. */
 static struct louver_page view_page(const struct call *call, const struct rsr_sequence *sequence,
                                     uint32_t kv_head, uint32_t p, uint32_t first, uint32_t end) {
-    const struct rsr_kv_pool *kv = &call->engine->kv;
+    const struct rsr_kv_memory *kv = &call->crew->kv;
     const uint32_t page = sequence->pages[p], block = call->given->block;
-    const struct rsr_kv_rows rows = kv->layout->rows(kv, page, block, kv_head);
+    const struct rsr_kv_rows rows = rsr_kv_memory_rows(kv, page, block, kv_head);
     const uint32_t begin = p * RSR_PAGE_TOKENS;
     const uint32_t skipped = first > begin ? first - begin : 0;
     const bool is_open = end - begin <= RSR_PAGE_TOKENS;
     return (struct louver_page){
         .rows = rsr_kv_rows_from(&kv->format, rows, skipped),
         .n_keys = (is_open ? end - begin : RSR_PAGE_TOKENS) - skipped,
-        .sidecar = is_open || skipped > 0 ? NULL : kv->layout->sidecar(kv, page, block, kv_head),
+        .sidecar = is_open || skipped > 0 ? NULL : rsr_kv_memory_sidecar(kv, page, block, kv_head),
     };
 }
 
 /* What a token sees. Returns the number of pages. */
 static uint32_t view_pages(const struct call *call, uint32_t token, uint32_t kv_head,
                            struct louver_page *pages) {
-    const uint32_t position = call->engine->chunk.positions[token];
+    const uint32_t position = call->crew->chunk->positions[token];
     const uint32_t first = rsr_first_seen(position, call->given->window);
     uint32_t n = 0;
     for (uint32_t p = first / RSR_PAGE_TOKENS; p <= position / RSR_PAGE_TOKENS; p++)
-        pages[n++] = view_page(call, call->engine->chunk.entries[token].sequence, kv_head, p, first,
+        pages[n++] = view_page(call, call->crew->chunk->entries[token].sequence, kv_head, p, first,
                                position + 1);
     return n;
 }
@@ -165,11 +166,11 @@ static void count_pass(rsr_attention_stats *total, const struct louver_pass *pas
 
 /* Of each page its norms, centre and box; of each key a scale and a residual a slice with its
  * codes. */
-static uint64_t pass_bytes(const struct rsr_engine *engine, const struct louver_pass *pass) {
-    const struct rsr_sketch_shape *shape = &engine->louver.shape;
+static uint64_t pass_bytes(const struct rsr_crew *crew, const struct louver_pass *pass) {
+    const struct rsr_sketch_shape *shape = &crew->louver.shape;
     const rsr_louver_stats *stats = &pass->stats;
     return stats->pages * shape->scales_at + stats->scanned * shape->n_slices * 18 +
-           stats->plane2 * shape->n_slices * 17 + stats->exact * 2 * engine->kv.format.row_bytes;
+           stats->plane2 * shape->n_slices * 17 + stats->exact * 2 * crew->kv.format.row_bytes;
 }
 
 static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) {
@@ -180,9 +181,8 @@ static void count_head(rsr_attention_stats *total, const rsr_louver_head *head) 
 
 /* Sinks are the first keys of the sequence, which a token may see no longer. */
 static rsr_louver_threshold threshold_at(const struct call *call, uint32_t token) {
-    rsr_louver_threshold threshold = call->engine->attention_options.threshold;
-    const uint32_t first =
-        rsr_first_seen(call->engine->chunk.positions[token], call->given->window);
+    rsr_louver_threshold threshold = call->crew->attention_options.threshold;
+    const uint32_t first = rsr_first_seen(call->crew->chunk->positions[token], call->given->window);
     threshold.sinks = threshold.sinks > first ? threshold.sinks - first : 0;
     return threshold;
 }
@@ -191,7 +191,7 @@ static rsr_louver_threshold threshold_at(const struct call *call, uint32_t token
 
 static void meet_others(const struct call *call) {
     if (call->together)
-        rsr_worker_pool_barrier(call->engine->pool, call->given->worker);
+        rsr_worker_pool_barrier(call->crew->pool, call->given->worker);
 }
 
 static void meet(void *user) {
@@ -200,34 +200,34 @@ static void meet(void *user) {
 
 static struct louver_pass *member(void *user, uint32_t number) {
     const struct call *call = user;
-    return pass_of(call->engine, number);
+    return pass_of(call->crew, number);
 }
 
 /* The query heads at q attend to what the token sees of the KV head. */
 static void attend_heads(const struct call *call, uint32_t token, uint32_t kv_head, const float *q,
                          float *out, uint32_t n_heads) {
-    const struct rsr_engine *engine = call->engine;
-    const struct louver_setup *setup = &engine->louver;
+    const struct rsr_crew *crew = call->crew;
+    const struct louver_setup *setup = &crew->louver;
     const uint32_t worker = call->given->worker;
-    const struct louver_team team = {.n = call->together ? engine->n_threads : 1,
+    const struct louver_team team = {.n = call->together ? crew->n_workers : 1,
                                      .number = call->together ? worker : 0,
                                      .meet = meet,
                                      .member = member,
                                      .user = (void *)(uintptr_t)call};
-    struct louver_pass *pass = pass_of(engine, worker);
+    struct louver_pass *pass = pass_of(crew, worker);
     if (team.number == 0) {
-        struct louver_page *pages = views_of(engine, worker);
+        struct louver_page *pages = views_of(crew, worker);
         const uint32_t n_pages = view_pages(call, token, kv_head, pages);
         const rsr_louver_threshold threshold = threshold_at(call, token);
         louver_pass_begin(pass, setup, pages, n_pages, &threshold, NULL, q, setup->head_dim,
-                          n_heads, &team, pass_memory(engine, worker));
+                          n_heads, &team, pass_memory(crew, worker));
     }
     meet_others(call);
     if (team.number != 0)
-        louver_pass_join(pass, pass_of(engine, 0), &team, pass_memory(engine, worker));
+        louver_pass_join(pass, pass_of(crew, 0), &team, pass_memory(crew, worker));
     louver_pass_run(pass);
     count_pass(&call->worker->attention, pass);
-    call->worker->bytes += pass_bytes(engine, pass);
+    call->worker->bytes += pass_bytes(crew, pass);
     for (uint32_t h = 0; h < n_heads; h++) {
         const struct louver_head_state *head = &pass->first->heads[h];
         float *to = out + (size_t)h * setup->head_dim;
@@ -252,14 +252,14 @@ static bool all_finite(const float *x, size_t n) {
 static void attend_densely(const struct call *call, struct rsr_run run, uint32_t kv_head) {
     if (call->together && call->given->worker != 0)
         return;
-    rsr_attention_dense_unit(call->engine, call->given, run, kv_head);
+    rsr_attention_dense_unit(call->crew, call->given, run, kv_head);
     call->worker->attention.dense += run.n_tokens;
 }
 
 static void attend_token(const struct call *call, uint32_t token, uint32_t kv_head) {
-    const struct rsr_engine *engine = call->engine;
+    const struct rsr_crew *crew = call->crew;
     const struct rsr_attention_call *given = call->given;
-    const uint32_t group = group_heads(engine), head_dim = engine->louver.head_dim;
+    const uint32_t group = group_heads(crew), head_dim = crew->louver.head_dim;
     const size_t head_offset = (size_t)kv_head * group * head_dim;
     const float *q =
         (const float *)(const void *)(given->q + token * given->q_row_bytes) + head_offset;
@@ -270,7 +270,7 @@ static void attend_token(const struct call *call, uint32_t token, uint32_t kv_he
         attend_densely(call, (struct rsr_run){token, 1}, kv_head);
         return;
     }
-    const uint32_t most = pass_heads(engine);
+    const uint32_t most = pass_heads(crew);
     for (uint32_t h = 0; h < group; h += most)
         attend_heads(call, token, kv_head, q + (size_t)h * head_dim, out + (size_t)h * head_dim,
                      group - h < most ? group - h : most);
@@ -278,9 +278,9 @@ static void attend_token(const struct call *call, uint32_t token, uint32_t kv_he
 }
 
 static bool sees_few(const struct call *call, uint32_t token) {
-    const uint32_t position = call->engine->chunk.positions[token];
+    const uint32_t position = call->crew->chunk->positions[token];
     return position - rsr_first_seen(position, call->given->window) + 1 <
-           call->engine->attention_options.min_keys;
+           call->crew->attention_options.min_keys;
 }
 
 /* Tokens that see few keys come first in a run. */
@@ -296,9 +296,9 @@ static void attend_run(const struct call *call, struct rsr_run run, uint32_t kv_
 
 static bool all_see_few(const struct call *call) {
     uint32_t t = 0;
-    while (t < call->engine->chunk.n_tokens && sees_few(call, t))
+    while (t < call->crew->chunk->n_tokens && sees_few(call, t))
         t++;
-    return t == call->engine->chunk.n_tokens;
+    return t == call->crew->chunk->n_tokens;
 }
 
 /* Whether workers share out the pages of the n_units last units. Members of a team wait for each
@@ -306,12 +306,12 @@ static bool all_see_few(const struct call *call) {
  * 1.6 times as long as one with 9,000 and 16,000 keys of a single KV head. So a unit is shared if
  * at least four are there for each, with as many keys for a member as make the index worth its own
  * beginning. */
-static bool share_pages(const struct rsr_engine *engine, uint32_t window, uint64_t n_units) {
-    const uint64_t least = (uint64_t)engine->attention_options.min_keys * engine->n_threads;
-    if (n_units == 0 || n_units > engine->n_threads / 4)
+static bool share_pages(const struct rsr_crew *crew, uint32_t window, uint64_t n_units) {
+    const uint64_t least = (uint64_t)crew->attention_options.min_keys * crew->n_workers;
+    if (n_units == 0 || n_units > crew->n_workers / 4)
         return false;
-    for (uint32_t t = 0; t < engine->chunk.n_tokens; t++) {
-        const uint32_t position = engine->chunk.positions[t];
+    for (uint32_t t = 0; t < crew->chunk->n_tokens; t++) {
+        const uint32_t position = crew->chunk->positions[t];
         if ((uint64_t)position - rsr_first_seen(position, window) + 1 < least)
             return false;
     }
@@ -320,28 +320,27 @@ static bool share_pages(const struct rsr_engine *engine, uint32_t window, uint64
 
 /* Units go round, (run, KV head) by (run, KV head); few that are left when every worker has had as
  * many are done by all together. */
-static void louver_run(const struct rsr_engine *engine, const struct rsr_attention_call *given) {
-    struct call call = {engine, given, &engine->workers[given->worker], false};
-    const uint32_t n_kv_heads = engine->model->module->hyper.n_kv_heads;
-    const uint64_t n_units = (uint64_t)engine->chunk.n_runs * n_kv_heads;
-    const uint64_t n_last = n_units % engine->n_threads;
-    const uint64_t n_alone =
-        share_pages(engine, given->window, n_last) ? n_units - n_last : n_units;
-    if (!is_never_used(engine) && seal_filled_pages(&call))
-        rsr_worker_pool_barrier(engine->pool, given->worker);
+static void louver_run(const struct rsr_crew *crew, const struct rsr_attention_call *given) {
+    struct call call = {crew, given, &crew->workers[given->worker], false};
+    const uint32_t n_kv_heads = crew->model->module->hyper.n_kv_heads;
+    const uint64_t n_units = (uint64_t)crew->chunk->n_runs * n_kv_heads;
+    const uint64_t n_last = n_units % crew->n_workers;
+    const uint64_t n_alone = share_pages(crew, given->window, n_last) ? n_units - n_last : n_units;
+    if (!is_never_used(crew) && seal_filled_pages(&call))
+        rsr_worker_pool_barrier(crew->pool, given->worker);
     if (all_see_few(&call)) {
-        rsr_attention_dense_run(engine, given);
+        rsr_attention_dense_run(crew, given);
         if (given->worker == 0)
-            call.worker->attention.dense += (uint64_t)engine->chunk.n_tokens * n_kv_heads;
+            call.worker->attention.dense += (uint64_t)crew->chunk->n_tokens * n_kv_heads;
         return;
     }
-    for (uint64_t u = given->worker; u < n_alone; u += engine->n_threads)
-        attend_run(&call, engine->chunk.runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
+    for (uint64_t u = given->worker; u < n_alone; u += crew->n_workers)
+        attend_run(&call, crew->chunk->runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
     call.together = true;
     if (n_alone < n_units)
         meet_others(&call); /* the first's scratch is shared from now on */
     for (uint64_t u = n_alone; u < n_units; u++)
-        attend_run(&call, engine->chunk.runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
+        attend_run(&call, crew->chunk->runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
 }
 
 /* Time of dense attention over that of the index that finds its threshold itself, 4 query heads a

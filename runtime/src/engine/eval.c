@@ -30,9 +30,9 @@ static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *e
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "batch entry %zu: position %u, but the next one of its sequence is %u",
                         index, entry->position, expected);
-    if (entry->position >= engine->context)
+    if (entry->position >= engine->info.context)
         return rsr_fail(err, RSR_ERR_FULL, "batch entry %zu: the context of %u tokens is exhausted",
-                        index, engine->context);
+                        index, engine->info.context);
     return RSR_OK;
 }
 
@@ -146,14 +146,12 @@ static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32
 }
 
 static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
-    atomic_store(&engine->failed_op, UINT32_MAX);
-    rsr_worker_pool_run(engine->pool, rsr_step_run, engine);
+    rsr_status status = engine->backend->run_chunk(engine, err);
     if (engine->profile.enabled)
-        rsr_profile_add_chunk(engine);
-    const uint32_t failed = atomic_load(&engine->failed_op);
-    if (failed == UINT32_MAX)
-        return RSR_OK;
-    const struct rsr_step_op *op = &engine->chunk.step->ops[failed];
+        engine->backend->profile(engine);
+    if (status != RSR_OK || engine->chunk.failed_op == UINT32_MAX)
+        return status;
+    const struct rsr_step_op *op = &engine->chunk.step->ops[engine->chunk.failed_op];
     if (op->block == RSR_NO_BLOCK)
         return rsr_fail(err, RSR_ERR_NUMERIC,
                         "the activations before the head hold NaN or infinity");
@@ -166,7 +164,7 @@ static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
 static uint32_t chunk_size(const rsr_engine *engine, const rsr_batch *batch, size_t first,
                            size_t picked, uint32_t *n_picks) {
     const size_t left = batch->n_entries - first;
-    uint32_t n = left < engine->max_batch ? (uint32_t)left : engine->max_batch;
+    uint32_t n = left < engine->info.max_batch ? (uint32_t)left : engine->info.max_batch;
     for (*n_picks = 0; picked + *n_picks < batch->n_picks; ++*n_picks) {
         const size_t entry = batch->picks[picked + *n_picks].entry - first;
         if (entry >= n)

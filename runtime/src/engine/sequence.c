@@ -18,8 +18,8 @@ static struct rsr_sequence *new_sequence(rsr_engine *engine, rsr_error *err) {
     if (sequence != NULL) {
         sequence->api = engine->api;
         sequence->engine = engine;
-        sequence->pages = malloc(rsr_pages_of(engine->context) * sizeof(*sequence->pages));
-        sequence->tokens = malloc(engine->context * sizeof(*sequence->tokens));
+        sequence->pages = malloc(rsr_pages_of(engine->info.context) * sizeof(*sequence->pages));
+        sequence->tokens = malloc(engine->info.context * sizeof(*sequence->tokens));
         if (sequence->pages != NULL && sequence->tokens != NULL)
             return sequence;
         free_sequence(sequence);
@@ -29,7 +29,8 @@ static struct rsr_sequence *new_sequence(rsr_engine *engine, rsr_error *err) {
 }
 
 bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
-    struct rsr_kv_pool *kv = &sequence->engine->kv;
+    struct rsr_engine *engine = sequence->engine;
+    struct rsr_kv_pool *kv = &engine->kv;
     const uint32_t number = position / RSR_PAGE_TOKENS;
     if (number < sequence->n_pages && !rsr_kv_page_is_shared(kv, sequence->pages[number]))
         return true;
@@ -37,7 +38,8 @@ bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
     if (page == RSR_NO_PAGE)
         return false;
     if (number < sequence->n_pages) { /* truncated into a page that a fork still has */
-        kv->layout->copy(kv, page, sequence->pages[number], position % RSR_PAGE_TOKENS);
+        engine->backend->copy_page(engine, page, sequence->pages[number],
+                                   position % RSR_PAGE_TOKENS);
         rsr_kv_page_release(kv, sequence->pages[number]);
     } else {
         sequence->n_pages++;
@@ -111,7 +113,7 @@ static bool copy_pages(struct rsr_sequence *to, const struct rsr_sequence *from)
         const uint32_t page = rsr_kv_page_take(kv);
         if (page == RSR_NO_PAGE)
             return false;
-        kv->layout->copy(kv, page, from->pages[n_full], n_open);
+        to->engine->backend->copy_page(to->engine, page, from->pages[n_full], n_open);
         to->pages[n_full] = page;
     }
     for (uint32_t i = 0; i < n_full; i++) {
@@ -152,32 +154,18 @@ rsr_status rsr_api_sequence_read_kv(rsr_sequence *sequence, uint32_t position, u
     if (sequence == NULL || keys == NULL || values == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_sequence_read_kv: a pointer is NULL");
     rsr_engine *engine = sequence->engine;
-    const struct rsr_kv_pool *kv = &engine->kv;
     rsr_status status = rsr_check_owner(engine->owner_pid, err);
     if (status != RSR_OK)
         return status;
-    if (position >= sequence->length || layer >= kv->n_layers)
+    const uint32_t n_layers = engine->model->module->hyper.n_layers;
+    if (position >= sequence->length || layer >= n_layers)
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "no key of position %u in layer %u: the sequence has %u tokens, the model "
                         "%u layers",
-                        position, layer, sequence->length, kv->n_layers);
-    const uint32_t page = sequence->pages[position / RSR_PAGE_TOKENS];
-    const struct rsr_kv_format *format = &kv->format;
-    float *row = malloc(format->row_floats * sizeof(*row));
-    if (row == NULL)
-        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a row of %u floats",
-                        format->row_floats);
+                        position, layer, sequence->length, n_layers);
     pthread_mutex_lock(&engine->call_lock);
-    for (uint32_t head = 0; head < kv->n_kv_heads; head++) {
-        const struct rsr_kv_rows rows = rsr_kv_rows_from(
-            format, kv->layout->rows(kv, page, layer, head), position % RSR_PAGE_TOKENS);
-        const size_t at = (size_t)head * format->head_dim, bytes = format->head_dim * sizeof(*row);
-        format->ops->load(row, rows.keys, format->row_floats);
-        memcpy(keys + at, row, bytes);
-        format->ops->load(row, rows.values, format->row_floats);
-        memcpy(values + at, row, bytes);
-    }
+    status = engine->backend->read_rows(engine, sequence->pages[position / RSR_PAGE_TOKENS],
+                                        position % RSR_PAGE_TOKENS, layer, keys, values, err);
     pthread_mutex_unlock(&engine->call_lock);
-    free(row);
-    return RSR_OK;
+    return status;
 }

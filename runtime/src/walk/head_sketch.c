@@ -24,7 +24,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "engine.h"
+#include "crew.h"
 #include "head_sketch.h"
 #include "pieces.h"
 #include "sketch/sketch_round.h"
@@ -49,8 +49,8 @@ enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE };
 #define LEAST_BLOCKS 2u
 
 struct head_walk {
-    struct rsr_engine *engine;
-    struct rsr_picks *picks;
+    struct rsr_crew *crew;
+    struct rsr_head_slots *slots;
     const struct rsr_matrix_data *head;
     const struct rsr_head_sketch *sketch;
     const char *x;
@@ -58,8 +58,8 @@ struct head_walk {
     uint32_t worker, n_workers, n_blocks;
 };
 
-static const float *query_of(const struct head_walk *w, const struct rsr_head_pick *pick) {
-    return (const float *)(const void *)(w->x + pick->token * w->x_bytes);
+static const float *query_of(const struct head_walk *w, const struct rsr_head_scan *pick) {
+    return (const float *)(const void *)(w->x + pick->asked->token * w->x_bytes);
 }
 
 static const char *block_at(const struct head_walk *w, uint32_t block) {
@@ -72,7 +72,7 @@ static uint32_t end_of_block(const struct head_walk *w, uint32_t block) {
     return first + (left < RSR_SKETCH_VECTORS ? left : RSR_SKETCH_VECTORS);
 }
 
-static struct rsr_head_row *listed_by(const struct head_walk *w, const struct rsr_head_pick *pick,
+static struct rsr_head_row *listed_by(const struct head_walk *w, const struct rsr_head_scan *pick,
                                       uint32_t worker, uint32_t **n) {
     const uint32_t first = rsr_head_blocks_before(w->n_blocks, worker, w->n_workers);
     *n = pick->n_listed + (size_t)worker * RSR_HEAD_COUNT_STRIDE;
@@ -111,34 +111,34 @@ static void keep_largest(struct rsr_head_row *heap, uint32_t *n, uint32_t capaci
 
 /* ---- Scores ---- */
 
-static double score_of(const struct rsr_head_pick *pick, struct rsr_head_row row) {
-    if (pick->mode != RSR_PICK_DRAW)
+static double score_of(const struct rsr_head_scan *pick, struct rsr_head_row row) {
+    if (pick->asked->mode != RSR_PICK_DRAW)
         return (double)row.value;
-    return (double)row.value / (double)pick->sampling.temperature +
+    return (double)row.value / (double)pick->asked->sampling.temperature +
            rsr_gumbel(pick->noise_key, row.row);
 }
 
 /* At least a row's noise. */
-static inline double noise_bound(const struct rsr_head_pick *pick, uint32_t row) {
+static inline double noise_bound(const struct rsr_head_scan *pick, uint32_t row) {
     return RSR_HEAD_OMIT == OMIT_NOISE ? 0.0 : rsr_gumbel_bound(pick->noise_key, row);
 }
 
 /* A float that is at least the score of a row whose logit is at most offset + unit t, and whose
  * noise, where the pick draws, is at most so much. The last sum rounds once, so that a relative
  * 2^-50 covers it, as 2^-22 does the conversion, which must not end at -infinity. */
-static inline float score_bound(const struct rsr_head_pick *pick, bool draws, double offset,
+static inline float score_bound(const struct rsr_head_scan *pick, bool draws, double offset,
                                 double unit, float t, double noise) {
     double bound = offset + unit * (double)t;
     bound += fabs(bound) * 0x1p-50;
     if (draws)
-        bound = bound / (double)pick->sampling.temperature + noise;
+        bound = bound / (double)pick->asked->sampling.temperature + noise;
     const float rounded = (float)(bound + fabs(bound) * 0x1p-22 + 0x1p-140);
     return rounded < -FLT_MAX ? -FLT_MAX : rounded;
 }
 
 /* ---- Phase 1: bounds ---- */
 
-static void prepare(const struct head_walk *w, struct rsr_head_pick *pick) {
+static void prepare(const struct head_walk *w, struct rsr_head_scan *pick) {
     const float *q = query_of(w, pick), *centre = w->sketch->centre;
     bool finite = true;
     for (uint32_t i = 0; i < w->head->cols; i++)
@@ -146,15 +146,15 @@ static void prepare(const struct head_walk *w, struct rsr_head_pick *pick) {
     if (!finite)
         atomic_store(&pick->excluded, true);
     /* An excluded pick is scanned with the others: any query will do. */
-    rsr_sketch_prepare_flat(&w->picks->shape, finite ? q : centre, centre, pick->query_memory,
+    rsr_sketch_prepare_flat(&w->slots->shape, finite ? q : centre, centre, pick->query_memory,
                             &pick->query);
 }
 
-static struct rsr_head_frame frame_of(const struct head_walk *w, struct rsr_head_pick *pick,
+static struct rsr_head_frame frame_of(const struct head_walk *w, struct rsr_head_scan *pick,
                                       const char *block) {
     const struct rsr_sketch_header *header = rsr_sketch_header_of(block);
     const struct rsr_sketch_frame frame =
-        rsr_sketch_frame_of(&w->picks->shape, block, &pick->query);
+        rsr_sketch_frame_of(&w->slots->shape, block, &pick->query);
     const double size = rsr_sum_up(pick->query.norm * (header->radius + header->centre_norm));
     const double roundings = (w->head->cols + 15) / 16 + 6;
     const double error = RSR_HEAD_OMIT == OMIT_LOGIT_ERROR
@@ -184,32 +184,32 @@ static float largest_of(const float *x, uint32_t n) {
 }
 
 /* Without noise a row's bound is computed where it may count: it grows with t. */
-static float bound_of(const struct rsr_head_pick *pick, uint32_t row) {
-    if (pick->mode == RSR_PICK_DRAW)
+static float bound_of(const struct rsr_head_scan *pick, uint32_t row) {
+    if (pick->asked->mode == RSR_PICK_DRAW)
         return pick->keys[row];
     const struct rsr_head_frame *frame = &pick->frames[row / RSR_SKETCH_VECTORS];
     return score_bound(pick, false, frame->offset[0], frame->unit, pick->keys[row], 0.0);
 }
 
 /* From sums of products to what scores seem to be. */
-static void estimate_block(const struct rsr_head_pick *pick, bool draws, double unit,
+static void estimate_block(const struct rsr_head_scan *pick, bool draws, double unit,
                            uint32_t first, uint32_t n) {
     float *estimates = pick->estimates + first;
     for (uint32_t j = 0; j < n; j++)
         estimates[j] = (float)(pick->query.centre + unit * (double)estimates[j]);
     for (uint32_t j = 0; draws && j < n; j++)
-        estimates[j] = (float)((double)estimates[j] / (double)pick->sampling.temperature +
+        estimates[j] = (float)((double)estimates[j] / (double)pick->asked->sampling.temperature +
                                noise_bound(pick, first + j));
     pick->block_estimates[first / RSR_SKETCH_VECTORS] = largest_of(estimates, n);
 }
 
 /* From t of the block's rows to their keys, and to the best bound. */
-static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, uint32_t block) {
+static void bound_block(const struct head_walk *w, struct rsr_head_scan *pick, uint32_t block) {
     const uint32_t first = block * RSR_SKETCH_VECTORS, n = end_of_block(w, block) - first;
     const struct rsr_head_frame frame = frame_of(w, pick, block_at(w, block));
     const float *t = pick->t + first;
     pick->frames[block] = frame;
-    const bool draws = pick->mode == RSR_PICK_DRAW;
+    const bool draws = pick->asked->mode == RSR_PICK_DRAW;
     for (uint32_t j = 0; draws && j < n; j++)
         pick->keys[first + j] = score_bound(pick, true, frame.offset[0], frame.unit, t[j],
                                             noise_bound(pick, first + j));
@@ -221,35 +221,35 @@ static void bound_block(const struct head_walk *w, struct rsr_head_pick *pick, u
 
 /* Any worker may scan any block. */
 static void scan(const struct head_walk *w) {
-    const struct rsr_picks *picks = w->picks;
+    struct rsr_head_slots *slots = w->slots;
     const struct rsr_sketch_query *queries[RSR_MAX_PICKS];
     uint32_t n_blocks = 0, begin, end;
-    for (uint32_t i = 0; i < picks->n_sketched; i++)
-        queries[i] = &picks->sketched[i]->query;
-    for (struct rsr_pieces left = rsr_pieces_begin(w->engine, w->worker, w->n_blocks, LEAST_BLOCKS);
+    for (uint32_t i = 0; i < slots->n_sketched; i++)
+        queries[i] = &slots->scans[i].query;
+    for (struct rsr_pieces left = rsr_pieces_begin(w->crew, w->worker, w->n_blocks, LEAST_BLOCKS);
          rsr_pieces_next(&left, &begin, &end); n_blocks += end - begin)
         for (uint32_t b = begin; b < end; b++) {
-            picks->kernel->bounds(&picks->shape, block_at(w, b), queries, picks->n_sketched,
-                                  picks->sketched[0]->t + (size_t)b * RSR_SKETCH_VECTORS,
-                                  picks->sketched[0]->estimates + (size_t)b * RSR_SKETCH_VECTORS,
-                                  picks->slot_bytes / sizeof(float),
+            slots->kernel->bounds(&slots->shape, block_at(w, b), queries, slots->n_sketched,
+                                  slots->scans[0].t + (size_t)b * RSR_SKETCH_VECTORS,
+                                  slots->scans[0].estimates + (size_t)b * RSR_SKETCH_VECTORS,
+                                  slots->slot_bytes / sizeof(float),
                                   b + 1 < w->n_blocks ? block_at(w, b + 1) : NULL);
-            for (uint32_t i = 0; i < picks->n_sketched; i++)
-                bound_block(w, picks->sketched[i], b);
+            for (uint32_t i = 0; i < slots->n_sketched; i++)
+                bound_block(w, &slots->scans[i], b);
         }
-    struct rsr_worker_state *state = &w->engine->workers[w->worker];
-    state->head.scanned += (uint64_t)n_blocks * RSR_SKETCH_VECTORS * picks->n_sketched;
-    state->bytes += (uint64_t)n_blocks * rsr_sketch_first_bytes(&picks->shape);
+    struct rsr_worker_state *state = &w->crew->workers[w->worker];
+    state->head.scanned += (uint64_t)n_blocks * RSR_SKETCH_VECTORS * slots->n_sketched;
+    state->bytes += (uint64_t)n_blocks * rsr_sketch_first_bytes(&slots->shape);
 }
 
 /* ---- Phase 2: a threshold ---- */
 
 /* All of this worker's rows. */
-static void compute_all(const struct head_walk *w, const struct rsr_head_pick *pick) {
-    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+static void compute_all(const struct head_walk *w, const struct rsr_head_scan *pick) {
+    struct rsr_worker_state *state = &w->crew->workers[w->worker];
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
         const uint32_t begin = b * RSR_SKETCH_VECTORS, end = end_of_block(w, b);
-        w->engine->model->ops->head(pick->all, w->head, begin, end, query_of(w, pick));
+        w->crew->model->ops->head(pick->all, w->head, begin, end, query_of(w, pick));
         state->bytes += (end - begin) * rsr_matrix_row_bytes(w->head);
     }
 }
@@ -259,26 +259,26 @@ static uint32_t at_most(uint32_t n, uint32_t limit) {
 }
 
 /* The logits of n <= READ_TOGETHER rows. */
-static void read_rows(const struct head_walk *w, struct rsr_head_pick *pick,
+static void read_rows(const struct head_walk *w, struct rsr_head_scan *pick,
                       struct rsr_head_row *rows, uint32_t n) {
     uint32_t numbers[READ_TOGETHER];
     float logits[READ_TOGETHER];
     for (uint32_t i = 0; i < n; i++)
         numbers[i] = rows[i].row;
-    w->engine->model->ops->head_some(logits, w->head, numbers, n, query_of(w, pick));
+    w->crew->model->ops->head_some(logits, w->head, numbers, n, query_of(w, pick));
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t row = numbers[i];
         const bool penalized = (pick->penalized[row / 64] >> row % 64 & 1) != 0;
-        rows[i].value = penalized ? rsr_penalized(logits[i], &pick->sampling) : logits[i];
+        rows[i].value = penalized ? rsr_penalized(logits[i], &pick->asked->sampling) : logits[i];
         pick->keys[row] = NAN; /* reaches no threshold */
     }
-    w->engine->workers[w->worker].head.exact += n;
-    w->engine->workers[w->worker].bytes += n * rsr_matrix_row_bytes(w->head);
+    w->crew->workers[w->worker].head.exact += n;
+    w->crew->workers[w->worker].bytes += n * rsr_matrix_row_bytes(w->head);
 }
 
 /* A row of the block with a lower t by the plane has a bound below the floor, without noise: what
  * score_bound() adds to offset + unit t is less than the slack. */
-static float t_floor(const struct rsr_head_pick *pick, uint32_t block, uint32_t plane,
+static float t_floor(const struct rsr_head_scan *pick, uint32_t block, uint32_t plane,
                      float floor) {
     if (floor <= -FLT_MAX)
         return -INFINITY;
@@ -289,11 +289,11 @@ static float t_floor(const struct rsr_head_pick *pick, uint32_t block, uint32_t 
 }
 
 /* Writes the block's rows whose bounds reach the floor. */
-static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_pick *pick,
+static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_scan *pick,
                               uint32_t block, float floor, struct rsr_head_row *rows) {
     if (!(pick->block_bounds[block] >= floor))
         return 0;
-    const float least = pick->mode == RSR_PICK_DRAW ? floor : t_floor(pick, block, 0, floor);
+    const float least = pick->asked->mode == RSR_PICK_DRAW ? floor : t_floor(pick, block, 0, floor);
     const uint32_t end = end_of_block(w, block);
     uint32_t n_found = 0, n = 0;
     uint32_t found[RSR_SKETCH_VECTORS];
@@ -309,7 +309,7 @@ static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_p
 }
 
 /* The rows of this worker's blocks that seem the best. */
-static void read_seeds(const struct head_walk *w, struct rsr_head_pick *pick) {
+static void read_seeds(const struct head_walk *w, struct rsr_head_scan *pick) {
     const uint32_t most = pick->n_wanted / w->n_workers + 1 + MORE_SEEDS;
     uint32_t *n;
     struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n);
@@ -333,7 +333,7 @@ static double min_p_floor(const rsr_sampling *s, double top) {
 }
 
 /* What the rows read so far prove of those that are chosen. */
-static double threshold_of(const struct head_walk *w, const struct rsr_head_pick *pick) {
+static double threshold_of(const struct head_walk *w, const struct rsr_head_scan *pick) {
     double top = -INFINITY;
     uint32_t n_best = 0;
     for (uint32_t worker = 0; worker < w->n_workers; worker++) {
@@ -344,9 +344,9 @@ static double threshold_of(const struct head_walk *w, const struct rsr_head_pick
             keep_largest(pick->best, &n_best, pick->n_wanted, rows[i]);
         }
     }
-    if (pick->mode != RSR_PICK_TOP)
+    if (pick->asked->mode != RSR_PICK_TOP)
         return top;
-    const rsr_sampling *s = &pick->sampling;
+    const rsr_sampling *s = &pick->asked->sampling;
     const double last =
         s->top_k > 0 && n_best == s->top_k ? (double)pick->best[0].value : -INFINITY;
     return s->min_p > 0.0f ? fmax(last, min_p_floor(s, top)) : last;
@@ -355,7 +355,7 @@ static double threshold_of(const struct head_walk *w, const struct rsr_head_pick
 /* ---- Phase 3: what reaches it ---- */
 
 /* Appends this worker's rows that the first plane does not drop. */
-static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick *pick, float floor,
+static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_scan *pick, float floor,
                           struct rsr_head_row *rows) {
     uint32_t n = 0;
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
@@ -372,7 +372,7 @@ static uint32_t find_rows(const struct head_walk *w, const struct rsr_head_pick 
 /* What the second plane has of n rows, from a team of slices on; behind the last, NULL. */
 static void find_gains(const struct head_walk *w, const struct rsr_head_row *rows, uint32_t n,
                        uint32_t team, const struct rsr_sketch_gain **gains) {
-    const struct rsr_sketch_shape *shape = &w->picks->shape;
+    const struct rsr_sketch_shape *shape = &w->slots->shape;
     for (uint32_t i = 0; i < SHARPENED + RSR_SKETCH_AHEAD; i++)
         gains[i] = i >= n
                        ? NULL
@@ -382,22 +382,22 @@ static void find_gains(const struct head_walk *w, const struct rsr_head_row *row
 }
 
 /* The bound of a row whose t, by the second plane, is its value. */
-static float sharp_bound(const struct rsr_head_pick *pick, struct rsr_head_row row) {
-    const bool draws = pick->mode == RSR_PICK_DRAW;
+static float sharp_bound(const struct rsr_head_scan *pick, struct rsr_head_row row) {
+    const bool draws = pick->asked->mode == RSR_PICK_DRAW;
     const struct rsr_head_frame *frame = &pick->frames[row.row / RSR_SKETCH_VECTORS];
     return score_bound(pick, draws, frame->offset[1], frame->unit, row.value,
                        draws ? noise_bound(pick, row.row) : 0.0);
 }
 
 /* Of n <= SHARPENED rows, whose t are given, writes those that these do not drop to `kept`. */
-static uint32_t keep_rows(const struct rsr_head_pick *pick, float floor,
+static uint32_t keep_rows(const struct rsr_head_scan *pick, float floor,
                           const struct rsr_head_row *rows, const float *t, uint32_t n,
                           struct rsr_head_row *kept) {
     uint32_t block = UINT32_MAX, n_kept = 0;
     float least = -INFINITY;
     for (uint32_t i = 0; i < n; i++) {
         const struct rsr_head_row row = {rows[i].row, t[i]};
-        if (pick->mode == RSR_PICK_DRAW) {
+        if (pick->asked->mode == RSR_PICK_DRAW) {
             kept[n_kept] = row;
             n_kept += sharp_bound(pick, row) >= floor;
             continue;
@@ -414,7 +414,7 @@ static uint32_t keep_rows(const struct rsr_head_pick *pick, float floor,
 
 /* Adds teams of slices to the rows' t, which are their values, and keeps those that these do not
  * drop. */
-static uint32_t sharpen_by(const struct head_walk *w, const struct rsr_head_pick *pick, float floor,
+static uint32_t sharpen_by(const struct head_walk *w, const struct rsr_head_scan *pick, float floor,
                            struct rsr_sketch_teams teams, struct rsr_head_row *rows, uint32_t n) {
     uint32_t n_kept = 0;
     for (uint32_t i = 0; i < n; i += SHARPENED) {
@@ -424,20 +424,20 @@ static uint32_t sharpen_by(const struct head_walk *w, const struct rsr_head_pick
         find_gains(w, rows + i, n - i, teams.first, gains);
         for (uint32_t j = 0; j < some; j++)
             t[j] = rows[i + j].value;
-        w->picks->kernel->sharpen(&pick->query, teams, gains, some, t);
+        w->slots->kernel->sharpen(&pick->query, teams, gains, some, t);
         n_kept += keep_rows(pick, floor, rows + i, t, some, rows + n_kept);
     }
-    w->engine->workers[w->worker].bytes +=
+    w->crew->workers[w->worker].bytes +=
         (uint64_t)n * (teams.end - teams.first) * sizeof(struct rsr_sketch_gain);
     return n_kept;
 }
 
 /* Keeps those that the second plane does not drop. */
-static uint32_t sharpen_rows(const struct head_walk *w, const struct rsr_head_pick *pick,
+static uint32_t sharpen_rows(const struct head_walk *w, const struct rsr_head_scan *pick,
                              float floor, struct rsr_head_row *rows, uint32_t n) {
-    const uint32_t n_teams = rsr_sketch_teams_of(&w->picks->shape);
+    const uint32_t n_teams = rsr_sketch_teams_of(&w->slots->shape);
     const uint32_t n_first = (n_teams + FIRST_PART - 1) / FIRST_PART;
-    w->engine->workers[w->worker].head.plane2 += n;
+    w->crew->workers[w->worker].head.plane2 += n;
     for (uint32_t i = 0; i < n; i++)
         rows[i].value = pick->t[rows[i].row];
     n = sharpen_by(w, pick, floor, (struct rsr_sketch_teams){0, n_first}, rows, n);
@@ -455,57 +455,56 @@ static int by_decreasing_bound(const void *a, const void *b) {
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-static void read_survivors(const struct head_walk *w, struct rsr_head_pick *pick) {
+static void read_survivors(const struct head_walk *w, struct rsr_head_scan *pick) {
     uint32_t *n_listed, i = 0;
     struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed) + *n_listed;
     double threshold = pick->threshold;
     const float floor = rsr_float_down(threshold);
     uint32_t n = find_rows(w, pick, floor, rows);
-    if (w->picks->shape.n_planes > 1)
+    if (w->slots->shape.n_planes > 1)
         n = sharpen_rows(w, pick, floor, rows, n);
     qsort(rows, n, sizeof(*rows), by_decreasing_bound);
     while (i < n && (double)rows[i].value >= threshold) {
         const uint32_t end = i + at_most(n - i, READ_TOGETHER);
         read_rows(w, pick, rows + i, end - i);
         for (; i < end; i++)
-            if (pick->mode != RSR_PICK_TOP)
+            if (pick->asked->mode != RSR_PICK_TOP)
                 threshold = fmax(threshold, score_of(pick, rows[i]));
     }
     *n_listed += i;
 }
 
-void rsr_head_sketch_run(struct rsr_engine *engine, uint32_t worker, const char *x,
-                         size_t row_bytes) {
-    struct rsr_picks *picks = &engine->picks;
-    const struct rsr_target *target = engine->model->target;
+void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, const char *x, size_t row_bytes) {
+    struct rsr_head_slots *slots = &crew->slots;
+    const struct rsr_target *target = crew->model->target;
     const struct head_walk w = {
-        .engine = engine,
-        .picks = picks,
+        .crew = crew,
+        .slots = slots,
         .head = &target->head,
         .sketch = &target->head_sketch,
         .x = x,
         .x_bytes = row_bytes,
         .worker = worker,
-        .n_workers = engine->n_threads,
+        .n_workers = crew->n_workers,
         .n_blocks = rsr_sketch_blocks_of(target->head.rows),
     };
-    for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
-        prepare(&w, picks->sketched[i]);
-    rsr_worker_pool_barrier_fetching(engine->pool, worker, &engine->workers[worker].fetch);
+    for (uint32_t i = worker; i < slots->n_sketched; i += w.n_workers)
+        prepare(&w, &slots->scans[i]);
+    rsr_worker_pool_barrier_fetching(crew->pool, worker, &crew->workers[worker].fetch);
     scan(&w);
-    rsr_worker_pool_barrier(engine->pool, worker);
-    for (uint32_t i = 0; i < picks->n_sketched; i++) {
-        if (atomic_load(&picks->sketched[i]->excluded))
-            compute_all(&w, picks->sketched[i]);
+    rsr_worker_pool_barrier(crew->pool, worker);
+    for (uint32_t i = 0; i < slots->n_sketched; i++) {
+        if (atomic_load(&slots->scans[i].excluded))
+            compute_all(&w, &slots->scans[i]);
         else
-            read_seeds(&w, picks->sketched[i]);
+            read_seeds(&w, &slots->scans[i]);
     }
-    rsr_worker_pool_barrier(engine->pool, worker);
-    for (uint32_t i = worker; i < picks->n_sketched; i += w.n_workers)
-        if (!atomic_load(&picks->sketched[i]->excluded))
-            picks->sketched[i]->threshold = threshold_of(&w, picks->sketched[i]);
-    rsr_worker_pool_barrier(engine->pool, worker);
-    for (uint32_t i = 0; i < picks->n_sketched; i++)
-        if (!atomic_load(&picks->sketched[i]->excluded))
-            read_survivors(&w, picks->sketched[i]);
+    rsr_worker_pool_barrier(crew->pool, worker);
+    for (uint32_t i = worker; i < slots->n_sketched; i += w.n_workers)
+        if (!atomic_load(&slots->scans[i].excluded))
+            slots->scans[i].threshold = threshold_of(&w, &slots->scans[i]);
+    rsr_worker_pool_barrier(crew->pool, worker);
+    for (uint32_t i = 0; i < slots->n_sketched; i++)
+        if (!atomic_load(&slots->scans[i].excluded))
+            read_survivors(&w, &slots->scans[i]);
 }

@@ -8,12 +8,12 @@
 #include <fenv.h>
 #include <string.h>
 
-#include "engine.h"
+#include "crew.h"
 #include "list.h"
 #include "pieces.h"
 
 struct walk {
-    struct rsr_engine *engine;
+    struct rsr_crew *crew;
     const struct rsr_chunk *chunk;
     const struct rsr_ops *ops;
     const struct rsr_hyper *hyper;
@@ -27,7 +27,7 @@ static const struct rsr_buffer *buffer_of(const struct walk *w, uint16_t number)
 }
 
 static char *buffer_at(const struct walk *w, uint16_t number) {
-    return w->engine->arena + buffer_of(w, number)->offset * w->engine->max_batch;
+    return w->crew->arena + buffer_of(w, number)->offset * w->crew->engine->info.max_batch;
 }
 
 static void *row_of(const struct walk *w, uint16_t number, uint32_t token) {
@@ -35,15 +35,15 @@ static void *row_of(const struct walk *w, uint16_t number, uint32_t token) {
 }
 
 static void report_not_finite(const struct walk *w) {
-    uint32_t first = atomic_load(&w->engine->failed_op);
+    uint32_t first = atomic_load(&w->crew->failed_op);
     while (w->op_index < first &&
-           !atomic_compare_exchange_weak(&w->engine->failed_op, &first, w->op_index))
+           !atomic_compare_exchange_weak(&w->crew->failed_op, &first, w->op_index))
         ;
 }
 
 static void run_embed(const struct walk *w, const struct rsr_step_op *op) { /* T */
     for (uint32_t t = w->token_begin; t < w->token_end; t++) {
-        w->ops->embed(row_of(w, op->dst, t), &w->engine->model->target->embedding,
+        w->ops->embed(row_of(w, op->dst, t), &w->crew->model->target->embedding,
                       w->chunk->entries[t].token);
         if (w->hyper->embedding_scale != 1.0f)
             w->ops->scale(row_of(w, op->dst, t), w->hyper->embedding_scale, w->hyper->hidden);
@@ -52,7 +52,7 @@ static void run_embed(const struct walk *w, const struct rsr_step_op *op) { /* T
 
 static void run_rope_table(const struct walk *w, const struct rsr_step_op *op) { /* T */
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
-        w->ops->rope_table(row_of(w, op->dst, t), &w->engine->model->module->ropes[op->arg],
+        w->ops->rope_table(row_of(w, op->dst, t), &w->crew->model->module->ropes[op->arg],
                            w->hyper->head_dim, w->chunk->positions[t]);
 }
 
@@ -62,7 +62,7 @@ static void run_add(const struct walk *w, const struct rsr_step_op *op) { /* T *
 }
 
 static void run_norm(const struct walk *w, const struct rsr_step_op *op) { /* T */
-    const struct rsr_norm *norm = &w->engine->model->target->norms[op->arg];
+    const struct rsr_norm *norm = &w->crew->model->target->norms[op->arg];
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
         if (!w->ops->norm(row_of(w, op->dst, t), row_of(w, op->src[0], t), norm->weight, norm->eps,
                           norm->cols))
@@ -124,14 +124,14 @@ static uint64_t listed_bytes(const struct rsr_kernel_desc *kernel, const struct 
  * them of the same rows. (A probe may have changed those.) */
 static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
                       const struct kernel_rows *rows, uint32_t begin, uint32_t end) {
-    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+    struct rsr_worker_state *state = &w->crew->workers[w->worker];
     const struct rsr_worker worker = {
         .tile_begin = begin,
         .tile_end = end,
         .index = w->worker,
         .count = w->n_workers,
         .has_tables = kernel->tables != 0 && state->tables == kernel->tables &&
-                      state->tables_of == rows->x && w->engine->probe == NULL,
+                      state->tables_of == rows->x && w->crew->engine->probe == NULL,
     };
     kernel->fn(rows->x, rows->ldx, rows->y, rows->ldy, rows->n_tokens, &kernel->weights, &worker,
                state->scratch);
@@ -146,15 +146,15 @@ static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel
 
 /* Only a kernel that finds its tables again is worth calling for pieces. */
 static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
-    const struct rsr_kernel_desc *kernel = &w->engine->model->target->kernels[number];
+    const struct rsr_kernel_desc *kernel = &w->crew->model->target->kernels[number];
     uint32_t begin = rsr_share_of(kernel->n_tiles, w->worker, w->n_workers),
              end = rsr_share_of(kernel->n_tiles, w->worker + 1, w->n_workers);
     if (kernel->list != RSR_LIST_NONE && w->worker == 0)
-        w->engine->workers[0].bytes += listed_bytes(kernel, rows);
+        w->crew->workers[0].bytes += listed_bytes(kernel, rows);
     if (w->n_workers > 1 && kernel->tables != 0 && rows->n_tokens <= RSR_TABLE_TOKENS &&
-        kernel->n_tiles <= RSR_SHARE_MAX_TILES && w->engine->probe == NULL)
+        kernel->n_tiles <= RSR_SHARE_MAX_TILES && w->crew->engine->probe == NULL)
         for (struct rsr_pieces left =
-                 rsr_pieces_begin(w->engine, w->worker, kernel->n_tiles,
+                 rsr_pieces_begin(w->crew, w->worker, kernel->n_tiles,
                                   kernel->n_tiles / w->n_workers / LEAST_PARTS + 1);
              rsr_pieces_next(&left, &begin, &end);)
             run_tiles(w, kernel, rows, begin, end);
@@ -194,8 +194,8 @@ static void multiply_dense(const struct walk *w, const struct rsr_matrix_data *m
 }
 
 static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
-    multiply_dense(w, &w->engine->model->target->dense[op->arg], op->src[0], NULL,
-                   w->chunk->n_tokens, (float *)(void *)buffer_at(w, op->dst),
+    multiply_dense(w, &w->crew->model->target->dense[op->arg], op->src[0], NULL, w->chunk->n_tokens,
+                   (float *)(void *)buffer_at(w, op->dst),
                    buffer_of(w, op->dst)->row_bytes / sizeof(float));
 }
 
@@ -211,11 +211,11 @@ static void rotate_head(const struct walk *w, float *x, const float *table,
 /* (token, KV head): the group's query heads and the new key in place; key and value into their
  * page. */
 static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_kv_pool *kv = &w->engine->kv;
+    const struct rsr_kv_memory *kv = &w->crew->kv;
     const uint32_t head_dim = w->hyper->head_dim, n_kv = w->hyper->n_kv_heads;
     const uint32_t group = w->hyper->n_heads / n_kv;
     const struct rsr_norm *norms =
-        op->arg == RSR_NO_NORM ? NULL : &w->engine->model->target->norms[op->arg];
+        op->arg == RSR_NO_NORM ? NULL : &w->crew->model->target->norms[op->arg];
     const uint64_t n_units = (uint64_t)w->chunk->n_tokens * n_kv;
     const uint64_t end = n_units * (w->worker + 1) / w->n_workers;
     for (uint64_t unit = n_units * w->worker / w->n_workers; unit < end; unit++) {
@@ -230,7 +230,7 @@ static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) 
         const uint32_t position = w->chunk->positions[token];
         const struct rsr_sequence *sequence = w->chunk->entries[token].sequence;
         const struct rsr_kv_rows rows =
-            kv->layout->rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
+            rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
         rotate_head(w, k, table, norms == NULL ? NULL : norms + 1);
         rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
     }
@@ -244,7 +244,7 @@ static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
                                             .q_row_bytes = buffer_of(w, op->src[0])->row_bytes,
                                             .out = buffer_at(w, op->dst),
                                             .out_row_bytes = buffer_of(w, op->dst)->row_bytes};
-    w->engine->attention->run(w->engine, &call);
+    w->crew->attention->run(w->crew, &call);
 }
 
 /* Tokens whose logits are asked for, and where they go: ld elements apart. */
@@ -273,21 +273,21 @@ static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op,
 }
 
 static void run_head(const struct walk *w, const struct rsr_step_op *op) {
-    struct rsr_picks *picks = &w->engine->picks;
+    struct rsr_head_slots *slots = &w->crew->slots;
     const struct head_rows asked[] = {
         {w->chunk->wanted, w->chunk->n_wanted, w->chunk->outputs, w->hyper->vocab},
-        {picks->all_tokens, picks->n_all, (float *)(void *)picks->memory,
-         picks->slot_bytes / sizeof(float)},
+        {slots->all_tokens, slots->n_all, (float *)(void *)slots->memory,
+         slots->slot_bytes / sizeof(float)},
     };
     for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
         if (op->arg == RSR_NO_KERNEL)
-            multiply_dense(w, &w->engine->model->target->head, op->src[0], asked[i].tokens,
+            multiply_dense(w, &w->crew->model->target->head, op->src[0], asked[i].tokens,
                            asked[i].n, asked[i].logits, asked[i].ld);
         else
             run_kernel_head(w, op, &asked[i]);
     }
-    if (picks->n_sketched > 0)
-        rsr_head_sketch_run(w->engine, w->worker, buffer_at(w, op->src[0]),
+    if (slots->n_sketched > 0)
+        rsr_head_sketch_run(w->crew, w->worker, buffer_at(w, op->src[0]),
                             buffer_of(w, op->src[0])->row_bytes);
 }
 
@@ -335,7 +335,7 @@ static const struct probe_row {
 
 /* Elements of a probed row: of the layer or norm, else of the heads or the hidden state. */
 static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, bool before) {
-    const struct rsr_target *target = w->engine->model->target;
+    const struct rsr_target *target = w->crew->model->target;
     if (op->kind == RSR_OP_LINEAR)
         return before ? target->kernels[op->arg].cols : target->kernels[op->arg].rows;
     if (op->kind == RSR_OP_DENSE)
@@ -348,11 +348,11 @@ static uint32_t probe_cols(const struct walk *w, const struct rsr_step_op *op, b
 /* A ternary head that reads int8 rows is a linear layer to a probe. */
 static bool is_quantised_head(const struct walk *w, const struct rsr_step_op *op) {
     return op->arg != RSR_NO_KERNEL &&
-           w->engine->model->target->kernels[op->arg].input == RSR_INPUT_I8;
+           w->crew->model->target->kernels[op->arg].input == RSR_INPUT_I8;
 }
 
 static const char *probe_role(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_target *target = w->engine->model->target;
+    const struct rsr_target *target = w->crew->model->target;
     if (op->kind == RSR_OP_LINEAR)
         return rsr_role_name(target->kernels[op->arg].role);
     if (op->kind == RSR_OP_DENSE)
@@ -369,11 +369,11 @@ static void list_again(const struct walk *w, uint16_t buffer) {
 
 /* One worker calls the probe while the others wait. */
 static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool before) {
-    const struct rsr_engine *engine = w->engine;
+    const struct rsr_engine *engine = w->crew->engine;
     const struct probe_row *row = &probe_rows[op->kind];
     if (engine->probe == NULL || !(before ? row->before : row->after))
         return;
-    rsr_worker_pool_barrier(engine->pool, w->worker);
+    rsr_worker_pool_barrier(w->crew->pool, w->worker);
     if (w->worker == 0) {
         const uint16_t buffer = before ? op->src[0] : op->dst;
         rsr_probe_point point = {
@@ -393,10 +393,10 @@ static void call_probe(const struct walk *w, const struct rsr_step_op *op, bool 
         /* The worker's, which bounds and sums rely on, whatever a probe left. */
         fesetenv(FE_DFL_ENV);
         if (before && op->kind == RSR_OP_LINEAR &&
-            engine->model->target->kernels[op->arg].list == RSR_LIST_COLS)
+            w->crew->model->target->kernels[op->arg].list == RSR_LIST_COLS)
             list_again(w, op->src[0]); /* the probe may have changed the rows */
     }
-    rsr_worker_pool_barrier(engine->pool, w->worker);
+    rsr_worker_pool_barrier(w->crew->pool, w->worker);
 }
 
 /* ---- The walk ---- */
@@ -431,8 +431,8 @@ static struct rsr_fetch begin_of_share(const struct walk *w, const struct weight
 
 /* What this worker reads first of an operation's weights, if that is known. */
 static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_step_op *op) {
-    const struct rsr_target *target = w->engine->model->target;
-    const struct rsr_picks *picks = &w->engine->picks;
+    const struct rsr_target *target = w->crew->model->target;
+    const struct rsr_head_slots *slots = &w->crew->slots;
     if (op->arg != RSR_NO_KERNEL) {
         const struct rsr_kernel_desc *kernel = &target->kernels[op->arg];
         const struct weight_parts tiles = {.memory = kernel->weights.codes,
@@ -442,8 +442,8 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
                                            .stream_bytes = kernel->stream_bytes};
         if (tiles.memory != NULL && kernel->list == RSR_LIST_NONE)
             return begin_of_share(w, &tiles, FETCH_BYTES);
-    } else if (picks->n_sketched > 0) {
-        const uint32_t first_bytes = rsr_sketch_first_bytes(&picks->shape);
+    } else if (slots->n_sketched > 0) {
+        const uint32_t first_bytes = rsr_sketch_first_bytes(&slots->shape);
         const struct weight_parts blocks = {.memory = target->head_sketch.blocks,
                                             .n = rsr_sketch_blocks_of(target->head.rows),
                                             .part_bytes = target->head_sketch.block_bytes,
@@ -456,7 +456,7 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
 /* Behind op_index. Several barriers may stand before the next weights: each goes on where the last
  * left off. */
 static void wait_for_all(const struct walk *w) {
-    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+    struct rsr_worker_state *state = &w->crew->workers[w->worker];
     const struct rsr_step_table *step = w->chunk->step;
     uint32_t next = w->op_index + 1;
     while (next < step->n_ops && step->ops[next].kind != RSR_OP_LINEAR &&
@@ -467,11 +467,11 @@ static void wait_for_all(const struct walk *w) {
         state->fetch = next == step->n_ops ? (struct rsr_fetch){.at = NULL}
                                            : first_weights(w, &step->ops[next]);
     }
-    rsr_worker_pool_barrier_fetching(w->engine->pool, w->worker, &state->fetch);
+    rsr_worker_pool_barrier_fetching(w->crew->pool, w->worker, &state->fetch);
 }
 
 static void run_profiled(const struct walk *w, const struct rsr_step_op *op) {
-    struct rsr_worker_state *state = &w->engine->workers[w->worker];
+    struct rsr_worker_state *state = &w->crew->workers[w->worker];
     state->bytes = 0;
     const uint64_t begin = rsr_now_ns();
     run_op[op->kind](w, op);
@@ -483,26 +483,26 @@ static void run_profiled(const struct walk *w, const struct rsr_step_op *op) {
 }
 
 void rsr_step_run(void *argument, uint32_t worker) {
-    struct rsr_engine *engine = argument;
-    struct rsr_chunk *chunk = &engine->chunk;
+    struct rsr_crew *crew = argument;
+    const struct rsr_chunk *chunk = crew->chunk;
     struct walk w = {
-        .engine = engine,
+        .crew = crew,
         .chunk = chunk,
-        .ops = engine->model->ops,
-        .hyper = &engine->model->module->hyper,
+        .ops = crew->model->ops,
+        .hyper = &crew->model->module->hyper,
         .worker = worker,
-        .n_workers = engine->n_threads,
-        .token_begin = rsr_share_of(chunk->n_tokens, worker, engine->n_threads),
-        .token_end = rsr_share_of(chunk->n_tokens, worker + 1, engine->n_threads),
+        .n_workers = crew->n_workers,
+        .token_begin = rsr_share_of(chunk->n_tokens, worker, crew->n_workers),
+        .token_end = rsr_share_of(chunk->n_tokens, worker + 1, crew->n_workers),
     };
-    engine->workers[worker].fetch_op = UINT32_MAX;
+    crew->workers[worker].fetch_op = UINT32_MAX;
     for (uint32_t i = 0; i < chunk->step->n_ops; i++) {
         const struct rsr_step_op *op = &chunk->step->ops[i];
         w.op_index = i;
         call_probe(&w, op, true);
         if (op->kind != RSR_OP_LINEAR) /* it may use scratch, or write what tables were made of */
-            engine->workers[worker].tables = 0;
-        if (engine->profile.enabled) {
+            crew->workers[worker].tables = 0;
+        if (crew->engine->profile.enabled) {
             run_profiled(&w, op);
         } else {
             run_op[op->kind](&w, op);

@@ -1,0 +1,56 @@
+/* picks.h - the tokens that a batch wants picked: asked for before a chunk runs, answered by the
+ * backend, chosen from the answers afterwards. */
+#ifndef RSR_PICKS_H
+#define RSR_PICKS_H
+
+#include "sample/sample.h"
+
+struct rsr_engine;
+
+#define RSR_MAX_PICKS 128u /* of a chunk */
+
+/* Top-k of a larger part of the vocabulary asks for all logits: bounds gain nothing there. */
+#define RSR_HEAD_TOP_PART 8u
+
+/* What a pick needs to know. */
+enum rsr_pick_mode {
+    RSR_PICK_ALL,  /* all logits */
+    RSR_PICK_BEST, /* the largest one */
+    RSR_PICK_TOP,  /* those that top-k and min-p may keep */
+    RSR_PICK_DRAW  /* the largest sum of logit and noise */
+};
+
+/* A row of the head and its logit, penalised if its token is. */
+struct rsr_head_row {
+    uint32_t row;
+    float value;
+};
+
+struct rsr_head_pick {
+    rsr_sampling sampling;
+    enum rsr_pick_mode mode;
+    uint32_t token;          /* of the chunk */
+    const uint32_t *history; /* the sequence's tokens up to and including this one, */
+    uint32_t n_history;      /* so many: the position that is picked for */
+
+    /* The answer, in memory of the backend until its next chunk. Either all logits as the head
+     * gives them: always a right answer, the only one to ALL, and there already where the batch
+     * wants them. Or, with logits NULL, rows that the chosen one is sure to be among. */
+    const float *logits;
+    const struct rsr_head_row *rows;
+    uint32_t n_rows;
+};
+
+struct rsr_picks {
+    uint32_t n;
+    struct rsr_head_pick picks[RSR_MAX_PICKS];
+};
+
+/* Picks of engine->chunk, whose first entry is the batch's entry `first`. */
+RSR_NODISCARD rsr_status rsr_picks_begin(struct rsr_engine *engine, const rsr_pick *picks,
+                                         uint32_t n_picks, size_t first, rsr_error *err);
+/* picked: [engine->picks.n]. */
+RSR_NODISCARD rsr_status rsr_picks_finish(struct rsr_engine *engine, uint32_t *picked,
+                                          rsr_error *err);
+
+#endif

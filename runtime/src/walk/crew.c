@@ -1,0 +1,256 @@
+/* crew.c - the host's backend: makes and ends crews, and has them do what backend.h asks for. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "crew.h"
+#include "host/cpu.h"
+#include "host/host_memory.h"
+
+#define LIMIT_THREADS 1024u
+
+/* ---- Memory ---- */
+
+static char *map_memory(uint64_t bytes) {
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    void *memory =
+        mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static uint64_t round_up_64(uint64_t bytes) {
+    return (bytes + 63) & ~UINT64_C(63);
+}
+
+/* The arena holds the largest step's buffers for max_batch tokens. */
+static rsr_status make_arena(struct rsr_crew *crew, rsr_error *err) {
+    const struct rsr_target *target = crew->model->target;
+    uint64_t per_token = 64;
+    for (uint32_t i = 0; i < target->n_steps; i++)
+        if (target->steps[i].arena_bytes_per_token > per_token)
+            per_token = target->steps[i].arena_bytes_per_token;
+    uint64_t bytes;
+    if (!__builtin_mul_overflow(per_token, (uint64_t)crew->engine->info.max_batch, &bytes))
+        crew->arena = map_memory(bytes);
+    if (crew->arena == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY,
+                        "no memory for the buffers of %u tokens; ask for a smaller max_batch",
+                        crew->engine->info.max_batch);
+    crew->arena_bytes = bytes;
+    madvise(crew->arena, (size_t)bytes, MADV_HUGEPAGE);
+    return RSR_OK;
+}
+
+static rsr_status make_workers(struct rsr_crew *crew, rsr_error *err) {
+    const struct rsr_target *target = crew->model->target;
+    uint64_t per_worker = crew->attention->scratch_bytes(crew), n_ops = 1;
+    bool ok = per_worker != 0;
+    for (uint32_t i = 0; i < target->n_kernels; i++)
+        if (target->kernels[i].scratch_bytes > per_worker)
+            per_worker = target->kernels[i].scratch_bytes;
+    for (uint32_t i = 0; i < target->n_steps; i++)
+        if (target->steps[i].n_ops > n_ops)
+            n_ops = target->steps[i].n_ops;
+
+    ok = ok && per_worker < UINT64_MAX - 64 &&
+         !__builtin_mul_overflow(round_up_64(per_worker), (uint64_t)crew->n_workers,
+                                 &crew->scratch_bytes);
+    if (ok) {
+        crew->scratch = map_memory(crew->scratch_bytes);
+        crew->workers = aligned_alloc(64, crew->n_workers * sizeof(*crew->workers));
+        ok = crew->scratch != NULL && crew->workers != NULL;
+    }
+    if (crew->workers != NULL)
+        memset(crew->workers, 0, crew->n_workers * sizeof(*crew->workers));
+    for (uint32_t i = 0; ok && i < crew->n_workers; i++) {
+        crew->workers[i].scratch = crew->scratch + i * round_up_64(per_worker);
+        crew->workers[i].samples = calloc((size_t)n_ops, sizeof(struct rsr_op_sample));
+        ok = crew->workers[i].samples != NULL;
+    }
+    return ok ? RSR_OK
+              : rsr_fail(err, RSR_ERR_MEMORY, "no memory for the scratch space of %u threads",
+                         crew->n_workers);
+}
+
+/* ---- Life ---- */
+
+static void host_destroy(struct rsr_engine *engine, bool forked) {
+    struct rsr_crew *crew = engine->device;
+    rsr_worker_pool_destroy(crew->pool, forked);
+    for (uint32_t i = 0; crew->workers != NULL && i < crew->n_workers; i++)
+        free(crew->workers[i].samples);
+    free(crew->workers);
+    if (crew->scratch != NULL)
+        munmap(crew->scratch, (size_t)crew->scratch_bytes);
+    if (crew->arena != NULL)
+        munmap(crew->arena, (size_t)crew->arena_bytes);
+    rsr_kv_memory_destroy(&crew->kv);
+    rsr_head_slots_destroy(&crew->slots);
+    free(crew);
+    engine->device = NULL;
+}
+
+static rsr_status choose(struct rsr_crew *crew, const rsr_engine_options *options, rsr_error *err) {
+    if (options->n_threads > LIMIT_THREADS)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "%u threads; at most %u", options->n_threads,
+                        LIMIT_THREADS);
+    crew->kv_type = rsr_kv_default(crew->model->module->hyper.pooling);
+    rsr_status status =
+        rsr_attention_choose(options->attention, &crew->attention, &crew->attention_options, err);
+    if (status == RSR_OK)
+        status = rsr_kv_type_parse(options->kv_type, &crew->kv_type, err);
+    if (status == RSR_OK)
+        status = crew->attention->begin(crew, err);
+    return status;
+}
+
+static rsr_status make_pages(struct rsr_crew *crew, const rsr_engine_options *options,
+                             rsr_error *err) {
+    const struct rsr_hyper *hyper = &crew->model->module->hyper;
+    /* What storing loses is certified through sidecars. */
+    const uint32_t sidecar_bytes = crew->attention->sidecar_bytes(crew);
+    const struct rsr_kv_format format =
+        rsr_kv_format_of(crew->kv_type, hyper->head_dim, sidecar_bytes != 0, crew->model->ops);
+    const struct rsr_kv_size size = {
+        .n_pages = crew->engine->info.kv_tokens / RSR_PAGE_TOKENS,
+        .memory_bytes = rsr_host_memory(),
+        .shrinks = options->context == 0 && options->kv_tokens == 0,
+    };
+    return rsr_kv_memory_create(&crew->kv, &format, hyper, sidecar_bytes, &size, err);
+}
+
+static rsr_status make_pool(struct rsr_crew *crew, const rsr_engine_options *options,
+                            rsr_error *err) {
+    uint32_t n = options->n_threads;
+    if (n == 0) {
+        n = rsr_cpu_available(rsr_cpu_placed());
+        n = n < LIMIT_THREADS ? n : LIMIT_THREADS;
+    }
+    rsr_status status = rsr_worker_pool_create(n, options->pin_threads, &crew->pool, err);
+    if (status == RSR_OK)
+        crew->n_workers = rsr_worker_pool_count(crew->pool);
+    return status;
+}
+
+static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_options *options,
+                              rsr_error *err) {
+    struct rsr_crew *crew = calloc(1, sizeof(*crew));
+    if (crew == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for an engine");
+    crew->engine = engine;
+    crew->model = engine->model;
+    crew->chunk = &engine->chunk;
+    engine->device = crew;
+    rsr_status status = choose(crew, options, err);
+    if (status == RSR_OK)
+        status = make_pages(crew, options, err);
+    if (status == RSR_OK)
+        status = make_pool(crew, options, err);
+    if (status == RSR_OK)
+        status = make_workers(crew, err);
+    if (status == RSR_OK)
+        status = make_arena(crew, err);
+    if (status != RSR_OK) {
+        host_destroy(engine, false);
+        return status;
+    }
+    rsr_head_slots_create(crew);
+    engine->info.n_threads = crew->n_workers;
+    engine->info.kv_tokens = crew->kv.n_pages * RSR_PAGE_TOKENS;
+    engine->info.kv_bytes = crew->kv.page_bytes * crew->kv.n_pages;
+    engine->info.arena_bytes = crew->arena_bytes;
+    engine->info.kv_type = rsr_kv_type_name(crew->kv_type);
+    return RSR_OK;
+}
+
+/* ---- Work ---- */
+
+static rsr_status host_run_chunk(struct rsr_engine *engine, rsr_error *err) {
+    struct rsr_crew *crew = engine->device;
+    rsr_status status = rsr_head_slots_begin(crew, &engine->picks, err);
+    if (status != RSR_OK)
+        return status;
+    atomic_store(&crew->failed_op, UINT32_MAX);
+    rsr_worker_pool_run(crew->pool, rsr_step_run, crew);
+    crew->timed = engine->profile.enabled;
+    engine->chunk.failed_op = atomic_load(&crew->failed_op);
+    rsr_head_slots_answer(crew);
+    return RSR_OK;
+}
+
+static void host_copy_page(struct rsr_engine *engine, uint32_t to, uint32_t from,
+                           uint32_t n_tokens) {
+    rsr_kv_memory_copy(&rsr_crew_of(engine)->kv, to, from, n_tokens);
+}
+
+static rsr_status host_read_rows(struct rsr_engine *engine, uint32_t page, uint32_t slot,
+                                 uint32_t layer, float *keys, float *values, rsr_error *err) {
+    const struct rsr_kv_memory *kv = &rsr_crew_of(engine)->kv;
+    const struct rsr_kv_format *format = &kv->format;
+    float *row = malloc(format->row_floats * sizeof(*row));
+    if (row == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a row of %u floats",
+                        format->row_floats);
+    for (uint32_t head = 0; head < kv->n_kv_heads; head++) {
+        const struct rsr_kv_rows rows =
+            rsr_kv_rows_from(format, rsr_kv_memory_rows(kv, page, layer, head), slot);
+        const size_t at = (size_t)head * format->head_dim, bytes = format->head_dim * sizeof(*row);
+        format->ops->load(row, rows.keys, format->row_floats);
+        memcpy(keys + at, row, bytes);
+        format->ops->load(row, rows.values, format->row_floats);
+        memcpy(values + at, row, bytes);
+    }
+    free(row);
+    return RSR_OK;
+}
+
+/* ---- Counts ---- */
+
+static void add_attention(rsr_attention_stats *total, const rsr_attention_stats *worker) {
+    total->dense += worker->dense;
+    total->indexed += worker->indexed;
+    total->keys += worker->keys;
+    total->pages += worker->pages;
+    total->pages_skipped += worker->pages_skipped;
+    total->scanned += worker->scanned;
+    total->plane2 += worker->plane2;
+    total->exact += worker->exact;
+    total->max_mass = fmax(total->max_mass, worker->max_mass);
+    total->max_error = fmax(total->max_error, worker->max_error);
+    total->max_storage_error = fmax(total->max_storage_error, worker->max_storage_error);
+}
+
+static void add_head(rsr_head_stats *total, const rsr_head_stats *worker) {
+    total->scanned += worker->scanned;
+    total->plane2 += worker->plane2;
+    total->exact += worker->exact;
+}
+
+static void host_profile(struct rsr_engine *engine) {
+    struct rsr_crew *crew = engine->device;
+    struct rsr_profile *profile = &engine->profile;
+    if (crew->timed)
+        rsr_crew_add_samples(crew, profile->rows);
+    crew->timed = false;
+    profile->attention.name = crew->attention->name;
+    profile->attention.min_keys = crew->attention_options.min_keys;
+    profile->head.n_planes = crew->slots.shape.n_planes;
+    for (uint32_t i = 0; i < crew->n_workers; i++) {
+        add_attention(&profile->attention, &crew->workers[i].attention);
+        add_head(&profile->head, &crew->workers[i].head);
+        crew->workers[i].attention = (rsr_attention_stats){0};
+        crew->workers[i].head = (rsr_head_stats){0};
+    }
+}
+
+const struct rsr_backend rsr_backend_host = {
+    .name = "host",
+    .create = host_create,
+    .destroy = host_destroy,
+    .run_chunk = host_run_chunk,
+    .copy_page = host_copy_page,
+    .read_rows = host_read_rows,
+    .profile = host_profile,
+};

@@ -1,0 +1,121 @@
+/* crew.h - the host's device: workers that walk the step table together, and the memory that they
+ * work on. Shared by walk/ and attention/. */
+#ifndef RSR_CREW_H
+#define RSR_CREW_H
+
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+#include "head_sketch.h"
+#include "host/barrier.h"
+#include "host/worker_pool.h"
+#include "kv_memory.h"
+#include "louver/louver.h"
+#include "ops/ops.h"
+#include "tile_share.h"
+
+struct rsr_crew;
+
+/* One worker's call for one operation. q and out are buffer rows. */
+struct rsr_attention_call {
+    uint32_t block;
+    uint32_t window; /* keys that a token sees, its own included; 0: all */
+    uint32_t worker;
+    const char *q;
+    size_t q_row_bytes;
+    char *out;
+    size_t out_row_bytes;
+};
+
+/* How attention is computed. */
+struct rsr_attention {
+    const char *name;
+    /* What rsr_attention_options have if they do not say; NULL: 0. */
+    uint32_t (*min_keys)(const rsr_louver_threshold *threshold);
+    /* Called first; sets what the others need. */
+    RSR_NODISCARD rsr_status (*begin)(struct rsr_crew *crew, rsr_error *err);
+    /* Of a sidecar in the KV pages; 0: none. */
+    uint32_t (*sidecar_bytes)(const struct rsr_crew *crew);
+    /* Scratch of one worker; 0: too large. */
+    uint64_t (*scratch_bytes)(const struct rsr_crew *crew);
+    /* This worker's share of one operation: (run, KV head) units. */
+    void (*run)(const struct rsr_crew *crew, const struct rsr_attention_call *call);
+};
+extern const struct rsr_attention rsr_attention_dense, rsr_attention_louver;
+
+/* Of attention that is not dense. */
+struct rsr_attention_options {
+    rsr_louver_threshold threshold;
+    uint32_t min_keys; /* a token that sees fewer has dense attention; UINT32_MAX: every token */
+};
+/* What rsr_engine_options.attention says; NULL is dense. attention_choice.c */
+RSR_NODISCARD rsr_status rsr_attention_choose(const char *text,
+                                              const struct rsr_attention **attention,
+                                              struct rsr_attention_options *options,
+                                              rsr_error *err);
+
+/* The first position that a token sees. */
+static inline uint32_t rsr_first_seen(uint32_t position, uint32_t window) {
+    return window != 0 && position >= window ? position - window + 1 : 0;
+}
+
+/* Dense attention, of one unit or of all, for kinds that leave it to that. */
+void rsr_attention_dense_unit(const struct rsr_crew *crew, const struct rsr_attention_call *call,
+                              struct rsr_run run, uint32_t kv_head);
+void rsr_attention_dense_run(const struct rsr_crew *crew, const struct rsr_attention_call *call);
+
+/* One operation of a step, by one worker. */
+struct rsr_op_sample {
+    uint64_t run_ns, wait_ns; /* wait: at its barrier */
+    uint64_t bytes;           /* of memory, as far as tables do not tell */
+};
+
+/* Private to one worker. */
+struct rsr_worker_state {
+    _Alignas(64) char *scratch;    /* for kernels and attention */
+    struct rsr_op_sample *samples; /* [largest n_ops of the target's steps]; only while profiling */
+    const void *tables_of;         /* what the tables in scratch were made of, if tables is not 0 */
+    uint32_t tables;               /* rsr_kernel_desc.tables of them */
+    struct rsr_fetch fetch;        /* weights of operation fetch_op, while waiting for others */
+    uint32_t fetch_op;
+    uint32_t n_shared_calls; /* counted by all workers alike */
+    uint64_t bytes;          /* operations whose reads depend on the data add them here */
+    rsr_attention_stats attention;
+    rsr_head_stats head;
+    _Alignas(64) struct rsr_tile_share tiles; /* other workers write these */
+    _Atomic uint32_t
+        pages_done; /* of the unit of attention that this worker began and others go on with */
+};
+
+struct rsr_crew {
+    const struct rsr_engine *engine;
+    const rsr_model *model;        /* of the engine */
+    const struct rsr_chunk *chunk; /* of the engine */
+    struct rsr_worker_pool *pool;
+    uint32_t n_workers;
+    enum rsr_kv_type kv_type;
+    struct rsr_kv_memory kv;
+    const struct rsr_attention *attention;
+    struct rsr_attention_options attention_options;
+    struct louver_setup louver; /* if attention is louver */
+    struct rsr_head_slots slots;
+    char *arena; /* the buffers of a step */
+    uint64_t arena_bytes;
+    char *scratch; /* of all workers */
+    uint64_t scratch_bytes;
+    struct rsr_worker_state *workers;
+    _Atomic uint32_t failed_op; /* as in struct rsr_chunk */
+    bool timed;                 /* samples are of a chunk that the profile does not have yet */
+};
+
+static inline struct rsr_crew *rsr_crew_of(const struct rsr_engine *engine) {
+    return engine->device;
+}
+
+/* A job for the workers of a crew: one walk over engine->chunk.step. step_run.c */
+void rsr_step_run(void *crew, uint32_t worker);
+
+/* Adds the samples of the chunk to the profile's rows. walk_profile.c */
+void rsr_crew_add_samples(const struct rsr_crew *crew, rsr_profile_entry *rows);
+
+#endif

@@ -1,0 +1,100 @@
+/* kv_memory.c - see kv_memory.h. Memory comes from one lazily committed mapping, so that a long
+ * context costs nothing before it is used. Elements from head_dim on are never written and stay
+ * the zeros that the kernel gave. */
+#include <sys/mman.h>
+
+#include "kv_memory.h"
+
+/* Sidecars lie behind all keys and values, in groups of pages: of a (layer, KV head), those of 8
+ * pages follow each other. A scan thus reads runs of 75 KB and more, which the processor fetches
+ * ahead. One run for the whole pool would commit a huge page for every layer and head as soon as
+ * the first page is written. */
+#define SIDECAR_PAGES 8u
+
+/* 0: too large. */
+static uint64_t page_bytes_of(const struct rsr_kv_memory *kv) {
+    uint64_t bytes = rsr_kv_rows_bytes(&kv->format) + kv->sidecar_bytes;
+    if (__builtin_mul_overflow(bytes, (uint64_t)kv->n_layers, &bytes) ||
+        __builtin_mul_overflow(bytes, (uint64_t)kv->n_kv_heads, &bytes))
+        return 0;
+    return bytes;
+}
+
+struct rsr_kv_rows rsr_kv_memory_rows(const struct rsr_kv_memory *kv, uint32_t page, uint32_t layer,
+                                      uint32_t kv_head) {
+    const uint64_t n_heads = (uint64_t)kv->n_layers * kv->n_kv_heads;
+    const uint64_t number = page * n_heads + (uint64_t)layer * kv->n_kv_heads + kv_head;
+    return rsr_kv_rows_at(&kv->format, kv->memory + number * rsr_kv_rows_bytes(&kv->format));
+}
+
+void *rsr_kv_memory_sidecar(const struct rsr_kv_memory *kv, uint32_t page, uint32_t layer,
+                            uint32_t kv_head) {
+    const uint64_t n_heads = (uint64_t)kv->n_layers * kv->n_kv_heads;
+    const uint32_t first = page / SIDECAR_PAGES * SIDECAR_PAGES, left = kv->n_pages - first;
+    const uint32_t group = left < SIDECAR_PAGES ? left : SIDECAR_PAGES;
+    const uint64_t head = (uint64_t)layer * kv->n_kv_heads + kv_head;
+    const uint64_t number = first * n_heads + head * group + (page - first);
+    return kv->memory + kv->n_pages * n_heads * rsr_kv_rows_bytes(&kv->format) +
+           number * kv->sidecar_bytes;
+}
+
+void rsr_kv_memory_copy(const struct rsr_kv_memory *kv, uint32_t to, uint32_t from,
+                        uint32_t n_tokens) {
+    for (uint32_t layer = 0; layer < kv->n_layers; layer++) {
+        for (uint32_t head = 0; head < kv->n_kv_heads; head++) {
+            rsr_kv_rows_copy(&kv->format, rsr_kv_memory_rows(kv, to, layer, head),
+                             rsr_kv_memory_rows(kv, from, layer, head), n_tokens);
+        }
+    }
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static rsr_status refuse_size(const struct rsr_kv_memory *kv, const struct rsr_kv_size *size,
+                              rsr_error *err) {
+    const double gib = 1.0 / (double)(1u << 30);
+    return rsr_fail(err, RSR_ERR_MEMORY,
+                    "keys and values of %llu tokens take %.4g GiB, and this process may have %.4g: "
+                    "ask for a smaller context, fewer kv_tokens or a smaller KV type",
+                    (unsigned long long)size->n_pages * RSR_PAGE_TOKENS,
+                    (double)size->n_pages * (double)kv->page_bytes * gib,
+                    (double)size->memory_bytes * gib);
+}
+
+rsr_status rsr_kv_memory_create(struct rsr_kv_memory *kv, const struct rsr_kv_format *format,
+                                const struct rsr_hyper *hyper, uint32_t sidecar_bytes,
+                                const struct rsr_kv_size *size, rsr_error *err) {
+    struct rsr_kv_memory made = {
+        .format = *format,
+        .n_layers = hyper->n_layers,
+        .n_kv_heads = hyper->n_kv_heads,
+        .sidecar_bytes = sidecar_bytes,
+    };
+    made.page_bytes = page_bytes_of(&made);
+    if (made.page_bytes == 0)
+        return rsr_fail(err, RSR_ERR_MEMORY, "a page of keys and values exceeds the address space");
+    const uint64_t most = smaller(size->memory_bytes, SIZE_MAX / 2) / made.page_bytes;
+    if (most == 0 || (most < size->n_pages && !size->shrinks))
+        return refuse_size(&made, size, err);
+    made.n_pages = (uint32_t)smaller(size->n_pages, most);
+    const uint64_t bytes = made.n_pages * made.page_bytes;
+    void *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return rsr_fail(err, RSR_ERR_MEMORY,
+                        "no address space for %llu bytes of KV pages; ask for a smaller context",
+                        (unsigned long long)bytes);
+    if (made.page_bytes >= (uint64_t)2 << 20) /* else a huge page would commit several KV pages */
+        madvise(memory, (size_t)bytes, MADV_HUGEPAGE);
+    made.memory = memory;
+    *kv = made;
+    return RSR_OK;
+}
+
+void rsr_kv_memory_destroy(struct rsr_kv_memory *kv) {
+    if (kv->memory != NULL)
+        munmap(kv->memory, (size_t)(kv->page_bytes * kv->n_pages));
+    *kv = (struct rsr_kv_memory){0};
+}

@@ -1,0 +1,72 @@
+/* walk_profile.c - time and bytes by operation. Workers note every operation of a chunk; the last
+ * worker's time is added to the row of its kind or role: barriers make its times add up to the
+ * step, and a single token is its own. */
+#include "crew.h"
+
+static const char *const kind_names[RSR_OP_KIND_COUNT] = {
+#define OP_NAME(id, name) [RSR_OP_##id] = name,
+    RSR_OP_KINDS(OP_NAME)
+#undef OP_NAME
+};
+
+static uint64_t scale_bytes(const struct rsr_kernel_desc *kernel) {
+    return kernel->weights.n_scales * sizeof(float);
+}
+
+/* Of one execution, as far as the tables tell; the workers count the rest. */
+static uint64_t table_bytes(const struct rsr_crew *crew, const struct rsr_step_op *op) {
+    const struct rsr_target *target = crew->model->target;
+    const uint64_t n_tokens = crew->chunk->n_tokens;
+    switch ((enum rsr_op_kind)op->kind) {
+    case RSR_OP_EMBED:
+        return n_tokens * rsr_matrix_row_bytes(&target->embedding);
+    case RSR_OP_NORM:
+        return target->norms[op->arg].cols * sizeof(float);
+    case RSR_OP_HEAD:
+        if (crew->chunk->n_wanted == 0 && crew->slots.n_all == 0)
+            return 0;
+        return rsr_op_weight_bytes(target, op) +
+               (op->arg == RSR_NO_KERNEL ? 0 : scale_bytes(&target->kernels[op->arg]));
+    case RSR_OP_LINEAR:
+        return (target->kernels[op->arg].list == RSR_LIST_NONE ? rsr_op_weight_bytes(target, op)
+                                                               : 0) +
+               scale_bytes(&target->kernels[op->arg]);
+    case RSR_OP_DENSE:
+        return rsr_op_weight_bytes(target, op);
+    case RSR_OP_ROPE_APPEND: /* a row of keys and one of values */
+        return n_tokens * crew->kv.n_kv_heads * 2 * crew->kv.format.row_bytes;
+    case RSR_OP_ROPE_TABLE:
+    case RSR_OP_ADD:
+    case RSR_OP_QUANT:
+    case RSR_OP_ACT_MUL:
+    case RSR_OP_ATTENTION:
+    case RSR_OP_PAD:
+    case RSR_OP_OUTPUT:
+    case RSR_OP_LIST_ROWS:
+    case RSR_OP_LIST_COLS:
+    case RSR_OP_KIND_COUNT:
+        break;
+    }
+    return 0;
+}
+
+void rsr_crew_add_samples(const struct rsr_crew *crew, rsr_profile_entry *rows) {
+    const struct rsr_step_table *step = crew->chunk->step;
+    for (uint32_t i = 0; i < step->n_ops; i++) {
+        const struct rsr_step_op *op = &step->ops[i];
+        const struct rsr_op_sample *last = &crew->workers[crew->n_workers - 1].samples[i];
+        const bool linear = op->kind == RSR_OP_LINEAR;
+        const uint32_t role = linear ? crew->model->target->kernels[op->arg].role : 0;
+        rsr_profile_entry *row = &rows[linear ? RSR_OP_KIND_COUNT + role : op->kind];
+        row->name = linear ? rsr_role_name(role) : kind_names[op->kind];
+        row->calls++;
+        row->time_ns += last->run_ns + last->wait_ns;
+        row->bytes += table_bytes(crew, op);
+        uint64_t wait_ns = 0;
+        for (uint32_t w = 0; w < crew->n_workers; w++) {
+            wait_ns += crew->workers[w].samples[i].wait_ns;
+            row->bytes += crew->workers[w].samples[i].bytes;
+        }
+        row->wait_ns += wait_ns / crew->n_workers;
+    }
+}
