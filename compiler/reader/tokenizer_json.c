@@ -76,14 +76,38 @@ static enum rsrc_status read_unknown(struct rsrc_tokenizer_draft *draft, const j
     return RSRC_OK;
 }
 
+/* Other models, by the language models that have them. */
+static const struct {
+    const char *type;
+    const char *help;
+} OTHER_MODELS[] = {
+    {"Unigram",
+     "BPE is supported; Unigram is SentencePiece's other model, of T5, XLM-RoBERTa, ALBERT "
+     "and what was made from them, whose architectures are not supported either"},
+    {"WordPiece",
+     "BPE is supported; WordPiece is the model of BERT and of embedding models made from "
+     "it (MiniLM, BGE, E5), whose architecture is not supported either"},
+};
+
+/* First of all: with another model, other components are strange as well. */
+static enum rsrc_status check_model_type(const struct rsrc_tokenizer_draft *draft,
+                                         const json_t *root) {
+    const char *type = rsrc_component_type(json_object_get(root, "model"));
+    const char *help = "BPE is supported";
+    if (strcmp(type, "BPE") == 0) {
+        return RSRC_OK;
+    }
+    for (size_t i = 0; i < sizeof(OTHER_MODELS) / sizeof(OTHER_MODELS[0]); i++) {
+        if (strcmp(type, OTHER_MODELS[i].type) == 0) {
+            help = OTHER_MODELS[i].help;
+        }
+    }
+    return rsrc_refuse_component(draft, "tokenizer-model", "model type", type, help);
+}
+
 static enum rsrc_status read_model(struct rsrc_tokenizer_draft *draft, const json_t *root) {
     const json_t *model = json_object_get(root, "model");
-    const char *type = rsrc_component_type(model);
     bool bytes = draft->alphabet == RSR_BPE_BYTES;
-    if (strcmp(type, "BPE") != 0) {
-        return rsrc_refuse_component(draft, "tokenizer-model", "model type", type,
-                                     "BPE is supported");
-    }
     for (size_t i = 0; i < sizeof(OFF_OPTIONS) / sizeof(OFF_OPTIONS[0]); i++) {
         if ((bytes || !OFF_OPTIONS[i].in_bytes_alone) &&
             !is_off(json_object_get(model, OFF_OPTIONS[i].name))) {
@@ -216,6 +240,7 @@ enum rsrc_status rsrc_parse_tokenizer(struct rsrc_diag *diag, struct rsrc_arena 
         .diag = diag, .scratch = &scratch, .file = name, .nul = ""};
     enum rsrc_status status = RSRC_FAILED;
     if (rsrc_draft_parse(&draft, bytes, size_bytes, &root) == RSRC_OK &&
+        check_model_type(&draft, root) == RSRC_OK &&
         rsrc_draft_pretokenizers(&draft, root) == RSRC_OK && read_model(&draft, root) == RSRC_OK &&
         rsrc_draft_normalizers(&draft, root) == RSRC_OK &&
         read_post_processor(&draft, root) == RSRC_OK &&

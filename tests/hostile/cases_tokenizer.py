@@ -81,7 +81,9 @@ CASES = [
     *[Case(f"tokenizer-nul-{name}", "tokenizer-syntax", replace_file(FILE, text), "line")
       for name, text in [("outside", r'{\u0000}'), ("bare", b'{"a": "\0"}'), ("cut", r'{"a": "\u000')]],
     *[Case(f"tokenizer-is-{name}", "tokenizer-model", replace_file(FILE, text))
-      for name, text in [("a-list", "[]"), ("an-empty-object", "{}")]],
+      for name, text in [("a-list", "[]"), ("an-empty-object", "{}"),
+                         ("bert", '{"model": {"type": "WordPiece"}, "pre_tokenizer": {"type": "BertPreTokenizer"}}'),
+                         ("t5", '{"model": {"type": "Unigram"}, "pre_tokenizer": {"type": "WhitespaceSplit"}}')]],
 
     # the model
     field("no-model", "tokenizer-model", "model", REMOVED),

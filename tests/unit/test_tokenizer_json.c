@@ -331,7 +331,9 @@ struct refusal {
 
 static const struct refusal REFUSED[] = {
     {"model", NULL, "tokenizer-model", "(no type)"},
-    {"model.type", "\"Unigram\"", "tokenizer-model", "Unigram"},
+    {"model.type", "\"Unigram\"", "tokenizer-model", "XLM-RoBERTa"},
+    {"model.type", "\"WordPiece\"", "tokenizer-model", "model of BERT"},
+    {"model.type", "\"WordLevel\"", "tokenizer-model", "'WordLevel'"},
     {"model.dropout", "0.1", "tokenizer-model", "dropout"},
     {"model.unk_token", "\"<unk>\"", "tokenizer-model", "unk_token"},
     {"model.continuing_subword_prefix", "\"##\"", "tokenizer-model", "continuing_subword_prefix"},
