@@ -42,8 +42,8 @@ static char *read_file(const char *path, size_t *n) {
     FILE *file = fopen(path, "rb");
     if (!file)
         return NULL;
-    char *bytes = malloc(1 << 22);
-    *n = bytes ? fread(bytes, 1, 1 << 22, file) : 0;
+    char *bytes = malloc(1 << 25);
+    *n = bytes ? fread(bytes, 1, 1 << 25, file) : 0;
     fclose(file);
     return bytes;
 }
