@@ -11,7 +11,7 @@ source = pathlib.Path(sys.argv[1])
 sys.path.insert(0, str(source / "tests" / "hostile"))
 
 READERS = sorted(path.stem[len("cases_"):] for path in (source / "tests" / "hostile").glob("cases_*.py"))
-MACROS = {"rsrc_error": 1, "rsrc_warning": 1, "rsrc_note": 1}
+MACROS = {"rsrc_error": 1, "rsrc_refuse": 1, "rsrc_warning": 1, "rsrc_note": 1}
 # What no input provokes: LLVM failing at what rsrc has checked before, a machine that does not load
 # what it has linked, a back end without any instruction.
 UNPROVOKED = {"emit-failed", "nvptx-failed", "measure-load", "measure-probe"}
