@@ -7,7 +7,7 @@
 
 #include "driver/layer.h"
 #include "emit/ptx/emit_ptx.h"
-#include "lower/pack_gpu.h"
+#include "kernels/gpu/pack_gpu.h"
 #include "model/graph.h"
 #include "plan/plan_gpu.h"
 

@@ -11,7 +11,7 @@
 #include "base/hash.h"
 #include "base/round.h"
 #include "layout/tiles.h"
-#include "lower/variants.h"
+#include "kernel/variants.h"
 
 typedef enum rsrc_status lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const struct rsrc_lower_input *input, struct rsr_lowered *out,

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "lower/kernel_builder.h"
+#include "kernel/kernel_builder.h"
 #include "lower/lower.h"
 #include "measure/load_kernel.h"
 #include "measure/measure.h"

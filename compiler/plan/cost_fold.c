@@ -1,7 +1,7 @@
 /* cost_fold.c - what `fold` costs on a target: instructions, their bytes and their time.
  *
  * The statistics are those of blocks of stats->k rows over all columns. The code walks the columns
- * in chunks (lower/lower_fold.c), and folds and widens once a chunk: every code is taken to occur
+ * in chunks (kernels/fold/lower_fold.c), and folds and widens once a chunk: every code is taken to occur
  * in each, which holds for random matrices and is too much for redundant ones.
  */
 #include "plan/cost.h"

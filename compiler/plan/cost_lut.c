@@ -22,7 +22,7 @@ static const struct lut_work LUT_WORK[][2] = {
     [RSRC_LUT_WORDS] = {{7.9, 1, 14}, {7.9, 1, 22}},
 };
 
-/* The signs of a row are counted in 16 bits (lower/pack_lut.c). */
+/* The signs of a row are counted in 16 bits (kernel/pack_lut.c). */
 static uint32_t max_cols(const struct rsrc_lut_layout *layout) {
     return layout->has_sign ? (uint32_t)INT16_MAX * layout->group_cols : RSRC_MAX_SUM_COLS;
 }

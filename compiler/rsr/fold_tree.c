@@ -16,7 +16,7 @@
  *     the sum of all entries, the top row is U, and a row below is (entries with its bit) - (entries
  *     without) = 2 (entries with its bit) - U; the bits are peeled as for {0, 1}.
  *
- * lower/lower_scatter.c emits the same fold, addition by addition.
+ * kernels/scatter/lower_scatter.c emits the same fold, addition by addition.
  * Integers: the largest intermediate is 3 * 128 * cols, hence the assertion on cols.
  */
 #include <assert.h>

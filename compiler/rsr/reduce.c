@@ -3,7 +3,7 @@
  * Input: a matrix, and which of its rows and columns are dead. Output: the reduced matrix, which
  * all later stages work on, and for every row of the layer where its result comes from. Lowering
  * applies the maps: rows are expanded after they are computed, columns are gathered before
- * (lower/kernel_maps.c). Both cost time, so each map is used only where it pays.
+ * (kernel/kernel_maps.c). Both cost time, so each map is used only where it pays.
  */
 #include "rsr/reduce.h"
 

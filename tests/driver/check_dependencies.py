@@ -1,6 +1,6 @@
-"""Checks who may include whom: base <- diag <- ir.h <- layout <- stages <- measure <- driver; a stage includes no
-other stage, layout none, and nothing below the driver includes it; a file of the driver includes and calls only what
-stands before it in DRIVER;
+"""Checks who may include whom: base <- diag <- ir.h <- layout <- kernel <- kernels/* <- stages <- measure <- driver; a
+kernel's folder includes no other's, a stage no other stage and no kernel's folder, and nothing below the driver
+includes it; a file of the driver includes and calls only what stands before it in DRIVER;
 runtime includes nothing of the compiler, its rooms only what ROOMS lets them; the compiler includes three headers of
 the runtime's sources; LLVM headers stay under emit/llvm."""
 import pathlib
@@ -8,6 +8,8 @@ import re
 import sys
 
 STAGES = {"reader", "spec", "model", "rsr", "plan", "schedule", "lower", "emit", "link", "report", "cache"}
+# What stages build on, lowest first.
+BELOW = ["layout", "kernel", "kernels"]
 # The host CPU's name comes from LLVM, whose headers stay under emit/llvm.
 ALLOWED = {("compiler/spec/spec.c", "emit/llvm/host_cpu.h")}
 # The runtime's own code, but for measurements: the sketch of a head is made by what reads it, patterns of a
@@ -97,10 +99,13 @@ for path in sorted(root.glob("compiler/**/*.[ch]")) + sorted(root.glob("runtime/
         if part != "tools" and (root / "runtime/src" / include).exists() and \
                 (str(relative), include) not in ALLOWED_OF_RUNTIME:
             errors.append(f"{relative}: the compiler includes the runtime's {include}")
-        if part == "base" and (first in STAGES or include == "ir.h"):
+        if part == "base" and (first in STAGES | set(BELOW) or include == "ir.h"):
             errors.append(f"{relative}: base includes {include}")
-        if part == "layout" and first in STAGES:
-            errors.append(f"{relative}: layout includes {include}")
+        if part in BELOW and (first in STAGES or first in BELOW[BELOW.index(part) + 1:]):
+            errors.append(f"{relative}: {part} includes {include}")
+        if first == "kernels" and (part in STAGES or part == "kernels" and
+                                   include.split("/")[1] != relative.parts[2]):
+            errors.append(f"{relative}: a kernel's folder is its own: {include}")
         if first == "driver" and part != "driver" and (str(relative), include) not in ABOVE_DRIVER:
             errors.append(f"{relative}: outside the driver, includes {include}")
         if part in STAGES and first in STAGES | {"measure"} and first != part and \

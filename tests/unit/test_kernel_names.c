@@ -1,7 +1,7 @@
 /* test_kernel_names.c - every operation, element, buffer, parameter and variant has a word of its
  * own in the text form of kernels, of letters that the parser reads. */
 #include "check.h"
-#include "lower/kernel_names.h"
+#include "kernel/kernel_names.h"
 
 static void check_words(const char *const *names, uint32_t n_names, const char *what) {
     for (uint32_t i = 0; i < n_names; i++) {

@@ -7,7 +7,7 @@
  */
 #include "kernel_harness.h"
 #include "kernel_ops.h"
-#include "lower/kernel_builder.h"
+#include "kernel/kernel_builder.h"
 
 #define SLOT_BYTES 80u /* an operand of at most 64 bytes, at any alignment */
 #define N_ROUNDS 6u

@@ -1,7 +1,7 @@
 /* test_kernel_text.c - kernels print, parse back to the same, and damaged text is refused with a
  * place. */
 #include "kernel_harness.h"
-#include "lower/kernel_builder.h"
+#include "kernel/kernel_builder.h"
 #include "text_damage.h"
 
 /* ---- kernels that hold every form of line ---------------------------------------------------- */

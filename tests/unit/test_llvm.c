@@ -9,8 +9,8 @@
 
 #include "kernel_harness.h"
 #include "kernel_ops.h"
-#include "lower/kernel_builder.h"
-#include "lower/kernel_types.h"
+#include "kernel/kernel_builder.h"
+#include "kernel/kernel_types.h"
 
 #define OPERAND_BYTES 256 /* of x for each operand */
 #define X_BYTES (4 * OPERAND_BYTES)

@@ -2,7 +2,7 @@
  * packing decoded back to the matrix, any split of its tiles, and what it refuses. */
 #include "kernel_harness.h"
 
-#include "lower/variants.h"
+#include "kernel/variants.h"
 
 /* One a form, and one whose small L2 cache makes column blocks; cores decide on the size of
  * units. */

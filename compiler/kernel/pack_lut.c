@@ -1,0 +1,146 @@
+/* pack_lut.c - int8 weights to the segment codes of `lut`, and the corrections that its signs need;
+ * layout/lut_layout.h draws the layout.
+ *
+ * A row's codes are computed in one pass over its weights, as bytes of magnitude and sign (bit 7)
+ * whatever the form, and then put where the layout wants them.
+ */
+#include "kernel/variants.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define SIGN 0x80u
+
+/* sum of w_i 3^i */
+static inline int ternary_sum(const int8_t *w, uint32_t n) {
+    int sum = 0;
+    for (uint32_t i = n; i-- > 0;)
+        sum = 3 * sum + w[i];
+    return sum;
+}
+
+/* The same as magnitude and sign. */
+static inline uint8_t ternary_code(const int8_t *w, uint32_t n) {
+    const int code = ternary_sum(w, n);
+    return (uint8_t)(code < 0 ? (unsigned)-code | SIGN : (unsigned)code);
+}
+
+static inline uint32_t plus_bits(const int8_t *w, uint32_t n) {
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bits |= (uint32_t)(w[i] > 0) << i;
+    return bits;
+}
+
+/* Eight signs: bit 7 of the complement says whether the last is not +1. */
+static inline uint8_t sign_code(const int8_t *w) {
+    const uint32_t bits = plus_bits(w, 8);
+    return (uint8_t)((bits & SIGN) != 0 ? bits & 0x7fu : (~bits & 0x7fu) | SIGN);
+}
+
+/* Codes of whole segments. The group is a constant in every loop, so that digits are unrolled. */
+static void code_segments(const struct rsrc_lut_layout *layout, const int8_t *w, uint32_t n,
+                          uint8_t *codes) {
+    const int zero = rsrc_lut_zero_code(layout);
+    switch (layout->group_cols) {
+    case 3:
+        for (uint32_t s = 0; s < n; s++)
+            codes[s] = layout->has_sign ? ternary_code(w + (size_t)s * 3, 3)
+                                        : (uint8_t)(zero + ternary_sum(w + (size_t)s * 3, 3));
+        return;
+    case 4:
+        for (uint32_t s = 0; s < n; s++)
+            codes[s] = (uint8_t)plus_bits(w + (size_t)s * 4, 4);
+        return;
+    case 5:
+        for (uint32_t s = 0; s < n; s++)
+            codes[s] = layout->has_sign ? ternary_code(w + (size_t)s * 5, 5)
+                                        : (uint8_t)plus_bits(w + (size_t)s * 5, 5);
+        return;
+    default:
+        assert(layout->group_cols == 8);
+        for (uint32_t s = 0; s < n; s++)
+            codes[s] = sign_code(w + (size_t)s * 8);
+    }
+}
+
+static void code_row(const struct rsrc_lut_layout *layout, const int8_t *w, uint32_t cols,
+                     uint8_t *codes) {
+    const uint32_t n_full = cols / layout->group_cols;
+    code_segments(layout, w, n_full, codes);
+    if (n_full < layout->n_segments) {
+        int8_t last[8] = {0};
+        memcpy(last, w + (size_t)n_full * layout->group_cols, cols % layout->group_cols);
+        code_segments(layout, last, 1, codes + n_full);
+    }
+}
+
+/* Plane j of a step of WORDS. */
+static inline uint16_t word_of(const struct rsrc_lut_layout *layout, const uint8_t *codes,
+                               uint32_t j) {
+    const uint8_t *c = codes + (size_t)3 * j, last = codes[layout->step_segments - 1];
+    return (uint16_t)(c[0] | c[1] << 5 | c[2] << 10 | (last >> j & 1) << 15);
+}
+
+/* The planes of one step of a row, `apart` bytes apart. */
+static inline void put_step(const struct rsrc_lut_layout *layout, const uint8_t *codes,
+                            uint8_t *out, size_t apart) {
+    if (layout->lookup == RSRC_LUT_WORDS) {
+        for (uint32_t j = 0; j < layout->step_planes; j++) {
+            const uint16_t word = word_of(layout, codes, j);
+            memcpy(out + j * apart, &word, sizeof(word));
+        }
+        return;
+    }
+    if (layout->lookup == RSRC_LUT_TABLE128) {
+        *out = codes[0];
+        return;
+    }
+    uint32_t signs = 0;
+    for (uint32_t j = 0; j < 4; j++) {
+        const uint32_t low = codes[2 * j], high = codes[2 * j + 1];
+        out[j * apart] = (uint8_t)((low & 15) | (high & 15) << 4);
+        signs |= (low >> 7) << (2 * j) | (high >> 7) << (2 * j + 1);
+    }
+    if (layout->has_sign)
+        out[4 * apart] = (uint8_t)signs;
+}
+
+static int16_t count_signs(const uint8_t *codes, uint32_t n) {
+    uint32_t count = 0;
+    for (uint32_t s = 0; s < n; s++)
+        count += codes[s] >> 7;
+    assert(count <= INT16_MAX);
+    return (int16_t)count;
+}
+
+void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                   const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections) {
+    const uint32_t vector_rows = layout->vector_rows;
+    const size_t plane_bytes = (size_t)vector_rows * layout->plane_bytes;
+    const size_t step_bytes = rsrc_lut_step_bytes(layout);
+    /* Segments that only fill the last step keep the code of a sum that is 0. */
+    const size_t n_coded = (size_t)layout->n_steps * layout->step_segments;
+    uint8_t *row_codes = RSRC_NEW_ARRAY(arena, n_coded, uint8_t);
+    memset(row_codes, rsrc_lut_zero_code(layout), n_coded);
+    for (uint32_t v = 0; v < layout->n_vectors; v++) {
+        const uint32_t stream = v % layout->unit_vectors, unit = v / layout->unit_vectors;
+        uint8_t *vector =
+            codes + stream * layout->stream_bytes + unit * rsrc_lut_vector_bytes(layout);
+        for (uint32_t lane = 0; lane < vector_rows; lane++) {
+            const size_t lane_at = layout->plane_bytes == 1
+                                       ? lane
+                                       : sizeof(uint16_t) * rsrc_lut_lane_correction(layout, lane);
+            const uint64_t row = (uint64_t)v * vector_rows + rsrc_lut_lane_row(layout, lane);
+            if (row >= matrix->rows)
+                continue;
+            code_row(layout, matrix->values + row * matrix->cols, matrix->cols, row_codes);
+            for (uint32_t s = 0; s < layout->n_steps; s++)
+                put_step(layout, row_codes + (size_t)s * layout->step_segments,
+                         vector + lane_at + s * step_bytes, plane_bytes);
+            if (corrections != NULL)
+                corrections[(size_t)v * vector_rows + rsrc_lut_lane_correction(layout, lane)] =
+                    count_signs(row_codes, layout->n_segments);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+/* dot_panel.h - `dot` over the codes of `lut`, for batches: one stored copy serves both regimes.
+ * What its files share; private to them.
+ *
+ * A vector of rows at a time, codes become a panel in the second-level cache: bytes u >= 0 with
+ * four columns of a row side by side (a quad), as the integer dot product wants them. Then all
+ * tokens of a group pass over the panel, a few at a time. Ternary u = w + 1, signs u = (w + 1) / 2,
+ * bits u = w; y = alpha * sum of u x + beta * sum of x as in lower_dot.c.
+ *
+ *   codes of lut ── dot_panel_unpack.c ──> panel ──┐
+ *                                                  ├─ dot_panel_products.c ──> sums, int32
+ *   activations, a few tokens at a time ───────────┘                            │
+ *   results <── dot_panel_sums.c: rows in order, corrected, scaled ─────────────┘
+ *
+ * lower_dot_panel.c has the loops around them. Unpacking a column costs about six instructions a
+ * vector and a product one a token and quarter of a vector, so that 128 tokens hide it. Scratch
+ * memory: the panel; the sums of the group's tokens, since rows may be longer than the panel; a
+ * last, short vector.
+ */
+#ifndef RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
+#define RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
+
+#include "kernel/kernel_frame.h"
+#include "kernel/variants.h"
+
+#define RSRC_PANEL_QUARTERS 4u /* vectors of int32 sums of a vector of rows */
+#define RSRC_PANEL_MAX_TOKENS 6u
+#define RSRC_PANEL_GROUP_TOKENS 128u
+#define RSRC_PANEL_TILE_QUADS 16u /* of a matrix register */
+
+struct rsrc_panel {
+    struct rsrc_frame frame;
+    const struct rsrc_panel_machine *machine;
+    struct rsrc_lut_layout layout;
+    uint32_t cols;
+    uint32_t macro_steps; /* steps of codes that make whole quads of columns */
+    uint32_t macro_quads;
+    uint32_t n_macros, block_macros;
+    int64_t sums_at, tail_at; /* scratch memory; the panel is at 0 */
+    /* Registers, i64. */
+    uint16_t row;      /* first row of the vector */
+    uint16_t codes_at; /* first byte of its codes, step_stride bytes to the next step */
+    uint16_t step_stride, plane_stride;
+    uint16_t first_macro, end_macro, n_quads, block_x;
+    uint16_t first_token, end_token;
+    /* Constants of the unpacking. */
+    uint16_t digits[5][2], three, one, nibble;
+    uint16_t word_digits, low_byte; /* WORDS */
+};
+
+/* Rows of a vector of int32 sums. */
+static inline uint32_t rsrc_panel_lanes(const struct rsrc_panel *panel) {
+    return panel->layout.vector_rows / 4;
+}
+
+/* ---- dot_panel_unpack.c ---------------------------------------------------------------------- */
+
+/* A table a digit of ternary codes; none for binary ones. */
+void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
+                            struct rsr_blob *index);
+void rsrc_panel_load_constants(struct rsrc_panel *panel);
+/* The panel of the column block at work. */
+void rsrc_panel_unpack(struct rsrc_panel *panel);
+
+/* ---- dot_panel_products.c -------------------------------------------------------------------- */
+
+/* All tokens of the group over the panel. */
+void rsrc_panel_multiply(struct rsrc_panel *panel);
+
+/* ---- dot_panel_sums.c ------------------------------------------------------------------------ */
+
+void rsrc_panel_clear_sums(struct rsrc_panel *panel);
+/* The register of a token's offset within the sums. */
+uint16_t rsrc_panel_sums_at(struct rsrc_panel *panel, uint16_t token, const char *suffix);
+/* A quarter of the sums of token `t` from the one at `sums_at` on. */
+struct rsrc_address rsrc_panel_sums(const struct rsrc_panel *panel, uint16_t sums_at, uint32_t t,
+                                    uint32_t quarter);
+void rsrc_panel_store_results(struct rsrc_panel *panel);
+
+#endif

@@ -1,0 +1,207 @@
+/* dot_panel_products.c - the tokens of a group over a panel: products and their sums.
+ *
+ * Tokens go in tiles that share every load of the panel, each splatting four of its activations;
+ * the rest goes one by one. A target with matrix registers takes 16 tokens at a time, their
+ * activations as they lie, and the panel's bytes as signed ones (u <= 2). dot_panel.h has the
+ * whole.
+ */
+#include "kernels/dot_panel/dot_panel.h"
+
+#include <stdio.h>
+
+/* Quads of columns whose sums fit int16: two products of at most 2 * 128 each. */
+#define NARROW_QUADS 63
+
+/* A tile of tokens that pass over the panel together. */
+struct panel_tile {
+    uint32_t n_tokens;
+    const char *suffix;
+    struct rsrc_frame_token tokens[RSRC_PANEL_MAX_TOKENS];
+    uint16_t sums_at; /* of the first token */
+    uint16_t acc[RSRC_PANEL_MAX_TOKENS][RSRC_PANEL_QUARTERS];
+};
+
+static uint16_t emit_splat(struct rsrc_panel *panel, const struct panel_tile *tile, uint32_t t,
+                           uint16_t quad) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    struct rsrc_address at = rsrc_frame_activations(&tile->tokens[t]);
+    at = rsrc_address_plus(at, panel->block_x, 1);
+    const uint16_t four =
+        rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "x%u%s", t, tile->suffix),
+                     rsrc_address_plus(at, quad, 4));
+    return rsrc_kb_unary(
+        kb, RSR_KOP_SPLAT,
+        rsrc_kb_reg(kb, RSR_ELEM_I32, rsrc_panel_lanes(panel), "xs%u%s", t, tile->suffix), four);
+}
+
+static void emit_products(struct rsrc_panel *panel, const struct panel_tile *tile, uint16_t quad) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t rows = panel->layout.vector_rows;
+    uint16_t weights[RSRC_PANEL_QUARTERS];
+    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+        weights[q] =
+            rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, rows, "weights%u%s", q, tile->suffix),
+                         rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, (int64_t)q * rows),
+                                           quad, 4 * (int64_t)rows));
+    for (uint32_t t = 0; t < tile->n_tokens; t++) {
+        const uint16_t x = emit_splat(panel, tile, t, quad);
+        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
+            const uint16_t acc = tile->acc[t][q];
+            if (panel->machine->style == RSRC_PANEL_DOT) {
+                rsrc_kb_ternary(kb, panel->machine->dot, acc, acc, weights[q], x);
+                continue;
+            }
+            const uint16_t pairs = rsrc_kb_binary(
+                kb, RSR_KOP_MADD_U8S8,
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "pairs%u_%u%s", t, q, tile->suffix),
+                weights[q], x);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, acc, acc, pairs);
+        }
+    }
+}
+
+static void emit_dot_tile(struct rsrc_panel *panel, struct panel_tile *tile) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+            rsrc_kb_load(kb, tile->acc[t][q], rsrc_panel_sums(panel, tile->sums_at, t, q));
+    const uint16_t quad = rsrc_kb_index_reg(kb, "quad%s", tile->suffix);
+    rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, 1);
+    emit_products(panel, tile, quad);
+    rsrc_kb_end(kb);
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+            rsrc_kb_store(kb, tile->acc[t][q], rsrc_panel_sums(panel, tile->sums_at, t, q));
+}
+
+/* int16 sums of as many quads as fit, added to the sums in memory. */
+static void emit_madd_tile(struct rsrc_panel *panel, struct panel_tile *tile) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const char *s = tile->suffix;
+    const uint16_t first = rsrc_kb_index_reg(kb, "chunk%s", s);
+    const uint16_t end = rsrc_kb_index_reg(kb, "chunk_end%s", s);
+    const uint16_t size = rsrc_kb_index_reg(kb, "chunk_quads%s", s);
+    const uint16_t quad = rsrc_kb_index_reg(kb, "quad%s", s);
+    const uint16_t ones =
+        rsrc_kb_reg(kb, RSR_ELEM_I16, panel->layout.vector_rows / 2, "one16%s", s);
+    rsrc_kb_const(kb, size, NARROW_QUADS);
+    rsrc_kb_const(kb, ones, 1);
+    rsrc_kb_loop(kb, first, panel->frame.zero, panel->n_quads, NARROW_QUADS);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, end, first, size);
+    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, panel->n_quads);
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+            rsrc_kb_const(kb, tile->acc[t][q], 0);
+    rsrc_kb_loop(kb, quad, first, end, 1);
+    emit_products(panel, tile, quad);
+    rsrc_kb_end(kb);
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
+            const struct rsrc_address at = rsrc_panel_sums(panel, tile->sums_at, t, q);
+            const uint16_t sums = rsrc_kb_load(
+                kb, rsrc_kb_reg(kb, RSR_ELEM_I32, rsrc_panel_lanes(panel), "sums%u_%u%s", t, q, s),
+                at);
+            const uint16_t wide = rsrc_kb_binary(
+                kb, RSR_KOP_MADD_I16,
+                rsrc_kb_reg(kb, RSR_ELEM_I32, rsrc_panel_lanes(panel), "sum%u_%u%s", t, q, s),
+                tile->acc[t][q], ones);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, sums, sums, wide);
+            rsrc_kb_store(kb, sums, at);
+        }
+    rsrc_kb_end(kb);
+}
+
+static void emit_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t token,
+                      const char *suffix) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    struct panel_tile tile = {.n_tokens = n_tokens, .suffix = suffix};
+    const uint32_t rows = panel->layout.vector_rows;
+    const bool wide = panel->machine->style == RSRC_PANEL_DOT;
+    for (uint32_t t = 0; t < n_tokens; t++) {
+        char name[24];
+        snprintf(name, sizeof name, "%u%s", t, suffix);
+        tile.tokens[t] = t == 0 ? rsrc_frame_token(&panel->frame, token, name)
+                                : rsrc_frame_next_token(&panel->frame, &tile.tokens[t - 1], name);
+        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+            tile.acc[t][q] = rsrc_kb_reg(kb, wide ? RSR_ELEM_I32 : RSR_ELEM_I16,
+                                         wide ? rows / 4 : rows / 2, "acc%u_%u%s", t, q, suffix);
+    }
+    tile.sums_at = rsrc_panel_sums_at(panel, token, suffix);
+    if (wide)
+        emit_dot_tile(panel, &tile);
+    else
+        emit_madd_tile(panel, &tile);
+}
+
+/* A matrix register has 16 rows of 64 bytes: tokens, or RSRC_PANEL_TILE_QUADS quads of columns. The
+ * rows of the product are tokens, its columns rows of the matrix. Quads beyond the last meet
+ * activations that are 0. */
+static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const int64_t rows = panel->layout.vector_rows;
+    const struct rsrc_frame_token row_of = rsrc_frame_token(&panel->frame, token, "_m");
+    const uint16_t sums_at = rsrc_panel_sums_at(panel, token, "_m");
+    const uint16_t stride = rsrc_kb_index_const(kb, 4 * panel->layout.vector_rows, "quad_bytes");
+    uint16_t sums[RSRC_PANEL_QUARTERS], weights[2];
+    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
+        sums[q] = rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "sums%u_m", q);
+        rsrc_kb_tile_load(kb, sums[q], rsrc_panel_sums(panel, sums_at, 0, q), stride);
+    }
+    const uint16_t quad = rsrc_kb_index_reg(kb, "quad_m");
+    rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, RSRC_PANEL_TILE_QUADS);
+    struct rsrc_address x = rsrc_frame_activations(&row_of);
+    x = rsrc_address_plus(rsrc_address_plus(x, panel->block_x, 1), quad, 4);
+    const uint16_t x_tile = rsrc_kb_tile_load(kb, rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "x_m"), x,
+                                              rsrc_frame_x_stride(&panel->frame));
+    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
+        const struct rsrc_address at =
+            rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, q * rows), quad, 4 * rows);
+        /* Two registers in turn: a load need not wait for the product before. */
+        if (q < 2)
+            weights[q] = rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "weights%u_m", q);
+        rsrc_kb_tile_load(kb, weights[q % 2], at, stride);
+        rsrc_kb_ternary(kb, RSR_KOP_TILE_DOT_S8S8, sums[q], sums[q], x_tile, weights[q % 2]);
+    }
+    rsrc_kb_end(kb);
+    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+        rsrc_kb_tile_store(kb, sums[q], rsrc_panel_sums(panel, sums_at, 0, q), stride);
+}
+
+/* The whole tiles of n_tokens tokens from register `next` on, which moves behind them. */
+static void emit_tiles(struct rsrc_panel *panel, uint32_t n_tokens, bool in_matrices, uint16_t next,
+                       const char *suffix) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t token = rsrc_kb_index_reg(kb, "token%s", suffix);
+    const uint16_t size = rsrc_kb_index_reg(kb, "tokens_at_once%s", suffix);
+    const uint16_t end = rsrc_kb_index_reg(kb, "whole_end%s", suffix);
+    rsrc_kb_const(kb, end, n_tokens - 1);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, end, panel->end_token, end);
+    rsrc_kb_const(kb, size, n_tokens);
+    if (in_matrices)
+        rsrc_kb_tile_begin(kb);
+    rsrc_kb_loop(kb, token, next, end, n_tokens);
+    if (in_matrices)
+        emit_matrix_tile(panel, token);
+    else
+        emit_tile(panel, n_tokens, token, suffix);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, next, token, size);
+    rsrc_kb_end(kb);
+    if (in_matrices)
+        rsrc_kb_tile_end(kb);
+}
+
+void rsrc_panel_multiply(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t next =
+        rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "next_token"), panel->first_token);
+    if (panel->machine->matrix_tokens != 0) {
+        rsrc_kb_comment(kb, "%u tokens in matrix registers (names end in _m)",
+                        panel->machine->matrix_tokens);
+        emit_tiles(panel, panel->machine->matrix_tokens, true, next, "_m");
+    }
+    rsrc_kb_comment(kb, "%u tokens share every load of the panel (names end in _b)",
+                    panel->machine->n_tokens);
+    emit_tiles(panel, panel->machine->n_tokens, false, next, "_b");
+    rsrc_kb_comment(kb, "the rest one by one");
+    emit_tiles(panel, 1, false, next, "");
+}

@@ -1,0 +1,138 @@
+/* dot_panel_sums.c - the sums of a panel's rows: where they wait between column blocks, and what
+ * becomes of them.
+ *
+ * Products leave sums of u x in scratch memory, in the lanes that codes lie in; here they are
+ * brought in the order of rows, corrected to sums of w x, scaled and stored. dot_panel.h has the
+ * whole.
+ */
+#include "kernels/dot_panel/dot_panel.h"
+
+#include <stdio.h>
+
+/* ---- in scratch memory ----------------------------------------------------------------------- */
+
+uint16_t rsrc_panel_sums_at(struct rsrc_panel *panel, uint16_t token, const char *suffix) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t at = rsrc_kb_index_reg(kb, "sums_at%s", suffix);
+    const uint16_t bytes =
+        rsrc_kb_index_const(kb, 4 * panel->layout.vector_rows, "sums_bytes%s", suffix);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, at, token, panel->first_token);
+    return rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, bytes);
+}
+
+struct rsrc_address rsrc_panel_sums(const struct rsrc_panel *panel, uint16_t sums_at, uint32_t t,
+                                    uint32_t quarter) {
+    const uint32_t rows = panel->layout.vector_rows;
+    const int64_t at = panel->sums_at + (int64_t)t * 4 * rows + quarter * rows;
+    return rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), sums_at, 1);
+}
+
+void rsrc_panel_clear_sums(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t token = rsrc_kb_index_reg(kb, "clear_token");
+    const uint16_t zeros =
+        rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, rsrc_panel_lanes(panel), "zeros"), 0);
+    rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
+    const uint16_t sums_at = rsrc_panel_sums_at(panel, token, "_c");
+    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+        rsrc_kb_store(kb, zeros, rsrc_panel_sums(panel, sums_at, 0, q));
+    rsrc_kb_end(kb);
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+static void correct(struct rsrc_panel *panel, uint16_t sums, uint32_t lanes, uint16_t x_sum,
+                    const char *name) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    if (panel->layout.alphabet == RSR_BINARY_SIGN)
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, sums, sums, 1);
+    if (panel->layout.alphabet == RSR_BINARY_BIT)
+        return;
+    if (lanes > 1)
+        x_sum = rsrc_kb_unary(kb, RSR_KOP_SPLAT,
+                              rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "x_sums_%s", name), x_sum);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sum);
+}
+
+/* Sums of four consecutive runs of rows: quarters q, q + 1 hold runs q and q + 1 with rows in pairs
+ * apart (see the lanes of variants.h), which two rounds of zips sort. */
+static void sort_rows(struct rsrc_panel *panel, const uint16_t quarters[RSRC_PANEL_QUARTERS],
+                      uint16_t runs[RSRC_PANEL_QUARTERS]) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t lanes = rsrc_panel_lanes(panel);
+    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q += 2) {
+        uint16_t low = rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zip_low%u", q);
+        uint16_t high = rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zip_high%u", q);
+        rsrc_kb_binary(kb, RSR_KOP_ZIP_LOW, low, quarters[q], quarters[q + 1]);
+        rsrc_kb_binary(kb, RSR_KOP_ZIP_HIGH, high, quarters[q], quarters[q + 1]);
+        runs[q] = rsrc_kb_binary(kb, RSR_KOP_ZIP_LOW,
+                                 rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "run%u", q), low, high);
+        runs[q + 1] = rsrc_kb_binary(
+            kb, RSR_KOP_ZIP_HIGH, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "run%u", q + 1), low, high);
+    }
+}
+
+static void store_runs(struct rsrc_panel *panel, const struct rsrc_frame_token *token,
+                       const uint16_t runs[RSRC_PANEL_QUARTERS], uint16_t x_sum) {
+    const uint32_t lanes = rsrc_panel_lanes(panel);
+    for (uint32_t r = 0; r < RSRC_PANEL_QUARTERS; r++) {
+        char name[16];
+        snprintf(name, sizeof name, "run%u", r);
+        correct(panel, runs[r], lanes, x_sum, name);
+        const uint16_t result =
+            rsrc_frame_result(&panel->frame, runs[r], lanes, token, panel->row, r * lanes);
+        rsrc_frame_store(&panel->frame, result, token, panel->row, r * lanes);
+    }
+}
+
+/* The last, short vector: through memory, a row at a time. */
+static void store_tail(struct rsrc_panel *panel, const struct rsrc_frame_token *token,
+                       const uint16_t runs[RSRC_PANEL_QUARTERS], uint16_t x_sum) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t lanes = rsrc_panel_lanes(panel),
+                   n_tail = kb->kernel->rows % panel->layout.vector_rows;
+    for (uint32_t r = 0; r < RSRC_PANEL_QUARTERS; r++)
+        rsrc_kb_store(kb, runs[r],
+                      rsrc_address_at(RSR_KBUF_SCRATCH, panel->tail_at + r * lanes * 4));
+    const uint16_t end = rsrc_kb_index_const(kb, n_tail, "n_tail_rows");
+    const uint16_t i = rsrc_kb_index_reg(kb, "tail_row");
+    rsrc_kb_loop(kb, i, panel->frame.zero, end, 1);
+    const uint16_t sum =
+        rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "tail_sum"),
+                     rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, panel->tail_at), i, 4));
+    correct(panel, sum, 1, x_sum, "tail");
+    const uint16_t row = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->row, i, "tail_at");
+    rsrc_frame_store(&panel->frame, rsrc_frame_result(&panel->frame, sum, 1, token, row, 0), token,
+                     row, 0);
+    rsrc_kb_end(kb);
+}
+
+void rsrc_panel_store_results(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t rows = panel->layout.vector_rows, lanes = rsrc_panel_lanes(panel);
+    rsrc_kb_comment(kb, "sums to results, rows in order");
+    const uint16_t token = rsrc_kb_index_reg(kb, "result_token");
+    rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
+    const struct rsrc_frame_token row_of = rsrc_frame_token(&panel->frame, token, "_r");
+    const uint16_t sums_at = rsrc_panel_sums_at(panel, token, "_r");
+    uint16_t quarters[RSRC_PANEL_QUARTERS], runs[RSRC_PANEL_QUARTERS];
+    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+        quarters[q] = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "total%u", q),
+                                   rsrc_panel_sums(panel, sums_at, 0, q));
+    sort_rows(panel, quarters, runs);
+    const uint16_t x_sum = panel->layout.alphabet == RSR_BINARY_BIT
+                               ? RSR_NO_KREG
+                               : rsrc_frame_load_sum(&panel->frame, &row_of, "_r");
+    if (kb->kernel->rows % rows == 0) {
+        store_runs(panel, &row_of, runs, x_sum);
+    } else {
+        const uint16_t full_rows =
+            rsrc_kb_index_const(kb, kb->kernel->rows / rows * rows, "full_rows");
+        rsrc_kb_if_less(kb, panel->row, full_rows);
+        store_runs(panel, &row_of, runs, x_sum);
+        rsrc_kb_else(kb);
+        store_tail(panel, &row_of, runs, x_sum);
+        rsrc_kb_end(kb);
+    }
+    rsrc_kb_end(kb);
+}

@@ -1,0 +1,171 @@
+/* lower_dot_panel.c - `dot` over the codes of `lut`: what a target multiplies with, how rows are
+ * cut to panels, and the loops around unpacking, products and results. dot_panel.h has the whole.
+ */
+#include "kernels/dot_panel/dot_panel.h"
+
+#include <assert.h>
+
+#include "base/round.h"
+
+#define MIN_PANEL_BYTES (32u << 10)
+
+/* ---- the loops ------------------------------------------------------------------------------- */
+
+/* The column blocks of one vector of rows for one group of tokens. */
+static void emit_blocks(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t n_macros = rsrc_kb_index_const(kb, panel->n_macros, "n_macros");
+    const uint16_t size = rsrc_kb_index_const(kb, panel->block_macros, "block_macros");
+    const uint16_t macro_quads = rsrc_kb_index_const(kb, panel->macro_quads, "macro_quads");
+    const uint16_t all_quads =
+        rsrc_kb_index_const(kb, rsrc_divide_up(panel->cols, 4), "n_col_quads");
+    const uint16_t four = rsrc_kb_index_const(kb, 4, "quad_cols");
+    panel->first_macro = rsrc_kb_index_reg(kb, "first_macro");
+    rsrc_kb_loop(kb, panel->first_macro, panel->frame.zero, n_macros, panel->block_macros);
+    panel->end_macro = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->first_macro, size, "end_macro");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, panel->end_macro, panel->end_macro, n_macros);
+    /* Activations are zero only up to the row's end: no quad beyond the columns is multiplied. */
+    const uint16_t first =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->first_macro, macro_quads, "first_quad");
+    panel->n_quads = rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->end_macro, macro_quads, "n_quads");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, panel->n_quads, panel->n_quads, all_quads);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, panel->n_quads, panel->n_quads, first);
+    panel->block_x = rsrc_kb_index_op(kb, RSR_KOP_MUL, first, four, "block_x");
+    rsrc_panel_unpack(panel);
+    rsrc_panel_multiply(panel);
+    rsrc_kb_end(kb);
+}
+
+static void emit_groups(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t size = rsrc_kb_index_const(kb, RSRC_PANEL_GROUP_TOKENS, "group_tokens");
+    panel->first_token = rsrc_kb_index_reg(kb, "first_token");
+    rsrc_kb_loop(kb, panel->first_token, panel->frame.zero, panel->frame.n_tokens,
+                 RSRC_PANEL_GROUP_TOKENS);
+    panel->end_token = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->first_token, size, "end_token");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, panel->end_token, panel->end_token, panel->frame.n_tokens);
+    rsrc_panel_clear_sums(panel);
+    emit_blocks(panel);
+    rsrc_panel_store_results(panel);
+    rsrc_kb_end(kb);
+}
+
+/* The vectors of a unit, each through all tokens. */
+static void emit_unit(struct rsrc_panel *panel, uint16_t unit) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint16_t n_vectors = rsrc_kb_index_const(kb, layout->n_vectors, "n_vectors");
+    const uint16_t unit_vectors = rsrc_kb_index_const(kb, layout->unit_vectors, "unit_vectors");
+    const uint16_t vector_rows = rsrc_kb_index_const(kb, layout->vector_rows, "vector_rows");
+    const uint16_t vector_bytes =
+        rsrc_kb_index_const(kb, rsrc_lut_vector_bytes(layout), "vector_bytes");
+    const uint16_t stream_bytes = rsrc_kb_index_const(kb, layout->stream_bytes, "stream_bytes");
+    const uint16_t first = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, unit_vectors, "first_vector");
+    const uint16_t n = rsrc_kb_index_op(kb, RSR_KOP_SUB, n_vectors, first, "unit_size");
+    const uint16_t unit_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, vector_bytes, "unit_at");
+    const uint16_t stream = rsrc_kb_index_reg(kb, "stream");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, n, n, unit_vectors);
+    rsrc_kb_loop(kb, stream, panel->frame.zero, n, 1);
+    panel->row = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, stream, "row");
+    rsrc_kb_binary(kb, RSR_KOP_MUL, panel->row, panel->row, vector_rows);
+    panel->codes_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, stream, stream_bytes, "codes_at");
+    rsrc_kb_binary(kb, RSR_KOP_ADD, panel->codes_at, panel->codes_at, unit_at);
+    emit_groups(panel);
+    rsrc_kb_end(kb);
+}
+
+static void emit_units(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint64_t plane_bytes = (uint64_t)layout->vector_rows * layout->plane_bytes;
+    panel->plane_stride = rsrc_kb_index_const(kb, plane_bytes, "plane_stride");
+    panel->step_stride = rsrc_kb_index_const(kb, rsrc_lut_step_bytes(layout), "step_stride");
+    const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
+    rsrc_kb_loop(kb, unit, panel->frame.unit_begin, panel->frame.unit_end, 1);
+    emit_unit(panel, unit);
+    rsrc_kb_end(kb);
+}
+
+/* ---- sizes ----------------------------------------------------------------------------------- */
+
+/* A panel in a quarter of the second-level cache; activations and sums need the rest. Where there
+ * are several, each is whole tiles of quads. */
+static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec) {
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const uint32_t step_cols = layout->step_segments * layout->group_cols;
+    panel->macro_steps = step_cols % 4 == 0 ? 1 : step_cols % 2 == 0 ? 2 : 4;
+    panel->macro_quads = step_cols * panel->macro_steps / 4;
+    panel->n_macros = rsrc_divide_up(layout->n_steps, panel->macro_steps);
+    const uint64_t quad_bytes = 4 * (uint64_t)layout->vector_rows;
+    const uint64_t budget =
+        spec->l2_bytes / 4 > MIN_PANEL_BYTES ? spec->l2_bytes / 4 : MIN_PANEL_BYTES;
+    const uint64_t macros =
+        budget / (panel->macro_quads * quad_bytes * RSRC_PANEL_TILE_QUADS) * RSRC_PANEL_TILE_QUADS;
+    const uint64_t whole = macros != 0 ? macros : RSRC_PANEL_TILE_QUADS;
+    panel->block_macros = whole < panel->n_macros ? (uint32_t)whole : panel->n_macros;
+    const uint64_t n_quads = (uint64_t)panel->block_macros * panel->macro_quads;
+    panel->sums_at = (int64_t)(rsrc_round_up(n_quads, RSRC_PANEL_TILE_QUADS) * quad_bytes);
+    panel->tail_at = panel->sums_at + RSRC_PANEL_GROUP_TOKENS * 4 * (int64_t)layout->vector_rows;
+}
+
+/* |sum of u x| <= 2 * 128 * cols, doubled by signs. */
+static bool sums_fit(const struct rsr_matrix *matrix) {
+    return (uint64_t)matrix->cols * 512 <= INT32_MAX;
+}
+
+static enum rsrc_status refuse_target(struct rsrc_diag *diag,
+                                      const struct rsrc_lower_input *input) {
+    const struct rsrc_place place = {.tensor = input->title};
+    rsrc_error(diag, "lower-dot-panel", &place, "choose another variant with --variant",
+               "target %s has no instructions to multiply the codes of lut", input->spec->name);
+    return RSRC_FAILED;
+}
+
+/* The codes that lut has packed, or the same again. Without the corrections of lut, which products
+ * do not need, rows may have more signs than those can count. */
+static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
+                       const struct rsrc_lut_layout *layout, struct rsr_blob *codes) {
+    if (input->codes != NULL) {
+        assert(input->codes->size_bytes == rsrc_lut_codes_bytes(layout));
+        *codes = *input->codes;
+        return;
+    }
+    uint8_t *bytes = rsrc_arena_alloc(arena, rsrc_lut_codes_bytes(layout));
+    rsrc_pack_lut(arena, input->matrix, layout, bytes, NULL);
+    codes->bytes = bytes;
+    codes->size_bytes = rsrc_lut_codes_bytes(layout);
+}
+
+enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                      const char **detail) {
+    const struct rsr_matrix *matrix = input->matrix;
+    struct rsrc_panel panel = {.cols = matrix->cols};
+    if (!sums_fit(matrix))
+        return rsrc_refuse_wide(diag, input);
+    if (!rsrc_make_lut_layout(input->spec, matrix->alphabet, matrix->rows, matrix->cols,
+                              &panel.layout))
+        return refuse_target(diag, input);
+    panel.machine = rsrc_find_panel_machine(input->spec, panel.layout.vector_rows);
+    if (panel.machine == NULL)
+        return refuse_target(diag, input);
+    assert(panel.machine->n_tokens <= RSRC_PANEL_MAX_TOKENS);
+    choose_blocks(&panel, input->spec);
+    take_codes(arena, input, &panel.layout, &out->codes);
+    rsrc_panel_pack_digits(arena, &panel.layout, &out->index);
+
+    rsrc_frame_begin(&panel.frame, arena, input,
+                     panel.layout.unit_vectors * panel.layout.vector_rows, &out->kernel);
+    rsrc_frame_streams(&panel.frame, panel.layout.unit_vectors, panel.layout.stream_bytes,
+                       rsrc_lut_vector_bytes(&panel.layout));
+    panel.frame.unit_rows = 1; /* results are addressed by rows from here on */
+    out->kernel.scratch_bytes = (uint64_t)panel.tail_at + 4 * panel.layout.vector_rows;
+    rsrc_kb_comment(&panel.frame.kb, "vectors of %u rows, %u quads of columns a panel",
+                    panel.layout.vector_rows, panel.block_macros * panel.macro_quads);
+    rsrc_panel_load_constants(&panel);
+    emit_units(&panel);
+    rsrc_frame_end(&panel.frame, out);
+    *detail = rsrc_arena_printf(arena, "panel-%s-%s-u%u-b%u", panel.machine->name,
+                                panel.layout.form, panel.layout.unit_vectors, panel.block_macros);
+    return RSRC_OK;
+}

@@ -1,0 +1,41 @@
+/* fold_body.h - the bodies of `fold`: block rows of the segment index as straight-line code.
+ *
+ * A body serves one tile of rows and one chunk of columns. It reads the chunk's activations,
+ * transposed: column after column, each a vector with one token a lane; it adds the tile's results
+ * over the chunk to the sums, row after row.
+ */
+#ifndef RSRC_KERNELS_FOLD_FOLD_BODY_H
+#define RSRC_KERNELS_FOLD_FOLD_BODY_H
+
+#include "kernel/kernel_builder.h"
+
+/* A body of k rows needs 2k - 1 registers, and three more to widen 16-bit sums: 16 vector
+ * registers, or the 13 general registers that x86-64 has besides the stack and two pointers. */
+#define RSRC_FOLD_MAX_K 7u
+
+/* What the bodies and the loops around them agree on. */
+struct rsrc_fold_form {
+    enum rsr_alphabet alphabet;
+    enum rsr_elem elem; /* of columns: I16 (vectors), I32 (scalars) or F32 (both) */
+    uint32_t lanes;     /* tokens side by side */
+    uint32_t k;         /* rows of a block */
+    uint32_t tile_blocks;
+    uint32_t chunk_cols, n_chunks;
+    uint32_t bias_cols; /* a body's columns pointer points at this column of its chunk */
+};
+
+static inline uint32_t rsrc_fold_column_bytes(const struct rsrc_fold_form *form) {
+    return form->lanes * (form->elem == RSR_ELEM_I16 ? 2 : 4);
+}
+
+/* Bytes of the sums of one row: 32 bits a lane. Vectors of I16 are widened to their even lanes,
+ * then their odd ones; the others lie in order. */
+static inline uint32_t rsrc_fold_sum_bytes(const struct rsrc_fold_form *form) {
+    return form->lanes * 4;
+}
+
+/* Makes body number tile * n_chunks + chunk for every tile and chunk. */
+void rsrc_fold_bodies(struct rsrc_kb *kb, const struct rsr_index *index,
+                      const struct rsrc_fold_form *form);
+
+#endif

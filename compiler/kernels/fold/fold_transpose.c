@@ -1,0 +1,169 @@
+/* fold_transpose.c - activations of a token tile as columns, a token a lane; see its header.
+ *
+ * Eight tokens by sixteen columns of int8 are transposed in registers: three perfect shuffles of
+ * eight vectors bring the eight tokens of a column together, and a shift widens them with their
+ * sign. Tokens that do not fill an eight, other elements and scalar targets go value by value.
+ */
+#include "kernels/fold/fold_transpose.h"
+
+#include "base/round.h"
+
+#define OCTET 8u /* tokens of one shuffle: its vectors are 16 bytes */
+
+struct transpose {
+    struct rsrc_frame *frame;
+    const struct rsrc_fold_form *form;
+    uint16_t columns; /* byte of column 0 */
+    uint16_t n_cols;  /* constant: columns in whole steps */
+};
+
+/* scratch[columns + offset + j * column_bytes] */
+static struct rsrc_address column_address(const struct transpose *t, uint16_t j, int64_t imm) {
+    struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, imm);
+    at = rsrc_address_plus(at, t->columns, 1);
+    return rsrc_address_plus(at, j, rsrc_fold_column_bytes(t->form));
+}
+
+static uint32_t element_bytes(const struct rsrc_fold_form *form) {
+    return rsrc_fold_column_bytes(form) / form->lanes;
+}
+
+/* ---- value by value -------------------------------------------------------------------------- */
+
+/* One token's activations go to one lane: `at` is `columns` plus the lane's bytes. */
+static void emit_token(struct transpose *t, uint16_t token, uint16_t at) {
+    struct rsrc_kb *kb = &t->frame->kb;
+    const struct rsrc_fold_form *form = t->form;
+    const uint16_t column = rsrc_kb_index_reg(kb, "column");
+    const uint16_t value = rsrc_kb_reg(kb, form->elem, 1, "value");
+    struct transpose lane = *t;
+    lane.columns = at;
+    rsrc_kb_if_less(kb, token, t->frame->n_tokens);
+    const struct rsrc_frame_token row = rsrc_frame_token(t->frame, token, "_lane");
+    rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, 1);
+    if (form->elem == RSR_ELEM_F32) {
+        rsrc_kb_load(kb, value,
+                     rsrc_address_plus(rsrc_frame_activations(&row), column, sizeof(float)));
+    } else {
+        const uint16_t byte = rsrc_kb_reg(kb, RSR_ELEM_I8, 1, "value_i8");
+        rsrc_kb_load(kb, byte, rsrc_address_plus(rsrc_frame_activations(&row), column, 1));
+        rsrc_kb_unary(kb, RSR_KOP_CONVERT, value, byte);
+    }
+    rsrc_kb_store(kb, value, column_address(&lane, column, 0));
+    rsrc_kb_end(kb);
+    rsrc_kb_else(kb);
+    rsrc_kb_comment(kb, "no such token: its lane is computed on zeros and not stored");
+    const uint16_t missing = rsrc_kb_index_reg(kb, "missing");
+    const uint16_t nothing = rsrc_kb_reg(kb, form->elem, 1, "nothing");
+    if (form->elem == RSR_ELEM_F32)
+        rsrc_kb_const_f32(kb, nothing, 0.0f);
+    else
+        rsrc_kb_const(kb, nothing, 0);
+    rsrc_kb_loop(kb, missing, t->frame->zero, t->n_cols, 1);
+    rsrc_kb_store(kb, nothing, column_address(&lane, missing, 0));
+    rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
+}
+
+/* Tokens first .. end - 1, whose first lane is at byte `at` of the columns. */
+static void emit_tokens(struct transpose *t, uint16_t first, uint16_t end, uint16_t at) {
+    struct rsrc_kb *kb = &t->frame->kb;
+    const uint16_t token = rsrc_kb_index_reg(kb, "lane_token");
+    const uint16_t lane_at = rsrc_kb_index_reg(kb, "lane_at");
+    const uint16_t step = rsrc_kb_index_const(kb, element_bytes(t->form), "lane_bytes");
+    rsrc_kb_unary(kb, RSR_KOP_COPY, lane_at, at);
+    rsrc_kb_loop(kb, token, first, end, 1);
+    emit_token(t, token, lane_at);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, lane_at, lane_at, step);
+    rsrc_kb_end(kb);
+}
+
+/* ---- eight tokens at once -------------------------------------------------------------------- */
+
+/* One perfect shuffle: vector 2i is the low, 2i + 1 the high halves of vectors i and i + 4. */
+static void emit_shuffle(struct rsrc_kb *kb, const uint16_t in[OCTET], uint16_t out[OCTET],
+                         uint32_t pass) {
+    for (uint32_t i = 0; i < OCTET; i++) {
+        out[i] = rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "shuffled%u_%u", pass, i);
+        rsrc_kb_binary(kb, i % 2 == 0 ? RSR_KOP_ZIP_LOW : RSR_KOP_ZIP_HIGH, out[i], in[i / 2],
+                       in[i / 2 + OCTET / 2]);
+    }
+}
+
+/* Eight bytes of v as the eight 16-bit lanes of a column: zipped above zeros, then shifted down. */
+static void emit_column(struct transpose *t, uint16_t v, uint16_t zeros, enum rsr_kop_kind half,
+                        uint16_t column, uint32_t number, uint16_t at) {
+    struct rsrc_kb *kb = &t->frame->kb;
+    struct transpose octet = *t;
+    octet.columns = at;
+    const uint16_t bytes = rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "high%u", number);
+    const uint16_t wide = rsrc_kb_reg(kb, RSR_ELEM_I16, OCTET, "wide%u", number);
+    rsrc_kb_binary(kb, half, bytes, zeros, v);
+    rsrc_kb_unary(kb, RSR_KOP_BITCAST, wide, bytes);
+    rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 8);
+    const int64_t offset = (int64_t)number * (int64_t)rsrc_fold_column_bytes(t->form);
+    rsrc_kb_store(kb, wide, column_address(&octet, column, offset));
+}
+
+static void emit_octet(struct transpose *t, uint16_t first, uint16_t at) {
+    struct rsrc_kb *kb = &t->frame->kb;
+    struct rsrc_frame_token rows[OCTET];
+    rows[0] = rsrc_frame_token(t->frame, first, "_t0");
+    for (uint32_t i = 1; i < OCTET; i++)
+        rows[i] =
+            rsrc_frame_next_token(t->frame, &rows[i - 1], rsrc_arena_printf(kb->arena, "_t%u", i));
+    const uint16_t zeros = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "zero_bytes"), 0);
+    const uint16_t column = rsrc_kb_index_reg(kb, "columns16");
+    rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, RSRC_FOLD_COLUMN_STEP);
+    uint16_t vectors[2][OCTET];
+    for (uint32_t i = 0; i < OCTET; i++)
+        vectors[0][i] =
+            rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "token%u", i),
+                         rsrc_address_plus(rsrc_frame_activations(&rows[i]), column, 1));
+    for (uint32_t pass = 0; pass < 3; pass++)
+        emit_shuffle(kb, vectors[pass % 2], vectors[1 - pass % 2], pass);
+    for (uint32_t i = 0; i < OCTET; i++) {
+        emit_column(t, vectors[1][i], zeros, RSR_KOP_ZIP_LOW, column, 2 * i, at);
+        emit_column(t, vectors[1][i], zeros, RSR_KOP_ZIP_HIGH, column, 2 * i + 1, at);
+    }
+    rsrc_kb_end(kb);
+}
+
+/* The tile's tokens by eights; those that lie beyond the last token go one by one. */
+static void emit_octets(struct transpose *t, uint16_t first, uint16_t end) {
+    struct rsrc_kb *kb = &t->frame->kb;
+    const uint16_t octet = rsrc_kb_index_reg(kb, "octet");
+    const uint16_t at = rsrc_kb_index_reg(kb, "octet_at");
+    const uint16_t bytes =
+        rsrc_kb_index_const(kb, (int64_t)OCTET * element_bytes(t->form), "octet_bytes");
+    const uint16_t last = rsrc_kb_index_const(kb, OCTET - 1, "octet_last");
+    const uint16_t size = rsrc_kb_index_const(kb, OCTET, "octet_size");
+    rsrc_kb_unary(kb, RSR_KOP_COPY, at, t->columns);
+    rsrc_kb_loop(kb, octet, first, end, OCTET);
+    const uint16_t last_token = rsrc_kb_index_op(kb, RSR_KOP_ADD, octet, last, "octet_last_token");
+    rsrc_kb_if_less(kb, last_token, t->frame->n_tokens);
+    emit_octet(t, octet, at);
+    rsrc_kb_else(kb);
+    const uint16_t octet_end = rsrc_kb_index_op(kb, RSR_KOP_ADD, octet, size, "octet_end");
+    emit_tokens(t, octet, octet_end, at);
+    rsrc_kb_end(kb);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, bytes);
+    rsrc_kb_end(kb);
+}
+
+void rsrc_fold_transpose(struct rsrc_frame *frame, const struct rsrc_fold_form *form,
+                         uint16_t first, uint16_t columns) {
+    struct rsrc_kb *kb = &frame->kb;
+    const uint32_t cols = kb->kernel->cols;
+    struct transpose t = {.frame = frame, .form = form, .columns = columns};
+    const uint32_t steps = rsrc_divide_up(cols, RSRC_FOLD_COLUMN_STEP);
+    const bool octets = form->elem == RSR_ELEM_I16;
+    /* Activations are zeros up to a multiple of RSR_ACT_PAD, so whole steps may be read. */
+    t.n_cols = rsrc_kb_index_const(kb, octets ? steps * RSRC_FOLD_COLUMN_STEP : cols, "n_cols");
+    const uint16_t lanes = rsrc_kb_index_const(kb, form->lanes, "columns_lanes");
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "columns_end");
+    if (octets)
+        emit_octets(&t, first, end);
+    else
+        emit_tokens(&t, first, end, columns);
+}

@@ -1,0 +1,295 @@
+/* lower_fold.c - `fold`: the segment index as instructions.
+ *
+ * The matrix is cut into tiles of whole blocks and chunks of columns; a body (fold_body.h) is the
+ * code of one tile and one chunk. The kernel brings a few token tiles of activations into columns,
+ * one token a lane, then calls, for every tile of rows and every chunk, the body on one token tile
+ * after the other, so that code is fetched once for all of them; the epilogue gathers each token's
+ * sums.
+ *
+ * Lanes are 16 bits wide for int8 activations: chunks are as wide as the matrix allows, such that
+ * no row has more than 255 non-zero weights in any (255 * 128 < 2^15). Float activations have float
+ * lanes. A plan for one token, or a target without vectors, takes scalars: int32 for int8
+ * activations, or float.
+ *
+ * Nothing of the index is data: the key holds its hash, and kernels of different matrices differ.
+ * Source: RSR, arXiv 2411.06360, sections 3 and 4.
+ */
+#include <assert.h>
+
+#include "base/hash.h"
+#include "base/round.h"
+#include "kernels/fold/fold_body.h"
+#include "kernels/fold/fold_results.h"
+#include "kernels/fold/fold_transpose.h"
+#include "kernel/kernel_frame.h"
+#include "kernel/variants.h"
+
+/* 128 times as many terms fit 16 bits. */
+#define MAX_NARROW_TERMS 255u
+/* Columns of a chunk, besides that bound: an L1 of 32 KiB holds 512 vectors of 64 bytes. Floats
+ * have as many for every lane count, because the chunk is part of the order of additions, and leave
+ * room for the sums. Scalars, of 4 bytes, fill half of that L1. */
+#define MAX_NARROW_COLS 512u
+#define FLOAT_COLS 384u
+#define MAX_SCALAR_COLS 4096u
+/* At a 64-byte stride the 8-bit displacement of an instruction, scaled by its vector, reaches 128
+ * columns to either side. */
+#define BIAS_COLS 128u
+/* Token tiles whose columns and sums share the scratch memory, as far as half of L2 holds them. */
+#define MAX_SLOTS 8u
+
+struct fold {
+    struct rsrc_frame frame;
+    struct rsrc_fold_form form;
+    uint32_t tile_rows;
+    uint32_t n_slots;
+    /* A slot is the columns of a token tile, then its sums; both are multiples of the lanes. */
+    uint64_t columns_bytes, sums_bytes;
+    uint16_t group, group_end; /* tokens that share the scratch memory */
+    uint16_t tile, chunk;
+    uint16_t first_row, end_row; /* of the tile */
+};
+
+/* ---- the form -------------------------------------------------------------------------------- */
+
+/* The most non-zero weights that one row has in one chunk, or any number above `limit`. */
+static uint32_t max_chunk_terms(const struct rsr_matrix *matrix, uint32_t chunk_cols,
+                                uint32_t limit) {
+    uint32_t most = 0;
+    for (uint32_t r = 0; r < matrix->rows; r++) {
+        const int8_t *row = matrix->values + (size_t)r * matrix->cols;
+        for (uint32_t first = 0; first < matrix->cols && most <= limit; first += chunk_cols) {
+            const uint32_t left = matrix->cols - first;
+            const uint32_t n = left < chunk_cols ? left : chunk_cols;
+            uint32_t terms = 0;
+            for (uint32_t j = 0; j < n; j++)
+                terms += row[first + j] != 0;
+            most = terms > most ? terms : most;
+        }
+    }
+    return most;
+}
+
+/* Chunks of equal width, as few as `max_cols` and the bound of narrow sums allow. */
+static void choose_chunks(struct rsrc_fold_form *form, const struct rsr_matrix *matrix) {
+    const uint32_t cols = matrix->cols;
+    const uint32_t max_cols = form->elem == RSR_ELEM_I16   ? MAX_NARROW_COLS
+                              : form->elem == RSR_ELEM_F32 ? FLOAT_COLS
+                                                           : MAX_SCALAR_COLS;
+    uint32_t n = rsrc_divide_up(cols, max_cols);
+    form->chunk_cols = rsrc_divide_up(cols, n);
+    while (form->elem == RSR_ELEM_I16 && form->chunk_cols > MAX_NARROW_TERMS &&
+           max_chunk_terms(matrix, form->chunk_cols, MAX_NARROW_TERMS) > MAX_NARROW_TERMS)
+        form->chunk_cols = rsrc_divide_up(cols, ++n);
+    form->n_chunks = rsrc_divide_up(cols, form->chunk_cols);
+    form->bias_cols = form->lanes > 1 && form->chunk_cols > BIAS_COLS ? BIAS_COLS : 0;
+}
+
+static void choose_form(struct fold *f, const struct rsrc_lower_input *input) {
+    struct rsrc_fold_form *form = &f->form;
+    form->alphabet = input->matrix->alphabet;
+    form->k = input->plan->k;
+    form->lanes = input->plan->token_tile;
+    form->elem = input->input == RSR_INPUT_F32 ? RSR_ELEM_F32
+                 : form->lanes > 1             ? RSR_ELEM_I16
+                                               : RSR_ELEM_I32;
+    choose_chunks(form, input->matrix);
+}
+
+/* Sizes of the scratch memory, once the tile is known. */
+static void place_scratch(struct fold *f, const struct rsrc_lower_input *input) {
+    f->columns_bytes = rsrc_round_up(input->matrix->cols, RSRC_FOLD_COLUMN_STEP) *
+                       rsrc_fold_column_bytes(&f->form);
+    f->sums_bytes = rsrc_round_up(f->tile_rows, 16) * rsrc_fold_sum_bytes(&f->form);
+    const uint64_t slot_bytes = f->columns_bytes + f->sums_bytes;
+    const uint64_t slots = input->spec->l2_bytes / 2 / slot_bytes;
+    f->n_slots = slots == 0 ? 1 : slots < MAX_SLOTS ? (uint32_t)slots : MAX_SLOTS;
+}
+
+/* ---- addresses in the scratch memory --------------------------------------------------------- */
+
+/* Byte of the slot of the token tile whose first token is `first`, plus `offset`. */
+static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const char *name) {
+    struct rsrc_kb *kb = &f->frame.kb;
+    const uint64_t token_bytes = (f->columns_bytes + f->sums_bytes) / f->form.lanes;
+    const uint16_t at = rsrc_kb_index_reg(kb, "%s", name);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, at, first, f->group);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, rsrc_kb_index_const(kb, token_bytes, "%s_step", name));
+    if (offset != 0)
+        rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, rsrc_kb_index_const(kb, offset, "%s_offset", name));
+    return at;
+}
+
+/* ---- the loops ------------------------------------------------------------------------------- */
+
+/* Loops over the token tiles of the group; gives the register of the first token. */
+static uint16_t begin_token_tiles(struct fold *f, const char *name) {
+    const uint16_t first = rsrc_kb_index_reg(&f->frame.kb, "%s", name);
+    rsrc_kb_loop(&f->frame.kb, first, f->group, f->group_end, f->form.lanes);
+    return first;
+}
+
+static void emit_columns(struct fold *f) {
+    struct rsrc_kb *kb = &f->frame.kb;
+    rsrc_kb_comment(kb, "activations as columns, %u tokens side by side", f->form.lanes);
+    const uint16_t first = begin_token_tiles(f, "columns_token");
+    const uint16_t at = emit_slot(f, first, 0, "columns_at");
+    rsrc_fold_transpose(&f->frame, &f->form, first, at);
+    rsrc_kb_end(kb);
+}
+
+static void emit_clear_sums(struct fold *f) {
+    struct rsrc_kb *kb = &f->frame.kb;
+    const uint32_t lanes = f->form.lanes < 16 ? f->form.lanes : 16;
+    const bool is_float = f->form.elem == RSR_ELEM_F32;
+    const uint16_t zeros =
+        rsrc_kb_reg(kb, is_float ? RSR_ELEM_F32 : RSR_ELEM_I32,
+                    f->form.elem == RSR_ELEM_I16 ? f->form.lanes / 2 : lanes, "zeros");
+    const uint32_t step = 4 * kb->kernel->regs[zeros].lanes;
+    if (is_float)
+        rsrc_kb_const_f32(kb, zeros, 0.0f);
+    else
+        rsrc_kb_const(kb, zeros, 0);
+    const uint16_t end = rsrc_kb_index_const(kb, f->sums_bytes, "sums_bytes");
+    const uint16_t first = begin_token_tiles(f, "clear_token");
+    const uint16_t at = emit_slot(f, first, f->columns_bytes, "clear_at");
+    const uint16_t byte = rsrc_kb_index_reg(kb, "sum_byte");
+    rsrc_kb_loop(kb, byte, f->frame.zero, end, step);
+    rsrc_kb_store(
+        kb, zeros,
+        rsrc_address_plus(rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, 0), at, 1), byte, 1));
+    rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
+}
+
+/* The bodies of the tile, chunk by chunk; every one serves all token tiles of the group. */
+static void emit_calls(struct fold *f) {
+    struct rsrc_kb *kb = &f->frame.kb;
+    const uint64_t column_bytes = rsrc_fold_column_bytes(&f->form);
+    const uint16_t n_chunks = rsrc_kb_index_const(kb, f->form.n_chunks, "n_chunks");
+    const uint16_t chunk_bytes =
+        rsrc_kb_index_const(kb, f->form.chunk_cols * column_bytes, "chunk_bytes");
+    const uint16_t number = rsrc_kb_index_reg(kb, "body");
+    rsrc_kb_comment(kb, "chunks of %u columns, each one body", f->form.chunk_cols);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, number, f->tile, n_chunks);
+    f->chunk = rsrc_kb_index_reg(kb, "chunk");
+    rsrc_kb_loop(kb, f->chunk, f->frame.zero, n_chunks, 1);
+    const uint16_t chunk_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, f->chunk, chunk_bytes, "chunk_at");
+    const uint16_t first = begin_token_tiles(f, "first_token");
+    const uint16_t columns = emit_slot(f, first, f->form.bias_cols * column_bytes, "body_columns");
+    rsrc_kb_binary(kb, RSR_KOP_ADD, columns, columns, chunk_at);
+    const uint16_t sums = emit_slot(f, first, f->columns_bytes, "body_sums");
+    rsrc_kb_call(kb, number, columns, sums);
+    rsrc_kb_end(kb);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, number, number, f->frame.one);
+    rsrc_kb_end(kb);
+}
+
+static void emit_results(struct fold *f) {
+    struct rsrc_kb *kb = &f->frame.kb;
+    rsrc_kb_comment(kb, "results, token by token");
+    const uint16_t lanes = rsrc_kb_index_const(kb, f->form.lanes, "lanes");
+    const uint16_t first = begin_token_tiles(f, "result_tile");
+    const uint16_t sums = emit_slot(f, first, f->columns_bytes, "result_sums");
+    const uint16_t all = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "result_lanes");
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MIN, all, f->frame.n_tokens, "result_end");
+    const struct rsrc_fold_range range = {.first_row = f->first_row,
+                                          .end_row = f->end_row,
+                                          .first = first,
+                                          .end = end,
+                                          .sums = sums,
+                                          .whole_quads =
+                                              (kb->kernel->rows | f->tile_rows) % 4 == 0};
+    rsrc_fold_results(&f->frame, &f->form, &range);
+    rsrc_kb_end(kb);
+}
+
+static void emit_kernel(struct fold *f) {
+    struct rsrc_kb *kb = &f->frame.kb;
+    const uint32_t rows = kb->kernel->rows;
+    const uint16_t n_rows = rsrc_kb_index_const(kb, rows, "n_rows");
+    const uint16_t tile_rows = rsrc_kb_index_const(kb, f->tile_rows, "tile_rows");
+    const uint16_t tile_begin =
+        rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "first_tile"), RSR_KPARAM_TILE_BEGIN);
+    const uint16_t tile_end =
+        rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "end_tile"), RSR_KPARAM_TILE_END);
+    const uint16_t group_tokens =
+        rsrc_kb_index_const(kb, f->n_slots * f->form.lanes, "group_tokens");
+    f->group = rsrc_kb_index_reg(kb, "group");
+    rsrc_kb_loop(kb, f->group, f->frame.zero, f->frame.n_tokens, f->n_slots * f->form.lanes);
+    const uint16_t unclipped =
+        rsrc_kb_index_op(kb, RSR_KOP_ADD, f->group, group_tokens, "group_full");
+    f->group_end = rsrc_kb_index_op(kb, RSR_KOP_MIN, unclipped, f->frame.n_tokens, "group_end");
+    emit_columns(f);
+    f->tile = rsrc_kb_index_reg(kb, "tile");
+    rsrc_kb_loop(kb, f->tile, tile_begin, tile_end, 1);
+    f->first_row = rsrc_kb_index_op(kb, RSR_KOP_MUL, f->tile, tile_rows, "first_row");
+    const uint16_t full = rsrc_kb_index_op(kb, RSR_KOP_ADD, f->first_row, tile_rows, "full_rows");
+    f->end_row = rsrc_kb_index_op(kb, RSR_KOP_MIN, full, n_rows, "end_row");
+    emit_clear_sums(f);
+    emit_calls(f);
+    emit_results(f);
+    rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
+}
+
+/* ---- limits and the key ---------------------------------------------------------------------- */
+
+static enum rsrc_status check_limits(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
+    const struct rsrc_place place = {.tensor = input->title};
+    if (input->plan->k > RSRC_FOLD_MAX_K) {
+        rsrc_error(diag, "lower-k-too-large", &place, "choose a smaller k, or leave it to rsrc",
+                   "fold: k = %u needs more registers than there are; the limit is %u",
+                   input->plan->k, RSRC_FOLD_MAX_K);
+        return RSRC_FAILED;
+    }
+    if ((uint64_t)input->matrix->cols * 128 > INT32_MAX)
+        return rsrc_refuse_wide(diag, input);
+    return RSRC_OK;
+}
+
+static const char *hash_index(struct rsrc_arena *arena, const struct rsr_index *index) {
+    struct rsrc_hash hash;
+    rsrc_hash_init(&hash);
+    for (uint32_t b = 0; b < index->n_blocks; b++) {
+        const struct rsr_index_block *block = &index->blocks[b];
+        const uint32_t n = block->n_segments;
+        rsrc_hash_update(&hash, &n, sizeof n);
+        rsrc_hash_update(&hash, block->codes, n * sizeof *block->codes);
+        rsrc_hash_update(&hash, block->begin, (n + 1u) * sizeof *block->begin);
+        rsrc_hash_update(&hash, block->members, block->begin[n] * sizeof *block->members);
+    }
+    uint8_t bytes[16];
+    rsrc_hash_final(&hash, bytes);
+    char text[2 * sizeof bytes + 1];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        static const char digits[] = "0123456789abcdef";
+        text[2 * i] = digits[bytes[i] >> 4];
+        text[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    text[2 * sizeof bytes] = '\0';
+    return rsrc_arena_strdup(arena, text);
+}
+
+enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                 const char **detail) {
+    assert(input->index != NULL && input->index->k == input->plan->k && input->plan->k >= 1);
+    if (check_limits(diag, input) != RSRC_OK)
+        return RSRC_FAILED;
+    struct fold f = {0};
+    choose_form(&f, input);
+    rsrc_frame_begin(&f.frame, arena, input, input->plan->k, &out->kernel);
+    f.tile_rows = out->kernel.tile_rows;
+    f.form.tile_blocks = f.tile_rows / f.form.k;
+    f.frame.unit_rows = 1; /* blocks are the bodies' business: results are stored row by row */
+    place_scratch(&f, input);
+    out->kernel.scratch_bytes = f.n_slots * (f.columns_bytes + f.sums_bytes);
+    emit_kernel(&f);
+    rsrc_fold_bodies(&f.frame.kb, input->index, &f.form);
+    rsrc_frame_end(&f.frame, out);
+    *detail = rsrc_arena_printf(arena, "k%u-%ux%u-chunk%u-slots%u-%s", f.form.k, f.form.lanes,
+                                f.form.elem == RSR_ELEM_I16 ? 16 : 32, f.form.chunk_cols, f.n_slots,
+                                hash_index(arena, input->index));
+    return RSRC_OK;
+}

@@ -1,0 +1,167 @@
+/* pack_lut_f32.c - weights to the codes that floats are looked up with; layout/lut_f32_layout.h
+ * draws them. */
+#include "kernels/lut_f32/lut_f32.h"
+
+#include <string.h>
+
+#define MIDDLE_CODE 13         /* of the 27 of three ternary columns: that of zeros */
+#define SIGNS_AT 24            /* of a word of planes: a bit a segment; */
+#define SINGLE_AT 31           /* whether the one column counts */
+#define HALF_MANTISSA_SHIFT 13 /* between the mantissas of binary16 and binary32 */
+#define HALF_INFINITY 0x7c00u
+
+/* ---- digits ---------------------------------------------------------------------------------- */
+
+static int code_digit(const struct rsrc_lut_f32_layout *layout, uint32_t code, uint32_t i) {
+    const int bit = (int)(code >> i & 1);
+    switch (layout->alphabet) {
+    case RSR_TERNARY:
+        return rsrc_balanced_digit((int)code - (layout->planes ? 0 : MIDDLE_CODE), i);
+    case RSR_BINARY_SIGN:
+        return 2 * bit - 1;
+    case RSR_BINARY_BIT:
+        break;
+    }
+    return bit;
+}
+
+void rsrc_pack_lut_f32_index(const struct rsrc_lut_f32_layout *layout, float *index) {
+    for (uint32_t i = 0; i < layout->segment_cols; i++)
+        for (uint32_t code = 0; code < layout->table_sums; code++)
+            *index++ = (float)code_digit(layout, code, i);
+    if (layout->planes) {
+        uint8_t places[LUT_F32_PLANES * sizeof(float)]; /* byte j of the floats, for each plane j */
+        for (uint32_t i = 0; i < sizeof places; i++)
+            places[i] = (uint8_t)(i % LUT_F32_PLANES * sizeof(float) + i / LUT_F32_PLANES);
+        memcpy(index, places, sizeof places);
+        return;
+    }
+    if (layout->alphabet == RSR_TERNARY)
+        for (uint32_t code = 0; code < layout->vector_rows; code++)
+            *index++ = code < 3 ? (float)code - 1 : 0;
+    for (uint32_t lane = 0; lane < layout->vector_rows; lane++)
+        *index++ = 1;
+}
+
+/* ---- codes ----------------------------------------------------------------------------------- */
+
+/* Bits of a step's word of codes, of the n_cols columns of segment i; the others are 0. */
+static uint32_t segment_bits(const struct rsrc_lut_f32_layout *layout, const int8_t *w, uint32_t i,
+                             uint32_t n_cols) {
+    const uint32_t shift = i * layout->code_bits;
+    int code = 0;
+    for (uint32_t j = n_cols; j-- > 0;)
+        code = layout->alphabet == RSR_TERNARY ? 3 * code + w[j] : 2 * code + (w[j] > 0);
+    if (layout->alphabet != RSR_TERNARY)
+        return (uint32_t)code << shift;
+    const bool single = rsrc_lut_f32_segment_cols(layout, i, layout->step_cols) == 1;
+    if (!layout->planes)
+        return (uint32_t)(code + (single ? 1 : MIDDLE_CODE)) << shift;
+    const uint32_t magnitude = (uint32_t)(code < 0 ? -code : code);
+    return magnitude << (single ? SINGLE_AT : shift) | (uint32_t)(code < 0) << (SIGNS_AT + i);
+}
+
+static uint32_t step_word(const struct rsrc_lut_f32_layout *layout, const int8_t *w,
+                          uint32_t n_cols) {
+    uint32_t word = 0;
+    for (uint32_t i = 0; i < layout->n_segments; i++)
+        word |= segment_bits(layout, w + (size_t)i * layout->segment_cols, i,
+                             rsrc_lut_f32_segment_cols(layout, i, n_cols));
+    return word;
+}
+
+/* ---- scales of groups ------------------------------------------------------------------------ */
+
+/* What the kernel does backwards: the bits of a binary16 number that is not negative are those of
+ * the binary32 number 2^112 times smaller, subnormal ones too. False: it is none. */
+static bool to_half(float value, uint16_t *out) {
+    const float small = value * 0x1p-112f;
+    uint32_t bits;
+    memcpy(&bits, &small, sizeof bits);
+    *out = (uint16_t)(bits >> HALF_MANTISSA_SHIFT);
+    return bits >> HALF_MANTISSA_SHIFT < HALF_INFINITY &&
+           (uint32_t)*out << HALF_MANTISSA_SHIFT == bits && small * 0x1p112f == value;
+}
+
+uint32_t rsrc_group_scale_bytes(const struct rsr_matrix *matrix) {
+    uint16_t half;
+    if (matrix->group_cols == 0)
+        return 0;
+    for (uint32_t i = 0; i < matrix->n_scales; i++)
+        if (!to_half(matrix->scale[i], &half))
+            return sizeof(float);
+    return sizeof half;
+}
+
+static void put_scale(const struct rsrc_lut_f32_layout *layout, float scale, uint8_t *to) {
+    uint16_t half;
+    if (layout->scale_bytes == sizeof half && to_half(scale, &half))
+        memcpy(to, &half, sizeof half);
+    else
+        memcpy(to, &scale, layout->scale_bytes);
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* Where a row's parts are: in its unit's part of a stream. */
+struct row_place {
+    uint8_t *part;
+    size_t part_rows; /* stored */
+    size_t row;       /* of the part */
+};
+
+/* In a step's words or planes of the part. */
+static void put_word(const struct rsrc_lut_f32_layout *layout, uint8_t *step, size_t row,
+                     uint32_t word) {
+    if (!layout->planes) {
+        memcpy(step + row * sizeof word, &word, sizeof word);
+        return;
+    }
+    uint8_t *planes = step + row / layout->vector_rows * rsrc_lut_f32_step_bytes(layout);
+    planes += rsrc_lut_f32_lane(layout, (uint32_t)(row % layout->vector_rows));
+    for (uint32_t i = 0; i < LUT_F32_PLANES; i++)
+        planes[i * layout->vector_rows] = (uint8_t)(word >> 8 * i);
+}
+
+static void pack_row(const struct rsrc_lut_f32_layout *layout, const struct row_place *place,
+                     const int8_t *w, const float *scales) {
+    size_t at = 0; /* bytes of a row before the part, times the unit's rows */
+    for (uint32_t g = 0; g < layout->n_groups; g++) {
+        const uint32_t first = g * layout->group_cols;
+        const uint32_t left = layout->cols - first;
+        const uint32_t n_cols = left < layout->group_cols ? left : layout->group_cols;
+        if (layout->scale_bytes != 0)
+            put_scale(layout, scales[g], place->part + at + place->row * layout->scale_bytes);
+        at += place->part_rows * layout->scale_bytes;
+        for (uint32_t col = 0; col < n_cols; col += layout->step_cols) {
+            const uint32_t rest = n_cols - col;
+            const uint32_t n = rest < layout->step_cols ? rest : layout->step_cols;
+            const uint32_t word = step_word(layout, w + first + col, n);
+            put_word(layout, place->part + at, place->row, word);
+            at += place->part_rows * sizeof word;
+        }
+    }
+}
+
+static struct row_place place_row(const struct rsrc_lut_f32_layout *layout, uint8_t *codes,
+                                  uint32_t row) {
+    const uint32_t vector = row / layout->vector_rows, unit = vector / layout->unit_vectors;
+    const uint32_t in_unit = vector % layout->unit_vectors;
+    const uint32_t stream = in_unit / layout->stream_vectors;
+    const uint32_t first = unit * layout->unit_vectors + stream * layout->stream_vectors;
+    const uint32_t left = layout->n_vectors - first;
+    const uint32_t n = left < layout->stream_vectors ? left : layout->stream_vectors;
+    const uint64_t before = unit * layout->stream_vectors * rsrc_lut_f32_vector_bytes(layout);
+    return (struct row_place){.part = codes + stream * layout->stream_bytes + before,
+                              .part_rows = (size_t)n * layout->vector_rows,
+                              .row = row - (size_t)first * layout->vector_rows};
+}
+
+void rsrc_pack_lut_f32(const struct rsr_matrix *matrix, const struct rsrc_lut_f32_layout *layout,
+                       uint8_t *codes) {
+    for (uint32_t row = 0; row < matrix->rows; row++) {
+        const struct row_place place = place_row(layout, codes, row);
+        pack_row(layout, &place, matrix->values + (size_t)row * matrix->cols,
+                 layout->scale_bytes == 0 ? NULL : matrix->scale + (size_t)row * layout->n_groups);
+    }
+}
