@@ -373,6 +373,21 @@ enum rsr_variant {
     RSR_VARIANT_COUNT
 };
 
+/* Every kernel: a row of kernels.def. */
+enum rsr_kernel_id {
+#define RSRC_KERNEL(id, ...) RSR_KERNEL_##id,
+#include "kernels.def"
+    RSR_KERNEL_COUNT
+};
+
+/* What a kernel is made of on one kind of processor: begins a row of the kernel's table, which has
+ * what the kernel asks besides (compiler/kernel/kernel.h). */
+struct rsrc_machine {
+    uint64_t features;          /* all required */
+    uint32_t vector_bits;       /* at least */
+    const char *name;           /* in plans; unique in its table */
+};
+
 /* Batches of up to RSR_DECODE_MAX_TOKENS tokens run the kernels planned for decode, larger ones
  * those planned for prefill. From 7 tokens on, unpacking for all of them is cheaper than looking up
  * for each, and a vector of 32 tokens in lanes, most of them empty, cheaper than either. */
@@ -382,11 +397,13 @@ enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
 /* How `dot` finds its codes: planes of its own (2 bits or 1 bit), those that `lut` stored, or rows
- * or columns of 2-bit codes one by one, of which a list says what is read (lower/listed.h). */
+ * or columns of 2-bit codes one by one, of which a list says what is read (kernel/listed.h). */
 enum rsr_packing { RSR_PACKING_PLANES, RSR_PACKING_LUT, RSR_PACKING_ROWS, RSR_PACKING_COLS };
 
 /* How one layer is computed in one regime. */
 struct rsr_regime_plan {
+    enum rsr_kernel_id kernel;
+    const struct rsrc_machine *machine; /* of the kernel's table; borrowed */
     enum rsr_variant variant;
     enum rsr_packing packing;   /* dot */
     uint32_t k;                 /* scatter, fold: rows per block; else 0 */
@@ -572,7 +589,7 @@ struct rsr_lowered {
     struct rsr_kernel kernel;
     struct rsr_blob codes;
     struct rsr_blob index;      /* what the variant looks up; behind it, of a reduced layer, the
-                                   tables of its maps (lower/kernel_maps.h); size 0: none */
+                                   tables of its maps (kernel/kernel_maps.h); size 0: none */
     struct rsr_blob scale;      /* float32 */
 };
 
@@ -582,7 +599,7 @@ struct rsr_lowered {
  * plan: no operation list is lowered. Eight lanes of a warp work on a row, a warp on four rows; one
  * 16-byte load a lane is a step. Codes lie in the order in which warps read them: for every four
  * rows, for every step, for every lane 16 bytes (struct rsr_gpu_plan gives the sizes,
- * lower/pack_gpu.h the bytes).
+ * kernels/gpu/pack_gpu.h the bytes).
  */
 
 /* Codes of 2 bits, or of base-3 digits, five to a byte. */
