@@ -68,7 +68,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .name = rsrc_arena_strdup(&c->run.arena, kernel->symbol),
         /* those of groups are among the codes */
         .n_scales = state->matrix.group_cols != 0 ? 1 : state->matrix.n_scales,
-        .variant = rsrc_variant_name(plan->variant),
+        .variant = rsrc_variant_of(plan),
         .input = kernel->input,
         .epilogue = kernel->epilogue,
         .role = state->item->role,

@@ -9,7 +9,7 @@
 #include "emit/ptx/emit_ptx.h"
 #include "kernels/gpu/pack_gpu.h"
 #include "model/graph.h"
-#include "plan/plan_gpu.h"
+#include "kernels/gpu/plan_gpu.h"
 
 /* ---- a layer --------------------------------------------------------------------------------- */
 

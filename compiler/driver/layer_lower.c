@@ -55,8 +55,8 @@ static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t ta
     const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
     const struct rsr_regime_plan *decode = &state->plans[target].regimes[RSR_REGIME_DECODE];
     struct rsrc_lower_input input = lower_input(state, target, plan, &state->arena);
-    if (regime == RSR_REGIME_PREFILL && plan->packing == RSR_PACKING_LUT &&
-        decode->variant == RSR_VARIANT_LUT)
+    if (regime == RSR_REGIME_PREFILL && decode->kernel != plan->kernel &&
+        decode->kernel == rsrc_kernel_row(plan->kernel)->data)
         input.codes = &rsrc_lowered_of(state, target, RSR_REGIME_DECODE)->codes;
     return rsrc_lower_layer(state->diag, &state->arena, &input,
                             rsrc_lowered_of(state, target, regime));

@@ -1,6 +1,6 @@
 /* layer_plan.c - a variant for both regimes of a layer on every target, with its reason. */
 #include "driver/layer.h"
-#include "layout/dot_layout.h"
+#include "kernel/dot_layout.h"
 #include "lower/lower.h"
 #include "model/graph.h"
 #include "model/relu2_lists.h"
@@ -23,7 +23,7 @@ static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list l
         return NULL;
     if (c->run.options->relu2_active == 0)
         return "the share of active channels is not known (--relu2-active)";
-    if (rsrc_find_listed_machine(&c->inputs.specs[target]) == NULL)
+    if (rsrc_find_machine(&rsrc_listed_machines, &c->inputs.specs[target]) == NULL)
         return "the target has no integer dot product";
     if (state->reduced.alphabet != RSR_TERNARY)
         return "its codes are of 2 bits, the weights of 1";

@@ -14,7 +14,7 @@
 #include "driver/layer.h"
 #include "model/graph.h"
 #include "model/tensor_data.h"
-#include "plan/plan_gpu.h"
+#include "kernels/gpu/plan_gpu.h"
 #include "report/info.h"
 
 /* ---- layers ---------------------------------------------------------------------------------- */
@@ -80,7 +80,7 @@ static void survey_cpu(const struct rsrc_layer_state *state, struct rsr_info_lay
     for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
         struct rsr_info_use *use = &layer->uses[t];
         for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++) {
-            use->variant[r] = rsrc_variant_name(state->plans[t].regimes[r].variant);
+            use->variant[r] = rsrc_variant_of(&state->plans[t].regimes[r]);
             use->us[r] = state->plans[t].regimes[r].predicted_us;
         }
         use->token_bytes = rsrc_weight_bytes_of(state, t, RSR_REGIME_DECODE);

@@ -113,12 +113,10 @@ static struct rsrc_cache_key key_of(const struct candidate *a) {
     struct rsrc_run *run = run_of(a);
     const struct rsr_matrix *own = &a->state->matrix, *reduced = &a->state->reduced;
     const struct rsr_regime_plan *plan = a->plan;
-    const bool by_weights =
-        plan->variant == RSR_VARIANT_FOLD || plan->variant == RSR_VARIANT_SCATTER;
+    const bool by_weights = (rsrc_kernel_row(plan->kernel)->traits & RSRC_HAS_K) != 0;
     const struct rsr_stats none = {0};
     const struct rsr_stats *stats = by_weights ? &a->state->stats : &none;
-    const struct rsr_stats *fold =
-        plan->variant == RSR_VARIANT_FOLD ? &a->state->fold_stats : &none;
+    const struct rsr_stats *fold = plan->kernel == RSR_KERNEL_FOLD ? &a->state->fold_stats : &none;
     const uint64_t numbers[] = {own->rows,
                                 own->cols,
                                 reduced->rows,
@@ -129,8 +127,7 @@ static struct rsrc_cache_key key_of(const struct candidate *a) {
                                 a->state->item->input,
                                 a->state->item->layer != NULL,
                                 a->regime,
-                                plan->variant,
-                                plan->packing,
+                                plan->kernel,
                                 plan->k,
                                 plan->fold,
                                 plan->tile_rows,
@@ -263,7 +260,7 @@ static void show_progress(const struct candidate *a) {
     if (run->options->progress)
         fprintf(stderr, "\r\033[K[%u measured] %ux%u %s %s", run->tuner->n_measured,
                 a->state->matrix.rows, a->state->matrix.cols, rsrc_regime_name(a->regime),
-                rsrc_variant_name(a->plan->variant));
+                rsrc_variant_of(a->plan));
 }
 
 static enum rsrc_status run_kernel(const struct candidate *a, struct rsrc_arena *arena,
@@ -313,11 +310,11 @@ static void remark(const struct candidate *a, double us, const char *source) {
     if (us > 0)
         rsrc_diag_emit(a->state->diag, RSRC_REMARK, "tune", &place, NULL,
                        "%s: %s %s %.4g us a token, predicted %.4g", rsrc_regime_name(a->regime),
-                       rsrc_variant_name(a->plan->variant), source, us, a->plan->predicted_us);
+                       rsrc_variant_of(a->plan), source, us, a->plan->predicted_us);
     else
         rsrc_diag_emit(a->state->diag, RSRC_REMARK_MISSED, "tune", &place, NULL,
                        "%s: %s cannot be run by itself", rsrc_regime_name(a->regime),
-                       rsrc_variant_name(a->plan->variant));
+                       rsrc_variant_of(a->plan));
 }
 
 static enum rsrc_status measure_alone(const struct candidate *a, const struct rsrc_cache_key *key,

@@ -1,8 +1,119 @@
-/* kernel.h - what kernels are lowered from, and their operation lists as checked and as text. */
+/* kernel.h - what a kernel is to the planner and to lowering: a row of kernels.def, three functions and
+ * a table of machines. Also its operation list as checked, as simplified and as text.
+ */
 #ifndef RSRC_KERNEL_KERNEL_H
 #define RSRC_KERNEL_KERNEL_H
 
 #include "ir.h"
+
+/* ---- machines -------------------------------------------------------------------------------- */
+
+static inline bool rsrc_target_has(const struct rsr_spec *spec, uint64_t features) {
+    return (spec->cpu_features & features) == features;
+}
+
+/* A kernel's rows, best first. Each begins with a struct rsrc_machine; behind it stands what the
+ * kernel alone asks: tokens that go together, instructions counted. */
+struct rsrc_machine_table {
+    const void *rows;
+    size_t row_bytes;
+    uint32_t n;
+};
+#define RSRC_MACHINE_TABLE(rows)                                                                   \
+    { (rows), sizeof *(rows), sizeof(rows) / sizeof *(rows) }
+
+const struct rsrc_machine *rsrc_machine_at(const struct rsrc_machine_table *table, uint32_t i);
+/* The first that the target is; NULL: none. */
+const struct rsrc_machine *rsrc_find_machine(const struct rsrc_machine_table *table,
+                                             const struct rsr_spec *spec);
+
+/* ---- planning -------------------------------------------------------------------------------- */
+
+/* Tokens of a batch over which prefill is predicted and measured. */
+#define RSRC_PREFILL_TOKENS 128u
+
+struct rsrc_plan_input {
+    const char *layer_name; /* untrusted */
+    enum rsr_role role;     /* RSR_ROLE_COUNT: a bare matrix */
+    enum rsr_alphabet alphabet;
+    enum rsr_input input;
+    uint32_t group_cols;                /* columns that share a scale of their row; 0: no groups */
+    uint32_t scale_bytes;               /* in which lut stores the scale of a group */
+    const struct rsr_stats *stats;      /* at the k that scatter would use */
+    const struct rsr_stats *fold_stats; /* at the k that fold would use; NULL: fold is not open */
+    uint64_t fold_budget;               /* bytes of code that the layer may take unasked */
+    enum rsr_list list;                 /* what a list could leave unread of the layer */
+    const char *list_obstacle;          /* why it cannot; NULL: it can */
+    double active;                      /* share of what the list names, 0 .. 1 */
+    const struct rsr_spec *spec;
+    const struct rsrc_plan_options *options; /* the planner's, as is the timer */
+    const struct rsrc_plan_timer *timer;     /* NULL: nothing is measured */
+};
+
+/* Microseconds a token: one alone in decode, one of a batch in prefill. */
+struct rsrc_cost {
+    double memory_us; /* reading weight_bytes once a call */
+    double compute_us;
+    double predicted_us; /* both, overlapped, and the call */
+};
+
+/* One way to compute a layer. */
+struct rsrc_choice {
+    enum rsr_kernel_id kernel;
+    const struct rsrc_machine *machine;
+    uint32_t k;              /* RSRC_HAS_K; else 0 */
+    enum rsr_fold_kind fold; /* RSRC_HAS_FOLD */
+    uint32_t tile_rows;      /* 0: as many as are worth a tile's overhead */
+    uint64_t weight_bytes;   /* codes and index as lowering stores them; of code an estimate */
+    uint32_t max_cols;       /* of a matrix that lowering accepts: what its sums can hold */
+    struct rsrc_cost cost[RSR_REGIME_COUNT];
+    double measured_us[RSR_REGIME_COUNT]; /* 0: not measured */
+    const char *work;                     /* "6.55 M multiply-adds", "0.42 M additions" */
+};
+#define RSRC_MAX_KERNEL_CHOICES 2u
+
+/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits,
+ * in every form of `dot` and `lut`. */
+#define RSRC_MAX_SUM_COLS (INT32_MAX / 512)
+
+/* The ways in which the kernel is open to the layer on the machine, at most RSRC_MAX_KERNEL_CHOICES;
+ * their kernel and machine are filled in by the caller. Returns how many. */
+typedef uint32_t rsrc_list_fn(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                              const struct rsrc_machine *machine, struct rsrc_choice *out);
+
+/* operations at 1e9/s, in microseconds. */
+double rsrc_work_us(double operations, double giga_per_s);
+/* Fills both regimes from weight_bytes and the microseconds that computing a token takes: a batch
+ * shares the reading and the call. */
+void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,
+                    const struct rsr_spec *spec);
+/* The same where a call does not read weight_bytes but some of them. */
+void rsrc_set_costs_of_bytes(struct rsrc_choice *choice, double bytes, double decode_us,
+                             double prefill_us, const struct rsr_spec *spec);
+/* "6.55 M multiply-adds" */
+const char *rsrc_work_text(struct rsrc_arena *arena, double operations, const char *what);
+
+/* Says that int8 activations and scales of groups of columns do not go together, and fails. */
+RSRC_NODISCARD enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
+                                                   uint32_t group_cols);
+
+/* What a kernel can have: units of rows, and tokens. */
+struct rsrc_tiling {
+    uint32_t unit_rows;
+    uint32_t token_tile; /* the nearest to the plan's */
+};
+/* Those of a plan for `rows` rows, whose machine is set. */
+typedef struct rsrc_tiling rsrc_fit_fn(const struct rsr_spec *spec, enum rsr_input input,
+                                       uint32_t rows, const struct rsr_regime_plan *plan);
+
+/* Changes machine, tile_rows and token_tile to what the plan's kernel of `rows` rows can have: the best
+ * machine that the target is; whole units of rows, at least one and no more than hold the matrix;
+ * tokens as registers hold them. Planning takes such a plan; lowering makes it, and refuses any
+ * other. False: there is no such kernel, for lack of a machine or of a k; the plan stays as it is. */
+bool rsrc_fit_plan(const struct rsr_spec *spec, enum rsr_input input, uint32_t rows,
+                   struct rsr_regime_plan *plan);
+
+/* ---- lowering -------------------------------------------------------------------------------- */
 
 struct rsrc_lower_input {
     const char
@@ -14,10 +125,17 @@ struct rsrc_lower_input {
     const struct rsr_regime_plan *plan;
     enum rsr_input input;
     const struct rsr_blob
-        *codes; /* dot with RSR_PACKING_LUT: what lut has packed already; or NULL */
+        *codes; /* what the kernel that shares its data has packed already; or NULL */
     const struct rsr_spec *spec;
     enum rsr_epilogue epilogue; /* of scales of column groups: SCALE */
 };
+
+/* Fills the kernel's operations, tiles and scratch, the bytes of out->codes (and out->index), and
+ * *detail: what the kernel's code depends on besides shape, alphabet, epilogue, tile and target. The
+ * plan is one that fits. */
+typedef enum rsrc_status rsrc_lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                       const struct rsrc_lower_input *input,
+                                       struct rsr_lowered *out, const char **detail);
 
 /* Reports that int32 does not hold the sums of the layer's columns. */
 RSRC_NODISCARD enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag,
@@ -26,6 +144,47 @@ RSRC_NODISCARD enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag,
 /* Bytes that `lut` stores a group's scale in: 2 where all of the matrix are binary16 numbers, else
  * 4; 0: groups have no scales. */
 uint32_t rsrc_group_scale_bytes(const struct rsr_matrix *matrix);
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+enum rsrc_kernel_trait {
+    RSRC_HAS_GROUPS = 1,
+    RSRC_HAS_K = 2,
+    RSRC_HAS_FOLD = 4,
+    RSRC_IS_CODE = 8,
+};
+
+/* A row of kernels.def, which says what the members mean. */
+struct rsrc_kernel_row {
+    const char *name;
+    enum rsr_variant variant;
+    const char *words;
+    uint32_t inputs; /* bits (1 << enum rsr_input) */
+    const struct rsrc_machine_table *machines;
+    enum rsr_kernel_id data;
+    enum rsr_list names;
+    uint32_t traits; /* enum rsrc_kernel_trait */
+    rsrc_list_fn *list;
+    rsrc_fit_fn *fit;
+    rsrc_lower_fn *lower;
+};
+const struct rsrc_kernel_row *rsrc_kernel_row(enum rsr_kernel_id kernel);
+const char *rsrc_variant_name(enum rsr_variant variant);
+/* What users call the kernel of a plan. */
+const char *rsrc_variant_of(const struct rsr_regime_plan *plan);
+/* The choices of one kernel, as many as are open; 0 where the target or the layer has none. */
+uint32_t rsrc_list_kernel(struct rsrc_arena *arena, enum rsr_kernel_id kernel,
+                          const struct rsrc_plan_input *input,
+                          struct rsrc_choice out[RSRC_MAX_KERNEL_CHOICES]);
+
+#define RSRC_KERNEL(id, name, variant, words, input, machines, data, list, traits)                 \
+    extern const struct rsrc_machine_table rsrc_##machines##_machines;                             \
+    rsrc_list_fn rsrc_list_##name;                                                                 \
+    rsrc_fit_fn rsrc_fit_##name;                                                                   \
+    rsrc_lower_fn rsrc_lower_##name;
+#include "kernels.def"
+
+/* ---- operation lists ------------------------------------------------------------------------- */
 
 /* What is wrong with a kernel, and where. */
 #define RSRC_NO_BODY UINT32_MAX

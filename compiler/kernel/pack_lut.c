@@ -1,10 +1,10 @@
 /* pack_lut.c - int8 weights to the segment codes of `lut`, and the corrections that its signs need;
- * layout/lut_layout.h draws the layout.
+ * kernel/lut_layout.h draws the layout.
  *
  * A row's codes are computed in one pass over its weights, as bytes of magnitude and sign (bit 7)
  * whatever the form, and then put where the layout wants them.
  */
-#include "kernel/variants.h"
+#include "kernel/lut_layout.h"
 
 #include <assert.h>
 #include <string.h>

@@ -1,7 +1,8 @@
 /* lower.c - from a planned matrix to a kernel's operation list and its packed weights.
  *
- * Input: matrix, plan, target; `scatter` also reads the segment index. Output: rsr_lowered. The
- * variants' own files do the work; this one names things, packs the scales and checks the result.
+ * Input: matrix, plan, target; some kernels also read the segment index. Output: rsr_lowered. The
+ * plan's row of kernels.def does the work; this file refuses a plan that does not fit, names things,
+ * packs the scales and checks the result.
  */
 #include "lower/lower.h"
 
@@ -10,35 +11,6 @@
 
 #include "base/hash.h"
 #include "base/round.h"
-#include "layout/tiles.h"
-#include "kernel/variants.h"
-
-typedef enum rsrc_status lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                  const struct rsrc_lower_input *input, struct rsr_lowered *out,
-                                  const char **detail);
-
-struct variant {
-    const char *name;
-    lower_fn *lower;
-};
-
-static const struct variant variants[RSR_VARIANT_COUNT] = {
-    [RSR_VARIANT_SCATTER] = {"scatter", rsrc_lower_scatter},
-    [RSR_VARIANT_DOT] = {"dot", rsrc_lower_dot},
-    [RSR_VARIANT_FOLD] = {"fold", rsrc_lower_fold},
-    [RSR_VARIANT_LUT] = {"lut", rsrc_lower_lut},
-};
-
-/* `dot` has two lowerings: one for codes of its own, one for those that lut stored. */
-static lower_fn *find_lowering(const struct rsr_regime_plan *plan) {
-    if (plan->variant == RSR_VARIANT_DOT && plan->packing == RSR_PACKING_LUT)
-        return rsrc_lower_dot_panel;
-    if (plan->variant == RSR_VARIANT_DOT && plan->packing == RSR_PACKING_ROWS)
-        return rsrc_lower_listed_rows;
-    if (plan->variant == RSR_VARIANT_DOT && plan->packing == RSR_PACKING_COLS)
-        return rsrc_lower_listed_cols;
-    return variants[plan->variant].lower;
-}
 
 enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
     const struct rsrc_place place = {.tensor = input->title};
@@ -48,41 +20,52 @@ enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag, const struct rsrc_lowe
     return RSRC_FAILED;
 }
 
-/* What the planner does not choose, but a plan from a text may. */
+/* What the planner does not choose, but a plan from elsewhere may. */
 static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
-    const enum rsr_variant variant = input->plan->variant;
+    const struct rsrc_kernel_row *row = rsrc_kernel_row(input->plan->kernel);
     const bool floats = input->input == RSR_INPUT_F32;
     const struct rsrc_place place = {.tensor = input->title};
-    if (input->matrix->group_cols != 0 &&
-        !(floats && (variant == RSR_VARIANT_LUT || variant == RSR_VARIANT_SCATTER))) {
+    if (input->matrix->group_cols != 0 && (!floats || (row->traits & RSRC_HAS_GROUPS) == 0)) {
         rsrc_error(diag, "lower-groups", &place,
                    "choose lut or scatter with --variant, for float activations",
-                   "%s of %s activations has no scales of column groups", variants[variant].name,
+                   "%s of %s activations has no scales of column groups", row->name,
                    floats ? "float" : "int8");
         return RSRC_FAILED;
     }
-    if (!floats || variant != RSR_VARIANT_DOT)
+    if ((row->inputs & 1u << input->input) != 0)
         return RSRC_OK;
-    rsrc_error(diag, "lower-dot", &place, "choose lut, fold or scatter with --variant",
-               "dot multiplies int8 activations, not floats");
+    rsrc_error(diag, "lower-input", &place, "choose another variant with --variant",
+               floats ? "%s multiplies int8 activations, not floats"
+                      : "%s multiplies floats, not int8 activations",
+               row->name);
     return RSRC_FAILED;
 }
 
-/* Planning takes a tile that the kernel can have. A plan from a text may ask for another one. */
-static enum rsrc_status check_tiles(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                    const struct rsrc_lower_input *input) {
+/* Planning takes a machine and a tile that the kernel can have; a plan from elsewhere may not. */
+static enum rsrc_status check_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                   const struct rsrc_lower_input *input) {
     const struct rsr_regime_plan *plan = input->plan;
+    const char *name = rsrc_kernel_row(plan->kernel)->name;
     const struct rsrc_place place = {.tensor = input->title};
     struct rsr_regime_plan fitted = *plan;
-    rsrc_fit_tiles(input->spec, input->input, input->matrix->rows, &fitted);
+    if (!rsrc_fit_plan(input->spec, input->input, input->matrix->rows, &fitted)) {
+        rsrc_error(diag, "lower-target", &place, "choose another variant with --variant",
+                   "target %s has no instructions for %s", input->spec->name, name);
+        return RSRC_FAILED;
+    }
+    if (fitted.machine != plan->machine) {
+        rsrc_error(diag, "lower-machine", &place, "plan it again for this target",
+                   "target %s runs %s on machine %s, not on %s", input->spec->name, name,
+                   fitted.machine->name, plan->machine != NULL ? plan->machine->name : "none");
+        return RSRC_FAILED;
+    }
     if (fitted.tile_rows == plan->tile_rows && fitted.token_tile == plan->token_tile)
         return RSRC_OK;
     rsrc_error(diag, "lower-tile", &place,
                rsrc_arena_printf(arena, "the nearest that there is: tile_rows %u token_tile %u",
                                  fitted.tile_rows, fitted.token_tile),
-               "%s of %u rows has no tiles of %u rows and %u tokens on target %s",
-               variants[plan->variant].name, input->matrix->rows, plan->tile_rows, plan->token_tile,
-               input->spec->name);
+               "%s of %u rows has no tiles of %u rows and %u tokens on target %s", name,
+               input->matrix->rows, plan->tile_rows, plan->token_tile, input->spec->name);
     return RSRC_FAILED;
 }
 
@@ -151,7 +134,8 @@ static void finish_blob(struct rsrc_arena *arena, struct rsr_blob *blob, const c
 enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const struct rsrc_lower_input *input, struct rsr_lowered *out) {
     const struct rsr_matrix *matrix = input->matrix;
-    const struct variant *variant = &variants[input->plan->variant];
+    const struct rsrc_kernel_row *row = rsrc_kernel_row(input->plan->kernel);
+    const char *variant = rsrc_variant_name(row->variant);
     assert(matrix->rows >= 1 && matrix->cols >= 1);
     assert(matrix->group_cols == 0 ||
            (input->epilogue == RSR_EPILOGUE_SCALE && !is_mapped(input->reduction) &&
@@ -160,9 +144,9 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     struct rsr_lowered lowered = {0};
     struct rsr_kernel *kernel = &lowered.kernel;
     const char *detail = NULL;
-    if (check_input(diag, input) != RSRC_OK || check_tiles(diag, arena, input) != RSRC_OK)
+    if (check_input(diag, input) != RSRC_OK || check_plan(diag, arena, input) != RSRC_OK)
         return RSRC_FAILED;
-    if (find_lowering(input->plan)(diag, arena, input, &lowered, &detail) != RSRC_OK)
+    if (row->lower(diag, arena, input, &lowered, &detail) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_simplify_kernel(arena, kernel);
     if (kernel->n_streams == 0) {
@@ -171,10 +155,10 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     }
 
     const char *stem = symbol_text(arena, input->symbol_stem);
-    kernel->symbol = rsrc_arena_printf(arena, "rsr_%s_%s_%s", stem, variant->name,
+    kernel->symbol = rsrc_arena_printf(arena, "rsr_%s_%s_%s", stem, variant,
                                        symbol_text(arena, input->spec->name));
     kernel->key = rsrc_arena_printf(
-        arena, "%s/%ux%u%s/%s/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant->name, matrix->rows,
+        arena, "%s/%ux%u%s/%s/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant, matrix->rows,
         matrix->cols, maps_text(arena, input, &lowered), alphabet_names[matrix->alphabet],
         input->input == RSR_INPUT_I8 ? "i8" : "f32",
         input->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled", scales_text(arena, matrix),
@@ -183,13 +167,13 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     kernel->title = input->title;
     kernel->reason = input->plan->reason;
     kernel->spec = input->spec;
-    kernel->variant = input->plan->variant;
+    kernel->variant = row->variant;
     kernel->input = input->input;
 
     pack_scale(arena, matrix, &lowered.scale);
-    finish_blob(arena, &lowered.codes, stem, variant->name, "codes");
-    finish_blob(arena, &lowered.index, stem, variant->name, "index");
-    finish_blob(arena, &lowered.scale, stem, variant->name, "scale");
+    finish_blob(arena, &lowered.codes, stem, variant, "codes");
+    finish_blob(arena, &lowered.index, stem, variant, "index");
+    finish_blob(arena, &lowered.scale, stem, variant, "scale");
     if (rsrc_verify_kernel(diag, kernel) != RSRC_OK)
         return RSRC_FAILED;
     *out = lowered;

@@ -296,7 +296,7 @@ static enum rsrc_status time_plan(struct rsrc_diag *diag, struct rsrc_arena *are
                                          .opt_level = 2,
                                          .toolchain = input->toolchain,
                                          .dir = input->dir,
-                                         .name = rsrc_variant_name(plan->variant)};
+                                         .name = rsrc_variant_of(plan)};
     struct rsrc_loaded_kernel loaded;
     const char *why = NULL;
     double emit_ms;
@@ -339,8 +339,8 @@ static struct rsr_spec slow_target(const struct rsr_spec *spec) {
  * another one. */
 static enum rsrc_status probe_prefill(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct rsrc_probe_input *input,
-                                      const struct rsr_spec *slow, enum rsr_variant variant,
-                                      enum rsr_packing packing, double *rate, const char **how) {
+                                      const struct rsr_spec *slow, enum rsr_kernel_id kernel,
+                                      double *rate, const char **how) {
     struct rsr_matrix matrix;
     struct rsr_stats stats, fold_stats;
     make_matrix(arena, PREFILL_ROWS, PREFILL_COLS, &matrix);
@@ -363,14 +363,13 @@ static enum rsrc_status probe_prefill(struct rsrc_diag *diag, struct rsrc_arena 
     if (rsrc_plan_layer(diag, arena, &planned, &plan) != RSRC_OK)
         return RSRC_FAILED;
     const struct rsr_regime_plan *prefill = &plan.regimes[RSR_REGIME_PREFILL];
-    if (prefill->variant != variant || prefill->packing != packing)
+    if (prefill->kernel != kernel)
         return RSRC_OK;
     if (time_plan(diag, arena, input, &matrix, prefill, RSRC_PREFILL_TOKENS, &us) != RSRC_OK)
         return RSRC_FAILED;
     *rate = UNIT_RATE * RSRC_PREFILL_TOKENS * prefill->predicted_us / us;
-    *how = rsrc_arena_printf(arena, "%s, %u tokens",
-                             variant == RSR_VARIANT_FOLD ? "fold k=4" : "dot over the codes of lut",
-                             RSRC_PREFILL_TOKENS);
+    *how = rsrc_arena_printf(arena, "%s%s, %u tokens", rsrc_kernel_row(kernel)->words,
+                             prefill->k != 0 ? " k=4" : "", RSRC_PREFILL_TOKENS);
     return RSRC_OK;
 }
 
@@ -379,8 +378,7 @@ enum rsrc_status rsrc_probe_fold(struct rsrc_diag *diag, struct rsrc_arena *aren
                                  const char **how) {
     struct rsr_spec slow = slow_target(input->spec);
     slow.fold_gips = UNIT_RATE;
-    return probe_prefill(diag, arena, input, &slow, RSR_VARIANT_FOLD, RSR_PACKING_PLANES, gips,
-                         how);
+    return probe_prefill(diag, arena, input, &slow, RSR_KERNEL_FOLD, gips, how);
 }
 
 enum rsrc_status rsrc_probe_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -389,7 +387,7 @@ enum rsrc_status rsrc_probe_panel(struct rsrc_diag *diag, struct rsrc_arena *are
     struct rsr_spec slow = slow_target(input->spec);
     slow.vector_gips = DECODE_RATE;
     slow.panel_gmacs = UNIT_RATE;
-    return probe_prefill(diag, arena, input, &slow, RSR_VARIANT_DOT, RSR_PACKING_LUT, gmacs, how);
+    return probe_prefill(diag, arena, input, &slow, RSR_KERNEL_DOT_PANEL, gmacs, how);
 }
 
 /* ---- additions of scatter -------------------------------------------------------------------- */
@@ -405,12 +403,13 @@ enum rsrc_status rsrc_probe_additions(struct rsrc_diag *diag, struct rsrc_arena 
     struct rsr_stats stats;
     make_matrix(arena, SCATTER_ROWS, SCATTER_COLS, &matrix);
     (void)rsrc_choose_k(arena, &matrix, &stats);
-    const struct rsr_regime_plan plan = {.variant = RSR_VARIANT_SCATTER,
-                                         .k = stats.k,
-                                         .fold = RSR_FOLD_TREE,
-                                         .tile_rows = SCATTER_TILE / stats.k * stats.k,
-                                         .token_tile = 1,
-                                         .reason = "probe"};
+    struct rsr_regime_plan plan = {.kernel = RSR_KERNEL_SCATTER,
+                                   .k = stats.k,
+                                   .fold = RSR_FOLD_TREE,
+                                   .tile_rows = SCATTER_TILE / stats.k * stats.k,
+                                   .token_tile = 1,
+                                   .reason = "probe"};
+    (void)rsrc_fit_plan(input->spec, RSR_INPUT_I8, SCATTER_ROWS, &plan);
     double us = 0;
     if (time_plan(diag, arena, input, &matrix, &plan, 1, &us) != RSRC_OK)
         return RSRC_FAILED;

@@ -1,5 +1,5 @@
-/* plan.c - chooses the variant of a layer in each regime: the one with the least predicted time, or
- * measured time where there is a timer.
+/* plan.c - chooses the kernel of a layer in each regime, a row of kernels.def: the one with the least
+ * predicted time, or measured time where there is a timer.
  *
  * Input: statistics of the matrix, the target, what the user forces. Output: the plan with its
  * reasons, and remarks on what was chosen and what was declined.
@@ -9,35 +9,21 @@
 #include <assert.h>
 #include <math.h>
 
-#include "layout/tiles.h"
-#include "plan/cost.h"
-
-/* Rows of a dot tile, largest first. A tile is worth its loop overhead from 16 rows on; larger ones
+/* Rows of a tile, largest first. A tile is worth its loop overhead from 16 rows on; larger ones
  * stream longer runs, as long as there are enough of them to share out evenly. */
-static const uint32_t DOT_TILE_ROWS[] = {64, 32, 16};
-#define N_DOT_TILE_ROWS (sizeof DOT_TILE_ROWS / sizeof DOT_TILE_ROWS[0])
+static const uint32_t TILE_ROWS[] = {64, 32, 16};
+#define N_TILE_ROWS (sizeof TILE_ROWS / sizeof TILE_ROWS[0])
 /* With 8 tiles a core the last round, partly idle, costs at most an eighth; and a module may run on
  * more cores than its target description has. */
 #define TILES_PER_CORE 8u
 #define MIN_TILES 64u
-/* Whole blocks of k rows, about as many. A body of fold is called once for a tile and a chunk of
- * columns: 32 rows of it fill the first-level instruction cache. */
-#define SCATTER_TILE_ROWS 16u
-#define FOLD_TILE_ROWS 32u
 
-const char *rsrc_variant_name(enum rsr_variant variant) {
-    static const char *const names[RSR_VARIANT_COUNT] = {
-#define X(id, name) [RSR_VARIANT_##id] = name,
-        RSR_VARIANTS(X)
-#undef X
-    };
-    return names[variant];
+static const struct rsrc_kernel_row *row_of(const struct rsrc_choice *choice) {
+    return rsrc_kernel_row(choice->kernel);
 }
 
 enum rsr_list rsrc_list_of(const struct rsr_regime_plan *plan) {
-    return plan->packing == RSR_PACKING_ROWS   ? RSR_LIST_ROWS
-           : plan->packing == RSR_PACKING_COLS ? RSR_LIST_COLS
-                                               : RSR_LIST_NONE;
+    return rsrc_kernel_row(plan->kernel)->names;
 }
 
 const char *rsrc_regime_name(enum rsr_regime regime) {
@@ -58,30 +44,19 @@ static const char *size_text(struct rsrc_arena *arena, uint64_t bytes) {
                            : rsrc_arena_printf(arena, "%.3g MB", (double)bytes / 1e6);
 }
 
+/* "scatter k=4 (RSR++)" */
 static const char *choice_name(struct rsrc_arena *arena, const struct rsrc_choice *choice) {
-    switch (choice->variant) {
-    case RSR_VARIANT_SCATTER:
-        return rsrc_arena_printf(arena, "scatter k=%u (%s)", choice->k,
-                                 choice->fold == RSR_FOLD_TREE ? "RSR++" : "RSR");
-    case RSR_VARIANT_FOLD:
-        return rsrc_arena_printf(arena, "fold k=%u", choice->k);
-    case RSR_VARIANT_DOT:
-        if (choice->packing == RSR_PACKING_LUT)
-            return "dot over the codes of lut";
-        if (choice->packing == RSR_PACKING_ROWS)
-            return "dot over listed rows";
-        if (choice->packing == RSR_PACKING_COLS)
-            return "dot over listed columns";
-        break;
-    case RSR_VARIANT_LUT:
-    case RSR_VARIANT_COUNT:
-        break;
-    }
-    return rsrc_variant_name(choice->variant);
+    const struct rsrc_kernel_row *row = row_of(choice);
+    if ((row->traits & RSRC_HAS_K) == 0)
+        return row->words;
+    const char *fold = (row->traits & RSRC_HAS_FOLD) == 0 ? ""
+                       : choice->fold == RSR_FOLD_TREE    ? " (RSR++)"
+                                                          : " (RSR)";
+    return rsrc_arena_printf(arena, "%s k=%u%s", row->words, choice->k, fold);
 }
 
 static bool is_listed(const struct rsrc_choice *choice) {
-    return choice->packing == RSR_PACKING_ROWS || choice->packing == RSR_PACKING_COLS;
+    return row_of(choice)->names != RSR_LIST_NONE;
 }
 
 /* "0.41 MB at 14 GB/s = 29 us", or what is computed where that takes longer. */
@@ -138,59 +113,42 @@ static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_plan_
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
-static uint32_t dot_tile_rows(uint32_t rows, uint32_t cores) {
+static uint32_t default_tile_rows(uint32_t rows, uint32_t cores) {
     uint64_t wanted = (uint64_t)cores * TILES_PER_CORE;
     if (wanted < MIN_TILES)
         wanted = MIN_TILES;
-    for (size_t i = 0; i < N_DOT_TILE_ROWS; i++)
-        if (rows / DOT_TILE_ROWS[i] >= wanted)
-            return DOT_TILE_ROWS[i];
-    return DOT_TILE_ROWS[N_DOT_TILE_ROWS - 1];
+    for (size_t i = 0; i < N_TILE_ROWS; i++)
+        if (rows / TILE_ROWS[i] >= wanted)
+            return TILE_ROWS[i];
+    return TILE_ROWS[N_TILE_ROWS - 1];
 }
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
-/* Every way that is open to a layer: `dot`, scatter as RSR and, where its table fits, as RSR++,
- * where the target has the look-ups, `lut` and `dot` over its codes, fold, and `dot` over what a
- * list names. Floats: no `dot`. With scales of groups: no fold. */
-#define MAX_CHOICES 8u
+#define MAX_CHOICES (RSR_KERNEL_COUNT * RSRC_MAX_KERNEL_CHOICES)
 
+/* Every way that is open to a layer. */
 static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              struct rsrc_choice choices[MAX_CHOICES]) {
-    const struct rsr_stats *stats = input->stats;
-    const bool floats = input->input == RSR_INPUT_F32;
     uint32_t n = 0;
-    if (!floats)
-        choices[n++] = rsrc_cost_dot(arena, stats, input->alphabet, input->spec);
-    if (rsrc_fold_fits(input->alphabet, stats->k))
-        choices[n++] = rsrc_cost_scatter(arena, input, RSR_FOLD_TREE);
-    choices[n++] = rsrc_cost_scatter(arena, input, RSR_FOLD_DIRECT);
-    if (floats ? rsrc_cost_lut_f32(arena, input, &choices[n])
-               : rsrc_cost_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
-        n++;
-    if (!floats && rsrc_cost_dot_lut(arena, stats, input->alphabet, input->spec, &choices[n]))
-        n++;
-    if (rsrc_cost_fold(arena, input, &choices[n]))
-        n++;
-    if (rsrc_cost_listed(arena, input, &choices[n]))
-        n++;
-    assert(n <= MAX_CHOICES);
+    for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++)
+        n += rsrc_list_kernel(arena, (enum rsr_kernel_id)i, input, &choices[n]);
     return n;
 }
 
 /* A module holds every weight once: beside the kernel of decode, prefill has what reads the same
- * data, or none. A token alone is not worth unpacking the codes of lut. */
+ * data, or none. A token alone has a kernel with data of its own: for one, nothing is worth
+ * unpacking. */
 static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choice *prefill,
                         enum rsr_input input) {
+    const struct rsrc_kernel_row *row = row_of(prefill);
     if (decode == NULL)
-        return prefill->packing != RSR_PACKING_LUT;
+        return row->data == prefill->kernel;
     /* Floats have one order of additions, however many tokens there are. */
-    if (prefill->variant == RSR_VARIANT_FOLD && input == RSR_INPUT_I8)
+    if ((row->traits & RSRC_IS_CODE) != 0 && input == RSR_INPUT_I8)
         return true;
-    if (prefill->variant == RSR_VARIANT_DOT && prefill->packing == RSR_PACKING_LUT)
-        return decode->variant == RSR_VARIANT_LUT;
-    return prefill->variant == decode->variant && prefill->packing == decode->packing &&
-           prefill->k == decode->k && prefill->fold == decode->fold;
+    return row->data == row_of(decode)->data && prefill->k == decode->k &&
+           prefill->fold == decode->fold;
 }
 
 struct selection {
@@ -205,9 +163,10 @@ struct selection {
     const struct rsrc_choice *except; /* left out with all of its variant, or NULL */
 };
 
-/* Code grows where fold is used: unasked only within the budget. */
+/* Weights that are code make it grow: unasked only within the budget. */
 static bool fits_budget(const struct selection *among, const struct rsrc_choice *choice) {
-    return choice->variant != RSR_VARIANT_FOLD || among->forced == RSR_VARIANT_FOLD ||
+    return (row_of(choice)->traits & RSRC_IS_CODE) == 0 ||
+           among->forced == (int)row_of(choice)->variant ||
            choice->weight_bytes <= among->fold_budget;
 }
 
@@ -217,10 +176,11 @@ static bool fits_sums(const struct selection *among, const struct rsrc_choice *c
 }
 
 static bool is_open(const struct selection *among, const struct rsrc_choice *choice) {
-    return (among->forced == -1 || (int)choice->variant == among->forced) &&
+    const enum rsr_variant variant = row_of(choice)->variant;
+    return (among->forced == -1 || (int)variant == among->forced) &&
            shares_data(among->decode, choice, among->input) && fits_budget(among, choice) &&
            fits_sums(among, choice) &&
-           (among->except == NULL || choice->variant != among->except->variant);
+           (among->except == NULL || variant != row_of(among->except)->variant);
 }
 
 /* What was measured is known, what was predicted is not. What a list leaves is not measured:
@@ -259,15 +219,20 @@ static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    time_of(declined, regime) / time_of(chosen, regime));
 }
 
-/* fold would be faster, and is too much code: whoever raises the budget gets it. */
+/* Weights as code would be faster, and are too much code: whoever raises the budget gets them. */
 static void remark_budget(struct rsrc_diag *diag, struct rsrc_arena *arena,
                           const struct rsrc_plan_input *input, const struct selection *among,
                           const struct rsrc_choice *chosen) {
+    const struct rsrc_choice *end = among->choices + among->n_choices;
+    const struct rsrc_choice *fold = among->choices;
+    while (fold < end && (row_of(fold)->traits & RSRC_IS_CODE) == 0)
+        fold++;
+    if (fold == end)
+        return;
     struct selection any = *among;
-    any.forced = RSR_VARIANT_FOLD;
-    const struct rsrc_choice *fold = best_choice(&any);
+    any.forced = (int)row_of(fold)->variant;
     const enum rsr_regime regime = among->regime;
-    if (among->forced != -1 || fold == NULL || fold->weight_bytes <= input->fold_budget ||
+    if (among->forced != -1 || !is_open(&any, fold) || fold->weight_bytes <= input->fold_budget ||
         fold->cost[regime].predicted_us >= chosen->cost[regime].predicted_us)
         return;
     const struct rsrc_place place = {.tensor = input->layer_name};
@@ -302,15 +267,6 @@ static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    time_text(arena, listed->cost[RSR_REGIME_DECODE].predicted_us));
 }
 
-/* What is wished for; the kernel's units are in layout/tiles.h. */
-static uint32_t tile_rows(const struct rsrc_choice *choice, const struct rsrc_plan_input *input) {
-    if (choice->tile_rows != 0)
-        return choice->tile_rows;
-    const uint32_t rows = choice->variant == RSR_VARIANT_FOLD ? FOLD_TILE_ROWS : SCATTER_TILE_ROWS;
-    return choice->k != 0 ? rows / choice->k * choice->k /* no more than these */
-                          : dot_tile_rows(input->stats->rows, input->spec->cores);
-}
-
 /* To the nanosecond. */
 static double rounded_us(double us) {
     return round(us * 1e3) / 1e3;
@@ -320,11 +276,12 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
                                         const struct rsrc_choice *choice, enum rsr_regime regime,
                                         const char *reason) {
     struct rsr_regime_plan plan = {
-        .variant = choice->variant,
-        .packing = choice->packing,
+        .kernel = choice->kernel,
         .k = choice->k,
         .fold = choice->fold,
-        .tile_rows = tile_rows(choice, input),
+        .tile_rows = choice->tile_rows != 0
+                         ? choice->tile_rows
+                         : default_tile_rows(input->stats->rows, input->spec->cores),
         .token_tile = UINT32_MAX, /* as many as there are registers for */
         .predicted_us = rounded_us(choice->cost[regime].predicted_us),
         .measured_us = rounded_us(choice->measured_us[regime]),
@@ -333,8 +290,9 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
             input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0,
         .reason = reason,
     };
-    rsrc_fit_tiles(input->spec, input->input, input->stats->rows, &plan);
-    assert(plan.token_tile != UINT32_MAX);
+    const bool fits = rsrc_fit_plan(input->spec, input->input, input->stats->rows, &plan);
+    assert(fits && plan.machine == choice->machine);
+    (void)fits;
     return plan;
 }
 
@@ -382,40 +340,39 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     return chosen;
 }
 
+/* What the variant's kernels take, all together. */
+static void list_abilities(enum rsr_variant variant, uint32_t *inputs, uint32_t *traits) {
+    *inputs = *traits = 0;
+    for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
+        const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
+        *inputs |= row->variant == variant ? row->inputs : 0;
+        *traits |= row->variant == variant ? row->traits : 0;
+    }
+}
+
 static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc_plan_input *input,
                                        enum rsr_variant variant) {
     const struct rsrc_place place = {.tensor = input->layer_name};
     const char *help = "leave out --variant, or choose another one";
-    if (variant == RSR_VARIANT_FOLD && input->group_cols != 0)
+    const char *name = rsrc_variant_name(variant);
+    uint32_t inputs, traits;
+    list_abilities(variant, &inputs, &traits);
+    if ((inputs & 1u << input->input) == 0)
         rsrc_error(diag, "plan-variant", &place, help,
-                   "variant 'fold' has no scales of groups of %u columns", input->group_cols);
-    else if (variant == RSR_VARIANT_DOT)
+                   "variant '%s' multiplies int8 activations, not floats", name);
+    else if (input->group_cols != 0 && (traits & RSRC_HAS_GROUPS) == 0)
         rsrc_error(diag, "plan-variant", &place, help,
-                   "variant 'dot' multiplies int8 activations, not floats");
+                   "variant '%s' has no scales of groups of %u columns", name, input->group_cols);
     else
         rsrc_error(diag, "plan-variant", &place, help,
-                   "target %s has no instructions for variant '%s'", input->spec->name,
-                   rsrc_variant_name(variant));
-    return RSRC_FAILED;
-}
-
-/* Sums of int8 activations are integers over a whole row; only floats are scaled a group at a
- * time. */
-enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
-                                    uint32_t group_cols) {
-    const struct rsrc_place place = {.tensor = layer_name};
-    rsrc_error(diag, "plan-groups", &place,
-               "int8 activations go with one scale a layer or a row; float activations with groups "
-               "as well",
-               "a scale for every %u columns of a row is not supported with int8 activations",
-               group_cols);
+                   "target %s has no instructions for variant '%s'", input->spec->name, name);
     return RSRC_FAILED;
 }
 
 bool rsrc_same_kernel(const struct rsr_plan *plan) {
     const struct rsr_regime_plan *a = &plan->regimes[RSR_REGIME_DECODE];
     const struct rsr_regime_plan *b = &plan->regimes[RSR_REGIME_PREFILL];
-    return a->variant == b->variant && a->packing == b->packing && a->k == b->k &&
+    return a->kernel == b->kernel && a->machine == b->machine && a->k == b->k &&
            a->fold == b->fold && a->tile_rows == b->tile_rows && a->token_tile == b->token_tile;
 }
 

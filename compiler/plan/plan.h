@@ -2,16 +2,13 @@
 #ifndef RSRC_PLAN_PLAN_H
 #define RSRC_PLAN_PLAN_H
 
-#include "ir.h"
+#include "kernel/kernel.h"
 
 struct rsrc_plan_options {
     /* enum rsr_variant by role, -1: choose; the last is of bare matrices (RSR_ROLE_COUNT). */
     int forced_variant[RSR_ROLE_COUNT + 1];
     uint32_t k; /* scatter's rows per block; 0: choose */
 };
-
-/* Tokens of a batch over which prefill is predicted and measured. */
-#define RSRC_PREFILL_TOKENS 128u
 
 /* Runs what might be planned, instead of predicting what it takes. */
 struct rsrc_plan_timer {
@@ -21,33 +18,12 @@ struct rsrc_plan_timer {
                                 const struct rsr_regime_plan *plan, double *us);
 };
 
-struct rsrc_plan_input {
-    const char *layer_name; /* untrusted */
-    enum rsr_role role;     /* RSR_ROLE_COUNT: a bare matrix */
-    enum rsr_alphabet alphabet;
-    enum rsr_input input;
-    uint32_t group_cols;                /* columns that share a scale of their row; 0: no groups */
-    uint32_t scale_bytes;               /* in which lut stores the scale of a group */
-    const struct rsr_stats *stats;      /* at the k that scatter would use */
-    const struct rsr_stats *fold_stats; /* at the k that fold would use; NULL: fold is not open */
-    uint64_t fold_budget;               /* bytes of code that the layer may take unasked */
-    enum rsr_list list;        /* what a list could leave unread of the layer */
-    const char *list_obstacle; /* why it cannot; NULL: it can */
-    double active;             /* share of what the list names, 0 .. 1 */
-    const struct rsr_spec *spec;
-    const struct rsrc_plan_options *options;
-    const struct rsrc_plan_timer *timer; /* NULL: nothing is measured */
-};
-
 /* Plans one layer from its statistics and the target's numbers, or, with a timer, from what the
  * variants take that are predicted to be near the fastest. Emits remarks ("plan") for what was
  * chosen and what was declined. */
 RSRC_NODISCARD enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_plan_input *input,
                                                 struct rsr_plan *out);
-/* Says that int8 activations and scales of groups of columns do not go together, and fails. */
-RSRC_NODISCARD enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
-                                                   uint32_t group_cols);
 /* Text form; what is printed parses back, several dumps one after the other as well. */
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out);
 struct rsr_named_plan {
@@ -62,7 +38,6 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct 
 bool rsrc_same_kernel(const struct rsr_plan *plan);
 /* What a list names for the plan's kernel. */
 enum rsr_list rsrc_list_of(const struct rsr_regime_plan *plan);
-const char *rsrc_variant_name(enum rsr_variant variant);
 const char *rsrc_regime_name(enum rsr_regime regime);
 
 #endif

@@ -1,16 +1,17 @@
 /* plan_text.c - the text form of plans: what --dump=plan prints and --from=plan reads.
  *
- *   plan 3
+ *   plan 4
  *   layer "model.layers.0.self_attn.q_proj" target "avx512" input i8
- *     decode variant lut packing planes k 0 fold tree tile_rows 64 token_tile 1
+ *     decode kernel lut machine table128x64 tile_rows 64 token_tile 1
  *       us 29.25 weight_bytes 409600 acc_bound 163840
  *       reason "lut: ..."
- *     prefill variant dot packing lut k 0 fold tree tile_rows 64 token_tile 4
+ *     prefill kernel dot_panel machine vnni64 tile_rows 64 token_tile 6
  *       us 4.125 weight_bytes 409600 acc_bound 163840
- *       reason "dot: ..."
+ *       reason "dot over the codes of lut: ..."
  *
- * Behind "us 29.25", which is predicted, stands "measured 27.75" where kernels were run. Layers of
- * float activations have no acc_bound: nothing of theirs overflows.
+ * A kernel that reads the segment index has "k 4" behind its name, and one with both kinds of fold
+ * "fold tree" behind that. Behind "us 29.25", which is predicted, stands "measured 27.75" where
+ * kernels were run. Layers of float activations have no acc_bound: nothing of theirs overflows.
  *
  * The text is untrusted: every number is in the range that lowering accepts.
  */
@@ -21,26 +22,24 @@
 
 #define MAX_TILE_ROWS (1u << 20)
 #define MAX_TOKEN_TILE 64u
+#define MAX_MACHINES 16u /* of a kernel */
 
 static const char *const FOLD_NAMES[] = {[RSR_FOLD_DIRECT] = "direct", [RSR_FOLD_TREE] = "tree"};
 #define N_FOLDS ((uint32_t)(sizeof FOLD_NAMES / sizeof FOLD_NAMES[0]))
 
-static const char *const PACKING_NAMES[] = {[RSR_PACKING_PLANES] = "planes",
-                                            [RSR_PACKING_LUT] = "lut",
-                                            [RSR_PACKING_ROWS] = "rows",
-                                            [RSR_PACKING_COLS] = "columns"};
-#define N_PACKINGS ((uint32_t)(sizeof PACKING_NAMES / sizeof PACKING_NAMES[0]))
 static const char *const INPUT_NAMES[] = {[RSR_INPUT_I8] = "i8", [RSR_INPUT_F32] = "f32"};
 #define N_INPUTS ((uint32_t)(sizeof INPUT_NAMES / sizeof INPUT_NAMES[0]))
 
 static void print_regime(const struct rsr_regime_plan *plan, enum rsr_input input,
                          enum rsr_regime regime, struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out,
-                       "  %s variant %s packing %s k %" PRIu32 " fold %s tile_rows %" PRIu32
-                       " token_tile %" PRIu32 "\n    us ",
-                       rsrc_regime_name(regime), rsrc_variant_name(plan->variant),
-                       PACKING_NAMES[plan->packing], plan->k, FOLD_NAMES[plan->fold],
-                       plan->tile_rows, plan->token_tile);
+    const struct rsrc_kernel_row *row = rsrc_kernel_row(plan->kernel);
+    rsrc_buffer_printf(out, "  %s kernel %s", rsrc_regime_name(regime), row->name);
+    if ((row->traits & RSRC_HAS_K) != 0)
+        rsrc_buffer_printf(out, " k %" PRIu32, plan->k);
+    if ((row->traits & RSRC_HAS_FOLD) != 0)
+        rsrc_buffer_printf(out, " fold %s", FOLD_NAMES[plan->fold]);
+    rsrc_buffer_printf(out, " machine %s tile_rows %" PRIu32 " token_tile %" PRIu32 "\n    us ",
+                       plan->machine->name, plan->tile_rows, plan->token_tile);
     rsrc_put_double(out, plan->predicted_us);
     if (plan->measured_us > 0) {
         rsrc_buffer_puts(out, " measured ");
@@ -55,7 +54,7 @@ static void print_regime(const struct rsr_regime_plan *plan, enum rsr_input inpu
 }
 
 void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out) {
-    rsrc_buffer_puts(out, "plan 3\nlayer ");
+    rsrc_buffer_puts(out, "plan 4\nlayer ");
     rsrc_buffer_put_c_string(out, layer_name);
     rsrc_buffer_puts(out, " target ");
     rsrc_buffer_put_c_string(out, plan->target);
@@ -64,30 +63,54 @@ void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct
         print_regime(&plan->regimes[regime], plan->input, (enum rsr_regime)regime, out);
 }
 
-static enum rsrc_status parse_shape(struct rsrc_scan *scan, struct rsr_regime_plan *plan) {
-    const char *variants[RSR_VARIANT_COUNT];
-    for (uint32_t i = 0; i < RSR_VARIANT_COUNT; i++)
-        variants[i] = rsrc_variant_name((enum rsr_variant)i);
-    uint32_t variant, packing, fold;
-    if (rsrc_scan_word(scan, "variant") != RSRC_OK ||
-        rsrc_scan_name(scan, "variant", variants, RSR_VARIANT_COUNT, &variant) != RSRC_OK ||
-        rsrc_scan_word(scan, "packing") != RSRC_OK ||
-        rsrc_scan_name(scan, "packing", PACKING_NAMES, N_PACKINGS, &packing) != RSRC_OK)
+static enum rsrc_status parse_kernel(struct rsrc_scan *scan, enum rsr_input input,
+                                     struct rsr_regime_plan *plan) {
+    const char *names[RSR_KERNEL_COUNT];
+    uint32_t kernel;
+    for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++)
+        names[i] = rsrc_kernel_row((enum rsr_kernel_id)i)->name;
+    if (rsrc_scan_word(scan, "kernel") != RSRC_OK ||
+        rsrc_scan_name(scan, "kernel", names, RSR_KERNEL_COUNT, &kernel) != RSRC_OK)
         return RSRC_FAILED;
-    bool blocks = variant == RSR_VARIANT_SCATTER || variant == RSR_VARIANT_FOLD;
-    if (rsrc_scan_word(scan, "k") != RSRC_OK ||
-        rsrc_scan_u32(scan, "k", blocks ? 1 : 0, blocks ? RSR_MAX_K : 0, &plan->k) != RSRC_OK ||
-        rsrc_scan_word(scan, "fold") != RSRC_OK ||
-        rsrc_scan_name(scan, "fold", FOLD_NAMES, N_FOLDS, &fold) != RSRC_OK ||
-        rsrc_scan_word(scan, "tile_rows") != RSRC_OK ||
+    plan->kernel = (enum rsr_kernel_id)kernel;
+    return (rsrc_kernel_row(plan->kernel)->inputs & 1u << input) != 0
+               ? RSRC_OK
+               : rsrc_scan_error(scan, "%s has no %s activations", names[kernel],
+                                 INPUT_NAMES[input]);
+}
+
+static enum rsrc_status parse_machine(struct rsrc_scan *scan, struct rsr_regime_plan *plan) {
+    const struct rsrc_machine_table *machines = rsrc_kernel_row(plan->kernel)->machines;
+    const char *names[MAX_MACHINES];
+    uint32_t i;
+    for (i = 0; i < machines->n; i++)
+        names[i] = rsrc_machine_at(machines, i)->name;
+    if (rsrc_scan_word(scan, "machine") != RSRC_OK ||
+        rsrc_scan_name(scan, "machine", names, machines->n, &i) != RSRC_OK)
+        return RSRC_FAILED;
+    plan->machine = rsrc_machine_at(machines, i);
+    return RSRC_OK;
+}
+
+static enum rsrc_status parse_shape(struct rsrc_scan *scan, enum rsr_input input,
+                                    struct rsr_regime_plan *plan) {
+    if (parse_kernel(scan, input, plan) != RSRC_OK)
+        return RSRC_FAILED;
+    const uint32_t traits = rsrc_kernel_row(plan->kernel)->traits;
+    uint32_t fold = 0;
+    if (((traits & RSRC_HAS_K) != 0 &&
+         (rsrc_scan_word(scan, "k") != RSRC_OK ||
+          rsrc_scan_u32(scan, "k", 1, RSR_MAX_K, &plan->k) != RSRC_OK)) ||
+        ((traits & RSRC_HAS_FOLD) != 0 &&
+         (rsrc_scan_word(scan, "fold") != RSRC_OK ||
+          rsrc_scan_name(scan, "fold", FOLD_NAMES, N_FOLDS, &fold) != RSRC_OK)) ||
+        parse_machine(scan, plan) != RSRC_OK || rsrc_scan_word(scan, "tile_rows") != RSRC_OK ||
         rsrc_scan_u32(scan, "tile_rows", 1, MAX_TILE_ROWS, &plan->tile_rows) != RSRC_OK)
         return RSRC_FAILED;
-    uint32_t unit = blocks ? plan->k : 4;
+    plan->fold = (enum rsr_fold_kind)fold;
+    const uint32_t unit = plan->k != 0 ? plan->k : 4;
     if (plan->tile_rows % unit != 0)
         return rsrc_scan_error(scan, "tile_rows is not a multiple of %" PRIu32, unit);
-    plan->variant = (enum rsr_variant)variant;
-    plan->packing = (enum rsr_packing)packing;
-    plan->fold = (enum rsr_fold_kind)fold;
     if (rsrc_scan_word(scan, "token_tile") != RSRC_OK ||
         rsrc_scan_u32(scan, "token_tile", 1, MAX_TOKEN_TILE, &plan->token_tile) != RSRC_OK)
         return RSRC_FAILED;
@@ -114,7 +137,7 @@ static enum rsrc_status parse_numbers(struct rsrc_scan *scan, enum rsr_input inp
 static enum rsrc_status parse_regime(struct rsrc_scan *scan, enum rsr_input input,
                                      enum rsr_regime regime, struct rsr_regime_plan *plan) {
     if (rsrc_scan_word(scan, rsrc_regime_name(regime)) != RSRC_OK ||
-        parse_shape(scan, plan) != RSRC_OK || parse_numbers(scan, input, plan) != RSRC_OK ||
+        parse_shape(scan, input, plan) != RSRC_OK || parse_numbers(scan, input, plan) != RSRC_OK ||
         rsrc_scan_word(scan, "reason") != RSRC_OK ||
         rsrc_scan_string(scan, "the reason", &plan->reason) != RSRC_OK)
         return RSRC_FAILED;
@@ -143,7 +166,7 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_pla
 
 /* Begins the text, and every layer that was printed by itself. */
 static enum rsrc_status parse_header(struct rsrc_scan *scan) {
-    if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "3") != RSRC_OK)
+    if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "4") != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_scan_line_end(scan);
 }

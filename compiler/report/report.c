@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#include "kernel/kernel.h"
+
 static double weights_of(const struct rsr_report_layer *layer) {
     return (double)layer->found.rows * (double)layer->found.cols;
 }
@@ -34,11 +36,6 @@ static void put_totals(const struct rsr_report *report, uint32_t target, struct 
 
 static const char *const REGIMES[] = {
     [RSR_REGIME_DECODE] = "decode", [RSR_REGIME_PREFILL] = "prefill"};
-static const char *const VARIANTS[] = {
-#define X(id, name) [RSR_VARIANT_##id] = name,
-    RSR_VARIANTS(X)
-#undef X
-};
 
 /* "640x2560 computed as 320x2560" */
 static void put_shape(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
@@ -84,7 +81,7 @@ static void put_json_times(const struct rsr_regime_plan *plan, struct rsrc_buffe
 
 static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
                        struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, "    %s: %s, %" PRIu64 " bytes", regime, VARIANTS[plan->variant],
+    rsrc_buffer_printf(out, "    %s: %s, %" PRIu64 " bytes", regime, rsrc_variant_of(plan),
                        plan->weight_bytes);
     if (plan->acc_bound != 0) /* of integer sums */
         rsrc_buffer_printf(out, ", |acc| <= %" PRIu64, plan->acc_bound);
@@ -96,7 +93,7 @@ static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
 
 static void put_json_regime(const struct rsr_regime_plan *plan, const char *regime,
                             struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, ",\"%s\":{\"variant\":\"%s\"", regime, VARIANTS[plan->variant]);
+    rsrc_buffer_printf(out, ",\"%s\":{\"variant\":\"%s\"", regime, rsrc_variant_of(plan));
     put_json_times(plan, out);
     rsrc_buffer_printf(out, ",\"weight_bytes\":%" PRIu64 ",\"acc_bound\":%" PRIu64 ",\"reason\":",
                        plan->weight_bytes, plan->acc_bound);
@@ -122,11 +119,10 @@ static bool same_work(const struct rsr_report_layer *a, const struct rsr_report_
     const struct rsr_regime_plan *p = &a->plan.regimes[regime], *q = &b->plan.regimes[regime];
     return a->found.rows == b->found.rows && a->found.cols == b->found.cols &&
            a->stats.rows == b->stats.rows && a->stats.cols == b->stats.cols &&
-           a->alphabet == b->alphabet && a->plan.input == b->plan.input &&
-           p->variant == q->variant && p->packing == q->packing && p->k == q->k &&
-           p->weight_bytes == q->weight_bytes && !(p->predicted_us < q->predicted_us) &&
-           !(p->predicted_us > q->predicted_us) && !(p->measured_us < q->measured_us) &&
-           !(p->measured_us > q->measured_us);
+           a->alphabet == b->alphabet && a->plan.input == b->plan.input && p->kernel == q->kernel &&
+           p->k == q->k && p->weight_bytes == q->weight_bytes &&
+           !(p->predicted_us < q->predicted_us) && !(p->predicted_us > q->predicted_us) &&
+           !(p->measured_us < q->measured_us) && !(p->measured_us > q->measured_us);
 }
 
 /* The kernel that layer `index` is the first to have in the regime; n_layers 0: an earlier one has
@@ -145,7 +141,7 @@ static struct kernel_row kernel_at(const struct rsr_report *report, uint32_t tar
 
 static void put_kernel(const struct kernel_row *row, struct rsrc_buffer *out) {
     const struct rsr_regime_plan *plan = &row->first->plan.regimes[row->regime];
-    rsrc_buffer_printf(out, "    %s %s of %s %s ", REGIMES[row->regime], VARIANTS[plan->variant],
+    rsrc_buffer_printf(out, "    %s %s of %s %s ", REGIMES[row->regime], rsrc_variant_of(plan),
                        row->first->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
                        ALPHABETS[row->first->alphabet]);
     put_shape(row->first, out);
@@ -161,7 +157,7 @@ static void put_json_kernel(const struct kernel_row *row, struct rsrc_buffer *ou
                        "{\"regime\":\"%s\",\"variant\":\"%s\",\"input\":\"%s\",\"alphabet\":\"%s\""
                        ",\"rows\":%u,\"cols\":%u,\"computed_rows\":%u,\"computed_cols\":%u"
                        ",\"layers\":%u",
-                       REGIMES[row->regime], VARIANTS[plan->variant],
+                       REGIMES[row->regime], rsrc_variant_of(plan),
                        layer->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
                        ALPHABETS[layer->alphabet], layer->found.rows, layer->found.cols,
                        layer->stats.rows, layer->stats.cols, row->n_layers);

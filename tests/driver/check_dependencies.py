@@ -1,4 +1,4 @@
-"""Checks who may include whom: base <- diag <- ir.h <- layout <- kernel <- kernels/* <- stages <- measure <- driver; a
+"""Checks who may include whom: base <- diag <- ir.h <- kernel <- kernels/* <- stages <- measure <- driver; a
 kernel's folder includes no other's, a stage no other stage and no kernel's folder, and nothing below the driver
 includes it; a file of the driver includes and calls only what stands before it in DRIVER;
 runtime includes nothing of the compiler, its rooms only what ROOMS lets them; the compiler includes three headers of
@@ -9,7 +9,7 @@ import sys
 
 STAGES = {"reader", "spec", "model", "rsr", "plan", "schedule", "lower", "emit", "link", "report", "cache"}
 # What stages build on, lowest first.
-BELOW = ["layout", "kernel", "kernels"]
+BELOW = ["kernel", "kernels"]
 # The host CPU's name comes from LLVM, whose headers stay under emit/llvm.
 ALLOWED = {("compiler/spec/spec.c", "emit/llvm/host_cpu.h")}
 # The runtime's own code, but for measurements: the sketch of a head is made by what reads it, patterns of a

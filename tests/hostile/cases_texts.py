@@ -112,11 +112,13 @@ CASES = [
 
     *damage("plan"),
     *[change(f"{key}-{value[:20]}", "plan", rf"\b{key} \d+", f"{key} {value}")
-      for key in ("k", "tile_rows", "token_tile", "weight_bytes", "acc_bound") for value in HUGE[3:]],
+      for key in ("tile_rows", "token_tile", "weight_bytes", "acc_bound") for value in HUGE[3:]],
     *[change(f"us-is-{value}", "plan", r"us [\d.]+", f"us {value}") for value in ("nan", "inf", "-1", "1e999", "x")],
-    change("variant", "plan", "variant dot", "variant magic"),
-    change("packing", "plan", "packing planes", "packing loose"),
-    change("input", "plan", "input i8", "input i9"), change("fold", "plan", "fold tree", "fold shrub"),
+    change("kernel", "plan", "kernel dot", "kernel magic"),
+    change("machine", "plan", r"machine [\w-]+", "machine loose"),
+    change("input", "plan", "input i8", "input i9"),
+    *[change(f"k-{value[:20]}", "plan", "kernel dot", f"kernel scatter k {value} fold tree") for value in HUGE[3:]],
+    change("fold", "plan", "kernel dot", "kernel scatter k 4 fold shrub"),
     change("no-prefill", "plan", r"(?s)  prefill.*\Z", ""), change("reason-open", "plan", r'reason "', "reason "),
 
     *damage("step"),

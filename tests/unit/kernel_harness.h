@@ -27,7 +27,7 @@
 #include "kernel_interpreter.h"
 #define HAVE_INTERPRETER 1
 #endif
-#include "layout/tiles.h"
+#include "kernel/kernel.h"
 #include "lower/lower.h"
 #include "rsr/segment.h"
 
@@ -292,7 +292,7 @@ static inline struct test_case *make_case(struct suite *suite, const struct shap
     make_matrix(suite, c, shape, alphabet, row_scales);
     make_activations(suite, c);
     make_expected(suite, c);
-    c->plan = (struct rsr_regime_plan){.variant = RSR_VARIANT_DOT,
+    c->plan = (struct rsr_regime_plan){.kernel = RSR_KERNEL_DOT,
                                        .tile_rows = shape->tile_rows,
                                        .token_tile = 4,
                                        .reason = "chosen by the test */ #error"};
@@ -305,7 +305,7 @@ static inline void lower_case(struct suite *suite, struct test_case *c, const st
     struct rsr_index index;
     const struct rsr_matrix *matrix = c->reduction != NULL ? &c->reduced : &c->matrix;
     struct rsr_regime_plan plan = c->plan;
-    rsrc_fit_tiles(spec, c->input, matrix->rows, &plan);
+    (void)rsrc_fit_plan(spec, c->input, matrix->rows, &plan);
     struct rsrc_lower_input input = {.symbol_stem = rsrc_arena_printf(&suite->arena, "t%u", number),
                                      .title = "a title */ \n#error \"\\",
                                      .matrix = matrix,
@@ -314,7 +314,7 @@ static inline void lower_case(struct suite *suite, struct test_case *c, const st
                                      .input = c->input,
                                      .spec = spec,
                                      .epilogue = c->epilogue};
-    if (c->plan.variant == RSR_VARIANT_SCATTER || c->plan.variant == RSR_VARIANT_FOLD) {
+    if ((rsrc_kernel_row(c->plan.kernel)->traits & RSRC_HAS_K) != 0) {
         rsrc_build_index(&suite->arena, input.matrix, c->plan.k, &index);
         input.index = &index;
     }
@@ -544,7 +544,7 @@ static inline void expect_lower_refused(struct suite *suite, struct test_case *c
     FILE *stream = open_memstream(&message, &size);
     struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
     struct rsr_regime_plan plan = c->plan;
-    rsrc_fit_tiles(spec, c->input, c->matrix.rows, &plan);
+    (void)rsrc_fit_plan(spec, c->input, c->matrix.rows, &plan);
     const struct rsrc_lower_input input = {.symbol_stem = "t",
                                            .title = "t",
                                            .matrix = &c->matrix,

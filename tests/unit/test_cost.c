@@ -7,9 +7,8 @@
 #include "check.h"
 #include "diag_fixture.h"
 #include "kernel_interpreter.h"
-#include "layout/dot_layout.h"
+#include "kernel/dot_layout.h"
 #include "lower/lower.h"
-#include "plan/cost.h"
 #include "plan/plan.h"
 #include "rsr/segment.h"
 #include "spec_files.h"
@@ -87,7 +86,7 @@ static void check_regime(struct fixture *f, const struct rsr_matrix *matrix,
     if (!agrees)
         fprintf(stderr, "%s, %u rows, alphabet %d, input %d, %s, %s: %.2f times the kernel's\n",
                 planned->spec->name, matrix->rows, (int)planned->alphabet, (int)planned->input,
-                rsrc_variant_name(way->variant), rsrc_regime_name(regime), ratio);
+                rsrc_variant_of(way), rsrc_regime_name(regime), ratio);
 }
 
 /* Whether the target has the variant. */
@@ -165,8 +164,8 @@ static void test_targets(void) {
 /* Every machine of `dot`, also those that no description has. Scalar code has no vectors to
  * count. */
 static void test_dot_machines(void) {
-    for (uint32_t i = 0; i < RSRC_N_DOT_MACHINES; i++) {
-        const struct rsrc_dot_machine *machine = &rsrc_dot_machines[i];
+    for (uint32_t i = 0; i < rsrc_dot_machines.n; i++) {
+        const struct rsrc_machine *machine = rsrc_machine_at(&rsrc_dot_machines, i);
         struct rsr_spec spec = {.name = machine->name,
                                 .triple = "x86_64-linux-gnu",
                                 .cpu_features = machine->features,
@@ -177,8 +176,8 @@ static void test_dot_machines(void) {
                                 .add_gops = 1};
         struct fixture f;
         setup(&f);
-        CHECK(rsrc_find_dot_machine(&spec) == machine);
-        CHECK_INT(machine->alone == 0, machine->vector_bits == 0);
+        CHECK(rsrc_find_machine(&rsrc_dot_machines, &spec) == machine);
+        CHECK_INT(rsrc_dot_machine_of(machine)->alone == 0, machine->vector_bits == 0);
         if (machine->vector_bits != 0)
             check_dot(&f, &spec);
         teardown(&f);

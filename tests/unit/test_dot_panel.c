@@ -12,8 +12,7 @@ static struct test_case *make_panel_case(struct suite *suite, const struct shape
                                          enum rsr_alphabet alphabet, uint32_t n) {
     struct test_case *c = make_case(suite, shape, alphabet,
                                     n % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, n % 4 == 1);
-    c->plan.variant = RSR_VARIANT_DOT;
-    c->plan.packing = RSR_PACKING_LUT;
+    c->plan.kernel = RSR_KERNEL_DOT_PANEL;
     return c;
 }
 
@@ -39,7 +38,7 @@ static void test_many_signs(struct suite *suite, const struct rsr_spec *spec) {
 /* Where lut has no form there are no codes of it to multiply. */
 static void test_no_form(struct suite *suite) {
     struct test_case *c = make_panel_case(suite, &shapes[0], RSR_TERNARY, 0);
-    expect_lower_refused(suite, c, &specs[1], NULL, "lower-dot-panel", "target generic");
+    expect_lower_refused(suite, c, &specs[1], NULL, "lower-target", "target generic");
 }
 
 int main(void) {

@@ -26,7 +26,7 @@ static struct test_case *lower_small(struct suite *suite, const struct rsr_spec 
     const struct shape shape = {3, 5, 4};
     struct test_case *c = make_case(suite, &shape, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
     c->matrix.values = weights;
-    c->plan.variant = RSR_VARIANT_FOLD;
+    c->plan.kernel = RSR_KERNEL_FOLD;
     c->plan.k = 2;
     c->plan.token_tile = 32;
     lower_case(suite, c, spec, 0);

@@ -8,16 +8,16 @@
  */
 #include "float_harness.h"
 
-#include "plan/cost.h"
+#include "kernel/kernel.h"
 
 static struct test_case *make_float_case(struct suite *suite, const struct shape *shape,
                                          uint32_t alphabet, uint32_t number,
-                                         enum rsr_variant variant) {
+                                         enum rsr_kernel_id kernel) {
     struct test_case *c =
         make_case(suite, shape, (enum rsr_alphabet)alphabet,
                   number % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, number % 4 == 1);
     make_float_rows(suite, c);
-    c->plan.variant = variant;
+    c->plan.kernel = kernel;
     c->plan.token_tile = 1;
     return c;
 }
@@ -37,7 +37,7 @@ static void test_scatter(struct suite *suite) {
     enum { N = sizeof settings / sizeof *settings };
     struct test_case *cases[3 * N];
     for (uint32_t n = 0; n < 3 * N; n++) {
-        cases[n] = make_float_case(suite, &settings[n / 3].shape, n % 3, n, RSR_VARIANT_SCATTER);
+        cases[n] = make_float_case(suite, &settings[n / 3].shape, n % 3, n, RSR_KERNEL_SCATTER);
         cases[n]->plan.k = settings[n / 3].k;
         cases[n]->plan.fold = settings[n / 3].fold;
     }
@@ -66,7 +66,7 @@ static void test_lut(struct suite *suite, uint32_t machine) {
     uint32_t n_cases = 0;
     for (uint32_t n = machine % 2; n < 3 * N_LUT_SHAPES; n += 2) {
         cases[n_cases++] =
-            make_float_case(suite, &lut_shapes[n / 3], n % 3, n / 2, RSR_VARIANT_LUT);
+            make_float_case(suite, &lut_shapes[n / 3], n % 3, n / 2, RSR_KERNEL_LUT_F32);
     }
     run_cases(suite, cases, n_cases, &spec,
               rsrc_arena_printf(&suite->arena, "lut_f32_%s", spec.name));
@@ -78,22 +78,24 @@ static void test_sizes(struct suite *suite) {
     static const uint64_t codes[] = {640 * 608 / 19 * 4, 640 * 608 / 8, 640 * 608 / 8};
     static const uint64_t index[] = {(3 * 32 + 16 + 16) * 4, (4 * 16 + 16) * 4, (4 * 16 + 16) * 4};
     for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
-        struct test_case *c = make_float_case(suite, &shape, alphabet, 0, RSR_VARIANT_LUT);
+        struct test_case *c = make_float_case(suite, &shape, alphabet, 0, RSR_KERNEL_LUT_F32);
         lower_case(suite, c, find_spec("avx512"), 0);
         CHECK_INT(c->lowered.codes.size_bytes, codes[alphabet]);
         CHECK_INT(c->lowered.index.size_bytes, index[alphabet]);
     }
     for (uint32_t n = 0; n < 3 * N_LUT_SHAPES; n++) {
         const struct rsr_spec *spec = find_spec(lut_machines[n % N_LUT_MACHINES]);
-        struct test_case *c = make_float_case(suite, &lut_shapes[n / 3], n % 3, 0, RSR_VARIANT_LUT);
+        struct test_case *c =
+            make_float_case(suite, &lut_shapes[n / 3], n % 3, 0, RSR_KERNEL_LUT_F32);
         struct rsr_stats stats;
-        struct rsrc_choice choice = {0};
+        struct rsrc_choice choices[RSRC_MAX_KERNEL_CHOICES] = {0};
         lower_case(suite, c, spec, 0);
         rsrc_analyse_matrix(&suite->arena, &c->matrix, 2, &stats);
         const struct rsrc_plan_input input = {
-            .alphabet = c->matrix.alphabet, .stats = &stats, .spec = spec};
-        CHECK(rsrc_cost_lut_f32(&suite->arena, &input, &choice));
-        CHECK_INT(choice.weight_bytes, c->lowered.codes.size_bytes + c->lowered.index.size_bytes);
+            .alphabet = c->matrix.alphabet, .input = RSR_INPUT_F32, .stats = &stats, .spec = spec};
+        CHECK_INT(rsrc_list_kernel(&suite->arena, RSR_KERNEL_LUT_F32, &input, choices), 1);
+        CHECK_INT(choices[0].weight_bytes,
+                  c->lowered.codes.size_bytes + c->lowered.index.size_bytes);
     }
 }
 
@@ -106,7 +108,7 @@ static void test_scatter_order(struct suite *suite) {
     const struct rsr_spec *spec = find_spec("scalar");
     struct ways ways = {.n = 0};
     for (uint32_t n = 0; n < 6; n++) {
-        struct test_case *c = make_float_case(suite, &shape, n / 2, 0, RSR_VARIANT_SCATTER);
+        struct test_case *c = make_float_case(suite, &shape, n / 2, 0, RSR_KERNEL_SCATTER);
         make_random_floats(suite, c);
         c->plan.k = 5;
         c->plan.fold = n % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
@@ -143,7 +145,7 @@ static void test_lut_order(struct suite *suite) {
     struct test_case *cases[RSR_BINARY_BIT + 1];
     const float *expected[RSR_BINARY_BIT + 1];
     for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
-        cases[alphabet] = make_float_case(suite, &shape, alphabet, 0, RSR_VARIANT_LUT);
+        cases[alphabet] = make_float_case(suite, &shape, alphabet, 0, RSR_KERNEL_LUT_F32);
         make_random_floats(suite, cases[alphabet]);
         expected[alphabet] = sum_segments(suite, cases[alphabet]);
         check_bound(cases[alphabet], expected[alphabet]);
@@ -161,13 +163,16 @@ static void test_lut_order(struct suite *suite) {
 
 static void test_refusals(struct suite *suite) {
     const struct shape shape = {10, 10, 4};
-    struct test_case *c = make_float_case(suite, &shape, RSR_TERNARY, 0, RSR_VARIANT_LUT);
-    expect_lower_refused(suite, c, find_spec("generic"), NULL, "lower-lut",
-                         "target 'generic' has none");
-    c->plan.variant = RSR_VARIANT_DOT;
-    expect_lower_refused(suite, c, find_spec("avx512"), NULL, "lower-dot", "not floats");
-    c->plan.packing = RSR_PACKING_LUT;
-    expect_lower_refused(suite, c, find_spec("avx512"), NULL, "lower-dot", "not floats");
+    struct test_case *c = make_float_case(suite, &shape, RSR_TERNARY, 0, RSR_KERNEL_LUT_F32);
+    expect_lower_refused(suite, c, find_spec("generic"), NULL, "lower-target",
+                         "target generic has no instructions for lut_f32");
+    c->plan.kernel = RSR_KERNEL_DOT;
+    expect_lower_refused(suite, c, find_spec("avx512"), NULL, "lower-input", "not floats");
+    c->plan.kernel = RSR_KERNEL_DOT_PANEL;
+    expect_lower_refused(suite, c, find_spec("avx512"), NULL, "lower-input", "not floats");
+    c->plan.kernel = RSR_KERNEL_LUT_F32;
+    c->input = RSR_INPUT_I8;
+    expect_lower_refused(suite, c, find_spec("avx512"), NULL, "lower-input", "not int8");
 }
 
 int main(void) {

@@ -35,7 +35,7 @@ static const struct rsr_spec *find_spec(const char *name) {
 }
 
 static void set_fold(struct test_case *c, uint32_t k, uint32_t token_tile) {
-    c->plan.variant = RSR_VARIANT_FOLD;
+    c->plan.kernel = RSR_KERNEL_FOLD;
     c->plan.k = k;
     c->plan.token_tile = token_tile;
 }

@@ -7,7 +7,6 @@
  */
 #include "float_harness.h"
 
-#include "plan/cost.h"
 #include "plan/plan.h"
 #include "rsr/reduce.h"
 
@@ -39,7 +38,7 @@ static float draw_scale(struct suite *suite, enum scales scales) {
 
 static struct test_case *make_group_case(struct suite *suite, const struct setting *setting,
                                          uint32_t alphabet, enum scales scales,
-                                         enum rsr_variant variant) {
+                                         enum rsr_kernel_id kernel) {
     struct test_case *c =
         make_case(suite, &setting->shape, (enum rsr_alphabet)alphabet, RSR_EPILOGUE_SCALE, false);
     struct rsr_matrix *m = &c->matrix;
@@ -50,7 +49,7 @@ static struct test_case *make_group_case(struct suite *suite, const struct setti
         scale[i] = draw_scale(suite, scales);
     m->scale = scale;
     make_float_rows(suite, c);
-    c->plan.variant = variant;
+    c->plan.kernel = kernel;
     c->plan.token_tile = 1;
     return c;
 }
@@ -83,7 +82,7 @@ static void test_exact_lut(struct suite *suite, uint32_t machine) {
     struct ways ways = {.n = 0};
     for (uint32_t n = machine; n < 3 * N_SETTINGS; n += N_LUT_MACHINES) {
         struct test_case *c =
-            make_group_case(suite, &settings[n / 3], (n + n / 3) % 3, POWERS, RSR_VARIANT_LUT);
+            make_group_case(suite, &settings[n / 3], (n + n / 3) % 3, POWERS, RSR_KERNEL_LUT_F32);
         add_way(suite, &ways, c, &spec, c->plan.tile_rows, exact_products(suite, c));
     }
     check_ways(suite, &ways, &spec, rsrc_arena_printf(&suite->arena, "exact_%s", spec.name));
@@ -94,7 +93,7 @@ static void test_exact_scatter(struct suite *suite) {
     struct ways ways = {.n = 0};
     for (uint32_t n = 0; n < 3 * N_SETTINGS; n++) {
         struct test_case *c =
-            make_group_case(suite, &settings[n / 3], n % 3, POWERS, RSR_VARIANT_SCATTER);
+            make_group_case(suite, &settings[n / 3], n % 3, POWERS, RSR_KERNEL_SCATTER);
         c->plan.k = 1 + n % 5;
         c->plan.fold = n % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
         add_way(suite, &ways, c, spec, c->plan.tile_rows, exact_products(suite, c));
@@ -135,8 +134,9 @@ static void test_lut_order(struct suite *suite) {
     struct test_case *cases[RSR_BINARY_BIT + 1];
     const float *expected[RSR_BINARY_BIT + 1];
     for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
-        cases[alphabet] = make_group_case(
-            suite, &setting, alphabet, alphabet == RSR_TERNARY ? HALVES : FLOATS, RSR_VARIANT_LUT);
+        cases[alphabet] =
+            make_group_case(suite, &setting, alphabet, alphabet == RSR_TERNARY ? HALVES : FLOATS,
+                            RSR_KERNEL_LUT_F32);
         make_random_floats(suite, cases[alphabet]);
         expected[alphabet] = sum_groups(suite, cases[alphabet]);
         check_bound(cases[alphabet], expected[alphabet]);
@@ -155,7 +155,7 @@ static void test_scatter_order(struct suite *suite) {
     const struct rsr_spec *spec = find_spec("scalar");
     struct ways ways = {.n = 0};
     for (uint32_t n = 0; n < 6; n++) {
-        struct test_case *c = make_group_case(suite, &setting, n / 2, FLOATS, RSR_VARIANT_SCATTER);
+        struct test_case *c = make_group_case(suite, &setting, n / 2, FLOATS, RSR_KERNEL_SCATTER);
         make_random_floats(suite, c);
         c->plan.k = 3;
         c->plan.fold = n % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
@@ -174,7 +174,7 @@ static void test_scatter_order(struct suite *suite) {
 static void test_half_scales(struct suite *suite) {
     enum { N_HALVES = 0x7c00 };
     static const struct setting setting = {{N_HALVES, 1, 4096}, 1};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, POWERS, RSR_VARIANT_LUT);
+    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, POWERS, RSR_KERNEL_LUT_F32);
     int8_t *values = RSRC_NEW_ARRAY(&suite->arena, N_HALVES, int8_t);
     float *scale = RSRC_NEW_ARRAY(&suite->arena, N_HALVES, float);
     memset(values, 1, N_HALVES);
@@ -229,7 +229,7 @@ static void test_sizes(struct suite *suite) {
     static const struct setting setting = {{640, 512, 64}, 128};
     for (uint32_t n = 0; n < 4; n++) {
         const enum scales scales = n % 2 == 0 ? HALVES : FLOATS;
-        struct test_case *c = make_group_case(suite, &setting, n / 2, scales, RSR_VARIANT_LUT);
+        struct test_case *c = make_group_case(suite, &setting, n / 2, scales, RSR_KERNEL_LUT_F32);
         lower_case(suite, c, find_spec("avx512"), 0);
         CHECK_INT(c->lowered.codes.size_bytes,
                   640 * 4 * ((n / 2 == 0 ? 7 : 4) * 4 + (scales == HALVES ? 2 : 4)));
@@ -239,18 +239,20 @@ static void test_sizes(struct suite *suite) {
     for (uint32_t n = 0; n < 3 * N_SETTINGS; n++) {
         const struct rsr_spec *spec = find_spec(lut_machines[n % N_LUT_MACHINES]);
         struct test_case *c = make_group_case(suite, &settings[n / 3], n % 3,
-                                              n % 2 == 0 ? HALVES : FLOATS, RSR_VARIANT_LUT);
+                                              n % 2 == 0 ? HALVES : FLOATS, RSR_KERNEL_LUT_F32);
         struct rsrc_plan_input input = plan_input(suite, c, spec, NULL);
-        struct rsrc_choice choice = {0};
+        struct rsrc_choice choices[RSRC_MAX_KERNEL_CHOICES] = {0};
         lower_case(suite, c, spec, 0);
-        CHECK(rsrc_cost_lut_f32(&suite->arena, &input, &choice));
-        CHECK_INT(choice.weight_bytes, c->lowered.codes.size_bytes + c->lowered.index.size_bytes);
-        c->plan.variant = RSR_VARIANT_SCATTER;
+        CHECK_INT(rsrc_list_kernel(&suite->arena, RSR_KERNEL_LUT_F32, &input, choices), 1);
+        CHECK_INT(choices[0].weight_bytes,
+                  c->lowered.codes.size_bytes + c->lowered.index.size_bytes);
+        c->plan.kernel = RSR_KERNEL_SCATTER;
         c->plan.k = c->matrix.rows < 4 ? c->matrix.rows : 4;
         input = plan_input(suite, c, spec, NULL);
         lower_case(suite, c, spec, 0);
-        choice = rsrc_cost_scatter(&suite->arena, &input, RSR_FOLD_TREE);
-        CHECK_INT(choice.weight_bytes, c->lowered.codes.size_bytes + c->lowered.index.size_bytes);
+        CHECK_INT(rsrc_list_kernel(&suite->arena, RSR_KERNEL_SCATTER, &input, choices), 2);
+        CHECK_INT(choices[0].weight_bytes,
+                  c->lowered.codes.size_bytes + c->lowered.index.size_bytes);
     }
 }
 
@@ -278,7 +280,7 @@ static enum rsrc_status plan_case(struct suite *suite, const struct test_case *c
 
 static void test_plan(struct suite *suite) {
     static const struct setting setting = {{64, 512, 64}, 128};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_VARIANT_LUT);
+    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
     struct rsr_plan plan;
     char said[500];
     /* One kernel serves both regimes: floats have one order of additions. */
@@ -296,7 +298,7 @@ static void test_plan(struct suite *suite) {
         }
     }
     CHECK_INT(plan_case(suite, c, -1, "scalar", &plan, said, sizeof said), RSRC_OK);
-    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].variant, RSR_VARIANT_SCATTER);
+    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].kernel, RSR_KERNEL_SCATTER);
     c->input = RSR_INPUT_I8;
     CHECK_INT(plan_case(suite, c, -1, "avx512", &plan, said, sizeof said), RSRC_FAILED);
     CHECK(strstr(said, "tensor 'blk.q': a scale for every 128 columns of a row is not supported "
@@ -307,7 +309,7 @@ static void test_plan(struct suite *suite) {
 /* Floats of layers with one scale: the same, in every variant and with the epilogue of models. */
 static void test_one_order(struct suite *suite) {
     static const struct setting setting = {{64, 512, 64}, 512};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_VARIANT_LUT);
+    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
     c->matrix.group_cols = 0;
     struct rsr_plan plan;
     char said[500];
@@ -324,7 +326,7 @@ static void test_one_order(struct suite *suite) {
 /* Rows with equal weights have scales of their own: none is left out. Dead columns are 0. */
 static void test_reduction(struct suite *suite) {
     static const struct setting setting = {{40, 2560, 64}, 128};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_VARIANT_LUT);
+    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_LUT_F32);
     uint8_t *dead_cols = RSRC_NEW_ARRAY(&suite->arena, 2560, uint8_t);
     memset(dead_cols, 1, 2000);
     int8_t *values = RSRC_NEW_ARRAY(&suite->arena, 40 * 2560, int8_t);
@@ -343,12 +345,12 @@ static void test_reduction(struct suite *suite) {
 
 static void test_refusals(struct suite *suite) {
     static const struct setting setting = {{10, 10, 64}, 5};
-    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_VARIANT_FOLD);
+    struct test_case *c = make_group_case(suite, &setting, RSR_TERNARY, HALVES, RSR_KERNEL_FOLD);
     const struct rsr_spec *spec = find_spec("avx512");
     expect_lower_refused(suite, c, spec, NULL, "lower-groups", "fold of float activations");
-    c->plan.variant = RSR_VARIANT_DOT;
+    c->plan.kernel = RSR_KERNEL_DOT;
     expect_lower_refused(suite, c, spec, NULL, "lower-groups", "dot of float activations");
-    c->plan.variant = RSR_VARIANT_LUT;
+    c->plan.kernel = RSR_KERNEL_LUT;
     c->input = RSR_INPUT_I8;
     expect_lower_refused(suite, c, spec, NULL, "lower-groups", "lut of int8 activations");
 }

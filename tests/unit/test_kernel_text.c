@@ -171,7 +171,7 @@ static void test_lowered(struct suite *suite) {
                 make_case(suite, &shape, RSR_TERNARY,
                           variant != 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, variant != 0);
             if (variant != 0) {
-                c->plan.variant = RSR_VARIANT_SCATTER;
+                c->plan.kernel = RSR_KERNEL_SCATTER;
                 c->plan.k = 4;
             }
             lower_case(suite, c, &specs[s], (uint32_t)s);

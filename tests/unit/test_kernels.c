@@ -38,7 +38,7 @@ static void test_scatter(struct suite *suite) {
         for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++, n++) {
             cases[n] = make_case(suite, &settings[s].shape, (enum rsr_alphabet)alphabet,
                                  n % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, n % 4 == 1);
-            cases[n]->plan.variant = RSR_VARIANT_SCATTER;
+            cases[n]->plan.kernel = RSR_KERNEL_SCATTER;
             cases[n]->plan.k = settings[s].k;
             cases[n]->plan.fold = settings[s].fold;
         }
@@ -52,7 +52,7 @@ static void test_compilers(struct suite *suite) {
     struct test_case *cases[2 * N_SPECS];
     for (uint32_t i = 0; i < 2 * N_SPECS; i++) {
         cases[i] = make_case(suite, &shape, RSR_TERNARY, RSR_EPILOGUE_SCALE, i % 3 == 1);
-        cases[i]->plan.variant = i < N_SPECS ? RSR_VARIANT_DOT : RSR_VARIANT_SCATTER;
+        cases[i]->plan.kernel = i < N_SPECS ? RSR_KERNEL_DOT : RSR_KERNEL_SCATTER;
         cases[i]->plan.k = 4;
         cases[i]->plan.fold = i % 2 == 0 ? RSR_FOLD_DIRECT : RSR_FOLD_TREE;
         lower_case(suite, cases[i], &specs[i % N_SPECS], i);
@@ -191,12 +191,12 @@ static void test_refusals(struct suite *suite) {
     const struct shape shape = {20, 10, 4};
     struct test_case *c = make_case(suite, &shape, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
     struct rsr_index index;
-    c->plan.variant = RSR_VARIANT_SCATTER;
+    c->plan.kernel = RSR_KERNEL_SCATTER;
     c->plan.fold = RSR_FOLD_TREE;
     c->plan.k = 16;
     rsrc_build_index(&suite->arena, &c->matrix, 16, &index);
     expect_lower_refused(suite, c, &specs[0], &index, "lower-k-too-large", "k = 16 needs");
-    c->plan.variant = RSR_VARIANT_DOT;
+    c->plan.kernel = RSR_KERNEL_DOT;
     c->matrix.cols = 6000000; /* refused before a value is read */
     expect_lower_refused(suite, c, &specs[0], NULL, "lower-too-wide", "6000000 columns");
 

@@ -2,7 +2,7 @@
  * shapes, every alphabet and target, batches and splits of the tiles, against 64-bit sums
  * (kernel_harness.h). */
 #include "kernel_harness.h"
-#include "layout/dot_layout.h"
+#include "kernel/dot_layout.h"
 
 static const struct shape shapes[] = {
     {1, 1, 64},     {5, 249, 64},    {63, 254, 64},  {64, 7, 64},    {65, 1021, 64},
@@ -36,7 +36,7 @@ static void put_list(uint8_t *row, const struct rsr_list_layout *layout, const u
 
 /* The case's rows with lists behind them. */
 static void make_lists(struct suite *suite, struct test_case *c, uint32_t percent) {
-    const bool cols = c->plan.packing == RSR_PACKING_COLS;
+    const bool cols = c->plan.kernel == RSR_KERNEL_DOT_COLS;
     const uint32_t n = cols ? c->matrix.cols : c->matrix.rows;
     const struct rsr_list_layout layout = rsr_list_layout(c->matrix.cols, n);
     const uint8_t *old = c->x;
@@ -68,11 +68,11 @@ static void make_lists(struct suite *suite, struct test_case *c, uint32_t percen
 }
 
 static struct test_case *make_listed_case(struct suite *suite, const struct shape *shape,
-                                          enum rsr_packing packing, uint32_t n) {
-    const bool row_scales = packing == RSR_PACKING_COLS && n % 4 == 1;
+                                          enum rsr_kernel_id kernel, uint32_t n) {
+    const bool row_scales = kernel == RSR_KERNEL_DOT_COLS && n % 4 == 1;
     struct test_case *c = make_case(suite, shape, (enum rsr_alphabet)(n % 3),
                                     n % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, row_scales);
-    c->plan.packing = packing;
+    c->plan.kernel = kernel;
     make_lists(suite, c, active_percent[n % 4]);
     return c;
 }
@@ -84,19 +84,19 @@ static void test_target(struct suite *suite, const struct rsr_spec *spec) {
         for (int cols = 0; cols < 2; cols++) {
             const uint32_t seed = s + (uint32_t)(spec - specs) + (uint32_t)cols * 5;
             cases[n++] = make_listed_case(suite, &shapes[s],
-                                          cols ? RSR_PACKING_COLS : RSR_PACKING_ROWS, seed);
+                                          cols ? RSR_KERNEL_DOT_COLS : RSR_KERNEL_DOT_ROWS, seed);
         }
     run_cases(suite, cases, n, spec, rsrc_arena_printf(&suite->arena, "listed_%s", spec->name));
 }
 
 static void test_refusals(struct suite *suite) {
     const struct shape shape = {64, 64, 64};
-    struct test_case *c = make_listed_case(suite, &shape, RSR_PACKING_ROWS, 0);
-    expect_lower_refused(suite, c, &specs[0], NULL, "lower-listed", "no integer dot product");
-    c->plan.packing = RSR_PACKING_COLS;
-    expect_lower_refused(suite, c, &specs[1], NULL, "lower-listed", "listed columns");
+    struct test_case *c = make_listed_case(suite, &shape, RSR_KERNEL_DOT_ROWS, 0);
+    expect_lower_refused(suite, c, &specs[0], NULL, "lower-target", "no instructions for dot_rows");
+    c->plan.kernel = RSR_KERNEL_DOT_COLS;
+    expect_lower_refused(suite, c, &specs[1], NULL, "lower-target", "no instructions for dot_cols");
     c = make_case(suite, &shape, RSR_TERNARY, RSR_EPILOGUE_SCALE, true);
-    c->plan.packing = RSR_PACKING_ROWS;
+    c->plan.kernel = RSR_KERNEL_DOT_ROWS;
     expect_lower_refused(suite, c, &specs[7], NULL, "lower-listed", "every row has a scale");
 }
 
@@ -106,7 +106,7 @@ int main(void) {
     test_refusals(&suite);
     uint32_t n_targets = 0;
     for (size_t i = 0; i < N_SPECS; i++)
-        if (rsrc_find_listed_machine(&specs[i]) != NULL) {
+        if (rsrc_find_machine(&rsrc_listed_machines, &specs[i]) != NULL) {
             test_target(&suite, &specs[i]);
             n_targets++;
         }

@@ -2,7 +2,7 @@
  * packing decoded back to the matrix, any split of its tiles, and what it refuses. */
 #include "kernel_harness.h"
 
-#include "kernel/variants.h"
+#include "kernel/lut_layout.h"
 
 /* One a form, and one whose small L2 cache makes column blocks; cores decide on the size of
  * units. */
@@ -52,7 +52,7 @@ static struct test_case *make_lut_case(struct suite *suite, const struct shape *
     struct test_case *c =
         make_case(suite, shape, (enum rsr_alphabet)alphabet,
                   number % 2 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, number % 4 == 1);
-    c->plan.variant = RSR_VARIANT_LUT;
+    c->plan.kernel = RSR_KERNEL_LUT;
     return c;
 }
 
@@ -182,7 +182,8 @@ static void test_shared_tables(struct suite *suite, const struct rsr_spec *spec)
 static struct rsr_lowered pack(struct suite *suite, struct test_case *c,
                                const struct rsr_spec *spec, struct rsrc_lut_layout *layout) {
     lower_case(suite, c, spec, 0);
-    CHECK(rsrc_make_lut_layout(spec, c->matrix.alphabet, c->matrix.rows, c->matrix.cols, layout));
+    *layout = rsrc_make_lut_layout(rsrc_find_machine(&rsrc_lut_machines, spec), spec->cores,
+                                   c->matrix.alphabet, c->matrix.rows, c->matrix.cols);
     return c->lowered;
 }
 
@@ -309,8 +310,9 @@ static void test_sizes(struct suite *suite) {
  * most. */
 static void test_streams(void) {
     for (size_t i = 0; i < N_LUT_SPECS; i++) {
-        struct rsrc_lut_layout layout;
-        CHECK(rsrc_make_lut_layout(&lut_specs[i], RSR_TERNARY, 2560, 2560, &layout));
+        const struct rsrc_lut_layout layout =
+            rsrc_make_lut_layout(rsrc_find_machine(&rsrc_lut_machines, &lut_specs[i]),
+                                 lut_specs[i].cores, RSR_TERNARY, 2560, 2560);
         const uint64_t read = layout.n_vectors * rsrc_lut_vector_bytes(&layout);
         CHECK(layout.stream_bytes % 64 == 0);
         CHECK(layout.unit_vectors == 1 ||
@@ -346,7 +348,8 @@ static void test_units(struct suite *suite) {
 static void test_refusals(struct suite *suite) {
     const struct shape shape = {1, 10, 64};
     struct test_case *c = make_lut_case(suite, &shape, RSR_TERNARY, 0);
-    expect_lower_refused(suite, c, &specs[1], NULL, "lower-lut", "target 'generic' has none");
+    expect_lower_refused(suite, c, &specs[1], NULL, "lower-target",
+                         "target generic has no instructions for lut");
 
     /* The last segment count whose signs int16 counts, and the first it does not. */
     const struct shape wide = {1, 3 * INT16_MAX, 64};

@@ -6,9 +6,9 @@
 #include "base/arena.h"
 #include "check.h"
 #include "diag_fixture.h"
-#include "layout/tiles.h"
+#include "kernel/kernel.h"
 #include "lower/lower.h"
-#include "plan/cost.h"
+
 #include "plan/plan.h"
 #include "rsr/segment.h"
 #include "spec/spec.h"
@@ -93,10 +93,10 @@ static void test_redundancy_decides(void) {
     struct rsr_matrix random = make_matrix(&f, 64, 256, RSR_TERNARY, 0);
     struct rsr_matrix redundant = make_matrix(&f, 64, 256, RSR_TERNARY, 3);
     struct rsr_regime_plan plan = plan_decode(&f, &random, &generic, &options, &stats);
-    CHECK_INT(plan.variant, RSR_VARIANT_DOT);
+    CHECK_INT(plan.kernel, RSR_KERNEL_DOT);
     CHECK(strncmp(plan.reason, "dot: ", 5) == 0 && strstr(plan.reason, "; scatter k=") != NULL);
     plan = plan_decode(&f, &redundant, &generic, &options, &stats);
-    CHECK_INT(plan.variant, RSR_VARIANT_SCATTER);
+    CHECK_INT(plan.kernel, RSR_KERNEL_SCATTER);
     CHECK_INT(plan.k, 16);
     CHECK_INT(plan.fold, RSR_FOLD_DIRECT);
     CHECK(strstr(plan.reason, "; dot would take ") != NULL);
@@ -110,17 +110,26 @@ static void test_redundancy_decides(void) {
     struct rsr_matrix sparse = random;
     sparse.values = values;
     plan = plan_decode(&f, &sparse, &generic, &options, &stats);
-    CHECK_INT(plan.variant, RSR_VARIANT_SCATTER);
+    CHECK_INT(plan.kernel, RSR_KERNEL_SCATTER);
     CHECK_INT(stats.n_zero_cols, 254);
     /* With wide look-ups a random matrix of any size is read at 1.6 bits a weight. */
     struct rsr_spec avx512 = load_spec(&f, "avx512");
     struct rsr_matrix large = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
     plan = plan_decode(&f, &large, &avx512, &options, &stats);
-    CHECK_INT(plan.variant, RSR_VARIANT_LUT);
+    CHECK_INT(plan.kernel, RSR_KERNEL_LUT);
     CHECK_INT(plan.tile_rows, 320); /* a unit of five vectors */
     CHECK(strstr(plan.reason, "lut: 330 KB at 16.8 GB/s = 19.6 us; dot would take 25.5 us") !=
           NULL);
     teardown(&f);
+}
+
+/* The first choice of a kernel, which is open. */
+static struct rsrc_choice first_choice(struct fixture *f, enum rsr_kernel_id kernel,
+                                       const struct rsrc_plan_input *input) {
+    struct rsrc_choice choices[RSRC_MAX_KERNEL_CHOICES] = {0};
+    CHECK(rsrc_list_kernel(&f->arena, kernel, input, choices) >= 1);
+    CHECK(choices[0].kernel == kernel && choices[0].machine != NULL);
+    return choices[0];
 }
 
 /* The prediction is the model's, number by number, for a shape worked out by hand. */
@@ -135,7 +144,8 @@ static void test_cost_numbers(void) {
                             .vector_gips = 5,
                             .add_gops = 1};
     struct rsr_stats stats = {.rows = 2560, .cols = 2560, .k = 4, .n_members = 1000000};
-    struct rsrc_choice dot = rsrc_cost_dot(&f.arena, &stats, RSR_TERNARY, &spec);
+    const struct rsrc_plan_input input = {.alphabet = RSR_TERNARY, .stats = &stats, .spec = &spec};
+    const struct rsrc_choice dot = first_choice(&f, RSR_KERNEL_DOT, &input);
     CHECK_INT(dot.weight_bytes, 2560 * 2560 / 4);
     CHECK_INT((int64_t)(dot.cost[RSR_REGIME_DECODE].memory_us * 10),
               1024); /* 1.6384 MB at 16 GB/s */
@@ -144,22 +154,44 @@ static void test_cost_numbers(void) {
     CHECK_INT((int64_t)(dot.cost[RSR_REGIME_DECODE].predicted_us * 10),
               1051); /* (102.4^4 + 56.3^4)^(1/4), and the call */
     spec.vector_gips = 20;
-    const struct rsrc_choice products = rsrc_cost_dot(&f.arena, &stats, RSR_TERNARY, &spec);
+    const struct rsrc_choice products = first_choice(&f, RSR_KERNEL_DOT, &input);
     CHECK_INT((int64_t)(products.cost[RSR_REGIME_PREFILL].compute_us * 100),
               1489); /* 6.5536 M / 440 */
     CHECK(dot.cost[RSR_REGIME_PREFILL].predicted_us < dot.cost[RSR_REGIME_DECODE].predicted_us);
     stats.n_fold_adds = 50000;
     stats.n_segments = 10000;
     stats.n_direct_adds = 40000;
-    const struct rsrc_plan_input input = {.stats = &stats, .spec = &spec};
-    struct rsrc_choice tree = rsrc_cost_scatter(&f.arena, &input, RSR_FOLD_TREE);
-    struct rsrc_choice direct = rsrc_cost_scatter(&f.arena, &input, RSR_FOLD_DIRECT);
-    CHECK_INT((int64_t)tree.cost[RSR_REGIME_DECODE].compute_us,
+    struct rsrc_choice scatter[RSRC_MAX_KERNEL_CHOICES];
+    CHECK_INT(rsrc_list_kernel(&f.arena, RSR_KERNEL_SCATTER, &input, scatter), 2);
+    CHECK(scatter[0].fold == RSR_FOLD_TREE && scatter[1].fold == RSR_FOLD_DIRECT);
+    CHECK_INT((int64_t)scatter[0].cost[RSR_REGIME_DECODE].compute_us,
               1130); /* members + fold + 8 a segment */
-    CHECK_INT((int64_t)direct.cost[RSR_REGIME_DECODE].compute_us,
+    CHECK_INT((int64_t)scatter[1].cost[RSR_REGIME_DECODE].compute_us,
               1160); /* members + 2 a digit + 8 a segment */
-    CHECK(rsrc_fold_fits(RSR_TERNARY, 12) && !rsrc_fold_fits(RSR_TERNARY, 13));
-    CHECK(rsrc_fold_fits(RSR_BINARY_SIGN, 16) && rsrc_fold_fits(RSR_BINARY_BIT, 16));
+    teardown(&f);
+}
+
+/* RSR++ is open as long as the table of a block fits: of ternary codes up to k = 12. */
+static void test_fold_tables(void) {
+    static const struct {
+        enum rsr_alphabet alphabet;
+        uint32_t k, n_choices;
+    } rows[] = {{RSR_TERNARY, 12, 2},
+                {RSR_TERNARY, 13, 1},
+                {RSR_BINARY_SIGN, 16, 2},
+                {RSR_BINARY_BIT, 16, 2}};
+    struct fixture f;
+    setup(&f);
+    const struct rsr_spec spec = load_spec(&f, "generic");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct rsr_stats stats = {.rows = 64, .cols = 64, .k = rows[i].k};
+        const struct rsrc_plan_input input = {
+            .alphabet = rows[i].alphabet, .stats = &stats, .spec = &spec};
+        struct rsrc_choice choices[RSRC_MAX_KERNEL_CHOICES];
+        CHECK_INT(rsrc_list_kernel(&f.arena, RSR_KERNEL_SCATTER, &input, choices),
+                  rows[i].n_choices);
+        CHECK_INT(choices[rows[i].n_choices - 1].fold, RSR_FOLD_DIRECT);
+    }
     teardown(&f);
 }
 
@@ -190,7 +222,7 @@ static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
     options.forced_variant[RSR_ROLE_Q] = variant;
     struct rsr_stats stats;
     const struct rsr_regime_plan plan = plan_decode(f, matrix, spec, &options, &stats);
-    CHECK_INT(plan.variant, variant);
+    CHECK_INT(rsrc_kernel_row(plan.kernel)->variant, variant);
     CHECK(strstr(plan.reason, " as asked: ") != NULL);
     CHECK_INT(plan.tile_rows % (variant == RSR_VARIANT_SCATTER ? k : 4), 0);
     CHECK_INT(plan.acc_bound, (uint64_t)stats.max_row_nonzero * 128);
@@ -203,20 +235,18 @@ static void check_lut(struct fixture *f, const struct rsr_matrix *matrix,
                       const struct rsr_spec *spec) {
     struct rsr_stats stats;
     rsrc_analyse_matrix(&f->arena, matrix, 4, &stats);
-    struct rsrc_choice lut, dot;
-    CHECK(rsrc_cost_lut(&f->arena, &stats, matrix->alphabet, spec, &lut));
-    CHECK(rsrc_cost_dot_lut(&f->arena, &stats, matrix->alphabet, spec, &dot));
-    struct rsr_regime_plan decode = {.variant = RSR_VARIANT_LUT,
-                                     .tile_rows = 64,
-                                     .weight_bytes = lut.weight_bytes,
-                                     .reason = "r"};
-    struct rsr_regime_plan prefill = {.variant = RSR_VARIANT_DOT,
-                                      .packing = RSR_PACKING_LUT,
+    const struct rsrc_plan_input input = {
+        .alphabet = matrix->alphabet, .stats = &stats, .spec = spec};
+    const struct rsrc_choice lut = first_choice(f, RSR_KERNEL_LUT, &input);
+    const struct rsrc_choice dot = first_choice(f, RSR_KERNEL_DOT_PANEL, &input);
+    struct rsr_regime_plan decode = {
+        .kernel = RSR_KERNEL_LUT, .tile_rows = 64, .weight_bytes = lut.weight_bytes, .reason = "r"};
+    struct rsr_regime_plan prefill = {.kernel = RSR_KERNEL_DOT_PANEL,
                                       .tile_rows = 64,
                                       .weight_bytes = dot.weight_bytes,
                                       .reason = "r"};
-    rsrc_fit_tiles(spec, RSR_INPUT_I8, matrix->rows, &decode);
-    rsrc_fit_tiles(spec, RSR_INPUT_I8, matrix->rows, &prefill);
+    (void)rsrc_fit_plan(spec, RSR_INPUT_I8, matrix->rows, &decode);
+    (void)rsrc_fit_plan(spec, RSR_INPUT_I8, matrix->rows, &prefill);
     check_lowered(f, matrix, spec, &decode);
     check_lowered(f, matrix, spec, &prefill);
 }
@@ -255,13 +285,12 @@ static void test_shared_data(void) {
     struct rsr_stats stats;
     struct rsr_matrix matrix = make_matrix(&f, 640, 2560, RSR_TERNARY, 0);
     struct rsr_plan plan = plan_matrix(&f, &matrix, &avx512, &options, &stats);
-    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].variant, RSR_VARIANT_LUT);
-    CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].variant, RSR_VARIANT_DOT);
-    CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].packing, RSR_PACKING_LUT);
+    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].kernel, RSR_KERNEL_LUT);
+    CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].kernel, RSR_KERNEL_DOT_PANEL);
     CHECK(!rsrc_same_kernel(&plan));
     options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_DOT;
     plan = plan_matrix(&f, &matrix, &avx512, &options, &stats);
-    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].packing, RSR_PACKING_PLANES);
+    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].kernel, RSR_KERNEL_DOT);
     CHECK(rsrc_same_kernel(&plan));
     struct rsr_spec generic = load_spec(&f, "generic");
     options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_LUT;
@@ -287,7 +316,7 @@ static void test_too_wide(void) {
         struct rsr_stats stats;
         struct rsr_matrix matrix = make_matrix(&f, 64, 3 * INT16_MAX + more, RSR_TERNARY, 0);
         const struct rsr_regime_plan plan = plan_decode(&f, &matrix, &neon, &options, &stats);
-        CHECK_INT(plan.variant == RSR_VARIANT_LUT, more == 0);
+        CHECK_INT(plan.kernel == RSR_KERNEL_LUT, more == 0);
         struct rsr_index index;
         rsrc_build_index(&f.arena, &matrix, stats.k, &index);
         const struct rsrc_lower_input input = {.symbol_stem = "wide",
@@ -340,8 +369,8 @@ static void test_fold(void) {
     struct rsr_plan plan;
     CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
     const struct rsr_regime_plan *prefill = &plan.regimes[RSR_REGIME_PREFILL];
-    CHECK(plan.regimes[RSR_REGIME_DECODE].variant != RSR_VARIANT_FOLD);
-    CHECK_INT(prefill->variant, RSR_VARIANT_FOLD);
+    CHECK(plan.regimes[RSR_REGIME_DECODE].kernel != RSR_KERNEL_FOLD);
+    CHECK_INT(prefill->kernel, RSR_KERNEL_FOLD);
     CHECK_INT(prefill->k, 4);
     CHECK_INT(prefill->token_tile, 32);
     CHECK_INT(prefill->tile_rows, 32);
@@ -364,13 +393,13 @@ static void test_fold(void) {
     CHECK(strstr(f.text, "over the layer's budget") == NULL);
     input.fold_budget = prefill->weight_bytes - 1;
     CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
-    CHECK(plan.regimes[RSR_REGIME_PREFILL].variant != RSR_VARIANT_FOLD);
+    CHECK(plan.regimes[RSR_REGIME_PREFILL].kernel != RSR_KERNEL_FOLD);
     CHECK(strstr(f.text, "prefill: declined fold k=4: ") != NULL &&
           strstr(f.text, "over the layer's budget") != NULL);
     options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_FOLD;
     CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
     for (int r = 0; r < RSR_REGIME_COUNT; r++)
-        CHECK_INT(plan.regimes[r].variant, RSR_VARIANT_FOLD);
+        CHECK_INT(plan.regimes[r].kernel, RSR_KERNEL_FOLD);
     teardown(&f);
 }
 
@@ -400,8 +429,8 @@ static void test_avx_vnni(void) {
                                               .options = &options};
         struct rsr_plan plan;
         CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
-        CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].variant,
-                  i == 0 ? RSR_VARIANT_FOLD : RSR_VARIANT_DOT);
+        CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].kernel,
+                  i == 0 ? RSR_KERNEL_FOLD : RSR_KERNEL_DOT);
     }
     teardown(&f);
 }
@@ -470,7 +499,8 @@ static void test_text(void) {
     setup(&f);
     struct rsr_plan plan = {.target = "avx2",
                             .input = RSR_INPUT_F32,
-                            .regimes = {{.variant = RSR_VARIANT_SCATTER,
+                            .regimes = {{.kernel = RSR_KERNEL_SCATTER,
+                                         .machine = rsrc_machine_at(&rsrc_scatter_machines, 0),
                                          .k = 5,
                                          .fold = RSR_FOLD_TREE,
                                          .tile_rows = 15,
@@ -479,8 +509,8 @@ static void test_text(void) {
                                          .weight_bytes = UINT64_C(1) << 40,
                                          .acc_bound = 12800,
                                          .reason = "because \"x\"\n\x1b"},
-                                        {.variant = RSR_VARIANT_DOT,
-                                         .packing = RSR_PACKING_LUT,
+                                        {.kernel = RSR_KERNEL_LUT_F32,
+                                         .machine = rsrc_machine_at(&rsrc_lut_f32_machines, 0),
                                          .tile_rows = 64,
                                          .token_tile = 4,
                                          .predicted_us = 1e-9,
@@ -490,6 +520,8 @@ static void test_text(void) {
     CHECK(strstr(text.data, "acc_bound") == NULL); /* floats do not overflow */
     plan.target = "my-target";
     plan.input = RSR_INPUT_I8;
+    plan.regimes[RSR_REGIME_PREFILL].kernel = RSR_KERNEL_DOT_PANEL;
+    plan.regimes[RSR_REGIME_PREFILL].machine = rsrc_machine_at(&rsrc_dot_panel_machines, 1);
     rsrc_print_plan(&plan, "second", &text);
     struct rsr_named_plan *parsed = NULL;
     uint32_t n_parsed = 0;
@@ -503,7 +535,7 @@ static void test_text(void) {
     /* No prefix is a plan but one that ends with a header or with a layer. */
     for (size_t n = 0; n < text.size_bytes; n++) {
         size_t end = n > 0 && text.data[n - 1] == '\n' ? n - 1 : n;
-        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 3", 6) == 0;
+        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 4", 6) == 0;
         whole |= end > 10 && memcmp(text.data + end - 10, "reason \"r\"", 10) == 0;
         enum rsrc_status status =
             rsrc_parse_plans(f.diag, &f.arena, "t", text.data, n, &parsed, &n_parsed);
@@ -514,42 +546,43 @@ static void test_text(void) {
     teardown(&f);
 }
 
-#define LAYER "plan 3\nlayer \"a\" target \"t\" input i8\n decode "
-#define SHAPE "packing planes k 0 fold tree tile_rows 4 token_tile 1"
+#define LAYER "plan 4\nlayer \"a\" target \"t\" input i8\n decode "
+#define SHAPE "machine scalar tile_rows 4 token_tile 1"
 #define TAIL "\n us 1 weight_bytes 1 acc_bound 1\n reason \"r\"\n"
 
 static const struct {
     const char *text, *message;
 } BAD_TEXTS[] = {
-    {"plan 2\n", "expected '3'"},
-    {"plan 3\nlayer \"a\"\n variant", "expected 'target'"},
-    {"plan 3\nlayer \"a\" target \"t\" input f16\n", "unknown input"},
-    {LAYER "variant dott " SHAPE TAIL, "did you mean 'dot'?"},
-    {LAYER "variant dot packing plane k 0", "did you mean 'planes'?"},
-    {LAYER "variant dot packing planes k 4 fold tree tile_rows 4 token_tile 1" TAIL,
-     "k is 4, not 0..0"},
-    {LAYER "variant fold packing planes k 0 fold tree tile_rows 4 token_tile 1" TAIL,
-     "k is 0, not 1..16"},
-    {LAYER "variant scatter packing planes k 17 fold tree tile_rows 4 token_tile 1" TAIL,
-     "k is 17"},
-    {LAYER "variant dot packing planes k 0 fold tree tile_rows 6 token_tile 1" TAIL,
-     "not a multiple of 4"},
-    {LAYER "variant scatter packing planes k 5 fold tree tile_rows 4 token_tile 1" TAIL,
+    {"plan 3\n", "expected '4'"},
+    {"plan 4\nlayer \"a\"\n variant", "expected 'target'"},
+    {"plan 4\nlayer \"a\" target \"t\" input f16\n", "unknown input"},
+    {LAYER "kernel dott " SHAPE TAIL, "did you mean 'dot'?"},
+    {LAYER "kernel dot machine vnni46", "did you mean 'vnni64'?"},
+    {LAYER "kernel dot machine avx512 " SHAPE TAIL, "unknown machine"},
+    {LAYER "kernel lut_f32 " SHAPE TAIL, "lut_f32 has no i8 activations"},
+    {LAYER "kernel dot k 4 " SHAPE TAIL, "expected 'machine'"},
+    {LAYER "kernel dot fold tree " SHAPE TAIL, "expected 'machine'"},
+    {LAYER "kernel fold " SHAPE TAIL, "expected 'k'"},
+    {LAYER "kernel fold k 4 fold tree " SHAPE TAIL, "expected 'machine'"},
+    {LAYER "kernel fold k 0 " SHAPE TAIL, "k is 0, not 1..16"},
+    {LAYER "kernel scatter k 17 fold tree " SHAPE TAIL, "k is 17"},
+    {LAYER "kernel scatter k 4 " SHAPE TAIL, "expected 'fold'"},
+    {LAYER "kernel dot machine scalar tile_rows 6 token_tile 1" TAIL, "not a multiple of 4"},
+    {LAYER "kernel scatter k 5 fold tree machine scalar tile_rows 4 token_tile 1" TAIL,
      "not a multiple of 5"},
-    {LAYER "variant dot packing planes k 0 fold log tile_rows 4 token_tile 1" TAIL, "unknown fold"},
-    {LAYER "variant dot packing planes k 0 fold tree tile_rows 0 token_tile 1" TAIL,
-     "tile_rows is 0"},
-    {LAYER "variant dot packing planes k 0 fold tree tile_rows 4 token_tile 65" TAIL,
-     "token_tile is 65"},
-    {LAYER "variant dot " SHAPE "\n us inf", "us is not a number"},
-    {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 4294967296",
+    {LAYER "kernel scatter k 4 fold log " SHAPE TAIL, "unknown fold"},
+    {LAYER "kernel dot machine scalar tile_rows 0 token_tile 1" TAIL, "tile_rows is 0"},
+    {LAYER "kernel dot machine scalar tile_rows 4 token_tile 65" TAIL, "token_tile is 65"},
+    {LAYER "kernel dot " SHAPE "\n us inf", "us is not a number"},
+    {LAYER "kernel dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 4294967296",
      "acc_bound is 4294967296"},
-    {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1\n reason", "expected 'acc_bound'"},
-    {LAYER "variant dot " SHAPE "\n us 1 measured fast", "measured is not a number"},
-    {"plan 3\nlayer \"a\" target \"t\" input f32\n decode variant dot " SHAPE TAIL, "acc_bound"},
-    {LAYER "variant dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 1\n reason \"\"\n",
+    {LAYER "kernel dot " SHAPE "\n us 1 weight_bytes 1\n reason", "expected 'acc_bound'"},
+    {LAYER "kernel dot " SHAPE "\n us 1 measured fast", "measured is not a number"},
+    {"plan 4\nlayer \"a\" target \"t\" input f32\n decode kernel scatter k 4 fold tree " SHAPE TAIL,
+     "acc_bound"},
+    {LAYER "kernel dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 1\n reason \"\"\n",
      "the reason is empty"},
-    {LAYER "variant dot " SHAPE TAIL " decode variant", "expected 'prefill'"},
+    {LAYER "kernel dot " SHAPE TAIL " decode kernel", "expected 'prefill'"},
 };
 
 static void test_bad_text(void) {
@@ -579,9 +612,10 @@ struct times {
 static enum rsrc_status tell_time(void *context, enum rsr_regime regime,
                                   const struct rsr_regime_plan *plan, double *us) {
     struct times *times = context;
+    const enum rsr_variant variant = rsrc_kernel_row(plan->kernel)->variant;
     CHECK(plan->predicted_us > 0 && plan->tile_rows != 0 && plan->reason != NULL);
-    times->n_asked[plan->variant] += regime == RSR_REGIME_DECODE;
-    *us = times->us[plan->variant];
+    times->n_asked[variant] += regime == RSR_REGIME_DECODE;
+    *us = times->us[variant];
     return times->fails ? RSRC_FAILED : RSRC_OK;
 }
 
@@ -611,7 +645,7 @@ static void test_times(void) {
     struct rsr_plan plan;
     CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
     const struct rsr_regime_plan *decode = &plan.regimes[RSR_REGIME_DECODE];
-    CHECK_INT(decode->variant, RSR_VARIANT_DOT);
+    CHECK_INT(decode->kernel, RSR_KERNEL_DOT);
     CHECK(decode->measured_us == 40 && decode->predicted_us > 24 && decode->predicted_us < 26);
     CHECK(strstr(decode->reason, "dot: measured 40 us, predicted 25.5 us (410 KB at 16.8 GB/s") !=
           NULL);
@@ -622,12 +656,12 @@ static void test_times(void) {
     /* What cannot be run is not chosen, however fast it should be ... */
     times = (struct times){.us = {[RSR_VARIANT_DOT] = 400}};
     CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
-    CHECK_INT(decode->variant, RSR_VARIANT_DOT);
+    CHECK_INT(decode->kernel, RSR_KERNEL_DOT);
     CHECK(strstr(decode->reason, "; lut would take 21.8 us") != NULL);
     /* ... unless nothing can. */
     times = (struct times){.us = {0}};
     CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_OK);
-    CHECK_INT(decode->variant, RSR_VARIANT_LUT);
+    CHECK_INT(decode->kernel, RSR_KERNEL_LUT);
     CHECK(decode->measured_us == 0 && strstr(decode->reason, "measured") == NULL);
     times.fails = true;
     CHECK_INT(plan_timed(&f, &stats, &times, &plan), RSRC_FAILED);
@@ -717,8 +751,7 @@ static void test_fold_numbers(void) {
                                     .n_nonzero = 640 * 1175};
     const struct rsrc_plan_input input = {
         .alphabet = RSR_TERNARY, .stats = &stats, .fold_stats = &stats, .spec = &spec};
-    struct rsrc_choice fold;
-    CHECK(rsrc_cost_fold(&f.arena, &input, &fold));
+    const struct rsrc_choice fold = first_choice(&f, RSR_KERNEL_FOLD, &input);
     /* 5 chunks of 235 terms; each adds 8000 - 13 * 160 times and widens 640 rows with 7
      * instructions. */
     const double registers = 5 * (8000 - 13 * 160 + 7 * 640), memory = 400000;
@@ -744,9 +777,8 @@ static void test_group_scale_cost(void) {
                                     .spec = &spec};
     double us[2];
     for (uint32_t i = 0; i < 2; i++) {
-        struct rsrc_choice choice;
         input.scale_bytes = i == 0 ? 2 : 4;
-        CHECK(rsrc_cost_lut_f32(&f.arena, &input, &choice));
+        const struct rsrc_choice choice = first_choice(&f, RSR_KERNEL_LUT_F32, &input);
         us[i] = choice.cost[RSR_REGIME_DECODE].compute_us;
     }
     /* 20 groups, 40 vectors of 16 rows */
@@ -773,8 +805,8 @@ static void test_listed_times(void) {
         const struct rsr_stats stats = {.rows = cases[i / 6].rows, .cols = cases[i / 6].cols};
         const struct rsrc_plan_input input = {
             .stats = &stats, .list = cases[i / 6].list, .active = active[i % 6], .spec = &spec};
-        struct rsrc_choice choice;
-        CHECK(rsrc_cost_listed(&f.arena, &input, &choice));
+        const struct rsrc_choice choice = first_choice(
+            &f, input.list == RSR_LIST_ROWS ? RSR_KERNEL_DOT_ROWS : RSR_KERNEL_DOT_COLS, &input);
         const double us = choice.cost[RSR_REGIME_DECODE].predicted_us,
                      measured = cases[i / 6].us[i % 6];
         CHECK(us > 0.85 * measured && us < 1.15 * measured);
@@ -786,6 +818,7 @@ int main(void) {
     test_redundancy_decides();
     test_times();
     test_cost_numbers();
+    test_fold_tables();
     test_bytes();
     test_shared_data();
     test_too_wide();

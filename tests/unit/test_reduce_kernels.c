@@ -82,14 +82,13 @@ static struct test_case *make_reduced_case(struct suite *suite, const struct set
 }
 
 struct way {
-    enum rsr_variant variant;
-    enum rsr_packing packing;
+    enum rsr_kernel_id kernel;
     bool floats; /* in every other case */
     uint32_t spec;
 };
 
 static void test_way(struct suite *suite, const struct way *way) {
-    const enum rsr_variant variant = way->variant;
+    const struct rsrc_kernel_row *row = rsrc_kernel_row(way->kernel);
     const struct rsr_spec *spec = &specs[way->spec];
     struct test_case *cases[N_SETTINGS * 3];
     uint32_t n = 0;
@@ -100,18 +99,16 @@ static void test_way(struct suite *suite, const struct way *way) {
             struct test_case *c =
                 make_reduced_case(suite, &settings[s], (enum rsr_alphabet)alphabet,
                                   n % 3 == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE, n % 3 == 1);
-            c->plan.variant = variant;
-            c->plan.packing = way->packing;
-            if (variant == RSR_VARIANT_SCATTER || variant == RSR_VARIANT_FOLD)
+            c->plan.kernel = way->kernel;
+            if ((row->traits & RSRC_HAS_K) != 0)
                 c->plan.k = 4;
             if (way->floats && n % 2 == 0)
                 make_float_rows(suite, c);
             c->plan.fold = s % 2 == 0 ? RSR_FOLD_TREE : RSR_FOLD_DIRECT;
             cases[n++] = c;
         }
-    run_cases(
-        suite, cases, n, spec,
-        rsrc_arena_printf(&suite->arena, "reduced_%u%u_%s", variant, way->packing, spec->name));
+    run_cases(suite, cases, n, spec,
+              rsrc_arena_printf(&suite->arena, "reduced_%s_%s", row->name, spec->name));
 }
 
 /* More tokens than a group has: the harness's batches repeated behind each other. */
@@ -176,7 +173,7 @@ static uint64_t count_body_ops(const struct rsr_kernel *kernel) {
 static void test_instructions(struct suite *suite) {
     const struct setting setting = {192, 64, 600, 300, 16};
     struct test_case *c = make_reduced_case(suite, &setting, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
-    c->plan.variant = RSR_VARIANT_FOLD;
+    c->plan.kernel = RSR_KERNEL_FOLD;
     c->plan.k = 4;
     lower_case(suite, c, &specs[3], 0);
     const uint64_t n_reduced = count_body_ops(&c->lowered.kernel);
@@ -187,16 +184,16 @@ static void test_instructions(struct suite *suite) {
 
 int main(void) {
     /* Every variant, with scalars, vectors of each width, and emulated instructions. */
-    static const struct way ways[] = {{.variant = RSR_VARIANT_SCATTER, .spec = 0},
-                                      {.variant = RSR_VARIANT_DOT, .spec = 0},
-                                      {.variant = RSR_VARIANT_DOT, .spec = 3},
-                                      {.variant = RSR_VARIANT_DOT, .spec = 7},
-                                      {RSR_VARIANT_DOT, RSR_PACKING_LUT, false, 3},
-                                      {RSR_VARIANT_DOT, RSR_PACKING_LUT, false, 7},
-                                      {.variant = RSR_VARIANT_FOLD, .floats = true, .spec = 3},
-                                      {.variant = RSR_VARIANT_FOLD, .floats = true, .spec = 7},
-                                      {.variant = RSR_VARIANT_LUT, .spec = 3},
-                                      {.variant = RSR_VARIANT_LUT, .spec = 8}};
+    static const struct way ways[] = {{.kernel = RSR_KERNEL_SCATTER, .spec = 0},
+                                      {.kernel = RSR_KERNEL_DOT, .spec = 0},
+                                      {.kernel = RSR_KERNEL_DOT, .spec = 3},
+                                      {.kernel = RSR_KERNEL_DOT, .spec = 7},
+                                      {RSR_KERNEL_DOT_PANEL, false, 3},
+                                      {RSR_KERNEL_DOT_PANEL, false, 7},
+                                      {.kernel = RSR_KERNEL_FOLD, .floats = true, .spec = 3},
+                                      {.kernel = RSR_KERNEL_FOLD, .floats = true, .spec = 7},
+                                      {.kernel = RSR_KERNEL_LUT, .spec = 3},
+                                      {.kernel = RSR_KERNEL_LUT, .spec = 8}};
     struct suite suite;
     suite_begin(&suite, "test_reduce_kernels", 20260911);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)

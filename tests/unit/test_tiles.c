@@ -18,8 +18,7 @@ static const uint32_t shapes[][2] = {{1, 1},    {3, 40},    {5, 300},  {63, 40},
  * kernels, the rates that let one win. */
 static const struct way {
     const char *name;
-    enum rsr_variant variant;
-    enum rsr_packing packing;
+    enum rsr_kernel_id kernel;
     enum rsr_regime regime;
     enum rsr_input input;
     uint32_t k;
@@ -28,40 +27,37 @@ static const struct way {
     /* Counters of loops over tokens: the first that the kernel has steps by what goes together. */
     const char *counters[3];
 } ways[] = {
-    {.name = "dot", .variant = RSR_VARIANT_DOT, .counters = {"tile_token", "token"}},
+    {.name = "dot", .kernel = RSR_KERNEL_DOT, .counters = {"tile_token", "token"}},
     {.name = "dot over the codes of lut",
-     .variant = RSR_VARIANT_DOT,
-     .packing = RSR_PACKING_LUT,
+     .kernel = RSR_KERNEL_DOT_PANEL,
      .regime = RSR_REGIME_PREFILL,
      .is_chosen = true,
      .counters = {"token_m", "token_b"}},
     {.name = "dot over listed rows",
-     .variant = RSR_VARIANT_DOT,
-     .packing = RSR_PACKING_ROWS,
+     .kernel = RSR_KERNEL_DOT_ROWS,
      .list = RSR_LIST_ROWS,
      .is_chosen = true,
      .counters = {"token"}},
     {.name = "dot over listed columns",
-     .variant = RSR_VARIANT_DOT,
-     .packing = RSR_PACKING_COLS,
+     .kernel = RSR_KERNEL_DOT_COLS,
      .list = RSR_LIST_COLS,
      .is_chosen = true,
      .counters = {"token"}},
-    {.name = "lut", .variant = RSR_VARIANT_LUT, .counters = {"token", "token_last"}},
+    {.name = "lut", .kernel = RSR_KERNEL_LUT, .counters = {"token", "token_last"}},
     {.name = "lut of floats",
-     .variant = RSR_VARIANT_LUT,
+     .kernel = RSR_KERNEL_LUT_F32,
      .input = RSR_INPUT_F32,
      .counters = {"token", "token_last"}},
-    {.name = "fold k=4", .variant = RSR_VARIANT_FOLD, .k = 4, .counters = {"first_token"}},
+    {.name = "fold k=4", .kernel = RSR_KERNEL_FOLD, .k = 4, .counters = {"first_token"}},
     {.name = "fold k=3 of floats",
-     .variant = RSR_VARIANT_FOLD,
+     .kernel = RSR_KERNEL_FOLD,
      .input = RSR_INPUT_F32,
      .k = 3,
      .counters = {"first_token"}},
-    {.name = "scatter k=3", .variant = RSR_VARIANT_SCATTER, .k = 3, .counters = {"token"}},
-    {.name = "scatter k=14", .variant = RSR_VARIANT_SCATTER, .k = 14, .counters = {"token"}},
+    {.name = "scatter k=3", .kernel = RSR_KERNEL_SCATTER, .k = 3, .counters = {"token"}},
+    {.name = "scatter k=14", .kernel = RSR_KERNEL_SCATTER, .k = 14, .counters = {"token"}},
     {.name = "scatter k=5 of floats",
-     .variant = RSR_VARIANT_SCATTER,
+     .kernel = RSR_KERNEL_SCATTER,
      .input = RSR_INPUT_F32,
      .k = 5,
      .counters = {"token"}},
@@ -90,7 +86,8 @@ static bool make_plan(struct fixture *f, const struct way *way, const struct rsr
     struct rsr_plan plan;
     struct rsrc_plan_options options = {.k = 0};
     rsrc_analyse_matrix(&f->arena, matrix, way->k != 0 ? way->k : 4, &stats);
-    options.forced_variant[RSR_ROLE_Q] = way->is_chosen ? -1 : (int)way->variant;
+    options.forced_variant[RSR_ROLE_Q] =
+        way->is_chosen ? -1 : (int)rsrc_kernel_row(way->kernel)->variant;
     if (way->is_chosen) { /* everything is slow but looking up, lists and products of panels */
         spec.add_gops = spec.dot_gmacs = 1e-6;
         spec.vector_gips = way->list == RSR_LIST_NONE ? 1e3 : 1e-6;
@@ -102,7 +99,7 @@ static bool make_plan(struct fixture *f, const struct way *way, const struct rsr
                                           .input = way->input,
                                           .stats = &stats,
                                           .fold_stats =
-                                              way->variant == RSR_VARIANT_FOLD ? &stats : NULL,
+                                              way->kernel == RSR_KERNEL_FOLD ? &stats : NULL,
                                           .list = way->list,
                                           .active = 1e-9,
                                           .spec = &spec,
@@ -110,7 +107,7 @@ static bool make_plan(struct fixture *f, const struct way *way, const struct rsr
     if (rsrc_plan_layer(f->diag, &f->arena, &input, &plan) != RSRC_OK)
         return false;
     *out = plan.regimes[way->regime];
-    return out->variant == way->variant && out->packing == way->packing;
+    return out->kernel == way->kernel;
 }
 
 static enum rsrc_status lower(struct fixture *f, const struct way *way,
@@ -158,32 +155,41 @@ static void check_made(struct fixture *f, const struct way *way, const struct rs
 }
 
 static void check_refused(struct fixture *f, const struct way *way, const struct rsr_matrix *matrix,
-                          const struct rsr_spec *spec, const struct rsr_regime_plan *plan) {
+                          const struct rsr_spec *spec, const struct rsr_regime_plan *plan,
+                          const char *slug) {
     struct rsr_lowered lowered;
     const size_t before = f->size_bytes;
     const bool refused = lower(f, way, matrix, spec, plan, &lowered) == RSRC_FAILED;
-    CHECK(refused && strstr(f->text + before, "[lower-tile]") != NULL);
+    CHECK(refused && strstr(f->text + before, slug) != NULL);
     if (!refused)
         fprintf(stderr, "%s, %s, %u rows: took %u rows x %u tokens\n", spec->name, way->name,
                 matrix->rows, plan->tile_rows, plan->token_tile);
 }
 
-/* Tiles that no machine has: of no rows, of more than the matrix has, of a token too many. */
+/* Tiles that no machine has: of no rows, of more than the matrix has, of a token too many. And machines
+ * that the target is not, or that are not its best. */
 static void check_refusals(struct fixture *f, const struct way *way,
                            const struct rsr_matrix *matrix, const struct rsr_spec *spec,
                            const struct rsr_regime_plan *plan) {
     struct rsr_regime_plan other = *plan;
     other.token_tile = plan->token_tile + 1;
-    check_refused(f, way, matrix, spec, &other);
+    check_refused(f, way, matrix, spec, &other, "[lower-tile]");
     other.token_tile = 0;
-    check_refused(f, way, matrix, spec, &other);
+    check_refused(f, way, matrix, spec, &other, "[lower-tile]");
     other = *plan;
     other.tile_rows = 0;
-    check_refused(f, way, matrix, spec, &other);
+    check_refused(f, way, matrix, spec, &other, "[lower-tile]");
     other.tile_rows = plan->tile_rows + 1;
-    check_refused(f, way, matrix, spec, &other);
+    check_refused(f, way, matrix, spec, &other, "[lower-tile]");
     other.tile_rows = (matrix->rows / plan->tile_rows + 1) * plan->tile_rows + plan->tile_rows;
-    check_refused(f, way, matrix, spec, &other);
+    check_refused(f, way, matrix, spec, &other, "[lower-tile]");
+    const struct rsrc_machine_table *machines = rsrc_kernel_row(plan->kernel)->machines;
+    for (uint32_t i = 0; i < machines->n; i++) {
+        other = *plan;
+        other.machine = rsrc_machine_at(machines, i);
+        if (other.machine != plan->machine)
+            check_refused(f, way, matrix, spec, &other, "[lower-machine]");
+    }
 }
 
 /* How many shapes the target plans so. */
@@ -220,7 +226,8 @@ int main(void) {
         uint32_t n_targets = 0;
         for (uint32_t i = 0; i < n_specs; i++) {
             const uint32_t n = check_way(&f, &ways[w], &specs[i]);
-            const bool everywhere = ways[w].variant != RSR_VARIANT_LUT && !ways[w].is_chosen;
+            const bool everywhere =
+                rsrc_kernel_row(ways[w].kernel)->variant != RSR_VARIANT_LUT && !ways[w].is_chosen;
             CHECK(n == N_SHAPES || (n == 0 && !everywhere));
             if (n != N_SHAPES && n != 0)
                 fprintf(stderr, "%s, %s: %u shapes\n", specs[i].name, ways[w].name, n);

@@ -11,13 +11,8 @@
 #include "emit/c/c_code.h"
 #include "emit/c/c_select.h"
 #include "emit/template.h"
+#include "kernel/kernel_names.h"
 #include "kernel_ops.h"
-
-static const char *const variant_names[] = {
-#define X(id, name) [RSR_VARIANT_##id] = name,
-    RSR_VARIANTS(X)
-#undef X
-};
 
 /* How the prologue gets at a buffer. */
 static const char *const buffer_sources[RSR_KBUF_COUNT] = {[RSR_KBUF_X] = "arg_x",
@@ -102,8 +97,8 @@ static void put_function_comment(struct rsrc_buffer *out, const struct rsr_kerne
     rsrc_buffer_puts(out, "\n/* ");
     rsrc_buffer_put_comment(out, kernel->title != NULL ? kernel->title : kernel->symbol);
     rsrc_buffer_printf(out, "\n * %s, %u x %u, %u tiles of %u rows, %s results\n * ",
-                       variant_names[kernel->variant], kernel->rows, kernel->cols, kernel->n_tiles,
-                       kernel->tile_rows,
+                       rsrc_kvariant_names[kernel->variant], kernel->rows, kernel->cols,
+                       kernel->n_tiles, kernel->tile_rows,
                        kernel->epilogue == RSR_EPILOGUE_RAW ? "int32" : "scaled float");
     rsrc_buffer_put_comment(out, kernel->reason);
     rsrc_buffer_puts(out, " */\n");

@@ -15,6 +15,7 @@
 #include "emit/llvm/llvm_kernel.h"
 #include "emit/llvm/llvm_select.h"
 #include "emit/llvm/llvm_setup.h"
+#include "kernel/kernel_names.h"
 
 /* What a unit owns between begin() and finish(). */
 struct module_state {
@@ -129,16 +130,11 @@ static const char *find_obstacle(const struct module_state *state, const struct 
 }
 
 static void put_kernel_comment(struct rsrc_buffer *out, const struct rsr_kernel *kernel) {
-    static const char *const variants[] = {
-#define X(id, name) [RSR_VARIANT_##id] = name,
-        RSR_VARIANTS(X)
-#undef X
-    };
     rsrc_buffer_printf(out, "\n %s: ", kernel->symbol);
     rsrc_buffer_put_comment(out, kernel->title != NULL ? kernel->title : "");
     rsrc_buffer_printf(out, "\n   %s, %u x %u, %u tiles of %u rows, %s results\n   ",
-                       variants[kernel->variant], kernel->rows, kernel->cols, kernel->n_tiles,
-                       kernel->tile_rows,
+                       rsrc_kvariant_names[kernel->variant], kernel->rows, kernel->cols,
+                       kernel->n_tiles, kernel->tile_rows,
                        kernel->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled float");
     rsrc_buffer_put_comment(out, kernel->reason != NULL ? kernel->reason : "");
     rsrc_buffer_puts(out, "\n");

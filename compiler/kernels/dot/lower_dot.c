@@ -13,7 +13,7 @@
  */
 #include "base/round.h"
 #include "kernel/kernel_frame.h"
-#include "kernel/variants.h"
+#include "kernel/dot_layout.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -485,7 +485,8 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
-    struct dot dot = {.machine = rsrc_find_dot_machine(input->spec), .alphabet = matrix->alphabet};
+    struct dot dot = {.machine = rsrc_dot_machine_of(input->plan->machine),
+                      .alphabet = matrix->alphabet};
     dot.layout = rsrc_make_dot_layout(dot.machine, matrix->alphabet, matrix->rows, matrix->cols);
     const uint32_t n_groups = dot.machine->n_groups;
     const uint32_t token_tile = input->plan->token_tile;
@@ -506,6 +507,7 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
                     dot.layout.block_cols, dot.layout.vector_bytes);
     emit_groups(&dot, group_quads, token_tile, n_groups);
     rsrc_frame_end(&dot.frame, out);
-    *detail = rsrc_arena_printf(arena, "%s-t%u-q%u", dot.machine->name, token_tile, group_quads);
+    *detail =
+        rsrc_arena_printf(arena, "%s-t%u-q%u", dot.machine->head.name, token_tile, group_quads);
     return RSRC_OK;
 }

@@ -7,6 +7,7 @@
  * channels together that fire together, but longer runs of memory.
  */
 #include "kernel/listed.h"
+#include "kernels/dot_cols/dot_cols.h"
 
 #include <assert.h>
 
@@ -192,12 +193,13 @@ static void emit_kernel(struct cols *c, const struct rsr_matrix *matrix) {
     rsrc_kb_end(kb);
 }
 
-enum rsrc_status rsrc_lower_listed_cols(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                        const struct rsrc_lower_input *input,
-                                        struct rsr_lowered *out, const char **detail) {
+enum rsrc_status rsrc_lower_dot_cols(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                     const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
-    struct cols c = {.listed.list = rsr_list_layout(matrix->cols, matrix->cols)};
-    if (rsrc_listed_prepare(diag, input, &c.listed.machine) != RSRC_OK)
+    struct cols c = {.listed.machine = rsrc_dot_machine_of(input->plan->machine),
+                     .listed.list = rsr_list_layout(matrix->cols, matrix->cols)};
+    if (rsrc_listed_check(diag, input, true) != RSRC_OK)
         return RSRC_FAILED;
     const uint32_t bytes = c.listed.machine->vector_bytes;
     c.lanes = bytes / 4;
@@ -213,6 +215,6 @@ enum rsrc_status rsrc_lower_listed_cols(struct rsrc_diag *diag, struct rsrc_aren
     rsrc_pack_cols(matrix, &c.layout, codes);
     out->codes.bytes = codes;
     out->codes.size_bytes = n_bytes;
-    *detail = rsrc_arena_printf(arena, "columns-%s", c.listed.machine->name);
+    *detail = rsrc_arena_printf(arena, "columns-%s", c.listed.machine->head.name);
     return RSRC_OK;
 }

@@ -1,5 +1,5 @@
 /* pack_cols.c - int8 weights to 2-bit codes, a column at a time; the layout is in variants.h. */
-#include "kernel/variants.h"
+#include "kernels/dot_cols/dot_cols.h"
 
 /* A block of a column has its row at byte 16 l + 4 j + e and bits 2s where row is
  * (4 j + s) * vector_bytes / 4 + 4 l + e. */

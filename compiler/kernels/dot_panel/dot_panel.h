@@ -20,12 +20,25 @@
 #define RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
 
 #include "kernel/kernel_frame.h"
-#include "kernel/variants.h"
+#include "kernel/lut_layout.h"
 
 #define RSRC_PANEL_QUARTERS 4u /* vectors of int32 sums of a vector of rows */
 #define RSRC_PANEL_MAX_TOKENS 6u
 #define RSRC_PANEL_GROUP_TOKENS 128u
 #define RSRC_PANEL_TILE_QUADS 16u /* of a matrix register */
+
+enum rsrc_panel_style { RSRC_PANEL_DOT, RSRC_PANEL_MADD };
+struct rsrc_panel_machine {
+    struct rsrc_machine head;
+    uint32_t vector_rows;
+    enum rsrc_panel_style style;
+    enum rsr_kop_kind dot;  /* RSRC_PANEL_DOT */
+    uint32_t n_tokens;      /* whose sums fit the registers */
+    uint32_t matrix_tokens; /* that go first, in matrix registers; 0: there are none */
+};
+/* The layout of the codes that lut stores for the target. */
+struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,
+                                        uint32_t rows, uint32_t cols);
 
 struct rsrc_panel {
     struct rsrc_frame frame;
@@ -55,6 +68,7 @@ static inline uint32_t rsrc_panel_lanes(const struct rsrc_panel *panel) {
 /* ---- dot_panel_unpack.c ---------------------------------------------------------------------- */
 
 /* A table a digit of ternary codes; none for binary ones. */
+uint64_t rsrc_panel_digits_bytes(const struct rsrc_lut_layout *layout);
 void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
                             struct rsr_blob *index);
 void rsrc_panel_load_constants(struct rsrc_panel *panel);

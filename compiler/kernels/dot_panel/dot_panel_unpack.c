@@ -1,6 +1,6 @@
 /* dot_panel_unpack.c - the codes of `lut` to a panel: bytes u >= 0, a row's in quads of columns.
  *
- * A step of codes is read as lut has stored it (variants.h), its segments are taken apart into a
+ * A step of codes is read as lut has stored it (lut_layout.h), its segments are taken apart into a
  * vector of rows a column, and every four of those are zipped to four vectors of quads. dot_panel.h
  * has the whole.
  */
@@ -22,7 +22,14 @@ static uint32_t table_bytes(const struct rsrc_lut_layout *layout) {
     return layout->lookup == RSRC_LUT_TABLE128 ? 128 : 16;
 }
 
-/* 32 words: all digits of a code, two bits each. */
+/* Of WORDS all digits of a code, two bits each. */
+uint64_t rsrc_panel_digits_bytes(const struct rsrc_lut_layout *layout) {
+    if (layout->alphabet != RSR_TERNARY)
+        return 0;
+    return layout->lookup == RSRC_LUT_WORDS ? 32 * sizeof(uint16_t)
+                                            : (uint64_t)table_bytes(layout) * layout->group_cols;
+}
+
 static void pack_word_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
                              struct rsr_blob *index) {
     uint16_t *words = RSRC_NEW_ARRAY(arena, 32, uint16_t);
@@ -31,24 +38,23 @@ static void pack_word_digits(struct rsrc_arena *arena, const struct rsrc_lut_lay
             words[code] =
                 (uint16_t)(words[code] | (rsrc_lut_word_digit(layout, code, i) + 1) << (2 * i));
     index->bytes = words;
-    index->size_bytes = 32 * sizeof(*words);
 }
 
 void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
                             struct rsr_blob *index) {
-    if (layout->alphabet != RSR_TERNARY)
+    index->size_bytes = rsrc_panel_digits_bytes(layout);
+    if (index->size_bytes == 0)
         return;
     if (layout->lookup == RSRC_LUT_WORDS) {
         pack_word_digits(arena, layout, index);
         return;
     }
     const uint32_t n = table_bytes(layout);
-    uint8_t *bytes = rsrc_arena_alloc(arena, (size_t)n * layout->group_cols);
+    uint8_t *bytes = rsrc_arena_alloc(arena, index->size_bytes);
     for (uint32_t i = 0; i < layout->group_cols; i++)
         for (uint32_t m = 0; m < n; m++)
             bytes[i * n + m] = (uint8_t)(rsrc_balanced_digit((int)m, i) + 1);
     index->bytes = bytes;
-    index->size_bytes = (uint64_t)n * layout->group_cols;
 }
 
 void rsrc_panel_load_constants(struct rsrc_panel *panel) {

@@ -1,5 +1,4 @@
-/* lower_dot_panel.c - `dot` over the codes of `lut`: what a target multiplies with, how rows are
- * cut to panels, and the loops around unpacking, products and results. dot_panel.h has the whole.
+/* lower_dot_panel.c - `dot` over the codes of `lut`: how rows are cut to panels, and the loops around unpacking, products and results. dot_panel.h has the whole.
  */
 #include "kernels/dot_panel/dot_panel.h"
 
@@ -113,14 +112,6 @@ static bool sums_fit(const struct rsr_matrix *matrix) {
     return (uint64_t)matrix->cols * 512 <= INT32_MAX;
 }
 
-static enum rsrc_status refuse_target(struct rsrc_diag *diag,
-                                      const struct rsrc_lower_input *input) {
-    const struct rsrc_place place = {.tensor = input->title};
-    rsrc_error(diag, "lower-dot-panel", &place, "choose another variant with --variant",
-               "target %s has no instructions to multiply the codes of lut", input->spec->name);
-    return RSRC_FAILED;
-}
-
 /* The codes that lut has packed, or the same again. Without the corrections of lut, which products
  * do not need, rows may have more signs than those can count. */
 static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
@@ -140,15 +131,13 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
                                       const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                       const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
-    struct rsrc_panel panel = {.cols = matrix->cols};
     if (!sums_fit(matrix))
         return rsrc_refuse_wide(diag, input);
-    if (!rsrc_make_lut_layout(input->spec, matrix->alphabet, matrix->rows, matrix->cols,
-                              &panel.layout))
-        return refuse_target(diag, input);
-    panel.machine = rsrc_find_panel_machine(input->spec, panel.layout.vector_rows);
-    if (panel.machine == NULL)
-        return refuse_target(diag, input);
+    struct rsrc_panel panel = {
+        .cols = matrix->cols,
+        .machine = (const struct rsrc_panel_machine *)input->plan->machine,
+        .layout = rsrc_panel_codes(input->spec, matrix->alphabet, matrix->rows, matrix->cols)};
+    assert(panel.machine->vector_rows == panel.layout.vector_rows);
     assert(panel.machine->n_tokens <= RSRC_PANEL_MAX_TOKENS);
     choose_blocks(&panel, input->spec);
     take_codes(arena, input, &panel.layout, &out->codes);
@@ -165,7 +154,7 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     rsrc_panel_load_constants(&panel);
     emit_units(&panel);
     rsrc_frame_end(&panel.frame, out);
-    *detail = rsrc_arena_printf(arena, "panel-%s-%s-u%u-b%u", panel.machine->name,
+    *detail = rsrc_arena_printf(arena, "panel-%s-%s-u%u-b%u", panel.machine->head.name,
                                 panel.layout.form, panel.layout.unit_vectors, panel.block_macros);
     return RSRC_OK;
 }

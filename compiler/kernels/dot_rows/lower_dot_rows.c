@@ -173,12 +173,13 @@ static void emit_kernel(struct rows *r) {
     rsrc_kb_end(kb);
 }
 
-enum rsrc_status rsrc_lower_listed_rows(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                        const struct rsrc_lower_input *input,
-                                        struct rsr_lowered *out, const char **detail) {
+enum rsrc_status rsrc_lower_dot_rows(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                     const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
-    struct rows r = {.listed.list = rsr_list_layout(matrix->cols, matrix->rows)};
-    if (rsrc_listed_prepare(diag, input, &r.listed.machine) != RSRC_OK)
+    struct rows r = {.listed.machine = rsrc_dot_machine_of(input->plan->machine),
+                     .listed.list = rsr_list_layout(matrix->cols, matrix->rows)};
+    if (rsrc_listed_check(diag, input, false) != RSRC_OK)
         return RSRC_FAILED;
     const uint32_t bytes = r.listed.machine->vector_bytes;
     r.layout = (struct rsrc_dot_layout){.vector_bytes = bytes,
@@ -196,6 +197,6 @@ enum rsrc_status rsrc_lower_listed_rows(struct rsrc_diag *diag, struct rsrc_aren
     rsrc_frame_begin(&r.listed.frame, arena, input, RSR_LIST_CHUNK, &out->kernel);
     emit_kernel(&r);
     rsrc_frame_end(&r.listed.frame, out);
-    *detail = rsrc_arena_printf(arena, "rows-%s", r.listed.machine->name);
+    *detail = rsrc_arena_printf(arena, "rows-%s", r.listed.machine->head.name);
     return RSRC_OK;
 }

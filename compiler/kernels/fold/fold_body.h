@@ -13,6 +13,15 @@
  * registers, or the 13 general registers that x86-64 has besides the stack and two pointers. */
 #define RSRC_FOLD_MAX_K 7u
 
+/* 128 times as many terms fit 16 bits. */
+#define RSRC_FOLD_NARROW_TERMS 255u
+/* Columns of a chunk, besides that bound: an L1 of 32 KiB holds 512 vectors of 64 bytes. Floats
+ * have as many for every lane count, because the chunk is part of the order of additions, and leave
+ * room for the sums. Scalars, of 4 bytes, fill half of that L1. */
+#define RSRC_FOLD_NARROW_COLS 512u
+#define RSRC_FOLD_FLOAT_COLS 384u
+#define RSRC_FOLD_SCALAR_COLS 4096u
+
 /* What the bodies and the loops around them agree on. */
 struct rsrc_fold_form {
     enum rsr_alphabet alphabet;

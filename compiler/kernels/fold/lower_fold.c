@@ -22,16 +22,7 @@
 #include "kernels/fold/fold_results.h"
 #include "kernels/fold/fold_transpose.h"
 #include "kernel/kernel_frame.h"
-#include "kernel/variants.h"
 
-/* 128 times as many terms fit 16 bits. */
-#define MAX_NARROW_TERMS 255u
-/* Columns of a chunk, besides that bound: an L1 of 32 KiB holds 512 vectors of 64 bytes. Floats
- * have as many for every lane count, because the chunk is part of the order of additions, and leave
- * room for the sums. Scalars, of 4 bytes, fill half of that L1. */
-#define MAX_NARROW_COLS 512u
-#define FLOAT_COLS 384u
-#define MAX_SCALAR_COLS 4096u
 /* At a 64-byte stride the 8-bit displacement of an instruction, scaled by its vector, reaches 128
  * columns to either side. */
 #define BIAS_COLS 128u
@@ -73,13 +64,14 @@ static uint32_t max_chunk_terms(const struct rsr_matrix *matrix, uint32_t chunk_
 /* Chunks of equal width, as few as `max_cols` and the bound of narrow sums allow. */
 static void choose_chunks(struct rsrc_fold_form *form, const struct rsr_matrix *matrix) {
     const uint32_t cols = matrix->cols;
-    const uint32_t max_cols = form->elem == RSR_ELEM_I16   ? MAX_NARROW_COLS
-                              : form->elem == RSR_ELEM_F32 ? FLOAT_COLS
-                                                           : MAX_SCALAR_COLS;
+    const uint32_t max_cols = form->elem == RSR_ELEM_I16   ? RSRC_FOLD_NARROW_COLS
+                              : form->elem == RSR_ELEM_F32 ? RSRC_FOLD_FLOAT_COLS
+                                                           : RSRC_FOLD_SCALAR_COLS;
     uint32_t n = rsrc_divide_up(cols, max_cols);
     form->chunk_cols = rsrc_divide_up(cols, n);
-    while (form->elem == RSR_ELEM_I16 && form->chunk_cols > MAX_NARROW_TERMS &&
-           max_chunk_terms(matrix, form->chunk_cols, MAX_NARROW_TERMS) > MAX_NARROW_TERMS)
+    while (form->elem == RSR_ELEM_I16 && form->chunk_cols > RSRC_FOLD_NARROW_TERMS &&
+           max_chunk_terms(matrix, form->chunk_cols, RSRC_FOLD_NARROW_TERMS) >
+               RSRC_FOLD_NARROW_TERMS)
         form->chunk_cols = rsrc_divide_up(cols, ++n);
     form->n_chunks = rsrc_divide_up(cols, form->chunk_cols);
     form->bias_cols = form->lanes > 1 && form->chunk_cols > BIAS_COLS ? BIAS_COLS : 0;

@@ -69,7 +69,7 @@ static uint16_t numbered_reg(struct unit *u, enum rsr_elem elem, const char *nam
 
 /* Bytes side by side can be weighted and added in one operation. */
 static bool adds_pairs(const struct unit *u) {
-    return rsrc_target_has(u->base.walk->frame.layer->spec, RSR_CPU_MASK(SSSE3));
+    return layout_of(u)->adds_pairs;
 }
 
 static void make_byte_registers(struct unit *u) {
@@ -507,37 +507,28 @@ static void pack(const struct rsrc_lut_layout *layout, struct rsrc_arena *arena,
     out->index.bytes = index;
 }
 
-static enum rsrc_status check(struct rsrc_diag *diag, const struct rsrc_lower_input *input,
-                              struct rsrc_lut_layout *layout) {
+/* Sums of the largest kind: 2 w.x - sum x. A correction is at most the number of segments. */
+static enum rsrc_status check_sums(struct rsrc_diag *diag, const struct rsrc_lower_input *input,
+                                   const struct rsrc_lut_layout *layout) {
     const struct rsrc_place place = {.tensor = input->title};
-    const struct rsr_matrix *matrix = input->matrix;
-    if (!rsrc_make_lut_layout(input->spec, matrix->alphabet, matrix->rows, matrix->cols, layout)) {
-        rsrc_error(diag, "lower-lut", &place,
-                   "choose another variant with --variant, or a target "
-                   "with one of them",
-                   "lut looks sums up with SSSE3, AVX2, AVX-512BW or NEON; target '%s' has none",
-                   input->spec->name);
-        return RSRC_FAILED;
-    }
-    /* Sums of the largest kind: 2 w.x - sum x. A correction is at most the number of segments. */
+    const uint32_t cols = input->matrix->cols;
     const uint32_t max_segments = layout->has_sign ? INT16_MAX : UINT32_MAX;
-    if ((uint64_t)matrix->cols * 3 * MAX_ACTIVATION > INT32_MAX ||
-        layout->n_segments > max_segments) {
-        rsrc_error(diag, "lower-too-wide", &place, "choose another variant with --variant",
-                   "lut's sums of %u columns could overflow", matrix->cols);
-        return RSRC_FAILED;
-    }
-    return RSRC_OK;
+    if ((uint64_t)cols * 3 * MAX_ACTIVATION <= INT32_MAX && layout->n_segments <= max_segments)
+        return RSRC_OK;
+    rsrc_error(diag, "lower-too-wide", &place, "choose another variant with --variant",
+               "lut's sums of %u columns could overflow", cols);
+    return RSRC_FAILED;
 }
 
 enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                 const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                 const char **detail) {
-    if (input->input == RSR_INPUT_F32)
-        return rsrc_lower_lut_f32(diag, arena, input, out, detail);
     const struct rsr_matrix *matrix = input->matrix;
-    struct rsrc_lut_kernel lut = {.cols = matrix->cols};
-    if (check(diag, input, &lut.layout) != RSRC_OK)
+    struct rsrc_lut_kernel lut = {
+        .cols = matrix->cols,
+        .layout = rsrc_make_lut_layout(input->plan->machine, input->spec->cores, matrix->alphabet,
+                                       matrix->rows, matrix->cols)};
+    if (check_sums(diag, input, &lut.layout) != RSRC_OK)
         return RSRC_FAILED;
     const struct rsrc_lut_layout *layout = &lut.layout;
     pack(layout, arena, matrix, out);

@@ -12,7 +12,7 @@
 #define RSRC_KERNELS_LUT_LUT_KERNEL_H
 
 #include "kernel/lut_walk.h"
-#include "kernel/variants.h"
+#include "kernel/lut_layout.h"
 
 struct rsrc_lut_kernel {
     struct rsrc_lut_walk walk;

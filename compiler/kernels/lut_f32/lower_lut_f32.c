@@ -449,20 +449,14 @@ static void plan_scratch(struct rsrc_lut_f32 *lut) {
 enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail) {
-    struct rsrc_lut_f32 lut = {.layout = {0}};
+    (void)diag;
     const struct rsrc_lut_f32_shape shape = {.alphabet = input->matrix->alphabet,
                                              .rows = input->matrix->rows,
                                              .cols = input->matrix->cols,
                                              .group_cols = input->matrix->group_cols,
                                              .scale_bytes = rsrc_group_scale_bytes(input->matrix)};
-    if (!rsrc_make_lut_f32_layout(input->spec, &shape, &lut.layout)) {
-        const struct rsrc_place place = {.tensor = input->title};
-        rsrc_error(diag, "lower-lut", &place,
-                   "choose another variant with --variant, or a target with one of them",
-                   "lut looks sums up with SSSE3, AVX2, AVX-512F or NEON; target '%s' has none",
-                   input->spec->name);
-        return RSRC_FAILED;
-    }
+    struct rsrc_lut_f32 lut = {
+        .layout = rsrc_make_lut_f32_layout(input->plan->machine, input->spec->cores, &shape)};
     const struct rsrc_lut_f32_layout *layout = &lut.layout;
     pack(layout, arena, input->matrix, out);
     rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,

@@ -9,9 +9,8 @@
 #ifndef RSRC_KERNELS_LUT_F32_LUT_F32_H
 #define RSRC_KERNELS_LUT_F32_LUT_F32_H
 
-#include "layout/lut_f32_layout.h"
+#include "kernels/lut_f32/lut_f32_layout.h"
 #include "kernel/lut_walk.h"
-#include "kernel/variants.h"
 
 #define LUT_F32_PLANES 4u
 #define LUT_F32_PLANE_BYTES 16

@@ -16,13 +16,10 @@
  */
 #include "base/round.h"
 #include "kernel/kernel_frame.h"
-#include "kernel/variants.h"
+#include "kernels/scatter/scatter.h"
 
 #include <assert.h>
 #include <stdio.h>
-
-/* Ternary k = 12 needs 1.06 MB; to fold a larger table, which lives in memory, never pays. */
-#define MAX_TABLE_BYTES (UINT64_C(2) << 20)
 
 struct scatter {
     struct rsrc_frame frame;
@@ -56,26 +53,6 @@ static uint16_t sum_reg(struct scatter *s, const char *name, const char *suffix)
 static uint16_t clear_sum(struct scatter *s, uint16_t sum) {
     return is_float(s) ? rsrc_kb_const_f32(&s->frame.kb, sum, 0.0f)
                        : rsrc_kb_const(&s->frame.kb, sum, 0);
-}
-
-/* Slots of the fold table of a block: one a canonical code, slot 0 empty unless signs use it. */
-static uint64_t table_slots(enum rsr_alphabet alphabet, uint32_t n_rows) {
-    uint64_t power = 1;
-    switch (alphabet) {
-    case RSR_TERNARY:
-        for (uint32_t i = 0; i < n_rows; i++)
-            power *= 3;
-        return (power - 1) / 2 + 1;
-    case RSR_BINARY_SIGN:
-        return UINT64_C(1) << (n_rows - 1);
-    case RSR_BINARY_BIT:
-        break;
-    }
-    return UINT64_C(1) << n_rows;
-}
-
-static uint64_t table_bytes(enum rsr_alphabet alphabet, uint32_t n_rows) {
-    return rsrc_round_up(table_slots(alphabet, n_rows) * 4, 16);
 }
 
 /* scratch[counter * step + offset], in slots */
@@ -189,8 +166,8 @@ static void emit_segments(struct scatter *s, const struct scatter_body *body) {
 
 static void emit_clear_table(struct scatter *s, const struct scatter_body *body) {
     struct rsrc_kb *kb = &s->frame.kb;
-    const uint16_t end = rsrc_kb_index_const(kb, table_bytes(s->alphabet, body->n_rows),
-                                             "table_bytes%s", body->suffix);
+    const uint16_t end = rsrc_kb_index_const(
+        kb, rsrc_scatter_table_bytes(s->alphabet, body->n_rows), "table_bytes%s", body->suffix);
     const uint16_t at = rsrc_kb_index_reg(kb, "table_at%s", body->suffix);
     const uint16_t zeros = rsrc_kb_reg(kb, RSR_ELEM_I32, 4, "zeros%s", body->suffix);
     rsrc_kb_comment(kb, "u[c] = sum of the segment with code c; codes that do not occur are 0");
@@ -210,7 +187,7 @@ static uint16_t load_slot(struct scatter *s, uint16_t dst, uint16_t counter, int
  * over q >= 1, and u[1] (q = 0); u[q] <- u[3q-1] + u[3q] + u[3q+1], in place since 3q-1 > q. */
 static void emit_ternary_level(struct scatter *s, const struct scatter_body *body, uint32_t level) {
     struct rsrc_kb *kb = &s->frame.kb;
-    const uint64_t end = table_slots(RSR_TERNARY, body->n_rows - level - 1);
+    const uint64_t end = rsrc_scatter_table_slots(RSR_TERNARY, body->n_rows - level - 1);
     char suffix[24];
     snprintf(suffix, sizeof suffix, "%u%s", level, body->suffix);
     const uint16_t row = body->rows[level];
@@ -415,17 +392,18 @@ static enum rsrc_status check_bounds(struct rsrc_diag *diag, const struct rsrc_l
     /* Largest intermediate: 2 * (entries with bit i) - U of signs, |x| <= 128. */
     if (input->input == RSR_INPUT_I8 && (uint64_t)matrix->cols * 3 * 128 > INT32_MAX)
         return rsrc_refuse_wide(diag, input);
-    if (plan->fold == RSR_FOLD_TREE && table_bytes(matrix->alphabet, plan->k) > MAX_TABLE_BYTES) {
+    if (plan->fold == RSR_FOLD_TREE &&
+        rsrc_scatter_table_bytes(matrix->alphabet, plan->k) > RSRC_SCATTER_MAX_TABLE_BYTES) {
         rsrc_error(diag, "lower-k-too-large", &place, "choose a smaller k, or leave it to rsrc",
                    "k = %u needs a fold table of %llu bytes; the limit is %llu", plan->k,
-                   (unsigned long long)table_bytes(matrix->alphabet, plan->k),
-                   (unsigned long long)MAX_TABLE_BYTES);
+                   (unsigned long long)rsrc_scatter_table_bytes(matrix->alphabet, plan->k),
+                   (unsigned long long)RSRC_SCATTER_MAX_TABLE_BYTES);
         return RSRC_FAILED;
     }
     return RSRC_OK;
 }
 
-/* codes and index of the lowered layer. Both end on whole lines, so they are never empty. */
+/* codes and index of the lowered layer. */
 static void pack_tables(struct scatter *s, struct rsrc_arena *arena,
                         const struct rsrc_lower_input *input, struct rsr_lowered *out) {
     const struct rsr_index *index = input->index;
@@ -442,8 +420,8 @@ static void pack_tables(struct scatter *s, struct rsrc_arena *arena,
     s->scales_at =
         s->segments_at + (int64_t)(s->layout.n_segments * sizeof(struct rsrc_scatter_segment));
     const size_t table = (size_t)s->scales_at + (groups ? matrix->n_scales * sizeof(float) : 0);
-    out->codes.size_bytes = (s->layout.n_members * s->layout.member_bytes / 64 + 1) * 64;
-    out->index.size_bytes = (table / 64 + 1) * 64;
+    out->codes.size_bytes = rsrc_scatter_lines(s->layout.n_members * s->layout.member_bytes);
+    out->index.size_bytes = rsrc_scatter_lines(table);
     uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
     uint8_t *segments = rsrc_arena_alloc(arena, out->index.size_bytes);
     rsrc_pack_scatter(arena, input, &s->layout, codes, segments);
@@ -461,13 +439,12 @@ enum rsrc_status rsrc_lower_scatter(struct rsrc_diag *diag, struct rsrc_arena *a
     if (check_bounds(diag, input) != RSRC_OK)
         return RSRC_FAILED;
     struct scatter s = {.alphabet = matrix->alphabet, .fold = plan->fold, .k = plan->k};
-    const uint32_t last_col = rsrc_layer_column(input, matrix->cols - 1);
-    s.layout.member_bytes = last_col < 65536 ? 2 : 4;
+    s.layout.member_bytes = rsrc_scatter_member_bytes(rsrc_layer_column(input, matrix->cols - 1));
     pack_tables(&s, arena, input, out);
     rsrc_frame_begin_all_columns(&s.frame, arena, input, plan->k, &out->kernel);
     emit_kernel(&s, matrix->rows);
     if (s.fold == RSR_FOLD_TREE)
-        out->kernel.scratch_bytes = table_bytes(matrix->alphabet, plan->k);
+        out->kernel.scratch_bytes = rsrc_scatter_table_bytes(matrix->alphabet, plan->k);
     rsrc_frame_end(&s.frame, out);
     *detail =
         rsrc_arena_printf(arena, "k%u-%s", plan->k, s.fold == RSR_FOLD_TREE ? "tree" : "direct");

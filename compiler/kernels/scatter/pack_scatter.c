@@ -4,7 +4,7 @@
  * counts replace a sign bit on every member.
  */
 #include "kernel/kernel_frame.h"
-#include "kernel/variants.h"
+#include "kernels/scatter/scatter.h"
 
 #include <assert.h>
 #include <string.h>

@@ -394,7 +394,7 @@ static json_t *measure(struct kernel_bench *b) {
     json_t *result = json_pack(
         "{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
         "s:f, s:f, s:i, s:i, s:i, s:s, s:f}",
-        "variant", rsrc_variant_name(plan_of(b)->variant), "exact", exact ? 1 : 0, "hot_us", hot_us,
+        "variant", rsrc_variant_of(plan_of(b)), "exact", exact ? 1 : 0, "hot_us", hot_us,
         "streamed_us", streamed_us, "weights_per_s_streamed", weights / streamed_us * 1e6,
         "bits_per_weight", (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
         dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",

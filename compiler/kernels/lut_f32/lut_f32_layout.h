@@ -28,10 +28,10 @@
  *          ternary, of the one column vector_rows floats; vector_rows ones. Of planes, 16 bytes: where
  *          in four floats the bytes of the planes are
  */
-#ifndef RSRC_LAYOUT_LUT_F32_LAYOUT_H
-#define RSRC_LAYOUT_LUT_F32_LAYOUT_H
+#ifndef RSRC_KERNELS_LUT_F32_LUT_F32_LAYOUT_H
+#define RSRC_KERNELS_LUT_F32_LUT_F32_LAYOUT_H
 
-#include "ir.h"
+#include "kernel/lut_layout.h"
 
 /* Of a vector of rows whose sums are made of planes. */
 #define RSRC_LUT_F32_RUNS 4u
@@ -56,9 +56,18 @@ struct rsrc_lut_f32_layout {
     uint32_t scale_bytes;          /* 2: binary16; 4: binary32; 0: groups have no scales */
 };
 
-/* False: the target looks no floats up. */
-bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut_f32_shape *shape,
-                              struct rsrc_lut_f32_layout *out);
+struct rsrc_lut_f32_machine {
+    struct rsrc_machine head;
+    uint32_t vector_rows;
+    uint32_t max_vectors;         /* of a unit: as many sums as the registers hold */
+    bool planes;                  /* bytes are looked up, four for a sum; else words */
+    struct rsrc_lut_work work[2]; /* of ternary codes, of binary ones */
+};
+
+/* `machine` is a row of rsrc_lut_f32_machines. */
+struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *machine,
+                                                    uint32_t cores,
+                                                    const struct rsrc_lut_f32_shape *shape);
 /* Of planes: the place in a plane of a row of the vector. */
 uint32_t rsrc_lut_f32_lane(const struct rsrc_lut_f32_layout *layout, uint32_t row);
 /* Columns of segment i of a step that has n_cols. */

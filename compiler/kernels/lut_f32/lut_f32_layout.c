@@ -1,18 +1,8 @@
-/* lut_f32_layout.c - which targets look floats up, and sizes; see lut_f32_layout.h. */
-#include "layout/lut_f32_layout.h"
+/* lut_f32_layout.c - codes of floats that are looked up, and sizes; see lut_f32_layout.h. */
+#include "kernels/lut_f32/lut_f32_layout.h"
 
 #include "base/round.h"
-#include "layout/lut_layout.h"
-
-/* Two vectors of floats are a table of ternary sums: 27 of them on AVX-512, in words. Others look the 14
- * that differ by more than their sign up as bytes: with AVX2 1.3 times as fast as whole floats. */
-static const struct rsrc_lut_machine machines[] = {
-    {.features = RSR_CPU_MASK(AVX512F), .vector_bits = 512, .vector_rows = 16, .max_vectors = 8},
-    {.features = RSR_CPU_MASK(AVX2), .vector_bits = 256, .vector_rows = 32, .max_vectors = 1},
-    {.features = RSR_CPU_MASK(SSSE3), .vector_bits = 128, .vector_rows = 16, .max_vectors = 1},
-    {.features = RSR_CPU_MASK(NEON), .vector_bits = 128, .vector_rows = 16, .max_vectors = 1},
-};
-#define WORDS_BITS 512
+#include "kernel/lut_layout.h"
 
 static const struct alphabet_codes {
     uint32_t step_cols, segment_cols, n_segments;
@@ -30,14 +20,11 @@ static uint32_t count_vectors(const struct rsrc_lut_f32_layout *layout, bool sec
                   : n_units * layout->stream_vectors + left_first;
 }
 
-bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut_f32_shape *shape,
-                              struct rsrc_lut_f32_layout *out) {
-    const struct rsrc_lut_machine *machine =
-        rsrc_pick_lut_machine(spec, machines, sizeof machines / sizeof *machines);
-    if (machine == NULL)
-        return false;
+struct rsrc_lut_f32_layout rsrc_make_lut_f32_layout(const struct rsrc_machine *row, uint32_t cores,
+                                                    const struct rsrc_lut_f32_shape *shape) {
+    const struct rsrc_lut_f32_machine *machine = (const struct rsrc_lut_f32_machine *)row;
     const struct alphabet_codes *codes = &alphabet_codes[shape->alphabet];
-    const bool planes = machine->vector_bits < WORDS_BITS;
+    const bool planes = machine->planes;
     struct rsrc_lut_f32_layout layout = {.alphabet = shape->alphabet,
                                          .step_cols = codes->step_cols,
                                          .segment_cols = codes->segment_cols,
@@ -59,12 +46,11 @@ bool rsrc_make_lut_f32_layout(const struct rsr_spec *spec, const struct rsrc_lut
     /* Both streams have as many vectors of a unit. */
     const uint32_t n_streams = layout.n_vectors > 1 && machine->max_vectors > 1 ? 2 : 1;
     layout.stream_vectors = rsrc_lut_unit_vectors(rsrc_divide_up(layout.n_vectors, n_streams),
-                                                  machine->max_vectors / n_streams, spec->cores);
+                                                  machine->max_vectors / n_streams, cores);
     layout.unit_vectors = n_streams * layout.stream_vectors;
     layout.stream_bytes = rsrc_lut_stream_bytes(
         count_vectors(&layout, false) * rsrc_lut_f32_vector_bytes(&layout), 2);
-    *out = layout;
-    return true;
+    return layout;
 }
 
 /* Zips keep lanes of 16 bytes apart: of each, four rows are of run 0, the next four of run 1, and so on. */

@@ -5,10 +5,10 @@
  * four weights, base-3 codes five, for a fifth less to read: they pay where a multiprocessor has
  * cycles to spare.
  */
-#include "plan/plan_gpu.h"
+#include "kernels/gpu/plan_gpu.h"
 
 #include "base/round.h"
-#include "plan/plan.h"
+#include "kernel/kernel.h"
 
 /* Share of the data sheet's bandwidth that one kernel reads with. */
 #define READ_SHARE 0.75

@@ -1,15 +1,12 @@
-/* lut_layout.h - which form of `lut` a target can run, and how its data lies.
+/* lut_layout.h - which form of `lut` a target can run, and how its data lies, which dot_panel reads as
+ * well.
  *
  * Planning counts the bytes, lowering packs and reads them.
  */
-#ifndef RSRC_LAYOUT_LUT_LAYOUT_H
-#define RSRC_LAYOUT_LUT_LAYOUT_H
+#ifndef RSRC_KERNEL_LUT_LAYOUT_H
+#define RSRC_KERNEL_LUT_LAYOUT_H
 
-#include "ir.h"
-
-static inline bool rsrc_target_has(const struct rsr_spec *spec, uint64_t features) {
-    return (spec->cpu_features & features) == features;
-}
+#include "kernel/kernel.h"
 
 /* The packed codes of `lut`. Columns are cut into segments of group_cols, rows into vectors of
  * vector_rows; unit_vectors vectors are a unit and share a segment's table (the last unit has what
@@ -45,27 +42,31 @@ enum rsrc_lut_lookup { RSRC_LUT_TABLE128, RSRC_LUT_SHUFFLE16, RSRC_LUT_WORDS };
 #define LUT_HIGH_BITS 5
 #define LUT_HIGH_WEIGHT (1 << LUT_HIGH_BITS)
 
-/* What can look sums up, and how; a table of them is ordered best first. */
+/* Vector instructions of a segment, counted in the loops that LLVM makes (rsrc --emit=asm), without
+ * copies of registers: for each vector of rows (loads and prefetches of codes, look-ups, signs, sums
+ * and their widening); for each unit, which loads the table; to make the table, of SHUFFLE16 as many
+ * as lie in a vector. Of floats those of a step's word of codes and of its tables. */
+struct rsrc_lut_work {
+    double look_up, load, build;
+};
+/* Of n_steps segments, or steps of floats, of which some have their tables made at once. */
+double rsrc_lut_instructions(const struct rsrc_lut_work *work, uint32_t n_steps, uint32_t at_once,
+                             uint32_t n_vectors, uint32_t unit_vectors);
+
 struct rsrc_lut_machine {
-    uint64_t features;    /* all required */
-    uint32_t vector_bits; /* at least */
+    struct rsrc_machine head; /* its name is the form's */
     uint32_t vector_rows;
     uint32_t max_vectors; /* of a unit: as many sums as the registers hold */
-    /* Of sums of integers alone: */
     enum rsrc_lut_lookup lookup;
-    const char *form;
+    bool adds_pairs; /* bytes side by side can be weighted and added in one operation */
+    struct rsrc_lut_work work[2]; /* of ternary codes, of binary ones */
 };
-
-/* The first of n machines that the target is; NULL: none. */
-const struct rsrc_lut_machine *rsrc_pick_lut_machine(const struct rsr_spec *spec,
-                                                     const struct rsrc_lut_machine *machines,
-                                                     size_t n);
 
 struct rsrc_lut_layout {
     const char *form; /* names lookup and vector */
     enum rsr_alphabet alphabet;
     enum rsrc_lut_lookup lookup;
-    bool has_sign;
+    bool has_sign, adds_pairs;
     uint32_t group_cols;
     uint32_t vector_rows, unit_vectors;
     uint32_t step_segments, step_planes, plane_bytes;
@@ -76,10 +77,14 @@ struct rsrc_lut_layout {
     uint64_t stream_bytes; /* from one stream of codes to the next */
 };
 
-/* False: the target has the instructions of no form. The same arguments give the same layout: planning and
- * the kernels of both regimes each make it. */
-bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabet, uint32_t rows,
-                          uint32_t cols, struct rsrc_lut_layout *out);
+/* The same arguments give the same layout: planning and the kernels of both regimes each make it.
+ * `machine` is a row of rsrc_lut_machines. */
+struct rsrc_lut_layout rsrc_make_lut_layout(const struct rsrc_machine *machine, uint32_t cores,
+                                            enum rsr_alphabet alphabet, uint32_t rows,
+                                            uint32_t cols);
+/* Columns that the layout holds: the signs of a row are counted in 16 bits (pack_lut.c), sums in
+ * 32. */
+uint32_t rsrc_lut_max_cols(const struct rsrc_lut_layout *layout);
 /* From one of n_streams streams of codes, of `filled` bytes, to the next: where they are long, on to another
  * part of the page, of two streams a half, of four a quarter. Short ones do not get at speed before they
  * end. */
@@ -103,5 +108,11 @@ uint64_t rsrc_lut_vector_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_codes_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_constants_bytes(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_lut_index_bytes(const struct rsrc_lut_layout *layout);
+
+/* Fills zeroed codes and, where they are
+ * wanted, the corrections of codes with signs (else NULL): a row has at most INT16_MAX segments
+ * then. */
+void rsrc_pack_lut(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                   const struct rsrc_lut_layout *layout, uint8_t *codes, int16_t *corrections);
 
 #endif

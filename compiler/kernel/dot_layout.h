@@ -1,12 +1,12 @@
 /* dot_layout.h - how a target multiplies codes by int8 activations, and how the codes of `dot` lie.
  *
- * Planning predicts from a row of a table what lowering makes by it. A new machine is a row;
- * tests/unit/test_cost.c compares its numbers with the kernel's.
+ * `dot` and what lists guide, dot_rows and dot_cols, share the table of machines and the layout. A new
+ * machine is a row; tests/unit/test_cost.c compares its numbers with the kernel's.
  */
-#ifndef RSRC_LAYOUT_DOT_LAYOUT_H
-#define RSRC_LAYOUT_DOT_LAYOUT_H
+#ifndef RSRC_KERNEL_DOT_LAYOUT_H
+#define RSRC_KERNEL_DOT_LAYOUT_H
 
-#include "ir.h"
+#include "kernel/kernel.h"
 
 enum rsrc_dot_style {
     RSRC_DOT_VNNI,  /* DOT_U8S8 into i32 */
@@ -17,8 +17,7 @@ enum rsrc_dot_style {
 
 /* What `dot` over codes of its own, and over listed rows and columns, is made of. */
 struct rsrc_dot_machine {
-    uint64_t features;    /* all required */
-    uint32_t vector_bits; /* at least */
+    struct rsrc_machine head;
     enum rsrc_dot_style style;
     uint32_t vector_bytes;
     uint32_t n_groups;   /* for one token: as many as the registers hold; VNNI and SDOT alone */
@@ -27,16 +26,15 @@ struct rsrc_dot_machine {
      * the unpacking. 0: there are no vectors, and unpacking takes `unpack` multiply-adds at the
      * peak rate for each product. */
     double alone, shared, unpack;
-    const char *name;
 };
 
-/* Best first. The last row, which has no vectors, fits everything. */
-#define RSRC_N_DOT_MACHINES 9u
-extern const struct rsrc_dot_machine rsrc_dot_machines[RSRC_N_DOT_MACHINES];
+/* Those without the last rows, which have no integer dot product. */
+extern const struct rsrc_machine_table rsrc_listed_machines;
 
-const struct rsrc_dot_machine *rsrc_find_dot_machine(const struct rsr_spec *spec);
-/* NULL: the target has no integer dot product, and reads no lists. */
-const struct rsrc_dot_machine *rsrc_find_listed_machine(const struct rsr_spec *spec);
+static inline const struct rsrc_dot_machine *
+rsrc_dot_machine_of(const struct rsrc_machine *machine) {
+    return (const struct rsrc_dot_machine *)machine;
+}
 
 /* Rows that share every load of activations. */
 #define RSRC_DOT_QUAD 4u
@@ -59,19 +57,7 @@ struct rsrc_dot_layout rsrc_make_dot_layout(const struct rsrc_dot_machine *machi
                                             uint32_t cols);
 uint64_t rsrc_dot_codes_bytes(const struct rsrc_dot_layout *layout);
 
-/* What `dot` over the codes of lut is made of. */
-enum rsrc_panel_style { RSRC_PANEL_DOT, RSRC_PANEL_MADD };
-struct rsrc_panel_machine {
-    uint64_t features; /* all required */
-    uint32_t vector_rows;
-    enum rsrc_panel_style style;
-    enum rsr_kop_kind dot;  /* RSRC_PANEL_DOT */
-    uint32_t n_tokens;      /* whose sums fit the registers */
-    uint32_t matrix_tokens; /* that go first, in matrix registers; 0: there are none */
-    const char *name;
-};
-/* NULL: none for vectors of so many rows. */
-const struct rsrc_panel_machine *rsrc_find_panel_machine(const struct rsr_spec *spec,
-                                                         uint32_t vector_rows);
+void rsrc_pack_dot(const struct rsr_matrix *matrix, const struct rsrc_dot_layout *layout,
+                   uint8_t *out);
 
 #endif

@@ -1,6 +1,6 @@
 /* lut_layout.c - forms of `lut` and sizes; see lut_layout.h. The bounds of the int16 sums are proven
  * here, from the form alone. */
-#include "layout/lut_layout.h"
+#include "kernel/lut_layout.h"
 
 #include "base/round.h"
 
@@ -11,17 +11,28 @@
 #define STAGGERED_PAGES 32u /* of a stream, at least: gaps are a hundredth of the codes or less */
 #define ZERO_WORD 13        /* the ternary code 0, of -13 .. 13, in WORDS */
 
-/* What a target can look up, best first. */
-static const struct rsrc_lut_machine lut_machines[] = {
+/* SHUFFLE16 looks up as fast in vectors of any width. */
+#define SHUFFLES                                                                                   \
+    {                                                                                              \
+        {11.8, 2, 36}, {                                                                           \
+            8.1, 2, 42                                                                             \
+        }                                                                                          \
+    }
+static const struct rsrc_lut_machine machines[] = {
 #define F(id) RSR_CPU_MASK(id)
-    {F(AVX512BW) | F(AVX512VBMI) | F(AVX512VNNI) | F(GFNI), 512, 64, 10, RSRC_LUT_TABLE128,
-     "table128x64"},
-    {F(AVX512BW), 512, 64, 2, RSRC_LUT_WORDS, "words32x64"},
-    {F(AVX2), 256, 32, 2, RSRC_LUT_SHUFFLE16, "shuffle16x32"},
-    {F(SSSE3), 128, 16, 2, RSRC_LUT_SHUFFLE16, "shuffle16x16"},
-    {F(NEON), 128, 16, 4, RSRC_LUT_SHUFFLE16, "shuffle16x16"},
+    {{F(AVX512BW) | F(AVX512VBMI) | F(AVX512VNNI) | F(GFNI), 512, "table128x64"},
+     64,
+     10,
+     RSRC_LUT_TABLE128,
+     true,
+     {{11.6, 4, 26}, {11.6, 4, 26}}},
+    {{F(AVX512BW), 512, "words32x64"}, 64, 2, RSRC_LUT_WORDS, true, {{7.9, 1, 14}, {7.9, 1, 22}}},
+    {{F(AVX2), 256, "shuffle16x32"}, 32, 2, RSRC_LUT_SHUFFLE16, true, SHUFFLES},
+    {{F(SSSE3), 128, "shuffle16x16"}, 16, 2, RSRC_LUT_SHUFFLE16, true, SHUFFLES},
+    {{F(NEON), 128, "shuffle16x16-neon"}, 16, 4, RSRC_LUT_SHUFFLE16, false, SHUFFLES},
 #undef F
 };
+const struct rsrc_machine_table rsrc_lut_machines = RSRC_MACHINE_TABLE(machines);
 
 /* How segments are coded for a look-up. 122 sums of five ternary digits and 128 of eight signs
  * fit 128 entries up to sign; 14 of three ternary digits up to sign, and all 16 of four bits, fit
@@ -71,28 +82,23 @@ uint64_t rsrc_lut_stream_bytes(uint64_t filled, uint32_t n_streams) {
     return rsrc_round_up(filled + PAGE_BYTES - part, PAGE_BYTES) - PAGE_BYTES + part;
 }
 
-const struct rsrc_lut_machine *rsrc_pick_lut_machine(const struct rsr_spec *spec,
-                                                     const struct rsrc_lut_machine *machines,
-                                                     size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (rsrc_target_has(spec, machines[i].features) &&
-            spec->vector_bits >= machines[i].vector_bits)
-            return &machines[i];
-    return NULL;
+double rsrc_lut_instructions(const struct rsrc_lut_work *work, uint32_t n_steps, uint32_t at_once,
+                             uint32_t n_vectors, uint32_t unit_vectors) {
+    const double n_units = rsrc_divide_up(n_vectors, unit_vectors);
+    return n_steps * (n_vectors * work->look_up + n_units * work->load + work->build / at_once);
 }
 
-bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabet, uint32_t rows,
-                          uint32_t cols, struct rsrc_lut_layout *out) {
-    const struct rsrc_lut_machine *machine =
-        rsrc_pick_lut_machine(spec, lut_machines, sizeof lut_machines / sizeof *lut_machines);
-    if (machine == NULL)
-        return false;
+struct rsrc_lut_layout rsrc_make_lut_layout(const struct rsrc_machine *row, uint32_t cores,
+                                            enum rsr_alphabet alphabet, uint32_t rows,
+                                            uint32_t cols) {
+    const struct rsrc_lut_machine *machine = (const struct rsrc_lut_machine *)row;
     const bool ternary = alphabet == RSR_TERNARY;
     const struct lut_code *code = &lut_codes[machine->lookup][!ternary];
-    struct rsrc_lut_layout layout = {.form = machine->form,
+    struct rsrc_lut_layout layout = {.form = row->name,
                                      .alphabet = alphabet,
                                      .lookup = machine->lookup,
                                      .has_sign = code->sign_loss != 0,
+                                     .adds_pairs = machine->adds_pairs,
                                      .group_cols = code->group_cols,
                                      .vector_rows = machine->vector_rows,
                                      .step_segments = code->step_segments,
@@ -105,13 +111,15 @@ bool rsrc_make_lut_layout(const struct rsr_spec *spec, enum rsr_alphabet alphabe
     layout.n_segments = rsrc_divide_up(cols, layout.group_cols);
     layout.n_steps = rsrc_divide_up(layout.n_segments, layout.step_segments);
     layout.n_vectors = rsrc_divide_up(rows, layout.vector_rows);
-    layout.unit_vectors =
-        rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, spec->cores);
+    layout.unit_vectors = rsrc_lut_unit_vectors(layout.n_vectors, machine->max_vectors, cores);
     layout.stream_bytes = rsrc_lut_stream_bytes(
         rsrc_divide_up(layout.n_vectors, layout.unit_vectors) * rsrc_lut_vector_bytes(&layout),
         layout.unit_vectors);
-    *out = layout;
-    return true;
+    return layout;
+}
+
+uint32_t rsrc_lut_max_cols(const struct rsrc_lut_layout *layout) {
+    return layout->has_sign ? (uint32_t)INT16_MAX * layout->group_cols : RSRC_MAX_SUM_COLS;
 }
 
 int rsrc_balanced_digit(int code, uint32_t i) {

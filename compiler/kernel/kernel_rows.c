@@ -1,0 +1,100 @@
+/* kernel_rows.c - the rows of kernels.def, and what the planner and lowering ask of any of them. */
+#include <assert.h>
+
+#include "base/round.h"
+#include "kernel/kernel.h"
+#include "kernel/kernel_names.h"
+
+#define INPUTS_I8 (1u << RSR_INPUT_I8)
+#define INPUTS_F32 (1u << RSR_INPUT_F32)
+#define INPUTS_ANY (INPUTS_I8 | INPUTS_F32)
+
+static const struct rsrc_kernel_row rows[RSR_KERNEL_COUNT] = {
+#define RSRC_KERNEL(id, name, variant, words, input, machines, data, list, traits)                 \
+    [RSR_KERNEL_##id] = {#name,                                                                    \
+                         RSR_VARIANT_##variant,                                                    \
+                         words,                                                                    \
+                         INPUTS_##input,                                                           \
+                         &rsrc_##machines##_machines,                                              \
+                         RSR_KERNEL_##data,                                                        \
+                         RSR_LIST_##list,                                                          \
+                         traits,                                                                   \
+                         rsrc_list_##name,                                                         \
+                         rsrc_fit_##name,                                                          \
+                         rsrc_lower_##name},
+#include "kernels.def"
+};
+
+const struct rsrc_kernel_row *rsrc_kernel_row(enum rsr_kernel_id kernel) {
+    return &rows[kernel];
+}
+
+const char *rsrc_variant_name(enum rsr_variant variant) {
+    return rsrc_kvariant_names[variant];
+}
+
+const char *rsrc_variant_of(const struct rsr_regime_plan *plan) {
+    return rsrc_variant_name(rows[plan->kernel].variant);
+}
+
+const struct rsrc_machine *rsrc_machine_at(const struct rsrc_machine_table *table, uint32_t i) {
+    return (const struct rsrc_machine *)(const void *)((const char *)table->rows +
+                                                       i * table->row_bytes);
+}
+
+const struct rsrc_machine *rsrc_find_machine(const struct rsrc_machine_table *table,
+                                             const struct rsr_spec *spec) {
+    for (uint32_t i = 0; i < table->n; i++) {
+        const struct rsrc_machine *machine = rsrc_machine_at(table, i);
+        if (rsrc_target_has(spec, machine->features) && spec->vector_bits >= machine->vector_bits)
+            return machine;
+    }
+    return NULL;
+}
+
+uint32_t rsrc_list_kernel(struct rsrc_arena *arena, enum rsr_kernel_id kernel,
+                          const struct rsrc_plan_input *input,
+                          struct rsrc_choice out[RSRC_MAX_KERNEL_CHOICES]) {
+    const struct rsrc_kernel_row *row = &rows[kernel];
+    const struct rsrc_machine *machine = rsrc_find_machine(row->machines, input->spec);
+    const bool listed = row->names == RSR_LIST_NONE ||
+                        (row->names == input->list && input->list_obstacle == NULL);
+    if (machine == NULL || !listed || (row->inputs & 1u << input->input) == 0 ||
+        (input->group_cols != 0 && (row->traits & RSRC_HAS_GROUPS) == 0))
+        return 0;
+    const uint32_t n = row->list(arena, input, machine, out);
+    assert(n <= RSRC_MAX_KERNEL_CHOICES);
+    for (uint32_t i = 0; i < n; i++) {
+        out[i].kernel = kernel;
+        out[i].machine = machine;
+    }
+    return n;
+}
+
+bool rsrc_fit_plan(const struct rsr_spec *spec, enum rsr_input input, uint32_t n_rows,
+                   struct rsr_regime_plan *plan) {
+    const struct rsrc_kernel_row *row = &rows[plan->kernel];
+    const struct rsrc_machine *machine = rsrc_find_machine(row->machines, spec);
+    if (machine == NULL || ((row->traits & RSRC_HAS_K) != 0 && plan->k == 0))
+        return false;
+    plan->machine = machine;
+    const struct rsrc_tiling tiling = row->fit(spec, input, n_rows, plan);
+    const uint32_t n_units = rsrc_divide_up(n_rows, tiling.unit_rows);
+    const uint32_t wanted = rsrc_divide_up(plan->tile_rows, tiling.unit_rows);
+    plan->tile_rows = (wanted == 0 ? 1 : wanted < n_units ? wanted : n_units) * tiling.unit_rows;
+    plan->token_tile = tiling.token_tile;
+    return true;
+}
+
+/* Sums of int8 activations are integers over a whole row; only floats are scaled a group at a
+ * time. */
+enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
+                                    uint32_t group_cols) {
+    const struct rsrc_place place = {.tensor = layer_name};
+    rsrc_error(diag, "plan-groups", &place,
+               "int8 activations go with one scale a layer or a row; float activations with groups "
+               "as well",
+               "a scale for every %u columns of a row is not supported with int8 activations",
+               group_cols);
+    return RSRC_FAILED;
+}

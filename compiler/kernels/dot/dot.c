@@ -1,0 +1,40 @@
+/* dot.c - `dot` to the planner: tiles, bytes and time. kernel/dot_layout.h has its machines. */
+#include <math.h>
+
+#include "kernel/dot_layout.h"
+
+/* The largest power of two that neither the plan nor the registers exceed. */
+struct rsrc_tiling rsrc_fit_dot(const struct rsr_spec *spec, enum rsr_input input, uint32_t rows,
+                                const struct rsr_regime_plan *plan) {
+    (void)spec, (void)input, (void)rows;
+    const uint32_t most = rsrc_dot_machine_of(plan->machine)->max_tokens;
+    uint32_t tokens = 1;
+    while (tokens * 2 <= plan->token_tile && tokens * 2 <= most)
+        tokens *= 2;
+    return (struct rsrc_tiling){RSRC_DOT_QUAD, tokens};
+}
+
+/* Products at their peak, or what a vector of them takes with the instructions around it. */
+static double dot_us(double macs, double instructions, const struct rsrc_dot_machine *machine,
+                     const struct rsr_spec *spec) {
+    const double multiply_us = rsrc_work_us(macs * (1 + machine->unpack), spec->dot_gmacs);
+    return instructions == 0
+               ? multiply_us
+               : fmax(multiply_us,
+                      rsrc_work_us(macs / machine->vector_bytes * instructions, spec->vector_gips));
+}
+
+uint32_t rsrc_list_dot(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                       const struct rsrc_machine *machine, struct rsrc_choice *out) {
+    const struct rsr_stats *stats = input->stats;
+    const struct rsrc_dot_machine *dot = rsrc_dot_machine_of(machine);
+    const struct rsrc_dot_layout layout =
+        rsrc_make_dot_layout(dot, input->alphabet, stats->rows, stats->cols);
+    const double macs = (double)stats->rows * stats->cols;
+    *out = (struct rsrc_choice){.max_cols = RSRC_MAX_SUM_COLS,
+                                .weight_bytes = rsrc_dot_codes_bytes(&layout),
+                                .work = rsrc_work_text(arena, macs, "multiply-adds")};
+    rsrc_set_costs(out, dot_us(macs, dot->alone, dot, input->spec),
+                   dot_us(macs, dot->shared, dot, input->spec), input->spec);
+    return 1;
+}

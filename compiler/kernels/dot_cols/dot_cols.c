@@ -1,0 +1,31 @@
+/* dot_cols.c - `dot` over listed columns to the planner: tiles, bytes and time. */
+#include "base/round.h"
+#include "kernel/listed.h"
+
+/* Instructions a column of a vector besides its product: masks and shifts; columns are interleaved
+ * and their sums loaded and stored as well. */
+#define UNPACK 4.0
+
+/* Columns come in blocks, four rows to a byte. */
+static uint32_t block_rows(const struct rsrc_machine *machine) {
+    return 4 * rsrc_dot_machine_of(machine)->vector_bytes;
+}
+
+struct rsrc_tiling rsrc_fit_dot_cols(const struct rsr_spec *spec, enum rsr_input input,
+                                     uint32_t rows, const struct rsr_regime_plan *plan) {
+    (void)spec, (void)input, (void)rows;
+    return (struct rsrc_tiling){block_rows(plan->machine), 1};
+}
+
+/* A tile a core: the longer the pieces of a column are, the fewer runs. */
+uint32_t rsrc_list_dot_cols(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                            const struct rsrc_machine *machine, struct rsrc_choice *out) {
+    const struct rsr_stats *stats = input->stats;
+    const uint32_t n_blocks = rsrc_divide_up(stats->rows, block_rows(machine));
+    const uint32_t cores = input->spec->cores == 0 ? 1 : input->spec->cores;
+    *out = (struct rsrc_choice){.tile_rows = rsrc_divide_up(n_blocks, cores) * block_rows(machine)};
+    const uint32_t tiles = rsrc_divide_up(stats->rows, out->tile_rows);
+    out->weight_bytes = (uint64_t)stats->cols * tiles * (out->tile_rows / 4);
+    rsrc_cost_listed(arena, input, stats->cols, tiles, UNPACK, out);
+    return 1;
+}

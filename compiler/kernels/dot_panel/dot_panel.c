@@ -1,0 +1,62 @@
+/* dot_panel.c - `dot` over the codes of lut to the planner: its machines, tiles, bytes and time. */
+#include "kernels/dot_panel/dot_panel.h"
+
+#define F(id) RSR_CPU_MASK(id)
+static const struct rsrc_panel_machine machines[] = {
+    {{F(AVX512BW) | F(AVX512VNNI) | F(AMX_TILE) | F(AMX_INT8), 512, "amx64"},
+     64,
+     RSRC_PANEL_DOT,
+     RSR_KOP_DOT_U8S8,
+     6,
+     16},
+    {{F(AVX512BW) | F(AVX512VNNI), 512, "vnni64"}, 64, RSRC_PANEL_DOT, RSR_KOP_DOT_U8S8, 6, 0},
+    {{F(AVX512BW), 512, "madd64"}, 64, RSRC_PANEL_MADD, RSR_KOP_COUNT, 4, 0},
+    {{F(AVX2) | F(AVX512VL) | F(AVX512VNNI), 256, "vnni32"},
+     32,
+     RSRC_PANEL_DOT,
+     RSR_KOP_DOT_U8S8,
+     6,
+     0},
+    {{F(AVX2) | F(AVXVNNI), 256, "vnni32-vex"}, 32, RSRC_PANEL_DOT, RSR_KOP_DOT_U8S8, 2, 0},
+    {{F(AVX2), 256, "madd32"}, 32, RSRC_PANEL_MADD, RSR_KOP_COUNT, 2, 0},
+    {{F(SSSE3), 128, "madd16"}, 16, RSRC_PANEL_MADD, RSR_KOP_COUNT, 2, 0},
+    /* u < 128 either way */
+    {{F(NEON) | F(DOTPROD), 128, "sdot16"}, 16, RSRC_PANEL_DOT, RSR_KOP_DOT_S8S8, 6, 0},
+};
+#undef F
+const struct rsrc_machine_table rsrc_dot_panel_machines = RSRC_MACHINE_TABLE(machines);
+
+/* Every machine that multiplies bytes looks them up as well, in vectors of as many rows. */
+struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,
+                                        uint32_t rows, uint32_t cols) {
+    return rsrc_make_lut_layout(rsrc_find_machine(&rsrc_lut_machines, spec), spec->cores, alphabet,
+                                rows, cols);
+}
+
+/* Neither alphabet nor columns matter to units of rows. */
+struct rsrc_tiling rsrc_fit_dot_panel(const struct rsr_spec *spec, enum rsr_input input,
+                                      uint32_t rows, const struct rsr_regime_plan *plan) {
+    (void)input;
+    const struct rsrc_panel_machine *machine = (const struct rsrc_panel_machine *)plan->machine;
+    const struct rsrc_lut_layout layout = rsrc_panel_codes(spec, RSR_TERNARY, rows, 1);
+    return (struct rsrc_tiling){layout.unit_vectors * layout.vector_rows,
+                                machine->matrix_tokens != 0 ? machine->matrix_tokens
+                                                            : machine->n_tokens};
+}
+
+/* Of a kernel's own it reads a few tables. No token alone is unpacked for. */
+uint32_t rsrc_list_dot_panel(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                             const struct rsrc_machine *machine, struct rsrc_choice *out) {
+    (void)machine;
+    const struct rsr_stats *stats = input->stats;
+    const struct rsrc_lut_layout layout =
+        rsrc_panel_codes(input->spec, input->alphabet, stats->rows, stats->cols);
+    const double macs = (double)stats->rows * stats->cols;
+    const double compute_us = rsrc_work_us(macs, input->spec->panel_gmacs);
+    *out = (struct rsrc_choice){.max_cols = rsrc_lut_max_cols(&layout),
+                                .weight_bytes = rsrc_lut_codes_bytes(&layout) +
+                                                rsrc_panel_digits_bytes(&layout),
+                                .work = rsrc_work_text(arena, macs, "multiply-adds")};
+    rsrc_set_costs(out, compute_us, compute_us, input->spec);
+    return 1;
+}

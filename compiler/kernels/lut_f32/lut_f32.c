@@ -1,0 +1,62 @@
+/* lut_f32.c - `lut` of floats to the planner: its machines, tiles, bytes and time. */
+#include "kernels/lut_f32/lut_f32_layout.h"
+
+/* Two vectors of floats are a table of ternary sums: 27 of them on AVX-512, in words. Others look the
+ * 14 that differ by more than their sign up as bytes: with AVX2 1.3 times as fast as whole floats. Of
+ * 153 and 147 instructions that look planes up 84 and 96 are shuffles, for which processors have fewer
+ * units: they take as long as a sixth more. */
+#define PLANES                                                                                     \
+    {                                                                                              \
+        {178, 28, 288}, {                                                                          \
+            172, 32, 426                                                                           \
+        }                                                                                          \
+    }
+static const struct rsrc_lut_f32_machine machines[] = {
+    {{RSR_CPU_MASK(AVX512F), 512, "words16"}, 16, 8, false, {{22, 13, 92}, {25, 8, 64}}},
+    {{RSR_CPU_MASK(AVX2), 256, "planes32"}, 32, 1, true, PLANES},
+    {{RSR_CPU_MASK(SSSE3), 128, "planes16"}, 16, 1, true, PLANES},
+    {{RSR_CPU_MASK(NEON), 128, "planes16-neon"}, 16, 1, true, PLANES},
+};
+const struct rsrc_machine_table rsrc_lut_f32_machines = RSRC_MACHINE_TABLE(machines);
+
+/* Vector instructions that scale a group's sums of a run of rows: of binary16 and binary32 scales. */
+#define SCALE_HALF 6.0
+#define SCALE_FLOAT 3.0
+
+struct rsrc_tiling rsrc_fit_lut_f32(const struct rsr_spec *spec, enum rsr_input input,
+                                    uint32_t rows, const struct rsr_regime_plan *plan) {
+    (void)input;
+    const struct rsrc_lut_f32_shape shape = {.alphabet = RSR_TERNARY, .rows = rows, .cols = 1};
+    const struct rsrc_lut_f32_layout layout =
+        rsrc_make_lut_f32_layout(plan->machine, spec->cores, &shape);
+    return (struct rsrc_tiling){layout.unit_vectors * layout.vector_rows, 1};
+}
+
+uint32_t rsrc_list_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
+                           const struct rsrc_machine *machine, struct rsrc_choice *out) {
+    const struct rsrc_lut_f32_shape shape = {.alphabet = input->alphabet,
+                                             .rows = input->stats->rows,
+                                             .cols = input->stats->cols,
+                                             .group_cols = input->group_cols,
+                                             .scale_bytes =
+                                                 input->group_cols == 0 ? 0 : input->scale_bytes};
+    const struct rsrc_lut_f32_layout layout =
+        rsrc_make_lut_f32_layout(machine, input->spec->cores, &shape);
+    const struct rsrc_lut_work *work =
+        &((const struct rsrc_lut_f32_machine *)machine)->work[input->alphabet != RSR_TERNARY];
+    const double scale = layout.scale_bytes == 0   ? 0
+                         : layout.scale_bytes == 2 ? SCALE_HALF
+                                                   : SCALE_FLOAT;
+    const uint32_t n_runs = layout.n_vectors * (layout.planes ? RSRC_LUT_F32_RUNS : 1);
+    const double instructions =
+        rsrc_lut_instructions(work, layout.n_steps, 1, layout.n_vectors, layout.unit_vectors) +
+        (double)n_runs * layout.n_groups * scale;
+    const double compute_us = rsrc_work_us(instructions, input->spec->vector_gips);
+    const double look_ups = (double)layout.n_vectors * layout.vector_rows * layout.n_steps;
+    *out = (struct rsrc_choice){
+        .max_cols = UINT32_MAX,
+        .weight_bytes = rsrc_lut_f32_codes_bytes(&layout) + rsrc_lut_f32_index_bytes(&layout),
+        .work = rsrc_work_text(arena, look_ups * layout.n_segments, "look-ups")};
+    rsrc_set_costs(out, compute_us, compute_us, input->spec); /* a token at a time */
+    return 1;
+}
