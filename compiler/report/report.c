@@ -45,6 +45,14 @@ static void put_shape(const struct rsr_report_layer *layer, struct rsrc_buffer *
         rsrc_buffer_printf(out, " computed as %ux%u", layer->stats.rows, layer->stats.cols);
 }
 
+/* Does a kernel of the layer read the segments that were counted? */
+static bool reads_segments(const struct rsr_report_layer *layer) {
+    for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
+        if (layer->plan.regimes[r].k == layer->stats.k)
+            return true;
+    return false;
+}
+
 static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
     const struct rsr_reduction_counts *found = &layer->found;
     const struct rsr_stats *stats = &layer->stats;
@@ -56,12 +64,14 @@ static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffe
     if (found->n_dead_rows != 0 || found->n_dead_cols != 0)
         rsrc_buffer_printf(out, ", %u dead rows, %u dead columns", found->n_dead_rows,
                            found->n_dead_cols);
-    rsrc_buffer_printf(out,
-                       "\n    segments at k=%u: %" PRIu64 " for %" PRIu64
-                       " members; additions %" PRIu64 " RSR++, %" PRIu64 " RSR\n",
-                       stats->k, stats->n_segments, stats->n_members,
-                       stats->n_members + stats->n_fold_adds,
-                       stats->n_members + stats->n_direct_adds);
+    rsrc_buffer_puts(out, "\n");
+    if (reads_segments(layer))
+        rsrc_buffer_printf(out,
+                           "    segments at k=%u: %" PRIu64 " for %" PRIu64
+                           " members; additions %" PRIu64 " RSR++, %" PRIu64 " RSR\n",
+                           stats->k, stats->n_segments, stats->n_members,
+                           stats->n_members + stats->n_fold_adds,
+                           stats->n_members + stats->n_direct_adds);
 }
 
 /* ", predicted 32.4 us, measured 31.3 us (0.97 of predicted)" */
@@ -239,12 +249,16 @@ static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buf
         out,
         ",\"input\":\"%s\",\"rows\":%u,\"cols\":%u,\"nonzero\":%" PRIu64
         ",\"computed_rows\":%u,\"computed_cols\":%u,\"zero_rows\":%u,\"zero_cols\":%u"
-        ",\"repeated_rows\":%u,\"dead_rows\":%u,\"dead_cols\":%u,\"k\":%u,\"segments\":%" PRIu64
-        ",\"members\":%" PRIu64 ",\"fold_adds\":%" PRIu64 ",\"direct_adds\":%" PRIu64,
+        ",\"repeated_rows\":%u,\"dead_rows\":%u,\"dead_cols\":%u",
         layer->plan.input == RSR_INPUT_F32 ? "f32" : "i8", found->rows, found->cols,
         stats->n_nonzero, stats->rows, stats->cols, found->n_zero_rows, found->n_zero_cols,
-        found->n_repeated_rows, found->n_dead_rows, found->n_dead_cols, stats->k, stats->n_segments,
-        stats->n_members, stats->n_fold_adds, stats->n_direct_adds);
+        found->n_repeated_rows, found->n_dead_rows, found->n_dead_cols);
+    if (reads_segments(layer))
+        rsrc_buffer_printf(out,
+                           ",\"k\":%u,\"segments\":%" PRIu64 ",\"members\":%" PRIu64
+                           ",\"fold_adds\":%" PRIu64 ",\"direct_adds\":%" PRIu64,
+                           stats->k, stats->n_segments, stats->n_members, stats->n_fold_adds,
+                           stats->n_direct_adds);
     for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
         put_json_regime(&layer->plan.regimes[r], REGIMES[r], out);
     rsrc_buffer_puts(out, "}");
