@@ -396,16 +396,10 @@ enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
-/* How `dot` finds its codes: planes of its own (2 bits or 1 bit), those that `lut` stored, or rows
- * or columns of 2-bit codes one by one, of which a list says what is read (kernel/listed.h). */
-enum rsr_packing { RSR_PACKING_PLANES, RSR_PACKING_LUT, RSR_PACKING_ROWS, RSR_PACKING_COLS };
-
 /* How one layer is computed in one regime. */
 struct rsr_regime_plan {
     enum rsr_kernel_id kernel;
     const struct rsrc_machine *machine; /* of the kernel's table; borrowed */
-    enum rsr_variant variant;
-    enum rsr_packing packing;   /* dot */
     uint32_t k;                 /* scatter, fold: rows per block; else 0 */
     enum rsr_fold_kind fold;    /* scatter */
     uint32_t tile_rows;         /* rows of one work item; of a reduced layer: kept rows */
@@ -599,7 +593,7 @@ struct rsr_lowered {
  * plan: no operation list is lowered. Eight lanes of a warp work on a row, a warp on four rows; one
  * 16-byte load a lane is a step. Codes lie in the order in which warps read them: for every four
  * rows, for every step, for every lane 16 bytes (struct rsr_gpu_plan gives the sizes,
- * kernels/gpu/pack_gpu.h the bytes).
+ * kernels/gpu/gpu.h the bytes).
  */
 
 /* Codes of 2 bits, or of base-3 digits, five to a byte. */
