@@ -7,9 +7,8 @@
 
 #include "driver/layer.h"
 #include "emit/ptx/emit_ptx.h"
-#include "kernels/gpu/pack_gpu.h"
 #include "model/graph.h"
-#include "kernels/gpu/plan_gpu.h"
+#include "kernels/gpu/gpu.h"
 
 /* ---- a layer --------------------------------------------------------------------------------- */
 

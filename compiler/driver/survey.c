@@ -14,7 +14,7 @@
 #include "driver/layer.h"
 #include "model/graph.h"
 #include "model/tensor_data.h"
-#include "kernels/gpu/plan_gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "report/info.h"
 
 /* ---- layers ---------------------------------------------------------------------------------- */

@@ -22,7 +22,6 @@ static const struct rsrc_dot_machine machines[] = {
     {{0, 128, "plain16"}, RSRC_DOT_PLAIN, 16, 1, 1, 7.9, 7.9, 0},
     {{0, 0, "scalar"}, RSRC_DOT_PLAIN, 1, 1, 1, 0, 0, 0.67},
 };
-#undef F
 
 #define N_PLAIN 2u /* at the end */
 

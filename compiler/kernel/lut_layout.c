@@ -11,26 +11,19 @@
 #define STAGGERED_PAGES 32u /* of a stream, at least: gaps are a hundredth of the codes or less */
 #define ZERO_WORD 13        /* the ternary code 0, of -13 .. 13, in WORDS */
 
-/* SHUFFLE16 looks up as fast in vectors of any width. */
-#define SHUFFLES                                                                                   \
-    {                                                                                              \
-        {11.8, 2, 36}, {                                                                           \
-            8.1, 2, 42                                                                             \
-        }                                                                                          \
-    }
-static const struct rsrc_lut_machine machines[] = {
+/* Of ternary codes and of binary ones; SHUFFLE16 looks up as fast in vectors of any width. */
+static const struct rsrc_lut_work table128[] = {{11.6, 4, 26}, {11.6, 4, 26}},
+                                  words[] = {{7.9, 1, 14}, {7.9, 1, 22}},
+                                  shuffle[] = {{11.8, 2, 36}, {8.1, 2, 42}};
+
 #define F(id) RSR_CPU_MASK(id)
-    {{F(AVX512BW) | F(AVX512VBMI) | F(AVX512VNNI) | F(GFNI), 512, "table128x64"},
-     64,
-     10,
-     RSRC_LUT_TABLE128,
-     true,
-     {{11.6, 4, 26}, {11.6, 4, 26}}},
-    {{F(AVX512BW), 512, "words32x64"}, 64, 2, RSRC_LUT_WORDS, true, {{7.9, 1, 14}, {7.9, 1, 22}}},
-    {{F(AVX2), 256, "shuffle16x32"}, 32, 2, RSRC_LUT_SHUFFLE16, true, SHUFFLES},
-    {{F(SSSE3), 128, "shuffle16x16"}, 16, 2, RSRC_LUT_SHUFFLE16, true, SHUFFLES},
-    {{F(NEON), 128, "shuffle16x16-neon"}, 16, 4, RSRC_LUT_SHUFFLE16, false, SHUFFLES},
-#undef F
+#define VBMI (F(AVX512BW) | F(AVX512VBMI) | F(AVX512VNNI) | F(GFNI))
+static const struct rsrc_lut_machine machines[] = {
+    {{VBMI, 512, "table128x64"}, 64, 10, RSRC_LUT_TABLE128, true, table128},
+    {{F(AVX512BW), 512, "words32x64"}, 64, 2, RSRC_LUT_WORDS, true, words},
+    {{F(AVX2), 256, "shuffle16x32"}, 32, 2, RSRC_LUT_SHUFFLE16, true, shuffle},
+    {{F(SSSE3), 128, "shuffle16x16"}, 16, 2, RSRC_LUT_SHUFFLE16, true, shuffle},
+    {{F(NEON), 128, "shuffle16x16-neon"}, 16, 4, RSRC_LUT_SHUFFLE16, false, shuffle},
 };
 const struct rsrc_machine_table rsrc_lut_machines = RSRC_MACHINE_TABLE(machines);
 

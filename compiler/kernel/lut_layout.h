@@ -59,7 +59,7 @@ struct rsrc_lut_machine {
     uint32_t max_vectors; /* of a unit: as many sums as the registers hold */
     enum rsrc_lut_lookup lookup;
     bool adds_pairs; /* bytes side by side can be weighted and added in one operation */
-    struct rsrc_lut_work work[2]; /* of ternary codes, of binary ones */
+    const struct rsrc_lut_work *work; /* of ternary codes, of binary ones */
 };
 
 struct rsrc_lut_layout {

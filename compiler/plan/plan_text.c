@@ -18,6 +18,7 @@
 #include <inttypes.h>
 
 #include "base/text_scan.h"
+#include "kernel/kernel_names.h"
 #include "plan/plan.h"
 
 #define MAX_TILE_ROWS (1u << 20)
@@ -26,9 +27,6 @@
 
 static const char *const FOLD_NAMES[] = {[RSR_FOLD_DIRECT] = "direct", [RSR_FOLD_TREE] = "tree"};
 #define N_FOLDS ((uint32_t)(sizeof FOLD_NAMES / sizeof FOLD_NAMES[0]))
-
-static const char *const INPUT_NAMES[] = {[RSR_INPUT_I8] = "i8", [RSR_INPUT_F32] = "f32"};
-#define N_INPUTS ((uint32_t)(sizeof INPUT_NAMES / sizeof INPUT_NAMES[0]))
 
 static void print_regime(const struct rsr_regime_plan *plan, enum rsr_input input,
                          enum rsr_regime regime, struct rsrc_buffer *out) {
@@ -58,7 +56,7 @@ void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct
     rsrc_buffer_put_c_string(out, layer_name);
     rsrc_buffer_puts(out, " target ");
     rsrc_buffer_put_c_string(out, plan->target);
-    rsrc_buffer_printf(out, " input %s\n", INPUT_NAMES[plan->input]);
+    rsrc_buffer_printf(out, " input %s\n", rsrc_kinput_names[plan->input]);
     for (int regime = 0; regime < RSR_REGIME_COUNT; regime++)
         print_regime(&plan->regimes[regime], plan->input, (enum rsr_regime)regime, out);
 }
@@ -76,7 +74,7 @@ static enum rsrc_status parse_kernel(struct rsrc_scan *scan, enum rsr_input inpu
     return (rsrc_kernel_row(plan->kernel)->inputs & 1u << input) != 0
                ? RSRC_OK
                : rsrc_scan_error(scan, "%s has no %s activations", names[kernel],
-                                 INPUT_NAMES[input]);
+                                 rsrc_kinput_names[input]);
 }
 
 static enum rsrc_status parse_machine(struct rsrc_scan *scan, struct rsr_regime_plan *plan) {
@@ -153,7 +151,7 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_pla
         rsrc_scan_word(scan, "target") != RSRC_OK ||
         rsrc_scan_string(scan, "the target's name", &out->plan.target) != RSRC_OK ||
         rsrc_scan_word(scan, "input") != RSRC_OK ||
-        rsrc_scan_name(scan, "input", INPUT_NAMES, N_INPUTS, &input) != RSRC_OK ||
+        rsrc_scan_name(scan, "input", rsrc_kinput_names, RSRC_N_INPUTS, &input) != RSRC_OK ||
         rsrc_scan_line_end(scan) != RSRC_OK)
         return RSRC_FAILED;
     out->plan.input = (enum rsr_input)input;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/gpu/pack_gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "ops/ops.h"
 
 const uint32_t gpu_batches[] = {1, 2, 3, 4, 5, 8, GPU_TOKENS, 0};

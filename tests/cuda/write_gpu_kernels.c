@@ -14,7 +14,7 @@
 #include "emit/ptx/emit_ptx.h"
 #include "emulated_plan.h"
 #include "gpu_kernel_list.h"
-#include "kernels/gpu/plan_gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "spec/spec.h"
 
 static const struct {

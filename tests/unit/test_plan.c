@@ -331,7 +331,7 @@ static void test_too_wide(void) {
     teardown(&f);
 }
 
-/* Bytes of the bodies' instructions, as cost_fold.c counts them. */
+/* Bytes of the bodies' instructions, as fold.c counts them. */
 static double body_bytes(const struct rsr_kernel *kernel, double memory_bytes,
                          double register_bytes) {
     double bytes = 0;
@@ -786,7 +786,7 @@ static void test_group_scale_cost(void) {
     teardown(&f);
 }
 
-/* The times of up and down of 2560 x 6912 in cost_listed.c, measured on a core that reads 12.0
+/* The times of up and down of 2560 x 6912 in kernel/listed.c, measured on a core that reads 12.0
  * GB/s. At 10 % active a quarter of them, or two fifths, is what runs read beyond their end. */
 static void test_listed_times(void) {
     static const double active[] = {0.1, 0.2, 0.3, 0.4, 0.6, 1.0};

@@ -8,8 +8,7 @@
 #include "emit/ptx/cuda_unit.h"
 #include "emit/ptx/emit_ptx.h"
 #include "emit/ptx/nvrtc.h"
-#include "kernels/gpu/pack_gpu.h"
-#include "kernels/gpu/plan_gpu.h"
+#include "kernels/gpu/gpu.h"
 
 static const struct rsr_spec H100 = {.name = "sm_90",
                                      .triple = "nvptx64-nvidia-cuda",

@@ -1,21 +1,29 @@
 /* lower_dot_cols.c - `dot` over the columns that a list names; the others are not read.
  *
  * Squared ReLU: a column of down whose activation is 0 adds nothing. Columns are stored one behind
- * the other, tile by tile of rows (variants.h has the bytes). Four listed ones are interleaved byte
+ * the other, tile by tile of rows (struct cols_layout). Four listed ones are interleaved byte
  * by byte, so that four codes of a row stand where the integer dot product wants them; sums of the
  * tile stay in the scratch memory. Any four columns go together: nothing is won by bringing
  * channels together that fire together, but longer runs of memory.
  */
 #include "kernel/listed.h"
-#include "kernels/dot_cols/dot_cols.h"
 
 #include <assert.h>
 
 #include "base/round.h"
 
+/* The packed codes w + 1 of columns that a list names. A tile of tile_blocks * 4 * vector_bytes
+ * rows has, column by column, tile_blocks blocks of vector_bytes bytes. The four bytes that four
+ * columns have at the same place become four neighbours when ZIP_LOW and ZIP_HIGH interleave them:
+ * pack_block says of which row. Rows beyond the matrix are zero bits. */
+struct cols_layout {
+    uint32_t vector_bytes;
+    uint32_t tile_blocks, n_tiles;
+};
+
 struct cols {
     struct rsrc_listed listed;
-    struct rsrc_cols_layout layout;
+    struct cols_layout layout;
     struct rsrc_frame_token token;
     uint32_t lanes; /* rows of a unit */
     uint16_t mask;
@@ -193,6 +201,38 @@ static void emit_kernel(struct cols *c, const struct rsr_matrix *matrix) {
     rsrc_kb_end(kb);
 }
 
+/* A block of a column has its row at byte 16 l + 4 j + e and bits 2s where row is
+ * (4 j + s) * vector_bytes / 4 + 4 l + e. */
+static void pack_block(const struct rsr_matrix *matrix, uint32_t vector_bytes, uint32_t first_row,
+                       uint8_t *column_blocks, size_t column_bytes) {
+    const uint32_t lanes = vector_bytes / 4;
+    const uint32_t left = matrix->rows - first_row;
+    const uint32_t n_rows = left < 4 * vector_bytes ? left : 4 * vector_bytes;
+    for (uint32_t r = 0; r < n_rows; r++) {
+        const int8_t *w = matrix->values + (size_t)(first_row + r) * matrix->cols;
+        const uint32_t unit = r / lanes, lane = r % lanes;
+        const uint32_t byte = lane / 4 * 16 + unit / 4 * 4 + lane % 4, shift = unit % 4 * 2;
+        uint8_t *out = column_blocks + byte;
+        for (uint32_t col = 0; col < matrix->cols; col++)
+            out[col * column_bytes] |= (uint8_t)((w[col] + 1) << shift);
+    }
+}
+
+/* Fills zeroed codes. */
+static void pack_cols(const struct rsr_matrix *matrix, const struct cols_layout *layout,
+                      uint8_t *out) {
+    const uint32_t block_rows = 4 * layout->vector_bytes;
+    const size_t column_bytes = (size_t)layout->tile_blocks * layout->vector_bytes;
+    for (uint32_t t = 0; t < layout->n_tiles; t++)
+        for (uint32_t b = 0; b < layout->tile_blocks; b++) {
+            const uint64_t first_row = ((uint64_t)t * layout->tile_blocks + b) * block_rows;
+            if (first_row < matrix->rows)
+                pack_block(matrix, layout->vector_bytes, (uint32_t)first_row,
+                           out + t * matrix->cols * column_bytes + (size_t)b * layout->vector_bytes,
+                           column_bytes);
+        }
+}
+
 enum rsrc_status rsrc_lower_dot_cols(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                      const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                      const char **detail) {
@@ -204,15 +244,15 @@ enum rsrc_status rsrc_lower_dot_cols(struct rsrc_diag *diag, struct rsrc_arena *
     const uint32_t bytes = c.listed.machine->vector_bytes;
     c.lanes = bytes / 4;
     rsrc_frame_begin(&c.listed.frame, arena, input, c.lanes, &out->kernel);
-    c.layout = (struct rsrc_cols_layout){.vector_bytes = bytes,
-                                         .tile_blocks = out->kernel.tile_rows / (4 * bytes),
-                                         .n_tiles = out->kernel.n_tiles};
+    c.layout = (struct cols_layout){.vector_bytes = bytes,
+                                    .tile_blocks = out->kernel.tile_rows / (4 * bytes),
+                                    .n_tiles = out->kernel.n_tiles};
     emit_kernel(&c, matrix);
     rsrc_frame_end(&c.listed.frame, out);
     out->kernel.scratch_bytes = (uint64_t)c.layout.tile_blocks * 16 * bytes;
     const size_t n_bytes = (size_t)c.layout.n_tiles * matrix->cols * c.layout.tile_blocks * bytes;
     uint8_t *codes = rsrc_arena_alloc(arena, n_bytes); /* zeros */
-    rsrc_pack_cols(matrix, &c.layout, codes);
+    pack_cols(matrix, &c.layout, codes);
     out->codes.bytes = codes;
     out->codes.size_bytes = n_bytes;
     *detail = rsrc_arena_printf(arena, "columns-%s", c.listed.machine->head.name);

@@ -2,28 +2,18 @@
 #include "kernels/dot_panel/dot_panel.h"
 
 #define F(id) RSR_CPU_MASK(id)
+#define AMX (F(AVX512BW) | F(AVX512VNNI) | F(AMX_TILE) | F(AMX_INT8))
 static const struct rsrc_panel_machine machines[] = {
-    {{F(AVX512BW) | F(AVX512VNNI) | F(AMX_TILE) | F(AMX_INT8), 512, "amx64"},
-     64,
-     RSRC_PANEL_DOT,
-     RSR_KOP_DOT_U8S8,
-     6,
-     16},
-    {{F(AVX512BW) | F(AVX512VNNI), 512, "vnni64"}, 64, RSRC_PANEL_DOT, RSR_KOP_DOT_U8S8, 6, 0},
-    {{F(AVX512BW), 512, "madd64"}, 64, RSRC_PANEL_MADD, RSR_KOP_COUNT, 4, 0},
-    {{F(AVX2) | F(AVX512VL) | F(AVX512VNNI), 256, "vnni32"},
-     32,
-     RSRC_PANEL_DOT,
-     RSR_KOP_DOT_U8S8,
-     6,
-     0},
-    {{F(AVX2) | F(AVXVNNI), 256, "vnni32-vex"}, 32, RSRC_PANEL_DOT, RSR_KOP_DOT_U8S8, 2, 0},
-    {{F(AVX2), 256, "madd32"}, 32, RSRC_PANEL_MADD, RSR_KOP_COUNT, 2, 0},
-    {{F(SSSE3), 128, "madd16"}, 16, RSRC_PANEL_MADD, RSR_KOP_COUNT, 2, 0},
+    {{AMX, 512, "amx64"}, RSR_KOP_DOT_U8S8, 6, 16},
+    {{F(AVX512BW) | F(AVX512VNNI), 512, "vnni64"}, RSR_KOP_DOT_U8S8, 6, 0},
+    {{F(AVX512BW), 512, "madd64"}, RSR_KOP_MADD_U8S8, 4, 0},
+    {{F(AVX2) | F(AVX512VL) | F(AVX512VNNI), 256, "vnni32"}, RSR_KOP_DOT_U8S8, 6, 0},
+    {{F(AVX2) | F(AVXVNNI), 256, "vnni32-vex"}, RSR_KOP_DOT_U8S8, 2, 0},
+    {{F(AVX2), 256, "madd32"}, RSR_KOP_MADD_U8S8, 2, 0},
+    {{F(SSSE3), 128, "madd16"}, RSR_KOP_MADD_U8S8, 2, 0},
     /* u < 128 either way */
-    {{F(NEON) | F(DOTPROD), 128, "sdot16"}, 16, RSRC_PANEL_DOT, RSR_KOP_DOT_S8S8, 6, 0},
+    {{F(NEON) | F(DOTPROD), 128, "sdot16"}, RSR_KOP_DOT_S8S8, 6, 0},
 };
-#undef F
 const struct rsrc_machine_table rsrc_dot_panel_machines = RSRC_MACHINE_TABLE(machines);
 
 /* Every machine that multiplies bytes looks them up as well, in vectors of as many rows. */

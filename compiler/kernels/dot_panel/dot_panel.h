@@ -27,14 +27,11 @@
 #define RSRC_PANEL_GROUP_TOKENS 128u
 #define RSRC_PANEL_TILE_QUADS 16u /* of a matrix register */
 
-enum rsrc_panel_style { RSRC_PANEL_DOT, RSRC_PANEL_MADD };
 struct rsrc_panel_machine {
     struct rsrc_machine head;
-    uint32_t vector_rows;
-    enum rsrc_panel_style style;
-    enum rsr_kop_kind dot;  /* RSRC_PANEL_DOT */
-    uint32_t n_tokens;      /* whose sums fit the registers */
-    uint32_t matrix_tokens; /* that go first, in matrix registers; 0: there are none */
+    enum rsr_kop_kind product; /* an integer dot product, or MADD_U8S8 and what widens it */
+    uint32_t n_tokens;         /* whose sums fit the registers */
+    uint32_t matrix_tokens;    /* that go first, in matrix registers; 0: there are none */
 };
 /* The layout of the codes that lut stores for the target. */
 struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,

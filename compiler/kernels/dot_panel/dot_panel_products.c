@@ -47,8 +47,8 @@ static void emit_products(struct rsrc_panel *panel, const struct panel_tile *til
         const uint16_t x = emit_splat(panel, tile, t, quad);
         for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
             const uint16_t acc = tile->acc[t][q];
-            if (panel->machine->style == RSRC_PANEL_DOT) {
-                rsrc_kb_ternary(kb, panel->machine->dot, acc, acc, weights[q], x);
+            if (panel->machine->product != RSR_KOP_MADD_U8S8) {
+                rsrc_kb_ternary(kb, panel->machine->product, acc, acc, weights[q], x);
                 continue;
             }
             const uint16_t pairs = rsrc_kb_binary(
@@ -116,7 +116,7 @@ static void emit_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t toke
     struct rsrc_kb *kb = &panel->frame.kb;
     struct panel_tile tile = {.n_tokens = n_tokens, .suffix = suffix};
     const uint32_t rows = panel->layout.vector_rows;
-    const bool wide = panel->machine->style == RSRC_PANEL_DOT;
+    const bool wide = panel->machine->product != RSR_KOP_MADD_U8S8;
     for (uint32_t t = 0; t < n_tokens; t++) {
         char name[24];
         snprintf(name, sizeof name, "%u%s", t, suffix);

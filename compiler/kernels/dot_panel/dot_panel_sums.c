@@ -55,7 +55,7 @@ static void correct(struct rsrc_panel *panel, uint16_t sums, uint32_t lanes, uin
 }
 
 /* Sums of four consecutive runs of rows: quarters q, q + 1 hold runs q and q + 1 with rows in pairs
- * apart (see the lanes of variants.h), which two rounds of zips sort. */
+ * apart (see the lanes of lut_layout.h), which two rounds of zips sort. */
 static void sort_rows(struct rsrc_panel *panel, const uint16_t quarters[RSRC_PANEL_QUARTERS],
                       uint16_t runs[RSRC_PANEL_QUARTERS]) {
     struct rsrc_kb *kb = &panel->frame.kb;

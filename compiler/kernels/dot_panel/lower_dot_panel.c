@@ -137,7 +137,7 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
         .cols = matrix->cols,
         .machine = (const struct rsrc_panel_machine *)input->plan->machine,
         .layout = rsrc_panel_codes(input->spec, matrix->alphabet, matrix->rows, matrix->cols)};
-    assert(panel.machine->vector_rows == panel.layout.vector_rows);
+    assert(panel.machine->head.vector_bits == 8 * panel.layout.vector_rows);
     assert(panel.machine->n_tokens <= RSRC_PANEL_MAX_TOKENS);
     choose_blocks(&panel, input->spec);
     take_codes(arena, input, &panel.layout, &out->codes);

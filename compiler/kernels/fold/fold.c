@@ -4,11 +4,9 @@
  * in chunks (lower_fold.c), and folds and widens once a chunk: every code is taken to occur
  * in each, which holds for random matrices and is too much for redundant ones.
  */
-#include "kernels/fold/fold_body.h"
+#include "kernels/fold/fold.h"
 
 #include <math.h>
-
-#include "kernel/kernel.h"
 
 /* Instructions a second of folded code, in parts of fold_gips, by the bytes of a layer's code.
  * Measured on a virtual Cascade Lake, ternary, 128 tokens: 240-290 GMAC/s with 0.15 to 7 MB, 140 with

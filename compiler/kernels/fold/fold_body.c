@@ -30,7 +30,7 @@
  * for each row, given by the matrix, k and the chunk alone: never by lanes or tiles. An input meets
  * fewer additions than the row has columns, so the error is at most n u sum |w x|.
  */
-#include "kernels/fold/fold_body.h"
+#include "kernels/fold/fold.h"
 
 #include <assert.h>
 

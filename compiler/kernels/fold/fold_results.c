@@ -4,7 +4,7 @@
  * four rows of a token, as the epilogue and y want them. What is left of either, and scalar forms,
  * goes value by value. One by one a value took 0.83 ns, as long as 250 of its products.
  */
-#include "kernels/fold/fold_results.h"
+#include "kernels/fold/fold.h"
 
 #define QUAD 4u
 

@@ -4,7 +4,7 @@
  * eight vectors bring the eight tokens of a column together, and a shift widens them with their
  * sign. Tokens that do not fill an eight, other elements and scalar targets go value by value.
  */
-#include "kernels/fold/fold_transpose.h"
+#include "kernels/fold/fold.h"
 
 #include "base/round.h"
 

@@ -1,6 +1,6 @@
 /* lower_fold.c - `fold`: the segment index as instructions.
  *
- * The matrix is cut into tiles of whole blocks and chunks of columns; a body (fold_body.h) is the
+ * The matrix is cut into tiles of whole blocks and chunks of columns; a body (fold.h) is the
  * code of one tile and one chunk. The kernel brings a few token tiles of activations into columns,
  * one token a lane, then calls, for every tile of rows and every chunk, the body on one token tile
  * after the other, so that code is fetched once for all of them; the epilogue gathers each token's
@@ -18,10 +18,7 @@
 
 #include "base/hash.h"
 #include "base/round.h"
-#include "kernels/fold/fold_body.h"
-#include "kernels/fold/fold_results.h"
-#include "kernels/fold/fold_transpose.h"
-#include "kernel/kernel_frame.h"
+#include "kernels/fold/fold.h"
 
 /* At a 64-byte stride the 8-bit displacement of an instruction, scaled by its vector, reaches 128
  * columns to either side. */

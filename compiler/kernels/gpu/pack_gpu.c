@@ -1,5 +1,5 @@
 /* pack_gpu.c - int8 weights to GPU codes; the layout is in pack_gpu.h. */
-#include "kernels/gpu/pack_gpu.h"
+#include "kernels/gpu/gpu.h"
 
 #include <assert.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * four weights, base-3 codes five, for a fifth less to read: they pay where a multiprocessor has
  * cycles to spare.
  */
-#include "kernels/gpu/plan_gpu.h"
+#include "kernels/gpu/gpu.h"
 
 #include "base/round.h"
 #include "kernel/kernel.h"

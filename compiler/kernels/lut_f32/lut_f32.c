@@ -1,21 +1,19 @@
 /* lut_f32.c - `lut` of floats to the planner: its machines, tiles, bytes and time. */
-#include "kernels/lut_f32/lut_f32_layout.h"
+#include "kernels/lut_f32/lut_f32.h"
 
 /* Two vectors of floats are a table of ternary sums: 27 of them on AVX-512, in words. Others look the
  * 14 that differ by more than their sign up as bytes: with AVX2 1.3 times as fast as whole floats. Of
  * 153 and 147 instructions that look planes up 84 and 96 are shuffles, for which processors have fewer
  * units: they take as long as a sixth more. */
-#define PLANES                                                                                     \
-    {                                                                                              \
-        {178, 28, 288}, {                                                                          \
-            172, 32, 426                                                                           \
-        }                                                                                          \
-    }
+static const struct rsrc_lut_work words[] = {{22, 13, 92}, {25, 8, 64}},
+                                  planes[] = {{178, 28, 288}, {172, 32, 426}};
+
+#define F(id) RSR_CPU_MASK(id)
 static const struct rsrc_lut_f32_machine machines[] = {
-    {{RSR_CPU_MASK(AVX512F), 512, "words16"}, 16, 8, false, {{22, 13, 92}, {25, 8, 64}}},
-    {{RSR_CPU_MASK(AVX2), 256, "planes32"}, 32, 1, true, PLANES},
-    {{RSR_CPU_MASK(SSSE3), 128, "planes16"}, 16, 1, true, PLANES},
-    {{RSR_CPU_MASK(NEON), 128, "planes16-neon"}, 16, 1, true, PLANES},
+    {{F(AVX512F), 512, "words16"}, 16, 8, false, words},
+    {{F(AVX2), 256, "planes32"}, 32, 1, true, planes},
+    {{F(SSSE3), 128, "planes16"}, 16, 1, true, planes},
+    {{F(NEON), 128, "planes16-neon"}, 16, 1, true, planes},
 };
 const struct rsrc_machine_table rsrc_lut_f32_machines = RSRC_MACHINE_TABLE(machines);
 

@@ -1,5 +1,5 @@
-/* lut_f32_layout.c - codes of floats that are looked up, and sizes; see lut_f32_layout.h. */
-#include "kernels/lut_f32/lut_f32_layout.h"
+/* lut_f32_layout.c - codes of floats that are looked up, and sizes; see lut_f32.h. */
+#include "kernels/lut_f32/lut_f32.h"
 
 #include "base/round.h"
 #include "kernel/lut_layout.h"

@@ -1,4 +1,4 @@
-/* pack_lut_f32.c - weights to the codes that floats are looked up with; kernels/lut_f32/lut_f32_layout.h
+/* pack_lut_f32.c - weights to the codes that floats are looked up with; kernels/lut_f32/lut_f32.h
  * draws them. */
 #include "kernels/lut_f32/lut_f32.h"
 

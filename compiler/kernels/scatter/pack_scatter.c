@@ -1,4 +1,4 @@
-/* pack_scatter.c - a segment index to the tables that `scatter` walks; the layout is in variants.h.
+/* pack_scatter.c - a segment index to the tables that `scatter` walks; the layout is in scatter.h.
  *
  * The order of members inside a segment carries no information, so the negated ones go last: two
  * counts replace a sign bit on every member.
