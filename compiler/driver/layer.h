@@ -40,7 +40,6 @@ enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state);
 void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_reduce(struct rsrc_layer_state *state, struct rsrc_buffer *out);
 void rsrc_layer_dump_rsr(struct rsrc_layer_state *state, struct rsrc_buffer *out);
-const char *rsrc_alphabet_name(enum rsr_alphabet alphabet);
 /* The segment index with blocks of k rows: that of the statistics, or of fold's. */
 const struct rsr_index *rsrc_index_at(struct rsrc_layer_state *state, uint32_t k);
 

@@ -62,14 +62,11 @@ static bool is_unreduced(const struct rsrc_layer_state *state) {
     return state->reduced.values == state->matrix.values;
 }
 
-/* Blocks of 4 rows need the fewest instructions for a random ternary matrix in chunks of some 320
- * columns: 324 for 1000 weights were counted, more at 3 and at 5. */
-#define FOLD_K 4u
 /* Statistics for fold, where it may be taken: the user's k, else 4 or fewer rows. */
 static void analyse_for_fold(struct rsrc_layer_state *state) {
     const struct rsrc_compilation *c = state->compilation;
     const struct rsr_matrix *matrix = &state->reduced;
-    const uint32_t most = matrix->rows < FOLD_K ? matrix->rows : FOLD_K;
+    const uint32_t most = matrix->rows < RSRC_FOLD_K ? matrix->rows : RSRC_FOLD_K;
     const uint32_t k = c->run.options->rsr_k != 0 ? c->run.options->rsr_k : most;
     if (c->run.plan_options.forced_variant[state->item->role] != RSR_VARIANT_FOLD &&
         state->item->fold_budget == 0)
@@ -103,12 +100,6 @@ enum rsrc_status rsrc_layer_verify_rsr(struct rsrc_layer_state *state) {
 }
 
 /* ---- text forms ------------------------------------------------------------------------------ */
-
-const char *rsrc_alphabet_name(enum rsr_alphabet alphabet) {
-    static const char *const NAMES[] = {
-        [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
-    return NAMES[alphabet];
-}
 
 void rsrc_layer_dump_decode(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
     const struct rsr_matrix *matrix = &state->matrix;

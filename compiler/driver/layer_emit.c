@@ -77,7 +77,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .cols = kernel->cols,
         .n_tiles = kernel->n_tiles,
         .tile_rows = results_of_tile(kernel),
-        .list = rsrc_list_of(plan),
+        .list = rsrc_kernel_row(plan->kernel)->names,
         .scratch_bytes = kernel->scratch_bytes,
         .tables = kernel->tables == NULL ? NULL : rsrc_arena_strdup(&c->run.arena, kernel->tables),
         .weight_bytes = rsrc_weight_bytes_of(state, target, regime),

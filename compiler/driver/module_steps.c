@@ -17,7 +17,8 @@ static void number_kernels(struct rsrc_compilation *c, uint32_t target,
         const struct rsr_report_layer *report =
             &c->made.reports[(size_t)target * c->inputs.n_items + l];
         if (c->inputs.n_items == n_layers)
-            lists[l] = (uint8_t)rsrc_list_of(&report->plan.regimes[RSR_REGIME_DECODE]);
+            lists[l] =
+                (uint8_t)rsrc_kernel_row(report->plan.regimes[RSR_REGIME_DECODE].kernel)->names;
         if (c->inputs.n_items == n_layers && !rsrc_same_kernel(&report->plan)) {
             layer[n] = l;
             prefill[l] = n++;

@@ -31,6 +31,9 @@ const struct rsrc_machine *rsrc_find_machine(const struct rsrc_machine_table *ta
 
 /* Tokens of a batch over which prefill is predicted and measured. */
 #define RSRC_PREFILL_TOKENS 128u
+/* Blocks of 4 rows need the fewest instructions for a random ternary matrix in chunks of some 320
+ * columns: 324 for 1000 weights were counted, more at 3 and at 5. */
+#define RSRC_FOLD_K 4u
 
 struct rsrc_plan_input {
     const char *layer_name; /* untrusted */
@@ -170,6 +173,7 @@ struct rsrc_kernel_row {
 };
 const struct rsrc_kernel_row *rsrc_kernel_row(enum rsr_kernel_id kernel);
 const char *rsrc_variant_name(enum rsr_variant variant);
+const char *rsrc_alphabet_name(enum rsr_alphabet alphabet);
 /* What users call the kernel of a plan. */
 const char *rsrc_variant_of(const struct rsr_regime_plan *plan);
 /* The choices of one kernel, as many as are open; 0 where the target or the layer has none. */

@@ -33,6 +33,12 @@ const char *rsrc_variant_name(enum rsr_variant variant) {
     return rsrc_kvariant_names[variant];
 }
 
+const char *rsrc_alphabet_name(enum rsr_alphabet alphabet) {
+    static const char *const NAMES[] = {
+        [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
+    return NAMES[alphabet];
+}
+
 const char *rsrc_variant_of(const struct rsr_regime_plan *plan) {
     return rsrc_variant_name(rows[plan->kernel].variant);
 }
@@ -57,8 +63,8 @@ uint32_t rsrc_list_kernel(struct rsrc_arena *arena, enum rsr_kernel_id kernel,
                           struct rsrc_choice out[RSRC_MAX_KERNEL_CHOICES]) {
     const struct rsrc_kernel_row *row = &rows[kernel];
     const struct rsrc_machine *machine = rsrc_find_machine(row->machines, input->spec);
-    const bool listed = row->names == RSR_LIST_NONE ||
-                        (row->names == input->list && input->list_obstacle == NULL);
+    const bool listed =
+        row->names == RSR_LIST_NONE || (row->names == input->list && input->list_obstacle == NULL);
     if (machine == NULL || !listed || (row->inputs & 1u << input->input) == 0 ||
         (input->group_cols != 0 && (row->traits & RSRC_HAS_GROUPS) == 0))
         return 0;

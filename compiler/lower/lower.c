@@ -69,9 +69,6 @@ static enum rsrc_status check_plan(struct rsrc_diag *diag, struct rsrc_arena *ar
     return RSRC_FAILED;
 }
 
-static const char *const alphabet_names[] = {
-    [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
-
 /* Stems and target names may come from files: only letters, digits and '_' reach a symbol. */
 static const char *symbol_text(struct rsrc_arena *arena, const char *text) {
     char *copy = rsrc_arena_strdup(arena, text);
@@ -159,7 +156,7 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
                                        symbol_text(arena, input->spec->name));
     kernel->key = rsrc_arena_printf(
         arena, "%s/%ux%u%s/%s/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant, matrix->rows,
-        matrix->cols, maps_text(arena, input, &lowered), alphabet_names[matrix->alphabet],
+        matrix->cols, maps_text(arena, input, &lowered), rsrc_alphabet_name(matrix->alphabet),
         input->input == RSR_INPUT_I8 ? "i8" : "f32",
         input->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scaled", scales_text(arena, matrix),
         kernel->tile_rows, detail, input->spec->name,

@@ -321,7 +321,6 @@ static enum rsrc_status time_plan(struct rsrc_diag *diag, struct rsrc_arena *are
 
 #define PREFILL_ROWS 256u
 #define PREFILL_COLS 1024u
-#define FOLD_K 4u
 /* Rates of what shall not be planned, of what shall decode, and of what is measured: so low that
  * the plan predicts nothing else. */
 #define NO_RATE 1e-9
@@ -345,7 +344,7 @@ static enum rsrc_status probe_prefill(struct rsrc_diag *diag, struct rsrc_arena 
     struct rsr_stats stats, fold_stats;
     make_matrix(arena, PREFILL_ROWS, PREFILL_COLS, &matrix);
     (void)rsrc_choose_k(arena, &matrix, &stats);
-    rsrc_analyse_matrix(arena, &matrix, FOLD_K, &fold_stats);
+    rsrc_analyse_matrix(arena, &matrix, RSRC_FOLD_K, &fold_stats);
     struct rsrc_plan_options options = {0};
     for (uint32_t role = 0; role <= RSR_ROLE_COUNT; role++)
         options.forced_variant[role] = -1;

@@ -22,10 +22,6 @@ static const struct rsrc_kernel_row *row_of(const struct rsrc_choice *choice) {
     return rsrc_kernel_row(choice->kernel);
 }
 
-enum rsr_list rsrc_list_of(const struct rsr_regime_plan *plan) {
-    return rsrc_kernel_row(plan->kernel)->names;
-}
-
 const char *rsrc_regime_name(enum rsr_regime regime) {
     static const char *const names[RSR_REGIME_COUNT] = {
         [RSR_REGIME_DECODE] = "decode", [RSR_REGIME_PREFILL] = "prefill"};
@@ -340,23 +336,17 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     return chosen;
 }
 
-/* What the variant's kernels take, all together. */
-static void list_abilities(enum rsr_variant variant, uint32_t *inputs, uint32_t *traits) {
-    *inputs = *traits = 0;
-    for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
-        const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
-        *inputs |= row->variant == variant ? row->inputs : 0;
-        *traits |= row->variant == variant ? row->traits : 0;
-    }
-}
-
 static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc_plan_input *input,
                                        enum rsr_variant variant) {
     const struct rsrc_place place = {.tensor = input->layer_name};
     const char *help = "leave out --variant, or choose another one";
     const char *name = rsrc_variant_name(variant);
-    uint32_t inputs, traits;
-    list_abilities(variant, &inputs, &traits);
+    uint32_t inputs = 0, traits = 0; /* what the variant's kernels take, all together */
+    for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
+        const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
+        inputs |= row->variant == variant ? row->inputs : 0;
+        traits |= row->variant == variant ? row->traits : 0;
+    }
     if ((inputs & 1u << input->input) == 0)
         rsrc_error(diag, "plan-variant", &place, help,
                    "variant '%s' multiplies int8 activations, not floats", name);

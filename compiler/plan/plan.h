@@ -36,8 +36,6 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct 
                                                  uint32_t *n_out);
 /* The regimes of a plan are computed in the same way: one kernel serves both. */
 bool rsrc_same_kernel(const struct rsr_plan *plan);
-/* What a list names for the plan's kernel. */
-enum rsr_list rsrc_list_of(const struct rsr_regime_plan *plan);
 const char *rsrc_regime_name(enum rsr_regime regime);
 
 #endif

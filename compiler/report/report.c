@@ -121,9 +121,6 @@ struct kernel_row {
     uint32_t n_layers;
 };
 
-static const char *const ALPHABETS[] = {
-    [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "sign", [RSR_BINARY_BIT] = "bit"};
-
 static bool same_work(const struct rsr_report_layer *a, const struct rsr_report_layer *b,
                       uint32_t regime) {
     const struct rsr_regime_plan *p = &a->plan.regimes[regime], *q = &b->plan.regimes[regime];
@@ -153,7 +150,7 @@ static void put_kernel(const struct kernel_row *row, struct rsrc_buffer *out) {
     const struct rsr_regime_plan *plan = &row->first->plan.regimes[row->regime];
     rsrc_buffer_printf(out, "    %s %s of %s %s ", REGIMES[row->regime], rsrc_variant_of(plan),
                        row->first->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
-                       ALPHABETS[row->first->alphabet]);
+                       rsrc_alphabet_name(row->first->alphabet));
     put_shape(row->first, out);
     rsrc_buffer_printf(out, ", %u %s", row->n_layers, row->n_layers == 1 ? "layer" : "layers");
     put_times(plan, out);
@@ -169,7 +166,7 @@ static void put_json_kernel(const struct kernel_row *row, struct rsrc_buffer *ou
                        ",\"layers\":%u",
                        REGIMES[row->regime], rsrc_variant_of(plan),
                        layer->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
-                       ALPHABETS[layer->alphabet], layer->found.rows, layer->found.cols,
+                       rsrc_alphabet_name(layer->alphabet), layer->found.rows, layer->found.cols,
                        layer->stats.rows, layer->stats.cols, row->n_layers);
     put_json_times(plan, out);
     rsrc_buffer_puts(out, "}");

@@ -674,7 +674,7 @@ static void test_times(void) {
 static enum rsrc_status tell_alike(void *context, enum rsr_regime regime,
                                    const struct rsr_regime_plan *plan, double *us) {
     (void)regime;
-    CHECK_INT(rsrc_list_of(plan), RSR_LIST_NONE);
+    CHECK_INT(rsrc_kernel_row(plan->kernel)->names, RSR_LIST_NONE);
     *us = *(const double *)context;
     return RSRC_OK;
 }
@@ -724,7 +724,7 @@ static void test_lists(void) {
                                               .timer = us > 0 ? &timer : NULL};
         struct rsr_plan plan = {.target = NULL};
         CHECK_INT(rsrc_plan_layer(f.diag, &f.arena, &input, &plan), RSRC_OK);
-        CHECK_INT(rsrc_list_of(&plan.regimes[RSR_REGIME_DECODE]),
+        CHECK_INT(rsrc_kernel_row(plan.regimes[RSR_REGIME_DECODE].kernel)->names,
                   cases[i].listed ? cases[i].list : RSR_LIST_NONE);
         const char *text = f.text == NULL ? "" : f.text;
         CHECK((strstr(text, "declined dot over listed") != NULL) == (cases[i].text != NULL));

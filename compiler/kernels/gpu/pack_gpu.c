@@ -1,4 +1,4 @@
-/* pack_gpu.c - int8 weights to GPU codes; the layout is in pack_gpu.h. */
+/* pack_gpu.c - int8 weights to GPU codes; the layout is in gpu.h. */
 #include "kernels/gpu/gpu.h"
 
 #include <assert.h>

@@ -111,7 +111,6 @@ static bool make_matrix(struct kernel_bench *b) {
 
 /* Code that fold may take unasked, as in rsrc. */
 #define FOLD_BUDGET (UINT64_C(4) << 20)
-#define FOLD_K 4u
 
 /* The kernel that a batch of this size gets in a model. */
 static const struct rsr_regime_plan *plan_of(const struct kernel_bench *b) {
@@ -135,7 +134,7 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
     rsrc_reduce_matrix(&b->arena, &b->matrix, &none, &b->reduced, &b->reduction);
     struct rsr_stats stats, fold_stats;
     (void)rsrc_choose_k(&b->arena, &b->reduced, &stats);
-    rsrc_analyse_matrix(&b->arena, &b->reduced, b->reduced.rows < FOLD_K ? b->reduced.rows : FOLD_K,
+    rsrc_analyse_matrix(&b->arena, &b->reduced, b->reduced.rows < RSRC_FOLD_K ? b->reduced.rows : RSRC_FOLD_K,
                         &fold_stats);
     const struct rsrc_plan_input input = {.layer_name = "bench",
                                           .role = RSR_ROLE_COUNT,
