@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 6u
+#define RSR_ABI_VERSION 7u
 
 /* ---- CPU features ------------------------------------------------------------------------- */
 
@@ -481,6 +481,15 @@ struct rsr_tokenizer_header {
 
 /* ---- The module ------------------------------------------------------------------------------ */
 
+/* How the checkpoint wants tokens to be sampled; the members are those of rsr_sampling. */
+struct rsr_sampling_advice {
+    float temperature;      /* 0: greedy */
+    uint32_t top_k;         /* 0: off */
+    float top_p;            /* 1: off */
+    float min_p;            /* 0: off */
+    float repeat_penalty;   /* 1: off; it counts all tokens of the sequence */
+};
+
 struct rsr_api; /* rsr_api.h: the runtime's function table */
 
 struct rsr_module {
@@ -505,6 +514,7 @@ struct rsr_module {
     const char *chat_template;          /* Jinja source, NULL if there is none */
     const char *bos_text;               /* for the template; "" if there is none */
     const char *eos_text;
+    const struct rsr_sampling_advice *sampling;     /* NULL: the checkpoint does not say */
     const struct rsr_api *api;
 };
 
