@@ -107,6 +107,8 @@ typedef struct rsr_error {
 
 /* ---- Model ----------------------------------------------------------------------------------- */
 
+struct rsr_sampling;
+
 typedef enum rsr_pages {
     RSR_PAGES_AUTO,         /* ask for huge pages on the mapping */
     RSR_PAGES_COPY,         /* copy the weights to anonymous huge pages (costs their size in memory) */
@@ -162,6 +164,8 @@ typedef struct rsr_model_info {
     uint64_t logits_bytes;      /* what a step reads more than token_bytes where it gives logits */
     const char *float_operations; /* the runtime's own: "generic", "avx2" or "avx512", the best that this CPU
                                    has, whatever the target; all give the same bits */
+    const struct rsr_sampling *sampling; /* how the checkpoint wants tokens to be sampled, for
+                                   rsr_generate_options; NULL: it does not say */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 
@@ -372,7 +376,6 @@ typedef struct rsr_batch_entry {
  * tokens of its sequence up to and including it, without reading all of the head where the module
  * has a sketch of it. An entry that also wants logits, top_p below 1, a repeat_penalty below 1 and
  * a top_k above an eighth of the vocabulary read it all. */
-struct rsr_sampling;
 typedef struct rsr_pick {
     size_t entry;
     const struct rsr_sampling *sampling;    /* NULL: greedy */
