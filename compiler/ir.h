@@ -114,6 +114,8 @@ struct rsr_config {
     uint32_t bos_token;         /* RSR_NO_TOKEN: none */
     uint32_t eos_tokens[8];     /* config.json and generation_config.json, without repeats */
     uint32_t n_eos_tokens;
+    bool has_sampling;          /* generation_config.json says how tokens are sampled: */
+    struct rsr_sampling_advice sampling;
 };
 
 /* tokenizer.json and tokenizer_config.json, compiled to the section that the runtime reads. */
