@@ -311,8 +311,8 @@ enum rsrc_status rsrc_parse_config(struct rsrc_diag *diag, struct rsrc_arena *ar
     return RSRC_OK;
 }
 
-/* Settings of generate() that are the model's and no taste: tokens that it never gives, or always.
- * How a token is sampled is for those who run the module. */
+/* Settings of generate() that are the model's and no taste: tokens that it never gives, or
+ * always. */
 static void check_forced_tokens(struct rsrc_hf_document *doc) {
     static const char *const KEYS[] = {"suppress_tokens", "begin_suppress_tokens",
                                        "bad_words_ids",   "forced_bos_token_id",
@@ -344,6 +344,7 @@ enum rsrc_status rsrc_parse_generation_config(struct rsrc_diag *diag, struct rsr
         merged.n_eos_tokens = 0;
     read_special_tokens(&doc);
     check_forced_tokens(&doc);
+    rsrc_hf_read_sampling(&doc);
     json_decref(root);
     if (doc.failed) {
         return RSRC_FAILED;

@@ -48,4 +48,7 @@ void rsrc_hf_read_rope(struct rsrc_hf_document *doc, const struct rsrc_family *f
 /* hf_quantization.c: what the linear layers' weights are, and what they multiply with. */
 void rsrc_hf_read_quantization(struct rsrc_hf_document *doc, const struct rsrc_family *family);
 
+/* hf_sampling.c: how generation_config.json wants tokens to be sampled. */
+void rsrc_hf_read_sampling(struct rsrc_hf_document *doc);
+
 #endif

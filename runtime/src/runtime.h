@@ -23,6 +23,7 @@ struct rsr_model {
     void *copy; /* RSR_PAGES_COPY: owned mapping, else NULL */
     uint64_t copy_bytes;
     uint64_t weight_bytes, token_bytes, logits_bytes;
+    rsr_sampling sampling; /* by module->sampling, where it is not NULL */
 };
 
 /* Fills *err (if not NULL) and returns status, so that failing is one line:

@@ -456,6 +456,67 @@ static void test_refuses_text(void) {
     }
 }
 
+/* How tokens are sampled: transformers' defaults where something is said, nothing where nothing
+ * is, and a warning in place of advice that cannot be followed. */
+static void test_sampling(void) {
+    static const struct {
+        const char *text;
+        bool has_sampling;
+        struct rsr_sampling_advice sampling;
+        const char *warning; /* words of it; NULL: none */
+    } cases[] = {
+        {"{}", false, {0, 0, 0, 0, 0}, NULL},
+        {"{\"eos_token_id\":5,\"temperature\":null}", false, {0, 0, 0, 0, 0}, NULL},
+        {"{\"do_sample\":true}", true, {1, 50, 1, 0, 1}, NULL},
+        {"{\"do_sample\":false}", true, {0, 0, 1, 0, 1}, NULL},
+        {"{\"do_sample\":false,\"temperature\":0.5,\"repetition_penalty\":1.5}",
+         true,
+         {0, 0, 1, 0, 1.5f},
+         NULL},
+        {"{\"do_sample\":true,\"temperature\":0.5,\"top_k\":20,\"top_p\":0.75,\"min_p\":0.25,"
+         "\"repetition_penalty\":1.25}",
+         true,
+         {0.5f, 20, 0.75f, 0.25f, 1.25f},
+         NULL},
+        {"{\"temperature\":0.5}", true, {0.5f, 50, 1, 0, 1}, NULL},
+        {"{\"top_k\":0,\"top_p\":1}", true, {1, 0, 1, 0, 1}, NULL},
+        {"{\"do_sample\":1}", false, {0, 0, 0, 0, 0}, "\"do_sample\" is not true or false"},
+        {"{\"temperature\":-1}",
+         false,
+         {0, 0, 0, 0, 0},
+         "\"temperature\" is not a number from 0 to 1e+06"},
+        {"{\"temperature\":\"hot\"}", false, {0, 0, 0, 0, 0}, "\"temperature\" is not a number"},
+        {"{\"top_k\":2.5}", false, {0, 0, 0, 0, 0}, "\"top_k\" is not an integer from 0 to 1e+09"},
+        {"{\"top_k\":-1}", false, {0, 0, 0, 0, 0}, "\"top_k\" is not an integer"},
+        {"{\"top_p\":0}", false, {0, 0, 0, 0, 0}, "\"top_p\" is not a number from 1e-09 to 1"},
+        {"{\"min_p\":1.5}", false, {0, 0, 0, 0, 0}, "\"min_p\" is not a number from 0 to 1"},
+        {"{\"repetition_penalty\":0}",
+         false,
+         {0, 0, 0, 0, 0},
+         "\"repetition_penalty\" is not a number"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct reader_test test;
+        struct rsr_config config;
+        CHECK(parse(&test, BITNET, "{}", &config) == RSRC_OK);
+        CHECK(rsrc_parse_generation_config(test.diag, &test.arena, "generation_config.json",
+                                           (const uint8_t *)cases[i].text, strlen(cases[i].text),
+                                           &config) == RSRC_OK);
+        const struct rsr_sampling_advice *got = &config.sampling, *want = &cases[i].sampling;
+        CHECK_INT(config.has_sampling, cases[i].has_sampling);
+        CHECK(got->temperature == want->temperature && got->top_k == want->top_k);
+        CHECK(got->top_p == want->top_p && got->min_p == want->min_p);
+        CHECK(got->repeat_penalty == want->repeat_penalty);
+        const char *said = reader_test_text(&test);
+        if (cases[i].warning == NULL)
+            CHECK_STR(said, "");
+        else
+            CHECK(strstr(said, cases[i].warning) != NULL &&
+                  strstr(said, "[config-sampling]") != NULL);
+        reader_test_end(&test);
+    }
+}
+
 static void test_generation_config(void) {
     static const struct {
         const char *text;
@@ -510,5 +571,6 @@ int main(void) {
     test_reports_all();
     test_refuses_text();
     test_generation_config();
+    test_sampling();
     return CHECK_EXIT();
 }

@@ -132,6 +132,8 @@ static void test_broken_tables(const struct fake_module *fake) {
     EXPECT_BROKEN(dense.rows = 0; broken.target.dense = &dense; broken.target.n_dense = 1);
     dense.rows = 1u << 30;
     EXPECT_BROKEN(broken.target.dense = &dense; broken.target.n_dense = 1);
+    const struct rsr_sampling_advice hot = {INFINITY, 0, 1, 0, 1};
+    EXPECT_BROKEN(broken.module.sampling = &hot);
 #undef EXPECT_BROKEN
     CHECK_INT(open_copy(module, &fake->target, NULL, &err), RSR_OK);
 }
@@ -167,6 +169,24 @@ static void test_info(const struct fake_module *fake, const rsr_model *model) {
     CHECK_INT(API->model_get_kernel(model, s->n_layers * FAKE_KERNELS, &kernel), RSR_ERR_ARGUMENT);
 }
 
+/* What the checkpoint says of sampling, ready for rsr_generate; its penalty counts every token. */
+static void test_sampling(const struct fake_module *fake, const rsr_model *silent) {
+    static const struct rsr_sampling_advice advice = {0.5f, 20, 0.75f, 0.25f, 1.25f};
+    struct rsr_module module = fake->module;
+    rsr_model *model = NULL;
+    rsr_model_info info = RSR_MODEL_INFO_INIT;
+    CHECK_INT(API->model_get_info(silent, &info), RSR_OK);
+    CHECK(info.sampling == NULL);
+    module.sampling = &advice;
+    CHECK_INT(API->open(&module, NULL, NULL, &model, NULL), RSR_OK);
+    CHECK_INT(API->model_get_info(model, &info), RSR_OK);
+    const rsr_sampling *s = info.sampling;
+    CHECK(s->temperature == 0.5f && s->top_k == 20 && s->top_p == 0.75f && s->min_p == 0.25f);
+    CHECK(s->repeat_penalty == 1.25f && s->repeat_window == UINT32_MAX && s->seed == 0);
+    CHECK_INT(s->size_bytes, sizeof(*s));
+    API->close(model);
+}
+
 int main(void) {
     static struct fake_module fake;
     const struct fake_shape shape = {.hidden = 36,
@@ -184,6 +204,7 @@ int main(void) {
     test_cpu_refusal(&fake);
     test_broken_tables(&fake);
     test_info(&fake, model);
+    test_sampling(&fake, model);
     API->close(model);
     return CHECK_EXIT();
 }

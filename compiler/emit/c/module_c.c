@@ -259,9 +259,26 @@ static void put_hyper(const struct rsr_hyper *hyper, struct rsrc_buffer *out) {
                        hyper->normalized);
 }
 
+/* How the checkpoint wants tokens to be sampled, where it says so. */
+static void put_sampling(const struct rsr_config *config, struct rsrc_buffer *out) {
+    const struct rsr_sampling_advice *s = &config->sampling;
+    if (!config->has_sampling)
+        return;
+    rsrc_buffer_puts(out, "\nstatic const struct rsr_sampling_advice sampling = {.temperature = ");
+    put_float(out, s->temperature);
+    rsrc_buffer_printf(out, ",\n    .top_k = %u, .top_p = ", s->top_k);
+    put_float(out, s->top_p);
+    rsrc_buffer_puts(out, ", .min_p = ");
+    put_float(out, s->min_p);
+    rsrc_buffer_puts(out, ", .repeat_penalty = ");
+    put_float(out, s->repeat_penalty);
+    rsrc_buffer_puts(out, "};\n");
+}
+
 static void put_module(const struct rsr_module_input *input, struct rsrc_buffer *out) {
     const struct rsr_checkpoint *checkpoint = input->graph->checkpoint;
     const struct rsr_config *config = &checkpoint->config;
+    put_sampling(config, out);
     rsrc_buffer_puts(out, "\nstatic const uint32_t stop_tokens[] = {");
     for (uint32_t i = 0; i < config->n_eos_tokens; i++)
         rsrc_buffer_printf(out, "%u, ", config->eos_tokens[i]);
@@ -295,7 +312,8 @@ static void put_module(const struct rsr_module_input *input, struct rsrc_buffer 
     put_optional_string(out, checkpoint->tokenizer.bos_text);
     rsrc_buffer_puts(out, ",\n    .eos_text = ");
     put_optional_string(out, checkpoint->tokenizer.eos_text);
-    rsrc_buffer_puts(out, ",\n    .api = &rsr_runtime_api,\n};\n");
+    rsrc_buffer_printf(out, ",\n    .sampling = %s,\n    .api = &rsr_runtime_api,\n};\n",
+                       config->has_sampling ? "&sampling" : "NULL");
 }
 
 void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *out) {

@@ -10,6 +10,7 @@
 #include "host/cpu.h"
 #include "module_check.h"
 #include "ops/ops.h"
+#include "sample/sample.h"
 #include "sketch/sketch.h"
 #include "weight_pages.h"
 
@@ -92,6 +93,24 @@ static uint64_t decode_weight_bytes(const struct rsr_target *target, uint64_t *l
     return bytes - *logits_bytes;
 }
 
+/* What the checkpoint says of sampling, as rsr_generate takes it. */
+static rsr_status read_sampling(rsr_model *model, rsr_error *err) {
+    const struct rsr_sampling_advice *advice = model->module->sampling;
+    model->sampling = (rsr_sampling)RSR_SAMPLING_INIT;
+    if (advice == NULL)
+        return RSR_OK;
+    model->sampling.temperature = advice->temperature;
+    model->sampling.top_k = advice->top_k;
+    model->sampling.top_p = advice->top_p;
+    model->sampling.min_p = advice->min_p;
+    model->sampling.repeat_penalty = advice->repeat_penalty;
+    model->sampling.repeat_window = UINT32_MAX;
+    if (rsr_check_sampling(&model->sampling, NULL) == RSR_OK)
+        return RSR_OK;
+    return rsr_fail(err, RSR_ERR_ABI,
+                    "the module is broken: a number of its sampling is out of range");
+}
+
 /* ---- Rows of the table ---- */
 
 static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, rsr_error *err) {
@@ -102,6 +121,8 @@ static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, 
         status = rsr_choose_target(module, options->target, &cpu, &model->target, err);
     if (status == RSR_OK)
         status = rsr_check_module_tables(module, model->target, err);
+    if (status == RSR_OK)
+        status = read_sampling(model, err);
     if (status != RSR_OK)
         return status;
     model->ops = rsr_ops_best(cpu.features);
@@ -193,6 +214,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .float_operations = model->ops->name,
         .output_size = rsr_output_size(h),
         .logits_bytes = model->logits_bytes,
+        .sampling = module->sampling != NULL ? &model->sampling : NULL,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);
