@@ -48,4 +48,4 @@ printf '%s' "$prompt"
 build/release/bin/rsr-run build/kjv.so -p "$prompt" -n 90 --temp 0.75 --top-k 40 \
     --repeat-penalty 1.1 --seed 8
 echo
-echo "Done. Try: build/release/bin/rsr-run build/kjv.so -p \"And God said\" --temp 0.8 --seed 7"
+echo "Done. Try: build/release/bin/rsr-run build/kjv.so -p \"And God said\""

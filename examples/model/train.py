@@ -421,8 +421,11 @@ def export(model, tokenizer_path, out):
     })
     write_json(out / "generation_config.json", {
         "bos_token_id": bos,
-        "do_sample": False,
+        "do_sample": True,
         "eos_token_id": [eos, eot],
+        "repetition_penalty": 1.05,
+        "temperature": 0.7,
+        "top_k": 40,
     })
     write_json(out / "tokenizer_config.json", {
         "added_tokens_decoder": {str(first + i): {
@@ -489,7 +492,7 @@ def write_reference(folder, prompt="In the beginning", count=48):
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
     with torch.no_grad():
         out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False,
-                             max_new_tokens=count)[0]
+                             repetition_penalty=1.0, max_new_tokens=count)[0]
     new = out[ids.shape[1]:].tolist()
     write_json(HERE / "reference.json", {
         "heldout_bits_per_byte": round(bits_per_byte, 6),

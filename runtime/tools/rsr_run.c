@@ -187,6 +187,10 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
                         json_real(tokens_per_second(r->prompt_tokens, r->prefill_ns)));
     json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
     json_object_set_new(root, "stop_reason", json_string(stop_name(r)));
+    json_t *sampling = run_sampling_json(&session->sampling);
+    if (session->sampling.seed <= INT64_MAX) /* a larger one is no integer of jansson's */
+        json_object_set_new(sampling, "seed", json_integer((json_int_t)session->sampling.seed));
+    json_object_set_new(root, "sampling", sampling);
     json_object_set_new(root, "attention", run_attention_json(session));
     return run_put_json(root, JSON_REAL_PRECISION(6));
 }
@@ -205,7 +209,7 @@ int run_prompt(struct run_session *session) {
         return 1;
     rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
     options.max_tokens = o->n_tokens;
-    options.sampling = &o->sampling;
+    options.sampling = &session->sampling;
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
     rsr_error err = RSR_ERROR_INIT;
     struct prompt_output output = {.json = o->json};
@@ -222,8 +226,10 @@ int run_prompt(struct run_session *session) {
         code = print_json(session, &result, &output.text);
     else
         run_print_summary(&result);
-    if (code == 0 && !o->json)
+    if (code == 0 && !o->json) {
+        run_print_sampling(session);
         run_print_attention(session);
+    }
     if (status == RSR_OK && session->trace && !run_trace_write(session))
         code = 1;
     free(prompt.data);
@@ -295,6 +301,7 @@ static bool open_model(struct run_session *s) {
         run_fail("%s does not describe itself", o->model);
         return false;
     }
+    run_choose_sampling(s);
     return true;
 }
 

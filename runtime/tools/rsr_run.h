@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "rsr.h"
 
@@ -23,7 +24,7 @@ struct run_options {
     const char *kv_type;
     const char *qkv_file; /* --dump-qkv */
     uint32_t n_tokens, context, threads;
-    rsr_sampling sampling;
+    rsr_sampling sampling; /* run_no_sampling() where nothing was given */
     bool pin, json, help, version;
 };
 
@@ -40,6 +41,7 @@ struct run_session {
     rsr_engine *engine; /* NULL with --info */
     rsr_engine_info engine_info;
     rsr_sequence *sequence;
+    rsr_sampling sampling;   /* as tokens are sampled */
     struct run_trace *trace; /* NULL without --dump-qkv */
 };
 
@@ -95,6 +97,19 @@ bool run_trace_check(const struct run_options *o);
 struct run_trace *run_trace_create(const struct run_session *session, rsr_engine_options *options);
 bool run_trace_write(const struct run_session *session);
 void run_trace_destroy(struct run_trace *trace);
+
+/* rsr_run_sampling.c: where neither options nor the checkpoint say anything. */
+extern const rsr_sampling run_default_sampling;
+/* That nothing is given. */
+rsr_sampling run_no_sampling(void);
+/* Fills session->sampling: by the options; else by the checkpoint; else by our defaults. */
+void run_choose_sampling(struct run_session *session);
+/* "temperature 0.8, top-k 40", what is off left out. */
+void run_put_sampling(FILE *stream, const rsr_sampling *sampling);
+/* A line on stderr: how tokens are sampled, and who says so. */
+void run_print_sampling(const struct run_session *session);
+/* The same but for the seed as a JSON object, new; NULL: null. */
+struct json_t *run_sampling_json(const rsr_sampling *sampling);
 
 /* The line on stderr after a generation. */
 void run_print_summary(const rsr_generate_result *result);

@@ -111,7 +111,7 @@ static bool answer(struct chat *c) {
     }
     rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
     options.max_tokens = o->n_tokens;
-    options.sampling = &o->sampling;
+    options.sampling = &c->session->sampling;
     options.prompt_tokens = all.data + c->held.size;
     options.n_prompt_tokens = all.size - c->held.size;
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;

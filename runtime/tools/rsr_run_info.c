@@ -150,6 +150,15 @@ static void print_stop_tokens(const rsr_model_info *info) {
     puts(info->n_stop_tokens == 0 ? " none" : "");
 }
 
+static void print_sampling(const rsr_sampling *sampling) {
+    printf("%-16s ", "sampling");
+    if (sampling)
+        run_put_sampling(stdout, sampling);
+    else
+        fputs("the checkpoint does not say", stdout);
+    putchar('\n');
+}
+
 static void print_text(const struct model_facts *facts) {
     const rsr_model_info *info = facts->info;
     print_row("model", info->name);
@@ -190,6 +199,8 @@ static void print_text(const struct model_facts *facts) {
     print_row("tokenizer", info->has_tokenizer ? "yes" : "no");
     print_row("chat template", info->has_chat_template ? "yes" : "no");
     print_stop_tokens(info);
+    if (!info->pooling)
+        print_sampling(info->sampling);
 }
 
 /* ---- As JSON --------------------------------------------------------------------------------- */
@@ -258,9 +269,10 @@ static int print_json(const struct model_facts *facts) {
                         facts->kv_type != NULL ? json_string(facts->kv_type) : json_null());
     json_object_set_new(root, "kv_bytes_token", json_integer((json_int_t)facts->kv_bytes_token));
     json_object_set_new(root, "arena_bytes", json_integer((json_int_t)facts->arena_bytes));
+    json_object_set_new(root, "sampling", run_sampling_json(facts->info->sampling));
     json_object_set_new(root, "token_bytes_by_role", roles_json(facts));
     json_object_set_new(root, "kernels", kernels_json(facts));
-    return run_put_json(root, JSON_INDENT(1) | JSON_ENSURE_ASCII);
+    return run_put_json(root, JSON_INDENT(1) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6));
 }
 
 int run_info(struct run_session *session) {

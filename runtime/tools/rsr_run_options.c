@@ -1,9 +1,12 @@
 /* rsr_run_options.c - the command line of rsr-run, from one table. */
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "rsr_run.h"
 
@@ -54,17 +57,17 @@ static const struct option options_table[] = {
     {"--target", "NAME", VALUE_TEXT, FIELD(target), ALL_MODES, RUN_NONE, 0, 0,
      "use this target of the model (the best that the CPU supports)"},
     {"--temp", "T", VALUE_NUMBER, SAMPLING(temperature), TEXT_MODES, RUN_NONE, 0, 1e6,
-     "temperature; 0 takes the likeliest token (0)"},
+     "temperature; 0 takes the likeliest token (*)"},
     {"--top-k", "K", VALUE_COUNT, SAMPLING(top_k), TEXT_MODES, RUN_NONE, 0, 1e9,
-     "sample from the K likeliest tokens; 0: from all (0)"},
+     "sample from the K likeliest tokens; 0: from all (*)"},
     {"--top-p", "P", VALUE_NUMBER, SAMPLING(top_p), TEXT_MODES, RUN_NONE, 1e-9, 1,
-     "sample from the likeliest tokens that hold P of the probability (1)"},
+     "sample from the likeliest tokens that hold P of the probability (*)"},
     {"--min-p", "P", VALUE_NUMBER, SAMPLING(min_p), TEXT_MODES, RUN_NONE, 0, 1,
-     "sample from tokens at least P times as likely as the likeliest (0)"},
+     "sample from tokens at least P times as likely as the likeliest (*)"},
     {"--repeat-penalty", "X", VALUE_NUMBER, SAMPLING(repeat_penalty), TEXT_MODES, RUN_NONE, 1e-6,
-     1e6, "divide the logits of the last 64 tokens, the prompt's too, by X (1)"},
+     1e6, "divide the logits of the last 64 tokens, the prompt's too, by X (*)"},
     {"--seed", "N", VALUE_SEED, SAMPLING(seed), TEXT_MODES, RUN_NONE, 0, 0,
-     "seed of the sampling noise (0)"},
+     "seed of the sampling noise; -1: another one every time (0)"},
     {"--dump-qkv", "FILE", VALUE_TEXT, FIELD(qkv_file), RUN_PROMPT, RUN_NONE, 0, 0,
      "write the queries, keys and values of all tokens, for benchmarks of attention"},
     {"--json", NULL, VALUE_NONE, FIELD(json), RUN_PROMPT | RUN_INFO | RUN_PERPLEXITY, RUN_NONE, 0,
@@ -87,7 +90,13 @@ void run_print_help(void) {
                  o->value ? o->value : "");
         printf("  %-22s %s\n", left, o->help);
     }
-    printf("\nA model.so is code: run only what you trust.\n");
+    const rsr_sampling *s = &run_default_sampling;
+    printf(
+        "\n(*) As the checkpoint's generation_config.json says. Where it says nothing: --temp %g "
+        "--top-k %" PRIu32 "\n--top-p %g --min-p %g --repeat-penalty %g. With --temp 0 alone: "
+        "without a penalty.\n\nA model.so is code: run only what you trust.\n",
+        (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,
+        (double)s->repeat_penalty);
 }
 
 /* ---- Did you mean ---------------------------------------------------------------------------- */
@@ -136,12 +145,19 @@ static bool unknown_option(const char *given, size_t n) {
 
 static bool bad_value(const struct option *o, const char *text) {
     if (o->kind == VALUE_SEED)
-        run_fail("%s %s: expected an integer from 0 to 2^64 - 1", o->name, text);
+        run_fail("%s %s: expected an integer from 0 to 2^64 - 1, or -1", o->name, text);
     else if (o->kind == VALUE_COUNT)
         run_fail("%s %s: expected an integer from %.0f to %.0f", o->name, text, o->min, o->max);
     else
         run_fail("%s %s: expected a number from %g to %g", o->name, text, o->min, o->max);
     return false;
+}
+
+/* For --seed -1: a seed that the next run does not have. The line about sampling tells it. */
+static uint64_t other_seed(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return ((uint64_t)now.tv_sec << 20 ^ (uint64_t)now.tv_nsec ^ (uint64_t)getpid() << 32) >> 1;
 }
 
 static bool store_value(const struct option *o, const char *text, struct run_options *options) {
@@ -156,6 +172,9 @@ static bool store_value(const struct option *o, const char *text, struct run_opt
         if (end == text || *end || !(value >= o->min && value <= o->max))
             return bad_value(o, text);
         memcpy(field, &number, sizeof(number));
+    } else if (o->kind == VALUE_SEED && strcmp(text, "-1") == 0) {
+        const uint64_t seed = other_seed();
+        memcpy(field, &seed, sizeof(seed));
     } else if (o->kind != VALUE_NONE) {
         unsigned long long value = is_digit ? strtoull(text, &end, 10) : 0;
         if (!is_digit || *end || errno == ERANGE)
@@ -229,7 +248,7 @@ static bool check_complete(const struct run_options *options, const bool *given,
 bool run_parse_options(int argc, char **argv, struct run_options *options) {
     bool given[N_OPTIONS] = {false}, only_names = false;
     const char *selected_by = NULL;
-    *options = (struct run_options){.n_tokens = 128, .sampling = RSR_SAMPLING_INIT};
+    *options = (struct run_options){.n_tokens = 128, .sampling = run_no_sampling()};
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];
         if (!only_names && strcmp(argument, "--") == 0) {

@@ -42,7 +42,8 @@ def is_control(byte):
 
 # At this temperature every token is as likely as another, control characters among them. The
 # terminal gets them as text; a pipe gets them as they are.
-wild = [program, model, "-p", "x", "-n", "400", "--temp", "1000", "--seed", "1"]
+wild = [program, model, "-p", "x", "-n", "400", "--temp", "1000", "--top-k", "0", "--top-p", "1",
+        "--repeat-penalty", "1", "--seed", "1"]
 piped = subprocess.run(wild, capture_output=True, timeout=60).stdout
 print("control characters in a pipe:", sum(map(is_control, piped)))
 leader, follower = pty.openpty()

@@ -1,0 +1,104 @@
+/* rsr_run_sampling.c - how rsr-run samples: by its options; what they leave open by the checkpoint;
+ * what that leaves open by defaults.
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "rsr_run.h"
+
+/* What people know from other programs: llama.cpp's temperature, top-k and top-p. Its penalty is 1;
+ * but small models, of which ternary ones are many, then say the same again and again. With these
+ * the bundled model writes sentences (temperatures 0.6 to 0.8 and penalties 1.05 to 1.2 do). */
+const rsr_sampling run_default_sampling = {.size_bytes = sizeof(rsr_sampling),
+                                           .temperature = 0.8f,
+                                           .top_k = 40,
+                                           .top_p = 0.95f,
+                                           .min_p = 0,
+                                           .repeat_penalty = 1.1f,
+                                           .repeat_window = 64};
+
+#define NO_COUNT UINT32_MAX /* more than --top-k takes */
+
+rsr_sampling run_no_sampling(void) {
+    rsr_sampling none = RSR_SAMPLING_INIT;
+    none.temperature = none.top_p = none.min_p = none.repeat_penalty = NAN;
+    none.top_k = NO_COUNT;
+    return none;
+}
+
+static bool is_given(float value) {
+    return !isnan(value);
+}
+
+void run_choose_sampling(struct run_session *session) {
+    const rsr_sampling *given = &session->options->sampling;
+    rsr_sampling chosen = session->info.sampling ? *session->info.sampling : run_default_sampling;
+    if (given->temperature == 0)
+        chosen = (rsr_sampling)RSR_SAMPLING_INIT;
+    if (is_given(given->temperature))
+        chosen.temperature = given->temperature;
+    if (given->top_k != NO_COUNT)
+        chosen.top_k = given->top_k;
+    if (is_given(given->top_p))
+        chosen.top_p = given->top_p;
+    if (is_given(given->min_p))
+        chosen.min_p = given->min_p;
+    if (is_given(given->repeat_penalty)) {
+        chosen.repeat_penalty = given->repeat_penalty;
+        chosen.repeat_window = given->repeat_window;
+    }
+    chosen.seed = given->seed;
+    session->sampling = chosen;
+}
+
+static const char *who_says(const struct run_session *session) {
+    const rsr_sampling *given = &session->options->sampling;
+    const bool numbers[] = {is_given(given->temperature), given->top_k != NO_COUNT,
+                            is_given(given->top_p), is_given(given->min_p),
+                            is_given(given->repeat_penalty)};
+    const size_t n = sizeof(numbers) / sizeof(numbers[0]);
+    size_t n_given = 0;
+    for (size_t i = 0; i < n; i++)
+        n_given += numbers[i];
+    if (given->temperature == 0 || n_given == n)
+        return "by the options";
+    if (session->info.sampling)
+        return n_given > 0 ? "by the options and the checkpoint" : "by the checkpoint";
+    return n_given > 0 ? "by the options and rsr-run's defaults"
+                       : "rsr-run's defaults: the checkpoint does not say";
+}
+
+void run_put_sampling(FILE *stream, const rsr_sampling *s) {
+    const bool draws = s->temperature > 0;
+    if (draws)
+        fprintf(stream, "temperature %g", (double)s->temperature);
+    else
+        fputs("the likeliest token", stream);
+    if (draws && s->top_k > 0)
+        fprintf(stream, ", top-k %" PRIu32, s->top_k);
+    if (draws && s->top_p < 1)
+        fprintf(stream, ", top-p %g", (double)s->top_p);
+    if (draws && s->min_p > 0)
+        fprintf(stream, ", min-p %g", (double)s->min_p);
+    if (s->repeat_penalty != 1)
+        fprintf(stream, ", repeat penalty %g", (double)s->repeat_penalty);
+}
+
+void run_print_sampling(const struct run_session *session) {
+    const rsr_sampling *s = &session->sampling;
+    fputs("sampling: ", stderr);
+    run_put_sampling(stderr, s);
+    if (s->temperature > 0)
+        fprintf(stderr, ", seed %" PRIu64, s->seed);
+    fprintf(stderr, " (%s)\n", who_says(session));
+}
+
+json_t *run_sampling_json(const rsr_sampling *s) {
+    if (!s)
+        return json_null();
+    return json_pack("{s:f, s:I, s:f, s:f, s:f}", "temperature", (double)s->temperature, "top_k",
+                     (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p", (double)s->min_p,
+                     "repeat_penalty", (double)s->repeat_penalty);
+}
