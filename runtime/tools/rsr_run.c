@@ -358,7 +358,7 @@ static int run(struct run_session *s) {
 
 int main(int argc, char **argv) {
     struct run_options options;
-    if (!run_parse_options(argc, argv, &options))
+    if (argc < 1 || !run_parse_options(argv + 1, &options))
         return 1;
     int code = 0;
     if (options.help) {

@@ -28,9 +28,22 @@ struct run_options {
     bool pin, json, help, version;
 };
 
-/* Fills `options` from the command line. False after one sentence on stderr. */
-bool run_parse_options(int argc, char **argv, struct run_options *options);
+/* Fills `options` from the arguments after the program's name, which end with NULL. False after one
+ * sentence on stderr. */
+bool run_parse_options(char **arguments, struct run_options *options);
 void run_print_help(void);
+
+/* rsr_run_names.c: what people bring from other programs. */
+/* Whether an option is meant: "--top_k" is "--top-k". */
+bool run_same_name(const char *name, const char *given, size_t n_bytes);
+/* Our name of an option that others have ("--threads"), or NULL. */
+const char *run_our_name(const char *given, size_t n_bytes);
+/* Whether what follows is the model ("-m"). */
+bool run_names_model(const char *given, size_t n_bytes);
+/* False after a sentence: a checkpoint that is not compiled. */
+bool run_check_model(const char *path);
+/* False, after a sentence about a second name without an option: a model, or a prompt. */
+bool run_second_name(const char *model, const char *second);
 
 struct run_trace;
 

@@ -72,7 +72,8 @@ static const struct option options_table[] = {
      "write the queries, keys and values of all tokens, for benchmarks of attention"},
     {"--json", NULL, VALUE_NONE, FIELD(json), RUN_PROMPT | RUN_INFO | RUN_PERPLEXITY, RUN_NONE, 0,
      0, "print one JSON object"},
-    {"--help", NULL, VALUE_NONE, FIELD(help), ALL_MODES, RUN_NONE, 0, 0, "print this text"},
+    {"--help", NULL, VALUE_NONE, FIELD(help), ALL_MODES, RUN_NONE, 0, 0,
+     "print this text; so does -h"},
     {"--version", NULL, VALUE_NONE, FIELD(version), ALL_MODES, RUN_NONE, 0, 0, "print the version"},
 };
 #define N_OPTIONS (sizeof(options_table) / sizeof(options_table[0]))
@@ -209,9 +210,10 @@ static bool select_mode(struct run_options *options, enum run_mode mode, const c
 
 static const struct option *find_option(const char *name, size_t n) {
     for (size_t i = 0; i < N_OPTIONS; i++)
-        if (strlen(options_table[i].name) == n && memcmp(options_table[i].name, name, n) == 0)
+        if (run_same_name(options_table[i].name, name, n))
             return &options_table[i];
-    return NULL;
+    const char *ours = run_our_name(name, n);
+    return ours ? find_option(ours, strlen(ours)) : NULL;
 }
 
 /* An option that would be ignored is a mistake of the user's. */
@@ -238,6 +240,8 @@ static bool check_complete(const struct run_options *options, const bool *given,
         run_fail("the name of the model is empty");
         return false;
     }
+    if (!run_check_model(options->model))
+        return false;
     if (options->mode == RUN_NONE) {
         run_fail("nothing to do; give -p TEXT, -f FILE, -, --chat, --info or --perplexity FILE");
         return false;
@@ -245,48 +249,72 @@ static bool check_complete(const struct run_options *options, const bool *given,
     return check_applicability(options, given, selected_by);
 }
 
-bool run_parse_options(int argc, char **argv, struct run_options *options) {
-    bool given[N_OPTIONS] = {false}, only_names = false;
-    const char *selected_by = NULL;
-    *options = (struct run_options){.n_tokens = 128, .sampling = run_no_sampling()};
-    for (int i = 1; i < argc; i++) {
-        const char *argument = argv[i];
-        if (!only_names && strcmp(argument, "--") == 0) {
-            only_names = true;
-            continue;
-        }
-        if (!only_names && strcmp(argument, "-") == 0) {
-            options->prompt_file = "-";
-            if (!select_mode(options, RUN_PROMPT, "-", &selected_by))
-                return false;
-            continue;
-        }
-        if (only_names || argument[0] != '-') {
-            if (options->model) {
-                run_fail("more than one model given: %s and %s", options->model, argument);
-                return false;
-            }
-            options->model = argument;
-            continue;
-        }
-        size_t n = strcspn(argument, "=");
-        const struct option *o = find_option(argument, n);
-        if (!o)
-            return unknown_option(argument, n);
-        const char *value = argument[n] == '=' ? argument + n + 1 : NULL;
-        if (value && !o->value) {
-            run_fail("%s takes no value", o->name);
-            return false;
-        }
-        if (o->value && !value && ++i == argc) {
-            run_fail("%s needs a value: %s", o->name, o->value);
-            return false;
-        }
-        if (o->selects != RUN_NONE && !select_mode(options, o->selects, o->name, &selected_by))
-            return false;
-        if (!store_value(o, value ? value : o->value ? argv[i] : NULL, options))
-            return false;
-        given[o - options_table] = true;
+/* The command line on its way. */
+struct parser {
+    struct run_options *options;
+    char **arguments; /* those that are left, NULL at the end */
+    const char *selected_by;
+    bool given[N_OPTIONS];
+};
+
+static bool add_model(struct run_options *options, const char *name) {
+    if (options->model)
+        return run_second_name(options->model, name);
+    options->model = name;
+    return true;
+}
+
+/* Behind = in the option, or the next argument; NULL after a sentence. */
+static const char *value_of(struct parser *p, const char *option, size_t n, const char *what) {
+    if (option[n] == '=')
+        return option + n + 1;
+    if (*p->arguments)
+        return *p->arguments++;
+    run_fail("%.*s needs a value: %s", (int)n, option, what);
+    return NULL;
+}
+
+static bool take_option(struct parser *p, const char *argument) {
+    const size_t n = strcspn(argument, "=");
+    const char *value = NULL;
+    if (run_names_model(argument, n)) {
+        value = value_of(p, argument, n, "MODEL.so");
+        return value && add_model(p->options, value);
     }
-    return check_complete(options, given, selected_by);
+    const struct option *o = find_option(argument, n);
+    if (!o)
+        return unknown_option(argument, n);
+    if (argument[n] == '=' && !o->value) {
+        run_fail("%s takes no value", o->name);
+        return false;
+    }
+    if (o->value && !(value = value_of(p, argument, n, o->value)))
+        return false;
+    if (o->selects != RUN_NONE && !select_mode(p->options, o->selects, o->name, &p->selected_by))
+        return false;
+    p->given[o - options_table] = true;
+    return store_value(o, value, p->options);
+}
+
+static bool take_stdin(struct parser *p) {
+    p->options->prompt_file = "-";
+    return select_mode(p->options, RUN_PROMPT, "-", &p->selected_by);
+}
+
+bool run_parse_options(char **arguments, struct run_options *options) {
+    struct parser p = {.options = options, .arguments = arguments};
+    bool only_names = false, ok = true;
+    *options = (struct run_options){.n_tokens = 128, .sampling = run_no_sampling()};
+    while (ok && *p.arguments) {
+        const char *argument = *p.arguments++;
+        if (only_names || argument[0] != '-')
+            ok = add_model(options, argument);
+        else if (strcmp(argument, "--") == 0)
+            only_names = true;
+        else if (strcmp(argument, "-") == 0)
+            ok = take_stdin(&p);
+        else
+            ok = take_option(&p, argument);
+    }
+    return ok && check_complete(options, p.given, p.selected_by);
 }
