@@ -402,6 +402,9 @@ static enum rsrc_status unknown_option(struct rsrc_diag *diag, const char *arg) 
 
 static enum option_id find_option(const char *arg, const char **value) {
     enum option_id id = 0;
+    *value = NULL;
+    if (strcmp(arg, "-h") == 0)
+        return OPT_HELP;
     while (id < OPT_COUNT && !matches(&OPTIONS[id], arg, value))
         id++;
     return id;

@@ -1,8 +1,14 @@
 #!/bin/sh
 # What takes too long for every change: all tests with their long parts, and the Debian packages.
-# Options are theirs:
-# --no-install.
 set -u
+
+case ${1:-} in
+--help | -h)
+    echo "usage: tests/nightly.sh [--no-install]"
+    echo
+    echo "Runs tests/check.sh --long and tests/packages.sh, which get the option."
+    exit 0 ;;
+esac
 
 cd "$(dirname "$0")/.."
 failed=

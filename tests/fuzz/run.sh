@@ -1,12 +1,21 @@
 #!/bin/sh
-# Runs the fuzz targets of a build and prints one line about each: run.sh [-b BUILD] [SECONDS]
-# [TARGET...]
-#
-# BUILD (build/asan) was configured with -DRSRC_FUZZERS=ON; TARGET is a name such as npy, all by
-# default. What a target learns is kept in BUILD/fuzz/TARGET, where the next run goes on; what makes
-# it fail, and its log, are in BUILD/fuzz. Exit status 1 if a target failed.
+# Runs the fuzz targets of a build.
 set -eu
 
+usage() {
+    cat <<'TEXT'
+usage: tests/fuzz/run.sh [-b BUILD] [SECONDS] [TARGET...]
+
+Runs the fuzz targets of a build and prints one line about each. BUILD (build/asan) was configured
+with -DRSRC_FUZZERS=ON; TARGET is a name such as npy, all by default. What a target learns is kept
+in BUILD/fuzz/TARGET, where the next run goes on; what makes it fail, and its log, are in
+BUILD/fuzz. Exit status 1 if a target failed.
+TEXT
+}
+
+case ${1:-} in
+--help | -h) usage; exit 0 ;;
+esac
 source=$(cd "$(dirname "$0")" && pwd)
 build=$source/../../build/asan
 if [ "${1:-}" = -b ]; then

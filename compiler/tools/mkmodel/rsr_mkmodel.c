@@ -52,7 +52,7 @@ static const char usage[] =
     "                         bit (0 1); may be repeated\n"
     "  --list-presets         presets and conventions\n"
     "  --list-breaks          each kind and the diagnostic it must get\n"
-    "  --help\n"
+    "  --help                 print this text; so does -h\n"
     "\n"
     "The tokenizer is always a synthetic byte-level BPE of at most 2048 tokens.\n";
 
@@ -314,12 +314,12 @@ static enum rsrc_status parse_command_line(struct request *request, int argc, ch
     for (int i = 1; i < argc; i++) {
         const char *equals = strchr(argv[i], '=');
         size_t n = strcspn(argv[i], "=");
-        uint32_t kind = 0;
+        uint32_t kind = OPTION_HELP;
 
         if (argv[i][0] != '-')
             return rsrc_refuse(request->diag, "option-unknown", NULL, "-o names what is written",
                                "unexpected argument '%s'", argv[i]);
-        while (kind < OPTION_COUNT &&
+        while (strcmp(argv[i], "-h") != 0 && kind < OPTION_COUNT &&
                (strlen(options[kind].name) != n || strncmp(options[kind].name, argv[i], n) != 0))
             kind++;
         if (kind == OPTION_COUNT)
