@@ -152,12 +152,21 @@ bool run_interrupted(void) {
     return interrupted != 0;
 }
 
-/* The second SIGINT ends the program at once; running into a file-size limit is an error of a write
- * and not the end. */
-static void catch_signals(void) {
+/* The second SIGINT ends the program at once. */
+static void catch_interrupt(void) {
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+}
+
+void run_forget_interruption(void) {
+    interrupted = 0;
+    catch_interrupt();
+}
+
+/* Running into a file-size limit is an error of a write and not the end. */
+static void catch_signals(void) {
+    catch_interrupt();
     signal(SIGXFSZ, SIG_IGN);
 }
 

@@ -82,6 +82,8 @@ int run_put_json(struct json_t *root, size_t flags);
 
 /* Set once SIGINT has arrived. */
 bool run_interrupted(void);
+/* As before the first SIGINT: it has stopped what it should. */
+void run_forget_interruption(void);
 #define RUN_EXIT_INTERRUPTED 130
 
 /* A growing string. */

@@ -1,7 +1,11 @@
 /* rsr_run_chat.c - rsr-run --chat: a conversation, one message a line.
  *
  * Each turn renders the whole conversation with the chat template. Tokens that the sequence holds
- * already are kept, and only the rest is evaluated.
+ * already are kept, and only the rest is evaluated. Where the context has no room for an answer the
+ * oldest turns are forgotten.
+ *
+ * Somebody at a terminal goes on after a mistake, and after SIGINT, which ends the answer. A pipe
+ * does not: its conversation ends with what went wrong.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +22,7 @@ struct tokens {
 
 struct chat {
     struct run_session *session;
+    bool at_terminal;
     rsr_message *messages;
     size_t n_messages;
     struct tokens held;     /* what the sequence has evaluated */
@@ -56,17 +61,33 @@ static bool on_token(void *user, const rsr_generated *generated) {
     return run_put_text(generated->text, generated->text_bytes) && !run_interrupted();
 }
 
-/* The conversation as tokens; false after a sentence. */
-static bool render(struct chat *c, struct tokens *out) {
+/* ---- Messages -------------------------------------------------------------------------------- */
+
+/* The system message stays, whatever goes. */
+static size_t n_kept_messages(const struct chat *c) {
+    return c->session->options->system ? 1 : 0;
+}
+
+static void forget_messages(struct chat *c, size_t begin, size_t end) {
+    for (size_t i = begin; i < end; i++)
+        free((char *)(uintptr_t)c->messages[i].content);
+    memmove(c->messages + begin, c->messages + end, (c->n_messages - end) * sizeof(*c->messages));
+    c->n_messages -= end - begin;
+}
+
+/* ---- Answers --------------------------------------------------------------------------------- */
+
+/* A conversation as tokens; false after a sentence. */
+static bool render(const struct chat *c, const rsr_message *messages, size_t n_messages,
+                   struct tokens *out) {
     const rsr_model *model = c->session->model;
     rsr_error err = RSR_ERROR_INIT;
     size_t n = 0;
     struct run_text text = {0};
-    rsr_status status = rsr_chat_format(model, c->messages, c->n_messages, true, NULL, 0, &n, &err);
+    rsr_status status = rsr_chat_format(model, messages, n_messages, true, NULL, 0, &n, &err);
     if (status == RSR_ERR_FULL) {
         text.data = run_alloc(n, 1);
-        status = rsr_chat_format(model, c->messages, c->n_messages, true, text.data, n, &text.size,
-                                 &err);
+        status = rsr_chat_format(model, messages, n_messages, true, text.data, n, &text.size, &err);
     }
     n = 0;
     /* Most templates write the beginning-of-text token themselves; the rest have it added. */
@@ -102,10 +123,43 @@ static bool keep_common(struct chat *c, const struct tokens *all) {
     return false;
 }
 
+/* Without the oldest messages but the system's. */
+static bool render_rest(const struct chat *c, size_t n_skipped, struct tokens *out) {
+    const size_t first = n_kept_messages(c), n_rest = c->n_messages - first - n_skipped;
+    rsr_message *messages = run_alloc(first + n_rest, sizeof(*messages));
+    memcpy(messages, c->messages, first * sizeof(*messages));
+    memcpy(messages + first, c->messages + first + n_skipped, n_rest * sizeof(*messages));
+    free(out->data);
+    *out = (struct tokens){0};
+    const bool ok = render(c, messages, first + n_rest, out);
+    free(messages);
+    return ok;
+}
+
+/* Renders what fits: the context keeps room for an answer, up to half of it. Without room the
+ * oldest turns, a message and its answer each, are forgotten; but none where the last message alone
+ * is too long, which will be refused. */
+static bool render_what_fits(struct chat *c, struct tokens *out) {
+    const uint32_t context = c->session->engine_info.context, n = c->session->options->n_tokens;
+    const uint32_t room = context - (n < context / 2 ? n : context / 2);
+    const size_t first = n_kept_messages(c);
+    size_t n_skipped = 0;
+    bool ok = render_rest(c, 0, out);
+    while (ok && out->size > room && first + n_skipped + 2 < c->n_messages)
+        ok = render_rest(c, n_skipped += 2, out);
+    if (ok && n_skipped > 0 && out->size <= context) {
+        forget_messages(c, first, first + n_skipped);
+        fprintf(stderr,
+                "rsr-run: the context of %u tokens is full; %zu of the oldest turns forgotten\n",
+                context, n_skipped / 2);
+    }
+    return ok;
+}
+
 static bool answer(struct chat *c) {
     const struct run_options *o = c->session->options;
     struct tokens all = {0};
-    if (!render(c, &all) || !keep_common(c, &all)) {
+    if (!render_what_fits(c, &all) || !keep_common(c, &all)) {
         free(all.data);
         return false;
     }
@@ -135,44 +189,133 @@ static bool answer(struct chat *c) {
     return status == RSR_OK && written;
 }
 
-/* One line without its newline, or NULL at the end of input or after SIGINT. */
-static char *read_line(void) {
+/* ---- Lines ----------------------------------------------------------------------------------- */
+
+enum line_kind { LINE_END, LINE_EMPTY, LINE_MESSAGE, LINE_COMMAND, LINE_REFUSED };
+
+static enum line_kind kind_of(const char *line, size_t n) {
+    if (strlen(line) != n) {
+        run_fail("the line is not sent: it has a NUL character after '%s'", line);
+        return LINE_REFUSED;
+    }
+    if (n == 0)
+        return LINE_EMPTY;
+    return line[0] == '/' && strpbrk(line + 1, "/ \t") == NULL ? LINE_COMMAND : LINE_MESSAGE;
+}
+
+/* Reads a line without its newline, which the caller frees. LINE_END: the end of input, or SIGINT,
+ * and there is no line. */
+static enum line_kind read_line(const struct chat *c, char **out) {
     char *line = NULL;
     size_t capacity = 0;
-    if (isatty(STDIN_FILENO)) {
+    if (c->at_terminal) {
         fputs("> ", stderr);
         fflush(stderr);
     }
     ssize_t n = getline(&line, &capacity, stdin);
     if (n < 0 || run_interrupted()) {
+        if (c->at_terminal)
+            fputc('\n', stderr);
         free(line);
-        return NULL;
+        return LINE_END;
     }
     if (n > 0 && line[n - 1] == '\n')
-        line[n - 1] = '\0';
-    return line;
+        line[--n] = '\0';
+    *out = line;
+    return kind_of(line, (size_t)n);
 }
 
-int run_chat(struct run_session *session) {
-    struct chat c = {.session = session};
-    bool ok = true;
-    if (!session->info.has_chat_template)
-        return run_fail("%s has no chat template; give it text with -p", session->options->model);
-    if (session->options->system)
-        add_message(&c, "system",
-                    copy_text(session->options->system, strlen(session->options->system)));
-    for (char *line; ok && !run_interrupted() && (line = read_line());) {
-        if (line[0] == '\0') {
+/* ---- Commands -------------------------------------------------------------------------------- */
+
+/* Each returns whether the conversation goes on. */
+static bool reset(struct chat *c) {
+    forget_messages(c, n_kept_messages(c), c->n_messages);
+    fputs("rsr-run: the conversation begins anew\n", stderr);
+    return true;
+}
+
+static bool leave(struct chat *c) {
+    (void)c;
+    return false;
+}
+
+static bool help(struct chat *c);
+
+static const struct {
+    const char *name, *help;
+    bool (*run)(struct chat *c);
+} COMMANDS[] = {
+    {"/help", "this list", help},
+    {"/reset", "forget the conversation, but for the system message", reset},
+    {"/exit", "leave; so does the end of input (Ctrl-D)", leave},
+};
+#define N_COMMANDS (sizeof(COMMANDS) / sizeof(COMMANDS[0]))
+
+static bool help(struct chat *c) {
+    (void)c;
+    fputs("A line is a message. Ctrl-C ends an answer; twice, the program.\n", stderr);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(stderr, "  %-8s %s\n", COMMANDS[i].name, COMMANDS[i].help);
+    return true;
+}
+
+/* *ok: it is one that there is. */
+static bool run_command(struct chat *c, const char *line, bool *ok) {
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(COMMANDS[i].name, line) == 0)
+            return COMMANDS[i].run(c);
+    *ok = run_fail("there is no command %s; /help lists them", line) == 0;
+    return true;
+}
+
+/* ---- The conversation ------------------------------------------------------------------------ */
+
+/* The answer to a line, which is taken. A message without an answer is forgotten. */
+static bool take_message(struct chat *c, char *line) {
+    add_message(c, "user", line);
+    const bool ok = answer(c);
+    if (!ok)
+        forget_messages(c, c->n_messages - 1, c->n_messages);
+    if (c->at_terminal && run_interrupted())
+        run_forget_interruption();
+    return ok;
+}
+
+/* False after a sentence about what went wrong. */
+static bool converse(struct chat *c) {
+    bool ok = true, goes_on = true;
+    while (goes_on && (ok || c->at_terminal) && !ferror(stdout) && !run_interrupted()) {
+        char *line = NULL;
+        const enum line_kind kind = read_line(c, &line);
+        ok = kind != LINE_REFUSED;
+        if (kind == LINE_END)
+            break;
+        if (kind == LINE_COMMAND)
+            goes_on = run_command(c, line, &ok);
+        if (kind == LINE_MESSAGE)
+            ok = take_message(c, line);
+        else
             free(line);
-            continue;
-        }
-        add_message(&c, "user", line);
-        ok = answer(&c);
     }
     if (ok && ferror(stdin) && !run_interrupted())
         ok = run_fail("cannot read standard input: %s", strerror(errno)) == 0;
-    for (size_t i = 0; i < c.n_messages; i++)
-        free((char *)(uintptr_t)c.messages[i].content);
+    return ok;
+}
+
+int run_chat(struct run_session *session) {
+    struct chat c = {.session = session, .at_terminal = isatty(STDIN_FILENO) != 0};
+    const char *system = session->options->system;
+    if (!session->info.has_chat_template)
+        return run_fail("%s is no chat model: it has no chat template; give it text with -p",
+                        session->options->model);
+    if (system)
+        add_message(&c, "system", copy_text(system, strlen(system)));
+    if (c.at_terminal) {
+        run_print_sampling(session);
+        fputs("A line is a message; /help lists commands.\n", stderr);
+    }
+    const bool ok = converse(&c);
+    forget_messages(&c, 0, c.n_messages);
     free(c.messages);
     free(c.held.data);
     free(c.produced.data);
