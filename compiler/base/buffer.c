@@ -1,6 +1,7 @@
 /* buffer.c - growing byte buffer and the escapers that make untrusted text inert. */
 #include "base/buffer.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -138,4 +139,19 @@ void rsrc_buffer_put_terminal(struct rsrc_buffer *buffer, const char *text) {
             rsrc_buffer_printf(buffer, "\\x%02x", *p);
         }
     }
+}
+
+void rsrc_buffer_put_size(struct rsrc_buffer *buffer, uint64_t bytes) {
+    static const char *const UNITS[] = {"KB", "MB", "GB", "TB"};
+    if (bytes < 1000) {
+        rsrc_buffer_printf(buffer, "%" PRIu64 " bytes", bytes);
+        return;
+    }
+    double value = (double)bytes / 1e3;
+    uint32_t unit = 0;
+    while (value >= 1e3 && unit + 1 < sizeof(UNITS) / sizeof(UNITS[0])) {
+        value /= 1e3;
+        unit++;
+    }
+    rsrc_buffer_printf(buffer, "%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, UNITS[unit]);
 }

@@ -22,6 +22,9 @@ void rsrc_buffer_puts(struct rsrc_buffer *buffer, const char *text);
 void rsrc_buffer_printf(struct rsrc_buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* "16.4 KB", in powers of 1000. */
+void rsrc_buffer_put_size(struct rsrc_buffer *buffer, uint64_t bytes);
+
 /* Untrusted text made inert. Each keeps ASCII letters, digits and plain punctuation, those for JSON
  * and terminals valid UTF-8 as well, and escapes the rest in the way of the language. */
 void rsrc_buffer_put_c_string(struct rsrc_buffer *buffer, const char *text); /* "..." with quotes */

@@ -8,21 +8,6 @@
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
-static void put_size(struct rsrc_buffer *out, uint64_t bytes) {
-    static const char *const UNITS[] = {"KB", "MB", "GB", "TB"};
-    if (bytes < 1000) {
-        rsrc_buffer_printf(out, "%" PRIu64 " bytes", bytes);
-        return;
-    }
-    double value = (double)bytes / 1e3;
-    uint32_t unit = 0;
-    while (value >= 1e3 && unit + 1 < sizeof(UNITS) / sizeof(UNITS[0])) {
-        value /= 1e3;
-        unit++;
-    }
-    rsrc_buffer_printf(out, "%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, UNITS[unit]);
-}
-
 static void put_time(struct rsrc_buffer *out, double us) {
     rsrc_buffer_printf(out, us < 1e3 ? "%.3g us" : "%.3g ms", us < 1e3 ? us : us / 1e3);
 }
@@ -106,7 +91,7 @@ static void put_dense(struct rsrc_buffer *out, const char *label,
     }
     rsrc_buffer_printf(out, "%" PRIu64 " x %" PRIu64 " in %s, ", matrix->rows, matrix->cols,
                        matrix->dtype);
-    put_size(out, matrix->size_bytes);
+    rsrc_buffer_put_size(out, matrix->size_bytes);
     rsrc_buffer_puts(out, "\n");
 }
 
@@ -134,7 +119,7 @@ static void put_sketch(const struct rsr_head_plan *sketch, struct rsrc_buffer *o
         return;
     }
     rsrc_buffer_printf(out, "%u plane%s, ", sketch->n_planes, sketch->n_planes == 1 ? "" : "s");
-    put_size(out, sketch->size_bytes);
+    rsrc_buffer_put_size(out, sketch->size_bytes);
     rsrc_buffer_printf(out, ": %s\n", sketch->reason);
 }
 
@@ -145,7 +130,7 @@ static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out)
     put_label(out, "container");
     rsrc_buffer_printf(out, "%s, %u file%s of ", info->container, info->n_files,
                        info->n_files == 1 ? "" : "s");
-    put_size(out, info->file_bytes);
+    rsrc_buffer_put_size(out, info->file_bytes);
     rsrc_buffer_puts(out, "\n");
     if (info->config == NULL) {
         put_row(out, "architecture", "none: a file of matrices");
@@ -168,7 +153,7 @@ static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out)
         return;
     put_label(out, "not ternary");
     rsrc_buffer_printf(out, "%u linear layers, ", info->n_dense);
-    put_size(out, info->dense_bytes);
+    rsrc_buffer_put_size(out, info->dense_bytes);
     rsrc_buffer_puts(out, "\n");
 }
 
@@ -176,7 +161,7 @@ static void put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out)
 
 static void put_counts(struct rsrc_buffer *out, uint64_t n_weights, uint64_t n_zero, double least,
                        double most) {
-    rsrc_buffer_printf(out, " %12.3f M  %5.1f %%  %5.1f .. %4.1f %%", (double)n_weights / 1e6,
+    rsrc_buffer_printf(out, " %11.3f M  %5.1f %%  %5.1f .. %4.1f %%", (double)n_weights / 1e6,
                        rsrc_info_density(n_zero, n_weights) * 100, least * 100, most * 100);
 }
 
@@ -186,7 +171,7 @@ static void put_group(const struct rsr_info_group *group, struct rsrc_buffer *ou
     snprintf(shape, sizeof(shape), "%u x %u", layer->rows, layer->cols);
     struct rsrc_buffer label = {0};
     rsrc_buffer_put_terminal(&label, layer->label);
-    rsrc_buffer_printf(out, "%-8s %6u  %-15s %-8s", label.data == NULL ? "" : label.data,
+    rsrc_buffer_printf(out, "%-8s %6u  %-14s %-8s", label.data == NULL ? "" : label.data,
                        group->n_layers, shape, layer->stored);
     rsrc_buffer_free(&label);
     if (group->n_decoded != 0)
@@ -201,7 +186,7 @@ static void put_group(const struct rsr_info_group *group, struct rsrc_buffer *ou
 static void put_layers(const struct rsr_info *info, struct rsrc_buffer *out) {
     if (info->n_groups == 0)
         return;
-    rsrc_buffer_printf(out, "\n%-8s %6s  %-15s %-8s %14s  %7s  %s\n",
+    rsrc_buffer_printf(out, "\n%-8s %6s  %-14s %-8s %13s  %7s  %s\n",
                        info->config != NULL ? "role" : "matrix", "layers", "rows x columns",
                        "stored", "weights", "zero", "least .. most");
     uint64_t n_weights = 0, n_zero = 0;
@@ -216,7 +201,7 @@ static void put_layers(const struct rsr_info *info, struct rsrc_buffer *out) {
         if (group->n_decoded != 0 && group->max_density > most)
             most = group->max_density;
     }
-    rsrc_buffer_printf(out, "%-8s %6u  %-15s %-8s", "all", info->n_layers, "", "");
+    rsrc_buffer_printf(out, "%-8s %6u  %-14s %-8s", "all", info->n_layers, "", "");
     put_counts(out, n_weights, n_zero, n_weights == 0 ? 0 : least, most);
     rsrc_buffer_puts(out, "\n");
 }
@@ -228,19 +213,19 @@ static void put_module(const struct rsr_info_module *module, struct rsrc_buffer 
         return;
     rsrc_buffer_puts(out, "\n");
     put_label(out, "module");
-    put_size(out, module->total_bytes);
+    rsrc_buffer_put_size(out, module->total_bytes);
     rsrc_buffer_puts(out, ", estimated: layers ");
-    put_size(out, module->layer_bytes);
+    rsrc_buffer_put_size(out, module->layer_bytes);
     if (module->other_bytes != 0) {
         rsrc_buffer_puts(out, ", other data ");
-        put_size(out, module->other_bytes);
+        rsrc_buffer_put_size(out, module->other_bytes);
     }
     if (module->sketch_bytes != 0) {
         rsrc_buffer_puts(out, ", sketch of the head ");
-        put_size(out, module->sketch_bytes);
+        rsrc_buffer_put_size(out, module->sketch_bytes);
     }
     rsrc_buffer_puts(out, ", code and runtime about ");
-    put_size(out, module->code_bytes);
+    rsrc_buffer_put_size(out, module->code_bytes);
     rsrc_buffer_puts(out, "\n");
 }
 
@@ -263,7 +248,7 @@ static void put_group_use(const struct rsr_info_group *group, uint32_t target,
     rsrc_buffer_free(&label);
     put_variants(use->variants[RSR_REGIME_DECODE], out);
     rsrc_buffer_puts(out, ", ");
-    put_size(out, use->token_bytes);
+    rsrc_buffer_put_size(out, use->token_bytes);
     rsrc_buffer_puts(out, ", ");
     put_time(out, use->us[RSR_REGIME_DECODE]);
     if (use->variants[RSR_REGIME_PREFILL][0].name != NULL) {
@@ -275,26 +260,26 @@ static void put_group_use(const struct rsr_info_group *group, uint32_t target,
 
 static void put_token_bytes(const struct rsr_info *info, const struct rsr_info_cost *cost,
                             struct rsrc_buffer *out) {
-    put_size(out, cost->token_bytes);
+    rsrc_buffer_put_size(out, cost->token_bytes);
     if (info->config == NULL)
         return;
     rsrc_buffer_puts(out, ": layers ");
-    put_size(out, cost->layer_bytes);
+    rsrc_buffer_put_size(out, cost->layer_bytes);
     if (cost->dense_bytes != 0) {
         rsrc_buffer_puts(out, ", layers that are not ternary ");
-        put_size(out, cost->dense_bytes);
+        rsrc_buffer_put_size(out, cost->dense_bytes);
     }
     rsrc_buffer_puts(out, cost->head_bytes < cost->full_head_bytes ? ", sketch of the head "
                                                                    : ", head ");
-    put_size(out, cost->head_bytes);
+    rsrc_buffer_put_size(out, cost->head_bytes);
     rsrc_buffer_puts(out, ", a row of the embedding ");
-    put_size(out, cost->embedding_bytes);
+    rsrc_buffer_put_size(out, cost->embedding_bytes);
     if (cost->head_bytes == cost->full_head_bytes)
         return;
     rsrc_buffer_puts(out, "\n                 and rows that the sketch leaves open, about ");
-    put_size(out, cost->usual_head_bytes - cost->head_bytes);
+    rsrc_buffer_put_size(out, cost->usual_head_bytes - cost->head_bytes);
     rsrc_buffer_puts(out, "; full logits: instead of both all of the head, ");
-    put_size(out, cost->full_head_bytes);
+    rsrc_buffer_put_size(out, cost->full_head_bytes);
 }
 
 /* Of a model a token; of matrices one vector each. */
@@ -332,7 +317,7 @@ static void put_target(const struct rsr_info *info, uint32_t target, struct rsrc
     put_cost(info, &cost, out);
 }
 
-void rsrc_info_text(const struct rsr_info *info, struct rsrc_buffer *out) {
+static void put_all(const struct rsr_info *info, struct rsrc_buffer *out) {
     put_checkpoint(info, out);
     put_layers(info, out);
     put_module(&info->module, out);
@@ -343,4 +328,42 @@ void rsrc_info_text(const struct rsr_info *info, struct rsrc_buffer *out) {
         put_row(out, "compiles", "yes");
     else
         put_row(out, "compiles", "no: %u error%s", info->n_errors, info->n_errors == 1 ? "" : "s");
+}
+
+#define LINE_COLUMNS 80u
+#define LABEL_COLUMNS 17u
+
+/* Where a line is broken: at the last space that leaves at most n_columns, but after the first
+ * `least`; its end where there is no such space. */
+static size_t break_of(const char *line, size_t n, size_t least, size_t n_columns) {
+    if (n <= n_columns)
+        return n;
+    for (size_t at = n_columns; at > least; at--)
+        if (line[at] == ' ')
+            return at;
+    return n;
+}
+
+/* Lines that are longer than a terminal go on under the text behind their label. */
+static void put_wrapped(const char *text, struct rsrc_buffer *out) {
+    for (size_t n; *text != '\0'; text += n + 1) {
+        n = strcspn(text, "\n");
+        size_t end = break_of(text, n, LABEL_COLUMNS, LINE_COLUMNS);
+        rsrc_buffer_append(out, text, end);
+        while (end < n) {
+            end += strspn(text + end, " ");
+            const size_t taken = break_of(text + end, n - end, 0, LINE_COLUMNS - LABEL_COLUMNS);
+            rsrc_buffer_printf(out, "\n%*s", (int)LABEL_COLUMNS, "");
+            rsrc_buffer_append(out, text + end, taken);
+            end += taken;
+        }
+        rsrc_buffer_puts(out, "\n");
+    }
+}
+
+void rsrc_info_text(const struct rsr_info *info, struct rsrc_buffer *out) {
+    struct rsrc_buffer text = {0};
+    put_all(info, &text);
+    put_wrapped(text.data, out);
+    rsrc_buffer_free(&text);
 }

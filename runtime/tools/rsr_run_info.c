@@ -125,8 +125,8 @@ static void print_cell(const char *name, size_t width) {
 }
 
 static void print_kernels(const struct model_facts *facts) {
-    printf("\n%-8s %5s  %-16s %-10s %12s %12s  %s\n", "role", "count", "rows x columns", "variant",
-           "bytes", "a token", "reason, of the first");
+    printf("\n%-8s %5s  %-16s %-10s %12s %12s\n", "role", "count", "rows x columns", "variant",
+           "bytes", "a token");
     for (size_t i = 0; i < facts->n_groups; i++) {
         const struct kernel_group *group = &facts->groups[i];
         const rsr_kernel_info *k = &group->first;
@@ -135,12 +135,40 @@ static void print_kernels(const struct model_facts *facts) {
         print_cell(k->role, 8);
         printf("%5" PRIu32 "  %-16s ", group->n, shape);
         print_cell(k->variant, 10);
-        printf("%12" PRIu64 " %12" PRIu64 "  ", group->weight_bytes, group->token_bytes);
-        run_put_name(k->reason);
-        putchar('\n');
+        printf("%12" PRIu64 " %12" PRIu64 "\n", group->weight_bytes, group->token_bytes);
     }
     printf("%-8s %5s  %-16s %-10s %12s %12" PRIu64 "\n", "others", "", "", "", "",
            facts->other_token_bytes);
+}
+
+#define LINE_COLUMNS 80
+
+/* Words with spaces between them, in lines from a column on, in which the first begins. */
+static void print_wrapped(const char *text, size_t column) {
+    for (size_t at = column, n; *text != '\0'; text += n) {
+        text += strspn(text, " ");
+        n = strcspn(text, " ");
+        if (at > column && at + 1 + n > LINE_COLUMNS) {
+            printf("\n%*s", (int)column, "");
+            at = column;
+        }
+        struct run_text word = {0};
+        run_text_append(&word, " ", at > column);
+        run_text_append(&word, text, n);
+        run_put_name(word.data);
+        at += word.size;
+        free(word.data);
+    }
+    putchar('\n');
+}
+
+/* Why the first of a group has its variant. */
+static void print_reasons(const struct model_facts *facts) {
+    puts("\nreason, of the first");
+    for (size_t i = 0; i < facts->n_groups; i++) {
+        print_cell(facts->groups[i].first.role, 8);
+        print_wrapped(facts->groups[i].first.reason, 9);
+    }
 }
 
 static void print_stop_tokens(const rsr_model_info *info) {
@@ -194,7 +222,8 @@ static void print_text(const struct model_facts *facts) {
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         print_number(numbers[i].label, numbers[i].value);
     print_row("keys and values", facts->kv_type != NULL ? facts->kv_type : "none");
-    print_row("pages", info->pages);
+    printf("%-16s ", "pages");
+    print_wrapped(info->pages, 17);
     print_row("float operations", info->float_operations);
     print_row("tokenizer", info->has_tokenizer ? "yes" : "no");
     print_row("chat template", info->has_chat_template ? "yes" : "no");
@@ -286,6 +315,7 @@ int run_info(struct run_session *session) {
     } else {
         print_text(&facts);
         print_kernels(&facts);
+        print_reasons(&facts);
     }
     free(facts.kernels);
     free(facts.groups);
