@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "driver/run.h"
 #include "options.h"
+#include "reader/repository_id.h"
 #include "spec/spec.h"
 
 static enum rsrc_status print_targets(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -55,6 +56,8 @@ static int act(struct rsrc_diag *diag, struct rsrc_arena *arena, struct rsrc_com
     enum rsrc_status status = RSRC_OK;
     switch (line->action) {
     case RSRC_ACTION_COMPILE:
+        if (rsrc_refuse_repository_id(diag, arena, line->options.input))
+            return RSRC_EXIT_ERROR;
         line->options.progress =
             isatty(STDERR_FILENO) && !line->options.json_diagnostics && !line->options.verbose;
         return rsrc_compile(&line->options, stderr);

@@ -100,6 +100,10 @@ enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c);
 /* After a failure, and as the last step of every compilation. */
 void rsrc_abandon_outputs(struct rsrc_compilation *c);
 
+/* done_line.c */
+/* What the compilation has made, in one line: nothing where it wrote no file. */
+void rsrc_print_done(struct rsrc_compilation *c, uint64_t time_ns, FILE *stream);
+
 /* road.c */
 /* Is there something that --dump can print of the pass? */
 bool rsrc_has_dump(enum rsrc_pass_id id);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "driver/layer.h"
+#include "measure/measure.h"
 #include "reader/checkpoint.h"
 
 static void begin_times(struct rsrc_run *run) {
@@ -69,10 +70,13 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
 }
 
 int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
+    const uint64_t start_ns = rsrc_now_ns();
     struct rsrc_compilation *c = begin(options, messages);
     const enum rsrc_status status = run(c);
     if (status == RSRC_OK && options->time_report)
         print_times(&c->run, messages);
+    if (status == RSRC_OK && (options->progress || options->verbose))
+        rsrc_print_done(c, rsrc_now_ns() - start_ns, messages);
     rsrc_close_tuner(&c->run);
     rsrc_abandon_outputs(c);
     rsrc_cache_close(&c->run.cache, RSRC_CACHE_MAX_BYTES);

@@ -67,7 +67,8 @@ static const char HELP[] =
     "                              centroids-unsafe: as published, without, which misses keys.\n"
     "                              These need value:T or topk:K, and their append_us is the time\n"
     "                              of building [cascade]. Of indices of f32 keys seal_us is what\n"
-    "                              a full page of 64 keys of one KV head takes, copy_us is copying\n"
+    "                              a full page of 64 keys of one KV head takes, copy_us is "
+    "copying\n"
     "                              them\n"
     "  --kv-type TYPE              keys and values as f32, bf16, f16 or int8; what is\n"
     "                              stored counts as the key [f32]\n\n"
@@ -244,6 +245,8 @@ static int parse_option(const struct bench_command *command, int argc, char **ar
     return 1;
 }
 
+#define COMMANDS "kernel, model, attention and machine"
+
 /* What is measured may have gone to a file, such as a target description. */
 static int finish_output(int code) {
     if ((fflush(stdout) == 0 && !ferror(stdout)) || code != 0)
@@ -265,6 +268,7 @@ int main(int argc, char **argv) {
     }
     if (argc < 2) {
         fputs(HELP, stderr);
+        fputs("\nrsr-bench: no command given; there are " COMMANDS "\n", stderr);
         return 1;
     }
     struct bench_options options = {.type = "ternary",
@@ -285,7 +289,7 @@ int main(int argc, char **argv) {
                                     .seed = 1};
     const struct bench_command *command = command_of(argv[1]);
     if (command == NULL)
-        return fail("unknown command", argv[1], "; there are kernel, model, attention and machine");
+        return fail("unknown command", argv[1], "; there are " COMMANDS);
     for (int i = 2; i < argc; i++) {
         if (argv[i][0] == '-') {
             if (parse_option(command, argc, argv, &i, &options) != 0)
