@@ -69,6 +69,8 @@ static size_t n_kept_messages(const struct chat *c) {
 }
 
 static void forget_messages(struct chat *c, size_t begin, size_t end) {
+    if (begin == end) /* also where there are no messages yet */
+        return;
     for (size_t i = begin; i < end; i++)
         free((char *)(uintptr_t)c->messages[i].content);
     memmove(c->messages + begin, c->messages + end, (c->n_messages - end) * sizeof(*c->messages));
