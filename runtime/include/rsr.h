@@ -25,8 +25,11 @@
  *               rsr_close, which take NULL, too. Strings and arrays inside info structs belong to the
  *               model.
  *   Order       an engine ends after its sequences, a model after its engines.
- *   Threads     a model is immutable and may be shared. An engine runs one call at a time; calls from
- *               several threads wait for each other. A sequence belongs to one thread at a time.
+ *   Threads     a model is immutable and may be shared. An engine computes for one call at a time, in
+ *               the order in which they come; rsr_eval of more than max_batch tokens lets those that
+ *               came meanwhile go first after every max_batch. So a call waits for no more than that
+ *               of each other caller. Info, statistics and the end or truncation of a sequence
+ *               wait for nobody. A sequence belongs to one thread at a time.
  *   Stack       calls take up to 256 KiB of it, and so do the engine's threads (OMP_STACKSIZE).
  *   Errors      functions return a status; `err` may be NULL, else it receives one sentence on failure
  *               and is left alone on success. On failure no out-parameter is touched, unless the
@@ -35,6 +38,7 @@
  *   Options     structs begin with their size; initialise with the *_INIT macro. NULL means the
  *               defaults. An option that the model's runtime is too old to know is refused, not
  *               ignored.
+ *   Callbacks   return, without longjmp or exception. They may call this library, the same engine too.
  *   Silence     the library never prints, exits, or reads the environment. (The OpenMP runtime that it
  *               takes its threads from reads OMP_* by itself, and ends the process where it gets no
  *               memory or thread.)
@@ -94,7 +98,7 @@ typedef enum rsr_status {
     RSR_ERR_FULL,       /* no free KV page, or the context is exhausted */
     RSR_ERR_NUMERIC,    /* NaN or infinity where a number is needed */
     RSR_ERR_TEXT,       /* a chat template or token that cannot be rendered; no tokenizer */
-    RSR_ERR_STOPPED,    /* no call returns it: a callback that stops is no failure */
+    RSR_ERR_STOPPED,    /* rsr_eval ended early: by rsr_cancel_request, or its progress callback */
     RSR_ERR_FORK        /* the object was created in another process */
 } rsr_status;
 
@@ -268,6 +272,9 @@ typedef struct rsr_engine_options {
                                scale a row). Attention is then computed over what is stored, exactly as
                                over the same numbers in f32. NULL or "": bf16, whatever host and target
                                are; of an embedding model f32 */
+    uint32_t max_stall_ms;  /* of many tokens only so many at once as take about this long, by what those before
+                               them took, but at least 8: other calls wait less, prompts take longer. 0:
+                               max_batch alone bounds them. No result depends on it */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
@@ -288,7 +295,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine
                                                         rsr_engine_info *info);
 
 /* Time spent by operation, for `rsr-bench model --profile`. Reports what was collected since the
- * last call, starts again from zero, and from now on collects (enable) or not. Collecting costs
+ * last call, starts again from zero, and from now on collects (enable) or not; what is being computed
+ * meanwhile counts when it is done, as in the statistics below. Collecting costs
  * three clock reads per operation; off until enabled. entries may be NULL to drop the report.
  * *n_entries (may be NULL) receives the count; if it exceeds `capacity`, the status is RSR_ERR_FULL
  * and nothing is reset. */
@@ -381,6 +389,21 @@ typedef struct rsr_pick {
     const struct rsr_sampling *sampling;    /* NULL: greedy */
 } rsr_pick;
 
+/* Ends the calls that were given it. It may be static, of a thread or of a request; it outlives the
+ * calls, and is used again only after it was set to RSR_CANCEL_INIT while no call has it. */
+typedef struct rsr_cancel {
+    uint32_t requested; /* write it by rsr_cancel_request */
+} rsr_cancel;
+#define RSR_CANCEL_INIT {0}
+
+/* From any thread, and from signal handlers: ends them at the next operation of a step, some ms
+ * later. */
+RSR_EXPORT void rsr_cancel_request(rsr_cancel *cancel);
+
+/* Between two parts of a batch, from the thread that called: so many of its entries are evaluated, but
+ * not yet in their sequences, which no call may be given now. Return false to end the call. */
+typedef bool rsr_progress_fn(void *user, size_t n_done, size_t n_entries);
+
 typedef struct rsr_batch {
     uint32_t size_bytes;
     const rsr_batch_entry *entries;
@@ -391,12 +414,15 @@ typedef struct rsr_batch {
     const rsr_pick *picks;  /* entries ascending */
     size_t n_picks;
     uint32_t *picked;       /* [n_picks] tokens */
+    const rsr_cancel *cancel;   /* NULL: nothing cancels it */
+    rsr_progress_fn *progress;  /* NULL: none */
+    void *progress_user;
 } rsr_batch;
 #define RSR_BATCH_INIT RSR_SIZED(rsr_batch)
 
 /* Evaluates all entries and appends them to their sequences: a prompt, one decode step of many
- * sequences and a verification are the same call. On failure no sequence has changed; logits and
- * picked may hold what was computed before. */
+ * sequences and a verification are the same call. On failure, RSR_ERR_STOPPED among them, no sequence
+ * has changed; logits and picked may hold what was computed before. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch,
                                              rsr_error *err);
 
@@ -445,13 +471,21 @@ typedef struct rsr_generate_options {
     bool ignore_stop;       /* do not stop at stop tokens */
     const uint32_t *prompt_tokens;  /* the prompt as tokens, instead of its text; NULL: none */
     size_t n_prompt_tokens;
+    const rsr_cancel *cancel;       /* NULL: nothing cancels it */
+    rsr_progress_fn *progress;      /* of the prompt; NULL: none */
+    void *progress_user;
+    const char *const *stop_strings;    /* texts that end the generation, not empty, wherever their letters lie
+                               in tokens; what a callback gets ends before the one that is complete
+                               first (the longest of several). The prompt has no part in them */
+    uint32_t n_stop_strings;
 } rsr_generate_options;
 #define RSR_GENERATE_OPTIONS_INIT                                                                    \
-    {sizeof(rsr_generate_options), 0, RSR_TOKENIZE_ADD_SPECIAL, NULL, NULL, 0, false, NULL, 0}
+    {sizeof(rsr_generate_options), 0, RSR_TOKENIZE_ADD_SPECIAL, NULL, NULL, 0, false, NULL, 0, NULL,  \
+     NULL, NULL, NULL, 0}
 
 /* One generated token, a stop token included. text is complete UTF-8, without special and stop
- * tokens; it may be empty while later tokens decide what a character is, and lives until the
- * callback returns. Return false to stop. */
+ * tokens; it may be empty while later tokens decide what a character is, or whether a stop string
+ * has begun, and lives until the callback returns. Return false to stop. */
 typedef struct rsr_generated {
     uint32_t size_bytes;
     uint32_t token;
@@ -464,7 +498,9 @@ typedef enum rsr_stop_reason {
     RSR_STOP_LENGTH,    /* max_tokens */
     RSR_STOP_TOKEN,     /* a stop token */
     RSR_STOP_CONTEXT,   /* the engine's context is full */
-    RSR_STOP_CALLBACK
+    RSR_STOP_CALLBACK,  /* it returned false, or progress did */
+    RSR_STOP_STRING,    /* a stop string */
+    RSR_STOP_CANCELLED  /* rsr_cancel_request */
 } rsr_stop_reason;
 
 typedef struct rsr_generate_result {
@@ -477,10 +513,10 @@ typedef struct rsr_generate_result {
 
 /* Appends the prompt to the sequence and generates. The last token produced is not yet in the
  * sequence: to go on after it, begin the next call's prompt_tokens with it. Sampling is rsr_sample
- * with the whole sequence as history, whoever evaluated it. A callback that stops is no failure:
- * the status is RSR_OK. On failure the sequence holds what was evaluated. callback and result may
- * be NULL. The callback may call this library, the same engine, too; it changes no sequence that is
- * being generated, and returns: no longjmp, no exception. */
+ * with the whole sequence as history, whoever evaluated it. A callback that stops, and a cancelled
+ * call, are no failures: the status is RSR_OK, and `result` says what stopped; in the prompt, nothing
+ * of it is in the sequence. On failure the sequence holds what was evaluated. callback and result may
+ * be NULL. The callback changes no sequence that is being generated. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence,
                                                  const char *prompt, size_t prompt_bytes,
                                                  const rsr_generate_options *options,

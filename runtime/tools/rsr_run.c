@@ -81,7 +81,10 @@ static const char *stop_name(const rsr_generate_result *result) {
         return "stop_token";
     case RSR_STOP_CONTEXT:
         return "context";
+    case RSR_STOP_STRING:
+        return "stop_string";
     case RSR_STOP_CALLBACK:
+    case RSR_STOP_CANCELLED:
         return "interrupted";
     }
     return "unknown";
