@@ -43,6 +43,11 @@ RSR_NODISCARD rsr_status rsr_write_info(void *caller, const void *known, size_t 
                                         rsr_error *err);
 RSR_NODISCARD rsr_status rsr_check_info(const void *caller, rsr_error *err);
 
+/* NULL never is. */
+static inline bool rsr_is_cancelled(const rsr_cancel *cancel) {
+    return cancel != NULL && __atomic_load_n(&cancel->requested, __ATOMIC_RELAXED) != 0;
+}
+
 /* Fails with RSR_ERR_FORK if this is not the process that made the object. */
 RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
 

@@ -27,7 +27,7 @@ ROOMS = {
     "sample": "",
     "chat": "host",
     "tokenizer": "host chat",
-    "engine": "kv sample",
+    "engine": "host kv sample",
     "walk": "host ops sketch kv louver engine",
     "attention": "host walk",
     "api": "host ops sketch tokenizer sample",

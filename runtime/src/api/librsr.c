@@ -274,6 +274,10 @@ rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position, uint3
     return api_of(sequence)->sequence_read_kv(sequence, position, layer, keys, values, err);
 }
 
+void rsr_cancel_request(rsr_cancel *cancel) {
+    __atomic_store_n(&cancel->requested, 1, __ATOMIC_RELAXED);
+}
+
 rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
     if (engine == NULL)
         return refuse_null(err, "engine");

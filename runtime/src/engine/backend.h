@@ -5,8 +5,8 @@
  * backend, of which walk/ is the host's. The engine declares the table because it calls it; a
  * backend includes engine.h, and nothing of engine/ includes a backend (check_dependencies.py).
  *
- * Threads: the engine calls with its call_lock held, one call at a time, from any thread of the
- * process that made it (but for destroy). Every call returns when its results are in host memory.
+ * Threads: the engine calls for one of its callers at a time, in turns, from any thread of the process
+ * that made it (but for destroy). Every call returns when its results are in host memory.
  * A backend may leave work behind that later calls are ordered after: copy_page does not have to
  * wait for its copy.
  *
@@ -17,7 +17,8 @@
  * sequences and takes back (kv/kvcache.h). A page holds the keys and values of RSR_PAGE_TOKENS
  * tokens, of all layers and KV heads, where and as the backend likes, with whatever it derives from
  * full pages. Pages are only written by run_chunk and copy_page; a page that a sequence gets is not
- * empty, but holds what it held. Shared pages are full: run_chunk never has to write to one.
+ * empty, but holds what it held. Shared pages are full: run_chunk never has to write to one. Pages
+ * may be taken and given back while a chunk runs that has no use for them.
  */
 #ifndef RSR_BACKEND_H
 #define RSR_BACKEND_H
@@ -41,12 +42,12 @@ struct rsr_backend {
     void (*destroy)(struct rsr_engine *engine, bool forked);
 
     /* Evaluates engine->chunk: appends the keys and values of its tokens to the pages of their
-     * sequences, whose pages exist and are theirs alone from chunk.positions on; fills chunk.outputs;
-     * answers engine->picks as picks.h says; calls engine->probe, if it is set, from one thread at a
-     * time, with data in host memory that the probe may change where rsr.h says so; sets
-     * chunk.failed_op. After an error, which
-     * is of the backend and not of the numbers, what the chunk's positions hold is undefined; what
-     * came before them is as it was. */
+     * sequences, whose pages exist and are theirs alone from chunk.positions on; fills
+     * chunk.outputs; answers engine->picks as picks.h says; calls engine->probe, if it is set, from
+     * one thread at a time, with data in host memory that the probe may change where rsr.h says so;
+     * sets chunk.failed_op. Fails with RSR_ERR_STOPPED soon after chunk.cancel is set. After an
+     * error, which is of the backend and not of the numbers, what the chunk's positions hold is
+     * undefined; what came before them is as it was. */
     RSR_NODISCARD rsr_status (*run_chunk)(struct rsr_engine *engine, rsr_error *err);
 
     /* The first n_tokens of page `to` become those of page `from`; 0 < n_tokens < RSR_PAGE_TOKENS.
@@ -59,9 +60,10 @@ struct rsr_backend {
                                           uint32_t layer, float *keys, float *values,
                                           rsr_error *err);
 
-    /* Adds to engine->profile what was counted since the last call: `attention`, whose name and
-     * min_keys it sets, `head`, whose n_planes it sets, and, of chunks that ran while profile.enabled, `rows` (time in ns,
-     * bytes of memory read and written). */
+    /* Adds to engine->profile, with the engine's lock held, what was counted since the last call:
+     * `attention`, whose name and min_keys it sets, `head`, whose n_planes it sets, and, of chunks
+     * that ran while profile.enabled, `rows` (time in ns, bytes of memory read and written). Called
+     * behind create, before any chunk, and behind every chunk. */
     void (*profile)(struct rsr_engine *engine);
 };
 

@@ -48,8 +48,10 @@ static void free_engine(rsr_engine *engine, bool forked) {
     free(engine->chunk.positions);
     free(engine->chunk.runs);
     free(engine->chunk.wanted);
-    if (!forked)
-        pthread_mutex_destroy(&engine->call_lock);
+    if (!forked) {
+        pthread_mutex_destroy(&engine->lock);
+        rsr_turns_destroy(&engine->turns);
+    }
     free(engine);
 }
 
@@ -78,7 +80,9 @@ rsr_status rsr_engine_create_on(const struct rsr_backend *backend, rsr_model *mo
     engine->info = info;
     engine->probe = options.probe;
     engine->probe_user = options.probe_user;
-    pthread_mutex_init(&engine->call_lock, NULL);
+    engine->max_stall_ns = options.max_stall_ms * UINT64_C(1000000);
+    pthread_mutex_init(&engine->lock, NULL);
+    rsr_turns_create(&engine->turns);
     status = backend->create(engine, &options, err);
     if (status == RSR_OK)
         status = rsr_kv_pool_create(&engine->kv, engine->info.kv_tokens / RSR_PAGE_TOKENS, err);
@@ -88,6 +92,7 @@ rsr_status rsr_engine_create_on(const struct rsr_backend *backend, rsr_model *mo
         free_engine(engine, false);
         return status;
     }
+    backend->profile(engine);
     *result = engine;
     return RSR_OK;
 }
@@ -109,7 +114,7 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
     if (status != RSR_OK)
         return status;
     /* The lock is the one field of a const engine that a reader changes. */
-    pthread_mutex_t *lock = (pthread_mutex_t *)&engine->call_lock;
+    pthread_mutex_t *lock = (pthread_mutex_t *)&engine->lock;
     pthread_mutex_lock(lock);
     rsr_engine_info known = engine->info;
     known.kv_tokens_free = engine->kv.n_free * RSR_PAGE_TOKENS;

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "backend.h"
+#include "host/turns.h"
 #include "kv/kvcache.h"
 #include "picks.h"
 #include "runtime.h"
@@ -28,7 +29,8 @@ struct rsr_chunk {
     uint32_t n_runs;
     uint32_t *wanted; /* tokens whose logits are wanted, ascending */
     uint32_t n_wanted;
-    float *outputs;     /* [n_wanted][rsr_output_size()] */
+    float *outputs;           /* [n_wanted][rsr_output_size()] */
+    const rsr_cancel *cancel; /* what may end its evaluation early; or NULL */
     uint32_t failed_op; /* what running it says: the first of step->ops that met NaN or infinity, or
                            UINT32_MAX */
 };
@@ -36,7 +38,8 @@ struct rsr_chunk {
 /* What was counted and not yet reset. Rows: one an operation kind, LINEAR one a role. */
 #define RSR_PROFILE_ROWS ((uint32_t)RSR_OP_KIND_COUNT + (uint32_t)RSR_ROLE_COUNT)
 struct rsr_profile {
-    bool enabled; /* rows are wanted */
+    bool wanted;  /* rows are, from the next chunk on */
+    bool enabled; /* of the chunk that runs; guarded by the turn */
     rsr_profile_entry rows[RSR_PROFILE_ROWS];
     rsr_attention_stats attention;
     rsr_head_stats head;
@@ -48,13 +51,21 @@ struct rsr_engine {
     const struct rsr_backend *backend;
     void *device; /* the backend's */
     int owner_pid;
-    pthread_mutex_t call_lock; /* one call at a time; guards everything below */
-    rsr_engine_info info;      /* all but kv_tokens_free, which kv knows */
+    rsr_engine_info info; /* all but kv_tokens_free, which kv knows */
     rsr_probe_fn *probe;
     void *probe_user;
-    struct rsr_kv_pool kv;
+    uint64_t max_stall_ns; /* 0: any */
+
+    /* Whose turn it is may use these and the backend. */
+    struct rsr_turns turns;
     struct rsr_chunk chunk;
     struct rsr_picks picks;
+    uint64_t token_ns; /* what a token of many took last; 0: not known */
+
+    /* Taken behind the turn where both are, and never held while a chunk runs. Guards these, and
+     * what sequences say of their pages. */
+    pthread_mutex_t lock;
+    struct rsr_kv_pool kv;
     struct rsr_profile profile;
 };
 
@@ -67,7 +78,7 @@ struct rsr_sequence {
     const struct rsr_api *api; /* first, always */
     rsr_engine *engine;
     uint32_t length;
-    uint32_t pending; /* tokens of the batch being checked */
+    uint32_t pending; /* tokens of a batch that is not done; 0: the sequence is in none */
     uint32_t n_pages; /* ceil(length / 64), more while a batch runs */
     uint32_t *pages;  /* [pages a full context takes] */
     uint32_t *tokens; /* [context]; the first `length` are what the pages hold */
@@ -77,9 +88,10 @@ static inline uint32_t rsr_pages_of(uint32_t n_tokens) {
     return n_tokens / RSR_PAGE_TOKENS + (n_tokens % RSR_PAGE_TOKENS != 0);
 }
 
-/* Makes the page of `position` exist and belong to this sequence alone. False: no free page. */
+/* Makes the page of `position` exist and belong to this sequence alone, with the turn and the lock.
+ * False: no free page. */
 RSR_NODISCARD bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position);
-/* Gives back the pages that the first n_tokens do not need. */
+/* Gives back the pages that the first n_tokens do not need. With the lock. */
 void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens);
 
 #endif

@@ -2,7 +2,8 @@
  * chunk.
  *
  * Nothing of a sequence changes before the last chunk has succeeded, but for pages that are
- * reserved beyond its length; these are given back on failure.
+ * reserved beyond its length; these are given back on failure. Between chunks others have their
+ * turn: what a batch needs of them it has reserved, and a sequence that is in it is in no other.
  */
 #include "engine.h"
 
@@ -87,9 +88,11 @@ static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, 
     size_t n_wanted = 0;
     for (size_t i = 0; i < batch->n_entries; i++) {
         const struct rsr_sequence *sequence = batch->entries[i].sequence;
-        if (sequence == NULL || sequence->engine != engine)
+        if (sequence == NULL || sequence->engine != engine || sequence->pending != 0)
             return rsr_fail(err, RSR_ERR_ARGUMENT, "batch entry %zu: the sequence is %s", i,
-                            sequence == NULL ? "NULL" : "another engine's");
+                            sequence == NULL             ? "NULL"
+                            : sequence->engine != engine ? "another engine's"
+                                                         : "in a batch that is not done");
         n_wanted += batch->entries[i].want_logits;
     }
     rsr_status status = check_picks(engine, batch, err);
@@ -100,10 +103,7 @@ static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, 
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "%zu rows of %zu floats are wanted; there is room for %zu floats", n_wanted,
                         size, batch->logits == NULL ? 0 : batch->logits_capacity);
-
-    for (size_t i = 0; i < batch->n_entries; i++)
-        batch->entries[i].sequence->pending = 0;
-    return check_entries(engine, batch, err);
+    return RSR_OK;
 }
 
 /* ---- Chunks ---- */
@@ -145,10 +145,22 @@ static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32
     find_runs(chunk);
 }
 
+/* What a token of many takes. Of few, weights are most of it. */
+static void keep_pace(rsr_engine *engine, uint64_t begin_ns) {
+    if (engine->max_stall_ns != 0 && engine->chunk.n_tokens >= RSR_RUN_TOKENS)
+        engine->token_ns = (rsr_now_ns() - begin_ns) / engine->chunk.n_tokens + 1;
+}
+
 static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
+    pthread_mutex_lock(&engine->lock);
+    engine->profile.enabled = engine->profile.wanted;
+    pthread_mutex_unlock(&engine->lock);
+    const uint64_t begin_ns = rsr_now_ns();
     rsr_status status = engine->backend->run_chunk(engine, err);
-    if (engine->profile.enabled)
-        engine->backend->profile(engine);
+    keep_pace(engine, begin_ns);
+    pthread_mutex_lock(&engine->lock);
+    engine->backend->profile(engine);
+    pthread_mutex_unlock(&engine->lock);
     if (status != RSR_OK || engine->chunk.failed_op == UINT32_MAX)
         return status;
     const struct rsr_step_op *op = &engine->chunk.step->ops[engine->chunk.failed_op];
@@ -159,12 +171,24 @@ static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
                     op->block);
 }
 
+/* No more than take max_stall_ns, in whole runs. */
+static uint32_t most_tokens(const rsr_engine *engine) {
+    const uint32_t most = engine->info.max_batch;
+    if (engine->max_stall_ns == 0)
+        return most;
+    const uint64_t n = engine->token_ns == 0 ? 0 : engine->max_stall_ns / engine->token_ns;
+    const uint64_t in_runs =
+        n < RSR_RUN_TOKENS ? RSR_RUN_TOKENS : n / RSR_RUN_TOKENS * RSR_RUN_TOKENS;
+    return in_runs < most ? (uint32_t)in_runs : most;
+}
+
 /* How many of the entries from `first` on are a chunk, with how many of the picks from `picked`
  * on. */
 static uint32_t chunk_size(const rsr_engine *engine, const rsr_batch *batch, size_t first,
                            size_t picked, uint32_t *n_picks) {
     const size_t left = batch->n_entries - first;
-    uint32_t n = left < engine->info.max_batch ? (uint32_t)left : engine->info.max_batch;
+    const uint32_t most = most_tokens(engine);
+    const uint32_t n = left < most ? (uint32_t)left : most;
     for (*n_picks = 0; picked + *n_picks < batch->n_picks; ++*n_picks) {
         const size_t entry = batch->picks[picked + *n_picks].entry - first;
         if (entry >= n)
@@ -175,28 +199,62 @@ static uint32_t chunk_size(const rsr_engine *engine, const rsr_batch *batch, siz
     return n;
 }
 
-static rsr_status run_batch(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
-    float *outputs = batch->logits;
-    size_t picked = 0;
-    for (size_t done = 0; done < batch->n_entries; done += engine->chunk.n_tokens) {
-        uint32_t n_picks;
-        const uint32_t n_tokens = chunk_size(engine, batch, done, picked, &n_picks);
-        set_chunk(engine, batch->entries + done, n_tokens, outputs);
-        const bool picks = n_picks > 0;
-        rsr_status status =
-            rsr_picks_begin(engine, picks ? batch->picks + picked : NULL, n_picks, done, err);
-        if (status == RSR_OK)
-            status = run_chunk(engine, err);
-        if (status == RSR_OK && picks)
-            status = rsr_picks_finish(engine, batch->picked + picked, err);
-        if (status != RSR_OK)
-            return status;
-        picked += n_picks;
-        if (engine->chunk.n_wanted > 0)
-            outputs +=
-                (size_t)engine->chunk.n_wanted * rsr_output_size(&engine->model->module->hyper);
+/* How far a batch is. */
+struct progress {
+    size_t done, picked;
+    float *outputs;
+};
+
+static rsr_status run_next_chunk(rsr_engine *engine, const rsr_batch *batch, struct progress *at,
+                                 rsr_error *err) {
+    uint32_t n_picks;
+    const uint32_t n_tokens = chunk_size(engine, batch, at->done, at->picked, &n_picks);
+    set_chunk(engine, batch->entries + at->done, n_tokens, at->outputs);
+    engine->chunk.cancel = batch->cancel;
+    const bool picks = n_picks > 0;
+    rsr_status status =
+        rsr_picks_begin(engine, picks ? batch->picks + at->picked : NULL, n_picks, at->done, err);
+    if (status == RSR_OK)
+        status = run_chunk(engine, err);
+    if (status == RSR_OK && picks)
+        status = rsr_picks_finish(engine, batch->picked + at->picked, err);
+    at->done += n_tokens;
+    at->picked += n_picks;
+    if (engine->chunk.n_wanted > 0)
+        at->outputs +=
+            (size_t)engine->chunk.n_wanted * rsr_output_size(&engine->model->module->hyper);
+    return status;
+}
+
+/* Others have their turn, and the caller hears of it. */
+static rsr_status pause_batch(rsr_engine *engine, const rsr_batch *batch, size_t done,
+                              rsr_error *err) {
+    if (batch->progress == NULL) {
+        rsr_turns_pass(&engine->turns);
+        return RSR_OK;
     }
-    return RSR_OK;
+    rsr_turns_give(&engine->turns);
+    const bool go_on = batch->progress(batch->progress_user, done, batch->n_entries);
+    rsr_turns_take(&engine->turns);
+    return go_on ? RSR_OK
+                 : rsr_fail(err, RSR_ERR_STOPPED,
+                            "the progress callback ended the batch after %zu "
+                            "of %zu entries",
+                            done, batch->n_entries);
+}
+
+static rsr_status run_batch(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    struct progress at = {.outputs = batch->logits};
+    rsr_status status = RSR_OK;
+    while (status == RSR_OK && at.done < batch->n_entries) {
+        if (at.done > 0)
+            status = pause_batch(engine, batch, at.done, err);
+        if (status == RSR_OK && rsr_is_cancelled(batch->cancel))
+            status = rsr_fail(err, RSR_ERR_STOPPED, "the batch was cancelled");
+        if (status == RSR_OK)
+            status = run_next_chunk(engine, batch, &at, err);
+    }
+    return status;
 }
 
 static rsr_status reserve_pages(const rsr_batch *batch, rsr_error *err) {
@@ -206,19 +264,33 @@ static rsr_status reserve_pages(const rsr_batch *batch, rsr_error *err) {
     return RSR_OK;
 }
 
-static rsr_status eval_locked(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
-    rsr_status status = check_batch(engine, batch, err);
-    if (status != RSR_OK)
-        return status;
-    status = reserve_pages(batch, err);
-    if (status == RSR_OK)
-        status = run_batch(engine, batch, err);
+/* The sequences have what was evaluated, or what they had. */
+static void end_batch(const rsr_batch *batch, bool succeeded) {
     for (size_t i = 0; i < batch->n_entries; i++) {
         struct rsr_sequence *sequence = batch->entries[i].sequence;
-        if (status == RSR_OK)
+        if (succeeded)
             sequence->length++;
         else
             rsr_sequence_release_from(sequence, sequence->length);
+        sequence->pending = 0;
+    }
+}
+
+static rsr_status eval_in_turn(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    pthread_mutex_lock(&engine->lock);
+    rsr_status status = check_batch(engine, batch, err);
+    const bool begun = status == RSR_OK;
+    if (begun)
+        status = check_entries(engine, batch, err);
+    if (status == RSR_OK)
+        status = reserve_pages(batch, err);
+    pthread_mutex_unlock(&engine->lock);
+    if (status == RSR_OK)
+        status = run_batch(engine, batch, err);
+    if (begun) {
+        pthread_mutex_lock(&engine->lock);
+        end_batch(batch, status == RSR_OK);
+        pthread_mutex_unlock(&engine->lock);
     }
     return status;
 }
@@ -232,8 +304,8 @@ rsr_status rsr_api_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *e
         status = rsr_read_options(&known, sizeof(known), batch, err);
     if (status != RSR_OK)
         return status;
-    pthread_mutex_lock(&engine->call_lock);
-    status = eval_locked(engine, &known, err);
-    pthread_mutex_unlock(&engine->call_lock);
+    rsr_turns_take(&engine->turns);
+    status = eval_in_turn(engine, &known, err);
+    rsr_turns_give(&engine->turns);
     return status;
 }

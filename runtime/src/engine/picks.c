@@ -90,6 +90,7 @@ static rsr_status choose(const struct rsr_head_pick *pick, uint32_t *token, rsr_
 }
 
 rsr_status rsr_picks_finish(struct rsr_engine *engine, uint32_t *picked, rsr_error *err) {
+    uint32_t n_full = 0;
     for (uint32_t i = 0; i < engine->picks.n; i++) {
         const struct rsr_head_pick *pick = &engine->picks.picks[i];
         const bool all = pick->logits != NULL;
@@ -99,8 +100,11 @@ rsr_status rsr_picks_finish(struct rsr_engine *engine, uint32_t *picked, rsr_err
                 : choose(pick, &picked[i], err);
         if (status != RSR_OK)
             return status;
-        engine->profile.head.full += all;
-        engine->profile.head.sketched += !all;
+        n_full += all;
     }
+    pthread_mutex_lock(&engine->lock);
+    engine->profile.head.full += n_full;
+    engine->profile.head.sketched += engine->picks.n - n_full;
+    pthread_mutex_unlock(&engine->lock);
     return RSR_OK;
 }

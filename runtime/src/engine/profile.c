@@ -19,7 +19,7 @@ static rsr_status report(struct rsr_engine *engine, bool enable, rsr_profile_ent
     if (entries != NULL && n > capacity)
         return RSR_ERR_FULL;
     memset(engine->profile.rows, 0, sizeof(engine->profile.rows));
-    engine->profile.enabled = enable;
+    engine->profile.wanted = enable;
     return RSR_OK;
 }
 
@@ -30,24 +30,24 @@ rsr_status rsr_api_engine_profile(rsr_engine *engine, bool enable, rsr_profile_e
     rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
     if (status != RSR_OK)
         return status;
-    pthread_mutex_lock(&engine->call_lock);
+    pthread_mutex_lock(&engine->lock);
     status = report(engine, enable, entries, capacity, n_entries);
-    pthread_mutex_unlock(&engine->call_lock);
+    pthread_mutex_unlock(&engine->lock);
     return status;
 }
 
-/* Gives out a total of the profile and, with `reset`, begins it anew. */
-static rsr_status take_stats(rsr_engine *engine, void *total, size_t size_bytes, bool reset,
-                             void *stats) {
+/* Gives out a total of the profile and, with `reset`, begins anew what is counted: all behind
+ * counts_at. */
+static rsr_status take_stats(rsr_engine *engine, void *total, size_t size_bytes, size_t counts_at,
+                             bool reset, void *stats) {
     rsr_status status = rsr_check_owner(engine->owner_pid, NULL);
     if (status != RSR_OK)
         return status;
-    pthread_mutex_lock(&engine->call_lock);
-    engine->backend->profile(engine);
+    pthread_mutex_lock(&engine->lock);
     status = rsr_write_info(stats, total, size_bytes, NULL);
     if (status == RSR_OK && reset)
-        memset(total, 0, size_bytes);
-    pthread_mutex_unlock(&engine->call_lock);
+        memset((char *)total + counts_at, 0, size_bytes - counts_at);
+    pthread_mutex_unlock(&engine->lock);
     return status;
 }
 
@@ -56,12 +56,14 @@ rsr_status rsr_api_engine_attention_stats(rsr_engine *engine, bool reset,
     if (engine == NULL || stats == NULL)
         return RSR_ERR_ARGUMENT;
     rsr_attention_stats *total = &engine->profile.attention;
-    return take_stats(engine, total, sizeof(*total), reset, stats);
+    return take_stats(engine, total, sizeof(*total), offsetof(rsr_attention_stats, dense), reset,
+                      stats);
 }
 
 rsr_status rsr_api_engine_head_stats(rsr_engine *engine, bool reset, rsr_head_stats *stats) {
     if (engine == NULL || stats == NULL)
         return RSR_ERR_ARGUMENT;
     rsr_head_stats *total = &engine->profile.head;
-    return take_stats(engine, total, sizeof(*total), reset, stats);
+    return take_stats(engine, total, sizeof(*total), offsetof(rsr_head_stats, sketched), reset,
+                      stats);
 }

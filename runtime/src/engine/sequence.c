@@ -72,11 +72,19 @@ void rsr_api_sequence_destroy(rsr_sequence *sequence) {
     rsr_engine *engine = sequence->engine;
     /* After fork() the lock may be held by a thread that is not here, and the pages are moot. */
     if (engine->owner_pid == (int)getpid()) {
-        pthread_mutex_lock(&engine->call_lock);
+        pthread_mutex_lock(&engine->lock);
         rsr_sequence_release_from(sequence, 0);
-        pthread_mutex_unlock(&engine->call_lock);
+        pthread_mutex_unlock(&engine->lock);
     }
     free_sequence(sequence);
+}
+
+/* With the lock. What a batch still works on is left alone, whoever asks. */
+static rsr_status check_idle(const struct rsr_sequence *sequence, rsr_error *err) {
+    if (sequence->pending == 0)
+        return RSR_OK;
+    return rsr_fail(err, RSR_ERR_ARGUMENT,
+                    "the sequence is in a batch of another call that is not done");
 }
 
 uint32_t rsr_api_sequence_length(const rsr_sequence *sequence) {
@@ -97,22 +105,31 @@ rsr_status rsr_api_sequence_truncate(rsr_sequence *sequence, uint32_t length, rs
     if (length > sequence->length)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "cannot truncate a sequence of %u tokens to %u",
                         sequence->length, length);
-    pthread_mutex_lock(&engine->call_lock);
-    rsr_sequence_release_from(sequence, length);
-    sequence->length = length;
-    pthread_mutex_unlock(&engine->call_lock);
-    return RSR_OK;
+    pthread_mutex_lock(&engine->lock);
+    status = check_idle(sequence, err);
+    if (status == RSR_OK) {
+        rsr_sequence_release_from(sequence, length);
+        sequence->length = length;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return status;
 }
 
-/* Shares the full pages and copies the open one. False: no free page, and nothing is shared. */
-static bool copy_pages(struct rsr_sequence *to, const struct rsr_sequence *from) {
+/* Shares the full pages and copies the open one, with the turn and the lock. On failure nothing is
+ * shared. */
+static rsr_status copy_pages(struct rsr_sequence *to, const struct rsr_sequence *from,
+                             rsr_error *err) {
     struct rsr_kv_pool *kv = &to->engine->kv;
     const uint32_t n_full = from->length / RSR_PAGE_TOKENS;
     const uint32_t n_open = from->length % RSR_PAGE_TOKENS;
+    const rsr_status status = check_idle(from, err);
+    if (status != RSR_OK)
+        return status;
     if (n_open != 0) {
         const uint32_t page = rsr_kv_page_take(kv);
         if (page == RSR_NO_PAGE)
-            return false;
+            return rsr_fail(err, RSR_ERR_FULL,
+                            "no free KV page for a fork's last %u tokens; raise kv_tokens", n_open);
         to->engine->backend->copy_page(to->engine, page, from->pages[n_full], n_open);
         to->pages[n_full] = page;
     }
@@ -123,7 +140,7 @@ static bool copy_pages(struct rsr_sequence *to, const struct rsr_sequence *from)
     memcpy(to->tokens, from->tokens, from->length * sizeof(*to->tokens));
     to->n_pages = rsr_pages_of(from->length);
     to->length = from->length;
-    return true;
+    return RSR_OK;
 }
 
 rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rsr_error *err) {
@@ -136,17 +153,16 @@ rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rs
     struct rsr_sequence *made = new_sequence(engine, err);
     if (made == NULL)
         return RSR_ERR_MEMORY;
-    pthread_mutex_lock(&engine->call_lock);
-    const bool copied = copy_pages(made, sequence);
-    pthread_mutex_unlock(&engine->call_lock);
-    if (!copied) {
+    rsr_turns_take(&engine->turns);
+    pthread_mutex_lock(&engine->lock);
+    status = copy_pages(made, sequence, err);
+    pthread_mutex_unlock(&engine->lock);
+    rsr_turns_give(&engine->turns);
+    if (status == RSR_OK)
+        *fork = made;
+    else
         free_sequence(made);
-        return rsr_fail(err, RSR_ERR_FULL,
-                        "no free KV page for a fork's last %u tokens; raise kv_tokens",
-                        sequence->length % RSR_PAGE_TOKENS);
-    }
-    *fork = made;
-    return RSR_OK;
+    return status;
 }
 
 rsr_status rsr_api_sequence_read_kv(rsr_sequence *sequence, uint32_t position, uint32_t layer,
@@ -163,9 +179,9 @@ rsr_status rsr_api_sequence_read_kv(rsr_sequence *sequence, uint32_t position, u
                         "no key of position %u in layer %u: the sequence has %u tokens, the model "
                         "%u layers",
                         position, layer, sequence->length, n_layers);
-    pthread_mutex_lock(&engine->call_lock);
+    rsr_turns_take(&engine->turns);
     status = engine->backend->read_rows(engine, sequence->pages[position / RSR_PAGE_TOKENS],
                                         position % RSR_PAGE_TOKENS, layer, keys, values, err);
-    pthread_mutex_unlock(&engine->call_lock);
+    rsr_turns_give(&engine->turns);
     return status;
 }

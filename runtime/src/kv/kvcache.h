@@ -3,7 +3,7 @@
  * A page holds 64 tokens (RSR_PAGE_TOKENS) of ALL layers and KV heads and is reference-counted:
  * sequences that share a prefix share its full pages. Where the memory of a page is, and how it is
  * laid out, is the backend's business (engine/backend.h). A pool is not thread-safe: the engine's
- * call lock guards it.
+ * lock guards it.
  */
 #ifndef RSR_KVCACHE_H
 #define RSR_KVCACHE_H

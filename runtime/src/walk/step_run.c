@@ -453,11 +453,21 @@ static struct rsr_fetch first_weights(const struct walk *w, const struct rsr_ste
     return (struct rsr_fetch){.at = NULL};
 }
 
+/* Ends a cancelled walk at the barrier that is ahead of worker 0. Its number is known before any
+ * worker leaves that barrier, so that all end behind the same; who is still at an earlier one sees
+ * a later number, and goes on. */
+static void end_if_cancelled(const struct walk *w) {
+    if (w->worker == 0 && rsr_is_cancelled(w->chunk->cancel) &&
+        atomic_load_explicit(&w->crew->last_op, memory_order_relaxed) == UINT32_MAX)
+        atomic_store(&w->crew->last_op, w->op_index);
+}
+
 /* Behind op_index. Several barriers may stand before the next weights: each goes on where the last
  * left off. */
 static void wait_for_all(const struct walk *w) {
     struct rsr_worker_state *state = &w->crew->workers[w->worker];
     const struct rsr_step_table *step = w->chunk->step;
+    end_if_cancelled(w);
     uint32_t next = w->op_index + 1;
     while (next < step->n_ops && step->ops[next].kind != RSR_OP_LINEAR &&
            step->ops[next].kind != RSR_OP_HEAD)
@@ -509,6 +519,8 @@ void rsr_step_run(void *argument, uint32_t worker) {
             if (op->flags & RSR_OP_BARRIER)
                 wait_for_all(&w);
         }
+        if ((op->flags & RSR_OP_BARRIER) && i >= atomic_load(&crew->last_op))
+            return;
         call_probe(&w, op, false);
     }
 }

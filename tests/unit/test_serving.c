@@ -1,0 +1,401 @@
+/* test_serving.c - an engine that many callers share: whose turn it is, who need not wait, and how a
+ * call ends early. A backend that computes when it is let to shows the order. */
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "engine/engine.h"
+#include "fake_module.h"
+
+#define API (&rsr_runtime_api)
+enum { VOCAB = 7, MAX_BATCH = 16, CONTEXT = 192, MAX_LOG = 64 };
+/* A deadlock ends the test. */
+#define ALARM_SECONDS 120u
+
+/* ---- A backend behind a gate ---- */
+
+static struct {
+    sem_t may_run, has_begun; /* a chunk each */
+    bool is_open;             /* may_run and has_begun are not asked */
+    char log[MAX_LOG];        /* of each chunk: the first token as a letter, how many, a space */
+} gate;
+
+static rsr_status gated_run(struct rsr_engine *engine, rsr_error *err) {
+    const struct rsr_chunk *chunk = &engine->chunk;
+    const size_t n = strlen(gate.log);
+    snprintf(gate.log + n, sizeof(gate.log) - n, "%c%u ", (int)('a' + chunk->entries[0].token),
+             chunk->n_tokens);
+    if (!gate.is_open) {
+        sem_post(&gate.has_begun);
+        sem_wait(&gate.may_run);
+    }
+    return rsr_backend_host.run_chunk(engine, err);
+}
+
+static void close_gate(void) {
+    gate.is_open = false;
+    gate.log[0] = '\0';
+}
+
+/* ---- Calls ---- */
+
+struct call {
+    rsr_engine *engine;
+    rsr_sequence *sequence;
+    uint32_t token, n; /* the same token n times */
+    rsr_batch batch;   /* what it has besides */
+    rsr_status status;
+    rsr_error err;
+    pthread_t thread;
+};
+
+static rsr_status eval(struct call *call) {
+    rsr_batch_entry entries[CONTEXT];
+    const uint32_t length = API->sequence_length(call->sequence);
+    for (uint32_t i = 0; i < call->n; i++)
+        entries[i] = (rsr_batch_entry){call->sequence, length + i, call->token, false};
+    rsr_batch batch = call->batch;
+    batch.size_bytes = sizeof(batch);
+    batch.entries = entries;
+    batch.n_entries = call->n;
+    call->err = (rsr_error)RSR_ERROR_INIT;
+    return call->status = API->eval(call->engine, &batch, &call->err);
+}
+
+static void *eval_in_thread(void *argument) {
+    (void)eval(argument);
+    return NULL;
+}
+
+static void begin(struct call *call) {
+    CHECK_INT(pthread_create(&call->thread, NULL, eval_in_thread, call), 0);
+}
+
+static void end(struct call *call) {
+    pthread_join(call->thread, NULL);
+    CHECK_INT(call->status, RSR_OK);
+    CHECK_STR(call->err.message, "");
+}
+
+static const struct rsr_turn *last_in_queue(rsr_engine *engine) {
+    pthread_mutex_lock(&engine->turns.lock);
+    const struct rsr_turn *last = engine->turns.last;
+    pthread_mutex_unlock(&engine->turns.lock);
+    return last;
+}
+
+/* Returns when it waits behind all who did before. */
+static void begin_waiting(struct call *call) {
+    const struct rsr_turn *last = last_in_queue(call->engine);
+    begin(call);
+    while (last_in_queue(call->engine) == last)
+        usleep(100);
+}
+
+static rsr_sequence *new_sequence(rsr_engine *engine) {
+    rsr_sequence *sequence = NULL;
+    CHECK_INT(API->sequence_create(engine, &sequence, NULL), RSR_OK);
+    return sequence;
+}
+
+static rsr_engine *gated_engine(rsr_model *model, const rsr_engine_options *given) {
+    static struct rsr_backend gated;
+    gated = rsr_backend_host;
+    gated.run_chunk = gated_run;
+    rsr_engine_options options = *given;
+    options.n_threads = 2;
+    options.max_batch = MAX_BATCH;
+    options.kv_tokens = 8 * CONTEXT;
+    rsr_engine *engine = NULL;
+    CHECK_INT(rsr_engine_create_on(&gated, model, &options, &engine, NULL), RSR_OK);
+    return engine;
+}
+
+static uint32_t free_tokens(const rsr_engine *engine) {
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    CHECK_INT(API->engine_get_info(engine, &info), RSR_OK);
+    return info.kv_tokens_free;
+}
+
+/* ---- Turns ---- */
+
+/* While a chunk runs that does not end before these have returned. */
+static void check_none_waits(rsr_engine *engine, rsr_sequence *idle, rsr_sequence *busy) {
+    rsr_attention_stats attention = RSR_ATTENTION_STATS_INIT;
+    rsr_head_stats head = RSR_HEAD_STATS_INIT;
+    rsr_error err = RSR_ERROR_INIT;
+    const uint32_t n_free = free_tokens(engine);
+    CHECK_INT(API->engine_attention_stats(engine, true, &attention), RSR_OK);
+    CHECK_STR(attention.name, "dense");
+    CHECK_INT(API->engine_head_stats(engine, true, &head), RSR_OK);
+    CHECK_INT(API->engine_profile(engine, false, NULL, 0, NULL), RSR_OK);
+    CHECK_INT(API->sequence_truncate(idle, 1, NULL), RSR_OK);
+    CHECK_INT(free_tokens(engine), n_free + RSR_PAGE_TOKENS);
+    API->sequence_destroy(idle);
+    CHECK_INT(free_tokens(engine), n_free + 2 * RSR_PAGE_TOKENS);
+    API->sequence_destroy(new_sequence(engine));
+    CHECK_INT(API->sequence_truncate(busy, 0, &err), RSR_ERR_ARGUMENT);
+    CHECK(strstr(err.message, "not done") != NULL);
+}
+
+/* A long prompt goes on behind those who came meanwhile, part by part. */
+static void test_order(rsr_model *model) {
+    const rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_engine *engine = gated_engine(model, &options);
+    struct call idle = {.engine = engine, .sequence = new_sequence(engine), .n = 65},
+                a = {.engine = engine, .sequence = new_sequence(engine), .token = 0, .n = 40},
+                b = {.engine = engine, .sequence = new_sequence(engine), .token = 1, .n = 1},
+                c = {.engine = engine, .sequence = new_sequence(engine), .token = 2, .n = 35};
+    gate.is_open = true;
+    CHECK_INT(eval(&idle), RSR_OK);
+    close_gate();
+    begin(&a);
+    sem_wait(&gate.has_begun);
+    begin_waiting(&b);
+    begin_waiting(&c);
+    check_none_waits(engine, idle.sequence, a.sequence);
+    for (int i = 0; i < 7; i++)
+        sem_post(&gate.may_run);
+    end(&a);
+    end(&b);
+    end(&c);
+    CHECK_STR(gate.log, "a16 b1 c16 a16 c16 a8 c3 ");
+    CHECK(API->sequence_length(a.sequence) == 40 && API->sequence_length(c.sequence) == 35);
+    while (sem_trywait(&gate.has_begun) == 0)
+        ;
+    API->sequence_destroy(a.sequence);
+    API->sequence_destroy(b.sequence);
+    API->sequence_destroy(c.sequence);
+    API->engine_destroy(engine);
+}
+
+/* The longest chunk that the time leaves, after a first one of a run. */
+static void test_stall(rsr_model *model) {
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    options.max_stall_ms = 60000;
+    rsr_engine *engine = gated_engine(model, &options);
+    struct call a = {.engine = engine, .sequence = new_sequence(engine), .n = 50};
+    close_gate();
+    gate.is_open = true;
+    CHECK_INT(eval(&a), RSR_OK);
+    CHECK_STR(gate.log, "a8 a16 a16 a10 ");
+    engine->token_ns = UINT64_MAX; /* the slowest there is */
+    gate.log[0] = '\0';
+    CHECK_INT(eval(&a), RSR_OK);
+    CHECK_STR(gate.log, "a8 a16 a16 a10 ");
+    engine->token_ns = options.max_stall_ms * UINT64_C(1000000) / 15;
+    gate.log[0] = '\0';
+    a.n = 9;
+    CHECK_INT(eval(&a), RSR_OK);
+    CHECK_STR(gate.log, "a8 a1 ");
+    API->sequence_destroy(a.sequence);
+    API->engine_destroy(engine);
+}
+
+/* ---- Progress ---- */
+
+struct watch {
+    rsr_engine *engine;
+    rsr_sequence *watched, *other;
+    size_t seen[4], n, stop_at;
+};
+
+static bool on_progress(void *user, size_t n_done, size_t n_entries) {
+    struct watch *watch = user;
+    struct call same = {.engine = watch->engine, .sequence = watch->watched, .n = 1},
+                other = {.engine = watch->engine, .sequence = watch->other, .n = 1};
+    CHECK_INT(n_entries, 40);
+    watch->seen[watch->n++] = n_done;
+    CHECK_INT(eval(&same), RSR_ERR_ARGUMENT);
+    CHECK(strstr(same.err.message, "not done") != NULL);
+    CHECK_INT(eval(&other), RSR_OK);
+    return n_done != watch->stop_at;
+}
+
+static void test_progress(rsr_engine *engine) {
+    struct watch watch = {
+        .engine = engine, .watched = new_sequence(engine), .other = new_sequence(engine)};
+    struct call call = {.engine = engine,
+                        .sequence = watch.watched,
+                        .n = 40,
+                        .batch = {.progress = on_progress, .progress_user = &watch}};
+    const uint32_t n_free = free_tokens(engine);
+    watch.stop_at = 32;
+    CHECK_INT(eval(&call), RSR_ERR_STOPPED);
+    CHECK(strstr(call.err.message, "32 of 40") != NULL);
+    CHECK_INT(API->sequence_length(watch.watched), 0);
+    CHECK_INT(free_tokens(engine), n_free - RSR_PAGE_TOKENS); /* of the other */
+    watch.stop_at = watch.n = 0;
+    CHECK_INT(eval(&call), RSR_OK);
+    CHECK(watch.n == 2 && watch.seen[0] == 16 && watch.seen[1] == 32);
+    CHECK(API->sequence_length(watch.watched) == 40 && API->sequence_length(watch.other) == 4);
+    API->sequence_destroy(watch.watched);
+    API->sequence_destroy(watch.other);
+}
+
+/* ---- Cancelling ---- */
+
+struct probed {
+    rsr_cancel cancel;
+    uint32_t n, cancel_at; /* calls of the probe; UINT32_MAX: never */
+};
+
+static void on_probe(void *user, const rsr_probe_point *point) {
+    struct probed *probed = user;
+    (void)point;
+    if (probed->n++ == probed->cancel_at)
+        __atomic_store_n(&probed->cancel.requested, 1, __ATOMIC_RELAXED);
+}
+
+/* Wherever it is cancelled, the walk ends behind the next barrier, with any number of workers, and
+ * leaves no trace. */
+static void test_cancel(rsr_model *model, uint32_t n_threads) {
+    struct probed probed = {.cancel_at = UINT32_MAX};
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    options.n_threads = n_threads;
+    options.max_batch = MAX_BATCH;
+    options.probe = on_probe;
+    options.probe_user = &probed;
+    rsr_engine *engine = NULL;
+    CHECK_INT(API->engine_create(model, &options, &engine, NULL), RSR_OK);
+    struct call call = {.engine = engine,
+                        .sequence = new_sequence(engine),
+                        .token = 3,
+                        .n = 20,
+                        .batch = {.cancel = &probed.cancel}};
+    CHECK_INT(eval(&call), RSR_OK);
+    const uint32_t n_all = probed.n, n_free = free_tokens(engine);
+    CHECK(n_all > 40);
+    for (uint32_t at = 0; at < n_all; at++) {
+        probed = (struct probed){.cancel_at = at};
+        const rsr_status status = eval(&call);
+        /* Behind the last barrier there is nothing to end. */
+        CHECK(status == RSR_ERR_STOPPED || (at + 3 >= n_all && status == RSR_OK));
+        CHECK(probed.n <= at + 6); /* what stands before the next barrier */
+        CHECK_INT(API->sequence_length(call.sequence), status == RSR_OK ? 40 : 20);
+        CHECK_INT(free_tokens(engine), n_free);
+        CHECK_INT(API->sequence_truncate(call.sequence, 20, NULL), RSR_OK);
+    }
+    probed = (struct probed){.cancel = {1}, .cancel_at = UINT32_MAX};
+    CHECK_INT(eval(&call), RSR_ERR_STOPPED);
+    CHECK_INT(probed.n, 0);
+    API->sequence_destroy(call.sequence);
+    API->engine_destroy(engine);
+}
+
+struct canceller {
+    rsr_cancel cancel;
+    atomic_bool ends;
+};
+
+static void *cancel_again_and_again(void *argument) {
+    struct canceller *canceller = argument;
+    uint64_t seed = 1;
+    while (!atomic_load(&canceller->ends)) {
+        usleep((useconds_t)(check_random(&seed) % 200));
+        __atomic_store_n(&canceller->cancel.requested, 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+/* At any moment, of more workers than there are CPUs: all end behind the same operation. */
+static void test_cancel_anytime(rsr_model *model) {
+    struct canceller canceller = {.cancel = RSR_CANCEL_INIT};
+    rsr_engine *engine = fake_engine(model, 5, MAX_BATCH, 0);
+    struct call call = {.engine = engine,
+                        .sequence = new_sequence(engine),
+                        .n = 1,
+                        .batch = {.cancel = &canceller.cancel}};
+    uint32_t n_stopped = 0;
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, cancel_again_and_again, &canceller), 0);
+    for (uint32_t i = 0; i < 4000; i++) {
+        n_stopped += eval(&call) == RSR_ERR_STOPPED;
+        CHECK_INT(API->sequence_length(call.sequence), call.status == RSR_OK);
+        CHECK_INT(API->sequence_truncate(call.sequence, 0, NULL), RSR_OK);
+        __atomic_store_n(&canceller.cancel.requested, 0, __ATOMIC_RELAXED);
+    }
+    atomic_store(&canceller.ends, true);
+    pthread_join(thread, NULL);
+    CHECK(n_stopped > 0);
+    API->sequence_destroy(call.sequence);
+    API->engine_destroy(engine);
+}
+
+/* What was cancelled gives the same as what never was. */
+static void test_after_cancel(rsr_model *model) {
+    rsr_engine *engine = fake_engine(model, 2, MAX_BATCH, 0);
+    uint32_t tokens[20] = {1, 2, 3};
+    float expected[20 * VOCAB], logits[20 * VOCAB];
+    rsr_sequence *plain = new_sequence(engine);
+    CHECK_INT(fake_feed(engine, plain, tokens, 20, VOCAB, expected), RSR_OK);
+    rsr_cancel cancel = {1};
+    struct call call = {
+        .engine = engine, .sequence = new_sequence(engine), .n = 20, .batch = {.cancel = &cancel}};
+    CHECK_INT(eval(&call), RSR_ERR_STOPPED);
+    CHECK_INT(fake_feed(engine, call.sequence, tokens, 20, VOCAB, logits), RSR_OK);
+    CHECK(memcmp(expected, logits, sizeof(logits)) == 0);
+    API->sequence_destroy(plain);
+    API->sequence_destroy(call.sequence);
+    API->engine_destroy(engine);
+}
+
+/* A generation that is ended is none that failed. */
+static void test_generation(rsr_engine *engine) {
+    const uint32_t prompt[40] = {1};
+    struct watch watch = {
+        .engine = engine, .watched = new_sequence(engine), .other = new_sequence(engine)};
+    rsr_cancel cancel = {1};
+    rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
+    rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
+    rsr_error err = RSR_ERROR_INIT;
+    options.prompt_tokens = prompt;
+    options.n_prompt_tokens = 40;
+    options.cancel = &cancel;
+    CHECK_INT(API->generate(engine, watch.watched, NULL, 0, &options, NULL, NULL, &result, &err),
+              RSR_OK);
+    CHECK(result.stop_reason == RSR_STOP_CANCELLED && result.tokens == 0);
+    CHECK(result.prompt_tokens == 0 && API->sequence_length(watch.watched) == 0);
+    options.cancel = NULL;
+    options.progress = on_progress;
+    options.progress_user = &watch;
+    watch.stop_at = 16;
+    CHECK_INT(API->generate(engine, watch.watched, NULL, 0, &options, NULL, NULL, &result, &err),
+              RSR_OK);
+    CHECK(result.stop_reason == RSR_STOP_CALLBACK && result.tokens == 0);
+    CHECK_STR(err.message, "");
+    API->sequence_destroy(watch.watched);
+    API->sequence_destroy(watch.other);
+}
+
+int main(void) {
+    static struct fake_module fake;
+    const struct fake_shape shape = {.hidden = 20,
+                                     .n_layers = 2,
+                                     .n_heads = 4,
+                                     .n_kv_heads = 2,
+                                     .head_dim = 4,
+                                     .ffn = 8,
+                                     .vocab = VOCAB,
+                                     .context = CONTEXT,
+                                     .head_dtype = RSR_DTYPE_F32};
+    alarm(ALARM_SECONDS);
+    sem_init(&gate.may_run, 0, 0);
+    sem_init(&gate.has_begun, 0, 0);
+    fake_module_init(&fake, &shape, 1);
+    rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
+    test_order(model);
+    test_stall(model);
+    rsr_engine *engine = fake_engine(model, 2, MAX_BATCH, 4 * CONTEXT);
+    test_progress(engine);
+    test_generation(engine);
+    API->engine_destroy(engine);
+    for (uint32_t n_threads = 1; n_threads <= 4; n_threads++)
+        test_cancel(model, n_threads);
+    test_cancel_anytime(model);
+    test_after_cancel(model);
+    API->close(model);
+    return CHECK_EXIT();
+}
