@@ -30,7 +30,17 @@ static void put_inert(FILE *stream, const char *text, size_t n, bool keep_lines)
     }
 }
 
+/* The line about a long prompt, on a terminal; the next output takes its place. */
+static bool progress_shown;
+
+static void hide_progress(void) {
+    if (progress_shown)
+        fputs("\r\033[K", stderr);
+    progress_shown = false;
+}
+
 int run_fail(const char *format, ...) {
+    hide_progress();
     char message[1024];
     va_list arguments;
     va_start(arguments, format);
@@ -49,6 +59,7 @@ static int cannot_write(void) {
 bool run_put_text(const char *text, size_t n_bytes) {
     if (ferror(stdout))
         return false;
+    hide_progress();
     if (isatty(STDOUT_FILENO))
         put_inert(stdout, text, n_bytes, true);
     else
@@ -96,6 +107,7 @@ static double decode_speed(const rsr_generate_result *r) {
 }
 
 void run_print_summary(const rsr_generate_result *r) {
+    hide_progress();
     fprintf(stderr,
             "prompt %u tokens, %.1f tokens/s; generated %u tokens, %.1f tokens/s; stop: %s\n",
             r->prompt_tokens, tokens_per_second(r->prompt_tokens, r->prefill_ns), r->tokens,
@@ -145,10 +157,12 @@ bool run_read_file(const char *path, struct run_text *text) {
 /* ---- Interruption ---------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupted;
+rsr_cancel run_cancel = RSR_CANCEL_INIT;
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
     interrupted = 1;
+    rsr_cancel_request(&run_cancel);
 }
 
 bool run_interrupted(void) {
@@ -164,6 +178,7 @@ static void catch_interrupt(void) {
 
 void run_forget_interruption(void) {
     interrupted = 0;
+    run_cancel = (rsr_cancel)RSR_CANCEL_INIT;
     catch_interrupt();
 }
 
@@ -171,6 +186,28 @@ void run_forget_interruption(void) {
 static void catch_signals(void) {
     catch_interrupt();
     signal(SIGXFSZ, SIG_IGN);
+}
+
+/* ---- Generation ------------------------------------------------------------------------------ */
+
+static bool show_progress(void *user, size_t n_done, size_t n_entries) {
+    (void)user;
+    progress_shown = true;
+    fprintf(stderr, "\rprompt: %zu of %zu tokens", n_done, n_entries);
+    return true;
+}
+
+rsr_generate_options run_generate_options(struct run_session *session) {
+    const struct run_options *o = session->options;
+    rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
+    options.max_tokens = o->n_tokens;
+    options.sampling = &session->sampling;
+    options.stop_strings = o->stops.data;
+    options.n_stop_strings = o->stops.n;
+    options.cancel = &run_cancel;
+    if (isatty(STDERR_FILENO))
+        options.progress = show_progress;
+    return options;
 }
 
 /* ---- Prompt ---------------------------------------------------------------------------------- */
@@ -182,12 +219,12 @@ struct prompt_output {
 
 static bool on_token(void *user, const rsr_generated *generated) {
     struct prompt_output *output = user;
+    output->begun = true;
     if (output->json)
         run_text_append(&output->text, generated->text, generated->text_bytes);
-    else if (!run_put_text(generated->text, generated->text_bytes))
-        return false;
-    output->begun = true;
-    return !run_interrupted();
+    else
+        return run_put_text(generated->text, generated->text_bytes);
+    return true;
 }
 
 static int print_json(const struct run_session *session, const rsr_generate_result *r,
@@ -220,9 +257,7 @@ int run_prompt(struct run_session *session) {
     struct run_text prompt = {0};
     if (!read_prompt(o, &prompt))
         return 1;
-    rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
-    options.max_tokens = o->n_tokens;
-    options.sampling = &session->sampling;
+    const rsr_generate_options options = run_generate_options(session);
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
     rsr_error err = RSR_ERROR_INIT;
     struct prompt_output output = {.json = o->json};

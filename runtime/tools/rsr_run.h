@@ -12,6 +12,13 @@
 /* What to do; one bit each, so that an option can say where it applies. */
 enum run_mode { RUN_NONE = 0, RUN_PROMPT = 1, RUN_CHAT = 2, RUN_INFO = 4, RUN_PERPLEXITY = 8 };
 
+/* Of an option that may be given several times. */
+#define RUN_MAX_TEXTS 16
+struct run_texts {
+    const char *data[RUN_MAX_TEXTS];
+    uint32_t n;
+};
+
 struct run_options {
     const char *model;
     enum run_mode mode;
@@ -22,7 +29,8 @@ struct run_options {
     const char *target;
     const char *attention;
     const char *kv_type;
-    const char *qkv_file; /* --dump-qkv */
+    const char *qkv_file;   /* --dump-qkv */
+    struct run_texts stops; /* --stop */
     uint32_t n_tokens, context, threads;
     rsr_sampling sampling; /* run_no_sampling() where nothing was given */
     bool pin, json, help, version;
@@ -58,6 +66,9 @@ struct run_session {
     struct run_trace *trace; /* NULL without --dump-qkv */
 };
 
+/* What all generations have in common. */
+rsr_generate_options run_generate_options(struct run_session *session);
+
 /* Each returns the exit status. */
 int run_prompt(struct run_session *session);
 /* Of an embedding model: prints the text's vector. */
@@ -80,8 +91,9 @@ struct json_t;
  * cannot be written. */
 int run_put_json(struct json_t *root, size_t flags);
 
-/* Set once SIGINT has arrived. */
+/* Set once SIGINT has arrived, which then ends the calls that have run_cancel. */
 bool run_interrupted(void);
+extern rsr_cancel run_cancel;
 /* As before the first SIGINT: it has stopped what it should. */
 void run_forget_interruption(void);
 #define RUN_EXIT_INTERRUPTED 130

@@ -58,7 +58,7 @@ static bool on_token(void *user, const rsr_generated *generated) {
     struct chat *c = user;
     append_token(&c->produced, generated->token);
     run_text_append(&c->reply, generated->text, generated->text_bytes);
-    return run_put_text(generated->text, generated->text_bytes) && !run_interrupted();
+    return run_put_text(generated->text, generated->text_bytes);
 }
 
 /* ---- Messages -------------------------------------------------------------------------------- */
@@ -158,16 +158,21 @@ static bool render_what_fits(struct chat *c, struct tokens *out) {
     return ok;
 }
 
+static void keep_answer(struct chat *c, const struct tokens *prompt) {
+    for (size_t i = c->held.size; i < prompt->size; i++)
+        append_token(&c->held, prompt->data[i]);
+    for (size_t i = 0; i + 1 < c->produced.size; i++) /* the last one was not evaluated */
+        append_token(&c->held, c->produced.data[i]);
+    add_message(c, "assistant", copy_text(c->reply.size ? c->reply.data : "", c->reply.size));
+}
+
 static bool answer(struct chat *c) {
-    const struct run_options *o = c->session->options;
     struct tokens all = {0};
     if (!render_what_fits(c, &all) || !keep_common(c, &all)) {
         free(all.data);
         return false;
     }
-    rsr_generate_options options = RSR_GENERATE_OPTIONS_INIT;
-    options.max_tokens = o->n_tokens;
-    options.sampling = &c->session->sampling;
+    rsr_generate_options options = run_generate_options(c->session);
     options.prompt_tokens = all.data + c->held.size;
     options.n_prompt_tokens = all.size - c->held.size;
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
@@ -181,14 +186,11 @@ static bool answer(struct chat *c) {
                  status == RSR_ERR_FULL ? "; a larger -c gives the conversation more room" : "");
     } else if (written) {
         run_print_summary(&result);
-        for (size_t i = c->held.size; i < all.size; i++)
-            append_token(&c->held, all.data[i]);
-        for (size_t i = 0; i + 1 < c->produced.size; i++) /* the last one was not evaluated */
-            append_token(&c->held, c->produced.data[i]);
-        add_message(c, "assistant", copy_text(c->reply.size ? c->reply.data : "", c->reply.size));
+        if (result.tokens > 0) /* else the prompt was interrupted, and is not in the sequence */
+            keep_answer(c, &all);
     }
     free(all.data);
-    return status == RSR_OK && written;
+    return status == RSR_OK && written && result.tokens > 0;
 }
 
 /* ---- Lines ----------------------------------------------------------------------------------- */

@@ -10,7 +10,7 @@
 
 #include "rsr_run.h"
 
-enum value_kind { VALUE_NONE, VALUE_TEXT, VALUE_COUNT, VALUE_NUMBER, VALUE_SEED };
+enum value_kind { VALUE_NONE, VALUE_TEXT, VALUE_TEXTS, VALUE_COUNT, VALUE_NUMBER, VALUE_SEED };
 
 #define ENGINE_MODES (RUN_PROMPT | RUN_CHAT | RUN_PERPLEXITY)
 #define TEXT_MODES (RUN_PROMPT | RUN_CHAT)
@@ -44,6 +44,8 @@ static const struct option options_table[] = {
     {"--info", NULL, VALUE_NONE, 0, RUN_INFO, RUN_INFO, 0, 0, "describe the model and its kernels"},
     {"-n", "N", VALUE_COUNT, FIELD(n_tokens), TEXT_MODES, RUN_NONE, 1, 1e9,
      "generate at most N tokens (128)"},
+    {"--stop", "TEXT", VALUE_TEXTS, FIELD(stops), TEXT_MODES, RUN_NONE, 0, 0,
+     "end before this text is generated; may be given several times"},
     {"-c", "N", VALUE_COUNT, FIELD(context), ENGINE_MODES, RUN_NONE, 2, 1e9,
      "context in tokens (the model's)"},
     {"-t", "N", VALUE_COUNT, FIELD(threads), ENGINE_MODES, RUN_NONE, 1, 4096,
@@ -161,12 +163,24 @@ static uint64_t other_seed(void) {
     return ((uint64_t)now.tv_sec << 20 ^ (uint64_t)now.tv_nsec ^ (uint64_t)getpid() << 32) >> 1;
 }
 
+static bool store_text(const struct option *o, const char *text, struct run_texts *texts) {
+    if (text[0] == '\0' || texts->n == RUN_MAX_TEXTS) {
+        run_fail(text[0] == '\0' ? "%s: the text is empty" : "%s: at most %d of them", o->name,
+                 RUN_MAX_TEXTS);
+        return false;
+    }
+    texts->data[texts->n++] = text;
+    return true;
+}
+
 static bool store_value(const struct option *o, const char *text, struct run_options *options) {
     char *field = (char *)options + o->offset, *end = NULL;
     bool is_digit = text && text[0] >= '0' && text[0] <= '9';
     errno = 0;
     if (o->kind == VALUE_TEXT) {
         memcpy(field, &text, sizeof(text));
+    } else if (o->kind == VALUE_TEXTS) {
+        return store_text(o, text, (struct run_texts *)(void *)field);
     } else if (o->kind == VALUE_NUMBER) {
         double value = strtod(text, &end);
         float number = (float)value;

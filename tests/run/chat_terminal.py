@@ -7,6 +7,7 @@ import pty
 import select
 import signal
 import sys
+import termios
 import time
 
 
@@ -17,6 +18,9 @@ class Terminal:
         self.shown = ""
         self.pid, self.leader = pty.fork()
         if self.pid == 0:
+            settings = termios.tcgetattr(0)
+            settings[3] |= termios.NOFLSH  # Ctrl-C is not to take away what is shown just then
+            termios.tcsetattr(0, termios.TCSANOW, settings)
             os.execvp(command[0], command)
 
     def read(self):

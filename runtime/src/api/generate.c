@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "stop_strings.h"
 #include "tokenizer/detokenize.h"
 #include "tokenizer/text.h"
 
@@ -20,7 +21,8 @@ struct generation {
     uint32_t context;
     uint32_t next;                      /* the token behind what is evaluated */
     struct rsr_detokenizer detokenizer; /* of a model with a tokenizer */
-    struct rsr_bytes text;              /* for the callback */
+    struct rsr_stop_strings stop;
+    struct rsr_bytes text; /* for the callback */
     rsr_generate_result result;
 };
 
@@ -49,10 +51,17 @@ static rsr_status evaluate(struct generation *g, const uint32_t *tokens, size_t 
                        .n_entries = n,
                        .picks = &pick,
                        .n_picks = 1,
-                       .picked = &g->next};
-    rsr_status status = rsr_api_eval(g->engine, &batch, err);
+                       .picked = &g->next,
+                       .cancel = g->options.cancel,
+                       .progress = g->options.progress,
+                       .progress_user = g->options.progress_user};
+    rsr_error failure = RSR_ERROR_INIT;
+    const rsr_status status = rsr_api_eval(g->engine, &batch, &failure);
     free(entries);
-    return status;
+    /* To be stopped is no failure of a generation, and leaves err alone. */
+    return status == RSR_OK || status == RSR_ERR_STOPPED
+               ? status
+               : rsr_fail(err, status, "%s", failure.message);
 }
 
 static rsr_status prefill_tokens(struct generation *g, const uint32_t *tokens, size_t n,
@@ -62,7 +71,7 @@ static rsr_status prefill_tokens(struct generation *g, const uint32_t *tokens, s
     uint64_t begin = rsr_now_ns();
     rsr_status status = evaluate(g, tokens, n, err);
     g->result.prefill_ns = rsr_now_ns() - begin;
-    g->result.prompt_tokens = (uint32_t)n;
+    g->result.prompt_tokens = status == RSR_OK ? (uint32_t)n : 0;
     return status;
 }
 
@@ -95,9 +104,10 @@ static bool is_stop(const struct generation *g, uint32_t token) {
     return false;
 }
 
-/* The text that is certain with this token, or all of it if it is the last one. */
+/* The text that is certain with this token, or all of it if it is the last one; up to a stop
+ * string, if *found_stop. */
 static rsr_status take_text(struct generation *g, uint32_t token, bool stop, bool last,
-                            rsr_error *err) {
+                            bool *found_stop, rsr_error *err) {
     rsr_status status = RSR_OK;
     g->text.size = 0;
     if (!g->model->text)
@@ -106,20 +116,39 @@ static rsr_status take_text(struct generation *g, uint32_t token, bool stop, boo
         status = rsr_detokenizer_push(&g->detokenizer, token, &g->text, err);
     if (status == RSR_OK && last)
         status = rsr_detokenizer_finish(&g->detokenizer, &g->text, err);
+    if (status == RSR_OK)
+        status = rsr_stop_strings_pass(&g->stop, &g->text, last, found_stop, err);
     return status;
 }
 
-/* Hands one token to the caller; *go_on is false when the callback wants to stop. */
-static rsr_status deliver(struct generation *g, uint32_t token, bool stop, bool last, bool *go_on,
-                          rsr_error *err) {
-    rsr_status status = take_text(g, token, stop, last, err);
-    if (status != RSR_OK || !g->callback)
-        return status;
+/* Hands one token to the caller. False: the callback wants to stop. */
+static bool deliver(struct generation *g, uint32_t token) {
     rsr_generated generated = {.size_bytes = sizeof(generated),
                                .token = token,
                                .text = g->text.data ? g->text.data : "",
                                .text_bytes = g->text.size};
-    *go_on = g->callback(g->user, &generated);
+    return !g->callback || g->callback(g->user, &generated);
+}
+
+/* Takes and delivers the token that was picked last; *goes_on: another one is to be picked, else
+ * the result says why not. */
+static rsr_status take_token(struct generation *g, bool *goes_on, rsr_error *err) {
+    rsr_generate_result *r = &g->result;
+    const uint32_t token = g->next;
+    r->tokens++;
+    const bool stop = is_stop(g, token), full = rsr_api_sequence_length(g->sequence) == g->context,
+               last = stop || full || r->tokens == g->options.max_tokens;
+    bool found_stop = false;
+    const rsr_status status = take_text(g, token, stop, last, &found_stop, err);
+    if (status != RSR_OK)
+        return status;
+    const bool wanted = deliver(g, token);
+    r->stop_reason = stop         ? RSR_STOP_TOKEN
+                     : found_stop ? RSR_STOP_STRING
+                     : !wanted    ? RSR_STOP_CALLBACK
+                     : full       ? RSR_STOP_CONTEXT
+                                  : RSR_STOP_LENGTH;
+    *goes_on = wanted && !last && !found_stop;
     return RSR_OK;
 }
 
@@ -133,31 +162,30 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
         if (status != RSR_OK)
             return status;
     }
-    for (bool go_on = true;;) {
-        const uint32_t length = rsr_api_sequence_length(g->sequence);
+    bool goes_on = true;
+    rsr_status status = take_token(g, &goes_on, err);
+    while (status == RSR_OK && goes_on) {
         const uint32_t token = g->next;
-        r->tokens++;
-        bool stop = is_stop(g, token), full = length == g->context;
-        bool last = stop || full || r->tokens == g->options.max_tokens;
-        rsr_status status = deliver(g, token, stop, last, &go_on, err);
-        if (status != RSR_OK)
-            return status;
-        if (last || !go_on) {
-            r->stop_reason = stop     ? RSR_STOP_TOKEN
-                             : !go_on ? RSR_STOP_CALLBACK
-                             : full   ? RSR_STOP_CONTEXT
-                                      : RSR_STOP_LENGTH;
-            break;
-        }
         status = evaluate(g, &token, 1, err);
-        if (status != RSR_OK)
-            return status;
+        if (status == RSR_OK)
+            status = take_token(g, &goes_on, err);
     }
     r->decode_ns = rsr_now_ns() - begin;
-    return RSR_OK;
+    return status;
 }
 
 /* ---- Entry ----------------------------------------------------------------------------------- */
+
+static rsr_status check_stop_strings(const struct generation *g, rsr_error *err) {
+    const uint32_t n = g->options.n_stop_strings;
+    if (n > 0 && !g->options.stop_strings)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_generate: stop_strings is NULL");
+    for (uint32_t i = 0; i < n; i++)
+        if (!g->options.stop_strings[i] || g->options.stop_strings[i][0] == '\0')
+            return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_generate: stop string %u is %s", i,
+                            g->options.stop_strings[i] ? "empty" : "NULL");
+    return n > 0 ? rsr_check_tokenizer(g->model, err) : RSR_OK;
+}
 
 static rsr_status set_up(struct generation *g, const rsr_generate_options *options,
                          rsr_error *err) {
@@ -183,7 +211,9 @@ static rsr_status set_up(struct generation *g, const rsr_generate_options *optio
                         "this is an embedding model: it continues no text, rsr_embed() embeds it");
     if (g->model->text)
         rsr_detokenizer_begin(&g->detokenizer, g->model, true);
-    return RSR_OK;
+    g->stop.strings = g->options.stop_strings;
+    g->stop.n = g->options.n_stop_strings;
+    return check_stop_strings(g, err);
 }
 
 rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const char *prompt,
@@ -203,9 +233,15 @@ rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const ch
                      : prefill_text(&g, prompt, prompt_bytes, err);
     if (status == RSR_OK)
         status = decode(&g, err);
+    if (status == RSR_ERR_STOPPED) {
+        g.result.stop_reason =
+            rsr_is_cancelled(g.options.cancel) ? RSR_STOP_CANCELLED : RSR_STOP_CALLBACK;
+        status = RSR_OK;
+    }
     if (status == RSR_OK && result)
         status = rsr_write_info(result, &g.result, sizeof(g.result), err);
     rsr_detokenizer_free(&g.detokenizer);
+    rsr_bytes_free(&g.stop.held);
     rsr_bytes_free(&g.text);
     return status;
 }
