@@ -137,21 +137,21 @@ static void check_encode(const struct fixture *f, const char *name, size_t numbe
 /* Token by token comes the same text, in pieces of valid UTF-8. */
 static void check_stream(const struct fixture *f, const uint32_t *ids, size_t n, bool skip_special,
                          const json_t *expected) {
-    struct rsr_detokenizer d;
+    struct rsr_text_stream d;
     struct rsr_bytes all = {0};
     rsr_status status = RSR_OK;
-    rsr_detokenizer_begin(&d, &f->model, skip_special);
+    rsr_text_stream_begin(&d, &f->model, skip_special);
     for (size_t i = 0; status == RSR_OK && i <= n; i++) {
         size_t begin = all.size;
-        status = i < n ? rsr_detokenizer_push(&d, ids[i], &all, NULL)
-                       : rsr_detokenizer_finish(&d, &all, NULL);
+        status = i < n ? rsr_text_stream_push(&d, ids[i], &all, NULL)
+                       : rsr_text_stream_finish(&d, &all, NULL);
         CHECK(all.size == begin || rsr_utf8_is_valid(all.data + begin, all.size - begin));
     }
     CHECK_INT(status, RSR_OK);
     CHECK(rsr_bytes_append(&all, "", 1));
     CHECK(all.size == json_string_length(expected) + 1 &&
           memcmp(all.data, json_string_value(expected), all.size) == 0);
-    rsr_detokenizer_free(&d);
+    rsr_text_stream_free(&d);
     rsr_bytes_free(&all);
 }
 
@@ -248,16 +248,16 @@ static uint32_t *ids_of(const struct fixture *f, const char *text, size_t *n) {
 /* What a text of some tokens gains by more of them. */
 static void check_more(const struct fixture *f, const uint32_t *first, size_t n_first,
                        const uint32_t *next, size_t n_next, const char *expected) {
-    struct rsr_detokenizer d;
+    struct rsr_text_stream d;
     struct rsr_bytes text = {0};
-    rsr_detokenizer_begin(&d, &f->model, true);
-    CHECK_INT(rsr_detokenizer_continue(&d, first, n_first, NULL), RSR_OK);
+    rsr_text_stream_begin(&d, &f->model, true);
+    CHECK_INT(rsr_text_stream_continue(&d, first, n_first, NULL), RSR_OK);
     for (size_t i = 0; i < n_next; i++)
-        CHECK_INT(rsr_detokenizer_push(&d, next[i], &text, NULL), RSR_OK);
-    CHECK_INT(rsr_detokenizer_finish(&d, &text, NULL), RSR_OK);
+        CHECK_INT(rsr_text_stream_push(&d, next[i], &text, NULL), RSR_OK);
+    CHECK_INT(rsr_text_stream_finish(&d, &text, NULL), RSR_OK);
     CHECK(rsr_bytes_append(&text, "", 1));
     CHECK_STR(text.data, expected);
-    rsr_detokenizer_free(&d);
+    rsr_text_stream_free(&d);
     rsr_bytes_free(&text);
 }
 
@@ -344,24 +344,24 @@ static void test_held_bytes(void) {
         return;
     const uint32_t first = 3; /* <0x00> */
     const uint32_t ids[] = {first + 0xf0, first + 0x9f, first + 0x98, first + 0x80, first + 0xff};
-    struct rsr_detokenizer d;
+    struct rsr_text_stream d;
     struct rsr_bytes text = {0};
-    rsr_detokenizer_begin(&d, &f.model, true);
+    rsr_text_stream_begin(&d, &f.model, true);
     for (size_t i = 0; i < 4; i++)
-        CHECK_INT(rsr_detokenizer_push(&d, ids[i], &text, NULL), RSR_OK);
+        CHECK_INT(rsr_text_stream_push(&d, ids[i], &text, NULL), RSR_OK);
     CHECK_INT(text.size, 0);
     size_t n;
     uint32_t *next = ids_of(&f, "the", &n);
-    CHECK_INT(rsr_detokenizer_push(&d, next[0], &text, NULL), RSR_OK);
+    CHECK_INT(rsr_text_stream_push(&d, next[0], &text, NULL), RSR_OK);
     CHECK(text.size > 4 && memcmp(text.data, "\xf0\x9f\x98\x80", 4) == 0);
     text.size = 0;
     for (size_t i = 0; i < 5; i++)
-        CHECK_INT(rsr_detokenizer_push(&d, ids[i], &text, NULL), RSR_OK);
+        CHECK_INT(rsr_text_stream_push(&d, ids[i], &text, NULL), RSR_OK);
     CHECK_INT(text.size, 0);
-    CHECK_INT(rsr_detokenizer_finish(&d, &text, NULL), RSR_OK);
+    CHECK_INT(rsr_text_stream_finish(&d, &text, NULL), RSR_OK);
     CHECK_INT(text.size, 5 * 3);
     CHECK(memcmp(text.data, "\xef\xbf\xbd\xef\xbf\xbd", 6) == 0);
-    rsr_detokenizer_free(&d);
+    rsr_text_stream_free(&d);
     rsr_bytes_free(&text);
     free(next);
     close_fixture(&f);

@@ -20,7 +20,7 @@ struct generation {
     void *user;
     uint32_t context;
     uint32_t next;                      /* the token behind what is evaluated */
-    struct rsr_detokenizer detokenizer; /* of a model with a tokenizer */
+    struct rsr_text_stream detokenizer; /* of a model with a tokenizer */
     struct rsr_stop_strings stop;
     struct rsr_bytes text; /* for the callback */
     rsr_generate_result result;
@@ -113,9 +113,9 @@ static rsr_status take_text(struct generation *g, uint32_t token, bool stop, boo
     if (!g->model->text)
         return RSR_OK;
     if (!stop)
-        status = rsr_detokenizer_push(&g->detokenizer, token, &g->text, err);
+        status = rsr_text_stream_push(&g->detokenizer, token, &g->text, err);
     if (status == RSR_OK && last)
-        status = rsr_detokenizer_finish(&g->detokenizer, &g->text, err);
+        status = rsr_text_stream_finish(&g->detokenizer, &g->text, err);
     if (status == RSR_OK)
         status = rsr_stop_strings_pass(&g->stop, &g->text, last, found_stop, err);
     return status;
@@ -157,7 +157,7 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
     uint64_t begin = rsr_now_ns();
     if (g->model->text) {
         rsr_status status =
-            rsr_detokenizer_continue(&g->detokenizer, rsr_sequence_tokens(g->sequence),
+            rsr_text_stream_continue(&g->detokenizer, rsr_sequence_tokens(g->sequence),
                                      rsr_api_sequence_length(g->sequence), err);
         if (status != RSR_OK)
             return status;
@@ -210,7 +210,7 @@ static rsr_status set_up(struct generation *g, const rsr_generate_options *optio
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "this is an embedding model: it continues no text, rsr_embed() embeds it");
     if (g->model->text)
-        rsr_detokenizer_begin(&g->detokenizer, g->model, true);
+        rsr_text_stream_begin(&g->detokenizer, g->model, true);
     g->stop.strings = g->options.stop_strings;
     g->stop.n = g->options.n_stop_strings;
     return check_stop_strings(g, err);
@@ -240,7 +240,7 @@ rsr_status rsr_api_generate(rsr_engine *engine, rsr_sequence *sequence, const ch
     }
     if (status == RSR_OK && result)
         status = rsr_write_info(result, &g.result, sizeof(g.result), err);
-    rsr_detokenizer_free(&g.detokenizer);
+    rsr_text_stream_free(&g.detokenizer);
     rsr_bytes_free(&g.stop.held);
     rsr_bytes_free(&g.text);
     return status;

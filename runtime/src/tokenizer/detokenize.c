@@ -17,16 +17,16 @@ static rsr_status no_memory(rsr_error *err) {
     return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the text of the tokens");
 }
 
-void rsr_detokenizer_begin(struct rsr_detokenizer *d, const rsr_model *model, bool skip_special) {
-    *d = (struct rsr_detokenizer){.model = model,
+void rsr_text_stream_begin(struct rsr_text_stream *s, const rsr_model *model, bool skip_special) {
+    *s = (struct rsr_text_stream){.model = model,
                                   .skip_special = skip_special,
                                   .strip_left = model->text->encoder->header->decoder.strip_count};
 }
 
-void rsr_detokenizer_free(struct rsr_detokenizer *d) {
-    rsr_bytes_free(&d->held);
-    for (size_t i = 0; i < sizeof(d->work) / sizeof(d->work[0]); i++)
-        rsr_bytes_free(&d->work[i]);
+void rsr_text_stream_free(struct rsr_text_stream *s) {
+    rsr_bytes_free(&s->held);
+    for (size_t i = 0; i < sizeof(s->work) / sizeof(s->work[0]); i++)
+        rsr_bytes_free(&s->work[i]);
 }
 
 /* ---- Byte level
@@ -52,22 +52,22 @@ static bool append_added(const char *text, size_t n, struct rsr_bytes *out) {
 }
 
 /* Moves the first n held bytes to the text. */
-static bool release(struct rsr_detokenizer *d, size_t n, struct rsr_bytes *out) {
-    if (!rsr_utf8_append_repaired(out, d->held.data, n))
+static bool release(struct rsr_text_stream *s, size_t n, struct rsr_bytes *out) {
+    if (!rsr_utf8_append_repaired(out, s->held.data, n))
         return false;
-    d->held.size -= n;
-    if (d->held.size > 0)
-        memmove(d->held.data, d->held.data + n, d->held.size);
+    s->held.size -= n;
+    if (s->held.size > 0)
+        memmove(s->held.data, s->held.data + n, s->held.size);
     return true;
 }
 
-static rsr_status push_bytes(struct rsr_detokenizer *d, bool added, const char *text, size_t n,
+static rsr_status push_bytes(struct rsr_text_stream *s, bool added, const char *text, size_t n,
                              struct rsr_bytes *out, rsr_error *err) {
-    bool ok = added ? append_added(text, n, &d->held) : rsr_bytes_append(&d->held, text, n);
+    bool ok = added ? append_added(text, n, &s->held) : rsr_bytes_append(&s->held, text, n);
     if (!ok)
         return no_memory(err);
-    size_t n_complete = d->held.size - rsr_utf8_incomplete_tail(d->held.data, d->held.size);
-    return release(d, n_complete, out) ? RSR_OK : no_memory(err);
+    size_t n_complete = s->held.size - rsr_utf8_incomplete_tail(s->held.data, s->held.size);
+    return release(s, n_complete, out) ? RSR_OK : no_memory(err);
 }
 
 /* ---- Text
@@ -91,15 +91,15 @@ static int byte_of_token(const char *text, size_t n) {
 }
 
 /* Appends text without what is to go from the front of all text. */
-static bool append_stripped(struct rsr_detokenizer *d, const char *text, size_t n,
+static bool append_stripped(struct rsr_text_stream *s, const char *text, size_t n,
                             struct rsr_bytes *out) {
-    while (d->strip_left > 0 && n > 0) {
+    while (s->strip_left > 0 && n > 0) {
         struct rsr_utf8_step step = rsr_utf8_scan(text, n);
-        if (step.code != d->model->text->encoder->header->decoder.strip_code) {
-            d->strip_left = 0;
+        if (step.code != s->model->text->encoder->header->decoder.strip_code) {
+            s->strip_left = 0;
             break;
         }
-        d->strip_left--;
+        s->strip_left--;
         text += step.length;
         n -= step.length;
     }
@@ -107,88 +107,88 @@ static bool append_stripped(struct rsr_detokenizer *d, const char *text, size_t 
 }
 
 /* The run of byte tokens is over. */
-static bool end_run(struct rsr_detokenizer *d, struct rsr_bytes *out) {
-    size_t n = d->held.size;
+static bool end_run(struct rsr_text_stream *s, struct rsr_bytes *out) {
+    size_t n = s->held.size;
     bool ok = true;
-    if (n > 0 && rsr_utf8_is_valid(d->held.data, n))
-        ok = append_stripped(d, d->held.data, n, out);
+    if (n > 0 && rsr_utf8_is_valid(s->held.data, n))
+        ok = append_stripped(s, s->held.data, n, out);
     else
         for (size_t i = 0; ok && i < n; i++)
-            ok = append_stripped(d, REPLACEMENT, 3, out);
-    d->held.size = 0;
+            ok = append_stripped(s, REPLACEMENT, 3, out);
+    s->held.size = 0;
     return ok;
 }
 
-static rsr_status push_text(struct rsr_detokenizer *d, const char *text, size_t n,
+static rsr_status push_text(struct rsr_text_stream *s, const char *text, size_t n,
                             struct rsr_bytes *out, rsr_error *err) {
-    const struct rsr_tokenizer_header *header = d->model->text->encoder->header;
+    const struct rsr_tokenizer_header *header = s->model->text->encoder->header;
     const struct rsr_decoder *decoder = &header->decoder;
     const struct rsr_replacement *r = &decoder->replace;
     if (r->pattern_bytes > 0) {
-        uint32_t content_bytes = decoder->drops_first && !d->started ? 0 : r->content_bytes;
-        d->work[2].size = 0;
+        uint32_t content_bytes = decoder->drops_first && !s->started ? 0 : r->content_bytes;
+        s->work[2].size = 0;
         rsr_status status = rsr_append_replaced(
-            &d->work[2], text, n, rsr_literal_at(header, r->pattern_at, r->pattern_bytes),
+            &s->work[2], text, n, rsr_literal_at(header, r->pattern_at, r->pattern_bytes),
             rsr_literal_at(header, r->content_at, content_bytes), err);
         if (status != RSR_OK)
             return status;
-        text = d->work[2].data;
-        n = d->work[2].size;
+        text = s->work[2].data;
+        n = s->work[2].size;
     }
     int byte = decoder->byte_fallback ? byte_of_token(text, n) : -1;
     if (byte >= 0) {
         char c = (char)byte;
-        return rsr_bytes_append(&d->held, &c, 1) ? RSR_OK : no_memory(err);
+        return rsr_bytes_append(&s->held, &c, 1) ? RSR_OK : no_memory(err);
     }
-    return end_run(d, out) && append_stripped(d, text, n, out) ? RSR_OK : no_memory(err);
+    return end_run(s, out) && append_stripped(s, text, n, out) ? RSR_OK : no_memory(err);
 }
 
 /* ---- Both
  * --------------------------------------------------------------------------------------- */
 
-rsr_status rsr_detokenizer_push(struct rsr_detokenizer *d, uint32_t token, struct rsr_bytes *out,
+rsr_status rsr_text_stream_push(struct rsr_text_stream *s, uint32_t token, struct rsr_bytes *out,
                                 rsr_error *err) {
-    const struct rsr_encoder *e = d->model->text->encoder;
-    uint32_t n_tokens = e->header->n_tokens, vocab = d->model->module->hyper.vocab;
+    const struct rsr_encoder *e = s->model->text->encoder;
+    uint32_t n_tokens = e->header->n_tokens, vocab = s->model->module->hyper.vocab;
     if (token >= n_tokens && token >= vocab)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "token %u is outside the vocabulary of %u", token,
                         vocab);
     /* Rows of the embedding behind the tokenizer's last token have no text. */
     if (token >= n_tokens || (e->flags[token] & RSR_TOKEN_UNUSED) ||
-        (d->skip_special && (e->flags[token] & RSR_TOKEN_SPECIAL)))
+        (s->skip_special && (e->flags[token] & RSR_TOKEN_SPECIAL)))
         return RSR_OK;
     const char *text = e->text + e->text_begin[token];
     size_t n = (size_t)(e->text_begin[token + 1] - e->text_begin[token]);
     uint8_t in_normal_form = RSR_TOKEN_ADDED | RSR_TOKEN_NORMALIZED;
     rsr_status status = RSR_OK;
     if ((e->flags[token] & in_normal_form) == in_normal_form)
-        status = rsr_normalize(e, d->work, &text, &n, err);
+        status = rsr_normalize(e, s->work, &text, &n, err);
     if (status != RSR_OK)
         return status;
     status = e->header->decoder.kind == RSR_DECODER_TEXT
-                 ? push_text(d, text, n, out, err)
-                 : push_bytes(d, (e->flags[token] & RSR_TOKEN_ADDED) != 0, text, n, out, err);
-    d->started = true;
+                 ? push_text(s, text, n, out, err)
+                 : push_bytes(s, (e->flags[token] & RSR_TOKEN_ADDED) != 0, text, n, out, err);
+    s->started = true;
     return status;
 }
 
-rsr_status rsr_detokenizer_finish(struct rsr_detokenizer *d, struct rsr_bytes *out,
+rsr_status rsr_text_stream_finish(struct rsr_text_stream *s, struct rsr_bytes *out,
                                   rsr_error *err) {
-    bool ok = d->model->text->encoder->header->decoder.kind == RSR_DECODER_TEXT
-                  ? end_run(d, out)
-                  : release(d, d->held.size, out);
+    bool ok = s->model->text->encoder->header->decoder.kind == RSR_DECODER_TEXT
+                  ? end_run(s, out)
+                  : release(s, s->held.size, out);
     return ok ? RSR_OK : no_memory(err);
 }
 
-rsr_status rsr_detokenizer_continue(struct rsr_detokenizer *d, const uint32_t *tokens,
+rsr_status rsr_text_stream_continue(struct rsr_text_stream *s, const uint32_t *tokens,
                                     size_t n_tokens, rsr_error *err) {
     struct rsr_bytes unwanted = {0};
     rsr_status status = RSR_OK;
     /* No token behind the front of the text matters to what follows. */
-    for (size_t i = 0; status == RSR_OK && i < n_tokens && (!d->started || d->strip_left > 0); i++)
-        status = rsr_detokenizer_push(d, tokens[i], &unwanted, err);
+    for (size_t i = 0; status == RSR_OK && i < n_tokens && (!s->started || s->strip_left > 0); i++)
+        status = rsr_text_stream_push(s, tokens[i], &unwanted, err);
     if (status == RSR_OK)
-        status = rsr_detokenizer_finish(d, &unwanted, err);
+        status = rsr_text_stream_finish(s, &unwanted, err);
     rsr_bytes_free(&unwanted);
     return status;
 }
@@ -201,16 +201,16 @@ rsr_status rsr_api_detokenize(const rsr_model *model, const uint32_t *tokens, si
     rsr_status status = rsr_check_tokenizer(model, err);
     if (status != RSR_OK)
         return status;
-    struct rsr_detokenizer d;
+    struct rsr_text_stream d;
     struct rsr_bytes bytes = {0};
-    rsr_detokenizer_begin(&d, model, skip_special);
+    rsr_text_stream_begin(&d, model, skip_special);
     for (size_t i = 0; status == RSR_OK && i < n_tokens; i++)
-        status = rsr_detokenizer_push(&d, tokens[i], &bytes, err);
+        status = rsr_text_stream_push(&d, tokens[i], &bytes, err);
     if (status == RSR_OK)
-        status = rsr_detokenizer_finish(&d, &bytes, err);
+        status = rsr_text_stream_finish(&d, &bytes, err);
     if (status == RSR_OK)
         status = rsr_text_deliver(&bytes, text, capacity, text_bytes, err);
-    rsr_detokenizer_free(&d);
+    rsr_text_stream_free(&d);
     rsr_bytes_free(&bytes);
     return status;
 }

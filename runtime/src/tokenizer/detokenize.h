@@ -10,7 +10,7 @@
 
 #include "tokenizer.h"
 
-struct rsr_detokenizer {
+struct rsr_text_stream {
     const rsr_model *model;
     bool skip_special;
     bool started;             /* a token has come */
@@ -20,20 +20,20 @@ struct rsr_detokenizer {
 };
 
 /* For a model with a tokenizer, at the begin of a text. */
-void rsr_detokenizer_begin(struct rsr_detokenizer *d, const rsr_model *model, bool skip_special);
-void rsr_detokenizer_free(struct rsr_detokenizer *d);
+void rsr_text_stream_begin(struct rsr_text_stream *s, const rsr_model *model, bool skip_special);
+void rsr_text_stream_free(struct rsr_text_stream *s);
 
 /* The text that follows continues these tokens, whose own text is not wanted. */
-RSR_NODISCARD rsr_status rsr_detokenizer_continue(struct rsr_detokenizer *d, const uint32_t *tokens,
+RSR_NODISCARD rsr_status rsr_text_stream_continue(struct rsr_text_stream *s, const uint32_t *tokens,
                                                   size_t n_tokens, rsr_error *err);
 
 /* Appends the text that is certain with this token: complete UTF-8, often none. RSR_ERR_ARGUMENT
  * for a token outside the vocabulary. */
-RSR_NODISCARD rsr_status rsr_detokenizer_push(struct rsr_detokenizer *d, uint32_t token,
+RSR_NODISCARD rsr_status rsr_text_stream_push(struct rsr_text_stream *s, uint32_t token,
                                               struct rsr_bytes *out, rsr_error *err);
 
 /* Appends what is held back: no token follows, or none that belongs to it. */
-RSR_NODISCARD rsr_status rsr_detokenizer_finish(struct rsr_detokenizer *d, struct rsr_bytes *out,
+RSR_NODISCARD rsr_status rsr_text_stream_finish(struct rsr_text_stream *s, struct rsr_bytes *out,
                                                 rsr_error *err);
 
 #endif
