@@ -191,7 +191,9 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_kernel(const rsr_model *model,
 
 enum {
     RSR_TOKENIZE_ADD_SPECIAL = 1,   /* what the tokenizer puts around a text (BOS) */
-    RSR_TOKENIZE_PARSE_SPECIAL = 2  /* "<|eot_id|>" in the text is that token, not its letters */
+    RSR_TOKENIZE_PARSE_SPECIAL = 2, /* "<|eot_id|>" in the text is that token, not its letters */
+    RSR_TOKENIZE_CONTINUES = 4      /* the text goes on behind another: nothing is put in front of it, neither
+                                       BOS nor the space that many tokenizers begin texts with */
 };
 
 /* Text, of less than 2 GiB, to tokens. Invalid UTF-8 is replaced by U+FFFD first, as Python's
@@ -204,11 +206,47 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_tokenize(const rsr_model *model, const c
 /* Tokens to text; invalid UTF-8 in the result is replaced by U+FFFD. Writes at most `capacity`
  * bytes, no terminator; *text_bytes receives the full length, and if that exceeds `capacity` the
  * status is RSR_ERR_FULL. skip_special drops special tokens. Many tokenizers put a space in front
- * of every text, which is dropped here: detokenise a text as a whole. */
+ * of every text, which is dropped here: detokenise a text as a whole, or by an rsr_detokenizer. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_detokenize(const rsr_model *model, const uint32_t *tokens,
                                                    size_t n_tokens, bool skip_special, char *text,
                                                    size_t capacity, size_t *text_bytes,
                                                    rsr_error *err);
+
+/* Tokens to text as they come. Bytes of a character may lie in several tokens: text comes when it is
+ * complete. All pieces together are what rsr_detokenize makes of all tokens. */
+typedef struct rsr_detokenizer rsr_detokenizer;
+enum {
+    RSR_DETOKENIZE_SKIP_SPECIAL = 1,
+    RSR_DETOKENIZE_CONTINUES = 2    /* the text goes on behind another: its first space is its own */
+};
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_detokenizer_create(const rsr_model *model, uint32_t flags,
+                                                           rsr_detokenizer **detokenizer,
+                                                           rsr_error *err);
+RSR_EXPORT void rsr_detokenizer_destroy(rsr_detokenizer *detokenizer);
+/* *text, which lives until the next call, receives text_bytes of valid UTF-8, often none, without a
+ * terminator. rsr_detokenizer_finish gives what was held back, repaired; then a new text begins, with
+ * the same flags. For one thread at a time. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_detokenizer_push(rsr_detokenizer *detokenizer,
+                                                         uint32_t token, const char **text,
+                                                         size_t *text_bytes, rsr_error *err);
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_detokenizer_finish(rsr_detokenizer *detokenizer,
+                                                           const char **text, size_t *text_bytes,
+                                                           rsr_error *err);
+
+typedef struct rsr_token_info {
+    uint32_t size_bytes;
+    bool is_special;    /* left out of text by skip_special */
+    bool is_stop;       /* one of rsr_model_info.stop_tokens */
+    bool is_byte;       /* of those that stand for bytes which no other token has ("<0x0A>") */
+} rsr_token_info;
+#define RSR_TOKEN_INFO_INIT RSR_SIZED(rsr_token_info)
+
+/* The bytes that a token adds to a text behind other tokens: no valid UTF-8 where characters lie in
+ * several tokens, none where the id has no text. Buffer rules as rsr_detokenize; info may be NULL. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_model_get_token(const rsr_model *model, uint32_t token,
+                                                        char *bytes, size_t capacity,
+                                                        size_t *n_bytes, rsr_token_info *info,
+                                                        rsr_error *err);
 
 typedef struct rsr_message {
     const char *role;       /* "system", "user", "assistant" */
@@ -357,6 +395,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_create(rsr_engine *engine, rsr_
                                                         rsr_error *err);
 RSR_EXPORT void rsr_sequence_destroy(rsr_sequence *sequence);
 RSR_EXPORT uint32_t rsr_sequence_length(const rsr_sequence *sequence);
+/* Its tokens: length of them, until a call changes the sequence. NULL: the sequence is. */
+RSR_EXPORT const uint32_t *rsr_sequence_tokens(const rsr_sequence *sequence);
 
 /* Forgets every token from position `length` on. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_truncate(rsr_sequence *sequence, uint32_t length,
