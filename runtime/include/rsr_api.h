@@ -44,6 +44,14 @@ struct rsr_api {
                                    rsr_error *);
     rsr_status (*embed)(rsr_engine *, const uint32_t *, size_t, float *, size_t, rsr_error *);
     rsr_status (*engine_head_stats)(rsr_engine *, bool, rsr_head_stats *);
+    rsr_status (*detokenizer_create)(const rsr_model *, uint32_t, rsr_detokenizer **, rsr_error *);
+    void (*detokenizer_destroy)(rsr_detokenizer *);
+    rsr_status (*detokenizer_push)(rsr_detokenizer *, uint32_t, const char **, size_t *,
+                                   rsr_error *);
+    rsr_status (*detokenizer_finish)(rsr_detokenizer *, const char **, size_t *, rsr_error *);
+    rsr_status (*model_get_token)(const rsr_model *, uint32_t, char *, size_t, size_t *,
+                                  rsr_token_info *, rsr_error *);
+    const uint32_t *(*sequence_tokens)(const rsr_sequence *);
 };
 
 /* Defined by the runtime that is linked into a module. */

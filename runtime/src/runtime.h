@@ -71,6 +71,14 @@ rsr_status rsr_api_tokenize(const rsr_model *, const char *, size_t, uint32_t, u
                             size_t *, rsr_error *); /* text.c */
 rsr_status rsr_api_detokenize(const rsr_model *, const uint32_t *, size_t, bool, char *, size_t,
                               size_t *, rsr_error *);
+rsr_status rsr_api_detokenizer_create(const rsr_model *, uint32_t, rsr_detokenizer **,
+                                      rsr_error *); /* token_text.c */
+void rsr_api_detokenizer_destroy(rsr_detokenizer *);
+rsr_status rsr_api_detokenizer_push(rsr_detokenizer *, uint32_t, const char **, size_t *,
+                                    rsr_error *);
+rsr_status rsr_api_detokenizer_finish(rsr_detokenizer *, const char **, size_t *, rsr_error *);
+rsr_status rsr_api_model_get_token(const rsr_model *, uint32_t, char *, size_t, size_t *,
+                                   rsr_token_info *, rsr_error *);
 rsr_status rsr_api_chat_format(const rsr_model *, const rsr_message *, size_t, bool, char *, size_t,
                                size_t *, rsr_error *);
 rsr_status rsr_api_engine_create(rsr_model *, const rsr_engine_options *, rsr_engine **,
@@ -84,6 +92,7 @@ rsr_status rsr_api_engine_profile(rsr_engine *, bool, rsr_profile_entry *, size_
 rsr_status rsr_api_sequence_create(rsr_engine *, rsr_sequence **, rsr_error *); /* sequence.c */
 void rsr_api_sequence_destroy(rsr_sequence *);
 uint32_t rsr_api_sequence_length(const rsr_sequence *);
+const uint32_t *rsr_api_sequence_tokens(const rsr_sequence *);
 rsr_status rsr_api_sequence_truncate(rsr_sequence *, uint32_t, rsr_error *);
 rsr_status rsr_api_sequence_read_kv(rsr_sequence *, uint32_t, uint32_t, float *, float *,
                                     rsr_error *);
@@ -97,9 +106,8 @@ rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,
                             const rsr_generate_options *, rsr_generate_fn *, void *,
                             rsr_generate_result *, rsr_error *); /* generate.c */
 
-/* What generate.c needs to know of an engine and of a sequence: as many tokens as it is long. */
+/* What generate.c needs to know of an engine. */
 const rsr_model *rsr_engine_model(const rsr_engine *);
-const uint32_t *rsr_sequence_tokens(const rsr_sequence *);
 
 /* Floats that a wanted token gives: logits, or the hidden state of an embedding model. */
 static inline uint32_t rsr_output_size(const struct rsr_hyper *hyper) {

@@ -25,8 +25,6 @@ struct chat {
     bool at_terminal;
     rsr_message *messages;
     size_t n_messages;
-    struct tokens held;     /* what the sequence has evaluated */
-    struct tokens produced; /* of the turn that runs */
     struct run_text reply;
 };
 
@@ -46,17 +44,8 @@ static char *copy_text(const char *text, size_t n) {
     return copy.data;
 }
 
-static void append_token(struct tokens *tokens, uint32_t token) {
-    uint32_t *data = realloc(tokens->data, (tokens->size + 1) * sizeof(*data));
-    if (!data)
-        exit(run_fail("out of memory"));
-    tokens->data = data;
-    tokens->data[tokens->size++] = token;
-}
-
 static bool on_token(void *user, const rsr_generated *generated) {
     struct chat *c = user;
-    append_token(&c->produced, generated->token);
     run_text_append(&c->reply, generated->text, generated->text_bytes);
     return run_put_text(generated->text, generated->text_bytes);
 }
@@ -114,12 +103,13 @@ static bool render(const struct chat *c, const rsr_message *messages, size_t n_m
 /* Leaves in the sequence what it has in common with `all`, but never all of it: the last token is
  * evaluated again for its logits. */
 static bool keep_common(struct chat *c, const struct tokens *all) {
-    size_t n = 0;
-    while (n < c->held.size && n + 1 < all->size && c->held.data[n] == all->data[n])
+    rsr_sequence *sequence = c->session->sequence;
+    const uint32_t *held = rsr_sequence_tokens(sequence), n_held = rsr_sequence_length(sequence);
+    uint32_t n = 0;
+    while (n < n_held && n + 1 < all->size && held[n] == all->data[n])
         n++;
     rsr_error err = RSR_ERROR_INIT;
-    c->held.size = n;
-    if (rsr_sequence_truncate(c->session->sequence, (uint32_t)n, &err) == RSR_OK)
+    if (rsr_sequence_truncate(sequence, n, &err) == RSR_OK)
         return true;
     run_fail("%s", err.message);
     return false;
@@ -158,14 +148,6 @@ static bool render_what_fits(struct chat *c, struct tokens *out) {
     return ok;
 }
 
-static void keep_answer(struct chat *c, const struct tokens *prompt) {
-    for (size_t i = c->held.size; i < prompt->size; i++)
-        append_token(&c->held, prompt->data[i]);
-    for (size_t i = 0; i + 1 < c->produced.size; i++) /* the last one was not evaluated */
-        append_token(&c->held, c->produced.data[i]);
-    add_message(c, "assistant", copy_text(c->reply.size ? c->reply.data : "", c->reply.size));
-}
-
 static bool answer(struct chat *c) {
     struct tokens all = {0};
     if (!render_what_fits(c, &all) || !keep_common(c, &all)) {
@@ -173,11 +155,12 @@ static bool answer(struct chat *c) {
         return false;
     }
     rsr_generate_options options = run_generate_options(c->session);
-    options.prompt_tokens = all.data + c->held.size;
-    options.n_prompt_tokens = all.size - c->held.size;
+    const uint32_t n_kept = rsr_sequence_length(c->session->sequence);
+    options.prompt_tokens = all.data + n_kept;
+    options.n_prompt_tokens = all.size - n_kept;
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
     rsr_error err = RSR_ERROR_INIT;
-    c->reply.size = c->produced.size = 0;
+    c->reply.size = 0;
     rsr_status status = rsr_generate(c->session->engine, c->session->sequence, NULL, 0, &options,
                                      on_token, c, &result, &err);
     const bool written = run_put_text("\n", 1);
@@ -187,7 +170,8 @@ static bool answer(struct chat *c) {
     } else if (written) {
         run_print_summary(&result);
         if (result.tokens > 0) /* else the prompt was interrupted, and is not in the sequence */
-            keep_answer(c, &all);
+            add_message(c, "assistant",
+                        copy_text(c->reply.size ? c->reply.data : "", c->reply.size));
     }
     free(all.data);
     return status == RSR_OK && written && result.tokens > 0;
@@ -321,8 +305,6 @@ int run_chat(struct run_session *session) {
     const bool ok = converse(&c);
     forget_messages(&c, 0, c.n_messages);
     free(c.messages);
-    free(c.held.data);
-    free(c.produced.data);
     free(c.reply.data);
     return ok ? 0 : 1;
 }

@@ -6,86 +6,11 @@
  * in the text. With arguments FOLDER NAME... it compares these tokenizers of another folder of the
  * same form, and nothing else: compare_random.py makes such folders.
  */
-#include <jansson.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "check.h"
-#include "reader/checkpoint.h"
 #include "tokenizer/detokenize.h"
-#include "tokenizer/text.h"
-#include "tokenizer/tokenizer.h"
-
-#define FIXTURES TEST_SOURCE_DIR "/tests/tokenizer"
-
-struct fixture {
-    struct rsrc_arena arena;
-    struct rsrc_diag *diag;
-    struct rsr_tokenizer tokenizer;
-    struct rsr_module module;
-    struct rsr_model model;
-};
-
-static json_t *load_json(const char *folder, const char *name, const char *suffix) {
-    char path[512];
-    snprintf(path, sizeof(path), "%s/%s%s", folder, name, suffix);
-    json_error_t error;
-    json_t *root = json_load_file(path, JSON_ALLOW_NUL, &error);
-    if (!root)
-        fprintf(stderr, "%s:%d: %s\n", path, error.line, error.text);
-    CHECK(root != NULL);
-    return root;
-}
-
-static char *read_file(const char *path, size_t *n) {
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return NULL;
-    char *bytes = malloc(1 << 25);
-    *n = bytes ? fread(bytes, 1, 1 << 25, file) : 0;
-    fclose(file);
-    return bytes;
-}
-
-/* The model of a tokenizer.json of n bytes; `json` may be NULL, for a file that is not there. */
-static bool parse_fixture(struct fixture *f, const char *name, const char *json, size_t n) {
-    memset(f, 0, sizeof(*f));
-    rsrc_arena_init(&f->arena);
-    f->diag = rsrc_diag_create(stderr, false, RSRC_COLOR_NEVER);
-    bool ok = json && rsrc_parse_tokenizer(f->diag, &f->arena, name, (const uint8_t *)json, n,
-                                           &f->tokenizer) == RSRC_OK;
-    rsr_error err = RSR_ERROR_INIT;
-    f->module.tokenizer = f->tokenizer.section;
-    f->module.hyper.vocab = ok ? f->tokenizer.section->n_tokens + 3 : 0;
-    f->model.module = &f->module;
-    f->model.owner_pid = (int)getpid();
-    ok = ok && rsr_text_create(&f->module, &f->model.text, &err) == RSR_OK;
-    if (!ok)
-        fprintf(stderr, "%s: %s\n", name, err.message);
-    CHECK(ok);
-    return ok;
-}
-
-static bool open_fixture_of(struct fixture *f, const char *folder, const char *name) {
-    char path[512];
-    size_t n = 0;
-    snprintf(path, sizeof(path), "%s/%s.tokenizer.json", folder, name);
-    char *bytes = read_file(path, &n);
-    bool ok = parse_fixture(f, name, bytes, n);
-    free(bytes);
-    return ok;
-}
-
-static bool open_fixture(struct fixture *f, const char *name) {
-    return open_fixture_of(f, FIXTURES, name);
-}
-
-static void close_fixture(struct fixture *f) {
-    rsr_text_destroy(f->model.text);
-    rsrc_diag_destroy(f->diag);
-    rsrc_arena_free(&f->arena);
-}
+#include "tokenizer_fixture.h"
 
 /* A case of the corpus: a string, or {"hex": ...}. */
 static size_t case_bytes(const json_t *value, char *out, size_t capacity) {
@@ -140,7 +65,7 @@ static void check_stream(const struct fixture *f, const uint32_t *ids, size_t n,
     struct rsr_text_stream d;
     struct rsr_bytes all = {0};
     rsr_status status = RSR_OK;
-    rsr_text_stream_begin(&d, &f->model, skip_special);
+    rsr_text_stream_begin(&d, &f->model, skip_special, false);
     for (size_t i = 0; status == RSR_OK && i <= n; i++) {
         size_t begin = all.size;
         status = i < n ? rsr_text_stream_push(&d, ids[i], &all, NULL)
@@ -250,7 +175,7 @@ static void check_more(const struct fixture *f, const uint32_t *first, size_t n_
                        const uint32_t *next, size_t n_next, const char *expected) {
     struct rsr_text_stream d;
     struct rsr_bytes text = {0};
-    rsr_text_stream_begin(&d, &f->model, true);
+    rsr_text_stream_begin(&d, &f->model, true, false);
     CHECK_INT(rsr_text_stream_continue(&d, first, n_first, NULL), RSR_OK);
     for (size_t i = 0; i < n_next; i++)
         CHECK_INT(rsr_text_stream_push(&d, next[i], &text, NULL), RSR_OK);
@@ -346,7 +271,7 @@ static void test_held_bytes(void) {
     const uint32_t ids[] = {first + 0xf0, first + 0x9f, first + 0x98, first + 0x80, first + 0xff};
     struct rsr_text_stream d;
     struct rsr_bytes text = {0};
-    rsr_text_stream_begin(&d, &f.model, true);
+    rsr_text_stream_begin(&d, &f.model, true, false);
     for (size_t i = 0; i < 4; i++)
         CHECK_INT(rsr_text_stream_push(&d, ids[i], &text, NULL), RSR_OK);
     CHECK_INT(text.size, 0);

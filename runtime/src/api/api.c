@@ -31,4 +31,10 @@ const struct rsr_api rsr_runtime_api = {
     .sequence_read_kv = rsr_api_sequence_read_kv,
     .embed = rsr_api_embed,
     .engine_head_stats = rsr_api_engine_head_stats,
+    .detokenizer_create = rsr_api_detokenizer_create,
+    .detokenizer_destroy = rsr_api_detokenizer_destroy,
+    .detokenizer_push = rsr_api_detokenizer_push,
+    .detokenizer_finish = rsr_api_detokenizer_finish,
+    .model_get_token = rsr_api_model_get_token,
+    .sequence_tokens = rsr_api_sequence_tokens,
 };

@@ -157,7 +157,7 @@ static rsr_status decode(struct generation *g, rsr_error *err) {
     uint64_t begin = rsr_now_ns();
     if (g->model->text) {
         rsr_status status =
-            rsr_text_stream_continue(&g->detokenizer, rsr_sequence_tokens(g->sequence),
+            rsr_text_stream_continue(&g->detokenizer, rsr_api_sequence_tokens(g->sequence),
                                      rsr_api_sequence_length(g->sequence), err);
         if (status != RSR_OK)
             return status;
@@ -210,7 +210,7 @@ static rsr_status set_up(struct generation *g, const rsr_generate_options *optio
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "this is an embedding model: it continues no text, rsr_embed() embeds it");
     if (g->model->text)
-        rsr_text_stream_begin(&g->detokenizer, g->model, true);
+        rsr_text_stream_begin(&g->detokenizer, g->model, true, false);
     g->stop.strings = g->options.stop_strings;
     g->stop.n = g->options.n_stop_strings;
     return check_stop_strings(g, err);

@@ -196,6 +196,39 @@ rsr_status rsr_detokenize(const rsr_model *model, const uint32_t *tokens, size_t
                                      text_bytes, err);
 }
 
+rsr_status rsr_detokenizer_create(const rsr_model *model, uint32_t flags,
+                                  rsr_detokenizer **detokenizer, rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->detokenizer_create(model, flags, detokenizer, err);
+}
+
+void rsr_detokenizer_destroy(rsr_detokenizer *detokenizer) {
+    if (detokenizer != NULL)
+        api_of(detokenizer)->detokenizer_destroy(detokenizer);
+}
+
+rsr_status rsr_detokenizer_push(rsr_detokenizer *detokenizer, uint32_t token, const char **text,
+                                size_t *text_bytes, rsr_error *err) {
+    if (detokenizer == NULL)
+        return refuse_null(err, "detokenizer");
+    return api_of(detokenizer)->detokenizer_push(detokenizer, token, text, text_bytes, err);
+}
+
+rsr_status rsr_detokenizer_finish(rsr_detokenizer *detokenizer, const char **text,
+                                  size_t *text_bytes, rsr_error *err) {
+    if (detokenizer == NULL)
+        return refuse_null(err, "detokenizer");
+    return api_of(detokenizer)->detokenizer_finish(detokenizer, text, text_bytes, err);
+}
+
+rsr_status rsr_model_get_token(const rsr_model *model, uint32_t token, char *bytes, size_t capacity,
+                               size_t *n_bytes, rsr_token_info *info, rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->model_get_token(model, token, bytes, capacity, n_bytes, info, err);
+}
+
 rsr_status rsr_chat_format(const rsr_model *model, const rsr_message *messages, size_t n_messages,
                            bool add_generation_prompt, char *text, size_t capacity,
                            size_t *text_bytes, rsr_error *err) {
@@ -253,6 +286,10 @@ void rsr_sequence_destroy(rsr_sequence *sequence) {
 
 uint32_t rsr_sequence_length(const rsr_sequence *sequence) {
     return sequence == NULL ? 0 : api_of(sequence)->sequence_length(sequence);
+}
+
+const uint32_t *rsr_sequence_tokens(const rsr_sequence *sequence) {
+    return sequence == NULL ? NULL : api_of(sequence)->sequence_tokens(sequence);
 }
 
 rsr_status rsr_sequence_truncate(rsr_sequence *sequence, uint32_t length, rsr_error *err) {

@@ -91,8 +91,8 @@ uint32_t rsr_api_sequence_length(const rsr_sequence *sequence) {
     return sequence != NULL ? sequence->length : 0;
 }
 
-const uint32_t *rsr_sequence_tokens(const rsr_sequence *sequence) {
-    return sequence->tokens;
+const uint32_t *rsr_api_sequence_tokens(const rsr_sequence *sequence) {
+    return sequence != NULL ? sequence->tokens : NULL;
 }
 
 rsr_status rsr_api_sequence_truncate(rsr_sequence *sequence, uint32_t length, rsr_error *err) {

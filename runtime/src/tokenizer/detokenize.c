@@ -17,14 +17,18 @@ static rsr_status no_memory(rsr_error *err) {
     return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the text of the tokens");
 }
 
-void rsr_text_stream_begin(struct rsr_text_stream *s, const rsr_model *model, bool skip_special) {
+void rsr_text_stream_begin(struct rsr_text_stream *s, const rsr_model *model, bool skip_special,
+                           bool continues) {
+    const uint32_t strip_count = model->text->encoder->header->decoder.strip_count;
     *s = (struct rsr_text_stream){.model = model,
                                   .skip_special = skip_special,
-                                  .strip_left = model->text->encoder->header->decoder.strip_count};
+                                  .started = continues,
+                                  .strip_left = continues ? 0 : strip_count};
 }
 
 void rsr_text_stream_free(struct rsr_text_stream *s) {
     rsr_bytes_free(&s->held);
+    rsr_bytes_free(&s->bytes);
     for (size_t i = 0; i < sizeof(s->work) / sizeof(s->work[0]); i++)
         rsr_bytes_free(&s->work[i]);
 }
@@ -61,13 +65,9 @@ static bool release(struct rsr_text_stream *s, size_t n, struct rsr_bytes *out) 
     return true;
 }
 
-static rsr_status push_bytes(struct rsr_text_stream *s, bool added, const char *text, size_t n,
-                             struct rsr_bytes *out, rsr_error *err) {
-    bool ok = added ? append_added(text, n, &s->held) : rsr_bytes_append(&s->held, text, n);
-    if (!ok)
-        return no_memory(err);
-    size_t n_complete = s->held.size - rsr_utf8_incomplete_tail(s->held.data, s->held.size);
-    return release(s, n_complete, out) ? RSR_OK : no_memory(err);
+static bool push_bytes(struct rsr_text_stream *s, struct rsr_bytes *out) {
+    return rsr_bytes_append(&s->held, s->bytes.data, s->bytes.size) &&
+           release(s, s->held.size - rsr_utf8_incomplete_tail(s->held.data, s->held.size), out);
 }
 
 /* ---- Text
@@ -119,57 +119,86 @@ static bool end_run(struct rsr_text_stream *s, struct rsr_bytes *out) {
     return ok;
 }
 
-static rsr_status push_text(struct rsr_text_stream *s, const char *text, size_t n,
-                            struct rsr_bytes *out, rsr_error *err) {
-    const struct rsr_tokenizer_header *header = s->model->text->encoder->header;
+/* Appends the text of a token with its literals replaced, or the byte that it then stands for. */
+static rsr_status append_replaced(const struct rsr_tokenizer_header *header, const char *text,
+                                  size_t n, bool first, struct rsr_bytes *out, bool *is_byte,
+                                  rsr_error *err) {
     const struct rsr_decoder *decoder = &header->decoder;
     const struct rsr_replacement *r = &decoder->replace;
-    if (r->pattern_bytes > 0) {
-        uint32_t content_bytes = decoder->drops_first && !s->started ? 0 : r->content_bytes;
-        s->work[2].size = 0;
-        rsr_status status = rsr_append_replaced(
-            &s->work[2], text, n, rsr_literal_at(header, r->pattern_at, r->pattern_bytes),
-            rsr_literal_at(header, r->content_at, content_bytes), err);
-        if (status != RSR_OK)
-            return status;
-        text = s->work[2].data;
-        n = s->work[2].size;
+    const uint32_t content_bytes = decoder->drops_first && first ? 0 : r->content_bytes;
+    rsr_status status = RSR_OK;
+    if (r->pattern_bytes > 0)
+        status = rsr_append_replaced(out, text, n,
+                                     rsr_literal_at(header, r->pattern_at, r->pattern_bytes),
+                                     rsr_literal_at(header, r->content_at, content_bytes), err);
+    else if (!rsr_bytes_append(out, text, n))
+        status = no_memory(err);
+    if (status != RSR_OK || !decoder->byte_fallback)
+        return status;
+    const int byte = byte_of_token(out->data, out->size);
+    *is_byte = byte >= 0;
+    if (*is_byte) {
+        out->data[0] = (char)byte;
+        out->size = 1;
     }
-    int byte = decoder->byte_fallback ? byte_of_token(text, n) : -1;
-    if (byte >= 0) {
-        char c = (char)byte;
-        return rsr_bytes_append(&s->held, &c, 1) ? RSR_OK : no_memory(err);
-    }
-    return end_run(s, out) && append_stripped(s, text, n, out) ? RSR_OK : no_memory(err);
+    return RSR_OK;
+}
+
+static bool push_text(struct rsr_text_stream *s, bool is_byte, struct rsr_bytes *out) {
+    if (is_byte)
+        return rsr_bytes_append(&s->held, s->bytes.data, s->bytes.size);
+    return end_run(s, out) && append_stripped(s, s->bytes.data, s->bytes.size, out);
 }
 
 /* ---- Both
  * --------------------------------------------------------------------------------------- */
 
-rsr_status rsr_text_stream_push(struct rsr_text_stream *s, uint32_t token, struct rsr_bytes *out,
+rsr_status rsr_text_stream_find(struct rsr_text_stream *s, uint32_t token, bool *is_byte,
                                 rsr_error *err) {
     const struct rsr_encoder *e = s->model->text->encoder;
-    uint32_t n_tokens = e->header->n_tokens, vocab = s->model->module->hyper.vocab;
+    const uint32_t n_tokens = e->header->n_tokens, vocab = s->model->module->hyper.vocab;
+    s->bytes.size = 0;
     if (token >= n_tokens && token >= vocab)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "token %u is outside the vocabulary of %u", token,
                         vocab);
     /* Rows of the embedding behind the tokenizer's last token have no text. */
-    if (token >= n_tokens || (e->flags[token] & RSR_TOKEN_UNUSED) ||
-        (s->skip_special && (e->flags[token] & RSR_TOKEN_SPECIAL)))
+    if (token >= n_tokens || (e->flags[token] & RSR_TOKEN_UNUSED))
         return RSR_OK;
     const char *text = e->text + e->text_begin[token];
     size_t n = (size_t)(e->text_begin[token + 1] - e->text_begin[token]);
-    uint8_t in_normal_form = RSR_TOKEN_ADDED | RSR_TOKEN_NORMALIZED;
+    const uint8_t in_normal_form = RSR_TOKEN_ADDED | RSR_TOKEN_NORMALIZED;
     rsr_status status = RSR_OK;
     if ((e->flags[token] & in_normal_form) == in_normal_form)
-        status = rsr_normalize(e, s->work, &text, &n, err);
+        status = rsr_normalize(e, s->work, false, &text, &n, err);
     if (status != RSR_OK)
         return status;
-    status = e->header->decoder.kind == RSR_DECODER_TEXT
-                 ? push_text(s, text, n, out, err)
-                 : push_bytes(s, (e->flags[token] & RSR_TOKEN_ADDED) != 0, text, n, out, err);
+    if (e->header->decoder.kind == RSR_DECODER_TEXT)
+        return append_replaced(e->header, text, n, !s->started, &s->bytes, is_byte, err);
+    const bool ok = (e->flags[token] & RSR_TOKEN_ADDED) ? append_added(text, n, &s->bytes)
+                                                        : rsr_bytes_append(&s->bytes, text, n);
+    return ok ? RSR_OK : no_memory(err);
+}
+
+/* Whether a token of the vocabulary has one of the flags. */
+static bool has_flag(const rsr_model *model, uint32_t token, uint8_t flags) {
+    const struct rsr_encoder *e = model->text->encoder;
+    return token < e->header->n_tokens && (e->flags[token] & flags) != 0;
+}
+
+rsr_status rsr_text_stream_push(struct rsr_text_stream *s, uint32_t token, struct rsr_bytes *out,
+                                rsr_error *err) {
+    if (s->skip_special && has_flag(s->model, token, RSR_TOKEN_SPECIAL))
+        return RSR_OK;
+    bool is_byte = false;
+    const rsr_status status = rsr_text_stream_find(s, token, &is_byte, err);
+    if (status != RSR_OK || token >= s->model->text->encoder->header->n_tokens ||
+        has_flag(s->model, token, RSR_TOKEN_UNUSED))
+        return status;
     s->started = true;
-    return status;
+    const bool ok = s->model->text->encoder->header->decoder.kind == RSR_DECODER_TEXT
+                        ? push_text(s, is_byte, out)
+                        : push_bytes(s, out);
+    return ok ? RSR_OK : no_memory(err);
 }
 
 rsr_status rsr_text_stream_finish(struct rsr_text_stream *s, struct rsr_bytes *out,
@@ -203,7 +232,7 @@ rsr_status rsr_api_detokenize(const rsr_model *model, const uint32_t *tokens, si
         return status;
     struct rsr_text_stream d;
     struct rsr_bytes bytes = {0};
-    rsr_text_stream_begin(&d, model, skip_special);
+    rsr_text_stream_begin(&d, model, skip_special, false);
     for (size_t i = 0; status == RSR_OK && i < n_tokens; i++)
         status = rsr_text_stream_push(&d, tokens[i], &bytes, err);
     if (status == RSR_OK)

@@ -16,16 +16,25 @@ struct rsr_text_stream {
     bool started;             /* a token has come */
     uint32_t strip_left;      /* characters that may still go from the front */
     struct rsr_bytes held;    /* bytes that later tokens decide about */
-    struct rsr_bytes work[3]; /* a token on its way */
+    struct rsr_bytes work[2]; /* a token on its way, */
+    struct rsr_bytes bytes;   /* and what it stands for */
 };
 
-/* For a model with a tokenizer, at the begin of a text. */
-void rsr_text_stream_begin(struct rsr_text_stream *s, const rsr_model *model, bool skip_special);
+/* For a model with a tokenizer, at the begin of a text; with `continues`, behind one of which nothing
+ * is known. */
+void rsr_text_stream_begin(struct rsr_text_stream *s, const rsr_model *model, bool skip_special,
+                           bool continues);
 void rsr_text_stream_free(struct rsr_text_stream *s);
 
 /* The text that follows continues these tokens, whose own text is not wanted. */
 RSR_NODISCARD rsr_status rsr_text_stream_continue(struct rsr_text_stream *s, const uint32_t *tokens,
                                                   size_t n_tokens, rsr_error *err);
+
+/* s->bytes become those that the token stands for, before they are repaired or stripped; none, of
+ * one that has no text. *is_byte: it is one of those that stand for a byte. RSR_ERR_ARGUMENT for a
+ * token outside the vocabulary. */
+RSR_NODISCARD rsr_status rsr_text_stream_find(struct rsr_text_stream *s, uint32_t token,
+                                              bool *is_byte, rsr_error *err);
 
 /* Appends the text that is certain with this token: complete UTF-8, often none. RSR_ERR_ARGUMENT
  * for a token outside the vocabulary. */

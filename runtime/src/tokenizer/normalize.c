@@ -71,11 +71,13 @@ static rsr_status apply(const struct rsr_encoder *encoder, const struct rsr_norm
 }
 
 rsr_status rsr_normalize(const struct rsr_encoder *encoder, struct rsr_bytes work[2],
-                         const char **text, size_t *n_bytes, rsr_error *err) {
+                         bool continues, const char **text, size_t *n_bytes, rsr_error *err) {
     struct rsr_bytes *out = work, *other = work + 1;
     for (uint32_t i = 0; i<encoder->header->n_normalizers && * n_bytes> 0; i++) {
         const struct rsr_normalizer *normalizer = &encoder->normalizers[i];
         if (normalizer->kind == RSR_NORMALIZER_NFC && !rsr_nfc_may_change(*text, *n_bytes))
+            continue;
+        if (normalizer->kind == RSR_NORMALIZER_PREPEND && continues)
             continue;
         out->size = 0;
         rsr_status status = apply(encoder, normalizer, *text, *n_bytes, out, err);

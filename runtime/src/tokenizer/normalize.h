@@ -18,9 +18,10 @@ static inline struct rsr_literal rsr_literal_at(const struct rsr_tokenizer_heade
 }
 
 /* Points *text to the normal form of valid UTF-8: the text itself, or one in `work`, which the
- * caller frees. */
+ * caller frees. With `continues` nothing is put in front of it. */
 RSR_NODISCARD rsr_status rsr_normalize(const struct rsr_encoder *encoder, struct rsr_bytes work[2],
-                                       const char **text, size_t *n_bytes, rsr_error *err);
+                                       bool continues, const char **text, size_t *n_bytes,
+                                       rsr_error *err);
 
 /* Appends valid UTF-8 with every `pattern` replaced. RSR_ERR_TEXT if that makes the whole longer
  * than RSR_MAX_TEXT_BYTES. */

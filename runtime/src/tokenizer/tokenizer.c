@@ -14,7 +14,7 @@
 
 struct encoding {
     const struct rsr_encoder *encoder;
-    bool parse_special;
+    uint32_t flags;    /* of rsr_tokenize */
     const char *text;  /* the whole text */
     const char *first; /* its begin in normal form; NULL in stretches that do not begin it */
     struct rsr_bpe_scratch scratch;
@@ -33,6 +33,10 @@ static rsr_status no_memory(rsr_error *err) {
     return rsr_fail(err, RSR_ERR_MEMORY, "no memory to tokenise the text");
 }
 
+static bool has(const struct encoding *encoding, uint32_t flag) {
+    return (encoding->flags & flag) != 0;
+}
+
 static bool begins_with(const char *text, size_t n_bytes, struct rsr_literal prefix) {
     return n_bytes >= prefix.n_bytes && memcmp(text, prefix.bytes, prefix.n_bytes) == 0;
 }
@@ -48,8 +52,9 @@ static rsr_status mark_spaces(const struct stage *stage, const struct rsr_pretok
     bool is_metaspace = p->kind == RSR_PRETOKENIZER_METASPACE;
     if (is_metaspace)
         mark = rsr_literal_at(stage->encoding->encoder->header, p->pattern_at, p->pattern_bytes);
-    bool wanted =
-        p->prefix == RSR_PREFIX_ALWAYS || (p->prefix == RSR_PREFIX_FIRST && stage->begins_text);
+    bool wanted = stage->begins_text ? p->prefix != RSR_PREFIX_NEVER &&
+                                           !has(stage->encoding, RSR_TOKENIZE_CONTINUES)
+                                     : p->prefix == RSR_PREFIX_ALWAYS;
     bool missing =
         wanted && !begins_with(*piece, *n_bytes, mark) && !begins_with(*piece, *n_bytes, space);
     if (missing && !rsr_bytes_append(out, mark.bytes, mark.n_bytes))
@@ -136,11 +141,13 @@ static rsr_status encode_raw(void *user, uint32_t id, const char *text, size_t n
         return rsr_ids_append(&encoding->ids, id) ? RSR_OK : no_memory(err);
     struct rsr_bytes work[2] = {{0}, {0}};
     bool begins_text = text == encoding->text;
-    rsr_status status = rsr_normalize(encoder, work, &text, &n_bytes, err);
+    rsr_status status = rsr_normalize(
+        encoder, work, begins_text && has(encoding, RSR_TOKENIZE_CONTINUES), &text, &n_bytes, err);
     encoding->first = begins_text ? text : NULL;
     if (status == RSR_OK)
         status = rsr_added_tokens_split(&encoder->normalized, text, n_bytes,
-                                        encoding->parse_special, encode_normalized, encoding, err);
+                                        has(encoding, RSR_TOKENIZE_PARSE_SPECIAL),
+                                        encode_normalized, encoding, err);
     rsr_bytes_free(&work[0]);
     rsr_bytes_free(&work[1]);
     return status;
@@ -155,27 +162,29 @@ static rsr_status append_ids(struct rsr_ids *ids, const uint32_t *more, uint32_t
 }
 
 static rsr_status encode(struct encoding *encoding, const char *text, size_t n_bytes,
-                         bool add_special, rsr_error *err) {
+                         rsr_error *err) {
     const struct rsr_encoder *encoder = encoding->encoder;
+    const bool add_special = has(encoding, RSR_TOKENIZE_ADD_SPECIAL);
     rsr_status status = RSR_OK;
     encoding->text = text;
-    if (add_special)
+    if (add_special && !has(encoding, RSR_TOKENIZE_CONTINUES))
         status = append_ids(&encoding->ids, encoder->prefix, encoder->header->n_prefix, err);
     if (status == RSR_OK)
-        status = rsr_added_tokens_split(&encoder->raw, text, n_bytes, encoding->parse_special,
-                                        encode_raw, encoding, err);
+        status = rsr_added_tokens_split(&encoder->raw, text, n_bytes,
+                                        has(encoding, RSR_TOKENIZE_PARSE_SPECIAL), encode_raw,
+                                        encoding, err);
     if (status == RSR_OK && add_special)
         status = append_ids(&encoding->ids, encoder->suffix, encoder->header->n_suffix, err);
     return status;
 }
 
 static rsr_status encode_repaired(struct encoding *encoding, const char *text, size_t n_bytes,
-                                  bool add_special, rsr_error *err) {
+                                  rsr_error *err) {
     if (rsr_utf8_is_valid(text, n_bytes))
-        return encode(encoding, text, n_bytes, add_special, err);
+        return encode(encoding, text, n_bytes, err);
     struct rsr_bytes repaired = {0};
     rsr_status status = rsr_utf8_append_repaired(&repaired, text, n_bytes)
-                            ? encode(encoding, repaired.data, repaired.size, add_special, err)
+                            ? encode(encoding, repaired.data, repaired.size, err)
                             : no_memory(err);
     rsr_bytes_free(&repaired);
     return status;
@@ -192,8 +201,9 @@ rsr_status rsr_check_tokenizer(const rsr_model *model, rsr_error *err) {
 
 rsr_status rsr_tokenize_all(const rsr_model *model, const char *text, size_t text_bytes,
                             uint32_t flags, uint32_t **tokens, size_t *n_tokens, rsr_error *err) {
-    if ((!text && text_bytes > 0) ||
-        (flags & ~(uint32_t)(RSR_TOKENIZE_ADD_SPECIAL | RSR_TOKENIZE_PARSE_SPECIAL)))
+    const uint32_t known =
+        RSR_TOKENIZE_ADD_SPECIAL | RSR_TOKENIZE_PARSE_SPECIAL | RSR_TOKENIZE_CONTINUES;
+    if ((!text && text_bytes > 0) || (flags & ~known) != 0)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_tokenize: a parameter is NULL or unknown");
     rsr_status status = rsr_check_tokenizer(model, err);
     if (status != RSR_OK)
@@ -201,10 +211,8 @@ rsr_status rsr_tokenize_all(const rsr_model *model, const char *text, size_t tex
     if (text_bytes > RSR_MAX_TEXT_BYTES)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the text has %zu bytes; at most %d are supported",
                         text_bytes, RSR_MAX_TEXT_BYTES);
-    struct encoding encoding = {.encoder = model->text->encoder,
-                                .parse_special = (flags & RSR_TOKENIZE_PARSE_SPECIAL) != 0};
-    status =
-        encode_repaired(&encoding, text, text_bytes, (flags & RSR_TOKENIZE_ADD_SPECIAL) != 0, err);
+    struct encoding encoding = {.encoder = model->text->encoder, .flags = flags};
+    status = encode_repaired(&encoding, text, text_bytes, err);
     rsr_bpe_scratch_free(&encoding.scratch);
     if (status != RSR_OK) {
         free(encoding.ids.data);

@@ -215,7 +215,7 @@ static rsr_status normalize_contents(struct rsr_encoder *e, rsr_error *err) {
     rsr_status status = RSR_OK;
     for (uint32_t i = 0; status == RSR_OK && i < set->n_tokens; i++) {
         struct rsr_added_token *token = &set->tokens[i];
-        status = rsr_normalize(e, work, &token->content, &token->n_bytes, err);
+        status = rsr_normalize(e, work, false, &token->content, &token->n_bytes, err);
         if (status == RSR_OK && !rsr_bytes_append(&all, token->content, token->n_bytes))
             status = no_memory(err);
     }
