@@ -339,6 +339,7 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine
  * *n_entries (may be NULL) receives the count; if it exceeds `capacity`, the status is RSR_ERR_FULL
  * and nothing is reset. */
 typedef struct rsr_profile_entry {
+    uint32_t size_bytes;    /* all entries have that of the first */
     const char *name;       /* "q", "gate", "attention", "head", ... */
     uint64_t time_ns;       /* of the last worker, its barrier included: over all entries, of the steps */
     uint64_t wait_ns;       /* at the barrier, mean of the workers: what they had nothing to do for */
@@ -347,6 +348,7 @@ typedef struct rsr_profile_entry {
                                norms, rows of the embedding, keys and values. What a step makes and uses
                                up stays in the caches and is not counted */
 } rsr_profile_entry;
+#define RSR_PROFILE_ENTRY_INIT RSR_SIZED(rsr_profile_entry)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_profile(rsr_engine *engine, bool enable,
                                                        rsr_profile_entry *entries, size_t capacity,
                                                        size_t *n_entries);
@@ -457,12 +459,21 @@ typedef struct rsr_batch {
     const rsr_cancel *cancel;   /* NULL: nothing cancels it */
     rsr_progress_fn *progress;  /* NULL: none */
     void *progress_user;
+    rsr_status *statuses;   /* [n_entries]; NULL: a batch succeeds or fails as a whole. Else a bad token or
+                               position, a full pool or context, and numbers that are not finite fail the
+                               entries of their sequence alone, which all receive the status; the
+                               sequences of others are extended, their logits and picks valid */
+    uint32_t entry_bytes, pick_bytes;   /* from one of entries and picks to the next; 0: 24 and 16, as they are.
+                               What a runtime does not know of longer ones must be 0 */
 } rsr_batch;
 #define RSR_BATCH_INIT RSR_SIZED(rsr_batch)
 
 /* Evaluates all entries and appends them to their sequences: a prompt, one decode step of many
  * sequences and a verification are the same call. On failure, RSR_ERR_STOPPED among them, no sequence
- * has changed; logits and picked may hold what was computed before. */
+ * has changed, but for those whose `statuses` are RSR_OK; logits and picked may hold what was
+ * computed before. With `statuses` the status is that of the first entry that failed, and `err` says
+ * which that is and why; the logits of those that failed are not written, their picks are
+ * UINT32_MAX. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch,
                                              rsr_error *err);
 
