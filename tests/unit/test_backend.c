@@ -75,7 +75,7 @@ static rsr_status paper_run_chunk(struct rsr_engine *engine, rsr_error *err) {
         }
     }
     paper.n_run += chunk->n_tokens;
-    chunk->failed_op = seen.failed_op;
+    chunk->failed_ops[chunk->n_tokens - 1] = seen.failed_op;
     return seen.status == RSR_OK ? RSR_OK : rsr_fail(err, seen.status, "the paper tore");
 }
 
@@ -193,7 +193,7 @@ static void test_picks(rsr_engine *engine) {
 static void test_counts(rsr_engine *engine) {
     rsr_attention_stats attention = RSR_ATTENTION_STATS_INIT;
     rsr_head_stats head = RSR_HEAD_STATS_INIT;
-    rsr_profile_entry entry;
+    rsr_profile_entry entry = RSR_PROFILE_ENTRY_INIT;
     size_t n = 9;
     CHECK_INT(API->engine_attention_stats(engine, true, &attention), RSR_OK);
     CHECK(strcmp(attention.name, "paper") == 0 && attention.dense > 130);

@@ -339,7 +339,7 @@ static void all_logits(void) {
 /* What picking has read of the head and its sketch since the last call, which the first one begins
  * to count. */
 static uint64_t head_bytes(rsr_engine *engine) {
-    rsr_profile_entry entries[64];
+    rsr_profile_entry entries[64] = {RSR_PROFILE_ENTRY_INIT};
     size_t n = 0;
     uint64_t bytes = 0;
     CHECK_INT(rsr_runtime_api.engine_profile(engine, true, entries, 64, &n), RSR_OK);

@@ -194,6 +194,171 @@ static void test_stall(rsr_model *model) {
     API->engine_destroy(engine);
 }
 
+/* ---- Entries that fail alone ---- */
+
+enum { N_SEQUENCES = 4, N_EACH = 20 };
+
+struct failing {
+    rsr_engine *engine;
+    rsr_sequence *sequences[N_SEQUENCES];
+    rsr_batch_entry entries[N_SEQUENCES * N_EACH]; /* in turns; all want logits */
+    rsr_pick picks[N_SEQUENCES];                   /* behind the last of each */
+    float logits[N_SEQUENCES * N_EACH * VOCAB];
+    uint32_t picked[N_SEQUENCES];
+    rsr_status statuses[N_SEQUENCES * N_EACH];
+    rsr_batch batch;
+    rsr_error err;
+};
+
+static void make_failing(struct failing *f, rsr_engine *engine) {
+    memset(f, 0, sizeof(*f));
+    f->engine = engine;
+    for (uint32_t s = 0; s < N_SEQUENCES; s++) {
+        f->sequences[s] = new_sequence(engine);
+        f->picks[s].entry = N_SEQUENCES * (N_EACH - 1) + s;
+    }
+    for (uint32_t i = 0; i < N_SEQUENCES * N_EACH; i++)
+        f->entries[i] = (rsr_batch_entry){f->sequences[i % N_SEQUENCES], i / N_SEQUENCES,
+                                          1 + (i % N_SEQUENCES + i) % (VOCAB - 1), true};
+    f->err = (rsr_error)RSR_ERROR_INIT;
+    f->batch = (rsr_batch)RSR_BATCH_INIT;
+    f->batch.entries = f->entries;
+    f->batch.n_entries = N_SEQUENCES * N_EACH;
+    f->batch.logits = f->logits;
+    f->batch.logits_capacity = sizeof(f->logits) / sizeof(f->logits[0]);
+    f->batch.picks = f->picks;
+    f->batch.n_picks = N_SEQUENCES;
+    f->batch.picked = f->picked;
+    f->batch.statuses = f->statuses;
+}
+
+static void free_failing(struct failing *f) {
+    for (uint32_t s = 0; s < N_SEQUENCES; s++)
+        API->sequence_destroy(f->sequences[s]);
+}
+
+/* That one sequence failed, and the others have what they have in the other evaluation. */
+static void check_failed(const struct failing *f, const struct failing *whole, uint32_t failed,
+                         rsr_status status) {
+    for (uint32_t s = 0; s < N_SEQUENCES; s++) {
+        CHECK_INT(API->sequence_length(f->sequences[s]), s == failed ? 0 : N_EACH);
+        CHECK_INT(f->picked[s], s == failed ? UINT32_MAX : whole->picked[s]);
+    }
+    for (uint32_t i = 0; i < N_SEQUENCES * N_EACH; i++) {
+        const bool is_failed = i % N_SEQUENCES == failed;
+        CHECK_INT(f->statuses[i], is_failed ? status : RSR_OK);
+        CHECK(is_failed ||
+              memcmp(f->logits + i * VOCAB, whole->logits + i * VOCAB, VOCAB * 4) == 0);
+    }
+}
+
+/* One bad entry at a time, first, in the middle or last: without `statuses` it fails the batch, with
+ * them its sequence alone; either way it is named. */
+static void check_bad_entry(rsr_engine *engine, const struct failing *whole, uint32_t at,
+                            rsr_batch_entry bad, rsr_status status, const char *why) {
+    static struct failing f;
+    char named[96];
+    const uint32_t n_free = free_tokens(engine);
+    make_failing(&f, engine);
+    snprintf(named, sizeof(named), "batch entry %u: %s", at, why);
+    f.entries[at].token = bad.token;
+    f.entries[at].position += bad.position;
+    CHECK_INT(API->eval(engine, &f.batch, &f.err), status);
+    CHECK(strstr(f.err.message, named) == f.err.message);
+    check_failed(&f, whole, at % N_SEQUENCES, status);
+    CHECK_INT(free_tokens(engine), n_free - (N_SEQUENCES - 1) * RSR_PAGE_TOKENS);
+    free_failing(&f);
+    make_failing(&f, engine);
+    f.entries[at].token = bad.token;
+    f.entries[at].position += bad.position;
+    f.batch.statuses = NULL;
+    CHECK_INT(API->eval(engine, &f.batch, &f.err), status);
+    CHECK(strstr(f.err.message, named) == f.err.message);
+    for (uint32_t s = 0; s < N_SEQUENCES; s++)
+        CHECK_INT(API->sequence_length(f.sequences[s]), 0);
+    CHECK_INT(free_tokens(engine), n_free);
+    free_failing(&f);
+}
+
+static void check_full_pool(rsr_model *model, const struct failing *whole) {
+    static struct failing f;
+    rsr_engine *engine = fake_engine(model, 2, MAX_BATCH, (N_SEQUENCES - 1) * RSR_PAGE_TOKENS);
+    make_failing(&f, engine);
+    CHECK_INT(API->eval(engine, &f.batch, &f.err), RSR_ERR_FULL);
+    CHECK(strstr(f.err.message, "batch entry 3: all 3 KV pages") == f.err.message);
+    check_failed(&f, whole, N_SEQUENCES - 1, RSR_ERR_FULL);
+    free_failing(&f);
+    API->engine_destroy(engine);
+}
+
+/* A token whose embedding is no number spoils its sequence. */
+static void check_not_finite(rsr_engine *engine, const struct failing *whole, float *embedding) {
+    static struct failing f;
+    const float saved = embedding[0];
+    for (uint32_t at = 0; at < N_SEQUENCES * N_EACH; at += 13) {
+        make_failing(&f, engine);
+        f.entries[at].token = 0; /* of no other entry */
+        embedding[0] = NAN;
+        CHECK_INT(API->eval(engine, &f.batch, &f.err), RSR_ERR_NUMERIC);
+        embedding[0] = saved;
+        char named[64];
+        snprintf(named, sizeof(named), "batch entry %u: the activations of block 0", at);
+        CHECK(strstr(f.err.message, named) == f.err.message);
+        check_failed(&f, whole, at % N_SEQUENCES, RSR_ERR_NUMERIC);
+        free_failing(&f);
+    }
+}
+
+/* Callers whose entries and picks are longer than this runtime's. */
+static void check_longer(rsr_engine *engine, const struct failing *whole) {
+    static struct failing f;
+    static struct {
+        rsr_batch_entry entry;
+        uint64_t unknown;
+    } entries[N_SEQUENCES * N_EACH];
+    struct {
+        rsr_pick pick;
+        uint32_t unknown[4];
+    } picks[N_SEQUENCES] = {0};
+    make_failing(&f, engine);
+    for (uint32_t i = 0; i < N_SEQUENCES * N_EACH; i++)
+        entries[i].entry = f.entries[i];
+    for (uint32_t s = 0; s < N_SEQUENCES; s++)
+        picks[s].pick = f.picks[s];
+    f.batch.entries = &entries[0].entry;
+    f.batch.entry_bytes = sizeof(entries[0]);
+    f.batch.picks = &picks[0].pick;
+    f.batch.pick_bytes = sizeof(picks[0]);
+    picks[3].unknown[1] = 1;
+    CHECK_INT(API->eval(engine, &f.batch, &f.err), RSR_ERR_ARGUMENT);
+    CHECK(strstr(f.err.message, "byte 20 of element 3") != NULL);
+    picks[3].unknown[1] = 0;
+    CHECK_INT(API->eval(engine, &f.batch, &f.err), RSR_OK);
+    check_failed(&f, whole, N_SEQUENCES, RSR_OK);
+    f.batch.entry_bytes = 8;
+    CHECK_INT(API->eval(engine, &f.batch, &f.err), RSR_ERR_ARGUMENT);
+    CHECK(strstr(f.err.message, "at least 24") != NULL);
+    free_failing(&f);
+}
+
+static void test_failing(rsr_model *model, rsr_engine *engine, float *embedding) {
+    static struct failing whole;
+    make_failing(&whole, engine);
+    CHECK_INT(API->eval(engine, &whole.batch, &whole.err), RSR_OK);
+    check_failed(&whole, &whole, N_SEQUENCES, RSR_OK);
+    const uint32_t places[] = {0, 1, 17, 42, N_SEQUENCES * N_EACH - 1};
+    for (uint32_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        check_bad_entry(engine, &whole, places[i], (rsr_batch_entry){.token = VOCAB},
+                        RSR_ERR_ARGUMENT, "token 7 is outside the vocabulary of 7");
+        check_bad_entry(engine, &whole, places[i], (rsr_batch_entry){.token = 1, .position = 1},
+                        RSR_ERR_ARGUMENT, "position ");
+    }
+    check_full_pool(model, &whole);
+    check_not_finite(engine, &whole, embedding);
+    check_longer(engine, &whole);
+    free_failing(&whole);
+}
+
 /* ---- Progress ---- */
 
 struct watch {
@@ -380,17 +545,22 @@ int main(void) {
                                      .ffn = 8,
                                      .vocab = VOCAB,
                                      .context = CONTEXT,
-                                     .head_dtype = RSR_DTYPE_F32};
+                                     .head_dtype = RSR_DTYPE_F32}; /* which `embedding` counts on */
     alarm(ALARM_SECONDS);
     sem_init(&gate.may_run, 0, 0);
     sem_init(&gate.has_begun, 0, 0);
     fake_module_init(&fake, &shape, 1);
+    static float
+        embedding[VOCAB * 20]; /* which the head does not share, as one of them is spoiled */
+    memcpy(embedding, fake.target.embedding.data, sizeof(embedding));
+    fake.target.embedding.data = embedding;
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     test_order(model);
     test_stall(model);
     rsr_engine *engine = fake_engine(model, 2, MAX_BATCH, 4 * CONTEXT);
     test_progress(engine);
     test_generation(engine);
+    test_failing(model, engine, embedding);
     API->engine_destroy(engine);
     for (uint32_t n_threads = 1; n_threads <= 4; n_threads++)
         test_cancel(model, n_threads);

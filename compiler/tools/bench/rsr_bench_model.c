@@ -123,7 +123,8 @@ static bool profile_steps(struct model_bench *b, uint64_t *seed, struct step_pro
         if (!prefill(b, s, seed, &ignored))
             return false;
     }
-    *profile = (struct step_profile){.n_steps = b->options->gen_tokens};
+    *profile = (struct step_profile){.n_steps = b->options->gen_tokens,
+                                     .entries = {RSR_PROFILE_ENTRY_INIT}};
     size_t n = 0;
     if (rsr_engine_profile(b->engine, true, NULL, 0, &n) != RSR_OK || !decode(b, &ns) ||
         rsr_engine_profile(b->engine, false, profile->entries, MAX_PROFILE, &profile->n_entries) !=

@@ -45,7 +45,7 @@ struct rsr_backend {
      * sequences, whose pages exist and are theirs alone from chunk.positions on; fills
      * chunk.outputs; answers engine->picks as picks.h says; calls engine->probe, if it is set, from
      * one thread at a time, with data in host memory that the probe may change where rsr.h says so;
-     * sets chunk.failed_op. Fails with RSR_ERR_STOPPED soon after chunk.cancel is set. After an
+     * sets chunk.failed_ops. Fails with RSR_ERR_STOPPED soon after chunk.cancel is set. After an
      * error, which is of the backend and not of the numbers, what the chunk's positions hold is
      * undefined; what came before them is as it was. */
     RSR_NODISCARD rsr_status (*run_chunk)(struct rsr_engine *engine, rsr_error *err);

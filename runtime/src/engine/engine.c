@@ -36,7 +36,9 @@ static rsr_status make_chunk(rsr_engine *engine, rsr_error *err) {
     chunk->positions = calloc(n, sizeof(*chunk->positions));
     chunk->runs = calloc(n, sizeof(*chunk->runs));
     chunk->wanted = calloc(n, sizeof(*chunk->wanted));
-    if (chunk->positions == NULL || chunk->runs == NULL || chunk->wanted == NULL)
+    chunk->failed_ops = calloc(n, sizeof(*chunk->failed_ops));
+    if (chunk->positions == NULL || chunk->runs == NULL || chunk->wanted == NULL ||
+        chunk->failed_ops == NULL)
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a batch of %u", n);
     return RSR_OK;
 }
@@ -48,6 +50,7 @@ static void free_engine(rsr_engine *engine, bool forked) {
     free(engine->chunk.positions);
     free(engine->chunk.runs);
     free(engine->chunk.wanted);
+    free(engine->chunk.failed_ops);
     if (!forked) {
         pthread_mutex_destroy(&engine->lock);
         rsr_turns_destroy(&engine->turns);

@@ -31,8 +31,8 @@ struct rsr_chunk {
     uint32_t n_wanted;
     float *outputs;           /* [n_wanted][rsr_output_size()] */
     const rsr_cancel *cancel; /* what may end its evaluation early; or NULL */
-    uint32_t failed_op; /* what running it says: the first of step->ops that met NaN or infinity, or
-                           UINT32_MAX */
+    uint32_t *failed_ops; /* [n_tokens] what running it says of each: the first of step->ops that
+                             met NaN or infinity, or UINT32_MAX, which it is before */
 };
 
 /* What was counted and not yet reset. Rows: one an operation kind, LINEAR one a role. */
@@ -78,10 +78,12 @@ struct rsr_sequence {
     const struct rsr_api *api; /* first, always */
     rsr_engine *engine;
     uint32_t length;
-    uint32_t pending; /* tokens of a batch that is not done; 0: the sequence is in none */
-    uint32_t n_pages; /* ceil(length / 64), more while a batch runs */
-    uint32_t *pages;  /* [pages a full context takes] */
-    uint32_t *tokens; /* [context]; the first `length` are what the pages hold */
+    /* Of a batch that is not done. */
+    uint32_t pending;  /* its tokens; 0: the sequence is in none */
+    rsr_status failed; /* why the sequence will not be extended */
+    uint32_t n_pages;  /* ceil(length / 64), more while a batch runs */
+    uint32_t *pages;   /* [pages a full context takes] */
+    uint32_t *tokens;  /* [context]; the first `length` are what the pages hold */
 };
 
 static inline uint32_t rsr_pages_of(uint32_t n_tokens) {

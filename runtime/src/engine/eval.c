@@ -1,59 +1,81 @@
-/* eval.c - rsr_eval: check every entry, reserve every page, then walk the step table chunk by
- * chunk.
+/* eval.c - rsr_eval: check every entry and reserve its page, then walk the step table chunk by
+ * chunk. What fails an entry fails those of its sequence, and the others where the caller has no
+ * `statuses`.
  *
  * Nothing of a sequence changes before the last chunk has succeeded, but for pages that are
  * reserved beyond its length; these are given back on failure. Between chunks others have their
  * turn: what a batch needs of them it has reserved, and a sequence that is in it is in no other.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "engine.h"
+
+/* A call. */
+struct evaluation {
+    rsr_engine *engine;
+    const rsr_batch *batch;
+    rsr_status status; /* the first failure of an entry, which err tells of */
+    rsr_error *err;
+    size_t done, picked; /* of its entries and picks */
+    float *outputs;      /* for the next wanted one */
+};
+
+/* Whether what fails one sequence leaves the others alone. */
+static bool fails_alone(const struct evaluation *e) {
+    return e->batch->statuses != NULL;
+}
+
+/* The entry's sequence will not be extended. */
+static void fail_entry(struct evaluation *e, size_t index, rsr_status status, const char *why) {
+    e->batch->entries[index].sequence->failed = status;
+    if (e->status == RSR_OK)
+        e->status = rsr_fail(e->err, status, "batch entry %zu: %s", index, why);
+}
+
+static bool has_failed(const struct evaluation *e, size_t index) {
+    return e->batch->entries[index].sequence->failed != RSR_OK;
+}
 
 /* ---- Checks ---- */
 
-/* Pages that this entry takes from the pool: a new one at a page's first token, a private copy when
- * the sequence's first new token lands in a page that a fork shares. */
-static uint32_t pages_needed(const struct rsr_sequence *sequence, uint32_t position) {
-    const uint32_t number = position / RSR_PAGE_TOKENS;
-    if (number >= sequence->n_pages)
-        return position % RSR_PAGE_TOKENS == 0;
-    return sequence->pending == 0 &&
-           rsr_kv_page_is_shared(&sequence->engine->kv, sequence->pages[number]);
-}
-
-static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *entry, size_t index,
+static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *entry,
                               rsr_error *err) {
-    const struct rsr_sequence *sequence = entry->sequence;
+    struct rsr_sequence *sequence = entry->sequence;
     if (entry->token >= engine->model->module->hyper.vocab)
-        return rsr_fail(err, RSR_ERR_ARGUMENT,
-                        "batch entry %zu: token %u is outside the vocabulary of %u", index,
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "token %u is outside the vocabulary of %u",
                         entry->token, engine->model->module->hyper.vocab);
     const uint32_t expected = sequence->length + sequence->pending;
     if (entry->position != expected)
         return rsr_fail(err, RSR_ERR_ARGUMENT,
-                        "batch entry %zu: position %u, but the next one of its sequence is %u",
-                        index, entry->position, expected);
+                        "position %u, but the next one of its sequence is %u", entry->position,
+                        expected);
     if (entry->position >= engine->info.context)
-        return rsr_fail(err, RSR_ERR_FULL, "batch entry %zu: the context of %u tokens is exhausted",
-                        index, engine->info.context);
+        return rsr_fail(err, RSR_ERR_FULL, "the context of %u tokens is exhausted",
+                        engine->info.context);
+    if (!rsr_sequence_reserve(sequence, entry->position))
+        return rsr_fail(err, RSR_ERR_FULL,
+                        "all %u KV pages of %u tokens are taken; end a sequence or create the "
+                        "engine with more kv_tokens",
+                        engine->kv.n_pages, RSR_PAGE_TOKENS);
     return RSR_OK;
 }
 
-/* Checks all entries in order; `pending` counts along. */
-static rsr_status check_entries(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
-    uint64_t n_pages = 0;
-    for (size_t i = 0; i < batch->n_entries; i++) {
-        const rsr_batch_entry *entry = &batch->entries[i];
-        rsr_status status = check_entry(engine, entry, i, err);
-        if (status != RSR_OK)
-            return status;
-        n_pages += pages_needed(entry->sequence, entry->position);
+/* Reserves what the entries need, in order; `pending` counts along. */
+static void admit_entries(struct evaluation *e) {
+    for (size_t i = 0; i < e->batch->n_entries; i++)
+        e->batch->entries[i].sequence->failed = RSR_OK;
+    for (size_t i = 0; i < e->batch->n_entries && (e->status == RSR_OK || fails_alone(e)); i++) {
+        const rsr_batch_entry *entry = &e->batch->entries[i];
+        rsr_error why = RSR_ERROR_INIT;
+        const rsr_status status = has_failed(e, i) ? RSR_OK : check_entry(e->engine, entry, &why);
+        if (status != RSR_OK) {
+            fail_entry(e, i, status, why.message);
+            rsr_sequence_release_from(entry->sequence, entry->sequence->length);
+        }
         entry->sequence->pending++;
     }
-    if (n_pages > engine->kv.n_free)
-        return rsr_fail(err, RSR_ERR_FULL,
-                        "the batch needs %llu more KV pages of %u tokens, %u are free; end a "
-                        "sequence or create the engine with more kv_tokens",
-                        (unsigned long long)n_pages, RSR_PAGE_TOKENS, engine->kv.n_free);
-    return RSR_OK;
 }
 
 static rsr_status check_picks(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
@@ -136,6 +158,7 @@ static void set_chunk(rsr_engine *engine, const rsr_batch_entry *entries, uint32
     chunk->outputs = outputs;
     chunk->n_wanted = 0;
     for (uint32_t t = 0; t < n_tokens; t++) {
+        chunk->failed_ops[t] = UINT32_MAX;
         chunk->positions[t] = entries[t].position;
         /* Behind the sequence's length until the batch has succeeded. */
         entries[t].sequence->tokens[entries[t].position] = entries[t].token;
@@ -151,24 +174,20 @@ static void keep_pace(rsr_engine *engine, uint64_t begin_ns) {
         engine->token_ns = (rsr_now_ns() - begin_ns) / engine->chunk.n_tokens + 1;
 }
 
+/* What is wrong with the backend; of what is wrong with numbers chunk.failed_ops tells. */
 static rsr_status run_chunk(rsr_engine *engine, rsr_error *err) {
     pthread_mutex_lock(&engine->lock);
     engine->profile.enabled = engine->profile.wanted;
     pthread_mutex_unlock(&engine->lock);
     const uint64_t begin_ns = rsr_now_ns();
-    rsr_status status = engine->backend->run_chunk(engine, err);
+    const rsr_status status = engine->backend->run_chunk(engine, err);
     keep_pace(engine, begin_ns);
     pthread_mutex_lock(&engine->lock);
     engine->backend->profile(engine);
+    if (status == RSR_OK)
+        rsr_picks_count(engine);
     pthread_mutex_unlock(&engine->lock);
-    if (status != RSR_OK || engine->chunk.failed_op == UINT32_MAX)
-        return status;
-    const struct rsr_step_op *op = &engine->chunk.step->ops[engine->chunk.failed_op];
-    if (op->block == RSR_NO_BLOCK)
-        return rsr_fail(err, RSR_ERR_NUMERIC,
-                        "the activations before the head hold NaN or infinity");
-    return rsr_fail(err, RSR_ERR_NUMERIC, "the activations of block %u hold NaN or infinity",
-                    op->block);
+    return status;
 }
 
 /* No more than take max_stall_ns, in whole runs. */
@@ -182,15 +201,18 @@ static uint32_t most_tokens(const rsr_engine *engine) {
     return in_runs < most ? (uint32_t)in_runs : most;
 }
 
-/* How many of the entries from `first` on are a chunk, with how many of the picks from `picked`
- * on. */
-static uint32_t chunk_size(const rsr_engine *engine, const rsr_batch *batch, size_t first,
-                           size_t picked, uint32_t *n_picks) {
-    const size_t left = batch->n_entries - first;
-    const uint32_t most = most_tokens(engine);
-    const uint32_t n = left < most ? (uint32_t)left : most;
-    for (*n_picks = 0; picked + *n_picks < batch->n_picks; ++*n_picks) {
-        const size_t entry = batch->picks[picked + *n_picks].entry - first;
+/* How many of the entries that are left are a chunk, with how many of the picks. Entries that have
+ * failed are in none. */
+static uint32_t chunk_size(const struct evaluation *e, uint32_t *n_picks) {
+    const rsr_batch *batch = e->batch;
+    const size_t left = batch->n_entries - e->done;
+    const uint32_t most = most_tokens(e->engine);
+    uint32_t n = left < most ? (uint32_t)left : most;
+    for (uint32_t i = 0; i < n && fails_alone(e); i++)
+        if (has_failed(e, e->done + i))
+            n = i;
+    for (*n_picks = 0; e->picked + *n_picks < batch->n_picks; ++*n_picks) {
+        const size_t entry = batch->picks[e->picked + *n_picks].entry - e->done;
         if (entry >= n)
             break;
         if (*n_picks == RSR_MAX_PICKS)
@@ -199,99 +221,177 @@ static uint32_t chunk_size(const rsr_engine *engine, const rsr_batch *batch, siz
     return n;
 }
 
-/* How far a batch is. */
-struct progress {
-    size_t done, picked;
-    float *outputs;
-};
+static uint32_t output_size(const struct evaluation *e) {
+    return rsr_output_size(&e->engine->model->module->hyper);
+}
 
-static rsr_status run_next_chunk(rsr_engine *engine, const rsr_batch *batch, struct progress *at,
-                                 rsr_error *err) {
+/* Goes on behind an entry that has failed. */
+static void pass_entry(struct evaluation *e) {
+    const rsr_batch *batch = e->batch;
+    if (batch->entries[e->done].want_logits)
+        e->outputs += output_size(e);
+    if (e->picked < batch->n_picks && batch->picks[e->picked].entry == e->done)
+        batch->picked[e->picked++] = UINT32_MAX;
+    e->done++;
+}
+
+static void fail_not_finite(struct evaluation *e, uint32_t token) {
+    const struct rsr_step_op *op = &e->engine->chunk.step->ops[e->engine->chunk.failed_ops[token]];
+    char why[80] = "the activations before the head hold NaN or infinity";
+    if (op->block != RSR_NO_BLOCK)
+        snprintf(why, sizeof(why), "the activations of block %u hold NaN or infinity", op->block);
+    fail_entry(e, e->done + token, RSR_ERR_NUMERIC, why);
+}
+
+/* What the chunk's numbers come to. */
+static void take_results(struct evaluation *e) {
+    const struct rsr_chunk *chunk = &e->engine->chunk;
+    for (uint32_t t = 0; t < chunk->n_tokens; t++)
+        if (chunk->failed_ops[t] != UINT32_MAX)
+            fail_not_finite(e, t);
+    for (uint32_t i = 0; i < e->engine->picks.n; i++) {
+        uint32_t *picked = &e->batch->picked[e->picked + i];
+        const size_t entry = e->batch->picks[e->picked + i].entry;
+        rsr_error why = RSR_ERROR_INIT;
+        rsr_status status = RSR_OK;
+        if (!has_failed(e, entry))
+            status = rsr_pick_finish(e->engine, i, picked, &why);
+        if (status != RSR_OK)
+            fail_entry(e, entry, status, why.message);
+        if (has_failed(e, entry))
+            *picked = UINT32_MAX;
+    }
+}
+
+static rsr_status run_next_chunk(struct evaluation *e) {
+    rsr_engine *engine = e->engine;
     uint32_t n_picks;
-    const uint32_t n_tokens = chunk_size(engine, batch, at->done, at->picked, &n_picks);
-    set_chunk(engine, batch->entries + at->done, n_tokens, at->outputs);
-    engine->chunk.cancel = batch->cancel;
-    const bool picks = n_picks > 0;
-    rsr_status status =
-        rsr_picks_begin(engine, picks ? batch->picks + at->picked : NULL, n_picks, at->done, err);
+    const uint32_t n_tokens = chunk_size(e, &n_picks);
+    set_chunk(engine, e->batch->entries + e->done, n_tokens, e->outputs);
+    engine->chunk.cancel = e->batch->cancel;
+    const rsr_pick *picks = n_picks > 0 ? e->batch->picks + e->picked : NULL;
+    rsr_status status = rsr_picks_begin(engine, picks, n_picks, e->done, e->err);
     if (status == RSR_OK)
-        status = run_chunk(engine, err);
-    if (status == RSR_OK && picks)
-        status = rsr_picks_finish(engine, batch->picked + at->picked, err);
-    at->done += n_tokens;
-    at->picked += n_picks;
+        status = run_chunk(engine, e->err);
+    if (status != RSR_OK)
+        return status;
+    take_results(e);
+    e->done += n_tokens;
+    e->picked += n_picks;
     if (engine->chunk.n_wanted > 0)
-        at->outputs +=
-            (size_t)engine->chunk.n_wanted * rsr_output_size(&engine->model->module->hyper);
-    return status;
-}
-
-/* Others have their turn, and the caller hears of it. */
-static rsr_status pause_batch(rsr_engine *engine, const rsr_batch *batch, size_t done,
-                              rsr_error *err) {
-    if (batch->progress == NULL) {
-        rsr_turns_pass(&engine->turns);
-        return RSR_OK;
-    }
-    rsr_turns_give(&engine->turns);
-    const bool go_on = batch->progress(batch->progress_user, done, batch->n_entries);
-    rsr_turns_take(&engine->turns);
-    return go_on ? RSR_OK
-                 : rsr_fail(err, RSR_ERR_STOPPED,
-                            "the progress callback ended the batch after %zu "
-                            "of %zu entries",
-                            done, batch->n_entries);
-}
-
-static rsr_status run_batch(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
-    struct progress at = {.outputs = batch->logits};
-    rsr_status status = RSR_OK;
-    while (status == RSR_OK && at.done < batch->n_entries) {
-        if (at.done > 0)
-            status = pause_batch(engine, batch, at.done, err);
-        if (status == RSR_OK && rsr_is_cancelled(batch->cancel))
-            status = rsr_fail(err, RSR_ERR_STOPPED, "the batch was cancelled");
-        if (status == RSR_OK)
-            status = run_next_chunk(engine, batch, &at, err);
-    }
-    return status;
-}
-
-static rsr_status reserve_pages(const rsr_batch *batch, rsr_error *err) {
-    for (size_t i = 0; i < batch->n_entries; i++)
-        if (!rsr_sequence_reserve(batch->entries[i].sequence, batch->entries[i].position))
-            return rsr_fail(err, RSR_ERR_FULL, "no free KV page for batch entry %zu", i);
+        e->outputs += (size_t)engine->chunk.n_wanted * output_size(e);
     return RSR_OK;
 }
 
-/* The sequences have what was evaluated, or what they had. */
-static void end_batch(const rsr_batch *batch, bool succeeded) {
+/* Others have their turn, and the caller hears of it. */
+static rsr_status pause_batch(struct evaluation *e) {
+    const rsr_batch *batch = e->batch;
+    struct rsr_turns *turns = &e->engine->turns;
+    if (batch->progress == NULL) {
+        rsr_turns_pass(turns);
+        return RSR_OK;
+    }
+    rsr_turns_give(turns);
+    const bool go_on = batch->progress(batch->progress_user, e->done, batch->n_entries);
+    rsr_turns_take(turns);
+    return go_on ? RSR_OK
+                 : rsr_fail(e->err, RSR_ERR_STOPPED,
+                            "the progress callback ended the batch after %zu of %zu entries",
+                            e->done, batch->n_entries);
+}
+
+/* A status that is not that of an entry fails them all. */
+static rsr_status run_batch(struct evaluation *e) {
+    rsr_status status = RSR_OK;
+    while (status == RSR_OK && e->done < e->batch->n_entries &&
+           (e->status == RSR_OK || fails_alone(e))) {
+        if (has_failed(e, e->done)) {
+            pass_entry(e);
+            continue;
+        }
+        if (e->done > 0)
+            status = pause_batch(e);
+        if (status == RSR_OK && rsr_is_cancelled(e->batch->cancel))
+            status = rsr_fail(e->err, RSR_ERR_STOPPED, "the batch was cancelled");
+        if (status == RSR_OK)
+            status = run_next_chunk(e);
+    }
+    return status;
+}
+
+/* The sequences have what was evaluated, or what they had; `status` fails all of them. */
+static void end_batch(const struct evaluation *e, rsr_status status) {
+    const rsr_batch *batch = e->batch;
+    if (!fails_alone(e) && status == RSR_OK)
+        status = e->status;
     for (size_t i = 0; i < batch->n_entries; i++) {
         struct rsr_sequence *sequence = batch->entries[i].sequence;
-        if (succeeded)
+        const rsr_status of_entry = status != RSR_OK ? status : sequence->failed;
+        if (of_entry == RSR_OK)
             sequence->length++;
         else
             rsr_sequence_release_from(sequence, sequence->length);
-        sequence->pending = 0;
+        if (batch->statuses != NULL)
+            batch->statuses[i] = of_entry;
     }
+    for (size_t i = 0; i < batch->n_entries; i++)
+        batch->entries[i].sequence->pending = 0;
 }
 
-static rsr_status eval_in_turn(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+static rsr_status eval_in_turn(struct evaluation *e) {
+    rsr_engine *engine = e->engine;
     pthread_mutex_lock(&engine->lock);
-    rsr_status status = check_batch(engine, batch, err);
-    const bool begun = status == RSR_OK;
-    if (begun)
-        status = check_entries(engine, batch, err);
+    rsr_status status = check_batch(engine, e->batch, e->err);
     if (status == RSR_OK)
-        status = reserve_pages(batch, err);
+        admit_entries(e);
     pthread_mutex_unlock(&engine->lock);
-    if (status == RSR_OK)
-        status = run_batch(engine, batch, err);
-    if (begun) {
-        pthread_mutex_lock(&engine->lock);
-        end_batch(batch, status == RSR_OK);
-        pthread_mutex_unlock(&engine->lock);
+    if (status != RSR_OK)
+        return status;
+    status = run_batch(e);
+    pthread_mutex_lock(&engine->lock);
+    end_batch(e, status);
+    pthread_mutex_unlock(&engine->lock);
+    return status != RSR_OK ? status : e->status;
+}
+
+/* ---- Entries and picks of callers with longer ones ---- */
+
+/* Makes *elements, given_bytes each (0: known_bytes), those of known_bytes: copies that the caller
+ * frees, or what they are already. */
+static rsr_status shorten(const void **elements, size_t n, size_t given_bytes, size_t known_bytes,
+                          void **copies, rsr_error *err) {
+    if (given_bytes == 0 || given_bytes == known_bytes || n == 0 || *elements == NULL)
+        return RSR_OK;
+    if (given_bytes < known_bytes)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "the batch has elements of %zu bytes; they have at least %zu", given_bytes,
+                        known_bytes);
+    char *known = *copies = calloc(n, known_bytes);
+    if (known == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a batch of %zu", n);
+    for (size_t i = 0; i < n; i++) {
+        const char *element = (const char *)*elements + i * given_bytes;
+        memcpy(known + i * known_bytes, element, known_bytes);
+        for (size_t at = known_bytes; at < given_bytes; at++)
+            if (element[at] != 0)
+                return rsr_fail(err, RSR_ERR_ARGUMENT,
+                                "byte %zu of element %zu of the batch is set, which this model's "
+                                "runtime does not know; compile the model again",
+                                at, i);
     }
+    *elements = known;
+    return RSR_OK;
+}
+
+static rsr_status shorten_elements(rsr_batch *batch, void *copies[2], rsr_error *err) {
+    const void *entries = batch->entries, *picks = batch->picks;
+    rsr_status status = shorten(&entries, batch->n_entries, batch->entry_bytes,
+                                sizeof(rsr_batch_entry), &copies[0], err);
+    if (status == RSR_OK)
+        status =
+            shorten(&picks, batch->n_picks, batch->pick_bytes, sizeof(rsr_pick), &copies[1], err);
+    batch->entries = entries;
+    batch->picks = picks;
     return status;
 }
 
@@ -304,8 +404,16 @@ rsr_status rsr_api_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *e
         status = rsr_read_options(&known, sizeof(known), batch, err);
     if (status != RSR_OK)
         return status;
-    rsr_turns_take(&engine->turns);
-    status = eval_in_turn(engine, &known, err);
-    rsr_turns_give(&engine->turns);
+    void *copies[2] = {NULL, NULL};
+    status = shorten_elements(&known, copies, err);
+    if (status == RSR_OK) {
+        struct evaluation e = {
+            .engine = engine, .batch = &known, .err = err, .outputs = known.logits};
+        rsr_turns_take(&engine->turns);
+        status = eval_in_turn(&e);
+        rsr_turns_give(&engine->turns);
+    }
+    free(copies[0]);
+    free(copies[1]);
     return status;
 }

@@ -89,22 +89,19 @@ static rsr_status choose(const struct rsr_head_pick *pick, uint32_t *token, rsr_
     return RSR_OK;
 }
 
-rsr_status rsr_picks_finish(struct rsr_engine *engine, uint32_t *picked, rsr_error *err) {
-    uint32_t n_full = 0;
+rsr_status rsr_pick_finish(const struct rsr_engine *engine, uint32_t i, uint32_t *picked,
+                           rsr_error *err) {
+    const struct rsr_head_pick *pick = &engine->picks.picks[i];
+    if (pick->logits == NULL)
+        return choose(pick, picked, err);
+    return rsr_sample_token(engine->model->module->hyper.vocab, &pick->sampling, pick->logits,
+                            pick->history, pick->n_history, picked, err);
+}
+
+void rsr_picks_count(struct rsr_engine *engine) {
     for (uint32_t i = 0; i < engine->picks.n; i++) {
-        const struct rsr_head_pick *pick = &engine->picks.picks[i];
-        const bool all = pick->logits != NULL;
-        const rsr_status status =
-            all ? rsr_sample_token(engine->model->module->hyper.vocab, &pick->sampling,
-                                   pick->logits, pick->history, pick->n_history, &picked[i], err)
-                : choose(pick, &picked[i], err);
-        if (status != RSR_OK)
-            return status;
-        n_full += all;
+        const bool all = engine->picks.picks[i].logits != NULL;
+        engine->profile.head.full += all;
+        engine->profile.head.sketched += !all;
     }
-    pthread_mutex_lock(&engine->lock);
-    engine->profile.head.full += n_full;
-    engine->profile.head.sketched += engine->picks.n - n_full;
-    pthread_mutex_unlock(&engine->lock);
-    return RSR_OK;
 }

@@ -49,8 +49,10 @@ struct rsr_picks {
 /* Picks of engine->chunk, whose first entry is the batch's entry `first`. */
 RSR_NODISCARD rsr_status rsr_picks_begin(struct rsr_engine *engine, const rsr_pick *picks,
                                          uint32_t n_picks, size_t first, rsr_error *err);
-/* picked: [engine->picks.n]. */
-RSR_NODISCARD rsr_status rsr_picks_finish(struct rsr_engine *engine, uint32_t *picked,
-                                          rsr_error *err);
+/* The token of pick i, behind the head. */
+RSR_NODISCARD rsr_status rsr_pick_finish(const struct rsr_engine *engine, uint32_t i,
+                                         uint32_t *picked, rsr_error *err);
+/* Adds them to the profile, with the engine's lock held. */
+void rsr_picks_count(struct rsr_engine *engine);
 
 #endif

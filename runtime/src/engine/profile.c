@@ -6,12 +6,19 @@
 
 static rsr_status report(struct rsr_engine *engine, bool enable, rsr_profile_entry *entries,
                          size_t capacity, size_t *n_entries) {
+    const uint32_t entry_bytes = entries != NULL && capacity > 0 ? entries[0].size_bytes : 0;
     size_t n = 0;
     for (uint32_t i = 0; i < RSR_PROFILE_ROWS; i++) {
         if (engine->profile.rows[i].calls == 0)
             continue;
-        if (entries != NULL && n < capacity)
-            entries[n] = engine->profile.rows[i];
+        if (entries != NULL && n < capacity) {
+            void *entry = (char *)entries + n * entry_bytes;
+            memcpy(entry, &entry_bytes, sizeof(entry_bytes));
+            const rsr_status status =
+                rsr_write_info(entry, &engine->profile.rows[i], sizeof(rsr_profile_entry), NULL);
+            if (status != RSR_OK)
+                return status;
+        }
         n++;
     }
     if (n_entries != NULL)

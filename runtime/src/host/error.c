@@ -80,8 +80,9 @@ rsr_status rsr_read_options(void *known, size_t known_bytes, const void *given, 
     for (size_t i = known_bytes; i < given_bytes; i++)
         if (((const char *)given)[i] != 0)
             return rsr_fail(err, RSR_ERR_ARGUMENT,
-                            "an option is set that this model's runtime does not know; compile the "
-                            "model again");
+                            "byte %zu of the options is set, which this model's runtime does not "
+                            "know; compile the model again",
+                            i);
     copy_common(known, given, given_bytes < known_bytes ? given_bytes : known_bytes);
     return RSR_OK;
 }

@@ -172,13 +172,11 @@ static rsr_status host_run_chunk(struct rsr_engine *engine, rsr_error *err) {
     rsr_status status = rsr_head_slots_begin(crew, &engine->picks, err);
     if (status != RSR_OK)
         return status;
-    atomic_store(&crew->failed_op, UINT32_MAX);
     atomic_store(&crew->last_op, UINT32_MAX);
     rsr_worker_pool_run(crew->pool, rsr_step_run, crew);
     if (atomic_load(&crew->last_op) != UINT32_MAX)
         return rsr_fail(err, RSR_ERR_STOPPED, "the batch was cancelled");
     crew->timed = engine->profile.enabled;
-    engine->chunk.failed_op = atomic_load(&crew->failed_op);
     rsr_head_slots_answer(crew);
     return RSR_OK;
 }

@@ -34,10 +34,10 @@ static void *row_of(const struct walk *w, uint16_t number, uint32_t token) {
     return buffer_at(w, number) + (size_t)token * buffer_of(w, number)->row_bytes;
 }
 
-static void report_not_finite(const struct walk *w) {
-    uint32_t first = atomic_load(&w->crew->failed_op);
-    while (w->op_index < first &&
-           !atomic_compare_exchange_weak(&w->crew->failed_op, &first, w->op_index))
+static void report_not_finite(const struct walk *w, uint32_t token) {
+    uint32_t *op = &w->chunk->failed_ops[token], first = __atomic_load_n(op, __ATOMIC_RELAXED);
+    while (w->op_index < first && !__atomic_compare_exchange_n(op, &first, w->op_index, true,
+                                                               __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
 }
 
@@ -66,14 +66,14 @@ static void run_norm(const struct walk *w, const struct rsr_step_op *op) { /* T 
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
         if (!w->ops->norm(row_of(w, op->dst, t), row_of(w, op->src[0], t), norm->weight, norm->eps,
                           norm->cols))
-            report_not_finite(w);
+            report_not_finite(w, t);
 }
 
 static void run_quant(const struct walk *w, const struct rsr_step_op *op) { /* T */
     for (uint32_t t = w->token_begin; t < w->token_end; t++)
         if (!w->ops->quantize(row_of(w, op->dst, t), row_of(w, op->src[0], t),
                               buffer_of(w, op->src[0])->cols))
-            report_not_finite(w);
+            report_not_finite(w, t);
 }
 
 static void run_act_mul(const struct walk *w, const struct rsr_step_op *op) { /* T */
@@ -200,11 +200,11 @@ static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
 }
 
 /* A head's rotation in place, after its norm if there is one. */
-static void rotate_head(const struct walk *w, float *x, const float *table,
+static void rotate_head(const struct walk *w, uint32_t token, float *x, const float *table,
                         const struct rsr_norm *norm) {
     const uint32_t head_dim = w->hyper->head_dim;
     if (norm != NULL && !w->ops->norm(x, x, norm->weight, norm->eps, head_dim))
-        report_not_finite(w);
+        report_not_finite(w, token);
     w->ops->rope(x, x, table, head_dim);
 }
 
@@ -223,7 +223,7 @@ static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) 
         const float *table = row_of(w, op->src[3], token);
         float *q = (float *)row_of(w, op->src[0], token) + (size_t)head * group * head_dim;
         for (uint32_t h = 0; h < group; h++)
-            rotate_head(w, q + (size_t)h * head_dim, table, norms);
+            rotate_head(w, token, q + (size_t)h * head_dim, table, norms);
 
         float *k = (float *)row_of(w, op->src[1], token) + (size_t)head * head_dim;
         const float *v = (const float *)row_of(w, op->src[2], token) + (size_t)head * head_dim;
@@ -231,7 +231,7 @@ static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) 
         const struct rsr_sequence *sequence = w->chunk->entries[token].sequence;
         const struct rsr_kv_rows rows =
             rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
-        rotate_head(w, k, table, norms == NULL ? NULL : norms + 1);
+        rotate_head(w, token, k, table, norms == NULL ? NULL : norms + 1);
         rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
     }
 }
