@@ -451,7 +451,8 @@ typedef struct rsr_batch {
     const rsr_batch_entry *entries;
     size_t n_entries;
     float *logits;          /* [entries with want_logits][vocab], in entry order; of an embedding
-                               model the hidden states behind its last norm, [..][hidden] */
+                               model, and with want_states, the hidden states behind the last norm,
+                               [..][hidden] */
     size_t logits_capacity; /* floats */
     const rsr_pick *picks;  /* entries ascending */
     size_t n_picks;
@@ -465,6 +466,8 @@ typedef struct rsr_batch {
                                sequences of others are extended, their logits and picks valid */
     uint32_t entry_bytes, pick_bytes;   /* from one of entries and picks to the next; 0: 24 and 16, as they are.
                                What a runtime does not know of longer ones must be 0 */
+    bool want_states;       /* hidden states in place of logits, without the time that the head takes; and no
+                               picks */
 } rsr_batch;
 #define RSR_BATCH_INIT RSR_SIZED(rsr_batch)
 
@@ -479,13 +482,27 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch
 
 /* ---- Embeddings ------------------------------------------------------------------------------ */
 
-/* The embedding of a text's tokens: hidden states pooled and normalised as the checkpoint says.
- * embedding gets rsr_model_info.hidden floats, which depend on the tokens alone. Runs in a sequence
- * of its own that ends with the call. RSR_ERR_ARGUMENT: a language model, no tokens, or capacity
- * too small; RSR_ERR_FULL: more tokens than the engine's context or free KV pages hold. */
-RSR_EXPORT RSR_NODISCARD rsr_status rsr_embed(rsr_engine *engine, const uint32_t *tokens,
-                                              size_t n_tokens, float *embedding, size_t capacity,
-                                              rsr_error *err);
+typedef struct rsr_embed_options {
+    uint32_t size_bytes;
+    const char *pooling;    /* what of a text's hidden states is its embedding: "last", "first" or "mean"; NULL:
+                               as the checkpoint says, which a language model's does not */
+    bool keep_length;       /* not divided by their length; of an embedding model that divides none, nothing
+                               changes */
+    const rsr_cancel *cancel;   /* NULL: nothing cancels the call */
+} rsr_embed_options;
+#define RSR_EMBED_OPTIONS_INIT RSR_SIZED(rsr_embed_options)
+
+/* The embeddings of n_texts texts, text i being n_tokens[i] tokens at tokens[i]: hidden states pooled and
+ * normalised, n_texts rows of rsr_model_info.hidden floats. A row depends on the tokens of its text
+ * alone: the bits are those of the text by itself. Texts are evaluated together, in sequences of
+ * their own that end with the call. RSR_ERR_ARGUMENT: a language model without a pooling, a text
+ * without tokens, or capacity (in floats) too small; RSR_ERR_FULL: more tokens than the engine's
+ * context or free KV pages hold; RSR_ERR_STOPPED: cancelled. On failure rows before the text that
+ * failed may be written. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_embed(rsr_engine *engine, const uint32_t *const *tokens,
+                                              const size_t *n_tokens, size_t n_texts,
+                                              const rsr_embed_options *options, float *embeddings,
+                                              size_t capacity, rsr_error *err);
 
 /* ---- Sampling -------------------------------------------------------------------------------- */
 

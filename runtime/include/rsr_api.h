@@ -42,7 +42,8 @@ struct rsr_api {
     rsr_status (*engine_attention_stats)(rsr_engine *, bool, rsr_attention_stats *);
     rsr_status (*sequence_read_kv)(rsr_sequence *, uint32_t, uint32_t, float *, float *,
                                    rsr_error *);
-    rsr_status (*embed)(rsr_engine *, const uint32_t *, size_t, float *, size_t, rsr_error *);
+    rsr_status (*embed)(rsr_engine *, const uint32_t *const *, const size_t *, size_t,
+                        const rsr_embed_options *, float *, size_t, rsr_error *);
     rsr_status (*engine_head_stats)(rsr_engine *, bool, rsr_head_stats *);
     rsr_status (*detokenizer_create)(const rsr_model *, uint32_t, rsr_detokenizer **, rsr_error *);
     void (*detokenizer_destroy)(rsr_detokenizer *);
