@@ -54,6 +54,7 @@ RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
 /* Weights that one execution of an operation reads; embedding rows are not counted. load.c */
 uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op);
 
+const char *rsr_pooling_name(uint32_t pooling); /* NULL: none. embed.c */
 const char *rsr_role_name(uint32_t role); /* "q", "gate", ...; "" outside enum rsr_role */
 
 /* text.c: built once at open; NULL tokenizer section gives NULL text. */
@@ -98,8 +99,8 @@ rsr_status rsr_api_sequence_read_kv(rsr_sequence *, uint32_t, uint32_t, float *,
                                     rsr_error *);
 rsr_status rsr_api_sequence_fork(rsr_sequence *, rsr_sequence **, rsr_error *);
 rsr_status rsr_api_eval(rsr_engine *, const rsr_batch *, rsr_error *); /* eval.c */
-rsr_status rsr_api_embed(rsr_engine *, const uint32_t *, size_t, float *, size_t,
-                         rsr_error *); /* embed.c */
+rsr_status rsr_api_embed(rsr_engine *, const uint32_t *const *, const size_t *, size_t,
+                         const rsr_embed_options *, float *, size_t, rsr_error *); /* embed.c */
 rsr_status rsr_api_sample(const rsr_model *, const rsr_sampling *, const float *, const uint32_t *,
                           size_t, uint32_t *, rsr_error *); /* sample.c */
 rsr_status rsr_api_generate(rsr_engine *, rsr_sequence *, const char *, size_t,

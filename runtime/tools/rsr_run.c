@@ -306,6 +306,9 @@ static int print_embedding(const struct run_session *s, const float *embedding, 
 static int embed_text(const struct run_session *s, const struct run_text *text) {
     const size_t capacity = s->engine_info.context;
     uint32_t *tokens = calloc(capacity, sizeof(*tokens));
+    rsr_embed_options options = RSR_EMBED_OPTIONS_INIT;
+    options.pooling = s->options->pooling;
+    options.cancel = &run_cancel;
     float *embedding = calloc(s->info.hidden, sizeof(*embedding));
     size_t n = 0;
     rsr_error err = RSR_ERROR_INIT;
@@ -314,7 +317,8 @@ static int embed_text(const struct run_session *s, const struct run_text *text) 
         code = run_fail("out of memory");
     else if (rsr_tokenize(s->model, text->data, text->size, RSR_TOKENIZE_ADD_SPECIAL, tokens,
                           capacity, &n, &err) != RSR_OK ||
-             rsr_embed(s->engine, tokens, n, embedding, s->info.hidden, &err) != RSR_OK)
+             rsr_embed(s->engine, (const uint32_t *const *)&tokens, &n, 1, &options, embedding,
+                       s->info.hidden, &err) != RSR_OK)
         code = run_fail("%s", n > capacity ? "the text has more tokens than the context (-c)"
                                            : err.message);
     else
@@ -411,10 +415,10 @@ static int run(struct run_session *s) {
             code = run_fail("%s is an embedding model: give it a text with -p or -f",
                             s->options->model);
         else if (open_engine(s))
-            code = s->info.pooling                      ? run_embedding(s)
-                   : s->options->mode == RUN_CHAT       ? run_chat(s)
-                   : s->options->mode == RUN_PERPLEXITY ? run_perplexity(s)
-                                                        : run_prompt(s);
+            code = s->info.pooling || s->options->pooling ? run_embedding(s)
+                   : s->options->mode == RUN_CHAT         ? run_chat(s)
+                   : s->options->mode == RUN_PERPLEXITY   ? run_perplexity(s)
+                                                          : run_prompt(s);
     }
     rsr_sequence_destroy(s->sequence);
     rsr_engine_destroy(s->engine);

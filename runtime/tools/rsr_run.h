@@ -29,6 +29,7 @@ struct run_options {
     const char *target;
     const char *attention;
     const char *kv_type;
+    const char *pooling;    /* --embed */
     const char *qkv_file;   /* --dump-qkv */
     struct run_texts stops; /* --stop */
     uint32_t n_tokens, context, threads;
@@ -71,7 +72,7 @@ rsr_generate_options run_generate_options(struct run_session *session);
 
 /* Each returns the exit status. */
 int run_prompt(struct run_session *session);
-/* Of an embedding model: prints the text's vector. */
+/* Prints the text's vector. */
 int run_embedding(struct run_session *session);
 int run_chat(struct run_session *session);
 int run_info(struct run_session *session);

@@ -35,6 +35,8 @@ static const struct option options_table[] = {
      "continue this text; an embedding model embeds it"},
     {"-f", "FILE", VALUE_TEXT, FIELD(prompt_file), RUN_PROMPT, RUN_PROMPT, 0, 0,
      "continue the text of a file; a lone - reads standard input"},
+    {"--embed", "POOLING", VALUE_TEXT, FIELD(pooling), RUN_PROMPT, RUN_NONE, 0, 0,
+     "with -p or -f: print the text's embedding, of its last or first token, or their mean"},
     {"--chat", NULL, VALUE_NONE, 0, RUN_CHAT, RUN_CHAT, 0, 0,
      "talk: one message a line, with the model's chat template"},
     {"--system", "TEXT", VALUE_TEXT, FIELD(system), RUN_CHAT, RUN_NONE, 0, 0,

@@ -666,7 +666,9 @@ static void test_fork(const struct fixture *f, rsr_model *model) {
         wrong += API->sequence_fork(sequence, &other, &err) != RSR_ERR_FORK;
         wrong += API->sequence_truncate(sequence, 0, &err) != RSR_ERR_FORK;
         wrong += API->engine_create(model, NULL, &second, &err) != RSR_ERR_FORK;
-        wrong += API->embed(engine, f->tokens, 1, logits, 128, &err) != RSR_ERR_FORK;
+        const uint32_t *text = f->tokens;
+        const size_t one = 1;
+        wrong += API->embed(engine, &text, &one, 1, NULL, logits, 128, &err) != RSR_ERR_FORK;
         API->sequence_destroy(sequence);
         API->engine_destroy(engine);
         API->close(model);

@@ -1,5 +1,7 @@
-/* embed.c - rsr_embed: one vector for the tokens of a text, by a model whose module says how its
- * hidden states are pooled.
+/* embed.c - rsr_embed: a vector for the tokens of each text.
+ *
+ * Texts follow each other in batches, so that short ones are evaluated together; only the last of a
+ * batch goes on in the next one.
  *
  * Order, in double but for the states themselves: a mean adds tokens in ascending order and divides
  * once; the length is the root of the squares added in ascending order; an element is divided by it
@@ -8,120 +10,241 @@
 #include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "ops/ops.h"
 #include "runtime.h"
-
-/* Tokens of one call of rsr_eval; a mean keeps the states of so many. */
-#define CHUNK_TOKENS 64u
 
 /* As torch.nn.functional.normalize does. */
 #define MIN_LENGTH 1e-12
 
-struct embedding {
-    rsr_engine *engine;
-    rsr_sequence *sequence;
-    const struct rsr_hyper *hyper;
-    const uint32_t *tokens;
-    size_t n_tokens;
-    float *states; /* [CHUNK_TOKENS][hidden] */
-    double *sums;  /* [hidden] */
+/* So many texts are begun at once, each with a page at least. */
+#define MAX_TEXTS 64u
+
+/* Texts [first, end) of a batch. `done` tokens of the first were evaluated before. */
+struct part {
+    size_t first, end, done;
+    uint32_t n_tokens;
 };
 
-static bool is_wanted(const struct embedding *e, size_t token) {
-    switch ((enum rsr_pooling)e->hyper->pooling) {
-    case RSR_POOLING_LAST:
-        return token + 1 == e->n_tokens;
-    case RSR_POOLING_FIRST:
-        return token == 0;
-    case RSR_POOLING_MEAN:
-        return true;
-    case RSR_POOLING_NONE:
-    case RSR_POOLING_COUNT:
-        break;
-    }
-    return false;
+struct embedding {
+    rsr_engine *engine;
+    const rsr_model *model;
+    enum rsr_pooling pooling;
+    bool divides; /* by the length */
+    rsr_embed_options options;
+    const uint32_t *const *tokens;
+    const size_t *n_tokens;
+    size_t n_texts;
+    float *out;
+    uint32_t most_tokens; /* of a batch */
+    uint32_t hidden;
+    rsr_sequence *sequences[MAX_TEXTS]; /* of the texts of a batch */
+    rsr_batch_entry *entries;           /* [most_tokens] */
+    float *states;                      /* [most_tokens][hidden] */
+    double *sums;                       /* [hidden] of the text that is not done */
+};
+
+static const char *const pooling_names[RSR_POOLING_COUNT] = {
+    [RSR_POOLING_LAST] = "last", [RSR_POOLING_FIRST] = "first", [RSR_POOLING_MEAN] = "mean"};
+
+const char *rsr_pooling_name(uint32_t pooling) {
+    return pooling_names[pooling];
 }
 
-/* Tokens [begin, begin + n); their wanted states join the sums. */
-static rsr_status eval_chunk(struct embedding *e, size_t begin, uint32_t n, rsr_error *err) {
-    rsr_batch_entry entries[CHUNK_TOKENS];
-    uint32_t n_wanted = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        entries[i] = (rsr_batch_entry){.sequence = e->sequence,
-                                       .position = (uint32_t)(begin + i),
-                                       .token = e->tokens[begin + i],
-                                       .want_logits = is_wanted(e, begin + i)};
-        n_wanted += entries[i].want_logits;
-    }
-    rsr_batch batch = RSR_BATCH_INIT;
-    batch.entries = entries;
-    batch.n_entries = n;
-    batch.logits = e->states;
-    batch.logits_capacity = (size_t)CHUNK_TOKENS * e->hyper->hidden;
-    const rsr_status status = rsr_api_eval(e->engine, &batch, err);
-    for (uint32_t i = 0; status == RSR_OK && i < n_wanted; i++)
-        for (uint32_t d = 0; d < e->hyper->hidden; d++)
-            e->sums[d] += (double)e->states[(size_t)i * e->hyper->hidden + d];
-    return status;
+/* Attention looks back only: nothing behind the first token changes it. */
+static size_t needed_tokens(const struct embedding *e, size_t text) {
+    return e->pooling == RSR_POOLING_FIRST ? 1 : e->n_tokens[text];
 }
 
-static rsr_status eval_tokens(struct embedding *e, rsr_error *err) {
-    /* Attention looks back only: nothing behind the first token changes it. */
-    const size_t n_needed = e->hyper->pooling == RSR_POOLING_FIRST ? 1 : e->n_tokens;
-    rsr_status status = RSR_OK;
-    for (size_t begin = 0; status == RSR_OK && begin < n_needed; begin += CHUNK_TOKENS) {
-        const size_t left = n_needed - begin;
-        status = eval_chunk(e, begin, left < CHUNK_TOKENS ? (uint32_t)left : CHUNK_TOKENS, err);
-    }
-    return status;
+static bool is_wanted(const struct embedding *e, size_t text, size_t token) {
+    return e->pooling == RSR_POOLING_MEAN || token + 1 == needed_tokens(e, text);
 }
 
-static void finish(const struct embedding *e, float *out) {
-    const double n = e->hyper->pooling == RSR_POOLING_MEAN ? (double)e->n_tokens : 1.0;
+/* ---- Batches --------------------------------------------------------------------------------- */
+
+/* As many texts from `first` on as a batch and the free pages hold, but one at least. */
+static struct part next_part(const struct embedding *e, size_t first, size_t done) {
+    struct part part = {.first = first, .end = first, .done = done};
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    uint32_t n_pages = 0;
+    if (rsr_api_engine_get_info(e->engine, &info) != RSR_OK)
+        info.kv_tokens_free = 0;
+    while (part.end < e->n_texts && part.end - first < MAX_TEXTS &&
+           part.n_tokens < e->most_tokens) {
+        const size_t left = needed_tokens(e, part.end) - (part.end == first ? done : 0);
+        const uint32_t room = e->most_tokens - part.n_tokens;
+        n_pages += (uint32_t)(e->n_tokens[part.end] / RSR_PAGE_TOKENS) + 1;
+        if (part.end > first && n_pages > info.kv_tokens_free / RSR_PAGE_TOKENS)
+            break;
+        part.n_tokens += left < room ? (uint32_t)left : room;
+        part.end++;
+    }
+    return part;
+}
+
+/* Makes the sequences that are missing, and the entries. */
+static rsr_status fill_entries(struct embedding *e, const struct part *part, rsr_error *err) {
+    uint32_t n = 0;
+    for (size_t text = part->first; text < part->end; text++) {
+        rsr_sequence **sequence = &e->sequences[text - part->first];
+        const rsr_status status =
+            *sequence != NULL ? RSR_OK : rsr_api_sequence_create(e->engine, sequence, err);
+        if (status != RSR_OK)
+            return status;
+        for (size_t token = text == part->first ? part->done : 0;
+             token < needed_tokens(e, text) && n < part->n_tokens; token++)
+            e->entries[n++] = (rsr_batch_entry){*sequence, (uint32_t)token, e->tokens[text][token],
+                                                is_wanted(e, text, token)};
+    }
+    return RSR_OK;
+}
+
+static void finish(struct embedding *e, size_t text) {
+    const double n = e->pooling == RSR_POOLING_MEAN ? (double)e->n_tokens[text] : 1.0;
     double squares = 0.0, length = 1.0;
-    for (uint32_t d = 0; d < e->hyper->hidden; d++) {
+    for (uint32_t d = 0; d < e->hidden; d++) {
         e->sums[d] = e->sums[d] / n;
         squares = squares + e->sums[d] * e->sums[d];
     }
-    if (e->hyper->normalized != 0)
+    if (e->divides)
         length = sqrt(squares) > MIN_LENGTH ? sqrt(squares) : MIN_LENGTH;
-    for (uint32_t d = 0; d < e->hyper->hidden; d++)
-        out[d] = (float)(e->sums[d] / length);
+    for (uint32_t d = 0; d < e->hidden; d++)
+        e->out[text * e->hidden + d] = (float)(e->sums[d] / length);
+    memset(e->sums, 0, e->hidden * sizeof(*e->sums));
 }
 
-rsr_status rsr_api_embed(rsr_engine *engine, const uint32_t *tokens, size_t n_tokens,
-                         float *embedding, size_t capacity, rsr_error *err) {
-    if (engine == NULL || embedding == NULL || (tokens == NULL && n_tokens > 0))
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_embed: a pointer is NULL");
-    rsr_status status = rsr_check_owner(rsr_engine_model(engine)->owner_pid, err);
-    if (status != RSR_OK)
-        return status;
-    struct embedding e = {.engine = engine,
-                          .hyper = &rsr_engine_model(engine)->module->hyper,
-                          .tokens = tokens,
-                          .n_tokens = n_tokens};
-    if (e.hyper->pooling == RSR_POOLING_NONE)
+/* Adds the wanted states to the sums, text by text. Returns how many texts are done; *done: tokens of
+ * the one behind them. */
+static size_t take_states(struct embedding *e, const struct part *part, size_t *done) {
+    const float *states = e->states;
+    size_t text = part->first, token = part->done;
+    for (uint32_t i = 0; i < part->n_tokens; i++) {
+        for (uint32_t d = 0; e->entries[i].want_logits && d < e->hidden; d++)
+            e->sums[d] += (double)*states++;
+        if (++token < needed_tokens(e, text))
+            continue;
+        finish(e, text++);
+        token = 0;
+    }
+    *done = token;
+    return text - part->first;
+}
+
+/* The sequences of done texts end; that of the next is the first. */
+static void end_texts(struct embedding *e, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        rsr_api_sequence_destroy(e->sequences[i]);
+    memmove(e->sequences, e->sequences + n, (MAX_TEXTS - n) * sizeof(e->sequences[0]));
+    memset(e->sequences + MAX_TEXTS - n, 0, n * sizeof(e->sequences[0]));
+}
+
+static rsr_status embed_texts(struct embedding *e, rsr_error *err) {
+    rsr_status status = RSR_OK;
+    for (size_t first = 0, done = 0; status == RSR_OK && first < e->n_texts;) {
+        const struct part part = next_part(e, first, done);
+        rsr_batch batch = RSR_BATCH_INIT;
+        batch.entries = e->entries;
+        batch.n_entries = part.n_tokens;
+        batch.logits = e->states;
+        batch.logits_capacity = (size_t)e->most_tokens * e->hidden;
+        batch.want_states = true;
+        batch.cancel = e->options.cancel;
+        status = fill_entries(e, &part, err);
+        if (status == RSR_OK)
+            status = rsr_api_eval(e->engine, &batch, err);
+        if (status != RSR_OK)
+            break;
+        const size_t n = take_states(e, &part, &done);
+        end_texts(e, n);
+        first += n;
+    }
+    end_texts(e, MAX_TEXTS);
+    return status;
+}
+
+/* ---- Entry ----------------------------------------------------------------------------------- */
+
+static rsr_status choose_pooling(struct embedding *e, rsr_error *err) {
+    const struct rsr_hyper *hyper = &e->model->module->hyper;
+    const char *wanted = e->options.pooling;
+    e->pooling = (enum rsr_pooling)hyper->pooling;
+    e->divides = !e->options.keep_length && (wanted != NULL || hyper->normalized != 0);
+    if (wanted == NULL && e->pooling == RSR_POOLING_NONE)
         return rsr_fail(err, RSR_ERR_ARGUMENT,
-                        "this is a language model: it gives logits, not embeddings");
-    if (n_tokens == 0)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "a text without tokens has no embedding");
-    if (capacity < e.hyper->hidden)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "an embedding has %u floats; there is room for %zu",
-                        e.hyper->hidden, capacity);
-    e.states = malloc((size_t)CHUNK_TOKENS * e.hyper->hidden * sizeof(*e.states));
-    e.sums = calloc(e.hyper->hidden, sizeof(*e.sums));
-    status = e.states != NULL && e.sums != NULL
-                 ? rsr_api_sequence_create(engine, &e.sequence, err)
-                 : rsr_fail(err, RSR_ERR_MEMORY, "no memory for an embedding");
+                        "this is a language model: it gives logits; say which of its hidden states "
+                        "an embedding is: pooling last, first or mean");
+    if (wanted == NULL)
+        return RSR_OK;
+    for (uint32_t i = 0; i < RSR_POOLING_COUNT; i++)
+        if (pooling_names[i] != NULL && strcmp(pooling_names[i], wanted) == 0) {
+            e->pooling = (enum rsr_pooling)i;
+            return RSR_OK;
+        }
+    return rsr_fail(err, RSR_ERR_ARGUMENT, "pooling %.40s is unknown; there are last, first, mean",
+                    wanted);
+}
+
+static rsr_status check_texts(const struct embedding *e, uint32_t context, size_t capacity,
+                              rsr_error *err) {
+    if (capacity / e->hidden < e->n_texts)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "%zu embeddings have %u floats each; there is room for %zu", e->n_texts,
+                        e->hidden, capacity);
+    for (size_t i = 0; i < e->n_texts; i++) {
+        if (e->n_tokens[i] == 0 || e->tokens[i] == NULL)
+            return rsr_fail(err, RSR_ERR_ARGUMENT, "text %zu has no tokens, and so no embedding",
+                            i);
+        if (e->n_tokens[i] > context)
+            return rsr_fail(err, RSR_ERR_FULL, "text %zu has %zu tokens; the context holds %u", i,
+                            e->n_tokens[i], context);
+    }
+    return RSR_OK;
+}
+
+static rsr_status allocate(struct embedding *e, rsr_error *err) {
+    e->entries = calloc(e->most_tokens, sizeof(*e->entries));
+    e->states = calloc(e->most_tokens, e->hidden * sizeof(*e->states));
+    e->sums = calloc(e->hidden, sizeof(*e->sums));
+    return e->entries != NULL && e->states != NULL && e->sums != NULL
+               ? RSR_OK
+               : rsr_fail(err, RSR_ERR_MEMORY, "no memory for an embedding");
+}
+
+rsr_status rsr_api_embed(rsr_engine *engine, const uint32_t *const *tokens, const size_t *n_tokens,
+                         size_t n_texts, const rsr_embed_options *options, float *embeddings,
+                         size_t capacity, rsr_error *err) {
+    if (engine == NULL || (n_texts > 0 && (embeddings == NULL || tokens == NULL || !n_tokens)))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_embed: a pointer is NULL");
+    const rsr_model *model = rsr_engine_model(engine);
+    struct embedding e = {.engine = engine,
+                          .model = model,
+                          .options = RSR_EMBED_OPTIONS_INIT,
+                          .tokens = tokens,
+                          .n_tokens = n_tokens,
+                          .n_texts = n_texts,
+                          .out = embeddings,
+                          .hidden = model->module->hyper.hidden};
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    rsr_status status = rsr_check_owner(model->owner_pid, err);
+    if (status == RSR_OK)
+        status = rsr_api_engine_get_info(engine, &info);
+    e.most_tokens = info.max_batch;
+    if (status == RSR_OK)
+        status = rsr_read_options(&e.options, sizeof(e.options), options, err);
+    if (status == RSR_OK)
+        status = choose_pooling(&e, err);
+    if (status == RSR_OK)
+        status = check_texts(&e, info.context, capacity, err);
+    if (status == RSR_OK)
+        status = allocate(&e, err);
     fenv_t callers;
     fegetenv(&callers);
     fesetenv(FE_DFL_ENV);
     if (status == RSR_OK)
-        status = eval_tokens(&e, err);
-    if (status == RSR_OK)
-        finish(&e, embedding);
+        status = embed_texts(&e, err);
     fesetenv(&callers);
-    rsr_api_sequence_destroy(e.sequence);
+    free(e.entries);
     free(e.states);
     free(e.sums);
     return status;

@@ -321,11 +321,13 @@ rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) 
     return api_of(engine)->eval(engine, batch, err);
 }
 
-rsr_status rsr_embed(rsr_engine *engine, const uint32_t *tokens, size_t n_tokens, float *embedding,
+rsr_status rsr_embed(rsr_engine *engine, const uint32_t *const *tokens, const size_t *n_tokens,
+                     size_t n_texts, const rsr_embed_options *options, float *embeddings,
                      size_t capacity, rsr_error *err) {
     if (engine == NULL)
         return refuse_null(err, "engine");
-    return api_of(engine)->embed(engine, tokens, n_tokens, embedding, capacity, err);
+    return api_of(engine)->embed(engine, tokens, n_tokens, n_texts, options, embeddings, capacity,
+                                 err);
 }
 
 rsr_status rsr_sample(const rsr_model *model, const rsr_sampling *sampling, const float *logits,

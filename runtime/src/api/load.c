@@ -184,8 +184,6 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         return status;
     const struct rsr_module *module = model->module;
     const struct rsr_hyper *h = &module->hyper;
-    static const char *const pooling_names[RSR_POOLING_COUNT] = {
-        [RSR_POOLING_LAST] = "last", [RSR_POOLING_FIRST] = "first", [RSR_POOLING_MEAN] = "mean"};
     rsr_model_info known = {
         .name = module->model_name,
         .architecture = module->architecture,
@@ -210,7 +208,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .token_bytes = model->token_bytes,
         .compiler_version = module->compiler_version,
         .pages = model->pages,
-        .pooling = pooling_names[h->pooling],
+        .pooling = rsr_pooling_name(h->pooling),
         .float_operations = model->ops->name,
         .output_size = rsr_output_size(h),
         .logits_bytes = model->logits_bytes,

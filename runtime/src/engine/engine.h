@@ -29,7 +29,8 @@ struct rsr_chunk {
     uint32_t n_runs;
     uint32_t *wanted; /* tokens whose logits are wanted, ascending */
     uint32_t n_wanted;
-    float *outputs;           /* [n_wanted][rsr_output_size()] */
+    bool wants_states; /* outputs are hidden states behind the last norm, whatever the model */
+    float *outputs;    /* [n_wanted][rsr_output_size(), or hidden] */
     const rsr_cancel *cancel; /* what may end its evaluation early; or NULL */
     uint32_t *failed_ops; /* [n_tokens] what running it says of each: the first of step->ops that
                              met NaN or infinity, or UINT32_MAX, which it is before */

@@ -38,6 +38,12 @@ static bool has_failed(const struct evaluation *e, size_t index) {
     return e->batch->entries[index].sequence->failed != RSR_OK;
 }
 
+/* Floats of an entry that wants them. */
+static uint32_t output_size(const rsr_engine *engine, const rsr_batch *batch) {
+    const struct rsr_hyper *hyper = &engine->model->module->hyper;
+    return batch->want_states ? hyper->hidden : rsr_output_size(hyper);
+}
+
 /* ---- Checks ---- */
 
 static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *entry,
@@ -84,8 +90,10 @@ static rsr_status check_picks(const rsr_engine *engine, const rsr_batch *batch, 
     if (batch->picks == NULL || batch->picked == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the batch has %zu picks, but %s is NULL",
                         batch->n_picks, batch->picks == NULL ? "picks" : "picked");
-    if (engine->model->module->hyper.pooling != RSR_POOLING_NONE)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "this is an embedding model: it picks no tokens");
+    if (engine->model->module->hyper.pooling != RSR_POOLING_NONE || batch->want_states)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "%s: no tokens are picked",
+                        batch->want_states ? "the batch wants hidden states"
+                                           : "this is an embedding model");
     for (size_t i = 0; i < batch->n_picks; i++) {
         const size_t entry = batch->picks[i].entry;
         if (entry >= batch->n_entries || (i > 0 && entry <= batch->picks[i - 1].entry))
@@ -120,7 +128,7 @@ static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, 
     rsr_status status = check_picks(engine, batch, err);
     if (status != RSR_OK)
         return status;
-    const size_t size = rsr_output_size(&engine->model->module->hyper);
+    const size_t size = output_size(engine, batch);
     if (n_wanted > 0 && (batch->logits == NULL || batch->logits_capacity / size < n_wanted))
         return rsr_fail(err, RSR_ERR_ARGUMENT,
                         "%zu rows of %zu floats are wanted; there is room for %zu floats", n_wanted,
@@ -221,15 +229,11 @@ static uint32_t chunk_size(const struct evaluation *e, uint32_t *n_picks) {
     return n;
 }
 
-static uint32_t output_size(const struct evaluation *e) {
-    return rsr_output_size(&e->engine->model->module->hyper);
-}
-
 /* Goes on behind an entry that has failed. */
 static void pass_entry(struct evaluation *e) {
     const rsr_batch *batch = e->batch;
     if (batch->entries[e->done].want_logits)
-        e->outputs += output_size(e);
+        e->outputs += output_size(e->engine, batch);
     if (e->picked < batch->n_picks && batch->picks[e->picked].entry == e->done)
         batch->picked[e->picked++] = UINT32_MAX;
     e->done++;
@@ -269,6 +273,7 @@ static rsr_status run_next_chunk(struct evaluation *e) {
     const uint32_t n_tokens = chunk_size(e, &n_picks);
     set_chunk(engine, e->batch->entries + e->done, n_tokens, e->outputs);
     engine->chunk.cancel = e->batch->cancel;
+    engine->chunk.wants_states = e->batch->want_states;
     const rsr_pick *picks = n_picks > 0 ? e->batch->picks + e->picked : NULL;
     rsr_status status = rsr_picks_begin(engine, picks, n_picks, e->done, e->err);
     if (status == RSR_OK)
@@ -279,7 +284,7 @@ static rsr_status run_next_chunk(struct evaluation *e) {
     e->done += n_tokens;
     e->picked += n_picks;
     if (engine->chunk.n_wanted > 0)
-        e->outputs += (size_t)engine->chunk.n_wanted * output_size(e);
+        e->outputs += (size_t)engine->chunk.n_wanted * output_size(engine, e->batch);
     return RSR_OK;
 }
 

@@ -272,8 +272,30 @@ static void run_kernel_head(const struct walk *w, const struct rsr_step_op *op,
     }
 }
 
+/* Of the worker's tokens that are wanted, rows of a buffer. */
+static void copy_states(const struct walk *w, uint16_t buffer) {
+    for (uint32_t i = 0; i < w->chunk->n_wanted; i++) {
+        const uint32_t token = w->chunk->wanted[i];
+        if (token >= w->token_begin && token < w->token_end)
+            memcpy(w->chunk->outputs + (size_t)i * w->hyper->hidden, row_of(w, buffer, token),
+                   w->hyper->hidden * sizeof(float));
+    }
+}
+
+/* What the last norm made, which the head reads as it is or quantised from there. */
+static uint16_t states_buffer(const struct walk *w) {
+    uint32_t op = w->op_index;
+    while (w->chunk->step->ops[op].kind != RSR_OP_NORM)
+        op--;
+    return w->chunk->step->ops[op].dst;
+}
+
 static void run_head(const struct walk *w, const struct rsr_step_op *op) {
     struct rsr_head_slots *slots = &w->crew->slots;
+    if (w->chunk->wants_states) {
+        copy_states(w, states_buffer(w));
+        return;
+    }
     const struct head_rows asked[] = {
         {w->chunk->wanted, w->chunk->n_wanted, w->chunk->outputs, w->hyper->vocab},
         {slots->all_tokens, slots->n_all, (float *)(void *)slots->memory,
@@ -292,12 +314,7 @@ static void run_head(const struct walk *w, const struct rsr_step_op *op) {
 }
 
 static void run_output(const struct walk *w, const struct rsr_step_op *op) { /* T */
-    for (uint32_t i = 0; i < w->chunk->n_wanted; i++) {
-        const uint32_t token = w->chunk->wanted[i];
-        if (token >= w->token_begin && token < w->token_end)
-            memcpy(w->chunk->outputs + (size_t)i * w->hyper->hidden, row_of(w, op->src[0], token),
-                   w->hyper->hidden * sizeof(float));
-    }
+    copy_states(w, op->src[0]);
 }
 
 static void (*const run_op[RSR_OP_KIND_COUNT])(const struct walk *, const struct rsr_step_op *) = {

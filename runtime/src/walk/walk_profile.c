@@ -23,7 +23,7 @@ static uint64_t table_bytes(const struct rsr_crew *crew, const struct rsr_step_o
     case RSR_OP_NORM:
         return target->norms[op->arg].cols * sizeof(float);
     case RSR_OP_HEAD:
-        if (crew->chunk->n_wanted == 0 && crew->slots.n_all == 0)
+        if (crew->chunk->wants_states || (crew->chunk->n_wanted == 0 && crew->slots.n_all == 0))
             return 0;
         return rsr_op_weight_bytes(target, op) +
                (op->arg == RSR_NO_KERNEL ? 0 : scale_bytes(&target->kernels[op->arg]));
