@@ -88,6 +88,7 @@ struct rsrc_options {
     uint32_t n_dumps;
     const struct rsrc_variant_choice *variants;
     uint32_t n_variants;
+    const char *plan;           /* text of plans that is taken in place of planning; NULL: plan */
     uint32_t rsr_k;             /* 0: choose */
     uint64_t fold_budget;       /* bytes of code that fold may take unasked; default 4 MiB */
     uint32_t head_sketch;       /* enum rsrc_head_sketch */
