@@ -116,6 +116,20 @@ typedef struct rsrc_tiling rsrc_fit_fn(const struct rsr_spec *spec, enum rsr_inp
 bool rsrc_fit_plan(const struct rsr_spec *spec, enum rsr_input input, uint32_t rows,
                    struct rsr_regime_plan *plan);
 
+/* What a plan must fit. */
+struct rsrc_planned_layer {
+    const struct rsr_spec *spec;
+    enum rsr_input input;
+    uint32_t rows;       /* that are computed */
+    uint32_t group_cols; /* columns that share a scale of their row; 0: no groups */
+};
+/* Refuses, at the place, a plan that the planner would not make: one from elsewhere may be of a kernel
+ * that the layer's activations or scales do not go with, or what rsrc_fit_plan() would change. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                const struct rsrc_place *place,
+                                                const struct rsrc_planned_layer *layer,
+                                                const struct rsr_regime_plan *plan);
+
 /* ---- lowering -------------------------------------------------------------------------------- */
 
 struct rsrc_lower_input {

@@ -92,15 +92,58 @@ bool rsrc_fit_plan(const struct rsr_spec *spec, enum rsr_input input, uint32_t n
     return true;
 }
 
+/* The layer's activations and scales. */
+static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_place *place,
+                                    const struct rsrc_planned_layer *layer,
+                                    const struct rsrc_kernel_row *row) {
+    const bool floats = layer->input == RSR_INPUT_F32;
+    if (layer->group_cols != 0 && (!floats || (row->traits & RSRC_HAS_GROUPS) == 0))
+        return rsrc_refuse(diag, "lower-groups", place,
+                           "choose lut or scatter with --variant, for float activations",
+                           "%s of %s activations has no scales of column groups", row->name,
+                           floats ? "float" : "int8");
+    if ((row->inputs & 1u << layer->input) != 0)
+        return RSRC_OK;
+    return rsrc_refuse(diag, "lower-input", place, "choose another variant with --variant",
+                       floats ? "%s multiplies int8 activations, not floats"
+                              : "%s multiplies floats, not int8 activations",
+                       row->name);
+}
+
+enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                 const struct rsrc_place *place,
+                                 const struct rsrc_planned_layer *layer,
+                                 const struct rsr_regime_plan *plan) {
+    const char *name = rows[plan->kernel].name, *target = layer->spec->name;
+    struct rsr_regime_plan fitted = *plan;
+    if (check_input(diag, place, layer, &rows[plan->kernel]) != RSRC_OK)
+        return RSRC_FAILED;
+    if (!rsrc_fit_plan(layer->spec, layer->input, layer->rows, &fitted))
+        return rsrc_refuse(diag, "lower-target", place, "choose another variant with --variant",
+                           "target %s has no instructions for %s", target, name);
+    if (fitted.machine != plan->machine)
+        return rsrc_refuse(diag, "lower-machine", place, "plan it again for this target",
+                           "target %s runs %s on machine %s, not on %s", target, name,
+                           fitted.machine->name,
+                           plan->machine != NULL ? plan->machine->name : "none");
+    if (fitted.tile_rows == plan->tile_rows && fitted.token_tile == plan->token_tile)
+        return RSRC_OK;
+    return rsrc_refuse(diag, "lower-tile", place,
+                       rsrc_arena_printf(arena,
+                                         "the nearest that there is: tile_rows %u token_tile %u",
+                                         fitted.tile_rows, fitted.token_tile),
+                       "%s of %u rows has no tiles of %u rows and %u tokens on target %s", name,
+                       layer->rows, plan->tile_rows, plan->token_tile, target);
+}
+
 /* Sums of int8 activations are integers over a whole row; only floats are scaled a group at a
  * time. */
 enum rsrc_status rsrc_refuse_groups(struct rsrc_diag *diag, const char *layer_name,
                                     uint32_t group_cols) {
     const struct rsrc_place place = {.tensor = layer_name};
-    rsrc_error(diag, "plan-groups", &place,
-               "int8 activations go with one scale a layer or a row; float activations with groups "
-               "as well",
-               "a scale for every %u columns of a row is not supported with int8 activations",
-               group_cols);
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        diag, "plan-groups", &place,
+        "int8 activations go with one scale a layer or a row; float activations with groups as "
+        "well",
+        "a scale for every %u columns of a row is not supported with int8 activations", group_cols);
 }

@@ -14,59 +14,9 @@
 
 enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
     const struct rsrc_place place = {.tensor = input->title};
-    rsrc_error(diag, "lower-too-wide", &place,
-               "a row this long needs 64-bit sums, which rsrc does not have",
-               "int32 sums of %u columns could overflow", input->matrix->cols);
-    return RSRC_FAILED;
-}
-
-/* What the planner does not choose, but a plan from elsewhere may. */
-static enum rsrc_status check_input(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
-    const struct rsrc_kernel_row *row = rsrc_kernel_row(input->plan->kernel);
-    const bool floats = input->input == RSR_INPUT_F32;
-    const struct rsrc_place place = {.tensor = input->title};
-    if (input->matrix->group_cols != 0 && (!floats || (row->traits & RSRC_HAS_GROUPS) == 0)) {
-        rsrc_error(diag, "lower-groups", &place,
-                   "choose lut or scatter with --variant, for float activations",
-                   "%s of %s activations has no scales of column groups", row->name,
-                   floats ? "float" : "int8");
-        return RSRC_FAILED;
-    }
-    if ((row->inputs & 1u << input->input) != 0)
-        return RSRC_OK;
-    rsrc_error(diag, "lower-input", &place, "choose another variant with --variant",
-               floats ? "%s multiplies int8 activations, not floats"
-                      : "%s multiplies floats, not int8 activations",
-               row->name);
-    return RSRC_FAILED;
-}
-
-/* Planning takes a machine and a tile that the kernel can have; a plan from elsewhere may not. */
-static enum rsrc_status check_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
-                                   const struct rsrc_lower_input *input) {
-    const struct rsr_regime_plan *plan = input->plan;
-    const char *name = rsrc_kernel_row(plan->kernel)->name;
-    const struct rsrc_place place = {.tensor = input->title};
-    struct rsr_regime_plan fitted = *plan;
-    if (!rsrc_fit_plan(input->spec, input->input, input->matrix->rows, &fitted)) {
-        rsrc_error(diag, "lower-target", &place, "choose another variant with --variant",
-                   "target %s has no instructions for %s", input->spec->name, name);
-        return RSRC_FAILED;
-    }
-    if (fitted.machine != plan->machine) {
-        rsrc_error(diag, "lower-machine", &place, "plan it again for this target",
-                   "target %s runs %s on machine %s, not on %s", input->spec->name, name,
-                   fitted.machine->name, plan->machine != NULL ? plan->machine->name : "none");
-        return RSRC_FAILED;
-    }
-    if (fitted.tile_rows == plan->tile_rows && fitted.token_tile == plan->token_tile)
-        return RSRC_OK;
-    rsrc_error(diag, "lower-tile", &place,
-               rsrc_arena_printf(arena, "the nearest that there is: tile_rows %u token_tile %u",
-                                 fitted.tile_rows, fitted.token_tile),
-               "%s of %u rows has no tiles of %u rows and %u tokens on target %s", name,
-               input->matrix->rows, plan->tile_rows, plan->token_tile, input->spec->name);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "lower-too-wide", &place,
+                       "a row this long needs 64-bit sums, which rsrc does not have",
+                       "int32 sums of %u columns could overflow", input->matrix->cols);
 }
 
 /* Stems and target names may come from files: only letters, digits and '_' reach a symbol. */
@@ -141,7 +91,10 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     struct rsr_lowered lowered = {0};
     struct rsr_kernel *kernel = &lowered.kernel;
     const char *detail = NULL;
-    if (check_input(diag, input) != RSRC_OK || check_plan(diag, arena, input) != RSRC_OK)
+    const struct rsrc_place place = {.tensor = input->title};
+    const struct rsrc_planned_layer layer = {input->spec, input->input, matrix->rows,
+                                             matrix->group_cols};
+    if (rsrc_check_plan(diag, arena, &place, &layer, input->plan) != RSRC_OK)
         return RSRC_FAILED;
     if (row->lower(diag, arena, input, &lowered, &detail) != RSRC_OK)
         return RSRC_FAILED;
