@@ -54,6 +54,12 @@ RSRC_NODISCARD enum rsrc_status rsrc_model_parse(struct rsrc_compilation *c);
 void rsrc_dump_parsed(struct rsrc_compilation *c, struct rsrc_buffer *out);
 enum rsrc_status rsrc_emit_parsed(struct rsrc_compilation *c);
 
+/* plan_file.c */
+/* With --plan, before layers are chosen: gives items their plans. */
+RSRC_NODISCARD enum rsrc_status rsrc_read_plans(struct rsrc_input_set *in);
+/* And behind that: whether every item has one. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_planned(const struct rsrc_input_set *in);
+
 /* read_input.c */
 enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);

@@ -16,7 +16,8 @@ struct rsrc_item {
     const struct rsr_tensor *tensor;
     const struct rsr_index *index;
     enum rsr_input input;
-    uint64_t fold_budget; /* bytes of code that fold may take unasked */
+    uint64_t fold_budget;                /* bytes of code that fold may take unasked */
+    const struct rsr_named_plan **plans; /* [n_specs], of --plan; NULL: planned here */
 };
 
 struct rsrc_input_set {

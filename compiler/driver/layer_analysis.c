@@ -62,13 +62,24 @@ static bool is_unreduced(const struct rsrc_layer_state *state) {
     return state->reduced.values == state->matrix.values;
 }
 
-/* Statistics for fold, where it may be taken: the user's k, else 4 or fewer rows. */
+/* Rows of a block in what --plan says of the kernel; 0: nothing. */
+static uint32_t given_k(const struct rsrc_layer_state *state, enum rsr_kernel_id kernel) {
+    const struct rsr_named_plan **plans = state->item->plans;
+    for (uint32_t t = 0; plans != NULL && t < state->compilation->inputs.n_specs; t++)
+        for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
+            if (plans[t]->plan.regimes[r].kernel == kernel)
+                return plans[t]->plan.regimes[r].k;
+    return 0;
+}
+
+/* Statistics for fold, where it may be taken: the plan's k, the user's, else 4 or fewer rows. */
 static void analyse_for_fold(struct rsrc_layer_state *state) {
     const struct rsrc_compilation *c = state->compilation;
     const struct rsr_matrix *matrix = &state->reduced;
     const uint32_t most = matrix->rows < RSRC_FOLD_K ? matrix->rows : RSRC_FOLD_K;
-    const uint32_t k = c->run.options->rsr_k != 0 ? c->run.options->rsr_k : most;
-    if (c->run.plan_options.forced_variant[state->item->role] != RSR_VARIANT_FOLD &&
+    const uint32_t given = given_k(state, RSR_KERNEL_FOLD), asked = c->run.options->rsr_k;
+    const uint32_t k = given != 0 ? given : asked != 0 ? asked : most;
+    if (c->run.plan_options.forced_variant[state->item->role] != RSR_VARIANT_FOLD && given == 0 &&
         state->item->fold_budget == 0)
         return;
     state->has_fold_stats = true;
@@ -79,14 +90,15 @@ static void analyse_for_fold(struct rsrc_layer_state *state) {
 }
 
 enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
-    struct rsrc_compilation *c = state->compilation;
     const struct rsrc_item *item = state->item;
+    const uint32_t given = given_k(state, RSR_KERNEL_SCATTER);
+    const uint32_t k = given != 0 ? given : state->compilation->run.options->rsr_k;
     if (item->index != NULL) {
         if (is_unreduced(state))
             state->index = *item->index;
         rsrc_analyse_matrix(&state->arena, &state->reduced, item->index->k, &state->stats);
-    } else if (c->run.options->rsr_k != 0) {
-        rsrc_analyse_matrix(&state->arena, &state->reduced, c->run.options->rsr_k, &state->stats);
+    } else if (k != 0) {
+        rsrc_analyse_matrix(&state->arena, &state->reduced, k, &state->stats);
     } else {
         (void)rsrc_choose_k(&state->arena, &state->reduced, &state->stats);
     }

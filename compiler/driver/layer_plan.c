@@ -21,7 +21,7 @@ static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list l
     const struct rsr_reduction *reduction = &state->reduction;
     if (list == RSR_LIST_NONE)
         return NULL;
-    if (c->run.options->relu2_active == 0)
+    if (c->run.options->relu2_active == 0 && state->item->plans == NULL)
         return "the share of active channels is not known (--relu2-active)";
     if (rsrc_find_machine(&rsrc_listed_machines, &c->inputs.specs[target]) == NULL)
         return "the target has no integer dot product";
@@ -30,6 +30,28 @@ static const char *list_obstacle(struct rsrc_layer_state *state, enum rsr_list l
     if (reduction->row_sources != NULL || reduction->kept_cols != NULL)
         return "the layer is reduced";
     return rsrc_list_obstacle(&c->inputs.graph, state->item->layer, &state->reduced, &state->arena);
+}
+
+static enum rsrc_status apply_given(struct rsrc_layer_state *state,
+                                    const struct rsrc_plan_input *input,
+                                    const struct rsr_named_plan *given, struct rsr_plan *out) {
+    const char *file = state->compilation->run.options->plan;
+    const struct rsr_matrix *matrix = &state->matrix;
+    const struct rsrc_place place = {
+        .file = file, .line = given->line, .tensor = input->layer_name};
+    if (given->rows != matrix->rows || given->cols != matrix->cols)
+        return rsrc_refuse(state->diag, "plan-shape", &place, "plan it again for this checkpoint",
+                           "the plan is for %u x %u weights, the layer has %u x %u", given->rows,
+                           given->cols, matrix->rows, matrix->cols);
+    return rsrc_apply_plan(state->diag, &state->arena, input, file, given, out);
+}
+
+static enum rsrc_status make_plan(struct rsrc_layer_state *state,
+                                  const struct rsrc_plan_input *input, struct rsr_plan *out) {
+    if (rsrc_plan_layer(state->diag, &state->arena, input, out) != RSRC_OK)
+        return RSRC_FAILED;
+    add_reduction_to_reasons(state, out);
+    return RSRC_OK;
 }
 
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
@@ -56,16 +78,22 @@ enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
             .spec = &c->inputs.specs[t],
             .options = &c->run.plan_options,
             .timer = c->run.tuner != NULL ? &timer.plan : NULL};
-        if (rsrc_plan_layer(state->diag, &state->arena, &input, &state->plans[t]) != RSRC_OK)
+        const struct rsr_named_plan **given = state->item->plans;
+        if ((given != NULL ? apply_given(state, &input, given[t], &state->plans[t])
+                           : make_plan(state, &input, &state->plans[t])) != RSRC_OK)
             return RSRC_FAILED;
-        add_reduction_to_reasons(state, &state->plans[t]);
     }
     return RSRC_OK;
 }
 
 void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *out) {
-    for (uint32_t t = 0; t < state->compilation->inputs.n_specs; t++)
-        rsrc_print_plan(&state->plans[t], state->item->name, out);
+    for (uint32_t t = 0; t < state->compilation->inputs.n_specs; t++) {
+        const struct rsr_named_plan plan = {.layer_name = state->item->name,
+                                            .rows = state->matrix.rows,
+                                            .cols = state->matrix.cols,
+                                            .plan = state->plans[t]};
+        rsrc_print_plan(&plan, out);
+    }
 }
 
 enum rsrc_status rsrc_layer_record(struct rsrc_layer_state *state) {

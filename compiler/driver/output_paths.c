@@ -26,6 +26,8 @@ void rsrc_list_inputs(const struct rsrc_input_set *in, struct rsrc_paths *list) 
         rsrc_add_path(list, in->run->options->input);
     for (uint32_t i = 0; in->has_checkpoint && i < in->checkpoint.n_files; i++)
         rsrc_add_path(list, in->checkpoint.files[i]);
+    if (in->run->options->plan != NULL)
+        rsrc_add_path(list, in->run->options->plan);
     for (uint32_t t = 0; t < in->n_specs; t++)
         for (uint32_t i = 0; i < in->specs[t].n_files; i++)
             rsrc_add_path(list, in->specs[t].files[i]);

@@ -48,7 +48,7 @@ struct rsrc_outputs {
 
 /* output_paths.c */
 void rsrc_add_path(struct rsrc_paths *list, const char *path);
-/* What the outputs are made of: the checkpoint's files, the targets' descriptions. */
+/* What the outputs are made of: the checkpoint's files, the targets' descriptions, the plan. */
 void rsrc_list_inputs(const struct rsrc_input_set *in, struct rsrc_paths *list);
 /* Refuses the name of another output or of what is read; `option` asks for it. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_output(struct rsrc_outputs *outputs, const char *option,

@@ -179,10 +179,10 @@ static enum rsrc_status select_layers(struct rsrc_input_set *in) {
             in->items[n++] = in->items[i];
     regfree(&pattern);
     if (n == 0)
-        rsrc_error(in->run->diag, "option-value", NULL, "--dump=graph lists the layers",
-                   "--layers: no layer matches '%s'", in->run->options->layers);
+        return rsrc_bad_option(in->run, "--dump=graph lists the layers",
+                               "--layers: no layer matches '%s'", in->run->options->layers);
     in->n_items = n;
-    return n == 0 ? RSRC_FAILED : RSRC_OK;
+    return RSRC_OK;
 }
 
 static double count_weights(const struct rsrc_item *item) {
@@ -214,7 +214,8 @@ static void share_fold_budget(struct rsrc_input_set *in) {
 
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c) {
     struct rsrc_input_set *in = &c->inputs;
-    if (check_items(in) != RSRC_OK || select_layers(in) != RSRC_OK)
+    if (check_items(in) != RSRC_OK || rsrc_read_plans(in) != RSRC_OK ||
+        select_layers(in) != RSRC_OK || rsrc_check_planned(in) != RSRC_OK)
         return RSRC_FAILED;
     share_fold_budget(in);
     return RSRC_OK;

@@ -102,6 +102,20 @@ static enum rsrc_status check_info(const struct rsrc_run *run) {
                            other->option);
 }
 
+/* A plan says all that these ask for. */
+static enum rsrc_status check_plan(const struct rsrc_run *run) {
+    const struct rsrc_options *options = run->options;
+    const struct given others[] = {{options->n_variants != 0, "--variant", NULL},
+                                   {options->rsr_k != 0, "--rsr-k", NULL},
+                                   {options->relu2_active != 0, "--relu2-active", NULL},
+                                   {options->tune, "--tune", NULL}};
+    const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
+    if (options->plan == NULL || other == NULL)
+        return RSRC_OK;
+    return rsrc_bad_option(run, "leave it out, or edit the plan",
+                           "%s: not with --plan, which is taken as it is", other->option);
+}
+
 /* By the name of the pass, or of the text form that it makes. */
 static enum rsrc_status find_start(struct rsrc_run *run, const char *name) {
     if (strcmp(name, "step") == 0 || strcmp(name, "kernel") == 0) {
@@ -265,6 +279,7 @@ static enum rsrc_status check_machine(struct rsrc_input_set *in) {
         {options->from != NULL, "--from", "give a checkpoint"},
         {options->backend != NULL, "--backend", "--cuda-path=none asks for LLVM's PTX"},
         {options->rsr_k != 0, "--rsr-k", "a GPU's kernels have no segments"},
+        {options->plan != NULL, "--plan", "-Rpass=plan tells what is planned"},
         {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
          "a GPU's kernels are of layers alone: leave it out"},
         {options->no_reduce, "--no-reduce", "nothing is reduced for a GPU"},
@@ -328,7 +343,8 @@ static enum rsrc_status set_jobs(struct rsrc_input_set *in) {
 enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
     struct rsrc_run *run = &c->run;
     struct rsrc_input_set *in = &c->inputs;
-    if (check_info(run) != RSRC_OK || set_pass_range(run) != RSRC_OK || set_dumps(run) != RSRC_OK ||
+    if (check_info(run) != RSRC_OK || check_plan(run) != RSRC_OK ||
+        set_pass_range(run) != RSRC_OK || set_dumps(run) != RSRC_OK ||
         rsrc_check_backend(run) != RSRC_OK || load_specs(in) != RSRC_OK ||
         check_machine(in) != RSRC_OK)
         return RSRC_FAILED;

@@ -48,6 +48,7 @@ static enum rsrc_status check_settled(struct rsrc_run *run) {
                           : options->rsr_k != 0        ? "--rsr-k"
                           : options->no_reduce         ? "--no-reduce"
                           : options->tune              ? "--tune"
+                          : options->plan != NULL      ? "--plan"
                           : options->head_sketch != 0  ? "--head-sketch"
                           : options->relu2_active != 0 ? "--relu2-active"
                                                        : NULL;
@@ -154,7 +155,7 @@ void rsrc_dump_parsed(struct rsrc_compilation *c, struct rsrc_buffer *out) {
     const struct rsrc_input_set *in = &c->inputs;
     for (uint32_t i = 0; i < in->n_parsed; i++) {
         if (c->run.way == RSRC_WAY_PLANS)
-            rsrc_print_plan(&in->plans[i].plan, in->plans[i].layer_name, out);
+            rsrc_print_plan(&in->plans[i], out);
         else if (c->run.way == RSRC_WAY_STEPS)
             rsrc_print_parsed_step(&in->steps[i], out);
         else

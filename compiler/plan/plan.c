@@ -263,6 +263,11 @@ static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    time_text(arena, listed->cost[RSR_REGIME_DECODE].predicted_us));
 }
 
+/* What no sum exceeds; floats do not overflow. */
+static uint64_t acc_bound(const struct rsrc_plan_input *input) {
+    return input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0;
+}
+
 /* To the nanosecond. */
 static double rounded_us(double us) {
     return round(us * 1e3) / 1e3;
@@ -282,8 +287,7 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
         .predicted_us = rounded_us(choice->cost[regime].predicted_us),
         .measured_us = rounded_us(choice->measured_us[regime]),
         .weight_bytes = choice->weight_bytes,
-        .acc_bound =
-            input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0,
+        .acc_bound = acc_bound(input),
         .reason = reason,
     };
     const bool fits = rsrc_fit_plan(input->spec, input->input, input->stats->rows, &plan);
@@ -401,6 +405,81 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     if (measure_choices(input, &among, choices) != RSRC_OK)
         return RSRC_FAILED;
     (void)plan_regime(diag, arena, input, among, &plan.regimes[RSR_REGIME_PREFILL]);
+    *out = plan;
+    return RSRC_OK;
+}
+
+/* ---- a plan from elsewhere ------------------------------------------------------------------- */
+
+/* The choice that the planner would have made for it; NULL: none. */
+static const struct rsrc_choice *find_choice(const struct rsrc_choice *choices, uint32_t n_choices,
+                                             const struct rsr_regime_plan *plan) {
+    for (uint32_t i = 0; i < n_choices; i++)
+        if (choices[i].kernel == plan->kernel && choices[i].k == plan->k &&
+            choices[i].fold == plan->fold)
+            return &choices[i];
+    return NULL;
+}
+
+static enum rsrc_status refuse_kernel(struct rsrc_diag *diag, const struct rsrc_place *place,
+                                      const struct rsrc_plan_input *input,
+                                      const struct rsr_regime_plan *plan) {
+    const struct rsrc_kernel_row *row = rsrc_kernel_row(plan->kernel);
+    if (row->names != RSR_LIST_NONE)
+        return rsrc_refuse(diag, "plan-list", place, "take a kernel that reads the whole layer",
+                           "%s is not open to the layer: %s", row->name,
+                           row->names == input->list ? input->list_obstacle
+                                                     : "no list names these channels of it");
+    return rsrc_refuse(diag, "plan-blocks", place,
+                       "scatter has one k in all targets of a layer, and so has fold; trees and "
+                       "code take few rows a block",
+                       "%s with k %u%s is not open to the layer", row->name, plan->k,
+                       (row->traits & RSRC_HAS_FOLD) == 0 ? ""
+                       : plan->fold == RSR_FOLD_TREE      ? " fold tree"
+                                                          : " fold direct");
+}
+
+static enum rsrc_status refuse_data(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                    const struct rsrc_place *place,
+                                    const struct rsrc_choice *decode,
+                                    const struct rsrc_choice *choice) {
+    const char *help = "a module holds every weight once, as decode reads it";
+    if (decode == NULL)
+        return rsrc_refuse(diag, "plan-data", place, help,
+                           "%s has no weights of its own for decode", choice_name(arena, choice));
+    return rsrc_refuse(diag, "plan-data", place, help,
+                       "%s does not read the weights of decode's %s", choice_name(arena, choice),
+                       choice_name(arena, decode));
+}
+
+enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                 const struct rsrc_plan_input *input, const char *file,
+                                 const struct rsr_named_plan *given, struct rsr_plan *out) {
+    const struct rsrc_planned_layer layer = {input->spec, input->input, input->stats->rows,
+                                             input->group_cols};
+    struct rsrc_choice choices[MAX_CHOICES];
+    const uint32_t n_choices = list_choices(arena, input, choices);
+    const struct rsrc_choice *decode = NULL;
+    struct rsr_plan plan = given->plan;
+    plan.target = input->spec->name;
+    for (int r = 0; r < RSR_REGIME_COUNT; r++) {
+        struct rsr_regime_plan *regime = &plan.regimes[r];
+        const struct rsrc_place place = {
+            .file = file, .line = given->regime_lines[r], .tensor = input->layer_name};
+        if (rsrc_check_plan(diag, arena, &place, &layer, regime) != RSRC_OK)
+            return RSRC_FAILED;
+        const struct rsrc_choice *choice = find_choice(choices, n_choices, regime);
+        if (choice == NULL)
+            return refuse_kernel(diag, &place, input, regime);
+        if (!shares_data(decode, choice, input->input))
+            return refuse_data(diag, arena, &place, decode, choice);
+        decode = choice;
+        regime->weight_bytes = choice->weight_bytes;
+        regime->acc_bound = acc_bound(input);
+        rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: took %s as given: %s",
+                       rsrc_regime_name((enum rsr_regime)r), rsrc_kernel_row(regime->kernel)->name,
+                       regime->reason);
+    }
     *out = plan;
     return RSRC_OK;
 }

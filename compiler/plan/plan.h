@@ -24,16 +24,27 @@ struct rsrc_plan_timer {
 RSRC_NODISCARD enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                 const struct rsrc_plan_input *input,
                                                 struct rsr_plan *out);
-/* Text form; what is printed parses back, several dumps one after the other as well. */
-void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out);
+
+/* The plan of a layer of these rows and columns, however few of them are computed. */
 struct rsr_named_plan {
     const char *layer_name;
+    uint32_t rows, cols;
     struct rsr_plan plan;
+    uint32_t line, regime_lines[RSR_REGIME_COUNT]; /* of the text that it was read from */
 };
+/* Text form; what is printed parses back, several dumps one after the other as well. */
+void rsrc_print_plan(const struct rsr_named_plan *plan, struct rsrc_buffer *out);
 RSRC_NODISCARD enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *file, const char *text,
                                                  uint64_t size_bytes, struct rsr_named_plan **out,
                                                  uint32_t *n_out);
+/* Takes a plan of `file` in place of the planner's, if the planner could have made it: a kernel that is
+ * open, with its machine and a tile that it has. Bytes and bounds become those of the layer. */
+RSRC_NODISCARD enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                                const struct rsrc_plan_input *input,
+                                                const char *file,
+                                                const struct rsr_named_plan *given,
+                                                struct rsr_plan *out);
 /* The regimes of a plan are computed in the same way: one kernel serves both. */
 bool rsrc_same_kernel(const struct rsr_plan *plan);
 const char *rsrc_regime_name(enum rsr_regime regime);

@@ -1,7 +1,8 @@
-/* plan_text.c - the text form of plans: what --dump=plan prints and --from=plan reads.
+/* plan_text.c - the text form of plans: what --dump=plan prints, --from=plan reads and --plan
+ * applies.
  *
- *   plan 4
- *   layer "model.layers.0.self_attn.q_proj" target "avx512" input i8
+ *   plan 5
+ *   layer "model.layers.0.self_attn.q_proj" target "avx512" input i8 rows 640 cols 2560
  *     decode kernel lut machine table128x64 tile_rows 64 token_tile 1
  *       us 29.25 weight_bytes 409600 acc_bound 163840
  *       reason "lut: ..."
@@ -15,6 +16,7 @@
  *
  * The text is untrusted: every number is in the range that lowering accepts.
  */
+#include <assert.h>
 #include <inttypes.h>
 
 #include "base/text_scan.h"
@@ -51,12 +53,14 @@ static void print_regime(const struct rsr_regime_plan *plan, enum rsr_input inpu
     rsrc_buffer_puts(out, "\n");
 }
 
-void rsrc_print_plan(const struct rsr_plan *plan, const char *layer_name, struct rsrc_buffer *out) {
-    rsrc_buffer_puts(out, "plan 4\nlayer ");
-    rsrc_buffer_put_c_string(out, layer_name);
+void rsrc_print_plan(const struct rsr_named_plan *named, struct rsrc_buffer *out) {
+    const struct rsr_plan *plan = &named->plan;
+    rsrc_buffer_puts(out, "plan 5\nlayer ");
+    rsrc_buffer_put_c_string(out, named->layer_name);
     rsrc_buffer_puts(out, " target ");
     rsrc_buffer_put_c_string(out, plan->target);
-    rsrc_buffer_printf(out, " input %s\n", rsrc_kinput_names[plan->input]);
+    rsrc_buffer_printf(out, " input %s rows %" PRIu32 " cols %" PRIu32 "\n",
+                       rsrc_kinput_names[plan->input], named->rows, named->cols);
     for (int regime = 0; regime < RSR_REGIME_COUNT; regime++)
         print_regime(&plan->regimes[regime], plan->input, (enum rsr_regime)regime, out);
 }
@@ -81,6 +85,7 @@ static enum rsrc_status parse_machine(struct rsrc_scan *scan, struct rsr_regime_
     const struct rsrc_machine_table *machines = rsrc_kernel_row(plan->kernel)->machines;
     const char *names[MAX_MACHINES];
     uint32_t i;
+    assert(machines->n <= MAX_MACHINES);
     for (i = 0; i < machines->n; i++)
         names[i] = rsrc_machine_at(machines, i)->name;
     if (rsrc_scan_word(scan, "machine") != RSRC_OK ||
@@ -146,25 +151,32 @@ static enum rsrc_status parse_regime(struct rsrc_scan *scan, enum rsr_input inpu
 
 static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_plan *out) {
     uint32_t input;
+    out->line = scan->line;
     if (rsrc_scan_word(scan, "layer") != RSRC_OK ||
         rsrc_scan_string(scan, "the layer's name", &out->layer_name) != RSRC_OK ||
         rsrc_scan_word(scan, "target") != RSRC_OK ||
         rsrc_scan_string(scan, "the target's name", &out->plan.target) != RSRC_OK ||
         rsrc_scan_word(scan, "input") != RSRC_OK ||
         rsrc_scan_name(scan, "input", rsrc_kinput_names, RSRC_N_INPUTS, &input) != RSRC_OK ||
+        rsrc_scan_word(scan, "rows") != RSRC_OK ||
+        rsrc_scan_u32(scan, "rows", 1, UINT32_MAX, &out->rows) != RSRC_OK ||
+        rsrc_scan_word(scan, "cols") != RSRC_OK ||
+        rsrc_scan_u32(scan, "cols", 1, UINT32_MAX, &out->cols) != RSRC_OK ||
         rsrc_scan_line_end(scan) != RSRC_OK)
         return RSRC_FAILED;
     out->plan.input = (enum rsr_input)input;
-    for (int regime = 0; regime < RSR_REGIME_COUNT; regime++)
+    for (int regime = 0; regime < RSR_REGIME_COUNT; regime++) {
+        out->regime_lines[regime] = scan->line;
         if (parse_regime(scan, out->plan.input, (enum rsr_regime)regime,
                          &out->plan.regimes[regime]) != RSRC_OK)
             return RSRC_FAILED;
+    }
     return RSRC_OK;
 }
 
 /* Begins the text, and every layer that was printed by itself. */
 static enum rsrc_status parse_header(struct rsrc_scan *scan) {
-    if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "4") != RSRC_OK)
+    if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "5") != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_scan_line_end(scan);
 }

@@ -35,6 +35,40 @@ static bool read_indexes(struct fuzz_target *target, const char *text, size_t si
     return true;
 }
 
+/* To a layer of which every kernel of AVX2 is open: refused by line, or taken as it is. */
+static void apply_plan(struct fuzz_target *target, const struct rsr_named_plan *given) {
+    static const struct rsr_spec spec = {.name = "fuzz",
+                                         .cpu_features = RSR_CPU_MASK(AVX2) | RSR_CPU_MASK(SSSE3),
+                                         .vector_bits = 256,
+                                         .cores = 2,
+                                         .read_gbps = 10,
+                                         .dot_gmacs = 100,
+                                         .vector_gips = 5,
+                                         .fold_gips = 10,
+                                         .panel_gmacs = 50,
+                                         .add_gops = 1};
+    static const struct rsr_stats stats = {.rows = 70, .cols = 300, .k = 4, .max_row_nonzero = 200};
+    const struct rsrc_plan_input input = {.layer_name = "fuzz",
+                                          .alphabet = RSR_TERNARY,
+                                          .input = given->plan.input,
+                                          .stats = &stats,
+                                          .fold_stats = &stats,
+                                          .list = RSR_LIST_ROWS,
+                                          .active = 0.1,
+                                          .spec = &spec};
+    struct rsr_plan taken;
+    struct rsrc_diag *diag = rsrc_diag_hold(target->diag);
+    const bool fits =
+        rsrc_apply_plan(diag, &target->arena, &input, "fuzz.plan", given, &taken) == RSRC_OK;
+    require(fits == (rsrc_diag_error_count(diag) == 0));
+    rsrc_diag_close_held(diag, false);
+    for (int r = 0; fits && r < RSR_REGIME_COUNT; r++)
+        require(taken.regimes[r].tile_rows == given->plan.regimes[r].tile_rows &&
+                taken.regimes[r].token_tile == given->plan.regimes[r].token_tile &&
+                taken.regimes[r].machine == given->plan.regimes[r].machine &&
+                taken.regimes[r].acc_bound <= 200 * 128);
+}
+
 static bool read_plans(struct fuzz_target *target, const char *text, size_t size_bytes,
                        struct rsrc_buffer *out) {
     struct rsr_named_plan *plans = NULL;
@@ -43,7 +77,9 @@ static bool read_plans(struct fuzz_target *target, const char *text, size_t size
                          &n_plans) != RSRC_OK)
         return false;
     for (uint32_t i = 0; i < n_plans; i++)
-        rsrc_print_plan(&plans[i].plan, plans[i].layer_name, out);
+        rsrc_print_plan(&plans[i], out);
+    for (uint32_t i = 0; i < n_plans; i++)
+        apply_plan(target, &plans[i]);
     return true;
 }
 

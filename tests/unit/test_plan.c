@@ -12,6 +12,7 @@
 #include "plan/plan.h"
 #include "rsr/segment.h"
 #include "spec/spec.h"
+#include "text_damage.h"
 
 #define SEED UINT64_C(20250407)
 
@@ -497,32 +498,38 @@ static void test_other_k(void) {
 static void test_text(void) {
     struct fixture f;
     setup(&f);
-    struct rsr_plan plan = {.target = "avx2",
-                            .input = RSR_INPUT_F32,
-                            .regimes = {{.kernel = RSR_KERNEL_SCATTER,
-                                         .machine = rsrc_machine_at(&rsrc_scatter_machines, 0),
-                                         .k = 5,
-                                         .fold = RSR_FOLD_TREE,
-                                         .tile_rows = 15,
-                                         .token_tile = 1,
-                                         .predicted_us = 1.0 / 3.0,
-                                         .weight_bytes = UINT64_C(1) << 40,
-                                         .acc_bound = 12800,
-                                         .reason = "because \"x\"\n\x1b"},
-                                        {.kernel = RSR_KERNEL_LUT_F32,
-                                         .machine = rsrc_machine_at(&rsrc_lut_f32_machines, 0),
-                                         .tile_rows = 64,
-                                         .token_tile = 4,
-                                         .predicted_us = 1e-9,
-                                         .reason = "r"}}};
+    struct rsr_named_plan named = {
+        .layer_name = "a\\b",
+        .rows = 17,
+        .cols = UINT32_MAX,
+        .plan = {.target = "avx2",
+                 .input = RSR_INPUT_F32,
+                 .regimes = {{.kernel = RSR_KERNEL_SCATTER,
+                              .machine = rsrc_machine_at(&rsrc_scatter_machines, 0),
+                              .k = 5,
+                              .fold = RSR_FOLD_TREE,
+                              .tile_rows = 15,
+                              .token_tile = 1,
+                              .predicted_us = 1.0 / 3.0,
+                              .weight_bytes = UINT64_C(1) << 40,
+                              .acc_bound = 12800,
+                              .reason = "because \"x\"\n\x1b"},
+                             {.kernel = RSR_KERNEL_LUT_F32,
+                              .machine = rsrc_machine_at(&rsrc_lut_f32_machines, 0),
+                              .tile_rows = 64,
+                              .token_tile = 4,
+                              .predicted_us = 1e-9,
+                              .reason = "r"}}}};
+    struct rsr_plan *plan = &named.plan;
     struct rsrc_buffer text = {0}, again = {0};
-    rsrc_print_plan(&plan, "a\\b", &text);
+    rsrc_print_plan(&named, &text);
     CHECK(strstr(text.data, "acc_bound") == NULL); /* floats do not overflow */
-    plan.target = "my-target";
-    plan.input = RSR_INPUT_I8;
-    plan.regimes[RSR_REGIME_PREFILL].kernel = RSR_KERNEL_DOT_PANEL;
-    plan.regimes[RSR_REGIME_PREFILL].machine = rsrc_machine_at(&rsrc_dot_panel_machines, 1);
-    rsrc_print_plan(&plan, "second", &text);
+    plan->target = "my-target";
+    plan->input = RSR_INPUT_I8;
+    plan->regimes[RSR_REGIME_PREFILL].kernel = RSR_KERNEL_DOT_PANEL;
+    plan->regimes[RSR_REGIME_PREFILL].machine = rsrc_machine_at(&rsrc_dot_panel_machines, 1);
+    named.layer_name = "second";
+    rsrc_print_plan(&named, &text);
     struct rsr_named_plan *parsed = NULL;
     uint32_t n_parsed = 0;
     CHECK_INT(rsrc_parse_plans(f.diag, &f.arena, "t.plan", text.data, text.size_bytes, &parsed,
@@ -530,12 +537,12 @@ static void test_text(void) {
               RSRC_OK);
     CHECK_INT(n_parsed, 2);
     for (uint32_t i = 0; i < n_parsed; i++)
-        rsrc_print_plan(&parsed[i].plan, parsed[i].layer_name, &again);
+        rsrc_print_plan(&parsed[i], &again);
     CHECK_STR(again.data, text.data);
     /* No prefix is a plan but one that ends with a header or with a layer. */
     for (size_t n = 0; n < text.size_bytes; n++) {
         size_t end = n > 0 && text.data[n - 1] == '\n' ? n - 1 : n;
-        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 4", 6) == 0;
+        bool whole = end >= 6 && memcmp(text.data + end - 6, "plan 5", 6) == 0;
         whole |= end > 10 && memcmp(text.data + end - 10, "reason \"r\"", 10) == 0;
         enum rsrc_status status =
             rsrc_parse_plans(f.diag, &f.arena, "t", text.data, n, &parsed, &n_parsed);
@@ -546,16 +553,19 @@ static void test_text(void) {
     teardown(&f);
 }
 
-#define LAYER "plan 4\nlayer \"a\" target \"t\" input i8\n decode "
+#define LAYER "plan 5\nlayer \"a\" target \"t\" input i8 rows 4 cols 4\n decode "
 #define SHAPE "machine scalar tile_rows 4 token_tile 1"
 #define TAIL "\n us 1 weight_bytes 1 acc_bound 1\n reason \"r\"\n"
 
 static const struct {
     const char *text, *message;
 } BAD_TEXTS[] = {
-    {"plan 3\n", "expected '4'"},
-    {"plan 4\nlayer \"a\"\n variant", "expected 'target'"},
-    {"plan 4\nlayer \"a\" target \"t\" input f16\n", "unknown input"},
+    {"plan 4\n", "expected '5'"},
+    {"plan 5\nlayer \"a\"\n variant", "expected 'target'"},
+    {"plan 5\nlayer \"a\" target \"t\" input f16\n", "unknown input"},
+    {"plan 5\nlayer \"a\" target \"t\" input i8\n", "expected 'rows'"},
+    {"plan 5\nlayer \"a\" target \"t\" input i8 rows 0 cols 4\n", "rows is 0"},
+    {"plan 5\nlayer \"a\" target \"t\" input i8 rows 4 cols 4294967296\n", "cols is 4294967296"},
     {LAYER "kernel dott " SHAPE TAIL, "did you mean 'dot'?"},
     {LAYER "kernel dot machine vnni46", "did you mean 'vnni64'?"},
     {LAYER "kernel dot machine avx512 " SHAPE TAIL, "unknown machine"},
@@ -578,7 +588,8 @@ static const struct {
      "acc_bound is 4294967296"},
     {LAYER "kernel dot " SHAPE "\n us 1 weight_bytes 1\n reason", "expected 'acc_bound'"},
     {LAYER "kernel dot " SHAPE "\n us 1 measured fast", "measured is not a number"},
-    {"plan 4\nlayer \"a\" target \"t\" input f32\n decode kernel scatter k 4 fold tree " SHAPE TAIL,
+    {"plan 5\nlayer \"a\" target \"t\" input f32 rows 4 cols 4\n decode kernel scatter k 4 fold "
+     "tree " SHAPE TAIL,
      "acc_bound"},
     {LAYER "kernel dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 1\n reason \"\"\n",
      "the reason is empty"},
@@ -600,6 +611,21 @@ static void test_bad_text(void) {
             fprintf(stderr, "text %zu: %s\n", i, f.text);
         teardown(&f);
     }
+}
+
+static enum rsrc_status parse_text(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                   const char *text, size_t size_bytes) {
+    struct rsr_named_plan *parsed = NULL;
+    uint32_t n_parsed = 0;
+    return rsrc_parse_plans(diag, arena, "t", text, size_bytes, &parsed, &n_parsed);
+}
+
+static void test_damaged_text(void) {
+    check_any_damage(parse_text,
+                     LAYER "kernel scatter k 4 fold tree " SHAPE TAIL
+                           " prefill kernel dot " SHAPE TAIL
+                           "plan 5\nlayer \"b\" target \"t\" input f32 rows 9 cols 8\n",
+                     SEED);
 }
 
 /* Times by variant, as if they had been measured, and how often each was asked for. */
@@ -829,6 +855,7 @@ int main(void) {
     test_other_k();
     test_text();
     test_bad_text();
+    test_damaged_text();
     test_lists();
     test_fold_numbers();
     test_group_scale_cost();
