@@ -102,10 +102,9 @@ enum rsrc_status rsrc_cannot_open(struct rsrc_diag *diag, struct rsrc_arena *are
     const struct rsrc_place place = {.file = path};
     char target[MAX_SHOWN_TARGET];
     const ssize_t n = readlink(path, target, sizeof(target));
-    if (n < 0) {
-        rsrc_error(diag, "file-unreadable", &place, help, "cannot open: %s", strerror(error));
-        return RSRC_FAILED;
-    }
+    if (n < 0)
+        return rsrc_refuse(diag, "file-unreadable", &place, help, "cannot open: %s",
+                           strerror(error));
     struct rsrc_buffer quoted = {0};
     rsrc_buffer_put_terminal(&quoted, rsrc_arena_strndup(arena, target, (size_t)n));
     rsrc_error(diag, "file-unreadable", &place,

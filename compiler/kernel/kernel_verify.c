@@ -341,8 +341,7 @@ enum rsrc_status rsrc_verify_kernel(struct rsrc_diag *diag, const struct rsr_ker
                  problem.op);
     else if (problem.op != RSRC_NO_OP)
         snprintf(where, sizeof where, "operation %" PRIu32 ": ", problem.op);
-    rsrc_error(diag, "kernel-invalid", NULL,
-               "this is a defect of rsrc; please report it with the kernel's text",
-               "kernel '%s', %s%s", kernel->symbol, where, problem.what);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "kernel-invalid", NULL,
+                       "this is a defect of rsrc; please report it with the kernel's text",
+                       "kernel '%s', %s%s", kernel->symbol, where, problem.what);
 }

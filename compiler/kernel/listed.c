@@ -11,12 +11,10 @@ enum rsrc_status rsrc_listed_check(struct rsrc_diag *diag, const struct rsrc_low
     const struct rsr_reduction *reduction = input->reduction;
     const bool mapped =
         reduction != NULL && (reduction->row_sources != NULL || reduction->kept_cols != NULL);
-    if (mapped || (!row_scales && input->matrix->n_scales > 1)) {
-        rsrc_error(diag, "lower-listed", &place, "plan it as another kernel",
-                   "%s cannot be lowered: %s", rsrc_kernel_row(input->plan->kernel)->words,
-                   mapped ? "the layer is reduced" : "every row has a scale");
-        return RSRC_FAILED;
-    }
+    if (mapped || (!row_scales && input->matrix->n_scales > 1))
+        return rsrc_refuse(diag, "lower-listed", &place, "plan it as another kernel",
+                           "%s cannot be lowered: %s", rsrc_kernel_row(input->plan->kernel)->words,
+                           mapped ? "the layer is reduced" : "every row has a scale");
     return input->matrix->cols > MAX_COLS ? rsrc_refuse_wide(diag, input) : RSRC_OK;
 }
 

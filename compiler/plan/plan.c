@@ -378,9 +378,9 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     const uint32_t asked_k = input->options->k;
     if (asked_k != 0 && asked_k != stats->k) {
         struct rsrc_place place = {.tensor = input->layer_name};
-        rsrc_error(diag, "plan-k", &place, "leave out --rsr-k, or print the index again with it",
-                   "the segment index has k=%u, k=%u is asked for", stats->k, asked_k);
-        return RSRC_FAILED;
+        return rsrc_refuse(diag, "plan-k", &place,
+                           "leave out --rsr-k, or print the index again with it",
+                           "the segment index has k=%u, k=%u is asked for", stats->k, asked_k);
     }
     if (input->group_cols != 0 && input->input == RSR_INPUT_I8)
         return rsrc_refuse_groups(diag, input->layer_name, input->group_cols);

@@ -87,8 +87,7 @@ static const char *beside(const struct opening *opening, const char *name) {
 static enum rsrc_status refuse(const struct opening *opening, const char *slug, const char *file,
                                const char *help, const char *problem) {
     struct rsrc_place place = {.file = file};
-    rsrc_error(opening->diag, slug, &place, help, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(opening->diag, slug, &place, help, "%s", problem);
 }
 
 /* Maps a file; the mapping joins those of the checkpoint. */
@@ -141,10 +140,9 @@ static enum rsrc_status read_weights(struct opening *opening, const char *path, 
                                        .has_offset = true,
                                        .offset = tensors[i].offset,
                                        .tensor = tensors[i].name};
-            rsrc_error(opening->diag, "checkpoint-index", &place,
-                       "fetch index and shards again, from one revision", "the index %s",
-                       listed == NULL ? "does not list it" : "lists it for another shard");
-            return RSRC_FAILED;
+            return rsrc_refuse(opening->diag, "checkpoint-index", &place,
+                               "fetch index and shards again, from one revision", "the index %s",
+                               listed == NULL ? "does not list it" : "lists it for another shard");
         }
     }
     struct rsr_checkpoint *out = opening->out;
@@ -190,12 +188,11 @@ static enum rsrc_status list_shards(struct opening *opening, const char *file, j
         const char *shard = json_string_value(value);
         if (!is_shard_name(shard)) {
             struct rsrc_place place = {.file = file, .tensor = tensor};
-            rsrc_error(opening->diag, "checkpoint-shard-name", &place,
-                       "shards are *.safetensors files in the folder of the index",
-                       "'%s' is not a shard's name",
-                       shard == NULL ? rsrc_json_type_name(value)
-                                     : rsrc_quote(opening->arena, shard));
-            return RSRC_FAILED;
+            return rsrc_refuse(opening->diag, "checkpoint-shard-name", &place,
+                               "shards are *.safetensors files in the folder of the index",
+                               "'%s' is not a shard's name",
+                               shard == NULL ? rsrc_json_type_name(value)
+                                             : rsrc_quote(opening->arena, shard));
         }
         shards[n++] = shard;
     }
@@ -222,11 +219,10 @@ static enum rsrc_status check_index_complete(const struct opening *opening, cons
     json_object_foreach(weight_map, tensor, value) {
         if (rsrc_find_tensor(opening->out, tensor) == NULL) {
             struct rsrc_place place = {.file = file, .tensor = tensor};
-            rsrc_error(opening->diag, "checkpoint-index", &place,
-                       "fetch index and shards again, from one revision",
-                       "shard '%s' does not hold it",
-                       rsrc_quote(opening->arena, json_string_value(value)));
-            return RSRC_FAILED;
+            return rsrc_refuse(opening->diag, "checkpoint-index", &place,
+                               "fetch index and shards again, from one revision",
+                               "shard '%s' does not hold it",
+                               rsrc_quote(opening->arena, json_string_value(value)));
         }
     }
     return RSRC_OK;
@@ -423,11 +419,10 @@ static enum rsrc_status check_vocabulary(const struct opening *opening, const ch
     uint32_t vocab = opening->out->config.hyper.vocab;
     if (n_tokens > vocab) {
         struct rsrc_place place = {.file = file};
-        rsrc_error(opening->diag, "tokenizer-vocab", &place,
-                   "tokenizer and weights may come from different models",
-                   "the largest token id is %u, but config.json has vocab_size %u", n_tokens - 1,
-                   vocab);
-        return RSRC_FAILED;
+        return rsrc_refuse(opening->diag, "tokenizer-vocab", &place,
+                           "tokenizer and weights may come from different models",
+                           "the largest token id is %u, but config.json has vocab_size %u",
+                           n_tokens - 1, vocab);
     }
     return RSRC_OK;
 }

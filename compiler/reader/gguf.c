@@ -106,8 +106,7 @@ struct source {
 static enum rsrc_status refuse(const struct source *source, uint64_t offset, const char *slug,
                                const char *help, const char *problem) {
     const struct rsrc_place place = {.file = source->file, .has_offset = true, .offset = offset};
-    rsrc_error(source->diag, slug, &place, help, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(source->diag, slug, &place, help, "%s", problem);
 }
 
 static enum rsrc_status refuse_tensor(const struct source *source, const struct rsr_tensor *tensor,
@@ -115,8 +114,7 @@ static enum rsrc_status refuse_tensor(const struct source *source, const struct 
                                       const char *problem) {
     const struct rsrc_place place = {
         .file = source->file, .has_offset = true, .offset = offset, .tensor = tensor->name};
-    rsrc_error(source->diag, slug, &place, help, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(source->diag, slug, &place, help, "%s", problem);
 }
 
 const char *rsrc_gguf_type_name(enum rsrc_gguf_type type) {

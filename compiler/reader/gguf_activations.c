@@ -74,8 +74,7 @@ static enum rsrc_status refuse(struct rsrc_diag *diag, const char *file,
                                      .has_offset = tensor != NULL,
                                      .offset = tensor == NULL ? 0 : tensor->offset,
                                      .tensor = tensor == NULL ? NULL : tensor->name};
-    rsrc_error(diag, "gguf-activations", &place, help, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "gguf-activations", &place, help, "%s", problem);
 }
 
 enum rsrc_status rsrc_gguf_find_input(struct rsrc_diag *diag, const char *file,

@@ -67,8 +67,7 @@ static enum rsrc_status refuse(struct rsrc_diag *diag, const struct rsr_tensor *
                                      .has_offset = true,
                                      .offset = tensor->offset + offset,
                                      .tensor = tensor->stored_name};
-    rsrc_error(diag, slug, &place, "the file is damaged", "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, slug, &place, "the file is damaged", "%s", problem);
 }
 
 static void replace_data(struct rsr_tensor *tensor, enum rsr_dtype dtype, const void *data,

@@ -69,15 +69,14 @@ enum rsrc_status rsrc_gguf_find_q2_blocks(struct rsrc_diag *diag, struct rsrc_gg
                                          .has_offset = true,
                                          .offset = data_at + last->offset,
                                          .tensor = last->name};
-        rsrc_error(diag, "gguf-q2-blocks", &place,
-                   fitting == 0 ? "the file may be damaged, or of a fork that is not known"
-                                : "convert it to TQ2_0 or TQ1_0",
-                   fitting == 0
-                       ? "with this tensor, the sizes of those of type Q2_0 (42) are neither "
-                         "those of blocks of 64 weights nor of 128"
-                       : "the tensors of type Q2_0 (42) are too small to tell whether their "
-                         "blocks are of 64 weights or of 128");
-        return RSRC_FAILED;
+        return rsrc_refuse(
+            diag, "gguf-q2-blocks", &place,
+            fitting == 0 ? "the file may be damaged, or of a fork that is not known"
+                         : "convert it to TQ2_0 or TQ1_0",
+            fitting == 0 ? "with this tensor, the sizes of those of type Q2_0 (42) are neither "
+                           "those of blocks of 64 weights nor of 128"
+                         : "the tensors of type Q2_0 (42) are too small to tell whether their "
+                           "blocks are of 64 weights or of 128");
     }
     for (uint32_t i = 0; i < gguf->n_tensors; i++) {
         struct rsr_tensor *tensor = &gguf->tensors[i];
@@ -95,8 +94,7 @@ static enum rsrc_status refuse_i2s(struct rsrc_diag *diag, const struct rsr_tens
                                    const char *help, const char *problem) {
     const struct rsrc_place place = {
         .file = tensor->file, .has_offset = true, .offset = tensor->offset, .tensor = tensor->name};
-    rsrc_error(diag, "gguf-i2s-layout", &place, help, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "gguf-i2s-layout", &place, help, "%s", problem);
 }
 
 enum rsrc_status rsrc_gguf_find_i2s_layout(struct rsrc_diag *diag, struct rsrc_gguf *gguf,

@@ -45,8 +45,7 @@ static enum rsrc_status refuse(struct rsrc_diag *diag, const char *file,
                                const char *problem) {
     const struct rsrc_place place = {
         .file = file, .has_offset = value != NULL, .offset = value == NULL ? 0 : value->offset};
-    rsrc_error(diag, "gguf-split", &place, help, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "gguf-split", &place, help, "%s", problem);
 }
 
 /* A number that is `wanted`, or absent where there is one part. */

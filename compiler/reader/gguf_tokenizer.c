@@ -29,8 +29,7 @@ enum rsrc_status rsrc_gguf_refuse_tokenizer(const struct rsrc_gguf_tokenizer *to
     const struct rsrc_place place = {.file = tokenizer->draft.file,
                                      .has_offset = value != NULL,
                                      .offset = value == NULL ? 0 : value->offset};
-    rsrc_error(tokenizer->draft.diag, "gguf-tokenizer", &place, help, "%s", text);
-    return RSRC_FAILED;
+    return rsrc_refuse(tokenizer->draft.diag, "gguf-tokenizer", &place, help, "%s", text);
 }
 
 static const char *quoted_text(const struct rsrc_gguf_tokenizer *tokenizer,

@@ -77,8 +77,7 @@ static bool is_plain_name(const char *path) {
 static enum rsrc_status refuse_modules(struct rsrc_diag *diag, const char *file, const char *help,
                                        const char *problem) {
     const struct rsrc_place place = {.file = file};
-    rsrc_error(diag, MODULES_SLUG, &place, help, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, MODULES_SLUG, &place, help, "%s", problem);
 }
 
 enum rsrc_status rsrc_parse_modules(struct rsrc_diag *diag, struct rsrc_arena *arena,

@@ -48,8 +48,7 @@ struct npy {
 static enum rsrc_status refuse(const struct npy *npy, uint64_t offset, const char *slug,
                                const char *help, const char *problem) {
     struct rsrc_place place = {.file = npy->file, .has_offset = true, .offset = offset};
-    rsrc_error(npy->diag, slug, &place, help, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(npy->diag, slug, &place, help, "%s", problem);
 }
 
 static enum rsrc_status refuse_cut(const struct npy *npy, const char *problem) {

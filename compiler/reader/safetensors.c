@@ -48,30 +48,26 @@ static enum rsrc_status read_header_length(struct source *source, uint64_t *leng
     struct rsrc_place place = {.file = source->file, .has_offset = true};
     if (source->size_bytes < LENGTH_BYTES) {
         place.offset = source->size_bytes;
-        rsrc_error(source->diag, "safetensors-truncated", &place,
-                   "the file may be an unfinished download; fetch it again",
-                   "%llu bytes are too few for a safetensors file",
-                   (unsigned long long)source->size_bytes);
-        return RSRC_FAILED;
+        return rsrc_refuse(source->diag, "safetensors-truncated", &place,
+                           "the file may be an unfinished download; fetch it again",
+                           "%llu bytes are too few for a safetensors file",
+                           (unsigned long long)source->size_bytes);
     }
     uint64_t n = 0;
     for (uint32_t i = 0; i < LENGTH_BYTES; i++) {
         n |= (uint64_t)source->bytes[i] << (8 * i);
     }
-    if (n > MAX_HEADER_BYTES) {
-        rsrc_error(source->diag, "safetensors-header-size", &place,
-                   "the file is probably not in safetensors format",
-                   "the header claims %llu bytes; the format allows %llu", (unsigned long long)n,
-                   (unsigned long long)MAX_HEADER_BYTES);
-        return RSRC_FAILED;
-    }
-    if (n > source->size_bytes - LENGTH_BYTES) {
-        rsrc_error(source->diag, "safetensors-truncated", &place,
-                   "the file may be an unfinished download; fetch it again",
-                   "the header claims %llu bytes and the file has %llu after the length",
-                   (unsigned long long)n, (unsigned long long)(source->size_bytes - LENGTH_BYTES));
-        return RSRC_FAILED;
-    }
+    if (n > MAX_HEADER_BYTES)
+        return rsrc_refuse(source->diag, "safetensors-header-size", &place,
+                           "the file is probably not in safetensors format",
+                           "the header claims %llu bytes; the format allows %llu",
+                           (unsigned long long)n, (unsigned long long)MAX_HEADER_BYTES);
+    if (n > source->size_bytes - LENGTH_BYTES)
+        return rsrc_refuse(source->diag, "safetensors-truncated", &place,
+                           "the file may be an unfinished download; fetch it again",
+                           "the header claims %llu bytes and the file has %llu after the length",
+                           (unsigned long long)n,
+                           (unsigned long long)(source->size_bytes - LENGTH_BYTES));
     source->data_at = LENGTH_BYTES + n;
     *length = n;
     return RSRC_OK;
@@ -81,12 +77,10 @@ static enum rsrc_status read_dtype(const struct source *source, const json_t *en
                                    struct rsr_tensor *tensor, uint32_t *width) {
     struct rsrc_place place = header_place(source, tensor->name);
     const char *name = json_string_value(json_object_get(entry, "dtype"));
-    if (name == NULL) {
-        rsrc_error(source->diag, "safetensors-entry", &place, NULL,
-                   "\"dtype\" is %s where a string is expected",
-                   rsrc_json_type_name(json_object_get(entry, "dtype")));
-        return RSRC_FAILED;
-    }
+    if (name == NULL)
+        return rsrc_refuse(source->diag, "safetensors-entry", &place, NULL,
+                           "\"dtype\" is %s where a string is expected",
+                           rsrc_json_type_name(json_object_get(entry, "dtype")));
     for (size_t i = 0; i < sizeof(DTYPES) / sizeof(DTYPES[0]); i++) {
         if (strcmp(name, DTYPES[i].name) == 0) {
             tensor->dtype = DTYPES[i].dtype;
@@ -94,10 +88,10 @@ static enum rsrc_status read_dtype(const struct source *source, const json_t *en
             return RSRC_OK;
         }
     }
-    rsrc_error(source->diag, "safetensors-dtype", &place,
-               "F32, BF16, F16, I8, U8, I32 and I64 are read; convert the tensor to one of them",
-               "type '%s' is not supported", rsrc_quote(source->arena, name));
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        source->diag, "safetensors-dtype", &place,
+        "F32, BF16, F16, I8, U8, I32 and I64 are read; convert the tensor to one of them",
+        "type '%s' is not supported", rsrc_quote(source->arena, name));
 }
 
 /* Dimensions, and the size in bytes that they and the width lead to. */
@@ -105,32 +99,24 @@ static enum rsrc_status read_shape(const struct source *source, const json_t *en
                                    struct rsr_tensor *tensor, uint64_t *size_bytes) {
     struct rsrc_place place = header_place(source, tensor->name);
     const json_t *shape = json_object_get(entry, "shape");
-    if (!json_is_array(shape)) {
-        rsrc_error(source->diag, "safetensors-entry", &place, NULL,
-                   "\"shape\" is %s where a list is expected", rsrc_json_type_name(shape));
-        return RSRC_FAILED;
-    }
-    if (json_array_size(shape) > RSRC_MAX_DIMS) {
-        rsrc_error(source->diag, "safetensors-shape", &place, NULL,
-                   "%zu dimensions; at most %d are supported", json_array_size(shape),
-                   RSRC_MAX_DIMS);
-        return RSRC_FAILED;
-    }
+    if (!json_is_array(shape))
+        return rsrc_refuse(source->diag, "safetensors-entry", &place, NULL,
+                           "\"shape\" is %s where a list is expected", rsrc_json_type_name(shape));
+    if (json_array_size(shape) > RSRC_MAX_DIMS)
+        return rsrc_refuse(source->diag, "safetensors-shape", &place, NULL,
+                           "%zu dimensions; at most %d are supported", json_array_size(shape),
+                           RSRC_MAX_DIMS);
     uint64_t size = width;
     tensor->n_dims = (uint32_t)json_array_size(shape);
     for (uint32_t i = 0; i < tensor->n_dims; i++) {
         const json_t *dim = json_array_get(shape, i);
-        if (!json_is_integer(dim) || json_integer_value(dim) < 0) {
-            rsrc_error(source->diag, "safetensors-shape", &place, NULL,
-                       "dimension %u is not a non-negative integer", i);
-            return RSRC_FAILED;
-        }
+        if (!json_is_integer(dim) || json_integer_value(dim) < 0)
+            return rsrc_refuse(source->diag, "safetensors-shape", &place, NULL,
+                               "dimension %u is not a non-negative integer", i);
         tensor->shape[i] = (uint64_t)json_integer_value(dim);
-        if (__builtin_mul_overflow(size, tensor->shape[i], &size)) {
-            rsrc_error(source->diag, "safetensors-shape", &place, NULL,
-                       "the product of the dimensions does not fit in 64 bits");
-            return RSRC_FAILED;
-        }
+        if (__builtin_mul_overflow(size, tensor->shape[i], &size))
+            return rsrc_refuse(source->diag, "safetensors-shape", &place, NULL,
+                               "the product of the dimensions does not fit in 64 bits");
     }
     *size_bytes = size;
     return RSRC_OK;
@@ -141,48 +127,43 @@ static enum rsrc_status read_offsets(struct source *source, const json_t *entry,
     struct rsrc_place place = header_place(source, tensor->name);
     const json_t *offsets = json_object_get(entry, "data_offsets");
     const json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
-    if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last)) {
-        rsrc_error(source->diag, "safetensors-entry", &place, NULL,
-                   "\"data_offsets\" must be a list of two integers");
-        return RSRC_FAILED;
-    }
+    if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last))
+        return rsrc_refuse(source->diag, "safetensors-entry", &place, NULL,
+                           "\"data_offsets\" must be a list of two integers");
     json_int_t begin = json_integer_value(first), end = json_integer_value(last);
-    if (begin < 0 || end < begin) {
-        rsrc_error(source->diag, "safetensors-offsets", &place, NULL,
-                   "data_offsets [%lld, %lld] are not a range", (long long)begin, (long long)end);
-        return RSRC_FAILED;
-    }
+    if (begin < 0 || end < begin)
+        return rsrc_refuse(source->diag, "safetensors-offsets", &place, NULL,
+                           "data_offsets [%lld, %lld] are not a range", (long long)begin,
+                           (long long)end);
     if ((uint64_t)end > source->size_bytes - source->data_at) {
         source->is_cut = true;
-        rsrc_error(source->diag, "safetensors-truncated", &place,
-                   "the file may be an unfinished download; fetch it again",
-                   "data_offsets [%lld, %lld] reach past the end of the file, which has %llu bytes "
-                   "of data",
-                   (long long)begin, (long long)end,
-                   (unsigned long long)(source->size_bytes - source->data_at));
-        return RSRC_FAILED;
+        return rsrc_refuse(
+            source->diag, "safetensors-truncated", &place,
+            "the file may be an unfinished download; fetch it again",
+            "data_offsets [%lld, %lld] reach past the end of the file, which has %llu bytes "
+            "of data",
+            (long long)begin, (long long)end,
+            (unsigned long long)(source->size_bytes - source->data_at));
     }
-    if ((uint64_t)(end - begin) != expected_bytes) {
-        rsrc_error(source->diag, "safetensors-size", &place, NULL,
-                   "shape and type make %llu bytes, data_offsets %llu",
-                   (unsigned long long)expected_bytes, (unsigned long long)(end - begin));
-        return RSRC_FAILED;
-    }
+    if ((uint64_t)(end - begin) != expected_bytes)
+        return rsrc_refuse(source->diag, "safetensors-size", &place, NULL,
+                           "shape and type make %llu bytes, data_offsets %llu",
+                           (unsigned long long)expected_bytes, (unsigned long long)(end - begin));
     tensor->offset = source->data_at + (uint64_t)begin;
     tensor->size_bytes = expected_bytes;
     tensor->data = source->bytes + tensor->offset;
     return RSRC_OK;
 }
 
-static enum rsrc_status read_entry(struct source *source, const char *name,
-                                   const json_t *entry, struct rsr_tensor *out) {
+static enum rsrc_status read_entry(struct source *source, const char *name, const json_t *entry,
+                                   struct rsr_tensor *out) {
     struct rsr_tensor tensor = {.name = rsrc_arena_strdup(source->arena, name),
                                 .file = source->file};
     if (!json_is_object(entry)) {
         struct rsrc_place place = header_place(source, tensor.name);
-        rsrc_error(source->diag, "safetensors-entry", &place, NULL,
-                   "its entry is %s where an object is expected", rsrc_json_type_name(entry));
-        return RSRC_FAILED;
+        return rsrc_refuse(source->diag, "safetensors-entry", &place, NULL,
+                           "its entry is %s where an object is expected",
+                           rsrc_json_type_name(entry));
     }
     uint32_t width;
     uint64_t size_bytes;
@@ -219,26 +200,21 @@ static enum rsrc_status check_coverage(const struct source *source,
                                    .has_offset = true,
                                    .offset = tensor->offset,
                                    .tensor = tensor->name};
-        if (tensor->offset < at) {
-            rsrc_error(source->diag, "safetensors-overlap", &place, NULL,
-                       "its data overlaps that of tensor '%s'",
-                       rsrc_quote(source->arena, tensors[i - 1].name));
-            return RSRC_FAILED;
-        }
-        if (tensor->offset > at) {
-            rsrc_error(source->diag, "safetensors-hole", &place, NULL,
-                       "%llu bytes before its data belong to no tensor",
-                       (unsigned long long)(tensor->offset - at));
-            return RSRC_FAILED;
-        }
+        if (tensor->offset < at)
+            return rsrc_refuse(source->diag, "safetensors-overlap", &place, NULL,
+                               "its data overlaps that of tensor '%s'",
+                               rsrc_quote(source->arena, tensors[i - 1].name));
+        if (tensor->offset > at)
+            return rsrc_refuse(source->diag, "safetensors-hole", &place, NULL,
+                               "%llu bytes before its data belong to no tensor",
+                               (unsigned long long)(tensor->offset - at));
         at += tensor->size_bytes;
     }
     if (at != source->size_bytes) {
         struct rsrc_place place = {.file = source->file, .has_offset = true, .offset = at};
-        rsrc_error(source->diag, "safetensors-trailing", &place, NULL,
-                   "%llu bytes at the end of the file belong to no tensor",
-                   (unsigned long long)(source->size_bytes - at));
-        return RSRC_FAILED;
+        return rsrc_refuse(source->diag, "safetensors-trailing", &place, NULL,
+                           "%llu bytes at the end of the file belong to no tensor",
+                           (unsigned long long)(source->size_bytes - at));
     }
     return RSRC_OK;
 }

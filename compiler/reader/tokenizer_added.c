@@ -50,8 +50,7 @@ static void list_added(struct beside *beside) {
 static enum rsrc_status refuse(const struct beside *beside, const char *slug, const char *help,
                                const char *text) {
     const struct rsrc_place place = {.file = beside->file};
-    rsrc_error(beside->diag, slug, &place, help, "%s", text);
-    return RSRC_FAILED;
+    return rsrc_refuse(beside->diag, slug, &place, help, "%s", text);
 }
 
 static enum rsrc_status refuse_type(const struct beside *beside, const char *key,

@@ -26,9 +26,8 @@ static enum rsrc_status read_token_text(struct rsrc_diag *diag, struct rsrc_aren
     }
     if (!json_is_string(value)) {
         struct rsrc_place place = {.file = file};
-        rsrc_error(diag, "tokenizer-config-field", &place, NULL,
-                   "\"%s\" is neither a string nor an object with \"content\"", key);
-        return RSRC_FAILED;
+        return rsrc_refuse(diag, "tokenizer-config-field", &place, NULL,
+                           "\"%s\" is neither a string nor an object with \"content\"", key);
     }
     *out = rsrc_arena_strdup(arena, json_string_value(value));
     return RSRC_OK;
@@ -51,10 +50,9 @@ static enum rsrc_status set_template(struct rsrc_diag *diag, struct rsrc_arena *
                                      struct rsr_tokenizer *tokenizer) {
     if (n_bytes > MAX_TEMPLATE_BYTES || (n_bytes != 0 && memchr(text, '\0', n_bytes) != NULL)) {
         struct rsrc_place place = {.file = file};
-        rsrc_error(diag, "tokenizer-chat-template", &place, NULL,
-                   "the chat template is longer than %llu bytes or holds a NUL byte",
-                   (unsigned long long)MAX_TEMPLATE_BYTES);
-        return RSRC_FAILED;
+        return rsrc_refuse(diag, "tokenizer-chat-template", &place, NULL,
+                           "the chat template is longer than %llu bytes or holds a NUL byte",
+                           (unsigned long long)MAX_TEMPLATE_BYTES);
     }
     tokenizer->chat_template = n_bytes == 0 ? NULL : rsrc_arena_strndup(arena, text, n_bytes);
     return RSRC_OK;
@@ -77,12 +75,10 @@ static enum rsrc_status read_template(struct rsrc_diag *diag, struct rsrc_arena 
             return RSRC_OK;
         }
     }
-    if (!json_is_string(value)) {
-        rsrc_error(diag, "tokenizer-config-field", &place, NULL,
-                   "\"chat_template\" is %s where a string is expected",
-                   rsrc_json_type_name(value));
-        return RSRC_FAILED;
-    }
+    if (!json_is_string(value))
+        return rsrc_refuse(diag, "tokenizer-config-field", &place, NULL,
+                           "\"chat_template\" is %s where a string is expected",
+                           rsrc_json_type_name(value));
     return set_template(diag, arena, file, json_string_value(value), json_string_length(value),
                         tokenizer);
 }

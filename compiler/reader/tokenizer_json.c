@@ -16,16 +16,14 @@
 enum rsrc_status rsrc_refuse_component(const struct rsrc_tokenizer_draft *draft, const char *slug,
                                        const char *what, const char *found, const char *help) {
     struct rsrc_place place = {.file = draft->file};
-    rsrc_error(draft->diag, slug, &place, help, "%s '%s' is not supported", what,
-               rsrc_quote(draft->scratch, found));
-    return RSRC_FAILED;
+    return rsrc_refuse(draft->diag, slug, &place, help, "%s '%s' is not supported", what,
+                       rsrc_quote(draft->scratch, found));
 }
 
 enum rsrc_status rsrc_refuse_tokenizer(const struct rsrc_tokenizer_draft *draft, const char *slug,
                                        const char *problem) {
     struct rsrc_place place = {.file = draft->file};
-    rsrc_error(draft->diag, slug, &place, NULL, "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(draft->diag, slug, &place, NULL, "%s", problem);
 }
 
 const char *rsrc_component_type(const json_t *component) {
@@ -143,10 +141,10 @@ static enum rsrc_status add_template_ids(const struct rsrc_tokenizer_draft *draf
         if (!json_is_integer(id) || number < 0 || number >= (json_int_t)draft->n_tokens ||
             draft->tokens[number].bytes == NULL) {
             struct rsrc_place place = {.file = draft->file};
-            rsrc_error(draft->diag, "tokenizer-template", &place, NULL,
-                       "the template gives special token '%s' an id that is not in the vocabulary",
-                       rsrc_quote(draft->scratch, name));
-            return RSRC_FAILED;
+            return rsrc_refuse(
+                draft->diag, "tokenizer-template", &place, NULL,
+                "the template gives special token '%s' an id that is not in the vocabulary",
+                rsrc_quote(draft->scratch, name));
         }
         if (*n == RSRC_MAX_TEMPLATE_TOKENS) {
             return rsrc_refuse_tokenizer(draft, "tokenizer-template",

@@ -97,9 +97,8 @@ static bool holds_elsewhere(const json_t *root, const char *nul) {
 
 static enum rsrc_status refuse(struct rsrc_tokenizer_draft *draft, const char *problem) {
     const struct rsrc_place place = {.file = draft->file};
-    rsrc_error(draft->diag, "tokenizer-nul", &place, "take the NUL character, \\u0000, out of it",
-               "%s", problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(draft->diag, "tokenizer-nul", &place,
+                       "take the NUL character, \\u0000, out of it", "%s", problem);
 }
 
 enum rsrc_status rsrc_draft_parse(struct rsrc_tokenizer_draft *draft, const uint8_t *bytes,

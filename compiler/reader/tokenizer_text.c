@@ -296,10 +296,9 @@ static enum rsrc_status read_literal(const struct rsrc_tokenizer_draft *draft, c
     }
     if (text == NULL || strlen(text) > RSRC_MAX_LITERAL) {
         struct rsrc_place place = {.file = draft->file};
-        rsrc_error(draft->diag, slug, &place, NULL, "\"%s\" of %s is %s", key,
-                   rsrc_quote(draft->scratch, rsrc_component_type(component)),
-                   text == NULL ? "missing" : "longer than 16 bytes");
-        return RSRC_FAILED;
+        return rsrc_refuse(draft->diag, slug, &place, NULL, "\"%s\" of %s is %s", key,
+                           rsrc_quote(draft->scratch, rsrc_component_type(component)),
+                           text == NULL ? "missing" : "longer than 16 bytes");
     }
     *out = text;
     return RSRC_OK;

@@ -29,9 +29,8 @@
 static enum rsrc_status refuse(const struct rsrc_tokenizer_draft *draft, const char *slug,
                                const char *token, const char *problem) {
     struct rsrc_place place = {.file = draft->file};
-    rsrc_error(draft->diag, slug, &place, NULL, "token '%s' %s", rsrc_quote(draft->scratch, token),
-               problem);
-    return RSRC_FAILED;
+    return rsrc_refuse(draft->diag, slug, &place, NULL, "token '%s' %s",
+                       rsrc_quote(draft->scratch, token), problem);
 }
 
 int rsrc_byte_of_char(uint32_t c) {
@@ -100,9 +99,8 @@ static enum rsrc_status count_ids(struct rsrc_tokenizer_draft *draft, json_t *vo
         const char *content = json_string_value(json_object_get(value, "content"));
         if (content == NULL || content[0] == '\0') {
             struct rsrc_place place = {.file = draft->file};
-            rsrc_error(draft->diag, "tokenizer-added-token", &place, NULL,
-                       "entry %zu of \"added_tokens\" has no \"content\"", i);
-            return RSRC_FAILED;
+            return rsrc_refuse(draft->diag, "tokenizer-added-token", &place, NULL,
+                               "entry %zu of \"added_tokens\" has no \"content\"", i);
         }
         if (read_id(draft, content, json_object_get(value, "id"), &id) != RSRC_OK) {
             return RSRC_FAILED;
@@ -112,9 +110,9 @@ static enum rsrc_status count_ids(struct rsrc_tokenizer_draft *draft, json_t *vo
     size_t n_tokens = json_object_size(vocab) + json_array_size(added);
     if (n_ids > FREE_IDS && n_ids / MAX_IDS_PER_TOKEN > n_tokens) {
         struct rsrc_place place = {.file = draft->file};
-        rsrc_error(draft->diag, "tokenizer-id", &place, NULL,
-                   "the largest id is %u, but there are only %zu tokens", n_ids - 1, n_tokens);
-        return RSRC_FAILED;
+        return rsrc_refuse(draft->diag, "tokenizer-id", &place, NULL,
+                           "the largest id is %u, but there are only %zu tokens", n_ids - 1,
+                           n_tokens);
     }
     draft->n_tokens = n_ids;
     return RSRC_OK;
@@ -263,23 +261,19 @@ static enum rsrc_status read_merge(const struct rsrc_tokenizer_draft *draft, con
                                    struct rsr_merge *merge) {
     struct halves halves;
     struct rsrc_place place = {.file = draft->file};
-    if (!split_merge(entry, &halves)) {
-        rsrc_error(draft->diag, "tokenizer-merge", &place, NULL,
-                   "entry %zu of \"merges\" is not a pair of tokens", index);
-        return RSRC_FAILED;
-    }
+    if (!split_merge(entry, &halves))
+        return rsrc_refuse(draft->diag, "tokenizer-merge", &place, NULL,
+                           "entry %zu of \"merges\" is not a pair of tokens", index);
     rsrc_buffer_clear(joined);
     rsrc_buffer_append(joined, halves.left, halves.n_left);
     rsrc_buffer_append(joined, halves.right, halves.n_right);
     if (!find_id(draft, halves.left, halves.n_left, &merge->left) ||
         !find_id(draft, halves.right, halves.n_right, &merge->right) ||
-        !find_id(draft, joined->data, joined->size_bytes, &merge->result)) {
-        rsrc_error(
+        !find_id(draft, joined->data, joined->size_bytes, &merge->result))
+        return rsrc_refuse(
             draft->diag, "tokenizer-merge", &place, NULL,
             "entry %zu of \"merges\" needs a token that the vocabulary lacks: '%s' or a half",
             index, rsrc_quote(draft->scratch, joined->data));
-        return RSRC_FAILED;
-    }
     return RSRC_OK;
 }
 
@@ -334,9 +328,9 @@ static enum rsrc_status read_merges(struct rsrc_tokenizer_draft *draft, const js
 static enum rsrc_status refuse_type(const struct rsrc_tokenizer_draft *draft, const char *key,
                                     const json_t *value, const char *expected) {
     struct rsrc_place place = {.file = draft->file};
-    rsrc_error(draft->diag, "tokenizer-field", &place, NULL, "\"%s\" is %s where %s is expected",
-               key, rsrc_json_type_name(value), expected);
-    return RSRC_FAILED;
+    return rsrc_refuse(draft->diag, "tokenizer-field", &place, NULL,
+                       "\"%s\" is %s where %s is expected", key, rsrc_json_type_name(value),
+                       expected);
 }
 
 enum rsrc_status rsrc_draft_vocabulary(struct rsrc_tokenizer_draft *draft, const json_t *root,

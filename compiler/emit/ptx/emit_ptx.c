@@ -46,17 +46,13 @@ static enum rsrc_status choose_compiler(struct rsrc_ptx *e) {
                                 : rsrc_arena_printf(e->arena, "looked in %s", places);
     const char *const help = "install CUDA or NVIDIA's package nvidia-cuda-nvrtc, or name its "
                              "directory with --cuda-path";
-    if (options->kind == RSR_UNIT_CUBIN || (!avoid && options->cuda_path != NULL)) {
-        rsrc_error(e->diag, "cuda-missing", NULL, help, "%s needs NVRTC (libnvrtc.so): %s",
-                   options->kind == RSR_UNIT_CUBIN ? "a cubin" : "--cuda-path", nowhere);
-        return RSRC_FAILED;
-    }
-    if (!rsrc_nvptx_knows(options->spec->cpu)) {
-        rsrc_error(e->diag, "cuda-missing", NULL, help,
-                   "LLVM does not know %s, and NVRTC (libnvrtc.so) was not found: %s",
-                   options->spec->cpu, nowhere);
-        return RSRC_FAILED;
-    }
+    if (options->kind == RSR_UNIT_CUBIN || (!avoid && options->cuda_path != NULL))
+        return rsrc_refuse(e->diag, "cuda-missing", NULL, help, "%s needs NVRTC (libnvrtc.so): %s",
+                           options->kind == RSR_UNIT_CUBIN ? "a cubin" : "--cuda-path", nowhere);
+    if (!rsrc_nvptx_knows(options->spec->cpu))
+        return rsrc_refuse(e->diag, "cuda-missing", NULL, help,
+                           "LLVM does not know %s, and NVRTC (libnvrtc.so) was not found: %s",
+                           options->spec->cpu, nowhere);
     e->compiler = rsrc_nvptx_name(e->arena);
     return RSRC_OK;
 }

@@ -144,9 +144,9 @@ static enum rsrc_status check_arch(struct rsrc_diag *diag, struct rsrc_arena *ar
             return RSRC_OK;
         list = rsrc_arena_printf(arena, "%s sm_%d", list, archs[i]);
     }
-    rsrc_error(diag, "nvrtc-arch", NULL, "choose another --cuda-path, or --cuda-path=none for LLVM",
-               "%s does not know sm_%u; it knows%s", rsrc_nvrtc_name(arena, nvrtc), sm, list);
-    return RSRC_FAILED;
+    return rsrc_refuse(
+        diag, "nvrtc-arch", NULL, "choose another --cuda-path, or --cuda-path=none for LLVM",
+        "%s does not know sm_%u; it knows%s", rsrc_nvrtc_name(arena, nvrtc), sm, list);
 }
 
 static const char *read_log(struct rsrc_arena *arena, const struct rsrc_nvrtc *nvrtc,

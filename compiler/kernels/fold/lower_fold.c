@@ -226,12 +226,11 @@ static void emit_kernel(struct fold *f) {
 
 static enum rsrc_status check_limits(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
     const struct rsrc_place place = {.tensor = input->title};
-    if (input->plan->k > RSRC_FOLD_MAX_K) {
-        rsrc_error(diag, "lower-k-too-large", &place, "choose a smaller k, or leave it to rsrc",
-                   "fold: k = %u needs more registers than there are; the limit is %u",
-                   input->plan->k, RSRC_FOLD_MAX_K);
-        return RSRC_FAILED;
-    }
+    if (input->plan->k > RSRC_FOLD_MAX_K)
+        return rsrc_refuse(diag, "lower-k-too-large", &place,
+                           "choose a smaller k, or leave it to rsrc",
+                           "fold: k = %u needs more registers than there are; the limit is %u",
+                           input->plan->k, RSRC_FOLD_MAX_K);
     if ((uint64_t)input->matrix->cols * 128 > INT32_MAX)
         return rsrc_refuse_wide(diag, input);
     return RSRC_OK;

@@ -106,17 +106,13 @@ enum rsrc_status rsrc_plan_gpu_layer(struct rsrc_diag *diag, struct rsrc_arena *
                                      const struct rsrc_gpu_layer *layer,
                                      const struct rsr_spec *spec, struct rsr_gpu_plan *out) {
     const struct rsrc_place place = {.tensor = layer->name};
-    if (layer->cols > RSRC_GPU_MAX_COLS) {
-        rsrc_error(diag, "gpu-cols", &place, "leave the layer out with --layers",
-                   "a matrix of %u columns has no GPU kernel: at most %u fit", layer->cols,
-                   RSRC_GPU_MAX_COLS);
-        return RSRC_FAILED;
-    }
-    if (layer->input == RSR_INPUT_F32) {
-        rsrc_error(diag, "gpu-input", &place, "compile for a CPU",
-                   "a GPU's kernels multiply int8 activations, not floats");
-        return RSRC_FAILED;
-    }
+    if (layer->cols > RSRC_GPU_MAX_COLS)
+        return rsrc_refuse(diag, "gpu-cols", &place, "leave the layer out with --layers",
+                           "a matrix of %u columns has no GPU kernel: at most %u fit", layer->cols,
+                           RSRC_GPU_MAX_COLS);
+    if (layer->input == RSR_INPUT_F32)
+        return rsrc_refuse(diag, "gpu-input", &place, "compile for a CPU",
+                           "a GPU's kernels multiply int8 activations, not floats");
     if (layer->group_cols != 0)
         return rsrc_refuse_groups(diag, layer->name, layer->group_cols);
     struct cost costs[RSR_GPU_CODES_COUNT];

@@ -515,9 +515,8 @@ static enum rsrc_status check_sums(struct rsrc_diag *diag, const struct rsrc_low
     const uint32_t max_segments = layout->has_sign ? INT16_MAX : UINT32_MAX;
     if ((uint64_t)cols * 3 * MAX_ACTIVATION <= INT32_MAX && layout->n_segments <= max_segments)
         return RSRC_OK;
-    rsrc_error(diag, "lower-too-wide", &place, "choose another variant with --variant",
-               "lut's sums of %u columns could overflow", cols);
-    return RSRC_FAILED;
+    return rsrc_refuse(diag, "lower-too-wide", &place, "choose another variant with --variant",
+                       "lut's sums of %u columns could overflow", cols);
 }
 
 enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena,

@@ -393,13 +393,12 @@ static enum rsrc_status check_bounds(struct rsrc_diag *diag, const struct rsrc_l
     if (input->input == RSR_INPUT_I8 && (uint64_t)matrix->cols * 3 * 128 > INT32_MAX)
         return rsrc_refuse_wide(diag, input);
     if (plan->fold == RSR_FOLD_TREE &&
-        rsrc_scatter_table_bytes(matrix->alphabet, plan->k) > RSRC_SCATTER_MAX_TABLE_BYTES) {
-        rsrc_error(diag, "lower-k-too-large", &place, "choose a smaller k, or leave it to rsrc",
-                   "k = %u needs a fold table of %llu bytes; the limit is %llu", plan->k,
-                   (unsigned long long)rsrc_scatter_table_bytes(matrix->alphabet, plan->k),
-                   (unsigned long long)RSRC_SCATTER_MAX_TABLE_BYTES);
-        return RSRC_FAILED;
-    }
+        rsrc_scatter_table_bytes(matrix->alphabet, plan->k) > RSRC_SCATTER_MAX_TABLE_BYTES)
+        return rsrc_refuse(diag, "lower-k-too-large", &place,
+                           "choose a smaller k, or leave it to rsrc",
+                           "k = %u needs a fold table of %llu bytes; the limit is %llu", plan->k,
+                           (unsigned long long)rsrc_scatter_table_bytes(matrix->alphabet, plan->k),
+                           (unsigned long long)RSRC_SCATTER_MAX_TABLE_BYTES);
     return RSRC_OK;
 }
 
