@@ -105,24 +105,22 @@ struct rsrc_tiling {
     uint32_t unit_rows;
     uint32_t token_tile; /* the nearest to the plan's */
 };
-/* Those of a plan for `rows` rows, whose machine is set. */
-typedef struct rsrc_tiling rsrc_fit_fn(const struct rsr_spec *spec, enum rsr_input input,
-                                       uint32_t rows, const struct rsr_regime_plan *plan);
-
-/* Changes machine, tile_rows and token_tile to what the plan's kernel of `rows` rows can have: the best
- * machine that the target is; whole units of rows, at least one and no more than hold the matrix;
- * tokens as registers hold them. Planning takes such a plan; lowering makes it, and refuses any
- * other. False: there is no such kernel, for lack of a machine or of a k; the plan stays as it is. */
-bool rsrc_fit_plan(const struct rsr_spec *spec, enum rsr_input input, uint32_t rows,
-                   struct rsr_regime_plan *plan);
-
-/* What a plan must fit. */
+/* What a plan is for. */
 struct rsrc_planned_layer {
     const struct rsr_spec *spec;
     enum rsr_input input;
-    uint32_t rows;       /* that are computed */
+    uint32_t rows, cols; /* that are computed */
     uint32_t group_cols; /* columns that share a scale of their row; 0: no groups */
 };
+/* Those of a plan for the layer, whose machine is set. */
+typedef struct rsrc_tiling rsrc_fit_fn(const struct rsrc_planned_layer *layer,
+                                       const struct rsr_regime_plan *plan);
+
+/* Changes machine, tile_rows and token_tile to what the plan's kernel of the layer can have: the best
+ * machine that the target is; whole units of rows, at least one and no more than hold the matrix;
+ * tokens as registers hold them. Planning takes such a plan; lowering makes it, and refuses any
+ * other. False: there is no such kernel, for lack of a machine or of a k; the plan stays as it is. */
+bool rsrc_fit_plan(const struct rsrc_planned_layer *layer, struct rsr_regime_plan *plan);
 /* Refuses, at the place, a plan that the planner would not make: one from elsewhere may be of a kernel
  * that the layer's activations or scales do not go with, or what rsrc_fit_plan() would change. */
 RSRC_NODISCARD enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,

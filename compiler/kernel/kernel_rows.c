@@ -77,15 +77,14 @@ uint32_t rsrc_list_kernel(struct rsrc_arena *arena, enum rsr_kernel_id kernel,
     return n;
 }
 
-bool rsrc_fit_plan(const struct rsr_spec *spec, enum rsr_input input, uint32_t n_rows,
-                   struct rsr_regime_plan *plan) {
+bool rsrc_fit_plan(const struct rsrc_planned_layer *layer, struct rsr_regime_plan *plan) {
     const struct rsrc_kernel_row *row = &rows[plan->kernel];
-    const struct rsrc_machine *machine = rsrc_find_machine(row->machines, spec);
+    const struct rsrc_machine *machine = rsrc_find_machine(row->machines, layer->spec);
     if (machine == NULL || ((row->traits & RSRC_HAS_K) != 0 && plan->k == 0))
         return false;
     plan->machine = machine;
-    const struct rsrc_tiling tiling = row->fit(spec, input, n_rows, plan);
-    const uint32_t n_units = rsrc_divide_up(n_rows, tiling.unit_rows);
+    const struct rsrc_tiling tiling = row->fit(layer, plan);
+    const uint32_t n_units = rsrc_divide_up(layer->rows, tiling.unit_rows);
     const uint32_t wanted = rsrc_divide_up(plan->tile_rows, tiling.unit_rows);
     plan->tile_rows = (wanted == 0 ? 1 : wanted < n_units ? wanted : n_units) * tiling.unit_rows;
     plan->token_tile = tiling.token_tile;
@@ -118,7 +117,7 @@ enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
     struct rsr_regime_plan fitted = *plan;
     if (check_input(diag, place, layer, &rows[plan->kernel]) != RSRC_OK)
         return RSRC_FAILED;
-    if (!rsrc_fit_plan(layer->spec, layer->input, layer->rows, &fitted))
+    if (!rsrc_fit_plan(layer, &fitted))
         return rsrc_refuse(diag, "lower-target", place, "choose another variant with --variant",
                            "target %s has no instructions for %s", target, name);
     if (fitted.machine != plan->machine)

@@ -92,7 +92,7 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     struct rsr_kernel *kernel = &lowered.kernel;
     const char *detail = NULL;
     const struct rsrc_place place = {.tensor = input->title};
-    const struct rsrc_planned_layer layer = {input->spec, input->input, matrix->rows,
+    const struct rsrc_planned_layer layer = {input->spec, input->input, matrix->rows, matrix->cols,
                                              matrix->group_cols};
     if (rsrc_check_plan(diag, arena, &place, &layer, input->plan) != RSRC_OK)
         return RSRC_FAILED;

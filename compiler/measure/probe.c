@@ -408,7 +408,9 @@ enum rsrc_status rsrc_probe_additions(struct rsrc_diag *diag, struct rsrc_arena 
                                    .tile_rows = SCATTER_TILE / stats.k * stats.k,
                                    .token_tile = 1,
                                    .reason = "probe"};
-    (void)rsrc_fit_plan(input->spec, RSR_INPUT_I8, SCATTER_ROWS, &plan);
+    const struct rsrc_planned_layer layer = {input->spec, RSR_INPUT_I8, SCATTER_ROWS, SCATTER_COLS,
+                                             0};
+    (void)rsrc_fit_plan(&layer, &plan);
     double us = 0;
     if (time_plan(diag, arena, input, &matrix, &plan, 1, &us) != RSRC_OK)
         return RSRC_FAILED;

@@ -263,6 +263,11 @@ static void remark_list(struct rsrc_diag *diag, struct rsrc_arena *arena,
                    time_text(arena, listed->cost[RSR_REGIME_DECODE].predicted_us));
 }
 
+static struct rsrc_planned_layer layer_of(const struct rsrc_plan_input *input) {
+    return (struct rsrc_planned_layer){input->spec, input->input, input->stats->rows,
+                                       input->stats->cols, input->group_cols};
+}
+
 /* What no sum exceeds; floats do not overflow. */
 static uint64_t acc_bound(const struct rsrc_plan_input *input) {
     return input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0;
@@ -290,7 +295,8 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
         .acc_bound = acc_bound(input),
         .reason = reason,
     };
-    const bool fits = rsrc_fit_plan(input->spec, input->input, input->stats->rows, &plan);
+    const struct rsrc_planned_layer layer = layer_of(input);
+    const bool fits = rsrc_fit_plan(&layer, &plan);
     assert(fits && plan.machine == choice->machine);
     (void)fits;
     return plan;
@@ -455,8 +461,7 @@ static enum rsrc_status refuse_data(struct rsrc_diag *diag, struct rsrc_arena *a
 enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                  const struct rsrc_plan_input *input, const char *file,
                                  const struct rsr_named_plan *given, struct rsr_plan *out) {
-    const struct rsrc_planned_layer layer = {input->spec, input->input, input->stats->rows,
-                                             input->group_cols};
+    const struct rsrc_planned_layer layer = layer_of(input);
     struct rsrc_choice choices[MAX_CHOICES];
     const uint32_t n_choices = list_choices(arena, input, choices);
     const struct rsrc_choice *decode = NULL;

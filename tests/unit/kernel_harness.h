@@ -305,7 +305,9 @@ static inline void lower_case(struct suite *suite, struct test_case *c, const st
     struct rsr_index index;
     const struct rsr_matrix *matrix = c->reduction != NULL ? &c->reduced : &c->matrix;
     struct rsr_regime_plan plan = c->plan;
-    (void)rsrc_fit_plan(spec, c->input, matrix->rows, &plan);
+    const struct rsrc_planned_layer layer = {spec, c->input, matrix->rows, matrix->cols,
+                                             matrix->group_cols};
+    (void)rsrc_fit_plan(&layer, &plan);
     struct rsrc_lower_input input = {.symbol_stem = rsrc_arena_printf(&suite->arena, "t%u", number),
                                      .title = "a title */ \n#error \"\\",
                                      .matrix = matrix,
@@ -544,7 +546,9 @@ static inline void expect_lower_refused(struct suite *suite, struct test_case *c
     FILE *stream = open_memstream(&message, &size);
     struct rsrc_diag *diag = rsrc_diag_create(stream, false, RSRC_COLOR_NEVER);
     struct rsr_regime_plan plan = c->plan;
-    (void)rsrc_fit_plan(spec, c->input, c->matrix.rows, &plan);
+    const struct rsrc_planned_layer layer = {spec, c->input, c->matrix.rows, c->matrix.cols,
+                                             c->matrix.group_cols};
+    (void)rsrc_fit_plan(&layer, &plan);
     const struct rsrc_lower_input input = {.symbol_stem = "t",
                                            .title = "t",
                                            .matrix = &c->matrix,

@@ -246,8 +246,9 @@ static void check_lut(struct fixture *f, const struct rsr_matrix *matrix,
                                       .tile_rows = 64,
                                       .weight_bytes = dot.weight_bytes,
                                       .reason = "r"};
-    (void)rsrc_fit_plan(spec, RSR_INPUT_I8, matrix->rows, &decode);
-    (void)rsrc_fit_plan(spec, RSR_INPUT_I8, matrix->rows, &prefill);
+    const struct rsrc_planned_layer layer = {spec, RSR_INPUT_I8, matrix->rows, matrix->cols, 0};
+    (void)rsrc_fit_plan(&layer, &decode);
+    (void)rsrc_fit_plan(&layer, &prefill);
     check_lowered(f, matrix, spec, &decode);
     check_lowered(f, matrix, spec, &prefill);
 }

@@ -4,9 +4,9 @@
 #include "kernel/dot_layout.h"
 
 /* The largest power of two that neither the plan nor the registers exceed. */
-struct rsrc_tiling rsrc_fit_dot(const struct rsr_spec *spec, enum rsr_input input, uint32_t rows,
+struct rsrc_tiling rsrc_fit_dot(const struct rsrc_planned_layer *layer,
                                 const struct rsr_regime_plan *plan) {
-    (void)spec, (void)input, (void)rows;
+    (void)layer;
     const uint32_t most = rsrc_dot_machine_of(plan->machine)->max_tokens;
     uint32_t tokens = 1;
     while (tokens * 2 <= plan->token_tile && tokens * 2 <= most)

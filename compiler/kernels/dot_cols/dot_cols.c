@@ -11,9 +11,9 @@ static uint32_t block_rows(const struct rsrc_machine *machine) {
     return 4 * rsrc_dot_machine_of(machine)->vector_bytes;
 }
 
-struct rsrc_tiling rsrc_fit_dot_cols(const struct rsr_spec *spec, enum rsr_input input,
-                                     uint32_t rows, const struct rsr_regime_plan *plan) {
-    (void)spec, (void)input, (void)rows;
+struct rsrc_tiling rsrc_fit_dot_cols(const struct rsrc_planned_layer *layer,
+                                     const struct rsr_regime_plan *plan) {
+    (void)layer;
     return (struct rsrc_tiling){block_rows(plan->machine), 1};
 }
 

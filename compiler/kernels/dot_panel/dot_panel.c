@@ -24,11 +24,11 @@ struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_al
 }
 
 /* Neither alphabet nor columns matter to units of rows. */
-struct rsrc_tiling rsrc_fit_dot_panel(const struct rsr_spec *spec, enum rsr_input input,
-                                      uint32_t rows, const struct rsr_regime_plan *plan) {
-    (void)input;
+struct rsrc_tiling rsrc_fit_dot_panel(const struct rsrc_planned_layer *layer,
+                                      const struct rsr_regime_plan *plan) {
     const struct rsrc_panel_machine *machine = (const struct rsrc_panel_machine *)plan->machine;
-    const struct rsrc_lut_layout layout = rsrc_panel_codes(spec, RSR_TERNARY, rows, 1);
+    const struct rsrc_lut_layout layout =
+        rsrc_panel_codes(layer->spec, RSR_TERNARY, layer->rows, 1);
     return (struct rsrc_tiling){layout.unit_vectors * layout.vector_rows,
                                 machine->matrix_tokens != 0 ? machine->matrix_tokens
                                                             : machine->n_tokens};

@@ -8,9 +8,9 @@
 #define TILE_ROWS 128u
 
 /* Rows come in chunks of a list. */
-struct rsrc_tiling rsrc_fit_dot_rows(const struct rsr_spec *spec, enum rsr_input input,
-                                     uint32_t rows, const struct rsr_regime_plan *plan) {
-    (void)spec, (void)input, (void)rows, (void)plan;
+struct rsrc_tiling rsrc_fit_dot_rows(const struct rsrc_planned_layer *layer,
+                                     const struct rsr_regime_plan *plan) {
+    (void)layer, (void)plan;
     return (struct rsrc_tiling){RSR_LIST_CHUNK, 1};
 }
 

@@ -43,14 +43,13 @@ static bool is_scalar(const struct rsrc_machine *machine) {
 
 /* The plan's tokens, up to a vector; at least the narrowest vector of the element. One where the
  * plan is for one token or the target has no vectors. */
-struct rsrc_tiling rsrc_fit_fold(const struct rsr_spec *spec, enum rsr_input input, uint32_t rows,
+struct rsrc_tiling rsrc_fit_fold(const struct rsrc_planned_layer *layer,
                                  const struct rsr_regime_plan *plan) {
-    (void)rows;
-    const uint32_t elem_bits = input == RSR_INPUT_I8 ? 16 : 32;
+    const uint32_t elem_bits = layer->input == RSR_INPUT_I8 ? 16 : 32;
     if (is_scalar(plan->machine) || plan->token_tile <= 1)
         return (struct rsrc_tiling){plan->k, 1};
     uint32_t lanes = plan->machine->vector_bits / elem_bits;
-    while (lanes < plan->token_tile && lanes * 2 * elem_bits <= spec->vector_bits)
+    while (lanes < plan->token_tile && lanes * 2 * elem_bits <= layer->spec->vector_bits)
         lanes *= 2;
     return (struct rsrc_tiling){plan->k, lanes};
 }

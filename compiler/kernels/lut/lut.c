@@ -3,11 +3,10 @@
 #include "kernel/lut_layout.h"
 
 /* Neither alphabet nor columns matter to units of rows. */
-struct rsrc_tiling rsrc_fit_lut(const struct rsr_spec *spec, enum rsr_input input, uint32_t rows,
+struct rsrc_tiling rsrc_fit_lut(const struct rsrc_planned_layer *layer,
                                 const struct rsr_regime_plan *plan) {
-    (void)input;
     const struct rsrc_lut_layout layout =
-        rsrc_make_lut_layout(plan->machine, spec->cores, RSR_TERNARY, rows, 1);
+        rsrc_make_lut_layout(plan->machine, layer->spec->cores, RSR_TERNARY, layer->rows, 1);
     return (struct rsrc_tiling){layout.unit_vectors * layout.vector_rows, 1};
 }
 

@@ -21,12 +21,12 @@ const struct rsrc_machine_table rsrc_lut_f32_machines = RSRC_MACHINE_TABLE(machi
 #define SCALE_HALF 6.0
 #define SCALE_FLOAT 3.0
 
-struct rsrc_tiling rsrc_fit_lut_f32(const struct rsr_spec *spec, enum rsr_input input,
-                                    uint32_t rows, const struct rsr_regime_plan *plan) {
-    (void)input;
-    const struct rsrc_lut_f32_shape shape = {.alphabet = RSR_TERNARY, .rows = rows, .cols = 1};
+struct rsrc_tiling rsrc_fit_lut_f32(const struct rsrc_planned_layer *layer,
+                                    const struct rsr_regime_plan *plan) {
+    const struct rsrc_lut_f32_shape shape = {
+        .alphabet = RSR_TERNARY, .rows = layer->rows, .cols = 1};
     const struct rsrc_lut_f32_layout layout =
-        rsrc_make_lut_f32_layout(plan->machine, spec->cores, &shape);
+        rsrc_make_lut_f32_layout(plan->machine, layer->spec->cores, &shape);
     return (struct rsrc_tiling){layout.unit_vectors * layout.vector_rows, 1};
 }
 

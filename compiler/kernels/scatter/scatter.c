@@ -10,9 +10,9 @@ const struct rsrc_machine_table rsrc_scatter_machines = RSRC_MACHINE_TABLE(machi
 /* Whole blocks of k rows, no more than these. */
 #define TILE_ROWS 16u
 
-struct rsrc_tiling rsrc_fit_scatter(const struct rsr_spec *spec, enum rsr_input input,
-                                    uint32_t rows, const struct rsr_regime_plan *plan) {
-    (void)spec, (void)input, (void)rows;
+struct rsrc_tiling rsrc_fit_scatter(const struct rsrc_planned_layer *layer,
+                                    const struct rsr_regime_plan *plan) {
+    (void)layer;
     return (struct rsrc_tiling){plan->k, 1};
 }
 
