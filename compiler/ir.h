@@ -366,7 +366,9 @@ struct rsr_spec {
 /* ---- plan ------------------------------------------------------------------------------------ */
 
 /* X-macro of all variants: enum suffix and the name that users see. */
-#define RSR_VARIANTS(X) X(SCATTER, "scatter") X(DOT, "dot") X(FOLD, "fold") X(LUT, "lut")
+#define RSR_VARIANTS(X)                                                                            \
+    X(SCATTER, "scatter") X(DOT, "dot") X(FOLD, "fold") X(LUT, "lut")                              \
+    X(BITS2, "bits2") X(BASE3, "base3") /* of GPUs */
 
 enum rsr_variant {
 #define X(id, name) RSR_VARIANT_##id,
@@ -405,7 +407,7 @@ struct rsr_regime_plan {
     uint32_t k;                 /* scatter, fold: rows per block; else 0 */
     enum rsr_fold_kind fold;    /* scatter */
     uint32_t tile_rows;         /* rows of one work item; of a reduced layer: kept rows */
-    uint32_t token_tile;        /* dot: tokens that share one unpacking; fold: tokens in lanes */
+    uint32_t token_tile;        /* dot, matvec: tokens that share one unpacking; fold: tokens in lanes */
     double predicted_us;        /* decode: one token; prefill: per token at 128 */
     double measured_us;         /* the same, of kernels run on this machine; 0: not measured */
     uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and
@@ -568,6 +570,7 @@ struct rsr_kernel {
     struct rsr_kbody *bodies;
     uint32_t n_bodies;
     bool extern_bodies;         /* bodies are elsewhere, hidden: <symbol>_body_<number> */
+    const struct rsr_matvec *matvec;    /* of a GPU, which has no operations; else NULL */
 };
 
 /* ---- packed weights -------------------------------------------------------------------------- */
@@ -591,11 +594,10 @@ struct rsr_lowered {
 
 /* ---- GPU -------------------------------------------------------------------------------------- *
  *
- * A GPU computes a layer with the one kernel of cuda/kernels/matvec.cuh, whose constants are this
- * plan: no operation list is lowered. Eight lanes of a warp work on a row, a warp on four rows; one
+ * A GPU computes a layer with the one kernel of cuda/kernels/matvec.cuh, whose constants these are:
+ * they stand in place of operations. Eight lanes of a warp work on a row, a warp on four rows; one
  * 16-byte load a lane is a step. Codes lie in the order in which warps read them: for every four
- * rows, for every step, for every lane 16 bytes (struct rsr_gpu_plan gives the sizes,
- * kernels/gpu/gpu.h the bytes).
+ * rows, for every step, for every lane 16 bytes (kernels/matvec/matvec.h says which).
  */
 
 /* Codes of 2 bits, or of base-3 digits, five to a byte. */
@@ -604,7 +606,7 @@ enum rsr_gpu_codes { RSR_GPU_BITS2, RSR_GPU_BASE3, RSR_GPU_CODES_COUNT };
 #define RSR_GPU_LANES_PER_ROW 8u
 #define RSR_GPU_ROWS_PER_WARP 4u
 
-struct rsr_gpu_plan {
+struct rsr_matvec {
     enum rsr_gpu_codes codes;
     uint32_t rows, cols;
     uint32_t steps;             /* 16-byte loads of a lane that cover a row */
@@ -616,14 +618,6 @@ struct rsr_gpu_plan {
     bool scale_per_row;
     enum rsr_epilogue epilogue; /* SCALE: x is float, the kernel quantises it; RAW: act rows */
     uint64_t weight_bytes;      /* of the codes, as packed */
-    double predicted_us;        /* one token */
-    const char *reason;         /* one sentence; never NULL or empty */
-};
-
-struct rsr_gpu_kernel {
-    const char *symbol;         /* rsr_l0_q_bits2_sm_90 */
-    const char *title;          /* model, layer: for the header comment; untrusted text */
-    const struct rsr_gpu_plan *plan;
 };
 
 /* ---- schedule -------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ struct rsrc_made {
     struct rsrc_dead_channels *dead_channels; /* of the graph; NULL: none is looked for */
     struct rsr_linear_unit *linears;          /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports;         /* [n_specs][n_items] */
-    struct rsr_gpu_kernel *gpu_kernels;       /* [n_items] */
+    struct rsr_kernel *gpu_kernels;           /* [n_items] */
     struct rsrc_survey *survey;               /* of --info */
     struct rsrc_target_steps {
         struct rsrc_step_kernels kernels;

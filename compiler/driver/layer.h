@@ -26,9 +26,7 @@ struct rsrc_layer_state {
     struct rsr_plan *plans;      /* [n_specs] */
     struct rsr_lowered *lowered; /* [n_specs][RSR_REGIME_COUNT]; equal kernels only for decode */
     struct rsrc_bodies *bodies;  /* the same, of kernels that have some */
-    struct rsr_gpu_plan gpu_plan;
-    uint8_t *gpu_codes;      /* NULL: not asked for */
-    struct rsrc_buffer dump; /* what --dump prints, in pass order */
+    struct rsrc_buffer dump;     /* what --dump prints, in pass order */
 };
 
 /* layer_analysis.c */
@@ -95,8 +93,6 @@ enum rsrc_status rsrc_layer_assemble(struct rsrc_layer_state *state);
 enum rsrc_status rsrc_layer_emit(struct rsrc_layer_state *state);
 
 /* layer_gpu.c */
-enum rsrc_status rsrc_layer_plan_gpu(struct rsrc_layer_state *state);
-enum rsrc_status rsrc_layer_pack_gpu(struct rsrc_layer_state *state);
 /* In order: keeps the kernel, and writes what it reads. */
 enum rsrc_status rsrc_layer_write_gpu(struct rsrc_layer_state *state);
 

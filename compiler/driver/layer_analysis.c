@@ -8,7 +8,7 @@
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
-enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
+static enum rsrc_status decode(struct rsrc_layer_state *state) {
     const struct rsrc_item *item = state->item;
     struct rsrc_diag *diag = state->diag;
     if (item->layer != NULL)
@@ -16,6 +16,13 @@ enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
     if (item->tensor != NULL)
         return rsrc_decode_tensor(diag, &state->arena, item->tensor, &state->matrix);
     rsrc_rebuild_matrix(&state->arena, item->index, &state->matrix);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_layer_decode(struct rsrc_layer_state *state) {
+    if (decode(state) != RSRC_OK)
+        return RSRC_FAILED;
+    rsrc_keep_matrix(&state->matrix, &state->reduced, &state->reduction);
     return RSRC_OK;
 }
 
@@ -40,10 +47,8 @@ static void remark_reduction(struct rsrc_layer_state *state) {
 enum rsrc_status rsrc_layer_reduce(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     /* Scales of column groups belong to columns and rows where they are. */
-    if (c->run.options->no_reduce || state->matrix.group_cols != 0) {
-        rsrc_keep_matrix(&state->matrix, &state->reduced, &state->reduction);
+    if (c->run.options->no_reduce || state->matrix.group_cols != 0)
         return RSRC_OK;
-    }
     if (state->item->layer != NULL && c->made.dead_channels != NULL)
         rsrc_find_dead(c->made.dead_channels, &state->arena, state->item->layer, &state->dead);
     rsrc_reduce_matrix(&state->arena, &state->matrix, &state->dead, &state->reduced,

@@ -56,7 +56,12 @@ static enum rsrc_status make_plan(struct rsrc_layer_state *state,
 
 enum rsrc_status rsrc_layer_plan(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
-    const enum rsr_list list = state->item->layer != NULL
+    const bool is_gpu = rsrc_is_gpu(&c->inputs);
+    if (is_gpu) /* nothing is looked for in the weights: the bound is that of any */
+        state->stats = (struct rsr_stats){.rows = state->matrix.rows,
+                                          .cols = state->matrix.cols,
+                                          .max_row_nonzero = state->matrix.cols};
+    const enum rsr_list list = state->item->layer != NULL && !is_gpu
                                    ? rsrc_list_for(&c->inputs.graph, state->item->layer)
                                    : RSR_LIST_NONE;
     for (uint32_t t = 0; t < c->inputs.n_specs; t++) {

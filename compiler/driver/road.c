@@ -47,12 +47,11 @@ static const struct pass {
      .dump_layer = rsrc_layer_dump_reduce},
     {PASS_RSR, CPU, .run_layer = rsrc_layer_rsr, .verify_layer = rsrc_layer_verify_rsr,
      .dump_layer = rsrc_layer_dump_rsr},
-    {PASS_PLAN, CPU, .run_layer = rsrc_layer_plan, .run_in_order = rsrc_layer_record,
+    {PASS_PLAN, WEIGHTS, .run_layer = rsrc_layer_plan, .run_in_order = rsrc_layer_record,
      .dump_layer = rsrc_layer_dump_plan},
-    {PASS_PLAN, GPU, .run_layer = rsrc_layer_plan_gpu},
     {PASS_LOWER, CPU, .run_layer = rsrc_layer_lower, .verify_layer = rsrc_layer_verify_lower,
      .dump_layer = rsrc_layer_dump_kernel},
-    {PASS_LOWER, RSRC_WAY_GPU, .run_layer = rsrc_layer_pack_gpu},
+    {PASS_LOWER, GPU, .run_layer = rsrc_layer_lower},
     {PASS_EMIT, RSRC_WAY_CPU, .run_layer = rsrc_layer_assemble, .run_in_order = rsrc_layer_emit},
     {PASS_EMIT, RSRC_WAY_GPU, .run_in_order = rsrc_layer_write_gpu},
     {NO_PASS, INFO, .run_layer = rsrc_layer_survey, .in_any_case = true},
@@ -234,7 +233,7 @@ static enum rsrc_status run_layers(struct rsrc_compilation *c, const struct pass
     const size_t n = (size_t)in->n_items * in->n_specs;
     c->made.linears = RSRC_NEW_ARRAY(arena, n * RSR_REGIME_COUNT, struct rsr_linear_unit);
     c->made.reports = RSRC_NEW_ARRAY(arena, n, struct rsr_report_layer);
-    c->made.gpu_kernels = RSRC_NEW_ARRAY(arena, in->n_items, struct rsr_gpu_kernel);
+    c->made.gpu_kernels = RSRC_NEW_ARRAY(arena, in->n_items, struct rsr_kernel);
     if (in->has_graph && !c->run.options->no_reduce)
         c->made.dead_channels = rsrc_dead_channels_create(arena, &in->graph);
     struct pool pool = {.compilation = c,

@@ -231,21 +231,31 @@ static enum rsrc_status check_roles(struct rsrc_run *run) {
     return RSRC_OK;
 }
 
-/* Of a CPU; those of a GPU are others (layer_gpu.c). */
-static enum rsrc_status set_variants(struct rsrc_run *run) {
-    struct rsrc_plan_options *plan = &run->plan_options;
-    plan->k = run->options->rsr_k;
+/* -1: the target's kind of machine has none of this name. */
+static int find_variant(const struct rsrc_input_set *in, const char *name) {
+    for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
+        const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
+        if (((row->traits & RSRC_IS_GPU) != 0) == rsrc_is_gpu(in) &&
+            strcmp(rsrc_variant_name(row->variant), name) == 0)
+            return (int)row->variant;
+    }
+    return -1;
+}
+
+static enum rsrc_status set_variants(struct rsrc_input_set *in) {
+    struct rsrc_plan_options *plan = &in->run->plan_options;
+    plan->k = in->run->options->rsr_k;
     for (uint32_t r = 0; r <= RSR_ROLE_COUNT; r++)
         plan->forced_variant[r] = -1;
-    for (uint32_t i = 0; i < run->options->n_variants; i++) {
-        const struct rsrc_variant_choice *choice = &run->options->variants[i];
-        int variant = 0;
-        while (variant < RSR_VARIANT_COUNT &&
-               strcmp(rsrc_variant_name((enum rsr_variant)variant), choice->variant) != 0)
-            variant++;
-        if (variant == RSR_VARIANT_COUNT)
-            return rsrc_bad_option(run, "variants are dot, lut, fold and scatter",
-                                   "--variant: there is no variant '%s'", choice->variant);
+    for (uint32_t i = 0; i < in->run->options->n_variants; i++) {
+        const struct rsrc_variant_choice *choice = &in->run->options->variants[i];
+        const int variant = find_variant(in, choice->variant);
+        if (variant == -1)
+            return rsrc_bad_option(in->run,
+                                   rsrc_is_gpu(in) ? "variants of a GPU are bits2 and base3"
+                                                   : "variants are dot, lut, fold and scatter",
+                                   "--variant: %s has no variant '%s'", in->specs[0].name,
+                                   choice->variant);
         for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++)
             if (names_role(choice, r))
                 plan->forced_variant[r] = variant;
@@ -256,6 +266,7 @@ static enum rsrc_status set_variants(struct rsrc_run *run) {
 }
 
 #define GPU_KINDS ((uint32_t)(RSRC_EMIT_PTX | RSRC_EMIT_CUBIN))
+#define GPU_DUMPS (1u << PASS_READ | 1u << PASS_GRAPH | 1u << PASS_DECODE | 1u << PASS_PLAN)
 
 static enum rsrc_status refuse_on_gpu(struct rsrc_input_set *in, const char *option,
                                       const char *help) {
@@ -279,22 +290,21 @@ static enum rsrc_status check_machine(struct rsrc_input_set *in) {
         {options->from != NULL, "--from", "give a checkpoint"},
         {options->backend != NULL, "--backend", "--cuda-path=none asks for LLVM's PTX"},
         {options->rsr_k != 0, "--rsr-k", "a GPU's kernels have no segments"},
-        {options->plan != NULL, "--plan", "-Rpass=plan tells what is planned"},
         {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
          "a GPU's kernels are of layers alone: leave it out"},
         {options->no_reduce, "--no-reduce", "nothing is reduced for a GPU"},
         {options->report != NULL, "--report", "-Rpass=plan tells what was planned, and why"},
-        {in->run->dumps >> PASS_DECODE != 0, "--dump of a pass after graph",
-         "-Rpass=plan tells what was planned"}};
+        {(in->run->dumps & ~GPU_DUMPS) != 0, "--dump of other passes than graph and plan",
+         "a GPU's layers are decoded, planned, packed and emitted"}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (other != NULL)
         return refuse_on_gpu(in, other->option, other->help);
     for (uint32_t k = 0; k < RSRC_KIND_COUNT && options->info == RSRC_INFO_NONE; k++)
-        if (rsrc_wants(in->run, rsrc_kinds[k].emit) &&
-            (GPU_KINDS & (uint32_t)rsrc_kinds[k].emit) == 0)
+        if (rsrc_wants(in->run, rsrc_kinds[k].emit) && rsrc_kinds[k].pass <= in->run->to &&
+            ((GPU_KINDS | RSRC_EMIT_PLAN) & (uint32_t)rsrc_kinds[k].emit) == 0)
             return refuse_on_gpu(
                 in, rsrc_arena_printf(&in->run->arena, "--emit=%s", rsrc_kinds[k].name),
-                "choose --emit=ptx or --emit=cubin");
+                "choose --emit=ptx, cubin or plan");
     return RSRC_OK;
 }
 
@@ -349,7 +359,7 @@ enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
         check_machine(in) != RSRC_OK)
         return RSRC_FAILED;
     run->way = find_way(in);
-    if (check_roles(run) != RSRC_OK || (!rsrc_is_gpu(in) && set_variants(run) != RSRC_OK))
+    if (check_roles(run) != RSRC_OK || set_variants(in) != RSRC_OK)
         return RSRC_FAILED;
     return rsrc_open_tuner(in) == RSRC_OK ? set_jobs(in) : RSRC_FAILED;
 }

@@ -14,7 +14,6 @@
 #include "driver/layer.h"
 #include "model/graph.h"
 #include "model/tensor_data.h"
-#include "kernels/gpu/gpu.h"
 #include "report/info.h"
 
 /* ---- layers ---------------------------------------------------------------------------------- */
@@ -75,7 +74,7 @@ static void survey_kernel(const struct rsrc_layer_state *state, uint32_t target,
     out->blobs[2] = describe_blob(&lowered->scale);
 }
 
-static void survey_cpu(const struct rsrc_layer_state *state, struct rsr_info_layer *layer) {
+static void survey_uses(const struct rsrc_layer_state *state, struct rsr_info_layer *layer) {
     const struct rsrc_compilation *c = state->compilation;
     for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
         struct rsr_info_use *use = &layer->uses[t];
@@ -90,13 +89,6 @@ static void survey_cpu(const struct rsrc_layer_state *state, struct rsr_info_lay
     }
 }
 
-static void survey_gpu(const struct rsrc_layer_state *state, struct rsr_info_layer *layer) {
-    struct rsr_info_use *use = &layer->uses[0];
-    use->variant[RSR_REGIME_DECODE] = rsrc_gpu_codes_name(state->gpu_plan.codes);
-    use->us[RSR_REGIME_DECODE] = state->gpu_plan.predicted_us;
-    use->token_bytes = state->gpu_plan.weight_bytes;
-}
-
 enum rsrc_status rsrc_layer_survey(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
     struct rsr_info_layer *layer = &c->made.survey->layers[state->item_index];
@@ -108,7 +100,7 @@ enum rsrc_status rsrc_layer_survey(struct rsrc_layer_state *state) {
     layer->alphabet = rsrc_alphabet_name(state->matrix.alphabet);
     layer->n_zero = count_zeros(&state->matrix);
     if (!state->failed)
-        (rsrc_is_gpu(&c->inputs) ? survey_gpu : survey_cpu)(state, layer);
+        survey_uses(state, layer);
     return RSRC_OK;
 }
 

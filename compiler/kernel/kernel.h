@@ -70,8 +70,9 @@ struct rsrc_choice {
     uint64_t weight_bytes;   /* codes and index as lowering stores them; of code an estimate */
     uint32_t max_cols;       /* of a matrix that lowering accepts: what its sums can hold */
     struct rsrc_cost cost[RSR_REGIME_COUNT];
-    double measured_us[RSR_REGIME_COUNT]; /* 0: not measured */
-    const char *work;                     /* "6.55 M multiply-adds", "0.42 M additions" */
+    double measured_us[RSR_REGIME_COUNT];  /* 0: not measured */
+    const char *work;                      /* "6.55 M multiply-adds", "0.42 M additions"; or: */
+    const char *reasons[RSR_REGIME_COUNT]; /* of a GPU: all that is to be said */
 };
 #define RSRC_MAX_KERNEL_CHOICES 2u
 
@@ -167,6 +168,7 @@ enum rsrc_kernel_trait {
     RSRC_HAS_K = 2,
     RSRC_HAS_FOLD = 4,
     RSRC_IS_CODE = 8,
+    RSRC_IS_GPU = 16,
 };
 
 /* A row of kernels.def, which says what the members mean. */

@@ -58,11 +58,18 @@ const struct rsrc_machine *rsrc_find_machine(const struct rsrc_machine_table *ta
     return NULL;
 }
 
+/* The best that the target is; NULL: none. */
+static const struct rsrc_machine *machine_of(const struct rsrc_kernel_row *row,
+                                             const struct rsr_spec *spec) {
+    const bool is_of_gpus = (row->traits & RSRC_IS_GPU) != 0;
+    return is_of_gpus == (spec->gpu.sm != 0) ? rsrc_find_machine(row->machines, spec) : NULL;
+}
+
 uint32_t rsrc_list_kernel(struct rsrc_arena *arena, enum rsr_kernel_id kernel,
                           const struct rsrc_plan_input *input,
                           struct rsrc_choice out[RSRC_MAX_KERNEL_CHOICES]) {
     const struct rsrc_kernel_row *row = &rows[kernel];
-    const struct rsrc_machine *machine = rsrc_find_machine(row->machines, input->spec);
+    const struct rsrc_machine *machine = machine_of(row, input->spec);
     const bool listed =
         row->names == RSR_LIST_NONE || (row->names == input->list && input->list_obstacle == NULL);
     if (machine == NULL || !listed || (row->inputs & 1u << input->input) == 0 ||
@@ -79,12 +86,14 @@ uint32_t rsrc_list_kernel(struct rsrc_arena *arena, enum rsr_kernel_id kernel,
 
 bool rsrc_fit_plan(const struct rsrc_planned_layer *layer, struct rsr_regime_plan *plan) {
     const struct rsrc_kernel_row *row = &rows[plan->kernel];
-    const struct rsrc_machine *machine = rsrc_find_machine(row->machines, layer->spec);
+    const struct rsrc_machine *machine = machine_of(row, layer->spec);
     if (machine == NULL || ((row->traits & RSRC_HAS_K) != 0 && plan->k == 0))
         return false;
     plan->machine = machine;
     const struct rsrc_tiling tiling = row->fit(layer, plan);
-    const uint32_t n_units = rsrc_divide_up(layer->rows, tiling.unit_rows);
+    /* What a GPU shares out is a block, and its unit. */
+    const uint32_t n_units =
+        (row->traits & RSRC_IS_GPU) != 0 ? 1 : rsrc_divide_up(layer->rows, tiling.unit_rows);
     const uint32_t wanted = rsrc_divide_up(plan->tile_rows, tiling.unit_rows);
     plan->tile_rows = (wanted == 0 ? 1 : wanted < n_units ? wanted : n_units) * tiling.unit_rows;
     plan->token_tile = tiling.token_tile;

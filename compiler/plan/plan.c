@@ -59,6 +59,8 @@ static bool is_listed(const struct rsrc_choice *choice) {
 static const char *cost_text(struct rsrc_arena *arena, const struct rsrc_choice *choice,
                              enum rsr_regime regime, const struct rsr_spec *spec) {
     const struct rsrc_cost *cost = &choice->cost[regime];
+    if (choice->reasons[regime] != NULL)
+        return choice->reasons[regime];
     const char *size = size_text(arena, choice->weight_bytes);
     if (is_listed(choice))
         size = rsrc_arena_printf(arena, "the listed part of %s", size);
@@ -93,6 +95,9 @@ static const char *chosen_text(struct rsrc_arena *arena, const struct rsrc_choic
 static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                                const struct rsrc_choice *chosen, const struct rsrc_choice *declined,
                                enum rsr_regime regime, bool forced) {
+    if (chosen->reasons[regime] != NULL)
+        return rsrc_arena_printf(arena, "%s%s", forced ? "asked for " : "",
+                                 chosen->reasons[regime]);
     const char *groups =
         input->group_cols == 0
             ? ""
@@ -346,27 +351,30 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     return chosen;
 }
 
+/* forced: -1: nothing is asked for, and nothing is open. */
 static enum rsrc_status refuse_variant(struct rsrc_diag *diag, const struct rsrc_plan_input *input,
-                                       enum rsr_variant variant) {
+                                       int forced) {
     const struct rsrc_place place = {.tensor = input->layer_name};
     const char *help = "leave out --variant, or choose another one";
-    const char *name = rsrc_variant_name(variant);
+    if (forced == -1)
+        return rsrc_refuse(diag, "gpu-input", &place, "compile for a CPU",
+                           "a GPU's kernels multiply int8 activations, not floats");
+    const char *name = rsrc_variant_name((enum rsr_variant)forced);
     uint32_t inputs = 0, traits = 0; /* what the variant's kernels take, all together */
     for (uint32_t i = 0; i < RSR_KERNEL_COUNT; i++) {
         const struct rsrc_kernel_row *row = rsrc_kernel_row((enum rsr_kernel_id)i);
-        inputs |= row->variant == variant ? row->inputs : 0;
-        traits |= row->variant == variant ? row->traits : 0;
+        inputs |= (int)row->variant == forced ? row->inputs : 0;
+        traits |= (int)row->variant == forced ? row->traits : 0;
     }
     if ((inputs & 1u << input->input) == 0)
-        rsrc_error(diag, "plan-variant", &place, help,
-                   "variant '%s' multiplies int8 activations, not floats", name);
-    else if (input->group_cols != 0 && (traits & RSRC_HAS_GROUPS) == 0)
-        rsrc_error(diag, "plan-variant", &place, help,
-                   "variant '%s' has no scales of groups of %u columns", name, input->group_cols);
-    else
-        rsrc_error(diag, "plan-variant", &place, help,
-                   "target %s has no instructions for variant '%s'", input->spec->name, name);
-    return RSRC_FAILED;
+        return rsrc_refuse(diag, "plan-variant", &place, help,
+                           "variant '%s' multiplies int8 activations, not floats", name);
+    if (input->group_cols != 0 && (traits & RSRC_HAS_GROUPS) == 0)
+        return rsrc_refuse(diag, "plan-variant", &place, help,
+                           "variant '%s' has no scales of groups of %u columns", name,
+                           input->group_cols);
+    return rsrc_refuse(diag, "plan-variant", &place, help,
+                       "target %s has no instructions for variant '%s'", input->spec->name, name);
 }
 
 bool rsrc_same_kernel(const struct rsr_plan *plan) {
@@ -379,7 +387,8 @@ bool rsrc_same_kernel(const struct rsr_plan *plan) {
 enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                  const struct rsrc_plan_input *input, struct rsr_plan *out) {
     const struct rsr_stats *stats = input->stats;
-    assert(stats->k >= 1 && stats->k <= RSR_MAX_K && stats->rows > 0 && stats->cols > 0);
+    assert((stats->k >= 1 || input->spec->gpu.sm != 0) && stats->k <= RSR_MAX_K);
+    assert(stats->rows > 0 && stats->cols > 0);
     assert(input->role <= RSR_ROLE_COUNT);
     const uint32_t asked_k = input->options->k;
     if (asked_k != 0 && asked_k != stats->k) {
@@ -401,7 +410,7 @@ enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *aren
     struct rsr_plan plan = {.target = input->spec->name, .input = input->input};
     among.regime = RSR_REGIME_DECODE;
     if (best_choice(&among) == NULL)
-        return refuse_variant(diag, input, (enum rsr_variant)among.forced);
+        return refuse_variant(diag, input, among.forced);
     if (measure_choices(input, &among, choices) != RSRC_OK)
         return RSRC_FAILED;
     const struct rsrc_choice *decode =
@@ -484,6 +493,9 @@ enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
         rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: took %s as given: %s",
                        rsrc_regime_name((enum rsr_regime)r), rsrc_kernel_row(regime->kernel)->name,
                        regime->reason);
+        if (r == RSR_REGIME_PREFILL && input->spec->gpu.sm != 0 && !rsrc_same_kernel(&plan))
+            return rsrc_refuse(diag, "plan-regimes", &place, "take the kernel and tile of decode",
+                               "a GPU has one kernel for decode and prefill");
     }
     *out = plan;
     return RSRC_OK;

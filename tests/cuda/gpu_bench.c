@@ -54,7 +54,7 @@ static double measure(const struct bench *b, void *graph) {
 }
 
 static void *capture(struct bench *b, void *kernel) {
-    const struct rsr_gpu_plan *plan = &b->problem.plan;
+    const struct rsr_matvec *plan = &b->problem.plan;
     uint32_t n_tokens = 1;
     void *graph = NULL, *executable = NULL;
     CUDA_DO(b->d, begin_capture, b->stream, CAPTURE_THREAD_LOCAL);
@@ -72,7 +72,7 @@ static void *capture(struct bench *b, void *kernel) {
 }
 
 static void fill_codes(struct bench *b) {
-    const struct rsr_gpu_plan *plan = &b->problem.plan;
+    const struct rsr_matvec *plan = &b->problem.plan;
     const uint64_t l2 = (uint64_t)cuda_attribute(b->d, CUDA_L2_BYTES) * L2_TIMES;
     const uint64_t bytes = l2 > MIN_BYTES ? l2 : MIN_BYTES;
     b->n_copies = (uint32_t)(bytes / plan->weight_bytes + 1);
@@ -84,7 +84,7 @@ static void fill_codes(struct bench *b) {
 }
 
 static void open_bench(struct bench *b, const struct cuda_driver *d,
-                       const struct rsr_gpu_plan *plan) {
+                       const struct rsr_matvec *plan) {
     uint64_t state = 1;
     const uint32_t zero = 0;
     size_t x_bytes = 0;
@@ -113,7 +113,7 @@ static void close_bench(struct bench *b) {
 void gpu_bench_kernel(const struct cuda_driver *d, const struct gpu_kernel_list *list, uint32_t k,
                       void *const modules[]) {
     struct bench b;
-    const struct rsr_gpu_plan *plan = &list->plans[k];
+    const struct rsr_matvec *plan = &list->plans[k];
     open_bench(&b, d, plan);
     /* A copy reads and writes. */
     const double copied = 2.0 * (double)(b.n_copies / 2 * plan->weight_bytes);
@@ -130,7 +130,7 @@ void gpu_bench_kernel(const struct cuda_driver *d, const struct gpu_kernel_list 
                "copy's %.0f GB/s\n",
                list->modules[m], plan->codes == RSR_GPU_BITS2 ? "bits2" : "base3",
                plan->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scale", plan->rows, plan->cols, us,
-               plan->predicted_us, gbps, 100 * gbps / copy_gbps, copy_gbps);
+               list->predicted_us[k], gbps, 100 * gbps / copy_gbps, copy_gbps);
         CUDA_DO(d, destroy_executable, graph);
     }
     close_bench(&b);

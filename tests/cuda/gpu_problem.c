@@ -1,4 +1,4 @@
-/* gpu_problem.c - weights go through rsrc_pack_gpu, floats are quantised by the runtime's own
+/* gpu_problem.c - weights go through rsrc_pack_matvec, floats are quantised by the runtime's own
  * operation. */
 #include "gpu_problem.h"
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/gpu/gpu.h"
+#include "kernels/matvec/matvec.h"
 #include "ops/ops.h"
 
 const uint32_t gpu_batches[] = {1, 2, 3, 4, 5, 8, GPU_TOKENS, 0};
@@ -80,8 +80,8 @@ static void compute_expected(struct gpu_problem *p) {
         }
 }
 
-bool gpu_problem_make(struct gpu_problem *p, const struct rsr_gpu_plan *plan,
-                      enum gpu_values values, uint64_t *state) {
+bool gpu_problem_make(struct gpu_problem *p, const struct rsr_matvec *plan, enum gpu_values values,
+                      uint64_t *state) {
     const uint32_t rows = plan->rows, cols = plan->cols;
     *p = (struct gpu_problem){.plan = *plan,
                               .matrix = {.rows = rows,
@@ -101,7 +101,7 @@ bool gpu_problem_make(struct gpu_problem *p, const struct rsr_gpu_plan *plan,
     fill_weights(p, state);
     const bool right = fill_activations(p, values, state);
     compute_expected(p);
-    rsrc_pack_gpu(&p->matrix, &p->plan, p->codes);
+    rsrc_pack_matvec(&p->matrix, &p->plan, p->codes);
     return right;
 }
 

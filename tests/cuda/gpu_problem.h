@@ -11,7 +11,7 @@
 enum gpu_values { GPU_RANDOM, GPU_ALL_MIN, GPU_ZERO, GPU_NOT_FINITE, GPU_VALUES_COUNT };
 
 struct gpu_problem {
-    struct rsr_gpu_plan plan;
+    struct rsr_matvec plan;
     struct rsr_matrix matrix;
     uint8_t *codes; /* plan.weight_bytes */
     float *scale;   /* [matrix.n_scales] */
@@ -28,7 +28,7 @@ extern const uint32_t n_gpu_batches;
 
 /* False: the runtime's quantisation took an infinite value for a finite one, or the other way
  * round. */
-RSRC_NODISCARD bool gpu_problem_make(struct gpu_problem *p, const struct rsr_gpu_plan *plan,
+RSRC_NODISCARD bool gpu_problem_make(struct gpu_problem *p, const struct rsr_matvec *plan,
                                      enum gpu_values values, uint64_t *state);
 void gpu_problem_free(struct gpu_problem *p);
 /* The kernel's x, its distance between rows and the bytes that it may read. */

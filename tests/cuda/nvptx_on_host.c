@@ -35,7 +35,7 @@ static void replace_all(struct rsrc_buffer *text, const char *from, const char *
     *text = edited;
 }
 
-static void print_for_host(const struct rsr_gpu_kernel *kernel, struct rsrc_buffer *text) {
+static void print_for_host(const struct rsr_kernel *kernel, struct rsrc_buffer *text) {
     struct nvptx p;
     rsrc_build_nvptx_matvec(&p, kernel);
     char *ir = LLVMPrintModuleToString(p.module);
@@ -63,7 +63,7 @@ static void map_intrinsics(LLVMExecutionEngineRef engine, LLVMModuleRef module) 
     }
 }
 
-bool compile_for_host(const struct rsr_gpu_kernel *kernel, struct host_code *out) {
+bool compile_for_host(const struct rsr_kernel *kernel, struct host_code *out) {
     LLVMLinkInMCJIT();
     LLVMInitializeNativeTarget();
     LLVMInitializeNativeAsmPrinter();

@@ -14,7 +14,7 @@ struct host_code {
 
 /* Builds a kernel with the code that makes its PTX. False, with a message on stderr: LLVM
  * refused. */
-bool compile_for_host(const struct rsr_gpu_kernel *kernel, struct host_code *out);
+bool compile_for_host(const struct rsr_kernel *kernel, struct host_code *out);
 void free_host_code(struct host_code *code);
 
 #endif

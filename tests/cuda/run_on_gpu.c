@@ -120,7 +120,7 @@ static void corrupt(struct gpu_problem *p) {
 
 static void tell_wrong(const struct runner *r, uint32_t m, uint32_t k, int values,
                        uint32_t n_tokens) {
-    const struct rsr_gpu_plan *plan = &r->list.plans[k];
+    const struct rsr_matvec *plan = &r->list.plans[k];
     fprintf(stderr, "%s: kernel_%u (%s, %u x %u, %s): values %d, %u tokens: wrong\n",
             r->list.modules[m], k, plan->codes == RSR_GPU_BITS2 ? "bits2" : "base3", plan->rows,
             plan->cols, plan->epilogue == RSR_EPILOGUE_RAW ? "raw" : "scale", values, n_tokens);

@@ -44,7 +44,7 @@ static bool run(struct host_run *r, uint32_t n_tokens, const struct emulated_cal
 /* All batches, values and what they must give; llvm: NULL for the CUDA C++. (LLVM's code has no
  * sanitizers in it: one kind of values shows that it is called as it has to be.) */
 static void test_kernel(unsigned k, const struct host_code *llvm, uint64_t *state) {
-    const struct rsr_gpu_plan plan = emulated_plan(k);
+    const struct rsr_matvec plan = emulated_plan(k);
     const bool large = (uint64_t)plan.rows * plan.cols > 100000;
     const int n_values = TEST_SANITIZED && llvm != NULL ? GPU_RANDOM + 1 : GPU_VALUES_COUNT;
     for (int values = GPU_RANDOM; values < n_values; values++) {
@@ -77,8 +77,9 @@ static void test_results(void) {
 static void test_llvm_results(void) {
     uint64_t state = 9;
     for (unsigned k = 0; k < n_emulated_kernels; k++) {
-        const struct rsr_gpu_plan plan = emulated_plan(k);
-        const struct rsr_gpu_kernel kernel = {"kernel", "a kernel", &plan};
+        const struct rsr_matvec plan = emulated_plan(k);
+        const struct rsr_kernel kernel = {
+            .symbol = "kernel", .title = "a kernel", .reason = "r", .matvec = &plan};
         struct host_code code;
         const bool compiled = compile_for_host(&kernel, &code);
         CHECK(compiled);
@@ -113,7 +114,7 @@ static void test_broken_kernels_are_noticed(void) {
         const struct emulated_kernel *kernel = &emulated_kernels[k];
         if (kernel->row_warps * kernel->col_warps == 1 || kernel->cols < 512)
             continue; /* one warp, or too few columns for every thread to have some */
-        const struct rsr_gpu_plan plan = emulated_plan(k);
+        const struct rsr_matvec plan = emulated_plan(k);
         struct host_run r = {.kernel = k};
         CHECK(gpu_problem_make(&r.problem, &plan, GPU_RANDOM, &state));
         for (unsigned b = 1; b <= n_barriers(kernel, 3); b++) {

@@ -14,7 +14,7 @@
 #include "emit/ptx/emit_ptx.h"
 #include "emulated_plan.h"
 #include "gpu_kernel_list.h"
-#include "kernels/gpu/gpu.h"
+#include "planned_matvec.h"
 #include "spec/spec.h"
 
 static const struct {
@@ -39,18 +39,16 @@ static enum rsrc_status add_layers(struct writer *w) {
     for (size_t i = 0; i < sizeof LAYERS / sizeof *LAYERS; i++)
         for (int codes = 0; codes < RSR_GPU_CODES_COUNT; codes++)
             for (int raw = 0; raw < 2; raw++) {
-                const struct rsrc_gpu_layer layer = {.name = "a layer",
-                                                     .rows = LAYERS[i].rows,
-                                                     .cols = LAYERS[i].cols,
-                                                     .n_scales = 1,
-                                                     .epilogue = raw ? RSR_EPILOGUE_RAW
-                                                                     : RSR_EPILOGUE_SCALE,
-                                                     .forced_codes = codes};
+                const struct planned_shape shape = {
+                    LAYERS[i].rows, LAYERS[i].cols, raw ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE,
+                    codes == RSR_GPU_BITS2 ? RSR_VARIANT_BITS2 : RSR_VARIANT_BASE3};
                 const uint32_t k = w->list.n_kernels++;
+                struct rsr_regime_plan plan;
                 w->list.full_size[k] = true;
-                if (rsrc_plan_gpu_layer(w->diag, &w->arena, &layer, &w->spec, &w->list.plans[k]) !=
+                if (plan_matvec(w->diag, &w->arena, &w->spec, &shape, &plan, &w->list.plans[k]) !=
                     RSRC_OK)
                     return RSRC_FAILED;
+                w->list.predicted_us[k] = plan.predicted_us;
             }
     return RSRC_OK;
 }
@@ -70,10 +68,12 @@ static enum rsrc_status close_file(FILE *file) {
 /* One module with all kernels, in the folder and in the list. */
 static enum rsrc_status add_module(struct writer *w, const char *name, const char *cuda,
                                    enum rsr_unit_kind kind) {
-    struct rsr_gpu_kernel kernels[GPU_MAX_KERNELS];
+    struct rsr_kernel kernels[GPU_MAX_KERNELS];
     for (uint32_t i = 0; i < w->list.n_kernels; i++)
-        kernels[i] = (struct rsr_gpu_kernel){rsrc_arena_printf(&w->arena, "kernel_%u", i), "test",
-                                             &w->list.plans[i]};
+        kernels[i] = (struct rsr_kernel){.symbol = rsrc_arena_printf(&w->arena, "kernel_%u", i),
+                                         .title = "test",
+                                         .reason = "a shape of a test",
+                                         .matvec = &w->list.plans[i]};
     const struct rsrc_ptx_options options = {
         .title = name, .spec = &w->spec, .kind = kind, .cuda_path = cuda};
     struct rsrc_ptx *ptx = NULL;

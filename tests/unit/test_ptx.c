@@ -2,13 +2,14 @@
  * refused. */
 #include <stdlib.h>
 
+#include "../cuda/planned_matvec.h"
 #include "check.h"
 #include "diag_fixture.h"
 #include "emit/llvm/nvptx.h"
 #include "emit/ptx/cuda_unit.h"
 #include "emit/ptx/emit_ptx.h"
 #include "emit/ptx/nvrtc.h"
-#include "kernels/gpu/gpu.h"
+#include "lower/lower.h"
 
 static const struct rsr_spec H100 = {.name = "sm_90",
                                      .triple = "nvptx64-nvidia-cuda",
@@ -19,13 +20,12 @@ static const struct rsr_spec RTX_3090 = {.name = "sm_86",
                                          .cpu = "sm_86",
                                          .gpu = {86, 82, 1.7, 936, 2.5}};
 
-static struct rsr_gpu_plan plan_of(struct fixture *f, const struct rsr_spec *spec, uint32_t rows,
-                                   uint32_t cols, int codes) {
-    const struct rsrc_gpu_layer layer = {"layer", rows,         cols, 1, RSR_EPILOGUE_SCALE,
-                                         codes,   RSR_INPUT_I8, 0};
-    struct rsr_gpu_plan plan = {0};
-    CHECK(rsrc_plan_gpu_layer(f->diag, &f->arena, &layer, spec, &plan) == RSRC_OK);
-    return plan;
+static struct rsr_matvec plan_of(struct fixture *f, const struct rsr_spec *spec, uint32_t rows,
+                                 uint32_t cols, int variant, struct rsr_regime_plan *plan) {
+    const struct planned_shape shape = {rows, cols, RSR_EPILOGUE_SCALE, variant};
+    struct rsr_matvec matvec = {0};
+    CHECK_INT(plan_matvec(f->diag, &f->arena, spec, &shape, plan, &matvec), RSRC_OK);
+    return matvec;
 }
 
 /* Every shape: the work is shared out completely, and a block's memory suffices. */
@@ -34,48 +34,84 @@ static void test_plans_cover_all(struct fixture *f) {
     const uint32_t n = sizeof SIZES / sizeof *SIZES;
     for (uint32_t i = 0; i < n * n * 2; i++) {
         const uint32_t rows = SIZES[i % n], cols = SIZES[i / n % n];
-        const struct rsr_gpu_plan plan = plan_of(f, &H100, rows, cols, (int)(i / (n * n)));
-        const uint32_t step_cols = plan.codes == RSR_GPU_BITS2 ? 512 : 640;
-        CHECK((uint64_t)plan.steps * step_cols >= cols && (plan.steps - 1) * step_cols < cols);
-        CHECK((uint64_t)plan.blocks * plan.row_warps * RSR_GPU_ROWS_PER_WARP >= rows);
-        CHECK((plan.blocks - 1) * plan.row_warps * RSR_GPU_ROWS_PER_WARP < rows);
-        CHECK(plan.col_warps >= 1 && plan.col_warps <= plan.steps &&
-              rsrc_gpu_threads(&plan) <= 256);
-        CHECK(plan.ahead >= 1 && plan.ahead <= 6);
-        CHECK(plan.token_tile >= 1 && plan.token_tile * plan.steps * step_cols <= 47u << 10);
-        CHECK_INT(plan.weight_bytes, (uint64_t)((rows + 3) / 4) * plan.steps * 512);
-        CHECK(plan.predicted_us > H100.gpu.launch_us && plan.reason != NULL &&
-              *plan.reason != '\0');
+        struct rsr_regime_plan plan;
+        const struct rsr_matvec m =
+            plan_of(f, &H100, rows, cols, i < n * n ? RSR_VARIANT_BITS2 : RSR_VARIANT_BASE3, &plan);
+        const uint32_t step_cols = m.codes == RSR_GPU_BITS2 ? 512 : 640;
+        CHECK((uint64_t)m.steps * step_cols >= cols && (m.steps - 1) * step_cols < cols);
+        CHECK((uint64_t)m.blocks * m.row_warps * RSR_GPU_ROWS_PER_WARP >= rows);
+        CHECK((m.blocks - 1) * m.row_warps * RSR_GPU_ROWS_PER_WARP < rows);
+        CHECK(m.col_warps >= 1 && m.col_warps <= m.steps && rsrc_gpu_threads(&m) <= 256);
+        CHECK(m.ahead >= 1 && m.ahead <= 6);
+        CHECK(m.token_tile >= 1 && m.token_tile * m.steps * step_cols <= 47u << 10);
+        CHECK_INT(m.weight_bytes, (uint64_t)((rows + 3) / 4) * m.steps * 512);
+        CHECK_INT(plan.weight_bytes, m.weight_bytes);
+        CHECK(plan.tile_rows == 4 * m.row_warps && plan.token_tile == m.token_tile);
+        CHECK(plan.predicted_us >= H100.gpu.launch_us && plan.reason[0] != '\0');
     }
 }
 
 static void test_choice_follows_the_machine(struct fixture *f) {
-    CHECK_INT(plan_of(f, &H100, 2560, 2560, -1).codes, RSR_GPU_BITS2);
-    const struct rsr_gpu_plan plan = plan_of(f, &RTX_3090, 2560, 2560, -1);
-    CHECK_INT(plan.codes, RSR_GPU_BASE3);
+    struct rsr_regime_plan plan;
+    CHECK_INT(plan_of(f, &H100, 2560, 2560, -1, &plan).codes, RSR_GPU_BITS2);
+    CHECK_INT(plan_of(f, &RTX_3090, 2560, 2560, -1, &plan).codes, RSR_GPU_BASE3);
+    CHECK_STR(plan.machine->name, "sm_80");
     /* 2560 * 2560 / 4 * 6 instructions at half of 64 * 82 * 1.7e9 a second, and a launch. */
     CHECK(plan.predicted_us > 2.5 + 2.20 && plan.predicted_us < 2.5 + 2.21);
-    CHECK_INT(plan_of(f, &RTX_3090, 2560, 2560, RSR_GPU_BITS2).codes, RSR_GPU_BITS2);
-    const struct rsrc_gpu_layer wide = {.name = "wide",
-                                        .rows = 1,
-                                        .cols = RSRC_GPU_MAX_COLS + 1,
-                                        .n_scales = 1,
-                                        .forced_codes = -1};
-    struct rsr_gpu_plan none;
-    CHECK(rsrc_plan_gpu_layer(f->diag, &f->arena, &wide, &H100, &none) == RSRC_FAILED);
+    CHECK_INT(plan_of(f, &RTX_3090, 2560, 2560, RSR_VARIANT_BITS2, &plan).codes, RSR_GPU_BITS2);
+}
+
+/* What the kernel does not do would be computed in another way without a word; and kernels of CPUs
+ * are none of a GPU's, nor the other way round. */
+static void test_refusals(struct fixture *f) {
+    const struct rsr_stats stats = {.rows = 64, .cols = 256, .k = 4};
+    struct rsrc_plan_options options = {.forced_variant = {[RSR_ROLE_Q] = -1}};
+    struct rsrc_plan_input input = {.layer_name = "q",
+                                    .role = RSR_ROLE_Q,
+                                    .group_cols = 128,
+                                    .stats = &stats,
+                                    .spec = &H100,
+                                    .options = &options};
+    const struct rsr_spec generic = {.name = "generic", .vector_bits = 128};
+    struct rsr_plan none;
+    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &none), RSRC_FAILED);
+    CHECK(strstr(f->text, "a scale for every 128 columns of a row is not supported with int8 "
+                          "activations [plan-groups]") != NULL);
+    input.input = RSR_INPUT_F32;
+    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &none), RSRC_FAILED);
+    CHECK(strstr(f->text, "not floats [gpu-input]") != NULL);
+    input.input = RSR_INPUT_I8;
+    input.group_cols = 0;
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_DOT;
+    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &none), RSRC_FAILED);
+    CHECK(strstr(f->text, "target sm_90 has no instructions for variant 'dot'") != NULL);
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_BASE3;
+    input.spec = &generic;
+    CHECK_INT(rsrc_plan_layer(f->diag, &f->arena, &input, &none), RSRC_FAILED);
+    CHECK(strstr(f->text, "target generic has no instructions for variant 'base3'") != NULL);
+    const struct rsr_regime_plan plan = {.kernel = RSR_KERNEL_BITS2, .reason = "wide"};
+    const struct rsr_matrix wide = {.rows = 1, .cols = RSRC_MATVEC_MAX_COLS + 1};
+    const struct rsrc_lower_input lower = {
+        .title = "m: wide", .matrix = &wide, .plan = &plan, .spec = &H100};
+    struct rsr_lowered out;
+    const char *detail;
+    CHECK_INT(rsrc_lower_matvec_bits2(f->diag, &f->arena, &lower, &out, &detail), RSRC_FAILED);
     CHECK(strstr(f->text, "[gpu-cols]") != NULL);
 }
 
-/* What the kernel does not do would be computed in another way without a word. */
-static void test_refusals(struct fixture *f) {
-    struct rsrc_gpu_layer layer = {"q", 64, 256, 128, RSR_EPILOGUE_SCALE, -1, RSR_INPUT_I8, 128};
-    struct rsr_gpu_plan none;
-    CHECK(rsrc_plan_gpu_layer(f->diag, &f->arena, &layer, &H100, &none) == RSRC_FAILED);
-    CHECK(strstr(f->text, "a scale for every 128 columns of a row is not supported with int8 "
-                          "activations [plan-groups]") != NULL);
-    layer.input = RSR_INPUT_F32;
-    CHECK(rsrc_plan_gpu_layer(f->diag, &f->arena, &layer, &H100, &none) == RSRC_FAILED);
-    CHECK(strstr(f->text, "not floats [gpu-input]") != NULL);
+/* Tiles and tokens that a plan may have. */
+static void test_tiles(struct fixture *f) {
+    static const uint32_t CASES[][4] = {
+        {4, 1, 4, 1}, {12, 2, 8, 2}, {28, 3, 16, 3}, {32, 4, 32, 4}, {128, 64, 32, 4}};
+    const struct rsrc_planned_layer layer = {&H100, RSR_INPUT_I8, 4, 512, 0};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct rsr_regime_plan plan = {
+            .kernel = RSR_KERNEL_BASE3, .tile_rows = CASES[i][0], .token_tile = CASES[i][1]};
+        CHECK(rsrc_fit_plan(&layer, &plan));
+        CHECK(plan.tile_rows == CASES[i][2] && plan.token_tile == CASES[i][3]);
+    }
+    struct rsr_regime_plan plan;
+    CHECK_INT(plan_of(f, &H100, 1, UINT32_MAX, -1, &plan).token_tile, 1);
 }
 
 /* One row of weights, by hand: bytes of the first load. */
@@ -83,13 +119,14 @@ static void test_packing(struct fixture *f) {
     int8_t values[16] = {1, -1, -1, -1, 0, -1, -1, -1, -1, -1, -1, -1, 1, -1, -1, -1};
     const struct rsr_matrix matrix = {.rows = 1, .cols = 16, .values = values};
     uint8_t codes[512];
-    const struct rsr_gpu_plan bits2 = plan_of(f, &H100, 1, 16, RSR_GPU_BITS2);
+    struct rsr_regime_plan plan;
+    const struct rsr_matvec bits2 = plan_of(f, &H100, 1, 16, RSR_VARIANT_BITS2, &plan);
     CHECK_INT(bits2.weight_bytes, 512);
-    rsrc_pack_gpu(&matrix, &bits2, codes);
+    rsrc_pack_matvec(&matrix, &bits2, codes);
     CHECK_INT(codes[0], 2 | 1 << 2 | 0 << 4 | 2 << 6); /* columns 0, 4, 8, 12 */
     CHECK_INT(codes[1], 0);
-    const struct rsr_gpu_plan base3 = plan_of(f, &H100, 1, 16, RSR_GPU_BASE3);
-    rsrc_pack_gpu(&matrix, &base3, codes);
+    const struct rsr_matvec base3 = plan_of(f, &H100, 1, 16, RSR_VARIANT_BASE3, &plan);
+    rsrc_pack_matvec(&matrix, &base3, codes);
     const uint32_t v =
         2 * 81 + 1 * 27 + 0 * 9 + 2 * 3; /* the fifth is column 128, which is not there */
     CHECK_INT(codes[0], (v * 256 + 242) / 243);
@@ -98,9 +135,12 @@ static void test_packing(struct fixture *f) {
 }
 
 static void test_cuda_text(struct fixture *f) {
-    const struct rsr_gpu_plan plan = plan_of(f, &H100, 2560, 6912, RSR_GPU_BITS2);
-    const struct rsr_gpu_kernel kernel = {"rsr_l3_down_bits2_sm_90",
-                                          "model\n#error: model.layers.3.mlp.down_proj", &plan};
+    struct rsr_regime_plan plan;
+    const struct rsr_matvec matvec = plan_of(f, &H100, 2560, 6912, RSR_VARIANT_BITS2, &plan);
+    const struct rsr_kernel kernel = {.symbol = "rsr_l3_down_bits2_sm_90",
+                                      .title = "model\n#error: model.layers.3.mlp.down_proj",
+                                      .reason = plan.reason,
+                                      .matvec = &matvec};
     struct rsrc_buffer text = {0};
     rsrc_print_cuda_unit(&kernel, 1, &text);
     CHECK(strstr(text.data, "// model<0a>#error: model.layers.3.mlp.down_proj: 2560 x 6912") !=
@@ -115,9 +155,11 @@ static void test_cuda_text(struct fixture *f) {
 
 /* Names that contain one another are kept apart, and equal plans share what was compiled. */
 static void test_llvm_unit(struct fixture *f) {
-    const struct rsr_gpu_plan plan = plan_of(f, &H100, 7, 65, -1);
-    const struct rsr_gpu_kernel kernels[] = {{"rsr_l1_q_bits2_sm_90", "m: a", &plan},
-                                             {"rsr_l11_q_bits2_sm_90", "m: b", &plan}};
+    struct rsr_regime_plan plan;
+    const struct rsr_matvec matvec = plan_of(f, &H100, 7, 65, -1, &plan);
+    const struct rsr_kernel kernels[] = {
+        {.symbol = "rsr_l1_q_bits2_sm_90", .title = "m: a", .reason = "r", .matvec = &matvec},
+        {.symbol = "rsr_l11_q_bits2_sm_90", .title = "m: b", .reason = "r", .matvec = &matvec}};
     const struct rsrc_ptx_options options = {"m", &H100, RSR_UNIT_PTX, "none"};
     struct rsrc_ptx *ptx = NULL;
     struct rsrc_buffer text = {0};
@@ -151,6 +193,7 @@ int main(void) {
     test_plans_cover_all(&f);
     test_choice_follows_the_machine(&f);
     test_refusals(&f);
+    test_tiles(&f);
     test_packing(&f);
     test_cuda_text(&f);
     test_llvm_unit(&f);

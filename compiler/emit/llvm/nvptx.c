@@ -84,7 +84,7 @@ static enum rsrc_status print(struct rsrc_diag *diag, struct nvptx *p, LLVMTarge
     return RSRC_OK;
 }
 
-enum rsrc_status rsrc_nvptx_compile(struct rsrc_diag *diag, const struct rsr_gpu_kernel *kernel,
+enum rsrc_status rsrc_nvptx_compile(struct rsrc_diag *diag, const struct rsr_kernel *kernel,
                                     const struct rsr_spec *spec, struct rsrc_buffer *out) {
     LLVMTargetMachineRef machine;
     if (create_machine(diag, spec->cpu, &machine) != RSRC_OK)

@@ -10,7 +10,7 @@ bool rsrc_nvptx_knows(const char *cpu);
 const char *rsrc_nvptx_name(struct rsrc_arena *arena);
 /* Appends the PTX of one kernel. */
 RSRC_NODISCARD enum rsrc_status rsrc_nvptx_compile(struct rsrc_diag *diag,
-                                                   const struct rsr_gpu_kernel *kernel,
+                                                   const struct rsr_kernel *kernel,
                                                    const struct rsr_spec *spec,
                                                    struct rsrc_buffer *out);
 

@@ -34,7 +34,7 @@ struct shared_layout {
 
 struct matvec {
     struct nvptx *p;
-    const struct rsr_gpu_plan *plan;
+    const struct rsr_matvec *matvec;
     uint32_t word_groups, warps, threads, block_rows, row_groups;
     struct shared_layout at;
     LLVMValueRef shared, thread, lane, warp, row_warp, col_warp, block;
@@ -51,15 +51,15 @@ static LLVMValueRef parameter(const struct matvec *m, enum parameter i) {
     return LLVMGetParam(m->p->function, i);
 }
 
-static struct shared_layout lay_out(const struct rsr_gpu_plan *plan, uint32_t word_groups,
+static struct shared_layout lay_out(const struct rsr_matvec *matvec, uint32_t word_groups,
                                     uint32_t warps) {
-    const uint32_t tile = plan->token_tile;
-    struct shared_layout at = {.row_bytes = plan->steps * word_groups * 16 * LANES};
+    const uint32_t tile = matvec->token_tile;
+    struct shared_layout at = {.row_bytes = matvec->steps * word_groups * 16 * LANES};
     at.scale = tile * at.row_bytes;
     at.sum = at.scale + tile * 4;
     at.largest = at.sum + tile * warps * 4;
     at.partial = at.largest + tile * warps * 4;
-    at.size_bytes = at.partial + plan->col_warps * tile * plan->row_warps * WARP_ROWS * 4;
+    at.size_bytes = at.partial + matvec->col_warps * tile * matvec->row_warps * WARP_ROWS * 4;
     return at;
 }
 
@@ -87,7 +87,7 @@ static LLVMValueRef x_row(const struct matvec *m, LLVMValueRef t, uint64_t unit_
 /* Element c of columns 4i .. 4i + 3 as bits; zero beyond the last column. */
 static LLVMValueRef load_quad(const struct matvec *m, LLVMValueRef row, LLVMValueRef i) {
     struct nvptx *p = m->p;
-    const uint32_t whole = m->plan->cols / 4, rest = m->plan->cols % 4;
+    const uint32_t whole = m->matvec->cols / 4, rest = m->matvec->cols % 4;
     LLVMValueRef quad = nvptx_variable(p, p->i32x4, "quad");
     nvptx_set(p, quad, LLVMConstNull(p->i32x4));
     LLVMValueRef address = nvptx_at(p, row, nvptx_affine(p, i, 16, 0));
@@ -119,7 +119,7 @@ static void find_largest(const struct matvec *m, LLVMValueRef t) {
     LLVMValueRef most = nvptx_variable(p, p->i32, "most");
     nvptx_set(p, most, nvptx_u32(p, 0));
     const struct nvptx_loop loop = nvptx_begin_loop(
-        p, "find", m->thread, nvptx_u32(p, (m->plan->cols + 3) / 4), nvptx_u32(p, m->threads));
+        p, "find", m->thread, nvptx_u32(p, (m->matvec->cols + 3) / 4), nvptx_u32(p, m->threads));
     LLVMValueRef quad = load_quad(m, row, loop.index);
     for (uint32_t i = 0; i < 4; i++) {
         LLVMValueRef magnitude =
@@ -191,9 +191,8 @@ static void quantize_row(const struct matvec *m, LLVMValueRef t) {
     LLVMValueRef largest = LLVMBuildBitCast(p->builder, most, p->f32, "");
     LLVMValueRef least = nvptx_float(p, (double)1e-5f);
     LLVMValueRef above = LLVMBuildFCmp(p->builder, LLVMRealOGT, largest, least, "");
-    LLVMValueRef reciprocal =
-        LLVMBuildFDiv(p->builder, nvptx_float(p, 1),
-                      LLVMBuildSelect(p->builder, above, largest, least, ""), "");
+    LLVMValueRef reciprocal = LLVMBuildFDiv(
+        p->builder, nvptx_float(p, 1), LLVMBuildSelect(p->builder, above, largest, least, ""), "");
     LLVMValueRef s = LLVMBuildFMul(p->builder, reciprocal, nvptx_float(p, 127), "");
     LLVMValueRef sum = nvptx_warp_add(p, quantize_columns(m, t, finite, s));
     LLVMBasicBlockRef end = nvptx_begin_if(p, "publish", is_first_lane(m));
@@ -228,7 +227,7 @@ static void copy_row(const struct matvec *m, LLVMValueRef t) {
         p, "copy", m->thread, nvptx_u32(p, m->at.row_bytes / 16), nvptx_u32(p, m->threads));
     LLVMValueRef values = nvptx_variable(p, p->i32x4, "values");
     nvptx_set(p, values, LLVMConstNull(p->i32x4));
-    LLVMValueRef inside = nvptx_less(p, loop.index, nvptx_u32(p, (m->plan->cols + 15) / 16));
+    LLVMValueRef inside = nvptx_less(p, loop.index, nvptx_u32(p, (m->matvec->cols + 15) / 16));
     LLVMBasicBlockRef end = nvptx_begin_if(p, "inside", inside);
     LLVMValueRef from = nvptx_at(p, row, nvptx_affine(p, loop.index, 16, 0));
     nvptx_set(p, values, nvptx_load_constant(p, p->i32x4, from, 16));
@@ -240,7 +239,7 @@ static void copy_row(const struct matvec *m, LLVMValueRef t) {
 }
 
 static void prepare_rows(const struct matvec *m) {
-    if (m->plan->epilogue == RSR_EPILOGUE_RAW) {
+    if (m->matvec->epilogue == RSR_EPILOGUE_RAW) {
         for_each_token(m, "rows", copy_row);
     } else {
         for_each_token(m, "rows", find_largest);
@@ -277,13 +276,14 @@ static void unpack_base3(struct nvptx *p, LLVMValueRef word, LLVMValueRef *group
 /* Step number of the warp's load k of a round that begins at load `begin`. */
 static LLVMValueRef step_number(const struct matvec *m, LLVMValueRef begin, uint32_t k) {
     struct nvptx *p = m->p;
-    LLVMValueRef own = nvptx_affine(p, begin, m->plan->col_warps, (uint64_t)k * m->plan->col_warps);
+    LLVMValueRef own =
+        nvptx_affine(p, begin, m->matvec->col_warps, (uint64_t)k * m->matvec->col_warps);
     return LLVMBuildAdd(p->builder, own, m->col_warp, "");
 }
 
 static void load_codes(const struct matvec *m, LLVMValueRef step, LLVMValueRef slot) {
     struct nvptx *p = m->p;
-    LLVMValueRef inside = nvptx_less(p, step, nvptx_u32(p, m->plan->steps));
+    LLVMValueRef inside = nvptx_less(p, step, nvptx_u32(p, m->matvec->steps));
     LLVMBasicBlockRef end = nvptx_begin_if(p, "load", inside);
     LLVMValueRef address = nvptx_at(p, m->codes, nvptx_affine(p, step, STEP_BYTES, 0));
     nvptx_set(p, slot, nvptx_load_constant(p, p->i32x4, address, 16));
@@ -291,7 +291,7 @@ static void load_codes(const struct matvec *m, LLVMValueRef step, LLVMValueRef s
 }
 
 static void start_loads(const struct matvec *m) {
-    for (uint32_t k = 0; k < m->plan->ahead; k++)
+    for (uint32_t k = 0; k < m->matvec->ahead; k++)
         load_codes(m, step_number(m, nvptx_u32(m->p, 0), k), m->window[k]);
 }
 
@@ -299,13 +299,13 @@ static void multiply_step(const struct matvec *m, LLVMValueRef packed, LLVMValue
     struct nvptx *p = m->p;
     LLVMValueRef groups[4 * MAX_GROUPS];
     for (uint32_t w = 0; w < 4; w++)
-        (m->plan->codes == RSR_GPU_BITS2 ? unpack_bits2 : unpack_base3)(
+        (m->matvec->codes == RSR_GPU_BITS2 ? unpack_bits2 : unpack_base3)(
             p, element(m, packed, w), groups + w * m->word_groups);
     LLVMValueRef lane = LLVMBuildAnd(p->builder, m->lane, nvptx_u32(p, LANES - 1), "");
     LLVMValueRef column =
         LLVMBuildAdd(p->builder, nvptx_affine(p, step, m->word_groups * LANES * 16, 0),
                      nvptx_affine(p, lane, 16, 0), "");
-    for (uint32_t t = 0; t < m->plan->token_tile; t++) {
+    for (uint32_t t = 0; t < m->matvec->token_tile; t++) {
         LLVMBasicBlockRef end =
             nvptx_begin_if(p, "token", nvptx_less(p, nvptx_u32(p, t), m->n_tokens));
         LLVMValueRef acc = nvptx_get(p, m->acc[t]);
@@ -322,16 +322,16 @@ static void multiply_step(const struct matvec *m, LLVMValueRef packed, LLVMValue
 
 static void multiply(const struct matvec *m) {
     struct nvptx *p = m->p;
-    const struct rsr_gpu_plan *plan = m->plan;
-    const uint32_t warp_steps = (plan->steps + plan->col_warps - 1) / plan->col_warps;
+    const struct rsr_matvec *matvec = m->matvec;
+    const uint32_t warp_steps = (matvec->steps + matvec->col_warps - 1) / matvec->col_warps;
     const struct nvptx_loop loop = nvptx_begin_loop(
-        p, "round", nvptx_u32(p, 0), nvptx_u32(p, warp_steps), nvptx_u32(p, plan->ahead));
-    for (uint32_t k = 0; k < plan->ahead; k++) {
+        p, "round", nvptx_u32(p, 0), nvptx_u32(p, warp_steps), nvptx_u32(p, matvec->ahead));
+    for (uint32_t k = 0; k < matvec->ahead; k++) {
         LLVMValueRef step = step_number(m, loop.index, k);
         LLVMBasicBlockRef end =
-            nvptx_begin_if(p, "step", nvptx_less(p, step, nvptx_u32(p, plan->steps)));
+            nvptx_begin_if(p, "step", nvptx_less(p, step, nvptx_u32(p, matvec->steps)));
         LLVMValueRef packed = nvptx_get(p, m->window[k]);
-        load_codes(m, step_number(m, loop.index, k + plan->ahead), m->window[k]);
+        load_codes(m, step_number(m, loop.index, k + matvec->ahead), m->window[k]);
         multiply_step(m, packed, step);
         nvptx_end_if(p, end);
     }
@@ -345,7 +345,7 @@ static LLVMValueRef partial_number(const struct matvec *m, LLVMValueRef col_warp
                                    LLVMValueRef row) {
     struct nvptx *p = m->p;
     LLVMValueRef line =
-        LLVMBuildAdd(p->builder, nvptx_affine(p, col_warp, m->plan->token_tile, 0), t, "");
+        LLVMBuildAdd(p->builder, nvptx_affine(p, col_warp, m->matvec->token_tile, 0), t, "");
     return LLVMBuildAdd(p->builder, nvptx_affine(p, line, m->block_rows, 0), row, "");
 }
 
@@ -356,7 +356,7 @@ static void gather(const struct matvec *m) {
                                     LLVMBuildUDiv(b, m->lane, nvptx_u32(p, LANES), ""), "");
     LLVMValueRef leads = LLVMBuildICmp(
         b, LLVMIntEQ, LLVMBuildAnd(b, m->lane, nvptx_u32(p, LANES - 1), ""), nvptx_u32(p, 0), "");
-    for (uint32_t t = 0; t < m->plan->token_tile; t++) {
+    for (uint32_t t = 0; t < m->matvec->token_tile; t++) {
         LLVMBasicBlockRef end =
             nvptx_begin_if(p, "token", nvptx_less(p, nvptx_u32(p, t), m->n_tokens));
         LLVMValueRef acc = nvptx_get(p, m->acc[t]);
@@ -376,7 +376,7 @@ static LLVMValueRef finish_value(const struct matvec *m, LLVMValueRef acc, LLVMV
                                  LLVMValueRef row) {
     struct nvptx *p = m->p;
     LLVMBuilderRef b = p->builder;
-    if (m->plan->epilogue == RSR_EPILOGUE_RAW) {
+    if (m->matvec->epilogue == RSR_EPILOGUE_RAW) {
         LLVMValueRef at =
             nvptx_at(p, x_row(m, t, 1), nvptx_u32(p, offsetof(struct rsr_act_row, sum)));
         return LLVMBuildSub(b, acc, nvptx_load_constant(p, p->i32, at, 4), "");
@@ -385,7 +385,7 @@ static LLVMValueRef finish_value(const struct matvec *m, LLVMValueRef acc, LLVMV
         LLVMValueRef slot = shared_at(m, t, 4 * m->warps, m->at.sum + 4 * w);
         acc = LLVMBuildSub(b, acc, nvptx_load(p, p->i32, slot, 4), "");
     }
-    LLVMValueRef number = m->plan->scale_per_row ? row : nvptx_u32(p, 0);
+    LLVMValueRef number = m->matvec->scale_per_row ? row : nvptx_u32(p, 0);
     LLVMValueRef at = nvptx_at(p, parameter(m, SCALE), nvptx_affine(p, number, 4, 0));
     LLVMValueRef scale = LLVMBuildFMul(b, nvptx_load(p, p->f32, shared_at(m, t, 4, m->at.scale), 4),
                                        nvptx_load_constant(p, p->f32, at, 4), "");
@@ -403,9 +403,9 @@ static void store(const struct matvec *m) {
     LLVMValueRef block_row = LLVMBuildURem(b, loop.index, block_rows, "");
     LLVMValueRef row = LLVMBuildAdd(b, nvptx_affine(p, m->block, m->block_rows, 0), block_row, "");
     LLVMBasicBlockRef end =
-        nvptx_begin_if(p, "row", nvptx_less(p, row, nvptx_u32(p, m->plan->rows)));
+        nvptx_begin_if(p, "row", nvptx_less(p, row, nvptx_u32(p, m->matvec->rows)));
     LLVMValueRef acc = nvptx_u32(p, 0);
-    for (uint32_t c = 0; c < m->plan->col_warps; c++) {
+    for (uint32_t c = 0; c < m->matvec->col_warps; c++) {
         LLVMValueRef number = partial_number(m, nvptx_u32(p, c), t, block_row);
         LLVMValueRef part = nvptx_load(p, p->i32, shared_at(m, number, 4, m->at.partial), 4);
         acc = LLVMBuildAdd(b, acc, part, "");
@@ -435,7 +435,7 @@ static LLVMValueRef declare_shared(struct nvptx *p, const char *symbol, uint32_t
 static void locate(struct matvec *m) {
     struct nvptx *p = m->p;
     LLVMBuilderRef b = p->builder;
-    LLVMValueRef row_warps = nvptx_u32(p, m->plan->row_warps);
+    LLVMValueRef row_warps = nvptx_u32(p, m->matvec->row_warps);
     m->thread = nvptx_thread(p);
     m->block = nvptx_block(p);
     m->lane = LLVMBuildAnd(b, m->thread, nvptx_u32(p, 31), "lane");
@@ -443,10 +443,10 @@ static void locate(struct matvec *m) {
     m->row_warp = LLVMBuildURem(b, m->warp, row_warps, "row_warp");
     m->col_warp = LLVMBuildUDiv(b, m->warp, row_warps, "col_warp");
     LLVMValueRef group =
-        LLVMBuildAdd(b, nvptx_affine(p, m->block, m->plan->row_warps, 0), m->row_warp, "");
+        LLVMBuildAdd(b, nvptx_affine(p, m->block, m->matvec->row_warps, 0), m->row_warp, "");
     group = nvptx_min(p, group, nvptx_u32(p, m->row_groups - 1));
     LLVMValueRef offset = LLVMBuildMul(b, LLVMBuildZExt(b, group, p->i64, ""),
-                                       nvptx_u64(p, (uint64_t)m->plan->steps * STEP_BYTES), "");
+                                       nvptx_u64(p, (uint64_t)m->matvec->steps * STEP_BYTES), "");
     m->codes = nvptx_at(p, parameter(m, CODES), offset);
     m->codes = nvptx_at(p, m->codes, nvptx_affine(p, m->lane, 16, 0));
 }
@@ -455,37 +455,37 @@ static void build_turn(struct matvec *m) {
     struct nvptx *p = m->p;
     start_loads(m);
     prepare_rows(m);
-    for (uint32_t t = 0; t < m->plan->token_tile; t++)
+    for (uint32_t t = 0; t < m->matvec->token_tile; t++)
         nvptx_set(p, m->acc[t], nvptx_u32(p, 0));
     multiply(m);
     gather(m);
     store(m);
 }
 
-void rsrc_build_nvptx_matvec(struct nvptx *p, const struct rsr_gpu_kernel *kernel) {
-    const struct rsr_gpu_plan *plan = kernel->plan;
-    struct matvec m = {.p = p, .plan = plan};
-    m.word_groups = plan->codes == RSR_GPU_BITS2 ? 4 : 5;
-    m.warps = plan->row_warps * plan->col_warps;
+void rsrc_build_nvptx_matvec(struct nvptx *p, const struct rsr_kernel *kernel) {
+    const struct rsr_matvec *matvec = kernel->matvec;
+    struct matvec m = {.p = p, .matvec = matvec};
+    m.word_groups = matvec->codes == RSR_GPU_BITS2 ? 4 : 5;
+    m.warps = matvec->row_warps * matvec->col_warps;
     m.threads = m.warps * 32;
-    m.block_rows = plan->row_warps * WARP_ROWS;
-    m.row_groups = (plan->rows + WARP_ROWS - 1) / WARP_ROWS;
-    m.at = lay_out(plan, m.word_groups, m.warps);
+    m.block_rows = matvec->row_warps * WARP_ROWS;
+    m.row_groups = (matvec->rows + WARP_ROWS - 1) / WARP_ROWS;
+    m.at = lay_out(matvec, m.word_groups, m.warps);
     nvptx_begin(p, kernel->symbol, parameter_type, PARAMETER_COUNT, m.threads);
     for (uint32_t i = 0; i < PARAMETER_COUNT; i++)
         LLVMSetValueName2(LLVMGetParam(p->function, i), PARAMETER_NAMES[i],
                           strlen(PARAMETER_NAMES[i]));
     m.shared = declare_shared(p, kernel->symbol, m.at.size_bytes);
-    for (uint32_t i = 0; i < plan->ahead; i++)
+    for (uint32_t i = 0; i < matvec->ahead; i++)
         m.window[i] = nvptx_variable(p, p->i32x4, "window");
-    for (uint32_t i = 0; i < plan->token_tile; i++)
+    for (uint32_t i = 0; i < matvec->token_tile; i++)
         m.acc[i] = nvptx_variable(p, p->i32, "acc");
     locate(&m);
     const struct nvptx_loop turns = nvptx_begin_loop(
-        p, "turn", nvptx_u32(p, 0), parameter(&m, N_TOKENS), nvptx_u32(p, plan->token_tile));
+        p, "turn", nvptx_u32(p, 0), parameter(&m, N_TOKENS), nvptx_u32(p, matvec->token_tile));
     m.first = turns.index;
     LLVMValueRef left = LLVMBuildSub(p->builder, parameter(&m, N_TOKENS), turns.index, "");
-    m.n_tokens = nvptx_min(p, left, nvptx_u32(p, plan->token_tile));
+    m.n_tokens = nvptx_min(p, left, nvptx_u32(p, matvec->token_tile));
     build_turn(&m);
     nvptx_end_loop(p, &turns);
     LLVMBuildRetVoid(p->builder);

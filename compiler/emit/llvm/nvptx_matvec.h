@@ -5,6 +5,6 @@
 #include "emit/llvm/nvptx_ir.h"
 
 /* A module with the kernel alone; the caller disposes of it. */
-void rsrc_build_nvptx_matvec(struct nvptx *p, const struct rsr_gpu_kernel *kernel);
+void rsrc_build_nvptx_matvec(struct nvptx *p, const struct rsr_kernel *kernel);
 
 #endif

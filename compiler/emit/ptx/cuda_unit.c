@@ -4,30 +4,30 @@
 static const char *const CODES[RSR_GPU_CODES_COUNT] = {
     [RSR_GPU_BITS2] = "BITS2", [RSR_GPU_BASE3] = "BASE3"};
 
-uint32_t rsrc_gpu_threads(const struct rsr_gpu_plan *plan) {
-    return plan->row_warps * plan->col_warps * 32;
+uint32_t rsrc_gpu_threads(const struct rsr_matvec *matvec) {
+    return matvec->row_warps * matvec->col_warps * 32;
 }
 
-void rsrc_print_gpu_comment(const struct rsr_gpu_kernel *kernel, struct rsrc_buffer *out) {
-    const struct rsr_gpu_plan *plan = kernel->plan;
-    const bool raw = plan->epilogue == RSR_EPILOGUE_RAW;
+void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
+    const struct rsr_matvec *matvec = kernel->matvec;
+    const bool raw = matvec->epilogue == RSR_EPILOGUE_RAW;
     rsrc_buffer_printf(out, "// %s\n// ", kernel->symbol);
     rsrc_buffer_put_comment(out, kernel->title);
-    rsrc_buffer_printf(out, ": %u x %u, %s codes of %llu bytes, %s\n", plan->rows, plan->cols,
-                       plan->codes == RSR_GPU_BITS2 ? "2-bit" : "base-3",
-                       (unsigned long long)plan->weight_bytes,
-                       raw                   ? "int8 rows to int32"
-                       : plan->scale_per_row ? "quantised here, a scale a row"
-                                             : "quantised here, one scale");
+    rsrc_buffer_printf(out, ": %u x %u, %s codes of %llu bytes, %s\n", matvec->rows, matvec->cols,
+                       matvec->codes == RSR_GPU_BITS2 ? "2-bit" : "base-3",
+                       (unsigned long long)matvec->weight_bytes,
+                       raw                     ? "int8 rows to int32"
+                       : matvec->scale_per_row ? "quantised here, a scale a row"
+                                               : "quantised here, one scale");
     rsrc_buffer_printf(out, "// Launch: %u blocks of %u threads; %u tokens share one reading.\n",
-                       plan->blocks, rsrc_gpu_threads(plan), plan->token_tile);
+                       matvec->blocks, rsrc_gpu_threads(matvec), matvec->token_tile);
     rsrc_buffer_puts(out, "// Why: ");
-    rsrc_buffer_put_comment(out, plan->reason);
+    rsrc_buffer_put_comment(out, kernel->reason);
     rsrc_buffer_puts(out, "\n");
 }
 
-static void print_kernel(const struct rsr_gpu_kernel *kernel, struct rsrc_buffer *out) {
-    const struct rsr_gpu_plan *plan = kernel->plan;
+static void print_kernel(const struct rsr_kernel *kernel, struct rsrc_buffer *out) {
+    const struct rsr_matvec *matvec = kernel->matvec;
     rsrc_buffer_puts(out, "\n");
     rsrc_print_gpu_comment(kernel, out);
     rsrc_buffer_printf(
@@ -36,9 +36,10 @@ static void print_kernel(const struct rsr_gpu_kernel *kernel, struct rsrc_buffer
         "    rsr::matvec<rsr::%s, /* rows */ %u, /* cols */ %u, /* row warps */ %u,\n"
         "                /* col warps */ %u, /* ahead */ %u, /* tokens */ %u,\n"
         "                /* scale per row */ %s, rsr::%s>;\n",
-        kernel->symbol, CODES[plan->codes], plan->rows, plan->cols, plan->row_warps,
-        plan->col_warps, plan->ahead, plan->token_tile, plan->scale_per_row ? "true" : "false",
-        plan->epilogue == RSR_EPILOGUE_RAW ? "RAW" : "SCALE");
+        kernel->symbol, CODES[matvec->codes], matvec->rows, matvec->cols, matvec->row_warps,
+        matvec->col_warps, matvec->ahead, matvec->token_tile,
+        matvec->scale_per_row ? "true" : "false",
+        matvec->epilogue == RSR_EPILOGUE_RAW ? "RAW" : "SCALE");
     rsrc_buffer_printf(
         out,
         "static_assert(%s_matvec::STEPS == %u && %s_matvec::BLOCKS == %u, \"as planned\");\n"
@@ -48,11 +49,11 @@ static void print_kernel(const struct rsr_gpu_kernel *kernel, struct rsrc_buffer
         "    __shared__ %s_matvec::memory shared;\n"
         "    %s_matvec::run(shared, {x, ldx, codes, scale, y, ldy, n_tokens, not_finite});\n"
         "}\n",
-        kernel->symbol, plan->steps, kernel->symbol, plan->blocks, rsrc_gpu_threads(plan),
+        kernel->symbol, matvec->steps, kernel->symbol, matvec->blocks, rsrc_gpu_threads(matvec),
         RSRC_GPU_MIN_BLOCKS, kernel->symbol, kernel->symbol, kernel->symbol);
 }
 
-void rsrc_print_cuda_unit(const struct rsr_gpu_kernel *kernels, uint32_t n_kernels,
+void rsrc_print_cuda_unit(const struct rsr_kernel *kernels, uint32_t n_kernels,
                           struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "#include \"matvec.cuh\"\n");
     for (uint32_t i = 0; i < n_kernels; i++)

@@ -12,12 +12,12 @@
 #define RSRC_GPU_MIN_BLOCKS 1u
 
 /* One __global__ function a kernel, each with its title and reason in a comment. */
-void rsrc_print_cuda_unit(const struct rsr_gpu_kernel *kernels, uint32_t n_kernels,
+void rsrc_print_cuda_unit(const struct rsr_kernel *kernels, uint32_t n_kernels,
                           struct rsrc_buffer *out);
 /* The comment before a kernel, the same in CUDA C++ and PTX: what it computes, how to launch it,
  * why. */
-void rsrc_print_gpu_comment(const struct rsr_gpu_kernel *kernel, struct rsrc_buffer *out);
+void rsrc_print_gpu_comment(const struct rsr_kernel *kernel, struct rsrc_buffer *out);
 /* Threads of one block. */
-uint32_t rsrc_gpu_threads(const struct rsr_gpu_plan *plan);
+uint32_t rsrc_gpu_threads(const struct rsr_matvec *matvec);
 
 #endif

@@ -14,7 +14,7 @@
 
 /* One compiled entry, as text. */
 struct entry {
-    struct rsr_gpu_plan plan;
+    struct rsr_matvec matvec;
     const char *symbol;
     const char *header; /* .version, .target, .address_size */
     const char *body;   /* what follows */
@@ -59,7 +59,7 @@ static enum rsrc_status choose_compiler(struct rsrc_ptx *e) {
 
 /* ---- entries --------------------------------------------------------------------------------- */
 
-static bool same_code(const struct rsr_gpu_plan *a, const struct rsr_gpu_plan *b) {
+static bool same_code(const struct rsr_matvec *a, const struct rsr_matvec *b) {
     return a->codes == b->codes && a->rows == b->rows && a->cols == b->cols &&
            a->row_warps == b->row_warps && a->col_warps == b->col_warps && a->ahead == b->ahead &&
            a->token_tile == b->token_tile && a->scale_per_row == b->scale_per_row &&
@@ -67,7 +67,7 @@ static bool same_code(const struct rsr_gpu_plan *a, const struct rsr_gpu_plan *b
 }
 
 /* PTX of one kernel; `out` is empty before. */
-static enum rsrc_status compile_text(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernel,
+static enum rsrc_status compile_text(struct rsrc_ptx *e, const struct rsr_kernel *kernel,
                                      struct rsrc_buffer *out) {
     if (e->nvrtc == NULL)
         return rsrc_nvptx_compile(e->diag, kernel, e->options->spec, out);
@@ -90,13 +90,13 @@ static const char *header_of(struct rsrc_arena *arena, const char *text, const c
     return rsrc_arena_strndup(arena, version + 1, (size_t)(end + 1 - (version + 1)));
 }
 
-static enum rsrc_status compile_entry(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernel,
+static enum rsrc_status compile_entry(struct rsrc_ptx *e, const struct rsr_kernel *kernel,
                                       struct entry **out) {
     struct rsrc_buffer text = {0};
     enum rsrc_status status = compile_text(e, kernel, &text);
     if (status == RSRC_OK) {
         struct entry *entry = RSRC_NEW(e->arena, struct entry);
-        *entry = (struct entry){.plan = *kernel->plan,
+        *entry = (struct entry){.matvec = *kernel->matvec,
                                 .symbol = rsrc_arena_strdup(e->arena, kernel->symbol),
                                 .next = e->entries};
         entry->header = header_of(e->arena, text.data, &entry->body);
@@ -112,10 +112,10 @@ static enum rsrc_status compile_entry(struct rsrc_ptx *e, const struct rsr_gpu_k
 }
 
 /* The entry of an equal plan, compiled now if there is none yet. */
-static enum rsrc_status find_entry(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernel,
+static enum rsrc_status find_entry(struct rsrc_ptx *e, const struct rsr_kernel *kernel,
                                    struct entry **out) {
     for (struct entry *entry = e->entries; entry != NULL; entry = entry->next)
-        if (same_code(&entry->plan, kernel->plan)) {
+        if (same_code(&entry->matvec, kernel->matvec)) {
             *out = entry;
             return RSRC_OK;
         }
@@ -140,7 +140,7 @@ static void put_title(const struct rsrc_ptx *e, struct rsrc_buffer *out) {
                        e->options->spec->name, e->compiler);
 }
 
-static enum rsrc_status emit_text(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernels,
+static enum rsrc_status emit_text(struct rsrc_ptx *e, const struct rsr_kernel *kernels,
                                   uint32_t n_kernels, struct rsrc_buffer *out) {
     put_title(e, out);
     for (uint32_t i = 0; i < n_kernels; i++) {
@@ -156,7 +156,7 @@ static enum rsrc_status emit_text(struct rsrc_ptx *e, const struct rsr_gpu_kerne
     return RSRC_OK;
 }
 
-static enum rsrc_status emit_cubin(struct rsrc_ptx *e, const struct rsr_gpu_kernel *kernels,
+static enum rsrc_status emit_cubin(struct rsrc_ptx *e, const struct rsr_kernel *kernels,
                                    uint32_t n_kernels, struct rsrc_buffer *out) {
     struct rsrc_buffer source = {0};
     put_title(e, &source);
@@ -167,7 +167,7 @@ static enum rsrc_status emit_cubin(struct rsrc_ptx *e, const struct rsr_gpu_kern
     return status;
 }
 
-enum rsrc_status rsrc_ptx_emit(struct rsrc_ptx *ptx, const struct rsr_gpu_kernel *kernels,
+enum rsrc_status rsrc_ptx_emit(struct rsrc_ptx *ptx, const struct rsr_kernel *kernels,
                                uint32_t n_kernels, struct rsrc_buffer *out) {
     return ptx->options->kind == RSR_UNIT_PTX ? emit_text(ptx, kernels, n_kernels, out)
                                               : emit_cubin(ptx, kernels, n_kernels, out);

@@ -27,8 +27,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_ptx_open(struct rsrc_diag *diag, struct rsr
                                               struct rsrc_ptx **out);
 /* Appends one unit with these kernels to `out`. Kernels of equal plans are compiled once. */
 RSRC_NODISCARD enum rsrc_status rsrc_ptx_emit(struct rsrc_ptx *ptx,
-                                              const struct rsr_gpu_kernel *kernels,
-                                              uint32_t n_kernels, struct rsrc_buffer *out);
+                                              const struct rsr_kernel *kernels, uint32_t n_kernels,
+                                              struct rsrc_buffer *out);
 void rsrc_ptx_close(struct rsrc_ptx *ptx);
 
 #endif
