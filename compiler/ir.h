@@ -311,7 +311,7 @@ struct rsr_index {
 };
 
 /* Additions that a segment costs besides its members: its bounds are loaded and its inner loop ends
- * in a mispredicted branch. Measured with rsrc_index_multiply on a 2560 x 2560 ternary matrix: with
+ * in a mispredicted branch. Measured with tests/unit/index_multiply.h on a 2560 x 2560 ternary matrix: with
  * 8, the times of RSR++ at k = 3, 4, 5, 6 and 7 all are within 3 % of 1.05e9 additions a second. */
 #define RSR_SEGMENT_START_ADDS 8u
 /* Additions that one digit of RSR's direct product costs: it is extracted, multiplied and added. */

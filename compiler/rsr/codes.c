@@ -111,3 +111,18 @@ void rsrc_block_keys(const struct rsr_matrix *matrix, uint32_t first_row, uint32
         col += n;
     }
 }
+
+uint64_t rsrc_count_fold_adds(enum rsr_alphabet alphabet, uint32_t height) {
+    uint64_t adds = 0;
+    switch (alphabet) {
+    case RSR_TERNARY: /* four for each q = 1 .. (3^(d-1) - 1) / 2, d digits being left */
+        for (uint64_t d = 1, weight = 1; d <= height; d++, weight *= 3)
+            adds += 4 * ((weight - 1) / 2);
+        return adds;
+    case RSR_BINARY_SIGN: /* two for each pair, and U is subtracted from every row below the top */
+        return 2 * ((UINT64_C(1) << (height - 1)) - 1) + (height - 1);
+    case RSR_BINARY_BIT:
+        return 2 * ((UINT64_C(1) << height) - 1);
+    }
+    abort();
+}

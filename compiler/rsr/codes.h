@@ -42,7 +42,7 @@ static inline uint32_t rsrc_block_height(uint32_t rows, uint32_t k, uint32_t fir
  * holds. */
 const char *rsrc_check_index(struct rsrc_arena *arena, const struct rsr_index *index);
 
-/* Additions of the RSR++ fold of one block (fold_tree.c executes exactly these). */
+/* Additions of the RSR++ fold of one block (tests/unit/index_multiply.h does exactly these). */
 uint64_t rsrc_count_fold_adds(enum rsr_alphabet alphabet, uint32_t height);
 
 /* Weights of one block as its segments tell them: out[height][cols]. The structure has been

@@ -50,8 +50,4 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_indexes(struct rsrc_diag *diag, struc
 void rsrc_rebuild_matrix(struct rsrc_arena *arena, const struct rsr_index *index,
                          struct rsr_matrix *out);
 
-/* Reference products on the index: y[rows] = M x. RSR (direct) and RSR++ (tree); exact integers. */
-void rsrc_index_multiply(const struct rsr_index *index, enum rsr_fold_kind fold, const int8_t *x,
-                         int32_t *y);
-
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "check.h"
+#include "index_multiply.h"
 #include "rsr/codes.h"
 #include "rsr/segment.h"
 
@@ -62,10 +63,10 @@ static void check_products(struct rsrc_arena *arena, uint64_t *state,
         x[j] = (int8_t)(j % 7 == 0 ? -128 : (int)(check_random(state) % 256) - 128);
     naive_multiply(matrix, x, wanted);
     memset(got, 0x55, matrix->rows * sizeof *got);
-    rsrc_index_multiply(index, RSR_FOLD_DIRECT, x, got);
+    index_multiply(index, RSR_FOLD_DIRECT, x, got);
     CHECK(memcmp(wanted, got, matrix->rows * sizeof *got) == 0);
     memset(got, 0x55, matrix->rows * sizeof *got);
-    rsrc_index_multiply(index, RSR_FOLD_TREE, x, got);
+    index_multiply(index, RSR_FOLD_TREE, x, got);
     CHECK(memcmp(wanted, got, matrix->rows * sizeof *got) == 0);
 }
 

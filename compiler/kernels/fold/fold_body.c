@@ -1,8 +1,8 @@
 /* fold_body.c - the segment index as instructions: a member's column is a displacement, its sign an
  * opcode.
  *
- * The fold of RSR++ (rsr/fold_tree.c) is a tree. Its leaves are segments; a node of level i is what
- * the codes that agree from digit i on have in common: their canonical code without its first i
+ * The fold of RSR++ (tests/unit/index_multiply.h) is a tree. Its leaves are segments; a node of level i
+ * is what the codes that agree from digit i on have in common: their canonical code without its first i
  * digits. The node's sum, of all inputs below it, is wanted by row i (times digit i) and by its
  * parent at level i + 1, unless no digit is left behind digit i. Segments lie in the order of their
  * codes, so a walk of the tree in depth-first order meets them one after the other and needs one
@@ -13,7 +13,7 @@
  *   - any other child has the register of its level, which is free again behind it;
  *   - a segment of one member needs no sum: the member is added to both.
  *
- * Of a dense table of ternary codes this leaves 4 additions for each q as fold_tree.c counts them,
+ * Of a dense table of ternary codes this leaves 4 additions for each q of rsrc_count_fold_adds(),
  * less one for two q in three, those with a digit: 59 where it counts 72 for k = 4. What does not
  * occur emits nothing. Binary signs are folded as bits: with U the sum of the top row, which has +1
  * in every canonical code, and B the sum of a row's ones, the row is B - U + B, each step of which

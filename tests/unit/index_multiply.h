@@ -1,4 +1,4 @@
-/* fold_tree.c - y = M x on the index: RSR's direct product and RSR++'s fold, for canonical codes.
+/* index_multiply.h - y = M x on the index, exact, as references: RSR's direct product and RSR++'s fold, for canonical codes.
  *
  * Both first sum the inputs of every segment, u[c] = sum of +-x[j] over the members j of code c.
  * RSR (arXiv 2411.06360, section 4.1) then multiplies by the matrix of all columns; here only by
@@ -19,29 +19,17 @@
  * kernels/scatter/lower_scatter.c emits the same fold, addition by addition.
  * Integers: the largest intermediate is 3 * 128 * cols, hence the assertion on cols.
  */
+#ifndef TESTS_UNIT_INDEX_MULTIPLY_H
+#define TESTS_UNIT_INDEX_MULTIPLY_H
+
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "rsr/codes.h"
 #include "rsr/segment.h"
 
-uint64_t rsrc_count_fold_adds(enum rsr_alphabet alphabet, uint32_t height) {
-    uint64_t adds = 0;
-    switch (alphabet) {
-    case RSR_TERNARY: /* four for each q = 1 .. (3^(d-1) - 1) / 2, d digits being left */
-        for (uint64_t d = 1, weight = 1; d <= height; d++, weight *= 3)
-            adds += 4 * ((weight - 1) / 2);
-        return adds;
-    case RSR_BINARY_SIGN: /* two for each pair, and U is subtracted from every row below the top */
-        return 2 * ((UINT64_C(1) << (height - 1)) - 1) + (height - 1);
-    case RSR_BINARY_BIT:
-        return 2 * ((UINT64_C(1) << height) - 1);
-    }
-    abort();
-}
-
-static int32_t segment_sum(const struct rsr_index_block *block, uint32_t segment, const int8_t *x) {
+static inline int32_t segment_sum(const struct rsr_index_block *block, uint32_t segment,
+                                  const int8_t *x) {
     int32_t sum = 0;
     for (uint32_t m = block->begin[segment]; m < block->begin[segment + 1]; m++) {
         uint32_t member = block->members[m];
@@ -50,8 +38,9 @@ static int32_t segment_sum(const struct rsr_index_block *block, uint32_t segment
     return sum;
 }
 
-static void multiply_direct(const struct rsr_index *index, const struct rsr_index_block *block,
-                            const int8_t *x, int32_t *y) {
+static inline void multiply_direct(const struct rsr_index *index,
+                                   const struct rsr_index_block *block, const int8_t *x,
+                                   int32_t *y) {
     memset(y, 0, block->n_rows * sizeof *y);
     for (uint32_t s = 0; s < block->n_segments; s++) {
         int8_t digits[RSR_MAX_K];
@@ -62,7 +51,7 @@ static void multiply_direct(const struct rsr_index *index, const struct rsr_inde
     }
 }
 
-static void fold_ternary(int32_t *u, uint32_t height, int32_t *y) {
+static inline void fold_ternary(int32_t *u, uint32_t height, int32_t *y) {
     for (uint32_t i = 0; i < height; i++) {
         uint32_t end = rsrc_code_range(RSR_TERNARY, height - i).end / 3 + 1; /* of q */
         int32_t row = u[1];
@@ -76,7 +65,7 @@ static void fold_ternary(int32_t *u, uint32_t height, int32_t *y) {
 }
 
 /* n_bits levels over 2^n_bits entries; what is left in u[0] is the sum of all. */
-static void fold_bits(int32_t *u, uint32_t n_bits, int32_t *y) {
+static inline void fold_bits(int32_t *u, uint32_t n_bits, int32_t *y) {
     for (uint32_t i = 0; i < n_bits; i++) {
         int32_t row = 0;
         for (uint32_t q = 0; q < 1u << (n_bits - i - 1); q++) {
@@ -87,15 +76,15 @@ static void fold_bits(int32_t *u, uint32_t n_bits, int32_t *y) {
     }
 }
 
-static void fold_signs(int32_t *u, uint32_t height, int32_t *y) {
+static inline void fold_signs(int32_t *u, uint32_t height, int32_t *y) {
     fold_bits(u, height - 1, y);
     y[height - 1] = u[0];
     for (uint32_t i = 0; i + 1 < height; i++)
         y[i] = 2 * y[i] - u[0];
 }
 
-static void multiply_tree(const struct rsr_index *index, const struct rsr_index_block *block,
-                          const int8_t *x, int32_t *u, int32_t *y) {
+static inline void multiply_tree(const struct rsr_index *index, const struct rsr_index_block *block,
+                                 const int8_t *x, int32_t *u, int32_t *y) {
     struct rsrc_code_range range = rsrc_code_range(index->alphabet, block->n_rows);
     uint32_t base = index->alphabet == RSR_BINARY_SIGN ? range.first : 0;
     memset(u, 0, (range.end - base) * sizeof *u);
@@ -114,8 +103,8 @@ static void multiply_tree(const struct rsr_index *index, const struct rsr_index_
     }
 }
 
-void rsrc_index_multiply(const struct rsr_index *index, enum rsr_fold_kind fold, const int8_t *x,
-                         int32_t *y) {
+static inline void index_multiply(const struct rsr_index *index, enum rsr_fold_kind fold,
+                                  const int8_t *x, int32_t *y) {
     assert(index->cols <= INT32_MAX / (3 * 128));
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
@@ -134,3 +123,5 @@ void rsrc_index_multiply(const struct rsr_index *index, enum rsr_fold_kind fold,
     }
     rsrc_arena_free(&arena);
 }
+
+#endif
