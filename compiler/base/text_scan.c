@@ -300,3 +300,34 @@ enum rsrc_status rsrc_scan_string(struct rsrc_scan *scan, const char *what, cons
     *out = text;
     return RSRC_OK;
 }
+
+/* ---- whole texts ----------------------------------------------------------------------------- */
+
+static enum rsrc_status scan_header(struct rsrc_scan *scan, const struct rsrc_text_form *form) {
+    if (rsrc_scan_word(scan, form->word) != RSRC_OK ||
+        rsrc_scan_word(scan, form->version) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_scan_line_end(scan);
+}
+
+enum rsrc_status rsrc_scan_text(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *file,
+                                const char *text, uint64_t size_bytes,
+                                const struct rsrc_text_form *form, void **out, uint32_t *n_out) {
+    struct rsrc_scan scan;
+    rsrc_scan_init(&scan, diag, arena, file, form->slug, text, size_bytes);
+    char *records = NULL;
+    uint32_t n = 0, capacity = 0;
+    if (scan_header(&scan, form) != RSRC_OK)
+        return RSRC_FAILED;
+    while (!rsrc_scan_at_end(&scan)) {
+        const bool again = rsrc_scan_at_word(&scan, form->word);
+        if (!again)
+            records = rsrc_arena_grown(arena, records, n, &capacity, form->record_bytes);
+        if ((again ? scan_header(&scan, form)
+                   : form->parse(&scan, records + n++ * form->record_bytes)) != RSRC_OK)
+            return RSRC_FAILED;
+    }
+    *out = records;
+    *n_out = n;
+    return RSRC_OK;
+}

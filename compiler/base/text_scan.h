@@ -67,6 +67,18 @@ RSRC_NODISCARD enum rsrc_status rsrc_scan_name(struct rsrc_scan *scan, const cha
 RSRC_NODISCARD enum rsrc_status rsrc_scan_string(struct rsrc_scan *scan, const char *what,
                                                  const char **out);
 
+/* A text of records behind lines "plan 5", of which the first begins the text; others may stand between
+ * records, for what was printed piece by piece. */
+struct rsrc_text_form {
+    const char *slug, *word, *version;
+    size_t record_bytes;
+    enum rsrc_status (*parse)(struct rsrc_scan *scan, void *record); /* into zeros */
+};
+/* Its records, in an array of the arena. */
+RSRC_NODISCARD enum rsrc_status
+rsrc_scan_text(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *file, const char *text,
+               uint64_t size_bytes, const struct rsrc_text_form *form, void **out, uint32_t *n_out);
+
 /* Goes on to a later place of the text, for a report there. */
 void rsrc_scan_advance(struct rsrc_scan *scan, const char *at);
 

@@ -428,7 +428,8 @@ static enum rsrc_status verify(const struct rsrc_scan *start, const struct place
     return rsrc_scan_error(&scan, "%s", problem.what);
 }
 
-static enum rsrc_status parse_kernel(struct rsrc_scan *scan, struct rsr_parsed_kernel *out) {
+static enum rsrc_status parse_kernel(struct rsrc_scan *scan, void *record) {
+    struct rsr_parsed_kernel *out = record;
     struct rsr_kernel *kernel = &out->kernel;
     struct reg_list regs, body_regs;
     struct place_list places = {0};
@@ -453,33 +454,14 @@ static enum rsrc_status parse_kernel(struct rsrc_scan *scan, struct rsr_parsed_k
     return verify(&start, &places, kernel);
 }
 
-/* Begins the text, and every kernel that was printed by itself. */
-static enum rsrc_status parse_header(struct rsrc_scan *scan) {
-    if (rsrc_scan_word(scan, "kernels") != RSRC_OK || rsrc_scan_word(scan, "1") != RSRC_OK)
-        return RSRC_FAILED;
-    return rsrc_scan_line_end(scan);
-}
-
 enum rsrc_status rsrc_parse_kernels(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const char *file, const char *text, uint64_t size_bytes,
                                     struct rsr_parsed_kernel **out, uint32_t *n_out) {
-    struct rsrc_scan scan;
-    rsrc_scan_init(&scan, diag, arena, file, "kernel-text", text, size_bytes);
-    if (parse_header(&scan) != RSRC_OK)
+    static const struct rsrc_text_form FORM = {"kernel-text", "kernels", "1", sizeof **out,
+                                               parse_kernel};
+    void *records;
+    if (rsrc_scan_text(diag, arena, file, text, size_bytes, &FORM, &records, n_out) != RSRC_OK)
         return RSRC_FAILED;
-    struct rsr_parsed_kernel *kernels = NULL;
-    uint32_t n_kernels = 0, capacity = 0;
-    while (!rsrc_scan_at_end(&scan)) {
-        if (rsrc_scan_at_word(&scan, "kernels")) {
-            if (parse_header(&scan) != RSRC_OK)
-                return RSRC_FAILED;
-            continue;
-        }
-        kernels = rsrc_arena_grown(arena, kernels, n_kernels, &capacity, sizeof *kernels);
-        if (parse_kernel(&scan, &kernels[n_kernels++]) != RSRC_OK)
-            return RSRC_FAILED;
-    }
-    *out = kernels;
-    *n_out = n_kernels;
+    *out = records;
     return RSRC_OK;
 }

@@ -149,7 +149,8 @@ static enum rsrc_status parse_regime(struct rsrc_scan *scan, enum rsr_input inpu
     return rsrc_scan_line_end(scan);
 }
 
-static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_plan *out) {
+static enum rsrc_status parse_layer(struct rsrc_scan *scan, void *record) {
+    struct rsr_named_plan *out = record;
     uint32_t input;
     out->line = scan->line;
     if (rsrc_scan_word(scan, "layer") != RSRC_OK ||
@@ -174,33 +175,13 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_pla
     return RSRC_OK;
 }
 
-/* Begins the text, and every layer that was printed by itself. */
-static enum rsrc_status parse_header(struct rsrc_scan *scan) {
-    if (rsrc_scan_word(scan, "plan") != RSRC_OK || rsrc_scan_word(scan, "5") != RSRC_OK)
-        return RSRC_FAILED;
-    return rsrc_scan_line_end(scan);
-}
-
 enum rsrc_status rsrc_parse_plans(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const char *file, const char *text, uint64_t size_bytes,
                                   struct rsr_named_plan **out, uint32_t *n_out) {
-    struct rsrc_scan scan;
-    rsrc_scan_init(&scan, diag, arena, file, "plan-text", text, size_bytes);
-    if (parse_header(&scan) != RSRC_OK)
+    static const struct rsrc_text_form FORM = {"plan-text", "plan", "5", sizeof **out, parse_layer};
+    void *records;
+    if (rsrc_scan_text(diag, arena, file, text, size_bytes, &FORM, &records, n_out) != RSRC_OK)
         return RSRC_FAILED;
-    struct rsr_named_plan *plans = NULL;
-    uint32_t n_plans = 0, capacity = 0;
-    while (!rsrc_scan_at_end(&scan)) {
-        if (rsrc_scan_at_word(&scan, "plan")) {
-            if (parse_header(&scan) != RSRC_OK)
-                return RSRC_FAILED;
-            continue;
-        }
-        plans = rsrc_arena_grown(arena, plans, n_plans, &capacity, sizeof *plans);
-        if (parse_layer(&scan, &plans[n_plans++]) != RSRC_OK)
-            return RSRC_FAILED;
-    }
-    *out = plans;
-    *n_out = n_plans;
+    *out = records;
     return RSRC_OK;
 }

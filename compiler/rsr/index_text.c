@@ -155,7 +155,8 @@ static enum rsrc_status parse_layer_line(struct rsrc_scan *scan, const char **na
     return rsrc_scan_line_end(scan);
 }
 
-static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_index *out) {
+static enum rsrc_status parse_layer(struct rsrc_scan *scan, void *record) {
+    struct rsr_named_index *out = record;
     struct rsrc_scan start = *scan;
     struct rsr_index *index = &out->index;
     if (parse_layer_line(scan, &out->layer_name, index) != RSRC_OK)
@@ -170,39 +171,13 @@ static enum rsrc_status parse_layer(struct rsrc_scan *scan, struct rsr_named_ind
     return wrong == NULL ? RSRC_OK : rsrc_scan_error(&start, "in this layer, %s", wrong);
 }
 
-/* Begins the text, and every layer that was printed by itself. */
-static enum rsrc_status parse_header(struct rsrc_scan *scan) {
-    if (rsrc_scan_word(scan, "rsr") != RSRC_OK || rsrc_scan_word(scan, "1") != RSRC_OK)
-        return RSRC_FAILED;
-    return rsrc_scan_line_end(scan);
-}
-
 enum rsrc_status rsrc_parse_indexes(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                     const char *file, const char *text, uint64_t size_bytes,
                                     struct rsr_named_index **out, uint32_t *n_out) {
-    struct rsrc_scan scan;
-    rsrc_scan_init(&scan, diag, arena, file, "rsr-text", text, size_bytes);
-    if (parse_header(&scan) != RSRC_OK)
+    static const struct rsrc_text_form FORM = {"rsr-text", "rsr", "1", sizeof **out, parse_layer};
+    void *records;
+    if (rsrc_scan_text(diag, arena, file, text, size_bytes, &FORM, &records, n_out) != RSRC_OK)
         return RSRC_FAILED;
-    struct rsr_named_index *layers = NULL;
-    uint32_t n_layers = 0, capacity = 0;
-    while (!rsrc_scan_at_end(&scan)) {
-        if (rsrc_scan_at_word(&scan, "rsr")) {
-            if (parse_header(&scan) != RSRC_OK)
-                return RSRC_FAILED;
-            continue;
-        }
-        if (n_layers == capacity) {
-            capacity = capacity == 0 ? 16 : 2 * capacity;
-            struct rsr_named_index *grown = RSRC_NEW_ARRAY(arena, capacity, struct rsr_named_index);
-            for (uint32_t i = 0; i < n_layers; i++)
-                grown[i] = layers[i];
-            layers = grown;
-        }
-        if (parse_layer(&scan, &layers[n_layers++]) != RSRC_OK)
-            return RSRC_FAILED;
-    }
-    *out = layers;
-    *n_out = n_layers;
+    *out = records;
     return RSRC_OK;
 }

@@ -289,7 +289,8 @@ static enum rsrc_status verify(const struct rsrc_scan *start, const char *const 
     return rsrc_scan_error(&scan, "%s '%s'", problem.what, problem.buffer);
 }
 
-static enum rsrc_status parse_step(struct rsrc_scan *scan, struct rsr_parsed_step *out) {
+static enum rsrc_status parse_step(struct rsrc_scan *scan, void *record) {
+    struct rsr_parsed_step *out = record;
     const struct rsrc_scan start = *scan;
     const char **places = NULL;
     *out = (struct rsr_parsed_step){0};
@@ -304,39 +305,13 @@ static enum rsrc_status parse_step(struct rsrc_scan *scan, struct rsr_parsed_ste
     return verify(&start, places, &out->step);
 }
 
-/* Begins the text, and every step that was printed by itself. */
-static enum rsrc_status parse_header(struct rsrc_scan *scan) {
-    if (rsrc_scan_word(scan, "steps") != RSRC_OK || rsrc_scan_word(scan, "1") != RSRC_OK)
-        return RSRC_FAILED;
-    return rsrc_scan_line_end(scan);
-}
-
 enum rsrc_status rsrc_parse_steps(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const char *file, const char *text, uint64_t size_bytes,
                                   struct rsr_parsed_step **out, uint32_t *n_out) {
-    struct rsrc_scan scan;
-    rsrc_scan_init(&scan, diag, arena, file, "step-text", text, size_bytes);
-    if (parse_header(&scan) != RSRC_OK)
+    static const struct rsrc_text_form FORM = {"step-text", "steps", "1", sizeof **out, parse_step};
+    void *records;
+    if (rsrc_scan_text(diag, arena, file, text, size_bytes, &FORM, &records, n_out) != RSRC_OK)
         return RSRC_FAILED;
-    struct rsr_parsed_step *steps = NULL;
-    uint32_t n_steps = 0, capacity = 0;
-    while (!rsrc_scan_at_end(&scan)) {
-        if (rsrc_scan_at_word(&scan, "steps")) {
-            if (parse_header(&scan) != RSRC_OK)
-                return RSRC_FAILED;
-            continue;
-        }
-        if (n_steps == capacity) {
-            capacity = capacity == 0 ? 4 : 2 * capacity;
-            struct rsr_parsed_step *grown = RSRC_NEW_ARRAY(arena, capacity, struct rsr_parsed_step);
-            for (uint32_t i = 0; i < n_steps; i++)
-                grown[i] = steps[i];
-            steps = grown;
-        }
-        if (parse_step(&scan, &steps[n_steps++]) != RSRC_OK)
-            return RSRC_FAILED;
-    }
-    *out = steps;
-    *n_out = n_steps;
+    *out = records;
     return RSRC_OK;
 }
