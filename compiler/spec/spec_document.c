@@ -377,8 +377,6 @@ enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag, struct rsrc_ar
 #define NEEDS_AVX512                                                                               \
     (NEEDS_AVX2 | RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VL) |        \
      RSR_CPU_MASK(AVX512DQ))
-/* rsr_cpu_features.def gives the bits from here on to AArch64. */
-#define AARCH64_FEATURES (UINT64_MAX << 48)
 
 /* The machines that code is made for. */
 static const struct architecture {
@@ -387,8 +385,8 @@ static const struct architecture {
     uint64_t for_256, for_512; /* features that vectors of these bits need */
     uint32_t max_vector_bits;
 } ARCHITECTURES[] = {
-    {"x86_64-", ~AARCH64_FEATURES, NEEDS_AVX2, NEEDS_AVX512, 512},
-    {"aarch64-", AARCH64_FEATURES, 0, 0, 128},
+    {"x86_64-", RSR_CPU_X86_64, NEEDS_AVX2, NEEDS_AVX512, 512},
+    {"aarch64-", RSR_CPU_AARCH64, 0, 0, 128},
 };
 
 static enum rsrc_status fail_at_place(struct rsrc_diag *diag, struct rsrc_arena *arena,

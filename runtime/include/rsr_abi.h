@@ -30,6 +30,10 @@ enum rsr_cpu_feature_bit {
 
 #define RSR_CPU_MASK(id) (UINT64_C(1) << RSR_CPU_BIT_##id)
 
+/* Bits that features of an architecture take. Bits 32 .. 47 wait for a third one. */
+#define RSR_CPU_X86_64 UINT64_C(0x00000000ffffffff)
+#define RSR_CPU_AARCH64 UINT64_C(0xffff000000000000)
+
 /* ---- Activations ---------------------------------------------------------------------------
  *
  * A quantised activation row is a 64-byte header followed by `cols` int8 values, zero-padded to a

@@ -35,7 +35,7 @@ static void put_target_attribute(struct rsrc_buffer *out, const struct rsr_spec 
 #include "rsr_cpu_features.def"
 #undef RSR_CPU_FEATURE
     };
-    const bool is_x86 = (spec->cpu_features >> 48) == 0;
+    const bool is_x86 = (spec->cpu_features & ~RSR_CPU_X86_64) == 0;
     bool first = true;
     for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
         if ((spec->cpu_features & features[i].mask) == 0 || features[i].attribute[0] == '\0')

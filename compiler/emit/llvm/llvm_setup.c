@@ -12,8 +12,6 @@
 #include "base/mapped_file.h"
 #include "base/process.h"
 
-#define X86_FEATURES ((UINT64_C(1) << 48) - 1)
-
 static const char *const x86_cpus[] = {
 #define X86_CPU(name) name,
 #define AARCH64_CPU(name)
@@ -31,8 +29,8 @@ static const char *const aarch64_cpus[] = {
 };
 
 static const struct rsrc_llvm_arch archs[] = {
-    {"x86_64-", "x86-64", X86_FEATURES, x86_cpus, sizeof x86_cpus / sizeof *x86_cpus},
-    {"aarch64-", "generic", ~X86_FEATURES, aarch64_cpus,
+    {"x86_64-", "x86-64", RSR_CPU_X86_64, x86_cpus, sizeof x86_cpus / sizeof *x86_cpus},
+    {"aarch64-", "generic", RSR_CPU_AARCH64, aarch64_cpus,
      sizeof aarch64_cpus / sizeof *aarch64_cpus},
 };
 
@@ -58,8 +56,7 @@ static void end_on_fatal_error(const char *reason) {
 /* LLVM throws one exception, std::bad_alloc, and catches none. */
 static void end_on_exception(void) {
     rsrc_remove_temporaries_and_block();
-    fprintf(stderr, "%s: error: out of memory inside LLVM; -j 1 takes the least\n",
-            rsrc_program());
+    fprintf(stderr, "%s: error: out of memory inside LLVM; -j 1 takes the least\n", rsrc_program());
     fflush(stderr);
     _exit(1);
 }

@@ -31,6 +31,15 @@ static const struct {
 #undef RSR_CPU_FEATURE
 };
 
+/* A bit belongs to one architecture. */
+#define RSR_CPU_FEATURE(id, bit, spec_name, attribute) | RSR_CPU_MASK(id)
+_Static_assert(((0
+#include "rsr_cpu_features.def"
+                 ) &
+                ~(RSR_CPU_X86_64 | RSR_CPU_AARCH64)) == 0,
+               "a feature has one of the bits that wait for a third architecture");
+#undef RSR_CPU_FEATURE
+
 void rsr_cpu_name_features(uint64_t features, char *text, size_t capacity) {
     size_t used = 0;
     text[0] = '\0';
