@@ -1,13 +1,13 @@
 /* c_statement.c - prints operations as C statements; see c_code.h.
  *
  * One operation is one statement over GNU vector types; the instructions that those lack are macros
- * of template/kernel_prelude.h, chosen by c_select.c. A register is a local variable.
+ * of template/kernel_prelude.h, chosen by instructions.c. A register is a local variable.
  */
 #include <assert.h>
 
 #include "emit/c/c_code.h"
-#include "emit/c/c_select.h"
 #include "emit/c/c_types.h"
+#include "emit/instructions.h"
 #include "kernel_ops.h"
 
 static const char *const buffer_names[RSR_KBUF_COUNT] = {[RSR_KBUF_X] = "x",
@@ -206,6 +206,12 @@ static bool needs_cast(const struct rsr_kop *op) {
            op->kind == RSR_KOP_LOAD_LANES;
 }
 
+static const struct rsrc_instruction *find_instruction(const struct printer *printer,
+                                                       const struct rsr_kop *op) {
+    const struct rsrc_c_code *code = printer->code;
+    return rsrc_find_instruction(RSRC_IN_C, code->kernel->spec, code->regs, op);
+}
+
 /* macro(operands), macro(address) or macro(operand, immediate) */
 static void put_macro(const struct printer *printer, const struct rsr_kop *op, const char *macro) {
     struct rsrc_buffer *out = printer->out;
@@ -230,9 +236,9 @@ static void put_value(const struct printer *printer, const struct rsr_kop *op) {
     struct rsrc_buffer *out = printer->out;
     const struct rsr_kreg *regs = printer->code->regs, *dst = &regs[op->dst];
     const char *a = reg_name(printer, op->a), *b = reg_name(printer, op->b);
-    const char *macro = rsrc_c_find_macro(printer->code, op);
-    if (macro != NULL) {
-        put_macro(printer, op, macro);
+    const struct rsrc_instruction *instruction = find_instruction(printer, op);
+    if (instruction != NULL) {
+        put_macro(printer, op, instruction->macro);
         return;
     }
     switch ((enum rsr_kop_kind)op->kind) {
@@ -292,13 +298,19 @@ static void put_value(const struct printer *printer, const struct rsr_kop *op) {
     case RSR_KOP_HALVES_ADD:
         rsrc_buffer_printf(out, "halves_add_%u(%s)", regs[op->a].lanes, a);
         return;
+    case RSR_KOP_ZIP_LOW:
+    case RSR_KOP_ZIP_HIGH:
+        rsrc_buffer_printf(out, "zip_%s_%ux%u(%s, %s)",
+                           op->kind == RSR_KOP_ZIP_LOW ? "low" : "high",
+                           8 * rsrc_elem_bytes(dst->elem), dst->lanes, a, b);
+        return;
     case RSR_KOP_SPREAD_BIT:
         put_spread_bit(out, dst, a, op->imm);
         return;
     default:
         break;
     }
-    assert(false); /* an operation without a result, or one that c_select.c refuses */
+    assert(false); /* an operation without a result, or one that is refused */
 }
 
 /* ---- statements ------------------------------------------------------------------------------ */
@@ -327,7 +339,7 @@ static uint32_t tile_number(const struct printer *printer, uint16_t reg) {
 
 static void put_tile_statement(const struct printer *printer, const struct rsr_kop *op) {
     struct rsrc_buffer *out = printer->out;
-    rsrc_buffer_printf(out, "%s(", rsrc_c_find_macro(printer->code, op));
+    rsrc_buffer_printf(out, "%s(", find_instruction(printer, op)->macro);
     switch ((enum rsr_kop_kind)op->kind) {
     case RSR_KOP_TILE_LOAD:
         rsrc_buffer_printf(out, "%u, ", tile_number(printer, op->dst));

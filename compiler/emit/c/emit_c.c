@@ -9,7 +9,8 @@
 #include <string.h>
 
 #include "emit/c/c_code.h"
-#include "emit/c/c_select.h"
+#include "emit/c/c_types.h"
+#include "emit/instructions.h"
 #include "emit/template.h"
 #include "kernel/kernel_names.h"
 #include "kernel_ops.h"
@@ -156,9 +157,32 @@ static bool has_calls(const struct rsr_kernel *kernel) {
     return false;
 }
 
+/* The prelude has zip_add for units of 1 and 2 in 4 to 16 lanes. */
+static bool adds_neighbours_oddly(const struct rsrc_c_code *code, const struct rsr_kop *op) {
+    if (op->kind != RSR_KOP_ZIP_ADD)
+        return false;
+    const uint32_t lanes = code->regs[op->dst].lanes;
+    return op->imm > 2 || lanes < 4 || lanes > 16;
+}
+
+/* NULL, or the sentence that says what of the code C cannot express. */
+static const char *find_obstacle_of(const struct rsrc_c_code *code, struct rsrc_arena *arena) {
+    for (uint32_t i = 0; i < code->n_regs; i++)
+        if (!rsrc_c_has_type(&code->regs[i]))
+            return rsrc_arena_printf(arena, "register %s has %u lanes of %s, which has no C type",
+                                     code->regs[i].name, code->regs[i].lanes,
+                                     rsrc_c_elem_name(code->regs[i].elem));
+    for (uint32_t i = 0; i < code->n_ops; i++)
+        if (adds_neighbours_oddly(code, &code->ops[i]))
+            return rsrc_arena_printf(arena, "operation %u sums neighbours in a way without a macro",
+                                     i);
+    return rsrc_find_missing_instruction(RSRC_IN_C, code->kernel->spec, code->regs, code->ops,
+                                         code->n_ops, arena);
+}
+
 static const char *find_obstacle(const struct rsrc_c_code *main, struct rsrc_arena *arena) {
     const struct rsr_kernel *kernel = main->kernel;
-    const char *obstacle = rsrc_c_find_obstacle(main, arena);
+    const char *obstacle = find_obstacle_of(main, arena);
     const uint32_t n_bodies = kernel->extern_bodies ? 0 : kernel->n_bodies;
     for (uint32_t b = 0; b < n_bodies && obstacle == NULL; b++) {
         const struct rsrc_c_code code = {.kernel = kernel,
@@ -166,7 +190,7 @@ static const char *find_obstacle(const struct rsrc_c_code *main, struct rsrc_are
                                          .n_regs = kernel->n_body_regs,
                                          .ops = kernel->bodies[b].ops,
                                          .n_ops = kernel->bodies[b].n_ops};
-        obstacle = rsrc_c_find_obstacle(&code, arena);
+        obstacle = find_obstacle_of(&code, arena);
         if (obstacle != NULL)
             obstacle = rsrc_arena_printf(arena, "body %u: %s", b, obstacle);
     }

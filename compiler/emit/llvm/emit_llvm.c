@@ -12,8 +12,8 @@
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <string.h>
 
+#include "emit/instructions.h"
 #include "emit/llvm/llvm_kernel.h"
-#include "emit/llvm/llvm_select.h"
 #include "emit/llvm/llvm_setup.h"
 #include "kernel/kernel_names.h"
 
@@ -121,11 +121,13 @@ static const char *find_obstacle(const struct module_state *state, const struct 
                                  state->triple);
     if (LLVMGetNamedFunction(state->module, kernel->symbol) != NULL)
         return rsrc_arena_printf(arena, "the unit has a kernel '%s' already", kernel->symbol);
-    obstacle = rsrc_llvm_find_obstacle(spec, kernel->regs, kernel->ops, kernel->n_ops, arena);
+    obstacle = rsrc_find_missing_instruction(RSRC_IN_LLVM, spec, kernel->regs, kernel->ops,
+                                             kernel->n_ops, arena);
     const uint32_t n_bodies = kernel->extern_bodies ? 0 : kernel->n_bodies;
     for (uint32_t i = 0; i < n_bodies && obstacle == NULL; i++)
-        obstacle = rsrc_llvm_find_obstacle(spec, kernel->body_regs, kernel->bodies[i].ops,
-                                           kernel->bodies[i].n_ops, arena);
+        obstacle =
+            rsrc_find_missing_instruction(RSRC_IN_LLVM, spec, kernel->body_regs,
+                                          kernel->bodies[i].ops, kernel->bodies[i].n_ops, arena);
     return obstacle;
 }
 

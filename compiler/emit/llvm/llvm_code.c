@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "emit/llvm/llvm_select.h"
+#include "emit/instructions.h"
 #include "kernel_ops.h"
 
 /* An open LOOP or IF. */
@@ -229,8 +229,9 @@ static void build_tile_operation(struct rsrc_llvm_code *code, const struct rsr_k
     default:
         break; /* TILE_END has no operand */
     }
-    rsrc_llvm_call(code, rsrc_llvm_find_intrinsic(code->kernel->spec, op, NULL)->name, arguments,
-                   n);
+    const struct rsrc_instruction *instruction =
+        rsrc_find_instruction(RSRC_IN_LLVM, code->kernel->spec, code->regs, op);
+    rsrc_llvm_call(code, instruction->intrinsic, arguments, n);
 }
 
 /* ---- the list -------------------------------------------------------------------------------- */

@@ -7,8 +7,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "emit/instructions.h"
 #include "emit/llvm/llvm_code.h"
-#include "emit/llvm/llvm_select.h"
 #include "kernel_ops.h"
 
 #define MAX_LANES 64
@@ -161,10 +161,10 @@ static uint32_t list_overloads(const struct rsrc_llvm_code *code, const struct r
 }
 
 static LLVMValueRef build_intrinsic(const struct rsrc_llvm_code *code, const struct rsr_kop *op,
-                                    const struct rsrc_llvm_intrinsic *intrinsic) {
+                                    const struct rsrc_instruction *instruction) {
     LLVMValueRef arguments[3];
     uint32_t n = 0;
-    for (const char *operand = intrinsic->operands; *operand != '\0'; operand++)
+    for (const char *operand = instruction->operands; *operand != '\0'; operand++)
         arguments[n++] = *operand == 'A'   ? masked_numbers(code, op)
                          : *operand == 'a' ? code->values[op->a]
                          : *operand == 'b' ? code->values[op->b]
@@ -174,9 +174,9 @@ static LLVMValueRef build_intrinsic(const struct rsrc_llvm_code *code, const str
         arguments[n++] = LLVMConstInt(LLVMInt8TypeInContext(code->context), 0, false);
     }
     LLVMTypeRef overloads[2];
-    const uint32_t n_overloads = list_overloads(code, op, intrinsic->overload, overloads);
+    const uint32_t n_overloads = list_overloads(code, op, instruction->overload, overloads);
     LLVMValueRef result =
-        call_overloaded(code, intrinsic->name, overloads, n_overloads, arguments, n);
+        call_overloaded(code, instruction->intrinsic, overloads, n_overloads, arguments, n);
     return cast_bits(code, result, rsrc_llvm_reg_type(code, op->dst));
 }
 
@@ -388,10 +388,10 @@ LLVMValueRef rsrc_llvm_build_value(const struct rsrc_llvm_code *code, const stru
     LLVMTypeRef type = rsrc_llvm_reg_type(code, op->dst);
     LLVMValueRef a = op->a < code->n_regs ? code->values[op->a] : NULL;
     LLVMValueRef b = op->b < code->n_regs ? code->values[op->b] : NULL;
-    const struct rsrc_llvm_intrinsic *intrinsic =
-        rsrc_llvm_find_intrinsic(code->kernel->spec, op, dst);
-    if (intrinsic != NULL)
-        return build_intrinsic(code, op, intrinsic);
+    const struct rsrc_instruction *instruction =
+        rsrc_find_instruction(RSRC_IN_LLVM, code->kernel->spec, code->regs, op);
+    if (instruction != NULL)
+        return build_intrinsic(code, op, instruction);
     switch ((enum rsr_kop_kind)op->kind) {
     case RSR_KOP_CONST:
         return build_constant(code, op);
@@ -449,6 +449,6 @@ LLVMValueRef rsrc_llvm_build_value(const struct rsrc_llvm_code *code, const stru
     default:
         break;
     }
-    assert(false); /* no result, or refused by llvm_select.c */
+    assert(false); /* no result, or refused */
     return NULL;
 }

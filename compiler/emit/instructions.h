@@ -1,0 +1,40 @@
+/* instructions.h - which instruction does an operation on a target, and what C and LLVM call it. */
+#ifndef RSRC_EMIT_INSTRUCTIONS_H
+#define RSRC_EMIT_INSTRUCTIONS_H
+
+#include "ir.h"
+
+enum rsrc_language { RSRC_IN_C, RSRC_IN_LLVM };
+
+/* Types that an intrinsic's name leaves open. */
+enum rsrc_llvm_overload {
+    RSRC_OVERLOAD_NONE,
+    RSRC_OVERLOAD_RESULT,    /* the result, of the operation's type */
+    RSRC_OVERLOAD_BYTES,     /* the result, <16 x i8> */
+    RSRC_OVERLOAD_SUM_BYTES, /* the result, <4 x i32>, and the operands, <16 x i8> */
+};
+
+struct rsrc_instruction {
+    enum rsr_kop_kind kind;
+    uint32_t elems;        /* bits of the result's element */
+    uint32_t bytes;        /* of the result */
+    uint64_t features;     /* all required */
+    const char *macro;     /* of template/kernel_prelude.h */
+    const char *intrinsic; /* LLVM's; NULL: plain IR says it */
+    const char *operands;  /* a, b, c in the intrinsic's order; A: a without the bits that the
+                              operation ignores */
+    enum rsrc_llvm_overload overload;
+};
+
+/* The one that the back end takes for the operation; NULL: there is none, or it says the operation
+ * without. */
+const struct rsrc_instruction *rsrc_find_instruction(enum rsrc_language language,
+                                                     const struct rsr_spec *spec,
+                                                     const struct rsr_kreg *regs,
+                                                     const struct rsr_kop *op);
+/* NULL, or the sentence that says what of the operations the back end cannot say for the target. */
+const char *rsrc_find_missing_instruction(enum rsrc_language language, const struct rsr_spec *spec,
+                                          const struct rsr_kreg *regs, const struct rsr_kop *ops,
+                                          uint32_t n_ops, struct rsrc_arena *arena);
+
+#endif
