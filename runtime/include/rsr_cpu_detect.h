@@ -64,6 +64,7 @@ static inline uint64_t rsr_detect_cpu(void) {
         {RSR_CPU_MASK(AMX_TILE), 7, 0, RSR_EDX, 24, RSR_XCR0_AMX},
         {RSR_CPU_MASK(AMX_INT8), 7, 0, RSR_EDX, 25, RSR_XCR0_AMX},
         {RSR_CPU_MASK(AVXVNNI), 7, 1, RSR_EAX, 4, RSR_XCR0_AVX},
+        {RSR_CPU_MASK(AVXVNNIINT8), 7, 1, RSR_EDX, 4, RSR_XCR0_AVX},
     };
     const uint64_t xcr0 = rsr_read_xcr0();
     uint64_t features = 0;
