@@ -1,10 +1,10 @@
 /* dot_panel.h - `dot` over the codes of `lut`, for batches: one stored copy serves both regimes.
  * What its files share; private to them.
  *
- * A vector of rows at a time, codes become a panel in the second-level cache: bytes u >= 0 with
- * four columns of a row side by side (a quad), as the integer dot product wants them. Then all
- * tokens of a group pass over the panel, a few at a time. Ternary u = w + 1, signs u = (w + 1) / 2,
- * bits u = w; y = alpha * sum of u x + beta * sum of x as in lower_dot.c.
+ * A vector of rows at a time, codes become a panel in the second-level cache: bytes u with four
+ * columns of a row side by side (a quad), as the integer dot product wants them. Then all tokens of a
+ * group pass over the panel, a few at a time. Ternary u = w + 1, or w itself where products take signed
+ * bytes; signs u = (w + 1) / 2, bits u = w; y = alpha * sum of u x + beta * sum of x as in lower_dot.c.
  *
  *   codes of lut ── dot_panel_unpack.c ──> panel ──┐
  *                                                  ├─ dot_panel_products.c ──> sums, int32
@@ -57,6 +57,11 @@ struct rsrc_panel {
     uint16_t word_digits, low_byte; /* WORDS */
 };
 
+/* The panel holds w, and sums need no correction. */
+static inline bool rsrc_panel_has_weights(const struct rsrc_panel *panel) {
+    return panel->machine->product == RSR_KOP_DOT_S8S8 && panel->layout.alphabet == RSR_TERNARY;
+}
+
 /* Rows of a vector of int32 sums. */
 static inline uint32_t rsrc_panel_lanes(const struct rsrc_panel *panel) {
     return panel->layout.vector_rows / 4;
@@ -66,7 +71,7 @@ static inline uint32_t rsrc_panel_lanes(const struct rsrc_panel *panel) {
 
 /* A table a digit of ternary codes; none for binary ones. */
 uint64_t rsrc_panel_digits_bytes(const struct rsrc_lut_layout *layout);
-void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
+void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_panel *panel,
                             struct rsr_blob *index);
 void rsrc_panel_load_constants(struct rsrc_panel *panel);
 /* The panel of the column block at work. */

@@ -41,12 +41,16 @@ void rsrc_panel_clear_sums(struct rsrc_panel *panel) {
 
 /* ---- results --------------------------------------------------------------------------------- */
 
+static bool needs_correction(const struct rsrc_panel *panel) {
+    return panel->layout.alphabet != RSR_BINARY_BIT && !rsrc_panel_has_weights(panel);
+}
+
 static void correct(struct rsrc_panel *panel, uint16_t sums, uint32_t lanes, uint16_t x_sum,
                     const char *name) {
     struct rsrc_kb *kb = &panel->frame.kb;
     if (panel->layout.alphabet == RSR_BINARY_SIGN)
         rsrc_kb_immediate(kb, RSR_KOP_SHL, sums, sums, 1);
-    if (panel->layout.alphabet == RSR_BINARY_BIT)
+    if (!needs_correction(panel))
         return;
     if (lanes > 1)
         x_sum = rsrc_kb_unary(kb, RSR_KOP_SPLAT,
@@ -120,9 +124,8 @@ void rsrc_panel_store_results(struct rsrc_panel *panel) {
         quarters[q] = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "total%u", q),
                                    rsrc_panel_sums(panel, sums_at, 0, q));
     sort_rows(panel, quarters, runs);
-    const uint16_t x_sum = panel->layout.alphabet == RSR_BINARY_BIT
-                               ? RSR_NO_KREG
-                               : rsrc_frame_load_sum(&panel->frame, &row_of, "_r");
+    const uint16_t x_sum =
+        needs_correction(panel) ? rsrc_frame_load_sum(&panel->frame, &row_of, "_r") : RSR_NO_KREG;
     if (kb->kernel->rows % rows == 0) {
         store_runs(panel, &row_of, runs, x_sum);
     } else {

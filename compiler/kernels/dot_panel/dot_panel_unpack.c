@@ -1,4 +1,4 @@
-/* dot_panel_unpack.c - the codes of `lut` to a panel: bytes u >= 0, a row's in quads of columns.
+/* dot_panel_unpack.c - the codes of `lut` to a panel: bytes u, a row's in quads of columns.
  *
  * A step of codes is read as lut has stored it (lut_layout.h), its segments are taken apart into a
  * vector of rows a column, and every four of those are zipped to four vectors of quads. dot_panel.h
@@ -40,12 +40,15 @@ static void pack_word_digits(struct rsrc_arena *arena, const struct rsrc_lut_lay
     index->bytes = words;
 }
 
-void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
+void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_panel *panel,
                             struct rsr_blob *index) {
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    const int offset = rsrc_panel_has_weights(panel) ? 0 : 1;
     index->size_bytes = rsrc_panel_digits_bytes(layout);
     if (index->size_bytes == 0)
         return;
     if (layout->lookup == RSRC_LUT_WORDS) {
+        assert(offset == 1);
         pack_word_digits(arena, layout, index);
         return;
     }
@@ -53,7 +56,7 @@ void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_lut_layo
     uint8_t *bytes = rsrc_arena_alloc(arena, index->size_bytes);
     for (uint32_t i = 0; i < layout->group_cols; i++)
         for (uint32_t m = 0; m < n; m++)
-            bytes[i * n + m] = (uint8_t)(rsrc_balanced_digit((int)m, i) + 1);
+            bytes[i * n + m] = (uint8_t)(rsrc_balanced_digit((int)m, i) + offset);
     index->bytes = bytes;
 }
 
@@ -69,7 +72,8 @@ void rsrc_panel_load_constants(struct rsrc_panel *panel) {
     }
     if (layout->alphabet != RSR_TERNARY)
         return;
-    panel->three = rsrc_kb_const(kb, bytes_reg(panel, "threes", 0), 3);
+    if (!rsrc_panel_has_weights(panel))
+        panel->three = rsrc_kb_const(kb, bytes_reg(panel, "threes", 0), 3);
     if (layout->lookup == RSRC_LUT_WORDS) {
         rsrc_kb_load(kb, panel->word_digits, rsrc_address_at(RSR_KBUF_INDEX, 0));
         return;
@@ -132,14 +136,17 @@ static void add_column(struct unpacking *u, uint16_t column) {
         store_quad(u);
 }
 
-/* The columns of one ternary segment: u(w) = d + 1 of its digit, and of its negation 2 - u, which
- * is ~u + 3. */
+/* The columns of one ternary segment: u = d + 1 of its digit, and of its negation 2 - u, which is
+ * ~u + 3; w = d, and -d, which is ~d + 1. */
 static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mask) {
     struct rsrc_panel *panel = u->panel;
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint32_t n = u->n_columns;
-    const uint16_t three_if =
-        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "three_if", n), sign_mask, panel->three);
+    const bool signs = rsrc_panel_has_weights(panel);
+    const uint16_t three_if = signs
+                                  ? sign_mask
+                                  : rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "three_if", n),
+                                                   sign_mask, panel->three);
     for (uint32_t i = 0; i < panel->layout.group_cols; i++) {
         const uint16_t digit = bytes_reg(panel, "digit", n + i);
         if (panel->layout.lookup == RSRC_LUT_TABLE128)
@@ -149,8 +156,8 @@ static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mas
             rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, digit, code, panel->digits[i][0]);
         const uint16_t flipped = bytes_reg(panel, "flipped", n + i);
         rsrc_kb_binary(kb, RSR_KOP_XOR, flipped, digit, sign_mask);
-        add_column(
-            u, rsrc_kb_binary(kb, RSR_KOP_ADD, bytes_reg(panel, "u", n + i), flipped, three_if));
+        add_column(u, rsrc_kb_binary(kb, signs ? RSR_KOP_SUB : RSR_KOP_ADD,
+                                     bytes_reg(panel, "u", n + i), flipped, three_if));
     }
 }
 

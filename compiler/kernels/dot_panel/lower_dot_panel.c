@@ -141,7 +141,7 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     assert(panel.machine->n_tokens <= RSRC_PANEL_MAX_TOKENS);
     choose_blocks(&panel, input->spec);
     take_codes(arena, input, &panel.layout, &out->codes);
-    rsrc_panel_pack_digits(arena, &panel.layout, &out->index);
+    rsrc_panel_pack_digits(arena, &panel, &out->index);
 
     rsrc_frame_begin(&panel.frame, arena, input,
                      panel.layout.unit_vectors * panel.layout.vector_rows, &out->kernel);
