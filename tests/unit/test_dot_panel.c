@@ -16,6 +16,22 @@ static struct test_case *make_panel_case(struct suite *suite, const struct shape
     return c;
 }
 
+/* AArch64's operations, by their definitions: qemu-user runs its machine code elsewhere. */
+static void test_neon(struct suite *suite) {
+    static const struct rsr_spec neon = {.name = "neon-dotprod",
+                                         .triple = "aarch64-linux-gnu",
+                                         .cpu = "neoverse-n1",
+                                         .vector_bits = 128,
+                                         .cpu_features = F(NEON) | F(DOTPROD)};
+    for (uint32_t s = 0; s < N_SHAPES; s++)
+        for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++) {
+            struct test_case *c =
+                make_panel_case(suite, &shapes[s], (enum rsr_alphabet)alphabet, s);
+            lower_case(suite, c, &neon, s);
+            check_call(c, NULL, "interpreter", 7, 0, c->lowered.kernel.n_tiles);
+        }
+}
+
 static void test_target(struct suite *suite, const struct rsr_spec *spec) {
     struct test_case *cases[N_SHAPES * 3];
     uint32_t n = 0;
@@ -45,6 +61,7 @@ int main(void) {
     struct suite suite;
     suite_begin(&suite, "test_dot_panel", 20260722);
     test_no_form(&suite);
+    test_neon(&suite);
     uint32_t n_targets = 0;
     for (size_t i = 0; i < N_SPECS; i++)
         if ((specs[i].cpu_features & F(SSSE3)) != 0) { /* lut has a form for it */
