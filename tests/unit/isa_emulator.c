@@ -1,6 +1,6 @@
 /* isa_emulator.c - see isa_emulator.h. Encodings and operations follow Intel's Software Developer's
- * Manual, volume 2 (VPERMB, VPERMI2B, VPERMT2B, GF2P8AFFINEQB, LDTILECFG, TILELOADD, TILESTORED,
- * TDPB*). */
+ * Manual, volume 2 (VPERMB, VPERMI2B, VPERMT2B, GF2P8AFFINEQB, VPDPBUSD, VPDPB[SU,UU,SS]D, LDTILECFG,
+ * TILELOADD, TILESTORED, TDPB*). */
 #include "isa_emulator.h"
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -298,6 +298,35 @@ static const uint8_t *affine(const struct frame *f, const struct instruction *i)
     return next;
 }
 
+/* ---- dot products ---------------------------------------------------------------------------- */
+
+/* The sum of four products added to an int32. `prefix`: none uu, 66 us, F3 su, F2 ss (a's signedness,
+ * then b's). */
+static void add_products(uint8_t *sum, const uint8_t *a, const uint8_t *b, uint32_t prefix) {
+    uint32_t bits;
+    memcpy(&bits, sum, sizeof bits);
+    for (uint32_t k = 0; k < 4; k++) {
+        const int32_t left = prefix >= 2 ? (int8_t)a[k] : a[k];
+        const int32_t right = prefix == 1 || prefix == 3 ? (int8_t)b[k] : b[k];
+        bits += (uint32_t)(left * right);
+    }
+    memcpy(sum, &bits, sizeof bits);
+}
+
+/* Those of VEX alone: every processor here that has AVX-512 has VNNI with it. */
+static bool is_dot(const struct instruction *i) {
+    return !i->evex && i->map == 2 && !i->w && i->opcode == 0x50;
+}
+
+static const uint8_t *dot(const struct frame *f, const struct instruction *i) {
+    const struct vector a = read_vector(f, i->vvvv), b = read_operand(f, i, i->end);
+    struct vector sums = read_vector(f, i->reg);
+    for (uint32_t at = 0; at < i->bytes; at += 4)
+        add_products(sums.bytes + at, a.bytes + at, b.bytes + at, i->prefix);
+    put_result(f, i, sums);
+    return i->end;
+}
+
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
 #define N_TILES 8u
@@ -347,10 +376,6 @@ static void move_tile(const struct frame *f, const struct instruction *i, bool l
     }
 }
 
-static int32_t widen(uint8_t byte, bool is_signed) {
-    return is_signed ? (int8_t)byte : byte;
-}
-
 /* Three tiles whose shapes fit. */
 static bool is_product(uint32_t d, uint32_t a, uint32_t b) {
     return d < N_TILES && a < N_TILES && b < N_TILES && d != a && d != b && a != b &&
@@ -360,17 +385,11 @@ static bool is_product(uint32_t d, uint32_t a, uint32_t b) {
 }
 
 static void multiply_tiles(uint32_t d, uint32_t a, uint32_t b, uint32_t prefix) {
-    /* prefix: none uu, 66 us, F3 su, F2 ss (a's signedness, then b's) */
-    const bool a_signed = prefix >= 2, b_signed = prefix == 1 || prefix == 3;
     for (uint32_t r = 0; r < tiles.rows[d]; r++)
-        for (uint32_t n = 0; n < tiles.row_bytes[d] / 4u; n++) {
-            uint32_t sum;
-            memcpy(&sum, &tiles.data[d][r][4 * n], 4);
-            for (uint32_t k = 0; k < tiles.row_bytes[a]; k++)
-                sum += (uint32_t)(widen(tiles.data[a][r][k], a_signed) *
-                                  widen(tiles.data[b][k / 4][4 * n + k % 4], b_signed));
-            memcpy(&tiles.data[d][r][4 * n], &sum, 4);
-        }
+        for (uint32_t n = 0; n < tiles.row_bytes[d] / 4u; n++)
+            for (uint32_t k = 0; k < tiles.row_bytes[a] / 4u; k++)
+                add_products(&tiles.data[d][r][4 * n], &tiles.data[a][r][4 * k],
+                             &tiles.data[b][k][4 * n], prefix);
 }
 
 /* LDTILECFG and TILERELEASE, which have no operand but memory. */
@@ -412,6 +431,8 @@ static const uint8_t *emulate(const struct frame *f, const uint8_t *at) {
         return permute(f, &i);
     if (is_affine(&i))
         return affine(f, &i);
+    if (is_dot(&i))
+        return dot(f, &i);
     if (!i.evex && i.map == 2 && !i.w && i.bytes == 16)
         return tile_operation(f, &i);
     return NULL;

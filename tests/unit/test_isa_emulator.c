@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "isa_emulator.h"
+#include "rsr_cpu_detect.h"
 
 #define CONFIGURE 0xc4, 0xe2, 0x78, 0x49, 0x07 /* ldtilecfg (%rdi) */
 
@@ -36,6 +37,10 @@ static const struct encoding {
      7,
      {0x62, 0xf3, 0xf5, 0x58, 0xce, 0xc2, 1}},
     {"vgf2p8affineqb, W0", false, 0, 1, 7, {0x62, 0xf3, 0x75, 0x48, 0xce, 0xc2, 1}},
+    {"vpdpbusd (%rdi), %ymm1, %ymm0", true, 0, 1, 5, {0xc4, 0xe2, 0x75, 0x50, 0x07}},
+    {"vpdpbssd %xmm2, %xmm1, %xmm0", true, 0, 1, 5, {0xc4, 0xe2, 0x73, 0x50, 0xc2}},
+    {"vpdpbusd, W1", false, 0, 1, 5, {0xc4, 0xe2, 0xf5, 0x50, 0x07}},
+    {"vpdpbssds (%rdi), %ymm1, %ymm0", false, 0, 1, 5, {0xc4, 0xe2, 0x77, 0x51, 0x07}},
     {"ldtilecfg (%rdi)", true, 0, 1, 5, {CONFIGURE}},
     {"ldtilecfg, L1", false, 0, 1, 5, {0xc4, 0xe2, 0x7c, 0x49, 0x07}},
     {"ldtilecfg, with a second source", false, 0, 1, 5, {0xc4, 0xe2, 0x70, 0x49, 0x07}},
@@ -72,13 +77,17 @@ static const struct encoding {
 
 /* The host has the instruction: the processor, not the emulator, says which encodings it takes. */
 static bool host_runs(const struct encoding *e) {
-#if defined(__x86_64__)
-    return (strncmp(e->what, "vpermb", 6) == 0 && __builtin_cpu_supports("avx512vbmi")) ||
-           (strncmp(e->what, "vgf2p8", 6) == 0 && __builtin_cpu_supports("gfni"));
-#else
-    (void)e;
+    static const struct {
+        const char *begin;
+        uint64_t feature;
+    } rows[] = {{"vpermb", RSR_CPU_MASK(AVX512VBMI)},
+                {"vgf2p8", RSR_CPU_MASK(GFNI)},
+                {"vpdpbus", RSR_CPU_MASK(AVXVNNI)},
+                {"vpdpbss", RSR_CPU_MASK(AVXVNNIINT8)}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strncmp(e->what, rows[i].begin, strlen(rows[i].begin)) == 0)
+            return (rsr_detect_cpu() & rows[i].feature) != 0;
     return false;
-#endif
 }
 
 /* In a process of its own, which exits 0 at the end of the code. */
