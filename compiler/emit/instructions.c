@@ -23,6 +23,7 @@
 #define X86(name, operands) "llvm.x86." name, operands, RSRC_OVERLOAD_NONE
 #define NEON(name, operands, overload) "llvm.aarch64.neon." name, operands, RSRC_OVERLOAD_##overload
 #define PLAIN_IR NULL, NULL, RSRC_OVERLOAD_NONE
+#define NOT_IN_C NULL /* GCC 12 has no intrinsic of it */
 
 static const struct rsrc_instruction instructions[] = {
     ROW(DOT_U8S8, ANY, 64, F(AVX512F) | F(AVX512VNNI), "dot_u8s8_512",
@@ -32,6 +33,8 @@ static const struct rsrc_instruction instructions[] = {
     ROW(DOT_U8S8, ANY, 16, VL | F(AVX512VNNI), "dot_u8s8_128", X86("avx512.vpdpbusd.128", "abc")),
     ROW(DOT_U8S8, ANY, 16, F(AVXVNNI), "dot_u8s8_128_vex", X86("avx512.vpdpbusd.128", "abc")),
     ROW(DOT_U8S8, ANY, 16, F(I8MM), "dot_u8s8_128", NEON("usdot", "abc", SUM_BYTES)),
+    ROW(DOT_S8S8, ANY, 32, F(AVXVNNIINT8), NOT_IN_C, X86("avx2.vpdpbssd.256", "abc")),
+    ROW(DOT_S8S8, ANY, 16, F(AVXVNNIINT8), NOT_IN_C, X86("avx2.vpdpbssd.128", "abc")),
     ROW(DOT_S8S8, ANY, 16, F(DOTPROD), "dot_s8s8_128", NEON("sdot", "abc", SUM_BYTES)),
     ROW(MADD_U8S8, ANY, 64, F(AVX512BW), "madd_u8s8_512", X86("avx512.pmaddubs.w.512", "ab")),
     ROW(MADD_U8S8, ANY, 32, F(AVX2), "madd_u8s8_256", X86("avx2.pmadd.ub.sw", "ab")),
@@ -134,10 +137,16 @@ static bool needs_instruction(enum rsrc_language language, const struct rsr_kop 
 const char *rsrc_find_missing_instruction(enum rsrc_language language, const struct rsr_spec *spec,
                                           const struct rsr_kreg *regs, const struct rsr_kop *ops,
                                           uint32_t n_ops, struct rsrc_arena *arena) {
-    for (uint32_t i = 0; i < n_ops; i++)
-        if (needs_instruction(language, &ops[i]) &&
-            rsrc_find_instruction(language, spec, regs, &ops[i]) == NULL)
-            return rsrc_arena_printf(
-                arena, "operation %u needs an instruction that target %s lacks", i, spec->name);
-    return NULL;
+    uint32_t i = 0;
+    while (i < n_ops && !(needs_instruction(language, &ops[i]) &&
+                          rsrc_find_instruction(language, spec, regs, &ops[i]) == NULL))
+        i++;
+    if (i == n_ops)
+        return NULL;
+    const struct rsrc_instruction *other = rsrc_find_instruction(RSRC_IN_LLVM, spec, regs, &ops[i]);
+    return other == NULL
+               ? rsrc_arena_printf(arena, "operation %u needs an instruction that target %s lacks",
+                                   i, spec->name)
+               : rsrc_arena_printf(arena, "operation %u needs %s, which GCC 12 does not have", i,
+                                   other->intrinsic);
 }

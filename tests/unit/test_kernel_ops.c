@@ -466,10 +466,12 @@ static const struct {
     {"avx512vbmi", RSR_KOP_TABLE2, RSR_ELEM_U8, 64},
     {"avx512vbmi", RSR_KOP_ZIP_HIGH, RSR_ELEM_U8, 64},
     {"avx512vbmi", RSR_KOP_SPREAD_BIT, RSR_ELEM_U8, 64},
+    {"avxvnniint8", RSR_KOP_DOT_U8S8, RSR_ELEM_I32, 8},
+    {"avxvnniint8", RSR_KOP_DOT_S8S8, RSR_ELEM_I32, 8},
 };
 
-static void check_required(const struct rsr_spec *spec, const struct op_kernel *kernels,
-                           uint32_t n_kernels) {
+static void check_required(const struct rsr_spec *spec, const struct harness_backend *with,
+                           const struct op_kernel *kernels, uint32_t n_kernels) {
     for (size_t r = 0; r < sizeof required / sizeof *required; r++) {
         if (strcmp(required[r].spec, spec->name) != 0)
             continue;
@@ -480,7 +482,9 @@ static void check_required(const struct rsr_spec *spec, const struct op_kernel *
                 found |= c->kind == required[r].kind && c->dst.elem == required[r].elem &&
                          c->dst.lanes == required[r].lanes;
             }
-        CHECK(found);
+        /* GCC 12 has no intrinsic of it. */
+        const bool left_to_llvm = required[r].kind == RSR_KOP_DOT_S8S8 && with->kind == RSR_UNIT_C;
+        CHECK(found != left_to_llvm);
     }
 }
 
@@ -510,7 +514,7 @@ static uint32_t build_kernels(struct suite *suite, const struct rsr_spec *spec,
         rsrc_kb_finish(&kb);
         n++;
     }
-    check_required(spec, kernels, n);
+    check_required(spec, with, kernels, n);
     add_structured(suite, kernels, &n, spec, "control", build_control);
     add_structured(suite, kernels, &n, spec, "bodies", build_bodies);
     if ((spec->cpu_features & F(AMX_INT8)) != 0)

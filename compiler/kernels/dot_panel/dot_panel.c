@@ -8,6 +8,7 @@ static const struct rsrc_panel_machine machines[] = {
     {{F(AVX512BW) | F(AVX512VNNI), 512, "vnni64"}, RSR_KOP_DOT_U8S8, 6, 0},
     {{F(AVX512BW), 512, "madd64"}, RSR_KOP_MADD_U8S8, 4, 0},
     {{F(AVX2) | F(AVX512VL) | F(AVX512VNNI), 256, "vnni32"}, RSR_KOP_DOT_U8S8, 6, 0},
+    {{F(AVX2) | F(AVXVNNIINT8), 256, "vnni32-s8"}, RSR_KOP_DOT_S8S8, 2, 0},
     {{F(AVX2) | F(AVXVNNI), 256, "vnni32-vex"}, RSR_KOP_DOT_U8S8, 2, 0},
     {{F(AVX2), 256, "madd32"}, RSR_KOP_MADD_U8S8, 2, 0},
     {{F(SSSE3), 128, "madd16"}, RSR_KOP_MADD_U8S8, 2, 0},
