@@ -300,13 +300,14 @@ static enum rsrc_status load_native(const struct search *search, struct rsr_spec
     if (best.name == NULL)
         return rsrc_refuse(search->diag, "spec-native", NULL, "give a target by name",
                            "no target description is for this machine (%s)", HOST_TRIPLE);
+    if (strcmp(best.cpu, host_cpu) != 0) /* what describes this very processor knows better */
+        best.prefetch_level = rsrc_host_prefetch_level(best.prefetch_level);
     best.name = "native";
     best.file = NULL;
     best.cpu = host_cpu;
     best.cpu_features |= host;
     best.cores = rsrc_host_cores();
     best.l2_bytes = rsrc_host_l2_bytes(best.l2_bytes);
-    best.prefetch_level = rsrc_host_prefetch_level(best.prefetch_level);
     *out = best;
     return RSRC_OK;
 }

@@ -218,22 +218,26 @@ static void test_native(void) {
     CHECK(native.cores >= 1 && native.l2_bytes >= 1024);
     const char *const *names;
     uint32_t n_names = 0;
+    bool described = false;
     CHECK_INT(rsrc_list_specs(f.diag, &f.arena, SPEC_DIR, &names, &n_names), RSRC_OK);
     for (uint32_t i = 0; i < n_names; i++) {
         struct rsr_spec spec;
         CHECK_INT(rsrc_load_spec(f.diag, &f.arena, names[i], SPEC_DIR, &spec), RSRC_OK);
-        if ((spec.cpu_features & ~rsrc_host_features()) == 0)
-            CHECK(spec.vector_bits <= native.vector_bits);
+        if ((spec.cpu_features & ~rsrc_host_features()) != 0)
+            continue;
+        CHECK(spec.vector_bits <= native.vector_bits);
         /* The description of the very processor, where there is one. */
-        if (spec.cpu_features == native.cpu_features && strcmp(spec.cpu, native.cpu) == 0) {
+        if (strcmp(spec.cpu, native.cpu) == 0) {
             CHECK(spec.read_gbps == native.read_gbps);
             CHECK_INT(spec.prefetch_level, native.prefetch_level);
+            described = true;
         }
     }
     FILE *file = fopen("/proc/cpuinfo", "r");
     char line[8192];
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "vendor_id", 9) == 0 && strstr(line, "AuthenticAMD") != NULL)
+        if (!described && strncmp(line, "vendor_id", 9) == 0 &&
+            strstr(line, "AuthenticAMD") != NULL)
             CHECK_INT(native.prefetch_level, 2);
     }
     if (file != NULL)
