@@ -1,4 +1,4 @@
-/* round.h - how many units hold n, and what they hold. */
+/* round.h - how many units hold n, what they hold, and powers. */
 #ifndef RSRC_BASE_ROUND_H
 #define RSRC_BASE_ROUND_H
 
@@ -11,6 +11,13 @@ static inline uint32_t rsrc_divide_up(uint32_t n, uint32_t unit) {
 
 static inline uint64_t rsrc_divide_up64(uint64_t n, uint64_t unit) {
     return n / unit + (n % unit != 0);
+}
+
+static inline uint64_t rsrc_power(uint32_t base, uint32_t exponent) {
+    uint64_t result = 1;
+    while (exponent-- > 0)
+        result *= base;
+    return result;
 }
 
 /* The first multiple of unit from n on, which must be below 2^64. */

@@ -8,6 +8,7 @@
  */
 #include "emit/instructions.h"
 
+#include "kernel/kernel.h"
 #include "kernel_ops.h"
 
 #define F(id) RSR_CPU_MASK(id)
@@ -108,7 +109,7 @@ const struct rsrc_instruction *rsrc_find_instruction(enum rsrc_language language
     for (size_t i = 0; i < N_INSTRUCTIONS; i++) {
         const struct rsrc_instruction *row = &instructions[i];
         if (row->kind == (enum rsr_kop_kind)op->kind && row->bytes == bytes &&
-            (row->elems & elem) != 0 && (spec->cpu_features & row->features) == row->features &&
+            (row->elems & elem) != 0 && rsrc_target_has(spec, row->features) &&
             (language == RSRC_IN_C ? row->macro : row->intrinsic) != NULL)
             return row;
     }

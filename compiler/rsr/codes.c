@@ -11,28 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/round.h"
+
 /* Columns of one pass: the partial codes (5 bytes a column) stay in L1. */
 #define CHUNK 1024u
 
 #define TERNARY_GROUP 5u /* (3^5 - 1) / 2 = 121 */
 #define BINARY_GROUP 7u  /* 2^7 - 1 = 127 */
 
-static uint32_t power(uint32_t base, uint32_t exponent) {
-    uint32_t result = 1;
-    while (exponent-- > 0)
-        result *= base;
-    return result;
-}
-
 struct rsrc_code_range rsrc_code_range(enum rsr_alphabet alphabet, uint32_t height) {
     assert(height >= 1 && height <= RSR_MAX_K);
     switch (alphabet) {
     case RSR_TERNARY:
-        return (struct rsrc_code_range){1, (power(3, height) - 1) / 2 + 1};
+        return (struct rsrc_code_range){1, (uint32_t)rsrc_power(3, height) / 2 + 1};
     case RSR_BINARY_SIGN:
-        return (struct rsrc_code_range){power(2, height - 1), power(2, height)};
+        return (struct rsrc_code_range){1u << (height - 1), 1u << height};
     case RSR_BINARY_BIT:
-        return (struct rsrc_code_range){1, power(2, height)};
+        return (struct rsrc_code_range){1, 1u << height};
     }
     abort();
 }
@@ -78,7 +73,7 @@ static inline void chunk_sums(const struct rsr_matrix *matrix, uint32_t first_ro
             size_t row = first_row + height - 1 - done - i;
             horner_step(partial, matrix->values + row * matrix->cols + first_col, n, radix);
         }
-        int32_t weight = (int32_t)power((uint32_t)radix, digits);
+        int32_t weight = (int32_t)rsrc_power((uint32_t)radix, digits);
         for (uint32_t j = 0; j < n; j++)
             sums[j] = sums[j] * weight + partial[j];
         done += digits;
@@ -100,7 +95,7 @@ void rsrc_block_keys(const struct rsr_matrix *matrix, uint32_t first_row, uint32
     assert(height >= 1 && height <= RSR_MAX_K && height <= matrix->rows - first_row);
     int32_t sums[CHUNK];
     bool sign = matrix->alphabet == RSR_BINARY_SIGN;
-    uint32_t offset = sign ? power(2, height) - 1 : 0;
+    uint32_t offset = sign ? (1u << height) - 1 : 0;
     for (uint32_t col = 0; col < matrix->cols;) {
         uint32_t n = matrix->cols - col < CHUNK ? matrix->cols - col : CHUNK;
         if (matrix->alphabet == RSR_TERNARY)

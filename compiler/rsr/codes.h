@@ -29,10 +29,7 @@ void rsrc_code_digits(enum rsr_alphabet alphabet, uint32_t height, uint32_t code
 void rsrc_block_keys(const struct rsr_matrix *matrix, uint32_t first_row, uint32_t height,
                      uint32_t *keys);
 
-/* Blocks of k rows that cover `rows`, and the height of one that starts at first_row. */
-static inline uint32_t rsrc_count_blocks(uint32_t rows, uint32_t k) {
-    return rows / k + (rows % k != 0);
-}
+/* The height of the block of k rows that starts at first_row. */
 static inline uint32_t rsrc_block_height(uint32_t rows, uint32_t k, uint32_t first_row) {
     return rows - first_row < k ? rows - first_row : k;
 }

@@ -15,6 +15,7 @@
  */
 #include <inttypes.h>
 
+#include "base/round.h"
 #include "base/text_scan.h"
 #include "rsr/codes.h"
 #include "rsr/segment.h"
@@ -145,7 +146,7 @@ static enum rsrc_status parse_layer_line(struct rsrc_scan *scan, const char **na
         rsrc_scan_name(scan, "alphabet", ALPHABET_NAMES, N_ALPHABETS, &alphabet) != RSRC_OK)
         return RSRC_FAILED;
     out->alphabet = (enum rsr_alphabet)alphabet;
-    out->n_blocks = rsrc_count_blocks(out->rows, out->k);
+    out->n_blocks = rsrc_divide_up(out->rows, out->k);
     if ((uint64_t)out->rows * out->cols > MAX_WEIGHTS)
         return rsrc_scan_error(scan, "the matrix has more than %" PRIu64 " weights", MAX_WEIGHTS);
     if (out->n_blocks > rsrc_scan_bytes_left(scan) / MIN_BLOCK_BYTES)

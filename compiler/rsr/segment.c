@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "rsr/codes.h"
 
 /* 2^11 counters of 4 bytes fill a quarter of a 32 KB L1. */
@@ -95,7 +96,7 @@ static void fill_block(struct rsrc_arena *arena, const struct entry *entries, ui
 void rsrc_build_index(struct rsrc_arena *arena, const struct rsr_matrix *matrix, uint32_t k,
                       struct rsr_index *out) {
     assert(k >= 1 && k <= RSR_MAX_K && matrix->cols <= RSRC_MAX_COLS);
-    uint32_t n_blocks = rsrc_count_blocks(matrix->rows, k);
+    uint32_t n_blocks = rsrc_divide_up(matrix->rows, k);
     struct rsr_index_block *blocks = RSRC_NEW_ARRAY(arena, n_blocks, struct rsr_index_block);
     struct rsrc_arena local;
     rsrc_arena_init(&local);

@@ -135,7 +135,7 @@ void rsrc_analyse_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matr
     analyse_rows(arena, matrix, &stats);
     struct counter counter = make_counter(arena, matrix, k);
     struct block_counts counts = {0};
-    for (uint32_t b = 0; b < rsrc_count_blocks(matrix->rows, k); b++)
+    for (uint32_t b = 0; b < rsrc_divide_up(matrix->rows, k); b++)
         count_block(&counter, b * k, rsrc_block_height(matrix->rows, k, b * k), &counts);
     stats.n_members = counts.n_members;
     stats.n_segments = counts.n_segments;
@@ -147,7 +147,7 @@ void rsrc_analyse_matrix(struct rsrc_arena *arena, const struct rsr_matrix *matr
 /* Expected cost of all blocks at k, in additions, with the cheaper of RSR and RSR++. */
 static double estimate_cost(const struct counter *counter, uint32_t k) {
     const struct rsr_matrix *matrix = counter->matrix;
-    uint32_t n_blocks = rsrc_count_blocks(matrix->rows, k);
+    uint32_t n_blocks = rsrc_divide_up(matrix->rows, k);
     uint32_t n_samples = n_blocks < SAMPLE_BLOCKS ? n_blocks : SAMPLE_BLOCKS;
     struct block_counts counts = {0};
     for (uint32_t s = 0; s < n_samples; s++) {

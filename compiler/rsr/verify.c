@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/round.h"
 #include "rsr/codes.h"
 #include "rsr/segment.h"
 
@@ -19,11 +20,11 @@ static const char *check_shape(struct rsrc_arena *arena, const struct rsr_index 
     if (index->rows == 0 || index->cols == 0 || index->cols > RSRC_MAX_COLS)
         return rsrc_arena_printf(arena, "the shape %" PRIu32 " x %" PRIu32 " is not supported",
                                  index->rows, index->cols);
-    if (index->n_blocks != rsrc_count_blocks(index->rows, index->k))
+    if (index->n_blocks != rsrc_divide_up(index->rows, index->k))
         return rsrc_arena_printf(
             arena,
             "it has %" PRIu32 " blocks, %" PRIu32 " rows in blocks of %" PRIu32 " need %" PRIu32,
-            index->n_blocks, index->rows, index->k, rsrc_count_blocks(index->rows, index->k));
+            index->n_blocks, index->rows, index->k, rsrc_divide_up(index->rows, index->k));
     return NULL;
 }
 

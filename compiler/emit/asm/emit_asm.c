@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "emit/llvm/assemble.h"
+#include "kernel/kernel.h"
 #include "kernel_ops.h"
 
 /* The first has no other than the sixteen vector registers of SSE and VEX. */
@@ -284,10 +285,6 @@ static void put_op(struct printer *p, const struct rsr_kop *op) {
 
 /* ---- what can be printed --------------------------------------------------------------------- */
 
-static bool has(const struct rsr_kernel *kernel, uint64_t features) {
-    return (kernel->spec->cpu_features & features) == features;
-}
-
 /* Chooses the encoding for the widest register; false where the target lacks it. */
 static bool choose_encoding(const struct rsr_kernel *kernel, enum encoding *encoding) {
     uint32_t bytes = 0;
@@ -297,12 +294,12 @@ static bool choose_encoding(const struct rsr_kernel *kernel, enum encoding *enco
         bytes = rsrc_kreg_bytes(reg) > bytes ? rsrc_kreg_bytes(reg) : bytes;
         general = general && class_of(reg) == DWORD;
     }
-    const bool wide = has(kernel, RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW));
-    *encoding = general                                                    ? GENERAL
-                : bytes == 64                                              ? EVEX
-                : bytes > 4 && wide && has(kernel, RSR_CPU_MASK(AVX512VL)) ? EVEX
-                : has(kernel, RSR_CPU_MASK(AVX2))                          ? VEX
-                                                                           : SSE;
+    const bool wide = rsrc_target_has(kernel->spec, RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW));
+    *encoding = general       ? GENERAL
+                : bytes == 64 ? EVEX
+                : bytes > 4 && wide && rsrc_target_has(kernel->spec, RSR_CPU_MASK(AVX512VL)) ? EVEX
+                : rsrc_target_has(kernel->spec, RSR_CPU_MASK(AVX2))                          ? VEX
+                                                                                             : SSE;
     return !(*encoding == EVEX && !wide) && !(*encoding == SSE && bytes > 16);
 }
 

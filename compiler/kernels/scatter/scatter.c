@@ -17,12 +17,9 @@ struct rsrc_tiling rsrc_fit_scatter(const struct rsrc_planned_layer *layer,
 }
 
 uint64_t rsrc_scatter_table_slots(enum rsr_alphabet alphabet, uint32_t n_rows) {
-    uint64_t power = 1;
     switch (alphabet) {
     case RSR_TERNARY:
-        for (uint32_t i = 0; i < n_rows; i++)
-            power *= 3;
-        return (power - 1) / 2 + 1;
+        return rsrc_power(3, n_rows) / 2 + 1;
     case RSR_BINARY_SIGN:
         return UINT64_C(1) << (n_rows - 1);
     case RSR_BINARY_BIT:
