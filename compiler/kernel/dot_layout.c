@@ -11,16 +11,16 @@
  * products for one of codes. Its 7.9 is the measured 8.1 Gw/s at 4 G instructions/s; AArch64
  * multiplies and adds in one instruction and needs fewer. */
 static const struct rsrc_dot_machine machines[] = {
-    {{F(AVX512F) | F(AVX512VNNI), 512, "vnni64"}, RSRC_DOT_VNNI, 64, 4, 4, 2.75, 1.75, 0},
-    {{F(AVX512VL) | F(AVX512VNNI), 256, "vnni32"}, RSRC_DOT_VNNI, 32, 4, 4, 2.75, 1.75, 0},
-    {{F(AVXVNNI), 256, "vnni32-vex"}, RSRC_DOT_VNNI, 32, 2, 2, 2.9, 2.3, 0},
-    {{F(AVX512BW), 512, "madd64"}, RSRC_DOT_MADD, 64, 1, 4, 4.4, 3.2, 0},
-    {{F(AVX2), 256, "madd32"}, RSRC_DOT_MADD, 32, 1, 2, 4.4, 3.7, 0},
+    {{F(AVX512F) | F(AVX512VNNI), 512, "vnni64"}, RSR_KOP_DOT_U8S8, 64, 4, 4, 2.75, 1.75, 0},
+    {{F(AVX512VL) | F(AVX512VNNI), 256, "vnni32"}, RSR_KOP_DOT_U8S8, 32, 4, 4, 2.75, 1.75, 0},
+    {{F(AVXVNNI), 256, "vnni32-vex"}, RSR_KOP_DOT_U8S8, 32, 2, 2, 2.9, 2.3, 0},
+    {{F(AVX512BW), 512, "madd64"}, RSR_KOP_MADD_U8S8, 64, 1, 4, 4.4, 3.2, 0},
+    {{F(AVX2), 256, "madd32"}, RSR_KOP_MADD_U8S8, 32, 1, 2, 4.4, 3.7, 0},
     /* Two groups: the largest code is 2 << 2. */
-    {{F(DOTPROD), 128, "sdot16"}, RSRC_DOT_SDOT, 16, 2, 4, 2.9, 1.75, 0},
-    {{F(SSSE3), 128, "madd16"}, RSRC_DOT_MADD, 16, 1, 2, 4.4, 3.7, 0},
-    {{0, 128, "plain16"}, RSRC_DOT_PLAIN, 16, 1, 1, 7.9, 7.9, 0},
-    {{0, 0, "scalar"}, RSRC_DOT_PLAIN, 1, 1, 1, 0, 0, 0.67},
+    {{F(DOTPROD), 128, "sdot16"}, RSR_KOP_DOT_S8S8, 16, 2, 4, 2.9, 1.75, 0},
+    {{F(SSSE3), 128, "madd16"}, RSR_KOP_MADD_U8S8, 16, 1, 2, 4.4, 3.7, 0},
+    {{0, 128, "plain16"}, RSR_KOP_MUL, 16, 1, 1, 7.9, 7.9, 0},
+    {{0, 0, "scalar"}, RSR_KOP_MUL, 1, 1, 1, 0, 0, 0.67},
 };
 
 #define N_PLAIN 2u /* at the end */

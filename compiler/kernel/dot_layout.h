@@ -8,19 +8,14 @@
 
 #include "kernel/kernel.h"
 
-enum rsrc_dot_style {
-    RSRC_DOT_VNNI,  /* DOT_U8S8 into i32 */
-    RSRC_DOT_SDOT,  /* DOT_S8S8 into i32: codes stay below 128 */
-    RSRC_DOT_MADD,  /* MADD_U8S8 into i16, widened by MADD_I16 before it could saturate */
-    RSRC_DOT_PLAIN, /* convert, multiply, add; i16 lanes, or i32 scalars */
-};
-
-/* What `dot` over codes of its own, and over listed rows and columns, is made of. */
+/* What `dot` over codes of its own, and over listed rows and columns, is made of. `product`: DOT_U8S8 and
+ * DOT_S8S8 (codes stay below 128) add into i32; MADD_U8S8 into i16, widened by MADD_I16 before it could
+ * saturate; MUL of what is converted into i16 lanes, or i32 scalars, and added. */
 struct rsrc_dot_machine {
     struct rsrc_machine head;
-    enum rsrc_dot_style style;
+    enum rsr_kop_kind product;
     uint32_t vector_bytes;
-    uint32_t n_groups;   /* for one token: as many as the registers hold; VNNI and SDOT alone */
+    uint32_t n_groups;   /* for one token: as many as the registers hold; products into i32 alone */
     uint32_t max_tokens; /* that share one unpacking: a power of two */
     /* Vector instructions for a vector of products: of a token alone, and where max_tokens share
      * the unpacking. 0: there are no vectors, and unpacking takes `unpack` multiply-adds at the

@@ -76,9 +76,9 @@ struct rsrc_choice {
 };
 #define RSRC_MAX_KERNEL_CHOICES 2u
 
-/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits,
- * in every form of `dot` and `lut`. */
-#define RSRC_MAX_SUM_COLS (INT32_MAX / 512)
+/* Codes are 0..2 and activations reach -128; signs and bits double a sum: 512 a column in 32 bits, those that
+ * pad the last block as well, in every form of `dot` and `lut`. */
+#define RSRC_MAX_SUM_COLS (INT32_MAX / 512 - RSR_ACT_PAD)
 
 /* The ways in which the kernel is open to the layer on the machine, at most RSRC_MAX_KERNEL_CHOICES;
  * their kernel and machine are filled in by the caller. Returns how many. */
@@ -152,6 +152,9 @@ struct rsrc_lower_input {
 typedef enum rsrc_status rsrc_lower_fn(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                        const struct rsrc_lower_input *input,
                                        struct rsr_lowered *out, const char **detail);
+
+/* Zeros for the kernel to fill, which the blob then has. */
+void *rsrc_alloc_blob(struct rsrc_arena *arena, struct rsr_blob *blob, uint64_t size_bytes);
 
 /* Reports that int32 does not hold the sums of the layer's columns. */
 RSRC_NODISCARD enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag,

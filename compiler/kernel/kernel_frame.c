@@ -150,6 +150,19 @@ uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_t
                         header_field(token, offsetof(struct rsr_act_row, sum)));
 }
 
+void rsrc_frame_correct(struct rsrc_frame *frame, enum rsr_alphabet alphabet, uint16_t sums,
+                        uint32_t lanes, uint16_t x_sum, const char *suffix) {
+    struct rsrc_kb *kb = &frame->kb;
+    if (x_sum == RSR_NO_KREG)
+        return;
+    if (alphabet == RSR_BINARY_SIGN)
+        rsrc_kb_immediate(kb, RSR_KOP_SHL, sums, sums, 1);
+    if (lanes > 1)
+        x_sum = rsrc_kb_unary(kb, RSR_KOP_SPLAT,
+                              rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "x_sums%s", suffix), x_sum);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sum);
+}
+
 /* The weight scale of `lanes` rows: one a row, or the matrix's in every lane. */
 static uint16_t load_weight_scale(struct rsrc_frame *frame, uint32_t lanes, uint16_t unit,
                                   uint32_t row, uint32_t id) {

@@ -63,6 +63,11 @@ struct rsrc_frame_token rsrc_frame_next_token(struct rsrc_frame *frame,
 uint16_t rsrc_frame_load_sum(struct rsrc_frame *frame, const struct rsrc_frame_token *token,
                              const char *suffix);
 
+/* Sums of u x become those of w x: ternary u = w + 1, signs u = (w + 1) / 2. x_sum: what load_sum gave;
+ * RSR_NO_KREG where u = w. */
+void rsrc_frame_correct(struct rsrc_frame *frame, enum rsr_alphabet alphabet, uint16_t sums,
+                        uint32_t lanes, uint16_t x_sum, const char *suffix);
+
 /* The result of the sums `value` (i32, exact; f32 where the input is; `lanes` rows from row
  * unit * unit_rows + row on): themselves (RAW, and where rows are expanded later), or scaled to
  * f32. */

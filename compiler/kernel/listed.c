@@ -1,10 +1,6 @@
 /* listed.c - what the kernels of listed rows and columns share. See listed.h. */
 #include "kernel/listed.h"
 
-/* Codes are at most 2, activations at least -128, and the sum of x is taken off: 3 * 128 a
- * column. */
-#define MAX_COLS (INT32_MAX / 384 - RSR_ACT_PAD)
-
 enum rsrc_status rsrc_listed_check(struct rsrc_diag *diag, const struct rsrc_lower_input *input,
                                    bool row_scales) {
     const struct rsrc_place place = {.tensor = input->title};
@@ -15,12 +11,12 @@ enum rsrc_status rsrc_listed_check(struct rsrc_diag *diag, const struct rsrc_low
         return rsrc_refuse(diag, "lower-listed", &place, "plan it as another kernel",
                            "%s cannot be lowered: %s", rsrc_kernel_row(input->plan->kernel)->words,
                            mapped ? "the layer is reduced" : "every row has a scale");
-    return input->matrix->cols > MAX_COLS ? rsrc_refuse_wide(diag, input) : RSRC_OK;
+    return input->matrix->cols > RSRC_MAX_SUM_COLS ? rsrc_refuse_wide(diag, input) : RSRC_OK;
 }
 
 void rsrc_listed_constants(struct rsrc_listed *listed) {
     struct rsrc_kb *kb = &listed->frame.kb;
-    if (listed->machine->style == RSRC_DOT_MADD)
+    if (listed->machine->product == RSR_KOP_MADD_U8S8)
         listed->ones = rsrc_kb_const(
             kb, rsrc_kb_reg(kb, RSR_ELEM_I16, listed->machine->vector_bytes / 2, "ones"), 1);
 }
@@ -50,16 +46,9 @@ void rsrc_listed_multiply(struct rsrc_listed *listed, uint16_t acc, uint16_t cod
                           const char *suffix) {
     struct rsrc_kb *kb = &listed->frame.kb;
     const uint32_t bytes = listed->machine->vector_bytes;
-    switch (listed->machine->style) {
-    case RSRC_DOT_VNNI:
-        rsrc_kb_ternary(kb, RSR_KOP_DOT_U8S8, acc, acc, code, x);
+    if (listed->machine->product != RSR_KOP_MADD_U8S8) {
+        rsrc_kb_ternary(kb, listed->machine->product, acc, acc, code, x);
         return;
-    case RSRC_DOT_SDOT:
-        rsrc_kb_ternary(kb, RSR_KOP_DOT_S8S8, acc, acc, code, x);
-        return;
-    case RSRC_DOT_MADD:
-    case RSRC_DOT_PLAIN: /* no machine of lists */
-        break;
     }
     const uint16_t product = rsrc_kb_reg(kb, RSR_ELEM_I16, bytes / 2, "product%s", suffix);
     const uint16_t wide = rsrc_kb_reg(kb, RSR_ELEM_I32, bytes / 4, "wide%s", suffix);
@@ -96,7 +85,7 @@ void rsrc_cost_listed(struct rsrc_arena *arena, const struct rsrc_plan_input *in
     const double macs = active * input->stats->rows * input->stats->cols;
     const double list_us = LIST_US * n;
     const double compute_us = rsrc_work_us(macs * (1 + unpack), input->spec->dot_gmacs);
-    out->max_cols = RSRC_MAX_SUM_COLS - RSR_ACT_PAD;
+    out->max_cols = RSRC_MAX_SUM_COLS;
     out->work = rsrc_work_text(arena, macs, "multiply-adds");
     rsrc_set_costs_of_bytes(out, active * (double)out->weight_bytes + runs * RUN_BYTES,
                             compute_us + list_us, compute_us + list_us, input->spec);

@@ -12,6 +12,13 @@
 #include "base/hash.h"
 #include "base/round.h"
 
+void *rsrc_alloc_blob(struct rsrc_arena *arena, struct rsr_blob *blob, uint64_t size_bytes) {
+    void *bytes = rsrc_arena_alloc(arena, size_bytes);
+    blob->bytes = bytes;
+    blob->size_bytes = size_bytes;
+    return bytes;
+}
+
 enum rsrc_status rsrc_refuse_wide(struct rsrc_diag *diag, const struct rsrc_lower_input *input) {
     const struct rsrc_place place = {.tensor = input->title};
     return rsrc_refuse(diag, "lower-too-wide", &place,

@@ -200,6 +200,14 @@ static void test_refusals(struct suite *suite) {
     c->matrix.cols = 6000000; /* refused before a value is read */
     expect_lower_refused(suite, c, &specs[0], NULL, "lower-too-wide", "6000000 columns");
 
+    /* The widest that planning takes, and the first that nobody does. */
+    const struct shape wide = {1, RSRC_MAX_SUM_COLS, 64};
+    c = make_case(suite, &wide, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
+    lower_case(suite, c, &specs[0], 0);
+    lower_case(suite, c, BEST_DOT_SPEC, 0);
+    c->matrix.cols++;
+    expect_lower_refused(suite, c, &specs[0], NULL, "lower-too-wide", "4193792 columns");
+
     /* A kernel for one machine is declined for another. */
     struct test_case *d = make_case(suite, &shape, RSR_TERNARY, RSR_EPILOGUE_RAW, false);
     lower_case(suite, d, BEST_DOT_SPEC, 1);

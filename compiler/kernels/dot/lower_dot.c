@@ -50,42 +50,24 @@ struct dot_tile {
 
 /* Accumulates in i16 first? */
 static bool is_narrow(const struct dot *dot) {
-    return dot->machine->style == RSRC_DOT_MADD ||
-           (dot->machine->style == RSRC_DOT_PLAIN && dot->machine->vector_bytes > 1);
+    return dot->machine->product == RSR_KOP_MADD_U8S8 ||
+           (dot->machine->product == RSR_KOP_MUL && dot->machine->vector_bytes > 1);
 }
 
 /* Lanes of i32 that the vector code ends with. */
 static uint32_t wide_lanes(const struct dot *dot) {
     const uint32_t bytes = dot->machine->vector_bytes;
-    return dot->machine->style == RSRC_DOT_PLAIN ? bytes : bytes / 4;
-}
-
-/* The largest |sum| that one block adds to a lane that takes `products` products of each of
- * n_planes planes, when the codes count scale-fold. */
-static int64_t block_bound(const struct dot *dot, uint32_t n_planes, uint32_t products,
-                           uint32_t scale) {
-    const int64_t code = dot->layout.code_bits == 2 ? 2 : 1;
-    return code * scale * MAX_ACTIVATION * products * n_planes;
+    return dot->machine->product == RSR_KOP_MUL ? bytes : bytes / 4;
 }
 
 /* Blocks that fit an i16 accumulator: 16 for MADD. Sums reach -bound only (x = -128), and -32768
  * fits; upwards x <= 127 leaves room. No MADD_U8S8 saturates: it is part of such a sum. */
 static uint32_t narrow_blocks(const struct dot *dot) {
-    const uint32_t products = dot->machine->style == RSRC_DOT_MADD ? 2 : 1;
-    const int64_t bound = block_bound(dot, dot->layout.n_planes, products, 1);
+    const uint32_t products = dot->machine->product == RSR_KOP_MADD_U8S8 ? 2 : 1;
+    const uint32_t code = dot->layout.code_bits == 2 ? 2 : 1;
+    const uint32_t bound = code * MAX_ACTIVATION * products * dot->layout.n_planes;
     assert(bound <= 32768);
-    return (uint32_t)(32768 / bound);
-}
-
-/* i32 sums: lanes of the group whose codes count most, and alpha * dot + beta * sum; below 2^31. */
-static bool sums_fit(const struct dot *dot) {
-    const struct rsrc_dot_layout *layout = &dot->layout;
-    const uint32_t n_groups = dot->machine->n_groups;
-    const uint32_t scale = 1u << ((n_groups - 1) * layout->code_bits);
-    const int64_t lane = block_bound(dot, layout->n_planes / n_groups, 4, scale) * layout->n_blocks;
-    const int64_t padded_cols = (int64_t)layout->n_blocks * layout->block_cols;
-    const int64_t result = 3 * MAX_ACTIVATION * padded_cols;
-    return lane <= INT32_MAX && result <= INT32_MAX;
+    return 32768 / bound;
 }
 
 static uint16_t vector_reg(struct dot *dot, enum rsr_elem elem, uint32_t lanes, const char *name,
@@ -152,9 +134,9 @@ static void make_operands(struct dot *dot, const struct dot_tile *tile,
         operands->x[t] = vector_reg(dot, RSR_ELEM_I8, bytes, "x", t, suffix);
     operands->code = bytes == 1 ? rsrc_kb_reg(kb, RSR_ELEM_U8, 1, "code%s", suffix)
                                 : rsrc_kb_reg(kb, RSR_ELEM_U32, bytes / 4, "code%s", suffix);
-    if (dot->machine->style == RSRC_DOT_MADD)
+    if (dot->machine->product == RSR_KOP_MADD_U8S8)
         operands->product = rsrc_kb_reg(kb, RSR_ELEM_I16, bytes / 2, "product%s", suffix);
-    if (dot->machine->style == RSRC_DOT_PLAIN) {
+    if (dot->machine->product == RSR_KOP_MUL) {
         operands->code_bytes =
             bytes == 1 ? operands->code : rsrc_kb_reg(kb, RSR_ELEM_U8, bytes, "bytes%s", suffix);
         operands->code_wide = rsrc_kb_reg(kb, narrow, bytes, "code_wide%s", suffix);
@@ -169,28 +151,21 @@ static void multiply(struct dot *dot, const struct dot_tile *tile,
                      const struct dot_operands *operands, uint32_t r, uint32_t t, uint32_t group) {
     struct rsrc_kb *kb = &dot->frame.kb;
     const uint16_t acc = is_narrow(dot) ? tile->narrow[r][t] : tile->acc[r][t][group];
-    switch (dot->machine->style) {
-    case RSRC_DOT_VNNI:
-        rsrc_kb_ternary(kb, RSR_KOP_DOT_U8S8, acc, acc, operands->code, operands->x[t]);
+    const enum rsr_kop_kind product = dot->machine->product;
+    if (product == RSR_KOP_DOT_U8S8 || product == RSR_KOP_DOT_S8S8) {
+        rsrc_kb_ternary(kb, product, acc, acc, operands->code, operands->x[t]);
         return;
-    case RSRC_DOT_SDOT:
-        rsrc_kb_ternary(kb, RSR_KOP_DOT_S8S8, acc, acc, operands->code, operands->x[t]);
-        return;
-    case RSRC_DOT_MADD:
-        rsrc_kb_binary(kb, RSR_KOP_MADD_U8S8, operands->product, operands->code, operands->x[t]);
-        break;
-    case RSRC_DOT_PLAIN:
-        rsrc_kb_binary(kb, RSR_KOP_MUL, operands->product, operands->code_wide,
-                       operands->x_wide[t]);
-        break;
     }
+    rsrc_kb_binary(kb, product, operands->product,
+                   product == RSR_KOP_MUL ? operands->code_wide : operands->code,
+                   product == RSR_KOP_MUL ? operands->x_wide[t] : operands->x[t]);
     rsrc_kb_binary(kb, RSR_KOP_ADD, acc, acc, operands->product);
 }
 
 static void emit_block(struct dot *dot, const struct dot_tile *tile,
                        const struct dot_operands *operands) {
     struct rsrc_kb *kb = &dot->frame.kb;
-    const bool plain = dot->machine->style == RSRC_DOT_PLAIN;
+    const bool plain = dot->machine->product == RSR_KOP_MUL;
     load_codes(dot, tile);
     for (uint32_t plane = 0; plane < dot->layout.n_planes; plane++) {
         const uint32_t group = plane % tile->n_groups;
@@ -220,7 +195,7 @@ static void emit_block(struct dot *dot, const struct dot_tile *tile,
 static void make_accumulators(struct dot *dot, struct dot_tile *tile) {
     struct rsrc_kb *kb = &dot->frame.kb;
     const uint32_t lanes = wide_lanes(dot);
-    const uint32_t narrow_lanes = dot->machine->style == RSRC_DOT_MADD ? 2 * lanes : lanes;
+    const uint32_t narrow_lanes = dot->machine->product == RSR_KOP_MADD_U8S8 ? 2 * lanes : lanes;
     assert(tile->n_groups == 1 || (tile->n_tokens == 1 && !is_narrow(dot)));
     for (uint32_t r = 0; r < QUAD; r++)
         for (uint32_t t = 0; t < tile->n_tokens; t++) {
@@ -254,7 +229,7 @@ static void widen(struct dot *dot, const struct dot_tile *tile) {
     const uint16_t wide = rsrc_kb_reg(kb, RSR_ELEM_I32, wide_lanes(dot), "wide%s", tile->suffix);
     for (uint32_t r = 0; r < QUAD; r++)
         for (uint32_t t = 0; t < tile->n_tokens; t++) {
-            if (dot->machine->style == RSRC_DOT_MADD)
+            if (dot->machine->product == RSR_KOP_MADD_U8S8)
                 rsrc_kb_binary(kb, RSR_KOP_MADD_I16, wide, tile->narrow[r][t], dot->ones);
             else
                 rsrc_kb_unary(kb, RSR_KOP_CONVERT, wide, tile->narrow[r][t]);
@@ -322,21 +297,6 @@ static uint16_t reduce_quad(struct dot *dot, const struct dot_tile *tile, uint32
     return sums;
 }
 
-/* total = alpha * total + beta * sum(x) */
-static void correct(struct dot *dot, const struct dot_tile *tile, uint16_t total, uint32_t lanes,
-                    uint32_t t, uint16_t x_sum) {
-    struct rsrc_kb *kb = &dot->frame.kb;
-    if (dot->alphabet == RSR_BINARY_SIGN)
-        rsrc_kb_immediate(kb, RSR_KOP_SHL, total, total, 1);
-    if (dot->alphabet == RSR_BINARY_BIT)
-        return;
-    if (lanes > 1)
-        x_sum =
-            rsrc_kb_unary(kb, RSR_KOP_SPLAT,
-                          vector_reg(dot, RSR_ELEM_I32, lanes, "x_sums", t, tile->suffix), x_sum);
-    rsrc_kb_binary(kb, RSR_KOP_SUB, total, total, x_sum);
-}
-
 /* Stores a quad of results from one register; the last, short quad lane by lane. */
 static void store_quad(struct dot *dot, const struct dot_tile *tile, uint32_t t, uint16_t result) {
     struct rsrc_frame *frame = &dot->frame;
@@ -367,7 +327,7 @@ static void store_rows(struct dot *dot, const struct dot_tile *tile, uint32_t t,
         const bool may_lack = n_last != 0 && r >= n_last;
         if (may_lack)
             rsrc_kb_if_less(&frame->kb, dot->quad, dot->full_quads);
-        correct(dot, tile, tile->acc[r][t][0], 1, t, x_sum);
+        rsrc_frame_correct(frame, dot->alphabet, tile->acc[r][t][0], 1, x_sum, "");
         const uint16_t result =
             rsrc_frame_result(frame, tile->acc[r][t][0], 1, &tile->tokens[t], dot->quad, r);
         rsrc_frame_store(frame, result, &tile->tokens[t], dot->quad, r);
@@ -388,7 +348,7 @@ static void emit_results(struct dot *dot, const struct dot_tile *tile) {
             continue;
         }
         const uint16_t total = reduce_quad(dot, tile, t);
-        correct(dot, tile, total, QUAD, t, x_sum);
+        rsrc_frame_correct(&dot->frame, dot->alphabet, total, QUAD, x_sum, suffix);
         store_quad(dot, tile, t,
                    rsrc_frame_result(&dot->frame, total, QUAD, &tile->tokens[t], dot->quad, 0));
     }
@@ -430,7 +390,7 @@ static void emit_constants(struct dot *dot, uint32_t n_groups) {
         dot->masks[g] = rsrc_kb_const(kb, code_reg(dot, "mask", g, ""),
                                       layout->vector_bytes == 1 ? byte : byte * 0x01010101u);
     }
-    if (dot->machine->style == RSRC_DOT_MADD)
+    if (dot->machine->product == RSR_KOP_MADD_U8S8)
         dot->ones =
             rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I16, layout->vector_bytes / 2, "ones"), 1);
 }
@@ -491,15 +451,16 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     const uint32_t n_groups = dot.machine->n_groups;
     const uint32_t token_tile = input->plan->token_tile;
     assert(n_groups <= MAX_GROUPS && token_tile <= MAX_TOKENS);
+    /* A lane takes four products of every plane of its group, in which codes count up to 2^s-fold: 512 a
+     * column at most. */
+    assert(dot.machine->product == RSR_KOP_MUL ||
+           dot.layout.code_bits << ((n_groups - 1) * dot.layout.code_bits) <=
+               n_groups * dot.layout.vector_bytes);
     const uint32_t group_quads = choose_group_quads(&dot.layout, input->spec);
-    if (!sums_fit(&dot))
+    if (matrix->cols > RSRC_MAX_SUM_COLS)
         return rsrc_refuse_wide(diag, input);
-    const uint64_t n_bytes = rsrc_dot_codes_bytes(&dot.layout);
-    uint8_t *codes = rsrc_arena_alloc(arena, n_bytes);
-    rsrc_pack_dot(matrix, &dot.layout, codes);
-    out->codes.bytes = codes;
-    out->codes.size_bytes = n_bytes;
-
+    rsrc_pack_dot(matrix, &dot.layout,
+                  rsrc_alloc_blob(arena, &out->codes, rsrc_dot_codes_bytes(&dot.layout)));
     rsrc_frame_begin(&dot.frame, arena, input, QUAD, &out->kernel);
     struct rsrc_kb *kb = &dot.frame.kb;
     emit_constants(&dot, n_groups);

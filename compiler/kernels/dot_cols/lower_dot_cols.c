@@ -251,10 +251,7 @@ enum rsrc_status rsrc_lower_dot_cols(struct rsrc_diag *diag, struct rsrc_arena *
     rsrc_frame_end(&c.listed.frame, out);
     out->kernel.scratch_bytes = (uint64_t)c.layout.tile_blocks * 16 * bytes;
     const size_t n_bytes = (size_t)c.layout.n_tiles * matrix->cols * c.layout.tile_blocks * bytes;
-    uint8_t *codes = rsrc_arena_alloc(arena, n_bytes); /* zeros */
-    pack_cols(matrix, &c.layout, codes);
-    out->codes.bytes = codes;
-    out->codes.size_bytes = n_bytes;
+    pack_cols(matrix, &c.layout, rsrc_alloc_blob(arena, &out->codes, n_bytes));
     *detail = rsrc_arena_printf(arena, "columns-%s", c.listed.machine->head.name);
     return RSRC_OK;
 }

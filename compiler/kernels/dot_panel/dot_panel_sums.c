@@ -41,23 +41,6 @@ void rsrc_panel_clear_sums(struct rsrc_panel *panel) {
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-static bool needs_correction(const struct rsrc_panel *panel) {
-    return panel->layout.alphabet != RSR_BINARY_BIT && !rsrc_panel_has_weights(panel);
-}
-
-static void correct(struct rsrc_panel *panel, uint16_t sums, uint32_t lanes, uint16_t x_sum,
-                    const char *name) {
-    struct rsrc_kb *kb = &panel->frame.kb;
-    if (panel->layout.alphabet == RSR_BINARY_SIGN)
-        rsrc_kb_immediate(kb, RSR_KOP_SHL, sums, sums, 1);
-    if (!needs_correction(panel))
-        return;
-    if (lanes > 1)
-        x_sum = rsrc_kb_unary(kb, RSR_KOP_SPLAT,
-                              rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "x_sums_%s", name), x_sum);
-    rsrc_kb_binary(kb, RSR_KOP_SUB, sums, sums, x_sum);
-}
-
 /* Sums of four consecutive runs of rows: quarters q, q + 1 hold runs q and q + 1 with rows in pairs
  * apart (see the lanes of lut_layout.h), which two rounds of zips sort. */
 static void sort_rows(struct rsrc_panel *panel, const uint16_t quarters[RSRC_PANEL_QUARTERS],
@@ -80,9 +63,9 @@ static void store_runs(struct rsrc_panel *panel, const struct rsrc_frame_token *
                        const uint16_t runs[RSRC_PANEL_QUARTERS], uint16_t x_sum) {
     const uint32_t lanes = rsrc_panel_lanes(panel);
     for (uint32_t r = 0; r < RSRC_PANEL_QUARTERS; r++) {
-        char name[16];
-        snprintf(name, sizeof name, "run%u", r);
-        correct(panel, runs[r], lanes, x_sum, name);
+        char suffix[16];
+        snprintf(suffix, sizeof suffix, "_run%u", r);
+        rsrc_frame_correct(&panel->frame, panel->layout.alphabet, runs[r], lanes, x_sum, suffix);
         const uint16_t result =
             rsrc_frame_result(&panel->frame, runs[r], lanes, token, panel->row, r * lanes);
         rsrc_frame_store(&panel->frame, result, token, panel->row, r * lanes);
@@ -104,7 +87,7 @@ static void store_tail(struct rsrc_panel *panel, const struct rsrc_frame_token *
     const uint16_t sum =
         rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "tail_sum"),
                      rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, panel->tail_at), i, 4));
-    correct(panel, sum, 1, x_sum, "tail");
+    rsrc_frame_correct(&panel->frame, panel->layout.alphabet, sum, 1, x_sum, "");
     const uint16_t row = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->row, i, "tail_at");
     rsrc_frame_store(&panel->frame, rsrc_frame_result(&panel->frame, sum, 1, token, row, 0), token,
                      row, 0);
@@ -124,8 +107,8 @@ void rsrc_panel_store_results(struct rsrc_panel *panel) {
         quarters[q] = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "total%u", q),
                                    rsrc_panel_sums(panel, sums_at, 0, q));
     sort_rows(panel, quarters, runs);
-    const uint16_t x_sum =
-        needs_correction(panel) ? rsrc_frame_load_sum(&panel->frame, &row_of, "_r") : RSR_NO_KREG;
+    const bool right = panel->layout.alphabet == RSR_BINARY_BIT || rsrc_panel_has_weights(panel);
+    const uint16_t x_sum = right ? RSR_NO_KREG : rsrc_frame_load_sum(&panel->frame, &row_of, "_r");
     if (kb->kernel->rows % rows == 0) {
         store_runs(panel, &row_of, runs, x_sum);
     } else {

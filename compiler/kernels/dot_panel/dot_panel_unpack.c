@@ -32,20 +32,18 @@ uint64_t rsrc_panel_digits_bytes(const struct rsrc_lut_layout *layout) {
 
 static void pack_word_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
                              struct rsr_blob *index) {
-    uint16_t *words = RSRC_NEW_ARRAY(arena, 32, uint16_t);
+    uint16_t *words = rsrc_alloc_blob(arena, index, rsrc_panel_digits_bytes(layout));
     for (uint32_t code = 0; code < 32; code++)
         for (uint32_t i = 0; i < layout->group_cols; i++)
             words[code] =
                 (uint16_t)(words[code] | (rsrc_lut_word_digit(layout, code, i) + 1) << (2 * i));
-    index->bytes = words;
 }
 
 void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_panel *panel,
                             struct rsr_blob *index) {
     const struct rsrc_lut_layout *layout = &panel->layout;
     const int offset = rsrc_panel_has_weights(panel) ? 0 : 1;
-    index->size_bytes = rsrc_panel_digits_bytes(layout);
-    if (index->size_bytes == 0)
+    if (rsrc_panel_digits_bytes(layout) == 0)
         return;
     if (layout->lookup == RSRC_LUT_WORDS) {
         assert(offset == 1);
@@ -53,11 +51,10 @@ void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_panel *p
         return;
     }
     const uint32_t n = table_bytes(layout);
-    uint8_t *bytes = rsrc_arena_alloc(arena, index->size_bytes);
+    uint8_t *bytes = rsrc_alloc_blob(arena, index, rsrc_panel_digits_bytes(layout));
     for (uint32_t i = 0; i < layout->group_cols; i++)
         for (uint32_t m = 0; m < n; m++)
             bytes[i * n + m] = (uint8_t)(rsrc_balanced_digit((int)m, i) + offset);
-    index->bytes = bytes;
 }
 
 void rsrc_panel_load_constants(struct rsrc_panel *panel) {

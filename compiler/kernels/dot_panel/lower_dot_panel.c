@@ -107,11 +107,6 @@ static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec)
     panel->tail_at = panel->sums_at + RSRC_PANEL_GROUP_TOKENS * 4 * (int64_t)layout->vector_rows;
 }
 
-/* |sum of u x| <= 2 * 128 * cols, doubled by signs. */
-static bool sums_fit(const struct rsr_matrix *matrix) {
-    return (uint64_t)matrix->cols * 512 <= INT32_MAX;
-}
-
 /* The codes that lut has packed, or the same again. Without the corrections of lut, which products
  * do not need, rows may have more signs than those can count. */
 static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
@@ -121,17 +116,15 @@ static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *
         *codes = *input->codes;
         return;
     }
-    uint8_t *bytes = rsrc_arena_alloc(arena, rsrc_lut_codes_bytes(layout));
-    rsrc_pack_lut(arena, input->matrix, layout, bytes, NULL);
-    codes->bytes = bytes;
-    codes->size_bytes = rsrc_lut_codes_bytes(layout);
+    rsrc_pack_lut(arena, input->matrix, layout,
+                  rsrc_alloc_blob(arena, codes, rsrc_lut_codes_bytes(layout)), NULL);
 }
 
 enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                       const char **detail) {
     const struct rsr_matrix *matrix = input->matrix;
-    if (!sums_fit(matrix))
+    if (matrix->cols > RSRC_MAX_SUM_COLS)
         return rsrc_refuse_wide(diag, input);
     struct rsrc_panel panel = {
         .cols = matrix->cols,

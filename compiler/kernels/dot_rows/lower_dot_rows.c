@@ -189,11 +189,8 @@ enum rsrc_status rsrc_lower_dot_rows(struct rsrc_diag *diag, struct rsrc_arena *
                                         .n_blocks = rsrc_divide_up(matrix->cols, 4 * bytes),
                                         .group_rows = 1,
                                         .n_groups = matrix->rows};
-    const size_t n_bytes = (size_t)matrix->rows * r.layout.n_blocks * bytes;
-    uint8_t *codes = rsrc_arena_alloc(arena, n_bytes);
-    rsrc_pack_dot(matrix, &r.layout, codes);
-    out->codes.bytes = codes;
-    out->codes.size_bytes = n_bytes;
+    rsrc_pack_dot(matrix, &r.layout,
+                  rsrc_alloc_blob(arena, &out->codes, rsrc_dot_codes_bytes(&r.layout)));
     rsrc_frame_begin(&r.listed.frame, arena, input, RSR_LIST_CHUNK, &out->kernel);
     emit_kernel(&r);
     rsrc_frame_end(&r.listed.frame, out);

@@ -20,9 +20,8 @@
 #define MAX_VECTORS 10 /* of a unit */
 #define RUNS 4         /* of int32 sums in a vector of rows: a quarter of them each */
 #define LINE_BYTES 64
-#define WORD_CODES 3       /* of a word; */
-#define WORD_CODE_BITS 5   /* the bit that is left is one of the step's last code */
-#define MAX_ACTIVATION 128 /* |x|, reached by -128 alone */
+#define WORD_CODES 3     /* of a word; */
+#define WORD_CODE_BITS 5 /* the bit that is left is one of the step's last code */
 
 /* Registers of the code for units of n_vectors vectors. */
 struct unit {
@@ -496,27 +495,11 @@ static void emit_kernel(struct rsrc_lut_kernel *lut) {
 static void pack(const struct rsrc_lut_layout *layout, struct rsrc_arena *arena,
                  const struct rsr_matrix *matrix, struct rsr_lowered *out) {
     const uint64_t n_constants = rsrc_lut_constants_bytes(layout);
-    out->codes.size_bytes = rsrc_lut_codes_bytes(layout);
-    out->index.size_bytes = rsrc_lut_index_bytes(layout);
-    uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
-    uint8_t *index = rsrc_arena_alloc(arena, out->index.size_bytes);
+    uint8_t *codes = rsrc_alloc_blob(arena, &out->codes, rsrc_lut_codes_bytes(layout));
+    uint8_t *index = rsrc_alloc_blob(arena, &out->index, rsrc_lut_index_bytes(layout));
     int16_t *corrections = layout->has_sign ? (int16_t *)(void *)(index + n_constants) : NULL;
     rsrc_lut_pack_constants(layout, index);
     rsrc_pack_lut(arena, matrix, layout, codes, corrections);
-    out->codes.bytes = codes;
-    out->index.bytes = index;
-}
-
-/* Sums of the largest kind: 2 w.x - sum x. A correction is at most the number of segments. */
-static enum rsrc_status check_sums(struct rsrc_diag *diag, const struct rsrc_lower_input *input,
-                                   const struct rsrc_lut_layout *layout) {
-    const struct rsrc_place place = {.tensor = input->title};
-    const uint32_t cols = input->matrix->cols;
-    const uint32_t max_segments = layout->has_sign ? INT16_MAX : UINT32_MAX;
-    if ((uint64_t)cols * 3 * MAX_ACTIVATION <= INT32_MAX && layout->n_segments <= max_segments)
-        return RSRC_OK;
-    return rsrc_refuse(diag, "lower-too-wide", &place, "choose another variant with --variant",
-                       "lut's sums of %u columns could overflow", cols);
 }
 
 enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -527,8 +510,8 @@ enum rsrc_status rsrc_lower_lut(struct rsrc_diag *diag, struct rsrc_arena *arena
         .cols = matrix->cols,
         .layout = rsrc_make_lut_layout(input->plan->machine, input->spec->cores, matrix->alphabet,
                                        matrix->rows, matrix->cols)};
-    if (check_sums(diag, input, &lut.layout) != RSRC_OK)
-        return RSRC_FAILED;
+    if (matrix->cols > rsrc_lut_max_cols(&lut.layout))
+        return rsrc_refuse_wide(diag, input);
     const struct rsrc_lut_layout *layout = &lut.layout;
     pack(layout, arena, matrix, out);
     rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,

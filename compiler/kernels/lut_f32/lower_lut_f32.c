@@ -425,18 +425,6 @@ static void emit_kernel(struct rsrc_lut_f32 *lut) {
                                          layout->step_cols, layout->group_cols));
 }
 
-static void pack(const struct rsrc_lut_f32_layout *layout, struct rsrc_arena *arena,
-                 const struct rsr_matrix *matrix, struct rsr_lowered *out) {
-    out->codes.size_bytes = rsrc_lut_f32_codes_bytes(layout);
-    out->index.size_bytes = rsrc_lut_f32_index_bytes(layout);
-    uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
-    float *index = rsrc_arena_alloc(arena, out->index.size_bytes);
-    rsrc_pack_lut_f32(matrix, layout, codes);
-    rsrc_pack_lut_f32_index(layout, index);
-    out->codes.bytes = codes;
-    out->index.bytes = index;
-}
-
 static void plan_scratch(struct rsrc_lut_f32 *lut) {
     const struct rsrc_lut_f32_layout *layout = &lut->layout;
     const bool groups = rsrc_lut_f32_has_scales(lut);
@@ -458,7 +446,10 @@ enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *a
     struct rsrc_lut_f32 lut = {
         .layout = rsrc_make_lut_f32_layout(input->plan->machine, input->spec->cores, &shape)};
     const struct rsrc_lut_f32_layout *layout = &lut.layout;
-    pack(layout, arena, input->matrix, out);
+    rsrc_pack_lut_f32(input->matrix, layout,
+                      rsrc_alloc_blob(arena, &out->codes, rsrc_lut_f32_codes_bytes(layout)));
+    rsrc_pack_lut_f32_index(layout,
+                            rsrc_alloc_blob(arena, &out->index, rsrc_lut_f32_index_bytes(layout)));
     rsrc_frame_begin(&lut.walk.frame, arena, input, layout->unit_vectors * layout->vector_rows,
                      &out->kernel);
     rsrc_frame_streams(&lut.walk.frame, layout->unit_vectors > 1 ? 2 : 1, layout->stream_bytes,

@@ -419,13 +419,9 @@ static void pack_tables(struct scatter *s, struct rsrc_arena *arena,
     s->scales_at =
         s->segments_at + (int64_t)(s->layout.n_segments * sizeof(struct rsrc_scatter_segment));
     const size_t table = (size_t)s->scales_at + (groups ? matrix->n_scales * sizeof(float) : 0);
-    out->codes.size_bytes = rsrc_scatter_lines(s->layout.n_members * s->layout.member_bytes);
-    out->index.size_bytes = rsrc_scatter_lines(table);
-    uint8_t *codes = rsrc_arena_alloc(arena, out->codes.size_bytes);
-    uint8_t *segments = rsrc_arena_alloc(arena, out->index.size_bytes);
-    rsrc_pack_scatter(arena, input, &s->layout, codes, segments);
-    out->codes.bytes = codes;
-    out->index.bytes = segments;
+    const uint64_t n_bytes = rsrc_scatter_lines(s->layout.n_members * s->layout.member_bytes);
+    rsrc_pack_scatter(arena, input, &s->layout, rsrc_alloc_blob(arena, &out->codes, n_bytes),
+                      rsrc_alloc_blob(arena, &out->index, rsrc_scatter_lines(table)));
 }
 
 enum rsrc_status rsrc_lower_scatter(struct rsrc_diag *diag, struct rsrc_arena *arena,
