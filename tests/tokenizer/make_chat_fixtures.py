@@ -414,6 +414,121 @@ MODELS = {
         "{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}"
         "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}"
         "{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"),
+    "llama-4": """{%- macro header(role) -%}
+    {{- '<|header_start|>' + role + '<|header_end|>\\n\\n' }}
+{%- endmacro %}
+{%- macro turn(message, end='<|eot|>') %}
+    {{- header(message['role']) }}
+    {%- if message['content'] is string %}
+        {{- message['content'] | trim }}
+    {%- else %}
+        {%- for part in message['content'] %}
+            {{- part['text'] }}
+        {%- endfor %}
+    {%- endif %}
+    {{- end }}
+{%- endmacro %}
+{{- bos_token }}
+{%- for message in messages %}
+    {%- if message.tool_calls is defined and message.tool_calls | length > 0 %}
+        {{- turn(message, end='<|eom|>') }}
+    {%- else %}
+        {{- turn(message) }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- header('assistant') }}
+{%- endif %}
+""",
+    "qwen-3-coder": """{% macro render_extra_keys(json_dict, handled_keys) %}
+    {%- if json_dict is mapping %}
+        {%- for json_key in json_dict if json_key not in handled_keys %}
+            {%- if json_dict[json_key] is mapping or (json_dict[json_key] is sequence and json_dict[json_key] is not string) %}
+                {{- '\\n<' ~ json_key ~ '>' ~ (json_dict[json_key] | tojson | safe) ~ '</' ~ json_key ~ '>' }}
+            {%- else %}
+                {{-'\\n<' ~ json_key ~ '>' ~ (json_dict[json_key] | string) ~ '</' ~ json_key ~ '>' }}
+            {%- endif %}
+        {%- endfor %}
+    {%- endif %}
+{% endmacro %}
+
+{%- if messages[0]["role"] == "system" %}
+    {%- set system_message = messages[0]["content"] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{%- if not tools is defined %}
+    {%- set tools = [] %}
+{%- endif %}
+{%- if system_message is defined %}
+    {{- "<|im_start|>system\\n" + system_message }}
+{%- elif tools is iterable and tools | length > 0 %}
+    {{- "<|im_start|>system\\nYou are Qwen, a helpful AI assistant." }}
+    {%- for tool in tools %}
+        {{- render_extra_keys(tool, ['type', 'function']) }}
+    {%- endfor %}
+{%- endif %}
+{%- if system_message is defined %}
+    {{- '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in loop_messages %}
+    {%- if message.role == "assistant" and message.content is defined and message.content is string and message.content | trim | length > 0 %}
+        {{- '<|im_start|>' + message.role }}
+        {{- '\\n' + message.content | trim + '\\n' }}
+        {{- render_extra_keys(message, ['role', 'content']) }}
+        {{- '<|im_end|>\\n' }}
+    {%- elif message.role == "user" or message.role == "system" or message.role == "assistant" %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
+    {%- else %}
+        {{- render_extra_keys(message, []) }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+""",
+    "smollm-3": """{%- if enable_thinking is not defined -%}
+{%- set enable_thinking = true -%}
+{%- endif -%}
+{%- set reasoning_mode = "/think" if enable_thinking else "/no_think" -%}
+{%- if messages[0].role == "system" -%}
+  {%- set system_message = messages[0].content -%}
+  {%- if "/no_think" in system_message -%}
+    {%- set reasoning_mode = "/no_think" -%}
+  {%- endif -%}
+  {%- set custom_instructions = system_message.replace("/no_think", "").replace("/think", "").rstrip() -%}
+{%- endif -%}
+{{- "<|im_start|>system\\n" -}}
+{{- "Reasoning Mode: " + reasoning_mode + "\\n\\n" -}}
+{%- if custom_instructions -%}
+    {{- custom_instructions + "\\n\\n" -}}
+{%- endif -%}
+{{- "<|im_end|>\\n" -}}
+{%- for message in messages -%}
+    {%- set content = message.content if message.content is string else "" -%}
+    {%- if message.role == "user" -%}
+        {{ "<|im_start|>" + message.role + "\\n"  + content + "<|im_end|>\\n" }}
+    {%- elif message.role == "assistant" -%}
+        {% generation %}
+        {%- if reasoning_mode == "/think" -%}
+            {{ "<|im_start|>assistant\\n" + content.lstrip("\\n") + "<|im_end|>\\n" }}
+        {%- else -%}
+            {{ "<|im_start|>assistant\\n" + "<think>\\n\\n</think>\\n" + content.lstrip("\\n") + "<|im_end|>\\n" }}
+        {%- endif -%}
+        {% endgeneration %}
+    {%- elif message.role == "tool" -%}
+        {{ "<|im_start|>" + "user\\n"  + content + "<|im_end|>\\n" }}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{ "<|im_start|>assistant\\n" }}
+{%- endif -%}
+""",
+    "numbered-turns": (
+        "{{ bos_token }}{% for message in messages %}{{ '[Round %02d]' | format(loop.index0 // 2 + 1) }} "
+        "{{ loop.cycle('Q', 'A') }}{{ '{:>3}'.format(loop.index) }}: {{ message['content'] | trim }}"
+        "{% if loop.last %} ({{ (loop.index / messages | length * 100) | round(1) }}%){% endif %}\n{% endfor %}"),
 }
 
 PIECES = [
@@ -464,10 +579,37 @@ PIECES = [
     "{% for m in messages %}{% if loop.index == 2 %}{% break %}{% endif %}{{ m.role }}{% endfor %}", "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}{{ m.role }}{% endfor %}", "{% for c in 'añb' %}{{ c }}.{% endfor %}{% for i in range(3) %}{{ i }}{% endfor %}{% for i in range(1, 3) %}{{ i }}{% endfor %}",
     "{% for a in [1, 2] %}{% for b in [3, 4] %}{{ a }}{{ b }}{{ loop.index }} {% endfor %}{{ loop.index }}{% endfor %}", "{% for m in undefined_thing %}a{% endfor %}|", "{% for message in messages %}{% endfor %}{{ message is defined }}", "{% set loop_messages = messages[1:] if messages[0].role == 'system' else messages %}{{ loop_messages | length }}",
     "{% set messages = [] %}{{ messages | length }}", "{{ raise_exception('no: ' + messages[0].role) }}", "{{ undefined_thing.attribute }}", "{{ undefined_thing }}|{{ messages[0].nothing }}|", "{{ 1 + 'a' }}", "{{ none + 'a' }}", "{{ 1 // 0 }}", "{{ unknown() }}", "{{ bos_token }}{{ eos_token }}{{ pad_token }}",
+    # numbers
+    "{{ 1.0 }} {{ 1e20 }} {{ 1e16 }} {{ 123456789012345680.0 }} {{ 1e-5 }} {{ 0.0001 }} {{ 0.1 + 0.2 }} {{ 2.5E+3 }} {{ -0.0 }} {{ 1e22 }} {{ 5e-324 }} {{ 1.7976931348623157e308 }}",
+    "{{ 2.0 ** -44 }} {{ 2.0 ** 60 }} {{ 2.0 ** -1074 }} {{ 9007199254740993.0 }} {{ 1 / 3 }} {{ 100 / 3.0 }} {{ 1e15 / 7 }} {{ 1e23 }} {{ 0.00012345678901234567 }}",
+    "{{ 7 / 2 }} {{ 6 / 2 }} {{ 2 ** 10 }} {{ 2 ** -1 }} {{ -2 ** 2 }} {{ 2 ** 3 ** 2 }} {{ 2 ** 0.5 }} {{ 1 + 1.5 }} {{ 2 * 0.5 }} {{ 3 - 0.5 }} {{ 1 + true }} {{ true * 2.5 }} {{ (-true) }}",
+    "{{ 7.5 // 2 }} {{ -7.5 // 2 }} {{ 7.5 % 2 }} {{ -7.5 % 2 }} {{ 7 % -2.5 }} {{ 6.0 % -3 }} {{ 0.0 // -3 }} {{ 1e300 // 1e-5 }}", "{{ 1 / 0 }}", "{{ 1.0 // 0 }}", "{{ 1 % 0.0 }}", "{{ 0 ** -1 }}", "{{ 0.0 ** -1.5 }}", "{{ (-2) ** 0.5 }}", "{{ 10.0 ** 400 }}",
+    "{{ 1 == 1.0 }} {{ 1.5 > 1 }} {{ 1 < 1.5 }} {{ -1 > -1.5 }} {{ 9007199254740993 == 9007199254740992.0 }} {{ 9007199254740993 > 9007199254740992.0 }} {{ 1e300 > 5 }} {{ 5 < -1e300 }} {{ 2.5 in [1, 2.5] }} {{ 0.0 or 'zero' }}",
+    "{{ 5 is float }}{{ 5.0 is float }}{{ 5.0 is integer }}{{ 5.0 is number }}{{ 1.0 is eq 1 }}{{ 'a' is float }}", "{{ [1.0, 1e20, -0.5] | tojson }} {{ 1.5 ~ '' }} {{ [0.5, 2] | join('/') }}",
+    "{{ '5' | int + 1 }} {{ ' 12 ' | int }} {{ '-7' | int }} {{ '1.9' | int }} {{ 'x' | int }} {{ 'x' | int(7) }} {{ 'x' | int(default=8) }} {{ none | int }} {{ [] | int(3) }} {{ '1e3' | int }} {{ 2.9 | int }} {{ -2.9 | int }} {{ true | int }} {{ '' | int }} {{ '+' | int }} {{ '0x10' | int }}",
+    "{{ '3' | float }} {{ 'x' | float }} {{ 'x' | float(1.5) }} {{ 3 | float }} {{ ' .5 ' | float }} {{ '5.' | float }} {{ '1e5' | float }} {{ '-2.50' | float }} {{ none | float }} {{ '1e' | float }}", "{{ x | int }}", "{{ x | float }}",
+    "{{ 3 | round }} {{ 3.5 | round }} {{ 2.5 | round }} {{ 2.675 | round(2) }} {{ 42.55 | round(1, 'floor') }} {{ (-0.5) | round(0, 'ceil') }} {{ -0.4 | round }} {{ 3 | round(1, 'ceil') }} {{ 1234.5678 | round(precision=3) }} {{ 2.5 | round | int }} {{ 7 | round(2, method='common') }}", "{{ 1.5 | round(0, 'up') }}", "{{ 'a' | round }}",
+    "{{ -3 | abs }} {{ -2.5 | abs }} {{ true | abs }}", "{{ 'a' | abs }}",
+    "{{ '%d|%5d|%-5d|%05d|%+d|% d|%i|%u' | format(3, 3, 3, -3, 3, 3, 1.9, true) }}", "{{ '%x|%X|%o|%4x|%04x|%x' | format(255, 255, 8, 10, 10, -255) }}", "{{ '%f|%.2f|%8.3f|%-8.1f|%08.2f|%+.1f|%.0f' | format(1.5, 2.675, 3.14159, 2, -1.5, 0.25, 0.5) }}",
+    "{{ '%e|%.2E|%g|%G|%g|%.3g|%g' | format(12345.678, 0.00012, 1e-5, 1e20, 100000, 1234.5, 1) }}", "{{ '%s|%5s|%-5s|%.2s|%s|%s' | format('a', 'é', 'b', 'xyz', none, 1.0) }}", "{{ '%s%%' % 5 }} {{ '%.1f' % 2.25 }} {{ '%s' % 'a' + 'b' }}",
+    "{{ '%d' % 'a' }}", "{{ '%d' | format }}", "{{ '%d' | format(1, 2) }}", "{{ 'a' % 1 }}", "{{ '%y' % 1 }}", "{{ '%' % 1 }}", "{{ '%x' % 1.5 }}", "{{ 12 | format }}",
+    "{{ '{:>8,.2f}|{:^7}|{:*<5}|{:+d}|{:08.3f}|{:x}|{:%}|{:.1%}'.format(12345.678, 'ab', 'é', 3, -1.5, 255, 0.25, 0.126) }}", "{{ '{0}{1}{0}|{a}-{b:>3}|{{}}'.format('x', 1.5, a=none, b='é') }}", "{{ '{}{}'.format(1, true) }} {{ '{:,}'.format(1234567) }} {{ '{:,}'.format(-123) }} {{ '{:b}'.format(5) }} {{ '{:=+6d}'.format(7) }} {{ '{:é^5}'.format('a') }} {{ '{:.2}'.format('abc') }} {{ '{:5}|{:<5}'.format(3, 4) }} {{ '{:5d}'.format(true) }} {{ '{:.0f} {:e} {:G}'.format(2.5, 1234.5, 1e-10) }}",
+    "{{ '{}'.format() }}", "{{ '{} {0}'.format(1) }}", "{{ '{'.format(1) }}", "{{ '}'.format(1) }}", "{{ '{:d}'.format('a') }}", "{{ '{:d}'.format(1.5) }}", "{{ '{:s}'.format(1) }}", "{{ '{x}'.format(1) }}", "{{ '{:,x}'.format(10) }}", "{{ '{:5}'.format(none) }}", "{{ '{:-s}'.format('a') }}",
+    # macros, generation, cycle
+    "{% macro f(x, y='d', z=none) %}[{{ x }}{{ y }}{{ z }}]{% endmacro %}{{ f(1) }}{{ f(1, 2) }}{{ f(1, z=3) }}{{ f(z=1, x=2) }}{{ f() }}{{ f(1) | upper }}{{ f(1) + 'a' }}{{ f(1) | length }}",
+    "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}", "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }}", "{% macro f() %}{{ x }}{% set x = 2 %}{{ x }}{% endmacro %}{% set x = 1 %}{{ f() }}{{ x }}",
+    "{% macro f() %}{{ m is defined }}{{ x is defined }}{{ loop is defined }}{% endmacro %}{% for m in messages %}{% set x = 1 %}{{ f() }}{% endfor %}", "{% macro f(a=b, b=2) %}{{ a }}|{{ b }}{% endmacro %}{% set b = 7 %}{{ f() }}{{ f(b=3) }}", "{% macro f(x=3) %}{{ x is defined }}{{ x }}{% endmacro %}{{ f(nothing) }}{{ f() }}",
+    "{% macro f(i) %}{{ i % 2 }}{% endmacro %}{% for i in range(5) if f(i) == '1' %}{{ i }}{{ loop.last }}{% endfor %}", "{% macro range(x) %}mine{% endmacro %}{{ range(3) }}", "{% if true %}{%- macro f() -%} a {%- endmacro %}{% endif %}{{ f() }}|", "{% set g = none %}{% macro f() %}a{% endmacro %}{% set g = f %}{{ g() }}{{ 1 if f }}{{ f == g }}{{ f is defined }}",
+    "{% macro f(ns) %}{% set ns.n = ns.n + 1 %}{% for m in messages %}{{ loop.index }}{% if loop.index == 2 %}{% break %}{% endif %}{% endfor %}{% endmacro %}{% set ns = namespace(n=0) %}{{ f(ns) }}{{ f(ns) }}{{ ns.n }}", "{% macro f(x) %}{{ f }}{% endmacro %}{{ f(1) }}", "{% macro f(x) %}{% endmacro %}{{ f(1, 2) }}", "{% macro f(x) %}{% endmacro %}{{ f(y=2) }}", "{% macro f(x) %}{% endmacro %}{{ f(1, x=2) }}", "{{ f(1) }}{% macro f(x) %}{% endmacro %}", "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", "{% macro f() %}{% endmacro %}{{ f.name }}", "{% macro f() %}a{{ raise_exception('in a macro') }}{% endmacro %}{{ f() }}",
+    "{% set x = 1 %}{% generation %}{{ x }}{% set x = 2 %}{{ x }}{% endgeneration %}{{ x }}", "{% for m in messages %}\n  {% generation %}\n  {{ loop.index }}{{ m.role }}\n  {%- endgeneration -%}\n|{% endfor %}", "{% macro f() %}{% generation %}a{% endgeneration %}{% endmacro %}{{ f() }}{% generation %}{% generation %}b{% endgeneration %}{% endgeneration %}",
+    "{% for m in messages %}{{ loop.cycle('odd', 'even') }}{{ loop.cycle(1) }}{{ loop.depth }}{{ loop.depth0 }}{% endfor %}", "{% for m in messages %}{{ loop.cycle() }}{% endfor %}", "{% for m in messages %}{{ loop.changed(m.role) }}{% endfor %}", "{% for m in messages %}{{ loop.cycle }}{% endfor %}",
 ]
 
 # Refused at once, whatever the messages.
-REFUSED = ["{% macro f(x) %}{% endmacro %}", "{% include 'x' %}", "{{ {'a': 1} }}", "{{ (1, 2) }}", "{% set x %}a{% endset %}", "{{ 1.5 }}", "{{ 2 ** 3 }}", "{{ 4 / 2 }}",
+REFUSED = ["{% call f() %}{% endcall %}", "{% include 'x' %}", "{{ {'a': 1} }}", "{{ (1, 2) }}", "{% set x %}a{% endset %}", "{{ 1e400 }}", "{{ 1.5e }}", "{{ 0x10 }}", "{{ 1_000 }}",
+           "{% macro f(x) %}", "{% macro f %}{% endmacro %}", "{% macro f(x, x) %}{% endmacro %}", "{% macro f(x=1, y) %}{% endmacro %}", "{% macro f(true) %}{% endmacro %}", "{% macro f() %}{{ varargs }}{% endmacro %}",
+           "{% macro f() %}{{ caller() }}{% endmacro %}", "{% for m in messages %}{% macro f() %}{% endmacro %}{% endfor %}", "{% macro f() %}{% macro g() %}{% endmacro %}{% endmacro %}", "{% generation %}", "{% endgeneration %}",
+           "{% for m in messages %}{% generation %}{% break %}{% endgeneration %}{% endfor %}", "{% generation %}{% macro f() %}{% endmacro %}{% endgeneration %}",
            "{% for m in messages recursive %}{% endfor %}", "{% if true %}", "{% endif %}", "{{ 'a }}", "{{ a", "{% for %}", "{{ a b }}", "{{ }}", "{{ a | }}", "{{ a[ }}", "{{ (a }}", "{# a", "{% raw %}{% endraw %}",
            "{{ a ? b }}", "{% break %}", "{% else %}", "{{ a.1 }}", "{{ 99999999999999999999 }}", "{% set a.b.c = 1 %}", "{{ '\\N{DASH}' }}", "{{ ] }}",
            "{{ " + "(" * 300 + "1" + ")" * 300 + " }}", "{{ " + "-" * 500 + "1 }}", "{{ 1" + " + 1" * 500 + " }}", "{% if 1 %}" * 100 + "{% endif %}" * 100]
@@ -493,7 +635,8 @@ def render(template, messages, generation):
 
 
 # Beyond the subset: transformers renders these and the runtime refuses them.
-BEYOND = ("map(attribute='role') }}", "ensure_ascii=true", ".append(", ".split(none, 1)")
+BEYOND = ("map(attribute='role') }}", "ensure_ascii=true", ".append(", ".split(none, 1)", "(-2) ** 0.5", "{{ f }}", "f.name",
+          "loop.changed", "loop.cycle }}")
 
 
 def main():

@@ -6,6 +6,7 @@
  * of the same form.
  */
 #include <jansson.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -132,6 +133,18 @@ static void test_limits(void) {
         {"{{ 'a' | nosuchfilter }}", "the unsupported filter 'nosuchfilter' in line 1"},
         {"{{ 1 is nosuchtest }}", "the unsupported test 'nosuchtest'"},
         {"{{ strftime_now('%d') }}", "the unsupported function 'strftime_now'"},
+        {"{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", "calls macros too deeply"},
+        {"{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) "
+         "}}",
+         "too many steps"},
+        {"{% macro f(s) %}{{ s }}{{ s }}{% endmacro %}{% set n = namespace(s='0123456789') %}"
+         "{% for a in range(60) %}{% set n.s = f(n.s) %}{% endfor %}",
+         "more memory"},
+        {"{{ '%2000d' % 1 }}", "formats too wide a text, in line 1"},
+        {"{{ '{:.101f}'.format(1.5) }}", "formats too wide a text, in line 1"},
+        {"{{ '%r' % 1 }}", "format that is not supported, in line 1"},
+        {"\n{{ 2 ** 64 }}", "'**' in line 2"},
+        {"{{ loop.cycle(1) }}", "method 'cycle'"},
         {"{% for a, b in messages %}{% endfor %}", "loops over pairs"},
         {"{{ raise_exception('line\none\x1b[31m') }}", "refuses these messages: line?one?[31m"},
     };
@@ -156,6 +169,50 @@ static void test_limits(void) {
     CHECK_INT(render_source("\xff", "", &err, &size), RSR_ERR_TEXT);
 }
 
+/* Nested deeply: in brackets, where parsing recurses, and in filters, where rendering does. */
+static void *render_deeply(void *statuses) {
+    static const struct {
+        size_t depth;
+        const char *opening, *middle, *closing;
+    } cases[] = {{60, "(", "'a'", ")"}, {150, "", "'a'", "|upper"}};
+    for (size_t k = 0; k < 2; k++) {
+        struct rsr_bytes source = {0};
+        CHECK(rsr_bytes_append(&source, "{{ ", 3));
+        for (size_t i = 0; i < cases[k].depth; i++)
+            CHECK(rsr_bytes_append(&source, cases[k].opening, strlen(cases[k].opening)));
+        CHECK(rsr_bytes_append(&source, cases[k].middle, strlen(cases[k].middle)));
+        for (size_t i = 0; i < cases[k].depth; i++)
+            CHECK(rsr_bytes_append(&source, cases[k].closing, strlen(cases[k].closing)));
+        CHECK(rsr_bytes_append(&source, " }}", 4));
+        rsr_error err = RSR_ERROR_INIT;
+        size_t size = 0;
+        ((rsr_status *)statuses)[k] = render_source(source.data, "x", &err, &size);
+        rsr_bytes_free(&source);
+    }
+    return NULL;
+}
+
+/* A thread with a small stack gets a sentence or the text, at any size of it. */
+static void test_small_stacks(void) {
+    size_t n_refused[2] = {0, 0}, n_rendered[2] = {0, 0};
+    for (size_t size = (size_t)32 << 10; size <= (size_t)4 << 20; size *= 2) {
+        rsr_status statuses[2];
+        pthread_attr_t attributes;
+        pthread_t thread;
+        CHECK(pthread_attr_init(&attributes) == 0);
+        CHECK(pthread_attr_setstacksize(&attributes, size) == 0);
+        CHECK(pthread_create(&thread, &attributes, render_deeply, statuses) == 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+        for (size_t k = 0; k < 2; k++) {
+            CHECK(statuses[k] == RSR_OK || statuses[k] == RSR_ERR_TEXT);
+            n_refused[k] += statuses[k] != RSR_OK;
+            n_rendered[k] += statuses[k] == RSR_OK;
+        }
+        pthread_attr_destroy(&attributes);
+    }
+    CHECK(n_refused[0] > 0 && n_refused[1] > 0 && n_rendered[0] > 0 && n_rendered[1] > 0);
+}
+
 /* Through the model: buffer rules, and a template that is not understood. */
 static void test_model(void) {
     struct rsr_text text = {.chat_status = RSR_OK};
@@ -177,9 +234,9 @@ static void test_model(void) {
     rsr_chat_template_destroy(text.chat);
     text.chat = NULL;
     text.chat_error = (rsr_error)RSR_ERROR_INIT;
-    text.chat_status = rsr_chat_template_parse("{% macro x() %}", 15, &text.chat, &text.chat_error);
+    text.chat_status = rsr_chat_template_parse("{% include x %}", 15, &text.chat, &text.chat_error);
     CHECK_INT(rsr_api_chat_format(&model, messages, 1, true, out, 8, &n, &err), RSR_ERR_TEXT);
-    CHECK(strstr(err.message, "'macro' in line 1") != NULL);
+    CHECK(strstr(err.message, "'include' in line 1") != NULL);
     model.owner_pid++;
     CHECK_INT(rsr_api_chat_format(&model, messages, 1, true, out, 8, &n, &err), RSR_ERR_FORK);
 }
@@ -207,6 +264,7 @@ int main(int argc, char **argv) {
     }
     test_file(TEST_SOURCE_DIR "/tests/tokenizer/chat.json");
     test_limits();
+    test_small_stacks();
     test_model();
     return CHECK_EXIT();
 }

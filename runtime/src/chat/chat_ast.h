@@ -1,8 +1,9 @@
 /* chat_ast.h - what the files of the chat template share: memory, tokens, syntax tree.
  *
  * chat_template_lex.c makes tokens of the source, chat_template_parse.c a tree of the tokens,
- * chat_template_eval.c walks the tree, and chat_template_builtins.c has the filters, tests and
- * methods.
+ * chat_template_eval.c walks the tree, chat_template_call.c calls functions and macros,
+ * chat_template_builtins.c has the filters, tests and methods, chat_number.c computes and
+ * chat_format.c formats.
  */
 #ifndef RSR_CHAT_AST_H
 #define RSR_CHAT_AST_H
@@ -31,9 +32,13 @@ struct chat_string {
 #define CHAT_STRING(literal) ((struct chat_string){(literal), sizeof(literal) - 1})
 
 bool chat_equals(struct chat_string a, const char *b);
+bool chat_same(struct chat_string a, struct chat_string b);
 
 /* White space of Python's str.isspace. */
 bool chat_is_space(uint32_t code);
+/* Where white space ends, and where it begins, in UTF-8. */
+const char *chat_skip_spaces(const char *at, const char *end);
+const char *chat_strip_end(const char *begin, const char *end);
 
 enum chat_token_kind {
     CHAT_DATA,         /* text between tags */
@@ -44,6 +49,7 @@ enum chat_token_kind {
     CHAT_NAME,
     CHAT_STRING_LITERAL, /* text is unescaped */
     CHAT_INTEGER,
+    CHAT_FLOAT,
     CHAT_OPERATOR,
     CHAT_END
 };
@@ -53,6 +59,7 @@ struct chat_token {
     uint32_t line;
     struct chat_string text;
     int64_t integer;
+    double number; /* CHAT_FLOAT */
 };
 
 /* Appends the tokens of the source to an array in the arena; the last one is CHAT_END. */
@@ -63,7 +70,8 @@ enum chat_node_kind {
     /* expressions */
     CHAT_LITERAL_STRING,
     CHAT_LITERAL_INTEGER,
-    CHAT_LITERAL_BOOL, /* integer */
+    CHAT_LITERAL_FLOAT, /* number */
+    CHAT_LITERAL_BOOL,  /* integer */
     CHAT_LITERAL_NONE,
     CHAT_VARIABLE,  /* text */
     CHAT_LIST,      /* args */
@@ -78,7 +86,7 @@ enum chat_node_kind {
     CHAT_NEGATE,    /* a */
     CHAT_AND,       /* a, b */
     CHAT_OR,
-    CHAT_BINARY,    /* a text b: + - * // % ~ */
+    CHAT_BINARY,    /* a text b: + - * / // % ** ~ */
     CHAT_COMPARE,   /* a text b: == != < <= > >= in, "not in" */
     CHAT_CONDITION, /* b if a else c, c may be NULL */
     /* statements */
@@ -88,7 +96,9 @@ enum chat_node_kind {
     CHAT_FOR,    /* text in a; body b; else c; d: only items for which d holds */
     CHAT_SET,    /* text = a, or text.attribute = a */
     CHAT_BREAK,
-    CHAT_CONTINUE
+    CHAT_CONTINUE,
+    CHAT_MACRO,     /* text: name; args: parameters, a: their defaults or NULL; body b */
+    CHAT_GENERATION /* body b, in a scope of its own */
 };
 
 struct chat_node {
@@ -97,6 +107,7 @@ struct chat_node {
     uint32_t depth;                     /* of the expression below */
     struct chat_string text, attribute; /* attribute: CHAT_SET; CHAT_FOR: the second target */
     int64_t integer;
+    double number;
     struct chat_node *a, *b, *c, *d;
     struct chat_node *args; /* linked by next */
     struct chat_node *next; /* the following statement or argument */

@@ -29,6 +29,13 @@ struct chat_value chat_reject(const struct chat_call *c);
 struct chat_value chat_selectattr(const struct chat_call *c);
 struct chat_value chat_rejectattr(const struct chat_call *c);
 
+/* chat_template_numbers.c */
+struct chat_value chat_to_integer(const struct chat_call *c);
+struct chat_value chat_to_float(const struct chat_call *c);
+struct chat_value chat_round(const struct chat_call *c);
+struct chat_value chat_absolute(const struct chat_call *c);
+struct chat_value chat_format_filter(const struct chat_call *c);
+
 /* chat_template_json.c */
 struct chat_value chat_tojson(const struct chat_call *c);
 

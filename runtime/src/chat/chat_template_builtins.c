@@ -1,10 +1,11 @@
 /* chat_template_builtins.c - filters, tests and string methods, as Jinja and Python define them.
  *
- *   filters  trim upper lower capitalize length count default d join first last string list replace safe
- *            tojson map select reject selectattr rejectattr
- *   tests    defined undefined none string mapping sequence iterable number integer boolean true false
- *            eq equalto ne in odd even
+ *   filters  trim upper lower capitalize length count default d join first last string list
+ *            replace safe int float round abs format tojson map select reject selectattr rejectattr
+ *   tests    defined undefined none string mapping sequence iterable number integer float boolean
+ *            true false eq equalto ne in odd even
  *   methods  strip lstrip rstrip upper lower capitalize startswith endswith split replace join
+ *            format
  * upper, lower and capitalize map character by character: German sharp s stays one letter.
  */
 #include <string.h>
@@ -303,7 +304,11 @@ static struct chat_value is_iterable(const struct chat_call *c) {
 }
 
 static struct chat_value is_number(const struct chat_call *c) {
-    return chat_bool(c->value->kind == CHAT_VALUE_INTEGER || c->value->kind == CHAT_VALUE_BOOL);
+    return chat_bool(chat_is_number(c->value));
+}
+
+static struct chat_value is_float(const struct chat_call *c) {
+    return chat_bool(c->value->kind == CHAT_VALUE_FLOAT);
 }
 
 static struct chat_value is_integer(const struct chat_call *c) {
@@ -395,18 +400,33 @@ static const struct builtin filters[] = {
     {"selectattr", chat_selectattr, false, 4, ""},
     {"rejectattr", chat_rejectattr, false, 4, ""},
     {"safe", as_string, false, 0, ""},
+    {"int", chat_to_integer, false, 1, "default"},
+    {"float", chat_to_float, false, 1, "default"},
+    {"round", chat_round, false, 2, "precision method"},
+    {"abs", chat_absolute, false, 0, ""},
+    {"format", chat_format_filter, true, CHAT_MAX_ARGUMENTS, ""},
 };
 
 static const struct builtin tests[] = {
-    {"defined", is_defined, false, 0, ""},   {"undefined", is_undefined, false, 0, ""},
-    {"none", is_none, false, 0, ""},         {"string", is_string, false, 0, ""},
-    {"mapping", is_mapping, false, 0, ""},   {"sequence", is_sequence, false, 0, ""},
-    {"iterable", is_iterable, false, 0, ""}, {"number", is_number, false, 0, ""},
-    {"integer", is_integer, false, 0, ""},   {"boolean", is_boolean, false, 0, ""},
-    {"true", is_true, false, 0, ""},         {"false", is_false, false, 0, ""},
-    {"eq", is_equal, false, 1, ""},          {"equalto", is_equal, false, 1, ""},
-    {"ne", is_unequal, false, 1, ""},        {"in", is_in, false, 1, ""},
-    {"odd", is_odd, false, 0, ""},           {"even", is_even, false, 0, ""},
+    {"defined", is_defined, false, 0, ""},
+    {"undefined", is_undefined, false, 0, ""},
+    {"none", is_none, false, 0, ""},
+    {"string", is_string, false, 0, ""},
+    {"mapping", is_mapping, false, 0, ""},
+    {"sequence", is_sequence, false, 0, ""},
+    {"iterable", is_iterable, false, 0, ""},
+    {"number", is_number, false, 0, ""},
+    {"integer", is_integer, false, 0, ""},
+    {"float", is_float, false, 0, ""},
+    {"boolean", is_boolean, false, 0, ""},
+    {"true", is_true, false, 0, ""},
+    {"false", is_false, false, 0, ""},
+    {"eq", is_equal, false, 1, ""},
+    {"equalto", is_equal, false, 1, ""},
+    {"ne", is_unequal, false, 1, ""},
+    {"in", is_in, false, 1, ""},
+    {"odd", is_odd, false, 0, ""},
+    {"even", is_even, false, 0, ""},
 };
 
 static const struct builtin methods[] = {

@@ -2,37 +2,43 @@
  *
  * Templates see what Hugging Face's apply_chat_template gives them for a plain conversation:
  * messages, add_generation_prompt, bos_token, eos_token, and tools and documents, which are none.
- * Functions: namespace(), raise_exception(), range(). The date (strftime_now) is not defined: the
- * library reads no clock for text, and templates have a fixed date to fall back on.
+ * Functions are in chat_template_call.c. The date (strftime_now) is not defined: the library reads
+ * no clock for text, and templates have a fixed date to fall back on.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "chat_value.h"
+#include "chat_eval.h"
+#include "host/c_locale.h"
+#include "host/stack.h"
 
 #define MAX_BYTES ((size_t)256 << 20) /* of working memory, and of output */
-#define MAX_RANGE 100000
+#define MAX_STEP 100000               /* of a slice */
+
+/* Kept of the stack for what a rendering calls last: printing a number takes the most. */
+#define STACK_RESERVE ((size_t)16 << 10)
+
+/* A function whose locals are large, out of the frames that recurse through its caller. */
+#define LARGE_FRAME __attribute__((noinline))
 
 enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
 
-static struct chat_value evaluate(struct chat_render *r, const struct chat_node *node);
-
-static struct chat_value refuse_types(struct chat_render *r, const struct chat_node *node) {
+struct chat_value chat_refuse_types(struct chat_render *r, const struct chat_node *node) {
     return chat_refuse(r, node->line, "applies to values of the wrong type", node->text);
 }
 
 /* ---- Variables ------------------------------------------------------------------------------- */
 
-static struct chat_variable *find_in(struct chat_variable *from, const struct chat_variable *to,
-                                     struct chat_string name) {
+struct chat_variable *chat_find(struct chat_variable *from, const struct chat_variable *to,
+                                struct chat_string name) {
     for (; from != to; from = from->next)
-        if (from->name.size == name.size && memcmp(from->name.data, name.data, name.size) == 0)
+        if (chat_same(from->name, name))
             return from;
     return NULL;
 }
 
-static void define(struct chat_render *r, struct chat_variable **head, struct chat_string name,
-                   struct chat_value value) {
+void chat_define(struct chat_render *r, struct chat_variable **head, struct chat_string name,
+                 struct chat_value value) {
     struct chat_variable *variable = chat_alloc(&r->arena, sizeof(*variable));
     if (!variable) {
         chat_no_memory(r);
@@ -42,13 +48,26 @@ static void define(struct chat_render *r, struct chat_variable **head, struct ch
     *head = variable;
 }
 
+struct chat_scope chat_enter_scope(struct chat_render *r) {
+    struct chat_scope before = {r->variables, r->scope};
+    if (!r->scope)
+        r->outermost = r->variables;
+    r->scope = r->variables;
+    return before;
+}
+
+void chat_leave_scope(struct chat_render *r, struct chat_scope before) {
+    r->variables = before.variables;
+    r->scope = before.scope;
+}
+
 /* {% set %} changes the variable of this scope, or makes one. */
 static void assign(struct chat_render *r, struct chat_string name, struct chat_value value) {
-    struct chat_variable *variable = find_in(r->variables, r->scope, name);
+    struct chat_variable *variable = chat_find(r->variables, r->scope, name);
     if (variable)
         variable->value = value;
     else
-        define(r, &r->variables, name, value);
+        chat_define(r, &r->variables, name, value);
 }
 
 /* ---- Attributes and items -------------------------------------------------------------------- */
@@ -67,18 +86,19 @@ static struct chat_value loop_attribute(struct chat_render *r, uint32_t line,
         {"first", chat_bool(index == 0)},
         {"last", chat_bool(index + 1 == n)},
         {"length", chat_integer(n)},
-        {"depth", (struct chat_value){0}},
+        {"depth", chat_integer(1)}, /* of recursive loops, which there are none of */
+        {"depth0", chat_integer(0)},
         {"previtem",
          index > 0 && index <= n ? loop->list.items[index - 1] : (struct chat_value){0}},
         {"nextitem", index + 1 < n ? loop->list.items[index + 1] : (struct chat_value){0}},
     };
     for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++)
-        if (chat_equals(name, attributes[i].name) && !chat_equals(name, "depth"))
+        if (chat_equals(name, attributes[i].name))
             return attributes[i].value;
     return chat_refuse(r, line, "uses the unsupported loop attribute", name);
 }
 
-static struct chat_value message_item(const struct chat_value *message, struct chat_string key) {
+struct chat_value chat_message_item(const struct chat_value *message, struct chat_string key) {
     if (chat_equals(key, "role"))
         return message->items[0];
     if (chat_equals(key, "content"))
@@ -91,17 +111,20 @@ struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct c
     const struct chat_variable *variable;
     switch (of->kind) {
     case CHAT_VALUE_MESSAGE:
-        return message_item(of, name);
+        return chat_message_item(of, name);
     case CHAT_VALUE_NAMESPACE:
-        variable = find_in(*of->names, NULL, name);
+        variable = chat_find(*of->names, NULL, name);
         return variable ? variable->value : (struct chat_value){0};
     case CHAT_VALUE_LOOP:
         return loop_attribute(r, line, of->loop, name);
     case CHAT_VALUE_UNDEFINED:
         return chat_refuse(r, line, "takes an undefined value's attribute", name);
+    case CHAT_VALUE_MACRO:
+        return chat_refuse(r, line, "takes a macro's attribute", name);
     case CHAT_VALUE_NONE:
     case CHAT_VALUE_BOOL:
     case CHAT_VALUE_INTEGER:
+    case CHAT_VALUE_FLOAT:
     case CHAT_VALUE_STRING:
     case CHAT_VALUE_LIST:
     case CHAT_VALUE_GENERATOR:
@@ -111,8 +134,9 @@ struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct c
 }
 
 /* a[key]; what is not there is undefined. */
-static struct chat_value item(struct chat_render *r, const struct chat_node *node,
-                              const struct chat_value *of, const struct chat_value *key) {
+LARGE_FRAME static struct chat_value item(struct chat_render *r, const struct chat_node *node,
+                                          const struct chat_value *of,
+                                          const struct chat_value *key) {
     if (key->kind == CHAT_VALUE_STRING)
         return chat_item(r, node->line, of, key->string);
     bool indexable = of->kind == CHAT_VALUE_LIST || of->kind == CHAT_VALUE_STRING;
@@ -138,7 +162,7 @@ static bool slice_bound(struct chat_render *r, const struct chat_node *bound, in
                         int64_t low, int64_t high, int64_t fallback, int64_t *out) {
     struct chat_value v = {.kind = CHAT_VALUE_NONE};
     if (bound)
-        v = evaluate(r, bound);
+        v = chat_evaluate(r, bound);
     if (v.kind != CHAT_VALUE_INTEGER && v.kind != CHAT_VALUE_NONE)
         return false;
     int64_t i = v.integer < 0 ? v.integer + n : v.integer;
@@ -146,14 +170,14 @@ static bool slice_bound(struct chat_render *r, const struct chat_node *bound, in
     return true;
 }
 
-static struct chat_value slice(struct chat_render *r, const struct chat_node *node) {
-    struct chat_value of = evaluate(r, node->a), step = chat_integer(1), list = {0};
+LARGE_FRAME static struct chat_value slice(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value of = chat_evaluate(r, node->a), step = chat_integer(1), list = {0};
     bool is_text = of.kind == CHAT_VALUE_STRING;
     chat_charge(r, node->line, &of);
     if (node->d)
-        step = evaluate(r, node->d);
+        step = chat_evaluate(r, node->d);
     bool step_ok = step.kind == CHAT_VALUE_INTEGER && step.integer != 0 &&
-                   step.integer > -MAX_RANGE && step.integer < MAX_RANGE;
+                   step.integer > -MAX_STEP && step.integer < MAX_STEP;
     if ((!is_text && of.kind != CHAT_VALUE_LIST) || !step_ok)
         return chat_refuse(r, node->line, "slices a value that cannot be sliced so",
                            CHAT_STRING(""));
@@ -193,31 +217,15 @@ static struct chat_value add_lists(struct chat_render *r, const struct chat_node
     return chat_close_list(r, node->line, list);
 }
 
-/* Python's // and % round towards minus infinity. */
-static bool integer_operation(char op, int64_t a, int64_t b, int64_t *out) {
-    switch (op) {
-    case '+':
-        return !__builtin_add_overflow(a, b, out);
-    case '-':
-        return !__builtin_sub_overflow(a, b, out);
-    case '*':
-        return !__builtin_mul_overflow(a, b, out);
-    default:
-        break;
-    }
-    if (b == 0 || (a == INT64_MIN && b == -1))
-        return false;
-    int64_t quotient = a / b, remainder = a % b;
-    if (remainder != 0 && (remainder < 0) != (b < 0)) {
-        quotient--;
-        remainder += b;
-    }
-    *out = op == '/' ? quotient : remainder;
-    return true;
+LARGE_FRAME static struct chat_value format_one(struct chat_render *r, uint32_t line,
+                                                struct chat_string format,
+                                                const struct chat_value *value) {
+    return chat_format_percent(r, line, format,
+                               &(struct chat_arguments){.values = {*value}, .n = 1});
 }
 
-static struct chat_value binary(struct chat_render *r, const struct chat_node *node) {
-    struct chat_value a = evaluate(r, node->a), b = evaluate(r, node->b);
+LARGE_FRAME static struct chat_value binary(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value a = chat_evaluate(r, node->a), b = chat_evaluate(r, node->b);
     chat_charge(r, node->line, &a);
     chat_charge(r, node->line, &b);
     char op = node->text.data[0];
@@ -229,11 +237,12 @@ static struct chat_value binary(struct chat_render *r, const struct chat_node *n
         return chat_concatenate(r, a.string, b.string);
     if (op == '+' && a.kind == CHAT_VALUE_LIST && b.kind == CHAT_VALUE_LIST)
         return add_lists(r, node, &a, &b);
-    int64_t result;
-    if (a.kind != CHAT_VALUE_INTEGER || b.kind != CHAT_VALUE_INTEGER ||
-        !integer_operation(op, a.integer, b.integer, &result))
-        return refuse_types(r, node);
-    return chat_integer(result);
+    if (op == '%' && a.kind == CHAT_VALUE_STRING)
+        return format_one(r, node->line, a.string, &b);
+    struct chat_value result;
+    if (!chat_is_number(&a) || !chat_is_number(&b) || !chat_calculate(node->text, &a, &b, &result))
+        return chat_refuse_types(r, node);
+    return result;
 }
 
 static int compare_strings(struct chat_string a, struct chat_string b) {
@@ -247,7 +256,7 @@ static bool is_inside(struct chat_render *r, const struct chat_node *node,
     if (whole->kind == CHAT_VALUE_STRING && part->kind == CHAT_VALUE_STRING)
         return chat_contains(whole->string, part->string, &at);
     if (whole->kind == CHAT_VALUE_MESSAGE && part->kind == CHAT_VALUE_STRING)
-        return message_item(whole, part->string).kind != CHAT_VALUE_UNDEFINED;
+        return chat_message_item(whole, part->string).kind != CHAT_VALUE_UNDEFINED;
     if (whole->kind == CHAT_VALUE_LIST) {
         for (size_t i = 0; i < whole->n_items; i++)
             if (chat_values_equal(r, node->line, &whole->items[i], part))
@@ -255,12 +264,12 @@ static bool is_inside(struct chat_render *r, const struct chat_node *node,
         return false;
     }
     if (whole->kind != CHAT_VALUE_UNDEFINED)
-        refuse_types(r, node);
+        chat_refuse_types(r, node);
     return false;
 }
 
-static struct chat_value compare(struct chat_render *r, const struct chat_node *node) {
-    struct chat_value a = evaluate(r, node->a), b = evaluate(r, node->b);
+LARGE_FRAME static struct chat_value compare(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value a = chat_evaluate(r, node->a), b = chat_evaluate(r, node->b);
     chat_charge(r, node->line, &a);
     chat_charge(r, node->line, &b);
     struct chat_string op = node->text;
@@ -273,116 +282,20 @@ static struct chat_value compare(struct chat_render *r, const struct chat_node *
     if (chat_equals(op, "not in"))
         return chat_bool(!is_inside(r, node, &a, &b));
     int order;
-    if (a.kind == CHAT_VALUE_INTEGER && b.kind == CHAT_VALUE_INTEGER)
-        order = (a.integer > b.integer) - (a.integer < b.integer);
+    if (chat_is_number(&a) && chat_is_number(&b))
+        order = chat_order_numbers(&a, &b);
     else if (a.kind == CHAT_VALUE_STRING && b.kind == CHAT_VALUE_STRING)
         order = compare_strings(a.string, b.string);
     else
-        return refuse_types(r, node);
+        return chat_refuse_types(r, node);
     bool or_equal = op.size == 2;
     return chat_bool((or_equal && order == 0) || (op.data[0] == '<' ? order < 0 : order > 0));
 }
 
-/* ---- Calls ----------------------------------------------------------------------------------- */
-
-static bool evaluate_arguments(struct chat_render *r, const struct chat_node *node,
-                               struct chat_arguments *arguments) {
-    arguments->n = 0;
-    for (const struct chat_node *a = node->args; a; a = a->next) {
-        if (arguments->n == CHAT_MAX_ARGUMENTS) {
-            chat_refuse(r, node->line, "has a call with too many arguments", CHAT_STRING(""));
-            return false;
-        }
-        arguments->keywords[arguments->n] = a->text;
-        arguments->values[arguments->n] = evaluate(r, a->a);
-        chat_charge(r, node->line, &arguments->values[arguments->n++]);
-    }
-    return r->status == RSR_OK;
-}
-
-static struct chat_value make_namespace(struct chat_render *r, const struct chat_node *node,
-                                        const struct chat_arguments *arguments) {
-    struct chat_variable **names = chat_alloc(&r->arena, sizeof(*names));
-    if (!names)
-        return chat_no_memory(r);
-    for (uint32_t i = 0; i < arguments->n; i++) {
-        if (arguments->keywords[i].size == 0)
-            return chat_refuse(r, node->line, "gives a value without a name to",
-                               CHAT_STRING("namespace"));
-        define(r, names, arguments->keywords[i], arguments->values[i]);
-    }
-    return (struct chat_value){.kind = CHAT_VALUE_NAMESPACE, .names = names};
-}
-
-static struct chat_value raise_exception(struct chat_render *r, const struct chat_node *node,
-                                         const struct chat_arguments *arguments) {
-    struct chat_string message = CHAT_STRING("without a reason");
-    if (arguments->n > 0)
-        message = chat_to_string(r, node->line, &arguments->values[0]);
-    if (r->status == RSR_OK)
-        r->status = rsr_fail(r->err, RSR_ERR_TEXT, "the chat template refuses these messages: %.*s",
-                             message.size < 400 ? (int)message.size : 400, message.data);
-    return (struct chat_value){0};
-}
-
-/* range(end) or range(begin, end) */
-static struct chat_value make_range(struct chat_render *r, const struct chat_node *node,
-                                    const struct chat_arguments *arguments) {
-    int64_t bounds[2] = {0, 0};
-    for (uint32_t i = 0; i < arguments->n && i < 2; i++) {
-        const struct chat_value *v = &arguments->values[i];
-        if (v->kind != CHAT_VALUE_INTEGER || v->integer < -MAX_RANGE || v->integer > MAX_RANGE)
-            return refuse_types(r, node);
-        bounds[arguments->n == 1 ? 1 : i] = v->integer;
-    }
-    if (arguments->n < 1 || arguments->n > 2)
-        return refuse_types(r, node);
-    struct chat_value list = {0};
-    size_t n = bounds[1] > bounds[0] ? (size_t)(bounds[1] - bounds[0]) : 0;
-    struct chat_value *items = chat_new_list(r, n, &list);
-    for (size_t i = 0; items && i < n; i++)
-        items[i] = chat_integer(bounds[0] + (int64_t)i);
-    return list;
-}
-
-static struct chat_value call(struct chat_render *r, const struct chat_node *node) {
-    static const struct {
-        const char *name;
-        struct chat_value (*fn)(struct chat_render *, const struct chat_node *,
-                                const struct chat_arguments *);
-    } functions[] = {
-        {"namespace", make_namespace}, {"raise_exception", raise_exception}, {"range", make_range}};
-    struct chat_arguments arguments;
-    const struct chat_node *callee = node->a;
-    if (callee->kind == CHAT_VARIABLE) {
-        for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
-            if (chat_equals(callee->text, functions[i].name))
-                return evaluate_arguments(r, node, &arguments)
-                           ? functions[i].fn(r, node, &arguments)
-                           : (struct chat_value){0};
-        return chat_refuse(r, node->line, "calls the unsupported function", callee->text);
-    }
-    if (callee->kind != CHAT_ATTRIBUTE)
-        return chat_refuse(r, node->line, "calls what is not a function", CHAT_STRING(""));
-    struct chat_value of = evaluate(r, callee->a);
-    chat_charge(r, node->line, &of);
-    if (!evaluate_arguments(r, node, &arguments))
-        return (struct chat_value){0};
-    bool is_get = of.kind == CHAT_VALUE_MESSAGE && chat_equals(callee->text, "get");
-    if (is_get && arguments.n >= 1 && arguments.n <= 2 &&
-        arguments.values[0].kind == CHAT_VALUE_STRING) {
-        struct chat_value found = message_item(&of, arguments.values[0].string);
-        struct chat_value none = {.kind = CHAT_VALUE_NONE};
-        return found.kind != CHAT_VALUE_UNDEFINED ? found
-               : arguments.n == 2                 ? arguments.values[1]
-                                                  : none;
-    }
-    return chat_call_method(r, node->line, callee->text, &of, &arguments);
-}
-
 /* ---- Expressions ----------------------------------------------------------------------------- */
 
-static struct chat_value make_list(struct chat_render *r, const struct chat_node *node) {
+LARGE_FRAME static struct chat_value make_list(struct chat_render *r,
+                                               const struct chat_node *node) {
     size_t n = 0;
     for (const struct chat_node *a = node->args; a; a = a->next)
         n++;
@@ -390,27 +303,30 @@ static struct chat_value make_list(struct chat_render *r, const struct chat_node
     struct chat_value *items = chat_new_list(r, n, &list);
     const struct chat_node *a = node->args;
     for (size_t i = 0; items && i < n; i++, a = a->next)
-        items[i] = evaluate(r, a->a);
+        items[i] = chat_evaluate(r, a->a);
     return chat_close_list(r, node->line, list);
 }
 
 static struct chat_value variable(struct chat_render *r, const struct chat_node *node) {
-    const struct chat_variable *found = find_in(r->variables, NULL, node->text);
+    const struct chat_variable *found = chat_find(r->variables, NULL, node->text);
     return found ? found->value : (struct chat_value){0};
 }
 
 static struct chat_value negate(struct chat_render *r, const struct chat_node *node) {
-    struct chat_value v = evaluate(r, node->a);
-    if (v.kind != CHAT_VALUE_INTEGER || v.integer == INT64_MIN)
-        return refuse_types(r, node);
-    return chat_integer(-v.integer);
+    struct chat_value v = chat_evaluate(r, node->a), zero = chat_integer(0), result;
+    if (v.kind == CHAT_VALUE_FLOAT)
+        return chat_float(-v.number);
+    if (!chat_is_number(&v) || !chat_calculate(CHAT_STRING("-"), &zero, &v, &result))
+        return chat_refuse_types(r, node);
+    return result;
 }
 
-static struct chat_value filter_or_test(struct chat_render *r, const struct chat_node *node) {
+LARGE_FRAME static struct chat_value filter_or_test(struct chat_render *r,
+                                                    const struct chat_node *node) {
     struct chat_arguments arguments;
-    struct chat_value v = evaluate(r, node->a);
+    struct chat_value v = chat_evaluate(r, node->a);
     chat_charge(r, node->line, &v);
-    if (!evaluate_arguments(r, node, &arguments))
+    if (!chat_evaluate_arguments(r, node, &arguments))
         return (struct chat_value){0};
     return node->kind == CHAT_FILTER ? chat_apply_filter(r, node, &v, &arguments)
                                      : chat_apply_test(r, node, &v, &arguments);
@@ -423,6 +339,8 @@ static struct chat_value evaluate_kind(struct chat_render *r, const struct chat_
         return chat_text(node->text);
     case CHAT_LITERAL_INTEGER:
         return chat_integer(node->integer);
+    case CHAT_LITERAL_FLOAT:
+        return chat_float(node->number);
     case CHAT_LITERAL_BOOL:
         return chat_bool(node->integer != 0);
     case CHAT_LITERAL_NONE:
@@ -432,37 +350,37 @@ static struct chat_value evaluate_kind(struct chat_render *r, const struct chat_
     case CHAT_LIST:
         return make_list(r, node);
     case CHAT_ATTRIBUTE:
-        v = evaluate(r, node->a);
+        v = chat_evaluate(r, node->a);
         return chat_item(r, node->line, &v, node->text);
     case CHAT_INDEX:
-        v = evaluate(r, node->a);
-        key = evaluate(r, node->b);
+        v = chat_evaluate(r, node->a);
+        key = chat_evaluate(r, node->b);
         return item(r, node, &v, &key);
     case CHAT_SLICE:
         return slice(r, node);
     case CHAT_CALL:
-        return call(r, node);
+        return chat_call(r, node);
     case CHAT_FILTER:
     case CHAT_TEST:
         return filter_or_test(r, node);
     case CHAT_NOT:
-        v = evaluate(r, node->a);
+        v = chat_evaluate(r, node->a);
         return chat_bool(!chat_is_true(&v));
     case CHAT_NEGATE:
         return negate(r, node);
     case CHAT_AND:
     case CHAT_OR:
-        v = evaluate(r, node->a);
-        return chat_is_true(&v) == (node->kind == CHAT_OR) ? v : evaluate(r, node->b);
+        v = chat_evaluate(r, node->a);
+        return chat_is_true(&v) == (node->kind == CHAT_OR) ? v : chat_evaluate(r, node->b);
     case CHAT_BINARY:
         return binary(r, node);
     case CHAT_COMPARE:
         return compare(r, node);
     case CHAT_CONDITION:
-        v = evaluate(r, node->a);
+        v = chat_evaluate(r, node->a);
         if (chat_is_true(&v))
-            return evaluate(r, node->b);
-        return node->c ? evaluate(r, node->c) : (struct chat_value){0};
+            return chat_evaluate(r, node->b);
+        return node->c ? chat_evaluate(r, node->c) : (struct chat_value){0};
     case CHAT_ARGUMENT:
     case CHAT_TEXT:
     case CHAT_OUTPUT:
@@ -471,12 +389,14 @@ static struct chat_value evaluate_kind(struct chat_render *r, const struct chat_
     case CHAT_SET:
     case CHAT_BREAK:
     case CHAT_CONTINUE:
+    case CHAT_MACRO:
+    case CHAT_GENERATION:
         break;
     }
     return (struct chat_value){0};
 }
 
-static struct chat_value evaluate(struct chat_render *r, const struct chat_node *node) {
+struct chat_value chat_evaluate(struct chat_render *r, const struct chat_node *node) {
     return chat_count_steps(r, node->line, 1) ? evaluate_kind(r, node) : (struct chat_value){0};
 }
 
@@ -495,7 +415,7 @@ static void print(struct chat_render *r, uint32_t line, struct chat_string text)
 
 /* The items of a loop, without those that its condition rules out. */
 static struct chat_value loop_items(struct chat_render *r, const struct chat_node *node) {
-    struct chat_value of = evaluate(r, node->a), kept = {0};
+    struct chat_value of = chat_evaluate(r, node->a), kept = {0};
     if (node->attribute.size > 0)
         return chat_refuse(r, node->line, "loops over pairs, which is not supported,",
                            CHAT_STRING(""));
@@ -503,24 +423,25 @@ static struct chat_value loop_items(struct chat_render *r, const struct chat_nod
     struct chat_value *items = node->d ? chat_new_list(r, all.n_items, &kept) : NULL;
     if (!items)
         return all;
-    struct chat_variable *variables = r->variables;
+    struct chat_scope before = chat_enter_scope(r);
     size_t n = 0;
     for (size_t i = 0; i < all.n_items && r->status == RSR_OK; i++) {
-        define(r, &r->variables, node->text, all.items[i]);
-        struct chat_value condition = evaluate(r, node->d);
+        chat_define(r, &r->variables, node->text, all.items[i]);
+        struct chat_value condition = chat_evaluate(r, node->d);
         if (chat_is_true(&condition))
             items[n++] = all.items[i];
-        r->variables = variables;
+        r->variables = before.variables;
     }
+    chat_leave_scope(r, before);
     kept.n_items = n;
     return kept;
 }
 
 /* Each round has a scope of its own: what is set inside is gone after it. The else is for loops of
  * which no round came to its end. */
-static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
+LARGE_FRAME static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
     struct chat_value list = loop_items(r, node);
-    struct chat_variable *variables = r->variables, *scope = r->scope;
+    struct chat_scope before = chat_enter_scope(r);
     bool has_ended = false;
     struct chat_loop *loop = chat_alloc(&r->arena, sizeof(*loop)); /* a namespace may keep it */
     if (!loop) {
@@ -529,9 +450,8 @@ static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
     }
     loop->list = list;
     struct chat_value loop_value = {.kind = CHAT_VALUE_LOOP, .loop = loop};
-    struct chat_variable target = {.name = node->text, .next = variables};
+    struct chat_variable target = {.name = node->text, .next = before.variables};
     struct chat_variable special = {CHAT_STRING("loop"), loop_value, &target};
-    r->scope = variables;
     for (; loop->index < list.n_items && chat_count_steps(r, node->line, 1); loop->index++) {
         target.value = list.items[loop->index];
         special.value = loop_value;
@@ -541,35 +461,34 @@ static enum flow run_for(struct chat_render *r, const struct chat_node *node) {
         if (flow == FLOW_BREAK)
             break;
     }
-    r->variables = variables;
-    r->scope = scope;
+    chat_leave_scope(r, before);
     return !has_ended && node->c ? run(r, node->c) : FLOW_NEXT;
 }
 
-static void run_set(struct chat_render *r, const struct chat_node *node) {
-    struct chat_value value = evaluate(r, node->a);
+LARGE_FRAME static void run_set(struct chat_render *r, const struct chat_node *node) {
+    struct chat_value value = chat_evaluate(r, node->a);
     if (r->status != RSR_OK)
         return;
     if (node->attribute.size == 0) {
         assign(r, node->text, value);
         return;
     }
-    const struct chat_variable *owner = find_in(r->variables, NULL, node->text);
+    const struct chat_variable *owner = chat_find(r->variables, NULL, node->text);
     if (!owner || owner->value.kind != CHAT_VALUE_NAMESPACE) {
         chat_refuse(r, node->line, "sets an attribute of what is not a namespace", node->text);
         return;
     }
-    struct chat_variable *member = find_in(*owner->value.names, NULL, node->attribute);
+    struct chat_variable *member = chat_find(*owner->value.names, NULL, node->attribute);
     if (member)
         member->value = value;
     else
-        define(r, owner->value.names, node->attribute, value);
+        chat_define(r, owner->value.names, node->attribute, value);
 }
 
 static enum flow run_if(struct chat_render *r, const struct chat_node *node) {
     /* An elif is an IF in the place of the else; a body of several statements is linked by next,
      * and an elif has none behind it. */
-    struct chat_value condition = evaluate(r, node->a);
+    struct chat_value condition = chat_evaluate(r, node->a);
     if (r->status != RSR_OK)
         return FLOW_NEXT;
     return run(r, chat_is_true(&condition) ? node->b : node->c);
@@ -581,7 +500,7 @@ static enum flow run(struct chat_render *r, const struct chat_node *node) {
         if (node->kind == CHAT_TEXT) {
             print(r, node->line, node->text);
         } else if (node->kind == CHAT_OUTPUT) {
-            struct chat_value v = evaluate(r, node->a);
+            struct chat_value v = chat_evaluate(r, node->a);
             print(r, node->line, chat_to_string(r, node->line, &v));
         } else if (node->kind == CHAT_IF) {
             flow = run_if(r, node);
@@ -589,11 +508,21 @@ static enum flow run(struct chat_render *r, const struct chat_node *node) {
             flow = run_for(r, node);
         } else if (node->kind == CHAT_SET) {
             run_set(r, node);
+        } else if (node->kind == CHAT_MACRO) {
+            assign(r, node->text, (struct chat_value){.kind = CHAT_VALUE_MACRO, .macro = node});
+        } else if (node->kind == CHAT_GENERATION) {
+            struct chat_scope before = chat_enter_scope(r);
+            chat_run(r, node->b);
+            chat_leave_scope(r, before);
         } else {
             flow = node->kind == CHAT_BREAK ? FLOW_BREAK : FLOW_CONTINUE;
         }
     }
     return flow;
+}
+
+void chat_run(struct chat_render *r, const struct chat_node *body) {
+    (void)run(r, body);
 }
 
 /* ---- Entry ----------------------------------------------------------------------------------- */
@@ -624,15 +553,15 @@ static void define_inputs(struct chat_render *r, const struct rsr_chat_input *in
         parts[0] = given_text(r, input->messages[i].role);
         parts[1] = given_text(r, input->messages[i].content);
     }
-    define(r, &r->variables, CHAT_STRING("messages"), messages);
-    define(r, &r->variables, CHAT_STRING("add_generation_prompt"),
-           chat_bool(input->add_generation_prompt));
-    define(r, &r->variables, CHAT_STRING("tools"), none);
-    define(r, &r->variables, CHAT_STRING("documents"), none);
+    chat_define(r, &r->variables, CHAT_STRING("messages"), messages);
+    chat_define(r, &r->variables, CHAT_STRING("add_generation_prompt"),
+                chat_bool(input->add_generation_prompt));
+    chat_define(r, &r->variables, CHAT_STRING("tools"), none);
+    chat_define(r, &r->variables, CHAT_STRING("documents"), none);
     if (input->bos_text[0])
-        define(r, &r->variables, CHAT_STRING("bos_token"), given_text(r, input->bos_text));
+        chat_define(r, &r->variables, CHAT_STRING("bos_token"), given_text(r, input->bos_text));
     if (input->eos_text[0])
-        define(r, &r->variables, CHAT_STRING("eos_token"), given_text(r, input->eos_text));
+        chat_define(r, &r->variables, CHAT_STRING("eos_token"), given_text(r, input->eos_text));
 }
 
 rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
@@ -640,9 +569,12 @@ rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
                                     rsr_error *err) {
     struct chat_render r = {
         .arena = {.limit = MAX_BYTES}, .out = out, .out_begin = out->size, .err = err};
+    r.stack_end = rsr_stack_end(STACK_RESERVE);
+    const locale_t locale = rsr_enter_c_locale();
     define_inputs(&r, input);
     if (r.status == RSR_OK)
-        run(&r, chat->body);
+        chat_run(&r, chat->body);
+    rsr_leave_c_locale(locale);
     if (r.status != RSR_OK)
         out->size = r.out_begin;
     chat_arena_free(&r.arena);

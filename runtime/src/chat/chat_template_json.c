@@ -96,6 +96,7 @@ static void write_value(struct writer *w, const struct chat_value *v, uint32_t d
         put_text(w, v->integer ? CHAT_STRING("true") : CHAT_STRING("false"));
         return;
     case CHAT_VALUE_INTEGER:
+    case CHAT_VALUE_FLOAT:
         put_text(w, chat_to_string(w->call->r, w->call->line, v));
         return;
     case CHAT_VALUE_STRING:
@@ -111,6 +112,7 @@ static void write_value(struct writer *w, const struct chat_value *v, uint32_t d
     case CHAT_VALUE_GENERATOR:
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
+    case CHAT_VALUE_MACRO:
         break;
     }
     chat_wrong_type(w->call);

@@ -4,6 +4,7 @@
  * (blanks between the start of a line and a block tag go), one newline at the end of the source
  * dropped, and the signs of {%- -%} {%+ +%} honoured.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,6 +52,10 @@ bool chat_equals(struct chat_string a, const char *b) {
     return a.size == strlen(b) && memcmp(a.data, b, a.size) == 0;
 }
 
+bool chat_same(struct chat_string a, struct chat_string b) {
+    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
+}
+
 bool chat_is_space(uint32_t code) {
     return rsr_is_space(code) || (code >= 0x1c && code <= 0x1f);
 }
@@ -96,7 +101,7 @@ static void advance_to(struct lexer *l, const char *to) {
         l->line += *l->at == '\n';
 }
 
-static const char *skip_spaces(const char *at, const char *end) {
+const char *chat_skip_spaces(const char *at, const char *end) {
     while (at < end) {
         struct rsr_utf8_step step = rsr_utf8_scan(at, (size_t)(end - at));
         if (!chat_is_space(step.code))
@@ -106,7 +111,7 @@ static const char *skip_spaces(const char *at, const char *end) {
     return at;
 }
 
-static const char *strip_end(const char *begin, const char *end) {
+const char *chat_strip_end(const char *begin, const char *end) {
     while (end > begin) {
         size_t last = rsr_utf8_previous(begin, (size_t)(end - begin));
         if (!chat_is_space(rsr_utf8_scan(begin + last, (size_t)(end - begin) - last).code))
@@ -208,17 +213,35 @@ static rsr_status lex_string(struct lexer *l) {
     return status;
 }
 
+static const char *skip_digits(const char *at, const char *end) {
+    while (at < end && is_digit(*at))
+        at++;
+    return at;
+}
+
+/* Digits; of a float with a fraction, an exponent, or both. */
 static rsr_status lex_number(struct lexer *l) {
     struct chat_token token = {.kind = CHAT_INTEGER};
-    const char *at = l->at;
-    for (; at < l->end && is_digit(*at); at++) {
-        if (token.integer > (INT64_MAX - 9) / 10)
-            return refuse(l, "a number that is too large");
-        token.integer = token.integer * 10 + (*at - '0');
+    const char *at = skip_digits(l->at, l->end), *whole_end = at;
+    if (at + 1 < l->end && *at == '.' && is_digit(at[1]))
+        at = skip_digits(at + 1, l->end);
+    if (at < l->end && (*at | 0x20) == 'e') {
+        const char *digits = at + 1 + (at + 1 < l->end && (at[1] == '+' || at[1] == '-'));
+        at = digits < l->end && is_digit(*digits) ? skip_digits(digits, l->end) : at;
     }
-    bool fraction = at + 1 < l->end && *at == '.' && is_digit(at[1]);
-    if (fraction || (at < l->end && is_name_start(*at)))
-        return refuse(l, "a number that is not an integer");
+    if (at < l->end && is_name_start(*at))
+        return refuse(l, "a number that is not understood");
+    bool fits = true;
+    if (at > whole_end) { /* the copy of the source ends with a NUL */
+        token.kind = CHAT_FLOAT;
+        token.number = strtod(l->at, NULL);
+        fits = isfinite(token.number);
+    }
+    for (const char *digit = l->at; fits && token.kind == CHAT_INTEGER && digit < at; digit++)
+        fits = !__builtin_mul_overflow(token.integer, 10, &token.integer) &&
+               !__builtin_add_overflow(token.integer, *digit - '0', &token.integer);
+    if (!fits)
+        return refuse(l, "a number that is too large");
     l->at = at;
     return put(l, token);
 }
@@ -249,7 +272,7 @@ static rsr_status lex_operator(struct lexer *l) {
 static void end_tag(struct lexer *l, char sign, bool trims_newline) {
     const char *to = l->at;
     if (sign == '-')
-        to = skip_spaces(l->at, l->end);
+        to = chat_skip_spaces(l->at, l->end);
     else if (sign != '+' && trims_newline && l->at < l->end && *l->at == '\n')
         to++;
     l->line_starting = to > l->at && to[-1] == '\n';
@@ -279,7 +302,7 @@ static rsr_status lex_tag(struct lexer *l, bool is_output) {
     rsr_status status = put(l, begin);
     l->n_open = 0;
     while (status == RSR_OK) {
-        advance_to(l, skip_spaces(l->at, l->end));
+        advance_to(l, chat_skip_spaces(l->at, l->end));
         if (l->at == l->end)
             return refuse(l, "a tag without its end");
         uint32_t line = l->line;
@@ -328,14 +351,14 @@ static const char *find_tag(const struct lexer *l) {
 /* Where the text before a tag ends once white space is stripped. */
 static const char *text_end(const struct lexer *l, const char *tag, char sign) {
     if (sign == '-')
-        return strip_end(l->at, tag);
+        return chat_strip_end(l->at, tag);
     if (sign == '+' || tag[1] == '{')
         return tag;
     const char *line = tag;
     while (line > l->at && line[-1] != '\n')
         line--;
     bool starts_line = line > l->at || l->line_starting;
-    return starts_line && skip_spaces(line, tag) == tag ? line : tag;
+    return starts_line && chat_skip_spaces(line, tag) == tag ? line : tag;
 }
 
 static rsr_status lex_next(struct lexer *l) {

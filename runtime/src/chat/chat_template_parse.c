@@ -1,9 +1,10 @@
 /* chat_template_parse.c - the syntax of the Jinja subset.
  *
  *   statements   {{ x }}   if/elif/else   for x in y [if z] .. [else]   set x = y   set ns.x = y
- *                break   continue
- *   expressions  strings, integers, true/false/none, names, [lists], (x), a.b, a[i], a[i:j:k], calls,
- *                a|filter, a is [not] test, not and or, == != < <= > >= in, + - * // % ~, a if b else c
+ *                break   continue   macro name(x, y=z), outside of loops   generation
+ *   expressions  strings, numbers, true/false/none, names, [lists], (x), a.b, a[i], a[i:j:k],
+ *                calls, a|filter, a is [not] test, not and or, == != < <= > >= in,
+ *                + - * / // % ** ~, a if b else c
  * Filters, tests, functions and methods are looked up when they are reached: published templates
  * name many in branches for tools that plain chats never enter. Other syntax is refused here.
  */
@@ -11,17 +12,23 @@
 #include <string.h>
 
 #include "chat_ast.h"
+#include "host/c_locale.h"
+#include "host/stack.h"
 
 #define MAX_EXPRESSION_DEPTH 200u
 #define MAX_STATEMENT_DEPTH 64u
 #define MAX_SOURCE_BYTES (1u << 20)
 #define MAX_TREE_BYTES (256u << 20)
+#define STACK_RESERVE ((size_t)4 << 10) /* for what does not recurse */
 
 struct parser {
     struct chat_arena *arena;
     const struct chat_token *at;
-    uint32_t depth;   /* of recursion here */
-    uint32_t n_loops; /* loops around this place */
+    uint32_t depth;        /* of recursion here */
+    const char *stack_end; /* frames below are too deep */
+    uint32_t n_loops;      /* loops around this place, as far as break reaches */
+    uint32_t n_scopes;     /* loops, macros and generations around this place */
+    bool in_macro;
     rsr_status status;
     rsr_error *err;
 };
@@ -59,6 +66,10 @@ static struct chat_node *new_node(struct parser *p, enum chat_node_kind kind) {
     node->kind = kind;
     node->line = p->at->line;
     return node;
+}
+
+static bool go_deeper(struct parser *p, uint32_t max_depth) {
+    return ++p->depth <= max_depth && !rsr_is_below(p->stack_end);
 }
 
 static bool is_name(const struct parser *p, const char *name) {
@@ -144,6 +155,12 @@ static bool parse_arguments(struct parser *p, struct chat_node *owner, const cha
     return true;
 }
 
+/* What Jinja gives a macro that mentions them. */
+static bool is_special_in_macros(struct chat_string name) {
+    return chat_equals(name, "varargs") || chat_equals(name, "kwargs") ||
+           chat_equals(name, "caller");
+}
+
 static struct chat_node *parse_name(struct parser *p) {
     static const struct {
         const char *name;
@@ -156,6 +173,8 @@ static struct chat_node *parse_name(struct parser *p) {
     if (!node)
         return NULL;
     node->text = p->at->text;
+    if (p->in_macro && is_special_in_macros(node->text))
+        return refuse(p, "a macro with a parameter that is not supported,", node->text);
     for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++) {
         if (chat_equals(node->text, constants[i].name)) {
             node->kind = constants[i].kind;
@@ -194,6 +213,12 @@ static struct chat_node *parse_primary(struct parser *p) {
         node = join(p, CHAT_LITERAL_INTEGER, NULL, NULL, NULL);
         if (node)
             node->integer = p->at++->integer;
+        return node;
+    }
+    if (p->at->kind == CHAT_FLOAT) {
+        node = join(p, CHAT_LITERAL_FLOAT, NULL, NULL, NULL);
+        if (node)
+            node->number = p->at++->number;
         return node;
     }
     if (accept_operator(p, "(")) {
@@ -267,7 +292,8 @@ static bool starts_bare_argument(const struct parser *p) {
     if (p->at->kind == CHAT_NAME)
         return !is_name(p, "else") && !is_name(p, "or") && !is_name(p, "and") &&
                !is_name(p, "if") && !is_name(p, "is") && !is_name(p, "in") && !is_name(p, "not");
-    return p->at->kind == CHAT_STRING_LITERAL || p->at->kind == CHAT_INTEGER || is_operator(p, "[");
+    return p->at->kind == CHAT_STRING_LITERAL || p->at->kind == CHAT_INTEGER ||
+           p->at->kind == CHAT_FLOAT || is_operator(p, "[");
 }
 
 static struct chat_node *parse_test(struct parser *p, struct chat_node *value) {
@@ -327,7 +353,7 @@ static struct chat_node *parse_unary_inside(struct parser *p, bool with_filter) 
 }
 
 static struct chat_node *parse_unary(struct parser *p, bool with_filter) {
-    if (++p->depth > MAX_EXPRESSION_DEPTH)
+    if (!go_deeper(p, MAX_EXPRESSION_DEPTH))
         return refuse(p, "an expression nested too deeply", CHAT_STRING(""));
     struct chat_node *node = parse_unary_inside(p, with_filter);
     p->depth--;
@@ -335,7 +361,7 @@ static struct chat_node *parse_unary(struct parser *p, bool with_filter) {
 }
 
 /* Left-associative binary operators, loosest first. */
-static const char *const levels[][5] = {{"+", "-"}, {"~"}, {"*", "//", "%"}};
+static const char *const levels[][5] = {{"+", "-"}, {"~"}, {"*", "/", "//", "%"}, {"**"}};
 #define N_LEVELS (sizeof(levels) / sizeof(levels[0]))
 
 static struct chat_node *parse_binary(struct parser *p, size_t level) {
@@ -419,7 +445,7 @@ static struct chat_node *parse_or(struct parser *p) {
 }
 
 static struct chat_node *parse_expression(struct parser *p) {
-    if (++p->depth > MAX_EXPRESSION_DEPTH)
+    if (!go_deeper(p, MAX_EXPRESSION_DEPTH))
         return refuse(p, "an expression nested too deeply", CHAT_STRING(""));
     struct chat_node *node = parse_or(p);
     while (node && accept_name(p, "if")) {
@@ -509,8 +535,10 @@ static struct chat_node *parse_for(struct parser *p) {
     if (is_name(p, "recursive"))
         return refuse(p, "a recursive loop, which is not supported,", CHAT_STRING(""));
     p->n_loops++;
+    p->n_scopes++;
     bool ok = expect_block_end(p) && parse_body(p, &node->b, ends);
     p->n_loops--;
+    p->n_scopes--;
     if (ok && at_block(p, "else")) {
         p->at += 2;
         ok = expect_block_end(p) && parse_body(p, &node->c, else_ends);
@@ -533,6 +561,67 @@ static struct chat_node *parse_set(struct parser *p) {
     if (!expect_operator(p, "=") || !(node->a = parse_expression(p)))
         return NULL;
     return expect_block_end(p) ? node : NULL;
+}
+
+/* (x, y=z) of a macro */
+static bool parse_parameters(struct parser *p, struct chat_node *macro) {
+    struct chat_node **tail = &macro->args;
+    bool had_default = false;
+    if (!expect_operator(p, "("))
+        return false;
+    while (!accept_operator(p, ")")) {
+        if (macro->args && !expect_operator(p, ","))
+            return false;
+        struct chat_node *parameter = p->at->kind == CHAT_NAME ? parse_name(p) : unexpected(p);
+        if (!parameter)
+            return false;
+        bool repeated = parameter->kind != CHAT_VARIABLE; /* true is no name */
+        for (const struct chat_node *other = macro->args; other; other = other->next)
+            repeated = repeated || chat_same(other->text, parameter->text);
+        if (repeated || (had_default && !is_operator(p, "="))) {
+            refuse(p, "an impossible parameter of a macro,", parameter->text);
+            return false;
+        }
+        parameter->kind = CHAT_ARGUMENT;
+        if (accept_operator(p, "=") && !(parameter->a = parse_expression(p)))
+            return false;
+        had_default = parameter->a != NULL;
+        *tail = parameter;
+        tail = &parameter->next;
+    }
+    return true;
+}
+
+/* A block whose body is a function's to Jinja: what is set inside stays there. */
+static bool parse_scope(struct parser *p, struct chat_node *node, const char *end) {
+    const char *const ends[] = {end, NULL};
+    uint32_t n_loops = p->n_loops;
+    p->n_loops = 0;
+    p->n_scopes++;
+    bool ok = expect_block_end(p) && parse_body(p, &node->b, ends);
+    p->n_loops = n_loops;
+    p->n_scopes--;
+    return ok && end_block(p, end);
+}
+
+/* Macros see what is set outside of all loops, macros and generations: they are made there. */
+static struct chat_node *parse_macro(struct parser *p) {
+    if (p->n_scopes > 0)
+        return refuse(p, "a macro inside a loop, macro or generation, which is not supported,",
+                      CHAT_STRING(""));
+    struct chat_node *node = new_node(p, CHAT_MACRO);
+    if (!node || p->at->kind != CHAT_NAME)
+        return unexpected(p);
+    node->text = p->at++->text;
+    p->in_macro = true;
+    bool ok = parse_parameters(p, node) && parse_scope(p, node, "endmacro");
+    p->in_macro = false;
+    return ok ? node : NULL;
+}
+
+static struct chat_node *parse_generation(struct parser *p) {
+    struct chat_node *node = new_node(p, CHAT_GENERATION);
+    return node && parse_scope(p, node, "endgeneration") ? node : NULL;
 }
 
 static struct chat_node *parse_jump(struct parser *p, enum chat_node_kind kind) {
@@ -567,6 +656,10 @@ static struct chat_node *parse_statement(struct parser *p) {
         return parse_for(p);
     if (accept_name(p, "set"))
         return parse_set(p);
+    if (accept_name(p, "macro"))
+        return parse_macro(p);
+    if (accept_name(p, "generation"))
+        return parse_generation(p);
     if (accept_name(p, "break"))
         return parse_jump(p, CHAT_BREAK);
     if (accept_name(p, "continue"))
@@ -579,7 +672,7 @@ static struct chat_node *parse_statement(struct parser *p) {
 /* Statements up to a block of one of `ends`, which is not passed, or up to the end of the
  * source. */
 static bool parse_body(struct parser *p, struct chat_node **first, const char *const *ends) {
-    if (++p->depth > MAX_STATEMENT_DEPTH) {
+    if (!go_deeper(p, MAX_STATEMENT_DEPTH)) {
         refuse(p, "statements nested too deeply", CHAT_STRING(""));
         return false;
     }
@@ -613,10 +706,15 @@ rsr_status rsr_chat_template_parse(const char *source, size_t n_bytes,
     static const char *const no_ends[] = {NULL};
     created->arena.limit = MAX_TREE_BYTES;
     struct chat_token *tokens = NULL;
+    const locale_t locale = rsr_enter_c_locale();
     rsr_status status =
         chat_lex(&created->arena, (struct chat_string){source, n_bytes}, &tokens, err);
+    rsr_leave_c_locale(locale);
     if (status == RSR_OK) {
-        struct parser p = {.arena = &created->arena, .at = tokens, .err = err};
+        struct parser p = {.arena = &created->arena,
+                           .at = tokens,
+                           .stack_end = rsr_stack_end(STACK_RESERVE),
+                           .err = err};
         parse_body(&p, &created->body, no_ends);
         status = p.status;
     }

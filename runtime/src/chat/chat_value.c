@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "chat_value.h"
+#include "host/stack.h"
 
 struct chat_value chat_refuse(struct chat_render *r, uint32_t line, const char *what,
                               struct chat_string name) {
@@ -21,6 +22,8 @@ struct chat_value chat_no_memory(struct chat_render *r) {
 }
 
 bool chat_count_steps(struct chat_render *r, uint32_t line, uint64_t n) {
+    if (r->status == RSR_OK && rsr_is_below(r->stack_end))
+        chat_refuse(r, line, "nests too deeply for this thread's stack", CHAT_STRING(""));
     if (r->status != RSR_OK)
         return false;
     r->n_steps += n;
@@ -35,6 +38,10 @@ void chat_charge(struct chat_render *r, uint32_t line, const struct chat_value *
 
 struct chat_value chat_integer(int64_t value) {
     return (struct chat_value){.kind = CHAT_VALUE_INTEGER, .integer = value};
+}
+
+struct chat_value chat_float(double value) {
+    return (struct chat_value){.kind = CHAT_VALUE_FLOAT, .number = value};
 }
 
 struct chat_value chat_bool(bool value) {
@@ -78,6 +85,8 @@ bool chat_is_true(const struct chat_value *v) {
     case CHAT_VALUE_BOOL:
     case CHAT_VALUE_INTEGER:
         return v->integer != 0;
+    case CHAT_VALUE_FLOAT:
+        return v->number != 0;
     case CHAT_VALUE_STRING:
         return v->string.size > 0;
     case CHAT_VALUE_LIST:
@@ -86,30 +95,28 @@ bool chat_is_true(const struct chat_value *v) {
     case CHAT_VALUE_MESSAGE:
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
+    case CHAT_VALUE_MACRO:
         break;
     }
     return true;
 }
 
-static bool is_number(const struct chat_value *v) {
-    return v->kind == CHAT_VALUE_INTEGER || v->kind == CHAT_VALUE_BOOL;
-}
-
 bool chat_values_equal(struct chat_render *r, uint32_t line, const struct chat_value *a,
                        const struct chat_value *b) {
-    if (is_number(a) && is_number(b))
-        return a->integer == b->integer;
+    if (chat_is_number(a) && chat_is_number(b))
+        return chat_order_numbers(a, b) == 0;
     if (a->kind != b->kind || !chat_count_steps(r, line, 1 + a->string.size / CHAT_BYTES_PER_STEP))
         return false;
     if (a->kind == CHAT_VALUE_STRING)
-        return a->string.size == b->string.size &&
-               memcmp(a->string.data, b->string.data, a->string.size) == 0;
+        return chat_same(a->string, b->string);
     if (a->kind == CHAT_VALUE_LIST || a->kind == CHAT_VALUE_MESSAGE) {
         bool equal = a->n_items == b->n_items;
         for (size_t i = 0; equal && i < a->n_items; i++)
             equal = chat_values_equal(r, line, &a->items[i], &b->items[i]);
         return equal;
     }
+    if (a->kind == CHAT_VALUE_MACRO)
+        return a->macro == b->macro;
     return a->kind == CHAT_VALUE_UNDEFINED || a->kind == CHAT_VALUE_NONE;
 }
 
@@ -126,21 +133,27 @@ struct chat_string chat_to_string(struct chat_render *r, uint32_t line,
     case CHAT_VALUE_STRING:
         return v->string;
     case CHAT_VALUE_INTEGER:
-        digits = chat_alloc(&r->arena, 24);
+    case CHAT_VALUE_FLOAT:
+        digits = chat_alloc(&r->arena, CHAT_FLOAT_BYTES);
         if (!digits) {
             chat_no_memory(r);
             return CHAT_STRING("");
         }
-        snprintf(digits, 24, "%" PRId64, v->integer);
+        if (v->kind == CHAT_VALUE_FLOAT)
+            chat_print_float(v->number, digits);
+        else
+            snprintf(digits, CHAT_FLOAT_BYTES, "%" PRId64, v->integer);
         return (struct chat_string){digits, strlen(digits)};
     case CHAT_VALUE_LIST:
     case CHAT_VALUE_GENERATOR:
     case CHAT_VALUE_MESSAGE:
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
+    case CHAT_VALUE_MACRO:
         break;
     }
-    chat_refuse(r, line, "prints a list or mapping, which is not supported,", CHAT_STRING(""));
+    chat_refuse(r, line, "prints a list, mapping or macro, which is not supported,",
+                CHAT_STRING(""));
     return CHAT_STRING("");
 }
 
@@ -202,8 +215,10 @@ struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struc
     case CHAT_VALUE_NONE:
     case CHAT_VALUE_BOOL:
     case CHAT_VALUE_INTEGER:
+    case CHAT_VALUE_FLOAT:
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
+    case CHAT_VALUE_MACRO:
         return chat_refuse(r, line, "goes through what is neither a list nor a string",
                            CHAT_STRING(""));
     case CHAT_VALUE_STRING:

@@ -9,17 +9,20 @@ enum chat_value_kind {
     CHAT_VALUE_NONE,
     CHAT_VALUE_BOOL, /* integer */
     CHAT_VALUE_INTEGER,
+    CHAT_VALUE_FLOAT, /* number; always finite */
     CHAT_VALUE_STRING,
     CHAT_VALUE_LIST,      /* integer: how deep lists nest inside */
     CHAT_VALUE_GENERATOR, /* what select and map give: items to go through once */
     CHAT_VALUE_MESSAGE,   /* a mapping with the keys role and content */
     CHAT_VALUE_NAMESPACE,
-    CHAT_VALUE_LOOP
+    CHAT_VALUE_LOOP,
+    CHAT_VALUE_MACRO
 };
 
 struct chat_value {
     enum chat_value_kind kind;
     int64_t integer;
+    double number;
     struct chat_string string;
     const struct chat_value *items; /* LIST, GENERATOR: n_items; MESSAGE: role and content */
     size_t n_items;
@@ -27,6 +30,7 @@ struct chat_value {
     bool *spent;                  /* GENERATOR: whether it was gone through; shared by its copies */
     struct chat_variable **names; /* NAMESPACE: the head of its list */
     const struct chat_loop *loop;
+    const struct chat_node *macro;
 };
 
 struct chat_variable {
@@ -44,6 +48,7 @@ struct chat_loop {
 #define CHAT_MAX_LIST_DEPTH 64
 #define CHAT_MAX_LIST_WEIGHT (1u << 20)
 
+#define CHAT_MAX_CALLS 64u
 #define CHAT_MAX_STEPS 10000000u
 #define CHAT_BYTES_PER_STEP 64u
 
@@ -54,6 +59,9 @@ struct chat_render {
     size_t out_begin;
     struct chat_variable *variables; /* innermost first */
     struct chat_variable *scope;     /* variables from here on belong to outer scopes */
+    struct chat_variable *outermost; /* what macros see; set while an inner scope is entered */
+    const char *stack_end;           /* frames below are too deep */
+    uint32_t n_calls;                /* of macros, one inside the other */
     uint64_t n_steps;
     rsr_status status;
     rsr_error *err;
@@ -78,6 +86,7 @@ bool chat_count_steps(struct chat_render *r, uint32_t line, uint64_t n);
 void chat_charge(struct chat_render *r, uint32_t line, const struct chat_value *v);
 
 struct chat_value chat_integer(int64_t value);
+struct chat_value chat_float(double value);
 struct chat_value chat_bool(bool value);
 struct chat_value chat_text(struct chat_string text);
 /* n zeroed values, to be filled in, as a list; NULL with the status set. */
@@ -101,6 +110,32 @@ struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct c
 /* The characters of a string, the keys of a message, or the items of a list or generator. */
 struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struct chat_value *v);
 bool chat_contains(struct chat_string text, struct chat_string part, size_t *at);
+
+/* ---- chat_number.c: integers, floats and booleans, which are 0 and 1 ------------------------- */
+
+bool chat_is_number(const struct chat_value *v);
+double chat_as_double(const struct chat_value *number);
+/* Towards 0; false if that is no int64. */
+bool chat_as_integer(const struct chat_value *number, int64_t *out);
+int chat_order_numbers(const struct chat_value *a, const struct chat_value *b);
+/* a op b as Python computes it; false where Python raises, and where the result is no int64 or not
+ * finite. */
+bool chat_calculate(struct chat_string op, const struct chat_value *a, const struct chat_value *b,
+                    struct chat_value *result);
+/* Python's repr: the shortest digits that are read back as this number. */
+#define CHAT_FLOAT_BYTES 32
+void chat_print_float(double number, char out[CHAT_FLOAT_BYTES]);
+
+/* ---- chat_format.c --------------------------------------------------------------------------- */
+
+/* format % arguments */
+struct chat_value chat_format_percent(struct chat_render *r, uint32_t line,
+                                      struct chat_string format,
+                                      const struct chat_arguments *arguments);
+/* format.format(arguments) */
+struct chat_value chat_format_braces(struct chat_render *r, uint32_t line,
+                                     struct chat_string format,
+                                     const struct chat_arguments *arguments);
 
 /* Looked up by name; unknown ones are refused with it. */
 struct chat_value chat_apply_filter(struct chat_render *r, const struct chat_node *node,

@@ -1,0 +1,36 @@
+/* chat_eval.h - what the files that render a chat template share: evaluation, variables, scopes. */
+#ifndef RSR_CHAT_EVAL_H
+#define RSR_CHAT_EVAL_H
+
+#include "chat_value.h"
+
+/* ---- chat_template_eval.c -------------------------------------------------------------------- */
+
+struct chat_value chat_evaluate(struct chat_render *r, const struct chat_node *node);
+/* Statements that no break or continue leaves. */
+void chat_run(struct chat_render *r, const struct chat_node *body);
+struct chat_value chat_refuse_types(struct chat_render *r, const struct chat_node *node);
+struct chat_value chat_message_item(const struct chat_value *message, struct chat_string key);
+
+/* The variable of that name in the list, up to `to`, which may be NULL. */
+struct chat_variable *chat_find(struct chat_variable *from, const struct chat_variable *to,
+                                struct chat_string name);
+void chat_define(struct chat_render *r, struct chat_variable **head, struct chat_string name,
+                 struct chat_value value);
+
+/* What was visible before an inner scope was entered. */
+struct chat_scope {
+    struct chat_variable *variables, *scope;
+};
+
+struct chat_scope chat_enter_scope(struct chat_render *r);
+void chat_leave_scope(struct chat_render *r, struct chat_scope before);
+
+/* ---- chat_template_call.c -------------------------------------------------------------------- */
+
+/* False with the status set. */
+bool chat_evaluate_arguments(struct chat_render *r, const struct chat_node *node,
+                             struct chat_arguments *arguments);
+struct chat_value chat_call(struct chat_render *r, const struct chat_node *node);
+
+#endif
