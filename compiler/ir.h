@@ -127,6 +127,7 @@ struct rsr_tokenizer {
     const char *chat_template;  /* NULL: none */
     const char *bos_text;       /* never NULL */
     const char *eos_text;
+    const char *chat_problem;   /* why the template renders no conversation; NULL: it does, or there is none */
 };
 
 struct rsr_checkpoint {

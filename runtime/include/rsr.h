@@ -170,6 +170,8 @@ typedef struct rsr_model_info {
                                    has, whatever the target; all give the same bits */
     const struct rsr_sampling *sampling; /* how the checkpoint wants tokens to be sampled, for
                                    rsr_generate_options; NULL: it does not say */
+    const char *chat_problem;   /* why the chat template renders no conversation, a sentence with the line
+                                   and what stands there; NULL: it renders, or there is none */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 
