@@ -119,7 +119,7 @@ describe(librsrc-dev librsrc-dev libdevel "compiler for neural networks - develo
 and binary neural networks."
   "The package has the header rsrc.h and the static library.")
 set(CPACK_DEBIAN_LIBRSRC-DEV_PACKAGE_DEPENDS
-  "rsrc (= ${version}), libjansson-dev, libpcre2-dev, libyaml-dev, llvm-19-dev")
+  "rsrc (= ${version}), libjansson-dev, libpcre2-dev, libutf8proc-dev, libyaml-dev, llvm-19-dev")
 
 include(CPack)
 cpack_add_component(rsrc GROUP rsrc)

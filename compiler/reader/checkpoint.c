@@ -453,7 +453,7 @@ static enum rsrc_status read_older_files(struct opening *opening) {
 static enum rsrc_status read_tokenizer_config(struct opening *opening) {
     struct rsr_tokenizer *tokenizer = &opening->out->tokenizer;
     const struct rsrc_mapping *mapping;
-    const char *path = beside(opening, "tokenizer_config.json");
+    const char *path = beside(opening, "tokenizer_config.json"), *template_path = path;
     bool lists_added = false;
     if (rsrc_file_is_there(path) &&
         (open_file(opening, path, &mapping) != RSRC_OK ||
@@ -465,12 +465,15 @@ static enum rsrc_status read_tokenizer_config(struct opening *opening) {
         return RSRC_FAILED;
     }
     path = beside(opening, "chat_template.jinja");
-    if (rsrc_file_is_there(path) &&
-        (open_file(opening, path, &mapping) != RSRC_OK ||
-         rsrc_parse_chat_template(opening->diag, opening->arena, mapping->path, mapping->data,
-                                  mapping->size_bytes, tokenizer) != RSRC_OK)) {
-        return RSRC_FAILED;
+    if (rsrc_file_is_there(path)) {
+        template_path = path;
+        if (open_file(opening, path, &mapping) != RSRC_OK ||
+            rsrc_parse_chat_template(opening->diag, opening->arena, mapping->path, mapping->data,
+                                     mapping->size_bytes, tokenizer) != RSRC_OK) {
+            return RSRC_FAILED;
+        }
     }
+    rsrc_probe_chat_template(opening->diag, opening->arena, template_path, tokenizer);
     return RSRC_OK;
 }
 

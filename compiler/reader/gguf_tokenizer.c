@@ -298,8 +298,10 @@ enum rsrc_status rsrc_gguf_read_tokenizer(struct rsrc_diag *diag, struct rsrc_ar
         status = read_template(&tokenizer, arena, &result) == RSRC_OK ? add_ends(&tokenizer, config)
                                                                       : RSRC_FAILED;
     }
-    if (status == RSRC_OK)
+    if (status == RSRC_OK) {
+        rsrc_probe_chat_template(diag, arena, file, &result);
         *out = result;
+    }
     json_decref(tokenizer.components);
     json_decref(vocab);
     rsrc_arena_free(&scratch);

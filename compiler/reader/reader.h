@@ -73,6 +73,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_chat_template(struct rsrc_diag *diag,
                                                          const uint8_t *bytes, uint64_t size_bytes,
                                                          struct rsr_tokenizer *tokenizer);
 
+/* Warns of a template that renders no conversation, and keeps the sentence as its problem. */
+void rsrc_probe_chat_template(struct rsrc_diag *diag, struct rsrc_arena *arena, const char *file,
+                              struct rsr_tokenizer *tokenizer);
+
 /* A tokenizer between tokenizer.json and its section. Texts borrow from `scratch` or the document;
  * what goes into the section is copied by rsrc_pack_tokenizer. */
 struct rsrc_token_text {

@@ -75,6 +75,7 @@ static void put_tokens(const struct rsr_info *info, struct rsrc_buffer *out) {
         rsrc_buffer_puts(out, "}");
     }
     put_bool(out, "chat_template", tokenizer != NULL && tokenizer->chat_template != NULL);
+    put_text(out, "chat_problem", tokenizer != NULL ? tokenizer->chat_problem : NULL);
     put_key(out, "stop_tokens");
     rsrc_buffer_puts(out, "[");
     for (uint32_t i = 0; i < config->n_eos_tokens; i++)

@@ -106,6 +106,8 @@ static void put_tokens(const struct rsr_info *info, struct rsrc_buffer *out) {
                 tokenizer->section->n_tokens, tokenizer->section->n_merges);
     put_row(out, "chat template", "%s",
             tokenizer != NULL && tokenizer->chat_template != NULL ? "yes" : "no");
+    if (tokenizer != NULL && tokenizer->chat_problem != NULL)
+        put_row(out, "chat refused", "%s", tokenizer->chat_problem);
     put_label(out, "stop tokens");
     for (uint32_t i = 0; i < config->n_eos_tokens; i++)
         rsrc_buffer_printf(out, "%s%u", i == 0 ? "" : ", ", config->eos_tokens[i]);

@@ -227,6 +227,10 @@ static void print_text(const struct model_facts *facts) {
     print_row("float operations", info->float_operations);
     print_row("tokenizer", info->has_tokenizer ? "yes" : "no");
     print_row("chat template", info->has_chat_template ? "yes" : "no");
+    if (info->chat_problem) {
+        printf("%-16s ", "chat refused");
+        print_wrapped(info->chat_problem, 17);
+    }
     print_stop_tokens(info);
     if (!info->pooling)
         print_sampling(info->sampling);
@@ -249,7 +253,7 @@ static json_t *info_json(const rsr_model_info *info) {
         json_array_append_new(stop_tokens, json_integer(info->stop_tokens[i]));
     return json_pack(
         "{s:s?, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:s, s:b, s:b, s:o, s:o, s:o}",
+        "s:s, s:b, s:b, s:s?, s:o, s:o, s:o}",
         "name", info->name, "architecture", info->architecture, "compiler_version",
         info->compiler_version, "model_hash", hash, "target", info->target, "targets", targets,
         "hidden", (json_int_t)info->hidden, "layers", (json_int_t)info->n_layers, "heads",
@@ -258,7 +262,7 @@ static json_t *info_json(const rsr_model_info *info) {
         "context", (json_int_t)info->context, "weight_bytes", (json_int_t)info->weight_bytes,
         "token_bytes", (json_int_t)info->token_bytes, "logits_bytes",
         (json_int_t)info->logits_bytes, "pages", info->pages, "has_tokenizer", info->has_tokenizer,
-        "has_chat_template", info->has_chat_template, "bos_token", token_json(info->bos_token),
+        "has_chat_template", info->has_chat_template, "chat_problem", info->chat_problem, "bos_token", token_json(info->bos_token),
         "eos_token", token_json(info->eos_token), "stop_tokens", stop_tokens);
 }
 

@@ -1,7 +1,7 @@
 """Checks who may include whom: base <- diag <- ir.h <- kernel <- kernels/* <- stages <- measure <- driver; a
 kernel's folder includes no other's, a stage no other stage and no kernel's folder, and nothing below the driver
 includes it; a file of the driver includes and calls only what stands before it in DRIVER;
-runtime includes nothing of the compiler, its rooms only what ROOMS lets them; the compiler includes three headers of
+runtime includes nothing of the compiler, its rooms only what ROOMS lets them; the compiler includes four headers of
 the runtime's sources; LLVM headers stay under emit/llvm."""
 import pathlib
 import re
@@ -13,8 +13,9 @@ BELOW = ["kernel", "kernels"]
 # The host CPU's name comes from LLVM, whose headers stay under emit/llvm.
 ALLOWED = {("compiler/spec/spec.c", "emit/llvm/host_cpu.h")}
 # The runtime's own code, but for measurements: the sketch of a head is made by what reads it, patterns of a
-# tokenizer are tried by what will match them, and both count CPUs.
+# tokenizer are tried by what will match them, a chat template by what will render it, and both count CPUs.
 ALLOWED_OF_RUNTIME = {("compiler/model/head_sketch.c", "sketch/sketch.h"),
+                      ("compiler/reader/chat_template.c", "chat/chat_template.h"),
                       ("compiler/reader/tokenizer_text.c", "tokenizer/pretokenize.h"), ("compiler/driver/set_up.c", "host/cpu.h")}
 # The rooms of runtime/src, from the bottom up, and what each may include: earlier rows, runtime.h (which includes
 # no room) and the public headers. An engine knows its backend as a table (engine/backend.h): walk/ is the host's.

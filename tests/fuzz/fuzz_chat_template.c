@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                            {"user", "hello\n"},
                                            {"assistant", "<think>x</think> y"},
                                            {"user", ""}};
-    struct rsr_chat_input input = {messages, 4, true, "<s>", "</s>"};
+    struct rsr_chat_input input = {messages, 4, true, "<s>", "</s>", NULL};
     struct rsr_bytes out = {0};
     if (rsr_chat_template_render(chat, &input, &out, &err) != RSR_OK && err.message[0] == '\0')
         abort();

@@ -83,7 +83,8 @@ static rsr_status render_source(const char *source, const char *content, rsr_err
                                 size_t *size) {
     struct rsr_chat_template *chat = NULL;
     rsr_message message = {"user", content};
-    struct rsr_chat_input input = {&message, 1, false, "", ""};
+    struct rsr_chat_input input = {
+        .messages = &message, .n_messages = 1, .bos_text = "", .eos_text = ""};
     struct rsr_bytes out = {0};
     rsr_status status = rsr_chat_template_parse(source, strlen(source), &chat, err);
     if (status == RSR_OK)
@@ -213,6 +214,46 @@ static void test_small_stacks(void) {
     CHECK(n_refused[0] > 0 && n_refused[1] > 0 && n_rendered[0] > 0 && n_rendered[1] > 0);
 }
 
+/* What rsr-run --chat would do: an exception about system messages, or none, is no problem. */
+static void test_probe(void) {
+    static const struct {
+        const char *source, *problem; /* NULL: there is none */
+    } cases[] = {
+        {"{{ messages | length }}", NULL},
+        {"{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}",
+         NULL},
+        {"{% if messages[0].role != 'system' %}{{ raise_exception('who?') }}{% endif %}", NULL},
+        {"{% if messages[-1].role != 'user' or not add_generation_prompt %}{{ nosuch() }}{% endif "
+         "%}",
+         NULL},
+        {"{% if tools %}{{ nosuch() }}{% endif %}", NULL},
+        {"{{ raise_exception('never') }}", "refuses these messages: never"},
+        {"a\n{{ nosuch() }}", "function 'nosuch' in line 2"},
+        {"{% if messages[0].role == 'system' %}{{ nosuch() }}{% endif %}", "'nosuch' in line 1"},
+        {"{% if messages[0].role != 'system' %}{{ nosuch() }}{% endif %}", "'nosuch' in line 1"},
+        {"{% for m in messages %}{% if m.role == 'assistant' %}{{ m | nosuch }}{% endif %}{% "
+         "endfor %}",
+         "filter 'nosuch' in line 1"},
+        {"{% if messages[0].role == 'system' %}{{ raise_exception('a') }}{% else %}{{ nosuch() }}"
+         "{% endif %}",
+         "'nosuch' in line 1"},
+        {"{% if messages[0].role != 'system' %}{{ raise_exception('a') }}{% else %}{{ nosuch() }}"
+         "{% endif %}",
+         "'nosuch' in line 1"},
+        {"{{ bos_token.upper() }}{{ eos_token }}", NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rsr_chat_template *chat = NULL;
+        rsr_error err = RSR_ERROR_INIT;
+        CHECK_INT(rsr_chat_template_parse(cases[i].source, strlen(cases[i].source), &chat, &err),
+                  RSR_OK);
+        const rsr_status status = rsr_chat_template_probe(chat, "<s>", "", &err);
+        CHECK_INT(status, cases[i].problem ? RSR_ERR_TEXT : RSR_OK);
+        CHECK(!cases[i].problem || strstr(err.message, cases[i].problem) != NULL);
+        rsr_chat_template_destroy(chat);
+    }
+}
+
 /* Through the model: buffer rules, and a template that is not understood. */
 static void test_model(void) {
     struct rsr_text text = {.chat_status = RSR_OK};
@@ -265,6 +306,7 @@ int main(int argc, char **argv) {
     test_file(TEST_SOURCE_DIR "/tests/tokenizer/chat.json");
     test_limits();
     test_small_stacks();
+    test_probe();
     test_model();
     return CHECK_EXIT();
 }

@@ -255,6 +255,36 @@ static void test_limits(void) {
     }
 }
 
+/* A template that cannot run is a warning. */
+static void test_template(void) {
+    static const char *const templates[] = {"{{ messages | length }}", "\n{{ nosuch() }}"};
+    for (size_t i = 0; i < 2; i++) {
+        struct reader_test test;
+        struct rsr_checkpoint checkpoint = {0};
+        struct gguf_file file = {0};
+        reader_test_begin(&test);
+        put_model(&file);
+        gguf_text(&file, "tokenizer.ggml.model", "gpt2");
+        gguf_text(&file, "tokenizer.ggml.pre", "gpt-2");
+        put_strings(&file, "tokenizer.ggml.tokens",
+                    (const char *const[]){"a", "b", "c", "d", "e", NULL});
+        put_strings(&file, "tokenizer.ggml.merges", (const char *const[]){NULL});
+        gguf_text(&file, "tokenizer.chat_template", templates[i]);
+        struct rsrc_buffer bytes = gguf_finish(&file);
+        CHECK_INT(rsrc_parse_gguf(test.diag, &test.arena, "m.gguf", (const uint8_t *)bytes.data,
+                                  bytes.size_bytes, &INT8, &checkpoint),
+                  RSRC_OK);
+        const char *told = reader_test_text(&test), *problem = checkpoint.tokenizer.chat_problem;
+        const char *const sentence =
+            "the chat template calls the unsupported function 'nosuch' in line 2";
+        CHECK((problem != NULL) == (i == 1) &&
+              (strstr(told, "[chat-template]") != NULL) == (i == 1));
+        CHECK(i == 0 || (strcmp(problem, sentence) == 0 && strstr(told, sentence) != NULL));
+        rsrc_buffer_free(&bytes);
+        reader_test_end(&test);
+    }
+}
+
 /* ---- SentencePiece's merges ------------------------------------------------------------------ */
 
 /* What score and position decide, in the pieces a b c bc ab ca bcab; of equal scores an order by
@@ -418,6 +448,7 @@ int main(int argc, char **argv) {
     test_changes();
     test_ends_of_turns();
     test_limits();
+    test_template();
     test_scores();
     return CHECK_EXIT();
 }

@@ -12,6 +12,7 @@
 #include "ops/ops.h"
 #include "sample/sample.h"
 #include "sketch/sketch.h"
+#include "tokenizer/text.h"
 #include "weight_pages.h"
 
 static const char *const role_names[RSR_ROLE_COUNT] = {
@@ -213,6 +214,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .output_size = rsr_output_size(h),
         .logits_bytes = model->logits_bytes,
         .sampling = module->sampling != NULL ? &model->sampling : NULL,
+        .chat_problem = model->text != NULL ? model->text->chat_problem : NULL,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);

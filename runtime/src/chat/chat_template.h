@@ -22,6 +22,7 @@ struct rsr_chat_input {
     size_t n_messages;
     bool add_generation_prompt;
     const char *bos_text, *eos_text; /* "": not defined in the template */
+    bool *raised; /* NULL, or set where the template itself refuses the messages */
 };
 
 /* Appends the rendered text. RSR_ERR_TEXT if the template refuses the messages, uses something
@@ -29,5 +30,11 @@ struct rsr_chat_input {
 RSR_NODISCARD rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
                                                   const struct rsr_chat_input *input,
                                                   struct rsr_bytes *out, rsr_error *err);
+
+/* Whether the template renders what rsr-run --chat asks of it: a turn and a second one, with a
+ * system message and without. It may raise an exception about one of the two, as many do. */
+RSR_NODISCARD rsr_status rsr_chat_template_probe(const struct rsr_chat_template *chat,
+                                                 const char *bos_text, const char *eos_text,
+                                                 rsr_error *err);
 
 #endif

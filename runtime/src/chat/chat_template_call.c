@@ -45,9 +45,12 @@ static struct chat_value raise_exception(struct chat_render *r, const struct cha
     struct chat_string message = CHAT_STRING("without a reason");
     if (arguments->n > 0)
         message = chat_to_string(r, node->line, &arguments->values[0]);
-    if (r->status == RSR_OK)
+    if (r->status == RSR_OK) {
         r->status = rsr_fail(r->err, RSR_ERR_TEXT, "the chat template refuses these messages: %.*s",
                              message.size < 400 ? (int)message.size : 400, message.data);
+        if (r->raised)
+            *r->raised = true;
+    }
     return (struct chat_value){0};
 }
 

@@ -567,8 +567,11 @@ static void define_inputs(struct chat_render *r, const struct rsr_chat_input *in
 rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
                                     const struct rsr_chat_input *input, struct rsr_bytes *out,
                                     rsr_error *err) {
-    struct chat_render r = {
-        .arena = {.limit = MAX_BYTES}, .out = out, .out_begin = out->size, .err = err};
+    struct chat_render r = {.arena = {.limit = MAX_BYTES},
+                            .out = out,
+                            .raised = input->raised,
+                            .out_begin = out->size,
+                            .err = err};
     r.stack_end = rsr_stack_end(STACK_RESERVE);
     const locale_t locale = rsr_enter_c_locale();
     define_inputs(&r, input);

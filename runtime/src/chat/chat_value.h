@@ -56,6 +56,7 @@ struct chat_loop {
 struct chat_render {
     struct chat_arena arena;
     struct rsr_bytes *out;
+    bool *raised;
     size_t out_begin;
     struct chat_variable *variables; /* innermost first */
     struct chat_variable *scope;     /* variables from here on belong to outer scopes */

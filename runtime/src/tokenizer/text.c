@@ -6,6 +6,26 @@
 #include "text.h"
 #include "tokenizer.h"
 
+static const char *or_empty(const char *text) {
+    return text ? text : "";
+}
+
+/* A model whose template is not understood still serves plain prompts: the sentence is kept for
+ * rsr_model_get_info and for the first rsr_chat_format. */
+static void create_chat(const struct rsr_module *module, struct rsr_text *text) {
+    text->chat_error.size_bytes = sizeof(text->chat_error);
+    if (!module->chat_template)
+        return;
+    text->chat_status = rsr_chat_template_parse(
+        module->chat_template, strlen(module->chat_template), &text->chat, &text->chat_error);
+    rsr_status status = text->chat_status;
+    if (status == RSR_OK)
+        status = rsr_chat_template_probe(text->chat, or_empty(module->bos_text),
+                                         or_empty(module->eos_text), &text->chat_error);
+    if (status != RSR_OK)
+        text->chat_problem = text->chat_error.message;
+}
+
 rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **text,
                            rsr_error *err) {
     if (!module->tokenizer) {
@@ -20,13 +40,7 @@ rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **te
         free(created);
         return status;
     }
-    /* A model whose template is not understood still serves plain prompts: the sentence is kept for
-     * the first rsr_chat_format. */
-    created->chat_error.size_bytes = sizeof(created->chat_error);
-    if (module->chat_template)
-        created->chat_status =
-            rsr_chat_template_parse(module->chat_template, strlen(module->chat_template),
-                                    &created->chat, &created->chat_error);
+    create_chat(module, created);
     if (created->chat_status == RSR_ERR_MEMORY) {
         rsr_text_destroy(created);
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the chat template");
@@ -81,8 +95,8 @@ rsr_status rsr_api_chat_format(const rsr_model *model, const rsr_message *messag
         .messages = messages,
         .n_messages = n_messages,
         .add_generation_prompt = add_generation_prompt,
-        .bos_text = model->module->bos_text ? model->module->bos_text : "",
-        .eos_text = model->module->eos_text ? model->module->eos_text : "",
+        .bos_text = or_empty(model->module->bos_text),
+        .eos_text = or_empty(model->module->eos_text),
     };
     struct rsr_bytes rendered = {0};
     status = rsr_chat_template_render(own->chat, &input, &rendered, err);
