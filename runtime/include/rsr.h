@@ -172,6 +172,9 @@ typedef struct rsr_model_info {
                                    rsr_generate_options; NULL: it does not say */
     const char *chat_problem;   /* why the chat template renders no conversation, a sentence with the line
                                    and what stands there; NULL: it renders, or there is none */
+    uint64_t text_bytes;        /* that one token stands for at most, where special tokens are not parsed: a
+                                   text of more than n * text_bytes bytes has more than n tokens. 0: nothing is
+                                   known, for a tokenizer may pass over any stretch of text */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 
@@ -315,6 +318,9 @@ typedef struct rsr_engine_options {
     uint32_t max_stall_ms;  /* of many tokens only so many at once as take about this long, by what those before
                                them took, but at least 8: other calls wait less, prompts take longer. 0:
                                max_batch alone bounds them. No result depends on it */
+    bool kv_commit;         /* commit the pool's memory when the engine is created: what does not fit is refused
+                               then (RSR_ERR_MEMORY). Without it pages are committed as they are used, and
+                               where memory runs out in between the kernel ends the process */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
