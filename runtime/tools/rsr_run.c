@@ -133,7 +133,7 @@ void run_text_append(struct run_text *text, const char *bytes, size_t n) {
     data[text->size] = '\0';
 }
 
-bool run_read_file(const char *path, struct run_text *text) {
+bool run_read_file(const char *path, size_t max_bytes, struct run_text *text) {
     bool is_stdin = strcmp(path, "-") == 0;
     FILE *file = is_stdin ? stdin : fopen(path, "rb");
     if (!file) {
@@ -141,10 +141,11 @@ bool run_read_file(const char *path, struct run_text *text) {
             run_fail("cannot read %s: %s", path, strerror(errno));
         return false;
     }
-    char block[65536];
+    char block[4096];
     size_t n;
     run_text_append(text, "", 0);
-    while (!run_interrupted() && (n = fread(block, 1, sizeof(block), file)) > 0)
+    while (text->size <= max_bytes && !run_interrupted() &&
+           (n = fread(block, 1, sizeof(block), file)) > 0)
         run_text_append(text, block, n);
     const bool failed = ferror(file) || run_interrupted();
     if (failed && !run_interrupted())
@@ -245,17 +246,42 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
     return run_put_json(root, JSON_REAL_PRECISION(6));
 }
 
-static bool read_prompt(const struct run_options *o, struct run_text *prompt) {
-    if (!o->prompt)
-        return run_read_file(o->prompt_file, prompt);
-    run_text_append(prompt, o->prompt, strlen(o->prompt));
-    return true;
+size_t run_max_bytes(const struct run_session *session) {
+    size_t bytes;
+    if (session->info.text_bytes == 0 ||
+        __builtin_mul_overflow(session->info.text_bytes, session->engine_info.context, &bytes) ||
+        bytes > RUN_MAX_TEXT_BYTES)
+        return RUN_MAX_TEXT_BYTES;
+    return bytes;
+}
+
+int run_fail_too_long(const struct run_session *session, const char *what) {
+    if (run_max_bytes(session) == RUN_MAX_TEXT_BYTES)
+        return run_fail("%s is longer than the %zu bytes that can be tokenised", what,
+                        RUN_MAX_TEXT_BYTES);
+    return run_fail("%s is longer than the context of %u tokens", what,
+                    session->engine_info.context);
+}
+
+static bool read_prompt(const struct run_session *session, struct run_text *prompt) {
+    const struct run_options *o = session->options;
+    const size_t max_bytes = run_max_bytes(session);
+    bool ok = true;
+    if (o->prompt)
+        run_text_append(prompt, o->prompt, strlen(o->prompt));
+    else
+        ok = run_read_file(o->prompt_file, max_bytes, prompt);
+    if (ok && prompt->size > max_bytes)
+        ok = run_fail_too_long(session, "the prompt") == 0;
+    if (!ok)
+        free(prompt->data);
+    return ok;
 }
 
 int run_prompt(struct run_session *session) {
     const struct run_options *o = session->options;
     struct run_text prompt = {0};
-    if (!read_prompt(o, &prompt))
+    if (!read_prompt(session, &prompt))
         return 1;
     const rsr_generate_options options = run_generate_options(session);
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
@@ -330,7 +356,7 @@ static int embed_text(const struct run_session *s, const struct run_text *text) 
 
 int run_embedding(struct run_session *session) {
     struct run_text text = {0};
-    if (!read_prompt(session->options, &text))
+    if (!read_prompt(session, &text))
         return 1;
     const int code = embed_text(session, &text);
     free(text.data);

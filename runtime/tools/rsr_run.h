@@ -106,8 +106,15 @@ struct run_text {
 };
 void run_text_append(struct run_text *text, const char *bytes, size_t n);
 
-/* Reads a whole file, "-" being stdin. False after a sentence, or an interruption. */
-bool run_read_file(const char *path, struct run_text *text);
+/* Reads a whole file, "-" being stdin, or its first max_bytes and some more. False after a sentence,
+ * or an interruption. */
+bool run_read_file(const char *path, size_t max_bytes, struct run_text *text);
+/* No longer text can be tokenised. */
+#define RUN_MAX_TEXT_BYTES ((size_t)INT32_MAX)
+/* A longer text has more tokens than the context, or cannot be tokenised. */
+size_t run_max_bytes(const struct run_session *session);
+/* That a text has more bytes than those; returns 1. */
+int run_fail_too_long(const struct run_session *session, const char *what);
 
 /* Memory or the end of the program. */
 void *run_alloc(size_t n, size_t element_bytes);

@@ -191,26 +191,42 @@ static enum line_kind kind_of(const char *line, size_t n) {
     return line[0] == '/' && strpbrk(line + 1, "/ \t") == NULL ? LINE_COMMAND : LINE_MESSAGE;
 }
 
+/* Up to a newline, the end of input or max_bytes and some more; whether it was a newline. */
+static bool read_to_newline(size_t max_bytes, struct run_text *line) {
+    char block[1024];
+    int byte = 0;
+    while (byte != EOF && byte != '\n' && line->size <= max_bytes) {
+        size_t n = 0;
+        while (n < sizeof(block) && (byte = getc(stdin)) != EOF && byte != '\n')
+            block[n++] = (char)byte;
+        run_text_append(line, block, n);
+    }
+    return byte == '\n';
+}
+
 /* Reads a line without its newline, which the caller frees. LINE_END: the end of input, or SIGINT,
  * and there is no line. */
 static enum line_kind read_line(const struct chat *c, char **out) {
-    char *line = NULL;
-    size_t capacity = 0;
+    struct run_text line = {0};
+    const size_t max_bytes = run_max_bytes(c->session);
     if (c->at_terminal) {
         fputs("> ", stderr);
         fflush(stderr);
     }
-    ssize_t n = getline(&line, &capacity, stdin);
-    if (n < 0 || run_interrupted()) {
+    const bool ended = read_to_newline(max_bytes, &line);
+    if ((line.size == 0 && !ended) || run_interrupted()) {
         if (c->at_terminal)
             fputc('\n', stderr);
-        free(line);
+        free(line.data);
         return LINE_END;
     }
-    if (n > 0 && line[n - 1] == '\n')
-        line[--n] = '\0';
-    *out = line;
-    return kind_of(line, (size_t)n);
+    *out = line.data;
+    if (line.size <= max_bytes)
+        return kind_of(line.data, line.size);
+    run_fail_too_long(c->session, "the line");
+    for (int rest = ended ? '\n' : 0; c->at_terminal && rest != EOF && rest != '\n';)
+        rest = getc(stdin);
+    return LINE_REFUSED;
 }
 
 /* ---- Commands -------------------------------------------------------------------------------- */

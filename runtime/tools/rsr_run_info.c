@@ -262,8 +262,9 @@ static json_t *info_json(const rsr_model_info *info) {
         "context", (json_int_t)info->context, "weight_bytes", (json_int_t)info->weight_bytes,
         "token_bytes", (json_int_t)info->token_bytes, "logits_bytes",
         (json_int_t)info->logits_bytes, "pages", info->pages, "has_tokenizer", info->has_tokenizer,
-        "has_chat_template", info->has_chat_template, "chat_problem", info->chat_problem, "bos_token", token_json(info->bos_token),
-        "eos_token", token_json(info->eos_token), "stop_tokens", stop_tokens);
+        "has_chat_template", info->has_chat_template, "chat_problem", info->chat_problem,
+        "bos_token", token_json(info->bos_token), "eos_token", token_json(info->eos_token),
+        "stop_tokens", stop_tokens);
 }
 
 static json_t *kernels_json(const struct model_facts *facts) {

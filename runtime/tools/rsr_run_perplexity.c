@@ -27,7 +27,7 @@ static bool tokenize(struct scoring *s) {
     struct run_text text = {0};
     rsr_error err = RSR_ERROR_INIT;
     const rsr_model *model = s->session->model;
-    if (!run_read_file(s->session->options->text_file, &text))
+    if (!run_read_file(s->session->options->text_file, RUN_MAX_TEXT_BYTES, &text))
         return false;
     size_t n = 0;
     rsr_status status = rsr_tokenize(model, text.data, text.size, 0, NULL, 0, &n, &err);

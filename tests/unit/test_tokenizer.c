@@ -8,6 +8,7 @@
  */
 #include <time.h>
 #include <unistd.h>
+#include <utf8proc.h>
 
 #include "tokenizer/detokenize.h"
 #include "tokenizer_fixture.h"
@@ -57,6 +58,9 @@ static void check_encode(const struct fixture *f, const char *name, size_t numbe
         print_ids("have", ids, n);
         free(want);
     }
+    const uint64_t text_bytes = rsr_encoder_text_bytes(f->model.text->encoder);
+    CHECK(text_bytes == 0 || (flags & RSR_TOKENIZE_PARSE_SPECIAL) != 0 ||
+          n_bytes <= n * text_bytes);
 }
 
 /* Token by token comes the same text, in pieces of valid UTF-8. */
@@ -121,6 +125,60 @@ static void test_library(const char *folder, const char *name, const json_t *cor
         close_fixture(&f);
     }
     json_decref(expected);
+}
+
+/* UTF-8 bytes of a code point. */
+static size_t bytes_of(utf8proc_int32_t code) {
+    char out[4];
+    return rsr_utf8_encode((uint32_t)code, out);
+}
+
+static int parts_of(utf8proc_int32_t code, utf8proc_int32_t parts[8]) {
+    int boundary = 0;
+    const utf8proc_ssize_t n =
+        utf8proc_decompose_char(code, parts, 8, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
+    CHECK(n >= 1 && n <= 4);
+    return n >= 1 && n <= 4 ? (int)n : 0;
+}
+
+/* What text_bound.c says of canonical composition. */
+static void test_most_composed(void) {
+    uint8_t *longest = calloc(0x110000, 1); /* of the characters that a part comes from */
+    utf8proc_int32_t parts[8];
+    size_t most = 0; /* halves of a byte for each byte */
+    for (utf8proc_int32_t code = 1; longest && code < 0x110000; code++)
+        for (int i = utf8proc_codepoint_valid(code) ? parts_of(code, parts) : 0; i > 0; i--)
+            if (bytes_of(code) > longest[parts[i - 1]])
+                longest[parts[i - 1]] = (uint8_t)bytes_of(code);
+    for (utf8proc_int32_t code = 1; longest && code < 0x110000; code++) {
+        size_t sum = 0;
+        for (int i = utf8proc_codepoint_valid(code) ? parts_of(code, parts) : 0; i > 0; i--)
+            sum += longest[parts[i - 1]];
+        most = 2 * sum > most * bytes_of(code) ? (2 * sum + bytes_of(code) - 1) / bytes_of(code)
+                                               : most;
+    }
+    CHECK_INT(most, 9);
+    free(longest);
+}
+
+static void test_text_bounds(void) {
+    static const struct {
+        const char *tokenizer;
+        bool bounded;
+    } cases[] = {{"llama3", true},    {"gpt2", false},          {"qwen", true},
+                 {"llama2", false},   {"gemma", true},          {"o200k", true},
+                 {"metaspace", true}, {"split-removed", false}, {"metaspace-never", false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fixture f;
+        if (!open_fixture(&f, cases[i].tokenizer))
+            break;
+        const uint64_t bytes = rsr_encoder_text_bytes(f.model.text->encoder);
+        CHECK(cases[i].bounded ? bytes >= 4 && bytes < 4096 : bytes == 0);
+        if ((bytes != 0) != cases[i].bounded)
+            fprintf(stderr, "  %s: %llu\n", cases[i].tokenizer, (unsigned long long)bytes);
+        close_fixture(&f);
+    }
+    test_most_composed();
 }
 
 static void test_buffers(void) {
@@ -644,6 +702,7 @@ int main(int argc, char **argv) {
     }
     test_libraries(FIXTURES, names, sizeof(names) / sizeof(names[0]));
     test_buffers();
+    test_text_bounds();
     test_continued();
     test_decoders();
     test_repeated_token();

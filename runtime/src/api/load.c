@@ -13,6 +13,7 @@
 #include "sample/sample.h"
 #include "sketch/sketch.h"
 #include "tokenizer/text.h"
+#include "tokenizer/tokenizer.h"
 #include "weight_pages.h"
 
 static const char *const role_names[RSR_ROLE_COUNT] = {
@@ -215,6 +216,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .logits_bytes = model->logits_bytes,
         .sampling = module->sampling != NULL ? &model->sampling : NULL,
         .chat_problem = model->text != NULL ? model->text->chat_problem : NULL,
+        .text_bytes = model->text != NULL ? rsr_encoder_text_bytes(model->text->encoder) : 0,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);

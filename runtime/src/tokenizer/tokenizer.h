@@ -37,6 +37,10 @@ RSR_NODISCARD rsr_status rsr_encoder_create(const struct rsr_tokenizer_header *s
                                             struct rsr_encoder **encoder, rsr_error *err);
 void rsr_encoder_destroy(struct rsr_encoder *encoder);
 
+/* text_bound.c: bytes of text that one token stands for at most, where special tokens are not
+ * parsed; 0: nothing is known. */
+uint64_t rsr_encoder_text_bytes(const struct rsr_encoder *encoder);
+
 /* The token of the vocabulary with this text, if the tokenizer looks for such; else
  * RSR_NO_TOKEN. */
 uint32_t rsr_encoder_find_piece(const struct rsr_encoder *encoder, const char *piece,
