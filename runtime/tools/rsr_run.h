@@ -34,7 +34,7 @@ struct run_options {
     struct run_texts stops; /* --stop */
     uint32_t n_tokens, context, threads;
     rsr_sampling sampling; /* run_no_sampling() where nothing was given */
-    bool pin, json, help, version;
+    bool pin, kv_commit, json, help, version;
 };
 
 /* Fills `options` from the arguments after the program's name, which end with NULL. False after one

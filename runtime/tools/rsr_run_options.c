@@ -58,6 +58,8 @@ static const struct option options_table[] = {
      "dense, or louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N] as in rsr_louver.h (dense)"},
     {"--kv-type", "TYPE", VALUE_TEXT, FIELD(kv_type), ENGINE_MODES, RUN_NONE, 0, 0,
      "store keys and values as bf16, f16, f32 or int8 (bf16)"},
+    {"--kv-commit", NULL, VALUE_NONE, FIELD(kv_commit), ENGINE_MODES, RUN_NONE, 0, 0,
+     "take the memory of all keys and values at the start, or say that there is too little"},
     {"--target", "NAME", VALUE_TEXT, FIELD(target), ALL_MODES, RUN_NONE, 0, 0,
      "use this target of the model (the best that the CPU supports)"},
     {"--temp", "T", VALUE_NUMBER, SAMPLING(temperature), TEXT_MODES, RUN_NONE, 0, 1e6,

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "fake_module.h"
@@ -14,7 +15,7 @@ static struct rsr_kv_format format_of(enum rsr_kv_type type, bool losses) {
 }
 
 /* n of them, whatever the machine has */
-#define PAGES(n) (&(const struct rsr_kv_size){n, UINT64_MAX, false})
+#define PAGES(n) (&(const struct rsr_kv_size){n, UINT64_MAX, false, false})
 
 static void test_counts(void) {
     struct rsr_kv_pool pool;
@@ -163,7 +164,7 @@ static void test_bounded(void) {
     const struct rsr_hyper of_8b = {.n_layers = 32, .n_kv_heads = 8, .head_dim = 128};
     const struct rsr_kv_format format =
         rsr_kv_format_of(RSR_KV_BF16, 128, false, rsr_ops_get(RSR_OPS_GENERIC));
-    struct rsr_kv_size size = {2048, (uint64_t)4 << 30, false}; /* pages of 8 MiB: 16 GiB */
+    struct rsr_kv_size size = {2048, (uint64_t)4 << 30, false, false}; /* pages of 8 MiB: 16 GiB */
     CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_ERR_MEMORY);
     CHECK(strstr(err.message, "131072 tokens take 16 GiB, and this process may have 4:") != NULL);
     CHECK(pool.memory == NULL);
@@ -171,11 +172,40 @@ static void test_bounded(void) {
     CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_OK);
     CHECK_INT(pool.n_pages, 512);
     rsr_kv_memory_destroy(&pool);
-    size = (struct rsr_kv_size){512, (uint64_t)4 << 30, false};
+    size = (struct rsr_kv_size){512, (uint64_t)4 << 30, false, false};
     CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_OK);
     rsr_kv_memory_destroy(&pool);
-    size = (struct rsr_kv_size){1, ((uint64_t)8 << 20) - 1, true}; /* not even one */
+    size = (struct rsr_kv_size){1, ((uint64_t)8 << 20) - 1, true, false}; /* not even one */
     CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_8b, 0, &size, &err), RSR_ERR_MEMORY);
+}
+
+static size_t n_resident(void *memory, size_t n_bytes) {
+    const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), n = n_bytes / page_bytes;
+    unsigned char *resident = calloc(n, 1);
+    size_t sum = 0;
+    CHECK(resident != NULL && mincore(memory, n * page_bytes, resident) == 0);
+    for (size_t i = 0; resident != NULL && i < n; i++)
+        sum += resident[i] & 1;
+    free(resident);
+    return sum;
+}
+
+/* On request all of it is there at once. */
+static void test_committed(void) {
+    const struct rsr_hyper of_four = {.n_layers = 4, .n_kv_heads = 2, .head_dim = 64};
+    const struct rsr_kv_format format =
+        rsr_kv_format_of(RSR_KV_BF16, 64, false, rsr_ops_get(RSR_OPS_GENERIC));
+    for (int commits = 0; commits < 2; commits++) {
+        struct rsr_kv_memory pool = {0};
+        rsr_error err = RSR_ERROR_INIT;
+        const struct rsr_kv_size size = {128, UINT64_MAX, false, commits != 0};
+        CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_four, 0, &size, &err), RSR_OK);
+        const size_t n_bytes = (size_t)(pool.page_bytes * pool.n_pages);
+        CHECK_INT(n_resident(pool.memory, n_bytes),
+                  commits ? n_bytes / (size_t)sysconf(_SC_PAGESIZE) : 0);
+        CHECK(pool.memory[0] == 0 && pool.memory[n_bytes - 1] == 0);
+        rsr_kv_memory_destroy(&pool);
+    }
 }
 
 /* ---- Sequences ---- */
@@ -295,6 +325,7 @@ int main(void) {
     }
     test_too_large();
     test_bounded();
+    test_committed();
     fake_module_init(&fake, &shape, 1);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     rsr_engine *engine = fake_engine(model, 1, 64, 300); /* 5 pages */

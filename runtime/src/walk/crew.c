@@ -115,8 +115,9 @@ static rsr_status make_pages(struct rsr_crew *crew, const rsr_engine_options *op
         rsr_kv_format_of(crew->kv_type, hyper->head_dim, sidecar_bytes != 0, crew->model->ops);
     const struct rsr_kv_size size = {
         .n_pages = crew->engine->info.kv_tokens / RSR_PAGE_TOKENS,
-        .memory_bytes = rsr_host_memory(),
+        .memory_bytes = options->kv_commit ? rsr_kv_memory_left() : rsr_host_memory(),
         .shrinks = options->context == 0 && options->kv_tokens == 0,
+        .commits = options->kv_commit,
     };
     return rsr_kv_memory_create(&crew->kv, &format, hyper, sidecar_bytes, &size, err);
 }

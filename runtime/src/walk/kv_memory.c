@@ -1,8 +1,9 @@
 /* kv_memory.c - see kv_memory.h. Memory comes from one lazily committed mapping, so that a long
- * context costs nothing before it is used. Elements from head_dim on are never written and stay
- * the zeros that the kernel gave. */
+ * context costs nothing before it is used, unless it is to be committed at once. Elements from
+ * head_dim on are never written and stay the zeros that the kernel gave. */
 #include <sys/mman.h>
 
+#include "host/host_memory.h"
 #include "kv_memory.h"
 
 /* Sidecars lie behind all keys and values, in groups of pages: of a (layer, KV head), those of 8
@@ -10,6 +11,9 @@
  * ahead. One run for the whole pool would commit a huge page for every layer and head as soon as
  * the first page is written. */
 #define SIDECAR_PAGES 8u
+#define COMMIT_BYTES 4096u /* no page of a kernel is smaller */
+/* What committing leaves: for page tables, arenas and what the application allocates next. */
+#define COMMIT_RESERVE ((uint64_t)32 << 20)
 
 /* 0: too large. */
 static uint64_t page_bytes_of(const struct rsr_kv_memory *kv) {
@@ -63,6 +67,25 @@ static rsr_status refuse_size(const struct rsr_kv_memory *kv, const struct rsr_k
                     (double)size->memory_bytes * gib);
 }
 
+uint64_t rsr_kv_memory_left(void) {
+    const uint64_t left = rsr_host_memory_left();
+    return left > COMMIT_RESERVE ? left - COMMIT_RESERVE : 0;
+}
+
+/* Where memory runs out the kernel ends the process, so there is more each time before some is
+ * touched; others may take of it meanwhile, but not a step's worth in the time of one. */
+static bool commit(char *memory, uint64_t bytes) {
+    const uint64_t step = (uint64_t)64 << 20;
+    for (uint64_t at = 0; at < bytes; at += step) {
+        const uint64_t n = smaller(bytes - at, step);
+        if (rsr_kv_memory_left() < n)
+            return false;
+        for (uint64_t i = 0; i < n; i += COMMIT_BYTES)
+            ((volatile char *)memory)[at + i] = 0;
+    }
+    return true;
+}
+
 rsr_status rsr_kv_memory_create(struct rsr_kv_memory *kv, const struct rsr_kv_format *format,
                                 const struct rsr_hyper *hyper, uint32_t sidecar_bytes,
                                 const struct rsr_kv_size *size, rsr_error *err) {
@@ -88,6 +111,14 @@ rsr_status rsr_kv_memory_create(struct rsr_kv_memory *kv, const struct rsr_kv_fo
                         (unsigned long long)bytes);
     if (made.page_bytes >= (uint64_t)2 << 20) /* else a huge page would commit several KV pages */
         madvise(memory, (size_t)bytes, MADV_HUGEPAGE);
+    if (size->commits && !commit(memory, bytes)) {
+        munmap(memory, (size_t)bytes);
+        return rsr_fail(
+            err, RSR_ERR_MEMORY,
+            "memory ran out while %.4g GiB of keys and values were committed: ask for a "
+            "smaller context, fewer kv_tokens or a smaller KV type",
+            (double)bytes / (double)(1u << 30));
+    }
     made.memory = memory;
     *kv = made;
     return RSR_OK;

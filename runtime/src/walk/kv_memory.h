@@ -21,12 +21,16 @@ struct rsr_kv_memory {
     char *memory; /* mapped, committed by the kernel when touched */
 };
 
+/* Bytes that can be committed now, but for a reserve. */
+uint64_t rsr_kv_memory_left(void);
+
 /* How many pages there are. They never take more than memory_bytes, a machine's memory: the kernel commits
  * pages when they are touched, and would end the process then. */
 struct rsr_kv_size {
     uint32_t n_pages;
     uint64_t memory_bytes;
     bool shrinks; /* nobody asked for n_pages: fewer will do, if memory holds one */
+    bool commits; /* now, and not when they are touched; memory_bytes are those that are left */
 };
 
 RSR_NODISCARD rsr_status rsr_kv_memory_create(struct rsr_kv_memory *kv,
