@@ -1,6 +1,7 @@
 /* compile.c - one compilation, from options to an exit code. */
 #include <stdlib.h>
 
+#include "base/large_stack.h"
 #include "driver/layer.h"
 #include "measure/measure.h"
 #include "reader/checkpoint.h"
@@ -69,7 +70,7 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
     return rsrc_stdout_finish(c->run.diag);
 }
 
-int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
+static int compile(const struct rsrc_options *options, FILE *messages) {
     const uint64_t start_ns = rsrc_now_ns();
     struct rsrc_compilation *c = begin(options, messages);
     const enum rsrc_status status = run(c);
@@ -88,4 +89,22 @@ int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
         rsrc_error(c->run.diag, "internal", NULL, NULL, "failed without a diagnostic");
     end(c);
     return code;
+}
+
+struct call {
+    const struct rsrc_options *options;
+    FILE *messages;
+    int code;
+};
+
+static void *run_call(void *argument) {
+    struct call *call = argument;
+    call->code = compile(call->options, call->messages);
+    return NULL;
+}
+
+int rsrc_compile(const struct rsrc_options *options, FILE *messages) {
+    struct call call = {options, messages, RSRC_EXIT_INTERNAL};
+    rsrc_run_on_large_stack(run_call, &call);
+    return call.code;
 }

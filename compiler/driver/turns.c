@@ -1,6 +1,8 @@
 /* turns.c - items made by several threads at once and handed on in order. */
 #include "driver/turns.h"
 
+#include "base/large_stack.h"
+
 bool rsrc_take_item(struct rsrc_turns *turns, uint32_t *item) {
     pthread_mutex_lock(&turns->lock);
     const bool more = turns->next < turns->n_items && (!turns->failed || turns->goes_on);
@@ -42,7 +44,7 @@ enum rsrc_status rsrc_run_turns(struct rsrc_turns *turns, uint32_t n_threads,
     pthread_t threads[MAX_WORKERS];
     uint32_t n_others = 0;
     while (n_others + 1 < n_threads && n_others + 1 < turns->n_items && n_others < MAX_WORKERS &&
-           pthread_create(&threads[n_others], NULL, work, argument) == 0)
+           rsrc_thread_create(&threads[n_others], work, argument) == 0)
         n_others++;
     work(argument);
     for (uint32_t i = 0; i < n_others; i++)

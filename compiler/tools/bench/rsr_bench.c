@@ -3,6 +3,7 @@
  * Everything is measured in one run beside the machine's own read bandwidth, so that results are
  * ratios and survive a noisy machine. Nothing here asserts a time.
  */
+#include "base/large_stack.h"
 #include "base/process.h"
 #include "rsr_bench.h"
 
@@ -255,6 +256,18 @@ static int finish_output(int code) {
     return 1;
 }
 
+struct call {
+    const struct bench_command *command;
+    const struct bench_options *options;
+    int code;
+};
+
+static void *run_call(void *argument) {
+    struct call *call = argument;
+    call->code = call->command->run(call->options);
+    return NULL;
+}
+
 int main(int argc, char **argv) {
     if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
         printf("rsr-bench %s\n", RSRC_VERSION);
@@ -304,5 +317,7 @@ int main(int argc, char **argv) {
         return fail(command->needs, command->name, "");
     rsrc_set_program("rsr-bench");
     rsrc_watch_signals();
-    return finish_output(command->run(&options));
+    struct call call = {command, &options, 1};
+    rsrc_run_on_large_stack(run_call, &call);
+    return finish_output(call.code);
 }

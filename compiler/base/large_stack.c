@@ -1,0 +1,27 @@
+/* large_stack.c - see large_stack.h. What recurses is LLVM's selection of instructions, Jansson's
+ * and libyaml's parsers and PCRE2's compiler, each over input of strangers with limits that 8 MiB,
+ * the usual stack of a program, have room for. LLVM alone does not do with 64 KiB.
+ */
+#include "base/large_stack.h"
+
+#define STACK_BYTES ((size_t)8 << 20)
+
+int rsrc_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument) {
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error != 0)
+        return error;
+    error = pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    if (error == 0)
+        error = pthread_create(thread, &attributes, run, argument);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+void rsrc_run_on_large_stack(void *(*run)(void *argument), void *argument) {
+    pthread_t thread;
+    if (rsrc_thread_create(&thread, run, argument) == 0)
+        pthread_join(thread, NULL);
+    else
+        (void)run(argument);
+}
