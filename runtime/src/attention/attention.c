@@ -375,5 +375,6 @@ const struct rsr_attention rsr_attention_dense = {
     .begin = dense_begin,
     .sidecar_bytes = dense_sidecar_bytes,
     .scratch_bytes = dense_scratch_bytes,
+    .stack_bytes = (size_t)24 << 10, /* steps of all variants ran with 16 */
     .run = rsr_attention_dense_run,
 };

@@ -385,5 +385,6 @@ const struct rsr_attention rsr_attention_louver = {
     .begin = louver_begin,
     .sidecar_bytes = louver_sidecar_size,
     .scratch_bytes = louver_scratch_bytes,
+    .stack_bytes = LOUVER_STACK_BYTES,
     .run = louver_run,
 };

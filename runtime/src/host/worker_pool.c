@@ -3,17 +3,22 @@
 #include <omp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "barrier.h"
 #include "cpu.h"
 #include "runtime.h"
+#include "stack.h"
 #include "worker_pool.h"
 
 /* How long a worker spins before it sleeps. A sleep and a wake-up cost some 5 us each and barriers
  * of a decode step are mostly less than 20 us apart: after twice that, spinning no longer pays. */
 #define SPIN_NS 40000u
+
+/* Besides what jobs take: for the C library's own data of a thread, and OpenMP's. */
+#define LEADER_STACK_BYTES ((size_t)256 << 10)
 
 struct rsr_worker_pool {
     struct rsr_signal posted; /* number of the newest job; workers wait on it */
@@ -24,6 +29,8 @@ struct rsr_worker_pool {
     uint32_t n_threads; /* asked for, then the number there are */
     uint32_t spin_ns;
     bool pin;
+    size_t stack_bytes;
+    atomic_bool lacks_stack; /* some worker */
     pthread_t leader;
     struct rsr_place places[]; /* [n_threads]; of the barrier */
 };
@@ -72,6 +79,8 @@ static void *lead(void *argument) {
         fesetenv(FE_DFL_ENV);
         if (pool->pin)
             rsr_cpu_pin(worker);
+        if (rsr_is_below(rsr_stack_end(pool->stack_bytes)))
+            atomic_store(&pool->lacks_stack, true);
 #pragma omp barrier
 #pragma omp master
         {
@@ -84,8 +93,20 @@ static void *lead(void *argument) {
     return NULL;
 }
 
-rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, struct rsr_worker_pool **result,
-                                  rsr_error *err) {
+/* The leader, which is a worker, too, has a stack of its own size. */
+static bool start_leader(struct rsr_worker_pool *pool) {
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0)
+        return false;
+    const bool started =
+        pthread_attr_setstacksize(&attributes, LEADER_STACK_BYTES + pool->stack_bytes) == 0 &&
+        pthread_create(&pool->leader, &attributes, lead, pool) == 0;
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, size_t stack_bytes,
+                                  struct rsr_worker_pool **result, rsr_error *err) {
     const size_t bytes = sizeof(struct rsr_worker_pool) + n_threads * sizeof(struct rsr_place);
     struct rsr_worker_pool *pool = aligned_alloc(64, bytes);
     if (pool == NULL)
@@ -95,14 +116,14 @@ rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, struct rsr_worke
     memset(pool, 0, bytes);
     pool->n_threads = n_threads;
     pool->pin = pin;
+    pool->stack_bytes = stack_bytes;
     pool->spin_ns = spin_ns;
     atomic_store(&pool->done.value, UINT32_MAX);
 
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* threads inherit the mask */
-    const bool started =
-        can_start(n_threads) && pthread_create(&pool->leader, NULL, lead, pool) == 0;
+    const bool started = can_start(n_threads) && start_leader(pool);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!started) {
         free(pool);
@@ -110,6 +131,13 @@ rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, struct rsr_worke
                         "the system refuses to start %u threads; ask for fewer", n_threads);
     }
     rsr_signal_wait(&pool->done, UINT32_MAX, 0);
+    if (atomic_load(&pool->lacks_stack)) {
+        rsr_worker_pool_destroy(pool, false);
+        return rsr_fail(err, RSR_ERR_MEMORY,
+                        "the engine's threads need %zu KiB of stack, and have less: raise "
+                        "OMP_STACKSIZE, or ulimit -s where that is not set",
+                        stack_bytes >> 10);
+    }
     *result = pool;
     return RSR_OK;
 }

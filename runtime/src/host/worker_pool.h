@@ -10,6 +10,7 @@
 #define RSR_WORKER_POOL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "rsr.h"
@@ -19,8 +20,9 @@ struct rsr_worker_pool;
 /* Runs on every worker; worker is 0 .. count-1. */
 typedef void rsr_job_fn(void *argument, uint32_t worker);
 
-/* OpenMP may give fewer threads than asked for (OMP_THREAD_LIMIT); see rsr_worker_pool_count. */
-RSR_NODISCARD rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin,
+/* OpenMP may give fewer threads than asked for (OMP_THREAD_LIMIT); see rsr_worker_pool_count. Jobs
+ * take up to stack_bytes of a worker's stack: where OMP_STACKSIZE gives less, it is refused. */
+RSR_NODISCARD rsr_status rsr_worker_pool_create(uint32_t n_threads, bool pin, size_t stack_bytes,
                                                 struct rsr_worker_pool **pool, rsr_error *err);
 /* Ends the threads. With `forked` (the threads stayed in the parent) only frees memory. */
 void rsr_worker_pool_destroy(struct rsr_worker_pool *pool, bool forked);

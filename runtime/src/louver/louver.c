@@ -119,7 +119,10 @@ rsr_status rsr_louver_append(rsr_louver *index, const float *keys, const float *
         return refuse_null(err, index == NULL ? "index" : keys == NULL ? "keys" : "values");
     if (n_keys > (size_t)INT32_MAX - index->n_keys)
         return rsr_fail(err, RSR_ERR_FULL, "an index holds at most %d keys", INT32_MAX);
-    rsr_status status = louver_check_float_mode(err);
+    rsr_status status =
+        rsr_check_stack(&index->stack, LOUVER_STACK_BYTES, "rsr_louver_append", err);
+    if (status == RSR_OK)
+        status = louver_check_float_mode(err);
     if (status == RSR_OK)
         status = louver_check_finite(keys, n_keys, index->setup.head_dim, "key", err);
     if (status == RSR_OK)

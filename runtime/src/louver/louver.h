@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "host/fetch_line.h"
+#include "host/stack.h"
 #include "kv/kv_rows.h"
 #include "ops/ops.h"
 #include "rsr_louver.h"
@@ -142,7 +143,8 @@ struct louver_pass {
     uint64_t closed; /* heads that are not visited now: a bit each */
     struct louver_candidates sieved[2]; /* of the last two pages that were visited, in turn */
     uint32_t n_visits;
-    struct louver_batch found, fetched; /* survivors, and those before them, whose keys were asked for */
+    struct louver_batch found,
+        fetched; /* survivors, and those before them, whose keys were asked for */
     struct louver_head_state heads[LOUVER_MAX_HEADS];
     rsr_louver_stats stats;
     struct louver_norms storage; /* largest of all keys that are seen; zeros for RSR_KV_F32 */
@@ -330,6 +332,10 @@ RSR_NODISCARD rsr_status louver_check_finite(const float *rows, size_t n, uint32
                                              const char *what, rsr_error *err);
 RSR_NODISCARD rsr_status louver_check_float_mode(rsr_error *err);
 
+/* What sealing a page takes of a stack: its keys widened, 64 KiB, and the sketch in the making, 110
+ * KiB. A query takes 40. */
+#define LOUVER_STACK_BYTES ((size_t)224 << 10)
+
 /* A page that indexes own, shared by forks. */
 struct louver_block {
     atomic_uint references;
@@ -351,9 +357,10 @@ struct rsr_louver {
     struct louver_setup setup;
     struct louver_block **blocks;
     uint32_t n_blocks, capacity_blocks, n_keys;
-    struct louver_shelf *shelf; /* that new blocks come from; NULL: none yet */
-    uint32_t n_taken;           /* from shelves, over its life */
-    void *scratch;              /* of queries, kept for the next one */
+    struct louver_shelf *shelf;   /* that new blocks come from; NULL: none yet */
+    uint32_t n_taken;             /* from shelves, over its life */
+    struct rsr_known_stack stack; /* of the thread that uses it */
+    void *scratch;                /* of queries, kept for the next one */
     uint64_t scratch_bytes;
 };
 

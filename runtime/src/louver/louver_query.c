@@ -6,6 +6,8 @@
 #include "louver.h"
 #include "runtime.h"
 
+#define QUERY_STACK_BYTES ((size_t)56 << 10) /* the pass itself is 28 of them */
+
 static rsr_status check_threshold(const rsr_louver_query *query, rsr_error *err) {
     if (query->threshold.kind != RSR_LOUVER_VALUE || query->values == NULL)
         return louver_check_threshold(&query->threshold, err);
@@ -98,7 +100,9 @@ rsr_status rsr_louver_attend(rsr_louver *index, const rsr_louver_query *query,
     uint64_t views_bytes;
     if (index == NULL || query == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the %s is NULL", index == NULL ? "index" : "query");
-    rsr_status status = rsr_read_options(&known, sizeof(known), query, err);
+    rsr_status status = rsr_check_stack(&index->stack, QUERY_STACK_BYTES, "rsr_louver_attend", err);
+    if (status == RSR_OK)
+        status = rsr_read_options(&known, sizeof(known), query, err);
     if (status == RSR_OK)
         status = check_query(index, &known, err);
     if (status != RSR_OK)

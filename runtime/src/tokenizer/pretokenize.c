@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/stack.h"
 #include "host/utf8.h"
 #include "pretokenize.h"
 
@@ -33,7 +34,8 @@ const char rsr_gpt2_pattern[] =
 #define MATCH_LIMIT_PER_BYTE 16u
 #define HEAP_LIMIT_KIB (256u * 1024u)
 #define MAX_PATTERN_BYTES 65536u
-#define MAX_GROUPS 250u /* inside each other, as many as PCRE2 takes */
+#define STACK_RESERVE ((size_t)12 << 10) /* of PCRE2, for what does not recurse */
+#define MAX_GROUPS 250u                  /* inside each other, as many as PCRE2 takes */
 
 struct rsr_splitter {
     pcre2_code *code;
@@ -295,11 +297,18 @@ static bool rewrite(struct rewriter *w) {
 #define OPTIONS                                                                                    \
     (PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_POSSESS)
 
+/* PCRE2 recurses into groups. */
+static int is_too_deep(uint32_t depth, void *stack_end) {
+    (void)depth;
+    return rsr_is_below(stack_end);
+}
+
 static pcre2_code *compile_rewritten(const struct rsr_bytes *pattern, int *code, size_t *offset) {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (!context)
         return NULL;
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+    pcre2_set_compile_recursion_guard(context, is_too_deep, (void *)rsr_stack_end(STACK_RESERVE));
     pcre2_code *compiled =
         pcre2_compile((PCRE2_SPTR)pattern->data, pattern->size, OPTIONS, code, offset, context);
     pcre2_compile_context_free(context);

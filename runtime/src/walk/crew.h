@@ -38,6 +38,7 @@ struct rsr_attention {
     uint32_t (*sidecar_bytes)(const struct rsr_crew *crew);
     /* Scratch of one worker; 0: too large. */
     uint64_t (*scratch_bytes)(const struct rsr_crew *crew);
+    size_t stack_bytes; /* that a step takes of a worker's stack at most */
     /* This worker's share of one operation: (run, KV head) units. */
     void (*run)(const struct rsr_crew *crew, const struct rsr_attention_call *call);
 };
