@@ -24,19 +24,19 @@ struct header {
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-void rsrc_cache_key_text(struct rsrc_hash *hash, const void *text, size_t n_bytes) {
+void rsrc_cache_key_text(struct rsr_hash *hash, const void *text, size_t n_bytes) {
     const uint64_t length = n_bytes;
-    rsrc_hash_update(hash, &length, sizeof(length));
-    rsrc_hash_update(hash, text, n_bytes);
+    rsr_hash_update(hash, &length, sizeof(length));
+    rsr_hash_update(hash, text, n_bytes);
 }
 
-void rsrc_cache_key_program(struct rsrc_hash *hash, const char *path) {
+void rsrc_cache_key_program(struct rsr_hash *hash, const char *path) {
     struct stat info = {0};
     (void)stat(path, &info);
     const int64_t facts[3] = {(int64_t)info.st_size, (int64_t)info.st_mtim.tv_sec,
                               (int64_t)info.st_mtim.tv_nsec};
     rsrc_cache_key_text(hash, path, strlen(path));
-    rsrc_hash_update(hash, facts, sizeof(facts));
+    rsr_hash_update(hash, facts, sizeof(facts));
 }
 
 /* LLVM is one of them. */
@@ -48,24 +48,23 @@ static int add_library(struct dl_phdr_info *info, size_t size, void *hash) {
 }
 
 static void identify_maker(uint8_t out[16]) {
-    struct rsrc_hash hash;
-    rsrc_hash_init(&hash);
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
     rsrc_cache_key_text(&hash, RSRC_VERSION, sizeof(RSRC_VERSION));
     rsrc_cache_key_program(&hash, "/proc/self/exe");
     dl_iterate_phdr(add_library, &hash);
-    rsrc_hash_final(&hash, out);
+    rsr_hash_final(&hash, out);
 }
 
-void rsrc_cache_key_begin(const struct rsrc_cache *cache, const char *kind,
-                          struct rsrc_hash *hash) {
-    rsrc_hash_init(hash);
+void rsrc_cache_key_begin(const struct rsrc_cache *cache, const char *kind, struct rsr_hash *hash) {
+    rsr_hash_init(hash);
     rsrc_cache_key_text(hash, kind, strlen(kind));
-    rsrc_hash_update(hash, cache->maker, sizeof(cache->maker));
+    rsr_hash_update(hash, cache->maker, sizeof(cache->maker));
 }
 
-struct rsrc_cache_key rsrc_cache_key_end(const struct rsrc_hash *hash) {
+struct rsrc_cache_key rsrc_cache_key_end(const struct rsr_hash *hash) {
     struct rsrc_cache_key key;
-    rsrc_hash_final(hash, key.bytes);
+    rsr_hash_final(hash, key.bytes);
     return key;
 }
 
@@ -80,10 +79,10 @@ static const char *entry_path(const struct rsrc_cache *cache, const struct rsrc_
 }
 
 static void hash_bytes(const void *bytes, size_t n_bytes, uint8_t out[16]) {
-    struct rsrc_hash hash;
-    rsrc_hash_init(&hash);
-    rsrc_hash_update(&hash, bytes, n_bytes);
-    rsrc_hash_final(&hash, out);
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
+    rsr_hash_update(&hash, bytes, n_bytes);
+    rsr_hash_final(&hash, out);
 }
 
 /* NULL, or what is wrong with an entry. */

@@ -18,7 +18,7 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
-#include "base/hash.h"
+#include "rsr_hash.h"
 #include "diag.h"
 
 /* All entries of a directory together, once a compilation that added some has ended. */
@@ -44,12 +44,12 @@ void rsrc_cache_close(struct rsrc_cache *cache, uint64_t max_bytes);
 
 /* A key begins with the kind of its entry and, so that no other program's code is taken, who makes
  * it. */
-void rsrc_cache_key_begin(const struct rsrc_cache *cache, const char *kind, struct rsrc_hash *hash);
+void rsrc_cache_key_begin(const struct rsrc_cache *cache, const char *kind, struct rsr_hash *hash);
 /* With its length, so that two texts never read as two others. */
-void rsrc_cache_key_text(struct rsrc_hash *hash, const void *text, size_t n_bytes);
+void rsrc_cache_key_text(struct rsr_hash *hash, const void *text, size_t n_bytes);
 /* A tool by its path, size and time of change. */
-void rsrc_cache_key_program(struct rsrc_hash *hash, const char *path);
-struct rsrc_cache_key rsrc_cache_key_end(const struct rsrc_hash *hash);
+void rsrc_cache_key_program(struct rsr_hash *hash, const char *path);
+struct rsrc_cache_key rsrc_cache_key_end(const struct rsr_hash *hash);
 
 /* Appends the entry to `out`, or false. Damage is told as a remark ("cache"). Any thread. */
 bool rsrc_cache_get(struct rsrc_cache *cache, struct rsrc_diag *diag,

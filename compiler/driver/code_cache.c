@@ -15,15 +15,15 @@
 #include "lower/lower.h"
 #include "spec/spec.h"
 
-static void key_number(struct rsrc_hash *hash, uint64_t number) {
-    rsrc_hash_update(hash, &number, sizeof(number));
+static void key_number(struct rsr_hash *hash, uint64_t number) {
+    rsr_hash_update(hash, &number, sizeof(number));
 }
 
-static void key_string(struct rsrc_hash *hash, const char *text) {
+static void key_string(struct rsr_hash *hash, const char *text) {
     rsrc_cache_key_text(hash, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
 }
 
-static void key_spec(struct rsrc_hash *hash, const struct rsr_spec *spec) {
+static void key_spec(struct rsr_hash *hash, const struct rsr_spec *spec) {
     struct rsrc_buffer text = {0};
     rsrc_print_spec(spec, &text);
     rsrc_cache_key_text(hash, text.data, text.size_bytes);
@@ -32,7 +32,7 @@ static void key_spec(struct rsrc_hash *hash, const struct rsr_spec *spec) {
 
 struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_run *run, const struct rsr_spec *spec,
                                            const struct rsrc_buffer *text) {
-    struct rsrc_hash hash;
+    struct rsr_hash hash;
     rsrc_cache_key_begin(&run->cache, "assembly", &hash);
     key_spec(&hash, spec);
     rsrc_cache_key_text(&hash, text->data, text->size_bytes);
@@ -42,7 +42,7 @@ struct rsrc_cache_key rsrc_key_of_assembly(const struct rsrc_run *run, const str
 struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_run *run, const struct rsr_spec *spec,
                                        const char *cpu, const uint64_t *numbers,
                                        uint32_t n_numbers) {
-    struct rsrc_hash hash;
+    struct rsr_hash hash;
     rsrc_cache_key_begin(&run->cache, "time", &hash);
     key_string(&hash, run->options->backend);
     key_number(&hash, run->options->opt_level);
@@ -55,7 +55,7 @@ struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_run *run, const struct 
 
 void rsrc_begin_unit_key(const struct rsrc_run *run, const struct rsrc_maker *maker,
                          const struct rsr_unit *unit, const struct rsr_spec *spec,
-                         const char *title, struct rsrc_hash *hash) {
+                         const char *title, struct rsr_hash *hash) {
     if (run->cache.dir == NULL)
         return;
     rsrc_cache_key_begin(&run->cache, "unit", hash);
@@ -68,7 +68,7 @@ void rsrc_begin_unit_key(const struct rsrc_run *run, const struct rsrc_maker *ma
 }
 
 void rsrc_add_to_unit_key(const struct rsrc_run *run, const struct rsr_kernel *kernel,
-                          struct rsrc_hash *hash) {
+                          struct rsr_hash *hash) {
     if (run->cache.dir == NULL)
         return;
     struct rsrc_buffer text = {0};
@@ -85,7 +85,7 @@ static enum rsrc_status key_of_c_unit(struct rsrc_run *run, const char *path,
     struct rsrc_mapping text;
     if (rsrc_map_file(run->diag, &run->arena, path, &text) != RSRC_OK)
         return RSRC_FAILED;
-    struct rsrc_hash hash;
+    struct rsr_hash hash;
     rsrc_cache_key_begin(&run->cache, "c", &hash);
     rsrc_cache_key_program(&hash, run->toolchain.cc);
     key_string(&hash, run->toolchain.cc_target);

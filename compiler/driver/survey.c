@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/suffix.h"
-#include "base/hash.h"
+#include "rsr_hash.h"
 #include "base/round.h"
 #include "driver/layer.h"
 #include "model/graph.h"
@@ -62,10 +62,10 @@ static void survey_kernel(const struct rsrc_layer_state *state, uint32_t target,
                           struct survey_kernel *out) {
     const struct rsr_lowered *lowered = rsrc_lowered_of(state, target, regime);
     const struct rsr_kernel *kernel = &lowered->kernel;
-    struct rsrc_hash hash;
-    rsrc_hash_init(&hash);
-    rsrc_hash_update(&hash, kernel->key, strlen(kernel->key));
-    rsrc_hash_final(&hash, out->key);
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
+    rsr_hash_update(&hash, kernel->key, strlen(kernel->key));
+    rsr_hash_final(&hash, out->key);
     out->code_bytes = (uint64_t)kernel->n_ops * CODE_BYTES_PER_OP;
     if (kernel->n_bodies != 0) /* the index is code */
         out->code_bytes += rsrc_weight_bytes_of(state, target, regime);

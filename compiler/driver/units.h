@@ -27,7 +27,7 @@ struct rsrc_unit_writer {
         const struct rsrc_item *item; /* the first */
         uint32_t n_kernels;
         struct rsr_unit unit;
-        struct rsrc_hash key;      /* of what it holds, where there is a cache */
+        struct rsr_hash key;       /* of what it holds, where there is a cache */
         struct rsrc_buffer bodies; /* assembly that follows the unit's own */
     } * units;
     struct rsrc_unit_file {
@@ -78,9 +78,9 @@ struct rsrc_cache_key rsrc_key_of_time(const struct rsrc_run *run, const struct 
 /* The key of a unit grows with its kernels; nothing is done where there is no cache. */
 void rsrc_begin_unit_key(const struct rsrc_run *run, const struct rsrc_maker *maker,
                          const struct rsr_unit *unit, const struct rsr_spec *spec,
-                         const char *title, struct rsrc_hash *hash);
+                         const char *title, struct rsr_hash *hash);
 void rsrc_add_to_unit_key(const struct rsrc_run *run, const struct rsr_kernel *kernel,
-                          struct rsrc_hash *hash);
+                          struct rsr_hash *hash);
 /* rsrc_compile_units() for those whose objects the cache does not have. */
 RSRC_NODISCARD enum rsrc_status rsrc_compile_cached(struct rsrc_run *run, const char *dir,
                                                     const char *const *names, uint32_t n_names);

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/hash.h"
+#include "rsr_hash.h"
 #include "driver/outputs.h"
 #include "driver/weights.h"
 
@@ -105,10 +105,10 @@ enum rsrc_status rsrc_emit_blob(struct rsrc_weights *weights, const struct rsr_b
 
 enum rsrc_status rsrc_emit_own_blob(struct rsrc_weights *weights, struct rsr_blob blob,
                                     const char **symbol) {
-    struct rsrc_hash hash;
-    rsrc_hash_init(&hash);
-    rsrc_hash_update(&hash, blob.bytes, blob.size_bytes);
-    rsrc_hash_final(&hash, blob.hash);
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
+    rsr_hash_update(&hash, blob.bytes, blob.size_bytes);
+    rsr_hash_final(&hash, blob.hash);
     return rsrc_emit_blob(weights, &blob, symbol);
 }
 

@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "base/hash.h"
+#include "rsr_hash.h"
 #include "base/round.h"
 
 void *rsrc_alloc_blob(struct rsrc_arena *arena, struct rsr_blob *blob, uint64_t size_bytes) {
@@ -77,10 +77,10 @@ static void finish_blob(struct rsrc_arena *arena, struct rsr_blob *blob, const c
                         const char *variant, const char *what) {
     if (blob->size_bytes == 0)
         return;
-    struct rsrc_hash hash;
-    rsrc_hash_init(&hash);
-    rsrc_hash_update(&hash, blob->bytes, blob->size_bytes);
-    rsrc_hash_final(&hash, blob->hash);
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
+    rsr_hash_update(&hash, blob->bytes, blob->size_bytes);
+    rsr_hash_final(&hash, blob->hash);
     blob->symbol = rsrc_arena_printf(arena, "rsr_w_%s_%s_%s", stem, variant, what);
     blob->align = 64;
 }

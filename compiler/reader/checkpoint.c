@@ -19,7 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/hash.h"
+#include "rsr_hash.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/suffix.h"
@@ -548,10 +548,10 @@ static enum rsrc_status read_model_files(struct opening *opening, const char *co
 
 /* ---- identity -------------------------------------------------------------------------------- */
 
-static void hash_sized(struct rsrc_hash *hash, const void *bytes, uint64_t size_bytes) {
-    rsrc_hash_update(hash, &size_bytes, sizeof(size_bytes));
+static void hash_sized(struct rsr_hash *hash, const void *bytes, uint64_t size_bytes) {
+    rsr_hash_update(hash, &size_bytes, sizeof(size_bytes));
     if (size_bytes != 0) {
-        rsrc_hash_update(hash, bytes, (size_t)size_bytes);
+        rsr_hash_update(hash, bytes, (size_t)size_bytes);
     }
 }
 
@@ -559,8 +559,8 @@ static void hash_sized(struct rsrc_hash *hash, const void *bytes, uint64_t size_
  * and of every tensor's name, type, shape and bytes, in order of name: shards and the order of
  * tensors in a file do not count. */
 static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
-    struct rsrc_hash hash;
-    rsrc_hash_init(&hash);
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
     for (const struct rsrc_mapping *m = checkpoint->mappings; m != NULL; m = m->next) {
         if (checkpoint->has_config && strcmp(m->path, checkpoint->config.file) == 0) {
             hash_sized(&hash, m->data, m->size_bytes);
@@ -573,11 +573,11 @@ static void hash_checkpoint(struct rsr_checkpoint *checkpoint) {
         const struct rsr_tensor *tensor = &checkpoint->tensors[i];
         uint32_t dtype = (uint32_t)tensor->dtype;
         hash_sized(&hash, tensor->name, strlen(tensor->name));
-        rsrc_hash_update(&hash, &dtype, sizeof(dtype));
+        rsr_hash_update(&hash, &dtype, sizeof(dtype));
         hash_sized(&hash, tensor->shape, tensor->n_dims * sizeof(tensor->shape[0]));
         hash_sized(&hash, tensor->data, tensor->size_bytes);
     }
-    rsrc_hash_final(&hash, checkpoint->hash);
+    rsr_hash_final(&hash, checkpoint->hash);
 }
 
 /* A model of a folder is called like that, any other file like itself. */

@@ -6,7 +6,7 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
-#include "base/hash.h"
+#include "rsr_hash.h"
 #include "base/mapped_file.h"
 #include "base/spawn.h"
 #include "check.h"
@@ -67,16 +67,28 @@ static void test_escapers(void) {
 }
 
 static void hash_in_pieces(const uint8_t *bytes, size_t n, uint64_t *seed, uint8_t out[16]) {
-    struct rsrc_hash hash;
-    rsrc_hash_init(&hash);
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
     for (size_t at = 0; at < n;) {
         size_t take = check_random(seed) % 40;
         if (take > n - at)
             take = n - at;
-        rsrc_hash_update(&hash, bytes + at, take);
+        rsr_hash_update(&hash, bytes + at, take);
         at += take;
     }
-    rsrc_hash_final(&hash, out);
+    rsr_hash_final(&hash, out);
+}
+
+/* Modules and caches keep hashes. */
+static void test_hash_stays(void) {
+    static const uint8_t EXPECTED[16] = {0x53, 0x9f, 0x5a, 0xcb, 0xfe, 0x15, 0xba, 0x3c,
+                                         0x51, 0xc7, 0xf5, 0xd3, 0x27, 0x1d, 0xee, 0x14};
+    struct rsr_hash hash;
+    uint8_t out[16];
+    rsr_hash_init(&hash);
+    rsr_hash_update(&hash, "In the beginning was the hash.", 30);
+    rsr_hash_final(&hash, out);
+    CHECK(memcmp(out, EXPECTED, 16) == 0);
 }
 
 static void test_hash(void) {
@@ -242,6 +254,7 @@ int main(void) {
     test_arena();
     test_escapers();
     test_hash();
+    test_hash_stays();
     test_did_you_mean();
     test_diagnostics();
     test_held_diagnostics();

@@ -13,7 +13,7 @@
 
 static struct rsrc_cache_key key_of(const struct rsrc_cache *cache, const char *kind, const char *a,
                                     const char *b) {
-    struct rsrc_hash hash;
+    struct rsr_hash hash;
     rsrc_cache_key_begin(cache, kind, &hash);
     rsrc_cache_key_text(&hash, a, strlen(a));
     rsrc_cache_key_text(&hash, b, strlen(b));

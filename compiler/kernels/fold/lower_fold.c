@@ -16,7 +16,7 @@
  */
 #include <assert.h>
 
-#include "base/hash.h"
+#include "rsr_hash.h"
 #include "base/round.h"
 #include "kernels/fold/fold.h"
 
@@ -237,18 +237,18 @@ static enum rsrc_status check_limits(struct rsrc_diag *diag, const struct rsrc_l
 }
 
 static const char *hash_index(struct rsrc_arena *arena, const struct rsr_index *index) {
-    struct rsrc_hash hash;
-    rsrc_hash_init(&hash);
+    struct rsr_hash hash;
+    rsr_hash_init(&hash);
     for (uint32_t b = 0; b < index->n_blocks; b++) {
         const struct rsr_index_block *block = &index->blocks[b];
         const uint32_t n = block->n_segments;
-        rsrc_hash_update(&hash, &n, sizeof n);
-        rsrc_hash_update(&hash, block->codes, n * sizeof *block->codes);
-        rsrc_hash_update(&hash, block->begin, (n + 1u) * sizeof *block->begin);
-        rsrc_hash_update(&hash, block->members, block->begin[n] * sizeof *block->members);
+        rsr_hash_update(&hash, &n, sizeof n);
+        rsr_hash_update(&hash, block->codes, n * sizeof *block->codes);
+        rsr_hash_update(&hash, block->begin, (n + 1u) * sizeof *block->begin);
+        rsr_hash_update(&hash, block->members, block->begin[n] * sizeof *block->members);
     }
     uint8_t bytes[16];
-    rsrc_hash_final(&hash, bytes);
+    rsr_hash_final(&hash, bytes);
     char text[2 * sizeof bytes + 1];
     for (size_t i = 0; i < sizeof bytes; i++) {
         static const char digits[] = "0123456789abcdef";

@@ -1,6 +1,6 @@
 /* hash.c - two 64-bit lanes over 16-byte words, multiply and fold (the construction of wyhash and
  * MUM hashes): several bytes a cycle, good dispersion, no claim against an adversary. */
-#include "base/hash.h"
+#include "rsr_hash.h"
 
 #include <string.h>
 
@@ -14,7 +14,7 @@ static uint64_t fold(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static void absorb(struct rsrc_hash *hash, const uint8_t bytes[16]) {
+static void absorb(struct rsr_hash *hash, const uint8_t bytes[16]) {
     uint64_t a, b;
     memcpy(&a, bytes, 8);
     memcpy(&b, bytes + 8, 8);
@@ -22,11 +22,11 @@ static void absorb(struct rsrc_hash *hash, const uint8_t bytes[16]) {
     hash->lane[1] = fold(b ^ KEY[2] ^ hash->lane[1], a ^ KEY[3]) ^ hash->lane[0];
 }
 
-void rsrc_hash_init(struct rsrc_hash *hash) {
-    *hash = (struct rsrc_hash){.lane = {KEY[3], KEY[0]}};
+void rsr_hash_init(struct rsr_hash *hash) {
+    *hash = (struct rsr_hash){.lane = {KEY[3], KEY[0]}};
 }
 
-void rsrc_hash_update(struct rsrc_hash *hash, const void *bytes, size_t n_bytes) {
+void rsr_hash_update(struct rsr_hash *hash, const void *bytes, size_t n_bytes) {
     const uint8_t *p = bytes;
     hash->size_bytes += n_bytes;
     if (hash->n_tail != 0) {
@@ -49,8 +49,8 @@ void rsrc_hash_update(struct rsrc_hash *hash, const void *bytes, size_t n_bytes)
     hash->n_tail = (uint32_t)n_bytes;
 }
 
-void rsrc_hash_final(const struct rsrc_hash *hash, uint8_t out[16]) {
-    struct rsrc_hash last = *hash;
+void rsr_hash_final(const struct rsr_hash *hash, uint8_t out[16]) {
+    struct rsr_hash last = *hash;
     memset(last.tail + last.n_tail, 0, 16 - last.n_tail);
     absorb(&last, last.tail);
     uint8_t length[16] = {0};
