@@ -17,7 +17,62 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 7u
+#define RSR_ABI_VERSION 8u
+
+/* ---- The note -----------------------------------------------------------------------------
+ *
+ * What the file of a module says of itself before any of it is loaded: an ELF note of the owner
+ * RSR_NOTE_OWNER and the type RSR_NOTE_TYPE in a segment PT_NOTE. rsrc compiles it into the tables
+ * and, once the file is linked, fills in its sections. Whoever links a module otherwise gets the
+ * note with the tables, without sections; one that is written by hand has at file scope
+ *   static const struct rsr_file_note note RSR_NOTE_PLACE = RSR_NOTE_INIT(RSR_NOTE_MODEL);
+ */
+#define RSR_NOTE_OWNER "rsrc-module"    /* 12 bytes: `note` needs no padding before it */
+#define RSR_NOTE_TYPE 1u                /* grows where struct rsr_note changes */
+#define RSR_NOTE_SECTIONS 48u
+#define RSR_NOTE_OPTIONS 1024u
+
+enum rsr_note_kind {
+    RSR_NOTE_MODEL,         /* exports rsr_module_query() */
+    RSR_NOTE_MATRICES,      /* functions of matrices: nothing for rsr_open() */
+    RSR_NOTE_KIND_COUNT
+};
+
+/* Bytes of the file that belong together. The sections are all of the file but the note. */
+struct rsr_note_section {
+    char name[24];          /* ELF's (".text"), or what of the weights it is ("embedding"); ends in NUL */
+    uint64_t begin;
+    uint64_t size_bytes;
+    uint8_t hash[16];       /* rsr_hash.h */
+};
+
+struct rsr_note {
+    uint32_t abi_version;   /* of the tables */
+    uint32_t kind;          /* enum rsr_note_kind */
+    uint32_t n_sections;    /* 0: not linked by rsrc */
+    uint32_t reserved;
+    uint64_t file_bytes;    /* 0 without sections */
+    uint8_t hash[16];       /* of this struct with zeros here; zeros without sections */
+    uint8_t checkpoint[16]; /* hash of what was compiled */
+    uint8_t targets[16];    /* hash of the resolved descriptions */
+    char compiler_version[16];
+    char options[RSR_NOTE_OPTIONS]; /* of rsrc that decide what is made, as in a response file; "":
+                               they do not fit */
+    struct rsr_note_section sections[RSR_NOTE_SECTIONS];
+};
+
+struct rsr_file_note {
+    uint32_t owner_bytes;
+    uint32_t note_bytes;
+    uint32_t type;
+    char owner[sizeof(RSR_NOTE_OWNER)];
+    struct rsr_note note;
+};
+
+#define RSR_NOTE_PLACE __attribute__((section(".note.rsrc"), used, aligned(8)))
+#define RSR_NOTE_INIT(what, ...)                                                                     \
+    {sizeof(RSR_NOTE_OWNER), sizeof(struct rsr_note), RSR_NOTE_TYPE, RSR_NOTE_OWNER,                 \
+     {.abi_version = RSR_ABI_VERSION, .kind = (what), __VA_ARGS__}}
 
 /* ---- CPU features ------------------------------------------------------------------------- */
 
