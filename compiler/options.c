@@ -112,6 +112,82 @@ const char *rsrc_version(void) {
     return RSRC_VERSION;
 }
 
+/* ---- printing -------------------------------------------------------------------------------- */
+
+/* Those that decide what a module is made of. An option that does and is missing here makes
+ * --verify compare with another module. */
+static const enum option_id DECISIVE[] = {
+    OPT_BACKEND, OPT_INPUT,       OPT_ACTIVATIONS, OPT_I2S_LAYOUT,   OPT_VARIANT,
+    OPT_RSR_K,   OPT_HEAD_SKETCH, OPT_NO_REDUCE,   OPT_RELU2_ACTIVE, OPT_FOLD_BUDGET,
+    OPT_TUNE,    OPT_OPT_LEVEL,   OPT_FROM};
+
+/* " --variant=q=lut": whatever is in it, it is one word. */
+static void put_option(struct rsrc_buffer *out, const struct option *option, const char *value) {
+    rsrc_buffer_printf(out, " %s%s", option->spelling, value[0] != '\0' ? "=" : "");
+    for (const char *c = value; *c != '\0'; c++)
+        rsrc_buffer_printf(out, "%s%c", strchr(" \t\r\n\v\f'\"\\", *c) != NULL ? "\\" : "", *c);
+}
+
+/* "i8,f32" */
+static void put_word_options(struct rsrc_buffer *out, const struct option *option, uint32_t value) {
+    struct rsrc_buffer words = {0};
+    for (uint32_t i = 0; i < option->n_words; i++)
+        if (option->set == set_words ? (value & option->words[i].value) != 0
+                                     : value == option->words[i].value)
+            rsrc_buffer_printf(&words, "%s%s", words.size_bytes != 0 ? "," : "",
+                               option->words[i].name);
+    if (words.size_bytes == 0)
+        rsrc_buffer_printf(&words, "%u", value);
+    put_option(out, option, words.data);
+    rsrc_buffer_free(&words);
+}
+
+static void put_value(struct rsrc_buffer *out, const struct option *option, const void *member) {
+    uint32_t number;
+    char text[24];
+    if (option->set == set_flag) {
+        put_option(out, option, "");
+    } else if (option->set == set_size) {
+        uint64_t bytes;
+        memcpy(&bytes, member, sizeof(bytes));
+        snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
+        put_option(out, option, text);
+    } else if (option->set == set_text) {
+        const char *value;
+        memcpy(&value, member, sizeof(value));
+        put_option(out, option, value);
+    } else {
+        memcpy(&number, member, sizeof(number));
+        put_word_options(out, option, number);
+    }
+}
+
+static size_t member_bytes(const struct option *option) {
+    return option->set == set_flag   ? sizeof(bool)
+           : option->set == set_size ? sizeof(uint64_t)
+           : option->set == set_text ? sizeof(const char *)
+                                     : sizeof(uint32_t);
+}
+
+void rsrc_print_options(const struct rsrc_options *options, struct rsrc_buffer *out) {
+    struct rsrc_options defaults;
+    rsrc_options_init(&defaults);
+    for (uint32_t i = 0; i < sizeof(DECISIVE) / sizeof(DECISIVE[0]); i++) {
+        const struct option *option = &OPTIONS[DECISIVE[i]];
+        const char *member = (const char *)options + option->member;
+        if (DECISIVE[i] != OPT_VARIANT &&
+            memcmp(member, (const char *)&defaults + option->member, member_bytes(option)) != 0)
+            put_value(out, option, member);
+        for (uint32_t v = 0; DECISIVE[i] == OPT_VARIANT && v < options->n_variants; v++) {
+            const struct rsrc_variant_choice *choice = &options->variants[v];
+            struct rsrc_buffer value = {0};
+            rsrc_buffer_printf(&value, "%s=%s", choice->role, choice->variant);
+            put_option(out, option, value.data);
+            rsrc_buffer_free(&value);
+        }
+    }
+}
+
 /* ---- help ------------------------------------------------------------------------------------ */
 
 /* "--target=NAME", "-j N", "-v". */

@@ -3,6 +3,7 @@
 #define RSRC_OPTIONS_H
 
 #include "base/arena.h"
+#include "base/buffer.h"
 #include "diag.h"
 #include "response_file.h"
 #include "rsrc.h"
@@ -34,5 +35,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_parse_options(struct rsrc_diag *diag, struc
                                                    const struct rsrc_arguments *arguments,
                                                    struct rsrc_command_line *out);
 void rsrc_print_help(FILE *stream);
+/* Options besides the targets that decide what a module is made of, where they are not the defaults,
+ * as words of a response file, each behind a space. */
+void rsrc_print_options(const struct rsrc_options *options, struct rsrc_buffer *out);
 
 #endif

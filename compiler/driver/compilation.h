@@ -69,6 +69,11 @@ void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
  * budgets. */
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
 
+/* module_note.c */
+/* What the module's note says of how it was made; `stem` begins the names of a library of matrices.
+ */
+struct rsr_module_note rsrc_describe_module(struct rsrc_compilation *c, const char *stem);
+
 /* module_steps.c */
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
 void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);

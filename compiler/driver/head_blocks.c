@@ -96,6 +96,7 @@ enum rsrc_status rsrc_emit_head_sketch(struct rsrc_compilation *c, struct rsr_mo
     const struct rsr_head_plan *plan = &c->made.head_plan;
     if (plan->n_planes == 0)
         return RSRC_OK;
+    rsrc_begin_part(&c->weights, "head sketch");
     const uint32_t dim = c->inputs.graph.hyper.hidden;
     float *centre = RSRC_NEW_ARRAY(&c->run.arena, dim, float);
     rsrc_find_head_centre(&c->inputs.graph, centre);

@@ -170,7 +170,9 @@ static enum rsrc_status write_header(struct rsrc_compilation *c, const struct rs
 }
 
 enum rsrc_status rsrc_write_matrices(struct rsrc_compilation *c) {
-    const struct rsr_matrices_input input = describe(c);
+    struct rsr_matrices_input input = describe(c);
+    const struct rsr_module_note note = rsrc_describe_module(c, input.stem);
+    input.note = &note;
     struct rsrc_buffer header = {0}, text = {0};
     rsrc_emit_matrices_header(&c->run.arena, &input, &header);
     rsrc_emit_matrices(&c->run.arena, &input, &text);

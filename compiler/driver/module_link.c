@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "driver/compilation.h"
+#include "link/seal.h"
 #include "model/graph.h"
 #include "model/ternary.h"
 
@@ -66,6 +67,7 @@ enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
 /* ---- tables and tensors ---------------------------------------------------------------------- */
 
 static enum rsrc_status emit_norms(struct rsrc_compilation *c, const char **symbols) {
+    rsrc_begin_part(&c->weights, "norms");
     for (uint32_t n = 0; n < c->inputs.graph.n_norms; n++) {
         const struct rsr_norm_layer *norm = &c->inputs.graph.norms[n];
         struct rsrc_arena arena;
@@ -85,8 +87,10 @@ static enum rsrc_status emit_norms(struct rsrc_compilation *c, const char **symb
     return RSRC_OK;
 }
 
-static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const struct rsr_tensor *tensor,
-                                    const char *name, const char **symbol) {
+static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const char *part,
+                                    const struct rsr_tensor *tensor, const char *name,
+                                    const char **symbol) {
+    rsrc_begin_part(&c->weights, part);
     const struct rsr_blob blob = {
         .symbol = name, .bytes = tensor->data, .size_bytes = tensor->size_bytes, .align = 4096};
     return rsrc_emit_own_blob(&c->weights, blob, symbol);
@@ -96,15 +100,24 @@ static enum rsrc_status emit_tensor(struct rsrc_compilation *c, const struct rsr
 static enum rsrc_status emit_head(struct rsrc_compilation *c, const char **symbol) {
     if (c->inputs.graph.head == NULL || c->inputs.graph.head_slot.layer != RSR_NO_LAYER)
         return RSRC_OK;
-    return emit_tensor(c, c->inputs.graph.head, "rsr_w_head", symbol);
+    return emit_tensor(c, "head", c->inputs.graph.head, "rsr_w_head", symbol);
 }
 
 static enum rsrc_status emit_dense(struct rsrc_compilation *c, const char **symbols) {
     enum rsrc_status status = RSRC_OK;
     for (uint32_t i = 0; status == RSRC_OK && i < c->inputs.graph.n_dense; i++)
-        status = emit_tensor(c, c->inputs.graph.dense[i].weight,
+        status = emit_tensor(c, "dense layers", c->inputs.graph.dense[i].weight,
                              rsrc_arena_printf(&c->run.arena, "rsr_w_dense_%u", i), &symbols[i]);
     return status;
+}
+
+static enum rsrc_status emit_tokenizer(struct rsrc_compilation *c, const char **symbol) {
+    const struct rsr_blob tokenizer = {.symbol = "rsr_w_tokenizer",
+                                       .bytes = c->inputs.checkpoint.tokenizer.section,
+                                       .size_bytes = c->inputs.checkpoint.tokenizer.size_bytes,
+                                       .align = 64};
+    rsrc_begin_part(&c->weights, "tokenizer");
+    return rsrc_emit_own_blob(&c->weights, tokenizer, symbol);
 }
 
 /* What a probe shows: the role; of a linear layer's own norm, that layer's too. */
@@ -138,7 +151,9 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
     const char **dense = RSRC_NEW_ARRAY(arena, graph->n_dense, const char *);
     for (uint32_t n = 0; n < graph->n_norms; n++)
         roles[n] = norm_name(c, n);
-    struct rsr_module_input input = {.graph = graph,
+    const struct rsr_module_note note = rsrc_describe_module(c, NULL);
+    struct rsr_module_input input = {.note = &note,
+                                     .graph = graph,
                                      .n_targets = c->inputs.n_specs,
                                      .norm_roles = roles,
                                      .norm_symbols = norms,
@@ -152,16 +167,12 @@ static enum rsrc_status emit_tables(struct rsrc_compilation *c, struct rsrc_buff
                                                 .steps = c->made.steps[t].steps,
                                                 .n_steps = c->made.steps[t].n_steps};
     input.targets = targets;
-    const struct rsr_blob tokenizer = {.symbol = "rsr_w_tokenizer",
-                                       .bytes = c->inputs.checkpoint.tokenizer.section,
-                                       .size_bytes = c->inputs.checkpoint.tokenizer.size_bytes,
-                                       .align = 64};
     if (emit_norms(c, norms) != RSRC_OK ||
-        emit_tensor(c, graph->embedding, "rsr_w_embedding", &input.embedding_symbol) != RSRC_OK ||
+        emit_tensor(c, "embedding", graph->embedding, "rsr_w_embedding", &input.embedding_symbol) !=
+            RSRC_OK ||
         emit_head(c, &input.head_symbol) != RSRC_OK ||
         rsrc_emit_head_sketch(c, &input.head_sketch) != RSRC_OK ||
-        emit_dense(c, dense) != RSRC_OK ||
-        rsrc_emit_own_blob(&c->weights, tokenizer, &input.tokenizer_symbol) != RSRC_OK)
+        emit_dense(c, dense) != RSRC_OK || emit_tokenizer(c, &input.tokenizer_symbol) != RSRC_OK)
         return RSRC_FAILED;
     rsrc_emit_module(&input, text);
     return RSRC_OK;
@@ -229,6 +240,16 @@ static bool links(const struct rsrc_compilation *c, const struct rsrc_kind *kind
            !(kind->emit == RSRC_EMIT_OBJ && c->units.kinds[RSR_UNIT_OBJ].active);
 }
 
+static const char *linked_path(struct rsrc_compilation *c, const struct rsrc_kind *kind) {
+    return rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.link_dir,
+                             linked_name(&c->run, kind));
+}
+
+/* Of a library, with the tables. A relocatable object is not yet a file that is loaded. */
+static bool has_note(const struct rsrc_compilation *c, const struct rsrc_kind *kind) {
+    return kind->emit == RSRC_EMIT_SO && c->run.way == RSRC_WAY_CPU && !c->run.options->dry_run;
+}
+
 static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
     const struct rsrc_unit_writer *units = &c->units.link;
     struct rsrc_arena *arena = &c->run.arena;
@@ -259,7 +280,10 @@ static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
                                               .output = linked_name(&c->run, LINKED[i]),
                                               .huge_pages = rsrc_elf_is_huge(&c->weights.elf),
                                               .relocatable = LINKED[i]->emit == RSRC_EMIT_OBJ};
-        if (rsrc_link(c->run.diag, arena, &c->run.toolchain, &input) != RSRC_OK)
+        if (rsrc_link(c->run.diag, arena, &c->run.toolchain, &input) != RSRC_OK ||
+            (has_note(c, LINKED[i]) &&
+             rsrc_seal_module(c->run.diag, arena, linked_path(c, LINKED[i]), &c->weights.elf) !=
+                 RSRC_OK))
             return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -270,8 +294,7 @@ enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c) {
         if (!links(c, LINKED[i]))
             continue;
         const char *path = rsrc_output_path(&c->outputs, LINKED[i]);
-        const char *made = linked_name(&c->run, LINKED[i]);
-        if (rename(rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.link_dir, made), path) != 0)
+        if (rename(linked_path(c, LINKED[i]), path) != 0)
             return rsrc_cannot_finish(c->run.diag, path);
     }
     return RSRC_OK;

@@ -29,6 +29,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_open_raw_weights(struct rsrc_weights *weigh
                                                       const char *dir);
 RSRC_NODISCARD enum rsrc_status rsrc_open_weights_object(struct rsrc_weights *weights,
                                                          const char *dir);
+/* What of the weights follows: rsrc_elf_begin_part(). */
+void rsrc_begin_part(struct rsrc_weights *weights, const char *name);
 /* Stores a blob once, by its hash; *symbol is the section that has its bytes, NULL if it is
  * empty. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_blob(struct rsrc_weights *weights,

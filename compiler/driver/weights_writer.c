@@ -25,7 +25,13 @@ enum rsrc_status rsrc_open_weights_object(struct rsrc_weights *weights, const ch
                       weights->inputs->specs[0].triple, &weights->elf) != RSRC_OK)
         return RSRC_FAILED;
     weights->elf_open = true;
+    rsrc_begin_part(weights, "layers");
     return RSRC_OK;
+}
+
+void rsrc_begin_part(struct rsrc_weights *weights, const char *name) {
+    if (weights->elf_open)
+        rsrc_elf_begin_part(&weights->elf, name);
 }
 
 static const char *find_section(struct rsrc_weights *weights, const uint8_t hash[16],

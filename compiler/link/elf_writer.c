@@ -1,6 +1,7 @@
 /* elf_writer.c - ELF64 relocatable object: header, section data as it comes, then the tables. */
 #include "link/elf_writer.h"
 
+#include <assert.h>
 #include <elf.h>
 #include <errno.h>
 #include <string.h>
@@ -56,6 +57,16 @@ static enum rsrc_status pad_to(struct rsrc_diag *diag, struct rsrc_elf_writer *w
         missing -= n;
     }
     return RSRC_OK;
+}
+
+void rsrc_elf_begin_part(struct rsrc_elf_writer *writer, const char *name) {
+    const uint32_t n = writer->n_parts;
+    if (n != 0 && strcmp(writer->parts[n - 1].name, name) == 0)
+        return;
+    if (n != 0 && writer->parts[n - 1].begin == writer->data_bytes)
+        writer->n_parts--; /* it has got nothing */
+    assert(writer->n_parts < RSRC_ELF_PARTS);
+    writer->parts[writer->n_parts++] = (struct rsrc_elf_part){name, writer->data_bytes};
 }
 
 enum rsrc_status rsrc_elf_begin(struct rsrc_diag *diag, struct rsrc_elf_writer *writer,

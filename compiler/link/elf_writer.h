@@ -12,12 +12,21 @@
 #include "base/mapped_file.h"
 #include "ir.h"
 
+/* What follows is of one kind, up to the next part. */
+struct rsrc_elf_part {
+    const char *name;
+    uint64_t begin; /* in the section */
+};
+#define RSRC_ELF_PARTS 8u
+
 struct rsrc_elf_writer {
     struct rsrc_output output;
     struct rsrc_buffer symbols; /* Elf64_Sym records */
     struct rsrc_buffer names;   /* string table */
     uint64_t data_bytes;        /* written to the section so far */
     uint16_t machine;           /* EM_X86_64, EM_AARCH64 */
+    struct rsrc_elf_part parts[RSRC_ELF_PARTS];
+    uint32_t n_parts;
 };
 
 #define RSRC_HUGE_PAGE ((uint64_t)2 << 20)
@@ -29,6 +38,8 @@ bool rsrc_elf_is_huge(const struct rsrc_elf_writer *writer);
 RSRC_NODISCARD enum rsrc_status rsrc_elf_open(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *path, const char *triple,
                                               struct rsrc_elf_writer *out);
+/* What the next blobs are, as users know it; nothing where they are what those before them are. */
+void rsrc_elf_begin_part(struct rsrc_elf_writer *writer, const char *name);
 /* Begins a blob at its alignment, whose bytes follow in any number of writes. */
 RSRC_NODISCARD enum rsrc_status rsrc_elf_begin(struct rsrc_diag *diag,
                                                struct rsrc_elf_writer *writer, const char *symbol,

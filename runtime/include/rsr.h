@@ -119,20 +119,42 @@ typedef enum rsr_pages {
     RSR_PAGES_PLAIN         /* neither */
 } rsr_pages;
 
+/* Bits of rsr_open_options.flags. */
+enum rsr_open_flag {
+    RSR_OPEN_VERIFY = 1     /* read the whole file first, and refuse one that has changed: rsr_verify() */
+};
+
 typedef struct rsr_open_options {
     uint32_t size_bytes;
     const char *target;     /* force this target of the module; NULL: the best the host can run */
     rsr_pages pages;
+    uint64_t flags;         /* enum rsr_open_flag */
 } rsr_open_options;
-#define RSR_OPEN_OPTIONS_INIT {sizeof(rsr_open_options), NULL, RSR_PAGES_AUTO}
+#define RSR_OPEN_OPTIONS_INIT {sizeof(rsr_open_options), NULL, RSR_PAGES_AUTO, 0}
 
 /* The file stays mapped until the process ends. To replace it, rename another one to its name, which
- * rsr_open then opens. */
+ * rsr_open then opens. A file without rsrc's note is refused before it is loaded: nothing in it runs. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_open(const char *path, const rsr_open_options *options,
                                              rsr_model **model, rsr_error *err);
 
-/* The same for a module that the application loaded or linked itself. `query` is the module's
- * rsr_module_query. */
+/* A part of a module's file: what of the weights it is ("embedding"), or ELF's name (".text"). */
+typedef struct rsr_section {
+    uint32_t size_bytes;
+    const char *name;
+    uint64_t begin, end;    /* bytes of the file */
+    bool intact;
+} rsr_section;
+typedef void rsr_section_fn(void *user, const rsr_section *section);
+
+/* Reads a module's file and compares it with the hashes that rsrc put into it, section by section;
+ * loads nothing. The sections are all of the file. RSR_ERR_FILE, with the first one's name, if any
+ * has changed, and if the file has been cut or has grown. `found` may be NULL. The hashes find what
+ * disks, memory and copies have spoilt; they are no protection against somebody who changes both. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_verify(const char *path, rsr_section_fn *found, void *user,
+                                               rsr_error *err);
+
+/* The same as rsr_open for a module that the application loaded or linked itself, whose file is not
+ * looked at. `query` is the module's rsr_module_query. */
 struct rsr_module;
 struct rsr_host;
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_open_query(

@@ -369,6 +369,7 @@ static bool open_model(struct run_session *s) {
     const struct run_options *o = s->options;
     rsr_open_options open_options = RSR_OPEN_OPTIONS_INIT;
     open_options.target = o->target;
+    open_options.flags = o->verify ? RSR_OPEN_VERIFY : 0;
     rsr_error err = RSR_ERROR_INIT;
     s->info = (rsr_model_info)RSR_MODEL_INFO_INIT;
     if (rsr_open(o->model, &open_options, &s->model, &err) != RSR_OK) {
@@ -435,6 +436,8 @@ static bool open_engine(struct run_session *s) {
 
 static int run(struct run_session *s) {
     int code = 1;
+    if (s->options->mode == RUN_VERIFY)
+        return run_verify(s->options);
     if (open_model(s)) {
         if (s->options->mode == RUN_INFO)
             code = run_info(s);

@@ -10,7 +10,14 @@
 #include "rsr.h"
 
 /* What to do; one bit each, so that an option can say where it applies. */
-enum run_mode { RUN_NONE = 0, RUN_PROMPT = 1, RUN_CHAT = 2, RUN_INFO = 4, RUN_PERPLEXITY = 8 };
+enum run_mode {
+    RUN_NONE = 0,
+    RUN_PROMPT = 1,
+    RUN_CHAT = 2,
+    RUN_INFO = 4,
+    RUN_PERPLEXITY = 8,
+    RUN_VERIFY = 16 /* --verify and nothing else */
+};
 
 /* Of an option that may be given several times. */
 #define RUN_MAX_TEXTS 16
@@ -34,7 +41,7 @@ struct run_options {
     struct run_texts stops; /* --stop */
     uint32_t n_tokens, context, threads;
     rsr_sampling sampling; /* run_no_sampling() where nothing was given */
-    bool pin, kv_commit, json, help, version;
+    bool pin, kv_commit, json, verify, help, version;
 };
 
 /* Fills `options` from the arguments after the program's name, which end with NULL. False after one
@@ -77,6 +84,8 @@ int run_embedding(struct run_session *session);
 int run_chat(struct run_session *session);
 int run_info(struct run_session *session);
 int run_perplexity(struct run_session *session);
+/* Opens nothing. */
+int run_verify(const struct run_options *options);
 
 /* "rsr-run: <sentence>" on stderr, control characters made visible; returns 1. */
 int run_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -14,7 +14,8 @@ enum value_kind { VALUE_NONE, VALUE_TEXT, VALUE_TEXTS, VALUE_COUNT, VALUE_NUMBER
 
 #define ENGINE_MODES (RUN_PROMPT | RUN_CHAT | RUN_PERPLEXITY)
 #define TEXT_MODES (RUN_PROMPT | RUN_CHAT)
-#define ALL_MODES (RUN_PROMPT | RUN_CHAT | RUN_INFO | RUN_PERPLEXITY)
+#define MODEL_MODES (RUN_PROMPT | RUN_CHAT | RUN_INFO | RUN_PERPLEXITY)
+#define ALL_MODES (MODEL_MODES | RUN_VERIFY)
 
 struct option {
     const char *name;
@@ -44,6 +45,8 @@ static const struct option options_table[] = {
     {"--perplexity", "FILE", VALUE_TEXT, FIELD(text_file), RUN_PERPLEXITY, RUN_PERPLEXITY, 0, 0,
      "score a text in windows of the context"},
     {"--info", NULL, VALUE_NONE, 0, RUN_INFO, RUN_INFO, 0, 0, "describe the model and its kernels"},
+    {"--verify", NULL, VALUE_NONE, FIELD(verify), ALL_MODES, RUN_NONE, 0, 0,
+     "compare all of the file with the hashes in it first; alone, list its sections"},
     {"-n", "N", VALUE_COUNT, FIELD(n_tokens), TEXT_MODES, RUN_NONE, 1, 1e9,
      "generate at most N tokens (128)"},
     {"--stop", "TEXT", VALUE_TEXTS, FIELD(stops), TEXT_MODES, RUN_NONE, 0, 0,
@@ -60,7 +63,7 @@ static const struct option options_table[] = {
      "store keys and values as bf16, f16, f32 or int8 (bf16)"},
     {"--kv-commit", NULL, VALUE_NONE, FIELD(kv_commit), ENGINE_MODES, RUN_NONE, 0, 0,
      "take the memory of all keys and values at the start, or say that there is too little"},
-    {"--target", "NAME", VALUE_TEXT, FIELD(target), ALL_MODES, RUN_NONE, 0, 0,
+    {"--target", "NAME", VALUE_TEXT, FIELD(target), MODEL_MODES, RUN_NONE, 0, 0,
      "use this target of the model (the best that the CPU supports)"},
     {"--temp", "T", VALUE_NUMBER, SAMPLING(temperature), TEXT_MODES, RUN_NONE, 0, 1e6,
      "temperature; 0 takes the likeliest token (*)"},
@@ -76,8 +79,8 @@ static const struct option options_table[] = {
      "seed of the sampling noise; -1: another one every time (0)"},
     {"--dump-qkv", "FILE", VALUE_TEXT, FIELD(qkv_file), RUN_PROMPT, RUN_NONE, 0, 0,
      "write the queries, keys and values of all tokens, for benchmarks of attention"},
-    {"--json", NULL, VALUE_NONE, FIELD(json), RUN_PROMPT | RUN_INFO | RUN_PERPLEXITY, RUN_NONE, 0,
-     0, "print one JSON object"},
+    {"--json", NULL, VALUE_NONE, FIELD(json), RUN_PROMPT | RUN_INFO | RUN_PERPLEXITY | RUN_VERIFY,
+     RUN_NONE, 0, 0, "print one JSON object"},
     {"--help", NULL, VALUE_NONE, FIELD(help), ALL_MODES, RUN_NONE, 0, 0,
      "print this text; so does -h"},
     {"--version", NULL, VALUE_NONE, FIELD(version), ALL_MODES, RUN_NONE, 0, 0, "print the version"},
@@ -86,7 +89,8 @@ static const struct option options_table[] = {
 
 void run_print_help(void) {
     printf(
-        "usage: rsr-run MODEL.so (-p TEXT | -f FILE | - | --chat | --info | --perplexity FILE) "
+        "usage: rsr-run MODEL.so (-p TEXT | -f FILE | - | --chat | --info | --perplexity FILE | "
+        "--verify) "
         "[options]\n\n"
         "Runs a model that rsrc compiled. The continuation, without the prompt, goes to standard "
         "output,\nall else to standard error.\n\n");
@@ -261,7 +265,8 @@ static bool check_complete(const struct run_options *options, const bool *given,
     if (!run_check_model(options->model))
         return false;
     if (options->mode == RUN_NONE) {
-        run_fail("nothing to do; give -p TEXT, -f FILE, -, --chat, --info or --perplexity FILE");
+        run_fail("nothing to do; give -p TEXT, -f FILE, -, --chat, --info, --perplexity FILE or "
+                 "--verify");
         return false;
     }
     return check_applicability(options, given, selected_by);
@@ -333,6 +338,10 @@ bool run_parse_options(char **arguments, struct run_options *options) {
             ok = take_stdin(&p);
         else
             ok = take_option(&p, argument);
+    }
+    if (options->mode == RUN_NONE && options->verify) {
+        options->mode = RUN_VERIFY;
+        p.selected_by = "--verify";
     }
     return ok && check_complete(options, p.given, p.selected_by);
 }

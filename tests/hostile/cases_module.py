@@ -144,7 +144,7 @@ CASES = [
     in_place("is-text", NO_MODEL, lambda path: path.write_text("#!/bin/sh\n")),
     in_place("of-zeros", NO_MODEL, lambda path: path.write_bytes(bytes(100000))),
     in_place("is-the-program", NO_MODEL, lambda path: os.symlink("/proc/self/exe", path)),
-    Case("file-is-a-library-of-matrices", "is a shared library, but not a module", matrices, program="rsr-run"),
+    Case("file-is-a-library-of-matrices", "is a library of matrices, and no model", matrices, program="rsr-run"),
     *[model(f"cut-at-{at}", NO_MODEL, lambda module, at=at: module[:at]) for at in (1, 4, 63)],
     *[model(f"cut-at-{at}", "is cut off", lambda module, at=at: module[:at]) for at in (64, 100, 4096, 100000)],
     model("magic-of-another", NO_MODEL, write(0, 4, 0x7f454c47)),

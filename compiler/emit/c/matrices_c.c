@@ -172,6 +172,7 @@ void rsrc_emit_matrices(struct rsrc_arena *arena, const struct rsr_matrices_inpu
                           "#include \"matrices.h\"\n"
                           "#include \"rsr_abi.h\"\n\n"
                           "#define PUBLIC __attribute__((visibility(\"default\")))\n\n");
+    rsrc_put_note(input->note, "RSR_NOTE_MATRICES", out);
     rsrc_put_linear_declarations(input->targets, input->n_targets, out);
     for (uint32_t t = 0; t < input->n_targets; t++)
         rsrc_put_kernels(&input->targets[t], t, out);

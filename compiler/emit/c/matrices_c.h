@@ -14,6 +14,7 @@ struct rsr_matrix_entry {
 };
 
 struct rsr_matrices_input {
+    const struct rsr_module_note *note;
     const char *source;                     /* what was compiled, for a comment; untrusted */
     const char *stem;                       /* begins every name: a C identifier */
     const struct rsr_matrix_entry *entries; /* those of one tensor are neighbours */

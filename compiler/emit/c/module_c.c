@@ -275,6 +275,25 @@ static void put_sampling(const struct rsr_config *config, struct rsrc_buffer *ou
     rsrc_buffer_puts(out, "};\n");
 }
 
+static void put_hash(const uint8_t hash[16], struct rsrc_buffer *out) {
+    for (uint32_t i = 0; i < 16; i++)
+        rsrc_buffer_printf(out, "%s0x%02x", i == 0 ? "{" : ", ", hash[i]);
+    rsrc_buffer_puts(out, "}");
+}
+
+void rsrc_put_note(const struct rsr_module_note *note, const char *kind, struct rsrc_buffer *out) {
+    rsrc_buffer_printf(out,
+                       "static const struct rsr_file_note note RSR_NOTE_PLACE = RSR_NOTE_INIT(\n"
+                       "    %s,\n    .checkpoint = ",
+                       kind);
+    put_hash(note->checkpoint, out);
+    rsrc_buffer_puts(out, ",\n    .targets = ");
+    put_hash(note->targets, out);
+    rsrc_buffer_printf(out, ",\n    .compiler_version = \"%s\",\n    .options = ", RSRC_VERSION);
+    rsrc_buffer_put_c_string(out, note->options);
+    rsrc_buffer_puts(out, ");\n\n");
+}
+
 static void put_module(const struct rsr_module_input *input, struct rsrc_buffer *out) {
     const struct rsr_checkpoint *checkpoint = input->graph->checkpoint;
     const struct rsr_config *config = &checkpoint->config;
@@ -291,10 +310,9 @@ static void put_module(const struct rsr_module_input *input, struct rsrc_buffer 
     rsrc_buffer_put_c_string(out, checkpoint->name);
     rsrc_buffer_printf(out, ",\n    .architecture = \"%s\",\n    .compiler_version = \"%s\",\n",
                        input->graph->architecture, RSRC_VERSION);
-    rsrc_buffer_puts(out, "    .model_hash = {");
-    for (uint32_t i = 0; i < sizeof(checkpoint->hash); i++)
-        rsrc_buffer_printf(out, "%s0x%02x", i == 0 ? "" : ", ", checkpoint->hash[i]);
-    rsrc_buffer_puts(out, "},\n");
+    rsrc_buffer_puts(out, "    .model_hash = ");
+    put_hash(checkpoint->hash, out);
+    rsrc_buffer_puts(out, ",\n");
     put_hyper(&input->graph->hyper, out);
     rsrc_buffer_printf(out,
                        "    .ropes = ropes,\n    .n_ropes = %u,\n"
@@ -318,6 +336,7 @@ static void put_module(const struct rsr_module_input *input, struct rsrc_buffer 
 
 void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, rsrc_template_text("module_head.c.txt"));
+    rsrc_put_note(input->note, "RSR_NOTE_MODEL", out);
     put_declarations(input, out);
     put_norms(input, out);
     put_dense_layers(input, out);

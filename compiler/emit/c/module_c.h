@@ -42,7 +42,15 @@ struct rsr_module_sketch {
     uint32_t n_planes;
 };
 
+/* What struct rsr_note says before the file is linked. */
+struct rsr_module_note {
+    const uint8_t *checkpoint; /* [16] */
+    uint8_t targets[16];
+    const char *options;
+};
+
 struct rsr_module_input {
+    const struct rsr_module_note *note;
     const struct rsr_graph *graph;
     const struct rsr_module_target *targets;
     uint32_t n_targets;
@@ -50,7 +58,7 @@ struct rsr_module_input {
     const char *const *norm_symbols;  /* [graph->n_norms] */
     const char *const *dense_symbols; /* [graph->n_dense] */
     const char *embedding_symbol;
-    const char *head_symbol;      /* == embedding_symbol when tied; NULL: no dense head */
+    const char *head_symbol; /* == embedding_symbol when tied; NULL: no dense head */
     struct rsr_module_sketch head_sketch;
     const char *tokenizer_symbol; /* NULL: none */
 };
@@ -61,6 +69,9 @@ void rsrc_put_linear_declarations(const struct rsr_module_target *targets, uint3
 /* kernels_<number>[] */
 void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
                       struct rsrc_buffer *out);
+
+/* `kind` is a word of enum rsr_note_kind. */
+void rsrc_put_note(const struct rsr_module_note *note, const char *kind, struct rsrc_buffer *out);
 
 void rsrc_emit_module(const struct rsr_module_input *input, struct rsrc_buffer *out);
 

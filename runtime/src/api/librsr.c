@@ -6,15 +6,12 @@
  * and constant tables must outlive every object, so the handle is kept by nobody.
  */
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "host/stack.h"
+#include "rsr_module_file.h"
 #include "runtime.h"
 
 /* Measured: 21, of which the dynamic linker takes most. */
@@ -33,25 +30,59 @@ static rsr_status refuse_null(rsr_error *err, const char *what) {
 
 /* ---- Opening ---- */
 
-rsr_status rsr_open_query(const struct rsr_module *(*query)(uint32_t, const struct rsr_host *),
-                          const rsr_open_options *options, rsr_model **model, rsr_error *err) {
-    if (query == NULL || model == NULL)
-        return refuse_null(err, query == NULL ? "query function" : "result pointer");
+static rsr_status refuse_newer(rsr_error *err) {
+    return rsr_fail(err, RSR_ERR_ABI,
+                    "the module is newer than this librsr (%s, ABI %u); update librsr",
+                    rsr_version(), RSR_ABI_VERSION);
+}
+
+static rsr_status refuse_older(uint32_t abi_version, rsr_error *err) {
+    return rsr_fail(err, RSR_ERR_ABI,
+                    "the module has ABI %u, this librsr reads %u; compile the model again",
+                    abi_version, RSR_ABI_VERSION);
+}
+
+static rsr_status open_query(rsr_module_query_fn *query, const rsr_open_options *options,
+                             rsr_model **model, rsr_error *err) {
     const struct rsr_host host = {.size_bytes = sizeof(host), .abi_version = RSR_ABI_VERSION};
     const struct rsr_module *module = query(RSR_ABI_VERSION, &host);
     if (module == NULL)
-        return rsr_fail(err, RSR_ERR_ABI,
-                        "the module is newer than this librsr (%s, ABI %u); update librsr",
-                        rsr_version(), RSR_ABI_VERSION);
+        return refuse_newer(err);
     /* Of a module of another version only these two are sure to be where this library looks. */
     if (module->abi_version != RSR_ABI_VERSION || module->size_bytes != sizeof(*module))
-        return rsr_fail(err, RSR_ERR_ABI,
-                        "the module has ABI %u, this librsr reads %u; compile the model again",
-                        module->abi_version, RSR_ABI_VERSION);
+        return refuse_older(module->abi_version, err);
     if (module->api == NULL || module->api->size_bytes < sizeof(struct rsr_api))
         return rsr_fail(err, RSR_ERR_ABI,
                         "the module's runtime lacks functions of this librsr; compile again");
     return module->api->open(module, &host, options, model, err);
+}
+
+/* What librsr needs of the options; the module's runtime reads the others. */
+static rsr_status read_flags(const rsr_open_options *given, uint64_t *flags, rsr_error *err) {
+    rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
+    if (given != NULL && given->size_bytes < sizeof(options))
+        return RSR_OK; /* of an application that does not know them */
+    if (given != NULL)
+        options.flags = given->flags;
+    if ((options.flags & ~(uint64_t)RSR_OPEN_VERIFY) != 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "flags has a bit that this librsr (%s) does not know", rsr_version());
+    *flags = options.flags;
+    return RSR_OK;
+}
+
+rsr_status rsr_open_query(const struct rsr_module *(*query)(uint32_t, const struct rsr_host *),
+                          const rsr_open_options *options, rsr_model **model, rsr_error *err) {
+    uint64_t flags = 0;
+    if (query == NULL || model == NULL)
+        return refuse_null(err, query == NULL ? "query function" : "result pointer");
+    const rsr_status status = read_flags(options, &flags, err);
+    if (status != RSR_OK)
+        return status;
+    if ((flags & RSR_OPEN_VERIFY) != 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "RSR_OPEN_VERIFY is of files: rsr_verify() before they are loaded");
+    return open_query(query, options, model, err);
 }
 
 /* dlopen looks up a name without a slash in the library path; a model is a file. It also knows what
@@ -72,45 +103,6 @@ static char *file_path(const char *path, const struct stat *number) {
         end = stpcpy(end, (words[i / 64] >> i % 64 & 1) != 0 ? ".//" : "./");
     strcpy(end, name);
     return result;
-}
-
-/* dlopen maps what the program headers say without looking at the file's size, and reading past the
- * end of a file that was cut off is SIGBUS. Checks that every segment is in the file. */
-static rsr_status check_segments(int fd, uint64_t file_bytes, const char *path, rsr_error *err) {
-    ElfW(Ehdr) header;
-    if (pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
-        memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(ElfW(Phdr)) ||
-        header.e_phoff > file_bytes)
-        return rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s is no shared library",
-                        path);
-    for (unsigned i = 0; i < header.e_phnum; i++) {
-        ElfW(Phdr) segment;
-        const off_t at = (off_t)(header.e_phoff + i * sizeof(segment));
-        const bool in_file = pread(fd, &segment, sizeof(segment), at) == (ssize_t)sizeof(segment);
-        if (!in_file ||
-            (segment.p_type == PT_LOAD &&
-             (segment.p_offset > file_bytes || segment.p_filesz > file_bytes - segment.p_offset)))
-            return rsr_fail(err, RSR_ERR_FILE,
-                            "%s is cut off: its %llu bytes end before its last segment does", path,
-                            (unsigned long long)file_bytes);
-    }
-    return RSR_OK;
-}
-
-static rsr_status check_file(const char *path, struct stat *info, rsr_error *err) {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block */
-    if (fd < 0 || fstat(fd, info) != 0) {
-        const int reason = errno;
-        if (fd >= 0)
-            close(fd);
-        return rsr_fail(err, RSR_ERR_FILE, "%s: %s", path, strerror(reason));
-    }
-    rsr_status status =
-        S_ISREG(info->st_mode)
-            ? check_segments(fd, (uint64_t)info->st_size, path, err)
-            : rsr_fail(err, RSR_ERR_FILE, "not a module that rsrc made: %s is not a file", path);
-    close(fd);
-    return status;
 }
 
 static rsr_status load_file(const char *path, const struct stat *info, void **handle,
@@ -140,30 +132,82 @@ static rsr_status load_file(const char *path, const struct stat *info, void **ha
     return status;
 }
 
+/* By what its note says. */
+static rsr_status check_note(const struct rsr_note *note, const char *path, rsr_error *err) {
+    if (note->kind != RSR_NOTE_MODEL)
+        return rsr_fail(err, RSR_ERR_FILE,
+                        "%s is a library of matrices, and no model: call its functions", path);
+    if (note->abi_version > RSR_ABI_VERSION)
+        return refuse_newer(err);
+    return note->abi_version == RSR_ABI_VERSION ? RSR_OK : refuse_older(note->abi_version, err);
+}
+
+/* dlopen goes by the name, which may have become another file's since the note was read. */
+static rsr_status check_still_there(const char *path, const struct stat *info, rsr_error *err) {
+    struct stat now;
+    if (stat(path, &now) == 0 && now.st_dev == info->st_dev && now.st_ino == info->st_ino &&
+        now.st_size == info->st_size && now.st_mtim.tv_sec == info->st_mtim.tv_sec &&
+        now.st_mtim.tv_nsec == info->st_mtim.tv_nsec)
+        return RSR_OK;
+    return rsr_fail(err, RSR_ERR_FILE, "%s was replaced while it was opened; open it again", path);
+}
+
+static rsr_status open_handle(void *handle, const char *path, const rsr_open_options *options,
+                              rsr_model **model, rsr_error *err) {
+    void *symbol = dlsym(handle, "rsr_module_query");
+    if (symbol == NULL)
+        return rsr_fail(err, RSR_ERR_FILE, "%s does not export rsr_module_query", path);
+    rsr_module_query_fn *query;
+    memcpy(&query, &symbol, sizeof(query)); /* ISO C has no cast from void * to a function */
+    return open_query(query, options, model, err);
+}
+
+/* Of a file whose note has been read. */
+static rsr_status open_file(const struct rsr_module_file *file, const char *path,
+                            const rsr_open_options *options, rsr_model **model, rsr_error *err) {
+    uint64_t flags = 0;
+    void *handle = NULL;
+    rsr_status status = check_note(&file->note, path, err);
+    if (status == RSR_OK)
+        status = read_flags(options, &flags, err);
+    if (status == RSR_OK && (flags & RSR_OPEN_VERIFY) != 0)
+        status = rsr_module_file_verify(file, path, NULL, NULL, err);
+    if (status == RSR_OK)
+        status = load_file(path, &file->info, &handle, err);
+    if (status != RSR_OK)
+        return status;
+    status = check_still_there(path, &file->info, err);
+    if (status == RSR_OK)
+        status = open_handle(handle, path, options, model, err);
+    if (status != RSR_OK)
+        dlclose(handle);
+    return status;
+}
+
 rsr_status rsr_open(const char *path, const rsr_open_options *options, rsr_model **model,
                     rsr_error *err) {
-    struct stat info;
-    void *handle = NULL;
+    struct rsr_module_file file;
     if (path == NULL || model == NULL)
         return refuse_null(err, path == NULL ? "path" : "result pointer");
     rsr_status status = rsr_check_stack(NULL, OPEN_STACK_BYTES, "rsr_open", err);
     if (status == RSR_OK)
-        status = check_file(path, &info, err);
-    if (status == RSR_OK)
-        status = load_file(path, &info, &handle, err);
+        status = rsr_module_file_open(path, &file, err);
     if (status != RSR_OK)
         return status;
-    void *symbol = dlsym(handle, "rsr_module_query");
-    if (symbol == NULL) {
-        dlclose(handle);
-        return rsr_fail(err, RSR_ERR_FILE,
-                        "%s is a shared library, but not a module that rsrc made", path);
-    }
-    rsr_module_query_fn *query;
-    memcpy(&query, &symbol, sizeof(query)); /* ISO C has no cast from void * to a function */
-    status = rsr_open_query(query, options, model, err);
+    status = open_file(&file, path, options, model, err);
+    rsr_module_file_close(&file);
+    return status;
+}
+
+rsr_status rsr_verify(const char *path, rsr_section_fn *found, void *user, rsr_error *err) {
+    struct rsr_module_file file;
+    if (path == NULL)
+        return refuse_null(err, "path");
+    rsr_status status = rsr_module_file_open(path, &file, err);
     if (status != RSR_OK)
-        dlclose(handle);
+        return status;
+    status = rsr_module_file_verify(&file, path, found, user, err);
+    rsr_module_file_close(&file);
     return status;
 }
 
