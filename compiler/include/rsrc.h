@@ -117,6 +117,8 @@ struct rsrc_options {
     const char *spec_dir;       /* NULL: the installed one */
     const char *cc, *ld;        /* NULL: search */
     const char *cuda_path;      /* a CUDA installation; NULL: search; "none": LLVM makes PTX */
+    const char *verify;         /* write nothing: compile with these options, and compare with this
+                                   module; of `output` only the name counts. NULL: no */
 };
 
 void rsrc_options_init(struct rsrc_options *options);
