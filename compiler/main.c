@@ -9,6 +9,7 @@
 #include "driver/run.h"
 #include "options.h"
 #include "reader/repository_id.h"
+#include "rsr_module_file.h"
 #include "spec/spec.h"
 
 static enum rsrc_status print_targets(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -96,6 +97,25 @@ static struct rsrc_diag *make_diag(const struct rsrc_arguments *arguments) {
     return rsrc_diag_create(stderr, choice.json, choice.color);
 }
 
+/* --verify puts the options of the module in front of those that were given. */
+static enum rsrc_status parse(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                              struct rsrc_arguments *arguments, struct rsrc_command_line *line) {
+    if (rsrc_parse_options(diag, arena, arguments, line) != RSRC_OK)
+        return RSRC_FAILED;
+    const char *module = line->options.verify;
+    if (module == NULL || line->action != RSRC_ACTION_COMPILE)
+        return RSRC_OK;
+    struct rsr_module_file file;
+    rsr_error err = RSR_ERROR_INIT;
+    if (rsr_module_file_open(module, &file, &err) != RSR_OK)
+        return rsrc_refuse(diag, "verify-module", NULL, NULL, "%s", err.message);
+    rsr_module_file_close(&file);
+    const char *options = rsrc_arena_strdup(arena, file.note.options);
+    return rsrc_add_recorded_options(diag, arena, module, options, arguments) == RSRC_OK
+               ? rsrc_parse_options(diag, arena, arguments, line)
+               : RSRC_FAILED;
+}
+
 int main(int argc, char **argv) {
     fill_closed_streams();
     rsrc_watch_signals();
@@ -110,7 +130,7 @@ int main(int argc, char **argv) {
     if (rsrc_expand_arguments(diag, &arena, &arguments) == RSRC_OK) {
         rsrc_diag_destroy(diag);
         diag = make_diag(&arguments);
-        if (rsrc_parse_options(diag, &arena, &arguments, &line) == RSRC_OK)
+        if (parse(diag, &arena, &arguments, &line) == RSRC_OK)
             code = act(diag, &arena, &line);
     }
     rsrc_diag_destroy(diag);

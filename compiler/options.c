@@ -67,6 +67,8 @@ enum option_id {
     OPT_COUNT
 };
 
+static enum option_id find_option(const char *arg, const char **value);
+static bool needs_next(const struct option *option, const char *value);
 static setter set_flag, set_text, set_pattern, set_number, set_size, set_word, set_words;
 static setter set_action, set_report, set_save_temps, set_diagnostics_format, print_target;
 static setter add_variant, add_dump, set_info;
@@ -120,6 +122,33 @@ static const enum option_id DECISIVE[] = {
     OPT_BACKEND, OPT_INPUT,       OPT_ACTIVATIONS, OPT_I2S_LAYOUT,   OPT_VARIANT,
     OPT_RSR_K,   OPT_HEAD_SKETCH, OPT_NO_REDUCE,   OPT_RELU2_ACTIVE, OPT_FOLD_BUDGET,
     OPT_TUNE,    OPT_OPT_LEVEL,   OPT_FROM};
+
+static bool is_recorded(const char *word) {
+    const char *value = NULL;
+    const enum option_id id = find_option(word, &value);
+    bool found = id == OPT_TARGET || id == OPT_OUTPUT;
+    for (uint32_t i = 0; i < sizeof(DECISIVE) / sizeof(DECISIVE[0]); i++)
+        found |= id == DECISIVE[i];
+    return found && !needs_next(&OPTIONS[id], value);
+}
+
+enum rsrc_status rsrc_add_recorded_options(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                           const char *file, const char *recorded,
+                                           struct rsrc_arguments *arguments) {
+    struct rsrc_arguments all = {.files = arguments->files, .n_files = arguments->n_files};
+    if (rsrc_split_words(diag, arena, file, recorded, strlen(recorded), &all) != RSRC_OK)
+        return RSRC_FAILED;
+    for (uint32_t i = 0; i < all.n; i++)
+        if (!is_recorded(all.args[i]))
+            return rsrc_refuse(diag, "verify-options", &(struct rsrc_place){.file = file},
+                               "compile the model again",
+                               "its note has '%s' among the options that it was compiled with",
+                               all.args[i]);
+    for (uint32_t i = 0; i < arguments->n; i++)
+        rsrc_add_argument(arena, arguments->args[i], &all);
+    *arguments = all;
+    return RSRC_OK;
+}
 
 /* " --variant=q=lut": whatever is in it, it is one word. */
 static void put_option(struct rsrc_buffer *out, const struct option *option, const char *value) {

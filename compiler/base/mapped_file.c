@@ -262,12 +262,15 @@ enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *a
     return make_dir(diag, arena, beside, "choose another place with -o", path);
 }
 
+const char *rsrc_scratch_path(struct rsrc_arena *arena, const char *name) {
+    const char *base = getenv("TMPDIR");
+    return rsrc_arena_printf(arena, "%s/%s", base != NULL && base[0] == '/' ? base : "/tmp", name);
+}
+
 enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const char *stem, const char **path) {
-    const char *base = getenv("TMPDIR");
-    const char *beside =
-        rsrc_arena_printf(arena, "%s/%s", base != NULL && base[0] == '/' ? base : "/tmp", stem);
-    return make_dir(diag, arena, beside, "name another directory in TMPDIR", path);
+    return make_dir(diag, arena, rsrc_scratch_path(arena, stem), "name another directory in TMPDIR",
+                    path);
 }
 
 enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag) {

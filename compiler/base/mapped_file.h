@@ -65,7 +65,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_diag *diag);
  * that the last step is a rename. Flat: no directories inside. */
 RSRC_NODISCARD enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                    const char *beside, const char **path);
-/* The same where no output is: in TMPDIR if that is an absolute path, else in /tmp. */
+/* Of a file where no output is: in TMPDIR if that is an absolute path, else in /tmp. */
+const char *rsrc_scratch_path(struct rsrc_arena *arena, const char *name);
+/* The same there. */
 RSRC_NODISCARD enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                                  const char *stem, const char **path);
 void rsrc_remove_temporaries(void);

@@ -89,6 +89,14 @@ RSRC_NODISCARD enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const
  * links. */
 enum rsrc_status rsrc_model_link(struct rsrc_compilation *c);
 RSRC_NODISCARD enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c);
+/* What the linker made of a kind, before it has its name. */
+const char *rsrc_linked_path(struct rsrc_compilation *c, const struct rsrc_kind *kind);
+
+/* compare_module.c */
+/* Whether --verify can be done: what is asked for besides, and whether the module is as rsrc wrote it. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_compared(struct rsrc_run *run);
+/* Compares what was linked with it. */
+RSRC_NODISCARD enum rsrc_status rsrc_compare_module(struct rsrc_compilation *c);
 
 /* write_report.c */
 /* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is

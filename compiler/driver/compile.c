@@ -1,5 +1,6 @@
 /* compile.c - one compilation, from options to an exit code. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/large_stack.h"
 #include "driver/layer.h"
@@ -70,9 +71,20 @@ static enum rsrc_status run(struct rsrc_compilation *c) {
     return rsrc_stdout_finish(c->run.diag);
 }
 
-static int compile(const struct rsrc_options *options, FILE *messages) {
+/* What --verify makes never gets its name: it is made where there is room for what nobody keeps. */
+static const char *place_compared(struct rsrc_run *run, const char *output) {
+    const char *slash = output != NULL ? strrchr(output, '/') : NULL;
+    const char *name = slash != NULL ? slash + 1 : output;
+    return rsrc_scratch_path(&run->arena, name != NULL ? name : "rsrc-verify.so");
+}
+
+static int compile(const struct rsrc_options *asked, FILE *messages) {
     const uint64_t start_ns = rsrc_now_ns();
+    struct rsrc_options own = *asked;
+    const struct rsrc_options *options = &own;
     struct rsrc_compilation *c = begin(options, messages);
+    if (options->verify != NULL)
+        own.output = place_compared(&c->run, asked->output);
     const enum rsrc_status status = run(c);
     if (status == RSRC_OK && options->time_report)
         print_times(&c->run, messages);

@@ -11,7 +11,7 @@ static const char *made_file(const struct rsrc_compilation *c) {
     const struct rsrc_options *options = c->run.options;
     const struct rsrc_outputs *outputs = &c->outputs;
     const bool to_stdout = options->output != NULL && strcmp(options->output, "-") == 0;
-    if (outputs->n_names == 0 || options->dry_run || to_stdout)
+    if (outputs->n_names == 0 || options->dry_run || options->verify != NULL || to_stdout)
         return NULL;
     if (!rsrc_wants(&c->run, RSRC_EMIT_SO))
         return outputs->names[0].path;

@@ -240,7 +240,7 @@ static bool links(const struct rsrc_compilation *c, const struct rsrc_kind *kind
            !(kind->emit == RSRC_EMIT_OBJ && c->units.kinds[RSR_UNIT_OBJ].active);
 }
 
-static const char *linked_path(struct rsrc_compilation *c, const struct rsrc_kind *kind) {
+const char *rsrc_linked_path(struct rsrc_compilation *c, const struct rsrc_kind *kind) {
     return rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.link_dir,
                              linked_name(&c->run, kind));
 }
@@ -282,8 +282,8 @@ static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
                                               .relocatable = LINKED[i]->emit == RSRC_EMIT_OBJ};
         if (rsrc_link(c->run.diag, arena, &c->run.toolchain, &input) != RSRC_OK ||
             (has_note(c, LINKED[i]) &&
-             rsrc_seal_module(c->run.diag, arena, linked_path(c, LINKED[i]), &c->weights.elf) !=
-                 RSRC_OK))
+             rsrc_seal_module(c->run.diag, arena, rsrc_linked_path(c, LINKED[i]),
+                              &c->weights.elf) != RSRC_OK))
             return RSRC_FAILED;
     }
     return RSRC_OK;
@@ -294,7 +294,7 @@ enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c) {
         if (!links(c, LINKED[i]))
             continue;
         const char *path = rsrc_output_path(&c->outputs, LINKED[i]);
-        if (rename(linked_path(c, LINKED[i]), path) != 0)
+        if (rename(rsrc_linked_path(c, LINKED[i]), path) != 0)
             return rsrc_cannot_finish(c->run.diag, path);
     }
     return RSRC_OK;

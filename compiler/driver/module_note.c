@@ -25,7 +25,7 @@ static void put_options(const struct rsrc_input_set *in, const char *stem,
         rsrc_buffer_printf(out, "%s%s", t == 0 ? "" : ",", in->specs[t].name);
     rsrc_print_options(in->run->options, out);
     if (stem != NULL) /* functions are called by it */
-        rsrc_buffer_printf(out, " -o %s.so", stem);
+        rsrc_buffer_printf(out, " -o=%s.so", stem);
 }
 
 struct rsr_module_note rsrc_describe_module(struct rsrc_compilation *c, const char *stem) {

@@ -239,6 +239,8 @@ static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SIN
 enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
     if (c->run.options->dry_run)
         return RSRC_OK;
+    if (c->run.options->verify != NULL)
+        return rsrc_compare_module(c);
     const bool has_dir = c->outputs.dir != NULL;
     /* Units have the names of layers: none may be that of an output which was named, or of an
      * input. */

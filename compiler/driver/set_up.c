@@ -77,12 +77,14 @@ static const struct given *find_given(const struct given *others, size_t n) {
     return NULL;
 }
 
-/* --info is all that is asked for. */
-static enum rsrc_status check_info(const struct rsrc_run *run) {
+/* --info or --verify is all that is asked for. */
+static enum rsrc_status check_alone(const struct rsrc_run *run) {
     const struct rsrc_options *options = run->options;
-    if (options->info == RSRC_INFO_NONE)
+    const bool info = options->info != RSRC_INFO_NONE;
+    if (!info && options->verify == NULL)
         return RSRC_OK;
-    const struct given others[] = {{options->output != NULL, "-o", NULL},
+    const struct given others[] = {{info && options->verify != NULL, "--verify", NULL},
+                                   {info && options->output != NULL, "-o", NULL},
                                    {options->emit != RSRC_EMIT_SO, "--emit", NULL},
                                    {options->report != NULL, "--report", NULL},
                                    {options->dependencies, "-MD", NULL},
@@ -90,16 +92,16 @@ static enum rsrc_status check_info(const struct rsrc_run *run) {
                                    {options->save_temps, "--save-temps", NULL},
                                    {options->dry_run, "-###", NULL},
                                    {options->n_dumps != 0, "--dump", NULL},
-                                   {options->from != NULL, "--from", NULL},
+                                   {info && options->from != NULL, "--from", NULL},
                                    {options->to != NULL, "--to", NULL},
                                    {options->layers != NULL, "--layers", NULL},
-                                   {options->tune, "--tune", NULL}};
+                                   {info && options->tune, "--tune", NULL}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));
     if (other == NULL)
         return RSRC_OK;
-    return rsrc_bad_option(run, "leave out one of them",
-                           "%s: --info describes the whole input and makes nothing of it",
-                           other->option);
+    return rsrc_bad_option(run, "leave out one of them", "%s: %s", other->option,
+                           info ? "--info describes the whole input and makes nothing of it"
+                                : "--verify makes a module and writes nothing");
 }
 
 /* A plan says all that these ask for. */
@@ -353,10 +355,10 @@ static enum rsrc_status set_jobs(struct rsrc_input_set *in) {
 enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
     struct rsrc_run *run = &c->run;
     struct rsrc_input_set *in = &c->inputs;
-    if (check_info(run) != RSRC_OK || check_plan(run) != RSRC_OK ||
-        set_pass_range(run) != RSRC_OK || set_dumps(run) != RSRC_OK ||
-        rsrc_check_backend(run) != RSRC_OK || load_specs(in) != RSRC_OK ||
-        check_machine(in) != RSRC_OK)
+    if (check_alone(run) != RSRC_OK || check_plan(run) != RSRC_OK ||
+        rsrc_check_compared(run) != RSRC_OK || set_pass_range(run) != RSRC_OK ||
+        set_dumps(run) != RSRC_OK || rsrc_check_backend(run) != RSRC_OK ||
+        load_specs(in) != RSRC_OK || check_machine(in) != RSRC_OK)
         return RSRC_FAILED;
     run->way = find_way(in);
     if (check_roles(run) != RSRC_OK || set_variants(in) != RSRC_OK)
