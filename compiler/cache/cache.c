@@ -88,6 +88,8 @@ static void hash_bytes(const void *bytes, size_t n_bytes, uint8_t out[16]) {
 /* NULL, or what is wrong with an entry. */
 static const char *find_damage(const struct rsrc_cache_key *key, const struct rsrc_buffer *file) {
     struct header header;
+    if (file->size_bytes == 0)
+        return "it is no file that can be read, or an empty one";
     if (file->size_bytes < sizeof(header))
         return "it is cut";
     memcpy(&header, file->data, sizeof(header));
@@ -101,11 +103,18 @@ static const char *find_damage(const struct rsrc_cache_key *key, const struct rs
     return memcmp(hash, header.hash, sizeof(hash)) == 0 ? NULL : "its bytes have changed";
 }
 
-/* Read, not mapped: somebody may cut the file meanwhile. */
+/* Read, not mapped: somebody may cut the file meanwhile. False: there is none. What is not a file
+ * is empty, and is not waited for. */
 static bool read_file(const char *path, struct rsrc_buffer *out) {
-    FILE *file = fopen(path, "rbe");
-    if (file == NULL)
-        return false;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat info;
+    if (fd < 0)
+        return errno != ENOENT;
+    FILE *file = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) ? fdopen(fd, "rb") : NULL;
+    if (file == NULL) {
+        close(fd);
+        return true;
+    }
     char chunk[1 << 16];
     size_t n;
     while ((n = fread(chunk, 1, sizeof(chunk), file)) != 0 &&
