@@ -126,8 +126,8 @@ enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena,
         rsrc_error(diag, "file-unreadable", &place, NULL, "is not a regular file");
         goto cleanup;
     }
-    struct rsrc_mapping mapping = {.path = rsrc_arena_strdup(arena, path),
-                                   .size_bytes = (uint64_t)info.st_size};
+    struct rsrc_mapping mapping = {
+        .path = rsrc_arena_strdup(arena, path), .size_bytes = (uint64_t)info.st_size, .info = info};
     if (mapping.size_bytes != 0) {
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
@@ -148,6 +148,19 @@ void rsrc_unmap_file(struct rsrc_mapping *mapping) {
         munmap((void *)(uintptr_t)mapping->data, mapping->size_bytes);
     mapping->data = NULL;
     mapping->size_bytes = 0;
+}
+
+enum rsrc_status rsrc_check_unchanged(struct rsrc_diag *diag, const struct rsrc_mapping *mapping) {
+    const struct stat *then = &mapping->info;
+    struct stat now;
+    if (stat(mapping->path, &now) != 0 || now.st_dev != then->st_dev ||
+        now.st_ino != then->st_ino ||
+        (now.st_size == then->st_size && now.st_mtim.tv_sec == then->st_mtim.tv_sec &&
+         now.st_mtim.tv_nsec == then->st_mtim.tv_nsec))
+        return RSRC_OK;
+    return rsrc_refuse(diag, "file-changed", &(struct rsrc_place){.file = mapping->path},
+                       "wait until it is complete and run again",
+                       "was changed while it was being read");
 }
 
 /* /dev/stdout and its like are links to what is open: a rename would replace the link. */

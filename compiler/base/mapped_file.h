@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/arena.h"
 #include "diag.h"
@@ -17,6 +18,7 @@ struct rsrc_mapping {
     const char *path;
     const uint8_t *data; /* NULL if the file is empty */
     uint64_t size_bytes;
+    struct stat info; /* when it was mapped */
     struct rsrc_mapping *next;
 };
 
@@ -31,6 +33,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_cannot_open(struct rsrc_diag *diag, struct 
 RSRC_NODISCARD enum rsrc_status rsrc_map_file(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                               const char *path, struct rsrc_mapping *out);
 void rsrc_unmap_file(struct rsrc_mapping *mapping);
+/* Refuses a file that has another size or time than when it was mapped: what was read of it may be
+ * half of each. Another file under its name changes nothing in the mapping. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_unchanged(struct rsrc_diag *diag,
+                                                     const struct rsrc_mapping *mapping);
 
 /* A file being written as <path>.tmp-XXXXXX beside its final place. Every open one is removed by
  * rsrc_remove_temporaries(), which is safe in signal handlers and called on every abnormal exit. */

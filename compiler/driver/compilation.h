@@ -65,6 +65,8 @@ enum rsrc_status rsrc_model_read(struct rsrc_compilation *c);
 void rsrc_dump_read(struct rsrc_compilation *c, struct rsrc_buffer *out);
 enum rsrc_status rsrc_model_graph(struct rsrc_compilation *c);
 void rsrc_dump_graph(struct rsrc_compilation *c, struct rsrc_buffer *out);
+/* Refuses a checkpoint of which a file was written to since it was mapped. */
+RSRC_NODISCARD enum rsrc_status rsrc_check_inputs_unchanged(struct rsrc_compilation *c);
 /* Whether what is asked for can be made of the items; those that --layers names; their fold
  * budgets. */
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);

@@ -237,6 +237,8 @@ static void list_sinks(struct rsrc_compilation *c, struct rsrc_sink *sinks[N_SIN
 }
 
 enum rsrc_status rsrc_commit_outputs(struct rsrc_compilation *c) {
+    if (rsrc_check_inputs_unchanged(c) != RSRC_OK)
+        return RSRC_FAILED;
     if (c->run.options->dry_run)
         return RSRC_OK;
     if (c->run.options->verify != NULL)

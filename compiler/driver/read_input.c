@@ -212,6 +212,15 @@ static void share_fold_budget(struct rsrc_input_set *in) {
     }
 }
 
+enum rsrc_status rsrc_check_inputs_unchanged(struct rsrc_compilation *c) {
+    const struct rsrc_mapping *mapping =
+        c->inputs.has_checkpoint ? c->inputs.checkpoint.mappings : NULL;
+    for (; mapping != NULL; mapping = mapping->next)
+        if (rsrc_check_unchanged(c->run.diag, mapping) != RSRC_OK)
+            return RSRC_FAILED;
+    return RSRC_OK;
+}
+
 enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c) {
     struct rsrc_input_set *in = &c->inputs;
     if (check_items(in) != RSRC_OK || rsrc_read_plans(in) != RSRC_OK ||
