@@ -230,18 +230,70 @@ enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct rsrc_output *o
     return RSRC_OK;
 }
 
+static enum rsrc_status cannot_finish(struct rsrc_diag *diag, const char *path) {
+    return rsrc_refuse(diag, "output-write-failed", &(struct rsrc_place){.file = path}, NULL,
+                       "cannot finish: %s", strerror(errno));
+}
+
 enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out) {
     const int fd = out->fd;
     out->fd = -1;
     if (close(fd) != 0 || rename(out->temporary, out->path) != 0) {
-        const struct rsrc_place place = {.file = out->path};
-        rsrc_error(diag, "output-write-failed", &place, NULL, "cannot finish: %s", strerror(errno));
+        (void)cannot_finish(diag, out->path);
         rsrc_output_abandon(out);
         return RSRC_FAILED;
     }
     release_temporary(out->slot);
     out->slot = -1;
     return RSRC_OK;
+}
+
+/* Some file systems have nothing to wait for. */
+static bool sync_descriptor(int fd) {
+    return fsync(fd) == 0 || errno == EINVAL || errno == ENOTSUP || errno == EROFS;
+}
+
+static bool sync_path(const char *path) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat info;
+    if (fd < 0)
+        return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    const bool synced = sync_descriptor(fd);
+    const int error = errno;
+    close(fd);
+    errno = error;
+    return synced;
+}
+
+enum rsrc_status rsrc_sync(struct rsrc_diag *diag, const char *path) {
+    return sync_path(path) ? RSRC_OK : cannot_finish(diag, path);
+}
+
+static enum rsrc_status sync_parent(struct rsrc_diag *diag, const char *path) {
+    const char *slash = strrchr(path, '/');
+    struct rsrc_arena arena;
+    rsrc_arena_init(&arena);
+    const char *dir = slash == NULL   ? "."
+                      : slash == path ? "/"
+                                      : rsrc_arena_strndup(&arena, path, (size_t)(slash - path));
+    const enum rsrc_status status = rsrc_sync(diag, dir);
+    rsrc_arena_free(&arena);
+    return status;
+}
+
+enum rsrc_status rsrc_publish(struct rsrc_diag *diag, const char *from, const char *to) {
+    if (!sync_path(from) || rename(from, to) != 0)
+        return cannot_finish(diag, to);
+    return sync_parent(diag, to);
+}
+
+enum rsrc_status rsrc_output_publish(struct rsrc_diag *diag, struct rsrc_output *out) {
+    if (!sync_descriptor(out->fd)) {
+        (void)cannot_finish(diag, out->path);
+        rsrc_output_abandon(out);
+        return RSRC_FAILED;
+    }
+    return rsrc_output_commit(diag, out) == RSRC_OK ? sync_parent(diag, out->path) : RSRC_FAILED;
 }
 
 void rsrc_output_abandon(struct rsrc_output *out) {

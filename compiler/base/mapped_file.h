@@ -60,6 +60,15 @@ RSRC_NODISCARD enum rsrc_status rsrc_output_write(struct rsrc_diag *diag, struct
                                                   const void *bytes, uint64_t size_bytes);
 RSRC_NODISCARD enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out);
 void rsrc_output_abandon(struct rsrc_output *out);
+/* The same for what is to be there after a power failure: the file, then its name. */
+RSRC_NODISCARD enum rsrc_status rsrc_output_publish(struct rsrc_diag *diag,
+                                                    struct rsrc_output *out);
+/* Waits until the bytes of a file, or the names in a directory, are on the disk; of a directory that
+ * cannot be opened it does not. */
+RSRC_NODISCARD enum rsrc_status rsrc_sync(struct rsrc_diag *diag, const char *path);
+/* Syncs a file, gives it its name, syncs the directory. */
+RSRC_NODISCARD enum rsrc_status rsrc_publish(struct rsrc_diag *diag, const char *from,
+                                             const char *to);
 
 /* Says that stdout could not be written; RSRC_FAILED. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag);

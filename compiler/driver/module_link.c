@@ -294,8 +294,8 @@ enum rsrc_status rsrc_commit_linked(struct rsrc_compilation *c) {
         if (!links(c, LINKED[i]))
             continue;
         const char *path = rsrc_output_path(&c->outputs, LINKED[i]);
-        if (rename(rsrc_linked_path(c, LINKED[i]), path) != 0)
-            return rsrc_cannot_finish(c->run.diag, path);
+        if (rsrc_publish(c->run.diag, rsrc_linked_path(c, LINKED[i]), path) != RSRC_OK)
+            return RSRC_FAILED;
     }
     return RSRC_OK;
 }

@@ -210,6 +210,11 @@ static enum rsrc_status check_file(struct rsrc_outputs *outputs, const char *nam
     return rsrc_output_check(outputs->run->diag, path);
 }
 
+static enum rsrc_status sync_file(struct rsrc_outputs *outputs, const char *name) {
+    return rsrc_sync(outputs->run->diag, rsrc_arena_printf(&outputs->run->arena, "%s/%s",
+                                                           outputs->temporary_dir, name));
+}
+
 static enum rsrc_status move_file(struct rsrc_outputs *outputs, const char *name) {
     struct rsrc_run *run = outputs->run;
     const char *from = rsrc_arena_printf(&run->arena, "%s/%s", outputs->temporary_dir, name);
@@ -221,7 +226,9 @@ static enum rsrc_status move_file(struct rsrc_outputs *outputs, const char *name
 static enum rsrc_status commit_directory(struct rsrc_outputs *outputs) {
     if (mkdir(outputs->dir, 0777) != 0 && errno != EEXIST)
         return rsrc_cannot_finish(outputs->run->diag, outputs->dir);
-    return visit_files(outputs, move_file);
+    if (visit_files(outputs, sync_file) != RSRC_OK || visit_files(outputs, move_file) != RSRC_OK)
+        return RSRC_FAILED;
+    return rsrc_sync(outputs->run->diag, outputs->dir);
 }
 
 #define N_SINKS (PASS_COUNT + 3u + RSR_UNIT_KIND_COUNT)

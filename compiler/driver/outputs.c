@@ -35,7 +35,7 @@ enum rsrc_status rsrc_sink_commit(struct rsrc_diag *diag, struct rsrc_sink *sink
     if (!sink->open)
         return RSRC_OK;
     sink->open = false;
-    return sink->is_stdout ? RSRC_OK : rsrc_output_commit(diag, &sink->file);
+    return sink->is_stdout ? RSRC_OK : rsrc_output_publish(diag, &sink->file);
 }
 
 void rsrc_sink_abandon(struct rsrc_sink *sink) {
