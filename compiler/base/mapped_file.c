@@ -338,6 +338,15 @@ enum rsrc_status rsrc_scratch_dir(struct rsrc_diag *diag, struct rsrc_arena *are
                     path);
 }
 
+int rsrc_lacks_room(const char *dir, uint64_t n_bytes) {
+    const int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return 0;
+    const int error = n_bytes == 0 || fallocate(fd, 0, 0, (off_t)n_bytes) == 0 ? 0 : errno;
+    close(fd);
+    return error == ENOSPC || error == EDQUOT || error == EFBIG ? error : 0;
+}
+
 enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag) {
     return rsrc_refuse(diag, "output-write-failed", NULL, NULL, "cannot write to stdout: %s",
                        strerror(errno));

@@ -70,6 +70,10 @@ RSRC_NODISCARD enum rsrc_status rsrc_sync(struct rsrc_diag *diag, const char *pa
 RSRC_NODISCARD enum rsrc_status rsrc_publish(struct rsrc_diag *diag, const char *from,
                                              const char *to);
 
+/* Why no file of so many bytes can be made in the directory: ENOSPC, EDQUOT or EFBIG; 0: it can, or
+ * the file system does not tell. */
+int rsrc_lacks_room(const char *dir, uint64_t n_bytes);
+
 /* Says that stdout could not be written; RSRC_FAILED. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag);
 /* Writes what is left for stdout, or says that it could not be. */

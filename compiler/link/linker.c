@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -249,6 +250,46 @@ static void add_libraries(struct arguments *args, const struct rsrc_toolchain *t
     add(args, "-l:libc.so.6");
 }
 
+static uint64_t file_bytes(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
+}
+
+/* At least the objects, at most the runtime besides. */
+static uint64_t output_bytes(const struct rsrc_toolchain *toolchain,
+                             const struct rsrc_link_input *input, bool at_most) {
+    uint64_t n_bytes = at_most && !input->relocatable ? file_bytes(toolchain->runtime) : 0;
+    for (uint32_t i = 0; i < input->n_objects; i++)
+        n_bytes += file_bytes(input->objects[i]);
+    return n_bytes;
+}
+
+static enum rsrc_status refuse_full_disk(struct rsrc_diag *diag,
+                                         const struct rsrc_link_input *input, int error) {
+    return rsrc_refuse(diag, "output-write-failed", &(struct rsrc_place){.file = input->output_dir},
+                       "free some space or raise the limit", "the linker cannot write: %s",
+                       strerror(error));
+}
+
+/* ld.lld writes through a mapping: a full disk ends it by SIGBUS, or as LLVM's fatal error, with a
+ * request to report that. Room for the objects is asked for before it runs; where it fails and there
+ * is no room for all that it may write, the disk is what is told. */
+static enum rsrc_status run_linker(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                   const struct rsrc_toolchain *toolchain,
+                                   const struct rsrc_link_input *input, const char *const *argv) {
+    const struct rsrc_command command = {.argv = argv, .directory = input->output_dir};
+    const char *dir = toolchain->linking.dry_run ? NULL : input->output_dir;
+    int error = dir != NULL ? rsrc_lacks_room(dir, output_bytes(toolchain, input, false)) : 0;
+    if (error != 0)
+        return refuse_full_disk(diag, input, error);
+    struct rsrc_diag *held = rsrc_diag_hold(diag);
+    const enum rsrc_status status = rsrc_spawn_all(held, arena, &command, 1, &toolchain->linking);
+    if (status != RSRC_OK)
+        error = rsrc_lacks_room(dir, output_bytes(toolchain, input, true));
+    rsrc_diag_close_held(held, error == 0);
+    return error == 0 ? status : refuse_full_disk(diag, input, error);
+}
+
 enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
                            const struct rsrc_toolchain *toolchain,
                            const struct rsrc_link_input *input) {
@@ -275,6 +316,5 @@ enum rsrc_status rsrc_link(struct rsrc_diag *diag, struct rsrc_arena *arena,
         add(&args, toolchain->runtime);
         add_libraries(&args, toolchain, input->triple);
     }
-    const struct rsrc_command command = {.argv = args.argv, .directory = input->output_dir};
-    return rsrc_spawn_all(diag, arena, &command, 1, &toolchain->linking);
+    return run_linker(diag, arena, toolchain, input, args.argv);
 }
