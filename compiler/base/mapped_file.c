@@ -6,7 +6,6 @@
  */
 #include "base/mapped_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,22 +16,23 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/sweep.h"
 
 #define MAX_TEMPORARIES 256
 #define MAX_SHOWN_TARGET 256
 
 static struct {
-    pthread_mutex_t lock;
+    pthread_mutex_t mutex;
     char *path[MAX_TEMPORARIES]; /* owned; NULL: free slot */
-    bool is_dir[MAX_TEMPORARIES];
-} temporaries = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    int lock[MAX_TEMPORARIES];   /* of a directory; -1: a file, whose writer has it */
+} temporaries = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 /* With the lock held. */
-static int register_temporary(const char *path, bool is_dir) {
+static int register_temporary(const char *path, int lock) {
     for (int i = 0; i < MAX_TEMPORARIES; i++) {
         if (temporaries.path[i] == NULL) {
             temporaries.path[i] = strdup(path);
-            temporaries.is_dir[i] = is_dir;
+            temporaries.lock[i] = lock;
             return temporaries.path[i] == NULL ? -1 : i;
         }
     }
@@ -42,52 +42,35 @@ static int register_temporary(const char *path, bool is_dir) {
 static void release_temporary(int slot) {
     if (slot < 0)
         return;
-    pthread_mutex_lock(&temporaries.lock);
+    pthread_mutex_lock(&temporaries.mutex);
     free(temporaries.path[slot]);
     temporaries.path[slot] = NULL;
-    pthread_mutex_unlock(&temporaries.lock);
-}
-
-/* Our temporary directories are flat. A child that was killed a moment ago may still be finishing
- * the creation of a file, so an attempt is made more than once. */
-static void remove_dir(const char *path) {
-    for (int attempt = 0; attempt < 20; attempt++) {
-        DIR *dir = opendir(path);
-        if (dir == NULL)
-            return;
-        const struct dirent *entry;
-        while ((entry = readdir(dir)) != NULL) {
-            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-                unlinkat(dirfd(dir), entry->d_name, 0);
-        }
-        closedir(dir);
-        if (rmdir(path) == 0)
-            return;
-        usleep(1000);
-    }
+    pthread_mutex_unlock(&temporaries.mutex);
 }
 
 static void remove_all(void) {
     for (int i = 0; i < MAX_TEMPORARIES; i++) {
         if (temporaries.path[i] == NULL)
             continue;
-        if (temporaries.is_dir[i])
-            remove_dir(temporaries.path[i]);
-        else
+        if (temporaries.lock[i] >= 0) {
+            rsrc_remove_flat_dir(temporaries.path[i]);
+            close(temporaries.lock[i]);
+        } else {
             unlink(temporaries.path[i]);
+        }
         free(temporaries.path[i]);
         temporaries.path[i] = NULL;
     }
 }
 
 void rsrc_remove_temporaries(void) {
-    pthread_mutex_lock(&temporaries.lock);
+    pthread_mutex_lock(&temporaries.mutex);
     remove_all();
-    pthread_mutex_unlock(&temporaries.lock);
+    pthread_mutex_unlock(&temporaries.mutex);
 }
 
 void rsrc_remove_temporaries_and_block(void) {
-    pthread_mutex_lock(&temporaries.lock);
+    pthread_mutex_lock(&temporaries.mutex);
     remove_all();
 }
 
@@ -191,18 +174,17 @@ enum rsrc_status rsrc_output_open_by(struct rsrc_diag *diag, struct rsrc_arena *
     const struct rsrc_place place = {.file = path};
     if (rsrc_output_check(diag, path) != RSRC_OK)
         return RSRC_FAILED;
-    char *temporary = rsrc_arena_printf(arena, "%s.tmp-XXXXXX", path);
+    char *temporary = rsrc_arena_printf(arena, "%s" RSRC_TEMPORARY "XXXXXX", path);
     /* Making the file and registering it are one step for whoever cleans up. */
-    pthread_mutex_lock(&temporaries.lock);
-    const int fd = mkostemp(temporary, O_CLOEXEC);
-    const int slot = fd < 0 ? -1 : register_temporary(temporary, false);
-    pthread_mutex_unlock(&temporaries.lock);
-    if (fd < 0) {
-        const int error = errno;
+    pthread_mutex_lock(&temporaries.mutex);
+    const int fd = rsrc_make_owned_file(temporary);
+    const int error = errno;
+    const int slot = fd < 0 ? -1 : register_temporary(temporary, -1);
+    pthread_mutex_unlock(&temporaries.mutex);
+    if (fd < 0)
         return rsrc_refuse(diag, "output-unwritable", &place,
                            rsrc_arena_printf(arena, "choose another place with %s", option),
                            "cannot create: %s", strerror(error));
-    }
     /* mkostemp makes private files; a library should be readable as any other output. */
     const mode_t mask = umask(0);
     umask(mask);
@@ -236,9 +218,15 @@ static enum rsrc_status cannot_finish(struct rsrc_diag *diag, const char *path) 
 }
 
 enum rsrc_status rsrc_output_commit(struct rsrc_diag *diag, struct rsrc_output *out) {
-    const int fd = out->fd;
+    /* The lock stays until the name is gone: a file without one is anybody's to remove. */
+    const int fd = out->fd, lock = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     out->fd = -1;
-    if (close(fd) != 0 || rename(out->temporary, out->path) != 0) {
+    const bool named = close(fd) == 0 && rename(out->temporary, out->path) == 0;
+    const int error = errno;
+    if (lock >= 0)
+        close(lock);
+    errno = error;
+    if (!named) {
         (void)cannot_finish(diag, out->path);
         rsrc_output_abandon(out);
         return RSRC_FAILED;
@@ -308,14 +296,15 @@ void rsrc_output_abandon(struct rsrc_output *out) {
 
 static enum rsrc_status make_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                  const char *beside, const char *what_to_do, const char **path) {
-    char *name = rsrc_arena_printf(arena, "%s.tmp-XXXXXX", beside);
-    pthread_mutex_lock(&temporaries.lock);
-    const bool made = mkdtemp(name) != NULL;
+    char *name = rsrc_arena_printf(arena, "%s" RSRC_TEMPORARY "XXXXXX", beside);
+    rsrc_sweep(beside);
+    pthread_mutex_lock(&temporaries.mutex);
+    const int lock = rsrc_make_owned_dir(name);
     const int error = errno;
-    if (made)
-        (void)register_temporary(name, true);
-    pthread_mutex_unlock(&temporaries.lock);
-    if (!made)
+    if (lock >= 0)
+        (void)register_temporary(name, lock);
+    pthread_mutex_unlock(&temporaries.mutex);
+    if (lock < 0)
         return rsrc_refuse(diag, "output-unwritable", &(struct rsrc_place){.file = beside},
                            what_to_do, "cannot create: %s", strerror(error));
     *path = name;

@@ -38,7 +38,7 @@ void rsrc_unmap_file(struct rsrc_mapping *mapping);
 RSRC_NODISCARD enum rsrc_status rsrc_check_unchanged(struct rsrc_diag *diag,
                                                      const struct rsrc_mapping *mapping);
 
-/* A file being written as <path>.tmp-XXXXXX beside its final place. Every open one is removed by
+/* A file being written as <path>.tmp-rsrc-XXXXXX beside its final place. Every open one is removed by
  * rsrc_remove_temporaries(), which is safe in signal handlers and called on every abnormal exit. */
 struct rsrc_output {
     const char *path;
@@ -79,7 +79,7 @@ RSRC_NODISCARD enum rsrc_status rsrc_stdout_failed(struct rsrc_diag *diag);
 /* Writes what is left for stdout, or says that it could not be. */
 RSRC_NODISCARD enum rsrc_status rsrc_stdout_finish(struct rsrc_diag *diag);
 
-/* A private directory <beside>.tmp-XXXXXX for intermediate files, removed with all it holds by
+/* A private directory <beside>.tmp-rsrc-XXXXXX for intermediate files, removed with all it holds by
  * rsrc_remove_temporaries(). It lies beside the output because that is where the space is, and so
  * that the last step is a rename. Flat: no directories inside. */
 RSRC_NODISCARD enum rsrc_status rsrc_temporary_dir(struct rsrc_diag *diag, struct rsrc_arena *arena,

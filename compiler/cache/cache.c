@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/mapped_file.h"
+#include "base/sweep.h"
 
 #define SUFFIX ".code"
 static const char MAGIC[8] = "RSRCODE1";
@@ -219,6 +220,12 @@ enum rsrc_status rsrc_cache_open(struct rsrc_diag *diag, const char *dir, bool r
         return rsrc_refuse(diag, "cache-unusable", &place, "name a directory with --cache-dir",
                            "cannot be used as a cache: %s",
                            strerror(errno != EEXIST ? errno : ENOTDIR));
+    if (!read_only) {
+        struct rsrc_arena arena;
+        rsrc_arena_init(&arena);
+        rsrc_sweep(rsrc_arena_printf(&arena, "%s/", dir));
+        rsrc_arena_free(&arena);
+    }
     out->dir = dir;
     out->read_only = read_only;
     identify_maker(out->maker);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sweep.h"
 #include "driver/compilation.h"
 
 static int compare_paths(const void *a, const void *b) {
@@ -20,7 +21,7 @@ static void list_directory(struct rsrc_compilation *c, struct rsrc_paths *list) 
     DIR *dir = opendir(c->outputs.temporary_dir);
     const struct dirent *entry;
     while (dir != NULL && (entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.' && strstr(entry->d_name, ".tmp-") == NULL)
+        if (entry->d_name[0] != '.' && strstr(entry->d_name, RSRC_TEMPORARY) == NULL)
             rsrc_add_path(list,
                           rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.dir, entry->d_name));
     if (dir != NULL)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/sweep.h"
 #include "driver/compilation.h"
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -202,7 +203,7 @@ static enum rsrc_status visit_files(struct rsrc_outputs *outputs, file_visitor *
 
 static enum rsrc_status check_file(struct rsrc_outputs *outputs, const char *name) {
     /* Text outputs are still temporaries, and have claimed their names. */
-    if (strstr(name, ".tmp-") != NULL)
+    if (strstr(name, RSRC_TEMPORARY) != NULL)
         return RSRC_OK;
     const char *path = rsrc_arena_printf(&outputs->run->arena, "%s/%s", outputs->dir, name);
     if (rsrc_check_output(outputs, "-o", path) != RSRC_OK)

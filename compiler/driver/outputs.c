@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/sweep.h"
 #include "driver/outputs.h"
 
 /* ---- sinks and files ------------------------------------------------------------------------- */
@@ -15,6 +16,8 @@ enum rsrc_status rsrc_sink_open(struct rsrc_outputs *outputs, const char *option
     if (rsrc_claim_output(outputs, option, final) != RSRC_OK ||
         (!sink->is_stdout && rsrc_output_check(run->diag, final) != RSRC_OK))
         return RSRC_FAILED;
+    if (!sink->is_stdout)
+        rsrc_sweep(path);
     if (!sink->is_stdout &&
         rsrc_output_open_by(run->diag, &run->arena, naming, path, &sink->file) != RSRC_OK)
         return RSRC_FAILED;
