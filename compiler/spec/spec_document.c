@@ -378,15 +378,35 @@ enum rsrc_status rsrc_parse_spec_document(struct rsrc_diag *diag, struct rsrc_ar
     (NEEDS_AVX2 | RSR_CPU_MASK(AVX512F) | RSR_CPU_MASK(AVX512BW) | RSR_CPU_MASK(AVX512VL) |        \
      RSR_CPU_MASK(AVX512DQ))
 
+static const char *const X86_CPUS[] = {
+#define X86_CPU(name) name,
+#define AARCH64_CPU(name)
+#include "emit/llvm/llvm_cpus.def"
+#undef X86_CPU
+#undef AARCH64_CPU
+};
+
+static const char *const AARCH64_CPUS[] = {
+#define X86_CPU(name)
+#define AARCH64_CPU(name) name,
+#include "emit/llvm/llvm_cpus.def"
+#undef X86_CPU
+#undef AARCH64_CPU
+};
+
 /* The machines that code is made for. */
 static const struct architecture {
-    const char *prefix;        /* of the triple */
+    const char *prefix;      /* of the triple */
+    const char *const *cpus; /* that LLVM knows */
+    uint32_t n_cpus;
     uint64_t features;         /* that it can have */
     uint64_t for_256, for_512; /* features that vectors of these bits need */
     uint32_t max_vector_bits;
 } ARCHITECTURES[] = {
-    {"x86_64-", RSR_CPU_X86_64, NEEDS_AVX2, NEEDS_AVX512, 512},
-    {"aarch64-", RSR_CPU_AARCH64, 0, 0, 128},
+    {"x86_64-", X86_CPUS, sizeof X86_CPUS / sizeof *X86_CPUS, RSR_CPU_X86_64, NEEDS_AVX2,
+     NEEDS_AVX512, 512},
+    {"aarch64-", AARCH64_CPUS, sizeof AARCH64_CPUS / sizeof *AARCH64_CPUS, RSR_CPU_AARCH64, 0, 0,
+     128},
 };
 
 static enum rsrc_status fail_at_place(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -429,6 +449,26 @@ static enum rsrc_status fail_foreign_features(struct rsrc_diag *diag, struct rsr
                                            rsrc_feature_names(arena, foreign), spec->triple));
 }
 
+/* A name that LLVM does not know would leave every kernel to the other back end. */
+static enum rsrc_status check_cpu(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const struct rsrc_spec_document *document,
+                                  const struct architecture *architecture, const char *cpu) {
+    for (uint32_t i = 0; i < architecture->n_cpus; i++)
+        if (strcmp(architecture->cpus[i], cpu) == 0)
+            return RSRC_OK;
+    const char *close = "";
+    for (uint32_t i = 0; i < architecture->n_cpus; i++)
+        if (rsrc_did_you_mean(cpu, &architecture->cpus[i], 1) != NULL)
+            close = rsrc_arena_printf(arena, "%s%s%s", close, close[0] == '\0' ? "" : ", ",
+                                      architecture->cpus[i]);
+    return fail_field(
+        diag, arena, document, RSRC_SPEC_FIELD_CPU, "spec-cpu",
+        close[0] != '\0' ? rsrc_arena_printf(arena, "names close to it: %s", close)
+                         : "leave it out to inherit one; llc-19 -mcpu=help lists them",
+        rsrc_arena_printf(arena, "LLVM knows no processor '%s' of %.*s", cpu,
+                          (int)strlen(architecture->prefix) - 1, architecture->prefix));
+}
+
 static enum rsrc_status check_machine(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                       const struct rsrc_spec_document *document,
                                       const struct rsr_spec *spec) {
@@ -449,7 +489,7 @@ static enum rsrc_status check_machine(struct rsrc_diag *diag, struct rsrc_arena 
                                                            : 0;
     const uint64_t missing = for_vector & ~spec->cpu_features;
     if (missing == 0)
-        return RSRC_OK;
+        return check_cpu(diag, arena, document, architecture, spec->cpu);
     return fail_field(diag, arena, document, RSRC_SPEC_FIELD_VECTOR_BITS, "spec-feature",
                       "add it to 'features'",
                       rsrc_arena_printf(arena, "%s needs the feature %s",

@@ -135,6 +135,8 @@ CASES = [
     *[line(f"name-{name}", "spec-value", f"cpu: {value}\n")
       for name, value in [("of-a-path", "../x"), ("hidden", ".x"), ("an-option", "-x"), ("quoted", "'\"x\"'"),
                           ("long", "x" * 65)]],
+    field("cpu-unknown", "spec-cpu", "cpu", "pentium12"),
+    field("cpu-of-another-architecture", "spec-cpu", "cpu", "neoverse-n1"),
     field("triple-of-no-machine", "spec-triple", "triple", "vax-dec-ultrix"),
     *[field(f"without-{key}", "spec-missing", key, None, "file") for key in GENERIC],
 
