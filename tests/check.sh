@@ -9,6 +9,7 @@ usage: tests/check.sh [--no-install] [--quick] [--long] [--help]
 Installs the needed Debian packages (root or sudo), builds with gcc and clang, and runs:
   the unit and lit tests of the release build, modules for AArch64 under qemu-user among them,
   the same under AddressSanitizer and UndefinedBehaviorSanitizer,
+  threads that share an engine under ThreadSanitizer,
   every fuzz target for a few seconds,
   a compilation against the installed tree.
 
@@ -188,6 +189,7 @@ if [ "$quick" = no ]; then
         -DCMAKE_C_COMPILER="$(find_clang)" -DRSRC_FUZZERS=ON
     step "build (clang, sanitizers, fuzzers)" cmake --build --preset asan -j "$jobs"
     run_lit "sanitizer" build/asan --param "cuda=$cuda" --param "gguf_python=$gguf_python"
+    step "threads (ThreadSanitizer)" tests/threads/run.sh
     step "fuzz" fuzz
     cat "$log"
     passed=$((passed + $(fuzz_targets | wc -l)))

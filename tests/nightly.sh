@@ -6,7 +6,8 @@ case ${1:-} in
 --help | -h)
     echo "usage: tests/nightly.sh [--no-install]"
     echo
-    echo "Runs tests/check.sh --long and tests/packages.sh, which get the option."
+    echo "Runs tests/check.sh --long and tests/packages.sh, which get the option; then, with what check.sh"
+    echo "has built, the long forms of tests of which it runs short ones."
     exit 0 ;;
 esac
 
@@ -21,5 +22,6 @@ run() {
 
 run tests/check.sh --long "$@"
 run tests/packages.sh "$@"
+run tests/threads/run.sh --races 100
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

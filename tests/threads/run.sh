@@ -1,0 +1,104 @@
+#!/bin/sh
+# Runs the programs of this folder under ThreadSanitizer.
+set -eu
+
+usage() {
+    cat <<'TEXT'
+usage: tests/threads/run.sh [--races] [ROUNDS]
+
+Builds the runtime with ThreadSanitizer (preset tsan; clang, whose OpenMP library tells the sanitizer
+what it does), compiles a small model as C with it, too, and lets several threads share its engine,
+with dense attention and through the KV index, ROUNDS (3) times each. Wants build/release. Exit status
+1 if a race or a wrong bit was found.
+
+  --races  besides, takes a lock or an order out of a copy of the runtime, one at a time, and expects
+           that a race is reported: half a minute each
+TEXT
+}
+
+races=no
+case ${1:-} in
+--help | -h) usage; exit 0 ;;
+--races) races=yes; shift ;;
+esac
+rounds=${1:-3}
+cd "$(dirname "$0")/../.."
+. examples/setup.sh
+source=$PWD
+work=$source/build/tsan/module
+release=$source/build/release/bin
+log=$source/build/tsan/threads.log
+cc=$(find_clang)
+# With an exit code of its own the sanitizer ends a process before the OpenMP library has tidied up.
+export OMP_TOOL_LIBRARIES=libarcher.so TSAN_OPTIONS="ignore_noninstrumented_modules=1 exitcode=0"
+LD_LIBRARY_PATH=$("$cc" -print-resource-dir)/../..${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export LD_LIBRARY_PATH
+
+# build DIR: the runtime and the programs of the sources in DIR, with their module.
+build() {
+    (cd "$1" && cmake --preset tsan -DCMAKE_C_COMPILER="$cc" >build.log 2>&1 &&
+        cmake --build build/tsan --target many_callers forked_indices rsr_module >build.log 2>&1) ||
+        { tail -n 30 "$1/build.log"; exit 1; }
+    rm "$1/build.log"
+    "$cc" -fsanitize=thread -shared -fuse-ld=lld -Wl,-z,nodelete "$work"/*.o \
+        "$1"/build/tsan/lib/rsrc/*/librsr_module.a @"$(echo "$1"/build/tsan/lib/rsrc/*/link.args)" \
+        -Wl,--version-script="$work/map" -lm -o "$1/build/tsan/model.so"
+}
+
+# look DIR ROUNDS: every program in every way; false where one reports something.
+look() {
+    programs=$1/build/tsan/tests/threads
+    for way in "dense bf16" "dense int8" "louver:topk:8,min=1 bf16" \
+        "louver:mass:1e-3,min=16,sinks=2,window=8 f32"; do
+        # shellcheck disable=SC2086
+        "$programs/many_callers" "$1/build/tsan/model.so" $way "$2" >"$log" 2>&1 && passed || return 1
+    done
+    "$programs/forked_indices" $(($2 * 20)) >"$log" 2>&1 && passed
+}
+
+# Shows what a program said; false where the sanitizer was among those who spoke.
+passed() {
+    cat "$log"
+    ! grep -q 'WARNING: ThreadSanitizer' "$log"
+}
+
+# expect FILE EXPRESSION: the copy with one line of FILE changed by sed must be reported.
+expect() {
+    cp "$source/runtime/src/$1" "$copy/runtime/src/$1"
+    sed -i "$2" "$copy/runtime/src/$1"
+    if cmp -s "$source/runtime/src/$1" "$copy/runtime/src/$1"; then
+        echo "$1: nothing is changed by $2"
+        exit 1
+    fi
+    build "$copy"
+    if look "$copy" 10 >/dev/null || ! grep -q 'ThreadSanitizer: data race' "$log"; then
+        tail -n 20 "$log"
+        echo "not reported: $2 of $1"
+        exit 1
+    fi
+    cp "$source/runtime/src/$1" "$copy/runtime/src/$1"
+    echo "reported: $2 of $1"
+}
+
+rm -rf "$work"
+mkdir -p "$work"
+"$release/rsr-mkmodel" --preset tiny -o "$work/model"
+"$release/rsrc" "$work/model" --target=generic --head-sketch=2 --emit=c -o "$work/c/"
+(cd "$work/c" && ls ./*.c ./*.S | xargs -P "$(nproc)" -n 1 "$cc" -fsanitize=thread -O1 -g1 -fPIC -c)
+mv "$work"/c/*.o "$work"
+echo '{ global: rsr_module_query; local: *; };' >"$work/map"
+build "$source"
+look "$source" "$rounds" || { cat "$log"; exit 1; }
+
+[ "$races" = yes ] || exit 0
+copy=$source/build/tsan/races
+rm -rf "$copy"
+mkdir -p "$copy"
+tar cf - --exclude=./build --exclude=./.git --exclude=./examples/model . | tar xf - -C "$copy"
+expect louver/louver_shelf.c 's/memory_order_acq_rel/memory_order_relaxed/'
+unlocked='s/pthread_mutex_\(un\)\?lock(&engine->lock)/(void)0/'
+expect engine/eval.c "$unlocked"
+expect engine/sequence.c "$unlocked"
+expect engine/profile.c "$unlocked"
+expect engine/engine.c 's/pthread_mutex_\(un\)\?lock(lock)/(void)lock/'
+expect host/barrier.c 's/atomic_load_explicit(&signal->value, memory_order_acquire)/atomic_load_explicit(\&signal->value, memory_order_relaxed)/'
