@@ -2,7 +2,8 @@
 #
 # Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc
 # (the cross compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR
-# says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), asan, model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
+# says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), strace (which may trace), valgrind,
+# asan, model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
 # cuda-on-host, gguf-library (--param gguf_python=PYTHON). A test skipped for a missing feature is
@@ -73,6 +74,10 @@ if aarch64:
     config.available_features.add("qemu-aarch64")
     # Programs of that build, under the emulator: %aarch64/bin/rsr-run ...
     config.substitutions.append(("%aarch64", "qemu-aarch64 -L /usr/aarch64-linux-gnu " + aarch64))
+if shutil.which("strace") and subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0:
+    config.available_features.add("strace")
+if shutil.which("valgrind"):
+    config.available_features.add("valgrind")
 if shutil.which("unshare") and subprocess.run(
         ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/sys/fs/cgroup"], capture_output=True).returncode == 0:
     config.available_features.add("own-mounts")

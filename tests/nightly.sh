@@ -12,6 +12,8 @@ case ${1:-} in
 esac
 
 cd "$(dirname "$0")/.."
+export PATH="$PWD/build/release/bin:$PATH"
+work=$PWD/build/nightly
 failed=
 # run COMMAND...: goes on where one fails, and remembers it.
 run() {
@@ -23,5 +25,6 @@ run() {
 run tests/check.sh --long "$@"
 run tests/packages.sh "$@"
 run tests/threads/run.sh --races 100
+run python3 tests/faults/failing_calls.py "$work/calls"
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

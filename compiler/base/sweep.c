@@ -79,20 +79,22 @@ int rsrc_make_owned_dir(char *name) {
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
-/* A child that was killed a moment ago may still be finishing the creation of a file, so an attempt
- * is made more than once. */
+/* A child that was killed a moment ago may still be finishing the creation of a file, and
+ * descriptors may be short for a moment, so an attempt is made more than once. */
 void rsrc_remove_flat_dir(const char *path) {
     for (int attempt = 0; attempt < 20; attempt++) {
         DIR *dir = opendir(path);
-        if (dir == NULL)
+        if (dir == NULL && errno == ENOENT)
             return;
         const struct dirent *entry;
-        while ((entry = readdir(dir)) != NULL)
+        while (dir != NULL && (entry = readdir(dir)) != NULL)
             if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
                 strcmp(entry->d_name, OWNER) != 0)
                 unlinkat(dirfd(dir), entry->d_name, 0);
-        unlinkat(dirfd(dir), OWNER, 0);
-        closedir(dir);
+        if (dir != NULL) {
+            unlinkat(dirfd(dir), OWNER, 0);
+            closedir(dir);
+        }
         if (rmdir(path) == 0)
             return;
         usleep(1000);

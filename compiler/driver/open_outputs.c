@@ -194,9 +194,12 @@ static enum rsrc_status visit_files(struct rsrc_outputs *outputs, file_visitor *
         return rsrc_cannot_finish(outputs->run->diag, outputs->temporary_dir);
     enum rsrc_status status = RSRC_OK;
     const struct dirent *entry;
-    while (status == RSRC_OK && (entry = readdir(dir)) != NULL)
+    /* A folder that cannot be read to its end gives NULL, too, and an error number. */
+    while (status == RSRC_OK && (errno = 0, entry = readdir(dir)) != NULL)
         if (entry->d_name[0] != '.')
             status = visit(outputs, entry->d_name);
+    if (status == RSRC_OK && errno != 0)
+        status = rsrc_cannot_finish(outputs->run->diag, outputs->temporary_dir);
     closedir(dir);
     return status;
 }

@@ -309,12 +309,16 @@ static enum rsrc_status find_only_weights(const struct opening *opening, const c
     const char *found = NULL;
     uint32_t n = 0;
     const struct dirent *entry;
-    while ((entry = readdir(dir)) != NULL) {
+    while ((errno = 0, entry = readdir(dir)) != NULL) {
         if (entry->d_name[0] != '.' && has_suffix(entry->d_name, WEIGHTS_SUFFIX)) {
             found = n++ == 0 ? beside(opening, entry->d_name) : found;
         }
     }
+    const int error = errno; /* not 0: the folder has more, which cannot be read */
     closedir(dir);
+    if (error != 0) {
+        return refuse(opening, "file-unreadable", opening->folder, NULL, strerror(error));
+    }
     if (n != 1) {
         return refuse(opening, "checkpoint-no-weights", opening->folder,
                       n == 0 ? "a Hugging Face folder holds model.safetensors or its shards"
