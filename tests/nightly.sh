@@ -27,5 +27,6 @@ run tests/packages.sh "$@"
 run tests/threads/run.sh --races 100
 run python3 tests/faults/failing_calls.py "$work/calls"
 run python3 tests/faults/killed.py "$work/killed" 500 --seed "$(date +%s)"
+run tests/faults/uninitialised.sh --long "$work/uninitialised"
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"
