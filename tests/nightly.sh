@@ -28,5 +28,6 @@ run tests/threads/run.sh --races 100
 run python3 tests/faults/failing_calls.py "$work/calls"
 run python3 tests/faults/killed.py "$work/killed" 500 --seed "$(date +%s)"
 run tests/faults/uninitialised.sh --long "$work/uninitialised"
+run tests/faults/kernels_of_c.sh
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

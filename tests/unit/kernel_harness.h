@@ -134,10 +134,15 @@ static const struct harness_backend {
                         {&rsrc_backend_llvm, RSR_UNIT_OBJ, "o"}};
 #define N_BACKENDS (sizeof harness_backends / sizeof *harness_backends)
 
-/* Kernels have no sanitizers in them, so a sanitised build writes their C, and does not spend most
- * of its time on compiling it: the release build does, and runs them. */
+/* Of a sanitised build: a compiler that puts sanitizers into the kernels' C (kernels_of_c.sh). */
+static inline const char *kernel_cc(void) {
+    return getenv("TEST_KERNEL_CC");
+}
+
+/* Without it kernels have no sanitizers in them, so a sanitised build writes their C, and does not
+ * spend most of its time on compiling it: the release build does, and runs them. */
 static inline bool is_compiled(const struct harness_backend *with) {
-    return with->kind != RSR_UNIT_C || !TEST_SANITIZED;
+    return with->kind != RSR_UNIT_C || !TEST_SANITIZED || kernel_cc() != NULL;
 }
 
 /* AMX needs the kernel's permission too: the emulator has to do. */
@@ -320,6 +325,13 @@ static inline bool is_of_tiles(const struct test_case *c, size_t row, uint32_t b
     return tile >= begin && tile < end;
 }
 
+/* Its bytes by themselves, so that a sanitizer sees what is read behind them. Freed by the caller. */
+static inline void *copy_alone(const void *bytes, size_t size_bytes) {
+    void *copy = NULL;
+    CHECK_INT(posix_memalign(&copy, 64, size_bytes), 0);
+    return size_bytes == 0 ? copy : memcpy(copy, bytes, size_bytes);
+}
+
 /* Calls the kernel (fn NULL: interprets it) on tiles [begin, end) and checks every byte of y. */
 static inline void check_call(struct test_case *c, rsr_kernel_fn *fn, const char *backend,
                               uint32_t n_tokens, uint32_t begin, uint32_t end) {
@@ -331,10 +343,12 @@ static inline void check_call(struct test_case *c, rsr_kernel_fn *fn, const char
     uint8_t *scratch = aligned_alloc(64, (scratch_bytes + SCRATCH_GUARD_BYTES + 63) / 64 * 64);
     memset(y, GUARD, n_y * sizeof *y);
     memset(scratch, GUARD, scratch_bytes + SCRATCH_GUARD_BYTES);
-    const struct rsr_weights weights = {.codes = c->lowered.codes.bytes,
-                                        .index = c->lowered.index.bytes,
-                                        .scale = c->lowered.scale.bytes,
-                                        .n_scales = c->matrix.n_scales};
+    const struct rsr_blob *blobs[] = {&c->lowered.codes, &c->lowered.index, &c->lowered.scale};
+    void *alone[3];
+    for (uint32_t i = 0; i < 3; i++)
+        alone[i] = copy_alone(blobs[i]->bytes, blobs[i]->size_bytes);
+    const struct rsr_weights weights = {
+        .codes = alone[0], .index = alone[1], .scale = alone[2], .n_scales = c->matrix.n_scales};
     const struct rsr_worker worker = {.tile_begin = begin, .tile_end = end, .count = 1};
     if (fn != NULL)
         fn(c->x, c->ldx, y + 8, ldy, n_tokens, &weights, &worker, scratch);
@@ -362,6 +376,8 @@ static inline void check_call(struct test_case *c, rsr_kernel_fn *fn, const char
             fprintf(stderr, "%s: %s, %u tokens: byte %zu of %zu bytes of scratch is written\n",
                     backend, c->description, n_tokens, i, scratch_bytes);
     CHECK_INT(n_wrong, 0);
+    for (uint32_t i = 0; i < 3; i++)
+        free(alone[i]);
     free(y);
     free(scratch);
 }
@@ -498,7 +514,7 @@ static inline const char *make_object(struct suite *suite, struct test_case **ca
     if (unit == NULL || !is_compiled(with))
         return NULL;
     const char *object = rsrc_arena_printf(&suite->arena, "%s.o", unit);
-    CHECK(compile(suite, "cc", unit, "-c", object, NULL));
+    CHECK(compile(suite, kernel_cc() != NULL ? kernel_cc() : "cc", unit, "-c", object, NULL));
     return object;
 }
 
