@@ -169,6 +169,7 @@ CASES = [
     index("lists-no-tensor", "checkpoint-index", "weight_map/model.absent.weight", "model-00001-of-00002.safetensors",
           "tensor"),
     Case("index-lists-other-shards", "checkpoint-index", swap_shards, "tensor"),
+    index("lists-many-shards", "checkpoint-index", "weight_map", {str(i): f"{i}.safetensors" for i in range(4097)}),
     Case("shard-alone", "checkpoint-shard", one_shard_alone),
     replace_shard("is-absent", "file-unreadable", lambda path, other: None),
     replace_shard("is-empty", "safetensors-truncated", lambda path, other: path.write_bytes(b"")),
