@@ -1,5 +1,6 @@
 #!/bin/sh
-# What takes too long for every change: all tests with their long parts, and the Debian packages.
+# What takes too long for every change: all tests with their long parts, and the Debian packages. A test that
+# has a short form in check.sh and a long one adds the latter as a line below.
 set -u
 
 case ${1:-} in
@@ -7,7 +8,8 @@ case ${1:-} in
     echo "usage: tests/nightly.sh [--no-install]"
     echo
     echo "Runs tests/check.sh --long and tests/packages.sh, which get the option; then, with what check.sh"
-    echo "has built, the long forms of tests of which it runs short ones."
+    echo "has built, the long forms of tests of which it runs short ones. Takes some hours; goes on where"
+    echo "something fails, and lists it at the end."
     exit 0 ;;
 esac
 
@@ -29,5 +31,9 @@ run python3 tests/faults/failing_calls.py "$work/calls"
 run python3 tests/faults/killed.py "$work/killed" 500 --seed "$(date +%s)"
 run tests/faults/uninitialised.sh --long "$work/uninitialised"
 run tests/faults/kernels_of_c.sh
+run python3 tests/hostile/damage.py "$work/damage" 500 --first 24
+run tests/fuzz/run.sh -b build/asan 600
+run tests/fuzz/run.sh -b build/asan 3600 whole_folder whole_file
+run tests/refusals.sh
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

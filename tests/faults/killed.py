@@ -41,7 +41,7 @@ def left_behind(folder):
 def empty(folder, names):
     for name in names:
         shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
 
 
 def problem_of(folder, delay, before, whole, swept):

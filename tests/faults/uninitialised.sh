@@ -66,7 +66,7 @@ if [ "$long" = yes ]; then
     rsr-mkmodel --matrix 70x50:ternary --matrix 33x90:bit -o mats.safetensors
     look rsrc mats.safetensors --target=generic --input=i8,f32 -o mats.so
     for file in "$root"/tests/fuzz/corpus/gguf/*_*.gguf; do
-        look rsrc "$file" --target=generic --activations=int8 --i2s-layout=x86 -o gguf.so
+        look rsrc "$file" --target=generic --activations=int8 -o gguf.so
     done
     look rsrc "$root/tests/golden/embed_gemma3" --target=generic -o embedder.so
 fi
