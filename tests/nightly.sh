@@ -28,7 +28,7 @@ run tests/check.sh --long "$@"
 run tests/packages.sh "$@"
 run tests/threads/run.sh --races 100
 run python3 tests/faults/failing_calls.py "$work/calls"
-run python3 tests/faults/killed.py "$work/killed" 500 --seed "$(date +%s)"
+run python3 tests/faults/killed.py "$work/killed" 500 --seed "$(date +%s)" --swept
 run tests/faults/uninitialised.sh --long "$work/uninitialised"
 run tests/faults/kernels_of_c.sh
 run python3 tests/hostile/damage.py "$work/damage" 500 --first 24
