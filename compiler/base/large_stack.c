@@ -4,7 +4,11 @@
  */
 #include "base/large_stack.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #define STACK_BYTES ((size_t)8 << 20)
+#define USED_BYTES ((size_t)512 << 10) /* of such a stack, that may be taken already */
 
 int rsrc_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument) {
     pthread_attr_t attributes;
@@ -18,9 +22,22 @@ int rsrc_thread_create(pthread_t *thread, void *(*run)(void *argument), void *ar
     return error;
 }
 
+/* Whether the calling thread has as much, or nearly, still before it. */
+static bool is_large(void) {
+    pthread_attr_t attributes;
+    void *lowest = NULL;
+    size_t n_bytes = 0;
+    const char here = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return false;
+    const bool known = pthread_attr_getstack(&attributes, &lowest, &n_bytes) == 0;
+    pthread_attr_destroy(&attributes);
+    return known && (uintptr_t)&here - (uintptr_t)lowest >= STACK_BYTES - USED_BYTES;
+}
+
 void rsrc_run_on_large_stack(void *(*run)(void *argument), void *argument) {
     pthread_t thread;
-    if (rsrc_thread_create(&thread, run, argument) == 0)
+    if (!is_large() && rsrc_thread_create(&thread, run, argument) == 0)
         pthread_join(thread, NULL);
     else
         (void)run(argument);

@@ -53,27 +53,40 @@ static void end_on_fatal_error(const char *reason) {
     _exit(70);
 }
 
-/* LLVM throws one exception, std::bad_alloc, and catches none. */
-static void end_on_exception(void) {
+static void end_without_memory(void) {
     rsrc_remove_temporaries_and_block();
     fprintf(stderr, "%s: error: out of memory inside LLVM; -j 1 takes the least\n", rsrc_program());
     fflush(stderr);
     _exit(1);
 }
 
-/* std::set_terminate(), by its name in the C++ ABI: LLVM's C interface has no word for it, and nothing
- * here is linked with the C++ library that LLVM brings. */
-static void catch_exceptions(void) {
+static void end_on_bad_alloc(void *user, const char *reason, bool wants_diagnostic) {
+    (void)user, (void)reason, (void)wants_diagnostic;
+    end_without_memory();
+}
+
+/* Where memory is short LLVM throws the one exception that it has, std::bad_alloc, which nobody catches,
+ * or calls a handler of its own. Both are found by their names in the C++ ABI, std::set_terminate() and
+ * llvm::install_bad_alloc_error_handler(): LLVM's C interface has no word for them, and nothing here is
+ * linked with the C++ library that LLVM brings. */
+static void catch_lack_of_memory(void) {
     void (*(*set_terminate)(void (*handler)(void)))(void);
-    void *symbol = dlsym(RTLD_DEFAULT, "_ZSt13set_terminatePFvvE");
-    memcpy(&set_terminate, &symbol, sizeof set_terminate);
+    void (*set_handler)(void (*handler)(void *, const char *, bool), void *user);
+    void *symbols[] = {
+        dlsym(RTLD_DEFAULT, "_ZSt13set_terminatePFvvE"),
+        dlsym(RTLD_DEFAULT, "_ZN4llvm31install_bad_alloc_error_handlerEPFvPvPKcbES0_"),
+    };
+    memcpy(&set_terminate, &symbols[0], sizeof set_terminate);
+    memcpy(&set_handler, &symbols[1], sizeof set_handler);
     if (set_terminate != NULL)
-        set_terminate(end_on_exception);
+        set_terminate(end_without_memory);
+    if (set_handler != NULL)
+        set_handler(end_on_bad_alloc, NULL);
 }
 
 static void initialize_once(void) {
     LLVMInstallFatalErrorHandler(end_on_fatal_error);
-    catch_exceptions();
+    catch_lack_of_memory();
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
