@@ -71,7 +71,7 @@ static uint32_t node_code(const struct folder *f, uint32_t segment, uint32_t lev
 static int first_digit(const struct folder *f, uint32_t code) {
     if (f->form->alphabet == RSR_TERNARY)
         return code % 3 == 2 ? -1 : (int)(code % 3);
-    if (f->form->alphabet == RSR_BINARY_SIGN && f->form->elem == RSR_ELEM_F32)
+    if (f->form->alphabet == RSR_BINARY_SIGN && f->form->tokens.elem == RSR_ELEM_F32)
         return (code & 1) != 0 ? 1 : -1;
     return (int)(code & 1);
 }
@@ -79,7 +79,7 @@ static int first_digit(const struct folder *f, uint32_t code) {
 /* ---- operations ------------------------------------------------------------------------------ */
 
 static void set_zero(struct folder *f, uint16_t reg) {
-    if (f->form->elem == RSR_ELEM_F32)
+    if (f->form->tokens.elem == RSR_ELEM_F32)
         rsrc_kb_const_f32(f->kb, reg, 0.0f);
     else
         rsrc_kb_const(f->kb, reg, 0);
@@ -89,7 +89,7 @@ static void set_zero(struct folder *f, uint16_t reg) {
 static void add_member(struct folder *f, uint16_t reg, uint32_t member, bool negate) {
     const int64_t column = (int64_t)(member >> 1) - f->first_column - f->form->bias_cols;
     const struct rsrc_address at =
-        rsrc_address_at(RSR_KBUF_COLUMNS, column * rsrc_fold_column_bytes(f->form));
+        rsrc_address_at(RSR_KBUF_COLUMNS, column * rsrc_column_bytes(&f->form->tokens));
     const bool subtract = ((member & 1) != 0) != negate;
     if (!f->started[reg] && !subtract) {
         rsrc_kb_load(f->kb, reg, at);
@@ -218,7 +218,7 @@ static void add_to_memory(struct folder *f, uint16_t value, int64_t offset) {
 /* Even lanes of I16 are the low halves of 32-bit lanes, odd ones the high halves: shifts widen both
  * in place, where taking a vector's halves apart would cross lanes. */
 static void flush_row(struct folder *f, uint16_t row, int64_t offset) {
-    if (f->form->elem != RSR_ELEM_I16) {
+    if (f->form->tokens.elem != RSR_ELEM_I16) {
         add_to_memory(f, row, offset);
         return;
     }
@@ -229,7 +229,7 @@ static void flush_row(struct folder *f, uint16_t row, int64_t offset) {
     add_to_memory(f, f->even, offset);
     rsrc_kb_unary(f->kb, RSR_KOP_BITCAST, f->odd, row);
     rsrc_kb_immediate(f->kb, RSR_KOP_SHR, f->odd, f->odd, 16);
-    add_to_memory(f, f->odd, offset + rsrc_fold_sum_bytes(f->form) / 2);
+    add_to_memory(f, f->odd, offset + rsrc_lane_sums_bytes(&f->form->tokens) / 2);
 }
 
 /* One block: `first_sum` is the byte of its first row's sums. */
@@ -247,12 +247,12 @@ static void fold_block(struct folder *f, const struct span *spans, uint32_t n_sp
         add_node(f, level, first, end, f->rows[level]);
         first = end;
     }
-    if (f->form->alphabet == RSR_BINARY_SIGN && f->form->elem != RSR_ELEM_F32)
+    if (f->form->alphabet == RSR_BINARY_SIGN && f->form->tokens.elem != RSR_ELEM_F32)
         finish_signs(f);
     for (uint32_t i = 0; i < f->height; i++)
         if (f->started[f->rows[i]])
             flush_row(f, f->rows[i],
-                      first_sum + (int64_t)i * (int64_t)rsrc_fold_sum_bytes(f->form));
+                      first_sum + (int64_t)i * (int64_t)rsrc_lane_sums_bytes(&f->form->tokens));
 }
 
 /* ---- blocks and chunks ----------------------------------------------------------------------- */
@@ -284,13 +284,13 @@ static uint32_t max_segments(const struct rsr_index *index) {
 static void make_registers(struct folder *f) {
     const struct rsrc_fold_form *form = f->form;
     for (uint32_t i = 0; i < form->k; i++)
-        f->rows[i] = rsrc_kb_body_reg(f->kb, form->elem, form->lanes, "row%u", i);
+        f->rows[i] = rsrc_kb_body_reg(f->kb, form->tokens.elem, form->tokens.lanes, "row%u", i);
     for (uint32_t i = 0; i + 1 < form->k; i++)
-        f->sums[i] = rsrc_kb_body_reg(f->kb, form->elem, form->lanes, "sum%u", i);
-    if (form->elem == RSR_ELEM_I16) {
-        f->bits = rsrc_kb_body_reg(f->kb, RSR_ELEM_U32, form->lanes / 2, "bits");
-        f->even = rsrc_kb_body_reg(f->kb, RSR_ELEM_I32, form->lanes / 2, "even");
-        f->odd = rsrc_kb_body_reg(f->kb, RSR_ELEM_I32, form->lanes / 2, "odd");
+        f->sums[i] = rsrc_kb_body_reg(f->kb, form->tokens.elem, form->tokens.lanes, "sum%u", i);
+    if (form->tokens.elem == RSR_ELEM_I16) {
+        f->bits = rsrc_kb_body_reg(f->kb, RSR_ELEM_U32, form->tokens.lanes / 2, "bits");
+        f->even = rsrc_kb_body_reg(f->kb, RSR_ELEM_I32, form->tokens.lanes / 2, "even");
+        f->odd = rsrc_kb_body_reg(f->kb, RSR_ELEM_I32, form->tokens.lanes / 2, "odd");
     }
 }
 
@@ -318,7 +318,7 @@ void rsrc_fold_bodies(struct rsrc_kb *kb, const struct rsr_index *index,
                                                     cursors + (size_t)b * most, spans);
                 f.height = block->n_rows;
                 fold_block(&f, spans, n_spans,
-                           (int64_t)b * form->k * (int64_t)rsrc_fold_sum_bytes(form));
+                           (int64_t)b * form->k * (int64_t)rsrc_lane_sums_bytes(&form->tokens));
             }
             rsrc_kb_body_end(kb);
         }

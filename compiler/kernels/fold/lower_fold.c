@@ -61,35 +61,35 @@ static uint32_t max_chunk_terms(const struct rsr_matrix *matrix, uint32_t chunk_
 /* Chunks of equal width, as few as `max_cols` and the bound of narrow sums allow. */
 static void choose_chunks(struct rsrc_fold_form *form, const struct rsr_matrix *matrix) {
     const uint32_t cols = matrix->cols;
-    const uint32_t max_cols = form->elem == RSR_ELEM_I16   ? RSRC_FOLD_NARROW_COLS
-                              : form->elem == RSR_ELEM_F32 ? RSRC_FOLD_FLOAT_COLS
-                                                           : RSRC_FOLD_SCALAR_COLS;
+    const uint32_t max_cols = form->tokens.elem == RSR_ELEM_I16   ? RSRC_FOLD_NARROW_COLS
+                              : form->tokens.elem == RSR_ELEM_F32 ? RSRC_FOLD_FLOAT_COLS
+                                                                  : RSRC_FOLD_SCALAR_COLS;
     uint32_t n = rsrc_divide_up(cols, max_cols);
     form->chunk_cols = rsrc_divide_up(cols, n);
-    while (form->elem == RSR_ELEM_I16 && form->chunk_cols > RSRC_FOLD_NARROW_TERMS &&
+    while (form->tokens.elem == RSR_ELEM_I16 && form->chunk_cols > RSRC_FOLD_NARROW_TERMS &&
            max_chunk_terms(matrix, form->chunk_cols, RSRC_FOLD_NARROW_TERMS) >
                RSRC_FOLD_NARROW_TERMS)
         form->chunk_cols = rsrc_divide_up(cols, ++n);
     form->n_chunks = rsrc_divide_up(cols, form->chunk_cols);
-    form->bias_cols = form->lanes > 1 && form->chunk_cols > BIAS_COLS ? BIAS_COLS : 0;
+    form->bias_cols = form->tokens.lanes > 1 && form->chunk_cols > BIAS_COLS ? BIAS_COLS : 0;
 }
 
 static void choose_form(struct fold *f, const struct rsrc_lower_input *input) {
     struct rsrc_fold_form *form = &f->form;
     form->alphabet = input->matrix->alphabet;
     form->k = input->plan->k;
-    form->lanes = input->plan->token_tile;
-    form->elem = input->input == RSR_INPUT_F32 ? RSR_ELEM_F32
-                 : form->lanes > 1             ? RSR_ELEM_I16
-                                               : RSR_ELEM_I32;
+    form->tokens.lanes = input->plan->token_tile;
+    form->tokens.elem = input->input == RSR_INPUT_F32 ? RSR_ELEM_F32
+                        : form->tokens.lanes > 1      ? RSR_ELEM_I16
+                                                      : RSR_ELEM_I32;
     choose_chunks(form, input->matrix);
 }
 
 /* Sizes of the scratch memory, once the tile is known. */
 static void place_scratch(struct fold *f, const struct rsrc_lower_input *input) {
-    f->columns_bytes = rsrc_round_up(input->matrix->cols, RSRC_FOLD_COLUMN_STEP) *
-                       rsrc_fold_column_bytes(&f->form);
-    f->sums_bytes = rsrc_round_up(f->tile_rows, 16) * rsrc_fold_sum_bytes(&f->form);
+    f->columns_bytes = rsrc_round_up(input->matrix->cols, RSRC_TOKEN_COLUMN_STEP) *
+                       rsrc_column_bytes(&f->form.tokens);
+    f->sums_bytes = rsrc_round_up(f->tile_rows, 16) * rsrc_lane_sums_bytes(&f->form.tokens);
     const uint64_t slot_bytes = f->columns_bytes + f->sums_bytes;
     const uint64_t slots = input->spec->l2_bytes / 2 / slot_bytes;
     f->n_slots = slots == 0 ? 1 : slots < MAX_SLOTS ? (uint32_t)slots : MAX_SLOTS;
@@ -100,7 +100,7 @@ static void place_scratch(struct fold *f, const struct rsrc_lower_input *input) 
 /* Byte of the slot of the token tile whose first token is `first`, plus `offset`. */
 static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const char *name) {
     struct rsrc_kb *kb = &f->frame.kb;
-    const uint64_t token_bytes = (f->columns_bytes + f->sums_bytes) / f->form.lanes;
+    const uint64_t token_bytes = (f->columns_bytes + f->sums_bytes) / f->form.tokens.lanes;
     const uint16_t at = rsrc_kb_index_reg(kb, "%s", name);
     rsrc_kb_binary(kb, RSR_KOP_SUB, at, first, f->group);
     rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, rsrc_kb_index_const(kb, token_bytes, "%s_step", name));
@@ -114,26 +114,27 @@ static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const
 /* Loops over the token tiles of the group; gives the register of the first token. */
 static uint16_t begin_token_tiles(struct fold *f, const char *name) {
     const uint16_t first = rsrc_kb_index_reg(&f->frame.kb, "%s", name);
-    rsrc_kb_loop(&f->frame.kb, first, f->group, f->group_end, f->form.lanes);
+    rsrc_kb_loop(&f->frame.kb, first, f->group, f->group_end, f->form.tokens.lanes);
     return first;
 }
 
 static void emit_columns(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
-    rsrc_kb_comment(kb, "activations as columns, %u tokens side by side", f->form.lanes);
+    rsrc_kb_comment(kb, "activations as columns, %u tokens side by side", f->form.tokens.lanes);
     const uint16_t first = begin_token_tiles(f, "columns_token");
     const uint16_t at = emit_slot(f, first, 0, "columns_at");
-    rsrc_fold_transpose(&f->frame, &f->form, first, at);
+    rsrc_token_columns(&f->frame, &f->form.tokens, first, at, RSR_NO_KREG,
+                       rsrc_kb_index_const(kb, kb->kernel->cols, "n_cols"));
     rsrc_kb_end(kb);
 }
 
 static void emit_clear_sums(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
-    const uint32_t lanes = f->form.lanes < 16 ? f->form.lanes : 16;
-    const bool is_float = f->form.elem == RSR_ELEM_F32;
-    const uint16_t zeros =
-        rsrc_kb_reg(kb, is_float ? RSR_ELEM_F32 : RSR_ELEM_I32,
-                    f->form.elem == RSR_ELEM_I16 ? f->form.lanes / 2 : lanes, "zeros");
+    const uint32_t lanes = f->form.tokens.lanes < 16 ? f->form.tokens.lanes : 16;
+    const bool is_float = f->form.tokens.elem == RSR_ELEM_F32;
+    const uint16_t zeros = rsrc_kb_reg(
+        kb, is_float ? RSR_ELEM_F32 : RSR_ELEM_I32,
+        f->form.tokens.elem == RSR_ELEM_I16 ? f->form.tokens.lanes / 2 : lanes, "zeros");
     const uint32_t step = 4 * kb->kernel->regs[zeros].lanes;
     if (is_float)
         rsrc_kb_const_f32(kb, zeros, 0.0f);
@@ -154,7 +155,7 @@ static void emit_clear_sums(struct fold *f) {
 /* The bodies of the tile, chunk by chunk; every one serves all token tiles of the group. */
 static void emit_calls(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
-    const uint64_t column_bytes = rsrc_fold_column_bytes(&f->form);
+    const uint64_t column_bytes = rsrc_column_bytes(&f->form.tokens);
     const uint16_t n_chunks = rsrc_kb_index_const(kb, f->form.n_chunks, "n_chunks");
     const uint16_t chunk_bytes =
         rsrc_kb_index_const(kb, f->form.chunk_cols * column_bytes, "chunk_bytes");
@@ -177,19 +178,19 @@ static void emit_calls(struct fold *f) {
 static void emit_results(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
     rsrc_kb_comment(kb, "results, token by token");
-    const uint16_t lanes = rsrc_kb_index_const(kb, f->form.lanes, "lanes");
+    const uint16_t lanes = rsrc_kb_index_const(kb, f->form.tokens.lanes, "lanes");
     const uint16_t first = begin_token_tiles(f, "result_tile");
     const uint16_t sums = emit_slot(f, first, f->columns_bytes, "result_sums");
     const uint16_t all = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "result_lanes");
     const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MIN, all, f->frame.n_tokens, "result_end");
-    const struct rsrc_fold_range range = {.first_row = f->first_row,
-                                          .end_row = f->end_row,
-                                          .first = first,
-                                          .end = end,
-                                          .sums = sums,
-                                          .whole_quads =
-                                              (kb->kernel->rows | f->tile_rows) % 4 == 0};
-    rsrc_fold_results(&f->frame, &f->form, &range);
+    const struct rsrc_token_range range = {.first_row = f->first_row,
+                                           .end_row = f->end_row,
+                                           .first = first,
+                                           .end = end,
+                                           .sums = sums,
+                                           .whole_quads =
+                                               (kb->kernel->rows | f->tile_rows) % 4 == 0};
+    rsrc_token_results(&f->frame, &f->form.tokens, &range);
     rsrc_kb_end(kb);
 }
 
@@ -203,9 +204,9 @@ static void emit_kernel(struct fold *f) {
     const uint16_t tile_end =
         rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "end_tile"), RSR_KPARAM_TILE_END);
     const uint16_t group_tokens =
-        rsrc_kb_index_const(kb, f->n_slots * f->form.lanes, "group_tokens");
+        rsrc_kb_index_const(kb, f->n_slots * f->form.tokens.lanes, "group_tokens");
     f->group = rsrc_kb_index_reg(kb, "group");
-    rsrc_kb_loop(kb, f->group, f->frame.zero, f->frame.n_tokens, f->n_slots * f->form.lanes);
+    rsrc_kb_loop(kb, f->group, f->frame.zero, f->frame.n_tokens, f->n_slots * f->form.tokens.lanes);
     const uint16_t unclipped =
         rsrc_kb_index_op(kb, RSR_KOP_ADD, f->group, group_tokens, "group_full");
     f->group_end = rsrc_kb_index_op(kb, RSR_KOP_MIN, unclipped, f->frame.n_tokens, "group_end");
@@ -276,8 +277,8 @@ enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *aren
     emit_kernel(&f);
     rsrc_fold_bodies(&f.frame.kb, input->index, &f.form);
     rsrc_frame_end(&f.frame, out);
-    *detail = rsrc_arena_printf(arena, "k%u-%ux%u-chunk%u-slots%u-%s", f.form.k, f.form.lanes,
-                                f.form.elem == RSR_ELEM_I16 ? 16 : 32, f.form.chunk_cols, f.n_slots,
-                                hash_index(arena, input->index));
+    *detail = rsrc_arena_printf(arena, "k%u-%ux%u-chunk%u-slots%u-%s", f.form.k,
+                                f.form.tokens.lanes, f.form.tokens.elem == RSR_ELEM_I16 ? 16 : 32,
+                                f.form.chunk_cols, f.n_slots, hash_index(arena, input->index));
     return RSRC_OK;
 }

@@ -1,31 +1,38 @@
-/* fold_transpose.c - activations of a token tile as columns, a token a lane; see its header.
+/* token_columns.c - activations of a token tile as columns, a token a lane; see token_lanes.h.
  *
  * Eight tokens by sixteen columns of int8 are transposed in registers: three perfect shuffles of
  * eight vectors bring the eight tokens of a column together, and a shift widens them with their
  * sign. Tokens that do not fill an eight, other elements and scalar targets go value by value.
  */
-#include "kernels/fold/fold.h"
-
-#include "base/round.h"
+#include "kernel/token_lanes.h"
 
 #define OCTET 8u /* tokens of one shuffle: its vectors are 16 bytes */
 
 struct transpose {
     struct rsrc_frame *frame;
-    const struct rsrc_fold_form *form;
-    uint16_t columns; /* byte of column 0 */
-    uint16_t n_cols;  /* constant: columns in whole steps */
+    const struct rsrc_token_lanes *lanes;
+    uint16_t columns;   /* byte of the first column */
+    uint16_t first_col; /* RSR_NO_KREG: 0 */
+    uint16_t n_cols;
 };
 
 /* scratch[columns + offset + j * column_bytes] */
 static struct rsrc_address column_address(const struct transpose *t, uint16_t j, int64_t imm) {
     struct rsrc_address at = rsrc_address_at(RSR_KBUF_SCRATCH, imm);
     at = rsrc_address_plus(at, t->columns, 1);
-    return rsrc_address_plus(at, j, rsrc_fold_column_bytes(t->form));
+    return rsrc_address_plus(at, j, rsrc_column_bytes(t->lanes));
 }
 
-static uint32_t element_bytes(const struct rsrc_fold_form *form) {
-    return rsrc_fold_column_bytes(form) / form->lanes;
+/* The token's activation of column `j` behind the first. */
+static struct rsrc_address activation(const struct transpose *t, const struct rsrc_frame_token *row,
+                                      uint16_t j) {
+    const int64_t bytes = t->frame->input == RSR_INPUT_I8 ? 1 : sizeof(float);
+    const struct rsrc_address at = rsrc_address_plus(rsrc_frame_activations(row), j, bytes);
+    return t->first_col == RSR_NO_KREG ? at : rsrc_address_plus(at, t->first_col, bytes);
+}
+
+static uint32_t element_bytes(const struct rsrc_token_lanes *lanes) {
+    return rsrc_column_bytes(lanes) / lanes->lanes;
 }
 
 /* ---- value by value -------------------------------------------------------------------------- */
@@ -33,20 +40,19 @@ static uint32_t element_bytes(const struct rsrc_fold_form *form) {
 /* One token's activations go to one lane: `at` is `columns` plus the lane's bytes. */
 static void emit_token(struct transpose *t, uint16_t token, uint16_t at) {
     struct rsrc_kb *kb = &t->frame->kb;
-    const struct rsrc_fold_form *form = t->form;
+    const struct rsrc_token_lanes *lanes = t->lanes;
     const uint16_t column = rsrc_kb_index_reg(kb, "column");
-    const uint16_t value = rsrc_kb_reg(kb, form->elem, 1, "value");
+    const uint16_t value = rsrc_kb_reg(kb, lanes->elem, 1, "value");
     struct transpose lane = *t;
     lane.columns = at;
     rsrc_kb_if_less(kb, token, t->frame->n_tokens);
     const struct rsrc_frame_token row = rsrc_frame_token(t->frame, token, "_lane");
     rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, 1);
-    if (form->elem == RSR_ELEM_F32) {
-        rsrc_kb_load(kb, value,
-                     rsrc_address_plus(rsrc_frame_activations(&row), column, sizeof(float)));
+    if (lanes->elem == RSR_ELEM_F32) {
+        rsrc_kb_load(kb, value, activation(t, &row, column));
     } else {
         const uint16_t byte = rsrc_kb_reg(kb, RSR_ELEM_I8, 1, "value_i8");
-        rsrc_kb_load(kb, byte, rsrc_address_plus(rsrc_frame_activations(&row), column, 1));
+        rsrc_kb_load(kb, byte, activation(t, &row, column));
         rsrc_kb_unary(kb, RSR_KOP_CONVERT, value, byte);
     }
     rsrc_kb_store(kb, value, column_address(&lane, column, 0));
@@ -54,8 +60,8 @@ static void emit_token(struct transpose *t, uint16_t token, uint16_t at) {
     rsrc_kb_else(kb);
     rsrc_kb_comment(kb, "no such token: its lane is computed on zeros and not stored");
     const uint16_t missing = rsrc_kb_index_reg(kb, "missing");
-    const uint16_t nothing = rsrc_kb_reg(kb, form->elem, 1, "nothing");
-    if (form->elem == RSR_ELEM_F32)
+    const uint16_t nothing = rsrc_kb_reg(kb, lanes->elem, 1, "nothing");
+    if (lanes->elem == RSR_ELEM_F32)
         rsrc_kb_const_f32(kb, nothing, 0.0f);
     else
         rsrc_kb_const(kb, nothing, 0);
@@ -70,7 +76,7 @@ static void emit_tokens(struct transpose *t, uint16_t first, uint16_t end, uint1
     struct rsrc_kb *kb = &t->frame->kb;
     const uint16_t token = rsrc_kb_index_reg(kb, "lane_token");
     const uint16_t lane_at = rsrc_kb_index_reg(kb, "lane_at");
-    const uint16_t step = rsrc_kb_index_const(kb, element_bytes(t->form), "lane_bytes");
+    const uint16_t step = rsrc_kb_index_const(kb, element_bytes(t->lanes), "lane_bytes");
     rsrc_kb_unary(kb, RSR_KOP_COPY, lane_at, at);
     rsrc_kb_loop(kb, token, first, end, 1);
     emit_token(t, token, lane_at);
@@ -101,7 +107,7 @@ static void emit_column(struct transpose *t, uint16_t v, uint16_t zeros, enum rs
     rsrc_kb_binary(kb, half, bytes, zeros, v);
     rsrc_kb_unary(kb, RSR_KOP_BITCAST, wide, bytes);
     rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 8);
-    const int64_t offset = (int64_t)number * (int64_t)rsrc_fold_column_bytes(t->form);
+    const int64_t offset = (int64_t)number * (int64_t)rsrc_column_bytes(t->lanes);
     rsrc_kb_store(kb, wide, column_address(&octet, column, offset));
 }
 
@@ -114,12 +120,11 @@ static void emit_octet(struct transpose *t, uint16_t first, uint16_t at) {
             rsrc_frame_next_token(t->frame, &rows[i - 1], rsrc_arena_printf(kb->arena, "_t%u", i));
     const uint16_t zeros = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "zero_bytes"), 0);
     const uint16_t column = rsrc_kb_index_reg(kb, "columns16");
-    rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, RSRC_FOLD_COLUMN_STEP);
+    rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, RSRC_TOKEN_COLUMN_STEP);
     uint16_t vectors[2][OCTET];
     for (uint32_t i = 0; i < OCTET; i++)
-        vectors[0][i] =
-            rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "token%u", i),
-                         rsrc_address_plus(rsrc_frame_activations(&rows[i]), column, 1));
+        vectors[0][i] = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "token%u", i),
+                                     activation(t, &rows[i], column));
     for (uint32_t pass = 0; pass < 3; pass++)
         emit_shuffle(kb, vectors[pass % 2], vectors[1 - pass % 2], pass);
     for (uint32_t i = 0; i < OCTET; i++) {
@@ -135,7 +140,7 @@ static void emit_octets(struct transpose *t, uint16_t first, uint16_t end) {
     const uint16_t octet = rsrc_kb_index_reg(kb, "octet");
     const uint16_t at = rsrc_kb_index_reg(kb, "octet_at");
     const uint16_t bytes =
-        rsrc_kb_index_const(kb, (int64_t)OCTET * element_bytes(t->form), "octet_bytes");
+        rsrc_kb_index_const(kb, (int64_t)OCTET * element_bytes(t->lanes), "octet_bytes");
     const uint16_t last = rsrc_kb_index_const(kb, OCTET - 1, "octet_last");
     const uint16_t size = rsrc_kb_index_const(kb, OCTET, "octet_size");
     rsrc_kb_unary(kb, RSR_KOP_COPY, at, t->columns);
@@ -151,18 +156,17 @@ static void emit_octets(struct transpose *t, uint16_t first, uint16_t end) {
     rsrc_kb_end(kb);
 }
 
-void rsrc_fold_transpose(struct rsrc_frame *frame, const struct rsrc_fold_form *form,
-                         uint16_t first, uint16_t columns) {
+void rsrc_token_columns(struct rsrc_frame *frame, const struct rsrc_token_lanes *lanes,
+                        uint16_t first, uint16_t columns, uint16_t first_col, uint16_t n_cols) {
     struct rsrc_kb *kb = &frame->kb;
-    const uint32_t cols = kb->kernel->cols;
-    struct transpose t = {.frame = frame, .form = form, .columns = columns};
-    const uint32_t steps = rsrc_divide_up(cols, RSRC_FOLD_COLUMN_STEP);
-    const bool octets = form->elem == RSR_ELEM_I16;
-    /* Activations are zeros up to a multiple of RSR_ACT_PAD, so whole steps may be read. */
-    t.n_cols = rsrc_kb_index_const(kb, octets ? steps * RSRC_FOLD_COLUMN_STEP : cols, "n_cols");
-    const uint16_t lanes = rsrc_kb_index_const(kb, form->lanes, "columns_lanes");
-    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "columns_end");
-    if (octets)
+    struct transpose t = {.frame = frame,
+                          .lanes = lanes,
+                          .columns = columns,
+                          .first_col = first_col,
+                          .n_cols = n_cols};
+    const uint16_t n_lanes = rsrc_kb_index_const(kb, lanes->lanes, "columns_lanes");
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, n_lanes, "columns_end");
+    if (lanes->elem == RSR_ELEM_I16)
         emit_octets(&t, first, end);
     else
         emit_tokens(&t, first, end, columns);

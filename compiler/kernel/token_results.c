@@ -1,17 +1,17 @@
-/* fold_results.c - the sums of `fold` as results, token by token; see its header.
+/* token_results.c - sums with a token a lane as results, token by token; see token_lanes.h.
  *
  * Four rows by four tokens are transposed in registers, two rounds of zips: a vector then holds
  * four rows of a token, as the epilogue and y want them. What is left of either, and scalar forms,
  * goes value by value. One by one a value took 0.83 ns, as long as 250 of its products.
  */
-#include "kernels/fold/fold.h"
+#include "kernel/token_lanes.h"
 
 #define QUAD 4u
 
 struct results {
     struct rsrc_frame *frame;
-    const struct rsrc_fold_form *form;
-    const struct rsrc_fold_range *range;
+    const struct rsrc_token_lanes *lanes;
+    const struct rsrc_token_range *range;
     enum rsr_elem elem; /* of sums */
     uint32_t n_halves;  /* 2 where the sums of odd lanes lie behind those of even ones */
 };
@@ -27,7 +27,7 @@ static uint16_t emit_lane(const struct results *r, uint16_t lane, const char *na
     rsrc_kb_immediate(kb, RSR_KOP_SHR, at, lane, 1);
     rsrc_kb_immediate(kb, RSR_KOP_SHL, at, at, 2);
     const uint16_t odd_sums =
-        rsrc_kb_index_const(kb, rsrc_fold_sum_bytes(r->form) / 2, "%s_odd_sums", name);
+        rsrc_kb_index_const(kb, rsrc_lane_sums_bytes(r->lanes) / 2, "%s_odd_sums", name);
     rsrc_kb_binary(kb, RSR_KOP_MUL, odd, odd, odd_sums);
     return rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, odd);
 }
@@ -48,7 +48,7 @@ static void emit_values(const struct results *r, uint16_t first_row, uint16_t fi
     const uint16_t row = rsrc_kb_index_reg(kb, "%s_row", name);
     const uint16_t value = rsrc_kb_reg(kb, r->elem, 1, "%s_value", name);
     const uint16_t row_sums =
-        rsrc_kb_index_const(kb, rsrc_fold_sum_bytes(r->form), "%s_row_sums", name);
+        rsrc_kb_index_const(kb, rsrc_lane_sums_bytes(r->lanes), "%s_row_sums", name);
     const uint16_t skipped =
         rsrc_kb_index_op(kb, RSR_KOP_SUB, first_row, r->range->first_row, "%s_skipped", name);
     rsrc_kb_binary(kb, RSR_KOP_MUL, skipped, skipped, row_sums);
@@ -89,7 +89,7 @@ static void emit_transpose(struct rsrc_kb *kb, const uint16_t in[QUAD], uint16_t
 static void emit_quad(const struct results *r, const struct rsrc_frame_token *tokens, uint32_t half,
                       uint16_t row, uint16_t at) {
     struct rsrc_kb *kb = &r->frame->kb;
-    const int64_t row_bytes = (int64_t)rsrc_fold_sum_bytes(r->form);
+    const int64_t row_bytes = (int64_t)rsrc_lane_sums_bytes(r->lanes);
     uint16_t rows[QUAD], columns[QUAD];
     for (uint32_t i = 0; i < QUAD; i++) {
         const int64_t offset = (int64_t)i * row_bytes + (int64_t)half * (row_bytes / 2);
@@ -107,7 +107,8 @@ static void emit_quads(const struct results *r, uint16_t end, uint16_t end_row) 
     const uint32_t n_tokens = QUAD * r->n_halves;
     const uint16_t group = rsrc_kb_index_reg(kb, "four_token");
     const uint16_t row = rsrc_kb_index_reg(kb, "four_row");
-    const uint16_t step = rsrc_kb_index_const(kb, QUAD * rsrc_fold_sum_bytes(r->form), "four_step");
+    const uint16_t step =
+        rsrc_kb_index_const(kb, QUAD * rsrc_lane_sums_bytes(r->lanes), "four_step");
     rsrc_kb_loop(kb, group, r->range->first, end, n_tokens);
     struct rsrc_frame_token tokens[2 * QUAD];
     tokens[0] = rsrc_frame_token(r->frame, group, "_four0");
@@ -137,15 +138,15 @@ static uint16_t whole_units(struct rsrc_kb *kb, uint16_t first, uint16_t end, ui
     return rsrc_kb_binary(kb, RSR_KOP_ADD, whole, whole, first);
 }
 
-void rsrc_fold_results(struct rsrc_frame *frame, const struct rsrc_fold_form *form,
-                       const struct rsrc_fold_range *range) {
+void rsrc_token_results(struct rsrc_frame *frame, const struct rsrc_token_lanes *lanes,
+                        const struct rsrc_token_range *range) {
     struct rsrc_kb *kb = &frame->kb;
     const struct results r = {.frame = frame,
-                              .form = form,
+                              .lanes = lanes,
                               .range = range,
-                              .elem = form->elem == RSR_ELEM_F32 ? RSR_ELEM_F32 : RSR_ELEM_I32,
-                              .n_halves = form->elem == RSR_ELEM_I16 ? 2 : 1};
-    if (form->lanes < QUAD * r.n_halves) {
+                              .elem = lanes->elem == RSR_ELEM_F32 ? RSR_ELEM_F32 : RSR_ELEM_I32,
+                              .n_halves = lanes->elem == RSR_ELEM_I16 ? 2 : 1};
+    if (lanes->lanes < QUAD * r.n_halves) {
         emit_values(&r, range->first_row, range->first, range->end, "value");
         return;
     }

@@ -1,0 +1,48 @@
+/* token_lanes.h - tokens side by side in the lanes of vectors: activations go into columns, sums come
+ * back to the rows of each token. `fold` and `table` compute in between.
+ */
+#ifndef RSRC_KERNEL_TOKEN_LANES_H
+#define RSRC_KERNEL_TOKEN_LANES_H
+
+#include "kernel/kernel_frame.h"
+
+/* A column is a vector: an activation of each token. */
+struct rsrc_token_lanes {
+    enum rsr_elem elem; /* of columns: I16 (vectors), I32 (scalars) or F32 (both) */
+    uint32_t lanes;     /* tokens side by side */
+};
+
+static inline uint32_t rsrc_column_bytes(const struct rsrc_token_lanes *lanes) {
+    return lanes->lanes * (lanes->elem == RSR_ELEM_I16 ? 2 : 4);
+}
+
+/* Bytes of the sums of one row: 32 bits a lane. Vectors of I16 are widened to their even lanes,
+ * then their odd ones; the others lie in order. */
+static inline uint32_t rsrc_lane_sums_bytes(const struct rsrc_token_lanes *lanes) {
+    return lanes->lanes * 4;
+}
+
+/* Of I16, columns are made sixteen at a time. */
+#define RSRC_TOKEN_COLUMN_STEP 16u
+
+/* Emits scratch[columns + j * column_bytes][lane] = activation first_col + j of token `first` + lane,
+ * for j < n_cols; tokens from n_tokens on are zeros. All are registers: `columns` is the byte where
+ * the first column lies in the scratch memory, which has room for whole steps of columns; first_col
+ * is RSR_NO_KREG for 0. */
+void rsrc_token_columns(struct rsrc_frame *frame, const struct rsrc_token_lanes *lanes,
+                        uint16_t first, uint16_t columns, uint16_t first_col, uint16_t n_cols);
+
+/* What is stored; all registers are i64. */
+struct rsrc_token_range {
+    uint16_t first_row, end_row; /* of the tile */
+    uint16_t first, end;         /* tokens; the sums of `first` lie in lane 0 */
+    uint16_t sums;               /* byte of the scratch memory where those of first_row begin */
+    bool whole_quads;            /* every tile has a multiple of four rows */
+};
+
+/* Emits y[token][row] = the result of sums[row - first_row][token - first], for all of the
+ * range. */
+void rsrc_token_results(struct rsrc_frame *frame, const struct rsrc_token_lanes *lanes,
+                        const struct rsrc_token_range *range);
+
+#endif
