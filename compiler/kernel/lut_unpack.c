@@ -1,20 +1,21 @@
-/* dot_panel_unpack.c - the codes of `lut` to a panel: bytes u, a row's in quads of columns.
+/* lut_unpack.c - the codes of `lut` to columns: bytes u; see lut_unpack.h.
  *
- * A step of codes is read as lut has stored it (lut_layout.h), its segments are taken apart into a
- * vector of rows a column, and every four of those are zipped to four vectors of quads. dot_panel.h
- * has the whole.
+ * A step of codes is read as lut has stored it (lut_layout.h), and its segments are taken apart into
+ * a vector of rows a column.
  */
-#include "kernels/dot_panel/dot_panel.h"
+#include "kernel/lut_unpack.h"
 
 #include <assert.h>
 
-static uint16_t bytes_reg(struct rsrc_panel *panel, const char *name, uint32_t i) {
-    return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U8, panel->layout.vector_rows, "%s%u", name, i);
+#include "base/round.h"
+
+static uint16_t bytes_reg(struct rsrc_lut_unpack *codes, const char *name, uint32_t i) {
+    return rsrc_kb_reg(&codes->frame->kb, RSR_ELEM_U8, codes->layout.vector_rows, "%s%u", name, i);
 }
 
 /* Half the rows of a vector, as WORDS has them. */
-static uint16_t words_reg(struct rsrc_panel *panel, const char *name, uint32_t i) {
-    return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U16, panel->layout.vector_rows / 2, "%s%u", name,
+static uint16_t words_reg(struct rsrc_lut_unpack *codes, const char *name, uint32_t i) {
+    return rsrc_kb_reg(&codes->frame->kb, RSR_ELEM_U16, codes->layout.vector_rows / 2, "%s%u", name,
                        i);
 }
 
@@ -23,7 +24,7 @@ static uint32_t table_bytes(const struct rsrc_lut_layout *layout) {
 }
 
 /* Of WORDS all digits of a code, two bits each. */
-uint64_t rsrc_panel_digits_bytes(const struct rsrc_lut_layout *layout) {
+uint64_t rsrc_lut_digits_bytes(const struct rsrc_lut_layout *layout) {
     if (layout->alphabet != RSR_TERNARY)
         return 0;
     return layout->lookup == RSRC_LUT_WORDS ? 32 * sizeof(uint16_t)
@@ -32,18 +33,18 @@ uint64_t rsrc_panel_digits_bytes(const struct rsrc_lut_layout *layout) {
 
 static void pack_word_digits(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
                              struct rsr_blob *index) {
-    uint16_t *words = rsrc_alloc_blob(arena, index, rsrc_panel_digits_bytes(layout));
+    uint16_t *words = rsrc_alloc_blob(arena, index, rsrc_lut_digits_bytes(layout));
     for (uint32_t code = 0; code < 32; code++)
         for (uint32_t i = 0; i < layout->group_cols; i++)
             words[code] =
                 (uint16_t)(words[code] | (rsrc_lut_word_digit(layout, code, i) + 1) << (2 * i));
 }
 
-void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_panel *panel,
-                            struct rsr_blob *index) {
-    const struct rsrc_lut_layout *layout = &panel->layout;
-    const int offset = rsrc_panel_has_weights(panel) ? 0 : 1;
-    if (rsrc_panel_digits_bytes(layout) == 0)
+void rsrc_pack_lut_digits(struct rsrc_arena *arena, const struct rsrc_lut_unpack *codes,
+                          struct rsr_blob *index) {
+    const struct rsrc_lut_layout *layout = &codes->layout;
+    const int offset = codes->has_weights ? 0 : 1;
+    if (rsrc_lut_digits_bytes(layout) == 0)
         return;
     if (layout->lookup == RSRC_LUT_WORDS) {
         assert(offset == 1);
@@ -51,122 +52,94 @@ void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_panel *p
         return;
     }
     const uint32_t n = table_bytes(layout);
-    uint8_t *bytes = rsrc_alloc_blob(arena, index, rsrc_panel_digits_bytes(layout));
+    uint8_t *bytes = rsrc_alloc_blob(arena, index, rsrc_lut_digits_bytes(layout));
     for (uint32_t i = 0; i < layout->group_cols; i++)
         for (uint32_t m = 0; m < n; m++)
             bytes[i * n + m] = (uint8_t)(rsrc_balanced_digit((int)m, i) + offset);
 }
 
-void rsrc_panel_load_constants(struct rsrc_panel *panel) {
-    struct rsrc_kb *kb = &panel->frame.kb;
-    const struct rsrc_lut_layout *layout = &panel->layout;
-    panel->one = rsrc_kb_const(kb, bytes_reg(panel, "ones", 0), 1);
+void rsrc_lut_load_digits(struct rsrc_lut_unpack *codes) {
+    struct rsrc_kb *kb = &codes->frame->kb;
+    const struct rsrc_lut_layout *layout = &codes->layout;
+    codes->one = rsrc_kb_const(kb, bytes_reg(codes, "ones", 0), 1);
     if (layout->lookup == RSRC_LUT_SHUFFLE16)
-        panel->nibble = rsrc_kb_const(kb, bytes_reg(panel, "nibbles", 0), 15);
+        codes->nibble = rsrc_kb_const(kb, bytes_reg(codes, "nibbles", 0), 15);
     if (layout->lookup == RSRC_LUT_WORDS) {
-        panel->low_byte = rsrc_kb_const(kb, words_reg(panel, "low_byte", 0), 255);
-        panel->word_digits = words_reg(panel, "word_digits", 0);
+        codes->low_byte = rsrc_kb_const(kb, words_reg(codes, "low_byte", 0), 255);
+        codes->word_digits = words_reg(codes, "word_digits", 0);
     }
     if (layout->alphabet != RSR_TERNARY)
         return;
-    if (!rsrc_panel_has_weights(panel))
-        panel->three = rsrc_kb_const(kb, bytes_reg(panel, "threes", 0), 3);
+    if (!codes->has_weights)
+        codes->three = rsrc_kb_const(kb, bytes_reg(codes, "threes", 0), 3);
     if (layout->lookup == RSRC_LUT_WORDS) {
-        rsrc_kb_load(kb, panel->word_digits, rsrc_address_at(RSR_KBUF_INDEX, 0));
+        rsrc_kb_load(kb, codes->word_digits, rsrc_address_at(RSR_KBUF_INDEX, 0));
         return;
     }
     for (uint32_t i = 0; i < layout->group_cols; i++) {
         const int64_t at = (int64_t)i * table_bytes(layout);
         const struct rsrc_address table = rsrc_address_at(RSR_KBUF_INDEX, at);
-        panel->digits[i][0] = bytes_reg(panel, "digit_low", i);
+        codes->digits[i][0] = bytes_reg(codes, "digit_low", i);
         if (layout->lookup == RSRC_LUT_SHUFFLE16) {
-            rsrc_kb_load_lanes(kb, panel->digits[i][0], table);
+            rsrc_kb_load_lanes(kb, codes->digits[i][0], table);
             continue;
         }
-        panel->digits[i][1] = bytes_reg(panel, "digit_high", i);
-        rsrc_kb_load(kb, panel->digits[i][0], table);
-        rsrc_kb_load(kb, panel->digits[i][1], rsrc_address_offset(table, 64));
+        codes->digits[i][1] = bytes_reg(codes, "digit_high", i);
+        rsrc_kb_load(kb, codes->digits[i][0], table);
+        rsrc_kb_load(kb, codes->digits[i][1], rsrc_address_offset(table, 64));
     }
 }
 
 /* Names of temporaries must differ: they end in the number of the column they lead to. */
 struct unpacking {
-    struct rsrc_panel *panel;
-    uint16_t quad_at;    /* byte of the panel where the macro step begins */
+    struct rsrc_lut_unpack *codes;
+    uint16_t to;         /* byte where the macro step's quads begin */
     uint32_t n_columns;  /* unpacked so far */
     uint32_t n_names;    /* of WORDS: given to temporaries so far */
     uint16_t columns[4]; /* of the quad that is growing */
 };
 
-/* Four columns of all rows to four vectors with a row's columns side by side. */
-static void store_quad(struct unpacking *u) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
-    const uint32_t rows = panel->layout.vector_rows, q = u->n_columns / 4 - 1;
-    static const enum rsr_kop_kind zips[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
-    for (uint32_t half = 0; half < 2; half++) {
-        uint16_t pairs[2];
-        for (uint32_t i = 0; i < 2; i++) {
-            const uint16_t zipped = rsrc_kb_binary(
-                kb, zips[half], rsrc_kb_reg(kb, RSR_ELEM_U8, rows, "pair%u_%u_%u", q, half, i),
-                u->columns[2 * i], u->columns[2 * i + 1]);
-            pairs[i] = rsrc_kb_unary(
-                kb, RSR_KOP_BITCAST,
-                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "wide%u_%u_%u", q, half, i), zipped);
-        }
-        for (uint32_t i = 0; i < 2; i++) {
-            const uint16_t quarter = rsrc_kb_binary(
-                kb, zips[i],
-                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "quarter%u_%u", q, 2 * half + i), pairs[0],
-                pairs[1]);
-            const int64_t at = (int64_t)q * 4 * rows + (2 * half + i) * rows;
-            rsrc_kb_store(kb, quarter,
-                          rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), u->quad_at, 1));
-        }
-    }
-}
-
 static void add_column(struct unpacking *u, uint16_t column) {
     u->columns[u->n_columns % 4] = column;
     u->n_columns++;
     if (u->n_columns % 4 == 0)
-        store_quad(u);
+        u->codes->put(u->codes, u->columns, u->n_columns / 4 - 1, u->to);
 }
 
 /* The columns of one ternary segment: u = d + 1 of its digit, and of its negation 2 - u, which is
  * ~u + 3; w = d, and -d, which is ~d + 1. */
 static void unpack_ternary(struct unpacking *u, uint16_t code, uint16_t sign_mask) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
     const uint32_t n = u->n_columns;
-    const bool signs = rsrc_panel_has_weights(panel);
+    const bool signs = codes->has_weights;
     const uint16_t three_if = signs
                                   ? sign_mask
-                                  : rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "three_if", n),
-                                                   sign_mask, panel->three);
-    for (uint32_t i = 0; i < panel->layout.group_cols; i++) {
-        const uint16_t digit = bytes_reg(panel, "digit", n + i);
-        if (panel->layout.lookup == RSRC_LUT_TABLE128)
-            rsrc_kb_ternary(kb, RSR_KOP_TABLE2, digit, code, panel->digits[i][0],
-                            panel->digits[i][1]);
+                                  : rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "three_if", n),
+                                                   sign_mask, codes->three);
+    for (uint32_t i = 0; i < codes->layout.group_cols; i++) {
+        const uint16_t digit = bytes_reg(codes, "digit", n + i);
+        if (codes->layout.lookup == RSRC_LUT_TABLE128)
+            rsrc_kb_ternary(kb, RSR_KOP_TABLE2, digit, code, codes->digits[i][0],
+                            codes->digits[i][1]);
         else
-            rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, digit, code, panel->digits[i][0]);
-        const uint16_t flipped = bytes_reg(panel, "flipped", n + i);
+            rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, digit, code, codes->digits[i][0]);
+        const uint16_t flipped = bytes_reg(codes, "flipped", n + i);
         rsrc_kb_binary(kb, RSR_KOP_XOR, flipped, digit, sign_mask);
         add_column(u, rsrc_kb_binary(kb, signs ? RSR_KOP_SUB : RSR_KOP_ADD,
-                                     bytes_reg(panel, "u", n + i), flipped, three_if));
+                                     bytes_reg(codes, "u", n + i), flipped, three_if));
     }
 }
 
 /* The columns that bits first .. first + n - 1 of every byte stand for. */
 static void unpack_bits(struct unpacking *u, uint16_t bits, uint32_t n) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
     for (uint32_t i = 0; i < n; i++) {
         const uint16_t spread = rsrc_kb_immediate(
-            kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "spread", u->n_columns), bits, i);
-        add_column(u, rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "u", u->n_columns), spread,
-                                     panel->one));
+            kb, RSR_KOP_SPREAD_BIT, bytes_reg(codes, "spread", u->n_columns), bits, i);
+        add_column(u, rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "u", u->n_columns), spread,
+                                     codes->one));
     }
 }
 
@@ -177,35 +150,35 @@ static struct rsrc_address plane_address(uint16_t step_at, uint16_t plane_at) {
 
 /* A segment of 128 codes a step: `code` is its byte. */
 static void unpack_table128(struct unpacking *u, uint16_t code) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
     const uint32_t n = u->n_columns;
     const uint16_t sign =
-        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "sign", n), code, 7);
-    if (panel->layout.alphabet == RSR_TERNARY) {
+        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, bytes_reg(codes, "sign", n), code, 7);
+    if (codes->layout.alphabet == RSR_TERNARY) {
         unpack_ternary(u, code, sign);
         return;
     }
     /* Bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of +1. */
-    const uint16_t bits = rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(panel, "bits", n), code, sign);
+    const uint16_t bits = rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(codes, "bits", n), code, sign);
     unpack_bits(u, bits, 7);
     const uint16_t minus =
-        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "minus", n), sign, panel->one);
-    add_column(u, rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(panel, "u", n + 7), minus, panel->one));
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "minus", n), sign, codes->one);
+    add_column(u, rsrc_kb_binary(kb, RSR_KOP_XOR, bytes_reg(codes, "u", n + 7), minus, codes->one));
 }
 
 /* Steps of a macro beyond the last have code 0, whatever lies there. */
 static void unpack_macro_table128(struct unpacking *u, uint16_t step, uint16_t step_at,
                                   uint16_t n_steps) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
-    for (uint32_t i = 0; i < panel->macro_steps; i++) {
-        const uint16_t code = bytes_reg(panel, "code", i);
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
+    for (uint32_t i = 0; i < codes->macro_steps; i++) {
+        const uint16_t code = bytes_reg(codes, "code", i);
         if (i == 0) {
             rsrc_kb_load(kb, code, plane_address(step_at, RSR_NO_KREG));
         } else {
-            rsrc_kb_binary(kb, RSR_KOP_ADD, step, step, panel->frame.one);
-            rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, panel->step_stride);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, step, step, codes->frame->one);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, codes->step_stride);
             rsrc_kb_const(kb, code, 0);
             rsrc_kb_if_less(kb, step, n_steps);
             rsrc_kb_load(kb, code, plane_address(step_at, RSR_NO_KREG));
@@ -218,46 +191,46 @@ static void unpack_macro_table128(struct unpacking *u, uint16_t step, uint16_t s
 /* Byte j of a step of ternary codes: segments 2j and 2j + 1. There is no shift of bytes: the high
  * nibbles move as parts of 16-bit lanes. */
 static void unpack_nibbles(struct unpacking *u, uint16_t code, uint16_t signs, uint32_t j) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
-    const uint32_t half = panel->layout.vector_rows / 2;
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
+    const uint32_t half = codes->layout.vector_rows / 2;
     const uint16_t wide = rsrc_kb_unary(
         kb, RSR_KOP_BITCAST, rsrc_kb_reg(kb, RSR_ELEM_U16, half, "code_wide%u", j), code);
     rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 4);
-    const uint16_t high = rsrc_kb_unary(kb, RSR_KOP_BITCAST, bytes_reg(panel, "high", j), wide);
+    const uint16_t high = rsrc_kb_unary(kb, RSR_KOP_BITCAST, bytes_reg(codes, "high", j), wide);
     uint16_t nibbles[2];
     nibbles[0] =
-        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "low_code", j), code, panel->nibble);
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "low_code", j), code, codes->nibble);
     nibbles[1] =
-        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "high_code", j), high, panel->nibble);
+        rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "high_code", j), high, codes->nibble);
     for (uint32_t i = 0; i < 2; i++) {
         const uint32_t segment = 2 * j + i;
         const uint16_t sign = rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT,
-                                                bytes_reg(panel, "sign", segment), signs, segment);
+                                                bytes_reg(codes, "sign", segment), signs, segment);
         unpack_ternary(u, nibbles[i], sign);
     }
 }
 
 /* Two segments of 16 codes a byte, and the signs of eight in the last plane. */
 static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
-    const struct rsrc_lut_layout *layout = &panel->layout;
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
+    const struct rsrc_lut_layout *layout = &codes->layout;
     const uint32_t n_pairs = layout->step_segments / 2;
     uint16_t plane_at = RSR_NO_KREG, signs = RSR_NO_KREG;
     if (layout->has_sign) {
         const uint16_t to_signs = rsrc_kb_index_const(kb, n_pairs, "n_code_planes");
-        rsrc_kb_binary(kb, RSR_KOP_MUL, to_signs, to_signs, panel->plane_stride);
-        signs = rsrc_kb_load(kb, bytes_reg(panel, "signs", 0), plane_address(step_at, to_signs));
+        rsrc_kb_binary(kb, RSR_KOP_MUL, to_signs, to_signs, codes->plane_stride);
+        signs = rsrc_kb_load(kb, bytes_reg(codes, "signs", 0), plane_address(step_at, to_signs));
     }
     for (uint32_t j = 0; j < n_pairs; j++) {
         const uint16_t code =
-            rsrc_kb_load(kb, bytes_reg(panel, "code", j), plane_address(step_at, plane_at));
+            rsrc_kb_load(kb, bytes_reg(codes, "code", j), plane_address(step_at, plane_at));
         if (plane_at == RSR_NO_KREG)
             plane_at = rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "plane_at"),
-                                     panel->plane_stride);
+                                     codes->plane_stride);
         else
-            rsrc_kb_binary(kb, RSR_KOP_ADD, plane_at, plane_at, panel->plane_stride);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, plane_at, plane_at, codes->plane_stride);
         if (layout->alphabet != RSR_TERNARY) {
             unpack_bits(u, code, 8);
             continue;
@@ -269,55 +242,55 @@ static void unpack_step_shuffle16(struct unpacking *u, uint16_t step_at) {
 /* ---- WORDS ----------------------------------------------------------------------------------- */
 
 /* Bytes of both halves' words below 256; names end in `n`. */
-static uint16_t join_halves(struct rsrc_panel *panel, const uint16_t halves[2], const char *name,
-                            uint32_t n) {
-    struct rsrc_kb *kb = &panel->frame.kb;
+static uint16_t join_halves(struct rsrc_lut_unpack *codes, const uint16_t halves[2],
+                            const char *name, uint32_t n) {
+    struct rsrc_kb *kb = &codes->frame->kb;
     uint16_t parts[2];
     for (uint32_t h = 0; h < 2; h++)
         parts[h] = rsrc_kb_unary(kb, RSR_KOP_BITCAST,
-                                 rsrc_kb_reg(kb, RSR_ELEM_I16, panel->layout.vector_rows / 2,
+                                 rsrc_kb_reg(kb, RSR_ELEM_I16, codes->layout.vector_rows / 2,
                                              "%s_half%u", name, 2 * n + h),
                                  halves[h]);
-    return rsrc_kb_binary(kb, RSR_KOP_PACK_U8, bytes_reg(panel, name, n), parts[0], parts[1]);
+    return rsrc_kb_binary(kb, RSR_KOP_PACK_U8, bytes_reg(codes, name, n), parts[0], parts[1]);
 }
 
 /* The columns of a segment whose code is that of each word mod 32: a look-up gives its digits w +
  * 1, two bits each. */
-static void unpack_word_code(struct unpacking *u, const uint16_t codes[2]) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
+static void unpack_word_code(struct unpacking *u, const uint16_t halves[2]) {
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
     const uint32_t n = u->n_names++, n_columns = u->n_columns;
     uint16_t digits[2];
     for (uint32_t h = 0; h < 2; h++)
-        digits[h] = rsrc_kb_binary(kb, RSR_KOP_TABLE, words_reg(panel, "digits", 2 * n + h),
-                                   codes[h], panel->word_digits);
-    uint16_t bytes = join_halves(panel, digits, "digit_bytes", n);
-    for (uint32_t i = 0; i < panel->layout.group_cols; i++) {
+        digits[h] = rsrc_kb_binary(kb, RSR_KOP_TABLE, words_reg(codes, "digits", 2 * n + h),
+                                   halves[h], codes->word_digits);
+    uint16_t bytes = join_halves(codes, digits, "digit_bytes", n);
+    for (uint32_t i = 0; i < codes->layout.group_cols; i++) {
         if (i != 0) {
             const uint16_t wide = rsrc_kb_unary(
-                kb, RSR_KOP_BITCAST, words_reg(panel, "digit_words", n_columns + i), bytes);
+                kb, RSR_KOP_BITCAST, words_reg(codes, "digit_words", n_columns + i), bytes);
             rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 2);
             bytes = rsrc_kb_unary(kb, RSR_KOP_BITCAST,
-                                  bytes_reg(panel, "digit_rest", n_columns + i), wide);
+                                  bytes_reg(codes, "digit_rest", n_columns + i), wide);
         }
-        add_column(u, rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "u", n_columns + i), bytes,
-                                     panel->three));
+        add_column(u, rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "u", n_columns + i), bytes,
+                                     codes->three));
     }
 }
 
 /* Three codes; bit j of the step's last one goes into `rests`. */
 static void unpack_ternary_words(struct unpacking *u, uint32_t j, const uint16_t words[2],
                                  const uint16_t rests[2]) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
     for (uint32_t i = 0; i < 3; i++) {
-        uint16_t codes[2];
+        uint16_t halves[2];
         for (uint32_t h = 0; h < 2; h++)
-            codes[h] = i == 0 ? words[h]
-                              : rsrc_kb_immediate(kb, RSR_KOP_SHR,
-                                                  words_reg(panel, "code", 2 * u->n_names + h),
-                                                  words[h], 5 * i);
-        unpack_word_code(u, codes);
+            halves[h] = i == 0 ? words[h]
+                               : rsrc_kb_immediate(kb, RSR_KOP_SHR,
+                                                   words_reg(codes, "code", 2 * u->n_names + h),
+                                                   words[h], 5 * i);
+        unpack_word_code(u, halves);
     }
     for (uint32_t h = 0; h < 2; h++) {
         rsrc_kb_immediate(kb, RSR_KOP_SHR, words[h], words[h], 15);
@@ -329,47 +302,47 @@ static void unpack_ternary_words(struct unpacking *u, uint32_t j, const uint16_t
 
 /* Sixteen bits; the last one is for the step's last segment. */
 static uint16_t unpack_word_bits(struct unpacking *u, const uint16_t words[2]) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
     const uint32_t n = u->n_names++;
     uint16_t low[2], high[2];
     for (uint32_t h = 0; h < 2; h++) {
-        low[h] = rsrc_kb_binary(kb, RSR_KOP_AND, words_reg(panel, "low_bits", 2 * n + h), words[h],
-                                panel->low_byte);
-        high[h] = rsrc_kb_immediate(kb, RSR_KOP_SHR, words_reg(panel, "high_bits", 2 * n + h),
+        low[h] = rsrc_kb_binary(kb, RSR_KOP_AND, words_reg(codes, "low_bits", 2 * n + h), words[h],
+                                codes->low_byte);
+        high[h] = rsrc_kb_immediate(kb, RSR_KOP_SHR, words_reg(codes, "high_bits", 2 * n + h),
                                     words[h], 8);
     }
-    unpack_bits(u, join_halves(panel, low, "bits", 2 * n), 8);
-    const uint16_t upper = join_halves(panel, high, "bits", 2 * n + 1);
+    unpack_bits(u, join_halves(codes, low, "bits", 2 * n), 8);
+    const uint16_t upper = join_halves(codes, high, "bits", 2 * n + 1);
     unpack_bits(u, upper, 7);
     const uint16_t spread =
-        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, bytes_reg(panel, "rest_spread", n), upper, 7);
-    return rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(panel, "rest", n), spread, panel->one);
+        rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT, bytes_reg(codes, "rest_spread", n), upper, 7);
+    return rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "rest", n), spread, codes->one);
 }
 
-static void load_words(struct rsrc_panel *panel, uint16_t plane_at, const uint16_t words[2]) {
+static void load_words(struct rsrc_lut_unpack *codes, uint16_t plane_at, const uint16_t words[2]) {
     const struct rsrc_address at = plane_address(plane_at, RSR_NO_KREG);
     for (uint32_t h = 0; h < 2; h++)
-        rsrc_kb_load(&panel->frame.kb, words[h],
-                     rsrc_address_offset(at, h * (int64_t)panel->layout.vector_rows));
+        rsrc_kb_load(&codes->frame->kb, words[h],
+                     rsrc_address_offset(at, h * (int64_t)codes->layout.vector_rows));
 }
 
 static void unpack_step_words(struct unpacking *u, uint16_t step_at) {
-    struct rsrc_panel *panel = u->panel;
-    struct rsrc_kb *kb = &panel->frame.kb;
-    const bool ternary = panel->layout.alphabet == RSR_TERNARY;
+    struct rsrc_lut_unpack *codes = u->codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
+    const bool ternary = codes->layout.alphabet == RSR_TERNARY;
     const uint32_t n = u->n_names++;
     uint16_t words[2], rests[2], bits[5];
     for (uint32_t h = 0; h < 2; h++) {
-        words[h] = words_reg(panel, "words", 2 * n + h);
-        rests[h] = rsrc_kb_const(kb, words_reg(panel, "rests", 2 * n + h), 0);
+        words[h] = words_reg(codes, "words", 2 * n + h);
+        rests[h] = rsrc_kb_const(kb, words_reg(codes, "rests", 2 * n + h), 0);
     }
     const uint16_t plane_at =
         rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "plane_at%u", n), step_at);
-    for (uint32_t j = 0; j < panel->layout.step_planes; j++) {
+    for (uint32_t j = 0; j < codes->layout.step_planes; j++) {
         if (j != 0)
-            rsrc_kb_binary(kb, RSR_KOP_ADD, plane_at, plane_at, panel->plane_stride);
-        load_words(panel, plane_at, words);
+            rsrc_kb_binary(kb, RSR_KOP_ADD, plane_at, plane_at, codes->plane_stride);
+        load_words(codes, plane_at, words);
         if (ternary)
             unpack_ternary_words(u, j, words, rests);
         else
@@ -377,27 +350,26 @@ static void unpack_step_words(struct unpacking *u, uint16_t step_at) {
     }
     if (ternary)
         unpack_word_code(u, rests);
-    for (uint32_t j = 0; !ternary && j < panel->layout.step_planes; j++)
+    for (uint32_t j = 0; !ternary && j < codes->layout.step_planes; j++)
         add_column(u, bits[j]);
 }
 
-void rsrc_panel_unpack(struct rsrc_panel *panel) {
-    struct rsrc_kb *kb = &panel->frame.kb;
-    rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
+void rsrc_lut_unpack_macros(struct rsrc_lut_unpack *codes) {
+    struct rsrc_kb *kb = &codes->frame->kb;
     const uint16_t macro = rsrc_kb_index_reg(kb, "macro");
-    const uint16_t n_steps = rsrc_kb_index_const(kb, panel->layout.n_steps, "n_steps");
-    const uint16_t macro_steps = rsrc_kb_index_const(kb, panel->macro_steps, "macro_steps");
-    rsrc_kb_loop(kb, macro, panel->first_macro, panel->end_macro, 1);
+    const uint16_t n_steps = rsrc_kb_index_const(kb, codes->layout.n_steps, "n_steps");
+    const uint16_t macro_steps = rsrc_kb_index_const(kb, codes->macro_steps, "macro_steps");
+    rsrc_kb_loop(kb, macro, codes->first_macro, codes->end_macro, 1);
     const uint16_t step = rsrc_kb_index_op(kb, RSR_KOP_MUL, macro, macro_steps, "step");
-    const uint16_t step_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, step, panel->step_stride, "step_at");
-    rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, panel->codes_at);
-    const uint16_t quad_at = rsrc_kb_index_const(
-        kb, (uint64_t)panel->macro_quads * 4 * panel->layout.vector_rows, "macro_bytes");
+    const uint16_t step_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, step, codes->step_stride, "step_at");
+    rsrc_kb_binary(kb, RSR_KOP_ADD, step_at, step_at, codes->codes_at);
+    const uint16_t to =
+        rsrc_kb_index_const(kb, (uint64_t)codes->macro_quads * codes->quad_bytes, "macro_bytes");
     const uint16_t in_block =
-        rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, panel->first_macro, "macro_in_block");
-    rsrc_kb_binary(kb, RSR_KOP_MUL, quad_at, quad_at, in_block);
-    struct unpacking u = {.panel = panel, .quad_at = quad_at};
-    switch (panel->layout.lookup) {
+        rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, codes->first_macro, "macro_in_block");
+    rsrc_kb_binary(kb, RSR_KOP_MUL, to, to, in_block);
+    struct unpacking u = {.codes = codes, .to = to};
+    switch (codes->layout.lookup) {
     case RSRC_LUT_TABLE128:
         unpack_macro_table128(&u, step, step_at, n_steps);
         break;
@@ -408,6 +380,67 @@ void rsrc_panel_unpack(struct rsrc_panel *panel) {
         unpack_step_words(&u, step_at);
         break;
     }
-    assert(u.n_columns == panel->macro_quads * 4);
+    assert(u.n_columns == codes->macro_quads * 4);
     rsrc_kb_end(kb);
+}
+
+struct rsrc_lut_unpack rsrc_lut_begin_unpack(struct rsrc_frame *frame,
+                                             const struct rsrc_lut_layout *layout) {
+    const uint32_t step_cols = layout->step_segments * layout->group_cols;
+    struct rsrc_lut_unpack codes = {.frame = frame, .layout = *layout};
+    codes.macro_steps = step_cols % 4 == 0 ? 1 : step_cols % 2 == 0 ? 2 : 4;
+    codes.macro_quads = step_cols * codes.macro_steps / 4;
+    codes.n_macros = rsrc_divide_up(layout->n_steps, codes.macro_steps);
+    return codes;
+}
+
+/* ---- vectors of units ------------------------------------------------------------------------ */
+
+void rsrc_lut_load_strides(struct rsrc_lut_unpack *codes) {
+    struct rsrc_kb *kb = &codes->frame->kb;
+    const uint64_t plane_bytes = (uint64_t)codes->layout.vector_rows * codes->layout.plane_bytes;
+    codes->plane_stride = rsrc_kb_index_const(kb, plane_bytes, "plane_stride");
+    codes->step_stride =
+        rsrc_kb_index_const(kb, rsrc_lut_step_bytes(&codes->layout), "step_stride");
+}
+
+uint16_t rsrc_lut_begin_vectors(struct rsrc_lut_unpack *codes, uint16_t first_unit,
+                                uint16_t end_unit) {
+    struct rsrc_kb *kb = &codes->frame->kb;
+    const struct rsrc_lut_layout *layout = &codes->layout;
+    const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
+    rsrc_kb_loop(kb, unit, first_unit, end_unit, 1);
+    const uint16_t n_vectors = rsrc_kb_index_const(kb, layout->n_vectors, "n_vectors");
+    const uint16_t unit_vectors = rsrc_kb_index_const(kb, layout->unit_vectors, "unit_vectors");
+    const uint16_t vector_rows = rsrc_kb_index_const(kb, layout->vector_rows, "vector_rows");
+    const uint16_t vector_bytes =
+        rsrc_kb_index_const(kb, rsrc_lut_vector_bytes(layout), "vector_bytes");
+    const uint16_t stream_bytes = rsrc_kb_index_const(kb, layout->stream_bytes, "stream_bytes");
+    const uint16_t first = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, unit_vectors, "first_vector");
+    const uint16_t n = rsrc_kb_index_op(kb, RSR_KOP_SUB, n_vectors, first, "unit_size");
+    const uint16_t unit_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, vector_bytes, "unit_at");
+    const uint16_t stream = rsrc_kb_index_reg(kb, "stream");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, n, n, unit_vectors);
+    rsrc_kb_loop(kb, stream, codes->frame->zero, n, 1);
+    const uint16_t row = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, stream, "row");
+    rsrc_kb_binary(kb, RSR_KOP_MUL, row, row, vector_rows);
+    codes->codes_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, stream, stream_bytes, "codes_at");
+    rsrc_kb_binary(kb, RSR_KOP_ADD, codes->codes_at, codes->codes_at, unit_at);
+    return row;
+}
+
+void rsrc_lut_end_vectors(struct rsrc_lut_unpack *codes) {
+    rsrc_kb_end(&codes->frame->kb);
+    rsrc_kb_end(&codes->frame->kb);
+}
+
+void rsrc_take_lut_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
+                         const struct rsrc_lut_layout *layout, struct rsr_blob *codes) {
+    if (input->codes != NULL) {
+        assert(input->codes->size_bytes == rsrc_lut_codes_bytes(layout));
+        *codes = *input->codes;
+        return;
+    }
+    rsrc_pack_lut(arena, input->matrix, layout,
+                  rsrc_alloc_blob(arena, codes, rsrc_lut_codes_bytes(layout)), NULL);
 }

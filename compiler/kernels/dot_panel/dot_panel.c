@@ -45,8 +45,8 @@ uint32_t rsrc_list_dot_panel(struct rsrc_arena *arena, const struct rsrc_plan_in
     const double macs = (double)stats->rows * stats->cols;
     const double compute_us = rsrc_work_us(macs, input->spec->panel_gmacs);
     *out = (struct rsrc_choice){.max_cols = rsrc_lut_max_cols(&layout),
-                                .weight_bytes = rsrc_lut_codes_bytes(&layout) +
-                                                rsrc_panel_digits_bytes(&layout),
+                                .weight_bytes =
+                                    rsrc_lut_codes_bytes(&layout) + rsrc_lut_digits_bytes(&layout),
                                 .work = rsrc_work_text(arena, macs, "multiply-adds")};
     rsrc_set_costs(out, compute_us, compute_us, input->spec);
     return 1;

@@ -6,7 +6,7 @@
  * group pass over the panel, a few at a time. Ternary u = w + 1, or w itself where products take signed
  * bytes; signs u = (w + 1) / 2, bits u = w; y = alpha * sum of u x + beta * sum of x as in lower_dot.c.
  *
- *   codes of lut ── dot_panel_unpack.c ──> panel ──┐
+ *   codes of lut ── kernel/lut_unpack.c ──> panel ─┐
  *                                                  ├─ dot_panel_products.c ──> sums, int32
  *   activations, a few tokens at a time ───────────┘                            │
  *   results <── dot_panel_sums.c: rows in order, corrected, scaled ─────────────┘
@@ -19,8 +19,7 @@
 #ifndef RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
 #define RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
 
-#include "kernel/kernel_frame.h"
-#include "kernel/lut_layout.h"
+#include "kernel/lut_unpack.h"
 
 #define RSRC_PANEL_QUARTERS 4u /* vectors of int32 sums of a vector of rows */
 #define RSRC_PANEL_MAX_TOKENS 6u
@@ -38,23 +37,17 @@ struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_al
                                         uint32_t rows, uint32_t cols);
 
 struct rsrc_panel {
+    struct rsrc_lut_unpack codes; /* its quads are the panel's */
     struct rsrc_frame frame;
     const struct rsrc_panel_machine *machine;
     struct rsrc_lut_layout layout;
     uint32_t cols;
-    uint32_t macro_steps; /* steps of codes that make whole quads of columns */
-    uint32_t macro_quads;
-    uint32_t n_macros, block_macros;
+    uint32_t block_macros;
     int64_t sums_at, tail_at; /* scratch memory; the panel is at 0 */
     /* Registers, i64. */
-    uint16_t row;      /* first row of the vector */
-    uint16_t codes_at; /* first byte of its codes, step_stride bytes to the next step */
-    uint16_t step_stride, plane_stride;
-    uint16_t first_macro, end_macro, n_quads, block_x;
+    uint16_t row; /* first row of the vector */
+    uint16_t n_quads, block_x;
     uint16_t first_token, end_token;
-    /* Constants of the unpacking. */
-    uint16_t digits[5][2], three, one, nibble;
-    uint16_t word_digits, low_byte; /* WORDS */
 };
 
 /* The panel holds w, and sums need no correction. */
@@ -67,18 +60,11 @@ static inline uint32_t rsrc_panel_lanes(const struct rsrc_panel *panel) {
     return panel->layout.vector_rows / 4;
 }
 
-/* ---- dot_panel_unpack.c ---------------------------------------------------------------------- */
-
-/* A table a digit of ternary codes; none for binary ones. */
-uint64_t rsrc_panel_digits_bytes(const struct rsrc_lut_layout *layout);
-void rsrc_panel_pack_digits(struct rsrc_arena *arena, const struct rsrc_panel *panel,
-                            struct rsr_blob *index);
-void rsrc_panel_load_constants(struct rsrc_panel *panel);
-/* The panel of the column block at work. */
-void rsrc_panel_unpack(struct rsrc_panel *panel);
-
 /* ---- dot_panel_products.c -------------------------------------------------------------------- */
 
+/* The panel's part of four columns: struct rsrc_lut_unpack. */
+void rsrc_panel_put_quad(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q,
+                         uint16_t to);
 /* All tokens of the group over the panel. */
 void rsrc_panel_multiply(struct rsrc_panel *panel);
 

@@ -1,4 +1,4 @@
-/* dot_panel_products.c - the tokens of a group over a panel: products and their sums.
+/* dot_panel_products.c - a panel, and the tokens of a group over it: products and their sums.
  *
  * Tokens go in tiles that share every load of the panel, each splatting four of its activations;
  * the rest goes one by one. A target with matrix registers takes 16 tokens at a time, their
@@ -11,6 +11,34 @@
 
 /* Quads of columns whose sums fit int16: two products of at most 2 * 128 each. */
 #define NARROW_QUADS 63
+
+/* Four columns of all rows to four vectors with a row's columns side by side. */
+void rsrc_panel_put_quad(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q,
+                         uint16_t to) {
+    struct rsrc_kb *kb = &codes->frame->kb;
+    const uint32_t rows = codes->layout.vector_rows;
+    static const enum rsr_kop_kind zips[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
+    for (uint32_t half = 0; half < 2; half++) {
+        uint16_t pairs[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint16_t zipped = rsrc_kb_binary(
+                kb, zips[half], rsrc_kb_reg(kb, RSR_ELEM_U8, rows, "pair%u_%u_%u", q, half, i),
+                columns[2 * i], columns[2 * i + 1]);
+            pairs[i] = rsrc_kb_unary(
+                kb, RSR_KOP_BITCAST,
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "wide%u_%u_%u", q, half, i), zipped);
+        }
+        for (uint32_t i = 0; i < 2; i++) {
+            const uint16_t quarter = rsrc_kb_binary(
+                kb, zips[i],
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "quarter%u_%u", q, 2 * half + i), pairs[0],
+                pairs[1]);
+            const int64_t at = (int64_t)q * 4 * rows + (2 * half + i) * rows;
+            rsrc_kb_store(kb, quarter,
+                          rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), to, 1));
+        }
+    }
+}
 
 /* A tile of tokens that pass over the panel together. */
 struct panel_tile {

@@ -13,24 +13,27 @@
 /* The column blocks of one vector of rows for one group of tokens. */
 static void emit_blocks(struct rsrc_panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint16_t n_macros = rsrc_kb_index_const(kb, panel->n_macros, "n_macros");
+    const uint16_t n_macros = rsrc_kb_index_const(kb, panel->codes.n_macros, "n_macros");
     const uint16_t size = rsrc_kb_index_const(kb, panel->block_macros, "block_macros");
-    const uint16_t macro_quads = rsrc_kb_index_const(kb, panel->macro_quads, "macro_quads");
+    const uint16_t macro_quads = rsrc_kb_index_const(kb, panel->codes.macro_quads, "macro_quads");
     const uint16_t all_quads =
         rsrc_kb_index_const(kb, rsrc_divide_up(panel->cols, 4), "n_col_quads");
     const uint16_t four = rsrc_kb_index_const(kb, 4, "quad_cols");
-    panel->first_macro = rsrc_kb_index_reg(kb, "first_macro");
-    rsrc_kb_loop(kb, panel->first_macro, panel->frame.zero, n_macros, panel->block_macros);
-    panel->end_macro = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->first_macro, size, "end_macro");
-    rsrc_kb_binary(kb, RSR_KOP_MIN, panel->end_macro, panel->end_macro, n_macros);
+    panel->codes.first_macro = rsrc_kb_index_reg(kb, "first_macro");
+    rsrc_kb_loop(kb, panel->codes.first_macro, panel->frame.zero, n_macros, panel->block_macros);
+    panel->codes.end_macro =
+        rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->codes.first_macro, size, "end_macro");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, panel->codes.end_macro, panel->codes.end_macro, n_macros);
     /* Activations are zero only up to the row's end: no quad beyond the columns is multiplied. */
     const uint16_t first =
-        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->first_macro, macro_quads, "first_quad");
-    panel->n_quads = rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->end_macro, macro_quads, "n_quads");
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->codes.first_macro, macro_quads, "first_quad");
+    panel->n_quads =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, panel->codes.end_macro, macro_quads, "n_quads");
     rsrc_kb_binary(kb, RSR_KOP_MIN, panel->n_quads, panel->n_quads, all_quads);
     rsrc_kb_binary(kb, RSR_KOP_SUB, panel->n_quads, panel->n_quads, first);
     panel->block_x = rsrc_kb_index_op(kb, RSR_KOP_MUL, first, four, "block_x");
-    rsrc_panel_unpack(panel);
+    rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
+    rsrc_lut_unpack_macros(&panel->codes);
     rsrc_panel_multiply(panel);
     rsrc_kb_end(kb);
 }
@@ -49,40 +52,13 @@ static void emit_groups(struct rsrc_panel *panel) {
     rsrc_kb_end(kb);
 }
 
-/* The vectors of a unit, each through all tokens. */
-static void emit_unit(struct rsrc_panel *panel, uint16_t unit) {
-    struct rsrc_kb *kb = &panel->frame.kb;
-    const struct rsrc_lut_layout *layout = &panel->layout;
-    const uint16_t n_vectors = rsrc_kb_index_const(kb, layout->n_vectors, "n_vectors");
-    const uint16_t unit_vectors = rsrc_kb_index_const(kb, layout->unit_vectors, "unit_vectors");
-    const uint16_t vector_rows = rsrc_kb_index_const(kb, layout->vector_rows, "vector_rows");
-    const uint16_t vector_bytes =
-        rsrc_kb_index_const(kb, rsrc_lut_vector_bytes(layout), "vector_bytes");
-    const uint16_t stream_bytes = rsrc_kb_index_const(kb, layout->stream_bytes, "stream_bytes");
-    const uint16_t first = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, unit_vectors, "first_vector");
-    const uint16_t n = rsrc_kb_index_op(kb, RSR_KOP_SUB, n_vectors, first, "unit_size");
-    const uint16_t unit_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, unit, vector_bytes, "unit_at");
-    const uint16_t stream = rsrc_kb_index_reg(kb, "stream");
-    rsrc_kb_binary(kb, RSR_KOP_MIN, n, n, unit_vectors);
-    rsrc_kb_loop(kb, stream, panel->frame.zero, n, 1);
-    panel->row = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, stream, "row");
-    rsrc_kb_binary(kb, RSR_KOP_MUL, panel->row, panel->row, vector_rows);
-    panel->codes_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, stream, stream_bytes, "codes_at");
-    rsrc_kb_binary(kb, RSR_KOP_ADD, panel->codes_at, panel->codes_at, unit_at);
+/* Every vector of rows through all tokens. */
+static void emit_vectors(struct rsrc_panel *panel) {
+    rsrc_lut_load_strides(&panel->codes);
+    panel->row =
+        rsrc_lut_begin_vectors(&panel->codes, panel->frame.unit_begin, panel->frame.unit_end);
     emit_groups(panel);
-    rsrc_kb_end(kb);
-}
-
-static void emit_units(struct rsrc_panel *panel) {
-    struct rsrc_kb *kb = &panel->frame.kb;
-    const struct rsrc_lut_layout *layout = &panel->layout;
-    const uint64_t plane_bytes = (uint64_t)layout->vector_rows * layout->plane_bytes;
-    panel->plane_stride = rsrc_kb_index_const(kb, plane_bytes, "plane_stride");
-    panel->step_stride = rsrc_kb_index_const(kb, rsrc_lut_step_bytes(layout), "step_stride");
-    const uint16_t unit = rsrc_kb_index_reg(kb, "unit");
-    rsrc_kb_loop(kb, unit, panel->frame.unit_begin, panel->frame.unit_end, 1);
-    emit_unit(panel, unit);
-    rsrc_kb_end(kb);
+    rsrc_lut_end_vectors(&panel->codes);
 }
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
@@ -91,33 +67,20 @@ static void emit_units(struct rsrc_panel *panel) {
  * are several, each is whole tiles of quads. */
 static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec) {
     const struct rsrc_lut_layout *layout = &panel->layout;
-    const uint32_t step_cols = layout->step_segments * layout->group_cols;
-    panel->macro_steps = step_cols % 4 == 0 ? 1 : step_cols % 2 == 0 ? 2 : 4;
-    panel->macro_quads = step_cols * panel->macro_steps / 4;
-    panel->n_macros = rsrc_divide_up(layout->n_steps, panel->macro_steps);
-    const uint64_t quad_bytes = 4 * (uint64_t)layout->vector_rows;
+    panel->codes = rsrc_lut_begin_unpack(&panel->frame, layout);
+    panel->codes.put = rsrc_panel_put_quad;
+    panel->codes.has_weights = rsrc_panel_has_weights(panel);
+    const uint32_t quad_bytes = panel->codes.quad_bytes = 4 * layout->vector_rows;
     const uint64_t budget =
         spec->l2_bytes / 4 > MIN_PANEL_BYTES ? spec->l2_bytes / 4 : MIN_PANEL_BYTES;
     const uint64_t macros =
-        budget / (panel->macro_quads * quad_bytes * RSRC_PANEL_TILE_QUADS) * RSRC_PANEL_TILE_QUADS;
+        budget / ((uint64_t)panel->codes.macro_quads * quad_bytes * RSRC_PANEL_TILE_QUADS) *
+        RSRC_PANEL_TILE_QUADS;
     const uint64_t whole = macros != 0 ? macros : RSRC_PANEL_TILE_QUADS;
-    panel->block_macros = whole < panel->n_macros ? (uint32_t)whole : panel->n_macros;
-    const uint64_t n_quads = (uint64_t)panel->block_macros * panel->macro_quads;
+    panel->block_macros = whole < panel->codes.n_macros ? (uint32_t)whole : panel->codes.n_macros;
+    const uint64_t n_quads = (uint64_t)panel->block_macros * panel->codes.macro_quads;
     panel->sums_at = (int64_t)(rsrc_round_up(n_quads, RSRC_PANEL_TILE_QUADS) * quad_bytes);
     panel->tail_at = panel->sums_at + RSRC_PANEL_GROUP_TOKENS * 4 * (int64_t)layout->vector_rows;
-}
-
-/* The codes that lut has packed, or the same again. Without the corrections of lut, which products
- * do not need, rows may have more signs than those can count. */
-static void take_codes(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
-                       const struct rsrc_lut_layout *layout, struct rsr_blob *codes) {
-    if (input->codes != NULL) {
-        assert(input->codes->size_bytes == rsrc_lut_codes_bytes(layout));
-        *codes = *input->codes;
-        return;
-    }
-    rsrc_pack_lut(arena, input->matrix, layout,
-                  rsrc_alloc_blob(arena, codes, rsrc_lut_codes_bytes(layout)), NULL);
 }
 
 enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -133,8 +96,8 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     assert(panel.machine->head.vector_bits == 8 * panel.layout.vector_rows);
     assert(panel.machine->n_tokens <= RSRC_PANEL_MAX_TOKENS);
     choose_blocks(&panel, input->spec);
-    take_codes(arena, input, &panel.layout, &out->codes);
-    rsrc_panel_pack_digits(arena, &panel, &out->index);
+    rsrc_take_lut_codes(arena, input, &panel.layout, &out->codes);
+    rsrc_pack_lut_digits(arena, &panel.codes, &out->index);
 
     rsrc_frame_begin(&panel.frame, arena, input,
                      panel.layout.unit_vectors * panel.layout.vector_rows, &out->kernel);
@@ -143,9 +106,9 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     panel.frame.unit_rows = 1; /* results are addressed by rows from here on */
     out->kernel.scratch_bytes = (uint64_t)panel.tail_at + 4 * panel.layout.vector_rows;
     rsrc_kb_comment(&panel.frame.kb, "vectors of %u rows, %u quads of columns a panel",
-                    panel.layout.vector_rows, panel.block_macros * panel.macro_quads);
-    rsrc_panel_load_constants(&panel);
-    emit_units(&panel);
+                    panel.layout.vector_rows, panel.block_macros * panel.codes.macro_quads);
+    rsrc_lut_load_digits(&panel.codes);
+    emit_vectors(&panel);
     rsrc_frame_end(&panel.frame, out);
     *detail = rsrc_arena_printf(arena, "panel-%s-%s-u%u-b%u", panel.machine->head.name,
                                 panel.layout.form, panel.layout.unit_vectors, panel.block_macros);
