@@ -368,7 +368,7 @@ struct rsr_spec {
 
 /* X-macro of all variants: enum suffix and the name that users see. */
 #define RSR_VARIANTS(X)                                                                            \
-    X(SCATTER, "scatter") X(DOT, "dot") X(FOLD, "fold") X(LUT, "lut")                              \
+    X(SCATTER, "scatter") X(DOT, "dot") X(FOLD, "fold") X(LUT, "lut") X(TABLE, "table")            \
     X(BITS2, "bits2") X(BASE3, "base3") /* of GPUs */
 
 enum rsr_variant {
@@ -408,7 +408,8 @@ struct rsr_regime_plan {
     uint32_t k;                 /* scatter, fold: rows per block; else 0 */
     enum rsr_fold_kind fold;    /* scatter */
     uint32_t tile_rows;         /* rows of one work item; of a reduced layer: kept rows */
-    uint32_t token_tile;        /* dot, matvec: tokens that share one unpacking; fold: tokens in lanes */
+    uint32_t token_tile;        /* dot, table, matvec: tokens that share one unpacking; fold: tokens
+                                   in lanes */
     double predicted_us;        /* decode: one token; prefill: per token at 128 */
     double measured_us;         /* the same, of kernels run on this machine; 0: not measured */
     uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and
