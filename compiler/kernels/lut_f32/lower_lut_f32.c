@@ -4,7 +4,7 @@
  * Of words, the sums of a segment are one vector of floats, or two; a row's code selects its sum (TABLE,
  * TABLE2: only the low bits of an index count), and rows are lanes. Of planes, the bytes of 16 sums are
  * four vectors; a row's code selects a byte of each (SHUFFLE16), and bytes are zipped to sums. A table
- * then holds magnitudes, and the code's sign is XORed into bit 31. lut_f32.h has the layout,
+ * then holds magnitudes, and the code's sign is XORed into bit 31. lut_f32_layout.h has the layout,
  * lower_lut.c the same for int8.
  *
  * The one order of additions, whatever the vectors, tiles, units and batches:
@@ -20,7 +20,7 @@
  * it is 0, which a fold leaves alone.
  *
  * lut_walk.h has the loops over tokens, column blocks and units of rows; its steps are those of
- * lut_f32.h, or, where groups have scales, whole groups.
+ * lut_f32_layout.h, or, where groups have scales, whole groups.
  */
 #include "base/round.h"
 #include "kernels/lut_f32/lut_f32.h"

@@ -1,6 +1,6 @@
-/* pack_lut_f32.c - weights to the codes that floats are looked up with; kernels/lut_f32/lut_f32.h
+/* pack_lut_f32.c - weights to the codes that floats are looked up with; kernel/lut_f32_layout.h
  * draws them. */
-#include "kernels/lut_f32/lut_f32.h"
+#include "kernel/lut_f32_layout.h"
 
 #include <string.h>
 

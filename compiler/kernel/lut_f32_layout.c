@@ -1,8 +1,7 @@
-/* lut_f32_layout.c - codes of floats that are looked up, and sizes; see lut_f32.h. */
-#include "kernels/lut_f32/lut_f32.h"
+/* lut_f32_layout.c - codes of floats that are looked up, and sizes; see lut_f32_layout.h. */
+#include "kernel/lut_f32_layout.h"
 
 #include "base/round.h"
-#include "kernel/lut_layout.h"
 
 static const struct alphabet_codes {
     uint32_t step_cols, segment_cols, n_segments;
