@@ -255,7 +255,7 @@ static enum rsrc_status set_variants(struct rsrc_input_set *in) {
         if (variant == -1)
             return rsrc_bad_option(in->run,
                                    rsrc_is_gpu(in) ? "variants of a GPU are bits2 and base3"
-                                                   : "variants are dot, lut, fold and scatter",
+                                                   : "variants are dot, lut, table, fold and scatter",
                                    "--variant: %s has no variant '%s'", in->specs[0].name,
                                    choice->variant);
         for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++)

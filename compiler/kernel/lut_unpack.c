@@ -197,7 +197,8 @@ static void unpack_nibbles(struct unpacking *u, uint16_t code, uint16_t signs, u
     const uint16_t wide = rsrc_kb_unary(
         kb, RSR_KOP_BITCAST, rsrc_kb_reg(kb, RSR_ELEM_U16, half, "code_wide%u", j), code);
     rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, 4);
-    const uint16_t high = rsrc_kb_unary(kb, RSR_KOP_BITCAST, bytes_reg(codes, "high", j), wide);
+    const uint16_t high =
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, bytes_reg(codes, "high_nibbles", j), wide);
     uint16_t nibbles[2];
     nibbles[0] =
         rsrc_kb_binary(kb, RSR_KOP_AND, bytes_reg(codes, "low_code", j), code, codes->nibble);

@@ -137,21 +137,6 @@ static uint32_t list_choices(struct rsrc_arena *arena, const struct rsrc_plan_in
     return n;
 }
 
-/* A module holds every weight once: beside the kernel of decode, prefill has what reads the same
- * data, or none. A token alone has a kernel with data of its own: for one, nothing is worth
- * unpacking. */
-static bool shares_data(const struct rsrc_choice *decode, const struct rsrc_choice *prefill,
-                        enum rsr_input input) {
-    const struct rsrc_kernel_row *row = row_of(prefill);
-    if (decode == NULL)
-        return row->data == prefill->kernel;
-    /* Floats have one order of additions, however many tokens there are. */
-    if ((row->traits & RSRC_IS_CODE) != 0 && input == RSR_INPUT_I8)
-        return true;
-    return row->data == row_of(decode)->data && prefill->k == decode->k &&
-           prefill->fold == decode->fold;
-}
-
 struct selection {
     const struct rsrc_choice *choices;
     uint32_t n_choices;
@@ -163,6 +148,28 @@ struct selection {
     const struct rsrc_choice *decode; /* what prefill shares its data with, or NULL */
     const struct rsrc_choice *except; /* left out with all of its variant, or NULL */
 };
+
+static bool is_listed_kernel(const struct selection *among, enum rsr_kernel_id kernel) {
+    for (uint32_t i = 0; i < among->n_choices; i++)
+        if (among->choices[i].kernel == kernel)
+            return true;
+    return false;
+}
+
+/* A module holds every weight once: beside the kernel of decode, prefill has what reads the same
+ * data, or none. A token alone has a kernel with data of its own, or of one that the target lacks: for
+ * one, nothing is worth unpacking. */
+static bool shares_data(const struct selection *among, const struct rsrc_choice *prefill) {
+    const struct rsrc_choice *decode = among->decode;
+    const struct rsrc_kernel_row *row = row_of(prefill);
+    if (decode == NULL)
+        return row->data == prefill->kernel || !is_listed_kernel(among, row->data);
+    /* Floats have one order of additions, however many tokens there are. */
+    if ((row->traits & RSRC_IS_CODE) != 0 && among->input == RSR_INPUT_I8)
+        return true;
+    return row->data == row_of(decode)->data && prefill->k == decode->k &&
+           prefill->fold == decode->fold;
+}
 
 /* Weights that are code make it grow: unasked only within the budget. */
 static bool fits_budget(const struct selection *among, const struct rsrc_choice *choice) {
@@ -176,11 +183,26 @@ static bool fits_sums(const struct selection *among, const struct rsrc_choice *c
     return among->forced != -1 || among->cols <= choice->max_cols;
 }
 
+/* A variant of batches alone, whose kernels read what others have stored, leaves decode to those. */
+static bool is_asked_for(const struct selection *among, const struct rsrc_choice *choice) {
+    bool is_data = false;
+    if (among->forced == -1 || (int)row_of(choice)->variant == among->forced)
+        return true;
+    for (uint32_t i = 0; i < among->n_choices; i++) {
+        const struct rsrc_choice *other = &among->choices[i];
+        if ((int)row_of(other)->variant != among->forced)
+            continue;
+        if (row_of(other)->data == other->kernel || !is_listed_kernel(among, row_of(other)->data))
+            return false;
+        is_data |= row_of(other)->data == choice->kernel;
+    }
+    return is_data && among->regime == RSR_REGIME_DECODE;
+}
+
 static bool is_open(const struct selection *among, const struct rsrc_choice *choice) {
     const enum rsr_variant variant = row_of(choice)->variant;
-    return (among->forced == -1 || (int)variant == among->forced) &&
-           shares_data(among->decode, choice, among->input) && fits_budget(among, choice) &&
-           fits_sums(among, choice) &&
+    return is_asked_for(among, choice) && shares_data(among, choice) &&
+           fits_budget(among, choice) && fits_sums(among, choice) &&
            (among->except == NULL || variant != row_of(among->except)->variant);
 }
 
@@ -338,7 +360,7 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
                                              const struct rsrc_plan_input *input,
                                              struct selection among, struct rsr_regime_plan *out) {
     const struct rsrc_choice *chosen = best_choice(&among);
-    const bool forced = among.forced != -1;
+    const bool forced = among.forced == (int)row_of(chosen)->variant;
     remark_budget(diag, arena, input, &among, chosen);
     remark_list(diag, arena, input, &among, chosen);
     among.forced = -1;
@@ -472,8 +494,9 @@ enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
                                  const struct rsr_named_plan *given, struct rsr_plan *out) {
     const struct rsrc_planned_layer layer = layer_of(input);
     struct rsrc_choice choices[MAX_CHOICES];
-    const uint32_t n_choices = list_choices(arena, input, choices);
-    const struct rsrc_choice *decode = NULL;
+    struct selection among = {.choices = choices,
+                              .n_choices = list_choices(arena, input, choices),
+                              .input = input->input};
     struct rsr_plan plan = given->plan;
     plan.target = input->spec->name;
     for (int r = 0; r < RSR_REGIME_COUNT; r++) {
@@ -482,12 +505,12 @@ enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
             .file = file, .line = given->regime_lines[r], .tensor = input->layer_name};
         if (rsrc_check_plan(diag, arena, &place, &layer, regime) != RSRC_OK)
             return RSRC_FAILED;
-        const struct rsrc_choice *choice = find_choice(choices, n_choices, regime);
+        const struct rsrc_choice *choice = find_choice(choices, among.n_choices, regime);
         if (choice == NULL)
             return refuse_kernel(diag, &place, input, regime);
-        if (!shares_data(decode, choice, input->input))
-            return refuse_data(diag, arena, &place, decode, choice);
-        decode = choice;
+        if (!shares_data(&among, choice))
+            return refuse_data(diag, arena, &place, among.decode, choice);
+        among.decode = choice;
         regime->weight_bytes = choice->weight_bytes;
         regime->acc_bound = acc_bound(input);
         rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: took %s as given: %s",

@@ -24,7 +24,7 @@
 #include "plan/plan.h"
 
 #define MAX_TILE_ROWS (1u << 20)
-#define MAX_TOKEN_TILE 64u
+#define MAX_TOKEN_TILE 128u
 #define MAX_MACHINES 16u /* of a kernel */
 
 static const char *const FOLD_NAMES[] = {[RSR_FOLD_DIRECT] = "direct", [RSR_FOLD_TREE] = "tree"};

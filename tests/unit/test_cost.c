@@ -136,6 +136,14 @@ static void check_lut(struct fixture *f, struct rsr_spec *spec) {
     }
 }
 
+/* Decode is that of the codes which it reads; where floats are not looked up it has its own. */
+static void check_table(struct fixture *f, struct rsr_spec *spec) {
+    for (int i = RSR_TERNARY; i <= RSR_BINARY_BIT; i++) {
+        check_plan(f, spec, (enum rsr_alphabet)i, RSR_INPUT_I8, RSR_VARIANT_TABLE, true);
+        check_plan(f, spec, (enum rsr_alphabet)i, RSR_INPUT_F32, RSR_VARIANT_TABLE, true);
+    }
+}
+
 /* Of many rows alone: bringing activations into columns, which few rows do not pay for, is not
  * predicted. */
 static void check_fold(struct fixture *f, struct rsr_spec *spec) {
@@ -155,6 +163,7 @@ static void test_targets(void) {
         setup(&f);
         check_dot(&f, &specs[i]);
         check_lut(&f, &specs[i]);
+        check_table(&f, &specs[i]);
         check_fold(&f, &specs[i]);
         teardown(&f);
     }

@@ -1,10 +1,10 @@
-/* test_float_kernels.c - float activations in `scatter` and `lut` (test_fold.c has those of
+/* test_float_kernels.c - float activations in `scatter`, `lut` and `table` (test_fold.c has those of
  * `fold`).
  *
  * Integer-valued rows are exact and go through kernel_harness.h like int8 ones. Rows of many
  * magnitudes are held to n u sum |w x| of sums in float64, and to the same bits for every machine,
- * tile, batch and back end; for `lut` also to the order of additions that lower_lut_f32.c
- * documents.
+ * tile, batch and back end; for `lut` and `table` also to the order of additions that
+ * lower_lut_f32.c documents.
  */
 #include "float_harness.h"
 
@@ -58,18 +58,23 @@ static const struct shape lut_shapes[] = {
 };
 #define N_LUT_SHAPES (sizeof lut_shapes / sizeof *lut_shapes)
 
+/* The kernels that have one order. */
+static const enum rsr_kernel_id lut_kernels[] = {RSR_KERNEL_LUT_F32, RSR_KERNEL_TABLE_F32};
+#define N_LUT_KERNELS (sizeof lut_kernels / sizeof *lut_kernels)
+
 /* Half of the cases on each machine, to save compiling. */
-static void test_lut(struct suite *suite, uint32_t machine) {
+static void test_lut(struct suite *suite, uint32_t machine, uint32_t kernel) {
     struct rsr_spec spec = *find_spec(lut_machines[machine]);
     spec.cores = machine / 2; /* units of several vectors, and of one */
     struct test_case *cases[3 * N_LUT_SHAPES];
     uint32_t n_cases = 0;
-    for (uint32_t n = machine % 2; n < 3 * N_LUT_SHAPES; n += 2) {
+    for (uint32_t n = (machine + kernel) % 2; n < 3 * N_LUT_SHAPES; n += 2) {
         cases[n_cases++] =
-            make_float_case(suite, &lut_shapes[n / 3], n % 3, n / 2, RSR_KERNEL_LUT_F32);
+            make_float_case(suite, &lut_shapes[n / 3], n % 3, n / 2, lut_kernels[kernel]);
+        cases[n_cases - 1]->plan.token_tile = n; /* of table: a vector, or several */
     }
     run_cases(suite, cases, n_cases, &spec,
-              rsrc_arena_printf(&suite->arena, "lut_f32_%s", spec.name));
+              rsrc_arena_printf(&suite->arena, "lut_f32_%s_%u", spec.name, kernel));
 }
 
 /* Bits a weight, to the byte: 1.68 and 1. The planner counts the same. */
@@ -153,10 +158,20 @@ static void test_lut_order(struct suite *suite) {
     for (uint32_t i = 0; i < N_LUT_MACHINES; i++) {
         const struct rsr_spec *spec = find_spec(lut_machines[i]);
         struct ways ways = {.n = 0};
-        for (uint32_t alphabet = RSR_TERNARY; alphabet <= RSR_BINARY_BIT; alphabet++)
-            add_way(suite, &ways, cases[alphabet], spec, tile_rows[i], expected[alphabet]);
+        for (uint32_t n = 0; n < 3 * N_LUT_KERNELS; n++) {
+            cases[n % 3]->plan.kernel = lut_kernels[n / 3];
+            add_way(suite, &ways, cases[n % 3], spec, tile_rows[i], expected[n % 3]);
+        }
         check_ways(suite, &ways, spec, rsrc_arena_printf(&suite->arena, "lut_%s", spec->name));
     }
+    /* Where nothing is looked up `table` has the same order in both regimes. */
+    const struct rsr_spec *generic = find_spec("generic");
+    struct ways ways = {.n = 0};
+    for (uint32_t n = 0; n < 3; n++) {
+        CHECK_INT(cases[n]->plan.kernel, RSR_KERNEL_TABLE_F32);
+        add_way(suite, &ways, cases[n], generic, 16, expected[n]);
+    }
+    check_ways(suite, &ways, generic, "table_generic");
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */
@@ -180,7 +195,8 @@ int main(void) {
     suite_begin(&suite, "test_float_kernels", 20261205);
     test_scatter(&suite);
     for (uint32_t i = 0; i < N_LUT_MACHINES; i++)
-        test_lut(&suite, i);
+        for (uint32_t kernel = 0; kernel < N_LUT_KERNELS; kernel++)
+            test_lut(&suite, i, kernel);
     test_sizes(&suite);
     test_scatter_order(&suite);
     test_lut_order(&suite);

@@ -230,8 +230,7 @@ static void check_bytes(struct fixture *f, const struct rsr_matrix *matrix,
     check_lowered(f, matrix, spec, &plan);
 }
 
-/* Both kernels where decode looks sums up and prefill multiplies: the second has the first's
- * codes. */
+/* The kernels of decode and of prefill that have the same codes. */
 static void check_lut(struct fixture *f, const struct rsr_matrix *matrix,
                       const struct rsr_spec *spec) {
     struct rsr_stats stats;
@@ -239,18 +238,21 @@ static void check_lut(struct fixture *f, const struct rsr_matrix *matrix,
     const struct rsrc_plan_input input = {
         .alphabet = matrix->alphabet, .stats = &stats, .spec = spec};
     const struct rsrc_choice lut = first_choice(f, RSR_KERNEL_LUT, &input);
-    const struct rsrc_choice dot = first_choice(f, RSR_KERNEL_DOT_PANEL, &input);
     struct rsr_regime_plan decode = {
         .kernel = RSR_KERNEL_LUT, .tile_rows = 64, .weight_bytes = lut.weight_bytes, .reason = "r"};
-    struct rsr_regime_plan prefill = {.kernel = RSR_KERNEL_DOT_PANEL,
-                                      .tile_rows = 64,
-                                      .weight_bytes = dot.weight_bytes,
-                                      .reason = "r"};
     const struct rsrc_planned_layer layer = {spec, RSR_INPUT_I8, matrix->rows, matrix->cols, 0};
     (void)rsrc_fit_plan(&layer, &decode);
-    (void)rsrc_fit_plan(&layer, &prefill);
     check_lowered(f, matrix, spec, &decode);
-    check_lowered(f, matrix, spec, &prefill);
+    static const enum rsr_kernel_id kernels[] = {RSR_KERNEL_DOT_PANEL, RSR_KERNEL_TABLE};
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+        struct rsr_regime_plan prefill = {.kernel = kernels[i],
+                                          .tile_rows = 64,
+                                          .weight_bytes =
+                                              first_choice(f, kernels[i], &input).weight_bytes,
+                                          .reason = "r"};
+        (void)rsrc_fit_plan(&layer, &prefill);
+        check_lowered(f, matrix, spec, &prefill);
+    }
 }
 
 static void test_bytes(void) {
@@ -294,6 +296,10 @@ static void test_shared_data(void) {
     plan = plan_matrix(&f, &matrix, &avx512, &options, &stats);
     CHECK_INT(plan.regimes[RSR_REGIME_DECODE].kernel, RSR_KERNEL_DOT);
     CHECK(rsrc_same_kernel(&plan));
+    options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_TABLE;
+    plan = plan_matrix(&f, &matrix, &avx512, &options, &stats);
+    CHECK_INT(plan.regimes[RSR_REGIME_DECODE].kernel, RSR_KERNEL_LUT);
+    CHECK_INT(plan.regimes[RSR_REGIME_PREFILL].kernel, RSR_KERNEL_TABLE);
     struct rsr_spec generic = load_spec(&f, "generic");
     options.forced_variant[RSR_ROLE_Q] = RSR_VARIANT_LUT;
     const struct rsrc_plan_input input = {.layer_name = "blk.q",
@@ -583,7 +589,7 @@ static const struct {
      "not a multiple of 5"},
     {LAYER "kernel scatter k 4 fold log " SHAPE TAIL, "unknown fold"},
     {LAYER "kernel dot machine scalar tile_rows 0 token_tile 1" TAIL, "tile_rows is 0"},
-    {LAYER "kernel dot machine scalar tile_rows 4 token_tile 65" TAIL, "token_tile is 65"},
+    {LAYER "kernel dot machine scalar tile_rows 4 token_tile 129" TAIL, "token_tile is 129"},
     {LAYER "kernel dot " SHAPE "\n us inf", "us is not a number"},
     {LAYER "kernel dot " SHAPE "\n us 1 weight_bytes 1 acc_bound 4294967296",
      "acc_bound is 4294967296"},

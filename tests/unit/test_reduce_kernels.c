@@ -190,6 +190,7 @@ int main(void) {
                                       {.kernel = RSR_KERNEL_DOT, .spec = 7},
                                       {RSR_KERNEL_DOT_PANEL, false, 3},
                                       {RSR_KERNEL_DOT_PANEL, false, 7},
+                                      {RSR_KERNEL_TABLE, false, 3},
                                       {.kernel = RSR_KERNEL_FOLD, .floats = true, .spec = 3},
                                       {.kernel = RSR_KERNEL_FOLD, .floats = true, .spec = 7},
                                       {.kernel = RSR_KERNEL_LUT, .spec = 3},

@@ -25,7 +25,7 @@ static const char HELP[] =
     "  --type ternary|binary|bit   {-1,0,+1}, {-1,+1} or {0,1} [ternary]\n"
     "  --input i8|f32              activations: int8, or floats [i8]\n"
     "  --group-cols N              columns that share a scale of their row; 0: one scale [0]\n"
-    "  --variant V                 dot, lut, fold or scatter [the planner's choice]\n"
+    "  --variant V                 dot, lut, table, fold or scatter [the planner's choice]\n"
     "  --repeat-rows F             part of the rows that repeat another one [0]\n"
     "  --zero-rows F, --zero-cols F  parts that are zero [0]\n"
     "  --target X                  target description [native]\n"

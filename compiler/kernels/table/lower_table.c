@@ -1,0 +1,424 @@
+/* lower_table.c - `table` over the codes of `lut`: the loops around taking codes apart, making sums and
+ * adding them; and what becomes of the sums of a chunk. table.h has the whole.
+ *
+ * Source: RSR, arXiv 2411.06360, with segments of columns and an index that is data.
+ */
+#include "kernels/table/table.h"
+
+#include <assert.h>
+
+#include "base/round.h"
+
+#define LINE_BYTES 64u
+
+/* ---- scratch memory -------------------------------------------------------------------------- */
+
+/* Byte of what the vector of tokens from `first` on has, of `bytes` each. */
+static uint16_t emit_slot(struct rsrc_table *table, uint16_t first, int64_t at, uint64_t bytes,
+                          const char *name) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const uint16_t slot = rsrc_kb_index_reg(kb, "%s", name);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, slot, first, table->group);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, slot, slot,
+                   rsrc_kb_index_const(kb, bytes / table->shape.lanes.lanes, "%s_token", name));
+    return rsrc_kb_binary(kb, RSR_KOP_ADD, slot, slot,
+                          rsrc_kb_index_const(kb, (uint64_t)at, "%s_from", name));
+}
+
+/* Loops over the vectors of tokens of the group; gives the register of the first token. */
+static uint16_t begin_tokens(struct rsrc_table *table, const char *name) {
+    const uint16_t first = rsrc_kb_index_reg(&table->frame.kb, "%s", name);
+    rsrc_kb_loop(&table->frame.kb, first, table->group, table->group_end,
+                 (int64_t)table->shape.lanes.lanes);
+    return first;
+}
+
+/* Sums and columns of all tokens of a group; what is stored behind the last offsets has room. */
+static void place_scratch(struct rsrc_table *table) {
+    const struct rsrc_table_shape *shape = &table->shape;
+    const uint64_t rows = (uint64_t)shape->block_units * shape->unit_rows;
+    const uint64_t n_slots = table->group_tokens / shape->lanes.lanes;
+    const uint32_t n_cols = shape->chunk_steps * shape->step_cols;
+    table->columns_bytes = rsrc_round_up(n_cols, RSRC_TOKEN_COLUMN_STEP) * shape->vector_bytes;
+    table->offsets_bytes =
+        rsrc_round_up(rows * rsrc_table_chunk_segments(shape) * sizeof(uint16_t) +
+                          rsrc_table_offsets_bytes(shape),
+                      LINE_BYTES);
+    table->sums_bytes = rows * shape->vector_bytes;
+    table->wide_bytes = rows * rsrc_lane_sums_bytes(&shape->lanes);
+    const uint64_t tables_bytes =
+        (uint64_t)shape->pass_steps * shape->step_sums * shape->vector_bytes;
+    const uint64_t scales_bytes = shape->has_scales ? rows * sizeof(float) : 0;
+    table->columns_at = (int64_t)rsrc_round_up(tables_bytes, LINE_BYTES);
+    table->scales_at = table->columns_at + (int64_t)(n_slots * table->columns_bytes);
+    table->offsets_at = table->scales_at + (int64_t)rsrc_round_up(scales_bytes, LINE_BYTES);
+    table->sums_at = table->offsets_at + (int64_t)table->offsets_bytes;
+    table->wide_at =
+        table->sums_at + (shape->has_wide_sums ? (int64_t)(n_slots * table->sums_bytes) : 0);
+    table->frame.kb.kernel->scratch_bytes = (uint64_t)table->wide_at + n_slots * table->wide_bytes;
+}
+
+/* ---- sums ------------------------------------------------------------------------------------ */
+
+/* Addresses of a row's sums of a chunk, and of its wide ones: of 16-bit sums those of the even and of the
+ * odd lanes. `at` counts the bytes of the chunk's sums of the rows before. */
+struct row_sums {
+    struct rsrc_address narrow, wide[2];
+    uint16_t at;
+};
+
+static uint16_t zero_vector(struct rsrc_table *table, const char *name) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const struct rsrc_token_lanes *lanes = &table->shape.lanes;
+    const uint16_t zero = rsrc_kb_reg(kb, lanes->elem, lanes->lanes, "%s", name);
+    return lanes->elem == RSR_ELEM_F32 ? rsrc_kb_const_f32(kb, zero, 0.0f)
+                                       : rsrc_kb_const(kb, zero, 0);
+}
+
+/* Wide vectors of a row. */
+static uint32_t n_wide(const struct rsrc_table *table) {
+    return table->shape.lanes.elem == RSR_ELEM_I16 ? 2 : 1;
+}
+
+/* Loops over the rows of the block for all tokens of the group; two loops are left open. */
+static struct row_sums begin_row_sums(struct rsrc_table *table, const char *name) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const int64_t bytes = table->shape.vector_bytes;
+    const uint16_t row_bytes =
+        rsrc_kb_index_const(kb, table->shape.vector_bytes, "%s_row_bytes", name);
+    const uint16_t end =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, table->n_block_rows, row_bytes, "%s_end", name);
+    const uint16_t first = begin_tokens(table, rsrc_arena_printf(kb->arena, "%s_token", name));
+    const uint16_t narrow = emit_slot(table, first, table->sums_at, table->sums_bytes,
+                                      rsrc_arena_printf(kb->arena, "%s_sums", name));
+    const uint16_t wide = emit_slot(table, first, table->wide_at, table->wide_bytes,
+                                    rsrc_arena_printf(kb->arena, "%s_wide", name));
+    const uint16_t at = rsrc_kb_index_reg(kb, "%s_at", name);
+    rsrc_kb_loop(kb, at, table->frame.zero, end, bytes);
+    const struct rsrc_address from = rsrc_address_at(RSR_KBUF_SCRATCH, 0);
+    const struct rsrc_address even =
+        rsrc_address_plus(rsrc_address_plus(from, wide, 1), at, n_wide(table));
+    return (struct row_sums){rsrc_address_plus(rsrc_address_plus(from, narrow, 1), at, 1),
+                             {even, rsrc_address_offset(even, bytes)},
+                             at};
+}
+
+static void end_row_sums(struct rsrc_table *table) {
+    rsrc_kb_end(&table->frame.kb);
+    rsrc_kb_end(&table->frame.kb);
+}
+
+static void emit_clear(struct rsrc_table *table) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const uint16_t zeros = zero_vector(table, "zeros");
+    const struct row_sums rows = begin_row_sums(table, "clear");
+    if (table->shape.has_wide_sums)
+        rsrc_kb_store(kb, zeros, rows.narrow);
+    for (uint32_t i = 0; i < n_wide(table); i++)
+        rsrc_kb_store(kb, zeros, rows.wide[i]);
+    end_row_sums(table);
+}
+
+/* Adds 16-bit sums to the 32-bit ones. Even lanes are the low halves of 32 bits, odd ones the high halves:
+ * shifts widen both. */
+static void widen_row(struct rsrc_table *table, const struct row_sums *rows, uint16_t narrow) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const uint32_t lanes = table->shape.lanes.lanes / 2;
+    const uint16_t bits = rsrc_kb_reg(kb, RSR_ELEM_U32, lanes, "narrow_bits");
+    for (uint32_t odd = 0; odd < 2; odd++) {
+        const uint16_t sums = rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "wide_sums%u", odd);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, bits, narrow);
+        if (odd == 0)
+            rsrc_kb_immediate(kb, RSR_KOP_SHL, bits, bits, 16);
+        rsrc_kb_unary(kb, RSR_KOP_BITCAST, sums, bits);
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, sums, sums, 16);
+        rsrc_kb_binary_memory(kb, RSR_KOP_ADD_MEM, sums, sums, rows->wide[odd]);
+        rsrc_kb_store(kb, sums, rows->wide[odd]);
+    }
+}
+
+/* Adds a group's sums, times the row's scale. */
+static void scale_row(struct rsrc_table *table, const struct row_sums *rows, uint16_t narrow,
+                      uint16_t scale_at) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const uint32_t lanes = table->shape.lanes.lanes;
+    const uint16_t scale = rsrc_kb_load(
+        kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "row_scale"),
+        rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, table->scales_at), scale_at, 1));
+    const uint16_t scales =
+        rsrc_kb_unary(kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "row_scales"), scale);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, narrow, narrow, scales);
+    const uint16_t sums =
+        rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scaled_sums"), rows->wide[0]);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, sums, sums, narrow);
+    rsrc_kb_store(kb, sums, rows->wide[0]);
+}
+
+/* Adds the sums of the chunk to the wide ones, and clears them. */
+static void emit_end_chunk(struct rsrc_table *table) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const struct rsrc_token_lanes *lanes = &table->shape.lanes;
+    rsrc_kb_comment(kb, "sums of the chunk to those of all columns");
+    const uint16_t nothing = zero_vector(table, "no_sums");
+    const struct row_sums rows = begin_row_sums(table, "end");
+    const uint16_t narrow =
+        rsrc_kb_load(kb, rsrc_kb_reg(kb, lanes->elem, lanes->lanes, "chunk_sums"), rows.narrow);
+    rsrc_kb_store(kb, nothing, rows.narrow);
+    if (table->shape.has_scales) {
+        const uint16_t scale_at = rsrc_kb_index_reg(kb, "row_scale_at");
+        uint32_t shift = 0;
+        while (sizeof(float) << shift < table->shape.vector_bytes)
+            shift++;
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, scale_at, rows.at, shift);
+        scale_row(table, &rows, narrow, scale_at);
+    } else {
+        widen_row(table, &rows, narrow);
+    }
+    end_row_sums(table);
+}
+
+/* ---- chunks ---------------------------------------------------------------------------------- */
+
+/* The chunk's activations as columns; those behind the matrix's last are zeros. */
+static void emit_columns(struct rsrc_table *table, uint16_t first_col) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const struct rsrc_table_shape *shape = &table->shape;
+    rsrc_kb_comment(kb, "activations as columns, %u tokens side by side", shape->lanes.lanes);
+    const uint16_t all = rsrc_kb_index_const(kb, kb->kernel->cols, "all_cols");
+    const uint16_t chunk_cols = rsrc_kb_index_const(kb, shape->chunk_cols, "chunk_cols");
+    const uint16_t end_cols =
+        rsrc_kb_index_const(kb, shape->chunk_steps * shape->step_cols, "end_cols");
+    const uint16_t n_cols = rsrc_kb_index_op(kb, RSR_KOP_SUB, all, first_col, "n_cols");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, n_cols, n_cols, chunk_cols);
+    const uint16_t zeros = zero_vector(table, "no_column");
+    const uint16_t first = begin_tokens(table, "columns_token");
+    const uint16_t at =
+        emit_slot(table, first, table->columns_at, table->columns_bytes, "columns_at");
+    rsrc_token_columns(&table->frame, &table->shape.lanes, first, at, first_col, n_cols);
+    const uint16_t col = rsrc_kb_index_reg(kb, "missing_col");
+    rsrc_kb_loop(kb, col, n_cols, end_cols, 1);
+    rsrc_kb_store(kb, zeros,
+                  rsrc_address_plus(rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, 0), at, 1),
+                                    col, (int64_t)shape->vector_bytes));
+    rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
+}
+
+/* Passes may have steps that no chunk has: any sums of their columns, which are zeros, will do. */
+static void emit_clear_offsets(struct rsrc_table *table) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const uint16_t zeros = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 4, "no_offsets"), 0);
+    const uint16_t end = rsrc_kb_index_const(kb, table->offsets_bytes, "offsets_end");
+    const uint16_t at = rsrc_kb_index_reg(kb, "offsets_at");
+    rsrc_kb_loop(kb, at, table->frame.zero, end, 4 * sizeof(int32_t));
+    rsrc_kb_store(kb, zeros,
+                  rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, table->offsets_at), at, 1));
+    rsrc_kb_end(kb);
+}
+
+static void emit_passes(struct rsrc_table *table) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const uint16_t n_passes = rsrc_kb_index_const(kb, table->shape.n_passes, "n_passes");
+    const uint16_t pass = rsrc_kb_index_reg(kb, "pass");
+    rsrc_kb_comment(kb, "passes of %u segments: their sums, and rows that add them",
+                    table->shape.pass_steps * table->shape.step_segments);
+    rsrc_kb_loop(kb, pass, table->frame.zero, n_passes, 1);
+    const uint16_t first = begin_tokens(table, "pass_token");
+    rsrc_table_make_sums(
+        table, pass,
+        emit_slot(table, first, table->columns_at, table->columns_bytes, "pass_columns_at"));
+    rsrc_table_add_rows(table, pass,
+                        emit_slot(table, first, table->sums_at, table->sums_bytes, "pass_sums"));
+    rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
+}
+
+static void emit_results(struct rsrc_table *table) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    rsrc_kb_comment(kb, "results, token by token");
+    const uint16_t lanes = rsrc_kb_index_const(kb, table->shape.lanes.lanes, "lanes");
+    const uint16_t first = begin_tokens(table, "result_tile");
+    const uint16_t sums = emit_slot(table, first, table->wide_at, table->wide_bytes, "result_sums");
+    const uint16_t all = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "result_lanes");
+    const uint16_t end =
+        rsrc_kb_index_op(kb, RSR_KOP_MIN, all, table->frame.n_tokens, "result_end");
+    const struct rsrc_token_range range = {.first_row = table->first_row,
+                                           .end_row = table->end_row,
+                                           .first = first,
+                                           .end = end,
+                                           .sums = sums,
+                                           .whole_quads = kb->kernel->rows % 4 == 0};
+    rsrc_token_results(&table->frame, &table->shape.lanes, &range);
+    rsrc_kb_end(kb);
+}
+
+/* ---- blocks of rows, groups of tokens -------------------------------------------------------- */
+
+/* Rows of units `block` .. `end`: those that there are, and whole vectors of them. */
+static void set_rows(struct rsrc_table *table, uint16_t block, uint16_t end) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const uint16_t unit_rows = rsrc_kb_index_const(kb, table->shape.unit_rows, "unit_rows");
+    const uint16_t rows = rsrc_kb_index_const(kb, kb->kernel->rows, "n_rows");
+    const uint16_t padded = rsrc_kb_index_const(kb, table->shape.n_padded_rows, "n_padded_rows");
+    table->first_row = rsrc_kb_index_op(kb, RSR_KOP_MUL, block, unit_rows, "first_row");
+    const uint16_t full = rsrc_kb_index_op(kb, RSR_KOP_MUL, end, unit_rows, "full_rows");
+    table->end_row = rsrc_kb_index_op(kb, RSR_KOP_MIN, full, rows, "end_row");
+    table->n_block_rows = rsrc_kb_index_op(kb, RSR_KOP_MIN, full, padded, "n_block_rows");
+    rsrc_kb_binary(kb, RSR_KOP_SUB, table->n_block_rows, table->n_block_rows, table->first_row);
+}
+
+static void emit_blocks(struct rsrc_table *table) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const struct rsrc_table_shape *shape = &table->shape;
+    const uint16_t size = rsrc_kb_index_const(kb, shape->block_units, "block_units");
+    const uint16_t n_chunks = rsrc_kb_index_const(kb, shape->n_chunks, "n_chunks");
+    const uint16_t chunk_cols = rsrc_kb_index_const(kb, shape->chunk_cols, "columns_of_chunk");
+    const uint16_t block = rsrc_kb_index_reg(kb, "block");
+    rsrc_kb_loop(kb, block, table->frame.unit_begin, table->frame.unit_end, shape->block_units);
+    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_ADD, block, size, "block_end");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, end, end, table->frame.unit_end);
+    set_rows(table, block, end);
+    emit_clear(table);
+    if (shape->has_short_chunks)
+        emit_clear_offsets(table);
+    const uint16_t chunk = rsrc_kb_index_reg(kb, "chunk");
+    rsrc_kb_loop(kb, chunk, table->frame.zero, n_chunks, 1);
+    emit_columns(table, rsrc_kb_index_op(kb, RSR_KOP_MUL, chunk, chunk_cols, "first_col"));
+    rsrc_kb_comment(kb, "codes to offsets of sums");
+    if (table->has_quads)
+        rsrc_table_emit_quad_offsets(table, chunk, block, end);
+    else if (shape->lanes.elem == RSR_ELEM_F32)
+        rsrc_table_emit_word_offsets(table, chunk, block, end);
+    else
+        rsrc_table_emit_offsets(table, chunk, block, end);
+    emit_passes(table);
+    if (shape->has_wide_sums)
+        emit_end_chunk(table);
+    rsrc_kb_end(kb);
+    emit_results(table);
+    rsrc_kb_end(kb);
+}
+
+static void emit_kernel(struct rsrc_table *table) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const struct rsrc_table_shape *shape = &table->shape;
+    rsrc_kb_comment(kb, "chunks of %u columns, %u segments of up to %u; blocks of %u rows",
+                    shape->chunk_cols, rsrc_table_chunk_segments(shape), shape->segment_cols,
+                    shape->block_units * shape->unit_rows);
+    const uint16_t size = rsrc_kb_index_const(kb, table->group_tokens, "group_tokens");
+    table->group = rsrc_kb_index_reg(kb, "group");
+    rsrc_kb_loop(kb, table->group, table->frame.zero, table->frame.n_tokens,
+                 (int64_t)table->group_tokens);
+    table->group_end = rsrc_kb_index_op(kb, RSR_KOP_ADD, table->group, size, "group_end");
+    rsrc_kb_binary(kb, RSR_KOP_MIN, table->group_end, table->group_end, table->frame.n_tokens);
+    emit_blocks(table);
+    rsrc_kb_end(kb);
+}
+
+/* The shape and the plan's tokens are set, the frame is begun. */
+static void lower(struct rsrc_table *table, const char *form, struct rsrc_arena *arena,
+                  struct rsr_lowered *out, const char **detail) {
+    const struct rsrc_table_shape *shape = &table->shape;
+    assert(table->group_tokens % shape->lanes.lanes == 0);
+    table->frame.unit_rows = 1; /* results are addressed by rows from here on */
+    place_scratch(table);
+    table->low_word = rsrc_kb_index_const(&table->frame.kb, UINT16_MAX, "low_word");
+    emit_kernel(table);
+    rsrc_frame_end(&table->frame, out);
+    *detail = rsrc_arena_printf(arena, "%s-u%u-chunk%u-pass%u-block%u-group%u", form,
+                                shape->unit_rows, shape->chunk_cols, shape->pass_steps,
+                                shape->block_units, table->group_tokens);
+}
+
+enum rsrc_status rsrc_lower_table(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                  const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                  const char **detail) {
+    const struct rsr_matrix *matrix = input->matrix;
+    if (matrix->cols > RSRC_MAX_SUM_COLS)
+        return rsrc_refuse_wide(diag, input);
+    const struct rsrc_lut_layout layout =
+        rsrc_table_codes(input->spec, matrix->alphabet, matrix->rows, matrix->cols);
+    struct rsrc_table table = {
+        .shape = rsrc_make_table_shape(input->spec, &layout, input->plan->machine),
+        .group_tokens = input->plan->token_tile};
+    struct rsrc_kb *kb = &table.frame.kb;
+    table.codes = rsrc_lut_begin_unpack(&table.frame, &layout);
+    table.codes.put = rsrc_table_put_segment;
+    table.codes.quad_bytes = rsrc_table_offsets_bytes(&table.shape);
+    rsrc_take_lut_codes(arena, input, &layout, &out->codes);
+    rsrc_pack_lut_digits(arena, &table.codes, &out->index);
+    rsrc_frame_begin(&table.frame, arena, input, table.shape.unit_rows, &out->kernel);
+    rsrc_frame_streams(&table.frame, layout.unit_vectors, layout.stream_bytes,
+                       rsrc_lut_vector_bytes(&layout));
+    table.low_byte = rsrc_kb_const(
+        kb, rsrc_kb_reg(kb, RSR_ELEM_U16, layout.vector_rows / 2, "low_bytes"), UINT8_MAX);
+    rsrc_lut_load_digits(&table.codes);
+    rsrc_lut_load_strides(&table.codes);
+    lower(&table, layout.form, arena, out, detail);
+    return RSRC_OK;
+}
+
+enum rsrc_status rsrc_lower_table_dot(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                      const char **detail) {
+    const struct rsr_matrix *matrix = input->matrix;
+    if (matrix->cols > RSRC_MAX_SUM_COLS)
+        return rsrc_refuse_wide(diag, input);
+    struct rsrc_table table = {.has_quads = true, .group_tokens = input->plan->token_tile};
+    const bool shared = rsrc_table_dot_codes(input->spec, matrix->alphabet, matrix->rows,
+                                             matrix->cols, &table.quads);
+    table.shape = rsrc_make_table_dot_shape(input->spec, matrix->alphabet, &table.quads,
+                                            input->plan->machine);
+    if (shared && input->codes != NULL) {
+        out->codes = *input->codes;
+    } else {
+        rsrc_pack_dot(matrix, &table.quads,
+                      rsrc_alloc_blob(arena, &out->codes, rsrc_dot_codes_bytes(&table.quads)));
+    }
+    assert(out->codes.size_bytes == rsrc_dot_codes_bytes(&table.quads));
+    rsrc_frame_begin(&table.frame, arena, input, table.shape.unit_rows, &out->kernel);
+    lower(&table, "quads16", arena, out, detail);
+    return RSRC_OK;
+}
+
+/* The codes that lut_f32 has packed, or the same again. */
+static void take_words(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
+                       const struct rsrc_lut_f32_layout *layout, struct rsr_lowered *out) {
+    if (input->codes != NULL) {
+        assert(input->codes->size_bytes == rsrc_lut_f32_codes_bytes(layout));
+        out->codes = *input->codes;
+    } else {
+        rsrc_pack_lut_f32(input->matrix, layout,
+                          rsrc_alloc_blob(arena, &out->codes, rsrc_lut_f32_codes_bytes(layout)));
+    }
+    if (layout->planes)
+        return;
+    uint16_t *even = rsrc_alloc_blob(arena, &out->index, rsrc_table_f32_index_bytes(layout));
+    for (uint32_t i = 0; i < out->index.size_bytes / sizeof *even; i++)
+        even[i] = (uint16_t)(2 * i % (2 * layout->vector_rows));
+}
+
+enum rsrc_status rsrc_lower_table_f32(struct rsrc_diag *diag, struct rsrc_arena *arena,
+                                      const struct rsrc_lower_input *input, struct rsr_lowered *out,
+                                      const char **detail) {
+    (void)diag;
+    const struct rsrc_lut_f32_shape shape = {.alphabet = input->matrix->alphabet,
+                                             .rows = input->matrix->rows,
+                                             .cols = input->matrix->cols,
+                                             .group_cols = input->matrix->group_cols,
+                                             .scale_bytes = rsrc_group_scale_bytes(input->matrix)};
+    struct rsrc_table table = {.floats = rsrc_table_f32_codes(input->spec, &shape),
+                               .group_tokens = input->plan->token_tile};
+    const struct rsrc_lut_f32_layout *layout = &table.floats;
+    table.shape = rsrc_make_table_f32_shape(input->spec, layout, input->plan->machine);
+    take_words(arena, input, layout, out);
+    rsrc_frame_begin(&table.frame, arena, input, table.shape.unit_rows, &out->kernel);
+    rsrc_frame_streams(&table.frame, layout->unit_vectors > 1 ? 2 : 1, layout->stream_bytes,
+                       layout->stream_vectors * rsrc_lut_f32_vector_bytes(layout));
+    rsrc_table_load_word_constants(&table);
+    lower(&table,
+          rsrc_arena_printf(arena, "%s%u-s%u", layout->planes ? "planes" : "words",
+                            layout->vector_rows, 8 * layout->scale_bytes),
+          arena, out, detail);
+    return RSRC_OK;
+}
