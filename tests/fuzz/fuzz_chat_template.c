@@ -18,13 +18,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                            {"user", "hello\n"},
                                            {"assistant", "<think>x</think> y"},
                                            {"user", ""}};
-    struct rsr_chat_input input = {messages, 4, true, "<s>", "</s>", NULL};
-    struct rsr_bytes out = {0};
+    struct rsr_chat_input input = {messages, 4, NULL, 0, true, "<s>", "</s>", NULL};
+    struct rsr_chat_text out = {{0}, {0}};
     if (rsr_chat_template_render(chat, &input, &out, &err) != RSR_OK && err.message[0] == '\0')
         abort();
-    if (!rsr_utf8_is_valid(out.data ? out.data : "", out.size))
+    if (!rsr_utf8_is_valid(out.text.data ? out.text.data : "", out.text.size))
         abort();
-    rsr_bytes_free(&out);
+    rsr_chat_text_free(&out);
     rsr_chat_template_destroy(chat);
     return 0;
 }

@@ -546,6 +546,11 @@ PIECES = [
     "{{ 'a' ~ 1 ~ none ~ undefined_thing ~ true }}", "{{ 1 < 2 }} {{ 2 <= 1 }} {{ 1 == 1 }} {{ 1 == true }} {{ 'a' < 'b' }} {{ 'é' > 'z' }}",
     "{{ 'a' < 'ab' }} {{ 'ab' <= 'a' }} {{ '' < 'a' }} {{ 'ab' > 'b' }} {{ 'ab' >= 'ab' }}",
     "{{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }}", "{{ not true or true and false }} {{ not (true or false) }}", "{{ 'a' or 'b' }}{{ '' or 'b' }}{{ 'a' and 'b' }}{{ 0 and 1 }}",
+    "{% for k, v in messages[0].items() %}{{ loop.index }}{{ k }}={{ v }};{% endfor %}", "{{ messages[0] | items | list | tojson }}",
+    "{{ messages[0].keys() | list | tojson }}{{ messages[0].values() | join('|') }}{{ messages[0] | list | join }}", "{{ messages[0] == messages[0] }}{{ messages[0] == messages[1] }}{{ messages[0] | length }}",
+    "{% for a, b in [[1, 2], [3, 4], [5, 6]] if b > 2 %}{{ a }}{{ b }}{% else %}none{% endfor %}", "{% for a, b in [[1, 2, 3]] %}{{ a }}{% endfor %}", "{% for a, b in [1] %}{{ a }}{% endfor %}",
+    "{{ messages[0].get('role') }}{{ messages[0].get('x') }}{{ messages[0].get('x', 'd') }}", "{{ messages[0].items is defined }}", "{{ messages[0]['items'] is defined }}", "{{ messages[0].keys }}",
+    "{{ 1 | items | list }}", "{{ messages[0].pop('role') }}", "{{ messages[0] | tojson }}{{ messages | tojson(indent=2) }}", "{% for k, v in messages[0] | items if k != 'role' %}{{ k }}{{ v }}{% endfor %}",
     "{{ 'a' in 'cat' }} {{ 'x' not in 'cat' }} {{ 1 in [1, 2] }} {{ 'role' in messages[0] }} {{ 'name' in messages[0] }}",
     "{{ 'yes' if messages else 'no' }}{{ 'x' if false }}|{{ 'a' if 0 else 'b' if 0 else 'c' }}", "{{ [1] + [2] == [1, 2] }}",
     "{{ 'a' + 'b' | upper }}", "{{ ('a' + 'b') | upper }}", "{{ -1 | string }}", "{{ not 1 is odd }}", "{{ 1 is not odd }}{{ 2 is even and 3 is odd }}",
@@ -624,19 +629,52 @@ CONVERSATIONS = [
     [["system", "S"], ["user", "a"], ["assistant", "b"], ["user", "c"], ["assistant", "d"], ["user", "e"]],
 ]
 
+TOOLS = [{"type": "function", "function": {
+    "name": "weather", "description": "The weather of a \"place\" <now>", "parameters": {
+        "type": "object", "required": ["place"], "properties": {
+            "place": {"type": "string", "description": "A town: é日"},
+            "days": {"type": ["integer", "null"], "minimum": 1, "maximum": 1e2, "default": None},
+            "units": {"type": "string", "enum": ["C", "F"]}, "exact": {"type": "boolean", "default": False}}}}},
+    {"type": "function", "function": {"name": "noon", "description": "", "parameters": {"type": "object", "properties": {}}}}]
 
-def render(template, messages, generation):
+# What apply_chat_template is called with: messages with fields, tools, and other variables.
+CALLS = [
+    {"messages": [{"role": "user", "content": "Hello"}], "tools": TOOLS},
+    {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Rain?"}], "tools": TOOLS, "enable_thinking": False},
+    {"messages": [{"role": "user", "content": "Rain?"}], "enable_thinking": False},
+    {"messages": [{"role": "user", "content": "Rain?"}], "enable_thinking": True, "tools": []},
+    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": "\nwhy\n"},
+                  {"role": "user", "content": "c"}, {"role": "assistant", "content": "d", "reasoning_content": "so"}]},
+    {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Rain in X?"},
+                  {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "id": "call00001", "function": {
+                      "name": "weather", "arguments": {"place": "X \"é\"\n", "days": 2, "f": 1.5, "g": 1e22, "n": None, "deep": {"a": [True, {}, []]}}}}]},
+                  {"role": "tool", "name": "weather", "tool_call_id": "call00001", "content": "{\"rain\": true}"},
+                  {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Thanks"}], "tools": TOOLS},
+    {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [
+        {"type": "function", "function": {"name": "noon", "arguments": "{}"}}, {"name": "noon", "arguments": {"k": "v"}}]},
+                  {"role": "tool", "content": "12"}, {"role": "tool", "content": "13"}], "tools": TOOLS},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "look "}, {"type": "image"}, {"type": "text", "text": "here"}]}]},
+    {"messages": [{"role": "user", "content": "d"}], "date_string": "1 Jan 2026", "tools_in_user_message": False, "tools": TOOLS},
+    {"messages": [{"role": "user", "content": "d"}], "documents": [{"title": "T", "text": "é"}], "custom_tools": TOOLS, "xml_tools": TOOLS},
+]
+
+
+def with_roles(conversation):
+    return {"messages": [{"role": role, "content": content} for role, content in conversation]}
+
+
+def render(template, call, generation):
+    variables = {"tools": None, "documents": None, "add_generation_prompt": generation, "bos_token": "<|bos|>",
+                 "eos_token": "</s>"}
     try:
-        return _compile_jinja_template(template).render(
-            messages=[{"role": role, "content": content} for role, content in messages], tools=None,
-            documents=None, add_generation_prompt=generation, bos_token="<|bos|>", eos_token="</s>")
+        return _compile_jinja_template(template).render(**{**variables, **call})
     except Exception:  # whatever the template makes of these messages
         return None
 
 
 # Beyond the subset: transformers renders these and the runtime refuses them.
 BEYOND = ("map(attribute='role') }}", "ensure_ascii=true", ".append(", ".split(none, 1)", "(-2) ** 0.5", "{{ f }}", "f.name",
-          "loop.changed", "loop.cycle }}")
+          "loop.changed", "loop.cycle }}", ".items is", "['items'] is", ".keys }}", ".pop(")
 
 
 def main():
@@ -646,9 +684,11 @@ def main():
         for conversation in CONVERSATIONS if name else CONVERSATIONS[1:2]:
             for generation in (False, True) if name else (True,):
                 beyond = not name and any(b in template for b in BEYOND)
-                wanted.append(None if beyond else render(template, conversation, generation))
-        rows.append({"template": template, "all": bool(name), "rendered": wanted})
-    value = {"library": f"transformers {transformers.__version__}", "conversations": CONVERSATIONS,
+                wanted.append(None if beyond else render(template, with_roles(conversation), generation))
+        called = [render(template, call, True) for call in CALLS] if name else []
+        called = [None if text and "[{'type'" in text else text for text in called]  # Python's form of a list is beyond
+        rows.append({"template": template, "all": bool(name), "rendered": wanted, "called": called})
+    value = {"library": f"transformers {transformers.__version__}", "conversations": CONVERSATIONS, "calls": CALLS,
              "templates": rows, "refused": REFUSED}
     path = HERE / "chat.json"
     path.write_text(json.dumps(value, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")

@@ -32,21 +32,22 @@ static void check_rendered(const char *template, const struct rsr_chat_template 
                                    .add_generation_prompt = generation,
                                    .bos_text = "<|bos|>",
                                    .eos_text = "</s>"};
-    struct rsr_bytes out = {0};
+    struct rsr_chat_text out = {{0}, {0}};
     rsr_error err = RSR_ERROR_INIT;
     rsr_status status = rsr_chat_template_render(chat, &input, &out, &err);
     bool same;
     if (json_is_null(expected))
-        same = status == RSR_ERR_TEXT && err.message[0] != 0 && out.size == 0;
+        same = status == RSR_ERR_TEXT && err.message[0] != 0 && out.text.size == 0;
     else
-        same = status == RSR_OK && out.size == json_string_length(expected) &&
-               (out.size == 0 || memcmp(out.data, json_string_value(expected), out.size) == 0);
+        same = status == RSR_OK && out.text.size == json_string_length(expected) &&
+               (out.text.size == 0 ||
+                memcmp(out.text.data, json_string_value(expected), out.text.size) == 0);
     CHECK(same);
     if (!same)
         fprintf(stderr, "  template: %.300s\n  status %d %s\n  have: %.*s\n  want: %s\n", template,
-                (int)status, err.message, (int)out.size, out.data ? out.data : "",
+                (int)status, err.message, (int)out.text.size, out.text.data ? out.text.data : "",
                 json_is_null(expected) ? "(refused)" : json_string_value(expected));
-    rsr_bytes_free(&out);
+    rsr_chat_text_free(&out);
 }
 
 static void check_template(const json_t *conversations, const json_t *row) {
@@ -85,12 +86,12 @@ static rsr_status render_source(const char *source, const char *content, rsr_err
     rsr_message message = {"user", content};
     struct rsr_chat_input input = {
         .messages = &message, .n_messages = 1, .bos_text = "", .eos_text = ""};
-    struct rsr_bytes out = {0};
+    struct rsr_chat_text out = {{0}, {0}};
     rsr_status status = rsr_chat_template_parse(source, strlen(source), &chat, err);
     if (status == RSR_OK)
         status = rsr_chat_template_render(chat, &input, &out, err);
-    *size = out.size;
-    rsr_bytes_free(&out);
+    *size = out.text.size;
+    rsr_chat_text_free(&out);
     rsr_chat_template_destroy(chat);
     return status;
 }
@@ -146,7 +147,7 @@ static void test_limits(void) {
         {"{{ '%r' % 1 }}", "format that is not supported, in line 1"},
         {"\n{{ 2 ** 64 }}", "'**' in line 2"},
         {"{{ loop.cycle(1) }}", "method 'cycle'"},
-        {"{% for a, b in messages %}{% endfor %}", "loops over pairs"},
+        {"{% for a, b in messages %}{% endfor %}", "takes for a pair what is none"},
         {"{{ raise_exception('line\none\x1b[31m') }}", "refuses these messages: line?one?[31m"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -1,9 +1,9 @@
 /* chat_ast.h - what the files of the chat template share: memory, tokens, syntax tree.
  *
  * chat_template_lex.c makes tokens of the source, chat_template_parse.c a tree of the tokens,
- * chat_template_eval.c walks the tree, chat_template_call.c calls functions and macros,
- * chat_template_builtins.c has the filters, tests and methods, chat_number.c computes and
- * chat_format.c formats.
+ * chat_conversation.c defines what templates see, which chat_json_read.c reads, chat_template_eval.c
+ * walks the tree, chat_template_call.c calls functions and macros, chat_template_builtins.c has the
+ * filters, tests and methods, chat_number.c computes and chat_format.c formats.
  */
 #ifndef RSR_CHAT_AST_H
 #define RSR_CHAT_AST_H
@@ -24,12 +24,26 @@ bool chat_is_within(struct chat_arena *arena, size_t used, size_t n_bytes);
 /* Why there is no memory: RSR_ERR_TEXT for the limit, else RSR_ERR_MEMORY. */
 rsr_status chat_refuse_memory(const struct chat_arena *arena, rsr_error *err);
 
+/* UTF-8, and which of its bytes come from messages. Every operation keeps the marks byte by byte: a
+ * character of upper(), an escape of tojson have those of what they were made from. What is computed
+ * (a length, a number's digits) is the template's. */
 struct chat_string {
     const char *data;
     size_t size;
+    const uint8_t *marks; /* [size], 1: from a message; NULL: none is */
 };
 
-#define CHAT_STRING(literal) ((struct chat_string){(literal), sizeof(literal) - 1})
+#define CHAT_STRING(literal) ((struct chat_string){(literal), sizeof(literal) - 1, NULL})
+
+/* The n bytes from `at` on. */
+static inline struct chat_string chat_part(struct chat_string s, size_t at, size_t n) {
+    return (struct chat_string){s.data + at, n, s.marks ? s.marks + at : NULL};
+}
+
+/* What lies behind the first n bytes. */
+static inline struct chat_string chat_behind(struct chat_string s, size_t n) {
+    return chat_part(s, n, s.size - n);
+}
 
 bool chat_equals(struct chat_string a, const char *b);
 bool chat_same(struct chat_string a, struct chat_string b);

@@ -22,7 +22,13 @@ struct chat_value chat_wrong_type(const struct chat_call *c);
 const struct chat_value *chat_argument(const struct chat_call *c, uint32_t i);
 bool chat_string_argument(const struct chat_call *c, uint32_t i, struct chat_string *text);
 
+/* chat_mapping.c */
+struct chat_value chat_get_item(const struct chat_call *c);
+struct chat_value chat_items(const struct chat_call *c);
+struct chat_value chat_values(const struct chat_call *c);
+
 /* chat_template_select.c */
+struct chat_value chat_items_filter(const struct chat_call *c);
 struct chat_value chat_map(const struct chat_call *c);
 struct chat_value chat_select(const struct chat_call *c);
 struct chat_value chat_reject(const struct chat_call *c);

@@ -10,7 +10,6 @@ struct chat_value chat_evaluate(struct chat_render *r, const struct chat_node *n
 /* Statements that no break or continue leaves. */
 void chat_run(struct chat_render *r, const struct chat_node *body);
 struct chat_value chat_refuse_types(struct chat_render *r, const struct chat_node *node);
-struct chat_value chat_message_item(const struct chat_value *message, struct chat_string key);
 
 /* The variable of that name in the list, up to `to`, which may be NULL. */
 struct chat_variable *chat_find(struct chat_variable *from, const struct chat_variable *to,
@@ -25,6 +24,17 @@ struct chat_scope {
 
 struct chat_scope chat_enter_scope(struct chat_render *r);
 void chat_leave_scope(struct chat_render *r, struct chat_scope before);
+
+/* ---- chat_conversation.c --------------------------------------------------------------------- */
+
+/* Defines the variables that a template sees. */
+void chat_define_inputs(struct chat_render *r, const struct rsr_chat_input *input);
+
+/* ---- chat_json_read.c ------------------------------------------------------------------------ */
+
+/* The value of a JSON text, which is valid UTF-8 and outlives the rendering. Every string is marked,
+ * but for roles that templates know. Refused with its byte: RSR_ERR_ARGUMENT. */
+struct chat_value chat_read_json(struct chat_render *r, struct chat_string json);
 
 /* ---- chat_template_call.c -------------------------------------------------------------------- */
 

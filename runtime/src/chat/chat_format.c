@@ -34,7 +34,7 @@ struct formatter {
     struct chat_string rest; /* of the format */
     const struct chat_arguments *given;
     uint32_t n_used;
-    struct rsr_bytes out;
+    struct rsr_chat_text out;
 };
 
 static bool refuse(struct formatter *f, const char *what) {
@@ -47,8 +47,7 @@ static bool refuse_format(struct formatter *f) {
 }
 
 static bool put(struct formatter *f, struct chat_string text) {
-    if (chat_is_within(&f->r->arena, f->out.size, text.size) &&
-        rsr_bytes_append(&f->out, text.data, text.size))
+    if (chat_is_within(&f->r->arena, f->out.text.size, text.size) && chat_put(&f->out, text))
         return true;
     chat_no_memory(f->r);
     return false;
@@ -56,8 +55,7 @@ static bool put(struct formatter *f, struct chat_string text) {
 
 static bool accept(struct formatter *f, char c) {
     bool found = f->rest.size > 0 && f->rest.data[0] == c;
-    f->rest.data += found;
-    f->rest.size -= found;
+    f->rest = chat_behind(f->rest, found);
     return found;
 }
 
@@ -183,9 +181,9 @@ static bool put_number(struct formatter *f, const struct format *format,
     const struct chat_string sign = {negative              ? "-"
                                      : format->sign == '+' ? "+"
                                                            : " ",
-                                     negative || format->sign == '+' || format->sign == ' '};
+                                     negative || format->sign == '+' || format->sign == ' ', NULL};
     return put_aligned(f, format, format->align ? format->align : '>', sign,
-                       (struct chat_string){digits, strlen(digits)});
+                       (struct chat_string){digits, strlen(digits), NULL});
 }
 
 /* ---- % --------------------------------------------------------------------------------------- */
@@ -241,7 +239,7 @@ static struct chat_string first_character(struct chat_string text) {
 /* Behind ':'. */
 static bool read_braces(struct formatter *f, struct format *format) {
     struct chat_string fill = first_character(f->rest);
-    struct chat_string after = {f->rest.data + fill.size, f->rest.size - fill.size};
+    struct chat_string after = chat_behind(f->rest, fill.size);
     const bool is_brace = fill.size > 0 && (fill.data[0] == '{' || fill.data[0] == '}');
     if (!is_brace && after.size > 0 && after.data[0] != 0 && strchr("<>^=", after.data[0])) {
         format->fill = fill;
@@ -289,8 +287,7 @@ static bool put_field(struct formatter *f, bool *counts, bool *numbered) {
     struct format format = {.fill = CHAT_STRING(" "), .precision = -1};
     struct chat_string name = f->rest;
     while (f->rest.size > 0 && !strchr("{}:!.[", f->rest.data[0])) {
-        f->rest.data++;
-        f->rest.size--;
+        f->rest = chat_behind(f->rest, 1);
     }
     name.size -= f->rest.size;
     const bool has_format = accept(f, ':') && !(f->rest.size > 0 && f->rest.data[0] == '}');
@@ -314,12 +311,10 @@ static bool put_field(struct formatter *f, bool *counts, bool *numbered) {
 
 /* ---- Both ------------------------------------------------------------------------------------ */
 
+/* What failed has set the status. */
 static struct chat_value end(struct formatter *f, bool ok) {
-    struct chat_value text = {0};
-    if (ok)
-        text =
-            chat_concatenate(f->r, (struct chat_string){f->out.data, f->out.size}, CHAT_STRING(""));
-    rsr_bytes_free(&f->out);
+    const struct chat_value text = ok ? chat_copy(f->r, &f->out, 0) : (struct chat_value){0};
+    rsr_chat_text_free(&f->out);
     return text;
 }
 
@@ -328,9 +323,8 @@ static char copy_to(struct formatter *f, const char *stops, bool *ok) {
     size_t n = 0;
     while (n < f->rest.size && !(f->rest.data[n] != 0 && strchr(stops, f->rest.data[n])))
         n++;
-    *ok = *ok && put(f, (struct chat_string){f->rest.data, n});
-    f->rest.data += n;
-    f->rest.size -= n;
+    *ok = *ok && put(f, chat_part(f->rest, 0, n));
+    f->rest = chat_behind(f->rest, n);
     return accept_any(f, stops);
 }
 

@@ -17,19 +17,33 @@ RSR_NODISCARD rsr_status rsr_chat_template_parse(const char *source, size_t n_by
                                                  struct rsr_chat_template **chat, rsr_error *err);
 void rsr_chat_template_destroy(struct rsr_chat_template *chat);
 
+/* A rendered text and where its bytes come from; zero-initialised is empty. */
+struct rsr_chat_text {
+    struct rsr_bytes text;
+    struct rsr_bytes marks; /* 1 for a byte that comes from a conversation, else 0; those behind its
+                               end are 0 */
+};
+
+void rsr_chat_text_free(struct rsr_chat_text *text);
+
 struct rsr_chat_input {
     const rsr_message *messages;
     size_t n_messages;
+    const char *conversation; /* NULL, or JSON in the place of messages: see chat_conversation.c */
+    size_t conversation_bytes;
     bool add_generation_prompt;
     const char *bos_text, *eos_text; /* "": not defined in the template */
     bool *raised; /* NULL, or set where the template itself refuses the messages */
 };
 
-/* Appends the rendered text. RSR_ERR_TEXT if the template refuses the messages, uses something
- * outside the subset, or exceeds the limits on steps, memory and output. */
+/* Renders to `out`, which is empty and stays so on failure. Bytes are marked where they come from
+ * strings of `conversation`, but for the usual roles: what a template makes of them goes byte by byte
+ * with its mark. Marks have the text's length, or none where nothing is marked. RSR_ERR_TEXT if the
+ * template refuses the messages, uses something outside the subset, or exceeds the limits on steps,
+ * memory and output; RSR_ERR_ARGUMENT if the conversation is not understood. */
 RSR_NODISCARD rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
                                                   const struct rsr_chat_input *input,
-                                                  struct rsr_bytes *out, rsr_error *err);
+                                                  struct rsr_chat_text *out, rsr_error *err);
 
 /* Whether the template renders what rsr-run --chat asks of it: a turn and a second one, with a
  * system message and without. It may raise an exception about one of the two, as many do. */

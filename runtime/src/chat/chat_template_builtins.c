@@ -1,11 +1,12 @@
 /* chat_template_builtins.c - filters, tests and string methods, as Jinja and Python define them.
  *
  *   filters  trim upper lower capitalize length count default d join first last string list
- *            replace safe int float round abs format tojson map select reject selectattr rejectattr
+ *            replace safe int float round abs format tojson items map select reject selectattr
+ *            rejectattr
  *   tests    defined undefined none string mapping sequence iterable number integer float boolean
  *            true false eq equalto ne in odd even
  *   methods  strip lstrip rstrip upper lower capitalize startswith endswith split replace join
- *            format
+ *            format; of mappings get items keys values
  * upper, lower and capitalize map character by character: German sharp s stays one letter.
  */
 #include <string.h>
@@ -38,11 +39,12 @@ bool chat_string_argument(const struct chat_call *c, uint32_t i, struct chat_str
 /* Whether a character goes: one of `set`, or white space if set.data is NULL. */
 static bool strips(struct chat_string set, const char *at, size_t n, uint32_t code) {
     size_t where;
-    return set.data ? chat_contains(set, (struct chat_string){at, n}, &where) : chat_is_space(code);
+    return set.data ? chat_contains(set, (struct chat_string){at, n, NULL}, &where)
+                    : chat_is_space(code);
 }
 
 static struct chat_value strip_sides(const struct chat_call *c, bool left, bool right) {
-    struct chat_string set = {NULL, 0}, s = c->value->string;
+    struct chat_string set = {NULL, 0, NULL}, s = c->value->string;
     const struct chat_value *given = chat_argument(c, 0);
     if (given && given->kind != CHAT_VALUE_NONE && !chat_string_argument(c, 0, &set))
         return chat_wrong_type(c);
@@ -52,8 +54,7 @@ static struct chat_value strip_sides(const struct chat_call *c, bool left, bool 
         struct rsr_utf8_step step = rsr_utf8_scan(s.data, s.size);
         if (!strips(set, s.data, step.length, step.code))
             break;
-        s.data += step.length;
-        s.size -= step.length;
+        s = chat_behind(s, step.length);
     }
     while (right && s.size > 0) {
         size_t last = rsr_utf8_previous(s.data, s.size);
@@ -82,17 +83,22 @@ typedef utf8proc_int32_t map_fn(utf8proc_int32_t);
 /* A case mapping takes at most 3/2 of the bytes; twice is room enough. */
 static struct chat_value map_case(const struct chat_call *c, map_fn *first, map_fn *rest) {
     struct chat_string s = c->value->string;
-    char *out = chat_alloc(&c->r->arena, 2 * s.size + 4);
+    const size_t capacity = 2 * s.size + 4;
+    char *out = chat_alloc(&c->r->arena, (s.marks ? 2 : 1) * capacity);
     if (!out)
         return chat_no_memory(c->r);
+    uint8_t *marks = s.marks ? (uint8_t *)out + capacity : NULL;
     size_t n = 0;
     for (size_t at = 0; at < s.size;) {
         struct rsr_utf8_step step = rsr_utf8_scan(s.data + at, s.size - at);
         map_fn *map = at == 0 ? first : rest;
-        n += rsr_utf8_encode((uint32_t)map((utf8proc_int32_t)step.code), out + n);
+        const size_t length = rsr_utf8_encode((uint32_t)map((utf8proc_int32_t)step.code), out + n);
+        if (marks)
+            memset(marks + n, s.marks[at], length);
+        n += length;
         at += step.length;
     }
-    return chat_text((struct chat_string){out, n});
+    return chat_text((struct chat_string){out, n, marks});
 }
 
 static struct chat_value upper(const struct chat_call *c) {
@@ -134,7 +140,7 @@ static struct chat_value split_words(const struct chat_call *c) {
             step = rsr_utf8_scan(s.data + at, s.size - at);
         if (chat_is_space(step.code)) {
             if (at > begin)
-                items[n++] = chat_text((struct chat_string){s.data + begin, at - begin});
+                items[n++] = chat_text(chat_part(s, begin, at - begin));
             begin = at + step.length;
         }
         at += step.length;
@@ -154,51 +160,32 @@ static struct chat_value split(const struct chat_call *c) {
         return chat_wrong_type(c);
     uint64_t max = given && given->integer >= 0 ? (uint64_t)given->integer : UINT64_MAX;
     size_t n = 1, at;
-    for (struct chat_string rest = s; n <= max && chat_contains(rest, separator, &at); n++) {
-        rest.data += at + separator.size;
-        rest.size -= at + separator.size;
-    }
+    for (struct chat_string rest = s; n <= max && chat_contains(rest, separator, &at); n++)
+        rest = chat_behind(rest, at + separator.size);
     struct chat_value list = {0};
     struct chat_value *items = chat_new_list(c->r, n, &list);
     for (size_t i = 0; items && i < n; i++) {
         at = s.size;
         if (i + 1 < n)
             (void)chat_contains(s, separator, &at);
-        items[i] = chat_text((struct chat_string){s.data, at});
-        size_t passed = at + (i + 1 < n ? separator.size : 0);
-        s.data += passed;
-        s.size -= passed;
+        items[i] = chat_text(chat_part(s, 0, at));
+        s = chat_behind(s, at + (i + 1 < n ? separator.size : 0));
     }
     return list;
 }
 
 static struct chat_value replace(const struct chat_call *c) {
-    struct chat_string s, from, to;
+    struct chat_string from, to, s = c->value->string;
+    struct rsr_chat_text out = {{0}, {0}};
     if (c->value->kind != CHAT_VALUE_STRING || c->arguments->n != 2 ||
         !chat_string_argument(c, 0, &from) || !chat_string_argument(c, 1, &to) || from.size == 0)
         return chat_wrong_type(c);
-    size_t n = 0, at;
-    for (s = c->value->string; chat_contains(s, from, &at); n++) {
-        s.data += at + from.size;
-        s.size -= at + from.size;
-    }
-    s = c->value->string;
-    size_t kept = s.size - n * from.size;
-    if (to.size > 0 && n > (SIZE_MAX - kept - 1) / to.size)
-        return chat_no_memory(c->r);
-    char *out = chat_alloc(&c->r->arena, kept + n * to.size + 1);
-    if (!out)
-        return chat_no_memory(c->r);
-    size_t size = 0;
-    while (chat_contains(s, from, &at)) {
-        memcpy(out + size, s.data, at);
-        memcpy(out + size + at, to.data, to.size);
-        size += at + to.size;
-        s.data += at + from.size;
-        s.size -= at + from.size;
-    }
-    memcpy(out + size, s.data, s.size);
-    return chat_text((struct chat_string){out, size + s.size});
+    bool ok = true;
+    for (size_t at; ok && chat_contains(s, from, &at); s = chat_behind(s, at + from.size))
+        ok = chat_is_within(&c->r->arena, out.text.size, at + to.size) &&
+             chat_put(&out, chat_part(s, 0, at)) && chat_put(&out, to);
+    ok = ok && chat_is_within(&c->r->arena, out.text.size, s.size) && chat_put(&out, s);
+    return chat_finish(c->r, &out, ok);
 }
 
 /* ---- Lists ----------------------------------------------------------------------------------- */
@@ -206,19 +193,14 @@ static struct chat_value replace(const struct chat_call *c) {
 static struct chat_value join_items(const struct chat_call *c, const struct chat_value *list,
                                     struct chat_string separator) {
     struct chat_value items = chat_as_list(c->r, c->line, list);
-    struct rsr_bytes all = {0};
+    struct rsr_chat_text all = {{0}, {0}};
     bool ok = true;
     for (size_t i = 0; ok && i < items.n_items && c->r->status == RSR_OK; i++) {
         struct chat_string s = chat_to_string(c->r, c->line, &items.items[i]);
-        ok = chat_is_within(&c->r->arena, all.size, separator.size + s.size) &&
-             (i == 0 || rsr_bytes_append(&all, separator.data, separator.size)) &&
-             rsr_bytes_append(&all, s.data, s.size);
+        ok = chat_is_within(&c->r->arena, all.text.size, separator.size + s.size) &&
+             (i == 0 || chat_put(&all, separator)) && chat_put(&all, s);
     }
-    struct chat_value joined =
-        ok ? chat_concatenate(c->r, (struct chat_string){all.data, all.size}, CHAT_STRING(""))
-           : chat_no_memory(c->r);
-    rsr_bytes_free(&all);
-    return joined;
+    return chat_finish(c->r, &all, ok);
 }
 
 static struct chat_value join_filter(const struct chat_call *c) {
@@ -236,7 +218,7 @@ static struct chat_value join_method(const struct chat_call *c) {
 static struct chat_value length(const struct chat_call *c) {
     if (c->value->kind == CHAT_VALUE_STRING)
         return chat_integer((int64_t)chat_length(c->value->string));
-    if (c->value->kind == CHAT_VALUE_LIST || c->value->kind == CHAT_VALUE_MESSAGE)
+    if (c->value->kind == CHAT_VALUE_LIST || c->value->kind == CHAT_VALUE_MAPPING)
         return chat_integer((int64_t)c->value->n_items);
     return c->value->kind == CHAT_VALUE_UNDEFINED ? chat_integer(0) : chat_wrong_type(c);
 }
@@ -290,12 +272,12 @@ static struct chat_value is_string(const struct chat_call *c) {
 }
 
 static struct chat_value is_mapping(const struct chat_call *c) {
-    return chat_bool(c->value->kind == CHAT_VALUE_MESSAGE);
+    return chat_bool(c->value->kind == CHAT_VALUE_MAPPING);
 }
 
 static struct chat_value is_sequence(const struct chat_call *c) {
     return chat_bool(c->value->kind == CHAT_VALUE_STRING || c->value->kind == CHAT_VALUE_LIST ||
-                     c->value->kind == CHAT_VALUE_MESSAGE ||
+                     c->value->kind == CHAT_VALUE_MAPPING ||
                      c->value->kind == CHAT_VALUE_UNDEFINED);
 }
 
@@ -394,6 +376,7 @@ static const struct builtin filters[] = {
     {"list", as_list, false, 0, ""},
     {"replace", replace, true, 2, "old new"},
     {"tojson", chat_tojson, false, 2, "ensure_ascii indent"},
+    {"items", chat_items_filter, false, 0, ""},
     {"map", chat_map, false, MAX_PARAMETERS, "- - - - attribute default"},
     {"select", chat_select, false, 3, ""},
     {"reject", chat_reject, false, 3, ""},
@@ -441,6 +424,13 @@ static const struct builtin methods[] = {
     {"split", split, true, 2, "sep maxsplit"},
     {"replace", replace, true, 2, ""},
     {"join", join_method, true, 1, ""},
+};
+
+static const struct builtin mapping_methods[] = {
+    {"get", chat_get_item, false, 2, ""},
+    {"items", chat_items, false, 0, ""},
+    {"keys", as_list, false, 0, ""},
+    {"values", chat_values, false, 0, ""},
 };
 
 /* The number of a word in a list of words, or UINT32_MAX. */
@@ -516,6 +506,9 @@ struct chat_value chat_call_method(struct chat_render *r, uint32_t line, struct 
                                    const struct chat_value *value,
                                    const struct chat_arguments *arguments) {
     struct chat_call c = {r, line, name, value, arguments};
+    if (value->kind == CHAT_VALUE_MAPPING)
+        return call_builtin(mapping_methods, COUNT(mapping_methods), "calls the unsupported method",
+                            &c);
     if (value->kind != CHAT_VALUE_STRING)
         return chat_refuse(r, line, "calls the unsupported method", name);
     return call_builtin(methods, COUNT(methods), "calls the unsupported method", &c);

@@ -113,7 +113,7 @@ static struct chat_value call_macro(struct chat_render *r, const struct chat_nod
         return (struct chat_value){0};
     if (r->n_calls == CHAT_MAX_CALLS)
         return chat_refuse(r, node->line, "calls macros too deeply, the last one is", macro->text);
-    size_t begin = r->out->size;
+    const size_t begin = r->out->text.size;
     struct chat_scope before = chat_enter_scope(r);
     r->variables = r->scope = r->outermost;
     r->n_calls++;
@@ -121,9 +121,10 @@ static struct chat_value call_macro(struct chat_render *r, const struct chat_nod
     chat_run(r, macro->b);
     r->n_calls--;
     chat_leave_scope(r, before);
-    struct chat_string text = {r->out->data ? r->out->data + begin : "", r->out->size - begin};
-    struct chat_value result = chat_concatenate(r, text, CHAT_STRING(""));
-    r->out->size = begin;
+    const struct chat_value result = chat_copy(r, r->out, begin);
+    r->out->text.size = begin;
+    if (r->out->marks.size > begin)
+        r->out->marks.size = begin;
     return result;
 }
 
@@ -147,16 +148,6 @@ static struct chat_value call_name(struct chat_render *r, const struct chat_node
                        ? functions[i].fn(r, node, &arguments)
                        : (struct chat_value){0};
     return chat_refuse(r, node->line, "calls the unsupported function", name);
-}
-
-/* message.get(key), message.get(key, default) */
-static struct chat_value get_item(const struct chat_value *message,
-                                  const struct chat_arguments *arguments) {
-    struct chat_value found = chat_message_item(message, arguments->values[0].string);
-    struct chat_value none = {.kind = CHAT_VALUE_NONE};
-    return found.kind != CHAT_VALUE_UNDEFINED ? found
-           : arguments->n == 2                ? arguments->values[1]
-                                              : none;
 }
 
 /* loop.cycle(a, b, ...): one of them a round */
@@ -183,10 +174,6 @@ struct chat_value chat_call(struct chat_render *r, const struct chat_node *node)
     chat_charge(r, node->line, &of);
     if (!chat_evaluate_arguments(r, node, &arguments))
         return (struct chat_value){0};
-    bool is_get = of.kind == CHAT_VALUE_MESSAGE && chat_equals(callee->text, "get");
-    if (is_get && arguments.n >= 1 && arguments.n <= 2 &&
-        arguments.values[0].kind == CHAT_VALUE_STRING)
-        return get_item(&of, &arguments);
     if (of.kind == CHAT_VALUE_LOOP && chat_equals(callee->text, "cycle"))
         return cycle(r, node, of.loop, &arguments);
     if (of.kind == CHAT_VALUE_STRING && chat_equals(callee->text, "format"))

@@ -1,9 +1,8 @@
 /* chat_template_eval.c - renders a parsed chat template.
  *
- * Templates see what Hugging Face's apply_chat_template gives them for a plain conversation:
- * messages, add_generation_prompt, bos_token, eos_token, and tools and documents, which are none.
- * Functions are in chat_template_call.c. The date (strftime_now) is not defined: the library reads
- * no clock for text, and templates have a fixed date to fall back on.
+ * What templates see is in chat_conversation.c, functions are in chat_template_call.c. The date
+ * (strftime_now) is not defined: the library reads no clock for text, and templates have a fixed date
+ * to fall back on.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -98,20 +97,17 @@ static struct chat_value loop_attribute(struct chat_render *r, uint32_t line,
     return chat_refuse(r, line, "uses the unsupported loop attribute", name);
 }
 
-struct chat_value chat_message_item(const struct chat_value *message, struct chat_string key) {
-    if (chat_equals(key, "role"))
-        return message->items[0];
-    if (chat_equals(key, "content"))
-        return message->items[1];
-    return (struct chat_value){0};
-}
-
 struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct chat_value *of,
                             struct chat_string name) {
     const struct chat_variable *variable;
+    const struct chat_value *found;
     switch (of->kind) {
-    case CHAT_VALUE_MESSAGE:
-        return chat_message_item(of, name);
+    case CHAT_VALUE_MAPPING:
+        chat_count_steps(r, line, of->n_items / CHAT_BYTES_PER_STEP);
+        found = chat_look_up(of, name);
+        if (!found && chat_is_method_of_mapping(name))
+            break;
+        return found ? *found : (struct chat_value){0};
     case CHAT_VALUE_NAMESPACE:
         variable = chat_find(*of->names, NULL, name);
         return variable ? variable->value : (struct chat_value){0};
@@ -128,9 +124,17 @@ struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct c
     case CHAT_VALUE_STRING:
     case CHAT_VALUE_LIST:
     case CHAT_VALUE_GENERATOR:
-        break;
+        return (struct chat_value){0};
     }
-    return (struct chat_value){0};
+    return chat_refuse(r, line, "takes for a value the method", name);
+}
+
+/* a.name, which is a mapping's method where that has one of the name. */
+static struct chat_value attribute(struct chat_render *r, const struct chat_node *node) {
+    const struct chat_value of = chat_evaluate(r, node->a);
+    if (of.kind == CHAT_VALUE_MAPPING && chat_is_method_of_mapping(node->text))
+        return chat_refuse(r, node->line, "takes for a value the method", node->text);
+    return chat_item(r, node->line, &of, node->text);
 }
 
 /* a[key]; what is not there is undefined. */
@@ -152,9 +156,8 @@ LARGE_FRAME static struct chat_value item(struct chat_render *r, const struct ch
     if (!is_text)
         return of->items[index];
     size_t at = chat_offset(of->string, (size_t)index);
-    struct chat_string rest = {of->string.data + at, of->string.size - at};
-    rest.size = chat_offset(rest, 1);
-    return chat_text(rest);
+    const struct chat_string rest = chat_behind(of->string, at);
+    return chat_text(chat_part(rest, 0, chat_offset(rest, 1)));
 }
 
 /* A bound of a slice, as Python clamps it. */
@@ -187,23 +190,17 @@ LARGE_FRAME static struct chat_value slice(struct chat_render *r, const struct c
         !slice_bound(r, node->c, n, down ? -1 : 0, down ? n - 1 : n, down ? -1 : n, &end))
         return chat_refuse(r, node->line, "slices by what is not an integer", CHAT_STRING(""));
     struct chat_value *items = chat_new_list(r, all.n_items, &list);
-    size_t n_items = 0, n_bytes = 0;
-    for (int64_t i = begin; items && (down ? i > end : i < end); i += step.integer) {
-        n_bytes += all.items[i].string.size;
+    struct rsr_chat_text text = {{0}, {0}};
+    size_t n_items = 0;
+    for (int64_t i = begin; items && (down ? i > end : i < end); i += step.integer)
         items[n_items++] = all.items[i];
-    }
     list.n_items = n_items;
     if (!is_text || !items)
         return chat_close_list(r, node->line, list);
-    char *text = chat_alloc(&r->arena, n_bytes + 1);
-    if (!text)
-        return chat_no_memory(r);
-    n_bytes = 0;
-    for (size_t i = 0; i < n_items; i++) {
-        memcpy(text + n_bytes, items[i].string.data, items[i].string.size);
-        n_bytes += items[i].string.size;
-    }
-    return chat_text((struct chat_string){text, n_bytes});
+    bool ok = true;
+    for (size_t i = 0; ok && i < n_items; i++)
+        ok = chat_put(&text, items[i].string);
+    return chat_finish(r, &text, ok);
 }
 
 /* ---- Operators ------------------------------------------------------------------------------- */
@@ -255,8 +252,8 @@ static bool is_inside(struct chat_render *r, const struct chat_node *node,
     size_t at;
     if (whole->kind == CHAT_VALUE_STRING && part->kind == CHAT_VALUE_STRING)
         return chat_contains(whole->string, part->string, &at);
-    if (whole->kind == CHAT_VALUE_MESSAGE && part->kind == CHAT_VALUE_STRING)
-        return chat_message_item(whole, part->string).kind != CHAT_VALUE_UNDEFINED;
+    if (whole->kind == CHAT_VALUE_MAPPING && part->kind == CHAT_VALUE_STRING)
+        return chat_look_up(whole, part->string) != NULL;
     if (whole->kind == CHAT_VALUE_LIST) {
         for (size_t i = 0; i < whole->n_items; i++)
             if (chat_values_equal(r, node->line, &whole->items[i], part))
@@ -350,8 +347,7 @@ static struct chat_value evaluate_kind(struct chat_render *r, const struct chat_
     case CHAT_LIST:
         return make_list(r, node);
     case CHAT_ATTRIBUTE:
-        v = chat_evaluate(r, node->a);
-        return chat_item(r, node->line, &v, node->text);
+        return attribute(r, node);
     case CHAT_INDEX:
         v = chat_evaluate(r, node->a);
         key = chat_evaluate(r, node->b);
@@ -407,30 +403,48 @@ static enum flow run(struct chat_render *r, const struct chat_node *node);
 static void print(struct chat_render *r, uint32_t line, struct chat_string text) {
     if (r->status != RSR_OK)
         return;
-    if (r->out->size - r->out_begin > MAX_BYTES - (text.size < MAX_BYTES ? text.size : MAX_BYTES))
+    if (r->out->text.size > MAX_BYTES - (text.size < MAX_BYTES ? text.size : MAX_BYTES))
         chat_refuse(r, line, "makes too long a text", CHAT_STRING(""));
-    else if (!rsr_bytes_append(r->out, text.data, text.size))
+    else if (!chat_put(r->out, text))
         chat_no_memory(r);
+}
+
+/* What a loop's one or two targets get of an item. */
+static void set_targets(struct chat_render *r, const struct chat_node *node,
+                        const struct chat_value *item, struct chat_variable targets[2]) {
+    const bool is_pair = item->kind == CHAT_VALUE_LIST && item->n_items == 2;
+    if (node->attribute.size > 0 && !is_pair)
+        chat_refuse(r, node->line, "takes for a pair what is none", CHAT_STRING(""));
+    else if (node->attribute.size > 0)
+        targets[1].value = item->items[1];
+    targets[0].value = is_pair && node->attribute.size > 0 ? item->items[0] : *item;
+}
+
+/* The targets in front of what is visible. */
+static void make_targets(const struct chat_node *node, struct chat_variable *visible,
+                         struct chat_variable targets[2]) {
+    targets[1] = (struct chat_variable){.name = node->attribute, .next = visible};
+    targets[0] = (struct chat_variable){.name = node->text,
+                                        .next = node->attribute.size > 0 ? &targets[1] : visible};
 }
 
 /* The items of a loop, without those that its condition rules out. */
 static struct chat_value loop_items(struct chat_render *r, const struct chat_node *node) {
     struct chat_value of = chat_evaluate(r, node->a), kept = {0};
-    if (node->attribute.size > 0)
-        return chat_refuse(r, node->line, "loops over pairs, which is not supported,",
-                           CHAT_STRING(""));
     struct chat_value all = chat_as_list(r, node->line, &of);
     struct chat_value *items = node->d ? chat_new_list(r, all.n_items, &kept) : NULL;
     if (!items)
         return all;
     struct chat_scope before = chat_enter_scope(r);
+    struct chat_variable targets[2];
     size_t n = 0;
+    make_targets(node, before.variables, targets);
     for (size_t i = 0; i < all.n_items && r->status == RSR_OK; i++) {
-        chat_define(r, &r->variables, node->text, all.items[i]);
+        set_targets(r, node, &all.items[i], targets);
+        r->variables = targets;
         struct chat_value condition = chat_evaluate(r, node->d);
         if (chat_is_true(&condition))
             items[n++] = all.items[i];
-        r->variables = before.variables;
     }
     chat_leave_scope(r, before);
     kept.n_items = n;
@@ -450,10 +464,10 @@ LARGE_FRAME static enum flow run_for(struct chat_render *r, const struct chat_no
     }
     loop->list = list;
     struct chat_value loop_value = {.kind = CHAT_VALUE_LOOP, .loop = loop};
-    struct chat_variable target = {.name = node->text, .next = before.variables};
-    struct chat_variable special = {CHAT_STRING("loop"), loop_value, &target};
+    struct chat_variable targets[2], special = {CHAT_STRING("loop"), loop_value, targets};
+    make_targets(node, before.variables, targets);
     for (; loop->index < list.n_items && chat_count_steps(r, node->line, 1); loop->index++) {
-        target.value = list.items[loop->index];
+        set_targets(r, node, &list.items[loop->index], targets);
         special.value = loop_value;
         r->variables = &special;
         enum flow flow = run(r, node->b);
@@ -527,59 +541,21 @@ void chat_run(struct chat_render *r, const struct chat_node *body) {
 
 /* ---- Entry ----------------------------------------------------------------------------------- */
 
-/* The caller's text, repaired where it is not UTF-8. */
-static struct chat_value given_text(struct chat_render *r, const char *text) {
-    struct chat_string given = {text, strlen(text)};
-    if (rsr_utf8_is_valid(text, given.size))
-        return chat_text(given);
-    struct rsr_bytes repaired = {0};
-    struct chat_value value =
-        rsr_utf8_append_repaired(&repaired, text, given.size)
-            ? chat_concatenate(r, (struct chat_string){repaired.data, repaired.size},
-                               CHAT_STRING(""))
-            : chat_no_memory(r);
-    rsr_bytes_free(&repaired);
-    return value;
-}
-
-static void define_inputs(struct chat_render *r, const struct rsr_chat_input *input) {
-    struct chat_value messages = {0}, none = {.kind = CHAT_VALUE_NONE};
-    struct chat_value *items = chat_new_list(r, input->n_messages, &messages);
-    for (size_t i = 0; items && i < input->n_messages; i++) {
-        struct chat_value *parts = chat_new_list(r, 2, &items[i]);
-        if (!parts)
-            return;
-        items[i].kind = CHAT_VALUE_MESSAGE;
-        parts[0] = given_text(r, input->messages[i].role);
-        parts[1] = given_text(r, input->messages[i].content);
-    }
-    chat_define(r, &r->variables, CHAT_STRING("messages"), messages);
-    chat_define(r, &r->variables, CHAT_STRING("add_generation_prompt"),
-                chat_bool(input->add_generation_prompt));
-    chat_define(r, &r->variables, CHAT_STRING("tools"), none);
-    chat_define(r, &r->variables, CHAT_STRING("documents"), none);
-    if (input->bos_text[0])
-        chat_define(r, &r->variables, CHAT_STRING("bos_token"), given_text(r, input->bos_text));
-    if (input->eos_text[0])
-        chat_define(r, &r->variables, CHAT_STRING("eos_token"), given_text(r, input->eos_text));
-}
-
 rsr_status rsr_chat_template_render(const struct rsr_chat_template *chat,
-                                    const struct rsr_chat_input *input, struct rsr_bytes *out,
+                                    const struct rsr_chat_input *input, struct rsr_chat_text *out,
                                     rsr_error *err) {
-    struct chat_render r = {.arena = {.limit = MAX_BYTES},
-                            .out = out,
-                            .raised = input->raised,
-                            .out_begin = out->size,
-                            .err = err};
+    struct chat_render r = {
+        .arena = {.limit = MAX_BYTES}, .out = out, .raised = input->raised, .err = err};
     r.stack_end = rsr_stack_end(STACK_RESERVE);
     const locale_t locale = rsr_enter_c_locale();
-    define_inputs(&r, input);
+    chat_define_inputs(&r, input);
     if (r.status == RSR_OK)
         chat_run(&r, chat->body);
+    if (r.status == RSR_OK && out->marks.size > 0 && !chat_pad_marks(out))
+        chat_no_memory(&r);
     rsr_leave_c_locale(locale);
     if (r.status != RSR_OK)
-        out->size = r.out_begin;
+        rsr_chat_text_free(out);
     chat_arena_free(&r.arena);
     return r.status;
 }

@@ -86,7 +86,7 @@ static rsr_status put(struct lexer *l, struct chat_token token) {
 
 static rsr_status put_text(struct lexer *l, enum chat_token_kind kind, const char *begin,
                            const char *end) {
-    struct chat_token token = {.kind = kind, .text = {begin, (size_t)(end - begin)}};
+    struct chat_token token = {.kind = kind, .text = {begin, (size_t)(end - begin), NULL}};
     return put(l, token);
 }
 

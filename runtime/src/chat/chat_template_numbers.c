@@ -27,11 +27,11 @@ static bool may_be_number(struct chat_string s) {
 static enum text_number read_number(struct chat_string s, int64_t *integer, double *number) {
     char text[MAX_NUMBER_BYTES], *end;
     const char *begin = chat_skip_spaces(s.data, s.data + s.size);
-    s = (struct chat_string){begin, (size_t)(chat_strip_end(begin, s.data + s.size) - begin)};
-    const struct chat_string digits = {"0123456789+-.eE", 15};
+    s = (struct chat_string){begin, (size_t)(chat_strip_end(begin, s.data + s.size) - begin), NULL};
+    const struct chat_string digits = CHAT_STRING("0123456789+-.eE");
     size_t at;
     for (size_t i = 0; i < s.size; i++)
-        if (!chat_contains(digits, (struct chat_string){s.data + i, 1}, &at))
+        if (!chat_contains(digits, chat_part(s, i, 1), &at))
             return may_be_number(s) ? TEXT_IS_BEYOND : TEXT_IS_NO_NUMBER;
     if (s.size >= sizeof(text))
         return TEXT_IS_BEYOND;

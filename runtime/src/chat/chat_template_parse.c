@@ -198,7 +198,7 @@ static struct chat_node *parse_string(struct parser *p) {
             return no_memory(p);
         memcpy(both, node->text.data, node->text.size);
         memcpy(both + node->text.size, more.data, more.size);
-        node->text = (struct chat_string){both, node->text.size + more.size};
+        node->text = (struct chat_string){both, node->text.size + more.size, NULL};
     }
     return node;
 }
@@ -485,7 +485,7 @@ static bool at_block(const struct parser *p, const char *name) {
 
 static bool end_block(struct parser *p, const char *name) {
     if (!at_block(p, name)) {
-        refuse(p, "a block without its", (struct chat_string){name, strlen(name)});
+        refuse(p, "a block without its", (struct chat_string){name, strlen(name), NULL});
         return false;
     }
     p->at += 2;
@@ -708,7 +708,7 @@ rsr_status rsr_chat_template_parse(const char *source, size_t n_bytes,
     struct chat_token *tokens = NULL;
     const locale_t locale = rsr_enter_c_locale();
     rsr_status status =
-        chat_lex(&created->arena, (struct chat_string){source, n_bytes}, &tokens, err);
+        chat_lex(&created->arena, (struct chat_string){source, n_bytes, NULL}, &tokens, err);
     rsr_leave_c_locale(locale);
     if (status == RSR_OK) {
         struct parser p = {.arena = &created->arena,

@@ -12,10 +12,10 @@ static rsr_status render_turns(const struct rsr_chat_template *chat, struct rsr_
     rsr_status status = RSR_OK;
     input.messages = conversation + n_skipped;
     for (size_t n = 2; n <= 4 && status == RSR_OK; n += 2) {
-        struct rsr_bytes out = {0};
+        struct rsr_chat_text out = {0};
         input.n_messages = n - n_skipped;
         status = rsr_chat_template_render(chat, &input, &out, err);
-        rsr_bytes_free(&out);
+        rsr_chat_text_free(&out);
     }
     return status;
 }

@@ -1,4 +1,4 @@
-/* chat_template_select.c - the filters map, select, reject, selectattr and rejectattr.
+/* chat_template_select.c - the filters items, map, select, reject, selectattr and rejectattr.
  *
  * In Jinja they give generators, which have no length and can be gone through once: going through
  * one a second time is refused, since Jinja would find nothing there.
@@ -26,6 +26,13 @@ static struct chat_value as_generator(const struct chat_call *c, struct chat_val
     return list.spent ? list : chat_no_memory(c->r);
 }
 
+struct chat_value chat_items_filter(const struct chat_call *c) {
+    if (c->value->kind == CHAT_VALUE_UNDEFINED)
+        return as_generator(c, (struct chat_value){.kind = CHAT_VALUE_LIST});
+    return c->value->kind == CHAT_VALUE_MAPPING ? as_generator(c, chat_items(c))
+                                                : chat_wrong_type(c);
+}
+
 /* "a.b" of an item: what Jinja's attribute getter finds. */
 static struct chat_value get_path(const struct chat_call *c, struct chat_value item,
                                   struct chat_string path) {
@@ -33,11 +40,10 @@ static struct chat_value get_path(const struct chat_call *c, struct chat_value i
         size_t n = path.size;
         if (!chat_contains(path, CHAT_STRING("."), &n))
             n = path.size;
-        item = chat_item(c->r, c->line, &item, (struct chat_string){path.data, n});
+        item = chat_item(c->r, c->line, &item, chat_part(path, 0, n));
         if (n == path.size)
             return item;
-        path.data += n + 1;
-        path.size -= n + 1;
+        path = chat_behind(path, n + 1);
     }
 }
 

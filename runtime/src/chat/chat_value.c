@@ -63,13 +63,25 @@ struct chat_value *chat_new_list(struct chat_render *r, size_t n, struct chat_va
     return items;
 }
 
+struct chat_value *chat_new_mapping(struct chat_render *r, size_t n, struct chat_value *mapping) {
+    struct chat_value *items = n < SIZE_MAX / 2 ? chat_new_list(r, 2 * n, mapping) : NULL;
+    mapping->kind = CHAT_VALUE_MAPPING;
+    mapping->n_items = items ? n : 0;
+    return items;
+}
+
+static bool has_items(const struct chat_value *v) {
+    return v->kind == CHAT_VALUE_LIST || v->kind == CHAT_VALUE_MAPPING;
+}
+
 struct chat_value chat_close_list(struct chat_render *r, uint32_t line, struct chat_value list) {
+    const size_t n = list.kind == CHAT_VALUE_MAPPING ? 2 * list.n_items : list.n_items;
     list.integer = 0;
-    list.weight = list.n_items;
-    for (size_t i = 0; i < list.n_items; i++) {
+    list.weight = n;
+    for (size_t i = 0; i < n; i++) {
         const struct chat_value *inside = &list.items[i];
         list.weight += inside->weight;
-        if (inside->kind == CHAT_VALUE_LIST && inside->integer >= list.integer)
+        if (has_items(inside) && inside->integer >= list.integer)
             list.integer = inside->integer + 1;
         if (list.integer > CHAT_MAX_LIST_DEPTH || list.weight > CHAT_MAX_LIST_WEIGHT)
             return chat_refuse(r, line, "nests lists too deeply", CHAT_STRING(""));
@@ -90,15 +102,44 @@ bool chat_is_true(const struct chat_value *v) {
     case CHAT_VALUE_STRING:
         return v->string.size > 0;
     case CHAT_VALUE_LIST:
+    case CHAT_VALUE_MAPPING:
         return v->n_items > 0;
     case CHAT_VALUE_GENERATOR:
-    case CHAT_VALUE_MESSAGE:
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
     case CHAT_VALUE_MACRO:
         break;
     }
     return true;
+}
+
+const struct chat_value *chat_look_up(const struct chat_value *mapping, struct chat_string key) {
+    for (size_t i = 0; i < mapping->n_items; i++)
+        if (chat_same(mapping->items[2 * i].string, key))
+            return &mapping->items[2 * i + 1];
+    return NULL;
+}
+
+bool chat_is_method_of_mapping(struct chat_string name) {
+    static const char *const methods[] = {"clear",      "copy",   "fromkeys", "get",
+                                          "items",      "keys",   "pop",      "popitem",
+                                          "setdefault", "update", "values"};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+        if (chat_equals(name, methods[i]))
+            return true;
+    return false;
+}
+
+/* In any order of their keys. */
+static bool mappings_equal(struct chat_render *r, uint32_t line, const struct chat_value *a,
+                           const struct chat_value *b) {
+    bool equal = a->n_items == b->n_items;
+    for (size_t i = 0; equal && i < a->n_items; i++) {
+        const struct chat_value *other = chat_look_up(b, a->items[2 * i].string);
+        equal = other && chat_count_steps(r, line, 1 + b->n_items / CHAT_BYTES_PER_STEP) &&
+                chat_values_equal(r, line, &a->items[2 * i + 1], other);
+    }
+    return equal;
 }
 
 bool chat_values_equal(struct chat_render *r, uint32_t line, const struct chat_value *a,
@@ -109,7 +150,9 @@ bool chat_values_equal(struct chat_render *r, uint32_t line, const struct chat_v
         return false;
     if (a->kind == CHAT_VALUE_STRING)
         return chat_same(a->string, b->string);
-    if (a->kind == CHAT_VALUE_LIST || a->kind == CHAT_VALUE_MESSAGE) {
+    if (a->kind == CHAT_VALUE_MAPPING)
+        return mappings_equal(r, line, a, b);
+    if (a->kind == CHAT_VALUE_LIST) {
         bool equal = a->n_items == b->n_items;
         for (size_t i = 0; equal && i < a->n_items; i++)
             equal = chat_values_equal(r, line, &a->items[i], &b->items[i]);
@@ -143,10 +186,10 @@ struct chat_string chat_to_string(struct chat_render *r, uint32_t line,
             chat_print_float(v->number, digits);
         else
             snprintf(digits, CHAT_FLOAT_BYTES, "%" PRId64, v->integer);
-        return (struct chat_string){digits, strlen(digits)};
+        return (struct chat_string){digits, strlen(digits), NULL};
     case CHAT_VALUE_LIST:
     case CHAT_VALUE_GENERATOR:
-    case CHAT_VALUE_MESSAGE:
+    case CHAT_VALUE_MAPPING:
     case CHAT_VALUE_NAMESPACE:
     case CHAT_VALUE_LOOP:
     case CHAT_VALUE_MACRO:
@@ -159,14 +202,58 @@ struct chat_string chat_to_string(struct chat_render *r, uint32_t line,
 
 struct chat_value chat_concatenate(struct chat_render *r, struct chat_string a,
                                    struct chat_string b) {
-    char *both = chat_alloc(&r->arena, a.size + b.size + 1);
+    const struct chat_string parts[] = {a, b};
+    const bool is_marked = a.marks || b.marks;
+    const size_t size = a.size + b.size;
+    char *both = chat_alloc(&r->arena, (is_marked ? 2 : 1) * size + 1);
     if (!both)
         return chat_no_memory(r);
-    if (a.size > 0)
-        memcpy(both, a.data, a.size);
-    if (b.size > 0)
-        memcpy(both + a.size, b.data, b.size);
-    return chat_text((struct chat_string){both, a.size + b.size});
+    uint8_t *marks = is_marked ? (uint8_t *)both + size : NULL;
+    for (size_t i = 0, at = 0; i < 2; at += parts[i++].size) {
+        if (parts[i].size > 0)
+            memcpy(both + at, parts[i].data, parts[i].size);
+        if (parts[i].size > 0 && parts[i].marks)
+            memcpy(marks + at, parts[i].marks, parts[i].size);
+    }
+    return chat_text((struct chat_string){both, size, marks});
+}
+
+bool chat_pad_marks(struct rsr_chat_text *text) {
+    const size_t n = text->text.size - text->marks.size;
+    if (!rsr_bytes_reserve(&text->marks, n))
+        return false;
+    if (n > 0)
+        memset(text->marks.data + text->marks.size, 0, n);
+    text->marks.size += n;
+    return true;
+}
+
+bool chat_put(struct rsr_chat_text *text, struct chat_string part) {
+    return (!part.marks ||
+            (chat_pad_marks(text) && rsr_bytes_append(&text->marks, part.marks, part.size))) &&
+           rsr_bytes_append(&text->text, part.data, part.size);
+}
+
+struct chat_value chat_copy(struct chat_render *r, struct rsr_chat_text *text, size_t begin) {
+    const bool is_marked = text->marks.size > begin;
+    if (text->text.size == begin)
+        return chat_text(CHAT_STRING(""));
+    if (is_marked && !chat_pad_marks(text))
+        return chat_no_memory(r);
+    const struct chat_string all = {text->text.data, text->text.size,
+                                    is_marked ? (const uint8_t *)text->marks.data : NULL};
+    return chat_concatenate(r, chat_behind(all, begin), CHAT_STRING(""));
+}
+
+struct chat_value chat_finish(struct chat_render *r, struct rsr_chat_text *text, bool ok) {
+    const struct chat_value value = ok ? chat_copy(r, text, 0) : chat_no_memory(r);
+    rsr_chat_text_free(text);
+    return value;
+}
+
+void rsr_chat_text_free(struct rsr_chat_text *text) {
+    rsr_bytes_free(&text->text);
+    rsr_bytes_free(&text->marks);
 }
 
 size_t chat_length(struct chat_string text) {
@@ -205,12 +292,10 @@ struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struc
         return list;
     case CHAT_VALUE_GENERATOR:
         return go_through(r, line, v);
-    case CHAT_VALUE_MESSAGE:
-        items = chat_new_list(r, 2, &list);
-        if (items) {
-            items[0] = chat_text(CHAT_STRING("role"));
-            items[1] = chat_text(CHAT_STRING("content"));
-        }
+    case CHAT_VALUE_MAPPING:
+        items = chat_new_list(r, v->n_items, &list);
+        for (size_t i = 0; items && i < v->n_items; i++)
+            items[i] = v->items[2 * i];
         return list;
     case CHAT_VALUE_NONE:
     case CHAT_VALUE_BOOL:
@@ -227,7 +312,7 @@ struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struc
     items = chat_new_list(r, chat_length(v->string), &list);
     for (size_t at = 0, i = 0; items && at < v->string.size; i++) {
         size_t n = rsr_utf8_scan(v->string.data + at, v->string.size - at).length;
-        items[i] = chat_text((struct chat_string){v->string.data + at, n});
+        items[i] = chat_text(chat_part(v->string, at, n));
         at += n;
     }
     return list;

@@ -13,7 +13,7 @@ enum chat_value_kind {
     CHAT_VALUE_STRING,
     CHAT_VALUE_LIST,      /* integer: how deep lists nest inside */
     CHAT_VALUE_GENERATOR, /* what select and map give: items to go through once */
-    CHAT_VALUE_MESSAGE,   /* a mapping with the keys role and content */
+    CHAT_VALUE_MAPPING,   /* integer: as of a list */
     CHAT_VALUE_NAMESPACE,
     CHAT_VALUE_LOOP,
     CHAT_VALUE_MACRO
@@ -24,10 +24,11 @@ struct chat_value {
     int64_t integer;
     double number;
     struct chat_string string;
-    const struct chat_value *items; /* LIST, GENERATOR: n_items; MESSAGE: role and content */
+    const struct chat_value
+        *items; /* LIST, GENERATOR: n_items; MAPPING: a key and its value each */
     size_t n_items;
-    uint64_t weight;              /* LIST: of all values inside, however often they are shared */
-    bool *spent;                  /* GENERATOR: whether it was gone through; shared by its copies */
+    uint64_t weight; /* LIST, MAPPING: of all values inside, however often they are shared */
+    bool *spent;     /* GENERATOR: whether it was gone through; shared by its copies */
     struct chat_variable **names; /* NAMESPACE: the head of its list */
     const struct chat_loop *loop;
     const struct chat_node *macro;
@@ -55,9 +56,8 @@ struct chat_loop {
 /* One rendering. The first problem sets the status; everything then returns quickly. */
 struct chat_render {
     struct chat_arena arena;
-    struct rsr_bytes *out;
+    struct rsr_chat_text *out;
     bool *raised;
-    size_t out_begin;
     struct chat_variable *variables; /* innermost first */
     struct chat_variable *scope;     /* variables from here on belong to outer scopes */
     struct chat_variable *outermost; /* what macros see; set while an inner scope is entered */
@@ -92,7 +92,9 @@ struct chat_value chat_bool(bool value);
 struct chat_value chat_text(struct chat_string text);
 /* n zeroed values, to be filled in, as a list; NULL with the status set. */
 struct chat_value *chat_new_list(struct chat_render *r, size_t n, struct chat_value *list);
-/* The list is filled in: measures it, and refuses one that is too deep or too heavy. */
+/* The same for n pairs of a key and a value. */
+struct chat_value *chat_new_mapping(struct chat_render *r, size_t n, struct chat_value *mapping);
+/* The list or mapping is filled in: measures it, and refuses one that is too deep or too heavy. */
 struct chat_value chat_close_list(struct chat_render *r, uint32_t line, struct chat_value list);
 
 bool chat_is_true(const struct chat_value *value);
@@ -102,13 +104,26 @@ bool chat_values_equal(struct chat_render *r, uint32_t line, const struct chat_v
 struct chat_string chat_to_string(struct chat_render *r, uint32_t line, const struct chat_value *v);
 struct chat_value chat_concatenate(struct chat_render *r, struct chat_string a,
                                    struct chat_string b);
+/* Adds to a text that grows; false without memory. */
+bool chat_put(struct rsr_chat_text *text, struct chat_string part);
+/* As many marks as bytes; false without memory. */
+bool chat_pad_marks(struct rsr_chat_text *text);
+/* What stands behind the first `begin` bytes, as a value of its own. */
+struct chat_value chat_copy(struct chat_render *r, struct rsr_chat_text *text, size_t begin);
+/* All of it, which is freed; without `ok` there was no memory. */
+struct chat_value chat_finish(struct chat_render *r, struct rsr_chat_text *text, bool ok);
 size_t chat_length(struct chat_string text); /* in characters */
 /* Byte offset of a character. */
 size_t chat_offset(struct chat_string text, size_t index);
+/* The value of a key, or NULL. */
+const struct chat_value *chat_look_up(const struct chat_value *mapping, struct chat_string key);
+/* Whether Python's dict has a method of this name, which Jinja takes for a missing key, and instead of
+ * an attribute. */
+bool chat_is_method_of_mapping(struct chat_string name);
 /* The value of a[key] for a key that is a string; what is not there is undefined. */
 struct chat_value chat_item(struct chat_render *r, uint32_t line, const struct chat_value *of,
                             struct chat_string key);
-/* The characters of a string, the keys of a message, or the items of a list or generator. */
+/* The characters of a string, the keys of a mapping, or the items of a list or generator. */
 struct chat_value chat_as_list(struct chat_render *r, uint32_t line, const struct chat_value *v);
 bool chat_contains(struct chat_string text, struct chat_string part, size_t *at);
 

@@ -59,18 +59,21 @@ static uint32_t lower_bound(const struct rsr_added_tokens *set, uint32_t low, ui
     return low;
 }
 
-/* The longest token at the front of text[0..n), or NULL. */
+/* The longest token at the front of text[0..n), or NULL; of special ones, none with a marked byte. */
 static const struct rsr_added_token *longest_at(const struct rsr_added_tokens *set,
-                                                const char *text, size_t n) {
+                                                const char *text, const uint8_t *marks, size_t n) {
+    bool is_marked = marks && marks[0];
     uint8_t byte = (uint8_t)text[0];
     uint32_t low = set->first[byte], high = set->first[byte + 1];
     const struct rsr_added_token *longest = NULL;
     for (size_t depth = 1; low < high; depth++) {
-        if (set->tokens[low].n_bytes == depth)
+        const bool is_special = (set->tokens[low].flags & RSR_TOKEN_SPECIAL) != 0;
+        if (set->tokens[low].n_bytes == depth && !(is_marked && is_special))
             longest = &set->tokens[low];
         if (depth == n)
             break;
         byte = (uint8_t)text[depth];
+        is_marked = is_marked || (marks && marks[depth]);
         low = lower_bound(set, low, high, depth, byte);
         high = lower_bound(set, low, high, depth, byte + 1);
     }
@@ -142,13 +145,14 @@ static bool is_wanted(const struct rsr_added_token *token, const char *text, siz
 }
 
 rsr_status rsr_added_tokens_split(const struct rsr_added_tokens *set, const char *text,
-                                  size_t n_bytes, bool parse_special, rsr_segment_fn *segment,
-                                  void *user, rsr_error *err) {
+                                  const uint8_t *marks, size_t n_bytes, bool parse_special,
+                                  rsr_segment_fn *segment, void *user, rsr_error *err) {
     size_t covered = 0;
     size_t spaces_begin = 0, spaces_end = 0; /* white space that was skipped, and may be again */
     rsr_status status = RSR_OK;
     for (size_t at = 0; at < n_bytes && set->n_tokens > 0;) {
-        const struct rsr_added_token *token = longest_at(set, text + at, n_bytes - at);
+        const struct rsr_added_token *token =
+            longest_at(set, text + at, marks ? marks + at : NULL, n_bytes - at);
         if (!token) {
             at++;
             continue;

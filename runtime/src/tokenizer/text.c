@@ -76,6 +76,19 @@ static rsr_status check_messages(const rsr_message *messages, size_t n_messages,
     return RSR_OK;
 }
 
+/* Renders messages, or a conversation. */
+static rsr_status render(const rsr_model *model, struct rsr_chat_input *input,
+                         struct rsr_chat_text *rendered, rsr_error *err) {
+    const struct rsr_text *own = model->text;
+    if (!own || (!own->chat && own->chat_status == RSR_OK))
+        return rsr_fail(err, RSR_ERR_TEXT, "the model has no chat template; give it plain text");
+    if (!own->chat)
+        return rsr_fail(err, own->chat_status, "%s", own->chat_error.message);
+    input->bos_text = or_empty(model->module->bos_text);
+    input->eos_text = or_empty(model->module->eos_text);
+    return rsr_chat_template_render(own->chat, input, rendered, err);
+}
+
 rsr_status rsr_api_chat_format(const rsr_model *model, const rsr_message *messages,
                                size_t n_messages, bool add_generation_prompt, char *text,
                                size_t capacity, size_t *text_bytes, rsr_error *err) {
@@ -86,22 +99,13 @@ rsr_status rsr_api_chat_format(const rsr_model *model, const rsr_message *messag
         status = check_messages(messages, n_messages, err);
     if (status != RSR_OK)
         return status;
-    const struct rsr_text *own = model->text;
-    if (!own || (!own->chat && own->chat_status == RSR_OK))
-        return rsr_fail(err, RSR_ERR_TEXT, "the model has no chat template; give it plain text");
-    if (!own->chat)
-        return rsr_fail(err, own->chat_status, "%s", own->chat_error.message);
-    struct rsr_chat_input input = {
-        .messages = messages,
-        .n_messages = n_messages,
-        .add_generation_prompt = add_generation_prompt,
-        .bos_text = or_empty(model->module->bos_text),
-        .eos_text = or_empty(model->module->eos_text),
-    };
-    struct rsr_bytes rendered = {0};
-    status = rsr_chat_template_render(own->chat, &input, &rendered, err);
+    struct rsr_chat_input input = {.messages = messages,
+                                   .n_messages = n_messages,
+                                   .add_generation_prompt = add_generation_prompt};
+    struct rsr_chat_text rendered = {{0}, {0}};
+    status = render(model, &input, &rendered, err);
     if (status == RSR_OK)
-        status = rsr_text_deliver(&rendered, text, capacity, text_bytes, err);
-    rsr_bytes_free(&rendered);
+        status = rsr_text_deliver(&rendered.text, text, capacity, text_bytes, err);
+    rsr_chat_text_free(&rendered);
     return status;
 }

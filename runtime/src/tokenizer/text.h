@@ -7,6 +7,7 @@
 
 struct rsr_encoder;       /* tokenizer.h */
 struct rsr_chat_template; /* chat_template.h */
+struct rsr_chat_text;
 
 struct rsr_text {
     struct rsr_encoder *encoder;
@@ -25,6 +26,17 @@ RSR_NODISCARD rsr_status rsr_check_tokenizer(const rsr_model *model, rsr_error *
 RSR_NODISCARD rsr_status rsr_tokenize_all(const rsr_model *model, const char *text,
                                           size_t text_bytes, uint32_t flags, uint32_t **tokens,
                                           size_t *n_tokens, rsr_error *err);
+
+/* The same for a rendered text, of a model with a tokenizer: special tokens are parsed, but not where a
+ * byte is marked, and what the tokenizer puts in front of texts of a model with
+ * a BOS is added if the text does not begin with it. */
+RSR_NODISCARD rsr_status rsr_tokenize_chat(const rsr_model *model, const struct rsr_chat_text *chat,
+                                           uint32_t **tokens, size_t *n_tokens, rsr_error *err);
+
+/* Copies what fits of n tokens to the caller, tells how many there are and frees them: the rule of
+ * rsr.h for tokens. */
+RSR_NODISCARD rsr_status rsr_tokens_deliver(uint32_t *all, size_t n, uint32_t *tokens,
+                                            size_t capacity, size_t *n_tokens, rsr_error *err);
 
 /* Copies what fits of `bytes` to the caller and tells the full length: the rule of rsr.h for
  * text. */

@@ -2,21 +2,24 @@
  *
  * Repair UTF-8; cut out added tokens; normalise what lies between; cut out the added tokens that
  * are matched in normalised text; split the rest by the pre-tokenizers; merge byte pairs in every
- * piece; put the post-processor's tokens around it.
+ * piece; put the post-processor's tokens around it. Text of a chat has marks on the bytes that are from
+ * messages, and no special token is found in these.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "bpe.h"
+#include "chat/chat_template.h"
 #include "byte_alphabet.h"
 #include "normalize.h"
 #include "text.h"
 
 struct encoding {
     const struct rsr_encoder *encoder;
-    uint32_t flags;    /* of rsr_tokenize */
-    const char *text;  /* the whole text */
-    const char *first; /* its begin in normal form; NULL in stretches that do not begin it */
+    uint32_t flags;       /* of rsr_tokenize */
+    const char *text;     /* the whole text */
+    const uint8_t *marks; /* of its bytes, or NULL: see added_tokens.h */
+    const char *first;    /* its begin in normal form; NULL in stretches that do not begin it */
     struct rsr_bpe_scratch scratch;
     struct rsr_ids ids;
 };
@@ -141,13 +144,19 @@ static rsr_status encode_raw(void *user, uint32_t id, const char *text, size_t n
         return rsr_ids_append(&encoding->ids, id) ? RSR_OK : no_memory(err);
     struct rsr_bytes work[2] = {{0}, {0}};
     bool begins_text = text == encoding->text;
+    const uint8_t *marks = encoding->marks ? encoding->marks + (text - encoding->text) : NULL;
+    const struct rsr_literal given = {text, n_bytes};
     rsr_status status = rsr_normalize(
         encoder, work, begins_text && has(encoding, RSR_TOKENIZE_CONTINUES), &text, &n_bytes, err);
     encoding->first = begins_text ? text : NULL;
+    /* Marks are those of the text as given. Where it changed, one mark stands for all bytes. */
+    const bool is_same =
+        n_bytes == given.n_bytes && (n_bytes == 0 || memcmp(text, given.bytes, n_bytes) == 0);
+    const bool parse_special = has(encoding, RSR_TOKENIZE_PARSE_SPECIAL) &&
+                               (is_same || !marks || !memchr(marks, 1, given.n_bytes));
     if (status == RSR_OK)
-        status = rsr_added_tokens_split(&encoder->normalized, text, n_bytes,
-                                        has(encoding, RSR_TOKENIZE_PARSE_SPECIAL),
-                                        encode_normalized, encoding, err);
+        status = rsr_added_tokens_split(&encoder->normalized, text, is_same ? marks : NULL, n_bytes,
+                                        parse_special, encode_normalized, encoding, err);
     rsr_bytes_free(&work[0]);
     rsr_bytes_free(&work[1]);
     return status;
@@ -170,7 +179,7 @@ static rsr_status encode(struct encoding *encoding, const char *text, size_t n_b
     if (add_special && !has(encoding, RSR_TOKENIZE_CONTINUES))
         status = append_ids(&encoding->ids, encoder->prefix, encoder->header->n_prefix, err);
     if (status == RSR_OK)
-        status = rsr_added_tokens_split(&encoder->raw, text, n_bytes,
+        status = rsr_added_tokens_split(&encoder->raw, text, encoding->marks, n_bytes,
                                         has(encoding, RSR_TOKENIZE_PARSE_SPECIAL), encode_raw,
                                         encoding, err);
     if (status == RSR_OK && add_special)
@@ -199,6 +208,26 @@ rsr_status rsr_check_tokenizer(const rsr_model *model, rsr_error *err) {
     return status;
 }
 
+static rsr_status check_length(size_t text_bytes, rsr_error *err) {
+    if (text_bytes > RSR_MAX_TEXT_BYTES)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "the text has %zu bytes; at most %d are supported",
+                        text_bytes, RSR_MAX_TEXT_BYTES);
+    return RSR_OK;
+}
+
+/* Gives the tokens to the caller, or nothing. */
+static rsr_status finish(struct encoding *encoding, rsr_status status, uint32_t **tokens,
+                         size_t *n_tokens) {
+    rsr_bpe_scratch_free(&encoding->scratch);
+    if (status != RSR_OK) {
+        free(encoding->ids.data);
+        return status;
+    }
+    *tokens = encoding->ids.data;
+    *n_tokens = encoding->ids.size;
+    return RSR_OK;
+}
+
 rsr_status rsr_tokenize_all(const rsr_model *model, const char *text, size_t text_bytes,
                             uint32_t flags, uint32_t **tokens, size_t *n_tokens, rsr_error *err) {
     const uint32_t known =
@@ -206,20 +235,48 @@ rsr_status rsr_tokenize_all(const rsr_model *model, const char *text, size_t tex
     if ((!text && text_bytes > 0) || (flags & ~known) != 0)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_tokenize: a parameter is NULL or unknown");
     rsr_status status = rsr_check_tokenizer(model, err);
+    if (status == RSR_OK)
+        status = check_length(text_bytes, err);
     if (status != RSR_OK)
         return status;
-    if (text_bytes > RSR_MAX_TEXT_BYTES)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "the text has %zu bytes; at most %d are supported",
-                        text_bytes, RSR_MAX_TEXT_BYTES);
     struct encoding encoding = {.encoder = model->text->encoder, .flags = flags};
     status = encode_repaired(&encoding, text, text_bytes, err);
-    rsr_bpe_scratch_free(&encoding.scratch);
-    if (status != RSR_OK) {
-        free(encoding.ids.data);
+    return finish(&encoding, status, tokens, n_tokens);
+}
+
+rsr_status rsr_tokenize_chat(const rsr_model *model, const struct rsr_chat_text *chat,
+                             uint32_t **tokens, size_t *n_tokens, rsr_error *err) {
+    const struct rsr_encoder *encoder = model->text->encoder;
+    const uint32_t bos = model->module->bos_token;
+    const uint32_t n_prefix = bos == RSR_NO_TOKEN ? 0 : encoder->header->n_prefix;
+    rsr_status status = check_length(chat->text.size, err);
+    if (status != RSR_OK)
         return status;
+    struct encoding encoding = {.encoder = encoder,
+                                .flags = RSR_TOKENIZE_PARSE_SPECIAL,
+                                .marks = chat->marks.size > 0 ? (const uint8_t *)chat->marks.data
+                                                              : NULL};
+    struct rsr_ids *ids = &encoding.ids;
+    status = append_ids(ids, encoder->prefix, n_prefix, err);
+    if (status == RSR_OK)
+        status = encode(&encoding, chat->text.data ? chat->text.data : "", chat->text.size, err);
+    if (status == RSR_OK && n_prefix > 0 && ids->size > n_prefix &&
+        (ids->data[n_prefix] == bos || ids->data[n_prefix] == ids->data[0])) {
+        ids->size -= n_prefix;
+        memmove(ids->data, ids->data + n_prefix, ids->size * sizeof(*ids->data));
     }
-    *tokens = encoding.ids.data;
-    *n_tokens = encoding.ids.size;
+    return finish(&encoding, status, tokens, n_tokens);
+}
+
+rsr_status rsr_tokens_deliver(uint32_t *all, size_t n, uint32_t *tokens, size_t capacity,
+                              size_t *n_tokens, rsr_error *err) {
+    for (size_t i = 0; i < n && i < capacity; i++)
+        tokens[i] = all[i];
+    *n_tokens = n;
+    free(all);
+    if (n > capacity)
+        return rsr_fail(err, RSR_ERR_FULL, "the text has %zu tokens; there is room for %zu", n,
+                        capacity);
     return RSR_OK;
 }
 
@@ -231,14 +288,5 @@ rsr_status rsr_api_tokenize(const rsr_model *model, const char *text, size_t tex
     if (!n_tokens || (!tokens && capacity > 0))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_tokenize: a parameter is NULL");
     rsr_status status = rsr_tokenize_all(model, text, text_bytes, flags, &all, &n, err);
-    if (status != RSR_OK)
-        return status;
-    if (n > capacity)
-        status = rsr_fail(err, RSR_ERR_FULL, "the text has %zu tokens; there is room for %zu", n,
-                          capacity);
-    for (size_t i = 0; i < n && i < capacity; i++)
-        tokens[i] = all[i];
-    *n_tokens = n;
-    free(all);
-    return status;
+    return status == RSR_OK ? rsr_tokens_deliver(all, n, tokens, capacity, n_tokens, err) : status;
 }
