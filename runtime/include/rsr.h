@@ -280,13 +280,42 @@ typedef struct rsr_message {
     const char *content;    /* NUL-terminated UTF-8 */
 } rsr_message;
 
-/* Renders messages with the model's chat template. Tokenise the result with
- * RSR_TOKENIZE_PARSE_SPECIAL. Buffer rules as rsr_detokenize. */
+/* Renders messages with the model's chat template. Buffer rules as rsr_detokenize. The text does not say
+ * which of it a user wrote: tokenised with RSR_TOKENIZE_PARSE_SPECIAL, a user's "<|eot_id|>" ends the
+ * turn. rsr_chat_tokens has no such problem. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_chat_format(const rsr_model *model,
                                                     const rsr_message *messages, size_t n_messages,
                                                     bool add_generation_prompt, char *text,
                                                     size_t capacity, size_t *text_bytes,
                                                     rsr_error *err);
+
+/* A conversation as tokens, rendered with the model's chat template. `conversation` is JSON: the array of
+ * messages, or {"messages": [...], "tools": [...], "enable_thinking": false, ...}, whose keys are variables
+ * of the template, as the arguments of Hugging Face's apply_chat_template are. A message may have any
+ * fields ("role", "content", "tool_calls", "reasoning_content", ...).
+ *
+ * No string of the conversation gives a special token, or a part of one; it is plain text wherever the
+ * template puts it, but for a "role" of system, developer, user, assistant, model, tool, function or
+ * ipython. Added tokens that are not special are found in it. What RSR_TOKENIZE_ADD_SPECIAL puts in front
+ * of texts is there once, where the model has a BOS.
+ *
+ * Buffer rules as rsr_tokenize. RSR_ERR_ARGUMENT if the JSON is malformed, has a key twice, a number that
+ * is neither an int64 nor a finite double, more than 64 MiB, 48 levels, 512 keys in an object or 2^19 values;
+ * RSR_ERR_TEXT if the template cannot render it. Invalid UTF-8 is replaced as in rsr_tokenize. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_chat_tokens(const rsr_model *model, const char *conversation,
+                                                    size_t conversation_bytes,
+                                                    bool add_generation_prompt, uint32_t *tokens,
+                                                    size_t capacity, size_t *n_tokens,
+                                                    rsr_error *err);
+
+/* The text of such a conversation: equal to what apply_chat_template makes of it without tokenising.
+ * Buffer rules as rsr_detokenize; as with rsr_chat_format, the text does not say what a user wrote. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_chat_format_json(const rsr_model *model,
+                                                         const char *conversation,
+                                                         size_t conversation_bytes,
+                                                         bool add_generation_prompt, char *text,
+                                                         size_t capacity, size_t *text_bytes,
+                                                         rsr_error *err);
 
 /* ---- Engine ---------------------------------------------------------------------------------- */
 

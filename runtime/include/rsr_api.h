@@ -53,6 +53,10 @@ struct rsr_api {
     rsr_status (*model_get_token)(const rsr_model *, uint32_t, char *, size_t, size_t *,
                                   rsr_token_info *, rsr_error *);
     const uint32_t *(*sequence_tokens)(const rsr_sequence *);
+    rsr_status (*chat_tokens)(const rsr_model *, const char *, size_t, bool, uint32_t *, size_t,
+                              size_t *, rsr_error *);
+    rsr_status (*chat_format_json)(const rsr_model *, const char *, size_t, bool, char *, size_t,
+                                   size_t *, rsr_error *);
 };
 
 /* Defined by the runtime that is linked into a module. */
