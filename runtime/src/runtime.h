@@ -82,6 +82,10 @@ rsr_status rsr_api_model_get_token(const rsr_model *, uint32_t, char *, size_t, 
                                    rsr_token_info *, rsr_error *);
 rsr_status rsr_api_chat_format(const rsr_model *, const rsr_message *, size_t, bool, char *, size_t,
                                size_t *, rsr_error *);
+rsr_status rsr_api_chat_tokens(const rsr_model *, const char *, size_t, bool, uint32_t *, size_t,
+                               size_t *, rsr_error *);
+rsr_status rsr_api_chat_format_json(const rsr_model *, const char *, size_t, bool, char *, size_t,
+                                    size_t *, rsr_error *);
 rsr_status rsr_api_engine_create(rsr_model *, const rsr_engine_options *, rsr_engine **,
                                  rsr_error *); /* engine.c */
 void rsr_api_engine_destroy(rsr_engine *);

@@ -68,33 +68,50 @@ static void forget_messages(struct chat *c, size_t begin, size_t end) {
 
 /* ---- Answers --------------------------------------------------------------------------------- */
 
+static void append_string(struct run_text *json, const char *text) {
+    run_text_append(json, "\"", 1);
+    for (size_t n; *text != 0; text += n) {
+        char escape[8];
+        n = 0;
+        while ((unsigned char)text[n] >= 0x20 && text[n] != '"' && text[n] != '\\')
+            n++;
+        run_text_append(json, text, n);
+        if (text[n] != 0)
+            run_text_append(json, escape,
+                            (size_t)snprintf(escape, sizeof(escape), "\\u%04x", text[n++]));
+    }
+    run_text_append(json, "\"", 1);
+}
+
+/* As JSON, of bytes that need not be UTF-8: the library repairs it. */
+static struct run_text conversation(const rsr_message *messages, size_t n_messages) {
+    struct run_text json = {0};
+    for (size_t i = 0; i < n_messages; i++) {
+        run_text_append(&json, i == 0 ? "[{\"role\":" : ",{\"role\":", 9);
+        append_string(&json, messages[i].role);
+        run_text_append(&json, ",\"content\":", 11);
+        append_string(&json, messages[i].content);
+        run_text_append(&json, "}", 1);
+    }
+    run_text_append(&json, "]", 1);
+    return json;
+}
+
 /* A conversation as tokens; false after a sentence. */
 static bool render(const struct chat *c, const rsr_message *messages, size_t n_messages,
                    struct tokens *out) {
     const rsr_model *model = c->session->model;
     rsr_error err = RSR_ERROR_INIT;
-    size_t n = 0;
-    struct run_text text = {0};
-    rsr_status status = rsr_chat_format(model, messages, n_messages, true, NULL, 0, &n, &err);
-    if (status == RSR_ERR_FULL) {
-        text.data = run_alloc(n, 1);
-        status = rsr_chat_format(model, messages, n_messages, true, text.data, n, &text.size, &err);
+    struct run_text json = conversation(messages, n_messages);
+    size_t capacity = c->session->engine_info.context;
+    rsr_status status = RSR_ERR_FULL;
+    for (; status == RSR_ERR_FULL; capacity = out->size) {
+        free(out->data);
+        out->data = run_alloc(capacity, sizeof(*out->data));
+        status = rsr_chat_tokens(model, json.data, json.size, true, out->data, capacity, &out->size,
+                                 &err);
     }
-    n = 0;
-    /* Most templates write the beginning-of-text token themselves; the rest have it added. */
-    uint32_t bos = c->session->info.bos_token, first = UINT32_MAX;
-    uint32_t flags = RSR_TOKENIZE_PARSE_SPECIAL;
-    if (status == RSR_OK)
-        status = rsr_tokenize(model, text.data, text.size, flags, &first, 1, &n, &err);
-    if (bos != UINT32_MAX && first != bos)
-        flags |= RSR_TOKENIZE_ADD_SPECIAL;
-    if (status == RSR_OK || status == RSR_ERR_FULL)
-        status = rsr_tokenize(model, text.data, text.size, flags, NULL, 0, &n, &err);
-    if (status == RSR_ERR_FULL) {
-        out->data = run_alloc(n, sizeof(*out->data));
-        status = rsr_tokenize(model, text.data, text.size, flags, out->data, n, &out->size, &err);
-    }
-    free(text.data);
+    free(json.data);
     if (status != RSR_OK)
         run_fail("%s", err.message);
     return status == RSR_OK;

@@ -84,8 +84,8 @@ struct life {
 
 /* What came out, to be the same whenever all went well. */
 struct outcome {
-    uint32_t tokens[32], picked;
-    size_t n_tokens, n_bytes;
+    uint32_t tokens[32], chat[64], picked;
+    size_t n_tokens, n_chat, n_bytes;
     char text[512];
     float out[DIM];
 };
@@ -93,11 +93,14 @@ struct outcome {
 static bool use_text(struct life *l, const char *path, struct outcome *o) {
     const char text[] = "The \xc3\xa9 of\xff <|eot_id|> it";
     const rsr_message message = {"user", "Hi \xff"};
+    const char conversation[] = "[{\"role\":\"user\",\"content\":\"\\u00e9 <|eot_id|>\xff\"}]";
     return DONE(rsr_open(path, NULL, &l->model, &err)) &&
            DONE(rsr_tokenize(l->model, text, sizeof(text) - 1, RSR_TOKENIZE_PARSE_SPECIAL,
                              o->tokens, 32, &o->n_tokens, &err)) &&
            DONE(rsr_chat_format(l->model, &message, 1, true, o->text, sizeof(o->text), &o->n_bytes,
-                                &err));
+                                &err)) &&
+           DONE(rsr_chat_tokens(l->model, conversation, sizeof(conversation) - 1, true, o->chat, 64,
+                                &o->n_chat, &err));
 }
 
 static rsr_status append_tokens(struct life *l, uint32_t n, const rsr_pick *pick,

@@ -37,4 +37,6 @@ const struct rsr_api rsr_runtime_api = {
     .detokenizer_finish = rsr_api_detokenizer_finish,
     .model_get_token = rsr_api_model_get_token,
     .sequence_tokens = rsr_api_sequence_tokens,
+    .chat_tokens = rsr_api_chat_tokens,
+    .chat_format_json = rsr_api_chat_format_json,
 };

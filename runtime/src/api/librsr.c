@@ -288,6 +288,24 @@ rsr_status rsr_chat_format(const rsr_model *model, const rsr_message *messages, 
                                       capacity, text_bytes, err);
 }
 
+rsr_status rsr_chat_tokens(const rsr_model *model, const char *conversation,
+                           size_t conversation_bytes, bool add_generation_prompt, uint32_t *tokens,
+                           size_t capacity, size_t *n_tokens, rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->chat_tokens(model, conversation, conversation_bytes,
+                                      add_generation_prompt, tokens, capacity, n_tokens, err);
+}
+
+rsr_status rsr_chat_format_json(const rsr_model *model, const char *conversation,
+                                size_t conversation_bytes, bool add_generation_prompt, char *text,
+                                size_t capacity, size_t *text_bytes, rsr_error *err) {
+    if (model == NULL)
+        return refuse_null(err, "model");
+    return api_of(model)->chat_format_json(model, conversation, conversation_bytes,
+                                           add_generation_prompt, text, capacity, text_bytes, err);
+}
+
 rsr_status rsr_engine_create(rsr_model *model, const rsr_engine_options *options,
                              rsr_engine **engine, rsr_error *err) {
     if (model == NULL)

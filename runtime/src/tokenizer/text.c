@@ -1,4 +1,5 @@
-/* text.c - the text side of a model: built at open, asked by rsr_tokenize and rsr_chat_format. */
+/* text.c - the text side of a model: built at open, asked by rsr_tokenize, rsr_chat_format and
+ * rsr_chat_tokens. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,6 +107,51 @@ rsr_status rsr_api_chat_format(const rsr_model *model, const rsr_message *messag
     status = render(model, &input, &rendered, err);
     if (status == RSR_OK)
         status = rsr_text_deliver(&rendered.text, text, capacity, text_bytes, err);
+    rsr_chat_text_free(&rendered);
+    return status;
+}
+
+/* A conversation, rendered. */
+static rsr_status render_json(const rsr_model *model, const char *conversation, size_t n_bytes,
+                              bool add_generation_prompt, struct rsr_chat_text *rendered,
+                              rsr_error *err) {
+    struct rsr_chat_input input = {.conversation = conversation,
+                                   .conversation_bytes = n_bytes,
+                                   .add_generation_prompt = add_generation_prompt};
+    const rsr_status status = rsr_check_owner(model->owner_pid, err);
+    return status == RSR_OK ? render(model, &input, rendered, err) : status;
+}
+
+rsr_status rsr_api_chat_format_json(const rsr_model *model, const char *conversation,
+                                    size_t conversation_bytes, bool add_generation_prompt,
+                                    char *text, size_t capacity, size_t *text_bytes,
+                                    rsr_error *err) {
+    if (!text_bytes || !conversation || (!text && capacity > 0))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_chat_format_json: a parameter is NULL");
+    struct rsr_chat_text rendered = {{0}, {0}};
+    rsr_status status =
+        render_json(model, conversation, conversation_bytes, add_generation_prompt, &rendered, err);
+    if (status == RSR_OK)
+        status = rsr_text_deliver(&rendered.text, text, capacity, text_bytes, err);
+    rsr_chat_text_free(&rendered);
+    return status;
+}
+
+rsr_status rsr_api_chat_tokens(const rsr_model *model, const char *conversation,
+                               size_t conversation_bytes, bool add_generation_prompt,
+                               uint32_t *tokens, size_t capacity, size_t *n_tokens,
+                               rsr_error *err) {
+    if (!n_tokens || !conversation || (!tokens && capacity > 0))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_chat_tokens: a parameter is NULL");
+    struct rsr_chat_text rendered = {{0}, {0}};
+    uint32_t *all = NULL;
+    size_t n = 0;
+    rsr_status status =
+        render_json(model, conversation, conversation_bytes, add_generation_prompt, &rendered, err);
+    if (status == RSR_OK)
+        status = rsr_tokenize_chat(model, &rendered, &all, &n, err);
+    if (status == RSR_OK)
+        status = rsr_tokens_deliver(all, n, tokens, capacity, n_tokens, err);
     rsr_chat_text_free(&rendered);
     return status;
 }
