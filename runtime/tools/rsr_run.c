@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -175,6 +176,26 @@ static void catch_interrupt(void) {
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+}
+
+/* Of this thread; those that it creates inherit it. */
+static void block_interrupt(bool blocked) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(blocked ? SIG_BLOCK : SIG_UNBLOCK, &signals, NULL);
+}
+
+/* A signal that comes before the wait waits for it: no other thread takes it. */
+bool run_wait_for_line(void) {
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t none;
+    sigemptyset(&none);
+    block_interrupt(true);
+    if (!run_interrupted())
+        ppoll(&input, 1, NULL, &none);
+    block_interrupt(false);
+    return !run_interrupted();
 }
 
 void run_forget_interruption(void) {
@@ -421,9 +442,11 @@ static bool open_engine(struct run_session *s) {
         run_fail("%s has no tokenizer; only --info works with it", o->model);
         return false;
     }
+    block_interrupt(true); /* in the engine's threads: SIGINT is for this one */
     check_threads(s);
-    if (rsr_engine_create(s->model, &options, &s->engine, &err) != RSR_OK ||
-        rsr_sequence_create(s->engine, &s->sequence, &err) != RSR_OK) {
+    const rsr_status created = rsr_engine_create(s->model, &options, &s->engine, &err);
+    block_interrupt(false);
+    if (created != RSR_OK || rsr_sequence_create(s->engine, &s->sequence, &err) != RSR_OK) {
         run_fail("%s", err.message);
         return false;
     }

@@ -104,6 +104,8 @@ int run_put_json(struct json_t *root, size_t flags);
 /* Set once SIGINT has arrived, which then ends the calls that have run_cancel. */
 bool run_interrupted(void);
 extern rsr_cancel run_cancel;
+/* At a terminal: returns when there is a line to be read, or its end. False: SIGINT has arrived. */
+bool run_wait_for_line(void);
 /* As before the first SIGINT: it has stopped what it should. */
 void run_forget_interruption(void);
 #define RUN_EXIT_INTERRUPTED 130

@@ -229,6 +229,10 @@ static enum line_kind read_line(const struct chat *c, char **out) {
     if (c->at_terminal) {
         fputs("> ", stderr);
         fflush(stderr);
+        if (!run_wait_for_line()) {
+            fputc('\n', stderr);
+            return LINE_END;
+        }
     }
     const bool ended = read_to_newline(max_bytes, &line);
     if ((line.size == 0 && !ended) || run_interrupted()) {
