@@ -23,6 +23,8 @@ static bool is_pure(const struct rsr_kop *op) {
 }
 
 void rsrc_simplify_kernel(struct rsrc_arena *arena, struct rsr_kernel *kernel) {
+    if (kernel->n_ops == 0) /* a GPU's, which is no list */
+        return;
     uint32_t *n_reads = RSRC_NEW_ARRAY(arena, kernel->n_regs + 1u, uint32_t);
     for (uint32_t i = 0; i < kernel->n_ops; i++)
         count_reads(&kernel->ops[i], n_reads, 1);
