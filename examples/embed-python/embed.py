@@ -1,73 +1,156 @@
 #!/usr/bin/env python3
-"""Generates text with a compiled model through ctypes; needs no packages.
+"""Generates text with a compiled model through ctypes. Needs no packages, but rsr.h for Python, which this writes:
 
-usage: embed.py LIBRSR.so MODEL.so [PROMPT]
+    ./make_rsr.py /usr/local/include/rsr.h > rsr.py
 """
+import argparse
+import concurrent.futures
 import ctypes as c
+import math
 import os
 import signal
 import sys
 
-
-class Error(c.Structure):
-    _fields_ = [("size_bytes", c.c_uint32), ("status", c.c_int), ("message", c.c_char * 496)]
-
-
-class Generated(c.Structure):
-    _fields_ = [("size_bytes", c.c_uint32), ("token", c.c_uint32),
-                ("text", c.c_void_p), ("text_bytes", c.c_size_t)]
+try:
+    import rsr
+except ImportError:
+    sys.exit("embed.py: there is no rsr.py; make it: ./make_rsr.py /usr/local/include/rsr.h > rsr.py")
 
 
-GENERATE_FN = c.CFUNCTYPE(c.c_bool, c.c_void_p, c.POINTER(Generated))
+class Failed(Exception):
+    """A sentence of the library's."""
+
+
+class Model:
+    """A model with an engine and one sequence of tokens. One thread at a time uses it; any may call stop()."""
+
+    def __init__(self, library, path):
+        self.lib, self.err = rsr.load(library), rsr.RSR_ERROR_INIT()
+        self.info, self.cancel = rsr.RSR_MODEL_INFO_INIT(), rsr.RSR_CANCEL_INIT()
+        self.model, self.engine, self.sequence, self.detokenizer = (
+            c.POINTER(kind)() for kind in (rsr.rsr_model, rsr.rsr_engine, rsr.rsr_sequence, rsr.rsr_detokenizer))
+        self.call("rsr_open", os.fsencode(path), None, self.model)
+        self.lib.rsr_model_get_info(self.model, self.info)
+        self.call("rsr_engine_create", self.model, None, self.engine)
+        self.call("rsr_sequence_create", self.engine, self.sequence)
+        self.call("rsr_detokenizer_create", self.model,
+                  rsr.RSR_DETOKENIZE_SKIP_SPECIAL | rsr.RSR_DETOKENIZE_CONTINUES, self.detokenizer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.lib.rsr_detokenizer_destroy(self.detokenizer)
+        self.lib.rsr_sequence_destroy(self.sequence)
+        self.lib.rsr_engine_destroy(self.engine)
+        self.lib.rsr_close(self.model)
+
+    def call(self, name, *arguments):
+        """Calls a function whose last parameter is an rsr_error. ctypes passes an object on by reference where the
+        parameter is a pointer to such objects, and lets other threads of Python run meanwhile."""
+        if getattr(self.lib, name)(*arguments, self.err) != rsr.RSR_OK:
+            raise Failed(self.err.message.decode(errors="replace"))
+
+    def stop(self):
+        """Ends evaluate() in another thread, some milliseconds later, and every later one."""
+        self.lib.rsr_cancel_request(self.cancel)
+
+    def tokens(self, text):
+        tokens, n = (c.c_uint32 * (len(text) + 8))(), c.c_size_t()
+        self.call("rsr_tokenize", self.model, text, len(text), rsr.RSR_TOKENIZE_ADD_SPECIAL, tokens, len(tokens), n)
+        return tokens[:n.value]
+
+    def evaluate(self, tokens):
+        """Appends tokens to the sequence, and gives the logits of the token that follows them."""
+        begin, n = self.lib.rsr_sequence_length(self.sequence), len(tokens)
+        logits = (c.c_float * self.info.output_size)()
+        entries = (rsr.rsr_batch_entry * n)(
+            *((self.sequence, begin + i, token, i == n - 1) for i, token in enumerate(tokens)))
+        batch = rsr.RSR_BATCH_INIT()
+        batch.entries, batch.n_entries = entries, n
+        batch.logits, batch.logits_capacity = logits, len(logits)
+        batch.cancel = c.pointer(self.cancel)
+        self.call("rsr_eval", self.engine, batch)
+        return logits
+
+    def pick(self, logits):
+        """The likeliest token: RSR_SAMPLING_INIT is greedy."""
+        token = c.c_uint32()
+        self.call("rsr_sample", self.model, rsr.RSR_SAMPLING_INIT(), logits,
+                  self.lib.rsr_sequence_tokens(self.sequence), self.lib.rsr_sequence_length(self.sequence), token)
+        return token.value
+
+    def ends(self, token):
+        n, info = c.c_size_t(), rsr.RSR_TOKEN_INFO_INIT()
+        self.lib.rsr_model_get_token(self.model, token, None, 0, n, info, None)
+        return info.is_stop
+
+    def text(self, token=None):
+        """The UTF-8 that is complete with a token; without one, what was held back."""
+        text, n = c.POINTER(c.c_char)(), c.c_size_t()
+        function, which = ("rsr_detokenizer_finish", []) if token is None else ("rsr_detokenizer_push", [token])
+        self.call(function, self.detokenizer, *which, text, n)
+        return text[:n.value]
+
+
+def log_probability(logits, token):
+    """The natural logarithm of a token's probability, in double precision."""
+    largest = max(logits)
+    return logits[token] - largest - math.log(math.fsum(math.exp(logit - largest) for logit in logits))
+
+
+def generate(model, prompt, n_tokens):
+    """The text and the log-probability of one token after the other; at the end text without a token."""
+    tokens = model.tokens(prompt)
+    for _ in range(n_tokens):
+        logits = model.evaluate(tokens)
+        tokens = [model.pick(logits)]
+        if model.ends(tokens[0]):
+            break
+        yield model.text(tokens[0]), log_probability(logits, tokens[0])
+    yield model.text(), None
+
+
+def put(text):
+    try:
+        while text:
+            text = text[os.write(1, text):]
+    except OSError as error:
+        sys.exit(f"embed.py: cannot write to standard output: {error.strerror}")
+
+
+def speak(model, options):
+    """Writes text as it comes, or a line for each token."""
+    prompt = os.fsencode(options.prompt)
+    put(prompt + b"\n" if options.logprobs else prompt)
+    try:
+        for text, log_p in generate(model, prompt, options.tokens):
+            put(f"{log_p:.4f}\t{text.decode()!r}\n".encode() if options.logprobs and log_p is not None else text)
+    finally:
+        put(b"" if options.logprobs else b"\n")
 
 
 def main():
-    if len(sys.argv) < 3:
-        sys.exit(__doc__.strip())
+    parser = argparse.ArgumentParser(prog="embed.py", description=__doc__.split(".")[0])
+    parser.add_argument("library", metavar="LIBRSR.so")
+    parser.add_argument("model", metavar="MODEL.so")
+    parser.add_argument("prompt", metavar="PROMPT", nargs="?", default="In the beginning")
+    parser.add_argument("-n", dest="tokens", metavar="N", type=int, default=128, help="at most N tokens (128)")
+    parser.add_argument("--logprobs", action="store_true", help="a line for each token, with its log-probability")
+    parser.add_argument("--seconds", metavar="S", type=float, help="cancel after S seconds, as Ctrl-C does")
+    options = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as other programs end: embed.py ... | head
     try:
-        rsr = c.CDLL(sys.argv[1])
-    except OSError as error:
-        sys.exit("embed.py: " + str(error))
-    for name in ("rsr_close", "rsr_engine_destroy", "rsr_sequence_destroy"):
-        getattr(rsr, name).argtypes = [c.c_void_p]
-        getattr(rsr, name).restype = None
-    prompt = os.fsencode(sys.argv[3] if len(sys.argv) > 3 else "In the beginning")
-    err = Error(size_bytes=c.sizeof(Error))
-
-    def check(status):
-        if status != 0:
-            sys.exit("embed.py: " + err.message.decode(errors="replace"))
-
-    model, engine, sequence = c.c_void_p(), c.c_void_p(), c.c_void_p()
-    check(rsr.rsr_open(os.fsencode(sys.argv[2]), None, c.byref(model), c.byref(err)))
-    check(rsr.rsr_engine_create(model, None, c.byref(engine), c.byref(err)))
-    check(rsr.rsr_sequence_create(engine, c.byref(sequence), c.byref(err)))
-
-    failed = None
-
-    def put(text):
-        nonlocal failed
-        try:
-            while text:
-                text = text[os.write(1, text):]
-        except OSError as error:
-            failed = error
-        return failed is None
-
-    @GENERATE_FN
-    def print_piece(_user, piece):  # exceptions do not leave a callback
-        return put(c.string_at(piece.contents.text, piece.contents.text_bytes))
-
-    put(prompt)
-    check(rsr.rsr_generate(engine, sequence, prompt, c.c_size_t(len(prompt)), None, print_piece,
-                           None, None, c.byref(err)))
-    put(b"\n")
-    rsr.rsr_sequence_destroy(sequence)
-    rsr.rsr_engine_destroy(engine)
-    rsr.rsr_close(model)
-    if failed:
-        sys.exit("embed.py: cannot write to standard output: " + failed.strerror)
+        with Model(options.library, options.model) as model, concurrent.futures.ThreadPoolExecutor(1) as thread:
+            signal.signal(signal.SIGINT, lambda *_: model.stop())
+            spoken = thread.submit(speak, model, options)
+            try:
+                spoken.result(options.seconds)
+            except concurrent.futures.TimeoutError:
+                model.stop()
+                spoken.result()
+    except (Failed, OSError) as error:
+        sys.exit(f"embed.py: {error}")
 
 
 if __name__ == "__main__":
