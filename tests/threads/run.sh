@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the programs of this folder under ThreadSanitizer.
+# Runs the programs of this folder, and examples/serve-loop, under ThreadSanitizer.
 set -eu
 
 usage() {
@@ -8,10 +8,11 @@ usage: tests/threads/run.sh [--races] [ROUNDS]
 
 Builds the runtime with ThreadSanitizer (preset tsan; clang, whose OpenMP library tells the sanitizer
 what it does), compiles a small model as C with it, too, and lets several threads share its engine,
-with dense attention and through the KV index, ROUNDS (3) times each. Wants build/release. Exit status
+with dense attention and through the KV index, and six prompts join and leave the loop of
+examples/serve-loop, one of them cancelled, ROUNDS (3) times each. Wants build/release. Exit status
 1 if a race or a wrong bit was found.
 
-  --races  besides, takes a lock or an order out of a copy of the runtime, one at a time, and expects
+  --races  besides, takes a lock or an order out of a copy of the sources, one at a time, and expects
            that a race is reported: half a minute each
 TEXT
 }
@@ -37,7 +38,7 @@ export LD_LIBRARY_PATH
 # build DIR: the runtime and the programs of the sources in DIR, with their module.
 build() {
     (cd "$1" && cmake --preset tsan -DCMAKE_C_COMPILER="$cc" >build.log 2>&1 &&
-        cmake --build build/tsan --target many_callers forked_indices rsr_module >build.log 2>&1) ||
+        cmake --build build/tsan --target many_callers forked_indices serve_loop rsr_module >build.log 2>&1) ||
         { tail -n 30 "$1/build.log"; exit 1; }
     rm "$1/build.log"
     "$cc" -fsanitize=thread -shared -fuse-ld=lld -Wl,-z,nodelete "$work"/*.o \
@@ -53,7 +54,15 @@ look() {
         # shellcheck disable=SC2086
         "$programs/many_callers" "$1/build/tsan/model.so" $way "$2" >"$log" 2>&1 && passed || return 1
     done
-    "$programs/forked_indices" $(($2 * 20)) >"$log" 2>&1 && passed
+    "$programs/forked_indices" $(($2 * 20)) >"$log" 2>&1 && passed || return 1
+    for _ in $(seq "$2"); do
+        "$programs/serve_loop" "$1/build/tsan/model.so" 150 >"$log" 2>&1 && passed && served || return 1
+    done
+}
+
+# Five requests got all their tokens, 150; one was cancelled before that.
+served() {
+    [ "$(grep -c -a '^\[length\]' "$log")" = 5 ] && [ "$(grep -c -a '^\[cancelled\]' "$log")" = 1 ]
 }
 
 # Shows what a program said; false where the sanitizer was among those who spoke.
@@ -64,9 +73,8 @@ passed() {
 
 # expect FILE EXPRESSION: the copy with one line of FILE changed by sed must be reported.
 expect() {
-    cp "$source/runtime/src/$1" "$copy/runtime/src/$1"
-    sed -i "$2" "$copy/runtime/src/$1"
-    if cmp -s "$source/runtime/src/$1" "$copy/runtime/src/$1"; then
+    sed -i "$2" "$copy/$1"
+    if cmp -s "$source/$1" "$copy/$1"; then
         echo "$1: nothing is changed by $2"
         exit 1
     fi
@@ -76,7 +84,7 @@ expect() {
         echo "not reported: $2 of $1"
         exit 1
     fi
-    cp "$source/runtime/src/$1" "$copy/runtime/src/$1"
+    cp "$source/$1" "$copy/$1"
     echo "reported: $2 of $1"
 }
 
@@ -95,10 +103,12 @@ copy=$source/build/tsan/races
 rm -rf "$copy"
 mkdir -p "$copy"
 tar cf - --exclude=./build --exclude=./.git --exclude=./examples/model . | tar xf - -C "$copy"
-expect louver/louver_shelf.c 's/memory_order_acq_rel/memory_order_relaxed/'
+expect runtime/src/louver/louver_shelf.c 's/memory_order_acq_rel/memory_order_relaxed/'
 unlocked='s/pthread_mutex_\(un\)\?lock(&engine->lock)/(void)0/'
-expect engine/eval.c "$unlocked"
-expect engine/sequence.c "$unlocked"
-expect engine/profile.c "$unlocked"
-expect engine/engine.c 's/pthread_mutex_\(un\)\?lock(lock)/(void)lock/'
-expect host/barrier.c 's/atomic_load_explicit(&signal->value, memory_order_acquire)/atomic_load_explicit(\&signal->value, memory_order_relaxed)/'
+expect runtime/src/engine/eval.c "$unlocked"
+expect runtime/src/engine/sequence.c "$unlocked"
+expect runtime/src/engine/profile.c "$unlocked"
+expect runtime/src/engine/engine.c 's/pthread_mutex_\(un\)\?lock(lock)/(void)lock/'
+expect runtime/src/host/barrier.c 's/atomic_load_explicit(&signal->value, memory_order_acquire)/atomic_load_explicit(\&signal->value, memory_order_relaxed)/'
+expect examples/serve-loop/main.c \
+    's/atomic_fetch_add(&s->n_joined, 1)/atomic_fetch_add_explicit(\&s->n_joined, 1, memory_order_relaxed)/'
