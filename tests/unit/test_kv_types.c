@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "host/cpu.h"
 #include "louver/louver.h"
+#include "ops_here.h"
 
 #ifndef RSR_LOUVER_OMIT
 #define RSR_LOUVER_OMIT 0
@@ -519,11 +519,10 @@ static void test_level(const struct rsr_ops *ops) {
 }
 
 int main(void) {
-    const uint64_t features = rsr_cpu_features();
     test_attacks();
     for (int level = 0; RSR_LOUVER_OMIT == 0 && level < RSR_OPS_LEVEL_COUNT; level++) {
-        const struct rsr_ops *ops = rsr_ops_get((enum rsr_ops_level)level);
-        if (ops == NULL || (rsr_ops_features((enum rsr_ops_level)level) & ~features) != 0)
+        const struct rsr_ops *ops = ops_here((enum rsr_ops_level)level);
+        if (ops == NULL)
             continue;
         test_level(ops);
         test_levels_agree(rsr_ops_get(RSR_OPS_GENERIC), ops);

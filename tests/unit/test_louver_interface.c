@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 
 #include "check.h"
-#include "host/cpu.h"
 #include "louver/louver.h"
+#include "ops_here.h"
 
 /* ---- Refusals ---- */
 
@@ -613,8 +613,8 @@ static void test_norms(void) {
     static const uint32_t dims[] = {5, 64, LOUVER_MAX_DIM};
     static float keys[MOST], values[MOST];
     for (int level = 0; level < RSR_OPS_LEVEL_COUNT; level++) {
-        const struct rsr_ops *ops = rsr_ops_get((enum rsr_ops_level)level);
-        if (ops == NULL || (rsr_ops_features((enum rsr_ops_level)level) & ~rsr_cpu_features()) != 0)
+        const struct rsr_ops *ops = ops_here((enum rsr_ops_level)level);
+        if (ops == NULL)
             continue;
         for (uint32_t i = 0; i < 3 * N_SIZES * RSR_KV_TYPES; i++) {
             const struct louver_setup setup =
