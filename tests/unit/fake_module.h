@@ -39,6 +39,21 @@ struct fake_shape {
     bool sub_norms;
 };
 
+#define FAKE_SMALL_HIDDEN 20
+
+/* Two small layers, whose embedding is of float32, for tests of what is around them. */
+static inline struct fake_shape fake_small_shape(uint32_t vocab, uint32_t context) {
+    return (struct fake_shape){.hidden = FAKE_SMALL_HIDDEN,
+                               .n_layers = 2,
+                               .n_heads = 4,
+                               .n_kv_heads = 2,
+                               .head_dim = 4,
+                               .ffn = 8,
+                               .vocab = vocab,
+                               .context = context,
+                               .head_dtype = RSR_DTYPE_F32};
+}
+
 struct fake_module {
     struct rsr_module module; /* module.targets == &target */
     struct rsr_target target;

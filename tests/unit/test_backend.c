@@ -306,15 +306,7 @@ static void test_host(rsr_model *model) {
 
 int main(void) {
     static struct fake_module fake;
-    const struct fake_shape shape = {.hidden = 20,
-                                     .n_layers = 2,
-                                     .n_heads = 4,
-                                     .n_kv_heads = 2,
-                                     .head_dim = 4,
-                                     .ffn = 8,
-                                     .vocab = VOCAB,
-                                     .context = 400,
-                                     .head_dtype = RSR_DTYPE_F32};
+    const struct fake_shape shape = fake_small_shape(VOCAB, 400);
     fake_module_init(&fake, &shape, 1);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     test_paper(model);

@@ -3,7 +3,7 @@
 #include "fake_module.h"
 
 #define API (&rsr_runtime_api)
-enum { VOCAB = 31, HIDDEN = 20, CONTEXT = 192, N_TEXTS = 90, N_BATCHES = 4 };
+enum { VOCAB = 31, HIDDEN = FAKE_SMALL_HIDDEN, CONTEXT = 192, N_TEXTS = 90, N_BATCHES = 4 };
 
 struct texts {
     uint32_t storage[N_TEXTS][CONTEXT];
@@ -147,15 +147,7 @@ static void test_refusals(rsr_model *model, rsr_engine *engine, const struct tex
 int main(void) {
     static struct fake_module fake;
     static struct texts texts;
-    const struct fake_shape shape = {.hidden = HIDDEN,
-                                     .n_layers = 2,
-                                     .n_heads = 4,
-                                     .n_kv_heads = 2,
-                                     .head_dim = 4,
-                                     .ffn = 8,
-                                     .vocab = VOCAB,
-                                     .context = CONTEXT,
-                                     .head_dtype = RSR_DTYPE_F32};
+    const struct fake_shape shape = fake_small_shape(VOCAB, CONTEXT);
     /* Pools in which one long text fits, some, and many; batches of few tokens and of many. */
     const uint32_t batches[N_BATCHES] = {3, 16, 128, 300}, pools[N_BATCHES] = {192, 640, 4096, 256};
     static const char *const poolings[] = {"last", "first", "mean"};

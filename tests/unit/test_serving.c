@@ -537,21 +537,13 @@ static void test_generation(rsr_engine *engine) {
 
 int main(void) {
     static struct fake_module fake;
-    const struct fake_shape shape = {.hidden = 20,
-                                     .n_layers = 2,
-                                     .n_heads = 4,
-                                     .n_kv_heads = 2,
-                                     .head_dim = 4,
-                                     .ffn = 8,
-                                     .vocab = VOCAB,
-                                     .context = CONTEXT,
-                                     .head_dtype = RSR_DTYPE_F32}; /* which `embedding` counts on */
+    const struct fake_shape shape = fake_small_shape(VOCAB, CONTEXT);
     alarm(ALARM_SECONDS);
     sem_init(&gate.may_run, 0, 0);
     sem_init(&gate.has_begun, 0, 0);
     fake_module_init(&fake, &shape, 1);
-    static float
-        embedding[VOCAB * 20]; /* which the head does not share, as one of them is spoiled */
+    /* Which the head does not share, as one of them is spoiled. */
+    static float embedding[VOCAB * FAKE_SMALL_HIDDEN];
     memcpy(embedding, fake.target.embedding.data, sizeof(embedding));
     fake.target.embedding.data = embedding;
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
