@@ -8,11 +8,13 @@
  * does not: its conversation ends with what went wrong.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "host/utf8.h"
 #include "rsr_run.h"
 
 struct tokens {
@@ -68,32 +70,27 @@ static void forget_messages(struct chat *c, size_t begin, size_t end) {
 
 /* ---- Answers --------------------------------------------------------------------------------- */
 
-static void append_string(struct run_text *json, const char *text) {
-    run_text_append(json, "\"", 1);
-    for (size_t n; *text != 0; text += n) {
-        char escape[8];
-        n = 0;
-        while ((unsigned char)text[n] >= 0x20 && text[n] != '"' && text[n] != '\\')
-            n++;
-        run_text_append(json, text, n);
-        if (text[n] != 0)
-            run_text_append(json, escape,
-                            (size_t)snprintf(escape, sizeof(escape), "\\u%04x", text[n++]));
-    }
-    run_text_append(json, "\"", 1);
+/* NULL: no memory. What is not UTF-8 is repaired. */
+static json_t *message_json(const rsr_message *message) {
+    struct rsr_bytes content = {0};
+    json_t *json = NULL;
+    if (rsr_utf8_append_repaired(&content, message->content, strlen(message->content)))
+        json = json_pack("{s:s, s:s%}", "role", message->role, "content",
+                         content.size > 0 ? content.data : "", content.size);
+    rsr_bytes_free(&content);
+    return json;
 }
 
-/* As JSON, of bytes that need not be UTF-8: the library repairs it. */
-static struct run_text conversation(const rsr_message *messages, size_t n_messages) {
-    struct run_text json = {0};
-    for (size_t i = 0; i < n_messages; i++) {
-        run_text_append(&json, i == 0 ? "[{\"role\":" : ",{\"role\":", 9);
-        append_string(&json, messages[i].role);
-        run_text_append(&json, ",\"content\":", 11);
-        append_string(&json, messages[i].content);
-        run_text_append(&json, "}", 1);
-    }
-    run_text_append(&json, "]", 1);
+/* The caller frees it. */
+static char *conversation(const rsr_message *messages, size_t n_messages) {
+    json_t *root = json_array();
+    bool ok = true;
+    for (size_t i = 0; i < n_messages; i++)
+        ok = json_array_append_new(root, message_json(&messages[i])) == 0 && ok;
+    char *json = ok ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    if (json == NULL)
+        exit(run_fail("out of memory"));
     return json;
 }
 
@@ -102,16 +99,16 @@ static bool render(const struct chat *c, const rsr_message *messages, size_t n_m
                    struct tokens *out) {
     const rsr_model *model = c->session->model;
     rsr_error err = RSR_ERROR_INIT;
-    struct run_text json = conversation(messages, n_messages);
+    char *json = conversation(messages, n_messages);
     size_t capacity = c->session->engine_info.context;
     rsr_status status = RSR_ERR_FULL;
     for (; status == RSR_ERR_FULL; capacity = out->size) {
         free(out->data);
         out->data = run_alloc(capacity, sizeof(*out->data));
-        status = rsr_chat_tokens(model, json.data, json.size, true, out->data, capacity, &out->size,
-                                 &err);
+        status =
+            rsr_chat_tokens(model, json, strlen(json), true, out->data, capacity, &out->size, &err);
     }
-    free(json.data);
+    free(json);
     if (status != RSR_OK)
         run_fail("%s", err.message);
     return status == RSR_OK;
