@@ -3,7 +3,14 @@
  * The compiler emits the tables declared here (as C text) and the runtime walks them. A module
  * exports exactly one symbol, rsr_module_query(), which returns the root table. Everything is
  * constant data: pointers are 64-bit relocations in .data.rel.ro, weights live in sections that may
- * lie beyond 2 GiB. Any change to a struct here raises RSR_ABI_VERSION.
+ * lie beyond 2 GiB. Any change to a struct here raises RSR_ABI_VERSION, which the module's own
+ * runtime compares: its tables and it are made together.
+ *
+ * Fixed forever, because librsr reads it of modules of any age, older and newer than itself:
+ *   struct rsr_note, of RSR_NOTE_TYPE 1. Another layout gets another type, and librsr reads both.
+ *   struct rsr_module up to `api`: abi_version at byte 0, size_bytes at 4, api at 8.
+ *   struct rsr_host up to abi_version, and rsr_module_query()'s name and type.
+ *   What rsr_api.h says of its table and its objects.
  *
  * Applications do not include this file; they include rsr.h.
  */
@@ -17,7 +24,8 @@
 extern "C" {
 #endif
 
-#define RSR_ABI_VERSION 8u
+#define RSR_ABI_VERSION 9u
+#define RSR_ABI_OLDEST 9u       /* earlier ones lay out what is fixed otherwise, and are refused */
 
 /* ---- The note -----------------------------------------------------------------------------
  *
@@ -552,8 +560,9 @@ struct rsr_sampling_advice {
 struct rsr_api; /* rsr_api.h: the runtime's function table */
 
 struct rsr_module {
-    uint32_t abi_version;
+    uint32_t abi_version;               /* of the tables */
     uint32_t size_bytes;                /* sizeof(struct rsr_module) */
+    const struct rsr_api *api;          /* what librsr reads ends here */
     uint32_t size_kernel_desc;          /* sizeof of the tables' elements, checked by the loader */
     uint32_t size_step_op;
     const char *model_name;             /* from the checkpoint's folder; untrusted text */
@@ -571,10 +580,10 @@ struct rsr_module {
     uint32_t eos_token;
     const struct rsr_tokenizer_header *tokenizer;   /* NULL if the checkpoint has none */
     const char *chat_template;          /* Jinja source, NULL if there is none */
+    const char *chat_problem;           /* why it renders no conversation, a sentence; NULL: it does */
     const char *bos_text;               /* for the template; "" if there is none */
     const char *eos_text;
     const struct rsr_sampling_advice *sampling;     /* NULL: the checkpoint does not say */
-    const struct rsr_api *api;
 };
 
 /* ---- Matrices ------------------------------------------------------------------------------------
@@ -612,7 +621,8 @@ struct rsr_host {
     const char *path;                   /* of the module, for messages; may be NULL */
 };
 
-/* The one exported symbol. Returns NULL if the module's ABI is newer than max_abi. */
+/* The one exported symbol. max_abi is the librsr's. Returns NULL if that is too old for the module, which
+ * none is yet: rows that the librsr does not know are rows that it does not call. */
 typedef const struct rsr_module *rsr_module_query_fn(uint32_t max_abi, const struct rsr_host *host);
 
 #ifdef __cplusplus
