@@ -187,6 +187,21 @@ static void test_sampling(const struct fake_module *fake, const rsr_model *silen
     API->close(model);
 }
 
+/* What the compiler found out about the chat template. */
+static void test_chat_problem(const struct fake_module *fake, const rsr_model *silent) {
+    struct rsr_module module = fake->module;
+    rsr_model *model = NULL;
+    rsr_model_info info = RSR_MODEL_INFO_INIT;
+    CHECK_INT(API->model_get_info(silent, &info), RSR_OK);
+    CHECK(info.chat_problem == NULL);
+    module.chat_template = "{{ messages | length }}"; /* which renders: it is not tried again */
+    module.chat_problem = "the chat template is odd";
+    CHECK_INT(API->open(&module, NULL, NULL, &model, NULL), RSR_OK);
+    CHECK_INT(API->model_get_info(model, &info), RSR_OK);
+    CHECK_STR(info.chat_problem, module.chat_problem);
+    API->close(model);
+}
+
 int main(void) {
     static struct fake_module fake;
     const struct fake_shape shape = {.hidden = 36,
@@ -205,6 +220,7 @@ int main(void) {
     test_broken_tables(&fake);
     test_info(&fake, model);
     test_sampling(&fake, model);
+    test_chat_problem(&fake, model);
     API->close(model);
     return CHECK_EXIT();
 }

@@ -326,6 +326,8 @@ static void put_module(const struct rsr_module_input *input, struct rsrc_buffer 
     put_symbol(out, input->tokenizer_symbol);
     rsrc_buffer_puts(out, ",\n    .chat_template = ");
     put_optional_string(out, checkpoint->tokenizer.chat_template);
+    rsrc_buffer_puts(out, ",\n    .chat_problem = ");
+    put_optional_string(out, checkpoint->tokenizer.chat_problem);
     rsrc_buffer_puts(out, ",\n    .bos_text = ");
     put_optional_string(out, checkpoint->tokenizer.bos_text);
     rsrc_buffer_puts(out, ",\n    .eos_text = ");

@@ -215,7 +215,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .output_size = rsr_output_size(h),
         .logits_bytes = model->logits_bytes,
         .sampling = module->sampling != NULL ? &model->sampling : NULL,
-        .chat_problem = model->text != NULL ? model->text->chat_problem : NULL,
+        .chat_problem = module->chat_problem,
         .text_bytes = model->text != NULL ? rsr_encoder_text_bytes(model->text->encoder) : 0,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));

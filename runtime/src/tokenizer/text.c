@@ -11,20 +11,14 @@ static const char *or_empty(const char *text) {
     return text ? text : "";
 }
 
-/* A model whose template is not understood still serves plain prompts: the sentence is kept for
- * rsr_model_get_info and for the first rsr_chat_format. */
+/* A model whose template is not understood still serves plain prompts: the sentence is kept for the
+ * first rsr_chat_format. */
 static void create_chat(const struct rsr_module *module, struct rsr_text *text) {
     text->chat_error.size_bytes = sizeof(text->chat_error);
     if (!module->chat_template)
         return;
     text->chat_status = rsr_chat_template_parse(
         module->chat_template, strlen(module->chat_template), &text->chat, &text->chat_error);
-    rsr_status status = text->chat_status;
-    if (status == RSR_OK)
-        status = rsr_chat_template_probe(text->chat, or_empty(module->bos_text),
-                                         or_empty(module->eos_text), &text->chat_error);
-    if (status != RSR_OK)
-        text->chat_problem = text->chat_error.message;
 }
 
 rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **text,

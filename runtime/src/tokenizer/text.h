@@ -15,7 +15,6 @@ struct rsr_text {
         *chat;              /* NULL: the model has no template, or chat_error says why not */
     rsr_status chat_status; /* of reading the template */
     rsr_error chat_error;
-    const char *chat_problem; /* why it renders no conversation, or NULL; in chat_error */
 };
 
 /* Whether the model is of this process and has a tokenizer. */
