@@ -38,6 +38,11 @@
  *   Options     structs begin with their size; initialise with the *_INIT macro. NULL means the
  *               defaults. An option that the model's runtime is too old to know is refused, not
  *               ignored.
+ *   Ages        a module brings its own runtime: this library opens modules that an older or a newer
+ *               rsrc made, from the first one with ABI 9 on. A function that the module's runtime
+ *               is too old to have fails with RSR_ERR_ABI and says so; members of an info struct that
+ *               it does not know stay as they were. A struct that the library hands out (rsr_generated,
+ *               rsr_probe_point, rsr_model_info.sampling) has the members that its size_bytes says.
  *   Callbacks   return, without longjmp or exception. They may call this library, the same engine too.
  *   Silence     the library never prints, exits, or reads the environment. (The OpenMP runtime that it
  *               takes its threads from reads OMP_* by itself, and ends the process where it gets no
@@ -132,8 +137,10 @@ typedef struct rsr_open_options {
 } rsr_open_options;
 #define RSR_OPEN_OPTIONS_INIT {sizeof(rsr_open_options), NULL, RSR_PAGES_AUTO, 0}
 
-/* The file stays mapped until the process ends. To replace it, rename another one to its name, which
- * rsr_open then opens. A file without rsrc's note is refused before it is loaded: nothing in it runs. */
+/* The file stays mapped until the last model of it is closed. To replace it, rename another one to its
+ * name, which rsr_open then opens. A file without rsrc's note is refused before it is loaded: nothing in
+ * it runs. A program that is linked statically cannot load files: it gets RSR_ERR_FILE, and uses
+ * rsr_open_query. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_open(const char *path, const rsr_open_options *options,
                                              rsr_model **model, rsr_error *err);
 
@@ -154,13 +161,17 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_verify(const char *path, rsr_section_fn 
                                                rsr_error *err);
 
 /* The same as rsr_open for a module that the application loaded or linked itself, whose file is not
- * looked at. `query` is the module's rsr_module_query. */
+ * looked at. `query` is the module's rsr_module_query. A model is linked into a program, a static one too,
+ * as the object of `rsrc --emit=obj` with librsr_module.a: examples/embed-c/README.md. */
 struct rsr_module;
 struct rsr_host;
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_open_query(
     const struct rsr_module *(*query)(uint32_t, const struct rsr_host *),
     const rsr_open_options *options, rsr_model **model, rsr_error *err);
 
+/* Behind its engines and detokenizers. Unmaps the file that rsr_open mapped, if no other model of it is
+ * open; what infos and profiles said of names is gone then. It stays mapped in a child after fork(). The
+ * OpenMP library that the module has taken its threads from stays loaded. */
 RSR_EXPORT void rsr_close(rsr_model *model);
 
 typedef struct rsr_model_info {
@@ -197,6 +208,8 @@ typedef struct rsr_model_info {
     uint64_t text_bytes;        /* that one token stands for at most, where special tokens are not parsed: a
                                    text of more than n * text_bytes bytes has more than n tokens. 0: nothing is
                                    known, for a tokenizer may pass over any stretch of text */
+    uint64_t kv_token_bytes;    /* of keys and values, that a token takes in an engine without options */
+    uint32_t kv_page_tokens;    /* of sequences, which take their memory in whole pages */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 
@@ -386,6 +399,9 @@ typedef struct rsr_engine_info {
     uint32_t kv_tokens_free;        /* whole pages, in tokens */
     uint64_t kv_bytes, arena_bytes;
     const char *kv_type;            /* "f32", "bf16", "f16", "int8" */
+    uint64_t kv_token_bytes;        /* of kv_bytes, that a token takes */
+    uint32_t kv_page_tokens;        /* of a page: a sequence of n tokens has n / kv_page_tokens of them, rounded
+                                       up, and shares the full ones with its forks */
 } rsr_engine_info;
 #define RSR_ENGINE_INFO_INIT RSR_SIZED(rsr_engine_info)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
@@ -454,6 +470,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_head_stats(rsr_engine *engine, bo
 
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_create(rsr_engine *engine, rsr_sequence **sequence,
                                                         rsr_error *err);
+/* The memory of pages that no sequence has any more, by this or by truncation, goes back to the system, but
+ * for one page's, unless the engine has kv_commit. */
 RSR_EXPORT void rsr_sequence_destroy(rsr_sequence *sequence);
 RSR_EXPORT uint32_t rsr_sequence_length(const rsr_sequence *sequence);
 /* Its tokens: length of them, until a call changes the sequence. NULL: the sequence is. */
