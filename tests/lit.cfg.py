@@ -2,7 +2,7 @@
 #
 # Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc
 # (the cross compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR
-# says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), strace (which may trace), valgrind,
+# says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), strace (which may trace), valgrind, static-libc,
 # asan, model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
@@ -76,6 +76,9 @@ if aarch64:
     config.substitutions.append(("%aarch64", "qemu-aarch64 -L /usr/aarch64-linux-gnu " + aarch64))
 if shutil.which("strace") and subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0:
     config.available_features.add("strace")
+if all(os.path.isabs(subprocess.run([config.c_compiler, "-print-file-name=" + name], capture_output=True,
+                                    text=True).stdout.strip()) for name in ("libc.a", "libgomp.a")):
+    config.available_features.add("static-libc")
 if shutil.which("valgrind"):
     config.available_features.add("valgrind")
 if shutil.which("unshare") and subprocess.run(

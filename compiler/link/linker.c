@@ -207,8 +207,9 @@ static void add_keyword(struct arguments *args, const char *keyword) {
 static void add_shared_options(struct arguments *args, const char *version_script,
                                const struct rsrc_link_input *input) {
     static const char *const KEYWORDS[] = {
-        "nodelete", /* engine threads may outlive dlclose */
-        "now",      "relro", "noexecstack",
+        "now",
+        "relro",
+        "noexecstack",
 #ifndef RSRC_SANITIZED /* a sanitizer's symbols come with the program */
         "defs",
 #endif

@@ -1,8 +1,14 @@
 /* rsr_api.h - the function table through which librsr reaches the runtime inside a module.
  *
  * Every opaque object begins with a pointer to the table of the module that made it, so modules of
- * different ages live in one process. librsr's functions (rsr.h) are one-line forwards. Rows are
- * only ever appended; size_bytes tells how many there are.
+ * different ages live in one process. librsr's functions (rsr.h) forward to the row of their name.
+ *
+ * Fixed forever: the two numbers at the table's begin, the rows' order, names and types. Rows are
+ * only ever appended; size_bytes tells how many there are. librsr fails a call whose row the
+ * module's table lacks, and never looks at rows that it does not know. What the rows' pointers lead
+ * to is fixed by rsr.h: structs that begin with their size grow at the end, and both sides go by
+ * the smaller size (rsr_read_options, rsr_write_info); rsr_batch says how long its entries and picks
+ * are; rsr_message and rsr_cancel never change.
  */
 #ifndef RSR_API_H
 #define RSR_API_H
@@ -57,6 +63,12 @@ struct rsr_api {
                               size_t *, rsr_error *);
     rsr_status (*chat_format_json)(const rsr_model *, const char *, size_t, bool, char *, size_t,
                                    size_t *, rsr_error *);
+};
+
+/* What every model begins with. */
+struct rsr_model_head {
+    const struct rsr_api *api;
+    void *loaded; /* librsr's own: by what rsr_close unmaps the file. The runtime makes it NULL */
 };
 
 /* Defined by the runtime that is linked into a module. */

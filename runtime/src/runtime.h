@@ -13,6 +13,7 @@ struct rsr_ops;  /* float operations of one level: ops/ops.h */
 
 struct rsr_model {
     const struct rsr_api *api; /* first, always: librsr dispatches through it */
+    void *loaded;              /* struct rsr_model_head */
     const struct rsr_module *module;
     const struct rsr_target *target;
     const struct rsr_ops *ops;

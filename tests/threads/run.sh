@@ -41,7 +41,7 @@ build() {
         cmake --build build/tsan --target many_callers forked_indices serve_loop rsr_module >build.log 2>&1) ||
         { tail -n 30 "$1/build.log"; exit 1; }
     rm "$1/build.log"
-    "$cc" -fsanitize=thread -shared -fuse-ld=lld -Wl,-z,nodelete "$work"/*.o \
+    "$cc" -fsanitize=thread -shared -fuse-ld=lld "$work"/*.o \
         "$1"/build/tsan/lib/rsrc/*/librsr_module.a @"$(echo "$1"/build/tsan/lib/rsrc/*/link.args)" \
         -Wl,--version-script="$work/map" -lm -o "$1/build/tsan/model.so"
 }

@@ -1,14 +1,13 @@
 /* librsr.c - the small library that applications link: opens a module and forwards every call to
  * the table of the module that made the object, so that modules of different ages live in one
- * process.
- *
- * A module stays loaded until the process ends: it is linked with -z nodelete, because its threads
- * and constant tables must outlive every object, so the handle is kept by nobody.
+ * process. Of a module it reads what rsr_abi.h and rsr_api.h call fixed, and nothing else.
  */
 #include <dlfcn.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "host/stack.h"
 #include "rsr_module_file.h"
@@ -16,6 +15,14 @@
 
 /* Measured: 21, of which the dynamic linker takes most. */
 #define OPEN_STACK_BYTES ((size_t)32 << 10)
+
+_Static_assert(offsetof(struct rsr_module, abi_version) == 0 &&
+                   offsetof(struct rsr_module, size_bytes) == 4 &&
+                   offsetof(struct rsr_module, api) == 8,
+               "modules of all ages have these here");
+_Static_assert(offsetof(struct rsr_api, size_bytes) == 0 && offsetof(struct rsr_api, open) == 8,
+               "and these");
+_Static_assert(sizeof(struct rsr_note) == 3800 && RSR_NOTE_TYPE == 1, "and this note");
 
 /* The table behind an object: its first member. */
 static const struct rsr_api *api_of(const void *object) {
@@ -28,6 +35,34 @@ static rsr_status refuse_null(rsr_error *err, const char *what) {
     return rsr_fail(err, RSR_ERR_ARGUMENT, "the %s is NULL", what);
 }
 
+/* Whether a table has the row at this offset, of the function rsr_<name>. */
+static rsr_status check_row(const struct rsr_api *api, size_t at, const char *name,
+                            rsr_error *err) {
+    void *row = NULL;
+    if (at + sizeof(row) <= api->size_bytes)
+        memcpy(&row, (const char *)api + at, sizeof(row));
+    return row != NULL
+               ? RSR_OK
+               : rsr_fail(err, RSR_ERR_ABI,
+                          "the module's runtime is older than rsr_%s(); compile it again", name);
+}
+#define CHECK_ROW(api, row, err) check_row(api, offsetof(struct rsr_api, row), #row, err)
+
+static rsr_status check_call(const void *object, const char *what, size_t at, const char *name,
+                             rsr_error *err) {
+    return object == NULL ? refuse_null(err, what) : check_row(api_of(object), at, name, err);
+}
+
+/* The whole of a function: a call of the row of its name, of an object's module. */
+#define FORWARD(err, row, object, ...)                                                             \
+    const rsr_status status =                                                                      \
+        check_call(object, #object, offsetof(struct rsr_api, row), #row, err);                     \
+    return status == RSR_OK ? api_of(object)->row(object, __VA_ARGS__) : status
+
+/* For one that gives no status. */
+#define HAS_ROW(object, row)                                                                       \
+    (check_call(object, "", offsetof(struct rsr_api, row), "", NULL) == RSR_OK)
+
 /* ---- Opening ---- */
 
 static rsr_status refuse_newer(rsr_error *err) {
@@ -38,8 +73,47 @@ static rsr_status refuse_newer(rsr_error *err) {
 
 static rsr_status refuse_older(uint32_t abi_version, rsr_error *err) {
     return rsr_fail(err, RSR_ERR_ABI,
-                    "the module has ABI %u, this librsr reads %u; compile the model again",
-                    abi_version, RSR_ABI_VERSION);
+                    "the module has ABI %u, this librsr reads %u and later ones; compile the model "
+                    "again",
+                    abi_version, RSR_ABI_OLDEST);
+}
+
+/* The program is the first object. */
+static int find_interpreter(struct dl_phdr_info *program, size_t size, void *found) {
+    (void)size;
+    for (unsigned i = 0; i < program->dlpi_phnum; i++)
+        if (program->dlpi_phdr[i].p_type == PT_INTERP)
+            *(bool *)found = true;
+    return 1;
+}
+
+/* Whether the program has no dynamic linker. glibc's dlopen then loads a second C library, which knows
+ * nothing of the program's threads. */
+static bool is_static(void) {
+    bool has_interpreter = false;
+    dl_iterate_phdr(find_interpreter, &has_interpreter);
+    return !has_interpreter;
+}
+
+/* Threads of OpenMP may be on their way out when the last module is unmapped, and would take their
+ * library with them: it stays loaded. (glibc's dladdr gives the name by which dlopen knows a
+ * library.) */
+static void keep_openmp(rsr_module_query_fn *query) {
+    void *symbol;
+    Dl_info module, openmp;
+    memcpy(&symbol, &query, sizeof(symbol));
+    if (is_static() || dladdr(symbol, &module) == 0)
+        return;
+    void *handle = dlopen(module.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == NULL)
+        return; /* the program itself */
+    symbol = dlsym(handle, "omp_get_thread_num");
+    if (symbol != NULL && dladdr(symbol, &openmp) != 0) {
+        void *kept = dlopen(openmp.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+        if (kept != NULL)
+            dlclose(kept);
+    }
+    dlclose(handle);
 }
 
 static rsr_status open_query(rsr_module_query_fn *query, const rsr_open_options *options,
@@ -48,19 +122,21 @@ static rsr_status open_query(rsr_module_query_fn *query, const rsr_open_options 
     const struct rsr_module *module = query(RSR_ABI_VERSION, &host);
     if (module == NULL)
         return refuse_newer(err);
-    /* Of a module of another version only these two are sure to be where this library looks. */
-    if (module->abi_version != RSR_ABI_VERSION || module->size_bytes != sizeof(*module))
+    if (module->abi_version < RSR_ABI_OLDEST)
         return refuse_older(module->abi_version, err);
-    if (module->api == NULL || module->api->size_bytes < sizeof(struct rsr_api))
-        return rsr_fail(err, RSR_ERR_ABI,
-                        "the module's runtime lacks functions of this librsr; compile again");
+    if (module->api == NULL)
+        return rsr_fail(err, RSR_ERR_ABI, "the module is broken: it has no table of functions");
+    const rsr_status status = CHECK_ROW(module->api, open, err);
+    if (status != RSR_OK)
+        return status;
+    keep_openmp(query);
     return module->api->open(module, &host, options, model, err);
 }
 
 /* What librsr needs of the options; the module's runtime reads the others. */
 static rsr_status read_flags(const rsr_open_options *given, uint64_t *flags, rsr_error *err) {
     rsr_open_options options = RSR_OPEN_OPTIONS_INIT;
-    if (given != NULL && given->size_bytes < sizeof(options))
+    if (given != NULL && given->size_bytes < offsetof(rsr_open_options, flags) + sizeof(*flags))
         return RSR_OK; /* of an application that does not know them */
     if (given != NULL)
         options.flags = given->flags;
@@ -137,9 +213,7 @@ static rsr_status check_note(const struct rsr_note *note, const char *path, rsr_
     if (note->kind != RSR_NOTE_MODEL)
         return rsr_fail(err, RSR_ERR_FILE,
                         "%s is a library of matrices, and no model: call its functions", path);
-    if (note->abi_version > RSR_ABI_VERSION)
-        return refuse_newer(err);
-    return note->abi_version == RSR_ABI_VERSION ? RSR_OK : refuse_older(note->abi_version, err);
+    return note->abi_version >= RSR_ABI_OLDEST ? RSR_OK : refuse_older(note->abi_version, err);
 }
 
 /* dlopen goes by the name, which may have become another file's since the note was read. */
@@ -152,35 +226,61 @@ static rsr_status check_still_there(const char *path, const struct stat *info, r
     return rsr_fail(err, RSR_ERR_FILE, "%s was replaced while it was opened; open it again", path);
 }
 
-static rsr_status open_handle(void *handle, const char *path, const rsr_open_options *options,
-                              rsr_model **model, rsr_error *err) {
-    void *symbol = dlsym(handle, "rsr_module_query");
+/* What a model that rsr_open has loaded holds. A child after fork() unmaps nothing: another thread of its
+ * parent may have had the dynamic linker's lock. */
+struct loaded {
+    void *handle;
+    pid_t owner_pid;
+};
+
+/* The model takes `loaded`. */
+static rsr_status open_loaded(struct loaded *loaded, const char *path,
+                              const rsr_open_options *options, rsr_model **model, rsr_error *err) {
+    void *symbol = dlsym(loaded->handle, "rsr_module_query");
     if (symbol == NULL)
         return rsr_fail(err, RSR_ERR_FILE, "%s does not export rsr_module_query", path);
     rsr_module_query_fn *query;
     memcpy(&query, &symbol, sizeof(query)); /* ISO C has no cast from void * to a function */
-    return open_query(query, options, model, err);
+    rsr_model *made = NULL;
+    const rsr_status status = open_query(query, options, &made, err);
+    if (status != RSR_OK)
+        return status;
+    ((struct rsr_model_head *)made)->loaded = loaded;
+    *model = made;
+    return RSR_OK;
+}
+
+static void unload(struct loaded *loaded) {
+    if (loaded != NULL && loaded->owner_pid == getpid())
+        dlclose(loaded->handle);
+    free(loaded);
 }
 
 /* Of a file whose note has been read. */
 static rsr_status open_file(const struct rsr_module_file *file, const char *path,
                             const rsr_open_options *options, rsr_model **model, rsr_error *err) {
     uint64_t flags = 0;
-    void *handle = NULL;
     rsr_status status = check_note(&file->note, path, err);
     if (status == RSR_OK)
         status = read_flags(options, &flags, err);
     if (status == RSR_OK && (flags & RSR_OPEN_VERIFY) != 0)
         status = rsr_module_file_verify(file, path, NULL, NULL, err);
-    if (status == RSR_OK)
-        status = load_file(path, &file->info, &handle, err);
     if (status != RSR_OK)
         return status;
+    struct loaded *loaded = malloc(sizeof(*loaded));
+    if (loaded == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a model");
+    loaded->owner_pid = getpid();
+    status = load_file(path, &file->info, &loaded->handle, err);
+    if (status != RSR_OK) {
+        free(loaded);
+        return status;
+    }
     status = check_still_there(path, &file->info, err);
     if (status == RSR_OK)
-        status = open_handle(handle, path, options, model, err);
+        status = open_loaded(loaded, path, options, model, err);
     if (status != RSR_OK)
-        dlclose(handle);
+        unload(loaded);
     return status;
 }
 
@@ -189,6 +289,10 @@ rsr_status rsr_open(const char *path, const rsr_open_options *options, rsr_model
     struct rsr_module_file file;
     if (path == NULL || model == NULL)
         return refuse_null(err, path == NULL ? "path" : "result pointer");
+    if (is_static())
+        return rsr_fail(err, RSR_ERR_FILE,
+                        "this program is linked statically and can load no module: link the object "
+                        "of rsrc --emit=obj and librsr_module.a into it, and call rsr_open_query");
     rsr_status status = rsr_check_stack(NULL, OPEN_STACK_BYTES, "rsr_open", err);
     if (status == RSR_OK)
         status = rsr_module_file_open(path, &file, err);
@@ -212,8 +316,11 @@ rsr_status rsr_verify(const char *path, rsr_section_fn *found, void *user, rsr_e
 }
 
 void rsr_close(rsr_model *model) {
-    if (model != NULL)
-        api_of(model)->close(model);
+    if (!HAS_ROW(model, close))
+        return;
+    struct loaded *loaded = ((const struct rsr_model_head *)model)->loaded;
+    api_of(model)->close(model);
+    unload(loaded);
 }
 
 const char *rsr_version(void) {
@@ -223,160 +330,126 @@ const char *rsr_version(void) {
 /* ---- Forwards ---- */
 
 rsr_status rsr_model_get_info(const rsr_model *model, rsr_model_info *info) {
-    return model == NULL ? RSR_ERR_ARGUMENT : api_of(model)->model_get_info(model, info);
+    FORWARD(NULL, model_get_info, model, info);
 }
 
 rsr_status rsr_model_get_kernel(const rsr_model *model, uint32_t index, rsr_kernel_info *info) {
-    return model == NULL ? RSR_ERR_ARGUMENT : api_of(model)->model_get_kernel(model, index, info);
+    FORWARD(NULL, model_get_kernel, model, index, info);
 }
 
 rsr_status rsr_tokenize(const rsr_model *model, const char *text, size_t text_bytes, uint32_t flags,
                         uint32_t *tokens, size_t capacity, size_t *n_tokens, rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->tokenize(model, text, text_bytes, flags, tokens, capacity, n_tokens, err);
+    FORWARD(err, tokenize, model, text, text_bytes, flags, tokens, capacity, n_tokens, err);
 }
 
 rsr_status rsr_detokenize(const rsr_model *model, const uint32_t *tokens, size_t n_tokens,
                           bool skip_special, char *text, size_t capacity, size_t *text_bytes,
                           rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->detokenize(model, tokens, n_tokens, skip_special, text, capacity,
-                                     text_bytes, err);
+    FORWARD(err, detokenize, model, tokens, n_tokens, skip_special, text, capacity, text_bytes,
+            err);
 }
 
 rsr_status rsr_detokenizer_create(const rsr_model *model, uint32_t flags,
                                   rsr_detokenizer **detokenizer, rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->detokenizer_create(model, flags, detokenizer, err);
+    FORWARD(err, detokenizer_create, model, flags, detokenizer, err);
 }
 
 void rsr_detokenizer_destroy(rsr_detokenizer *detokenizer) {
-    if (detokenizer != NULL)
+    if (HAS_ROW(detokenizer, detokenizer_destroy))
         api_of(detokenizer)->detokenizer_destroy(detokenizer);
 }
 
 rsr_status rsr_detokenizer_push(rsr_detokenizer *detokenizer, uint32_t token, const char **text,
                                 size_t *text_bytes, rsr_error *err) {
-    if (detokenizer == NULL)
-        return refuse_null(err, "detokenizer");
-    return api_of(detokenizer)->detokenizer_push(detokenizer, token, text, text_bytes, err);
+    FORWARD(err, detokenizer_push, detokenizer, token, text, text_bytes, err);
 }
 
 rsr_status rsr_detokenizer_finish(rsr_detokenizer *detokenizer, const char **text,
                                   size_t *text_bytes, rsr_error *err) {
-    if (detokenizer == NULL)
-        return refuse_null(err, "detokenizer");
-    return api_of(detokenizer)->detokenizer_finish(detokenizer, text, text_bytes, err);
+    FORWARD(err, detokenizer_finish, detokenizer, text, text_bytes, err);
 }
 
 rsr_status rsr_model_get_token(const rsr_model *model, uint32_t token, char *bytes, size_t capacity,
                                size_t *n_bytes, rsr_token_info *info, rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->model_get_token(model, token, bytes, capacity, n_bytes, info, err);
+    FORWARD(err, model_get_token, model, token, bytes, capacity, n_bytes, info, err);
 }
 
 rsr_status rsr_chat_format(const rsr_model *model, const rsr_message *messages, size_t n_messages,
                            bool add_generation_prompt, char *text, size_t capacity,
                            size_t *text_bytes, rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->chat_format(model, messages, n_messages, add_generation_prompt, text,
-                                      capacity, text_bytes, err);
+    FORWARD(err, chat_format, model, messages, n_messages, add_generation_prompt, text, capacity,
+            text_bytes, err);
 }
 
 rsr_status rsr_chat_tokens(const rsr_model *model, const char *conversation,
                            size_t conversation_bytes, bool add_generation_prompt, uint32_t *tokens,
                            size_t capacity, size_t *n_tokens, rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->chat_tokens(model, conversation, conversation_bytes,
-                                      add_generation_prompt, tokens, capacity, n_tokens, err);
+    FORWARD(err, chat_tokens, model, conversation, conversation_bytes, add_generation_prompt,
+            tokens, capacity, n_tokens, err);
 }
 
 rsr_status rsr_chat_format_json(const rsr_model *model, const char *conversation,
                                 size_t conversation_bytes, bool add_generation_prompt, char *text,
                                 size_t capacity, size_t *text_bytes, rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->chat_format_json(model, conversation, conversation_bytes,
-                                           add_generation_prompt, text, capacity, text_bytes, err);
+    FORWARD(err, chat_format_json, model, conversation, conversation_bytes, add_generation_prompt,
+            text, capacity, text_bytes, err);
 }
 
 rsr_status rsr_engine_create(rsr_model *model, const rsr_engine_options *options,
                              rsr_engine **engine, rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->engine_create(model, options, engine, err);
+    FORWARD(err, engine_create, model, options, engine, err);
 }
 
 void rsr_engine_destroy(rsr_engine *engine) {
-    if (engine != NULL)
+    if (HAS_ROW(engine, engine_destroy))
         api_of(engine)->engine_destroy(engine);
 }
 
 rsr_status rsr_engine_get_info(const rsr_engine *engine, rsr_engine_info *info) {
-    return engine == NULL ? RSR_ERR_ARGUMENT : api_of(engine)->engine_get_info(engine, info);
+    FORWARD(NULL, engine_get_info, engine, info);
 }
 
 rsr_status rsr_engine_profile(rsr_engine *engine, bool enable, rsr_profile_entry *entries,
                               size_t capacity, size_t *n_entries) {
-    if (engine == NULL)
-        return RSR_ERR_ARGUMENT;
-    return api_of(engine)->engine_profile(engine, enable, entries, capacity, n_entries);
+    FORWARD(NULL, engine_profile, engine, enable, entries, capacity, n_entries);
 }
 
 rsr_status rsr_engine_attention_stats(rsr_engine *engine, bool reset, rsr_attention_stats *stats) {
-    if (engine == NULL)
-        return RSR_ERR_ARGUMENT;
-    return api_of(engine)->engine_attention_stats(engine, reset, stats);
+    FORWARD(NULL, engine_attention_stats, engine, reset, stats);
 }
 
 rsr_status rsr_engine_head_stats(rsr_engine *engine, bool reset, rsr_head_stats *stats) {
-    if (engine == NULL)
-        return RSR_ERR_ARGUMENT;
-    return api_of(engine)->engine_head_stats(engine, reset, stats);
+    FORWARD(NULL, engine_head_stats, engine, reset, stats);
 }
 
 rsr_status rsr_sequence_create(rsr_engine *engine, rsr_sequence **sequence, rsr_error *err) {
-    if (engine == NULL)
-        return refuse_null(err, "engine");
-    return api_of(engine)->sequence_create(engine, sequence, err);
+    FORWARD(err, sequence_create, engine, sequence, err);
 }
 
 void rsr_sequence_destroy(rsr_sequence *sequence) {
-    if (sequence != NULL)
+    if (HAS_ROW(sequence, sequence_destroy))
         api_of(sequence)->sequence_destroy(sequence);
 }
 
 uint32_t rsr_sequence_length(const rsr_sequence *sequence) {
-    return sequence == NULL ? 0 : api_of(sequence)->sequence_length(sequence);
+    return HAS_ROW(sequence, sequence_length) ? api_of(sequence)->sequence_length(sequence) : 0;
 }
 
 const uint32_t *rsr_sequence_tokens(const rsr_sequence *sequence) {
-    return sequence == NULL ? NULL : api_of(sequence)->sequence_tokens(sequence);
+    return HAS_ROW(sequence, sequence_tokens) ? api_of(sequence)->sequence_tokens(sequence) : NULL;
 }
 
 rsr_status rsr_sequence_truncate(rsr_sequence *sequence, uint32_t length, rsr_error *err) {
-    if (sequence == NULL)
-        return refuse_null(err, "sequence");
-    return api_of(sequence)->sequence_truncate(sequence, length, err);
+    FORWARD(err, sequence_truncate, sequence, length, err);
 }
 
 rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rsr_error *err) {
-    if (sequence == NULL)
-        return refuse_null(err, "sequence");
-    return api_of(sequence)->sequence_fork(sequence, fork, err);
+    FORWARD(err, sequence_fork, sequence, fork, err);
 }
 
 rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position, uint32_t layer,
                                 float *keys, float *values, rsr_error *err) {
-    if (sequence == NULL)
-        return refuse_null(err, "sequence");
-    return api_of(sequence)->sequence_read_kv(sequence, position, layer, keys, values, err);
+    FORWARD(err, sequence_read_kv, sequence, position, layer, keys, values, err);
 }
 
 void rsr_cancel_request(rsr_cancel *cancel) {
@@ -384,33 +457,24 @@ void rsr_cancel_request(rsr_cancel *cancel) {
 }
 
 rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
-    if (engine == NULL)
-        return refuse_null(err, "engine");
-    return api_of(engine)->eval(engine, batch, err);
+    FORWARD(err, eval, engine, batch, err);
 }
 
 rsr_status rsr_embed(rsr_engine *engine, const uint32_t *const *tokens, const size_t *n_tokens,
                      size_t n_texts, const rsr_embed_options *options, float *embeddings,
                      size_t capacity, rsr_error *err) {
-    if (engine == NULL)
-        return refuse_null(err, "engine");
-    return api_of(engine)->embed(engine, tokens, n_tokens, n_texts, options, embeddings, capacity,
-                                 err);
+    FORWARD(err, embed, engine, tokens, n_tokens, n_texts, options, embeddings, capacity, err);
 }
 
 rsr_status rsr_sample(const rsr_model *model, const rsr_sampling *sampling, const float *logits,
                       const uint32_t *history, size_t n_history, uint32_t *token, rsr_error *err) {
-    if (model == NULL)
-        return refuse_null(err, "model");
-    return api_of(model)->sample(model, sampling, logits, history, n_history, token, err);
+    FORWARD(err, sample, model, sampling, logits, history, n_history, token, err);
 }
 
 rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence, const char *prompt,
                         size_t prompt_bytes, const rsr_generate_options *options,
                         rsr_generate_fn *callback, void *user, rsr_generate_result *result,
                         rsr_error *err) {
-    if (engine == NULL)
-        return refuse_null(err, "engine");
-    return api_of(engine)->generate(engine, sequence, prompt, prompt_bytes, options, callback, user,
-                                    result, err);
+    FORWARD(err, generate, engine, sequence, prompt, prompt_bytes, options, callback, user, result,
+            err);
 }

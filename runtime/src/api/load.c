@@ -115,6 +115,10 @@ static rsr_status read_sampling(rsr_model *model, rsr_error *err) {
 
 /* ---- Rows of the table ---- */
 
+_Static_assert(offsetof(struct rsr_model, api) == offsetof(struct rsr_model_head, api) &&
+                   offsetof(struct rsr_model, loaded) == offsetof(struct rsr_model_head, loaded),
+               "librsr reads the head of a model");
+
 static rsr_status fill_model(rsr_model *model, const rsr_open_options *options, rsr_error *err) {
     const struct rsr_module *module = model->module;
     const struct rsr_host_cpu cpu = {rsr_cpu_features(), rsr_cpu_enable};

@@ -1,0 +1,121 @@
+/* Opens a module, computes and closes it, again and again: its file is not mapped afterwards, and
+ * nothing grows.
+ *     unload_module FILE ROUNDS [THREADS...]
+ * FILE names its folder, too. Prints "mapped" or "not mapped" where that is looked at; exit 1 if something
+ * has grown. */
+#include <dirent.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "rsr.h"
+
+#define MUST(call)                                                                                 \
+    do {                                                                                           \
+        if ((call) != RSR_OK) {                                                                    \
+            printf("line %d: %s\n", __LINE__, err.message);                                        \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static rsr_error err = RSR_ERROR_INIT;
+
+struct state {
+    unsigned of_file, mappings, threads;
+    size_t heap_bytes;
+};
+
+static struct state look(const char *path) {
+    struct state state = {.heap_bytes = mallinfo2().uordblks};
+    const char *name = strrchr(path, '/');
+    FILE *maps = fopen("/proc/self/maps", "r");
+    DIR *tasks = opendir("/proc/self/task");
+    char line[4096];
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        state.mappings++;
+        state.of_file += strstr(line, name) != NULL;
+    }
+    for (const struct dirent *entry; (entry = readdir(tasks)) != NULL;)
+        state.threads += entry->d_name[0] != '.';
+    fclose(maps);
+    closedir(tasks);
+    return state;
+}
+
+static void tell(const char *when, const char *path) {
+    printf("%s: %s\n", when, look(path).of_file != 0 ? "mapped" : "not mapped");
+}
+
+static rsr_model *open_model(const char *path) {
+    rsr_model *model = NULL;
+    MUST(rsr_open(path, NULL, &model, &err));
+    return model;
+}
+
+static void compute(rsr_model *model, unsigned n_threads) {
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_engine *engine = NULL;
+    rsr_sequence *sequence = NULL;
+    options.n_threads = n_threads;
+    MUST(rsr_engine_create(model, &options, &engine, &err));
+    MUST(rsr_sequence_create(engine, &sequence, &err));
+    MUST(rsr_generate(engine, sequence, "ab", 2, NULL, NULL, NULL, NULL, &err));
+    rsr_sequence_destroy(sequence);
+    rsr_engine_destroy(engine);
+}
+
+/* Threads of OpenMP end behind their engine. */
+static struct state settle(const char *path) {
+    struct state state;
+    for (int i = 0; (state = look(path)).threads > 1 && i < 1000; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    return state;
+}
+
+static void close_in_child(rsr_model *model, const char *path) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        rsr_close(model);
+        tell("closed by a child", path);
+        fflush(stdout);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+}
+
+int main(int argc, char **argv) {
+    const char *path = argv[1];
+    rsr_model *first = open_model(path), *second = open_model(path);
+    compute(first, 2);
+    rsr_close(first);
+    tell("another is open", path);
+    compute(second, 2);
+    close_in_child(second, path);
+    rsr_close(second);
+    tell("closed", path);
+    struct state begin = {0};
+    for (int i = 0; i < atoi(argv[2]); i++) {
+        for (int k = 3; k < argc; k++) {
+            rsr_model *model = open_model(path);
+            compute(model, (unsigned)atoi(argv[k]));
+            rsr_close(model);
+            if (look(path).of_file != 0) {
+                tell("closed", path);
+                return 1;
+            }
+        }
+        if (i == 10)
+            begin = settle(path);
+    }
+    const struct state end = settle(path);
+    const bool grown = end.mappings > begin.mappings + 4 || end.threads > 1 ||
+                       end.heap_bytes > begin.heap_bytes + 1024;
+    printf("%s: mappings %u to %u, threads %u, bytes %zu to %zu\n", grown ? "grown" : "as before",
+           begin.mappings, end.mappings, end.threads, begin.heap_bytes, end.heap_bytes);
+    return grown;
+}
