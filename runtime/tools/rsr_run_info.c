@@ -98,7 +98,7 @@ static void measure_memory(rsr_model *model, struct model_facts *facts) {
         return;
     if (rsr_engine_get_info(engine, &info) == RSR_OK && info.kv_tokens != 0) {
         facts->kv_type = info.kv_type;
-        facts->kv_bytes_token = info.kv_bytes / info.kv_tokens;
+        facts->kv_bytes_token = info.kv_token_bytes;
         facts->arena_bytes = info.arena_bytes;
     }
     rsr_engine_destroy(engine);
@@ -217,6 +217,7 @@ static void print_text(const struct model_facts *facts) {
                    {"bytes a token", info->token_bytes},
                    {"more for logits", info->logits_bytes},
                    {"KV bytes a token", facts->kv_bytes_token},
+                   {"KV page tokens", info->kv_page_tokens},
                    {"KV bytes in all", facts->kv_bytes_token * info->context},
                    {"arena bytes", facts->arena_bytes}};
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -302,6 +303,8 @@ static int print_json(const struct model_facts *facts) {
     json_object_set_new(root, "kv_type",
                         facts->kv_type != NULL ? json_string(facts->kv_type) : json_null());
     json_object_set_new(root, "kv_bytes_token", json_integer((json_int_t)facts->kv_bytes_token));
+    json_object_set_new(root, "kv_page_tokens",
+                        json_integer((json_int_t)facts->info->kv_page_tokens));
     json_object_set_new(root, "arena_bytes", json_integer((json_int_t)facts->arena_bytes));
     json_object_set_new(root, "sampling", run_sampling_json(facts->info->sampling));
     json_object_set_new(root, "token_bytes_by_role", roles_json(facts));

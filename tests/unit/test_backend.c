@@ -20,7 +20,7 @@ struct paper {
 };
 static struct paper paper;
 static struct {
-    int create, destroy, run, copy, read, profile;
+    int create, destroy, run, copy, drop, read, profile;
     rsr_status status; /* of the next call that has one */
     uint32_t failed_op;
 } seen;
@@ -87,6 +87,15 @@ static void paper_copy_page(struct rsr_engine *engine, uint32_t to, uint32_t fro
     memcpy(paper.tokens[to], paper.tokens[from], n_tokens * sizeof(float));
 }
 
+static void paper_drop_page(struct rsr_engine *engine, uint32_t page) {
+    seen.drop++;
+    CHECK_INT(pthread_mutex_trylock(&engine->lock), 0);
+    CHECK_INT(engine->kv.references[page], 1);
+    pthread_mutex_unlock(&engine->lock);
+    for (uint32_t i = 0; i < RSR_PAGE_TOKENS; i++)
+        paper.tokens[page][i] = -1.0f;
+}
+
 static rsr_status paper_read_rows(struct rsr_engine *engine, uint32_t page, uint32_t slot,
                                   uint32_t layer, float *keys, float *values, rsr_error *err) {
     (void)engine;
@@ -116,6 +125,7 @@ static const struct rsr_backend on_paper = {
     .destroy = paper_destroy,
     .run_chunk = paper_run_chunk,
     .copy_page = paper_copy_page,
+    .drop_page = paper_drop_page,
     .read_rows = paper_read_rows,
     .profile = paper_profile,
 };
@@ -164,8 +174,10 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(fake_feed(engine, b, fours, 1, VOCAB, NULL), RSR_OK); /* a new page */
     CHECK_INT(seen.copy, 2);
     CHECK_INT(seen.read, 8);
+    CHECK_INT(seen.drop, 0); /* what truncation gave back stayed warm, and was taken again */
     API->sequence_destroy(a);
     API->sequence_destroy(b);
+    CHECK_INT(seen.drop, 4 - (int)RSR_WARM_PAGES); /* 2 of a, one of b, one of both */
 }
 
 static void test_picks(rsr_engine *engine) {

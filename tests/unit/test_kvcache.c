@@ -27,11 +27,18 @@ static void test_counts(void) {
     CHECK(!rsr_kv_page_is_shared(&pool, b));
     rsr_kv_page_share(&pool, b);
     CHECK(rsr_kv_page_is_shared(&pool, b));
-    rsr_kv_page_release(&pool, b);
+    rsr_kv_page_release(&pool, b, false);
     CHECK_INT(pool.n_free, 0);
-    rsr_kv_page_release(&pool, b);
+    rsr_kv_page_release(&pool, b, false);
     CHECK_INT(pool.n_free, 1);
     CHECK_INT(rsr_kv_page_take(&pool), b);
+    rsr_kv_page_release(&pool, a, false);
+    rsr_kv_page_release(&pool, b, true);
+    rsr_kv_page_release(&pool, c, true);
+    CHECK_INT(pool.n_warm, 1);
+    CHECK_INT(rsr_kv_page_take(&pool), a); /* which has memory */
+    CHECK_INT(pool.n_warm, 0);
+    CHECK(rsr_kv_page_take(&pool) + rsr_kv_page_take(&pool) == b + c);
     rsr_kv_pool_destroy(&pool);
 }
 
@@ -208,6 +215,41 @@ static void test_committed(void) {
     }
 }
 
+/* A dropped page has no memory and is zeros; the others stay as they are. What was committed stays. */
+static void test_dropped(uint32_t sidecar_bytes) {
+    enum { N = 4 };
+    const size_t unit = (size_t)sysconf(_SC_PAGESIZE);
+    const struct rsr_hyper of_four = {.n_layers = 4, .n_kv_heads = 2, .head_dim = 64};
+    const struct rsr_kv_format format =
+        rsr_kv_format_of(RSR_KV_F32, 64, false, rsr_ops_get(RSR_OPS_GENERIC));
+    for (int commits = 0; commits < 2; commits++) {
+        struct rsr_kv_memory pool = {0};
+        const struct rsr_kv_size size = {N, UINT64_MAX, false, commits != 0};
+        CHECK_INT(rsr_kv_memory_create(&pool, &format, &of_four, sidecar_bytes, &size, NULL),
+                  RSR_OK);
+        const size_t bytes = (size_t)pool.page_bytes, head = bytes / 8 - sidecar_bytes;
+        memset(pool.memory, 7, N * bytes);
+        CHECK_INT(n_resident(pool.memory, N * bytes), N * bytes / unit);
+        rsr_kv_memory_drop(&pool, 1);
+        size_t n_gone = 8 * head / unit; /* all of the rows, and what each sidecar fills */
+        for (uint32_t i = 0; i < 8 && sidecar_bytes != 0; i++) {
+            const uintptr_t at = (uintptr_t)rsr_kv_memory_sidecar(&pool, 1, i / 2, i % 2);
+            n_gone += (at + sidecar_bytes) / unit - (at + unit - 1) / unit;
+        }
+        CHECK_INT(n_resident(pool.memory, N * bytes), N * bytes / unit - (commits ? 0 : n_gone));
+        for (uint32_t i = 0; i < N * 8; i++) {
+            const bool dropped = !commits && i / 8 == 1;
+            const char *keys = rsr_kv_memory_rows(&pool, i / 8, i / 2 % 4, i % 2).keys;
+            CHECK(keys[0] == (dropped ? 0 : 7) && keys[head - 1] == (dropped ? 0 : 7));
+            if (sidecar_bytes != 0 && !dropped) {
+                const char *sidecar = rsr_kv_memory_sidecar(&pool, i / 8, i / 2 % 4, i % 2);
+                CHECK(sidecar[0] == 7 && sidecar[sidecar_bytes - 1] == 7);
+            }
+        }
+        rsr_kv_memory_destroy(&pool);
+    }
+}
+
 /* ---- Sequences ---- */
 
 static uint32_t free_pages(const rsr_engine *engine) {
@@ -279,6 +321,57 @@ static void test_sequences(rsr_engine *engine) {
     CHECK_INT(free_pages(engine), 5);
 }
 
+static void set_kv(rsr_engine_options *options, bool commits) {
+    options->n_threads = 2;
+    options->kv_tokens = 512;
+    options->kv_commit = commits;
+}
+
+/* KV pages that have memory, in `engine`. */
+static size_t pages_with_memory(const rsr_engine *engine) {
+    const struct rsr_kv_memory *kv = &rsr_crew_of(engine)->kv;
+    size_t n = 0;
+    for (uint32_t i = 0; i < kv->n_pages; i++)
+        n += n_resident(kv->memory + i * kv->page_bytes, (size_t)kv->page_bytes) > 0;
+    return n;
+}
+
+/* Pages go back to the system when nobody has them, but for RSR_WARM_PAGES. */
+static void test_memory_of_sequences(rsr_model *model, bool commits) {
+    const struct rsr_api *api = &rsr_runtime_api;
+    static uint32_t tokens[500];
+    const size_t all = commits ? 8 : 0;
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    rsr_engine *engine = NULL;
+    rsr_sequence *a, *b;
+    set_kv(&options, commits);
+    CHECK_INT(api->engine_create(model, &options, &engine, NULL), RSR_OK);
+    CHECK_INT(api->engine_get_info(engine, &info), RSR_OK);
+    CHECK_INT(info.kv_page_tokens, 64);
+    CHECK_INT(info.kv_token_bytes, 2 * 128 * 2 * 3 * 2);
+    CHECK_INT(info.kv_bytes, 512 * info.kv_token_bytes);
+    CHECK_INT(pages_with_memory(engine), all);
+    CHECK_INT(api->sequence_create(engine, &a, NULL), RSR_OK);
+    CHECK_INT(fake_feed(engine, a, tokens, 300, 0, NULL), RSR_OK);
+    CHECK_INT(api->sequence_fork(a, &b, NULL), RSR_OK); /* 4 shared pages, 2 open ones */
+    CHECK_INT(pages_with_memory(engine), commits ? 8 : 6);
+    api->sequence_destroy(a); /* its open page stays warm */
+    CHECK_INT(pages_with_memory(engine), commits ? 8 : 6);
+    CHECK_INT(api->sequence_truncate(b, 64, NULL), RSR_OK);
+    CHECK_INT(pages_with_memory(engine), commits ? 8 : 2);
+    CHECK_INT(fake_feed(engine, b, tokens, 1, 0, NULL), RSR_OK); /* the warm one */
+    CHECK_INT(pages_with_memory(engine), commits ? 8 : 2);
+    CHECK_INT(fake_feed(engine, b, tokens, 500, 0, NULL),
+              RSR_ERR_FULL); /* and nothing is written */
+    CHECK_INT(pages_with_memory(engine), commits ? 8 : 2);
+    CHECK_INT(fake_feed(engine, b, tokens, 400, 0, NULL), RSR_OK);
+    CHECK_INT(pages_with_memory(engine), 8);
+    api->sequence_destroy(b);
+    CHECK_INT(pages_with_memory(engine), commits ? 8 : RSR_WARM_PAGES);
+    api->engine_destroy(engine);
+}
+
 /* Sidecars of a layer and head follow each other, those of up to 8 pages; the pool ends with the
  * last one. */
 static void test_sidecars(void) {
@@ -326,11 +419,28 @@ int main(void) {
     test_too_large();
     test_bounded();
     test_committed();
+    test_dropped(0);
+    test_dropped(8192 + 64);
     fake_module_init(&fake, &shape, 1);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     rsr_engine *engine = fake_engine(model, 1, 64, 300); /* 5 pages */
     test_sequences(engine);
     rsr_runtime_api.engine_destroy(engine);
+    rsr_runtime_api.close(model);
+    static struct fake_module wide;
+    const struct fake_shape of_memory = {.hidden = 20,
+                                         .n_layers = 3,
+                                         .n_heads = 4,
+                                         .n_kv_heads = 2,
+                                         .head_dim = 128,
+                                         .ffn = 8,
+                                         .vocab = 5,
+                                         .context = 512,
+                                         .head_dtype = RSR_DTYPE_F32};
+    fake_module_init(&wide, &of_memory, 1);
+    model = fake_open(&wide, RSR_OPS_GENERIC);
+    test_memory_of_sequences(model, false);
+    test_memory_of_sequences(model, true);
     rsr_runtime_api.close(model);
     return CHECK_EXIT();
 }

@@ -151,6 +151,8 @@ static void test_info(const struct fake_module *fake, const rsr_model *model) {
     CHECK_INT(info.weight_bytes, linear + s->vocab * row); /* tied: the head counts once */
     CHECK_INT(info.token_bytes, linear + s->vocab * row + row);
     CHECK(info.pages != NULL && info.pages[0] != '\0');
+    CHECK_INT(info.kv_page_tokens, 64);
+    CHECK_INT(info.kv_token_bytes, s->n_layers * s->n_kv_heads * 2 * 16 * 2); /* bf16, rows of 16 */
 
     struct {
         uint32_t size_bytes;

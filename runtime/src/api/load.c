@@ -8,6 +8,7 @@
 
 #include "choose_target.h"
 #include "host/cpu.h"
+#include "kv/kv_rows.h"
 #include "module_check.h"
 #include "ops/ops.h"
 #include "sample/sample.h"
@@ -111,6 +112,14 @@ static rsr_status read_sampling(rsr_model *model, rsr_error *err) {
         return RSR_OK;
     return rsr_fail(err, RSR_ERR_ABI,
                     "the module is broken: a number of its sampling is out of range");
+}
+
+/* Of an engine without options. */
+static uint64_t kv_token_bytes(const rsr_model *model) {
+    const struct rsr_hyper *h = &model->module->hyper;
+    const struct rsr_kv_format format =
+        rsr_kv_format_of(rsr_kv_default(h->pooling), h->head_dim, false, model->ops);
+    return rsr_kv_page_bytes(&format, 0, h) / RSR_PAGE_TOKENS;
 }
 
 /* ---- Rows of the table ---- */
@@ -221,6 +230,8 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .sampling = module->sampling != NULL ? &model->sampling : NULL,
         .chat_problem = module->chat_problem,
         .text_bytes = model->text != NULL ? rsr_encoder_text_bytes(model->text->encoder) : 0,
+        .kv_token_bytes = kv_token_bytes(model),
+        .kv_page_tokens = RSR_PAGE_TOKENS,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);

@@ -54,6 +54,10 @@ struct rsr_backend {
      * Cannot fail: where a device does, the next run_chunk or read_rows says so. */
     void (*copy_page)(struct rsr_engine *engine, uint32_t to, uint32_t from, uint32_t n_tokens);
 
+    /* What the page holds is not read again: its memory may go back to the system, while a chunk runs
+     * that has no use for it. From any thread, without the lock. The page is taken. */
+    void (*drop_page)(struct rsr_engine *engine, uint32_t page);
+
     /* Key and value of token `slot` of a page in a layer as attention sees them, rounded to the KV
      * type and back: [KV heads][head_dim] floats each, in host memory, the caller's. */
     RSR_NODISCARD rsr_status (*read_rows)(struct rsr_engine *engine, uint32_t page, uint32_t slot,

@@ -94,7 +94,8 @@ static inline uint32_t rsr_pages_of(uint32_t n_tokens) {
 /* Makes the page of `position` exist and belong to this sequence alone, with the turn and the lock.
  * False: no free page. */
 RSR_NODISCARD bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position);
-/* Gives back the pages that the first n_tokens do not need. With the lock. */
+/* Gives back the pages that the first n_tokens do not need. With the lock, which is let go of while memory
+ * goes back to the system. */
 void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens);
 
 #endif

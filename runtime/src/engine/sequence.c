@@ -40,7 +40,7 @@ bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
     if (number < sequence->n_pages) { /* truncated into a page that a fork still has */
         engine->backend->copy_page(engine, page, sequence->pages[number],
                                    position % RSR_PAGE_TOKENS);
-        rsr_kv_page_release(kv, sequence->pages[number]);
+        rsr_kv_page_release(kv, sequence->pages[number], false);
     } else {
         sequence->n_pages++;
     }
@@ -49,8 +49,19 @@ bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
 }
 
 void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens) {
-    while (sequence->n_pages > rsr_pages_of(n_tokens))
-        rsr_kv_page_release(&sequence->engine->kv, sequence->pages[--sequence->n_pages]);
+    rsr_engine *engine = sequence->engine;
+    struct rsr_kv_pool *kv = &engine->kv;
+    while (sequence->n_pages > rsr_pages_of(n_tokens)) {
+        const uint32_t page = sequence->pages[sequence->n_pages - 1];
+        const bool drops = !rsr_kv_page_is_shared(kv, page) && kv->n_warm >= RSR_WARM_PAGES;
+        if (drops) { /* the page is this sequence's alone, which belongs to the caller */
+            pthread_mutex_unlock(&engine->lock);
+            engine->backend->drop_page(engine, page);
+            pthread_mutex_lock(&engine->lock);
+        }
+        sequence->n_pages--;
+        rsr_kv_page_release(kv, page, drops);
+    }
 }
 
 rsr_status rsr_api_sequence_create(rsr_engine *engine, rsr_sequence **sequence, rsr_error *err) {

@@ -50,6 +50,15 @@ uint64_t rsr_kv_rows_bytes(const struct rsr_kv_format *format) {
     return RSR_PAGE_TOKENS * (2 * (uint64_t)format->row_bytes + losses);
 }
 
+uint64_t rsr_kv_page_bytes(const struct rsr_kv_format *format, uint32_t sidecar_bytes,
+                           const struct rsr_hyper *hyper) {
+    uint64_t bytes = rsr_kv_rows_bytes(format) + sidecar_bytes;
+    if (__builtin_mul_overflow(bytes, (uint64_t)hyper->n_layers, &bytes) ||
+        __builtin_mul_overflow(bytes, (uint64_t)hyper->n_kv_heads, &bytes))
+        return 0;
+    return bytes;
+}
+
 struct rsr_kv_rows rsr_kv_rows_at(const struct rsr_kv_format *format, void *memory) {
     const size_t bytes = (size_t)RSR_PAGE_TOKENS * format->row_bytes;
     char *keys = memory, *losses = keys + 2 * bytes;

@@ -52,6 +52,9 @@ struct rsr_kv_format rsr_kv_format_of(enum rsr_kv_type type, uint32_t head_dim, 
 
 /* Of a page's rows: a multiple of 64. */
 uint64_t rsr_kv_rows_bytes(const struct rsr_kv_format *format);
+/* Of a page: the rows of all layers and KV heads, each with a sidecar. A multiple of 64; 0: too large. */
+uint64_t rsr_kv_page_bytes(const struct rsr_kv_format *format, uint32_t sidecar_bytes,
+                           const struct rsr_hyper *hyper);
 /* Those that begin at `memory`: zeros, aligned to 64 bytes. */
 struct rsr_kv_rows rsr_kv_rows_at(const struct rsr_kv_format *format, void *memory);
 /* Rows from number `slot` on. */

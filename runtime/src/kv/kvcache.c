@@ -28,6 +28,7 @@ uint32_t rsr_kv_page_take(struct rsr_kv_pool *pool) {
     if (pool->n_free == 0)
         return RSR_NO_PAGE;
     uint32_t page = pool->free_pages[--pool->n_free];
+    pool->n_warm -= pool->n_warm != 0;
     pool->references[page] = 1;
     return page;
 }
@@ -36,9 +37,14 @@ void rsr_kv_page_share(struct rsr_kv_pool *pool, uint32_t page) {
     pool->references[page]++;
 }
 
-void rsr_kv_page_release(struct rsr_kv_pool *pool, uint32_t page) {
-    if (--pool->references[page] == 0)
-        pool->free_pages[pool->n_free++] = page;
+void rsr_kv_page_release(struct rsr_kv_pool *pool, uint32_t page, bool dropped) {
+    if (--pool->references[page] != 0)
+        return;
+    uint32_t *top = &pool->free_pages[pool->n_free++];
+    pool->n_warm += !dropped;
+    uint32_t *place = dropped ? top - pool->n_warm : top; /* below the warm ones */
+    *top = *place;
+    *place = page;
 }
 
 bool rsr_kv_page_is_shared(const struct rsr_kv_pool *pool, uint32_t page) {

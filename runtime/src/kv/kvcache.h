@@ -16,8 +16,13 @@
 
 #define RSR_NO_PAGE UINT32_MAX
 
+/* Free pages that keep their memory, so that a sequence that is cut and goes on at a page's end does
+ * not fault one in at every step. */
+#define RSR_WARM_PAGES 1u
+
 struct rsr_kv_pool {
     uint32_t n_pages, n_free;
+    uint32_t n_warm;      /* free pages that may have memory: the stack's top */
     uint32_t *references; /* [n_pages] */
     uint32_t *free_pages; /* stack of n_free */
 };
@@ -29,7 +34,8 @@ void rsr_kv_pool_destroy(struct rsr_kv_pool *pool); /* a zeroed pool is fine */
 /* A page with one reference, or RSR_NO_PAGE. */
 uint32_t rsr_kv_page_take(struct rsr_kv_pool *pool);
 void rsr_kv_page_share(struct rsr_kv_pool *pool, uint32_t page);
-void rsr_kv_page_release(struct rsr_kv_pool *pool, uint32_t page);
+/* dropped: the page is not shared, and its memory was given back. */
+void rsr_kv_page_release(struct rsr_kv_pool *pool, uint32_t page, bool dropped);
 bool rsr_kv_page_is_shared(const struct rsr_kv_pool *pool, uint32_t page);
 
 #endif

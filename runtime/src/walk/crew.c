@@ -193,6 +193,10 @@ static void host_copy_page(struct rsr_engine *engine, uint32_t to, uint32_t from
     rsr_kv_memory_copy(&rsr_crew_of(engine)->kv, to, from, n_tokens);
 }
 
+static void host_drop_page(struct rsr_engine *engine, uint32_t page) {
+    rsr_kv_memory_drop(&rsr_crew_of(engine)->kv, page);
+}
+
 static rsr_status host_read_rows(struct rsr_engine *engine, uint32_t page, uint32_t slot,
                                  uint32_t layer, float *keys, float *values, rsr_error *err) {
     const struct rsr_kv_memory *kv = &rsr_crew_of(engine)->kv;
@@ -259,6 +263,7 @@ const struct rsr_backend rsr_backend_host = {
     .destroy = host_destroy,
     .run_chunk = host_run_chunk,
     .copy_page = host_copy_page,
+    .drop_page = host_drop_page,
     .read_rows = host_read_rows,
     .profile = host_profile,
 };

@@ -2,6 +2,7 @@
  * context costs nothing before it is used, unless it is to be committed at once. Elements from
  * head_dim on are never written and stay the zeros that the kernel gave. */
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "host/host_memory.h"
 #include "kv_memory.h"
@@ -14,15 +15,6 @@
 #define COMMIT_BYTES 4096u /* no page of a kernel is smaller */
 /* What committing leaves: for page tables, arenas and what the application allocates next. */
 #define COMMIT_RESERVE ((uint64_t)32 << 20)
-
-/* 0: too large. */
-static uint64_t page_bytes_of(const struct rsr_kv_memory *kv) {
-    uint64_t bytes = rsr_kv_rows_bytes(&kv->format) + kv->sidecar_bytes;
-    if (__builtin_mul_overflow(bytes, (uint64_t)kv->n_layers, &bytes) ||
-        __builtin_mul_overflow(bytes, (uint64_t)kv->n_kv_heads, &bytes))
-        return 0;
-    return bytes;
-}
 
 struct rsr_kv_rows rsr_kv_memory_rows(const struct rsr_kv_memory *kv, uint32_t page, uint32_t layer,
                                       uint32_t kv_head) {
@@ -50,6 +42,24 @@ void rsr_kv_memory_copy(const struct rsr_kv_memory *kv, uint32_t to, uint32_t fr
                              rsr_kv_memory_rows(kv, from, layer, head), n_tokens);
         }
     }
+}
+
+static void drop(char *memory, uint64_t bytes) {
+    const uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)memory + unit - 1) / unit * unit;
+    const uintptr_t end = ((uintptr_t)memory + bytes) / unit * unit;
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+void rsr_kv_memory_drop(const struct rsr_kv_memory *kv, uint32_t page) {
+    const uint64_t n_heads = (uint64_t)kv->n_layers * kv->n_kv_heads;
+    if (kv->stays)
+        return;
+    drop(rsr_kv_memory_rows(kv, page, 0, 0).keys, n_heads * rsr_kv_rows_bytes(&kv->format));
+    for (uint32_t layer = 0; kv->sidecar_bytes != 0 && layer < kv->n_layers; layer++)
+        for (uint32_t head = 0; head < kv->n_kv_heads; head++)
+            drop(rsr_kv_memory_sidecar(kv, page, layer, head), kv->sidecar_bytes);
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b) {
@@ -94,8 +104,9 @@ rsr_status rsr_kv_memory_create(struct rsr_kv_memory *kv, const struct rsr_kv_fo
         .n_layers = hyper->n_layers,
         .n_kv_heads = hyper->n_kv_heads,
         .sidecar_bytes = sidecar_bytes,
+        .stays = size->commits,
     };
-    made.page_bytes = page_bytes_of(&made);
+    made.page_bytes = rsr_kv_page_bytes(format, sidecar_bytes, hyper);
     if (made.page_bytes == 0)
         return rsr_fail(err, RSR_ERR_MEMORY, "a page of keys and values exceeds the address space");
     const uint64_t most = smaller(size->memory_bytes, SIZE_MAX / 2) / made.page_bytes;

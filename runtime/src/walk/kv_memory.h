@@ -18,6 +18,7 @@ struct rsr_kv_memory {
     uint32_t sidecar_bytes; /* a multiple of 64; 0: no sidecars */
     uint32_t n_pages;
     uint64_t page_bytes;
+    bool stays;   /* committed at once, so that it is there: no page is dropped */
     char *memory; /* mapped, committed by the kernel when touched */
 };
 
@@ -48,5 +49,8 @@ void *rsr_kv_memory_sidecar(const struct rsr_kv_memory *kv, uint32_t page, uint3
 /* Copies the first n_tokens of a page, fewer than all: no sidecar. */
 void rsr_kv_memory_copy(const struct rsr_kv_memory *kv, uint32_t to, uint32_t from,
                         uint32_t n_tokens);
+/* Gives the memory of a page back to the system, but for the ends that lie in a page of the system with
+ * something else. Then the page is as if nothing was written to it. */
+void rsr_kv_memory_drop(const struct rsr_kv_memory *kv, uint32_t page);
 
 #endif
