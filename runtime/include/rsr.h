@@ -583,6 +583,20 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_embed(rsr_engine *engine, const uint32_t
 
 /* ---- Sampling -------------------------------------------------------------------------------- */
 
+typedef struct rsr_logit_bias {
+    uint32_t token;
+    float bias;             /* of at most 1e6 in magnitude; or -infinity, which rules the token out */
+} rsr_logit_bias;
+
+/* In this order, which is vLLM's up to the temperature and that of transformers from there on:
+ *   allowed             a token whose bit is 0 is ruled out
+ *   logit_bias          logit + bias
+ *   repeat_penalty      of a token in the window, once: logit / penalty, or logit * penalty below 0
+ *   frequency_penalty   logit - penalty * times that the token was generated
+ *   presence_penalty    logit - penalty, if it was
+ *   temperature         logit / temperature; at 0 the largest logit is picked here
+ *   top_k, top_p, min_p of what the one before leaves; min_p by the largest p, which no filter drops
+ * Logits are float32 until they are divided by the temperature. */
 typedef struct rsr_sampling {
     uint32_t size_bytes;
     float temperature;      /* 0: greedy (lowest id wins a tie) */
@@ -593,12 +607,22 @@ typedef struct rsr_sampling {
     uint32_t repeat_window; /* 0: off */
     uint64_t seed;          /* noise is hash(seed, sequence_id, position, token) */
     uint64_t sequence_id;
+    float presence_penalty, frequency_penalty;  /* 0: off; of at most 1e6 in magnitude, OpenAI's go from -2 to 2 */
+    uint32_t generated_from;    /* the position of the first token that counts as generated for these two; in
+                               rsr_generate, 0: the first one behind the prompt */
+    uint32_t allowed_words; /* of allowed: (vocab + 31) / 32 */
+    const uint32_t *allowed;    /* NULL: every token. Token t is bit t % 32, from the lowest on, of word t / 32; at
+                               least one bit is set, those behind the vocabulary do not count. It is read
+                               anew for every token */
+    const rsr_logit_bias *logit_bias;   /* of several with one token the last counts */
+    size_t n_logit_bias;
 } rsr_sampling;
-#define RSR_SAMPLING_INIT {sizeof(rsr_sampling), 0.0f, 0, 1.0f, 0.0f, 1.0f, 64, 0, 0}
+#define RSR_SAMPLING_INIT                                                                            \
+    {sizeof(rsr_sampling), 0.0f, 0, 1.0f, 0.0f, 1.0f, 64, 0, 0, 0.0f, 0.0f, 0, 0, NULL, NULL, 0}
 
 /* Picks the token that follows `history` (n_history tokens; its length is the position). Logits are
  * not changed; one of -infinity rules its token out. RSR_ERR_NUMERIC if a logit is NaN or infinity,
- * or all are ruled out. */
+ * or all are ruled out; RSR_ERR_ARGUMENT if an option is out of range. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sample(const rsr_model *model, const rsr_sampling *sampling,
                                                const float *logits, const uint32_t *history,
                                                size_t n_history, uint32_t *token, rsr_error *err);

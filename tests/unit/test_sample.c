@@ -220,11 +220,15 @@ static void test_refusals(void) {
         logits[i] = -INFINITY;
     CHECK_INT(rsr_api_sample(&model, &s, logits, NULL, 0, &token, NULL), RSR_ERR_NUMERIC);
     logits[5] = 0;
-    const rsr_sampling wrong[] = {
-        {sizeof(s), -1, 0, 1, 0, 1, 64, 0, 0},    {sizeof(s), NAN, 0, 1, 0, 1, 64, 0, 0},
-        {sizeof(s), 1, 0, 0, 0, 1, 64, 0, 0},     {sizeof(s), 1, 0, 1.5f, 0, 1, 64, 0, 0},
-        {sizeof(s), 1, 0, 1, -0.1f, 1, 64, 0, 0}, {sizeof(s), 1, 0, 1, 0, 0, 64, 0, 0},
-    };
+    rsr_sampling wrong[6];
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        wrong[i] = s;
+    wrong[0].temperature = -1;
+    wrong[1].temperature = NAN;
+    wrong[2].top_p = 0;
+    wrong[3].top_p = 1.5f;
+    wrong[4].min_p = -0.1f;
+    wrong[5].repeat_penalty = 0;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         CHECK_INT(rsr_api_sample(&model, &wrong[i], logits, NULL, 0, &token, NULL),
                   RSR_ERR_ARGUMENT);
