@@ -508,6 +508,26 @@ typedef struct rsr_pick {
     const struct rsr_sampling *sampling;    /* NULL: greedy */
 } rsr_pick;
 
+/* The log-probability of a token: the natural logarithm of its part in the softmax of the logits, as the
+ * head gives them. No option of rsr_sampling counts. */
+typedef struct rsr_logprob {
+    double logprob;
+    uint32_t token;
+    uint32_t rank;          /* of the tokens in decreasing order of logits, lower ids first: 0 is the likeliest */
+} rsr_logprob;
+
+/* Log-probabilities behind an entry. The head is read whole for them, and the logits of at most 64 entries
+ * are kept at a time. They have one float order: w = exp(logit - largest logit) in float32; 16 sums in
+ * double, the j-th of w of the tokens 16 i + j by increasing i; the sums are added in pairs 8, 4, 2 and 1
+ * apart; logit - largest logit - log(sum) in double. */
+#define RSR_MAX_TOP_LOGPROBS 1024
+typedef struct rsr_logprobs {
+    size_t entry;
+    uint32_t token;         /* comes first; UINT32_MAX: the one that the batch picks behind the entry */
+    uint32_t n_top;         /* so many of the likeliest follow, of at most the vocabulary */
+    rsr_logprob *results;   /* [1 + n_top] */
+} rsr_logprobs;
+
 /* Ends the calls that were given it. It may be static, of a thread or of a request; it outlives the
  * calls, and is used again only after it was set to RSR_CANCEL_INIT while no call has it. */
 typedef struct rsr_cancel {
@@ -544,7 +564,10 @@ typedef struct rsr_batch {
     uint32_t entry_bytes, pick_bytes;   /* from one of entries and picks to the next; 0: 24 and 16, as they are.
                                What a runtime does not know of longer ones must be 0 */
     bool want_states;       /* hidden states in place of logits, without the time that the head takes; and no
-                               picks */
+                               picks or log-probabilities */
+    uint32_t logprobs_bytes;    /* as entry_bytes; 0: 24 */
+    const rsr_logprobs *logprobs;   /* entries ascending, each once */
+    size_t n_logprobs;
 } rsr_batch;
 #define RSR_BATCH_INIT RSR_SIZED(rsr_batch)
 
@@ -552,8 +575,8 @@ typedef struct rsr_batch {
  * sequences and a verification are the same call. On failure, RSR_ERR_STOPPED among them, no sequence
  * has changed, but for those whose `statuses` are RSR_OK; logits and picked may hold what was
  * computed before. With `statuses` the status is that of the first entry that failed, and `err` says
- * which that is and why; the logits of those that failed are not written, their picks are
- * UINT32_MAX. */
+ * which that is and why; the logits and log-probabilities of those that failed are not
+ * written, their picks are UINT32_MAX. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch,
                                              rsr_error *err);
 
