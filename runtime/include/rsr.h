@@ -652,6 +652,25 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sample(const rsr_model *model, const rsr
 
 /* ---- Generation ------------------------------------------------------------------------------ */
 
+/* One generated token, a stop token included. text is complete UTF-8, without special and stop
+ * tokens; it may be empty while later tokens decide what a character is, or whether a stop string
+ * has begun, and lives until the callback returns. Return false to stop. */
+typedef struct rsr_generated {
+    uint32_t size_bytes;
+    uint32_t token;
+    const char *text;
+    size_t text_bytes;
+    const rsr_logprob *logprobs;    /* with rsr_generate_options.logprobs: the token's, then those of the likeliest;
+                               they live as long as text. NULL: none */
+    size_t n_logprobs;
+} rsr_generated;
+typedef bool rsr_generate_fn(void *user, const rsr_generated *generated);
+
+/* Logits behind `tokens`, which may be changed in place: -infinity rules a token out. Options of rsr_sampling
+ * are applied to what it leaves. Return false to stop. */
+typedef bool rsr_logits_fn(void *user, const uint32_t *tokens, size_t n_tokens, float *logits,
+                           size_t n_logits);
+
 typedef struct rsr_generate_options {
     uint32_t size_bytes;
     uint32_t max_tokens;    /* 0: 128 */
@@ -670,27 +689,24 @@ typedef struct rsr_generate_options {
                                in tokens; what a callback gets ends before the one that is complete
                                first (the longest of several). The prompt has no part in them */
     uint32_t n_stop_strings;
+    uint32_t n_top_logprobs;        /* see logprobs */
+    rsr_logits_fn *logits;  /* called before each pick, for which the head is then read whole; NULL: none */
+    void *logits_user;
+    rsr_generate_fn *prompt_token;  /* called as the callback is, before it, with every token of the prompt, no
+                               text, and with `logprobs` what the tokens before it say of the token: of
+                               the prompt's first one nothing; NULL: none */
+    bool logprobs;          /* rsr_generated.logprobs are there, of the token and the n_top_logprobs likeliest (at
+                               most RSR_MAX_TOP_LOGPROBS): as in rsr_logprobs, before `logits` changes any */
 } rsr_generate_options;
 #define RSR_GENERATE_OPTIONS_INIT                                                                    \
     {sizeof(rsr_generate_options), 0, RSR_TOKENIZE_ADD_SPECIAL, NULL, NULL, 0, false, NULL, 0, NULL,  \
-     NULL, NULL, NULL, 0}
-
-/* One generated token, a stop token included. text is complete UTF-8, without special and stop
- * tokens; it may be empty while later tokens decide what a character is, or whether a stop string
- * has begun, and lives until the callback returns. Return false to stop. */
-typedef struct rsr_generated {
-    uint32_t size_bytes;
-    uint32_t token;
-    const char *text;
-    size_t text_bytes;
-} rsr_generated;
-typedef bool rsr_generate_fn(void *user, const rsr_generated *generated);
+     NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, false}
 
 typedef enum rsr_stop_reason {
     RSR_STOP_LENGTH,    /* max_tokens */
     RSR_STOP_TOKEN,     /* a stop token */
     RSR_STOP_CONTEXT,   /* the engine's context is full */
-    RSR_STOP_CALLBACK,  /* it returned false, or progress did */
+    RSR_STOP_CALLBACK,  /* it returned false, or progress, logits or prompt_token did */
     RSR_STOP_STRING,    /* a stop string */
     RSR_STOP_CANCELLED  /* rsr_cancel_request */
 } rsr_stop_reason;
@@ -706,9 +722,9 @@ typedef struct rsr_generate_result {
 /* Appends the prompt to the sequence and generates. The last token produced is not yet in the
  * sequence: to go on after it, begin the next call's prompt_tokens with it. Sampling is rsr_sample
  * with the whole sequence as history, whoever evaluated it. A callback that stops, and a cancelled
- * call, are no failures: the status is RSR_OK, and `result` says what stopped; in the prompt, nothing
- * of it is in the sequence. On failure the sequence holds what was evaluated. callback and result may
- * be NULL. The callback changes no sequence that is being generated. */
+ * call, are no failures: the status is RSR_OK, and `result` says what stopped; while the prompt was
+ * evaluated, nothing of it is in the sequence. On failure the sequence holds what was evaluated.
+ * callback and result may be NULL. The callbacks change no sequence that is being generated. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_generate(rsr_engine *engine, rsr_sequence *sequence,
                                                  const char *prompt, size_t prompt_bytes,
                                                  const rsr_generate_options *options,
