@@ -457,7 +457,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_attention_stats(rsr_engine *engin
 typedef struct rsr_head_stats {
     uint32_t size_bytes;
     uint32_t n_planes;              /* of the head's sketch; 0: it has none */
-    uint64_t sketched, full;        /* picks from a sketch of the head, and from all logits; the former read */
+    uint64_t sketched, full;        /* picks from a sketch or allowed rows of the head, and from all logits; the
+                                       former read */
     uint64_t scanned;               /* rows of the sketch's first plane, */
     uint64_t plane2;                /* of its second one, */
     uint64_t exact;                 /* and of the head */
@@ -501,8 +502,11 @@ typedef struct rsr_batch_entry {
 
 /* A token to be picked behind an entry: what rsr_sample() gives for the entry's logits and all
  * tokens of its sequence up to and including it, without reading all of the head where the module
- * has a sketch of it. An entry that also wants logits, top_p below 1, a repeat_penalty below 1 and
- * a top_k above an eighth of the vocabulary read it all. */
+ * has a sketch of it; with an allowed set of an eighth of the vocabulary or less, only the set's rows
+ * of a dense head. An entry that also wants logits or log-probabilities, a repeat_penalty below 1, and
+ * a top_k or tokens with raised logits of more than an eighth of the vocabulary read it all. So does
+ * top_p without top_k, where bounds of the other logits do not prove that the token is in the nucleus:
+ * where many tokens hold the probability. rsr_head_stats counts both. */
 typedef struct rsr_pick {
     size_t entry;
     const struct rsr_sampling *sampling;    /* NULL: greedy */
