@@ -1,17 +1,18 @@
 /* Picks against rsr_sample() on all logits: the same token whatever the head, the sampling, the
  * threads and the batch; and most of the head stays unread where it can.
  *
- * Compiled with RSR_HEAD_OMIT=n or RSR_SKETCH_OMIT=n this file and its own copy of head_sketch.c or
- * sketch.c leave one term out of the bounds, and the program succeeds if it then finds wrong
- * picks. */
+ * Compiled with RSR_HEAD_OMIT=n, RSR_NUCLEUS_OMIT=n or RSR_SKETCH_OMIT=n this file and its own copy
+ * of head_sketch.c, head_nucleus.c or sketch.c leave one term out of the bounds, and the program
+ * succeeds if it then finds wrong picks. */
 #include "fake_module.h"
+#include "sample/edits.h"
 #include "sample/sample.h"
 #include "sketch/sketch.h"
 
-#if defined(RSR_HEAD_OMIT) || defined(RSR_SKETCH_OMIT)
-#define OMITTED true
+#if defined(RSR_HEAD_OMIT) || defined(RSR_NUCLEUS_OMIT) || defined(RSR_SKETCH_OMIT)
+#define OMITTED 1
 #else
-#define OMITTED false
+#define OMITTED 0
 #endif
 
 #define N_TOKENS 20u
@@ -224,17 +225,29 @@ struct some_sampling {
 };
 
 static const struct some_sampling samplings[] = {
-    {0.0f, 0, 1.0f, 0.0f, 1.0f, false},         {0.0f, 5, 0.5f, 0.2f, 1.3f, false},
-    {1.0f, 0, 1.0f, 0.0f, 1.0f, false},         {0.1f, 0, 1.0f, 0.0f, 1.0f, false},
-    {8.0f, 0, 1.0f, 0.0f, 1.0f, false},         {1.0f, 0, 1.0f, 0.0f, 1.2f, false},
-    {1.0f, 1, 1.0f, 0.0f, 1.0f, false},         {1.0f, 2, 1.0f, 0.0f, 1.0f, false},
-    {2.0f, 40, 1.0f, 0.0f, 1.0f, false},        {2.0f, 40, 1.0f, 0.0f, 1.5f, false},
-    {3.0f, VOCAB / 8, 1.0f, 0.0f, 1.0f, false}, {3.0f, VOCAB / 8 + 1, 1.0f, 0.0f, 1.0f, true},
-    {3.0f, VOCAB, 1.0f, 0.0f, 1.0f, true},      {1.0f, 0, 1.0f, 0.05f, 1.0f, false},
-    {4.0f, 0, 1.0f, 0.5f, 1.0f, false},         {4.0f, 0, 1.0f, 1.0f, 1.0f, false},
-    {1.0f, 0, 1.0f, 1e-6f, 1.1f, false},        {5.0f, 10, 1.0f, 0.1f, 1.1f, false},
-    {1.0f, 0, 0.9f, 0.0f, 1.0f, true},          {1.0f, 0, 1.0f, 0.0f, 0.8f, true},
-    {0.0f, 0, 1.0f, 0.0f, 0.7f, true},          {1e-37f, 0, 1.0f, 0.0f, 1.0f, false},
+    {0.0f, 0, 1.0f, 0.0f, 1.0f, false},
+    {0.0f, 5, 0.5f, 0.2f, 1.3f, false},
+    {1.0f, 0, 1.0f, 0.0f, 1.0f, false},
+    {0.1f, 0, 1.0f, 0.0f, 1.0f, false},
+    {8.0f, 0, 1.0f, 0.0f, 1.0f, false},
+    {1.0f, 0, 1.0f, 0.0f, 1.2f, false},
+    {1.0f, 1, 1.0f, 0.0f, 1.0f, false},
+    {1.0f, 2, 1.0f, 0.0f, 1.0f, false},
+    {2.0f, 40, 1.0f, 0.0f, 1.0f, false},
+    {2.0f, 40, 1.0f, 0.0f, 1.5f, false},
+    {3.0f, VOCAB / 8, 1.0f, 0.0f, 1.0f, false},
+    {3.0f, VOCAB / 8 + 1, 1.0f, 0.0f, 1.0f, true},
+    {3.0f, VOCAB, 1.0f, 0.0f, 1.0f, true},
+    {1.0f, 0, 1.0f, 0.05f, 1.0f, false},
+    {4.0f, 0, 1.0f, 0.5f, 1.0f, false},
+    {4.0f, 0, 1.0f, 1.0f, 1.0f, false},
+    {1.0f, 0, 1.0f, 1e-6f, 1.1f, false},
+    {5.0f, 10, 1.0f, 0.1f, 1.1f, false},
+    {1.0f, 0, 1.0f, 0.0f, 0.8f, true},
+    {2.0f, 40, 0.6f, 0.0f, 1.5f, false},
+    {4.0f, 90, 0.3f, 0.05f, 1.0f, false},
+    {0.0f, 0, 1.0f, 0.0f, 0.7f, true},
+    {1e-37f, 0, 1.0f, 0.0f, 1.0f, false},
     {1e-39f, 0, 1.0f, 0.0f, 1.0f, false}, /* scores beyond float32 */
 };
 #define N_SAMPLINGS (sizeof(samplings) / sizeof(samplings[0]))
@@ -374,6 +387,108 @@ static int count_wrong(rsr_engine *engine, uint64_t seed, bool excluded) {
     return wrong;
 }
 
+/* ---- Random picks of everything ---- */
+
+/* Of N_TOKENS picks, of each head, number of planes and number of threads: 10,400 picks. */
+#define N_BATCHES 10u
+#define MAX_BIASES 40u
+struct random_sampling {
+    rsr_sampling sampling;
+    rsr_logit_bias biases[MAX_BIASES];
+    uint32_t allowed[(VOCAB + 31) / 32];
+};
+
+static float one_of(uint64_t *state, const float *values, size_t n) {
+    return values[check_random(state) % n];
+}
+#define ONE_OF(state, ...)                                                                         \
+    one_of(state, (const float[]){__VA_ARGS__},                                                    \
+           sizeof((const float[]){__VA_ARGS__}) / sizeof(float))
+
+/* A row of one of the largest logits half of the time. */
+static uint32_t some_row(uint64_t *state, const float *logits) {
+    uint32_t best = (uint32_t)(check_random(state) % VOCAB);
+    for (uint32_t i = 0, n = (uint32_t)(check_random(state) % 400); i < n && n > 200; i++) {
+        const uint32_t row = (uint32_t)(check_random(state) % VOCAB);
+        best = logits[row] > logits[best] ? row : best;
+    }
+    return best;
+}
+
+static void set_biases(struct random_sampling *r, uint64_t *state, const float *logits) {
+    r->sampling.n_logit_bias = (size_t)ONE_OF(state, 0, 0, 1, 3, MAX_BIASES);
+    r->sampling.logit_bias = r->biases;
+    for (size_t i = 0; i < r->sampling.n_logit_bias; i++)
+        r->biases[i] = (rsr_logit_bias){some_row(state, logits),
+                                        ONE_OF(state, -INFINITY, -3.0f, 0.1f, 1.0f, 4.0f, 30.0f)};
+}
+
+/* All, half, most, few and one of the tokens, which is never none. */
+static void set_allowed(struct random_sampling *r, uint64_t *state, const float *logits) {
+    const uint32_t kind = (uint32_t)(check_random(state) % 8), n_words = (VOCAB + 31) / 32;
+    if (kind < 4)
+        return;
+    r->sampling.allowed = r->allowed;
+    r->sampling.allowed_words = n_words;
+    for (uint32_t i = 0; i < n_words; i++)
+        r->allowed[i] = kind == 4 ? (uint32_t)check_random(state) : kind == 5 ? UINT32_MAX : 0;
+    for (uint32_t i = 0; i < 30; i++) {
+        const uint32_t row = some_row(state, logits), bit = UINT32_C(1) << row % 32;
+        if (kind == 6 || (kind == 7 && i == 0))
+            r->allowed[row / 32] |= bit;
+        else if (kind < 6)
+            r->allowed[row / 32] &= ~bit;
+    }
+    r->allowed[VOCAB / 32] |= UINT32_MAX << VOCAB % 32; /* behind the vocabulary */
+}
+
+/* The first allowed token stays, so that there is always one. */
+static void leave_one(struct random_sampling *r) {
+    uint32_t first = 0;
+    while (!rsr_is_allowed(r->sampling.allowed, first))
+        first++;
+    for (size_t i = 0; i < r->sampling.n_logit_bias; i++)
+        if (r->biases[i].token == first && r->biases[i].bias == -INFINITY)
+            r->biases[i].bias = -3.0f;
+}
+
+static void set_random(struct random_sampling *r, uint64_t *state, const float *logits) {
+    rsr_sampling *s = &r->sampling;
+    *s = (rsr_sampling)RSR_SAMPLING_INIT;
+    s->temperature = ONE_OF(state, 0.0f, 0.1f, 0.3f, 0.7f, 1.0f, 2.0f, 8.0f);
+    s->top_k = (uint32_t)ONE_OF(state, 0, 0, 0, 1, 5, 40, VOCAB / 8, VOCAB / 8 + 1);
+    s->top_p = ONE_OF(state, 1.0f, 1.0f, 0.01f, 0.5f, 0.9f, 0.95f, 0.99f, 0.9999f);
+    s->min_p = ONE_OF(state, 0.0f, 0.0f, 0.0f, 0.01f, 0.3f);
+    s->repeat_penalty = ONE_OF(state, 1.0f, 1.0f, 1.2f, 0.8f);
+    s->repeat_window = (uint32_t)ONE_OF(state, 0, 3, 64);
+    s->presence_penalty = ONE_OF(state, 0.0f, 0.0f, 0.5f, -0.7f, 2.0f);
+    s->frequency_penalty = ONE_OF(state, 0.0f, 0.0f, 0.3f, -0.2f);
+    s->generated_from = (uint32_t)(check_random(state) % (N_TOKENS + 2));
+    s->seed = check_random(state);
+    set_biases(r, state, logits);
+    set_allowed(r, state, logits);
+    leave_one(r);
+}
+
+/* Wrong picks of as many batches. */
+static int count_random_wrong(rsr_engine *engine, uint64_t seed, uint32_t n_batches) {
+    int wrong = 0;
+    uint64_t state = seed;
+    static struct random_sampling r[N_TOKENS];
+    for (uint32_t i = 0; i < n_batches; i++) {
+        rsr_pick picks[N_TOKENS];
+        uint32_t picked[N_TOKENS];
+        for (uint32_t t = 0; t < N_TOKENS; t++) {
+            set_random(&r[t], &state, f.logits + (size_t)t * VOCAB);
+            picks[t] = (rsr_pick){t, &r[t].sampling};
+        }
+        CHECK_INT(eval_picks(engine, picks, N_TOKENS, picked, NULL, NULL), RSR_OK);
+        for (uint32_t t = 0; t < N_TOKENS; t++)
+            wrong += picked[t] != sampled(&r[t].sampling, t);
+    }
+    return wrong;
+}
+
 static int test_case(size_t c, char *blocks) {
     uint64_t state = 7 + c;
     int wrong = 0;
@@ -387,6 +502,7 @@ static int test_case(size_t c, char *blocks) {
         for (uint32_t n_threads = 1; n_threads <= (n_planes == 1 ? 1 : 3); n_threads++) {
             rsr_engine *engine = engine_of(n_threads, n_threads == 2 ? 7 : 64, NULL);
             wrong += count_wrong(engine, 100 * n_threads, strcmp(cases[c].name, "huge") == 0);
+            wrong += count_random_wrong(engine, 10 * c + n_threads, N_BATCHES);
             rsr_runtime_api.engine_destroy(engine);
         }
         rsr_runtime_api.close(f.model);
@@ -395,7 +511,7 @@ static int test_case(size_t c, char *blocks) {
     return wrong;
 }
 
-#if !defined(RSR_HEAD_OMIT) && !defined(RSR_SKETCH_OMIT)
+#if !OMITTED
 
 static char *blocks_of_head(enum rsr_dtype dtype, void (*fill)(uint64_t *), char *blocks) {
     uint64_t state = 5;
@@ -430,6 +546,73 @@ static void test_reads_little(char *blocks) {
     }
     rsr_runtime_api.engine_destroy(engine);
     rsr_runtime_api.close(f.model);
+}
+
+static rsr_head_stats pick_last(rsr_engine *engine, const rsr_sampling *s) {
+    const rsr_pick pick = {.entry = N_TOKENS - 1, .sampling = s};
+    uint32_t picked;
+    rsr_head_stats stats = RSR_HEAD_STATS_INIT;
+    CHECK_INT(eval_picks(engine, &pick, 1, &picked, NULL, NULL), RSR_OK);
+    CHECK_INT(picked, sampled(s, N_TOKENS - 1));
+    CHECK_INT(rsr_runtime_api.engine_head_stats(engine, true, &stats), RSR_OK);
+    return stats;
+}
+
+/* Top-p alone reads little where one token holds most; where all hold alike it mostly reads all. */
+static void test_reads_nucleus(char *blocks) {
+    rsr_sampling s = RSR_SAMPLING_INIT;
+    uint64_t n_full = 0;
+    s.top_p = 0.95f;
+    blocks_of_head(RSR_DTYPE_BF16, fill_margin, blocks);
+    rsr_engine *engine = engine_of(2, 64, NULL);
+    for (s.seed = 0; s.seed < 20; s.seed++) {
+        s.temperature = 0.2f;
+        const rsr_head_stats peaked = pick_last(engine, &s);
+        CHECK_INT(peaked.sketched, 1);
+        CHECK(peaked.exact <= VOCAB / 8);
+        s.temperature = 50.0f;
+        n_full += pick_last(engine, &s).full;
+    }
+    CHECK(n_full >= 10);
+    rsr_runtime_api.engine_destroy(engine);
+    rsr_runtime_api.close(f.model);
+}
+
+/* Of a short allowed set only its rows are read, with and without a sketch, whatever is sampled. */
+static void test_reads_allowed(char *blocks) {
+    uint32_t allowed[(VOCAB + 31) / 32] = {0};
+    const rsr_logit_bias banned[] = {{3, -INFINITY}, {64, -INFINITY}, {1099, -INFINITY}};
+    for (size_t i = 0; i < 3; i++)
+        allowed[banned[i].token / 32] |= UINT32_C(1) << banned[i].token % 32;
+    for (uint32_t sketched = 0; sketched < 2; sketched++) {
+        blocks_of_head(RSR_DTYPE_BF16, fill_margin, blocks);
+        if (sketched == 0) {
+            rsr_runtime_api.close(f.model);
+            open_head(RSR_DTYPE_BF16, NULL);
+        }
+        rsr_engine *engine = engine_of(2, 64, NULL);
+        for (uint32_t i = 0; i < 40; i++) {
+            rsr_sampling s = RSR_SAMPLING_INIT;
+            s.temperature = i % 2 == 0 ? 0.0f : 3.0f;
+            s.top_p = i % 4 < 2 ? 1.0f : 0.7f;
+            s.seed = i;
+            s.allowed = allowed;
+            s.allowed_words = (VOCAB + 31) / 32;
+            const rsr_head_stats stats = pick_last(engine, &s);
+            CHECK_INT(stats.full, 0);
+            CHECK_INT(stats.scanned, 0);
+            CHECK_INT(stats.exact, 3);
+            s.logit_bias = banned;
+            s.n_logit_bias = 3;
+            const rsr_pick pick = {.entry = N_TOKENS - 1, .sampling = &s};
+            uint32_t picked;
+            CHECK_INT(eval_picks(engine, &pick, 1, &picked, NULL, NULL), RSR_ERR_NUMERIC);
+            rsr_head_stats failed = RSR_HEAD_STATS_INIT;
+            CHECK_INT(rsr_runtime_api.engine_head_stats(engine, true, &failed), RSR_OK);
+        }
+        rsr_runtime_api.engine_destroy(engine);
+        rsr_runtime_api.close(f.model);
+    }
 }
 
 /* A row that seems the best is tried before rows with better bounds. */
@@ -569,11 +752,13 @@ int main(void) {
     rsr_runtime_api.close(f.model);
     for (size_t c = 0; c < N_CASES && !(OMITTED && wrong > 0); c++)
         wrong += test_case(c, blocks);
-#if defined(RSR_HEAD_OMIT) || defined(RSR_SKETCH_OMIT)
+#if OMITTED
     CHECK(wrong > 0);
 #else
     CHECK_INT(wrong, 0);
     test_reads_little(blocks);
+    test_reads_nucleus(blocks);
+    test_reads_allowed(blocks);
     test_tries_likely_rows(blocks);
     test_mixed(blocks);
     test_refusals(blocks);

@@ -129,6 +129,81 @@ static void test_filters(void) {
     CHECK_INT(drawn_set(&s, logits), 0x06);
 }
 
+/* What is generated counts by the number of times, and the prompt not at all. */
+static void test_counts(void) {
+    const float logits[VOCAB] = {4, 3.9f, 3.8f, 0, 0, 0, 0, 0};
+    const uint32_t history[] = {1, 1, 0, 0, 1};
+    rsr_sampling s = defaults();
+    s.presence_penalty = 0.15f;
+    CHECK_INT(sample(&s, logits, history, 5), 0); /* 3.85, 3.75, 3.8 */
+    s.generated_from = 4;
+    CHECK_INT(sample(&s, logits, history, 5), 0); /* 4, 3.75, 3.8 */
+    s.generated_from = 2;
+    s.presence_penalty = 0.25f;
+    CHECK_INT(sample(&s, logits, history, 5), 2); /* 3.75, 3.65, 3.8 */
+    s.presence_penalty = 0;
+    s.frequency_penalty = 0.06f;
+    CHECK_INT(sample(&s, logits, history, 5), 0); /* 3.88, 3.84, 3.8 */
+    s.frequency_penalty = 0.09f;
+    s.frequency_penalty = 0.11f;
+    CHECK_INT(sample(&s, logits, history, 5), 2); /* 3.78, 3.79, 3.8 */
+    s.generated_from = 5;
+    CHECK_INT(sample(&s, logits, history, 5), 0);
+    s.generated_from = 77; /* behind all that is there */
+    CHECK_INT(sample(&s, logits, history, 5), 0);
+    s.generated_from = 0;
+    s.frequency_penalty = -0.06f; /* what was said is said again: 4.12, 4.08, 3.8 and ... */
+    CHECK_INT(sample(&s, logits, history, 5), 0);
+    s.frequency_penalty = -0.2f;
+    CHECK_INT(sample(&s, logits, history, 5), 1); /* 4.4, 4.5, 3.8 */
+}
+
+/* logit_bias comes before the penalties, which come before the temperature; the last bias counts. */
+static void test_biases(void) {
+    const float logits[VOCAB] = {1, 0.5f, -2, -2, -2, -2, -2, -2};
+    const uint32_t history[] = {1, 2};
+    const rsr_logit_bias biases[] = {{1, 9}, {1, 1}, {0, -INFINITY}, {0, 0.25f}, {2, 3}};
+    rsr_sampling s = defaults();
+    s.logit_bias = biases;
+    s.n_logit_bias = 2;
+    CHECK_INT(sample(&s, logits, history, 2), 1); /* 1, 1.5 */
+    s.repeat_penalty = 2;                         /* 1, 1.5 / 2; not 1, 0.5 / 2 + 1 */
+    CHECK_INT(sample(&s, logits, history, 2), 0);
+    s.n_logit_bias = 3;
+    CHECK_INT(sample(&s, logits, history, 2), 1); /* -infinity, 0.75 */
+    s.n_logit_bias = 4;
+    CHECK_INT(sample(&s, logits, history, 2), 0); /* 1.25, 0.75 */
+    s.n_logit_bias = 5;
+    s.presence_penalty = -0.6f; /* 1.25, 0.75 + 0.6, (-2 + 3) / 2 + 0.6; not (0.5 + 0.6 + 1) / 2 */
+    CHECK_INT(sample(&s, logits, history, 2), 1);
+    s.presence_penalty = 0;
+    s.repeat_penalty = 1;
+    s.temperature = 1;
+    CHECK_INT(drawn_set(&s, logits) & 7u, 7);
+    s.top_k = 1; /* 1.25, 1.5, 1 */
+    CHECK_INT(drawn_set(&s, logits), 2);
+}
+
+static void test_allowed(void) {
+    const float logits[VOCAB] = {5, 4, 3, 2, 1, 0, -1, -2};
+    uint32_t allowed[] = {0xffffff58};
+    const uint32_t history[] = {3};
+    rsr_sampling s = defaults();
+    s.allowed = allowed;
+    s.allowed_words = 1;
+    CHECK_INT(sample(&s, logits, NULL, 0), 3);
+    s.temperature = 100;
+    CHECK_INT(drawn_set(&s, logits), 0x58);
+    s.top_k = 2; /* of what is allowed */
+    CHECK_INT(drawn_set(&s, logits), 0x18);
+    s.top_k = 0;
+    s.min_p = 0.985f; /* e^(-1 / 100) is above it, e^(-3 / 100) below: of the largest allowed one */
+    CHECK_INT(drawn_set(&s, logits), 0x18);
+    s.temperature = 0;
+    s.presence_penalty = 1.5f;
+    CHECK_INT(sample(&s, logits, history, 1), 4);
+}
+
 static void test_ties_at_top_k(void) {
     const float logits[VOCAB] = {1, 2, 1, 2, 1, 0, 0, 0};
     rsr_sampling s = defaults();
@@ -235,7 +310,60 @@ static void test_refusals(void) {
     const uint32_t history[] = {VOCAB};
     s.repeat_penalty = 1.1f;
     CHECK_INT(rsr_api_sample(&model, &s, logits, history, 1, &token, NULL), RSR_ERR_ARGUMENT);
+    s = defaults();
+    s.presence_penalty = 1;
+    CHECK_INT(rsr_api_sample(&model, &s, logits, history, 1, &token, NULL), RSR_ERR_ARGUMENT);
     CHECK_INT(token, 77);
+}
+
+static void refuse(const rsr_sampling *s, rsr_status expected, const char *field) {
+    const float logits[VOCAB] = {0};
+    rsr_error err = RSR_ERROR_INIT;
+    uint32_t token = 77;
+    CHECK_INT(rsr_api_sample(&model, s, logits, NULL, 0, &token, &err), expected);
+    CHECK(strstr(err.message, field) != NULL);
+    CHECK_INT(token, 77);
+}
+
+/* Each by the name of its field. */
+static void test_refused_edits(void) {
+    const float penalties[] = {NAN, INFINITY, -INFINITY, 1.1e6f, -1.1e6f};
+    for (size_t i = 0; i < sizeof(penalties) / sizeof(penalties[0]); i++) {
+        rsr_sampling s = defaults();
+        s.presence_penalty = penalties[i];
+        refuse(&s, RSR_ERR_ARGUMENT, "presence_penalty");
+        s = defaults();
+        s.frequency_penalty = penalties[i];
+        refuse(&s, RSR_ERR_ARGUMENT, "frequency_penalty");
+        s = defaults();
+        const rsr_logit_bias bias = {2, penalties[i]};
+        s.logit_bias = &bias;
+        s.n_logit_bias = penalties[i] == -INFINITY ? 0 : 1;
+        if (s.n_logit_bias > 0)
+            refuse(&s, RSR_ERR_ARGUMENT, "logit_bias");
+    }
+    const rsr_logit_bias outside = {VOCAB, 1};
+    rsr_sampling s = defaults();
+    s.n_logit_bias = 1;
+    refuse(&s, RSR_ERR_ARGUMENT, "logit_bias is NULL");
+    s.logit_bias = &outside;
+    refuse(&s, RSR_ERR_ARGUMENT, "logit_bias: token 8");
+    const uint32_t none = 0xffffff00, one = 4;
+    s = defaults();
+    s.allowed_words = 1;
+    refuse(&s, RSR_ERR_ARGUMENT, "allowed_words is 1");
+    s.allowed = &none;
+    refuse(&s, RSR_ERR_ARGUMENT, "allowed has no token");
+    s.allowed_words = 2;
+    refuse(&s, RSR_ERR_ARGUMENT, "allowed_words is 2");
+    const rsr_logit_bias banned = {2, -INFINITY};
+    s.allowed = &one;
+    s.allowed_words = 1;
+    s.logit_bias = &banned;
+    s.n_logit_bias = 1;
+    refuse(&s, RSR_ERR_NUMERIC, "ruled out");
+    s.temperature = 1;
+    refuse(&s, RSR_ERR_NUMERIC, "ruled out");
 }
 
 /* Against libm, over the range that sampling uses. */
@@ -260,10 +388,14 @@ int main(void) {
     test_greedy();
     test_penalty();
     test_filters();
+    test_counts();
+    test_biases();
+    test_allowed();
     test_ties_at_top_k();
     test_distribution();
     test_noise();
     test_refusals();
+    test_refused_edits();
     test_functions();
     return CHECK_EXIT();
 }

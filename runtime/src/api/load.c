@@ -108,7 +108,7 @@ static rsr_status read_sampling(rsr_model *model, rsr_error *err) {
     model->sampling.min_p = advice->min_p;
     model->sampling.repeat_penalty = advice->repeat_penalty;
     model->sampling.repeat_window = UINT32_MAX;
-    if (rsr_check_sampling(&model->sampling, NULL) == RSR_OK)
+    if (rsr_check_sampling(&model->sampling, model->module->hyper.vocab, NULL) == RSR_OK)
         return RSR_OK;
     return rsr_fail(err, RSR_ERR_ABI,
                     "the module is broken: a number of its sampling is out of range");

@@ -47,6 +47,7 @@ static void free_engine(rsr_engine *engine, bool forked) {
     if (engine->device != NULL)
         engine->backend->destroy(engine, forked);
     rsr_kv_pool_destroy(&engine->kv);
+    rsr_picks_free(&engine->picks);
     free(engine->chunk.positions);
     free(engine->chunk.runs);
     free(engine->chunk.wanted);

@@ -104,7 +104,7 @@ static rsr_status check_picks(const rsr_engine *engine, const rsr_batch *batch, 
         rsr_status status =
             rsr_read_options(&sampling, sizeof(sampling), batch->picks[i].sampling, err);
         if (status == RSR_OK)
-            status = rsr_check_sampling(&sampling, err);
+            status = rsr_check_sampling(&sampling, engine->model->module->hyper.vocab, err);
         if (status != RSR_OK)
             return status;
     }

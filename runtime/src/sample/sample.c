@@ -1,23 +1,78 @@
 /* sample.c - greedy choice, filters and exact sampling.
  *
- * Order, as in Hugging Face generate: repetition penalty, temperature, top-k, top-p, min-p. Then
- * Gumbel-max: the token whose logit plus Gumbel noise is largest is a draw from the softmax of what
- * is left. The noise of a token is a hash of (seed, sequence, position, token), so a draw does not
- * depend on batch, threads or what was drawn before. All sums are taken in one documented order, in
- * double.
+ * rsr_sampling in rsr.h has the order of what is done to logits; edits.h has what comes before the
+ * temperature. What the filters leave is drawn from by Gumbel-max: the token whose logit plus Gumbel
+ * noise is largest is a draw from the softmax. The noise of a token is a hash of (seed, sequence,
+ * position, token), so a draw does not depend on batch, threads or what was drawn before. All sums
+ * are taken in one documented order, in double.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "edits.h"
 #include "sample.h"
 
-/* Larger logit first, then lower id: a total order. */
-static bool comes_before(const struct rsr_candidate *a, const struct rsr_candidate *b) {
-    return a->logit != b->logit ? a->logit > b->logit : a->token < b->token;
+/* ---- Checks ---------------------------------------------------------------------------------- */
+
+#define LARGEST_CHANGE 1e6f /* of a logit by a bias or a penalty: no sum overflows */
+
+static rsr_status check_penalty(const char *name, float penalty, rsr_error *err) {
+    if (fabsf(penalty) <= LARGEST_CHANGE)
+        return RSR_OK;
+    return rsr_fail(err, RSR_ERR_ARGUMENT, "%s %g is not between -1e6 and 1e6", name,
+                    (double)penalty);
 }
 
-rsr_status rsr_check_sampling(const rsr_sampling *s, rsr_error *err) {
+static rsr_status check_biases(const rsr_sampling *s, uint32_t vocab, rsr_error *err) {
+    if (s->n_logit_bias > 0 && s->logit_bias == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "logit_bias is NULL, but n_logit_bias is %zu",
+                        s->n_logit_bias);
+    for (size_t i = 0; i < s->n_logit_bias; i++) {
+        const rsr_logit_bias *b = &s->logit_bias[i];
+        if (b->token >= vocab)
+            return rsr_fail(err, RSR_ERR_ARGUMENT,
+                            "logit_bias: token %u is outside the vocabulary of %u", b->token,
+                            vocab);
+        if (!(fabsf(b->bias) <= LARGEST_CHANGE) && b->bias != -INFINITY)
+            return rsr_fail(err, RSR_ERR_ARGUMENT,
+                            "logit_bias: %g of token %u is neither between -1e6 and 1e6 nor "
+                            "-infinity",
+                            (double)b->bias, b->token);
+    }
+    return RSR_OK;
+}
+
+/* By shifts: a call of libgcc's would be another library that modules need. */
+static uint32_t count_bits(uint32_t word) {
+    word -= word >> 1 & 0x55555555u;
+    word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
+    return ((word + (word >> 4)) & 0x0f0f0f0fu) * 0x01010101u >> 24;
+}
+
+uint32_t rsr_count_allowed(const rsr_sampling *s, uint32_t vocab) {
+    if (s->allowed == NULL)
+        return vocab;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < vocab / 32; i++)
+        n += count_bits(s->allowed[i]);
+    if (vocab % 32 != 0)
+        n += count_bits(s->allowed[vocab / 32] << (32 - vocab % 32));
+    return n;
+}
+
+static rsr_status check_allowed(const rsr_sampling *s, uint32_t vocab, rsr_error *err) {
+    const uint32_t n_words = s->allowed != NULL ? (vocab + 31) / 32 : 0;
+    if (s->allowed_words != n_words)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "allowed_words is %u; it is %u %s", s->allowed_words,
+                        n_words,
+                        s->allowed != NULL ? "with this vocabulary" : "where allowed is NULL");
+    if (rsr_count_allowed(s, vocab) == 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "allowed has no token");
+    return RSR_OK;
+}
+
+rsr_status rsr_check_sampling(const rsr_sampling *s, uint32_t vocab, rsr_error *err) {
     if (!(s->temperature >= 0) || !isfinite(s->temperature))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "temperature %g is not 0 or more",
                         (double)s->temperature);
@@ -28,35 +83,34 @@ rsr_status rsr_check_sampling(const rsr_sampling *s, rsr_error *err) {
     if (!(s->repeat_penalty > 0) || !isfinite(s->repeat_penalty))
         return rsr_fail(err, RSR_ERR_ARGUMENT, "repeat_penalty %g is not above 0",
                         (double)s->repeat_penalty);
-    return RSR_OK;
+    rsr_status status = check_penalty("presence_penalty", s->presence_penalty, err);
+    if (status == RSR_OK)
+        status = check_penalty("frequency_penalty", s->frequency_penalty, err);
+    if (status == RSR_OK)
+        status = check_biases(s, vocab, err);
+    return status == RSR_OK ? check_allowed(s, vocab, err) : status;
 }
 
-/* -infinity is a token that the caller ruled out. */
+rsr_status rsr_check_logit(uint32_t token, float logit, rsr_error *err) {
+    if (!isnan(logit) && logit != INFINITY)
+        return RSR_OK;
+    return rsr_fail(err, RSR_ERR_NUMERIC, "the logit of token %u is %s", token,
+                    isnan(logit) ? "not a number" : "infinite");
+}
+
 static rsr_status check_logits(const float *logits, uint32_t vocab, rsr_error *err) {
-    bool any = false;
-    for (uint32_t i = 0; i < vocab; i++) {
-        if (isnan(logits[i]) || logits[i] == INFINITY)
-            return rsr_fail(err, RSR_ERR_NUMERIC, "the logit of token %u is %s", i,
-                            isnan(logits[i]) ? "not a number" : "infinite");
-        any = any || logits[i] != -INFINITY;
-    }
-    return any ? RSR_OK : rsr_fail(err, RSR_ERR_NUMERIC, "every logit is minus infinity");
+    rsr_status status = RSR_OK;
+    for (uint32_t i = 0; i < vocab && status == RSR_OK; i++)
+        status = rsr_check_logit(i, logits[i], err);
+    return status;
 }
 
-/* Positive logits are divided and negative ones multiplied; a token that occurs twice counts
- * once. */
-static rsr_status penalize(float *out, const float *logits, uint32_t vocab, const rsr_sampling *s,
-                           const uint32_t *history, size_t n_history, rsr_error *err) {
-    size_t n = n_history < s->repeat_window ? n_history : s->repeat_window;
-    for (size_t i = n_history - n; i < n_history; i++) {
-        uint32_t token = history[i];
-        if (token >= vocab)
-            return rsr_fail(err, RSR_ERR_ARGUMENT, "token %u is outside the vocabulary of %u",
-                            token, vocab);
-        out[token] = rsr_penalized(logits[token], s);
-    }
-    return RSR_OK;
+rsr_status rsr_fail_ruled_out(rsr_error *err) {
+    return rsr_fail(err, RSR_ERR_NUMERIC,
+                    "every token is ruled out: each logit is minus infinity, or becomes it");
 }
+
+/* ---- Greedy ---------------------------------------------------------------------------------- */
 
 static uint32_t greedy(const float *logits, uint32_t vocab) {
     uint32_t best = 0;
@@ -71,9 +125,9 @@ static uint32_t greedy(const float *logits, uint32_t vocab) {
 static void sift_down(struct rsr_candidate *heap, size_t n, size_t i) {
     struct rsr_candidate moved = heap[i];
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && comes_before(&heap[child + 1], &heap[child]))
+        if (child + 1 < n && rsr_comes_before(&heap[child + 1], &heap[child]))
             child++;
-        if (!comes_before(&heap[child], &moved))
+        if (!rsr_comes_before(&heap[child], &moved))
             break;
         heap[i] = heap[child];
     }
@@ -134,7 +188,7 @@ static uint32_t draw(const struct rsr_candidate *candidates, size_t n, const rsr
     for (size_t i = 0; i < n; i++) {
         struct rsr_candidate noisy = {candidates[i].logit + rsr_gumbel(key, candidates[i].token),
                                       candidates[i].token};
-        if (comes_before(&noisy, &best))
+        if (rsr_comes_before(&noisy, &best))
             best = noisy;
     }
     return best.token;
@@ -156,33 +210,65 @@ static rsr_status sample_candidates(const float *logits, uint32_t vocab, const r
     for (uint32_t i = 0; i < vocab; i++)
         if (logits[i] != -INFINITY)
             candidates[n++] = (struct rsr_candidate){(double)logits[i] / (double)s->temperature, i};
-    *token = rsr_sample_from(candidates, n, candidates + vocab, s, position);
+    if (n > 0)
+        *token = rsr_sample_from(candidates, n, candidates + vocab, s, position);
     free(candidates);
+    return n > 0 ? RSR_OK : rsr_fail_ruled_out(err);
+}
+
+/* ---- All logits ------------------------------------------------------------------------------ */
+
+static rsr_status choose(const float *logits, uint32_t vocab, const rsr_sampling *s,
+                         size_t n_history, uint32_t *token, rsr_error *err) {
+    if (s->temperature > 0)
+        return sample_candidates(logits, vocab, s, n_history, token, err);
+    const uint32_t best = greedy(logits, vocab);
+    if (logits[best] == -INFINITY)
+        return rsr_fail_ruled_out(err);
+    *token = best;
     return RSR_OK;
+}
+
+static void edit_logits(const struct rsr_edits *edits, uint32_t vocab, const float *logits,
+                        float *edited) {
+    const rsr_sampling *s = edits->sampling;
+    memcpy(edited, logits, vocab * sizeof(*edited));
+    for (uint32_t i = 0; i < rsr_edits_places(edits); i++) {
+        const struct rsr_edit *edit = &edits->places[i];
+        if (edit->token != RSR_NO_EDIT)
+            edited[edit->token] = rsr_edited(edit, s, logits[edit->token]);
+    }
+    for (uint32_t i = 0; i < vocab; i++)
+        if (!rsr_is_allowed(s->allowed, i))
+            edited[i] = -INFINITY;
+}
+
+/* As the edits leave them. */
+static rsr_status choose_edited(const struct rsr_edits *edits, const float *logits, uint32_t vocab,
+                                size_t n_history, uint32_t *token, rsr_error *err) {
+    if (edits->bits == 0 && edits->sampling->allowed == NULL)
+        return choose(logits, vocab, edits->sampling, n_history, token, err);
+    float *edited = malloc(vocab * sizeof(*edited));
+    if (!edited)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory to sample from %u tokens", vocab);
+    edit_logits(edits, vocab, logits, edited);
+    const rsr_status status = choose(edited, vocab, edits->sampling, n_history, token, err);
+    free(edited);
+    return status;
 }
 
 rsr_status rsr_sample_token(uint32_t vocab, const rsr_sampling *s, const float *logits,
                             const uint32_t *history, size_t n_history, uint32_t *token,
                             rsr_error *err) {
-    rsr_status status = rsr_check_sampling(s, err);
+    struct rsr_edits edits = {0};
+    rsr_status status = rsr_check_sampling(s, vocab, err);
     if (status == RSR_OK)
         status = check_logits(logits, vocab, err);
-    if (status != RSR_OK)
-        return status;
-    float *penalized = NULL;
-    if (s->repeat_penalty != 1 && s->repeat_window > 0 && n_history > 0) {
-        penalized = malloc(vocab * sizeof(*penalized));
-        if (!penalized)
-            return rsr_fail(err, RSR_ERR_MEMORY, "no memory to sample from %u tokens", vocab);
-        memcpy(penalized, logits, vocab * sizeof(*penalized));
-        status = penalize(penalized, logits, vocab, s, history, n_history, err);
-        logits = penalized;
-    }
-    if (status == RSR_OK && s->temperature > 0)
-        status = sample_candidates(logits, vocab, s, n_history, token, err);
-    else if (status == RSR_OK)
-        *token = greedy(logits, vocab);
-    free(penalized);
+    if (status == RSR_OK)
+        status = rsr_edits_set(&edits, vocab, s, history, n_history, err);
+    if (status == RSR_OK)
+        status = choose_edited(&edits, logits, vocab, n_history, token, err);
+    rsr_edits_free(&edits);
     return status;
 }
 

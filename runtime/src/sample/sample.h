@@ -10,12 +10,14 @@ RSR_NODISCARD rsr_status rsr_sample_token(uint32_t vocab, const rsr_sampling *sa
                                           size_t n_history, uint32_t *token, rsr_error *err);
 
 /* Whether the options are in range. */
-RSR_NODISCARD rsr_status rsr_check_sampling(const rsr_sampling *sampling, rsr_error *err);
-
-/* What repeat_penalty makes of the logit of a token in the window. */
-static inline float rsr_penalized(float logit, const rsr_sampling *sampling) {
-    return logit < 0 ? logit * sampling->repeat_penalty : logit / sampling->repeat_penalty;
-}
+RSR_NODISCARD rsr_status rsr_check_sampling(const rsr_sampling *sampling, uint32_t vocab,
+                                            rsr_error *err);
+/* Tokens that may be picked. */
+uint32_t rsr_count_allowed(const rsr_sampling *sampling, uint32_t vocab);
+/* Whether the logit of a token is a number or -infinity, which rules the token out. */
+RSR_NODISCARD rsr_status rsr_check_logit(uint32_t token, float logit, rsr_error *err);
+/* That no token is left. */
+rsr_status rsr_fail_ruled_out(rsr_error *err);
 
 /* A token that may be drawn. */
 struct rsr_candidate {
@@ -23,7 +25,12 @@ struct rsr_candidate {
     uint32_t token;
 };
 
-/* Filters and draws, temperature > 0. Candidates are changed; kept has room for n. */
+/* Larger logit first, then lower id: a total order. */
+static inline bool rsr_comes_before(const struct rsr_candidate *a, const struct rsr_candidate *b) {
+    return a->logit != b->logit ? a->logit > b->logit : a->token < b->token;
+}
+
+/* Filters and draws, temperature > 0, n > 0. Candidates are changed; kept has room for n. */
 uint32_t rsr_sample_from(struct rsr_candidate *candidates, size_t n, struct rsr_candidate *kept,
                          const rsr_sampling *sampling, uint64_t position);
 

@@ -105,8 +105,8 @@ struct rsr_crew {
     char *scratch; /* of all workers */
     uint64_t scratch_bytes;
     struct rsr_worker_state *workers;
-    _Atomic uint32_t last_op;   /* behind whose barrier a cancelled walk ends; UINT32_MAX: none */
-    bool timed;                 /* samples are of a chunk that the profile does not have yet */
+    _Atomic uint32_t last_op; /* behind whose barrier a cancelled walk ends; UINT32_MAX: none */
+    bool timed;               /* samples are of a chunk that the profile does not have yet */
 };
 
 static inline struct rsr_crew *rsr_crew_of(const struct rsr_engine *engine) {

@@ -17,8 +17,16 @@
  * no sum is known to be finite: such picks, and queries that are not finite, are excluded and see
  * all logits. QED
  *
- * A score is the logit; a repetition penalty of 1 or more only lowers it. With noise it is
+ * A score is the logit as the edits leave it. Rows whose logits edits may raise (sample/edits.h) are
+ * read first of all, so that no bound stands for them; by the theorem there, edits lower the logits of
+ * others or leave them, and what bounds a logit bounds them. With noise a score is
  * fl(fl(logit / temperature) + noise): rounding is monotonic, so bounds of both parts bound it.
+ *
+ * Rows that are not allowed have no key, so nothing lists them.
+ *
+ * NUCLEUS: the row of the best score of all is chosen if it is in the nucleus. Whether it is, the
+ * logits tell that are at least its own; so (4) all of those are read, without noise, in phase 3 once
+ * more, and (5) head_nucleus.c decides, or leaves it to all logits.
  */
 #include <float.h>
 #include <math.h>
@@ -34,7 +42,7 @@
 #ifndef RSR_HEAD_OMIT
 #define RSR_HEAD_OMIT 0
 #endif
-enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE };
+enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE, OMIT_RAISED, OMIT_NOT_ALLOWED, OMIT_SECOND_READING };
 
 #define LARGEST_PRODUCT 0x1p126
 /* Rows beyond its share of those wanted that a worker tries for a threshold. Products by 4 bits
@@ -47,6 +55,9 @@ enum { OMIT_LOGIT_ERROR = 1, OMIT_NOISE };
 /* Blocks that a worker takes at a time, at least: each takes some microseconds, and calls nothing
  * anew. */
 #define LEAST_BLOCKS 2u
+
+/* Where a part of all rows may be in a nucleus, or more, all logits are read. */
+#define NUCLEUS_PART 4u
 
 struct head_walk {
     struct rsr_crew *crew;
@@ -112,7 +123,7 @@ static void keep_largest(struct rsr_head_row *heap, uint32_t *n, uint32_t capaci
 /* ---- Scores ---- */
 
 static double score_of(const struct rsr_head_scan *pick, struct rsr_head_row row) {
-    if (pick->asked->mode != RSR_PICK_DRAW)
+    if (!pick->draws)
         return (double)row.value;
     return (double)row.value / (double)pick->asked->sampling.temperature +
            rsr_gumbel(pick->noise_key, row.row);
@@ -183,12 +194,22 @@ static float largest_of(const float *x, uint32_t n) {
     return largest;
 }
 
+float rsr_head_bound(const struct rsr_head_scan *pick, uint32_t block, float t) {
+    const struct rsr_head_frame *frame = &pick->frames[block];
+    return score_bound(pick, false, frame->offset[0], frame->unit, t, 0.0);
+}
+
+/* Of the keys of the block's n rows; none: no row of it is chosen. */
+static void bound_keys(struct rsr_head_scan *pick, uint32_t block, uint32_t n) {
+    const float largest = largest_of(pick->keys + (size_t)block * RSR_SKETCH_VECTORS, n);
+    pick->block_bounds[block] =
+        pick->draws || largest == -INFINITY ? largest : rsr_head_bound(pick, block, largest);
+}
+
 /* Without noise a row's bound is computed where it may count: it grows with t. */
 static float bound_of(const struct rsr_head_scan *pick, uint32_t row) {
-    if (pick->asked->mode == RSR_PICK_DRAW)
-        return pick->keys[row];
-    const struct rsr_head_frame *frame = &pick->frames[row / RSR_SKETCH_VECTORS];
-    return score_bound(pick, false, frame->offset[0], frame->unit, pick->keys[row], 0.0);
+    return pick->draws ? pick->keys[row]
+                       : rsr_head_bound(pick, row / RSR_SKETCH_VECTORS, pick->keys[row]);
 }
 
 /* From sums of products to what scores seem to be. */
@@ -203,20 +224,24 @@ static void estimate_block(const struct rsr_head_scan *pick, bool draws, double 
     pick->block_estimates[first / RSR_SKETCH_VECTORS] = largest_of(estimates, n);
 }
 
+static void drop_not_allowed(const uint32_t *allowed, uint32_t first, uint32_t n, float *t) {
+    for (uint32_t j = 0; j < n && RSR_HEAD_OMIT != OMIT_NOT_ALLOWED; j++)
+        t[j] = rsr_is_allowed(allowed, first + j) ? t[j] : NAN;
+}
+
 /* From t of the block's rows to their keys, and to the best bound. */
 static void bound_block(const struct head_walk *w, struct rsr_head_scan *pick, uint32_t block) {
     const uint32_t first = block * RSR_SKETCH_VECTORS, n = end_of_block(w, block) - first;
     const struct rsr_head_frame frame = frame_of(w, pick, block_at(w, block));
-    const float *t = pick->t + first;
+    float *t = pick->t + first;
     pick->frames[block] = frame;
-    const bool draws = pick->asked->mode == RSR_PICK_DRAW;
-    for (uint32_t j = 0; draws && j < n; j++)
+    if (pick->asked->sampling.allowed != NULL)
+        drop_not_allowed(pick->asked->sampling.allowed, first, n, t);
+    for (uint32_t j = 0; pick->draws && j < n; j++)
         pick->keys[first + j] = score_bound(pick, true, frame.offset[0], frame.unit, t[j],
                                             noise_bound(pick, first + j));
-    const float largest = largest_of(pick->keys + first, n);
-    pick->block_bounds[block] =
-        draws ? largest : score_bound(pick, false, frame.offset[0], frame.unit, largest, 0.0);
-    estimate_block(pick, draws, frame.unit, first, n);
+    bound_keys(pick, block, n);
+    estimate_block(pick, pick->draws, frame.unit, first, n);
 }
 
 /* Any worker may scan any block. */
@@ -267,13 +292,20 @@ static void read_rows(const struct head_walk *w, struct rsr_head_scan *pick,
         numbers[i] = rows[i].row;
     w->crew->model->ops->head_some(logits, w->head, numbers, n, query_of(w, pick));
     for (uint32_t i = 0; i < n; i++) {
-        const uint32_t row = numbers[i];
-        const bool penalized = (pick->penalized[row / 64] >> row % 64 & 1) != 0;
-        rows[i].value = penalized ? rsr_penalized(logits[i], &pick->asked->sampling) : logits[i];
-        pick->keys[row] = NAN; /* reaches no threshold */
+        const struct rsr_edit *edit = rsr_edit_of(pick->asked->edits, numbers[i]);
+        rows[i].value =
+            edit != NULL ? rsr_edited(edit, &pick->asked->sampling, logits[i]) : logits[i];
+        pick->keys[numbers[i]] = pick->t[numbers[i]] = NAN; /* reaches no threshold */
     }
     w->crew->workers[w->worker].head.exact += n;
     w->crew->workers[w->worker].bytes += n * rsr_matrix_row_bytes(w->head);
+}
+
+/* Of any number of rows. */
+static void read_all(const struct head_walk *w, struct rsr_head_scan *pick,
+                     struct rsr_head_row *rows, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += READ_TOGETHER)
+        read_rows(w, pick, rows + i, at_most(n - i, READ_TOGETHER));
 }
 
 /* A row of the block with a lower t by the plane has a bound below the floor, without noise: what
@@ -293,7 +325,7 @@ static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_s
                               uint32_t block, float floor, struct rsr_head_row *rows) {
     if (!(pick->block_bounds[block] >= floor))
         return 0;
-    const float least = pick->asked->mode == RSR_PICK_DRAW ? floor : t_floor(pick, block, 0, floor);
+    const float least = pick->draws ? floor : t_floor(pick, block, 0, floor);
     const uint32_t end = end_of_block(w, block);
     uint32_t n_found = 0, n = 0;
     uint32_t found[RSR_SKETCH_VECTORS];
@@ -308,21 +340,41 @@ static uint32_t find_in_block(const struct head_walk *w, const struct rsr_head_s
     return n;
 }
 
-/* The rows of this worker's blocks that seem the best. */
+/* This worker's rows that no bound stands for. */
+static uint32_t find_raised(const struct head_walk *w, const struct rsr_head_scan *pick,
+                            struct rsr_head_row *rows) {
+    const struct rsr_edits *edits = pick->asked->edits;
+    uint32_t n = 0;
+    if (edits->n_raised == 0 || RSR_HEAD_OMIT == OMIT_RAISED)
+        return 0;
+    for (uint32_t i = 0; i < rsr_edits_places(edits); i++) {
+        const struct rsr_edit *edit = &edits->places[i];
+        if (edit->token != RSR_NO_EDIT &&
+            edit->token / RSR_SKETCH_VECTORS % w->n_workers == w->worker &&
+            rsr_edit_raises(edit, edits->sampling) && !isnan(pick->keys[edit->token]))
+            rows[n++] = (struct rsr_head_row){edit->token, 0.0f};
+    }
+    return n;
+}
+
+/* The rows of this worker's blocks that seem the best, behind those. */
 static void read_seeds(const struct head_walk *w, struct rsr_head_scan *pick) {
     const uint32_t most = pick->n_wanted / w->n_workers + 1 + MORE_SEEDS;
-    uint32_t *n;
-    struct rsr_head_row *seeds = listed_by(w, pick, w->worker, &n);
-    *n = 0;
+    uint32_t *n_listed, n = 0;
+    struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed);
+    const uint32_t n_raised = find_raised(w, pick, rows);
+    struct rsr_head_row *seeds = rows + n_raised;
+    read_all(w, pick, rows, n_raised);
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers) {
-        if (*n == most && !(pick->block_estimates[b] > seeds[0].value))
+        if (n == most && !(pick->block_estimates[b] > seeds[0].value))
             continue;
         const uint32_t end = end_of_block(w, b);
         for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++)
-            keep_largest(seeds, n, most, (struct rsr_head_row){row, pick->estimates[row]});
+            if (!isnan(pick->keys[row]))
+                keep_largest(seeds, &n, most, (struct rsr_head_row){row, pick->estimates[row]});
     }
-    for (uint32_t i = 0; i < *n; i += READ_TOGETHER)
-        read_rows(w, pick, seeds + i, at_most(*n - i, READ_TOGETHER));
+    read_all(w, pick, seeds, n);
+    *n_listed = n_raised + n;
 }
 
 /* A logit that min-p is sure to drop, and every lower one, if some token has the logit `top`:
@@ -349,7 +401,8 @@ static double threshold_of(const struct head_walk *w, const struct rsr_head_scan
     const rsr_sampling *s = &pick->asked->sampling;
     const double last =
         s->top_k > 0 && n_best == s->top_k ? (double)pick->best[0].value : -INFINITY;
-    return s->min_p > 0.0f ? fmax(last, min_p_floor(s, top)) : last;
+    /* Top-p comes before min-p, and sums up all that top-k leaves. */
+    return s->min_p > 0.0f && s->top_p == 1.0f ? fmax(last, min_p_floor(s, top)) : last;
 }
 
 /* ---- Phase 3: what reaches it ---- */
@@ -383,10 +436,9 @@ static void find_gains(const struct head_walk *w, const struct rsr_head_row *row
 
 /* The bound of a row whose t, by the second plane, is its value. */
 static float sharp_bound(const struct rsr_head_scan *pick, struct rsr_head_row row) {
-    const bool draws = pick->asked->mode == RSR_PICK_DRAW;
     const struct rsr_head_frame *frame = &pick->frames[row.row / RSR_SKETCH_VECTORS];
-    return score_bound(pick, draws, frame->offset[1], frame->unit, row.value,
-                       draws ? noise_bound(pick, row.row) : 0.0);
+    return score_bound(pick, pick->draws, frame->offset[1], frame->unit, row.value,
+                       pick->draws ? noise_bound(pick, row.row) : 0.0);
 }
 
 /* Of n <= SHARPENED rows, whose t are given, writes those that these do not drop to `kept`. */
@@ -397,7 +449,7 @@ static uint32_t keep_rows(const struct rsr_head_scan *pick, float floor,
     float least = -INFINITY;
     for (uint32_t i = 0; i < n; i++) {
         const struct rsr_head_row row = {rows[i].row, t[i]};
-        if (pick->asked->mode == RSR_PICK_DRAW) {
+        if (pick->draws) {
             kept[n_kept] = row;
             n_kept += sharp_bound(pick, row) >= floor;
             continue;
@@ -455,15 +507,22 @@ static int by_decreasing_bound(const void *a, const void *b) {
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-static void read_survivors(const struct head_walk *w, struct rsr_head_scan *pick) {
-    uint32_t *n_listed, i = 0;
-    struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed) + *n_listed;
-    double threshold = pick->threshold;
-    const float floor = rsr_float_down(threshold);
+/* This worker's rows that neither plane drops; the best bounds first. */
+static uint32_t find_survivors(const struct head_walk *w, const struct rsr_head_scan *pick,
+                               struct rsr_head_row *rows) {
+    const float floor = rsr_float_down(pick->threshold);
     uint32_t n = find_rows(w, pick, floor, rows);
     if (w->slots->shape.n_planes > 1)
         n = sharpen_rows(w, pick, floor, rows, n);
     qsort(rows, n, sizeof(*rows), by_decreasing_bound);
+    return n;
+}
+
+static void read_survivors(const struct head_walk *w, struct rsr_head_scan *pick) {
+    uint32_t *n_listed, i = 0;
+    struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed) + *n_listed;
+    double threshold = pick->threshold;
+    const uint32_t n = find_survivors(w, pick, rows);
     while (i < n && (double)rows[i].value >= threshold) {
         const uint32_t end = i + at_most(n - i, READ_TOGETHER);
         read_rows(w, pick, rows + i, end - i);
@@ -472,6 +531,112 @@ static void read_survivors(const struct head_walk *w, struct rsr_head_scan *pick
                 threshold = fmax(threshold, score_of(pick, rows[i]));
     }
     *n_listed += i;
+}
+
+/* ---- A nucleus ---- */
+
+/* From scores to logits: the best score's logit is the threshold of what is read next. */
+static void begin_nucleus(const struct head_walk *w, struct rsr_head_scan *pick) {
+    struct rsr_candidate best = {-INFINITY, UINT32_MAX};
+    double threshold = -INFINITY;
+    for (uint32_t worker = 0; worker < w->n_workers; worker++) {
+        uint32_t *n;
+        const struct rsr_head_row *rows = listed_by(w, pick, worker, &n);
+        for (uint32_t i = 0; i < *n; i++) {
+            const struct rsr_candidate row = {score_of(pick, rows[i]), rows[i].row};
+            if (!rsr_comes_before(&row, &best))
+                continue;
+            best = row;
+            threshold = (double)rows[i].value;
+        }
+    }
+    pick->threshold = threshold;
+    pick->draws = false;
+    pick->keys = pick->t;
+}
+
+/* This worker's rows whose logits reach the threshold; where those are many, all logits are read
+ * sooner. */
+static void read_nucleus(const struct head_walk *w, struct rsr_head_scan *pick) {
+    uint32_t *n_listed;
+    struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed) + *n_listed;
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
+        bound_keys(pick, b, end_of_block(w, b) - b * RSR_SKETCH_VECTORS);
+    const uint32_t n = RSR_HEAD_OMIT == OMIT_SECOND_READING ? 0 : find_survivors(w, pick, rows);
+    if (n > w->head->rows / w->n_workers / NUCLEUS_PART) {
+        atomic_store(&pick->undecided, true);
+        return;
+    }
+    read_all(w, pick, rows, n);
+    *n_listed += n;
+}
+
+static bool is_nucleus(const struct rsr_head_scan *pick) {
+    return pick->asked->mode == RSR_PICK_NUCLEUS && !atomic_load(&pick->excluded);
+}
+
+static void find_nuclei(const struct head_walk *w) {
+    struct rsr_head_slots *slots = w->slots;
+    struct rsr_worker_pool *pool = w->crew->pool;
+    for (uint32_t i = w->worker; i < slots->n_sketched; i += w->n_workers)
+        if (is_nucleus(&slots->scans[i]))
+            begin_nucleus(w, &slots->scans[i]);
+    rsr_worker_pool_barrier(pool, w->worker);
+    for (uint32_t i = 0; i < slots->n_sketched; i++)
+        if (is_nucleus(&slots->scans[i]))
+            read_nucleus(w, &slots->scans[i]);
+    rsr_worker_pool_barrier(pool, w->worker);
+    for (uint32_t i = w->worker; i < slots->n_sketched; i += w->n_workers)
+        if (is_nucleus(&slots->scans[i]) && !atomic_load(&slots->scans[i].undecided))
+            rsr_head_nucleus_find(w->crew, &slots->scans[i]);
+    rsr_worker_pool_barrier(pool, w->worker);
+    for (uint32_t i = 0; i < slots->n_sketched; i++)
+        if (atomic_load(&slots->scans[i].undecided))
+            compute_all(w, &slots->scans[i]);
+}
+
+/* ---- All of it ---- */
+
+/* All of this worker's rows that are allowed. */
+static void read_allowed(const struct head_walk *w, struct rsr_head_scan *pick) {
+    uint32_t *n;
+    struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n);
+    *n = 0;
+    for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
+        for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end_of_block(w, b); row++)
+            if (rsr_is_allowed(pick->asked->sampling.allowed, row))
+                rows[(*n)++] = (struct rsr_head_row){row, 0.0f};
+    read_all(w, pick, rows, *n);
+}
+
+static void run_sketched(const struct head_walk *w) {
+    struct rsr_head_slots *slots = w->slots;
+    struct rsr_worker_pool *pool = w->crew->pool;
+    bool nuclei = false;
+    for (uint32_t i = w->worker; i < slots->n_sketched; i += w->n_workers)
+        prepare(w, &slots->scans[i]);
+    rsr_worker_pool_barrier_fetching(pool, w->worker, &w->crew->workers[w->worker].fetch);
+    scan(w);
+    rsr_worker_pool_barrier(pool, w->worker);
+    for (uint32_t i = 0; i < slots->n_sketched; i++) {
+        nuclei = nuclei || slots->scans[i].asked->mode == RSR_PICK_NUCLEUS;
+        if (atomic_load(&slots->scans[i].excluded))
+            compute_all(w, &slots->scans[i]);
+        else
+            read_seeds(w, &slots->scans[i]);
+    }
+    rsr_worker_pool_barrier(pool, w->worker);
+    for (uint32_t i = w->worker; i < slots->n_sketched; i += w->n_workers)
+        if (!atomic_load(&slots->scans[i].excluded))
+            slots->scans[i].threshold = threshold_of(w, &slots->scans[i]);
+    rsr_worker_pool_barrier(pool, w->worker);
+    for (uint32_t i = 0; i < slots->n_sketched; i++)
+        if (!atomic_load(&slots->scans[i].excluded))
+            read_survivors(w, &slots->scans[i]);
+    if (!nuclei)
+        return;
+    rsr_worker_pool_barrier(pool, w->worker);
+    find_nuclei(w);
 }
 
 void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, const char *x, size_t row_bytes) {
@@ -488,23 +653,8 @@ void rsr_head_sketch_run(struct rsr_crew *crew, uint32_t worker, const char *x, 
         .n_workers = crew->n_workers,
         .n_blocks = rsr_sketch_blocks_of(target->head.rows),
     };
-    for (uint32_t i = worker; i < slots->n_sketched; i += w.n_workers)
-        prepare(&w, &slots->scans[i]);
-    rsr_worker_pool_barrier_fetching(crew->pool, worker, &crew->workers[worker].fetch);
-    scan(&w);
-    rsr_worker_pool_barrier(crew->pool, worker);
-    for (uint32_t i = 0; i < slots->n_sketched; i++) {
-        if (atomic_load(&slots->scans[i].excluded))
-            compute_all(&w, &slots->scans[i]);
-        else
-            read_seeds(&w, &slots->scans[i]);
-    }
-    rsr_worker_pool_barrier(crew->pool, worker);
-    for (uint32_t i = worker; i < slots->n_sketched; i += w.n_workers)
-        if (!atomic_load(&slots->scans[i].excluded))
-            slots->scans[i].threshold = threshold_of(&w, &slots->scans[i]);
-    rsr_worker_pool_barrier(crew->pool, worker);
-    for (uint32_t i = 0; i < slots->n_sketched; i++)
-        if (!atomic_load(&slots->scans[i].excluded))
-            read_survivors(&w, &slots->scans[i]);
+    for (uint32_t i = 0; i < slots->n_listed; i++)
+        read_allowed(&w, &slots->scans[slots->n_sketched + i]);
+    if (slots->n_sketched > 0)
+        run_sketched(&w);
 }

@@ -308,7 +308,7 @@ static void run_head(const struct walk *w, const struct rsr_step_op *op) {
         else
             run_kernel_head(w, op, &asked[i]);
     }
-    if (slots->n_sketched > 0)
+    if (slots->n_sketched + slots->n_listed > 0)
         rsr_head_sketch_run(w->crew, w->worker, buffer_at(w, op->src[0]),
                             buffer_of(w, op->src[0])->row_bytes);
 }
