@@ -18,8 +18,8 @@ struct evaluation {
     const rsr_batch *batch;
     rsr_status status; /* the first failure of an entry, which err tells of */
     rsr_error *err;
-    size_t done, picked; /* of its entries and picks */
-    float *outputs;      /* for the next wanted one */
+    size_t done, picked, logprobs; /* of its entries, picks and log-probabilities */
+    float *outputs;                /* for the next wanted one */
 };
 
 /* Whether what fails one sequence leaves the others alone. */
@@ -84,31 +84,75 @@ static void admit_entries(struct evaluation *e) {
     }
 }
 
+/* Whether what needs logits has them. */
+static rsr_status check_has_logits(const rsr_engine *engine, const rsr_batch *batch,
+                                   const char *what, rsr_error *err) {
+    if (engine->model->module->hyper.pooling == RSR_POOLING_NONE && !batch->want_states)
+        return RSR_OK;
+    return rsr_fail(
+        err, RSR_ERR_ARGUMENT, "%s: %s",
+        batch->want_states ? "the batch wants hidden states" : "this is an embedding model", what);
+}
+
 static rsr_status check_picks(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
     if (batch->n_picks == 0)
         return RSR_OK;
     if (batch->picks == NULL || batch->picked == NULL)
         return rsr_fail(err, RSR_ERR_ARGUMENT, "the batch has %zu picks, but %s is NULL",
                         batch->n_picks, batch->picks == NULL ? "picks" : "picked");
-    if (engine->model->module->hyper.pooling != RSR_POOLING_NONE || batch->want_states)
-        return rsr_fail(err, RSR_ERR_ARGUMENT, "%s: no tokens are picked",
-                        batch->want_states ? "the batch wants hidden states"
-                                           : "this is an embedding model");
-    for (size_t i = 0; i < batch->n_picks; i++) {
+    rsr_status status = check_has_logits(engine, batch, "no tokens are picked", err);
+    for (size_t i = 0; i < batch->n_picks && status == RSR_OK; i++) {
         const size_t entry = batch->picks[i].entry;
         if (entry >= batch->n_entries || (i > 0 && entry <= batch->picks[i - 1].entry))
             return rsr_fail(err, RSR_ERR_ARGUMENT, "pick %zu: entry %zu is %s", i, entry,
                             entry >= batch->n_entries ? "not in the batch"
                                                       : "not behind the one before");
         rsr_sampling sampling = RSR_SAMPLING_INIT;
-        rsr_status status =
-            rsr_read_options(&sampling, sizeof(sampling), batch->picks[i].sampling, err);
+        status = rsr_read_options(&sampling, sizeof(sampling), batch->picks[i].sampling, err);
         if (status == RSR_OK)
             status = rsr_check_sampling(&sampling, engine->model->module->hyper.vocab, err);
-        if (status != RSR_OK)
-            return status;
     }
-    return RSR_OK;
+    return status;
+}
+
+static rsr_status check_logprob(const rsr_engine *engine, const rsr_batch *batch, size_t i,
+                                bool is_picked, rsr_error *err) {
+    const rsr_logprobs *asked = &batch->logprobs[i];
+    const uint32_t vocab = engine->model->module->hyper.vocab;
+    const uint32_t most = vocab < RSR_MAX_TOP_LOGPROBS ? vocab : RSR_MAX_TOP_LOGPROBS;
+    if (asked->entry >= batch->n_entries || (i > 0 && asked->entry <= batch->logprobs[i - 1].entry))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: entry %zu is %s", i, asked->entry,
+                        asked->entry >= batch->n_entries ? "not in the batch"
+                                                         : "not behind the one before");
+    if (asked->results == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: results is NULL", i);
+    if (asked->n_top > most)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: n_top %u is more than %u", i,
+                        asked->n_top, most);
+    if (asked->token < vocab || (asked->token == UINT32_MAX && is_picked))
+        return RSR_OK;
+    if (asked->token == UINT32_MAX)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: nothing is picked behind entry %zu",
+                        i, asked->entry);
+    return rsr_fail(err, RSR_ERR_ARGUMENT, "logprobs %zu: token %u is outside the vocabulary of %u",
+                    i, asked->token, vocab);
+}
+
+static rsr_status check_logprobs(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
+    if (batch->n_logprobs == 0)
+        return RSR_OK;
+    if (batch->logprobs == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "the batch has %zu logprobs at NULL",
+                        batch->n_logprobs);
+    rsr_status status = check_has_logits(engine, batch, "no token has a probability", err);
+    for (size_t i = 0, pick = 0; i < batch->n_logprobs && status == RSR_OK; i++) {
+        while (pick < batch->n_picks && batch->picks[pick].entry < batch->logprobs[i].entry)
+            pick++;
+        const bool is_picked =
+            pick < batch->n_picks && batch->picks[pick].entry == batch->logprobs[i].entry;
+        status = check_logprob(engine, batch, i, is_picked, err);
+    }
+    return status;
 }
 
 static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, rsr_error *err) {
@@ -126,6 +170,8 @@ static rsr_status check_batch(const rsr_engine *engine, const rsr_batch *batch, 
         n_wanted += batch->entries[i].want_logits;
     }
     rsr_status status = check_picks(engine, batch, err);
+    if (status == RSR_OK)
+        status = check_logprobs(engine, batch, err);
     if (status != RSR_OK)
         return status;
     const size_t size = output_size(engine, batch);
@@ -209,22 +255,40 @@ static uint32_t most_tokens(const rsr_engine *engine) {
     return in_runs < most ? (uint32_t)in_runs : most;
 }
 
-/* How many of the entries that are left are a chunk, with how many of the picks. Entries that have
- * failed are in none. */
-static uint32_t chunk_size(const struct evaluation *e, uint32_t *n_picks) {
-    const rsr_batch *batch = e->batch;
-    const size_t left = batch->n_entries - e->done;
+/* How many of the entries that are left may be a chunk. Those that have failed are in none. */
+static uint32_t entries_left(const struct evaluation *e) {
+    const size_t left = e->batch->n_entries - e->done;
     const uint32_t most = most_tokens(e->engine);
     uint32_t n = left < most ? (uint32_t)left : most;
     for (uint32_t i = 0; i < n && fails_alone(e); i++)
         if (has_failed(e, e->done + i))
             n = i;
-    for (*n_picks = 0; e->picked + *n_picks < batch->n_picks; ++*n_picks) {
-        const size_t entry = batch->picks[e->picked + *n_picks].entry - e->done;
-        if (entry >= n)
-            break;
-        if (*n_picks == RSR_MAX_PICKS)
-            return (uint32_t)entry;
+    return n;
+}
+
+/* What is asked for behind the next of those entries, which are a chunk: fewer where more is asked for
+ * than a chunk can answer. */
+static uint32_t chunk_size(const struct evaluation *e, struct rsr_asked *asked) {
+    const rsr_batch *batch = e->batch;
+    const uint32_t n = entries_left(e);
+    *asked = (struct rsr_asked){.picks = batch->picks, .logprobs = batch->logprobs};
+    if (batch->n_picks > 0) {
+        asked->picks += e->picked;
+        asked->picked = batch->picked + e->picked;
+    }
+    if (batch->n_logprobs > 0)
+        asked->logprobs += e->logprobs;
+    for (uint32_t i = 0, n_asked = 0; i < n; i++) {
+        const bool picks = e->picked + asked->n_picks < batch->n_picks &&
+                           asked->picks[asked->n_picks].entry == e->done + i;
+        const bool logprobs = e->logprobs + asked->n_logprobs < batch->n_logprobs &&
+                              asked->logprobs[asked->n_logprobs].entry == e->done + i;
+        if (((picks || logprobs) && n_asked == RSR_MAX_PICKS) ||
+            (logprobs && asked->n_logprobs == RSR_MAX_LOGPROBS))
+            return i;
+        n_asked += picks || logprobs;
+        asked->n_picks += picks;
+        asked->n_logprobs += logprobs;
     }
     return n;
 }
@@ -236,6 +300,8 @@ static void pass_entry(struct evaluation *e) {
         e->outputs += output_size(e->engine, batch);
     if (e->picked < batch->n_picks && batch->picks[e->picked].entry == e->done)
         batch->picked[e->picked++] = UINT32_MAX;
+    if (e->logprobs < batch->n_logprobs && batch->logprobs[e->logprobs].entry == e->done)
+        e->logprobs++;
     e->done++;
 }
 
@@ -254,35 +320,35 @@ static void take_results(struct evaluation *e) {
         if (chunk->failed_ops[t] != UINT32_MAX)
             fail_not_finite(e, t);
     for (uint32_t i = 0; i < e->engine->picks.n; i++) {
-        uint32_t *picked = &e->batch->picked[e->picked + i];
-        const size_t entry = e->batch->picks[e->picked + i].entry;
+        const struct rsr_head_pick *pick = &e->engine->picks.picks[i];
+        const size_t entry = e->done + pick->token;
         rsr_error why = RSR_ERROR_INIT;
         rsr_status status = RSR_OK;
         if (!has_failed(e, entry))
-            status = rsr_pick_finish(e->engine, i, picked, &why);
+            status = rsr_pick_finish(e->engine, i, &why);
         if (status != RSR_OK)
             fail_entry(e, entry, status, why.message);
-        if (has_failed(e, entry))
-            *picked = UINT32_MAX;
+        if (has_failed(e, entry) && pick->picked != NULL)
+            *pick->picked = UINT32_MAX;
     }
 }
 
 static rsr_status run_next_chunk(struct evaluation *e) {
     rsr_engine *engine = e->engine;
-    uint32_t n_picks;
-    const uint32_t n_tokens = chunk_size(e, &n_picks);
+    struct rsr_asked asked;
+    const uint32_t n_tokens = chunk_size(e, &asked);
     set_chunk(engine, e->batch->entries + e->done, n_tokens, e->outputs);
     engine->chunk.cancel = e->batch->cancel;
     engine->chunk.wants_states = e->batch->want_states;
-    const rsr_pick *picks = n_picks > 0 ? e->batch->picks + e->picked : NULL;
-    rsr_status status = rsr_picks_begin(engine, picks, n_picks, e->done, e->err);
+    rsr_status status = rsr_picks_begin(engine, &asked, e->done, e->err);
     if (status == RSR_OK)
         status = run_chunk(engine, e->err);
     if (status != RSR_OK)
         return status;
     take_results(e);
     e->done += n_tokens;
-    e->picked += n_picks;
+    e->picked += asked.n_picks;
+    e->logprobs += asked.n_logprobs;
     if (engine->chunk.n_wanted > 0)
         e->outputs += (size_t)engine->chunk.n_wanted * output_size(engine, e->batch);
     return RSR_OK;
@@ -359,7 +425,7 @@ static rsr_status eval_in_turn(struct evaluation *e) {
     return status != RSR_OK ? status : e->status;
 }
 
-/* ---- Entries and picks of callers with longer ones ---- */
+/* ---- Entries, picks and log-probabilities of callers with longer ones ---- */
 
 /* Makes *elements, given_bytes each (0: known_bytes), those of known_bytes: copies that the caller
  * frees, or what they are already. */
@@ -388,15 +454,19 @@ static rsr_status shorten(const void **elements, size_t n, size_t given_bytes, s
     return RSR_OK;
 }
 
-static rsr_status shorten_elements(rsr_batch *batch, void *copies[2], rsr_error *err) {
-    const void *entries = batch->entries, *picks = batch->picks;
+static rsr_status shorten_elements(rsr_batch *batch, void *copies[3], rsr_error *err) {
+    const void *entries = batch->entries, *picks = batch->picks, *logprobs = batch->logprobs;
     rsr_status status = shorten(&entries, batch->n_entries, batch->entry_bytes,
                                 sizeof(rsr_batch_entry), &copies[0], err);
     if (status == RSR_OK)
         status =
             shorten(&picks, batch->n_picks, batch->pick_bytes, sizeof(rsr_pick), &copies[1], err);
+    if (status == RSR_OK)
+        status = shorten(&logprobs, batch->n_logprobs, batch->logprobs_bytes, sizeof(rsr_logprobs),
+                         &copies[2], err);
     batch->entries = entries;
     batch->picks = picks;
+    batch->logprobs = logprobs;
     return status;
 }
 
@@ -409,7 +479,7 @@ rsr_status rsr_api_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *e
         status = rsr_read_options(&known, sizeof(known), batch, err);
     if (status != RSR_OK)
         return status;
-    void *copies[2] = {NULL, NULL};
+    void *copies[3] = {NULL, NULL, NULL};
     status = shorten_elements(&known, copies, err);
     if (status == RSR_OK) {
         struct evaluation e = {
@@ -418,7 +488,7 @@ rsr_status rsr_api_eval(rsr_engine *engine, const rsr_batch *batch, rsr_error *e
         status = eval_in_turn(&e);
         rsr_turns_give(&engine->turns);
     }
-    free(copies[0]);
-    free(copies[1]);
+    for (size_t i = 0; i < sizeof(copies) / sizeof(copies[0]); i++)
+        free(copies[i]);
     return status;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine.h"
+#include "sample/logprobs.h"
 
 /* ---- Before the head ---- */
 
@@ -11,11 +12,12 @@ static enum rsr_pick_mode mode_of(const struct rsr_engine *engine,
                                   const struct rsr_head_pick *pick) {
     const uint32_t vocab = engine->model->module->hyper.vocab, part = vocab / RSR_HEAD_TOP_PART;
     const rsr_sampling *s = &pick->sampling;
+    const bool reads_all = pick->logits != NULL || pick->logprobs != NULL;
     const bool penalizes = s->repeat_penalty != 1.0f && s->repeat_window > 0;
-    if (pick->logits == NULL && s->allowed != NULL && rsr_count_allowed(s, vocab) <= part &&
+    if (!reads_all && s->allowed != NULL && rsr_count_allowed(s, vocab) <= part &&
         engine->model->target->head.data != NULL)
         return RSR_PICK_LISTED;
-    if (engine->model->target->head_sketch.blocks == NULL || pick->logits != NULL ||
+    if (engine->model->target->head_sketch.blocks == NULL || reads_all ||
         (penalizes && s->repeat_penalty < 1.0f) || pick->edits->n_raised > part)
         return RSR_PICK_ALL;
     if (s->temperature == 0.0f)
@@ -36,31 +38,44 @@ static const float *wanted_logits(const struct rsr_engine *engine, uint32_t toke
     return chunk->outputs + (size_t)i * engine->model->module->hyper.vocab;
 }
 
-rsr_status rsr_picks_begin(struct rsr_engine *engine, const rsr_pick *given, uint32_t n,
-                           size_t first, rsr_error *err) {
-    engine->picks.n = n;
-    for (uint32_t i = 0; i < n; i++) {
-        struct rsr_head_pick *pick = &engine->picks.picks[i];
-        const uint32_t token = (uint32_t)(given[i].entry - first);
-        const rsr_batch_entry *entry = &engine->chunk.entries[token];
-        *pick = (struct rsr_head_pick){
-            .sampling = RSR_SAMPLING_INIT,
-            .token = token,
-            .history = entry->sequence->tokens,
-            .n_history = entry->position + 1,
-            .logits = entry->want_logits ? wanted_logits(engine, token) : NULL,
-            .edits = &engine->picks.edits[i],
-        };
-        rsr_status status =
-            rsr_read_options(&pick->sampling, sizeof(pick->sampling), given[i].sampling, err);
-        if (status == RSR_OK)
-            status = rsr_edits_set(&engine->picks.edits[i], engine->model->module->hyper.vocab,
-                                   &pick->sampling, pick->history, pick->n_history, err);
-        if (status != RSR_OK)
-            return status;
+static rsr_status begin_pick(struct rsr_engine *engine, const rsr_sampling *given, uint32_t token,
+                             struct rsr_head_pick *pick, struct rsr_edits *edits, rsr_error *err) {
+    const rsr_batch_entry *entry = &engine->chunk.entries[token];
+    pick->sampling = (rsr_sampling)RSR_SAMPLING_INIT;
+    pick->token = token;
+    pick->history = entry->sequence->tokens;
+    pick->n_history = entry->position + 1;
+    pick->logits = entry->want_logits ? wanted_logits(engine, token) : NULL;
+    pick->edits = edits;
+    rsr_status status = rsr_read_options(&pick->sampling, sizeof(pick->sampling), given, err);
+    if (status == RSR_OK)
+        status = rsr_edits_set(edits, engine->model->module->hyper.vocab, &pick->sampling,
+                               pick->history, pick->n_history, err);
+    if (status == RSR_OK)
         pick->mode = mode_of(engine, pick);
+    return status;
+}
+
+rsr_status rsr_picks_begin(struct rsr_engine *engine, const struct rsr_asked *asked, size_t first,
+                           rsr_error *err) {
+    struct rsr_picks *picks = &engine->picks;
+    rsr_status status = RSR_OK;
+    picks->n = 0;
+    for (uint32_t p = 0, l = 0;
+         status == RSR_OK && (p < asked->n_picks || l < asked->n_logprobs);) {
+        const size_t picks_of = p < asked->n_picks ? asked->picks[p].entry : SIZE_MAX;
+        const size_t logprobs_of = l < asked->n_logprobs ? asked->logprobs[l].entry : SIZE_MAX;
+        const size_t entry = picks_of < logprobs_of ? picks_of : logprobs_of;
+        struct rsr_head_pick *pick = &picks->picks[picks->n];
+        const rsr_sampling *sampling = picks_of == entry ? asked->picks[p].sampling : NULL;
+        *pick = (struct rsr_head_pick){
+            .picked = picks_of == entry ? &asked->picked[p++] : NULL,
+            .logprobs = logprobs_of == entry ? &asked->logprobs[l++] : NULL,
+        };
+        status = begin_pick(engine, sampling, (uint32_t)(entry - first), pick,
+                            &picks->edits[picks->n++], err);
     }
-    return RSR_OK;
+    return status;
 }
 
 void rsr_picks_free(struct rsr_picks *picks) {
@@ -114,19 +129,27 @@ static rsr_status choose(const struct rsr_head_pick *pick, uint32_t *token, rsr_
     return status;
 }
 
-rsr_status rsr_pick_finish(const struct rsr_engine *engine, uint32_t i, uint32_t *picked,
-                           rsr_error *err) {
+rsr_status rsr_pick_finish(const struct rsr_engine *engine, uint32_t i, rsr_error *err) {
     const struct rsr_head_pick *pick = &engine->picks.picks[i];
-    if (pick->logits == NULL)
-        return choose(pick, picked, err);
-    return rsr_sample_token(engine->model->module->hyper.vocab, &pick->sampling, pick->logits,
-                            pick->history, pick->n_history, picked, err);
+    const rsr_logprobs *asked = pick->logprobs;
+    const uint32_t vocab = engine->model->module->hyper.vocab;
+    rsr_status status = RSR_OK;
+    if (pick->picked != NULL && pick->logits == NULL)
+        status = choose(pick, pick->picked, err);
+    else if (pick->picked != NULL)
+        status = rsr_sample_token(vocab, &pick->sampling, pick->logits, pick->history,
+                                  pick->n_history, pick->picked, err);
+    if (status != RSR_OK || asked == NULL)
+        return status;
+    return rsr_find_logprobs(engine->model->ops, pick->logits, vocab,
+                             asked->token == UINT32_MAX ? *pick->picked : asked->token,
+                             asked->n_top, asked->results, err);
 }
 
 void rsr_picks_count(struct rsr_engine *engine) {
     for (uint32_t i = 0; i < engine->picks.n; i++) {
-        const bool all = engine->picks.picks[i].logits != NULL;
-        engine->profile.head.full += all;
-        engine->profile.head.sketched += !all;
+        const struct rsr_head_pick *pick = &engine->picks.picks[i];
+        engine->profile.head.full += pick->picked != NULL && pick->logits != NULL;
+        engine->profile.head.sketched += pick->picked != NULL && pick->logits == NULL;
     }
 }

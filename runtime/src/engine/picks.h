@@ -1,5 +1,5 @@
-/* picks.h - the tokens that a batch wants picked: asked for before a chunk runs, answered by the
- * backend, chosen from the answers afterwards. */
+/* picks.h - the tokens that a batch wants picked, and the log-probabilities: asked for before a chunk
+ * runs, answered by the backend, found in the answers afterwards. */
 #ifndef RSR_PICKS_H
 #define RSR_PICKS_H
 
@@ -8,7 +8,8 @@
 
 struct rsr_engine;
 
-#define RSR_MAX_PICKS 128u /* of a chunk */
+#define RSR_MAX_PICKS 128u   /* of a chunk */
+#define RSR_MAX_LOGPROBS 64u /* of them; all logits are kept for each */
 
 /* Top-k of a larger part of the vocabulary asks for all logits, and so do logits of more tokens that
  * penalties and biases raise: bounds gain nothing there. An allowed set of a larger part is not read
@@ -32,6 +33,8 @@ struct rsr_head_row {
 };
 
 struct rsr_head_pick {
+    uint32_t *picked;             /* where the token goes; NULL: none is picked */
+    const rsr_logprobs *logprobs; /* asked for the same entry, of mode ALL; or NULL */
     rsr_sampling sampling;
     enum rsr_pick_mode mode;
     uint32_t token;          /* of the chunk */
@@ -56,12 +59,21 @@ struct rsr_picks {
 
 void rsr_picks_free(struct rsr_picks *picks);
 
+/* What a batch asks for behind the entries of a chunk. */
+struct rsr_asked {
+    const rsr_pick *picks;
+    uint32_t *picked;
+    uint32_t n_picks;
+    const rsr_logprobs *logprobs;
+    uint32_t n_logprobs;
+};
+
 /* Picks of engine->chunk, whose first entry is the batch's entry `first`. */
-RSR_NODISCARD rsr_status rsr_picks_begin(struct rsr_engine *engine, const rsr_pick *picks,
-                                         uint32_t n_picks, size_t first, rsr_error *err);
-/* The token of pick i, behind the head. */
+RSR_NODISCARD rsr_status rsr_picks_begin(struct rsr_engine *engine, const struct rsr_asked *asked,
+                                         size_t first, rsr_error *err);
+/* The token and the log-probabilities of pick i, behind the head. */
 RSR_NODISCARD rsr_status rsr_pick_finish(const struct rsr_engine *engine, uint32_t i,
-                                         uint32_t *picked, rsr_error *err);
+                                         rsr_error *err);
 /* Adds them to the profile, with the engine's lock held. */
 void rsr_picks_count(struct rsr_engine *engine);
 
