@@ -132,6 +132,126 @@ static void test_stops(const struct fixture *f) {
     API->sequence_destroy(sequence);
 }
 
+/* ---- Logits and log-probabilities ---- */
+
+#define N_TOP 3u
+struct told {
+    uint32_t tokens[CONTEXT];
+    rsr_logprob logprobs[CONTEXT][1 + N_TOP];
+    uint32_t n, n_prompt; /* with those of the prompt; those */
+    uint32_t n_asked, stop_asking, stop_telling;
+    uint32_t only; /* token that the callback leaves; UINT32_MAX: all */
+};
+
+static bool tell(struct told *told, const rsr_generated *generated) {
+    CHECK_INT(generated->text_bytes, 0);
+    CHECK_INT(generated->n_logprobs, told->n == 0 ? 0 : 1 + N_TOP);
+    if (told->n > 0)
+        memcpy(told->logprobs[told->n], generated->logprobs, sizeof(told->logprobs[0]));
+    told->tokens[told->n++] = generated->token;
+    return told->n != told->stop_telling;
+}
+
+static bool on_prompt_token(void *user, const rsr_generated *generated) {
+    struct told *told = user;
+    CHECK_INT(told->n, told->n_prompt);
+    told->n_prompt++;
+    return tell(told, generated);
+}
+
+static bool on_generated(void *user, const rsr_generated *generated) {
+    return tell(user, generated);
+}
+
+static bool on_logits(void *user, const uint32_t *tokens, size_t n_tokens, float *logits,
+                      size_t n_logits) {
+    struct told *told = user;
+    CHECK_INT(n_logits, VOCAB);
+    CHECK_INT(n_tokens, N_PROMPT + told->n_asked);
+    CHECK(told->n == 0 || tokens[n_tokens - 1] == told->tokens[told->n - 1]);
+    for (uint32_t i = 0; i < VOCAB && told->only != UINT32_MAX; i++)
+        if (i != told->only)
+            logits[i] = -INFINITY;
+    return ++told->n_asked != told->stop_asking;
+}
+
+static rsr_stop_reason generate_told(const struct fixture *f, rsr_generate_options options,
+                                     struct told *told) {
+    rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
+    rsr_sequence *sequence = new_sequence(f->engine);
+    options.logits_user = told;
+    CHECK_INT(
+        API->generate(f->engine, sequence, NULL, 0, &options, on_generated, told, &result, NULL),
+        RSR_OK);
+    CHECK_INT(result.tokens, told->n - told->n_prompt);
+    API->sequence_destroy(sequence);
+    return result.stop_reason;
+}
+
+/* What rsr_eval says of the same tokens. */
+static void check_logprobs(const struct fixture *f, const struct told *told) {
+    rsr_batch_entry entries[CONTEXT];
+    rsr_logprobs asked[CONTEXT];
+    static rsr_logprob results[CONTEXT][1 + N_TOP];
+    rsr_sequence *sequence = new_sequence(f->engine);
+    for (uint32_t i = 0; i + 1 < told->n; i++) {
+        entries[i] = (rsr_batch_entry){sequence, i, told->tokens[i], false};
+        asked[i] = (rsr_logprobs){i, told->tokens[i + 1], N_TOP, results[i + 1]};
+    }
+    rsr_batch batch = RSR_BATCH_INIT;
+    batch.entries = entries;
+    batch.logprobs = asked;
+    batch.n_entries = batch.n_logprobs = told->n - 1;
+    CHECK_INT(API->eval(f->engine, &batch, NULL), RSR_OK);
+    CHECK(memcmp(results + 1, told->logprobs + 1, (told->n - 1) * sizeof(results[0])) == 0);
+    API->sequence_destroy(sequence);
+}
+
+static void test_logits(const struct fixture *f) {
+    rsr_generate_options options = options_of(f, 0);
+    options.logprobs = true;
+    options.n_top_logprobs = N_TOP;
+    options.prompt_token = on_prompt_token;
+    for (uint32_t kind = 0; kind < 3;
+         kind++) { /* no callback, one that only looks, one that bans */
+        struct told told = {.only = kind == 2 ? 5 : UINT32_MAX};
+        options.logits = kind == 0 ? NULL : on_logits;
+        CHECK_INT(generate_told(f, options, &told), RSR_STOP_LENGTH);
+        CHECK_INT(told.n_prompt, N_PROMPT);
+        CHECK_INT(told.n_asked, kind == 0 ? 0 : N_NEW);
+        CHECK(memcmp(told.tokens, f->tokens, N_PROMPT * sizeof(uint32_t)) == 0);
+        for (uint32_t i = N_PROMPT; i < N_PROMPT + N_NEW; i++)
+            CHECK_INT(told.tokens[i], kind == 2 ? 5 : f->tokens[i]);
+        check_logprobs(f, &told);
+    }
+    struct told stopped = {.only = UINT32_MAX, .stop_asking = 3};
+    CHECK_INT(generate_told(f, options, &stopped), RSR_STOP_CALLBACK);
+    CHECK_INT(stopped.n, N_PROMPT + 2);
+    stopped = (struct told){.only = UINT32_MAX, .stop_telling = 7};
+    CHECK_INT(generate_told(f, options, &stopped), RSR_STOP_CALLBACK);
+    CHECK_INT(stopped.n_prompt, 7);
+}
+
+/* Tokens of the prompt have no part in presence and frequency, unless the caller says so. */
+static void test_penalties(const struct fixture *f) {
+    struct fixture g = *f;
+    g.sampling.presence_penalty = 3.0f;
+    g.sampling.frequency_penalty = 1.5f;
+    for (uint32_t from = 0; from <= N_PROMPT; from += N_PROMPT / 2) {
+        rsr_generate_options options = options_of(&g, 0);
+        struct seen seen = {.n = 0};
+        rsr_sequence *sequence = new_sequence(g.engine);
+        g.sampling.generated_from = from;
+        CHECK_INT(API->generate(g.engine, sequence, NULL, 0, &options, on_token, &seen, NULL, NULL),
+                  RSR_OK);
+        g.sampling.generated_from = from == 0 ? N_PROMPT : from;
+        make_expected(&g);
+        CHECK(memcmp(seen.tokens, g.tokens + N_PROMPT, N_NEW * sizeof(uint32_t)) == 0);
+        CHECK(memcmp(seen.tokens, f->tokens + N_PROMPT, N_NEW * sizeof(uint32_t)) != 0);
+        API->sequence_destroy(sequence);
+    }
+}
+
 static void test_refusals(const struct fixture *f) {
     rsr_generate_options options = options_of(f, 0);
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
@@ -160,6 +280,12 @@ static void test_refusals(const struct fixture *f) {
     options.prompt_tokens = NULL;
     CHECK_INT(API->generate(f->engine, sequence, "text", 4, &options, NULL, NULL, &result, &err),
               RSR_ERR_TEXT);
+    options = options_of(f, N_PROMPT - 1);
+    options.logprobs = true;
+    options.n_top_logprobs = VOCAB + 1;
+    CHECK_INT(API->generate(f->engine, sequence, NULL, 0, &options, NULL, NULL, &result, &err),
+              RSR_ERR_ARGUMENT);
+    CHECK(strstr(err.message, "n_top_logprobs 42 is more than 41") != NULL);
     rsr_engine *another = fake_engine(f->model, 1, 8, 0);
     options = options_of(f, N_PROMPT - 1);
     CHECK_INT(API->generate(another, sequence, NULL, 0, &options, NULL, NULL, &result, &err),
@@ -184,6 +310,8 @@ int main(void) {
     make_expected(&f);
     test_history(&f);
     test_stops(&f);
+    test_logits(&f);
+    test_penalties(&f);
     test_refusals(&f);
     API->engine_destroy(f.engine);
     API->close(f.model);
