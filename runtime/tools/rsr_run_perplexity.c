@@ -13,14 +13,13 @@
 
 #include "rsr_run.h"
 
-#define CHUNK_TOKENS 64u /* logits are kept for so many positions at a time */
+#define CHUNK_TOKENS 64u /* at a time */
 
 struct scoring {
     struct run_session *session;
     uint32_t *tokens;
     size_t n_tokens, n_bytes, n_windows;
-    float *logits; /* [CHUNK_TOKENS][vocab] */
-    double nats;   /* of all tokens scored */
+    double nats; /* of all tokens scored */
 };
 
 static bool tokenize(struct scoring *s) {
@@ -44,49 +43,35 @@ static bool tokenize(struct scoring *s) {
     return status == RSR_OK && s->n_tokens > 0;
 }
 
-/* -log p(token), the softmax in double. */
-static double negative_log_likelihood(const float *logits, uint32_t vocab, uint32_t token) {
-    double largest = -INFINITY, total = 0;
-    for (uint32_t i = 0; i < vocab; i++)
-        largest = fmax(largest, (double)logits[i]);
-    for (uint32_t i = 0; i < vocab; i++)
-        total += exp((double)logits[i] - largest);
-    return log(total) + largest - (double)logits[token];
-}
-
 /* Positions [from, to) of a window: position i holds group[i - 1], or BOS, and predicts
  * group[i]. */
 static bool score_chunk(struct scoring *s, const uint32_t *group, uint32_t from, uint32_t to) {
     rsr_batch_entry entries[CHUNK_TOKENS];
-    uint32_t vocab = s->session->info.vocab;
-    for (uint32_t i = from; i < to; i++)
+    rsr_logprobs asked[CHUNK_TOKENS];
+    rsr_logprob results[CHUNK_TOKENS];
+    for (uint32_t i = from; i < to; i++) {
         entries[i - from] =
             (rsr_batch_entry){.sequence = s->session->sequence,
                               .position = i,
-                              .token = i == 0 ? s->session->info.bos_token : group[i - 1],
-                              .want_logits = true};
+                              .token = i == 0 ? s->session->info.bos_token : group[i - 1]};
+        asked[i - from] =
+            (rsr_logprobs){.entry = i - from, .token = group[i], .results = &results[i - from]};
+    }
     rsr_batch batch = RSR_BATCH_INIT;
     batch.entries = entries;
-    batch.n_entries = to - from;
-    batch.logits = s->logits;
-    batch.logits_capacity = (size_t)CHUNK_TOKENS * vocab;
+    batch.logprobs = asked;
+    batch.n_entries = batch.n_logprobs = to - from;
     rsr_error err = RSR_ERROR_INIT;
     if (rsr_eval(s->session->engine, &batch, &err) != RSR_OK) {
         run_fail("%s", err.message);
         return false;
     }
-    for (uint32_t i = from; i < to; i++) {
-        if (group[i] >= vocab) {
-            run_fail("token %u of the text is outside the model's vocabulary", group[i]);
+    for (uint32_t i = 0; i < to - from; i++) {
+        if (!isfinite(results[i].logprob)) {
+            run_fail("the logit of token %" PRIu32 " is minus infinity", results[i].token);
             return false;
         }
-        const float *logits = s->logits + (size_t)(i - from) * vocab;
-        const double nats = negative_log_likelihood(logits, vocab, group[i]);
-        if (!isfinite(nats)) {
-            run_fail("the logits of token %" PRIu32 " are not finite", group[i]);
-            return false;
-        }
-        s->nats += nats;
+        s->nats -= results[i].logprob;
     }
     return true;
 }
@@ -138,11 +123,9 @@ int run_perplexity(struct run_session *session) {
     if (session->info.bos_token == UINT32_MAX)
         return run_fail("%s has no beginning-of-text token, behind which windows are scored",
                         session->options->model);
-    s.logits = run_alloc((size_t)CHUNK_TOKENS * session->info.vocab, sizeof(*s.logits));
     int code = 1;
     if (tokenize(&s) && score(&s) && !run_interrupted())
         code = print_result(&s);
     free(s.tokens);
-    free(s.logits);
     return code;
 }
