@@ -237,21 +237,30 @@ rsr_generate_options run_generate_options(struct run_session *session) {
 struct prompt_output {
     bool json, begun;
     struct run_text text;
+    struct run_logprobs *logprobs;
 };
+
+static bool on_prompt_token(void *user, const rsr_generated *generated) {
+    struct prompt_output *output = user;
+    return run_logprobs_add(output->logprobs, generated, true);
+}
 
 static bool on_token(void *user, const rsr_generated *generated) {
     struct prompt_output *output = user;
     output->begun = true;
+    if (output->logprobs && !run_logprobs_add(output->logprobs, generated, false))
+        return false;
     if (output->json)
         run_text_append(&output->text, generated->text, generated->text_bytes);
-    else
+    else if (!output->logprobs)
         return run_put_text(generated->text, generated->text_bytes);
     return true;
 }
 
 static int print_json(const struct run_session *session, const rsr_generate_result *r,
-                      const struct run_text *text) {
+                      const struct prompt_output *output) {
     json_t *root = json_object();
+    const struct run_text *text = &output->text;
     json_object_set_new(root, "text", json_stringn(text->size ? text->data : "", text->size));
     json_object_set_new(root, "tokens", json_integer(r->tokens));
     json_object_set_new(root, "prompt_tokens", json_integer(r->prompt_tokens));
@@ -264,6 +273,7 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
         json_object_set_new(sampling, "seed", json_integer((json_int_t)session->sampling.seed));
     json_object_set_new(root, "sampling", sampling);
     json_object_set_new(root, "attention", run_attention_json(session));
+    run_logprobs_put_json(output->logprobs, root);
     return run_put_json(root, JSON_REAL_PRECISION(6));
 }
 
@@ -304,21 +314,26 @@ int run_prompt(struct run_session *session) {
     struct run_text prompt = {0};
     if (!read_prompt(session, &prompt))
         return 1;
-    const rsr_generate_options options = run_generate_options(session);
+    rsr_generate_options options = run_generate_options(session);
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
     rsr_error err = RSR_ERROR_INIT;
-    struct prompt_output output = {.json = o->json};
+    struct prompt_output output = {.json = o->json, .logprobs = run_logprobs_create(session)};
+    if (output.logprobs) {
+        options.logprobs = true;
+        options.n_top_logprobs = o->logprobs - 1;
+        options.prompt_token = on_prompt_token;
+    }
     rsr_status status = rsr_generate(session->engine, session->sequence, prompt.data, prompt.size,
                                      &options, on_token, &output, &result, &err);
     int code = 0;
-    const bool has_line = !o->json && (status == RSR_OK || output.begun);
+    const bool has_line = !o->json && !output.logprobs && (status == RSR_OK || output.begun);
     const bool written = !has_line || run_put_text("\n", 1);
     if (status != RSR_OK)
         code = run_fail("%s", err.message);
     else if (!written)
         code = 1;
     else if (o->json)
-        code = print_json(session, &result, &output.text);
+        code = print_json(session, &result, &output);
     else
         run_print_summary(&result);
     if (code == 0 && !o->json) {
@@ -329,6 +344,7 @@ int run_prompt(struct run_session *session) {
         code = 1;
     free(prompt.data);
     free(output.text.data);
+    run_logprobs_destroy(output.logprobs);
     return code;
 }
 
@@ -377,6 +393,8 @@ static int embed_text(const struct run_session *s, const struct run_text *text) 
 
 int run_embedding(struct run_session *session) {
     struct run_text text = {0};
+    if (session->options->logprobs > 0)
+        return run_fail("--logprobs has no meaning with an embedding");
     if (!read_prompt(session, &text))
         return 1;
     const int code = embed_text(session, &text);

@@ -40,6 +40,9 @@ struct run_options {
     const char *qkv_file;   /* --dump-qkv */
     struct run_texts stops; /* --stop */
     uint32_t n_tokens, context, threads;
+    uint32_t logprobs; /* --logprobs=N: N + 1 */
+    rsr_logit_bias biases[RUN_MAX_TEXTS];
+    uint32_t n_biases;
     rsr_sampling sampling; /* run_no_sampling() where nothing was given */
     bool pin, kv_commit, json, verify, help, version;
 };
@@ -143,6 +146,16 @@ bool run_trace_check(const struct run_options *o);
 struct run_trace *run_trace_create(const struct run_session *session, rsr_engine_options *options);
 bool run_trace_write(const struct run_session *session);
 void run_trace_destroy(struct run_trace *trace);
+
+/* --logprobs: told of every token, and prints it, or keeps it for JSON. NULL: they are not wanted. */
+struct run_logprobs;
+struct run_logprobs *run_logprobs_create(const struct run_session *session);
+void run_logprobs_destroy(struct run_logprobs *logprobs); /* may be NULL */
+/* False where it cannot be written. */
+bool run_logprobs_add(struct run_logprobs *logprobs, const rsr_generated *generated,
+                      bool of_prompt);
+/* Those of a run with --json, as "logprobs"; of NULL nothing. */
+void run_logprobs_put_json(const struct run_logprobs *logprobs, struct json_t *root);
 
 /* rsr_run_sampling.c: where neither options nor the checkpoint say anything. */
 extern const rsr_sampling run_default_sampling;

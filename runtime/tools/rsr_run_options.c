@@ -1,6 +1,7 @@
 /* rsr_run_options.c - the command line of rsr-run, from one table. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,16 @@
 
 #include "rsr_run.h"
 
-enum value_kind { VALUE_NONE, VALUE_TEXT, VALUE_TEXTS, VALUE_COUNT, VALUE_NUMBER, VALUE_SEED };
+enum value_kind {
+    VALUE_NONE,
+    VALUE_TEXT,
+    VALUE_TEXTS,
+    VALUE_COUNT,
+    VALUE_MORE, /* [=N]: N + 1; alone, 1 */
+    VALUE_NUMBER,
+    VALUE_SEED,
+    VALUE_BIAS
+};
 
 #define ENGINE_MODES (RUN_PROMPT | RUN_CHAT | RUN_PERPLEXITY)
 #define TEXT_MODES (RUN_PROMPT | RUN_CHAT)
@@ -75,10 +85,19 @@ static const struct option options_table[] = {
      "sample from tokens at least P times as likely as the likeliest (*)"},
     {"--repeat-penalty", "X", VALUE_NUMBER, SAMPLING(repeat_penalty), TEXT_MODES, RUN_NONE, 1e-6,
      1e6, "divide the logits of the last 64 tokens, the prompt's too, by X (*)"},
+    {"--presence-penalty", "X", VALUE_NUMBER, SAMPLING(presence_penalty), TEXT_MODES, RUN_NONE,
+     -1e6, 1e6, "take X from the logit of a token that was generated before (0)"},
+    {"--frequency-penalty", "X", VALUE_NUMBER, SAMPLING(frequency_penalty), TEXT_MODES, RUN_NONE,
+     -1e6, 1e6, "take X from the logit of a token for each time that it was generated before (0)"},
+    {"--logit-bias", "ID+X", VALUE_BIAS, 0, TEXT_MODES, RUN_NONE, 0, 1e6,
+     "add X to a token's logit: 15+2.5, 15-1 or, never to see it, 15-inf; several times at most "
+     "16"},
     {"--seed", "N", VALUE_SEED, SAMPLING(seed), TEXT_MODES, RUN_NONE, 0, 0,
      "seed of the sampling noise; -1: another one every time (0)"},
     {"--dump-qkv", "FILE", VALUE_TEXT, FIELD(qkv_file), RUN_PROMPT, RUN_NONE, 0, 0,
      "write the queries, keys and values of all tokens, for benchmarks of attention"},
+    {"--logprobs", "N", VALUE_MORE, FIELD(logprobs), RUN_PROMPT, RUN_NONE, 0, RSR_MAX_TOP_LOGPROBS,
+     "print all tokens, the prompt's too, with log-probabilities, and the N likeliest at each (0)"},
     {"--json", NULL, VALUE_NONE, FIELD(json), RUN_PROMPT | RUN_INFO | RUN_PERPLEXITY | RUN_VERIFY,
      RUN_NONE, 0, 0, "print one JSON object"},
     {"--help", NULL, VALUE_NONE, FIELD(help), ALL_MODES, RUN_NONE, 0, 0,
@@ -97,8 +116,12 @@ void run_print_help(void) {
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const struct option *o = &options_table[i];
         char left[48];
-        snprintf(left, sizeof(left), "%s%s%s", o->name, o->value ? " " : "",
-                 o->value ? o->value : "");
+        const bool optional = o->kind == VALUE_MORE;
+        snprintf(left, sizeof(left), "%s%s%s%s", o->name,
+                 optional   ? "[="
+                 : o->value ? " "
+                            : "",
+                 o->value ? o->value : "", optional ? "]" : "");
         printf("  %-22s %s\n", left, o->help);
     }
     const rsr_sampling *s = &run_default_sampling;
@@ -155,9 +178,13 @@ static bool unknown_option(const char *given, size_t n) {
 /* ---- Values ---------------------------------------------------------------------------------- */
 
 static bool bad_value(const struct option *o, const char *text) {
-    if (o->kind == VALUE_SEED)
+    if (o->kind == VALUE_BIAS)
+        run_fail(
+            "%s %s: expected a token's number with a number up to %g behind it, as 15+2.5, or -inf",
+            o->name, text, o->max);
+    else if (o->kind == VALUE_SEED)
         run_fail("%s %s: expected an integer from 0 to 2^64 - 1, or -1", o->name, text);
-    else if (o->kind == VALUE_COUNT)
+    else if (o->kind == VALUE_COUNT || o->kind == VALUE_MORE)
         run_fail("%s %s: expected an integer from %.0f to %.0f", o->name, text, o->min, o->max);
     else
         run_fail("%s %s: expected a number from %g to %g", o->name, text, o->min, o->max);
@@ -181,6 +208,24 @@ static bool store_text(const struct option *o, const char *text, struct run_text
     return true;
 }
 
+/* "15+2.5", "15-1", "15-inf". */
+static bool store_bias(const struct option *o, const char *text, struct run_options *options) {
+    char *sign = NULL, *end = NULL;
+    const unsigned long long token =
+        text[0] >= '0' && text[0] <= '9' ? strtoull(text, &sign, 10) : ULLONG_MAX;
+    if (token >= UINT32_MAX || (*sign != '+' && *sign != '-'))
+        return bad_value(o, text);
+    const double bias = strtod(sign, &end);
+    if (end == sign || *end || !(fabs(bias) <= o->max || bias == -INFINITY))
+        return bad_value(o, text);
+    if (options->n_biases == RUN_MAX_TEXTS) {
+        run_fail("%s: at most %d of them", o->name, RUN_MAX_TEXTS);
+        return false;
+    }
+    options->biases[options->n_biases++] = (rsr_logit_bias){(uint32_t)token, (float)bias};
+    return true;
+}
+
 static bool store_value(const struct option *o, const char *text, struct run_options *options) {
     char *field = (char *)options + o->offset, *end = NULL;
     bool is_digit = text && text[0] >= '0' && text[0] <= '9';
@@ -195,6 +240,10 @@ static bool store_value(const struct option *o, const char *text, struct run_opt
         if (end == text || *end || !(value >= o->min && value <= o->max))
             return bad_value(o, text);
         memcpy(field, &number, sizeof(number));
+    } else if (o->kind == VALUE_BIAS) {
+        return store_bias(o, text, options);
+    } else if (o->kind == VALUE_MORE && !text) {
+        *(uint32_t *)(void *)field = 1;
     } else if (o->kind == VALUE_SEED && strcmp(text, "-1") == 0) {
         const uint64_t seed = other_seed();
         memcpy(field, &seed, sizeof(seed));
@@ -209,7 +258,7 @@ static bool store_value(const struct option *o, const char *text, struct run_opt
         }
         if ((double)value < o->min || (double)value > o->max)
             return bad_value(o, text);
-        uint32_t count = (uint32_t)value;
+        uint32_t count = (uint32_t)value + (o->kind == VALUE_MORE ? 1 : 0);
         memcpy(field, &count, sizeof(count));
     } else if (o->selects == RUN_NONE) {
         *(bool *)field = true;
@@ -311,7 +360,9 @@ static bool take_option(struct parser *p, const char *argument) {
         run_fail("%s takes no value", o->name);
         return false;
     }
-    if (o->value && !(value = value_of(p, argument, n, o->value)))
+    if (o->kind == VALUE_MORE)
+        value = argument[n] == '=' ? argument + n + 1 : NULL;
+    else if (o->value && !(value = value_of(p, argument, n, o->value)))
         return false;
     if (o->selects != RUN_NONE && !select_mode(p->options, o->selects, o->name, &p->selected_by))
         return false;

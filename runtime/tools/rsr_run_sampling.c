@@ -49,6 +49,10 @@ void run_choose_sampling(struct run_session *session) {
         chosen.repeat_penalty = given->repeat_penalty;
         chosen.repeat_window = given->repeat_window;
     }
+    chosen.presence_penalty = given->presence_penalty;
+    chosen.frequency_penalty = given->frequency_penalty;
+    chosen.logit_bias = session->options->biases;
+    chosen.n_logit_bias = session->options->n_biases;
     chosen.seed = given->seed;
     session->sampling = chosen;
 }
@@ -84,6 +88,13 @@ void run_put_sampling(FILE *stream, const rsr_sampling *s) {
         fprintf(stream, ", min-p %g", (double)s->min_p);
     if (s->repeat_penalty != 1)
         fprintf(stream, ", repeat penalty %g", (double)s->repeat_penalty);
+    if (s->presence_penalty != 0)
+        fprintf(stream, ", presence penalty %g", (double)s->presence_penalty);
+    if (s->frequency_penalty != 0)
+        fprintf(stream, ", frequency penalty %g", (double)s->frequency_penalty);
+    for (size_t i = 0; i < s->n_logit_bias; i++)
+        fprintf(stream, ", bias %" PRIu32 "%+g", s->logit_bias[i].token,
+                (double)s->logit_bias[i].bias);
 }
 
 void run_print_sampling(const struct run_session *session) {
@@ -95,10 +106,29 @@ void run_print_sampling(const struct run_session *session) {
     fprintf(stderr, " (%s)\n", who_says(session));
 }
 
+/* By tokens, as OpenAI's API has them; null: minus infinity. */
+static json_t *biases_json(const rsr_sampling *s) {
+    json_t *root = json_object();
+    for (size_t i = 0; i < s->n_logit_bias; i++) {
+        char token[16];
+        const double bias = (double)s->logit_bias[i].bias;
+        snprintf(token, sizeof(token), "%" PRIu32, s->logit_bias[i].token);
+        json_object_set_new(root, token, isinf(bias) ? json_null() : json_real(bias));
+    }
+    return root;
+}
+
 json_t *run_sampling_json(const rsr_sampling *s) {
     if (!s)
         return json_null();
-    return json_pack("{s:f, s:I, s:f, s:f, s:f}", "temperature", (double)s->temperature, "top_k",
-                     (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p", (double)s->min_p,
-                     "repeat_penalty", (double)s->repeat_penalty);
+    json_t *root = json_pack("{s:f, s:I, s:f, s:f, s:f}", "temperature", (double)s->temperature,
+                             "top_k", (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p",
+                             (double)s->min_p, "repeat_penalty", (double)s->repeat_penalty);
+    if (s->presence_penalty != 0)
+        json_object_set_new(root, "presence_penalty", json_real((double)s->presence_penalty));
+    if (s->frequency_penalty != 0)
+        json_object_set_new(root, "frequency_penalty", json_real((double)s->frequency_penalty));
+    if (s->n_logit_bias > 0)
+        json_object_set_new(root, "logit_bias", biases_json(s));
+    return root;
 }
