@@ -54,8 +54,8 @@ static bool are_messages(const struct chat_value *v) {
 
 /* What the model and the call say is nobody else's to say. */
 static void define_conversation(struct chat_render *r, const struct rsr_chat_input *input) {
-    const struct chat_value all =
-        chat_read_json(r, repaired_text(r, input->conversation, input->conversation_bytes));
+    const struct chat_value all = chat_read_json(
+        r, "the conversation's", repaired_text(r, input->conversation, input->conversation_bytes));
     const bool is_list = all.kind == CHAT_VALUE_LIST;
     const struct chat_value *messages = &all;
     if (all.kind == CHAT_VALUE_MAPPING)

@@ -1,4 +1,4 @@
-/* chat_json_read.c - a conversation's JSON (RFC 8259) as values of a chat template.
+/* chat_json_read.c - the JSON (RFC 8259) of a conversation or a schema as values of a chat template.
  *
  * Strict where readers differ: keys that come twice, lone surrogates, numbers beyond 64 bits and beyond
  * a double are refused. All strings are marked as from a message, but for the roles below: templates
@@ -23,6 +23,7 @@ static const char *const known_roles[] = {"system", "developer", "user",     "as
 
 struct reader {
     struct chat_render *r;
+    const char *whose; /* "the conversation's" */
     struct chat_string json;
     size_t at;
     const uint8_t *marks;     /* ones, as many as bytes */
@@ -35,8 +36,8 @@ static bool read_value(struct reader *in, uint32_t depth);
 
 static bool refuse(struct reader *in, const char *what) {
     if (in->r->status == RSR_OK)
-        in->r->status = rsr_fail(in->r->err, RSR_ERR_ARGUMENT,
-                                 "the conversation's JSON has %s at byte %zu", what, in->at);
+        in->r->status = rsr_fail(in->r->err, RSR_ERR_ARGUMENT, "%s JSON has %s at byte %zu",
+                                 in->whose, what, in->at);
     return false;
 }
 
@@ -289,8 +290,9 @@ static bool read_value(struct reader *in, uint32_t depth) {
     return push_word(in);
 }
 
-struct chat_value chat_read_json(struct chat_render *r, struct chat_string json) {
-    struct reader in = {.r = r, .json = json};
+struct chat_value chat_read_json(struct chat_render *r, const char *whose,
+                                 struct chat_string json) {
+    struct reader in = {.r = r, .whose = whose, .json = json};
     struct chat_value value = {0};
     if (r->status == RSR_OK && json.size > MAX_JSON_BYTES)
         refuse(&in, "more than 64 MiB");
