@@ -110,7 +110,7 @@ set(CPACK_DEBIAN_LIBRSR_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_SOURCE_DIR}/cmake/
 describe(librsr-dev librsr-dev libdevel "runs models that rsrc compiled - development files"
   "Opens and evaluates the libraries that the compiler rsrc makes of ternary and
 binary neural networks."
-  "The package has the headers rsr.h and rsr_louver.h, the static library, and
+  "The package has the headers rsr.h, rsr_constraint.h and rsr_louver.h, the static library, and
 examples.")
 set(CPACK_DEBIAN_LIBRSR-DEV_PACKAGE_DEPENDS "${librsr} (= ${version})")
 

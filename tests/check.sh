@@ -141,22 +141,22 @@ find_cuda() {
     return 1
 }
 
-# The library that writes GGUF files for tests, in build/gguf. Sets gguf_python, empty where it is
-# not there.
-find_gguf() {
-    gguf_python=$PWD/build/gguf/bin/python3
-    if [ "$install" = yes ] && [ ! -e build/gguf/complete ]; then
-        printf 'gguf from PyPI ... '
-        if { python3 -m venv build/gguf && build/gguf/bin/pip install -q 'gguf>=0.17,<1' &&
-            touch build/gguf/complete; } >"$log" 2>&1; then
+# find_python NAME PACKAGE WHAT: a Python with a package of PyPI, in build/NAME. Sets python, empty where it is not
+# there.
+find_python() {
+    python=$PWD/build/$1/bin/python3
+    if [ "$install" = yes ] && [ ! -e "build/$1/complete" ]; then
+        printf '%s from PyPI ... ' "$1"
+        if { python3 -m venv "build/$1" && "build/$1/bin/pip" install -q "$2" &&
+            touch "build/$1/complete"; } >"$log" 2>&1; then
             echo "ok"
         else
             echo "failed: $(tail -n 1 "$log")"
         fi
     fi
-    [ ! -e build/gguf/complete ] || return 0
-    gguf_python=
-    echo "SKIPPED: GGUF files of an independent library; it is not there and cannot be installed"
+    [ ! -e "build/$1/complete" ] || return 0
+    python=
+    echo "SKIPPED: $3; it is not there and cannot be installed"
 }
 
 mkdir -p build
@@ -170,8 +170,12 @@ if [ "$quick" = no ] && build_aarch64; then
     set -- --param "aarch64=$PWD/build/aarch64"
 fi
 ! find_cuda || set -- "$@" --param "cuda=$cuda"
-find_gguf
-set -- "$@" --param "gguf_python=$gguf_python"
+# The library that writes GGUF files for tests, and the one that judges constrained texts.
+find_python gguf 'gguf>=0.17,<1' "GGUF files of an independent library"
+gguf_python=$python
+find_python jsonschema 'jsonschema>=4.20,<5' "constrained texts before an independent validator"
+schema_python=$python
+set -- "$@" --param "gguf_python=$gguf_python" --param "schema_python=$schema_python"
 run_lit "release" build/release "$@"
 step "quickstart" quickstart
 if [ "$long" = yes ]; then
@@ -188,7 +192,8 @@ if [ "$quick" = no ]; then
     step "configure (clang, sanitizers, fuzzers)" cmake --preset asan \
         -DCMAKE_C_COMPILER="$(find_clang)" -DRSRC_FUZZERS=ON
     step "build (clang, sanitizers, fuzzers)" cmake --build --preset asan -j "$jobs"
-    run_lit "sanitizer" build/asan --param "cuda=$cuda" --param "gguf_python=$gguf_python"
+    run_lit "sanitizer" build/asan --param "cuda=$cuda" --param "gguf_python=$gguf_python" \
+        --param "schema_python=$schema_python"
     step "threads (ThreadSanitizer)" tests/threads/run.sh
     step "fuzz" fuzz
     cat "$log"

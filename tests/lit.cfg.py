@@ -6,8 +6,8 @@
 # asan, model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
-# cuda-on-host, gguf-library (--param gguf_python=PYTHON). A test skipped for a missing feature is
-# listed at the end of a run by check.sh.
+# cuda-on-host, gguf-library (--param gguf_python=PYTHON), jsonschema (--param schema_python=PYTHON). A test
+# skipped for a missing feature is listed at the end of a run by check.sh.
 import glob
 import os
 import platform
@@ -119,5 +119,10 @@ gguf_python = lit_config.params.get("gguf_python")
 if gguf_python:
     config.available_features.add("gguf-library")
     config.substitutions.append(("%gguf_python", gguf_python))
+# One with jsonschema, which judges constrained texts.
+schema_python = lit_config.params.get("schema_python")
+if schema_python:
+    config.available_features.add("jsonschema")
+    config.substitutions.append(("%schema_python", schema_python))
 if shutil.disk_usage(config.build_dir).free > 8 << 30:
     config.available_features.add("disk-8g")

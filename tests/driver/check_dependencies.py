@@ -28,6 +28,7 @@ ROOMS = {
     "louver": "host ops sketch kv",
     "sample": "",
     "chat": "host",
+    "constrain": "host chat",
     "tokenizer": "host chat",
     "engine": "host kv sample",
     "walk": "host ops sketch kv louver engine",

@@ -1,0 +1,41 @@
+/* span_tokens.h - what is known of the items of a leaf and the tokens of a vocabulary: which tokens consist of
+ * such items, and where other tokens leave them.
+ *
+ * Inside a string nearly all tokens are allowed, and to walk the whole trie for each of them would take
+ * longer than all the rest. It is walked once.
+ */
+#ifndef RSR_SPAN_TOKENS_H
+#define RSR_SPAN_TOKENS_H
+
+#include "byte_grammar.h"
+#include "token_trie.h"
+
+#define RSR_SPAN_SETS 9u /* of tokens with at most 1, 2, 4, ... 256 items */
+
+struct rsr_span_exit {
+    uint32_t node;    /* whose byte does not begin an item, */
+    uint32_t n_items; /* behind so many whole items */
+};
+
+struct rsr_span_tokens {
+    uint32_t first;   /* byte state that items begin with */
+    uint32_t *tokens; /* by the items that they take, one that is begun included */
+    uint32_t ends[RSR_TRIE_MAX_DEPTH + 1]; /* where tokens of so many items end; ends[0] is 0 */
+    uint32_t *sets[RSR_SPAN_SETS];
+    struct rsr_span_exit *exits;
+    uint32_t n_exits;
+};
+
+/* Adds what pays to `spans`, at most `capacity`, and sets `span` of the grammar's leaves. */
+#define RSR_MAX_SPANS 8u
+RSR_NODISCARD rsr_status rsr_spans_create(struct rsr_grammar *g, const struct rsr_token_trie *trie,
+                                          uint32_t n_words,
+                                          struct rsr_span_tokens spans[RSR_MAX_SPANS],
+                                          uint32_t *n_spans, rsr_error *err);
+void rsr_span_free(struct rsr_span_tokens *span);
+
+/* Sets the bits of tokens that take at most n_items items. */
+void rsr_span_allow(const struct rsr_span_tokens *span, uint32_t n_items, uint32_t *allowed,
+                    uint32_t n_words);
+
+#endif
