@@ -85,7 +85,9 @@ static double tokens_per_second(uint64_t tokens, uint64_t time_ns) {
     return time_ns > 0 ? (double)tokens * 1e9 / (double)time_ns : 0;
 }
 
-static const char *stop_name(const rsr_generate_result *result) {
+static const char *stop_name(const struct run_session *session, const rsr_generate_result *result) {
+    if (run_constraint_is_closed(session->constraint))
+        return "complete";
     switch (result->stop_reason) {
     case RSR_STOP_LENGTH:
         return "length";
@@ -107,12 +109,13 @@ static double decode_speed(const rsr_generate_result *r) {
     return tokens_per_second(r->tokens > 0 ? r->tokens - 1 : 0, r->decode_ns);
 }
 
-void run_print_summary(const rsr_generate_result *r) {
+void run_print_summary(const struct run_session *session, const rsr_generate_result *r) {
     hide_progress();
     fprintf(stderr,
             "prompt %u tokens, %.1f tokens/s; generated %u tokens, %.1f tokens/s; stop: %s\n",
             r->prompt_tokens, tokens_per_second(r->prompt_tokens, r->prefill_ns), r->tokens,
-            decode_speed(r), stop_name(r));
+            decode_speed(r), stop_name(session, r));
+    run_constraint_warn(session->constraint);
 }
 
 /* ---- Memory and files ------------------------------------------------------------------------ */
@@ -235,6 +238,7 @@ rsr_generate_options run_generate_options(struct run_session *session) {
 /* ---- Prompt ---------------------------------------------------------------------------------- */
 
 struct prompt_output {
+    struct run_session *session;
     bool json, begun;
     struct run_text text;
     struct run_logprobs *logprobs;
@@ -248,13 +252,14 @@ static bool on_prompt_token(void *user, const rsr_generated *generated) {
 static bool on_token(void *user, const rsr_generated *generated) {
     struct prompt_output *output = user;
     output->begun = true;
+    const bool goes_on = run_constraint_take(output->session, generated->token);
     if (output->logprobs && !run_logprobs_add(output->logprobs, generated, false))
         return false;
     if (output->json)
         run_text_append(&output->text, generated->text, generated->text_bytes);
     else if (!output->logprobs)
-        return run_put_text(generated->text, generated->text_bytes);
-    return true;
+        return run_put_text(generated->text, generated->text_bytes) && goes_on;
+    return goes_on;
 }
 
 static int print_json(const struct run_session *session, const rsr_generate_result *r,
@@ -267,7 +272,7 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
     json_object_set_new(root, "prefill_tps",
                         json_real(tokens_per_second(r->prompt_tokens, r->prefill_ns)));
     json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
-    json_object_set_new(root, "stop_reason", json_string(stop_name(r)));
+    json_object_set_new(root, "stop_reason", json_string(stop_name(session, r)));
     json_t *sampling = run_sampling_json(&session->sampling);
     if (session->sampling.seed <= INT64_MAX) /* a larger one is no integer of jansson's */
         json_object_set_new(sampling, "seed", json_integer((json_int_t)session->sampling.seed));
@@ -317,11 +322,16 @@ int run_prompt(struct run_session *session) {
     rsr_generate_options options = run_generate_options(session);
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
     rsr_error err = RSR_ERROR_INIT;
-    struct prompt_output output = {.json = o->json, .logprobs = run_logprobs_create(session)};
+    struct prompt_output output = {
+        .session = session, .json = o->json, .logprobs = run_logprobs_create(session)};
     if (output.logprobs) {
         options.logprobs = true;
         options.n_top_logprobs = o->logprobs - 1;
         options.prompt_token = on_prompt_token;
+    }
+    if (!run_constraint_begin(session->constraint)) {
+        free(prompt.data);
+        return 1;
     }
     rsr_status status = rsr_generate(session->engine, session->sequence, prompt.data, prompt.size,
                                      &options, on_token, &output, &result, &err);
@@ -335,7 +345,7 @@ int run_prompt(struct run_session *session) {
     else if (o->json)
         code = print_json(session, &result, &output);
     else
-        run_print_summary(&result);
+        run_print_summary(session, &result);
     if (code == 0 && !o->json) {
         run_print_sampling(session);
         run_print_attention(session);
@@ -485,7 +495,10 @@ static int run(struct run_session *s) {
         else if (s->info.pooling && s->options->mode != RUN_PROMPT)
             code = run_fail("%s is an embedding model: give it a text with -p or -f",
                             s->options->model);
-        else if (open_engine(s))
+        else if ((s->info.pooling || s->options->pooling) &&
+                 (s->options->schema_file || s->options->grammar_file))
+            code = run_fail("--json-schema and --grammar have no meaning for embeddings");
+        else if (open_engine(s) && run_constraint_open(s))
             code = s->info.pooling || s->options->pooling ? run_embedding(s)
                    : s->options->mode == RUN_CHAT         ? run_chat(s)
                    : s->options->mode == RUN_PERPLEXITY   ? run_perplexity(s)
@@ -494,6 +507,7 @@ static int run(struct run_session *s) {
     rsr_sequence_destroy(s->sequence);
     rsr_engine_destroy(s->engine);
     run_trace_destroy(s->trace);
+    run_constraint_close(s->constraint);
     rsr_close(s->model);
     return code;
 }

@@ -36,8 +36,9 @@ struct run_options {
     const char *target;
     const char *attention;
     const char *kv_type;
-    const char *pooling;    /* --embed */
-    const char *qkv_file;   /* --dump-qkv */
+    const char *pooling;  /* --embed */
+    const char *qkv_file; /* --dump-qkv */
+    const char *schema_file, *grammar_file;
     struct run_texts stops; /* --stop */
     uint32_t n_tokens, context, threads;
     uint32_t logprobs; /* --logprobs=N: N + 1 */
@@ -65,6 +66,7 @@ bool run_check_model(const char *path);
 bool run_second_name(const char *model, const char *second);
 
 struct run_trace;
+struct run_constraint;
 
 struct run_session {
     const struct run_options *options;
@@ -73,8 +75,9 @@ struct run_session {
     rsr_engine *engine; /* NULL with --info */
     rsr_engine_info engine_info;
     rsr_sequence *sequence;
-    rsr_sampling sampling;   /* as tokens are sampled */
-    struct run_trace *trace; /* NULL without --dump-qkv */
+    rsr_sampling sampling;             /* as tokens are sampled */
+    struct run_trace *trace;           /* NULL without --dump-qkv */
+    struct run_constraint *constraint; /* NULL without --json-schema and --grammar */
 };
 
 /* What all generations have in common. */
@@ -157,6 +160,18 @@ bool run_logprobs_add(struct run_logprobs *logprobs, const rsr_generated *genera
 /* Those of a run with --json, as "logprobs"; of NULL nothing. */
 void run_logprobs_put_json(const struct run_logprobs *logprobs, struct json_t *root);
 
+/* rsr_run_constraint.c: what is generated follows the session's constraint, if it has one. Each is false after a
+ * sentence. Reads the file and sets session->sampling. */
+bool run_constraint_open(struct run_session *session);
+void run_constraint_close(struct run_constraint *constraint);
+/* Before a generation, and for each token of it; false as well where the text is closed. */
+bool run_constraint_begin(struct run_constraint *constraint);
+bool run_constraint_take(struct run_session *session, uint32_t token);
+/* Whether nothing may follow, which a model without stop tokens cannot say. */
+bool run_constraint_is_closed(const struct run_constraint *constraint);
+/* A line on stderr, if the text is not complete. */
+void run_constraint_warn(const struct run_constraint *constraint);
+
 /* rsr_run_sampling.c: where neither options nor the checkpoint say anything. */
 extern const rsr_sampling run_default_sampling;
 /* That nothing is given. */
@@ -171,6 +186,6 @@ void run_print_sampling(const struct run_session *session);
 struct json_t *run_sampling_json(const rsr_sampling *sampling);
 
 /* The line on stderr after a generation. */
-void run_print_summary(const rsr_generate_result *result);
+void run_print_summary(const struct run_session *session, const rsr_generate_result *result);
 
 #endif

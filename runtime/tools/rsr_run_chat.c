@@ -48,8 +48,9 @@ static char *copy_text(const char *text, size_t n) {
 
 static bool on_token(void *user, const rsr_generated *generated) {
     struct chat *c = user;
+    const bool goes_on = run_constraint_take(c->session, generated->token);
     run_text_append(&c->reply, generated->text, generated->text_bytes);
-    return run_put_text(generated->text, generated->text_bytes);
+    return run_put_text(generated->text, generated->text_bytes) && goes_on;
 }
 
 /* ---- Messages -------------------------------------------------------------------------------- */
@@ -168,6 +169,10 @@ static bool answer(struct chat *c) {
         free(all.data);
         return false;
     }
+    if (!run_constraint_begin(c->session->constraint)) {
+        free(all.data);
+        return false;
+    }
     rsr_generate_options options = run_generate_options(c->session);
     const uint32_t n_kept = rsr_sequence_length(c->session->sequence);
     options.prompt_tokens = all.data + n_kept;
@@ -182,7 +187,7 @@ static bool answer(struct chat *c) {
         run_fail("%s%s", err.message,
                  status == RSR_ERR_FULL ? "; a larger -c gives the conversation more room" : "");
     } else if (written) {
-        run_print_summary(&result);
+        run_print_summary(c->session, &result);
         if (result.tokens > 0) /* else the prompt was interrupted, and is not in the sequence */
             add_message(c, "assistant",
                         copy_text(c->reply.size ? c->reply.data : "", c->reply.size));
