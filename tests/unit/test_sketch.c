@@ -571,6 +571,23 @@ static void check_together(const struct rsr_sketch_kernel *kernel, const struct 
     free(memory);
 }
 
+/* Vendors and signatures as CPUID tells them. */
+static void test_fetches_of_families(void) {
+    static const struct {
+        const char *vendor;
+        uint32_t signature;
+        bool far;
+    } cpus[] = {
+        {"AuthenticAMD", 0x00830f10, true},  /* Zen 2: family 23 */
+        {"AuthenticAMD", 0x00a10f11, true},  /* Zen 4: family 25 */
+        {"AuthenticAMD", 0x00b00f21, false}, /* Zen 5: family 26 */
+        {"GenuineIntel", 0x00050657, false}, /* Cascade Lake */
+        {"GenuineIntel", 0x00a10f11, false},
+    };
+    for (size_t i = 0; i < sizeof(cpus) / sizeof(cpus[0]); i++)
+        CHECK_INT(rsr_fetches_far(cpus[i].vendor, cpus[i].signature), cpus[i].far);
+}
+
 /* Of two kernels that differ in where they fetch to, the CPU's own is taken. */
 static void test_far_fetches(void) {
     const struct rsr_sketch_kernel *chosen = rsr_sketch_kernel_for(rsr_cpu_features());
@@ -706,6 +723,7 @@ int main(void) {
 #if !defined(RSR_SKETCH_OMIT)
     test_checksum(false, UINT64_C(0xfb868e3df2e8fe44));
     test_checksum(true, UINT64_C(0x5bd3c2cf91af0e54));
+    test_fetches_of_families();
     test_far_fetches();
     test_rounding();
     test_floors();
