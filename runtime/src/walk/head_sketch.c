@@ -162,10 +162,8 @@ static void prepare(const struct head_walk *w, struct rsr_head_scan *pick) {
 }
 
 static struct rsr_head_frame frame_of(const struct head_walk *w, struct rsr_head_scan *pick,
-                                      const char *block) {
-    const struct rsr_sketch_header *header = rsr_sketch_header_of(block);
-    const struct rsr_sketch_frame frame =
-        rsr_sketch_frame_of(&w->slots->shape, block, &pick->query);
+                                      const struct rsr_sketch_header *header,
+                                      const struct rsr_sketch_frame *frame) {
     const double size = rsr_sum_up(pick->query.norm * (header->radius + header->centre_norm));
     const double roundings = (w->head->cols + 15) / 16 + 6;
     const double error = RSR_HEAD_OMIT == OMIT_LOGIT_ERROR
@@ -174,24 +172,8 @@ static struct rsr_head_frame frame_of(const struct head_walk *w, struct rsr_head
     if (!(size < LARGEST_PRODUCT))
         atomic_store(&pick->excluded, true);
     return (struct rsr_head_frame){
-        {rsr_round_up(frame.offset[0] + error), rsr_round_up(frame.offset[1] + error)}, frame.unit};
-}
-
-/* NaN counts as less than all. */
-static float largest_of(const float *x, uint32_t n) {
-    enum { LANES = 16 };
-    float lanes[LANES], largest = -INFINITY;
-    for (uint32_t l = 0; l < LANES; l++)
-        lanes[l] = largest;
-    uint32_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (uint32_t l = 0; l < LANES; l++)
-            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-    for (; i < n; i++)
-        largest = x[i] > largest ? x[i] : largest;
-    for (uint32_t l = 0; l < LANES; l++)
-        largest = lanes[l] > largest ? lanes[l] : largest;
-    return largest;
+        {rsr_round_up(frame->offset[0] + error), rsr_round_up(frame->offset[1] + error)},
+        frame->unit};
 }
 
 float rsr_head_bound(const struct rsr_head_scan *pick, uint32_t block, float t) {
@@ -199,9 +181,22 @@ float rsr_head_bound(const struct rsr_head_scan *pick, uint32_t block, float t) 
     return score_bound(pick, false, frame->offset[0], frame->unit, t, 0.0);
 }
 
-/* Of the keys of the block's n rows; none: no row of it is chosen. */
-static void bound_keys(struct rsr_head_scan *pick, uint32_t block, uint32_t n) {
-    const float largest = largest_of(pick->keys + (size_t)block * RSR_SKETCH_VECTORS, n);
+/* Of a block's numbers; NaN counts as less than all. */
+static float largest_of(const float *x) {
+    enum { LANES = 16 };
+    float lanes[LANES], largest = -INFINITY;
+    for (uint32_t l = 0; l < LANES; l++)
+        lanes[l] = largest;
+    for (uint32_t i = 0; i < RSR_SKETCH_VECTORS; i += LANES)
+        for (uint32_t l = 0; l < LANES; l++)
+            lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+    for (uint32_t l = 0; l < LANES; l++)
+        largest = lanes[l] > largest ? lanes[l] : largest;
+    return largest;
+}
+
+/* From the largest of the block's keys; none: no row of it is chosen. */
+static void bound_keys(struct rsr_head_scan *pick, uint32_t block, float largest) {
     pick->block_bounds[block] =
         pick->draws || largest == -INFINITY ? largest : rsr_head_bound(pick, block, largest);
 }
@@ -212,16 +207,9 @@ static float bound_of(const struct rsr_head_scan *pick, uint32_t row) {
                        : rsr_head_bound(pick, row / RSR_SKETCH_VECTORS, pick->keys[row]);
 }
 
-/* From sums of products to what scores seem to be. */
-static void estimate_block(const struct rsr_head_scan *pick, bool draws, double unit,
-                           uint32_t first, uint32_t n) {
-    float *estimates = pick->estimates + first;
-    for (uint32_t j = 0; j < n; j++)
-        estimates[j] = (float)(pick->query.centre + unit * (double)estimates[j]);
-    for (uint32_t j = 0; draws && j < n; j++)
-        estimates[j] = (float)((double)estimates[j] / (double)pick->asked->sampling.temperature +
-                               noise_bound(pick, first + j));
-    pick->block_estimates[first / RSR_SKETCH_VECTORS] = largest_of(estimates, n);
+/* What a logit seems to be: it grows with the sum of products. */
+static float estimate_of(const struct rsr_head_scan *pick, double unit, float sum) {
+    return (float)(pick->query.centre + unit * (double)sum);
 }
 
 static void drop_not_allowed(const uint32_t *allowed, uint32_t first, uint32_t n, float *t) {
@@ -229,25 +217,44 @@ static void drop_not_allowed(const uint32_t *allowed, uint32_t first, uint32_t n
         t[j] = rsr_is_allowed(allowed, first + j) ? t[j] : NAN;
 }
 
-/* From t of the block's rows to their keys, and to the best bound. */
-static void bound_block(const struct head_walk *w, struct rsr_head_scan *pick, uint32_t block) {
-    const uint32_t first = block * RSR_SKETCH_VECTORS, n = end_of_block(w, block) - first;
-    const struct rsr_head_frame frame = frame_of(w, pick, block_at(w, block));
-    float *t = pick->t + first;
+/* Where the pick draws, keys and estimates of the block's rows, from their t and sums. */
+static void score_block(const struct rsr_head_scan *pick, const struct rsr_head_frame *frame,
+                        uint32_t first) {
+    for (uint32_t row = first; row < first + RSR_SKETCH_VECTORS; row++) {
+        const double noise = noise_bound(pick, row);
+        const float logit = estimate_of(pick, frame->unit, pick->estimates[row]);
+        pick->keys[row] =
+            score_bound(pick, true, frame->offset[0], frame->unit, pick->t[row], noise);
+        pick->estimates[row] =
+            (float)((double)logit / (double)pick->asked->sampling.temperature + noise);
+    }
+}
+
+/* The best bound and the best estimate of a block, from t and sums of its rows, and of those behind
+ * the matrix's last, which mislead nobody. */
+static void bound_block(const struct head_walk *w, struct rsr_head_scan *pick, uint32_t block,
+                        const struct rsr_sketch_frame *sketched) {
+    const uint32_t first = block * RSR_SKETCH_VECTORS;
+    const uint32_t *allowed = pick->asked->sampling.allowed;
+    const struct rsr_ops *ops = w->crew->model->ops;
+    const struct rsr_head_frame frame =
+        frame_of(w, pick, rsr_sketch_header_of(block_at(w, block)), sketched);
     pick->frames[block] = frame;
-    if (pick->asked->sampling.allowed != NULL)
-        drop_not_allowed(pick->asked->sampling.allowed, first, n, t);
-    for (uint32_t j = 0; pick->draws && j < n; j++)
-        pick->keys[first + j] = score_bound(pick, true, frame.offset[0], frame.unit, t[j],
-                                            noise_bound(pick, first + j));
-    bound_keys(pick, block, n);
-    estimate_block(pick, pick->draws, frame.unit, first, n);
+    if (allowed != NULL)
+        drop_not_allowed(allowed, first, end_of_block(w, block) - first, pick->t + first);
+    if (pick->draws)
+        score_block(pick, &frame, first);
+    const float *keys = pick->keys + first;
+    bound_keys(pick, block, allowed != NULL ? largest_of(keys) : ops->largest_score(keys));
+    const float estimate = ops->largest_score(pick->estimates + first);
+    pick->block_estimates[block] = pick->draws ? estimate : estimate_of(pick, frame.unit, estimate);
 }
 
 /* Any worker may scan any block. */
 static void scan(const struct head_walk *w) {
     struct rsr_head_slots *slots = w->slots;
     const struct rsr_sketch_query *queries[RSR_MAX_PICKS];
+    struct rsr_sketch_frame frames[RSR_MAX_PICKS];
     uint32_t n_blocks = 0, begin, end;
     for (uint32_t i = 0; i < slots->n_sketched; i++)
         queries[i] = &slots->scans[i].query;
@@ -259,8 +266,10 @@ static void scan(const struct head_walk *w) {
                                   slots->scans[0].estimates + (size_t)b * RSR_SKETCH_VECTORS,
                                   slots->slot_bytes / sizeof(float),
                                   b + 1 < w->n_blocks ? block_at(w, b + 1) : NULL);
+            slots->kernel->frames(&slots->shape, block_at(w, b), queries, slots->n_sketched,
+                                  frames);
             for (uint32_t i = 0; i < slots->n_sketched; i++)
-                bound_block(w, &slots->scans[i], b);
+                bound_block(w, &slots->scans[i], b, &frames[i]);
         }
     struct rsr_worker_state *state = &w->crew->workers[w->worker];
     state->head.scanned += (uint64_t)n_blocks * RSR_SKETCH_VECTORS * slots->n_sketched;
@@ -369,9 +378,15 @@ static void read_seeds(const struct head_walk *w, struct rsr_head_scan *pick) {
         if (n == most && !(pick->block_estimates[b] > seeds[0].value))
             continue;
         const uint32_t end = end_of_block(w, b);
-        for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++)
-            if (!isnan(pick->keys[row]))
-                keep_largest(seeds, &n, most, (struct rsr_head_row){row, pick->estimates[row]});
+        for (uint32_t row = b * RSR_SKETCH_VECTORS; row < end; row++) {
+            if (isnan(pick->keys[row]))
+                continue;
+            const float estimate = pick->estimates[row];
+            keep_largest(seeds, &n, most,
+                         (struct rsr_head_row){
+                             row, pick->draws ? estimate
+                                              : estimate_of(pick, pick->frames[b].unit, estimate)});
+        }
     }
     read_all(w, pick, seeds, n);
     *n_listed = n_raised + n;
@@ -561,7 +576,7 @@ static void read_nucleus(const struct head_walk *w, struct rsr_head_scan *pick) 
     uint32_t *n_listed;
     struct rsr_head_row *rows = listed_by(w, pick, w->worker, &n_listed) + *n_listed;
     for (uint32_t b = w->worker; b < w->n_blocks; b += w->n_workers)
-        bound_keys(pick, b, end_of_block(w, b) - b * RSR_SKETCH_VECTORS);
+        bound_keys(pick, b, largest_of(pick->keys + (size_t)b * RSR_SKETCH_VECTORS));
     const uint32_t n = RSR_HEAD_OMIT == OMIT_SECOND_READING ? 0 : find_survivors(w, pick, rows);
     if (n > w->head->rows / w->n_workers / NUCLEUS_PART) {
         atomic_store(&pick->undecided, true);

@@ -34,9 +34,9 @@ struct rsr_head_scan {
 
     /* In the slot: */
     float *t;         /* of all rows: sketch.h */
-    float *estimates; /* of all rows' scores, as the first plane has them */
-    float *all;  /* logits, if they are all computed; before, where it draws, bounds of scores */
-    float *keys; /* t, or where it draws those bounds; NaN: the row is listed, or not allowed */
+    float *estimates; /* of all rows: sums of products, or where it draws, of scores */
+    float *all;       /* logits, if all are computed; before, where it draws, bounds of scores */
+    float *keys;      /* t, or where it draws those bounds; NaN: a row is listed, or not allowed */
     float *block_bounds;           /* of the best score of each block */
     float *block_estimates;        /* the best of each block */
     struct rsr_head_frame *frames; /* of blocks */
