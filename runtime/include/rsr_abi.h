@@ -252,6 +252,10 @@ enum rsr_role {
  * A step is an ordered table. Operations work on buffers of n_tokens rows; an operation with
  * RSR_OP_BARRIER is followed by a barrier of all workers. Operations split by token (marked T) need
  * no barrier between each other: the same worker owns the same tokens in all of them.
+ * RSR_OP_TOKEN_BARRIER besides: workers that each run the T operations of every token, and keep what
+ * these write in rows of their own, need none there. A step has it only if T operations alone write
+ * what they write; no buffer of the operations between the barriers beside it shares memory with
+ * another, and those after it write none that those before it touch.
  *
  *   EMBED        T  dst f32 <- embedding row of the token
  *   ROPE_TABLE   T  dst f32[head_dim] <- cos, sin of the token's position, half each, by ropes[arg]
@@ -299,7 +303,15 @@ enum rsr_op_kind {
     RSR_OP_KIND_COUNT
 };
 
+/* Those marked T, a bit each. */
+#define RSR_OPS_BY_TOKEN                                                                             \
+    (UINT32_C(1) << RSR_OP_EMBED | UINT32_C(1) << RSR_OP_ROPE_TABLE | UINT32_C(1) << RSR_OP_ADD |    \
+     UINT32_C(1) << RSR_OP_NORM | UINT32_C(1) << RSR_OP_QUANT | UINT32_C(1) << RSR_OP_ACT_MUL |      \
+     UINT32_C(1) << RSR_OP_PAD | UINT32_C(1) << RSR_OP_OUTPUT | UINT32_C(1) << RSR_OP_LIST_ROWS |    \
+     UINT32_C(1) << RSR_OP_LIST_COLS)
+
 #define RSR_OP_BARRIER 1u
+#define RSR_OP_TOKEN_BARRIER 2u
 #define RSR_NO_NORM UINT32_MAX
 #define RSR_NO_KERNEL UINT32_MAX
 #define RSR_NO_BUFFER UINT16_MAX
