@@ -294,7 +294,7 @@ static void add_end(struct builder *b) {
     add_barrier(b);
 }
 
-/* ---- lifetimes ------------------------------------------------------------------------------------ */
+/* ---- what operations touch ------------------------------------------------------------------------ */
 
 static bool reads(const struct rsr_step_op *op, uint32_t buffer) {
     for (uint32_t i = 0; i < 4; i++)
@@ -312,9 +312,46 @@ static bool writes(const struct rsr_step_op *op, uint32_t buffer) {
            (op->kind == RSR_OP_ROPE_APPEND && (op->src[0] == buffer || op->src[1] == buffer));
 }
 
+/* ---- barriers of tokens --------------------------------------------------------------------------- */
+
+static bool is_by_token(const struct rsr_step_op *op) {
+    return (RSR_OPS_BY_TOKEN >> op->kind & 1) != 0;
+}
+
+/* A buffer that operations of both kinds write, or B_COUNT. */
+static uint32_t find_mixed_buffer(const struct rsr_step *step) {
+    for (uint32_t b = 0; b < step->n_buffers; b++) {
+        bool written[2] = {false, false};
+        for (uint32_t i = 0; i < step->n_ops; i++)
+            written[is_by_token(&step->ops[i])] |= writes(&step->ops[i], b);
+        if (written[false] && written[true])
+            return b;
+    }
+    return B_COUNT;
+}
+
+/* Whether all workers wait for each other behind the operation, whoever has which tokens. */
+static bool ends_run(const struct rsr_step_op *op) {
+    return (op->flags & RSR_OP_BARRIER) != 0 && (op->flags & RSR_OP_TOKEN_BARRIER) == 0;
+}
+
+/* Between T operations and the linear layers that read what these make. */
+static void mark_token_barriers(struct rsr_step *step) {
+    if (find_mixed_buffer(step) != B_COUNT)
+        return;
+    for (uint32_t i = 0; i + 1 < step->n_ops; i++) {
+        const uint16_t next = step->ops[i + 1].kind;
+        if ((step->ops[i].flags & RSR_OP_BARRIER) != 0 && is_by_token(&step->ops[i]) &&
+            (next == RSR_OP_LINEAR || next == RSR_OP_DENSE))
+            step->ops[i].flags |= RSR_OP_TOKEN_BARRIER;
+    }
+}
+
+/* ---- lifetimes ------------------------------------------------------------------------------------ */
+
 /* live[i]: the buffer holds a value that is still needed before or during operation i, or is written by
  * it. Walking backwards, a value is needed from its last read up to the write that made it. A buffer
- * stays alive to the next barrier as well: without one, a slower worker may still be at the operation. */
+ * stays alive to the next barrier of all as well: before it a slower worker may still be at the operation. */
 static void find_lifetime(const struct rsr_step *step, uint32_t buffer, bool *live) {
     bool needed = false;
     for (uint32_t i = step->n_ops; i-- > 0;) {
@@ -327,7 +364,7 @@ static void find_lifetime(const struct rsr_step *step, uint32_t buffer, bool *li
             needed = false;
     }
     for (uint32_t i = 0, run_begin = 0; i < step->n_ops; i++) {
-        if ((step->ops[i].flags & RSR_OP_BARRIER) == 0 && i + 1 != step->n_ops)
+        if (!ends_run(&step->ops[i]) && i + 1 != step->n_ops)
             continue;
         bool any = false;
         for (uint32_t j = run_begin; j <= i; j++)
@@ -431,6 +468,7 @@ static void build_step(struct rsrc_arena *arena, const struct rsr_graph *graph,
     add_end(&b);
 
     drop_unused_buffers(step);
+    mark_token_barriers(step);
     place_buffers(arena, step);
 }
 
@@ -458,17 +496,6 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
 
 /* ---- verification ---------------------------------------------------------------------------------- */
 
-/* How an operation divides its work; see enum rsr_op_kind. */
-enum split { SPLIT_OTHER, SPLIT_TOKEN };
-
-static const enum split SPLITS[RSR_OP_KIND_COUNT] = {
-    [RSR_OP_EMBED] = SPLIT_TOKEN,     [RSR_OP_ROPE_TABLE] = SPLIT_TOKEN,
-    [RSR_OP_ADD] = SPLIT_TOKEN,       [RSR_OP_NORM] = SPLIT_TOKEN,
-    [RSR_OP_QUANT] = SPLIT_TOKEN,     [RSR_OP_ACT_MUL] = SPLIT_TOKEN,
-    [RSR_OP_PAD] = SPLIT_TOKEN,       [RSR_OP_OUTPUT] = SPLIT_TOKEN,
-    [RSR_OP_LIST_ROWS] = SPLIT_TOKEN, [RSR_OP_LIST_COLS] = SPLIT_TOKEN,
-};
-
 static struct rsrc_step_problem problem_at(uint32_t op, const char *what, const char *buffer) {
     return (struct rsrc_step_problem){.what = what, .buffer = buffer, .op = op};
 }
@@ -489,25 +516,36 @@ static struct rsrc_step_problem check_definitions(const struct rsr_step *step) {
     return no_problem;
 }
 
+static bool is_touched_by_both(const struct rsr_step_op *first, const struct rsr_step_op *second,
+                               uint32_t buffer) {
+    return (writes(first, buffer) && (reads(second, buffer) || writes(second, buffer))) ||
+           (reads(first, buffer) && writes(second, buffer));
+}
+
 /* Between two barriers, a buffer written by one operation and touched by another must be split by token
- * in both. */
+ * in both. After a barrier of tokens, what the T operations before it wrote is read. */
 static struct rsrc_step_problem check_barriers(const struct rsr_step *step) {
+    bool has_token_barriers = false;
     for (uint32_t i = 0; i < step->n_ops; i++) {
+        const struct rsr_step_op *first = &step->ops[i];
+        bool own_rows = false; /* of workers, in what the first one wrote */
         for (uint32_t j = i; j < step->n_ops; j++) {
-            const struct rsr_step_op *first = &step->ops[i], *second = &step->ops[j];
-            const bool same_split =
-                SPLITS[first->kind] == SPLIT_TOKEN && SPLITS[second->kind] == SPLIT_TOKEN;
-            for (uint32_t b = 0; b < step->n_buffers && j > i && !same_split; b++) {
-                const bool touches1 = reads(first, b) || writes(first, b);
-                const bool touches2 = reads(second, b) || writes(second, b);
-                if (touches1 && touches2 && (writes(first, b) || writes(second, b)))
+            const struct rsr_step_op *second = &step->ops[j];
+            const bool same_split = is_by_token(first) && is_by_token(second);
+            for (uint32_t b = 0; b < step->n_buffers && j > i && !same_split; b++)
+                if (is_touched_by_both(first, second, b) &&
+                    !(own_rows && writes(first, b) && !writes(second, b)))
                     return problem_at(j, "no barrier before it uses", step->buffers[b].name);
-            }
-            if ((second->flags & RSR_OP_BARRIER) != 0)
+            if (ends_run(second))
                 break;
+            own_rows |= is_by_token(first) && (second->flags & RSR_OP_TOKEN_BARRIER) != 0;
         }
+        has_token_barriers |= (first->flags & RSR_OP_TOKEN_BARRIER) != 0;
     }
-    return no_problem;
+    const uint32_t mixed = has_token_barriers ? find_mixed_buffer(step) : B_COUNT;
+    return mixed == B_COUNT ? no_problem
+                            : problem_at(RSRC_NO_STEP_OP, "workers have no rows of their own in",
+                                         step->buffers[mixed].name);
 }
 
 static struct rsrc_step_problem check_placement(const struct rsr_step *step) {

@@ -5,7 +5,7 @@
  *     buffer x cols 64 row_bytes 256 offset 0
  *     embed       x <-
  *     norm        normed <- x : norm 0 "model.layers.0.input_layernorm" block 0
- *     quant       act <- normed block 0 | barrier
+ *     quant       act <- normed block 0 | token barrier
  *     linear      q <- act : kernel 0 "model.layers.0.self_attn.q_proj" block 0
  *   end step
  *
@@ -71,7 +71,9 @@ static void put_op(const struct rsr_step *step, const struct rsr_step_op *op, co
     }
     if (op->block != RSR_NO_BLOCK)
         rsrc_buffer_printf(out, " block %" PRIu32, op->block);
-    rsrc_buffer_puts(out, (op->flags & RSR_OP_BARRIER) != 0 ? " | barrier\n" : "\n");
+    rsrc_buffer_puts(out, (op->flags & RSR_OP_TOKEN_BARRIER) != 0 ? " | token barrier\n"
+                          : (op->flags & RSR_OP_BARRIER) != 0     ? " | barrier\n"
+                                                                  : "\n");
 }
 
 static void put_step_head(const struct rsr_step *step, struct rsrc_buffer *out) {
@@ -216,9 +218,13 @@ static enum rsrc_status parse_op(struct rsrc_scan *scan, const struct rsr_step *
          rsrc_scan_u32(scan, "the block", 0, RSR_NO_BLOCK - 1, &op->block) != RSRC_OK))
         return RSRC_FAILED;
     if (rsrc_scan_at_symbol(scan, "|")) {
-        if (rsrc_scan_symbol(scan, "|") != RSRC_OK || rsrc_scan_word(scan, "barrier") != RSRC_OK)
+        if (rsrc_scan_symbol(scan, "|") != RSRC_OK)
             return RSRC_FAILED;
-        op->flags = RSR_OP_BARRIER;
+        const bool of_tokens = rsrc_scan_at_word(scan, "token");
+        if ((of_tokens && rsrc_scan_word(scan, "token") != RSRC_OK) ||
+            rsrc_scan_word(scan, "barrier") != RSRC_OK)
+            return RSRC_FAILED;
+        op->flags = of_tokens ? RSR_OP_BARRIER | RSR_OP_TOKEN_BARRIER : RSR_OP_BARRIER;
     }
     return rsrc_scan_line_end(scan);
 }
@@ -250,7 +256,9 @@ static enum rsrc_status parse_ops(struct rsrc_scan *scan, struct rsr_parsed_step
         (*places)[step->n_ops] = scan->at;
         if (parse_op(scan, step, op, &out->names[step->n_ops]) != RSRC_OK)
             return RSRC_FAILED;
-        run = (op->flags & RSR_OP_BARRIER) != 0 ? 0 : run + 1;
+        run = (op->flags & RSR_OP_TOKEN_BARRIER) == 0 && (op->flags & RSR_OP_BARRIER) != 0
+                  ? 0
+                  : run + 1;
         step->n_ops++;
     }
     if (rsrc_scan_word(scan, "end") != RSRC_OK || rsrc_scan_word(scan, "step") != RSRC_OK)
