@@ -1,5 +1,5 @@
 /* lower_table.c - `table` over the codes of `lut`: the loops around taking codes apart, making sums and
- * adding them; and what becomes of the sums of a chunk. table.h has the whole.
+ * adding them. table.h has the whole.
  *
  * Source: RSR, arXiv 2411.06360, with segments of columns and an index that is data.
  */
@@ -58,126 +58,25 @@ static void place_scratch(struct rsrc_table *table) {
     table->frame.kb.kernel->scratch_bytes = (uint64_t)table->wide_at + n_slots * table->wide_bytes;
 }
 
-/* ---- sums ------------------------------------------------------------------------------------ */
+/* ---- chunks ---------------------------------------------------------------------------------- */
 
-/* Addresses of a row's sums of a chunk, and of its wide ones: of 16-bit sums those of the even and of the
- * odd lanes. `at` counts the bytes of the chunk's sums of the rows before. */
-struct row_sums {
-    struct rsrc_address narrow, wide[2];
-    uint16_t at;
-};
-
-static uint16_t zero_vector(struct rsrc_table *table, const char *name) {
-    struct rsrc_kb *kb = &table->frame.kb;
-    const struct rsrc_token_lanes *lanes = &table->shape.lanes;
-    const uint16_t zero = rsrc_kb_reg(kb, lanes->elem, lanes->lanes, "%s", name);
-    return lanes->elem == RSR_ELEM_F32 ? rsrc_kb_const_f32(kb, zero, 0.0f)
-                                       : rsrc_kb_const(kb, zero, 0);
-}
-
-/* Wide vectors of a row. */
-static uint32_t n_wide(const struct rsrc_table *table) {
-    return table->shape.lanes.elem == RSR_ELEM_I16 ? 2 : 1;
-}
-
-/* Loops over the rows of the block for all tokens of the group; two loops are left open. */
-static struct row_sums begin_row_sums(struct rsrc_table *table, const char *name) {
-    struct rsrc_kb *kb = &table->frame.kb;
-    const int64_t bytes = table->shape.vector_bytes;
-    const uint16_t row_bytes =
-        rsrc_kb_index_const(kb, table->shape.vector_bytes, "%s_row_bytes", name);
-    const uint16_t end =
-        rsrc_kb_index_op(kb, RSR_KOP_MUL, table->n_block_rows, row_bytes, "%s_end", name);
-    const uint16_t first = begin_tokens(table, rsrc_arena_printf(kb->arena, "%s_token", name));
-    const uint16_t narrow = emit_slot(table, first, table->sums_at, table->sums_bytes,
-                                      rsrc_arena_printf(kb->arena, "%s_sums", name));
-    const uint16_t wide = emit_slot(table, first, table->wide_at, table->wide_bytes,
-                                    rsrc_arena_printf(kb->arena, "%s_wide", name));
-    const uint16_t at = rsrc_kb_index_reg(kb, "%s_at", name);
-    rsrc_kb_loop(kb, at, table->frame.zero, end, bytes);
-    const struct rsrc_address from = rsrc_address_at(RSR_KBUF_SCRATCH, 0);
-    const struct rsrc_address even =
-        rsrc_address_plus(rsrc_address_plus(from, wide, 1), at, n_wide(table));
-    return (struct row_sums){rsrc_address_plus(rsrc_address_plus(from, narrow, 1), at, 1),
-                             {even, rsrc_address_offset(even, bytes)},
-                             at};
-}
-
-static void end_row_sums(struct rsrc_table *table) {
-    rsrc_kb_end(&table->frame.kb);
-    rsrc_kb_end(&table->frame.kb);
-}
-
+/* The sums of all columns of the block's rows, of all tokens of the group. */
 static void emit_clear(struct rsrc_table *table) {
     struct rsrc_kb *kb = &table->frame.kb;
-    const uint16_t zeros = zero_vector(table, "zeros");
-    const struct row_sums rows = begin_row_sums(table, "clear");
-    if (table->shape.has_wide_sums)
-        rsrc_kb_store(kb, zeros, rows.narrow);
-    for (uint32_t i = 0; i < n_wide(table); i++)
-        rsrc_kb_store(kb, zeros, rows.wide[i]);
-    end_row_sums(table);
+    const uint16_t row_bytes =
+        rsrc_kb_index_const(kb, rsrc_lane_sums_bytes(&table->shape.lanes), "clear_row_bytes");
+    const uint16_t end =
+        rsrc_kb_index_op(kb, RSR_KOP_MUL, table->n_block_rows, row_bytes, "clear_end");
+    const uint16_t first = begin_tokens(table, "clear_token");
+    const uint16_t wide = emit_slot(table, first, table->wide_at, table->wide_bytes, "clear_sums");
+    const uint16_t at = rsrc_kb_index_reg(kb, "clear_at");
+    rsrc_kb_loop(kb, at, table->frame.zero, end, table->shape.vector_bytes);
+    const struct rsrc_address sums =
+        rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, 0), wide, 1);
+    rsrc_kb_store(kb, table->zeros, rsrc_address_plus(sums, at, 1));
+    rsrc_kb_end(kb);
+    rsrc_kb_end(kb);
 }
-
-/* Adds 16-bit sums to the 32-bit ones. Even lanes are the low halves of 32 bits, odd ones the high halves:
- * shifts widen both. */
-static void widen_row(struct rsrc_table *table, const struct row_sums *rows, uint16_t narrow) {
-    struct rsrc_kb *kb = &table->frame.kb;
-    const uint32_t lanes = table->shape.lanes.lanes / 2;
-    const uint16_t bits = rsrc_kb_reg(kb, RSR_ELEM_U32, lanes, "narrow_bits");
-    for (uint32_t odd = 0; odd < 2; odd++) {
-        const uint16_t sums = rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "wide_sums%u", odd);
-        rsrc_kb_unary(kb, RSR_KOP_BITCAST, bits, narrow);
-        if (odd == 0)
-            rsrc_kb_immediate(kb, RSR_KOP_SHL, bits, bits, 16);
-        rsrc_kb_unary(kb, RSR_KOP_BITCAST, sums, bits);
-        rsrc_kb_immediate(kb, RSR_KOP_SHR, sums, sums, 16);
-        rsrc_kb_binary_memory(kb, RSR_KOP_ADD_MEM, sums, sums, rows->wide[odd]);
-        rsrc_kb_store(kb, sums, rows->wide[odd]);
-    }
-}
-
-/* Adds a group's sums, times the row's scale. */
-static void scale_row(struct rsrc_table *table, const struct row_sums *rows, uint16_t narrow,
-                      uint16_t scale_at) {
-    struct rsrc_kb *kb = &table->frame.kb;
-    const uint32_t lanes = table->shape.lanes.lanes;
-    const uint16_t scale = rsrc_kb_load(
-        kb, rsrc_kb_reg(kb, RSR_ELEM_F32, 1, "row_scale"),
-        rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, table->scales_at), scale_at, 1));
-    const uint16_t scales =
-        rsrc_kb_unary(kb, RSR_KOP_SPLAT, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "row_scales"), scale);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, narrow, narrow, scales);
-    const uint16_t sums =
-        rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, lanes, "scaled_sums"), rows->wide[0]);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, sums, sums, narrow);
-    rsrc_kb_store(kb, sums, rows->wide[0]);
-}
-
-/* Adds the sums of the chunk to the wide ones, and clears them. */
-static void emit_end_chunk(struct rsrc_table *table) {
-    struct rsrc_kb *kb = &table->frame.kb;
-    const struct rsrc_token_lanes *lanes = &table->shape.lanes;
-    rsrc_kb_comment(kb, "sums of the chunk to those of all columns");
-    const uint16_t nothing = zero_vector(table, "no_sums");
-    const struct row_sums rows = begin_row_sums(table, "end");
-    const uint16_t narrow =
-        rsrc_kb_load(kb, rsrc_kb_reg(kb, lanes->elem, lanes->lanes, "chunk_sums"), rows.narrow);
-    rsrc_kb_store(kb, nothing, rows.narrow);
-    if (table->shape.has_scales) {
-        const uint16_t scale_at = rsrc_kb_index_reg(kb, "row_scale_at");
-        uint32_t shift = 0;
-        while (sizeof(float) << shift < table->shape.vector_bytes)
-            shift++;
-        rsrc_kb_immediate(kb, RSR_KOP_SHR, scale_at, rows.at, shift);
-        scale_row(table, &rows, narrow, scale_at);
-    } else {
-        widen_row(table, &rows, narrow);
-    }
-    end_row_sums(table);
-}
-
-/* ---- chunks ---------------------------------------------------------------------------------- */
 
 /* The chunk's activations as columns; those behind the matrix's last are zeros. */
 static void emit_columns(struct rsrc_table *table, uint16_t first_col) {
@@ -190,14 +89,13 @@ static void emit_columns(struct rsrc_table *table, uint16_t first_col) {
         rsrc_kb_index_const(kb, shape->chunk_steps * shape->step_cols, "end_cols");
     const uint16_t n_cols = rsrc_kb_index_op(kb, RSR_KOP_SUB, all, first_col, "n_cols");
     rsrc_kb_binary(kb, RSR_KOP_MIN, n_cols, n_cols, chunk_cols);
-    const uint16_t zeros = zero_vector(table, "no_column");
     const uint16_t first = begin_tokens(table, "columns_token");
     const uint16_t at =
         emit_slot(table, first, table->columns_at, table->columns_bytes, "columns_at");
     rsrc_token_columns(&table->frame, &table->shape.lanes, first, at, first_col, n_cols);
     const uint16_t col = rsrc_kb_index_reg(kb, "missing_col");
     rsrc_kb_loop(kb, col, n_cols, end_cols, 1);
-    rsrc_kb_store(kb, zeros,
+    rsrc_kb_store(kb, table->zeros,
                   rsrc_address_plus(rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, 0), at, 1),
                                     col, (int64_t)shape->vector_bytes));
     rsrc_kb_end(kb);
@@ -218,17 +116,21 @@ static void emit_clear_offsets(struct rsrc_table *table) {
 
 static void emit_passes(struct rsrc_table *table) {
     struct rsrc_kb *kb = &table->frame.kb;
-    const uint16_t n_passes = rsrc_kb_index_const(kb, table->shape.n_passes, "n_passes");
+    const struct rsrc_table_shape *shape = &table->shape;
+    const uint16_t n_passes = rsrc_kb_index_const(kb, shape->n_passes, "n_passes");
     const uint16_t pass = rsrc_kb_index_reg(kb, "pass");
     rsrc_kb_comment(kb, "passes of %u segments: their sums, and rows that add them",
-                    table->shape.pass_steps * table->shape.step_segments);
+                    shape->pass_steps * shape->step_segments);
     rsrc_kb_loop(kb, pass, table->frame.zero, n_passes, 1);
     const uint16_t first = begin_tokens(table, "pass_token");
     rsrc_table_make_sums(
         table, pass,
         emit_slot(table, first, table->columns_at, table->columns_bytes, "pass_columns_at"));
-    rsrc_table_add_rows(table, pass,
-                        emit_slot(table, first, table->sums_at, table->sums_bytes, "pass_sums"));
+    const uint16_t sums = emit_slot(table, first, table->sums_at, table->sums_bytes, "pass_sums");
+    const uint16_t wide = shape->has_wide_sums ? emit_slot(table, first, table->wide_at,
+                                                           table->wide_bytes, "pass_wide_sums")
+                                               : RSR_NO_KREG;
+    rsrc_table_add_rows(table, pass, sums, wide);
     rsrc_kb_end(kb);
     rsrc_kb_end(kb);
 }
@@ -292,8 +194,6 @@ static void emit_blocks(struct rsrc_table *table) {
     else
         rsrc_table_emit_offsets(table, chunk, block, end);
     emit_passes(table);
-    if (shape->has_wide_sums)
-        emit_end_chunk(table);
     rsrc_kb_end(kb);
     emit_results(table);
     rsrc_kb_end(kb);
@@ -322,6 +222,7 @@ static void lower(struct rsrc_table *table, const char *form, struct rsrc_arena 
     assert(table->group_tokens % shape->lanes.lanes == 0);
     table->frame.unit_rows = 1; /* results are addressed by rows from here on */
     place_scratch(table);
+    table->zeros = rsrc_table_emit_zeros(table);
     table->low_word = rsrc_kb_index_const(&table->frame.kb, UINT16_MAX, "low_word");
     emit_kernel(table);
     rsrc_frame_end(&table->frame, out);

@@ -72,6 +72,7 @@ struct rsrc_table {
     uint16_t first_row, end_row, n_block_rows; /* of the block; the last in whole vectors */
     uint16_t vector_offsets; /* of the vector of rows at work: its first byte among offsets */
     uint16_t low_word;       /* constant */
+    uint16_t zeros;          /* constant: a vector of sums */
     /* Constants, vectors of bytes, of 16 and of 32 bits. */
     uint16_t low_byte, nibble, bit, middle, middle_one, no_bytes, word_code, even_words;
 };
@@ -139,9 +140,11 @@ void rsrc_table_emit_word_offsets(struct rsrc_table *table, uint16_t chunk, uint
 
 /* ---- table_sums.c ---------------------------------------------------------------------------- */
 
+uint16_t rsrc_table_emit_zeros(struct rsrc_table *table);
 /* The tables of pass `pass` from the columns at byte `columns` of the scratch memory. */
 void rsrc_table_make_sums(struct rsrc_table *table, uint16_t pass, uint16_t columns);
-/* Adds the pass's sums to those of the block's rows, which begin at byte `sums`. */
-void rsrc_table_add_rows(struct rsrc_table *table, uint16_t pass, uint16_t sums);
+/* Adds the pass's sums to those of the block's rows, which begin at byte `sums`: of its chunk, if there
+ * are sums of all columns besides, which begin at byte `wide` and get the chunk's with its last pass. */
+void rsrc_table_add_rows(struct rsrc_table *table, uint16_t pass, uint16_t sums, uint16_t wide);
 
 #endif

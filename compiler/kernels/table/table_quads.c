@@ -10,7 +10,8 @@
 
 struct quads {
     struct rsrc_table *table;
-    uint16_t code_mask; /* constant: a code in every byte, or a nibble of bits */
+    /* Constants of every byte: a nibble; digits 1 and 3 brought to 0 and 2; eight times a pair of digits. */
+    uint16_t code_mask, odd_digits, eight_pairs;
 };
 
 static uint16_t reg(struct quads *q, enum rsr_elem elem, const char *name, uint32_t i) {
@@ -19,7 +20,8 @@ static uint16_t reg(struct quads *q, enum rsr_elem elem, const char *name, uint3
 }
 
 /* Bits `shift` and up of every byte, under the mask. */
-static uint16_t take_bits(struct quads *q, uint16_t bytes, uint32_t shift, uint32_t n) {
+static uint16_t take_bits(struct quads *q, uint16_t bytes, uint32_t shift, uint16_t mask,
+                          uint32_t n) {
     struct rsrc_kb *kb = &q->table->frame.kb;
     const uint16_t out = reg(q, RSR_ELEM_U8, "field", n);
     if (shift != 0) {
@@ -28,18 +30,24 @@ static uint16_t take_bits(struct quads *q, uint16_t bytes, uint32_t shift, uint3
         rsrc_kb_immediate(kb, RSR_KOP_SHR, wide, wide, shift);
         bytes = rsrc_kb_unary(kb, RSR_KOP_BITCAST, out, wide);
     }
-    return rsrc_kb_binary(kb, RSR_KOP_AND, out, bytes, q->code_mask);
+    return rsrc_kb_binary(kb, RSR_KOP_AND, out, bytes, mask);
 }
 
-/* Numbers of the sums of 16 segments of row r: those of set `set`, of binary codes one of two. */
+/* Numbers of the sums of 16 segments of row r: those of set `set`, of binary codes one of two. Digits
+ * two bits apart are b0 + 4 b1, of which b1 is taken away once, and pairs of them p0 + 16 p1, of which
+ * 7 p1 are. */
 static uint16_t make_number(struct quads *q, uint16_t bytes, uint32_t r, uint32_t set) {
+    struct rsrc_kb *kb = &q->table->frame.kb;
     const uint32_t n = (set * QUAD + r) * 4;
     if (q->table->shape.alphabet != RSR_TERNARY)
-        return take_bits(q, bytes, 4 * set, n);
-    uint16_t columns[4];
-    for (uint32_t i = 0; i < 4; i++)
-        columns[i] = take_bits(q, bytes, 2 * i, n + i);
-    return rsrc_table_emit_number(&q->table->frame.kb, 3, 16, columns, n);
+        return take_bits(q, bytes, 4 * set, q->code_mask, n);
+    const uint16_t number = reg(q, RSR_ELEM_U8, "number", n);
+    const uint16_t odd = take_bits(q, bytes, 2, q->odd_digits, n);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, number, bytes, odd);
+    const uint16_t eight = take_bits(q, number, 1, q->eight_pairs, n + 1);
+    const uint16_t once = take_bits(q, number, 4, q->code_mask, n + 2);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, number, number, eight);
+    return rsrc_kb_binary(kb, RSR_KOP_ADD, number, number, once);
 }
 
 /* Eight segments of four rows: pairs of rows are zipped, then pairs of pairs. */
@@ -96,9 +104,10 @@ void rsrc_table_emit_quad_offsets(struct rsrc_table *table, uint16_t chunk, uint
     const struct rsrc_dot_layout *layout = &table->quads;
     const uint32_t n_sets = layout->block_cols / 64;
     const uint32_t chunk_blocks = table->shape.chunk_steps / (16 * n_sets);
-    const bool ternary = table->shape.alphabet == RSR_TERNARY;
     struct quads q = {.table = table};
-    q.code_mask = rsrc_kb_const(kb, reg(&q, RSR_ELEM_U8, "code_mask", 0), ternary ? 3 : 15);
+    q.code_mask = rsrc_kb_const(kb, reg(&q, RSR_ELEM_U8, "code_mask", 0), 15);
+    q.odd_digits = rsrc_kb_const(kb, reg(&q, RSR_ELEM_U8, "odd_digits", 0), 0x33);
+    q.eight_pairs = rsrc_kb_const(kb, reg(&q, RSR_ELEM_U8, "eight_pairs", 0), 0x78);
     table->no_bytes = rsrc_kb_const(kb, reg(&q, RSR_ELEM_U8, "no_bytes", 0), 0);
     const uint16_t most = rsrc_kb_index_const(kb, chunk_blocks, "chunk_blocks");
     const uint16_t all = rsrc_kb_index_const(kb, layout->n_blocks, "n_blocks");
