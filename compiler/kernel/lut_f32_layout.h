@@ -47,6 +47,10 @@ struct rsrc_lut_f32_shape {
     uint32_t scale_bytes; /* of a group's; 0: groups have none */
 };
 
+/* Of a matrix, and of one that is planned. */
+struct rsrc_lut_f32_shape rsrc_lut_f32_matrix_shape(const struct rsr_matrix *matrix);
+struct rsrc_lut_f32_shape rsrc_lut_f32_planned_shape(const struct rsrc_plan_input *input);
+
 struct rsrc_lut_f32_layout {
     enum rsr_alphabet alphabet;
     uint32_t step_cols, segment_cols, n_segments; /* n_segments: of a step */

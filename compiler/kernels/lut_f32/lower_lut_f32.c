@@ -438,11 +438,7 @@ enum rsrc_status rsrc_lower_lut_f32(struct rsrc_diag *diag, struct rsrc_arena *a
                                     const struct rsrc_lower_input *input, struct rsr_lowered *out,
                                     const char **detail) {
     (void)diag;
-    const struct rsrc_lut_f32_shape shape = {.alphabet = input->matrix->alphabet,
-                                             .rows = input->matrix->rows,
-                                             .cols = input->matrix->cols,
-                                             .group_cols = input->matrix->group_cols,
-                                             .scale_bytes = rsrc_group_scale_bytes(input->matrix)};
+    const struct rsrc_lut_f32_shape shape = rsrc_lut_f32_matrix_shape(input->matrix);
     struct rsrc_lut_f32 lut = {
         .layout = rsrc_make_lut_f32_layout(input->plan->machine, input->spec->cores, &shape)};
     const struct rsrc_lut_f32_layout *layout = &lut.layout;

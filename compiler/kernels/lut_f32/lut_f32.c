@@ -32,12 +32,7 @@ struct rsrc_tiling rsrc_fit_lut_f32(const struct rsrc_planned_layer *layer,
 
 uint32_t rsrc_list_lut_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                            const struct rsrc_machine *machine, struct rsrc_choice *out) {
-    const struct rsrc_lut_f32_shape shape = {.alphabet = input->alphabet,
-                                             .rows = input->stats->rows,
-                                             .cols = input->stats->cols,
-                                             .group_cols = input->group_cols,
-                                             .scale_bytes =
-                                                 input->group_cols == 0 ? 0 : input->scale_bytes};
+    const struct rsrc_lut_f32_shape shape = rsrc_lut_f32_planned_shape(input);
     const struct rsrc_lut_f32_layout layout =
         rsrc_make_lut_f32_layout(machine, input->spec->cores, &shape);
     const struct rsrc_lut_work *work =

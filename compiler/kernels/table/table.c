@@ -303,12 +303,7 @@ uint32_t rsrc_list_table(struct rsrc_arena *arena, const struct rsrc_plan_input 
 
 uint32_t rsrc_list_table_f32(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                              const struct rsrc_machine *machine, struct rsrc_choice *out) {
-    const struct rsrc_lut_f32_shape codes = {.alphabet = input->alphabet,
-                                             .rows = input->stats->rows,
-                                             .cols = input->stats->cols,
-                                             .group_cols = input->group_cols,
-                                             .scale_bytes =
-                                                 input->group_cols == 0 ? 0 : input->scale_bytes};
+    const struct rsrc_lut_f32_shape codes = rsrc_lut_f32_planned_shape(input);
     const struct rsrc_lut_f32_layout layout = rsrc_table_f32_codes(input->spec, &codes);
     const struct rsrc_table_shape shape = rsrc_make_table_f32_shape(input->spec, &layout, machine);
     *out = (struct rsrc_choice){.max_cols = UINT32_MAX,
