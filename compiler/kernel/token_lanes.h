@@ -45,4 +45,25 @@ struct rsrc_token_range {
 void rsrc_token_results(struct rsrc_frame *frame, const struct rsrc_token_lanes *lanes,
                         const struct rsrc_token_range *range);
 
+/* ---- token_group.c: tokens whose columns and sums lie in the scratch memory together ------------- */
+
+/* All but the numbers are registers. */
+struct rsrc_token_group {
+    struct rsrc_frame *frame;
+    const struct rsrc_token_lanes *lanes;
+    uint32_t tokens;     /* of a group, whole vectors */
+    uint16_t first, end; /* of the group at work */
+};
+
+/* Loops over groups of all tokens, and over vectors of a group's; the latter gives the first token. The
+ * loops are closed by rsrc_kb_end. */
+void rsrc_begin_token_groups(struct rsrc_token_group *group);
+uint16_t rsrc_begin_token_vectors(const struct rsrc_token_group *group, const char *name);
+/* Byte of what the vector from token `first` on has at `at`: each vector has `bytes`. */
+uint16_t rsrc_token_slot(const struct rsrc_token_group *group, uint16_t first, int64_t at,
+                         uint64_t bytes, const char *name);
+/* rsrc_token_results of all vectors, whose sums are such slots; the range's rows are set. */
+void rsrc_token_group_results(const struct rsrc_token_group *group, int64_t at, uint64_t bytes,
+                              struct rsrc_token_range range);
+
 #endif

@@ -33,7 +33,7 @@ struct fold {
     uint32_t n_slots;
     /* A slot is the columns of a token tile, then its sums; both are multiples of the lanes. */
     uint64_t columns_bytes, sums_bytes;
-    uint16_t group, group_end; /* tokens that share the scratch memory */
+    struct rsrc_token_group group; /* whose slots share the scratch memory */
     uint16_t tile, chunk;
     uint16_t first_row, end_row; /* of the tile */
 };
@@ -95,33 +95,17 @@ static void place_scratch(struct fold *f, const struct rsrc_lower_input *input) 
     f->n_slots = slots == 0 ? 1 : slots < MAX_SLOTS ? (uint32_t)slots : MAX_SLOTS;
 }
 
-/* ---- addresses in the scratch memory --------------------------------------------------------- */
-
-/* Byte of the slot of the token tile whose first token is `first`, plus `offset`. */
-static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const char *name) {
-    struct rsrc_kb *kb = &f->frame.kb;
-    const uint64_t token_bytes = (f->columns_bytes + f->sums_bytes) / f->form.tokens.lanes;
-    const uint16_t at = rsrc_kb_index_reg(kb, "%s", name);
-    rsrc_kb_binary(kb, RSR_KOP_SUB, at, first, f->group);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, rsrc_kb_index_const(kb, token_bytes, "%s_step", name));
-    if (offset != 0)
-        rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, rsrc_kb_index_const(kb, offset, "%s_offset", name));
-    return at;
-}
-
 /* ---- the loops ------------------------------------------------------------------------------- */
 
-/* Loops over the token tiles of the group; gives the register of the first token. */
-static uint16_t begin_token_tiles(struct fold *f, const char *name) {
-    const uint16_t first = rsrc_kb_index_reg(&f->frame.kb, "%s", name);
-    rsrc_kb_loop(&f->frame.kb, first, f->group, f->group_end, f->form.tokens.lanes);
-    return first;
+static uint16_t emit_slot(struct fold *f, uint16_t first, uint64_t offset, const char *name) {
+    return rsrc_token_slot(&f->group, first, (int64_t)offset, f->columns_bytes + f->sums_bytes,
+                           name);
 }
 
 static void emit_columns(struct fold *f) {
     struct rsrc_kb *kb = &f->frame.kb;
     rsrc_kb_comment(kb, "activations as columns, %u tokens side by side", f->form.tokens.lanes);
-    const uint16_t first = begin_token_tiles(f, "columns_token");
+    const uint16_t first = rsrc_begin_token_vectors(&f->group, "columns_token");
     const uint16_t at = emit_slot(f, first, 0, "columns_at");
     rsrc_token_columns(&f->frame, &f->form.tokens, first, at, RSR_NO_KREG,
                        rsrc_kb_index_const(kb, kb->kernel->cols, "n_cols"));
@@ -141,7 +125,7 @@ static void emit_clear_sums(struct fold *f) {
     else
         rsrc_kb_const(kb, zeros, 0);
     const uint16_t end = rsrc_kb_index_const(kb, f->sums_bytes, "sums_bytes");
-    const uint16_t first = begin_token_tiles(f, "clear_token");
+    const uint16_t first = rsrc_begin_token_vectors(&f->group, "clear_token");
     const uint16_t at = emit_slot(f, first, f->columns_bytes, "clear_at");
     const uint16_t byte = rsrc_kb_index_reg(kb, "sum_byte");
     rsrc_kb_loop(kb, byte, f->frame.zero, end, step);
@@ -165,32 +149,13 @@ static void emit_calls(struct fold *f) {
     f->chunk = rsrc_kb_index_reg(kb, "chunk");
     rsrc_kb_loop(kb, f->chunk, f->frame.zero, n_chunks, 1);
     const uint16_t chunk_at = rsrc_kb_index_op(kb, RSR_KOP_MUL, f->chunk, chunk_bytes, "chunk_at");
-    const uint16_t first = begin_token_tiles(f, "first_token");
+    const uint16_t first = rsrc_begin_token_vectors(&f->group, "first_token");
     const uint16_t columns = emit_slot(f, first, f->form.bias_cols * column_bytes, "body_columns");
     rsrc_kb_binary(kb, RSR_KOP_ADD, columns, columns, chunk_at);
     const uint16_t sums = emit_slot(f, first, f->columns_bytes, "body_sums");
     rsrc_kb_call(kb, number, columns, sums);
     rsrc_kb_end(kb);
     rsrc_kb_binary(kb, RSR_KOP_ADD, number, number, f->frame.one);
-    rsrc_kb_end(kb);
-}
-
-static void emit_results(struct fold *f) {
-    struct rsrc_kb *kb = &f->frame.kb;
-    rsrc_kb_comment(kb, "results, token by token");
-    const uint16_t lanes = rsrc_kb_index_const(kb, f->form.tokens.lanes, "lanes");
-    const uint16_t first = begin_token_tiles(f, "result_tile");
-    const uint16_t sums = emit_slot(f, first, f->columns_bytes, "result_sums");
-    const uint16_t all = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "result_lanes");
-    const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_MIN, all, f->frame.n_tokens, "result_end");
-    const struct rsrc_token_range range = {.first_row = f->first_row,
-                                           .end_row = f->end_row,
-                                           .first = first,
-                                           .end = end,
-                                           .sums = sums,
-                                           .whole_quads =
-                                               (kb->kernel->rows | f->tile_rows) % 4 == 0};
-    rsrc_token_results(&f->frame, &f->form.tokens, &range);
     rsrc_kb_end(kb);
 }
 
@@ -203,13 +168,7 @@ static void emit_kernel(struct fold *f) {
         rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "first_tile"), RSR_KPARAM_TILE_BEGIN);
     const uint16_t tile_end =
         rsrc_kb_param(kb, rsrc_kb_index_reg(kb, "end_tile"), RSR_KPARAM_TILE_END);
-    const uint16_t group_tokens =
-        rsrc_kb_index_const(kb, f->n_slots * f->form.tokens.lanes, "group_tokens");
-    f->group = rsrc_kb_index_reg(kb, "group");
-    rsrc_kb_loop(kb, f->group, f->frame.zero, f->frame.n_tokens, f->n_slots * f->form.tokens.lanes);
-    const uint16_t unclipped =
-        rsrc_kb_index_op(kb, RSR_KOP_ADD, f->group, group_tokens, "group_full");
-    f->group_end = rsrc_kb_index_op(kb, RSR_KOP_MIN, unclipped, f->frame.n_tokens, "group_end");
+    rsrc_begin_token_groups(&f->group);
     emit_columns(f);
     f->tile = rsrc_kb_index_reg(kb, "tile");
     rsrc_kb_loop(kb, f->tile, tile_begin, tile_end, 1);
@@ -218,7 +177,11 @@ static void emit_kernel(struct fold *f) {
     f->end_row = rsrc_kb_index_op(kb, RSR_KOP_MIN, full, n_rows, "end_row");
     emit_clear_sums(f);
     emit_calls(f);
-    emit_results(f);
+    rsrc_token_group_results(
+        &f->group, (int64_t)f->columns_bytes, f->columns_bytes + f->sums_bytes,
+        (struct rsrc_token_range){.first_row = f->first_row,
+                                  .end_row = f->end_row,
+                                  .whole_quads = (rows | f->tile_rows) % 4 == 0});
     rsrc_kb_end(kb);
     rsrc_kb_end(kb);
 }
@@ -273,6 +236,8 @@ enum rsrc_status rsrc_lower_fold(struct rsrc_diag *diag, struct rsrc_arena *aren
     f.form.tile_blocks = f.tile_rows / f.form.k;
     f.frame.unit_rows = 1; /* blocks are the bodies' business: results are stored row by row */
     place_scratch(&f, input);
+    f.group =
+        (struct rsrc_token_group){&f.frame, &f.form.tokens, f.n_slots * f.form.tokens.lanes, 0, 0};
     out->kernel.scratch_bytes = f.n_slots * (f.columns_bytes + f.sums_bytes);
     emit_kernel(&f);
     rsrc_fold_bodies(&f.frame.kb, input->index, &f.form);

@@ -13,31 +13,11 @@
 
 /* ---- scratch memory -------------------------------------------------------------------------- */
 
-/* Byte of what the vector of tokens from `first` on has, of `bytes` each. */
-static uint16_t emit_slot(struct rsrc_table *table, uint16_t first, int64_t at, uint64_t bytes,
-                          const char *name) {
-    struct rsrc_kb *kb = &table->frame.kb;
-    const uint16_t slot = rsrc_kb_index_reg(kb, "%s", name);
-    rsrc_kb_binary(kb, RSR_KOP_SUB, slot, first, table->group);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, slot, slot,
-                   rsrc_kb_index_const(kb, bytes / table->shape.lanes.lanes, "%s_token", name));
-    return rsrc_kb_binary(kb, RSR_KOP_ADD, slot, slot,
-                          rsrc_kb_index_const(kb, (uint64_t)at, "%s_from", name));
-}
-
-/* Loops over the vectors of tokens of the group; gives the register of the first token. */
-static uint16_t begin_tokens(struct rsrc_table *table, const char *name) {
-    const uint16_t first = rsrc_kb_index_reg(&table->frame.kb, "%s", name);
-    rsrc_kb_loop(&table->frame.kb, first, table->group, table->group_end,
-                 (int64_t)table->shape.lanes.lanes);
-    return first;
-}
-
 /* Sums and columns of all tokens of a group; what is stored behind the last offsets has room. */
 static void place_scratch(struct rsrc_table *table) {
     const struct rsrc_table_shape *shape = &table->shape;
     const uint64_t rows = (uint64_t)shape->block_units * shape->unit_rows;
-    const uint64_t n_slots = table->group_tokens / shape->lanes.lanes;
+    const uint64_t n_slots = table->group.tokens / shape->lanes.lanes;
     const uint32_t n_cols = shape->chunk_steps * shape->step_cols;
     table->columns_bytes = rsrc_round_up(n_cols, RSRC_TOKEN_COLUMN_STEP) * shape->vector_bytes;
     table->offsets_bytes =
@@ -67,8 +47,9 @@ static void emit_clear(struct rsrc_table *table) {
         rsrc_kb_index_const(kb, rsrc_lane_sums_bytes(&table->shape.lanes), "clear_row_bytes");
     const uint16_t end =
         rsrc_kb_index_op(kb, RSR_KOP_MUL, table->n_block_rows, row_bytes, "clear_end");
-    const uint16_t first = begin_tokens(table, "clear_token");
-    const uint16_t wide = emit_slot(table, first, table->wide_at, table->wide_bytes, "clear_sums");
+    const uint16_t first = rsrc_begin_token_vectors(&table->group, "clear_token");
+    const uint16_t wide =
+        rsrc_token_slot(&table->group, first, table->wide_at, table->wide_bytes, "clear_sums");
     const uint16_t at = rsrc_kb_index_reg(kb, "clear_at");
     rsrc_kb_loop(kb, at, table->frame.zero, end, table->shape.vector_bytes);
     const struct rsrc_address sums =
@@ -89,9 +70,9 @@ static void emit_columns(struct rsrc_table *table, uint16_t first_col) {
         rsrc_kb_index_const(kb, shape->chunk_steps * shape->step_cols, "end_cols");
     const uint16_t n_cols = rsrc_kb_index_op(kb, RSR_KOP_SUB, all, first_col, "n_cols");
     rsrc_kb_binary(kb, RSR_KOP_MIN, n_cols, n_cols, chunk_cols);
-    const uint16_t first = begin_tokens(table, "columns_token");
-    const uint16_t at =
-        emit_slot(table, first, table->columns_at, table->columns_bytes, "columns_at");
+    const uint16_t first = rsrc_begin_token_vectors(&table->group, "columns_token");
+    const uint16_t at = rsrc_token_slot(&table->group, first, table->columns_at,
+                                        table->columns_bytes, "columns_at");
     rsrc_token_columns(&table->frame, &table->shape.lanes, first, at, first_col, n_cols);
     const uint16_t col = rsrc_kb_index_reg(kb, "missing_col");
     rsrc_kb_loop(kb, col, n_cols, end_cols, 1);
@@ -122,35 +103,18 @@ static void emit_passes(struct rsrc_table *table) {
     rsrc_kb_comment(kb, "passes of %u segments: their sums, and rows that add them",
                     shape->pass_steps * shape->step_segments);
     rsrc_kb_loop(kb, pass, table->frame.zero, n_passes, 1);
-    const uint16_t first = begin_tokens(table, "pass_token");
-    rsrc_table_make_sums(
-        table, pass,
-        emit_slot(table, first, table->columns_at, table->columns_bytes, "pass_columns_at"));
-    const uint16_t sums = emit_slot(table, first, table->sums_at, table->sums_bytes, "pass_sums");
-    const uint16_t wide = shape->has_wide_sums ? emit_slot(table, first, table->wide_at,
-                                                           table->wide_bytes, "pass_wide_sums")
-                                               : RSR_NO_KREG;
+    const uint16_t first = rsrc_begin_token_vectors(&table->group, "pass_token");
+    rsrc_table_make_sums(table, pass,
+                         rsrc_token_slot(&table->group, first, table->columns_at,
+                                         table->columns_bytes, "pass_columns_at"));
+    const uint16_t sums =
+        rsrc_token_slot(&table->group, first, table->sums_at, table->sums_bytes, "pass_sums");
+    const uint16_t wide = shape->has_wide_sums
+                              ? rsrc_token_slot(&table->group, first, table->wide_at,
+                                                table->wide_bytes, "pass_wide_sums")
+                              : RSR_NO_KREG;
     rsrc_table_add_rows(table, pass, sums, wide);
     rsrc_kb_end(kb);
-    rsrc_kb_end(kb);
-}
-
-static void emit_results(struct rsrc_table *table) {
-    struct rsrc_kb *kb = &table->frame.kb;
-    rsrc_kb_comment(kb, "results, token by token");
-    const uint16_t lanes = rsrc_kb_index_const(kb, table->shape.lanes.lanes, "lanes");
-    const uint16_t first = begin_tokens(table, "result_tile");
-    const uint16_t sums = emit_slot(table, first, table->wide_at, table->wide_bytes, "result_sums");
-    const uint16_t all = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, lanes, "result_lanes");
-    const uint16_t end =
-        rsrc_kb_index_op(kb, RSR_KOP_MIN, all, table->frame.n_tokens, "result_end");
-    const struct rsrc_token_range range = {.first_row = table->first_row,
-                                           .end_row = table->end_row,
-                                           .first = first,
-                                           .end = end,
-                                           .sums = sums,
-                                           .whole_quads = kb->kernel->rows % 4 == 0};
-    rsrc_token_results(&table->frame, &table->shape.lanes, &range);
     rsrc_kb_end(kb);
 }
 
@@ -195,7 +159,10 @@ static void emit_blocks(struct rsrc_table *table) {
         rsrc_table_emit_offsets(table, chunk, block, end);
     emit_passes(table);
     rsrc_kb_end(kb);
-    emit_results(table);
+    rsrc_token_group_results(&table->group, table->wide_at, table->wide_bytes,
+                             (struct rsrc_token_range){.first_row = table->first_row,
+                                                       .end_row = table->end_row,
+                                                       .whole_quads = kb->kernel->rows % 4 == 0});
     rsrc_kb_end(kb);
 }
 
@@ -205,12 +172,7 @@ static void emit_kernel(struct rsrc_table *table) {
     rsrc_kb_comment(kb, "chunks of %u columns, %u segments of up to %u; blocks of %u rows",
                     shape->chunk_cols, rsrc_table_chunk_segments(shape), shape->segment_cols,
                     shape->block_units * shape->unit_rows);
-    const uint16_t size = rsrc_kb_index_const(kb, table->group_tokens, "group_tokens");
-    table->group = rsrc_kb_index_reg(kb, "group");
-    rsrc_kb_loop(kb, table->group, table->frame.zero, table->frame.n_tokens,
-                 (int64_t)table->group_tokens);
-    table->group_end = rsrc_kb_index_op(kb, RSR_KOP_ADD, table->group, size, "group_end");
-    rsrc_kb_binary(kb, RSR_KOP_MIN, table->group_end, table->group_end, table->frame.n_tokens);
+    rsrc_begin_token_groups(&table->group);
     emit_blocks(table);
     rsrc_kb_end(kb);
 }
@@ -219,8 +181,10 @@ static void emit_kernel(struct rsrc_table *table) {
 static void lower(struct rsrc_table *table, const char *form, struct rsrc_arena *arena,
                   struct rsr_lowered *out, const char **detail) {
     const struct rsrc_table_shape *shape = &table->shape;
-    assert(table->group_tokens % shape->lanes.lanes == 0);
+    assert(table->group.tokens % shape->lanes.lanes == 0);
     table->frame.unit_rows = 1; /* results are addressed by rows from here on */
+    table->group.frame = &table->frame;
+    table->group.lanes = &table->shape.lanes;
     place_scratch(table);
     table->zeros = rsrc_table_emit_zeros(table);
     table->low_word = rsrc_kb_index_const(&table->frame.kb, UINT16_MAX, "low_word");
@@ -228,7 +192,7 @@ static void lower(struct rsrc_table *table, const char *form, struct rsrc_arena 
     rsrc_frame_end(&table->frame, out);
     *detail = rsrc_arena_printf(arena, "%s-u%u-chunk%u-pass%u-block%u-group%u", form,
                                 shape->unit_rows, shape->chunk_cols, shape->pass_steps,
-                                shape->block_units, table->group_tokens);
+                                shape->block_units, table->group.tokens);
 }
 
 enum rsrc_status rsrc_lower_table(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -241,7 +205,7 @@ enum rsrc_status rsrc_lower_table(struct rsrc_diag *diag, struct rsrc_arena *are
         rsrc_table_codes(input->spec, matrix->alphabet, matrix->rows, matrix->cols);
     struct rsrc_table table = {
         .shape = rsrc_make_table_shape(input->spec, &layout, input->plan->machine),
-        .group_tokens = input->plan->token_tile};
+        .group.tokens = input->plan->token_tile};
     struct rsrc_kb *kb = &table.frame.kb;
     table.codes = rsrc_lut_begin_unpack(&table.frame, &layout);
     table.codes.put = rsrc_table_put_segment;
@@ -265,7 +229,7 @@ enum rsrc_status rsrc_lower_table_dot(struct rsrc_diag *diag, struct rsrc_arena 
     const struct rsr_matrix *matrix = input->matrix;
     if (matrix->cols > RSRC_MAX_SUM_COLS)
         return rsrc_refuse_wide(diag, input);
-    struct rsrc_table table = {.has_quads = true, .group_tokens = input->plan->token_tile};
+    struct rsrc_table table = {.has_quads = true, .group.tokens = input->plan->token_tile};
     const bool shared = rsrc_table_dot_codes(input->spec, matrix->alphabet, matrix->rows,
                                              matrix->cols, &table.quads);
     table.shape = rsrc_make_table_dot_shape(input->spec, matrix->alphabet, &table.quads,
@@ -305,7 +269,7 @@ enum rsrc_status rsrc_lower_table_f32(struct rsrc_diag *diag, struct rsrc_arena 
     (void)diag;
     const struct rsrc_lut_f32_shape shape = rsrc_lut_f32_matrix_shape(input->matrix);
     struct rsrc_table table = {.floats = rsrc_table_f32_codes(input->spec, &shape),
-                               .group_tokens = input->plan->token_tile};
+                               .group.tokens = input->plan->token_tile};
     const struct rsrc_lut_f32_layout *layout = &table.floats;
     table.shape = rsrc_make_table_f32_shape(input->spec, layout, input->plan->machine);
     take_words(arena, input, layout, out);

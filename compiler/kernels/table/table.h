@@ -62,13 +62,12 @@ struct rsrc_table {
     struct rsrc_lut_f32_layout floats;
     struct rsrc_dot_layout quads;
     bool has_quads;
-    uint32_t group_tokens;
+    struct rsrc_token_group group;
     /* Scratch memory; the tables are at 0. Of columns, a chunk's sums and all sums, a vector of tokens
      * has so many bytes; of floats without groups both are the same. */
     int64_t columns_at, scales_at, offsets_at, sums_at, wide_at;
     uint64_t columns_bytes, offsets_bytes, sums_bytes, wide_bytes;
     /* Registers, i64. */
-    uint16_t group, group_end;                 /* tokens */
     uint16_t first_row, end_row, n_block_rows; /* of the block; the last in whole vectors */
     uint16_t vector_offsets; /* of the vector of rows at work: its first byte among offsets */
     uint16_t low_word;       /* constant */
