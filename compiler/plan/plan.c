@@ -105,11 +105,18 @@ static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_plan_
     const char *text = rsrc_arena_printf(arena, "%s%s%s: %s", choice_name(arena, chosen), groups,
                                          forced ? " as asked" : "",
                                          chosen_text(arena, chosen, regime, input->spec));
-    return declined == NULL
-               ? rsrc_arena_printf(arena, "%s; no other variant is open", text)
-               : rsrc_arena_printf(arena, "%s; %s %s %s", text, choice_name(arena, declined),
-                                   declined->measured_us[regime] > 0 ? "measured" : "would take",
-                                   time_text(arena, time_of(declined, regime)));
+    if (declined == NULL)
+        return rsrc_arena_printf(arena, "%s; no other variant is open", text);
+    const char *batch =
+        forced || input->input != RSR_INPUT_F32 ||
+                time_of(declined, regime) >= time_of(chosen, regime)
+            ? ""
+            : rsrc_arena_printf(arena, ", and %s a token of batches, where this takes %s",
+                                time_text(arena, time_of(declined, RSR_REGIME_PREFILL)),
+                                time_text(arena, time_of(chosen, RSR_REGIME_PREFILL)));
+    return rsrc_arena_printf(arena, "%s; %s %s %s%s", text, choice_name(arena, declined),
+                             declined->measured_us[regime] > 0 ? "measured" : "would take",
+                             time_text(arena, time_of(declined, regime)), batch);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -206,13 +213,20 @@ static bool is_open(const struct selection *among, const struct rsrc_choice *cho
            (among->except == NULL || variant != row_of(among->except)->variant);
 }
 
+/* Of floats, what decode takes computes batches as well, in the same order: both count. */
+static double time_at_stake(const struct selection *among, const struct rsrc_choice *choice) {
+    const bool both = among->input == RSR_INPUT_F32 && among->regime == RSR_REGIME_DECODE;
+    return time_of(choice, among->regime) + (both ? time_of(choice, RSR_REGIME_PREFILL) : 0);
+}
+
 /* What was measured is known, what was predicted is not. What a list leaves is not measured:
  * without a model's tokens there is no list. */
-static bool is_better(const struct rsrc_choice *a, const struct rsrc_choice *b,
-                      enum rsr_regime regime) {
+static bool is_better(const struct selection *among, const struct rsrc_choice *a,
+                      const struct rsrc_choice *b) {
+    const enum rsr_regime regime = among->regime;
     const bool measured = a->measured_us[regime] > 0;
     return measured == (b->measured_us[regime] > 0) || is_listed(a) || is_listed(b)
-               ? time_of(a, regime) < time_of(b, regime)
+               ? time_at_stake(among, a) < time_at_stake(among, b)
                : measured;
 }
 
@@ -221,7 +235,7 @@ static const struct rsrc_choice *best_choice(const struct selection *among) {
     const struct rsrc_choice *best = NULL;
     for (uint32_t i = 0; i < among->n_choices; i++) {
         const struct rsrc_choice *choice = &among->choices[i];
-        if (is_open(among, choice) && (best == NULL || is_better(choice, best, among->regime)))
+        if (is_open(among, choice) && (best == NULL || is_better(among, choice, best)))
             best = choice;
     }
     return best;
