@@ -2,11 +2,13 @@
  *
  * Eight tokens by sixteen columns of int8 are transposed in registers: three perfect shuffles of
  * eight vectors bring the eight tokens of a column together, and a shift widens them with their
- * sign. Tokens that do not fill an eight, other elements and scalar targets go value by value.
+ * sign. Floats go four tokens by four columns. Tokens that do not fill an eight, or a four, and scalar
+ * targets go value by value.
  */
 #include "kernel/token_lanes.h"
 
 #define OCTET 8u /* tokens of one shuffle: its vectors are 16 bytes */
+#define QUAD RSRC_TOKEN_QUAD
 
 struct transpose {
     struct rsrc_frame *frame;
@@ -111,13 +113,39 @@ static void emit_column(struct transpose *t, uint16_t v, uint16_t zeros, enum rs
     rsrc_kb_store(kb, wide, column_address(&octet, column, offset));
 }
 
+/* n tokens from `first` on. */
+static void find_tokens(const struct transpose *t, uint16_t first, uint32_t n,
+                        struct rsrc_frame_token *rows) {
+    rows[0] = rsrc_frame_token(t->frame, first, "_t0");
+    for (uint32_t i = 1; i < n; i++)
+        rows[i] = rsrc_frame_next_token(t->frame, &rows[i - 1],
+                                        rsrc_arena_printf(t->frame->kb.arena, "_t%u", i));
+}
+
+/* Columns beyond the last one of the matrix are read as well: rows of activations are padded. */
+static void emit_float_quad(struct transpose *t, uint16_t first, uint16_t at) {
+    struct rsrc_kb *kb = &t->frame->kb;
+    struct rsrc_frame_token rows[QUAD];
+    struct transpose quad = *t;
+    quad.columns = at;
+    find_tokens(t, first, QUAD, rows);
+    const uint16_t column = rsrc_kb_index_reg(kb, "columns4");
+    rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, QUAD);
+    uint16_t tokens[QUAD], columns[QUAD];
+    for (uint32_t i = 0; i < QUAD; i++)
+        tokens[i] = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_F32, QUAD, "token%u", i),
+                                 activation(t, &rows[i], column));
+    rsrc_transpose_quad(kb, tokens, columns, RSR_ELEM_F32, QUAD);
+    for (uint32_t i = 0; i < QUAD; i++)
+        rsrc_kb_store(kb, columns[i],
+                      column_address(&quad, column, i * (int64_t)rsrc_column_bytes(t->lanes)));
+    rsrc_kb_end(kb);
+}
+
 static void emit_octet(struct transpose *t, uint16_t first, uint16_t at) {
     struct rsrc_kb *kb = &t->frame->kb;
     struct rsrc_frame_token rows[OCTET];
-    rows[0] = rsrc_frame_token(t->frame, first, "_t0");
-    for (uint32_t i = 1; i < OCTET; i++)
-        rows[i] =
-            rsrc_frame_next_token(t->frame, &rows[i - 1], rsrc_arena_printf(kb->arena, "_t%u", i));
+    find_tokens(t, first, OCTET, rows);
     const uint16_t zeros = rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, 16, "zero_bytes"), 0);
     const uint16_t column = rsrc_kb_index_reg(kb, "columns16");
     rsrc_kb_loop(kb, column, t->frame->zero, t->n_cols, RSRC_TOKEN_COLUMN_STEP);
@@ -134,20 +162,25 @@ static void emit_octet(struct transpose *t, uint16_t first, uint16_t at) {
     rsrc_kb_end(kb);
 }
 
-/* The tile's tokens by eights; those that lie beyond the last token go one by one. */
-static void emit_octets(struct transpose *t, uint16_t first, uint16_t end) {
+/* The tile's tokens by eights, or by fours; those that lie beyond the last token go one by one. */
+static void emit_together(struct transpose *t, uint16_t first, uint16_t end) {
     struct rsrc_kb *kb = &t->frame->kb;
+    const bool floats = t->lanes->elem == RSR_ELEM_F32;
+    const uint32_t n = floats ? QUAD : OCTET;
     const uint16_t octet = rsrc_kb_index_reg(kb, "octet");
     const uint16_t at = rsrc_kb_index_reg(kb, "octet_at");
     const uint16_t bytes =
-        rsrc_kb_index_const(kb, (int64_t)OCTET * element_bytes(t->lanes), "octet_bytes");
-    const uint16_t last = rsrc_kb_index_const(kb, OCTET - 1, "octet_last");
-    const uint16_t size = rsrc_kb_index_const(kb, OCTET, "octet_size");
+        rsrc_kb_index_const(kb, (uint64_t)n * element_bytes(t->lanes), "octet_bytes");
+    const uint16_t last = rsrc_kb_index_const(kb, n - 1, "octet_last");
+    const uint16_t size = rsrc_kb_index_const(kb, n, "octet_size");
     rsrc_kb_unary(kb, RSR_KOP_COPY, at, t->columns);
-    rsrc_kb_loop(kb, octet, first, end, OCTET);
+    rsrc_kb_loop(kb, octet, first, end, n);
     const uint16_t last_token = rsrc_kb_index_op(kb, RSR_KOP_ADD, octet, last, "octet_last_token");
     rsrc_kb_if_less(kb, last_token, t->frame->n_tokens);
-    emit_octet(t, octet, at);
+    if (floats)
+        emit_float_quad(t, octet, at);
+    else
+        emit_octet(t, octet, at);
     rsrc_kb_else(kb);
     const uint16_t octet_end = rsrc_kb_index_op(kb, RSR_KOP_ADD, octet, size, "octet_end");
     emit_tokens(t, octet, octet_end, at);
@@ -166,8 +199,8 @@ void rsrc_token_columns(struct rsrc_frame *frame, const struct rsrc_token_lanes 
                           .n_cols = n_cols};
     const uint16_t n_lanes = rsrc_kb_index_const(kb, lanes->lanes, "columns_lanes");
     const uint16_t end = rsrc_kb_index_op(kb, RSR_KOP_ADD, first, n_lanes, "columns_end");
-    if (lanes->elem == RSR_ELEM_I16)
-        emit_octets(&t, first, end);
+    if (lanes->elem != RSR_ELEM_I32 && lanes->lanes >= QUAD)
+        emit_together(&t, first, end);
     else
         emit_tokens(&t, first, end, columns);
 }

@@ -22,7 +22,7 @@ static inline uint32_t rsrc_lane_sums_bytes(const struct rsrc_token_lanes *lanes
     return lanes->lanes * 4;
 }
 
-/* Of I16, columns are made sixteen at a time. */
+/* Columns are made sixteen at a time, of floats four. */
 #define RSRC_TOKEN_COLUMN_STEP 16u
 
 /* Emits scratch[columns + j * column_bytes][lane] = activation first_col + j of token `first` + lane,
@@ -31,6 +31,11 @@ static inline uint32_t rsrc_lane_sums_bytes(const struct rsrc_token_lanes *lanes
  * is RSR_NO_KREG for 0. */
 void rsrc_token_columns(struct rsrc_frame *frame, const struct rsrc_token_lanes *lanes,
                         uint16_t first, uint16_t columns, uint16_t first_col, uint16_t n_cols);
+
+/* Four by four, in registers: in[i][j] becomes out[j][i]. `number` makes names differ. */
+#define RSRC_TOKEN_QUAD 4u
+void rsrc_transpose_quad(struct rsrc_kb *kb, const uint16_t in[RSRC_TOKEN_QUAD],
+                         uint16_t out[RSRC_TOKEN_QUAD], enum rsr_elem elem, uint32_t number);
 
 /* What is stored; all registers are i64. */
 struct rsrc_token_range {

@@ -6,7 +6,7 @@
  */
 #include "kernel/token_lanes.h"
 
-#define QUAD 4u
+#define QUAD RSRC_TOKEN_QUAD
 
 struct results {
     struct rsrc_frame *frame;
@@ -70,19 +70,18 @@ static void emit_values(const struct results *r, uint16_t first_row, uint16_t fi
 
 /* ---- four by four ---------------------------------------------------------------------------- */
 
-/* in[i][j] becomes out[j][i]. */
-static void emit_transpose(struct rsrc_kb *kb, const uint16_t in[QUAD], uint16_t out[QUAD],
-                           enum rsr_elem elem, uint32_t half) {
+void rsrc_transpose_quad(struct rsrc_kb *kb, const uint16_t in[QUAD], uint16_t out[QUAD],
+                         enum rsr_elem elem, uint32_t number) {
     static const enum rsr_kop_kind ZIPS[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
     uint16_t pairs[QUAD]; /* 0 and 1: rows 0 and 2 zipped, low and high; 2 and 3: rows 1 and 3 */
     for (uint32_t i = 0; i < QUAD; i++)
         pairs[i] =
-            rsrc_kb_binary(kb, ZIPS[i % 2], rsrc_kb_reg(kb, elem, QUAD, "pairs%u_%u", half, i),
+            rsrc_kb_binary(kb, ZIPS[i % 2], rsrc_kb_reg(kb, elem, QUAD, "pairs%u_%u", number, i),
                            in[i / 2], in[i / 2 + 2]);
     for (uint32_t i = 0; i < QUAD; i++)
-        out[i] =
-            rsrc_kb_binary(kb, ZIPS[i % 2], rsrc_kb_reg(kb, elem, QUAD, "token_sums%u_%u", half, i),
-                           pairs[i / 2], pairs[i / 2 + 2]);
+        out[i] = rsrc_kb_binary(kb, ZIPS[i % 2],
+                                rsrc_kb_reg(kb, elem, QUAD, "transposed%u_%u", number, i),
+                                pairs[i / 2], pairs[i / 2 + 2]);
 }
 
 /* Four rows of one half of the lanes of a group: `at` is the byte of its first. */
@@ -96,7 +95,7 @@ static void emit_quad(const struct results *r, const struct rsrc_frame_token *to
         rows[i] = rsrc_kb_load(kb, rsrc_kb_reg(kb, r->elem, QUAD, "row_sums%u_%u", half, i),
                                rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, offset), at, 1));
     }
-    emit_transpose(kb, rows, columns, r->elem, half);
+    rsrc_transpose_quad(kb, rows, columns, r->elem, half);
     for (uint32_t i = 0; i < QUAD; i++)
         store(r, columns[i], QUAD, &tokens[r->n_halves * i + half], row);
 }
