@@ -208,7 +208,12 @@ static void unpack_nibbles(struct unpacking *u, uint16_t code, uint16_t signs, u
         const uint32_t segment = 2 * j + i;
         const uint16_t sign = rsrc_kb_immediate(kb, RSR_KOP_SPREAD_BIT,
                                                 bytes_reg(codes, "sign", segment), signs, segment);
-        unpack_ternary(u, nibbles[i], sign);
+        if (codes->put_code == NULL) {
+            unpack_ternary(u, nibbles[i], sign);
+            continue;
+        }
+        codes->put_code(codes, nibbles[i], sign, segment, u->to);
+        u->n_columns += codes->layout.group_cols;
     }
 }
 

@@ -20,6 +20,10 @@ struct rsrc_lut_unpack {
     bool has_weights;    /* ternary u = w */
     /* Quad q of a macro step, whose quads begin at byte `to` of what the macro steps at work give. */
     void (*put)(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q, uint16_t to);
+    /* If not NULL it gets, of ternary SHUFFLE16, the magnitude |c| of the macro step's segment `segment`
+     * and the mask of its sign instead, and no digits are needed. */
+    void (*put_code)(struct rsrc_lut_unpack *codes, uint16_t magnitude, uint16_t sign,
+                     uint32_t segment, uint16_t to);
     /* Registers, i64. */
     uint16_t codes_at; /* first byte of the vector's codes, step_stride bytes to the next step */
     uint16_t step_stride, plane_stride;

@@ -24,7 +24,6 @@ static void place_scratch(struct rsrc_table *table) {
         rsrc_round_up(rows * rsrc_table_chunk_segments(shape) * sizeof(uint16_t) +
                           rsrc_table_offsets_bytes(shape),
                       LINE_BYTES);
-    table->sums_bytes = rows * shape->vector_bytes;
     table->wide_bytes = rows * rsrc_lane_sums_bytes(&shape->lanes);
     const uint64_t tables_bytes =
         (uint64_t)shape->pass_steps * shape->step_sums * shape->vector_bytes;
@@ -34,7 +33,7 @@ static void place_scratch(struct rsrc_table *table) {
     table->offsets_at = table->scales_at + (int64_t)rsrc_round_up(scales_bytes, LINE_BYTES);
     table->sums_at = table->offsets_at + (int64_t)table->offsets_bytes;
     table->wide_at =
-        table->sums_at + (shape->has_wide_sums ? (int64_t)(n_slots * table->sums_bytes) : 0);
+        table->sums_at + (shape->has_wide_sums ? (int64_t)(rows * shape->vector_bytes) : 0);
     table->frame.kb.kernel->scratch_bytes = (uint64_t)table->wide_at + n_slots * table->wide_bytes;
 }
 
@@ -95,25 +94,26 @@ static void emit_clear_offsets(struct rsrc_table *table) {
     rsrc_kb_end(kb);
 }
 
+/* A vector of tokens has all passes of the chunk in turn: one vector's sums of the chunk are in the
+ * second-level cache then, beside the offsets. */
 static void emit_passes(struct rsrc_table *table) {
     struct rsrc_kb *kb = &table->frame.kb;
     const struct rsrc_table_shape *shape = &table->shape;
     const uint16_t n_passes = rsrc_kb_index_const(kb, shape->n_passes, "n_passes");
     const uint16_t pass = rsrc_kb_index_reg(kb, "pass");
+    const uint16_t first = rsrc_begin_token_vectors(&table->group, "pass_token");
+    const uint16_t columns = rsrc_token_slot(&table->group, first, table->columns_at,
+                                             table->columns_bytes, "pass_columns_at");
+    const uint16_t all =
+        rsrc_token_slot(&table->group, first, table->wide_at, table->wide_bytes, "pass_sums");
+    const uint16_t sums = shape->has_wide_sums
+                              ? rsrc_kb_index_const(kb, (uint64_t)table->sums_at, "chunk_sums")
+                              : all;
     rsrc_kb_comment(kb, "passes of %u segments: their sums, and rows that add them",
                     shape->pass_steps * shape->step_segments);
     rsrc_kb_loop(kb, pass, table->frame.zero, n_passes, 1);
-    const uint16_t first = rsrc_begin_token_vectors(&table->group, "pass_token");
-    rsrc_table_make_sums(table, pass,
-                         rsrc_token_slot(&table->group, first, table->columns_at,
-                                         table->columns_bytes, "pass_columns_at"));
-    const uint16_t sums =
-        rsrc_token_slot(&table->group, first, table->sums_at, table->sums_bytes, "pass_sums");
-    const uint16_t wide = shape->has_wide_sums
-                              ? rsrc_token_slot(&table->group, first, table->wide_at,
-                                                table->wide_bytes, "pass_wide_sums")
-                              : RSR_NO_KREG;
-    rsrc_table_add_rows(table, pass, sums, wide);
+    rsrc_table_make_sums(table, pass, columns);
+    rsrc_table_add_rows(table, pass, sums, all);
     rsrc_kb_end(kb);
     rsrc_kb_end(kb);
 }
@@ -209,15 +209,24 @@ enum rsrc_status rsrc_lower_table(struct rsrc_diag *diag, struct rsrc_arena *are
     struct rsrc_kb *kb = &table.frame.kb;
     table.codes = rsrc_lut_begin_unpack(&table.frame, &layout);
     table.codes.put = rsrc_table_put_segment;
+    const bool pieces = rsrc_table_has_pieces(&layout);
+    if (pieces)
+        table.codes.put_code = rsrc_table_put_code;
     table.codes.quad_bytes = rsrc_table_offsets_bytes(&table.shape);
     rsrc_take_lut_codes(arena, input, &layout, &out->codes);
-    rsrc_pack_lut_digits(arena, &table.codes, &out->index);
+    if (pieces)
+        rsrc_table_pack_pieces(arena, &out->index);
+    else
+        rsrc_pack_lut_digits(arena, &table.codes, &out->index);
     rsrc_frame_begin(&table.frame, arena, input, table.shape.unit_rows, &out->kernel);
     rsrc_frame_streams(&table.frame, layout.unit_vectors, layout.stream_bytes,
                        rsrc_lut_vector_bytes(&layout));
     table.low_byte = rsrc_kb_const(
         kb, rsrc_kb_reg(kb, RSR_ELEM_U16, layout.vector_rows / 2, "low_bytes"), UINT8_MAX);
-    rsrc_lut_load_digits(&table.codes);
+    if (pieces)
+        rsrc_table_load_pieces(&table);
+    else
+        rsrc_lut_load_digits(&table.codes);
     rsrc_lut_load_strides(&table.codes);
     lower(&table, layout.form, arena, out, detail);
     return RSRC_OK;

@@ -25,10 +25,9 @@ const struct rsrc_machine_table rsrc_table_machines = {machines, sizeof *machine
 #define TABLE_BYTES 27000u
 /* Of columns whose 16-bit sums hold activations down to -128: 255 * 128 = 32640. */
 #define CHUNK_COLS 255u
-/* Of the second-level cache, by which rows are cut into blocks: a block has tables of its own, so that
- * large ones pay though wide sums leave that cache. On a Zen 4 with AVX2, 2560 x 2560, 128 tokens, 0.8 of
- * it took 1.07 times as long, 1.25 1.03 times and 5 as long as 2.5. */
-#define BLOCK_PART 2.5
+/* Of the second-level cache: offsets of a chunk and its sums for a vector of tokens, which every pass
+ * reads. The sums of all columns, which a chunk reads once, may leave it. */
+#define BLOCK_PART 0.45
 /* A tile's tables are made for it alone, and take as long as additions for some 130 rows: tiles are
  * large, and for every core there are a few. */
 #define MIN_TILE_ROWS 256u
@@ -71,13 +70,10 @@ uint32_t rsrc_table_offset_shift(const struct rsrc_table_shape *shape) {
     return shift;
 }
 
-/* Sums of all tokens of a group and offsets of a chunk in the second-level cache; blocks of equal
- * size. */
+/* Blocks of equal size. */
 static uint32_t block_units(const struct rsr_spec *spec, const struct rsrc_table_shape *shape) {
-    const uint32_t sum_bytes = shape->vector_bytes / shape->lanes.lanes;
     const uint64_t row_bytes =
-        RSRC_TABLE_GROUP_TOKENS * (sum_bytes + (shape->has_wide_sums ? sizeof(int32_t) : 0)) +
-        rsrc_table_chunk_segments(shape) * sizeof(uint16_t);
+        shape->vector_bytes + rsrc_table_chunk_segments(shape) * sizeof(uint16_t);
     const double units =
         BLOCK_PART * (double)spec->l2_bytes / (double)(shape->unit_rows * row_bytes);
     const uint32_t most = units > 1 ? (uint32_t)units : 1;
@@ -230,7 +226,7 @@ static double count_additions(const struct rsrc_table_shape *shape, double per_m
            (shape->n_chunks * (shape->n_passes * additions + between + end) + clear + results);
 }
 
-/* Of tables, and of the columns that they are made of: floats come one by one. */
+/* Of tables, and of the columns that they are made of */
 static double count_sums(const struct rsrc_table_shape *shape) {
     static const double parts[][2] = {
         /* [alphabet][floats]: besides a store and an addition a sum */
@@ -241,7 +237,7 @@ static double count_sums(const struct rsrc_table_shape *shape) {
     const double step =
         2.0 * shape->step_sums + shape->step_segments * parts[shape->alphabet][floats];
     const double columns =
-        floats ? 0
+        floats ? (double)shape->lanes.lanes * shape->step_cols
                : (double)shape->lanes.lanes / 8 * 80 / RSRC_TOKEN_COLUMN_STEP * shape->step_cols;
     return (double)shape->n_chunks * shape->chunk_steps * (step + columns);
 }
@@ -254,7 +250,7 @@ static double count_blocks(const struct rsrc_table_shape *shape) {
 static double count_codes(const struct rsrc_lut_layout *layout) {
     static const double quad[][2] = {/* [lookup][binary] */
                                      [RSRC_LUT_TABLE128] = {30, 22},
-                                     [RSRC_LUT_SHUFFLE16] = {33, 21},
+                                     [RSRC_LUT_SHUFFLE16] = {19, 21},
                                      [RSRC_LUT_WORDS] = {33, 25}};
     const double quads = (double)layout->n_segments * layout->group_cols / 4;
     return layout->n_vectors * quads * quad[layout->lookup][layout->alphabet != RSR_TERNARY];
@@ -295,8 +291,8 @@ uint32_t rsrc_list_table(struct rsrc_arena *arena, const struct rsrc_plan_input 
         rsrc_table_codes(input->spec, input->alphabet, input->stats->rows, input->stats->cols);
     const struct rsrc_table_shape shape = rsrc_make_table_shape(input->spec, &layout, machine);
     *out = (struct rsrc_choice){.max_cols = RSRC_MAX_SUM_COLS,
-                                .weight_bytes =
-                                    rsrc_lut_codes_bytes(&layout) + rsrc_lut_digits_bytes(&layout)};
+                                .weight_bytes = rsrc_lut_codes_bytes(&layout) +
+                                                rsrc_table_index_bytes(&layout)};
     set_choice(arena, input, &shape, machine, count_codes(&layout), out);
     return 1;
 }

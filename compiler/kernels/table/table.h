@@ -29,6 +29,7 @@
 #include "kernel/token_lanes.h"
 
 #define RSRC_TABLE_MAX_SEGMENT_COLS 4u
+#define RSRC_TABLE_PIECES 6u /* of the codes of 12 columns: table_codes.c */
 /* Tokens that share the taking apart of codes, which takes as long as additions for six. */
 #define RSRC_TABLE_GROUP_TOKENS 128u
 
@@ -63,10 +64,10 @@ struct rsrc_table {
     struct rsrc_dot_layout quads;
     bool has_quads;
     struct rsrc_token_group group;
-    /* Scratch memory; the tables are at 0. Of columns, a chunk's sums and all sums, a vector of tokens
-     * has so many bytes; of floats without groups both are the same. */
+    /* Scratch memory; the tables are at 0. Of columns and sums of all columns, a vector of tokens
+     * has so many bytes; sums of a chunk are one vector's, and of floats without groups those of all columns. */
     int64_t columns_at, scales_at, offsets_at, sums_at, wide_at;
-    uint64_t columns_bytes, offsets_bytes, sums_bytes, wide_bytes;
+    uint64_t columns_bytes, offsets_bytes, wide_bytes;
     /* Registers, i64. */
     uint16_t first_row, end_row, n_block_rows; /* of the block; the last in whole vectors */
     uint16_t vector_offsets; /* of the vector of rows at work: its first byte among offsets */
@@ -74,6 +75,8 @@ struct rsrc_table {
     uint16_t zeros;          /* constant: a vector of sums */
     /* Constants, vectors of bytes, of 16 and of 32 bits. */
     uint16_t low_byte, nibble, bit, middle, middle_one, no_bytes, word_code, even_words;
+    uint16_t pieces[RSRC_TABLE_PIECES];
+    uint16_t piece; /* the first one of the number at work */
 };
 
 /* Bytes of the offsets of a segment for a vector of rows. */
@@ -114,14 +117,21 @@ struct rsrc_table_shape rsrc_make_table_dot_shape(const struct rsr_spec *spec,
 
 /* ---- table_codes.c: of int8 ------------------------------------------------------------------ */
 
-/* The number whose digits are the columns, bytes below `base`, the first one lowest; `number` makes names
- * differ. */
-uint16_t rsrc_table_emit_number(struct rsrc_kb *kb, uint32_t base, uint32_t lanes,
-                                const uint16_t columns[4], uint32_t number);
+/* Whether codes become numbers by pieces, each of which is looked up, rather than column by column. */
+static inline bool rsrc_table_has_pieces(const struct rsrc_lut_layout *layout) {
+    return layout->lookup == RSRC_LUT_SHUFFLE16 && layout->alphabet == RSR_TERNARY;
+}
+/* What the kernel reads besides codes: pieces of every magnitude, or its digits. */
+uint64_t rsrc_table_index_bytes(const struct rsrc_lut_layout *layout);
+void rsrc_table_pack_pieces(struct rsrc_arena *arena, struct rsr_blob *index);
+void rsrc_table_load_pieces(struct rsrc_table *table);
 /* The offset that four columns of each row name, as one of their segment's sums: struct
  * rsrc_lut_unpack. */
 void rsrc_table_put_segment(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q,
                             uint16_t to);
+/* The same of pieces: `put_code` of struct rsrc_lut_unpack. */
+void rsrc_table_put_code(struct rsrc_lut_unpack *codes, uint16_t magnitude, uint16_t sign,
+                         uint32_t segment, uint16_t to);
 void rsrc_table_emit_offsets(struct rsrc_table *table, uint16_t chunk, uint16_t first_unit,
                              uint16_t end_unit);
 

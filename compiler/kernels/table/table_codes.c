@@ -1,8 +1,50 @@
 /* table_codes.c - codes of `lut` for int8 activations to offsets of sums; see table.h. */
 #include "kernels/table/table.h"
 
-uint16_t rsrc_table_emit_number(struct rsrc_kb *kb, uint32_t base, uint32_t lanes,
-                                const uint16_t columns[4], uint32_t number) {
+/* Four segments of three columns are three of four: `n` digits of segment `segment` of the former, from
+ * digit `first` on, are a piece of the number of one of the latter, where they count from `weight` on. Each
+ * number has two pieces. */
+static const struct piece {
+    uint32_t segment, first, n;
+    int weight;
+} PIECES[RSRC_TABLE_PIECES] = {{0, 0, 3, 1}, {1, 0, 1, 27}, {1, 1, 2, 1},
+                               {2, 0, 2, 9}, {2, 2, 1, 1},  {3, 0, 3, 3}};
+#define PIECE_CODES 16u
+#define MIDDLE 40 /* the number of four zeros */
+
+uint64_t rsrc_table_index_bytes(const struct rsrc_lut_layout *layout) {
+    return rsrc_table_has_pieces(layout) ? RSRC_TABLE_PIECES * PIECE_CODES
+                                         : rsrc_lut_digits_bytes(layout);
+}
+
+void rsrc_table_pack_pieces(struct rsrc_arena *arena, struct rsr_blob *index) {
+    uint8_t *bytes = rsrc_alloc_blob(arena, index, RSRC_TABLE_PIECES * PIECE_CODES);
+    for (uint32_t p = 0; p < RSRC_TABLE_PIECES; p++)
+        for (uint32_t code = 0; code < PIECE_CODES; code++) {
+            int number = 0, weight = PIECES[p].weight;
+            for (uint32_t i = 0; i < PIECES[p].n; i++, weight *= 3)
+                number += weight * rsrc_balanced_digit((int)code, PIECES[p].first + i);
+            bytes[p * PIECE_CODES + code] = (uint8_t)number;
+        }
+}
+
+static uint16_t rows_reg(struct rsrc_table *table, const char *name, uint32_t i) {
+    return rsrc_kb_reg(&table->frame.kb, RSR_ELEM_U8, table->shape.vector_rows, "%s%u", name, i);
+}
+
+void rsrc_table_load_pieces(struct rsrc_table *table) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    table->codes.nibble = rsrc_kb_const(kb, rows_reg(table, "nibbles", 0), 15);
+    table->middle = rsrc_kb_const(kb, rows_reg(table, "middles", 0), MIDDLE);
+    for (uint32_t p = 0; p < RSRC_TABLE_PIECES; p++) {
+        table->pieces[p] = rows_reg(table, "pieces", p);
+        rsrc_kb_load_lanes(kb, table->pieces[p],
+                           rsrc_address_at(RSR_KBUF_INDEX, p * (int64_t)PIECE_CODES));
+    }
+}
+
+static uint16_t emit_number(struct rsrc_kb *kb, uint32_t base, uint32_t lanes,
+                            const uint16_t columns[4], uint32_t number) {
     const uint16_t code = rsrc_kb_reg(kb, RSR_ELEM_U8, lanes, "segment_code%u", number);
     const uint16_t once = rsrc_kb_reg(kb, RSR_ELEM_U8, lanes, "code_once%u", number);
     rsrc_kb_unary(kb, RSR_KOP_COPY, code, columns[3]);
@@ -17,14 +59,10 @@ uint16_t rsrc_table_emit_number(struct rsrc_kb *kb, uint32_t base, uint32_t lane
 
 /* Even bytes first, then odd ones: by the lanes of lut_layout.h, four 16-bit lanes are four consecutive
  * rows then. */
-void rsrc_table_put_segment(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q,
-                            uint16_t to) {
-    struct rsrc_table *table = (struct rsrc_table *)codes;
-    struct rsrc_kb *kb = &codes->frame->kb;
-    const uint32_t rows = codes->layout.vector_rows;
-    const int64_t at = table->offsets_at + (int64_t)q * codes->quad_bytes;
-    const uint16_t code =
-        rsrc_table_emit_number(kb, codes->layout.alphabet == RSR_TERNARY ? 3 : 2, rows, columns, q);
+static void store_offsets(struct rsrc_table *table, uint16_t code, uint32_t q, uint16_t to) {
+    struct rsrc_kb *kb = &table->frame.kb;
+    const uint32_t rows = table->shape.vector_rows;
+    const int64_t at = table->offsets_at + (int64_t)q * table->codes.quad_bytes;
     const uint32_t shift = rsrc_table_offset_shift(&table->shape);
     const uint16_t pairs = rsrc_kb_reg(kb, RSR_ELEM_U16, rows / 2, "code_pairs%u", q);
     const uint16_t half = rsrc_kb_reg(kb, RSR_ELEM_U16, rows / 2, "half_offsets%u", q);
@@ -38,6 +76,38 @@ void rsrc_table_put_segment(struct rsrc_lut_unpack *codes, const uint16_t column
         struct rsrc_address to_half = rsrc_address_at(RSR_KBUF_SCRATCH, at + odd * (int64_t)rows);
         to_half = rsrc_address_plus(to_half, table->vector_offsets, 1);
         rsrc_kb_store(kb, half, rsrc_address_plus(to_half, to, 1));
+    }
+}
+
+void rsrc_table_put_segment(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q,
+                            uint16_t to) {
+    const uint32_t base = codes->layout.alphabet == RSR_TERNARY ? 3 : 2;
+    store_offsets((struct rsrc_table *)codes,
+                  emit_number(&codes->frame->kb, base, codes->layout.vector_rows, columns, q), q,
+                  to);
+}
+
+/* A piece of a magnitude's opposite is the opposite of its piece. */
+void rsrc_table_put_code(struct rsrc_lut_unpack *codes, uint16_t magnitude, uint16_t sign,
+                         uint32_t segment, uint16_t to) {
+    struct rsrc_table *table = (struct rsrc_table *)codes;
+    struct rsrc_kb *kb = &codes->frame->kb;
+    for (uint32_t p = 0; p < RSRC_TABLE_PIECES; p++) {
+        if (PIECES[p].segment != segment % 4)
+            continue;
+        const uint32_t n = segment / 4 * RSRC_TABLE_PIECES + p;
+        const uint16_t piece = rows_reg(table, "piece", n);
+        const bool whole = PIECES[p].n == codes->layout.group_cols && PIECES[p].weight == 1;
+        if (!whole)
+            rsrc_kb_binary(kb, RSR_KOP_SHUFFLE16, piece, magnitude, table->pieces[p]);
+        rsrc_kb_binary(kb, RSR_KOP_XOR, piece, whole ? magnitude : piece, sign);
+        rsrc_kb_binary(kb, RSR_KOP_SUB, piece, piece, sign);
+        if (p % 2 == 0) {
+            table->piece = rsrc_kb_binary(kb, RSR_KOP_ADD, piece, piece, table->middle);
+            continue;
+        }
+        rsrc_kb_binary(kb, RSR_KOP_ADD, piece, piece, table->piece);
+        store_offsets(table, piece, n / 2, to);
     }
 }
 
