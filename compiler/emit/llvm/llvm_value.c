@@ -375,6 +375,14 @@ static LLVMValueRef build_table2(const struct rsrc_llvm_code *code, const struct
     return LLVMBuildSelect(code->builder, in_high, high, low, "");
 }
 
+static LLVMValueRef build_mirror(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
+    const struct rsr_kreg *dst = &code->regs[op->dst];
+    LLVMValueRef negative = LLVMBuildICmp(code->builder, LLVMIntSLT, code->values[op->a],
+                                          integer_constant(code, dst, 0), "");
+    LLVMValueRef rest = LLVMBuildSub(code->builder, code->values[op->c], code->values[op->b], "");
+    return LLVMBuildSelect(code->builder, negative, rest, code->values[op->b], "");
+}
+
 static LLVMValueRef build_constant(const struct rsrc_llvm_code *code, const struct rsr_kop *op) {
     const struct rsr_kreg *dst = &code->regs[op->dst];
     if (dst->elem != RSR_ELEM_F32)
@@ -440,6 +448,8 @@ LLVMValueRef rsrc_llvm_build_value(const struct rsrc_llvm_code *code, const stru
         return build_zip(code, op);
     case RSR_KOP_PACK_U8:
         return build_pack(code, op);
+    case RSR_KOP_MIRROR:
+        return build_mirror(code, op);
     case RSR_KOP_SHUFFLE16:
         return look_up_each(code, op, b, a);
     case RSR_KOP_TABLE:

@@ -195,6 +195,10 @@ union float_bits {
 #define pack_u8_512(a, b) ((v64u8)_mm512_packus_epi16((__m512i)(a), (__m512i)(b)))
 #define pack_u8_256(a, b) ((v32u8)_mm256_packus_epi16((__m256i)(a), (__m256i)(b)))
 #define pack_u8_128(a, b) ((v16u8)_mm_packus_epi16((__m128i)(a), (__m128i)(b)))
+#define fields_512(a, b) ((v64u8)_mm512_multishift_epi64_epi8((__m512i)(a), (__m512i)(b)))
+#define mirror_512(a, b, c)                                                                          \
+    ((v64u8)_mm512_mask_sub_epi8((__m512i)(b), _mm512_movepi8_mask((__m512i)(a)), (__m512i)(c),      \
+                                 (__m512i)(b)))
 
 /* Matrix registers. Not <amxtileintrin.h>: GCC 12's _tile_loadconfig tells the compiler of 8 of the
  * 64 bytes alone, and its _tile_loadd does not say that it reads memory. */
