@@ -16,7 +16,7 @@ struct rsrc_dot_machine {
     enum rsr_kop_kind product;
     uint32_t vector_bytes;
     uint32_t n_groups;   /* for one token: as many as the registers hold; products into i32 alone */
-    uint32_t max_tokens; /* that share one unpacking: a power of two */
+    uint32_t max_tokens; /* that share one unpacking */
     /* Vector instructions for a vector of products: of a token alone, and where max_tokens share
      * the unpacking. 0: there are no vectors, and unpacking takes `unpack` multiply-adds at the
      * peak rate for each product. */

@@ -35,6 +35,9 @@
 #ifndef MAX_TOKENS
 #define MAX_TOKENS 17
 #endif
+#ifndef BATCHES
+#define BATCHES 1, 2, 3, 4, 5, 8, MAX_TOKENS
+#endif
 #define GUARD 0xA5
 #define SCRATCH_GUARD_BYTES 4096u /* behind what a kernel asked for */
 
@@ -383,7 +386,7 @@ static inline void check_call(struct test_case *c, rsr_kernel_fn *fn, const char
 }
 
 static inline void run_case(struct test_case *c, rsr_kernel_fn *fn, const char *backend) {
-    static const uint32_t batches[] = {1, 2, 3, 4, 5, 8, MAX_TOKENS};
+    static const uint32_t batches[] = {BATCHES};
     const uint32_t n_tiles = c->lowered.kernel.n_tiles;
     for (size_t i = 0; i < sizeof batches / sizeof *batches; i++)
         check_call(c, fn, backend, batches[i], 0, n_tiles);

@@ -1,6 +1,7 @@
 /* test_dot_panel.c - `dot` over the codes of `lut`: every form, alphabet and target at odd shapes,
  * more tokens than a group, more columns than a panel, against 64-bit sums (kernel_harness.h). */
 #define MAX_TOKENS 135
+#define BATCHES 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, MAX_TOKENS /* tiles of every size */
 #include "kernel_harness.h"
 
 static const struct shape shapes[] = {{1, 1, 4},       {5, 249, 64},   {63, 254, 64},

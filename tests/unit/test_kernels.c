@@ -169,7 +169,7 @@ static void test_verifier(struct suite *suite) {
     CORRUPT(END, op->kind = RSR_KOP_COMMENT; op->text = "", "LOOP or IF without END");
     CORRUPT(ADD, op->kind = RSR_KOP_ELSE, "ELSE");
     CORRUPT(PARAM, op->imm = 99, "types do not fit");
-    CORRUPT(SHR, op->imm = 32, "types do not fit");
+    CORRUPT(SHR, op->imm = 64, "types do not fit");
     CORRUPT(MUL, op->kind = RSR_KOP_COUNT, "no such operation");
     CORRUPT(CONST, op->kind = RSR_KOP_COMMENT; op->text = "", "read before it is set");
 #undef CORRUPT

@@ -28,12 +28,12 @@ static const struct way {
     /* Counters of loops over tokens: the first that the kernel has steps by what goes together. */
     const char *counters[3];
 } ways[] = {
-    {.name = "dot", .kernel = RSR_KERNEL_DOT, .counters = {"tile_token", "token"}},
+    {.name = "dot", .kernel = RSR_KERNEL_DOT, .counters = {"tile_token"}},
     {.name = "dot over the codes of lut",
      .kernel = RSR_KERNEL_DOT_PANEL,
      .regime = RSR_REGIME_PREFILL,
      .is_chosen = true,
-     .counters = {"token_m", "token_b"}},
+     .counters = {"token_m", "tile_token"}},
     {.name = "dot over listed rows",
      .kernel = RSR_KERNEL_DOT_ROWS,
      .list = RSR_LIST_ROWS,
@@ -106,7 +106,7 @@ static bool make_plan(struct fixture *f, const struct way *way, const struct rsr
     if (way->is_chosen) { /* everything is slow but looking up, lists and products of panels */
         spec.add_gops = spec.dot_gmacs = 1e-6;
         spec.vector_gips = way->list == RSR_LIST_NONE ? 1e3 : 1e-6;
-        spec.panel_gmacs = 1e6;
+        spec.panel_gmacs = spec.read_gbps = 1e6;
     }
     const struct rsrc_plan_input input = {.layer_name = "blk.q",
                                           .role = RSR_ROLE_Q,
@@ -227,7 +227,7 @@ static void test_other_tiles(struct fixture *f, const struct rsr_spec *spec) {
     const struct rsr_matrix matrix = make_matrix(f, (const uint32_t[2]){130, 40});
     struct rsr_regime_plan plan;
     CHECK(make_plan(f, &ways[0], &matrix, spec, &plan));
-    for (; plan.token_tile >= 1; plan.token_tile /= 2)
+    for (; plan.token_tile >= 1; plan.token_tile--)
         for (plan.tile_rows = 4; plan.tile_rows <= 132; plan.tile_rows += 32)
             check_made(f, &ways[0], &matrix, spec, &plan);
 }

@@ -3,15 +3,13 @@
 
 #include "kernel/dot_layout.h"
 
-/* The largest power of two that neither the plan nor the registers exceed. */
+/* As many as neither the plan nor the registers exceed. */
 struct rsrc_tiling rsrc_fit_dot(const struct rsrc_planned_layer *layer,
                                 const struct rsr_regime_plan *plan) {
     (void)layer;
     const uint32_t most = rsrc_dot_machine_of(plan->machine)->max_tokens;
-    uint32_t tokens = 1;
-    while (tokens * 2 <= plan->token_tile && tokens * 2 <= most)
-        tokens *= 2;
-    return (struct rsrc_tiling){RSRC_DOT_QUAD, tokens};
+    const uint32_t tokens = plan->token_tile < most ? plan->token_tile : most;
+    return (struct rsrc_tiling){RSRC_DOT_QUAD, tokens == 0 ? 1 : tokens};
 }
 
 /* Products at their peak, or what a vector of them takes with the instructions around it. */

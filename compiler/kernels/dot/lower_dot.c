@@ -14,6 +14,7 @@
 #include "base/round.h"
 #include "kernel/kernel_frame.h"
 #include "kernel/dot_layout.h"
+#include "kernel/token_tiles.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -355,10 +356,13 @@ static void emit_results(struct dot *dot, const struct dot_tile *tile) {
 }
 
 /* The quads of the group for n_tokens tokens from register `token` on. */
-static void emit_tile(struct dot *dot, uint32_t n_tokens, uint32_t n_groups, uint16_t token,
-                      const char *suffix) {
-    struct dot_tile tile = {.n_tokens = n_tokens, .n_groups = n_groups, .suffix = suffix};
+static void emit_tile(void *kernel, uint32_t n_tokens, uint16_t token) {
+    struct dot *dot = kernel;
     struct rsrc_kb *kb = &dot->frame.kb;
+    const char *suffix = n_tokens == 1 ? "" : rsrc_arena_printf(kb->arena, "_t%u", n_tokens);
+    struct dot_tile tile = {.n_tokens = n_tokens,
+                            .n_groups = n_tokens == 1 ? dot->machine->n_groups : 1,
+                            .suffix = suffix};
     for (uint32_t t = 0; t < n_tokens; t++) {
         char name[24];
         snprintf(name, sizeof name, "%u%s", t, suffix);
@@ -395,33 +399,10 @@ static void emit_constants(struct dot *dot, uint32_t n_groups) {
             rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_I16, layout->vector_bytes / 2, "ones"), 1);
 }
 
-/* Tokens in tiles that share the unpacking, the rest one by one. */
-static void emit_tokens(struct dot *dot, uint32_t token_tile, uint32_t n_groups) {
-    struct rsrc_frame *frame = &dot->frame;
-    struct rsrc_kb *kb = &frame->kb;
-    uint16_t first = frame->zero;
-    if (token_tile > 1) {
-        first = rsrc_kb_index_reg(kb, "tiled_tokens");
-        const uint16_t mask = rsrc_kb_index_reg(kb, "token_mask");
-        rsrc_kb_const(kb, mask, -(int64_t)token_tile);
-        rsrc_kb_binary(kb, RSR_KOP_AND, first, frame->n_tokens, mask);
-        const uint16_t token = rsrc_kb_index_reg(kb, "tile_token");
-        rsrc_kb_comment(kb, "%u tokens share one unpacking (names end in _b)", token_tile);
-        rsrc_kb_loop(kb, token, frame->zero, first, token_tile);
-        emit_tile(dot, token_tile, 1, token, "_b");
-        rsrc_kb_end(kb);
-    }
-    const uint16_t token = rsrc_kb_index_reg(kb, "token");
-    rsrc_kb_comment(kb, "one token at a time");
-    rsrc_kb_loop(kb, token, first, frame->n_tokens, 1);
-    emit_tile(dot, 1, n_groups, token, "");
-    rsrc_kb_end(kb);
-}
-
 /* Quads in groups whose codes stay in the L2 cache while all tokens pass over them. */
-static void emit_groups(struct dot *dot, uint32_t group_quads, uint32_t token_tile,
-                        uint32_t n_groups) {
+static void emit_groups(struct dot *dot, uint32_t group_quads, uint32_t token_tile) {
     struct rsrc_kb *kb = &dot->frame.kb;
+    const struct rsrc_token_tiles tiles = rsrc_begin_tiles(&dot->frame, dot, emit_tile);
     dot->quad = rsrc_kb_index_reg(kb, "quad");
     dot->first_quad = rsrc_kb_index_reg(kb, "first_quad");
     dot->end_quad = rsrc_kb_index_reg(kb, "end_quad");
@@ -429,7 +410,10 @@ static void emit_groups(struct dot *dot, uint32_t group_quads, uint32_t token_ti
     rsrc_kb_loop(kb, dot->first_quad, dot->frame.unit_begin, dot->frame.unit_end, group_quads);
     rsrc_kb_binary(kb, RSR_KOP_ADD, dot->end_quad, dot->first_quad, size);
     rsrc_kb_binary(kb, RSR_KOP_MIN, dot->end_quad, dot->end_quad, dot->frame.unit_end);
-    emit_tokens(dot, token_tile, n_groups);
+    rsrc_loop_tiles(
+        &tiles,
+        rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "next_token"), dot->frame.zero),
+        dot->frame.n_tokens, 1, token_tile);
     rsrc_kb_end(kb);
 }
 
@@ -466,7 +450,7 @@ enum rsrc_status rsrc_lower_dot(struct rsrc_diag *diag, struct rsrc_arena *arena
     emit_constants(&dot, n_groups);
     rsrc_kb_comment(kb, "quads of 4 rows; a block of %u columns is %u bytes of each row",
                     dot.layout.block_cols, dot.layout.vector_bytes);
-    emit_groups(&dot, group_quads, token_tile, n_groups);
+    emit_groups(&dot, group_quads, token_tile);
     rsrc_frame_end(&dot.frame, out);
     *detail =
         rsrc_arena_printf(arena, "%s-t%u-q%u", dot.machine->head.name, token_tile, group_quads);

@@ -20,34 +20,59 @@
 #define RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
 
 #include "kernel/lut_unpack.h"
+#include "kernel/token_tiles.h"
 
 #define RSRC_PANEL_QUARTERS 4u /* vectors of int32 sums of a vector of rows */
-#define RSRC_PANEL_MAX_TOKENS 6u
 #define RSRC_PANEL_GROUP_TOKENS 128u
 #define RSRC_PANEL_TILE_QUADS 16u /* of a matrix register */
 
 struct rsrc_panel_machine {
     struct rsrc_machine head;
     enum rsr_kop_kind product; /* an integer dot product, or MADD_U8S8 and what widens it */
-    uint32_t n_tokens;         /* whose sums fit the registers */
-    uint32_t matrix_tokens;    /* that go first, in matrix registers; 0: there are none */
+    uint32_t n_tokens;         /* of a tile, at most: whose sums fit the registers */
+    uint32_t first_tokens;  /* of a tile that is multiplied while fields are unpacked, at most; 0:
+                                  unpacking goes first */
+    uint32_t matrix_tokens; /* that go first, in matrix registers; 0: there are none */
 };
 /* The layout of the codes that lut stores for the target. */
 struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_alphabet alphabet,
                                         uint32_t rows, uint32_t cols);
+
+/* Registers and sizes of dot_panel_fields.c. */
+struct rsrc_panel_fields {
+    uint32_t whole_macros; /* the last macro step may lack codes and quads */
+    uint32_t n_names;      /* makes register names unique */
+    uint16_t whole_end;    /* of the block, as first_macro and end_macro */
+    uint16_t tables[8][2]; /* constants */
+    uint16_t mirrors[8], controls[2][RSRC_PANEL_QUARTERS], mask;
+};
 
 struct rsrc_panel {
     struct rsrc_lut_unpack codes; /* its quads are the panel's */
     struct rsrc_frame frame;
     const struct rsrc_panel_machine *machine;
     struct rsrc_lut_layout layout;
+    bool has_fields; /* else codes are unpacked a column at a time, by kernel/lut_unpack.c */
     uint32_t cols;
     uint32_t block_macros;
+    bool starts_at_zero;      /* there is one block, and no other sums to add to */
     int64_t sums_at, tail_at; /* scratch memory; the panel is at 0 */
     /* Registers, i64. */
     uint16_t row; /* first row of the vector */
     uint16_t n_quads, block_x;
     uint16_t first_token, end_token;
+    uint16_t first_tile; /* tokens of it; RSR_NO_KREG: unpacking goes first */
+    struct rsrc_token_tiles tiles;
+    struct rsrc_panel_fields fields;
+};
+
+/* A tile of tokens that pass over the panel together. */
+struct rsrc_panel_tile {
+    uint32_t n_tokens;
+    const char *suffix; /* of register names */
+    struct rsrc_frame_token tokens[RSRC_MAX_TILE_TOKENS];
+    uint16_t sums_at; /* of the first token */
+    uint16_t acc[RSRC_MAX_TILE_TOKENS][RSRC_PANEL_QUARTERS];
 };
 
 /* The panel holds w, and sums need no correction. */
@@ -60,12 +85,33 @@ static inline uint32_t rsrc_panel_lanes(const struct rsrc_panel *panel) {
     return panel->layout.vector_rows / 4;
 }
 
+/* ---- dot_panel_fields.c ---------------------------------------------------------------------- */
+
+/* Whether all digits of a code are looked up at once. */
+bool rsrc_panel_has_fields(const struct rsrc_lut_layout *layout);
+uint64_t rsrc_panel_fields_bytes(const struct rsrc_lut_layout *layout);
+void rsrc_panel_pack_fields(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
+                            struct rsr_blob *index);
+void rsrc_panel_load_fields(struct rsrc_panel *panel);
+/* The codes of a block to the panel; with first_tile its tokens are multiplied on the way. */
+void rsrc_panel_unpack_fields(struct rsrc_panel *panel);
+
 /* ---- dot_panel_products.c -------------------------------------------------------------------- */
 
 /* The panel's part of four columns: struct rsrc_lut_unpack. */
 void rsrc_panel_put_quad(struct rsrc_lut_unpack *codes, const uint16_t columns[4], uint32_t q,
                          uint16_t to);
-/* All tokens of the group over the panel. */
+/* A tile of tokens from register `token` on, its accumulators not yet defined. */
+struct rsrc_panel_tile rsrc_panel_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t token,
+                                       const char *suffix);
+/* What the tile's accumulators begin with. */
+void rsrc_panel_begin_sums(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile);
+void rsrc_panel_store_sums(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile);
+/* Adds the products of quad `quad` + q of the block, whose weights are given. */
+void rsrc_panel_add_products(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile,
+                             const uint16_t weights[RSRC_PANEL_QUARTERS], uint16_t quad, uint32_t q,
+                             const char *suffix);
+/* The tokens of the group that are left over the panel. */
 void rsrc_panel_multiply(struct rsrc_panel *panel);
 
 /* ---- dot_panel_sums.c ------------------------------------------------------------------------ */

@@ -1,9 +1,8 @@
 /* dot_panel_products.c - a panel, and the tokens of a group over it: products and their sums.
  *
- * Tokens go in tiles that share every load of the panel, each splatting four of its activations;
- * the rest goes one by one. A target with matrix registers takes 16 tokens at a time, their
- * activations as they lie, and the panel's bytes as signed ones (u <= 2). dot_panel.h has the
- * whole.
+ * Tokens go in tiles that share every load of the panel, each splatting four of its activations. A
+ * target with matrix registers takes 16 tokens at a time first, their activations as they lie, and
+ * the panel's bytes as signed ones (u <= 2). dot_panel.h has the whole.
  */
 #include "kernels/dot_panel/dot_panel.h"
 
@@ -40,70 +39,84 @@ void rsrc_panel_put_quad(struct rsrc_lut_unpack *codes, const uint16_t columns[4
     }
 }
 
-/* A tile of tokens that pass over the panel together. */
-struct panel_tile {
-    uint32_t n_tokens;
-    const char *suffix;
-    struct rsrc_frame_token tokens[RSRC_PANEL_MAX_TOKENS];
-    uint16_t sums_at; /* of the first token */
-    uint16_t acc[RSRC_PANEL_MAX_TOKENS][RSRC_PANEL_QUARTERS];
-};
-
-static uint16_t emit_splat(struct rsrc_panel *panel, const struct panel_tile *tile, uint32_t t,
-                           uint16_t quad) {
+static uint16_t emit_splat(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile, uint32_t t,
+                           uint16_t quad, uint32_t q, const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    struct rsrc_address at = rsrc_frame_activations(&tile->tokens[t]);
+    struct rsrc_address at = rsrc_address_offset(rsrc_frame_activations(&tile->tokens[t]), 4 * q);
     at = rsrc_address_plus(at, panel->block_x, 1);
-    const uint16_t four =
-        rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "x%u%s", t, tile->suffix),
-                     rsrc_address_plus(at, quad, 4));
+    const uint16_t four = rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_I32, 1, "x%u%s", t, suffix),
+                                       rsrc_address_plus(at, quad, 4));
     return rsrc_kb_unary(
         kb, RSR_KOP_SPLAT,
-        rsrc_kb_reg(kb, RSR_ELEM_I32, rsrc_panel_lanes(panel), "xs%u%s", t, tile->suffix), four);
+        rsrc_kb_reg(kb, RSR_ELEM_I32, rsrc_panel_lanes(panel), "xs%u%s", t, suffix), four);
 }
 
-static void emit_products(struct rsrc_panel *panel, const struct panel_tile *tile, uint16_t quad) {
+void rsrc_panel_add_products(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile,
+                             const uint16_t weights[RSRC_PANEL_QUARTERS], uint16_t quad, uint32_t q,
+                             const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint32_t rows = panel->layout.vector_rows;
-    uint16_t weights[RSRC_PANEL_QUARTERS];
-    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
-        weights[q] =
-            rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, rows, "weights%u%s", q, tile->suffix),
-                         rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, (int64_t)q * rows),
-                                           quad, 4 * (int64_t)rows));
     for (uint32_t t = 0; t < tile->n_tokens; t++) {
-        const uint16_t x = emit_splat(panel, tile, t, quad);
-        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
-            const uint16_t acc = tile->acc[t][q];
+        const uint16_t x = emit_splat(panel, tile, t, quad, q, suffix);
+        for (uint32_t i = 0; i < RSRC_PANEL_QUARTERS; i++) {
+            const uint16_t acc = tile->acc[t][i];
             if (panel->machine->product != RSR_KOP_MADD_U8S8) {
-                rsrc_kb_ternary(kb, panel->machine->product, acc, acc, weights[q], x);
+                rsrc_kb_ternary(kb, panel->machine->product, acc, acc, weights[i], x);
                 continue;
             }
             const uint16_t pairs = rsrc_kb_binary(
                 kb, RSR_KOP_MADD_U8S8,
-                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "pairs%u_%u%s", t, q, tile->suffix),
-                weights[q], x);
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "pairs%u_%u%s", t, i, suffix), weights[i],
+                x);
             rsrc_kb_binary(kb, RSR_KOP_ADD, acc, acc, pairs);
         }
     }
 }
 
-static void emit_dot_tile(struct rsrc_panel *panel, struct panel_tile *tile) {
+/* The products of one quad of the panel. */
+static void emit_products(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile,
+                          uint16_t quad) {
     struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t rows = panel->layout.vector_rows;
+    uint16_t weights[RSRC_PANEL_QUARTERS];
+    for (uint32_t i = 0; i < RSRC_PANEL_QUARTERS; i++)
+        weights[i] =
+            rsrc_kb_load(kb, rsrc_kb_reg(kb, RSR_ELEM_U8, rows, "weights%u%s", i, tile->suffix),
+                         rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, (int64_t)i * rows),
+                                           quad, 4 * (int64_t)rows));
+    rsrc_panel_add_products(panel, tile, weights, quad, 0, tile->suffix);
+}
+
+void rsrc_panel_begin_sums(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile) {
     for (uint32_t t = 0; t < tile->n_tokens; t++)
-        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
-            rsrc_kb_load(kb, tile->acc[t][q], rsrc_panel_sums(panel, tile->sums_at, t, q));
+        for (uint32_t i = 0; i < RSRC_PANEL_QUARTERS; i++) {
+            if (panel->starts_at_zero)
+                rsrc_kb_const(&panel->frame.kb, tile->acc[t][i], 0);
+            else
+                rsrc_kb_load(&panel->frame.kb, tile->acc[t][i],
+                             rsrc_panel_sums(panel, tile->sums_at, t, i));
+        }
+}
+
+void rsrc_panel_store_sums(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile) {
+    for (uint32_t t = 0; t < tile->n_tokens; t++)
+        for (uint32_t i = 0; i < RSRC_PANEL_QUARTERS; i++)
+            rsrc_kb_store(&panel->frame.kb, tile->acc[t][i],
+                          rsrc_panel_sums(panel, tile->sums_at, t, i));
+}
+
+static void emit_dot_tile(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    rsrc_panel_begin_sums(panel, tile);
     const uint16_t quad = rsrc_kb_index_reg(kb, "quad%s", tile->suffix);
     rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, 1);
     emit_products(panel, tile, quad);
     rsrc_kb_end(kb);
-    for (uint32_t t = 0; t < tile->n_tokens; t++)
-        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
-            rsrc_kb_store(kb, tile->acc[t][q], rsrc_panel_sums(panel, tile->sums_at, t, q));
+    rsrc_panel_store_sums(panel, tile);
 }
 
 /* int16 sums of as many quads as fit, added to the sums in memory. */
-static void emit_madd_tile(struct rsrc_panel *panel, struct panel_tile *tile) {
+static void emit_madd_tile(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const char *s = tile->suffix;
     const uint16_t first = rsrc_kb_index_reg(kb, "chunk%s", s);
@@ -139,10 +152,10 @@ static void emit_madd_tile(struct rsrc_panel *panel, struct panel_tile *tile) {
     rsrc_kb_end(kb);
 }
 
-static void emit_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t token,
-                      const char *suffix) {
+struct rsrc_panel_tile rsrc_panel_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t token,
+                                       const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    struct panel_tile tile = {.n_tokens = n_tokens, .suffix = suffix};
+    struct rsrc_panel_tile tile = {.n_tokens = n_tokens, .suffix = suffix};
     const uint32_t rows = panel->layout.vector_rows;
     const bool wide = panel->machine->product != RSR_KOP_MADD_U8S8;
     for (uint32_t t = 0; t < n_tokens; t++) {
@@ -150,12 +163,19 @@ static void emit_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t toke
         snprintf(name, sizeof name, "%u%s", t, suffix);
         tile.tokens[t] = t == 0 ? rsrc_frame_token(&panel->frame, token, name)
                                 : rsrc_frame_next_token(&panel->frame, &tile.tokens[t - 1], name);
-        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
-            tile.acc[t][q] = rsrc_kb_reg(kb, wide ? RSR_ELEM_I32 : RSR_ELEM_I16,
-                                         wide ? rows / 4 : rows / 2, "acc%u_%u%s", t, q, suffix);
+        for (uint32_t i = 0; i < RSRC_PANEL_QUARTERS; i++)
+            tile.acc[t][i] = rsrc_kb_reg(kb, wide ? RSR_ELEM_I32 : RSR_ELEM_I16,
+                                         wide ? rows / 4 : rows / 2, "acc%u_%u%s", t, i, suffix);
     }
     tile.sums_at = rsrc_panel_sums_at(panel, token, suffix);
-    if (wide)
+    return tile;
+}
+
+static void emit_tile(void *kernel, uint32_t n_tokens, uint16_t token) {
+    struct rsrc_panel *panel = kernel;
+    const struct rsrc_panel_tile tile = rsrc_panel_tile(
+        panel, n_tokens, token, rsrc_arena_printf(panel->frame.kb.arena, "_t%u", n_tokens));
+    if (panel->machine->product != RSR_KOP_MADD_U8S8)
         emit_dot_tile(panel, &tile);
     else
         emit_madd_tile(panel, &tile);
@@ -195,41 +215,36 @@ static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
         rsrc_kb_tile_store(kb, sums[q], rsrc_panel_sums(panel, sums_at, 0, q), stride);
 }
 
-/* The whole tiles of n_tokens tokens from register `next` on, which moves behind them. */
-static void emit_tiles(struct rsrc_panel *panel, uint32_t n_tokens, bool in_matrices, uint16_t next,
-                       const char *suffix) {
+/* Whole matrices of tokens from register `next` on, which moves behind them. */
+static void emit_matrix_tiles(struct rsrc_panel *panel, uint16_t next) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint16_t token = rsrc_kb_index_reg(kb, "token%s", suffix);
-    const uint16_t size = rsrc_kb_index_reg(kb, "tokens_at_once%s", suffix);
-    const uint16_t end = rsrc_kb_index_reg(kb, "whole_end%s", suffix);
-    rsrc_kb_const(kb, end, n_tokens - 1);
+    const uint32_t n_tokens = panel->machine->matrix_tokens;
+    const uint16_t token = rsrc_kb_index_reg(kb, "token_m");
+    const uint16_t size = rsrc_kb_index_const(kb, n_tokens, "matrix_tokens");
+    const uint16_t end = rsrc_kb_index_const(kb, n_tokens - 1, "matrix_end");
+    rsrc_kb_comment(kb, "%u tokens in matrix registers (names end in _m)", n_tokens);
     rsrc_kb_binary(kb, RSR_KOP_SUB, end, panel->end_token, end);
-    rsrc_kb_const(kb, size, n_tokens);
-    if (in_matrices)
-        rsrc_kb_tile_begin(kb);
+    rsrc_kb_tile_begin(kb);
     rsrc_kb_loop(kb, token, next, end, n_tokens);
-    if (in_matrices)
-        emit_matrix_tile(panel, token);
-    else
-        emit_tile(panel, n_tokens, token, suffix);
+    emit_matrix_tile(panel, token);
     rsrc_kb_binary(kb, RSR_KOP_ADD, next, token, size);
     rsrc_kb_end(kb);
-    if (in_matrices)
-        rsrc_kb_tile_end(kb);
+    rsrc_kb_tile_end(kb);
 }
 
 void rsrc_panel_multiply(struct rsrc_panel *panel) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint16_t next =
         rsrc_kb_unary(kb, RSR_KOP_COPY, rsrc_kb_index_reg(kb, "next_token"), panel->first_token);
-    if (panel->machine->matrix_tokens != 0) {
-        rsrc_kb_comment(kb, "%u tokens in matrix registers (names end in _m)",
-                        panel->machine->matrix_tokens);
-        emit_tiles(panel, panel->machine->matrix_tokens, true, next, "_m");
-    }
-    rsrc_kb_comment(kb, "%u tokens share every load of the panel (names end in _b)",
+    if (panel->first_tile != RSR_NO_KREG)
+        rsrc_kb_binary(kb, RSR_KOP_ADD, next, next, panel->first_tile);
+    if (panel->machine->matrix_tokens != 0)
+        emit_matrix_tiles(panel, next);
+    struct rsrc_token_tiles tiles = panel->tiles;
+    tiles.emit = emit_tile;
+    /* The first tile leaves half of the tokens, or more. */
+    const bool has_first = panel->first_tile != RSR_NO_KREG;
+    rsrc_loop_tiles(&tiles, next, panel->end_token,
+                    has_first ? (panel->machine->first_tokens + 1) / 2 : 1,
                     panel->machine->n_tokens);
-    emit_tiles(panel, panel->machine->n_tokens, false, next, "_b");
-    rsrc_kb_comment(kb, "the rest one by one");
-    emit_tiles(panel, 1, false, next, "");
 }

@@ -32,8 +32,12 @@ static void emit_blocks(struct rsrc_panel *panel) {
     rsrc_kb_binary(kb, RSR_KOP_MIN, panel->n_quads, panel->n_quads, all_quads);
     rsrc_kb_binary(kb, RSR_KOP_SUB, panel->n_quads, panel->n_quads, first);
     panel->block_x = rsrc_kb_index_op(kb, RSR_KOP_MUL, first, four, "block_x");
-    rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
-    rsrc_lut_unpack_macros(&panel->codes);
+    if (panel->has_fields) {
+        rsrc_panel_unpack_fields(panel);
+    } else {
+        rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
+        rsrc_lut_unpack_macros(&panel->codes);
+    }
     rsrc_panel_multiply(panel);
     rsrc_kb_end(kb);
 }
@@ -46,7 +50,11 @@ static void emit_groups(struct rsrc_panel *panel) {
                  RSRC_PANEL_GROUP_TOKENS);
     panel->end_token = rsrc_kb_index_op(kb, RSR_KOP_ADD, panel->first_token, size, "end_token");
     rsrc_kb_binary(kb, RSR_KOP_MIN, panel->end_token, panel->end_token, panel->frame.n_tokens);
-    rsrc_panel_clear_sums(panel);
+    if (panel->has_fields && panel->machine->first_tokens != 0)
+        panel->first_tile = rsrc_tile_size(&panel->tiles, panel->first_token, panel->end_token,
+                                           panel->machine->first_tokens, "_first");
+    if (!panel->starts_at_zero)
+        rsrc_panel_clear_sums(panel);
     emit_blocks(panel);
     rsrc_panel_store_results(panel);
     rsrc_kb_end(kb);
@@ -54,7 +62,8 @@ static void emit_groups(struct rsrc_panel *panel) {
 
 /* Every vector of rows through all tokens. */
 static void emit_vectors(struct rsrc_panel *panel) {
-    rsrc_lut_load_strides(&panel->codes);
+    if (!panel->has_fields)
+        rsrc_lut_load_strides(&panel->codes);
     panel->row =
         rsrc_lut_begin_vectors(&panel->codes, panel->frame.unit_begin, panel->frame.unit_end);
     emit_groups(panel);
@@ -76,8 +85,15 @@ static void choose_blocks(struct rsrc_panel *panel, const struct rsr_spec *spec)
     const uint64_t macros =
         budget / ((uint64_t)panel->codes.macro_quads * quad_bytes * RSRC_PANEL_TILE_QUADS) *
         RSRC_PANEL_TILE_QUADS;
-    const uint64_t whole = macros != 0 ? macros : RSRC_PANEL_TILE_QUADS;
-    panel->block_macros = whole < panel->codes.n_macros ? (uint32_t)whole : panel->codes.n_macros;
+    const uint64_t fitting = macros != 0 ? macros : RSRC_PANEL_TILE_QUADS;
+    panel->block_macros =
+        fitting < panel->codes.n_macros ? (uint32_t)fitting : panel->codes.n_macros;
+    const uint32_t whole = rsrc_divide_up(panel->cols, 4) / panel->codes.macro_quads,
+                   whole_codes = layout->n_steps / panel->codes.macro_steps;
+    panel->fields.whole_macros = whole < whole_codes ? whole : whole_codes;
+    panel->starts_at_zero = panel->block_macros == panel->codes.n_macros &&
+                            panel->machine->product != RSR_KOP_MADD_U8S8 &&
+                            panel->machine->matrix_tokens == 0;
     const uint64_t n_quads = (uint64_t)panel->block_macros * panel->codes.macro_quads;
     panel->sums_at = (int64_t)(rsrc_round_up(n_quads, RSRC_PANEL_TILE_QUADS) * quad_bytes);
     panel->tail_at = panel->sums_at + RSRC_PANEL_GROUP_TOKENS * 4 * (int64_t)layout->vector_rows;
@@ -92,12 +108,17 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     struct rsrc_panel panel = {
         .cols = matrix->cols,
         .machine = (const struct rsrc_panel_machine *)input->plan->machine,
-        .layout = rsrc_panel_codes(input->spec, matrix->alphabet, matrix->rows, matrix->cols)};
+        .layout = rsrc_panel_codes(input->spec, matrix->alphabet, matrix->rows, matrix->cols),
+        .first_tile = RSR_NO_KREG};
+    panel.has_fields = rsrc_panel_has_fields(&panel.layout);
     assert(panel.machine->head.vector_bits == 8 * panel.layout.vector_rows);
-    assert(panel.machine->n_tokens <= RSRC_PANEL_MAX_TOKENS);
+    assert(panel.machine->n_tokens <= RSRC_MAX_TILE_TOKENS);
     choose_blocks(&panel, input->spec);
     rsrc_take_lut_codes(arena, input, &panel.layout, &out->codes);
-    rsrc_pack_lut_digits(arena, &panel.codes, &out->index);
+    if (panel.has_fields)
+        rsrc_panel_pack_fields(arena, &panel.layout, &out->index);
+    else
+        rsrc_pack_lut_digits(arena, &panel.codes, &out->index);
 
     rsrc_frame_begin(&panel.frame, arena, input,
                      panel.layout.unit_vectors * panel.layout.vector_rows, &out->kernel);
@@ -107,7 +128,11 @@ enum rsrc_status rsrc_lower_dot_panel(struct rsrc_diag *diag, struct rsrc_arena 
     out->kernel.scratch_bytes = (uint64_t)panel.tail_at + 4 * panel.layout.vector_rows;
     rsrc_kb_comment(&panel.frame.kb, "vectors of %u rows, %u quads of columns a panel",
                     panel.layout.vector_rows, panel.block_macros * panel.codes.macro_quads);
-    rsrc_lut_load_digits(&panel.codes);
+    panel.tiles = rsrc_begin_tiles(&panel.frame, &panel, NULL);
+    if (panel.has_fields)
+        rsrc_panel_load_fields(&panel);
+    else
+        rsrc_lut_load_digits(&panel.codes);
     emit_vectors(&panel);
     rsrc_frame_end(&panel.frame, out);
     *detail = rsrc_arena_printf(arena, "panel-%s-%s-u%u-b%u", panel.machine->head.name,
