@@ -393,11 +393,9 @@ struct rsrc_machine {
     const char *name;           /* in plans; unique in its table */
 };
 
-/* Batches of up to RSR_DECODE_MAX_TOKENS tokens run the kernels planned for decode, larger ones
- * those planned for prefill. From 7 tokens on, unpacking for all of them is cheaper than looking up
- * for each, and a vector of 32 tokens in lanes, most of them empty, cheaper than either. */
+/* Small batches run the kernels planned for decode, larger ones those planned for prefill: from as many
+ * tokens on as these take less time for, which plans predict (rsrc_decode_tokens of plan/plan.h). */
 enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
-#define RSR_DECODE_MAX_TOKENS 8u
 
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
@@ -411,7 +409,9 @@ struct rsr_regime_plan {
     uint32_t token_tile;        /* dot, table, matvec: tokens that share one unpacking; fold: tokens
                                    in lanes */
     double predicted_us;        /* decode: one token; prefill: per token at 128 */
-    double measured_us;         /* the same, of kernels run on this machine; 0: not measured */
+    double memory_us, alone_us, more_us;    /* predicted of any batch: reading, computing one token, and
+                                               each one more; see rsrc_batch_us of plan/plan.h */
+    double measured_us;         /* the same as predicted_us, of kernels run on this machine; 0: not measured */
     uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and
                                    the instructions that hold the index (fold) */
     uint64_t acc_bound;         /* int8 activations: |acc| never exceeds it, proven; floats: 0 */

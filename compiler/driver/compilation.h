@@ -77,6 +77,8 @@ enum rsrc_status rsrc_choose_items(struct rsrc_compilation *c);
 struct rsr_module_note rsrc_describe_module(struct rsrc_compilation *c, const char *stem);
 
 /* module_steps.c */
+/* Of all that is planned for the target: rsrc_decode_tokens(). */
+uint32_t rsrc_count_decode_tokens(struct rsrc_compilation *c, uint32_t target);
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c);
 void rsrc_dump_schedule(struct rsrc_compilation *c, struct rsrc_buffer *out);
 

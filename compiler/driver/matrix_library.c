@@ -130,16 +130,22 @@ static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
             .rows = linear->rows,
             .cols = linear->cols};
     }
-    for (uint32_t t = 0; t < c->inputs.n_specs; t++)
+    uint32_t max_few =
+        0; /* the targets' most: kernels of many vectors take little less for some more */
+    for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
+        const uint32_t n = rsrc_count_decode_tokens(c, t);
+        max_few = n > max_few ? n : max_few;
         targets[t] = (struct rsr_module_target){.spec = &c->inputs.specs[t],
                                                 .linears = list_linears(c, t),
                                                 .n_linears = c->inputs.n_items * RSR_REGIME_COUNT};
+    }
     return (struct rsr_matrices_input){.source = rsrc_model_name(&c->inputs),
                                        .stem = library_stem(c),
                                        .entries = entries,
                                        .n_entries = c->inputs.n_items,
                                        .targets = targets,
-                                       .n_targets = c->inputs.n_specs};
+                                       .n_targets = c->inputs.n_specs,
+                                       .max_few = max_few};
 }
 
 static void list_exports(struct rsrc_compilation *c, const struct rsr_matrices_input *input) {

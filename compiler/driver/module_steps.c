@@ -2,6 +2,15 @@
  * number. */
 #include "driver/compilation.h"
 #include "model/graph.h"
+#include "plan/plan.h"
+
+uint32_t rsrc_count_decode_tokens(struct rsrc_compilation *c, uint32_t target) {
+    const uint32_t n = c->inputs.n_items;
+    const struct rsr_plan **plans = RSRC_NEW_ARRAY(&c->run.arena, n, const struct rsr_plan *);
+    for (uint32_t i = 0; i < n; i++)
+        plans[i] = &c->made.reports[(size_t)target * n + i].plan;
+    return rsrc_decode_tokens(plans, n);
+}
 
 /* What --layers leaves out has no plan; its layer keeps one number, and nothing is linked. */
 static void number_kernels(struct rsrc_compilation *c, uint32_t target,
@@ -24,8 +33,11 @@ static void number_kernels(struct rsrc_compilation *c, uint32_t target,
             prefill[l] = n++;
         }
     }
-    *out = (struct rsrc_step_kernels){
-        .n_kernels = n, .layer = layer, .prefill = prefill, .lists = lists};
+    *out = (struct rsrc_step_kernels){.n_kernels = n,
+                                      .layer = layer,
+                                      .prefill = prefill,
+                                      .lists = lists,
+                                      .decode_tokens = rsrc_count_decode_tokens(c, target)};
 }
 
 enum rsrc_status rsrc_model_schedule(struct rsrc_compilation *c) {

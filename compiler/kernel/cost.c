@@ -34,18 +34,23 @@ static double overlapped_us(double a_us, double b_us) {
     return sqrt(hypot(a_us * a_us, b_us * b_us));
 }
 
-static struct rsrc_cost make_cost(double memory_us, double compute_us, double call_us) {
-    return (struct rsrc_cost){.memory_us = memory_us,
+double rsrc_call_us(double memory_us, double compute_us) {
+    return CALL_US + overlapped_us(memory_us, compute_us);
+}
+
+/* Of a token in a batch. */
+static struct rsrc_cost make_cost(double memory_us, double compute_us, uint32_t n_tokens) {
+    return (struct rsrc_cost){.memory_us = memory_us / n_tokens,
                               .compute_us = compute_us,
-                              .predicted_us = call_us + overlapped_us(memory_us, compute_us)};
+                              .predicted_us =
+                                  rsrc_call_us(memory_us, compute_us * n_tokens) / n_tokens};
 }
 
 void rsrc_set_costs_of_bytes(struct rsrc_choice *choice, double bytes, double decode_us,
                              double prefill_us, const struct rsr_spec *spec) {
     const double memory_us = read_us(bytes, spec->read_gbps);
-    choice->cost[RSR_REGIME_DECODE] = make_cost(memory_us, decode_us, CALL_US);
-    choice->cost[RSR_REGIME_PREFILL] =
-        make_cost(memory_us / RSRC_PREFILL_TOKENS, prefill_us, CALL_US / RSRC_PREFILL_TOKENS);
+    choice->cost[RSR_REGIME_DECODE] = make_cost(memory_us, decode_us, 1);
+    choice->cost[RSR_REGIME_PREFILL] = make_cost(memory_us, prefill_us, RSRC_PREFILL_TOKENS);
 }
 
 void rsrc_set_costs(struct rsrc_choice *choice, double decode_us, double prefill_us,

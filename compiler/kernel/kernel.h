@@ -85,6 +85,8 @@ struct rsrc_choice {
 typedef uint32_t rsrc_list_fn(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                               const struct rsrc_machine *machine, struct rsrc_choice *out);
 
+/* Microseconds of a call that reads and computes at the same time. */
+double rsrc_call_us(double memory_us, double compute_us);
 /* operations at 1e9/s, in microseconds. */
 double rsrc_work_us(double operations, double giga_per_s);
 /* Fills both regimes from weight_bytes and the microseconds that computing a token takes: a batch
@@ -172,6 +174,7 @@ enum rsrc_kernel_trait {
     RSRC_HAS_FOLD = 4,
     RSRC_IS_CODE = 8,
     RSRC_IS_GPU = 16,
+    RSRC_IN_LANES = 32,
 };
 
 /* A row of kernels.def, which says what the members mean. */

@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <math.h>
 
+#include "base/round.h"
+
 /* Rows of a tile, largest first. A tile is worth its loop overhead from 16 rows on; larger ones
  * stream longer runs, as long as there are enough of them to share out evenly. */
 static const uint32_t TILE_ROWS[] = {64, 32, 16};
@@ -314,6 +316,14 @@ static uint64_t acc_bound(const struct rsrc_plan_input *input) {
     return input->input == RSR_INPUT_I8 ? (uint64_t)input->stats->max_row_nonzero * 128 : 0;
 }
 
+/* What a token more takes makes a batch take what is predicted of it. */
+static void set_parts(const struct rsrc_choice *choice, struct rsr_regime_plan *plan) {
+    const double batch_us = choice->cost[RSR_REGIME_PREFILL].compute_us * RSRC_PREFILL_TOKENS;
+    plan->memory_us = choice->cost[RSR_REGIME_DECODE].memory_us;
+    plan->alone_us = choice->cost[RSR_REGIME_DECODE].compute_us;
+    plan->more_us = fmax(0, batch_us - plan->alone_us) / (RSRC_PREFILL_TOKENS - 1);
+}
+
 /* To the nanosecond. */
 static double rounded_us(double us) {
     return round(us * 1e3) / 1e3;
@@ -336,6 +346,7 @@ static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
         .acc_bound = acc_bound(input),
         .reason = reason,
     };
+    set_parts(choice, &plan);
     const struct rsrc_planned_layer layer = layer_of(input);
     const bool fits = rsrc_fit_plan(&layer, &plan);
     assert(fits && plan.machine == choice->machine);
@@ -418,6 +429,29 @@ bool rsrc_same_kernel(const struct rsr_plan *plan) {
     const struct rsr_regime_plan *b = &plan->regimes[RSR_REGIME_PREFILL];
     return a->kernel == b->kernel && a->machine == b->machine && a->k == b->k &&
            a->fold == b->fold && a->tile_rows == b->tile_rows && a->token_tile == b->token_tile;
+}
+
+double rsrc_batch_us(const struct rsr_regime_plan *plan, uint32_t n_tokens) {
+    const bool in_lanes = (rsrc_kernel_row(plan->kernel)->traits & RSRC_IN_LANES) != 0;
+    const uint32_t n_tiles = rsrc_divide_up(n_tokens, plan->token_tile);
+    const double predicted_us =
+        rsrc_call_us(plan->memory_us, in_lanes ? n_tiles * plan->alone_us
+                                               : plan->alone_us + (n_tokens - 1) * plan->more_us);
+    return plan->measured_us > 0 ? predicted_us * plan->measured_us / plan->predicted_us
+                                 : predicted_us;
+}
+
+uint32_t rsrc_decode_tokens(const struct rsr_plan *const *plans, uint32_t n_plans) {
+    for (uint32_t n = 1; n < RSRC_PREFILL_TOKENS; n++) {
+        double decode_us = 0, prefill_us = 0;
+        for (uint32_t i = 0; i < n_plans; i++) {
+            decode_us += rsrc_batch_us(&plans[i]->regimes[RSR_REGIME_DECODE], n);
+            prefill_us += rsrc_batch_us(&plans[i]->regimes[RSR_REGIME_PREFILL], n);
+        }
+        if (prefill_us < decode_us)
+            return n - 1;
+    }
+    return RSRC_PREFILL_TOKENS - 1;
 }
 
 enum rsrc_status rsrc_plan_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
@@ -526,6 +560,7 @@ enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
             return refuse_data(diag, arena, &place, among.decode, choice);
         among.decode = choice;
         regime->weight_bytes = choice->weight_bytes;
+        set_parts(choice, regime);
         regime->acc_bound = acc_bound(input);
         rsrc_diag_emit(diag, RSRC_REMARK, "plan", &place, NULL, "%s: took %s as given: %s",
                        rsrc_regime_name((enum rsr_regime)r), rsrc_kernel_row(regime->kernel)->name,

@@ -45,6 +45,11 @@ RSRC_NODISCARD enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct r
                                                 const char *file,
                                                 const struct rsr_named_plan *given,
                                                 struct rsr_plan *out);
+/* Microseconds that a call of the plan's kernel takes for so many tokens. */
+double rsrc_batch_us(const struct rsr_regime_plan *plan, uint32_t n_tokens);
+/* The largest batch for which the kernels of decode take no more time than those of prefill, of all the
+ * plans together: 0 .. RSRC_PREFILL_TOKENS - 1. Larger ones run prefill's; so a token more never takes less. */
+uint32_t rsrc_decode_tokens(const struct rsr_plan *const *plans, uint32_t n_plans);
 /* The regimes of a plan are computed in the same way: one kernel serves both. */
 bool rsrc_same_kernel(const struct rsr_plan *plan);
 const char *rsrc_regime_name(enum rsr_regime regime);

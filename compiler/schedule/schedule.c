@@ -480,9 +480,9 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
     built[RSR_REGIME_DECODE] =
         (struct rsr_step){.regime = one ? "any" : "decode",
                           .min_tokens = 1,
-                          .max_tokens = one ? UINT32_MAX : RSR_DECODE_MAX_TOKENS};
+                          .max_tokens = one ? UINT32_MAX : kernels->decode_tokens};
     built[RSR_REGIME_PREFILL] = (struct rsr_step){
-        .regime = "prefill", .min_tokens = RSR_DECODE_MAX_TOKENS + 1, .max_tokens = UINT32_MAX};
+        .regime = "prefill", .min_tokens = kernels->decode_tokens + 1, .max_tokens = UINT32_MAX};
     *n_steps = one ? 1 : RSR_REGIME_COUNT;
     for (uint32_t s = 0; s < *n_steps; s++)
         build_step(arena, graph, kernels, &built[s]);
@@ -491,7 +491,10 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
         if (op->kind == RSR_OP_LINEAR || (op->kind == RSR_OP_HEAD && op->arg != RSR_NO_KERNEL))
             op->arg = kernels->prefill[op->arg];
     }
-    *steps = built;
+    /* Where no batch is small, decode has no step. */
+    const bool prefills_all = !one && kernels->decode_tokens == 0;
+    *steps = prefills_all ? &built[RSR_REGIME_PREFILL] : built;
+    *n_steps -= prefills_all;
 }
 
 /* ---- verification ---------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@ struct rsrc_step_kernels {
     const uint32_t *prefill; /* [graph->n_layers] kernel number */
     const uint8_t *lists;    /* [graph->n_layers] enum rsr_list: what a list names for the
                                 layer; NULL: nothing of any */
+    uint32_t decode_tokens;  /* larger batches run the kernels of prefill */
 };
 
 /* Buffers of one step, at most. */

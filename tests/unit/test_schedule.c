@@ -89,7 +89,7 @@ static struct rsrc_step_kernels number_kernels(uint32_t *layer, uint32_t *prefil
     for (uint32_t i = 0; i < n_own; i++)
         layer[N_BLOCKS * 7 + i] = i;
     return (struct rsrc_step_kernels){
-        .n_kernels = N_BLOCKS * 7 + n_own, .layer = layer, .prefill = prefill};
+        .n_kernels = N_BLOCKS * 7 + n_own, .layer = layer, .prefill = prefill, .decode_tokens = 5};
 }
 
 /* Two steps cover all batch sizes and differ in kernel numbers alone. */
@@ -98,7 +98,8 @@ static void check_regimes(struct rsrc_diag *diag, const struct rsr_graph *graph,
                           uint32_t n_steps) {
     CHECK_INT(n_steps, 2);
     CHECK_INT(steps[0].min_tokens, 1);
-    CHECK_INT(steps[0].max_tokens + 1, steps[1].min_tokens);
+    CHECK_INT(steps[0].max_tokens, 5);
+    CHECK_INT(steps[1].min_tokens, 6);
     CHECK_INT(steps[1].max_tokens, UINT32_MAX);
     CHECK_INT(steps[0].n_ops, steps[1].n_ops);
     uint32_t n_own = 0;
@@ -193,6 +194,14 @@ int main(void) {
         kernels = number_kernels(layer, prefill, 2);
         rsrc_build_steps(&arena, &f.graph, &kernels, &steps, &n_steps);
         check_regimes(diag, &f.graph, &kernels, steps, n_steps);
+        kernels.decode_tokens = 0; /* one step, with the kernels of prefill */
+        const struct rsr_step *prefill_step = &steps[1];
+        struct rsr_step *only = NULL;
+        rsrc_build_steps(&arena, &f.graph, &kernels, &only, &n_steps);
+        CHECK_INT(n_steps, 1);
+        CHECK(only->min_tokens == 1 && only->max_tokens == UINT32_MAX);
+        for (uint32_t i = 0; i < only->n_ops; i++)
+            CHECK_INT(only->ops[i].arg, prefill_step->ops[i].arg);
     }
     check_shapes(diag, &arena);
     rsrc_diag_destroy(diag);

@@ -42,7 +42,7 @@ static void make_model(struct model *m) {
                                             .head_dim = 20,
                                             .ffn = 333,
                                             .vocab = 50}};
-    m->kernels = (struct rsrc_step_kernels){N_LAYERS, m->layer, m->prefill, NULL};
+    m->kernels = (struct rsrc_step_kernels){N_LAYERS, m->layer, m->prefill, NULL, 5};
 }
 
 static void check_same(const struct rsr_step *a, const struct rsr_step *b) {

@@ -162,8 +162,8 @@ static void put_library(const struct rsr_matrices_input *input, struct rsrc_buff
                        "/* Set once, by the first call. */\n"
                        "static const struct rsr_target *chosen;\n\n"
                        "static const struct rsr_matrix_library library = {targets, %" PRIu32
-                       ", %u, &chosen};\n",
-                       input->n_targets, RSR_DECODE_MAX_TOKENS);
+                       ", %" PRIu32 ", &chosen};\n",
+                       input->n_targets, input->max_few);
 }
 
 void rsrc_emit_matrices(struct rsrc_arena *arena, const struct rsr_matrices_input *input,

@@ -21,6 +21,7 @@ struct rsr_matrices_input {
     uint32_t n_entries;
     const struct rsr_module_target *targets; /* linears: 2 an entry, for few vectors and for many */
     uint32_t n_targets;
+    uint32_t max_few; /* vectors that are few */
 };
 
 /* The functions of an entry: one vector, a batch, a part of a batch's rows. */

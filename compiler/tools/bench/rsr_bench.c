@@ -30,8 +30,12 @@ static const char HELP[] =
     "  --zero-rows F, --zero-cols F  parts that are zero [0]\n"
     "  --target X                  target description [native]\n"
     "  --backend c|llvm            what compiles it: the C compiler of RSRC_CC, or LLVM [llvm]\n"
-    "  --batch B                   tokens at once: up to 8 the kernel of decode, more that of\n"
+    "  --batch B                   tokens at once: few get the kernel of decode, more that of\n"
     "                              prefill [1]\n"
+    "  --tokens N                  every number of tokens up to N, from the caches, and whether "
+    "one\n"
+    "                              more ever takes less: then it fails (5 % are left to noise; of\n"
+    "                              each number the least of --runs counts)\n"
     "  --siblings N                every N kernels in turn read the same activations, as q, k and "
     "v\n"
     "                              do: the first one makes the tables for all, if it makes any "
@@ -109,6 +113,7 @@ static const struct bench_option OPTIONS[] = {
     {"--target", KERNEL | MACHINE, TEXT, FIELD(target), 0, 0},
     {"--backend", KERNEL, TEXT, FIELD(backend), 0, 0},
     {"--batch", KERNEL | MODEL, NUMBER, FIELD(batch), 1, 4096},
+    {"--tokens", KERNEL, NUMBER, FIELD(tokens), 1, 4096},
     {"--siblings", KERNEL, NUMBER, FIELD(siblings), 1, 64},
     {"--repeat-rows", KERNEL, PART, FIELD(repeat_rows), 0, 0},
     {"--zero-rows", KERNEL, PART, FIELD(zero_rows), 0, 0},

@@ -1,5 +1,7 @@
 /* rsr_bench_kernel.c - one random matrix through plan, lower, emit and link; checked, then
  * measured. */
+#include "rsr_bench_kernel.h"
+
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,32 +11,10 @@
 #include "emit/c/emit_c.h"
 #include "emit/llvm/emit_llvm.h"
 #include "lower/lower.h"
-#include "measure/load_kernel.h"
 #include "plan/plan.h"
 #include "rsr/reduce.h"
 #include "rsr/segment.h"
-#include "rsr_bench.h"
 #include "spec/spec.h"
-
-struct kernel_bench {
-    const struct bench_options *options;
-    struct rsrc_diag *diag;
-    struct rsrc_arena arena;
-    struct rsr_spec spec;
-    enum rsr_input input;
-    struct rsr_matrix matrix;
-    struct rsr_matrix reduced;
-    struct rsr_reduction reduction;
-    struct rsr_plan plan;
-    struct rsr_lowered lowered;
-    double emit_ms; /* until the back end had made its text or object */
-    struct rsrc_loaded_kernel loaded;
-    uint8_t *x; /* activation rows */
-    size_t ldx;
-    int32_t *y;       /* of floats, their bits */
-    uint8_t *scratch; /* one a thread */
-    size_t scratch_bytes;
-};
 
 static const char *const TYPES[] = {
     [RSR_TERNARY] = "ternary", [RSR_BINARY_SIGN] = "binary", [RSR_BINARY_BIT] = "bit"};
@@ -112,10 +92,8 @@ static bool make_matrix(struct kernel_bench *b) {
 /* Code that fold may take unasked, as in rsrc. */
 #define FOLD_BUDGET (UINT64_C(4) << 20)
 
-/* The kernel that a batch of this size gets in a model. */
-static const struct rsr_regime_plan *plan_of(const struct kernel_bench *b) {
-    const bool prefill = b->options->batch > RSR_DECODE_MAX_TOKENS;
-    return &b->plan.regimes[prefill ? RSR_REGIME_PREFILL : RSR_REGIME_DECODE];
+const struct rsr_regime_plan *bench_plan_of(const struct kernel_bench *b) {
+    return &b->plan.regimes[b->regime];
 }
 
 static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
@@ -134,8 +112,8 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
     rsrc_reduce_matrix(&b->arena, &b->matrix, &none, &b->reduced, &b->reduction);
     struct rsr_stats stats, fold_stats;
     (void)rsrc_choose_k(&b->arena, &b->reduced, &stats);
-    rsrc_analyse_matrix(&b->arena, &b->reduced, b->reduced.rows < RSRC_FOLD_K ? b->reduced.rows : RSRC_FOLD_K,
-                        &fold_stats);
+    rsrc_analyse_matrix(&b->arena, &b->reduced,
+                        b->reduced.rows < RSRC_FOLD_K ? b->reduced.rows : RSRC_FOLD_K, &fold_stats);
     const struct rsrc_plan_input input = {.layer_name = "bench",
                                           .role = RSR_ROLE_COUNT,
                                           .alphabet = b->reduced.alphabet,
@@ -149,8 +127,12 @@ static bool make_plan(struct kernel_bench *b, struct rsr_index *index) {
                                           .options = &plan_options};
     if (rsrc_plan_layer(b->diag, &b->arena, &input, &b->plan) != RSRC_OK)
         return false;
-    if (plan_of(b)->k != 0)
-        rsrc_build_index(&b->arena, &b->reduced, plan_of(b)->k, index);
+    const struct rsr_plan *plan = &b->plan;
+    if (b->regime == RSR_REGIME_COUNT)
+        b->regime = b->options->batch > rsrc_decode_tokens(&plan, 1) ? RSR_REGIME_PREFILL
+                                                                     : RSR_REGIME_DECODE;
+    if (bench_plan_of(b)->k != 0)
+        rsrc_build_index(&b->arena, &b->reduced, bench_plan_of(b)->k, index);
     return true;
 }
 
@@ -189,7 +171,7 @@ static bool load(struct kernel_bench *b) {
     return loaded;
 }
 
-static bool build(struct kernel_bench *b) {
+bool bench_build_kernel(struct kernel_bench *b) {
     struct rsr_index index = {0};
     if (rsrc_load_spec(b->diag, &b->arena, b->options->target, NULL, &b->spec) != RSRC_OK)
         return false;
@@ -206,7 +188,7 @@ static bool build(struct kernel_bench *b) {
         .matrix = &b->reduced,
         .reduction = &b->reduction,
         .index = index.blocks != NULL ? &index : NULL,
-        .plan = plan_of(b),
+        .plan = bench_plan_of(b),
         .input = b->input,
         .spec = &b->spec,
         .epilogue = b->options->group_cols == 0 ? RSR_EPILOGUE_RAW : RSR_EPILOGUE_SCALE};
@@ -232,15 +214,15 @@ static void make_float_row(struct kernel_bench *b, uint8_t *row, uint64_t *state
     }
 }
 
-static void make_activations(struct kernel_bench *b) {
+void bench_make_activations(struct kernel_bench *b) {
     const uint32_t batch = b->options->batch;
     const bool floats = b->input == RSR_INPUT_F32;
     const size_t padded = rsrc_round_up(b->options->cols, RSR_ACT_PAD);
     b->ldx = floats ? padded * sizeof(float) : RSR_ACT_HEADER + padded;
-    b->x = rsrc_arena_alloc(&b->arena, b->ldx * batch);
+    b->x = bench_alloc(b->ldx * batch);
     b->y = rsrc_arena_alloc(&b->arena, (size_t)b->options->rows * batch * sizeof(int32_t) + 64);
     b->scratch_bytes = (b->lowered.kernel.scratch_bytes + 4095) / 4096 * 4096 + 4096;
-    b->scratch = rsrc_arena_alloc(&b->arena, b->scratch_bytes * b->options->threads);
+    b->scratch = bench_alloc(b->scratch_bytes * b->options->threads);
     uint64_t state = b->options->seed ^ 0xac7u;
     for (uint32_t t = 0; t < batch; t++)
         (floats ? make_float_row : make_int8_row)(b, b->x + t * b->ldx, &state);
@@ -266,7 +248,7 @@ static double exact_sum(const struct kernel_bench *b, uint32_t token, uint32_t r
     return sum;
 }
 
-static bool is_exact(const struct kernel_bench *b) {
+bool bench_is_exact(const struct kernel_bench *b) {
     const uint32_t rows = b->matrix.rows;
     for (uint32_t t = 0; t < b->options->batch; t++) {
         for (uint32_t r = 0; r < rows; r++) {
@@ -287,10 +269,8 @@ static uint32_t count_siblings(const struct kernel_bench *b) {
     return leaves ? b->options->siblings : 1;
 }
 
-/* Calls the kernel `calls` times over `copies` copies of the weights, all threads in step; siblings
- * find the tables of the first of them. Returns microseconds a call. */
-static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t stride,
-                         uint32_t copies, uint32_t calls) {
+double bench_time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t stride,
+                        uint32_t copies, uint32_t calls, uint32_t n_tokens) {
     const struct rsr_kernel *kernel = &b->lowered.kernel;
     const uint32_t threads = b->options->threads, n_siblings = count_siblings(b);
     uint64_t start = 0, end = 0;
@@ -313,7 +293,7 @@ static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t
                                                 .scale = b->matrix.scale,
                                                 .n_scales = 1};
             worker.has_tables = i % n_siblings != 0;
-            b->loaded.run(b->x, b->ldx, b->y, kernel->rows, b->options->batch, &weights, &worker,
+            b->loaded.run(b->x, b->ldx, b->y, kernel->rows, n_tokens, &weights, &worker,
                           b->scratch + b->scratch_bytes * id);
 #pragma omp barrier
         }
@@ -325,22 +305,17 @@ static double time_calls(struct kernel_bench *b, const uint8_t *memory, uint64_t
 
 static const char *reason_text(struct kernel_bench *b) {
     const char *found = rsrc_reduction_text(&b->arena, &b->reduction);
-    return found == NULL ? plan_of(b)->reason
-                         : rsrc_arena_printf(&b->arena, "%s; %s", plan_of(b)->reason, found);
+    return found == NULL ? bench_plan_of(b)->reason
+                         : rsrc_arena_printf(&b->arena, "%s; %s", bench_plan_of(b)->reason, found);
 }
 
-/* A plan predicts one core; of decode one token, whose weights come from memory; of prefill a token
- * of a batch. */
+/* A plan predicts one core. */
 static void add_prediction(const struct kernel_bench *b, double streamed_us, json_t *result) {
-    const uint32_t batch = b->options->batch;
-    const bool decodes_several = batch > 1 && batch <= RSR_DECODE_MAX_TOKENS;
-    if (b->options->threads != 1 || decodes_several) {
-        json_object_set_new(result, "unpredicted",
-                            json_string(decodes_several ? "plans know one token, or prefill"
-                                                        : "plans know one core"));
+    if (b->options->threads != 1) {
+        json_object_set_new(result, "unpredicted", json_string("plans know one core"));
         return;
     }
-    const double predicted_us = plan_of(b)->predicted_us * batch;
+    const double predicted_us = rsrc_batch_us(bench_plan_of(b), b->options->batch);
     json_object_set_new(result, "predicted_us", json_real(predicted_us));
     json_object_set_new(result, "measured_to_predicted", json_real(streamed_us / predicted_us));
 }
@@ -351,7 +326,7 @@ static json_t *measure(struct kernel_bench *b) {
     /* Code is in one place: streaming it would take as many kernels. */
     const bool is_code = lowered->kernel.n_bodies != 0;
     const uint64_t data_bytes = lowered->codes.size_bytes + lowered->index.size_bytes;
-    const uint64_t weight_bytes = is_code ? plan_of(b)->weight_bytes : data_bytes;
+    const uint64_t weight_bytes = is_code ? bench_plan_of(b)->weight_bytes : data_bytes;
     const uint64_t stream_bytes = bench_stream_bytes(options);
     const uint64_t stride = rsrc_round_up(is_code ? stream_bytes : weight_bytes, 4096);
     const uint64_t copies = is_code ? 1 : stream_bytes / stride + 1;
@@ -367,8 +342,8 @@ static json_t *measure(struct kernel_bench *b) {
                    lowered->index.size_bytes);
     }
     bench_pin_threads(options->threads);
-    const double first_us = time_calls(b, memory, stride, 1, 3);
-    const bool exact = is_exact(b);
+    const double first_us = bench_time_calls(b, memory, stride, 1, 3, options->batch);
+    const bool exact = bench_is_exact(b);
     /* About 50 ms a hot sample; streamed samples go round all copies, but not for ever when the
      * kernel is bound by its arithmetic. */
     const uint32_t hot_calls = first_us > 5e4 ? 1 : (uint32_t)(5e4 / first_us) + 1;
@@ -379,8 +354,9 @@ static json_t *measure(struct kernel_bench *b) {
     double *streamed = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
     double *dram = RSRC_NEW_ARRAY(&b->arena, options->runs, double);
     for (uint32_t i = 0; i < options->runs; i++) { /* side by side: what else runs here changes */
-        hot[i] = time_calls(b, memory, stride, 1, hot_calls);
-        streamed[i] = time_calls(b, memory, stride, (uint32_t)copies, streamed_calls);
+        hot[i] = bench_time_calls(b, memory, stride, 1, hot_calls, options->batch);
+        streamed[i] =
+            bench_time_calls(b, memory, stride, (uint32_t)copies, streamed_calls, options->batch);
         dram[i] = bench_read_gbps(memory, total, options->threads, 1);
     }
     double hot_spread, spread, dram_spread;
@@ -393,7 +369,7 @@ static json_t *measure(struct kernel_bench *b) {
     json_t *result = json_pack(
         "{s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:i, s:f, "
         "s:f, s:f, s:i, s:i, s:i, s:s, s:f}",
-        "variant", rsrc_variant_of(plan_of(b)), "exact", exact ? 1 : 0, "hot_us", hot_us,
+        "variant", rsrc_variant_of(bench_plan_of(b)), "exact", exact ? 1 : 0, "hot_us", hot_us,
         "streamed_us", streamed_us, "weights_per_s_streamed", weights / streamed_us * 1e6,
         "bits_per_weight", (double)weight_bytes * 8 / weights, "read_gbps", read_gbps, "dram_gbps",
         dram_gbps, "roofline_ratio", read_gbps / dram_gbps, "gmac_per_s",
@@ -406,16 +382,25 @@ static json_t *measure(struct kernel_bench *b) {
     return result;
 }
 
+void bench_release_kernel(struct kernel_bench *b) {
+    rsrc_unload_kernel(&b->loaded);
+    rsrc_remove_temporaries();
+    rsrc_arena_free(&b->arena);
+    rsrc_diag_destroy(b->diag);
+}
+
 int bench_kernel(const struct bench_options *given) {
     struct bench_options options = *given;
     if (options.threads == 0)
         options.threads = 1;
-    struct kernel_bench b = {.options = &options};
+    if (options.tokens != 0)
+        return bench_tokens(&options);
+    struct kernel_bench b = {.options = &options, .regime = RSR_REGIME_COUNT};
     b.diag = rsrc_diag_create(stderr, false, RSRC_COLOR_AUTO);
     rsrc_arena_init(&b.arena);
     int code = 1;
-    if (build(&b)) {
-        make_activations(&b);
+    if (bench_build_kernel(&b)) {
+        bench_make_activations(&b);
         json_t *result = measure(&b);
         if (result != NULL) {
             code = json_is_true(json_object_get(result, "exact")) ? 0 : 1;
@@ -424,9 +409,6 @@ int bench_kernel(const struct bench_options *given) {
                 fprintf(stderr, "rsr-bench: the kernel differs from the scalar reference\n");
         }
     }
-    rsrc_unload_kernel(&b.loaded);
-    rsrc_remove_temporaries();
-    rsrc_arena_free(&b.arena);
-    rsrc_diag_destroy(b.diag);
+    bench_release_kernel(&b);
     return code;
 }
