@@ -329,6 +329,20 @@ struct rsr_stats {
     uint32_t n_zero_rows, n_zero_cols;
     uint32_t n_equal_rows;      /* rows equal or opposite to an earlier row (zero rows excluded) */
     uint32_t max_row_nonzero;   /* bounds |acc| <= 128 * this */
+    double k_costs[RSR_MAX_K + 1];      /* [k] additions that each k was judged by, where k was chosen;
+                                   0: not looked at */
+};
+
+/* What a report draws of the segments at the k of the statistics; rsr/segment_picture.h counts it. */
+#define RSR_MULTIPLICITY_BINS 25
+#define RSR_MAP_SIDE 256u       /* most cells of a map, in each direction */
+#define RSR_MAP_LEVELS 64u
+
+struct rsr_segment_picture {
+    uint64_t multiplicity[RSR_MULTIPLICITY_BINS];   /* [b] segments of 2^(b-1) + 1 .. 2^b columns */
+    uint32_t map_rows, map_cols;        /* blocks and columns, in cells of several where there are more */
+    double map_least, map_most; /* share of the columns in a cell that need not be added */
+    const uint8_t *map;         /* [map_rows][map_cols] that share, 0 .. RSR_MAP_LEVELS - 1 for least .. most */
 };
 
 /* ---- spec ------------------------------------------------------------------------------------ */
@@ -399,6 +413,32 @@ enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 
 enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 
+/* What became of a way to compute a layer: enum suffix and words. */
+#define RSR_VERDICTS(X)                                                                            \
+    X(CHOSEN, "chosen")                                                                            \
+    X(SLOWER, "slower")                                                                            \
+    X(ASKED, "another variant is asked for")                                                       \
+    X(DATA, "decode stores other data")                                                            \
+    X(BUDGET, "more code than --fold-budget")                                                      \
+    X(WIDE, "its sums do not hold so many columns")                                                \
+    X(GIVEN, "the plan is given")
+
+enum rsr_verdict {
+#define X(id, words) RSR_VERDICT_##id,
+    RSR_VERDICTS(X)
+#undef X
+    RSR_VERDICT_COUNT
+};
+
+struct rsr_alternative {
+    enum rsr_kernel_id kernel;
+    const char *name;           /* "scatter k=4 (RSR++)" */
+    double memory_us, compute_us, predicted_us; /* reading, computing, both overlapped and the call */
+    double measured_us;         /* 0: not measured */
+    uint64_t weight_bytes;
+    enum rsr_verdict verdict;
+};
+
 /* How one layer is computed in one regime. */
 struct rsr_regime_plan {
     enum rsr_kernel_id kernel;
@@ -416,6 +456,9 @@ struct rsr_regime_plan {
                                    the instructions that hold the index (fold) */
     uint64_t acc_bound;         /* int8 activations: |acc| never exceeds it, proven; floats: 0 */
     const char *reason;         /* one sentence; never NULL or empty */
+    const struct rsr_alternative *alternatives; /* all that were open to the layer, the chosen one
+                                   among them; none in a plan that was read from a text */
+    uint32_t n_alternatives;
 };
 
 struct rsr_plan {
