@@ -102,10 +102,14 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_compared(struct rsrc_run *run);
 /* Compares what was linked with it. */
 RSRC_NODISCARD enum rsrc_status rsrc_compare_module(struct rsrc_compilation *c);
 
-/* write_report.c */
+/* describe_input.c */
 /* A matrix of floats: NULL where the head is the embedding or one of the layers, or there is
  * none. */
 const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
+/* What is to be told of the checkpoint alone. */
+struct rsr_info rsrc_describe_input(const struct rsrc_compilation *c);
+
+/* write_report.c */
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
 /* survey.c */

@@ -21,7 +21,8 @@ struct rsrc_layer_state {
     struct rsr_stats stats;         /* of the reduced matrix, at the k of scatter */
     struct rsr_stats fold_stats;    /* and of fold, where has_fold_stats */
     bool has_fold_stats;
-    struct rsr_index index; /* of the reduced matrix; k 0: none yet */
+    struct rsr_segment_picture picture; /* of the reduced matrix, where a report draws it */
+    struct rsr_index index;             /* of the reduced matrix; k 0: none yet */
     struct rsr_index fold_index;
     struct rsr_plan *plans;      /* [n_specs] */
     struct rsr_lowered *lowered; /* [n_specs][RSR_REGIME_COUNT]; equal kernels only for decode */

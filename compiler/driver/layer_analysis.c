@@ -1,10 +1,13 @@
 /* layer_analysis.c - what a layer is: its weights as integers, the smaller matrix that they come down
  * to, and the segments of that one. */
+#include <math.h>
+
 #include "driver/layer.h"
 #include "model/dead_channels.h"
 #include "model/ternary.h"
 #include "rsr/reduce.h"
 #include "rsr/segment.h"
+#include "rsr/segment_picture.h"
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
@@ -94,6 +97,23 @@ static void analyse_for_fold(struct rsrc_layer_state *state) {
         rsrc_analyse_matrix(&state->arena, matrix, k, &state->fold_stats);
 }
 
+/* Digits of all maps of a report, so that one of an 8B model stays below 3 MB; and the least side of a
+ * map, of a model of very many layers. */
+#define MAP_BUDGET 1400000.0
+#define LEAST_MAP_SIDE 16u
+
+static void picture_segments(struct rsrc_layer_state *state) {
+    const struct rsrc_compilation *c = state->compilation;
+    if (rsrc_report_form(c->run.options) < RSRC_REPORT_JSON)
+        return;
+    const uint32_t side = (uint32_t)sqrt(MAP_BUDGET / c->inputs.n_items);
+    rsrc_picture_segments(&state->arena, &state->reduced, state->stats.k,
+                          side < LEAST_MAP_SIDE ? LEAST_MAP_SIDE
+                          : side > RSR_MAP_SIDE ? RSR_MAP_SIDE
+                                                : side,
+                          &state->picture);
+}
+
 enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
     const struct rsrc_item *item = state->item;
     const uint32_t given = given_k(state, RSR_KERNEL_SCATTER);
@@ -108,6 +128,7 @@ enum rsrc_status rsrc_layer_rsr(struct rsrc_layer_state *state) {
         (void)rsrc_choose_k(&state->arena, &state->reduced, &state->stats);
     }
     analyse_for_fold(state);
+    picture_segments(state);
     return RSRC_OK;
 }
 

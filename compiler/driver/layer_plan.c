@@ -1,4 +1,6 @@
 /* layer_plan.c - a variant for both regimes of a layer on every target, with its reason. */
+#include <string.h>
+
 #include "driver/layer.h"
 #include "kernel/dot_layout.h"
 #include "lower/lower.h"
@@ -101,16 +103,42 @@ void rsrc_layer_dump_plan(struct rsrc_layer_state *state, struct rsrc_buffer *ou
     }
 }
 
+static void keep_regime(struct rsrc_arena *arena, struct rsr_regime_plan *plan) {
+    plan->reason = rsrc_arena_strdup(arena, plan->reason);
+    struct rsr_alternative *kept =
+        RSRC_NEW_ARRAY(arena, plan->n_alternatives, struct rsr_alternative);
+    for (uint32_t i = 0; i < plan->n_alternatives; i++) {
+        kept[i] = plan->alternatives[i];
+        kept[i].name = rsrc_arena_strdup(arena, kept[i].name);
+    }
+    plan->alternatives = kept;
+}
+
+static struct rsr_segment_picture keep_picture(struct rsrc_arena *arena,
+                                               struct rsr_segment_picture picture) {
+    if (picture.map == NULL)
+        return picture;
+    const size_t n = (size_t)picture.map_rows * picture.map_cols;
+    picture.map = memcpy(rsrc_arena_alloc(arena, n), picture.map, n);
+    return picture;
+}
+
 enum rsrc_status rsrc_layer_record(struct rsrc_layer_state *state) {
     struct rsrc_compilation *c = state->compilation;
+    const struct rsrc_item *item = state->item;
+    const struct rsr_segment_picture picture = keep_picture(&c->run.arena, state->picture);
     for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
         struct rsr_plan plan = state->plans[t];
         for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
-            plan.regimes[r].reason = rsrc_arena_strdup(&c->run.arena, plan.regimes[r].reason);
+            keep_regime(&c->run.arena, &plan.regimes[r]);
         c->made.reports[(size_t)t * c->inputs.n_items + state->item_index] =
-            (struct rsr_report_layer){.name = state->item->name,
+            (struct rsr_report_layer){.name = item->name,
+                                      .role =
+                                          item->layer != NULL ? rsrc_role_name(item->role) : NULL,
+                                      .block = item->block,
                                       .found = state->reduction.counts,
                                       .stats = state->stats,
+                                      .picture = picture,
                                       .alphabet = state->reduced.alphabet,
                                       .plan = plan};
     }

@@ -1,4 +1,6 @@
 /* run.c - the names of passes and of what --emit makes, progress, and standard output. */
+#include <string.h>
+
 #include "base/mapped_file.h"
 #include "driver/run.h"
 
@@ -19,6 +21,14 @@ const struct rsrc_kind rsrc_kinds[RSRC_KIND_COUNT] = {
 
 bool rsrc_wants(const struct rsrc_run *run, enum rsrc_emit kind) {
     return (run->options->emit & (uint32_t)kind) != 0;
+}
+
+enum rsrc_report_form rsrc_report_form(const struct rsrc_options *options) {
+    const char *asked = options->report;
+    return asked == NULL                    ? RSRC_REPORT_NONE
+           : strncmp(asked, "json", 4) == 0 ? RSRC_REPORT_JSON
+           : strncmp(asked, "html", 4) == 0 ? RSRC_REPORT_HTML
+                                            : RSRC_REPORT_TEXT;
 }
 
 void rsrc_show_progress(const struct rsrc_run *run, const char *what, uint32_t done,

@@ -77,6 +77,9 @@ struct rsrc_run {
     rsrc_refuse((run)->diag, "option-value", NULL, (help), __VA_ARGS__)
 
 bool rsrc_wants(const struct rsrc_run *run, enum rsrc_emit kind);
+/* --report: what is asked for. */
+enum rsrc_report_form { RSRC_REPORT_NONE, RSRC_REPORT_TEXT, RSRC_REPORT_JSON, RSRC_REPORT_HTML };
+enum rsrc_report_form rsrc_report_form(const struct rsrc_options *options);
 /* The progress line, on a terminal: "[3/210] layers". */
 void rsrc_show_progress(const struct rsrc_run *run, const char *what, uint32_t done,
                         uint32_t total);

@@ -1,6 +1,4 @@
 /* write_report.c - the reports that --report and --emit=report ask for. */
-#include <string.h>
-
 #include "driver/compilation.h"
 
 /* What full logits read of a matrix of floats; 0 where there is none. */
@@ -9,13 +7,9 @@ static uint64_t dense_head_bytes(const struct rsr_graph *graph) {
     return is_layer || graph->head == NULL ? 0 : graph->head->size_bytes;
 }
 
-const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph) {
-    const bool is_layer = graph->head_slot.layer != RSR_NO_LAYER;
-    return is_layer || graph->head == graph->embedding ? NULL : graph->head;
-}
-
 static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buffer *out) {
     const struct rsr_tensor *head = c->inputs.has_graph ? rsrc_own_head(&c->inputs.graph) : NULL;
+    const struct rsr_info checkpoint = rsrc_describe_input(c);
     const struct rsr_report report = {
         .model = c->inputs.has_checkpoint ? c->inputs.checkpoint.name : c->run.options->input,
         .architecture = c->inputs.has_graph ? c->inputs.graph.architecture : "matrices",
@@ -29,7 +23,8 @@ static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buff
         .head_bytes = head != NULL ? head->size_bytes : 0,
         .tied_head = c->inputs.has_graph && c->inputs.graph.head == c->inputs.graph.embedding,
         .full_head_bytes = c->inputs.has_graph ? dense_head_bytes(&c->inputs.graph) : 0,
-        .head = c->inputs.has_graph ? &c->made.head_plan : NULL};
+        .head = c->inputs.has_graph ? &c->made.head_plan : NULL,
+        .checkpoint = c->inputs.has_checkpoint ? &checkpoint : NULL};
     (json ? rsrc_report_json : rsrc_report_text)(&report, out);
 }
 
@@ -45,10 +40,9 @@ static enum rsrc_status write_report(struct rsrc_compilation *c, bool json,
 }
 
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c) {
-    const char *asked = c->run.options->report;
     if (c->run.options->dry_run)
         return RSRC_OK;
-    if (write_report(c, asked != NULL && strncmp(asked, "json", 4) == 0,
+    if (write_report(c, rsrc_report_form(c->run.options) == RSRC_REPORT_JSON,
                      &c->outputs.asked_report) != RSRC_OK)
         return RSRC_FAILED;
     return write_report(c, false, &c->outputs.texts[PASS_REPORT]);

@@ -243,6 +243,44 @@ static const struct rsrc_choice *best_choice(const struct selection *among) {
     return best;
 }
 
+/* To the nanosecond. */
+static double rounded_us(double us) {
+    return round(us * 1e3) / 1e3;
+}
+
+static enum rsr_verdict verdict_of(const struct selection *among,
+                                   const struct rsrc_choice *choice) {
+    return !is_asked_for(among, choice)  ? RSR_VERDICT_ASKED
+           : !shares_data(among, choice) ? RSR_VERDICT_DATA
+           : !fits_budget(among, choice) ? RSR_VERDICT_BUDGET
+           : !fits_sums(among, choice)   ? RSR_VERDICT_WIDE
+                                         : RSR_VERDICT_SLOWER;
+}
+
+/* What was open, for reports; `given`: nobody chose among them. */
+static void list_alternatives(struct rsrc_arena *arena, const struct selection *among,
+                              const struct rsrc_choice *chosen, bool given,
+                              struct rsr_regime_plan *out) {
+    struct rsr_alternative *list = RSRC_NEW_ARRAY(arena, among->n_choices, struct rsr_alternative);
+    for (uint32_t i = 0; i < among->n_choices; i++) {
+        const struct rsrc_choice *choice = &among->choices[i];
+        const struct rsrc_cost *cost = &choice->cost[among->regime];
+        list[i] =
+            (struct rsr_alternative){.kernel = choice->kernel,
+                                     .name = choice_name(arena, choice),
+                                     .memory_us = cost->memory_us,
+                                     .compute_us = cost->compute_us,
+                                     .predicted_us = rounded_us(cost->predicted_us),
+                                     .measured_us = rounded_us(choice->measured_us[among->regime]),
+                                     .weight_bytes = choice->weight_bytes,
+                                     .verdict = choice == chosen ? RSR_VERDICT_CHOSEN
+                                                : given          ? RSR_VERDICT_GIVEN
+                                                                 : verdict_of(among, choice)};
+    }
+    out->alternatives = list;
+    out->n_alternatives = among->n_choices;
+}
+
 static void emit_remarks(struct rsrc_diag *diag, struct rsrc_arena *arena,
                          const struct rsrc_plan_input *input, enum rsr_regime regime,
                          const struct rsr_regime_plan *plan, const struct rsrc_choice *chosen,
@@ -324,11 +362,6 @@ static void set_parts(const struct rsrc_choice *choice, struct rsr_regime_plan *
     plan->more_us = fmax(0, batch_us - plan->alone_us) / (RSRC_PREFILL_TOKENS - 1);
 }
 
-/* To the nanosecond. */
-static double rounded_us(double us) {
-    return round(us * 1e3) / 1e3;
-}
-
 static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
                                         const struct rsrc_choice *choice, enum rsr_regime regime,
                                         const char *reason) {
@@ -386,6 +419,7 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
                                              struct selection among, struct rsr_regime_plan *out) {
     const struct rsrc_choice *chosen = best_choice(&among);
     const bool forced = among.forced == (int)row_of(chosen)->variant;
+    const struct selection all = among;
     remark_budget(diag, arena, input, &among, chosen);
     remark_list(diag, arena, input, &among, chosen);
     among.forced = -1;
@@ -394,6 +428,7 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     const struct rsrc_choice *declined = best_choice(&among);
     *out = make_plan(input, chosen, among.regime,
                      reason_text(arena, input, chosen, declined, among.regime, forced));
+    list_alternatives(arena, &all, chosen, false, out);
     emit_remarks(diag, arena, input, among.regime, out, chosen, declined);
     return chosen;
 }
@@ -559,6 +594,8 @@ enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct rsrc_arena *aren
         if (!shares_data(&among, choice))
             return refuse_data(diag, arena, &place, among.decode, choice);
         among.decode = choice;
+        among.regime = (enum rsr_regime)r;
+        list_alternatives(arena, &among, choice, true, regime);
         regime->weight_bytes = choice->weight_bytes;
         set_parts(choice, regime);
         regime->acc_bound = acc_bound(input);

@@ -119,6 +119,8 @@ double rsrc_info_density(uint64_t n_zero, uint64_t n_weights);
 const char *rsrc_info_tokenizer_kind(const struct rsr_tokenizer *tokenizer);
 
 void rsrc_info_text(const struct rsr_info *info, struct rsrc_buffer *out);
+/* Of the checkpoint alone: members of an object that is open. */
+void rsrc_info_put_checkpoint(const struct rsr_info *info, struct rsrc_buffer *out);
 void rsrc_info_json(const struct rsr_info *info, struct rsrc_buffer *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* report.c - the report of a compilation as text and as JSON. */
-#include "report/report.h"
+/* report.c - the report of a compilation as text, and what its JSON (report_json.c) shares with it. */
+#include "report/report_parts.h"
 
 #include <inttypes.h>
 
@@ -15,14 +15,15 @@ static double density(const struct rsr_stats *stats) {
     return n > 0 ? (double)stats->n_nonzero / n : 0.0;
 }
 
-static const struct rsr_report_layer *layers_of(const struct rsr_report *report, uint32_t target) {
+const struct rsr_report_layer *rsrc_report_layers(const struct rsr_report *report,
+                                                  uint32_t target) {
     return report->layers + (size_t)target * report->n_layers;
 }
 
 static void put_totals(const struct rsr_report *report, uint32_t target, struct rsrc_buffer *out) {
     double weights = 0, bytes = 0, decode_us = 0;
     for (uint32_t i = 0; i < report->n_layers; i++) {
-        const struct rsr_report_layer *layer = &layers_of(report, target)[i];
+        const struct rsr_report_layer *layer = &rsrc_report_layers(report, target)[i];
         weights += weights_of(layer);
         bytes += (double)layer->plan.regimes[RSR_REGIME_DECODE].weight_bytes;
         decode_us += layer->plan.regimes[RSR_REGIME_DECODE].predicted_us;
@@ -34,8 +35,11 @@ static void put_totals(const struct rsr_report *report, uint32_t target, struct 
         weights / 1e6, bytes / 1e6, weights > 0 ? bytes * 8 / weights : 0.0, decode_us);
 }
 
-static const char *const REGIMES[] = {
-    [RSR_REGIME_DECODE] = "decode", [RSR_REGIME_PREFILL] = "prefill"};
+const char *rsrc_report_regime(uint32_t regime) {
+    static const char *const names[RSR_REGIME_COUNT] = {
+        [RSR_REGIME_DECODE] = "decode", [RSR_REGIME_PREFILL] = "prefill"};
+    return names[regime];
+}
 
 /* "640x2560 computed as 320x2560" */
 static void put_shape(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
@@ -45,8 +49,7 @@ static void put_shape(const struct rsr_report_layer *layer, struct rsrc_buffer *
         rsrc_buffer_printf(out, " computed as %ux%u", layer->stats.rows, layer->stats.cols);
 }
 
-/* Does a kernel of the layer read the segments that were counted? */
-static bool reads_segments(const struct rsr_report_layer *layer) {
+bool rsrc_report_reads_segments(const struct rsr_report_layer *layer) {
     for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
         if (layer->plan.regimes[r].k == layer->stats.k)
             return true;
@@ -65,7 +68,7 @@ static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffe
         rsrc_buffer_printf(out, ", %u dead rows, %u dead columns", found->n_dead_rows,
                            found->n_dead_cols);
     rsrc_buffer_puts(out, "\n");
-    if (reads_segments(layer))
+    if (rsrc_report_reads_segments(layer))
         rsrc_buffer_printf(out,
                            "    segments at k=%u: %" PRIu64 " for %" PRIu64
                            " members; additions %" PRIu64 " RSR++, %" PRIu64 " RSR\n",
@@ -82,13 +85,6 @@ static void put_times(const struct rsr_regime_plan *plan, struct rsrc_buffer *ou
                            plan->measured_us / plan->predicted_us);
 }
 
-static void put_json_times(const struct rsr_regime_plan *plan, struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, ",\"us\":%.3f", plan->predicted_us);
-    if (plan->measured_us > 0)
-        rsrc_buffer_printf(out, ",\"measured_us\":%.3f,\"measured_to_predicted\":%.3f",
-                           plan->measured_us, plan->measured_us / plan->predicted_us);
-}
-
 static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
                        struct rsrc_buffer *out) {
     rsrc_buffer_printf(out, "    %s: %s, %" PRIu64 " bytes", regime, rsrc_variant_of(plan),
@@ -101,25 +97,7 @@ static void put_regime(const struct rsr_regime_plan *plan, const char *regime,
     rsrc_buffer_puts(out, "\n");
 }
 
-static void put_json_regime(const struct rsr_regime_plan *plan, const char *regime,
-                            struct rsrc_buffer *out) {
-    rsrc_buffer_printf(out, ",\"%s\":{\"variant\":\"%s\"", regime, rsrc_variant_of(plan));
-    put_json_times(plan, out);
-    rsrc_buffer_printf(out, ",\"weight_bytes\":%" PRIu64 ",\"acc_bound\":%" PRIu64 ",\"reason\":",
-                       plan->weight_bytes, plan->acc_bound);
-    rsrc_buffer_put_json(out, plan->reason);
-    rsrc_buffer_puts(out, "}");
-}
-
 /* ---- distinct kernels ------------------------------------------------------------------------ */
-
-/* The layers of a target that are computed in one way, in the same time: what they take is told
- * once. */
-struct kernel_row {
-    const struct rsr_report_layer *first;
-    uint32_t regime;
-    uint32_t n_layers;
-};
 
 static bool same_work(const struct rsr_report_layer *a, const struct rsr_report_layer *b,
                       uint32_t regime) {
@@ -134,10 +112,10 @@ static bool same_work(const struct rsr_report_layer *a, const struct rsr_report_
 
 /* The kernel that layer `index` is the first to have in the regime; n_layers 0: an earlier one has
  * it. */
-static struct kernel_row kernel_at(const struct rsr_report *report, uint32_t target, uint32_t index,
-                                   uint32_t regime) {
-    const struct rsr_report_layer *layers = layers_of(report, target);
-    struct kernel_row row = {.first = &layers[index], .regime = regime};
+static struct rsrc_kernel_use kernel_at(const struct rsr_report *report, uint32_t target,
+                                        uint32_t index, uint32_t regime) {
+    const struct rsr_report_layer *layers = rsrc_report_layers(report, target);
+    struct rsrc_kernel_use row = {.first = &layers[index], .regime = regime};
     for (uint32_t i = 0; i < index; i++)
         if (same_work(&layers[i], row.first, regime))
             return row;
@@ -146,9 +124,10 @@ static struct kernel_row kernel_at(const struct rsr_report *report, uint32_t tar
     return row;
 }
 
-static void put_kernel(const struct kernel_row *row, struct rsrc_buffer *out) {
+static void put_kernel(const struct rsrc_kernel_use *row, struct rsrc_buffer *out) {
     const struct rsr_regime_plan *plan = &row->first->plan.regimes[row->regime];
-    rsrc_buffer_printf(out, "    %s %s of %s %s ", REGIMES[row->regime], rsrc_variant_of(plan),
+    rsrc_buffer_printf(out, "    %s %s of %s %s ", rsrc_report_regime(row->regime),
+                       rsrc_variant_of(plan),
                        row->first->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
                        rsrc_alphabet_name(row->first->alphabet));
     put_shape(row->first, out);
@@ -157,29 +136,14 @@ static void put_kernel(const struct kernel_row *row, struct rsrc_buffer *out) {
     rsrc_buffer_puts(out, "\n");
 }
 
-static void put_json_kernel(const struct kernel_row *row, struct rsrc_buffer *out) {
-    const struct rsr_report_layer *layer = row->first;
-    const struct rsr_regime_plan *plan = &layer->plan.regimes[row->regime];
-    rsrc_buffer_printf(out,
-                       "{\"regime\":\"%s\",\"variant\":\"%s\",\"input\":\"%s\",\"alphabet\":\"%s\""
-                       ",\"rows\":%u,\"cols\":%u,\"computed_rows\":%u,\"computed_cols\":%u"
-                       ",\"layers\":%u",
-                       REGIMES[row->regime], rsrc_variant_of(plan),
-                       layer->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
-                       rsrc_alphabet_name(layer->alphabet), layer->found.rows, layer->found.cols,
-                       layer->stats.rows, layer->stats.cols, row->n_layers);
-    put_json_times(plan, out);
-    rsrc_buffer_puts(out, "}");
-}
-
-/* One line, or one object, for every kernel of a target, with a separator between them. */
-static void put_kernels(const struct rsr_report *report, uint32_t target, const char *separator,
-                        void (*put)(const struct kernel_row *, struct rsrc_buffer *),
-                        struct rsrc_buffer *out) {
+void rsrc_report_put_kernels(const struct rsr_report *report, uint32_t target,
+                             const char *separator,
+                             void (*put)(const struct rsrc_kernel_use *, struct rsrc_buffer *),
+                             struct rsrc_buffer *out) {
     bool any = false;
     for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++) {
         for (uint32_t i = 0; i < report->n_layers; i++) {
-            const struct kernel_row row = kernel_at(report, target, i, r);
+            const struct rsrc_kernel_use row = kernel_at(report, target, i, r);
             if (row.n_layers == 0)
                 continue;
             rsrc_buffer_puts(out, any ? separator : "");
@@ -221,88 +185,18 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
     for (uint32_t t = 0; t < report->n_specs; t++) {
         rsrc_buffer_printf(out, "target %s\n", report->specs[t].name);
         for (uint32_t i = 0; i < report->n_layers; i++) {
-            const struct rsr_report_layer *layer = &layers_of(report, t)[i];
+            const struct rsr_report_layer *layer = &rsrc_report_layers(report, t)[i];
             rsrc_buffer_puts(out, "  ");
             rsrc_buffer_put_terminal(out, layer->name);
             rsrc_buffer_puts(out, layer->plan.input == RSR_INPUT_F32 ? " (float vectors)\n" : "\n");
             put_analysis(layer, out);
             for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
-                put_regime(&layer->plan.regimes[r], REGIMES[r], out);
+                put_regime(&layer->plan.regimes[r], rsrc_report_regime(r), out);
         }
         rsrc_buffer_puts(out, "  kernels, microseconds a token on one core:\n");
-        put_kernels(report, t, "", put_kernel, out);
+        rsrc_report_put_kernels(report, t, "", put_kernel, out);
         put_totals(report, t, out);
     }
     if (report->head != NULL)
         put_head(report, out);
-}
-
-static void put_json_layer(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
-    const struct rsr_stats *stats = &layer->stats;
-    const struct rsr_reduction_counts *found = &layer->found;
-    rsrc_buffer_puts(out, "{\"name\":");
-    rsrc_buffer_put_json(out, layer->name);
-    rsrc_buffer_printf(
-        out,
-        ",\"input\":\"%s\",\"rows\":%u,\"cols\":%u,\"nonzero\":%" PRIu64
-        ",\"computed_rows\":%u,\"computed_cols\":%u,\"zero_rows\":%u,\"zero_cols\":%u"
-        ",\"repeated_rows\":%u,\"dead_rows\":%u,\"dead_cols\":%u",
-        layer->plan.input == RSR_INPUT_F32 ? "f32" : "i8", found->rows, found->cols,
-        stats->n_nonzero, stats->rows, stats->cols, found->n_zero_rows, found->n_zero_cols,
-        found->n_repeated_rows, found->n_dead_rows, found->n_dead_cols);
-    if (reads_segments(layer))
-        rsrc_buffer_printf(out,
-                           ",\"k\":%u,\"segments\":%" PRIu64 ",\"members\":%" PRIu64
-                           ",\"fold_adds\":%" PRIu64 ",\"direct_adds\":%" PRIu64,
-                           stats->k, stats->n_segments, stats->n_members, stats->n_fold_adds,
-                           stats->n_direct_adds);
-    for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
-        put_json_regime(&layer->plan.regimes[r], REGIMES[r], out);
-    rsrc_buffer_puts(out, "}");
-}
-
-/* Bytes a token of sketch and head: what is always read, what is expected, what full logits
- * read. */
-static void put_json_head(const struct rsr_report *report, struct rsrc_buffer *out) {
-    const struct rsr_head_plan *head = report->head;
-    rsrc_buffer_printf(out,
-                       ",\"head_sketch\":{\"planes\":%u,\"size_bytes\":%" PRIu64
-                       ",\"floor_bytes\":%" PRIu64 ",\"token_bytes\":%" PRIu64
-                       ",\"full_logits_bytes\":%" PRIu64 ",\"reason\":",
-                       head->n_planes, head->size_bytes, head->floor_bytes, head->token_bytes,
-                       report->full_head_bytes);
-    rsrc_buffer_put_json(out, head->reason);
-    rsrc_buffer_puts(out, "}");
-}
-
-void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out) {
-    rsrc_buffer_puts(out, "{\"model\":");
-    rsrc_buffer_put_json(out, report->model);
-    rsrc_buffer_printf(out, ",\"architecture\":\"%s\"", report->architecture);
-    if (report->scale_reason != NULL) {
-        rsrc_buffer_puts(out, ",\"scale_reason\":");
-        rsrc_buffer_put_json(out, report->scale_reason);
-    }
-    rsrc_buffer_printf(out, ",\"embedding_bytes\":%" PRIu64 ",\"head_bytes\":%" PRIu64,
-                       report->embedding_bytes, report->head_bytes);
-    if (report->head != NULL)
-        put_json_head(report, out);
-    rsrc_buffer_puts(out, ",\"targets\":[");
-    for (uint32_t t = 0; t < report->n_specs; t++) {
-        rsrc_buffer_printf(out, "%s{\"name\":\"%s\",\"layers\":[", t == 0 ? "" : ",",
-                           report->specs[t].name);
-        for (uint32_t i = 0; i < report->n_layers; i++) {
-            rsrc_buffer_puts(out, i == 0 ? "\n" : ",\n");
-            put_json_layer(&layers_of(report, t)[i], out);
-        }
-        rsrc_buffer_puts(out, "],\n\"kernels\":[");
-        put_kernels(report, t, ",\n", put_json_kernel, out);
-        rsrc_buffer_puts(out, "]}");
-    }
-    rsrc_buffer_puts(out, "]");
-    if (report->times != NULL) {
-        rsrc_buffer_puts(out, ",\"times\":");
-        rsrc_times_json(report->times, out);
-    }
-    rsrc_buffer_puts(out, "}\n");
 }

@@ -3,12 +3,16 @@
 #define RSRC_REPORT_REPORT_H
 
 #include "ir.h"
+#include "report/info.h"
 #include "report/time_report.h"
 
 struct rsr_report_layer {
     const char *name; /* untrusted */
+    const char *role; /* NULL: a bare matrix */
+    uint32_t block;   /* RSR_NO_BLOCK: none */
     struct rsr_reduction_counts found;
-    struct rsr_stats stats; /* of what is computed */
+    struct rsr_stats stats;             /* of what is computed */
+    struct rsr_segment_picture picture; /* of segments; map NULL: none was drawn */
     enum rsr_alphabet alphabet;
     struct rsr_plan plan;
 };
@@ -23,12 +27,16 @@ struct rsr_report {
     uint32_t n_layers;
     uint64_t embedding_bytes, head_bytes; /* head 0 when tied, one of the layers, or not there */
     bool tied_head;
-    uint64_t full_head_bytes;         /* that full logits read, tied or not; 0: no dense head */
-    const struct rsr_head_plan *head; /* its sketch; NULL: no model */
-    struct rsrc_times *times; /* in the JSON; NULL: not asked for */
+    uint64_t full_head_bytes;          /* that full logits read, tied or not; 0: no dense head */
+    const struct rsr_head_plan *head;  /* its sketch; NULL: no model */
+    struct rsrc_times *times;          /* in the JSON, as is what follows; NULL: not asked for */
+    const struct rsr_info *checkpoint; /* what --info tells of it; NULL: a text form */
+    const char *measured;              /* JSON of --measured; NULL: none */
+    const char *attention;             /* JSON of --attention-stats; NULL: none */
 };
 
 void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out);
+/* report.schema.json says what is in it. */
 void rsrc_report_json(const struct rsr_report *report, struct rsrc_buffer *out);
 
 #endif

@@ -165,15 +165,14 @@ uint32_t rsrc_choose_k(struct rsrc_arena *arena, const struct rsr_matrix *matrix
                        struct rsr_stats *out) {
     uint32_t max_k = matrix->rows < RSR_MAX_K ? matrix->rows : RSR_MAX_K;
     struct counter counter = make_counter(arena, matrix, max_k);
+    double costs[RSR_MAX_K + 1] = {0};
     uint32_t best_k = 1;
-    double best_cost = estimate_cost(&counter, 1);
-    for (uint32_t k = 2; k <= max_k; k++) {
-        double cost = estimate_cost(&counter, k);
-        if (cost < best_cost) {
-            best_cost = cost;
+    for (uint32_t k = 1; k <= max_k; k++) {
+        costs[k] = estimate_cost(&counter, k);
+        if (costs[k] < costs[best_k])
             best_k = k;
-        }
     }
     rsrc_analyse_matrix(arena, matrix, best_k, out);
+    memcpy(out->k_costs, costs, sizeof(costs));
     return best_k;
 }

@@ -1,5 +1,6 @@
 /* test_segment.c - segment indexes against the naive product, the verifier against corrupted
  * indexes, the statistics against what the index holds, and the text form against hostile text. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -7,6 +8,7 @@
 #include "index_multiply.h"
 #include "rsr/codes.h"
 #include "rsr/segment.h"
+#include "rsr/segment_picture.h"
 
 #define SEED UINT64_C(20241106)
 
@@ -91,6 +93,39 @@ static void check_stats(struct rsrc_arena *arena, const struct rsr_matrix *matri
     CHECK_INT(stats.n_nonzero, n_nonzero);
 }
 
+/* Of the n columns of a segment 1 - 1/n need not be added each, of a column of zeros all of it: in a
+ * block, all columns but one a segment. */
+static void check_picture(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
+                          const struct rsr_index *index, uint32_t side) {
+    struct rsr_segment_picture picture;
+    uint64_t bins[RSR_MULTIPLICITY_BINS] = {0};
+    double share = 0, drawn = 0;
+    for (uint32_t b = 0; b < index->n_blocks; b++) {
+        const struct rsr_index_block *block = &index->blocks[b];
+        share += (1 - (double)block->n_segments / matrix->cols) / index->n_blocks;
+        for (uint32_t s = 0; s < block->n_segments; s++) {
+            uint32_t bin = 0;
+            while (1u << bin < block->begin[s + 1] - block->begin[s])
+                bin++;
+            bins[bin]++;
+        }
+    }
+    rsrc_picture_segments(arena, matrix, index->k, side, &picture);
+    for (uint32_t b = 0; b < RSR_MULTIPLICITY_BINS; b++)
+        CHECK_INT(picture.multiplicity[b], bins[b]);
+    CHECK_INT(picture.map_rows, index->n_blocks < side ? index->n_blocks : side);
+    CHECK_INT(picture.map_cols, matrix->cols < side ? matrix->cols : side);
+    const uint32_t n = picture.map_rows * picture.map_cols;
+    for (uint32_t i = 0; i < n; i++)
+        drawn += picture.map[i];
+    CHECK(picture.map_least >= 0 && picture.map_least <= picture.map_most && picture.map_most <= 1);
+    drawn = picture.map_least +
+            drawn / n / (RSR_MAP_LEVELS - 1) * (picture.map_most - picture.map_least);
+    /* Cells of as many blocks and columns: levels round to half of one. */
+    if (index->n_blocks % picture.map_rows == 0 && matrix->cols % picture.map_cols == 0)
+        CHECK(fabs(drawn - share) <= 0.51 / (RSR_MAP_LEVELS - 1));
+}
+
 static void check_text(struct rsrc_arena *arena, const struct rsr_matrix *matrix,
                        const struct rsr_index *index) {
     const char *name = "hostile\"\n\x1b\\*/\xc3\xa9 name";
@@ -133,6 +168,9 @@ static void check_one(uint64_t *state, uint32_t rows, uint32_t cols, enum rsr_al
     CHECK(memcmp(rebuilt.values, matrix.values, (size_t)rows * cols) == 0);
     check_products(&arena, state, &matrix, &index);
     check_stats(&arena, &matrix, &index);
+    check_picture(&arena, &matrix, &index, RSR_MAP_SIDE);
+    check_picture(&arena, &matrix, &index, 10);
+    check_picture(&arena, &matrix, &index, 1);
     check_text(&arena, &matrix, &index);
     rsrc_arena_free(&arena);
 }
@@ -364,6 +402,8 @@ static void test_choose_k(void) {
         for (uint32_t j = 1; j <= RSR_MAX_K; j++) {
             rsrc_analyse_matrix(&arena, &matrix, j, &other);
             CHECK(cost_of(&chosen) <= cost_of(&other) + cost_of(&other) / 50);
+            CHECK(chosen.k_costs[j] >= chosen.k_costs[k] && chosen.k_costs[j] > 0);
+            CHECK(other.k_costs[j] == 0);
         }
         CHECK(k >= 3 && k <= 9);
     }

@@ -1,0 +1,26 @@
+/* report_parts.h - what the report as text and as JSON share. */
+#ifndef RSRC_REPORT_REPORT_PARTS_H
+#define RSRC_REPORT_REPORT_PARTS_H
+
+#include "report/report.h"
+
+/* [n_layers] */
+const struct rsr_report_layer *rsrc_report_layers(const struct rsr_report *report, uint32_t target);
+const char *rsrc_report_regime(uint32_t regime); /* "decode" */
+/* Does a kernel of the layer read the segments that were counted? */
+bool rsrc_report_reads_segments(const struct rsr_report_layer *layer);
+
+/* The layers of a target that are computed in one way, in the same time: what they take is told
+ * once. */
+struct rsrc_kernel_use {
+    const struct rsr_report_layer *first;
+    uint32_t regime;
+    uint32_t n_layers;
+};
+/* Calls `put` for every kernel of a target, with a separator between them. */
+void rsrc_report_put_kernels(const struct rsr_report *report, uint32_t target,
+                             const char *separator,
+                             void (*put)(const struct rsrc_kernel_use *, struct rsrc_buffer *),
+                             struct rsrc_buffer *out);
+
+#endif
