@@ -112,7 +112,9 @@ struct rsrc_options {
     int color;                  /* enum rsrc_color */
     const char *remarks;        /* what was chosen: POSIX extended regular expression; NULL: none */
     const char *missed_remarks; /* what was declined */
-    const char *report;         /* "text" or "json", with ":FILE" or to stdout; NULL: none */
+    const char *report;         /* "text", "json" or "html", with ":FILE" or to stdout; NULL: none */
+    const char *measured;       /* of rsr-bench model --profile --json: times for the report; NULL: none */
+    const char *attention_stats; /* of rsr-run --json: what attention read; NULL: none */
     uint32_t info;              /* enum rsrc_info: only describe the input, on stdout */
     const char *spec_dir;       /* NULL: the installed one */
     const char *cc, *ld;        /* NULL: search */
