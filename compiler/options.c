@@ -434,8 +434,11 @@ static enum rsrc_status add_dump(struct parser *p, const struct option *option, 
 
 static enum rsrc_status set_report(struct parser *p, const struct option *option,
                                    const char *value) {
-    if ((strncmp(value, "text", 4) != 0 && strncmp(value, "json", 4) != 0) ||
-        (value[4] != '\0' && (value[4] != ':' || value[5] == '\0')))
+    static const char *const FORMS[] = {"text", "json", "html"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof(FORMS) / sizeof(FORMS[0]); i++)
+        known |= strncmp(value, FORMS[i], 4) == 0;
+    if (!known || (value[4] != '\0' && (value[4] != ':' || value[5] == '\0')))
         return bad_value(p, option, value);
     p->line->options.report = value;
     return RSRC_OK;

@@ -81,6 +81,8 @@ if all(os.path.isabs(subprocess.run([config.c_compiler, "-print-file-name=" + na
     config.available_features.add("static-libc")
 if shutil.which("valgrind"):
     config.available_features.add("valgrind")
+if shutil.which("chromedriver") and shutil.which("chromium"):
+    config.available_features.add("chromium")
 if shutil.which("unshare") and subprocess.run(
         ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/sys/fs/cgroup"], capture_output=True).returncode == 0:
     config.available_features.add("own-mounts")

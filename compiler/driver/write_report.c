@@ -1,5 +1,6 @@
 /* write_report.c - the reports that --report and --emit=report ask for. */
 #include "driver/compilation.h"
+#include "report/report_page.h"
 
 /* What full logits read of a matrix of floats; 0 where there is none. */
 static uint64_t dense_head_bytes(const struct rsr_graph *graph) {
@@ -7,7 +8,22 @@ static uint64_t dense_head_bytes(const struct rsr_graph *graph) {
     return is_layer || graph->head == NULL ? 0 : graph->head->size_bytes;
 }
 
-static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buffer *out) {
+static void put_report(const struct rsr_report *report, enum rsrc_report_form form,
+                       struct rsrc_buffer *out) {
+    struct rsrc_buffer json = {0};
+    if (form == RSRC_REPORT_HTML) {
+        rsrc_report_json(report, &json);
+        rsrc_put_page(json.data, out);
+    } else if (form == RSRC_REPORT_JSON) {
+        rsrc_report_json(report, out);
+    } else {
+        rsrc_report_text(report, out);
+    }
+    rsrc_buffer_free(&json);
+}
+
+static void build_report(struct rsrc_compilation *c, enum rsrc_report_form form,
+                         struct rsrc_buffer *out) {
     const struct rsr_tensor *head = c->inputs.has_graph ? rsrc_own_head(&c->inputs.graph) : NULL;
     const struct rsr_info checkpoint = rsrc_describe_input(c);
     const struct rsr_report report = {
@@ -25,15 +41,15 @@ static void build_report(struct rsrc_compilation *c, bool json, struct rsrc_buff
         .full_head_bytes = c->inputs.has_graph ? dense_head_bytes(&c->inputs.graph) : 0,
         .head = c->inputs.has_graph ? &c->made.head_plan : NULL,
         .checkpoint = c->inputs.has_checkpoint ? &checkpoint : NULL};
-    (json ? rsrc_report_json : rsrc_report_text)(&report, out);
+    put_report(&report, form, out);
 }
 
-static enum rsrc_status write_report(struct rsrc_compilation *c, bool json,
+static enum rsrc_status write_report(struct rsrc_compilation *c, enum rsrc_report_form form,
                                      struct rsrc_sink *sink) {
     if (!sink->open)
         return RSRC_OK;
     struct rsrc_buffer text = {0};
-    build_report(c, json, &text);
+    build_report(c, form, &text);
     const enum rsrc_status status = rsrc_sink_write(&c->run, sink, &text);
     rsrc_buffer_free(&text);
     return status;
@@ -42,8 +58,7 @@ static enum rsrc_status write_report(struct rsrc_compilation *c, bool json,
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c) {
     if (c->run.options->dry_run)
         return RSRC_OK;
-    if (write_report(c, rsrc_report_form(c->run.options) == RSRC_REPORT_JSON,
-                     &c->outputs.asked_report) != RSRC_OK)
+    if (write_report(c, rsrc_report_form(c->run.options), &c->outputs.asked_report) != RSRC_OK)
         return RSRC_FAILED;
-    return write_report(c, false, &c->outputs.texts[PASS_REPORT]);
+    return write_report(c, RSRC_REPORT_TEXT, &c->outputs.texts[PASS_REPORT]);
 }

@@ -3,13 +3,7 @@
 #ifndef RSRC_EMIT_TEMPLATE_H
 #define RSRC_EMIT_TEMPLATE_H
 
-#include <stddef.h>
-
-struct rsrc_template {
-    const char *name; /* file name; NULL ends the table */
-    const char *text; /* NUL-terminated */
-    size_t size_bytes;
-};
+#include "base/embedded.h"
 
 extern const struct rsrc_template rsrc_templates[];
 

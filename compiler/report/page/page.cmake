@@ -1,0 +1,42 @@
+# Writes OUT, the page without its JSON: page.html of DIR with its styles and scripts inside, and in its
+# Content-Security-Policy their SHA-256, so that a browser runs these and nothing else.
+
+# 24 bits are four digits: the value of `hex` as base 64.
+function(base64 hex result)
+  set(digits "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+  set(text "")
+  string(APPEND hex "00") # 32 bytes, and one to fill 11 groups of three
+  foreach(at RANGE 0 65 6)
+    string(SUBSTRING ${hex} ${at} 6 group)
+    foreach(shift 18 12 6 0)
+      math(EXPR digit "(0x${group} >> ${shift}) & 63")
+      string(SUBSTRING ${digits} ${digit} 1 digit)
+      string(APPEND text ${digit})
+    endforeach()
+  endforeach()
+  string(SUBSTRING ${text} 0 43 text)
+  set(${result} "${text}=" PARENT_SCOPE)
+endfunction()
+
+function(hash_of text result)
+  string(SHA256 hex "${text}")
+  base64(${hex} digits)
+  set(${result} "'sha256-${digits}'" PARENT_SCOPE)
+endfunction()
+
+file(READ ${DIR}/page.html html)
+file(READ ${DIR}/page.css page_css)
+file(READ ${DIR}/chart.css chart_css)
+set(script "")
+foreach(part draw figures why report compare main) # each uses what stands before it
+  file(READ ${DIR}/${part}.js text)
+  string(APPEND script "${text}")
+endforeach()
+hash_of("${page_css}" page_hash)
+hash_of("${chart_css}" chart_hash)
+hash_of("${script}" script_hash)
+set(style_hashes "${page_hash} ${chart_hash}")
+foreach(name style_hashes script_hash page_css chart_css script)
+  string(REPLACE "@${name}@" "${${name}}" html "${html}")
+endforeach()
+file(WRITE ${OUT} "${html}")
