@@ -12,6 +12,7 @@
 /* What passes have made for those after them. */
 struct rsrc_made {
     struct rsr_head_plan head_plan;
+    const char *measured, *attention; /* JSON of --measured and --attention-stats; NULL: none */
     struct rsrc_dead_channels *dead_channels; /* of the graph; NULL: none is looked for */
     struct rsr_linear_unit *linears;          /* [n_specs][n_items][RSR_REGIME_COUNT] */
     struct rsr_report_layer *reports;         /* [n_specs][n_items] */
@@ -110,6 +111,8 @@ const struct rsr_tensor *rsrc_own_head(const struct rsr_graph *graph);
 struct rsr_info rsrc_describe_input(const struct rsrc_compilation *c);
 
 /* write_report.c */
+/* --measured and --attention-stats, before there is work to lose. */
+enum rsrc_status rsrc_read_measurements(struct rsrc_compilation *c);
 enum rsrc_status rsrc_model_report(struct rsrc_compilation *c);
 
 /* survey.c */

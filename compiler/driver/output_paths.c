@@ -26,8 +26,11 @@ void rsrc_list_inputs(const struct rsrc_input_set *in, struct rsrc_paths *list) 
         rsrc_add_path(list, in->run->options->input);
     for (uint32_t i = 0; in->has_checkpoint && i < in->checkpoint.n_files; i++)
         rsrc_add_path(list, in->checkpoint.files[i]);
-    if (in->run->options->plan != NULL)
-        rsrc_add_path(list, in->run->options->plan);
+    const struct rsrc_options *options = in->run->options;
+    const char *const others[] = {options->plan, options->measured, options->attention_stats};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (others[i] != NULL)
+            rsrc_add_path(list, others[i]);
     for (uint32_t t = 0; t < in->n_specs; t++)
         for (uint32_t i = 0; i < in->specs[t].n_files; i++)
             rsrc_add_path(list, in->specs[t].files[i]);

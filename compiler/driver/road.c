@@ -40,6 +40,7 @@ static const struct pass {
     {PASS_GRAPH, WEIGHTS, .run = rsrc_model_graph, .dump = rsrc_dump_graph},
     {NO_PASS, WEIGHTS, .run = rsrc_choose_items},
     {NO_PASS, INFO, .run = rsrc_begin_survey},
+    {NO_PASS, RSRC_WAY_CPU | RSRC_WAY_GPU, .run = rsrc_read_measurements},
     {NO_PASS, WRITTEN, .run = rsrc_open_outputs},
 
     {PASS_DECODE, WEIGHTS, .run_layer = rsrc_layer_decode, .dump_layer = rsrc_layer_dump_decode},

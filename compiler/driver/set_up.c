@@ -118,6 +118,18 @@ static enum rsrc_status check_plan(const struct rsrc_run *run) {
                            "%s: not with --plan, which is taken as it is", other->option);
 }
 
+/* What was measured is for reports that draw it. */
+static enum rsrc_status check_measured(const struct rsrc_run *run) {
+    const struct rsrc_options *options = run->options;
+    const struct given drawn[] = {{options->measured != NULL, "--measured", NULL},
+                                  {options->attention_stats != NULL, "--attention-stats", NULL}};
+    const struct given *given = find_given(drawn, sizeof(drawn) / sizeof(drawn[0]));
+    if (given == NULL || rsrc_report_form(options) >= RSRC_REPORT_JSON)
+        return RSRC_OK;
+    return rsrc_bad_option(run, "ask for --report=html:FILE or --report=json",
+                           "%s: no report that is asked for has it", given->option);
+}
+
 /* By the name of the pass, or of the text form that it makes. */
 static enum rsrc_status find_start(struct rsrc_run *run, const char *name) {
     if (strcmp(name, "step") == 0 || strcmp(name, "kernel") == 0) {
@@ -253,11 +265,11 @@ static enum rsrc_status set_variants(struct rsrc_input_set *in) {
         const struct rsrc_variant_choice *choice = &in->run->options->variants[i];
         const int variant = find_variant(in, choice->variant);
         if (variant == -1)
-            return rsrc_bad_option(in->run,
-                                   rsrc_is_gpu(in) ? "variants of a GPU are bits2 and base3"
-                                                   : "variants are dot, lut, table, fold and scatter",
-                                   "--variant: %s has no variant '%s'", in->specs[0].name,
-                                   choice->variant);
+            return rsrc_bad_option(
+                in->run,
+                rsrc_is_gpu(in) ? "variants of a GPU are bits2 and base3"
+                                : "variants are dot, lut, table, fold and scatter",
+                "--variant: %s has no variant '%s'", in->specs[0].name, choice->variant);
         for (uint32_t r = RSR_ROLE_Q; r <= RSR_ROLE_DOWN; r++)
             if (names_role(choice, r))
                 plan->forced_variant[r] = variant;
@@ -356,9 +368,10 @@ enum rsrc_status rsrc_set_up(struct rsrc_compilation *c) {
     struct rsrc_run *run = &c->run;
     struct rsrc_input_set *in = &c->inputs;
     if (check_alone(run) != RSRC_OK || check_plan(run) != RSRC_OK ||
-        rsrc_check_compared(run) != RSRC_OK || set_pass_range(run) != RSRC_OK ||
-        set_dumps(run) != RSRC_OK || rsrc_check_backend(run) != RSRC_OK ||
-        load_specs(in) != RSRC_OK || check_machine(in) != RSRC_OK)
+        check_measured(run) != RSRC_OK || rsrc_check_compared(run) != RSRC_OK ||
+        set_pass_range(run) != RSRC_OK || set_dumps(run) != RSRC_OK ||
+        rsrc_check_backend(run) != RSRC_OK || load_specs(in) != RSRC_OK ||
+        check_machine(in) != RSRC_OK)
         return RSRC_FAILED;
     run->way = find_way(in);
     if (check_roles(run) != RSRC_OK || set_variants(in) != RSRC_OK)

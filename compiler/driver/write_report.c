@@ -1,6 +1,19 @@
 /* write_report.c - the reports that --report and --emit=report ask for. */
 #include "driver/compilation.h"
+#include "report/measurements.h"
 #include "report/report_page.h"
+
+enum rsrc_status rsrc_read_measurements(struct rsrc_compilation *c) {
+    const struct rsrc_options *options = c->run.options;
+    if (options->measured != NULL &&
+        rsrc_read_measured(c->run.diag, &c->run.arena, options->measured, c->inputs.checkpoint.hash,
+                           &c->made.measured) != RSRC_OK)
+        return RSRC_FAILED;
+    return options->attention_stats == NULL
+               ? RSRC_OK
+               : rsrc_read_attention_stats(c->run.diag, &c->run.arena, options->attention_stats,
+                                           &c->made.attention);
+}
 
 /* What full logits read of a matrix of floats; 0 where there is none. */
 static uint64_t dense_head_bytes(const struct rsr_graph *graph) {
@@ -40,7 +53,9 @@ static void build_report(struct rsrc_compilation *c, enum rsrc_report_form form,
         .tied_head = c->inputs.has_graph && c->inputs.graph.head == c->inputs.graph.embedding,
         .full_head_bytes = c->inputs.has_graph ? dense_head_bytes(&c->inputs.graph) : 0,
         .head = c->inputs.has_graph ? &c->made.head_plan : NULL,
-        .checkpoint = c->inputs.has_checkpoint ? &checkpoint : NULL};
+        .checkpoint = c->inputs.has_checkpoint ? &checkpoint : NULL,
+        .measured = c->made.measured,
+        .attention = c->made.attention};
     put_report(&report, form, out);
 }
 

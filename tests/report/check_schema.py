@@ -1,5 +1,5 @@
 """usage: check_schema.py SCHEMA REPORT...: the reports are as the schema says, which says nothing that none of them
-has; --not-seen=KEY,... lists keys that they need not have. Every key of the schema has a description."""
+has; --not-seen=KEY,... lists keys that they need not have, with all that is in them. Every key of the schema has a description."""
 import json
 import sys
 
@@ -12,14 +12,16 @@ WORDS = {"$schema", "$defs", "$ref", "title", "description", "type", "properties
 
 class Check:
     def __init__(self, schema):
-        self.schema, self.errors, self.seen = schema, [], set()
+        self.schema, self.errors, self.seen, self.used = schema, [], set(), set()
 
     def is_of(self, value, name):
         return isinstance(value, TYPES[name]) and (not isinstance(value, bool) or name == "boolean")
 
     def check_value(self, value, schema, place):
         if "$ref" in schema:
-            schema = self.schema["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+            name = schema["$ref"].removeprefix("#/$defs/")
+            self.used.add(name)
+            schema = self.schema["$defs"][name]
         names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         if not any(self.is_of(value, name) for name in names):
             self.errors.append(f"{place}: not {' or '.join(names)}")
@@ -48,11 +50,14 @@ class Check:
         if "$ref" not in schema and not schema.get("description"):
             self.errors.append(f"{place}: no description")
         for key, value in schema.get("properties", {}).items():
-            if (id(schema["properties"]), key) not in self.seen and key not in not_seen:
+            is_seen = (id(schema["properties"]), key) in self.seen
+            if not is_seen and key not in not_seen:
                 self.errors.append(f"{place}.{key}: no report has it")
-            self.check_schema(value, f"{place}.{key}", not_seen)
+            elif is_seen:
+                self.check_schema(value, f"{place}.{key}", not_seen)
         for key, value in schema.get("$defs", {}).items():
-            self.check_schema(value, f"{place}.$defs.{key}", not_seen)
+            if key in self.used:
+                self.check_schema(value, f"{place}.$defs.{key}", not_seen)
         if "items" in schema:
             self.check_schema(schema["items"], f"{place}[]", not_seen)
 

@@ -89,7 +89,7 @@ const thousands = (x, format) => inUnits(x, ['', 'K', 'M', 'G'], 1000, format);
 const bytesTick = x => x === 0 ? '0' : bytes(x, short);
 const microsTick = x => x === 0 ? '0' : micros(x, short);
 const tick = x => thousands(x, short);
-const times = factor => `${number(factor)}×`;
+const times = factor => `${factor < 10 ? factor.toFixed(2) : number(factor)}×`;
 const percent = share => `${number(100 * share)} %`;
 const plural = (n, word) => `${count(n)} ${word}${n === 1 ? '' : 's'}`;
 

@@ -8,11 +8,12 @@ const labelOf = layer => layer.role || layer.name;
 
 /* ---- bytes and times ------------------------------------------------------------------------- */
 
-/* Microseconds that rsr-bench measured, of all layers of a role: of a step with one sequence. */
-function measuredOf(report, regime, role) {
-    const rows = report.measured && report.measured[regime === 'decode' ? 'profile' : 'prefill_profile'];
-    const row = rows && rows.find(r => r.op === role);
-    return row ? row.us : null;
+/* Microseconds a token that rsr-bench measured with the target's kernels, of all layers of a role; a prompt was read
+   at once. */
+function measuredOf(report, target, regime, role) {
+    const measured = report.measured;
+    const row = measured && measured.target === target.name && measured[regime === 'decode' ? 'profile' : 'prefill_profile'].find(r => r.op === role);
+    return row ? row.us / (regime === 'decode' ? 1 : measured.prompt_tokens) : null;
 }
 
 /* Rows of the drawing: a role's layers together, or each by itself with its share of what was measured. */
@@ -23,9 +24,9 @@ function timeRows(report, target, regime, byRole) {
             name: `${name}${layers.length > 1 ? ` × ${layers.length}` : ''}`,
             bytes: sum(layers, l => l[regime].weight_bytes),
             us: sum(layers, l => l[regime].us),
-            measured: tuned(layers, regime) || measuredOf(report, regime, layers[0].role)}));
+            measured: tuned(layers, regime) || measuredOf(report, target, regime, layers[0].role)}));
     return target.layers.map(layer => {
-        const measured = measuredOf(report, regime, layer.role);
+        const measured = measuredOf(report, target, regime, layer.role);
         return {name: shortName(layer), bytes: layer[regime].weight_bytes, us: layer[regime].us,
             measured: layer[regime].measured_us ||
                 (measured === null ? null : measured / groups.get(labelOf(layer)).length)};
@@ -43,9 +44,9 @@ function shortName(layer) {
 
 function timesDrawing(report, target, regime, byRole, width) {
     const rows = timeRows(report, target, regime, byRole);
-    const narrow = width < 500, left = Math.min(120, width * 0.24), gap = narrow ? 16 : 90;
+    const narrow = width < 500, left = Math.min(120, width * 0.24), gap = narrow ? 16 : 80;
     const middle = left + (width - left - gap) * 0.38, step = byRole ? 26 : 18, top = 22;
-    const bottom = top + rows.length * step, end = width - (narrow ? 8 : 86);
+    const bottom = top + rows.length * step, end = width - (narrow ? 8 : 124);
     const mostBytes = Math.max(...rows.map(r => r.bytes)), mostUs = Math.max(...rows.map(r => Math.max(r.us, r.measured || 0)));
     const xBytes = linear(mostBytes, left, middle), xUs = linear(mostUs, middle + gap, end);
     return chart(width, bottom + 24, `Bytes and microseconds of ${regime}, ${byRole ? 'by role' : 'by layer'}`,
@@ -65,7 +66,8 @@ function timesRow(row, y, step, at, regime) {
         rectangle(at.left, y + 4, at.xBytes(row.bytes) - at.left, bar, 'bytes'),
         at.narrow ? null : text(at.xBytes(row.bytes) + 6, base, bytes(row.bytes), {class: 'halo quiet'}),
         rectangle(at.from, y + 4, at.xUs(row.us) - at.from, bar, regime),
-        row.measured ? line(at.xUs(row.measured), y + 1, at.xUs(row.measured), y + step - 1, 'measured') : null,
+        row.measured ? ['measured around', 'measured'].map(className =>
+            line(at.xUs(row.measured), y + 1, at.xUs(row.measured), y + step - 1, className)) : null,
         at.narrow ? null : text(Math.max(at.xUs(row.us), at.xUs(row.measured || 0)) + 6, base,
             micros(row.us) + (row.measured ? ` · ${times(row.measured / row.us)}` : ''), {class: 'halo quiet'}));
 }
@@ -109,6 +111,7 @@ function rooflineDrawing(report, target, width) {
     const x = logarithmic(least.x, most.x, left, right), y = logarithmic(least.y, most.y, bottom, top);
     const highest = peaks.length > 0 ? Math.max(...peaks.map(p => p[1])) : most.y;
     const from = Math.max(least.x, least.y / gbps), to = Math.min(most.x, highest / gbps);
+    const lines = [...slopeBoxes(x, y, gbps, from, to), ...peaks.map(peak => ({x: width / 2, y: y(peak[1]) - 2, width, height: 4}))];
     return chart(width, height, `Roofline of ${target.name}`,
         gridBelow(x, logTicks(least.x, most.x).filter(v => x(v) < right - 8), top, bottom, tick),
         gridLeft(y, logTicks(least.y, most.y), left, right, tick),
@@ -117,7 +120,7 @@ function rooflineDrawing(report, target, width) {
         line(x(from), y(from * gbps), x(to), y(to * gbps), 'limit'),
         alongSlope(x, y, gbps, from, to),
         peaks.map((peak, i) => peakLine(peak, i, x(Math.min(peak[1] / gbps, most.x)), right, y)),
-        points.map(p => rooflinePoint(p, x, y)), pointLabels(points, x, y, width, peaks));
+        points.map(p => rooflinePoint(p, x, y)), pointLabels(points, x, y, width, lines));
 }
 
 /* What the slope is, written along it. */
@@ -148,10 +151,17 @@ function rolesOf(point) {
 
 const overlap = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
-/* Roles beside their points, where there is room for the words: not on points, peaks and other words. */
-function pointLabels(points, x, y, width, peaks) {
-    const taken = [...points.map(p => ({x: x(p.intensity) - 7, y: y(p.speed) - 7, width: 14, height: 14})),
-        ...peaks.map(peak => ({x: width / 2, y: y(peak[1]) - 2, width, height: 4}))];
+/* What the slope and the words above it cover. */
+function slopeBoxes(x, y, gbps, from, to) {
+    return Array.from({length: 40}, (_, i) => {
+        const at = from * (to / from) ** (i / 39);
+        return {x: x(at) - 8, y: y(at * gbps) - 16, width: 12, height: 18};
+    });
+}
+
+/* Roles beside their points, where there is room for the words: not on points, lines and other words. */
+function pointLabels(points, x, y, width, lines) {
+    const taken = [...points.map(p => ({x: x(p.intensity) - 7, y: y(p.speed) - 7, width: 14, height: 14})), ...lines];
     return points.map(p => {
         const words = rolesOf(p).slice(0, 24), length = words.length * 6.4;
         const cx = x(p.intensity), cy = y(p.speed);

@@ -17,7 +17,7 @@ function tilesOf(report, target) {
         tile(bytes(read + headBytes), headBytes > 0 ? `a token reads, ${bytes(headBytes)} of it of the head` : 'a token reads'),
         tile(micros(sum(target.layers, l => l.decode.us)), 'a token in the layers, predicted on one core'),
         tile(micros(sum(target.layers, l => l.prefill.us)), `a token of ${report.prefill_tokens} at once, predicted`),
-        measured ? tile(number(measured.decode_tps), `tokens a second, measured with ${plural(measured.threads, 'thread')}`) : null);
+        measured && measured.target === target.name ? tile(number(measured.decode_tps), `tokens a second, measured with ${plural(measured.threads, 'thread')}`) : null);
 }
 
 function headerOf(report) {
@@ -45,20 +45,22 @@ function timesSection(report, target) {
             ...(measured ? [['measured', 'measured, and its ratio to predicted']] : [])]));
     };
     show();
-    return section('Bytes and time', measuredNote(report),
+    return section('Bytes and time', measuredNote(report, target),
         h('div', {class: 'bar'},
             choice('Regime', REGIMES, 'decode', regime => { state.regime = regime; show(); }),
             choice('Rows', ['by role', 'by layer'], 'by role', rows => { state.byRole = rows === 'by role'; show(); })),
         drawings, keys);
 }
 
-function measuredNote(report) {
+function measuredNote(report, target) {
     const measured = report.measured;
     const what = 'Decode computes one token, prefill a token of a large batch. Times are predicted for one core';
     if (!measured)
         return `${what}; --measured=FILE and --tune add measured ones.`;
-    return `${what}. Measured: a whole model by rsr-bench with ${plural(measured.threads, 'thread')}` +
-        (measured.target ? ` on ${measured.target}` : '') + ', by role; a layer has its share of its role.';
+    if (measured.target !== target.name)
+        return `${what}. The measured times are of target ${measured.target}.`;
+    return `${what}. Measured: the whole model by rsr-bench with ${plural(measured.threads, 'thread')}, by role; ` +
+        'a layer has its share of its role.';
 }
 
 function rooflineSection(report, target) {

@@ -105,8 +105,8 @@ static bool one_run(struct model_bench *b, uint64_t *seed, double *prefill_tps,
 
 /* ---- Bytes and times by operation ---- */
 
-/* What one more decode run, with the engine's profile on, tells of a step. Its times show where the
- * time of the unprofiled runs goes; its bytes are what they read too. */
+/* What one more run, with the engine's profile on, tells of a decode step and of reading a prompt. Its times
+ * show where the time of the unprofiled runs goes; its bytes are what they read too. */
 struct step_profile {
     rsr_profile_entry entries[MAX_PROFILE];
     size_t n_entries;
@@ -115,25 +115,37 @@ struct step_profile {
     double bytes; /* of a step */
 };
 
-static bool profile_steps(struct model_bench *b, uint64_t *seed, struct step_profile *profile) {
-    double ignored = 0, ns = 0;
-    for (uint32_t s = 0; s < b->options->batch; s++) {
-        if (rsr_sequence_truncate(b->sequences[s], 0, &b->err) != RSR_OK)
-            return say(b);
-        if (!prefill(b, s, seed, &ignored))
-            return false;
-    }
-    *profile = (struct step_profile){.n_steps = b->options->gen_tokens,
-                                     .entries = {RSR_PROFILE_ENTRY_INIT}};
+static bool begin_profile(struct model_bench *b) {
     size_t n = 0;
-    if (rsr_engine_profile(b->engine, true, NULL, 0, &n) != RSR_OK || !decode(b, &ns) ||
-        rsr_engine_profile(b->engine, false, profile->entries, MAX_PROFILE, &profile->n_entries) !=
-            RSR_OK)
+    return rsr_engine_profile(b->engine, true, NULL, 0, &n) == RSR_OK;
+}
+
+/* Of n steps that took so long together. */
+static bool end_profile(struct model_bench *b, uint32_t n, double ns,
+                        struct step_profile *profile) {
+    *profile =
+        (struct step_profile){.n_steps = n, .ns = ns / n, .entries = {RSR_PROFILE_ENTRY_INIT}};
+    if (rsr_engine_profile(b->engine, false, profile->entries, MAX_PROFILE, &profile->n_entries) !=
+        RSR_OK)
         return false;
-    profile->ns = ns / profile->n_steps;
     for (size_t i = 0; i < profile->n_entries; i++)
         profile->bytes += (double)profile->entries[i].bytes / profile->n_steps;
     return true;
+}
+
+static bool profile_steps(struct model_bench *b, uint64_t *seed, struct step_profile *prompt,
+                          struct step_profile *step) {
+    double prompt_ns = 0, ns = 0;
+    if (!begin_profile(b))
+        return false;
+    for (uint32_t s = 0; s < b->options->batch; s++) {
+        if (rsr_sequence_truncate(b->sequences[s], 0, &b->err) != RSR_OK)
+            return say(b);
+        if (!prefill(b, s, seed, &prompt_ns))
+            return false;
+    }
+    return end_profile(b, b->options->batch, prompt_ns, prompt) && begin_profile(b) &&
+           decode(b, &ns) && end_profile(b, b->options->gen_tokens, ns, step);
 }
 
 /* One row: microseconds and bytes of a step, and the floor's share of the time. */
@@ -199,6 +211,17 @@ static bool set_up(struct model_bench *b, double *load_ms) {
     return true;
 }
 
+/* Which module this was, for rsrc --measured. */
+static void tell_model(const struct model_bench *b, json_t *result) {
+    char hash[2 * sizeof(b->info.model_hash) + 1];
+    for (size_t i = 0; i < sizeof(b->info.model_hash); i++)
+        snprintf(hash + 2 * i, 3, "%02x", b->info.model_hash[i]);
+    json_object_set_new(result, "model", json_string(b->info.name));
+    json_object_set_new(result, "model_hash", json_string(hash));
+    json_object_set_new(result, "target", json_string(b->info.target));
+    json_object_set_new(result, "prompt_tokens", json_integer(b->options->prompt_tokens));
+}
+
 static json_t *measure(struct model_bench *b, double load_ms) {
     const struct bench_options *options = b->options;
     double prefill_tps[64], decode_tps[64], prefill_spread, decode_spread;
@@ -210,8 +233,8 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     for (uint32_t i = 0; i < runs; i++)
         if (!one_run(b, &seed, &prefill_tps[i], &decode_tps[i]))
             return NULL;
-    struct step_profile profile;
-    if (!profile_steps(b, &seed, &profile))
+    struct step_profile prompt, profile;
+    if (!profile_steps(b, &seed, &prompt, &profile))
         return NULL;
     const uint64_t rss = resident_bytes();
     rsr_engine_info engine = RSR_ENGINE_INFO_INIT;
@@ -236,8 +259,11 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     json_object_set_new(result, "attention",
                         json_string(options->attention == NULL ? "dense" : options->attention));
     json_object_set_new(result, "kv_type", json_string(engine.kv_type));
-    if (options->profile)
+    tell_model(b, result);
+    if (options->profile) {
         json_object_set_new(result, "profile", profile_rows(&profile, dram));
+        json_object_set_new(result, "prefill_profile", profile_rows(&prompt, dram));
+    }
     return result;
 }
 
