@@ -73,12 +73,28 @@ def check_drawings(browser):
         check(browser.run("return document.querySelector('figure h3').textContent") == f"Bytes and time, {regime}", regime)
     click(browser, "by layer")
     check(browser.run("return document.querySelector('figure svg').querySelectorAll('g > title').length > 1"), "no layers")
-    broken = browser.run("return [...document.querySelectorAll('svg *')].filter(e => [...e.attributes].some(a => "
-                         "/NaN|undefined|Infinity/.test(a.value))).map(e => e.outerHTML.slice(0, 200))")
-    check(broken == [], "numbers that are none", broken)
     parsed = browser.run("const t = standalone(document.querySelector('svg')); return new DOMParser().parseFromString(t, "
                          "'image/svg+xml').querySelector('parsererror') === null && t.includes('--decode')")
     check(parsed, "a saved drawing is no SVG of its own")
+
+
+def check_numbers(browser):
+    broken = browser.run("return [...document.querySelectorAll('svg *')].filter(e => [...e.attributes].some(a => "
+                         "/NaN|undefined|Infinity/.test(a.value))).map(e => e.outerHTML.slice(0, 200))")
+    check(broken == [], "numbers that are none", broken)
+
+
+def check_comparison(browser):
+    """Every result has a bar and a row, with a ratio that is of the first file's."""
+    results = browser.run("return data.compare.filter(e => e.kind !== 'report').length")
+    bars = browser.run("return [...document.querySelectorAll('svg.chart g > title')].map(t => t.textContent)")
+    check(len(bars) >= results and all("spread" in bar for bar in bars), "bars", bars)
+    check(any("(1.00×)" in bar for bar in bars) and any("(1.00×)" not in bar for bar in bars), "ratios", bars)
+    kinds = browser.run("return [...document.querySelectorAll('h2')].map(h => h.textContent)")
+    check(kinds == ["Kernels, streamed", "Models, decode", "Models, prefill", "Attention through the index",
+                    "Compiled models", "Best k and kernels"], "sections", kinds)
+    ks = browser.run("return [...document.querySelectorAll('section:last-of-type tbody tr')].map(r => r.cells[2].textContent)")
+    check(len(ks) > 1 and all(k == "–" or int(k.split(", ")[0]) > 0 for k in ks) and any(k != "–" for k in ks), "k", ks)
 
 
 def check_looks(browser):
@@ -111,8 +127,12 @@ def main():
             browser.open(page)
             took = browser.run("return performance.getEntriesByType('navigation')[0].domComplete")
             check_text(browser, name)
-            check_drawings(browser)
-            check_table(browser)
+            if browser.run("return Boolean(data.compare)"):
+                check_comparison(browser)
+            else:
+                check_drawings(browser)
+                check_table(browser)
+            check_numbers(browser)
             check_looks(browser)
             check_silence(browser)
             print(f"{page}: {os.path.getsize(page)} bytes, shown after {took:.0f} ms")

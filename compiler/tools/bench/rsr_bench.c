@@ -17,7 +17,8 @@ static const char HELP[] =
     "usage: rsr-bench kernel --rows R --cols C [options]\n"
     "       rsr-bench model MODEL.so [options]\n"
     "       rsr-bench attention --context N [options]\n"
-    "       rsr-bench machine [options]\n\n"
+    "       rsr-bench machine [options]\n"
+    "       rsr-bench compare A.json B.json ... -o PAGE.html\n\n"
     "kernel: compiles a random matrix, checks it against the scalar reference, and measures it "
     "hot\n"
     "(one matrix again and again) and streamed (rotating over at least 1.5 GiB of copies).\n"
@@ -80,7 +81,11 @@ static const char HELP[] =
     "machine: read bandwidths by size and rates of instructions, as a target description for\n"
     "--target; takes some seconds.\n"
     "  --target X                  whose instructions are measured [native]\n\n"
-    "all:\n"
+    "compare: a page of what rsr-bench --json and rsrc --report=json printed, side by side: "
+    "kernels,\n"
+    "models, attention, and the best k and kernels of models; ratios are to the first file.\n"
+    "  -o FILE                     the page\n\n"
+    "all but compare:\n"
     "  --threads T                 [all CPUs for model; 1 and all for machine; else 1]\n"
     "  --runs N                    measurements of which the median is shown [7]\n"
     "  --seed N                    [1]\n"
@@ -92,7 +97,7 @@ static const char HELP[] =
 enum kind { TEXT, NUMBER, PART, SEED, FLAG };
 
 /* Commands that an option has a meaning for. */
-enum { KERNEL = 1, MODEL = 2, ATTENTION = 4, MACHINE = 8, ALL = 15 };
+enum { KERNEL = 1, MODEL = 2, ATTENTION = 4, MACHINE = 8, ALL = 15, COMPARE = 16 };
 
 struct bench_option {
     const char *name;
@@ -135,6 +140,7 @@ static const struct bench_option OPTIONS[] = {
     {"--seed", ALL, SEED, FIELD(seed), 0, 0},
     {"--profile", MODEL, FLAG, FIELD(profile), 0, 0},
     {"--json", ALL, FLAG, FIELD(json), 0, 0},
+    {"-o", COMPARE, TEXT, FIELD(output), 0, 0},
 };
 #define N_OPTIONS (sizeof(OPTIONS) / sizeof(OPTIONS[0]))
 
@@ -145,11 +151,15 @@ static bool has_matrix(const struct bench_options *options) {
 }
 
 static bool has_model(const struct bench_options *options) {
-    return options->model != NULL;
+    return options->n_files == 1;
 }
 
 static bool has_context(const struct bench_options *options) {
     return options->context != 0 || bench_is_traced(options); /* a trace has one */
+}
+
+static bool has_comparison(const struct bench_options *options) {
+    return options->n_files >= 1 && options->output != NULL;
 }
 
 static bool needs_nothing(const struct bench_options *options) {
@@ -157,18 +167,22 @@ static bool needs_nothing(const struct bench_options *options) {
     return true;
 }
 
+/* That are compared at once. */
+#define MAX_FILES 64u
+
 static const struct bench_command {
     const char *name;
     unsigned bit;
-    bool takes_model;
+    uint32_t max_files;
     bool (*is_complete)(const struct bench_options *options);
     const char *needs; /* said if it is not complete */
     int (*run)(const struct bench_options *options);
 } COMMANDS[] = {
-    {"kernel", KERNEL, false, has_matrix, "needs --rows and --cols:", bench_kernel},
-    {"model", MODEL, true, has_model, "needs a MODEL.so:", bench_model},
-    {"attention", ATTENTION, false, has_context, "needs --context:", bench_attention},
-    {"machine", MACHINE, false, needs_nothing, "", bench_machine},
+    {"kernel", KERNEL, 0, has_matrix, "needs --rows and --cols:", bench_kernel},
+    {"model", MODEL, 1, has_model, "needs a MODEL.so:", bench_model},
+    {"attention", ATTENTION, 0, has_context, "needs --context:", bench_attention},
+    {"machine", MACHINE, 0, needs_nothing, "", bench_machine},
+    {"compare", COMPARE, MAX_FILES, has_comparison, "needs files and -o FILE:", bench_compare},
 };
 
 static const struct bench_command *command_of(const char *name) {
@@ -251,7 +265,7 @@ static int parse_option(const struct bench_command *command, int argc, char **ar
     return 1;
 }
 
-#define COMMANDS "kernel, model, attention and machine"
+#define COMMANDS "kernel, model, attention, machine and compare"
 
 /* What is measured may have gone to a file, such as a target description. */
 static int finish_output(int code) {
@@ -308,14 +322,16 @@ int main(int argc, char **argv) {
     const struct bench_command *command = command_of(argv[1]);
     if (command == NULL)
         return fail("unknown command", argv[1], "; there are " COMMANDS);
+    const char *files[MAX_FILES];
+    options.files = files;
     for (int i = 2; i < argc; i++) {
         if (argv[i][0] == '-') {
             if (parse_option(command, argc, argv, &i, &options) != 0)
                 return 1;
-        } else if (!command->takes_model || options.model != NULL) {
+        } else if (options.n_files == command->max_files) {
             return fail("unexpected argument", argv[i], "");
         } else {
-            options.model = argv[i];
+            files[options.n_files++] = argv[i];
         }
     }
     if (!command->is_complete(&options))

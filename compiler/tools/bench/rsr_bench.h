@@ -12,7 +12,9 @@
 #include "measure/measure.h"
 
 struct bench_options {
-    const char *model; /* rsr-bench model */
+    const char *const *files; /* of the command: a model, or what is compared */
+    uint32_t n_files;
+    const char *output; /* of compare */
     uint32_t rows, cols;
     const char *type;
     const char *input;
@@ -44,6 +46,7 @@ int bench_kernel(const struct bench_options *options);
 int bench_model(const struct bench_options *options);
 int bench_attention(const struct bench_options *options);
 int bench_machine(const struct bench_options *options);
+int bench_compare(const struct bench_options *options);
 
 /* Whether --data names a trace. */
 bool bench_is_traced(const struct bench_options *options);

@@ -320,6 +320,17 @@ static void add_prediction(const struct kernel_bench *b, double streamed_us, jso
     json_object_set_new(result, "measured_to_predicted", json_real(streamed_us / predicted_us));
 }
 
+/* What was measured, for rsr-bench compare. */
+static void add_matrix(const struct bench_options *options, json_t *result) {
+    json_object_set_new(result, "rows", json_integer(options->rows));
+    json_object_set_new(result, "cols", json_integer(options->cols));
+    json_object_set_new(result, "type", json_string(options->type));
+    json_object_set_new(result, "input", json_string(options->input));
+    json_object_set_new(result, "target", json_string(options->target));
+    if (options->group_cols != 0)
+        json_object_set_new(result, "group_cols", json_integer(options->group_cols));
+}
+
 static json_t *measure(struct kernel_bench *b) {
     const struct bench_options *options = b->options;
     const struct rsr_lowered *lowered = &b->lowered;
@@ -379,6 +390,7 @@ static json_t *measure(struct kernel_bench *b) {
         (int)options->threads, "batch", (int)options->batch, "siblings", (int)count_siblings(b),
         "backend", options->backend, "emit_ms", b->emit_ms);
     add_prediction(b, streamed_us, result);
+    add_matrix(options, result);
     return result;
 }
 

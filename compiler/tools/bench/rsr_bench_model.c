@@ -178,7 +178,7 @@ static json_t *profile_rows(const struct step_profile *profile, double dram_gbps
 static bool set_up(struct model_bench *b, double *load_ms) {
     const struct bench_options *options = b->options;
     const uint64_t start = rsrc_now_ns();
-    if (rsr_open(options->model, NULL, &b->model, &b->err) != RSR_OK)
+    if (rsr_open(options->files[0], NULL, &b->model, &b->err) != RSR_OK)
         return say(b);
     *load_ms = (double)(rsrc_now_ns() - start) / 1e6;
     if (rsr_model_get_info(b->model, &b->info) != RSR_OK)
