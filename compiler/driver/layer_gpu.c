@@ -4,6 +4,7 @@
  * raw little-endian bytes what its parameters `codes` and `scale` point to.
  */
 #include "driver/layer.h"
+#include "emit/ptx/cubin.h"
 #include "emit/ptx/emit_ptx.h"
 
 /* ---- a layer --------------------------------------------------------------------------------- */
@@ -33,18 +34,32 @@ enum rsrc_status rsrc_layer_write_gpu(struct rsrc_layer_state *state) {
                             .title = rsrc_arena_strdup(arena, lowered->kernel.title),
                             .reason = rsrc_arena_strdup(arena, lowered->kernel.reason),
                             .matvec = matvec};
+    c->made.reports[state->item_index].launch =
+        (struct rsr_report_launch){.symbol = c->made.gpu_kernels[state->item_index].symbol,
+                                   .blocks = matvec->blocks,
+                                   .threads = 32 * matvec->row_warps * matvec->col_warps};
     return c->outputs.dir != NULL ? write_weights(state, lowered) : RSRC_OK;
 }
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
+/* What a cubin tells of the kernels in it. */
+static void note_registers(struct rsrc_compilation *c, const struct rsrc_buffer *cubin,
+                           uint32_t first, uint32_t n) {
+    for (uint32_t i = first; i < first + n; i++)
+        c->made.reports[i].launch.registers =
+            rsrc_cubin_registers(cubin->data, cubin->size_bytes, c->made.gpu_kernels[i].symbol);
+}
+
 /* n of them: a file of the directory, or the file that has all. */
 static enum rsrc_status emit_unit(struct rsrc_compilation *c, const struct rsrc_kind *kind,
-                                  struct rsrc_ptx *ptx, const struct rsr_kernel *kernels,
-                                  uint32_t n) {
+                                  struct rsrc_ptx *ptx, uint32_t first, uint32_t n) {
+    const struct rsr_kernel *kernels = &c->made.gpu_kernels[first];
     const char *dir = c->outputs.temporary_dir;
     struct rsrc_buffer out = {0};
     enum rsrc_status status = rsrc_ptx_emit(ptx, kernels, n, &out);
+    if (status == RSRC_OK && kind->unit == RSR_UNIT_CUBIN)
+        note_registers(c, &out, first, n);
     if (status == RSRC_OK && dir == NULL)
         status = rsrc_sink_write(&c->run, &c->units.kinds[kind->unit].sink, &out);
     else if (status == RSRC_OK)
@@ -67,7 +82,7 @@ static enum rsrc_status emit_kind(struct rsrc_compilation *c, const struct rsrc_
     const uint32_t n = c->outputs.dir != NULL ? 1 : c->inputs.n_items;
     enum rsrc_status status = RSRC_OK;
     for (uint32_t i = 0; i < c->inputs.n_items && status == RSRC_OK; i += n)
-        status = emit_unit(c, kind, ptx, &c->made.gpu_kernels[i], n);
+        status = emit_unit(c, kind, ptx, i, n);
     rsrc_ptx_close(ptx);
     return status;
 }

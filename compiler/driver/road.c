@@ -64,7 +64,7 @@ static const struct pass {
     {PASS_EMIT, RSRC_WAY_KERNELS, .run = rsrc_emit_parsed},
     {PASS_EMIT, RSRC_WAY_GPU, .run = rsrc_emit_gpu},
     {PASS_LINK, RSRC_WAY_CPU | RSRC_WAY_KERNELS, .run = rsrc_model_link},
-    {PASS_REPORT, RSRC_WAY_CPU, .run = rsrc_model_report},
+    {PASS_REPORT, RSRC_WAY_CPU | RSRC_WAY_GPU, .run = rsrc_model_report},
     {NO_PASS, INFO, .run = rsrc_describe, .in_any_case = true},
     {NO_PASS, WRITTEN, .run = rsrc_commit_outputs},
 };

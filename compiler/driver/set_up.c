@@ -307,7 +307,6 @@ static enum rsrc_status check_machine(struct rsrc_input_set *in) {
         {options->head_sketch != RSRC_HEAD_SKETCH_AUTO, "--head-sketch",
          "a GPU's kernels are of layers alone: leave it out"},
         {options->no_reduce, "--no-reduce", "nothing is reduced for a GPU"},
-        {options->report != NULL, "--report", "-Rpass=plan tells what was planned, and why"},
         {(in->run->dumps & ~GPU_DUMPS) != 0, "--dump of other passes than graph and plan",
          "a GPU's layers are decoded, planned, packed and emitted"}};
     const struct given *other = find_given(others, sizeof(others) / sizeof(others[0]));

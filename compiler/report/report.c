@@ -20,6 +20,10 @@ const struct rsr_report_layer *rsrc_report_layers(const struct rsr_report *repor
     return report->layers + (size_t)target * report->n_layers;
 }
 
+static bool is_gpu(const struct rsr_report *report, uint32_t target) {
+    return report->specs[target].gpu.sm != 0;
+}
+
 static void put_totals(const struct rsr_report *report, uint32_t target, struct rsrc_buffer *out) {
     double weights = 0, bytes = 0, decode_us = 0;
     for (uint32_t i = 0; i < report->n_layers; i++) {
@@ -31,8 +35,9 @@ static void put_totals(const struct rsr_report *report, uint32_t target, struct 
     rsrc_buffer_printf(
         out,
         "  total: %.3f M weights in %.3f MB (%.3f bits a weight), predicted %.1f us a "
-        "token on one core\n",
-        weights / 1e6, bytes / 1e6, weights > 0 ? bytes * 8 / weights : 0.0, decode_us);
+        "token%s\n",
+        weights / 1e6, bytes / 1e6, weights > 0 ? bytes * 8 / weights : 0.0, decode_us,
+        is_gpu(report, target) ? "" : " on one core");
 }
 
 const char *rsrc_report_regime(uint32_t regime) {
@@ -51,9 +56,18 @@ static void put_shape(const struct rsr_report_layer *layer, struct rsrc_buffer *
 
 bool rsrc_report_reads_segments(const struct rsr_report_layer *layer) {
     for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
-        if (layer->plan.regimes[r].k == layer->stats.k)
+        if (layer->stats.k != 0 && layer->plan.regimes[r].k == layer->stats.k)
             return true;
     return false;
+}
+
+/* ", 64 blocks of 128 threads with 66 registers" */
+static void put_launch(const struct rsr_report_launch *launch, struct rsrc_buffer *out) {
+    if (launch->symbol != NULL)
+        rsrc_buffer_printf(out, ", %u blocks of %u threads", launch->blocks, launch->threads);
+    if (launch->registers != 0)
+        rsrc_buffer_printf(out, " with %u registers", launch->registers);
+    rsrc_buffer_puts(out, "\n");
 }
 
 static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
@@ -61,6 +75,10 @@ static void put_analysis(const struct rsr_report_layer *layer, struct rsrc_buffe
     const struct rsr_stats *stats = &layer->stats;
     rsrc_buffer_puts(out, "    ");
     put_shape(layer, out);
+    if (stats->k == 0) { /* a GPU's: its weights are not looked at */
+        put_launch(&layer->launch, out);
+        return;
+    }
     rsrc_buffer_printf(out, ", %.1f %% non-zero, %u zero rows, %u zero columns, %u repeated rows",
                        density(stats) * 100, found->n_zero_rows, found->n_zero_cols,
                        found->n_repeated_rows);
@@ -193,7 +211,8 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
             for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
                 put_regime(&layer->plan.regimes[r], rsrc_report_regime(r), out);
         }
-        rsrc_buffer_puts(out, "  kernels, microseconds a token on one core:\n");
+        rsrc_buffer_printf(out, "  kernels, microseconds a token%s:\n",
+                           is_gpu(report, t) ? "" : " on one core");
         rsrc_report_put_kernels(report, t, "", put_kernel, out);
         put_totals(report, t, out);
     }

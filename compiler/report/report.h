@@ -6,6 +6,13 @@
 #include "report/info.h"
 #include "report/time_report.h"
 
+/* The launch that computes a layer for a token. */
+struct rsr_report_launch {
+    const char *symbol;       /* NULL: the target is a CPU, or nothing was made for it */
+    uint32_t blocks, threads; /* of the grid; of a block */
+    uint32_t registers;       /* of a thread; 0: a cubin tells, PTX does not */
+};
+
 struct rsr_report_layer {
     const char *name; /* untrusted */
     const char *role; /* NULL: a bare matrix */
@@ -15,6 +22,7 @@ struct rsr_report_layer {
     struct rsr_segment_picture picture; /* of segments; map NULL: none was drawn */
     enum rsr_alphabet alphabet;
     struct rsr_plan plan;
+    struct rsr_report_launch launch; /* of a GPU */
 };
 
 struct rsr_report {

@@ -36,8 +36,10 @@ static void put_alternative(const struct rsr_alternative *alternative, struct rs
     rsrc_put_text(out, "name", alternative->name);
     rsrc_put_text(out, "variant", rsrc_variant_name(rsrc_kernel_row(alternative->kernel)->variant));
     put_us(out, "us", alternative->predicted_us);
-    put_us(out, "memory_us", alternative->memory_us);
-    put_us(out, "compute_us", alternative->compute_us);
+    if (alternative->memory_us > 0) { /* not of a GPU, whose parts its plans do not tell */
+        put_us(out, "memory_us", alternative->memory_us);
+        put_us(out, "compute_us", alternative->compute_us);
+    }
     if (alternative->measured_us > 0)
         put_us(out, "measured_us", alternative->measured_us);
     rsrc_put_count(out, "weight_bytes", alternative->weight_bytes);
@@ -85,6 +87,19 @@ static void put_segments(const struct rsr_stats *stats, struct rsrc_buffer *out)
     rsrc_put_count(out, "direct_adds", stats->n_direct_adds);
 }
 
+static void put_launch(const struct rsr_report_launch *launch, struct rsrc_buffer *out) {
+    if (launch->symbol == NULL)
+        return;
+    rsrc_put_key(out, "launch");
+    rsrc_put_object(out);
+    rsrc_put_text(out, "symbol", launch->symbol);
+    rsrc_put_count(out, "blocks", launch->blocks);
+    rsrc_put_count(out, "threads", launch->threads);
+    if (launch->registers != 0)
+        rsrc_put_count(out, "registers", launch->registers);
+    rsrc_buffer_puts(out, "}");
+}
+
 static void put_layer(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
     rsrc_put_object(out);
     rsrc_put_text(out, "name", layer->name);
@@ -101,6 +116,7 @@ static void put_layer(const struct rsr_report_layer *layer, struct rsrc_buffer *
         put_segments(&layer->stats, out);
     for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
         put_regime(&layer->plan.regimes[r], r, out);
+    put_launch(&layer->launch, out);
     rsrc_buffer_puts(out, "}");
 }
 
@@ -184,12 +200,23 @@ static void put_cpu(const struct rsr_spec *spec, struct rsrc_buffer *out) {
     rsrc_put_real(out, "add_gops", spec->add_gops);
 }
 
+static void put_gpu(const struct rsr_gpu *gpu, struct rsrc_buffer *out) {
+    rsrc_put_count(out, "sm", gpu->sm);
+    rsrc_put_count(out, "sm_count", gpu->sm_count);
+    rsrc_put_real(out, "clock_ghz", gpu->clock_ghz);
+    rsrc_put_real(out, "memory_gbps", gpu->memory_gbps);
+    rsrc_put_real(out, "launch_us", gpu->launch_us);
+}
+
 /* What predictions are made from. */
 static void put_machine(const struct rsr_spec *spec, struct rsrc_buffer *out) {
     rsrc_put_key(out, "machine");
     rsrc_put_object(out);
     rsrc_put_text(out, "cpu", spec->cpu);
-    put_cpu(spec, out);
+    if (spec->gpu.sm != 0)
+        put_gpu(&spec->gpu, out);
+    else
+        put_cpu(spec, out);
     rsrc_buffer_puts(out, "}");
 }
 

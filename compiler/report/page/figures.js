@@ -4,6 +4,8 @@
 const REGIMES = ['decode', 'prefill'];
 
 const weightsOf = layer => layer.rows * layer.cols;
+/* On what times are predicted. */
+const placeOf = target => target.machine.sm ? 'on the GPU' : 'on one core';
 const labelOf = layer => layer.role || layer.name;
 
 /* ---- bytes and times ------------------------------------------------------------------------- */
@@ -51,7 +53,7 @@ function timesDrawing(report, target, regime, byRole, width) {
     const xBytes = linear(mostBytes, left, middle), xUs = linear(mostUs, middle + gap, end);
     return chart(width, bottom + 24, `Bytes and microseconds of ${regime}, ${byRole ? 'by role' : 'by layer'}`,
         text(left, 12, narrow ? 'bytes' : 'bytes that a call reads', {class: 'quiet'}),
-        text(middle + gap, 12, narrow ? 'µs a token' : 'time a token, on one core', {class: 'quiet'}),
+        text(middle + gap, 12, narrow ? 'µs a token' : `time a token, ${placeOf(target)}`, {class: 'quiet'}),
         gridBelow(xBytes, ticks(mostBytes, narrow ? 2 : 4), top, bottom, bytesTick),
         gridBelow(xUs, ticks(mostUs, narrow ? 2 : 5), top, bottom, microsTick),
         rows.map((row, i) => timesRow(row, top + i * step, step, {left, xBytes, xUs, from: middle + gap, narrow}, regime)));
@@ -103,11 +105,11 @@ function peakLine([words, speed], i, from, right, y) {
 }
 
 function rooflineDrawing(report, target, width) {
-    const points = rooflinePoints(report, target), peaks = peaksOf(target.machine), gbps = target.machine.read_gbps;
+    const points = rooflinePoints(report, target), peaks = peaksOf(target.machine), gbps = target.machine.read_gbps || target.machine.memory_gbps;
     const speeds = points.flatMap(p => [p.speed, p.measured || p.speed]).concat(peaks.map(p => p[1]));
-    const least = {x: Math.min(1, ...points.map(p => p.intensity)) / 1.5, y: Math.min(...speeds) / 2};
+    const least = {x: Math.min(1, ...points.map(p => p.intensity)) / 1.5, y: Math.min(...speeds) / 3};
     const most = {x: Math.max(...points.map(p => p.intensity), 100) * 1.6, y: Math.max(...speeds) * 2};
-    const height = Math.max(300, Math.min(440, width * 0.55)), left = 52, right = width - 12, top = 10, bottom = height - 42;
+    const height = Math.max(300, Math.min(420, width * 0.5)), left = 52, right = width - 12, top = 10, bottom = height - 42;
     const x = logarithmic(least.x, most.x, left, right), y = logarithmic(least.y, most.y, bottom, top);
     const highest = peaks.length > 0 ? Math.max(...peaks.map(p => p[1])) : most.y;
     const from = Math.max(least.x, least.y / gbps), to = Math.min(most.x, highest / gbps);
@@ -159,15 +161,28 @@ function slopeBoxes(x, y, gbps, from, to) {
     });
 }
 
+/* Points that cover each other share their words: {roles, cx, cy} */
+function labelsOf(points, x, y) {
+    const labels = [];
+    for (const point of points) {
+        const cx = x(point.intensity), cy = y(point.speed);
+        const near = labels.find(l => Math.hypot(l.cx - cx, l.cy - cy) < 9);
+        if (near)
+            near.roles.push(...point.layers.map(labelOf));
+        else
+            labels.push({roles: point.layers.map(labelOf), cx, cy});
+    }
+    return labels;
+}
+
 /* Roles beside their points, where there is room for the words: not on points, lines and other words. */
 function pointLabels(points, x, y, width, lines) {
     const taken = [...points.map(p => ({x: x(p.intensity) - 7, y: y(p.speed) - 7, width: 14, height: 14})), ...lines];
-    return points.map(p => {
-        const words = rolesOf(p).slice(0, 24), length = words.length * 6.4;
-        const cx = x(p.intensity), cy = y(p.speed);
-        const box = [[cx + 9, cy - 7], [cx - length - 9, cy - 7], [cx - length / 2, cy + 8], [cx - length / 2, cy - 22]]
+    return labelsOf(points, x, y).map(({roles, cx, cy}) => {
+        const words = [...new Set(roles)].join(', ').slice(0, 32), length = words.length * 6.2;
+        const box = [[cx + 13, cy - 7], [cx - length - 13, cy - 7], [cx - length / 2, cy + 8], [cx - length / 2, cy - 22]]
             .map(([left, top]) => ({x: left, y: top, width: length, height: 13}))
-            .find(b => b.x + length < width && !taken.some(t => overlap(b, t)));
+            .find(b => b.x + length < width && b.x > 0 && !taken.some(t => overlap(b, t)));
         if (!box)
             return null;
         taken.push(box);
@@ -194,7 +209,7 @@ function bitsDrawing(target, width) {
 /* ---- segments -------------------------------------------------------------------------------- */
 
 function binName(bin) {
-    return bin === 0 ? '1' : bin === 1 ? '2' : `${tick(2 ** (bin - 1) + 1)}–${tick(2 ** bin)}`;
+    return bin === 0 ? '1' : bin === 1 ? '2' : `${count(2 ** (bin - 1) + 1)}–${count(2 ** bin)}`;
 }
 
 function histogramDrawing(analysis, width) {

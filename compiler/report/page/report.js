@@ -15,7 +15,7 @@ function tilesOf(report, target) {
         tile(thousands(weights), `weights in ${plural(target.layers.length, 'layer')}`),
         tile(number(8 * read / weights), 'bits a weight'),
         tile(bytes(read + headBytes), headBytes > 0 ? `a token reads, ${bytes(headBytes)} of it of the head` : 'a token reads'),
-        tile(micros(sum(target.layers, l => l.decode.us)), 'a token in the layers, predicted on one core'),
+        tile(micros(sum(target.layers, l => l.decode.us)), `a token in the layers, predicted ${placeOf(target)}`),
         tile(micros(sum(target.layers, l => l.prefill.us)), `a token of ${report.prefill_tokens} at once, predicted`),
         measured && measured.target === target.name ? tile(number(measured.decode_tps), `tokens a second, measured with ${plural(measured.threads, 'thread')}`) : null);
 }
@@ -54,9 +54,9 @@ function timesSection(report, target) {
 
 function measuredNote(report, target) {
     const measured = report.measured;
-    const what = 'Decode computes one token, prefill a token of a large batch. Times are predicted for one core';
+    const what = 'Decode computes one token, prefill a token of a large batch. Times are predicted ' + placeOf(target);
     if (!measured)
-        return `${what}; --measured=FILE and --tune add measured ones.`;
+        return `${what}; with --measured=FILE or --tune measured ones stand beside them.`;
     if (measured.target !== target.name)
         return `${what}. The measured times are of target ${measured.target}.`;
     return `${what}. Measured: the whole model by rsr-bench with ${plural(measured.threads, 'thread')}, by role; ` +
@@ -128,18 +128,19 @@ function attentionSection(report) {
         figure('Keys looked at', width => attentionDrawing(attention, width)));
 }
 
-function gpuSection(target) {
-    const gpu = target.layers.filter(layer => layer.gpu);
-    if (gpu.length === 0)
+function launchSection(target) {
+    const layers = target.layers.filter(layer => layer.launch);
+    if (layers.length === 0)
         return null;
-    const columns = [['Kernel', l => l.gpu.symbol], ['Blocks', l => count(l.gpu.blocks)], ['Threads', l => count(l.gpu.threads)],
-        ['Registers', l => l.gpu.registers === null ? '–' : count(l.gpu.registers)],
-        ['Shared', l => bytes(l.gpu.shared_bytes)], ['Reads', l => bytes(l.decode.weight_bytes)], ['Predicted', l => micros(l.decode.us)]];
-    return section('Launches', `A token takes ${plural(gpu.length, 'launch').replace('launchs', 'launches')} of ` +
-        `${number(target.machine.launch_us)} µs each, and reads ${bytes(sum(gpu, l => l.decode.weight_bytes))}.`,
-        h('div', {class: 'scrolled', tabindex: 0}, h('table', {},
+    const columns = [['Kernel', l => l.launch.symbol], ['Blocks', l => count(l.launch.blocks)], ['Threads', l => count(l.launch.threads)],
+        ['Registers', l => l.launch.registers ? count(l.launch.registers) : '–'],
+        ['Reads', l => bytes(l.decode.weight_bytes)], ['Predicted', l => micros(l.decode.us)]];
+    return section('Launches', `A token takes ${plural(layers.length, 'kernel')}, whose launches alone take ` +
+        `${micros(layers.length * target.machine.launch_us)}, and reads ${bytes(sum(layers, l => l.decode.weight_bytes))}. ` +
+        'A cubin tells the registers of a thread, PTX does not.',
+        h('div', {class: 'scrolled', tabindex: 0, role: 'region', 'aria-label': 'Launches'}, h('table', {},
             h('thead', {}, h('tr', {}, columns.map(([name], i) => h('th', {scope: 'col', class: i ? 'number' : null}, name)))),
-            h('tbody', {}, gpu.map(l => h('tr', {}, columns.map(([, of], i) => h('td', {class: i ? 'number' : 'name'}, of(l)))))))));
+            h('tbody', {}, layers.map(l => h('tr', {}, columns.map(([, of], i) => h('td', {class: i ? 'number' : 'name'}, of(l)))))))));
 }
 
 /* Words for what --info=json tells. */
@@ -181,7 +182,7 @@ function compileSection(report) {
 /* ---- the page -------------------------------------------------------------------------------- */
 
 function targetSections(report, target) {
-    return [tilesOf(report, target), timesSection(report, target), rooflineSection(report, target), gpuSection(target),
+    return [tilesOf(report, target), timesSection(report, target), rooflineSection(report, target), launchSection(target),
         bitsSection(target), segmentsSection(report), whySection(target), headSection(report), attentionSection(report),
         modelSection(report), compileSection(report)].filter(Boolean);
 }

@@ -26,12 +26,14 @@ function compare(a, b) {
     return typeof a === 'string' ? a.localeCompare(b, 'en', {numeric: true}) : a - b;
 }
 
+const partOf = us => us === undefined ? '–' : micros(us);
+
 /* The reason and every alternative of a row. */
 function whyDetails(row) {
     const chosen = row.plan.alternatives.filter(a => a.verdict === 'chosen');
     const cells = a => [[a.name, ''], [micros(a.measured_us || a.us), 'number'],
-        [times((a.measured_us || a.us) / row.chosen), 'number'], [micros(a.memory_us), 'number wide'],
-        [micros(a.compute_us), 'number wide'], [bytes(a.weight_bytes), 'number wide'], [a.verdict, '']];
+        [times((a.measured_us || a.us) / row.chosen), 'number'], [partOf(a.memory_us), 'number wide'],
+        [partOf(a.compute_us), 'number wide'], [bytes(a.weight_bytes), 'number wide'], [a.verdict, '']];
     const head = [['Alternative', ''], ['Time', 'number'], ['Factor', 'number'], ['Reading', 'number wide'],
         ['Computing', 'number wide'], ['Bytes', 'number wide'], ['Verdict', '']];
     return h('td', {colspan: WHY_COLUMNS.length}, h('p', {}, row.plan.reason),
