@@ -1,6 +1,7 @@
-"""usage: check_page.py PAGE[=NAME]...: opens reports in a headless Chromium and uses them as a reader does: sorts,
+"""usage: check_page.py [--within=BYTES,MS] PAGE[=NAME]...: opens reports in a headless Chromium and uses them as a reader does: sorts,
 filters, opens rows by mouse and keyboard, looks at them wide and narrow, in the dark and on paper. NAME: of the model,
-which stays text. Nothing is loaded, the console stays silent. REPORT_PICTURES=DIR keeps what it saw."""
+which stays text. Nothing is loaded, the console stays silent. REPORT_PICTURES=DIR keeps what it saw.
+--within: no page is larger, and none takes longer until it can be used: the best of three times."""
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ def check(is_so, what, *told):
 
 def rows(browser, column):
     """Texts of a column of the why-table, as shown."""
-    return browser.run("return [...document.querySelectorAll('table.why tr.row')].map(r => r.cells[arguments[0]].textContent)",
+    return browser.run("return [...document.querySelectorAll('table.why tr.row')].map(r => r.cells[arguments[0]].firstChild.textContent)",
                        column)
 
 
@@ -115,17 +116,27 @@ def check_silence(browser):
     requests = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
     loaded = [r["params"]["request"]["url"] for r in requests if r["method"] == "Network.requestWillBeSent"
               and r["params"]["documentURL"].startswith("file:")] # not those of Chromium's own first page
-    check(len(loaded) == 1, "something is loaded", loaded[:5])
+    check(set(loaded) == {browser.run("return location.href")}, "something is loaded", loaded[:5])
+
+
+def open_page(browser):
+    """Milliseconds until it was there with all its drawings."""
+    browser.open(page)
+    return browser.run("return performance.getEntriesByType('navigation')[0].domComplete")
 
 
 def main():
     global page
+    limits = [word.removeprefix("--within=").split(",") for word in sys.argv[1:] if word.startswith("--within=")]
+    pages = [word for word in sys.argv[1:] if not word.startswith("--")]
     with Browser() as browser:
-        for argument in sys.argv[1:]:
+        for argument in pages:
             page, _, name = argument.partition("=")
             browser.look(1200)
-            browser.open(page)
-            took = browser.run("return performance.getEntriesByType('navigation')[0].domComplete")
+            took = min(open_page(browser) for _ in range(3 if limits else 1))
+            size = os.path.getsize(page)
+            for most_bytes, most_ms in limits:
+                check(size <= int(most_bytes) and took <= int(most_ms), "too large or too slow", size, took)
             check_text(browser, name)
             if browser.run("return Boolean(data.compare)"):
                 check_comparison(browser)
@@ -135,7 +146,7 @@ def main():
             check_numbers(browser)
             check_looks(browser)
             check_silence(browser)
-            print(f"{page}: {os.path.getsize(page)} bytes, shown after {took:.0f} ms")
+            print(f"{page}: {size} bytes, shown after {took:.0f} ms")
 
 
 main()

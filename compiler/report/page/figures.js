@@ -97,11 +97,11 @@ function peaksOf(machine) {
         .filter(peak => peak[1] > 0);
 }
 
-/* From the slope to the right; what it is stands where the slope ends. */
-function peakLine([words, speed], i, from, right, y) {
+/* From the slope to the right; what it is stands where the slope ends, of the lower one below it. */
+function peakLine([words, speed], i, isLower, from, right, y) {
     const told = `${number(speed)} G/s ${words}`, fits = right - from > 7 * told.length;
     return s('g', {}, line(from, y(speed), right, y(speed), `limit ${i ? 'dashed' : ''}`),
-        text(from + 8, y(speed) - 5, fits ? told : `${number(speed)} G/s`, {class: 'quiet halo'}));
+        text(from + 8, y(speed) + (isLower ? 14 : -5), fits ? told : `${number(speed)} G/s`, {class: 'quiet halo'}));
 }
 
 function rooflineDrawing(report, target, width) {
@@ -121,7 +121,7 @@ function rooflineDrawing(report, target, width) {
         text(left + 6, top + 10, 'G multiply-adds/s', {class: 'quiet halo'}),
         line(x(from), y(from * gbps), x(to), y(to * gbps), 'limit'),
         alongSlope(x, y, gbps, from, to),
-        peaks.map((peak, i) => peakLine(peak, i, x(Math.min(peak[1] / gbps, most.x)), right, y)),
+        peaks.map((peak, i) => peakLine(peak, i, peak[1] < highest, x(Math.min(peak[1] / gbps, most.x)), right, y)),
         points.map(p => rooflinePoint(p, x, y)), pointLabels(points, x, y, width, lines));
 }
 

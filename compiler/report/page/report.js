@@ -194,7 +194,7 @@ function reportPage(report) {
     document.title = `${report.model} – rsrc report`;
     show(names[0]);
     return [headerOf(report),
-        h('div', {class: 'bar'}, h('span', {class: 'soft'}, 'Target'),
+        h('div', {class: 'target'}, h('span', {class: 'soft'}, 'Target'),
             names.length > 1 ? choice('Target', names, names[0], show) : h('b', {}, names[0])),
         place,
         h('footer', {}, 'Everything here is drawn from ',

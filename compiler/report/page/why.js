@@ -13,8 +13,14 @@ function whyRows(target) {
     }));
 }
 
+/* Its block and role on a phone. */
+function layerName(layer) {
+    const short = shortName(layer);
+    return short === layer.name ? layer.name : [h('span', {class: 'wide'}, layer.name), h('span', {class: 'narrow'}, short)];
+}
+
 const WHY_COLUMNS = [
-    {name: 'Layer', key: row => row.layer.name, cell: row => row.layer.name, className: 'name'},
+    {name: 'Layer', key: row => row.layer.name, cell: row => layerName(row.layer), className: 'name'},
     {name: 'Regime', key: row => row.regime, cell: row => row.regime},
     {name: 'Variant', key: row => row.plan.variant, cell: row => row.plan.variant},
     {name: 'Time', key: row => row.chosen, cell: row => micros(row.chosen), className: 'number'},
