@@ -26,7 +26,7 @@ ROOMS = {
     "sketch": "host",
     "kv": "ops sketch",
     "louver": "host ops sketch kv",
-    "sample": "",
+    "sample": "ops",
     "chat": "host",
     "constrain": "host chat",
     "tokenizer": "host chat",
