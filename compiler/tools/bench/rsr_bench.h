@@ -23,7 +23,7 @@ struct bench_options {
     const char *target;
     const char *backend;
     uint32_t batch;
-    uint32_t tokens; /* kernel: every count up to it; 0: the batch alone */
+    uint32_t tokens;                          /* kernel: every count up to it; 0: the batch alone */
     uint32_t siblings;                        /* kernel: that read the same activations */
     double repeat_rows, zero_rows, zero_cols; /* parts of the matrix, 0 .. 1 */
     uint32_t threads;

@@ -214,18 +214,22 @@ static void make_float_row(struct kernel_bench *b, uint8_t *row, uint64_t *state
     }
 }
 
-void bench_make_activations(struct kernel_bench *b) {
+bool bench_make_activations(struct kernel_bench *b) {
     const uint32_t batch = b->options->batch;
     const bool floats = b->input == RSR_INPUT_F32;
     const size_t padded = rsrc_round_up(b->options->cols, RSR_ACT_PAD);
     b->ldx = floats ? padded * sizeof(float) : RSR_ACT_HEADER + padded;
-    b->x = bench_alloc(b->ldx * batch);
+    b->x = bench_alloc(b->ldx * batch); /* an engine's are in huge pages, too */
     b->y = rsrc_arena_alloc(&b->arena, (size_t)b->options->rows * batch * sizeof(int32_t) + 64);
     b->scratch_bytes = (b->lowered.kernel.scratch_bytes + 4095) / 4096 * 4096 + 4096;
     b->scratch = bench_alloc(b->scratch_bytes * b->options->threads);
+    if (b->x == NULL || b->scratch == NULL)
+        return false;
+    memset(b->x, 0, b->ldx * batch); /* columns that pad a row are 0 */
     uint64_t state = b->options->seed ^ 0xac7u;
     for (uint32_t t = 0; t < batch; t++)
         (floats ? make_float_row : make_int8_row)(b, b->x + t * b->ldx, &state);
+    return true;
 }
 
 /* The definition: a sum of products. All of them are whole numbers of eighths, far below 2^53. */
@@ -411,8 +415,7 @@ int bench_kernel(const struct bench_options *given) {
     b.diag = rsrc_diag_create(stderr, false, RSRC_COLOR_AUTO);
     rsrc_arena_init(&b.arena);
     int code = 1;
-    if (bench_build_kernel(&b)) {
-        bench_make_activations(&b);
+    if (bench_build_kernel(&b) && bench_make_activations(&b)) {
         json_t *result = measure(&b);
         if (result != NULL) {
             code = json_is_true(json_object_get(result, "exact")) ? 0 : 1;

@@ -33,8 +33,8 @@ bool bench_build_kernel(struct kernel_bench *b);
 void bench_release_kernel(struct kernel_bench *b);
 /* The plan of its regime. */
 const struct rsr_regime_plan *bench_plan_of(const struct kernel_bench *b);
-/* Rows of options->batch tokens, and of their results. */
-void bench_make_activations(struct kernel_bench *b);
+/* Rows of options->batch tokens, and of their results. False with a message. */
+bool bench_make_activations(struct kernel_bench *b);
 /* Compares the results of all of them with the definition. */
 bool bench_is_exact(const struct kernel_bench *b);
 /* Calls the kernel `calls` times over `copies` copies of the weights, all threads in step; siblings

@@ -38,9 +38,8 @@ static bool build_regime(struct sweep *sweep, const struct bench_options *given,
     b->options = options;
     options->batch = given->tokens;
     b->regime = (enum rsr_regime)regime;
-    if (!bench_build_kernel(b))
+    if (!bench_build_kernel(b) || !bench_make_activations(b))
         return false;
-    bench_make_activations(b);
     sweep->us[regime] = RSRC_NEW_ARRAY(&b->arena, given->tokens + 1, double);
     sweep->weights[regime] = lay_out_weights(b);
     return sweep->weights[regime] != NULL;
