@@ -131,7 +131,7 @@ static struct rsr_matrices_input describe(struct rsrc_compilation *c) {
             .cols = linear->cols};
     }
     uint32_t max_few =
-        0; /* the targets' most: kernels of many vectors take little less for some more */
+        1; /* the targets' most: kernels of many vectors take little less for some more */
     for (uint32_t t = 0; t < c->inputs.n_specs; t++) {
         const uint32_t n = rsrc_count_decode_tokens(c, t);
         max_few = n > max_few ? n : max_few;

@@ -477,7 +477,7 @@ double rsrc_batch_us(const struct rsr_regime_plan *plan, uint32_t n_tokens) {
 }
 
 uint32_t rsrc_decode_tokens(const struct rsr_plan *const *plans, uint32_t n_plans) {
-    for (uint32_t n = 1; n < RSRC_PREFILL_TOKENS; n++) {
+    for (uint32_t n = 2; n < RSRC_PREFILL_TOKENS; n++) {
         double decode_us = 0, prefill_us = 0;
         for (uint32_t i = 0; i < n_plans; i++) {
             decode_us += rsrc_batch_us(&plans[i]->regimes[RSR_REGIME_DECODE], n);

@@ -48,7 +48,8 @@ RSRC_NODISCARD enum rsrc_status rsrc_apply_plan(struct rsrc_diag *diag, struct r
 /* Microseconds that a call of the plan's kernel takes for so many tokens. */
 double rsrc_batch_us(const struct rsr_regime_plan *plan, uint32_t n_tokens);
 /* The largest batch for which the kernels of decode take no more time than those of prefill, of all the
- * plans together: 0 .. RSRC_PREFILL_TOKENS - 1. Larger ones run prefill's; so a token more never takes less. */
+ * plans together: 1 .. RSRC_PREFILL_TOKENS - 1. Larger ones run prefill's; so a token more never takes less
+ * (but two than one, where prefill's kernel beats decode's for one already: of a few dozen columns). */
 uint32_t rsrc_decode_tokens(const struct rsr_plan *const *plans, uint32_t n_plans);
 /* The regimes of a plan are computed in the same way: one kernel serves both. */
 bool rsrc_same_kernel(const struct rsr_plan *plan);

@@ -491,10 +491,7 @@ void rsrc_build_steps(struct rsrc_arena *arena, const struct rsr_graph *graph,
         if (op->kind == RSR_OP_LINEAR || (op->kind == RSR_OP_HEAD && op->arg != RSR_NO_KERNEL))
             op->arg = kernels->prefill[op->arg];
     }
-    /* Where no batch is small, decode has no step. */
-    const bool prefills_all = !one && kernels->decode_tokens == 0;
-    *steps = prefills_all ? &built[RSR_REGIME_PREFILL] : built;
-    *n_steps -= prefills_all;
+    *steps = built;
 }
 
 /* ---- verification ---------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #include "spec_files.h"
 
 #define MAX_TOKENS 600u
+#define TINY_COLS 100u
 static const uint32_t shapes[][2] = {{1, 1},       {5, 300},    {64, 40},     {640, 96},
                                      {1000, 333},  {640, 2560}, {2560, 640},  {2560, 2560},
                                      {6912, 2560}, {80, 23040}, {14336, 128}, {33, 65000}};
@@ -57,10 +58,13 @@ static double batch_us(const struct rsr_plan *plan, uint32_t decode_tokens, uint
 static void check_plan(const struct rsr_spec *spec, const struct rsr_stats *stats, int variant,
                        const struct rsr_plan *plan) {
     const uint32_t last = rsrc_decode_tokens(&plan, 1);
-    CHECK(last < RSRC_PREFILL_TOKENS);
+    CHECK(last >= 1 && last < RSRC_PREFILL_TOKENS);
     for (uint32_t n = 1; n < MAX_TOKENS; n++) {
         const double us = batch_us(plan, last, n), next_us = batch_us(plan, last, n + 1);
-        const bool grows = us > 0 && next_us >= us;
+        /* Decode has one token, even where prefill's kernel would take less: of few columns. */
+        const bool is_tiny = n == 1 && stats->cols < TINY_COLS &&
+                             rsrc_batch_us(&plan->regimes[RSR_REGIME_PREFILL], 1) < us;
+        const bool grows = us > 0 && (next_us >= us || is_tiny);
         CHECK(grows);
         if (!grows)
             fprintf(stderr, "%s, %u x %u, variant %d, prefill from %u: %u tokens %g us, then %g\n",

@@ -194,14 +194,6 @@ int main(void) {
         kernels = number_kernels(layer, prefill, 2);
         rsrc_build_steps(&arena, &f.graph, &kernels, &steps, &n_steps);
         check_regimes(diag, &f.graph, &kernels, steps, n_steps);
-        kernels.decode_tokens = 0; /* one step, with the kernels of prefill */
-        const struct rsr_step *prefill_step = &steps[1];
-        struct rsr_step *only = NULL;
-        rsrc_build_steps(&arena, &f.graph, &kernels, &only, &n_steps);
-        CHECK_INT(n_steps, 1);
-        CHECK(only->min_tokens == 1 && only->max_tokens == UINT32_MAX);
-        for (uint32_t i = 0; i < only->n_ops; i++)
-            CHECK_INT(only->ops[i].arg, prefill_step->ops[i].arg);
     }
     check_shapes(diag, &arena);
     rsrc_diag_destroy(diag);
