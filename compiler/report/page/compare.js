@@ -35,8 +35,9 @@ function comparedRows(entries, files, keyOf, of, spreadOf) {
 /* Bars of a row's files below one another, with their spread as a line. */
 function comparedDrawing(rows, names, width, label) {
     const left = Math.min(230, width * 0.4), right = width - 100, bar = 16, gap = 14;
-    const most = Math.max(...rows.flatMap(row => row.cells.map(cell => cell ? cell.value * (1 + cell.spread / 2) : 0)));
-    const x = linear(most, left, right);
+    const mostOf = cell => cell ? cell.value * (1 + cell.spread / 2) : 0;
+    const longest = Math.max(...rows.flatMap(row => row.cells.map(mostOf)));
+    const x = linear(longest, left, right);
     let y = 6;
     const parts = rows.map(row => {
         const top = y, first = row.cells.find(Boolean);
@@ -47,15 +48,17 @@ function comparedDrawing(rows, names, width, label) {
                 if (!cell)
                     return null;
                 const words = `${names[i]}: ${number(cell.value)} (${times(cell.value / first.value)}), spread ${percent(cell.spread)}`;
+                const least = x(cell.value * Math.max(0, 1 - cell.spread / 2)), most = x(mostOf(cell));
                 const part = s('g', {}, s('title', {}, words),
                     rectangle(left, at + 1, x(cell.value) - left, bar - 3, RUN_CLASSES[i % RUN_CLASSES.length]),
-                    line(x(cell.value * Math.max(0, 1 - cell.spread / 2)), at + bar / 2 - 0.5, x(cell.value * (1 + cell.spread / 2)), at + bar / 2 - 0.5, 'measured'),
-                    text(x(cell.value * (1 + cell.spread / 2)) + 6, at + 12, `${number(cell.value)} · ${times(cell.value / first.value)}`, {class: 'quiet halo'}));
+                    line(least, at + bar / 2 - 0.5, most, at + bar / 2 - 0.5, 'measured'),
+                    text(most + 6, at + 12, `${number(cell.value)} · ${times(cell.value / first.value)}`,
+                        {class: 'quiet halo'}));
                 at += bar;
                 return part;
             }));
     });
-    return chart(width, y + 18, label, gridBelow(x, ticks(most, width < 500 ? 2 : 5), 0, y, tick), parts);
+    return chart(width, y + 18, label, gridBelow(x, ticks(longest, width < 500 ? 2 : 5), 0, y, tick), parts);
 }
 
 /* A table of all that a question asks: a row a result, a column a number. */
@@ -83,7 +86,8 @@ const batchOf = d => d.batch > 1 ? `, batch ${d.batch}` : '';
 
 function kernelsSection(entries, files, names) {
     const keyOf = d => (d.rows ? `${d.rows} × ${d.cols} ${d.type} ${d.input}` : 'kernel') +
-        (d.group_cols ? `, groups of ${d.group_cols}` : '') + batchOf(d) + (d.siblings > 1 ? `, ${d.siblings} siblings` : '') + threadsOf(d);
+        (d.group_cols ? `, groups of ${d.group_cols}` : '') + batchOf(d) +
+        (d.siblings > 1 ? `, ${d.siblings} siblings` : '') + threadsOf(d);
     const rows = comparedRows(only(entries, 'kernel'), files, keyOf, d => d.weights_per_s_streamed / 1e9, d => d.spread);
     return comparedSection('Kernels, streamed', 'G weights a second, from memory', rows, names, [
         ['Variant', d => d.variant], ['Target', d => d.target || '–'], ['Time', d => micros(d.streamed_us)],
@@ -95,11 +99,13 @@ function modelSections(entries, files, names) {
     const keyOf = d => (d.model || 'model') + batchOf(d) + (d.attention === 'dense' ? '' : `, ${d.attention}`) + threadsOf(d);
     const models = only(entries, 'model'), columns = [
         ['Target', d => d.target || '–'], ['Decode/s', d => number(d.decode_tps)], ['Prefill/s', d => number(d.prefill_tps)],
-        ['Of bandwidth', d => percent(d.roofline_ratio)], ['A token reads', d => bytes(d.bytes_per_token)], ['Memory', d => bytes(d.rss_bytes)]];
+        ['Of bandwidth', d => percent(d.roofline_ratio)],
+        ['A token reads', d => bytes(d.bytes_per_token)], ['Memory', d => bytes(d.rss_bytes)]];
     return [
-        comparedSection('Models, decode', 'Tokens a second', comparedRows(models, files, keyOf, d => d.decode_tps, d => d.decode_spread), names, columns),
-        comparedSection('Models, prefill', 'Tokens of a prompt a second', comparedRows(models, files, keyOf, d => d.prefill_tps, d => d.prefill_spread),
-            names, columns)];
+        comparedSection('Models, decode', 'Tokens a second',
+            comparedRows(models, files, keyOf, d => d.decode_tps, d => d.decode_spread), names, columns),
+        comparedSection('Models, prefill', 'Tokens of a prompt a second',
+            comparedRows(models, files, keyOf, d => d.prefill_tps, d => d.prefill_spread), names, columns)];
 }
 
 function attentionSections(entries, files, names) {
@@ -122,7 +128,8 @@ function range(values) {
 function plansSection(entries, names) {
     const reports = only(entries, 'report');
     const columns = reports.flatMap(entry => entry.data.targets.map(target =>
-        ({name: `${names.get(entry.file)}, ${target.name}`, target, analysis: new Map((entry.data.analysis || []).map(a => [a.name, a]))})));
+        ({name: `${names.get(entry.file)}, ${target.name}`, target,
+            analysis: new Map((entry.data.analysis || []).map(a => [a.name, a]))})));
     const shapes = groupBy(columns.flatMap(column => column.target.layers.map(layer => ({column, layer}))),
         ({layer}) => `${labelOf(layer)}, ${layer.rows} × ${layer.cols}`);
     const variants = (layers, regime) => [...new Set(layers.map(l => l[regime].variant))].join(', ');
@@ -131,11 +138,13 @@ function plansSection(entries, names) {
         if (layers.length === 0)
             return ['–', '–', '–', '–', '–'];
         const ks = layers.map(l => (column.analysis.get(l.name) || {}).k).filter(k => k !== undefined);
-        return [ks.length ? [...new Set(ks)].sort((a, b) => a - b).join(', ') : '–', variants(layers, 'decode'), range(layers.map(l => l.decode.us)),
+        return [ks.length ? [...new Set(ks)].sort((a, b) => a - b).join(', ') : '–', variants(layers, 'decode'),
+            range(layers.map(l => l.decode.us)),
             variants(layers, 'prefill'), range(layers.map(l => l.prefill.us))];
     };
-    return columns.length === 0 ? null : section('Best k and kernels', 'By role and shape: the k that costs the fewest additions, the ' +
-        'variants that were chosen, and microseconds a token of a layer as predicted.',
+    return columns.length === 0 ? null : section('Best k and kernels',
+        'By role and shape: the k that costs the fewest additions, the variants that were chosen, and microseconds a ' +
+        'token of a layer as predicted.',
         h('div', {class: 'scrolled', tabindex: 0}, h('table', {},
             h('thead', {}, h('tr', {}, ['Layers', 'Compiled', 'k', 'Decode', 'µs', 'Prefill', 'µs'].map((name, i) =>
                 h('th', {scope: 'col', class: name === 'µs' ? 'number' : null}, name)))),
@@ -147,11 +156,14 @@ function plansSection(entries, names) {
 function compiledSection(entries, names) {
     const rows = only(entries, 'report').flatMap(entry => entry.data.targets.map(target => {
         const us = sum(target.layers, l => l.decode.us);
+        const bits = 8 * sum(target.layers, l => l.decode.weight_bytes) / sum(target.layers, weightsOf);
         return {name: `${names.get(entry.file)}, ${target.name}`, value: us, className: 'decode',
-            text: `${micros(us)} · ${number(8 * sum(target.layers, l => l.decode.weight_bytes) / sum(target.layers, weightsOf))} bits`};
+            text: `${micros(us)} · ${number(bits)} bits`};
     }));
-    return rows.length === 0 ? null : section('Compiled models', 'All layers of a token, predicted on one core, and their bits a weight.',
-        figure('A token in the layers', width => bars(width, rows, Math.max(...rows.map(r => r.value)) * 1.12, 'A token in the layers', microsTick)));
+    return rows.length === 0 ? null : section('Compiled models',
+        'All layers of a token, as predicted, and their bits a weight.',
+        figure('A token in the layers', width =>
+            bars(width, rows, Math.max(...rows.map(r => r.value)) * 1.12, 'A token in the layers', microsTick)));
 }
 
 /* ---- the page -------------------------------------------------------------------------------- */
@@ -160,7 +172,8 @@ function comparePage(entries) {
     const names = runNames(entries), files = [...names.keys()], shown = [...names.values()];
     document.title = `${shown.join(', ')} – rsr-bench compare`;
     return [h('header', {}, h('div', {class: 'eyebrow'}, 'rsr-bench compare'), h('h1', {}, shown.join(' · ')),
-        h('p', {class: 'soft'}, `${plural(entries.length, 'result')}. Ratios are to the first file that has one; a line on a bar is the spread of its runs.`)),
+        h('p', {class: 'soft'}, `${plural(entries.length, 'result')}. Ratios are to the first file that has one; ` +
+            'a line on a bar is the spread of its runs.')),
         ...[kernelsSection(entries, files, shown), ...modelSections(entries, files, shown), attentionSections(entries, files, shown),
             compiledSection(entries, names), plansSection(entries, names)].filter(Boolean)];
 }

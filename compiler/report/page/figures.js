@@ -14,7 +14,9 @@ const labelOf = layer => layer.role || layer.name;
    at once. */
 function measuredOf(report, target, regime, role) {
     const measured = report.measured;
-    const row = measured && measured.target === target.name && measured[regime === 'decode' ? 'profile' : 'prefill_profile'].find(r => r.op === role);
+    if (!measured || measured.target !== target.name)
+        return null;
+    const row = measured[regime === 'decode' ? 'profile' : 'prefill_profile'].find(r => r.op === role);
     return row ? row.us / (regime === 'decode' ? 1 : measured.prompt_tokens) : null;
 }
 
@@ -105,7 +107,8 @@ function peakLine([words, speed], i, isLower, from, right, y) {
 }
 
 function rooflineDrawing(report, target, width) {
-    const points = rooflinePoints(report, target), peaks = peaksOf(target.machine), gbps = target.machine.read_gbps || target.machine.memory_gbps;
+    const points = rooflinePoints(report, target), peaks = peaksOf(target.machine);
+    const gbps = target.machine.read_gbps || target.machine.memory_gbps;
     const speeds = points.flatMap(p => [p.speed, p.measured || p.speed]).concat(peaks.map(p => p[1]));
     const least = {x: Math.min(1, ...points.map(p => p.intensity)) / 1.5, y: Math.min(...speeds) / 3};
     const most = {x: Math.max(...points.map(p => p.intensity), 100) * 1.6, y: Math.max(...speeds) * 2};
@@ -227,10 +230,12 @@ function costDrawing(analysis, width) {
     const y = linear(most, bottom, top), chosen = analysis.k, up = y(costs[chosen - 1]);
     return chart(width, height, 'Additions by the rows of a block, k',
         gridLeft(y, ticks(most, 4), left, right, tick),
-        costs.map((_, i) => width < 420 && (i + 1) % 2 !== chosen % 2 ? null : text(x(i + 1), bottom + 16, i + 1, {class: i + 1 === chosen ? 'strong' : 'quiet', 'text-anchor': 'middle'})),
+        costs.map((_, i) => width < 420 && (i + 1) % 2 !== chosen % 2 ? null : text(x(i + 1), bottom + 16, i + 1,
+            {class: i + 1 === chosen ? 'strong' : 'quiet', 'text-anchor': 'middle'})),
         text(right, height - 6, 'k, rows of a block', {class: 'quiet', 'text-anchor': 'end'}),
         s('path', {class: 'curve', d: 'M' + costs.map((cost, i) => `${round(x(i + 1))} ${round(y(cost))}`).join('L')}),
-        costs.map((cost, i) => s('circle', {cx: round(x(i + 1)), cy: round(y(cost)), r: i + 1 === chosen ? 6 : 3, class: 'point decode'},
+        costs.map((cost, i) => s('circle',
+            {cx: round(x(i + 1)), cy: round(y(cost)), r: i + 1 === chosen ? 6 : 3, class: 'point decode'},
             s('title', {}, `k = ${i + 1}: ${count(cost)} additions`))),
         line(x(chosen), top - 10, x(chosen), up - 8, 'limit dashed'),
         text(x(chosen) + (chosen > 10 ? -6 : 6), top, `k = ${chosen}: ${thousands(costs[chosen - 1])}`, {class: 'strong halo',

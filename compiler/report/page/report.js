@@ -17,7 +17,8 @@ function tilesOf(report, target) {
         tile(bytes(read + headBytes), headBytes > 0 ? `a token reads, ${bytes(headBytes)} of it of the head` : 'a token reads'),
         tile(micros(sum(target.layers, l => l.decode.us)), `a token in the layers, predicted ${placeOf(target)}`),
         tile(micros(sum(target.layers, l => l.prefill.us)), `a token of ${report.prefill_tokens} at once, predicted`),
-        measured && measured.target === target.name ? tile(number(measured.decode_tps), `tokens a second, measured with ${plural(measured.threads, 'thread')}`) : null);
+        measured && measured.target === target.name ? tile(number(measured.decode_tps),
+            `tokens a second, measured with ${plural(measured.threads, 'thread')}`) : null);
 }
 
 function headerOf(report) {
@@ -132,7 +133,8 @@ function launchSection(target) {
     const layers = target.layers.filter(layer => layer.launch);
     if (layers.length === 0)
         return null;
-    const columns = [['Kernel', l => l.launch.symbol], ['Blocks', l => count(l.launch.blocks)], ['Threads', l => count(l.launch.threads)],
+    const columns = [['Kernel', l => l.launch.symbol], ['Blocks', l => count(l.launch.blocks)],
+        ['Threads', l => count(l.launch.threads)],
         ['Registers', l => l.launch.registers ? count(l.launch.registers) : '–'],
         ['Reads', l => bytes(l.decode.weight_bytes)], ['Predicted', l => micros(l.decode.us)]];
     return section('Launches', `A token takes ${plural(layers.length, 'kernel')}, whose launches alone take ` +
@@ -153,7 +155,8 @@ function modelFacts(c) {
         ['activations', c.input_reason], ...sizes,
         ['embedding', c.embedding && `${c.embedding.dtype}, ${c.embedding.rows} × ${c.embedding.cols}`],
         ['head', c.head && `${c.head.dtype}, ${c.head.rows} × ${c.head.cols}${c.tied_head ? ', tied' : ''}`],
-        ['tokenizer', c.tokenizer && `${c.tokenizer.kind}, ${plural(c.tokenizer.tokens, 'token')}, ${plural(c.tokenizer.merges, 'merge')}`],
+        ['tokenizer', c.tokenizer &&
+            `${c.tokenizer.kind}, ${plural(c.tokenizer.tokens, 'token')}, ${plural(c.tokenizer.merges, 'merge')}`],
         ['begins a text', c.bos_text], ['ends a text', c.eos_text],
         ['stop tokens', c.stop_tokens && (c.stop_tokens.join(', ') || 'none')],
         ['chat template', c.chat_template !== undefined ? yes(c.chat_template) : null], ['its problem', c.chat_problem]]
@@ -176,7 +179,8 @@ function compileSection(report) {
     const rows = report.times.passes.map(p => ({name: p.name, value: p.wall_s, className: 'bytes', text: micros(p.wall_s * 1e6)}));
     return section('Compiling', `Took ${micros(report.times.total.wall_s * 1e6)} and at most ` +
         `${bytes(report.times.total.peak_bytes)} of memory; passes add up what all workers spent.`,
-        figure('Time by pass', width => bars(width, rows, Math.max(...rows.map(r => r.value)), 'Time by pass', v => microsTick(v * 1e6))));
+        figure('Time by pass', width =>
+            bars(width, rows, Math.max(...rows.map(r => r.value)), 'Time by pass', v => microsTick(v * 1e6))));
 }
 
 /* ---- the page -------------------------------------------------------------------------------- */
