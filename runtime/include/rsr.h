@@ -24,7 +24,7 @@
  *   Ownership   what *_create, *_fork or rsr_open returns is the caller's, ended by *_destroy or
  *               rsr_close, which take NULL, too. Strings and arrays inside info structs belong to the
  *               model.
- *   Order       an engine ends after its sequences, a model after its engines.
+ *   Order       an engine ends after its sequences and prefix caches, a model after its engines.
  *   Threads     a model is immutable and may be shared. An engine computes for one call at a time, in
  *               the order in which they come; rsr_eval of more than max_batch tokens lets those that
  *               came meanwhile go first after every max_batch. So a call waits for no more than that
@@ -97,7 +97,7 @@ typedef enum rsr_status {
     RSR_OK = 0,
     RSR_ERR_ARGUMENT,   /* a parameter is out of range, or an object does not fit the call */
     RSR_ERR_MEMORY,
-    RSR_ERR_FILE,       /* the module cannot be read or is not one of ours */
+    RSR_ERR_FILE,       /* a file cannot be read or written, or is not one of ours */
     RSR_ERR_ABI,        /* module and library do not understand each other */
     RSR_ERR_CPU,        /* the host lacks CPU features that every target of the module needs */
     RSR_ERR_FULL,       /* no free KV page, or the context is exhausted */
@@ -396,7 +396,7 @@ RSR_EXPORT void rsr_engine_destroy(rsr_engine *engine);
 typedef struct rsr_engine_info {
     uint32_t size_bytes;
     uint32_t n_threads, context, kv_tokens, max_batch;
-    uint32_t kv_tokens_free;        /* whole pages, in tokens */
+    uint32_t kv_tokens_free;        /* whole pages, in tokens; with those that only prefix caches have */
     uint64_t kv_bytes, arena_bytes;
     const char *kv_type;            /* "f32", "bf16", "f16", "int8" */
     uint64_t kv_token_bytes;        /* of kv_bytes, that a token takes */
@@ -485,11 +485,81 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_truncate(rsr_sequence *sequence
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork,
                                                       rsr_error *err);
 
+/* Writes tokens, keys and values to a file, so that another process goes on where this one was. The file gets
+ * its name when all of it is on the disk: a failure leaves what had the name, and nothing else. It can be read by
+ * its owner alone, for it holds what was said. RSR_ERR_FILE: it cannot be written. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_save(rsr_sequence *sequence, const char *path,
+                                                      rsr_error *err);
+/* A new sequence with what such a file holds: what is evaluated after it has the bits that it would have had
+ * after the sequence that was saved. Everything is checked before it is used; RSR_ERR_FILE says what does not
+ * fit: another model, another version of rsrc, an engine with another kv_type or attention; of a model with
+ * float activations other kernels, too; or a file that has changed. The hashes in it find accidents; somebody who
+ * changes both gets wrong numbers, and nothing worse. RSR_ERR_FULL: the engine's context or free KV pages hold
+ * fewer tokens. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_load(rsr_engine *engine, const char *path,
+                                                      rsr_sequence **sequence, rsr_error *err);
+
 /* The stored key and value of the token at `position` in a layer, for traces:
  * [n_kv_heads][head_dim] floats each, as attention reads them. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position,
                                                          uint32_t layer, float *keys, float *values,
                                                          rsr_error *err);
+
+/* ---- Prefix cache ---------------------------------------------------------------------------- */
+
+/* Keeps keys and values of what was evaluated, so that a prompt that begins with the same tokens does not
+ * evaluate them again: rsr_prefix_cache_take() in place of rsr_sequence_create(), and rsr_prefix_cache_put() when a
+ * prompt or an answer is done. Logits have the same bits with a cache and without one.
+ *
+ * It is a tree of KV pages over their tokens. A page that several sequences have is kept once; keeping copies
+ * nothing. What was not used for longest goes first, the ends of texts before their beginnings. Where a
+ * sequence needs a page and none is free, caches yield theirs: no call fails for what is only cached.
+ *
+ * Threads: any thread may call at any time. Calls are short and wait for no evaluation. An engine may have
+ * several caches, and ends after them. */
+typedef struct rsr_prefix_cache rsr_prefix_cache;
+
+typedef struct rsr_prefix_cache_options {
+    uint32_t size_bytes;
+    uint64_t budget_bytes;  /* of keys and values that are kept, whole pages, those that sequences have now among
+                               them; 0: all of the engine's */
+} rsr_prefix_cache_options;
+#define RSR_PREFIX_CACHE_OPTIONS_INIT RSR_SIZED(rsr_prefix_cache_options)
+
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_prefix_cache_create(rsr_engine *engine,
+                                                            const rsr_prefix_cache_options *options,
+                                                            rsr_prefix_cache **cache, rsr_error *err);
+/* Sequences that came from it live on. */
+RSR_EXPORT void rsr_prefix_cache_destroy(rsr_prefix_cache *cache);
+
+/* A new sequence with the longest beginning of `tokens` that is cached, but without the last token, whose logits
+ * somebody will want: rsr_sequence_length() says how many tokens that is. The others are the caller's to
+ * evaluate. tokens may be NULL if n_tokens is 0. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_prefix_cache_take(rsr_prefix_cache *cache,
+                                                          const uint32_t *tokens, size_t n_tokens,
+                                                          rsr_sequence **sequence, rsr_error *err);
+
+/* Keeps what the sequence holds, which stays the caller's. Of more than the budget its beginning is kept. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_prefix_cache_put(rsr_prefix_cache *cache,
+                                                         rsr_sequence *sequence, rsr_error *err);
+
+/* Forgets what was not used for longest until at most `bytes` are kept, and gives the memory back to the
+ * system as rsr_sequence_destroy() does. */
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_prefix_cache_shrink(rsr_prefix_cache *cache, uint64_t bytes,
+                                                            rsr_error *err);
+
+typedef struct rsr_prefix_cache_info {
+    uint32_t size_bytes;
+    uint64_t budget_bytes;  /* whole pages */
+    uint64_t bytes;         /* that are kept: never more */
+    uint64_t takes, hits;   /* calls, and those that found a token */
+    uint64_t tokens, cached_tokens; /* that were asked for, and found */
+    uint64_t evicted_pages; /* forgotten for others, those that were yielded to sequences among them */
+    uint64_t yielded_pages;
+} rsr_prefix_cache_info;
+#define RSR_PREFIX_CACHE_INFO_INIT RSR_SIZED(rsr_prefix_cache_info)
+RSR_EXPORT RSR_NODISCARD rsr_status rsr_prefix_cache_get_info(const rsr_prefix_cache *cache,
+                                                              rsr_prefix_cache_info *info);
 
 /* ---- Evaluation ------------------------------------------------------------------------------ */
 

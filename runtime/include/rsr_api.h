@@ -63,6 +63,16 @@ struct rsr_api {
                               size_t *, rsr_error *);
     rsr_status (*chat_format_json)(const rsr_model *, const char *, size_t, bool, char *, size_t,
                                    size_t *, rsr_error *);
+    rsr_status (*sequence_save)(rsr_sequence *, const char *, rsr_error *);
+    rsr_status (*sequence_load)(rsr_engine *, const char *, rsr_sequence **, rsr_error *);
+    rsr_status (*prefix_cache_create)(rsr_engine *, const rsr_prefix_cache_options *,
+                                      rsr_prefix_cache **, rsr_error *);
+    void (*prefix_cache_destroy)(rsr_prefix_cache *);
+    rsr_status (*prefix_cache_take)(rsr_prefix_cache *, const uint32_t *, size_t, rsr_sequence **,
+                                    rsr_error *);
+    rsr_status (*prefix_cache_put)(rsr_prefix_cache *, rsr_sequence *, rsr_error *);
+    rsr_status (*prefix_cache_shrink)(rsr_prefix_cache *, uint64_t, rsr_error *);
+    rsr_status (*prefix_cache_get_info)(const rsr_prefix_cache *, rsr_prefix_cache_info *);
 };
 
 /* What every model begins with. */
