@@ -56,7 +56,7 @@ RSR_NODISCARD rsr_status rsr_check_owner(int owner_pid, rsr_error *err);
 uint64_t rsr_op_weight_bytes(const struct rsr_target *target, const struct rsr_step_op *op);
 
 const char *rsr_pooling_name(uint32_t pooling); /* NULL: none. embed.c */
-const char *rsr_role_name(uint32_t role); /* "q", "gate", ...; "" outside enum rsr_role */
+const char *rsr_role_name(uint32_t role);       /* "q", "gate", ...; "" outside enum rsr_role */
 
 /* text.c: built once at open; NULL tokenizer section gives NULL text. */
 RSR_NODISCARD rsr_status rsr_text_create(const struct rsr_module *module, struct rsr_text **text,
@@ -103,6 +103,14 @@ rsr_status rsr_api_sequence_truncate(rsr_sequence *, uint32_t, rsr_error *);
 rsr_status rsr_api_sequence_read_kv(rsr_sequence *, uint32_t, uint32_t, float *, float *,
                                     rsr_error *);
 rsr_status rsr_api_sequence_fork(rsr_sequence *, rsr_sequence **, rsr_error *);
+rsr_status rsr_api_prefix_cache_create(rsr_engine *, const rsr_prefix_cache_options *,
+                                       rsr_prefix_cache **, rsr_error *); /* prefix_cache.c */
+void rsr_api_prefix_cache_destroy(rsr_prefix_cache *);
+rsr_status rsr_api_prefix_cache_take(rsr_prefix_cache *, const uint32_t *, size_t, rsr_sequence **,
+                                     rsr_error *);
+rsr_status rsr_api_prefix_cache_put(rsr_prefix_cache *, rsr_sequence *, rsr_error *);
+rsr_status rsr_api_prefix_cache_shrink(rsr_prefix_cache *, uint64_t, rsr_error *);
+rsr_status rsr_api_prefix_cache_get_info(const rsr_prefix_cache *, rsr_prefix_cache_info *);
 rsr_status rsr_api_eval(rsr_engine *, const rsr_batch *, rsr_error *); /* eval.c */
 rsr_status rsr_api_embed(rsr_engine *, const uint32_t *const *, const size_t *, size_t,
                          const rsr_embed_options *, float *, size_t, rsr_error *); /* embed.c */

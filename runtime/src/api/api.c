@@ -39,4 +39,10 @@ const struct rsr_api rsr_runtime_api = {
     .sequence_tokens = rsr_api_sequence_tokens,
     .chat_tokens = rsr_api_chat_tokens,
     .chat_format_json = rsr_api_chat_format_json,
+    .prefix_cache_create = rsr_api_prefix_cache_create,
+    .prefix_cache_destroy = rsr_api_prefix_cache_destroy,
+    .prefix_cache_take = rsr_api_prefix_cache_take,
+    .prefix_cache_put = rsr_api_prefix_cache_put,
+    .prefix_cache_shrink = rsr_api_prefix_cache_shrink,
+    .prefix_cache_get_info = rsr_api_prefix_cache_get_info,
 };

@@ -452,6 +452,33 @@ rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position, uint3
     FORWARD(err, sequence_read_kv, sequence, position, layer, keys, values, err);
 }
 
+rsr_status rsr_prefix_cache_create(rsr_engine *engine, const rsr_prefix_cache_options *options,
+                                   rsr_prefix_cache **cache, rsr_error *err) {
+    FORWARD(err, prefix_cache_create, engine, options, cache, err);
+}
+
+void rsr_prefix_cache_destroy(rsr_prefix_cache *cache) {
+    if (HAS_ROW(cache, prefix_cache_destroy))
+        api_of(cache)->prefix_cache_destroy(cache);
+}
+
+rsr_status rsr_prefix_cache_take(rsr_prefix_cache *cache, const uint32_t *tokens, size_t n_tokens,
+                                 rsr_sequence **sequence, rsr_error *err) {
+    FORWARD(err, prefix_cache_take, cache, tokens, n_tokens, sequence, err);
+}
+
+rsr_status rsr_prefix_cache_put(rsr_prefix_cache *cache, rsr_sequence *sequence, rsr_error *err) {
+    FORWARD(err, prefix_cache_put, cache, sequence, err);
+}
+
+rsr_status rsr_prefix_cache_shrink(rsr_prefix_cache *cache, uint64_t bytes, rsr_error *err) {
+    FORWARD(err, prefix_cache_shrink, cache, bytes, err);
+}
+
+rsr_status rsr_prefix_cache_get_info(const rsr_prefix_cache *cache, rsr_prefix_cache_info *info) {
+    FORWARD(NULL, prefix_cache_get_info, cache, info);
+}
+
 void rsr_cancel_request(rsr_cancel *cancel) {
     __atomic_store_n(&cancel->requested, 1, __ATOMIC_RELAXED);
 }

@@ -121,7 +121,7 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
     pthread_mutex_t *lock = (pthread_mutex_t *)&engine->lock;
     pthread_mutex_lock(lock);
     rsr_engine_info known = engine->info;
-    known.kv_tokens_free = engine->kv.n_free * RSR_PAGE_TOKENS;
+    known.kv_tokens_free = (engine->kv.n_free + engine->kv.n_only_kept) * RSR_PAGE_TOKENS;
     known.kv_token_bytes = known.kv_bytes / known.kv_tokens;
     known.kv_page_tokens = RSR_PAGE_TOKENS;
     pthread_mutex_unlock(lock);

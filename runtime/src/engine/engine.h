@@ -67,6 +67,7 @@ struct rsr_engine {
      * what sequences say of their pages. */
     pthread_mutex_t lock;
     struct rsr_kv_pool kv;
+    struct rsr_prefix_cache *caches; /* the first of them */
     struct rsr_profile profile;
 };
 
@@ -90,6 +91,19 @@ struct rsr_sequence {
 static inline uint32_t rsr_pages_of(uint32_t n_tokens) {
     return n_tokens / RSR_PAGE_TOKENS + (n_tokens % RSR_PAGE_TOKENS != 0);
 }
+
+/* An empty one, which is nobody's yet; NULL after an error. */
+struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err);
+void rsr_sequence_free(struct rsr_sequence *sequence);
+/* With the lock: what a batch still works on is left alone, whoever asks. */
+RSR_NODISCARD rsr_status rsr_check_idle(const struct rsr_sequence *sequence, rsr_error *err);
+
+/* A free page, or one that prefix caches yield; RSR_NO_PAGE: there is none. With the lock. */
+uint32_t rsr_engine_take_page(struct rsr_engine *engine);
+/* Gives memory of free pages back to the system. With the lock, which is let go of meanwhile. */
+void rsr_engine_drop_warm(struct rsr_engine *engine);
+/* A cache gives up its oldest page, which may be free then; false: there is nothing cached. With the lock. */
+RSR_NODISCARD bool rsr_prefix_caches_yield(struct rsr_engine *engine);
 
 /* Makes the page of `position` exist and belong to this sequence alone, with the turn and the lock.
  * False: no free page. */

@@ -7,13 +7,13 @@
 
 #include "engine.h"
 
-static void free_sequence(struct rsr_sequence *sequence) {
+void rsr_sequence_free(struct rsr_sequence *sequence) {
     free(sequence->pages);
     free(sequence->tokens);
     free(sequence);
 }
 
-static struct rsr_sequence *new_sequence(rsr_engine *engine, rsr_error *err) {
+struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err) {
     struct rsr_sequence *sequence = calloc(1, sizeof(*sequence));
     if (sequence != NULL) {
         sequence->api = engine->api;
@@ -22,22 +22,43 @@ static struct rsr_sequence *new_sequence(rsr_engine *engine, rsr_error *err) {
         sequence->tokens = malloc(engine->info.context * sizeof(*sequence->tokens));
         if (sequence->pages != NULL && sequence->tokens != NULL)
             return sequence;
-        free_sequence(sequence);
+        rsr_sequence_free(sequence);
     }
     (void)rsr_fail(err, RSR_ERR_MEMORY, "no memory for a sequence");
     return NULL;
+}
+
+uint32_t rsr_engine_take_page(struct rsr_engine *engine) {
+    uint32_t page = rsr_kv_page_take(&engine->kv);
+    while (page == RSR_NO_PAGE && rsr_prefix_caches_yield(engine))
+        page = rsr_kv_page_take(&engine->kv);
+    return page;
+}
+
+void rsr_engine_drop_warm(struct rsr_engine *engine) {
+    struct rsr_kv_pool *kv = &engine->kv;
+    while (kv->n_warm > RSR_WARM_PAGES) {
+        const uint32_t page = rsr_kv_page_take(kv); /* a warm one */
+        pthread_mutex_unlock(&engine->lock);
+        engine->backend->drop_page(engine, page);
+        pthread_mutex_lock(&engine->lock);
+        rsr_kv_page_release(kv, page, true);
+    }
 }
 
 bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
     struct rsr_engine *engine = sequence->engine;
     struct rsr_kv_pool *kv = &engine->kv;
     const uint32_t number = position / RSR_PAGE_TOKENS;
-    if (number < sequence->n_pages && !rsr_kv_page_is_shared(kv, sequence->pages[number]))
-        return true;
-    const uint32_t page = rsr_kv_page_take(kv);
+    uint32_t page;
+    do { /* what a cache gives up may be this very page */
+        if (number < sequence->n_pages && !rsr_kv_page_is_shared(kv, sequence->pages[number]))
+            return true;
+        page = rsr_kv_page_take(kv);
+    } while (page == RSR_NO_PAGE && rsr_prefix_caches_yield(engine));
     if (page == RSR_NO_PAGE)
         return false;
-    if (number < sequence->n_pages) { /* truncated into a page that a fork still has */
+    if (number < sequence->n_pages) { /* truncated into a page that a fork or a cache still has */
         engine->backend->copy_page(engine, page, sequence->pages[number],
                                    position % RSR_PAGE_TOKENS);
         rsr_kv_page_release(kv, sequence->pages[number], false);
@@ -49,19 +70,9 @@ bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
 }
 
 void rsr_sequence_release_from(struct rsr_sequence *sequence, uint32_t n_tokens) {
-    rsr_engine *engine = sequence->engine;
-    struct rsr_kv_pool *kv = &engine->kv;
-    while (sequence->n_pages > rsr_pages_of(n_tokens)) {
-        const uint32_t page = sequence->pages[sequence->n_pages - 1];
-        const bool drops = !rsr_kv_page_is_shared(kv, page) && kv->n_warm >= RSR_WARM_PAGES;
-        if (drops) { /* the page is this sequence's alone, which belongs to the caller */
-            pthread_mutex_unlock(&engine->lock);
-            engine->backend->drop_page(engine, page);
-            pthread_mutex_lock(&engine->lock);
-        }
-        sequence->n_pages--;
-        rsr_kv_page_release(kv, page, drops);
-    }
+    while (sequence->n_pages > rsr_pages_of(n_tokens))
+        rsr_kv_page_release(&sequence->engine->kv, sequence->pages[--sequence->n_pages], false);
+    rsr_engine_drop_warm(sequence->engine);
 }
 
 rsr_status rsr_api_sequence_create(rsr_engine *engine, rsr_sequence **sequence, rsr_error *err) {
@@ -70,7 +81,7 @@ rsr_status rsr_api_sequence_create(rsr_engine *engine, rsr_sequence **sequence, 
     rsr_status status = rsr_check_owner(engine->owner_pid, err);
     if (status != RSR_OK)
         return status;
-    struct rsr_sequence *made = new_sequence(engine, err);
+    struct rsr_sequence *made = rsr_sequence_new(engine, err);
     if (made == NULL)
         return RSR_ERR_MEMORY;
     *sequence = made;
@@ -87,11 +98,10 @@ void rsr_api_sequence_destroy(rsr_sequence *sequence) {
         rsr_sequence_release_from(sequence, 0);
         pthread_mutex_unlock(&engine->lock);
     }
-    free_sequence(sequence);
+    rsr_sequence_free(sequence);
 }
 
-/* With the lock. What a batch still works on is left alone, whoever asks. */
-static rsr_status check_idle(const struct rsr_sequence *sequence, rsr_error *err) {
+rsr_status rsr_check_idle(const struct rsr_sequence *sequence, rsr_error *err) {
     if (sequence->pending == 0)
         return RSR_OK;
     return rsr_fail(err, RSR_ERR_ARGUMENT,
@@ -117,7 +127,7 @@ rsr_status rsr_api_sequence_truncate(rsr_sequence *sequence, uint32_t length, rs
         return rsr_fail(err, RSR_ERR_ARGUMENT, "cannot truncate a sequence of %u tokens to %u",
                         sequence->length, length);
     pthread_mutex_lock(&engine->lock);
-    status = check_idle(sequence, err);
+    status = rsr_check_idle(sequence, err);
     if (status == RSR_OK) {
         rsr_sequence_release_from(sequence, length);
         sequence->length = length;
@@ -133,11 +143,11 @@ static rsr_status copy_pages(struct rsr_sequence *to, const struct rsr_sequence 
     struct rsr_kv_pool *kv = &to->engine->kv;
     const uint32_t n_full = from->length / RSR_PAGE_TOKENS;
     const uint32_t n_open = from->length % RSR_PAGE_TOKENS;
-    const rsr_status status = check_idle(from, err);
+    const rsr_status status = rsr_check_idle(from, err);
     if (status != RSR_OK)
         return status;
     if (n_open != 0) {
-        const uint32_t page = rsr_kv_page_take(kv);
+        const uint32_t page = rsr_engine_take_page(to->engine);
         if (page == RSR_NO_PAGE)
             return rsr_fail(err, RSR_ERR_FULL,
                             "no free KV page for a fork's last %u tokens; raise kv_tokens", n_open);
@@ -161,7 +171,7 @@ rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rs
     rsr_status status = rsr_check_owner(engine->owner_pid, err);
     if (status != RSR_OK)
         return status;
-    struct rsr_sequence *made = new_sequence(engine, err);
+    struct rsr_sequence *made = rsr_sequence_new(engine, err);
     if (made == NULL)
         return RSR_ERR_MEMORY;
     rsr_turns_take(&engine->turns);
@@ -172,7 +182,7 @@ rsr_status rsr_api_sequence_fork(rsr_sequence *sequence, rsr_sequence **fork, rs
     if (status == RSR_OK)
         *fork = made;
     else
-        free_sequence(made);
+        rsr_sequence_free(made);
     return status;
 }
 

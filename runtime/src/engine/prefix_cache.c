@@ -1,0 +1,232 @@
+/* prefix_cache.c - prefix caches: trees of KV pages (kv/prefix_tree.h) with a budget, which give pages
+ * up to sequences that need them.
+ *
+ * The engine's lock guards them. Pages are shared as forks share them, the open one too: who writes to
+ * it next gets a copy (rsr_sequence_reserve), so neither taking nor putting computes or copies.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "kv/prefix_tree.h"
+
+struct rsr_prefix_cache {
+    const struct rsr_api *api; /* first, always */
+    rsr_engine *engine;
+    struct rsr_prefix_cache *next; /* of the engine's */
+    struct rsr_prefix_tree tree;
+    uint64_t page_bytes;
+    uint32_t max_pages;
+    rsr_prefix_cache_info counts; /* from `takes` on */
+};
+
+/* ---- Pages ---- */
+
+/* Of those that rsr_prefix_tree_evict takes out; false: none. With the lock. */
+static bool evict(struct rsr_prefix_cache *cache, const struct rsr_prefix_node *last) {
+    const uint32_t page = rsr_prefix_tree_evict(&cache->tree, last);
+    if (page == RSR_NO_PAGE)
+        return false;
+    rsr_kv_page_unkeep(&cache->engine->kv, page);
+    rsr_kv_page_release(&cache->engine->kv, page, false);
+    cache->counts.evicted_pages++;
+    return true;
+}
+
+bool rsr_prefix_caches_yield(rsr_engine *engine) {
+    for (struct rsr_prefix_cache *cache = engine->caches; cache != NULL; cache = cache->next) {
+        if (!evict(cache, NULL))
+            continue;
+        cache->counts.yielded_pages++;
+        return true;
+    }
+    return false;
+}
+
+/* With the lock, which is let go of. */
+static void shrink_to(struct rsr_prefix_cache *cache, uint32_t n_pages) {
+    while (cache->tree.n_pages > n_pages)
+        (void)evict(cache, NULL);
+    rsr_engine_drop_warm(cache->engine);
+}
+
+/* ---- Life ---- */
+
+rsr_status rsr_api_prefix_cache_create(rsr_engine *engine, const rsr_prefix_cache_options *given,
+                                       rsr_prefix_cache **cache, rsr_error *err) {
+    if (engine == NULL || cache == NULL)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_prefix_cache_create: a pointer is NULL");
+    rsr_prefix_cache_options options = RSR_PREFIX_CACHE_OPTIONS_INIT;
+    rsr_status status = rsr_read_options(&options, sizeof(options), given, err);
+    if (status == RSR_OK)
+        status = rsr_check_owner(engine->owner_pid, err);
+    if (status != RSR_OK)
+        return status;
+    const uint64_t page_bytes = engine->info.kv_bytes / engine->kv.n_pages;
+    const uint64_t n = options.budget_bytes / page_bytes;
+    if (options.budget_bytes != 0 && n == 0)
+        return rsr_fail(err, RSR_ERR_ARGUMENT,
+                        "a budget of %llu bytes holds no page of keys and values, which has %llu",
+                        (unsigned long long)options.budget_bytes, (unsigned long long)page_bytes);
+    struct rsr_prefix_cache *made = calloc(1, sizeof(*made));
+    if (made == NULL)
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a prefix cache");
+    made->api = engine->api;
+    made->engine = engine;
+    made->page_bytes = page_bytes;
+    made->max_pages = n == 0 || n > engine->kv.n_pages ? engine->kv.n_pages : (uint32_t)n;
+    pthread_mutex_lock(&engine->lock);
+    made->next = engine->caches;
+    engine->caches = made;
+    pthread_mutex_unlock(&engine->lock);
+    *cache = made;
+    return RSR_OK;
+}
+
+void rsr_api_prefix_cache_destroy(rsr_prefix_cache *cache) {
+    if (cache == NULL)
+        return;
+    rsr_engine *engine = cache->engine;
+    /* After fork() the lock may be held by a thread that is not here, and the pages are moot. */
+    if (engine->owner_pid == (int)getpid()) {
+        pthread_mutex_lock(&engine->lock);
+        struct rsr_prefix_cache **place = &engine->caches;
+        while (*place != cache)
+            place = &(*place)->next;
+        *place = cache->next;
+        shrink_to(cache, 0);
+        pthread_mutex_unlock(&engine->lock);
+    } else {
+        while (rsr_prefix_tree_evict(&cache->tree, NULL) != RSR_NO_PAGE)
+            ;
+    }
+    free(cache->tree.root.children);
+    free(cache);
+}
+
+/* ---- Use ---- */
+
+/* With the lock. */
+static void take_prefix(struct rsr_prefix_cache *cache, const uint32_t *tokens, size_t n_tokens,
+                        struct rsr_sequence *sequence) {
+    rsr_engine *engine = cache->engine;
+    const size_t n_but_last = n_tokens == 0 ? 0 : n_tokens - 1;
+    const uint32_t most =
+        n_but_last < engine->info.context ? (uint32_t)n_but_last : engine->info.context;
+    const uint32_t n = rsr_prefix_tree_find(&cache->tree, tokens, most, sequence->pages);
+    sequence->length = n;
+    sequence->n_pages = rsr_pages_of(n);
+    for (uint32_t i = 0; i < sequence->n_pages; i++)
+        rsr_kv_page_share(&engine->kv, sequence->pages[i]);
+    if (n > 0)
+        memcpy(sequence->tokens, tokens, n * sizeof(*tokens));
+    cache->counts.takes++;
+    cache->counts.hits += n > 0;
+    cache->counts.tokens += n_tokens;
+    cache->counts.cached_tokens += n;
+}
+
+rsr_status rsr_api_prefix_cache_take(rsr_prefix_cache *cache, const uint32_t *tokens,
+                                     size_t n_tokens, rsr_sequence **sequence, rsr_error *err) {
+    if (cache == NULL || sequence == NULL || (tokens == NULL && n_tokens > 0))
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_prefix_cache_take: a pointer is NULL");
+    rsr_engine *engine = cache->engine;
+    rsr_status status = rsr_check_owner(engine->owner_pid, err);
+    if (status != RSR_OK)
+        return status;
+    struct rsr_sequence *made = rsr_sequence_new(engine, err);
+    if (made == NULL)
+        return RSR_ERR_MEMORY;
+    pthread_mutex_lock(&engine->lock);
+    take_prefix(cache, tokens, n_tokens, made);
+    pthread_mutex_unlock(&engine->lock);
+    *sequence = made;
+    return RSR_OK;
+}
+
+/* Adds the page that begins with token `begin` below *node, which it becomes. With the lock. */
+static rsr_status put_page(struct rsr_prefix_cache *cache, const struct rsr_sequence *sequence,
+                           uint32_t begin, struct rsr_prefix_node **node, rsr_error *err) {
+    struct rsr_kv_pool *kv = &cache->engine->kv;
+    const uint32_t left = sequence->length - begin;
+    const uint32_t page = sequence->pages[begin / RSR_PAGE_TOKENS];
+    uint32_t unused;
+    if (!rsr_prefix_tree_add(&cache->tree, node, sequence->tokens + begin,
+                             left < RSR_PAGE_TOKENS ? left : RSR_PAGE_TOKENS, page, &unused))
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a prefix cache of %u pages",
+                        cache->tree.n_pages + 1);
+    if (unused == page)
+        return RSR_OK;
+    rsr_kv_page_keep(kv, page);
+    if (unused != RSR_NO_PAGE) {
+        rsr_kv_page_unkeep(kv, unused);
+        rsr_kv_page_release(kv, unused, false);
+    }
+    return RSR_OK;
+}
+
+/* Page by page, until what is above a page takes all of the budget. */
+static rsr_status put_pages(struct rsr_prefix_cache *cache, const struct rsr_sequence *sequence,
+                            rsr_error *err) {
+    uint32_t n_pages;
+    rsr_status status = rsr_check_idle(sequence, err);
+    if (status != RSR_OK)
+        return status;
+    struct rsr_prefix_node *node =
+        rsr_prefix_tree_descend(&cache->tree, sequence->tokens, sequence->length, &n_pages);
+    bool fits = true;
+    for (; status == RSR_OK && fits && n_pages < sequence->n_pages; n_pages++) {
+        status = put_page(cache, sequence, n_pages * RSR_PAGE_TOKENS, &node, err);
+        while (fits && cache->tree.n_pages > cache->max_pages)
+            fits = evict(cache, node);
+    }
+    if (!fits)
+        (void)evict(cache, NULL);
+    return status;
+}
+
+static rsr_status check_cache(const rsr_prefix_cache *cache, const char *name, rsr_error *err) {
+    return cache == NULL ? rsr_fail(err, RSR_ERR_ARGUMENT, "%s: the cache is NULL", name)
+                         : rsr_check_owner(cache->engine->owner_pid, err);
+}
+
+rsr_status rsr_api_prefix_cache_put(rsr_prefix_cache *cache, rsr_sequence *sequence,
+                                    rsr_error *err) {
+    rsr_status status = check_cache(cache, "rsr_prefix_cache_put", err);
+    if (status != RSR_OK)
+        return status;
+    rsr_engine *engine = cache->engine;
+    if (sequence == NULL || sequence->engine != engine)
+        return rsr_fail(err, RSR_ERR_ARGUMENT, "rsr_prefix_cache_put: the sequence is %s",
+                        sequence == NULL ? "NULL" : "another engine's");
+    pthread_mutex_lock(&engine->lock);
+    status = put_pages(cache, sequence, err);
+    rsr_engine_drop_warm(engine);
+    pthread_mutex_unlock(&engine->lock);
+    return status;
+}
+
+rsr_status rsr_api_prefix_cache_shrink(rsr_prefix_cache *cache, uint64_t bytes, rsr_error *err) {
+    const rsr_status status = check_cache(cache, "rsr_prefix_cache_shrink", err);
+    if (status != RSR_OK)
+        return status;
+    const uint64_t n_pages = bytes / cache->page_bytes;
+    pthread_mutex_lock(&cache->engine->lock);
+    shrink_to(cache, n_pages < UINT32_MAX ? (uint32_t)n_pages : UINT32_MAX);
+    pthread_mutex_unlock(&cache->engine->lock);
+    return RSR_OK;
+}
+
+rsr_status rsr_api_prefix_cache_get_info(const rsr_prefix_cache *cache,
+                                         rsr_prefix_cache_info *info) {
+    const rsr_status status = info == NULL ? RSR_ERR_ARGUMENT : check_cache(cache, "", NULL);
+    if (status != RSR_OK)
+        return status;
+    pthread_mutex_lock(&cache->engine->lock);
+    rsr_prefix_cache_info known = cache->counts;
+    known.budget_bytes = cache->max_pages * cache->page_bytes;
+    known.bytes = cache->tree.n_pages * cache->page_bytes;
+    pthread_mutex_unlock(&cache->engine->lock);
+    return rsr_write_info(info, &known, sizeof(known), NULL);
+}
