@@ -103,6 +103,8 @@ rsr_status rsr_api_sequence_truncate(rsr_sequence *, uint32_t, rsr_error *);
 rsr_status rsr_api_sequence_read_kv(rsr_sequence *, uint32_t, uint32_t, float *, float *,
                                     rsr_error *);
 rsr_status rsr_api_sequence_fork(rsr_sequence *, rsr_sequence **, rsr_error *);
+rsr_status rsr_api_sequence_save(rsr_sequence *, const char *, rsr_error *); /* kv_file.c */
+rsr_status rsr_api_sequence_load(rsr_engine *, const char *, rsr_sequence **, rsr_error *);
 rsr_status rsr_api_prefix_cache_create(rsr_engine *, const rsr_prefix_cache_options *,
                                        rsr_prefix_cache **, rsr_error *); /* prefix_cache.c */
 void rsr_api_prefix_cache_destroy(rsr_prefix_cache *);

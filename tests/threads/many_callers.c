@@ -24,11 +24,13 @@ struct caller {
     uint32_t tokens[N_TOKENS];
     float *expected; /* [N_TOKENS][vocab] */
     uint32_t n_wrong;
+    char file[4096]; /* for a sequence */
 };
 
 static const char *path;
 static rsr_model *model;
 static rsr_engine *engine;
+static rsr_prefix_cache *cache; /* in a pool that is too small for it at times */
 static rsr_engine_options engine_options = RSR_ENGINE_OPTIONS_INIT;
 static uint32_t vocab, rounds;
 static struct caller callers[N_CALLERS];
@@ -106,6 +108,25 @@ static void generate(void) {
     rsr_sequence_destroy(sequence);
 }
 
+/* What the cache has of the tokens is not evaluated again, nor is what a file has. */
+static void resume(struct caller *caller) {
+    rsr_error err = RSR_ERROR_INIT;
+    rsr_prefix_cache_info info = RSR_PREFIX_CACHE_INFO_INIT;
+    rsr_sequence *sequence, *loaded;
+    MUST(rsr_prefix_cache_take(cache, caller->tokens, N_TOKENS, &sequence, &err), &err);
+    feed(caller, sequence, rsr_sequence_length(sequence), N_TOKENS, true);
+    MUST(rsr_prefix_cache_put(cache, sequence, &err), &err);
+    MUST(rsr_sequence_truncate(sequence, N_PROMPT, &err), &err);
+    MUST(rsr_sequence_save(sequence, caller->file, &err), &err);
+    rsr_sequence_destroy(sequence);
+    MUST(rsr_sequence_load(engine, caller->file, &loaded, &err), &err);
+    feed(caller, loaded, N_PROMPT, N_TOKENS, true);
+    rsr_sequence_destroy(loaded);
+    MUST(rsr_prefix_cache_get_info(cache, &info), NULL);
+    if (caller == callers)
+        MUST(rsr_prefix_cache_shrink(cache, info.bytes / 2, &err), &err);
+}
+
 /* A model and an engine that come and go while others run. */
 static void open_another(void) {
     rsr_error err = RSR_ERROR_INIT;
@@ -133,6 +154,7 @@ static void *call(void *of) {
         feed(caller, sequence, 30, N_TOKENS, true);
         ask(sequence);
         generate();
+        resume(caller);
         if (caller == callers)
             open_another();
         rsr_sequence_destroy(sequence);
@@ -171,7 +193,7 @@ int main(int argc, char **argv) {
     rounds = (uint32_t)strtoul(argv[4], NULL, 10);
     engine_options.n_threads = 3;
     engine_options.context = 256;
-    engine_options.kv_tokens = 4096;
+    engine_options.kv_tokens = 1408;
     engine_options.attention = argv[2];
     engine_options.kv_type = argv[3];
     MUST(rsr_open(path, NULL, &model, &err), &err);
@@ -180,6 +202,9 @@ int main(int argc, char **argv) {
     for (uint32_t i = 0; i < N_CALLERS; i++)
         expect(&callers[i], i);
     MUST(rsr_engine_create(model, &engine_options, &engine, &err), &err);
+    MUST(rsr_prefix_cache_create(engine, NULL, &cache, &err), &err);
+    for (uint32_t i = 0; i < N_CALLERS; i++)
+        snprintf(callers[i].file, sizeof(callers[i].file), "%s.kv%u", path, i);
     for (uint32_t i = 0; i < N_CALLERS; i++)
         if (pthread_create(&callers[i].thread, NULL, call, &callers[i]) != 0)
             must(RSR_ERR_MEMORY, "pthread_create", NULL);
@@ -188,7 +213,9 @@ int main(int argc, char **argv) {
         pthread_join(callers[i].thread, NULL);
         n_wrong += callers[i].n_wrong;
         free(callers[i].expected);
+        remove(callers[i].file);
     }
+    rsr_prefix_cache_destroy(cache);
     rsr_engine_destroy(engine);
     rsr_close(model);
     printf("%s, %s: %u callers, %u rounds, %u evaluations with wrong bits\n", argv[2], argv[3],

@@ -108,6 +108,7 @@ unlocked='s/pthread_mutex_\(un\)\?lock(&engine->lock)/(void)0/'
 expect runtime/src/engine/eval.c "$unlocked"
 expect runtime/src/engine/sequence.c "$unlocked"
 expect runtime/src/engine/profile.c "$unlocked"
+expect runtime/src/engine/prefix_cache.c "$unlocked"
 expect runtime/src/engine/engine.c 's/pthread_mutex_\(un\)\?lock(lock)/(void)lock/'
 expect runtime/src/host/barrier.c 's/atomic_load_explicit(&signal->value, memory_order_acquire)/atomic_load_explicit(\&signal->value, memory_order_relaxed)/'
 expect examples/serve-loop/main.c \

@@ -452,6 +452,15 @@ rsr_status rsr_sequence_read_kv(rsr_sequence *sequence, uint32_t position, uint3
     FORWARD(err, sequence_read_kv, sequence, position, layer, keys, values, err);
 }
 
+rsr_status rsr_sequence_save(rsr_sequence *sequence, const char *path, rsr_error *err) {
+    FORWARD(err, sequence_save, sequence, path, err);
+}
+
+rsr_status rsr_sequence_load(rsr_engine *engine, const char *path, rsr_sequence **sequence,
+                             rsr_error *err) {
+    FORWARD(err, sequence_load, engine, path, sequence, err);
+}
+
 rsr_status rsr_prefix_cache_create(rsr_engine *engine, const rsr_prefix_cache_options *options,
                                    rsr_prefix_cache **cache, rsr_error *err) {
     FORWARD(err, prefix_cache_create, engine, options, cache, err);

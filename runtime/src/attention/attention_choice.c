@@ -3,6 +3,7 @@
  *     dense
  *     louver[:THRESHOLD][,min=KEYS][,sinks=N][,window=N]   as in rsr_louver.h; options in any order
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "walk/crew.h"
@@ -43,4 +44,14 @@ rsr_status rsr_attention_choose(const char *text, const struct rsr_attention **a
     *attention = kind;
     *options = made;
     return RSR_OK;
+}
+
+void rsr_attention_describe(const struct rsr_attention *attention,
+                            const struct rsr_attention_options *options, char *text,
+                            size_t capacity) {
+    const rsr_louver_threshold *threshold = &options->threshold;
+    char rule[48];
+    louver_write_rule(threshold, rule, sizeof(rule));
+    snprintf(text, capacity, "%s:%s,min=%u,sinks=%u,window=%u", attention->name, rule,
+             options->min_keys, threshold->sinks, threshold->window);
 }

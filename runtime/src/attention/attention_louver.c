@@ -104,22 +104,24 @@ static uint64_t louver_scratch_bytes(const struct rsr_crew *crew) {
 
 /* ---- Sealing ---- */
 
+static void louver_seal_page(const struct rsr_crew *crew, uint32_t page, uint32_t layer,
+                             uint32_t kv_head) {
+    const struct rsr_kv_rows rows = rsr_kv_memory_rows(&crew->kv, page, layer, kv_head);
+    louver_seal(&crew->louver, rsr_kv_memory_sidecar(&crew->kv, page, layer, kv_head), &rows);
+}
+
 /* Seals this worker's share of the pages that the chunk fills. False: it fills none. */
 static bool seal_filled_pages(const struct call *call) {
     const struct rsr_crew *crew = call->crew;
-    const struct rsr_kv_memory *kv = &crew->kv;
     uint64_t n_units = 0;
     for (uint32_t t = 0; t < crew->chunk->n_tokens; t++) {
         const uint32_t position = crew->chunk->positions[t];
         if (position % RSR_PAGE_TOKENS != RSR_PAGE_TOKENS - 1)
             continue;
         const uint32_t page = crew->chunk->entries[t].sequence->pages[position / RSR_PAGE_TOKENS];
-        for (uint32_t head = 0; head < kv->n_kv_heads; head++) {
-            if (n_units++ % crew->n_workers != call->given->worker)
-                continue;
-            const struct rsr_kv_rows rows = rsr_kv_memory_rows(kv, page, call->given->block, head);
-            louver_seal(&crew->louver, rsr_kv_memory_sidecar(kv, page, call->given->block, head),
-                        &rows);
+        for (uint32_t head = 0; head < crew->kv.n_kv_heads; head++) {
+            if (n_units++ % crew->n_workers == call->given->worker)
+                louver_seal_page(crew, page, call->given->block, head);
         }
     }
     return n_units > 0;
@@ -387,4 +389,5 @@ const struct rsr_attention rsr_attention_louver = {
     .scratch_bytes = louver_scratch_bytes,
     .stack_bytes = LOUVER_STACK_BYTES,
     .run = louver_run,
+    .seal = louver_seal_page,
 };

@@ -32,8 +32,8 @@ struct rsr_backend {
      * chunks of info.max_batch tokens. `options` are the caller's: create chooses what they leave
      * open of n_threads, pin_threads, attention and kv_type, refuses what it cannot do, and may
      * lower info.kv_tokens, in whole pages, if they ask for neither context nor kv_tokens. Sets
-     * n_threads, kv_bytes, arena_bytes and kv_type (a constant) of engine->info. A create that
-     * fails leaves nothing to destroy. */
+     * n_threads, kv_bytes, arena_bytes and kv_type (a constant) of engine->info, and engine->saved.
+     * A create that fails leaves nothing to destroy. */
     RSR_NODISCARD rsr_status (*create)(struct rsr_engine *engine, const rsr_engine_options *options,
                                        rsr_error *err);
 
@@ -63,6 +63,15 @@ struct rsr_backend {
     RSR_NODISCARD rsr_status (*read_rows)(struct rsr_engine *engine, uint32_t page, uint32_t slot,
                                           uint32_t layer, float *keys, float *values,
                                           rsr_error *err);
+
+    /* The first n_tokens of a page as a file has them, engine->saved.token_bytes each, and back.
+     * load_page refuses what no save_page gives. The page is taken, and its sequence in no batch. From
+     * any thread, without turn or lock, while a chunk runs. */
+    void (*save_page)(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens, void *bytes);
+    RSR_NODISCARD bool (*load_page)(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens,
+                                    const void *bytes);
+    /* Derives what there is to derive from n full pages that load_page wrote. */
+    void (*seal_pages)(struct rsr_engine *engine, const uint32_t *pages, uint32_t n);
 
     /* Adds to engine->profile, with the engine's lock held, what was counted since the last call:
      * `attention`, whose name and min_keys it sets, `head`, whose n_planes it sets, and, of chunks

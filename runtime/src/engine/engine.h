@@ -46,6 +46,13 @@ struct rsr_profile {
     rsr_head_stats head;
 };
 
+/* What a file with keys and values says of them, besides the model and engine->info. */
+struct rsr_kv_saved {
+    uint64_t token_bytes;
+    char attention[96]; /* how it is computed, as far as keys and values depend on it */
+    bool has_index;     /* there is something for seal_pages */
+};
+
 struct rsr_engine {
     const struct rsr_api *api; /* first, always */
     rsr_model *model;
@@ -53,6 +60,7 @@ struct rsr_engine {
     void *device; /* the backend's */
     int owner_pid;
     rsr_engine_info info; /* all but kv_tokens_free, which kv knows */
+    struct rsr_kv_saved saved;
     rsr_probe_fn *probe;
     void *probe_user;
     uint64_t max_stall_ns; /* 0: any */

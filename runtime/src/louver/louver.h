@@ -234,6 +234,8 @@ double louver_score_error(const struct louver_setup *setup, double q_norm, doubl
 /* Refuses kinds and numbers that rsr_louver.h does not allow. */
 RSR_NODISCARD rsr_status louver_check_threshold(const rsr_louver_threshold *threshold,
                                                 rsr_error *err);
+/* The other way round, to the last bit; in at most 41 bytes. */
+void louver_write_rule(const rsr_louver_threshold *threshold, char *text, size_t capacity);
 /* RULE of rsr_louver_threshold_parse; *text moves behind it. */
 RSR_NODISCARD rsr_status louver_parse_rule(const char **text, rsr_louver_threshold *threshold,
                                            rsr_error *err);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,6 +126,18 @@ rsr_status louver_parse_rule(const char **text, rsr_louver_threshold *threshold,
     *text = at;
     *threshold = parsed;
     return RSR_OK;
+}
+
+void louver_write_rule(const rsr_louver_threshold *threshold, char *text, size_t capacity) {
+    const struct rule *rule = rules;
+    while (rule->kind != threshold->kind) /* one that was parsed has a rule */
+        rule++;
+    char value[32] = "", k[16] = "";
+    if (rule->has_value)
+        snprintf(value, sizeof(value), ":%.17g", threshold->value);
+    if (rule->has_k)
+        snprintf(k, sizeof(k), "%c%u", rule->has_value ? ',' : ':', threshold->k);
+    snprintf(text, capacity, "%s%s%s", rule->name, value, k);
 }
 
 rsr_status louver_parse_options(const char *text, rsr_louver_threshold *threshold,

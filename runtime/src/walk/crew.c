@@ -138,6 +138,16 @@ static rsr_status make_pool(struct rsr_crew *crew, const rsr_engine_options *opt
     return status;
 }
 
+static void describe_saved(const struct rsr_crew *crew, struct rsr_kv_saved *saved) {
+    saved->token_bytes = rsr_kv_memory_token_bytes(&crew->kv);
+    saved->has_index = crew->kv.sidecar_bytes != 0;
+    if (saved->has_index)
+        rsr_attention_describe(crew->attention, &crew->attention_options, saved->attention,
+                               sizeof(saved->attention));
+    else /* which others are where they need no index */
+        strcpy(saved->attention, rsr_attention_dense.name);
+}
+
 static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_options *options,
                               rsr_error *err) {
     rsr_status status = rsr_check_stack(NULL, CREATE_STACK_BYTES, "rsr_engine_create", err);
@@ -169,6 +179,7 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
     engine->info.kv_bytes = crew->kv.page_bytes * crew->kv.n_pages;
     engine->info.arena_bytes = crew->arena_bytes;
     engine->info.kv_type = rsr_kv_type_name(crew->kv_type);
+    describe_saved(crew, &engine->saved);
     return RSR_OK;
 }
 
@@ -218,6 +229,37 @@ static rsr_status host_read_rows(struct rsr_engine *engine, uint32_t page, uint3
     return RSR_OK;
 }
 
+static void host_save_page(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens,
+                           void *bytes) {
+    rsr_kv_memory_save(&rsr_crew_of(engine)->kv, page, n_tokens, bytes);
+}
+
+static bool host_load_page(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens,
+                           const void *bytes) {
+    return rsr_kv_memory_load(&rsr_crew_of(engine)->kv, page, n_tokens, bytes);
+}
+
+struct sealing {
+    const struct rsr_crew *crew;
+    const uint32_t *pages;
+    uint32_t n;
+};
+
+static void seal_share(void *user, uint32_t worker) {
+    const struct sealing *s = user;
+    const struct rsr_kv_memory *kv = &s->crew->kv;
+    const uint64_t n_heads = (uint64_t)kv->n_layers * kv->n_kv_heads;
+    for (uint64_t u = worker; u < s->n * n_heads; u += s->crew->n_workers)
+        s->crew->attention->seal(s->crew, s->pages[u / n_heads],
+                                 (uint32_t)(u % n_heads / kv->n_kv_heads),
+                                 (uint32_t)(u % kv->n_kv_heads));
+}
+
+static void host_seal_pages(struct rsr_engine *engine, const uint32_t *pages, uint32_t n) {
+    struct sealing sealing = {rsr_crew_of(engine), pages, n};
+    rsr_worker_pool_run(sealing.crew->pool, seal_share, &sealing);
+}
+
 /* ---- Counts ---- */
 
 static void add_attention(rsr_attention_stats *total, const rsr_attention_stats *worker) {
@@ -265,5 +307,8 @@ const struct rsr_backend rsr_backend_host = {
     .copy_page = host_copy_page,
     .drop_page = host_drop_page,
     .read_rows = host_read_rows,
+    .save_page = host_save_page,
+    .load_page = host_load_page,
+    .seal_pages = host_seal_pages,
     .profile = host_profile,
 };

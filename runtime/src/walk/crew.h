@@ -41,6 +41,8 @@ struct rsr_attention {
     size_t stack_bytes; /* that a step takes of a worker's stack at most */
     /* This worker's share of one operation: (run, KV head) units. */
     void (*run)(const struct rsr_crew *crew, const struct rsr_attention_call *call);
+    /* Fills the sidecar of a full page; not to be called if there are none. */
+    void (*seal)(const struct rsr_crew *crew, uint32_t page, uint32_t layer, uint32_t kv_head);
 };
 extern const struct rsr_attention rsr_attention_dense, rsr_attention_louver;
 
@@ -54,6 +56,10 @@ RSR_NODISCARD rsr_status rsr_attention_choose(const char *text,
                                               const struct rsr_attention **attention,
                                               struct rsr_attention_options *options,
                                               rsr_error *err);
+/* What results of one that has a threshold depend on, as rsr_attention_choose takes it. */
+void rsr_attention_describe(const struct rsr_attention *attention,
+                            const struct rsr_attention_options *options, char *text,
+                            size_t capacity);
 
 /* The first position that a token sees. */
 static inline uint32_t rsr_first_seen(uint32_t position, uint32_t window) {

@@ -1,6 +1,7 @@
 /* kv_memory.c - see kv_memory.h. Memory comes from one lazily committed mapping, so that a long
  * context costs nothing before it is used, unless it is to be committed at once. Elements from
  * head_dim on are never written and stay the zeros that the kernel gave. */
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -43,6 +44,65 @@ void rsr_kv_memory_copy(const struct rsr_kv_memory *kv, uint32_t to, uint32_t fr
         }
     }
 }
+
+/* ---- Files ---- */
+
+static uint64_t losses_bytes(const struct rsr_kv_memory *kv, uint32_t n_tokens) {
+    return kv->format.has_losses ? n_tokens * sizeof(struct rsr_kv_loss) : 0;
+}
+
+uint64_t rsr_kv_memory_token_bytes(const struct rsr_kv_memory *kv) {
+    return (uint64_t)kv->n_layers * kv->n_kv_heads *
+           (2 * (uint64_t)kv->format.row_bytes + losses_bytes(kv, 1));
+}
+
+void rsr_kv_memory_save(const struct rsr_kv_memory *kv, uint32_t page, uint32_t n_tokens,
+                        void *bytes) {
+    const size_t row_bytes = (size_t)n_tokens * kv->format.row_bytes;
+    const size_t loss_bytes = losses_bytes(kv, n_tokens);
+    char *to = bytes;
+    for (uint32_t i = 0; i < kv->n_layers * kv->n_kv_heads; i++) {
+        const struct rsr_kv_rows rows =
+            rsr_kv_memory_rows(kv, page, i / kv->n_kv_heads, i % kv->n_kv_heads);
+        to = mempcpy(to, rows.keys, row_bytes);
+        to = mempcpy(to, rows.values, row_bytes);
+        if (loss_bytes != 0)
+            to = mempcpy(to, rows.losses, loss_bytes);
+    }
+}
+
+/* Whether rows are zero from head_dim on, as those of this memory always are. */
+static bool are_padded(const struct rsr_kv_format *format, const char *rows, uint32_t n) {
+    const uint32_t element_bytes = rsr_kv_element_bytes(format->type);
+    for (uint32_t j = 0; j < n; j++)
+        for (uint32_t i = format->head_dim * element_bytes; i < format->row_floats * element_bytes;
+             i++)
+            if (rows[(size_t)j * format->row_bytes + i] != 0)
+                return false;
+    return true;
+}
+
+bool rsr_kv_memory_load(const struct rsr_kv_memory *kv, uint32_t page, uint32_t n_tokens,
+                        const void *bytes) {
+    const size_t row_bytes = (size_t)n_tokens * kv->format.row_bytes;
+    const size_t loss_bytes = losses_bytes(kv, n_tokens);
+    const char *from = bytes;
+    for (uint32_t i = 0; i < kv->n_layers * kv->n_kv_heads; i++) {
+        if (!are_padded(&kv->format, from, 2 * n_tokens))
+            return false;
+        const struct rsr_kv_rows rows =
+            rsr_kv_memory_rows(kv, page, i / kv->n_kv_heads, i % kv->n_kv_heads);
+        memcpy(rows.keys, from, row_bytes);
+        memcpy(rows.values, from + row_bytes, row_bytes);
+        from += 2 * row_bytes;
+        if (loss_bytes != 0)
+            memcpy(rows.losses, from, loss_bytes);
+        from += loss_bytes;
+    }
+    return true;
+}
+
+/* ---- Pages ---- */
 
 static void drop(char *memory, uint64_t bytes) {
     const uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
