@@ -314,12 +314,44 @@ static bool read_prompt(const struct run_session *session, struct run_text *prom
     return ok;
 }
 
+/* With --load-kv: what the sequence lacks of the prompt is evaluated, and nothing of another text is kept.
+ * *tokens is the caller's. False after a sentence. */
+static bool continue_loaded(const struct run_session *session, const struct run_text *prompt,
+                            rsr_generate_options *options, uint32_t **tokens) {
+    const size_t capacity = session->engine_info.context;
+    size_t n = 0;
+    rsr_error err = RSR_ERROR_INIT;
+    if (!session->options->load_kv)
+        return true;
+    *tokens = run_alloc(capacity, sizeof(**tokens));
+    if (rsr_tokenize(session->model, prompt->data, prompt->size, options->tokenize_flags, *tokens,
+                     capacity, &n, &err) != RSR_OK) {
+        run_fail("%s",
+                 n > capacity ? "the prompt has more tokens than the context (-c)" : err.message);
+        return false;
+    }
+    if (!run_keep_common(session, *tokens, n))
+        return false;
+    const uint32_t n_kept = rsr_sequence_length(session->sequence);
+    fprintf(stderr, "rsr-run: %" PRIu32 " of the prompt's %zu tokens are those of %s\n", n_kept, n,
+            session->options->load_kv);
+    options->prompt_tokens = *tokens + n_kept;
+    options->n_prompt_tokens = n - n_kept;
+    return true;
+}
+
 int run_prompt(struct run_session *session) {
     const struct run_options *o = session->options;
     struct run_text prompt = {0};
     if (!read_prompt(session, &prompt))
         return 1;
     rsr_generate_options options = run_generate_options(session);
+    uint32_t *tokens = NULL;
+    if (!continue_loaded(session, &prompt, &options, &tokens)) {
+        free(prompt.data);
+        free(tokens);
+        return 1;
+    }
     rsr_generate_result result = RSR_GENERATE_RESULT_INIT;
     rsr_error err = RSR_ERROR_INIT;
     struct prompt_output output = {
@@ -331,6 +363,7 @@ int run_prompt(struct run_session *session) {
     }
     if (!run_constraint_begin(session->constraint)) {
         free(prompt.data);
+        free(tokens);
         return 1;
     }
     rsr_status status = rsr_generate(session->engine, session->sequence, prompt.data, prompt.size,
@@ -353,6 +386,7 @@ int run_prompt(struct run_session *session) {
     if (status == RSR_OK && session->trace && !run_trace_write(session))
         code = 1;
     free(prompt.data);
+    free(tokens);
     free(output.text.data);
     run_logprobs_destroy(output.logprobs);
     return code;
@@ -460,7 +494,7 @@ static bool open_engine(struct run_session *s) {
     options.attention = o->attention;
     options.kv_type = o->kv_type;
     options.kv_commit = o->kv_commit;
-    if (o->qkv_file && !run_trace_check(o))
+    if (!run_kv_check(s) || (o->qkv_file && !run_trace_check(o)))
         return false;
     if (o->qkv_file)
         s->trace = run_trace_create(s, &options);
@@ -474,7 +508,7 @@ static bool open_engine(struct run_session *s) {
     check_threads(s);
     const rsr_status created = rsr_engine_create(s->model, &options, &s->engine, &err);
     block_interrupt(false);
-    if (created != RSR_OK || rsr_sequence_create(s->engine, &s->sequence, &err) != RSR_OK) {
+    if (created != RSR_OK || run_begin_sequence(s, &err) != RSR_OK) {
         run_fail("%s", err.message);
         return false;
     }
@@ -503,6 +537,8 @@ static int run(struct run_session *s) {
                    : s->options->mode == RUN_CHAT         ? run_chat(s)
                    : s->options->mode == RUN_PERPLEXITY   ? run_perplexity(s)
                                                           : run_prompt(s);
+        if (code == 0 && s->options->save_kv)
+            code = run_save_kv(s);
     }
     rsr_sequence_destroy(s->sequence);
     rsr_engine_destroy(s->engine);

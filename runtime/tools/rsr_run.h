@@ -39,6 +39,7 @@ struct run_options {
     const char *pooling;  /* --embed */
     const char *qkv_file; /* --dump-qkv */
     const char *schema_file, *grammar_file;
+    const char *load_kv, *save_kv;
     struct run_texts stops; /* --stop */
     uint32_t n_tokens, context, threads;
     uint32_t logprobs; /* --logprobs=N: N + 1 */
@@ -171,6 +172,19 @@ bool run_constraint_take(struct run_session *session, uint32_t token);
 bool run_constraint_is_closed(const struct run_constraint *constraint);
 /* A line on stderr, if the text is not complete. */
 void run_constraint_warn(const struct run_constraint *constraint);
+
+/* rsr_run_kv.c: whether --load-kv and --save-kv can be done; says so where not, before the work. */
+bool run_kv_check(const struct run_session *session);
+/* session->sequence becomes an empty one, or what --load-kv names. */
+rsr_status run_begin_sequence(struct run_session *session, rsr_error *err);
+/* Leaves in the sequence what it has in common with the tokens, but never all of them: the last one is
+ * evaluated for its logits. False after a sentence. */
+bool run_keep_common(const struct run_session *session, const uint32_t *tokens, size_t n_tokens);
+/* --save-kv; the exit status. */
+int run_save_kv(const struct run_session *session);
+/* Whether it is the file of that name; path may be NULL. */
+struct stat;
+bool run_is_file(const struct stat *info, const char *path);
 
 /* rsr_run_sampling.c: where neither options nor the checkpoint say anything. */
 extern const rsr_sampling run_default_sampling;

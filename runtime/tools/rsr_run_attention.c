@@ -181,7 +181,7 @@ static bool close_trace(struct trace_file *file, const char *path, bool is_whole
     return ok;
 }
 
-static bool is_same_file(const struct stat *a, const char *path) {
+bool run_is_file(const struct stat *a, const char *path) {
     struct stat b;
     return path && stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
 }
@@ -193,7 +193,7 @@ bool run_trace_check(const struct run_options *o) {
         return false;
     }
     const bool exists = stat(o->qkv_file, &info) == 0;
-    if (exists && (is_same_file(&info, o->model) || is_same_file(&info, o->prompt_file))) {
+    if (exists && (run_is_file(&info, o->model) || run_is_file(&info, o->prompt_file))) {
         run_fail("--dump-qkv would replace %s, which is read", o->qkv_file);
         return false;
     }

@@ -115,21 +115,6 @@ static bool render(const struct chat *c, const rsr_message *messages, size_t n_m
     return status == RSR_OK;
 }
 
-/* Leaves in the sequence what it has in common with `all`, but never all of it: the last token is
- * evaluated again for its logits. */
-static bool keep_common(struct chat *c, const struct tokens *all) {
-    rsr_sequence *sequence = c->session->sequence;
-    const uint32_t *held = rsr_sequence_tokens(sequence), n_held = rsr_sequence_length(sequence);
-    uint32_t n = 0;
-    while (n < n_held && n + 1 < all->size && held[n] == all->data[n])
-        n++;
-    rsr_error err = RSR_ERROR_INIT;
-    if (rsr_sequence_truncate(sequence, n, &err) == RSR_OK)
-        return true;
-    run_fail("%s", err.message);
-    return false;
-}
-
 /* Without the oldest messages but the system's. */
 static bool render_rest(const struct chat *c, size_t n_skipped, struct tokens *out) {
     const size_t first = n_kept_messages(c), n_rest = c->n_messages - first - n_skipped;
@@ -165,7 +150,7 @@ static bool render_what_fits(struct chat *c, struct tokens *out) {
 
 static bool answer(struct chat *c) {
     struct tokens all = {0};
-    if (!render_what_fits(c, &all) || !keep_common(c, &all)) {
+    if (!render_what_fits(c, &all) || !run_keep_common(c->session, all.data, all.size)) {
         free(all.data);
         return false;
     }
