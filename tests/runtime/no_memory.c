@@ -78,7 +78,8 @@ static bool done(const char *what, rsr_status status) {
 struct life {
     rsr_model *model;
     rsr_engine *engine;
-    rsr_sequence *sequence, *fork;
+    rsr_sequence *sequence, *fork, *taken, *loaded;
+    rsr_prefix_cache *cache;
     rsr_louver *index, *index_fork;
 };
 
@@ -124,6 +125,7 @@ static bool use_engine(struct life *l, struct outcome *o) {
     const rsr_pick pick = {N_TOKENS - 1, &sampling};
     rsr_generate_options generate = RSR_GENERATE_OPTIONS_INIT;
     options.n_threads = 2;
+    options.kv_tokens = 512;
     options.attention = "louver:topk:4,min=1";
     options.kv_type = "int8";
     sampling.temperature = 1.0f;
@@ -136,6 +138,17 @@ static bool use_engine(struct life *l, struct outcome *o) {
            DONE(rsr_sequence_fork(l->sequence, &l->fork, &err)) &&
            DONE(rsr_sequence_truncate(l->fork, 63, &err)) &&
            DONE(rsr_generate(l->engine, l->fork, "it", 2, &generate, NULL, NULL, NULL, &err));
+}
+
+static bool use_prefixes(struct life *l, const char *path) {
+    char file[4096];
+    const uint32_t *tokens = rsr_sequence_tokens(l->sequence);
+    snprintf(file, sizeof(file), "%s.kv", path);
+    return DONE(rsr_prefix_cache_create(l->engine, NULL, &l->cache, &err)) &&
+           DONE(rsr_prefix_cache_put(l->cache, l->sequence, &err)) &&
+           DONE(rsr_prefix_cache_take(l->cache, tokens, N_TOKENS, &l->taken, &err)) &&
+           DONE(rsr_sequence_save(l->taken, file, &err)) &&
+           DONE(rsr_sequence_load(l->engine, file, &l->loaded, &err));
 }
 
 static bool use_index(struct life *l, struct outcome *o) {
@@ -167,6 +180,9 @@ static void end(struct life *l) {
         problem("a token behind a failure");
     rsr_sequence_destroy(l->sequence);
     rsr_sequence_destroy(l->fork);
+    rsr_sequence_destroy(l->taken);
+    rsr_sequence_destroy(l->loaded);
+    rsr_prefix_cache_destroy(l->cache);
     if (l->engine != NULL &&
         (rsr_engine_get_info(l->engine, &info) != RSR_OK || info.kv_tokens_free != info.kv_tokens))
         problem("pages of sequences that ended");
@@ -183,7 +199,7 @@ static bool live(const char *path, long n_before, const struct outcome *right) {
     err = (rsr_error)RSR_ERROR_INIT;
     n_left = n_before;
     const bool well = use_text(&life, path, &outcome) && use_engine(&life, &outcome) &&
-                      use_index(&life, &outcome);
+                      use_prefixes(&life, path) && use_index(&life, &outcome);
     const bool failed = n_left < 0;
     n_left = -1;
     if (well && memcmp(&outcome, right, sizeof(outcome)) != 0)
@@ -197,8 +213,8 @@ int main(int argc, char **argv) {
     struct outcome right = {0};
     if (argc != 2)
         return 2;
-    const bool well =
-        use_text(&life, argv[1], &right) && use_engine(&life, &right) && use_index(&life, &right);
+    const bool well = use_text(&life, argv[1], &right) && use_engine(&life, &right) &&
+                      use_prefixes(&life, argv[1]) && use_index(&life, &right);
     end(&life);
     long n = 0;
     while (well && live(argv[1], n, &right))
