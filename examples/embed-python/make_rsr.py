@@ -3,8 +3,8 @@
 
 usage: make_rsr.py HEADER.h... > rsr.py
 
-It reads the forms of declaration that rsr.h and rsr_louver.h use, with no macro of a compiler defined. What has
-another form is refused by its line, and nothing is written. It needs no packages and no C compiler.
+It reads the forms of declaration that rsr.h, rsr_louver.h and rsr_constraint.h use, with no macro of a compiler
+defined. What has another form is refused by its line, and nothing is written. It needs no packages and no C compiler.
 
 A pointer to characters is c_char_p where a NUL ends the text, and where a function only reads it. Buffers, and texts
 that have their length beside them (text and text_bytes), are POINTER(c_char): text[:text_bytes] are the bytes.

@@ -15,6 +15,7 @@ sys.path.insert(0, work)
 import rsr
 
 LAYOUT = """#include <stdio.h>
+#include "rsr_constraint.h"
 #include "rsr_louver.h"
 static void put(const void *bytes, size_t n) {
     for (size_t i = 0; i < n; i++)
@@ -23,6 +24,7 @@ static void put(const void *bytes, size_t n) {
 }
 """
 TYPES = """#include <stdio.h>
+#include "rsr_constraint.h"
 #include "rsr_louver.h"
 template <class T> void show(const char *what) { printf("%s: %s\\n", what, __PRETTY_FUNCTION__); }
 """
