@@ -771,10 +771,11 @@ typedef struct rsr_generate_options {
                                the prompt's first one nothing; NULL: none */
     bool logprobs;          /* rsr_generated.logprobs are there, of the token and the n_top_logprobs likeliest (at
                                most RSR_MAX_TOP_LOGPROBS): as in rsr_logprobs, before `logits` changes any */
+    uint8_t reserved[7];    /* 0: a runtime that is too old for these members refuses any byte that is set */
 } rsr_generate_options;
 #define RSR_GENERATE_OPTIONS_INIT                                                                    \
     {sizeof(rsr_generate_options), 0, RSR_TOKENIZE_ADD_SPECIAL, NULL, NULL, 0, false, NULL, 0, NULL,  \
-     NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, false}
+     NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, false, {0}}
 
 typedef enum rsr_stop_reason {
     RSR_STOP_LENGTH,    /* max_tokens */
