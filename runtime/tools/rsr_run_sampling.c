@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "rsr_run.h"
 
@@ -28,13 +29,22 @@ rsr_sampling run_no_sampling(void) {
     return none;
 }
 
+/* What the runtime of an older module does not know is off. */
+static rsr_sampling whole(const rsr_sampling *s) {
+    rsr_sampling known = RSR_SAMPLING_INIT;
+    memcpy(&known, s, s->size_bytes < sizeof(known) ? s->size_bytes : sizeof(known));
+    known.size_bytes = sizeof(known);
+    return known;
+}
+
 static bool is_given(float value) {
     return !isnan(value);
 }
 
 void run_choose_sampling(struct run_session *session) {
     const rsr_sampling *given = &session->options->sampling;
-    rsr_sampling chosen = session->info.sampling ? *session->info.sampling : run_default_sampling;
+    rsr_sampling chosen =
+        whole(session->info.sampling ? session->info.sampling : &run_default_sampling);
     if (given->temperature == 0)
         chosen = (rsr_sampling)RSR_SAMPLING_INIT;
     if (is_given(given->temperature))
@@ -51,8 +61,9 @@ void run_choose_sampling(struct run_session *session) {
     }
     chosen.presence_penalty = given->presence_penalty;
     chosen.frequency_penalty = given->frequency_penalty;
-    chosen.logit_bias = session->options->biases;
     chosen.n_logit_bias = session->options->n_biases;
+    if (chosen.n_logit_bias > 0) /* older runtimes refuse members that they do not know */
+        chosen.logit_bias = session->options->biases;
     chosen.seed = given->seed;
     session->sampling = chosen;
 }
@@ -74,7 +85,8 @@ static const char *who_says(const struct run_session *session) {
                        : "rsr-run's defaults: the checkpoint does not say";
 }
 
-void run_put_sampling(FILE *stream, const rsr_sampling *s) {
+void run_put_sampling(FILE *stream, const rsr_sampling *given) {
+    const rsr_sampling sampling = whole(given), *s = &sampling;
     const bool draws = s->temperature > 0;
     if (draws)
         fprintf(stream, "temperature %g", (double)s->temperature);
@@ -118,9 +130,10 @@ static json_t *biases_json(const rsr_sampling *s) {
     return root;
 }
 
-json_t *run_sampling_json(const rsr_sampling *s) {
-    if (!s)
+json_t *run_sampling_json(const rsr_sampling *given) {
+    if (!given)
         return json_null();
+    const rsr_sampling sampling = whole(given), *s = &sampling;
     json_t *root = json_pack("{s:f, s:I, s:f, s:f, s:f}", "temperature", (double)s->temperature,
                              "top_k", (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p",
                              (double)s->min_p, "repeat_penalty", (double)s->repeat_penalty);
