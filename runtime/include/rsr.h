@@ -522,7 +522,7 @@ typedef struct rsr_prefix_cache rsr_prefix_cache;
 typedef struct rsr_prefix_cache_options {
     uint32_t size_bytes;
     uint64_t budget_bytes;  /* of keys and values that are kept, whole pages, those that sequences have now among
-                               them; 0: all of the engine's */
+                               them; 0: all of the engine's. Less than one page is RSR_ERR_ARGUMENT */
 } rsr_prefix_cache_options;
 #define RSR_PREFIX_CACHE_OPTIONS_INIT RSR_SIZED(rsr_prefix_cache_options)
 
@@ -647,8 +647,8 @@ typedef struct rsr_batch {
 
 /* Evaluates all entries and appends them to their sequences: a prompt, one decode step of many
  * sequences and a verification are the same call. On failure, RSR_ERR_STOPPED among them, no sequence
- * has changed, but for those whose `statuses` are RSR_OK; logits and picked may hold what was
- * computed before. With `statuses` the status is that of the first entry that failed, and `err` says
+ * has changed, but for those whose `statuses` are RSR_OK; logits, picked and log-probabilities may
+ * hold what was computed before. With `statuses` the status is that of the first entry that failed, and `err` says
  * which that is and why; the logits and log-probabilities of those that failed are not
  * written, their picks are UINT32_MAX. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_eval(rsr_engine *engine, const rsr_batch *batch,

@@ -55,8 +55,9 @@
  * that are missing, come twice, or can never end. At most 256 rules and repetitions are open at once, the last
  * one in a rule not counted; alternatives that would need more are not taken.
  *
- * Bounds: a text of 1 MiB, 48 levels of JSON or 64 of brackets, 512 properties, 131,072 parts. A token of more
- * than 256 bytes is never allowed.
+ * Bounds: a text of 1 MiB, 48 levels of JSON or 64 of brackets, 512 properties, 32,768 rules, 131,072 parts. A
+ * token of more than 256 bytes is never allowed. At most 2,048 parts may be what comes next at once, as many
+ * alternatives of a grammar or of anyOf (values of enum count as one); a place with more is RSR_ERR_FULL.
  *
  * The rules of rsr.h hold. A vocabulary and a constraint are immutable and may be shared by threads; a
  * constrained text belongs to one thread at a time. A vocabulary ends after its constraints, a constraint
@@ -96,7 +97,7 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_constraint_create(const rsr_vocabulary *
                                                           rsr_error *err);
 RSR_EXPORT void rsr_constraint_destroy(rsr_constraint *constraint);
 
-/* At the beginning of a text. */
+/* At the beginning of a text. RSR_ERR_FULL: too many parts may come first. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_constrained_create(const rsr_constraint *constraint,
                                                            rsr_constrained **text, rsr_error *err);
 /* Another one behind the same tokens. */
@@ -107,11 +108,12 @@ RSR_EXPORT void rsr_constrained_destroy(rsr_constrained *text);
 /* Fills n_words words with the tokens that may follow, as rsr_sampling.allowed has them; n_words is at least
  * (vocab + 31) / 32, and words behind those become 0. RSR_ERR_TEXT: no token may follow, because the text is
  * complete and the model has no stop token, or because no token has the bytes that must follow.
- * RSR_ERR_FULL: the grammar is too ambiguous here. */
+ * RSR_ERR_FULL: too many parts may come next here, or the grammar is too ambiguous. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_constrained_allow(rsr_constrained *text, uint32_t *allowed,
                                                           size_t n_words, rsr_error *err);
 
-/* Goes on behind a token. RSR_ERR_ARGUMENT, and the text is as before, if it is not allowed. */
+/* Goes on behind a token. RSR_ERR_ARGUMENT: it is not allowed; RSR_ERR_FULL as above. After a failure the text
+ * is as before. */
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_constrained_advance(rsr_constrained *text, uint32_t token,
                                                             rsr_error *err);
 
