@@ -417,6 +417,7 @@ enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
 #define RSR_VERDICTS(X)                                                                            \
     X(CHOSEN, "chosen")                                                                            \
     X(SLOWER, "slower")                                                                            \
+    X(BATCHES, "slower in batches, which floats compute as decode does")                           \
     X(ASKED, "another variant is asked for")                                                       \
     X(DATA, "decode stores other data")                                                            \
     X(BUDGET, "more code than --fold-budget")                                                      \
@@ -451,6 +452,7 @@ struct rsr_regime_plan {
     double predicted_us;        /* decode: one token; prefill: per token at 128 */
     double memory_us, alone_us, more_us;    /* predicted of any batch: reading, computing one token, and
                                                each one more; see rsrc_batch_us of plan/plan.h */
+    uint32_t lanes;             /* tokens that take the time of one, side by side */
     double measured_us;         /* the same as predicted_us, of kernels run on this machine; 0: not measured */
     uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and
                                    the instructions that hold the index (fold) */
