@@ -69,6 +69,7 @@ struct rsrc_choice {
     uint32_t tile_rows;      /* 0: as many as are worth a tile's overhead */
     uint64_t weight_bytes;   /* codes and index as lowering stores them; of code an estimate */
     uint32_t max_cols;       /* of a matrix that lowering accepts: what its sums can hold */
+    uint32_t lanes;          /* tokens that take the time of one, side by side; 0: one */
     struct rsrc_cost cost[RSR_REGIME_COUNT];
     double measured_us[RSR_REGIME_COUNT];  /* 0: not measured */
     const char *work;                      /* "6.55 M multiply-adds", "0.42 M additions"; or: */
@@ -174,7 +175,6 @@ enum rsrc_kernel_trait {
     RSRC_HAS_FOLD = 4,
     RSRC_IS_CODE = 8,
     RSRC_IS_GPU = 16,
-    RSRC_IN_LANES = 32,
 };
 
 /* A row of kernels.def, which says what the members mean. */

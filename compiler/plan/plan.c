@@ -9,8 +9,6 @@
 #include <assert.h>
 #include <math.h>
 
-#include "base/round.h"
-
 /* Rows of a tile, largest first. A tile is worth its loop overhead from 16 rows on; larger ones
  * stream longer runs, as long as there are enough of them to share out evenly. */
 static const uint32_t TILE_ROWS[] = {64, 32, 16};
@@ -248,12 +246,15 @@ static double rounded_us(double us) {
     return round(us * 1e3) / 1e3;
 }
 
-static enum rsr_verdict verdict_of(const struct selection *among,
-                                   const struct rsrc_choice *choice) {
+static enum rsr_verdict verdict_of(const struct selection *among, const struct rsrc_choice *choice,
+                                   const struct rsrc_choice *chosen) {
+    const bool by_batches = among->input == RSR_INPUT_F32 && among->regime == RSR_REGIME_DECODE &&
+                            time_of(choice, among->regime) < time_of(chosen, among->regime);
     return !is_asked_for(among, choice)  ? RSR_VERDICT_ASKED
            : !shares_data(among, choice) ? RSR_VERDICT_DATA
            : !fits_budget(among, choice) ? RSR_VERDICT_BUDGET
            : !fits_sums(among, choice)   ? RSR_VERDICT_WIDE
+           : by_batches                  ? RSR_VERDICT_BATCHES
                                          : RSR_VERDICT_SLOWER;
 }
 
@@ -275,7 +276,7 @@ static void list_alternatives(struct rsrc_arena *arena, const struct selection *
                                      .weight_bytes = choice->weight_bytes,
                                      .verdict = choice == chosen ? RSR_VERDICT_CHOSEN
                                                 : given          ? RSR_VERDICT_GIVEN
-                                                                 : verdict_of(among, choice)};
+                                                        : verdict_of(among, choice, chosen)};
     }
     out->alternatives = list;
     out->n_alternatives = among->n_choices;
@@ -356,10 +357,12 @@ static uint64_t acc_bound(const struct rsrc_plan_input *input) {
 
 /* What a token more takes makes a batch take what is predicted of it. */
 static void set_parts(const struct rsrc_choice *choice, struct rsr_regime_plan *plan) {
+    assert(choice->lanes < RSRC_PREFILL_TOKENS);
     const double batch_us = choice->cost[RSR_REGIME_PREFILL].compute_us * RSRC_PREFILL_TOKENS;
     plan->memory_us = choice->cost[RSR_REGIME_DECODE].memory_us;
     plan->alone_us = choice->cost[RSR_REGIME_DECODE].compute_us;
-    plan->more_us = fmax(0, batch_us - plan->alone_us) / (RSRC_PREFILL_TOKENS - 1);
+    plan->lanes = choice->lanes != 0 ? choice->lanes : 1;
+    plan->more_us = fmax(0, batch_us - plan->alone_us) / (RSRC_PREFILL_TOKENS - plan->lanes);
 }
 
 static struct rsr_regime_plan make_plan(const struct rsrc_plan_input *input,
@@ -467,13 +470,12 @@ bool rsrc_same_kernel(const struct rsr_plan *plan) {
 }
 
 double rsrc_batch_us(const struct rsr_regime_plan *plan, uint32_t n_tokens) {
-    const bool in_lanes = (rsrc_kernel_row(plan->kernel)->traits & RSRC_IN_LANES) != 0;
-    const uint32_t n_tiles = rsrc_divide_up(n_tokens, plan->token_tile);
+    /* Those that do not fit beside the first one. */
+    const uint32_t n_more = (n_tokens - 1) / plan->lanes * plan->lanes;
     const double predicted_us =
-        rsrc_call_us(plan->memory_us, in_lanes ? n_tiles * plan->alone_us
-                                               : plan->alone_us + (n_tokens - 1) * plan->more_us);
-    return plan->measured_us > 0 ? predicted_us * plan->measured_us / plan->predicted_us
-                                 : predicted_us;
+        rsrc_call_us(plan->memory_us, plan->alone_us + n_more * plan->more_us);
+    const bool measured = plan->measured_us > 0 && plan->predicted_us > 0; /* a text may say 0 */
+    return measured ? predicted_us * plan->measured_us / plan->predicted_us : predicted_us;
 }
 
 uint32_t rsrc_decode_tokens(const struct rsr_plan *const *plans, uint32_t n_plans) {

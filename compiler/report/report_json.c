@@ -1,6 +1,7 @@
 /* report_json.c - the report of a compilation for programs, and for the page that draws it
  * (report_page.h). report.schema.json describes every key. */
 #include <inttypes.h>
+#include <math.h>
 
 #include "kernel/kernel.h"
 #include "report/json_members.h"
@@ -20,7 +21,9 @@ static void put_times(const struct rsr_regime_plan *plan, struct rsrc_buffer *ou
     put_us(out, "us", plan->predicted_us);
     if (plan->measured_us > 0) {
         put_us(out, "measured_us", plan->measured_us);
-        put_us(out, "measured_to_predicted", plan->measured_us / plan->predicted_us);
+        const double ratio = plan->measured_us / plan->predicted_us;
+        if (isfinite(ratio)) /* of a plan that was given, "us" may be 0 */
+            put_us(out, "measured_to_predicted", ratio);
     }
 }
 
@@ -49,7 +52,7 @@ static void put_alternative(const struct rsr_alternative *alternative, struct rs
 
 static void put_regime(const struct rsr_regime_plan *plan, uint32_t regime,
                        struct rsrc_buffer *out) {
-    rsrc_put_key(out, rsrc_report_regime(regime));
+    rsrc_put_key(out, rsrc_regime_name((enum rsr_regime)regime));
     rsrc_put_object(out);
     rsrc_put_text(out, "variant", rsrc_variant_of(plan));
     put_times(plan, out);
@@ -124,7 +127,7 @@ static void put_kernel(const struct rsrc_kernel_use *use, struct rsrc_buffer *ou
     const struct rsr_report_layer *layer = use->first;
     const struct rsr_regime_plan *plan = &layer->plan.regimes[use->regime];
     rsrc_buffer_puts(out, "{");
-    rsrc_put_text(out, "regime", rsrc_report_regime(use->regime));
+    rsrc_put_text(out, "regime", rsrc_regime_name((enum rsr_regime)use->regime));
     rsrc_put_text(out, "variant", rsrc_variant_of(plan));
     rsrc_put_text(out, "input", input_name(layer));
     rsrc_put_text(out, "alphabet", rsrc_alphabet_name(layer->alphabet));

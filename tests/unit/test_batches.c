@@ -61,9 +61,11 @@ static void check_plan(const struct rsr_spec *spec, const struct rsr_stats *stat
     CHECK(last >= 1 && last < RSRC_PREFILL_TOKENS);
     for (uint32_t n = 1; n < MAX_TOKENS; n++) {
         const double us = batch_us(plan, last, n), next_us = batch_us(plan, last, n + 1);
-        /* Decode has one token, even where prefill's kernel would take less: of few columns. */
-        const bool is_tiny = n == 1 && stats->cols < TINY_COLS &&
-                             rsrc_batch_us(&plan->regimes[RSR_REGIME_PREFILL], 1) < us;
+        /* Decode has one token, even where prefill's kernel would take less: of few columns. Two do not take
+         * less than one by that. */
+        const double by_prefill_us = rsrc_batch_us(&plan->regimes[RSR_REGIME_PREFILL], 1);
+        const bool is_tiny = n == 1 && last == 1 && stats->cols < TINY_COLS && by_prefill_us < us &&
+                             next_us >= by_prefill_us;
         const bool grows = us > 0 && (next_us >= us || is_tiny);
         CHECK(grows);
         if (!grows)
@@ -73,6 +75,10 @@ static void check_plan(const struct rsr_spec *spec, const struct rsr_stats *stat
     /* What plans print is the same prediction. */
     const struct rsr_regime_plan *decode = &plan->regimes[RSR_REGIME_DECODE];
     CHECK(fabs(rsrc_batch_us(decode, 1) - decode->predicted_us) < 1e-3);
+    const struct rsr_regime_plan *prefill = &plan->regimes[RSR_REGIME_PREFILL];
+    if (prefill->more_us > 0)
+        CHECK(fabs(rsrc_batch_us(prefill, RSRC_PREFILL_TOKENS) / RSRC_PREFILL_TOKENS -
+                   prefill->predicted_us) < 1e-3);
     if (rsrc_same_kernel(plan))
         return;
     if (last + 1 < RSRC_PREFILL_TOKENS)

@@ -1,5 +1,5 @@
-/* lower_dot_panel.c - `dot` over the codes of `lut`: how rows are cut to panels, and the loops around unpacking, products and results. dot_panel.h has the whole.
- */
+/* lower_dot_panel.c - `dot` over the codes of `lut`: how rows are cut to panels, and the loops around
+ * unpacking, products and results. dot_panel.h has the whole. */
 #include "kernels/dot_panel/dot_panel.h"
 
 #include <assert.h>

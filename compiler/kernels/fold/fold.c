@@ -112,6 +112,7 @@ uint32_t rsrc_list_fold(struct rsrc_arena *arena, const struct rsrc_plan_input *
     *out = (struct rsrc_choice){.k = stats->k,
                                 .tile_rows = TILE_ROWS / stats->k * stats->k,
                                 .max_cols = UINT32_MAX,
+                                .lanes = lanes,
                                 .weight_bytes =
                                     (uint64_t)(memory * row->memory_bytes * row->per_memory +
                                                registers * row->register_bytes),

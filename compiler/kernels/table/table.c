@@ -226,7 +226,7 @@ static double count_additions(const struct rsrc_table_shape *shape, double per_m
            (shape->n_chunks * (shape->n_passes * additions + between + end) + clear + results);
 }
 
-/* Of tables, and of the columns that they are made of */
+/* Of tables, and of the columns that they are made of. */
 static double count_sums(const struct rsrc_table_shape *shape) {
     static const double parts[][2] = {
         /* [alphabet][floats]: besides a store and an addition a sum */
@@ -278,6 +278,7 @@ static void set_choice(struct rsrc_arena *arena, const struct rsrc_plan_input *i
     out->tile_rows = tile_rows < MIN_TILE_ROWS   ? MIN_TILE_ROWS
                      : tile_rows > MAX_TILE_ROWS ? MAX_TILE_ROWS
                                                  : tile_rows;
+    out->lanes = shape->lanes.lanes;
     out->work = rsrc_work_text(arena, additions, "additions of segment sums");
     rsrc_set_costs(out, rsrc_work_us(vector + codes, spec->fold_gips),
                    rsrc_work_us(vector / shape->lanes.lanes + codes / RSRC_TABLE_GROUP_TOKENS,
