@@ -23,7 +23,7 @@ function median(values) {
    better when larger; spreadOf: what one result says of its own spread. */
 function comparedRows(entries, files, keyOf, of, spreadOf) {
     return [...groupBy(entries, entry => keyOf(entry.data))].map(([name, group]) => ({name, cells: files.map(file => {
-        const own = group.filter(entry => entry.file === file && isFinite(of(entry.data)));
+        const own = group.filter(entry => entry.file === file && Number.isFinite(of(entry.data)));
         if (own.length === 0)
             return null;
         const values = own.map(entry => of(entry.data)), value = median(values);
@@ -168,12 +168,22 @@ function compiledSection(entries, names) {
 
 /* ---- the page -------------------------------------------------------------------------------- */
 
+/* A section, or why there is none: files may be of other versions, and lack what it needs. */
+function attempt(make) {
+    try {
+        return make();
+    } catch (error) {
+        return section('Not drawn', `A file has not what this section draws: ${error.message}`);
+    }
+}
+
 function comparePage(entries) {
     const names = runNames(entries), files = [...names.keys()], shown = [...names.values()];
     document.title = `${shown.join(', ')} – rsr-bench compare`;
     return [h('header', {}, h('div', {class: 'eyebrow'}, 'rsr-bench compare'), h('h1', {}, shown.join(' · ')),
         h('p', {class: 'soft'}, `${plural(entries.length, 'result')}. Ratios are to the first file that has one; ` +
             'a line on a bar is the spread of its runs.')),
-        ...[kernelsSection(entries, files, shown), ...modelSections(entries, files, shown), attentionSections(entries, files, shown),
-            compiledSection(entries, names), plansSection(entries, names)].filter(Boolean)];
+        ...[() => kernelsSection(entries, files, shown), () => modelSections(entries, files, shown),
+            () => attentionSections(entries, files, shown), () => compiledSection(entries, names),
+            () => plansSection(entries, names)].flatMap(make => attempt(make)).filter(Boolean)];
 }

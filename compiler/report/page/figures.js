@@ -17,7 +17,7 @@ function measuredOf(report, target, regime, role) {
     if (!measured || measured.target !== target.name)
         return null;
     const row = measured[regime === 'decode' ? 'profile' : 'prefill_profile'].find(r => r.op === role);
-    return row ? row.us / (regime === 'decode' ? 1 : measured.prompt_tokens) : null;
+    return row ? row.us / (regime === 'decode' ? 1 : Math.max(measured.prompt_tokens, 1)) : null;
 }
 
 /* Rows of the drawing: a role's layers together, or each by itself with its share of what was measured. */

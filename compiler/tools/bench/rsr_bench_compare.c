@@ -57,9 +57,11 @@ static enum rsrc_status add_object(struct comparison *c, const char *path, json_
     const char *kind = find_kind(object);
     if (kind == NULL || c->n_objects++ >= MAX_OBJECTS)
         return rsrc_refuse(c->diag, "comparison-kind", &place,
-                           "compare what rsr-bench --json and rsrc --report=json print",
-                           kind == NULL ? "has an object that neither of them prints"
-                                        : "has more objects than a page can show");
+                           "compare what rsr-bench kernel, model and attention --json and "
+                           "rsrc --report=json print, but not kernel --tokens",
+                           kind == NULL
+                               ? "has an object that is no kernel, model, attention or report"
+                               : "has more objects than a page can show");
     drop_pictures(object);
     char *text = json_dumps(object, JSON_COMPACT);
     if (text == NULL)
