@@ -344,6 +344,11 @@ static void test_hostile(const rsr_vocabulary *v) {
         at += sprintf(at, "r%d ::= \"a\" r%d | \"b\"\n", i, i + 1);
     strcpy(at, "r20000 ::= \"c\"");
     check_hostile(v, gbnf, text, NULL);
+    text = malloc(1 << 20);
+    at = stpcpy(text, "root ::= r0\n");
+    for (int i = 0; i < 40000; i++)
+        at += sprintf(at, "r%d ::= \"b\"\n", i);
+    check_hostile(v, gbnf, text, "the grammar has more than 32768 rules in line 32769");
 }
 
 /* A text that is read to a depth and then ends. */

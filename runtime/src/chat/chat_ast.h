@@ -1,7 +1,7 @@
 /* chat_ast.h - what the files of the chat template share: memory, tokens, syntax tree.
  *
- * chat_memory.c has memory and strings, chat_template_lex.c makes tokens of the source, chat_template_parse.c a tree of the tokens,
- * chat_conversation.c defines what templates see, which chat_json_read.c reads, chat_template_eval.c
+ * chat_memory.c has memory and strings, chat_template_lex.c makes tokens of the source,
+ * chat_template_parse.c a tree of the tokens, chat_conversation.c defines what templates see, which chat_json_read.c reads, chat_template_eval.c
  * walks the tree, chat_template_call.c calls functions and macros, chat_template_builtins.c has the
  * filters, tests and methods, chat_number.c computes and chat_format.c formats.
  */

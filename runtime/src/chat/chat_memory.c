@@ -17,7 +17,7 @@ bool chat_is_within(struct chat_arena *arena, size_t used, size_t n_bytes) {
 
 rsr_status chat_refuse_memory(const struct chat_arena *arena, rsr_error *err) {
     if (!arena->over_limit)
-        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for the chat template");
+        return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a chat template or its JSON");
     return rsr_fail(err, RSR_ERR_TEXT,
                     "the chat template needs more memory than the limit of %zu bytes",
                     arena->limit);

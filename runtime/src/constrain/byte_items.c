@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "byte_grammar.h"
+#include "host/utf8.h"
 
 /* ---- Texts ----------------------------------------------------------------------------------- */
 
@@ -43,15 +44,6 @@ void rsr_byte_text_end(struct rsr_grammar *g, struct rsr_byte_text *text) {
 
 #define MAX_CODE 0x10ffffu
 
-static size_t encode(uint32_t code, uint8_t out[4]) {
-    static const uint8_t lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
-    const size_t n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i > 0; i--, code >>= 6)
-        out[i] = (uint8_t)(0x80 | (code & 0x3f));
-    out[0] = (uint8_t)(lead[n] | code);
-    return n;
-}
-
 /* The state behind bytes low to high, which no other edge overlaps unless it is the same. */
 static uint32_t follow_range(struct rsr_grammar *g, uint32_t state, uint8_t low, uint8_t high) {
     for (uint32_t i = g->states[state].edges; i != 0; i = g->edges[i].next)
@@ -65,13 +57,13 @@ static uint32_t follow_range(struct rsr_grammar *g, uint32_t state, uint8_t low,
 /* Code points of one length whose bytes behind the first that differs take all values. */
 static void add_block(struct rsr_grammar *g, uint32_t state, uint32_t low, uint32_t high,
                       uint32_t target) {
-    uint8_t from[4], to[4];
-    const size_t n = encode(low, from);
-    encode(high, to);
+    char from[4], to[4];
+    const size_t n = rsr_utf8_encode(low, from);
+    (void)rsr_utf8_encode(high, to);
     for (size_t i = 0; i + 1 < n && g->status == RSR_OK; i++)
-        state = follow_range(g, state, from[i], to[i]);
+        state = follow_range(g, state, (uint8_t)from[i], (uint8_t)to[i]);
     if (g->status == RSR_OK)
-        rsr_grammar_edge(g, state, from[n - 1], to[n - 1], target);
+        rsr_grammar_edge(g, state, (uint8_t)from[n - 1], (uint8_t)to[n - 1], target);
 }
 
 /* Cuts a range into such blocks. */

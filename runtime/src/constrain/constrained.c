@@ -296,8 +296,8 @@ static bool may_end(struct rsr_constrained *text, const struct rsr_spots *spots)
 rsr_status rsr_constrained_explain(rsr_status status, rsr_error *err) {
     return rsr_fail(err, status,
                     status == RSR_ERR_MEMORY ? "no memory for a constrained text"
-                                             : "the constraint is too ambiguous here: too many "
-                                               "ways lead to the same text");
+                                             : "the constraint has too many parts that may come "
+                                               "next here, or too many ways to the same text");
 }
 
 rsr_status rsr_constrained_create(const rsr_constraint *constraint, rsr_constrained **text,

@@ -70,6 +70,13 @@ static uint32_t item_of_term(struct rsr_gbnf *in, const struct rsr_gbnf_term *te
     return 0;
 }
 
+/* A frame of its own: items nest in each other, and 64 lists of copies exceed a call's stack. */
+__attribute__((noinline)) static uint32_t put_in_front(struct rsr_grammar *g, uint32_t item,
+                                                       uint32_t first) {
+    struct copies copies = {.n = 0};
+    return copy_item(g, item, first, &copies);
+}
+
 /* Its terms one behind the other, from the last one on. */
 static uint32_t item_of_alternative(struct rsr_gbnf *in, uint32_t last, uint32_t end,
                                     uint32_t depth) {
@@ -80,10 +87,8 @@ static uint32_t item_of_alternative(struct rsr_gbnf *in, uint32_t last, uint32_t
         const uint32_t item = is_fixed ? item_of_term(in, &term, depth) : 0;
         if (item == 0)
             return 0;
-        for (uint32_t k = 0; k < term.min && first != 0; k++) {
-            struct copies copies = {.n = 0};
-            first = copy_item(in->g, item, first, &copies);
-        }
+        for (uint32_t k = 0; k < term.min && first != 0; k++)
+            first = put_in_front(in->g, item, first);
     }
     return first;
 }

@@ -6,6 +6,7 @@
 
 #define MAX_BRACKETS 64u
 #define MAX_RANGES 1024u
+#define MAX_RULES 32768u /* each name is compared with all */
 #define NO_CODE UINT32_MAX
 
 /* ---- Text ------------------------------------------------------------------------------------ */
@@ -62,6 +63,8 @@ static uint32_t take_name(struct rsr_gbnf *in) {
         if (rsr_gbnf_name_at(in, i)->size == name.size &&
             memcmp(rsr_gbnf_name_at(in, i)->text, name.text, name.size) == 0)
             return i;
+    if (n == MAX_RULES)
+        return refuse(in, "more than 32768 rules");
     add(in, &in->names, &name, sizeof(name));
     return rsr_grammar_rule(in->g);
 }

@@ -9,14 +9,19 @@
 static rsr_status append_token(const rsr_model *model, uint32_t token, struct rsr_bytes *bytes,
                                rsr_error *err) {
     rsr_token_info info = RSR_TOKEN_INFO_INIT;
+    rsr_error failure = RSR_ERROR_INIT;
     size_t n = 0;
     if (!rsr_bytes_reserve(bytes, RSR_TRIE_MAX_DEPTH))
         return rsr_fail(err, RSR_ERR_MEMORY, "no memory for a vocabulary");
     const rsr_status status = rsr_model_get_token(model, token, bytes->data + bytes->size,
-                                                  RSR_TRIE_MAX_DEPTH, &n, &info, err);
-    if (status == RSR_OK && !info.is_special && !info.is_stop)
+                                                  RSR_TRIE_MAX_DEPTH, &n, &info, &failure);
+    if (status == RSR_ERR_FULL) /* longer than any that is kept: no failure, err is left alone */
+        return RSR_OK;
+    if (status != RSR_OK)
+        return rsr_fail(err, status, "%s", failure.message);
+    if (!info.is_special && !info.is_stop)
         bytes->size += n;
-    return status == RSR_ERR_FULL ? RSR_OK : status; /* a token longer than any that is kept */
+    return RSR_OK;
 }
 
 rsr_status rsr_vocabulary_create(const rsr_model *model, rsr_vocabulary **vocabulary,
