@@ -364,6 +364,7 @@ int run_prompt(struct run_session *session) {
     if (!run_constraint_begin(session->constraint)) {
         free(prompt.data);
         free(tokens);
+        run_logprobs_destroy(output.logprobs);
         return 1;
     }
     rsr_status status = rsr_generate(session->engine, session->sequence, prompt.data, prompt.size,

@@ -35,7 +35,12 @@ bool run_kv_check(const struct run_session *session) {
     if (!o->save_kv)
         return true;
     const bool exists = stat(o->save_kv, &info) == 0;
-    if (exists && (run_is_file(&info, o->model) || run_is_file(&info, o->prompt_file))) {
+    if (o->save_kv[0] == '\0') {
+        run_fail("--save-kv needs the name of a file");
+        return false;
+    }
+    if (exists && (run_is_file(&info, o->model) || run_is_file(&info, o->prompt_file) ||
+                   run_is_file(&info, o->schema_file) || run_is_file(&info, o->grammar_file))) {
         run_fail("--save-kv would replace %s, which is read", o->save_kv);
         return false;
     }

@@ -108,6 +108,7 @@ RSR_NODISCARD rsr_status rsr_check_idle(const struct rsr_sequence *sequence, rsr
 
 /* A free page, or one that prefix caches yield; RSR_NO_PAGE: there is none. With the lock. */
 uint32_t rsr_engine_take_page(struct rsr_engine *engine);
+rsr_status rsr_fail_no_page(const struct rsr_engine *engine, rsr_error *err);
 /* Gives memory of free pages back to the system. With the lock, which is let go of meanwhile. */
 void rsr_engine_drop_warm(struct rsr_engine *engine);
 /* A cache gives up its oldest page, which may be free then; false: there is nothing cached. With the lock. */

@@ -61,10 +61,7 @@ static rsr_status check_entry(const rsr_engine *engine, const rsr_batch_entry *e
         return rsr_fail(err, RSR_ERR_FULL, "the context of %u tokens is exhausted",
                         engine->info.context);
     if (!rsr_sequence_reserve(sequence, entry->position))
-        return rsr_fail(err, RSR_ERR_FULL,
-                        "all %u KV pages of %u tokens are taken; end a sequence or create the "
-                        "engine with more kv_tokens",
-                        engine->kv.n_pages, RSR_PAGE_TOKENS);
+        return rsr_fail_no_page(engine, err);
     return RSR_OK;
 }
 

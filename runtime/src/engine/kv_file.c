@@ -119,6 +119,8 @@ static bool write_all(int fd, const void *bytes, uint64_t n_bytes) {
         const ssize_t n = write(fd, at, n_bytes);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n == 0)
+            errno = ENOSPC;
         if (n <= 0)
             return false;
         at += n;
@@ -360,12 +362,7 @@ static rsr_status add_page(struct rsr_sequence *sequence, rsr_error *err) {
     if (page != RSR_NO_PAGE)
         sequence->pages[sequence->n_pages++] = page;
     pthread_mutex_unlock(&engine->lock);
-    return page != RSR_NO_PAGE
-               ? RSR_OK
-               : rsr_fail(err, RSR_ERR_FULL,
-                          "all %u KV pages of %u tokens are taken; end a sequence or create the "
-                          "engine with more kv_tokens",
-                          engine->kv.n_pages, RSR_PAGE_TOKENS);
+    return page != RSR_NO_PAGE ? RSR_OK : rsr_fail_no_page(engine, err);
 }
 
 static rsr_status read_page(struct source *source, struct rsr_sequence *sequence, void *bytes,

@@ -23,10 +23,10 @@ struct rsr_kv_file_header {
     uint32_t version;
     uint32_t header_bytes;
     uint8_t model_hash[16];
-    char compiler_version[16]; /* another one may add floats in another order; so may */
-    uint8_t
-        float_kernels[16]; /* other kernels of float activations: a hash of what they are. Zeros: of
-                                  int8, which give the same bits whatever they are */
+    char compiler_version[16]; /* another compiler may add floats in another order */
+    /* Of kernels of float activations, which round as they are made: a hash of what they are. Zeros:
+     * there are none; kernels of int8 all give the same bits. */
+    uint8_t float_kernels[16];
     char kv_type[8];       /* texts end in zeros */
     char attention[96];    /* as far as keys and values depend on it */
     uint32_t n_layers, n_kv_heads, head_dim, page_tokens;

@@ -30,9 +30,17 @@ struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err) {
 
 uint32_t rsr_engine_take_page(struct rsr_engine *engine) {
     uint32_t page = rsr_kv_page_take(&engine->kv);
-    while (page == RSR_NO_PAGE && rsr_prefix_caches_yield(engine))
+    while (page == RSR_NO_PAGE && engine->kv.n_only_kept > 0 && rsr_prefix_caches_yield(engine))
         page = rsr_kv_page_take(&engine->kv);
     return page;
+}
+
+rsr_status rsr_fail_no_page(const struct rsr_engine *engine, rsr_error *err) {
+    return rsr_fail(
+        err, RSR_ERR_FULL,
+        "all %u KV pages of %u tokens are taken; end a sequence or create the engine with "
+        "more kv_tokens",
+        engine->kv.n_pages, RSR_PAGE_TOKENS);
 }
 
 void rsr_engine_drop_warm(struct rsr_engine *engine) {
