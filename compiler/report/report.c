@@ -40,6 +40,12 @@ static void put_totals(const struct rsr_report *report, uint32_t target, struct 
         is_gpu(report, target) ? "" : " on one core");
 }
 
+const char *rsrc_report_regime(uint32_t regime) {
+    static const char *const names[RSR_REGIME_COUNT] = {
+        [RSR_REGIME_DECODE] = "decode", [RSR_REGIME_PREFILL] = "prefill"};
+    return names[regime];
+}
+
 /* "640x2560 computed as 320x2560" */
 static void put_shape(const struct rsr_report_layer *layer, struct rsrc_buffer *out) {
     const struct rsr_reduction_counts *found = &layer->found;
@@ -138,7 +144,7 @@ static struct rsrc_kernel_use kernel_at(const struct rsr_report *report, uint32_
 
 static void put_kernel(const struct rsrc_kernel_use *row, struct rsrc_buffer *out) {
     const struct rsr_regime_plan *plan = &row->first->plan.regimes[row->regime];
-    rsrc_buffer_printf(out, "    %s %s of %s %s ", rsrc_regime_name((enum rsr_regime)row->regime),
+    rsrc_buffer_printf(out, "    %s %s of %s %s ", rsrc_report_regime(row->regime),
                        rsrc_variant_of(plan),
                        row->first->plan.input == RSR_INPUT_F32 ? "f32" : "i8",
                        rsrc_alphabet_name(row->first->alphabet));
@@ -203,7 +209,7 @@ void rsrc_report_text(const struct rsr_report *report, struct rsrc_buffer *out) 
             rsrc_buffer_puts(out, layer->plan.input == RSR_INPUT_F32 ? " (float vectors)\n" : "\n");
             put_analysis(layer, out);
             for (uint32_t r = 0; r < RSR_REGIME_COUNT; r++)
-                put_regime(&layer->plan.regimes[r], rsrc_regime_name((enum rsr_regime)r), out);
+                put_regime(&layer->plan.regimes[r], rsrc_report_regime(r), out);
         }
         rsrc_buffer_printf(out, "  kernels, microseconds a token%s:\n",
                            is_gpu(report, t) ? "" : " on one core");

@@ -52,7 +52,7 @@ static void put_alternative(const struct rsr_alternative *alternative, struct rs
 
 static void put_regime(const struct rsr_regime_plan *plan, uint32_t regime,
                        struct rsrc_buffer *out) {
-    rsrc_put_key(out, rsrc_regime_name((enum rsr_regime)regime));
+    rsrc_put_key(out, rsrc_report_regime(regime));
     rsrc_put_object(out);
     rsrc_put_text(out, "variant", rsrc_variant_of(plan));
     put_times(plan, out);
@@ -127,7 +127,7 @@ static void put_kernel(const struct rsrc_kernel_use *use, struct rsrc_buffer *ou
     const struct rsr_report_layer *layer = use->first;
     const struct rsr_regime_plan *plan = &layer->plan.regimes[use->regime];
     rsrc_buffer_puts(out, "{");
-    rsrc_put_text(out, "regime", rsrc_regime_name((enum rsr_regime)use->regime));
+    rsrc_put_text(out, "regime", rsrc_report_regime(use->regime));
     rsrc_put_text(out, "variant", rsrc_variant_of(plan));
     rsrc_put_text(out, "input", input_name(layer));
     rsrc_put_text(out, "alphabet", rsrc_alphabet_name(layer->alphabet));

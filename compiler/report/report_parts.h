@@ -2,11 +2,11 @@
 #ifndef RSRC_REPORT_REPORT_PARTS_H
 #define RSRC_REPORT_REPORT_PARTS_H
 
-#include "plan/plan.h"
 #include "report/report.h"
 
 /* [n_layers] */
 const struct rsr_report_layer *rsrc_report_layers(const struct rsr_report *report, uint32_t target);
+const char *rsrc_report_regime(uint32_t regime); /* "decode" */
 /* Does a kernel of the layer read the segments that were counted? */
 bool rsrc_report_reads_segments(const struct rsr_report_layer *layer);
 
