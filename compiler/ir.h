@@ -418,6 +418,7 @@ enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
     X(CHOSEN, "chosen")                                                                            \
     X(SLOWER, "slower")                                                                            \
     X(BATCHES, "slower in batches, which floats compute as decode does")                           \
+    X(LANES, "hardly faster, and small batches leave its lanes empty")                             \
     X(ASKED, "another variant is asked for")                                                       \
     X(DATA, "decode stores other data")                                                            \
     X(BUDGET, "more code than --fold-budget")                                                      \
