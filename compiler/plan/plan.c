@@ -254,13 +254,17 @@ static double rounded_us(double us) {
 
 static enum rsr_verdict verdict_of(const struct selection *among, const struct rsrc_choice *choice,
                                    const struct rsrc_choice *chosen) {
-    const bool by_batches = among->input == RSR_INPUT_F32 && among->regime == RSR_REGIME_DECODE &&
-                            time_of(choice, among->regime) < time_of(chosen, among->regime);
+    const bool is_faster = time_of(choice, among->regime) < time_of(chosen, among->regime);
+    const bool by_batches =
+        is_faster && among->input == RSR_INPUT_F32 && among->regime == RSR_REGIME_DECODE;
+    const bool by_lanes =
+        is_faster && among->regime == RSR_REGIME_PREFILL && choice->lanes > FILLED_LANES;
     return !is_asked_for(among, choice)  ? RSR_VERDICT_ASKED
            : !shares_data(among, choice) ? RSR_VERDICT_DATA
            : !fits_budget(among, choice) ? RSR_VERDICT_BUDGET
            : !fits_sums(among, choice)   ? RSR_VERDICT_WIDE
            : by_batches                  ? RSR_VERDICT_BATCHES
+           : by_lanes                    ? RSR_VERDICT_LANES
                                          : RSR_VERDICT_SLOWER;
 }
 
