@@ -7,6 +7,8 @@
 
 struct serve_embedder *serve_embedder_create(struct serve_server *server);
 void serve_embedder_destroy(struct serve_embedder *embedder); /* may be NULL */
+/* The most tokens of a text. */
+uint32_t serve_embedder_max_tokens(const struct serve_model *model);
 enum serve_verdict serve_embedder_submit(struct serve_embedder *embedder, struct serve_job *job);
 void serve_embedder_close(struct serve_embedder *embedder);
 /* Jobs that are queued or computed. */

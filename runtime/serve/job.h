@@ -67,7 +67,7 @@ struct serve_job {
 
     /* ---- What has come of it: under `lock`. ---- */
     pthread_mutex_t lock;
-    struct serve_choice *choices; /* [n_prompts * n_choices], of serve_job_create_choices() */
+    struct serve_choice *choices; /* [n_prompts * n_choices], of serve_job_create_results() */
     size_t n_unfinished;          /* choices */
     float *embeddings;        /* [n_prompts][hidden] of a job that embeds, complete when is_done */
     bool has_begun;           /* left the queue */
@@ -86,13 +86,16 @@ struct serve_job {
 
 /* With one reference, and nothing else; NULL: no memory. */
 struct serve_job *serve_job_create(struct serve_model *model);
-/* Makes room for choices, and for embeddings; after n_prompts, n_choices and embeds are set. */
-bool serve_job_create_choices(struct serve_job *job);
+/* Makes room for choices, or for embeddings: the last call before it is submitted. */
+bool serve_job_create_results(struct serve_job *job);
 void serve_job_keep(struct serve_job *job);
 void serve_job_release(struct serve_job *job); /* may be NULL */
 
 /* From now on `wake` is called with `waiter`; NULL: not any more, also not later from another thread. */
 void serve_job_wait(struct serve_job *job, void (*wake)(void *waiter), void *waiter);
+
+/* Calls `wake`; with `lock` held, by who has written something. */
+void serve_job_wake(struct serve_job *job);
 
 /* Nobody wants the rest: what is computed for it ends within a step. */
 void serve_job_cancel(struct serve_job *job);

@@ -37,6 +37,9 @@ struct serve_scheduler *serve_scheduler_create(struct serve_server *server);
 /* Cancels what is left and ends the thread. May be NULL. */
 void serve_scheduler_destroy(struct serve_scheduler *scheduler);
 
+/* The most tokens that a prompt and its max_tokens may have together. */
+uint32_t serve_scheduler_max_tokens(const struct serve_model *model);
+
 /* SERVE_TAKEN: the scheduler has a reference of its own. Any thread. */
 enum serve_verdict serve_scheduler_submit(struct serve_scheduler *scheduler, struct serve_job *job);
 
