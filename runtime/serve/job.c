@@ -3,6 +3,8 @@
 #include <time.h>
 
 #include "job.h"
+#include "replies.h"
+#include "settings.h"
 
 int64_t serve_now_ns(void) {
     struct timespec t;
@@ -78,4 +80,14 @@ void serve_job_wake(struct serve_job *job) {
 void serve_job_cancel(struct serve_job *job) {
     atomic_store(&job->cancelled, true);
     rsr_cancel_request(&job->cancel);
+}
+
+bool serve_job_is_late(const struct serve_job *job, int64_t now_ns) {
+    return job->deadline_ns != 0 && now_ns >= job->deadline_ns;
+}
+
+void serve_job_fail_late(const struct serve_server *server, struct serve_error *error) {
+    serve_fail(error, 504, "timeout", NULL,
+               "the request took longer than the server's --timeout of %u s",
+               server->settings->timeout_s);
 }

@@ -97,6 +97,10 @@ void serve_job_wait(struct serve_job *job, void (*wake)(void *waiter), void *wai
 /* Calls `wake`; with `lock` held, by who has written something. */
 void serve_job_wake(struct serve_job *job);
 
+/* Whether its deadline has passed, and why it is then refused. */
+bool serve_job_is_late(const struct serve_job *job, int64_t now_ns);
+void serve_job_fail_late(const struct serve_server *server, struct serve_error *error);
+
 /* Nobody wants the rest: what is computed for it ends within a step. */
 void serve_job_cancel(struct serve_job *job);
 

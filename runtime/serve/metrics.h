@@ -2,7 +2,7 @@
 #ifndef RSR_SERVE_METRICS_H
 #define RSR_SERVE_METRICS_H
 
-#include "serve.h"
+#include "scheduler.h"
 
 /* name, unit behind it included; help. All begin with "rsr_" in the text. */
 #define SERVE_COUNTERS(X)                                                                          \
@@ -37,6 +37,11 @@ void serve_count(struct serve_metrics *metrics, enum serve_counter counter, uint
 uint64_t serve_counted(struct serve_metrics *metrics, enum serve_counter counter);
 /* In the unit of the name. */
 void serve_observe(struct serve_metrics *metrics, enum serve_histogram histogram, double value);
+
+/* What has become of a job that was submitted, and of one that ends now. */
+void serve_count_verdict(struct serve_metrics *metrics, enum serve_verdict verdict);
+void serve_count_end(struct serve_metrics *metrics, const struct serve_job *job,
+                     const struct serve_error *error);
 
 /* All of it as Prometheus text, with gauges of the scheduler, the models' KV, head sketch and KV index. */
 bool serve_metrics_print(struct serve_server *server, struct rsr_bytes *text);
