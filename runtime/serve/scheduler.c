@@ -4,6 +4,7 @@
  * as if it shared nothing. So a sequence never meets an empty pool; what prefix caches keep is yielded to it.
  */
 #include <assert.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +16,10 @@
 #include "scheduler.h"
 #include "settings.h"
 
-enum {
-    FIRST_PART = 16, /* tokens of a prompt, as long as nobody knows how long one takes */
-    LEAST_PART = 8,  /* fewer read the weights as often for less */
-    MOST_PART = 4096 /* in a step */
-};
+/* Tokens of prompts in a step. */
+#define FIRST_PART 16 /* as long as nobody knows how long one takes */
+#define LEAST_PART 8  /* fewer read the weights as often for less */
+#define MOST_PART 4096
 
 /* A job some choices of which have not begun. */
 struct waiting {
@@ -306,8 +306,7 @@ static size_t prompt_part(const struct serve_scheduler *s, const struct lane *la
     const double stall_ns = (double)s->server->settings->max_stall_ms * 1e6 / n_busy_lanes;
     if (lane->prompt_token_ns == 0)
         return FIRST_PART;
-    const double n = stall_ns / lane->prompt_token_ns;
-    return n < LEAST_PART ? LEAST_PART : n > MOST_PART ? MOST_PART : (size_t)n;
+    return (size_t)fmin(fmax(stall_ns / lane->prompt_token_ns, LEAST_PART), MOST_PART);
 }
 
 /* Returns the tokens of prompts in the batch. */
