@@ -1,8 +1,11 @@
 /* http.h - connections over libmicrohttpd, which this file alone knows: requests come to one handler whole, and
  * replies go out at once, or as a job goes on.
  *
- * Checked here, before a handler sees a request: the Host header, the API key, the body's size, that JSON
- * says so (Content-Type), the server's state. All of it runs on one thread, but for serve_http_wake().
+ * Checked here, before a handler sees a request: the Host header, the body's size, that JSON says so
+ * (Content-Type); of the key a handler is told. All of it runs on one thread, but for what wakes a reply.
+ *
+ * A connection that has brought no whole request for SERVE_RECEIVE_S is closed, and so is the one of them that is
+ * slowest where there are too many. A client that closes its connection, or its half of it, has gone.
  */
 #ifndef RSR_SERVE_HTTP_H
 #define RSR_SERVE_HTTP_H
@@ -14,6 +17,13 @@ struct serve_request {
     const char *path;   /* "/v1/models/tiny", decoded, without the query */
     const char *body;   /* NUL-terminated, may have more of them */
     size_t body_bytes;
+    bool has_key; /* or there are none. Without it no body was kept */
+};
+
+enum {
+    SERVE_MAX_CONNECTIONS = 4096,
+    SERVE_RECEIVE_S = 60,
+    SERVE_COMMENT_S = 15 /* a stream that is silent for so long gets a comment */
 };
 
 enum serve_progress {
@@ -46,7 +56,9 @@ struct serve_reply {
     struct rsr_bytes body;    /* owned */
     const char *static_body;  /* in place of body; NULL: body */
     size_t static_bytes;
-    unsigned retry_after_s;          /* 0: no such header */
+    unsigned retry_after_s; /* 0: no such header */
+    const char *allow;      /* the header of 405; static, NULL: none */
+    const char *policy;     /* Content-Security-Policy; static, NULL: nothing may be loaded */
     const struct serve_later *later; /* NULL: the reply is complete */
     void *user;                      /* of later */
 };
@@ -58,11 +70,13 @@ typedef void serve_handler(struct serve_server *server, const struct serve_reque
 struct serve_http;
 /* Listens where the settings say, and answers until it is destroyed. NULL after a sentence on stderr. */
 struct serve_http *serve_http_create(struct serve_server *server, serve_handler *handler);
+/* "http://127.0.0.1:8080" */
+const char *serve_http_address(const struct serve_http *http);
 /* Takes no new connections. */
 void serve_http_close(struct serve_http *http);
 /* Ends all connections. */
 void serve_http_destroy(struct serve_http *http); /* may be NULL */
-/* Open connections, and those that wait for a job. */
-uint32_t serve_http_connections(const struct serve_http *http);
+/* Requests that are not answered in full yet. */
+uint32_t serve_http_requests(const struct serve_http *http);
 
 #endif

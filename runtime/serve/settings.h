@@ -9,7 +9,7 @@ struct serve_settings {
         const char *name, *path;
     } models[SERVE_MAX_MODELS];
     uint32_t n_models;
-    const char *host;      /* 127.0.0.1 */
+    const char *host;      /* NULL: 127.0.0.1 */
     uint32_t port;         /* 8080; 0: any, which is said */
     const char *unix_path; /* NULL: host and port */
     uint32_t slots;        /* of each model: texts that are generated at once */
@@ -18,13 +18,15 @@ struct serve_settings {
     uint32_t context;      /* 0: the model's own */
     uint32_t threads;      /* 0: as the engine decides */
     uint32_t max_stall_ms; /* 100 */
-    uint32_t timeout_s;    /* of a request; 0: none */
+    uint32_t timeout_s;    /* of a request: 600; 0: none */
     uint32_t drain_s;      /* 30 */
     size_t max_body;       /* bytes: 4 MiB */
     const char *kv_type, *attention, *device, *target; /* NULL: the defaults of rsr.h */
     const char *pooling;  /* --embeddings, for language models; NULL: none */
     const char *key_file; /* a key a line */
     const char *cors;     /* the origin that may; NULL: none */
+    const char
+        *hosts; /* names that a Host header may have besides, commas between them; NULL: none */
     const char *tls_cert, *tls_key;
     bool no_auth, no_prefix_cache;
 };
@@ -34,5 +36,13 @@ enum serve_parsed { SERVE_START, SERVE_EXIT_OK, SERVE_EXIT_USAGE };
 /* Fills `settings` from the arguments after the program's name, which end with NULL; strings live as long as the
  * program. SERVE_EXIT_OK: --help or --version was answered; SERVE_EXIT_USAGE: after one sentence on stderr. */
 enum serve_parsed serve_parse_settings(char **arguments, struct serve_settings *settings);
+
+/* settings_yaml.c: gives each name and value of a file to `set`, with a place ("serve.yaml:3"); flags have the
+ * values "true" and "false". A model is NAME=FILE.so. False after a sentence. */
+struct serve_setter {
+    bool (*set)(void *user, const char *place, const char *name, const char *value);
+    void *user;
+};
+bool serve_read_yaml(const char *path, const struct serve_setter *setter);
 
 #endif
