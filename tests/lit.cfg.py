@@ -3,7 +3,7 @@
 # Features that tests may require: avx2, avx512vnni (what this machine can execute), aarch64-gcc
 # (the cross compiler is there), qemu-aarch64 (the runtime was cross-built, and --param aarch64=DIR
 # says where), qemu-x86_64 (on x86-64, for CPUs that this machine is not), strace (which may trace), valgrind, static-libc,
-# asan, model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
+# asan, serve (rsr-serve was built), model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
 # cuda-on-host, gguf-library (--param gguf_python=PYTHON), jsonschema (--param schema_python=PYTHON). A test
@@ -91,6 +91,8 @@ if config.sanitize:
     # Modules run inside sanitised programs; leaks are looked for by the unit tests.
     config.environment["ASAN_OPTIONS"] = "detect_leaks=0:abort_on_error=0"
     config.environment["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1"
+if os.path.exists(os.path.join(config.build_dir, "bin", "rsr-serve")):
+    config.available_features.add("serve")
 if os.path.exists(os.path.join(config.source_dir, "examples", "model", "kjv", "model.safetensors")):
     config.available_features.add("model")
 # A CUDA toolkit, or NVIDIA's Python packages; LLVM's PTX is tested without.

@@ -1,0 +1,76 @@
+"""Usage: state.py MODEL.so. Routes that tell of the server, and requests that are refused before a model sees them."""
+import sys
+
+from server import Server
+
+OTHERS = ["audio/speech", "images/generations", "files", "fine_tuning/jobs", "batches", "assistants", "threads",
+          "vector_stores", "moderations", "responses"]
+
+
+def error(answer):
+    assert set(answer) == {"error"} and set(answer["error"]) == {"message", "type", "param", "code"}, answer
+    return answer["error"]["code"]
+
+
+with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
+    assert server.get("/health")[1]["status"] == "ok" and server.get("/ready") == (200, {"status": "ok"})
+    status, models = server.get("/v1/models")
+    assert status == 200 and [model["id"] for model in models["data"]] == ["kjv"], models
+    assert server.get("/v1/models/kjv") == (200, models["data"][0])
+    status, answer = server.get("/v1/models/KJV")
+    assert (status, error(answer)) == (404, "model_not_found")
+
+    for path in OTHERS:
+        status, answer = server.post("/v1/" + path, {})
+        assert (status, error(answer)) == (404, "not_supported"), (path, answer)
+    assert error(server.get("/v1/models2")[1]) == error(server.get("/v2")[1]) == "not_found"
+
+    status, headers, answer = server.ask("GET", "/v1/completions")
+    assert (status, headers["Allow"], error(answer)) == (405, "POST", "method_not_allowed")
+    status, headers, answer = server.ask("POST", "/health", {})
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    status, headers, answer = server.ask("HEAD", "/health")
+    assert (status, answer) == (200, b"")
+
+    for kind in ("text/plain", "application/jsonx", "application/x-www-form-urlencoded"):
+        status, answer = server.post("/v1/completions", {}, {"Content-Type": kind})
+        assert (status, error(answer)) == (415, "unsupported_media_type"), kind
+    status, answer = server.post("/v1/completions", {}, {"Content-Type": "application/json; charset=utf-8"})
+    assert status != 415
+
+    # Longer than --max-body: with and without a length, and exactly as long.
+    status, answer = server.post("/v1/completions", b" " * 4097)
+    assert (status, error(answer)) == (413, "request_too_large")
+    connection = server.connect()
+    connection.request("POST", "/v1/completions", iter([b" " * 4000, b" " * 97]), {"Content-Type": "application/json"},
+                       encode_chunked=True)
+    assert connection.getresponse().status == 413
+    assert server.post("/v1/completions", b" " * 4096)[0] not in (413, 200)
+    with server.raw() as raw:  # it is not read to its end
+        raw.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: 1000000000000\r\n\r\n")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 413")
+    with server.raw() as raw:  # nor is what never ends
+        raw.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                    b"Transfer-Encoding: chunked\r\n\r\n")
+        try:
+            for _ in range(1000):
+                raw.sendall(b"1000\r\n" + b" " * 4096 + b"\r\n")
+            assert False, "4 MB were read"
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    with server.raw() as raw:
+        raw.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40000 + b"\r\n\r\n")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 431")
+
+    # A name that somebody made to point here.
+    for host in ("localhost", "127.0.0.1:1", "[::1]:80", "192.168.1.7", "LOCALHOST:8080"):
+        assert server.get("/health", {"Host": host})[0] == 200, host
+    for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[evil]", "", ":80"):
+        status, answer = server.get("/health", {"Host": host})
+        assert (status, error(answer)) == (403, "unknown_host"), host
+    assert server.stop() == 0
+
+with Server("kjv=" + sys.argv[1], "--allow-host", "a.example,b.example") as server:
+    assert [server.get("/health", {"Host": host + ".example"})[0] for host in "abc"] == [200, 200, 403]
+print("all is as it should be")
