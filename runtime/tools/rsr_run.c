@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "model_report.h"
 #include "rsr_run.h"
 
 /* ---- Output ---------------------------------------------------------------------------------- */
@@ -273,7 +274,7 @@ static int print_json(const struct run_session *session, const rsr_generate_resu
                         json_real(tokens_per_second(r->prompt_tokens, r->prefill_ns)));
     json_object_set_new(root, "decode_tps", json_real(decode_speed(r)));
     json_object_set_new(root, "stop_reason", json_string(stop_name(session, r)));
-    json_t *sampling = run_sampling_json(&session->sampling);
+    json_t *sampling = rsr_report_sampling_json(&session->sampling);
     if (session->sampling.seed <= INT64_MAX) /* a larger one is no integer of jansson's */
         json_object_set_new(sampling, "seed", json_integer((json_int_t)session->sampling.seed));
     json_object_set_new(root, "sampling", sampling);

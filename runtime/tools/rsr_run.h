@@ -196,8 +196,6 @@ void run_choose_sampling(struct run_session *session);
 void run_put_sampling(FILE *stream, const rsr_sampling *sampling);
 /* A line on stderr: how tokens are sampled, and who says so. */
 void run_print_sampling(const struct run_session *session);
-/* The same but for the seed as a JSON object, new; NULL: null. */
-struct json_t *run_sampling_json(const rsr_sampling *sampling);
 
 /* The line on stderr after a generation. */
 void run_print_summary(const struct run_session *session, const rsr_generate_result *result);

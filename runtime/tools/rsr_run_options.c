@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "near_name.h"
 #include "rsr_run.h"
 
 enum value_kind {
@@ -143,41 +144,12 @@ void run_print_help(void) {
 
 /* ---- Did you mean ---------------------------------------------------------------------------- */
 
-/* Levenshtein distance of two words of at most 31 bytes. */
-static size_t distance(const char *a, const char *b) {
-    size_t row[32], n = strlen(a), m = strlen(b);
-    if (n > 31 || m > 31)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            best = best < row[j] + 1 ? best : row[j] + 1;
-            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
-        }
-    }
-    return row[m];
-}
-
 static bool unknown_option(const char *given, size_t n) {
-    char name[32] = "";
-    const char *closest = NULL;
-    size_t best = 3;
-    if (n < sizeof(name))
-        memcpy(name, given, n);
-    for (size_t i = 0; i < N_OPTIONS; i++) {
-        size_t d = distance(name, options_table[i].name);
-        if (d < best && d < strlen(options_table[i].name) - 1) {
-            best = d;
-            closest = options_table[i].name;
-        }
-    }
-    if (closest)
-        run_fail("unknown option %.*s; did you mean %s?", (int)n, given, closest);
+    struct rsr_near_name near = rsr_near_name_of(given, n);
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        rsr_near_name_try(&near, options_table[i].name);
+    if (near.closest)
+        run_fail("unknown option %.*s; did you mean %s?", (int)n, given, near.closest);
     else
         run_fail("unknown option %.*s; --help lists the options", (int)n, given);
     return false;

@@ -2,11 +2,11 @@
  * what that leaves open by defaults.
  */
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "model_report.h"
 #include "rsr_run.h"
 
 /* What people know from other programs: llama.cpp's temperature, top-k and top-p. Its penalty is 1;
@@ -29,22 +29,14 @@ rsr_sampling run_no_sampling(void) {
     return none;
 }
 
-/* What the runtime of an older module does not know is off. */
-static rsr_sampling whole(const rsr_sampling *s) {
-    rsr_sampling known = RSR_SAMPLING_INIT;
-    memcpy(&known, s, s->size_bytes < sizeof(known) ? s->size_bytes : sizeof(known));
-    known.size_bytes = sizeof(known);
-    return known;
-}
-
 static bool is_given(float value) {
     return !isnan(value);
 }
 
 void run_choose_sampling(struct run_session *session) {
     const rsr_sampling *given = &session->options->sampling;
-    rsr_sampling chosen =
-        whole(session->info.sampling ? session->info.sampling : &run_default_sampling);
+    rsr_sampling chosen = rsr_report_whole_sampling(session->info.sampling ? session->info.sampling
+                                                                           : &run_default_sampling);
     if (given->temperature == 0)
         chosen = (rsr_sampling)RSR_SAMPLING_INIT;
     if (is_given(given->temperature))
@@ -86,7 +78,7 @@ static const char *who_says(const struct run_session *session) {
 }
 
 void run_put_sampling(FILE *stream, const rsr_sampling *given) {
-    const rsr_sampling sampling = whole(given), *s = &sampling;
+    const rsr_sampling sampling = rsr_report_whole_sampling(given), *s = &sampling;
     const bool draws = s->temperature > 0;
     if (draws)
         fprintf(stream, "temperature %g", (double)s->temperature);
@@ -116,32 +108,4 @@ void run_print_sampling(const struct run_session *session) {
     if (s->temperature > 0)
         fprintf(stderr, ", seed %" PRIu64, s->seed);
     fprintf(stderr, " (%s)\n", who_says(session));
-}
-
-/* By tokens, as OpenAI's API has them; null: minus infinity. */
-static json_t *biases_json(const rsr_sampling *s) {
-    json_t *root = json_object();
-    for (size_t i = 0; i < s->n_logit_bias; i++) {
-        char token[16];
-        const double bias = (double)s->logit_bias[i].bias;
-        snprintf(token, sizeof(token), "%" PRIu32, s->logit_bias[i].token);
-        json_object_set_new(root, token, isinf(bias) ? json_null() : json_real(bias));
-    }
-    return root;
-}
-
-json_t *run_sampling_json(const rsr_sampling *given) {
-    if (!given)
-        return json_null();
-    const rsr_sampling sampling = whole(given), *s = &sampling;
-    json_t *root = json_pack("{s:f, s:I, s:f, s:f, s:f}", "temperature", (double)s->temperature,
-                             "top_k", (json_int_t)s->top_k, "top_p", (double)s->top_p, "min_p",
-                             (double)s->min_p, "repeat_penalty", (double)s->repeat_penalty);
-    if (s->presence_penalty != 0)
-        json_object_set_new(root, "presence_penalty", json_real((double)s->presence_penalty));
-    if (s->frequency_penalty != 0)
-        json_object_set_new(root, "frequency_penalty", json_real((double)s->frequency_penalty));
-    if (s->n_logit_bias > 0)
-        json_object_set_new(root, "logit_bias", biases_json(s));
-    return root;
 }

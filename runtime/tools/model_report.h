@@ -1,0 +1,52 @@
+/* model_report.h - what rsr-run and rsr-serve tell of a model: the memory that a sequence takes, and the kernels.
+ * compiler/README.md lists the keys of the JSON.
+ */
+#ifndef RSR_MODEL_REPORT_H
+#define RSR_MODEL_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rsr.h"
+
+/* A kernel, and whether decode runs it for every token. */
+struct rsr_report_kernel {
+    rsr_kernel_info info;
+    bool decodes;
+};
+
+/* Kernels of one role, shape and variant: usually one a block. */
+struct rsr_report_group {
+    rsr_kernel_info first;
+    uint32_t n;
+    uint64_t weight_bytes;
+    uint64_t token_bytes; /* of those that decode runs */
+};
+
+struct rsr_report {
+    const rsr_model_info *info;
+    struct rsr_report_kernel *kernels;
+    size_t n_kernels;
+    struct rsr_report_group *groups;
+    size_t n_groups;
+    uint64_t other_token_bytes; /* the head, a row of the embedding, layers that are not ternary */
+    const char *kv_type;        /* of an engine that is told nothing; NULL: it cannot be run */
+    uint64_t kv_bytes_token;    /* then; 0: it cannot be run */
+    uint64_t arena_bytes;       /* of an engine with one thread */
+};
+
+/* Borrows `info`. False: no memory, or a kernel that does not describe itself; destroy it then, too. */
+bool rsr_report_create(rsr_model *model, const rsr_model_info *info, struct rsr_report *report);
+void rsr_report_destroy(struct rsr_report *report);
+
+struct json_t;
+/* New; NULL: the model's name is not UTF-8, which JSON cannot hold, or no memory. */
+struct json_t *rsr_report_json(const struct rsr_report *report);
+
+/* What the runtime of an older module does not know is off. */
+rsr_sampling rsr_report_whole_sampling(const rsr_sampling *given);
+/* The same but for the seed as a JSON object, new; NULL: null. */
+struct json_t *rsr_report_sampling_json(const rsr_sampling *sampling);
+
+#endif
