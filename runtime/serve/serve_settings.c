@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "near_name.h"
 #include "settings.h"
 
 enum value_kind { VALUE_FLAG, VALUE_TEXT, VALUE_COUNT, VALUE_BYTES, VALUE_MODEL };
@@ -209,6 +210,19 @@ static const struct option *find_option(const char *name, size_t n) {
     return NULL;
 }
 
+/* Of the command line, or of a file, where names have no dashes before them. */
+static bool unknown_option(const char *place, const char *given, size_t n) {
+    const size_t dashes = given[0] == '-' ? 0 : 2;
+    struct rsr_near_name near = rsr_near_name_of(given, n);
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        rsr_near_name_try(&near, options_table[i].name + dashes);
+    if (near.closest)
+        return serve_log("%sunknown option %.*s; did you mean %s?", place, (int)n, given,
+                         near.closest);
+    return serve_log("%sunknown option %.*s; rsr-serve --help lists the options", place, (int)n,
+                     given);
+}
+
 /* Options that are about the command line itself. */
 static bool take_own(struct parser *p, const struct option *o, const char *value) {
     if (strcmp(o->name, "--help") == 0)
@@ -227,7 +241,7 @@ static bool take_option(struct parser *p, const char *argument, char ***rest) {
     if (!o && strcmp(argument, "-h") == 0)
         return p->help = true;
     if (!o)
-        return serve_log("unknown option %.*s; --help lists the options", (int)n, argument);
+        return unknown_option("", argument, n);
     if (value && !o->value)
         return serve_log("%s takes no value", o->name);
     if (o->value && !value && !(value = **rest))
@@ -249,7 +263,7 @@ static bool set_from_file(void *user, const char *place, const char *name, const
     const struct option *o = fits ? find_option(spelled, strlen(spelled)) : NULL;
     if (!o || strcmp(name, "config") == 0 || strcmp(name, "help") == 0 ||
         strcmp(name, "version") == 0)
-        return serve_log("%sunknown option %s; rsr-serve --help lists the options", at, name);
+        return unknown_option(at, name, strlen(name));
     if (o->kind == VALUE_FLAG && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
         return serve_log("%s%s: expected true or false", at, name);
     if ((o->kind == VALUE_FLAG && value[0] == 'f') ||

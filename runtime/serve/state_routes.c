@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "metrics.h"
+#include "model_report.h"
 #include "models.h"
 #include "replies.h"
 #include "routes.h"
@@ -114,8 +115,20 @@ void serve_show_slots(struct serve_server *server, const struct serve_request *r
     serve_reply_json(reply, 200, list);
 }
 
+/* What rsr-run --info --json tells of the model, and the name that it has here. */
+static json_t *report_json(const struct serve_model *model) {
+    struct rsr_report report;
+    json_t *json = NULL;
+    if (rsr_report_create(model->model, &model->info, &report))
+        json = rsr_report_json(&report);
+    rsr_report_destroy(&report);
+    if (json)
+        json_object_set_new(json, "id", serve_text_json(model->name, strlen(model->name)));
+    return json;
+}
+
 void serve_show_report(struct serve_server *server, const struct serve_request *request,
                        struct serve_reply *reply) {
     (void)request;
-    serve_reply_json(reply, 200, json_pack("{s:o}", "models", models_json(server, model_json)));
+    serve_reply_json(reply, 200, json_pack("{s:o}", "models", models_json(server, report_json)));
 }
