@@ -375,6 +375,7 @@ static bool is_preflight(const struct peer *peer, const char *method) {
 static enum MHD_Result answer(struct peer *peer, const char *path, const char *method) {
     struct serve_http *http = peer->http;
     struct serve_reply *reply = &peer->reply;
+    atomic_fetch_add(&http->n_requests, 1);
     set_silent(peer, true);
     if (peer->refusal.status == 0 && !rsr_bytes_append(&peer->body, "", 1))
         serve_fail(&peer->refusal, 503, "overloaded", NULL, "There is no memory left; try again.");
@@ -407,7 +408,6 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
         if (!peer)
             return MHD_NO;
-        atomic_fetch_add(&peer->http->n_requests, 1);
         check_request(peer, method);
         return peer->refusal.status == 413 ? answer(peer, path, method) : MHD_YES;
     }
@@ -433,6 +433,8 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
             peer->later->abandon(peer->user);
         peer->later->end(peer->user);
     }
+    if (peer->is_asking)
+        atomic_fetch_sub(&peer->http->n_requests, 1);
     forget_body(peer);
     rsr_bytes_free(&peer->reply.body);
     pthread_mutex_lock(&peer->http->lock);
@@ -443,7 +445,6 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
                           .link = peer->link,
                           .silent_ns = serve_now_ns()};
     pthread_mutex_unlock(&peer->http->lock);
-    atomic_fetch_sub(&peer->http->n_requests, 1);
     *state = NULL;
 }
 

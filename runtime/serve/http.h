@@ -76,7 +76,7 @@ const char *serve_http_address(const struct serve_http *http);
 void serve_http_close(struct serve_http *http);
 /* Ends all connections. */
 void serve_http_destroy(struct serve_http *http); /* may be NULL */
-/* Requests that are not answered in full yet. */
+/* Requests that came whole and are not answered in full yet. */
 uint32_t serve_http_requests(const struct serve_http *http);
 
 #endif

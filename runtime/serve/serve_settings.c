@@ -135,11 +135,9 @@ static bool store_count(const struct option *o, const char *place, const char *v
 }
 
 static bool is_one_of(const char *words, const char *value) {
-    const size_t n = strlen(value);
-    for (const char *at = words; n > 0 && (at = strstr(at, value)) != NULL; at++)
-        if (at[-1] == ' ' && at[n] == ' ')
-            return true;
-    return false;
+    char spaced[34];
+    const int n = snprintf(spaced, sizeof(spaced), " %s ", value);
+    return (size_t)n < sizeof(spaced) && !strchr(value, ' ') && strstr(words, spaced);
 }
 
 /* The name of a model that is given as a file alone: without folders and suffix. NULL: no memory. */

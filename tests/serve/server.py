@@ -34,15 +34,15 @@ class Server:
         where = ["--unix", unix] if unix else ["--port", "0"]
         self.unix, self.timeout, self.address, self.lines = unix, timeout, None, []
         self.changed = threading.Condition()
-        self.process = subprocess.Popen([*program, *where, *options], stderr=subprocess.PIPE,
-                                        stdin=subprocess.DEVNULL, text=True, errors="replace", **popen)
+        popen = {"stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True, "errors": "replace", **popen}
+        self.process = subprocess.Popen([*program, *where, *options], **popen)
         self.reader = threading.Thread(target=self.read_lines, daemon=True)
         self.reader.start()
         if wait:
             self.wait_ready()
 
     def read_lines(self):
-        for line in self.process.stderr:
+        for line in self.process.stderr or ():
             with self.changed:
                 self.lines.append(line.rstrip("\n"))
                 self.changed.notify_all()
@@ -72,14 +72,15 @@ class Server:
 
     def __exit__(self, *_):
         self.stop(signal.SIGKILL)
+        if self.process.stderr:
+            self.process.stderr.close()
 
     def stop(self, number=signal.SIGTERM):
-        """The exit status."""
+        """Sends the signal, if it is not 0; the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(self.timeout)
         self.reader.join(self.timeout)
-        self.process.stderr.close()
         return status
 
     # ---- Requests --------------------------------------------------------------------------------
