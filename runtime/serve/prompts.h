@@ -1,0 +1,39 @@
+/* prompts.h - texts, token ids and conversations of requests as the tokens of a job. */
+#ifndef RSR_SERVE_PROMPTS_H
+#define RSR_SERVE_PROMPTS_H
+
+#include <jansson.h>
+
+#include "job.h"
+
+/* Where a prompt comes from and what it may be. */
+struct serve_prompt_rules {
+    const struct serve_model *model;
+    const char *param;   /* the field, for errors: "prompt", "input", "messages" */
+    uint32_t flags;      /* of rsr_tokenize */
+    uint32_t max_tokens; /* of a prompt */
+};
+
+/* One text; the tokens are the prompt's. */
+bool serve_prompt_of_text(const struct serve_prompt_rules *rules, const char *text, size_t n_bytes,
+                          struct serve_prompt *prompt, struct serve_error *error);
+
+/* A text, texts, ids, or lists of ids: fills the job's prompts. */
+bool serve_read_prompts(const struct serve_prompt_rules *rules, const json_t *value,
+                        struct serve_job *job, struct serve_error *error);
+
+/* A list of ids, of at least one. */
+bool serve_prompt_of_ids(const struct serve_prompt_rules *rules, const char *place,
+                         const json_t *ids, struct serve_prompt *prompt, struct serve_error *error);
+
+/* A conversation as rsr_chat_tokens() takes it, which becomes the job's only prompt. */
+bool serve_read_conversation(const struct serve_prompt_rules *rules, const json_t *conversation,
+                             struct serve_job *job, struct serve_error *error);
+
+/* Refuses a chat to a model that has no template, or none that renders. */
+bool serve_check_chat(const struct serve_model *model, struct serve_error *error);
+
+/* Refuses a text to or from a model without a tokenizer. */
+bool serve_check_tokenizer(const struct serve_model *model, struct serve_error *error);
+
+#endif
