@@ -7,6 +7,7 @@
 
 #include "answers.h"
 #include "embedder.h"
+#include "settings.h"
 
 /* An event is no longer begun behind so many bytes: the connection sends them first. */
 #define FULL_BYTES ((size_t)64 << 10)
@@ -29,21 +30,6 @@ json_t *serve_finish_json(enum serve_finish finish) {
 
 json_t *serve_logprob_json(double logprob) {
     return json_real(logprob > -9999 ? logprob : -9999); /* OpenAI's value for what cannot come */
-}
-
-bool serve_token_bytes(const struct serve_model *model, uint32_t token, struct rsr_bytes *bytes) {
-    for (size_t capacity = 32;;) {
-        size_t n_bytes = 0;
-        if (!rsr_bytes_reserve(bytes, capacity))
-            return false;
-        const rsr_status status = rsr_model_get_token(
-            model->model, token, bytes->data + bytes->size, capacity, &n_bytes, NULL, NULL);
-        if (status == RSR_OK)
-            bytes->size += n_bytes;
-        if (status != RSR_ERR_FULL)
-            return true; /* an id without a text has none */
-        capacity = n_bytes;
-    }
 }
 
 /* ---- Parts of JSON --------------------------------------------------------------------------- */
@@ -276,6 +262,8 @@ static bool submit(struct serve_server *server, struct serve_answer *answer,
                    struct serve_error *error) {
     struct serve_job *job = answer->job;
     bool ok = serve_job_create_results(job);
+    if (server->settings->timeout_s > 0)
+        job->deadline_ns = serve_now_ns() + (int64_t)server->settings->timeout_s * 1000000000;
     if (ok && answer->streams) {
         answer->cursors = calloc(job->n_prompts * job->n_choices, sizeof(*answer->cursors));
         ok = answer->cursors != NULL;
@@ -296,7 +284,7 @@ void serve_answer_request(struct serve_server *server, const struct serve_reques
     struct serve_model *model = body != NULL ? serve_read_model(server, body, &error) : NULL;
     if (model != NULL && (answer = create(kind, model)) == NULL)
         serve_fail(&error, 500, NULL, NULL, "No memory for the request.");
-    if (answer != NULL && read(server, body, answer, &error) && submit(server, answer, &error)) {
+    if (answer != NULL && read(body, answer, &error) && submit(server, answer, &error)) {
         reply->later = &later;
         reply->user = answer;
     } else {

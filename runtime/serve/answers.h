@@ -36,6 +36,7 @@ struct serve_answer {
     char id[48];
     int64_t created; /* seconds since 1970 */
     bool streams, include_usage;
+    bool base64;
     struct rsr_bytes *echo;       /* [n_prompts], texts; NULL: not asked */
     enum serve_call_form calls;   /* of tools, in what is generated */
     struct rsr_bytes head;        /* of an event's JSON, up to the choices */
@@ -43,8 +44,8 @@ struct serve_answer {
 };
 
 /* Reads a body: fills the answer and its job, which has the body's model. */
-typedef bool serve_read_request(struct serve_server *server, const json_t *body,
-                                struct serve_answer *answer, struct serve_error *error);
+typedef bool serve_read_request(const json_t *body, struct serve_answer *answer,
+                                struct serve_error *error);
 
 /* Reads a request, submits the job that comes of it, and makes the reply: the answer, or why there is none. */
 void serve_answer_request(struct serve_server *server, const struct serve_request *request,
@@ -56,9 +57,6 @@ void serve_random_id(char id[48], const char *prefix);
 
 /* "stop", "length", null; new. */
 json_t *serve_finish_json(enum serve_finish finish);
-
-/* The bytes of a token are appended. */
-bool serve_token_bytes(const struct serve_model *model, uint32_t token, struct rsr_bytes *bytes);
 
 /* A log-probability, of which JSON has no infinite one; new. */
 json_t *serve_logprob_json(double logprob);

@@ -59,26 +59,6 @@ static bool check(const struct chat *c, struct serve_error *error) {
     return true;
 }
 
-/* What the template sees, of which kwargs may be anything but what has a field; new, NULL after an error. */
-static json_t *conversation(const struct serve_model *model, const struct chat *c,
-                            const struct serve_tool_use *use, struct serve_error *error) {
-    const json_t *more = c->chat_template_kwargs;
-    if (json_object_get(more, "messages") || json_object_get(more, "tools")) {
-        serve_fail(error, 400, "invalid_value", "chat_template_kwargs",
-                   "'chat_template_kwargs' may not have messages or tools.");
-        return NULL;
-    }
-    json_t *messages = serve_read_messages(model, c->messages, error);
-    if (messages == NULL)
-        return NULL;
-    json_t *all = json_pack("{s:o, s:O*}", "messages", messages, "tools", use->told);
-    if (all != NULL && (more == NULL || json_object_update(all, (json_t *)more) == 0))
-        return all;
-    serve_fail(error, 500, NULL, NULL, "No memory for the messages.");
-    json_decref(all);
-    return NULL;
-}
-
 static bool constrain(const struct chat *c, const struct serve_tool_use *use, struct serve_job *job,
                       struct serve_error *error) {
     if (!serve_apply_response_format(c->response_format, job, error))
@@ -94,9 +74,10 @@ static bool read_chat(const struct chat *c, const struct serve_tool_use *use,
                       struct serve_answer *answer, struct serve_error *error) {
     struct serve_job *job = answer->job;
     const struct serve_prompt_rules rules = {job->model, "messages", 0,
-                                             serve_scheduler_max_tokens(job->model)};
+                                             serve_scheduler_max_tokens(job->model), false};
     const bool is_new = c->max_completion_tokens != SERVE_NOT_GIVEN;
-    json_t *all = conversation(job->model, c, use, error);
+    json_t *all =
+        serve_conversation(job->model, c->messages, use->told, c->chat_template_kwargs, error);
     const bool ok =
         all != NULL && serve_read_conversation(&rules, all, job, error) &&
         serve_apply_max_tokens(is_new ? c->max_completion_tokens : c->text.max_tokens, UINT32_MAX,
@@ -106,8 +87,7 @@ static bool read_chat(const struct chat *c, const struct serve_tool_use *use,
     return ok;
 }
 
-static bool read(struct serve_server *server, const json_t *body, struct serve_answer *answer,
-                 struct serve_error *error) {
+static bool read(const json_t *body, struct serve_answer *answer, struct serve_error *error) {
     struct serve_job *job = answer->job;
     struct serve_tool_use use = {0};
     struct chat c = {.max_completion_tokens = SERVE_NOT_GIVEN,
@@ -116,7 +96,7 @@ static bool read(struct serve_server *server, const json_t *body, struct serve_a
     serve_begin_text_fields(job->model, &c.text);
     const bool ok =
         serve_read_fields(body, "", &fields, &c, error) && check(&c, error) &&
-        serve_apply_text_fields(server, &c.text, job, error) &&
+        serve_apply_text_fields(&c.text, job, error) && serve_check_generates(job->model, error) &&
         serve_check_chat(job->model, error) &&
         serve_read_tools(job->model, c.tools, c.tool_choice, c.parallel_tool_calls, &use, error);
     job->logprobs = c.logprobs;

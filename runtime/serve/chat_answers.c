@@ -4,6 +4,7 @@
 
 #include "answers.h"
 #include "constraints.h"
+#include "prompts.h"
 
 /* ---- Log-probabilities ----------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "answers.h"
+#include "prompts.h"
 
 /* The four lists of "logprobs". */
 struct lists {

@@ -71,25 +71,23 @@ static bool check(const struct completion *c, struct serve_error *error) {
                       "This server supports 'best_of' equal to 'n' only.");
 }
 
-static bool read(struct serve_server *server, const json_t *body, struct serve_answer *answer,
-                 struct serve_error *error) {
+static bool read(const json_t *body, struct serve_answer *answer, struct serve_error *error) {
     struct completion c = {.logprobs = SERVE_NOT_GIVEN, .add_special_tokens = true};
     struct serve_job *job = answer->job;
     serve_begin_text_fields(job->model, &c.text);
     if (!serve_read_fields(body, "", &fields, &c, error) || !check(&c, error) ||
-        !serve_apply_text_fields(server, &c.text, job, error))
+        !serve_check_generates(job->model, error) || !serve_apply_text_fields(&c.text, job, error))
         return false;
     const struct serve_prompt_rules rules = {
         job->model, "prompt",
         RSR_TOKENIZE_PARSE_SPECIAL | (c.add_special_tokens ? RSR_TOKENIZE_ADD_SPECIAL : 0),
-        serve_scheduler_max_tokens(job->model)};
+        serve_scheduler_max_tokens(job->model), false};
     job->logprobs = c.logprobs != SERVE_NOT_GIVEN;
     job->n_top_logprobs = job->logprobs ? c.logprobs : 0;
     job->prompt_logprobs = job->logprobs && c.echo;
     answer->streams = c.text.stream;
     answer->include_usage = c.text.include_usage;
-    return serve_check_tokenizer(job->model, error) &&
-           serve_read_prompts(&rules, c.prompt, job, error) &&
+    return serve_read_prompts(&rules, c.prompt, job, error) &&
            serve_apply_max_tokens(c.text.max_tokens, DEFAULT_MAX_TOKENS, "max_tokens", job,
                                   error) &&
            (!c.echo || echo_prompts(answer, c.prompt, error));

@@ -189,8 +189,8 @@ static json_t *read_message(const struct serve_model *model, const json_t *value
     return NULL;
 }
 
-json_t *serve_read_messages(const struct serve_model *model, const json_t *messages,
-                            struct serve_error *error) {
+static json_t *read_messages(const struct serve_model *model, const json_t *messages,
+                             struct serve_error *error) {
     json_t *read = json_array(), *message;
     size_t i;
     bool ok = read != NULL;
@@ -204,5 +204,24 @@ json_t *serve_read_messages(const struct serve_model *model, const json_t *messa
     if (error->status == 0)
         serve_fail(error, 500, NULL, NULL, "No memory for the messages.");
     json_decref(read);
+    return NULL;
+}
+
+/* Keyword arguments may be anything but what has a field. */
+json_t *serve_conversation(const struct serve_model *model, const json_t *messages, json_t *tools,
+                           const json_t *more, struct serve_error *error) {
+    if (json_object_get(more, "messages") || json_object_get(more, "tools")) {
+        serve_fail(error, 400, "invalid_value", "chat_template_kwargs",
+                   "'chat_template_kwargs' may not have messages or tools.");
+        return NULL;
+    }
+    json_t *read = read_messages(model, messages, error);
+    if (read == NULL)
+        return NULL;
+    json_t *all = json_pack("{s:o, s:O*}", "messages", read, "tools", tools);
+    if (all != NULL && (more == NULL || json_object_update(all, (json_t *)more) == 0))
+        return all;
+    serve_fail(error, 500, NULL, NULL, "No memory for the messages.");
+    json_decref(all);
     return NULL;
 }

@@ -6,9 +6,11 @@
 
 #include "serve.h"
 
-/* Checks every field of every message; new, NULL after an error. Parts of content are joined by newlines, a
- * developer is the system, and arguments of calls are objects in place of texts, as templates have them. */
-json_t *serve_read_messages(const struct serve_model *model, const json_t *messages,
-                            struct serve_error *error);
+/* What a chat template sees, as rsr_chat_tokens() takes it; new, NULL after an error. Every field of every message
+ * is checked: parts of content are joined by newlines, a developer is the system, and arguments of calls are
+ * objects in place of texts, as templates have them. `tools` and `more`, which is chat_template_kwargs, may be
+ * NULL. */
+json_t *serve_conversation(const struct serve_model *model, const json_t *messages, json_t *tools,
+                           const json_t *more, struct serve_error *error);
 
 #endif

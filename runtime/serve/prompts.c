@@ -12,6 +12,13 @@ bool serve_check_tokenizer(const struct serve_model *model, struct serve_error *
                       "The model '%.100s' has no tokenizer: send token ids.", model->name);
 }
 
+bool serve_check_generates(const struct serve_model *model, struct serve_error *error) {
+    return model->info.pooling == NULL ||
+           serve_fail(error, 400, "unsupported_model", "model",
+                      "The model '%.100s' gives embeddings, at /v1/embeddings, and no text.",
+                      model->name);
+}
+
 bool serve_check_chat(const struct serve_model *model, struct serve_error *error) {
     if (!model->info.has_chat_template)
         return serve_fail(error, 400, "unsupported_model", "model",
@@ -67,8 +74,8 @@ static bool is_long(const struct serve_prompt_rules *rules, size_t n_bytes, size
 static bool take_tokens(const struct serve_prompt_rules *rules, rsr_status status,
                         const rsr_error *err, uint32_t *tokens, size_t n_tokens,
                         struct serve_prompt *prompt, struct serve_error *error) {
-    if (status == RSR_OK && n_tokens > 0) {
-        uint32_t *fitting = realloc(tokens, n_tokens * sizeof(*tokens));
+    if (status == RSR_OK && (n_tokens > 0 || rules->may_be_empty)) {
+        uint32_t *fitting = n_tokens > 0 ? realloc(tokens, n_tokens * sizeof(*tokens)) : NULL;
         prompt->tokens = fitting ? fitting : tokens;
         prompt->n_tokens = n_tokens;
         return true;
@@ -106,7 +113,7 @@ bool serve_prompt_of_ids(const struct serve_prompt_rules *rules, const char *pla
     const size_t n = json_array_size(ids);
     const uint32_t vocab = rules->model->info.vocab;
     if (n == 0)
-        return refuse_empty(rules, error);
+        return rules->may_be_empty || refuse_empty(rules, error);
     if (n > rules->max_tokens)
         return refuse_long(rules, "", n, error);
     prompt->tokens = malloc(n * sizeof(*prompt->tokens));
@@ -162,12 +169,11 @@ bool serve_read_prompts(const struct serve_prompt_rules *rules, const json_t *va
     return ok;
 }
 
-bool serve_read_conversation(const struct serve_prompt_rules *rules, const json_t *conversation,
-                             struct serve_job *job, struct serve_error *error) {
+bool serve_prompt_of_conversation(const struct serve_prompt_rules *rules,
+                                  const json_t *conversation, bool add_generation_prompt,
+                                  struct serve_prompt *prompt, struct serve_error *error) {
     rsr_error err = RSR_ERROR_INIT;
     size_t n_tokens = 0;
-    if (!begin_prompts(job, 1, error))
-        return false;
     char *text = json_dumps(conversation, JSON_COMPACT);
     uint32_t *tokens = malloc((size_t)rules->max_tokens * sizeof(*tokens));
     if (text == NULL || tokens == NULL) {
@@ -175,8 +181,30 @@ bool serve_read_conversation(const struct serve_prompt_rules *rules, const json_
         free(tokens);
         return no_memory(error);
     }
-    const rsr_status status = rsr_chat_tokens(rules->model->model, text, strlen(text), true, tokens,
-                                              rules->max_tokens, &n_tokens, &err);
+    const rsr_status status =
+        rsr_chat_tokens(rules->model->model, text, strlen(text), add_generation_prompt, tokens,
+                        rules->max_tokens, &n_tokens, &err);
     free(text);
-    return take_tokens(rules, status, &err, tokens, n_tokens, &job->prompts[0], error);
+    return take_tokens(rules, status, &err, tokens, n_tokens, prompt, error);
+}
+
+bool serve_read_conversation(const struct serve_prompt_rules *rules, const json_t *conversation,
+                             struct serve_job *job, struct serve_error *error) {
+    return begin_prompts(job, 1, error) &&
+           serve_prompt_of_conversation(rules, conversation, true, &job->prompts[0], error);
+}
+
+bool serve_token_bytes(const struct serve_model *model, uint32_t token, struct rsr_bytes *bytes) {
+    for (size_t capacity = 32;;) {
+        size_t n_bytes = 0;
+        if (!rsr_bytes_reserve(bytes, capacity))
+            return false;
+        const rsr_status status = rsr_model_get_token(
+            model->model, token, bytes->data + bytes->size, capacity, &n_bytes, NULL, NULL);
+        if (status == RSR_OK)
+            bytes->size += n_bytes;
+        if (status != RSR_ERR_FULL)
+            return true; /* an id without a text has none */
+        capacity = n_bytes;
+    }
 }

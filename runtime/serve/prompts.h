@@ -12,6 +12,7 @@ struct serve_prompt_rules {
     const char *param;   /* the field, for errors: "prompt", "input", "messages" */
     uint32_t flags;      /* of rsr_tokenize */
     uint32_t max_tokens; /* of a prompt */
+    bool may_be_empty;
 };
 
 /* One text; the tokens are the prompt's. */
@@ -26,13 +27,21 @@ bool serve_read_prompts(const struct serve_prompt_rules *rules, const json_t *va
 bool serve_prompt_of_ids(const struct serve_prompt_rules *rules, const char *place,
                          const json_t *ids, struct serve_prompt *prompt, struct serve_error *error);
 
-/* A conversation as rsr_chat_tokens() takes it, which becomes the job's only prompt. */
+/* A conversation as rsr_chat_tokens() takes it. */
+bool serve_prompt_of_conversation(const struct serve_prompt_rules *rules,
+                                  const json_t *conversation, bool add_generation_prompt,
+                                  struct serve_prompt *prompt, struct serve_error *error);
+/* Such a conversation becomes the job's only prompt. */
 bool serve_read_conversation(const struct serve_prompt_rules *rules, const json_t *conversation,
                              struct serve_job *job, struct serve_error *error);
 
+/* The bytes of a token are appended. */
+bool serve_token_bytes(const struct serve_model *model, uint32_t token, struct rsr_bytes *bytes);
+
+/* Refuses texts of a model that gives embeddings alone. */
+bool serve_check_generates(const struct serve_model *model, struct serve_error *error);
 /* Refuses a chat to a model that has no template, or none that renders. */
 bool serve_check_chat(const struct serve_model *model, struct serve_error *error);
-
 /* Refuses a text to or from a model without a tokenizer. */
 bool serve_check_tokenizer(const struct serve_model *model, struct serve_error *error);
 

@@ -7,7 +7,6 @@
 
 #include "replies.h"
 #include "scheduler.h"
-#include "settings.h"
 #include "text_fields.h"
 
 /* Rows of log-probabilities that a request may ask for: they are written as JSON at once. */
@@ -135,8 +134,8 @@ static bool read_stream_options(struct serve_text_fields *fields, struct serve_e
                              error);
 }
 
-bool serve_apply_text_fields(const struct serve_server *server, struct serve_text_fields *fields,
-                             struct serve_job *job, struct serve_error *error) {
+bool serve_apply_text_fields(struct serve_text_fields *fields, struct serve_job *job,
+                             struct serve_error *error) {
     rsr_sampling *sampling = &job->sampling;
     sampling->temperature = fields->temperature;
     sampling->top_p = fields->top_p > 0 ? fields->top_p : FLT_MIN; /* 0: one token */
@@ -148,8 +147,6 @@ bool serve_apply_text_fields(const struct serve_server *server, struct serve_tex
     sampling->repeat_penalty = fields->repetition_penalty;
     sampling->repeat_window = UINT32_MAX; /* prompt and answer, as vLLM and transformers have it */
     job->n_choices = fields->n;
-    if (server->settings->timeout_s > 0)
-        job->deadline_ns = serve_now_ns() + (int64_t)server->settings->timeout_s * 1000000000;
     return read_stream_options(fields, error) && read_stop(fields->stop, job, error) &&
            read_logit_bias(fields->logit_bias, job, error);
 }
@@ -173,12 +170,16 @@ bool serve_apply_max_tokens(uint32_t asked, uint32_t otherwise, const char *para
     size_t longest = 0;
     for (size_t i = 0; i < job->n_prompts; i++)
         longest = job->prompts[i].n_tokens > longest ? job->prompts[i].n_tokens : longest;
-    const uint32_t wanted = asked != SERVE_NOT_GIVEN ? asked : 1;
-    if (longest + wanted > limit)
+    if (asked == SERVE_NOT_GIVEN && longest >= limit)
+        return serve_fail(error, 400, "context_length_exceeded", param,
+                          "The context holds at most %u tokens here, and the prompt has %zu: "
+                          "nothing is left for an answer.",
+                          limit, longest);
+    if (asked != SERVE_NOT_GIVEN && longest + asked > limit)
         return serve_fail(error, 400, "context_length_exceeded", param,
                           "The context holds at most %u tokens here: %zu of the prompt and %u of "
                           "'%s' are %zu.",
-                          limit, longest, wanted, param, longest + wanted);
+                          limit, longest, asked, param, longest + asked);
     const uint32_t rest = limit - (uint32_t)longest;
     job->max_tokens = asked != SERVE_NOT_GIVEN ? asked : rest < otherwise ? rest : otherwise;
     return check_logprobs(job, asked, error);

@@ -23,8 +23,8 @@ extern const struct serve_fields serve_text_fields;
 void serve_begin_text_fields(const struct serve_model *model, struct serve_text_fields *fields);
 
 /* Puts them into the job, which has its model: all but max_tokens. */
-bool serve_apply_text_fields(const struct serve_server *server, struct serve_text_fields *fields,
-                             struct serve_job *job, struct serve_error *error);
+bool serve_apply_text_fields(struct serve_text_fields *fields, struct serve_job *job,
+                             struct serve_error *error);
 
 /* Gives the job its max_tokens: what was asked for with prompts, or else as many as fit, of at most
  * `otherwise`. `param` names the field. */

@@ -130,8 +130,8 @@ static json_t *call_schema(const struct function *f, size_t i, const char *argum
                      "additionalProperties", 0);
 }
 
-static bool check_tools(const struct serve_model *model, const json_t *tools,
-                        struct serve_error *error) {
+bool serve_check_tools(const struct serve_model *model, const json_t *tools,
+                       struct serve_error *error) {
     json_t *tool;
     size_t i;
     bool ok = true;
@@ -205,7 +205,7 @@ bool serve_read_tools(const struct serve_model *model, json_t *tools, const json
                serve_fail(error, 400, "invalid_value", "tool_choice",
                           "'tool_choice' asks for a call, and there are no 'tools'.");
     const char *word = read_choice(choice, &named, error);
-    if (word == NULL || !check_tools(model, tools, error))
+    if (word == NULL || !serve_check_tools(model, tools, error))
         return false;
     if (strcmp(word, "none") == 0)
         return true;

@@ -20,6 +20,10 @@ struct serve_tool_use {
     json_t *schema; /* that what is generated must follow; new, NULL: none */
 };
 
+/* Refuses what is no list of functions, and tools of a model that does not read them. */
+bool serve_check_tools(const struct serve_model *model, const json_t *tools,
+                       struct serve_error *error);
+
 /* `tools` and `choice` may be NULL. */
 bool serve_read_tools(const struct serve_model *model, json_t *tools, const json_t *choice,
                       bool parallel, struct serve_tool_use *use, struct serve_error *error);
