@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the programs of this folder, and examples/serve-loop, under ThreadSanitizer.
+# Runs the programs of this folder, examples/serve-loop and the scheduler of rsr-serve under ThreadSanitizer.
 set -eu
 
 usage() {
@@ -9,7 +9,8 @@ usage: tests/threads/run.sh [--races] [ROUNDS]
 Builds the runtime with ThreadSanitizer (preset tsan; clang, whose OpenMP library tells the sanitizer
 what it does), compiles a small model as C with it, too, and lets several threads share its engine,
 with dense attention and through the KV index, and six prompts join and leave the loop of
-examples/serve-loop, one of them cancelled, ROUNDS (3) times each. Wants build/release. Exit status
+examples/serve-loop, one of them cancelled; the scheduler of rsr-serve serves random jobs. ROUNDS (3) times
+each. Wants build/release. Exit status
 1 if a race or a wrong bit was found.
 
   --races  besides, takes a lock or an order out of a copy of the sources, one at a time, and expects
@@ -38,7 +39,7 @@ export LD_LIBRARY_PATH
 # build DIR: the runtime and the programs of the sources in DIR, with their module.
 build() {
     (cd "$1" && cmake --preset tsan -DCMAKE_C_COMPILER="$cc" >build.log 2>&1 &&
-        cmake --build build/tsan --target many_callers forked_indices serve_loop rsr_module >build.log 2>&1) ||
+        cmake --build build/tsan --target many_callers forked_indices serve_loop scheduler_jobs rsr_module >build.log 2>&1) ||
         { tail -n 30 "$1/build.log"; exit 1; }
     rm "$1/build.log"
     "$cc" -fsanitize=thread -shared -fuse-ld=lld "$work"/*.o \
@@ -58,6 +59,7 @@ look() {
     for _ in $(seq "$2"); do
         "$programs/serve_loop" "$1/build/tsan/model.so" 150 >"$log" 2>&1 && passed && served || return 1
     done
+    "$1/build/tsan/tests/serve/scheduler_jobs" "$1/build/tsan/model.so" "$2" >"$log" 2>&1 && passed || return 1
 }
 
 # Five requests got all their tokens, 150; one was cancelled before that.
