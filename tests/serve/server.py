@@ -81,6 +81,7 @@ class Server:
             self.process.send_signal(number)
         status = self.process.wait(self.timeout)
         self.reader.join(self.timeout)
+        assert not self.find_line("Sanitizer"), "\n".join(line for line in self.lines if line)
         return status
 
     # ---- Requests --------------------------------------------------------------------------------

@@ -9,9 +9,8 @@ usage: tests/threads/run.sh [--races] [ROUNDS]
 Builds the runtime with ThreadSanitizer (preset tsan; clang, whose OpenMP library tells the sanitizer
 what it does), compiles a small model as C with it, too, and lets several threads share its engine,
 with dense attention and through the KV index, and six prompts join and leave the loop of
-examples/serve-loop, one of them cancelled; the scheduler of rsr-serve serves random jobs. ROUNDS (3) times
-each. Wants build/release. Exit status
-1 if a race or a wrong bit was found.
+examples/serve-loop, one of them cancelled; the scheduler of rsr-serve serves random jobs, and its clients come,
+wait and leave. ROUNDS (3) times each. Wants build/release. Exit status 1 if a race or a wrong bit was found.
 
   --races  besides, takes a lock or an order out of a copy of the sources, one at a time, and expects
            that a race is reported: half a minute each
@@ -39,7 +38,8 @@ export LD_LIBRARY_PATH
 # build DIR: the runtime and the programs of the sources in DIR, with their module.
 build() {
     (cd "$1" && cmake --preset tsan -DCMAKE_C_COMPILER="$cc" >build.log 2>&1 &&
-        cmake --build build/tsan --target many_callers forked_indices serve_loop scheduler_jobs rsr_module >build.log 2>&1) ||
+        cmake --build build/tsan --target many_callers forked_indices serve_loop scheduler_jobs http_replies \
+            rsr_module >build.log 2>&1) ||
         { tail -n 30 "$1/build.log"; exit 1; }
     rm "$1/build.log"
     "$cc" -fsanitize=thread -shared -fuse-ld=lld "$work"/*.o \
@@ -60,6 +60,8 @@ look() {
         "$programs/serve_loop" "$1/build/tsan/model.so" 150 >"$log" 2>&1 && passed && served || return 1
     done
     "$1/build/tsan/tests/serve/scheduler_jobs" "$1/build/tsan/model.so" "$2" >"$log" 2>&1 && passed || return 1
+    TSAN_OPTIONS="$TSAN_OPTIONS halt_on_error=1" python3 tests/serve/http_replies.py \
+        "$1/build/tsan/tests/serve/http_replies" "$2" >"$log" 2>&1 && passed || return 1
 }
 
 # Five requests got all their tokens, 150; one was cancelled before that.
@@ -113,5 +115,6 @@ expect runtime/src/engine/profile.c "$unlocked"
 expect runtime/src/engine/prefix_cache.c "$unlocked"
 expect runtime/src/engine/engine.c 's/pthread_mutex_\(un\)\?lock(lock)/(void)lock/'
 expect runtime/src/host/barrier.c 's/atomic_load_explicit(&signal->value, memory_order_acquire)/atomic_load_explicit(\&signal->value, memory_order_relaxed)/'
+expect runtime/serve/http.c 's/pthread_mutex_\(un\)\?lock(&peer->http->lock)/(void)0/'
 expect examples/serve-loop/main.c \
     's/atomic_fetch_add(&s->n_joined, 1)/atomic_fetch_add_explicit(\&s->n_joined, 1, memory_order_relaxed)/'
