@@ -91,8 +91,9 @@ describe(rsrc rsrc devel "compiler for ternary and binary neural networks"
   "Compiles a ternary or binary neural network, such as a BitNet language model,
 into one shared library that holds the weights, code specialised to them, the
 tokenizer and a small runtime."
-  "The package has the compiler, rsr-run, which runs what it made, rsr-bench,
-which measures it, and rsr-mkmodel, which writes synthetic models.")
+  "The package has the compiler, rsr-run, which runs what it made, rsr-serve,
+which serves it over HTTP, also as a service, rsr-bench, which measures it,
+and rsr-mkmodel, which writes synthetic models.")
 # The programs that rsrc runs: a C compiler, with headers, and LLVM's linker. The libraries, LLVM's
 # among them, are found by dpkg-shlibdeps.
 set(CPACK_DEBIAN_RSRC_PACKAGE_DEPENDS "gcc | clang, libc6-dev, ${openmp_package}, lld-19")

@@ -83,6 +83,17 @@ needs_little() {
         ! grep -v -x 'lib[cm]\.so\.6\|libgomp\.so\.1\|ld-linux-aarch64\.so\.1' build/needed
 }
 
+# The service's file is one that systemd understands, and the server answers from it.
+serve() {
+    apt_inside install curl systemd &&
+        inside 'systemd-analyze verify --man=no rsr-serve.service
+            cd /tmp && sed -e "s|/srv/models/tiny.so|/tmp/kjv.so|" /usr/share/doc/rsrc/rsr-serve.yaml >/etc/rsr-serve.yaml
+            rsr-serve --config /etc/rsr-serve.yaml & server=$!
+            curl -s --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8080/v1/models
+            kill $server; wait $server' &&
+        grep -q '"id":"tiny"' "$log"
+}
+
 embed() {
     apt_inside install pkg-config /debs/librsr0_*.deb /debs/librsr-dev_*.deb &&
         inside 'cd /tmp && examples=/usr/share/doc/librsr-dev/examples
@@ -105,7 +116,7 @@ documents() {
             [ -s "$root/usr/share/doc/$package/$file" ] || { echo "no $package/$file"; return 1; }
         done
     done
-    for program in rsrc rsr-run rsr-bench rsr-mkmodel; do
+    for program in rsrc rsr-run rsr-serve rsr-bench rsr-mkmodel; do
         [ -s "$root/usr/share/man/man1/$program.1.gz" ] &&
             bash -n "$root/usr/share/bash-completion/completions/$program" &&
             zsh -n "$root/usr/share/zsh/vendor-completions/_$program" &&
@@ -139,6 +150,7 @@ step "a bare Debian 12" make_chroot
 step "install rsrc" apt_inside install /debs/rsrc_*.deb
 step "compile and run a model" speak
 step "what the model needs" needs_little
+step "serve the model" serve
 step "librsr-dev: embed it" embed
 step "librsrc-dev: embed the compiler" embed_compiler
 step "documents" documents
