@@ -53,7 +53,7 @@ void serve_begin_text_fields(const struct serve_model *model, struct serve_text_
                                          .top_p = own ? own->top_p : 1,
                                          .min_p = own ? own->min_p : 0,
                                          .top_k = own ? own->top_k : 0,
-                                         .repetition_penalty = own ? own->repeat_penalty : 1};
+                                         .repetition_penalty = NAN};
     if (getrandom(&fields->seed, sizeof(fields->seed), 0) != sizeof(fields->seed))
         fields->seed = serve_now_ns();
 }
@@ -134,6 +134,18 @@ static bool read_stream_options(struct serve_text_fields *fields, struct serve_e
                              error);
 }
 
+/* The checkpoint's penalty goes with its temperature: who asks for the likeliest token gets it. */
+static void apply_repetition(const struct serve_text_fields *fields, const rsr_sampling *own,
+                             rsr_sampling *sampling) {
+    if (!isnan(fields->repetition_penalty)) {
+        sampling->repeat_penalty = fields->repetition_penalty;
+        sampling->repeat_window = UINT32_MAX; /* prompt and answer, as vLLM has it */
+    } else if (own != NULL && fields->temperature > 0) {
+        sampling->repeat_penalty = own->repeat_penalty;
+        sampling->repeat_window = own->repeat_window;
+    }
+}
+
 bool serve_apply_text_fields(struct serve_text_fields *fields, struct serve_job *job,
                              struct serve_error *error) {
     rsr_sampling *sampling = &job->sampling;
@@ -144,8 +156,7 @@ bool serve_apply_text_fields(struct serve_text_fields *fields, struct serve_job 
     sampling->seed = (uint64_t)fields->seed;
     sampling->presence_penalty = fields->presence_penalty;
     sampling->frequency_penalty = fields->frequency_penalty;
-    sampling->repeat_penalty = fields->repetition_penalty;
-    sampling->repeat_window = UINT32_MAX; /* prompt and answer, as vLLM and transformers have it */
+    apply_repetition(fields, job->model->info.sampling, sampling);
     job->n_choices = fields->n;
     return read_stream_options(fields, error) && read_stop(fields->stop, job, error) &&
            read_logit_bias(fields->logit_bias, job, error);

@@ -13,7 +13,8 @@ struct serve_text_fields {
     json_t *stream_options, *stop, *logit_bias; /* NULL: not given */
     uint32_t n, max_tokens;                     /* max_tokens: SERVE_NOT_GIVEN */
     int64_t seed, top_k;
-    float temperature, top_p, min_p, presence_penalty, frequency_penalty, repetition_penalty;
+    float temperature, top_p, min_p, presence_penalty, frequency_penalty;
+    float repetition_penalty; /* NAN: not given */
 };
 
 extern const struct serve_fields serve_text_fields;
