@@ -17,8 +17,9 @@ enum { VOCAB = 7, MAX_BATCH = 16, CONTEXT = 192, MAX_LOG = 64 };
 /* ---- A backend behind a gate ---- */
 
 static struct {
-    sem_t may_run, has_begun; /* a chunk each */
-    bool is_open;             /* may_run and has_begun are not asked */
+    sem_t may_run, has_begun; /* a chunk each, or a page on its way to the system */
+    bool is_open;             /* chunks do not ask may_run and has_begun */
+    bool holds_drops;         /* pages do */
     char log[MAX_LOG];        /* of each chunk: the first token as a letter, how many, a space */
 } gate;
 
@@ -32,6 +33,14 @@ static rsr_status gated_run(struct rsr_engine *engine, rsr_error *err) {
         sem_wait(&gate.may_run);
     }
     return rsr_backend_host.run_chunk(engine, err);
+}
+
+static void gated_drop(struct rsr_engine *engine, uint32_t page) {
+    if (gate.holds_drops) {
+        sem_post(&gate.has_begun);
+        sem_wait(&gate.may_run);
+    }
+    rsr_backend_host.drop_page(engine, page);
 }
 
 static void close_gate(void) {
@@ -104,10 +113,12 @@ static rsr_engine *gated_engine(rsr_model *model, const rsr_engine_options *give
     static struct rsr_backend gated;
     gated = rsr_backend_host;
     gated.run_chunk = gated_run;
+    gated.drop_page = gated_drop;
     rsr_engine_options options = *given;
     options.n_threads = 2;
     options.max_batch = MAX_BATCH;
-    options.kv_tokens = 8 * CONTEXT;
+    if (options.kv_tokens == 0)
+        options.kv_tokens = 8 * CONTEXT;
     rsr_engine *engine = NULL;
     CHECK_INT(rsr_engine_create_on(&gated, model, &options, &engine, NULL), RSR_OK);
     return engine;
@@ -191,6 +202,52 @@ static void test_stall(rsr_model *model) {
     CHECK_INT(eval(&a), RSR_OK);
     CHECK_STR(gate.log, "a8 a1 ");
     API->sequence_destroy(a.sequence);
+    API->engine_destroy(engine);
+}
+
+/* ---- A page on its way to the system ---- */
+
+static void *fork_in_thread(void *argument) {
+    struct call *call = argument;
+    rsr_sequence *fork = NULL;
+    call->err = (rsr_error)RSR_ERROR_INIT;
+    call->status = API->sequence_fork(call->sequence, &fork, &call->err);
+    API->sequence_destroy(fork);
+    return NULL;
+}
+
+static void *destroy_in_thread(void *argument) {
+    API->sequence_destroy(argument);
+    return NULL;
+}
+
+/* It is free, and who needs it waits for it, while its memory still goes back. */
+static void test_dropping(rsr_model *model, void *(*take_page)(void *)) {
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    options.kv_tokens = 3 * RSR_PAGE_TOKENS;
+    rsr_engine *engine = gated_engine(model, &options);
+    struct call ended = {.engine = engine, .sequence = new_sequence(engine), .n = 65},
+                other = {.engine = engine, .sequence = new_sequence(engine), .n = 1},
+                taker = {.engine = engine, .sequence = new_sequence(engine), .n = 60};
+    pthread_t dropping;
+    close_gate();
+    gate.is_open = gate.holds_drops = true;
+    CHECK_INT(eval(&ended), RSR_OK);
+    CHECK_INT(eval(&taker), RSR_OK);
+    CHECK_INT(pthread_create(&dropping, NULL, destroy_in_thread, ended.sequence), 0);
+    sem_wait(&gate.has_begun);
+    gate.holds_drops = false;
+    CHECK_INT(free_tokens(engine), 2 * RSR_PAGE_TOKENS);
+    CHECK_INT(eval(&other), RSR_OK); /* takes the page that keeps its memory */
+    CHECK_INT(pthread_create(&taker.thread, NULL, take_page, &taker), 0);
+    usleep(20000); /* it finds no page in this time */
+    CHECK_INT(free_tokens(engine), RSR_PAGE_TOKENS);
+    sem_post(&gate.may_run);
+    end(&taker);
+    pthread_join(dropping, NULL);
+    API->sequence_destroy(other.sequence);
+    API->sequence_destroy(taker.sequence);
+    CHECK_INT(free_tokens(engine), 3 * RSR_PAGE_TOKENS);
     API->engine_destroy(engine);
 }
 
@@ -549,6 +606,8 @@ int main(void) {
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     test_order(model);
     test_stall(model);
+    test_dropping(model, eval_in_thread);
+    test_dropping(model, fork_in_thread);
     rsr_engine *engine = fake_engine(model, 2, MAX_BATCH, 4 * CONTEXT);
     test_progress(engine);
     test_generation(engine);

@@ -53,6 +53,7 @@ static void free_engine(rsr_engine *engine, bool forked) {
     free(engine->chunk.wanted);
     free(engine->chunk.failed_ops);
     if (!forked) {
+        pthread_cond_destroy(&engine->dropped);
         pthread_mutex_destroy(&engine->lock);
         rsr_turns_destroy(&engine->turns);
     }
@@ -86,6 +87,7 @@ rsr_status rsr_engine_create_on(const struct rsr_backend *backend, rsr_model *mo
     engine->probe_user = options.probe_user;
     engine->max_stall_ns = options.max_stall_ms * UINT64_C(1000000);
     pthread_mutex_init(&engine->lock, NULL);
+    pthread_cond_init(&engine->dropped, NULL);
     rsr_turns_create(&engine->turns);
     status = backend->create(engine, &options, err);
     if (status == RSR_OK)
@@ -121,7 +123,8 @@ rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *in
     pthread_mutex_t *lock = (pthread_mutex_t *)&engine->lock;
     pthread_mutex_lock(lock);
     rsr_engine_info known = engine->info;
-    known.kv_tokens_free = (engine->kv.n_free + engine->kv.n_only_kept) * RSR_PAGE_TOKENS;
+    known.kv_tokens_free =
+        (engine->kv.n_free + engine->n_dropping + engine->kv.n_only_kept) * RSR_PAGE_TOKENS;
     known.kv_token_bytes = known.kv_bytes / known.kv_tokens;
     known.kv_page_tokens = RSR_PAGE_TOKENS;
     pthread_mutex_unlock(lock);

@@ -75,6 +75,8 @@ struct rsr_engine {
      * what sequences say of their pages. */
     pthread_mutex_t lock;
     struct rsr_kv_pool kv;
+    uint32_t n_dropping;    /* pages that are free as soon as their memory is the system's, */
+    pthread_cond_t dropped; /* which is told here */
     struct rsr_prefix_cache *caches; /* the first of them */
     struct rsr_profile profile;
 };
@@ -106,7 +108,8 @@ void rsr_sequence_free(struct rsr_sequence *sequence);
 /* With the lock: what a batch still works on is left alone, whoever asks. */
 RSR_NODISCARD rsr_status rsr_check_idle(const struct rsr_sequence *sequence, rsr_error *err);
 
-/* A free page, or one that prefix caches yield; RSR_NO_PAGE: there is none. With the lock. */
+/* A free page, or one that prefix caches yield; RSR_NO_PAGE: there is none. With the lock, which is let go of
+ * while the last free page goes back to the system. */
 uint32_t rsr_engine_take_page(struct rsr_engine *engine);
 rsr_status rsr_fail_no_page(const struct rsr_engine *engine, rsr_error *err);
 /* Gives memory of free pages back to the system. With the lock, which is let go of meanwhile. */
@@ -114,8 +117,8 @@ void rsr_engine_drop_warm(struct rsr_engine *engine);
 /* A cache gives up its oldest page, which may be free then; false: there is nothing cached. With the lock. */
 RSR_NODISCARD bool rsr_prefix_caches_yield(struct rsr_engine *engine);
 
-/* Makes the page of `position` exist and belong to this sequence alone, with the turn and the lock.
- * False: no free page. */
+/* Makes the page of `position` exist and belong to this sequence alone, with the turn and the lock, which is
+ * let go of as by rsr_engine_take_page. False: no free page. */
 RSR_NODISCARD bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position);
 /* Gives back the pages that the first n_tokens do not need. With the lock, which is let go of while memory
  * goes back to the system. */

@@ -28,10 +28,17 @@ struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err) {
     return NULL;
 }
 
+/* Waits for pages on their way to the system where there is no other free one. */
+static uint32_t take_free_page(struct rsr_engine *engine) {
+    while (engine->kv.n_free == 0 && engine->n_dropping > 0)
+        pthread_cond_wait(&engine->dropped, &engine->lock);
+    return rsr_kv_page_take(&engine->kv);
+}
+
 uint32_t rsr_engine_take_page(struct rsr_engine *engine) {
-    uint32_t page = rsr_kv_page_take(&engine->kv);
+    uint32_t page = take_free_page(engine);
     while (page == RSR_NO_PAGE && engine->kv.n_only_kept > 0 && rsr_prefix_caches_yield(engine))
-        page = rsr_kv_page_take(&engine->kv);
+        page = take_free_page(engine);
     return page;
 }
 
@@ -47,10 +54,13 @@ void rsr_engine_drop_warm(struct rsr_engine *engine) {
     struct rsr_kv_pool *kv = &engine->kv;
     while (kv->n_warm > RSR_WARM_PAGES) {
         const uint32_t page = rsr_kv_page_take(kv); /* a warm one */
+        engine->n_dropping++;
         pthread_mutex_unlock(&engine->lock);
         engine->backend->drop_page(engine, page);
         pthread_mutex_lock(&engine->lock);
         rsr_kv_page_release(kv, page, true);
+        engine->n_dropping--;
+        pthread_cond_broadcast(&engine->dropped);
     }
 }
 
@@ -62,7 +72,7 @@ bool rsr_sequence_reserve(struct rsr_sequence *sequence, uint32_t position) {
     do { /* what a cache gives up may be this very page */
         if (number < sequence->n_pages && !rsr_kv_page_is_shared(kv, sequence->pages[number]))
             return true;
-        page = rsr_kv_page_take(kv);
+        page = take_free_page(engine);
     } while (page == RSR_NO_PAGE && rsr_prefix_caches_yield(engine));
     if (page == RSR_NO_PAGE)
         return false;
