@@ -54,6 +54,20 @@ static inline struct fake_shape fake_small_shape(uint32_t vocab, uint32_t contex
                                .head_dtype = RSR_DTYPE_F32};
 }
 
+/* One layer, whose embedding is of bfloat16, for tests of what is made of logits. */
+static inline struct fake_shape fake_text_shape(uint32_t vocab, uint32_t context) {
+    return (struct fake_shape){.hidden = 50,
+                               .n_layers = 1,
+                               .n_heads = 2,
+                               .n_kv_heads = 1,
+                               .head_dim = 16,
+                               .ffn = 64,
+                               .vocab = vocab,
+                               .context = context,
+                               .activation = RSR_ACTIVATION_SILU,
+                               .head_dtype = RSR_DTYPE_BF16};
+}
+
 struct fake_module {
     struct rsr_module module; /* module.targets == &target */
     struct rsr_target target;

@@ -11,18 +11,6 @@
 #define N_SPLIT 70u
 #define N_NEW 20u
 
-static const struct fake_shape shape = {.hidden = 50,
-                                        .n_layers = 1,
-                                        .n_heads = 2,
-                                        .n_kv_heads = 1,
-                                        .head_dim = 16,
-                                        .ffn = 64,
-                                        .vocab = VOCAB,
-                                        .context = CONTEXT,
-                                        .activation = RSR_ACTIVATION_SILU,
-                                        .head_dtype = RSR_DTYPE_BF16,
-                                        .sub_norms = false};
-
 struct fixture {
     rsr_engine *engine;
     rsr_model *model;
@@ -299,6 +287,7 @@ int main(void) {
     static struct fake_module fake;
     uint64_t seed = 5;
     struct fixture f = {.sampling = RSR_SAMPLING_INIT};
+    const struct fake_shape shape = fake_text_shape(VOCAB, CONTEXT);
     fake_module_init(&fake, &shape, seed);
     for (uint32_t i = 0; i < N_PROMPT; i++)
         f.tokens[i] = (uint32_t)(check_random(&seed) % VOCAB);

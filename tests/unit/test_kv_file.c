@@ -284,15 +284,8 @@ static void test_no_space(rsr_engine *engine) {
 }
 
 static void init_model(struct fake_module *fake, uint8_t hash) {
-    const struct fake_shape shape = {.hidden = 20,
-                                     .n_layers = 2,
-                                     .n_heads = 4,
-                                     .n_kv_heads = 2,
-                                     .head_dim = 12,
-                                     .ffn = 16,
-                                     .vocab = VOCAB,
-                                     .context = CONTEXT,
-                                     .head_dtype = RSR_DTYPE_F32};
+    struct fake_shape shape = fake_small_shape(VOCAB, CONTEXT);
+    shape.head_dim = 12; /* which rows are padded behind */
     fake_module_init(fake, &shape, 1);
     memset(fake->module.model_hash, hash, sizeof(fake->module.model_hash));
 }

@@ -399,15 +399,8 @@ static void test_sidecars(void) {
 
 int main(void) {
     static struct fake_module fake;
-    const struct fake_shape shape = {.hidden = 20,
-                                     .n_layers = 1,
-                                     .n_heads = 2,
-                                     .n_kv_heads = 1,
-                                     .head_dim = 4,
-                                     .ffn = 8,
-                                     .vocab = 5,
-                                     .context = 400,
-                                     .head_dtype = RSR_DTYPE_F32};
+    struct fake_shape shape = fake_small_shape(5, 400);
+    shape.n_layers = shape.n_kv_heads = 1;
     test_counts();
     test_mapping();
     test_sidecars();
@@ -428,15 +421,9 @@ int main(void) {
     rsr_runtime_api.engine_destroy(engine);
     rsr_runtime_api.close(model);
     static struct fake_module wide;
-    const struct fake_shape of_memory = {.hidden = 20,
-                                         .n_layers = 3,
-                                         .n_heads = 4,
-                                         .n_kv_heads = 2,
-                                         .head_dim = 128,
-                                         .ffn = 8,
-                                         .vocab = 5,
-                                         .context = 512,
-                                         .head_dtype = RSR_DTYPE_F32};
+    struct fake_shape of_memory = fake_small_shape(5, 512);
+    of_memory.n_layers = 3;
+    of_memory.head_dim = 128;
     fake_module_init(&wide, &of_memory, 1);
     model = fake_open(&wide, RSR_OPS_GENERIC);
     test_memory_of_sequences(model, false);

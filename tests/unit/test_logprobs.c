@@ -10,17 +10,6 @@
 #define N_TOKENS 200u /* more than a chunk has log-probabilities */
 #define N_TOP 5u
 
-static const struct fake_shape shape = {.hidden = 48,
-                                        .n_layers = 1,
-                                        .n_heads = 2,
-                                        .n_kv_heads = 1,
-                                        .head_dim = 16,
-                                        .ffn = 64,
-                                        .vocab = VOCAB,
-                                        .context = CONTEXT,
-                                        .activation = RSR_ACTIVATION_SILU,
-                                        .head_dtype = RSR_DTYPE_BF16};
-
 static struct fake_module fake;
 static uint32_t tokens[N_TOKENS];
 static float logits[N_TOKENS * VOCAB];
@@ -228,6 +217,7 @@ static void test_failed_entries(void) {
 
 int main(void) {
     uint64_t seed = 5;
+    const struct fake_shape shape = fake_text_shape(VOCAB, CONTEXT);
     fake_module_init(&fake, &shape, seed);
     for (uint32_t i = 0; i < N_TOKENS; i++)
         tokens[i] = (uint32_t)(check_random(&seed) % VOCAB);

@@ -352,15 +352,8 @@ static void test_refusals(rsr_model *model) {
 
 int main(void) {
     static struct fake_module fake;
-    const struct fake_shape shape = {.hidden = 20,
-                                     .n_layers = 2,
-                                     .n_heads = 4,
-                                     .n_kv_heads = 2,
-                                     .head_dim = 12,
-                                     .ffn = 16,
-                                     .vocab = VOCAB,
-                                     .context = CONTEXT,
-                                     .head_dtype = RSR_DTYPE_F32};
+    struct fake_shape shape = fake_small_shape(VOCAB, CONTEXT);
+    shape.head_dim = 12; /* which rows are padded behind */
     fake_module_init(&fake, &shape, 1);
     rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
     test_tree();
