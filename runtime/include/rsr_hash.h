@@ -16,5 +16,7 @@ struct rsr_hash {
 void rsr_hash_init(struct rsr_hash *hash);
 void rsr_hash_update(struct rsr_hash *hash, const void *bytes, size_t n_bytes);
 void rsr_hash_final(const struct rsr_hash *hash, uint8_t out[16]);
+/* Of a record with zeros in place of its own hash, which begins at byte `at`. */
+void rsr_hash_record(const void *record, size_t n_bytes, size_t at, uint8_t out[16]);
 
 #endif

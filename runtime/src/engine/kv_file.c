@@ -24,12 +24,7 @@ _Static_assert(sizeof(struct rsr_kv_file_header) == 240, "no padding: files have
 /* ---- Header ---- */
 
 void rsr_kv_file_hash_header(const struct rsr_kv_file_header *header, uint8_t hash[16]) {
-    struct rsr_kv_file_header copy = *header;
-    struct rsr_hash state;
-    memset(copy.hash, 0, sizeof(copy.hash));
-    rsr_hash_init(&state);
-    rsr_hash_update(&state, &copy, sizeof(copy));
-    rsr_hash_final(&state, hash);
+    rsr_hash_record(header, sizeof(*header), offsetof(struct rsr_kv_file_header, hash), hash);
 }
 
 void rsr_kv_file_hash_page(const struct rsr_kv_file_header *header, uint64_t number,

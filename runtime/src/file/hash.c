@@ -59,3 +59,15 @@ void rsr_hash_final(const struct rsr_hash *hash, uint8_t out[16]) {
     absorb(&last, length);
     memcpy(out, last.lane, 16);
 }
+
+void rsr_hash_record(const void *record, size_t n_bytes, size_t at, uint8_t out[16]) {
+    static const uint8_t zeros[16];
+    const uint8_t *bytes = record;
+    const size_t end = at + sizeof(zeros);
+    struct rsr_hash state;
+    rsr_hash_init(&state);
+    rsr_hash_update(&state, bytes, at);
+    rsr_hash_update(&state, zeros, sizeof(zeros));
+    rsr_hash_update(&state, bytes + end, n_bytes - end);
+    rsr_hash_final(&state, out);
+}

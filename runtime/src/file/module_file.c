@@ -32,12 +32,7 @@ static bool ends(const char *text, size_t capacity) {
 /* ---- the note -------------------------------------------------------------------------------- */
 
 void rsr_note_hash(const struct rsr_note *note, uint8_t hash[16]) {
-    struct rsr_note copy = *note;
-    struct rsr_hash state;
-    memset(copy.hash, 0, sizeof(copy.hash));
-    rsr_hash_init(&state);
-    rsr_hash_update(&state, &copy, sizeof(copy));
-    rsr_hash_final(&state, hash);
+    rsr_hash_record(note, sizeof(*note), offsetof(struct rsr_note, hash), hash);
 }
 
 static bool note_is_whole(const struct rsr_note *note) {
