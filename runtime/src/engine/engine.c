@@ -108,9 +108,13 @@ rsr_status rsr_api_engine_create(rsr_model *model, const rsr_engine_options *opt
     return rsr_engine_create_on(&rsr_backend_host, model, options, engine, err);
 }
 
+bool rsr_engine_is_ours(const rsr_engine *engine) {
+    return engine->owner_pid == (int)getpid();
+}
+
 void rsr_api_engine_destroy(rsr_engine *engine) {
     if (engine != NULL)
-        free_engine(engine, engine->owner_pid != (int)getpid());
+        free_engine(engine, !rsr_engine_is_ours(engine));
 }
 
 rsr_status rsr_api_engine_get_info(const rsr_engine *engine, rsr_engine_info *info) {

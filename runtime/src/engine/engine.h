@@ -102,6 +102,10 @@ static inline uint32_t rsr_pages_of(uint32_t n_tokens) {
     return n_tokens / RSR_PAGE_TOKENS + (n_tokens % RSR_PAGE_TOKENS != 0);
 }
 
+/* False in a child that fork() made, which ends what it inherited: a thread that is not there may hold the
+ * lock, and the pages are moot. */
+RSR_NODISCARD bool rsr_engine_is_ours(const rsr_engine *engine);
+
 /* An empty one, which is nobody's yet; NULL after an error. */
 struct rsr_sequence *rsr_sequence_new(rsr_engine *engine, rsr_error *err);
 void rsr_sequence_free(struct rsr_sequence *sequence);

@@ -6,7 +6,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine.h"
 #include "kv/prefix_tree.h"
@@ -88,8 +87,7 @@ void rsr_api_prefix_cache_destroy(rsr_prefix_cache *cache) {
     if (cache == NULL)
         return;
     rsr_engine *engine = cache->engine;
-    /* After fork() the lock may be held by a thread that is not here, and the pages are moot. */
-    if (engine->owner_pid == (int)getpid()) {
+    if (rsr_engine_is_ours(engine)) {
         pthread_mutex_lock(&engine->lock);
         struct rsr_prefix_cache **place = &engine->caches;
         while (*place != cache)

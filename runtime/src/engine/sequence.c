@@ -3,7 +3,6 @@
  * need be. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine.h"
 
@@ -110,8 +109,7 @@ void rsr_api_sequence_destroy(rsr_sequence *sequence) {
     if (sequence == NULL)
         return;
     rsr_engine *engine = sequence->engine;
-    /* After fork() the lock may be held by a thread that is not here, and the pages are moot. */
-    if (engine->owner_pid == (int)getpid()) {
+    if (rsr_engine_is_ours(engine)) {
         pthread_mutex_lock(&engine->lock);
         rsr_sequence_release_from(sequence, 0);
         pthread_mutex_unlock(&engine->lock);
