@@ -73,9 +73,8 @@ struct rsrc_cache_key rsrc_cache_key_end(const struct rsr_hash *hash) {
 
 static const char *entry_path(const struct rsrc_cache *cache, const struct rsrc_cache_key *key,
                               struct rsrc_arena *arena) {
-    char name[2 * sizeof(key->bytes) + 1];
-    for (size_t i = 0; i < sizeof(key->bytes); i++)
-        snprintf(name + 2 * i, 3, "%02x", key->bytes[i]);
+    char name[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(key->bytes, name);
     return rsrc_arena_printf(arena, "%s/%s%s", cache->dir, name, SUFFIX);
 }
 

@@ -2,12 +2,12 @@
  * numbers that are none below 0, texts as text. What else a file has is left out. */
 #include "report/measurements.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "report/json_members.h"
+#include "rsr_hash.h"
 
 #define SLUG "measurement"
 
@@ -135,9 +135,8 @@ static enum rsrc_status finish(const struct reading *r, enum rsrc_status status,
 
 static enum rsrc_status check_run(const struct reading *r, const json_t *root,
                                   const uint8_t model_hash[16]) {
-    char hash[33];
-    for (size_t i = 0; i < 16; i++)
-        snprintf(hash + 2 * i, 3, "%02x", model_hash[i]);
+    char hash[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(model_hash, hash);
     const char *measured = json_string_value(json_object_get(root, "model_hash"));
     if (measured == NULL || json_object_get(root, "profile") == NULL)
         return refuse(r, SLUG "-kind", "is not of rsr-bench %s", "model --profile --json");

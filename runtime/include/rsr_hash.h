@@ -19,4 +19,12 @@ void rsr_hash_final(const struct rsr_hash *hash, uint8_t out[16]);
 /* Of a record with zeros in place of its own hash, which begins at byte `at`. */
 void rsr_hash_record(const void *record, size_t n_bytes, size_t at, uint8_t out[16]);
 
+#define RSR_HASH_TEXT_BYTES 33
+/* In 32 lower-case hexadecimal digits, and a NUL. */
+static inline void rsr_hash_text(const uint8_t hash[16], char text[RSR_HASH_TEXT_BYTES]) {
+    for (int i = 0; i < 32; i++)
+        text[i] = "0123456789abcdef"[hash[i / 2] >> (i % 2 == 0 ? 4 : 0) & 15];
+    text[32] = '\0';
+}
+
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model_report.h"
+#include "rsr_hash.h"
 
 /* The kernels of decode come first, a layer once; then those of prefill that differ. */
 static bool is_first_of_layer(const struct rsr_report_kernel *kernels, size_t i) {
@@ -134,9 +135,8 @@ static json_t *token_json(uint32_t token) {
 }
 
 static json_t *info_json(const rsr_model_info *info) {
-    char hash[2 * sizeof(info->model_hash) + 1];
-    for (size_t i = 0; i < sizeof(info->model_hash); i++)
-        snprintf(hash + 2 * i, 3, "%02x", info->model_hash[i]);
+    char hash[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(info->model_hash, hash);
     json_t *targets = json_array(), *stop_tokens = json_array();
     for (uint32_t i = 0; i < info->n_targets; i++)
         json_array_append_new(targets, json_string(info->targets[i]));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "model_report.h"
+#include "rsr_hash.h"
 #include "rsr_run.h"
 
 /* ---- As text --------------------------------------------------------------------------------- */
@@ -95,13 +96,13 @@ static void print_sampling(const rsr_sampling *sampling) {
 
 static void print_text(const struct rsr_report *report) {
     const rsr_model_info *info = report->info;
+    char hash[RSR_HASH_TEXT_BYTES];
     print_row("model", info->name);
     print_row("architecture", info->architecture);
     print_row("compiled by", info->compiler_version);
-    printf("%-16s ", "model hash");
-    for (size_t i = 0; i < sizeof(info->model_hash); i++)
-        printf("%02x", info->model_hash[i]);
-    printf("\n%-16s", "targets");
+    rsr_hash_text(info->model_hash, hash);
+    print_row("model hash", hash);
+    printf("%-16s", "targets");
     for (uint32_t i = 0; i < info->n_targets; i++) {
         putchar(' ');
         run_put_name(info->targets[i]);

@@ -11,6 +11,29 @@
 #define N_ENTRIES 9
 #define HEADER_BYTES 48u /* of an entry, before what it keeps */
 
+/* Modules keep the hash: it never changes, whatever parts it is told in. */
+static void test_hash(void) {
+    const char *text = "The same bytes, in whatever parts: the same hash.";
+    const size_t n = strlen(text);
+    uint8_t hash[16];
+    char name[RSR_HASH_TEXT_BYTES];
+    for (size_t part = 1; part <= n; part++) {
+        struct rsr_hash state;
+        rsr_hash_init(&state);
+        for (size_t at = 0; at < n; at += part)
+            rsr_hash_update(&state, text + at, n - at < part ? n - at : part);
+        rsr_hash_final(&state, hash);
+        rsr_hash_text(hash, name);
+        CHECK_STR(name, "9f1adc0b125def28a4b843130da13f5a");
+    }
+    rsr_hash_record("not hashed: 0123456789abcdef, this is", 37, 12, hash);
+    rsr_hash_text(hash, name);
+    CHECK_STR(name, "a20625d03b2de5f2552a233c9307ac1a");
+    rsr_hash_record("not hashed: fedcba9876543210, this is", 37, 12, hash);
+    rsr_hash_text(hash, name);
+    CHECK_STR(name, "a20625d03b2de5f2552a233c9307ac1a");
+}
+
 static struct rsrc_cache_key key_of(const struct rsrc_cache *cache, const char *kind, const char *a,
                                     const char *b) {
     struct rsr_hash hash;
@@ -36,9 +59,8 @@ static bool is_found(struct rsrc_cache *cache, struct rsrc_diag *diag,
 
 static const char *entry_path(struct fixture *f, const struct rsrc_cache *cache, uint32_t i) {
     const struct rsrc_cache_key key = numbered_key(cache, i);
-    char name[33];
-    for (uint32_t b = 0; b < 16; b++)
-        snprintf(name + 2 * b, 3, "%02x", key.bytes[b]);
+    char name[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(key.bytes, name);
     return rsrc_arena_printf(&f->arena, "%s/%s.code", cache->dir, name);
 }
 
@@ -113,6 +135,7 @@ int main(void) {
     struct fixture f;
     setup(&f);
     CHECK(mkdtemp(dir) != NULL);
+    test_hash();
     test_keys(&f, dir);
     test_eviction(&f, dir);
     CHECK_INT(rmdir(dir), 0); /* nothing else is left in it */

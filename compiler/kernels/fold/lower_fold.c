@@ -213,13 +213,8 @@ static const char *hash_index(struct rsrc_arena *arena, const struct rsr_index *
     }
     uint8_t bytes[16];
     rsr_hash_final(&hash, bytes);
-    char text[2 * sizeof bytes + 1];
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        static const char digits[] = "0123456789abcdef";
-        text[2 * i] = digits[bytes[i] >> 4];
-        text[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    text[2 * sizeof bytes] = '\0';
+    char text[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(bytes, text);
     return rsrc_arena_strdup(arena, text);
 }
 

@@ -10,6 +10,7 @@
 
 #include "rsr.h"
 #include "rsr_bench.h"
+#include "rsr_hash.h"
 
 #define MAX_PROFILE 64
 
@@ -213,9 +214,8 @@ static bool set_up(struct model_bench *b, double *load_ms) {
 
 /* Which module this was, for rsrc --measured. */
 static void tell_model(const struct model_bench *b, json_t *result) {
-    char hash[2 * sizeof(b->info.model_hash) + 1];
-    for (size_t i = 0; i < sizeof(b->info.model_hash); i++)
-        snprintf(hash + 2 * i, 3, "%02x", b->info.model_hash[i]);
+    char hash[RSR_HASH_TEXT_BYTES];
+    rsr_hash_text(b->info.model_hash, hash);
     json_object_set_new(result, "model", json_string(b->info.name));
     json_object_set_new(result, "model_hash", json_string(hash));
     json_object_set_new(result, "target", json_string(b->info.target));
