@@ -193,6 +193,7 @@ struct rsrc_kernel_row {
 };
 const struct rsrc_kernel_row *rsrc_kernel_row(enum rsr_kernel_id kernel);
 const char *rsrc_variant_name(enum rsr_variant variant);
+const char *rsrc_verdict_words(enum rsr_verdict verdict);
 const char *rsrc_alphabet_name(enum rsr_alphabet alphabet);
 /* What users call the kernel of a plan. */
 const char *rsrc_variant_of(const struct rsr_regime_plan *plan);

@@ -29,6 +29,15 @@ const struct rsrc_kernel_row *rsrc_kernel_row(enum rsr_kernel_id kernel) {
     return &rows[kernel];
 }
 
+const char *rsrc_verdict_words(enum rsr_verdict verdict) {
+    static const char *const words[RSR_VERDICT_COUNT] = {
+#define X(id, words) words,
+        RSR_VERDICTS(X)
+#undef X
+    };
+    return words[verdict];
+}
+
 const char *rsrc_variant_name(enum rsr_variant variant) {
     return rsrc_kvariant_names[variant];
 }

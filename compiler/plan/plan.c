@@ -94,7 +94,7 @@ static const char *chosen_text(struct rsrc_arena *arena, const struct rsrc_choic
 
 static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_plan_input *input,
                                const struct rsrc_choice *chosen, const struct rsrc_choice *declined,
-                               enum rsr_regime regime, bool forced) {
+                               enum rsr_verdict verdict, enum rsr_regime regime, bool forced) {
     if (chosen->reasons[regime] != NULL)
         return rsrc_arena_printf(arena, "%s%s", forced ? "asked for " : "",
                                  chosen->reasons[regime]);
@@ -107,16 +107,16 @@ static const char *reason_text(struct rsrc_arena *arena, const struct rsrc_plan_
                                          chosen_text(arena, chosen, regime, input->spec));
     if (declined == NULL)
         return rsrc_arena_printf(arena, "%s; no other variant is open", text);
-    const char *batch =
-        forced || input->input != RSR_INPUT_F32 ||
-                time_of(declined, regime) >= time_of(chosen, regime)
-            ? ""
-            : rsrc_arena_printf(arena, ", and %s a token of batches, where this takes %s",
+    const char *why = "";
+    if (verdict == RSR_VERDICT_BATCHES)
+        why = rsrc_arena_printf(arena, ", and %s a token of batches, where this takes %s",
                                 time_text(arena, time_of(declined, RSR_REGIME_PREFILL)),
                                 time_text(arena, time_of(chosen, RSR_REGIME_PREFILL)));
+    else if (verdict == RSR_VERDICT_LANES)
+        why = rsrc_arena_printf(arena, ": %s", rsrc_verdict_words(verdict));
     return rsrc_arena_printf(arena, "%s; %s %s %s%s", text, choice_name(arena, declined),
                              declined->measured_us[regime] > 0 ? "measured" : "would take",
-                             time_text(arena, time_of(declined, regime)), batch);
+                             time_text(arena, time_of(declined, regime)), why);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -266,6 +266,17 @@ static enum rsr_verdict verdict_of(const struct selection *among, const struct r
            : by_batches                  ? RSR_VERDICT_BATCHES
            : by_lanes                    ? RSR_VERDICT_LANES
                                          : RSR_VERDICT_SLOWER;
+}
+
+/* What says most of the choice: what is faster and lost by its lanes, or else the best of what `among` leaves
+ * open. NULL: nothing. */
+static const struct rsrc_choice *best_declined(const struct selection *all,
+                                               const struct rsrc_choice *chosen,
+                                               const struct selection *among) {
+    for (uint32_t i = 0; i < all->n_choices; i++)
+        if (verdict_of(all, &all->choices[i], chosen) == RSR_VERDICT_LANES)
+            return &all->choices[i];
+    return best_choice(among);
 }
 
 /* What was open, for reports; `given`: nobody chose among them. */
@@ -438,9 +449,11 @@ static const struct rsrc_choice *plan_regime(struct rsrc_diag *diag, struct rsrc
     among.forced = -1;
     among.decode = NULL;
     among.except = chosen;
-    const struct rsrc_choice *declined = best_choice(&among);
+    const struct rsrc_choice *declined = best_declined(&all, chosen, &among);
+    const enum rsr_verdict verdict =
+        declined == NULL ? RSR_VERDICT_SLOWER : verdict_of(&all, declined, chosen);
     *out = make_plan(input, chosen, among.regime,
-                     reason_text(arena, input, chosen, declined, among.regime, forced));
+                     reason_text(arena, input, chosen, declined, verdict, among.regime, forced));
     list_alternatives(arena, &all, chosen, false, out);
     emit_remarks(diag, arena, input, among.regime, out, chosen, declined);
     return chosen;

@@ -30,11 +30,6 @@ static void put_times(const struct rsr_regime_plan *plan, struct rsrc_buffer *ou
 /* ---- layers ---------------------------------------------------------------------------------- */
 
 static void put_alternative(const struct rsr_alternative *alternative, struct rsrc_buffer *out) {
-    static const char *const VERDICTS[RSR_VERDICT_COUNT] = {
-#define X(id, words) words,
-        RSR_VERDICTS(X)
-#undef X
-    };
     rsrc_put_object(out);
     rsrc_put_text(out, "name", alternative->name);
     rsrc_put_text(out, "variant", rsrc_variant_name(rsrc_kernel_row(alternative->kernel)->variant));
@@ -46,7 +41,7 @@ static void put_alternative(const struct rsr_alternative *alternative, struct rs
     if (alternative->measured_us > 0)
         put_us(out, "measured_us", alternative->measured_us);
     rsrc_put_count(out, "weight_bytes", alternative->weight_bytes);
-    rsrc_put_text(out, "verdict", VERDICTS[alternative->verdict]);
+    rsrc_put_text(out, "verdict", rsrc_verdict_words(alternative->verdict));
     rsrc_buffer_puts(out, "}");
 }
 
