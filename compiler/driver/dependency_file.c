@@ -3,7 +3,6 @@
  *
  * Each file read gets an empty rule of its own, so that make goes on when one is removed.
  */
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,18 +16,19 @@ static int compare_paths(const void *a, const void *b) {
 /* ---- what was read, what is written ---------------------------------------------------------- */
 
 /* Files of the directory that are complete; those still being written are outputs by their kind. */
-static void list_directory(struct rsrc_compilation *c, struct rsrc_paths *list) {
-    DIR *dir = opendir(c->outputs.temporary_dir);
-    const struct dirent *entry;
-    while (dir != NULL && (entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.' && strstr(entry->d_name, RSRC_TEMPORARY) == NULL)
+static enum rsrc_status list_directory(struct rsrc_compilation *c, struct rsrc_paths *list) {
+    struct rsrc_paths names = {.arena = list->arena};
+    if (c->outputs.dir == NULL)
+        return RSRC_OK;
+    const enum rsrc_status status = rsrc_list_files(&c->outputs, &names);
+    for (uint32_t i = 0; i < names.n; i++)
+        if (strstr(names.paths[i], RSRC_TEMPORARY) == NULL)
             rsrc_add_path(list,
-                          rsrc_arena_printf(&c->run.arena, "%s/%s", c->outputs.dir, entry->d_name));
-    if (dir != NULL)
-        closedir(dir);
+                          rsrc_arena_printf(list->arena, "%s/%s", c->outputs.dir, names.paths[i]));
+    return status;
 }
 
-static void list_outputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
+static enum rsrc_status list_outputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
     for (uint32_t k = 0; k < RSRC_KIND_COUNT; k++) {
         const struct rsrc_kind *kind = &rsrc_kinds[k];
         if (!rsrc_wants(&c->run, kind->emit) || (uint32_t)c->run.to < (uint32_t)kind->pass)
@@ -38,10 +38,10 @@ static void list_outputs(struct rsrc_compilation *c, struct rsrc_paths *list) {
     }
     if (c->outputs.header.open)
         rsrc_add_path(list, rsrc_final_path(&c->outputs, rsrc_header_path(c)));
-    if (c->outputs.dir != NULL)
-        list_directory(c, list);
+    const enum rsrc_status status = list_directory(c, list);
     if (list->n != 0)
         qsort(list->paths, list->n, sizeof(*list->paths), compare_paths);
+    return status;
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
@@ -76,7 +76,8 @@ enum rsrc_status rsrc_write_dependencies(struct rsrc_compilation *c) {
     if (!c->outputs.dependencies.open)
         return RSRC_OK;
     struct rsrc_paths outputs = {.arena = &c->run.arena}, inputs = {.arena = &c->run.arena};
-    list_outputs(c, &outputs);
+    if (list_outputs(c, &outputs) != RSRC_OK)
+        return RSRC_FAILED;
     rsrc_list_inputs(&c->inputs, &inputs);
     if (c->units.link.active && rsrc_wants(&c->run, RSRC_EMIT_SO))
         rsrc_add_path(&inputs, c->run.toolchain.runtime);

@@ -3,7 +3,6 @@
  * Everything is written under a temporary name and renamed by rsrc_commit_outputs() when the whole
  * compilation has succeeded, so a failure leaves nothing behind.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -189,18 +188,10 @@ typedef enum rsrc_status file_visitor(struct rsrc_outputs *outputs, const char *
 
 /* Every file that -o DIR/ is going to get, as long as all goes well. */
 static enum rsrc_status visit_files(struct rsrc_outputs *outputs, file_visitor *visit) {
-    DIR *dir = opendir(outputs->temporary_dir);
-    if (dir == NULL)
-        return rsrc_cannot_finish(outputs->run->diag, outputs->temporary_dir);
-    enum rsrc_status status = RSRC_OK;
-    const struct dirent *entry;
-    /* A folder that cannot be read to its end gives NULL, too, and an error number. */
-    while (status == RSRC_OK && (errno = 0, entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.')
-            status = visit(outputs, entry->d_name);
-    if (status == RSRC_OK && errno != 0)
-        status = rsrc_cannot_finish(outputs->run->diag, outputs->temporary_dir);
-    closedir(dir);
+    struct rsrc_paths names = {.arena = &outputs->run->arena};
+    enum rsrc_status status = rsrc_list_files(outputs, &names);
+    for (uint32_t i = 0; status == RSRC_OK && i < names.n; i++)
+        status = visit(outputs, names.paths[i]);
     return status;
 }
 

@@ -1,4 +1,5 @@
 /* outputs.c - sinks and files, and what outputs are called. */
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -45,6 +46,21 @@ void rsrc_sink_abandon(struct rsrc_sink *sink) {
     if (sink->open && !sink->is_stdout)
         rsrc_output_abandon(&sink->file);
     sink->open = false;
+}
+
+enum rsrc_status rsrc_list_files(struct rsrc_outputs *outputs, struct rsrc_paths *names) {
+    DIR *dir = opendir(outputs->temporary_dir);
+    if (dir == NULL)
+        return rsrc_cannot_finish(outputs->run->diag, outputs->temporary_dir);
+    const struct dirent *entry;
+    /* A folder that cannot be read to its end gives NULL, too, and an error number. */
+    while ((errno = 0, entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            rsrc_add_path(names, rsrc_arena_strdup(names->arena, entry->d_name));
+    const enum rsrc_status status =
+        errno == 0 ? RSRC_OK : rsrc_cannot_finish(outputs->run->diag, outputs->temporary_dir);
+    closedir(dir);
+    return status;
 }
 
 /* Called by several threads: the arena of the compilation is not theirs. */

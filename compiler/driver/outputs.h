@@ -66,6 +66,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_sink_write(const struct rsrc_run *run, stru
                                                 const struct rsrc_buffer *text);
 RSRC_NODISCARD enum rsrc_status rsrc_sink_commit(struct rsrc_diag *diag, struct rsrc_sink *sink);
 void rsrc_sink_abandon(struct rsrc_sink *sink);
+/* Names of the files that the directory of units is going to get, in no order. */
+RSRC_NODISCARD enum rsrc_status rsrc_list_files(struct rsrc_outputs *outputs,
+                                                struct rsrc_paths *names);
 /* A whole file at once: <dir>/<name>. Any thread. */
 RSRC_NODISCARD enum rsrc_status rsrc_write_file(struct rsrc_diag *diag, const char *dir,
                                                 const char *name, const void *bytes,

@@ -1,6 +1,8 @@
 /* sync_log.c - loaded in front of libc: writes what is synced and renamed, in order, to $SYNC_LOG,
- * names without folders. A file whose name contains $SYNC_FAILS cannot be synced. */
+ * names without folders. A file whose name contains $SYNC_FAILS cannot be synced, and a folder whose
+ * name contains $READDIR_FAILS cannot be read the first time. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
@@ -20,23 +22,44 @@ static void say(const char *what, const char *path) {
     fclose(log);
 }
 
-int fsync(int fd) {
-    char link[64], path[PATH_MAX] = "";
-    const char *fails = getenv("SYNC_FAILS");
+/* The path of what is open, and whether its name contains that variable. */
+static int fails(int fd, const char *variable, char path[PATH_MAX]) {
+    char link[64];
+    const char *part = getenv(variable);
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    if (readlink(link, path, sizeof(path) - 1) < 0)
-        return -1;
+    const ssize_t n = readlink(link, path, PATH_MAX - 1);
+    path[n < 0 ? 0 : n] = '\0';
+    return part != NULL && strstr(base(path), part) != NULL;
+}
+
+static void find_next(const char *name, void *function) {
+    void *symbol = dlsym(RTLD_NEXT, name);
+    memcpy(function, &symbol, sizeof(symbol));
+}
+
+int fsync(int fd) {
+    char path[PATH_MAX];
+    const int it_fails = fails(fd, "SYNC_FAILS", path);
     say("sync", path);
-    if (fails == NULL || strstr(base(path), fails) == NULL)
-        return 0;
     errno = EIO;
-    return -1;
+    return it_fails ? -1 : 0;
+}
+
+struct dirent *readdir(DIR *dir) {
+    static int n_failed;
+    char path[PATH_MAX];
+    struct dirent *(*next)(DIR *);
+    find_next("readdir", &next);
+    if (n_failed != 0 || !fails(dirfd(dir), "READDIR_FAILS", path))
+        return next(dir);
+    n_failed++;
+    errno = EIO;
+    return NULL;
 }
 
 int rename(const char *from, const char *to) {
     int (*next)(const char *, const char *);
-    void *symbol = dlsym(RTLD_NEXT, "rename");
-    memcpy(&next, &symbol, sizeof(next));
+    find_next("rename", &next);
     say("rename", to);
     return next(from, to);
 }
