@@ -490,22 +490,16 @@ static uint32_t type_node(struct schema *s, const struct chat_value *v, unsigned
 }
 
 static unsigned form_of_value(const struct chat_value *v) {
-    switch (v->kind) {
-    case CHAT_VALUE_MAPPING:
-        return OBJECT;
-    case CHAT_VALUE_LIST:
-        return ARRAY;
-    case CHAT_VALUE_STRING:
-        return STRING;
-    case CHAT_VALUE_INTEGER:
-        return NUMBER | INTEGER;
-    case CHAT_VALUE_FLOAT:
-        return fmod(v->number, 1) == 0 ? NUMBER | INTEGER : NUMBER;
-    case CHAT_VALUE_BOOL:
-        return BOOLEAN;
-    default:
-        return NOTHING;
-    }
+    static const unsigned forms[] = {/* of what JSON has */
+                                     [CHAT_VALUE_NONE] = NOTHING,
+                                     [CHAT_VALUE_BOOL] = BOOLEAN,
+                                     [CHAT_VALUE_INTEGER] = NUMBER | INTEGER,
+                                     [CHAT_VALUE_FLOAT] = NUMBER,
+                                     [CHAT_VALUE_STRING] = STRING,
+                                     [CHAT_VALUE_LIST] = ARRAY,
+                                     [CHAT_VALUE_MAPPING] = OBJECT};
+    const bool is_whole = v->kind == CHAT_VALUE_FLOAT && fmod(v->number, 1) == 0;
+    return forms[v->kind] | (is_whole ? INTEGER : 0);
 }
 
 /* The values of enum, or that of const, that have a type which is listed, as one automaton. */
