@@ -409,6 +409,11 @@ int bench_kernel(const struct bench_options *given) {
     struct bench_options options = *given;
     if (options.threads == 0)
         options.threads = 1;
+    if (options.tokens != 0 && options.batch > 1) {
+        fprintf(stderr, "rsr-bench: --tokens measures every batch up to its number: leave out "
+                        "--batch\n");
+        return 1;
+    }
     if (options.tokens != 0)
         return bench_tokens(&options);
     struct kernel_bench b = {.options = &options, .regime = RSR_REGIME_COUNT};
