@@ -6,7 +6,6 @@
 import argparse
 import concurrent.futures
 import ctypes as c
-import math
 import os
 import signal
 import sys
@@ -15,6 +14,8 @@ try:
     import rsr
 except ImportError:
     sys.exit("embed.py: there is no rsr.py; make it: ./make_rsr.py /usr/local/include/rsr.h > rsr.py")
+
+PICKED = 2**32 - 1  # UINT32_MAX: the log-probability of the token that is picked
 
 
 class Failed(Exception):
@@ -60,25 +61,19 @@ class Model:
         self.call("rsr_tokenize", self.model, text, len(text), rsr.RSR_TOKENIZE_ADD_SPECIAL, tokens, len(tokens), n)
         return tokens[:n.value]
 
-    def evaluate(self, tokens):
-        """Appends tokens to the sequence, and gives the logits of the token that follows them."""
+    def evaluate(self, tokens, asked=PICKED):
+        """Appends tokens to the sequence. Gives the likeliest token that follows them (a pick without rsr_sampling is
+        greedy), and its log-probability, or that of the token that is asked for."""
         begin, n = self.lib.rsr_sequence_length(self.sequence), len(tokens)
-        logits = (c.c_float * self.info.output_size)()
-        entries = (rsr.rsr_batch_entry * n)(
-            *((self.sequence, begin + i, token, i == n - 1) for i, token in enumerate(tokens)))
-        batch = rsr.RSR_BATCH_INIT()
-        batch.entries, batch.n_entries = entries, n
-        batch.logits, batch.logits_capacity = logits, len(logits)
+        batch, picked, known = rsr.RSR_BATCH_INIT(), c.c_uint32(), rsr.rsr_logprob()
+        batch.entries = (rsr.rsr_batch_entry * n)(
+            *((self.sequence, begin + i, token, False) for i, token in enumerate(tokens)))
+        batch.picks, batch.picked = c.pointer(rsr.rsr_pick(n - 1, None)), c.pointer(picked)
+        batch.logprobs = c.pointer(rsr.rsr_logprobs(n - 1, asked, 0, c.pointer(known)))
+        batch.n_entries, batch.n_picks, batch.n_logprobs = n, 1, 1
         batch.cancel = c.pointer(self.cancel)
         self.call("rsr_eval", self.engine, batch)
-        return logits
-
-    def pick(self, logits):
-        """The likeliest token: RSR_SAMPLING_INIT is greedy."""
-        token = c.c_uint32()
-        self.call("rsr_sample", self.model, rsr.RSR_SAMPLING_INIT(), logits,
-                  self.lib.rsr_sequence_tokens(self.sequence), self.lib.rsr_sequence_length(self.sequence), token)
-        return token.value
+        return picked.value, known.logprob
 
     def ends(self, token):
         n, info = c.c_size_t(), rsr.RSR_TOKEN_INFO_INIT()
@@ -93,21 +88,15 @@ class Model:
         return text[:n.value]
 
 
-def log_probability(logits, token):
-    """The natural logarithm of a token's probability, in double precision."""
-    largest = max(logits)
-    return logits[token] - largest - math.log(math.fsum(math.exp(logit - largest) for logit in logits))
-
-
 def generate(model, prompt, n_tokens):
     """The text and the log-probability of one token after the other; at the end text without a token."""
     tokens = model.tokens(prompt)
     for _ in range(n_tokens):
-        logits = model.evaluate(tokens)
-        tokens = [model.pick(logits)]
-        if model.ends(tokens[0]):
+        token, log_p = model.evaluate(tokens)
+        if model.ends(token):
             break
-        yield model.text(tokens[0]), log_probability(logits, tokens[0])
+        yield model.text(token), log_p
+        tokens = [token]
     yield model.text(), None
 
 
