@@ -4,18 +4,25 @@
  * tokens that were generated: it fills rsr_sampling.allowed before each token and is told which was
  * picked.
  *
- *     rsr_vocabulary *vocabulary = NULL;      once for a model
- *     rsr_constraint *constraint = NULL;      once for a schema
- *     rsr_constrained *text = NULL;           once for a text
+ *     rsr_error err = RSR_ERROR_INIT;
+ *     rsr_sampling sampling = RSR_SAMPLING_INIT;
+ *     rsr_vocabulary *vocabulary = NULL; // once for a model
+ *     rsr_constraint *constraint = NULL; // once for a schema
+ *     rsr_constrained *text = NULL;      // once for a text
  *     if (rsr_vocabulary_create(model, &vocabulary, &err) != RSR_OK ||
  *         rsr_constraint_create(vocabulary, RSR_CONSTRAINT_JSON_SCHEMA, schema, strlen(schema),
  *                               &constraint, &err) != RSR_OK ||
  *         rsr_constrained_create(constraint, &text, &err) != RSR_OK)
  *         puts(err.message);
- *     sampling.allowed = allowed;             (vocab + 31) / 32 words
+ *     sampling.allowed = allowed; // (vocab + 31) / 32 words
  *     sampling.allowed_words = n_words;
- *     before each token:  rsr_constrained_allow(text, allowed, n_words, &err)
- *     behind each token:  rsr_constrained_advance(text, token, &err)
+ *     while (rsr_constrained_allow(text, allowed, n_words, &err) == RSR_OK &&
+ *            next_token(&sampling, &token) && // evaluates and picks; false at a stop token
+ *            rsr_constrained_advance(text, token, &err) == RSR_OK)
+ *         ;
+ *     rsr_constrained_destroy(text);
+ *     rsr_constraint_destroy(constraint);
+ *     rsr_vocabulary_destroy(vocabulary);
  *
  * With rsr_generate, fill `allowed` before the call, and advance and fill it again in the callback: it is
  * read anew for every token.
