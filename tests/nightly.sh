@@ -1,18 +1,12 @@
 #!/bin/sh
-# What takes too long for every change: all tests with their long parts, and the Debian packages. A test that
-# has a short form in check.sh and a long one adds the latter as a line below.
+# usage: tests/nightly.sh [--no-install]
+#
+# Runs tests/check.sh --long and tests/packages.sh, which get the option; then, with what check.sh
+# has built, the long forms of tests of which it runs short ones. Takes some hours; goes on where
+# something fails, and lists it at the end. A test that has a short form in check.sh and a long one adds the
+# latter as a line below.
 set -u
-
-case ${1:-} in
---help | -h)
-    echo "usage: tests/nightly.sh [--no-install]"
-    echo
-    echo "Runs tests/check.sh --long and tests/packages.sh, which get the option; then, with what check.sh"
-    echo "has built, the long forms of tests of which it runs short ones. Takes some hours; goes on where"
-    echo "something fails, and lists it at the end."
-    exit 0 ;;
-esac
-
+. "$(dirname "$0")/help.sh"
 cd "$(dirname "$0")/.."
 export PATH="$PWD/build/release/bin:$PATH"
 work=$PWD/build/nightly

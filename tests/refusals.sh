@@ -1,19 +1,10 @@
 #!/bin/sh
-# Runs the tests with lines counted and lists the compiler's refusals that none of them reaches.
+# usage: tests/refusals.sh [LIT-OPTION...]
+#
+# Builds the preset coverage (gcc), runs its tests, and names every refusal of the compiler, with its line,
+# that they do not reach. Options such as --filter=hostile go to lit. Takes as long as the tests.
 set -eu
-
-usage() {
-    cat <<'TEXT'
-usage: tests/refusals.sh [LIT-OPTION...]
-
-Builds the preset coverage (gcc), runs its tests, and names every refusal of the compiler, with its line,
-that they do not reach. Options such as --filter=hostile go to lit. Takes as long as the tests.
-TEXT
-}
-
-case ${1:-} in
---help | -h) usage; exit 0 ;;
-esac
+. "$(dirname "$0")/help.sh"
 cd "$(dirname "$0")/.."
 . examples/setup.sh
 find_lit

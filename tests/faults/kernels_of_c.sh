@@ -1,20 +1,11 @@
 #!/bin/sh
-# Runs the tests of kernels with the C back end's kernels under sanitizers.
+# usage: tests/faults/kernels_of_c.sh [TEST...]
+#
+# Runs unit tests of kernels (all by default) in build/asan, with what the C back end emits compiled by clang
+# with AddressSanitizer and UndefinedBehaviorSanitizer: every shape, alphabet and machine that this CPU runs,
+# compared with the reference. Takes some minutes of one core a test. Exit status 1 if one failed.
 set -eu
-
-usage() {
-    cat <<'TEXT'
-usage: tests/faults/kernels_of_c.sh [TEST...]
-
-Runs unit tests of kernels (all by default) in build/asan, with what the C back end emits compiled by clang
-with AddressSanitizer and UndefinedBehaviorSanitizer: every shape, alphabet and machine that this CPU runs,
-compared with the reference. Takes some minutes of one core a test. Exit status 1 if one failed.
-TEXT
-}
-
-case ${1:-} in
---help | -h) usage; exit 0 ;;
-esac
+. "$(dirname "$0")/../help.sh"
 cd "$(dirname "$0")/../.."
 . examples/setup.sh
 [ $# -ne 0 ] || set -- test_kernels test_fold test_lut test_dot_panel test_listed test_float_kernels \

@@ -1,24 +1,17 @@
 #!/bin/sh
-# Compiles a model and runs it under valgrind, which sees what is read before it is written.
+# usage: tests/faults/uninitialised.sh [--long] WORK
+#
+# Compiles a small model for the target generic (valgrind knows no AVX-512) and generates five tokens, with
+# dense attention and through the KV index. Wants rsrc, rsr-mkmodel and rsr-run in PATH. Exit status 1 where
+# valgrind reports an error: a use of memory that nobody has written, a write of such memory to a file, an
+# access out of bounds.
+#
+#   --long  besides, by the LLVM back end, every convention that rsr-mkmodel writes, every type of keys and
+#           values, bare matrices, --info, the GGUF files of the fuzzers' corpus, an embedding model
 set -eu
-
-usage() {
-    cat <<'TEXT'
-usage: tests/faults/uninitialised.sh [--long] WORK
-
-Compiles a small model for the target generic (valgrind knows no AVX-512) and generates five tokens, with
-dense attention and through the KV index. Wants rsrc, rsr-mkmodel and rsr-run in PATH. Exit status 1 where
-valgrind reports an error: a use of memory that nobody has written, a write of such memory to a file, an
-access out of bounds.
-
-  --long  besides, by the LLVM back end, every convention that rsr-mkmodel writes, every type of keys and
-          values, bare matrices, --info, the GGUF files of the fuzzers' corpus, an embedding model
-TEXT
-}
-
+. "$(dirname "$0")/../help.sh"
 long=no
 case ${1:-} in
---help | -h) usage; exit 0 ;;
 --long) long=yes; shift ;;
 esac
 rm -rf "$1"

@@ -1,25 +1,16 @@
 #!/bin/sh
-# Runs the fuzz targets of a build.
+# usage: tests/fuzz/run.sh [-b BUILD] [SECONDS] [TARGET...]
+#        tests/fuzz/run.sh [-b BUILD] --keep TARGET...
+#
+# Runs the fuzz targets of a build and prints one line about each. BUILD (build/asan) was configured
+# with -DRSRC_FUZZERS=ON; TARGET is a name such as npy, all by default. What a target learns is kept
+# in BUILD/fuzz/TARGET, where the next run goes on; what makes it fail, and its log, are in
+# BUILD/fuzz. Exit status 1 if a target failed.
+#
+# --keep adds to the corpus of the sources what a target has learnt: of inputs below 2 KiB, those that
+# reach code which no other does.
 set -eu
-
-usage() {
-    cat <<'TEXT'
-usage: tests/fuzz/run.sh [-b BUILD] [SECONDS] [TARGET...]
-       tests/fuzz/run.sh [-b BUILD] --keep TARGET...
-
-Runs the fuzz targets of a build and prints one line about each. BUILD (build/asan) was configured
-with -DRSRC_FUZZERS=ON; TARGET is a name such as npy, all by default. What a target learns is kept
-in BUILD/fuzz/TARGET, where the next run goes on; what makes it fail, and its log, are in
-BUILD/fuzz. Exit status 1 if a target failed.
-
---keep adds to the corpus of the sources what a target has learnt: of inputs below 2 KiB, those that
-reach code which no other does.
-TEXT
-}
-
-case ${1:-} in
---help | -h) usage; exit 0 ;;
-esac
+. "$(dirname "$0")/../help.sh"
 source=$(cd "$(dirname "$0")" && pwd)
 build=$source/../../build/asan
 if [ "${1:-}" = -b ]; then

@@ -1,25 +1,18 @@
 #!/bin/sh
-# Runs the programs of this folder, examples/serve-loop and the scheduler of rsr-serve under ThreadSanitizer.
+# usage: tests/threads/run.sh [--races] [ROUNDS]
+#
+# Builds the runtime with ThreadSanitizer (preset tsan; clang, whose OpenMP library tells the sanitizer
+# what it does), compiles a small model as C with it, too, and lets several threads share its engine,
+# with dense attention and through the KV index, and six prompts join and leave the loop of
+# examples/serve-loop, one of them cancelled; the scheduler of rsr-serve serves random jobs, and its clients come,
+# wait and leave. ROUNDS (3) times each. Wants build/release. Exit status 1 if a race or a wrong bit was found.
+#
+#   --races  besides, takes a lock or an order out of a copy of the sources, one at a time, and expects
+#            that a race is reported: half a minute each
 set -eu
-
-usage() {
-    cat <<'TEXT'
-usage: tests/threads/run.sh [--races] [ROUNDS]
-
-Builds the runtime with ThreadSanitizer (preset tsan; clang, whose OpenMP library tells the sanitizer
-what it does), compiles a small model as C with it, too, and lets several threads share its engine,
-with dense attention and through the KV index, and six prompts join and leave the loop of
-examples/serve-loop, one of them cancelled; the scheduler of rsr-serve serves random jobs, and its clients come,
-wait and leave. ROUNDS (3) times each. Wants build/release. Exit status 1 if a race or a wrong bit was found.
-
-  --races  besides, takes a lock or an order out of a copy of the sources, one at a time, and expects
-           that a race is reported: half a minute each
-TEXT
-}
-
+. "$(dirname "$0")/../help.sh"
 races=no
 case ${1:-} in
---help | -h) usage; exit 0 ;;
 --races) races=yes; shift ;;
 esac
 rounds=${1:-3}
