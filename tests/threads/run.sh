@@ -46,15 +46,15 @@ look() {
     for way in "dense bf16" "dense int8" "louver:topk:8,min=1 bf16" \
         "louver:mass:1e-3,min=16,sinks=2,window=8 f32"; do
         # shellcheck disable=SC2086
-        "$programs/many_callers" "$1/build/tsan/model.so" $way "$2" >"$log" 2>&1 && passed || return 1
+        passes "$programs/many_callers" "$1/build/tsan/model.so" $way "$2" || return 1
     done
-    "$programs/forked_indices" $(($2 * 20)) >"$log" 2>&1 && passed || return 1
+    passes "$programs/forked_indices" $(($2 * 20)) || return 1
     for _ in $(seq "$2"); do
-        "$programs/serve_loop" "$1/build/tsan/model.so" 150 >"$log" 2>&1 && passed && served || return 1
+        passes "$programs/serve_loop" "$1/build/tsan/model.so" 150 && served || return 1
     done
-    "$1/build/tsan/tests/serve/scheduler_jobs" "$1/build/tsan/model.so" "$2" >"$log" 2>&1 && passed || return 1
-    TSAN_OPTIONS="$TSAN_OPTIONS halt_on_error=1" python3 tests/serve/http_replies.py \
-        "$1/build/tsan/tests/serve/http_replies" "$2" >"$log" 2>&1 && passed || return 1
+    passes "$1/build/tsan/tests/serve/scheduler_jobs" "$1/build/tsan/model.so" "$2" || return 1
+    TSAN_OPTIONS="$TSAN_OPTIONS halt_on_error=1" passes python3 tests/serve/http_replies.py \
+        "$1/build/tsan/tests/serve/http_replies" "$2" || return 1
 }
 
 # Five requests got all their tokens, 150; one was cancelled before that.
@@ -62,8 +62,10 @@ served() {
     [ "$(grep -c -a '^\[length\]' "$log")" = 5 ] && [ "$(grep -c -a '^\[cancelled\]' "$log")" = 1 ]
 }
 
-# Shows what a program said; false where the sanitizer was among those who spoke.
-passed() {
+limit=0 # seconds that a program may take; 0: any number
+# passes PROGRAM ARGUMENT...: shows what it said; false where it fails, or the sanitizer spoke, too.
+passes() {
+    timeout "$limit" "$@" >"$log" 2>&1 || return 1
     cat "$log"
     ! grep -q 'WARNING: ThreadSanitizer' "$log"
 }
@@ -96,6 +98,7 @@ build "$source"
 look "$source" "$rounds" || { cat "$log"; exit 1; }
 
 [ "$races" = yes ] || exit 0
+limit=120 # what lacks a lock may wait forever, once the race is reported
 copy=$source/build/tsan/races
 rm -rf "$copy"
 mkdir -p "$copy"
