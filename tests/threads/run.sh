@@ -53,7 +53,7 @@ look() {
         passes "$programs/serve_loop" "$1/build/tsan/model.so" 150 && served || return 1
     done
     passes "$1/build/tsan/tests/serve/scheduler_jobs" "$1/build/tsan/model.so" "$2" || return 1
-    TSAN_OPTIONS="$TSAN_OPTIONS halt_on_error=1" passes python3 tests/serve/http_replies.py \
+    passes env TSAN_OPTIONS="$TSAN_OPTIONS halt_on_error=1" python3 tests/serve/http_replies.py \
         "$1/build/tsan/tests/serve/http_replies" "$2" || return 1
 }
 
