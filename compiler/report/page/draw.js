@@ -187,6 +187,15 @@ function download(name, type, content) {
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+function section(title, note, ...children) {
+    return h('section', {}, h('h2', {}, title), note ? h('p', {}, note) : null, ...children);
+}
+
+/* A number in large, and what it is. */
+function tile(value, words) {
+    return h('div', {class: 'tile'}, h('b', {}, value), h('span', {}, words));
+}
+
 /* Buttons of which one is pressed. */
 function choice(label, options, chosen, change) {
     const buttons = options.map(option => h('button', {type: 'button', 'aria-pressed': String(option === chosen),

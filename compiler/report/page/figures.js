@@ -46,6 +46,12 @@ function shortName(layer) {
     return layer.block !== null && layer.role ? `${layer.block} ${layer.role}` : layer.name;
 }
 
+/* Its block and role on a phone. */
+function layerName(layer) {
+    const short = shortName(layer);
+    return short === layer.name ? layer.name : [h('span', {class: 'wide'}, layer.name), h('span', {class: 'narrow'}, short)];
+}
+
 function timesDrawing(report, target, regime, byRole, width) {
     const rows = timeRows(report, target, regime, byRole);
     const narrow = width < 500, left = Math.min(120, width * 0.24), gap = narrow ? 16 : 80;

@@ -3,10 +3,6 @@
 
 /* ---- head of the page ------------------------------------------------------------------------ */
 
-function tile(value, words) {
-    return h('div', {class: 'tile'}, h('b', {}, value), h('span', {}, words));
-}
-
 function tilesOf(report, target) {
     const weights = sum(target.layers, weightsOf), read = sum(target.layers, l => l.decode.weight_bytes);
     const head = report.head_sketch, measured = report.measured;
@@ -26,10 +22,6 @@ function headerOf(report) {
         report.scale_reason && `scale rule by ${report.scale_reason}`].filter(Boolean);
     return h('header', {}, h('div', {class: 'eyebrow'}, 'rsrc report'), h('h1', {}, report.model),
         h('p', {class: 'soft'}, facts.join(' · ')));
-}
-
-function section(title, note, ...children) {
-    return h('section', {}, h('h2', {}, title), note ? h('p', {}, note) : null, ...children);
 }
 
 /* ---- sections -------------------------------------------------------------------------------- */

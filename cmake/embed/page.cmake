@@ -1,5 +1,6 @@
-# Writes OUT, the page without its JSON: page.html of DIR with its styles and scripts inside, and in its
-# Content-Security-Policy their SHA-256, so that a browser runs these and nothing else.
+# Writes OUT: TEMPLATE with the text of STYLES, CHART (the style that drawings take along) and SCRIPTS in place of
+# @page_css@, @chart_css@ and @script@, each script using what stands before it; and in place of @style_hashes@ and
+# @script_hash@ their SHA-256 for a Content-Security-Policy, so that a browser runs these and nothing else.
 
 # 24 bits are four digits: the value of `hex` as base 64.
 function(base64 hex result)
@@ -24,19 +25,24 @@ function(hash_of text result)
   set(${result} "'sha256-${digits}'" PARENT_SCOPE)
 endfunction()
 
-file(READ ${DIR}/page.html html)
-file(READ ${DIR}/page.css page_css)
-file(READ ${DIR}/chart.css chart_css)
-set(script "")
-foreach(part draw figures why report compare main) # each uses what stands before it
-  file(READ ${DIR}/${part}.js text)
-  string(APPEND script "${text}")
-endforeach()
+function(read_all files result)
+  set(all "")
+  foreach(file ${files})
+    file(READ ${file} text)
+    string(APPEND all "${text}")
+  endforeach()
+  set(${result} "${all}" PARENT_SCOPE)
+endfunction()
+
+read_all(${TEMPLATE} page)
+read_all("${STYLES}" page_css)
+read_all(${CHART} chart_css)
+read_all("${SCRIPTS}" script)
 hash_of("${page_css}" page_hash)
 hash_of("${chart_css}" chart_hash)
 hash_of("${script}" script_hash)
 set(style_hashes "${page_hash} ${chart_hash}")
 foreach(name style_hashes script_hash page_css chart_css script)
-  string(REPLACE "@${name}@" "${${name}}" html "${html}")
+  string(REPLACE "@${name}@" "${${name}}" page "${page}")
 endforeach()
-file(WRITE ${OUT} "${html}")
+file(WRITE ${OUT} "${page}")
