@@ -417,12 +417,13 @@ static void *run(void *argument) {
         for (uint32_t i = 0; i < n_lanes; i++) {
             end_unwanted(s, &s->lanes[i]);
             begin_choices(s, &s->lanes[i]);
-            show_slots(s, &s->lanes[i]);
             n_busy_lanes += s->lanes[i].n_busy > 0;
         }
         for (uint32_t i = 0; i < n_lanes; i++)
             if (s->lanes[i].n_busy > 0)
                 step(s, &s->lanes[i], n_busy_lanes);
+        for (uint32_t i = 0; i < n_lanes; i++)
+            show_slots(s, &s->lanes[i]);
     }
     for (uint32_t i = 0; i < n_lanes; i++)
         end_all(s, &s->lanes[i]);

@@ -12,13 +12,14 @@
 /* ---- Models ---------------------------------------------------------------------------------- */
 
 static json_t *model_json(const struct serve_model *model) {
-    return json_pack("{s:o, s:s, s:I, s:s, s:I, s:s, s:b, s:b, s:b}", "id",
+    return json_pack("{s:o, s:s, s:I, s:s, s:I, s:s, s:b, s:b, s:b, s:b}", "id",
                      serve_text_json(model->name, strlen(model->name)), "object", "model",
                      "created", (json_int_t)model->created, "owned_by", "rsrc", "max_model_len",
                      (json_int_t)model->engine_info.context, "fingerprint", model->fingerprint,
                      "has_chat_template",
                      model->info.has_chat_template && !model->info.chat_problem, "has_tools",
-                     model->tools != SERVE_TOOLS_NONE, "has_embeddings", model->pooling != NULL);
+                     model->tools != SERVE_TOOLS_NONE, "has_embeddings", model->pooling != NULL,
+                     "generates", model->info.pooling == NULL);
 }
 
 static json_t *models_json(const struct serve_server *server,
@@ -95,11 +96,12 @@ void serve_show_metrics(struct serve_server *server, const struct serve_request 
 static json_t *slot_json(const struct serve_server *server, const struct serve_slot *slot,
                          size_t id) {
     const char *name = server->models[slot->model].name;
-    return json_pack("{s:I, s:b, s:o, s:I, s:I, s:I}", "id", (json_int_t)id, "is_busy",
+    const double seconds = slot->is_busy ? (double)(serve_now_ns() - slot->begun_ns) * 1e-9 : 0;
+    return json_pack("{s:I, s:b, s:o, s:I, s:I, s:I, s:f}", "id", (json_int_t)id, "is_busy",
                      slot->is_busy, "model", serve_text_json(name, strlen(name)), "prompt_tokens",
                      (json_int_t)slot->n_prompt_tokens, "evaluated_tokens",
                      (json_int_t)slot->n_evaluated, "generated_tokens",
-                     (json_int_t)slot->n_generated);
+                     (json_int_t)slot->n_generated, "seconds", seconds);
 }
 
 void serve_show_slots(struct serve_server *server, const struct serve_request *request,

@@ -1,10 +1,17 @@
 """Usage: state.py MODEL.so. Routes that tell of the server, and requests that are refused before a model sees them."""
 import sys
+import time
 
 from server import Server
 
 OTHERS = ["audio/speech", "images/generations", "files", "fine_tuning/jobs", "batches", "assistants", "threads",
           "vector_stores", "moderations", "responses"]
+
+
+def busy_slots(server):
+    status, slots = server.get("/slots")
+    assert status == 200 and [slot["id"] for slot in slots] == list(range(16)), slots
+    return [slot for slot in slots if slot["is_busy"]]
 
 
 def error(answer):
@@ -16,6 +23,7 @@ with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
     assert server.get("/health")[1]["status"] == "ok" and server.get("/ready") == (200, {"status": "ok"})
     status, models = server.get("/v1/models")
     assert status == 200 and [model["id"] for model in models["data"]] == ["kjv"], models
+    assert models["data"][0]["generates"] and not models["data"][0]["has_embeddings"], models
     assert server.get("/v1/models/kjv") == (200, models["data"][0])
     status, answer = server.get("/v1/models/KJV")
     assert (status, error(answer)) == (404, "model_not_found")
@@ -37,6 +45,16 @@ with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
         assert (status, error(answer)) == (415, "unsupported_media_type"), kind
     status, answer = server.post("/v1/completions", {}, {"Content-Type": "application/json; charset=utf-8"})
     assert status != 415
+
+    # A slot is busy while it is written into, and free when the text has come to its end.
+    events = server.stream("/v1/completions", {"model": "kjv", "prompt": "In the", "max_tokens": 500, "stream": True})
+    next(events)
+    slot, = busy_slots(server)
+    assert slot["model"] == "kjv" and slot["prompt_tokens"] > 1 and slot["generated_tokens"] > 0 and slot["seconds"] > 0, slot
+    assert [*events][-1] == "[DONE]"
+    end = time.time() + 20
+    while busy_slots(server):
+        assert time.time() < end, "a slot stays busy"
 
     # Longer than --max-body: with and without a length, and exactly as long.
     status, answer = server.post("/v1/completions", b" " * 4097)
