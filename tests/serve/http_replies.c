@@ -1,5 +1,6 @@
 /* http_replies.c - http.c alone: replies that come as a thread makes them, to the clients of http_replies.py.
- * Usage: http_replies OPTIONS of rsr-serve, a model among them, which is not opened.
+ * Usage: http_replies OPTIONS of rsr-serve, a model among them, which is not opened. If its name is "loading", the routes
+ * are those of rsr-serve, which it then seems to be.
  *
  * POST /plain N answers after N ticks of the thread, POST /stream N sends an event at each of N ticks, POST /never one
  * event and then nothing; GET /counts tells what has become of them. Ends at SIGTERM, with status 1 if some reply was
@@ -15,6 +16,7 @@
 #include "http.h"
 #include "log.h"
 #include "replies.h"
+#include "routes.h"
 #include "settings.h"
 
 /* What a client waits for. */
@@ -184,7 +186,8 @@ int main(int argc, char **argv) {
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     if (serve_parse_settings(argv + (argc > 0), &settings) != SERVE_START)
         return 1;
-    struct serve_http *http = serve_http_create(&server, handle);
+    const bool is_loading = strcmp(settings.models[0].name, "loading") == 0;
+    struct serve_http *http = serve_http_create(&server, is_loading ? serve_route : handle);
     if (!http || pthread_create(&thread, NULL, make_ticks, NULL) != 0)
         return 1;
     serve_log("ready at %s", serve_http_address(http));

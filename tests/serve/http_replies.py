@@ -83,3 +83,13 @@ with Server("x.so", program=[program]) as server, concurrent.futures.ThreadPoolE
         begin = time.monotonic()
         assert server.stop(signal.SIGTERM) == 0 and time.monotonic() - begin < 5
     print("the end")
+
+# What rsr-serve says while it loads: everything but its state comes later.
+with Server("loading=x.so", program=[program]) as server:
+    assert server.get("/health")[1]["status"] == "loading" and server.get("/ready")[0] == 503
+    for method, route in (("GET", "/v1/models"), ("GET", "/metrics"), ("GET", "/slots"), ("GET", "/report.json"),
+                          ("POST", "/v1/completions"), ("POST", "/tokenize"), ("GET", "/tokenizer_info")):
+        status, headers, answer = server.ask(method, route, {} if method == "POST" else None)
+        assert (status, answer["error"]["code"]) == (503, "loading") and headers["Retry-After"], route
+    assert server.stop() == 0
+print("loading")
