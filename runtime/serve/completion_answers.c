@@ -19,12 +19,13 @@ static size_t count_chars(const char *text, size_t begin, size_t end) {
     return n;
 }
 
-/* A token's text, or "bytes:\xe2\x80" where it is a part of a character. */
+/* A token's text, or "bytes:\xe2\x80" where it is a part of a character, or a zero, which is no key for many
+ * readers. */
 static json_t *token_json(const struct serve_model *model, uint32_t token) {
     struct rsr_bytes bytes = {0}, shown = {0};
     json_t *json = NULL;
     bool ok = serve_token_bytes(model, token, &bytes);
-    if (ok && rsr_utf8_is_valid(bytes.data, bytes.size)) {
+    if (ok && rsr_utf8_is_valid(bytes.data, bytes.size) && !memchr(bytes.data, 0, bytes.size)) {
         json = serve_text_json(bytes.data, bytes.size);
     } else if (ok) {
         ok = rsr_bytes_append(&shown, "bytes:", 6);

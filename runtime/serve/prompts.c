@@ -48,25 +48,26 @@ static bool refuse_empty(const struct serve_prompt_rules *rules, struct serve_er
                       rules->param);
 }
 
-/* The most bytes that a token stands for: rsr_model_info.text_bytes, or a special token's. */
-static size_t token_bytes(const struct serve_prompt_rules *rules) {
-    const rsr_model_info *info = &rules->model->info;
-    size_t most = info->text_bytes, n_bytes = 0;
-    for (uint32_t t = 0; (rules->flags & RSR_TOKENIZE_PARSE_SPECIAL) && t < info->vocab; t++) {
-        const rsr_status status =
-            rsr_model_get_token(rules->model->model, t, NULL, 0, &n_bytes, NULL, NULL);
-        if ((status == RSR_OK || status == RSR_ERR_FULL) && n_bytes > most)
-            most = n_bytes;
+/* Bytes that tokens stand for: white space beside a special token may be a part of it, however long. */
+static size_t count_covered(const char *text, size_t n_bytes) {
+    size_t n = 0;
+    for (size_t i = 0; i < n_bytes;) {
+        const struct rsr_utf8_step step = rsr_utf8_scan(text + i, n_bytes - i);
+        n += rsr_is_space(step.code) ? 0 : step.length;
+        i += step.length;
     }
-    return most;
+    return n;
 }
 
-/* Whether a text needs no tokenizer to be too long. */
-static bool is_long(const struct serve_prompt_rules *rules, size_t n_bytes, size_t *n_tokens) {
+/* Whether a text needs no tokenizer to be too long; then *n_tokens are the least that it has. */
+static bool is_long(const struct serve_prompt_rules *rules, const char *text, size_t n_bytes,
+                    size_t *n_tokens) {
     const uint64_t per_token = rules->model->info.text_bytes;
     if (per_token == 0 || n_bytes <= per_token * rules->max_tokens)
         return false;
-    *n_tokens = (n_bytes - 1) / token_bytes(rules) + 1;
+    if (rules->flags & RSR_TOKENIZE_PARSE_SPECIAL)
+        n_bytes = count_covered(text, n_bytes);
+    *n_tokens = (n_bytes + per_token - 1) / per_token;
     return *n_tokens > rules->max_tokens;
 }
 
@@ -95,7 +96,7 @@ bool serve_prompt_of_text(const struct serve_prompt_rules *rules, const char *te
     size_t n_tokens = 0;
     if (!serve_check_tokenizer(rules->model, error))
         return false;
-    if (is_long(rules, n_bytes, &n_tokens))
+    if (is_long(rules, text, n_bytes, &n_tokens))
         return refuse_long(rules, "at least ", n_tokens, error);
     /* A byte gives a token at most; the tokenizer adds a few. */
     const size_t most = n_bytes + 8 < rules->max_tokens ? n_bytes + 8 : rules->max_tokens;

@@ -116,7 +116,6 @@ static bool read_logit_bias(const json_t *object, struct serve_job *job,
     job->logit_bias = calloc(n, sizeof(*job->logit_bias));
     if (job->logit_bias == NULL)
         return serve_fail(error, 500, NULL, NULL, "No memory for the request.");
-    job->sampling.logit_bias = job->logit_bias;
     json_object_foreach((json_t *)object, name,
                         value) if (!read_bias(name, value, job->model->info.vocab,
                                               &job->logit_bias[job->sampling.n_logit_bias++],

@@ -59,7 +59,7 @@ def check_streams(server):
         events = list(server.stream(PATH, {"model": "kjv", "messages": ASK, "max_tokens": 24, "seed": 4} | more |
                                     {"stream": True, "stream_options": {"include_usage": True}}))
         assert events[-2]["usage"]["total_tokens"] == answer["usage"]["total_tokens"]
-        assert joined(events, len(answer["choices"])) == shown(answer), (more, events, answer)
+        assert joined(events, len(answer["choices"])) == shown(answer), more
 
 
 def check_logprobs(server):
@@ -67,6 +67,9 @@ def check_logprobs(server):
     choice = answer["choices"][0]
     rows = choice["logprobs"]["content"]
     assert bytes(byte for row in rows for byte in row["bytes"]).decode() == choice["message"]["content"]
+    stopped = plain(server, logprobs=True, logit_bias={"2559": 100}, temperature=0)
+    assert stopped["usage"]["completion_tokens"] == 1 and stopped["choices"][0]["finish_reason"] == "stop"
+    assert stopped["choices"][0]["message"]["content"] == "" and stopped["choices"][0]["logprobs"]["content"] == []
     for row in rows:
         assert len(row["top_logprobs"]) == 3 and row["top_logprobs"][0]["logprob"] == row["logprob"]
 
@@ -135,6 +138,14 @@ def check_lengths(server):
     assert plain(server, max_completion_tokens=3, max_tokens=3)["usage"]["completion_tokens"] == 3
 
 
+def check_long_tokens(server):
+    """A special token may take any white space, and a text be short that has many bytes."""
+    body = {"model": "llama3", "prompt": (" " * 60 + "<|end_of_text|>") * 200, "max_tokens": 1,
+            "add_special_tokens": False}
+    status, answer = server.post("/v1/completions", body)
+    assert status == 200 and answer["usage"]["prompt_tokens"] == 200, answer
+
+
 def check_nothing(server):
     want = shown(plain(server))
     for more in ({"store": False}, {"metadata": {"a": "b"}}, {"service_tier": "auto"}, {"user": "me"},
@@ -146,7 +157,8 @@ def check_nothing(server):
 models = [argument for name, path in zip(("kjv", "hermes", "llama3"), sys.argv[1:])
           for argument in ("--model", f"{name}={path}")]
 with Server(*models) as server:
-    for check in (check_streams, check_logprobs, check_calls, check_history, check_formats, check_lengths, check_nothing):
+    for check in (check_streams, check_logprobs, check_calls, check_history, check_formats, check_lengths, check_long_tokens,
+                  check_nothing):
         check(server)
     assert server.stop() == 0
 print("all is as it should be")

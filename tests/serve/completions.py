@@ -43,7 +43,7 @@ def check_streams(server):
         answer = plain(server, **body)
         streams = [list(server.stream(PATH, body | {"stream": True})) for _ in range(2)]
         for events in streams:
-            assert joined(events, len(answer["choices"])) == answer["choices"], (more, events, answer)
+            assert joined(events, len(answer["choices"])) == answer["choices"], more
         if len(answer["choices"]) == 1:
             assert [e if e == "[DONE]" else e["choices"] for e in streams[0]] == \
                    [e if e == "[DONE]" else e["choices"] for e in streams[1]], more

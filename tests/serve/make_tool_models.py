@@ -1,5 +1,6 @@
 """Usage: make_tool_models.py CHECKPOINT OUT. Copies of a checkpoint whose chat templates tell tools: OUT/hermes and
-OUT/llama3, each in the form of the models of that name."""
+OUT/llama3, each in the form of the models of that name. The latter has a special token that takes
+the white space in front of it."""
 import json
 import os
 import shutil
@@ -12,13 +13,25 @@ TEMPLATE = """<|begin_of_text|>{% if tools %}{% for tool in tools %}{{ tool | to
 [{{ call.function.name }} {{ call.function.arguments | tojson }}]{% endfor %}<|eot_id|>{% endfor %}
 {%- if mood %}[{{ mood }}]{% endif %}{% if add_generation_prompt %}assistant: {% endif %}"""
 
+def change(folder, name, how):
+    path = os.path.join(folder, name)
+    with open(path) as file:
+        value = json.load(file)
+    how(value)
+    with open(path, "w") as file:
+        json.dump(value, file)
+
+
+def strip(tokens):
+    next(token for token in tokens if token["content"] == "<|end_of_text|>")["lstrip"] = True
+
+
 source, out = sys.argv[1:]
 for name, tell in TELL.items():
     folder = os.path.join(out, name)
     shutil.copytree(source, folder, dirs_exist_ok=True)
-    path = os.path.join(folder, "tokenizer_config.json")
-    with open(path) as file:
-        config = json.load(file)
-    config["chat_template"] = TEMPLATE.replace("TELL", tell)
-    with open(path, "w") as file:
-        json.dump(config, file)
+    template = TEMPLATE.replace("TELL", tell)
+    change(folder, "tokenizer_config.json", lambda config: config.update(chat_template=template))
+    if name == "llama3":
+        change(folder, "tokenizer.json", lambda tokenizer: strip(tokenizer["added_tokens"]))
+        change(folder, "tokenizer_config.json", lambda config: strip(config["added_tokens_decoder"].values()))
