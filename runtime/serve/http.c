@@ -32,7 +32,8 @@ enum {
     BLOCK_BYTES = 16 << 10,      /* of a stream, at once */
     SPARE_CONNECTIONS = 64,      /* accepted beyond the limit, to be told so */
     OTHER_FILES = 64,            /* that the process has open */
-    MAX_BODIES = 64              /* of --max-body, that are kept at once */
+    MAX_BODIES = 64,             /* of --max-body, that are kept at once */
+    DROPPED_BYTES = 64 << 20     /* of a body that is too long: read, and not kept */
 };
 #define SECOND_NS INT64_C(1000000000)
 
@@ -311,15 +312,28 @@ static bool says_json(const struct peer *peer) {
     return type && strncasecmp(type, json, n) == 0 && strchr("; \t", type[n]) != NULL;
 }
 
-static bool is_too_long(const struct peer *peer) {
+static bool is_longer(const struct peer *peer, size_t n_bytes) {
     const char *length = header(peer, "Content-Length");
-    return length && strtoull(length, NULL, 10) > peer->http->server->settings->max_body;
+    return length && strtoull(length, NULL, 10) > n_bytes;
 }
 
 static void refuse_long(struct peer *peer) {
     serve_fail(&peer->refusal, 413, "request_too_large", NULL,
                "The request has more than %zu bytes, which --max-body allows.",
                peer->http->server->settings->max_body);
+}
+
+/* How much of a body is read, though it is refused: a client that sends all before it listens loses a reply that
+ * comes with the end of the connection. */
+static size_t most_read(const struct peer *peer) {
+    const size_t most = 2 * peer->http->server->settings->max_body;
+    return header(peer, "Content-Length") && most < DROPPED_BYTES ? DROPPED_BYTES : most;
+}
+
+/* Whether the refusal comes before the body: to a client that waits for it, or would send for long. */
+static bool refuses_early(const struct peer *peer) {
+    return peer->refusal.status == 413 &&
+           (header(peer, "Expect") || is_longer(peer, most_read(peer)));
 }
 
 /* By its headers. */
@@ -333,7 +347,7 @@ static void check_request(struct peer *peer, const char *method) {
                    "--allow-host %.100s "
                    "lets it in.",
                    host, host);
-    else if (is_too_long(peer))
+    else if (is_longer(peer, peer->http->server->settings->max_body))
         refuse_long(peer);
     else if (strcmp(method, "POST") == 0 && !says_json(peer))
         serve_fail(error, 415, "unsupported_media_type", NULL,
@@ -347,7 +361,7 @@ static enum MHD_Result take_body(struct peer *peer, const char *data, size_t n) 
     peer->body_seen += n;
     if (peer->body_seen > max && peer->refusal.status == 0)
         refuse_long(peer);
-    if (peer->body_seen > 2 * max) /* of a body that did not tell its length */
+    if (peer->body_seen > most_read(peer)) /* it did not tell its length */
         return MHD_NO;
     if (peer->refusal.status != 0 || !peer->has_key)
         return MHD_YES;
@@ -409,7 +423,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
         if (!peer)
             return MHD_NO;
         check_request(peer, method);
-        return peer->refusal.status == 413 ? answer(peer, path, method) : MHD_YES;
+        return refuses_early(peer) ? answer(peer, path, method) : MHD_YES;
     }
     if (*n > 0) {
         const enum MHD_Result result = take_body(peer, data, *n);

@@ -59,6 +59,8 @@ with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
     # Longer than --max-body: with and without a length, and exactly as long.
     status, answer = server.post("/v1/completions", b" " * 4097)
     assert (status, error(answer)) == (413, "request_too_large")
+    for _ in range(5):  # whoever sends all of it before it listens is answered
+        assert server.post("/v1/completions", b" " * 5000000)[0] == 413
     connection = server.connect()
     connection.request("POST", "/v1/completions", iter([b" " * 4000, b" " * 97]), {"Content-Type": "application/json"},
                        encode_chunked=True)
