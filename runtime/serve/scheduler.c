@@ -211,8 +211,10 @@ static void begin_choice(struct serve_scheduler *s, struct lane *lane, struct wa
     lane->n_busy++;
     lane->promised_pages += pages_needed(job, index);
     const bool begun = serve_generation_begin(g, job, index, sequence, &error);
-    serve_count(s->server->metrics, SERVE_COUNT_PROMPT_TOKENS, g->prompt->n_tokens);
-    serve_count(s->server->metrics, SERVE_COUNT_CACHED_TOKENS, g->n_evaluated);
+    if (index % job->n_choices == 0) { /* once a prompt, as "usage" of answers has it */
+        serve_count(s->server->metrics, SERVE_COUNT_PROMPT_TOKENS, g->prompt->n_tokens);
+        serve_count(s->server->metrics, SERVE_COUNT_CACHED_TOKENS, g->n_evaluated);
+    }
     pthread_mutex_lock(&job->lock);
     g->choice->cached_tokens = g->n_evaluated;
     if (!job->has_begun) {
