@@ -7,6 +7,7 @@
 
 #include "answers.h"
 #include "embedder.h"
+#include "metrics.h"
 #include "settings.h"
 
 /* An event is no longer begun behind so many bytes: the connection sends them first. */
@@ -290,6 +291,7 @@ void serve_answer_request(struct serve_server *server, const struct serve_reques
     } else {
         if (answer != NULL)
             destroy(answer);
+        serve_count(server->metrics, SERVE_COUNT_REFUSED, 1);
         serve_reply_error(reply, &error);
     }
     json_decref(body);
