@@ -142,11 +142,13 @@ static bool add_choice(struct serve_answer *answer, size_t i, size_t before,
     while (cursor->n_tokens < choice->n_tokens && !is_full(out, before))
         if (!add_part(answer, i, cursor->n_tokens + 1, false, out))
             return false;
-    if ((choice->finish != SERVE_STOP && choice->finish != SERVE_LENGTH) || cursor->has_ended ||
+    if ((choice->finish != SERVE_STOP && choice->finish != SERVE_LENGTH) ||
         cursor->n_tokens < choice->n_tokens)
         return true;
-    cursor->has_ended = true;
-    return add_part(answer, i, choice->n_tokens, true, out);
+    while (!cursor->has_ended && !is_full(out, before))
+        if (!add_part(answer, i, choice->n_tokens, true, out))
+            return false;
+    return true;
 }
 
 static void add_error(const struct serve_error *error, struct rsr_bytes *out) {

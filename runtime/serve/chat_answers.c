@@ -131,8 +131,10 @@ static bool part(struct serve_answer *answer, size_t index, struct serve_cursor 
     const bool has_rows = job->logprobs && (n_tokens > cursor->n_tokens || !answer->streams);
     struct said said = {{0}, NULL};
     bool ok = read_text(answer, choice, n_text, ends, cursor, &said);
+    /* Calls come before the part that ends: openai-python's helper for streams misses those that come with it. */
+    const bool is_last = ends && !(answer->streams && said.calls != NULL);
     if (ok && (begins || ends || has_rows || said.content.size > 0 || said.calls != NULL)) {
-        const bool calls = ends && choice->finish == SERVE_STOP && cursor->n_calls > 0;
+        const bool calls = is_last && choice->finish == SERVE_STOP && cursor->n_calls > 0;
         *json = json_pack("{s:I, s:o, s:o, s:o}", "index", (json_int_t)index,
                           answer->streams ? "delta" : "message",
                           message_json(&said, answer->streams, begins), "logprobs",
@@ -140,12 +142,12 @@ static bool part(struct serve_answer *answer, size_t index, struct serve_cursor 
                                    : json_null(),
                           "finish_reason",
                           calls ? json_string("tool_calls")
-                                : serve_finish_json(ends ? choice->finish : SERVE_GOES_ON));
+                                : serve_finish_json(is_last ? choice->finish : SERVE_GOES_ON));
         ok = *json != NULL;
     }
     cursor->n_tokens = n_tokens;
     cursor->has_begun = true;
-    cursor->has_ended = ends;
+    cursor->has_ended = is_last;
     rsr_bytes_free(&said.content);
     json_decref(said.calls);
     return ok;
