@@ -40,6 +40,7 @@ static const struct serve_field message_rows[] = {
     {"audio", SERVE_FIELD_ONLY, 0, 0, 0, ""},
     {"function_call", SERVE_FIELD_ONLY, 0, 0, 0, ""},
     {"annotations", SERVE_FIELD_ONLY, 0, 0, 0, "[]"},
+    {"parsed", SERVE_FIELD_INERT, 0, 0, 0, NULL}, /* openai-python's: the content as an object */
 };
 static const struct serve_field part_rows[] = {FIELD(part, type, STRING),
                                                FIELD(part, text, STRING)};
@@ -49,8 +50,11 @@ static const struct serve_field call_rows[] = {
     FIELD(call, function, OBJECT),
     {"index", SERVE_FIELD_INERT, 0, 0, 0, NULL}, /* of a call that came as a stream */
 };
-static const struct serve_field called_rows[] = {FIELD(called, name, STRING),
-                                                 FIELD(called, arguments, STRING)};
+static const struct serve_field called_rows[] = {
+    FIELD(called, name, STRING),
+    FIELD(called, arguments, STRING),
+    {"parsed_arguments", SERVE_FIELD_INERT, 0, 0, 0, NULL}, /* openai-python's */
+};
 static const struct serve_fields message_fields = FIELDS(message_rows),
                                  part_fields = FIELDS(part_rows), call_fields = FIELDS(call_rows),
                                  called_fields = FIELDS(called_rows);
