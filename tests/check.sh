@@ -141,22 +141,24 @@ find_cuda() {
     return 1
 }
 
-# find_python NAME PACKAGE WHAT: a Python with a package of PyPI, in build/NAME. Sets python, empty where it is not
+# find_python NAME WHAT PACKAGE...: a Python with packages of PyPI, in build/NAME. Sets python, empty where it is not
 # there.
 find_python() {
-    python=$PWD/build/$1/bin/python3
-    if [ "$install" = yes ] && [ ! -e "build/$1/complete" ]; then
-        printf '%s from PyPI ... ' "$1"
-        if { python3 -m venv "build/$1" && "build/$1/bin/pip" install -q "$2" &&
-            touch "build/$1/complete"; } >"$log" 2>&1; then
+    name=$1 what=$2
+    shift 2
+    python=$PWD/build/$name/bin/python3
+    if [ "$install" = yes ] && [ ! -e "build/$name/complete" ]; then
+        printf '%s from PyPI ... ' "$name"
+        if { python3 -m venv "build/$name" && "build/$name/bin/pip" install -q "$@" &&
+            touch "build/$name/complete"; } >"$log" 2>&1; then
             echo "ok"
         else
             echo "failed: $(tail -n 1 "$log")"
         fi
     fi
-    [ ! -e "build/$1/complete" ] || return 0
+    [ ! -e "build/$name/complete" ] || return 0
     python=
-    echo "SKIPPED: $3; it is not there and cannot be installed"
+    echo "SKIPPED: $what; it is not there and cannot be installed"
 }
 
 mkdir -p build
@@ -170,12 +172,16 @@ if [ "$quick" = no ] && build_aarch64; then
     set -- --param "aarch64=$PWD/build/aarch64"
 fi
 ! find_cuda || set -- "$@" --param "cuda=$cuda"
-# The library that writes GGUF files for tests, and the one that judges constrained texts.
-find_python gguf 'gguf>=0.17,<1' "GGUF files of an independent library"
+# The library that writes GGUF files for tests, the one that judges constrained texts, and clients of rsr-serve.
+find_python gguf "GGUF files of an independent library" 'gguf>=0.17,<1'
 gguf_python=$python
-find_python jsonschema 'jsonschema>=4.20,<5' "constrained texts before an independent validator"
+find_python jsonschema "constrained texts before an independent validator" 'jsonschema>=4.20,<5'
 schema_python=$python
-set -- "$@" --param "gguf_python=$gguf_python" --param "schema_python=$schema_python"
+find_python openai "rsr-serve before openai-python and Prometheus's parser" 'openai>=3.54,<4' \
+    'jsonschema>=4.20,<5' 'prometheus-client>=0.20,<1'
+openai_python=$python
+set -- "$@" --param "gguf_python=$gguf_python" --param "schema_python=$schema_python" \
+    --param "openai_python=$openai_python"
 run_lit "release" build/release "$@"
 step "quickstart" quickstart
 if [ "$long" = yes ]; then
@@ -193,7 +199,7 @@ if [ "$quick" = no ]; then
         -DCMAKE_C_COMPILER="$(find_clang)" -DRSRC_FUZZERS=ON
     step "build (clang, sanitizers, fuzzers)" cmake --build --preset asan -j "$jobs"
     run_lit "sanitizer" build/asan --param "cuda=$cuda" --param "gguf_python=$gguf_python" \
-        --param "schema_python=$schema_python"
+        --param "schema_python=$schema_python" --param "openai_python=$openai_python"
     step "threads (ThreadSanitizer)" tests/threads/run.sh
     step "fuzz" fuzz
     cat "$log"

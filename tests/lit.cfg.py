@@ -6,7 +6,8 @@
 # asan, serve (rsr-serve was built), model (the bundled checkpoint is there), disk-8g, own-mounts (a test may mount
 # something over /sys/fs/cgroup, for itself), nvrtc and ptxas (of a CUDA installation:
 # --param cuda=DIR, $CUDA_PATH or /usr/local/cuda), gpu (one that specs/ describes),
-# cuda-on-host, gguf-library (--param gguf_python=PYTHON), jsonschema (--param schema_python=PYTHON). A test
+# cuda-on-host, gguf-library (--param gguf_python=PYTHON), jsonschema (--param schema_python=PYTHON),
+# openai (--param openai_python=PYTHON), curl. A test
 # skipped for a missing feature is listed at the end of a run by check.sh.
 import glob
 import os
@@ -128,5 +129,12 @@ schema_python = lit_config.params.get("schema_python")
 if schema_python:
     config.available_features.add("jsonschema")
     config.substitutions.append(("%schema_python", schema_python))
+# One with openai, jsonschema and prometheus-client: clients of rsr-serve.
+openai_python = lit_config.params.get("openai_python")
+if openai_python:
+    config.available_features.add("openai")
+    config.substitutions.append(("%openai_python", openai_python))
+if shutil.which("curl"):
+    config.available_features.add("curl")
 if shutil.disk_usage(config.build_dir).free > 8 << 30:
     config.available_features.add("disk-8g")
