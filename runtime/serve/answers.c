@@ -261,9 +261,20 @@ static bool check_verdict(enum serve_verdict verdict, struct serve_error *error)
     return true;
 }
 
+/* A few bytes of a request ask for no more than a server can keep. */
+static bool check_size(const struct serve_job *job, struct serve_error *error) {
+    const size_t n_texts = job->n_prompts * job->n_choices;
+    return n_texts <= SERVE_MAX_TEXTS ||
+           serve_fail(error, 400, "invalid_value", "n",
+                      "The request asks for %zu texts; one may ask for %d: send several.", n_texts,
+                      SERVE_MAX_TEXTS);
+}
+
 static bool submit(struct serve_server *server, struct serve_answer *answer,
                    struct serve_error *error) {
     struct serve_job *job = answer->job;
+    if (!check_size(job, error))
+        return false;
     bool ok = serve_job_create_results(job);
     if (server->settings->timeout_s > 0)
         job->deadline_ns = serve_now_ns() + (int64_t)server->settings->timeout_s * 1000000000;

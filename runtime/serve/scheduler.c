@@ -20,11 +20,14 @@
 #define FIRST_PART 16 /* as long as nobody knows how long one takes */
 #define LEAST_PART 8  /* fewer read the weights as often for less */
 #define MOST_PART 4096
+/* Tokens of prompts that wait, of all jobs but one: 64 MiB. */
+#define MOST_QUEUED_TOKENS (UINT64_C(1) << 24)
 
 /* A job some choices of which have not begun. */
 struct waiting {
     struct serve_job *job; /* a reference */
     size_t n_begun;        /* choices */
+    uint64_t n_tokens;     /* of its prompts */
     struct waiting *next;
 };
 
@@ -45,10 +48,11 @@ struct serve_scheduler {
     uint32_t n_slots; /* of a lane */
     struct lane lanes[SERVE_MAX_MODELS];
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* a job has come, or `ends` */
-    uint32_t n_waiting;     /* jobs of all lanes that wait; of these */
-    uint32_t n_queued;      /* have not begun */
-    uint32_t n_busy;        /* slots of all lanes */
+    pthread_cond_t changed;   /* a job has come, or `ends` */
+    uint32_t n_waiting;       /* jobs of all lanes that wait; of these */
+    uint32_t n_queued;        /* have not begun */
+    uint64_t n_queued_tokens; /* of those that wait */
+    uint32_t n_busy;          /* slots of all lanes */
     bool is_closed, ends;
     pthread_t thread;
 };
@@ -143,6 +147,7 @@ static void drop_waiting(struct serve_scheduler *s, struct lane *lane, struct wa
         link = &(*link)->next;
     *link = w->next;
     s->n_waiting--;
+    s->n_queued_tokens -= w->n_tokens;
     s->n_queued -= w->n_begun == 0;
     serve_job_release(w->job);
     free(w);
@@ -440,16 +445,20 @@ enum serve_verdict serve_scheduler_submit(struct serve_scheduler *s, struct serv
     struct waiting *w = calloc(1, sizeof(*w));
     if (w == NULL)
         return SERVE_QUEUE_FULL;
+    for (size_t i = 0; i < job->n_prompts; i++)
+        w->n_tokens += job->prompts[i].n_tokens;
     enum serve_verdict verdict = SERVE_TAKEN;
     pthread_mutex_lock(&s->lock);
     if (s->is_closed) {
         verdict = SERVE_CLOSED;
-    } else if (s->n_queued >= s->server->settings->queue) {
+    } else if (s->n_queued >= s->server->settings->queue ||
+               (s->n_waiting > 0 && s->n_queued_tokens + w->n_tokens > MOST_QUEUED_TOKENS)) {
         verdict = SERVE_QUEUE_FULL;
     } else {
         job->submitted_ns = serve_now_ns();
         serve_job_keep(job);
         w->job = job;
+        s->n_queued_tokens += w->n_tokens;
         struct waiting **end = &s->lanes[job->model->index].waiting;
         while (*end != NULL)
             end = &(*end)->next;

@@ -29,6 +29,7 @@
 enum {
     SERVE_MAX_MODELS = 16,
     SERVE_MAX_CHOICES = 16,   /* "n" */
+    SERVE_MAX_TEXTS = 4096,   /* prompts x choices */
     SERVE_MAX_PROMPTS = 2048, /* of a request for completions, or texts to embed */
     SERVE_MAX_STOP_STRINGS = 4,
     SERVE_MAX_TOP_LOGPROBS = 20,

@@ -52,6 +52,7 @@ COMPLETION_REFUSALS = [
     ({"seed": 0.5}, 400, "seed", "whole number"),
     ({"n": 0}, 400, "n", "from 1 to 16, not 0"),
     ({"n": 17}, 400, "n", "from 1 to 16, not 17"),
+    ({"prompt": ["a"] * 2048, "n": 3}, 400, "n", "asks for 6144 texts; one may ask for 4096"),
     ({"best_of": 2}, 400, "best_of", "'best_of' equal to 'n' only"),
     ({"stop": ["a"] * 5}, 400, "stop", "at most 4 strings, not 5"),
     ({"stop": ""}, 400, "stop", "a string that is not empty"),

@@ -285,6 +285,29 @@ static void run_round(struct serve_server *server, rsr_engine *alone, size_t lon
           "%u tokens are free", free_tokens(server->models[0].engine));
 }
 
+/* Of jobs that wait, one may have any number of tokens, and the others together no more than the queue keeps. */
+static void check_queued_tokens(struct serve_server *server) {
+    struct serve_job *jobs[2];
+    server->metrics = serve_metrics_create();
+    server->scheduler = serve_scheduler_create(server);
+    for (size_t i = 0; i < 2; i++) {
+        jobs[i] = serve_job_create(&server->models[0]);
+        jobs[i]->n_prompts = (1 << 24) / 256 + 1;
+        jobs[i]->max_tokens = 1;
+        jobs[i]->prompts = calloc(jobs[i]->n_prompts, sizeof(*jobs[i]->prompts));
+        for (size_t p = 0; p < jobs[i]->n_prompts; p++)
+            jobs[i]->prompts[p] = (struct serve_prompt){calloc(256, sizeof(uint32_t)), 256};
+        if (!serve_job_create_results(jobs[i]))
+            exit(1);
+        const enum serve_verdict verdict = serve_scheduler_submit(server->scheduler, jobs[i]);
+        CHECK(verdict == (i == 0 ? SERVE_TAKEN : SERVE_QUEUE_FULL), "%d", (int)verdict);
+    }
+    serve_scheduler_destroy(server->scheduler);
+    serve_metrics_destroy(server->metrics);
+    for (size_t i = 0; i < 2; i++)
+        serve_job_release(jobs[i]);
+}
+
 int main(int argc, char **argv) {
     static const struct {
         uint32_t slots, kv_tokens, threads, stall_ms;
@@ -323,6 +346,8 @@ int main(int argc, char **argv) {
             must(rsr_prefix_cache_create(m->engine, NULL, &m->cache, &err), &err);
         const uint32_t most = serve_scheduler_max_tokens(m) - 51;
         run_round(&server, alone, most < MAX_PROMPT ? most : MAX_PROMPT);
+        if (i == 0)
+            check_queued_tokens(&server);
         rsr_prefix_cache_destroy(m->cache);
         rsr_vocabulary_destroy(m->vocabulary);
         rsr_engine_destroy(m->engine);
