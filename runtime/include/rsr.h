@@ -210,6 +210,7 @@ typedef struct rsr_model_info {
                                    known, for a tokenizer may pass over any stretch of text */
     uint64_t kv_token_bytes;    /* of keys and values, that a token takes in an engine without options */
     uint32_t kv_page_tokens;    /* of sequences, which take their memory in whole pages */
+    const char *chat_template;  /* its Jinja source, untrusted text from the checkpoint; NULL: there is none */
 } rsr_model_info;
 #define RSR_MODEL_INFO_INIT RSR_SIZED(rsr_model_info)
 

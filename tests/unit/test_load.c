@@ -189,18 +189,19 @@ static void test_sampling(const struct fake_module *fake, const rsr_model *silen
     API->close(model);
 }
 
-/* What the compiler found out about the chat template. */
+/* The chat template, and what the compiler found out about it. */
 static void test_chat_problem(const struct fake_module *fake, const rsr_model *silent) {
     struct rsr_module module = fake->module;
     rsr_model *model = NULL;
     rsr_model_info info = RSR_MODEL_INFO_INIT;
     CHECK_INT(API->model_get_info(silent, &info), RSR_OK);
-    CHECK(info.chat_problem == NULL);
+    CHECK(info.chat_problem == NULL && info.chat_template == NULL);
     module.chat_template = "{{ messages | length }}"; /* which renders: it is not tried again */
     module.chat_problem = "the chat template is odd";
     CHECK_INT(API->open(&module, NULL, NULL, &model, NULL), RSR_OK);
     CHECK_INT(API->model_get_info(model, &info), RSR_OK);
     CHECK_STR(info.chat_problem, module.chat_problem);
+    CHECK_STR(info.chat_template, module.chat_template);
     API->close(model);
 }
 

@@ -232,6 +232,7 @@ rsr_status rsr_api_model_get_info(const rsr_model *model, rsr_model_info *info) 
         .text_bytes = model->text != NULL ? rsr_encoder_text_bytes(model->text->encoder) : 0,
         .kv_token_bytes = kv_token_bytes(model),
         .kv_page_tokens = RSR_PAGE_TOKENS,
+        .chat_template = module->chat_template,
     };
     memcpy(known.model_hash, module->model_hash, sizeof(known.model_hash));
     return rsr_write_info(info, &known, sizeof(known), NULL);
