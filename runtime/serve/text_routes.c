@@ -238,8 +238,9 @@ void serve_tokenizer_info(struct serve_server *server, const struct serve_reques
         serve_reply_error(reply, &error);
     else
         serve_reply_json(reply, 200,
-                         json_pack("{s:s, s:o, s:o, s:I, s:n}", "model", model->name, "bos_token",
+                         json_pack("{s:s, s:o, s:o, s:I, s:s?}", "model", model->name, "bos_token",
                                    token_json(model, model->info.bos_token), "eos_token",
                                    token_json(model, model->info.eos_token), "model_max_length",
-                                   (json_int_t)model->info.context, "chat_template"));
+                                   (json_int_t)model->info.context, "chat_template",
+                                   model->info.chat_template));
 }
