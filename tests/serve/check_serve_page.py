@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import sys
+import tempfile
 import time
 import urllib.request
 
@@ -163,6 +164,7 @@ def check_probabilities(reader):
         reader.point_at(".token", 3)
         wait(lambda: reader.run("return !document.getElementById('tip').hidden"), "a hint")
         check(words in reader.text("#tip")[0] and "\u2423<b>four</b>" in reader.text("#tip")[0], "the hint", reader.text("#tip"))
+        check(len(reader.text("#tip tr")) == 2 and len(reader.text("#tip tr.chosen")) == 1, "rows of the hint", reader.text("#tip tr"))
         reader.run("document.querySelector('.assistant .words').focus()")
         reader.browser.press(RIGHT)
         check(reader.text(".token.current") == ["\n"] and "\u23ce" in reader.text("#tip")[0], "an arrow", reader.text(".token.current"))
@@ -223,6 +225,10 @@ def check_live(reader):
     check(reader.run("return document.querySelector('[aria-busy=true]') !== null"), "the answer does not go on beside other views")
     reader.click("Stop")
     reader.answers(2)
+    time.sleep(1.2) # for a look that was under way
+    looks = mock_server.state["looks"]
+    time.sleep(1.5)
+    check(mock_server.state["looks"] == looks, "the server is asked though nobody looks")
 
 
 def check_model(reader):
@@ -333,23 +339,24 @@ def check_silence(reader):
     check(reader.run("return window.owned === undefined && document.scripts.length === 1"), "a name ran as script")
 
 
-def check_key(browser, page, policy):
-    reader = Reader(browser, mock_server.start(page, policy, key="s3cret"))
+def check_key(reader, n_models):
+    """The page itself needs no key; it asks for one, keeps it as long as the tab is open, and says what is wrong."""
+    models = lambda: len(reader.text("#model option")) == n_models
     reader.open()
     for key, is_known in (("wrong", False), ("s3cret", True)):
         wait(lambda: reader.run("return document.querySelector('dialog[open] #key') !== null"), "a question")
         reader.run("document.getElementById('key').value = arguments[0]", key)
         reader.click("Use this key", "dialog")
-        wait(lambda: (len(reader.text("#model option")) == 3) == is_known and bool(reader.text("dialog")) != is_known, f"the key {key}")
+        wait(lambda: models() == is_known and bool(reader.text("dialog")) != is_known, f"the key {key}")
     check(reader.run("return Object.values(sessionStorage).join() === 's3cret' && !Object.values(localStorage).join().includes('s3cret')"),
           "where the key is kept")
     reader.open()
-    wait(lambda: len(reader.text("#model option")) == 3, "the models, with the key that the tab has")
+    wait(models, "the models, with the key that the tab has")
     reader.run("sessionStorage.clear()")
     reader.open()
     wait(lambda: reader.text("dialog"), "a question")
     reader.click("Cancel", "dialog")
-    wait(lambda: reader.text("body > .error:not([hidden])") == ["no key Try again"], "what is said without a key")
+    wait(lambda: "Try again" in "".join(reader.text("body > .error:not([hidden])")), "what is said without a key")
 
 
 STOP_AT_ONCE = """const log = document.querySelector('.log');
@@ -414,6 +421,11 @@ def serve_models(language, embedding):
     with Server(f"{name}={language}", f"embedder={embedding}") as server, Browser() as browser:
         browser.look(1200)
         check_server(Reader(browser, server.port), server, name)
+        with tempfile.NamedTemporaryFile("w") as keys:
+            keys.write("s3cret\n")
+            keys.flush()
+            with Server(f"{name}={language}", "--api-key-file", keys.name) as guarded:
+                check_key(Reader(browser, guarded.port), 1)
     print("all is as it should be")
 
 
@@ -435,7 +447,7 @@ def main():
         check_compare(reader, results[:-1], results[-1] if results else None)
         check_silence(reader)
         check_policy(reader)
-        check_key(browser, page, policy)
+        check_key(Reader(browser, mock_server.start(page, policy, key="s3cret")), 3)
     print(f"{page}: {os.path.getsize(page)} bytes")
 
 

@@ -11,7 +11,7 @@ HOSTILE = '<script>alert(1)</script>'
 MODELS = [("tiny", True), (HOSTILE, True), ("plain", False)]
 # A character of two tokens, a space that the text begins without, and a stop token without text.
 PIECES = [b" one", b" two", b" thr\xc3", b"\xa9\xc3\xa9", b" <b>four</b>", b"\n", b" five"]
-state = {"generated": 0, "prompt": 0, "cached": 0, "busy": 0, "begun": 0, "bodies": []}
+state = {"generated": 0, "prompt": 0, "cached": 0, "busy": 0, "begun": 0, "looks": 0, "bodies": []}
 
 
 def report(name):
@@ -71,8 +71,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                                              "max_model_len": 512} for name, chats in MODELS]},
                   "/report.json": {"models": [report(name) for name, _ in MODELS]},
                   "/slots": [slot, {**slot, "is_busy": False}],
-                  "/bodies": state["bodies"]}
+                  }
         if self.path == "/metrics":
+            state["looks"] += 1
             return self.reply(200, metrics().encode(), "text/plain; version=0.0.4")
         return self.reply(200, routes[self.path]) if self.path in routes else self.refuse(404, "no such route")
 
