@@ -36,14 +36,18 @@ struct rsrc_tiling rsrc_fit_dot_panel(const struct rsrc_planned_layer *layer,
 }
 
 /* Instructions that unpack a column of a vector of rows, from what few tokens took beyond their products
- * on a Zen 4: of fields while the first tokens are multiplied, of fields, and a column at a time (of words;
- * 50 to 118 us of 2560 x 2560 at 6.8 G instructions/s). */
+ * on a Zen 4 at 6.8 G instructions/s: of fields while the first tokens are multiplied (1.0 to 2.6, 2 to 16
+ * tokens of 6912 x 2560), of fields, and a column at a time (of words; 118 us of 2560 x 2560). */
 static double count_unpacking(const struct rsrc_panel_machine *machine,
                               const struct rsrc_lut_layout *layout) {
     if (!rsrc_panel_has_fields(layout))
         return 7.4;
-    return machine->first_tokens != 0 ? 2.8 : 6.6;
+    return machine->first_tokens != 0 ? 1.95 : 6.6;
 }
+
+/* From the sums of a vector of rows to a token's results: 100 to 150 in 14336 x 128 on the Zen 4, where that is a
+ * third of the time. panel_gmacs has the share that it has of many columns. */
+#define RESULT_INSTRUCTIONS 100
 
 /* Of a kernel's own it reads a few tables. panel_gmacs has a batch's share of unpacking, which a token
  * alone would wait for. */
@@ -58,12 +62,14 @@ uint32_t rsrc_list_dot_panel(struct rsrc_arena *arena, const struct rsrc_plan_in
         rsrc_work_us(count_unpacking((const struct rsrc_panel_machine *)machine, &layout) *
                          layout.n_vectors * stats->cols,
                      input->spec->vector_gips);
+    const double result_us =
+        rsrc_work_us(RESULT_INSTRUCTIONS * layout.n_vectors, input->spec->vector_gips);
     *out = (struct rsrc_choice){.max_cols = rsrc_lut_max_cols(&layout),
                                 .weight_bytes = rsrc_lut_codes_bytes(&layout) +
                                                 (rsrc_panel_has_fields(&layout)
                                                      ? rsrc_panel_fields_bytes(&layout)
                                                      : rsrc_lut_digits_bytes(&layout)),
                                 .work = rsrc_work_text(arena, macs, "multiply-adds")};
-    rsrc_set_costs(out, compute_us + unpack_us, compute_us, input->spec);
+    rsrc_set_costs(out, compute_us + unpack_us + result_us, compute_us, input->spec);
     return 1;
 }

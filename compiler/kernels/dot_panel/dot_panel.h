@@ -12,9 +12,10 @@
  *   results <── dot_panel_sums.c: rows in order, corrected, scaled ─────────────┘
  *
  * lower_dot_panel.c has the loops around them. Unpacking a column costs about six instructions a
- * vector and a product one a token and quarter of a vector, so that 128 tokens hide it. Scratch
+ * vector and a product one a token and quarter of a vector, so that 128 tokens hide it; with VBMI three, most of
+ * which products hide at once (dot_panel_fields.c, where panels and activations have another order). Scratch
  * memory: the panel; the sums of the group's tokens, since rows may be longer than the panel; a
- * last, short vector.
+ * last, short vector; activations in that order.
  */
 #ifndef RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
 #define RSRC_KERNELS_DOT_PANEL_DOT_PANEL_H
@@ -40,11 +41,12 @@ struct rsrc_lut_layout rsrc_panel_codes(const struct rsr_spec *spec, enum rsr_al
 
 /* Registers and sizes of dot_panel_fields.c. */
 struct rsrc_panel_fields {
-    uint32_t whole_macros; /* the last macro step may lack codes and quads */
+    uint32_t whole_macros; /* the last macro step may lack codes */
     uint32_t n_names;      /* makes register names unique */
+    uint32_t ordered_at;   /* scratch memory: activations of the group's tokens, in order */
+    uint16_t ordered_step; /* i64: bytes from one token's to the next one's */
     uint16_t whole_end;    /* of the block, as first_macro and end_macro */
-    uint16_t tables[8][2]; /* constants */
-    uint16_t mirrors[8], controls[2][RSRC_PANEL_QUARTERS], mask;
+    uint16_t order[3], tables[2][2], mirrors[2], mask; /* constants */
 };
 
 struct rsrc_panel {
@@ -53,7 +55,10 @@ struct rsrc_panel {
     const struct rsrc_panel_machine *machine;
     struct rsrc_lut_layout layout;
     bool has_fields; /* else codes are unpacked a column at a time, by kernel/lut_unpack.c */
+    bool is_packed;  /* the panel has packed digits: fields, of machines with first_tokens */
     uint32_t cols;
+    uint32_t group_tokens;
+    uint32_t macro_bytes; /* of the panel */
     uint32_t block_macros;
     bool starts_at_zero;      /* there is one block, and no other sums to add to */
     int64_t sums_at, tail_at; /* scratch memory; the panel is at 0 */
@@ -90,9 +95,19 @@ static inline uint32_t rsrc_panel_lanes(const struct rsrc_panel *panel) {
 /* Whether all digits of a code are looked up at once. */
 bool rsrc_panel_has_fields(const struct rsrc_lut_layout *layout);
 uint64_t rsrc_panel_fields_bytes(const struct rsrc_lut_layout *layout);
-void rsrc_panel_pack_fields(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
+/* Of packed digits, a macro step's; of a token's activations in order, all. */
+uint32_t rsrc_panel_packed_bytes(const struct rsrc_lut_layout *layout);
+uint32_t rsrc_panel_ordered_bytes(const struct rsrc_panel *panel);
+void rsrc_panel_pack_fields(struct rsrc_arena *arena, const struct rsrc_panel *panel,
                             struct rsr_blob *index);
 void rsrc_panel_load_fields(struct rsrc_panel *panel);
+/* The group's activations to scratch memory, in the order in which fields come. */
+void rsrc_panel_order_activations(struct rsrc_panel *panel);
+/* Where those of the token in register `token` are. */
+struct rsrc_frame_token rsrc_panel_ordered(struct rsrc_panel *panel, uint16_t token,
+                                           const char *suffix);
+/* Adds the products of the tile and the block's packed digits. */
+void rsrc_panel_multiply_packed(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile);
 /* The codes of a block to the panel; with first_tile its tokens are multiplied on the way. */
 void rsrc_panel_unpack_fields(struct rsrc_panel *panel);
 

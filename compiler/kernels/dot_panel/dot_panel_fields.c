@@ -1,82 +1,163 @@
-/* dot_panel_fields.c - codes of 128 sums a look-up to a panel, four columns at a time.
+/* dot_panel_fields.c - codes of 128 sums a look-up to a panel, the columns of four codes at a time.
  *
- * One look-up gives four digits u of a row in a byte, two bits each (signs and bits: one); the digits of the
- * negated code are 2 - u, in all fields at once. Then every quarter of the panel is one operation, FIELDS,
- * which picks the fields of two rows from every eight bytes, and a mask:
+ * Zips bring the codes that four steps have of a row side by side, so that one look-up gives digits of all
+ * four in their bytes: four digits u as fields of two bits, the fifth by a second look-up (signs and bits:
+ * eight fields of one bit, which the code has itself). The digits of the negated code are 2 - u, in all
+ * fields at once. A field of every byte, shifted down and masked, is then a quarter of a quad: four columns
+ * of a row, a code's length apart. So activations are brought into that order beforehand:
  *
- *   8 rows a byte each, 4 fields:  r0 r1 r2 r3 r4 r5 r6 r7
- *   quarter q, 8 bytes:            fields 0 1 2 3 of row 2q, fields 0 1 2 3 of row 2q + 1
+ *   32 bits of a row, codes 0..3:   c0 c1 c2 c3  ── look up ──> u of columns 5c (field 0) .. 5c + 3 (field 3)
+ *   quad d of the macro step:       columns d, 5 + d, 10 + d, 15 + d
  *
- * The columns of four codes are five quads: each is made of one or two codes, whose look-ups leave the
- * other's fields 0. The first tile of tokens is multiplied by the quarters while they are in registers:
- * unpacking uses the units that products leave idle, and few tokens need no panel.
- * (2560 x 2560 and 8 tokens on a Zen 4: 0.80 of the peak of products. A prototype in C has 0.83, and 0.75
- * where it makes the panel first.)
+ * Products leave shuffles, shifts and masks of a Zen 4 idle units, which stores of a panel and operations
+ * that multiply (as shifts by bytes of a vector do) are not: so the first tile of tokens is multiplied
+ * while fields are unpacked, and the panel that others read has packed digits, 8 vectors in place of 20.
  */
 #include "kernels/dot_panel/dot_panel.h"
 
 #include <assert.h>
 
-#define TABLE_BYTES 128u
-#define TERNARY_CODES 4u /* of a macro step */
-#define N_LOOK_UPS 8u
+#include "base/round.h"
 
-/* What a look-up of code `code` gives: its digits from `first` on, as fields `field` and following of
- * a quad. */
-static const struct look_up {
-    uint32_t code, quad, first, n, field;
-} look_ups[N_LOOK_UPS] = {{0, 0, 0, 4, 0}, {0, 1, 4, 1, 0}, {1, 1, 0, 3, 1}, {1, 2, 3, 2, 0},
-                          {2, 2, 0, 2, 2}, {2, 3, 2, 3, 0}, {3, 3, 0, 1, 3}, {3, 4, 1, 4, 0}};
+#define TABLE_BYTES 128u
+#define CODES 4u         /* of a macro step */
+#define PACKED_DIGITS 4u /* of a ternary code's first look-up */
+#define LINE_BYTES 64u
 
 static bool is_ternary(const struct rsrc_lut_layout *layout) {
     return layout->alphabet == RSR_TERNARY;
 }
 
-/* ---- constants ------------------------------------------------------------------------------- */
+/* Vectors of packed digits that a vector of codes gives. */
+static uint32_t n_planes(const struct rsrc_lut_layout *layout) {
+    return is_ternary(layout) ? 2 : 1;
+}
 
 bool rsrc_panel_has_fields(const struct rsrc_lut_layout *layout) {
     return layout->lookup == RSRC_LUT_TABLE128;
 }
 
-static uint32_t n_tables(const struct rsrc_lut_layout *layout) {
-    return is_ternary(layout) ? N_LOOK_UPS : 0;
+uint32_t rsrc_panel_packed_bytes(const struct rsrc_lut_layout *layout) {
+    return n_planes(layout) * RSRC_PANEL_QUARTERS * layout->vector_rows;
 }
 
-/* Eight fields of one bit are two quads. */
-static uint32_t n_controls(const struct rsrc_lut_layout *layout) {
-    return (is_ternary(layout) ? 1 : 2) * RSRC_PANEL_QUARTERS;
+/* ---- activations in the order of fields ------------------------------------------------------ */
+
+/* What is brought in order at a time: of a vector, whole macro steps. */
+static uint32_t chunk_cols(const struct rsrc_lut_layout *layout) {
+    const uint32_t macro_cols = CODES * layout->group_cols;
+    return layout->vector_rows / macro_cols * macro_cols;
 }
 
-uint64_t rsrc_panel_fields_bytes(const struct rsrc_lut_layout *layout) {
-    return n_tables(layout) * TABLE_BYTES + (uint64_t)n_controls(layout) * layout->vector_rows;
+static uint32_t n_chunks(const struct rsrc_panel *panel) {
+    return rsrc_divide_up(panel->cols, chunk_cols(&panel->layout));
 }
 
-static uint8_t packed_digits(const struct look_up *look_up, uint32_t code) {
-    uint32_t fields = 0;
-    for (uint32_t i = 0; i < look_up->n; i++)
-        fields |= (uint32_t)(rsrc_balanced_digit((int)code, look_up->first + i) + 1)
-                  << 2 * (look_up->field + i);
-    return (uint8_t)fields;
+/* Matrix registers read whole tiles of quads, beyond the last macro step. */
+uint32_t rsrc_panel_ordered_bytes(const struct rsrc_panel *panel) {
+    return (uint32_t)rsrc_round_up((uint64_t)n_chunks(panel) * chunk_cols(&panel->layout),
+                                   LINE_BYTES) +
+           2 * panel->layout.vector_rows;
 }
 
-/* Byte i of a quarter's control: the first bit of the field that comes there. */
-static uint8_t control_of(const struct rsrc_lut_layout *layout, uint32_t control, uint32_t i) {
-    const uint32_t quad = control / RSRC_PANEL_QUARTERS, q = control % RSRC_PANEL_QUARTERS;
-    return (uint8_t)(8 * (2 * q + i % 8 / 4) + (is_ternary(layout) ? 2 : 1) * (4 * quad + i % 4));
+/* Where the last chunk is loaded: the row may end before it does. */
+static uint32_t last_chunk_at(const struct rsrc_lut_layout *layout, uint32_t cols) {
+    const uint32_t at = (rsrc_divide_up(cols, chunk_cols(layout)) - 1) * chunk_cols(layout);
+    const uint32_t most = (uint32_t)rsrc_round_up(cols, RSR_ACT_PAD) - layout->vector_rows;
+    return at < most ? at : most;
 }
 
-void rsrc_panel_pack_fields(struct rsrc_arena *arena, const struct rsrc_lut_layout *layout,
-                            struct rsr_blob *index) {
-    uint8_t *bytes = rsrc_alloc_blob(arena, index, rsrc_panel_fields_bytes(layout));
-    for (uint32_t at = 0; at < n_tables(layout) * TABLE_BYTES; at++)
-        *bytes++ = packed_digits(&look_ups[at / TABLE_BYTES], at % TABLE_BYTES);
-    for (uint32_t control = 0; control < n_controls(layout); control++)
-        for (uint32_t i = 0; i < layout->vector_rows; i++)
-            *bytes++ = control_of(layout, control, i);
+/* Byte i of a chunk in order is this column of it. */
+static uint32_t source_of(const struct rsrc_lut_layout *layout, uint32_t i) {
+    const uint32_t macro_cols = CODES * layout->group_cols, in_macro = i % macro_cols;
+    return i / macro_cols * macro_cols + in_macro % CODES * layout->group_cols + in_macro / CODES;
+}
+
+/* The numbers of bytes of any chunk, of the last one, and which bytes of that are columns. */
+static uint8_t *pack_order(const struct rsrc_lut_layout *layout, uint32_t cols, uint8_t *out) {
+    const uint32_t n = chunk_cols(layout), first = (rsrc_divide_up(cols, n) - 1) * n;
+    for (uint32_t i = 0; i < layout->vector_rows; i++) {
+        const uint32_t source = source_of(layout, i), column = first + source;
+        const bool is_column = i < n && column < cols;
+        out[i] = (uint8_t)(i < n ? source : 0);
+        out[layout->vector_rows + i] =
+            (uint8_t)(is_column ? column - last_chunk_at(layout, cols) : 0);
+        out[2 * layout->vector_rows + i] = is_column ? 0xff : 0;
+    }
+    return out + 3 * (size_t)layout->vector_rows;
 }
 
 static uint16_t bytes_reg(struct rsrc_panel *panel, const char *name, uint32_t i) {
     return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U8, panel->layout.vector_rows, "%s%u", name, i);
+}
+
+struct rsrc_frame_token rsrc_panel_ordered(struct rsrc_panel *panel, uint16_t token,
+                                           const char *suffix) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint16_t at = rsrc_kb_index_reg(kb, "ordered%s", suffix);
+    rsrc_kb_binary(kb, RSR_KOP_SUB, at, token, panel->first_token);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, panel->fields.ordered_step);
+    return (struct rsrc_frame_token){.x_buffer = RSR_KBUF_SCRATCH,
+                                     .x_row = at,
+                                     .y_row = RSR_NO_KREG,
+                                     .x_first = panel->fields.ordered_at};
+}
+
+void rsrc_panel_order_activations(struct rsrc_panel *panel) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const struct rsrc_panel_fields *fields = &panel->fields;
+    const uint32_t n = chunk_cols(&panel->layout), rows = panel->layout.vector_rows;
+    const int64_t last = (int64_t)(n_chunks(panel) - 1) * n;
+    rsrc_kb_comment(kb, "activations in the order of fields");
+    const uint16_t token = rsrc_kb_index_reg(kb, "order_token");
+    rsrc_kb_loop(kb, token, panel->first_token, panel->end_token, 1);
+    const struct rsrc_frame_token row = rsrc_frame_token(&panel->frame, token, "_x");
+    const struct rsrc_address from = rsrc_frame_activations(&row);
+    const struct rsrc_frame_token ordered = rsrc_panel_ordered(panel, token, "_x");
+    const struct rsrc_address to = rsrc_frame_activations(&ordered);
+    const uint16_t x = bytes_reg(panel, "chunk", 0),
+                   end = rsrc_kb_index_const(kb, (uint64_t)last, "chunks_end");
+    const uint16_t at = rsrc_kb_index_reg(kb, "chunk_at");
+    rsrc_kb_loop(kb, at, panel->frame.zero, end, n);
+    rsrc_kb_load(kb, x, rsrc_address_plus(from, at, 1));
+    rsrc_kb_binary(kb, RSR_KOP_TABLE, x, fields->order[0], x);
+    rsrc_kb_store(kb, x, rsrc_address_plus(to, at, 1));
+    rsrc_kb_end(kb);
+    rsrc_kb_load(kb, x, rsrc_address_offset(from, last_chunk_at(&panel->layout, panel->cols)));
+    rsrc_kb_binary(kb, RSR_KOP_TABLE, x, fields->order[1], x);
+    rsrc_kb_binary(kb, RSR_KOP_AND, x, x, fields->order[2]);
+    rsrc_kb_store(kb, x, rsrc_address_offset(to, last));
+    rsrc_kb_const(kb, x, 0);
+    rsrc_kb_store(kb, x, rsrc_address_offset(to, last + rows));
+    rsrc_kb_end(kb);
+}
+
+/* ---- constants ------------------------------------------------------------------------------- */
+
+static uint32_t n_tables(const struct rsrc_lut_layout *layout) {
+    return is_ternary(layout) ? n_planes(layout) : 0;
+}
+
+uint64_t rsrc_panel_fields_bytes(const struct rsrc_lut_layout *layout) {
+    return n_tables(layout) * TABLE_BYTES + UINT64_C(3) * layout->vector_rows;
+}
+
+static uint32_t digits_of_plane(const struct rsrc_lut_layout *layout, uint32_t plane) {
+    if (!is_ternary(layout))
+        return layout->group_cols;
+    return plane == 0 ? PACKED_DIGITS : layout->group_cols - PACKED_DIGITS;
+}
+
+void rsrc_panel_pack_fields(struct rsrc_arena *arena, const struct rsrc_panel *panel,
+                            struct rsr_blob *index) {
+    const struct rsrc_lut_layout *layout = &panel->layout;
+    uint8_t *bytes = rsrc_alloc_blob(arena, index, rsrc_panel_fields_bytes(layout));
+    bytes = pack_order(layout, panel->cols, bytes);
+    for (uint32_t plane = 0; plane < n_tables(layout); plane++)
+        for (uint32_t code = 0; code < TABLE_BYTES; code++, bytes++)
+            for (uint32_t i = 0; i < digits_of_plane(layout, plane); i++)
+                *bytes |= (uint8_t)((rsrc_balanced_digit((int)code, plane * PACKED_DIGITS + i) + 1)
+                                    << 2 * i);
 }
 
 /* The next vector of the index. */
@@ -91,145 +172,205 @@ void rsrc_panel_load_fields(struct rsrc_panel *panel) {
     struct rsrc_panel_fields *fields = &panel->fields;
     const bool ternary = is_ternary(&panel->layout);
     uint32_t at = 0;
+    for (uint32_t i = 0; i < 3; i++)
+        fields->order[i] = load_bytes(panel, "order", i, &at);
     for (uint32_t i = 0; i < n_tables(&panel->layout); i++) {
         uint32_t twos = 0; /* in all fields of the look-up */
-        for (uint32_t f = 0; f < look_ups[i].n; f++)
-            twos |= 2u << 2 * (look_ups[i].field + f);
+        for (uint32_t f = 0; f < digits_of_plane(&panel->layout, i); f++)
+            twos |= 2u << 2 * f;
         fields->tables[i][0] = load_bytes(panel, "table_low", i, &at);
         fields->tables[i][1] = load_bytes(panel, "table_high", i, &at);
         fields->mirrors[i] = rsrc_kb_const(kb, bytes_reg(panel, "twos", i), twos);
     }
-    for (uint32_t i = 0; i < n_controls(&panel->layout); i++)
-        fields->controls[i / RSRC_PANEL_QUARTERS][i % RSRC_PANEL_QUARTERS] =
-            load_bytes(panel, "fields_of", i, &at);
-    for (uint32_t i = 0; !ternary && i < 2; i++) /* of emit_bits() */
+    for (uint32_t i = 0; !ternary && i < 2; i++) /* of look_up() */
         fields->mirrors[i] = rsrc_kb_const(kb, bytes_reg(panel, "mirror", i), i == 0 ? 0x7f : 0x80);
-    fields->mask = rsrc_kb_const(kb, bytes_reg(panel, "field_mask", 0), ternary ? 3 : 1);
+    fields->mask =
+        rsrc_kb_const(kb, rsrc_kb_reg(kb, RSR_ELEM_U32, rsrc_panel_lanes(panel), "field_mask"),
+                      ternary ? 0x03030303 : 0x01010101);
+    fields->ordered_step =
+        rsrc_kb_index_const(kb, rsrc_panel_ordered_bytes(panel), "ordered_bytes");
 }
 
 /* ---- a macro step ---------------------------------------------------------------------------- */
 
-/* What is done with the quads of a macro step. */
-struct step {
-    const struct rsrc_panel_tile *tile; /* whose products are added; NULL: none */
-    bool stores;                        /* to the panel */
-    uint32_t n_codes, n_quads;
-    uint16_t codes_at, quad, to; /* registers: bytes, number of the first quad, bytes */
-    uint32_t id;                 /* of register names */
+/* What the codes of a macro step become: packed digits, by plane and quarter. */
+struct packed {
+    uint16_t planes[2][RSRC_PANEL_QUARTERS];
 };
 
-static uint16_t temporary(struct rsrc_panel *panel, const struct step *step, const char *name,
-                          uint32_t i) {
+static uint16_t temporary(struct rsrc_panel *panel, const char *name, uint32_t i, uint32_t id) {
     return rsrc_kb_reg(&panel->frame.kb, RSR_ELEM_U8, panel->layout.vector_rows, "%s%u_s%u", name,
-                       i, step->id);
+                       i, id);
 }
 
-static void emit_quad(struct rsrc_panel *panel, const struct step *step, uint16_t packed,
-                      uint32_t q, const uint16_t controls[RSRC_PANEL_QUARTERS]) {
+/* A row's codes side by side: rows of the first quarter have theirs in zipped[0], and so on. */
+static void zip_codes(struct rsrc_panel *panel, const uint16_t codes[CODES], uint32_t id,
+                      uint16_t zipped[RSRC_PANEL_QUARTERS]) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint32_t rows = panel->layout.vector_rows;
-    uint16_t weights[RSRC_PANEL_QUARTERS];
-    for (uint32_t i = 0; i < RSRC_PANEL_QUARTERS; i++) {
-        const uint32_t n = q * RSRC_PANEL_QUARTERS + i;
-        const uint16_t spread = rsrc_kb_binary(
-            kb, RSR_KOP_FIELDS, temporary(panel, step, "spread", n), controls[i], packed);
-        weights[i] = rsrc_kb_binary(kb, RSR_KOP_AND, temporary(panel, step, "quarter", n), spread,
-                                    panel->fields.mask);
-        if (step->stores)
-            rsrc_kb_store(kb, weights[i],
-                          rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, (int64_t)n * rows),
-                                            step->to, 1));
-    }
-    if (step->tile != NULL)
-        rsrc_panel_add_products(panel, step->tile, weights, step->quad, q,
-                                rsrc_arena_printf(kb->arena, "_q%u_s%u", q, step->id));
-}
-
-static void emit_ternary(struct rsrc_panel *panel, const struct step *step, const uint16_t *codes) {
-    struct rsrc_kb *kb = &panel->frame.kb;
-    uint16_t packed = RSR_NO_KREG;
-    for (uint32_t i = 0; i < N_LOOK_UPS; i++) {
-        const struct look_up *look_up = &look_ups[i];
-        if (look_up->code >= step->n_codes || look_up->quad >= step->n_quads)
-            continue;
-        const uint16_t digits = rsrc_kb_ternary(
-            kb, RSR_KOP_TABLE2, temporary(panel, step, "digits", i), codes[look_up->code],
-            panel->fields.tables[i][0], panel->fields.tables[i][1]);
-        rsrc_kb_ternary(kb, RSR_KOP_MIRROR, digits, codes[look_up->code], digits,
-                        panel->fields.mirrors[i]);
-        const bool goes_on = look_up->field != 0;
-        packed = goes_on ? rsrc_kb_binary(kb, RSR_KOP_OR, packed, packed, digits) : digits;
-        const bool ends = i + 1 == N_LOOK_UPS || look_ups[i + 1].quad != look_up->quad ||
-                          look_ups[i + 1].code >= step->n_codes;
-        if (ends)
-            emit_quad(panel, step, packed, look_up->quad, panel->fields.controls[0]);
+    static const enum rsr_kop_kind zips[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
+    for (uint32_t half = 0; half < 2; half++) {
+        uint16_t pairs[2];
+        for (uint32_t i = 0; i < 2; i++)
+            pairs[i] = rsrc_kb_unary(
+                kb, RSR_KOP_BITCAST,
+                rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "pairs%u_s%u", 2 * half + i, id),
+                rsrc_kb_binary(kb, zips[half], temporary(panel, "pair", 2 * half + i, id),
+                               codes[2 * i], codes[2 * i + 1]));
+        for (uint32_t i = 0; i < 2; i++)
+            zipped[2 * half + i] =
+                rsrc_kb_unary(kb, RSR_KOP_BITCAST, temporary(panel, "zipped", 2 * half + i, id),
+                              rsrc_kb_binary(kb, zips[i],
+                                             rsrc_kb_reg(kb, RSR_ELEM_I16, rows / 2, "fours%u_s%u",
+                                                         2 * half + i, id),
+                                             pairs[0], pairs[1]));
     }
 }
 
-/* Bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of +1. */
-static void emit_bits(struct rsrc_panel *panel, const struct step *step, uint16_t code) {
+/* Of signs and bits, bits 0..6 say where w = w_last, the sign that w_last is not +1: both make 1 of +1. */
+static void look_up(struct rsrc_panel *panel, uint16_t codes, uint32_t quarter, uint32_t id,
+                    struct packed *out) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const uint16_t bits = temporary(panel, step, "bits", 0);
-    rsrc_kb_binary(kb, RSR_KOP_XOR, bits, code, panel->fields.mirrors[1]);
-    rsrc_kb_ternary(kb, RSR_KOP_MIRROR, bits, code, bits, panel->fields.mirrors[0]);
-    for (uint32_t q = 0; q < step->n_quads; q++)
-        emit_quad(panel, step, bits, q, panel->fields.controls[q]);
+    const struct rsrc_panel_fields *fields = &panel->fields;
+    if (!is_ternary(&panel->layout)) {
+        const uint16_t bits = temporary(panel, "bits", quarter, id);
+        rsrc_kb_binary(kb, RSR_KOP_XOR, bits, codes, fields->mirrors[1]);
+        out->planes[0][quarter] =
+            rsrc_kb_ternary(kb, RSR_KOP_MIRROR, bits, codes, bits, fields->mirrors[0]);
+        return;
+    }
+    for (uint32_t plane = 0; plane < n_planes(&panel->layout); plane++) {
+        const uint16_t digits = temporary(panel, plane == 0 ? "digits" : "last_digit", quarter, id);
+        rsrc_kb_ternary(kb, RSR_KOP_TABLE2, digits, codes, fields->tables[plane][0],
+                        fields->tables[plane][1]);
+        out->planes[plane][quarter] =
+            rsrc_kb_ternary(kb, RSR_KOP_MIRROR, digits, codes, digits, fields->mirrors[plane]);
+    }
 }
 
-/* `macro`: register with the number of the macro step. */
+/* A quarter of quad `digit`. */
+static uint16_t take_field(struct rsrc_panel *panel, const struct packed *packed, uint32_t digit,
+                           uint32_t quarter, const char *suffix) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const bool ternary = is_ternary(&panel->layout);
+    const uint32_t lanes = rsrc_panel_lanes(panel);
+    const uint32_t plane = ternary ? digit / PACKED_DIGITS : 0;
+    const uint16_t all = packed->planes[plane][quarter];
+    if (digits_of_plane(&panel->layout, plane) == 1)
+        return all;
+    const uint16_t field = rsrc_kb_unary(
+        kb, RSR_KOP_BITCAST,
+        rsrc_kb_reg(kb, RSR_ELEM_U32, lanes, "field%u_%u%s", digit, quarter, suffix), all);
+    const uint32_t shift = (ternary ? 2 : 1) * (digit % (ternary ? PACKED_DIGITS : 8));
+    if (shift != 0)
+        rsrc_kb_immediate(kb, RSR_KOP_SHR, field, field, shift);
+    return rsrc_kb_binary(kb, RSR_KOP_AND, field, field, panel->fields.mask);
+}
+
+/* The address of vector i of what the panel has of a macro step. */
+static struct rsrc_address in_panel(const struct rsrc_panel *panel, uint32_t i, uint16_t macro_at) {
+    const int64_t at = (int64_t)i * panel->layout.vector_rows;
+    return rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, at), macro_at, 1);
+}
+
+/* Multiplies the tile by all fields; without one, stores them. `quad`: register, the step's first. */
+static void emit_fields(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile,
+                        const struct packed *packed, uint16_t quad, uint16_t macro_at,
+                        const char *suffix) {
+    for (uint32_t digit = 0; digit < panel->layout.group_cols; digit++) {
+        uint16_t quarters[RSRC_PANEL_QUARTERS];
+        for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
+            quarters[q] = take_field(panel, packed, digit, q, suffix);
+            if (tile == NULL)
+                rsrc_kb_store(&panel->frame.kb, quarters[q],
+                              in_panel(panel, digit * RSRC_PANEL_QUARTERS + q, macro_at));
+        }
+        if (tile != NULL)
+            rsrc_panel_add_products(
+                panel, tile, quarters, quad, digit,
+                rsrc_arena_printf(panel->frame.kb.arena, "_d%u%s", digit, suffix));
+    }
+}
+
+/* Registers of a macro step, numbered within the block: its first quad, and where the panel has it. */
+static void place_macro(struct rsrc_panel *panel, uint16_t in_block, uint32_t id, uint16_t *quad,
+                        uint16_t *macro_at) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    *quad = rsrc_kb_index_const(kb, panel->codes.macro_quads, "step_quad%u", id);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, *quad, *quad, in_block);
+    *macro_at = rsrc_kb_index_const(kb, panel->macro_bytes, "step_to%u", id);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, *macro_at, *macro_at, in_block);
+}
+
+/* The codes of macro step `macro` (register); those behind the last are 0, whose activations are. */
+static void load_codes(struct rsrc_panel *panel, uint16_t macro, uint32_t n_codes, uint32_t id,
+                       uint16_t codes[CODES]) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t step_bytes = rsrc_lut_step_bytes(&panel->layout);
+    const uint16_t at = rsrc_kb_index_const(kb, CODES * (uint64_t)step_bytes, "step_at%u", id);
+    rsrc_kb_binary(kb, RSR_KOP_MUL, at, at, macro);
+    rsrc_kb_binary(kb, RSR_KOP_ADD, at, at, panel->codes.codes_at);
+    const struct rsrc_address from = rsrc_address_plus(rsrc_address_at(RSR_KBUF_CODES, 0), at, 1);
+    rsrc_frame_prefetch_codes(&panel->frame, from, n_codes * step_bytes,
+                              rsrc_fetch_ahead(panel->frame.layer->spec, 1));
+    for (uint32_t i = 0; i < CODES; i++) {
+        codes[i] = temporary(panel, "code", i, id);
+        if (i < n_codes)
+            rsrc_kb_load(kb, codes[i], rsrc_address_offset(from, (int64_t)i * step_bytes));
+        else
+            rsrc_kb_const(kb, codes[i], 0);
+    }
+}
+
+/* tile: multiplied meanwhile; NULL: the panel gets quads. stores: it gets packed digits. */
 static void emit_step(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile, bool stores,
-                      uint16_t macro, uint32_t n_codes, uint32_t n_quads) {
+                      uint16_t macro, uint32_t n_codes) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const struct rsrc_lut_unpack *unpack = &panel->codes;
-    struct step step = {.tile = tile,
-                        .stores = stores,
-                        .n_codes = n_codes,
-                        .n_quads = n_quads,
-                        .id = panel->fields.n_names++};
-    const uint32_t id = step.id;
-    step.codes_at = rsrc_kb_index_const(
-        kb, (uint64_t)unpack->macro_steps * rsrc_lut_step_bytes(&panel->layout), "step_at%u", id);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, step.codes_at, step.codes_at, macro);
-    rsrc_kb_binary(kb, RSR_KOP_ADD, step.codes_at, step.codes_at, unpack->codes_at);
-    step.quad = rsrc_kb_index_const(kb, unpack->macro_quads, "step_quad%u", id);
+    const uint32_t id = panel->fields.n_names++;
+    uint16_t codes[CODES], zipped[RSRC_PANEL_QUARTERS], quad, macro_at;
+    struct packed packed;
     const uint16_t in_block =
-        rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, unpack->first_macro, "step_in_block%u", id);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, step.quad, step.quad, in_block);
-    step.to = rsrc_kb_index_const(kb, unpack->quad_bytes, "step_to%u", id);
-    rsrc_kb_binary(kb, RSR_KOP_MUL, step.to, step.to, step.quad);
-    rsrc_frame_prefetch_codes(
-        &panel->frame, rsrc_address_plus(rsrc_address_at(RSR_KBUF_CODES, 0), step.codes_at, 1),
-        n_codes * rsrc_lut_step_bytes(&panel->layout),
-        rsrc_fetch_ahead(panel->frame.layer->spec, 1));
-    uint16_t codes[TERNARY_CODES];
-    for (uint32_t i = 0; i < n_codes; i++)
-        codes[i] = rsrc_kb_load(
-            kb, temporary(panel, &step, "code", i),
-            rsrc_address_plus(
-                rsrc_address_at(RSR_KBUF_CODES, (int64_t)i * rsrc_lut_step_bytes(&panel->layout)),
-                step.codes_at, 1));
-    if (is_ternary(&panel->layout))
-        emit_ternary(panel, &step, codes);
-    else
-        emit_bits(panel, &step, codes[0]);
+        rsrc_kb_index_op(kb, RSR_KOP_SUB, macro, panel->codes.first_macro, "step_in_block%u", id);
+    place_macro(panel, in_block, id, &quad, &macro_at);
+    load_codes(panel, macro, n_codes, id, codes);
+    zip_codes(panel, codes, id, zipped);
+    for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++)
+        look_up(panel, zipped[q], q, id, &packed);
+    for (uint32_t i = 0; stores && i < n_planes(&panel->layout) * RSRC_PANEL_QUARTERS; i++)
+        rsrc_kb_store(kb, packed.planes[i / RSRC_PANEL_QUARTERS][i % RSRC_PANEL_QUARTERS],
+                      in_panel(panel, i, macro_at));
+    emit_fields(panel, tile, &packed, quad, macro_at, rsrc_arena_printf(kb->arena, "_s%u", id));
 }
 
 /* All macro steps of the block. */
 static void emit_steps(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile, bool stores) {
     struct rsrc_kb *kb = &panel->frame.kb;
-    const struct rsrc_lut_unpack *unpack = &panel->codes;
     const struct rsrc_panel_fields *fields = &panel->fields;
     const uint16_t macro = rsrc_kb_index_reg(kb, "macro%u", fields->n_names);
-    rsrc_kb_loop(kb, macro, unpack->first_macro, fields->whole_end, 1);
-    emit_step(panel, tile, stores, macro, unpack->macro_steps, unpack->macro_quads);
+    rsrc_kb_loop(kb, macro, panel->codes.first_macro, fields->whole_end, 1);
+    emit_step(panel, tile, stores, macro, CODES);
     rsrc_kb_end(kb);
-    if (fields->whole_macros == unpack->n_macros)
+    if (fields->whole_macros == panel->codes.n_macros)
         return;
-    const uint32_t n_quads = rsrc_divide_up(panel->cols, 4);
-    rsrc_kb_if_less(kb, fields->whole_end, unpack->end_macro);
-    emit_step(panel, tile, stores, fields->whole_end,
-              panel->layout.n_steps - fields->whole_macros * unpack->macro_steps,
-              n_quads - fields->whole_macros * unpack->macro_quads);
+    rsrc_kb_if_less(kb, fields->whole_end, panel->codes.end_macro);
+    emit_step(panel, tile, stores, fields->whole_end, panel->layout.n_steps % CODES);
+    rsrc_kb_end(kb);
+}
+
+void rsrc_panel_multiply_packed(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile) {
+    struct rsrc_kb *kb = &panel->frame.kb;
+    const uint32_t id = panel->fields.n_names++;
+    struct packed packed;
+    uint16_t quad, macro_at;
+    const uint16_t n = rsrc_kb_index_op(kb, RSR_KOP_SUB, panel->codes.end_macro,
+                                        panel->codes.first_macro, "n_packed%u", id);
+    const uint16_t macro = rsrc_kb_index_reg(kb, "packed%u", id);
+    rsrc_kb_loop(kb, macro, panel->frame.zero, n, 1);
+    place_macro(panel, macro, id, &quad, &macro_at);
+    for (uint32_t i = 0; i < n_planes(&panel->layout) * RSRC_PANEL_QUARTERS; i++)
+        packed.planes[i / RSRC_PANEL_QUARTERS][i % RSRC_PANEL_QUARTERS] =
+            rsrc_kb_load(kb, temporary(panel, "loaded", i, id), in_panel(panel, i, macro_at));
+    emit_fields(panel, tile, &packed, quad, macro_at, rsrc_arena_printf(kb->arena, "_s%u", id));
     rsrc_kb_end(kb);
 }
 
@@ -261,7 +402,7 @@ void rsrc_panel_unpack_fields(struct rsrc_panel *panel) {
     rsrc_kb_binary(kb, RSR_KOP_MIN, fields->whole_end, fields->whole_end, panel->codes.end_macro);
     if (most == 0) {
         rsrc_kb_comment(kb, "unpack codes: quads of columns, 4 bytes a row");
-        emit_steps(panel, NULL, true);
+        emit_steps(panel, NULL, false);
         return;
     }
     rsrc_kb_comment(kb, "unpack codes, and multiply the first tokens: a tile that others follow "

@@ -108,10 +108,14 @@ void rsrc_panel_store_sums(struct rsrc_panel *panel, const struct rsrc_panel_til
 static void emit_dot_tile(struct rsrc_panel *panel, const struct rsrc_panel_tile *tile) {
     struct rsrc_kb *kb = &panel->frame.kb;
     rsrc_panel_begin_sums(panel, tile);
-    const uint16_t quad = rsrc_kb_index_reg(kb, "quad%s", tile->suffix);
-    rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, 1);
-    emit_products(panel, tile, quad);
-    rsrc_kb_end(kb);
+    if (panel->is_packed) {
+        rsrc_panel_multiply_packed(panel, tile);
+    } else {
+        const uint16_t quad = rsrc_kb_index_reg(kb, "quad%s", tile->suffix);
+        rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, 1);
+        emit_products(panel, tile, quad);
+        rsrc_kb_end(kb);
+    }
     rsrc_panel_store_sums(panel, tile);
 }
 
@@ -152,6 +156,25 @@ static void emit_madd_tile(struct rsrc_panel *panel, const struct rsrc_panel_til
     rsrc_kb_end(kb);
 }
 
+static struct rsrc_frame_token first_activations(struct rsrc_panel *panel, uint16_t token,
+                                                 const char *suffix) {
+    const char *name = rsrc_arena_printf(panel->frame.kb.arena, "0%s", suffix);
+    return panel->has_fields ? rsrc_panel_ordered(panel, token, name)
+                             : rsrc_frame_token(&panel->frame, token, name);
+}
+
+/* Of token t of a tile. */
+static struct rsrc_frame_token next_activations(struct rsrc_panel *panel,
+                                                const struct rsrc_frame_token *previous, uint32_t t,
+                                                const char *suffix) {
+    struct rsrc_frame_token next = *previous;
+    next.x_first += panel->has_fields ? rsrc_panel_ordered_bytes(panel) : 0;
+    return panel->has_fields
+               ? next
+               : rsrc_frame_next_token(&panel->frame, previous,
+                                       rsrc_arena_printf(panel->frame.kb.arena, "%u%s", t, suffix));
+}
+
 struct rsrc_panel_tile rsrc_panel_tile(struct rsrc_panel *panel, uint32_t n_tokens, uint16_t token,
                                        const char *suffix) {
     struct rsrc_kb *kb = &panel->frame.kb;
@@ -159,10 +182,8 @@ struct rsrc_panel_tile rsrc_panel_tile(struct rsrc_panel *panel, uint32_t n_toke
     const uint32_t rows = panel->layout.vector_rows;
     const bool wide = panel->machine->product != RSR_KOP_MADD_U8S8;
     for (uint32_t t = 0; t < n_tokens; t++) {
-        char name[24];
-        snprintf(name, sizeof name, "%u%s", t, suffix);
-        tile.tokens[t] = t == 0 ? rsrc_frame_token(&panel->frame, token, name)
-                                : rsrc_frame_next_token(&panel->frame, &tile.tokens[t - 1], name);
+        tile.tokens[t] = t == 0 ? first_activations(panel, token, suffix)
+                                : next_activations(panel, &tile.tokens[t - 1], t, suffix);
         for (uint32_t i = 0; i < RSRC_PANEL_QUARTERS; i++)
             tile.acc[t][i] = rsrc_kb_reg(kb, wide ? RSR_ELEM_I32 : RSR_ELEM_I16,
                                          wide ? rows / 4 : rows / 2, "acc%u_%u%s", t, i, suffix);
@@ -187,7 +208,9 @@ static void emit_tile(void *kernel, uint32_t n_tokens, uint16_t token) {
 static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const int64_t rows = panel->layout.vector_rows;
-    const struct rsrc_frame_token row_of = rsrc_frame_token(&panel->frame, token, "_m");
+    const struct rsrc_frame_token row_of = first_activations(panel, token, "_m");
+    const uint16_t x_stride =
+        panel->has_fields ? panel->fields.ordered_step : rsrc_frame_x_stride(&panel->frame);
     const uint16_t sums_at = rsrc_panel_sums_at(panel, token, "_m");
     const uint16_t stride = rsrc_kb_index_const(kb, 4 * panel->layout.vector_rows, "quad_bytes");
     uint16_t sums[RSRC_PANEL_QUARTERS], weights[2];
@@ -199,8 +222,8 @@ static void emit_matrix_tile(struct rsrc_panel *panel, uint16_t token) {
     rsrc_kb_loop(kb, quad, panel->frame.zero, panel->n_quads, RSRC_PANEL_TILE_QUADS);
     struct rsrc_address x = rsrc_frame_activations(&row_of);
     x = rsrc_address_plus(rsrc_address_plus(x, panel->block_x, 1), quad, 4);
-    const uint16_t x_tile = rsrc_kb_tile_load(kb, rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "x_m"), x,
-                                              rsrc_frame_x_stride(&panel->frame));
+    const uint16_t x_tile =
+        rsrc_kb_tile_load(kb, rsrc_kb_reg(kb, RSR_ELEM_TILE, 1, "x_m"), x, x_stride);
     for (uint32_t q = 0; q < RSRC_PANEL_QUARTERS; q++) {
         const struct rsrc_address at =
             rsrc_address_plus(rsrc_address_at(RSR_KBUF_SCRATCH, q * rows), quad, 4 * rows);

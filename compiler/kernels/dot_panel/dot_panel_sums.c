@@ -41,26 +41,23 @@ void rsrc_panel_clear_sums(struct rsrc_panel *panel) {
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Sums of four consecutive runs of rows. A quarter holds rows of all runs (see the lanes of
- * lut_layout.h): of fields one row of four from each, which two rounds of zips transpose; else
- * quarters q, q + 1 hold runs q and q + 1 with rows in pairs apart. */
+/* Sums of four consecutive runs of rows. Quarters q, q + 1 hold runs q and q + 1 with rows in pairs apart (see
+ * the lanes of lut_layout.h). */
 static void sort_rows(struct rsrc_panel *panel, const uint16_t quarters[RSRC_PANEL_QUARTERS],
                       uint16_t runs[RSRC_PANEL_QUARTERS]) {
     struct rsrc_kb *kb = &panel->frame.kb;
     const uint32_t lanes = rsrc_panel_lanes(panel);
     static const enum rsr_kop_kind zips[2] = {RSR_KOP_ZIP_LOW, RSR_KOP_ZIP_HIGH};
-    static const uint8_t pairs[2][2][2] = {{{0, 1}, {2, 3}}, {{0, 2}, {1, 3}}};
-    uint16_t zipped[2][2]; /* of a pair, its halves */
-    for (uint32_t p = 0; p < 2; p++)
+    for (uint32_t pair = 0; pair < RSRC_PANEL_QUARTERS; pair += 2) {
+        uint16_t halves[2];
         for (uint32_t h = 0; h < 2; h++)
-            zipped[p][h] = rsrc_kb_binary(
-                kb, zips[h], rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zip%u_%u", p, h),
-                quarters[pairs[panel->has_fields][p][0]], quarters[pairs[panel->has_fields][p][1]]);
-    for (uint32_t r = 0; r < RSRC_PANEL_QUARTERS; r++) {
-        const bool of_fields = panel->has_fields;
-        runs[r] = rsrc_kb_binary(kb, zips[r % 2], rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "run%u", r),
-                                 of_fields ? zipped[0][r / 2] : zipped[r / 2][0],
-                                 of_fields ? zipped[1][r / 2] : zipped[r / 2][1]);
+            halves[h] = rsrc_kb_binary(kb, zips[h],
+                                       rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "zip%u_%u", pair, h),
+                                       quarters[pair], quarters[pair + 1]);
+        for (uint32_t r = 0; r < 2; r++)
+            runs[pair + r] =
+                rsrc_kb_binary(kb, zips[r], rsrc_kb_reg(kb, RSR_ELEM_I32, lanes, "run%u", pair + r),
+                               halves[0], halves[1]);
     }
 }
 
