@@ -184,6 +184,8 @@ set -- "$@" --param "gguf_python=$gguf_python" --param "schema_python=$schema_py
     --param "openai_python=$openai_python"
 run_lit "release" build/release "$@"
 step "quickstart" quickstart
+[ ! -x build/release/bin/rsr-serve ] ||
+    step "quickstart --serve" python3 tests/serve/quickstart.py ${openai_python:+"$openai_python"}
 if [ "$long" = yes ]; then
     step "KV index, 1e9 checks" build/release/tests/unit/test_louver_property 1e9
     cat "$log"

@@ -1,0 +1,30 @@
+"""Usage: quickstart.py [PYTHON]. `examples/quickstart.sh --serve` starts a server, which answers what the script says to
+ask: by curl, and by openai-python where PYTHON has it. A signal stops it."""
+import pathlib
+import signal
+import socket
+import sys
+import tempfile
+
+from client_examples import run_examples
+from server import Server
+
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "examples" / "quickstart.sh"
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+port = str(free_port())
+with tempfile.TemporaryFile("w+") as out:
+    with Server("--port", port, program=(SCRIPT, "--no-install", "--serve"), stdout=out, timeout=1200) as server:
+        assert server.port == int(port) and server.get("/health")[0] == 200
+        out.seek(0)
+        said = out.read()
+        run_examples(said, *sys.argv[1:])
+        assert server.stop(signal.SIGINT) == 0
+        assert "In the beginning is before me" in said and "Ctrl-C" in said
+print("started, answered, stopped")
