@@ -10,7 +10,7 @@ Installs the needed Debian packages (root or sudo), builds with gcc and clang, a
   the unit and lit tests of the release build, modules for AArch64 under qemu-user among them,
   the same under AddressSanitizer and UndefinedBehaviorSanitizer,
   threads that share an engine under ThreadSanitizer,
-  every fuzz target for a few seconds,
+  every fuzz target for a few seconds, and requests to rsr-serve for a minute,
   a compilation against the installed tree.
 
   --no-install  do not install packages
@@ -93,6 +93,13 @@ fuzz_targets() {
 # Every target for a few seconds of one core.
 fuzz() {
     fuzz_targets | xargs -P "$jobs" -n 1 tests/fuzz/run.sh -b build/asan 8
+}
+
+# rsr-serve with the bundled model, for a minute.
+fuzz_serve() {
+    [ -x build/asan/bin/rsr-serve ] || { echo "rsr-serve was not built"; return 0; }
+    build/release/bin/rsrc examples/model/kjv --target generic -o build/asan/fuzz_serve.so &&
+        python3 tests/fuzz/fuzz_serve.py build/asan/bin/rsr-serve build/asan/fuzz_serve.so 60
 }
 
 # Cross-builds the AArch64 runtime and gives it to the release build. False, loudly, where packages
@@ -204,6 +211,8 @@ if [ "$quick" = no ]; then
         --param "schema_python=$schema_python" --param "openai_python=$openai_python"
     step "threads (ThreadSanitizer)" tests/threads/run.sh
     step "fuzz" fuzz
+    cat "$log"
+    step "fuzz (requests)" fuzz_serve
     cat "$log"
     passed=$((passed + $(fuzz_targets | wc -l)))
 fi

@@ -28,6 +28,7 @@ run tests/faults/kernels_of_c.sh
 run python3 tests/hostile/damage.py "$work/damage" 500 --first 24
 run tests/fuzz/run.sh -b build/asan 600
 run tests/fuzz/run.sh -b build/asan 3600 whole_folder whole_file
+run python3 tests/fuzz/fuzz_serve.py build/asan/bin/rsr-serve build/asan/fuzz_serve.so 3600
 run tests/report/large.sh "$work/report"
 run tests/refusals.sh
 rsrc examples/model/kjv --target=generic -o "$work/kjv.so"

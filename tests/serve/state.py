@@ -1,4 +1,7 @@
 """Usage: state.py MODEL.so. Routes that tell of the server, and requests that are refused before a model sees them."""
+import json
+import socket
+import subprocess
 import sys
 import time
 
@@ -91,6 +94,40 @@ with Server("kjv=" + sys.argv[1], "--max-body", "4K") as server:
         assert (status, error(answer)) == (403, "unknown_host"), host
     assert server.stop() == 0
 
-with Server("kjv=" + sys.argv[1], "--allow-host", "a.example,b.example") as server:
+# Room for keys and values: what all slots may need, or what was asked for, and no text is longer than that.
+ROOM = [([], 16 * 512, 512), (["--slots", "2"], 2 * 512, 512), (["--slots", "3", "--context", "100"], 3 * 128, 100),
+        (["--kv-tokens", "128"], 128, 128), (["--kv-tokens", "700"], 704, 512)]
+for options, tokens, context in ROOM:
+    with Server("kjv=" + sys.argv[1], "--target", "generic", "--threads", "1", *options) as server:
+        assert server.find_line(f" slots share keys and values of {tokens} tokens (bf16): "), server.lines
+        assert server.find_line(f"a text has at most {context} tokens, "), server.lines
+        assert server.find_line("committed" if "--kv-tokens" in options else "as they are used"), server.lines
+        assert server.find_line("target generic, 1 threads, "), server.lines
+        assert server.get("/v1/models")[1]["data"][0]["max_model_len"] == context
+        assert server.metric("rsr_kv_tokens") == tokens
+for options, text in ((["--kv-tokens", "2000000000"], "kjv: "), (["--target", "avx9"], "avx9"),
+                      (["--attention", "sparse"], "sparse")):
+    server = Server("kjv=" + sys.argv[1], *options, wait=False)
+    assert server.stop(0) == 1 and server.find_line(text), server.lines
+
+# The report is rsr-run's.
+with Server("a=" + sys.argv[1], "b=" + sys.argv[1]) as server:
+    report = json.loads(subprocess.run(["rsr-run", sys.argv[1], "--info", "--json"], check=True, capture_output=True).stdout)
+    models = server.get("/report.json")[1]["models"]
+    assert [model.pop("id") for model in models] == ["a", "b"] and models[0] == models[1]
+    assert json.dumps(models[0])[:300] == json.dumps(report)[:300] and models[0]["kernels"] == report["kernels"]
+
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        return True
+    except OSError:
+        return False
+
+
+host = "::1" if has_ipv6() else "127.0.0.1"
+with Server("kjv=" + sys.argv[1], "--host", host, "--allow-host", "a.example,b.example") as server:
+    assert server.host == host
     assert [server.get("/health", {"Host": host + ".example"})[0] for host in "abc"] == [200, 200, 403]
 print("all is as it should be")
