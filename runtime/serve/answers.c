@@ -275,6 +275,8 @@ static bool submit(struct serve_server *server, struct serve_answer *answer,
     struct serve_job *job = answer->job;
     if (!check_size(job, error))
         return false;
+    if (job->n_top_logprobs > job->model->info.vocab)
+        job->n_top_logprobs = job->model->info.vocab;
     bool ok = serve_job_create_results(job);
     if (server->settings->timeout_s > 0)
         job->deadline_ns = serve_now_ns() + (int64_t)server->settings->timeout_s * 1000000000;
