@@ -1,6 +1,8 @@
 """Usage: access.py MODEL.so FOLDER. Who may ask; what is made goes to FOLDER."""
+import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +11,12 @@ import sys
 from server import Server
 
 model, folder = "kjv=" + sys.argv[1], pathlib.Path(sys.argv[2])
+
+
+def memory(server):
+    """Bytes that the server has now."""
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
 
 
 def keys():
@@ -30,8 +38,14 @@ def keys():
             assert server.get("/v1/models", {"Authorization": header})[0] == 200, header
         for route in ("/health", "/ready", "/"):
             assert server.get(route)[0] not in (401, 503), route
-        # A long body without a key is not kept, and takes the server no memory.
+        # Long bodies without a key are not kept.
         assert server.post("/v1/completions", b"x" * 4000000)[0] == 401
+        before = memory(server)
+        with contextlib.ExitStack() as stack:
+            for raw in [stack.enter_context(server.raw()) for _ in range(40)]:
+                raw.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                            b"Content-Length: 4000000\r\n\r\n" + b"x" * 3900000)
+            assert not server.wait_for(lambda: memory(server) - before > 50e6, 2)[0]
         # Nothing that the server prints has a key.
         server.stop()
         assert not any("first-key" in line or "second key" in line for line in server.lines if line), server.lines

@@ -51,6 +51,16 @@ def many():
         raws[-1].settimeout(0.2)
         with contextlib.suppress(TimeoutError):
             assert raws[-1].recv(100) != b"", "the last one was dropped"
+    # Nor may they all bring long requests at once.
+    with Server(model, "--max-body", "64K") as server:
+        long = HEAD + b"Content-Length: 60000\r\n\r\n" + b" " * 59999
+        with contextlib.ExitStack() as stack:
+            for raw in [stack.enter_context(server.raw()) for _ in range(80)]:
+                raw.sendall(long)
+            assert server.wait_for(lambda: server.post("/v1/completions", b" " * 60000)[0] == 503)[0]
+            status, headers, answer = server.ask("POST", "/v1/completions", b" " * 60000)
+            assert answer["error"]["code"] == "overloaded" and headers["Retry-After"], answer
+        assert server.wait_for(lambda: server.post("/v1/completions", b" " * 60000)[0] == 400)[0]
     print("many")
 
 
