@@ -33,5 +33,10 @@ run tests/report/large.sh "$work/report"
 run tests/refusals.sh
 rsrc examples/model/kjv --target=generic -o "$work/kjv.so"
 run build/jsonschema/bin/python3 tests/constrain/outputs.py rsr-run "$work/kjv.so" 1000
+[ -e build/lm_eval/complete ] || { python3 -m venv build/lm_eval &&
+    build/lm_eval/bin/pip install -q 'lm-eval[api]==0.4.13' && touch build/lm_eval/complete; }
+rsrc examples/model/kjv -o "$work/kjv.so"
+run build/lm_eval/bin/python3 tests/serve/lm_eval_client.py build/release/lib/librsr.so "$work/kjv.so" \
+    examples/model/heldout.txt "$work/lm_eval"
 [ -z "$failed" ] || { echo "nightly.sh: FAILED:$failed"; exit 1; }
 echo "nightly.sh: all passed"

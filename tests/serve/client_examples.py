@@ -1,5 +1,5 @@
-"""Usage: client_examples.py README.md MODEL.so [PYTHON]. The README's commands for clients, curl's and, where PYTHON has
-it, openai-python's, do what it says."""
+"""Usage: client_examples.py README.md MODEL.so [PYTHON]. The README's commands for clients, curl's and, where PYTHON
+has it, openai-python's, do what it says."""
 import re
 import subprocess
 import sys
