@@ -30,7 +30,7 @@
  *               came meanwhile go first after every max_batch. So a call waits for no more than that
  *               of each other caller. Info, statistics and the end or truncation of a sequence
  *               wait for nobody. A sequence belongs to one thread at a time.
- *   Stack       calls take up to 256 KiB of it, and so do the engine's threads (OMP_STACKSIZE).
+ *   Stack       calls take up to 256 KiB of it.
  *   Errors      functions return a status; `err` may be NULL, else it receives one sentence on failure
  *               and is left alone on success. On failure no out-parameter is touched, unless the
  *               function says so. After fork() the child may end what it inherited; every other call
@@ -44,9 +44,7 @@
  *               it does not know stay as they were. A struct that the library hands out (rsr_generated,
  *               rsr_probe_point, rsr_model_info.sampling) has the members that its size_bytes says.
  *   Callbacks   return, without longjmp or exception. They may call this library, the same engine too.
- *   Silence     the library never prints, exits, or reads the environment. (The OpenMP runtime that it
- *               takes its threads from reads OMP_* by itself, and ends the process where it gets no
- *               memory or thread.)
+ *   Silence     the library never prints, exits, or reads the environment.
  *   Exactness   a token's logits depend on the tokens before it in its sequence and on nothing else:
  *               not on batch, threads, or how the prompt was cut.
  */
@@ -170,8 +168,8 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_open_query(
     const rsr_open_options *options, rsr_model **model, rsr_error *err);
 
 /* Behind its engines and detokenizers. Unmaps the file that rsr_open mapped, if no other model of it is
- * open; what infos and profiles said of names is gone then. It stays mapped in a child after fork(). The
- * OpenMP library that the module has taken its threads from stays loaded. */
+ * open; what infos and profiles said of names is gone then. It stays mapped in a child after fork(). An
+ * OpenMP library that an older module has taken its threads from stays loaded. */
 RSR_EXPORT void rsr_close(rsr_model *model);
 
 typedef struct rsr_model_info {
@@ -360,13 +358,14 @@ typedef void rsr_probe_fn(void *user, const rsr_probe_point *point);
 
 typedef struct rsr_engine_options {
     uint32_t size_bytes;
-    uint32_t n_threads;     /* 0: the CPUs this process may use (mask or OpenMP places, quota) */
+    uint32_t n_threads;     /* at most, the calling thread among them. 0: as many as this process may use cores
+                               (mask or OpenMP places, quota) */
     uint32_t context;       /* largest sequence; 0: the model's own */
     uint32_t kv_tokens;     /* tokens the page pool holds, over all sequences; 0: `context`. More than the memory
                                of the machine, or of the process's cgroup, holds is refused (RSR_ERR_MEMORY);
                                where context is 0 as well, the pool is then as large as that memory */
     uint32_t max_batch;     /* tokens evaluated at once inside; 0: 128 */
-    bool pin_threads;       /* bind the engine's own threads to CPUs, one each */
+    bool pin_threads;       /* bind the engine's own threads to CPUs, one each; the calling thread stays as it is */
     rsr_probe_fn *probe;    /* for tests and traces; NULL: none */
     void *probe_user;
     const char *attention;  /* "dense", or through the KV index of rsr_louver.h:
@@ -386,6 +385,8 @@ typedef struct rsr_engine_options {
     bool kv_commit;         /* commit the pool's memory when the engine is created: what does not fit is refused
                                then (RSR_ERR_MEMORY). Without it pages are committed as they are used, and
                                where memory runs out in between the kernel ends the process */
+    bool all_threads;       /* every step takes n_threads, even where fewer were measured to be faster; always so
+                               with a probe */
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
@@ -403,6 +404,10 @@ typedef struct rsr_engine_info {
     uint64_t kv_token_bytes;        /* of kv_bytes, that a token takes */
     uint32_t kv_page_tokens;        /* of a page: a sequence of n tokens has n / kv_page_tokens of them, rounded
                                        up, and shares the full ones with its forks */
+    uint32_t n_step_threads;        /* that a step of one token takes now: fewer than n_threads where fewer were
+                                       measured to be faster, since the model is small or other programs have
+                                       the CPUs. Other numbers of threads are tried now and then, for some 20 ms
+                                       each; steps of 16 tokens and more take all. No result depends on it */
 } rsr_engine_info;
 #define RSR_ENGINE_INFO_INIT RSR_SIZED(rsr_engine_info)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_engine_get_info(const rsr_engine *engine,
