@@ -110,12 +110,22 @@ static double decode_speed(const rsr_generate_result *r) {
     return tokens_per_second(r->tokens > 0 ? r->tokens - 1 : 0, r->decode_ns);
 }
 
+/* Fewer than there are, where these were faster. */
+static void print_threads(const struct run_session *session) {
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    if (rsr_engine_get_info(session->engine, &info) == RSR_OK && info.n_step_threads != 0 &&
+        info.n_step_threads < info.n_threads)
+        fprintf(stderr, "; %" PRIu32 " of %" PRIu32 " threads, which is faster",
+                info.n_step_threads, info.n_threads);
+}
+
 void run_print_summary(const struct run_session *session, const rsr_generate_result *r) {
     hide_progress();
-    fprintf(stderr,
-            "prompt %u tokens, %.1f tokens/s; generated %u tokens, %.1f tokens/s; stop: %s\n",
+    fprintf(stderr, "prompt %u tokens, %.1f tokens/s; generated %u tokens, %.1f tokens/s; stop: %s",
             r->prompt_tokens, tokens_per_second(r->prompt_tokens, r->prefill_ns), r->tokens,
             decode_speed(r), stop_name(session, r));
+    print_threads(session);
+    fputc('\n', stderr);
     run_constraint_warn(session->constraint);
 }
 
@@ -469,8 +479,8 @@ static bool open_model(struct run_session *s) {
     return true;
 }
 
-/* More threads than CPUs wait for each other at every barrier: 200 of them on 2 CPUs were at least
- * 80 times slower than 2. A small engine tells how many CPUs this process may use. */
+/* More threads than cores wait for each other at every barrier: 200 of them on 2 CPUs were at least
+ * 80 times slower than 2. A small engine tells how many cores this process may use. */
 static void check_threads(const struct run_session *s) {
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.context = options.max_batch = 2;
@@ -481,7 +491,7 @@ static void check_threads(const struct run_session *s) {
     if (rsr_engine_get_info(engine, &info) == RSR_OK && s->options->threads > info.n_threads)
         fprintf(stderr,
                 "rsr-run: warning: %" PRIu32 " threads have %" PRIu32
-                " CPU%s and wait for each other; -t %" PRIu32 " is faster\n",
+                " core%s and wait for each other; -t %" PRIu32 " is faster\n",
                 s->options->threads, info.n_threads, info.n_threads == 1 ? "" : "s",
                 info.n_threads);
     rsr_engine_destroy(engine);

@@ -69,7 +69,7 @@ static const struct option options_table[] = {
     {"-c", "N", VALUE_COUNT, FIELD(context), ENGINE_MODES, RUN_NONE, 2, 1e9,
      "context in tokens (the model's)"},
     {"-t", "N", VALUE_COUNT, FIELD(threads), ENGINE_MODES, RUN_NONE, 1, 4096,
-     "threads (the CPUs this process may use)"},
+     "threads at most (the cores this process may use)"},
     {"--pin", NULL, VALUE_NONE, FIELD(pin), ENGINE_MODES, RUN_NONE, 0, 0,
      "bind each thread to a CPU"},
     {"--attention", "KIND", VALUE_TEXT, FIELD(attention), ENGINE_MODES, RUN_NONE, 0, 0,

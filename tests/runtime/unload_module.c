@@ -68,14 +68,6 @@ static void compute(rsr_model *model, unsigned n_threads) {
     rsr_engine_destroy(engine);
 }
 
-/* Threads of OpenMP end behind their engine. */
-static struct state settle(const char *path) {
-    struct state state;
-    for (int i = 0; (state = look(path)).threads > 1 && i < 1000; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    return state;
-}
-
 static void close_in_child(rsr_model *model, const char *path) {
     fflush(stdout);
     const pid_t child = fork();
@@ -110,10 +102,9 @@ int main(int argc, char **argv) {
             }
         }
         if (i == 10)
-            begin = settle(path);
+            begin = look(path);
     }
-    const struct state end = settle(path);
-    /* LLVM's OpenMP library, which stays loaded, keeps its threads; GNU's ends them. */
+    const struct state end = look(path);
     const bool grown = end.mappings > begin.mappings + 4 || end.threads > begin.threads ||
                        end.heap_bytes > begin.heap_bytes + 1024;
     printf("%s: mappings %u to %u, threads %u, bytes %zu to %zu\n", grown ? "grown" : "as before",

@@ -42,7 +42,8 @@ static void test_team(uint32_t max_spin_ns) {
     char *memory = calloc(1, FETCH_BYTES);
     CHECK(team != NULL && memory != NULL);
     memset(team, 0, sizeof(*team));
-    rsr_barrier_init(&team->barrier, team->places, N_THREADS, max_spin_ns);
+    rsr_barrier_init(&team->barrier, team->places);
+    rsr_barrier_resize(&team->barrier, N_THREADS, max_spin_ns);
     for (uint32_t i = 0; i < N_THREADS; i++)
         team->fetches[i] =
             (struct rsr_fetch){.at = memory, .end = memory + FETCH_BYTES, .n_streams = 1 + i};

@@ -1,10 +1,12 @@
-/* How many CPUs there are to use, with and without OpenMP binding the program's first thread to one.
+/* How many CPUs and cores there are to use, with and without OpenMP binding the program's first thread to one.
  * Each case is this program started again: OpenMP reads its variables once. */
+#include <errno.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "check.h"
 #include "host/cpu.h"
@@ -55,13 +57,60 @@ static void test_narrow_mask(const char *program) {
     CHECK(sched_setaffinity(0, sizeof before, &before) == 0);
 }
 
+/* A machine whose CPUs 0, 1, ... are of these cores: files like those of the system. */
+static void write_siblings(const char *folder, unsigned cpu, const char *list) {
+    char path[300];
+    snprintf(path, sizeof path, "%s/cpu%u", folder, cpu);
+    CHECK(mkdir(path, 0700) == 0 || errno == EEXIST);
+    snprintf(path, sizeof path, "%s/cpu%u/topology", folder, cpu);
+    CHECK(mkdir(path, 0700) == 0 || errno == EEXIST);
+    snprintf(path, sizeof path, "%s/cpu%u/topology/thread_siblings_list", folder, cpu);
+    FILE *file = fopen(path, "we");
+    CHECK(file != NULL && fprintf(file, "%s\n", list) > 0 && fclose(file) == 0);
+}
+
+/* Of the CPUs that this thread may use, the first two are one core, or are not. */
+static void test_cores(int n_cpus) {
+    char folder[] = "/tmp/test_cpus.XXXXXX", command[64], list[64];
+    const uint32_t n = rsr_cpu_available(0);
+    CHECK(mkdtemp(folder) != NULL);
+    CHECK_INT(rsr_cpu_cores(0, folder), n); /* nothing is told: a CPU is a core */
+    if (n_cpus >= 2 && (int)n == n_cpus) {
+        cpu_set_t mask;
+        unsigned cpus[2], found = 0;
+        CHECK(sched_getaffinity(0, sizeof mask, &mask) == 0);
+        for (unsigned cpu = 0; cpu < CPU_SETSIZE && found < 2; cpu++)
+            if (CPU_ISSET(cpu, &mask))
+                cpus[found++] = cpu;
+        static const char *const forms[] = {"%u,%u", "%u-%u"};
+        for (size_t i = 0; i < 2; i++) {
+            if (i == 1 && cpus[1] != cpus[0] + 1)
+                continue;
+            snprintf(list, sizeof list, forms[i], cpus[0], cpus[1]);
+            write_siblings(folder, cpus[0], list);
+            write_siblings(folder, cpus[1], list);
+            CHECK_INT(rsr_cpu_cores(0, folder), n - 1);
+            CHECK_INT(rsr_cpu_cores(2 * n, folder), n); /* places on 2 n CPUs, two of a core */
+        }
+        snprintf(list, sizeof list, "%u,4000", cpus[0]); /* the other one is not ours */
+        write_siblings(folder, cpus[0], list);
+        write_siblings(folder, cpus[1], "a-b,,");
+        CHECK_INT(rsr_cpu_cores(0, folder), n);
+    }
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    CHECK_INT(system(command), 0);
+    CHECK(rsr_cpu_cores(0, RSR_CPU_FOLDER) <= n);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "count") == 0) {
         printf("%u\n", rsr_cpu_available(rsr_cpu_placed()));
-        return omp_get_max_threads() < 1; /* so that OpenMP is there, as in every module */
+        return omp_get_max_threads() < 1; /* so that OpenMP is there, as in some programs */
     }
-    if (take_all_cpus() < 2)
+    const int n_cpus = take_all_cpus();
+    if (n_cpus < 2)
         fprintf(stderr, "one CPU: binding makes no difference here\n");
+    test_cores(n_cpus);
     test_binding(argv[0]);
     test_narrow_mask(argv[0]);
     return CHECK_EXIT();

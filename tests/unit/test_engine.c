@@ -592,7 +592,7 @@ static void test_struct_sizes(const struct fixture *f, rsr_model *model) {
     API->engine_destroy(engine);
 }
 
-/* OpenMP would end the process. */
+/* The system refuses some of many threads: those that it gave end, and a sentence says so. */
 static void test_refused_threads(const struct fixture *f) {
     fflush(NULL);
     const pid_t child = fork();

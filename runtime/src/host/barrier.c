@@ -90,9 +90,14 @@ void rsr_signal_set(struct rsr_signal *signal, uint32_t value) {
 /* Below this a spin is over before a neighbour's store has arrived. */
 #define MIN_SPIN_NS 2000u
 
+static uint32_t get(const _Atomic uint32_t *number) {
+    return atomic_load_explicit(number, memory_order_relaxed);
+}
+
 static void set_spin(struct rsr_barrier *barrier, uint32_t spin_ns) {
-    if (spin_ns > barrier->max_spin_ns)
-        spin_ns = barrier->max_spin_ns;
+    const uint32_t most = get(&barrier->max_spin_ns);
+    if (spin_ns > most)
+        spin_ns = most;
     atomic_store_explicit(&barrier->spin_ns, spin_ns > MIN_SPIN_NS ? spin_ns : MIN_SPIN_NS,
                           memory_order_relaxed);
 }
@@ -101,7 +106,7 @@ static void set_spin(struct rsr_barrier *barrier, uint32_t spin_ns) {
  * spins. */
 static bool shares_cpu(const struct rsr_barrier *barrier, uint32_t thread) {
     const int cpu = atomic_load_explicit(&barrier->places[thread].cpu, memory_order_relaxed);
-    for (uint32_t i = 0; i < barrier->count; i++)
+    for (uint32_t i = 0; i < get(&barrier->count); i++)
         if (i != thread &&
             atomic_load_explicit(&barrier->places[i].cpu, memory_order_relaxed) == cpu)
             return true;
@@ -111,8 +116,8 @@ static bool shares_cpu(const struct rsr_barrier *barrier, uint32_t thread) {
 /* Threads adapt spin_ns without regard to each other: a lost update costs nothing. */
 static void wait_for_phase(struct rsr_barrier *barrier, uint32_t phase, uint32_t thread,
                            struct rsr_fetch *fetch) {
-    const uint32_t spin_ns = atomic_load_explicit(&barrier->spin_ns, memory_order_relaxed);
-    if (barrier->max_spin_ns == 0) {
+    const uint32_t spin_ns = rsr_barrier_spin(barrier);
+    if (spin_ns == 0) {
         rsr_signal_wait(&barrier->phase, phase, 0);
     } else if (spin(&barrier->phase, phase, spin_ns, fetch)) {
         set_spin(barrier, spin_ns + spin_ns / 16);
@@ -124,21 +129,41 @@ static void wait_for_phase(struct rsr_barrier *barrier, uint32_t phase, uint32_t
     }
 }
 
-void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places, uint32_t count,
-                      uint32_t max_spin_ns) {
-    *barrier = (struct rsr_barrier){.count = count, .max_spin_ns = max_spin_ns, .places = places};
-    atomic_store(&barrier->spin_ns, max_spin_ns);
+void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places) {
+    *barrier = (struct rsr_barrier){.places = places};
+}
+
+void rsr_barrier_resize(struct rsr_barrier *barrier, uint32_t count, uint32_t max_spin_ns) {
+    if (get(&barrier->max_spin_ns) != max_spin_ns) {
+        atomic_store_explicit(&barrier->max_spin_ns, max_spin_ns, memory_order_relaxed);
+        atomic_store_explicit(&barrier->spin_ns, max_spin_ns, memory_order_relaxed);
+    }
+    atomic_store_explicit(&barrier->count, count, memory_order_relaxed);
+}
+
+uint32_t rsr_barrier_spin(const struct rsr_barrier *barrier) {
+    const uint32_t spin_ns = get(&barrier->spin_ns), most = get(&barrier->max_spin_ns);
+    return spin_ns < most ? spin_ns : most;
+}
+
+/* True for the last to come: nobody is to be waited for. Else *phase ends when all have come. */
+static bool arrive(struct rsr_barrier *barrier, uint32_t thread, uint32_t *phase) {
+    atomic_store_explicit(&barrier->places[thread].cpu, sched_getcpu(), memory_order_relaxed);
+    *phase = atomic_load_explicit(&barrier->phase.value, memory_order_acquire);
+    if (atomic_fetch_add(&barrier->arrived, 1) + 1 != get(&barrier->count))
+        return false;
+    atomic_store(&barrier->arrived, 0);
+    rsr_signal_set(&barrier->phase, *phase + 1);
+    return true;
 }
 
 void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread, struct rsr_fetch *fetch) {
-    if (barrier->count == 1)
-        return;
-    atomic_store_explicit(&barrier->places[thread].cpu, sched_getcpu(), memory_order_relaxed);
-    uint32_t phase = atomic_load_explicit(&barrier->phase.value, memory_order_acquire);
-    if (atomic_fetch_add(&barrier->arrived, 1) + 1 == barrier->count) {
-        atomic_store(&barrier->arrived, 0);
-        rsr_signal_set(&barrier->phase, phase + 1);
-    } else {
+    uint32_t phase;
+    if (get(&barrier->count) > 1 && !arrive(barrier, thread, &phase))
         wait_for_phase(barrier, phase, thread, fetch);
-    }
+}
+
+void rsr_barrier_arrive(struct rsr_barrier *barrier, uint32_t thread) {
+    uint32_t phase;
+    (void)arrive(barrier, thread, &phase);
 }

@@ -34,15 +34,20 @@ struct rsr_barrier {
     struct rsr_signal phase;
     _Alignas(64) _Atomic uint32_t arrived;
     _Atomic uint32_t spin_ns;
-    uint32_t max_spin_ns; /* 0: sleep at once */
-    uint32_t count;
-    struct rsr_place *places; /* [count], borrowed */
+    _Atomic uint32_t max_spin_ns; /* 0: sleep at once */
+    _Atomic uint32_t count;
+    struct rsr_place *places; /* [largest count], borrowed */
 };
 
-void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places, uint32_t count,
-                      uint32_t max_spin_ns);
+void rsr_barrier_init(struct rsr_barrier *barrier, struct rsr_place *places);
+/* Before its first use, and while no thread is on its way to it. */
+void rsr_barrier_resize(struct rsr_barrier *barrier, uint32_t count, uint32_t max_spin_ns);
+/* How long to spin for what the other threads do. */
+uint32_t rsr_barrier_spin(const struct rsr_barrier *barrier);
 /* thread is 0 .. count-1, each once. While it spins it fetches, from fetch->at on, as long as
  * others do not come; fetch may be NULL. */
 void rsr_barrier_wait(struct rsr_barrier *barrier, uint32_t thread, struct rsr_fetch *fetch);
+/* In its place, for a thread that does not need the others. */
+void rsr_barrier_arrive(struct rsr_barrier *barrier, uint32_t thread);
 
 #endif

@@ -25,10 +25,16 @@ void rsr_cpu_name_features(uint64_t features, char *text, size_t capacity);
  * quota (rounded up); at least 1. */
 uint32_t rsr_cpu_available(uint32_t n_placed);
 
-/* CPUs of OpenMP's places, 0 where it binds no threads: with OMP_PROC_BIND or OMP_PLACES some
- * implementations bind the program's first thread to one of them before main, and its mask tells no
- * more what there is. */
+/* The same of cores: CPUs that share one are one, where `folder` tells ("/sys/devices/system/cpu"). */
+uint32_t rsr_cpu_cores(uint32_t n_placed, const char *folder);
+#define RSR_CPU_FOLDER "/sys/devices/system/cpu"
+
+/* CPUs of OpenMP's places, 0 where it binds no threads or is not there: with OMP_PROC_BIND or
+ * OMP_PLACES some implementations bind the program's first thread to one of them before main, and
+ * its mask tells no more what there is. */
 uint32_t rsr_cpu_placed(void);
+/* Lets the calling thread run on all of them, if there are any. */
+void rsr_cpu_take_places(void);
 
 /* Binds the calling thread to the n-th CPU (modulo their number) of its affinity mask. */
 void rsr_cpu_pin(uint32_t n);

@@ -1,8 +1,9 @@
-/* host_cpus.c - how many CPUs this process may use: affinity mask and cgroup quota (v2 and v1). The
+/* host_cpus.c - how many CPUs and cores this process may use: affinity mask and cgroup quota (v2 and v1). The
  * compiler has it, too, and so it knows nothing of OpenMP. */
 #include <errno.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "cpu.h"
 #include "cgroup.h"
@@ -65,17 +66,69 @@ static uint64_t quota_v1(const char *folder) {
                : 0;
 }
 
-uint32_t rsr_cpu_available(uint32_t n_placed) {
-    size_t size;
-    cpu_set_t *mask = read_affinity(&size);
-    int count = mask != NULL ? CPU_COUNT_S(size, mask) : 1;
-    if (mask != NULL)
-        CPU_FREE(mask);
+static uint32_t cut_by_quota(uint32_t n) {
     static const struct rsr_cgroup_resource cpu = {
         {"cpu", "cpu,cpuacct"}, "/sys/fs/cgroup/cpu", quota_v1, quota_v2};
     const uint64_t quota = rsr_cgroup_limit(&cpu);
-    uint32_t cpus = count > 0 ? (uint32_t)count : 1;
-    if (cpus < n_placed)
-        cpus = n_placed;
-    return quota != 0 && quota < cpus ? (uint32_t)quota : cpus;
+    return quota != 0 && quota < n ? (uint32_t)quota : n;
+}
+
+uint32_t rsr_cpu_available(uint32_t n_placed) {
+    size_t size;
+    cpu_set_t *mask = read_affinity(&size);
+    const int count = mask != NULL ? CPU_COUNT_S(size, mask) : 1;
+    CPU_FREE(mask);
+    const uint32_t cpus = count > 0 ? (uint32_t)count : 1;
+    return cut_by_quota(cpus < n_placed ? n_placed : cpus);
+}
+
+/* Of the CPUs of a core ("0,4" or "0-1"), those in the mask: how many, and the first one. All are as
+ * many as a core has. */
+struct siblings {
+    size_t first, n, n_all;
+};
+
+static struct siblings read_siblings(const char *folder, size_t cpu, const cpu_set_t *mask,
+                                     size_t size) {
+    char path[300], text[1024] = "";
+    struct siblings s = {.first = cpu};
+    FILE *file = NULL;
+    if ((size_t)snprintf(path, sizeof(path), "%s/cpu%zu/topology/thread_siblings_list", folder,
+                         cpu) < sizeof(path))
+        file = fopen(path, "re");
+    if (file != NULL && fgets(text, sizeof(text), file) == NULL)
+        text[0] = '\0';
+    if (file != NULL)
+        fclose(file);
+    unsigned begin, end;
+    int n_chars, n_more;
+    for (const char *at = text; sscanf(at, "%6u%n", &begin, &n_chars) == 1;
+         at += n_chars + (at[n_chars] == ',')) {
+        end = begin;
+        if (sscanf(at + n_chars, "-%6u%n", &end, &n_more) == 1)
+            n_chars += n_more;
+        for (size_t i = begin; i <= end; i++) {
+            s.n_all++;
+            if (CPU_ISSET_S(i, size, mask)) /* false beyond it */
+                s.first = s.n++ == 0 ? i : s.first;
+        }
+    }
+    return s;
+}
+
+uint32_t rsr_cpu_cores(uint32_t n_placed, const char *folder) {
+    size_t size, most = 1;
+    uint32_t n_cores = 0;
+    cpu_set_t *mask = read_affinity(&size);
+    for (size_t cpu = 0; mask != NULL && cpu < size * 8; cpu++) {
+        if (!CPU_ISSET_S(cpu, size, mask))
+            continue;
+        const struct siblings s = read_siblings(folder, cpu, mask, size);
+        n_cores += s.first == cpu;
+        most = s.n_all > most ? s.n_all : most;
+    }
+    CPU_FREE(mask);
+    const uint32_t placed = (uint32_t)((n_placed + most - 1) / most);
+    n_cores = n_cores > placed ? n_cores : placed;
+    return cut_by_quota(n_cores > 0 ? n_cores : 1);
 }

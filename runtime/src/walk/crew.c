@@ -57,23 +57,23 @@ static rsr_status make_workers(struct rsr_crew *crew, rsr_error *err) {
             n_ops = target->steps[i].n_ops;
 
     ok = ok && per_worker < UINT64_MAX - 64 &&
-         !__builtin_mul_overflow(round_up_64(per_worker), (uint64_t)crew->n_workers,
+         !__builtin_mul_overflow(round_up_64(per_worker), (uint64_t)crew->most_workers,
                                  &crew->scratch_bytes);
     if (ok) {
         crew->scratch = map_memory(crew->scratch_bytes);
-        crew->workers = aligned_alloc(64, crew->n_workers * sizeof(*crew->workers));
+        crew->workers = aligned_alloc(64, crew->most_workers * sizeof(*crew->workers));
         ok = crew->scratch != NULL && crew->workers != NULL;
     }
     if (crew->workers != NULL)
-        memset(crew->workers, 0, crew->n_workers * sizeof(*crew->workers));
-    for (uint32_t i = 0; ok && i < crew->n_workers; i++) {
+        memset(crew->workers, 0, crew->most_workers * sizeof(*crew->workers));
+    for (uint32_t i = 0; ok && i < crew->most_workers; i++) {
         crew->workers[i].scratch = crew->scratch + i * round_up_64(per_worker);
         crew->workers[i].samples = calloc((size_t)n_ops, sizeof(struct rsr_op_sample));
         ok = crew->workers[i].samples != NULL;
     }
     return ok ? RSR_OK
               : rsr_fail(err, RSR_ERR_MEMORY, "no memory for the scratch space of %u threads",
-                         crew->n_workers);
+                         crew->most_workers);
 }
 
 /* ---- Life ---- */
@@ -81,7 +81,7 @@ static rsr_status make_workers(struct rsr_crew *crew, rsr_error *err) {
 static void host_destroy(struct rsr_engine *engine, bool forked) {
     struct rsr_crew *crew = engine->device;
     rsr_worker_pool_destroy(crew->pool, forked);
-    for (uint32_t i = 0; crew->workers != NULL && i < crew->n_workers; i++)
+    for (uint32_t i = 0; crew->workers != NULL && i < crew->most_workers; i++)
         free(crew->workers[i].samples);
     free(crew->workers);
     if (crew->scratch != NULL)
@@ -127,15 +127,15 @@ static rsr_status make_pages(struct rsr_crew *crew, const rsr_engine_options *op
 static rsr_status make_pool(struct rsr_crew *crew, const rsr_engine_options *options,
                             rsr_error *err) {
     uint32_t n = options->n_threads;
-    if (n == 0) {
-        n = rsr_cpu_available(rsr_cpu_placed());
-        n = n < LIMIT_THREADS ? n : LIMIT_THREADS;
-    }
-    rsr_status status = rsr_worker_pool_create(n, options->pin_threads,
-                                               crew->attention->stack_bytes, &crew->pool, err);
-    if (status == RSR_OK)
-        crew->n_workers = rsr_worker_pool_count(crew->pool);
-    return status;
+    const uint32_t n_cores = rsr_cpu_cores(rsr_cpu_placed(), RSR_CPU_FOLDER);
+    if (n == 0)
+        n = n_cores < LIMIT_THREADS ? n_cores : LIMIT_THREADS;
+    crew->most_workers = crew->n_workers = n;
+    crew->takes_all = options->all_threads || options->probe != NULL;
+    for (uint32_t i = 0; i < RSR_TEAM_SIZES; i++)
+        crew->sizes[i] = rsr_team_size_of(n, n_cores);
+    return rsr_worker_pool_create(n, options->pin_threads, crew->attention->stack_bytes,
+                                  &crew->pool, err);
 }
 
 static void describe_saved(const struct rsr_crew *crew, struct rsr_kv_saved *saved) {
@@ -174,7 +174,7 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
         return status;
     }
     rsr_head_slots_create(crew);
-    engine->info.n_threads = crew->n_workers;
+    engine->info.n_threads = engine->info.n_step_threads = crew->most_workers;
     engine->info.kv_tokens = crew->kv.n_pages * RSR_PAGE_TOKENS;
     engine->info.kv_bytes = crew->kv.page_bytes * crew->kv.n_pages;
     engine->info.arena_bytes = crew->arena_bytes;
@@ -185,15 +185,42 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
 
 /* ---- Work ---- */
 
+/* How many workers steps with as many tokens as the chunk take. NULL: all. */
+static struct rsr_team_size *size_of_step(struct rsr_crew *crew) {
+    const uint32_t n_tokens = crew->chunk->n_tokens;
+    uint32_t i = 0;
+    while (i < RSR_TEAM_SIZES && n_tokens >> i > 1)
+        i++;
+    return crew->takes_all || i == RSR_TEAM_SIZES ? NULL : &crew->sizes[i];
+}
+
+/* Workers that had no part in earlier jobs have counted less calls. */
+static void gather(struct rsr_crew *crew, uint32_t n_workers) {
+    const uint32_t n_calls = crew->workers[0].n_shared_calls;
+    for (uint32_t i = crew->n_workers; i < n_workers; i++) {
+        crew->workers[i].n_shared_calls = n_calls;
+        atomic_store(&crew->workers[i].tiles.state, rsr_share_pack(n_calls, 0, 0));
+    }
+    crew->n_workers = n_workers;
+}
+
 static rsr_status host_run_chunk(struct rsr_engine *engine, rsr_error *err) {
     struct rsr_crew *crew = engine->device;
-    rsr_status status = rsr_head_slots_begin(crew, &engine->picks, err);
+    struct rsr_team_size *size = size_of_step(crew);
+    gather(crew, size == NULL ? crew->most_workers : rsr_team_size_next(size));
+    rsr_status status =
+        rsr_check_stack(&crew->stack, crew->attention->stack_bytes, "rsr_eval", err);
+    if (status == RSR_OK)
+        status = rsr_head_slots_begin(crew, &engine->picks, err);
     if (status != RSR_OK)
         return status;
     atomic_store(&crew->last_op, UINT32_MAX);
-    rsr_worker_pool_run(crew->pool, rsr_step_run, crew);
+    const uint64_t begin_ns = rsr_now_ns();
+    rsr_worker_pool_run(crew->pool, crew->n_workers, rsr_step_run, crew);
     if (atomic_load(&crew->last_op) != UINT32_MAX)
         return rsr_fail(err, RSR_ERR_STOPPED, "the batch was cancelled");
+    if (size != NULL)
+        rsr_team_size_took(size, crew->chunk->n_tokens, rsr_now_ns() - begin_ns);
     crew->timed = engine->profile.enabled;
     rsr_head_slots_answer(crew);
     return RSR_OK;
@@ -256,8 +283,10 @@ static void seal_share(void *user, uint32_t worker) {
 }
 
 static void host_seal_pages(struct rsr_engine *engine, const uint32_t *pages, uint32_t n) {
-    struct sealing sealing = {rsr_crew_of(engine), pages, n};
-    rsr_worker_pool_run(sealing.crew->pool, seal_share, &sealing);
+    struct rsr_crew *crew = rsr_crew_of(engine);
+    struct sealing sealing = {crew, pages, n};
+    gather(crew, crew->most_workers);
+    rsr_worker_pool_run(crew->pool, crew->n_workers, seal_share, &sealing);
 }
 
 /* ---- Counts ---- */
@@ -291,7 +320,8 @@ static void host_profile(struct rsr_engine *engine) {
     profile->attention.name = crew->attention->name;
     profile->attention.min_keys = crew->attention_options.min_keys;
     profile->head.n_planes = crew->slots.shape.n_planes;
-    for (uint32_t i = 0; i < crew->n_workers; i++) {
+    engine->info.n_step_threads = crew->sizes[0].usual;
+    for (uint32_t i = 0; i < crew->most_workers; i++) {
         add_attention(&profile->attention, &crew->workers[i].attention);
         add_head(&profile->head, &crew->workers[i].head);
         crew->workers[i].attention = (rsr_attention_stats){0};

@@ -8,10 +8,12 @@
 #include "engine/engine.h"
 #include "head_sketch.h"
 #include "host/barrier.h"
+#include "host/stack.h"
 #include "host/worker_pool.h"
 #include "kv_memory.h"
 #include "louver/louver.h"
 #include "ops/ops.h"
+#include "team_size.h"
 #include "tile_share.h"
 
 struct rsr_crew;
@@ -85,7 +87,7 @@ struct rsr_worker_state {
     uint32_t tables;               /* rsr_kernel_desc.tables of them */
     struct rsr_fetch fetch;        /* weights of operation fetch_op, while waiting for others */
     uint32_t fetch_op;
-    uint32_t n_shared_calls; /* counted by all workers alike */
+    uint32_t n_shared_calls; /* counted by all workers of a job alike */
     uint64_t bytes;          /* operations whose reads depend on the data add them here */
     rsr_attention_stats attention;
     rsr_head_stats head;
@@ -94,12 +96,19 @@ struct rsr_worker_state {
         pages_done; /* of the unit of attention that this worker began and others go on with */
 };
 
+/* Steps of more tokens take all workers: the work between two barriers is then long. */
+#define RSR_TEAM_SIZES 4
+
 struct rsr_crew {
     const struct rsr_engine *engine;
     const rsr_model *model;        /* of the engine */
     const struct rsr_chunk *chunk; /* of the engine */
     struct rsr_worker_pool *pool;
-    uint32_t n_workers;
+    uint32_t most_workers;                      /* that there are */
+    uint32_t n_workers;                         /* of the job that runs, the first ones */
+    bool takes_all;                             /* whatever steps take */
+    struct rsr_team_size sizes[RSR_TEAM_SIZES]; /* of steps with 1, 2 and 3, 4 to 7, ... tokens */
+    struct rsr_known_stack stack;               /* of the thread that calls */
     enum rsr_kv_type kv_type;
     struct rsr_kv_memory kv;
     const struct rsr_attention *attention;
