@@ -3,15 +3,16 @@
  *
  * The unit of work is (run, KV head): up to RSR_RUN_TOKENS consecutive tokens of a sequence and all
  * query heads of the group go over a page before the next page is touched. The pages of all units,
- * in order, are dealt out in equal spans, one a worker. A span may end inside the unit of a single
- * token: few KV heads then keep many workers busy. Its first pages are merged as they come, as
- * those of a whole unit are; workers behind keep the results of each page, and who finishes last
- * merges them in ascending order. So a unit's result depends neither on who computes it nor on what
- * else is in the run.
+ * in order, are dealt out in equal spans, one a worker, which another worker goes over if its own is
+ * late. A span may end inside the unit of a single token: few KV heads then keep many workers busy.
+ * Its first pages are merged as they come, as those of a whole unit are; spans behind keep the
+ * results of each page, and who finishes last merges them in ascending order. So a unit's result
+ * depends neither on who computes it nor on what else is in the run.
  */
 #include <string.h>
 
 #include "walk/crew.h"
+#include "walk/pieces.h"
 
 /* A worker's scratch, as many rows as a run has query heads in one group. */
 struct attend_scratch {
@@ -50,11 +51,11 @@ static uint64_t dense_scratch_bytes(const struct rsr_crew *crew) {
     return bytes;
 }
 
-static struct attend_scratch cut_scratch(const struct rsr_crew *crew, uint32_t worker) {
+static struct attend_scratch cut_scratch(const struct rsr_crew *crew, uint32_t share) {
     const size_t group = group_heads(&crew->model->module->hyper), rows = RSR_RUN_TOKENS * group;
     const size_t row_floats = crew->kv.format.row_floats;
     struct attend_scratch s;
-    s.q = (float *)(void *)crew->workers[worker].scratch;
+    s.q = (float *)(void *)crew->workers[share].scratch;
     s.out = s.q + rows * row_floats;
     s.page_out = s.out + rows * row_floats;
     const size_t kept = kept_rows(crew);
@@ -205,7 +206,7 @@ static void attend_pages(const struct rsr_crew *crew, const struct unit *unit,
 
 static void attend_unit(const struct rsr_crew *crew, const struct unit *unit,
                         const struct rsr_attention_call *call, struct pages pages) {
-    const struct attend_scratch scratch = cut_scratch(crew, call->worker);
+    const struct attend_scratch scratch = cut_scratch(crew, call->share);
     start_unit(crew, unit, &scratch, call);
     attend_pages(crew, unit, &scratch, call->worker, pages);
     finish_unit(crew, unit, &scratch, call);
@@ -229,21 +230,21 @@ struct cut {
     uint64_t at, n_all;
 };
 
-static struct pages span_of(const struct rsr_crew *crew, uint64_t n_all, uint32_t worker) {
-    return (struct pages){n_all * worker / crew->n_workers, n_all * (worker + 1) / crew->n_workers};
+static struct pages span_of(const struct rsr_crew *crew, uint64_t n_all, uint32_t share) {
+    return (struct pages){n_all * share / crew->n_workers, n_all * (share + 1) / crew->n_workers};
 }
 
-/* Who has the unit's first page. */
-static uint32_t first_worker(const struct cut *cut) {
-    uint32_t worker = (uint32_t)(cut->at * cut->crew->n_workers / cut->n_all);
-    while (span_of(cut->crew, cut->n_all, worker).end <= cut->at)
-        worker++;
-    return worker;
+/* The share that has the unit's first page. */
+static uint32_t first_share(const struct cut *cut) {
+    uint32_t share = (uint32_t)(cut->at * cut->crew->n_workers / cut->n_all);
+    while (span_of(cut->crew, cut->n_all, share).end <= cut->at)
+        share++;
+    return share;
 }
 
-/* The part of the worker's span that is the unit's, in pages of the sequence. */
-static struct pages part_of(const struct cut *cut, uint32_t worker) {
-    const struct pages span = span_of(cut->crew, cut->n_all, worker);
+/* The part of the share's span that is the unit's, in pages of the sequence. */
+static struct pages part_of(const struct cut *cut, uint32_t share) {
+    const struct pages span = span_of(cut->crew, cut->n_all, share);
     const uint64_t begin = span.begin > cut->at ? span.begin - cut->at : 0;
     const uint64_t n = cut->pages.end - cut->pages.begin;
     uint64_t end = span.end > cut->at ? span.end - cut->at : 0;
@@ -251,7 +252,7 @@ static struct pages part_of(const struct cut *cut, uint32_t worker) {
     return (struct pages){cut->pages.begin + begin, cut->pages.begin + (end > begin ? end : begin)};
 }
 
-/* The heads' row of results of the i-th page that a worker keeps. */
+/* The heads' row of results of the i-th page that a share keeps. */
 static void point_at_page(const struct rsr_crew *crew, const struct attend_scratch *kept,
                           uint64_t i, const float *q, struct rsr_attend_head *heads) {
     const uint32_t group = group_heads(&crew->model->module->hyper);
@@ -275,14 +276,14 @@ static void keep_pages(const struct cut *cut, const struct attend_scratch *s, st
     count_bytes(cut->crew, &cut->unit, cut->call->worker, part);
 }
 
-/* What `first` has of the unit's first pages, with the pages that the workers behind it kept. */
+/* What `first` has of the unit's first pages, with the pages that the shares behind it kept. */
 static void merge_parts(const struct cut *cut, uint32_t first, const struct attend_scratch *own) {
     const struct rsr_crew *crew = cut->crew;
     const struct attend_scratch whole = cut_scratch(crew, first);
     const uint32_t group = group_heads(&crew->model->module->hyper);
-    for (uint32_t worker = first + 1; worker < crew->n_workers; worker++) {
-        const struct pages part = part_of(cut, worker);
-        const struct attend_scratch kept = cut_scratch(crew, worker);
+    for (uint32_t share = first + 1; share < crew->n_workers; share++) {
+        const struct pages part = part_of(cut, share);
+        const struct attend_scratch kept = cut_scratch(crew, share);
         for (uint64_t page = part.begin; page < part.end; page++) {
             point_at_page(crew, &kept, page - part.begin, whole.q, own->merged);
             crew->model->ops->attend_merge(whole.heads, own->merged, group,
@@ -292,16 +293,16 @@ static void merge_parts(const struct cut *cut, uint32_t first, const struct atte
     finish_unit(crew, &cut->unit, &whole, cut->call);
 }
 
-/* This worker's part. A worker has one part without the first page at most, at the front of its
+/* A share's part. It has one part without the first page at most, at the front of its
  * span, and one without the last at most, at its end: neither is overwritten until the operation's
  * barrier. The counter orders what the parts wrote before what the last one reads, and the barrier
  * its reset before the next use. */
 static void attend_part(const struct cut *cut, struct pages part) {
-    const struct attend_scratch s = cut_scratch(cut->crew, cut->call->worker);
-    const uint32_t first = first_worker(cut);
+    const struct attend_scratch s = cut_scratch(cut->crew, cut->call->share);
+    const uint32_t first = first_share(cut);
     start_unit(cut->crew, &cut->unit, &s, cut->call);
-    if (cut->call->worker == first)
-        attend_pages(cut->crew, &cut->unit, &s, first, part);
+    if (cut->call->share == first)
+        attend_pages(cut->crew, &cut->unit, &s, cut->call->worker, part);
     else
         keep_pages(cut, &s, part);
     _Atomic uint32_t *n_done = &cut->crew->workers[first].pages_done;
@@ -342,7 +343,7 @@ static void attend_run(const struct rsr_crew *crew, const struct rsr_attention_c
         };
         if (head + 1 < n_kv_heads && *at + n < span.end)
             cut.unit.next_keys = keys_of(crew, &cut.unit, head + 1, pages.begin);
-        const struct pages part = part_of(&cut, call->worker);
+        const struct pages part = part_of(&cut, call->share);
         const bool begins = *at >= span.begin && *at < span.end;
         if (run.n_tokens > 1 ? begins : part.end - part.begin == n)
             attend_unit(crew, &cut.unit, call, pages);
@@ -351,12 +352,27 @@ static void attend_run(const struct rsr_crew *crew, const struct rsr_attention_c
     }
 }
 
-void rsr_attention_dense_run(const struct rsr_crew *crew, const struct rsr_attention_call *call) {
-    const uint64_t n_all = count_pages(crew, call->window);
-    const struct pages span = span_of(crew, n_all, call->worker);
+static void attend_span(const struct rsr_crew *crew, const struct rsr_attention_call *call,
+                        uint64_t n_all) {
+    const struct pages span = span_of(crew, n_all, call->share);
     uint64_t at = 0;
     for (uint32_t r = 0; r < crew->chunk->n_runs && at < span.end; r++)
         attend_run(crew, call, crew->chunk->runs[r], span, n_all, &at);
+}
+
+/* Fewer take less time than sharing them out. */
+#define PAGES_TO_SHARE 32u
+
+void rsr_attention_dense_run(struct rsr_crew *crew, const struct rsr_attention_call *given) {
+    const uint64_t n_all = count_pages(crew, given->window);
+    struct rsr_attention_call call = *given;
+    uint32_t end;
+    for (struct rsr_pieces left = n_all < PAGES_TO_SHARE
+                                      ? rsr_pieces_own(crew, call.worker, crew->n_workers)
+                                      : rsr_pieces_begin(crew, call.worker, crew->n_workers, 1);
+         rsr_pieces_next(&left, &call.share, &end);)
+        for (; call.share < end; call.share++)
+            attend_span(crew, &call, n_all);
 }
 
 static rsr_status dense_begin(struct rsr_crew *crew, rsr_error *err) {

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "walk/crew.h"
+#include "walk/pieces.h"
 #include "host/cpu.h"
 
 /* One worker's call, and who answers it. */
@@ -320,9 +321,9 @@ static bool share_pages(const struct rsr_crew *crew, uint32_t window, uint64_t n
     return true;
 }
 
-/* Units go round, (run, KV head) by (run, KV head); few that are left when every worker has had as
- * many are done by all together. */
-static void louver_run(const struct rsr_crew *crew, const struct rsr_attention_call *given) {
+/* Units, (run, KV head) by (run, KV head), are shared out; few that are left when every worker has had
+ * as many are done by all together. */
+static void louver_run(struct rsr_crew *crew, const struct rsr_attention_call *given) {
     struct call call = {crew, given, &crew->workers[given->worker], false};
     const uint32_t n_kv_heads = crew->model->module->hyper.n_kv_heads;
     const uint64_t n_units = (uint64_t)crew->chunk->n_runs * n_kv_heads;
@@ -336,8 +337,11 @@ static void louver_run(const struct rsr_crew *crew, const struct rsr_attention_c
             call.worker->attention.dense += (uint64_t)crew->chunk->n_tokens * n_kv_heads;
         return;
     }
-    for (uint64_t u = given->worker; u < n_alone; u += crew->n_workers)
-        attend_run(&call, crew->chunk->runs[u / n_kv_heads], (uint32_t)(u % n_kv_heads));
+    uint32_t unit, end;
+    for (struct rsr_pieces left = rsr_pieces_begin(crew, given->worker, (uint32_t)n_alone, 1);
+         rsr_pieces_next(&left, &unit, &end);)
+        for (; unit < end; unit++)
+            attend_run(&call, crew->chunk->runs[unit / n_kv_heads], unit % n_kv_heads);
     call.together = true;
     if (n_alone < n_units)
         meet_others(&call); /* the first's scratch is shared from now on */

@@ -23,6 +23,7 @@ struct rsr_attention_call {
     uint32_t block;
     uint32_t window; /* keys that a token sees, its own included; 0: all */
     uint32_t worker;
+    uint32_t share; /* whose share of the work it does, with that worker's scratch */
     const char *q;
     size_t q_row_bytes;
     char *out;
@@ -41,8 +42,8 @@ struct rsr_attention {
     /* Scratch of one worker; 0: too large. */
     uint64_t (*scratch_bytes)(const struct rsr_crew *crew);
     size_t stack_bytes; /* that a step takes of a worker's stack at most */
-    /* This worker's share of one operation: (run, KV head) units. */
-    void (*run)(const struct rsr_crew *crew, const struct rsr_attention_call *call);
+    /* This worker's part of one operation: (run, KV head) units. */
+    void (*run)(struct rsr_crew *crew, const struct rsr_attention_call *call);
     /* Fills the sidecar of a full page; not to be called if there are none. */
     void (*seal)(const struct rsr_crew *crew, uint32_t page, uint32_t layer, uint32_t kv_head);
 };
@@ -71,7 +72,7 @@ static inline uint32_t rsr_first_seen(uint32_t position, uint32_t window) {
 /* Dense attention, of one unit or of all, for kinds that leave it to that. */
 void rsr_attention_dense_unit(const struct rsr_crew *crew, const struct rsr_attention_call *call,
                               struct rsr_run run, uint32_t kv_head);
-void rsr_attention_dense_run(const struct rsr_crew *crew, const struct rsr_attention_call *call);
+void rsr_attention_dense_run(struct rsr_crew *crew, const struct rsr_attention_call *call);
 
 /* One operation of a step, by one worker. */
 struct rsr_op_sample {

@@ -144,24 +144,36 @@ static void run_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel
 
 /* Every piece is a call, and a late worker costs the others one, so pieces are no less than this
  * part of a share. Against pieces of a third, a 2B model at two threads waits a third less (0.6 to
- * 0.4 ms of 32 ms a token), and takes 1.0 to 1.6 % less time. */
+ * 0.4 ms of 32 ms a token), and takes 1.0 to 1.6 % less time. A kernel that does not find its tables
+ * again begins anew with every piece. */
 #define LEAST_PARTS 8u
+#define LEAST_PARTS_ANEW 4u
 
-/* Only a kernel that finds its tables again is worth calling for pieces. */
+static struct rsr_pieces share_out(const struct walk *w, uint32_t n, uint32_t n_parts) {
+    return rsr_pieces_begin(w->crew, w->worker, n, rsr_pieces_part(w->crew, n, n_parts));
+}
+
+/* A worker that reads or multiplies less in a call does so in a microsecond or two: sharing that out
+ * takes some 3 % of a token of the bundled model, with two threads. */
+#define BYTES_TO_SHARE (32u << 10)
+
+static struct rsr_pieces share_out_tiles(const struct walk *w, const struct rsr_kernel_desc *kernel,
+                                         uint32_t n_tokens, uint32_t n_parts) {
+    return kernel->weight_bytes / w->n_workers * n_tokens < BYTES_TO_SHARE
+               ? rsr_pieces_own(w->crew, w->worker, kernel->n_tiles)
+               : share_out(w, kernel->n_tiles, n_parts);
+}
+
 static void run_kernel(const struct walk *w, uint32_t number, const struct kernel_rows *rows) {
     const struct rsr_kernel_desc *kernel = &w->crew->model->target->kernels[number];
-    uint32_t begin = rsr_share_of(kernel->n_tiles, w->worker, w->n_workers),
-             end = rsr_share_of(kernel->n_tiles, w->worker + 1, w->n_workers);
+    const bool keeps_tables =
+        kernel->tables != 0 && rows->n_tokens <= RSR_TABLE_TOKENS && w->crew->engine->probe == NULL;
+    const uint32_t n_parts = keeps_tables ? LEAST_PARTS : LEAST_PARTS_ANEW;
+    uint32_t begin, end;
     if (kernel->list != RSR_LIST_NONE && w->worker == 0)
         w->crew->workers[0].bytes += listed_bytes(kernel, rows);
-    if (w->n_workers > 1 && kernel->tables != 0 && rows->n_tokens <= RSR_TABLE_TOKENS &&
-        kernel->n_tiles <= RSR_SHARE_MAX_TILES && w->crew->engine->probe == NULL)
-        for (struct rsr_pieces left =
-                 rsr_pieces_begin(w->crew, w->worker, kernel->n_tiles,
-                                  kernel->n_tiles / w->n_workers / LEAST_PARTS + 1);
-             rsr_pieces_next(&left, &begin, &end);)
-            run_tiles(w, kernel, rows, begin, end);
-    else if (begin != end)
+    for (struct rsr_pieces left = share_out_tiles(w, kernel, rows->n_tokens, n_parts);
+         rsr_pieces_next(&left, &begin, &end);)
         run_tiles(w, kernel, rows, begin, end);
 }
 
@@ -180,20 +192,22 @@ static void run_linear(const struct walk *w, const struct rsr_step_op *op) {
  * workers off each other's cache lines. */
 #define DENSE_BLOCK_ROWS 16u
 
-/* This worker's rows of a dense matrix times rows of src: of n tokens, those listed or the first n.
+/* Rows of a dense matrix times rows of src: of n tokens, those listed or the first n.
  * Results are ldy elements apart. */
 static void multiply_dense(const struct walk *w, const struct rsr_matrix_data *matrix, uint16_t src,
                            const uint32_t *tokens, uint32_t n, float *y, size_t ldy) {
     const uint32_t n_blocks =
         matrix->rows / DENSE_BLOCK_ROWS + (matrix->rows % DENSE_BLOCK_ROWS != 0);
-    const uint32_t end = rsr_share_of(n_blocks, w->worker + 1, w->n_workers);
-    for (uint32_t b = rsr_share_of(n_blocks, w->worker, w->n_workers); b < end; b++) {
-        const uint32_t row = b * DENSE_BLOCK_ROWS, left = matrix->rows - row;
-        const uint32_t row_end = row + (left < DENSE_BLOCK_ROWS ? left : DENSE_BLOCK_ROWS);
-        for (uint32_t i = 0; i < n; i++)
-            w->ops->head(y + i * ldy, matrix, row, row_end,
-                         row_of(w, src, tokens == NULL ? i : tokens[i]));
-    }
+    uint32_t b, end;
+    for (struct rsr_pieces pieces = share_out(w, n_blocks, LEAST_PARTS);
+         rsr_pieces_next(&pieces, &b, &end);)
+        for (; b < end; b++) {
+            const uint32_t row = b * DENSE_BLOCK_ROWS, left = matrix->rows - row;
+            const uint32_t row_end = row + (left < DENSE_BLOCK_ROWS ? left : DENSE_BLOCK_ROWS);
+            for (uint32_t i = 0; i < n; i++)
+                w->ops->head(y + i * ldy, matrix, row, row_end,
+                             row_of(w, src, tokens == NULL ? i : tokens[i]));
+        }
 }
 
 static void run_dense(const struct walk *w, const struct rsr_step_op *op) {
@@ -211,38 +225,49 @@ static void rotate_head(const struct walk *w, uint32_t token, float *x, const fl
     w->ops->rope(x, x, table, head_dim);
 }
 
-/* (token, KV head): the group's query heads and the new key in place; key and value into their
- * page. */
-static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) {
+/* The group's query heads and the new key in place; key and value into their page. */
+static void rope_append(const struct walk *w, const struct rsr_step_op *op, uint32_t token,
+                        uint32_t head) {
     const struct rsr_kv_memory *kv = &w->crew->kv;
-    const uint32_t head_dim = w->hyper->head_dim, n_kv = w->hyper->n_kv_heads;
-    const uint32_t group = w->hyper->n_heads / n_kv;
+    const uint32_t head_dim = w->hyper->head_dim;
+    const uint32_t group = w->hyper->n_heads / w->hyper->n_kv_heads;
     const struct rsr_norm *norms =
         op->arg == RSR_NO_NORM ? NULL : &w->crew->model->target->norms[op->arg];
-    const uint64_t n_units = (uint64_t)w->chunk->n_tokens * n_kv;
-    const uint64_t end = n_units * (w->worker + 1) / w->n_workers;
-    for (uint64_t unit = n_units * w->worker / w->n_workers; unit < end; unit++) {
-        const uint32_t token = (uint32_t)(unit / n_kv), head = (uint32_t)(unit % n_kv);
-        const float *table = row_of(w, op->src[3], token);
-        float *q = (float *)row_of(w, op->src[0], token) + (size_t)head * group * head_dim;
-        for (uint32_t h = 0; h < group; h++)
-            rotate_head(w, token, q + (size_t)h * head_dim, table, norms);
+    const float *table = row_of(w, op->src[3], token);
+    float *q = (float *)row_of(w, op->src[0], token) + (size_t)head * group * head_dim;
+    for (uint32_t h = 0; h < group; h++)
+        rotate_head(w, token, q + (size_t)h * head_dim, table, norms);
 
-        float *k = (float *)row_of(w, op->src[1], token) + (size_t)head * head_dim;
-        const float *v = (const float *)row_of(w, op->src[2], token) + (size_t)head * head_dim;
-        const uint32_t position = w->chunk->positions[token];
-        const struct rsr_sequence *sequence = w->chunk->entries[token].sequence;
-        const struct rsr_kv_rows rows =
-            rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
-        rotate_head(w, token, k, table, norms == NULL ? NULL : norms + 1);
-        rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
-    }
+    float *k = (float *)row_of(w, op->src[1], token) + (size_t)head * head_dim;
+    const float *v = (const float *)row_of(w, op->src[2], token) + (size_t)head * head_dim;
+    const uint32_t position = w->chunk->positions[token];
+    const struct rsr_sequence *sequence = w->chunk->entries[token].sequence;
+    const struct rsr_kv_rows rows =
+        rsr_kv_memory_rows(kv, sequence->pages[position / RSR_PAGE_TOKENS], op->block, head);
+    rotate_head(w, token, k, table, norms == NULL ? NULL : norms + 1);
+    rsr_kv_rows_store(&kv->format, rows, position % RSR_PAGE_TOKENS, k, v);
+}
+
+/* Of few tokens less time goes by than sharing them out takes. */
+static struct rsr_pieces share_out_tokens(const struct walk *w, uint32_t n) {
+    return w->chunk->n_tokens < RSR_RUN_TOKENS ? rsr_pieces_own(w->crew, w->worker, n)
+                                               : share_out(w, n, LEAST_PARTS);
+}
+
+static void run_rope_append(const struct walk *w, const struct rsr_step_op *op) {
+    const uint32_t n_kv = w->hyper->n_kv_heads;
+    uint32_t unit, end;
+    for (struct rsr_pieces left = share_out_tokens(w, w->chunk->n_tokens * n_kv);
+         rsr_pieces_next(&left, &unit, &end);)
+        for (; unit < end; unit++)
+            rope_append(w, op, unit / n_kv, unit % n_kv);
 }
 
 static void run_attention(const struct walk *w, const struct rsr_step_op *op) {
     const struct rsr_attention_call call = {.block = op->block,
                                             .window = op->arg,
                                             .worker = w->worker,
+                                            .share = w->worker,
                                             .q = buffer_at(w, op->src[0]),
                                             .q_row_bytes = buffer_of(w, op->src[0])->row_bytes,
                                             .out = buffer_at(w, op->dst),
