@@ -55,13 +55,6 @@ endforeach()
 
 # ---- packages ----------------------------------------------------------------------------------------------------
 
-# Modules are linked with the OpenMP library by the path that link.args has: with the package that
-# owns it.
-list(GET OpenMP_C_LIBRARIES 0 openmp)
-execute_process(COMMAND dpkg-query --search ${openmp} OUTPUT_VARIABLE openmp_package
-  COMMAND_ERROR_IS_FATAL ANY)
-string(REGEX REPLACE ":.*" "" openmp_package ${openmp_package})
-
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "") # each package has its own
@@ -96,13 +89,12 @@ which serves it over HTTP, also as a service, rsr-bench, which measures it,
 and rsr-mkmodel, which writes synthetic models.")
 # The programs that rsrc runs: a C compiler, with headers, and LLVM's linker. The libraries, LLVM's
 # among them, are found by dpkg-shlibdeps.
-set(CPACK_DEBIAN_RSRC_PACKAGE_DEPENDS "gcc | clang, libc6-dev, ${openmp_package}, lld-19")
+set(CPACK_DEBIAN_RSRC_PACKAGE_DEPENDS "gcc | clang, libc6-dev, lld-19")
 
 describe(librsr ${librsr} libs "runs models that rsrc compiled - shared library"
   "Opens and evaluates the libraries that the compiler rsrc makes of ternary and
 binary neural networks."
-  "The package has the shared library. Compiled language models need libgomp1.")
-set(CPACK_DEBIAN_LIBRSR_PACKAGE_RECOMMENDS libgomp1)
+  "The package has the shared library.")
 # CPack 3.25 would write maintainer scripts that call ldconfig, where Debian has a trigger. It
 # writes none of those that are named here; these two do not exist, of which it warns.
 set(CPACK_DEBIAN_LIBRSR_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_SOURCE_DIR}/cmake/debian/triggers

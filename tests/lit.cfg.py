@@ -78,7 +78,7 @@ if aarch64:
 if shutil.which("strace") and subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0:
     config.available_features.add("strace")
 if all(os.path.isabs(subprocess.run([config.c_compiler, "-print-file-name=" + name], capture_output=True,
-                                    text=True).stdout.strip()) for name in ("libc.a", "libgomp.a")):
+                                    text=True).stdout.strip()) for name in ("libc.a", "libm.a")):
     config.available_features.add("static-libc")
 if shutil.which("valgrind"):
     config.available_features.add("valgrind")

@@ -74,13 +74,12 @@ speak() {
         grep -q '^ is before me' "$log"
 }
 
-# A module's needs: libc, libm and libgomp, and on AArch64 the loader, which has the stack
+# A module's needs: libc and libm, and on AArch64 the loader, which has the stack
 # protector's guard.
 needs_little() {
     objdump -p "$root/tmp/kjv.so" | awk '$1 == "NEEDED" { print $2 }' >build/needed
     cat build/needed
-    grep -q -x 'libgomp\.so\.1' build/needed &&
-        ! grep -v -x 'lib[cm]\.so\.6\|libgomp\.so\.1\|ld-linux-aarch64\.so\.1' build/needed
+    ! grep -v -x 'lib[cm]\.so\.6\|ld-linux-aarch64\.so\.1' build/needed
 }
 
 # The service's file is one that systemd understands, and the server answers from it.

@@ -1,7 +1,7 @@
 /* linker.c - finds the C compiler, linker and runtime; builds their command lines.
  *
  * ld.lld is run directly: it needs no compiler driver for a shared library whose only needs are
- * libc, libm and the OpenMP runtime, and it keeps sections of more than 2 GiB apart from code. `cc
+ * libc and libm, and it keeps sections of more than 2 GiB apart from code. `cc
  * -shared` does where there is no ld.lld.
  */
 #include "link/linker.h"

@@ -10,7 +10,7 @@ struct rsrc_toolchain {
     const char *cc_target; /* --target=TRIPLE where clang compiles for another machine; else NULL */
     const char *ld;        /* ld.lld, or NULL: link through cc -shared */
     const char *runtime;   /* librsr_module.a for the triple */
-    const char *runtime_args; /* "@file": its OpenMP library, as linkers and compilers take it */
+    const char *runtime_args; /* "@file": what else it needs, as linkers and compilers take it */
     struct rsrc_spawn_options compiling, linking; /* set by who runs them */
 };
 
