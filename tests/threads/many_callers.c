@@ -192,6 +192,8 @@ int main(int argc, char **argv) {
     path = argv[1];
     rounds = (uint32_t)strtoul(argv[4], NULL, 10);
     engine_options.n_threads = 3;
+    engine_options.all_threads =
+        strcmp(argv[2], "dense") == 0; /* with others fewer are tried, too */
     engine_options.context = 256;
     engine_options.kv_tokens = 1408;
     engine_options.attention = argv[2];

@@ -249,13 +249,14 @@ static json_t *measure(struct model_bench *b, double load_ms) {
     const double prefill = rsrc_median(prefill_tps, runs, &prefill_spread);
     const double decode = rsrc_median(decode_tps, runs, &decode_spread);
     const double floor_tps = dram * 1e9 / profile.bytes * options->batch;
-    json_t *result = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:i, s:i, s:f, s:f}", "prefill_tps",
-        prefill, "decode_tps", decode, "floor_tps", floor_tps, "roofline_ratio", decode / floor_tps,
-        "floor_bytes", profile.bytes, "bytes_per_token", profile.bytes / options->batch,
-        "dram_gbps", dram, "load_ms", load_ms, "rss_bytes", (json_int_t)rss, "threads",
-        (int)engine.n_threads, "batch", (int)options->batch, "runs", (int)runs, "prefill_spread",
-        prefill_spread, "decode_spread", decode_spread);
+    json_t *result =
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:i, s:i, s:i, s:f, s:f}",
+                  "prefill_tps", prefill, "decode_tps", decode, "floor_tps", floor_tps,
+                  "roofline_ratio", decode / floor_tps, "floor_bytes", profile.bytes,
+                  "bytes_per_token", profile.bytes / options->batch, "dram_gbps", dram, "load_ms",
+                  load_ms, "rss_bytes", (json_int_t)rss, "threads", (int)engine.n_threads,
+                  "step_threads", (int)engine.n_step_threads, "batch", (int)options->batch, "runs",
+                  (int)runs, "prefill_spread", prefill_spread, "decode_spread", decode_spread);
     json_object_set_new(result, "attention",
                         json_string(options->attention == NULL ? "dense" : options->attention));
     json_object_set_new(result, "kv_type", json_string(engine.kv_type));
