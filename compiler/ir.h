@@ -595,6 +595,8 @@ struct rsr_kbody {
 
 struct rsr_kernel {
     const char *symbol;         /* rsr_l0_q_dot_avx512 */
+    const char *name;           /* of its function, by what it computes: rsr_dot_i8_384x384_avx512. NULL in
+                                   what a text tells of, which has its symbol */
     const char *key;            /* equal keys: the same code (shape, variant, epilogue, spec) */
     const char *title;          /* model, layer, shape: for the header comment; untrusted text */
     const char *reason;
@@ -708,6 +710,8 @@ struct rsrc_backend {
      * says so. */
     enum rsrc_status (*emit)(struct rsr_unit *unit, const struct rsr_kernel *kernel,
                              struct rsrc_arena *arena, const char **why);
+    /* Another name of a kernel that the unit has: a layer's, told by `title` in a comment. */
+    void (*alias)(struct rsr_unit *unit, const char *symbol, const char *of, const char *title);
     /* Completes unit->text and frees unit->state, also on failure. */
     enum rsrc_status (*finish)(struct rsr_unit *unit, struct rsrc_arena *arena, const char **why);
     /* Frees a unit that will not be finished; harmless on one that is. */
