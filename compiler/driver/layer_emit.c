@@ -66,6 +66,9 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
     const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
     struct rsr_linear_unit linear = {
         .name = rsrc_arena_strdup(&c->run.arena, kernel->symbol),
+        .title = state->item->name,
+        .tokens = rsrc_n_kernels(state, target) == 1 ? "decode and prefill"
+                                                     : rsrc_regime_name((enum rsr_regime)regime),
         /* those of groups are among the codes */
         .n_scales = state->matrix.group_cols != 0 ? 1 : state->matrix.n_scales,
         .variant = rsrc_variant_of(plan),
@@ -85,7 +88,7 @@ static enum rsrc_status record_linear(struct rsrc_layer_state *state, uint32_t t
         .stream_bytes = kernel->stream_bytes,
         .tile_bytes = kernel->tile_bytes,
         .reason = rsrc_arena_strdup(&c->run.arena, plan->reason)};
-    if (rsrc_emit_kernel(&c->units, state->item, target, kernel, bodies_of(state, target, regime),
+    if (rsrc_emit_kernel(&c->units, state->item, kernel, bodies_of(state, target, regime),
                          &linear.function) != RSRC_OK)
         return RSRC_FAILED;
     if (rsrc_emit_blob(&c->weights, &lowered->codes, &linear.codes) != RSRC_OK ||

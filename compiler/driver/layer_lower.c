@@ -55,6 +55,8 @@ static enum rsrc_status lower_regime(struct rsrc_layer_state *state, uint32_t ta
     const struct rsr_regime_plan *plan = &state->plans[target].regimes[regime];
     const struct rsr_regime_plan *decode = &state->plans[target].regimes[RSR_REGIME_DECODE];
     struct rsrc_lower_input input = lower_input(state, target, plan, &state->arena);
+    if (rsrc_n_kernels(state, target) == RSR_REGIME_COUNT)
+        input.regime = rsrc_regime_name((enum rsr_regime)regime);
     if (regime == RSR_REGIME_PREFILL && decode->kernel != plan->kernel &&
         decode->kernel == rsrc_kernel_row(plan->kernel)->data)
         input.codes = &rsrc_lowered_of(state, target, RSR_REGIME_DECODE)->codes;

@@ -54,12 +54,10 @@ static void warn_without_tokenizer(const struct rsrc_input_set *in) {
 }
 
 enum rsrc_status rsrc_open_link(struct rsrc_compilation *c, const char *path) {
-    struct rsrc_unit_writer *link = &c->units.link;
     if (rsrc_output_check(c->run.diag, rsrc_final_path(&c->outputs, path)) != RSRC_OK ||
         open_work_dir(&c->outputs, path) != RSRC_OK)
         return RSRC_FAILED;
-    rsrc_open_units(&c->units, link, RSR_UNIT_OBJ, c->outputs.work_dir);
-    link->share_equal = c->run.way == RSRC_WAY_CPU; /* keys of a text prove nothing */
+    rsrc_open_units(&c->units, &c->units.link, RSR_UNIT_OBJ, c->outputs.work_dir);
     warn_without_tokenizer(&c->inputs);
     return rsrc_open_weights_object(&c->weights, c->outputs.work_dir);
 }
@@ -271,8 +269,8 @@ static enum rsrc_status link_outputs(struct rsrc_compilation *c) {
         const struct rsrc_link_input input = {.dir = dir,
                                               .objects = objects,
                                               .n_objects = units->n_files + 1,
-                                              .aliases = units->aliases,
-                                              .n_aliases = units->n_aliases,
+                                              .aliases = c->units.aliases,
+                                              .n_aliases = c->units.n_aliases,
                                               .exports = c->made.exports,
                                               .n_exports = c->made.n_exports,
                                               .triple = c->inputs.specs[0].triple,

@@ -188,8 +188,8 @@ enum rsrc_status rsrc_emit_parsed(struct rsrc_compilation *c) {
         if (find_target(in, &in->kernels[i], &target) != RSRC_OK)
             return RSRC_FAILED;
         in->kernels[i].kernel.spec = &in->specs[target];
-        if (rsrc_emit_kernel(&c->units, &in->items[i], target, &in->kernels[i].kernel, &none,
-                             &symbol) != RSRC_OK)
+        if (rsrc_emit_kernel(&c->units, &in->items[i], &in->kernels[i].kernel, &none, &symbol) !=
+            RSRC_OK)
             return RSRC_FAILED;
     }
     return RSRC_OK;

@@ -1,7 +1,8 @@
 /* unit_writers.c - kernels to the units of back ends.
  *
- * Kernels come one by one, in the order of the layers. Each goes into a unit of every writer: the
- * module's own, and one for each kind that --emit asks for. A writer has its makers, the preferred
+ * Kernels come one by one, in the order of the layers. The first of equal ones goes into a unit of
+ * every writer: the module's own, and one for each kind that --emit asks for. A text that has all
+ * kernels gets an alias for every layer; the tables of a module name what they call. A writer has its makers, the preferred
  * back end first; a kernel that one declines goes to the next, and a remark says so. A unit that
  * has all its kernels waits to be finished outside the order, because making code takes longest.
  */
@@ -77,11 +78,11 @@ void rsrc_open_units(struct rsrc_units *units, struct rsrc_unit_writer *writer,
     const struct rsrc_input_set *in = units->inputs;
     struct rsrc_arena *arena = &units->run->arena;
     const size_t n = (size_t)in->n_items * in->n_specs * RSR_REGIME_COUNT;
-    writer->units =
-        RSRC_NEW_ARRAY(arena, (size_t)in->n_specs * RSRC_MAX_MAKERS, struct rsrc_open_unit);
     writer->files = RSRC_NEW_ARRAY(arena, 2 * n + 1, struct rsrc_unit_file);
-    writer->keys = RSRC_NEW_ARRAY(arena, n, struct rsrc_kernel_key);
-    writer->aliases = RSRC_NEW_ARRAY(arena, n, const char *);
+    if (units->kernels != NULL)
+        return;
+    units->kernels = RSRC_NEW_ARRAY(arena, n, struct rsrc_emitted_kernel);
+    units->aliases = RSRC_NEW_ARRAY(arena, n, const char *);
 }
 
 /* ---- finishing ------------------------------------------------------------------------------- */
@@ -134,18 +135,10 @@ static enum rsrc_status finish_unit(struct rsrc_units *units, struct rsrc_pendin
 }
 
 /* The unit has all its kernels. */
-static void close_unit(struct rsrc_units *units, struct rsrc_unit_writer *writer, uint32_t target,
-                       uint32_t maker) {
-    struct rsrc_open_unit *open = &writer->units[target * RSRC_MAX_MAKERS + maker];
-    if (!open->open)
+static void close_unit(struct rsrc_units *units, struct rsrc_unit_writer *writer) {
+    struct rsrc_open_unit *open = &writer->open;
+    if (open->maker == NULL)
         return;
-    open->open = false;
-    if (open->n_kernels == 0) {
-        writer->makers[maker].backend->abandon(&open->unit);
-        rsrc_buffer_free(&open->unit.text);
-        rsrc_buffer_free(&open->bodies);
-        return;
-    }
     struct rsrc_pending_unit *pending = malloc(sizeof(*pending));
     if (pending == NULL)
         rsrc_out_of_memory(sizeof(*pending));
@@ -153,14 +146,24 @@ static void close_unit(struct rsrc_units *units, struct rsrc_unit_writer *writer
         (struct rsrc_unit_file){.name = open->unit.name, .kind = open->unit.kind};
     pthread_mutex_lock(&units->lock);
     *pending = (struct rsrc_pending_unit){.writer = writer,
-                                          .maker = &writer->makers[maker],
+                                          .maker = open->maker,
                                           .unit = open->unit,
                                           .key = rsrc_cache_key_end(&open->key),
                                           .bodies = open->bodies,
                                           .next = units->pending};
-    open->bodies = (struct rsrc_buffer){0};
+    *open = (struct rsrc_open_unit){0};
     units->pending = pending;
     pthread_mutex_unlock(&units->lock);
+}
+
+static void abandon_unit(struct rsrc_unit_writer *writer) {
+    struct rsrc_open_unit *open = &writer->open;
+    if (open->maker == NULL)
+        return;
+    open->maker->backend->abandon(&open->unit);
+    rsrc_buffer_free(&open->unit.text);
+    rsrc_buffer_free(&open->bodies);
+    *open = (struct rsrc_open_unit){0};
 }
 
 static struct rsrc_pending_unit *take_pending(struct rsrc_units *units) {
@@ -184,63 +187,35 @@ enum rsrc_status rsrc_finish_pending_units(struct rsrc_units *units) {
 
 /* ---- kernels to units ------------------------------------------------------------------------ */
 
-/* Makers after the first keep units of their own beside it: "+c" can be no part of a target's
- * name. */
-static const char *unit_name(struct rsrc_units *units, const struct rsrc_unit_writer *writer,
-                             const struct rsrc_item *item, uint32_t target, uint32_t maker) {
-    if (writer->one_unit)
-        return "kernels";
-    const char *name = item->block == RSR_NO_BLOCK
-                           ? item->stem
-                           : rsrc_arena_printf(&units->run->arena, "layer_%u", item->block);
-    if (units->inputs->n_specs != 1)
-        name =
-            rsrc_arena_printf(&units->run->arena, "%s_%s", name, units->inputs->specs[target].name);
-    return maker == 0 ? name
-                      : rsrc_arena_printf(&units->run->arena, "%s+%s", name,
-                                          writer->makers[maker].backend->name);
-}
-
-/* The kernels of a block share a file; so do all of a run with one output. An item without a block
- * has a file of its own. */
-static bool belongs(const struct rsrc_unit_writer *writer, const struct rsrc_open_unit *open,
-                    const struct rsrc_item *item) {
-    return writer->one_unit || open->item == item ||
-           (item->block != RSR_NO_BLOCK && open->item->block == item->block);
-}
-
-static enum rsrc_status select_unit(struct rsrc_units *units, struct rsrc_unit_writer *writer,
-                                    const struct rsrc_item *item, uint32_t target, uint32_t maker,
-                                    const char **why) {
-    struct rsrc_open_unit *open = &writer->units[target * RSRC_MAX_MAKERS + maker];
-    if (open->open && belongs(writer, open, item))
+static enum rsrc_status open_unit(struct rsrc_units *units, struct rsrc_unit_writer *writer,
+                                  const struct rsrc_maker *maker, const struct rsr_kernel *kernel,
+                                  const char **why) {
+    struct rsrc_open_unit *open = &writer->open;
+    if (open->maker != NULL)
         return RSRC_OK;
-    close_unit(units, writer, target, maker);
-    *open = (struct rsrc_open_unit){.item = item,
-                                    .unit = {.kind = writer->makers[maker].kind,
-                                             .name = unit_name(units, writer, item, target, maker),
-                                             .opt_level = units->run->options->opt_level}};
     const char *title = rsrc_model_name(units->inputs);
-    const struct rsr_spec *spec = &units->inputs->specs[target];
-    const enum rsrc_status status =
-        writer->makers[maker].backend->begin(&open->unit, title, spec, why);
-    rsrc_begin_unit_key(units->run, &writer->makers[maker], &open->unit, spec, title, &open->key);
-    open->open = status == RSRC_OK;
-    if (status != RSRC_OK)
+    *open = (struct rsrc_open_unit){.unit = {.kind = maker->kind,
+                                             .name = writer->one_unit ? "kernels" : kernel->symbol,
+                                             .opt_level = units->run->options->opt_level}};
+    if (maker->backend->begin(&open->unit, title, kernel->spec, why) != RSRC_OK) {
         rsrc_buffer_free(&open->unit.text);
-    return status;
+        return RSRC_FAILED;
+    }
+    open->maker = maker;
+    rsrc_begin_unit_key(units->run, maker, &open->unit, kernel->spec, title, &open->key);
+    return RSRC_OK;
 }
 
 static enum rsrc_status emit_with(struct rsrc_units *units, struct rsrc_unit_writer *writer,
-                                  const struct rsrc_item *item, uint32_t target, uint32_t maker,
-                                  const struct rsr_kernel *kernel, struct rsrc_arena *arena,
-                                  const char **why) {
-    if (select_unit(units, writer, item, target, maker, why) != RSRC_OK)
+                                  const struct rsrc_maker *maker, const struct rsr_kernel *kernel,
+                                  struct rsrc_arena *arena, const char **why) {
+    struct rsrc_open_unit *open = &writer->open;
+    if (open_unit(units, writer, maker, kernel, why) != RSRC_OK)
         return RSRC_FAILED;
-    struct rsrc_open_unit *open = &writer->units[target * RSRC_MAX_MAKERS + maker];
-    if (writer->makers[maker].backend->emit(&open->unit, kernel, arena, why) != RSRC_OK)
+    if (maker->backend->emit(&open->unit, kernel, arena, why) != RSRC_OK) {
+        abandon_unit(writer);
         return RSRC_FAILED;
-    open->n_kernels++;
+    }
     if (open->unit.kind == RSR_UNIT_OBJ)
         rsrc_add_to_unit_key(units->run, kernel, &open->key);
     return RSRC_OK;
@@ -248,16 +223,14 @@ static enum rsrc_status emit_with(struct rsrc_units *units, struct rsrc_unit_wri
 
 /* The first maker that takes the kernel. Every one that declined is told of. */
 static enum rsrc_status make_kernel(struct rsrc_units *units, struct rsrc_unit_writer *writer,
-                                    const struct rsrc_item *item, uint32_t target,
-                                    const struct rsr_kernel *kernel, uint32_t *maker) {
+                                    const struct rsrc_item *item, const struct rsr_kernel *kernel) {
     const struct rsrc_place place = {.tensor = item->name};
     struct rsrc_arena arena;
     rsrc_arena_init(&arena);
     enum rsrc_status status = RSRC_FAILED;
     for (uint32_t m = 0; m < writer->n_makers && status != RSRC_OK; m++) {
         const char *why = "it gives no reason";
-        status = emit_with(units, writer, item, target, m, kernel, &arena, &why);
-        *maker = m;
+        status = emit_with(units, writer, &writer->makers[m], kernel, &arena, &why);
         if (status == RSRC_OK)
             continue;
         const char *name = writer->makers[m].backend->name;
@@ -290,11 +263,9 @@ bool rsrc_wants_bodies(const struct rsrc_units *units) {
 
 /* Objects stand beside the unit that calls them, listings follow its own. */
 static enum rsrc_status write_bodies(struct rsrc_units *units, struct rsrc_unit_writer *writer,
-                                     uint32_t target, uint32_t maker, const char *symbol,
-                                     const struct rsrc_bodies *bodies) {
+                                     const char *symbol, const struct rsrc_bodies *bodies) {
     if (writer->kind == RSR_UNIT_ASM) {
-        rsrc_buffer_append(&writer->units[target * RSRC_MAX_MAKERS + maker].bodies,
-                           bodies->text.data, bodies->text.size_bytes);
+        rsrc_buffer_append(&writer->open.bodies, bodies->text.data, bodies->text.size_bytes);
         return RSRC_OK;
     }
     const char *name = rsrc_arena_printf(&units->run->arena, "%s_bodies", symbol);
@@ -304,44 +275,80 @@ static enum rsrc_status write_bodies(struct rsrc_units *units, struct rsrc_unit_
                            bodies->object.size_bytes);
 }
 
+/* ---- equal kernels --------------------------------------------------------------------------- */
+
 static enum rsrc_status write_kernel(struct rsrc_units *units, struct rsrc_unit_writer *writer,
-                                     const struct rsrc_item *item, uint32_t target,
-                                     const struct rsr_kernel *kernel,
-                                     const struct rsrc_bodies *bodies, const char **symbol) {
-    const char *name = rsrc_arena_strdup(&units->run->arena, kernel->symbol);
-    for (uint32_t i = 0; writer->share_equal && i < writer->n_keys; i++) {
-        if (strcmp(writer->keys[i].key, kernel->key) == 0) {
-            writer->aliases[writer->n_aliases++] =
-                rsrc_arena_printf(&units->run->arena, "%s=%s", name, writer->keys[i].symbol);
-            *symbol = writer->keys[i].symbol;
-            return RSRC_OK;
-        }
-    }
+                                     const struct rsrc_item *item, const struct rsr_kernel *kernel,
+                                     const struct rsrc_bodies *bodies) {
+    if (!writer->active)
+        return RSRC_OK;
     struct rsr_kernel caller = *kernel;
     caller.extern_bodies = calls_bodies(writer) && bodies->object.size_bytes != 0;
-    uint32_t maker = 0;
-    if (make_kernel(units, writer, item, target, &caller, &maker) != RSRC_OK ||
-        (caller.extern_bodies &&
-         write_bodies(units, writer, target, maker, kernel->symbol, bodies) != RSRC_OK))
+    if (make_kernel(units, writer, item, &caller) != RSRC_OK ||
+        (caller.extern_bodies && write_bodies(units, writer, kernel->symbol, bodies) != RSRC_OK))
         return RSRC_FAILED;
-    if (writer->share_equal)
-        writer->keys[writer->n_keys++] = (struct rsrc_kernel_key){
-            .key = rsrc_arena_strdup(&units->run->arena, kernel->key), .symbol = name};
-    *symbol = name;
+    if (!writer->one_unit)
+        close_unit(units, writer);
     return RSRC_OK;
 }
 
-enum rsrc_status rsrc_emit_kernel(struct rsrc_units *units, const struct rsrc_item *item,
-                                  uint32_t target, const struct rsr_kernel *kernel,
-                                  const struct rsrc_bodies *bodies, const char **symbol) {
-    const char *own = NULL;
+static enum rsrc_status write_first(struct rsrc_units *units, const struct rsrc_item *item,
+                                    const struct rsr_kernel *kernel, const char *function,
+                                    const struct rsrc_bodies *bodies) {
+    struct rsr_kernel named = *kernel;
+    named.symbol = function;
     for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
-        if (units->kinds[k].active &&
-            write_kernel(units, &units->kinds[k], item, target, kernel, bodies, &own) != RSRC_OK)
+        if (write_kernel(units, &units->kinds[k], item, &named, bodies) != RSRC_OK)
             return RSRC_FAILED;
-    if (units->link.active)
-        return write_kernel(units, &units->link, item, target, kernel, bodies, symbol);
-    *symbol = rsrc_arena_strdup(&units->run->arena, kernel->symbol);
+    return write_kernel(units, &units->link, item, &named, bodies);
+}
+
+/* Kernels that differ in more than their names tell get numbers. */
+static struct rsrc_emitted_kernel name_function(struct rsrc_units *units,
+                                                const struct rsr_kernel *kernel) {
+    struct rsrc_arena *arena = &units->run->arena;
+    const char *name = rsrc_arena_strdup(arena, kernel->name);
+    uint32_t number = 1;
+    for (uint32_t i = 0; i < units->n_kernels; i++)
+        number += strcmp(units->kernels[i].name, name) == 0;
+    return (struct rsrc_emitted_kernel){
+        .key = rsrc_arena_strdup(arena, kernel->key),
+        .name = name,
+        .function = number == 1 ? name : rsrc_arena_printf(arena, "%s_%u", name, number)};
+}
+
+static void add_alias(struct rsrc_units *units, const struct rsr_kernel *kernel,
+                      const char *function) {
+    if (strcmp(kernel->symbol, function) == 0)
+        return;
+    for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++) {
+        struct rsrc_open_unit *open = &units->kinds[k].open;
+        if (open->maker != NULL)
+            open->maker->backend->alias(&open->unit, kernel->symbol, function, kernel->title);
+    }
+    units->aliases[units->n_aliases++] =
+        rsrc_arena_printf(&units->run->arena, "%s=%s", kernel->symbol, function);
+}
+
+enum rsrc_status rsrc_emit_kernel(struct rsrc_units *units, const struct rsrc_item *item,
+                                  const struct rsr_kernel *kernel, const struct rsrc_bodies *bodies,
+                                  const char **function) {
+    /* Keys of a text prove nothing; where nobody collects kernels, none are equal either. */
+    if (units->run->way == RSRC_WAY_KERNELS || units->kernels == NULL) {
+        *function = rsrc_arena_strdup(&units->run->arena, kernel->symbol);
+        return write_first(units, item, kernel, *function, bodies);
+    }
+    uint32_t i = 0;
+    while (i < units->n_kernels && strcmp(units->kernels[i].key, kernel->key) != 0)
+        i++;
+    if (i == units->n_kernels) {
+        const struct rsrc_emitted_kernel emitted = name_function(units, kernel);
+        if (write_first(units, item, kernel, emitted.function, bodies) != RSRC_OK)
+            return RSRC_FAILED;
+        units->kernels[units->n_kernels++] = emitted;
+    }
+    *function = units->kernels[i].function;
+    add_alias(units, kernel, *function);
     return RSRC_OK;
 }
 
@@ -374,16 +381,9 @@ enum rsrc_status rsrc_write_c(struct rsrc_units *units, const char *dir, const c
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
-static void close_writer(struct rsrc_units *units, struct rsrc_unit_writer *writer) {
-    for (uint32_t t = 0; writer->active && t < units->inputs->n_specs; t++)
-        for (uint32_t m = 0; m < writer->n_makers; m++)
-            close_unit(units, writer, t, m);
-}
-
 enum rsrc_status rsrc_close_units(struct rsrc_units *units) {
-    close_writer(units, &units->link);
     for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
-        close_writer(units, &units->kinds[k]);
+        close_unit(units, &units->kinds[k]);
     return rsrc_finish_pending_units(units);
 }
 
@@ -397,17 +397,6 @@ enum rsrc_status rsrc_compile_c_units(struct rsrc_units *units,
     return rsrc_compile_cached(units->run, writer->dir, names, n);
 }
 
-static void abandon_writer(struct rsrc_units *units, struct rsrc_unit_writer *writer) {
-    for (uint32_t u = 0; writer->active && u < units->inputs->n_specs * RSRC_MAX_MAKERS; u++) {
-        if (writer->units[u].open)
-            writer->makers[u % RSRC_MAX_MAKERS].backend->abandon(&writer->units[u].unit);
-        if (writer->units[u].open)
-            rsrc_buffer_free(&writer->units[u].unit.text);
-        rsrc_buffer_free(&writer->units[u].bodies);
-        writer->units[u].open = false;
-    }
-}
-
 void rsrc_abandon_units(struct rsrc_units *units) {
     struct rsrc_pending_unit *pending;
     while ((pending = take_pending(units)) != NULL) {
@@ -416,7 +405,7 @@ void rsrc_abandon_units(struct rsrc_units *units) {
         rsrc_buffer_free(&pending->bodies);
         free(pending);
     }
-    abandon_writer(units, &units->link);
+    abandon_unit(&units->link);
     for (uint32_t k = 0; k < RSR_UNIT_KIND_COUNT; k++)
-        abandon_writer(units, &units->kinds[k]);
+        abandon_unit(&units->kinds[k]);
 }

@@ -9,12 +9,11 @@
 /* Back ends that may make one kind of unit, the preferred one first. */
 #define RSRC_MAX_MAKERS 4u
 
-/* Emitted kernels of one kind: a unit a block (a file), or all in one. */
+/* Emitted kernels of one kind: a unit (a file) each, or all in one. */
 struct rsrc_unit_writer {
     bool active;
     enum rsr_unit_kind kind; /* of the files in the end: OBJ may go through C and the C compiler */
     bool one_unit;           /* everything in one text, into `sink` */
-    bool share_equal;        /* emit equal kernels once and record aliases (linking) */
     const char *dir;
     struct rsrc_sink sink;
     struct rsrc_maker {
@@ -22,25 +21,17 @@ struct rsrc_unit_writer {
         enum rsr_unit_kind kind; /* what it is asked for */
     } makers[RSRC_MAX_MAKERS];
     uint32_t n_makers;
-    struct rsrc_open_unit { /* being filled, [n_specs][RSRC_MAX_MAKERS] */
-        bool open;
-        const struct rsrc_item *item; /* the first */
-        uint32_t n_kernels;
+    struct rsrc_open_unit { /* being filled; only `one_unit` gets more than one kernel */
+        const struct rsrc_maker *maker; /* NULL: none is open */
         struct rsr_unit unit;
         struct rsr_hash key;       /* of what it holds, where there is a cache */
         struct rsrc_buffer bodies; /* assembly that follows the unit's own */
-    } * units;
+    } open;
     struct rsrc_unit_file {
         const char *name;
         enum rsr_unit_kind kind;
     } * files; /* written, or waiting to be finished */
     uint32_t n_files;
-    struct rsrc_kernel_key {
-        const char *key, *symbol;
-    } * keys;
-    uint32_t n_keys;
-    const char **aliases; /* "alias=symbol" */
-    uint32_t n_aliases;
 };
 
 /* Units that have all their kernels and are not yet finished: code generation is the longest part,
@@ -59,7 +50,15 @@ struct rsrc_units {
     const struct rsrc_input_set *inputs;
     struct rsrc_unit_writer link;                       /* of the module */
     struct rsrc_unit_writer kinds[RSR_UNIT_KIND_COUNT]; /* asked for by themselves */
-    pthread_mutex_t lock;                               /* of those that wait */
+    struct rsrc_emitted_kernel {
+        const char *key;  /* equal kernels have equal ones */
+        const char *name; /* by what it computes; another key may have it too */
+        const char *function;
+    } * kernels;
+    uint32_t n_kernels;
+    const char **aliases; /* "layer's=function", for the linker */
+    uint32_t n_aliases;
+    pthread_mutex_t lock; /* of those that wait */
     struct rsrc_pending_unit *pending;
 };
 
@@ -96,12 +95,13 @@ void rsrc_open_units(struct rsrc_units *units, struct rsrc_unit_writer *writer,
                      enum rsr_unit_kind kind, const char *dir);
 /* Is there a unit that calls bodies rather than having them in its own text? */
 bool rsrc_wants_bodies(const struct rsrc_units *units);
-/* Gives the kernel to everyone who collects them; *symbol is what the module calls. */
+/* Gives the kernel to everyone who collects them, once where it equals another; *function is what
+ * the module calls. */
 RSRC_NODISCARD enum rsrc_status rsrc_emit_kernel(struct rsrc_units *units,
-                                                 const struct rsrc_item *item, uint32_t target,
+                                                 const struct rsrc_item *item,
                                                  const struct rsr_kernel *kernel,
                                                  const struct rsrc_bodies *bodies,
-                                                 const char **symbol);
+                                                 const char **function);
 /* <name>.c with what it includes, to the linker and to a directory of units (NULL: none). */
 RSRC_NODISCARD enum rsrc_status rsrc_write_c(struct rsrc_units *units, const char *dir,
                                              const char *name, const struct rsrc_buffer *text);

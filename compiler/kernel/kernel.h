@@ -136,8 +136,9 @@ RSRC_NODISCARD enum rsrc_status rsrc_check_plan(struct rsrc_diag *diag, struct r
 
 struct rsrc_lower_input {
     const char
-        *symbol_stem;  /* "l0_q": symbols become rsr_<stem>_<variant>_<isa>, rsr_w_<stem>_codes */
-    const char *title; /* for the header comment; untrusted */
+        *symbol_stem;   /* "l0_q": symbols become rsr_<stem>_<variant>_<isa>, rsr_w_<stem>_codes */
+    const char *title;  /* for the header comment; untrusted */
+    const char *regime; /* "decode" where another kernel serves prefill; NULL: it serves both */
     const struct rsr_matrix *matrix;       /* reduced, if `reduction` is given */
     const struct rsr_reduction *reduction; /* NULL: the matrix is the layer's own */
     const struct rsr_index *index;         /* scatter and fold; else NULL */

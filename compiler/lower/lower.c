@@ -85,6 +85,20 @@ static void finish_blob(struct rsrc_arena *arena, struct rsr_blob *blob, const c
     blob->align = 64;
 }
 
+/* The bodies of a kernel are one layer's weights: it is called as the layer's. */
+static const char *name_by_content(struct rsrc_arena *arena, const struct rsrc_lower_input *input,
+                                   const struct rsrc_kernel_row *row,
+                                   const struct rsr_kernel *kernel) {
+    if (kernel->n_bodies != 0)
+        return kernel->symbol;
+    const char *activations = input->input == RSR_INPUT_I8 ? "_i8" : "_f32";
+    const bool is_said = strstr(row->name, activations) != NULL; /* "lut_f32" */
+    return rsrc_arena_printf(arena, "rsr_%s%s_%ux%u_%s%s%s", row->name, is_said ? "" : activations,
+                             kernel->rows, kernel->cols, input->regime != NULL ? input->regime : "",
+                             input->regime != NULL ? "_" : "",
+                             symbol_text(arena, input->spec->name));
+}
+
 enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *arena,
                                   const struct rsrc_lower_input *input, struct rsr_lowered *out) {
     const struct rsr_matrix *matrix = input->matrix;
@@ -114,6 +128,7 @@ enum rsrc_status rsrc_lower_layer(struct rsrc_diag *diag, struct rsrc_arena *are
     const char *stem = symbol_text(arena, input->symbol_stem);
     kernel->symbol = rsrc_arena_printf(arena, "rsr_%s_%s_%s", stem, variant,
                                        symbol_text(arena, input->spec->name));
+    kernel->name = name_by_content(arena, input, row, kernel);
     kernel->key = rsrc_arena_printf(
         arena, "%s/%ux%u%s/%s/%s/%s/%s-scale/tile%u/%s/%s-%llx", variant, matrix->rows,
         matrix->cols, maps_text(arena, input, &lowered), rsrc_alphabet_name(matrix->alphabet),

@@ -1,4 +1,4 @@
-/* emit_c.c - the C back end: one file a layer, one function a kernel and one a body.
+/* emit_c.c - the C back end: one function a kernel and one a body.
  *
  * CPU features are allowed by target attributes on the functions, so that a unit compiles with any
  * flags. The statements are of c_statement.c.
@@ -228,6 +228,17 @@ static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kern
     return RSRC_OK;
 }
 
+/* A declaration like the kernel's, hidden as it is. */
+static void put_alias(struct rsr_unit *unit, const char *symbol, const char *of,
+                      const char *title) {
+    rsrc_buffer_puts(&unit->text, "\n/* ");
+    rsrc_buffer_put_comment(&unit->text, title);
+    rsrc_buffer_printf(&unit->text,
+                       " */\nextern __typeof__(%s) %s\n"
+                       "    __attribute__((alias(\"%s\"), visibility(\"hidden\")));\n",
+                       of, symbol, of);
+}
+
 /* ---- units ----------------------------------------------------------------------------------- */
 
 static enum rsrc_status begin_unit(struct rsr_unit *unit, const char *title,
@@ -262,5 +273,6 @@ const struct rsrc_backend rsrc_backend_c = {.name = "c",
                                             .kinds = 1u << RSR_UNIT_C,
                                             .begin = begin_unit,
                                             .emit = emit_kernel,
+                                            .alias = put_alias,
                                             .finish = finish_unit,
                                             .abandon = abandon_unit};

@@ -84,6 +84,9 @@ void rsrc_put_kernels(const struct rsr_module_target *target, uint32_t number,
     rsrc_buffer_printf(out, "\nstatic const struct rsr_kernel_desc kernels_%u[] = {\n", number);
     for (uint32_t l = 0; l < target->n_linears; l++) {
         const struct rsr_linear_unit *linear = &target->linears[l];
+        rsrc_buffer_puts(out, "    /* ");
+        rsrc_buffer_put_comment(out, linear->title);
+        rsrc_buffer_printf(out, ": %s */\n", linear->tokens);
         rsrc_buffer_printf(out, "    {.name = \"%s\",\n     .variant = \"%s\",\n     .reason = ",
                            linear->name, linear->variant);
         rsrc_buffer_put_c_string(out, linear->reason);

@@ -7,7 +7,7 @@
 /* What remains of a linear layer once its kernel and weights are emitted and its arena is gone. */
 struct rsr_linear_unit {
     const char *name;     /* rsr_l<block>_<role>_<variant>_<isa> */
-    const char *function; /* symbol of the kernel: its own name, or that of its equal */
+    const char *function; /* symbol of the kernel, which equal layers share */
     const char *codes;    /* symbols of weight sections; NULL: none */
     const char *index;
     const char *scale;
@@ -24,6 +24,8 @@ struct rsr_linear_unit {
     uint64_t stream_bytes, tile_bytes;
     const char *tables; /* rsr_kernel.tables */
     const char *reason;
+    const char *title;  /* of the layer; untrusted */
+    const char *tokens; /* that the kernel serves: "decode", "prefill", or both */
 };
 
 struct rsr_module_target {

@@ -155,6 +155,18 @@ static enum rsrc_status emit_kernel(struct rsr_unit *unit, const struct rsr_kern
     return RSRC_OK;
 }
 
+static void add_alias(struct rsr_unit *unit, const char *symbol, const char *of,
+                      const char *title) {
+    struct module_state *state = unit->state;
+    LLVMValueRef function = LLVMGetNamedFunction(state->module, of);
+    LLVMValueRef alias =
+        LLVMAddAlias2(state->module, LLVMGlobalGetValueType(function), 0, function, symbol);
+    LLVMSetVisibility(alias, LLVMHiddenVisibility);
+    rsrc_buffer_printf(&state->comments, "\n %s is %s: ", symbol, of);
+    rsrc_buffer_put_comment(&state->comments, title);
+    rsrc_buffer_puts(&state->comments, "\n");
+}
+
 /* ---- results --------------------------------------------------------------------------------- */
 
 /* NULL, or what is wrong, in the arena. Takes the message. */
@@ -247,5 +259,6 @@ const struct rsrc_backend rsrc_backend_llvm = {.name = "llvm",
                                                         1u << RSR_UNIT_OBJ,
                                                .begin = begin_unit,
                                                .emit = emit_kernel,
+                                               .alias = add_alias,
                                                .finish = finish_unit,
                                                .abandon = abandon_unit};
