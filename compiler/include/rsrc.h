@@ -36,7 +36,7 @@ enum rsrc_exit {
 /* Bits of rsrc_options.emit. */
 enum rsrc_emit {
     RSRC_EMIT_SO = 1,
-    RSRC_EMIT_OBJ = 2,          /* the module, relocatable; into a directory: an object a layer */
+    RSRC_EMIT_OBJ = 2,          /* the module, relocatable; into a directory: an object a kernel */
     RSRC_EMIT_C = 4,
     RSRC_EMIT_RSR = 8,
     RSRC_EMIT_PLAN = 16,
