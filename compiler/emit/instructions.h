@@ -19,7 +19,7 @@ struct rsrc_instruction {
     uint32_t elems;        /* bits of the result's element */
     uint32_t bytes;        /* of the result */
     uint64_t features;     /* all required */
-    const char *macro;     /* of template/kernel_prelude.h; NULL: LLVM alone has it */
+    const char *macro;     /* of template/kernel_*.h; NULL: LLVM alone has it */
     const char *intrinsic; /* LLVM's; NULL: plain IR says it */
     const char *operands;  /* a, b, c in the intrinsic's order; A: a without the bits that the
                               operation ignores */

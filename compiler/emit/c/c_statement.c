@@ -1,7 +1,7 @@
 /* c_statement.c - prints operations as C statements; see c_code.h.
  *
  * One operation is one statement over GNU vector types; the instructions that those lack are macros
- * of template/kernel_prelude.h, chosen by instructions.c. A register is a local variable.
+ * of template/kernel_*.h, chosen by instructions.c. A register is a local variable.
  */
 #include <assert.h>
 
