@@ -79,21 +79,32 @@ int rsrc_make_owned_dir(char *name) {
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
+/* Without readdir(), which wants memory: a compilation that ends for want of it has none. */
+static void remove_entries(int dir) {
+    _Alignas(struct dirent64) char entries[4096];
+    ssize_t n;
+    while ((n = getdents64(dir, entries, sizeof(entries))) > 0) {
+        const struct dirent64 *entry;
+        for (ssize_t at = 0; at < n; at += entry->d_reclen) {
+            entry = (const void *)(entries + at);
+            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+                strcmp(entry->d_name, OWNER) != 0)
+                unlinkat(dir, entry->d_name, 0);
+        }
+    }
+}
+
 /* A child that was killed a moment ago may still be finishing the creation of a file, and
  * descriptors may be short for a moment, so an attempt is made more than once. */
 void rsrc_remove_flat_dir(const char *path) {
     for (int attempt = 0; attempt < 20; attempt++) {
-        DIR *dir = opendir(path);
-        if (dir == NULL && errno == ENOENT)
+        const int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0 && errno == ENOENT)
             return;
-        const struct dirent *entry;
-        while (dir != NULL && (entry = readdir(dir)) != NULL)
-            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-                strcmp(entry->d_name, OWNER) != 0)
-                unlinkat(dirfd(dir), entry->d_name, 0);
-        if (dir != NULL) {
-            unlinkat(dirfd(dir), OWNER, 0);
-            closedir(dir);
+        if (dir >= 0) {
+            remove_entries(dir);
+            unlinkat(dir, OWNER, 0);
+            close(dir);
         }
         if (rmdir(path) == 0)
             return;
