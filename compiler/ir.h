@@ -546,7 +546,6 @@ enum rsr_kbuf {
     X(ZIP_LOW, 2, "in every lane 16 of d: elements a0 b0 a1 b1 ... of its low 8 bytes of a and b") \
     X(ZIP_HIGH, 2, "as ZIP_LOW, of the high 8 bytes")                                              \
     X(PACK_U8, 2, "U8: in every lane 16 of d, that lane of I16 a as bytes, then of b; all in 0..255") \
-    X(FIELDS, 2, "U8: d[i] = the 8 bits from bit a[i] mod 64 on, in a circle, of b's 8 bytes around i") \
     X(MIRROR, 3, "U8: d[i] = a[i] < 128 ? b[i] : c[i] - b[i]; wraps")                              \
     /* Index as instructions (fold). */                                                            \
     X(ADD_MEM, 1, "d = a + buffer[address]; one instruction where the machine has memory operands") \

@@ -90,7 +90,6 @@ static const struct rsrc_instruction instructions[] = {
     ROW(PACK_U8, ANY, 16, F(SSSE3), "pack_u8_128", X86("sse2.packuswb.128", "ab")),
     ROW(PACK_U8, ANY, 16, 0, "pack_u8_128", PLAIN_IR),
 
-    ROW(FIELDS, ANY, 64, F(AVX512VBMI), "fields_512", X86("avx512.pmultishift.qb.512", "ab")),
     ROW(MIRROR, ANY, 64, F(AVX512BW), "mirror_512", PLAIN_IR),
 
     /* Tiles are numbers in the text, not values: llvm_code.c has the arguments. */
@@ -125,7 +124,6 @@ static bool needs_instruction(enum rsrc_language language, const struct rsr_kop 
     case RSR_KOP_DOT_S8S8:
     case RSR_KOP_MADD_U8S8:
     case RSR_KOP_FMA:
-    case RSR_KOP_FIELDS:
         return true;
     case RSR_KOP_MADD_I16:
     case RSR_KOP_LOAD_LANES:

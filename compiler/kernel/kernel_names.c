@@ -41,7 +41,6 @@ const char *const rsrc_kop_names[RSR_KOP_COUNT] = {
     [RSR_KOP_ZIP_LOW] = "zip_low",
     [RSR_KOP_ZIP_HIGH] = "zip_high",
     [RSR_KOP_PACK_U8] = "pack_u8",
-    [RSR_KOP_FIELDS] = "fields",
     [RSR_KOP_MIRROR] = "mirror",
     [RSR_KOP_ADD_MEM] = "add_mem",
     [RSR_KOP_SUB_MEM] = "sub_mem",

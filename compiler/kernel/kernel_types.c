@@ -127,7 +127,6 @@ bool rsrc_kop_types_fit(const struct rsr_kop *op, const struct rsr_kreg *d,
     case RSR_KOP_LOAD_LANES:
         return has_lanes16(d);
     case RSR_KOP_SHUFFLE16:
-    case RSR_KOP_FIELDS:
         return d->elem == RSR_ELEM_U8 && same_type(d, a) && same_type(d, b) && has_lanes16(d);
     case RSR_KOP_MIRROR:
         return d->elem == RSR_ELEM_U8 && same_type(d, a) && same_type(d, b) && same_type(d, c);

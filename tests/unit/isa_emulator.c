@@ -274,25 +274,6 @@ static const uint8_t *permute(const struct frame *f, const struct instruction *i
     return i->end;
 }
 
-/* vpmultishiftqb */
-static bool is_multishift(const struct instruction *i) {
-    return i->evex && i->map == 2 && i->prefix == 1 && i->w && i->opcode == 0x83 &&
-           !(i->broadcast && i->is_register) && has_valid_mask(i);
-}
-
-static const uint8_t *multishift(const struct frame *f, const struct instruction *i) {
-    const struct vector shifts = read_vector(f, i->vvvv), v = read_operand(f, i, i->end);
-    struct vector result = {{0}};
-    for (uint32_t j = 0; j < i->bytes; j++)
-        for (uint32_t bit = 0; bit < 8; bit++) {
-            const uint32_t from = (shifts.bytes[j] + bit) % 64;
-            const uint32_t set = v.bytes[j / 8 * 8 + from / 8] >> from % 8 & 1;
-            result.bytes[j] |= (uint8_t)(set << bit);
-        }
-    put_result(f, i, result);
-    return i->end;
-}
-
 static uint8_t affine_byte(const uint8_t *matrix, uint8_t byte, uint8_t constant) {
     uint8_t result = 0;
     for (uint32_t bit = 0; bit < 8; bit++) {
@@ -448,8 +429,6 @@ static const uint8_t *emulate(const struct frame *f, const uint8_t *at) {
         return NULL;
     if (is_permute(&i))
         return permute(f, &i);
-    if (is_multishift(&i))
-        return multishift(f, &i);
     if (is_affine(&i))
         return affine(f, &i);
     if (is_dot(&i))

@@ -328,16 +328,6 @@ static void spread_bit_lanes(const struct machine *m, const struct rsr_kop *op, 
         d[i] = (bytes_of(m, op->a)[i] >> op->imm & 1) != 0 ? 0xff : 0;
 }
 
-/* Eight bits of the eight bytes around, the first of which follows the last. */
-static void field_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
-    for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++) {
-        uint64_t around;
-        const uint32_t first = bytes_of(m, op->a)[i] % 64;
-        memcpy(&around, bytes_of(m, op->b) + i / 8 * 8, sizeof around);
-        d[i] = (uint8_t)(around >> first | (first == 0 ? 0 : around << (64 - first)));
-    }
-}
-
 static void mirror_lanes(const struct machine *m, const struct rsr_kop *op, uint8_t *d) {
     for (uint32_t i = 0; i < m->regs[op->dst].lanes; i++) {
         const uint8_t b = bytes_of(m, op->b)[i], c = bytes_of(m, op->c)[i];
@@ -492,9 +482,6 @@ static void compute(const struct machine *m, const struct rsr_kop *op, uint8_t *
         return;
     case RSR_KOP_SPREAD_BIT:
         spread_bit_lanes(m, op, d);
-        return;
-    case RSR_KOP_FIELDS:
-        field_lanes(m, op, d);
         return;
     case RSR_KOP_MIRROR:
         mirror_lanes(m, op, d);

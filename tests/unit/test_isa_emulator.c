@@ -23,13 +23,6 @@ static const struct encoding {
     {"vpermb, broadcast", false, 0, 1, 6, {0x62, 0xf2, 0x75, 0x58, 0x8d, 0x07}},
     {"vpermb, zeroing without a mask", false, 0, 1, 6, {0x62, 0xf2, 0x75, 0xc8, 0x8d, 0x07}},
     {"vpermb, of 1024 bits", false, 0, 1, 6, {0x62, 0xf2, 0x75, 0x68, 0x8d, 0xc2}},
-    {"vpmultishiftqb (%rdi){1to8}, %zmm1, %zmm0",
-     true,
-     0,
-     1,
-     6,
-     {0x62, 0xf2, 0xf5, 0x58, 0x83, 0x07}},
-    {"vpmultishiftqb, W0", false, 0, 1, 6, {0x62, 0xf2, 0x75, 0x48, 0x83, 0xc2}},
     {"vgf2p8affineqb $1, (%rdi){1to8}, %zmm1, %zmm0",
      true,
      0,
@@ -88,7 +81,6 @@ static bool host_runs(const struct encoding *e) {
         const char *begin;
         uint64_t feature;
     } rows[] = {{"vpermb", RSR_CPU_MASK(AVX512VBMI)},
-                {"vpmultishiftqb", RSR_CPU_MASK(AVX512VBMI)},
                 {"vgf2p8", RSR_CPU_MASK(GFNI)},
                 {"vpdpbus", RSR_CPU_MASK(AVXVNNI)},
                 {"vpdpbss", RSR_CPU_MASK(AVXVNNIINT8)}};

@@ -464,7 +464,6 @@ static const struct {
     {"avx512bw", RSR_KOP_FMA, RSR_ELEM_F32, 16},
     {"avx512", RSR_KOP_DOT_U8S8, RSR_ELEM_I32, 16},
     {"avx512vbmi", RSR_KOP_TABLE2, RSR_ELEM_U8, 64},
-    {"avx512vbmi", RSR_KOP_FIELDS, RSR_ELEM_U8, 64},
     {"avx512vbmi", RSR_KOP_MIRROR, RSR_ELEM_U8, 64},
     {"avx512vbmi", RSR_KOP_ZIP_HIGH, RSR_ELEM_U8, 64},
     {"avx512vbmi", RSR_KOP_SPREAD_BIT, RSR_ELEM_U8, 64},

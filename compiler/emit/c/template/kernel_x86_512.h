@@ -20,7 +20,6 @@
 #define spread_bit_512(a, bit)                                                                       \
     ((v64u8)_mm512_gf2p8affine_epi64_epi8((__m512i)(a), _mm512_set1_epi8((char)(1 << (bit))), 0))
 #define pack_u8_512(a, b) ((v64u8)_mm512_packus_epi16((__m512i)(a), (__m512i)(b)))
-#define fields_512(a, b) ((v64u8)_mm512_multishift_epi64_epi8((__m512i)(a), (__m512i)(b)))
 #define mirror_512(a, b, c)                                                                          \
     ((v64u8)_mm512_mask_sub_epi8((__m512i)(b), _mm512_movepi8_mask((__m512i)(a)), (__m512i)(c),      \
                                  (__m512i)(b)))
