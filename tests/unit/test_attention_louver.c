@@ -54,6 +54,7 @@ static rsr_engine *new_engine(const struct fixture *f, const char *attention, ui
     options.attention = attention;
     options.kv_type = f->kv_type;
     options.n_threads = n_threads;
+    options.all_threads = true; /* whatever CPUs there are */
     options.max_batch = max_batch;
     options.kv_tokens = 3 * 512;
     CHECK_INT(API->engine_create(f->model, &options, &engine, &err), RSR_OK);
@@ -652,6 +653,51 @@ static void test_type(struct fixture *f, const char *kv_type) {
     free(f->dense);
 }
 
+/* Logits behind a long text, whose steps take n_taken of the workers. */
+static void feed_long(rsr_model *model, const char *attention, uint32_t n_threads, uint32_t n_taken,
+                      float *logits) {
+    enum { N = 2048, PIECE = 15 }; /* more tokens take all workers */
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_engine *engine = NULL;
+    uint32_t tokens[PIECE];
+    options.attention = attention;
+    options.n_threads = n_threads;
+    CHECK_INT(API->engine_create(model, &options, &engine, NULL), RSR_OK);
+    for (uint32_t i = 0; i < RSR_TEAM_SIZES; i++) {
+        rsr_crew_of(engine)->sizes[i].usual = n_taken;
+        rsr_crew_of(engine)->sizes[i].left_ns = UINT64_MAX; /* no trial */
+    }
+    rsr_sequence *sequence = new_sequence(engine);
+    for (uint32_t at = 0, n; at < N; at += n) {
+        n = at < N - 100 ? PIECE : 1;
+        for (uint32_t i = 0; i < n; i++)
+            tokens[i] = 7 * (at + i) % model->module->hyper.vocab;
+        CHECK_INT(fake_feed(engine, sequence, tokens, n, model->module->hyper.vocab, logits),
+                  RSR_OK);
+    }
+    API->sequence_destroy(sequence);
+    API->engine_destroy(engine);
+}
+
+/* Few of many workers share a unit in memory that was made for all of them. */
+static void test_fewer_workers(void) {
+    static struct fake_module fake;
+    static const char *const kinds[] = {"louver:mass:1e-3,min=0", "louver:topk:20,min=0"};
+    struct fake_shape shape = shapes[1];
+    float alone[15 * 41], together[15 * 41];
+    shape.n_layers = 1;
+    shape.context = 2048;
+    fake_module_init(&fake, &shape, 5);
+    rsr_model *model = fake_open(&fake, RSR_OPS_GENERIC);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        for (uint32_t n_taken = 4; n_taken <= 8; n_taken += 4) {
+            feed_long(model, kinds[i], 1, 1, alone);
+            feed_long(model, kinds[i], 16, n_taken, together);
+            CHECK(memcmp(alone, together, shape.vocab * sizeof(float)) == 0);
+        }
+    API->close(model);
+}
+
 static void test_shape(const struct fake_shape *shape) {
     static struct fake_module fake;
     struct fixture f = {.fake = &fake, .vocab = shape->vocab, .kv_type = "f32"};
@@ -679,6 +725,7 @@ static void test_shape(const struct fake_shape *shape) {
 
 int main(void) {
     test_default_min_keys();
+    test_fewer_workers();
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
         test_shape(&shapes[i]);
     return CHECK_EXIT();

@@ -90,14 +90,18 @@ static void *pass_memory(const struct rsr_crew *crew, uint32_t worker) {
     return crew->workers[worker].scratch + PASS_SIZE + views_bytes(crew);
 }
 
+/* The fewest workers that share a unit. Of a smaller team each keeps results of more pages, and steps take
+ * fewer workers than there are. */
+#define LEAST_TEAM 4u
+
 /* Or that of dense attention, below min_keys. */
 static uint64_t louver_scratch_bytes(const struct rsr_crew *crew) {
     const uint64_t dense = rsr_attention_dense.scratch_bytes(crew);
     if (is_never_used(crew))
         return dense;
-    uint64_t bytes =
-        louver_pass_bytes(&crew->louver, crew->attention_options.threshold.kind, pass_heads(crew),
-                          rsr_pages_of(crew->engine->info.context), crew->n_workers);
+    uint64_t bytes = louver_pass_bytes(&crew->louver, crew->attention_options.threshold.kind,
+                                       pass_heads(crew), rsr_pages_of(crew->engine->info.context),
+                                       crew->most_workers < LEAST_TEAM ? 1 : LEAST_TEAM);
     if (dense == 0 || __builtin_add_overflow(bytes, PASS_SIZE + views_bytes(crew), &bytes))
         return 0;
     return bytes > dense ? bytes : dense;
@@ -311,7 +315,7 @@ static bool all_see_few(const struct call *call) {
  * beginning. */
 static bool share_pages(const struct rsr_crew *crew, uint32_t window, uint64_t n_units) {
     const uint64_t least = (uint64_t)crew->attention_options.min_keys * crew->n_workers;
-    if (n_units == 0 || n_units > crew->n_workers / 4)
+    if (n_units == 0 || n_units > crew->n_workers / LEAST_TEAM)
         return false;
     for (uint32_t t = 0; t < crew->chunk->n_tokens; t++) {
         const uint32_t position = crew->chunk->positions[t];
