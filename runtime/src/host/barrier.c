@@ -150,7 +150,9 @@ uint32_t rsr_barrier_spin(const struct rsr_barrier *barrier) {
 static bool arrive(struct rsr_barrier *barrier, uint32_t thread, uint32_t *phase) {
     atomic_store_explicit(&barrier->places[thread].cpu, sched_getcpu(), memory_order_relaxed);
     *phase = atomic_load_explicit(&barrier->phase.value, memory_order_acquire);
-    if (atomic_fetch_add(&barrier->arrived, 1) + 1 != get(&barrier->count))
+    /* Read before it has come: then all may go on, and resize the barrier. */
+    const uint32_t count = get(&barrier->count);
+    if (atomic_fetch_add(&barrier->arrived, 1) + 1 != count)
         return false;
     atomic_store(&barrier->arrived, 0);
     rsr_signal_set(&barrier->phase, *phase + 1);
