@@ -2,6 +2,7 @@
  * files of other engines are refused by what differs; and what cannot be written leaves nothing. */
 #include <dirent.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -283,6 +284,28 @@ static void test_no_space(rsr_engine *engine) {
     free(after.data);
 }
 
+static void *refuse_here(void *engine) {
+    refuse(engine, path, RSR_ERR_MEMORY, "rsr_sequence_load takes up to 224 KiB of the calling");
+    return NULL;
+}
+
+/* The thread that calls seals pages, too. */
+static void test_small_stack(rsr_model *model) {
+    static float logits[MORE * VOCAB];
+    static _Alignas(
+        4096) char stack[128 << 10]; /* the C library may take a larger one that it kept */
+    rsr_engine *engine = new_engine(model, "f32", "louver:topk:8,min=1", 0);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    save(engine, LENGTH, logits);
+    CHECK_INT(pthread_attr_init(&attributes), 0);
+    CHECK_INT(pthread_attr_setstack(&attributes, stack, sizeof(stack)), 0);
+    CHECK_INT(pthread_create(&thread, &attributes, refuse_here, engine), 0);
+    CHECK_INT(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attributes);
+    API->engine_destroy(engine);
+}
+
 static void init_model(struct fake_module *fake, uint8_t hash) {
     struct fake_shape shape = fake_small_shape(VOCAB, CONTEXT);
     shape.head_dim = 12; /* which rows are padded behind */
@@ -316,6 +339,7 @@ int main(void) {
     API->engine_destroy(engine);
     test_others(model, other);
     test_full(model);
+    test_small_stack(model);
     API->close(model);
     API->close(other);
     unlink(path);

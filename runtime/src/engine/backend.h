@@ -70,8 +70,10 @@ struct rsr_backend {
     void (*save_page)(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens, void *bytes);
     RSR_NODISCARD bool (*load_page)(struct rsr_engine *engine, uint32_t page, uint32_t n_tokens,
                                     const void *bytes);
-    /* Derives what there is to derive from n full pages that load_page wrote. */
-    void (*seal_pages)(struct rsr_engine *engine, const uint32_t *pages, uint32_t n);
+    /* Derives what there is to derive from n full pages that load_page wrote. Fails where the calling
+     * thread has too little stack. */
+    RSR_NODISCARD rsr_status (*seal_pages)(struct rsr_engine *engine, const uint32_t *pages,
+                                           uint32_t n, rsr_error *err);
 
     /* Adds to engine->profile, with the engine's lock held, what was counted since the last call:
      * `attention`, whose name and min_keys it sets, `head`, whose n_planes it sets, and, of chunks

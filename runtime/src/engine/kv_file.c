@@ -384,14 +384,18 @@ static rsr_status read_page(struct source *source, struct rsr_sequence *sequence
 }
 
 /* What is derived from full pages, of some at a time: others have their turn in between. */
-static void seal_pages(const struct rsr_sequence *sequence, uint32_t n_full) {
+static rsr_status seal_pages(const struct rsr_sequence *sequence, uint32_t n_full, rsr_error *err) {
     rsr_engine *engine = sequence->engine;
-    for (uint32_t i = 0; engine->saved.has_index && i < n_full; i += SEALED_PAGES) {
+    rsr_status status = RSR_OK;
+    if (!engine->saved.has_index)
+        return status;
+    for (uint32_t i = 0; status == RSR_OK && i < n_full; i += SEALED_PAGES) {
+        const uint32_t n = n_full - i < SEALED_PAGES ? n_full - i : SEALED_PAGES;
         rsr_turns_take(&engine->turns);
-        engine->backend->seal_pages(engine, sequence->pages + i,
-                                    n_full - i < SEALED_PAGES ? n_full - i : SEALED_PAGES);
+        status = engine->backend->seal_pages(engine, sequence->pages + i, n, err);
         rsr_turns_give(&engine->turns);
     }
+    return status;
 }
 
 static rsr_status read_sequence(struct source *source, struct rsr_sequence *sequence,
@@ -406,11 +410,11 @@ static rsr_status read_sequence(struct source *source, struct rsr_sequence *sequ
     while (status == RSR_OK && sequence->n_pages < rsr_pages_of(n_tokens))
         status = read_page(source, sequence, page, err);
     free(page);
-    if (status != RSR_OK)
-        return status;
-    seal_pages(sequence, n_tokens / RSR_PAGE_TOKENS);
-    sequence->length = n_tokens;
-    return RSR_OK;
+    if (status == RSR_OK)
+        status = seal_pages(sequence, n_tokens / RSR_PAGE_TOKENS, err);
+    if (status == RSR_OK)
+        sequence->length = n_tokens;
+    return status;
 }
 
 static rsr_status load(struct source *source, rsr_engine *engine, rsr_sequence **sequence,

@@ -282,11 +282,17 @@ static void seal_share(void *user, uint32_t worker) {
                                  (uint32_t)(u % kv->n_kv_heads));
 }
 
-static void host_seal_pages(struct rsr_engine *engine, const uint32_t *pages, uint32_t n) {
+static rsr_status host_seal_pages(struct rsr_engine *engine, const uint32_t *pages, uint32_t n,
+                                  rsr_error *err) {
     struct rsr_crew *crew = rsr_crew_of(engine);
     struct sealing sealing = {crew, pages, n};
+    rsr_status status =
+        rsr_check_stack(&crew->stack, crew->attention->stack_bytes, "rsr_sequence_load", err);
+    if (status != RSR_OK)
+        return status;
     gather(crew, crew->most_workers);
     rsr_worker_pool_run(crew->pool, crew->n_workers, seal_share, &sealing);
+    return RSR_OK;
 }
 
 /* ---- Counts ---- */
