@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "fake_module.h"
+#include "host/cpu.h"
 
 #define VOCAB 1200u
 #define N_TOKENS 24u
@@ -143,6 +144,19 @@ static void test_fewer_threads(rsr_model *model, bool all_threads) {
     rsr_runtime_api.engine_destroy(engine);
 }
 
+/* All are all, where there are less cores, too. */
+static void test_all_threads(rsr_model *model) {
+    rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
+    rsr_engine *engine = NULL;
+    options.n_threads = rsr_cpu_cores(rsr_cpu_placed(), RSR_CPU_FOLDER) + 2;
+    options.all_threads = true;
+    CHECK_INT(rsr_runtime_api.engine_create(model, &options, &engine, NULL), RSR_OK);
+    CHECK_INT(rsr_runtime_api.engine_get_info(engine, &info), RSR_OK);
+    CHECK_INT(info.n_step_threads, options.n_threads);
+    rsr_runtime_api.engine_destroy(engine);
+}
+
 int main(void) {
     struct fake_shape shape = fake_small_shape(VOCAB, 64);
     shape.n_layers = 1;
@@ -172,6 +186,7 @@ int main(void) {
     gate->fn = slow_kernel;
     test_fewer_threads(model, false);
     test_fewer_threads(model, true);
+    test_all_threads(model);
     rsr_runtime_api.close(model);
     return CHECK_EXIT();
 }

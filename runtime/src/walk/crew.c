@@ -174,7 +174,7 @@ static rsr_status host_create(struct rsr_engine *engine, const rsr_engine_option
         return status;
     }
     rsr_head_slots_create(crew);
-    engine->info.n_threads = engine->info.n_step_threads = crew->most_workers;
+    engine->info.n_threads = crew->most_workers;
     engine->info.kv_tokens = crew->kv.n_pages * RSR_PAGE_TOKENS;
     engine->info.kv_bytes = crew->kv.page_bytes * crew->kv.n_pages;
     engine->info.arena_bytes = crew->arena_bytes;
@@ -326,7 +326,7 @@ static void host_profile(struct rsr_engine *engine) {
     profile->attention.name = crew->attention->name;
     profile->attention.min_keys = crew->attention_options.min_keys;
     profile->head.n_planes = crew->slots.shape.n_planes;
-    engine->info.n_step_threads = crew->sizes[0].usual;
+    engine->info.n_step_threads = crew->takes_all ? crew->most_workers : crew->sizes[0].usual;
     for (uint32_t i = 0; i < crew->most_workers; i++) {
         add_attention(&profile->attention, &crew->workers[i].attention);
         add_head(&profile->head, &crew->workers[i].head);
