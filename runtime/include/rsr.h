@@ -385,8 +385,11 @@ typedef struct rsr_engine_options {
     bool kv_commit;         /* commit the pool's memory when the engine is created: what does not fit is refused
                                then (RSR_ERR_MEMORY). Without it pages are committed as they are used, and
                                where memory runs out in between the kernel ends the process */
+    uint8_t reserved[3];    /* 0, as the other reserved bytes: options behind them are beyond what an older runtime
+                               knows, which so refuses them */
     bool all_threads;       /* every step takes n_threads, even where fewer were measured to be faster; always so
                                with a probe */
+    uint8_t reserved_too[7];
 } rsr_engine_options;
 #define RSR_ENGINE_OPTIONS_INIT RSR_SIZED(rsr_engine_options)
 
@@ -404,6 +407,7 @@ typedef struct rsr_engine_info {
     uint64_t kv_token_bytes;        /* of kv_bytes, that a token takes */
     uint32_t kv_page_tokens;        /* of a page: a sequence of n tokens has n / kv_page_tokens of them, rounded
                                        up, and shares the full ones with its forks */
+    uint32_t reserved;              /* an older runtime writes so far */
     uint32_t n_step_threads;        /* that a step of one token takes now: fewer than n_threads where fewer were
                                        measured to be faster, since the model is small or other programs have
                                        the CPUs. Other numbers of threads are tried now and then, for some 20 ms

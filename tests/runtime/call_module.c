@@ -14,6 +14,7 @@ static void tell(const char *name, rsr_status status) {
 }
 
 static void create_engines(rsr_model *model) {
+    rsr_engine_info info = RSR_ENGINE_INFO_INIT;
     struct {
         rsr_engine_options known;
         uint64_t later[4];
@@ -24,9 +25,17 @@ static void create_engines(rsr_model *model) {
         rsr_engine *engine = NULL;
         tell(i == 0 ? "engine" : "later option",
              rsr_engine_create(model, &options.known, &engine, &err));
+        info.n_step_threads = 42;
+        if (engine != NULL && rsr_engine_get_info(engine, &info) == RSR_OK)
+            printf("step threads: %u\n", info.n_step_threads);
         rsr_engine_destroy(engine);
         options.later[3] = 1;
     }
+    rsr_engine *engine = NULL;
+    options.later[3] = 0;
+    options.known.all_threads = true;
+    tell("all threads", rsr_engine_create(model, &options.known, &engine, &err));
+    rsr_engine_destroy(engine);
 }
 
 int main(int argc, char **argv) {
