@@ -47,6 +47,7 @@ static void eval(rsr_engine *engine, const rsr_batch_entry *entries, size_t n, f
 static rsr_engine *open_engine(rsr_model *model, uint32_t n_threads, uint32_t max_batch) {
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.n_threads = n_threads;
+    options.all_threads = true;
     options.context = 256;
     options.kv_tokens = 2048;
     options.max_batch = max_batch;

@@ -370,6 +370,7 @@ static inline rsr_engine *fake_engine(rsr_model *model, uint32_t n_threads, uint
     rsr_error err = RSR_ERROR_INIT;
     rsr_engine *engine = NULL;
     options.n_threads = n_threads;
+    options.all_threads = true; /* whatever CPUs there are */
     options.max_batch = max_batch;
     options.kv_tokens = kv_tokens;
     CHECK_INT(rsr_runtime_api.engine_create(model, &options, &engine, &err), RSR_OK);

@@ -287,6 +287,7 @@ static rsr_engine *engine_of(uint32_t n_threads, uint32_t max_batch, rsr_probe_f
     rsr_error err = RSR_ERROR_INIT;
     rsr_engine *engine = NULL;
     options.n_threads = n_threads;
+    options.all_threads = true;
     options.max_batch = max_batch;
     options.probe = probe;
     options.kv_tokens = 256;

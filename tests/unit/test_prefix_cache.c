@@ -228,6 +228,7 @@ static void test_bits(rsr_model *model, const char *attention, uint32_t n_thread
     uint32_t tokens[CONTEXT] = {0};
     uint64_t state = 7;
     options.n_threads = n_threads;
+    options.all_threads = true;
     options.max_batch = 48;
     options.attention = attention;
     options.kv_tokens = PAGES * RSR_PAGE_TOKENS;

@@ -477,6 +477,7 @@ static void test_cancel(rsr_model *model, uint32_t n_threads) {
     struct probed probed = {.cancel_at = UINT32_MAX};
     rsr_engine_options options = RSR_ENGINE_OPTIONS_INIT;
     options.n_threads = n_threads;
+    options.all_threads = true;
     options.max_batch = MAX_BATCH;
     options.probe = on_probe;
     options.probe_user = &probed;
