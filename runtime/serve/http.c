@@ -389,6 +389,7 @@ static bool is_preflight(const struct peer *peer, const char *method) {
 static enum MHD_Result answer(struct peer *peer, const char *path, const char *method) {
     struct serve_http *http = peer->http;
     struct serve_reply *reply = &peer->reply;
+    const size_t n_bytes = peer->body.size; /* that were kept: a zero comes behind them */
     atomic_fetch_add(&http->n_requests, 1);
     set_silent(peer, true);
     if (peer->refusal.status == 0 && !rsr_bytes_append(&peer->body, "", 1))
@@ -399,10 +400,11 @@ static enum MHD_Result answer(struct peer *peer, const char *path, const char *m
         serve_reply_static(reply, "text/plain", "", 0);
         reply->status = 204;
     } else {
-        const struct serve_request request = {method, path, peer->body.data, --peer->body.size,
+        const struct serve_request request = {method, path, peer->body.data, n_bytes,
                                               peer->has_key};
         http->handler(http->server, &request, reply);
     }
+    peer->body.size = n_bytes;
     forget_body(peer);
     peer->later = reply->later;
     peer->user = reply->user;

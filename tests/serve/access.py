@@ -70,6 +70,14 @@ def origins():
         for other in ("https://page.example.evil", "http://page.example", "null"):
             status, headers, _ = server.ask("OPTIONS", "/v1/completions", headers={"Origin": other, **preflight})
             assert status != 204 and "Access-Control-Allow-Origin" not in headers, other
+        # However many ask first, requests that follow are taken.
+        connection = server.connect()
+        for _ in range(100):
+            connection.request("OPTIONS", "/tokenize", headers={**ours, **preflight})
+            connection.getresponse().read()
+        connection.close()
+        status, answer = server.post("/tokenize", {"prompt": "a"}, {**ours, "Authorization": "Bearer first-key"})
+        assert status == 200, answer
     print("origins")
 
 
