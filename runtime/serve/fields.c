@@ -156,8 +156,10 @@ static bool is_shallow(const char *text, size_t n_bytes) {
     int depth = 0;
     for (size_t i = 0; i < n_bytes; i++) {
         if (in_string) {
-            i += text[i] == '\\';
-            in_string = i < n_bytes && text[i] != '"';
+            if (text[i] == '\\')
+                i++; /* a quote there does not end it */
+            else
+                in_string = text[i] != '"';
         } else if (text[i] == '"') {
             in_string = true;
         } else if (text[i] == '{' || text[i] == '[') {

@@ -150,7 +150,10 @@ BODIES = [
     (b'{"temperature": 1e999}', "The body is not JSON"),
     (b'{"seed": 99999999999999999999}', "The body is not JSON"),
     (b'{"prompt": ' + b"[" * 50 + b"]" * 50 + b"}", "more than 40 deep"),
+    (b'{"user": "\\"", "prompt": ' + b"[" * 50 + b"]" * 50 + b"}", "more than 40 deep"),
 ]
+# Brackets in strings nest nothing, whatever quotes are in the string.
+TEXTS = ['"', '5" wide, [0, 1) ' + "[" * 50, '"' + "{" * 50 + '"', '\\" ' + "[" * 50, "\\\\"]
 
 
 def check(server, path, body, status, param, part):
@@ -172,6 +175,9 @@ with Server("--model", "kjv=" + sys.argv[1], "--model", "hermes=" + sys.argv[2])
         for body, part in BODIES:
             check(server, path, body, 400, None, part)
         check(server, path, {"x": 1}, 400, "model", "must be the name")
+    for text in TEXTS:
+        status, answer = server.post("/tokenize", {"model": "kjv", "prompt": text})
+        assert status == 200, (text, answer)
     check(server, EMBEDDINGS, {"model": "kjv", "input": "a"}, 400, "model", "without --embeddings")
     check(server, "/tokenize", {"model": "kjv"}, 400, "prompt", "a 'prompt', a text, or else 'messages'")
     check(server, "/tokenize", {"model": "kjv", "prompt": "a", "messages": ASK}, 400, "prompt", "or else 'messages'")
