@@ -61,6 +61,7 @@ static bool open_engine(const struct serve_settings *settings, struct serve_mode
         return true;
     const uint64_t token_bytes = model->engine_info.kv_token_bytes;
     rsr_engine_destroy(model->engine);
+    model->engine = NULL; /* as it stays where the other one fails */
     return create_engine(settings, model, context, fit_tokens(wanted, bytes, token_bytes, page));
 }
 
