@@ -253,6 +253,8 @@ static bool add_headers(const struct peer *peer, struct MHD_Response *response) 
     char seconds[16];
     snprintf(seconds, sizeof(seconds), "%u", reply->retry_after_s);
     const bool cors = has_known_origin(peer), stream = peer->is_streaming;
+    /* Clients send headers of their own, as openai-node's X-Stainless-Lang; none does anything here. */
+    const char *asked = header(peer, "Access-Control-Request-Headers");
     const char *const headers[][2] = {
         {"Content-Type", reply->content_type},
         {"Cache-Control", "no-store"},
@@ -265,7 +267,9 @@ static bool add_headers(const struct peer *peer, struct MHD_Response *response) 
         {"WWW-Authenticate", reply->status == 401 ? "Bearer" : NULL},
         {"Access-Control-Allow-Origin", cors ? header(peer, "Origin") : NULL},
         {"Access-Control-Allow-Methods", cors ? "GET, POST" : NULL},
-        {"Access-Control-Allow-Headers", cors ? "Authorization, Content-Type" : NULL},
+        {"Access-Control-Allow-Headers", cors && asked && asked[0] ? asked
+                                         : cors                    ? "Authorization, Content-Type"
+                                                                   : NULL},
         {"Access-Control-Max-Age", cors ? "600" : NULL},
         {"Vary", peer->http->server->settings->cors ? "Origin" : NULL},
     };

@@ -64,6 +64,10 @@ def origins():
         assert (status, body, headers["Access-Control-Allow-Origin"]) == (204, b"", ours["Origin"])
         assert "POST" in headers["Access-Control-Allow-Methods"]
         assert "Authorization" in headers["Access-Control-Allow-Headers"]
+        asked = "authorization,content-type,x-stainless-lang,x-stainless-retry-count"  # openai-node's
+        _, headers, _ = server.ask("OPTIONS", "/v1/completions",
+                                   headers={**ours, **preflight, "Access-Control-Request-Headers": asked})
+        assert headers["Access-Control-Allow-Headers"] == asked
         for path in ("/health", "/v1/models", "/none"):  # refusals are for the page to read, too
             _, headers, _ = server.ask("GET", path, headers=ours)
             assert headers["Access-Control-Allow-Origin"] == ours["Origin"] and headers["Vary"] == "Origin"
