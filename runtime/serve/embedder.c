@@ -13,6 +13,7 @@ enum { MOST_TEXTS = 64 };
 
 struct queued {
     struct serve_job *job; /* a reference */
+    uint64_t n_tokens;     /* of its prompts */
     struct queued *next;
 };
 
@@ -23,6 +24,7 @@ struct serve_embedder {
     struct queued *queue;
     struct serve_job *current; /* that is computed; NULL: none */
     uint32_t n_queued;
+    uint64_t n_queued_tokens;
     bool is_closed, ends;
     pthread_t thread;
 };
@@ -101,6 +103,7 @@ static void *run(void *argument) {
             break;
         e->queue = q->next;
         e->n_queued--;
+        e->n_queued_tokens -= q->n_tokens;
         e->current = q->job;
         pthread_mutex_unlock(&e->lock);
         compute(e, q->job);
@@ -119,11 +122,13 @@ enum serve_verdict serve_embedder_submit(struct serve_embedder *e, struct serve_
     struct queued *q = calloc(1, sizeof(*q));
     if (q == NULL)
         return SERVE_QUEUE_FULL;
+    q->n_tokens = serve_job_tokens(job);
     enum serve_verdict verdict = SERVE_TAKEN;
     pthread_mutex_lock(&e->lock);
     if (e->is_closed) {
         verdict = SERVE_CLOSED;
-    } else if (e->n_queued >= e->server->settings->queue) {
+    } else if (e->n_queued >= e->server->settings->queue ||
+               (e->n_queued > 0 && e->n_queued_tokens + q->n_tokens > SERVE_MOST_QUEUED_TOKENS)) {
         verdict = SERVE_QUEUE_FULL;
     } else {
         job->submitted_ns = serve_now_ns();
@@ -134,6 +139,7 @@ enum serve_verdict serve_embedder_submit(struct serve_embedder *e, struct serve_
             end = &(*end)->next;
         *end = q;
         e->n_queued++;
+        e->n_queued_tokens += q->n_tokens;
         pthread_cond_signal(&e->changed);
     }
     pthread_mutex_unlock(&e->lock);

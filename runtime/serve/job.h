@@ -91,6 +91,9 @@ bool serve_job_create_results(struct serve_job *job);
 void serve_job_keep(struct serve_job *job);
 void serve_job_release(struct serve_job *job); /* may be NULL */
 
+/* Of all prompts. */
+uint64_t serve_job_tokens(const struct serve_job *job);
+
 /* From now on `wake` is called with `waiter`; NULL: not any more, also not later from another thread. */
 void serve_job_wait(struct serve_job *job, void (*wake)(void *waiter), void *waiter);
 

@@ -20,8 +20,6 @@
 #define FIRST_PART 16 /* as long as nobody knows how long one takes */
 #define LEAST_PART 8  /* fewer read the weights as often for less */
 #define MOST_PART 4096
-/* Tokens of prompts that wait, of all jobs but one: 64 MiB. */
-#define MOST_QUEUED_TOKENS (UINT64_C(1) << 24)
 
 /* A job some choices of which have not begun. */
 struct waiting {
@@ -445,14 +443,13 @@ enum serve_verdict serve_scheduler_submit(struct serve_scheduler *s, struct serv
     struct waiting *w = calloc(1, sizeof(*w));
     if (w == NULL)
         return SERVE_QUEUE_FULL;
-    for (size_t i = 0; i < job->n_prompts; i++)
-        w->n_tokens += job->prompts[i].n_tokens;
+    w->n_tokens = serve_job_tokens(job);
     enum serve_verdict verdict = SERVE_TAKEN;
     pthread_mutex_lock(&s->lock);
     if (s->is_closed) {
         verdict = SERVE_CLOSED;
     } else if (s->n_queued >= s->server->settings->queue ||
-               (s->n_waiting > 0 && s->n_queued_tokens + w->n_tokens > MOST_QUEUED_TOKENS)) {
+               (s->n_waiting > 0 && s->n_queued_tokens + w->n_tokens > SERVE_MOST_QUEUED_TOKENS)) {
         verdict = SERVE_QUEUE_FULL;
     } else {
         job->submitted_ns = serve_now_ns();
