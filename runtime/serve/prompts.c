@@ -98,13 +98,21 @@ bool serve_prompt_of_text(const struct serve_prompt_rules *rules, const char *te
         return false;
     if (is_long(rules, text, n_bytes, &n_tokens))
         return refuse_long(rules, "at least ", n_tokens, error);
-    /* A byte gives a token at most; the tokenizer adds a few. */
+    /* A byte gives a token at most in nearly all texts; the tokenizer adds a few. */
     const size_t most = n_bytes + 8 < rules->max_tokens ? n_bytes + 8 : rules->max_tokens;
     uint32_t *tokens = malloc(most * sizeof(*tokens));
     if (tokens == NULL)
         return no_memory(error);
-    const rsr_status status = rsr_tokenize(rules->model->model, text, n_bytes, rules->flags, tokens,
-                                           most, &n_tokens, &err);
+    rsr_status status = rsr_tokenize(rules->model->model, text, n_bytes, rules->flags, tokens, most,
+                                     &n_tokens, &err);
+    if (status == RSR_ERR_FULL && n_tokens <= rules->max_tokens) { /* its normal form is longer */
+        free(tokens);
+        tokens = malloc(n_tokens * sizeof(*tokens));
+        if (tokens == NULL)
+            return no_memory(error);
+        status = rsr_tokenize(rules->model->model, text, n_bytes, rules->flags, tokens, n_tokens,
+                              &n_tokens, &err);
+    }
     return take_tokens(rules, status, &err, tokens, n_tokens, prompt, error);
 }
 
