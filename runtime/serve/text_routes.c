@@ -11,8 +11,13 @@
 #include "scheduler.h"
 #include "tools.h"
 
-/* Tokens of a text that fits into no context are counted up to here: it takes the time of all requests. */
+/* Tokens of a text that fits into no context are counted up to here: it takes the time of all requests. Texts of
+ * tokens may be a hundred times as long as their ids, so there are no more of those either. */
 #define MAX_TOKENS ((uint32_t)1 << 17)
+
+static uint32_t most_tokens(const struct serve_model *model) {
+    return model->info.context > MAX_TOKENS ? model->info.context : MAX_TOKENS;
+}
 
 struct text {
     const char *prompt;
@@ -112,11 +117,10 @@ static bool tokenize_messages(const struct serve_prompt_rules *rules, const stru
 
 static json_t *tokenize(const struct serve_model *model, const struct text *text,
                         struct serve_error *error) {
-    const uint32_t context = model->info.context;
     const struct serve_prompt_rules rules = {
         model, text->prompt ? "prompt" : "messages",
         RSR_TOKENIZE_PARSE_SPECIAL | (text->add_special_tokens ? RSR_TOKENIZE_ADD_SPECIAL : 0),
-        context > MAX_TOKENS ? context : MAX_TOKENS, true};
+        most_tokens(model), true};
     struct serve_prompt prompt = {0};
     json_t *json = NULL;
     if ((text->prompt != NULL) == (text->messages != NULL))
@@ -155,7 +159,7 @@ static json_t *prompt_json(rsr_status status, const rsr_error *err, char *text, 
 
 static json_t *detokenize(const struct serve_model *model, const struct text *text,
                           struct serve_error *error) {
-    const struct serve_prompt_rules rules = {model, "tokens", 0, UINT32_MAX, true};
+    const struct serve_prompt_rules rules = {model, "tokens", 0, most_tokens(model), true};
     struct serve_prompt prompt = {0};
     rsr_error err = RSR_ERROR_INIT;
     size_t n_bytes = 0;

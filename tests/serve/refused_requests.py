@@ -184,6 +184,7 @@ with Server("--model", "kjv=" + sys.argv[1], "--model", "hermes=" + sys.argv[2])
     check(server, "/tokenize", {"model": "kjv", "messages": ASK, "tools": [TOOL]}, 400, "tools", "does not tell tools")
     check(server, "/detokenize", {"model": "kjv"}, 400, "tokens", "'tokens' is missing")
     check(server, "/detokenize", {"model": "kjv", "tokens": [2560]}, 400, "tokens", "below 2560")
+    check(server, "/detokenize", {"model": "kjv", "tokens": [40] * 131073}, 400, "tokens", "at most 131072 tokens")
     status, answer = server.get("/tokenizer_info")
     assert status == 400 and "2 models" in answer["error"]["message"]
     assert server.stop() == 0
