@@ -107,7 +107,9 @@ static bool append_json(struct rsr_bytes *out, json_t *json) {
 static bool write_head(struct serve_answer *answer) {
     if (answer->head.size > 0)
         return true;
-    if (!append_json(&answer->head, envelope(answer, answer->kind->chunk_object)))
+    const struct serve_answer_kind *kind = answer->kind;
+    if (!append_json(&answer->head,
+                     envelope(answer, answer->streams ? kind->chunk_object : kind->object)))
         return false;
     answer->head.size--; /* the brace */
     return append(&answer->head, ",\"choices\":[");
@@ -161,6 +163,33 @@ static bool add_end(struct serve_answer *answer, struct rsr_bytes *out) {
            append(out, "data: [DONE]\n\n");
 }
 
+/* ---- A plain answer in pieces ---------------------------------------------------------------- */
+
+/* Rows of log-probabilities take some us each: those of many choices are not written at once, which would keep
+ * all streams waiting. Of a job that is done. */
+static bool add_plain_choice(struct serve_answer *answer, struct rsr_bytes *out) {
+    struct serve_cursor cursor = {0};
+    json_t *part = NULL;
+    const size_t i = answer->n_told++;
+    return answer->kind->part(answer, i, &cursor, answer->job->choices[i].n_tokens, true, &part) &&
+           (i == 0 || append(out, ",")) && append_json(out, part);
+}
+
+/* The next piece; a client sees that the answer breaks off where memory is out. */
+static enum serve_progress more_plain(struct serve_answer *answer, struct rsr_bytes *out) {
+    const struct serve_job *job = answer->job;
+    const size_t before = out->size, n = job->n_prompts * job->n_choices;
+    bool ok = answer->head.size > 0 ||
+              (write_head(answer) && rsr_bytes_append(out, answer->head.data, answer->head.size));
+    while (ok && answer->n_told < n && !is_full(out, before))
+        ok = add_plain_choice(answer, out);
+    if (ok && answer->n_told < n)
+        return SERVE_MORE;
+    if (ok && append(out, "],\"usage\":") && append_json(out, usage(job)))
+        append(out, "}\n");
+    return SERVE_DONE;
+}
+
 /* ---- The reply as a job goes on -------------------------------------------------------------- */
 
 static void destroy(struct serve_answer *answer) {
@@ -195,6 +224,11 @@ static enum serve_progress begin(void *user, struct serve_reply *reply) {
         reply->content_type = "text/event-stream";
         return SERVE_MORE;
     }
+    if (job->logprobs) {
+        reply->status = 200;
+        reply->content_type = "application/json";
+        return SERVE_MORE;
+    }
     serve_reply_json(reply, 200, answer->kind->whole ? answer->kind->whole(answer) : whole(answer));
     return SERVE_DONE;
 }
@@ -202,6 +236,8 @@ static enum serve_progress begin(void *user, struct serve_reply *reply) {
 static enum serve_progress more(void *user, struct rsr_bytes *body) {
     struct serve_answer *answer = user;
     struct serve_job *job = answer->job;
+    if (!answer->streams)
+        return more_plain(answer, body);
     const size_t before = body->size, n = job->n_prompts * job->n_choices;
     struct serve_error error = {0};
     bool ok = write_head(answer);

@@ -41,6 +41,7 @@ struct serve_answer {
     enum serve_call_form calls;   /* of tools, in what is generated */
     struct rsr_bytes head;        /* of an event's JSON, up to the choices */
     struct serve_cursor *cursors; /* [choices] of a stream; NULL: plain */
+    size_t n_told;                /* choices of a plain answer that comes in pieces */
 };
 
 /* Reads a body: fills the answer and its job, which has the body's model. */
