@@ -161,11 +161,10 @@ bool serve_apply_text_fields(struct serve_text_fields *fields, struct serve_job 
            read_logit_bias(fields->logit_bias, job, error);
 }
 
-static bool check_logprobs(const struct serve_job *job, uint32_t asked, struct serve_error *error) {
+static bool check_logprobs(const struct serve_job *job, struct serve_error *error) {
     uint64_t n_rows = 0;
     for (size_t i = 0; i < job->n_prompts; i++)
-        n_rows += (job->prompt_logprobs ? job->prompts[i].n_tokens : 0) +
-                  (asked != SERVE_NOT_GIVEN ? asked : 0);
+        n_rows += (job->prompt_logprobs ? job->prompts[i].n_tokens : 0) + (uint64_t)job->max_tokens;
     const uint64_t n = n_rows * job->n_choices * (1 + job->n_top_logprobs);
     return !job->logprobs || n <= MAX_LOGPROBS ||
            serve_fail(error, 400, "invalid_value", "logprobs",
@@ -190,7 +189,11 @@ bool serve_apply_max_tokens(uint32_t asked, uint32_t otherwise, const char *para
                           "The context holds at most %u tokens here: %zu of the prompt and %u of "
                           "'%s' are %zu.",
                           limit, longest, asked, param, longest + asked);
-    const uint32_t rest = limit - (uint32_t)longest;
+    uint32_t rest = limit - (uint32_t)longest;
+    /* Of a text that may be as long as it likes. */
+    const uint64_t logged = MAX_LOGPROBS / job->n_choices / (1 + job->n_top_logprobs);
+    if (job->logprobs && otherwise == UINT32_MAX && rest > logged)
+        rest = (uint32_t)logged;
     job->max_tokens = asked != SERVE_NOT_GIVEN ? asked : rest < otherwise ? rest : otherwise;
-    return check_logprobs(job, asked, error);
+    return check_logprobs(job, error);
 }

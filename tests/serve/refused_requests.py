@@ -71,6 +71,7 @@ COMPLETION_REFUSALS = [
     ({"logprobs": True}, 400, "logprobs", "whole number, not true"),
     ({"prompt": [[40] * 500] * 200, "echo": True, "logprobs": 20, "max_tokens": 0}, 400, "logprobs",
      "up to 2100000 numbers, of at most 1048576"),
+    ({"prompt": ["a"] * 2048, "n": 2, "logprobs": 20}, 400, "logprobs", "up to 1376256 numbers"),
     ({"suffix": "x"}, 400, "suffix", "supports 'suffix' as \"\" only"),
     ({"stream": "yes"}, 400, "stream", "must be true or false, not a string"),
     ({"stream_options": {"include_usage": True}}, 400, "stream_options", "goes with 'stream': true only"),
