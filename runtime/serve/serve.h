@@ -32,6 +32,7 @@ enum {
     SERVE_MAX_TEXTS = 4096,   /* prompts x choices */
     SERVE_MAX_PROMPTS = 2048, /* of a request for completions, or texts to embed */
     SERVE_MAX_STOP_STRINGS = 4,
+    SERVE_MAX_STOP_BYTES = 4096, /* of each: jobs that wait keep them */
     SERVE_MAX_TOP_LOGPROBS = 20,
     SERVE_MAX_LOGIT_BIAS = 1024
 };

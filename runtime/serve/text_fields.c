@@ -63,6 +63,10 @@ static bool add_stop(struct serve_job *job, const char *place, const json_t *tex
     if (!json_is_string(text) || json_string_length(text) == 0)
         return serve_fail(error, 400, "invalid_value", "stop",
                           "'%s' must be a string that is not empty.", place);
+    if (json_string_length(text) > SERVE_MAX_STOP_BYTES)
+        return serve_fail(error, 400, "invalid_value", "stop",
+                          "'%s' must have at most %d bytes, not %zu.", place, SERVE_MAX_STOP_BYTES,
+                          json_string_length(text));
     job->stop[job->n_stop] = strdup(json_string_value(text));
     if (job->stop[job->n_stop] == NULL)
         return serve_fail(error, 500, NULL, NULL, "No memory for the request.");

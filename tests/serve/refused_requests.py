@@ -55,6 +55,7 @@ COMPLETION_REFUSALS = [
     ({"prompt": ["a"] * 2048, "n": 3}, 400, "n", "asks for 6144 texts; one may ask for 4096"),
     ({"best_of": 2}, 400, "best_of", "'best_of' equal to 'n' only"),
     ({"stop": ["a"] * 5}, 400, "stop", "at most 4 strings, not 5"),
+    ({"stop": ["a", "b" * 4097]}, 400, "stop", "at most 4096 bytes, not 4097"),
     ({"stop": ""}, 400, "stop", "a string that is not empty"),
     ({"stop": ["a", None]}, 400, "stop", "a string that is not empty"),
     ({"presence_penalty": 3}, 400, "presence_penalty", "from -2 to 2"),
