@@ -32,8 +32,13 @@ struct serve_embedder {
 /* A language model keeps at least half of its pages for texts that are generated. */
 uint32_t serve_embedder_max_tokens(const struct serve_model *m) {
     const bool shares = m->info.pooling == NULL;
-    const uint32_t tokens = m->engine_info.kv_tokens / (shares ? 2 : 1);
+    const uint32_t page = m->engine_info.kv_page_tokens;
+    const uint32_t tokens = m->engine_info.kv_tokens / page / (shares ? 2 : 1) * page;
     return tokens < m->engine_info.context ? tokens : m->engine_info.context;
+}
+
+uint32_t serve_max_tokens(const struct serve_model *m) {
+    return m->info.pooling == NULL ? serve_scheduler_max_tokens(m) : serve_embedder_max_tokens(m);
 }
 
 /* ---- The thread ------------------------------------------------------------------------------ */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "embedder.h"
 #include "metrics.h"
 #include "model_report.h"
 #include "models.h"
@@ -15,7 +16,7 @@ static json_t *model_json(const struct serve_model *model) {
     return json_pack("{s:o, s:s, s:I, s:s, s:I, s:s, s:b, s:b, s:b, s:b}", "id",
                      serve_text_json(model->name, strlen(model->name)), "object", "model",
                      "created", (json_int_t)model->created, "owned_by", "rsrc", "max_model_len",
-                     (json_int_t)model->engine_info.context, "fingerprint", model->fingerprint,
+                     (json_int_t)serve_max_tokens(model), "fingerprint", model->fingerprint,
                      "has_chat_template",
                      model->info.has_chat_template && !model->info.chat_problem, "has_tools",
                      model->tools != SERVE_TOOLS_NONE, "has_embeddings", model->pooling != NULL,

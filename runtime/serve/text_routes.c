@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "embedder.h"
 #include "fields.h"
 #include "messages.h"
 #include "prompts.h"
 #include "replies.h"
 #include "routes.h"
-#include "scheduler.h"
 #include "tools.h"
 
 /* Tokens of a text that fits into no context are counted up to here: it takes the time of all requests. Texts of
@@ -130,7 +130,7 @@ static json_t *tokenize(const struct serve_model *model, const struct text *text
                  ? serve_prompt_of_text(&rules, text->prompt, strlen(text->prompt), &prompt, error)
                  : tokenize_messages(&rules, text, &prompt, error))
         json = json_pack("{s:I, s:I, s:o, s:o}", "count", (json_int_t)prompt.n_tokens,
-                         "max_model_len", (json_int_t)serve_scheduler_max_tokens(model), "tokens",
+                         "max_model_len", (json_int_t)serve_max_tokens(model), "tokens",
                          tokens_json(&prompt), "token_strs",
                          text->return_token_strs ? token_texts_json(model, &prompt) : json_null());
     free(prompt.tokens);

@@ -105,6 +105,12 @@ for options, tokens, context in ROOM:
         assert server.find_line("target generic, 1 threads, "), server.lines
         assert server.get("/v1/models")[1]["data"][0]["max_model_len"] == context
         assert server.metric("rsr_kv_tokens") == tokens
+# Embeddings have at most half of the pages; /v1/models tells what is left for a text.
+for pages, most in ((1, 64), (3, 128), (11, 384)):
+    with Server("kjv=" + sys.argv[1], "--embeddings", "mean", "--kv-tokens", str(64 * pages)) as server:
+        assert server.get("/v1/models")[1]["data"][0]["max_model_len"] == most
+        for n, want in ((most - 1, 200), (most, 400)):
+            assert server.post("/v1/completions", {"prompt": [40] * n, "max_tokens": 1})[0] == want, (pages, n)
 for options, text in ((["--kv-tokens", "2000000000"], "kjv: "), (["--target", "avx9"], "avx9"),
                       (["--attention", "sparse"], "sparse")):
     server = Server("kjv=" + sys.argv[1], *options, wait=False)
