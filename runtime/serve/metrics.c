@@ -63,9 +63,10 @@ void serve_count_verdict(struct serve_metrics *m, enum serve_verdict verdict) {
 
 void serve_count_end(struct serve_metrics *m, const struct serve_job *job,
                      const struct serve_error *error) {
-    const enum serve_counter counter = error->status != 0             ? SERVE_COUNT_FAILED
-                                       : atomic_load(&job->cancelled) ? SERVE_COUNT_CANCELLED
-                                                                      : SERVE_COUNT_FINISHED;
+    /* What is cancelled while it is embedded has an error, too. */
+    const enum serve_counter counter = atomic_load(&job->cancelled) ? SERVE_COUNT_CANCELLED
+                                       : error->status != 0         ? SERVE_COUNT_FAILED
+                                                                    : SERVE_COUNT_FINISHED;
     serve_count(m, counter, 1);
     serve_observe(m, SERVE_TIME_END_TO_END, (double)(serve_now_ns() - job->submitted_ns) * 1e-9);
 }

@@ -1,5 +1,6 @@
 """Usage: embeddings.py LANGUAGE.so EMBEDDER.so WIDE.so. What /v1/embeddings answers."""
 import base64
+import json
 import struct
 import sys
 
@@ -56,5 +57,13 @@ with Server("--model", "kjv=" + LANGUAGE, "--model", "small=" + EMBEDDER, "--mod
     for path, body in (("/v1/completions", {"prompt": [1]}), ("/v1/chat/completions", chat)):
         got, answer = server.post(path, body | {"model": "small"})
         assert got == 400 and "gives embeddings, at /v1/embeddings" in answer["error"]["message"], answer
+    # A client that goes away has cancelled its request, and nothing has failed.
+    body = json.dumps({"model": "kjv", "input": [[40 + i % 60] * 500 for i in range(1500)]}).encode()
+    with server.raw() as raw:
+        raw.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert server.wait_for(lambda: server.metric("rsr_embedding_requests") == 1)[0]
+    assert server.wait_for(lambda: server.metric("rsr_requests_cancelled_total") == 1)[0]
+    assert server.metric("rsr_requests_failed_total") == 0
     assert server.stop() == 0
 print("all is as it should be")
