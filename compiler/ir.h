@@ -37,7 +37,7 @@ enum rsr_blocks {
     RSR_BLOCKS_TQ1_0,
     RSR_BLOCKS_TQ2_0,
     RSR_BLOCKS_Q2_0,
-    RSR_BLOCKS_Q2_0_G128,       /* the same with blocks of 128 */
+    RSR_BLOCKS_Q2_0_G128, /* the same with blocks of 128 */
     RSR_BLOCKS_Q1_0,
     RSR_BLOCKS_I2_S_X86,
     RSR_BLOCKS_I2_S_ARM,
@@ -50,33 +50,33 @@ enum rsr_blocks {
 
 /* One tensor of a checkpoint. The bytes stay in the mapped file. */
 struct rsr_tensor {
-    const char *name;           /* untrusted */
-    const char *stored_name;    /* what its file calls it; NULL: the same */
-    enum rsr_dtype dtype;       /* U8 where blocks says how to read the bytes */
+    const char *name;        /* untrusted */
+    const char *stored_name; /* what its file calls it; NULL: the same */
+    enum rsr_dtype dtype;    /* U8 where blocks says how to read the bytes */
     enum rsr_blocks blocks;
     uint32_t interleaved_heads; /* blocks: rows of so many heads are in pairs; 0: rows in order */
     uint32_t n_dims;
     uint64_t shape[RSRC_MAX_DIMS];
-    const char *file;           /* path, for diagnostics */
-    uint64_t offset;            /* of the data in that file */
+    const char *file; /* path, for diagnostics */
+    uint64_t offset;  /* of the data in that file */
     uint64_t size_bytes;
-    const uint8_t *data;        /* borrows the mapping, unaligned */
-    bool consumed;              /* set by graph; what stays false is refused */
+    const uint8_t *data; /* borrows the mapping, unaligned */
+    bool consumed;       /* set by graph; what stays false is refused */
 };
 
 /* Scale convention of packed or latent ternary weights (docs of model/ternary.c). */
 enum rsr_scale_rule {
-    RSR_SCALE_MULTIPLY,         /* packed, autobitlinear offline: y = acc * act * weight_scale */
-    RSR_SCALE_DIVIDE,           /* packed, bitlinear: y = acc * act / weight_scale */
-    RSR_SCALE_ONLINE,           /* float masters: clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
-    RSR_SCALE_BLOCKS,           /* the blocks hold it; weight_scale, if any, multiplies on top */
-    RSR_SCALE_VALUES            /* floats that already are -s, 0, s: model/ternary_values.h finds s */
+    RSR_SCALE_MULTIPLY, /* packed, autobitlinear offline: y = acc * act * weight_scale */
+    RSR_SCALE_DIVIDE,   /* packed, bitlinear: y = acc * act / weight_scale */
+    RSR_SCALE_ONLINE,   /* float masters: clamp(round(W s)), s = 1 / max(mean|W|, 1e-5) */
+    RSR_SCALE_BLOCKS,   /* the blocks hold it; weight_scale, if any, multiplies on top */
+    RSR_SCALE_VALUES    /* floats that already are -s, 0, s: model/ternary_values.h finds s */
 };
 
 /* How the angles of rotary embeddings follow from position and theta. */
 enum rsr_rope_kind {
-    RSR_ROPE_PLAIN,             /* "default" */
-    RSR_ROPE_LINEAR,            /* divided by factor */
+    RSR_ROPE_PLAIN,  /* "default" */
+    RSR_ROPE_LINEAR, /* divided by factor */
     RSR_ROPE_LLAMA3,
     RSR_ROPE_YARN
 };
@@ -84,50 +84,52 @@ enum rsr_rope_kind {
 struct rsr_rope_config {
     enum rsr_rope_kind kind;
     double theta;
-    double factor;              /* all but plain */
-    double low_freq_factor, high_freq_factor;   /* llama3 */
-    double beta_fast, beta_slow;                /* yarn */
-    double attention_factor;    /* yarn: of cosines and sines */
-    bool truncate;              /* yarn: the range of its ramp is rounded outwards */
-    uint32_t original_context;  /* llama3, yarn */
+    double factor;                            /* all but plain */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn */
+    double attention_factor;                  /* yarn: of cosines and sines */
+    bool truncate;                            /* yarn: the range of its ramp is rounded outwards */
+    uint32_t original_context;                /* llama3, yarn */
 };
 
 /* config.json or a GGUF file's metadata, validated. What is not in them has the default of the
  * architecture. */
 struct rsr_config {
     const char *file;
-    const char *model_type;     /* "bitnet", "llama": with architecture it names the family */
-    const char *architecture;   /* "BitnetForCausalLM"; NULL: none is given */
-    struct rsr_hyper hyper;     /* head_dim and n_kv_heads resolved */
-    struct rsr_rope_config ropes[2];    /* of all blocks; of those with a window */
-    uint32_t window;            /* keys that a token sees in blocks with a window; 0: there are none */
-    const uint8_t *has_window;  /* [hyper.n_layers] flags; NULL: window is 0 */
+    const char *model_type;          /* "bitnet", "llama": with architecture it names the family */
+    const char *architecture;        /* "BitnetForCausalLM"; NULL: none is given */
+    struct rsr_hyper hyper;          /* head_dim and n_kv_heads resolved */
+    struct rsr_rope_config ropes[2]; /* of all blocks; of those with a window */
+    uint32_t window;                 /* keys that a token sees in blocks with a window; 0: there are
+                                        none */
+    const uint8_t *has_window;       /* [hyper.n_layers] flags; NULL: window is 0 */
     enum rsr_scale_rule scale_rule;
-    const char *scale_reason;   /* which fields decided it, for the report */
-    enum rsr_input input;       /* what linear layers multiply with */
-    const char *input_reason;   /* what decided it; a sentence or a part of one */
-    const char *const *not_converted;   /* modules_to_not_convert */
+    const char *scale_reason;         /* which fields decided it, for the report */
+    enum rsr_input input;             /* what linear layers multiply with */
+    const char *input_reason;         /* what decided it; a sentence or a part of one */
+    const char *const *not_converted; /* modules_to_not_convert */
     uint32_t n_not_converted;
-    const char *projection_norm;        /* norm of every ternary linear layer's own input: "rms_norm" in
-                                           "q_proj.rms_norm"; NULL: there is none */
+    const char *projection_norm; /* norm of every ternary linear layer's own input: "rms_norm" in
+                                    "q_proj.rms_norm"; NULL: there is none */
     float projection_norm_eps;
-    uint32_t bos_token;         /* RSR_NO_TOKEN: none */
-    uint32_t eos_tokens[8];     /* config.json and generation_config.json, without repeats */
+    uint32_t bos_token;     /* RSR_NO_TOKEN: none */
+    uint32_t eos_tokens[8]; /* config.json and generation_config.json, without repeats */
     uint32_t n_eos_tokens;
-    bool has_sampling;          /* generation_config.json says how tokens are sampled: */
+    bool has_sampling; /* generation_config.json says how tokens are sampled: */
     struct rsr_sampling_advice sampling;
 };
 
 /* tokenizer.json and tokenizer_config.json, compiled to the section that the runtime reads. */
 struct rsr_tokenizer {
     const struct rsr_tokenizer_header *section; /* NULL: the checkpoint has no tokenizer */
-    bool is_unread;             /* it has one of a form that is not read, and a warning has said so */
+    bool is_unread; /* it has one of a form that is not read, and a warning has said so */
     uint64_t size_bytes;
-    uint32_t max_tokens;        /* model_max_length, by which embedding models cut texts; 0: none */
-    const char *chat_template;  /* NULL: none */
-    const char *bos_text;       /* never NULL */
+    uint32_t max_tokens;       /* model_max_length, by which embedding models cut texts; 0: none */
+    const char *chat_template; /* NULL: none */
+    const char *bos_text;      /* never NULL */
     const char *eos_text;
-    const char *chat_problem;   /* why the template renders no conversation; NULL: it does, or there is none */
+    const char *chat_problem; /* why the template renders no conversation; NULL: it does, or there
+                                 is none */
 };
 
 struct rsr_checkpoint {
@@ -137,36 +139,36 @@ struct rsr_checkpoint {
     uint32_t n_tensors;
     /* What a file of this format would call a tensor of that name; NULL: the same. */
     const char *(*stored_name)(struct rsrc_arena *arena, const char *name);
-    bool has_config;            /* false: matrix mode, config and tokenizer are empty */
+    bool has_config; /* false: matrix mode, config and tokenizer are empty */
     struct rsr_config config;
     struct rsr_tokenizer tokenizer;
-    uint8_t hash[16];           /* of configuration and tensor bytes */
-    const char *const *files;   /* every file read, for -MD */
+    uint8_t hash[16];         /* of configuration and tensor bytes */
+    const char *const *files; /* every file read, for -MD */
     uint32_t n_files;
-    struct rsrc_mapping *mappings;      /* owned; base/mapped_file.h */
+    struct rsrc_mapping *mappings; /* owned; base/mapped_file.h */
 };
 
 /* ---- graph ----------------------------------------------------------------------------------- */
 
 /* How a linear layer's integers are stored in its tensor. */
 enum rsr_encoding {
-    RSR_ENCODING_PACKED2,       /* uint8 [out/4, in], four strided codes weight + 1 a byte */
-    RSR_ENCODING_BYTES,         /* uint8 or int8 [out, in], 0 / 1 / 255 (or -1) */
-    RSR_ENCODING_LATENT,        /* float [out, in], quantised at compile time */
-    RSR_ENCODING_BLOCKS,        /* [out, in] in blocks of rsr_tensor.blocks */
-    RSR_ENCODING_VALUES         /* float [out, in], ternary as they are */
+    RSR_ENCODING_PACKED2, /* uint8 [out/4, in], four strided codes weight + 1 a byte */
+    RSR_ENCODING_BYTES,   /* uint8 or int8 [out, in], 0 / 1 / 255 (or -1) */
+    RSR_ENCODING_LATENT,  /* float [out, in], quantised at compile time */
+    RSR_ENCODING_BLOCKS,  /* [out, in] in blocks of rsr_tensor.blocks */
+    RSR_ENCODING_VALUES   /* float [out, in], ternary as they are */
 };
 
 /* One linear layer. */
 struct rsr_layer {
-    uint32_t block;             /* RSR_NO_BLOCK: none */
+    uint32_t block; /* RSR_NO_BLOCK: none */
     enum rsr_role role;
-    const char *name;           /* path in the checkpoint: "model.layers.0.self_attn.q_proj" */
+    const char *name; /* path in the checkpoint: "model.layers.0.self_attn.q_proj" */
     const struct rsr_tensor *weight;
-    const struct rsr_tensor *scale;     /* NULL with RSR_SCALE_ONLINE, may be with _BLOCKS */
+    const struct rsr_tensor *scale; /* NULL with RSR_SCALE_ONLINE, may be with _BLOCKS */
     enum rsr_encoding encoding;
     enum rsr_scale_rule scale_rule;
-    uint32_t rows, cols;        /* out, in */
+    uint32_t rows, cols; /* out, in */
 };
 
 /* A linear layer that is not ternary: one that modules_to_not_convert names. */
@@ -174,7 +176,7 @@ struct rsr_dense_layer {
     uint32_t block;
     enum rsr_role role;
     const char *name;
-    const struct rsr_tensor *weight;    /* float [rows, cols] */
+    const struct rsr_tensor *weight; /* float [rows, cols] */
     uint32_t rows, cols;
 };
 
@@ -182,21 +184,21 @@ struct rsr_dense_layer {
 struct rsr_norm_layer {
     uint32_t block;
     enum rsr_role role;
-    enum rsr_role owner;        /* of RSR_ROLE_PROJ_NORM: the linear layer's role */
+    enum rsr_role owner; /* of RSR_ROLE_PROJ_NORM: the linear layer's role */
     const char *name;
     const struct rsr_tensor *weight;
     uint32_t cols;
     float eps;
-    float offset;               /* added to every weight: 1 where the checkpoint stores w - 1 */
+    float offset; /* added to every weight: 1 where the checkpoint stores w - 1 */
 };
 
 #define RSR_NO_LAYER UINT32_MAX
 
 /* A linear layer of a block. */
 struct rsr_linear_slot {
-    uint32_t layer;             /* index into layers, or RSR_NO_LAYER: */
-    uint32_t dense;             /* index into dense */
-    uint32_t norm;              /* index into norms, of this layer's input alone; RSR_NO_NORM */
+    uint32_t layer; /* index into layers, or RSR_NO_LAYER: */
+    uint32_t dense; /* index into dense */
+    uint32_t norm;  /* index into norms, of this layer's input alone; RSR_NO_NORM */
 };
 
 struct rsr_block_layers {
@@ -204,58 +206,58 @@ struct rsr_block_layers {
     /* Indexes into norms; RSR_NO_NORM: absent. k_norm follows q_norm. */
     uint32_t input_norm, q_norm, k_norm, attn_sub_norm, attn_out_norm;
     uint32_t post_norm, ffn_sub_norm, ffn_out_norm;
-    uint32_t rope;              /* index into ropes */
-    uint32_t window;            /* keys that a token sees; 0: all */
+    uint32_t rope;   /* index into ropes */
+    uint32_t window; /* keys that a token sees; 0: all */
 };
 
 struct rsr_graph {
     const struct rsr_checkpoint *checkpoint;
-    const char *architecture;   /* of the table that matched */
+    const char *architecture; /* of the table that matched */
     struct rsr_hyper hyper;
-    struct rsr_layer *layers;   /* in order of use */
-    uint32_t n_layers;          /* linear layers, not blocks */
-    enum rsr_input input;       /* of all of them */
+    struct rsr_layer *layers; /* in order of use */
+    uint32_t n_layers;        /* linear layers, not blocks */
+    enum rsr_input input;     /* of all of them */
     struct rsr_dense_layer *dense;
     uint32_t n_dense;
-    struct rsr_rope *ropes;     /* inv_freq [hyper.head_dim / 2] */
+    struct rsr_rope *ropes; /* inv_freq [hyper.head_dim / 2] */
     uint32_t n_ropes;
     struct rsr_norm_layer *norms;
     uint32_t n_norms;
-    struct rsr_block_layers *blocks;    /* [hyper.n_layers] */
+    struct rsr_block_layers *blocks; /* [hyper.n_layers] */
     uint32_t final_norm;
     const struct rsr_tensor *embedding;
-    const struct rsr_tensor *head;      /* == embedding when tied; NULL: an embedding model */
-    struct rsr_linear_slot head_slot;   /* of a ternary head; layer RSR_NO_LAYER: the head is dense */
+    const struct rsr_tensor *head;    /* == embedding when tied; NULL: an embedding model */
+    struct rsr_linear_slot head_slot; /* of a ternary head; layer RSR_NO_LAYER: the head is dense */
 };
 
 /* The sketch of a dense head (struct rsr_head_sketch of rsr_abi.h): whether there is one and why,
  * its size, and what a token reads. */
 struct rsr_head_plan {
-    uint32_t n_planes;          /* 0: there is none, and `reason` alone counts */
+    uint32_t n_planes; /* 0: there is none, and `reason` alone counts */
     uint32_t n_blocks;
     uint64_t block_bytes;
-    uint64_t size_bytes;        /* of all blocks */
-    uint64_t floor_bytes;       /* the first plane, which every token reads */
-    uint64_t token_bytes;       /* of sketch and head, at a usual margin of the likeliest token */
+    uint64_t size_bytes;  /* of all blocks */
+    uint64_t floor_bytes; /* the first plane, which every token reads */
+    uint64_t token_bytes; /* of sketch and head, at a usual margin of the likeliest token */
     const char *reason;
 };
 
 /* ---- decode ---------------------------------------------------------------------------------- */
 
 enum rsr_alphabet {
-    RSR_TERNARY,                /* -1, 0, +1 */
-    RSR_BINARY_SIGN,            /* -1, +1 */
-    RSR_BINARY_BIT              /* 0, 1 */
+    RSR_TERNARY,     /* -1, 0, +1 */
+    RSR_BINARY_SIGN, /* -1, +1 */
+    RSR_BINARY_BIT   /* 0, 1 */
 };
 
 struct rsr_matrix {
     uint32_t rows, cols;
     enum rsr_alphabet alphabet;
-    const int8_t *values;       /* row-major [rows][cols] */
-    const float *scale;         /* multipliers: y = acc * act_scale * scale[...] */
-    uint32_t n_scales;          /* 1, rows, or rows * groups of a row */
-    uint32_t group_cols;        /* columns that share one scale of their row, scale[row][group], the
-                                   last group of a row may have fewer; 0: no groups */
+    const int8_t *values; /* row-major [rows][cols] */
+    const float *scale;   /* multipliers: y = acc * act_scale * scale[...] */
+    uint32_t n_scales;    /* 1, rows, or rows * groups of a row */
+    uint32_t group_cols;  /* columns that share one scale of their row, scale[row][group], the last
+                             group of a row may have fewer; 0: no groups */
 };
 
 /* ---- reduce ---------------------------------------------------------------------------------- */
@@ -269,25 +271,25 @@ struct rsr_dead {
 /* What the compiler found that need not be computed. A layer's counts do not overlap: a dead row or
  * column is counted as dead alone. */
 struct rsr_reduction_counts {
-    uint32_t rows, cols;        /* of the layer */
+    uint32_t rows, cols; /* of the layer */
     uint32_t n_dead_rows, n_dead_cols;
     uint32_t n_zero_rows, n_zero_cols;
-    uint32_t n_repeated_rows;   /* equal or opposite to an earlier row */
+    uint32_t n_repeated_rows; /* equal or opposite to an earlier row */
 };
 
 /* One row of a layer: `sign` times row `row` of the reduced matrix. */
 struct rsr_row_source {
     uint32_t row;
-    int32_t sign;               /* +1, -1; 0: the row is zero (and `row` is 0) */
+    int32_t sign; /* +1, -1; 0: the row is zero (and `row` is 0) */
 };
 
 /* How a layer follows from a smaller matrix. Maps that do not pay are left out: what they would
  * drop is then in the reduced matrix, as zeros or repeated rows. */
 struct rsr_reduction {
     struct rsr_reduction_counts counts;
-    uint32_t rows, cols;        /* of the reduced matrix; at least 1 */
-    const struct rsr_row_source *row_sources;   /* [counts.rows]; NULL: rows are what they were */
-    const uint32_t *kept_cols;  /* [cols], ascending; NULL: columns are what they were */
+    uint32_t rows, cols;                      /* of the reduced matrix; at least 1 */
+    const struct rsr_row_source *row_sources; /* [counts.rows]; NULL: rows are what they were */
+    const uint32_t *kept_cols; /* [cols], ascending; NULL: columns are what they were */
 };
 
 /* ---- rsr ------------------------------------------------------------------------------------- */
@@ -297,11 +299,11 @@ struct rsr_reduction {
 /* Segments of one block of k rows: columns with the same code, up to sign. */
 struct rsr_index_block {
     uint32_t first_row;
-    uint32_t n_rows;            /* k, less in the last block */
+    uint32_t n_rows; /* k, less in the last block */
     uint32_t n_segments;
-    const uint32_t *codes;      /* [n_segments] canonical codes, ascending; see rsr/segment.h */
-    const uint32_t *begin;      /* [n_segments + 1] into members */
-    const uint32_t *members;    /* column << 1 | negated, ascending columns within a segment */
+    const uint32_t *codes;   /* [n_segments] canonical codes, ascending; see rsr/segment.h */
+    const uint32_t *begin;   /* [n_segments + 1] into members */
+    const uint32_t *members; /* column << 1 | negated, ascending columns within a segment */
 };
 
 struct rsr_index {
@@ -312,8 +314,9 @@ struct rsr_index {
 };
 
 /* Additions that a segment costs besides its members: its bounds are loaded and its inner loop ends
- * in a mispredicted branch. Measured with tests/unit/index_multiply.h on a 2560 x 2560 ternary matrix: with
- * 8, the times of RSR++ at k = 3, 4, 5, 6 and 7 all are within 3 % of 1.05e9 additions a second. */
+ * in a mispredicted branch. Measured with tests/unit/index_multiply.h on a 2560 x 2560 ternary
+ * matrix: with 8, the times of RSR++ at k = 3, 4, 5, 6 and 7 all are within 3 % of 1.05e9 additions
+ * a second. */
 #define RSR_SEGMENT_START_ADDS 8u
 /* Additions that one digit of RSR's direct product costs: it is extracted, multiplied and added. */
 #define RSR_DIRECT_DIGIT_ADDS 2u
@@ -321,75 +324,78 @@ struct rsr_index {
 /* What the analysis knows of a matrix at one k; the planner reads it. */
 struct rsr_stats {
     uint32_t rows, cols, k;
-    uint64_t n_nonzero;         /* weights */
-    uint64_t n_members;         /* non-zero codes over all blocks: additions of the segment sums */
-    uint64_t n_segments;        /* distinct canonical codes over all blocks */
-    uint64_t n_fold_adds;       /* additions of the RSR++ fold over all blocks */
-    uint64_t n_direct_adds;     /* multiply-adds of RSR's direct product: a digit of a segment */
+    uint64_t n_nonzero;     /* weights */
+    uint64_t n_members;     /* non-zero codes over all blocks: additions of the segment sums */
+    uint64_t n_segments;    /* distinct canonical codes over all blocks */
+    uint64_t n_fold_adds;   /* additions of the RSR++ fold over all blocks */
+    uint64_t n_direct_adds; /* multiply-adds of RSR's direct product: a digit of a segment */
     uint32_t n_zero_rows, n_zero_cols;
-    uint32_t n_equal_rows;      /* rows equal or opposite to an earlier row (zero rows excluded) */
-    uint32_t max_row_nonzero;   /* bounds |acc| <= 128 * this */
-    double k_costs[RSR_MAX_K + 1];      /* [k] additions that each k was judged by, where k was chosen;
-                                   0: not looked at */
+    uint32_t n_equal_rows;    /* rows equal or opposite to an earlier row (zero rows excluded) */
+    uint32_t max_row_nonzero; /* bounds |acc| <= 128 * this */
+    double k_costs[RSR_MAX_K + 1]; /* [k] additions that each k was judged by, where k was chosen;
+                                      0: not looked at */
 };
 
-/* What a report draws of the segments at the k of the statistics; rsr/segment_picture.h counts it. */
+/* What a report draws of the segments at the k of the statistics; rsr/segment_picture.h counts
+ * it. */
 #define RSR_MULTIPLICITY_BINS 25
-#define RSR_MAP_SIDE 256u       /* most cells of a map, in each direction */
+#define RSR_MAP_SIDE 256u /* most cells of a map, in each direction */
 #define RSR_MAP_LEVELS 64u
 
 struct rsr_segment_picture {
-    uint64_t multiplicity[RSR_MULTIPLICITY_BINS];   /* [b] segments of 2^(b-1) + 1 .. 2^b columns */
-    uint32_t map_rows, map_cols;        /* blocks and columns, in cells of several where there are more */
-    double map_least, map_most; /* share of the columns in a cell that need not be added */
-    const uint8_t *map;         /* [map_rows][map_cols] that share, 0 .. RSR_MAP_LEVELS - 1 for least .. most */
+    uint64_t multiplicity[RSR_MULTIPLICITY_BINS]; /* [b] segments of 2^(b-1) + 1 .. 2^b columns */
+    uint32_t map_rows, map_cols; /* blocks and columns, in cells of several where there are more */
+    double map_least, map_most;  /* share of the columns in a cell that need not be added */
+    const uint8_t *map;          /* [map_rows][map_cols] that share, 0 .. RSR_MAP_LEVELS - 1 for
+                                    least .. most */
 };
 
 /* ---- spec ------------------------------------------------------------------------------------ */
 
 /* What a GPU's description says. Nothing of a CPU's applies to it, nor the other way round. */
 struct rsr_gpu {
-    uint32_t sm;                /* compute capability without its dot: 90; 0: the target is a CPU */
+    uint32_t sm; /* compute capability without its dot: 90; 0: the target is a CPU */
     uint32_t sm_count;
-    double clock_ghz;           /* sustained */
-    double memory_gbps;         /* peak */
-    double launch_us;           /* one kernel launch */
+    double clock_ghz;   /* sustained */
+    double memory_gbps; /* peak */
+    double launch_us;   /* one kernel launch */
 };
 
 /* A target description, specs/<name>.yaml with its parents merged in. */
 struct rsr_spec {
     const char *name;
-    const char *file;           /* NULL: built in (native) */
-    const char *const *files;   /* every file read for it, for -MD */
+    const char *file;         /* NULL: built in (native) */
+    const char *const *files; /* every file read for it, for -MD */
     uint32_t n_files;
-    const char *triple;         /* "x86_64-linux-gnu" */
-    const char *cpu;            /* LLVM's CPU name, for reports and the LLVM back end */
-    uint64_t cpu_features;      /* RSR_CPU_MASK bits */
-    uint32_t vector_bits;       /* 0: scalar code */
+    const char *triple;    /* "x86_64-linux-gnu" */
+    const char *cpu;       /* LLVM's CPU name, for reports and the LLVM back end */
+    uint64_t cpu_features; /* RSR_CPU_MASK bits */
+    uint32_t vector_bits;  /* 0: scalar code */
     uint32_t cores;
     uint64_t l2_bytes;
-    double read_gbps;           /* DRAM read, one core */
-    uint32_t prefetch_level;    /* of the caches, 1 or 2: where PREFETCH has memory brought */
-    double dot_gmacs;           /* peak int8 multiply-adds of one core, 1e9/s */
-    double vector_gips;         /* vector instructions of one core, 1e9/s, as `lut` mixes them */
-    double fold_gips;           /* instructions of folded code that caches hold, one core, 1e9/s */
-    double panel_gmacs;         /* int8 multiply-adds of a batch over the codes of `lut`, 1e9/s */
-    double add_gops;            /* scalar adds with a load, one core, 1e9/s: scatter's */
+    double read_gbps;        /* DRAM read, one core */
+    uint32_t prefetch_level; /* of the caches, 1 or 2: where PREFETCH has memory brought */
+    double dot_gmacs;        /* peak int8 multiply-adds of one core, 1e9/s */
+    double vector_gips;      /* vector instructions of one core, 1e9/s, as `lut` mixes them */
+    double fold_gips;        /* instructions of folded code that caches hold, one core, 1e9/s */
+    double panel_gmacs;      /* int8 multiply-adds of a batch over the codes of `lut`, 1e9/s */
+    double add_gops;         /* scalar adds with a load, one core, 1e9/s: scatter's */
     struct rsr_gpu gpu;
 };
 
 /* ---- plan ------------------------------------------------------------------------------------ */
 
-/* X-macro of all variants: enum suffix and the name that users see. */
+/* X-macro of all variants: enum suffix and the name that users see. The last two are of GPUs. */
 #define RSR_VARIANTS(X)                                                                            \
-    X(SCATTER, "scatter") X(DOT, "dot") X(FOLD, "fold") X(LUT, "lut") X(TABLE, "table")            \
-    X(BITS2, "bits2") X(BASE3, "base3") /* of GPUs */
+    X(SCATTER, "scatter")                                                                          \
+    X(DOT, "dot")                                                                                  \
+    X(FOLD, "fold") X(LUT, "lut") X(TABLE, "table") X(BITS2, "bits2") X(BASE3, "base3")
 
 enum rsr_variant {
 #define X(id, name) RSR_VARIANT_##id,
     RSR_VARIANTS(X)
 #undef X
-    RSR_VARIANT_COUNT
+        RSR_VARIANT_COUNT
 };
 
 /* Every kernel: a row of kernels.def. */
@@ -402,16 +408,17 @@ enum rsr_kernel_id {
 /* What a kernel is made of on one kind of processor: begins a row of the kernel's table, which has
  * what the kernel asks besides (compiler/kernel/kernel.h). */
 struct rsrc_machine {
-    uint64_t features;          /* all required */
-    uint32_t vector_bits;       /* at least */
-    const char *name;           /* in plans; unique in its table */
+    uint64_t features;    /* all required */
+    uint32_t vector_bits; /* at least */
+    const char *name;     /* in plans; unique in its table */
 };
 
-/* Small batches run the kernels planned for decode, larger ones those planned for prefill: from as many
- * tokens on as these take less time for, which plans predict (rsrc_decode_tokens of plan/plan.h). */
+/* Small batches run the kernels planned for decode, larger ones those planned for prefill: from as
+ * many tokens on as these take less time for, which plans predict (rsrc_decode_tokens of
+ * plan/plan.h). */
 enum rsr_regime { RSR_REGIME_DECODE, RSR_REGIME_PREFILL, RSR_REGIME_COUNT };
 
-enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE };  /* RSR, RSR++ */
+enum rsr_fold_kind { RSR_FOLD_DIRECT, RSR_FOLD_TREE }; /* RSR, RSR++ */
 
 /* What became of a way to compute a layer: enum suffix and words. */
 #define RSR_VERDICTS(X)                                                                            \
@@ -429,14 +436,15 @@ enum rsr_verdict {
 #define X(id, words) RSR_VERDICT_##id,
     RSR_VERDICTS(X)
 #undef X
-    RSR_VERDICT_COUNT
+        RSR_VERDICT_COUNT
 };
 
 struct rsr_alternative {
     enum rsr_kernel_id kernel;
-    const char *name;           /* "scatter k=4 (RSR++)" */
-    double memory_us, compute_us, predicted_us; /* reading, computing, both overlapped and the call */
-    double measured_us;         /* 0: not measured */
+    const char *name;                           /* "scatter k=4 (RSR++)" */
+    double memory_us, compute_us, predicted_us; /* reading, computing, both overlapped and the
+                                                   call */
+    double measured_us;                         /* 0: not measured */
     uint64_t weight_bytes;
     enum rsr_verdict verdict;
 };
@@ -445,29 +453,31 @@ struct rsr_alternative {
 struct rsr_regime_plan {
     enum rsr_kernel_id kernel;
     const struct rsrc_machine *machine; /* of the kernel's table; borrowed */
-    uint32_t k;                 /* scatter, fold: rows per block; else 0 */
-    enum rsr_fold_kind fold;    /* scatter */
-    uint32_t tile_rows;         /* rows of one work item; of a reduced layer: kept rows */
-    uint32_t token_tile;        /* dot, table, matvec: tokens that share one unpacking; fold: tokens
-                                   in lanes */
-    double predicted_us;        /* decode: one token; prefill: per token at 128 */
-    double memory_us, alone_us, more_us;    /* predicted of any batch: reading, computing one token, and
-                                               each one more; see rsrc_batch_us of plan/plan.h */
-    uint32_t lanes;             /* tokens that take the time of one, side by side */
-    double measured_us;         /* the same as predicted_us, of kernels run on this machine; 0: not measured */
-    uint64_t weight_bytes;      /* read by one call over all tiles: codes and index as stored, and
-                                   the instructions that hold the index (fold) */
-    uint64_t acc_bound;         /* int8 activations: |acc| never exceeds it, proven; floats: 0 */
-    const char *reason;         /* one sentence; never NULL or empty */
+    uint32_t k;                         /* scatter, fold: rows per block; else 0 */
+    enum rsr_fold_kind fold;            /* scatter */
+    uint32_t tile_rows;                 /* rows of one work item; of a reduced layer: kept rows */
+    uint32_t token_tile; /* dot, table, matvec: tokens that share one unpacking; fold: tokens in
+                            lanes */
+    double predicted_us; /* decode: one token; prefill: per token at 128 */
+    double memory_us, alone_us, more_us; /* predicted of any batch: reading, computing one token,
+                                            and each one more; see rsrc_batch_us of plan/plan.h */
+    uint32_t lanes;                      /* tokens that take the time of one, side by side */
+    double measured_us;    /* the same as predicted_us, of kernels run on this machine; 0: not
+                              measured */
+    uint64_t weight_bytes; /* read by one call over all tiles: codes and index as stored, and the
+                              instructions that hold the index (fold) */
+    uint64_t acc_bound;    /* int8 activations: |acc| never exceeds it, proven; floats: 0 */
+    const char *reason;    /* one sentence; never NULL or empty */
     const struct rsr_alternative *alternatives; /* all that were open to the layer, the chosen one
-                                   among them; none in a plan that was read from a text */
+                                                   among them; none in a plan that was read from a
+                                                   text */
     uint32_t n_alternatives;
 };
 
 struct rsr_plan {
-    const char *target;         /* name of the rsr_spec it is for */
+    const char *target; /* name of the rsr_spec it is for */
     enum rsr_input input;
-    struct rsr_regime_plan regimes[RSR_REGIME_COUNT];   /* equal: one kernel serves both */
+    struct rsr_regime_plan regimes[RSR_REGIME_COUNT]; /* equal: one kernel serves both */
 };
 
 /* ---- lower: the kernel as a flat operation list ----------------------------------------------- *
@@ -477,26 +487,34 @@ struct rsr_plan {
  * flow is counted loops only, marked by LOOP ... END, and IF ... END. Every back end prints exactly
  * these.
  */
-enum rsr_elem { RSR_ELEM_I8, RSR_ELEM_U8, RSR_ELEM_I16, RSR_ELEM_U16, RSR_ELEM_I32, RSR_ELEM_U32,
-                RSR_ELEM_I64, RSR_ELEM_F32,
-                RSR_ELEM_TILE,  /* a matrix register: 16 rows of 64 bytes; lanes 1 */
-                RSR_ELEM_COUNT };
+enum rsr_elem {
+    RSR_ELEM_I8,
+    RSR_ELEM_U8,
+    RSR_ELEM_I16,
+    RSR_ELEM_U16,
+    RSR_ELEM_I32,
+    RSR_ELEM_U32,
+    RSR_ELEM_I64,
+    RSR_ELEM_F32,
+    RSR_ELEM_TILE, /* a matrix register: 16 rows of 64 bytes; lanes 1 */
+    RSR_ELEM_COUNT
+};
 
 struct rsr_kreg {
-    const char *name;           /* readable, unique in the kernel, a C identifier */
+    const char *name; /* readable, unique in the kernel, a C identifier */
     enum rsr_elem elem;
-    uint32_t lanes;             /* 1, 2, 4 ... 64 */
+    uint32_t lanes; /* 1, 2, 4 ... 64 */
 };
 
 /* Symbolic buffers: the parameters of rsr_kernel_fn and what they lead to. */
 enum rsr_kbuf {
-    RSR_KBUF_X,                 /* activation rows */
+    RSR_KBUF_X, /* activation rows */
     RSR_KBUF_Y,
     RSR_KBUF_CODES,
     RSR_KBUF_INDEX,
     RSR_KBUF_SCALE,
     RSR_KBUF_SCRATCH,
-    RSR_KBUF_COLUMNS,           /* of a body: what CALL passes, see struct rsr_kbody */
+    RSR_KBUF_COLUMNS, /* of a body: what CALL passes, see struct rsr_kbody */
     RSR_KBUF_SUMS,
     RSR_KBUF_COUNT
 };
@@ -528,12 +546,15 @@ enum rsr_kbuf {
     X(BITCAST, 1, "the same bits as d's type")                                                     \
     X(LOAD, 0, "d = buffer[address], any alignment")                                               \
     X(STORE, 1, "buffer[address] = a, any alignment")                                              \
-    X(PREFETCH, 0, "hint: buffer[address] is read soon; the address may lie outside. Brings it to " \
-                   "the cache of the target's prefetch_level")                                     \
+    X(PREFETCH, 0,                                                                                 \
+      "hint: buffer[address] is read soon; the address may lie outside. Brings it to "             \
+      "the cache of the target's prefetch_level")                                                  \
     X(ZIP_ADD, 2, "in every 2u lanes, u = imm: d's low u = low + high u of a, d's high u: of b")   \
     X(HALVES_ADD, 1, "d[i] = a[i] + a[n + i]; a has 2n lanes")                                     \
-    X(DOT_U8S8, 3, "I32 d[i] = a[i] + sum over 4 of u8 b[4i+j] * s8 c[4i+j]; b, c: any type's bits") \
-    X(MADD_U8S8, 2, "I16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); bits as above") \
+    X(DOT_U8S8, 3,                                                                                 \
+      "I32 d[i] = a[i] + sum over 4 of u8 b[4i+j] * s8 c[4i+j]; b, c: any type's bits")            \
+    X(MADD_U8S8, 2,                                                                                \
+      "I16 d[i] = sat(u8 a[2i] * s8 b[2i] + u8 a[2i+1] * s8 b[2i+1]); bits as above")              \
     X(DOT_S8S8, 3, "I32 d[i] = a[i] + sum over 4 of s8 b[4i+j] * s8 c[4i+j]; bits as above")       \
     X(MADD_I16, 2, "I32 d[i] = a[2i] * b[2i] + a[2i+1] * b[2i+1]")                                 \
     X(FMA, 3, "F32 d = a * b + c, rounded once")                                                   \
@@ -545,10 +566,12 @@ enum rsr_kbuf {
     X(SPREAD_BIT, 1, "U8: every bit of d[i] = bit imm of a[i]")                                    \
     X(ZIP_LOW, 2, "in every lane 16 of d: elements a0 b0 a1 b1 ... of its low 8 bytes of a and b") \
     X(ZIP_HIGH, 2, "as ZIP_LOW, of the high 8 bytes")                                              \
-    X(PACK_U8, 2, "U8: in every lane 16 of d, that lane of I16 a as bytes, then of b; all in 0..255") \
+    X(PACK_U8, 2,                                                                                  \
+      "U8: in every lane 16 of d, that lane of I16 a as bytes, then of b; all in 0..255")          \
     X(MIRROR, 3, "U8: d[i] = a[i] < 128 ? b[i] : c[i] - b[i]; wraps")                              \
     /* Index as instructions (fold). */                                                            \
-    X(ADD_MEM, 1, "d = a + buffer[address]; one instruction where the machine has memory operands") \
+    X(ADD_MEM, 1,                                                                                  \
+      "d = a + buffer[address]; one instruction where the machine has memory operands")            \
     X(SUB_MEM, 1, "d = a - buffer[address]")                                                       \
     X(CALL, 3, "body number a, its columns at scratch + b, its sums at scratch + c; i64 scalars")  \
     /* Matrix registers (AMX). d, a, b and c are TILE registers where no other type is given. */   \
@@ -556,32 +579,40 @@ enum rsr_kbuf {
     X(TILE_END, 0, "releases the TILE registers")                                                  \
     X(TILE_LOAD, 1, "row r of d = the 64 bytes at buffer[address] + r * a; a: i64 scalar")         \
     X(TILE_STORE, 2, "the 64 bytes at buffer[address] + r * b = row r of a; b: i64 scalar")        \
-    X(TILE_DOT_S8S8, 3, "I32 d[r][i] = a[r][i] + sum over k < 64 of s8 b[r][k] * s8 "              \
-                        "c[k / 4][4i + k mod 4]; d is a; b, c and d differ")
+    X(TILE_DOT_S8S8, 3,                                                                            \
+      "I32 d[r][i] = a[r][i] + sum over k < 64 of s8 b[r][k] * s8 "                                \
+      "c[k / 4][4i + k mod 4]; d is a; b, c and d differ")
 
 enum rsr_kop_kind {
 #define X(name, arity, help) RSR_KOP_##name,
     RSR_KOPS(X)
 #undef X
-    RSR_KOP_COUNT
+        RSR_KOP_COUNT
 };
 
-enum rsr_kparam { RSR_KPARAM_LDX, RSR_KPARAM_LDY, RSR_KPARAM_N_TOKENS, RSR_KPARAM_TILE_BEGIN,
-                  RSR_KPARAM_TILE_END, RSR_KPARAM_HAS_TABLES, RSR_KPARAM_COUNT };
+enum rsr_kparam {
+    RSR_KPARAM_LDX,
+    RSR_KPARAM_LDY,
+    RSR_KPARAM_N_TOKENS,
+    RSR_KPARAM_TILE_BEGIN,
+    RSR_KPARAM_TILE_END,
+    RSR_KPARAM_HAS_TABLES,
+    RSR_KPARAM_COUNT
+};
 
 #define RSR_NO_KREG UINT16_MAX
 
 struct rsr_kop {
-    uint16_t kind;              /* enum rsr_kop_kind */
-    uint16_t dst;               /* register, or RSR_NO_KREG */
+    uint16_t kind; /* enum rsr_kop_kind */
+    uint16_t dst;  /* register, or RSR_NO_KREG */
     uint16_t a, b, c;
-    uint16_t buffer;            /* enum rsr_kbuf, LOAD STORE PREFETCH */
+    uint16_t buffer; /* enum rsr_kbuf, LOAD STORE PREFETCH */
     /* byte address = imm + sum of term registers (i64 scalars) * term_scale */
-    uint16_t term[3];           /* RSR_NO_KREG: unused */
+    uint16_t term[3]; /* RSR_NO_KREG: unused */
     int64_t term_scale[3];
     int64_t imm;
     float fimm;
-    const char *text;           /* COMMENT; else an optional end-of-line comment */
+    const char *text; /* COMMENT; else an optional end-of-line comment */
 };
 
 /* Straight-line code that its kernel calls by number: the segment index as instructions. A body is
@@ -593,25 +624,25 @@ struct rsr_kbody {
 };
 
 struct rsr_kernel {
-    const char *symbol;         /* rsr_l0_q_dot_avx512 */
-    const char *name;           /* of its function, by what it computes: rsr_dot_i8_384x384_avx512. NULL in
-                                   what a text tells of, which has its symbol */
-    const char *key;            /* equal keys: the same code (shape, variant, epilogue, spec) */
-    const char *title;          /* model, layer, shape: for the header comment; untrusted text */
+    const char *symbol; /* rsr_l0_q_dot_avx512 */
+    const char *name;   /* of its function, by what it computes: rsr_dot_i8_384x384_avx512. NULL in
+                           what a text tells of, which has its symbol */
+    const char *key;    /* equal keys: the same code (shape, variant, epilogue, spec) */
+    const char *title;  /* model, layer, shape: for the header comment; untrusted text */
     const char *reason;
     const struct rsr_spec *spec;
     enum rsr_variant variant;
     enum rsr_input input;
     enum rsr_epilogue epilogue;
-    uint32_t rows, cols;        /* of the layer: what a call reads and writes */
-    uint32_t computed_rows;     /* of the reduced matrix: what tiles divide */
-    uint32_t tile_rows, n_tiles;        /* a tile computes tile_rows of computed_rows and writes
-                                           every row of the layer that follows from them */
+    uint32_t rows, cols;         /* of the layer: what a call reads and writes */
+    uint32_t computed_rows;      /* of the reduced matrix: what tiles divide */
+    uint32_t tile_rows, n_tiles; /* a tile computes tile_rows of computed_rows and writes every row
+                                    of the layer that follows from them */
     uint64_t scratch_bytes;
-    const char *tables;         /* kernels of equal texts leave the same tables of x in scratch and take
-                                   each other's where HAS_TABLES is 1; NULL: none */
-    uint32_t n_streams;         /* of the codes, stream_bytes apart; each has tile_bytes of a tile, */
-    uint64_t stream_bytes, tile_bytes;  /* tile after tile. 0: lowering makes it 1 and all codes */
+    const char *tables; /* kernels of equal texts leave the same tables of x in scratch and take
+                           each other's where HAS_TABLES is 1; NULL: none */
+    uint32_t n_streams; /* of the codes, stream_bytes apart; each has tile_bytes of a tile, */
+    uint64_t stream_bytes, tile_bytes; /* tile after tile. 0: lowering makes it 1 and all codes */
     struct rsr_kreg *regs;
     uint32_t n_regs;
     struct rsr_kop *ops;
@@ -620,17 +651,17 @@ struct rsr_kernel {
     uint32_t n_body_regs;
     struct rsr_kbody *bodies;
     uint32_t n_bodies;
-    bool extern_bodies;         /* bodies are elsewhere, hidden: <symbol>_body_<number> */
-    const struct rsr_matvec *matvec;    /* of a GPU, which has no operations; else NULL */
+    bool extern_bodies;              /* bodies are elsewhere, hidden: <symbol>_body_<number> */
+    const struct rsr_matvec *matvec; /* of a GPU, which has no operations; else NULL */
 };
 
 /* ---- packed weights -------------------------------------------------------------------------- */
 
 struct rsr_blob {
-    const char *symbol;         /* rsr_w_l0_q_codes */
+    const char *symbol; /* rsr_w_l0_q_codes */
     const void *bytes;
     uint64_t size_bytes;
-    uint32_t align;             /* 64 .. 2 MiB */
+    uint32_t align; /* 64 .. 2 MiB */
     uint8_t hash[16];
 };
 
@@ -638,9 +669,9 @@ struct rsr_blob {
 struct rsr_lowered {
     struct rsr_kernel kernel;
     struct rsr_blob codes;
-    struct rsr_blob index;      /* what the variant looks up; behind it, of a reduced layer, the
-                                   tables of its maps (kernel/kernel_maps.h); size 0: none */
-    struct rsr_blob scale;      /* float32 */
+    struct rsr_blob index; /* what the variant looks up; behind it, of a reduced layer, the tables
+                              of its maps (kernel/kernel_maps.h); size 0: none */
+    struct rsr_blob scale; /* float32 */
 };
 
 /* ---- GPU -------------------------------------------------------------------------------------- *
@@ -660,12 +691,12 @@ enum rsr_gpu_codes { RSR_GPU_BITS2, RSR_GPU_BASE3, RSR_GPU_CODES_COUNT };
 struct rsr_matvec {
     enum rsr_gpu_codes codes;
     uint32_t rows, cols;
-    uint32_t steps;             /* 16-byte loads of a lane that cover a row */
-    uint32_t row_warps;         /* warps of a block on rows of their own */
-    uint32_t col_warps;         /* warps that share a row's steps */
-    uint32_t ahead;             /* loads that a lane has in flight */
-    uint32_t token_tile;        /* tokens that share one reading of the codes */
-    uint32_t blocks;            /* of the grid */
+    uint32_t steps;      /* 16-byte loads of a lane that cover a row */
+    uint32_t row_warps;  /* warps of a block on rows of their own */
+    uint32_t col_warps;  /* warps that share a row's steps */
+    uint32_t ahead;      /* loads that a lane has in flight */
+    uint32_t token_tile; /* tokens that share one reading of the codes */
+    uint32_t blocks;     /* of the grid */
     bool scale_per_row;
     enum rsr_epilogue epilogue; /* SCALE: x is float, the kernel quantises it; RAW: act rows */
     uint64_t weight_bytes;      /* of the codes, as packed */
@@ -685,22 +716,29 @@ struct rsr_step {
 
 /* ---- emit ------------------------------------------------------------------------------------ */
 
-enum rsr_unit_kind { RSR_UNIT_C, RSR_UNIT_LLVM, RSR_UNIT_ASM, RSR_UNIT_OBJ, RSR_UNIT_PTX,
-                     RSR_UNIT_CUBIN, RSR_UNIT_KIND_COUNT };
+enum rsr_unit_kind {
+    RSR_UNIT_C,
+    RSR_UNIT_LLVM,
+    RSR_UNIT_ASM,
+    RSR_UNIT_OBJ,
+    RSR_UNIT_PTX,
+    RSR_UNIT_CUBIN,
+    RSR_UNIT_KIND_COUNT
+};
 
 /* What a back end is filling: kernels go in one by one, finish() makes the text or the bytes. */
 struct rsr_unit {
-    enum rsr_unit_kind kind;    /* what finish() makes */
-    const char *name;           /* file stem: "layer_0", "model" */
-    uint32_t opt_level;         /* 0 .. 3 */
-    struct rsrc_buffer text;    /* complete after finish(); owned by the caller */
-    void *state;                /* the back end's, from begin() to finish() or abandon() */
+    enum rsr_unit_kind kind; /* what finish() makes */
+    const char *name;        /* file stem: "layer_0", "model" */
+    uint32_t opt_level;      /* 0 .. 3 */
+    struct rsrc_buffer text; /* complete after finish(); owned by the caller */
+    void *state;             /* the back end's, from begin() to finish() or abandon() */
 };
 
 /* One back end; emit/<name>/ holds it. All are fed by rsr_kernel alone. */
 struct rsrc_backend {
-    const char *name;           /* "c", "llvm" */
-    uint32_t kinds;             /* bits (1 << enum rsr_unit_kind) that it makes */
+    const char *name; /* "c", "llvm" */
+    uint32_t kinds;   /* bits (1 << enum rsr_unit_kind) that it makes */
     /* Starts an empty unit for one target. */
     enum rsrc_status (*begin)(struct rsr_unit *unit, const char *title, const struct rsr_spec *spec,
                               const char **why);

@@ -29,14 +29,14 @@ extern "C" {
 
 enum rsrc_exit {
     RSRC_EXIT_OK = 0,
-    RSRC_EXIT_ERROR = 1,        /* bad input, bad options, a tool that failed: diagnosed */
-    RSRC_EXIT_INTERNAL = 70     /* a defect of the compiler, or memory ran out */
+    RSRC_EXIT_ERROR = 1,    /* bad input, bad options, a tool that failed: diagnosed */
+    RSRC_EXIT_INTERNAL = 70 /* a defect of the compiler, or memory ran out */
 };
 
 /* Bits of rsrc_options.emit. */
 enum rsrc_emit {
     RSRC_EMIT_SO = 1,
-    RSRC_EMIT_OBJ = 2,          /* the module, relocatable; into a directory: an object a kernel */
+    RSRC_EMIT_OBJ = 2, /* the module, relocatable; into a directory: an object a kernel */
     RSRC_EMIT_C = 4,
     RSRC_EMIT_RSR = 8,
     RSRC_EMIT_PLAN = 16,
@@ -45,7 +45,7 @@ enum rsrc_emit {
     RSRC_EMIT_REPORT = 128,
     RSRC_EMIT_LLVM = 256,
     RSRC_EMIT_ASM = 512,
-    RSRC_EMIT_PTX = 1024,       /* GPU targets */
+    RSRC_EMIT_PTX = 1024, /* GPU targets */
     RSRC_EMIT_CUBIN = 2048
 };
 
@@ -67,60 +67,63 @@ enum rsrc_head_sketch {
 enum rsrc_info { RSRC_INFO_NONE, RSRC_INFO_TEXT, RSRC_INFO_JSON };
 
 struct rsrc_variant_choice {
-    const char *role;           /* "q", "down", ... or "*" */
-    const char *variant;        /* "dot", "lut", "fold", "scatter" */
+    const char *role;    /* "q", "down", ... or "*" */
+    const char *variant; /* "dot", "lut", "fold", "scatter" */
 };
 
 struct rsrc_options {
-    const char *input;          /* .safetensors, .gguf, .npy, index.json or folder; with `from`: a
-                                   text form */
+    const char *input; /* .safetensors, .gguf, .npy, index.json or folder; with `from`: a text
+                          form */
     const char *const *keep_files; /* what else no output may replace: response files */
     uint32_t n_keep_files;
-    const char *output;         /* NULL: from the input's name; "-": stdout (text kinds) */
-    const char *target;         /* comma-separated; default "native" */
-    uint32_t emit;              /* enum rsrc_emit bits; default RSRC_EMIT_SO */
-    uint32_t inputs;            /* of matrices: enum rsrc_inputs bits; 0: int8 */
-    uint32_t activations;       /* of linear layers of GGUF models: enum rsrc_activations */
-    uint32_t i2s_layout;        /* enum rsrc_i2s_layout: the machine that quantised to I2_S */
-    const char *layers;         /* POSIX extended regular expression over layer names; NULL: all */
-    const char *from, *to;      /* pass names; NULL: first, last */
-    const char *const *dumps;   /* passes to dump on stdout */
+    const char *output;       /* NULL: from the input's name; "-": stdout (text kinds) */
+    const char *target;       /* comma-separated; default "native" */
+    uint32_t emit;            /* enum rsrc_emit bits; default RSRC_EMIT_SO */
+    uint32_t inputs;          /* of matrices: enum rsrc_inputs bits; 0: int8 */
+    uint32_t activations;     /* of linear layers of GGUF models: enum rsrc_activations */
+    uint32_t i2s_layout;      /* enum rsrc_i2s_layout: the machine that quantised to I2_S */
+    const char *layers;       /* POSIX extended regular expression over layer names; NULL: all */
+    const char *from, *to;    /* pass names; NULL: first, last */
+    const char *const *dumps; /* passes to dump on stdout */
     uint32_t n_dumps;
     const struct rsrc_variant_choice *variants;
     uint32_t n_variants;
-    const char *plan;           /* text of plans that is taken in place of planning; NULL: plan */
-    uint32_t rsr_k;             /* 0: choose */
-    uint64_t fold_budget;       /* bytes of code that fold may take unasked; default 4 MiB */
-    uint32_t head_sketch;       /* enum rsrc_head_sketch */
-    uint32_t relu2_active;      /* per cent of channels that squared ReLU leaves; 0: not known */
-    bool no_reduce;             /* compute every row and read every column */
-    bool tune;                  /* choose variants by running them here */
-    uint32_t opt_level;         /* of the C compiler and of back ends; default 2 */
-    const char *backend;        /* makes the kernels of modules and objects: "c", "llvm"; NULL: default */
-    uint32_t n_jobs;            /* 0: CPUs */
-    bool verify_each;           /* run every pass's verifier */
-    bool verbose;               /* show commands */
-    bool dry_run;               /* show commands and run none of them; nothing is written */
-    const char *cache_dir;      /* machine code of earlier compilations; NULL: none is kept */
-    bool time_report;           /* what every pass cost, on the stream of messages */
-    bool dependencies;          /* write a make-style dependency file ... */
+    const char *plan;            /* text of plans that is taken in place of planning; NULL: plan */
+    uint32_t rsr_k;              /* 0: choose */
+    uint64_t fold_budget;        /* bytes of code that fold may take unasked; default 4 MiB */
+    uint32_t head_sketch;        /* enum rsrc_head_sketch */
+    uint32_t relu2_active;       /* per cent of channels that squared ReLU leaves; 0: not known */
+    bool no_reduce;              /* compute every row and read every column */
+    bool tune;                   /* choose variants by running them here */
+    uint32_t opt_level;          /* of the C compiler and of back ends; default 2 */
+    const char *backend;         /* makes the kernels of modules and objects: "c", "llvm"; NULL:
+                                    default */
+    uint32_t n_jobs;             /* 0: CPUs */
+    bool verify_each;            /* run every pass's verifier */
+    bool verbose;                /* show commands */
+    bool dry_run;                /* show commands and run none of them; nothing is written */
+    const char *cache_dir;       /* machine code of earlier compilations; NULL: none is kept */
+    bool time_report;            /* what every pass cost, on the stream of messages */
+    bool dependencies;           /* write a make-style dependency file ... */
     const char *dependency_file; /* ... here; NULL: OUT's name with .d */
-    bool save_temps;            /* keep what is compiled and linked ... */
-    const char *temps_dir;      /* ... here; NULL: in <output>.temps */
-    bool progress;              /* a progress line on stderr */
+    bool save_temps;             /* keep what is compiled and linked ... */
+    const char *temps_dir;       /* ... here; NULL: in <output>.temps */
+    bool progress;               /* a progress line on stderr */
     bool json_diagnostics;
     int color;                  /* enum rsrc_color */
     const char *remarks;        /* what was chosen: POSIX extended regular expression; NULL: none */
     const char *missed_remarks; /* what was declined */
-    const char *report;         /* "text", "json" or "html", with ":FILE" or to stdout; NULL: none */
-    const char *measured;       /* of rsr-bench model --profile --json: times for the report; NULL: none */
+    const char *report;         /* "text", "json" or "html", with ":FILE" or to stdout; NULL:
+                                   none */
+    const char *measured;       /* of rsr-bench model --profile --json: times for the report; NULL:
+                                   none */
     const char *attention_stats; /* of rsr-run --json: what attention read; NULL: none */
-    uint32_t info;              /* enum rsrc_info: only describe the input, on stdout */
-    const char *spec_dir;       /* NULL: the installed one */
-    const char *cc, *ld;        /* NULL: search */
-    const char *cuda_path;      /* a CUDA installation; NULL: search; "none": LLVM makes PTX */
-    const char *verify;         /* write nothing: compile with these options, and compare with this
-                                   module; of `output` only the name counts. NULL: no */
+    uint32_t info;               /* enum rsrc_info: only describe the input, on stdout */
+    const char *spec_dir;        /* NULL: the installed one */
+    const char *cc, *ld;         /* NULL: search */
+    const char *cuda_path;       /* a CUDA installation; NULL: search; "none": LLVM makes PTX */
+    const char *verify;          /* write nothing: compile with these options, and compare with this
+                                    module; of `output` only the name counts. NULL: no */
 };
 
 void rsrc_options_init(struct rsrc_options *options);

@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define RSR_ABI_VERSION 9u
-#define RSR_ABI_OLDEST 9u       /* earlier ones lay out what is fixed otherwise, and are refused */
+#define RSR_ABI_OLDEST 9u /* earlier ones lay out what is fixed otherwise, and are refused */
 
 /* ---- The note -----------------------------------------------------------------------------
  *
@@ -35,29 +35,29 @@ extern "C" {
  * note with the tables, without sections; one that is written by hand has at file scope
  *   static const struct rsr_file_note note RSR_NOTE_PLACE = RSR_NOTE_INIT(RSR_NOTE_MODEL);
  */
-#define RSR_NOTE_OWNER "rsrc-module"    /* 12 bytes: `note` needs no padding before it */
-#define RSR_NOTE_TYPE 1u                /* grows where struct rsr_note changes */
+#define RSR_NOTE_OWNER "rsrc-module" /* 12 bytes: `note` needs no padding before it */
+#define RSR_NOTE_TYPE 1u             /* grows where struct rsr_note changes */
 #define RSR_NOTE_SECTIONS 48u
 #define RSR_NOTE_OPTIONS 1024u
 
 enum rsr_note_kind {
-    RSR_NOTE_MODEL,         /* exports rsr_module_query() */
-    RSR_NOTE_MATRICES,      /* functions of matrices: nothing for rsr_open() */
+    RSR_NOTE_MODEL,    /* exports rsr_module_query() */
+    RSR_NOTE_MATRICES, /* functions of matrices: nothing for rsr_open() */
     RSR_NOTE_KIND_COUNT
 };
 
 /* Bytes of the file that belong together. The sections are all of the file but the note. */
 struct rsr_note_section {
-    char name[24];          /* ELF's (".text"), or what of the weights it is ("embedding"); ends in NUL */
+    char name[24]; /* ELF's (".text"), or what of the weights it is ("embedding"); ends in NUL */
     uint64_t begin;
     uint64_t size_bytes;
-    uint8_t hash[16];       /* rsr_hash.h */
+    uint8_t hash[16]; /* rsr_hash.h */
 };
 
 struct rsr_note {
-    uint32_t abi_version;   /* of the tables */
-    uint32_t kind;          /* enum rsr_note_kind */
-    uint32_t n_sections;    /* 0: not linked by rsrc */
+    uint32_t abi_version; /* of the tables */
+    uint32_t kind;        /* enum rsr_note_kind */
+    uint32_t n_sections;  /* 0: not linked by rsrc */
     uint32_t reserved;
     uint64_t file_bytes;    /* 0 without sections */
     uint8_t hash[16];       /* of this struct with zeros here; zeros without sections */
@@ -65,7 +65,7 @@ struct rsr_note {
     uint8_t targets[16];    /* hash of the resolved descriptions */
     char compiler_version[16];
     char options[RSR_NOTE_OPTIONS]; /* of rsrc that decide what is made, as in a response file; "":
-                               they do not fit */
+                                       they do not fit */
     struct rsr_note_section sections[RSR_NOTE_SECTIONS];
 };
 
@@ -78,9 +78,12 @@ struct rsr_file_note {
 };
 
 #define RSR_NOTE_PLACE __attribute__((section(".note.rsrc"), used, aligned(8)))
-#define RSR_NOTE_INIT(what, ...)                                                                     \
-    {sizeof(RSR_NOTE_OWNER), sizeof(struct rsr_note), RSR_NOTE_TYPE, RSR_NOTE_OWNER,                 \
-     {.abi_version = RSR_ABI_VERSION, .kind = (what), __VA_ARGS__}}
+#define RSR_NOTE_INIT(what, ...)                                                                   \
+    {                                                                                              \
+        sizeof(RSR_NOTE_OWNER), sizeof(struct rsr_note), RSR_NOTE_TYPE, RSR_NOTE_OWNER, {          \
+            .abi_version = RSR_ABI_VERSION, .kind = (what), __VA_ARGS__                            \
+        }                                                                                          \
+    }
 
 /* ---- CPU features ------------------------------------------------------------------------- */
 
@@ -130,7 +133,7 @@ struct rsr_list_layout {
     uint64_t begin_at;
     uint64_t index_at;
     uint64_t value_at;
-    uint64_t row_bytes;     /* of the whole row, a multiple of 64 */
+    uint64_t row_bytes; /* of the whole row, a multiple of 64 */
 };
 
 static inline struct rsr_list_layout rsr_list_layout(uint32_t cols, uint32_t n) {
@@ -147,10 +150,10 @@ static inline struct rsr_list_layout rsr_list_layout(uint32_t cols, uint32_t n) 
 
 /* What an emitted kernel reads besides activations. Unused pointers are NULL. */
 struct rsr_weights {
-    const void *codes;      /* packed codes or segment members; layout is the variant's own */
-    const void *index;      /* segment table of `scatter`, else NULL */
-    const float *scale;     /* n_scales multipliers: y = acc * (x.scale * scale[..]) */
-    uint32_t n_scales;      /* 1 = per tensor, rows = per row, more = per row and group of columns */
+    const void *codes;  /* packed codes or segment members; layout is the variant's own */
+    const void *index;  /* segment table of `scatter`, else NULL */
+    const float *scale; /* n_scales multipliers: y = acc * (x.scale * scale[..]) */
+    uint32_t n_scales;  /* 1 = per tensor, rows = per row, more = per row and group of columns */
     uint32_t reserved;
 };
 
@@ -158,10 +161,10 @@ struct rsr_weights {
 struct rsr_worker {
     uint32_t tile_begin;
     uint32_t tile_end;
-    uint32_t index;         /* worker number, 0 .. count-1 */
+    uint32_t index; /* worker number, 0 .. count-1 */
     uint32_t count;
-    uint32_t has_tables;    /* 1: scratch holds what a kernel with the same rsr_kernel_desc.tables
-                               left there for the same x and n_tokens; 0: the kernel makes it */
+    uint32_t has_tables; /* 1: scratch holds what a kernel with the same rsr_kernel_desc.tables left
+                            there for the same x and n_tokens; 0: the kernel makes it */
     uint32_t reserved;
 };
 
@@ -170,9 +173,9 @@ struct rsr_worker {
 
 /* What a kernel multiplies with. */
 enum rsr_input {
-    RSR_INPUT_I8,           /* x: activation rows (struct rsr_act_row) */
-    RSR_INPUT_F32           /* x: rows of `cols` floats, aligned to 64 bytes, 0 up to a multiple of
-                               RSR_ACT_PAD elements */
+    RSR_INPUT_I8, /* x: activation rows (struct rsr_act_row) */
+    RSR_INPUT_F32 /* x: rows of `cols` floats, aligned to 64 bytes, 0 up to a multiple of
+                     RSR_ACT_PAD elements */
 };
 
 /* y[t * ldy + r] for tokens t < n_tokens and the rows r of the worker's tiles.
@@ -185,32 +188,34 @@ typedef void rsr_kernel_fn(const void *x, size_t ldx, void *y, size_t ldy, uint3
                            void *scratch);
 
 enum rsr_epilogue {
-    RSR_EPILOGUE_SCALE,     /* float y = (float)acc * (x.scale * weight scale); F32: acc * weight scale */
-    RSR_EPILOGUE_RAW        /* int32_t y = acc; F32: float y = acc */
+    RSR_EPILOGUE_SCALE, /* float y = (float)acc * (x.scale * weight scale); F32: acc * weight
+                           scale */
+    RSR_EPILOGUE_RAW    /* int32_t y = acc; F32: float y = acc */
 };
 
 struct rsr_kernel_desc {
-    const char *name;       /* rsr_l<block>_<role>_<variant>_<isa> */
-    const char *variant;    /* "dot", "scatter", ... */
-    const char *reason;     /* the planner's sentence */
+    const char *name;    /* rsr_l<block>_<role>_<variant>_<isa> */
+    const char *variant; /* "dot", "scatter", ... */
+    const char *reason;  /* the planner's sentence */
     rsr_kernel_fn *fn;
     struct rsr_weights weights;
     uint32_t rows;
     uint32_t cols;
     uint32_t n_tiles;
     uint32_t tile_rows;
-    uint32_t epilogue;      /* enum rsr_epilogue */
-    uint32_t block;         /* transformer block, or RSR_NO_BLOCK */
-    uint32_t role;          /* enum rsr_role */
-    uint32_t input;         /* enum rsr_input */
-    uint32_t tables;        /* not 0: kernels of a target with the same number make the same tables of
-                               x in scratch and leave them there; see rsr_worker.has_tables */
-    uint32_t list;          /* enum rsr_list: x is listed rows. ROWS: results of rows that are not
-                               listed are 0. COLS: columns that are not listed are not read */
+    uint32_t epilogue; /* enum rsr_epilogue */
+    uint32_t block;    /* transformer block, or RSR_NO_BLOCK */
+    uint32_t role;     /* enum rsr_role */
+    uint32_t input;    /* enum rsr_input */
+    uint32_t tables;   /* not 0: kernels of a target with the same number make the same tables of x
+                          in scratch and leave them there; see rsr_worker.has_tables */
+    uint32_t list;     /* enum rsr_list: x is listed rows. ROWS: results of rows that are not listed
+                          are 0. COLS: columns that are not listed are not read */
     uint64_t scratch_bytes;
-    uint64_t weight_bytes;  /* bytes one call over all tiles reads of codes and index */
-    uint64_t stream_bytes;  /* the codes are n_streams streams, so far apart: a tile has tile_bytes */
-    uint64_t tile_bytes;    /* of each, tile after tile. For fetching ahead, nothing depends on it */
+    uint64_t weight_bytes; /* bytes one call over all tiles reads of codes and index */
+    uint64_t stream_bytes; /* the codes are n_streams streams, so far apart: a tile has
+                              tile_bytes */
+    uint64_t tile_bytes;   /* of each, tile after tile. For fetching ahead, nothing depends on it */
     uint32_t n_streams;
     uint32_t reserved;
 };
@@ -219,32 +224,32 @@ struct rsr_kernel_desc {
 
 /* What a tensor or an operation is for: enum suffix and the name that people see. The order is ABI;
  * append only. */
-#define RSR_ROLES(X)                                                                                 \
-    X(EMBED, "embed")                                                                                \
-    X(Q, "q")                                                                                        \
-    X(K, "k")                                                                                        \
-    X(V, "v")                                                                                        \
-    X(O, "o")                                                                                        \
-    X(GATE, "gate")                                                                                  \
-    X(UP, "up")                                                                                      \
-    X(DOWN, "down")                                                                                  \
-    X(HEAD, "head")                                                                                  \
-    X(INPUT_NORM, "input_norm")                                                                      \
-    X(ATTN_SUB_NORM, "attn_sub_norm")                                                                \
-    X(POST_NORM, "post_norm")                                                                        \
-    X(FFN_SUB_NORM, "ffn_sub_norm")                                                                  \
-    X(FINAL_NORM, "final_norm")                                                                      \
-    X(Q_NORM, "q_norm")               /* of every query head, before its rotation */                 \
-    X(K_NORM, "k_norm")                                                                              \
-    X(ATTN_OUT_NORM, "attn_out_norm") /* of what attention adds to the residual stream */            \
-    X(FFN_OUT_NORM, "ffn_out_norm")                                                                  \
-    X(PROJ_NORM, "proj_norm")         /* of one linear layer's input */
+#define RSR_ROLES(X)                                                                               \
+    X(EMBED, "embed")                                                                              \
+    X(Q, "q")                                                                                      \
+    X(K, "k")                                                                                      \
+    X(V, "v")                                                                                      \
+    X(O, "o")                                                                                      \
+    X(GATE, "gate")                                                                                \
+    X(UP, "up")                                                                                    \
+    X(DOWN, "down")                                                                                \
+    X(HEAD, "head")                                                                                \
+    X(INPUT_NORM, "input_norm")                                                                    \
+    X(ATTN_SUB_NORM, "attn_sub_norm")                                                              \
+    X(POST_NORM, "post_norm")                                                                      \
+    X(FFN_SUB_NORM, "ffn_sub_norm")                                                                \
+    X(FINAL_NORM, "final_norm")                                                                    \
+    X(Q_NORM, "q_norm") /* of every query head, before its rotation */                             \
+    X(K_NORM, "k_norm")                                                                            \
+    X(ATTN_OUT_NORM, "attn_out_norm") /* of what attention adds to the residual stream */          \
+    X(FFN_OUT_NORM, "ffn_out_norm")                                                                \
+    X(PROJ_NORM, "proj_norm") /* of one linear layer's input */
 
 enum rsr_role {
 #define RSR_ROLE_ROW(id, name) RSR_ROLE_##id,
     RSR_ROLES(RSR_ROLE_ROW)
 #undef RSR_ROLE_ROW
-    RSR_ROLE_COUNT
+        RSR_ROLE_COUNT
 };
 
 /* ---- The step: what one forward pass does ----------------------------------------------------
@@ -252,10 +257,10 @@ enum rsr_role {
  * A step is an ordered table. Operations work on buffers of n_tokens rows; an operation with
  * RSR_OP_BARRIER is followed by a barrier of all workers. Operations split by token (marked T) need
  * no barrier between each other: the same worker owns the same tokens in all of them.
- * RSR_OP_TOKEN_BARRIER besides: workers that each run the T operations of every token, and keep what
- * these write in rows of their own, need none there. A step has it only if T operations alone write
- * what they write; no buffer of the operations between the barriers beside it shares memory with
- * another, and those after it write none that those before it touch.
+ * RSR_OP_TOKEN_BARRIER besides: workers that each run the T operations of every token, and keep
+ * what these write in rows of their own, need none there. A step has it only if T operations alone
+ * write what they write; no buffer of the operations between the barriers beside it shares memory
+ * with another, and those after it write none that those before it touch.
  *
  *   EMBED        T  dst f32 <- embedding row of the token
  *   ROPE_TABLE   T  dst f32[head_dim] <- cos, sin of the token's position, half each, by ropes[arg]
@@ -279,35 +284,35 @@ enum rsr_role {
  *
  * Enum suffix and the name that people see. The order is ABI; append only.
  */
-#define RSR_OP_KINDS(X)                                                                              \
-    X(EMBED, "embed")                                                                                \
-    X(ROPE_TABLE, "rope_table")                                                                      \
-    X(ADD, "add")                                                                                    \
-    X(NORM, "norm")                                                                                  \
-    X(QUANT, "quant")                                                                                \
-    X(ACT_MUL, "act_mul")                                                                            \
-    X(LINEAR, "linear")                                                                              \
-    X(ROPE_APPEND, "rope_append")                                                                    \
-    X(ATTENTION, "attention")                                                                        \
-    X(HEAD, "head")                                                                                  \
-    X(DENSE, "dense")                                                                                \
-    X(PAD, "pad")                                                                                    \
-    X(OUTPUT, "output")                                                                              \
-    X(LIST_ROWS, "list_rows")                                                                        \
+#define RSR_OP_KINDS(X)                                                                            \
+    X(EMBED, "embed")                                                                              \
+    X(ROPE_TABLE, "rope_table")                                                                    \
+    X(ADD, "add")                                                                                  \
+    X(NORM, "norm")                                                                                \
+    X(QUANT, "quant")                                                                              \
+    X(ACT_MUL, "act_mul")                                                                          \
+    X(LINEAR, "linear")                                                                            \
+    X(ROPE_APPEND, "rope_append")                                                                  \
+    X(ATTENTION, "attention")                                                                      \
+    X(HEAD, "head")                                                                                \
+    X(DENSE, "dense")                                                                              \
+    X(PAD, "pad")                                                                                  \
+    X(OUTPUT, "output")                                                                            \
+    X(LIST_ROWS, "list_rows")                                                                      \
     X(LIST_COLS, "list_cols")
 
 enum rsr_op_kind {
 #define RSR_OP_KIND_ROW(id, name) RSR_OP_##id,
     RSR_OP_KINDS(RSR_OP_KIND_ROW)
 #undef RSR_OP_KIND_ROW
-    RSR_OP_KIND_COUNT
+        RSR_OP_KIND_COUNT
 };
 
 /* Those marked T, a bit each. */
-#define RSR_OPS_BY_TOKEN                                                                             \
-    (UINT32_C(1) << RSR_OP_EMBED | UINT32_C(1) << RSR_OP_ROPE_TABLE | UINT32_C(1) << RSR_OP_ADD |    \
-     UINT32_C(1) << RSR_OP_NORM | UINT32_C(1) << RSR_OP_QUANT | UINT32_C(1) << RSR_OP_ACT_MUL |      \
-     UINT32_C(1) << RSR_OP_PAD | UINT32_C(1) << RSR_OP_OUTPUT | UINT32_C(1) << RSR_OP_LIST_ROWS |    \
+#define RSR_OPS_BY_TOKEN                                                                           \
+    (UINT32_C(1) << RSR_OP_EMBED | UINT32_C(1) << RSR_OP_ROPE_TABLE | UINT32_C(1) << RSR_OP_ADD |  \
+     UINT32_C(1) << RSR_OP_NORM | UINT32_C(1) << RSR_OP_QUANT | UINT32_C(1) << RSR_OP_ACT_MUL |    \
+     UINT32_C(1) << RSR_OP_PAD | UINT32_C(1) << RSR_OP_OUTPUT | UINT32_C(1) << RSR_OP_LIST_ROWS |  \
      UINT32_C(1) << RSR_OP_LIST_COLS)
 
 #define RSR_OP_BARRIER 1u
@@ -317,13 +322,13 @@ enum rsr_op_kind {
 #define RSR_NO_BUFFER UINT16_MAX
 
 struct rsr_step_op {
-    uint16_t kind;      /* enum rsr_op_kind */
+    uint16_t kind; /* enum rsr_op_kind */
     uint16_t flags;
     uint32_t block;
-    uint16_t dst;       /* buffer numbers, or RSR_NO_BUFFER */
+    uint16_t dst; /* buffer numbers, or RSR_NO_BUFFER */
     uint16_t src[4];
     uint16_t reserved;
-    uint32_t arg;       /* number in a table of the target or module, or what the kind says */
+    uint32_t arg; /* number in a table of the target or module, or what the kind says */
 };
 
 /* One buffer: n_tokens rows of row_bytes. Buffers whose lifetimes do not meet share memory: the
@@ -356,8 +361,16 @@ struct rsr_step_table {
 
 /* ---- The model ------------------------------------------------------------------------------- */
 
-enum rsr_dtype { RSR_DTYPE_F32, RSR_DTYPE_BF16, RSR_DTYPE_F16, RSR_DTYPE_I8, RSR_DTYPE_U8,
-                 RSR_DTYPE_I32, RSR_DTYPE_I64, RSR_DTYPE_COUNT };
+enum rsr_dtype {
+    RSR_DTYPE_F32,
+    RSR_DTYPE_BF16,
+    RSR_DTYPE_F16,
+    RSR_DTYPE_I8,
+    RSR_DTYPE_U8,
+    RSR_DTYPE_I32,
+    RSR_DTYPE_I64,
+    RSR_DTYPE_COUNT
+};
 
 enum rsr_activation {
     RSR_ACTIVATION_RELU2,
@@ -368,10 +381,10 @@ enum rsr_activation {
 
 /* What a model gives for a text. */
 enum rsr_pooling {
-    RSR_POOLING_NONE,   /* a language model: logits of a token */
-    RSR_POOLING_LAST,   /* an embedding model: the last token's hidden state, */
-    RSR_POOLING_FIRST,  /* the first one's, */
-    RSR_POOLING_MEAN,   /* or their mean */
+    RSR_POOLING_NONE,  /* a language model: logits of a token */
+    RSR_POOLING_LAST,  /* an embedding model: the last token's hidden state, */
+    RSR_POOLING_FIRST, /* the first one's, */
+    RSR_POOLING_MEAN,  /* or their mean */
     RSR_POOLING_COUNT
 };
 
@@ -383,57 +396,57 @@ struct rsr_hyper {
     uint32_t head_dim;
     uint32_t ffn;
     uint32_t vocab;
-    uint32_t context;       /* positions the checkpoint was made for */
-    uint32_t activation;    /* enum rsr_activation */
-    uint32_t tied_head;     /* 1: head == embedding */
-    uint32_t pooling;       /* enum rsr_pooling */
-    uint32_t normalized;    /* 1: an embedding is divided by its Euclidean length */
+    uint32_t context;    /* positions the checkpoint was made for */
+    uint32_t activation; /* enum rsr_activation */
+    uint32_t tied_head;  /* 1: head == embedding */
+    uint32_t pooling;    /* enum rsr_pooling */
+    uint32_t normalized; /* 1: an embedding is divided by its Euclidean length */
     float norm_eps;
     float rope_theta;
-    float attention_scale;  /* of q . k */
-    float embedding_scale;  /* what a row of the embedding is multiplied by */
+    float attention_scale; /* of q . k */
+    float embedding_scale; /* what a row of the embedding is multiplied by */
 };
 
 /* One way of rotating queries and keys. */
 struct rsr_rope {
-    const float *inv_freq;  /* [head_dim / 2] */
-    float scale;            /* of cosines and sines (YaRN's attention factor); else 1 */
+    const float *inv_freq; /* [head_dim / 2] */
+    float scale;           /* of cosines and sines (YaRN's attention factor); else 1 */
 };
 
-struct rsr_matrix_data {    /* a dense matrix at its stored width: embedding, head, linear layer */
-    const void *data;       /* row-major [rows][cols] */
-    uint32_t dtype;         /* enum rsr_dtype: F32, BF16 or F16 */
+struct rsr_matrix_data { /* a dense matrix at its stored width: embedding, head, linear layer */
+    const void *data;    /* row-major [rows][cols] */
+    uint32_t dtype;      /* enum rsr_dtype: F32, BF16 or F16 */
     uint32_t rows;
     uint32_t cols;
-    uint32_t role;          /* enum rsr_role of a linear layer; else not used */
+    uint32_t role; /* enum rsr_role of a linear layer; else not used */
 };
 
 /* A copy of the head in few bits with proven errors (runtime/src/sketch/sketch.h): most rows are
  * known to be too small without being read. */
 struct rsr_head_sketch {
-    const void *blocks;     /* [ceil(head.rows / 64)], of block_bytes; rows past the last are 0.
-                               NULL: there is none, and nothing else counts */
-    const float *centre;    /* [head.cols]: what was subtracted from every row */
+    const void *blocks;  /* [ceil(head.rows / 64)], of block_bytes; rows past the last are 0. NULL:
+                            there is none, and nothing else counts */
+    const float *centre; /* [head.cols]: what was subtracted from every row */
     uint64_t block_bytes;
     uint32_t n_planes;
     uint32_t reserved;
 };
 
 struct rsr_target {
-    const char *name;               /* "avx512" */
-    uint64_t cpu_features;          /* all of these bits are required */
+    const char *name;      /* "avx512" */
+    uint64_t cpu_features; /* all of these bits are required */
     uint32_t n_kernels;
     const struct rsr_kernel_desc *kernels;
     const struct rsr_step_table *steps;
     uint32_t n_steps;
     uint32_t n_norms;
     const struct rsr_norm *norms;
-    const struct rsr_matrix_data *dense;    /* linear layers that are not ternary */
+    const struct rsr_matrix_data *dense; /* linear layers that are not ternary */
     uint32_t n_dense;
     struct rsr_matrix_data embedding;
-    struct rsr_matrix_data head;            /* data NULL: an embedding model has none, or the head is
-                                               a kernel */
-    struct rsr_head_sketch head_sketch;     /* of head */
+    struct rsr_matrix_data head;        /* data NULL: an embedding model has none, or the head is a
+                                           kernel */
+    struct rsr_head_sketch head_sketch; /* of head */
 };
 
 /* ---- Tokenizer ---------------------------------------------------------------------------------
@@ -447,20 +460,20 @@ struct rsr_target {
 
 /* What pairs merge from. */
 enum rsr_bpe_alphabet {
-    RSR_BPE_BYTES,              /* GPT-2's: each byte of a piece is a token */
-    RSR_BPE_CHARACTERS          /* SentencePiece's: each character is a token, or else its bytes are
-                                   (byte_token), or else it is unk_token */
+    RSR_BPE_BYTES,     /* GPT-2's: each byte of a piece is a token */
+    RSR_BPE_CHARACTERS /* SentencePiece's: each character is a token, or else its bytes are
+                          (byte_token), or else it is unk_token */
 };
 
 enum rsr_token_flag {
-    RSR_TOKEN_ADDED = 1,        /* matched in the text before pre-tokenisation */
-    RSR_TOKEN_SPECIAL = 2,      /* skipped when decoding unless asked for */
-    RSR_TOKEN_LSTRIP = 4,       /* swallows white space to its left */
+    RSR_TOKEN_ADDED = 1,   /* matched in the text before pre-tokenisation */
+    RSR_TOKEN_SPECIAL = 2, /* skipped when decoding unless asked for */
+    RSR_TOKEN_LSTRIP = 4,  /* swallows white space to its left */
     RSR_TOKEN_RSTRIP = 8,
     RSR_TOKEN_SINGLE_WORD = 16,
-    RSR_TOKEN_NORMALIZED = 32,  /* matched in normalised text */
-    RSR_TOKEN_UNUSED = 64,      /* an id with no text */
-    RSR_TOKEN_IN_VOCABULARY = 128   /* ADDED: the model's vocabulary has the same text */
+    RSR_TOKEN_NORMALIZED = 32,    /* matched in normalised text */
+    RSR_TOKEN_UNUSED = 64,        /* an id with no text */
+    RSR_TOKEN_IN_VOCABULARY = 128 /* ADDED: the model's vocabulary has the same text */
 };
 
 /* Every `pattern` of a text becomes `content`, from left to right; both are UTF-8. */
@@ -473,12 +486,12 @@ struct rsr_replacement {
 
 enum rsr_normalizer_kind {
     RSR_NORMALIZER_NFC,
-    RSR_NORMALIZER_PREPEND,     /* puts `content` in front of a text that is not empty */
+    RSR_NORMALIZER_PREPEND, /* puts `content` in front of a text that is not empty */
     RSR_NORMALIZER_REPLACE
 };
 
 struct rsr_normalizer {
-    uint32_t kind;              /* enum rsr_normalizer_kind */
+    uint32_t kind; /* enum rsr_normalizer_kind */
     uint32_t reserved;
     struct rsr_replacement text;
 };
@@ -493,21 +506,21 @@ enum rsr_pretokenizer_kind {
 enum rsr_prefix {
     RSR_PREFIX_NEVER,
     RSR_PREFIX_ALWAYS,
-    RSR_PREFIX_FIRST            /* METASPACE: if it begins the whole text */
+    RSR_PREFIX_FIRST /* METASPACE: if it begins the whole text */
 };
 
 struct rsr_pretokenizer {
-    uint32_t kind;              /* enum rsr_pretokenizer_kind */
-    uint32_t behavior;          /* SPLIT: 0 isolated, 1 removed, 2 merged with previous, 3 merged with
-                                   next, 4 contiguous */
-    uint32_t invert;            /* SPLIT: pieces are what lies between the matches */
-    uint32_t prefix;            /* BYTE_LEVEL, METASPACE: enum rsr_prefix */
-    uint32_t use_regex;         /* BYTE_LEVEL: the GPT-2 pattern splits first */
-    uint32_t pattern_bytes;     /* SPLIT, METASPACE */
+    uint32_t kind;          /* enum rsr_pretokenizer_kind */
+    uint32_t behavior;      /* SPLIT: 0 isolated, 1 removed, 2 merged with previous, 3 merged with
+                               next, 4 contiguous */
+    uint32_t invert;        /* SPLIT: pieces are what lies between the matches */
+    uint32_t prefix;        /* BYTE_LEVEL, METASPACE: enum rsr_prefix */
+    uint32_t use_regex;     /* BYTE_LEVEL: the GPT-2 pattern splits first */
+    uint32_t pattern_bytes; /* SPLIT, METASPACE */
     uint64_t pattern_at;
 };
 
-struct rsr_merge {              /* sorted by (left, right) */
+struct rsr_merge { /* sorted by (left, right) */
     uint32_t left;
     uint32_t right;
     uint32_t result;
@@ -515,18 +528,18 @@ struct rsr_merge {              /* sorted by (left, right) */
 };
 
 enum rsr_decoder_kind {
-    RSR_DECODER_BYTE_LEVEL,     /* tokens are bytes of the text */
-    RSR_DECODER_TEXT            /* tokens are text, changed as struct rsr_decoder says */
+    RSR_DECODER_BYTE_LEVEL, /* tokens are bytes of the text */
+    RSR_DECODER_TEXT        /* tokens are text, changed as struct rsr_decoder says */
 };
 
 /* RSR_DECODER_TEXT alone uses what follows `kind`. */
 struct rsr_decoder {
-    uint32_t kind;              /* enum rsr_decoder_kind */
-    uint32_t byte_fallback;     /* a run of tokens <0xNN> is its bytes, or one U+FFFD a token if those
-                                   are not UTF-8 */
-    uint32_t drops_first;       /* in the first token `content` is "" instead */
-    uint32_t strip_code;        /* code point that goes from the front of the whole text, */
-    uint32_t strip_count;       /* at most so many times */
+    uint32_t kind;          /* enum rsr_decoder_kind */
+    uint32_t byte_fallback; /* a run of tokens <0xNN> is its bytes, or one U+FFFD a token if those
+                               are not UTF-8 */
+    uint32_t drops_first;   /* in the first token `content` is "" instead */
+    uint32_t strip_code;    /* code point that goes from the front of the whole text, */
+    uint32_t strip_count;   /* at most so many times */
     uint32_t reserved;
     struct rsr_replacement replace; /* in every token, before all else; pattern_bytes 0: none */
 };
@@ -534,93 +547,99 @@ struct rsr_decoder {
 struct rsr_tokenizer_header {
     uint32_t magic;
     uint32_t n_tokens;
-    uint64_t size_bytes;        /* of the whole section */
+    uint64_t size_bytes; /* of the whole section */
     uint32_t n_merges;
     uint32_t n_normalizers;
     uint32_t n_pretokenizers;
-    uint32_t alphabet;          /* enum rsr_bpe_alphabet; BYTES: one pre-tokenizer is BYTE_LEVEL; those
-                                   behind it see the byte-level alphabet. Else none is */
-    uint32_t ignore_merges;     /* a whole piece found in the vocabulary is one token */
-    uint32_t unk_token;         /* CHARACTERS; RSR_NO_TOKEN: unknown characters are dropped */
-    uint32_t fuse_unk;          /* unknown characters in a row are one unk_token */
-    uint32_t n_prefix;          /* tokens the post-processor puts in front (BOS) */
+    uint32_t alphabet;      /* enum rsr_bpe_alphabet; BYTES: one pre-tokenizer is BYTE_LEVEL; those
+                               behind it see the byte-level alphabet. Else none is */
+    uint32_t ignore_merges; /* a whole piece found in the vocabulary is one token */
+    uint32_t unk_token;     /* CHARACTERS; RSR_NO_TOKEN: unknown characters are dropped */
+    uint32_t fuse_unk;      /* unknown characters in a row are one unk_token */
+    uint32_t n_prefix;      /* tokens the post-processor puts in front (BOS) */
     uint32_t n_suffix;
     uint32_t reserved;
-    uint64_t text_begin_at;     /* u64[n_tokens + 1]: offsets into text_at */
-    uint64_t text_at;           /* bytes */
-    uint64_t flags_at;          /* u8[n_tokens] */
-    uint64_t merges_at;         /* struct rsr_merge[n_merges] */
-    uint64_t normalizers_at;    /* struct rsr_normalizer[n_normalizers] */
-    uint64_t pretokenizers_at;  /* struct rsr_pretokenizer[n_pretokenizers] */
-    uint64_t prefix_at;         /* u32[n_prefix] */
-    uint64_t suffix_at;         /* u32[n_suffix] */
+    uint64_t text_begin_at;    /* u64[n_tokens + 1]: offsets into text_at */
+    uint64_t text_at;          /* bytes */
+    uint64_t flags_at;         /* u8[n_tokens] */
+    uint64_t merges_at;        /* struct rsr_merge[n_merges] */
+    uint64_t normalizers_at;   /* struct rsr_normalizer[n_normalizers] */
+    uint64_t pretokenizers_at; /* struct rsr_pretokenizer[n_pretokenizers] */
+    uint64_t prefix_at;        /* u32[n_prefix] */
+    uint64_t suffix_at;        /* u32[n_suffix] */
     struct rsr_decoder decoder;
-    uint32_t byte_token[256];   /* id of each single byte, RSR_NO_TOKEN if there is none */
+    uint32_t byte_token[256]; /* id of each single byte, RSR_NO_TOKEN if there is none */
 };
 
 /* ---- The module ------------------------------------------------------------------------------ */
 
 /* How the checkpoint wants tokens to be sampled; the members are those of rsr_sampling. */
 struct rsr_sampling_advice {
-    float temperature;      /* 0: greedy */
-    uint32_t top_k;         /* 0: off */
-    float top_p;            /* 1: off */
-    float min_p;            /* 0: off */
-    float repeat_penalty;   /* 1: off; it counts all tokens of the sequence */
+    float temperature;    /* 0: greedy */
+    uint32_t top_k;       /* 0: off */
+    float top_p;          /* 1: off */
+    float min_p;          /* 0: off */
+    float repeat_penalty; /* 1: off; it counts all tokens of the sequence */
 };
 
 struct rsr_api; /* rsr_api.h: the runtime's function table */
 
 struct rsr_module {
-    uint32_t abi_version;               /* of the tables */
-    uint32_t size_bytes;                /* sizeof(struct rsr_module) */
-    const struct rsr_api *api;          /* what librsr reads ends here */
-    uint32_t size_kernel_desc;          /* sizeof of the tables' elements, checked by the loader */
+    uint32_t abi_version;      /* of the tables */
+    uint32_t size_bytes;       /* sizeof(struct rsr_module) */
+    const struct rsr_api *api; /* what librsr reads ends here */
+    uint32_t size_kernel_desc; /* sizeof of the tables' elements, checked by the loader */
     uint32_t size_step_op;
-    const char *model_name;             /* from the checkpoint's folder; untrusted text */
-    const char *architecture;           /* "bitnet", "llama" */
+    const char *model_name;   /* from the checkpoint's folder; untrusted text */
+    const char *architecture; /* "bitnet", "llama" */
     const char *compiler_version;
-    uint8_t model_hash[16];             /* of the checkpoint's tensors and configuration */
+    uint8_t model_hash[16]; /* of the checkpoint's tensors and configuration */
     struct rsr_hyper hyper;
     const struct rsr_rope *ropes;
     uint32_t n_ropes;
-    const struct rsr_target *targets;   /* of one architecture; the loader takes the best */
+    const struct rsr_target *targets; /* of one architecture; the loader takes the best */
     uint32_t n_targets;
     uint32_t n_stop_tokens;
     const uint32_t *stop_tokens;
-    uint32_t bos_token;                 /* RSR_NO_TOKEN if there is none */
+    uint32_t bos_token; /* RSR_NO_TOKEN if there is none */
     uint32_t eos_token;
-    const struct rsr_tokenizer_header *tokenizer;   /* NULL if the checkpoint has none */
-    const char *chat_template;          /* Jinja source, NULL if there is none */
-    const char *chat_problem;           /* why it renders no conversation, a sentence; NULL: it does */
-    const char *bos_text;               /* for the template; "" if there is none */
+    const struct rsr_tokenizer_header *tokenizer; /* NULL if the checkpoint has none */
+    const char *chat_template;                    /* Jinja source, NULL if there is none */
+    const char *chat_problem; /* why it renders no conversation, a sentence; NULL: it does */
+    const char *bos_text;     /* for the template; "" if there is none */
     const char *eos_text;
-    const struct rsr_sampling_advice *sampling;     /* NULL: the checkpoint does not say */
+    const struct rsr_sampling_advice *sampling; /* NULL: the checkpoint does not say */
 };
 
-/* ---- Matrices ------------------------------------------------------------------------------------
+/* ---- Matrices
+ * ------------------------------------------------------------------------------------
  *
  * A library of matrices without a model. Each of its functions is one call of
  * rsr_multiply_matrix(), which gives 0 or why there is no result; the numbers are those of the
  * generated header.
  */
-enum rsr_matrix_status { RSR_MATRIX_OK, RSR_MATRIX_NO_MEMORY, RSR_MATRIX_NO_CPU, RSR_MATRIX_BAD_CALL };
+enum rsr_matrix_status {
+    RSR_MATRIX_OK,
+    RSR_MATRIX_NO_MEMORY,
+    RSR_MATRIX_NO_CPU,
+    RSR_MATRIX_BAD_CALL
+};
 
 struct rsr_matrix_library {
-    const struct rsr_target *targets;   /* kernels alone; entry e has kernels 2e, which serves few
-                                           vectors, and 2e + 1, which serves many */
+    const struct rsr_target *targets; /* kernels alone; entry e has kernels 2e, which serves few
+                                         vectors, and 2e + 1, which serves many */
     uint32_t n_targets;
-    uint32_t max_few;                   /* vectors that are few */
-    const struct rsr_target **chosen;   /* the library's; NULL until its first call */
+    uint32_t max_few;                 /* vectors that are few */
+    const struct rsr_target **chosen; /* the library's; NULL until its first call */
 };
 
 struct rsr_matrix_call {
-    const void *x;                      /* n vectors of int8_t or float, ldx ELEMENTS apart */
+    const void *x; /* n vectors of int8_t or float, ldx ELEMENTS apart */
     size_t ldx;
-    void *y;                            /* n vectors of int32_t or float, ldy ELEMENTS apart */
+    void *y; /* n vectors of int32_t or float, ldy ELEMENTS apart */
     size_t ldy;
     uint32_t n;
-    uint32_t part, n_parts;             /* of the rows */
+    uint32_t part, n_parts; /* of the rows */
 };
 
 int rsr_multiply_matrix(const struct rsr_matrix_library *library, uint32_t entry,
@@ -629,12 +648,12 @@ int rsr_multiply_matrix(const struct rsr_matrix_library *library, uint32_t entry
 /* What the loading side tells the module. */
 struct rsr_host {
     uint32_t size_bytes;
-    uint32_t abi_version;               /* of the librsr that loads */
-    const char *path;                   /* of the module, for messages; may be NULL */
+    uint32_t abi_version; /* of the librsr that loads */
+    const char *path;     /* of the module, for messages; may be NULL */
 };
 
-/* The one exported symbol. max_abi is the librsr's. Returns NULL if that is too old for the module, which
- * none is yet: rows that the librsr does not know are rows that it does not call. */
+/* The one exported symbol. max_abi is the librsr's. Returns NULL if that is too old for the module,
+ * which none is yet: rows that the librsr does not know are rows that it does not call. */
 typedef const struct rsr_module *rsr_module_query_fn(uint32_t max_abi, const struct rsr_host *host);
 
 #ifdef __cplusplus

@@ -7,8 +7,8 @@
  * only ever appended; size_bytes tells how many there are. librsr fails a call whose row the
  * module's table lacks, and never looks at rows that it does not know. What the rows' pointers lead
  * to is fixed by rsr.h: structs that begin with their size grow at the end, and both sides go by
- * the smaller size (rsr_read_options, rsr_write_info); rsr_batch says how long its entries, picks and
- * logprobs are; rsr_message and rsr_cancel never change.
+ * the smaller size (rsr_read_options, rsr_write_info); rsr_batch says how long its entries, picks
+ * and logprobs are; rsr_message and rsr_cancel never change.
  */
 #ifndef RSR_API_H
 #define RSR_API_H
@@ -30,7 +30,8 @@ struct rsr_api {
                              size_t *, rsr_error *);
     rsr_status (*chat_format)(const rsr_model *, const rsr_message *, size_t, bool, char *, size_t,
                               size_t *, rsr_error *);
-    rsr_status (*engine_create)(rsr_model *, const rsr_engine_options *, rsr_engine **, rsr_error *);
+    rsr_status (*engine_create)(rsr_model *, const rsr_engine_options *, rsr_engine **,
+                                rsr_error *);
     void (*engine_destroy)(rsr_engine *);
     rsr_status (*engine_get_info)(const rsr_engine *, rsr_engine_info *);
     rsr_status (*engine_profile)(rsr_engine *, bool, rsr_profile_entry *, size_t, size_t *);

@@ -98,10 +98,10 @@ static inline uint64_t rsr_detect_cpu(void) {
 #endif
 
 /* Whether what is read later is better fetched into the second cache than into the first, by what
- * leaves 0 and 1 of CPUID tell. The first caches of AMD's processors wait for 24 lines at once, which
- * with Zen 4's memory makes 20 GB/s of 30. Zen 5 (family 26) brings memory to the first one faster
- * (20.9 GB/s, 19.6 by way of the second): decoding took 7 to 10 % longer that way with one thread. So it
- * is with Intel's (Cascade Lake, some 5 %). */
+ * leaves 0 and 1 of CPUID tell. The first caches of AMD's processors wait for 24 lines at once,
+ * which with Zen 4's memory makes 20 GB/s of 30. Zen 5 (family 26) brings memory to the first one
+ * faster (20.9 GB/s, 19.6 by way of the second): decoding took 7 to 10 % longer that way with one
+ * thread. So it is with Intel's (Cascade Lake, some 5 %). */
 #define RSR_CPU_FAMILY_ZEN5 26u
 static inline bool rsr_fetches_far(const char vendor[12], uint32_t signature) {
     const uint32_t base = signature >> 8 & 15,

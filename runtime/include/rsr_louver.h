@@ -37,14 +37,17 @@ typedef struct rsr_louver rsr_louver;
 
 typedef struct rsr_louver_options {
     uint32_t size_bytes;
-    uint32_t head_dim;      /* 1 .. 256 */
-    uint32_t n_planes;      /* 1: 4 bits a dimension; 2: 4 more, read for the few that pass the first */
-    float scale;            /* of softmax; 0: 1 / sqrt(head_dim) */
-    const char *kv_type;    /* how keys and values are stored: "f32"; "bf16", "f16", rounded to nearest,
-                               where finite numbers beyond the type's become its largest; "int8", with a
-                               scale a row, about its largest element / 127. NULL or "": f32 */
+    uint32_t head_dim;   /* 1 .. 256 */
+    uint32_t n_planes;   /* 1: 4 bits a dimension; 2: 4 more, read for the few that pass the
+                            first */
+    float scale;         /* of softmax; 0: 1 / sqrt(head_dim) */
+    const char *kv_type; /* how keys and values are stored: "f32"; "bf16", "f16", rounded to
+                            nearest, where finite numbers beyond the type's become its largest;
+                            "int8", with a scale a row, about its largest element / 127. NULL or "":
+                            f32 */
 } rsr_louver_options;
-#define RSR_LOUVER_OPTIONS_INIT {sizeof(rsr_louver_options), 0, 2, 0.0f, NULL}
+#define RSR_LOUVER_OPTIONS_INIT                                                                    \
+    { sizeof(rsr_louver_options), 0, 2, 0.0f, NULL }
 
 /* What is stored is the key: thresholds, bounds and attention are about the stored numbers, of
  * whatever type, and exact for them. What storing lost is certified by itself, as storage_error
@@ -70,12 +73,13 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_fork(const rsr_louver *index, rsr
 
 typedef struct rsr_louver_info {
     uint32_t size_bytes;
-    uint32_t length;        /* keys */
+    uint32_t length; /* keys */
     uint32_t head_dim, n_planes;
-    uint64_t kv_bytes;      /* of keys and values as stored, whole pages; with norms of what that lost */
-    uint64_t index_bytes;   /* what the index adds to them */
-    const char *kernel;     /* that scans, chosen for this CPU */
-    const char *kv_type;    /* "f32", "bf16", "f16", "int8" */
+    uint64_t kv_bytes;    /* of keys and values as stored, whole pages; with norms of what that
+                             lost */
+    uint64_t index_bytes; /* what the index adds to them */
+    const char *kernel;   /* that scans, chosen for this CPU */
+    const char *kv_type;  /* "f32", "bf16", "f16", "int8" */
 } rsr_louver_info;
 #define RSR_LOUVER_INFO_INIT RSR_SIZED(rsr_louver_info)
 RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
@@ -87,19 +91,20 @@ RSR_EXPORT RSR_NODISCARD rsr_status rsr_louver_get_info(const rsr_louver *index,
  * reaches a threshold T.
  *   value:T    T = -inf is every key, T = inf none.
  *   topk:K     T is the K-th largest product: the K best keys and what ties with the last. 1 <= K.
- *   budget:F   the K best of n keys and no more, K = floor(F n) but at least 1; of keys that tie with the
- *              last the first ones. (Best by their products in float64, each and its rounding bound.)
- *              T is just above what was left out. 0 < F <= 1.
- *   mass:EPS   keys are left out, those of the lowest bounds first, as long as they surely carry at most
- *              EPS of the softmax; 0 is every key. 0 <= EPS < 1.
+ *   budget:F   the K best of n keys and no more, K = floor(F n) but at least 1; of keys that tie
+ *              with the last the first ones. (Best by their products in float64, each and its
+ *              rounding bound.) T is just above what was left out. 0 < F <= 1.
+ *   mass:EPS   keys are left out, those of the lowest bounds first, as long as they surely carry at
+ *              most EPS of the softmax; 0 is every key. 0 <= EPS < 1.
  * The others take T from a sample of the n keys: M = min(n, 512) of them, one of each of M equal
  * stretches, chosen by n alone. With s[1] >= s[2] >= ... >= s[M] their products in float64, and
  * `mean` those products' mean,
  *   sample_max:A       T = mean + A (s[1] - mean), A >= 0. A = 1: the largest.
  *   sample_topk:K      T = s[min(K, M)], 1 <= K <= 512.
  *   sample_mean_max    T = (s[1] + mean) / 2.
- *   sample_gap:PHI,P   T = s[i + 1], just below the first of the P widest gaps s[i] - s[i + 1] among the
- *                      products s[1] .. s[floor(PHI M)] (at least two). 0 < PHI <= 1, 1 <= P <= 511.
+ *   sample_gap:PHI,P   T = s[i + 1], just below the first of the P widest gaps s[i] - s[i + 1]
+ *                      among the products s[1] .. s[floor(PHI M)] (at least two). 0 < PHI <= 1, 1
+ *                      <= P <= 511.
  * These rules are those of the Louver paper's code, which draws its sample at random and has A = 1;
  * that a larger or smaller A moves T along the line from the mean to the maximum is this header's
  * definition, so that adding a vector to every key changes nothing, as it changes no softmax. (Its
@@ -123,7 +128,8 @@ typedef struct rsr_louver_threshold {
     uint32_t k;             /* K or P */
     uint32_t sinks, window; /* keys */
 } rsr_louver_threshold;
-#define RSR_LOUVER_THRESHOLD_DEFAULT {RSR_LOUVER_MASS, 1e-3, 0, 0, 0}
+#define RSR_LOUVER_THRESHOLD_DEFAULT                                                               \
+    { RSR_LOUVER_MASS, 1e-3, 0, 0, 0 }
 
 /* A rule as above, [,sinks=N] and [,window=N]: "value:-3.5", "sample_gap:0.5,3",
  * "topk:20,sinks=4". */
@@ -136,13 +142,14 @@ typedef struct rsr_louver_head {
     uint32_t n_attended;    /* keys */
     double threshold;       /* every key left out has a product below it; -inf if none was */
     double mass;            /* at most this part of the softmax was left out */
-    double certified_error; /* |out - attention over all keys| <= this, but for float32 rounding, which
-                               dense attention has too. Infinite, whatever the rule, if a key, a score, their
-                               softmax, a value left out or out is NaN or infinite. Finite rows do that, too:
-                               a score may be infinite, and counts as such, where |q| times the longest key
-                               of a page that is attended to, or that times the scale, exceeds float32 */
-    double storage_error;   /* |attention over all keys and values as stored - attention over them as they
-                               were appended| <= this; 0 for f32 */
+    double certified_error; /* |out - attention over all keys| <= this, but for float32 rounding,
+                               which dense attention has too. Infinite, whatever the rule, if a key,
+                               a score, their softmax, a value left out or out is NaN or infinite.
+                               Finite rows do that, too: a score may be infinite, and counts as
+                               such, where |q| times the longest key of a page that is attended to,
+                               or that times the scale, exceeds float32 */
+    double storage_error;   /* |attention over all keys and values as stored - attention over them
+                               as they were appended| <= this; 0 for f32 */
 } rsr_louver_head;
 
 /* The query heads of one KV head, answered together: every page is read once for all. Attention has
@@ -151,26 +158,26 @@ typedef struct rsr_louver_head {
  * error that of `mass` 1. */
 typedef struct rsr_louver_query {
     uint32_t size_bytes;
-    uint32_t n_heads;           /* 1 .. 64 */
-    const float *q;             /* [n_heads][head_dim] */
+    uint32_t n_heads; /* 1 .. 64 */
+    const float *q;   /* [n_heads][head_dim] */
     rsr_louver_threshold threshold;
-    const double *values;       /* [n_heads], for value: T of each head; NULL: threshold.value */
-    float *out;                 /* [n_heads][head_dim]: attention; NULL: not wanted */
-    uint32_t *indices;          /* [n_heads][capacity]: attended keys, ascending; NULL: not wanted */
-    size_t capacity;            /* if a head attends to more: RSR_ERR_FULL, but all is filled in */
-    rsr_louver_head *heads;     /* [n_heads]; NULL: not wanted */
+    const double *values;   /* [n_heads], for value: T of each head; NULL: threshold.value */
+    float *out;             /* [n_heads][head_dim]: attention; NULL: not wanted */
+    uint32_t *indices;      /* [n_heads][capacity]: attended keys, ascending; NULL: not wanted */
+    size_t capacity;        /* if a head attends to more: RSR_ERR_FULL, but all is filled in */
+    rsr_louver_head *heads; /* [n_heads]; NULL: not wanted */
 } rsr_louver_query;
-#define RSR_LOUVER_QUERY_INIT                                                                        \
-    {sizeof(rsr_louver_query), 1, NULL, RSR_LOUVER_THRESHOLD_DEFAULT, NULL, NULL, NULL, 0, NULL}
+#define RSR_LOUVER_QUERY_INIT                                                                      \
+    { sizeof(rsr_louver_query), 1, NULL, RSR_LOUVER_THRESHOLD_DEFAULT, NULL, NULL, NULL, 0, NULL }
 
 /* What answering read, counted in keys and pages, not in heads. */
 typedef struct rsr_louver_stats {
     uint32_t size_bytes;
     uint32_t n_keys;
-    uint32_t pages, pages_skipped;  /* sealed ones; skipped: only their bounds were read */
-    uint32_t scanned;               /* keys of which some head read the first plane */
-    uint32_t plane2;                /* the second plane */
-    uint32_t exact;                 /* the key itself, those of the open page included */
+    uint32_t pages, pages_skipped; /* sealed ones; skipped: only their bounds were read */
+    uint32_t scanned;              /* keys of which some head read the first plane */
+    uint32_t plane2;               /* the second plane */
+    uint32_t exact;                /* the key itself, those of the open page included */
 } rsr_louver_stats;
 #define RSR_LOUVER_STATS_INIT RSR_SIZED(rsr_louver_stats)
 

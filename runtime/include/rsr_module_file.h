@@ -26,8 +26,8 @@ void rsr_module_file_close(struct rsr_module_file *file);
 
 /* rsr_verify() of an open file. */
 RSR_NODISCARD rsr_status rsr_module_file_verify(const struct rsr_module_file *file,
-                                                const char *path, rsr_section_fn *found,
-                                                void *user, rsr_error *err);
+                                                const char *path, rsr_section_fn *found, void *user,
+                                                rsr_error *err);
 
 /* For who writes notes. */
 RSR_NODISCARD rsr_status rsr_module_file_hash(const struct rsr_module_file *file, const char *path,
